@@ -1,0 +1,76 @@
+# Every verb sets itself up. Needed: make, a Python >=3.11,<3.14 with venv, and a package index.
+# Choose the Python with `make setup PYTHON=/path/to/python`; pip's own settings (PIP_FIND_LINKS, ...) are honoured.
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+DATA  ?= ../shared/data
+MODEL := smollm2-135m
+
+CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.11 python3.12 python3.13 python3)
+SUITABLE   := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup model demo test check bench detectors clients clean
+
+help:
+	@echo "make setup      create $(VENV) with everything in it (minutes once, then nothing)"
+	@echo "make demo       score the example sentences with the shipped detector"
+	@echo "make test       the whole test suite, with the examples of docstrings and README"
+	@echo "make check      lint, format, types"
+	@echo "make bench      measure speed and memory"
+	@echo "make detectors  fit the shipped detectors again, from DATA=$(DATA)"
+	@echo "make clients    real third-party clients against the server"
+	@echo "make clean      remove $(VENV), caches and builds"
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml
+	@set -e; \
+	if ! $(BIN)/python -c '$(SUITABLE)' 2>/dev/null; then \
+	    found=; \
+	    for candidate in $(CANDIDATES); do \
+	        if $$candidate -c '$(SUITABLE)' 2>/dev/null; then found=$$candidate; break; fi; \
+	    done; \
+	    if [ -z "$$found" ]; then \
+	        echo "make: none of [$(CANDIDATES)] is a Python >=3.11,<3.14 with the modules venv and ensurepip;" \
+	             "install one (Debian: also its -venv package) or name it: make setup PYTHON=/path/to/python" >&2; \
+	        exit 1; \
+	    fi; \
+	    rm -rf $(VENV); \
+	    echo "creating $(VENV) with $$found"; \
+	    $$found -m venv $(VENV); \
+	fi; \
+	echo "installing splinelens and its dependencies into $(VENV) (minutes the first time)"; \
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'; \
+	touch $@
+
+# The default model is fetched once and then lies in the user's cache; tests that need it skip where it is missing.
+model: $(STAMP)
+	@$(BIN)/splinelens models pull $(MODEL) >/dev/null || \
+	    echo "make: $(MODEL) is not cached and could not be fetched: the tests that need it will be skipped" >&2
+
+demo: $(STAMP)
+	$(BIN)/python examples/demo.py
+
+test: $(STAMP) model
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/run.py
+
+detectors: $(STAMP)
+	$(BIN)/python benchmarks/detectors.py --data $(DATA)
+
+clients:
+	@echo "make clients: nothing to run yet, the server comes later"
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,93 @@
+"""Everything that can go wrong on purpose: one tree, so one ``except`` catches it all.
+
+::
+
+    SplinelensError
+    |-- BadTexts             the input of texts or labels cannot be read
+    |   |-- MissingColumn    a table lacks the column asked for
+    |   |-- BadLabels        labels of the wrong type, missing, or of one class only
+    |   `-- NoTokens         not one text has a token left
+    |-- BadModel             a model cannot be found, fetched or loaded
+    |   |-- UnknownModel     no alias, folder, file or hub id of that name
+    |   |-- BrokenDownload   a fetched file is incomplete or has the wrong hash
+    |   `-- UnknownAnatomy   an architecture without a row in ``anatomy.py``
+    |-- BadFeatures          a feature, layer or pooling that does not exist, or a broken table
+    |   `-- CannotResume     parts of an earlier run belong to other settings
+    |-- BadDetector          a detector cannot be used
+    |   |-- UnknownDetector  no shipped detector or folder of that name
+    |   |-- BrokenArtifact   a file of the artifact is missing, cut or of another schema
+    |   |-- WrongModel       the detector was made for another model, prompt or catalogue
+    |   `-- NotExplainable   the score does not split into one number per token
+    `-- CannotWrite          the disk is full or the target may not be written
+
+Each message says what was found, where, and what to do next. The command line prints the message
+alone and exits with 1.
+"""
+
+
+class SplinelensError(Exception):
+    """The root of all errors raised on purpose."""
+
+
+class BadTexts(SplinelensError):
+    """The input of texts or labels cannot be read."""
+
+
+class MissingColumn(BadTexts):
+    """A table lacks the column that was asked for."""
+
+
+class BadLabels(BadTexts):
+    """Labels of the wrong type, missing labels, or one class only."""
+
+
+class NoTokens(BadTexts):
+    """Not one text has a token left to read."""
+
+
+class BadModel(SplinelensError):
+    """A model cannot be found, fetched or loaded."""
+
+
+class UnknownModel(BadModel):
+    """No alias, folder, file or hub id of that name."""
+
+
+class BrokenDownload(BadModel):
+    """A fetched file is incomplete or has the wrong hash."""
+
+
+class UnknownAnatomy(BadModel):
+    """An architecture without a row in ``anatomy.py``."""
+
+
+class BadFeatures(SplinelensError):
+    """A feature, layer or pooling that does not exist, or a broken table."""
+
+
+class CannotResume(BadFeatures):
+    """The parts of an earlier run belong to other settings or other texts."""
+
+
+class BadDetector(SplinelensError):
+    """A detector cannot be used."""
+
+
+class UnknownDetector(BadDetector):
+    """No shipped detector or folder of that name."""
+
+
+class BrokenArtifact(BadDetector):
+    """A file of a detector artifact is missing, cut short or of another schema."""
+
+
+class WrongModel(BadDetector):
+    """A detector meets another model, prompt or catalogue than it was made for."""
+
+
+class NotExplainable(BadDetector):
+    """A detector whose score does not split into one number per token."""
+
+
+class CannotWrite(SplinelensError):
+    """The disk is full or the target may not be written."""

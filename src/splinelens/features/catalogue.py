@@ -1,0 +1,171 @@
+"""Every statistic there is: what it needs, means, ranges over, and where it comes from.
+
+A feature name such as ``spline7`` or ``margins`` stands for one or more statistics; a statistic read
+at a layer is a column of the table. Raise ``VERSION`` when a number would change: detectors refuse
+tables of another version.
+"""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from splinelens.errors import BadFeatures
+from splinelens.geometry.partition import SPLINE7
+
+VERSION = 1
+
+Needs = Literal["gate", "hidden", "tokens"]
+Axis = Literal["scalar", "neuron", "width"]
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """One documented number, or vector of numbers, of a text.
+
+    Attributes:
+        name: Its name in tables and detectors.
+        feature: The feature that it belongs to.
+        pooling: How it is pooled over tokens; empty when the feature fixes that.
+        needs: Which tensor of a layer it reads; ``tokens`` means no layer at all.
+        axis: One number a layer (``scalar``), or one per neuron, or one per width of the stream.
+        unit: Its unit.
+        low: Smallest possible value.
+        high: Largest possible value.
+        meaning: One line.
+        source: Where it is defined.
+    """
+
+    name: str
+    feature: str
+    pooling: str
+    needs: Needs
+    axis: Axis
+    unit: str
+    low: float
+    high: float
+    meaning: str
+    source: str
+
+
+_INF = float("inf")
+_PAPER = "arXiv:2312.01648, features 1-7"
+_POOLINGS = ("max", "min", "mean", "last")
+
+
+def _catalogue() -> dict[str, Statistic]:
+    rows = [
+        Statistic(name, "spline7", "", "gate", "scalar", unit, 0.0, high, meaning, _PAPER)
+        for name, (unit, high, meaning) in zip(SPLINE7, _SPLINE7_MEANINGS, strict=True)
+    ]
+    for pooling in _POOLINGS:
+        meaning = f"{pooling} over tokens of the signed distance to each hyperplane"
+        rows.append(
+            Statistic(
+                f"margin_{pooling}", "margins", pooling, "gate", "neuron", "MLP input", -_INF, _INF, meaning, "ours"
+            )
+        )
+    meaning = "share of tokens at which each neuron is on"
+    rows.append(Statistic("occupancy", "occupancy", "occupancy", "gate", "neuron", "share", 0.0, 1.0, meaning, "ours"))
+    for pooling in _POOLINGS:
+        meaning = f"{pooling} over tokens of the residual stream behind the block (baseline)"
+        rows.append(
+            Statistic(
+                f"hidden_{pooling}", "hidden", pooling, "hidden", "width", "stream", -_INF, _INF, meaning, "baseline"
+            )
+        )
+    meaning = "number of the text's own tokens (baseline)"
+    rows.append(Statistic("length", "length", "", "tokens", "scalar", "tokens", 0.0, _INF, meaning, "baseline"))
+    return {row.name: row for row in rows}
+
+
+_SPLINE7_MEANINGS = (
+    ("share", 1.0, "mean over tokens of the share of neurons that are on"),
+    ("share", 1.0, "smallest share of neurons that are on at one token"),
+    ("share", 1.0, "largest share of neurons that are on at one token"),
+    ("share", 1.0, "standard deviation over tokens of that share; 0 for one token"),
+    ("MLP input", _INF, "smallest distance of a token to its nearest region boundary"),
+    ("MLP input", _INF, "mean over tokens of that distance"),
+    ("MLP input", _INF, "standard deviation over tokens of that distance; 0 for one token"),
+)
+
+CATALOGUE: dict[str, Statistic] = _catalogue()
+"""Every statistic by name."""
+
+FEATURES: tuple[str, ...] = tuple(dict.fromkeys(row.feature for row in CATALOGUE.values()))
+"""The names that ``--features`` takes, besides the names of single statistics."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A statistic at a layer: one column of a table, ``size`` numbers wide."""
+
+    statistic: Statistic
+    layer: int | None
+    size: int
+
+    @property
+    def name(self) -> str:
+        """Such as ``layer05.margin_max``, or ``length`` without a layer."""
+        return self.statistic.name if self.layer is None else f"layer{self.layer:02d}.{self.statistic.name}"
+
+
+def statistics(features: Iterable[str], pooling: Iterable[str] = ("max",)) -> tuple[Statistic, ...]:
+    """The statistics that a choice of features stands for, in catalogue order.
+
+    Args:
+        features: Feature names (``spline7``, ``margins``, ...) or names of single statistics.
+        pooling: Poolings of those features that leave them open.
+
+    Returns:
+        The statistics, each once.
+
+    Raises:
+        BadFeatures: A name that does not exist (the message names near ones), or no name at all.
+
+    Example:
+        >>> [row.name for row in statistics(["margins", "length"], ["max", "mean"])]
+        ['margin_max', 'margin_mean', 'length']
+    """
+    features, pooling = list(features), list(pooling)
+    _known(features, (*FEATURES, *CATALOGUE), "feature")
+    _known(pooling, _POOLINGS, "pooling")
+    chosen = tuple(
+        row
+        for row in CATALOGUE.values()
+        if row.name in features
+        or (row.feature in features and (row.feature not in ("margins", "hidden") or row.pooling in pooling))
+    )
+    if not chosen:
+        raise BadFeatures(f"no statistic chosen; features are {', '.join(FEATURES)}")
+    return chosen
+
+
+def columns(
+    chosen: Sequence[Statistic], layers: Sequence[int], sizes: dict[str, Sequence[int]]
+) -> tuple[Column, ...]:
+    """The columns of a table, layer by layer, those without a layer last.
+
+    Args:
+        chosen: The statistics.
+        layers: The layers to read them at.
+        sizes: For the axes ``neuron`` and ``width``, the size at each of the model's layers.
+
+    Returns:
+        One column for each statistic and layer.
+    """
+    layered = [
+        Column(row, layer, 1 if row.axis == "scalar" else sizes[row.axis][layer])
+        for layer in layers
+        for row in chosen
+        if row.needs != "tokens"
+    ]
+    return (*layered, *(Column(row, None, 1) for row in chosen if row.needs == "tokens"))
+
+
+def _known(names: Sequence[str], there: Sequence[str], what: str) -> None:
+    for name in names:
+        if name not in there:
+            near = difflib.get_close_matches(name, there, n=3)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(dict.fromkeys(there))}"
+            raise BadFeatures(f"no {what} {name!r}; {hint}")

@@ -1,0 +1,162 @@
+"""The walk: from texts to a table of features, in one function. Read this file first.
+
+texts -> tokens -> batches -> one forward pass each, watched -> one row a text -> table
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from splinelens.errors import NoTokens
+from splinelens.features.parts import Parts, writing
+from splinelens.features.reader import TextReader
+from splinelens.features.spec import FeatureSpec
+from splinelens.features.table import FeatureTable, joined
+from splinelens.models import LoadedModel, load_model
+from splinelens.texts import Texts, read_texts
+from splinelens.tokens import Long
+
+Progress = Callable[[int, int], None]
+"""Called with the texts and the characters that were finished since the last call."""
+
+_STRETCH = 1024
+# Texts are sorted by length inside stretches of this many: long enough for full batches, short
+# enough that a killed run loses little.
+
+
+def extract(
+    texts: Texts | Sequence[str | None],
+    model: str | LoadedModel = "smollm2-135m",
+    *,
+    features: Sequence[str] = ("spline7",),
+    layers: Sequence[int] | None = None,
+    pooling: Sequence[str] = ("max",),
+    prompt: str = "",
+    suffix: str = "",
+    max_tokens: int = 512,
+    long: Long = "windows",
+    output: str | Path | None = None,
+    progress: Progress | None = None,
+) -> FeatureTable:
+    """Read the geometry of texts with a frozen model.
+
+    Args:
+        texts: Texts, in order; ``None`` stands for a missing one.
+        model: A loaded model, or the name, folder or file of one; of a name only the blocks
+            needed are loaded.
+        features: Feature names: ``spline7``, ``margins``, ``occupancy``, ``hidden``, ``length``.
+        layers: Layers to read, from 0; None reads all.
+        pooling: Poolings of margins and hidden states: ``max``, ``min``, ``mean``, ``last``.
+        prompt: Run before every text, never pooled.
+        suffix: Run after every text, never pooled.
+        max_tokens: Tokens of a window; longer texts are read in overlapping windows.
+        long: ``"cut"`` drops what exceeds one window instead; the table says which were cut.
+        output: Also write the table here as Parquet; a killed run goes on where it stopped.
+        progress: Called as texts are finished.
+
+    Returns:
+        One row a text, in input order. Texts that cannot be read keep their row with a reason.
+
+    Raises:
+        NoTokens: There is not one text to read.
+        BadFeatures: Names or layers that do not exist.
+        BadModel: The model cannot be loaded.
+        CannotResume: ``output`` has parts of another run.
+        CannotWrite: ``output`` cannot be written.
+
+    Example:
+        >>> import splinelens
+        >>> table = splinelens.extract(["Good morning."], layers=[0])  # doctest: +SKIP
+        >>> table.column("layer00.sign_mean")  # doctest: +SKIP
+        array([0.37], dtype=float32)
+    """
+    chosen = None if layers is None else tuple(sorted(set(layers)))
+    spec = FeatureSpec(tuple(features), tuple(pooling), chosen, prompt, suffix, max_tokens, long)
+    loaded = load_model(model, layers=spec.depth) if isinstance(model, str) else model
+    source = texts if isinstance(texts, Texts) else read_texts(list(texts))
+    return read_table(TextReader(loaded, spec), source, output=output, progress=progress)
+
+
+def read_table(
+    reader: TextReader, texts: Texts, *, output: str | Path | None = None, progress: Progress | None = None
+) -> FeatureTable:
+    """As ``extract``, with a reader that is ready and may be used again.
+
+    Args:
+        reader: Model and spec.
+        texts: The texts.
+        output: Write Parquet here, with resume.
+        progress: Called as texts are finished.
+
+    Returns:
+        One row a text, in input order.
+    """
+    if not len(texts):
+        raise NoTokens(f"{texts.source} has no texts")
+    request = provenance(reader, texts)
+    path = Path(output) if output is not None else None
+    parts = Parts(path, request) if path else None
+    tables = []
+    for index, start in enumerate(range(0, len(texts), _STRETCH)):
+        stretch = texts.texts[start : start + _STRETCH]
+
+        def make(stretch: Sequence[str | None] = stretch) -> FeatureTable:
+            return _stretch(reader, stretch, request)
+
+        tables.append(parts.part(index, make) if parts else make())
+        if progress:
+            progress(len(stretch), sum(len(text or "") for text in stretch))
+    table = joined(tables)
+    if path and parts:
+        with writing(path):
+            table.write(path)
+        parts.discard()
+    return table
+
+
+def provenance(reader: TextReader, texts: Texts) -> dict[str, Any]:
+    """What decides the numbers of a run, without clocks, so equal runs give equal records.
+
+    Args:
+        reader: Model and spec.
+        texts: The texts.
+
+    Returns:
+        Plain JSON values: versions, model, fingerprint, device, spec, source and its hash.
+    """
+    import torch
+    import transformers
+
+    import splinelens
+
+    return {
+        "splinelens": splinelens.__version__,
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "model": reader.loaded.name,
+        "fingerprint": reader.loaded.fingerprint.to_dict(),
+        "device": str(reader.loaded.device),
+        "spec": reader.spec.to_dict(),
+        "texts": len(texts),
+        "data_hash": texts.data_hash,
+    }
+
+
+def _stretch(reader: TextReader, texts: Sequence[str | None], request: dict[str, Any]) -> FeatureTable:
+    tokenized = reader.tokenize(texts)
+    values = np.full((len(texts), sum(column.size for column in reader.columns)), np.nan, dtype=np.float32)
+    reasons = [text.reason for text in tokenized]
+    for reading in reader.read(tokenized):
+        values[reading.text], reasons[reading.text] = reading.values, reading.reason
+    return FeatureTable(
+        reader.columns,
+        values,
+        np.array([text.total for text in tokenized]),
+        np.array([text.cut for text in tokenized]),
+        tuple(reasons),
+        request,
+    )

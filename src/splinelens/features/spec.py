@@ -1,0 +1,64 @@
+"""Everything that decides a feature's value, besides the text and the model."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from splinelens.features.catalogue import VERSION
+from splinelens.tokens import Long
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """Which statistics are read, where, and around which prompt.
+
+    Attributes:
+        features: Feature or statistic names of the catalogue.
+        pooling: Poolings of ``margins`` and ``hidden``.
+        layers: Layers to read, from 0; None stands for all of the model.
+        prompt: Run before every text, never pooled.
+        suffix: Run after every text, never pooled (a causal model does not let it reach the text).
+        max_tokens: Tokens of a window.
+        long: ``"windows"`` reads long texts whole; ``"cut"`` drops what exceeds one window.
+        version: Catalogue version of the numbers.
+
+    Example:
+        >>> FeatureSpec(layers=(0, 2)).depth
+        3
+    """
+
+    features: tuple[str, ...] = ("spline7",)
+    pooling: tuple[str, ...] = ("max",)
+    layers: tuple[int, ...] | None = None
+    prompt: str = ""
+    suffix: str = ""
+    max_tokens: int = 512
+    long: Long = "windows"
+    version: int = VERSION
+
+    @property
+    def depth(self) -> int | None:
+        """Blocks that must be run; None stands for all of the model, 0 is never asked."""
+        return None if self.layers is None else max(self.layers, default=0) + 1
+
+    def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
+        """As plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> "FeatureSpec":  # Any: plain JSON values
+        """From what ``to_dict`` gave."""
+        lists = ("features", "pooling", "layers")
+        return cls(**{key: tuple(value) if key in lists and value is not None else value for key, value in record.items()})
+
+    def difference(self, other: "FeatureSpec") -> str | None:
+        """Say in what two specs differ, or None.
+
+        Example:
+            >>> FeatureSpec(prompt="a").difference(FeatureSpec(prompt="b"))
+            "prompt is 'a' here and 'b' there"
+        """
+        for place in fields(self):
+            mine, theirs = getattr(self, place.name), getattr(other, place.name)
+            if mine != theirs:
+                return f"{place.name} is {mine!r} here and {theirs!r} there"
+        return None

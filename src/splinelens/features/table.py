@@ -1,0 +1,180 @@
+"""The feature table: rows are texts, columns are (layer, statistic), with provenance.
+
+On disk it is Parquet: one column a (layer, statistic), a list of fixed length where the statistic is
+a vector; the provenance is JSON in the schema's metadata under ``splinelens``.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from splinelens.errors import BadFeatures
+from splinelens.features.catalogue import CATALOGUE, Column
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_META = b"splinelens"
+_ROW_COLUMNS = ("row", "tokens", "cut", "reason")
+
+
+@dataclass(frozen=True)
+class FeatureTable:
+    """Features of texts, in input order.
+
+    Attributes:
+        columns: What the values are, in order.
+        values: (text, entry) float32; a column ``c`` spans ``c.size`` entries. NaN in the rows of
+            texts that could not be read.
+        tokens: Tokens of each whole text; 0 where it could not be read.
+        cut: Whether tokens at the end of each text were dropped.
+        reasons: Why a text could not be read, or None.
+        provenance: Versions, model fingerprint, spec, data hash: plain JSON values.
+    """
+
+    columns: tuple[Column, ...]
+    values: np.ndarray
+    tokens: np.ndarray
+    cut: np.ndarray
+    reasons: tuple[str | None, ...]
+    provenance: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def ok(self) -> np.ndarray:
+        """Boolean, True for the rows that hold numbers."""
+        return np.array([reason is None for reason in self.reasons], dtype=bool)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns, such as ``layer05.margin_max``."""
+        return [column.name for column in self.columns]
+
+    def column(self, name: str) -> np.ndarray:
+        """The values of one column.
+
+        Args:
+            name: Its name.
+
+        Returns:
+            (text,) for a scalar statistic, else (text, size).
+
+        Raises:
+            BadFeatures: No such column; the message names those there.
+        """
+        start = 0
+        for column in self.columns:
+            if column.name == name:
+                block = self.values[:, start : start + column.size]
+                return block[:, 0] if column.statistic.axis == "scalar" else block
+            start += column.size
+        raise BadFeatures(f"no column {name!r}; there are {', '.join(self.names[:12])} ...")
+
+    def write(self, path: Path) -> None:
+        """Write Parquet; a reader sees either the whole file or none.
+
+        Args:
+            path: The file.
+        """
+        import pyarrow.parquet as pq
+
+        part = path.with_name(path.name + ".tmp")
+        try:
+            pq.write_table(self.to_arrow(), part, compression="zstd")
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def to_arrow(self) -> "pa.Table":
+        """As an Arrow table with the provenance in its metadata."""
+        import pyarrow as pa
+
+        arrays: dict[str, pa.Array] = {
+            "row": pa.array(np.arange(len(self)), pa.int64()),
+            "tokens": pa.array(self.tokens, pa.int64()),
+            "cut": pa.array(self.cut, pa.bool_()),
+            "reason": pa.array(self.reasons, pa.string()),
+        }
+        start = 0
+        for column in self.columns:
+            block = np.ascontiguousarray(self.values[:, start : start + column.size], dtype=np.float32)
+            flat = pa.array(block.reshape(-1), pa.float32())
+            scalar = column.statistic.axis == "scalar"
+            arrays[column.name] = flat if scalar else pa.FixedSizeListArray.from_arrays(flat, column.size)
+            start += column.size
+        meta = {_META: json.dumps(self.provenance, sort_keys=True).encode()}
+        return pa.table(arrays).replace_schema_metadata(meta)
+
+    @classmethod
+    def from_arrow(cls, table: "pa.Table") -> "FeatureTable":
+        """From what ``to_arrow`` gave.
+
+        Raises:
+            BadFeatures: The table was not written by this library or by another catalogue.
+        """
+        meta = table.schema.metadata or {}
+        if _META not in meta:
+            raise BadFeatures("not a feature table: its schema has no 'splinelens' metadata")
+        table = table.combine_chunks()
+        columns, blocks = [], []
+        for name in table.column_names:
+            if name in _ROW_COLUMNS:
+                continue
+            place, _, statistic = name.rpartition(".")
+            if statistic not in CATALOGUE:
+                raise BadFeatures(f"column {name!r} has no statistic of this catalogue; written by another version?")
+            data = table[name].chunk(0) if table[name].num_chunks else table[name].combine_chunks()
+            scalar = CATALOGUE[statistic].axis == "scalar"
+            size = 1 if scalar else data.type.list_size
+            flat = data if scalar else data.values
+            blocks.append(flat.to_numpy(zero_copy_only=False).reshape(len(table), size))
+            columns.append(Column(CATALOGUE[statistic], int(place.removeprefix("layer")) if place else None, size))
+        return cls(
+            tuple(columns),
+            np.concatenate(blocks, axis=1),
+            table["tokens"].to_numpy(),
+            table["cut"].to_numpy(),
+            tuple(table["reason"].to_pylist()),
+            json.loads(meta[_META]),
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> "FeatureTable":
+        """Read what ``write`` wrote.
+
+        Raises:
+            BadFeatures: The file is missing, no Parquet, cut short or no feature table.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            table = pq.read_table(path)
+        except (OSError, pa.ArrowException) as error:
+            raise BadFeatures(f"{path} cannot be read as a feature table: {error}") from error
+        return cls.from_arrow(table)
+
+
+def joined(tables: Sequence[FeatureTable]) -> FeatureTable:
+    """Tables of the same columns, one after the other; the provenance is the first one's.
+
+    Args:
+        tables: At least one table.
+
+    Returns:
+        One table with all rows.
+    """
+    return FeatureTable(
+        tables[0].columns,
+        np.concatenate([table.values for table in tables]),
+        np.concatenate([table.tokens for table in tables]),
+        np.concatenate([table.cut for table in tables]),
+        tuple(reason for table in tables for reason in table.reasons),
+        tables[0].provenance,
+    )

@@ -1,0 +1,167 @@
+"""Where tokens sit among the regions that an MLP cuts.
+
+The gate weight cuts the MLP's input space with one hyperplane per neuron; inside a region the signs
+of the gate are constant. Source: Balestriero, Cosentino and Shekkizhar, arXiv:2312.01648. Pooled
+margins keep which hyperplanes a text crosses, not only how many.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+SPLINE7 = (
+    "sign_mean",
+    "sign_min",
+    "sign_max",
+    "sign_std",
+    "boundary_min",
+    "boundary_mean",
+    "boundary_std",
+)
+"""The paper's seven features of a layer, in their order."""
+
+
+def signed_margin(
+    gate: Float[Tensor, "*text token neuron"], norm: Float[Tensor, " neuron"]
+) -> Float[Tensor, "*text token neuron"]:
+    """Signed distance from each token to each hyperplane, ``gate_k / ||w_k||``.
+
+    A length in units of the MLP's input, positive where the neuron is on. Computed in float32
+    whatever the model's dtype: half precision loses the small distances that matter most.
+
+    Args:
+        gate: Gate values, before the nonlinearity.
+        norm: Length of each hyperplane's normal. Where it is 0 there is no hyperplane: the
+            margin is 0 by our definition.
+
+    Returns:
+        Signed margins in float32.
+
+    Example:
+        >>> signed_margin(torch.tensor([[3.0, -8.0]]), torch.tensor([2.0, 4.0]))
+        tensor([[ 1.5000, -2.0000]])
+    """
+    return gate.float() * torch.where(norm > 0, norm, torch.inf).reciprocal()
+
+
+def sign_fraction(margin: Float[Tensor, "*text token neuron"]) -> Float[Tensor, "*text token"]:
+    """Share of neurons that are on at each token, ``mean_k 1[margin_k > 0]``, in [0, 1].
+
+    Args:
+        margin: Signed margins, or gate values: only the sign is read.
+
+    Returns:
+        One fraction a token; a value of exactly 0 counts as off.
+
+    Example:
+        >>> sign_fraction(torch.tensor([[1.5, -2.0, 0.0, 4.0]]))
+        tensor([0.5000])
+    """
+    on = torch.empty_like(margin, dtype=torch.float32)
+    return torch.gt(margin, 0, out=on).sum(dim=-1) / margin.shape[-1]
+
+
+def boundary_distance(margin: Float[Tensor, "*text token neuron"]) -> Float[Tensor, "*text token"]:
+    """Distance from each token to the nearest region boundary, ``min_k |margin_k|``.
+
+    The length of the shortest step of the MLP's input that flips one sign of the layer's code.
+
+    Args:
+        margin: Signed margins of the neurons that have a hyperplane.
+
+    Returns:
+        Non-negative distances in units of the MLP's input; 0 is a token on a boundary.
+
+    Example:
+        >>> boundary_distance(torch.tensor([[1.5, -2.0]]))
+        tensor([1.5000])
+    """
+    return margin.abs().amin(dim=-1)
+
+
+def spline7(
+    sign: Float[Tensor, "*layer token"], boundary: Float[Tensor, "*layer token"]
+) -> Float[Tensor, "*layer 7"]:
+    """The paper's seven features of each layer of one text, in the order of ``SPLINE7``.
+
+    Standard deviations divide by n - 1; for a single token they are 0 by our definition (the
+    reference gives NaN).
+
+    Args:
+        sign: Sign fraction of each token of the text.
+        boundary: Boundary distance of each token of the text.
+
+    Returns:
+        Mean, min, max and std of the sign fraction; min, mean and std of the distance.
+
+    Example:
+        >>> spline7(torch.tensor([0.25, 0.75]), torch.tensor([1.0, 3.0]))[:3]
+        tensor([0.5000, 0.2500, 0.7500])
+    """
+    return torch.stack(
+        [
+            sign.mean(-1),
+            sign.amin(-1),
+            sign.amax(-1),
+            _std(sign),
+            boundary.amin(-1),
+            boundary.mean(-1),
+            _std(boundary),
+        ],
+        dim=-1,
+    )
+
+
+def pooled_margin(
+    margin: Float[Tensor, "token neuron"], pooling: str
+) -> tuple[Float[Tensor, " neuron"], Int[Tensor, " neuron"] | None]:
+    """One number per hyperplane for a whole text, and the token where it was reached.
+
+    Args:
+        margin: Signed margins of the text's own tokens.
+        pooling: ``max``, ``min``, ``last``, ``mean``, or ``occupancy`` (share of tokens where the
+            neuron is on).
+
+    Returns:
+        The pooled margins and, for ``max`` and ``min``, the first token that reaches each one.
+
+    Example:
+        >>> margin = torch.tensor([[1.0, -2.0], [3.0, -4.0]])
+        >>> pooled_margin(margin, "max")
+        (tensor([ 3., -2.]), tensor([1, 0]))
+    """
+    if pooling in ("max", "min"):
+        values, where = margin.max(dim=0) if pooling == "max" else margin.min(dim=0)
+        return values, where
+    return pool(margin, pooling), None
+
+
+def pool(values: Float[Tensor, "token neuron"], pooling: str) -> Float[Tensor, " neuron"]:
+    """One number per column for a whole text.
+
+    Args:
+        values: Margins or hidden states of the text's own tokens.
+        pooling: ``max``, ``min``, ``mean``, ``last`` or ``occupancy`` (share of values > 0).
+
+    Returns:
+        The pooled values, in float32.
+
+    Example:
+        >>> pool(torch.tensor([[1.0, -2.0], [3.0, -4.0]]), "mean")
+        tensor([ 2., -3.])
+    """
+    if pooling == "max":
+        return values.amax(dim=0)
+    if pooling == "min":
+        return values.amin(dim=0)
+    if pooling == "mean":
+        return values.mean(dim=0)
+    if pooling == "occupancy":
+        return torch.gt(values, 0, out=torch.empty_like(values)).mean(dim=0)
+    if pooling == "last":
+        return values[-1].clone()
+    raise ValueError(f"pooling {pooling!r} is not one of max, min, mean, last, occupancy")
+
+
+def _std(values: Float[Tensor, "*layer token"]) -> Float[Tensor, "*layer"]:
+    return values.std(-1) if values.shape[-1] > 1 else torch.zeros_like(values[..., 0])

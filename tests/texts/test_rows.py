@@ -1,0 +1,86 @@
+"""Tests ``texts/rows.py``: the record of texts, its hash and its selection."""
+
+import hashlib
+import pickle
+
+import pytest
+
+from splinelens.errors import BadTexts, MissingColumn
+from splinelens.texts import Texts
+
+SPLIT = Texts(("a", None, "c"), {"split": ("train", "test", "train"), "fold": (1, None, 2)}, "a.csv")
+
+
+def test_length_is_the_number_of_rows_nulls_included():
+    assert len(SPLIT) == 3
+
+
+def test_repr_shows_no_text_and_no_cell():
+    assert repr(Texts(("secret",), {"name": ("Ada",)}, "a.csv")) == "Texts(source='a.csv')"
+
+
+def test_a_column_of_another_length_is_refused():
+    with pytest.raises(BadTexts, match="list: column 'n' has 1 rows beside 2 texts"):
+        Texts(("a", "b"), {"n": (1,)}, "list")
+
+
+def test_data_hash_by_hand():
+    expected = hashlib.sha256(b"2:hi" + b"-" + b"0:" + "2:ü".encode()).hexdigest()
+    assert Texts(("hi", None, "", "ü"), {}, "list").data_hash == expected
+
+
+def test_data_hash_of_a_lone_surrogate_is_that_of_its_three_bytes():
+    assert Texts(("\ud800",), {}, "list").data_hash == hashlib.sha256(b"3:\xed\xa0\x80").hexdigest()
+
+
+def test_data_hash_tells_apart_what_joining_would_not():
+    rows = [("ab", "c"), ("a", "bc"), ("abc",), (None,), ("",), ("-",), (), ("a", "b"), ("b", "a"), ("a1:b",)]
+    assert len({Texts(texts, {}, "list").data_hash for texts in rows}) == len(rows)
+
+
+def test_data_hash_depends_on_the_texts_alone():
+    assert SPLIT.data_hash == Texts(SPLIT.texts, {}, "elsewhere.jsonl").data_hash
+
+
+def test_texts_can_be_sent_to_another_process():
+    assert pickle.loads(pickle.dumps(SPLIT)) == SPLIT
+
+
+def test_where_keeps_matching_rows_in_order_with_their_columns():
+    train = SPLIT.where("split", ["train"])
+    assert train == Texts(("a", "c"), {"split": ("train", "train"), "fold": (1, 2)}, "a.csv")
+    assert SPLIT.where("split", ["test", "train"]) == SPLIT
+
+
+def test_where_takes_one_value_as_a_word_not_as_letters():
+    assert SPLIT.where("split", "test").texts == (None,)
+    with pytest.raises(BadTexts, match="never 'train test'"):
+        SPLIT.where("split", "train test")
+
+
+def test_where_compares_by_str_and_never_matches_a_null():
+    assert SPLIT.where("fold", ["2", "None"]).texts == ("c",)
+    with pytest.raises(
+        BadTexts, match="'fold' is never 'None'; it holds '1' \\(1 rows\\), 'null' \\(1 rows\\)"
+    ):
+        SPLIT.where("fold", ["None"])
+
+
+def test_where_without_a_match_names_the_values_that_exist():
+    with pytest.raises(BadTexts) as caught:
+        SPLIT.where("split", ["dev", "valid"])
+    assert str(caught.value) == (
+        "a.csv: column 'split' is never 'dev' or 'valid'; it holds 'train' (2 rows), 'test' (1 rows)"
+    )
+
+
+def test_where_asked_for_no_value_is_refused():
+    with pytest.raises(BadTexts, match="never one of no values"):
+        SPLIT.where("split", [])
+
+
+def test_where_on_a_column_that_was_not_kept_names_those_kept():
+    with pytest.raises(MissingColumn, match="no column 'kind' was kept, of others 'split', 'fold'"):
+        SPLIT.where("kind", ["x"])
+    with pytest.raises(MissingColumn, match="of others none"):
+        Texts(("a",), {}, "list").where("kind", ["x"])

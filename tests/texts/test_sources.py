@@ -1,0 +1,337 @@
+"""Tests ``texts/sources.py``: opening, telling the format, decoding; and the package ``texts`` as a whole."""
+
+import csv
+import io
+import json
+import os
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from splinelens.errors import BadTexts, MissingColumn
+from splinelens.texts import read_texts
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "comments.csv"
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write bytes (or a str, as UTF-8) under a name, and give its path as a string."""
+
+    def written(name, data):
+        path = tmp_path / name
+        path.write_bytes(data if isinstance(data, bytes) else data.encode())
+        return str(path)
+
+    return written
+
+
+@pytest.fixture
+def stdin(monkeypatch):
+    def put(data):
+        data = data if isinstance(data, bytes) else data.encode()
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
+
+    return put
+
+
+def test_a_list_or_tuple_is_read_as_it_is():
+    texts = read_texts(["a", None, "", "\0", "\ud800"])
+    assert texts.texts == ("a", None, "", "\0", "\ud800")
+    assert (texts.source, texts.columns) == ("list", {})
+    assert read_texts(("a",), column="text").texts == ("a",)
+
+
+@pytest.mark.parametrize("source", [7, None, {"text": "a"}, np.array(["a"]), iter(["a"]), b"a.csv"])
+def test_a_source_of_another_type_is_refused(source):
+    with pytest.raises(
+        BadTexts, match=f"cannot read a {type(source).__name__}; give a list of texts, a path"
+    ):
+        read_texts(source)
+
+
+def test_no_texts_at_all_are_refused(write):
+    with pytest.raises(BadTexts, match="list has no rows; give at least one text"):
+        read_texts([])
+    for name, data in [("a.csv", "id,text\n"), ("a.json", "[]"), ("a.jsonl", "\n\n"), ("a.txt", "\ufeff")]:
+        with pytest.raises(BadTexts, match=f"{name} has no rows"):
+            read_texts(write(name, data))
+
+
+def test_every_row_of_a_text_file_is_a_line(write):
+    data = "first\n\n  spaced \t\nlast\x0bstill\u2028last\rhere"
+    assert read_texts(write("a.txt", data)).texts == (
+        "first",
+        "",
+        "  spaced \t",
+        "last\x0bstill\u2028last\rhere",
+    )
+
+
+def test_only_the_newline_is_taken_off(write):
+    assert read_texts(write("a.txt", "a\r\nb\r\r\n\r\nc\r")).texts == ("a", "b\r", "", "c\r")
+
+
+def test_every_format_gives_the_same_rows(write, tmp_path):
+    rows = [{"text": "a, ü", "split": "train"}, {"text": "b\n", "split": "test"}]
+    quoted = '"a, ü"{0}train\n"b\n"{0}test\n'
+    lines = "\n".join(map(json.dumps, rows))
+    paths = [
+        write("a.csv", "text,split\n" + quoted.format(",")),
+        write("a.tsv", "text\tsplit\n" + quoted.format("\t")),
+        write("a.jsonl", lines),
+        write("a.NDJSON", lines),
+        write("a.json", json.dumps(rows)),
+        str(tmp_path / "a.parquet"),
+    ]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), paths[-1])
+    for path in paths:
+        texts = read_texts(path, keep=["split"])
+        assert (texts.texts, texts.columns) == (("a, ü", "b\n"), {"split": ("train", "test")}), path
+        assert texts.source == path
+    assert len({read_texts(Path(path)).data_hash for path in paths}) == 1
+
+
+def test_one_kept_column_may_be_given_as_a_word(write):
+    assert read_texts(write("a.csv", "text,split\na,train\n"), keep="split").columns == {"split": ("train",)}
+
+
+def test_the_format_given_beats_the_ending(write):
+    path = write("rows.data", '{"text": "a"}\n')
+    assert read_texts(path, format="jsonl").texts == ("a",)
+    assert read_texts(path, format="txt").texts == ('{"text": "a"}',)
+    with pytest.raises(
+        BadTexts, match="no format 'xml'; there are 'txt', 'csv', 'tsv', 'jsonl', 'json', 'parquet'"
+    ):
+        read_texts(path, format="xml")
+
+
+@pytest.mark.parametrize("name", ["a.xlsx", "a.csv.gz", "a.text"])
+def test_an_unknown_ending_is_refused_naming_those_read(write, name):
+    ending = name[name.rindex(".") :]
+    with pytest.raises(
+        BadTexts, match=f"cannot read files ending in '{ending}'; read are .txt, .csv, .tsv, "
+    ):
+        read_texts(write(name, "text\na\n"))
+
+
+def test_a_file_without_ending_is_refused(write):
+    with pytest.raises(BadTexts, match="comments: cannot read a file without an ending"):
+        read_texts(write("comments", "a\n"))
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.tsv", "a.jsonl", "a.json", "a.parquet"])
+def test_an_empty_file_is_refused(write, name):
+    with pytest.raises(BadTexts, match=f"{name} is empty; give at least one text"):
+        read_texts(write(name, b""))
+
+
+def test_a_missing_file_names_the_nearest_in_its_folder(write, tmp_path):
+    write("comments.csv", "text\na\n")
+    near = str(tmp_path / "comments.csv")
+    with pytest.raises(BadTexts) as caught:
+        read_texts(str(tmp_path / "coments.csv"))
+    assert str(caught.value) == f"no file 'coments.csv' in {tmp_path}. Did you mean {near}?"
+
+
+def test_a_missing_file_like_no_other_tells_how_to_give_a_text(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        BadTexts, match=r"no file 'You are kind' in this folder\. To read one text, give a list"
+    ):
+        read_texts("You are kind")
+    with pytest.raises(BadTexts, match=r"no file 'a{60}\.\.\.' in this folder"):
+        read_texts("a" * 5000)
+    with pytest.raises(BadTexts, match=r"no file 'a\\x00b'"):
+        read_texts("a\0b")
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(BadTexts, match=r"no folder .*nowhere; check the path"):
+        read_texts(str(tmp_path / "nowhere" / "a.csv"))
+
+
+def test_a_directory_is_refused_naming_files_in_it(write, tmp_path):
+    with pytest.raises(BadTexts, match=r"is a directory; name one file in it$"):
+        read_texts(str(tmp_path))
+    write("b.CSV", "")
+    write("c.bin", "")
+    with pytest.raises(BadTexts, match=r"is a directory; name one file in it; there are 'b\.CSV'$"):
+        read_texts(str(tmp_path))
+
+
+def test_a_file_that_may_not_be_read_is_an_error_of_ours(write, monkeypatch):
+    path = write("a.txt", "a\n")
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(BadTexts, match=r"cannot open .*a\.txt: Permission denied; check its rights"):
+        read_texts(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_read_to_its_end(tmp_path):
+    pipe = tmp_path / "pipe.csv"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=("id,text\n1,a\n",), daemon=True)
+    writer.start()
+    assert read_texts(pipe).texts == ("a",)
+    writer.join()
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl", "a.json"])
+def test_a_utf8_byte_order_mark_is_passed_over(write, name):
+    data = {"a.txt": "ü\n", "a.csv": "text\nü\n", "a.jsonl": '{"text": "ü"}\n', "a.json": '["ü"]'}[name]
+    assert read_texts(write(name, b"\xef\xbb\xbf" + data.encode())).texts == ("ü",)
+
+
+def test_a_file_of_another_encoding_names_line_byte_and_the_way_out(write):
+    path = write("a.csv", "id,text\n1,fine\n2,caf\xe9\n".encode("latin-1"))
+    with pytest.raises(BadTexts) as caught:
+        read_texts(path)
+    assert str(caught.value) == f"{path}, line 3: byte 20 (0xe9) is not utf-8. Try --encoding latin-1"
+    assert read_texts(path, encoding="latin-1").texts == ("fine", "café")
+
+
+def test_the_byte_is_counted_from_the_start_of_a_large_file(write):
+    data = b"word\n" * 100_000 + b"\xff\n"
+    with pytest.raises(BadTexts, match=r"line 100001: byte 500000 \(0xff\) is not utf-8"):
+        read_texts(write("a.txt", data))
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.json"])
+def test_every_text_format_names_the_wrong_byte(write, name):
+    with pytest.raises(BadTexts, match=r"line 1: byte 2 .* Try --encoding latin-1"):
+        read_texts(write(name, b'["\xe9"]'))
+
+
+def test_another_encoding_that_fails_suggests_utf8(write):
+    with pytest.raises(BadTexts, match=r"line 1: byte 0 \(0xc3\) is not ascii\. Try --encoding utf-8"):
+        read_texts(write("a.txt", "ü"), encoding="ascii")
+
+
+@pytest.mark.parametrize("encoding", ["klingon", "base64", "rot13"])
+def test_an_encoding_that_is_none_is_refused(write, encoding):
+    with pytest.raises(BadTexts, match=f"no text encoding '{encoding}'. Try --encoding utf-8"):
+        read_texts(write("a.txt", "a"), encoding=encoding)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "advice"),
+    [("utf-16", "utf-16"), ("utf-16-le", "utf-16-le"), ("utf-16-be", "utf-16-be"), ("utf-32", "utf-32")],
+)
+def test_wide_characters_are_recognised_and_read_once_told(write, encoding, advice):
+    path = write("a.csv", "id,text\n1,a plain remark\n".encode(encoding))
+    for wrong in ("utf-8", "latin-1"):
+        with pytest.raises(BadTexts, match=f"looks like {advice.upper()}, not .* Try --encoding {advice}$"):
+            read_texts(path, encoding=wrong)
+    assert read_texts(path, encoding=advice).texts == ("a plain remark",)
+
+
+def test_utf16_without_its_mark_is_an_error_of_ours(write):
+    with pytest.raises(BadTexts, match=r"not utf-16 .* Try --encoding utf-8"):
+        read_texts(write("a.txt", "a plain remark"), encoding="utf-16")
+
+
+def test_a_few_nul_characters_are_no_wide_characters(write):
+    assert read_texts(write("a.txt", "\0\n")).texts == ("\0",)
+    assert read_texts(write("a.txt", "a\0b\0c\n" + "some words\n" * 3)).texts[0] == "a\0b\0c"
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"PK\x03\x04\xff\xfe", "a zip or Excel file"),
+        (b"\x1f\x8b\x08\xff", "a gzip file"),
+        (b"PAR1\xff", "a Parquet"),
+    ],
+)
+def test_another_kind_of_file_under_a_wrong_name_is_recognised(write, data, what):
+    with pytest.raises(BadTexts, match=f"a.csv is {what}.*, whatever its name says"):
+        read_texts(write("a.csv", data))
+
+
+def test_standard_input_has_one_text_a_line(stdin):
+    stdin("a\r\n\n{not json}\n")
+    texts = read_texts("-")
+    assert (texts.texts, texts.source) == (("a", "", "{not json}"), "stdin")
+
+
+def test_standard_input_that_starts_as_json_lines_is_json_lines(stdin):
+    stdin('\ufeff\n{"text": "a", "n": 1}\n{"text": null}\n')
+    texts = read_texts("-", keep=["n"])
+    assert (texts.texts, texts.columns) == (("a", None), {"n": (1, None)})
+    stdin('{"comment": "a"}\n')
+    assert read_texts("-", column="comment").texts == ("a",)
+
+
+def test_standard_input_without_the_column_is_plain_text(stdin):
+    stdin('{"comment": "a"}\n')
+    assert read_texts("-").texts == ('{"comment": "a"}',)
+    stdin('{"comment": "a"}\n')
+    with pytest.raises(
+        MissingColumn, match="stdin holds texts alone, no column 'note'; give a table, and its"
+    ):
+        read_texts("-", column="note")
+
+
+def test_standard_input_reads_any_format_told(stdin):
+    stdin("id,text\n1,a\n")
+    assert read_texts("-", format="csv").texts == ("a",)
+    stdin('{"text": "a"}\n')
+    assert read_texts("-", format="txt").texts == ('{"text": "a"}',)
+    table = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["a", None]}), table)
+    stdin(table.getvalue())
+    assert read_texts("-", format="parquet").texts == ("a", None)
+
+
+def test_standard_input_names_itself_in_errors(stdin):
+    stdin("")
+    with pytest.raises(BadTexts, match="stdin is empty"):
+        read_texts("-")
+    stdin(b"caf\xe9\n")
+    with pytest.raises(
+        BadTexts, match=r"stdin, line 1: byte 3 \(0xe9\) is not utf-8. Try --encoding latin-1"
+    ):
+        read_texts("-")
+    stdin(b"caf\xe9\n")
+    assert read_texts("-", encoding="latin-1").texts == ("café",)
+
+
+def test_an_address_of_the_hub_goes_to_the_hub(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(BadTexts, match=r"hf:owner/name needs the package datasets .*splinelens\[data\]"):
+        read_texts("hf:owner/name")
+
+
+def test_the_example_file_is_what_the_demo_promises():
+    texts = read_texts(EXAMPLE, "comment", ["id", "kind"])
+    with EXAMPLE.open(newline="", encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    assert list(texts.texts) == [row["comment"] for row in rows]
+    assert list(texts.columns["id"]) == [str(number) for number in range(1, len(rows) + 1)]
+    kinds = Counter(texts.columns["kind"])
+    assert set(kinds) == {
+        "toxic",
+        "harmless",
+        "borderline",
+        "identity",
+        "other language",
+        "empty",
+        "very long",
+    }
+    assert texts.where("kind", ["empty"]).texts == ("",)
+    (long,) = texts.where("kind", ["very long"]).texts
+    assert len(long.split()) > 3000
+    assert 1500 < len(long[: long.index("stupid")].split()) < 2500  # far from both ends
+    assert EXAMPLE.stat().st_size < 40_000

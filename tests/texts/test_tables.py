@@ -1,0 +1,282 @@
+"""Tests ``texts/tables.py``: CSV, TSV, JSON Lines and JSON, good and broken."""
+
+import csv
+import io
+import json
+import random
+
+import pyarrow.csv
+import pytest
+
+from splinelens.errors import BadTexts, MissingColumn
+from splinelens.texts.tables import delimited_columns, json_columns, json_lines_columns, starts_as_json_lines
+from splinelens.texts.wanted import Wanted
+
+
+def read_csv(document, column=None, keep=(), delimiter=","):
+    return delimited_columns(io.StringIO(document, newline=""), delimiter, Wanted("a.csv", column, keep))
+
+
+def read_lines(document, column=None, keep=()):
+    return json_lines_columns(io.StringIO(document), Wanted("a.jsonl", column, keep))
+
+
+def read_json(rows, column=None, keep=()):
+    return json_columns(rows if isinstance(rows, str) else json.dumps(rows), Wanted("a.json", column, keep))
+
+
+def test_csv_by_hand():
+    document = 'id,text,kind\r\n1,"a, b",x\r\n2,"she said ""no""",y\r\n3,,z\r\n'
+    assert read_csv(document, keep=("kind", "id")) == (
+        ["a, b", 'she said "no"', ""],
+        {"kind": ["x", "y", "z"], "id": ["1", "2", "3"]},
+    )
+
+
+def test_csv_agrees_with_an_independent_reader():
+    dice = random.Random(5)
+    alphabet = ["a", " ", "é", '"', ",", ";", "\t", "\n", "'", "\\", "𝄞"]
+    rows = [
+        [str(row), "".join(dice.choices(alphabet, k=dice.randint(1, 30))) + ".", "k"] for row in range(500)
+    ]
+    document = io.StringIO(newline="")
+    csv.writer(document).writerows([["id", "text", "kind"], *rows])
+    options = pyarrow.csv.ParseOptions(newlines_in_values=True)
+    strings = pyarrow.csv.ConvertOptions(column_types={"text": pyarrow.string()})
+    theirs = pyarrow.csv.read_csv(
+        io.BytesIO(document.getvalue().encode()), parse_options=options, convert_options=strings
+    )
+    assert read_csv(document.getvalue())[0] == theirs["text"].to_pylist() == [row[1] for row in rows]
+
+
+def test_newlines_inside_quotes_stay_as_they_are():
+    assert read_csv('text,n\r\n"one\ntwo\r\nthree",1\r\n')[0] == ["one\ntwo\r\nthree"]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_csv_reads_every_line_end(end):
+    assert read_csv(end.join(["id,text", "1,a", "2,b"]))[0] == ["a", "b"]
+
+
+def test_tsv_reads_tabs_with_the_same_quotes():
+    document = 'id\ttext\n1\t"a\tb"\n2\tc, "d"\n'
+    assert read_csv(document, delimiter="\t")[0] == ["a\tb", 'c, "d"']
+
+
+def test_blank_lines_are_no_rows_between_several_columns():
+    assert read_csv("\n\nid,text\n\n1,a\n\n2,b\n\n", keep=("id",)) == (["a", "b"], {"id": ["1", "2"]})
+
+
+def test_blank_lines_are_empty_texts_in_one_column():
+    assert read_csv("comment\na\n\nb\n\n")[0] == ["a", "", "b", ""]
+
+
+def test_nul_characters_in_csv_are_kept():
+    assert read_csv("id,text\n1,a\0b\n2,\0\n")[0] == ["a\0b", "\0"]
+
+
+def test_a_cell_of_10_mb_is_read_and_the_limit_put_back():
+    limit = csv.field_size_limit()
+    assert limit < 10_000_000
+    big = "word " * 2_000_000
+    assert read_csv(f'id,text\n1,"{big}"\n')[0] == [big]
+    assert csv.field_size_limit() == limit
+
+
+def test_the_limit_is_put_back_after_an_error_too():
+    limit = csv.field_size_limit()
+    with pytest.raises(BadTexts):
+        read_csv("id,text\n1\n")
+    assert csv.field_size_limit() == limit
+
+
+@pytest.mark.parametrize(("row", "cells"), [("3", 1), ("3,c,d", 3)])
+def test_a_ragged_row_is_refused_with_the_line_it_starts_at(row, cells):
+    with pytest.raises(BadTexts, match=f"a.csv, line 4: {cells} cells where the header has 2; put quotes"):
+        read_csv(f'id,text\n1,"two\nlines"\n{row}\n4,e\n')
+
+
+def test_a_ragged_row_far_behind_the_sample_is_refused_too():
+    with pytest.raises(BadTexts, match="line 302: 1 cells"):
+        read_csv("id,text\n" + "1,a\n" * 300 + "2\n")
+
+
+def test_a_quote_that_is_never_closed_is_refused_where_it_opens():
+    with pytest.raises(BadTexts, match=r"a.csv, line 3: unexpected end of data; close each quoted cell"):
+        read_csv('id,text\n1,a\n2,"b\n3,c\n4,d\n')
+
+
+def test_words_behind_a_closed_quote_are_refused():
+    with pytest.raises(BadTexts, match=r"line 2: ',' expected after '\"'; close .* a quote inside it twice"):
+        read_csv('id,text\n1,"a" b\n')
+
+
+@pytest.mark.parametrize("document", ["", "\n\n", "\r\n"])
+def test_a_csv_without_header_is_empty(document):
+    with pytest.raises(BadTexts, match=r"a.csv is empty; its first row must name the columns"):
+        read_csv(document)
+
+
+def test_a_header_alone_gives_no_rows_and_still_checks_the_columns():
+    assert read_csv("id,text\n", keep=("id",)) == ([], {"id": []})
+    with pytest.raises(MissingColumn, match="no column 'text'; it has 'id', 'comment'"):
+        read_csv("id,comment\n")
+
+
+def test_several_columns_without_text_are_refused_naming_the_longest():
+    with pytest.raises(MissingColumn, match=r"it has 'id', 'comment', 'kind'\. Try --column comment\.$"):
+        read_csv("id,comment,kind\n1,a longer remark,x\n2,and another,y\n")
+
+
+@pytest.mark.parametrize(("name", "column", "keep"), [("text", None, ()), ("n", "text", ("n",))])
+def test_a_header_that_names_a_wanted_column_twice_is_refused(name, column, keep):
+    other = "text" if name == "n" else "n"
+    with pytest.raises(BadTexts, match=f"2 columns named '{name}'"):
+        read_csv(f"{name},{name},{other}\n1,2,3\n", column, keep)
+
+
+def test_a_header_that_names_another_column_twice_is_read():
+    assert read_csv("text,,\na,b,c\n")[0] == ["a"]
+
+
+def test_another_separator_is_noticed_instead_of_scoring_whole_rows():
+    with pytest.raises(BadTexts, match="cells look separated by ';', not ','; save it with ','"):
+        read_csv("id;comment\n1;a\n")
+    with pytest.raises(BadTexts, match=r"separated by ',', not '\\t'"):
+        read_csv("id,comment\n1,a\n", column="comment", delimiter="\t")
+    assert read_csv("id;comment\n1;a\n", column="id;comment")[0] == ["1;a"]
+
+
+def test_json_lines_by_hand():
+    document = '{"text": "a", "n": 1}\n\n  \n{"n": 2.5, "text": null}\r\n{"text": "ü\\n"}'
+    assert read_lines(document, keep=("n",)) == (["a", None, "ü\n"], {"n": [1, 2.5, None]})
+
+
+def test_lone_surrogates_and_nul_in_json_stay_as_they_are():
+    assert read_lines('{"text": "x\\ud800y"}\n{"text": "\\u0000"}\n')[0] == ["x\ud800y", "\0"]
+
+
+def test_the_only_string_column_of_json_lines_needs_no_name():
+    assert read_lines('{"id": 1, "note": null}\n{"id": 2, "note": "b"}\n')[0] == [None, "b"]
+
+
+def test_an_empty_string_is_a_string():
+    assert read_lines('{"id": 1, "note": ""}\n')[0] == [""]
+
+
+def test_two_string_columns_of_json_lines_need_a_name():
+    with pytest.raises(MissingColumn, match=r"it has 'a', 'b'\. Try --column b\.$"):
+        read_lines('{"a": "x", "b": "longer"}\n')
+
+
+def test_json_lines_without_strings_say_so():
+    with pytest.raises(MissingColumn, match=r"no column 'text'; it has 'n'\. None holds strings\."):
+        read_lines('{"n": 1}\n')
+
+
+def test_a_column_that_first_appears_late_is_found():
+    late = '{"id": 1}\n' * 150 + '{"id": 2, "note": "b", "k": 3}\n'
+    texts, kept = read_lines(late, "note", ("k",))
+    assert texts == [None] * 150 + ["b"]
+    assert kept == {"k": [None] * 150 + [3]}
+
+
+def test_a_column_in_no_row_is_missing():
+    with pytest.raises(MissingColumn, match=r"no column 'txt'; it has 'text', 'n'\. Try --column text\.$"):
+        read_lines('{"text": "a", "n": 1}\n', "txt")
+    with pytest.raises(MissingColumn, match="no column 'label'"):
+        read_lines('{"text": "a", "n": 1}\n', keep=("label",))
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("{'text': 'a'}", "Expecting property name enclosed in double quotes at column 2"),
+        ('{"text": "a"', "Expecting ',' delimiter at column 13"),
+        ('{"text": "a"} {"text": "b"}', "Extra data at column 15"),
+        ("[" * 200_000, "nested too deep or a number too long"),
+        ('{"text": "a", "n": ' + "1" * 5000 + "}", "nested too deep or a number too long"),
+    ],
+)
+def test_a_line_that_is_no_json_is_refused_with_its_number(line, why):
+    with pytest.raises(BadTexts, match=f"a.jsonl, line 3: not JSON, {why}.*; write one object a line"):
+        read_lines('{"text": "secret"}\n\n' + line + "\n")
+
+
+def test_an_error_never_quotes_a_text():
+    with pytest.raises(BadTexts) as caught:
+        read_lines('{"text": "my secret", oops}\n')
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("row", "words"), [("7", "a number"), ('["a"]', "a list"), ("null", "null"), ('"a"', "a str")]
+)
+def test_a_line_that_is_no_object_is_refused(row, words):
+    with pytest.raises(BadTexts, match=f"a.jsonl, line 2: {words}, where an object is read"):
+        read_lines('{"text": "a"}\n' + row + "\n")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("7", "a number"),
+        ("1.5", "a number"),
+        ("true", "true or false"),
+        ("[]", "a list"),
+        ("{}", "an object"),
+    ],
+)
+def test_a_text_of_another_type_is_refused_with_its_line(value, words):
+    with pytest.raises(
+        BadTexts, match=f"line 2: 'text' is {words}, where a string or null is read; quote it"
+    ):
+        read_lines('{"text": "a"}\n{"text": ' + value + "}\n")
+
+
+def test_braces_in_the_name_of_a_file_do_no_harm():
+    with pytest.raises(BadTexts, match=r"\{a\}.jsonl, line 1: a number"):
+        json_lines_columns(io.StringIO("7\n"), Wanted("{a}.jsonl", None))
+
+
+def test_a_json_list_of_objects_and_one_of_strings():
+    assert read_json([{"text": "a", "n": [1]}, {"text": None}], keep=("n",)) == (
+        ["a", None],
+        {"n": [[1], None]},
+    )
+    assert read_json(["a", None, "b"]) == (["a", None, "b"], {})
+    assert read_json([]) == ([], {})
+
+
+def test_a_broken_row_of_a_json_list_is_counted_from_0():
+    with pytest.raises(BadTexts, match=r"a.json, row 1 \(counted from 0\): 'text' is a number"):
+        read_json([{"text": "a"}, {"text": 3}])
+    with pytest.raises(BadTexts, match=r"a.json, row 1 \(counted from 0\): a str, where an object is read"):
+        read_json([{"text": "a"}, "b"])
+    with pytest.raises(BadTexts, match=r"a.json, row 0 \(counted from 0\): a number, where a string"):
+        read_json([1, 2])
+
+
+def test_json_that_is_no_list_is_refused():
+    with pytest.raises(BadTexts, match=r"a.json holds an object, not a list"):
+        read_json({"data": []})
+    with pytest.raises(BadTexts, match=r"not one JSON list .* for one object a line, name it .jsonl"):
+        read_json('{"text": "a"}\n{"text": "b"}\n')
+
+
+@pytest.mark.parametrize(
+    ("document", "column", "answer"),
+    [
+        ('{"text": "a"}\nplain\n', "text", True),
+        ('\n  \n{"comment": "a"}\n', "comment", True),
+        ('{"comment": "a"}\n', "text", False),
+        ("{text}\n", "text", False),
+        ('{"text": "a"\n', "text", False),
+        ("text\n", "text", False),
+        ('["text"]\n', "text", False),
+        ("", "text", False),
+        ('{"a":' * 200_000 + "\n", "text", False),
+    ],
+)
+def test_json_lines_are_told_by_their_first_line(document, column, answer):
+    assert starts_as_json_lines(io.StringIO(document), column) is answer
