@@ -103,8 +103,8 @@ def anatomy_of(model: "nn.Module") -> Anatomy:
     if family is None:
         raise UnknownAnatomy(
             f"architecture {model_type!r} ({type(model).__name__}) has no row in anatomy.py; it knows "
-            f"{', '.join(sorted(FAMILIES))}. To add it: one Family(blocks, gate, down, attention) in FAMILIES "
-            "and one tiny model in tests/conftest.py; see CONTRIBUTING.md"
+            f"{', '.join(sorted(FAMILIES))}. To add it: one Family(blocks, gate, down, attention) in "
+            "FAMILIES and one tiny model in tests/conftest.py; see CONTRIBUTING.md"
         )
     base = getattr(model, "base_model", model)
     try:
@@ -113,7 +113,9 @@ def anatomy_of(model: "nn.Module") -> Anatomy:
         for layer in range(len(blocks)):  # type: ignore[arg-type]  # the same
             anatomy.gate(layer), anatomy.down(layer)
     except AttributeError as error:
-        raise UnknownAnatomy(f"{type(model).__name__} does not fit the row {model_type!r} of anatomy.py: {error}") from error
+        raise UnknownAnatomy(
+            f"{type(model).__name__} does not fit the row {model_type!r} of anatomy.py: {error}"
+        ) from error
     return anatomy
 
 

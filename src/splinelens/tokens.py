@@ -113,10 +113,12 @@ def tokenize(
         'has 50 characters, more than the limit of 10'
     """
     if max_tokens < 1 or long not in ("windows", "cut"):
-        raise BadTexts(f"max_tokens={max_tokens}, long={long!r}: need a positive number and 'windows' or 'cut'")
+        raise BadTexts(
+            f"max_tokens={max_tokens}, long={long!r}: need a positive number and 'windows' or 'cut'"
+        )
     reasons = [_unreadable(text, max_characters) for text in texts]
     readable = [text for text, reason in zip(texts, reasons, strict=True) if reason is None]
-    encodings = iter(tokenizer.backend_tokenizer.encode_batch(readable, add_special_tokens=False) if readable else ())
+    encodings = iter(_uncut(tokenizer).encode_batch(readable, add_special_tokens=False) if readable else ())
     keep = max_tokens if long == "cut" else None
     tokenized = []
     for reason in reasons:
@@ -151,7 +153,7 @@ def prompt_ids(tokenizer: Any, prompt: str, *, beginning: bool) -> tuple[int, ..
     if reason:
         raise BadTexts(f"the prompt {reason}")
     opening = [i for i in tokenizer("").input_ids if i == tokenizer.bos_token_id] if beginning else []
-    return (*opening, *tokenizer.backend_tokenizer.encode(prompt, add_special_tokens=False).ids)
+    return (*opening, *_uncut(tokenizer).encode(prompt, add_special_tokens=False).ids)
 
 
 def windows(tokenized: Sequence[TokenizedText], max_tokens: int) -> list[Window]:
@@ -202,7 +204,8 @@ def batches(
     Yields:
         Batches; ``windows`` says which text and which of its tokens a row holds.
     """
-    order = sorted(windows(tokenized, max_tokens), key=lambda window: (-window.length, window.text, window.start))
+    found = windows(tokenized, max_tokens)
+    order = sorted(found, key=lambda window: (-window.length, window.text, window.start))
     group: list[Window] = []
     for window in order:
         widest = _padded((group or [window])[0].length + len(suffix))
@@ -229,8 +232,18 @@ def _batch(
         )
         mask[row, first : first + used] = True
         spans.append((first + window.pooled - window.start, first + window.length))
-    ranks = torch.arange(width).expand(len(group), width) if side == "right" else (mask.cumsum(1) - 1).clamp(min=0)
+    ranks = torch.arange(width).repeat(len(group), 1)  # unbroken, or transformers sees packed sequences
+    if side == "left":
+        ranks = (mask.cumsum(1) - 1).clamp(min=0)
     return TokenBatch(ids, mask, ranks + offset, tuple(spans), tuple(group), side)
+
+
+def _uncut(tokenizer: Any) -> Any:  # Any: as in tokenize
+    """The Rust tokenizer without the truncation and padding that its file or an earlier call set."""
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    return backend
 
 
 def _padded(length: int) -> int:

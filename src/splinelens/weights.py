@@ -66,7 +66,7 @@ def gate_norms(model: nn.Module, layer: int) -> Float[Tensor, " neuron"]:
     gate = anatomy.gate(layer)
     if gate not in _NORMS:
         _NORMS[gate] = gate_weight(anatomy, layer).detach().float().norm(dim=1)
-    return _NORMS[gate]
+    return _NORMS[gate].to(gate.weight.device)
 
 
 def neurons_alive(model: nn.Module, layer: int) -> Int[Tensor, " neuron"] | None:

@@ -154,7 +154,7 @@ def _add_tokenizer(writer, tokenizer, size):
     tokens = sorted(rules["vocab"], key=rules["vocab"].get)
     tokens += [f"<unused{index}>" for index in range(len(tokens), size)]
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("default")
+    writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list([token.replace(" ", "Ġ") for token in tokens])
     writer.add_token_types([3 if token.startswith("<") and len(token) > 1 else 1 for token in tokens])
     writer.add_token_merges([" ".join(pair).replace("  ", "Ġ ") for pair in rules["merges"]])

@@ -125,6 +125,16 @@ def test_the_float32_size_is_asked_of_the_disk_first(gguf_file, cache, tiny_caus
     assert asked == [4 * sum(weight.numel() for weight in tiny_causal.parameters())]
 
 
+def test_a_garbled_tokenizer_is_told_and_nothing_is_cached(gguf_file, cache, monkeypatch):
+    def garbled(path):
+        raise BadModel(f"the tokenizer of {path} turns one text into another")
+
+    monkeypatch.setattr(room, "gguf_tokenizer", garbled)
+    with pytest.raises(BadModel, match=r"^the tokenizer of .* turns one text"):
+        converted(gguf_file, cache)
+    assert not (cache / "converted").exists()
+
+
 def test_converting_prints_nothing(gguf_file, cache, capfd):
     converted(gguf_file, cache)
     assert capfd.readouterr() == ("", "")

@@ -2,7 +2,7 @@
 
 The walk through this room, left to right::
 
-    cache  quiet  fingerprint  wheel  gguf  hub  source  load  inventory
+    cache  quiet  fingerprint  wheel  tokenizer  gguf  hub  source  load  inventory
 
 ``load.py`` is the one to read first. Importing this room loads neither torch nor transformers.
 """

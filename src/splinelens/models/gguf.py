@@ -16,6 +16,7 @@ from splinelens.errors import BadModel, CannotWrite
 from splinelens.models.cache import file_sha256, place, workroom
 from splinelens.models.fingerprint import weight_chain, write_sidecar
 from splinelens.models.quiet import quiet
+from splinelens.models.tokenizer import gguf_tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -92,15 +93,20 @@ def _convert(gguf: Path, folder: Path) -> None:
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import save_file
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
-    here = {"gguf_file": gguf.name, "local_files_only": True}
     try:
         with quiet(), redirect_stderr(io.StringIO()):  # its progress bar asks no setting
-            tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), **here)
+            tokenizer = gguf_tokenizer(gguf)
             model, info = AutoModelForCausalLM.from_pretrained(
-                str(gguf.parent), dtype=torch.float32, output_loading_info=True, **here
+                str(gguf.parent),
+                gguf_file=gguf.name,
+                local_files_only=True,
+                dtype=torch.float32,
+                output_loading_info=True,
             )
+    except BadModel:
+        raise
     except Exception as error:  # a GGUF file fails in as many ways as there are architectures
         reason = str(error).strip().splitlines() or [type(error).__name__]
         advice = "Name a folder with safetensors instead"

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import torch
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
+_VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 
 
 @dataclass(frozen=True)
@@ -209,6 +210,10 @@ def _cut(config: Any, layers: int, total_depth: int, name: str) -> None:  # Any:
 def _read_tokenizer(folder: Path, options: dict[str, bool]) -> Any:  # Any: see LoadedModel
     from transformers import AutoTokenizer
 
+    if not any((folder / name).is_file() for name in _VOCABULARIES):
+        raise BadModel(
+            f"{folder} has no tokenizer (none of {', '.join(_VOCABULARIES)}); save it there as well"
+        )
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), **options)
     except Exception as error:  # a tokenizer can lack files, libraries or sense

@@ -1,0 +1,1 @@
+"""Frozen records of results, and the ways to show and keep them."""

@@ -1,0 +1,168 @@
+"""The record of one scored text, and its forms on disk: JSON lines, CSV, Parquet."""
+
+import csv
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from splinelens.errors import BadTexts, CannotWrite
+
+UNDETERMINED = "undetermined"
+"""The verdict on a text that could not be scored; it is never shown as safe."""
+
+FORMATS = (".csv", ".jsonl", ".parquet")
+
+
+@dataclass(frozen=True)
+class Span:
+    """What one stretch of a text adds to the logit of its score.
+
+    Attributes:
+        begin: First character.
+        end: Behind the last character.
+        contribution: Added to the calibrated logit; positive leans to the positive class.
+    """
+
+    begin: int
+    end: int
+    contribution: float
+
+
+@dataclass(frozen=True)
+class TextScore:
+    """One text's result.
+
+    Attributes:
+        row: Place of the text in the input, from 0.
+        score: Calibrated probability of the positive class, in [0, 1]; None if there is none.
+        verdict: The detector's positive or negative word, or ``undetermined``.
+        tokens: Tokens of the whole text.
+        cut: Whether tokens at its end were not read.
+        reason: Why the verdict is ``undetermined``, else None.
+        spans: With an explanation, what each stretch adds to the logit.
+        constant: With an explanation, the logit of a text without any of the spans: constant plus
+            all contributions is ``log(score / (1 - score))``.
+    """
+
+    row: int
+    score: float | None
+    verdict: str
+    tokens: int
+    cut: bool
+    reason: str | None = None
+    spans: tuple[Span, ...] | None = None
+    constant: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
+        """As plain JSON values; what is not there is left out, except ``score``.
+
+        Example:
+            >>> TextScore(0, 0.03, "clean", 5, False).to_dict()
+            {'row': 0, 'score': 0.03, 'verdict': 'clean', 'tokens': 5, 'cut': False}
+        """
+        record: dict[str, Any] = {
+            "row": self.row,
+            "score": self.score,
+            "verdict": self.verdict,
+            "tokens": self.tokens,
+            "cut": self.cut,
+        }
+        if self.reason is not None:
+            record["reason"] = self.reason
+        if self.spans is not None:
+            record["constant"] = self.constant
+            record["spans"] = [
+                {"begin": span.begin, "end": span.end, "contribution": span.contribution} for span in self.spans
+            ]
+        return record
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(self.to_dict(), ensure_ascii=False)
+
+
+def write_scores(scores: Iterable[TextScore], path: Path) -> int:
+    """Write records to a file; a reader sees either all of them or none.
+
+    Args:
+        scores: The records; they may come from a generator.
+        path: ``.csv`` (spans as JSON in one cell), ``.jsonl`` or ``.parquet``.
+
+    Returns:
+        How many were written.
+
+    Raises:
+        BadTexts: Another ending.
+        CannotWrite: The disk is full or the file may not be written.
+    """
+    check_format(path)
+    part = path.with_name(path.name + ".tmp")
+    try:
+        count = {".csv": _write_csv, ".jsonl": _write_jsonl, ".parquet": _write_parquet}[path.suffix](scores, part)
+        part.replace(path)
+    except OSError as error:
+        raise CannotWrite(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return count
+
+
+def check_format(path: Path) -> None:
+    """Refuse an output file whose ending is unknown, before any work is done.
+
+    Raises:
+        BadTexts: The ending is none of ``.csv``, ``.jsonl``, ``.parquet``.
+        CannotWrite: Its folder does not exist.
+    """
+    if path.suffix not in FORMATS:
+        raise BadTexts(f"output {path} ends in {path.suffix!r}; use one of {', '.join(FORMATS)}")
+    if not path.parent.is_dir():
+        raise CannotWrite(f"cannot write {path}: there is no folder {path.parent}")
+
+
+def _write_jsonl(scores: Iterable[TextScore], path: Path) -> int:
+    count = 0
+    with path.open("w", encoding="utf-8") as file:
+        for score in scores:
+            file.write(score.to_json() + "\n")
+            count += 1
+    return count
+
+
+def _write_csv(scores: Iterable[TextScore], path: Path) -> int:
+    count = 0
+    with path.open("w", encoding="utf-8", newline="") as file:
+        names = ["row", "score", "verdict", "tokens", "cut", "reason", "constant", "spans"]
+        table = csv.DictWriter(file, names)
+        table.writeheader()
+        for score in scores:
+            record = score.to_dict()
+            if "spans" in record:
+                record["spans"] = json.dumps(record["spans"])
+            table.writerow(record)
+            count += 1
+    return count
+
+
+def _write_parquet(scores: Iterable[TextScore], path: Path) -> int:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    span = pa.struct([("begin", pa.int64()), ("end", pa.int64()), ("contribution", pa.float64())])
+    schema = pa.schema(
+        [
+            ("row", pa.int64()),
+            ("score", pa.float64()),
+            ("verdict", pa.string()),
+            ("tokens", pa.int64()),
+            ("cut", pa.bool_()),
+            ("reason", pa.string()),
+            ("constant", pa.float64()),
+            ("spans", pa.list_(span)),
+        ]
+    )
+    records = [score.to_dict() for score in scores]
+    pq.write_table(pa.Table.from_pylist(records, schema=schema), path)
+    return len(records)
