@@ -9,11 +9,15 @@ with transformers 5.23.
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from splinelens.errors import UnknownAnatomy
 
 if TYPE_CHECKING:
     from torch import nn
+
+_FITTING: "WeakSet[nn.Module]" = WeakSet()
+# Models whose every layer was looked up once: that takes 0.15 ms for 30 blocks, and is asked per layer.
 
 
 @dataclass(frozen=True)
@@ -110,8 +114,10 @@ def anatomy_of(model: "nn.Module") -> Anatomy:
     try:
         blocks = _below(base, family.blocks)
         anatomy = Anatomy(family, base, blocks)  # type: ignore[arg-type]  # a path ends at the ModuleList
-        for layer in range(len(blocks)):  # type: ignore[arg-type]  # the same
-            anatomy.gate(layer), anatomy.down(layer)
+        if model not in _FITTING:
+            for layer in range(anatomy.depth):
+                anatomy.gate(layer), anatomy.down(layer)
+            _FITTING.add(model)
     except AttributeError as error:
         raise UnknownAnatomy(
             f"{type(model).__name__} does not fit the row {model_type!r} of anatomy.py: {error}"

@@ -5,7 +5,7 @@
     SplinelensError
     |-- BadTexts             the input of texts or labels cannot be read
     |   |-- MissingColumn    a table lacks the column asked for
-    |   |-- BadLabels        labels of the wrong type, missing, or of one class only
+    |   |-- BadLabels        labels of the wrong type, missing, too few or without signal
     |   `-- NoTokens         not one text has a token left
     |-- BadModel             a model cannot be found, fetched or loaded
     |   |-- UnknownModel     no alias, folder, file or hub id of that name
@@ -38,7 +38,7 @@ class MissingColumn(BadTexts):
 
 
 class BadLabels(BadTexts):
-    """Labels of the wrong type, missing labels, or one class only."""
+    """Labels of the wrong type, missing, too few of a class, of one class only, or without any signal."""
 
 
 class NoTokens(BadTexts):

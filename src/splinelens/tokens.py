@@ -241,8 +241,10 @@ def _batch(
 def _uncut(tokenizer: Any) -> Any:  # Any: as in tokenize
     """The Rust tokenizer without the truncation and padding that its file or an earlier call set."""
     backend = tokenizer.backend_tokenizer
-    backend.no_truncation()
-    backend.no_padding()
+    if backend.truncation is not None:
+        backend.no_truncation()
+    if backend.padding is not None:
+        backend.no_padding()
     return backend
 
 

@@ -63,10 +63,10 @@ def gate_norms(model: nn.Module, layer: int) -> Float[Tensor, " neuron"]:
         torch.Size([32])
     """
     anatomy = anatomy_of(model)
-    gate = anatomy.gate(layer)
+    gate, weight = anatomy.gate(layer), gate_weight(anatomy, layer)
     if gate not in _NORMS:
-        _NORMS[gate] = gate_weight(anatomy, layer).detach().float().norm(dim=1)
-    return _NORMS[gate].to(gate.weight.device)
+        _NORMS[gate] = weight.detach().float().norm(dim=1)
+    return _NORMS[gate].to(weight.device)
 
 
 def neurons_alive(model: nn.Module, layer: int) -> Int[Tensor, " neuron"] | None:
@@ -79,8 +79,9 @@ def neurons_alive(model: nn.Module, layer: int) -> Int[Tensor, " neuron"] | None
     Returns:
         Indices of the neurons whose weight row is not all zero; None for the usual case of all.
     """
-    gate = anatomy_of(model).gate(layer)
+    gate, norms = anatomy_of(model).gate(layer), gate_norms(model, layer)
     if gate not in _ALIVE:
-        alive = gate_norms(model, layer) > 0
+        alive = norms != 0  # a broken norm counts: what it makes must show, not vanish
         _ALIVE[gate] = None if bool(alive.all()) else alive.nonzero().flatten()
-    return _ALIVE[gate]
+    indices = _ALIVE[gate]
+    return None if indices is None else indices.to(norms.device)

@@ -204,11 +204,20 @@ class Detector:
         for start in range(0, len(source), _STRETCH):
             stretch = source.texts[start : start + _STRETCH]
             tokenized = self.reader.tokenize(stretch)
-            readings = {reading.text: reading for reading in self._read(tokenized, explain)}
-            for index, text in enumerate(tokenized):
-                yield self._record(start + index, text, readings.get(index), limit, explain)
-            if progress:
-                progress(len(stretch), sum(len(text or "") for text in stretch))
+            records = {
+                index: self._record(start + index, text, None, limit, explain)
+                for index, text in enumerate(tokenized)
+                if text.reason is not None
+            }
+            if progress and records:
+                progress(len(records), sum(len(stretch[index] or "") for index in records))
+            for reading in self._read(tokenized, explain):  # a record is small, a reading is not kept
+                index = reading.text
+                records[index] = self._record(start + index, tokenized[index], reading, limit, explain)
+                if progress:
+                    progress(1, len(stretch[index] or ""))
+            for index in range(len(stretch)):
+                yield records[index]
 
     def evaluate(
         self,

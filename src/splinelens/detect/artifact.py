@@ -1,22 +1,31 @@
 """A fitted detector on disk: arrays in safetensors, everything else in one JSON manifest.
 
-Nothing is unpickled. Sizes are checked before anything is parsed, and the arrays' hash before they
-are used, so a cut or edited artifact is refused.
+Nothing is unpickled. Sizes are checked before anything is parsed, and hashes before anything is used,
+so a cut or edited artifact is refused. The hashes find damage; they do not prove who made it.
 """
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any  # Any: plain JSON values, here and below
 
-from splinelens.errors import BrokenArtifact, CannotWrite
+import numpy as np
+
 from splinelens.detect.heads import Head, head_of
 from splinelens.detect.thresholds import Calibration, Threshold
+from splinelens.errors import BrokenArtifact, CannotWrite
 
 SCHEMA = 1
 _MANIFEST, _ARRAYS = "detector.json", "detector.safetensors"
 _MAX_MANIFEST_BYTES, _MAX_ARRAYS_BYTES = 4_000_000, 1_000_000_000
+_KINDS = {
+    **dict.fromkeys(("name", "label", "negative", "head", "version", "sha256"), str),
+    **dict.fromkeys(("model", "spec", "calibration", "training", "metrics", "arrays"), dict),
+    **dict.fromkeys(("columns", "thresholds"), list),
+}
+_ANEW = "fetch or train the detector anew"
 
 
 @dataclass(frozen=True)
@@ -34,7 +43,7 @@ class Artifact:
         calibration: From the head's logit to the score.
         thresholds: Scores for promised false-positive rates.
         training: Rows, hashes and sources that it was fitted on.
-        metrics: What was measured at training.
+        metrics: What was measured at training; NaN and infinities are stored as null.
         version: Version of the code that made it.
     """
 
@@ -52,7 +61,7 @@ class Artifact:
     version: str = ""
 
     def save(self, folder: Path) -> None:
-        """Write the artifact; the manifest comes last, so a half-written one is never read.
+        """Write the artifact; one that was there before is replaced only after both files are written.
 
         Args:
             folder: Made if it is not there.
@@ -62,24 +71,39 @@ class Artifact:
         """
         from safetensors.numpy import save
 
-        data = save({name: array.copy() for name, array in self.head.arrays().items()})
-        manifest = {
-            "schema": SCHEMA,
-            **{key: getattr(self, key) for key in ("name", "label", "negative", "model", "spec", "columns")},
-            "head": self.head.kind,
-            "calibration": asdict(self.calibration),
-            "thresholds": [asdict(threshold) for threshold in self.thresholds],
-            **{key: getattr(self, key) for key in ("training", "metrics", "version")},
-            "arrays": {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()},
-        }
+        data = save({name: np.ascontiguousarray(array) for name, array in self.head.arrays().items()})
+        manifest = _plain(
+            {
+                "schema": SCHEMA,
+                **{
+                    key: getattr(self, key)
+                    for key in ("name", "label", "negative", "model", "spec", "columns")
+                },
+                "head": self.head.kind,
+                "calibration": asdict(self.calibration),
+                "thresholds": [asdict(threshold) for threshold in self.thresholds],
+                **{key: getattr(self, key) for key in ("training", "metrics", "version")},
+                "arrays": {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()},
+            }
+        )
+        text = json.dumps({**manifest, "sha256": _hash(manifest)}, indent=1, allow_nan=False) + "\n"
+        contents = {_ARRAYS: data, _MANIFEST: text.encode()}
+        parts = {name: folder / (name + ".tmp") for name in contents}
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for name, content in ((_ARRAYS, data), (_MANIFEST, json.dumps(manifest, indent=1).encode() + b"\n")):
-                part = folder / (name + ".tmp")
-                part.write_bytes(content)
-                part.replace(folder / name)
+            try:
+                for name, part in parts.items():
+                    part.write_bytes(contents[name])
+                for name, part in parts.items():
+                    part.replace(folder / name)
+            finally:
+                for part in parts.values():
+                    part.unlink(missing_ok=True)
         except OSError as error:
-            raise CannotWrite(f"cannot write the detector to {folder}: {error.strerror or error}") from error
+            raise CannotWrite(
+                f"cannot write the detector to {folder}: {error.strerror or error}; "
+                "free space or name another folder"
+            ) from error
 
     @classmethod
     def load(cls, folder: Path) -> "Artifact":
@@ -94,64 +118,128 @@ class Artifact:
         Raises:
             BrokenArtifact: A file is missing, cut, edited, too large or of another schema.
         """
-        manifest = _manifest(folder / _MANIFEST)
+        path = folder / _MANIFEST
+        manifest = _manifest(path)
         try:
-            arrays = _arrays(folder / _ARRAYS, manifest["arrays"])
-            head = head_of(manifest["head"], arrays)
-            columns = tuple((str(name), int(size)) for name, size in manifest["columns"])
-            thresholds = tuple(
-                Threshold(**{**row, "interval": tuple(row["interval"])}) for row in manifest["thresholds"]
+            columns = tuple((_text(name), _count(size)) for name, size in manifest["columns"])
+            slope, intercept = (_number(manifest["calibration"][key]) for key in ("slope", "intercept"))
+            thresholds = tuple(_threshold(row) for row in manifest["thresholds"])
+            size_bytes, sha256 = _count(manifest["arrays"]["size_bytes"]), _text(manifest["arrays"]["sha256"])
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise BrokenArtifact(f"{path} is damaged near {error}; {_ANEW}") from error
+        head = _head(folder / _ARRAYS, manifest["head"], size_bytes, sha256)
+        total = sum(size for _, size in columns)
+        if total != head.width:
+            raise BrokenArtifact(
+                f"{path} names columns of {total} entries, {_ARRAYS} beside it weighs {head.width}; {_ANEW}"
             )
-            plain = {key: manifest[key] for key in ("name", "label", "negative", "model", "spec")}
-            artifact = cls(
-                **plain,
-                columns=columns,
-                head=head,
-                calibration=Calibration(**manifest["calibration"]),
-                thresholds=thresholds,
-                training=manifest["training"],
-                metrics=manifest["metrics"],
-                version=manifest["version"],
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise BrokenArtifact(f"{folder / _MANIFEST} is damaged near {error}; fetch or train the detector anew") from error
-        if sum(size for _, size in columns) != head.width:
-            raise BrokenArtifact(f"{folder}: the manifest's columns and the head's {head.width} weights do not fit")
-        return artifact
+        plain = ("name", "label", "negative", "model", "spec", "training", "metrics", "version")
+        return cls(
+            **{key: manifest[key] for key in plain},
+            columns=columns,
+            head=head,
+            calibration=Calibration(slope, intercept),
+            thresholds=thresholds,
+        )
+
+
+def _plain(value: Any) -> Any:
+    """As values that JSON has: arrays' numbers as numbers, what is not finite as null."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _hash(manifest: dict[str, Any]) -> str:
+    """Of everything in the manifest but the hash itself; spaces and order do not matter."""
+    text = json.dumps({key: value for key, value in manifest.items() if key != "sha256"}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _manifest(path: Path) -> dict[str, Any]:
+    """The manifest, of this schema, with all keys, and as it was written."""
     raw = _bytes(path, _MAX_MANIFEST_BYTES)
     try:
-        manifest = json.loads(raw)
+        manifest = json.loads(raw, parse_constant=_refuse)
+        found_hash = _hash(manifest) if isinstance(manifest, dict) else ""
     except (ValueError, RecursionError) as error:
-        raise BrokenArtifact(f"{path} is not JSON, perhaps cut short: {error}") from error
+        raise BrokenArtifact(f"{path} is not JSON, perhaps cut short: {error}; {_ANEW}") from error
     schema = manifest.get("schema") if isinstance(manifest, dict) else None
     if schema != SCHEMA:
-        raise BrokenArtifact(f"{path} has schema {schema!r}; this version reads {SCHEMA}")
+        raise BrokenArtifact(f"{path} has schema {schema!r}; this version reads {SCHEMA}; {_ANEW}")
+    for key, kind in _KINDS.items():
+        if not isinstance(manifest.get(key), kind):
+            found = f"holds {manifest[key]!r:.40} as" if key in manifest else "lacks"
+            raise BrokenArtifact(f"{path} {found} {key!r}, where a {kind.__name__} is read; {_ANEW}")
+    if manifest["sha256"] != found_hash:
+        raise BrokenArtifact(f"{path} does not have the hash that it says: damaged or edited; {_ANEW}")
     return manifest
 
 
-def _arrays(path: Path, expected: dict[str, Any]) -> dict[str, Any]:
+def _head(path: Path, kind: str, size_bytes: int, sha256: str) -> Head:
+    """The head, from arrays of this size and hash."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
     raw = _bytes(path, _MAX_ARRAYS_BYTES)
-    if len(raw) != expected["size_bytes"]:
-        raise BrokenArtifact(f"{path} has {len(raw)} bytes where the manifest says {expected['size_bytes']}: cut short?")
-    if hashlib.sha256(raw).hexdigest() != expected["sha256"]:
-        raise BrokenArtifact(f"{path} does not have the hash that the manifest says: damaged or exchanged")
+    if len(raw) != size_bytes:
+        raise BrokenArtifact(
+            f"{path} has {len(raw)} bytes where {_MANIFEST} says {size_bytes}: cut short? {_ANEW}"
+        )
+    if hashlib.sha256(raw).hexdigest() != sha256:
+        raise BrokenArtifact(
+            f"{path} does not have the hash that {_MANIFEST} says: damaged or edited; {_ANEW}"
+        )
     try:
-        return load(raw)
-    except SafetensorError as error:
-        raise BrokenArtifact(f"{path} is no safetensors file: {error}") from error
+        return head_of(kind, load(raw))
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise BrokenArtifact(f"{path} does not hold arrays that can be read: {error}; {_ANEW}") from error
+    except BrokenArtifact as error:
+        raise BrokenArtifact(f"{path}: {error}; {_ANEW}") from error
 
 
 def _bytes(path: Path, limit: int) -> bytes:
     try:
         size = path.stat().st_size
         if size > limit:
-            raise BrokenArtifact(f"{path} has {size:,} bytes, more than the {limit:,} that a detector may have")
+            raise BrokenArtifact(
+                f"{path} has {size:,} bytes, more than the {limit:,} that a detector may have"
+            )
         return path.read_bytes()
     except OSError as error:
-        raise BrokenArtifact(f"{path} cannot be read: {error.strerror}; an artifact is a folder with {_MANIFEST} and {_ARRAYS}") from error
+        raise BrokenArtifact(
+            f"{path} cannot be read: {error.strerror or error}; "
+            f"a detector is a folder with {_MANIFEST} and {_ARRAYS}"
+        ) from error
+
+
+def _threshold(row: Any) -> Threshold:
+    low, high = row["interval"]
+    numbers = {key: _number(row[key]) for key in ("target", "score", "rate", "recall")}
+    return Threshold(**numbers, interval=(_number(low), _number(high)))
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise TypeError(f"{value!r:.40}, where a finite number is read")
+    return float(value)
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise TypeError(f"{value!r:.40}, where a count is read")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.40}, where a text is read")
+    return value
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number of JSON")

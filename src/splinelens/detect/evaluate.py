@@ -5,7 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from splinelens.detect.thresholds import highest_quiet
 from splinelens.errors import BadLabels
+
+ROWS_FOR_INTERVAL = 50
+"""With fewer scored rows a bootstrap interval promises more than it holds, and there is none."""
 
 
 @dataclass(frozen=True)
@@ -17,12 +21,15 @@ class Evaluation:
         positives: Positive rows among them.
         undetermined: Rows that could not be scored; they are in no other number.
         auc: Area under the ROC curve.
-        auc_interval: 95 % bootstrap interval of it.
-        recall_at_fpr: Recall at 1 % and 5 % false positives, the threshold chosen on these rows.
+        auc_interval: 95 % bootstrap interval of it; None with fewer than 50 scored rows.
+        recall_at_fpr: Recall at 1 % and 5 % false positives, keys ``0.01`` and ``0.05``; the threshold
+            is chosen on these rows.
         brier: Mean squared difference of score and label.
-        calibration_error: Expected calibration error over 15 bins of equal count.
-        length_auc: AUC of the number of tokens alone, in its better direction.
-        length_auc_interval: 95 % bootstrap interval of that.
+        calibration_error: Expected calibration error over 15 bins of about equal count; rows of
+            equal score share a bin.
+        length_auc: AUC of the number of tokens alone, in the direction that is better on these rows,
+            so at least 0.5: what a detector that cannot read would reach.
+        length_auc_interval: 95 % bootstrap interval of that, in the same direction; may be None.
         at_threshold: For each stored threshold the measured rates on these rows.
     """
 
@@ -30,17 +37,19 @@ class Evaluation:
     positives: int
     undetermined: int
     auc: float
-    auc_interval: tuple[float, float]
+    auc_interval: tuple[float, float] | None
     recall_at_fpr: dict[str, float]
     brier: float
     calibration_error: float
     length_auc: float
-    length_auc_interval: tuple[float, float]
+    length_auc_interval: tuple[float, float] | None
     at_threshold: dict[str, dict[str, float]]
 
     def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
-        """As plain JSON values."""
-        return asdict(self)
+        """As plain JSON values; an interval is a list."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
+        }
 
 
 def evaluate(
@@ -55,18 +64,18 @@ def evaluate(
     """Evaluate scores against labels.
 
     Args:
-        labels: 0 or 1, (text,).
+        labels: 0 or 1 for each text.
         scores: Calibrated scores; NaN marks rows that could not be scored.
         lengths: Tokens of each text, for the length-only baseline.
         thresholds: Scores to measure verdicts at, by name.
-        resamples: Bootstrap resamples of the intervals.
+        resamples: Bootstrap resamples of the intervals; 0 for no intervals.
         seed: Of the bootstrap.
 
     Returns:
         The numbers.
 
     Raises:
-        BadLabels: The scored rows hold one class only.
+        BadLabels: The scored rows hold one class only, or other labels than 0 and 1.
 
     Example:
         >>> labels, scores = np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.35, 0.8])
@@ -75,8 +84,11 @@ def evaluate(
     """
     scored = np.isfinite(scores)
     y, s, tokens = labels[scored].astype(int), scores[scored], lengths[scored].astype(float)
-    if len(np.unique(y)) < 2:
-        raise BadLabels(f"the {len(y)} scored rows hold one class only; both are needed to evaluate")
+    if np.unique(y).tolist() != [0, 1]:
+        raise BadLabels(
+            f"the {len(y)} scored rows of {len(scores)} hold labels {np.unique(y).tolist()[:5]}; "
+            "0 and 1 are both needed to evaluate"
+        )
     shorter = auc(y, -tokens) >= 0.5
     by_length = -tokens if shorter else tokens
     return Evaluation(
@@ -85,14 +97,16 @@ def evaluate(
         undetermined=int((~scored).sum()),
         auc=auc(y, s),
         auc_interval=_bootstrap(y, s, resamples, seed),
-        recall_at_fpr={f"{rate:g}": _recall(y, s, rate) for rate in (0.01, 0.05)},
+        recall_at_fpr={
+            f"{rate:g}": float((s[y == 1] > highest_quiet(s[y == 0], rate)).mean()) for rate in (0.01, 0.05)
+        },
         brier=float(((s - y) ** 2).mean()),
         calibration_error=_calibration_error(y, s),
         length_auc=auc(y, by_length),
         length_auc_interval=_bootstrap(y, by_length, resamples, seed),
         at_threshold={
             name: {
-                "score": score,
+                "score": float(score),
                 "false_positive_rate": float((s[y == 0] >= score).mean()),
                 "recall": float((s[y == 1] >= score).mean()),
             }
@@ -115,39 +129,42 @@ def auc(labels: np.ndarray, scores: np.ndarray) -> float:
         >>> auc(np.array([0, 1, 1]), np.array([0.2, 0.2, 0.9]))
         0.75
     """
-    return float(_weighted_auc(labels, scores)(np.ones(len(labels))))
+    codes, ranks = _codes(labels, scores)
+    return _share_in_order(np.bincount(codes, minlength=2 * ranks), ranks)
 
 
-def _weighted_auc(labels: np.ndarray, scores: np.ndarray):  # noqa: ANN202  # a closure, typed by its use
-    """A function from row counts to AUC, with the sorting done once."""
-    order = np.argsort(scores, kind="stable")
-    y, s = labels[order], scores[order]
-    starts = np.flatnonzero(np.r_[True, s[1:] != s[:-1]])
-
-    def weighted(counts: np.ndarray) -> float:
-        counts = counts[order]
-        up, down = np.add.reduceat(counts * y, starts), np.add.reduceat(counts * (1 - y), starts)
-        below = np.cumsum(down) - down
-        pairs = up.sum() * down.sum()
-        return float((up * (below + down / 2)).sum() / pairs) if pairs else float("nan")
-
-    return weighted
+def _codes(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, int]:
+    """Each row as one number, its score's rank plus, if it is positive, the number of ranks; and that."""
+    distinct, rank = np.unique(scores, return_inverse=True)
+    return rank + len(distinct) * labels.astype(int), len(distinct)
 
 
-def _bootstrap(labels: np.ndarray, scores: np.ndarray, resamples: int, seed: int) -> tuple[float, float]:
-    rng, n, weighted = np.random.default_rng(seed), len(labels), _weighted_auc(labels, scores)
-    values = [weighted(np.bincount(rng.integers(0, n, n), minlength=n)) for _ in range(resamples)]
+def _share_in_order(counts: np.ndarray, ranks: int) -> float:
+    """AUC from how often each code occurs, in whole numbers; NaN if a class is missing."""
+    negative, positive = counts[:ranks], counts[ranks:]
+    pairs = int(negative.sum()) * int(positive.sum())
+    twice_below = 2 * np.cumsum(negative) - negative  # a tie counts one half
+    return int(positive @ twice_below) / (2 * pairs) if pairs else float("nan")
+
+
+def _bootstrap(
+    labels: np.ndarray, scores: np.ndarray, resamples: int, seed: int
+) -> tuple[float, float] | None:
+    """95 % percentile interval of the AUC; resamples of one class only are left out."""
+    n, rng = len(labels), np.random.default_rng(seed)
+    if n < ROWS_FOR_INTERVAL or not resamples:
+        return None
+    codes, ranks = _codes(labels, scores)
+    drawn = (codes[rng.integers(0, n, n)] for _ in range(resamples))
+    values = [_share_in_order(np.bincount(draw, minlength=2 * ranks), ranks) for draw in drawn]
     low, high = np.nanquantile(values, [0.025, 0.975])
     return float(low), float(high)
 
 
-def _recall(labels: np.ndarray, scores: np.ndarray, rate: float) -> float:
-    clean = np.sort(scores[labels == 0])
-    highest = clean[len(clean) - int(np.floor(rate * len(clean) + 1e-9)) - 1]
-    return float((scores[labels == 1] > highest).mean())
-
-
 def _calibration_error(labels: np.ndarray, scores: np.ndarray, bins: int = 15) -> float:
-    order = np.argsort(scores, kind="stable")
-    groups = [group for group in np.array_split(order, bins) if len(group)]
-    return float(sum(abs(scores[g].mean() - labels[g].mean()) * len(g) for g in groups) / len(labels))
+    _, rank, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    middle = np.cumsum(counts) - counts / 2  # of the rows of each score, in sorted order
+    place = (middle * bins / len(scores)).astype(int)
+    return float(
+        np.abs(np.bincount(place[rank], weights=scores - labels, minlength=bins)).sum() / len(scores)
+    )

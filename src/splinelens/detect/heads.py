@@ -1,14 +1,19 @@
 """Fitted heads as plain arrays, run in NumPy: nothing is pickled, nothing of scikit-learn is needed."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from splinelens.errors import BrokenArtifact
+from splinelens.errors import BadFeatures, BadLabels, BrokenArtifact
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
+
+_CHUNK = 1 << 18
+# Entries of a table that are worked on at once: 2 MB in float64 stay in a core's cache.
 
 
 @dataclass(frozen=True)
@@ -19,7 +24,7 @@ class LinearHead:
         mean: Mean of each column over the training rows.
         scale: Standard deviation of each column; 1 where it is constant.
         weight: Coefficient of each standardised column.
-        bias: The logit of a text whose columns all equal the mean.
+        bias: The logit of a text whose columns all equal the mean, one entry.
     """
 
     mean: np.ndarray
@@ -33,8 +38,13 @@ class LinearHead:
     def of(cls, pipeline: "Pipeline") -> "LinearHead":
         """From a fitted pipeline of ``recipes.logistic``."""
         scaler, head = pipeline["standardise"], pipeline["head"]
-        arrays = (scaler.mean_, scaler.scale_, head.coef_[0], head.intercept_)
-        return cls(*(np.asarray(array, dtype=np.float32) for array in arrays))
+        # A mean may be far larger than its scale: rounded to float32 it would shift the logit.
+        return cls(
+            np.asarray(scaler.mean_, dtype=np.float64),
+            np.asarray(scaler.scale_, dtype=np.float32),
+            np.asarray(head.coef_[0], dtype=np.float32),
+            np.asarray(head.intercept_, dtype=np.float64),
+        )
 
     @property
     def width(self) -> int:
@@ -42,24 +52,49 @@ class LinearHead:
         return len(self.weight)
 
     def logit(self, values: np.ndarray) -> np.ndarray:
-        """Logits of rows, in float64.
+        """Logits of rows; a row gives the same bits alone and in any table.
 
         Args:
             values: (text, column).
 
         Returns:
-            (text,); positive leans to the positive class.
+            (text,) float64; positive leans to the positive class. NaN where a value is not finite.
+
+        Raises:
+            BadFeatures: The table has another number of columns than the head.
         """
-        return self.parts(values).sum(axis=1) + float(self.bias[0])
+        require_width(values, self.width)
+        constant = float(self.bias[0]) - float((self.mean * self._slope).sum())
+        logit = np.empty(len(values))
+        with np.errstate(invalid="ignore"):  # inf - inf
+            for rows in _chunks(len(values), self.width):
+                # A sum along rows that lie in one piece does not depend on how many rows there are.
+                logit[rows] = np.multiply(values[rows], self._slope, order="C").sum(axis=1) + constant
+        return np.where(np.isfinite(logit), logit, np.nan)
 
     def parts(self, values: np.ndarray) -> np.ndarray:
-        """What each column adds to the logit beyond the bias, float64 (text, column)."""
-        mean, scale, weight = (array.astype(np.float64) for array in (self.mean, self.scale, self.weight))
-        return (values - mean) * (weight / scale)
+        """What each column adds to the logit beyond the bias; for a few rows, as the result is as large.
+
+        Args:
+            values: (text, column).
+
+        Returns:
+            (text, column) float64; each row sums to its logit without the bias.
+
+        Raises:
+            BadFeatures: The table has another number of columns than the head.
+        """
+        require_width(values, self.width)
+        return (values - self.mean.astype(np.float64)) * self._slope
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays to store."""
         return {"mean": self.mean, "scale": self.scale, "weight": self.weight, "bias": self.bias}
+
+    @cached_property
+    def _slope(self) -> np.ndarray:
+        """Coefficient of each column in its own units, float64."""
+        return self.weight.astype(np.float64) / self.scale.astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -67,8 +102,7 @@ class ForestHead:
     """A random forest as node arrays, all trees end to end.
 
     Attributes:
-        column: Column that each node splits on; -1 at leaves. Standardised columns are folded
-            back, so thresholds are in the columns' own units.
+        column: Column that each node splits on; -1 at leaves.
         threshold: Values at or below it go left.
         left: Index of the left child.
         right: Index of the right child.
@@ -89,22 +123,35 @@ class ForestHead:
 
     @classmethod
     def of(cls, pipeline: "Pipeline") -> "ForestHead":
-        """From a fitted pipeline of ``recipes.forest``."""
-        scaler, trees = pipeline["standardise"], [tree.tree_ for tree in pipeline["head"].estimators_]
-        roots = np.cumsum([0, *(tree.node_count for tree in trees)])
+        """From a fitted pipeline of ``recipes.forest``.
+
+        Raises:
+            BadLabels: It was fitted on one class only.
+        """
+        head = pipeline["head"]
+        if len(head.classes_) != 2:
+            raise BadLabels(
+                f"the forest was fitted on class {head.classes_.tolist()} alone; give both classes"
+            )
+        trees = [tree.tree_ for tree in head.estimators_]
+        ends = np.cumsum([tree.node_count for tree in trees])
+        roots = np.concatenate([[0], ends[:-1]])
+        first = np.repeat(roots, np.diff(ends, prepend=0))  # the root of each node's tree
         column = np.concatenate([tree.feature for tree in trees])
         inner = column >= 0
-        threshold = np.concatenate([tree.threshold for tree in trees])
-        threshold[inner] = threshold[inner] * scaler.scale_[column[inner]] + scaler.mean_[column[inner]]
         shares = [tree.value[:, 0, 1] / tree.value[:, 0].sum(axis=1) for tree in trees]
         return cls(
             np.where(inner, column, -1).astype(np.int32),
-            threshold,
-            np.concatenate([tree.children_left + root for tree, root in zip(trees, roots, strict=False)]).astype(np.int32),
-            np.concatenate([tree.children_right + root for tree, root in zip(trees, roots, strict=False)]).astype(np.int32),
+            np.where(inner, np.concatenate([tree.threshold for tree in trees]), 0.0),
+            np.where(inner, np.concatenate([tree.children_left for tree in trees]) + first, -1).astype(
+                np.int32
+            ),
+            np.where(inner, np.concatenate([tree.children_right for tree in trees]) + first, -1).astype(
+                np.int32
+            ),
             np.concatenate(shares).astype(np.float32),
-            roots[:-1].astype(np.int32),
-            np.array([scaler.n_features_in_], dtype=np.int32),
+            roots.astype(np.int32),
+            np.array([head.n_features_in_], dtype=np.int32),
         )
 
     @property
@@ -116,18 +163,32 @@ class ForestHead:
         """Logit of the mean share of the positive class over trees, clipped to 1e-4 .. 1 - 1e-4.
 
         Args:
-            values: (text, column).
+            values: (text, column); rounded to float32 first, as scikit-learn does.
 
         Returns:
-            (text,) float64.
+            (text,) float64. NaN where a value is not finite.
+
+        Raises:
+            BadFeatures: The table has another number of columns than the head.
         """
+        require_width(values, self.width)
+        share = np.empty(len(values))
+        with np.errstate(invalid="ignore", over="ignore"):  # inf - inf, and what float32 cannot hold
+            for rows in _chunks(len(values), len(self.roots)):
+                some = values[rows].astype(np.float32, copy=False)
+                whole = np.isfinite(some.sum(axis=1, dtype=np.float64))
+                share[rows] = np.where(whole, self._shares(some), np.nan)
+        share = share.clip(1e-4, 1 - 1e-4)
+        return np.log(share / (1 - share))
+
+    def _shares(self, values: np.ndarray) -> np.ndarray:
+        """Mean share of the positive class over the leaves that each row falls into."""
         rows = np.arange(len(values))[:, None]
         node = np.tile(self.roots, (len(values), 1))
         while (inner := self.column[node] >= 0).any():
             goes_left = values[rows, self.column[node]] <= self.threshold[node]
             node = np.where(inner, np.where(goes_left, self.left[node], self.right[node]), node)
-        share = self.share[node].mean(axis=1, dtype=np.float64).clip(1e-4, 1 - 1e-4)
-        return np.log(share / (1 - share))
+        return self.share[node].mean(axis=1, dtype=np.float64)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays to store."""
@@ -136,6 +197,26 @@ class ForestHead:
 
 
 Head = LinearHead | ForestHead
+
+
+def require_width(values: np.ndarray, width: int) -> None:
+    """Refuse a table that the head was not made for.
+
+    Args:
+        values: (text, column).
+        width: Columns of the head.
+
+    Raises:
+        BadFeatures: Another number of columns.
+
+    Example:
+        >>> require_width(np.zeros((4, 3)), 3)
+    """
+    if values.ndim != 2 or values.shape[1] != width:
+        raise BadFeatures(
+            f"a table of shape {values.shape} meets a head of {width} columns; "
+            "extract the features that the detector's spec names"
+        )
 
 
 def head_of(kind: str, arrays: dict[str, np.ndarray]) -> Head:
@@ -149,31 +230,63 @@ def head_of(kind: str, arrays: dict[str, np.ndarray]) -> Head:
         The head.
 
     Raises:
-        BrokenArtifact: An unknown kind, missing arrays, wrong shapes, or node indices out of range.
+        BrokenArtifact: An unknown kind, missing arrays, wrong shapes or types, numbers that are not
+            finite, or node indices out of range.
+
+    Example:
+        >>> one = np.ones(1)
+        >>> head_of("linear", {"mean": one, "scale": one, "weight": one, "bias": one}).width
+        1
     """
     kinds: dict[str, type[LinearHead] | type[ForestHead]] = {"linear": LinearHead, "forest": ForestHead}
     if kind not in kinds:
         raise BrokenArtifact(f"head {kind!r} is unknown; this version reads {' and '.join(kinds)}")
-    try:
-        head = kinds[kind](**arrays)
-    except TypeError as error:
-        raise BrokenArtifact(f"a {kind} head needs other arrays than {sorted(arrays)}") from error
-    if isinstance(head, LinearHead):
-        whole = head.mean.shape == head.scale.shape == head.weight.shape and head.bias.shape == (1,)
-    else:
-        nodes = len(head.column)
-        same = all(len(array) == nodes for array in (head.threshold, head.left, head.right, head.share))
-        inner = head.column >= 0
-        children = np.concatenate([head.left[inner], head.right[inner]]) if same else np.array([nodes])
-        after = np.concatenate([np.flatnonzero(inner)] * 2) if same else np.array([nodes])
-        # A child stands behind its parent, so no chain of nodes can run in a circle.
-        whole = bool(
-            same
-            and (children < nodes).all()
-            and (children > after).all()
-            and (head.roots < nodes).all()
-            and (head.column < head.width).all()
-        )
-    if not whole:
-        raise BrokenArtifact(f"the arrays of the {kind} head do not fit each other")
+    if set(arrays) != {field.name for field in fields(kinds[kind])}:
+        raise BrokenArtifact(f"a {kind} head needs other arrays than {', '.join(sorted(arrays))}")
+    head = kinds[kind](**arrays)
+    problem = _linear_problem(head) if isinstance(head, LinearHead) else _forest_problem(head)
+    if problem:
+        raise BrokenArtifact(f"the arrays of the {kind} head do not fit each other: {problem}")
     return head
+
+
+def _linear_problem(head: LinearHead) -> str | None:
+    arrays = head.arrays()
+    if head.weight.ndim != 1 or not (head.mean.shape == head.scale.shape == head.weight.shape):
+        return (
+            f"mean, scale and weight have shapes {head.mean.shape}, {head.scale.shape}, {head.weight.shape}"
+        )
+    if head.bias.shape != (1,):
+        return f"bias has shape {head.bias.shape}"
+    for name, array in arrays.items():
+        if array.dtype.kind != "f" or not np.isfinite(array).all():
+            return f"{name} holds something other than finite floats"
+    return None if (head.scale > 0).all() else "a scale is not positive"
+
+
+def _forest_problem(head: ForestHead) -> str | None:
+    arrays = head.arrays()
+    for name, array in arrays.items():
+        if array.ndim != 1 or array.dtype.kind != ("f" if name in ("threshold", "share") else "i"):
+            return f"{name} is {array.dtype} of shape {array.shape}"
+    nodes = len(head.column)
+    if any(len(arrays[name]) != nodes for name in ("threshold", "left", "right", "share")):
+        return "the node arrays differ in length"
+    if len(head.columns) != 1 or not len(head.roots):
+        return "it has no trees or no number of columns"
+    inner = np.flatnonzero(head.column >= 0)
+    children = np.concatenate([head.left[inner], head.right[inner]])
+    # A child stands behind its parent, so no chain of nodes can run in a circle.
+    if (children <= np.tile(inner, 2)).any() or (children >= nodes).any():
+        return "a child stands before its parent or behind the last node"
+    if (head.roots < 0).any() or (head.roots >= nodes).any() or (head.column >= head.width).any():
+        return "a root or a column is out of range"
+    if not (np.isfinite(head.threshold).all() and ((head.share >= 0) & (head.share <= 1)).all()):
+        return "a threshold is not finite or a share not in 0 .. 1"
+    return None
+
+
+def _chunks(rows: int, width: int) -> Iterator[slice]:
+    """Slices of rows with about ``_CHUNK`` entries each."""
+    step = max(1, _CHUNK // max(1, width))
+    return (slice(start, start + step) for start in range(0, rows, step))

@@ -1,7 +1,12 @@
 """What is fitted on a feature table: functions that return scikit-learn pipelines."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
+
+from splinelens.errors import BadLabels
 
 if TYPE_CHECKING:
     from sklearn.model_selection import GridSearchCV
@@ -10,12 +15,16 @@ if TYPE_CHECKING:
 STRENGTHS = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1)
 """Inverse L2 strengths C tried on validation rows; wide tables choose small ones."""
 
+ROWS_OF_A_CLASS = 10
+"""Fewest rows of each class that a recipe is fitted on."""
+
 
 def logistic(seed: int = 0, strengths: Sequence[float] = STRENGTHS) -> "GridSearchCV":
     """Balanced logistic regression on standardised columns.
 
-    The L2 strength is the one with the best AUC on a stratified 15 % of the rows; then all rows are
-    fitted with it.
+    The L2 strength is the one with the best AUC on the rows of a ``ValidationDraw`` (equal ones: the
+    first given); then all rows are fitted with it. Fitting fewer than 10 rows of a class raises
+    ``BadLabels``.
 
     Args:
         seed: Of the validation draw.
@@ -28,36 +37,113 @@ def logistic(seed: int = 0, strengths: Sequence[float] = STRENGTHS) -> "GridSear
         >>> logistic().estimator.steps[0][0]
         'standardise'
     """
+    import torch
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GridSearchCV, StratifiedShuffleSplit
+    from sklearn.model_selection import GridSearchCV
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import StandardScaler
 
-    head = LogisticRegression(class_weight="balanced", max_iter=2000)
+    from splinelens.detect.logistic import BalancedLogistic
+
+    on_cpu = LogisticRegression(class_weight="balanced", max_iter=2000)
+    head = BalancedLogistic() if torch.cuda.is_available() else on_cpu
     return GridSearchCV(
         Pipeline([("standardise", StandardScaler()), ("head", head)]),
         {"head__C": list(strengths)},
         scoring="roc_auc",
-        cv=StratifiedShuffleSplit(n_splits=1, test_size=0.15, random_state=seed),
+        cv=ValidationDraw(seed),
     )
 
 
 def forest(seed: int = 0) -> "Pipeline":
-    """The paper's second head: a balanced random forest on standardised columns.
+    """The paper's second head: a balanced random forest.
+
+    Its columns are not standardised: a tree splits by order alone, so that would change nothing but
+    the last bits of its thresholds.
 
     Args:
         seed: Of the forest.
 
     Returns:
-        An unfitted pipeline ``standardise, head``.
+        An unfitted pipeline with one step, ``head``.
 
     Example:
-        >>> forest().steps[1][0]
+        >>> forest().steps[0][0]
         'head'
     """
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.pipeline import Pipeline
-    from sklearn.preprocessing import StandardScaler
 
-    head = RandomForestClassifier(n_estimators=200, min_samples_leaf=2, class_weight="balanced", random_state=seed)
-    return Pipeline([("standardise", StandardScaler()), ("head", head)])
+    head = RandomForestClassifier(
+        n_estimators=200, min_samples_leaf=2, class_weight="balanced", random_state=seed
+    )
+    return Pipeline([("head", head)])
+
+
+@dataclass(frozen=True)
+class ValidationDraw:
+    """One split of the rows, as scikit-learn's ``cv`` takes it: 15 % of each class, at least 2 rows.
+
+    Attributes:
+        seed: Of the draw.
+
+    Example:
+        >>> [(fitted, held)] = ValidationDraw().split(None, np.arange(40) % 2)
+        >>> len(fitted), len(held)
+        (34, 6)
+    """
+
+    seed: int = 0
+
+    def get_n_splits(self, X: object = None, y: object = None, groups: object = None) -> int:
+        """Always 1."""
+        return 1
+
+    def split(
+        self, X: object, y: np.ndarray, groups: object = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Draw the validation rows.
+
+        Args:
+            X: Not read.
+            y: The labels, 0 or 1.
+            groups: Not read.
+
+        Yields:
+            Row numbers to fit on and row numbers to judge with, once.
+
+        Raises:
+            BadLabels: Fewer than 10 rows of a class.
+        """
+        require_rows(y)
+        rng, held = np.random.default_rng(self.seed), np.zeros(len(y), dtype=bool)
+        for label in (0, 1):
+            rows = rng.permutation(np.flatnonzero(y == label))
+            held[rows[: max(2, round(0.15 * len(rows)))]] = True
+        yield np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def require_rows(labels: np.ndarray) -> None:
+    """Refuse labels on which nothing can be fitted and judged.
+
+    Args:
+        labels: 0 or 1.
+
+    Raises:
+        BadLabels: Labels other than 0 and 1, one class only, or fewer than 10 rows of a class; the
+            message says how many there are and how many are needed.
+
+    Example:
+        >>> require_rows(np.arange(20) % 2)
+    """
+    labels = np.asarray(labels)
+    if not np.isin(labels, (0, 1)).all():
+        raise BadLabels(f"labels are {np.unique(labels).tolist()[:5]} where 0 and 1 are fitted")
+    positives = int((labels == 1).sum())
+    counts = {"positive": positives, "negative": len(labels) - positives}
+    few = [f"{count} {kind}" for kind, count in counts.items() if count < ROWS_OF_A_CLASS]
+    if few:
+        raise BadLabels(
+            f"{' and '.join(few)} of {len(labels)} rows are too few to fit a detector; "
+            f"give at least {ROWS_OF_A_CLASS} of each class"
+        )

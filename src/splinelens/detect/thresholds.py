@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from splinelens.errors import BadDetector, BadFeatures, BadLabels
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -21,7 +23,7 @@ class Calibration:
         return self.slope * logit + self.intercept
 
     def score(self, logit: np.ndarray) -> np.ndarray:
-        """The calibrated probability, in [0, 1].
+        """The calibrated probability, in [0, 1]; NaN stays NaN.
 
         Example:
             >>> Calibration().score(np.array([0.0])).tolist()
@@ -36,8 +38,9 @@ class Threshold:
 
     Attributes:
         target: The false-positive rate that was asked for.
-        score: The threshold.
-        rate: The rate on the rows it was chosen on.
+        score: The threshold. It lies above 1, so nothing is positive, where too many clean rows
+            have a score of 1.
+        rate: The rate on the rows it was chosen on, at most ``target``.
         interval: 95 % interval (Clopper-Pearson) of the true rate.
         recall: Share of positive rows at or above it.
     """
@@ -52,21 +55,52 @@ class Threshold:
 def calibrate(labels: np.ndarray, logits: np.ndarray) -> Calibration:
     """Fit Platt scaling.
 
+    The targets are Platt's, ``(n1 + 1) / (n1 + 2)`` and ``1 / (n0 + 2)`` for n1 positive and n0
+    negative rows, so that logits which separate the classes perfectly get a finite slope. Source:
+    Platt, Probabilistic outputs for support vector machines, 1999.
+
     Args:
-        labels: 0 or 1.
+        labels: 0 or 1, both there.
         logits: Out-of-fold logits.
 
     Returns:
-        The calibration; its slope is positive unless the logits are worse than chance.
+        The calibration; its slope is positive.
+
+    Raises:
+        BadLabels: One class only, or the logits do not rise with the labels.
+        BadFeatures: A logit is not a finite number.
+
+    Example:
+        >>> calibrate(np.array([0, 0, 1, 1]), np.array([-2.0, 1.0, -1.0, 2.0])).slope > 0
+        True
     """
     from sklearn.linear_model import LogisticRegression
 
-    head = LogisticRegression(C=1e6, max_iter=1000).fit(np.asarray(logits)[:, None], labels)
-    return Calibration(float(head.coef_[0, 0]), float(head.intercept_[0]))
+    positive, logits = _judged(labels, logits)
+    centre, spread = float(logits.mean()), float(logits.std()) if np.ptp(logits) else 0.0
+    slope = 0.0
+    if spread > 0:
+        count = int(positive.sum())
+        target = np.where(positive, (count + 1) / (count + 2), 1 / (len(logits) - count + 2))
+        rows = np.tile((logits - centre) / spread, 2)[:, None]
+        sides, weights = np.repeat([1, 0], len(logits)), np.concatenate([target, 1 - target])
+        head = LogisticRegression(C=1e6, tol=1e-8, max_iter=1000).fit(rows, sides, sample_weight=weights)
+        slope = float(head.coef_[0, 0]) / spread
+    if slope <= 0:
+        raise BadLabels(
+            f"the out-of-fold logits do not rise with the labels (slope {slope:.3g}): the features say "
+            "nothing of these labels; check the label column and which value is positive, or give more rows"
+        )
+    return Calibration(slope, float(head.intercept_[0]) - slope * centre)
 
 
-def thresholds(labels: np.ndarray, scores: np.ndarray, targets: Sequence[float] = (0.01, 0.05)) -> list[Threshold]:
+def thresholds(
+    labels: np.ndarray, scores: np.ndarray, targets: Sequence[float] = (0.01, 0.05)
+) -> list[Threshold]:
     """The lowest score for each target whose false-positive rate stays at or under it.
+
+    With fewer than ``1 / target`` clean rows not one of them may fire, and the threshold is just above
+    the highest clean score.
 
     Args:
         labels: 0 or 1, both there.
@@ -76,21 +110,47 @@ def thresholds(labels: np.ndarray, scores: np.ndarray, targets: Sequence[float] 
     Returns:
         One threshold a target, with the interval of its true rate.
 
+    Raises:
+        BadLabels: One class only.
+        BadFeatures: A score is not a finite number.
+        BadDetector: A target is not in (0, 1).
+
     Example:
         >>> labels, scores = np.array([0] * 100 + [1]), np.append(np.arange(100) / 100, 1.0)
         >>> thresholds(labels, scores, [0.05])[0].rate
         0.05
     """
-    clean, toxic = np.sort(scores[labels == 0]), scores[labels == 1]
+    positive, scores = _judged(labels, scores)
+    clean, toxic = scores[~positive], scores[positive]
     found = []
     for target in targets:
-        allowed = int(np.floor(target * len(clean) + 1e-9))
-        # Just above the highest clean score that must stay below.
-        score = float(np.nextafter(clean[len(clean) - allowed - 1], 2.0))
+        if not 0 < target < 1:
+            raise BadDetector(f"{target!r} is no false-positive rate to aim at; give one between 0 and 1")
+        score = float(np.nextafter(highest_quiet(clean, target), np.inf))
         fired = int((clean >= score).sum())
         interval = share_interval(fired, len(clean))
-        found.append(Threshold(target, score, fired / len(clean), interval, float((toxic >= score).mean())))
+        found.append(
+            Threshold(float(target), score, fired / len(clean), interval, float((toxic >= score).mean()))
+        )
     return found
+
+
+def highest_quiet(clean: np.ndarray, target: float) -> float:
+    """The highest clean score that may not fire; firing strictly above it keeps the target.
+
+    Args:
+        clean: Scores of clean rows, in any order.
+        target: False-positive rate, in (0, 1).
+
+    Returns:
+        The lowest such score.
+
+    Example:
+        >>> highest_quiet(np.array([0.1, 0.9, 0.4, 0.7]), 0.25)
+        0.7
+    """
+    allowed = int((np.arange(1, len(clean) + 1) / len(clean) <= target).sum())
+    return float(np.sort(clean)[len(clean) - allowed - 1])
 
 
 def share_interval(count: int, total: int) -> tuple[float, float]:
@@ -98,7 +158,7 @@ def share_interval(count: int, total: int) -> tuple[float, float]:
 
     Args:
         count: How often it happened.
-        total: How often it could have.
+        total: How often it could have, at least 1.
 
     Returns:
         Lower and upper bound in [0, 1].
@@ -112,3 +172,19 @@ def share_interval(count: int, total: int) -> tuple[float, float]:
     low = 0.0 if count == 0 else float(beta.ppf(0.025, count, total - count + 1))
     high = 1.0 if count == total else float(beta.ppf(0.975, count + 1, total - count))
     return low, high
+
+
+def _judged(labels: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each row is positive, and its logit or score in float64; both classes and all finite."""
+    positive, numbers = np.asarray(labels) == 1, np.asarray(numbers, dtype=np.float64)
+    if not positive.any() or positive.all():
+        raise BadLabels(
+            f"the {len(positive)} judged rows hold one class only; give rows of both to calibrate on"
+        )
+    broken = int((~np.isfinite(numbers)).sum())
+    if broken:
+        raise BadFeatures(
+            f"{broken} of {len(numbers)} out-of-fold numbers are not finite; "
+            "leave out rows that cannot be read"
+        )
+    return positive, numbers

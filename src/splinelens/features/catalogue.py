@@ -58,24 +58,24 @@ def _catalogue() -> dict[str, Statistic]:
         Statistic(name, "spline7", "", "gate", "scalar", unit, 0.0, high, meaning, _PAPER)
         for name, (unit, high, meaning) in zip(SPLINE7, _SPLINE7_MEANINGS, strict=True)
     ]
+    reals = (-_INF, _INF)
     for pooling in _POOLINGS:
-        meaning = f"{pooling} over tokens of the signed distance to each hyperplane"
-        rows.append(
-            Statistic(
-                f"margin_{pooling}", "margins", pooling, "gate", "neuron", "MLP input", -_INF, _INF, meaning, "ours"
-            )
+        name, meaning = (
+            f"margin_{pooling}",
+            f"{pooling} over tokens of the signed distance to each hyperplane",
         )
-    meaning = "share of tokens at which each neuron is on"
-    rows.append(Statistic("occupancy", "occupancy", "occupancy", "gate", "neuron", "share", 0.0, 1.0, meaning, "ours"))
+        rows.append(
+            Statistic(name, "margins", pooling, "gate", "neuron", "MLP input", *reals, meaning, "ours")
+        )
+    name, meaning = "occupancy", "share of tokens at which each neuron is on"
+    rows.append(Statistic(name, name, name, "gate", "neuron", "share", 0.0, 1.0, meaning, "ours"))
     for pooling in _POOLINGS:
-        meaning = f"{pooling} over tokens of the residual stream behind the block (baseline)"
+        name, meaning = f"hidden_{pooling}", f"{pooling} over tokens of the residual stream behind the block"
         rows.append(
-            Statistic(
-                f"hidden_{pooling}", "hidden", pooling, "hidden", "width", "stream", -_INF, _INF, meaning, "baseline"
-            )
+            Statistic(name, "hidden", pooling, "hidden", "width", "stream", *reals, meaning, "baseline")
         )
-    meaning = "number of the text's own tokens (baseline)"
-    rows.append(Statistic("length", "length", "", "tokens", "scalar", "tokens", 0.0, _INF, meaning, "baseline"))
+    name, meaning = "length", "number of the text's own tokens, those that were cut too"
+    rows.append(Statistic(name, name, "", "tokens", "scalar", "tokens", 1.0, _INF, meaning, "baseline"))
     return {row.name: row for row in rows}
 
 
@@ -167,5 +167,6 @@ def _known(names: Sequence[str], there: Sequence[str], what: str) -> None:
     for name in names:
         if name not in there:
             near = difflib.get_close_matches(name, there, n=3)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(dict.fromkeys(there))}"
+            there = tuple(dict.fromkeys(there))
+            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(there)}"
             raise BadFeatures(f"no {what} {name!r}; {hint}")

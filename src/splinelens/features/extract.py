@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from splinelens.errors import NoTokens
+from splinelens import __version__
+from splinelens.errors import BadTexts, NoTokens
+from splinelens.features.catalogue import statistics
 from splinelens.features.parts import Parts, writing
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
@@ -61,7 +63,7 @@ def extract(
         One row a text, in input order. Texts that cannot be read keep their row with a reason.
 
     Raises:
-        NoTokens: There is not one text to read.
+        BadTexts: ``texts`` is one string, is empty, or holds what is no text.
         BadFeatures: Names or layers that do not exist.
         BadModel: The model cannot be loaded.
         CannotResume: ``output`` has parts of another run.
@@ -73,10 +75,13 @@ def extract(
         >>> table.column("layer00.sign_mean")  # doctest: +SKIP
         array([0.37], dtype=float32)
     """
+    if isinstance(texts, str):
+        raise BadTexts("texts is one string; give a list of texts, or read_texts(path) for a file")
     chosen = None if layers is None else tuple(sorted(set(layers)))
     spec = FeatureSpec(tuple(features), tuple(pooling), chosen, prompt, suffix, max_tokens, long)
-    loaded = load_model(model, layers=spec.depth) if isinstance(model, str) else model
+    statistics(spec.features, spec.pooling)  # a wrong name shows before a model is loaded
     source = texts if isinstance(texts, Texts) else read_texts(list(texts))
+    loaded = load_model(model, layers=spec.depth) if isinstance(model, str) else model
     return read_table(TextReader(loaded, spec), source, output=output, progress=progress)
 
 
@@ -93,22 +98,28 @@ def read_table(
 
     Returns:
         One row a text, in input order.
+
+    Raises:
+        NoTokens: There is not one text.
+        CannotResume: ``output`` has parts of another run.
+        CannotWrite: ``output`` cannot be written.
     """
     if not len(texts):
-        raise NoTokens(f"{texts.source} has no texts")
+        raise NoTokens(f"{texts.source} has no texts; give at least one")
     request = provenance(reader, texts)
     path = Path(output) if output is not None else None
     parts = Parts(path, request) if path else None
     tables = []
     for index, start in enumerate(range(0, len(texts), _STRETCH)):
         stretch = texts.texts[start : start + _STRETCH]
-
-        def make(stretch: Sequence[str | None] = stretch) -> FeatureTable:
-            return _stretch(reader, stretch, request)
-
-        tables.append(parts.part(index, make) if parts else make())
-        if progress:
-            progress(len(stretch), sum(len(text or "") for text in stretch))
+        table = parts.finished(index, len(stretch)) if parts else None
+        if table is None:
+            table = _stretch(reader, stretch, request, progress)
+            if parts:
+                parts.keep(index, table)
+        elif progress:
+            progress(len(stretch), _characters(stretch))
+        tables.append(table)
     table = joined(tables)
     if path and parts:
         with writing(path):
@@ -117,7 +128,7 @@ def read_table(
     return table
 
 
-def provenance(reader: TextReader, texts: Texts) -> dict[str, Any]:
+def provenance(reader: TextReader, texts: Texts) -> dict[str, Any]:  # Any: plain JSON values
     """What decides the numbers of a run, without clocks, so equal runs give equal records.
 
     Args:
@@ -130,12 +141,10 @@ def provenance(reader: TextReader, texts: Texts) -> dict[str, Any]:
     import torch
     import transformers
 
-    import splinelens
-
     return {
-        "splinelens": splinelens.__version__,
+        "splinelens": __version__,
         "python": sys.version.split()[0],
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "transformers": transformers.__version__,
         "model": reader.loaded.name,
         "fingerprint": reader.loaded.fingerprint.to_dict(),
@@ -146,12 +155,24 @@ def provenance(reader: TextReader, texts: Texts) -> dict[str, Any]:
     }
 
 
-def _stretch(reader: TextReader, texts: Sequence[str | None], request: dict[str, Any]) -> FeatureTable:
+def _stretch(
+    reader: TextReader,
+    texts: Sequence[str | None],
+    request: dict[str, Any],  # Any: plain JSON values
+    progress: Progress | None,
+) -> FeatureTable:
     tokenized = reader.tokenize(texts)
     values = np.full((len(texts), sum(column.size for column in reader.columns)), np.nan, dtype=np.float32)
     reasons = [text.reason for text in tokenized]
+    if progress:
+        unread = [text for text, reason in zip(texts, reasons, strict=True) if reason is not None]
+        progress(len(unread), _characters(unread))
     for reading in reader.read(tokenized):
-        values[reading.text], reasons[reading.text] = reading.values, reading.reason
+        reasons[reading.text] = reading.reason
+        if reading.reason is None:
+            values[reading.text] = reading.values
+        if progress:
+            progress(1, _characters([texts[reading.text]]))
     return FeatureTable(
         reader.columns,
         values,
@@ -160,3 +181,7 @@ def _stretch(reader: TextReader, texts: Sequence[str | None], request: dict[str,
         tuple(reasons),
         request,
     )
+
+
+def _characters(texts: Sequence[str | None]) -> int:
+    return sum(len(text or "") for text in texts)

@@ -2,17 +2,17 @@
 
 Beside the output a folder ``NAME.parts`` holds ``run.json`` (what was asked: spec, model, data) and
 one Parquet file for each finished stretch of texts. Stretches are the same whether or not a run was
-interrupted, so the joined table is the same too.
+interrupted, so the joined table is the same too. A part that a crash left broken is made again.
 """
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from splinelens.errors import CannotResume, CannotWrite
+from splinelens.errors import BadFeatures, CannotResume, CannotWrite
 from splinelens.features.table import FeatureTable
 
 
@@ -39,7 +39,7 @@ def writing(path: Path) -> Iterator[None]:
 class Parts:
     """The folder of finished parts of one run."""
 
-    def __init__(self, output: Path, request: dict[str, Any]):
+    def __init__(self, output: Path, request: dict[str, Any]):  # Any: plain JSON values
         """Open or start the folder beside ``output``.
 
         Args:
@@ -51,43 +51,75 @@ class Parts:
             CannotWrite: The folder cannot be made.
         """
         self.folder = output.with_name(output.name + ".parts")
+        self.request: dict[str, Any] = json.loads(json.dumps(request))  # Any: as above
         place = self.folder / "run.json"
-        if place.exists():
-            try:
-                before = json.loads(place.read_text("utf-8"))
-            except ValueError:
-                before = {}
-            differs = sorted(key for key in {*before, *request} if before.get(key) != request.get(key))
-            if differs:
-                raise CannotResume(
-                    f"{self.folder} holds parts of a run with another {' and '.join(differs)}; "
-                    f"delete it to start anew, or repeat the earlier command to finish it"
-                )
-            return
-        with writing(place):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            part = place.with_suffix(".tmp")
-            part.write_text(json.dumps(request, sort_keys=True), "utf-8")
-            part.replace(place)
+        before = _read(place)
+        differences = _differences(before, self.request) if before is not None else []
+        if differences:
+            raise CannotResume(
+                f"{self.folder} holds parts of another run: {'; '.join(differences)}. "
+                "Delete it to start anew, or repeat the earlier command to finish it"
+            )
+        if before is None:
+            with writing(place):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                part = place.with_suffix(".tmp")
+                part.write_text(json.dumps(request, sort_keys=True), "utf-8")
+                part.replace(place)
 
-    def part(self, index: int, make: Callable[[], FeatureTable]) -> FeatureTable:
-        """The table of one stretch of texts: read if it is there, else made and kept.
+    def finished(self, index: int, length: int) -> FeatureTable | None:
+        """The table of a stretch that an earlier run finished.
 
         Args:
             index: Number of the stretch, from 0.
-            make: Makes the table.
+            length: Texts in the stretch.
 
         Returns:
-            The stretch's table.
+            The table, or None if there is none, or a broken one, or one of another run.
         """
-        path = self.folder / f"{index:06d}.parquet"
-        if path.exists():
-            return FeatureTable.read(path)
-        table = make()
-        with writing(path):
-            table.write(path)
-        return table
+        try:
+            table = FeatureTable.read(self._path(index))
+        except BadFeatures:
+            return None
+        return table if table.provenance == self.request and len(table) == length else None
+
+    def keep(self, index: int, table: FeatureTable) -> None:
+        """Write the table of a finished stretch.
+
+        Args:
+            index: Number of the stretch, from 0.
+            table: Its table.
+
+        Raises:
+            CannotWrite: The disk is full or the folder may not be written.
+        """
+        with writing(self._path(index)):
+            table.write(self._path(index))
 
     def discard(self) -> None:
         """Delete the parts, once the output is written."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, index: int) -> Path:
+        return self.folder / f"{index:06d}.parquet"
+
+
+def _read(place: Path) -> dict[str, Any] | None:  # Any: plain JSON values
+    """What an earlier run asked for; None if there was none, or a crash broke the record."""
+    try:
+        record = json.loads(place.read_text("utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any], place: str = "") -> list[str]:  # Any: as above
+    """Such as ``spec.prompt was 'a' and is 'b'``."""
+    found = []
+    for key in sorted({*before, *now}):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += _differences(old, new, f"{place}{key}.")
+        elif old != new:
+            found.append(f"{place}{key} was {old!r} and is {new!r}")
+    return found

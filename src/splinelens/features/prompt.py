@@ -55,7 +55,10 @@ def run_prompt(model: nn.Module, ids: Sequence[int]) -> Prompt:
     """
     if not ids:
         return Prompt(0, ())
+    from transformers import DynamicCache
+
     device = next(model.parameters()).device
+    cache = DynamicCache()  # the model's own would drop what its sliding window leaves behind
     with torch.no_grad():
-        out = model(torch.tensor([list(ids)], device=device), use_cache=True)
-    return Prompt(len(ids), tuple((layer.keys, layer.values) for layer in out.past_key_values.layers))
+        model(torch.tensor([list(ids)], device=device), past_key_values=cache, use_cache=True)
+    return Prompt(len(ids), tuple((layer.keys, layer.values) for layer in cache.layers))

@@ -7,6 +7,7 @@ row is that of the whole text with each token counted once.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,7 +50,9 @@ class TextReader:
         >>> reader = TextReader(load_model(layers=2), FeatureSpec(layers=(0, 1)))  # doctest: +SKIP
     """
 
-    def __init__(self, loaded: LoadedModel, spec: FeatureSpec, *, side: Side = "right", token_budget: int = 4096):
+    def __init__(
+        self, loaded: LoadedModel, spec: FeatureSpec, *, side: Side = "right", token_budget: int = 4096
+    ):
         """Bind a model to a spec.
 
         Args:
@@ -59,8 +62,8 @@ class TextReader:
             token_budget: Tokens of a batch, padding included.
 
         Raises:
-            BadFeatures: Unknown names, layers the model lacks, or a window and prompt longer than
-                the model's positions.
+            BadFeatures: Unknown names, layers the model lacks, no layer at all, or a window and prompt
+                longer than the model's positions.
         """
         self.loaded, self.spec, self.side, self.token_budget = loaded, spec, side, token_budget
         anatomy = anatomy_of(loaded.model)
@@ -68,20 +71,25 @@ class TextReader:
         self.layers = tuple(range(anatomy.depth)) if spec.layers is None else tuple(sorted(set(spec.layers)))
         wrong = [layer for layer in self.layers if not 0 <= layer < anatomy.depth]
         if wrong:
-            raise BadFeatures(f"layers {wrong} do not exist: {loaded.name} has {anatomy.depth} blocks loaded")
-        config = loaded.model.config
-        sizes = {
+            raise BadFeatures(
+                f"layers {wrong} do not exist: {loaded.name} has {anatomy.depth} blocks loaded, 0 to "
+                f"{anatomy.depth - 1}"
+            )
+        config: Any = loaded.model.config  # Any: each architecture has its own class
+        sizes: dict[str, Sequence[int]] = {
             "neuron": [gate_weight(anatomy, layer).shape[0] for layer in range(anatomy.depth)],
             "width": [config.hidden_size] * anatomy.depth,
         }
         self.columns: tuple[Column, ...] = columns(self.statistics, self.layers, sizes)
+        if not self.columns:
+            raise BadFeatures(f"no layer to read {', '.join(spec.features)} at; name at least one")
         self.suffix = prompt_ids(loaded.tokenizer, spec.suffix, beginning=False) if spec.suffix else ()
         before = prompt_ids(loaded.tokenizer, spec.prompt, beginning=True)
-        room = getattr(config, "max_position_embeddings", None)
-        if room is not None and len(before) + spec.max_tokens + len(self.suffix) > room:
+        self.room: int | None = getattr(config, "max_position_embeddings", None)
+        if self.room is not None and len(before) + spec.max_tokens + len(self.suffix) > self.room:
             raise BadFeatures(
                 f"{len(before) + len(self.suffix)} prompt tokens and windows of {spec.max_tokens} exceed the "
-                f"{room} positions of {loaded.name}; lower max_tokens"
+                f"{self.room} positions of {loaded.name}; lower max_tokens"
             )
         self.prompt = run_prompt(loaded.model, before)
 
@@ -120,21 +128,24 @@ class TextReader:
         device = self.loaded.device
         mask = None
         if batch.side == "left":
-            mask = torch.cat([torch.ones(len(batch.ids), self.prompt.length, dtype=torch.bool), batch.mask], dim=1)
-            mask = mask.long().to(device)
-        # Right padding stands behind every token that is read, where causal attention cannot see it.
+            before = torch.ones(len(batch.ids), self.prompt.length, dtype=torch.bool)
+            mask = torch.cat([before, batch.mask], dim=1).long().to(device)
+        # Right padding stands behind every token that is read, where causal attention cannot see it;
+        # padded to a multiple of 16 it may stand behind the model's last position too.
+        positions = batch.positions if self.room is None else batch.positions.clamp(max=self.room - 1)
+        reader = BatchReader(self.loaded.model, self.statistics, self.layers, batch.spans, located)
 
         def run() -> None:
             self.loaded.model(
                 batch.ids.to(device),
                 attention_mask=mask,
-                position_ids=batch.positions.to(device),
+                position_ids=positions.to(device),
                 past_key_values=self.prompt.cache(len(batch.ids)),
                 use_cache=self.prompt.length > 0,
             )
 
         with torch.no_grad():
-            return BatchReader(self.loaded.model, self.statistics, self.layers, batch.spans, located).read(run)
+            return reader.read(run)
 
     def _row(
         self, index: int, text: TokenizedText, parts: list[tuple[Window, RowReading]], located: bool
@@ -143,8 +154,9 @@ class TextReader:
         series = [reading.series for _, reading in parts if reading.series is not None]
         seven = None
         if series:
-            both = torch.from_numpy(np.concatenate(series, axis=-1))
-            seven = spline7(both[0], both[1]).numpy()
+            both = np.concatenate(series, axis=-1)
+            seven = spline7(*torch.from_numpy(both)).numpy()
+            seven[~np.isfinite(both).all(axis=(0, 2))] = np.nan  # also where only signs are asked for
         for column in self.columns:
             name = column.statistic.name
             if column.layer is None:
@@ -157,17 +169,19 @@ class TextReader:
             values.append(entry)
             where.append(np.full(column.size, -1) if at is None else at)
         row = np.concatenate(values, dtype=np.float32)
-        reason = None if np.isfinite(row).all() else f"gives values that are not finite at {self._first_bad(row)}"
-        return TextReading(index, row, np.concatenate(where) if located else None, reason)
+        return TextReading(index, row, np.concatenate(where) if located else None, self._broken(row))
 
-    def _first_bad(self, row: np.ndarray) -> str:
+    def _broken(self, row: np.ndarray) -> str | None:
+        """Why a row cannot be used, or None."""
+        bad = np.flatnonzero(~np.isfinite(row))
+        if not len(bad):
+            return None
         ends = np.cumsum([column.size for column in self.columns])
-        return self.columns[int(np.searchsorted(ends, np.flatnonzero(~np.isfinite(row))[0], side="right"))].name
+        first = self.columns[int(np.searchsorted(ends, bad[0], side="right"))]
+        return f"gives values that are not finite at {first.name}"
 
 
-def _combined(
-    column: Column, parts: list[tuple[Window, RowReading]]
-) -> tuple[np.ndarray, np.ndarray | None]:
+def _combined(column: Column, parts: list[tuple[Window, RowReading]]) -> tuple[np.ndarray, np.ndarray | None]:
     """Combine the pooled vectors of a text's windows, and the tokens that they came from."""
     key, pooling = (column.statistic.name, column.layer or 0), column.statistic.pooling
     stack = np.stack([reading.pooled[key] for _, reading in parts])

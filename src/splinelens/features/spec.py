@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from splinelens.errors import BadFeatures
 from splinelens.features.catalogue import VERSION
 from splinelens.tokens import Long
 
@@ -41,14 +42,27 @@ class FeatureSpec:
         return None if self.layers is None else max(self.layers, default=0) + 1
 
     def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
-        """As plain JSON values."""
-        return asdict(self)
+        """As plain JSON values: what JSON gives back is equal."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
+        }
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> "FeatureSpec":  # Any: plain JSON values
-        """From what ``to_dict`` gave."""
-        lists = ("features", "pooling", "layers")
-        return cls(**{key: tuple(value) if key in lists and value is not None else value for key, value in record.items()})
+        """From what ``to_dict`` gave.
+
+        Raises:
+            BadFeatures: A field that this version does not know.
+        """
+        unknown = sorted(record.keys() - {place.name for place in fields(cls)})
+        if unknown:
+            raise BadFeatures(
+                f"a feature spec has no {', '.join(unknown)}; it was written by another version"
+            )
+        values: dict[str, Any] = {  # Any: as above
+            key: tuple(value) if isinstance(value, list) else value for key, value in record.items()
+        }
+        return cls(**values)
 
     def difference(self, other: "FeatureSpec") -> str | None:
         """Say in what two specs differ, or None.

@@ -5,6 +5,7 @@ a vector; the provenance is JSON in the schema's metadata under ``splinelens``.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +75,8 @@ class FeatureTable:
                 block = self.values[:, start : start + column.size]
                 return block[:, 0] if column.statistic.axis == "scalar" else block
             start += column.size
-        raise BadFeatures(f"no column {name!r}; there are {', '.join(self.names[:12])} ...")
+        more = " ..." if len(self.names) > 12 else ""
+        raise BadFeatures(f"no column {name!r}; there are {', '.join(self.names[:12])}{more}")
 
     def write(self, path: Path) -> None:
         """Write Parquet; a reader sees either the whole file or none.
@@ -113,28 +115,29 @@ class FeatureTable:
 
     @classmethod
     def from_arrow(cls, table: "pa.Table") -> "FeatureTable":
-        """From what ``to_arrow`` gave.
+        """From what ``to_arrow`` gave, or rows of it.
 
         Raises:
-            BadFeatures: The table was not written by this library or by another catalogue.
+            BadFeatures: The table was not written by this library, or under another catalogue.
         """
         meta = table.schema.metadata or {}
-        if _META not in meta:
-            raise BadFeatures("not a feature table: its schema has no 'splinelens' metadata")
-        table = table.combine_chunks()
+        missing = [name for name in _ROW_COLUMNS if name not in table.column_names]
+        if _META not in meta or missing:
+            lacks = (
+                f"columns {', '.join(missing)}" if _META in meta else "'splinelens' metadata in its schema"
+            )
+            raise BadFeatures(f"not a feature table: it has no {lacks}; write one with splinelens extract")
         columns, blocks = [], []
         for name in table.column_names:
             if name in _ROW_COLUMNS:
                 continue
-            place, _, statistic = name.rpartition(".")
-            if statistic not in CATALOGUE:
-                raise BadFeatures(f"column {name!r} has no statistic of this catalogue; written by another version?")
-            data = table[name].chunk(0) if table[name].num_chunks else table[name].combine_chunks()
-            scalar = CATALOGUE[statistic].axis == "scalar"
-            size = 1 if scalar else data.type.list_size
-            flat = data if scalar else data.values
-            blocks.append(flat.to_numpy(zero_copy_only=False).reshape(len(table), size))
-            columns.append(Column(CATALOGUE[statistic], int(place.removeprefix("layer")) if place else None, size))
+            column = _column_of(name, table.schema.field(name).type)
+            data = table[name].combine_chunks()
+            if data.null_count:
+                raise BadFeatures(f"column {name!r} has {data.null_count} empty cells; unread rows hold NaN")
+            flat = data if column.statistic.axis == "scalar" else data.flatten()
+            blocks.append(flat.to_numpy(zero_copy_only=False).reshape(len(table), column.size))
+            columns.append(column)
         return cls(
             tuple(columns),
             np.concatenate(blocks, axis=1),
@@ -155,10 +158,28 @@ class FeatureTable:
         import pyarrow.parquet as pq
 
         try:
-            table = pq.read_table(path)
+            table = pq.read_table(path, partitioning=None)  # folders named a=b are no columns
         except (OSError, pa.ArrowException) as error:
             raise BadFeatures(f"{path} cannot be read as a feature table: {error}") from error
-        return cls.from_arrow(table)
+        try:
+            return cls.from_arrow(table)
+        except BadFeatures as error:
+            raise BadFeatures(f"{path}: {error}") from error
+
+
+def _column_of(name: str, kind: "pa.DataType") -> Column:
+    """The column of such a name and Arrow type."""
+    import pyarrow as pa
+
+    place, _, statistic = name.rpartition(".")
+    layer = re.fullmatch(r"layer(\d{2,})", place)
+    row = CATALOGUE.get(statistic)
+    if row is None or (layer is None) != (row.needs == "tokens") or (place and layer is None):
+        raise BadFeatures(f"column {name!r} is no statistic of this catalogue; written by another version?")
+    vector = row.axis != "scalar"
+    if (pa.types.is_fixed_size_list(kind) != vector) or (kind.value_type if vector else kind) != pa.float32():
+        raise BadFeatures(f"column {name!r} holds {kind}, not {'lists of float' if vector else 'float'}")
+    return Column(row, int(layer[1]) if layer else None, kind.list_size if vector else 1)
 
 
 def joined(tables: Sequence[FeatureTable]) -> FeatureTable:

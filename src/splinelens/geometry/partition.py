@@ -32,7 +32,7 @@ def signed_margin(
     Args:
         gate: Gate values, before the nonlinearity.
         norm: Length of each hyperplane's normal. Where it is 0 there is no hyperplane: the
-            margin is 0 by our definition.
+            margin is 0 by our definition, and the neuron counts as off.
 
     Returns:
         Signed margins in float32.
@@ -41,11 +41,13 @@ def signed_margin(
         >>> signed_margin(torch.tensor([[3.0, -8.0]]), torch.tensor([2.0, 4.0]))
         tensor([[ 1.5000, -2.0000]])
     """
-    return gate.float() * torch.where(norm > 0, norm, torch.inf).reciprocal()
+    return gate.float() * torch.where(norm == 0, torch.inf, norm).reciprocal()
 
 
 def sign_fraction(margin: Float[Tensor, "*text token neuron"]) -> Float[Tensor, "*text token"]:
     """Share of neurons that are on at each token, ``mean_k 1[margin_k > 0]``, in [0, 1].
+
+    NaN counts as off; the boundary distance of such a token is NaN.
 
     Args:
         margin: Signed margins, or gate values: only the sign is read.
@@ -70,13 +72,14 @@ def boundary_distance(margin: Float[Tensor, "*text token neuron"]) -> Float[Tens
         margin: Signed margins of the neurons that have a hyperplane.
 
     Returns:
-        Non-negative distances in units of the MLP's input; 0 is a token on a boundary.
+        Non-negative distances in units of the MLP's input; 0 is a token on a boundary, infinity a
+        layer without any hyperplane.
 
     Example:
         >>> boundary_distance(torch.tensor([[1.5, -2.0]]))
         tensor([1.5000])
     """
-    return margin.abs().amin(dim=-1)
+    return margin.abs().amin(dim=-1) if margin.shape[-1] else margin.new_full(margin.shape[:-1], torch.inf)
 
 
 def spline7(
@@ -157,7 +160,8 @@ def pool(values: Float[Tensor, "token neuron"], pooling: str) -> Float[Tensor, "
     if pooling == "mean":
         return values.mean(dim=0)
     if pooling == "occupancy":
-        return torch.gt(values, 0, out=torch.empty_like(values)).mean(dim=0)
+        on = torch.gt(values, 0, out=torch.empty_like(values)).mean(dim=0)
+        return on + 0 * values.sum(dim=0)  # a comparison hides NaN and infinity: let them show
     if pooling == "last":
         return values[-1].clone()
     raise ValueError(f"pooling {pooling!r} is not one of max, min, mean, last, occupancy")

@@ -1,0 +1,72 @@
+"""``splinelens models``: which models are at hand, fetching one, and looking one over."""
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from splinelens.cli import options
+from splinelens.cli.exits import OURS
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Alias, folder, GGUF file or hub id owner/name.")]
+Revision = Annotated[
+    str | None, typer.Option("--revision", help="Branch, tag or commit of a hub id.", metavar="NAME")
+]
+
+
+def list_(as_json: options.AsJson = False) -> None:
+    """The models at hand, and which need no network.
+
+    With --json a list of {"name", "kind", "cached", "size_bytes", "path"}.
+
+    \b
+    Example:
+      splinelens models list
+    """
+    from splinelens.models import list_models
+
+    records = list_models()
+    if as_json:
+        rows = [asdict(record) | {"path": record.path and str(record.path)} for record in records]
+        print(json.dumps(rows, ensure_ascii=False))
+        return
+    width = max(len(record.name) for record in records)
+    for record in records:
+        size = f"{record.size_bytes / 1e6:,.0f} MB at {record.path}" if record.cached else "not cached"
+        print(f"{record.name:{width}}  {record.kind:5}  {size}")
+
+
+def pull(name: Name, revision: Revision = None) -> None:
+    """Fetch, verify and convert a model; mend a broken one.
+
+    Later it needs no network. Prints the folder it is loaded from.
+
+    \b
+    Example:
+      splinelens models pull smollm2-135m
+    """
+    from splinelens.models import pull as fetch
+
+    print(fetch(name, revision=revision))
+
+
+def check(name: Name, revision: Revision = None, as_json: options.AsJson = False) -> None:
+    """Look a cached model over: hashes, tokenizer, one pass, gates.
+
+    Exits 1 if a point fails. Nothing is fetched. With --json a list of {"what", "ok", "detail"}.
+
+    \b
+    Example:
+      splinelens models check smollm2-135m
+    """
+    from splinelens.models import check as look_over
+
+    points = look_over(name, revision=revision)
+    if as_json:
+        print(json.dumps([asdict(point) for point in points], ensure_ascii=False))
+    else:
+        for point in points:
+            print(f"{'ok    ' if point.ok else 'FAILED'}  {point.what:16}  {point.detail}")
+    if not all(point.ok for point in points):
+        raise typer.Exit(OURS)

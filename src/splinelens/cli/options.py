@@ -1,0 +1,151 @@
+"""The options that several commands share, and what their words mean."""
+
+import re
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+MOST_LAYERS = 1000
+_ESCAPES = {"n": "\n", "t": "\t", "\\": "\\"}
+
+
+class LongTexts(StrEnum):
+    """What happens to texts longer than a window."""
+
+    windows = "windows"
+    cut = "cut"
+
+
+class Recipe(StrEnum):
+    """What is fitted on the features."""
+
+    logistic = "logistic"
+    forest = "forest"
+
+
+def _option(*names: str, help: str, metavar: str | None = None, least: int | None = None) -> object:
+    return typer.Option(*names, help=help, metavar=metavar, min=least, show_default=False)
+
+
+Column = Annotated[
+    str | None, _option("--column", "-c", help="Column of the texts. Default: text, or the only one.", metavar="NAME")
+]
+Encoding = Annotated[
+    str, typer.Option("--encoding", help="Encoding of text files, such as utf-8 or latin-1.", metavar="NAME")
+]
+Format = Annotated[
+    str | None,
+    _option(
+        "--format", help="txt, csv, tsv, jsonl, json or parquet, whatever the file's ending.", metavar="FORMAT"
+    ),
+]
+Device = Annotated[
+    str | None, _option("--device", help="cpu, cuda:0, ... Default: the GPU if there is one.", metavar="NAME")
+]
+MaxTokens = Annotated[int, typer.Option("--max-tokens", help="Tokens of a window.", metavar="N", min=1)]
+DetectorsMaxTokens = Annotated[
+    int | None,
+    _option("--max-tokens", help="Tokens of a window. Default: those of the detector.", metavar="N", least=1),
+]
+Long = Annotated[
+    LongTexts,
+    typer.Option(
+        "--long",
+        help="Texts over --max-tokens: windows reads them whole in overlapping windows, cut reads the first "
+        "window and counts them.",
+    ),
+]
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="Alias, folder, GGUF file or hub id owner/name.", metavar="NAME")
+]
+Layers = Annotated[
+    str | None, _option("--layers", help="Layers to read, such as 0-29 or 0,2,5-7. Default: all.", metavar="RANGE")
+]
+Pooling = Annotated[
+    str, typer.Option("--pooling", help="Of margins and hidden: max, min, mean, last.", metavar="NAMES")
+]
+Prompt = Annotated[
+    str,
+    _option(
+        "--prompt", help=r"Run before every text, never pooled. \n, \t and \\ stand for what they do.", metavar="TEXT"
+    ),
+]
+Seed = Annotated[int, typer.Option("--seed", help="Of every random draw.", metavar="N", min=0)]
+Label = Annotated[str, _option("--label", "-l", help="Column of the labels: 0/1 or true/false.", metavar="NAME")]
+Positive = Annotated[
+    str | None, _option("--positive", help="The label that counts as 1; every other is 0.", metavar="VALUE")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable: stable keys, UTF-8.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")]
+
+
+def layer_numbers(ranges: str | None) -> tuple[int, ...] | None:
+    """The layers that ``--layers`` names.
+
+    Args:
+        ranges: Numbers and ranges with commas between them; None stands for all layers.
+
+    Returns:
+        The layers in rising order, each once; None for all.
+
+    Raises:
+        typer.BadParameter: It is written in another way.
+
+    Example:
+        >>> layer_numbers("0,5-7,2")
+        (0, 2, 5, 6, 7)
+    """
+    if ranges is None:
+        return None
+    chosen: set[int] = set()
+    for part in ranges.replace(" ", "").split(","):
+        match = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part, re.ASCII)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if not first <= last < MOST_LAYERS:
+            raise typer.BadParameter(
+                f"{part!r} is no layer and no range of layers; write 0-29 or 0,2,5-7", param_hint="--layers"
+            )
+        chosen.update(range(first, last + 1))
+    return tuple(sorted(chosen))
+
+
+def names(listed: str) -> tuple[str, ...]:
+    """The names in a list with commas.
+
+    Example:
+        >>> names("spline7, margins")
+        ('spline7', 'margins')
+    """
+    return tuple(name.strip() for name in listed.split(",") if name.strip())
+
+
+def unescaped(prompt: str) -> str:
+    r"""A prompt as typed, with ``\n``, ``\t`` and ``\\`` turned into what they stand for.
+
+    Example:
+        >>> unescaped(r"Comment:\n")
+        'Comment:\n'
+    """
+    return re.sub(r"\\([nt\\])", lambda match: _ESCAPES[match[1]], prompt)
+
+
+def column_and_value(pair: str | None) -> tuple[str, str] | None:
+    """The column and the value of ``--split COLUMN=VALUE``.
+
+    Args:
+        pair: As typed; None stays None.
+
+    Raises:
+        typer.BadParameter: There is no ``=`` with something on both sides.
+
+    Example:
+        >>> column_and_value("split=test")
+        ('split', 'test')
+    """
+    if pair is None:
+        return None
+    column, equals, value = pair.partition("=")
+    if not (column and equals and value):
+        raise typer.BadParameter(f"{pair!r} is not COLUMN=VALUE, such as split=test", param_hint="--split")
+    return column, value

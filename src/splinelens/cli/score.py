@@ -1,0 +1,174 @@
+"""``splinelens score``: texts in, one score and verdict a text out, in order."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from splinelens.cli import options
+from splinelens.cli.progress import progress_bar
+from splinelens.errors import NotExplainable
+from splinelens.report.scores import UNDETERMINED, TextScore, check_format, write_scores
+from splinelens.texts import Texts, read_texts
+
+if TYPE_CHECKING:
+    from splinelens.apps.detector import Detector
+
+FPR = 0.05
+
+
+def score(
+    file: Annotated[
+        str | None,
+        typer.Argument(metavar="FILE|-", help="CSV, TSV, JSONL, JSON, Parquet, TXT or hf:owner/name; - is stdin."),
+    ] = None,
+    text: Annotated[
+        list[str] | None, typer.Option("--text", "-t", help="A text itself; may be repeated.", metavar="TEXT")
+    ] = None,
+    column: options.Column = None,
+    detector: Annotated[
+        str, typer.Option("--detector", "-d", help="A shipped detector, or a folder made by train.", metavar="NAME")
+    ] = "toxicity",
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="Where the detector's model lies, if elsewhere.", metavar="NAME"),
+    ] = None,
+    device: options.Device = None,
+    explain: Annotated[
+        bool | None,
+        typer.Option(
+            "--explain/--no-explain",
+            help="Say what each token adds to the logit of the score. Default: in a terminal.",
+            show_default=False,
+        ),
+    ] = None,
+    fpr: Annotated[
+        float | None,
+        typer.Option("--fpr", help=f"False-positive rate of the verdict. Default: {FPR}.", metavar="RATE"),
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option("--threshold", help="Score of the verdict instead of --fpr.", metavar="SCORE", min=0, max=1)
+    ] = None,
+    max_tokens: options.DetectorsMaxTokens = None,
+    long: options.Long = options.LongTexts.windows,
+    encoding: options.Encoding = "utf-8",
+    format: options.Format = None,
+    as_json: options.AsJson = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write .csv, .jsonl or .parquet instead.", metavar="FILE"),
+    ] = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Score texts, and say which words fired.
+
+    One record a text, in order: {"row", "score", "verdict", "tokens", "cut"}, and where it applies "reason",
+    "constant" and "spans" [{"begin", "end", "contribution"}]. The verdict is undetermined where a text could not
+    be read or was cut; that never counts as clean.
+
+    \b
+    Examples:
+      splinelens score --text "Have a nice day."
+      splinelens score comments.csv --column comment --json
+      cat comments.txt | splinelens score - --output scores.csv
+    """
+    if (file is None) == (not text):
+        raise typer.BadParameter("give either a file (- is stdin) or --text", param_hint="FILE")
+    if fpr is not None and threshold is not None:
+        raise typer.BadParameter("give --fpr or --threshold, not both", param_hint="--fpr")
+    if as_json and output:
+        raise typer.BadParameter("give --json or --output, not both", param_hint="--json")
+    if output:
+        check_format(output)
+    source = read_texts(text or []) if file is None else read_texts(file, column, encoding=encoding, format=format)
+
+    from splinelens.apps.detector import Detector
+
+    found = Detector.load(detector, model=model, device=device, max_tokens=max_tokens, long=long.value)
+    table = not (as_json or output) and sys.stdout.isatty()
+    explains = explain if explain is not None else table and _explains(found)
+    tally, begun = Tally(), perf_counter()
+    lines_on_screen = as_json and sys.stdout.isatty()
+    with progress_bar(source, shown=not (quiet or lines_on_screen)) as progress:
+        records = tally.over(
+            found.scores(
+                source, explain=explains, fpr=FPR if fpr is None else fpr, threshold=threshold, progress=progress
+            )
+        )
+        if output:
+            write_scores(records, output)
+        elif as_json:
+            for record in records:
+                print(record.to_json(), flush=True)
+        elif table:
+            records = iter(list(records))
+        else:
+            _print_lines(records, source, found.artifact.label)
+    if table:
+        _print_table(records, source, found.artifact.label)
+    if not quiet:
+        spec, loaded = found.reader.spec, found.reader.loaded
+        typer.echo(tally.summary(perf_counter() - begun, str(loaded.device), spec.max_tokens), err=True)
+        if output:
+            typer.echo(f"wrote {output}", err=True)
+
+
+@dataclass
+class Tally:
+    """What a run came to, counted while its records pass.
+
+    Example:
+        >>> tally = Tally()
+        >>> _ = list(tally.over([TextScore(0, None, "undetermined", 0, False, "is empty")]))
+        >>> tally.summary(0.25, "cpu", 512)
+        '1 text, 0 tokens, 0.2 s on cpu; 1 undetermined'
+    """
+
+    texts: int = 0
+    tokens: int = 0
+    undetermined: int = 0
+    cut: int = 0
+
+    def over(self, records: Iterable[TextScore]) -> Iterator[TextScore]:
+        """Pass records on and count them."""
+        for record in records:
+            self.texts += 1
+            self.tokens += record.tokens
+            self.undetermined += record.verdict == UNDETERMINED
+            self.cut += record.cut
+            yield record
+
+    def summary(self, seconds: float, device: str, max_tokens: int) -> str:
+        """One line."""
+        line = f"{self.texts:,} text{'s' * (self.texts != 1)}, {self.tokens:,} tokens, {seconds:.1f} s on {device}"
+        line += f"; {self.undetermined:,} undetermined" if self.undetermined else ""
+        return line + (f"; {self.cut:,} cut at {max_tokens:,} tokens" if self.cut else "")
+
+
+def _explains(detector: "Detector") -> bool:
+    """Whether its scores split into words; asked with no text at all."""
+    try:
+        list(detector.scores(Texts((), {}, "no texts"), explain=True))
+    except NotExplainable:
+        return False
+    return True
+
+
+def _print_lines(records: Iterable[TextScore], source: Texts, label: str) -> None:
+    from splinelens.report.terminal import plain_line
+
+    for record, text in zip(records, source.texts, strict=True):
+        print(plain_line(record, text, label), flush=True)
+
+
+def _print_table(records: Iterable[TextScore], source: Texts, label: str) -> None:
+    from rich.console import Console
+
+    from splinelens.report.terminal import score_table
+
+    console = Console()
+    console.print(score_table(records, source.texts, label, console.width))

@@ -1,0 +1,173 @@
+"""``splinelens train``: labelled texts in, a detector with its card out."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from splinelens.cli import options
+from splinelens.cli.exits import STOPPED, told
+from splinelens.cli.labelled import labelled_texts
+from splinelens.cli.progress import progress_bar
+from splinelens.report.scores import UNDETERMINED
+from splinelens.texts import Texts
+
+if TYPE_CHECKING:
+    from splinelens.detect.artifact import Artifact
+    from splinelens.features.reader import TextReader
+    from splinelens.features.table import FeatureTable
+
+
+def train(
+    context: typer.Context,
+    file: Annotated[
+        str, typer.Argument(metavar="FILE|-", help="CSV, TSV, JSONL, JSON, Parquet or hf:owner/name; - is stdin.")
+    ],
+    label: options.Label,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the detector.", metavar="DIR")],
+    column: options.Column = None,
+    positive: options.Positive = None,
+    split: Annotated[
+        str | None, typer.Option("--split", help="Take only the training rows that this column names.", metavar="NAME")
+    ] = None,
+    train_value: Annotated[
+        str, typer.Option("--train-value", help="What --split holds in training rows.", metavar="VALUE")
+    ] = "train",
+    recipe: Annotated[options.Recipe, typer.Option("--recipe", help="What is fitted.")] = options.Recipe.logistic,
+    model: options.Model = "smollm2-135m",
+    features: Annotated[
+        str,
+        typer.Option("--features", "-f", help="margins, spline7, occupancy, hidden, length.", metavar="NAMES"),
+    ] = "margins",
+    layers: options.Layers = None,
+    pooling: options.Pooling = "max",
+    prompt: options.Prompt = "",
+    max_tokens: options.MaxTokens = 512,
+    long: options.Long = options.LongTexts.windows,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Of the detector. Default: that of its folder.", metavar="NAME")
+    ] = None,
+    label_name: Annotated[
+        str | None, typer.Option("--label-name", help="Positive verdict. Default: the label's column.", metavar="WORD")
+    ] = None,
+    negative_name: Annotated[
+        str | None,
+        typer.Option("--negative-name", help="Negative verdict. Default: clean, or not_ and the label.", metavar="WORD"),
+    ] = None,
+    seed: options.Seed = 0,
+    encoding: options.Encoding = "utf-8",
+    format: options.Format = None,
+    device: options.Device = None,
+    keep_features: Annotated[
+        bool, typer.Option("--keep-features", help="Keep DIR/features.parquet: other recipes need no new pass.")
+    ] = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Fit a detector on labelled texts and write it with its card.
+
+    Prints what was chosen and the out-of-fold numbers, length alone beside them. A run that was stopped goes on
+    when the same command is given again.
+
+    \b
+    Example:
+      splinelens train comments.csv --column text --label toxic --split split -o my-detector
+    """
+    word = label_name or label
+    negative = negative_name or ("clean" if word == "toxic" else f"not_{word}")
+    if len({word, negative, UNDETERMINED}) < 3:
+        raise typer.BadParameter(f"the verdicts {word!r}, {negative!r} and {UNDETERMINED!r} must differ")
+    numbers = options.layer_numbers(layers)
+    rows = (split, train_value) if split else None
+    texts, labels = labelled_texts(
+        file, column, label, positive=positive, split=rows, encoding=encoding, format=format
+    )
+
+    from splinelens.apps.training import fit
+    from splinelens.features.reader import TextReader
+    from splinelens.features.spec import FeatureSpec
+    from splinelens.models import load_model
+
+    spec = FeatureSpec(
+        features=options.names(features),
+        pooling=options.names(pooling),
+        layers=numbers,
+        prompt=options.unescaped(prompt),
+        max_tokens=max_tokens,
+        long=long.value,
+    )
+    reader = TextReader(load_model(model, layers=spec.depth, device=device), spec)
+    table = _features(reader, texts, output / "features.parquet", quiet)
+    artifact = fit(
+        table,
+        labels,
+        reader,
+        name=name or output.resolve().name,
+        recipe=recipe.value,
+        label=word,
+        negative=negative,
+        sources=[texts.source + (f" ({split} = {train_value})" if split else "")],
+        seed=seed,
+    )
+    _write(artifact, output, _as_typed(context))
+    if not keep_features:
+        (output / "features.parquet").unlink()
+    _report(artifact, output)
+
+
+def _features(reader: "TextReader", texts: Texts, path: Path, quiet: bool) -> "FeatureTable":
+    """The features, read anew unless an earlier run kept the same ones."""
+    from splinelens.features.extract import provenance, read_table
+    from splinelens.features.table import FeatureTable
+
+    if path.is_file():
+        kept = FeatureTable.read(path)
+        if kept.provenance == json.loads(json.dumps(provenance(reader, texts))):
+            if not quiet:
+                typer.echo(f"using the features in {path}", err=True)
+            return kept
+    parts = path.with_name(path.name + ".parts")
+    try:
+        with progress_bar(texts, shown=not quiet) as progress:
+            return read_table(reader, texts, output=path, progress=progress)
+    except KeyboardInterrupt as stop:
+        raise told(f"Stopped. What is finished is kept in {parts}; run the same command to go on.", STOPPED) from stop
+
+
+def _write(artifact: "Artifact", folder: Path, command: str) -> None:
+    from splinelens.features.parts import writing
+    from splinelens.report.card import card
+
+    artifact.save(folder)
+    with writing(folder / "CARD.md"):
+        (folder / "CARD.md").write_text(card(artifact, command), "utf-8")
+
+
+def _report(artifact: "Artifact", folder: Path) -> None:
+    from splinelens.report.terminal import evaluation_lines, percent
+
+    training = artifact.training
+    settings = [f"{key} = {value}" for key, value in training["settings"].items() if not isinstance(value, dict)]
+    print(f"{artifact.name}: {', '.join([training['recipe'], *settings])}, {artifact.head.width:,} numbers a text")
+    if training["left_out"]:
+        print(f"{training['left_out']:,} rows left out: their texts could not be read")
+    print("out of fold, each row judged by a head that did not see it:")
+    print("\n".join(evaluation_lines(artifact.metrics["out_of_fold"])))
+    for stored in artifact.thresholds:
+        bounds = " to ".join(map(percent, stored.interval))
+        print(f"{artifact.label} at {stored.score:.4f} and above: {percent(stored.rate)} false positives ({bounds})")
+    print(f"wrote {folder}")
+
+
+def _as_typed(context: typer.Context) -> str:
+    """The command with the options that were given, for the card."""
+    words = ["splinelens", "train"]
+    for parameter in context.command.params:
+        value = context.params.get(parameter.name or "")
+        source = context.get_parameter_source(parameter.name or "")
+        if source is None or source.name != "COMMANDLINE":
+            continue
+        option = [parameter.opts[0]] if parameter.opts[0].startswith("-") else []
+        words += option if value is True else [*option, str(value)]
+    return shlex.join(words)

@@ -1,0 +1,194 @@
+"""The model card of a detector: what it is, what it was fitted on, what was measured, and its limits."""
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from splinelens.detect.artifact import Artifact
+from splinelens.report.terminal import interval, percent
+
+
+def card(artifact: Artifact, rebuild: str | None = None) -> str:
+    """Describe a detector in Markdown.
+
+    Args:
+        artifact: The detector.
+        rebuild: The command that makes it; None writes one from the spec, with names of columns left open.
+
+    Returns:
+        The card, which ends in a line break.
+    """
+    name, model, spec = artifact.name, artifact.model, artifact.spec
+    sections = [
+        f"# {_plain(name)}",
+        f"Tells `{_code(artifact.label)}` texts from `{_code(artifact.negative)}` ones by where they fall among the "
+        f"regions of `{_code(model['name'])}`, and says `undetermined` where it could not read a text. "
+        "The score is a calibrated probability.",
+        _model(model, spec, artifact),
+        "## Data\n\n" + _data(artifact.training),
+        "## Measured\n\n" + _measured(artifact.metrics.get("out_of_fold")),
+        "## Thresholds\n\n" + _thresholds(artifact),
+        "## Limits\n\n" + _limits(artifact),
+        "## Make it again\n\n" + _code_block(rebuild or _command(artifact)),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def layer_ranges(layers: Iterable[int]) -> str:
+    """Layers as ``--layers`` takes them.
+
+    Example:
+        >>> layer_ranges([0, 1, 2, 5])
+        '0-2,5'
+    """
+    runs: list[list[int]] = []
+    for layer in sorted(set(layers)):
+        if runs and layer == runs[-1][1] + 1:
+            runs[-1][1] = layer
+        else:
+            runs.append([layer, layer])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+
+
+def _model(model: Mapping[str, Any], spec: Mapping[str, Any], artifact: Artifact) -> str:  # Any: the manifest's JSON
+    fingerprint = model["fingerprint"]
+    rows = {
+        "model": model["name"] + (f", revision {model['revision']}" if model.get("revision") else ""),
+        "architecture": f"{fingerprint['architecture']}, the first {fingerprint['depth']} blocks are run",
+        "weights": f"{fingerprint['dtype']}, fingerprint {fingerprint['weights']}",
+        "features": f"{', '.join(spec['features'])} (catalogue {spec['version']})",
+        "pooling": ", ".join(spec["pooling"]),
+        "layers": layer_ranges(spec["layers"] or ()),
+        "numbers a text": f"{sum(size for _, size in artifact.columns):,}",
+        "prompt before the text": _quoted(spec["prompt"]),
+        "prompt behind the text": _quoted(spec["suffix"]),
+        "window": f"{spec['max_tokens']} tokens; longer texts at training: {spec['long']}",
+        "head": artifact.head.kind,
+        "made with": f"splinelens {artifact.version}",
+    }
+    return "## Model\n\n" + _table(("what", "value"), rows.items())
+
+
+def _data(training: Mapping[str, Any]) -> str:  # Any: as above
+    if not training:
+        return "Not recorded."
+    judged = training.get("judged_rows", training["rows"])
+    rows = {
+        "rows": f"{training['rows']:,}, {training['positives']:,} of them positive",
+        "left out, not readable": f"{training['left_out']:,}",
+        "rows that judge": "all" if judged == training["rows"] else f"{judged:,}; the others only help to fit",
+        "sources": "; ".join(training["sources"]) or "not named",
+        "hash of the texts": training.get("provenance", {}).get("data_hash", "not recorded"),
+        "recipe": training["recipe"] + "".join(f", {key} = {value}" for key, value in _settings(training)),
+        "seed": training["seed"],
+    }
+    return _table(("what", "value"), rows.items())
+
+
+def _measured(numbers: Mapping[str, Any] | None) -> str:  # Any: as above
+    if not numbers:
+        return "Nothing was measured."
+    rows = [
+        ("AUC", f"{numbers['auc']:.4f}", interval(numbers["auc_interval"])),
+        ("AUC of length alone", f"{numbers['length_auc']:.4f}", interval(numbers["length_auc_interval"])),
+        *(
+            (f"recall at {percent(rate)} false positives", f"{recall:.4f}", "")
+            for rate, recall in numbers["recall_at_fpr"].items()
+        ),
+        ("Brier score", f"{numbers['brier']:.4f}", ""),
+        ("calibration error", f"{numbers['calibration_error']:.4f}", ""),
+    ]
+    return (
+        f"Out of fold on {numbers['n']:,} rows, {numbers['positives']:,} of them positive: each row is judged by a "
+        "head that did not see it. Length alone is what counting tokens would have reached.\n\n"
+        + _table(("number", "value", "95 % interval"), rows)
+    )
+
+
+def _thresholds(artifact: Artifact) -> str:
+    rows = [
+        (
+            percent(stored.target),
+            f"{stored.score:.4f}",
+            percent(stored.rate),
+            " to ".join(map(percent, stored.interval)),
+            f"{stored.recall:.4f}",
+        )
+        for stored in artifact.thresholds
+    ]
+    return (
+        f"A text is `{_code(artifact.label)}` if its score is at or above the threshold; they were chosen on the "
+        "same out-of-fold scores.\n\n"
+        + _table(("false positives promised", "threshold", "found", "95 % interval", "recall"), rows)
+    )
+
+
+def _limits(artifact: Artifact) -> str:
+    lines = [
+        "On texts of another kind, language or time than its data it is worse, and promised false-positive rates "
+        "do not hold: measure it on yours with `splinelens evaluate`.",
+        f"Scores are probabilities for a share of `{_code(artifact.label)}` texts as in its data; where they are "
+        "rarer, the same score means less.",
+        "It repeats what its labels hold, their mistakes and prejudices included. Look at harmless texts that name "
+        "groups of people, quote others, or use strong words in friendship.",
+        "The words that fired say what moved the score, not what the text means, and not why it was written.",
+        "It works with the model of the fingerprint above only; with any other it refuses to load.",
+    ]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _command(artifact: Artifact) -> str:
+    spec, training = artifact.spec, artifact.training
+    words: list[str] = ["splinelens", "train", "FILE", "--column", "TEXT", "--label", "LABEL"]
+    options: dict[str, str] = {
+        "--model": artifact.model["name"],
+        "--features": ",".join(spec["features"]),
+        "--pooling": ",".join(spec["pooling"]),
+        "--layers": layer_ranges(spec["layers"] or ()),
+        "--prompt": escaped(spec["prompt"]),
+        "--max-tokens": str(spec["max_tokens"]),
+        "--long": spec["long"],
+        "--recipe": training.get("recipe", ""),
+        "--seed": str(training.get("seed", "")),
+        "--name": artifact.name,
+        "--label-name": artifact.label,
+        "--negative-name": artifact.negative,
+    }
+    words += [word for pair in options.items() if pair[1] for word in pair]
+    return shlex.join([*words, "-o", "DIR"])
+
+
+def escaped(prompt: str) -> str:
+    r"""A prompt as ``--prompt`` takes it, with line breaks and tabs written as ``\n`` and ``\t``.
+
+    Example:
+        >>> escaped("Comment:\n")
+        'Comment:\\n'
+    """
+    return prompt.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t")
+
+
+def _settings(training: Mapping[str, Any]) -> list[tuple[str, Any]]:  # Any: as above
+    return [(key, value) for key, value in training.get("settings", {}).items() if not isinstance(value, dict)]
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:  # Any: shown as they print
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(_plain(str(cell)) for cell in line) + " |" for line in lines)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def _code(text: str) -> str:
+    return _plain(text).replace("`", "'")
+
+
+def _quoted(prompt: str) -> str:
+    return json.dumps(prompt, ensure_ascii=False) if prompt else "none"
+
+
+def _code_block(text: str) -> str:
+    return "\n".join("    " + line for line in text.splitlines())

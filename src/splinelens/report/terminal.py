@@ -1,0 +1,298 @@
+"""Results for eyes: a table with the firing words coloured, plain lines, and numbers with their intervals.
+
+Texts come from strangers. Whatever could move a cursor, ring a bell or turn a line around is shown as a
+harmless sign, and no text is ever read as markup.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from splinelens.report.scores import UNDETERMINED, Span, TextScore
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+LEVELS = ((1.0, "bold white on red"), (0.5, "bold red"), (0.25, "red"))
+"""Styles of words by what they add to the logit, strongest first: 1.0 multiplies the odds by 2.7."""
+
+LEAST_LOGIT = LEVELS[-1][0]
+"""A word that adds less fires for nobody."""
+
+_WORD = re.compile(r"\w{1,24}|[^\w\s]{1,24}")
+# At most 24 characters, so that scripts without spaces come in pieces too.
+_JOINERS = "\u200c\u200d"  # they hold letters of Persian and parts of emoji together
+_LINE_CHARACTERS = 80
+_FEW = 3
+
+
+def harmless(text: str) -> str:
+    """The text with every character that is not to be printed replaced by one that is.
+
+    Args:
+        text: Any string, lone surrogates included.
+
+    Returns:
+        A string of the same length without line breaks, so that spans still fit.
+
+    Example:
+        >>> harmless("red:\\x1b[31m\\n")
+        'red:␛[31m '
+    """
+    return "".join(character if character.isprintable() else _sign(character) for character in text)
+
+
+def words(text: str, spans: Sequence[Span] | None) -> list[Span]:
+    """The words of a text, each with what its tokens add to the logit.
+
+    Args:
+        text: The text.
+        spans: What its tokens add; None counts nothing.
+
+    Returns:
+        Runs of letters and runs of signs, in order; white space belongs to none.
+
+    Example:
+        >>> [(w.begin, w.end, w.contribution) for w in words("a fool!", (Span(1, 4, 1.0), Span(4, 7, 0.5)))]
+        [(0, 1, 0.0), (2, 6, 1.0), (6, 7, 0.5)]
+    """
+    found = [match.span() for match in _WORD.finditer(text)]
+    added, place = [0.0] * len(found), 0
+    for span in spans or ():
+        # The word in which the span begins, once its leading white space is passed.
+        begin = next((at for at in range(span.begin, min(span.end, len(text))) if not text[at].isspace()), None)
+        if begin is None:
+            continue
+        while place < len(found) - 1 and found[place][1] <= begin:
+            place += 1
+        added[place] += span.contribution
+    return [Span(begin, end, amount) for (begin, end), amount in zip(found, added, strict=True)]
+
+
+def excerpt(text: str, spans: Sequence[Span] | None, characters: int) -> list[Span | None]:
+    """The words of a text that fit, those that fire most and their neighbours first.
+
+    Args:
+        text: The text.
+        spans: What its tokens add; None shows the beginning.
+        characters: Room for the words and the blanks between them.
+
+    Returns:
+        Words in order; None stands where some are left out.
+
+    Example:
+        >>> [text and (text.begin, text.end) for text in excerpt("a b c d e", (Span(6, 7, 1.0),), 3)]
+        [None, (6, 7), (8, 9)]
+    """
+    found = words(text, spans)
+    if not found or found[-1].end - found[0].begin <= characters:
+        return list(found)
+    seeds = [place for place in _strongest(found) if found[place].contribution >= LEAST_LOGIT][:_FEW] or [0]
+    kept = set(seeds)
+    room = characters - sum(found[seed].end - found[seed].begin for seed in seeds)
+    edges = [[seed, seed] for seed in seeds]
+    grows = True
+    while grows:
+        grows = False
+        for edge in edges:
+            for side, step in ((1, 1), (0, -1)):
+                place = edge[side] + step
+                while place in kept:
+                    place += step
+                if 0 <= place < len(found) and (size := found[place].end - found[place].begin + 1) <= room:
+                    kept.add(place)
+                    edge[side], room, grows = place, room - size, True
+    shown: list[Span | None] = []
+    for place, word in enumerate(found):
+        if place in kept:
+            shown.append(word)
+        elif not shown or shown[-1] is not None:
+            shown.append(None)
+    return shown
+
+
+def plain_line(score: TextScore, text: str | None, label: str) -> str:
+    """One line for a file or a pipe: score, verdict, the text cut short, and why or by which words.
+
+    Args:
+        score: The record.
+        text: Its text.
+        label: The positive verdict; verdicts are padded to one width.
+
+    Example:
+        >>> plain_line(TextScore(0, 0.03, "clean", 5, False), "Have a nice\\nday", "toxic")
+        '0.03  clean         Have a nice day'
+    """
+    shown = " ".join(harmless(text or "").split())
+    if len(shown) > _LINE_CHARACTERS:
+        shown = shown[: _LINE_CHARACTERS - 1].rstrip() + "…"
+    if score.reason:
+        shown += f"  [text {score.reason}]" if shown else f"[text {score.reason}]"
+    if score.spans:
+        listed = strongest_words(text or "", score.spans)
+        shown += "".join(f"  {word} {amount:+.1f}" for word, amount in listed)
+    return f"{_number(score)}  {score.verdict:{max(len(label), len(UNDETERMINED))}}  {shown}".rstrip()
+
+
+def strongest_words(text: str, spans: Sequence[Span], most: int = _FEW) -> list[tuple[str, float]]:
+    """The words that add most to the logit, strongest first.
+
+    Args:
+        text: The text.
+        spans: What its tokens add.
+        most: How many at most.
+
+    Returns:
+        Harmless words and what they add; none that adds less than ``LEAST_LOGIT``.
+
+    Example:
+        >>> strongest_words("you fool", (Span(0, 3, 0.2), Span(3, 8, 2.5)), most=1)
+        [('fool', 2.5)]
+    """
+    found = words(text, spans)
+    chosen = [found[place] for place in _strongest(found)[:most]]
+    return [
+        (harmless(text[word.begin : word.end]), word.contribution)
+        for word in chosen
+        if word.contribution >= LEAST_LOGIT
+    ]
+
+
+def score_table(
+    scores: Iterable[TextScore], texts: Iterable[str | None], label: str, width: int, rows: int = 2
+) -> "Table":
+    """A table for a terminal, with the words that fire in colour if the records explain themselves.
+
+    Args:
+        scores: The records.
+        texts: Their texts.
+        label: The positive verdict, shown in red.
+        width: Columns of the terminal.
+        rows: Lines a long text may take; of a longer one the strongest words are shown.
+
+    Returns:
+        A ``rich`` table.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    pairs = list(zip(scores, texts, strict=True))
+    verdict_width = max((len(score.verdict) for score, _ in pairs), default=7)
+    number_width = max(3, len(str(pairs[-1][0].row)) if pairs else 0)
+    room = max(20, width - number_width - verdict_width - len("score") - 8)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), expand=False)
+    table.add_column("row", justify="right", style="dim", no_wrap=True)
+    table.add_column("score", justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("text", overflow="fold")
+    colours = {label: "bold red", UNDETERMINED: "yellow"}
+    for score, text in pairs:
+        colour = colours.get(score.verdict, "green")
+        shown = coloured(text or "", score, rows * room - 2 * _FEW)
+        table.add_row(str(score.row), Text(_number(score)), Text(score.verdict, style=colour), shown)
+    return table
+
+
+def coloured(text: str, score: TextScore, characters: int) -> "Text":
+    """A text, or of a long one what fits, with its firing words coloured and the reason behind it.
+
+    Args:
+        text: The text.
+        score: Its record.
+        characters: Room for the text.
+
+    Returns:
+        A ``rich`` text without control characters.
+    """
+    from rich.text import Text
+
+    shown, end, safe = Text(), 0, harmless(text)
+    for part in excerpt(text, score.spans, characters):
+        if part is None:
+            shown.append(" …" if shown else "…", style="dim")
+            end = -1
+            continue
+        if shown and part.begin != end:
+            shown.append(" ")
+        shown.append(safe[part.begin : part.end], style=_style(part.contribution))
+        end = part.end
+    if score.reason:
+        shown.append(f"{' ' if shown else ''}[text {score.reason}]", style="yellow")
+    return shown
+
+
+def evaluation_lines(numbers: Mapping[str, Any]) -> list[str]:  # Any: plain JSON values
+    """The numbers of an evaluation, one a line, with their 95 % intervals.
+
+    Args:
+        numbers: As from ``Evaluation.to_dict``.
+
+    Returns:
+        Lines; that of length alone always stands below the AUC.
+    """
+    lines = [
+        _line("rows", f"{numbers['n']:,}, {numbers['positives']:,} of them positive"),
+        _line("not scored", f"{numbers['undetermined']:,}"),
+        _line("AUC", f"{numbers['auc']:.4f}  {interval(numbers['auc_interval'])}"),
+        _line("AUC of length alone", f"{numbers['length_auc']:.4f}  {interval(numbers['length_auc_interval'])}"),
+    ]
+    for rate, recall in numbers["recall_at_fpr"].items():
+        lines.append(_line(f"recall at {percent(rate)} false positives", f"{recall:.4f}"))
+    lines += [
+        _line("Brier score", f"{numbers['brier']:.4f}"),
+        _line("calibration error", f"{numbers['calibration_error']:.4f}"),
+    ]
+    for target, found in numbers["at_threshold"].items():
+        measured = f"{percent(found['false_positive_rate'])} false positives, recall {found['recall']:.4f}"
+        lines.append(_line(f"threshold for {percent(target)}", f"{found['score']:.4f}: {measured}"))
+    return lines
+
+
+def interval(bounds: Sequence[float] | None) -> str:
+    """An interval as it is written everywhere.
+
+    Args:
+        bounds: Lower and upper; None where there were too few rows for one.
+
+    Example:
+        >>> interval((0.5, 0.75))
+        '[0.5000, 0.7500]'
+    """
+    return f"[{bounds[0]:.4f}, {bounds[1]:.4f}]" if bounds else "(too few rows for an interval)"
+
+
+def percent(share: float | str) -> str:
+    """A share in percent.
+
+    Example:
+        >>> percent("0.01"), percent(0.0534)
+        ('1 %', '5.34 %')
+    """
+    return f"{100 * float(share):.3g} %"
+
+
+def _line(name: str, value: str) -> str:
+    return f"{name:32}{value}"
+
+
+def _number(score: TextScore) -> str:
+    return "   -" if score.score is None else f"{score.score:.2f}"
+
+
+def _strongest(found: Sequence[Span]) -> list[int]:
+    return sorted(range(len(found)), key=lambda place: (-found[place].contribution, place))
+
+
+def _style(contribution: float) -> str:
+    return next((style for least, style in LEVELS if contribution >= least), "")
+
+
+def _sign(character: str) -> str:
+    if character.isspace() or character in _JOINERS:
+        return character if character in _JOINERS else " "
+    code = ord(character)
+    if code < 0x20:
+        return chr(0x2400 + code)  # the pictures of control characters
+    return "␡" if code == 0x7F else "\ufffd"

@@ -1,0 +1,388 @@
+"""Tests ``detect/artifact.py``: a detector comes back from disk as it was, or not at all."""
+
+import ast
+import errno
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save as save_arrays
+
+import splinelens.detect
+from splinelens.detect.artifact import Artifact
+from splinelens.detect.heads import ForestHead, LinearHead
+from splinelens.detect.recipes import forest
+from splinelens.detect.thresholds import Calibration, Threshold
+from splinelens.errors import BrokenArtifact, CannotWrite
+
+ROOM = Path(splinelens.detect.__file__).parent
+
+
+@pytest.fixture
+def artifact():
+    rng = np.random.default_rng(0)
+    head = LinearHead(
+        rng.normal(size=6), np.ones(6, np.float32), rng.normal(size=6).astype(np.float32), np.array([0.1])
+    )
+    return Artifact(
+        name="ärger",
+        label="toxic",
+        negative="clean",
+        model={"name": "tiny", "revision": None, "fingerprint": {"weights": "ab12"}},
+        spec={"features": ["margins"], "layers": [0, 2]},
+        columns=(("layer00.margin_max", 4), ("tokens", 2)),
+        head=head,
+        calibration=Calibration(1.2345678901234567, -0.1),
+        thresholds=(Threshold(0.01, 0.9 + 1e-16, 0.009, (0.001, 0.02), 0.5),),
+        training={"rows": 10},
+        metrics={"auc": 0.9},
+        version="0.1.0",
+    )
+
+
+@pytest.fixture
+def folder(artifact, tmp_path):
+    artifact.save(tmp_path / "detector")
+    return tmp_path / "detector"
+
+
+def rewrite(folder, change):
+    """Change the manifest and give it a hash that fits, as a careful attacker would."""
+    path = folder / "detector.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    rest = {key: value for key, value in manifest.items() if key != "sha256"}
+    hashed = sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+    path.write_text(
+        json.dumps({"sha256": hashed} | manifest | ({"sha256": hashed} if "sha256" in manifest else {}))
+    )
+
+
+def exchange_arrays(folder, data):
+    """Other arrays, with a manifest that fits their size and hash."""
+    (folder / "detector.safetensors").write_bytes(data)
+    fitting = {"size_bytes": len(data), "sha256": sha256(data).hexdigest()}
+    rewrite(folder, lambda manifest: manifest.update(arrays=fitting))
+
+
+def test_an_artifact_comes_back_bit_by_bit(artifact, folder):
+    again = Artifact.load(folder)
+    assert replace(again, head=artifact.head) == artifact
+    for name, array in artifact.head.arrays().items():
+        found = again.head.arrays()[name]
+        assert (found.dtype, found.tobytes()) == (array.dtype, array.tobytes())
+
+
+def test_saving_again_writes_the_same_bytes(folder, tmp_path):
+    Artifact.load(folder).save(tmp_path / "again")
+    for name in ("detector.json", "detector.safetensors"):
+        assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_a_forest_comes_back(artifact, tmp_path):
+    values = np.random.default_rng(0).normal(size=(80, 6)).astype(np.float32)
+    labels = (values[:, 0] > 0).astype(int)
+    head = ForestHead.of(forest().set_params(head__n_estimators=5).fit(values, labels))
+    replace(artifact, head=head).save(tmp_path)
+    again = Artifact.load(tmp_path).head
+    assert isinstance(again, ForestHead)
+    assert again.logit(values).tobytes() == head.logit(values).tobytes()
+
+
+def test_the_manifest_is_strict_json(artifact, tmp_path):
+    metrics = {
+        "nan": float("nan"),
+        "inf": [np.float32("inf"), (1, np.int64(2))],
+        "flag": np.bool_(True),
+        "x": np.float64(0.5),
+    }
+    replace(artifact, metrics=metrics).save(tmp_path)
+    manifest = json.loads((tmp_path / "detector.json").read_text(), parse_constant=pytest.fail)
+    assert manifest["metrics"] == {"nan": None, "inf": [None, [1, 2]], "flag": True, "x": 0.5}
+    assert manifest["schema"] == 1
+
+
+def test_nothing_but_the_two_files_is_left(folder):
+    assert sorted(path.name for path in folder.iterdir()) == ["detector.json", "detector.safetensors"]
+
+
+def test_a_newer_detector_replaces_the_one_before(artifact, folder):
+    replace(artifact, name="newer", head=replace(artifact.head, bias=np.array([7.0]))).save(folder)
+    again = Artifact.load(folder)
+    assert (again.name, again.head.bias[0]) == ("newer", 7.0)
+
+
+@pytest.mark.parametrize("full_at", [1, 2])
+def test_a_full_disk_leaves_no_half_artifact(artifact, tmp_path, monkeypatch, full_at):
+    fill_disk(monkeypatch, full_at)
+    with pytest.raises(
+        CannotWrite, match=r"cannot write the detector to .*made: No space left on device; free"
+    ):
+        artifact.save(tmp_path / "made")
+    assert list((tmp_path / "made").iterdir()) == []
+
+
+@pytest.mark.parametrize("full_at", [1, 2])
+def test_a_full_disk_leaves_the_artifact_before_whole(artifact, folder, monkeypatch, full_at):
+    fill_disk(monkeypatch, full_at)
+    with pytest.raises(CannotWrite):
+        replace(artifact, name="newer").save(folder)
+    assert Artifact.load(folder).name == "ärger"
+    assert len(list(folder.iterdir())) == 2
+
+
+def fill_disk(monkeypatch, full_at):
+    """The write of this number writes one byte and finds no room for more."""
+    calls, write_bytes = [], Path.write_bytes
+
+    def write(path, data):
+        calls.append(path)
+        if len(calls) == full_at:
+            write_bytes(path, data[:1])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write_bytes(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", write)
+
+
+def test_a_folder_that_is_a_file_cannot_be_written(artifact, tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(CannotWrite, match=r"cannot write the detector to .*taken: File exists"):
+        artifact.save(tmp_path / "taken")
+
+
+@pytest.mark.parametrize("name", ["detector.json", "detector.safetensors"])
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(
+        BrokenArtifact, match=rf"{name} cannot be read: No such file .*; a detector is a folder"
+    ):
+        Artifact.load(folder)
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(BrokenArtifact, match=r"nowhere.detector\.json cannot be read: No such file"):
+        Artifact.load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.3, 0.9, 0.999])
+@pytest.mark.parametrize("name", ["detector.json", "detector.safetensors"])
+def test_a_file_cut_short_is_refused(folder, name, kept):
+    data = (folder / name).read_bytes().rstrip()
+    (folder / name).write_bytes(data[: int(kept * len(data))])
+    with pytest.raises(BrokenArtifact, match=rf"{name} .*perhaps cut short|{name} .*: cut short\?"):
+        Artifact.load(folder)
+
+
+@pytest.mark.parametrize("name", ["detector.json", "detector.safetensors"])
+def test_one_changed_byte_is_refused_wherever_it_is(folder, name):
+    data = (folder / name).read_bytes()
+    for place in range(0, len(data), 7):
+        edited = bytearray(data)
+        edited[place] ^= 1
+        (folder / name).write_bytes(edited)
+        with pytest.raises(BrokenArtifact, match=re.escape(name)):
+            Artifact.load(folder)
+
+
+def test_an_edited_number_is_refused(folder):
+    path = folder / "detector.json"
+    path.write_text(path.read_text().replace('"target": 0.01', '"target": 0.02'))
+    with pytest.raises(BrokenArtifact, match=r"detector\.json does not have the hash that it says: damaged"):
+        Artifact.load(folder)
+
+
+def test_edited_arrays_are_refused(folder):
+    path = folder / "detector.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(BrokenArtifact, match=r"safetensors does not have the hash that detector\.json says"):
+        Artifact.load(folder)
+
+
+@pytest.mark.parametrize("schema", [0, 2, "1", None, [1]])
+def test_another_schema_is_refused(folder, schema):
+    rewrite(folder, lambda manifest: manifest.update(schema=schema))
+    with pytest.raises(
+        BrokenArtifact, match=r"detector\.json has schema .*; this version reads 1; fetch or train"
+    ):
+        Artifact.load(folder)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"[]", b"3", b"null", b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"a":' * 100_000, b"9" * 5000, b"\x00"],
+    ids=lambda text: repr(text[:8]),
+)
+def test_what_is_no_manifest_is_refused(folder, text):
+    (folder / "detector.json").write_bytes(text)
+    with pytest.raises(BrokenArtifact, match=r"detector\.json (is not JSON|has schema None)"):
+        Artifact.load(folder)
+
+
+def test_values_as_deep_as_the_reader_can_go_are_refused(folder):
+    path = folder / "detector.json"
+    text = path.read_text()
+    for depth in (*range(300, 1000, 5), *range(9_000, 11_000, 200)):  # where Python's limits lie
+        path.write_text(text.replace('"rows": 10', f'"rows": {"[" * depth}{"]" * depth}'))
+        with pytest.raises(BrokenArtifact, match=r"detector\.json (is not JSON|does not have the hash)"):
+            Artifact.load(folder)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_what_is_no_number_of_json_is_refused(folder, number):
+    path = folder / "detector.json"
+    path.write_text(path.read_text().replace('"auc": 0.9', f'"auc": {number}'))
+    with pytest.raises(BrokenArtifact, match=rf"detector\.json is not JSON.*{number} is no number of JSON"):
+        Artifact.load(folder)
+
+
+@pytest.mark.parametrize("name", ["detector.json", "detector.safetensors"])
+def test_a_huge_file_is_refused_before_it_is_read(folder, name, monkeypatch):
+    with (folder / name).open("r+b") as file:
+        file.truncate(2_000_000_000)  # sparse: takes no room on disk
+    read_bytes = Path.read_bytes
+    monkeypatch.setattr(
+        Path, "read_bytes", lambda path: pytest.fail("was read") if path.name == name else read_bytes(path)
+    )
+    with pytest.raises(BrokenArtifact, match=rf"{name} has 2,000,000,000 bytes, more than the"):
+        Artifact.load(folder)
+
+
+KEYS = (
+    "name label negative model spec columns head calibration thresholds training metrics version arrays "
+    "sha256"
+).split()
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_missing_key_is_named(folder, key):
+    rewrite(folder, lambda manifest: manifest.pop(key))
+    if key == "sha256":  # rewrite has put a fitting one back
+        path = folder / "detector.json"
+        path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "sha256"}))
+    with pytest.raises(BrokenArtifact, match=rf"detector\.json lacks '{key}', where a \w+ is read"):
+        Artifact.load(folder)
+
+
+@pytest.mark.parametrize("value", [3, None, True, 0.5])
+@pytest.mark.parametrize("key", KEYS[:-1])
+def test_a_value_of_the_wrong_type_is_named(folder, key, value):
+    rewrite(folder, lambda manifest: manifest.update({key: value}))
+    with pytest.raises(
+        BrokenArtifact, match=rf"detector\.json holds {value} as '{key}', where a \w+ is read"
+    ):
+        Artifact.load(folder)
+
+
+THRESHOLD = {"target": 0.01, "score": 0.9, "rate": 0.0, "interval": [0.0, 0.1], "recall": 0.5}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"columns": [3]},
+        {"columns": [["a", 6, 7]]},
+        {"columns": [["a", "6"]]},
+        {"columns": [["a", -6]]},
+        {"columns": [["a", True]]},
+        {"columns": [[None, 6]]},
+        {"calibration": {}},
+        {"calibration": {"slope": 1.0}},
+        {"calibration": {"slope": "1", "intercept": 0.0}},
+        {"calibration": {"slope": 10**400, "intercept": 0.0}},
+        {"calibration": {"slope": True, "intercept": 0.0}},
+        {"thresholds": [3]},
+        {"thresholds": [{}]},
+        {"thresholds": [THRESHOLD | {"interval": 3}]},
+        {"thresholds": [THRESHOLD | {"interval": [0.1]}]},
+        {"thresholds": [THRESHOLD | {"score": None}]},
+        {"arrays": {}},
+        {"arrays": {"size_bytes": "3", "sha256": "ab"}},
+        {"arrays": {"size_bytes": 3, "sha256": None}},
+    ],
+    ids=str,
+)
+def test_a_damaged_part_of_the_manifest_is_refused(folder, change):
+    rewrite(folder, lambda manifest: manifest.update(change))
+    with pytest.raises(BrokenArtifact, match=r"detector\.json is damaged near .*; fetch or train"):
+        Artifact.load(folder)
+
+
+def test_a_number_too_large_for_a_float_is_refused(folder):
+    path = folder / "detector.json"
+    rewrite(folder, lambda manifest: manifest["calibration"].update(slope=float("inf")))
+    path.write_text(path.read_text().replace("Infinity", "1e999"))
+    with pytest.raises(BrokenArtifact, match=r"damaged near inf, where a finite number is read"):
+        Artifact.load(folder)
+
+
+def test_columns_that_do_not_fit_the_head_are_refused(folder):
+    rewrite(folder, lambda manifest: manifest.update(columns=[["layer00.margin_max", 5]]))
+    with pytest.raises(BrokenArtifact, match=r"json names columns of 5 entries, .* beside it weighs 6"):
+        Artifact.load(folder)
+
+
+def test_an_unknown_head_is_refused(folder):
+    rewrite(folder, lambda manifest: manifest.update(head="tree"))
+    with pytest.raises(
+        BrokenArtifact, match=r"safetensors: head 'tree' is unknown; this version reads linear"
+    ):
+        Artifact.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"weight": np.ones(7, np.float32)}, r"shapes \(6,\), \(6,\), \(7,\)"),
+        ({"weight": np.full(6, np.nan)}, "weight holds something other than finite floats"),
+        ({"more": np.ones(1)}, "needs other arrays than bias, mean, more"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(artifact, folder, change, found):
+    exchange_arrays(folder, save_arrays(artifact.head.arrays() | change))
+    with pytest.raises(BrokenArtifact, match=rf"detector\.safetensors: .*{found}"):
+        Artifact.load(folder)
+
+
+@pytest.mark.parametrize(
+    "data", [b"{}", b"\xff" * 64, b"\x02\0\0\0\0\0\0\0{}"], ids=["short", "huge", "none"]
+)
+def test_what_is_no_safetensors_file_is_refused(folder, data):
+    exchange_arrays(folder, data)
+    with pytest.raises(
+        BrokenArtifact, match=r"detector\.safetensors(:| does not hold arrays that can be read)"
+    ):
+        Artifact.load(folder)
+
+
+def test_the_load_path_imports_nothing_that_could_run_code_out_of_a_file():
+    allowed = {*"collections contextlib dataclasses functools hashlib json math pathlib typing".split()}
+    allowed |= {"numpy", "scipy", "sklearn", "safetensors", "splinelens"}
+    found = set()
+    for name in ("artifact", "heads", "thresholds"):
+        for node in ast.walk(ast.parse((ROOM / f"{name}.py").read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                found.add(node.module.split(".")[0])
+    assert found <= allowed
+    assert {"numpy", "safetensors"} <= found
+
+
+def test_loading_and_scoring_need_neither_sklearn_nor_torch(folder):
+    code = (
+        "import sys, pathlib, numpy\n"
+        "from splinelens.detect.artifact import Artifact\n"
+        f"artifact = Artifact.load(pathlib.Path({str(folder)!r}))\n"
+        "score = artifact.calibration.score(artifact.head.logit(numpy.zeros((1, 6))))\n"
+        "print([name for name in ('sklearn', 'scipy', 'torch') if name in sys.modules])\n"
+    )
+    environment = {"PYTHONPATH": str(ROOM.parents[1])}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert (run.stdout.strip(), run.stderr) == ("[]", "")

@@ -1,0 +1,187 @@
+"""Tests ``detect/evaluate.py``: AUC, its interval, recall, Brier score, calibration, length alone."""
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.metrics import brier_score_loss, roc_auc_score, roc_curve
+
+from splinelens.detect.evaluate import auc, evaluate
+from splinelens.errors import BadLabels
+
+
+def sample(n, seed=0, distinct=None, lean=1.0):
+    """Random labels and scores in 0 .. 1 that lean to them; ``distinct`` scores make ties."""
+    rng = np.random.default_rng(seed)
+    labels = (rng.random(n) < 0.4).astype(int)
+    scores = 1 / (1 + np.exp(-rng.normal(lean * labels, 1)))
+    return labels, (np.round(scores * distinct) / distinct if distinct else scores)
+
+
+def numbers(labels, scores, lengths=None, **options):
+    lengths = np.arange(len(labels)) if lengths is None else lengths
+    return evaluate(np.asarray(labels), np.asarray(scores), lengths, **{"resamples": 50} | options)
+
+
+def test_auc_by_hand():
+    # Pairs (positive, negative): 0.9 beats both, 0.3 beats 0.1 and ties with 0.3: (2 + 1 + 1/2) / 4.
+    assert auc(np.array([0, 0, 1, 1]), np.array([0.1, 0.3, 0.3, 0.9])) == 3.5 / 4
+
+
+@pytest.mark.parametrize("distinct", [None, 20, 3, 1])
+@pytest.mark.parametrize("seed", range(5))
+def test_auc_is_that_of_sklearn_with_and_without_ties(seed, distinct):
+    labels, scores = sample(300, seed, distinct)
+    assert auc(labels, scores) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+
+
+def test_equal_scores_have_an_auc_of_one_half():
+    assert auc(np.array([0, 1, 1, 0, 1]), np.full(5, 0.7)) == 0.5
+
+
+def test_auc_reads_labels_and_scores_of_any_number_type():
+    labels, scores = sample(60)
+    expected = auc(labels, scores)
+    assert auc(labels.astype(np.int8), scores) == expected
+    assert auc(labels.astype(bool), scores) == expected
+    assert auc(labels, (scores * 1000).astype(np.float32)) == pytest.approx(expected)
+
+
+def test_the_interval_depends_on_the_seed_alone():
+    labels, scores = sample(200)
+    first = numbers(labels, scores, seed=3).auc_interval
+    assert numbers(labels, scores, seed=3).auc_interval == first
+    assert numbers(labels, scores, seed=4).auc_interval != first
+
+
+def test_the_interval_is_that_of_resampled_rows():
+    labels, scores = sample(80, distinct=15)
+    rng = np.random.default_rng(0)
+    draws = [rng.integers(0, 80, 80) for _ in range(400)]
+    expected = np.quantile([roc_auc_score(labels[rows], scores[rows]) for rows in draws], [0.025, 0.975])
+    assert numbers(labels, scores, resamples=400).auc_interval == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_interval_covers_the_true_auc_about_as_often_as_it_says():
+    truth = auc(*sample(100_000, seed=99))
+    intervals = [numbers(*sample(200, seed), resamples=200).auc_interval for seed in range(100)]
+    covered = sum(low <= truth <= high for low, high in intervals)
+    assert covered >= 88  # 95 expected
+
+
+def test_few_rows_have_no_interval():
+    labels, scores = sample(50)
+    assert numbers(labels, scores).auc_interval is not None
+    few = numbers(labels[:49], scores[:49])
+    assert few.auc_interval is None
+    assert few.length_auc_interval is None
+    assert few.auc == auc(labels[:49], scores[:49])
+
+
+def test_no_resamples_give_no_interval():
+    assert numbers(*sample(100), resamples=0).auc_interval is None
+
+
+def test_a_single_positive_row_still_has_an_interval():
+    labels = np.arange(60) == 59  # about a third of the resamples lack it
+    assert numbers(labels, np.linspace(0, 1, 60)).auc_interval == (1.0, 1.0)
+
+
+def test_recall_by_hand():
+    clean = np.arange(100) / 100
+    labels = np.r_[np.zeros(100), np.ones(4)]
+    # One clean row may fire at 1 %: recall counts what is above 0.98; at 5 % above 0.94.
+    found = numbers(labels, np.r_[clean, 0.94, 0.95, 0.98, 0.985]).recall_at_fpr
+    assert found == {"0.01": 1 / 4, "0.05": 3 / 4}
+
+
+def test_clean_rows_that_tie_at_the_top_may_not_fire_together():
+    labels = np.r_[np.zeros(100), np.ones(4)]
+    clean = np.r_[np.zeros(98), 0.8, 0.8]  # two at 0.8 are more than the one allowed at 1 %
+    assert numbers(labels, np.r_[clean, 0.1, 0.8, 0.8, 0.9]).recall_at_fpr == {"0.01": 1 / 4, "0.05": 1.0}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_recall_is_the_best_point_of_the_roc_curve_under_the_rate(seed):
+    labels, scores = sample(400, seed, distinct=40)
+    false, true, _ = roc_curve(labels, scores, drop_intermediate=False)
+    for key, found in numbers(labels, scores).recall_at_fpr.items():
+        assert found == pytest.approx(true[false <= float(key)].max())
+
+
+def test_brier_is_that_of_sklearn():
+    labels, scores = sample(100)
+    assert numbers(labels, scores).brier == pytest.approx(brier_score_loss(labels, scores), abs=1e-12)
+
+
+def test_calibration_error_by_hand():
+    # 30 rows of distinct scores fill 15 bins of 2; each pair has the mean of its scores off by 0.2.
+    labels = np.tile([0, 1], 15)
+    scores = np.linspace(0.299, 0.301, 30)
+    means = scores.reshape(15, 2).mean(axis=1)
+    assert numbers(labels, scores).calibration_error == pytest.approx(np.abs(means - 0.5).mean())
+
+
+def test_equal_scores_are_one_bin_in_whatever_order_the_rows_come():
+    sorted_labels = np.repeat([0, 1], 40)
+    assert numbers(sorted_labels, np.full(80, 0.5)).calibration_error == pytest.approx(0)
+    assert numbers(sorted_labels, np.full(80, 0.9)).calibration_error == pytest.approx(0.4)
+
+
+def test_calibrated_scores_have_a_small_calibration_error():
+    rng = np.random.default_rng(0)
+    scores = rng.random(20_000)
+    labels = (rng.random(20_000) < scores).astype(int)
+    assert numbers(labels, scores, resamples=0).calibration_error < 0.02
+    assert numbers(labels, scores**3, resamples=0).calibration_error > 0.1
+
+
+def test_rows_without_a_score_are_counted_and_are_in_no_other_number():
+    labels, scores = sample(120)
+    lengths = np.random.default_rng(1).integers(1, 100, 120)
+    with_holes = np.r_[scores, np.nan, np.nan, np.inf]
+    found = numbers(np.r_[labels, 1, 0, 1], with_holes, np.r_[lengths, 1, 2, 3])
+    expected = numbers(labels, scores, lengths)
+    assert found.undetermined == 3
+    assert found.to_dict() | {"undetermined": 0} == expected.to_dict()
+    assert (found.n, found.positives) == (120, labels.sum())
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_length_alone_is_judged_in_its_better_direction(sign):
+    labels, scores = sample(100)
+    lengths = sign * np.round(10 * sample(100, 0, lean=2)[1]) + 20
+    found = numbers(labels, scores, lengths)
+    assert found.length_auc == pytest.approx(roc_auc_score(labels, sign * lengths))
+    assert found.length_auc > 0.5
+    low, high = found.length_auc_interval
+    assert low < found.length_auc < high
+
+
+def test_stored_thresholds_are_measured_at_and_above_them():
+    found = numbers([0, 0, 0, 0, 1, 1], [0.1, 0.2, 0.3, 0.4, 0.3, 0.2], thresholds={"0.05": 0.3, "0.01": 2.0})
+    assert found.at_threshold == {
+        "0.05": {"score": 0.3, "false_positive_rate": 0.5, "recall": 0.5},
+        "0.01": {"score": 2.0, "false_positive_rate": 0.0, "recall": 0.0},
+    }
+
+
+def test_the_numbers_are_plain_json():
+    found = numbers(*sample(100), thresholds={"0.05": np.float64(0.5)}).to_dict()
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_one_class_is_refused(label):
+    with pytest.raises(BadLabels, match=rf"the 3 scored rows of 4 hold labels \[{label}\]; 0 and 1 are both"):
+        numbers([label] * 3 + [1 - label], [0.1, 0.2, 0.3, np.nan])
+
+
+def test_no_scored_row_is_refused():
+    with pytest.raises(BadLabels, match=r"the 0 scored rows of 2 hold labels \[\]"):
+        numbers([0, 1], [np.nan, np.nan])
+
+
+def test_labels_of_other_values_are_refused():
+    with pytest.raises(BadLabels, match=r"hold labels \[-1, 1\]"):
+        numbers([-1, 1], [0.1, 0.2])

@@ -1,0 +1,164 @@
+"""Tests ``detect/thresholds.py``: calibrated scores and thresholds that keep their promise."""
+
+from math import comb
+
+import numpy as np
+import pytest
+
+from splinelens.detect.thresholds import Calibration, calibrate, highest_quiet, share_interval, thresholds
+from splinelens.errors import BadDetector, BadFeatures, BadLabels
+
+
+def sample(n=500, seed=0, distinct=None):
+    rng = np.random.default_rng(seed)
+    labels = (rng.random(n) < 0.4).astype(int)
+    scores = 1 / (1 + np.exp(-rng.normal(labels, 1)))
+    return labels, (np.round(scores * distinct) / distinct if distinct else scores)
+
+
+@pytest.mark.parametrize("distinct", [None, 200, 20, 2])
+@pytest.mark.parametrize("n", [30, 101, 1000])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_target_is_kept_and_no_lower_score_keeps_it(seed, n, distinct):
+    labels, scores = sample(n, seed, distinct)
+    clean, toxic = scores[labels == 0], scores[labels == 1]
+    for found in thresholds(labels, scores, [0.01, 0.05, 0.29, 0.5]):
+        assert found.rate == (clean >= found.score).mean() <= found.target
+        assert found.recall == (toxic >= found.score).mean()
+        lower = clean[clean < found.score].max()
+        assert (clean >= lower).mean() > found.target
+        low, high = found.interval
+        assert 0 <= low <= found.rate <= high <= 1
+
+
+def test_a_threshold_by_hand():
+    labels = np.r_[np.zeros(20), np.ones(4)].astype(int)
+    scores = np.r_[np.arange(20) / 20, 0.90, 0.95, 0.96, 0.97]
+    [found] = thresholds(labels, scores, [0.05])  # one of 20 may fire: 0.95; not 0.90
+    assert found.score == np.nextafter(0.90, 1)
+    assert (found.rate, found.recall) == (0.05, 0.75)
+
+
+def test_clean_rows_that_tie_fire_together_or_not_at_all():
+    labels = np.r_[np.zeros(20), 1].astype(int)
+    [found] = thresholds(labels, np.r_[np.zeros(17), 0.6, 0.6, 0.6, 0.6], [0.1])  # 2 may fire, 3 tie
+    assert found.score > 0.6
+    assert (found.rate, found.recall) == (0.0, 0.0)
+
+
+def test_with_few_clean_rows_none_may_fire():
+    labels = np.r_[np.zeros(10), 1, 1].astype(int)
+    [found] = thresholds(labels, np.r_[np.arange(10) / 10, 0.95, 0.5], [0.01])
+    assert found.score == np.nextafter(0.9, 1)
+    assert (found.rate, found.recall) == (0.0, 0.5)
+    assert found.interval == pytest.approx((0, 1 - 0.025 ** (1 / 10)))  # (1 - p)^10 = 0.025
+
+
+def test_saturated_clean_scores_put_the_threshold_above_one():
+    [found] = thresholds(np.array([0, 0, 1, 1]), np.array([1.0, 1.0, 1.0, 0.2]), [0.05])
+    assert found.score > 1
+    assert (found.rate, found.recall) == (0, 0)
+
+
+@pytest.mark.parametrize("target", [0.29, 0.57, 0.07, np.nextafter(0.07, 0)])
+def test_the_rate_that_a_float_can_not_hold_is_kept_all_the_same(target):
+    clean = np.arange(100.0)
+    fired = (clean > highest_quiet(clean, target)).sum()
+    assert fired / 100 <= target < (fired + 1) / 100
+
+
+@pytest.mark.parametrize("total", [10, 57])
+def test_the_interval_of_a_share_is_where_the_binomial_tails_are_one_fortieth(total):
+    def tail(p, counts):
+        return sum(comb(total, k) * p**k * (1 - p) ** (total - k) for k in counts)
+
+    for count in range(total + 1):
+        low, high = share_interval(count, total)
+        assert 0 <= low <= count / total <= high <= 1
+        if count:
+            assert tail(low, range(count, total + 1)) == pytest.approx(0.025)
+        if count < total:
+            assert tail(high, range(count + 1)) == pytest.approx(0.025)
+    assert share_interval(0, total)[0] == 0
+    assert share_interval(total, total)[1] == 1
+
+
+@pytest.mark.parametrize(
+    ("slope", "intercept", "scale"), [(1.0, 0.0, 1.0), (0.4, -1.0, 1.0), (2e-3, 0.5, 1e3)]
+)
+def test_calibration_finds_the_slope_that_made_the_labels(slope, intercept, scale):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2 * scale, 20_000)
+    labels = (rng.random(20_000) < 1 / (1 + np.exp(-(slope * logits + intercept)))).astype(int)
+    found = calibrate(labels, logits)
+    assert found.slope == pytest.approx(slope, rel=0.05)
+    assert found.intercept == pytest.approx(intercept, abs=0.06)
+
+
+def test_calibration_is_the_minimum_of_its_loss():
+    labels, logits = sample(300)
+    positives = labels.sum()
+    target = np.where(labels == 1, (positives + 1) / (positives + 2), 1 / (300 - positives + 2))
+    found = calibrate(labels, logits)
+    error = found.score(logits) - target  # the gradient of the log loss by the calibrated logit
+    assert abs(error.mean()) < 1e-5
+    assert abs((error * logits).mean()) < 1e-5
+
+
+def test_rescaling_and_shifting_logits_leaves_scores_alone():
+    labels, logits = sample(300)
+    expected = calibrate(labels, logits).score(logits)
+    moved = logits * 1e4 - 3e4
+    assert np.allclose(calibrate(labels, moved).score(moved), expected, atol=1e-6)
+
+
+def test_logits_that_separate_perfectly_get_a_finite_slope():
+    labels, logits = np.repeat([0, 1], 20), np.repeat([-3.0, 3.0], 20)
+    found = calibrate(labels, logits)
+    assert found.score(np.array([3.0]))[0] == pytest.approx(21 / 22, abs=1e-4)  # Platt's target
+    assert found.score(np.array([-3.0]))[0] == pytest.approx(1 / 22, abs=1e-4)
+
+
+@pytest.mark.parametrize("logits", [np.linspace(1, -1, 40), np.full(40, 0.1)], ids=["falling", "equal"])
+def test_logits_without_signal_are_refused(logits):
+    with pytest.raises(BadLabels, match=r"do not rise with the labels \(slope .*check the label column"):
+        calibrate(np.repeat([0, 1], 20), logits)
+
+
+def test_scores_rise_with_logits_and_stay_in_zero_to_one():
+    logits = np.array([-np.inf, -1e300, -800.0, *np.linspace(-30, 30, 1001), 800.0, 1e300, np.inf])
+    scores = Calibration(1.5, -0.5).score(logits)
+    assert (np.diff(scores) >= 0).all()
+    assert (np.diff(scores[3:-3]) >= 0).all()
+    assert scores[0] >= 0
+    assert scores[-1] <= 1
+    middle = np.linspace(-10, 10, 1001)
+    assert (np.diff(Calibration(1.5, -0.5).score(middle)) > 0).all()
+
+
+def test_a_score_is_the_logistic_function_of_the_calibrated_logit():
+    calibration = Calibration(2.0, -1.0)
+    assert calibration.logit(np.array([1.0])).tolist() == [1.0]
+    assert calibration.score(np.array([0.5, 1.0])) == pytest.approx([0.5, 1 / (1 + np.exp(-1))])
+
+
+def test_no_logit_gives_no_score():
+    assert np.isnan(Calibration().score(np.array([np.nan, 1.0]))).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("fitted", [calibrate, thresholds])
+def test_one_class_is_refused(fitted):
+    with pytest.raises(BadLabels, match="the 4 judged rows hold one class only"):
+        fitted(np.zeros(4, dtype=int), np.arange(4.0))
+
+
+@pytest.mark.parametrize("fitted", [calibrate, thresholds])
+def test_numbers_that_are_not_finite_are_refused(fitted):
+    with pytest.raises(BadFeatures, match="2 of 4 out-of-fold numbers are not finite; leave out rows"):
+        fitted(np.array([0, 1, 0, 1]), np.array([0.1, np.nan, 0.2, np.inf]))
+
+
+@pytest.mark.parametrize("target", [0.0, 1.0, 5.0, -0.1])
+def test_a_target_that_is_no_rate_is_refused(target):
+    with pytest.raises(BadDetector, match="is no false-positive rate to aim at; give one between 0 and 1"):
+        thresholds(*sample(50), [target])

@@ -1,0 +1,155 @@
+"""What the tests of this room share: a loaded tiny model, and every statistic computed another way.
+
+The other way is slow on purpose: one unpadded sequence, no cache, no watch; gates from the MLP's
+input and the weights in float64, and paths to them that are typed here, not read from anatomy.py.
+"""
+
+from functools import reduce
+
+import numpy as np
+import pytest
+import torch
+
+from splinelens.features.reader import TextReader
+from splinelens.features.spec import FeatureSpec
+from splinelens.models import LoadedModel
+
+EVERYTHING = ("spline7", "margins", "occupancy", "hidden", "length")
+POOLINGS = ("max", "min", "mean", "last")
+_PLACES = {
+    "phi3": ("layers", "mlp.gate_up_proj"),
+    "gpt2": ("h", "mlp.c_fc"),
+    "gpt_neox": ("layers", "mlp.dense_h_to_4h"),
+    "opt": ("decoder.layers", "fc1"),
+}
+
+
+@pytest.fixture
+def wrap(tiny_tokenizer):
+    """Makes a loaded model of a model in memory."""
+
+    def wrap(model, tokenizer=tiny_tokenizer):
+        depth = model.config.num_hidden_layers
+        return LoadedModel(model.eval().requires_grad_(False), tokenizer, "tiny", None, depth, depth)
+
+    return wrap
+
+
+@pytest.fixture
+def bos_tokenizer(tiny_tokenizer):
+    """The tiny tokenizer, adding ``<bos>`` before every text as Llama's does."""
+    from tokenizers.processors import TemplateProcessing
+
+    tiny_tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<bos> $A", special_tokens=[("<bos>", 1)]
+    )
+    return tiny_tokenizer
+
+
+@pytest.fixture
+def rows():
+    """Reads texts into one array, (text, entry), and the reader that did it; every statistic by default."""
+
+    def rows(loaded, texts, *, side="right", token_budget=4096, **spec):
+        spec = {"features": EVERYTHING, "pooling": POOLINGS, "max_tokens": 96} | spec
+        reader = TextReader(loaded, FeatureSpec(**spec), side=side, token_budget=token_budget)
+        tokenized = reader.tokenize(texts)
+        readings = sorted(reader.read(tokenized), key=lambda reading: reading.text)
+        assert [reading.text for reading in readings] == list(range(len(texts)))
+        assert all(reading.reason is None for reading in readings)
+        return np.stack([reading.values for reading in readings]), reader
+
+    return rows
+
+
+@pytest.fixture
+def slow():
+    """One row as ``rows`` gives, from the definitions: ``slow(reader, [(ids, pooled), ...])``.
+
+    Each pair is a window: all ids that are run, and the slice of them that is pooled.
+    """
+
+    def slow(reader, windows):
+        raw = [_raw(reader.loaded.model, ids, pooled) for ids, pooled in windows]
+        margins, streams = (
+            [np.concatenate(layer) for layer in zip(*parts, strict=True)] for parts in zip(*raw, strict=True)
+        )
+        return np.concatenate(
+            [
+                np.atleast_1d(
+                    float(len(margins[0]))
+                    if column.layer is None
+                    else _pooled(column.statistic.name, margins[column.layer], streams[column.layer])
+                )
+                for column in reader.columns
+            ]
+        )
+
+    return slow
+
+
+@pytest.fixture
+def error():
+    """The largest error of two tables, each column's relative to its scale, the largest |value| in it.
+
+    An element's own size would be the wrong measure: the smallest boundary distances and the signed
+    margins lie near 0, where float32 has lost all relative precision; what a detector reads is a
+    column, standardised.
+    """
+
+    def error(reader, got, expected):
+        worst, start = 0.0, 0
+        for column in reader.columns:
+            block = np.s_[:, start : start + column.size]
+            scale = np.abs(expected[block]).max() or 1.0
+            worst = max(worst, float(np.abs(got[block].astype(np.float64) - expected[block]).max() / scale))
+            start += column.size
+        return worst
+
+    return error
+
+
+def _raw(model, ids, pooled):
+    """Margins and block outputs of each layer over the pooled tokens, (token, ...) in float64."""
+    kind = model.config.model_type
+    blocks_path, linear_path = _PLACES.get(kind, ("layers", "mlp.gate_proj"))
+    blocks = reduce(getattr, blocks_path.split("."), model)
+    linears = [reduce(getattr, linear_path.split("."), block) for block in blocks]
+    inputs, streams = [], []
+    handles = [
+        linear.register_forward_pre_hook(lambda _, args: inputs.append(args[0].double())) for linear in linears
+    ]
+    handles += [
+        block.register_forward_hook(lambda _, args, out: streams.append(out[0] if type(out) is tuple else out))
+        for block in blocks
+    ]
+    with torch.no_grad():
+        model(torch.tensor([ids]), use_cache=False)
+    for handle in handles:
+        handle.remove()
+    margins = []
+    for linear, states in zip(linears, inputs, strict=True):
+        weight = linear.weight.double().numpy()
+        if kind == "gpt2":
+            weight = weight.T
+        bias = np.zeros(len(weight)) if linear.bias is None else linear.bias.double().numpy()
+        if kind == "phi3":
+            weight, bias = weight[: len(weight) // 2], bias[: len(bias) // 2]
+        gate = states.reshape(len(ids), -1).numpy() @ weight.T + bias
+        margins.append((gate / np.sqrt((weight**2).sum(axis=1)))[pooled])
+    return margins, [states.double().numpy()[0][pooled] for states in streams]
+
+
+def _pooled(name, margin, stream):
+    """One statistic of one layer, by its definition; (token, neuron) and (token, width) in."""
+    kind, _, pooling = name.partition("_")
+    if kind in ("margin", "hidden"):
+        values = margin if kind == "margin" else stream
+        return {"max": values.max(0), "min": values.min(0), "mean": values.mean(0), "last": values[-1]}[pooling]
+    if name == "occupancy":
+        return (margin > 0).sum(0) / len(margin)
+    token = {"sign": (margin > 0).sum(1) / margin.shape[1], "boundary": np.abs(margin).min(1)}[kind]
+    if pooling == "std":
+        mean = token.sum() / len(token)
+        return np.sqrt(((token - mean) ** 2).sum() / (len(token) - 1)) if len(token) > 1 else 0.0
+    return {"min": token.min(), "max": token.max(), "mean": token.sum() / len(token)}[pooling]
