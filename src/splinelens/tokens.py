@@ -24,7 +24,8 @@ MAX_CHARACTERS = 1_000_000
 
 _PAD_MULTIPLE = 16
 # Attention kernels sum the last 1-15 keys in another order than full vectors of 16, so a text
-# padded to a multiple of 16 gets the same sums alone and in a batch.
+# padded to a multiple of 16 gets the same sums alone and in a batch. With several threads the matrix
+# library may still split a sum by the size of the batch: margins then differ by 1e-6 of their scale.
 
 
 @dataclass(frozen=True)
@@ -208,7 +209,7 @@ def batches(
     order = sorted(found, key=lambda window: (-window.length, window.text, window.start))
     group: list[Window] = []
     for window in order:
-        widest = _padded((group or [window])[0].length + len(suffix))
+        widest = padded((group or [window])[0].length + len(suffix))
         if group and (len(group) + 1) * widest > token_budget:
             yield _batch(tokenized, group, offset, suffix, side)
             group = []
@@ -217,10 +218,23 @@ def batches(
         yield _batch(tokenized, group, offset, suffix, side)
 
 
+def padded(length: int) -> int:
+    """The width that a batch gives to sequences of this length.
+
+    Args:
+        length: Tokens of the longest one.
+
+    Example:
+        >>> padded(17)
+        32
+    """
+    return -(-length // _PAD_MULTIPLE) * _PAD_MULTIPLE
+
+
 def _batch(
     tokenized: Sequence[TokenizedText], group: list[Window], offset: int, suffix: Sequence[int], side: Side
 ) -> TokenBatch:
-    width = _padded(group[0].length + len(suffix))
+    width = padded(group[0].length + len(suffix))
     ids = torch.zeros(len(group), width, dtype=torch.long)
     mask = torch.zeros(len(group), width, dtype=torch.bool)
     spans = []
@@ -246,10 +260,6 @@ def _uncut(tokenizer: Any) -> Any:  # Any: as in tokenize
     if backend.padding is not None:
         backend.no_padding()
     return backend
-
-
-def _padded(length: int) -> int:
-    return -(-length // _PAD_MULTIPLE) * _PAD_MULTIPLE
 
 
 def _unreadable(text: str | None, max_characters: int) -> str | None:

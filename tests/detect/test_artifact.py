@@ -228,7 +228,7 @@ def test_what_is_no_manifest_is_refused(folder, text):
 def test_values_as_deep_as_the_reader_can_go_are_refused(folder):
     path = folder / "detector.json"
     text = path.read_text()
-    for depth in (*range(300, 1000, 5), *range(9_000, 11_000, 200)):  # where Python's limits lie
+    for depth in (*range(700, 1000), *range(9_000, 11_000, 200)):  # where Python's limits lie
         path.write_text(text.replace('"rows": 10', f'"rows": {"[" * depth}{"]" * depth}'))
         with pytest.raises(BrokenArtifact, match=r"detector\.json (is not JSON|does not have the hash)"):
             Artifact.load(folder)

@@ -81,7 +81,7 @@ def test_twenty_rows_are_enough():
 @pytest.mark.parametrize(
     ("rows", "share", "held"), [(20, 0.5, (2, 2)), (200, 0.05, (2, 28)), (400, 0.5, (30, 30))]
 )
-def test_the_validation_draw_takes_15_percent_of_each_class_and_at_least_two(rows, share, held):
+def test_the_validation_draw_takes_15_percent_of_each_class_which_is_two_or_more(rows, share, held):
     labels = table(rows=rows, share=share)[1]
     [(fitted, judged)] = ValidationDraw().split(None, labels)
     assert ((labels[judged] == 1).sum(), (labels[judged] == 0).sum()) == held

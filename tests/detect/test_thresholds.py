@@ -119,10 +119,16 @@ def test_logits_that_separate_perfectly_get_a_finite_slope():
     assert found.score(np.array([-3.0]))[0] == pytest.approx(1 / 22, abs=1e-4)
 
 
-@pytest.mark.parametrize("logits", [np.linspace(1, -1, 40), np.full(40, 0.1)], ids=["falling", "equal"])
-def test_logits_without_signal_are_refused(logits):
-    with pytest.raises(BadLabels, match=r"do not rise with the labels \(slope .*check the label column"):
-        calibrate(np.repeat([0, 1], 20), logits)
+def test_logits_that_fall_with_the_labels_are_refused():
+    with pytest.raises(BadLabels, match=r"do not rise with the labels \(slope -.*check the label column"):
+        calibrate(np.repeat([0, 1], 20), np.linspace(1, -1, 40))
+
+
+@pytest.mark.parametrize("positives", [20, 40])
+def test_equal_logits_are_refused(positives):
+    labels = (np.arange(60) < positives).astype(int)
+    with pytest.raises(BadLabels, match=r"do not rise with the labels \(slope 0\)"):
+        calibrate(labels, np.full(60, 0.7))  # their mean is not quite 0.7
 
 
 def test_scores_rise_with_logits_and_stay_in_zero_to_one():

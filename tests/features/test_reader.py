@@ -1,8 +1,13 @@
-"""Tests features/reader.py."""
+"""Tests features/reader.py: alone, in a batch, padded on either side; long texts are in test_windows.py."""
 
 import numpy as np
 import pytest
 import torch
+
+from splinelens.errors import BadFeatures, BadModel, BadTexts
+from splinelens.features.reader import TextReader
+from splinelens.features.spec import FeatureSpec
+from splinelens.models import load_model
 
 TEXTS = [
     "Good morning.",
@@ -14,17 +19,191 @@ TEXTS = [
     "in the garden",
     "Sixteen tokens!!",
 ]
+SENTENCES = [
+    "The bus was late again, but the driver waved and smiled.",
+    "Thanks!",
+    "Could you send me the recipe for the lemon cake?",
+    "Honestly, that was a silly idea.",
+    "Rain is expected in the north from Thursday on, with clear skies returning by the weekend.",
+    "Ja, natürlich, wir treffen uns um acht.",
+    "My cat knocked the cup off the table and looked proud of it.",
+    "No.",
+]
+MIXED = [" ".join(SENTENCES[(first + step) % 8] for step in range(count)) for first in range(8) for count in range(1, 9)]
 
 
-def one(ids):
-    return [(list(ids), slice(0, len(ids)))]
+def each(loaded, texts, rows, **options):
+    return np.concatenate([rows(loaded, [text], **options)[0] for text in texts])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_x(tiny_model, wrap, rows, slow, error, dtype):
+def test_a_text_gives_the_same_alone_in_a_batch_and_padded_left_or_right(tiny_model, wrap, rows, error, dtype):
     loaded = wrap(tiny_model.to(dtype))
+    right, reader = rows(loaded, TEXTS, side="right")
+    left, _ = rows(loaded, TEXTS, side="left")
+    alone = each(loaded, TEXTS, rows)
+    bound = 1e-4 if dtype == torch.float32 else 1e-6  # margins are float32 also in a float64 model
+    assert error(reader, right, alone) <= bound
+    assert error(reader, left, alone) <= bound
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-3), (torch.float64, 1e-6)])
+def test_every_statistic_is_what_its_definition_says(tiny_model, wrap, rows, slow, error, dtype, bound):
+    got, reader = rows(wrap(tiny_model.to(dtype)), TEXTS, side="left")
+    expected = [slow(reader, [(text.ids, slice(None))]) for text in reader.tokenize(TEXTS)]
+    assert error(reader, got, np.stack(expected)) <= bound
+
+
+def test_a_small_budget_changes_nothing(tiny_llama, wrap, rows, error):
+    loaded = wrap(tiny_llama.double())
+    wide, reader = rows(loaded, TEXTS)
+    narrow, _ = rows(loaded, TEXTS, token_budget=32)
+    assert error(reader, narrow, wide) <= 1e-6
+
+
+def test_the_batches_are_sorted_and_each_reading_still_names_its_text(tiny_llama, wrap):
+    reader = TextReader(wrap(tiny_llama), FeatureSpec(("length",), max_tokens=96))
+    lengths = [len(text.ids) for text in reader.tokenize(TEXTS)]
+    readings = list(reader.read(reader.tokenize(TEXTS)))
+    assert [reading.text for reading in readings] != sorted(range(len(TEXTS)))  # longest first
+    assert {reading.text: reading.values.tolist() for reading in readings} == {
+        text: [length] for text, length in enumerate(lengths)
+    }
+
+
+def test_unreadable_texts_are_passed_over(tiny_llama, wrap):
+    reader = TextReader(wrap(tiny_llama), FeatureSpec(max_tokens=96))
+    tokenized = reader.tokenize(["", "Good morning.", None])
+    assert [reading.text for reading in reader.read(tokenized)] == [1]
+
+
+def test_layers_are_read_once_each_in_their_order(tiny_llama, wrap, rows):
+    some, reader = rows(wrap(tiny_llama), TEXTS, layers=(2, 0, 2))
+    assert reader.layers == (0, 2)
+    every, whole = rows(wrap(tiny_llama), TEXTS)
+    size = (every.shape[1] - 1) // 3
+    assert np.array_equal(some[:, :size], every[:, :size])
+    assert np.array_equal(some[:, size:-1], every[:, 2 * size : -1])
+    assert reader.columns[0].name == whole.columns[0].name == "layer00.sign_mean"
+
+
+def test_a_layer_that_was_not_loaded_is_refused(tiny_llama, wrap):
+    with pytest.raises(BadFeatures, match=r"layers \[-1, 3\] do not exist: tiny has 3 blocks loaded, 0 to 2"):
+        TextReader(wrap(tiny_llama), FeatureSpec(layers=(0, 3, -1), max_tokens=96))
+
+
+def test_no_layer_at_all_is_refused(tiny_llama, wrap):
+    with pytest.raises(BadFeatures, match="no layer to read spline7 at; name at least one"):
+        TextReader(wrap(tiny_llama), FeatureSpec(layers=(), max_tokens=96))
+
+
+def test_a_prompt_and_a_window_beyond_the_positions_are_refused(tiny_llama, wrap):
+    TextReader(wrap(tiny_llama), FeatureSpec(prompt="(((", suffix="))", max_tokens=251))
+    with pytest.raises(BadFeatures, match="5 prompt tokens and windows of 252 exceed the 256 positions of tiny"):
+        TextReader(wrap(tiny_llama), FeatureSpec(prompt="(((", suffix="))", max_tokens=252))
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_the_last_position_can_be_used(tiny_model, wrap, rows, slow, error, side):
+    """Five prompt tokens and 251 of the text fill 256 positions; the padding stands behind the last one."""
+    text = "yes, " * 48 + "and so on..."
+    got, reader = rows(wrap(tiny_model.double()), [text], side=side, prompt="(((((", max_tokens=251)
+    (tokens,) = reader.tokenize([text])
+    assert 240 < len(tokens.ids) <= 251
+    prompt = loaded_ids(reader, "(((((")
+    assert error(reader, got, slow(reader, [(prompt + tokens.ids, slice(5, None))])[None]) <= 1e-6
+
+
+def loaded_ids(reader, text):
+    return tuple(reader.loaded.tokenizer(text).input_ids)
+
+
+def test_a_window_without_tokens_is_refused(tiny_llama, wrap):
+    reader = TextReader(wrap(tiny_llama), FeatureSpec(max_tokens=0))
+    with pytest.raises(BadTexts, match="max_tokens=0"):
+        reader.tokenize(TEXTS)
+
+
+def test_a_quantised_gate_is_refused_before_anything_is_run(tiny_llama, wrap):
+    loaded = wrap(tiny_llama)
+    weight = loaded.model.layers[1].mlp.gate_proj.weight
+    loaded.model.layers[1].mlp.gate_proj.weight = torch.nn.Parameter(weight.to(torch.int8), requires_grad=False)
+    with pytest.raises(BadModel, match="gate weight of layer 1 is quantised"):
+        TextReader(loaded, FeatureSpec(max_tokens=96))
+
+
+@pytest.mark.parametrize("features", [("spline7",), ("margins",), ("occupancy",), ("sign_mean",), ("hidden",)])
+@pytest.mark.parametrize("poison", [float("nan"), float("inf")])
+def test_values_that_are_not_finite_give_a_reason_that_names_the_column(tiny_llama, wrap, features, poison):
+    loaded = wrap(tiny_llama)
+    loaded.model.layers[1].mlp.gate_proj.weight[5] = poison
+    reader = TextReader(loaded, FeatureSpec(features, layers=(0, 1), max_tokens=96))
+    readings = list(reader.read(reader.tokenize(TEXTS)))
+    assert len(readings) == len(TEXTS)
+    for reading in readings:
+        assert reading.reason is not None
+        assert reading.reason.startswith("gives values that are not finite at layer01.")
+        assert reading.reason.endswith(reader.columns[-1].name.split(".")[1]) or features == ("spline7",)
+
+
+def test_one_row_that_is_not_finite_leaves_the_others_alone(tiny_llama, wrap, rows):
+    clean, _ = rows(wrap(tiny_llama), ["in the garden", "you"], pooling=("max",))
+    loaded = wrap(tiny_llama)
+    loaded.model.embed_tokens.weight[loaded.tokenizer("~").input_ids[0]] = float("inf")
+    reader = TextReader(loaded, FeatureSpec(("spline7", "margins", "occupancy", "hidden", "length"), max_tokens=96))
+    readings = {reading.text: reading for reading in reader.read(reader.tokenize(["in the garden", "~", "you"]))}
+    assert [readings[text].reason is None for text in range(3)] == [True, False, True]
+    assert np.array_equal(np.stack([readings[0].values, readings[2].values]), clean)
+
+
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_the_default_model_gives_64_mixed_sentences_the_same_numbers_alone_and_in_a_batch(
+    default_model, rows, error
+):
+    """The bar: 1e-4 of each column's scale, in float32.
+
+    One thread, because with more of them the matrix library splits a sum by the number of tokens in
+    the batch. The margins then differ by 1e-6 of their scale, but the smallest distances, which lie
+    near 0, by some percent of theirs: the next test bounds that.
+    """
+    loaded = load_model(default_model, layers=4, device="cpu")
+    alone = each(loaded, MIXED, rows, max_tokens=256)
     for side in ("right", "left"):
-        together, reader = rows(loaded, TEXTS, side=side)
-        alone = np.concatenate([rows(loaded, [text], side=side)[0] for text in TEXTS])
-        expected = np.stack([slow(reader, one(t.ids)) for t in reader.tokenize(TEXTS)])
-        print(side, dtype, "alone/batch", error(reader, together, alone), "slow", error(reader, together, expected))
+        together, reader = rows(loaded, MIXED, max_tokens=256, side=side)
+        assert error(reader, together, alone) <= 1e-4
+
+
+def test_the_default_model_with_a_prompt_and_many_threads_differs_by_rounding_only(default_model, rows):
+    loaded = load_model(default_model, layers=3, device="cpu")
+    options = {"max_tokens": 256, "prompt": "Is this comment rude? ", "layers": (2,), "pooling": ("max",)}
+    together, reader = rows(loaded, MIXED[:24], side="left", **options)
+    alone = each(loaded, MIXED[:24], rows, **options)
+    start, found = 0, {}
+    for column in reader.columns:
+        block = np.s_[:, start : start + column.size]
+        found[column.statistic.name] = np.abs(together[block] - alone[block])
+        start += column.size
+    scale = np.abs(alone[:, 7 : 7 + 1536]).max()  # a distance is a margin: this is its unit
+    for name in ("boundary_min", "boundary_mean", "boundary_std", "margin_max"):
+        assert found[name].max() <= 1e-5 * scale
+    for name in ("sign_mean", "sign_min", "sign_max", "sign_std"):
+        assert found[name].max() <= 2 / 1536  # at most two of the neurons that lie on a boundary
+    assert found["occupancy"].mean() <= 1e-4
+    assert found["length"].max() == 0
+
+
+def test_the_default_model_in_float64_gives_the_same_whatever_the_threads(default_model, rows, error):
+    loaded = load_model(default_model, layers=2, dtype="float64", device="cpu")
+    options = {"max_tokens": 256, "prompt": "Is this comment rude? ", "suffix": " Yes", "pooling": ("max", "last")}
+    alone = each(loaded, MIXED[::4], rows, **options)
+    for side in ("right", "left"):
+        together, reader = rows(loaded, MIXED[::4], side=side, **options)
+        assert error(reader, together, alone) <= 1e-6

@@ -5,7 +5,10 @@ Results go to stdout, everything else to stderr. Nothing heavy is loaded before 
 
 import logging
 import os
+import re
 import sys
+from collections.abc import Callable
+from inspect import cleandoc
 from typing import Annotated
 
 import typer
@@ -14,18 +17,21 @@ from splinelens import __version__
 from splinelens.cli import detectors, evaluate, extract, models, score, train
 from splinelens.cli.exits import exits
 
-_SETTINGS = {"help_option_names": ["-h", "--help"]}
-
 app = typer.Typer(
     name="splinelens",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,  # they print the values of variables, and those are texts
     rich_markup_mode=None,
-    context_settings=_SETTINGS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog='Example: splinelens score --text "Have a nice day."',
 )
-_models = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Which models are at hand; fetch or check one.")
-_detectors = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Which detectors are shipped; show a card.")
+_models = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Which models are at hand; fetch or check one."
+)
+_detectors = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Which detectors are shipped; show a card."
+)
 
 
 def _version(wanted: bool) -> None:
@@ -40,24 +46,24 @@ def _splinelens(
         bool, typer.Option("--version", help="Say the version and end.", is_eager=True, callback=_version)
     ] = False,
 ) -> None:
-    """Read where a text falls among the regions of a language model, and score texts with it.
-
-    \b
-    Example:
-      splinelens score --text "Have a nice day."
-    """
+    """Read where a text falls among the regions of a language model, and score texts with it."""
 
 
-for _command in (score.score, extract.extract, train.train, evaluate.evaluate):
-    app.command()(exits(_command))
-for _group, _name, _command in (
-    (_models, "list", models.list_),
-    (_models, "pull", models.pull),
-    (_models, "check", models.check),
-    (_detectors, "list", detectors.list_),
-    (_detectors, "show", detectors.show),
-):
-    _group.command(_name)(exits(_command))
+def _add(group: typer.Typer, name: str, command: Callable[..., None]) -> None:
+    """Register a command with its exit codes; the lines of its example are not joined."""
+    page = re.sub(r"^(Examples?:)$", "\b\n\\1", cleandoc(command.__doc__ or ""), flags=re.M)
+    group.command(name, help=page)(exits(command))
+
+
+_add(app, "score", score.score)
+_add(app, "extract", extract.extract)
+_add(app, "train", train.train)
+_add(app, "evaluate", evaluate.evaluate)
+_add(_models, "list", models.list_)
+_add(_models, "pull", models.pull)
+_add(_models, "check", models.check)
+_add(_detectors, "list", detectors.list_)
+_add(_detectors, "show", detectors.show)
 app.add_typer(_models, name="models")
 app.add_typer(_detectors, name="detectors")
 

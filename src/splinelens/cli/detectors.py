@@ -12,9 +12,9 @@ from splinelens.cli import options
 def list_(as_json: options.AsJson = False) -> None:
     """The shipped detectors: model, blocks, AUC and size.
 
-    With --json a list of {"name", "model", "blocks", "auc", "auc_interval", "length_auc", "size_bytes", "path"}.
+    With --json a list of {"name", "model", "blocks", "auc", "auc_interval", "length_auc", "size_bytes",
+    "path"}.
 
-    \b
     Example:
       splinelens detectors list
     """
@@ -27,19 +27,24 @@ def list_(as_json: options.AsJson = False) -> None:
         return
     width = max((len(row["name"]) for row in rows), default=0)
     for row in rows:
-        auc = f"AUC {row['auc']:.4f} {interval(row['auc_interval'])}" if row["auc"] is not None else "not measured"
+        auc = (
+            f"AUC {row['auc']:.4f} {interval(row['auc_interval'])}"
+            if row["auc"] is not None
+            else "not measured"
+        )
         size = f"{row['size_bytes'] / 1e6:.1f} MB"
         print(f"{row['name']:{width}}  {row['model']}, {row['blocks']} blocks  {auc} out of fold  {size}")
 
 
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A shipped detector, or a folder made by train.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A shipped detector, or a folder made by train.")
+    ],
 ) -> None:
     """Print a detector's card.
 
     It says what model, data, numbers, thresholds and limits it has.
 
-    \b
     Example:
       splinelens detectors show toxicity
     """

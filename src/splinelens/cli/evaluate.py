@@ -12,16 +12,21 @@ from splinelens.cli.progress import progress_bar
 
 
 def evaluate(
-    detector: Annotated[str, typer.Argument(metavar="DETECTOR", help="A shipped detector, or a folder made by train.")],
+    detector: Annotated[
+        str, typer.Argument(metavar="DETECTOR", help="A shipped detector, or a folder made by train.")
+    ],
     file: Annotated[
-        str, typer.Argument(metavar="FILE|-", help="CSV, TSV, JSONL, JSON, Parquet or hf:owner/name; - is stdin.")
+        str,
+        typer.Argument(metavar="FILE|-", help="CSV, TSV, JSONL, JSON, Parquet or hf:owner/name; - is stdin."),
     ],
     label: options.Label,
     column: options.Column = None,
     positive: options.Positive = None,
     split: Annotated[
         str | None,
-        typer.Option("--split", help="Take only rows with this value, such as split=test.", metavar="COLUMN=VALUE"),
+        typer.Option(
+            "--split", help="Take only rows with this value, such as split=test.", metavar="COLUMN=VALUE"
+        ),
     ] = None,
     model: Annotated[
         str | None,
@@ -41,7 +46,6 @@ def evaluate(
     "calibration_error", "length_auc", "length_auc_interval", "at_threshold"; "detector", "source", "rows",
     "seconds", "device". Intervals are 95 % bootstrap intervals.
 
-    \b
     Example:
       splinelens evaluate toxicity comments.csv --column text --label toxic --split split=test
     """

@@ -60,7 +60,9 @@ def exits(command: Callable[_Options, None]) -> Callable[_Options, None]:
                 raise
             # Every file we write turns this into CannotWrite, so it was standard output.
             _close_stdout()
-            raise told(f"Error: cannot write to standard output: {error.strerror}; free space", OURS) from error
+            raise told(
+                f"Error: cannot write to standard output: {error.strerror}; free space", OURS
+            ) from error
 
     return run
 

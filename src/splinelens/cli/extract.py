@@ -14,21 +14,30 @@ from splinelens.texts import read_texts
 
 def extract(
     file: Annotated[
-        str, typer.Argument(metavar="FILE|-", help="CSV, TSV, JSONL, JSON, Parquet, TXT or hf:owner/name; - is stdin.")
+        str,
+        typer.Argument(
+            metavar="FILE|-", help="CSV, TSV, JSONL, JSON, Parquet, TXT or hf:owner/name; - is stdin."
+        ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The Parquet file to write.", metavar="FILE")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The Parquet file to write.", metavar="FILE")
+    ],
     column: options.Column = None,
     model: options.Model = "smollm2-135m",
     features: Annotated[
         str,
-        typer.Option("--features", "-f", help="spline7, margins, occupancy, hidden, length.", metavar="NAMES"),
+        typer.Option(
+            "--features", "-f", help="spline7, margins, occupancy, hidden, length.", metavar="NAMES"
+        ),
     ] = "spline7",
     layers: options.Layers = None,
     pooling: options.Pooling = "max",
     prompt: options.Prompt = "",
     suffix: Annotated[
         str,
-        typer.Option("--suffix", help="Run behind every text, never pooled.", metavar="TEXT", show_default=False),
+        typer.Option(
+            "--suffix", help="Run behind every text, never pooled.", metavar="TEXT", show_default=False
+        ),
     ] = "",
     max_tokens: options.MaxTokens = 512,
     long: options.Long = options.LongTexts.windows,
@@ -36,23 +45,26 @@ def extract(
     format: options.Format = None,
     device: options.Device = None,
     dtype: Annotated[
-        str, typer.Option("--dtype", help="Of the weights: float32, bfloat16, float16, float64.", metavar="NAME")
+        str,
+        typer.Option("--dtype", help="Of the weights: float32, bfloat16, float16, float64.", metavar="NAME"),
     ] = "float32",
     trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run Python that comes with the model. Only if you trust it.")
+        bool,
+        typer.Option(
+            "--trust-remote-code", help="Run Python that comes with the model. Only if you trust it."
+        ),
     ] = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Read the features of texts into a table, with their provenance.
+    r"""Read the features of texts into a table, with their provenance.
 
-    A run that was stopped or killed goes on when the same command is given again; until it is finished, its parts
-    lie in OUT.parquet.parts.
+    A run that was stopped or killed goes on when the same command is given again; until it is finished, its
+    parts lie in OUT.parquet.parts.
 
-    \b
     Examples:
       splinelens extract comments.csv -o features.parquet --column comment
       splinelens extract comments.csv -o features.parquet --features spline7,margins --layers 0-5
-      splinelens extract - -o features.parquet --prompt "Is this rude?\\n"
+      splinelens extract - -o features.parquet --prompt "Is this rude?\n"
     """
     numbers = options.layer_numbers(layers)
     texts = read_texts(file, column, encoding=encoding, format=format)
@@ -82,7 +94,9 @@ def extract(
         with progress_bar(texts, shown=not quiet) as progress:
             table = read_table(reader, texts, output=output, progress=progress)
     except KeyboardInterrupt as stop:
-        raise told(f"Stopped. What is finished is kept in {parts}; run the same command to go on.", STOPPED) from stop
+        raise told(
+            f"Stopped. What is finished is kept in {parts}; run the same command to go on.", STOPPED
+        ) from stop
     if not quiet:
         line = f"{len(table):,} texts, {int(table.tokens.sum()):,} tokens, {len(table.columns)} columns, "
         line += f"{perf_counter() - begun:.1f} s on {loaded.device}"

@@ -18,7 +18,7 @@ def labelled_texts(
     encoding: str = "utf-8",
     format: str | None = None,
 ) -> "tuple[Texts, numpy.ndarray]":
-    """Read texts and their labels.
+    r"""Read texts and their labels.
 
     Args:
         file: What ``read_texts`` takes.
@@ -40,7 +40,7 @@ def labelled_texts(
     Example:
         >>> import pathlib, tempfile
         >>> file = pathlib.Path(tempfile.mkdtemp()) / "a.csv"
-        >>> _ = file.write_text("text,toxic\\nyou idiot,1\\nhello,0\\n")
+        >>> _ = file.write_text("text,toxic\nyou idiot,1\nhello,0\n")
         >>> labelled_texts(str(file), "text", "toxic")[1].tolist()
         [1, 0]
     """

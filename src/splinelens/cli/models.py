@@ -20,7 +20,6 @@ def list_(as_json: options.AsJson = False) -> None:
 
     With --json a list of {"name", "kind", "cached", "size_bytes", "path"}.
 
-    \b
     Example:
       splinelens models list
     """
@@ -42,7 +41,6 @@ def pull(name: Name, revision: Revision = None) -> None:
 
     Later it needs no network. Prints the folder it is loaded from.
 
-    \b
     Example:
       splinelens models pull smollm2-135m
     """
@@ -56,7 +54,6 @@ def check(name: Name, revision: Revision = None, as_json: options.AsJson = False
 
     Exits 1 if a point fails. Nothing is fetched. With --json a list of {"what", "ok", "detail"}.
 
-    \b
     Example:
       splinelens models check smollm2-135m
     """

@@ -29,7 +29,8 @@ def _option(*names: str, help: str, metavar: str | None = None, least: int | Non
 
 
 Column = Annotated[
-    str | None, _option("--column", "-c", help="Column of the texts. Default: text, or the only one.", metavar="NAME")
+    str | None,
+    _option("--column", "-c", help="Column of the texts. Default: text, or the only one.", metavar="NAME"),
 ]
 Encoding = Annotated[
     str, typer.Option("--encoding", help="Encoding of text files, such as utf-8 or latin-1.", metavar="NAME")
@@ -37,7 +38,9 @@ Encoding = Annotated[
 Format = Annotated[
     str | None,
     _option(
-        "--format", help="txt, csv, tsv, jsonl, json or parquet, whatever the file's ending.", metavar="FORMAT"
+        "--format",
+        help="txt, csv, tsv, jsonl, json or parquet, whatever the file's ending.",
+        metavar="FORMAT",
     ),
 ]
 Device = Annotated[
@@ -60,7 +63,8 @@ Model = Annotated[
     str, typer.Option("--model", "-m", help="Alias, folder, GGUF file or hub id owner/name.", metavar="NAME")
 ]
 Layers = Annotated[
-    str | None, _option("--layers", help="Layers to read, such as 0-29 or 0,2,5-7. Default: all.", metavar="RANGE")
+    str | None,
+    _option("--layers", help="Layers to read, such as 0-29 or 0,2,5-7. Default: all.", metavar="RANGE"),
 ]
 Pooling = Annotated[
     str, typer.Option("--pooling", help="Of margins and hidden: max, min, mean, last.", metavar="NAMES")
@@ -68,11 +72,15 @@ Pooling = Annotated[
 Prompt = Annotated[
     str,
     _option(
-        "--prompt", help=r"Run before every text, never pooled. \n, \t and \\ stand for what they do.", metavar="TEXT"
+        "--prompt",
+        help=r"Run before every text, never pooled. \n, \t and \\ stand for what they do.",
+        metavar="TEXT",
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Of every random draw.", metavar="N", min=0)]
-Label = Annotated[str, _option("--label", "-l", help="Column of the labels: 0/1 or true/false.", metavar="NAME")]
+Label = Annotated[
+    str, _option("--label", "-l", help="Column of the labels: 0/1 or true/false.", metavar="NAME")
+]
 Positive = Annotated[
     str | None, _option("--positive", help="The label that counts as 1; every other is 0.", metavar="VALUE")
 ]

@@ -46,7 +46,9 @@ def progress_bar(texts: Texts, shown: bool = True) -> Iterator[Callable[[int, in
     )
     # Measured in characters: the time of a text grows with its length.
     total, begun, done = len(texts), perf_counter(), 0
-    task = bar.add_task("", total=sum(len(text or "") + 1 for text in texts.texts), texts=f"0/{total:,} texts", rate="")
+    task = bar.add_task(
+        "", total=sum(len(text or "") + 1 for text in texts.texts), texts=f"0/{total:,} texts", rate=""
+    )
 
     def update(count: int, characters: int) -> None:
         nonlocal done

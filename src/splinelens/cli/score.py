@@ -24,14 +24,19 @@ FPR = 0.05
 def score(
     file: Annotated[
         str | None,
-        typer.Argument(metavar="FILE|-", help="CSV, TSV, JSONL, JSON, Parquet, TXT or hf:owner/name; - is stdin."),
+        typer.Argument(
+            metavar="FILE|-", help="CSV, TSV, JSONL, JSON, Parquet, TXT or hf:owner/name; - is stdin."
+        ),
     ] = None,
     text: Annotated[
         list[str] | None, typer.Option("--text", "-t", help="A text itself; may be repeated.", metavar="TEXT")
     ] = None,
     column: options.Column = None,
     detector: Annotated[
-        str, typer.Option("--detector", "-d", help="A shipped detector, or a folder made by train.", metavar="NAME")
+        str,
+        typer.Option(
+            "--detector", "-d", help="A shipped detector, or a folder made by train.", metavar="NAME"
+        ),
     ] = "toxicity",
     model: Annotated[
         str | None,
@@ -51,7 +56,10 @@ def score(
         typer.Option("--fpr", help=f"False-positive rate of the verdict. Default: {FPR}.", metavar="RATE"),
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option("--threshold", help="Score of the verdict instead of --fpr.", metavar="SCORE", min=0, max=1)
+        float | None,
+        typer.Option(
+            "--threshold", help="Score of the verdict instead of --fpr.", metavar="SCORE", min=0, max=1
+        ),
     ] = None,
     max_tokens: options.DetectorsMaxTokens = None,
     long: options.Long = options.LongTexts.windows,
@@ -67,10 +75,9 @@ def score(
     """Score texts, and say which words fired.
 
     One record a text, in order: {"row", "score", "verdict", "tokens", "cut"}, and where it applies "reason",
-    "constant" and "spans" [{"begin", "end", "contribution"}]. The verdict is undetermined where a text could not
-    be read or was cut; that never counts as clean.
+    "constant" and "spans" [{"begin", "end", "contribution"}]. The verdict is undetermined where a text could
+    not be read or was cut; that never counts as clean.
 
-    \b
     Examples:
       splinelens score --text "Have a nice day."
       splinelens score comments.csv --column comment --json
@@ -84,7 +91,9 @@ def score(
         raise typer.BadParameter("give --json or --output, not both", param_hint="--json")
     if output:
         check_format(output)
-    source = read_texts(text or []) if file is None else read_texts(file, column, encoding=encoding, format=format)
+    source = (
+        read_texts(text or []) if file is None else read_texts(file, column, encoding=encoding, format=format)
+    )
 
     from splinelens.apps.detector import Detector
 
@@ -96,7 +105,11 @@ def score(
     with progress_bar(source, shown=not (quiet or lines_on_screen)) as progress:
         records = tally.over(
             found.scores(
-                source, explain=explains, fpr=FPR if fpr is None else fpr, threshold=threshold, progress=progress
+                source,
+                explain=explains,
+                fpr=FPR if fpr is None else fpr,
+                threshold=threshold,
+                progress=progress,
             )
         )
         if output:
@@ -144,7 +157,8 @@ class Tally:
 
     def summary(self, seconds: float, device: str, max_tokens: int) -> str:
         """One line."""
-        line = f"{self.texts:,} text{'s' * (self.texts != 1)}, {self.tokens:,} tokens, {seconds:.1f} s on {device}"
+        line = f"{self.texts:,} text{'s' * (self.texts != 1)}, {self.tokens:,} tokens, "
+        line += f"{seconds:.1f} s on {device}"
         line += f"; {self.undetermined:,} undetermined" if self.undetermined else ""
         return line + (f"; {self.cut:,} cut at {max_tokens:,} tokens" if self.cut else "")
 

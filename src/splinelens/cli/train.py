@@ -23,23 +23,29 @@ if TYPE_CHECKING:
 def train(
     context: typer.Context,
     file: Annotated[
-        str, typer.Argument(metavar="FILE|-", help="CSV, TSV, JSONL, JSON, Parquet or hf:owner/name; - is stdin.")
+        str,
+        typer.Argument(metavar="FILE|-", help="CSV, TSV, JSONL, JSON, Parquet or hf:owner/name; - is stdin."),
     ],
     label: options.Label,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the detector.", metavar="DIR")],
     column: options.Column = None,
     positive: options.Positive = None,
     split: Annotated[
-        str | None, typer.Option("--split", help="Take only the training rows that this column names.", metavar="NAME")
+        str | None,
+        typer.Option("--split", help="Take only the training rows that this column names.", metavar="NAME"),
     ] = None,
     train_value: Annotated[
         str, typer.Option("--train-value", help="What --split holds in training rows.", metavar="VALUE")
     ] = "train",
-    recipe: Annotated[options.Recipe, typer.Option("--recipe", help="What is fitted.")] = options.Recipe.logistic,
+    recipe: Annotated[
+        options.Recipe, typer.Option("--recipe", help="What is fitted.")
+    ] = options.Recipe.logistic,
     model: options.Model = "smollm2-135m",
     features: Annotated[
         str,
-        typer.Option("--features", "-f", help="margins, spline7, occupancy, hidden, length.", metavar="NAMES"),
+        typer.Option(
+            "--features", "-f", help="margins, spline7, occupancy, hidden, length.", metavar="NAMES"
+        ),
     ] = "margins",
     layers: options.Layers = None,
     pooling: options.Pooling = "max",
@@ -47,30 +53,34 @@ def train(
     max_tokens: options.MaxTokens = 512,
     long: options.Long = options.LongTexts.windows,
     name: Annotated[
-        str | None, typer.Option("--name", help="Of the detector. Default: that of its folder.", metavar="NAME")
+        str | None,
+        typer.Option("--name", help="Of the detector. Default: that of its folder.", metavar="NAME"),
     ] = None,
     label_name: Annotated[
-        str | None, typer.Option("--label-name", help="Positive verdict. Default: the label's column.", metavar="WORD")
+        str | None,
+        typer.Option("--label-name", help="Positive verdict. Default: the label's column.", metavar="WORD"),
     ] = None,
     negative_name: Annotated[
         str | None,
-        typer.Option("--negative-name", help="Negative verdict. Default: clean, or not_ and the label.", metavar="WORD"),
+        typer.Option(
+            "--negative-name", help="Negative verdict. Default: clean, or not_ and the label.", metavar="WORD"
+        ),
     ] = None,
     seed: options.Seed = 0,
     encoding: options.Encoding = "utf-8",
     format: options.Format = None,
     device: options.Device = None,
     keep_features: Annotated[
-        bool, typer.Option("--keep-features", help="Keep DIR/features.parquet: other recipes need no new pass.")
+        bool,
+        typer.Option("--keep-features", help="Keep DIR/features.parquet: other recipes need no new pass."),
     ] = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Fit a detector on labelled texts and write it with its card.
 
-    Prints what was chosen and the out-of-fold numbers, length alone beside them. A run that was stopped goes on
-    when the same command is given again.
+    Prints what was chosen and the out-of-fold numbers, length alone beside them. A run that was stopped goes
+    on when the same command is given again.
 
-    \b
     Example:
       splinelens train comments.csv --column text --label toxic --split split -o my-detector
     """
@@ -132,7 +142,9 @@ def _features(reader: "TextReader", texts: Texts, path: Path, quiet: bool) -> "F
         with progress_bar(texts, shown=not quiet) as progress:
             return read_table(reader, texts, output=path, progress=progress)
     except KeyboardInterrupt as stop:
-        raise told(f"Stopped. What is finished is kept in {parts}; run the same command to go on.", STOPPED) from stop
+        raise told(
+            f"Stopped. What is finished is kept in {parts}; run the same command to go on.", STOPPED
+        ) from stop
 
 
 def _write(artifact: "Artifact", folder: Path, command: str) -> None:
@@ -148,15 +160,19 @@ def _report(artifact: "Artifact", folder: Path) -> None:
     from splinelens.report.terminal import evaluation_lines, percent
 
     training = artifact.training
-    settings = [f"{key} = {value}" for key, value in training["settings"].items() if not isinstance(value, dict)]
-    print(f"{artifact.name}: {', '.join([training['recipe'], *settings])}, {artifact.head.width:,} numbers a text")
+    settings = [
+        f"{key} = {value}" for key, value in training["settings"].items() if not isinstance(value, dict)
+    ]
+    chosen = ", ".join([training["recipe"], *settings])
+    print(f"{artifact.name}: {chosen}, {artifact.head.width:,} numbers a text")
     if training["left_out"]:
         print(f"{training['left_out']:,} rows left out: their texts could not be read")
     print("out of fold, each row judged by a head that did not see it:")
     print("\n".join(evaluation_lines(artifact.metrics["out_of_fold"])))
     for stored in artifact.thresholds:
         bounds = " to ".join(map(percent, stored.interval))
-        print(f"{artifact.label} at {stored.score:.4f} and above: {percent(stored.rate)} false positives ({bounds})")
+        found = f"{percent(stored.rate)} false positives ({bounds})"
+        print(f"{artifact.label} at {stored.score:.4f} and above: {found}")
     print(f"wrote {folder}")
 
 

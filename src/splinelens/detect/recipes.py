@@ -82,7 +82,7 @@ def forest(seed: int = 0) -> "Pipeline":
 
 @dataclass(frozen=True)
 class ValidationDraw:
-    """One split of the rows, as scikit-learn's ``cv`` takes it: 15 % of each class, at least 2 rows.
+    """One split of the rows, as scikit-learn's ``cv`` takes it: 15 % of each class.
 
     Attributes:
         seed: Of the draw.
@@ -119,7 +119,7 @@ class ValidationDraw:
         rng, held = np.random.default_rng(self.seed), np.zeros(len(y), dtype=bool)
         for label in (0, 1):
             rows = rng.permutation(np.flatnonzero(y == label))
-            held[rows[: max(2, round(0.15 * len(rows)))]] = True
+            held[rows[: round(0.15 * len(rows))]] = True  # of 10 rows: 2
         yield np.flatnonzero(~held), np.flatnonzero(held)
 
 

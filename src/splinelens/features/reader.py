@@ -20,7 +20,16 @@ from splinelens.features.reading import BatchReader, RowReading
 from splinelens.features.spec import FeatureSpec
 from splinelens.geometry.partition import SPLINE7, spline7
 from splinelens.models import LoadedModel
-from splinelens.tokens import Side, TokenBatch, TokenizedText, Window, batches, prompt_ids, tokenize
+from splinelens.tokens import (
+    Side,
+    TokenBatch,
+    TokenizedText,
+    Window,
+    batches,
+    padded,
+    prompt_ids,
+    tokenize,
+)
 from splinelens.weights import gate_weight
 
 
@@ -62,8 +71,8 @@ class TextReader:
             token_budget: Tokens of a batch, padding included.
 
         Raises:
-            BadFeatures: Unknown names, layers the model lacks, no layer at all, or a window and prompt
-                longer than the model's positions.
+            BadFeatures: Unknown names, layers the model lacks, no layer at all, a window and prompt
+                longer than the model's positions, or left padding that would stretch a sliding window.
         """
         self.loaded, self.spec, self.side, self.token_budget = loaded, spec, side, token_budget
         anatomy = anatomy_of(loaded.model)
@@ -86,10 +95,18 @@ class TextReader:
         self.suffix = prompt_ids(loaded.tokenizer, spec.suffix, beginning=False) if spec.suffix else ()
         before = prompt_ids(loaded.tokenizer, spec.prompt, beginning=True)
         self.room: int | None = getattr(config, "max_position_embeddings", None)
-        if self.room is not None and len(before) + spec.max_tokens + len(self.suffix) > self.room:
+        longest = len(before) + spec.max_tokens + len(self.suffix)
+        if self.room is not None and longest > self.room:
             raise BadFeatures(
                 f"{len(before) + len(self.suffix)} prompt tokens and windows of {spec.max_tokens} exceed the "
                 f"{self.room} positions of {loaded.name}; lower max_tokens"
+            )
+        seen = getattr(config, "sliding_window", None)
+        if side == "left" and before and seen is not None and padded(longest) > seen:
+            # The window counts places, so padding between prompt and text would push the prompt out.
+            raise BadFeatures(
+                f"a prompt, left padding and up to {longest} tokens do not go together in {loaded.name}, whose "
+                f"attention sees {seen} places; pad right or lower max_tokens"
             )
         self.prompt = run_prompt(loaded.model, before)
 

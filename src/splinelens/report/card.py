@@ -22,9 +22,9 @@ def card(artifact: Artifact, rebuild: str | None = None) -> str:
     name, model, spec = artifact.name, artifact.model, artifact.spec
     sections = [
         f"# {_plain(name)}",
-        f"Tells `{_code(artifact.label)}` texts from `{_code(artifact.negative)}` ones by where they fall among the "
-        f"regions of `{_code(model['name'])}`, and says `undetermined` where it could not read a text. "
-        "The score is a calibrated probability.",
+        f"Tells `{_code(artifact.label)}` texts from `{_code(artifact.negative)}` ones by where they fall "
+        f"among the regions of `{_code(model['name'])}`, and says `undetermined` where it could not read a "
+        "text. The score is a calibrated probability.",
         _model(model, spec, artifact),
         "## Data\n\n" + _data(artifact.training),
         "## Measured\n\n" + _measured(artifact.metrics.get("out_of_fold")),
@@ -51,7 +51,9 @@ def layer_ranges(layers: Iterable[int]) -> str:
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
-def _model(model: Mapping[str, Any], spec: Mapping[str, Any], artifact: Artifact) -> str:  # Any: the manifest's JSON
+def _model(
+    model: Mapping[str, Any], spec: Mapping[str, Any], artifact: Artifact
+) -> str:  # Any: the manifest's JSON
     fingerprint = model["fingerprint"]
     rows = {
         "model": model["name"] + (f", revision {model['revision']}" if model.get("revision") else ""),
@@ -77,7 +79,9 @@ def _data(training: Mapping[str, Any]) -> str:  # Any: as above
     rows = {
         "rows": f"{training['rows']:,}, {training['positives']:,} of them positive",
         "left out, not readable": f"{training['left_out']:,}",
-        "rows that judge": "all" if judged == training["rows"] else f"{judged:,}; the others only help to fit",
+        "rows that judge": "all"
+        if judged == training["rows"]
+        else f"{judged:,}; the others only help to fit",
         "sources": "; ".join(training["sources"]) or "not named",
         "hash of the texts": training.get("provenance", {}).get("data_hash", "not recorded"),
         "recipe": training["recipe"] + "".join(f", {key} = {value}" for key, value in _settings(training)),
@@ -100,8 +104,8 @@ def _measured(numbers: Mapping[str, Any] | None) -> str:  # Any: as above
         ("calibration error", f"{numbers['calibration_error']:.4f}", ""),
     ]
     return (
-        f"Out of fold on {numbers['n']:,} rows, {numbers['positives']:,} of them positive: each row is judged by a "
-        "head that did not see it. Length alone is what counting tokens would have reached.\n\n"
+        f"Out of fold on {numbers['n']:,} rows, {numbers['positives']:,} of them positive: each row is "
+        "judged by a head that did not see it. Length alone is what counting tokens would have reached.\n\n"
         + _table(("number", "value", "95 % interval"), rows)
     )
 
@@ -118,20 +122,20 @@ def _thresholds(artifact: Artifact) -> str:
         for stored in artifact.thresholds
     ]
     return (
-        f"A text is `{_code(artifact.label)}` if its score is at or above the threshold; they were chosen on the "
-        "same out-of-fold scores.\n\n"
+        f"A text is `{_code(artifact.label)}` if its score is at or above the threshold; they were chosen on "
+        "the same out-of-fold scores.\n\n"
         + _table(("false positives promised", "threshold", "found", "95 % interval", "recall"), rows)
     )
 
 
 def _limits(artifact: Artifact) -> str:
     lines = [
-        "On texts of another kind, language or time than its data it is worse, and promised false-positive rates "
-        "do not hold: measure it on yours with `splinelens evaluate`.",
-        f"Scores are probabilities for a share of `{_code(artifact.label)}` texts as in its data; where they are "
-        "rarer, the same score means less.",
-        "It repeats what its labels hold, their mistakes and prejudices included. Look at harmless texts that name "
-        "groups of people, quote others, or use strong words in friendship.",
+        "On texts of another kind, language or time than its data it is worse, and promised false-positive "
+        "rates do not hold: measure it on yours with `splinelens evaluate`.",
+        f"Scores are probabilities for a share of `{_code(artifact.label)}` texts as in its data; where they "
+        "are rarer, the same score means less.",
+        "It repeats what its labels hold, their mistakes and prejudices included. Look at harmless texts "
+        "that name groups of people, quote others, or use strong words in friendship.",
         "The words that fired say what moved the score, not what the text means, and not why it was written.",
         "It works with the model of the fingerprint above only; with any other it refuses to load.",
     ]
@@ -170,7 +174,9 @@ def escaped(prompt: str) -> str:
 
 
 def _settings(training: Mapping[str, Any]) -> list[tuple[str, Any]]:  # Any: as above
-    return [(key, value) for key, value in training.get("settings", {}).items() if not isinstance(value, dict)]
+    return [
+        (key, value) for key, value in training.get("settings", {}).items() if not isinstance(value, dict)
+    ]
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:  # Any: shown as they print

@@ -74,7 +74,8 @@ class TextScore:
         if self.spans is not None:
             record["constant"] = self.constant
             record["spans"] = [
-                {"begin": span.begin, "end": span.end, "contribution": span.contribution} for span in self.spans
+                {"begin": span.begin, "end": span.end, "contribution": span.contribution}
+                for span in self.spans
             ]
         return record
 
@@ -100,7 +101,9 @@ def write_scores(scores: Iterable[TextScore], path: Path) -> int:
     check_format(path)
     part = path.with_name(path.name + ".tmp")
     try:
-        count = {".csv": _write_csv, ".jsonl": _write_jsonl, ".parquet": _write_parquet}[path.suffix](scores, part)
+        count = {".csv": _write_csv, ".jsonl": _write_jsonl, ".parquet": _write_parquet}[path.suffix](
+            scores, part
+        )
         part.replace(path)
     except OSError as error:
         raise CannotWrite(f"cannot write {path}: {error.strerror or error}") from error

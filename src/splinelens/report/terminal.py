@@ -28,7 +28,7 @@ _FEW = 3
 
 
 def harmless(text: str) -> str:
-    """The text with every character that is not to be printed replaced by one that is.
+    r"""The text with every character that is not to be printed replaced by one that is.
 
     Args:
         text: Any string, lone surrogates included.
@@ -37,7 +37,7 @@ def harmless(text: str) -> str:
         A string of the same length without line breaks, so that spans still fit.
 
     Example:
-        >>> harmless("red:\\x1b[31m\\n")
+        >>> harmless("red:\x1b[31m\n")
         'red:␛[31m '
     """
     return "".join(character if character.isprintable() else _sign(character) for character in text)
@@ -54,14 +54,16 @@ def words(text: str, spans: Sequence[Span] | None) -> list[Span]:
         Runs of letters and runs of signs, in order; white space belongs to none.
 
     Example:
-        >>> [(w.begin, w.end, w.contribution) for w in words("a fool!", (Span(1, 4, 1.0), Span(4, 7, 0.5)))]
-        [(0, 1, 0.0), (2, 6, 1.0), (6, 7, 0.5)]
+        >>> [(w.begin, w.end, w.contribution) for w in words("a fool!", (Span(1, 4, 1.0), Span(4, 6, 0.5)))]
+        [(0, 1, 0.0), (2, 6, 1.5), (6, 7, 0.0)]
     """
     found = [match.span() for match in _WORD.finditer(text)]
     added, place = [0.0] * len(found), 0
     for span in spans or ():
         # The word in which the span begins, once its leading white space is passed.
-        begin = next((at for at in range(span.begin, min(span.end, len(text))) if not text[at].isspace()), None)
+        begin = next(
+            (at for at in range(span.begin, min(span.end, len(text))) if not text[at].isspace()), None
+        )
         if begin is None:
             continue
         while place < len(found) - 1 and found[place][1] <= begin:
@@ -113,7 +115,7 @@ def excerpt(text: str, spans: Sequence[Span] | None, characters: int) -> list[Sp
 
 
 def plain_line(score: TextScore, text: str | None, label: str) -> str:
-    """One line for a file or a pipe: score, verdict, the text cut short, and why or by which words.
+    r"""One line for a file or a pipe: score, verdict, the text cut short, and why or by which words.
 
     Args:
         score: The record.
@@ -121,7 +123,7 @@ def plain_line(score: TextScore, text: str | None, label: str) -> str:
         label: The positive verdict; verdicts are padded to one width.
 
     Example:
-        >>> plain_line(TextScore(0, 0.03, "clean", 5, False), "Have a nice\\nday", "toxic")
+        >>> plain_line(TextScore(0, 0.03, "clean", 5, False), "Have a nice\nday", "toxic")
         '0.03  clean         Have a nice day'
     """
     shown = " ".join(harmless(text or "").split())
@@ -190,7 +192,7 @@ def score_table(
     colours = {label: "bold red", UNDETERMINED: "yellow"}
     for score, text in pairs:
         colour = colours.get(score.verdict, "green")
-        shown = coloured(text or "", score, rows * room - 2 * _FEW)
+        shown = coloured(text or "", score, rows * (room - 2 * _FEW))
         table.add_row(str(score.row), Text(_number(score)), Text(score.verdict, style=colour), shown)
     return table
 
@@ -236,7 +238,9 @@ def evaluation_lines(numbers: Mapping[str, Any]) -> list[str]:  # Any: plain JSO
         _line("rows", f"{numbers['n']:,}, {numbers['positives']:,} of them positive"),
         _line("not scored", f"{numbers['undetermined']:,}"),
         _line("AUC", f"{numbers['auc']:.4f}  {interval(numbers['auc_interval'])}"),
-        _line("AUC of length alone", f"{numbers['length_auc']:.4f}  {interval(numbers['length_auc_interval'])}"),
+        _line(
+            "AUC of length alone", f"{numbers['length_auc']:.4f}  {interval(numbers['length_auc_interval'])}"
+        ),
     ]
     for rate, recall in numbers["recall_at_fpr"].items():
         lines.append(_line(f"recall at {percent(rate)} false positives", f"{recall:.4f}"))

@@ -1,0 +1,99 @@
+"""Tests ``cli/__init__.py``: help pages and their examples, the version, exit codes, light loading."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+import splinelens
+
+COMMANDS = [
+    [],
+    ["score"],
+    ["extract"],
+    ["train"],
+    ["evaluate"],
+    ["models"],
+    ["models", "list"],
+    ["models", "pull"],
+    ["models", "check"],
+    ["detectors"],
+    ["detectors", "list"],
+    ["detectors", "show"],
+]
+GROUPS = ([], ["models"], ["detectors"])
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help_with_an_example(run, command):
+    page = run(*command, "--help").stdout
+    assert "\b" not in page
+    assert "\\b" not in page
+    if command not in (["models"], ["detectors"]):
+        assert re.search(r"^ *Examples?:\s.*\bsplinelens ", page, re.M)
+    assert run(*command, "-h").stdout == page
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in GROUPS], ids=" ".join)
+def test_the_examples_of_a_help_page_name_options_that_exist(run, command):
+    examples = re.findall(r"^    (?:.*\| )?splinelens (.*)$", run(*command, "--help").stdout, re.M)
+    assert examples
+    for example in examples:
+        words = shlex.split(example)
+        assert words[: len(command)] == command
+        options = {word for word in words if word.startswith("-") and word != "-"}
+        page = run(*command, "--help").stdout
+        assert all(
+            re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", page.split("Options:")[1])
+            for option in options
+        )
+
+
+def test_the_examples_of_score_run_on_a_tiny_model(run, detector, comments, monkeypatch, tmp_path):
+    import splinelens.apps.detector
+
+    monkeypatch.setattr(splinelens.apps.detector, "shipped", lambda: {"toxicity": detector})
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "comments.csv").write_bytes(comments.read_bytes())
+    page = run("score", "--help").stdout
+    for example in re.findall(r"^    (?:.*\| )?splinelens (.*)$", page, re.M):
+        run(*shlex.split(example), input="you fool\n")
+    assert (tmp_path / "scores.csv").is_file()
+
+
+def test_the_version_is_told(run):
+    assert run("--version").stdout == f"splinelens {splinelens.__version__}\n"
+
+
+def test_wrong_usage_exits_2(run):
+    assert "No such option" in run("score", "--colour", "red", code=2).stderr
+    assert "No such command" in run("paint", code=2).stderr
+    run("extract", code=2)
+
+
+def test_help_is_light():
+    heavy = "torch transformers sklearn pyarrow scipy numpy huggingface_hub rich".split()
+    code = (
+        "import sys; sys.argv = ['splinelens', 'score', '--help']\n"
+        "from splinelens.cli import main\n"
+        "try:\n    main()\n"
+        f"finally:\n    print([name for name in {heavy} if name in sys.modules], file=sys.stderr)"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0
+    assert done.stdout.startswith("Usage: splinelens score")
+    assert done.stderr.strip() == "[]"
+
+
+def test_an_error_of_ours_is_one_line_without_a_traceback():
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "splinelens", "score", "no-such-file.csv"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("Error: no file 'no-such-file.csv'")
+    assert len(done.stderr.splitlines()) == 1

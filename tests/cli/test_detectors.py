@@ -1,0 +1,34 @@
+"""Tests ``cli/detectors.py``: the list of shipped detectors, and a card."""
+
+import json
+
+import pytest
+
+import splinelens.apps.detector
+
+
+@pytest.fixture(autouse=True)
+def _one_shipped(detector, monkeypatch):
+    monkeypatch.setattr(splinelens.apps.detector, "shipped", lambda: {"tiny": detector})
+
+
+def test_the_list_has_stable_keys(run, detector, model_folder):
+    (row,) = json.loads(run("detectors", "list", "--json").stdout)
+    assert list(row) == ["name", "model", "blocks", "auc", "auc_interval", "length_auc", "size_bytes", "path"]
+    assert (row["name"], row["model"], row["blocks"]) == ("tiny", str(model_folder), 3)
+    assert row["size_bytes"] == sum(path.stat().st_size for path in detector.iterdir())
+
+
+def test_the_list_for_eyes_shows_the_auc_with_its_interval(run):
+    shown = run("detectors", "list").stdout
+    assert "3 blocks  AUC " in shown
+    assert "] out of fold" in shown
+
+
+def test_the_card_of_a_name_or_a_folder_is_printed(run, detector):
+    assert run("detectors", "show", "tiny").stdout.startswith("# tiny\n")
+    assert run("detectors", "show", detector).stdout == run("detectors", "show", "tiny").stdout
+
+
+def test_an_unknown_name_is_refused(run):
+    assert "did you mean tiny" in run("detectors", "show", "tini", code=1).stderr

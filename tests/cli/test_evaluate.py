@@ -1,0 +1,61 @@
+"""Tests ``cli/evaluate.py``: the numbers, their stable keys, and what is refused."""
+
+import json
+
+import pytest
+
+from splinelens.detect.evaluate import Evaluation
+
+
+@pytest.fixture
+def evaluate(run, detector, comments):
+    def evaluate(*more, file=comments, label="toxic", code=0):
+        return run("evaluate", detector, file, "--column", "comment", "--label", label, *more, code=code)
+
+    return evaluate
+
+
+def test_json_has_the_numbers_and_the_run(evaluate, comments):
+    result = evaluate("--split", "split=test", "--json")
+    numbers = json.loads(result.stdout)
+    keys = [*Evaluation.__dataclass_fields__, "detector", "source", "rows", "seconds", "device"]
+    assert list(numbers) == keys
+    assert numbers["auc"] > 0.9
+    assert (numbers["n"], numbers["rows"], numbers["positives"]) == (40, 40, 20)
+    assert (numbers["detector"], numbers["source"], numbers["device"]) == ("tiny", str(comments), "cpu")
+    assert set(numbers["recall_at_fpr"]) == {"0.01", "0.05"}
+    assert set(numbers["at_threshold"]) == {"0.01", "0.05"}
+
+
+def test_lines_for_eyes_show_length_alone_below_the_auc(evaluate, comments):
+    shown = evaluate().stdout.splitlines()
+    assert shown[0].startswith(f"tiny on {comments}, ")
+    place = next(place for place, line in enumerate(shown) if line.startswith("AUC "))
+    assert shown[place + 1].startswith("AUC of length alone")
+    assert "120, 60 of them positive" in shown[1]
+
+
+def test_another_positive_value_turns_the_numbers_around(evaluate):
+    one = json.loads(evaluate("--positive", "rude", "--json", label="kind").stdout)
+    other = json.loads(evaluate("--positive", "kind", "--json", label="kind").stdout)
+    assert one["auc"] + other["auc"] == pytest.approx(1)
+
+
+def test_unread_texts_are_counted_apart(evaluate, comments, tmp_path):
+    (tmp_path / "a.csv").write_text(comments.read_text() + '120,"",1,rude,test\n')
+    numbers = json.loads(evaluate("--json", file=tmp_path / "a.csv").stdout)
+    assert (numbers["rows"], numbers["n"], numbers["undetermined"]) == (121, 120, 1)
+
+
+def test_a_split_is_a_column_and_a_value(evaluate):
+    assert "is not COLUMN=VALUE, such as split=test" in evaluate("--split", "test", code=2).stderr
+    told = evaluate("--split", "split=dev", code=1).stderr
+    assert "column 'split' is never 'dev'; it holds 'train' (80 rows), 'test' (40 rows)" in told
+    assert "no column 'fold'" in evaluate("--split", "fold=test", code=1).stderr
+
+
+def test_one_class_and_wrong_labels_are_refused(evaluate, tmp_path):
+    (tmp_path / "one.csv").write_text("comment,toxic\nyou,0\nme,0\n")
+    assert "is 0 in all 2 rows" in evaluate(file=tmp_path / "one.csv", code=1).stderr
+    (tmp_path / "missing.csv").write_text("comment,toxic\nyou,0\nme,\n")
+    assert "is missing in 1 of 2 rows: 1" in evaluate(file=tmp_path / "missing.csv", code=1).stderr

@@ -1,0 +1,122 @@
+"""Tests ``cli/extract.py``: the table it writes, and that a stopped run goes on to the identical one."""
+
+import errno
+
+import numpy as np
+import pytest
+
+import splinelens.features.extract as walk
+from splinelens.features.reader import TextReader
+from splinelens.features.table import FeatureTable
+
+
+@pytest.fixture
+def extract(run, comments, model_folder):
+    def extract(output, *more, file=comments, code=0):
+        options = ["--column", "comment", "--model", model_folder, "--max-tokens", 64]
+        return run("extract", file, "-o", output, *options, *more, code=code)
+
+    return extract
+
+
+@pytest.fixture
+def short_stretches(monkeypatch):
+    """Parts of 50 texts, so that 120 texts make three."""
+    monkeypatch.setattr(walk, "_STRETCH", 50)
+
+
+def test_a_table_is_written_and_told_of(extract, tmp_path):
+    result = extract(
+        tmp_path / "a.parquet", "--features", "spline7,margins", "--layers", "0,2", "--pooling", "max,mean"
+    )
+    table = FeatureTable.read(tmp_path / "a.parquet")
+    assert len(table) == 120
+    assert "layer02.margin_mean" in table.names
+    assert not any(name.startswith("layer01") for name in table.names)
+    assert result.stdout == ""
+    assert result.stderr.splitlines()[0].startswith(f"120 texts, {table.tokens.sum():,} tokens, 18 columns, ")
+    assert result.stderr.splitlines()[1] == f"wrote {tmp_path / 'a.parquet'}"
+    assert not (tmp_path / "a.parquet.parts").exists()
+
+
+def test_a_prompt_is_unescaped_and_kept_in_the_provenance(extract, tmp_path):
+    extract(tmp_path / "a.parquet", "--prompt", r"Rude?\n", "--suffix", r"\\", "--quiet")
+    spec = FeatureTable.read(tmp_path / "a.parquet").provenance["spec"]
+    assert (spec["prompt"], spec["suffix"]) == ("Rude?\n", "\\")
+
+
+def test_ctrl_c_keeps_the_parts_and_the_same_command_goes_on(extract, tmp_path, monkeypatch, short_stretches):
+    extract(tmp_path / "whole.parquet")
+    tokenize, calls = TextReader.tokenize, []
+
+    def stop(self, texts):
+        calls.append(len(texts))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return tokenize(self, texts)
+
+    monkeypatch.setattr(TextReader, "tokenize", stop)
+    told = extract(tmp_path / "a.parquet", code=130).stderr
+    parts = tmp_path / "a.parquet.parts"
+    assert told == f"Stopped. What is finished is kept in {parts}; run the same command to go on.\n"
+    assert not (tmp_path / "a.parquet").exists()
+    again = extract(tmp_path / "a.parquet")
+    assert calls == [50, 50, 50, 20]  # the first part was not read again
+    assert f"going on with {parts}" in again.stderr
+    assert same(tmp_path / "a.parquet", tmp_path / "whole.parquet")
+
+
+def test_a_full_disk_is_told_and_the_same_command_goes_on(extract, tmp_path, monkeypatch, short_stretches):
+    extract(tmp_path / "whole.parquet")
+    write, calls = FeatureTable.write, []
+
+    def full(self, path):
+        calls.append(path)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(self, path)
+
+    monkeypatch.setattr(FeatureTable, "write", full)
+    told = extract(tmp_path / "a.parquet", code=1).stderr
+    assert told.startswith("Error: cannot write ")
+    assert "No space left on device. What was finished is kept" in told
+    extract(tmp_path / "a.parquet")
+    assert same(tmp_path / "a.parquet", tmp_path / "whole.parquet")
+
+
+def test_parts_of_another_question_are_not_mixed_in(extract, tmp_path, monkeypatch, short_stretches):
+    with monkeypatch.context() as patch:
+        patch.setattr(FeatureTable, "write", lambda self, path: (_ for _ in ()).throw(KeyboardInterrupt))
+        extract(tmp_path / "a.parquet", code=130)
+    told = extract(tmp_path / "a.parquet", "--features", "margins", code=1).stderr
+    assert "holds parts of another run" in told
+
+
+def test_wrong_names_are_refused_with_the_near_ones(extract, tmp_path):
+    path = tmp_path / "a.parquet"
+    assert "did you mean spline7" in extract(path, "--features", "spline", code=1).stderr
+    assert "no pooling 'maximum'" in extract(path, "--pooling", "maximum", code=1).stderr
+    assert "give 1 to 3" in extract(path, "--layers", "0-29", code=1).stderr
+    assert "is no layer and no range of layers" in extract(path, "--layers", "a-b", code=2).stderr
+    assert "dtype 'int8' is not one of float32" in extract(path, "--dtype", "int8", code=1).stderr
+    assert not path.exists()
+
+
+def test_a_model_with_code_of_its_own_is_not_run(extract, model_folder, tmp_path):
+    import json
+    import shutil
+
+    other = shutil.copytree(model_folder, tmp_path / "other")
+    config = json.loads((other / "config.json").read_text())
+    config |= {"model_type": "strange", "auto_map": {"AutoConfig": "code.Config", "AutoModel": "code.Model"}}
+    (other / "config.json").write_text(json.dumps(config))
+    (other / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    told = extract(tmp_path / "a.parquet", "--model", other, code=1).stderr
+    assert "--trust-remote-code" in told
+    assert not (tmp_path / "ran").exists()
+
+
+def same(one, other):
+    first, second = FeatureTable.read(one), FeatureTable.read(other)
+    np.testing.assert_array_equal(first.values, second.values)
+    return first.names == second.names and first.provenance == second.provenance

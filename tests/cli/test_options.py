@@ -1,0 +1,56 @@
+"""Tests ``cli/options.py``: what the words of shared options mean."""
+
+import pytest
+import typer
+
+from splinelens.cli.options import MOST_LAYERS, column_and_value, layer_numbers, names, unescaped
+
+
+@pytest.mark.parametrize(
+    ("ranges", "layers"),
+    [(None, None), ("3", (3,)), ("0-2", (0, 1, 2)), ("5,0-2,1", (0, 1, 2, 5)), (" 1 , 4-4 ", (1, 4))],
+)
+def test_ranges_become_rising_layers(ranges, layers):
+    assert layer_numbers(ranges) == layers
+
+
+@pytest.mark.parametrize("ranges", ["", "a", "3-1", "1-", "-1", "1,,2", "0-1000", "99999999999", "1.5", "٣"])
+def test_other_spellings_of_layers_are_refused(ranges):
+    with pytest.raises(
+        typer.BadParameter, match=r"is no layer and no range of layers; write 0-29 or 0,2,5-7"
+    ):
+        layer_numbers(ranges)
+
+
+def test_the_highest_layer_is_bounded_so_that_a_typing_error_fills_no_memory():
+    assert layer_numbers(f"0-{MOST_LAYERS - 1}")[-1] == MOST_LAYERS - 1
+
+
+def test_names_lose_blanks_and_empty_ones():
+    assert names(" a,b ,,c") == ("a", "b", "c")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (r"a\nb", "a\nb"),
+        (r"a\tb", "a\tb"),
+        (r"a\\nb", r"a\nb"),
+        (r"a\xb", r"a\xb"),
+        ("a\nb", "a\nb"),
+        ("\\", "\\"),
+    ],
+)
+def test_only_three_escapes_are_read(typed, meant):
+    assert unescaped(typed) == meant
+
+
+def test_a_pair_is_cut_at_its_first_equals_sign():
+    assert column_and_value("split=a=b") == ("split", "a=b")
+    assert column_and_value(None) is None
+
+
+@pytest.mark.parametrize("pair", ["split", "=test", "split=", "="])
+def test_half_a_pair_is_refused(pair):
+    with pytest.raises(typer.BadParameter, match="is not COLUMN=VALUE, such as split=test"):
+        column_and_value(pair)

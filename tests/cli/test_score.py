@@ -1,0 +1,261 @@
+"""Tests ``cli/score.py``: records in order, their forms, the summary, and every refusal."""
+
+import csv
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from splinelens.cli.score import Tally
+from splinelens.report.scores import TextScore
+
+
+@pytest.fixture
+def score(run, detector):
+    def score(*arguments, **options):
+        return run("score", *arguments, "--detector", detector, **options)
+
+    return score
+
+
+def records(result):
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_json_is_one_record_a_text_in_order(score, comments):
+    found = records(score(comments, "--column", "comment", "--json"))
+    assert [record["row"] for record in found] == list(range(120))
+    assert all(list(record) == ["row", "score", "verdict", "tokens", "cut"] for record in found)
+    assert {record["verdict"] for record in found} == {"toxic", "clean"}
+
+
+def test_texts_come_from_options_a_file_and_standard_input_alike(score, tmp_path):
+    (tmp_path / "a.txt").write_text("you fool\nlovely garden\n")
+    typed = score("--text", "you fool", "--text", "lovely garden", "--json").stdout
+    assert score(tmp_path / "a.txt", "--json").stdout == typed
+    assert score("-", "--json", input="you fool\nlovely garden\n").stdout == typed
+
+
+def test_what_cannot_be_read_is_undetermined_with_its_reason(score):
+    found = records(score("--text", "", "--text", " \t", "--text", "a\0b", "--text", "you", "--json"))
+    assert [record["verdict"] for record in found][:3] == ["undetermined"] * 3
+    assert [record.get("reason") for record in found] == [
+        "is empty",
+        "is only white space",
+        "has a NUL character at position 1",
+        None,
+    ]
+    assert found[0]["score"] is None
+
+
+def test_spans_and_constant_add_up_to_the_logit(score):
+    from math import log
+
+    (found,) = records(score("--text", "you stupid fool", "--json", "--explain"))
+    total = found["constant"] + sum(span["contribution"] for span in found["spans"])
+    assert total == pytest.approx(log(found["score"] / (1 - found["score"])), abs=1e-4)
+    assert found["spans"][0]["begin"] == 0
+    assert found["spans"][-1]["end"] == len("you stupid fool")
+
+
+def test_plain_lines_have_no_control_character_and_no_tab(score):
+    shown = score("--text", "you\tfool \x1b[31m\x07 \u202e\nend", "--text", "").stdout
+    first, second = shown.splitlines()
+    assert first.isprintable()
+    assert re.fullmatch(r"[01]\.\d\d  \w+ +you fool ␛\[31m␇ \ufffd end", first)
+    assert second == "   -  undetermined  [text is empty]"
+
+
+def test_plain_lines_name_the_words_when_asked(score):
+    shown = score("--text", "you stupid fool", "--explain").stdout
+    assert re.search(r"  (stupid|fool|you) \+\d\.\d", shown)
+
+
+def test_the_threshold_and_the_rate_decide_the_verdict(score):
+    assert records(score("--text", "garden", "--json", "--threshold", 0))[0]["verdict"] == "toxic"
+    assert records(score("--text", "you fool", "--json", "--threshold", 1))[0]["verdict"] == "clean"
+    assert "0.01, 0.05, not 0.02" in score("--text", "a", "--fpr", 0.02, code=1).stderr
+    assert "not both" in score("--text", "a", "--fpr", 0.05, "--threshold", 0.5, code=2).stderr
+
+
+def test_cut_texts_are_counted_and_never_clean(score):
+    long = "lovely garden " * 40
+    result = score("--text", long, "--json", "--max-tokens", 16, "--long", "cut")
+    (found,) = records(result)
+    assert found["cut"]
+    assert found["verdict"] in ("toxic", "undetermined")
+    assert "1 cut at 16 tokens" in result.stderr
+    (whole,) = records(score("--text", long, "--json", "--max-tokens", 16))
+    assert not whole["cut"]
+
+
+def test_the_summary_is_on_stderr_and_quiet_silences_it(score):
+    result = score("--text", "you", "--text", "", "--json")
+    assert re.fullmatch(r"2 texts, 1 tokens, \d+\.\d s on cpu; 1 undetermined\n", result.stderr)
+    assert score("--text", "you", "--quiet").stderr == ""
+
+
+def test_the_summary_counts():
+    tally = Tally()
+    given = [TextScore(0, 0.5, "clean", 10, False), TextScore(1, 0.1, "undetermined", 300, True, "was cut")]
+    assert list(tally.over(given)) == given
+    assert tally.summary(1.23, "cuda:0", 256) == (
+        "2 texts, 310 tokens, 1.2 s on cuda:0; 1 undetermined; 1 cut at 256 tokens"
+    )
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_records_are_written_to_a_file(score, tmp_path, ending):
+    path = tmp_path / f"scores.{ending}"
+    result = score("--text", "you fool", "--text", "", "--output", path, "--explain")
+    assert result.stdout == ""
+    assert f"wrote {path}" in result.stderr
+    if ending == "csv":
+        rows = list(csv.DictReader(io.StringIO(path.read_text())))
+    elif ending == "jsonl":
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+    else:
+        import pyarrow.parquet as pq
+
+        rows = pq.read_table(path).to_pylist()
+    assert [row["verdict"] for row in rows][1] == "undetermined"
+    assert len(rows) == 2
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_any_work(score, tmp_path):
+    assert (
+        "use one of .csv, .jsonl, .parquet" in score("--text", "a", "-o", tmp_path / "a.xlsx", code=1).stderr
+    )
+    assert "there is no folder" in score("--text", "a", "-o", tmp_path / "no" / "a.csv", code=1).stderr
+
+
+def test_exactly_one_source_is_wanted(score, comments):
+    assert "give either a file" in score(code=2).stderr
+    assert "give either a file" in score(comments, "--text", "a", code=2).stderr
+    assert "--json or --output" in score("--text", "a", "--json", "-o", "a.csv", code=2).stderr
+
+
+def test_an_unknown_detector_names_the_nearest(run, detector, monkeypatch):
+    import splinelens.apps.detector
+
+    monkeypatch.setattr(splinelens.apps.detector, "shipped", lambda: {"toxicity": detector})
+    told = run("score", "--text", "a", "--detector", "toxcity", code=1).stderr
+    assert told == "Error: no detector and no folder 'toxcity'; did you mean toxicity?\n"
+
+
+def test_a_detector_for_another_model_is_refused(score, tiny_qwen2, tiny_tokenizer, tmp_path):
+    tiny_qwen2.save_pretrained(tmp_path / "other")
+    tiny_tokenizer.save_pretrained(tmp_path / "other")
+    told = score("--text", "a", "--model", tmp_path / "other", code=1).stderr
+    assert "detector tiny was made for another model" in told
+
+
+def test_a_truncated_artifact_is_refused(score, detector):
+    arrays = detector / "detector.safetensors"
+    arrays.write_bytes(arrays.read_bytes()[:-10])
+    assert "cut short" in score("--text", "a", code=1).stderr
+    manifest = detector / "detector.json"
+    manifest.write_text(manifest.read_text()[:-10])
+    assert "not JSON, perhaps cut short" in score("--text", "a", code=1).stderr
+
+
+def test_what_does_not_split_cannot_be_explained(run, comments, model_folder, tmp_path):
+    options = ["--column", "comment", "--label", "toxic", "--model", model_folder, "-o", tmp_path / "forest"]
+    run("train", comments, *options, "--recipe", "forest", "--features", "spline7", "--max-tokens", 64)
+    told = run("score", "--text", "a", "--detector", tmp_path / "forest", "--explain", code=1).stderr
+    assert "only a linear one splits exactly" in told
+    run("score", "--text", "a", "--detector", tmp_path / "forest")
+
+
+def test_broken_files_are_refused(score, tmp_path):
+    (tmp_path / "empty.csv").touch()
+    assert "is empty; give at least one text" in score(tmp_path / "empty.csv", code=1).stderr
+    (tmp_path / "latin.csv").write_bytes("text\ncafé\n".encode("latin-1"))
+    assert "Try --encoding latin-1" in score(tmp_path / "latin.csv", code=1).stderr
+    assert score(tmp_path / "latin.csv", "--encoding", "latin-1").exit_code == 0
+    (tmp_path / "a.csv").write_text("id,note\n1,hello\n")
+    told = score(tmp_path / "a.csv", "--column", "text", code=1).stderr
+    assert "has no column 'text'; it has 'id', 'note'. Try --column note" in told
+
+
+def test_a_text_never_stands_in_an_error(score, monkeypatch):
+    from splinelens.features.reader import TextReader
+
+    def fail(self, texts):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(TextReader, "tokenize", fail)
+    with pytest.raises(RuntimeError, match="a bug"):  # a bug is not swallowed
+        score("--text", "my secret")
+
+
+@pytest.fixture
+def real(detector):
+    """Starts the real command in a process of its own."""
+
+    def real(*arguments, **options):
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "OMP_NUM_THREADS": "1",
+            "TERM": "xterm",
+        }
+        command = [
+            sys.executable,
+            "-m",
+            "splinelens",
+            "score",
+            *map(str, arguments),
+            "--detector",
+            str(detector),
+        ]
+        return subprocess.Popen(command, env=environment, **options)
+
+    return real
+
+
+def test_a_reader_that_has_enough_is_no_error(real, tmp_path):
+    (tmp_path / "many.txt").write_text("you fool\n" * 3000)
+    process = real(tmp_path / "many.txt", "--json", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    first = json.loads(process.stdout.readline())
+    process.stdout.close()
+    told = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == 0, told
+    assert first["row"] == 0
+    assert told == ""
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_a_full_disk_behind_stdout_is_an_error_of_ours(real):
+    with open("/dev/full", "w") as full:
+        process = real("--text", "you fool", "--json", stdout=full, stderr=subprocess.PIPE, text=True)
+        told = process.communicate()[1]
+    assert process.returncode == 1
+    assert told == "Error: cannot write to standard output: No space left on device; free space\n"
+
+
+def test_a_terminal_gets_a_coloured_table(real, tmp_path):
+    import pty
+
+    ours, theirs = pty.openpty()
+    process = real(
+        "--text", "you stupid fool", "--text", "lovely", stdout=theirs, stderr=subprocess.PIPE, text=True
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while part := os.read(ours, 4096):
+            shown += part
+    except OSError:  # the other end is closed
+        pass
+    os.close(ours)
+    told = process.communicate()[1]
+    assert process.returncode == 0, told
+    screen = shown.decode()
+    assert re.search(r"verdict", screen)
+    assert re.search(r"\x1b\[[\d;]*31m(toxic|stupid|fool|you)", screen)
+    assert told.startswith("2 texts, ")

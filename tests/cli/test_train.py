@@ -1,0 +1,148 @@
+"""Tests ``cli/train.py``: what is fitted, printed, written, kept and refused."""
+
+import json
+
+import pytest
+
+from splinelens.detect.artifact import Artifact
+
+
+@pytest.fixture
+def fit(run, comments, model_folder, tmp_path):
+    """Runs train with the usual options and more, into a folder of this test."""
+
+    def fit(*more, label="toxic", column="comment", file=comments, code=0):
+        options = ["--column", column, "--label", label, "--model", model_folder, "--max-tokens", 64]
+        return run("train", file, *options, "-o", tmp_path / "out", *more, code=code)
+
+    return fit
+
+
+def test_a_detector_and_its_card_are_written_and_the_numbers_are_printed(fit, tmp_path):
+    shown = fit("--split", "split").stdout
+    artifact = Artifact.load(tmp_path / "out")
+    numbers = artifact.metrics["out_of_fold"]
+    assert numbers["auc"] > 0.9
+    assert f"{numbers['auc']:.4f}" in shown
+    assert f"{'AUC of length alone':32}{numbers['length_auc']:.4f}" in shown
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "CARD.md",
+        "detector.json",
+        "detector.safetensors",
+    ]
+
+
+def test_names_and_verdicts_have_the_promised_defaults(fit, tmp_path):
+    fit()
+    artifact = Artifact.load(tmp_path / "out")
+    assert (artifact.name, artifact.label, artifact.negative) == ("out", "toxic", "clean")
+    fit("--positive", "rude", label="kind")
+    artifact = Artifact.load(tmp_path / "out")
+    assert (artifact.label, artifact.negative) == ("kind", "not_kind")
+    fit(
+        "--positive",
+        "rude",
+        "--label-name",
+        "rude",
+        "--negative-name",
+        "fine",
+        "--name",
+        "mine",
+        label="kind",
+    )
+    artifact = Artifact.load(tmp_path / "out")
+    assert (artifact.name, artifact.label, artifact.negative) == ("mine", "rude", "fine")
+
+
+def test_only_rows_of_the_split_are_used(fit, tmp_path):
+    fit("--split", "split")
+    assert Artifact.load(tmp_path / "out").training["rows"] == 80
+    fit("--split", "split", "--train-value", "test")
+    assert Artifact.load(tmp_path / "out").training["rows"] == 40
+    assert fit("--split", "split", "--train-value", "dev", code=1).stderr.startswith("Error: ")
+
+
+def test_a_forest_layers_features_and_a_prompt_reach_the_spec(fit, tmp_path):
+    options = ["--features", "spline7,length", "--layers", "0,2", "--prompt", r"Rude?\n"]
+    shown = fit("--recipe", "forest", *options, "--split", "split").stdout
+    artifact = Artifact.load(tmp_path / "out")
+    assert artifact.head.kind == "forest"
+    assert artifact.spec["layers"] == [0, 2]
+    assert artifact.spec["prompt"] == "Rude?\n"
+    assert artifact.columns[-1] == ("length", 1)
+    assert "forest" in shown
+
+
+def test_the_card_holds_the_command_as_typed(fit, comments, tmp_path):
+    fit("--split", "split", "--prompt", r"Rude?\n", "--keep-features")
+    card = (tmp_path / "out" / "CARD.md").read_text("utf-8")
+    assert (
+        f"    splinelens train {comments} --label toxic --output {tmp_path / 'out'} --column comment" in card
+    )
+    assert r"--prompt 'Rude?\n'" in card
+    assert "--keep-features" in card
+    assert "--seed" not in card
+
+
+def test_kept_features_are_used_again_and_only_for_the_same_question(fit, tmp_path, monkeypatch):
+    fit("--keep-features", "--split", "split")
+    kept = (tmp_path / "out" / "features.parquet").read_bytes()
+    again = fit("--keep-features", "--split", "split", "--recipe", "forest")
+    assert "using the features in" in again.stderr
+    assert (tmp_path / "out" / "features.parquet").read_bytes() == kept
+    other = fit("--split", "split", "--layers", "1")
+    assert "using the features" not in other.stderr
+    assert not (tmp_path / "out" / "features.parquet").exists()
+
+
+def test_the_same_command_gives_the_same_detector(fit, tmp_path):
+    fit("--split", "split")
+    first = (tmp_path / "out" / "detector.safetensors").read_bytes()
+    fit("--split", "split")
+    assert (tmp_path / "out" / "detector.safetensors").read_bytes() == first
+
+
+def test_ctrl_c_keeps_what_is_finished_and_says_where(fit, tmp_path, monkeypatch):
+    from splinelens.features.reader import TextReader
+
+    def stop(self, *arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TextReader, "read", stop)
+    told = fit(code=130).stderr
+    assert f"Stopped. What is finished is kept in {tmp_path / 'out' / 'features.parquet.parts'}" in told
+
+
+def test_a_missing_column_names_those_there(fit):
+    told = fit(label="toxcity", code=1).stderr
+    assert "no column 'toxcity'; it has 'id', 'comment', 'toxic', 'kind', 'split'" in told
+    told = fit(column="coment", code=1).stderr
+    assert "no column 'coment'" in told
+    assert "Try --column comment" in told
+
+
+def test_labels_of_another_kind_point_to_positive(fit):
+    told = fit(label="kind", code=1).stderr
+    assert "label 'kind' holds 'kind', 'rude', where 0/1 or true/false is read" in told
+    assert "--positive VALUE" in told
+
+
+def test_one_class_only_is_refused(fit, tmp_path):
+    file = tmp_path / "one.csv"
+    file.write_text("comment,toxic\n" + "you fool,1\n" * 8)
+    assert "label 'toxic' is 1 in all 8 rows" in fit(file=file, code=1).stderr
+
+
+def test_verdicts_must_differ(fit):
+    assert "must differ" in fit("--negative-name", "toxic", code=2).stderr
+    assert "must differ" in fit("--label-name", "undetermined", code=2).stderr
+
+
+def test_an_unknown_model_names_the_nearest(fit):
+    assert "smollm2-135m" in fit("--model", "smollm-135m", code=1).stderr
+
+
+def test_the_manifest_records_where_the_texts_came_from(fit, comments, tmp_path):
+    fit("--split", "split")
+    manifest = json.loads((tmp_path / "out" / "detector.json").read_text())
+    assert manifest["training"]["sources"] == [f"{comments} (split = train)"]

@@ -1,0 +1,149 @@
+"""Tests ``report/card.py``: what a detector is, was fitted on, reached, and how to make it again."""
+
+import shlex
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from splinelens.cli.options import layer_numbers, unescaped
+from splinelens.detect.artifact import Artifact
+from splinelens.detect.heads import LinearHead
+from splinelens.detect.thresholds import Calibration, Threshold
+from splinelens.report.card import card, escaped, layer_ranges
+
+
+@pytest.fixture
+def artifact():
+    ones = np.ones(6, dtype=np.float32)
+    return Artifact(
+        name="mine",
+        label="toxic",
+        negative="clean",
+        model={
+            "name": "smollm2-135m",
+            "revision": None,
+            "fingerprint": {"architecture": "llama", "weights": "ab12", "dtype": "float32", "depth": 6},
+        },
+        spec={
+            "features": ["margins"],
+            "pooling": ["max"],
+            "layers": [0, 1, 2, 5],
+            "prompt": "Rude? | yes\n",
+            "suffix": "",
+            "max_tokens": 256,
+            "long": "cut",
+            "version": 1,
+        },
+        columns=(("layer00.margin_max", 4), ("layer05.margin_max", 2)),
+        head=LinearHead(ones, ones, ones, ones[:1]),
+        calibration=Calibration(),
+        thresholds=(Threshold(0.05, 0.84, 0.0495, (0.0334, 0.0703), 0.7),),
+        training={
+            "recipe": "logistic",
+            "settings": {"C": 0.001, "validation_auc": {"0.001": 0.9}},
+            "seed": 7,
+            "rows": 1400,
+            "positives": 814,
+            "left_out": 2,
+            "judged_rows": 1000,
+            "sources": ["a.csv (split = train)", "b.csv"],
+            "provenance": {"data_hash": "cd34"},
+        },
+        metrics={
+            "out_of_fold": {
+                "n": 1000,
+                "positives": 500,
+                "undetermined": 0,
+                "auc": 0.949,
+                "auc_interval": [0.93, 0.96],
+                "recall_at_fpr": {"0.01": 0.37, "0.05": 0.7},
+                "brier": 0.08,
+                "calibration_error": 0.03,
+                "length_auc": 0.596,
+                "length_auc_interval": [0.56, 0.62],
+                "at_threshold": {},
+            }
+        },
+        version="0.1.0",
+    )
+
+
+def rows(text):
+    """The cells of every table row, by the first."""
+    lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]
+    return {cells[0]: cells[1:] for cells in lines}
+
+
+def test_the_sections_stand_in_reading_order(artifact):
+    heads = [line for line in card(artifact).splitlines() if line.startswith("#")]
+    assert heads == [
+        "# mine",
+        "## Model",
+        "## Data",
+        "## Measured",
+        "## Thresholds",
+        "## Limits",
+        "## Make it again",
+    ]
+
+
+def test_length_alone_stands_below_the_auc_with_its_interval(artifact):
+    lines = card(artifact).splitlines()
+    place = lines.index("| AUC | 0.9490 | [0.9300, 0.9600] |")
+    assert lines[place + 1] == "| AUC of length alone | 0.5960 | [0.5600, 0.6200] |"
+
+
+def test_thresholds_have_promise_and_interval(artifact):
+    assert rows(card(artifact))["5 %"] == ["0.8400", "4.95 %", "3.34 % to 7.03 %", "0.7000"]
+
+
+def test_model_and_data_are_named(artifact):
+    found = rows(card(artifact))
+    assert found["architecture"] == ["llama, the first 6 blocks are run"]
+    assert found["layers"] == ["0-2,5"]
+    assert found["numbers a text"] == ["6"]
+    assert found["rows"] == ["1,400, 814 of them positive"]
+    assert found["rows that judge"] == ["1,000; the others only help to fit"]
+    assert found["sources"] == ["a.csv (split = train); b.csv"]
+    assert found["recipe"] == ["logistic, C = 0.001"]
+    assert found["hash of the texts"] == ["cd34"]
+
+
+def test_no_value_breaks_a_table(artifact):
+    assert r'| prompt before the text | "Rude? \| yes\n" |' in card(artifact)
+    odd = replace(artifact, name="a\n# b", label="`x`\n|y|")
+    assert len([line for line in card(odd).splitlines() if line.startswith("#")]) == 7
+
+
+def test_the_command_gives_the_same_spec_back(artifact):
+    command = card(artifact).splitlines()[-1]
+    assert command.startswith("    splinelens train FILE --column TEXT --label LABEL --model smollm2-135m ")
+    typed = shlex.split(command)
+    options = dict(zip(typed[3:-1:2], typed[4::2], strict=False))
+    assert unescaped(options["--prompt"]) == artifact.spec["prompt"]
+    assert list(layer_numbers(options["--layers"])) == artifact.spec["layers"]
+    assert (options["--max-tokens"], options["--long"], options["--seed"]) == ("256", "cut", "7")
+
+
+def test_a_command_of_its_own_replaces_it(artifact):
+    assert card(artifact, "make detectors DATA=x").endswith("## Make it again\n\n    make detectors DATA=x\n")
+
+
+def test_what_was_not_recorded_is_said(artifact):
+    bare = replace(artifact, training={}, metrics={})
+    assert "Not recorded." in card(bare)
+    assert "Nothing was measured." in card(bare)
+    few = replace(artifact, metrics={"out_of_fold": artifact.metrics["out_of_fold"] | {"auc_interval": None}})
+    assert "| AUC | 0.9490 | (too few rows for an interval) |" in card(few)
+
+
+@pytest.mark.parametrize("layers", [[], [3], [0, 1, 2], [0, 2, 4], [9, 8, 1, 1]])
+def test_ranges_are_read_back(layers):
+    assert list(layer_numbers(layer_ranges(layers)) if layers else ()) == sorted(set(layers))
+
+
+@pytest.mark.parametrize("prompt", ["", "a", "a\nb\tc", "\\n", "\\\n", "a\\"])
+def test_an_escaped_prompt_is_read_back(prompt):
+    assert "\n" not in escaped(prompt)
+    assert unescaped(escaped(prompt)) == prompt

@@ -1,0 +1,206 @@
+"""Tests ``report/terminal.py``: what eyes get to see, and that no text can play tricks on a terminal."""
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from splinelens.report.scores import Span, TextScore
+from splinelens.report.terminal import (
+    LEAST_LOGIT,
+    coloured,
+    evaluation_lines,
+    excerpt,
+    harmless,
+    interval,
+    percent,
+    plain_line,
+    score_table,
+    strongest_words,
+    words,
+)
+
+TRICKS = "\x1b[2J\x9b31m\x07\r\n\x7f\u202e\u2066\ud800\u2028\ufeff\x00\ue000"
+
+
+def rendered(table, width=80, colours=False):
+    screen = io.StringIO()
+    system = "standard" if colours else None
+    Console(file=screen, width=width, force_terminal=colours, color_system=system).print(table)
+    return screen.getvalue()
+
+
+@pytest.mark.parametrize("trick", TRICKS)
+def test_nothing_that_moves_a_cursor_or_turns_a_line_is_printed(trick):
+    shown = harmless(f"a{trick}b")
+    assert shown.isprintable()
+    assert len(shown) == 3
+
+
+def test_emoji_and_scripts_stay_whole():
+    for text in ("👩‍👩‍👧 ok", "می‌خواهم", "naïve é", "日本語"):
+        assert harmless(text) == text
+
+
+def test_words_take_what_their_tokens_add():
+    text = "shut up, you idiot!"
+    spans = (
+        Span(0, 4, 1.0),
+        Span(4, 7, 0.5),
+        Span(7, 8, 0.1),
+        Span(8, 12, 0.2),
+        Span(12, 15, 2.0),
+        Span(15, 18, 1.5),
+    )
+    found = {text[word.begin : word.end]: word.contribution for word in words(text, spans)}
+    assert found == {"shut": 1.0, "up": 0.5, ",": 0.1, "you": 0.2, "idiot": 3.5, "!": 0.0}
+
+
+def test_no_contribution_to_a_word_is_lost():
+    text = "a-b  cde\n\nf " + "x" * 100 + " 日本語" * 20
+    spans = [Span(begin, begin + 3, 1.0) for begin in range(0, len(text), 3)]
+    spans = [span for span in spans if text[span.begin : span.end].strip()]
+    assert sum(word.contribution for word in words(text, spans)) == len(spans)
+
+
+def test_a_text_that_fits_is_shown_whole_and_a_blank_one_is_nothing():
+    assert [text.begin for text in excerpt("a b c", None, 5)] == [0, 2, 4]
+    assert excerpt("", None, 10) == excerpt(" \n ", None, 10) == []
+
+
+def test_of_a_long_text_the_strongest_words_and_their_neighbours_are_shown():
+    text = " ".join(["word"] * 50 + ["fool"] + ["word"] * 50)
+    place = text.index("fool")
+    shown = coloured(
+        text, TextScore(0, 0.9, "toxic", 101, False, spans=(Span(place, place + 4, 2.0),), constant=0.0), 24
+    )
+    assert shown.plain == "… word word fool word word …"
+
+
+@pytest.mark.parametrize("characters", [10, 40, 200])
+def test_an_excerpt_keeps_to_its_room_and_its_order(characters):
+    text = " ".join(f"w{number}" for number in range(300))
+    spans = [
+        Span(match.start(), match.end(), float(number % 7))
+        for number, match in enumerate(re.finditer(r"\S+", text))
+    ]
+    parts = [part for part in excerpt(text, spans, characters) if part]
+    assert parts == sorted(parts, key=lambda part: part.begin)
+    assert len(set(parts)) == len(parts)
+    assert sum(part.end - part.begin for part in parts) <= max(characters, 3 * 4)
+
+
+def test_without_an_explanation_the_beginning_is_shown():
+    parts = excerpt("one two three four five", None, 9)
+    assert [part and part.begin for part in parts] == [0, 4, None]
+
+
+def test_firing_words_are_coloured_by_what_they_add_and_others_are_not():
+    text = "you utter fool please"
+    spans = (Span(0, 3, -2.0), Span(3, 9, 0.3), Span(9, 14, 2.0), Span(14, 21, LEAST_LOGIT / 2))
+    shown = coloured(text, TextScore(0, 0.9, "toxic", 4, False, spans=spans, constant=0.0), 80)
+    styles = {shown.plain[span.start : span.end]: str(span.style) for span in shown.spans}
+    assert styles == {"utter": "red", "fool": "bold white on red"}
+    assert shown.plain == text
+
+
+def test_a_table_shows_row_score_verdict_text_and_reason():
+    scores = [
+        TextScore(0, 0.967, "toxic", 4, False),
+        TextScore(1, 0.031, "clean", 4, False),
+        TextScore(2, None, "undetermined", 0, False, "is empty"),
+    ]
+    shown = rendered(score_table(scores, ["you fool", "have a\nnice day", ""], "toxic", 80))
+    lines = [" ".join(line.split()) for line in shown.splitlines() if line.strip()]
+    assert lines[0] == "row score verdict text"
+    assert lines[2:] == [
+        "0 0.97 toxic you fool",
+        "1 0.03 clean have a nice day",
+        "2 - undetermined [text is empty]",
+    ]
+
+
+def test_verdicts_have_colours():
+    scores = [
+        TextScore(row, 0.5, word, 1, False) for row, word in enumerate(("toxic", "clean", "undetermined"))
+    ]
+    shown = rendered(score_table(scores, ["a", "b", "c"], "toxic", 80), colours=True)
+    assert re.search(r"\x1b\[1;31mtoxic", shown)
+    assert re.search(r"\x1b\[32mclean", shown)
+    assert re.search(r"\x1b\[33mundetermined", shown)
+
+
+def test_a_table_reads_no_markup_and_lets_no_control_character_through():
+    text = "[red]no[/red] [link=x]" + TRICKS
+    shown = rendered(score_table([TextScore(0, 0.5, "[b]odd", 4, False)], [text], "toxic", 120))
+    assert "[red]no[/red] [link=x]" in shown
+    assert "[b]odd" in shown
+    assert shown.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_table_fits_its_width_and_long_texts_take_few_lines(width):
+    scores = [
+        TextScore(row, 0.5, "undetermined", 900, True, "was cut at 5 of 900 tokens") for row in (0, 1000)
+    ]
+    shown = rendered(score_table(scores, ["word " * 900, "x" * 5000], "toxic", width), width)
+    assert all(len(line) <= width for line in shown.splitlines())
+    assert len(shown.splitlines()) <= 16
+
+
+def test_a_plain_line_is_one_line_with_the_reason_or_the_words():
+    cut = TextScore(0, 0.4, "undetermined", 9, True, "was cut at 4 of 9 tokens; the rest was not read")
+    line = plain_line(cut, "a\tb\x1b[0m\n" + "word " * 40, "toxic")
+    assert line.isprintable()
+    assert line.startswith("0.40  undetermined  a b␛[0m word")
+    assert line.endswith("…  [text was cut at 4 of 9 tokens; the rest was not read]")
+    fired = TextScore(1, 0.9, "toxic", 2, False, spans=(Span(0, 3, 0.5), Span(3, 8, 2.25)), constant=-0.5)
+    assert plain_line(fired, "you fool", "toxic") == "0.90  toxic         you fool  fool +2.2  you +0.5"
+    assert plain_line(TextScore(2, None, "undetermined", 0, False, "is missing"), None, "toxic") == (
+        "   -  undetermined  [text is missing]"
+    )
+
+
+def test_the_strongest_words_are_few_and_never_weak():
+    spans = tuple(
+        Span(2 * place, 2 * place + 1, amount) for place, amount in enumerate((0.1, 3.0, -1.0, 1.0, 2.0, 0.9))
+    )
+    assert strongest_words("a b c d e f", spans) == [("b", 3.0), ("e", 2.0), ("d", 1.0)]
+    assert strongest_words("a b", (Span(0, 1, 0.01),)) == []
+
+
+NUMBERS = {
+    "n": 1200,
+    "positives": 600,
+    "undetermined": 3,
+    "auc": 0.96512,
+    "auc_interval": [0.96, 0.97],
+    "recall_at_fpr": {"0.01": 0.5, "0.05": 0.8},
+    "brier": 0.07,
+    "calibration_error": 0.02,
+    "length_auc": 0.66,
+    "length_auc_interval": None,
+    "at_threshold": {"0.05": {"score": 0.84, "false_positive_rate": 0.0491, "recall": 0.79}},
+}
+
+
+def test_length_alone_always_stands_below_the_auc():
+    lines = [re.sub(" {2,}", " | ", line) for line in evaluation_lines(NUMBERS)]
+    assert lines == [
+        "rows | 1,200, 600 of them positive",
+        "not scored | 3",
+        "AUC | 0.9651 | [0.9600, 0.9700]",
+        "AUC of length alone | 0.6600 | (too few rows for an interval)",
+        "recall at 1 % false positives | 0.5000",
+        "recall at 5 % false positives | 0.8000",
+        "Brier score | 0.0700",
+        "calibration error | 0.0200",
+        "threshold for 5 % | 0.8400: 4.91 % false positives, recall 0.7900",
+    ]
+
+
+def test_shares_and_intervals_have_one_form():
+    assert percent(0) == "0 %"
+    assert percent(1.0) == "100 %"
+    assert interval([0.0, 1.0]) == "[0.0000, 1.0000]"
