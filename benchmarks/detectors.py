@@ -1,20 +1,25 @@
 """Fit the detectors that the package ships, from the evaluation data's training rows: make detectors.
 
-    python benchmarks/detectors.py --data DIR [--only toxicity-fast]
+    python benchmarks/detectors.py --data DIR [--only toxicity-fast] [--measure]
 
-Test rows of jigsaw-test-binary-12k are read for nothing but leaving out training rows that repeat
-them. Choices (prompt, layers, pooling, rows) come from benchmarks/search.md. About 70 minutes on two
-cores, a few minutes on a GPU; a killed run goes on where it stopped.
+Choices (prompt, layers, pooling, rows) come from benchmarks/search.md. Fitting reads the test rows of
+jigsaw-test-binary-12k for nothing but leaving out training rows that repeat them; then the finished
+detector is measured on them for its card. The shipped ones were fitted on one H100 (5 minutes for
+toxicity, 1.5 for toxicity-fast). ``--measure`` only measures those that are there.
+A killed run goes on where it stopped.
 """
 
 import argparse
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from rows import Row, jig12k, jigsaw6, without
+from rows import Row, identity_mentions, jig12k, jigsaw6, without
 
+from splinelens.apps.detector import Detector
 from splinelens.apps.training import train
+from splinelens.detect.thresholds import share_interval
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.models import load_model
@@ -45,9 +50,12 @@ def rows_for(data: Path) -> tuple[list[Row], np.ndarray]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder of the evaluation data")
     parser.add_argument("--only", choices=[recipe.name for recipe in RECIPES])
+    parser.add_argument("--measure", action="store_true", help="fit nothing, measure what is there")
     parser.add_argument("--output", type=Path, default=HERE.parent / "src/splinelens/detectors")
     parser.add_argument("--work", type=Path, default=HERE / "out", help="features of a run that was stopped")
     arguments = parser.parse_args()
@@ -56,20 +64,29 @@ def main() -> None:
     arguments.work.mkdir(parents=True, exist_ok=True)
     for recipe in RECIPES:
         if arguments.only in (None, recipe.name):
-            build(recipe, rows, judged, arguments.output / recipe.name, arguments.work / f"{recipe.name}.parquet")
+            folder = arguments.output / recipe.name
+            if not arguments.measure:
+                build(recipe, rows, judged, folder, arguments.work / f"{recipe.name}.parquet")
+            measure(folder, arguments.data)
 
 
 def build(recipe: Recipe, rows: list[Row], judged: np.ndarray, folder: Path, work: Path) -> None:
-    """Read the features, fit, and write artifact and card."""
+    """Read the features, fit, and write the artifact."""
     spec = FeatureSpec(
-        features=("margins",), pooling=recipe.pooling, layers=recipe.layers, prompt=PROMPT, max_tokens=256, long="cut"
+        features=("margins",),
+        pooling=recipe.pooling,
+        layers=recipe.layers,
+        prompt=PROMPT,
+        max_tokens=256,
+        long="cut",
     )
     done = 0
 
     def progress(texts: int, _characters: int) -> None:
         nonlocal done
         done += texts
-        print(f"{recipe.name}: {done} of {len(rows)} texts read", flush=True)
+        if done % 1000 < texts:
+            print(f"{recipe.name}: {done} of {len(rows)} texts read", flush=True)
 
     artifact = train(
         [row.text for row in rows],
@@ -85,10 +102,33 @@ def build(recipe: Recipe, rows: list[Row], judged: np.ndarray, folder: Path, wor
         progress=progress,
     )
     artifact.save(folder)
-    (folder / "CARD.md").write_text(card(artifact), encoding="utf-8")
     work.unlink()
-    found = artifact.metrics["out_of_fold"]
-    print(f"{recipe.name}: out-of-fold AUC {found['auc']:.4f}, length alone {found['length_auc']:.4f}", flush=True)
+
+
+def measure(folder: Path, data: Path) -> None:
+    """Measure on test rows and on harmless mentions of groups; write the numbers and the card."""
+    detector = Detector.load(folder, max_tokens=256, long="cut")
+    test = jig12k(data, "test")
+    found = detector.evaluate([row.text for row in test], np.array([row.label for row in test]))
+    harmless = identity_mentions(data)
+    flagged = sum(record.verdict == "toxic" for record in detector.score(harmless))
+    low, high = share_interval(flagged, len(harmless))
+    limits = [
+        f"Harmless sentences that name a group of people (HateCheck, functionalities ident_neutral_nh and "
+        f"ident_pos_nh): {flagged} of {len(harmless)} are called toxic at the 5 % threshold "
+        f"({100 * flagged / len(harmless):.0f} %, 95 % interval {100 * low:.0f} to {100 * high:.0f} %).",
+        "English only: no other language was measured.",
+    ]
+    metrics = {
+        "out_of_fold": detector.artifact.metrics["out_of_fold"],
+        "the test rows of jigsaw-test-binary-12k, 256 tokens, cut": found.to_dict(),
+    }
+    artifact = replace(
+        detector.artifact, metrics=metrics, training={**detector.artifact.training, "limits": limits}
+    )
+    artifact.save(folder)
+    (folder / "CARD.md").write_text(card(artifact, "make detectors DATA=DIR"), encoding="utf-8")
+    print(f"{artifact.name}: {json.dumps(found.to_dict())}\n{limits[0]}", flush=True)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,10 @@ def jigsaw6(data: Path, form: str) -> list[Row]:
     labels = ("toxic", "severe_toxic", "obscene", "threat", "insult", "identity_hate")
     rows = _csv(data / f"jigsaw6-{form}/jigsaw6_{form}.csv")
     keep = [row for row in rows if row["split"] == "train" and row["in_test12k"] == "0"]
-    return [Row(row["comment_text"], int(any(row[name] == "1" for name in labels)), f"jigsaw6-{form}") for row in keep]
+    return [
+        Row(row["comment_text"], int(any(row[name] == "1" for name in labels)), f"jigsaw6-{form}")
+        for row in keep
+    ]
 
 
 def paradetox(data: Path) -> list[Row]:
@@ -46,6 +49,12 @@ def tweeteval(data: Path, split: str) -> list[Row]:
     """Tweets, offensive or not."""
     rows = _csv(data / "tweeteval/tweeteval_offensive.csv")
     return [Row(row["text"], int(row["label"]), "tweeteval") for row in rows if row["split"] == split]
+
+
+def identity_mentions(data: Path) -> list[str]:
+    """Harmless sentences of HateCheck that name a group of people; never fitted on."""
+    rows = _csv(data / "hatecheck/test_suite_cases.csv")
+    return [row["test_case"] for row in rows if row["functionality"] in ("ident_neutral_nh", "ident_pos_nh")]
 
 
 def without(rows: list[Row], others: list[Row]) -> list[Row]:

@@ -79,11 +79,15 @@ def fit(x: torch.Tensor, y: torch.Tensor, strength: float, start: torch.Tensor |
     weight.requires_grad_()
     share = y.mean()
     rows = torch.where(y > 0, 0.5 / share, 0.5 / (1 - share))
-    solver = torch.optim.LBFGS([weight], max_iter=300, tolerance_grad=1e-7, tolerance_change=1e-10, line_search_fn="strong_wolfe")
+    solver = torch.optim.LBFGS(
+        [weight], max_iter=300, tolerance_grad=1e-7, tolerance_change=1e-10, line_search_fn="strong_wolfe"
+    )
 
     def loss() -> torch.Tensor:
         solver.zero_grad()
-        fits = torch.nn.functional.binary_cross_entropy_with_logits(x @ weight[:-1] + weight[-1], y, weight=rows, reduction="sum")
+        fits = torch.nn.functional.binary_cross_entropy_with_logits(
+            x @ weight[:-1] + weight[-1], y, weight=rows, reduction="sum"
+        )
         value = (strength * fits + weight[:-1].square().sum() / 2) / (strength * len(y))
         value.backward()
         return value
@@ -117,7 +121,10 @@ def report(name: str, x: torch.Tensor, y: np.ndarray, own: int) -> float:
     began = time.time()
     tries = list(out_of_fold(x, y, own))
     strength, best = max(tries, key=lambda pair: pair[1])
-    print(f"| {name} | {x.shape[1]} | {len(y)} | {strength:g} | {100 * best:.2f} | {time.time() - began:.0f} s |", flush=True)
+    print(
+        f"| {name} | {x.shape[1]} | {len(y)} | {strength:g} | {100 * best:.2f} | {time.time() - began:.0f} s |",
+        flush=True,
+    )
     return best
 
 
@@ -167,7 +174,12 @@ def _mixing(loaded: LoadedModel, own: list[Row], test: list[Row], arguments: arg
     x = margins(loaded, texts, prompt, poolings)
     for layers, label in ((list(range(30)), "all30"), (list(range(6)), "0-5"), (list(range(8, 22)), "8-21")):
         for chosen in ([1], [2], [3], [0, 1], [0, 2], [0, 3], [0, 1, 2, 3]):
-            report(f"{arguments.prompt}: {'+'.join(poolings[i] for i in chosen)}, layers {label}", flat(x, layers, chosen), y, len(own))
+            report(
+                f"{arguments.prompt}: {'+'.join(poolings[i] for i in chosen)}, layers {label}",
+                flat(x, layers, chosen),
+                y,
+                len(own),
+            )
     x = x[:, :1].clone()
     groups = {
         "raw": jigsaw6(data, "raw"),
@@ -179,7 +191,14 @@ def _mixing(loaded: LoadedModel, own: list[Row], test: list[Row], arguments: arg
     for key, rows in groups.items():
         extra[key] = without(rows, test + own)
         values[key] = margins(loaded, [row.text for row in extra[key]], prompt, ("max",))
-    for keys in (["raw"], ["clean"], ["raw", "clean"], ["paradetox"], ["tweeteval"], ["raw", "clean", "paradetox", "tweeteval"]):
+    for keys in (
+        ["raw"],
+        ["clean"],
+        ["raw", "clean"],
+        ["paradetox"],
+        ["tweeteval"],
+        ["raw", "clean", "paradetox", "tweeteval"],
+    ):
         labels = np.r_[y, [row.label for key in keys for row in extra[key]]]
         for layers, label in ((list(range(30)), "all30"), (list(range(6)), "0-5")):
             both = torch.cat([flat(x, layers, [0]), *(flat(values[key], layers, [0]) for key in keys)])

@@ -224,6 +224,9 @@ def padded(length: int) -> int:
     Args:
         length: Tokens of the longest one.
 
+    Returns:
+        The next multiple of 16.
+
     Example:
         >>> padded(17)
         32

@@ -75,7 +75,7 @@ def test_wrong_usage_exits_2(run):
 
 
 def test_help_is_light():
-    heavy = "torch transformers sklearn pyarrow scipy numpy huggingface_hub rich".split()
+    heavy = "torch transformers sklearn pyarrow scipy numpy huggingface_hub".split()
     code = (
         "import sys; sys.argv = ['splinelens', 'score', '--help']\n"
         "from splinelens.cli import main\n"

@@ -78,6 +78,8 @@ def test_plain_lines_name_the_words_when_asked(score):
 def test_the_threshold_and_the_rate_decide_the_verdict(score):
     assert records(score("--text", "garden", "--json", "--threshold", 0))[0]["verdict"] == "toxic"
     assert records(score("--text", "you fool", "--json", "--threshold", 1))[0]["verdict"] == "clean"
+    score("--text", "a", "--threshold", "nan", code=2)  # nothing is at or above it: all would be clean
+    score("--text", "a", "--threshold", "1.5", code=2)
     assert "0.01, 0.05, not 0.02" in score("--text", "a", "--fpr", 0.02, code=1).stderr
     assert "not both" in score("--text", "a", "--fpr", 0.05, "--threshold", 0.5, code=2).stderr
 

@@ -47,6 +47,12 @@ def bos_tokenizer(tiny_tokenizer):
 
 
 @pytest.fixture
+def sides(tiny_model):
+    """Where a batch with a prompt may be padded: Mistral's window of 16 would count the padding."""
+    return ("right",) if tiny_model.config.model_type == "mistral" else ("right", "left")
+
+
+@pytest.fixture
 def rows():
     """Reads texts into one array, (text, entry), and the reader that did it; every statistic by default."""
 
@@ -70,10 +76,7 @@ def slow():
     """
 
     def slow(reader, windows):
-        raw = [_raw(reader.loaded.model, ids, pooled) for ids, pooled in windows]
-        margins, streams = (
-            [np.concatenate(layer) for layer in zip(*parts, strict=True)] for parts in zip(*raw, strict=True)
-        )
+        margins, streams = _raw(reader.loaded.model, windows)
         return np.concatenate(
             [
                 np.atleast_1d(
@@ -86,6 +89,12 @@ def slow():
         )
 
     return slow
+
+
+@pytest.fixture
+def slow_margins():
+    """Margins of a text, (token, neuron) for each layer: ``slow_margins(reader, [(ids, pooled), ...])``."""
+    return lambda reader, windows: _raw(reader.loaded.model, windows)[0]
 
 
 @pytest.fixture
@@ -109,7 +118,13 @@ def error():
     return error
 
 
-def _raw(model, ids, pooled):
+def _raw(model, windows):
+    """Margins and block outputs of each layer over the pooled tokens of all windows, in their order."""
+    parts = zip(*(_raw_window(model, ids, pooled) for ids, pooled in windows), strict=True)
+    return [[np.concatenate(layer) for layer in zip(*part, strict=True)] for part in parts]
+
+
+def _raw_window(model, ids, pooled):
     """Margins and block outputs of each layer over the pooled tokens, (token, ...) in float64."""
     kind = model.config.model_type
     blocks_path, linear_path = _PLACES.get(kind, ("layers", "mlp.gate_proj"))

@@ -103,19 +103,25 @@ def test_a_prompt_and_a_window_beyond_the_positions_are_refused(tiny_llama, wrap
         TextReader(wrap(tiny_llama), FeatureSpec(prompt="(((", suffix="))", max_tokens=252))
 
 
-@pytest.mark.parametrize("side", ["right", "left"])
-def test_the_last_position_can_be_used(tiny_model, wrap, rows, slow, error, side):
+def test_the_last_position_can_be_used(tiny_model, wrap, rows, slow, error, sides, tiny_tokenizer):
     """Five prompt tokens and 251 of the text fill 256 positions; the padding stands behind the last one."""
     text = "yes, " * 48 + "and so on..."
-    got, reader = rows(wrap(tiny_model.double()), [text], side=side, prompt="(((((", max_tokens=251)
-    (tokens,) = reader.tokenize([text])
-    assert 240 < len(tokens.ids) <= 251
-    prompt = loaded_ids(reader, "(((((")
-    assert error(reader, got, slow(reader, [(prompt + tokens.ids, slice(5, None))])[None]) <= 1e-6
+    prompt = tuple(tiny_tokenizer("(((((").input_ids)
+    for side in sides:
+        got, reader = rows(wrap(tiny_model.double()), [text], side=side, prompt="(((((", max_tokens=251)
+        (tokens,) = reader.tokenize([text])
+        assert 240 < len(tokens.ids) <= 251
+        assert error(reader, got, slow(reader, [(prompt + tokens.ids, slice(5, None))])[None]) <= 1e-6
 
 
-def loaded_ids(reader, text):
-    return tuple(reader.loaded.tokenizer(text).input_ids)
+def test_left_padding_behind_a_prompt_is_refused_where_it_would_stretch_a_sliding_window(tiny_mistral, wrap):
+    loaded = wrap(tiny_mistral)
+    loaded.model.config.sliding_window = 50
+    for allowed in ({"side": "right"}, {"side": "left", "max_tokens": 48}, {"side": "left", "prompt": ""}):
+        side, spec = allowed.pop("side"), {"prompt": "((", "max_tokens": 49} | allowed
+        TextReader(loaded, FeatureSpec(**spec), side=side)
+    with pytest.raises(BadFeatures, match="do not go together in tiny, whose attention sees 50 places; pad right"):
+        TextReader(loaded, FeatureSpec(prompt="((", max_tokens=49), side="left")
 
 
 def test_a_window_without_tokens_is_refused(tiny_llama, wrap):

@@ -6,7 +6,7 @@ max-pooled margin is reached at one token, so the logit is exactly a constant pl
 
 import difflib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -111,10 +111,11 @@ class Detector:
         made_with = FeatureSpec.from_dict(artifact.spec)
         if made_with.version != VERSION:
             raise WrongModel(
-                f"detector {artifact.name} was made with version {made_with.version} of the feature catalogue, "
-                f"this is version {VERSION}; train it anew"
+                f"detector {artifact.name} was made with version {made_with.version} of the feature "
+                f"catalogue, this is version {VERSION}; train it anew"
             )
-        spec = FeatureSpec(**{**vars(made_with), "max_tokens": max_tokens or made_with.max_tokens, "long": long})
+        window = made_with.max_tokens if max_tokens is None else max_tokens
+        spec = replace(made_with, max_tokens=window, long=long)
         wanted = Fingerprint.from_dict(artifact.model["fingerprint"])
         if not isinstance(model, LoadedModel):
             model = load_model(
@@ -124,17 +125,12 @@ class Detector:
                 dtype=wanted.dtype,
                 device=device,
             )
-        if model.depth < wanted.depth:
-            raise WrongModel(f"detector {artifact.name} reads {wanted.depth} blocks, {model.name} has {model.depth}")
-        difference = wanted.difference(model.fingerprint_at(wanted.depth))
-        if difference:
-            raise WrongModel(
-                f"detector {artifact.name} was made for another model than {model.name}: {difference}. "
-                f"It needs {artifact.model['name']}; or train one for yours with 'splinelens train --model'"
-            )
+        _require_same(artifact, wanted, model)
         reader = TextReader(model, spec)
         if tuple((column.name, column.size) for column in reader.columns) != artifact.columns:
-            raise WrongModel(f"detector {artifact.name} reads other columns than its spec gives; train it anew")
+            raise WrongModel(
+                f"detector {artifact.name} reads other columns than its spec gives; train it anew"
+            )
         return cls(artifact, reader)
 
     def threshold(self, fpr: float = 0.05) -> float:
@@ -150,7 +146,9 @@ class Detector:
             if np.isclose(stored.target, fpr):
                 return stored.score
         there = ", ".join(f"{stored.target:g}" for stored in self.artifact.thresholds)
-        raise BadDetector(f"detector {self.artifact.name} has thresholds for false-positive rates {there}, not {fpr:g}")
+        raise BadDetector(
+            f"detector {self.artifact.name} has thresholds for false-positive rates {there}, not {fpr:g}"
+        )
 
     def score(
         self,
@@ -198,8 +196,8 @@ class Detector:
             One record a text, in order.
         """
         limit = self.threshold(fpr) if threshold is None else threshold
-        if explain:
-            self._require_explainable()
+        if explain and self.inseparable:
+            raise NotExplainable(f"detector {self.artifact.name} cannot be explained: {self.inseparable}")
         source = texts if isinstance(texts, Texts) else read_texts(list(texts))
         for start in range(0, len(source), _STRETCH):
             stretch = source.texts[start : start + _STRETCH]
@@ -211,7 +209,9 @@ class Detector:
             }
             if progress and records:
                 progress(len(records), sum(len(stretch[index] or "") for index in records))
-            for reading in self._read(tokenized, explain):  # a record is small, a reading is not kept
+            for reading in self.reader.read(
+                tokenized, located=explain
+            ):  # a record is small, a reading is not kept
                 index = reading.text
                 records[index] = self._record(start + index, tokenized[index], reading, limit, explain)
                 if progress:
@@ -247,9 +247,6 @@ class Detector:
             resamples=resamples,
         )
 
-    def _read(self, tokenized: Sequence[TokenizedText], explain: bool) -> Iterator[TextReading]:
-        return self.reader.read(tokenized, located=explain)
-
     def _record(
         self, row: int, text: TokenizedText, reading: TextReading | None, limit: float, explain: bool
     ) -> TextScore:
@@ -260,34 +257,51 @@ class Detector:
         score = float(artifact.calibration.score(artifact.head.logit(reading.values[None]))[0])
         verdict = artifact.label if score >= limit else artifact.negative
         if text.cut and verdict == artifact.negative:
-            verdict, reason = UNDETERMINED, f"was cut at {len(text.ids)} of {text.total} tokens; the rest was not read"
+            verdict, reason = (
+                UNDETERMINED,
+                f"was cut at {len(text.ids)} of {text.total} tokens; the rest was not read",
+            )
         if not explain:
             return TextScore(row, score, verdict, text.total, text.cut, reason)
         spans, constant = self._explain(text, reading)
         return TextScore(row, score, verdict, text.total, text.cut, reason, spans, constant)
 
-    def _require_explainable(self) -> None:
-        """Refuse to explain what does not split exactly."""
-        name = self.artifact.name
+    @property
+    def inseparable(self) -> str | None:
+        """Why the logit does not split exactly into one number per token, or None if it does."""
         if not isinstance(self.artifact.head, LinearHead):
-            raise NotExplainable(f"detector {name} has a {self.artifact.head.kind} head; only a linear one splits exactly")
+            return f"it has a {self.artifact.head.kind} head and only a linear one splits exactly"
         for column in self.reader.columns:
             if column.statistic.feature != "margins" or column.statistic.pooling == "mean":
-                raise NotExplainable(
-                    f"detector {name} reads {column.name}, which does not come from one token; "
-                    "only max, min and last margins split exactly"
-                )
+                return f"it reads {column.name}, and only max, min and last margins come from one token"
+        return None
 
     def _explain(self, text: TokenizedText, reading: TextReading) -> tuple[tuple[Span, ...], float]:
         head, calibration = self.artifact.head, self.artifact.calibration
-        assert isinstance(head, LinearHead)  # _require_explainable came first
+        assert isinstance(head, LinearHead)  # scores() asked inseparable first
         assert reading.where is not None  # read with located=True
         parts = calibration.slope * head.parts(reading.values[None])[0]
         tokens = np.bincount(reading.where, weights=parts, minlength=len(text.ids))
         spans: list[Span] = []
         for (begin, end), amount in zip(text.offsets, tokens.tolist(), strict=True):
-            if spans and begin < spans[-1].end:  # tokens that share a character, such as the bytes of an emoji
+            if (
+                spans and begin < spans[-1].end
+            ):  # tokens that share a character, such as the bytes of an emoji
                 last = spans.pop()
                 begin, end, amount = last.begin, max(end, last.end), last.contribution + amount
             spans.append(Span(begin, end, amount))
         return tuple(spans), float(calibration.logit(head.bias.astype(np.float64))[0])
+
+
+def _require_same(artifact: Artifact, wanted: Fingerprint, model: LoadedModel) -> None:
+    """Refuse another model than the detector was made for, and say what differs."""
+    if model.depth < wanted.depth:
+        raise WrongModel(
+            f"detector {artifact.name} reads {wanted.depth} blocks, {model.name} has {model.depth} loaded"
+        )
+    difference = wanted.difference(model.fingerprint_at(wanted.depth))
+    if difference:
+        raise WrongModel(
+            f"detector {artifact.name} was made for another model than {model.name}: {difference}. It needs "
+            f"{artifact.model['name']}; or train one for yours with 'splinelens train --model'"
+        )

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from splinelens import __version__
 from splinelens.detect.artifact import Artifact
 from splinelens.detect.evaluate import evaluate
 from splinelens.detect.heads import ForestHead, Head, LinearHead
-from splinelens.detect.recipes import STRENGTHS, forest, logistic
+from splinelens.detect.recipes import STRENGTHS, forest, logistic, require_rows
 from splinelens.detect.thresholds import calibrate, thresholds
 from splinelens.errors import BadFeatures, BadLabels
 from splinelens.features.extract import Progress, read_table
@@ -105,11 +106,11 @@ def fit(
     seed: int = 0,
 ) -> Artifact:
     """Fit a detector on a table that is ready; the arguments are those of ``train``."""
-    from splinelens import __version__
-
     ok = table.ok
     rows, y = table.values[ok], np.asarray(labels)[ok].astype(int)
     judge = np.ones(len(y), dtype=bool) if judged is None else np.asarray(judged)[ok]
+    require_rows(y)
+    require_rows(y[judge])
     pipeline, settings = _fitted(rows, y, recipe, strengths, seed)
     logits = _out_of_fold(rows, y, judge, recipe, settings, seed)
     calibration = calibrate(y[judge], logits)

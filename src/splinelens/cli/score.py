@@ -11,12 +11,11 @@ import typer
 
 from splinelens.cli import options
 from splinelens.cli.progress import progress_bar
-from splinelens.errors import NotExplainable
 from splinelens.report.scores import UNDETERMINED, TextScore, check_format, write_scores
 from splinelens.texts import Texts, read_texts
 
 if TYPE_CHECKING:
-    from splinelens.apps.detector import Detector
+    pass
 
 FPR = 0.05
 
@@ -87,6 +86,8 @@ def score(
         raise typer.BadParameter("give either a file (- is stdin) or --text", param_hint="FILE")
     if fpr is not None and threshold is not None:
         raise typer.BadParameter("give --fpr or --threshold, not both", param_hint="--fpr")
+    if threshold is not None and not 0 <= threshold <= 1:  # nan passes the range of older typers
+        raise typer.BadParameter("give a score from 0 to 1", param_hint="--threshold")
     if as_json and output:
         raise typer.BadParameter("give --json or --output, not both", param_hint="--json")
     if output:
@@ -99,7 +100,7 @@ def score(
 
     found = Detector.load(detector, model=model, device=device, max_tokens=max_tokens, long=long.value)
     table = not (as_json or output) and sys.stdout.isatty()
-    explains = explain if explain is not None else table and _explains(found)
+    explains = explain if explain is not None else table and found.inseparable is None
     tally, begun = Tally(), perf_counter()
     lines_on_screen = as_json and sys.stdout.isatty()
     with progress_bar(source, shown=not (quiet or lines_on_screen)) as progress:
@@ -161,15 +162,6 @@ class Tally:
         line += f"{seconds:.1f} s on {device}"
         line += f"; {self.undetermined:,} undetermined" if self.undetermined else ""
         return line + (f"; {self.cut:,} cut at {max_tokens:,} tokens" if self.cut else "")
-
-
-def _explains(detector: "Detector") -> bool:
-    """Whether its scores split into words; asked with no text at all."""
-    try:
-        list(detector.scores(Texts((), {}, "no texts"), explain=True))
-    except NotExplainable:
-        return False
-    return True
 
 
 def _print_lines(records: Iterable[TextScore], source: Texts, label: str) -> None:

@@ -95,6 +95,7 @@ class TextReader:
         self.suffix = prompt_ids(loaded.tokenizer, spec.suffix, beginning=False) if spec.suffix else ()
         before = prompt_ids(loaded.tokenizer, spec.prompt, beginning=True)
         self.room: int | None = getattr(config, "max_position_embeddings", None)
+        widest = padded(spec.max_tokens + len(self.suffix))
         longest = len(before) + spec.max_tokens + len(self.suffix)
         if self.room is not None and longest > self.room:
             raise BadFeatures(
@@ -102,7 +103,7 @@ class TextReader:
                 f"{self.room} positions of {loaded.name}; lower max_tokens"
             )
         seen = getattr(config, "sliding_window", None)
-        if side == "left" and before and seen is not None and padded(longest) > seen:
+        if side == "left" and before and seen is not None and len(before) + widest > seen:
             # The window counts places, so padding between prompt and text would push the prompt out.
             raise BadFeatures(
                 f"a prompt, left padding and up to {longest} tokens do not go together in {loaded.name}, whose "

@@ -27,7 +27,7 @@ def card(artifact: Artifact, rebuild: str | None = None) -> str:
         "text. The score is a calibrated probability.",
         _model(model, spec, artifact),
         "## Data\n\n" + _data(artifact.training),
-        "## Measured\n\n" + _measured(artifact.metrics.get("out_of_fold")),
+        "## Measured\n\n" + _measured(artifact.metrics),
         "## Thresholds\n\n" + _thresholds(artifact),
         "## Limits\n\n" + _limits(artifact),
         "## Make it again\n\n" + _code_block(rebuild or _command(artifact)),
@@ -90,10 +90,28 @@ def _data(training: Mapping[str, Any]) -> str:  # Any: as above
     return _table(("what", "value"), rows.items())
 
 
-def _measured(numbers: Mapping[str, Any] | None) -> str:  # Any: as above
-    if not numbers:
+def _measured(metrics: Mapping[str, Any]) -> str:  # Any: as above
+    if not metrics:
         return "Nothing was measured."
-    rows = [
+    parts = []
+    for name, numbers in metrics.items():
+        about = (
+            "Out of fold: each row is judged by a head that did not see it."
+            if name == "out_of_fold"
+            else f"On {_plain(name)}, whose rows took no part in fitting."
+        )
+        parts.append(
+            f"{about} {numbers['n']:,} rows, {numbers['positives']:,} of them positive. Length alone is "
+            "what counting tokens would have reached.\n\n" + _table(_HEAD, _numbers(numbers))
+        )
+    return "\n\n".join(parts)
+
+
+_HEAD = ("number", "value", "95 % interval")
+
+
+def _numbers(numbers: Mapping[str, Any]) -> list[tuple[str, str, str]]:  # Any: as above
+    return [
         ("AUC", f"{numbers['auc']:.4f}", interval(numbers["auc_interval"])),
         ("AUC of length alone", f"{numbers['length_auc']:.4f}", interval(numbers["length_auc_interval"])),
         *(
@@ -102,12 +120,11 @@ def _measured(numbers: Mapping[str, Any] | None) -> str:  # Any: as above
         ),
         ("Brier score", f"{numbers['brier']:.4f}", ""),
         ("calibration error", f"{numbers['calibration_error']:.4f}", ""),
+        *(
+            (f"false positives at the {percent(rate)} threshold", percent(found["false_positive_rate"]), "")
+            for rate, found in numbers.get("at_threshold", {}).items()
+        ),
     ]
-    return (
-        f"Out of fold on {numbers['n']:,} rows, {numbers['positives']:,} of them positive: each row is "
-        "judged by a head that did not see it. Length alone is what counting tokens would have reached.\n\n"
-        + _table(("number", "value", "95 % interval"), rows)
-    )
 
 
 def _thresholds(artifact: Artifact) -> str:
@@ -138,6 +155,7 @@ def _limits(artifact: Artifact) -> str:
         "that name groups of people, quote others, or use strong words in friendship.",
         "The words that fired say what moved the score, not what the text means, and not why it was written.",
         "It works with the model of the fingerprint above only; with any other it refuses to load.",
+        *artifact.training.get("limits", ()),
     ]
     return "\n".join(f"- {line}" for line in lines)
 

@@ -192,7 +192,7 @@ def score_table(
     colours = {label: "bold red", UNDETERMINED: "yellow"}
     for score, text in pairs:
         colour = colours.get(score.verdict, "green")
-        shown = coloured(text or "", score, rows * (room - 2 * _FEW))
+        shown = coloured(text or "", score, rows * (room - 4 * _FEW))
         table.add_row(str(score.row), Text(_number(score)), Text(score.verdict, style=colour), shown)
     return table
 

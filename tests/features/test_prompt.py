@@ -1,0 +1,100 @@
+"""Tests features/prompt.py: cached keys and values are those of the prompt and text run as one sequence."""
+
+import numpy as np
+import torch
+
+from splinelens.features.prompt import run_prompt
+from splinelens.features.reader import TextReader
+from splinelens.features.spec import FeatureSpec
+
+TEXTS = ["a", "the kettle sings in the kitchen", "you and the cat", "?" * 33]
+PROMPT = "Is the following comment rude? "  # longer than the sliding window of tiny Mistral
+SUFFIX = " (yes)"
+
+
+def around(reader, ids, before, after=()):
+    return [(before + ids + after, slice(len(before), len(before) + len(ids)))]
+
+
+def test_cached_states_equal_running_prompt_and_text_as_one_sequence(
+    tiny_model, wrap, rows, slow, error, sides, tiny_tokenizer
+):
+    before = tuple(tiny_tokenizer(PROMPT).input_ids)
+    assert len(before) > 16
+    for side in sides:
+        got, reader = rows(wrap(tiny_model.double()), TEXTS, prompt=PROMPT, side=side)
+        ids = [text.ids for text in reader.tokenize(TEXTS)]
+        expected = np.stack([slow(reader, around(reader, own, before)) for own in ids])
+        assert error(reader, got, expected) <= 1e-6
+
+
+def test_a_prompt_changes_the_numbers(tiny_llama, wrap, rows, error):
+    plain, reader = rows(wrap(tiny_llama), TEXTS)
+    primed, _ = rows(wrap(tiny_llama), TEXTS, prompt=PROMPT)
+    assert error(reader, primed, plain) > 0.1
+    assert np.array_equal(primed[:, -1], plain[:, -1])  # the length is the text's own
+
+
+def test_prompt_and_suffix_tokens_are_never_pooled(tiny_llama, wrap, rows, slow, error, tiny_tokenizer):
+    """They would win every maximum: their gates are made ten times as large as any of the text's."""
+    loaded = wrap(tiny_llama.double())
+    loaded.model.embed_tokens.weight[tiny_tokenizer("(").input_ids[0]] = 0.0
+    loaded.model.layers[0].mlp.gate_proj.weight *= 10
+    before, after = (tuple(tiny_tokenizer(text).input_ids) for text in ("((", "(("))
+    got, reader = rows(loaded, TEXTS, prompt="((", suffix="((")
+    ids = [text.ids for text in reader.tokenize(TEXTS)]
+    expected = np.stack([slow(reader, around(reader, own, before, after)) for own in ids])
+    assert error(reader, got, expected) <= 1e-6
+    pooled = np.stack([slow(reader, [(before + own + after, slice(None))]) for own in ids])
+    assert error(reader, got, pooled) > 0.01
+
+
+def test_a_suffix_does_not_reach_the_text(tiny_model, wrap, rows, error, sides):
+    loaded = wrap(tiny_model.double())
+    plain, reader = rows(loaded, TEXTS, prompt=PROMPT)
+    for side in sides:
+        followed, _ = rows(loaded, TEXTS, prompt=PROMPT, suffix=SUFFIX, side=side)
+        assert error(reader, followed, plain) <= 1e-6
+
+
+def test_the_opening_token_is_run_but_never_pooled(tiny_model, wrap, rows, slow, error, sides, bos_tokenizer):
+    for side in sides:
+        for prompt in ("", "Hm: "):
+            got, reader = rows(wrap(tiny_model.double(), bos_tokenizer), TEXTS, prompt=prompt, side=side)
+            before = (1, *bos_tokenizer(prompt, add_special_tokens=False).input_ids)
+            assert reader.prompt.length == len(before)
+            ids = [text.ids for text in reader.tokenize(TEXTS)]
+            assert all(1 not in own for own in ids)
+            expected = np.stack([slow(reader, around(reader, own, before)) for own in ids])
+            assert error(reader, got, expected) <= 1e-6
+
+
+def test_a_batch_only_borrows_the_states(tiny_llama, wrap):
+    reader = TextReader(wrap(tiny_llama), FeatureSpec(prompt=PROMPT, max_tokens=96))
+    before = [(keys.clone(), values.clone()) for keys, values in reader.prompt.states]
+    first = [reading.values for reading in reader.read(reader.tokenize(TEXTS))]
+    again = [reading.values for reading in reader.read(reader.tokenize(TEXTS))]
+    assert all(map(np.array_equal, first, again))
+    for kept, now in zip(before, reader.prompt.states, strict=True):
+        assert torch.equal(kept[0], now[0])
+        assert torch.equal(kept[1], now[1])
+
+
+def test_the_states_are_one_pair_a_block_and_each_row_of_a_batch_gets_them(tiny_llama):
+    prompt = run_prompt(tiny_llama, [5, 6, 7])
+    assert prompt.length == 3
+    assert [(keys.shape, values.shape) for keys, values in prompt.states] == [((1, 2, 3, 8), (1, 2, 3, 8))] * 3
+    assert not any(keys.requires_grad for keys, _ in prompt.states)
+    cache = prompt.cache(4)
+    assert cache.get_seq_length() == 3
+    assert all(torch.equal(cache.layers[2].keys[row], prompt.states[2][0][0]) for row in range(4))
+
+
+def test_a_sliding_window_drops_nothing_of_the_states(tiny_mistral):
+    assert tiny_mistral.config.sliding_window == 16
+    assert run_prompt(tiny_mistral, range(4, 44)).states[0][0].shape[2] == 40
+
+
+def test_no_ids_are_no_prompt(tiny_llama):
+    prompt = run_prompt(tiny_llama, ())
+    assert (prompt.length, prompt.states, prompt.cache(4)) == (0, (), None)

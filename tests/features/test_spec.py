@@ -1,0 +1,42 @@
+"""Tests features/spec.py."""
+
+import json
+from dataclasses import fields, replace
+
+import pytest
+
+from splinelens.errors import BadFeatures
+from splinelens.features.catalogue import VERSION
+from splinelens.features.spec import FeatureSpec
+
+OTHER = FeatureSpec(
+    ("margins",), ("max", "mean"), (0, 4), "Before: ", " After", max_tokens=64, long="cut", version=VERSION + 1
+)
+
+
+@pytest.mark.parametrize(("layers", "depth"), [((0,), 1), ((0, 5, 2), 6), (None, None), ((), 1)])
+def test_the_depth_is_the_number_of_blocks_that_must_run(layers, depth):
+    assert FeatureSpec(layers=layers).depth == depth
+
+
+@pytest.mark.parametrize("spec", [FeatureSpec(), OTHER])
+def test_json_gives_back_the_same_record_and_spec(spec):
+    record = spec.to_dict()
+    assert json.loads(json.dumps(record)) == record
+    assert FeatureSpec.from_dict(record) == spec
+
+
+def test_a_field_of_another_version_is_refused():
+    with pytest.raises(BadFeatures, match="a feature spec has no colour, shape; it was written by another version"):
+        FeatureSpec.from_dict({"shape": 1, "colour": 2, "prompt": ""})
+
+
+@pytest.mark.parametrize("place", [field.name for field in fields(FeatureSpec)])
+def test_a_difference_in_any_field_is_told(place):
+    value = getattr(OTHER, place)
+    said = replace(FeatureSpec(), **{place: value}).difference(FeatureSpec())
+    assert said == f"{place} is {value!r} here and {getattr(FeatureSpec(), place)!r} there"
+
+
+def test_equal_specs_do_not_differ():
+    assert OTHER.difference(replace(OTHER)) is None

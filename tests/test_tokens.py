@@ -1,0 +1,195 @@
+"""Tests tokens.py."""
+
+import inspect
+import random
+
+import pytest
+from tokenizers import normalizers
+from tokenizers.processors import TemplateProcessing
+
+from splinelens.errors import BadTexts
+from splinelens.tokens import TokenizedText, Window, batches, padded, prompt_ids, tokenize, windows
+
+UNREADABLE = {
+    "": "is empty",
+    " \t\n\u2003": "is only white space",
+    "a\0b": "has a NUL character at position 1",
+    "ab\ud800c": "has a lone surrogate at position 2",
+    None: "is missing",
+}
+
+
+def record(length):
+    return TokenizedText(ids=tuple(range(10, 10 + length)), total=length)
+
+
+def lists(tensor):
+    return tensor.int().tolist()
+
+
+@pytest.mark.parametrize("text", list(UNREADABLE), ids=list(UNREADABLE.values()))
+def test_an_unreadable_text_keeps_its_place_with_a_reason(tiny_tokenizer, text):
+    before, found, after = tokenize(["you", text, "the"], tiny_tokenizer)
+    assert found == TokenizedText(reason=UNREADABLE[text])
+    assert (found.ids, found.total, found.cut) == ((), 0, False)
+    assert before.reason is after.reason is None
+    assert len(before.ids) == 1
+
+
+def test_unreadable_texts_never_reach_the_tokenizer():
+    huge = "yes " * 2_500_000  # 10 MB; None has no method that could be called
+    reasons = [found.reason for found in tokenize([huge, *UNREADABLE], None)]
+    assert reasons == ["has 10,000,000 characters, more than the limit of 1,000,000", *UNREADABLE.values()]
+
+
+def test_the_limit_of_characters_is_allowed_itself(tiny_tokenizer):
+    at, above = tokenize(["abcd", "abcde"], tiny_tokenizer, max_characters=4)
+    assert (at.reason, above.reason) == (None, "has 5 characters, more than the limit of 4")
+
+
+def test_a_text_that_gives_no_tokens_says_so(tiny_tokenizer):
+    tiny_tokenizer.backend_tokenizer.normalizer = normalizers.Replace("~", "")
+    assert [found.reason for found in tokenize(["~~", "~a"], tiny_tokenizer)] == ["has no tokens", None]
+
+
+def test_ids_and_offsets_are_the_texts_own(tiny_tokenizer):
+    text = "the thing, you said: ä!"
+    (found,) = tokenize([text], tiny_tokenizer)
+    assert "".join(text[begin:end] for begin, end in found.offsets) == text
+    assert len(found.ids) == len(found.offsets) == found.total
+    for token, (begin, end) in zip(found.ids, found.offsets, strict=True):
+        assert tiny_tokenizer.convert_ids_to_tokens(token) in (text[begin:end], "<unk>")
+
+
+def test_tokens_the_tokenizer_would_add_are_left_out(tiny_tokenizer):
+    plain = tokenize(["you and the cat"], tiny_tokenizer)
+    tiny_tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<bos> $A <eos>", special_tokens=[("<bos>", 1), ("<eos>", 2)]
+    )
+    assert tiny_tokenizer("you").input_ids[0] == 1
+    assert tokenize(["you and the cat"], tiny_tokenizer) == plain
+
+
+def test_cutting_and_padding_set_in_the_tokenizer_are_switched_off(tiny_tokenizer):
+    """A tokenizer.json may carry both, and a call with truncation leaves it behind."""
+    tiny_tokenizer.backend_tokenizer.enable_truncation(3)
+    tiny_tokenizer.backend_tokenizer.enable_padding(pad_id=0, pad_token="<pad>", length=40)
+    short, long = tokenize(["a", "abcdefgh"], tiny_tokenizer)
+    assert (short.total, long.total) == (1, 8)
+    tiny_tokenizer.backend_tokenizer.enable_truncation(3)
+    assert len(prompt_ids(tiny_tokenizer, "abcdefgh", beginning=False)) == 8
+
+
+def test_cut_keeps_the_first_tokens_and_counts_the_rest(tiny_tokenizer):
+    whole, exact = tokenize(["abcdefgh", "abc"], tiny_tokenizer)
+    cut, kept = tokenize(["abcdefgh", "abc"], tiny_tokenizer, max_tokens=3, long="cut")
+    assert (cut.ids, cut.offsets) == (whole.ids[:3], whole.offsets[:3])
+    assert (cut.total, cut.cut, whole.cut) == (8, True, False)
+    assert kept == exact
+
+
+@pytest.mark.parametrize("max_tokens", [0, -1])
+def test_a_window_without_room_is_refused(tiny_tokenizer, max_tokens):
+    with pytest.raises(BadTexts, match=f"max_tokens={max_tokens}, .* need a positive number"):
+        tokenize(["a"], tiny_tokenizer, max_tokens=max_tokens)
+
+
+def test_a_policy_for_long_texts_that_does_not_exist_is_refused(tiny_tokenizer):
+    unchecked = inspect.unwrap(tokenize)  # in tests the annotation alone would refuse it
+    with pytest.raises(BadTexts, match="long='wrap': need a positive number and 'windows' or 'cut'"):
+        unchecked(["a"], tiny_tokenizer, long="wrap")
+
+
+def test_a_prompt_is_tokenised_apart_with_the_opening_token_first(tiny_tokenizer):
+    plain = prompt_ids(tiny_tokenizer, "you the", beginning=True)
+    assert plain == tuple(tiny_tokenizer("you the").input_ids)  # this tokenizer opens with nothing
+    assert prompt_ids(tiny_tokenizer, "", beginning=True) == ()
+    tiny_tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<bos> $A <eos>", special_tokens=[("<bos>", 1), ("<eos>", 2)]
+    )
+    assert prompt_ids(tiny_tokenizer, "you the", beginning=True) == (1, *plain)
+    assert prompt_ids(tiny_tokenizer, "you the", beginning=False) == plain
+    assert prompt_ids(tiny_tokenizer, "", beginning=True) == (1,)
+
+
+def test_a_prompt_that_cannot_be_encoded_is_refused(tiny_tokenizer):
+    with pytest.raises(BadTexts, match="the prompt has a NUL character at position 0"):
+        prompt_ids(tiny_tokenizer, "\0", beginning=True)
+
+
+def test_windows_by_hand():
+    assert windows([record(3), record(0), record(10)], 8) == [
+        Window(text=0, start=0, pooled=0, stop=3),
+        Window(text=2, start=0, pooled=0, stop=8),
+        Window(text=2, start=6, pooled=8, stop=10),
+    ]
+
+
+def test_every_token_is_pooled_exactly_once_with_a_quarter_window_of_context():
+    dice = random.Random(0)
+    for _ in range(300):
+        length, max_tokens = dice.randint(1, 90), dice.randint(1, 40)
+        found = windows([record(length)], max_tokens)
+        assert [token for window in found for token in range(window.pooled, window.stop)] == list(range(length))
+        for window in found:
+            assert 0 <= window.start <= window.pooled < window.stop <= window.start + max_tokens
+            assert window.pooled - window.start == (max_tokens // 4 if window.start else 0)
+        assert len(found) == 1 or length > max_tokens
+
+
+def test_padded_is_the_next_multiple_of_16():
+    assert [padded(length) for length in (1, 15, 16, 17, 32, 33)] == [16, 16, 16, 32, 32, 48]
+
+
+def test_a_batch_by_hand_padded_right():
+    (batch,) = batches([record(2), record(3)], max_tokens=8, offset=5, suffix=(7, 7))
+    assert lists(batch.ids) == [[10, 11, 12, 7, 7] + [0] * 11, [10, 11, 7, 7] + [0] * 12]
+    assert lists(batch.mask) == [[1] * 5 + [0] * 11, [1] * 4 + [0] * 12]
+    assert lists(batch.positions) == [list(range(5, 21))] * 2
+    assert batch.spans == ((0, 3), (0, 2))
+    assert [window.text for window in batch.windows] == [1, 0]
+    assert batch.side == "right"
+
+
+def test_a_batch_by_hand_padded_left():
+    (batch,) = batches([record(2), record(3)], max_tokens=8, offset=5, suffix=(7, 7), side="left")
+    assert lists(batch.ids) == [[0] * 11 + [10, 11, 12, 7, 7], [0] * 12 + [10, 11, 7, 7]]
+    assert lists(batch.mask) == [[0] * 11 + [1] * 5, [0] * 12 + [1] * 4]
+    assert [row[-5:] for row in lists(batch.positions)] == [[5, 6, 7, 8, 9], [5, 5, 6, 7, 8]]
+    assert batch.spans == ((11, 14), (12, 14))
+
+
+def test_the_overlap_of_windows_is_run_but_not_pooled():
+    (batch,) = batches([record(10)], max_tokens=8)
+    assert batch.windows == (Window(0, 0, 0, 8), Window(0, 6, 8, 10))
+    assert lists(batch.ids[1, :5]) == [16, 17, 18, 19, 0]
+    assert batch.spans == ((0, 8), (2, 4))
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_the_budget_is_kept_and_every_window_read_once(side):
+    dice = random.Random(1)
+    records = [record(dice.randint(0, 120)) for _ in range(60)]
+    found = list(batches(records, max_tokens=50, token_budget=256, suffix=(7,), side=side))
+    expected = windows(records, 50)
+    assert sorted((w for batch in found for w in batch.windows), key=lambda w: (w.text, w.start)) == expected
+    widths = [batch.ids.shape[1] for batch in found]
+    assert widths == sorted(widths, reverse=True)
+    for batch in found:
+        assert batch.ids.numel() <= 256
+        assert batch.ids.shape[1] % 16 == 0
+        for row, (window, (start, stop)) in enumerate(zip(batch.windows, batch.spans, strict=True)):
+            own = records[window.text].ids[window.pooled : window.stop]
+            assert tuple(lists(batch.ids[row, start:stop])) == own
+            assert batch.mask[row].sum() == window.length + 1
+    fuller = [first.ids.numel() + first.ids.shape[1] for first in found[:-1]]
+    assert all(size > 256 for size in fuller)  # one more row would have been too many
+
+
+def test_a_window_beyond_the_budget_is_a_batch_of_its_own():
+    found = list(batches([record(40), record(2), record(39)], max_tokens=64, token_budget=20))
+    assert [batch.ids.shape for batch in found] == [(1, 48), (1, 48), (1, 16)]
+
+
+def test_no_readable_text_gives_no_batch():
+    assert list(batches([record(0)], max_tokens=8)) == []

@@ -1,0 +1,107 @@
+"""Tests weights.py."""
+
+import gc
+import math
+
+import pytest
+import torch
+
+from splinelens import weights
+from splinelens.anatomy import anatomy_of
+from splinelens.errors import BadModel
+from splinelens.weights import gate_norms, gate_weight, neurons_alive
+
+
+def linear_map(model, layer):
+    """The gate's matrix from what the module does to the unit vectors, (neuron, width)."""
+    anatomy = anatomy_of(model)
+    with torch.no_grad():
+        out = anatomy.gate(layer)(torch.eye(32)) - anatomy.gate(layer)(torch.zeros(1, 32))
+    return out.T[:48]
+
+
+def test_row_k_of_the_gate_weight_is_the_normal_of_hyperplane_k(tiny_model):
+    for layer in range(3):
+        weight = gate_weight(anatomy_of(tiny_model), layer)
+        assert weight.shape == (48, 32)
+        assert torch.allclose(weight, linear_map(tiny_model, layer), atol=1e-5)
+
+
+def test_the_gate_weight_is_a_view(tiny_model):
+    weight = gate_weight(anatomy_of(tiny_model), 0)
+    assert weight.data_ptr() == anatomy_of(tiny_model).gate(0).weight.data_ptr()
+
+
+def test_norms_are_what_slow_loops_give(tiny_model):
+    for layer in range(3):
+        rows = linear_map(tiny_model, layer).tolist()
+        slow = [math.sqrt(sum(value * value for value in row)) for row in rows]
+        assert gate_norms(tiny_model, layer).tolist() == pytest.approx(slow, rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_norms_are_float32_whatever_the_model_is(tiny_gpt2, dtype):
+    exact = tiny_gpt2.to(dtype).h[0].mlp.c_fc.weight.double().norm(dim=0)
+    norm = gate_norms(tiny_gpt2, 0)
+    assert norm.dtype == torch.float32
+    assert not norm.requires_grad
+    assert torch.allclose(norm.double(), exact, rtol=1e-6)  # bfloat16 itself would be off by 1e-3
+
+
+def test_norms_are_computed_once(tiny_llama, monkeypatch):
+    first = gate_norms(tiny_llama, 1)
+    monkeypatch.setattr(torch.Tensor, "norm", None)
+    assert gate_norms(tiny_llama, 1) is first
+    assert neurons_alive(tiny_llama, 1) is None
+
+
+def test_norms_are_each_layers_own(tiny_llama):
+    assert not torch.allclose(gate_norms(tiny_llama, 0), gate_norms(tiny_llama, 1))
+
+
+def test_norms_follow_the_model_to_another_device(tiny_llama):
+    with torch.no_grad():
+        tiny_llama.layers[0].mlp.gate_proj.weight[3] = 0
+    assert gate_norms(tiny_llama, 0).device.type == neurons_alive(tiny_llama, 0).device.type == "cpu"
+    tiny_llama.to("meta")
+    assert gate_norms(tiny_llama, 0).device.type == neurons_alive(tiny_llama, 0).device.type == "meta"
+
+
+def test_norms_go_when_the_model_goes(tiny_llama):
+    import transformers
+
+    gc.collect()
+    before = len(weights._NORMS)
+    model = transformers.GPT2Model(transformers.GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=16))
+    neurons_alive(model, 0)
+    assert len(weights._NORMS) == before + 1
+    del model
+    gc.collect()
+    assert len(weights._NORMS) == len(weights._ALIVE) == before
+
+
+def test_all_neurons_alive_is_none(tiny_model):
+    assert neurons_alive(tiny_model, 0) is None
+
+
+def test_a_neuron_with_a_zero_row_is_not_alive(tiny_model):
+    with torch.no_grad():
+        gate_weight(anatomy_of(tiny_model), 2)[[0, 7]] = 0
+    assert gate_norms(tiny_model, 2)[[0, 7]].tolist() == [0.0, 0.0]
+    assert neurons_alive(tiny_model, 2).tolist() == [*range(1, 7), *range(8, 48)]
+    assert neurons_alive(tiny_model, 1) is None
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_broken_row_counts_as_alive_so_that_it_shows(tiny_llama, bad):
+    with torch.no_grad():
+        tiny_llama.layers[0].mlp.gate_proj.weight[7, 3] = bad
+    assert not gate_norms(tiny_llama, 0).isfinite().all()
+    assert neurons_alive(tiny_llama, 0) is None
+
+
+def test_a_quantised_weight_is_refused(tiny_llama):
+    gate = tiny_llama.layers[1].mlp.gate_proj
+    gate.weight = torch.nn.Parameter(gate.weight.to(torch.int8), requires_grad=False)
+    with pytest.raises(BadModel, match="gate weight of layer 1 is quantised; load the model with a float dtype"):
+        gate_weight(anatomy_of(tiny_llama), 1)
