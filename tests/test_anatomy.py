@@ -71,12 +71,17 @@ def test_an_unknown_architecture_is_told_what_to_add_where():
     message = str(caught.value)
     assert "architecture 'bloom' (BloomModel) has no row in anatomy.py" in message
     assert ", ".join(sorted(FAMILIES)) in message
-    assert "one Family(blocks, gate, down, attention) in FAMILIES and one tiny model in tests/conftest.py" in message
+    assert (
+        "one Family(blocks, gate, down, attention) in FAMILIES and one tiny model in tests/conftest.py"
+        in message
+    )
 
 
 def test_a_model_that_does_not_fit_its_row_is_refused(tiny_llama):
     tiny_llama.layers[2].mlp = torch.nn.Linear(32, 32)
-    with pytest.raises(UnknownAnatomy, match=r"LlamaModel does not fit the row 'llama' .*no attribute 'gate_proj'"):
+    with pytest.raises(
+        UnknownAnatomy, match=r"LlamaModel does not fit the row 'llama' .*no attribute 'gate_proj'"
+    ):
         anatomy_of(tiny_llama)
 
 

@@ -114,7 +114,9 @@ def test_only_the_layers_asked_for_are_read_each_once(tiny_llama):
 
 def test_what_is_read_carries_no_gradient(tiny_llama):
     seen = []
-    with watch(tiny_llama, gate=lambda *args: seen.append(args[1]), hidden=lambda *args: seen.append(args[1])):
+    with watch(
+        tiny_llama, gate=lambda *args: seen.append(args[1]), hidden=lambda *args: seen.append(args[1])
+    ):
         out = tiny_llama(IDS)
     assert out.last_hidden_state.requires_grad
     assert not any(values.requires_grad for values in seen)
@@ -124,7 +126,9 @@ def test_what_is_read_carries_no_gradient(tiny_llama):
 def test_a_layer_that_does_not_exist_is_refused(tiny_opt, layers):
     wrong = sorted(set(layers) - {0})
     with (
-        pytest.raises(BadFeatures, match=rf"layers \[{', '.join(map(str, wrong))}\] do not exist: .* 3 blocks, 0 to 2"),
+        pytest.raises(
+            BadFeatures, match=rf"layers \[{', '.join(map(str, wrong))}\] do not exist: .* 3 blocks, 0 to 2"
+        ),
         watch(tiny_opt, gate=lambda *_: None, layers=layers),
     ):
         run(tiny_opt)

@@ -130,7 +130,9 @@ def test_every_token_is_pooled_exactly_once_with_a_quarter_window_of_context():
     for _ in range(300):
         length, max_tokens = dice.randint(1, 90), dice.randint(1, 40)
         found = windows([record(length)], max_tokens)
-        assert [token for window in found for token in range(window.pooled, window.stop)] == list(range(length))
+        assert [token for window in found for token in range(window.pooled, window.stop)] == list(
+            range(length)
+        )
         for window in found:
             assert 0 <= window.start <= window.pooled < window.stop <= window.start + max_tokens
             assert window.pooled - window.start == (max_tokens // 4 if window.start else 0)

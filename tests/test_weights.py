@@ -103,5 +103,7 @@ def test_a_broken_row_counts_as_alive_so_that_it_shows(tiny_llama, bad):
 def test_a_quantised_weight_is_refused(tiny_llama):
     gate = tiny_llama.layers[1].mlp.gate_proj
     gate.weight = torch.nn.Parameter(gate.weight.to(torch.int8), requires_grad=False)
-    with pytest.raises(BadModel, match="gate weight of layer 1 is quantised; load the model with a float dtype"):
+    with pytest.raises(
+        BadModel, match="gate weight of layer 1 is quantised; load the model with a float dtype"
+    ):
         gate_weight(anatomy_of(tiny_llama), 1)

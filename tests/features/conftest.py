@@ -132,10 +132,13 @@ def _raw_window(model, ids, pooled):
     linears = [reduce(getattr, linear_path.split("."), block) for block in blocks]
     inputs, streams = [], []
     handles = [
-        linear.register_forward_pre_hook(lambda _, args: inputs.append(args[0].double())) for linear in linears
+        linear.register_forward_pre_hook(lambda _, args: inputs.append(args[0].double()))
+        for linear in linears
     ]
     handles += [
-        block.register_forward_hook(lambda _, args, out: streams.append(out[0] if type(out) is tuple else out))
+        block.register_forward_hook(
+            lambda _, args, out: streams.append(out[0] if type(out) is tuple else out)
+        )
         for block in blocks
     ]
     with torch.no_grad():
@@ -160,7 +163,9 @@ def _pooled(name, margin, stream):
     kind, _, pooling = name.partition("_")
     if kind in ("margin", "hidden"):
         values = margin if kind == "margin" else stream
-        return {"max": values.max(0), "min": values.min(0), "mean": values.mean(0), "last": values[-1]}[pooling]
+        return {"max": values.max(0), "min": values.min(0), "mean": values.mean(0), "last": values[-1]}[
+            pooling
+        ]
     if name == "occupancy":
         return (margin > 0).sum(0) / len(margin)
     token = {"sign": (margin > 0).sum(1) / margin.shape[1], "boundary": np.abs(margin).min(1)}[kind]

@@ -18,7 +18,9 @@ def test_every_statistic_is_documented(name):
     assert len(row.meaning.split()) >= 4
     assert row.low < row.high
     assert (row.needs == "tokens") == (row.feature == "length")
-    assert row.axis == {"hidden": "width", "margins": "neuron", "occupancy": "neuron"}.get(row.feature, "scalar")
+    assert row.axis == {"hidden": "width", "margins": "neuron", "occupancy": "neuron"}.get(
+        row.feature, "scalar"
+    )
 
 
 def test_the_names_are_those_of_the_contract():
@@ -61,14 +63,17 @@ def test_a_choice_stands_for_its_statistics_each_once_in_the_order_of_the_catalo
 
 
 def test_an_unknown_feature_is_told_its_nearest_names():
-    with pytest.raises(BadFeatures, match="no feature 'margin'; did you mean .*margins"):
+    with pytest.raises(BadFeatures, match=r"no feature 'margin'; did you mean .*margins"):
         statistics(["margin"])
     with pytest.raises(BadFeatures, match="no feature 'splines'; did you mean spline7"):
         statistics(["length", "splines"])
 
 
 def test_a_name_that_is_near_nothing_is_told_all_names():
-    with pytest.raises(BadFeatures, match="no feature 'qqq'; there are spline7, margins, occupancy, hidden, length, sign_mean"):
+    with pytest.raises(
+        BadFeatures,
+        match="no feature 'qqq'; there are spline7, margins, occupancy, hidden, length, sign_mean",
+    ):
         statistics(["qqq"])
 
 

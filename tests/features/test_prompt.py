@@ -83,7 +83,9 @@ def test_a_batch_only_borrows_the_states(tiny_llama, wrap):
 def test_the_states_are_one_pair_a_block_and_each_row_of_a_batch_gets_them(tiny_llama):
     prompt = run_prompt(tiny_llama, [5, 6, 7])
     assert prompt.length == 3
-    assert [(keys.shape, values.shape) for keys, values in prompt.states] == [((1, 2, 3, 8), (1, 2, 3, 8))] * 3
+    assert [(keys.shape, values.shape) for keys, values in prompt.states] == [
+        ((1, 2, 3, 8), (1, 2, 3, 8))
+    ] * 3
     assert not any(keys.requires_grad for keys, _ in prompt.states)
     cache = prompt.cache(4)
     assert cache.get_seq_length() == 3

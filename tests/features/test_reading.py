@@ -66,15 +66,18 @@ def test_a_batch_is_copied_to_the_host_once(tiny_llama, monkeypatch):
     """Every call of ours that would make a GPU wait is counted; a ``to`` that stays in place is none."""
     calls = []
     read(tiny_llama)  # norms are computed once per model, before
-    for name in ("cpu", "to", "item", "tolist", "numpy", "nonzero", "__bool__", "__float__", "__int__"):
 
-        def counted(self, *args, _plain=getattr(torch.Tensor, name), _name=name, **kwargs):
-            out = _plain(self, *args, **kwargs)
+    def counting(name, plain):
+        def counted(self, *args, **kwargs):
+            out = plain(self, *args, **kwargs)
             if sys._getframe(1).f_globals["__name__"].startswith("splinelens.") and out is not self:
-                calls.append(_name)
+                calls.append(name)
             return out
 
-        monkeypatch.setattr(torch.Tensor, name, counted)
+        return counted
+
+    for name in ("to", "item", "tolist", "numpy", "nonzero", "__bool__", "__float__", "__int__"):
+        monkeypatch.setattr(torch.Tensor, name, counting(name, getattr(torch.Tensor, name)))
     monkeypatch.setattr(torch.Tensor, "cpu", lambda self: calls.append("cpu") or self)
     read(tiny_llama, located=True)
     assert sorted(calls) == ["cpu", "numpy"]

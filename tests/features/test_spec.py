@@ -10,7 +10,14 @@ from splinelens.features.catalogue import VERSION
 from splinelens.features.spec import FeatureSpec
 
 OTHER = FeatureSpec(
-    ("margins",), ("max", "mean"), (0, 4), "Before: ", " After", max_tokens=64, long="cut", version=VERSION + 1
+    ("margins",),
+    ("max", "mean"),
+    (0, 4),
+    "Before: ",
+    " After",
+    max_tokens=64,
+    long="cut",
+    version=VERSION + 1,
 )
 
 
@@ -27,7 +34,9 @@ def test_json_gives_back_the_same_record_and_spec(spec):
 
 
 def test_a_field_of_another_version_is_refused():
-    with pytest.raises(BadFeatures, match="a feature spec has no colour, shape; it was written by another version"):
+    with pytest.raises(
+        BadFeatures, match="a feature spec has no colour, shape; it was written by another version"
+    ):
         FeatureSpec.from_dict({"shape": 1, "colour": 2, "prompt": ""})
 
 

@@ -1,5 +1,7 @@
 """Tests features/reader.py on texts longer than a window: nothing is lost, counted twice or misplaced."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -39,7 +41,9 @@ def test_windows_combine_as_their_raw_gates_say(tiny_llama, wrap, rows, slow, er
     assert error(reader, got, np.stack([slow(reader, windowed(text, window)) for text in ids])) <= 1e-6
 
 
-def test_windows_combine_so_in_every_family_around_a_prompt(tiny_model, wrap, rows, slow, error, sides, tiny_tokenizer):
+def test_windows_combine_so_in_every_family_around_a_prompt(
+    tiny_model, wrap, rows, slow, error, sides, tiny_tokenizer
+):
     before, after = (tuple(tiny_tokenizer(text).input_ids) for text in ("Say: ", " (end)"))
     for side in sides:
         got, reader = rows(
@@ -63,7 +67,9 @@ def test_a_window_that_sees_the_whole_text_changes_nothing(tiny_llama, wrap, row
 @pytest.mark.parametrize("window", [20, 200])
 @pytest.mark.parametrize("pooling", ["max", "min", "last"])
 def test_where_points_to_the_token_that_has_the_margin(tiny_llama, wrap, slow_margins, window, pooling):
-    reader = TextReader(wrap(tiny_llama), FeatureSpec(("margins", "sign_mean"), (pooling,), max_tokens=window))
+    reader = TextReader(
+        wrap(tiny_llama), FeatureSpec(("margins", "sign_mean"), (pooling,), max_tokens=window)
+    )
     tokenized = reader.tokenize(TEXTS)
     for reading in reader.read(tokenized, located=True):
         ids = tokenized[reading.text].ids
@@ -74,7 +80,9 @@ def test_where_points_to_the_token_that_has_the_margin(tiny_llama, wrap, slow_ma
             where = reading.where[entries]
             at = margins[layer][where, np.arange(48)]
             assert np.allclose(at, reading.values[entries], atol=1e-5)
-            best = {"max": margins[layer].max(0), "min": margins[layer].min(0), "last": margins[layer][-1]}[pooling]
+            best = {"max": margins[layer].max(0), "min": margins[layer].min(0), "last": margins[layer][-1]}[
+                pooling
+            ]
             assert np.allclose(at, best, atol=1e-5)
             assert pooling != "last" or (where == len(ids) - 1).all()
 
@@ -112,7 +120,7 @@ def test_appending_tokens_never_lowers_a_largest_margin_nor_raises_a_smallest(ti
     loaded = wrap(tiny_model.double())
     texts = [" ".join(LONG.split()[:words]) for words in (1, 4, 9, 14)]
     tokens = [text.ids for text in TextReader(loaded, FeatureSpec(max_tokens=96)).tokenize(texts)]
-    assert all(longer[: len(shorter)] == shorter for shorter, longer in zip(tokens, tokens[1:], strict=False))
+    assert all(longer[: len(shorter)] == shorter for shorter, longer in pairwise(tokens))
     largest, _ = rows(loaded, texts, features=("margins",), pooling=("max",))
     smallest, _ = rows(loaded, texts, features=("margins",), pooling=("min",))
     nearest, _ = rows(loaded, texts, features=("boundary_min",))

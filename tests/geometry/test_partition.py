@@ -34,7 +34,10 @@ def test_boundary_distance_by_hand():
 
 
 def test_sign_fraction_by_hand_counts_zero_as_off():
-    assert sign_fraction(torch.tensor([[1.5, -2.0, 0.0, -0.0], [1.0, 1.0, 1.0, -1.0]])).tolist() == [0.25, 0.75]
+    assert sign_fraction(torch.tensor([[1.5, -2.0, 0.0, -0.0], [1.0, 1.0, 1.0, -1.0]])).tolist() == [
+        0.25,
+        0.75,
+    ]
 
 
 def test_spline7_by_hand():
@@ -52,7 +55,15 @@ def test_spline7_by_hand():
 
 
 def test_one_token_has_no_deviation():
-    assert spline7(torch.tensor([0.25]), torch.tensor([2.0])).tolist() == [0.25, 0.25, 0.25, 0.0, 2.0, 2.0, 0.0]
+    assert spline7(torch.tensor([0.25]), torch.tensor([2.0])).tolist() == [
+        0.25,
+        0.25,
+        0.25,
+        0.0,
+        2.0,
+        2.0,
+        0.0,
+    ]
 
 
 def test_spline7_is_what_slow_loops_give():

@@ -5,6 +5,7 @@ of 18,588 texts and 46,080 columns takes seconds on a GPU where that takes a min
 """
 
 import numpy as np
+from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -84,7 +85,7 @@ class BalancedLogistic(ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Probabilities of both classes, (text, 2)."""
-        positive = 1 / (1 + np.exp(-self.decision_function(X)))
+        positive = expit(self.decision_function(X))
         return np.stack([1 - positive, positive], axis=1)
 
     def predict(self, X: np.ndarray) -> np.ndarray:

@@ -108,7 +108,7 @@ def _read(place: Path) -> dict[str, Any] | None:  # Any: plain JSON values
     """What an earlier run asked for; None if there was none, or a crash broke the record."""
     try:
         record = json.loads(place.read_text("utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):  # what cannot be read cannot be written either, and that is told
         return None
     return record if isinstance(record, dict) else None
 

@@ -106,8 +106,8 @@ class TextReader:
         if side == "left" and before and seen is not None and len(before) + widest > seen:
             # The window counts places, so padding between prompt and text would push the prompt out.
             raise BadFeatures(
-                f"a prompt, left padding and up to {longest} tokens do not go together in {loaded.name}, whose "
-                f"attention sees {seen} places; pad right or lower max_tokens"
+                f"a prompt, left padding and up to {longest} tokens do not go together in {loaded.name}, "
+                f"whose attention sees {seen} places; pad right or lower max_tokens"
             )
         self.prompt = run_prompt(loaded.model, before)
 

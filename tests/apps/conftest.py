@@ -1,0 +1,45 @@
+"""A tiny model on disk and a detector fitted on it, shared by the tests of the applications."""
+
+import numpy as np
+import pytest
+
+from splinelens.apps.training import train
+from splinelens.features.reader import TextReader
+from splinelens.features.spec import FeatureSpec
+from splinelens.models import load_model
+
+KIND = ["you are good", "the tea is fine", "what a nice thing", "we are at the sea", "thanks to you all"]
+RUDE = ["you rude toad", "what a rude thing", "the rude lot of you", "go and be rude there", "rude rude you"]
+
+
+def labelled(count=40):
+    """Texts of which half hold the word ``rude``, and their labels."""
+    texts = [f"{(RUDE if row % 2 else KIND)[row // 2 % 5]} {row}" for row in range(count)]
+    return texts, np.array([row % 2 for row in range(count)])
+
+
+@pytest.fixture
+def tiny_folder(tmp_path, tiny_llama, tiny_tokenizer):
+    """The tiny Llama as a folder that ``load_model`` reads."""
+    folder = tmp_path / "tiny"
+    tiny_llama.save_pretrained(folder)
+    tiny_tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def loaded(tiny_folder):
+    return load_model(str(tiny_folder), layers=2, device="cpu")
+
+
+@pytest.fixture
+def fit_on(loaded):
+    """Fits a detector on the tiny model; changes go to the spec or to ``train``."""
+
+    def fit(recipe="logistic", **spec):
+        reader = TextReader(loaded, FeatureSpec(**{"features": ("margins",), "max_tokens": 24, **spec}))
+        texts, labels = labelled()
+        words = {"label": "toxic", "negative": "clean"}
+        return train(texts, labels, reader, name="tiny", recipe=recipe, strengths=(1e-2, 1.0), **words)
+
+    return fit

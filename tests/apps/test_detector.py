@@ -1,0 +1,212 @@
+"""Tests ``apps/detector.py``: scores, verdicts, exact explanations, refusals."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from splinelens.apps.detector import Detector, find_artifact, shipped
+from splinelens.errors import BadDetector, BrokenArtifact, NotExplainable, UnknownDetector, WrongModel
+from splinelens.models import load_model
+
+from .conftest import labelled
+
+MIXED = ["you are good", "", "what a rude thing you said there, and then once more all of it again", "x"]
+
+
+@pytest.fixture
+def detector(fit_on, loaded, tmp_path):
+    fit_on().save(tmp_path / "tiny-detector")
+    return Detector.load(tmp_path / "tiny-detector", model=loaded)
+
+
+def test_scores_come_in_order_with_verdicts(detector):
+    records = detector.score(MIXED)
+    assert [record.row for record in records] == [0, 1, 2, 3]
+    assert records[1].verdict == "undetermined"
+    assert records[1].score is None
+    assert records[1].reason == "is empty"
+    for record in (records[0], records[2], records[3]):
+        assert 0 <= record.score <= 1
+        assert record.verdict == ("toxic" if record.score >= detector.threshold() else "clean")
+
+
+@pytest.mark.parametrize("pooling", [("max",), ("min",), ("last",), ("max", "min", "last")])
+def test_parts_add_up_to_the_logit_also_across_windows(fit_on, loaded, tmp_path, pooling):
+    fit_on(pooling=pooling).save(tmp_path / "d")
+    detector = Detector.load(tmp_path / "d", model=loaded, max_tokens=8)
+    text = "a rude thing that goes on and on over many windows, äöü 😀 and ends here"
+    [record] = detector.score([text], explain=True)
+    assert record.tokens > 16
+    logit = np.log(record.score / (1 - record.score))
+    assert record.constant + sum(span.contribution for span in record.spans) == pytest.approx(logit, abs=1e-4)
+    ends = [0, *(span.end for span in record.spans)]
+    assert all(span.begin >= end for span, end in zip(record.spans, ends, strict=False))
+    assert record.spans[-1].end == len(text)
+
+
+def test_each_part_is_what_its_tokens_maxima_add(detector):
+    text = "you rude toad"
+    [record] = detector.score([text], explain=True)
+    [token] = detector.reader.tokenize([text])
+    [reading] = detector.reader.read([token], located=True)
+    head, slope = detector.artifact.head, detector.artifact.calibration.slope
+    for index, span in enumerate(record.spans):
+        mine = reading.where == index
+        expected = slope * np.sum((reading.values - head.mean)[mine] * (head.weight / head.scale)[mine])
+        assert span.contribution == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_text_scores_the_same_alone_and_in_company(detector):
+    texts, _ = labelled()
+    together = [record.score for record in detector.score(texts)]
+    alone = [detector.score([text])[0].score for text in texts]
+    np.testing.assert_allclose(together, alone, rtol=1e-4)
+
+
+def test_explaining_changes_no_score(detector):
+    plain, explained = detector.score(MIXED), detector.score(MIXED, explain=True)
+    assert [record.score for record in plain] == [record.score for record in explained]
+
+
+def test_a_cut_text_that_looks_clean_is_undetermined(detector, tmp_path):
+    text = "you are good " * 10
+    cut = Detector.load(tmp_path / "tiny-detector", model=detector.reader.loaded, max_tokens=8, long="cut")
+    [record] = cut.score([text], threshold=1.1)
+    assert record.cut
+    assert record.verdict == "undetermined"
+    assert record.score is not None
+    assert "was cut at 8 of" in record.reason
+    assert cut.score([text], threshold=0.0)[0].verdict == "toxic"
+    assert not detector.score([text])[0].cut
+
+
+def test_values_that_are_not_finite_are_undetermined(fit_on, tmp_path, tiny_folder):
+    fit_on().save(tmp_path / "d")
+    own = load_model(str(tiny_folder), layers=2, device="cpu")
+    detector = Detector.load(tmp_path / "d", model=own)
+    own.model.layers[1].mlp.gate_proj.weight.data[:, 0] = np.inf
+    [record] = detector.score(["you are good"])
+    assert record.verdict == "undetermined"
+    assert "not finite" in record.reason
+
+
+def test_thresholds_are_those_stored(detector):
+    assert detector.threshold(0.01) >= detector.threshold(0.05)
+    with pytest.raises(BadDetector, match=r"false-positive rates 0\.01, 0\.05, not 0\.2"):
+        detector.threshold(0.2)
+
+
+def test_evaluation_counts_what_could_not_be_scored(detector):
+    texts, labels = labelled(60)
+    found = detector.evaluate(["", *texts], np.array([1, *labels]), resamples=50)
+    assert (found.n, found.undetermined) == (60, 1)
+    assert found.auc > 0.9
+    assert set(found.at_threshold) == {"0.01", "0.05"}
+
+
+def test_a_detector_refuses_another_model(fit_on, tmp_path, tiny_gpt2, tiny_tokenizer):
+    fit_on().save(tmp_path / "d")
+    tiny_gpt2.save_pretrained(tmp_path / "gpt2")
+    tiny_tokenizer.save_pretrained(tmp_path / "gpt2")
+    with pytest.raises(WrongModel, match="the architecture differs: llama here, gpt2 in the other"):
+        Detector.load(tmp_path / "d", model=str(tmp_path / "gpt2"))
+
+
+def test_a_detector_refuses_changed_weights_and_too_few_blocks(fit_on, tmp_path, tiny_folder):
+    fit_on().save(tmp_path / "d")
+    changed = load_model(str(tiny_folder), layers=2, device="cpu")
+    changed.model.layers[1].mlp.gate_proj.weight.data[0, 0] += 1
+    with pytest.raises(WrongModel, match="the weights differ"):
+        Detector.load(tmp_path / "d", model=changed)
+    with pytest.raises(WrongModel, match="reads 2 blocks, .* has 1 loaded"):
+        Detector.load(tmp_path / "d", model=load_model(str(tiny_folder), layers=1, device="cpu"))
+
+
+def test_a_deeper_model_of_the_same_weights_serves(fit_on, tmp_path, tiny_folder, detector):
+    deep = load_model(str(tiny_folder), device="cpu")
+    assert deep.depth == 3
+    texts, _ = labelled()
+    scores = [record.score for record in Detector.load(tmp_path / "tiny-detector", model=deep).score(texts)]
+    assert scores == pytest.approx([record.score for record in detector.score(texts)], rel=1e-5)
+
+
+def test_another_catalogue_version_is_refused(fit_on, tmp_path, loaded):
+    artifact = fit_on()
+    replace(artifact, spec={**artifact.spec, "version": 0}).save(tmp_path / "old")
+    with pytest.raises(WrongModel, match="version 0 of the feature catalogue"):
+        Detector.load(tmp_path / "old", model=loaded)
+
+
+@pytest.mark.parametrize("spec", [{"features": ("spline7",)}, {"pooling": ("mean",)}])
+def test_what_does_not_split_is_not_explained(fit_on, tmp_path, loaded, spec):
+    fit_on(**spec).save(tmp_path / "d")
+    detector = Detector.load(tmp_path / "d", model=loaded)
+    assert detector.inseparable
+    with pytest.raises(NotExplainable, match="only max, min and last margins come from one token"):
+        detector.score(["you"], explain=True)
+
+
+def test_a_forest_is_not_explained(fit_on, tmp_path, loaded):
+    fit_on("forest").save(tmp_path / "d")
+    with pytest.raises(NotExplainable, match="forest head"):
+        Detector.load(tmp_path / "d", model=loaded).score(["you"], explain=True)
+
+
+def test_unknown_names_get_near_ones():
+    with pytest.raises(UnknownDetector, match="no folder 'toxicty'; did you mean toxicity"):
+        find_artifact("toxicty")
+    with pytest.raises(UnknownDetector, match="shipped are toxicity, toxicity-fast"):
+        find_artifact("zzz")
+
+
+def test_shipped_detectors_are_whole_small_and_have_cards():
+    assert set(shipped()) == {"toxicity", "toxicity-fast"}
+    for name, folder in shipped().items():
+        artifact = find_artifact(name)
+        assert artifact.name == name
+        assert sum(file.stat().st_size for file in folder.iterdir()) < 4_000_000
+        assert "AUC of length alone" in (folder / "CARD.md").read_text("utf-8")
+        assert {threshold.target for threshold in artifact.thresholds} == {0.01, 0.05}
+        depth = artifact.model["fingerprint"]["depth"]
+        assert depth <= (6 if name == "toxicity-fast" else 30)
+
+
+def test_a_cut_artifact_is_refused(fit_on, tmp_path):
+    fit_on().save(tmp_path / "d")
+    file = tmp_path / "d" / "detector.safetensors"
+    file.write_bytes(file.read_bytes()[:-10])
+    with pytest.raises(BrokenArtifact, match=r"detector\.safetensors"):
+        Detector.load(tmp_path / "d")
+
+
+@pytest.mark.parametrize("name", ["toxicity", "toxicity-fast"])
+def test_the_shipped_detectors_work_on_the_default_model(name, default_model):
+    detector = Detector.load(name, device="cpu")
+    kind, rude, empty = detector.score(["Have a nice day.", "You are an idiot and nobody likes you.", ""])
+    assert (kind.verdict, rude.verdict, empty.verdict) == ("clean", "toxic", "undetermined")
+    assert kind.score < 0.1
+    assert rude.score > 0.99
+    [explained] = detector.score(["You are an idiot and nobody likes you."], explain=True)
+    strongest = max(explained.spans, key=lambda span: span.contribution)
+    logit = np.log(explained.score / (1 - explained.score))
+    total = explained.constant + sum(span.contribution for span in explained.spans)
+    assert total == pytest.approx(logit, abs=1e-4)
+    assert strongest.begin < len("You are an idiot") and strongest.end > len("You are an ")
+
+
+def test_shipped_detectors_reach_their_numbers_on_a_sample_of_test_rows(data_dir, default_model):
+    import csv
+
+    path = data_dir / "jigsaw-test-binary-12k" / "jigsaw_test_balanced.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [
+            row for row in csv.DictReader(file) if row["split"] == "test" and len(row["comment_text"]) < 300
+        ]
+    rows = rows[::16]
+    detector = Detector.load("toxicity-fast", device="cpu")
+    labels = np.array([int(row["toxic"]) for row in rows])
+    found = detector.evaluate([row["comment_text"] for row in rows], labels, resamples=200)
+    low, high = found.auc_interval
+    assert low <= 0.9625 <= high + 0.03  # the whole test split gives 0.9625; short rows are easier
+    assert found.auc > 0.93

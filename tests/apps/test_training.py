@@ -1,0 +1,91 @@
+"""Tests ``apps/training.py``: labelled texts become a calibrated detector."""
+
+import numpy as np
+import pytest
+
+from splinelens.apps.detector import Detector
+from splinelens.apps.training import fit, train
+from splinelens.detect.evaluate import auc
+from splinelens.errors import BadFeatures, BadLabels
+from splinelens.features.extract import read_table
+from splinelens.features.reader import TextReader
+from splinelens.features.spec import FeatureSpec
+from splinelens.texts import read_texts
+
+from .conftest import labelled
+
+
+def test_a_trained_detector_tells_the_classes_apart_and_says_how_it_was_made(fit_on):
+    artifact = fit_on()
+    assert artifact.metrics["out_of_fold"]["auc"] > 0.9
+    assert artifact.training["rows"] == 40
+    assert artifact.training["positives"] == 20
+    assert artifact.training["settings"]["C"] in (1e-2, 1.0)
+    assert artifact.model["fingerprint"]["depth"] == 2
+    assert artifact.spec["layers"] == [0, 1]
+
+
+def test_training_twice_gives_the_same_artifact(fit_on, tmp_path):
+    for name in ("one", "two"):
+        fit_on().save(tmp_path / name)
+    for file in ("detector.json", "detector.safetensors"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+
+
+def test_out_of_fold_numbers_come_from_heads_that_did_not_see_the_row(loaded):
+    # Random labels on wide columns: a head that saw its rows would separate them perfectly.
+    texts = [f"text number {row} of many" for row in range(60)]
+    labels = np.random.default_rng(1).permutation(np.arange(60) % 2)
+    reader = TextReader(loaded, FeatureSpec(features=("margins",), max_tokens=24))
+    table = read_table(reader, read_texts(texts))
+    words = {"name": "noise", "recipe": "forest", "label": "a", "negative": "b"}
+    try:
+        artifact = fit(table, labels, reader, **words)
+    except BadLabels as error:  # the out-of-fold logits carry no signal: said, not hidden
+        assert "signal" in str(error) or "slope" in str(error)
+        return
+    assert artifact.metrics["out_of_fold"]["auc"] < 0.75
+    assert auc(labels, artifact.head.logit(table.values)) > 0.95
+
+
+def test_rows_that_do_not_judge_only_help_to_fit(loaded):
+    texts, labels = labelled(60)
+    reader = TextReader(loaded, FeatureSpec(features=("margins",), max_tokens=24))
+    words = {"name": "mixed", "label": "toxic", "negative": "clean"}
+    artifact = train(texts, labels, reader, judged=np.arange(60) < 40, strengths=(1.0,), **words)
+    assert artifact.training["judged_rows"] == 40
+    assert artifact.metrics["out_of_fold"]["n"] == 40
+
+
+def test_unreadable_texts_are_left_out_and_counted(loaded):
+    texts, labels = labelled(44)
+    texts[0], texts[3] = "", "\0"
+    reader = TextReader(loaded, FeatureSpec(features=("margins",), max_tokens=24))
+    artifact = train(texts, labels, reader, name="n", label="toxic", negative="clean", strengths=(1.0,))
+    assert (artifact.training["rows"], artifact.training["left_out"]) == (42, 2)
+
+
+@pytest.mark.parametrize("features", [("spline7",), ("occupancy", "length"), ("hidden",)])
+def test_every_feature_and_the_forest_can_be_trained_saved_and_used(fit_on, loaded, tmp_path, features):
+    for recipe in ("logistic", "forest"):
+        artifact = fit_on(recipe, features=features)
+        artifact.save(tmp_path / recipe)
+        detector = Detector.load(tmp_path / recipe, model=loaded)
+        texts, _ = labelled()
+        again = [record.score for record in detector.score(texts)]
+        table = read_table(detector.reader, read_texts(texts))
+        np.testing.assert_allclose(
+            again, artifact.calibration.score(artifact.head.logit(table.values)), rtol=1e-4, atol=1e-6
+        )
+
+
+def test_bad_requests_are_refused(loaded):
+    texts, labels = labelled()
+    reader = TextReader(loaded, FeatureSpec(features=("margins",), max_tokens=24))
+    words = {"name": "n", "label": "toxic", "negative": "clean"}
+    with pytest.raises(BadFeatures, match="no recipe 'tree'; there are logistic and forest"):
+        train(texts, labels, reader, recipe="tree", **words)
+    with pytest.raises(BadLabels, match="40 texts but 3 labels"):
+        train(texts, labels[:3], reader, **words)
+    with pytest.raises(BadLabels, match="0 positive"):
+        train(texts, np.zeros(40), reader, **words)
