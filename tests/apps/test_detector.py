@@ -119,7 +119,7 @@ def test_a_detector_refuses_changed_weights_and_too_few_blocks(fit_on, tmp_path,
     changed.model.layers[1].mlp.gate_proj.weight.data[0, 0] += 1
     with pytest.raises(WrongModel, match="the weights differ"):
         Detector.load(tmp_path / "d", model=changed)
-    with pytest.raises(WrongModel, match="reads 2 blocks, .* has 1 loaded"):
+    with pytest.raises(WrongModel, match=r"reads 2 blocks, .* has 1 loaded"):
         Detector.load(tmp_path / "d", model=load_model(str(tiny_folder), layers=1, device="cpu"))
 
 
@@ -192,7 +192,8 @@ def test_the_shipped_detectors_work_on_the_default_model(name, default_model):
     logit = np.log(explained.score / (1 - explained.score))
     total = explained.constant + sum(span.contribution for span in explained.spans)
     assert total == pytest.approx(logit, abs=1e-4)
-    assert strongest.begin < len("You are an idiot") and strongest.end > len("You are an ")
+    assert strongest.begin < len("You are an idiot")
+    assert strongest.end > len("You are an ")
 
 
 def test_shipped_detectors_reach_their_numbers_on_a_sample_of_test_rows(data_dir, default_model):

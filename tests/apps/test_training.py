@@ -39,11 +39,7 @@ def test_out_of_fold_numbers_come_from_heads_that_did_not_see_the_row(loaded):
     reader = TextReader(loaded, FeatureSpec(features=("margins",), max_tokens=24))
     table = read_table(reader, read_texts(texts))
     words = {"name": "noise", "recipe": "forest", "label": "a", "negative": "b"}
-    try:
-        artifact = fit(table, labels, reader, **words)
-    except BadLabels as error:  # the out-of-fold logits carry no signal: said, not hidden
-        assert "signal" in str(error) or "slope" in str(error)
-        return
+    artifact = fit(table, labels, reader, **words)
     assert artifact.metrics["out_of_fold"]["auc"] < 0.75
     assert auc(labels, artifact.head.logit(table.values)) > 0.95
 
