@@ -204,6 +204,11 @@ def batches(
 
     Yields:
         Batches; ``windows`` says which text and which of its tokens a row holds.
+
+    Example:
+        >>> texts = [TokenizedText(ids=(7,) * 3, total=3), TokenizedText(ids=(7,) * 20, total=20)]
+        >>> [(tuple(batch.ids.shape), batch.spans) for batch in batches(texts, max_tokens=64)]
+        [((2, 32), ((0, 20), (0, 3)))]
     """
     found = windows(tokenized, max_tokens)
     order = sorted(found, key=lambda window: (-window.length, window.text, window.start))

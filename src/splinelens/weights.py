@@ -78,6 +78,16 @@ def neurons_alive(model: nn.Module, layer: int) -> Int[Tensor, " neuron"] | None
 
     Returns:
         Indices of the neurons whose weight row is not all zero; None for the usual case of all.
+
+    Example:
+        >>> from transformers import GPT2Config, GPT2Model
+        >>> tiny = GPT2Model(GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=16))
+        >>> neurons_alive(tiny, 0) is None
+        True
+        >>> pruned = GPT2Model(GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=16))
+        >>> _ = gate_weight(anatomy_of(pruned), 0).data[1:].zero_()
+        >>> neurons_alive(pruned, 0)
+        tensor([0])
     """
     gate, norms = anatomy_of(model).gate(layer), gate_norms(model, layer)
     if gate not in _ALIVE:

@@ -97,13 +97,6 @@ def test_a_table_of_many_chunks_is_read_whole():
     assert FeatureTable.from_arrow(chunks).values.tobytes() == joined([table(2), table(3)]).values.tobytes()
 
 
-def test_a_folder_named_like_a_partition_adds_no_column(tmp_path):
-    place = tmp_path / "fold=1" / "a.parquet"
-    place.parent.mkdir()
-    table().write(place)
-    same(FeatureTable.read(place), table())
-
-
 def test_a_foreign_parquet_is_refused(tmp_path):
     pq.write_table(pa.table({"text": ["a"], "length": [1.0]}), tmp_path / "foreign.parquet")
     with pytest.raises(

@@ -25,7 +25,7 @@ from splinelens.report.scores import UNDETERMINED, Span, TextScore
 from splinelens.texts import Texts, read_texts
 from splinelens.tokens import Long, TokenizedText
 
-_STRETCH = 1024
+STRETCH = 1024
 # Texts are sorted by length and scored in stretches of this many; scores of a stretch come at once.
 
 
@@ -181,6 +181,7 @@ class Detector:
         explain: bool = False,
         fpr: float = 0.05,
         threshold: float | None = None,
+        start: int = 0,
         progress: Progress | None = None,
     ) -> Iterator[TextScore]:
         """As ``score``, one record after the other, for inputs of any size.
@@ -190,6 +191,7 @@ class Detector:
             explain: As in ``score``.
             fpr: As in ``score``.
             threshold: As in ``score``.
+            start: The first row to score; earlier ones are passed over.
             progress: Called as texts are finished.
 
         Yields:
@@ -199,11 +201,11 @@ class Detector:
         if explain and self.inseparable:
             raise NotExplainable(f"detector {self.artifact.name} cannot be explained: {self.inseparable}")
         source = texts if isinstance(texts, Texts) else read_texts(list(texts))
-        for start in range(0, len(source), _STRETCH):
-            stretch = source.texts[start : start + _STRETCH]
+        for first in range(start, len(source), STRETCH):
+            stretch = source.texts[first : first + STRETCH]
             tokenized = self.reader.tokenize(stretch)
             records = {
-                index: self._record(start + index, text, None, limit, explain)
+                index: self._record(first + index, text, None, limit, explain)
                 for index, text in enumerate(tokenized)
                 if text.reason is not None
             }
@@ -213,7 +215,7 @@ class Detector:
                 tokenized, located=explain
             ):  # a record is small, a reading is not kept
                 index = reading.text
-                records[index] = self._record(start + index, tokenized[index], reading, limit, explain)
+                records[index] = self._record(first + index, tokenized[index], reading, limit, explain)
                 if progress:
                     progress(1, len(stretch[index] or ""))
             for index in range(len(stretch)):

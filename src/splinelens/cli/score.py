@@ -1,7 +1,7 @@
 """``splinelens score``: texts in, one score and verdict a text out, in order."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -12,10 +12,11 @@ import typer
 from splinelens.cli import options
 from splinelens.cli.progress import progress_bar
 from splinelens.report.scores import UNDETERMINED, TextScore, check_format, write_scores
+from splinelens.report.unfinished import Unfinished
 from splinelens.texts import Texts, read_texts
 
 if TYPE_CHECKING:
-    pass
+    from splinelens.apps.detector import Detector
 
 FPR = 0.05
 
@@ -75,7 +76,8 @@ def score(
 
     One record a text, in order: {"row", "score", "verdict", "tokens", "cut"}, and where it applies "reason",
     "constant" and "spans" [{"begin", "end", "contribution"}]. The verdict is undetermined where a text could
-    not be read or was cut; that never counts as clean.
+    not be read or was cut; that never counts as clean. A run with --output that was stopped goes on when the
+    same command is given again.
 
     Examples:
       splinelens score --text "Have a nice day."
@@ -101,27 +103,23 @@ def score(
     found = Detector.load(detector, model=model, device=device, max_tokens=max_tokens, long=long.value)
     table = not (as_json or output) and sys.stdout.isatty()
     explains = explain if explain is not None else table and found.inseparable is None
+    limit = found.threshold(FPR if fpr is None else fpr) if threshold is None else threshold
     tally, begun = Tally(), perf_counter()
     lines_on_screen = as_json and sys.stdout.isatty()
     with progress_bar(source, shown=not (quiet or lines_on_screen)) as progress:
-        records = tally.over(
-            found.scores(
-                source,
-                explain=explains,
-                fpr=FPR if fpr is None else fpr,
-                threshold=threshold,
-                progress=progress,
-            )
-        )
+
+        def score_from(row: int) -> Iterator[TextScore]:
+            return found.scores(source, explain=explains, threshold=limit, start=row, progress=progress)
+
         if output:
-            write_scores(records, output)
+            _write(output, found, source, score_from, tally, [explains, limit])
         elif as_json:
-            for record in records:
+            for record in tally.over(score_from(0)):
                 print(record.to_json(), flush=True)
         elif table:
-            records = iter(list(records))
+            records = list(tally.over(score_from(0)))
         else:
-            _print_lines(records, source, found.artifact.label)
+            _print_lines(tally.over(score_from(0)), source, found.artifact.label)
     if table:
         _print_table(records, source, found.artifact.label)
     if not quiet:
@@ -162,6 +160,28 @@ class Tally:
         line += f"{seconds:.1f} s on {device}"
         line += f"; {self.undetermined:,} undetermined" if self.undetermined else ""
         return line + (f"; {self.cut:,} cut at {max_tokens:,} tokens" if self.cut else "")
+
+
+def _write(
+    output: Path,
+    found: "Detector",
+    source: Texts,
+    score_from: Callable[[int], Iterator[TextScore]],
+    tally: Tally,
+    settings: list[bool | float],
+) -> None:
+    """Write a file; a run that was stopped goes on when the same command is given again."""
+    from splinelens.apps.detector import STRETCH
+
+    request = {
+        "detector": found.artifact.digest,
+        "window": [found.reader.spec.max_tokens, found.reader.spec.long],
+        "texts": source.data_hash,
+        "settings": settings,
+    }
+    unfinished = Unfinished(output, request, STRETCH)
+    write_scores(tally.over(unfinished.over(score_from)), output)
+    unfinished.discard()
 
 
 def _print_lines(records: Iterable[TextScore], source: Texts, label: str) -> None:

@@ -60,6 +60,16 @@ class Artifact:
     metrics: dict[str, Any] = field(default_factory=dict)
     version: str = ""
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything that decides a score: model, spec, head and calibration."""
+        digest = hashlib.sha256(
+            json.dumps([self.model, self.spec, asdict(self.calibration)], sort_keys=True).encode()
+        )
+        for name, array in sorted(self.head.arrays().items()):
+            digest.update(name.encode() + array.tobytes())
+        return digest.hexdigest()
+
     def save(self, folder: Path) -> None:
         """Write the artifact; one that was there before is replaced only after both files are written.
 

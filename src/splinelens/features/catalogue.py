@@ -153,6 +153,11 @@ def columns(
 
     Returns:
         One column for each statistic and layer.
+
+    Example:
+        >>> found = columns(statistics(["margins", "length"]), [0, 1], {"neuron": [48, 48]})
+        >>> [(column.name, column.size) for column in found]
+        [('layer00.margin_max', 48), ('layer01.margin_max', 48), ('length', 1)]
     """
     layered = [
         Column(row, layer, 1 if row.axis == "scalar" else sizes[row.axis][layer])

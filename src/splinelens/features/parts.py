@@ -25,6 +25,13 @@ def writing(path: Path) -> Iterator[None]:
 
     Raises:
         CannotWrite: The disk is full, the folder is missing or may not be written.
+
+    Example:
+        >>> with writing(Path("table.parquet")):
+        ...     raise OSError(28, "No space left on device")
+        Traceback (most recent call last):
+        ...
+        splinelens.errors.CannotWrite: cannot write table.parquet: No space left on device. ...
     """
     try:
         yield

@@ -52,6 +52,13 @@ def run_prompt(model: nn.Module, ids: Sequence[int]) -> Prompt:
 
     Returns:
         The prompt; of length 0 if there are no ids.
+
+    Example:
+        >>> from transformers import GPT2Config, GPT2Model
+        >>> tiny = GPT2Model(GPT2Config(n_layer=2, n_head=2, n_embd=8, vocab_size=16)).eval()
+        >>> prompt = run_prompt(tiny, [1, 2, 3])
+        >>> prompt.length, prompt.cache(4).get_seq_length()
+        (3, 3)
     """
     if not ids:
         return Prompt(0, ())

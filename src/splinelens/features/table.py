@@ -35,6 +35,17 @@ class FeatureTable:
         cut: Whether tokens at the end of each text were dropped.
         reasons: Why a text could not be read, or None.
         provenance: Versions, model fingerprint, spec, data hash: plain JSON values.
+
+    Example:
+        >>> from splinelens.features.catalogue import columns, statistics
+        >>> found = columns(statistics(["sign_mean"]), [4], {})
+        >>> values = np.array([[0.25], [np.nan]], dtype=np.float32)
+        >>> rows = np.array([7, 0]), np.array([False, False]), (None, "is empty")
+        >>> table = FeatureTable(found, values, *rows, provenance={})
+        >>> table.names, table.ok.tolist()
+        (['layer04.sign_mean'], [True, False])
+        >>> table.column("layer04.sign_mean")
+        array([0.25,  nan], dtype=float32)
     """
 
     columns: tuple[Column, ...]
@@ -158,7 +169,7 @@ class FeatureTable:
         import pyarrow.parquet as pq
 
         try:
-            table = pq.read_table(path, partitioning=None)  # folders named a=b are no columns
+            table = pq.read_table(path)
         except (OSError, pa.ArrowException) as error:
             raise BadFeatures(f"{path} cannot be read as a feature table: {error}") from error
         try:

@@ -79,6 +79,12 @@ class TextScore:
             ]
         return record
 
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> "TextScore":  # Any: plain JSON values
+        """From what ``to_dict`` gave."""
+        spans = record.get("spans")
+        return cls(**{**record, "spans": None if spans is None else tuple(Span(**span) for span in spans)})
+
     def to_json(self) -> str:
         """One line of JSON."""
         return json.dumps(self.to_dict(), ensure_ascii=False)
