@@ -39,7 +39,7 @@ class Unfinished:
         except (OSError, ValueError) as error:
             raise CannotWrite(f"{self.path} cannot be read; delete it to start anew: {error}") from error
         before = _whole(head)
-        if before is None:  # killed before its first line was written
+        if not before:  # killed before its first line was written
             return
         differs = sorted(key for key in {*before, *request} if before.get(key) != request.get(key))
         if differs:
@@ -86,10 +86,10 @@ class Unfinished:
         self.path.unlink(missing_ok=True)
 
 
-def _whole(line: str) -> dict[str, Any] | None:  # Any: plain JSON values
-    """A line as a record, or None if it was cut short."""
+def _whole(line: str) -> dict[str, Any]:  # Any: plain JSON values
+    """A line as a record; an empty one if it was cut short."""
     try:
         record = json.loads(line)
     except ValueError:
-        return None
-    return record if isinstance(record, dict) else None
+        return {}
+    return record if isinstance(record, dict) else {}
