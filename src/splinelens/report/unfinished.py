@@ -47,10 +47,8 @@ class Unfinished:
                 f"{self.path} holds records of a run with another {' and '.join(differs)}; delete it to "
                 "start anew, or repeat the earlier command to finish it"
             )
-        records = list(takewhile(lambda record: record is not None, map(_whole, lines)))
-        self.kept = [
-            TextScore.from_dict(record) for record in records[: len(records) // stretch * stretch] if record
-        ]
+        records = [TextScore.from_dict(record) for record in takewhile(bool, map(_whole, lines))]
+        self.kept = records[: len(records) // stretch * stretch]
 
     def over(self, score_from: Callable[[int], Iterable[TextScore]]) -> Iterator[TextScore]:
         """Records of the whole run: those kept, then new ones, each kept as it comes.
