@@ -35,7 +35,7 @@ class Unfinished:
         if not self.path.exists():
             return
         try:
-            head, *lines = self.path.read_text(encoding="utf-8").split("\n")
+            head, *lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n")
         except (OSError, ValueError) as error:
             raise CannotWrite(f"{self.path} cannot be read; delete it to start anew: {error}") from error
         before = _whole(head)
