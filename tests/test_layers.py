@@ -188,3 +188,12 @@ def test_without_stop_the_pass_runs_to_its_end(tiny_llama):
     with watch(tiny_llama, gate=lambda *_: None, layers=[0]):
         out = run(tiny_llama)
     assert torch.equal(out.last_hidden_state, run(tiny_llama).last_hidden_state)
+
+
+def test_a_watch_inside_another_ends_only_its_own_block(tiny_llama):
+    ids, seen = torch.tensor([[5, 6, 7]]), []
+    with watch(tiny_llama, gate=lambda layer, gate: seen.append(("outer", layer)), layers=[0], stop=True):
+        with watch(tiny_llama, gate=lambda layer, gate: seen.append(("inner", layer)), layers=[2], stop=True):
+            tiny_llama(ids)
+        pytest.fail("the outer watch had seen its last layer")
+    assert seen == [("outer", 0)]

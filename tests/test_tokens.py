@@ -141,13 +141,14 @@ def test_every_token_is_pooled_exactly_once_with_a_quarter_window_of_context():
 
 def test_padded_is_the_next_multiple_of_16():
     assert [padded(length) for length in (1, 15, 16, 17, 32, 33)] == [16, 16, 16, 32, 32, 48]
+    assert [padded(length, offset=15) for length in (1, 2, 17, 18)] == [1, 17, 17, 33]
 
 
 def test_a_batch_by_hand_padded_right():
     (batch,) = batches([record(2), record(3)], max_tokens=8, offset=5, suffix=(7, 7))
-    assert lists(batch.ids) == [[10, 11, 12, 7, 7] + [0] * 11, [10, 11, 7, 7] + [0] * 12]
-    assert lists(batch.mask) == [[1] * 5 + [0] * 11, [1] * 4 + [0] * 12]
-    assert lists(batch.positions) == [list(range(5, 21))] * 2
+    assert lists(batch.ids) == [[10, 11, 12, 7, 7] + [0] * 6, [10, 11, 7, 7] + [0] * 7]
+    assert lists(batch.mask) == [[1] * 5 + [0] * 6, [1] * 4 + [0] * 7]
+    assert lists(batch.positions) == [list(range(5, 16))] * 2
     assert batch.spans == ((0, 3), (0, 2))
     assert [window.text for window in batch.windows] == [1, 0]
     assert batch.side == "right"
@@ -155,10 +156,10 @@ def test_a_batch_by_hand_padded_right():
 
 def test_a_batch_by_hand_padded_left():
     (batch,) = batches([record(2), record(3)], max_tokens=8, offset=5, suffix=(7, 7), side="left")
-    assert lists(batch.ids) == [[0] * 11 + [10, 11, 12, 7, 7], [0] * 12 + [10, 11, 7, 7]]
-    assert lists(batch.mask) == [[0] * 11 + [1] * 5, [0] * 12 + [1] * 4]
+    assert lists(batch.ids) == [[0] * 6 + [10, 11, 12, 7, 7], [0] * 7 + [10, 11, 7, 7]]
+    assert lists(batch.mask) == [[0] * 6 + [1] * 5, [0] * 7 + [1] * 4]
     assert [row[-5:] for row in lists(batch.positions)] == [[5, 6, 7, 8, 9], [5, 5, 6, 7, 8]]
-    assert batch.spans == ((11, 14), (12, 14))
+    assert batch.spans == ((6, 9), (7, 9))
 
 
 def test_the_overlap_of_windows_is_run_but_not_pooled():

@@ -56,16 +56,18 @@ def watch(
     anatomy = anatomy_of(model)
     chosen = _checked(layers, anatomy.depth)
     handles: list[torch.utils.hooks.RemovableHandle] = []
+    enough = _Enough()
     try:
         for layer in chosen:
             last = stop and layer == chosen[-1]
             if gate is not None:
-                handles += _hook_gate(anatomy, layer, gate, last and hidden is None)
+                handles += _hook_gate(anatomy, layer, gate, enough if last and hidden is None else None)
             if hidden is not None:
-                handles += [_hook_hidden(anatomy, layer, hidden, last)]
+                handles += [_hook_hidden(anatomy, layer, hidden, enough if last else None)]
         yield
-    except _Enough:
-        pass
+    except _Enough as raised:
+        if raised is not enough:  # it belongs to a watch around this one
+            raise
     finally:
         for handle in handles:
             handle.remove()
@@ -80,7 +82,7 @@ def _checked(layers: Iterable[int] | None, depth: int) -> list[int]:
 
 
 def _hook_gate(
-    anatomy: Anatomy, layer: int, reader: Reader, last: bool
+    anatomy: Anatomy, layer: int, reader: Reader, enough: _Enough | None
 ) -> list[torch.utils.hooks.RemovableHandle]:
     shape: list[int] = []
 
@@ -93,8 +95,8 @@ def _hook_gate(
         if anatomy.family.flattened:
             values = values.view(*shape, -1)
         reader(layer, values.detach())
-        if last:
-            raise _Enough
+        if enough is not None:
+            raise enough
 
     handles = [anatomy.gate(layer).register_forward_hook(read)]
     if anatomy.family.flattened:
@@ -103,11 +105,11 @@ def _hook_gate(
 
 
 def _hook_hidden(
-    anatomy: Anatomy, layer: int, reader: Reader, last: bool
+    anatomy: Anatomy, layer: int, reader: Reader, enough: _Enough | None
 ) -> torch.utils.hooks.RemovableHandle:
     def read(_module: nn.Module, _args: tuple, out: Tensor | tuple[Tensor, ...]) -> None:
         reader(layer, (out[0] if isinstance(out, tuple) else out).detach())
-        if last:
-            raise _Enough
+        if enough is not None:
+            raise enough
 
     return anatomy.blocks[layer].register_forward_hook(read)

@@ -24,8 +24,8 @@ MAX_CHARACTERS = 1_000_000
 
 _PAD_MULTIPLE = 16
 # Attention kernels sum the last 1-15 keys in another order than full vectors of 16, so a text
-# padded to a multiple of 16 gets the same sums alone and in a batch. With several threads the matrix
-# library may still split a sum by the size of the batch: margins then differ by 1e-6 of their scale.
+# that fills them together with its prompt gets the same sums alone and in a batch. What the matrix
+# library does with batches of other sizes is settled in ``models/load.py``.
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ def batches(
     order = sorted(found, key=lambda window: (-window.length, window.text, window.start))
     group: list[Window] = []
     for window in order:
-        widest = padded((group or [window])[0].length + len(suffix))
+        widest = padded((group or [window])[0].length + len(suffix), offset)
         if group and (len(group) + 1) * widest > token_budget:
             yield _batch(tokenized, group, offset, suffix, side)
             group = []
@@ -223,26 +223,27 @@ def batches(
         yield _batch(tokenized, group, offset, suffix, side)
 
 
-def padded(length: int) -> int:
+def padded(length: int, offset: int = 0) -> int:
     """The width that a batch gives to sequences of this length.
 
     Args:
         length: Tokens of the longest one.
+        offset: Tokens that stand before it in the model's cache.
 
     Returns:
-        The next multiple of 16.
+        The least width that makes a multiple of 16 together with ``offset``.
 
     Example:
-        >>> padded(17)
-        32
+        >>> padded(17), padded(17, offset=10)
+        (32, 22)
     """
-    return -(-length // _PAD_MULTIPLE) * _PAD_MULTIPLE
+    return -(-(offset + length) // _PAD_MULTIPLE) * _PAD_MULTIPLE - offset
 
 
 def _batch(
     tokenized: Sequence[TokenizedText], group: list[Window], offset: int, suffix: Sequence[int], side: Side
 ) -> TokenBatch:
-    width = padded(group[0].length + len(suffix))
+    width = padded(group[0].length + len(suffix), offset)
     ids = torch.zeros(len(group), width, dtype=torch.long)
     mask = torch.zeros(len(group), width, dtype=torch.bool)
     spans = []

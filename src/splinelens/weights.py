@@ -6,6 +6,7 @@ a distance (arXiv:2312.01648). Norms are computed once per model and layer, in f
 
 from weakref import WeakKeyDictionary
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -14,6 +15,10 @@ from splinelens.errors import BadModel
 
 _NORMS: WeakKeyDictionary[nn.Module, Tensor] = WeakKeyDictionary()
 _ALIVE: WeakKeyDictionary[nn.Module, Tensor | None] = WeakKeyDictionary()
+
+
+_PLAIN = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+# A weight of 8 bits stands for others: its scales are kept elsewhere.
 
 
 def gate_weight(anatomy: Anatomy, layer: int) -> Float[Tensor, "neuron width"]:
@@ -36,7 +41,7 @@ def gate_weight(anatomy: Anatomy, layer: int) -> Float[Tensor, "neuron width"]:
         torch.Size([32, 8])
     """
     weight = anatomy.gate(layer).weight
-    if not isinstance(weight, Tensor) or not weight.is_floating_point():
+    if not isinstance(weight, Tensor) or weight.dtype not in _PLAIN:
         raise BadModel(f"the gate weight of layer {layer} is quantised; load the model with a float dtype")
     if anatomy.family.transposed:
         weight = weight.T

@@ -184,15 +184,29 @@ def test_broken_files_are_refused(score, tmp_path):
     assert "has no column 'text'; it has 'id', 'note'. Try --column note" in told
 
 
-def test_a_text_never_stands_in_an_error(score, monkeypatch):
+def test_a_bug_is_not_swallowed(score, monkeypatch):
     from splinelens.features.reader import TextReader
 
     def fail(self, texts):
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(TextReader, "tokenize", fail)
-    with pytest.raises(RuntimeError, match="a bug"):  # a bug is not swallowed
+    with pytest.raises(RuntimeError, match="a bug"):
         score("--text", "my secret")
+
+
+def test_a_text_never_stands_in_an_error(real, tmp_path):
+    (tmp_path / "bare.csv").write_text("my secret sentence is here,0\nanother secret sentence,1\n")
+    for arguments in (
+        ["bare.csv"],
+        ["bare.csv", "--column", "text"],
+        ["--text", "my secret", "--fpr", "0.3"],
+    ):
+        run = real(*arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        shown, told = run.communicate()
+        assert run.returncode == 1
+        assert told.startswith("Error: ")
+        assert "secret" not in shown + told
 
 
 @pytest.fixture

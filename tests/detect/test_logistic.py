@@ -62,4 +62,4 @@ def test_one_class_is_refused():
 
 
 def test_it_can_be_cloned():
-    assert clone(BalancedLogistic(C=0.5)).get_params() == {"C": 0.5, "max_iter": 1000}
+    assert clone(BalancedLogistic(C=0.5)).get_params() == {"C": 0.5, "device": "cpu", "max_iter": 1000}

@@ -111,7 +111,7 @@ def test_nearest_ignores_case_and_gives_back_the_real_name():
 
 
 def test_long_names_and_long_lists_are_cut_with_a_count():
-    assert listed(["x" * 61]) == repr("x" * 60 + "...")
+    assert listed(["x" * 61, "my secret sentence, all of it"]) == f"'{'x' * 60}...', (29 characters)"
     assert listed(["x" * 60]) == repr("x" * 60)
     assert listed(range(4), most=3) == "'0', '1', '2' and 1 more"
     assert listed([]) == ""

@@ -3,6 +3,7 @@
 Calibration and thresholds come from out-of-fold logits, so no training row judges itself.
 """
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,8 @@ def train(
     if recipe not in RECIPES:
         raise BadFeatures(f"no recipe {recipe!r}; there are {' and '.join(RECIPES)}")
     if len(labels) != len(source):
-        raise BadLabels(f"{len(source)} texts but {len(labels)} labels")
+        raise BadLabels(f"{len(source)} texts but {len(labels)} labels; give one a text")
+    require_rows(labels)
     table = read_table(reader, source, output=output, progress=progress)
     return fit(
         table,
@@ -111,8 +113,9 @@ def fit(
     judge = np.ones(len(y), dtype=bool) if judged is None else np.asarray(judged)[ok]
     require_rows(y)
     require_rows(y[judge])
-    pipeline, settings = _fitted(rows, y, recipe, strengths, seed)
-    logits = _out_of_fold(rows, y, judge, recipe, settings, seed)
+    device = str(reader.loaded.device)
+    pipeline, settings = _fitted(rows, y, recipe, strengths, seed, device)
+    logits = _out_of_fold(rows, y, judge, recipe, settings, seed, device)
     calibration = calibrate(y[judge], logits)
     scores = calibration.score(logits)
     found = thresholds(y[judge], scores, targets)
@@ -141,6 +144,8 @@ def fit(
             "left_out": int((~ok).sum()),
             "judged_rows": int(judge.sum()),
             "sources": list(sources),
+            "labels_hash": hashlib.sha256(y.astype(np.int8).tobytes()).hexdigest(),
+            "fitted_on": device,
             "provenance": table.provenance,
         },
         metrics={"out_of_fold": metrics.to_dict()},
@@ -149,18 +154,24 @@ def fit(
 
 
 def _fitted(
-    rows: np.ndarray, y: np.ndarray, recipe: str, strengths: Sequence[float], seed: int
+    rows: np.ndarray, y: np.ndarray, recipe: str, strengths: Sequence[float], seed: int, device: str
 ) -> tuple[Any, dict[str, Any]]:  # Any: scikit-learn has no types
     """The head fitted on all rows, and the settings that were chosen for it."""
     if recipe == "forest":
         return forest(seed).fit(rows, y), {}
-    search = logistic(seed, strengths).fit(rows, y)
+    search = logistic(seed, strengths, device=device).fit(rows, y)
     tried = dict(zip(map(str, strengths), map(float, search.cv_results_["mean_test_score"]), strict=True))
     return search.best_estimator_, {"C": float(search.best_params_["head__C"]), "validation_auc": tried}
 
 
 def _out_of_fold(
-    rows: np.ndarray, y: np.ndarray, judge: np.ndarray, recipe: str, settings: dict[str, Any], seed: int
+    rows: np.ndarray,
+    y: np.ndarray,
+    judge: np.ndarray,
+    recipe: str,
+    settings: dict[str, Any],
+    seed: int,
+    device: str,
 ) -> np.ndarray:
     """Logits of the judged rows, each from a head fitted without its fold."""
     from sklearn.model_selection import StratifiedKFold
@@ -170,7 +181,7 @@ def _out_of_fold(
     for _, held in folds:
         keep = np.ones(len(y), dtype=bool)
         keep[judged[held]] = False
-        pipeline = forest(seed) if recipe == "forest" else logistic(seed, [1.0]).estimator
+        pipeline = forest(seed) if recipe == "forest" else logistic(seed, device=device).estimator
         if recipe == "logistic":
             pipeline.set_params(head__C=settings["C"])
         logits[held] = _head(pipeline.fit(rows[keep], y[keep]), recipe).logit(rows[judged[held]])

@@ -44,6 +44,7 @@ def extract(
     encoding: options.Encoding = "utf-8",
     format: options.Format = None,
     device: options.Device = None,
+    revision: options.Revision = None,
     dtype: Annotated[
         str,
         typer.Option("--dtype", help="Of the weights: float32, bfloat16, float16, float64.", metavar="NAME"),
@@ -84,7 +85,12 @@ def extract(
         long.value,
     )
     loaded = load_model(
-        model, layers=spec.depth, dtype=dtype, device=device, trust_remote_code=trust_remote_code
+        model,
+        layers=spec.depth,
+        revision=revision,
+        dtype=dtype,
+        device=device,
+        trust_remote_code=trust_remote_code,
     )
     reader, begun = TextReader(loaded, spec), perf_counter()
     parts = output.with_name(output.name + ".parts")

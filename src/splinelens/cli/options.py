@@ -62,6 +62,9 @@ Long = Annotated[
 Model = Annotated[
     str, typer.Option("--model", "-m", help="Alias, folder, GGUF file or hub id owner/name.", metavar="NAME")
 ]
+Revision = Annotated[
+    str | None, _option("--revision", help="Branch, tag or commit of a hub id.", metavar="NAME")
+]
 Layers = Annotated[
     str | None,
     _option("--layers", help="Layers to read, such as 0-29 or 0,2,5-7. Default: all.", metavar="RANGE"),

@@ -168,16 +168,17 @@ def _write(
     source: Texts,
     score_from: Callable[[int], Iterator[TextScore]],
     tally: Tally,
-    settings: list[bool | float],
+    settings: list[bool | float | str],
 ) -> None:
     """Write a file; a run that was stopped goes on when the same command is given again."""
     from splinelens.apps.detector import STRETCH
+    from splinelens.features.extract import provenance
 
+    words = [found.artifact.label, found.artifact.negative]
     request = {
+        **provenance(found.reader, source),
         "detector": found.artifact.digest,
-        "window": [found.reader.spec.max_tokens, found.reader.spec.long],
-        "texts": source.data_hash,
-        "settings": settings,
+        "settings": [*settings, *words],
     }
     unfinished = Unfinished(output, request, STRETCH)
     write_scores(tally.over(unfinished.over(score_from)), output)

@@ -70,6 +70,7 @@ def train(
     encoding: options.Encoding = "utf-8",
     format: options.Format = None,
     device: options.Device = None,
+    revision: options.Revision = None,
     keep_features: Annotated[
         bool,
         typer.Option("--keep-features", help="Keep DIR/features.parquet: other recipes need no new pass."),
@@ -95,10 +96,12 @@ def train(
     )
 
     from splinelens.apps.training import fit
+    from splinelens.detect.recipes import require_rows
     from splinelens.features.reader import TextReader
     from splinelens.features.spec import FeatureSpec
     from splinelens.models import load_model
 
+    require_rows(labels)
     spec = FeatureSpec(
         features=options.names(features),
         pooling=options.names(pooling),
@@ -107,7 +110,7 @@ def train(
         max_tokens=max_tokens,
         long=long.value,
     )
-    reader = TextReader(load_model(model, layers=spec.depth, device=device), spec)
+    reader = TextReader(load_model(model, spec.depth, revision, device=device), spec)
     table = _features(reader, texts, output / "features.parquet", quiet)
     artifact = fit(
         table,

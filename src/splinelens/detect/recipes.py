@@ -19,7 +19,7 @@ ROWS_OF_A_CLASS = 10
 """Fewest rows of each class that a recipe is fitted on."""
 
 
-def logistic(seed: int = 0, strengths: Sequence[float] = STRENGTHS) -> "GridSearchCV":
+def logistic(seed: int = 0, strengths: Sequence[float] = STRENGTHS, *, device: str = "cpu") -> "GridSearchCV":
     """Balanced logistic regression on standardised columns.
 
     The L2 strength is the one with the best AUC on the rows of a ``ValidationDraw`` (equal ones: the
@@ -29,6 +29,7 @@ def logistic(seed: int = 0, strengths: Sequence[float] = STRENGTHS) -> "GridSear
     Args:
         seed: Of the validation draw.
         strengths: Values of C to try, one or more.
+        device: Where to fit: ``cpu`` with scikit-learn's solver, ``cuda`` with ours.
 
     Returns:
         An unfitted search whose ``best_estimator_`` is a pipeline ``standardise, head``.
@@ -37,7 +38,6 @@ def logistic(seed: int = 0, strengths: Sequence[float] = STRENGTHS) -> "GridSear
         >>> logistic().estimator.steps[0][0]
         'standardise'
     """
-    import torch
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV
     from sklearn.pipeline import Pipeline
@@ -46,7 +46,7 @@ def logistic(seed: int = 0, strengths: Sequence[float] = STRENGTHS) -> "GridSear
     from splinelens.detect.logistic import BalancedLogistic
 
     on_cpu = LogisticRegression(class_weight="balanced", max_iter=2000)
-    head = BalancedLogistic() if torch.cuda.is_available() else on_cpu
+    head = on_cpu if device == "cpu" else BalancedLogistic(device=device)
     return GridSearchCV(
         Pipeline([("standardise", StandardScaler()), ("head", head)]),
         {"head__C": list(strengths)},

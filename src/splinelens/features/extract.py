@@ -147,6 +147,7 @@ def provenance(reader: TextReader, texts: Texts) -> dict[str, Any]:  # Any: plai
         "torch": str(torch.__version__),
         "transformers": transformers.__version__,
         "model": reader.loaded.name,
+        "revision": reader.loaded.revision,
         "fingerprint": reader.loaded.fingerprint.to_dict(),
         "device": str(reader.loaded.device),
         "spec": reader.spec.to_dict(),

@@ -95,7 +95,7 @@ class TextReader:
         self.suffix = prompt_ids(loaded.tokenizer, spec.suffix, beginning=False) if spec.suffix else ()
         before = prompt_ids(loaded.tokenizer, spec.prompt, beginning=True)
         self.room: int | None = getattr(config, "max_position_embeddings", None)
-        widest = padded(spec.max_tokens + len(self.suffix))
+        widest = padded(spec.max_tokens + len(self.suffix), len(before))
         longest = len(before) + spec.max_tokens + len(self.suffix)
         if self.room is not None and longest > self.room:
             raise BadFeatures(
@@ -108,6 +108,14 @@ class TextReader:
             raise BadFeatures(
                 f"a prompt, left padding and up to {longest} tokens do not go together in {loaded.name}, "
                 f"whose attention sees {seen} places; pad right or lower max_tokens"
+            )
+        scaling = getattr(config, "rope_parameters", None) or {}
+        first = scaling.get("original_max_position_embeddings", self.room)
+        if scaling.get("rope_type") == "longrope" and first is not None and len(before) + widest > first:
+            # Beyond it transformers turns all positions of a batch by other angles than within it.
+            raise BadFeatures(
+                f"{len(before)} prompt tokens and windows of up to {widest} exceed the {first} positions "
+                f"that {loaded.name} turns alike; lower max_tokens, or texts would change each other"
             )
         self.prompt = run_prompt(loaded.model, before)
 

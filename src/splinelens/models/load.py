@@ -133,6 +133,7 @@ def load_model(
         ...
         splinelens.errors.BadModel: ... has no config.json: it is no model folder. ...
     """
+    _hold_sums_still()
     number_type, place = _dtype(dtype), _device(device)
     source = find_source(name, revision, trust_remote_code, cache)
     options = {"local_files_only": True, "trust_remote_code": trust_remote_code}
@@ -146,6 +147,19 @@ def load_model(
     return LoadedModel(
         _moved(model, place), tokenizer, source.name, source.revision, depth, total_depth, source.folder
     )
+
+
+def _hold_sums_still() -> None:
+    """Ask Intel's matrix library for sums that do not depend on the shape of the batch or the threads.
+
+    Without it a text's sums are split by the size of its batch, and distances near 0 move. It reads
+    its setting at its first product; one that the user made, or a product before, stands.
+    """
+    import torch
+
+    capability = torch.backends.cpu.get_cpu_capability()
+    if capability in ("AVX2", "AVX512"):
+        os.environ.setdefault("MKL_CBWR", f"{capability},STRICT")
 
 
 def _dtype(name: str) -> "torch.dtype":

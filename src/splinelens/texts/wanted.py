@@ -63,7 +63,12 @@ class Wanted:
                 if name == column:
                     likely = nearest(name, names) if self.column else None
                     likely = likely or max(strings, key=lambda other: _size(strings[other]), default=None)
-                    advice = f" Try --column {shlex.quote(likely)}." if likely else " None holds strings."
+                    advice = " None holds strings."
+                    if likely:
+                        known = _is_name(likely)
+                        advice = (
+                            f" Try --column {shlex.quote(likely)}." if known else " Has it a header line?"
+                        )
                 else:
                     near = nearest(name, names)
                     advice = f" Did you mean {near!r}?" if near else ""
@@ -126,14 +131,26 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
 
 
 def listed(names: Iterable[object], most: int = 20) -> str:
-    """Quoted names in a row, long ones cut at 60 characters, and how many more there are.
+    """Quoted names in a row, and how many more there are.
+
+    Of what may be a text, long and with blanks, only the length is said; long names are cut.
 
     Example:
         >>> listed(["a", "b", "c"], most=2)
         "'a', 'b' and 1 more"
     """
-    shown = [repr(name if len(name) <= 60 else name[:60] + "...") for name in map(str, names)]
+    shown = [
+        (repr(name) if len(name) <= 60 else repr(name[:60] + "..."))
+        if _is_name(name)
+        else f"({len(name)} characters)"
+        for name in map(str, names)
+    ]
     return ", ".join(shown[:most]) + (f" and {len(shown) - most} more" if len(shown) > most else "")
+
+
+def _is_name(value: str) -> bool:
+    """Whether a value may stand in a message: short, or without blanks."""
+    return len(value) <= 24 or not any(map(str.isspace, value))
 
 
 def _size(cells: Column) -> int:
