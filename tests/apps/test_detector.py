@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from splinelens.apps.detector import Detector, find_artifact, shipped
-from splinelens.errors import BadDetector, BrokenArtifact, NotExplainable, UnknownDetector, WrongModel
+from splinelens.errors import (
+    BadDetector,
+    BadLabels,
+    BadTexts,
+    BrokenArtifact,
+    NotExplainable,
+    UnknownDetector,
+    WrongModel,
+)
 from splinelens.models import load_model
 
 from .conftest import labelled
@@ -72,7 +80,7 @@ def test_explaining_changes_no_score(detector):
 def test_a_cut_text_that_looks_clean_is_undetermined(detector, tmp_path):
     text = "you are good " * 10
     cut = Detector.load(tmp_path / "tiny-detector", model=detector.reader.loaded, max_tokens=8, long="cut")
-    [record] = cut.score([text], threshold=1.1)
+    [record] = cut.score([text], threshold=1.0)
     assert record.cut
     assert record.verdict == "undetermined"
     assert record.score is not None
@@ -209,3 +217,18 @@ def test_shipped_detectors_reach_their_numbers_on_a_sample_of_test_rows(data_dir
     labels = np.array([int(row["toxic"]) for row in rows])
     found = detector.evaluate([row["comment_text"] for row in rows], labels, resamples=200)
     assert found.auc > 0.93  # the whole test split gives 0.9625, with rows of every length
+
+
+def test_one_string_and_labels_that_do_not_fit_are_refused_before_any_work(detector):
+    with pytest.raises(BadTexts, match="texts is one string; give a list"):
+        detector.score("you are good")
+    for labels in ([1, 0], [[1, 0, 1]], [0, 1, 2]):
+        with pytest.raises(BadLabels, match="3 texts need as many labels, each 0 or 1"):
+            detector.evaluate(["a", "b", "c"], labels)
+    with pytest.raises(BadDetector, match=r"threshold 7 is no score"):
+        detector.score(["a"], threshold=7)
+
+
+def test_plain_lists_of_labels_will_do(detector):
+    texts, labels = labelled(60)
+    assert detector.evaluate(texts, labels.tolist(), resamples=0).n == 60

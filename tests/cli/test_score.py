@@ -97,7 +97,8 @@ def test_cut_texts_are_counted_and_never_clean(score):
 
 def test_the_summary_is_on_stderr_and_quiet_silences_it(score):
     result = score("--text", "you", "--text", "", "--json")
-    assert re.fullmatch(r"2 texts, 1 tokens, \d+\.\d s on cpu; 1 undetermined\n", result.stderr)
+    line = r"2 texts, 1 token, \d+\.\d s on cpu; 1 undetermined; toxic from 0\.\d\d\n"
+    assert re.fullmatch(line, result.stderr)
     assert score("--text", "you", "--quiet").stderr == ""
 
 

@@ -38,7 +38,7 @@ def test_names_and_verdicts_have_the_promised_defaults(fit, tmp_path):
     assert (artifact.name, artifact.label, artifact.negative) == ("out", "toxic", "clean")
     fit("--positive", "rude", label="kind")
     artifact = Artifact.load(tmp_path / "out")
-    assert (artifact.label, artifact.negative) == ("kind", "not_kind")
+    assert (artifact.label, artifact.negative) == ("rude", "not_rude")
     fit(
         "--positive",
         "rude",

@@ -15,7 +15,7 @@ import numpy as np
 from splinelens.detect.artifact import Artifact
 from splinelens.detect.evaluate import Evaluation, evaluate
 from splinelens.detect.heads import LinearHead
-from splinelens.errors import BadDetector, NotExplainable, UnknownDetector, WrongModel
+from splinelens.errors import BadDetector, BadLabels, BadTexts, NotExplainable, UnknownDetector, WrongModel
 from splinelens.features.catalogue import VERSION
 from splinelens.features.extract import Progress
 from splinelens.features.reader import TextReader, TextReading
@@ -171,6 +171,8 @@ class Detector:
 
         Raises:
             NotExplainable: ``explain`` with a detector whose logit does not split into tokens.
+            BadDetector: No threshold was stored for ``fpr``, or ``threshold`` is not in [0, 1].
+            BadTexts: ``texts`` is one string instead of a list.
         """
         return list(self.scores(texts, explain=explain, fpr=fpr, threshold=threshold))
 
@@ -198,9 +200,11 @@ class Detector:
             One record a text, in order.
         """
         limit = self.threshold(fpr) if threshold is None else threshold
+        if not 0 <= limit <= 1:
+            raise BadDetector(f"threshold {limit} is no score; give one from 0 to 1")
         if explain and self.inseparable:
             raise NotExplainable(f"detector {self.artifact.name} cannot be explained: {self.inseparable}")
-        source = texts if isinstance(texts, Texts) else read_texts(list(texts))
+        source = _texts(texts)
         for first in range(start, len(source), STRETCH):
             stretch = source.texts[first : first + STRETCH]
             tokenized = self.reader.tokenize(stretch)
@@ -239,10 +243,18 @@ class Detector:
 
         Returns:
             The numbers, length-only baseline included; undetermined texts are counted apart.
+
+        Raises:
+            BadLabels: Not one 0 or 1 a text, or one class only among the texts that were scored.
         """
-        records = list(self.scores(texts, progress=progress))
+        source, known = _texts(texts), np.asarray(labels)
+        if known.shape != (len(source),) or not np.isin(known, (0, 1)).all():
+            raise BadLabels(
+                f"{len(source)} texts need as many labels, each 0 or 1; these have shape {known.shape}"
+            )
+        records = list(self.scores(source, progress=progress))
         return evaluate(
-            labels,
+            known,
             np.array([np.nan if record.score is None else record.score for record in records]),
             np.array([record.tokens for record in records]),
             thresholds={f"{stored.target:g}": stored.score for stored in self.artifact.thresholds},
@@ -293,6 +305,12 @@ class Detector:
                 begin, end, amount = last.begin, max(end, last.end), last.contribution + amount
             spans.append(Span(begin, end, amount))
         return tuple(spans), float(calibration.logit(head.bias.astype(np.float64))[0])
+
+
+def _texts(texts: Texts | Sequence[str | None]) -> Texts:
+    if isinstance(texts, str):
+        raise BadTexts("texts is one string; give a list of texts, or the name of a file to read_texts")
+    return texts if isinstance(texts, Texts) else read_texts(list(texts))
 
 
 def _require_same(artifact: Artifact, wanted: Fingerprint, model: LoadedModel) -> None:

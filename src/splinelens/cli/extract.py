@@ -68,6 +68,8 @@ def extract(
       splinelens extract - -o features.parquet --prompt "Is this rude?\n"
     """
     numbers = options.layer_numbers(layers)
+    if output.suffix != ".parquet":
+        raise typer.BadParameter(f"{output} does not end in .parquet", param_hint="--output")
     texts = read_texts(file, column, encoding=encoding, format=format)
 
     from splinelens.features.extract import read_table

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from splinelens.cli import options
+from splinelens.cli.exits import STOPPED, told
 from splinelens.cli.progress import progress_bar
 from splinelens.report.scores import UNDETERMINED, TextScore, check_format, write_scores
 from splinelens.report.unfinished import Unfinished
@@ -76,7 +77,7 @@ def score(
 
     One record a text, in order: {"row", "score", "verdict", "tokens", "cut"}, and where it applies "reason",
     "constant" and "spans" [{"begin", "end", "contribution"}]. The verdict is undetermined where a text could
-    not be read or was cut; that never counts as clean. A run with --output that was stopped goes on when the
+    not be read, or was cut and looks clean so far. A run with --output that was stopped goes on when the
     same command is given again.
 
     Examples:
@@ -105,8 +106,7 @@ def score(
     explains = explain if explain is not None else table and found.inseparable is None
     limit = found.threshold(FPR if fpr is None else fpr) if threshold is None else threshold
     tally, begun = Tally(), perf_counter()
-    lines_on_screen = as_json and sys.stdout.isatty()
-    with progress_bar(source, shown=not (quiet or lines_on_screen)) as progress:
+    with progress_bar(source, shown=not quiet and (output is not None or table)) as progress:
 
         def score_from(row: int) -> Iterator[TextScore]:
             return found.scores(source, explain=explains, threshold=limit, start=row, progress=progress)
@@ -124,7 +124,8 @@ def score(
         _print_table(records, source, found.artifact.label)
     if not quiet:
         spec, loaded = found.reader.spec, found.reader.loaded
-        typer.echo(tally.summary(perf_counter() - begun, str(loaded.device), spec.max_tokens), err=True)
+        line = tally.summary(perf_counter() - begun, str(loaded.device), spec.max_tokens)
+        typer.echo(f"{line}; {found.artifact.label} from {limit:.2f}", err=True)
         if output:
             typer.echo(f"wrote {output}", err=True)
 
@@ -156,7 +157,9 @@ class Tally:
 
     def summary(self, seconds: float, device: str, max_tokens: int) -> str:
         """One line."""
-        line = f"{self.texts:,} text{'s' * (self.texts != 1)}, {self.tokens:,} tokens, "
+        line = (
+            f"{self.texts:,} text{'s' * (self.texts != 1)}, {self.tokens:,} token{'s' * (self.tokens != 1)}, "
+        )
         line += f"{seconds:.1f} s on {device}"
         line += f"; {self.undetermined:,} undetermined" if self.undetermined else ""
         return line + (f"; {self.cut:,} cut at {max_tokens:,} tokens" if self.cut else "")
@@ -181,7 +184,12 @@ def _write(
         "settings": [*settings, *words],
     }
     unfinished = Unfinished(output, request, STRETCH)
-    write_scores(tally.over(unfinished.over(score_from)), output)
+    try:
+        write_scores(tally.over(unfinished.over(score_from)), output)
+    except KeyboardInterrupt as stop:
+        raise told(
+            f"Stopped. What is finished is kept in {unfinished.path}; run the same command to go on.", STOPPED
+        ) from stop
     unfinished.discard()
 
 

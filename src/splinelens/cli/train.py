@@ -58,7 +58,11 @@ def train(
     ] = None,
     label_name: Annotated[
         str | None,
-        typer.Option("--label-name", help="Positive verdict. Default: the label's column.", metavar="WORD"),
+        typer.Option(
+            "--label-name",
+            help="Positive verdict. Default: that of --positive, or the label's column.",
+            metavar="WORD",
+        ),
     ] = None,
     negative_name: Annotated[
         str | None,
@@ -85,7 +89,7 @@ def train(
     Example:
       splinelens train comments.csv --column text --label toxic --split split -o my-detector
     """
-    word = label_name or label
+    word = label_name or positive or label
     negative = negative_name or ("clean" if word == "toxic" else f"not_{word}")
     if len({word, negative, UNDETERMINED}) < 3:
         raise typer.BadParameter(f"the verdicts {word!r}, {negative!r} and {UNDETERMINED!r} must differ")

@@ -77,6 +77,8 @@ def extract(
     """
     if isinstance(texts, str):
         raise BadTexts("texts is one string; give a list of texts, or read_texts(path) for a file")
+    features = (features,) if isinstance(features, str) else features
+    pooling = (pooling,) if isinstance(pooling, str) else pooling
     chosen = None if layers is None else tuple(sorted(set(layers)))
     spec = FeatureSpec(tuple(features), tuple(pooling), chosen, prompt, suffix, max_tokens, long)
     statistics(spec.features, spec.pooling)  # a wrong name shows before a model is loaded

@@ -68,7 +68,7 @@ def hub_columns(wanted: Wanted) -> Taken:
     try:
         from datasets import load_dataset
     except ImportError as trouble:
-        advice = "Try pip install 'splinelens[data]'"
+        advice = "Try pip install datasets"
         raise BadTexts(f"{wanted.where} needs the package datasets ({trouble}). {advice}") from trouble
     name, config, split = match.groups()
     if split is None and re.sub(r"\[.*", "", config or "") in _SPLITS:
