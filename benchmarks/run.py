@@ -169,9 +169,7 @@ def memory() -> list[str]:
             [[float(value) for value in run.stdout.split()] for run in runs], axis=0
         )
         extra[name] = peak - base
-        parts.append(
-            f"`{name}` {peak - base:.0f} MB ({loaded - base:.0f} MB once loaded, mostly the imports of transformers)"
-        )
+        parts.append(f"`{name}` {peak - base:.0f} MB ({loaded - base:.0f} MB once loaded and its prompt run)")
     ratio = extra["toxicity-fast"] / extra["toxicity"]
     return [
         f"- Peak resident memory above an interpreter with torch ({base:.0f} MB): {' and '.join(parts)}; ratio {ratio:.2f}, median of 3."
@@ -179,39 +177,27 @@ def memory() -> list[str]:
 
 
 def agreement(loaded: LoadedModel) -> list[str]:
-    """The same text alone and among 63 others, padded right and left."""
-    texts = [text_of(loaded, 1 + 4 * index, seed=index) for index in range(64)]
-    spec = FeatureSpec(
-        features=("spline7", "margins", "occupancy"), pooling=("max", "min", "mean", "last"), max_tokens=512
-    )
-    tables = {}
-    for side in ("right", "left"):
-        reader = TextReader(loaded, spec, side=side, token_budget=64 * 256)
-        tables[side] = _values(reader, texts)
-    tables["alone"] = np.concatenate([_values(reader, [text]) for text in texts])
-    lines, start = [], 0
-    worst: dict[str, list[float]] = {}
-    scale = np.abs(tables["alone"]).max(axis=0)
-    for column in reader.columns:
-        block = slice(start, start + column.size)
-        start += column.size
-        error = np.abs(np.stack([tables["right"], tables["left"]])[:, :, block] - tables["alone"][:, block])
-        size = np.maximum(np.abs(tables["alone"][:, block]), 1e-30)
-        entry = worst.setdefault(column.statistic.name, [0.0, 0.0])
-        entry[0] = max(entry[0], float((error / np.maximum(scale[block], 1e-30)).max()))
-        entry[1] = max(entry[1], float(np.median(error / size)))
-    lines.append(
-        "- The same text alone, in a batch of 64 of 1 to 253 tokens, padded right and left; largest difference relative to the "
-        "column's largest value over the texts: "
-        + ", ".join(f"{name} {pair[0]:.0e}" for name, pair in worst.items())
-        + "."
-    )
-    detector = Detector.load("toxicity")
-    together = np.array([record.score for record in detector.score(texts)])
-    alone = np.array([detector.score([text])[0].score for text in texts])
-    lines.append(
-        f"- Scores of `toxicity` on the same texts, alone against in a batch: largest difference {np.abs(together - alone).max():.0e}."
-    )
+    """The same text alone and among 63 others, padded right and left, with and without a prompt."""
+    texts = [text_of(loaded, 1 + 2 * index, seed=index) for index in range(64)]
+    lines = []
+    for prompt in ("", "Is the following comment rude?\nComment: "):
+        spec = FeatureSpec(("spline7", "margins", "occupancy"), ("max", "min", "mean", "last"), prompt=prompt)
+        right = TextReader(loaded, spec, token_budget=64 * 256)
+        batched = np.stack(
+            [
+                _values(right, texts),
+                _values(TextReader(loaded, spec, side="left", token_budget=64 * 256), texts),
+            ]
+        )
+        alone = np.concatenate([_values(right, [text]) for text in texts])
+        error = np.abs(batched - alone)
+        relative = np.divide(error, np.abs(alone), out=np.zeros_like(error), where=error > 0)
+        lines.append(
+            f"- The same text alone, and in a batch of 64 of 1 to 127 tokens padded right or left, {'with' if prompt else 'without'} a prompt: "
+            f"spline7, occupancy and margins (max, min, mean, last) of 30 layers, {alone.size:,} numbers; bit-equal: "
+            f"{100 * (error == 0).mean():.4f} %; largest relative difference of one number {relative.max():.0e}, relative to its "
+            f"column's largest value {(error / np.maximum(np.abs(alone).max(axis=0), 1e-30)).max():.0e}."
+        )
     return lines
 
 
