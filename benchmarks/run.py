@@ -146,14 +146,16 @@ def cold() -> list[str]:
 
 
 MEMORY = """
-import resource, sys
+import sys
 import torch
-base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def peak():  # of this process alone: ru_maxrss would count the one that started it
+    return int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+base = peak()
 from splinelens.apps.detector import Detector
 detector = Detector.load(sys.argv[1])
-loaded = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+loaded = peak()
 detector.score(["Have a nice day.", "The train was late again and the coffee was cold."])
-print(base / 1024, loaded / 1024, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(base / 1024, loaded / 1024, peak() / 1024)
 """
 
 
@@ -183,21 +185,20 @@ def agreement(loaded: LoadedModel) -> list[str]:
     for prompt in ("", "Is the following comment rude?\nComment: "):
         spec = FeatureSpec(("spline7", "margins", "occupancy"), ("max", "min", "mean", "last"), prompt=prompt)
         right = TextReader(loaded, spec, token_budget=64 * 256)
-        batched = np.stack(
-            [
-                _values(right, texts),
-                _values(TextReader(loaded, spec, side="left", token_budget=64 * 256), texts),
-            ]
-        )
+        left = TextReader(loaded, spec, side="left", token_budget=64 * 256)
         alone = np.concatenate([_values(right, [text]) for text in texts])
-        error = np.abs(batched - alone)
-        relative = np.divide(error, np.abs(alone), out=np.zeros_like(error), where=error > 0)
-        lines.append(
-            f"- The same text alone, and in a batch of 64 of 1 to 127 tokens padded right or left, {'with' if prompt else 'without'} a prompt: "
-            f"spline7, occupancy and margins (max, min, mean, last) of 30 layers, {alone.size:,} numbers; bit-equal: "
-            f"{100 * (error == 0).mean():.4f} %; largest relative difference of one number {relative.max():.0e}, relative to its "
-            f"column's largest value {(error / np.maximum(np.abs(alone).max(axis=0), 1e-30)).max():.0e}."
-        )
+        scale = np.maximum(np.abs(alone).max(axis=0), 1e-30)
+        kinds = np.concatenate([[column.statistic.name] * column.size for column in right.columns])
+        for side, reader in (("right", right), ("left", left)):
+            error = np.abs(_values(reader, texts) - alone)
+            worst = {str(kind): (error / scale)[:, kinds == kind].max() for kind in dict.fromkeys(kinds)}
+            lines.append(
+                f"- The same text alone, and in a batch of 64 of 1 to 127 tokens padded {side}, {'with' if prompt else 'without'} a "
+                f"prompt: {alone.size:,} numbers of 30 layers, bit-equal {100 * (error == 0).mean():.2f} %; largest difference relative to "
+                "the column's largest value: "
+                + (", ".join(f"{kind} {value:.0e}" for kind, value in worst.items()) if error.any() else "0")
+                + "."
+            )
     return lines
 
 
