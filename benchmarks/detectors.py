@@ -121,8 +121,7 @@ def measure(folder: Path, data: Path) -> None:
         "Thresholds were chosen on texts of up to 256 tokens; longer texts, read whole in windows, score a "
         "little higher, and one rude sentence in a long friendly text may stay below the threshold.",
         "The cleaned Jigsaw rows that it was also fitted on are lower case without punctuation and half of them "
-        "are toxic, so text in that form scores higher: 9.6 % instead of 6.0 % false positives of toxicity-fast "
-        "when 250 clean test comments were rewritten so.",
+        "are toxic, so harmless text in that form gets somewhat more false positives.",
     ]
     metrics = {
         "out_of_fold": detector.artifact.metrics["out_of_fold"],

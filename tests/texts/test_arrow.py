@@ -184,7 +184,5 @@ def test_a_data_set_that_cannot_be_loaded_is_an_error_of_ours(hub):
 
 def test_without_the_package_datasets_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(
-        BadTexts, match=r"needs the package datasets .* Try pip install datasets$"
-    ):
+    with pytest.raises(BadTexts, match=r"needs the package datasets .* Try pip install datasets$"):
         hub_columns(Wanted("hf:owner/name", None))

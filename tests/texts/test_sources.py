@@ -310,7 +310,7 @@ def test_standard_input_names_itself_in_errors(stdin):
 
 def test_an_address_of_the_hub_goes_to_the_hub(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(BadTexts, match="hf:owner/name needs the package datasets .* Try pip install datasets"):
+    with pytest.raises(BadTexts, match=r"needs the package datasets .* Try pip install datasets"):
         read_texts("hf:owner/name")
 
 
