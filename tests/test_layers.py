@@ -1,5 +1,8 @@
 """Tests layers.py."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 
@@ -197,3 +200,14 @@ def test_a_watch_inside_another_ends_only_its_own_block(tiny_llama):
             tiny_llama(ids)
         pytest.fail("the outer watch had seen its last layer")
     assert seen == [("outer", 0)]
+
+
+def test_a_stopped_pass_leaves_none_of_its_tensors_behind(tiny_llama):
+    kept = []
+    gc.disable()  # what only the collector would free would pile up between its runs
+    try:
+        with watch(tiny_llama, gate=lambda _, gate: kept.append(weakref.ref(gate)), stop=True):
+            tiny_llama(torch.tensor([[5, 6, 7]]))
+        assert [reference() for reference in kept] == [None] * 3
+    finally:
+        gc.enable()

@@ -68,6 +68,7 @@ def watch(
     except _Enough as raised:
         if raised is not enough:  # it belongs to a watch around this one
             raise
+        enough.__traceback__ = None  # it holds the frames of the pass, and with them its tensors
     finally:
         for handle in handles:
             handle.remove()
