@@ -206,7 +206,11 @@ def test_a_stopped_pass_leaves_none_of_its_tensors_behind(tiny_llama):
     kept = []
     gc.disable()  # what only the collector would free would pile up between its runs
     try:
-        with watch(tiny_llama, gate=lambda _, gate: kept.append(weakref.ref(gate)), stop=True):
+        for block in tiny_llama.layers:
+            block.mlp.gate_proj.register_forward_hook(
+                lambda _module, _args, out: kept.append(weakref.ref(out))
+            )
+        with watch(tiny_llama, gate=lambda _layer, _gate: None, stop=True):
             tiny_llama(torch.tensor([[5, 6, 7]]))
         assert [reference() for reference in kept] == [None] * 3
     finally:

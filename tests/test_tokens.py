@@ -196,3 +196,10 @@ def test_a_window_beyond_the_budget_is_a_batch_of_its_own():
 
 def test_no_readable_text_gives_no_batch():
     assert list(batches([record(0)], max_tokens=8)) == []
+
+
+def test_special_tokens_spelt_out_in_a_text_are_letters(tiny_tokenizer):
+    (text,) = tokenize(["a<eos>b"], tiny_tokenizer)
+    assert tiny_tokenizer.eos_token_id not in text.ids
+    assert text.offsets[-1] == (6, 7)
+    assert prompt_ids(tiny_tokenizer, "<eos>", beginning=False) == (tiny_tokenizer.eos_token_id,)

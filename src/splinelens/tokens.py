@@ -104,7 +104,7 @@ def tokenize(
         max_characters: Longer texts get a reason before they are tokenised.
 
     Returns:
-        One record a text, in input order.
+        One record a text, in input order. A special token spelt out in a text is read as letters.
 
     Raises:
         BadTexts: ``max_tokens`` is not positive, or ``long`` is another word.
@@ -119,7 +119,7 @@ def tokenize(
         )
     reasons = [_unreadable(text, max_characters) for text in texts]
     readable = [text for text, reason in zip(texts, reasons, strict=True) if reason is None]
-    encodings = iter(_uncut(tokenizer).encode_batch(readable, add_special_tokens=False) if readable else ())
+    encodings = iter(_plain(tokenizer, readable))
     keep = max_tokens if long == "cut" else None
     tokenized = []
     for reason in reasons:
@@ -259,6 +259,19 @@ def _batch(
     if side == "left":
         ranks = (mask.cumsum(1) - 1).clamp(min=0)
     return TokenBatch(ids, mask, ranks + offset, tuple(spans), tuple(group), side)
+
+
+def _plain(tokenizer: Any, texts: list[str | None]) -> list[Any]:  # Any: as in tokenize
+    """Encodings of texts in which ``<|im_end|>`` and its like are letters, not control tokens."""
+    if not texts:
+        return []
+    backend = _uncut(tokenizer)
+    before, backend.encode_special_tokens = backend.encode_special_tokens, True
+    try:
+        encodings: list[Any] = backend.encode_batch(texts, add_special_tokens=False)
+    finally:
+        backend.encode_special_tokens = before
+    return encodings
 
 
 def _uncut(tokenizer: Any) -> Any:  # Any: as in tokenize

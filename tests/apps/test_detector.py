@@ -13,6 +13,7 @@ from splinelens.errors import (
     BrokenArtifact,
     NotExplainable,
     UnknownDetector,
+    UnknownModel,
     WrongModel,
 )
 from splinelens.models import load_model
@@ -232,3 +233,14 @@ def test_one_string_and_labels_that_do_not_fit_are_refused_before_any_work(detec
 def test_plain_lists_of_labels_will_do(detector):
     texts, labels = labelled(60)
     assert detector.evaluate(texts, labels.tolist(), resamples=0).n == 60
+
+
+def test_a_model_that_is_too_shallow_is_another_model(fit_on, tmp_path, tiny_llama, tiny_tokenizer):
+    fit_on().save(tmp_path / "d")
+    tiny_llama.config.num_hidden_layers = 1
+    tiny_llama.save_pretrained(tmp_path / "shallow")
+    tiny_tokenizer.save_pretrained(tmp_path / "shallow")
+    with pytest.raises(WrongModel, match=r"needs 2 blocks of .*: cannot load 2 blocks: .* has 1"):
+        Detector.load(tmp_path / "d", model=str(tmp_path / "shallow"))
+    with pytest.raises(UnknownModel):
+        Detector.load(tmp_path / "d", model="no-such-model")

@@ -96,7 +96,7 @@ def test_wrong_names_are_refused_with_the_near_ones(extract, tmp_path):
     path = tmp_path / "a.parquet"
     assert "did you mean spline7" in extract(path, "--features", "spline", code=1).stderr
     assert "no pooling 'maximum'" in extract(path, "--pooling", "maximum", code=1).stderr
-    assert "give 1 to 3" in extract(path, "--layers", "0-29", code=1).stderr
+    assert "its layers are 0 to 2" in extract(path, "--layers", "0-29", code=1).stderr
     assert "is no layer and no range of layers" in extract(path, "--layers", "a-b", code=2).stderr
     assert "dtype 'int8' is not one of float32" in extract(path, "--dtype", "int8", code=1).stderr
     assert not path.exists()

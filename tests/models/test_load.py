@@ -145,7 +145,7 @@ def test_a_missing_padding_token_is_set_without_growing_the_vocabulary(model_fol
 
 @pytest.mark.parametrize("layers", [0, -1, 4, True, 1.0, "2"])
 def test_a_depth_that_does_not_exist_is_refused(model_folder, layers):
-    with pytest.raises(BadModel, match=r"layers=.* has 3 blocks; give 1 to 3"):
+    with pytest.raises(BadModel, match=r"cannot load .* blocks: .* has 3, its layers are 0 to 2"):
         load_model(str(model_folder), layers=layers, device="cpu")
 
 

@@ -15,7 +15,15 @@ import numpy as np
 from splinelens.detect.artifact import Artifact
 from splinelens.detect.evaluate import Evaluation, evaluate
 from splinelens.detect.heads import LinearHead
-from splinelens.errors import BadDetector, BadLabels, BadTexts, NotExplainable, UnknownDetector, WrongModel
+from splinelens.errors import (
+    BadDetector,
+    BadLabels,
+    BadModel,
+    BadTexts,
+    NotExplainable,
+    UnknownDetector,
+    WrongModel,
+)
 from splinelens.features.catalogue import VERSION
 from splinelens.features.extract import Progress
 from splinelens.features.reader import TextReader, TextReading
@@ -118,13 +126,7 @@ class Detector:
         spec = replace(made_with, max_tokens=window, long=long)
         wanted = Fingerprint.from_dict(artifact.model["fingerprint"])
         if not isinstance(model, LoadedModel):
-            model = load_model(
-                model or artifact.model["name"],
-                layers=wanted.depth,
-                revision=artifact.model.get("revision") if model is None else None,
-                dtype=wanted.dtype,
-                device=device,
-            )
+            model = _loaded(artifact, wanted, model, device)
         _require_same(artifact, wanted, model)
         reader = TextReader(model, spec)
         if tuple((column.name, column.size) for column in reader.columns) != artifact.columns:
@@ -311,6 +313,20 @@ def _texts(texts: Texts | Sequence[str | None]) -> Texts:
     if isinstance(texts, str):
         raise BadTexts("texts is one string; give a list of texts, or the name of a file to read_texts")
     return texts if isinstance(texts, Texts) else read_texts(list(texts))
+
+
+def _loaded(artifact: Artifact, wanted: Fingerprint, name: str | None, device: str | None) -> LoadedModel:
+    """The blocks that the detector reads, of its own model or of one that is named."""
+    place = artifact.model["name"] if name is None else name
+    revision = artifact.model.get("revision") if name is None else None
+    try:
+        return load_model(place, wanted.depth, revision, dtype=wanted.dtype, device=device)
+    except BadModel as error:
+        if name is None or type(error) is not BadModel:
+            raise
+        raise WrongModel(
+            f"detector {artifact.name} needs {wanted.depth} blocks of {artifact.model['name']}: {error}"
+        ) from error
 
 
 def _require_same(artifact: Artifact, wanted: Fingerprint, model: LoadedModel) -> None:

@@ -74,7 +74,8 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     for stream in (sys.stdout, sys.stderr):
         # A text that the terminal's encoding lacks is shown escaped, never an error in the middle.
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # both are text files here
+        if stream is not None:  # it may be closed
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a text file
     told = logging.StreamHandler()  # on stderr: that a model is being fetched
     log = logging.getLogger("splinelens")
     log.addHandler(told)

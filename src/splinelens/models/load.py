@@ -214,7 +214,9 @@ def _depth(config: Any, folder: Path) -> int:  # Any: as above
 def _cut(config: Any, layers: int, total_depth: int, name: str) -> None:  # Any: as above
     """Shorten the configuration, so that later blocks are neither built nor read."""
     if isinstance(layers, bool) or not isinstance(layers, int) or not 1 <= layers <= total_depth:
-        raise BadModel(f"layers={layers!r}: {name} has {total_depth} blocks; give 1 to {total_depth} or none")
+        raise BadModel(
+            f"cannot load {layers!r} blocks: {name} has {total_depth}, its layers are 0 to {total_depth - 1}"
+        )
     text = config.get_text_config()
     for key in per_block(text) if layers < total_depth else ():
         setattr(text, key, getattr(text, key)[:layers])

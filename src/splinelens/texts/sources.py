@@ -77,6 +77,8 @@ def read_texts(
 def _opened(name: str) -> BinaryIO:
     """The bytes of a file or of standard input, in a stream that can go back to its start."""
     if name == "-":
+        if sys.stdin is None:
+            raise BadTexts("stdin is closed; name a file or send texts to stdin")
         return io.BytesIO(sys.stdin.buffer.read())
     try:
         if not os.path.exists(name):
