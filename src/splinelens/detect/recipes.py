@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sklearn.model_selection import GridSearchCV
     from sklearn.pipeline import Pipeline
 
-STRENGTHS = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1, 1.0)
+STRENGTHS = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1)
 """Inverse L2 strengths C tried on validation rows; wide tables choose small ones."""
 
 ROWS_OF_A_CLASS = 10
