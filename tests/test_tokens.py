@@ -162,6 +162,15 @@ def test_a_batch_by_hand_padded_left():
     assert batch.spans == ((6, 9), (7, 9))
 
 
+def test_a_prefix_stands_right_before_its_text_on_either_side():
+    (right,) = batches([record(2), record(3)], max_tokens=8, prefix=(7, 8))
+    assert lists(right.ids) == [[7, 8, 10, 11, 12] + [0] * 11, [7, 8, 10, 11] + [0] * 12]
+    assert right.spans == ((2, 5), (2, 4))
+    (left,) = batches([record(2), record(3)], max_tokens=8, prefix=(7, 8), side="left")
+    assert lists(left.ids) == [[0] * 11 + [7, 8, 10, 11, 12], [0] * 12 + [7, 8, 10, 11]]
+    assert left.spans == ((13, 16), (14, 16))
+
+
 def test_the_overlap_of_windows_is_run_but_not_pooled():
     (batch,) = batches([record(10)], max_tokens=8)
     assert batch.windows == (Window(0, 0, 0, 8), Window(0, 6, 8, 10))

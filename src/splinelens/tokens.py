@@ -188,6 +188,7 @@ def batches(
     max_tokens: int,
     token_budget: int = 4096,
     offset: int = 0,
+    prefix: Sequence[int] = (),
     suffix: Sequence[int] = (),
     side: Side = "right",
 ) -> Iterator[TokenBatch]:
@@ -199,6 +200,7 @@ def batches(
         token_budget: Upper bound of rows times padded length; a single longer window is
             still one batch.
         offset: Tokens that stand before each window in the model's cache.
+        prefix: Ids to run before each window's text, never pooled.
         suffix: Ids to run after each window's text, never pooled.
         side: Where to pad.
 
@@ -214,13 +216,13 @@ def batches(
     order = sorted(found, key=lambda window: (-window.length, window.text, window.start))
     group: list[Window] = []
     for window in order:
-        widest = padded((group or [window])[0].length + len(suffix), offset)
+        widest = padded(len(prefix) + (group or [window])[0].length + len(suffix), offset)
         if group and (len(group) + 1) * widest > token_budget:
-            yield _batch(tokenized, group, offset, suffix, side)
+            yield _batch(tokenized, group, offset, prefix, suffix, side)
             group = []
         group.append(window)
     if group:
-        yield _batch(tokenized, group, offset, suffix, side)
+        yield _batch(tokenized, group, offset, prefix, suffix, side)
 
 
 def padded(length: int, offset: int = 0) -> int:
@@ -241,20 +243,27 @@ def padded(length: int, offset: int = 0) -> int:
 
 
 def _batch(
-    tokenized: Sequence[TokenizedText], group: list[Window], offset: int, suffix: Sequence[int], side: Side
+    tokenized: Sequence[TokenizedText],
+    group: list[Window],
+    offset: int,
+    prefix: Sequence[int],
+    suffix: Sequence[int],
+    side: Side,
 ) -> TokenBatch:
-    width = padded(group[0].length + len(suffix), offset)
+    around = len(prefix) + len(suffix)
+    width = padded(group[0].length + around, offset)
     ids = torch.zeros(len(group), width, dtype=torch.long)
     mask = torch.zeros(len(group), width, dtype=torch.bool)
     spans = []
     for row, window in enumerate(group):
-        used = window.length + len(suffix)
+        used = window.length + around
         first = 0 if side == "right" else width - used
         ids[row, first : first + used] = torch.tensor(
-            (*tokenized[window.text].ids[window.start : window.stop], *suffix)
+            (*prefix, *tokenized[window.text].ids[window.start : window.stop], *suffix)
         )
         mask[row, first : first + used] = True
-        spans.append((first + window.pooled - window.start, first + window.length))
+        own = first + len(prefix)
+        spans.append((own + window.pooled - window.start, own + window.length))
     ranks = torch.arange(width).repeat(len(group), 1)  # unbroken, or transformers sees packed sequences
     if side == "left":
         ranks = (mask.cumsum(1) - 1).clamp(min=0)

@@ -47,9 +47,9 @@ def bos_tokenizer(tiny_tokenizer):
 
 
 @pytest.fixture
-def sides(tiny_model):
-    """Where a batch with a prompt may be padded: Mistral's window of 16 would count the padding."""
-    return ("right",) if tiny_model.config.model_type == "mistral" else ("right", "left")
+def sides():
+    """Where a batch with a prompt may be padded."""
+    return ("right", "left")
 
 
 @pytest.fixture

@@ -62,7 +62,9 @@ def test_the_opening_token_is_run_but_never_pooled(tiny_model, wrap, rows, slow,
         for prompt in ("", "Hm: "):
             got, reader = rows(wrap(tiny_model.double(), bos_tokenizer), TEXTS, prompt=prompt, side=side)
             before = (1, *bos_tokenizer(prompt, add_special_tokens=False).input_ids)
-            assert reader.prompt.length == len(before)
+            assert (reader.prompt.length, reader.prefix) == (
+                (len(before), ()) if side == "right" else (0, before)
+            )
             ids = [text.ids for text in reader.tokenize(TEXTS)]
             assert all(1 not in own for own in ids)
             expected = np.stack([slow(reader, around(reader, own, before)) for own in ids])

@@ -122,18 +122,6 @@ def test_the_last_position_can_be_used(tiny_model, wrap, rows, slow, error, side
         assert error(reader, got, slow(reader, [(prompt + tokens.ids, slice(5, None))])[None]) <= 1e-6
 
 
-def test_left_padding_behind_a_prompt_is_refused_where_it_would_stretch_a_sliding_window(tiny_mistral, wrap):
-    loaded = wrap(tiny_mistral)
-    loaded.model.config.sliding_window = 50  # two prompt tokens and 46 make 48
-    for allowed in ({"side": "right"}, {"side": "left", "max_tokens": 46}, {"side": "left", "prompt": ""}):
-        side, spec = allowed.pop("side"), {"prompt": "((", "max_tokens": 49} | allowed
-        TextReader(loaded, FeatureSpec(**spec), side=side)
-    with pytest.raises(
-        BadFeatures, match="do not go together in tiny, whose attention sees 50 places; pad right"
-    ):
-        TextReader(loaded, FeatureSpec(prompt="((", max_tokens=49), side="left")
-
-
 def test_windows_beyond_what_longrope_turns_alike_are_refused(tiny_phi3, wrap):
     loaded = wrap(tiny_phi3)
     loaded.model.config.rope_parameters = {"rope_type": "longrope", "original_max_position_embeddings": 64}

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from splinelens.tokens import padded
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -64,8 +66,14 @@ def run_prompt(model: nn.Module, ids: Sequence[int]) -> Prompt:
         return Prompt(0, ())
     from transformers import DynamicCache
 
-    device = next(model.parameters()).device
+    device, length = next(model.parameters()).device, len(ids)
     cache = DynamicCache()  # the model's own would drop what its sliding window leaves behind
+    # Padded as texts are, for the same sums; padding stands behind, where attention cannot see it.
+    row = torch.tensor([[*ids, *[0] * (padded(length) - length)]], device=device)
+    config: Any = model.config  # Any: each architecture has its own class
+    room = getattr(config, "max_position_embeddings", row.shape[1])
+    places = torch.arange(row.shape[1], device=device).clamp(max=room - 1)[None]
     with torch.no_grad():
-        model(torch.tensor([list(ids)], device=device), past_key_values=cache, use_cache=True)
-    return Prompt(len(ids), tuple((layer.keys, layer.values) for layer in cache.layers))
+        model(row, position_ids=places, past_key_values=cache, use_cache=True)
+    states = ((layer.keys[:, :, :length], layer.values[:, :, :length]) for layer in cache.layers)
+    return Prompt(length, tuple(states))

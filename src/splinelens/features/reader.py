@@ -71,8 +71,8 @@ class TextReader:
             token_budget: Tokens of a batch, padding included.
 
         Raises:
-            BadFeatures: Unknown names, layers the model lacks, no layer at all, a window and prompt
-                longer than the model's positions, or left padding that would stretch a sliding window.
+            BadFeatures: Unknown names, layers the model lacks, no layer at all, or a window and prompt
+                longer than the model's positions.
         """
         self.loaded, self.spec, self.side, self.token_budget = loaded, spec, side, token_budget
         anatomy = anatomy_of(loaded.model)
@@ -102,13 +102,6 @@ class TextReader:
                 f"{len(before) + len(self.suffix)} prompt tokens and windows of {spec.max_tokens} exceed the "
                 f"{self.room} positions of {loaded.name}; lower max_tokens"
             )
-        seen = getattr(config, "sliding_window", None)
-        if side == "left" and before and seen is not None and len(before) + widest > seen:
-            # The window counts places, so padding between prompt and text would push the prompt out.
-            raise BadFeatures(
-                f"a prompt, left padding and up to {longest} tokens do not go together in {loaded.name}, "
-                f"whose attention sees {seen} places; pad right or lower max_tokens"
-            )
         scaling = getattr(config, "rope_parameters", None) or {}
         first = scaling.get("original_max_position_embeddings", self.room)
         if scaling.get("rope_type") == "longrope" and first is not None and len(before) + widest > first:
@@ -117,7 +110,9 @@ class TextReader:
                 f"{len(before)} prompt tokens and windows of up to {widest} exceed the {first} positions "
                 f"that {loaded.name} turns alike; lower max_tokens, or texts would change each other"
             )
-        self.prompt = run_prompt(loaded.model, before)
+        # Padded left, the prompt runs in each row: behind the padding, as close to its text as ever.
+        self.prefix = before if side == "left" else ()
+        self.prompt = run_prompt(loaded.model, () if side == "left" else before)
 
     def tokenize(self, texts: Sequence[str | None]) -> list[TokenizedText]:
         """Tokenise texts under the spec's window and policy for long ones."""
@@ -139,6 +134,7 @@ class TextReader:
             max_tokens=self.spec.max_tokens,
             token_budget=self.token_budget,
             offset=self.prompt.length,
+            prefix=self.prefix,
             suffix=self.suffix,
             side=self.side,
         ):
@@ -152,10 +148,7 @@ class TextReader:
 
     def _run(self, batch: TokenBatch, located: bool) -> list[RowReading]:
         device = self.loaded.device
-        mask = None
-        if batch.side == "left":
-            before = torch.ones(len(batch.ids), self.prompt.length, dtype=torch.bool)
-            mask = torch.cat([before, batch.mask], dim=1).long().to(device)
+        mask = batch.mask.long().to(device) if batch.side == "left" else None
         # Right padding stands behind every token that is read, where causal attention cannot see it;
         # padded to a multiple of 16 it may stand behind the model's last position too.
         positions = batch.positions if self.room is None else batch.positions.clamp(max=self.room - 1)
