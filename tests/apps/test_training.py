@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from splinelens.apps.detector import Detector
-from splinelens.apps.training import fit, train
+from splinelens.apps.training import train
 from splinelens.detect.evaluate import auc
 from splinelens.errors import BadFeatures, BadLabels
 from splinelens.features.extract import read_table
@@ -37,9 +37,9 @@ def test_out_of_fold_numbers_come_from_heads_that_did_not_see_the_row(loaded):
     texts = [f"text number {row} of many" for row in range(60)]
     labels = np.random.default_rng(1).permutation(np.arange(60) % 2)
     reader = TextReader(loaded, FeatureSpec(features=("margins",), max_tokens=24))
-    table = read_table(reader, read_texts(texts))
     words = {"name": "noise", "recipe": "forest", "label": "a", "negative": "b"}
-    artifact = fit(table, labels, reader, **words)
+    artifact = train(texts, labels, reader, **words)
+    table = read_table(reader, read_texts(texts))
     assert artifact.metrics["out_of_fold"]["auc"] < 0.75
     assert auc(labels, artifact.head.logit(table.values)) > 0.95
 

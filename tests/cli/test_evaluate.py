@@ -18,11 +18,12 @@ def evaluate(run, detector, comments):
 def test_json_has_the_numbers_and_the_run(evaluate, comments):
     result = evaluate("--split", "split=test", "--json")
     numbers = json.loads(result.stdout)
-    keys = [*Evaluation.__dataclass_fields__, "detector", "source", "rows", "seconds", "device"]
+    keys = [*Evaluation.__dataclass_fields__, "detector", "source", "rows", "seconds", "device", "provenance"]
     assert list(numbers) == keys
     assert numbers["auc"] > 0.9
     assert (numbers["n"], numbers["rows"], numbers["positives"]) == (40, 40, 20)
     assert (numbers["detector"], numbers["source"], numbers["device"]) == ("tiny", str(comments), "cpu")
+    assert numbers["provenance"]["fingerprint"]["dtype"] == "float32"
     assert set(numbers["recall_at_fpr"]) == {"0.01", "0.05"}
     assert set(numbers["at_threshold"]) == {"0.01", "0.05"}
 

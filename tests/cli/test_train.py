@@ -85,13 +85,19 @@ def test_the_card_holds_the_command_as_typed(fit, comments, tmp_path):
 
 
 def test_kept_features_are_used_again_and_only_for_the_same_question(fit, tmp_path, monkeypatch):
+    from splinelens.features.reader import TextReader
+
     fit("--keep-features", "--split", "split")
     kept = (tmp_path / "out" / "features.parquet").read_bytes()
-    again = fit("--keep-features", "--split", "split", "--recipe", "forest")
-    assert "using the features in" in again.stderr
+    with monkeypatch.context() as patch:
+        patch.setattr(TextReader, "read", lambda *_, **__: pytest.fail("read again"))
+        fit("--keep-features", "--split", "split", "--recipe", "forest")
     assert (tmp_path / "out" / "features.parquet").read_bytes() == kept
-    other = fit("--split", "split", "--layers", "1")
-    assert "using the features" not in other.stderr
+    read = []
+    plain = TextReader.read
+    monkeypatch.setattr(TextReader, "read", lambda *a, **k: read.append(1) or plain(*a, **k))
+    fit("--split", "split", "--layers", "1")
+    assert read
     assert not (tmp_path / "out" / "features.parquet").exists()
 
 

@@ -117,3 +117,10 @@ def _from_csv(row):
     }
     found = {key: parse.get(key, str)(cell) for key, cell in row.items() if cell}
     return {"score": None} | found
+
+
+def test_parquet_keeps_what_decided_the_scores(tmp_path):
+    import pyarrow.parquet as pq
+
+    write_scores([TextScore(0, 0.5, "clean", 3, False)], tmp_path / "s.parquet", {"detector": "ab12"})
+    assert pq.read_schema(tmp_path / "s.parquet").metadata[b"splinelens"] == b'{"detector": "ab12"}'

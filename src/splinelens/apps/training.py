@@ -19,7 +19,6 @@ from splinelens.detect.thresholds import calibrate, thresholds
 from splinelens.errors import BadFeatures, BadLabels
 from splinelens.features.extract import Progress, read_table
 from splinelens.features.reader import TextReader
-from splinelens.features.table import FeatureTable
 from splinelens.texts import Texts, read_texts
 
 RECIPES = ("logistic", "forest")
@@ -59,7 +58,7 @@ def train(
         targets: False-positive rates to store thresholds for.
         strengths: L2 strengths to choose from.
         seed: Of every random draw.
-        output: File for the features while they are read, so that a killed run goes on.
+        output: File that keeps the features: a killed run goes on, and an equal one reads them.
         progress: Called as texts are finished.
 
     Returns:
@@ -76,38 +75,6 @@ def train(
         raise BadLabels(f"{len(source)} texts but {len(labels)} labels; give one a text")
     require_rows(labels)
     table = read_table(reader, source, output=output, progress=progress)
-    return fit(
-        table,
-        labels,
-        reader,
-        name=name,
-        recipe=recipe,
-        label=label,
-        negative=negative,
-        judged=judged,
-        sources=sources,
-        targets=targets,
-        strengths=strengths,
-        seed=seed,
-    )
-
-
-def fit(
-    table: FeatureTable,
-    labels: np.ndarray,
-    reader: TextReader,
-    *,
-    name: str,
-    recipe: str,
-    label: str,
-    negative: str,
-    judged: np.ndarray | None = None,
-    sources: Sequence[str] = (),
-    targets: Sequence[float] = (0.01, 0.05),
-    strengths: Sequence[float] = STRENGTHS,
-    seed: int = 0,
-) -> Artifact:
-    """Fit a detector on a table that is ready; the arguments are those of ``train``."""
     ok = table.ok
     rows, y = table.values[ok], np.asarray(labels)[ok].astype(int)
     judge = np.ones(len(y), dtype=bool) if judged is None else np.asarray(judged)[ok]

@@ -15,10 +15,7 @@ def evaluate(
     detector: Annotated[
         str, typer.Argument(metavar="DETECTOR", help="A shipped detector, or a folder made by train.")
     ],
-    file: Annotated[
-        str,
-        typer.Argument(metavar="FILE|-", help="CSV, TSV, JSONL, JSON, Parquet or hf:owner/name; - is stdin."),
-    ],
+    file: options.LabelledFile,
     label: options.Label,
     column: options.Column = None,
     positive: options.Positive = None,
@@ -28,10 +25,7 @@ def evaluate(
             "--split", help="Take only rows with this value, such as split=test.", metavar="COLUMN=VALUE"
         ),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", "-m", help="Where the detector's model lies, if elsewhere.", metavar="NAME"),
-    ] = None,
+    model: options.DetectorsModel = None,
     device: options.Device = None,
     max_tokens: options.DetectorsMaxTokens = None,
     long: options.Long = options.LongTexts.windows,
@@ -44,7 +38,7 @@ def evaluate(
 
     With --json one object: "n", "positives", "undetermined", "auc", "auc_interval", "recall_at_fpr", "brier",
     "calibration_error", "length_auc", "length_auc_interval", "at_threshold"; "detector", "source", "rows",
-    "seconds", "device". Intervals are 95 % bootstrap intervals.
+    "seconds", "device", "provenance". Intervals are 95 % bootstrap intervals.
 
     Example:
       splinelens evaluate toxicity comments.csv --column text --label toxic --split split=test
@@ -55,6 +49,7 @@ def evaluate(
     )
 
     from splinelens.apps.detector import Detector
+    from splinelens.features.extract import provenance
 
     found = Detector.load(detector, model=model, device=device, max_tokens=max_tokens, long=long.value)
     begun = perf_counter()
@@ -66,6 +61,7 @@ def evaluate(
         "rows": len(texts),
         "seconds": round(perf_counter() - begun, 3),
         "device": str(found.reader.loaded.device),
+        "provenance": {"detector": found.artifact.digest, **provenance(found.reader, texts)},
     }
     if as_json:
         print(json.dumps(numbers | run, ensure_ascii=False))

@@ -24,12 +24,7 @@ def extract(
     ],
     column: options.Column = None,
     model: options.Model = "smollm2-135m",
-    features: Annotated[
-        str,
-        typer.Option(
-            "--features", "-f", help="spline7, margins, occupancy, hidden, length.", metavar="NAMES"
-        ),
-    ] = "spline7",
+    features: options.Features = "spline7",
     layers: options.Layers = None,
     pooling: options.Pooling = "max",
     prompt: options.Prompt = "",

@@ -28,6 +28,17 @@ def _option(*names: str, help: str, metavar: str | None = None, least: int | Non
     return typer.Option(*names, help=help, metavar=metavar, min=least, show_default=False)
 
 
+LabelledFile = Annotated[
+    str, typer.Argument(metavar="FILE|-", help="CSV, TSV, JSONL, JSON, Parquet or hf:owner/name; - is stdin.")
+]
+DetectorsModel = Annotated[
+    str | None,
+    _option("--model", "-m", help="Where the detector's model lies, if elsewhere.", metavar="NAME"),
+]
+Features = Annotated[
+    str,
+    typer.Option("--features", "-f", help="margins, spline7, occupancy, hidden, length.", metavar="NAMES"),
+]
 Column = Annotated[
     str | None,
     _option("--column", "-c", help="Column of the texts. Default: text, or the only one.", metavar="NAME"),

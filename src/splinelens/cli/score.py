@@ -39,10 +39,7 @@ def score(
             "--detector", "-d", help="A shipped detector, or a folder made by train.", metavar="NAME"
         ),
     ] = "toxicity",
-    model: Annotated[
-        str | None,
-        typer.Option("--model", "-m", help="Where the detector's model lies, if elsewhere.", metavar="NAME"),
-    ] = None,
+    model: options.DetectorsModel = None,
     device: options.Device = None,
     explain: Annotated[
         bool | None,
@@ -185,7 +182,7 @@ def _write(
     }
     unfinished = Unfinished(output, request, STRETCH)
     try:
-        write_scores(tally.over(unfinished.over(score_from)), output)
+        write_scores(tally.over(unfinished.over(score_from)), output, request)
     except KeyboardInterrupt as stop:
         raise told(
             f"Stopped. What is finished is kept in {unfinished.path}; run the same command to go on.", STOPPED

@@ -1,6 +1,5 @@
 """``splinelens train``: labelled texts in, a detector with its card out."""
 
-import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,20 +11,14 @@ from splinelens.cli.exits import STOPPED, told
 from splinelens.cli.labelled import labelled_texts
 from splinelens.cli.progress import progress_bar
 from splinelens.report.scores import UNDETERMINED
-from splinelens.texts import Texts
 
 if TYPE_CHECKING:
     from splinelens.detect.artifact import Artifact
-    from splinelens.features.reader import TextReader
-    from splinelens.features.table import FeatureTable
 
 
 def train(
     context: typer.Context,
-    file: Annotated[
-        str,
-        typer.Argument(metavar="FILE|-", help="CSV, TSV, JSONL, JSON, Parquet or hf:owner/name; - is stdin."),
-    ],
+    file: options.LabelledFile,
     label: options.Label,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the detector.", metavar="DIR")],
     column: options.Column = None,
@@ -41,12 +34,7 @@ def train(
         options.Recipe, typer.Option("--recipe", help="What is fitted.")
     ] = options.Recipe.logistic,
     model: options.Model = "smollm2-135m",
-    features: Annotated[
-        str,
-        typer.Option(
-            "--features", "-f", help="margins, spline7, occupancy, hidden, length.", metavar="NAMES"
-        ),
-    ] = "margins",
+    features: options.Features = "margins",
     layers: options.Layers = None,
     pooling: options.Pooling = "max",
     prompt: options.Prompt = "",
@@ -99,13 +87,13 @@ def train(
         file, column, label, positive=positive, split=rows, encoding=encoding, format=format
     )
 
-    from splinelens.apps.training import fit
+    from splinelens.apps import training
     from splinelens.detect.recipes import require_rows
     from splinelens.features.reader import TextReader
     from splinelens.features.spec import FeatureSpec
     from splinelens.models import load_model
 
-    require_rows(labels)
+    require_rows(labels)  # before a model is loaded
     spec = FeatureSpec(
         features=options.names(features),
         pooling=options.names(pooling),
@@ -115,43 +103,30 @@ def train(
         long=long.value,
     )
     reader = TextReader(load_model(model, spec.depth, revision, device=device), spec)
-    table = _features(reader, texts, output / "features.parquet", quiet)
-    artifact = fit(
-        table,
-        labels,
-        reader,
-        name=name or output.resolve().name,
-        recipe=recipe.value,
-        label=word,
-        negative=negative,
-        sources=[texts.source + (f" ({split} = {train_value})" if split else "")],
-        seed=seed,
-    )
-    _write(artifact, output, _as_typed(context))
-    if not keep_features:
-        (output / "features.parquet").unlink()
-    _report(artifact, output)
-
-
-def _features(reader: "TextReader", texts: Texts, path: Path, quiet: bool) -> "FeatureTable":
-    """The features, read anew unless an earlier run kept the same ones."""
-    from splinelens.features.extract import provenance, read_table
-    from splinelens.features.table import FeatureTable
-
-    if path.is_file():
-        kept = FeatureTable.read(path)
-        if kept.provenance == json.loads(json.dumps(provenance(reader, texts))):
-            if not quiet:
-                typer.echo(f"using the features in {path}", err=True)
-            return kept
-    parts = path.with_name(path.name + ".parts")
+    kept = output / "features.parquet"
     try:
         with progress_bar(texts, shown=not quiet) as progress:
-            return read_table(reader, texts, output=path, progress=progress)
+            artifact = training.train(
+                texts,
+                labels,
+                reader,
+                name=name or output.resolve().name,
+                recipe=recipe.value,
+                label=word,
+                negative=negative,
+                sources=[texts.source + (f" ({split} = {train_value})" if split else "")],
+                seed=seed,
+                output=kept,
+                progress=progress,
+            )
     except KeyboardInterrupt as stop:
         raise told(
-            f"Stopped. What is finished is kept in {parts}; run the same command to go on.", STOPPED
+            f"Stopped. What is finished is kept in {kept}.parts; run the same command to go on.", STOPPED
         ) from stop
+    _write(artifact, output, _as_typed(context))
+    if not keep_features:
+        kept.unlink()
+    _report(artifact, output)
 
 
 def _write(artifact: "Artifact", folder: Path, command: str) -> None:

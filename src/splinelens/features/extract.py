@@ -16,7 +16,7 @@ from splinelens.features.catalogue import statistics
 from splinelens.features.parts import Parts, writing
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
-from splinelens.features.table import FeatureTable, joined
+from splinelens.features.table import FeatureTable, joined, read_provenance
 from splinelens.models import LoadedModel, load_model
 from splinelens.texts import Texts, read_texts
 from splinelens.tokens import Long
@@ -56,7 +56,8 @@ def extract(
         suffix: Run after every text, never pooled.
         max_tokens: Tokens of a window; longer texts are read in overlapping windows.
         long: ``"cut"`` drops what exceeds one window instead; the table says which were cut.
-        output: Also write the table here as Parquet; a killed run goes on where it stopped.
+        output: Also write the table here as Parquet; a killed run goes on where it stopped, and
+            a table that an equal run wrote there is read instead.
         progress: Called as texts are finished.
 
     Returns:
@@ -95,7 +96,7 @@ def read_table(
     Args:
         reader: Model and spec.
         texts: The texts.
-        output: Write Parquet here, with resume.
+        output: Write Parquet here, with resume; what an equal run wrote there is read instead.
         progress: Called as texts are finished.
 
     Returns:
@@ -110,6 +111,8 @@ def read_table(
         raise NoTokens(f"{texts.source} has no texts; give at least one")
     request = provenance(reader, texts)
     path = Path(output) if output is not None else None
+    if path and read_provenance(path) == request:
+        return FeatureTable.read(path)
     parts = Parts(path, request) if path else None
     tables = []
     for index, start in enumerate(range(0, len(texts), _STRETCH)):

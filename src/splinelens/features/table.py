@@ -193,6 +193,22 @@ def _column_of(name: str, kind: "pa.DataType") -> Column:
     return Column(row, int(layer[1]) if layer else None, kind.list_size if vector else 1)
 
 
+def read_provenance(path: Path) -> dict[str, Any] | None:  # Any: plain JSON values
+    """The provenance of a table on disk, without its values; None if there is no such table.
+
+    Args:
+        path: The file; it may be missing.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        meta = pq.read_schema(path).metadata or {}
+        return json.loads(meta[_META])
+    except (OSError, pa.ArrowException, KeyError, ValueError):
+        return None
+
+
 def joined(tables: Sequence[FeatureTable]) -> FeatureTable:
     """Tables of the same columns, one after the other; the provenance is the first one's.
 

@@ -91,12 +91,15 @@ class TextScore:
         return json.dumps(self.to_dict(), ensure_ascii=False)
 
 
-def write_scores(scores: Iterable[TextScore], path: Path) -> int:
+def write_scores(
+    scores: Iterable[TextScore], path: Path, provenance: dict[str, Any] | None = None
+) -> int:  # Any: plain JSON values
     """Write records to a file; a reader sees either all of them or none.
 
     Args:
         scores: The records; they may come from a generator.
         path: ``.csv`` (spans as JSON in one cell), ``.jsonl`` or ``.parquet``.
+        provenance: What decided the scores; Parquet keeps it in its schema under ``splinelens``.
 
     Returns:
         How many were written.
@@ -108,9 +111,10 @@ def write_scores(scores: Iterable[TextScore], path: Path) -> int:
     check_format(path)
     part = path.with_name(path.name + ".tmp")
     try:
-        count = {".csv": _write_csv, ".jsonl": _write_jsonl, ".parquet": _write_parquet}[path.suffix](
-            scores, part
-        )
+        if path.suffix == ".parquet":
+            count = _write_parquet(scores, part, provenance)
+        else:
+            count = (_write_csv if path.suffix == ".csv" else _write_jsonl)(scores, part)
         part.replace(path)
     except OSError as error:
         raise CannotWrite(f"cannot write {path}: {error.strerror or error}") from error
@@ -157,7 +161,9 @@ def _write_csv(scores: Iterable[TextScore], path: Path) -> int:
     return count
 
 
-def _write_parquet(scores: Iterable[TextScore], path: Path) -> int:
+def _write_parquet(
+    scores: Iterable[TextScore], path: Path, provenance: dict[str, Any] | None
+) -> int:  # Any: as above
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -175,5 +181,6 @@ def _write_parquet(scores: Iterable[TextScore], path: Path) -> int:
         ]
     )
     records = [score.to_dict() for score in scores]
-    pq.write_table(pa.Table.from_pylist(records, schema=schema), path)
+    meta = {b"splinelens": json.dumps(provenance or {}, sort_keys=True).encode()}
+    pq.write_table(pa.Table.from_pylist(records, schema=schema).replace_schema_metadata(meta), path)
     return len(records)
