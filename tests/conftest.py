@@ -39,28 +39,140 @@ _SIZES = {
     "eos_token_id": 2,
 }
 _GATED = {"intermediate_size": 48, "num_key_value_heads": 2}
+_HEAD = _GATED | {"head_dim": 8}
+_EXPERTS = _HEAD | {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
+_LOCAL_EXPERTS = _HEAD | {"intermediate_size": 24, "num_local_experts": 4, "num_experts_per_tok": 2}
+_ROUTED_EXPERTS = _EXPERTS | {"n_routed_experts": 4, "n_shared_experts": 2, "first_k_dense_replace": 1}
+_LATENT = {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8}
+_LATENT |= {"v_head_dim": 12, "num_key_value_heads": 4}  # DeepSeek: values are narrower than keys
+_GROUPS = {"n_group": 1, "topk_group": 1}
+_WINDOW = {"sliding_window": 16, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}
+_GEMMA = _HEAD | _WINDOW | {"query_pre_attn_scalar": 8}
+_GEMMA4 = _HEAD | {"sliding_window": 16, "global_head_dim": 16, "vocab_size_per_layer_input": VOCABULARY}
+_GEMMA4 |= {"hidden_size_per_layer_input": 8}
+_GEMMA4 |= {"layer_types": ["sliding_attention", "full_attention", "full_attention"]}
+_ROPE = {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}
+_YARN = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 2.0, "llama_4_scaling_beta": 0.1}
+_YARN = {"rope_parameters": _YARN | {"original_max_position_embeddings": 128}}
+_DELTA = {"layer_types": ["linear_attention", "full_attention", "linear_attention"]}
+_DELTA |= {"linear_num_key_heads": 2, "linear_num_value_heads": 4}
+_DELTA |= {"linear_key_head_dim": 8, "linear_value_head_dim": 8}
+_SIGHT = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2}
+_SIGHT_2 = _SIGHT | {"num_hidden_layers": 1, "image_size": 16, "patch_size": 8}
+_SIGHT_QWEN = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 32}
 TINY = {
     "llama": ("LlamaConfig", _GATED),
     "mistral": ("MistralConfig", _GATED | {"sliding_window": 16}),
     "qwen2": ("Qwen2Config", _GATED),
-    "qwen3": ("Qwen3Config", _GATED | {"head_dim": 8}),
+    "qwen3": ("Qwen3Config", _HEAD),
     "phi3": ("Phi3Config", _GATED),
     "gpt2": ("GPT2Config", {"n_inner": 48}),
     "gpt_neox": ("GPTNeoXConfig", {"intermediate_size": 48}),
     "opt": ("OPTConfig", {"ffn_dim": 48, "word_embed_proj_dim": 32}),
+    "apertus": ("ApertusConfig", _HEAD | _ROPE),
+    "arcee": ("ArceeConfig", _GATED),
+    "bloom": ("BloomConfig", {}),  # 128 neurons: always four times the width
+    "codegen": ("CodeGenConfig", {"n_inner": 48, "rotary_dim": 4, "n_positions": 256, "n_ctx": 256}),
+    "cohere": ("CohereConfig", _GATED),
+    "cohere2": ("Cohere2Config", _GATED | _WINDOW),
+    "cwm": ("CwmConfig", _HEAD | _WINDOW | _ROPE),
+    "deepseek_v2": ("DeepseekV2Config", _ROUTED_EXPERTS | _LATENT | _GROUPS),
+    "deepseek_v3": ("DeepseekV3Config", _ROUTED_EXPERTS | _LATENT | _GROUPS),
+    "dots1": ("Dots1Config", _ROUTED_EXPERTS | _GROUPS | _WINDOW),
+    "ernie4_5": ("Ernie4_5Config", _HEAD),
+    "ernie4_5_moe": (
+        "Ernie4_5_MoeConfig",
+        _EXPERTS
+        | {"moe_num_experts": 4, "moe_k": 2, "moe_layer_start_index": 1, "moe_num_shared_experts": 1},
+    ),
+    "exaone4": ("Exaone4Config", _HEAD | _WINDOW),
+    "exaone_moe": ("ExaoneMoeConfig", _ROUTED_EXPERTS | _GROUPS | _WINDOW),
+    "falcon": ("FalconConfig", {"ffn_hidden_size": 48}),
+    "flex_olmo": ("FlexOlmoConfig", _EXPERTS | {"intermediate_size": 24}),
+    "gemma": ("GemmaConfig", _HEAD),
+    "gemma2": ("Gemma2Config", _GEMMA),
+    "gemma3": ("Gemma3Config", {"text_config": _GEMMA, "vision_config": _SIGHT_2, "mm_tokens_per_image": 4}),
+    "gemma3_text": ("Gemma3TextConfig", _GEMMA),
+    "gemma4": ("Gemma4Config", {"text_config": _GEMMA4, "vision_config": None, "audio_config": None}),
+    "gemma4_text": ("Gemma4TextConfig", _GEMMA4 | {"num_kv_shared_layers": 1, "use_double_wide_mlp": True}),
+    "glm": ("GlmConfig", _HEAD),
+    "glm4": ("Glm4Config", _HEAD),
+    "glm4_moe": ("Glm4MoeConfig", _ROUTED_EXPERTS | _GROUPS),
+    "gpt_bigcode": ("GPTBigCodeConfig", {"n_inner": 48}),
+    "gpt_neo": (
+        "GPTNeoConfig",
+        {"intermediate_size": 48, "window_size": 16, "attention_types": [[["local", "global", "local"], 1]]},
+    ),
+    "gpt_oss": ("GptOssConfig", _LOCAL_EXPERTS | _WINDOW | _ROPE),
+    "gptj": ("GPTJConfig", {"n_inner": 48, "rotary_dim": 4}),
+    "granite": ("GraniteConfig", _GATED | {"attention_multiplier": 0.3, "residual_multiplier": 0.5}),
+    "granite_swa": ("GraniteSWAConfig", _GATED | _WINDOW),
+    "granitemoe": ("GraniteMoeConfig", _LOCAL_EXPERTS | {"attention_multiplier": 0.3}),
+    "helium": ("HeliumConfig", _HEAD),
+    "hunyuan_v1_dense": ("HunYuanDenseV1Config", _HEAD),
+    "hunyuan_v1_moe": ("HunYuanMoEV1Config", _EXPERTS | {"intermediate_size": 24, "moe_topk": 2}),
+    "jais2": ("Jais2Config", _HEAD),
+    "ministral": ("MinistralConfig", _HEAD | _WINDOW),
+    "ministral3": ("Ministral3Config", _HEAD | _YARN),
+    "mistral3": ("Mistral3Config", {"text_config": _HEAD, "vision_config": _SIGHT_2}),
+    "mixtral": ("MixtralConfig", _LOCAL_EXPERTS | {"sliding_window": 16}),
+    "mpt": ("MptConfig", {"max_seq_len": 256}),  # 128 neurons: always four times the width
+    "nanochat": ("NanoChatConfig", _HEAD),
+    "nemotron": ("NemotronConfig", _HEAD),
+    "olmo": ("OlmoConfig", _GATED),
+    "olmo2": ("Olmo2Config", _GATED),
+    "olmo3": ("Olmo3Config", _GATED | _WINDOW),
+    "olmo_hybrid": ("OlmoHybridConfig", _GATED | _DELTA),
+    "olmoe": ("OlmoeConfig", _EXPERTS | {"intermediate_size": 24}),
+    "persimmon": ("PersimmonConfig", {"intermediate_size": 48}),
+    "phi": ("PhiConfig", _GATED),
+    "phimoe": ("PhimoeConfig", _LOCAL_EXPERTS | {"sliding_window": 16}),
+    "qwen2_moe": (
+        "Qwen2MoeConfig",
+        _EXPERTS | {"shared_expert_intermediate_size": 20, "mlp_only_layers": [1]},
+    ),
+    "qwen3_5": ("Qwen3_5Config", {"text_config": _HEAD | _DELTA, "vision_config": _SIGHT_QWEN}),
+    "qwen3_5_moe": (
+        "Qwen3_5MoeConfig",
+        {
+            "text_config": _EXPERTS | _DELTA | {"shared_expert_intermediate_size": 20},
+            "vision_config": _SIGHT_QWEN,
+        },
+    ),
+    "qwen3_5_moe_text": ("Qwen3_5MoeTextConfig", _EXPERTS | _DELTA | {"shared_expert_intermediate_size": 20}),
+    "qwen3_5_text": ("Qwen3_5TextConfig", _HEAD | _DELTA),
+    "qwen3_moe": ("Qwen3MoeConfig", _EXPERTS | {"mlp_only_layers": [2]}),
+    "qwen3_next": (
+        "Qwen3NextConfig",
+        _EXPERTS | _DELTA | {"shared_expert_intermediate_size": 20, "mlp_only_layers": [0]},
+    ),
+    "seed_oss": ("SeedOssConfig", _HEAD),
+    "smollm3": ("SmolLM3Config", _GATED | {"no_rope_layers": [1, 0, 1]}),
+    "stablelm": ("StableLmConfig", _GATED),
+    "starcoder2": ("Starcoder2Config", _GATED | {"sliding_window": 16}),
+    "vaultgemma": ("VaultGemmaConfig", _GEMMA),
+    "xglm": ("XGLMConfig", {"ffn_dim": 48}),
 }
+
+STRUCTURES = ["llama", "mistral", "qwen2", "qwen3", "phi3", "gpt2", "gpt_neox", "opt"]
+"""One family for each structure of a dense block; ``TINY`` holds all families."""
 
 
 def build_tiny(name, seed=0, **changes):
     """A random model of one family: 3 layers, width 32, 4 heads, 48 neurons, 128 tokens; no download.
 
-    The stock initialisation is so small that all gates lie near 0. Weights are drawn wide enough here
-    for gates of about unit size, biases and norms too, so that forgetting one of them shows.
+    Experts have 24 neurons each, and each token visits 2 of 4. The stock initialisation is so small
+    that all gates lie near 0. Weights are drawn wide enough here for gates of about unit size, biases
+    and norms too, so that forgetting one of them shows.
     """
     import transformers
 
     config_name, more = TINY[name]
-    config = getattr(transformers, config_name)(**(_SIZES | more | changes))
+    if "text_config" in more:  # a language model among other parts
+        text = {"text_config": _SIZES | more["text_config"] | changes}
+        config = getattr(transformers, config_name)(**(more | text))
+    else:
+        config = getattr(transformers, config_name)(**(_SIZES | more | changes))
     generator = torch.Generator().manual_seed(seed)
     model = transformers.AutoModel.from_config(config, dtype=torch.float32).eval()
     with torch.no_grad():
@@ -73,10 +185,22 @@ def build_tiny(name, seed=0, **changes):
     return model
 
 
-@pytest.fixture(params=list(TINY))
+@pytest.fixture(params=STRUCTURES)
 def tiny_model(request):
-    """Each family in turn: a test that takes it holds for gated, fused, ungated and Conv1D models."""
+    """Each structure in turn: a test that takes it holds for gated, fused, ungated and Conv1D models."""
     return build_tiny(request.param)
+
+
+@pytest.fixture(params=list(TINY))
+def any_model(request):
+    """Each family in turn, with experts, linear attention and parts for images too."""
+    return build_tiny(request.param)
+
+
+@pytest.fixture
+def tiny_of():
+    """``build_tiny`` itself, for a test of one family: ``tiny_of("gpt_oss")``."""
+    return build_tiny
 
 
 @pytest.fixture

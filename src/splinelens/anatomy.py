@@ -1,23 +1,24 @@
 """Where each architecture keeps its blocks, its gate and the matrices around it.
 
 The gate is the input of the MLP's nonlinearity: the output of ``gate_proj`` in a gated MLP, of the
-first linear in an ungated one (arXiv:2312.01648). Nothing is guessed: an architecture has a row in
-``FAMILIES`` or it is refused with the recipe for a row. Paths were read from models instantiated
-with transformers 5.23.
+first linear in an ungated one (arXiv:2312.01648). In a layer of experts every expert has a gate of
+its own. Nothing is guessed: an architecture has a row in ``FAMILIES`` or it is refused with the
+recipe for a row. Paths were read from models instantiated with transformers 5.23.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakSet
 
 from splinelens.errors import UnknownAnatomy
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 _FITTING: "WeakSet[nn.Module]" = WeakSet()
-# Models whose every layer was looked up once: that takes 0.15 ms for 30 blocks, and is asked per layer.
+# Models whose every layer was looked up once: that takes 0.7 ms for 30 blocks, and is asked per layer.
 
 
 @dataclass(frozen=True)
@@ -29,41 +30,198 @@ class Family:
         gate: The linear map whose output is the gate, below a block.
         down: The linear map behind the nonlinearity, below a block.
         attention: The attention module, below a block.
+        up: The linear map that multiplies the activation, below a block; empty where the MLP is not
+            gated, or where it is fused with the gate.
+        output: The output projection of the attention, below a block.
+        activation: The module of the nonlinearity, below a block; experts keep theirs as ``act_fn``.
+        no_activation: Why there is no such module, where ``activation`` is empty.
         gated: A second linear map multiplies the activation (SwiGLU and its kin).
         fused: Gate and up projection share one linear map; the gate is its first half.
         transposed: The weight is stored as (width, neuron), as GPT-2's ``Conv1D`` does.
         flattened: The MLP sees (text * token, width) instead of (text, token, width).
+        experts: The module that holds the experts' ``gate_up_proj``, of shape (expert, 2 neuron,
+            width) with the gate first; below a block. Blocks without it have a dense MLP.
+        shared: The expert that every token visits, below a block of experts: an MLP with
+            ``gate_proj``, ``up_proj`` and ``down_proj``.
+        interleaved: ``gate_up_proj`` is (expert, width, 2 neuron) with the gate at even places.
+        linear: What stands in the place of the attention in blocks without a softmax.
+        softmax: "interface" where the attention goes through transformers' ``AttentionInterface``;
+            "weights" where only eager attention hands its weights out, as its second output.
+        output_gate: The attention's result is multiplied by a gate of the token before the output
+            projection, so that it is no sum of hull points.
     """
 
     blocks: str
     gate: str
     down: str
     attention: str
+    up: str = ""
+    output: str = ""
+    activation: str = ""
+    no_activation: str = ""
     gated: bool = False
     fused: bool = False
     transposed: bool = False
     flattened: bool = False
+    experts: str = ""
+    shared: str = ""
+    interleaved: bool = False
+    linear: str = ""
+    softmax: Literal["interface", "weights"] = "interface"
+    output_gate: bool = False
 
 
-_LLAMA = Family("layers", "mlp.gate_proj", "mlp.down_proj", "self_attn", gated=True)
-_PHI3 = replace(_LLAMA, gate="mlp.gate_up_proj", fused=True)
+_LLAMA = Family(
+    blocks="layers",
+    gate="mlp.gate_proj",
+    down="mlp.down_proj",
+    attention="self_attn",
+    up="mlp.up_proj",
+    output="self_attn.o_proj",
+    activation="mlp.act_fn",
+    gated=True,
+)
+_UNGATED = replace(_LLAMA, gate="mlp.up_proj", up="", gated=False)
+_FUSED = replace(_LLAMA, gate="mlp.gate_up_proj", up="", activation="mlp.activation_fn", fused=True)
+_FC = replace(_UNGATED, gate="mlp.fc1", down="mlp.fc2", activation="mlp.activation_fn")
+_GPT2 = Family(
+    blocks="h",
+    gate="mlp.c_fc",
+    down="mlp.c_proj",
+    attention="attn",
+    output="attn.c_proj",
+    activation="mlp.act",
+)
+_GPTJ = replace(_GPT2, gate="mlp.fc_in", down="mlp.fc_out", output="attn.out_proj", softmax="weights")
+_NEOX = Family(
+    blocks="layers",
+    gate="mlp.dense_h_to_4h",
+    down="mlp.dense_4h_to_h",
+    attention="attention",
+    output="attention.dense",
+    activation="mlp.act",
+)
+_FALCON = replace(
+    _NEOX, blocks="h", attention="self_attention", output="self_attention.dense", softmax="weights"
+)
+_OPT = Family(
+    blocks="decoder.layers",
+    gate="fc1",
+    down="fc2",
+    attention="self_attn",
+    output="self_attn.out_proj",
+    activation="activation_fn",
+    flattened=True,
+)
+_MIXTRAL = replace(_LLAMA, experts="mlp.experts")
+_QWEN_MOE = replace(_MIXTRAL, shared="mlp.shared_expert")
+_DEEPSEEK = replace(_MIXTRAL, shared="mlp.shared_experts")
+_QWEN3_5 = replace(_LLAMA, linear="linear_attn", output_gate=True)
+_QWEN3_NEXT = replace(_QWEN3_5, experts="mlp.experts", shared="mlp.shared_expert")
 
 FAMILIES: dict[str, Family] = {
+    # gated, three linear maps
     "llama": _LLAMA,
+    "cohere": _LLAMA,
+    "cohere2": _LLAMA,
+    "cwm": _LLAMA,
+    "ernie4_5": _LLAMA,
+    "exaone4": _LLAMA,
+    "gemma": _LLAMA,
+    "gemma2": _LLAMA,
+    "gemma3": replace(_LLAMA, blocks="language_model.layers"),
+    "gemma3_text": _LLAMA,
+    "gemma4": replace(_LLAMA, blocks="language_model.layers"),
+    "gemma4_text": _LLAMA,
+    "granite": _LLAMA,
+    "granite_swa": _LLAMA,
+    "helium": _LLAMA,
+    "hunyuan_v1_dense": _LLAMA,
+    "ministral": _LLAMA,
+    "ministral3": _LLAMA,
     "mistral": _LLAMA,
+    "mistral3": replace(_LLAMA, blocks="language_model.layers"),
+    "olmo": _LLAMA,
+    "olmo2": _LLAMA,
+    "olmo3": _LLAMA,
+    "olmo_hybrid": replace(_LLAMA, linear="linear_attn"),
     "qwen2": _LLAMA,
     "qwen3": _LLAMA,
-    "phi3": _PHI3,
-    "gpt2": Family("h", "mlp.c_fc", "mlp.c_proj", "attn", transposed=True),
-    "gpt_neox": Family("layers", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h", "attention"),
-    "opt": Family("decoder.layers", "fc1", "fc2", "self_attn", flattened=True),
+    "qwen3_5": replace(_QWEN3_5, blocks="language_model.layers"),
+    "qwen3_5_text": _QWEN3_5,
+    "seed_oss": _LLAMA,
+    "smollm3": _LLAMA,
+    "stablelm": _LLAMA,
+    "vaultgemma": _LLAMA,
+    # gated, gate and up projection in one map
+    "glm": _FUSED,
+    "glm4": _FUSED,
+    "phi3": _FUSED,
+    # ungated
+    "apertus": _UNGATED,
+    "arcee": _UNGATED,
+    "bloom": replace(_FALCON, activation="mlp.gelu_impl"),
+    "codegen": _GPTJ,
+    "falcon": _FALCON,
+    "gpt2": replace(_GPT2, transposed=True),
+    "gpt_bigcode": _GPT2,
+    "gpt_neo": replace(
+        _GPT2, attention="attn.attention", output="attn.attention.out_proj", softmax="weights"
+    ),
+    "gpt_neox": _NEOX,
+    "gptj": _GPTJ,
+    "jais2": _UNGATED,
+    "mpt": Family(
+        blocks="blocks",
+        gate="ffn.up_proj",
+        down="ffn.down_proj",
+        attention="attn",
+        output="attn.out_proj",
+        activation="ffn.act",
+        softmax="weights",
+    ),
+    "nanochat": _FC,
+    "nemotron": _UNGATED,
+    "opt": _OPT,
+    "persimmon": replace(_NEOX, attention="self_attn", output="self_attn.dense"),
+    "phi": replace(_FC, output="self_attn.dense"),
+    "starcoder2": replace(_UNGATED, gate="mlp.c_fc", down="mlp.c_proj", activation="mlp.act"),
+    "xglm": replace(_OPT, blocks="layers", flattened=False, softmax="weights"),
+    # experts, alone or beside dense blocks
+    "deepseek_v2": _DEEPSEEK,
+    "deepseek_v3": _DEEPSEEK,
+    "dots1": _DEEPSEEK,
+    "ernie4_5_moe": _DEEPSEEK,
+    "exaone_moe": _DEEPSEEK,
+    "flex_olmo": _MIXTRAL,
+    "glm4_moe": _DEEPSEEK,
+    "gpt_oss": replace(
+        _MIXTRAL,
+        activation="",
+        no_activation="its experts clamp gate and up projection and scale the gate inside the sigmoid",
+        interleaved=True,
+    ),
+    "granitemoe": replace(_MIXTRAL, experts="block_sparse_moe.experts"),
+    "hunyuan_v1_moe": replace(_MIXTRAL, shared="mlp.shared_mlp"),
+    "mixtral": _MIXTRAL,
+    "olmoe": _MIXTRAL,
+    "phimoe": _MIXTRAL,
+    "qwen2_moe": _QWEN_MOE,
+    "qwen3_5_moe": replace(_QWEN3_NEXT, blocks="language_model.layers"),
+    "qwen3_5_moe_text": _QWEN3_NEXT,
+    "qwen3_moe": _MIXTRAL,
+    "qwen3_next": _QWEN3_NEXT,
 }
 """One row an architecture, by the ``model_type`` of its configuration."""
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """The modules of one model that hold its geometry, found through its family's row."""
+    """The modules of one model that hold its geometry, found through its family's row.
+
+    A layer is looked at by itself: models mix dense blocks with blocks of experts, and softmax
+    attention with linear attention.
+    """
 
     family: Family
     base: "nn.Module"
@@ -74,13 +232,96 @@ class Anatomy:
         """Number of blocks in the model."""
         return len(self.blocks)
 
+    @property
+    def width(self) -> int:
+        """Number of coordinates of the residual stream, also of a language model among other parts."""
+        config: Any = self.base.config  # transformers' configurations share no typed interface
+        return int(config.get_text_config().hidden_size)
+
+    @property
+    def softmax_layers(self) -> tuple[int, ...]:
+        """The layers whose attention is a softmax, in rising order."""
+        return tuple(layer for layer in range(self.depth) if self.attention(layer) is not None)
+
     def gate(self, layer: int) -> "nn.Module":
-        """The linear map whose output is the gate of a layer (with ``fused``, its first half)."""
-        return _below(self.blocks[layer], self.family.gate)
+        """The linear map whose output is the gate of a dense layer (with ``fused``, its first half).
+
+        Raises:
+            UnknownAnatomy: The layer consists of experts: it has no one gate.
+        """
+        return self._dense(layer, self.family.gate)
+
+    def up(self, layer: int) -> "nn.Module | None":
+        """The linear map that multiplies the activation of a dense layer; None if ungated or fused.
+
+        Raises:
+            UnknownAnatomy: The layer consists of experts.
+        """
+        return self._dense(layer, self.family.up) if self.family.up else None
 
     def down(self, layer: int) -> "nn.Module":
-        """The linear map behind the nonlinearity of a layer."""
-        return _below(self.blocks[layer], self.family.down)
+        """The linear map behind the nonlinearity of a dense layer.
+
+        Raises:
+            UnknownAnatomy: The layer consists of experts.
+        """
+        return self._dense(layer, self.family.down)
+
+    def experts(self, layer: int) -> "nn.Module | None":
+        """The module that holds the experts of a layer; None on a dense layer."""
+        return _optional(self.blocks[layer], self.family.experts)
+
+    def shared(self, layer: int) -> "nn.Module | None":
+        """The expert of a layer that every token visits; None where there is none."""
+        return _optional(self.blocks[layer], self.family.shared)
+
+    def attention(self, layer: int) -> "nn.Module | None":
+        """The attention module of a layer; None where it has no softmax (linear attention)."""
+        block = self.blocks[layer]
+        return (
+            None if _optional(block, self.family.linear) is not None else _below(block, self.family.attention)
+        )
+
+    def output(self, layer: int) -> "nn.Module | None":
+        """The output projection of a layer's attention; None where it has no softmax."""
+        block = self.blocks[layer]
+        return None if _optional(block, self.family.linear) is not None else _below(block, self.family.output)
+
+    def activation(self, layer: int) -> "Callable[[Tensor], Tensor]":
+        """The nonlinearity of a layer: what is applied to the gate, element by element.
+
+        Raises:
+            UnknownAnatomy: The architecture applies no function to the gate alone.
+        """
+        experts = self.experts(layer)
+        if not self.family.activation:
+            raise UnknownAnatomy(
+                f"the gate of layer {layer} ({type(self.base).__name__}) has no known activation: "
+                f"{self.family.no_activation}; features that need none (signs, distances) still work"
+            )
+        if experts is not None:
+            return _below(experts, "act_fn")
+        return _below(self.blocks[layer], self.family.activation)
+
+    def neurons(self, layer: int) -> int:
+        """Number of neurons of a layer: of all its experts, in order, and the shared expert's last."""
+        experts: Any = self.experts(layer)  # each family has a class of its own
+        if experts is None:
+            gate: Any = self.gate(layer)  # a linear map of some class, perhaps a quantised one
+            rows = gate.nf if self.family.transposed else gate.out_features
+            return int(rows // 2 if self.family.fused else rows)
+        count, *shape = experts.gate_up_proj.shape
+        own = count * shape[1 if self.family.interleaved else 0] // 2
+        shared: Any = self.shared(layer)
+        return int(own if shared is None else own + shared.gate_proj.out_features)
+
+    def _dense(self, layer: int, path: str) -> "nn.Module":
+        if self.experts(layer) is not None:
+            raise UnknownAnatomy(
+                f"layer {layer} of {type(self.base).__name__} consists of experts, each with a "
+                "gate of its own; use Anatomy.experts"
+            )
+        return _below(self.blocks[layer], path)
 
 
 def anatomy_of(model: "nn.Module") -> Anatomy:
@@ -116,7 +357,7 @@ def anatomy_of(model: "nn.Module") -> Anatomy:
         anatomy = Anatomy(family, base, blocks)  # type: ignore[arg-type]  # a path ends at the ModuleList
         if model not in _FITTING:
             for layer in range(anatomy.depth):
-                anatomy.gate(layer), anatomy.down(layer)
+                _look_up(anatomy, layer)
             _FITTING.add(model)
     except AttributeError as error:
         raise UnknownAnatomy(
@@ -125,5 +366,25 @@ def anatomy_of(model: "nn.Module") -> Anatomy:
     return anatomy
 
 
+def _look_up(anatomy: Anatomy, layer: int) -> None:
+    """Follow every path of the row once; a wrong one raises ``AttributeError``."""
+    anatomy.attention(layer), anatomy.output(layer), anatomy.neurons(layer)
+    if anatomy.family.activation:
+        anatomy.activation(layer)
+    if anatomy.experts(layer) is None:
+        anatomy.down(layer), anatomy.up(layer)
+        for path in ("experts", "mlp.experts"):
+            if _optional(anatomy.blocks[layer], path) is not None:
+                raise AttributeError(f"layer {layer} has experts at {path!r}, which the row does not know")
+
+
 def _below(module: "nn.Module", path: str) -> "nn.Module":
     return reduce(getattr, path.split("."), module)
+
+
+def _optional(module: "nn.Module", path: str) -> "nn.Module | None":
+    """The module at a path; None where the path is empty or the module lacks its place."""
+    found: nn.Module | None = module if path else None
+    for name in path.split("."):
+        found = getattr(found, name, None)
+    return found

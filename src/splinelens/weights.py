@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.errors import BadModel
+from splinelens.layers.experts import expert_weight
 
 _NORMS: WeakKeyDictionary[nn.Module, Tensor] = WeakKeyDictionary()
 _ALIVE: WeakKeyDictionary[nn.Module, Tensor | None] = WeakKeyDictionary()
@@ -52,7 +53,8 @@ def gate_norms(model: nn.Module, layer: int) -> Float[Tensor, " neuron"]:
     """The length of every hyperplane normal of a layer, in float32.
 
     Computed once per layer and kept while the model lives; a model whose weights are changed
-    afterwards keeps the old norms.
+    afterwards keeps the old norms. On a layer of experts the hyperplanes of all experts stand one
+    expert after the other, those of the shared expert last.
 
     Args:
         model: A transformers model whose architecture has a row in ``anatomy.py``.
@@ -68,10 +70,11 @@ def gate_norms(model: nn.Module, layer: int) -> Float[Tensor, " neuron"]:
         torch.Size([32])
     """
     anatomy = anatomy_of(model)
-    gate, weight = anatomy.gate(layer), gate_weight(anatomy, layer)
-    if gate not in _NORMS:
-        _NORMS[gate] = weight.detach().float().norm(dim=1)
-    return _NORMS[gate].to(weight.device)
+    holder = anatomy.experts(layer) or anatomy.gate(layer)
+    if holder not in _NORMS:
+        weights = _expert_weights(anatomy, layer) or [gate_weight(anatomy, layer)]
+        _NORMS[holder] = torch.cat([weight.detach().float().norm(dim=1) for weight in weights])
+    return _NORMS[holder].to(next(holder.parameters()).device)
 
 
 def neurons_alive(model: nn.Module, layer: int) -> Int[Tensor, " neuron"] | None:
@@ -94,9 +97,46 @@ def neurons_alive(model: nn.Module, layer: int) -> Int[Tensor, " neuron"] | None
         >>> neurons_alive(pruned, 0)
         tensor([0])
     """
-    gate, norms = anatomy_of(model).gate(layer), gate_norms(model, layer)
-    if gate not in _ALIVE:
+    anatomy, norms = anatomy_of(model), gate_norms(model, layer)
+    holder = anatomy.experts(layer) or anatomy.gate(layer)
+    if holder not in _ALIVE:
         alive = norms != 0  # a broken norm counts: what it makes must show, not vanish
-        _ALIVE[gate] = None if bool(alive.all()) else alive.nonzero().flatten()
-    indices = _ALIVE[gate]
+        _ALIVE[holder] = None if bool(alive.all()) else alive.nonzero().flatten()
+    indices = _ALIVE[holder]
     return None if indices is None else indices.to(norms.device)
+
+
+def routed_neurons(
+    model: nn.Module, layer: int, routes: Int[Tensor, "*text token route"]
+) -> Int[Tensor, "*text token neuron"]:
+    """Which of a layer's neurons the gate of each token stands for, on a layer of experts.
+
+    Args:
+        model: A transformers model whose architecture has a row in ``anatomy.py``.
+        layer: A layer of experts, from 0.
+        routes: The experts of each token in rising order, as ``watch(routes=...)`` hands them over.
+
+    Returns:
+        Indices into ``gate_norms(model, layer)``: the neurons of the token's experts, then those of
+        the shared expert.
+    """
+    anatomy = anatomy_of(model)
+    sizes = [weight.shape[0] for weight in _expert_weights(anatomy, layer)]
+    own = torch.arange(sizes[0], device=routes.device)
+    found = (routes[..., None] * sizes[0] + own).flatten(-2)
+    if anatomy.shared(layer) is None:
+        return found
+    last = torch.arange(sum(sizes) - sizes[-1], sum(sizes), device=routes.device)
+    return torch.cat([found, last.expand(*found.shape[:-1], -1)], dim=-1)
+
+
+def _expert_weights(anatomy: Anatomy, layer: int) -> list[Tensor]:
+    """The gate weights of all experts of a layer, the shared expert's last; empty on a dense layer."""
+    experts, shared = anatomy.experts(layer), anatomy.shared(layer)
+    if experts is None:
+        return []
+    count = experts.gate_up_proj.shape[0]  # type: ignore[index]  # a parameter of three axes
+    weights = [expert_weight(experts, index, anatomy.family.interleaved)[0] for index in range(count)]
+    if shared is not None:
+        weights.append(shared.gate_proj.weight)  # type: ignore[union-attr, arg-type]  # a linear map
+    return weights

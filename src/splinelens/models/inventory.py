@@ -198,7 +198,10 @@ def _pass_is_finite(loaded: LoadedModel) -> str:
 
 def _gates_found(loaded: LoadedModel) -> str:
     anatomy = anatomy_of(loaded.model)
-    return f"in all {anatomy.depth} blocks, at {anatomy.family.gate}"
+    routed = sum(anatomy.experts(layer) is not None for layer in range(anatomy.depth))
+    places = [f"{anatomy.depth - routed} at {anatomy.family.gate}"] if routed < anatomy.depth else []
+    places += [f"{routed} of experts at {anatomy.family.experts}"] if routed else []
+    return f"in all {anatomy.depth} blocks: {', '.join(places)}"
 
 
 _LOOKS = {

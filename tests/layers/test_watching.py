@@ -1,4 +1,4 @@
-"""Tests layers.py."""
+"""Tests layers/watching.py."""
 
 import gc
 import weakref

@@ -1,0 +1,163 @@
+"""The wall of its region that a point is nearest to, and the shortest step through it.
+
+Hyperplane k of a layer is ``{x : <w_k, x> + b_k = 0}``. Up to the nearest one the region code stays as
+it is; just behind it exactly one sign has flipped. Source: Balestriero, Cosentino and Shekkizhar,
+arXiv:2312.01648.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from splinelens.errors import BadFeatures
+
+_ROWS = 1024  # rows of a weight in float64 at a time: 32 MiB of a layer of width 4,096
+
+
+@dataclass(frozen=True, eq=False)
+class Crossing:
+    """The shortest step from a point that crosses one wall and no other.
+
+    Attributes:
+        neuron: The neuron whose sign flips: the nearest wall's.
+        distance: How far the wall is, in units of the MLP's input; the step is longer, see there.
+        step: What to add to the point. It is perpendicular to the wall and ends half way between the wall
+            and the next one met on that ray, so that rounding does not decide on which side it ends.
+    """
+
+    neuron: int
+    distance: float
+    step: Float[Tensor, " width"]
+
+
+def nearest_wall(
+    margin: Float[Tensor, "*text token neuron"], alive: Int[Tensor, " wall"] | None = None
+) -> tuple[Float[Tensor, "*text token"], Int[Tensor, "*text token"]]:
+    """The distance from each token to the nearest wall, and the neuron whose wall it is.
+
+    Args:
+        margin: Signed margins of all neurons.
+        alive: The neurons that have a hyperplane, or None if all have one. A neuron whose weights are
+            all 0 has margin 0 and would otherwise be taken for a wall that is touched.
+
+    Returns:
+        Non-negative distances in units of the MLP's input, and neurons counted among all; the first of
+        several that are equally near. A layer without any wall is infinitely far, and its neuron is -1.
+        A token with NaN has the distance NaN.
+
+    Example:
+        >>> nearest_wall(torch.tensor([[1.5, -0.5, 0.0]]), alive=torch.tensor([0, 1]))
+        (tensor([0.5000]), tensor([1]))
+    """
+    walls = margin if alive is None else margin[..., alive]
+    if not walls.shape[-1]:
+        far = walls.new_full(walls.shape[:-1], torch.inf)
+        return far, torch.full_like(far, -1, dtype=torch.int64)
+    distance, neuron = walls.abs().min(dim=-1)
+    return distance, neuron if alive is None else alive[neuron]
+
+
+def crossing_step(
+    point: Float[Tensor, " width"],
+    weight: Float[Tensor, "neuron width"],
+    bias: Float[Tensor, " neuron"] | None,
+) -> Crossing:
+    """The shortest step that crosses the nearest wall of a point, and no other.
+
+    Computed in float64, and tried out: the step as it is returned is added to the point and the code is
+    read again. Rows that are all 0 are no walls.
+
+    Args:
+        point: An input of the MLP.
+        weight: Gate weight; row k is the normal of wall k.
+        bias: Gate bias, or None.
+
+    Returns:
+        The neuron, the distance and the step; the step has the point's dtype, at least float32.
+        Where the ray meets no other wall, the step goes on behind the wall as far as the larger of the
+        distance and the point's length (1 if both are 0).
+
+    Raises:
+        BadFeatures: The point or a weight is not finite, no row of the weight is a wall, or two walls lie
+            so near together that no step in the point's dtype crosses only the nearest one.
+
+    Example:
+        >>> weight = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
+        >>> crossing_step(torch.tensor([-1.0, -2.0]), weight, None)
+        Crossing(neuron=0, distance=1.0, step=tensor([2., 0.]))
+    """
+    point = point.detach()
+    gate = gate_at(point, weight, bias)
+    norm = torch.cat([rows.double().norm(dim=1) for rows in weight.detach().split(_ROWS)])
+    wall = norm > 0
+    if not wall.any():
+        raise BadFeatures(
+            f"all {len(norm)} rows of the gate weight are 0: the layer has no wall; take another"
+        )
+    distance, nearest = torch.where(wall, gate.abs() / norm, torch.inf).min(dim=0)
+    neuron, on = int(nearest), gate > 0
+    way = (-1.0 if on[neuron] else 1.0) * weight[neuron].detach().double() / norm[neuron]
+    rate = _product(weight, way)
+    turns = torch.where(on, rate < 0, rate > 0)  # walls that lie ahead, not behind
+    turns[neuron] = False
+    ahead, following = torch.where(turns, (gate / rate).abs(), torch.inf).min(dim=0)
+    behind = float(ahead - distance) / 2
+    length = float(point.double().norm())
+    if not turns.any():
+        behind = max(float(distance), length) or 1.0
+    start = point.to(torch.promote_types(point.dtype, torch.float32))
+    step = ((distance + behind) * way).to(start.dtype)
+    flipped = ((gate_at(start + step, weight, bias) > 0) != on).nonzero().flatten().tolist()
+    rounding = 4 * torch.finfo(start.dtype).eps * (length + float(distance))
+    if flipped != [neuron] or behind <= rounding:
+        raise BadFeatures(
+            f"no step in {start.dtype} crosses only the wall of neuron {neuron}, {float(distance):.3g} away: "
+            f"that of neuron {int(following)} follows {2 * behind:.3g} behind it; pass a float64 point, or "
+            "another one"
+        )
+    return Crossing(neuron, float(distance), step)
+
+
+def gate_at(
+    point: Float[Tensor, " width"],
+    weight: Float[Tensor, "neuron width"],
+    bias: Float[Tensor, " neuron"] | None,
+) -> Float[Tensor, " neuron"]:
+    """The gate values of one point in float64, without a float64 copy of the weight.
+
+    Args:
+        point: An input of the MLP.
+        weight: Gate weight, of any floating dtype.
+        bias: Gate bias, or None.
+
+    Returns:
+        ``weight @ point + bias``, all finite.
+
+    Raises:
+        BadFeatures: The point, or a row of the weight, or the bias is not finite; it is named.
+
+    Example:
+        >>> gate_at(torch.tensor([1.0, 2.0]), torch.eye(2), torch.tensor([0.5, 0.0]))
+        tensor([1.5000, 2.0000], dtype=torch.float64)
+    """
+    point = point.detach()
+    bad = (~point.isfinite()).nonzero().flatten().tolist()
+    if bad:
+        raise BadFeatures(f"the point is {float(point[bad[0]])} at width {bad[0]}; take a finite one")
+    gate = _product(weight, point.double())
+    gate = gate if bias is None else gate + bias.detach().double()
+    bad = (~gate.isfinite()).nonzero().flatten().tolist()
+    if bad:
+        raise BadFeatures(
+            f"the gate of neuron {bad[0]} is {float(gate[bad[0]])}: its weights or its bias are not finite; "
+            "check the model's files and dtype"
+        )
+    return gate
+
+
+def _product(
+    weight: Float[Tensor, "neuron width"], vector: Float[Tensor, " width"]
+) -> Float[Tensor, " neuron"]:
+    return torch.cat([rows.double() @ vector for rows in weight.detach().split(_ROWS)])

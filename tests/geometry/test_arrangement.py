@@ -1,0 +1,257 @@
+"""Tests geometry/arrangement.py."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from jaxtyping import TypeCheckError
+
+from splinelens.geometry.arrangement import arrangement, cell_around
+from splinelens.geometry.chords import chords, count_crossings, same_lines
+
+BOX = (-1.0, -1.0, 3.0, 1.0)
+
+
+def random_lines(count, seed=0):
+    dice = np.random.default_rng(seed)
+    angle = dice.uniform(0, 2 * np.pi, count)
+    normal = np.stack([np.cos(angle), np.sin(angle)], 1)
+    return np.column_stack([normal, -(normal * dice.uniform(BOX[:2], BOX[2:], (count, 2))).sum(1)])
+
+
+def whole_lines(count, seed):
+    """Lines with small whole numbers: many are parallel, equal, through one point, or through a corner."""
+    lines = np.random.default_rng(seed).integers(-2, 3, (count, 3)).astype(float)
+    lines = lines[(lines[:, :2] != 0).any(axis=1)]
+    return np.concatenate([lines, -3 * lines[:2]])
+
+
+def slow_cells(lines, box):
+    """Cut convex polygons line by line, in exact fractions."""
+    x0, y0, x1, y1 = map(Fraction, box)
+    cells = [[(x0, y0), (x1, y0), (x1, y1), (x0, y1)]]
+    for a, b, c in [tuple(map(Fraction, line)) for line in lines.tolist()]:
+        cut = []
+        for cell in cells:
+            value = [a * x + b * y + c for x, y in cell]
+            if max(value) <= 0 or min(value) >= 0:
+                cut.append(cell)
+                continue
+            parts = [], []
+            for k, (x, y) in enumerate(cell):
+                v, w, (x2, y2) = value[k], value[k - len(cell) + 1], cell[k - len(cell) + 1]
+                if v >= 0:
+                    parts[0].append((x, y))
+                if v <= 0:
+                    parts[1].append((x, y))
+                if v * w < 0:
+                    meet = (x + (x2 - x) * v / (v - w), y + (y2 - y) * v / (v - w))
+                    parts[0].append(meet)
+                    parts[1].append(meet)
+            cut += parts
+        cells = cut
+    return cells
+
+
+def canonical(cells):
+    return sorted(
+        sorted((round(float(x), 9) + 0.0, round(float(y), 9) + 0.0) for x, y in cell) for cell in cells
+    )
+
+
+def check_tiling(cells, box, slack=1e-12):
+    """What holds for every arrangement, degenerate or not."""
+    areas = cells.areas()
+    assert areas.sum() == pytest.approx((box[2] - box[0]) * (box[3] - box[1]), rel=1e-12)
+    assert areas.min() > -slack
+    for polygon in cells:
+        assert len(polygon) >= 3
+        edge = np.roll(polygon, -1, axis=0) - polygon
+        turn = edge[:, 0] * np.roll(edge[:, 1], -1) - edge[:, 1] * np.roll(edge[:, 0], -1)
+        assert turn.min() > -slack
+        assert (np.hypot(*edge.T) > 0).all()
+
+
+def test_two_lines_that_cross_leave_four_cells_with_known_corners():
+    cells = arrangement(np.array([[2.0, 0.0, -2.0], [0.0, -1.0, 0.5]]), (0.0, 0.0, 4.0, 4.0))
+    expected = [
+        [(0.0, 0.0), (0.0, 0.5), (1.0, 0.0), (1.0, 0.5)],
+        [(0.0, 0.5), (0.0, 4.0), (1.0, 0.5), (1.0, 4.0)],
+        [(1.0, 0.0), (1.0, 0.5), (4.0, 0.0), (4.0, 0.5)],
+        [(1.0, 0.5), (1.0, 4.0), (4.0, 0.5), (4.0, 4.0)],
+    ]
+    assert canonical(cells) == expected
+    assert sorted(cells.areas().tolist()) == pytest.approx([0.5, 1.5, 3.5, 10.5])
+    assert sorted(cells.lines.tolist()) == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 15, 30])
+def test_cells_are_those_of_cutting_polygons_one_by_one_in_fractions(count):
+    lines = random_lines(count, seed=count)
+    assert canonical(arrangement(lines, BOX)) == canonical(slow_cells(lines, BOX))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_parallel_equal_and_concurrent_lines_give_the_cells_of_exact_fractions(seed):
+    lines = whole_lines(14, seed)
+    same = same_lines(lines, BOX)
+    cells = arrangement(lines, BOX)
+    assert len(set(same.tolist())) < len(lines)
+    assert canonical(cells) == canonical(slow_cells(lines, BOX))
+    assert set(cells.lines.tolist()) <= set(same.tolist())
+    check_tiling(cells, BOX)
+
+
+@pytest.mark.parametrize("count", [1, 7, 40, 250])
+def test_cells_are_one_more_than_lines_and_crossings(count):
+    lines = random_lines(count)
+    met, ends = chords(lines, BOX)
+    cells = arrangement(lines, BOX)
+    assert met.all()
+    assert len(cells) == 1 + count + count_crossings(ends, BOX)
+
+
+@pytest.mark.parametrize("count", [0, 1, 40, 120])
+def test_cells_are_convex_and_tile_the_box(count):
+    check_tiling(arrangement(random_lines(count), BOX), BOX)
+
+
+def test_three_lines_through_one_point_meet_there_in_six_cells():
+    turn = np.arange(3) * np.pi / 3 + 0.1
+    cells = arrangement(np.stack([np.cos(turn), np.sin(turn), -0.3 * np.cos(turn)], axis=1), BOX)
+    assert len(cells) == 6
+    assert [np.hypot(*(cell - [0.3, 0.0]).T).min() < 1e-12 for cell in cells] == [True] * 6
+    check_tiling(cells, BOX)
+
+
+def test_a_hundred_lines_through_one_point_leave_no_slivers():
+    dice = np.random.default_rng(0)
+    turn = dice.uniform(0, np.pi, 100)
+    normal = np.stack([np.cos(turn), np.sin(turn)], axis=1)
+    lines = np.column_stack([normal, -normal @ [0.7, 0.2]])
+    lines[:, 2] += dice.uniform(-1e-13, 1e-13, 100)
+    cells = arrangement(lines, BOX)
+    assert len(cells) == 200
+    assert cells.areas().min() > 1e-6
+
+
+@pytest.mark.parametrize("spread", [1e-15, 1e-12, 1e-11, 1e-10, 1e-8])
+def test_lines_that_nearly_coincide_never_tear_the_tiling(spread):
+    dice = np.random.default_rng(1)
+    bundle = np.array([0.6, 0.8, -0.3]) + dice.normal(0, spread, (60, 3))
+    lines = np.concatenate([bundle, random_lines(20), bundle + dice.normal(0, spread, (60, 3))])
+    cells = arrangement(lines, BOX)
+    check_tiling(cells, BOX, slack=1e-9)
+    met, ends = chords(lines, BOX)
+    assert len(cells) <= 1 + met.sum() + count_crossings(ends[met], BOX)
+
+
+def test_lines_that_miss_or_touch_the_box_cut_nothing():
+    lines = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, -1.0], [1.0, 1.0, 2.0], [1.0, 0.0, 5.0], [0.0, 0.0, 0.0]])
+    assert len(arrangement(lines, BOX)) == 1
+
+
+def test_a_line_through_a_corner_of_the_box_makes_two_triangles():
+    cells = arrangement(np.array([[1.0, -2.0, -1.0]]), BOX)
+    assert sorted(map(len, cells)) == [3, 3]
+    assert cells.areas().tolist() == pytest.approx([4.0, 4.0])
+
+
+def test_neighbours_lie_on_the_two_sides_of_their_line_and_on_one_side_of_all_others():
+    lines = random_lines(40)
+    cells = arrangement(lines, BOX)
+    on = cells.centres() @ lines[:, :2].T + lines[:, 2] > 0
+    right, left = cells.neighbours.T
+    differ = on[right] != on[left]
+    assert (differ.sum(axis=1) == 1).all()
+    assert differ.argmax(axis=1).tolist() == cells.lines.tolist()
+    assert on[left, cells.lines].all()
+    assert len(np.unique(on, axis=0)) == len(cells)
+
+
+def test_cells_and_the_edges_between_them_satisfy_eulers_formula():
+    """Pieces between crossings: a line with k crossings on it has k + 1."""
+    lines = random_lines(40)
+    crossings = count_crossings(chords(lines, BOX)[1], BOX)
+    assert len(arrangement(lines, BOX).neighbours) == 40 + 2 * crossings
+
+
+def test_a_place_is_located_in_the_cell_with_its_signs():
+    lines = random_lines(30)
+    cells = arrangement(lines, BOX)
+    places = np.random.default_rng(5).uniform(BOX[:2], BOX[2:], (50, 2))
+    signs = places @ lines[:, :2].T + lines[:, 2] > 0
+    centres = cells.centres() @ lines[:, :2].T + lines[:, 2] > 0
+    for place, sign in zip(places, signs, strict=True):
+        cell = cells.locate(place)
+        assert (centres[cell] == sign).all()
+        assert canonical([cell_around(lines, BOX, place)]) == canonical([cells[cell]])
+
+
+def test_a_place_outside_the_box_is_in_no_cell():
+    cells = arrangement(random_lines(5), BOX)
+    assert cells.locate(np.array([3.0001, 0.0])) == -1
+    assert cells.locate(np.array([3.0, 1.0])) >= 0
+
+
+@pytest.mark.parametrize(("sign", "x"), [(1.0, 0.0), (-1.0, 2.0)])
+def test_a_place_on_a_line_belongs_to_the_negative_side(sign, x):
+    cell = cell_around(np.array([[sign, 0.0, -sign]]), BOX, np.array([1.0, 0.5]))
+    low, high = (-1.0, 1.0) if sign > 0 else (1.0, 3.0)
+    assert (cell[:, 0].min(), cell[:, 0].max()) == (low, high)
+    assert low < x < high
+
+
+def test_a_place_on_the_same_line_with_both_signs_is_still_in_one_cell():
+    lines = np.array([[1.0, 0.0, -1.0], [-1.0, 0.0, 1.0]])
+    assert len(cell_around(lines, BOX, np.array([1.0, 0.5]))) == 4
+
+
+def test_cells_within_a_smaller_box_are_those_that_may_meet_it():
+    lines = random_lines(40)
+    cells, small = arrangement(lines, BOX), (0.0, -0.2, 0.5, 0.1)
+    chosen = cells.within(small).tolist()
+    assert 0 < len(chosen) < len(cells)
+    for place in np.random.default_rng(2).uniform(small[:2], small[2:], (40, 2)):
+        assert cells.locate(place) in chosen
+    assert len(cells.within(BOX)) == len(cells)
+    assert cells.within((5.0, 5.0, 6.0, 6.0)).tolist() == []
+
+
+def test_cells_are_a_sequence():
+    cells = arrangement(random_lines(3), BOX)
+    assert len(list(cells)) == len(cells)
+    assert (cells[-1] == cells[len(cells) - 1]).all()
+    assert sum(map(len, cells)) == len(cells.corners)
+    with pytest.raises(IndexError):
+        cells[len(cells)]
+
+
+def test_the_order_of_the_lines_does_not_matter():
+    lines = random_lines(25)
+    shuffled = lines[np.random.default_rng(3).permutation(25)]
+    assert canonical(arrangement(lines, BOX)) == canonical(arrangement(-2 * shuffled, BOX))
+
+
+def test_moving_and_stretching_lines_and_box_together_moves_and_stretches_the_cells():
+    lines, box = random_lines(25), (995.0, 20.0, 1015.0, 20.02)
+    # x = 5 u + 1000 and y = 0.01 v + 20.01, where u and v are the old coordinates
+    moved = lines / [5.0, 0.01, 1.0]
+    moved[:, 2] -= moved[:, :2] @ [1000.0, 20.01]
+    back = [(cell - [1000.0, 20.01]) / [5.0, 0.01] for cell in arrangement(moved, box)]
+    for one, other in zip(canonical(back), canonical(arrangement(lines, BOX)), strict=True):
+        assert np.allclose(one, other, atol=1e-7)
+
+
+def test_arguments_are_left_as_they_are():
+    lines = random_lines(9)
+    before = lines.copy()
+    arrangement(lines, BOX), cell_around(lines, BOX, np.zeros(2))
+    assert (lines == before).all()
+
+
+def test_wrong_shapes_are_refused():
+    with pytest.raises(TypeCheckError):
+        arrangement(np.ones((3, 2)), BOX)
+    with pytest.raises(TypeCheckError):
+        cell_around(np.ones((3, 3)), BOX, np.ones(3))
