@@ -43,7 +43,7 @@ $(STAMP): pyproject.toml
 	    $$found -m venv $(VENV); \
 	fi; \
 	echo "installing splinelens and its dependencies into $(VENV) (minutes the first time)"; \
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'; \
+	$(BIN)/python -m pip install --quiet --editable '.[dev,plot]'; \
 	touch $@
 
 # The default model is fetched once and then lies in the user's cache.
@@ -65,6 +65,7 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/geometry.py
 
 detectors: $(STAMP)
 	$(BIN)/python benchmarks/detectors.py --data $(DATA)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from splinelens.apps.detector import Detector
+    from splinelens.apps.inspection import inspect
     from splinelens.errors import (
         BadDetector,
         BadFeatures,
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
         WrongModel,
     )
     from splinelens.features.extract import extract
+    from splinelens.features.place import Place, look
+    from splinelens.features.stream import Stream
     from splinelens.features.table import FeatureTable
     from splinelens.layers import watch
     from splinelens.models import LoadedModel, load_model
@@ -76,7 +79,11 @@ __all__ = [
     "watch",
     "FeatureTable",
     "extract",
+    "Stream",
+    "Place",
+    "look",
     "Detector",
+    "inspect",
 ]
 
 _ELSEWHERE = {
@@ -87,7 +94,11 @@ _ELSEWHERE = {
     "watch": "layers",
     "FeatureTable": "features.table",
     "extract": "features.extract",
+    "Stream": "features.stream",
+    "Place": "features.place",
+    "look": "features.place",
     "Detector": "apps.detector",
+    "inspect": "apps.inspection",
 }
 _EXPORTS = {name: _ELSEWHERE.get(name, "errors") for name in __all__}
 

@@ -16,6 +16,7 @@ COMMANDS = [
     ["extract"],
     ["train"],
     ["evaluate"],
+    ["inspect"],
     ["models"],
     ["models", "list"],
     ["models", "pull"],

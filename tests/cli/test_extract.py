@@ -45,6 +45,23 @@ def test_a_prompt_is_unescaped_and_kept_in_the_provenance(extract, tmp_path):
     assert (spec["prompt"], spec["suffix"]) == ("Rude?\n", "\\")
 
 
+def test_prefixes_and_a_threshold(extract, tmp_path):
+    more = ("--features", "attention_id,length", "--layers", "1", "--eps", "0.3", "--prefixes")
+    result = extract(tmp_path / "a.parquet", *more)
+    table = FeatureTable.read(tmp_path / "a.parquet")
+    assert table.provenance["spec"]["eps"] == 0.3
+    assert (table.texts, len(table)) == (120, table.tokens[table.whole].sum())
+    assert np.array_equal(table.column("length"), table.prefix)
+    assert result.stderr.startswith(f"120 texts, {len(table):,} tokens, {len(table):,} rows, 7 columns, ")
+
+
+@pytest.mark.parametrize("eps", ["0", "1", "-1", "nan"])
+def test_a_threshold_out_of_range_is_refused_before_a_model_is_loaded(extract, tmp_path, eps):
+    told = extract(tmp_path / "a.parquet", "--eps", eps, "--model", "no-such-model", code=1).stderr
+    assert "eps is " in told
+    assert "pass a number above 0 and below 1" in told
+
+
 def test_ctrl_c_keeps_the_parts_and_the_same_command_goes_on(extract, tmp_path, monkeypatch, short_stretches):
     extract(tmp_path / "whole.parquet")
     tokenize, calls = TextReader.tokenize, []

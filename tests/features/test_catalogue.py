@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from splinelens.errors import BadFeatures
-from splinelens.features.catalogue import CATALOGUE, FEATURES, columns, statistics
+from splinelens.features.catalogue import CATALOGUE, FEATURES, VERSION, columns, statistics
 from splinelens.geometry.partition import SPLINE7
 
 
@@ -18,13 +18,14 @@ def test_every_statistic_is_documented(name):
     assert len(row.meaning.split()) >= 4
     assert row.low < row.high
     assert (row.needs == "tokens") == (row.feature == "length")
+    assert (row.needs == "attention") == (row.feature == "attention_id")
     assert row.axis == {"hidden": "width", "margins": "neuron", "occupancy": "neuron"}.get(
         row.feature, "scalar"
     )
 
 
 def test_the_names_are_those_of_the_contract():
-    assert FEATURES == ("spline7", "margins", "occupancy", "hidden", "length")
+    assert FEATURES == ("spline7", "margins", "occupancy", "hidden", "attention_id", "length")
     assert list(CATALOGUE)[:7] == list(SPLINE7)
     assert [name for name in CATALOGUE if name.startswith("margin_")] == [
         "margin_max",
@@ -32,11 +33,24 @@ def test_the_names_are_those_of_the_contract():
         "margin_mean",
         "margin_last",
     ]
+    assert [name for name in CATALOGUE if CATALOGUE[name].feature == "attention_id"] == [
+        "attention_id_absolute_last",
+        "attention_id_absolute_mean",
+        "attention_id_absolute_max",
+        "attention_id_relative_last",
+        "attention_id_relative_mean",
+        "attention_id_relative_max",
+    ]
+
+
+def test_what_was_there_before_keeps_its_version():
+    """Detectors of version 1 read the numbers that they were fitted on."""
+    assert VERSION == 1
 
 
 def test_values_stay_in_the_range_that_the_catalogue_names(tiny_model, wrap, rows):
     texts = ["a", "yes, you", "What a day! The sun is out, and so are you.", "#" * 90, "ä ö ü"]
-    values, reader = rows(wrap(tiny_model), texts)
+    values, reader = rows(wrap(tiny_model), texts, features=FEATURES)
     assert {column.statistic.name for column in reader.columns} == set(CATALOGUE)
     start = 0
     for column in reader.columns:
@@ -55,6 +69,7 @@ def test_values_stay_in_the_range_that_the_catalogue_names(tiny_model, wrap, row
         (["hidden", "margins"], ["last"], ["margin_last", "hidden_last"]),
         (["margin_min"], ["max"], ["margin_min"]),
         (["length", "sign_std", "occupancy"], [], ["sign_std", "occupancy", "length"]),
+        (["attention_id_relative_max", "length"], ["max"], ["attention_id_relative_max", "length"]),
         (["margins", "margin_max", "margins"], ["max", "max"], ["margin_max"]),
     ],
 )
@@ -72,7 +87,7 @@ def test_an_unknown_feature_is_told_its_nearest_names():
 def test_a_name_that_is_near_nothing_is_told_all_names():
     with pytest.raises(
         BadFeatures,
-        match="no feature 'qqq'; there are spline7, margins, occupancy, hidden, length, sign_mean",
+        match="no feature 'qqq'; there are spline7, margins, occupancy, hidden, attention_id, length, sign_",
     ):
         statistics(["qqq"])
 
@@ -107,6 +122,21 @@ def test_columns_go_layer_by_layer_and_the_length_stands_last():
 def test_layers_of_different_width_keep_their_own_size():
     found = columns(statistics(["margins"]), [0, 1], {"neuron": [4, 9], "width": [3, 3]})
     assert [column.size for column in found] == [4, 9]
+
+
+def test_every_pooling_of_attention_is_read_whatever_is_asked_for_others():
+    assert len(statistics(["attention_id"], ["max"])) == len(statistics(["attention_id"], [])) == 6
+
+
+def test_attention_has_columns_only_where_it_is_a_softmax():
+    chosen = statistics(["sign_mean", "attention_id_absolute_last"])
+    found = [column.name for column in columns(chosen, [0, 1, 2], {}, softmax=[1])]
+    assert found == [
+        "layer00.sign_mean",
+        "layer01.sign_mean",
+        "layer01.attention_id_absolute_last",
+        "layer02.sign_mean",
+    ]
 
 
 @pytest.mark.parametrize(("layers", "expected"), [(30, 210), (32, 224), (80, 560)])

@@ -81,11 +81,15 @@ def test_one_lone_surrogate_or_ten_megabytes_cost_their_own_row_only(loaded):
     assert np.array_equal(table.values[0], table.values[3])
 
 
-def test_rows_whose_values_are_not_finite_hold_nan_and_name_the_column(loaded):
+def test_rows_whose_values_are_not_finite_hold_nan_and_name_the_token(loaded):
     clean = extract(["in the garden", "you"], loaded, **OPTIONS)
     loaded.model.embed_tokens.weight[loaded.tokenizer("~").input_ids[0]] = float("inf")
     table = extract(["in the garden", "the ~", "you"], loaded, **OPTIONS)
-    assert table.reasons == (None, "gives values that are not finite at layer00.sign_mean", None)
+    assert table.reasons == (
+        None,
+        "gives values that are not finite at layer 0, token 2 (characters 4 to 5)",
+        None,
+    )
     assert np.isnan(table.values[1]).all()
     assert table.tokens[1] == len(loaded.tokenizer("the ~").input_ids)
     assert np.array_equal(table.values[[0, 2]], clean.values)
@@ -96,6 +100,103 @@ def test_the_cut_is_flagged_and_the_whole_length_counted(loaded):
     assert table.cut.tolist() == [True, False]
     assert table.tokens.tolist() == table.column("length").tolist() == [8, 3]
     assert not extract(["abcdefgh"], loaded, max_tokens=4).cut.any()
+
+
+def test_every_prefix_of_every_text_has_a_row(loaded):
+    table = extract(TEXTS, loaded, **OPTIONS, prefixes=True)
+    whole = extract(TEXTS, loaded, **OPTIONS)
+    tokens = [len(loaded.tokenizer(text).input_ids) if text else 0 for text in TEXTS]
+    tokens[7] = 0  # it has a NUL character
+    expected = [(text, n + 1) for text, count in enumerate(tokens) for n in range(count)]
+    expected = sorted([*expected, (1, 0), (4, 0), (7, 0)])
+    assert list(zip(table.text.tolist(), table.prefix.tolist(), strict=True)) == expected
+    assert [table.reasons[row] for row in table.whole] == list(whole.reasons)
+    assert np.allclose(table.values[table.whole], whole.values, rtol=1e-4, atol=1e-5, equal_nan=True)
+    assert table.tokens[table.whole].tolist() == whole.tokens.tolist()
+    assert np.array_equal(table.column("length")[table.ok], table.prefix[table.ok])
+    assert table.provenance == whole.provenance | {"prefixes": True}
+
+
+def test_a_prefix_is_what_the_text_would_give_if_it_ended_there(loaded):
+    text = "in the garden you"
+    table = extract(["a", text], loaded, **OPTIONS, prefixes=True)
+    offsets = loaded.tokenizer(text, return_offsets_mapping=True).offset_mapping
+    for row in np.flatnonzero(table.text == 1):
+        end = offsets[table.prefix[row] - 1][1]
+        if len(loaded.tokenizer(text[:end]).input_ids) != table.prefix[row]:
+            continue  # cut there, the text has other tokens
+        alone = extract([text[:end]], loaded, **OPTIONS)
+        assert np.allclose(table.values[row], alone.values[0], rtol=1e-4, atol=1e-5)
+
+
+def test_a_text_that_fails_keeps_the_prefixes_before_that(loaded):
+    loaded.model.embed_tokens.weight[loaded.tokenizer("~").input_ids[0]] = float("inf")
+    table = extract(["the ~ you", "you"], loaded, **OPTIONS, prefixes=True)
+    assert table.text.tolist() == [0] * (len(table) - 1) + [1]
+    failed = table.text == 0
+    assert not table.ok[np.flatnonzero(failed)[2:]].any()
+    assert table.ok[-1]
+    assert {reason for reason in table.reasons if reason} == {
+        "gives values that are not finite at layer 0, token 2 (characters 4 to 5)"
+    }
+    assert np.isnan(table.values[~table.ok]).all()
+    assert np.isfinite(table.values[table.ok]).all()
+
+
+def test_prefixes_that_would_fill_the_memory_are_refused_before_anything_is_run(loaded, monkeypatch):
+    monkeypatch.setattr(walk, "_MOST_BYTES", 10_000)
+    ran = []
+    loaded.model.register_forward_pre_hook(lambda *_: ran.append(1))
+    with pytest.raises(
+        BadFeatures,
+        match=r"the \d+ prefixes of texts 0 to 9 \(text 2 alone has \d+\) times 166 numbers take 0\.0 GiB, "
+        r"more than 0\. Read scalar features .*fewer layers or fewer texts.*splinelens\.Stream",
+    ):
+        extract(TEXTS, loaded, **OPTIONS, prefixes=True)
+    assert ran == []
+    assert len(extract(TEXTS, loaded, features=["sign_mean"], max_tokens=64, prefixes=True)) > 30
+
+
+def test_a_run_of_prefixes_that_was_killed_goes_on(loaded, tmp_path, short):
+    whole = extract(TEXTS, loaded, **OPTIONS, prefixes=True)
+
+    def kill(*_):
+        if len(parts()) == 2:
+            raise KeyboardInterrupt
+
+    def parts():
+        return sorted((tmp_path / "out.parquet.parts").glob("*.parquet"))
+
+    output = tmp_path / "out.parquet"
+    with pytest.raises(KeyboardInterrupt):
+        extract(TEXTS, loaded, **OPTIONS, prefixes=True, output=output, progress=kill)
+    with pytest.raises(CannotResume, match=r"another run: prefixes was True and is None"):
+        extract(TEXTS, loaded, **OPTIONS, output=output)
+    kept = [part.stat().st_mtime_ns for part in parts()]
+    steps = []
+    again = extract(
+        TEXTS, loaded, **OPTIONS, prefixes=True, output=output, progress=lambda *step: steps.append(step)
+    )
+    assert len(kept) == 2
+    assert sum(texts for texts, _ in steps) == 10
+    same(again, whole)
+    for table in (again, FeatureTable.read(output)):
+        assert (table.text.tolist(), table.prefix.tolist()) == (whole.text.tolist(), whole.prefix.tolist())
+
+
+def test_the_threshold_reaches_the_numbers_and_the_provenance(loaded):
+    few, many = (
+        extract(["in the garden you"], loaded, features=["attention_id"], max_tokens=64, eps=eps)
+        for eps in (0.5, 0.01)
+    )
+    assert (few.values < many.values).any()
+    assert (few.values <= many.values).all()
+    assert many.provenance["spec"]["eps"] == 0.01
+
+
+def test_a_threshold_outside_its_range_shows_before_a_model_is_looked_for():
+    with pytest.raises(BadFeatures, match=r"eps is 0\.0; pass a number above 0 and below 1"):
+        extract(["a"], "no-such-model", features=["attention_id"], eps=0.0)
 
 
 def test_layers_prompt_and_pooling_reach_the_table(loaded):

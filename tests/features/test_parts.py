@@ -1,6 +1,7 @@
 """Tests features/parts.py."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -91,6 +92,14 @@ def test_a_part_of_another_run_or_length_is_made_again(output):
     assert parts.finished(0, 3) is None
     assert parts.finished(1, 3) is None
     assert parts.finished(1, 2) is not None
+
+
+def test_a_part_of_prefixes_counts_texts_and_not_rows(output):
+    parts = Parts(output, REQUEST)
+    rows = replace(table(5), text=np.array([3, 3, 3, 4, 5]), prefix=np.array([1, 2, 3, 0, 1]))
+    parts.keep(0, rows)
+    assert parts.finished(0, 3).prefix.tolist() == [1, 2, 3, 0, 1]
+    assert parts.finished(0, 5) is None
 
 
 @pytest.mark.parametrize("broken", [b"", b"{", b"[1]", b"\xff\xfe"])

@@ -150,16 +150,18 @@ def test_a_quantised_gate_is_refused_before_anything_is_run(tiny_llama, wrap):
     "features", [("spline7",), ("margins",), ("occupancy",), ("sign_mean",), ("hidden",)]
 )
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
-def test_values_that_are_not_finite_give_a_reason_that_names_the_column(tiny_llama, wrap, features, poison):
+def test_values_that_are_not_finite_give_a_reason_that_names_layer_and_token(
+    tiny_llama, wrap, features, poison
+):
     loaded = wrap(tiny_llama)
     loaded.model.layers[1].mlp.gate_proj.weight[5] = poison
     reader = TextReader(loaded, FeatureSpec(features, layers=(0, 1), max_tokens=96))
     readings = list(reader.read(reader.tokenize(TEXTS)))
     assert len(readings) == len(TEXTS)
     for reading in readings:
-        assert reading.reason is not None
-        assert reading.reason.startswith("gives values that are not finite at layer01.")
-        assert reading.reason.endswith(reader.columns[-1].name.split(".")[1]) or features == ("spline7",)
+        end = reader.tokenize(TEXTS)[reading.text].offsets[0][1]
+        said = f"gives values that are not finite at layer 1, token 0 (characters 0 to {end})"
+        assert reading.reason == said
 
 
 def test_one_row_that_is_not_finite_leaves_the_others_alone(tiny_llama, wrap, rows):

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from splinelens.anatomy import anatomy_of
+from splinelens.errors import NoTokens
 from splinelens.features.catalogue import statistics
-from splinelens.features.reading import BatchReader
+from splinelens.features.reading import BatchReader, row_dimensions
+from splinelens.layers import watch
 from splinelens.weights import gate_norms, gate_weight
 
 IDS = torch.arange(4, 34).reshape(3, 10)
@@ -36,6 +38,37 @@ def test_each_row_is_read_over_its_own_span(tiny_model, wrap, slow_margins):
             assert np.allclose(reading.pooled["occupancy", layer], (margin > 0).mean(0))
             assert np.array_equal(reading.where["margin_max", layer], margin.argmax(0))
             assert np.array_equal(reading.where["margin_min", layer], margin.argmin(0))
+
+
+def test_a_row_without_a_token_of_its_own_is_refused(tiny_llama):
+    reader = BatchReader(tiny_llama, statistics(["spline7"]), (0,), ((0, 10), (4, 4), (10, 9)))
+    with pytest.raises(NoTokens, match=r"rows \[1, 2\] of the batch have no tokens of their own; drop"):
+        reader.read(lambda: pytest.fail("the model was run"))
+
+
+def test_every_tokens_vectors_are_kept_for_prefixes(tiny_model, wrap, slow_margins):
+    reader = type("Reader", (), {"loaded": wrap(tiny_model.double())})
+    whole = BatchReader(tiny_model, statistics(["margins", "hidden"], POOLINGS), (0, 2), SPANS, whole=True)
+    with torch.no_grad():
+        readings = whole.read(lambda: tiny_model(IDS, use_cache=False))
+    for row, reading in enumerate(readings):
+        margins = slow_margins(reader, [(IDS[row].tolist(), slice(*SPANS[row]))])
+        assert sorted(reading.vectors) == [("gate", 0), ("gate", 2), ("hidden", 0), ("hidden", 2)]
+        for layer in (0, 2):
+            assert np.allclose(reading.vectors["gate", layer], margins[layer], rtol=1e-5, atol=1e-6)
+            assert reading.vectors["hidden", layer].shape == (len(margins[layer]), 32)
+        assert (reading.pooled, reading.neurons, reading.visits) == ({}, {}, {})
+
+
+def test_the_dimensions_of_some_tokens_are_those_of_the_whole_text(tiny_mistral):
+    calls = []
+    with torch.no_grad(), watch(tiny_mistral, attention=lambda _, call: calls.append(call), layers=[1]):
+        tiny_mistral(torch.arange(4, 44).reshape(2, 20), use_cache=False)
+    for row in (0, 1):
+        whole = row_dimensions(calls[0], row, 0, 20, 0.2)
+        assert whole.shape == (2, 4, 20)
+        for start, stop in ((0, 3), (7, 20), (19, 20)):
+            assert torch.equal(row_dimensions(calls[0], row, start, stop, 0.2), whole[:, :, start:stop])
 
 
 def test_only_what_is_asked_for_is_read(tiny_llama):

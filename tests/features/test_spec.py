@@ -3,6 +3,7 @@
 import json
 from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 
 from splinelens.errors import BadFeatures
@@ -18,6 +19,7 @@ OTHER = FeatureSpec(
     max_tokens=64,
     long="cut",
     version=VERSION + 1,
+    eps=0.25,
 )
 
 
@@ -38,6 +40,22 @@ def test_a_field_of_another_version_is_refused():
         BadFeatures, match="a feature spec has no colour, shape; it was written by another version"
     ):
         FeatureSpec.from_dict({"shape": 1, "colour": 2, "prompt": ""})
+
+
+def test_a_record_from_before_eps_has_its_default():
+    record = OTHER.to_dict()
+    del record["eps"]
+    assert FeatureSpec.from_dict(record) == replace(OTHER, eps=0.1)
+
+
+@pytest.mark.parametrize("eps", [0.0, 1.0, -0.1, 1.5, float("nan"), float("inf")])
+def test_a_threshold_that_is_no_share_is_refused(eps):
+    with pytest.raises(BadFeatures, match=r"eps is .*; pass a number above 0 and below 1, such as 0\.1"):
+        FeatureSpec(eps=eps)
+
+
+def test_a_threshold_is_kept_as_a_plain_number():
+    assert type(FeatureSpec(eps=np.float64(0.5)).eps) is float
 
 
 @pytest.mark.parametrize("place", [field.name for field in fields(FeatureSpec)])

@@ -1,6 +1,7 @@
 """Tests features/table.py."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -95,6 +96,34 @@ def test_a_table_of_many_chunks_is_read_whole():
     chunks = pa.concat_tables([table(2).to_arrow(), table(3).to_arrow()])
     assert chunks["layer00.margin_max"].num_chunks == 2
     assert FeatureTable.from_arrow(chunks).values.tobytes() == joined([table(2), table(3)]).values.tobytes()
+
+
+def grown():
+    """A table of prefixes: of two tokens, unreadable, of three tokens."""
+    return replace(table(6), text=np.array([4, 4, 5, 6, 6, 6]), prefix=np.array([1, 2, 0, 1, 2, 3]))
+
+
+def test_prefixes_say_their_text_and_length_on_disk_too(tmp_path):
+    grown().write(tmp_path / "a.parquet")
+    found = FeatureTable.read(tmp_path / "a.parquet")
+    same(found, grown())
+    assert (found.text.tolist(), found.prefix.tolist()) == ([4, 4, 5, 6, 6, 6], [1, 2, 0, 1, 2, 3])
+    names = pq.read_schema(tmp_path / "a.parquet").names
+    assert names[:6] == ["row", "tokens", "cut", "reason", "text", "prefix"]
+    assert FeatureTable.from_arrow(table().to_arrow()).text is None
+
+
+def test_the_rows_of_whole_texts_are_found_among_prefixes():
+    assert (grown().texts, grown().whole.tolist()) == (3, [1, 2, 5])
+    assert (table().texts, table().whole.tolist()) == (5, [0, 1, 2, 3, 4])
+
+
+def test_joined_prefixes_stay_with_their_texts():
+    later = replace(grown(), text=grown().text + 3)
+    both = joined([grown(), later])
+    assert both.text.tolist() == [4, 4, 5, 6, 6, 6, 7, 7, 8, 9, 9, 9]
+    assert both.prefix.tolist() == [1, 2, 0, 1, 2, 3] * 2
+    assert both.texts == 6
 
 
 def test_a_foreign_parquet_is_refused(tmp_path):

@@ -11,10 +11,12 @@ from splinelens.geometry.partition import (
     SPLINE7,
     boundary_distance,
     pool,
+    pool_routed,
     pooled_margin,
     sign_fraction,
     signed_margin,
     spline7,
+    visits,
 )
 
 POOLINGS = ("max", "min", "mean", "last", "occupancy")
@@ -196,6 +198,69 @@ def test_the_distance_of_a_token_with_nan_is_nan():
 def test_a_pooling_that_does_not_exist_is_refused():
     with pytest.raises(ValueError, match="pooling 'median' is not one of max, min, mean, last, occupancy"):
         pool(random_margins(), "median")
+    with pytest.raises(ValueError, match="pooling 'median' is not one of max, min, mean, last, occupancy"):
+        pool_routed(*random_routes(), 15, "median")
+
+
+def random_routes(tokens=9, experts=5, routes=2, size=3):
+    """Margins of the neurons of two experts a token, and the numbers of these; expert 4 is never chosen."""
+    chosen = torch.stack([torch.randperm(experts - 1)[:routes].sort().values for _ in range(tokens)])
+    neurons = (chosen[..., None] * size + torch.arange(size)).flatten(1)
+    return torch.randn(tokens, routes * size), neurons
+
+
+def test_each_token_may_have_norms_of_its_own():
+    gate, norm = torch.randn(4, 3), torch.rand(4, 3) + 0.5
+    found = signed_margin(gate, norm)
+    for token in range(4):
+        assert torch.equal(found[token], signed_margin(gate[token, None], norm[token])[0])
+
+
+def test_margins_of_experts_are_pooled_by_hand():
+    margin, neurons = torch.tensor([[1.0, -2.0], [3.0, -4.0]]), torch.tensor([[0, 1], [0, 2]])
+    assert pool_routed(margin, neurons, 4, "min")[0].tolist() == [1, -2, -4, 0]
+    assert pool_routed(margin, neurons, 4, "mean")[0].tolist() == [2, -2, -4, 0]
+    assert pool_routed(margin, neurons, 4, "last")[0].tolist() == [3, 0, -4, 0]
+    assert pool_routed(margin, neurons, 4, "occupancy")[0].tolist() == [1, 0, 0, 0]
+    assert visits(neurons, 4).tolist() == [2, 1, 1, 0]
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_a_neuron_is_pooled_over_the_tokens_of_its_expert(pooling):
+    margin, neurons = random_routes()
+    found, where = pool_routed(margin, neurons, 15, pooling)
+    for neuron in range(15):
+        there = (neurons == neuron).nonzero().tolist()
+        own = torch.tensor([margin[token, slot] for token, slot in there])
+        assert visits(neurons, 15)[neuron] == len(own)
+        if pooling == "last":
+            expected = own[-1] if there and there[-1][0] == 8 else torch.tensor(0.0)
+        elif pooling == "occupancy":
+            expected = (own > 0).sum() / 9
+        else:
+            expected = pool(own[:, None], pooling)[0] if there else torch.tensor(0.0)
+        assert found[neuron].item() == pytest.approx(expected.item(), rel=1e-6)
+        if where is not None:
+            assert where[neuron] == (there[own.tolist().index(found[neuron].item())][0] if there else -1)
+    assert (where is None) == (pooling not in ("max", "min"))
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_one_expert_for_all_tokens_is_a_dense_layer(pooling):
+    margin = random_margins()
+    found, where = pool_routed(margin, torch.arange(7).repeat(9, 1), 7, pooling)
+    dense, there = pooled_margin(margin, pooling)
+    assert torch.allclose(found, dense)
+    assert where is None or torch.equal(where, there)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_a_margin_of_an_expert_that_is_not_a_number_shows_at_its_own_neuron_alone(pooling):
+    margin, neurons = random_routes()
+    margin[-1, 0] = torch.nan
+    found, where = pool_routed(margin, neurons, 15, pooling)
+    assert found.isnan().nonzero().tolist() == [[neurons[-1, 0].item()]]
+    assert where is None or where[neurons[-1, 0]] == 8
 
 
 def test_arguments_are_left_as_they_are():

@@ -57,9 +57,7 @@ def test_the_weights_of_what_is_handed_over_are_those_of_eager_attention(any_mod
     any_model.config._attn_implementation = "eager"
     run(any_model, mask)
     for layer in layers:
-        if (
-            any_model.config.model_type == "granite_swa"
-        ):  # it scales the outcome, not the weights
+        if any_model.config.model_type == "granite_swa":  # it scales the outcome, not the weights
             seen[layer] = seen[layer] / seen[layer].sum(-1, keepdim=True)
         own = LEFT.bool()[:, None, :, None] if mask is not None else torch.ones(2, 1, 20, 1, dtype=torch.bool)
         assert torch.allclose(seen[layer].where(own, 0.0), hooked[layer].where(own, 0.0), atol=1e-5)

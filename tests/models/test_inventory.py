@@ -86,7 +86,7 @@ def test_a_sound_model_passes_every_point(shop, pip, model_folder):
     said = {point.what: point.detail for point in points}
     assert said["loads"] == "3 blocks of llama"
     assert "as noted at conversion" in said["fingerprint"]
-    assert said["gates"] == "in all 3 blocks, at mlp.gate_proj"
+    assert said["gates"] == "in all 3 blocks: 3 at mlp.gate_proj"
     assert check(str(model_folder))[0].what == "loads"
 
 
@@ -130,12 +130,13 @@ def test_a_model_that_does_not_load_says_why_and_stops_there(model_folder):
 
 
 def test_an_architecture_without_a_row_fails_at_the_gates_only(tmp_path, tiny_tokenizer):
-    from transformers import AutoModel, GPTJConfig
+    from transformers import AutoModel, DiffLlamaConfig
 
-    config = GPTJConfig(n_layer=2, n_head=2, n_embd=8, rotary_dim=2, vocab_size=128)
-    AutoModel.from_config(config).save_pretrained(tmp_path / "gptj")
-    tiny_tokenizer.save_pretrained(tmp_path / "gptj")
-    points = check(str(tmp_path / "gptj"))
+    sizes = {"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2, "hidden_size": 8}
+    config = DiffLlamaConfig(**sizes, intermediate_size=8, vocab_size=128)
+    AutoModel.from_config(config).save_pretrained(tmp_path / "other")
+    tiny_tokenizer.save_pretrained(tmp_path / "other")
+    points = check(str(tmp_path / "other"))
     assert [what for what, ok in _found(points).items() if not ok] == ["gates"]
     assert "no row in anatomy.py" in points[-1].detail
 

@@ -36,6 +36,8 @@ def extract(
     ] = "",
     max_tokens: options.MaxTokens = 512,
     long: options.Long = options.LongTexts.windows,
+    eps: options.Eps = 0.1,
+    prefixes: options.Prefixes = False,
     encoding: options.Encoding = "utf-8",
     format: options.Format = None,
     device: options.Device = None,
@@ -57,10 +59,13 @@ def extract(
     A run that was stopped or killed goes on when the same command is given again; until it is finished, its
     parts lie in OUT.parquet.parts.
 
+    With --prefixes the columns text and prefix say which text a row is of, and of how many of its tokens.
+
     Examples:
       splinelens extract comments.csv -o features.parquet --column comment
       splinelens extract comments.csv -o features.parquet --features spline7,margins --layers 0-5
       splinelens extract - -o features.parquet --prompt "Is this rude?\n"
+      splinelens extract story.txt -o growing.parquet --features attention_id --eps 0.05 --prefixes
     """
     numbers = options.layer_numbers(layers)
     if output.suffix != ".parquet":
@@ -80,6 +85,7 @@ def extract(
         options.unescaped(suffix),
         max_tokens,
         long.value,
+        eps=eps,
     )
     loaded = load_model(
         model,
@@ -95,15 +101,17 @@ def extract(
         typer.echo(f"going on with {parts}", err=True)
     try:
         with progress_bar(texts, shown=not quiet) as progress:
-            table = read_table(reader, texts, output=output, progress=progress)
+            table = read_table(reader, texts, prefixes=prefixes, output=output, progress=progress)
     except KeyboardInterrupt as stop:
         raise told(
             f"Stopped. What is finished is kept in {parts}; run the same command to go on.", STOPPED
         ) from stop
     if not quiet:
-        line = f"{len(table):,} texts, {int(table.tokens.sum()):,} tokens, {len(table.columns)} columns, "
-        line += f"{perf_counter() - begun:.1f} s on {loaded.device}"
-        unread, cut = int((~table.ok).sum()), int(table.cut.sum())
+        own = table.whole
+        line = f"{len(own):,} texts, {int(table.tokens[own].sum()):,} tokens, "
+        line += f"{len(table):,} rows, " if prefixes else ""
+        line += f"{len(table.columns)} columns, {perf_counter() - begun:.1f} s on {loaded.device}"
+        unread, cut = int((~table.ok[own]).sum()), int(table.cut[own].sum())
         line += f"; {unread:,} not readable" if unread else ""
         line += f"; {cut:,} cut at {max_tokens:,} tokens" if cut else ""
         typer.echo(f"{line}\nwrote {output}", err=True)

@@ -50,20 +50,28 @@ def pull(name: Name, revision: Revision = None) -> None:
 
 
 def check(name: Name, revision: Revision = None, as_json: options.AsJson = False) -> None:
-    """Look a cached model over: hashes, tokenizer, one pass, gates.
+    """Look a cached model over, and say what can be read of it.
 
-    Exits 1 if a point fails. Nothing is fetched. With --json a list of {"what", "ok", "detail"}.
+    First files, hashes, tokenizer and one pass; then every contract, computed a second way on a few
+    short texts: gates, batches and padding, attention ID, hulls, region maps, prefixes, stream.
+    "none" is a quantity that the architecture cannot have. Exits 1 if a point fails. Nothing is
+    fetched. With --json a list of {"what", "ok", "detail"}.
 
     Example:
       splinelens models check smollm2-135m
     """
+    from splinelens.apps.contracts import contracts
     from splinelens.models import check as look_over
+    from splinelens.models import load_model
 
     points = look_over(name, revision=revision)
+    if all(point.ok for point in points):
+        points += contracts(load_model(name, revision=revision, device="cpu"))
     if as_json:
         print(json.dumps([asdict(point) for point in points], ensure_ascii=False))
     else:
         for point in points:
-            print(f"{'ok    ' if point.ok else 'FAILED'}  {point.what:16}  {point.detail}")
+            held = "none  " if point.detail.startswith("none") else "ok    "
+            print(f"{held if point.ok else 'FAILED'}  {point.what:16}  {point.detail}")
     if not all(point.ok for point in points):
         raise typer.Exit(OURS)

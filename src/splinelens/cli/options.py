@@ -37,7 +37,20 @@ DetectorsModel = Annotated[
 ]
 Features = Annotated[
     str,
-    typer.Option("--features", "-f", help="margins, spline7, occupancy, hidden, length.", metavar="NAMES"),
+    typer.Option(
+        "--features", "-f", help="margins, spline7, occupancy, hidden, attention_id, length.", metavar="NAMES"
+    ),
+]
+Eps = Annotated[
+    float,
+    typer.Option(
+        "--eps",
+        help="Attention weights above it count for attention_id; more than 0, less than 1.",
+        metavar="NUMBER",
+    ),
+]
+Prefixes = Annotated[
+    bool, typer.Option("--prefixes", help="One row for every prefix of a text, all from its one pass.")
 ]
 Column = Annotated[
     str | None,

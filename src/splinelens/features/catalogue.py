@@ -15,7 +15,7 @@ from splinelens.geometry.partition import SPLINE7
 
 VERSION = 1
 
-Needs = Literal["gate", "hidden", "tokens"]
+Needs = Literal["gate", "hidden", "attention", "tokens"]
 Axis = Literal["scalar", "neuron", "width"]
 
 
@@ -50,7 +50,9 @@ class Statistic:
 
 _INF = float("inf")
 _PAPER = "arXiv:2312.01648, features 1-7"
+_HULLS = "arXiv:2312.01648, intrinsic dimension"
 _POOLINGS = ("max", "min", "mean", "last")
+_POOLED = ("margins", "hidden")  # the features that leave their pooling open
 
 
 def _catalogue() -> dict[str, Statistic]:
@@ -74,6 +76,22 @@ def _catalogue() -> dict[str, Statistic]:
         rows.append(
             Statistic(name, "hidden", pooling, "hidden", "width", "stream", *reals, meaning, "baseline")
         )
+    rows += [
+        Statistic(
+            f"attention_id_{threshold}_{pooling}",
+            "attention_id",
+            pooling,
+            "attention",
+            "scalar",
+            "vertices",
+            0.0,
+            _INF,
+            f"{meaning} {edge}",
+            _HULLS,
+        )
+        for threshold, edge in _ID_EDGES.items()
+        for pooling, meaning in _ID_MEANINGS.items()
+    ]
     name, meaning = "length", "number of the text's own tokens, those that were cut too"
     rows.append(Statistic(name, name, "", "tokens", "scalar", "tokens", 1.0, _INF, meaning, "baseline"))
     return {row.name: row for row in rows}
@@ -88,6 +106,14 @@ _SPLINE7_MEANINGS = (
     ("MLP input", _INF, "mean over tokens of that distance"),
     ("MLP input", _INF, "standard deviation over tokens of that distance; 0 for one token"),
 )
+
+# The keys of a token are those of its window and of the prompt before it.
+_ID_MEANINGS = {
+    "last": "keys that the last token looks at, summed over heads: those with a weight above",
+    "mean": "mean over tokens of the keys that a token looks at, summed over heads: weights above",
+    "max": "most keys that a token of the text looks at, summed over heads: weights above",
+}
+_ID_EDGES = {"absolute": "eps", "relative": "eps times the head's largest weight"}
 
 CATALOGUE: dict[str, Statistic] = _catalogue()
 """Every statistic by name."""
@@ -134,7 +160,7 @@ def statistics(features: Iterable[str], pooling: Iterable[str] = ("max",)) -> tu
         row
         for row in CATALOGUE.values()
         if row.name in features
-        or (row.feature in features and (row.feature not in ("margins", "hidden") or row.pooling in pooling))
+        or (row.feature in features and (row.feature not in _POOLED or row.pooling in pooling))
     )
     if not chosen:
         raise BadFeatures(f"no statistic chosen; features are {', '.join(FEATURES)}")
@@ -142,7 +168,10 @@ def statistics(features: Iterable[str], pooling: Iterable[str] = ("max",)) -> tu
 
 
 def columns(
-    chosen: Sequence[Statistic], layers: Sequence[int], sizes: dict[str, Sequence[int]]
+    chosen: Sequence[Statistic],
+    layers: Sequence[int],
+    sizes: dict[str, Sequence[int]],
+    softmax: Sequence[int] | None = None,
 ) -> tuple[Column, ...]:
     """The columns of a table, layer by layer, those without a layer last.
 
@@ -150,6 +179,8 @@ def columns(
         chosen: The statistics.
         layers: The layers to read them at.
         sizes: For the axes ``neuron`` and ``width``, the size at each of the model's layers.
+        softmax: The layers whose attention is a softmax; None stands for all. The statistics of
+            attention have columns there only.
 
     Returns:
         One column for each statistic and layer.
@@ -163,7 +194,7 @@ def columns(
         Column(row, layer, 1 if row.axis == "scalar" else sizes[row.axis][layer])
         for layer in layers
         for row in chosen
-        if row.needs != "tokens"
+        if row.needs != "tokens" and (row.needs != "attention" or softmax is None or layer in softmax)
     ]
     return (*layered, *(Column(row, None, 1) for row in chosen if row.needs == "tokens"))
 

@@ -88,7 +88,7 @@ class Parts:
             table = FeatureTable.read(self._path(index))
         except BadFeatures:
             return None
-        return table if table.provenance == self.request and len(table) == length else None
+        return table if table.provenance == self.request and table.texts == length else None
 
     def keep(self, index: int, table: FeatureTable) -> None:
         """Write the table of a finished stretch.

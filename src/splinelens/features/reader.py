@@ -1,34 +1,37 @@
 """Reads texts with one model under one spec: tokens in, one row of numbers a text out.
 
-The windows of a long text come back in different batches; a text's row is made once all are there.
-Sign fractions and distances of all windows are put end to end, pooled vectors are combined, so the
-row is that of the whole text with each token counted once.
+The windows of a long text come back in different batches; a text's row, or the rows of all its
+prefixes, are made once all are there.
 """
 
+import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
-from splinelens.anatomy import anatomy_of
+from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.errors import BadFeatures
-from splinelens.features.catalogue import Column, columns, statistics
+from splinelens.features.catalogue import Column, Statistic, columns, statistics
+from splinelens.features.nonfinite import failing_layer, first_nonfinite
 from splinelens.features.prompt import run_prompt
 from splinelens.features.reading import BatchReader, RowReading
+from splinelens.features.rows import Layout, Part, prefix_rows, text_row
 from splinelens.features.spec import FeatureSpec
-from splinelens.geometry.partition import SPLINE7, spline7
 from splinelens.models import LoadedModel
 from splinelens.tokens import (
     Side,
     TokenBatch,
     TokenizedText,
-    Window,
     batches,
     padded,
     prompt_ids,
     tokenize,
+    windows,
 )
 from splinelens.weights import gate_weight
 
@@ -49,6 +52,21 @@ class TextReading:
     values: np.ndarray
     where: np.ndarray | None = None
     reason: str | None = None
+
+
+@dataclass(frozen=True)
+class PrefixReading:
+    """The rows of all prefixes of one text.
+
+    Attributes:
+        text: Index of the text among those read together.
+        values: (token, entry) float32; row n - 1 is that of the text's first n tokens.
+        reasons: Why the values of a row cannot be used, or None, for each row.
+    """
+
+    text: int
+    values: np.ndarray
+    reasons: tuple[str | None, ...]
 
 
 class TextReader:
@@ -84,35 +102,45 @@ class TextReader:
                 f"layers {wrong} do not exist: {loaded.name} has {anatomy.depth} blocks loaded, 0 to "
                 f"{anatomy.depth - 1}"
             )
-        config: Any = loaded.model.config  # Any: each architecture has its own class
+        self.softmax = _softmax(anatomy, spec, self.layers, self.statistics)
         sizes: dict[str, Sequence[int]] = {
-            "neuron": [gate_weight(anatomy, layer).shape[0] for layer in range(anatomy.depth)],
-            "width": [config.hidden_size] * anatomy.depth,
+            "neuron": [_neurons(anatomy, layer) for layer in range(anatomy.depth)],
+            "width": [anatomy.width] * anatomy.depth,
         }
-        self.columns: tuple[Column, ...] = columns(self.statistics, self.layers, sizes)
+        self.columns: tuple[Column, ...] = columns(self.statistics, self.layers, sizes, self.softmax)
         if not self.columns:
             raise BadFeatures(f"no layer to read {', '.join(spec.features)} at; name at least one")
         self.suffix = prompt_ids(loaded.tokenizer, spec.suffix, beginning=False) if spec.suffix else ()
         before = prompt_ids(loaded.tokenizer, spec.prompt, beginning=True)
-        self.room: int | None = getattr(config, "max_position_embeddings", None)
-        widest = padded(spec.max_tokens + len(self.suffix), len(before))
-        longest = len(before) + spec.max_tokens + len(self.suffix)
+        self.room, self.alike = _positions(loaded.model)
+        self._require_room(len(before))
+        self.takes_positions = "position_ids" in inspect.signature(loaded.model.forward).parameters
+        # Padded left, the prompt runs in each row: behind the padding, as close to its text as ever.
+        # So it does with linear attention, whose state cannot be borrowed by several texts.
+        apart = side == "right" and len(anatomy.softmax_layers) == anatomy.depth
+        self.prefix = () if apart else before
+        self.prompt = run_prompt(loaded.model, before if apart else ())
+
+    @property
+    def layout(self) -> Layout:
+        """Where the numbers of a row stand."""
+        return Layout(self.columns, self.layers, self.softmax)
+
+    def _require_room(self, before: int) -> None:
+        """Refuse windows and prompts that do not fit into the model's positions."""
+        spec, name = self.spec, self.loaded.name
+        longest = before + spec.max_tokens + len(self.suffix)
         if self.room is not None and longest > self.room:
             raise BadFeatures(
-                f"{len(before) + len(self.suffix)} prompt tokens and windows of {spec.max_tokens} exceed the "
-                f"{self.room} positions of {loaded.name}; lower max_tokens"
+                f"{before + len(self.suffix)} prompt tokens and windows of {spec.max_tokens} exceed the "
+                f"{self.room} positions of {name}; lower max_tokens"
             )
-        scaling = getattr(config, "rope_parameters", None) or {}
-        first = scaling.get("original_max_position_embeddings", self.room)
-        if scaling.get("rope_type") == "longrope" and first is not None and len(before) + widest > first:
-            # Beyond it transformers turns all positions of a batch by other angles than within it.
+        widest = padded(spec.max_tokens + len(self.suffix), before)
+        if self.alike != self.room and self.alike is not None and before + widest > self.alike:
             raise BadFeatures(
-                f"{len(before)} prompt tokens and windows of up to {widest} exceed the {first} positions "
-                f"that {loaded.name} turns alike; lower max_tokens, or texts would change each other"
+                f"{before} prompt tokens and windows of up to {widest} exceed the {self.alike} positions "
+                f"that {name} turns alike; lower max_tokens, or texts would change each other"
             )
-        # Padded left, the prompt runs in each row: behind the padding, as close to its text as ever.
-        self.prefix = before if side == "left" else ()
-        self.prompt = run_prompt(loaded.model, () if side == "left" else before)
 
     def tokenize(self, texts: Sequence[str | None]) -> list[TokenizedText]:
         """Tokenise texts under the spec's window and policy for long ones."""
@@ -128,8 +156,53 @@ class TextReader:
         Yields:
             Readings in the order in which they become complete.
         """
-        waiting: dict[int, list[tuple[Window, RowReading]]] = {}
-        for batch in batches(
+        for index, parts in self._complete(tokenized, located=located):
+            text = tokenized[index]
+            values, where = text_row(self.layout, text.total, parts)
+            reason = self._reason(text, values[None])
+            yield TextReading(index, values, where if located else None, reason)
+
+    def read_prefixes(self, tokenized: Sequence[TokenizedText]) -> Iterator[PrefixReading]:
+        """As ``read``, one row for each prefix of a text: all from the one pass that the text takes.
+
+        Args:
+            tokenized: The texts; those with a reason are passed over.
+
+        Yields:
+            Readings in the order in which they become complete.
+        """
+        for index, parts in self._complete(tokenized, whole=True):
+            values = prefix_rows(self.layout, parts)
+            good = np.isfinite(values).all(axis=1)
+            reason = self._reason(tokenized[index], values)
+            yield PrefixReading(index, values, tuple(None if fine else reason for fine in good.tolist()))
+
+    def _complete(
+        self, tokenized: Sequence[TokenizedText], *, located: bool = False, whole: bool = False
+    ) -> Iterator[tuple[int, list[Part]]]:
+        """Run the texts; yield the windows of each one, in order, as soon as all are read."""
+        waiting: dict[int, list[Part]] = {}
+        for batch in self._batches(tokenized):
+            reader = BatchReader(
+                self.loaded.model,
+                self.statistics,
+                self.layers,
+                batch.spans,
+                located,
+                whole,
+                self.spec.eps,
+                self.softmax,
+            )
+            with torch.no_grad():
+                readings: list[RowReading] = reader.read(partial(self._run, batch))
+            for window, reading in zip(batch.windows, readings, strict=True):
+                parts = waiting.setdefault(window.text, [])
+                parts.append((window, reading))
+                if sum(part.stop - part.pooled for part, _ in parts) == len(tokenized[window.text].ids):
+                    yield window.text, sorted(waiting.pop(window.text), key=lambda part: part[0].start)
+
+    def _batches(self, tokenized: Sequence[TokenizedText]) -> Iterator[TokenBatch]:
+        return batches(
             tokenized,
             max_tokens=self.spec.max_tokens,
             token_budget=self.token_budget,
@@ -137,81 +210,84 @@ class TextReader:
             prefix=self.prefix,
             suffix=self.suffix,
             side=self.side,
-        ):
-            for window, reading in zip(batch.windows, self._run(batch, located), strict=True):
-                parts = waiting.setdefault(window.text, [])
-                parts.append((window, reading))
-                text = tokenized[window.text]
-                if sum(part.stop - part.pooled for part, _ in parts) == len(text.ids):
-                    parts = sorted(waiting.pop(window.text), key=lambda part: part[0].start)
-                    yield self._row(window.text, text, parts, located)
+        )
 
-    def _run(self, batch: TokenBatch, located: bool) -> list[RowReading]:
+    def _run(self, batch: TokenBatch) -> None:
         device = self.loaded.device
         mask = batch.mask.long().to(device) if batch.side == "left" else None
         # Right padding stands behind every token that is read, where causal attention cannot see it;
         # padded to a multiple of 16 it may stand behind the model's last position too.
         positions = batch.positions if self.room is None else batch.positions.clamp(max=self.room - 1)
-        reader = BatchReader(self.loaded.model, self.statistics, self.layers, batch.spans, located)
+        places = {"position_ids": positions.to(device)} if self.takes_positions else {}
+        self.loaded.model(
+            batch.ids.to(device),
+            attention_mask=mask,
+            past_key_values=self.prompt.cache(len(batch.ids)),
+            use_cache=self.prompt.length > 0,
+            **places,
+        )
 
-        def run() -> None:
-            self.loaded.model(
-                batch.ids.to(device),
-                attention_mask=mask,
-                position_ids=positions.to(device),
-                past_key_values=self.prompt.cache(len(batch.ids)),
-                use_cache=self.prompt.length > 0,
-            )
-
-        with torch.no_grad():
-            return reader.read(run)
-
-    def _row(
-        self, index: int, text: TokenizedText, parts: list[tuple[Window, RowReading]], located: bool
-    ) -> TextReading:
-        values, where = [], []
-        series = [reading.series for _, reading in parts if reading.series is not None]
-        seven = None
-        if series:
-            both = np.concatenate(series, axis=-1)
-            seven = spline7(*torch.from_numpy(both)).numpy()
-            seven[~np.isfinite(both).all(axis=(0, 2))] = np.nan  # also where only signs are asked for
-        for column in self.columns:
-            name = column.statistic.name
-            if column.layer is None:
-                entry, at = np.array([text.total]), None
-            elif column.statistic.feature == "spline7":
-                assert seven is not None  # a spline7 column always reads its series
-                entry, at = seven[self.layers.index(column.layer), [SPLINE7.index(name)]], None
-            else:
-                entry, at = _combined(column, parts)
-            values.append(entry)
-            where.append(np.full(column.size, -1) if at is None else at)
-        row = np.concatenate(values, dtype=np.float32)
-        return TextReading(index, row, np.concatenate(where) if located else None, self._broken(row))
-
-    def _broken(self, row: np.ndarray) -> str | None:
-        """Why a row cannot be used, or None."""
-        bad = np.flatnonzero(~np.isfinite(row))
+    def _reason(self, text: TokenizedText, rows: np.ndarray) -> str | None:
+        """Why rows cannot be used, or None; the text is run again to find the token and the layer."""
+        bad = np.flatnonzero(~np.isfinite(rows).all(axis=0))
         if not len(bad):
             return None
-        ends = np.cumsum([column.size for column in self.columns])
-        first = self.columns[int(np.searchsorted(ends, bad[0], side="right"))]
-        return f"gives values that are not finite at {first.name}"
+        if not all(bool(part.isfinite().all()) for pair in self.prompt.states for part in pair):
+            return "gives values that are not finite: the prompt before it does already"
+        found = first_nonfinite(windows([text], self.spec.max_tokens), partial(self._failing, text))
+        if found is not None:
+            begin, end = text.offsets[found[1]]
+            place = f"layer {found[0]}, token {found[1]} (characters {begin} to {end})"
+        else:  # such as a layer whose gate weight is all zero: infinitely far from any wall
+            ends = np.cumsum([column.size for column in self.columns])
+            place = self.columns[int(np.searchsorted(ends, bad[0], side="right"))].name
+        return f"gives values that are not finite at {place}"
+
+    def _failing(self, text: TokenizedText, start: int, stop: int) -> int | None:
+        """The first layer that fails when these tokens of a text are run alone."""
+        part = TokenizedText(text.ids[start:stop], text.offsets[start:stop], stop - start)
+        (batch,) = self._batches([part])
+        with torch.no_grad():
+            return failing_layer(
+                self.loaded.model, max(self.layers, default=0) + 1, batch.spans[0], partial(self._run, batch)
+            )
 
 
-def _combined(column: Column, parts: list[tuple[Window, RowReading]]) -> tuple[np.ndarray, np.ndarray | None]:
-    """Combine the pooled vectors of a text's windows, and the tokens that they came from."""
-    key, pooling = (column.statistic.name, column.layer or 0), column.statistic.pooling
-    stack = np.stack([reading.pooled[key] for _, reading in parts])
-    if pooling == "last":
-        return stack[-1], np.full(column.size, parts[-1][0].stop - 1)
-    if pooling in ("mean", "occupancy"):
-        weights = np.array([window.stop - window.pooled for window, _ in parts], dtype=np.float64)
-        return (weights / weights.sum()) @ stack, None
-    best = stack.argmax(axis=0) if pooling == "max" else stack.argmin(axis=0)
-    values = np.take_along_axis(stack, best[None], axis=0)[0]
-    if key not in parts[0][1].where:
-        return values, None
-    tokens = np.stack([window.pooled + reading.where[key] for window, reading in parts])
-    return values, np.take_along_axis(tokens, best[None], axis=0)[0]
+def _positions(model: nn.Module) -> tuple[int | None, int | None]:
+    """How many positions a model has, and how many it turns by angles that do not depend on the others.
+
+    Beyond the latter, transformers turns all positions of a batch by other angles than within it.
+    """
+    config: Any = model.config  # Any: each architecture has its own class
+    config = config.get_text_config()
+    room: int | None = getattr(config, "max_position_embeddings", None)
+    scaling = getattr(config, "rope_parameters", None) or {}
+    longrope = scaling.get("rope_type") == "longrope"
+    return room, scaling.get("original_max_position_embeddings", room) if longrope else room
+
+
+def _neurons(anatomy: Anatomy, layer: int) -> int:
+    """Neurons of a layer; a dense one is refused here if its weight cannot be read."""
+    if anatomy.experts(layer) is not None:
+        return anatomy.neurons(layer)
+    return gate_weight(anatomy, layer).shape[0]
+
+
+def _softmax(
+    anatomy: Anatomy, spec: FeatureSpec, layers: Sequence[int], chosen: Sequence[Statistic]
+) -> tuple[int, ...]:
+    """Those of the layers whose attention is a softmax, where something is read of it."""
+    if not any(row.needs == "attention" for row in chosen):
+        return ()
+    there = anatomy.softmax_layers
+    lacking = [layer for layer in layers if layer not in there]
+    if lacking and (spec.layers is not None or not there):
+        raise BadFeatures(
+            f"layers {lacking} have linear attention: no softmax, so no attention_id; "
+            + (
+                f"layers that have one: {', '.join(map(str, there))}"
+                if there
+                else "the model has none at all"
+            )
+        )
+    return tuple(layer for layer in layers if layer in there)

@@ -1,21 +1,33 @@
 """What one forward pass reads of a batch, reduced layer by layer and copied to the host once.
 
-A ``Reading`` holds, for every row of the batch, the sign fraction and boundary distance of each
-token (two numbers a token and layer) and the pooled vectors. Rows are read as slices of the text's
+A ``RowReading`` holds, for one row of the batch, a few numbers a token and layer (sign fraction,
+boundary distance, intrinsic dimension) and the pooled vectors. Rows are read as slices of the text's
 own tokens, so padding and prompts cannot enter, and a slice stays in the processor's cache.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor, nn
 
+from splinelens.errors import NoTokens
 from splinelens.features.catalogue import Statistic
-from splinelens.geometry.partition import boundary_distance, pool, pooled_margin, sign_fraction, signed_margin
-from splinelens.layers import watch
-from splinelens.weights import gate_norms, neurons_alive
+from splinelens.geometry.attention import intrinsic_dimension_of_weights, intrinsic_dimensions
+from splinelens.geometry.partition import (
+    boundary_distance,
+    pool,
+    pool_routed,
+    pooled_margin,
+    sign_fraction,
+    signed_margin,
+    visits,
+)
+from splinelens.layers import AttentionCall, watch
+from splinelens.weights import gate_norms, neurons_alive, routed_neurons
 
 
 @dataclass(frozen=True)
@@ -26,25 +38,49 @@ class RowReading:
         series: Sign fraction and boundary distance, (2, layer, token); None unless asked for.
         pooled: For each (statistic, layer) the pooled vector.
         where: For each (statistic, layer) the token of the row that reached each entry, counted
-            from the first pooled one; only if asked for.
+            from the first pooled one; only if asked for. On layers of experts -1 where none did.
+        dimension: Intrinsic dimension summed over heads, absolute and relative, (2, layer, token) over
+            the layers with a softmax; NaN where it is none. The last token alone where that is enough.
+        visits: For each layer of experts, how many of the tokens are routed to each neuron.
+        vectors: With ``whole``, for each ("gate" or "hidden", layer) every token's margins or states.
+        neurons: With ``whole``, for each layer of experts the neurons that these margins belong to.
     """
 
     series: np.ndarray | None
     pooled: dict[tuple[str, int], np.ndarray]
     where: dict[tuple[str, int], np.ndarray]
+    dimension: np.ndarray | None = None
+    visits: dict[int, np.ndarray] = field(default_factory=dict)
+    vectors: dict[tuple[str, int], np.ndarray] = field(default_factory=dict)
+    neurons: dict[int, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass
 class BatchReader:
-    """Reduces the layers of one pass; make a new one for every batch."""
+    """Reduces the layers of one pass; make a new one for every batch.
+
+    Attributes:
+        model: The model that is run.
+        statistics: What is read.
+        layers: The layers to read, rising.
+        spans: For each row the tokens (start, stop) that are its own.
+        located: Also find the tokens that margins come from.
+        whole: Keep every token's vectors, for prefixes, instead of pooling them.
+        eps: Threshold of the intrinsic dimension.
+        softmax: Those of ``layers`` whose attention is a softmax; None stands for all.
+    """
 
     model: nn.Module
     statistics: Sequence[Statistic]
     layers: Sequence[int]
     spans: Sequence[tuple[int, int]]
     located: bool = False
+    whole: bool = False
+    eps: float = 0.1
+    softmax: Sequence[int] | None = None
     _flat: list[Tensor] = field(default_factory=list)
-    _keys: list[tuple[int, str, str, int]] = field(default_factory=list)
+    _keys: list[tuple[int, str, str, int, torch.Size]] = field(default_factory=list)
+    _routed: dict[int, Tensor] = field(default_factory=dict)
 
     def read(self, run: Callable[[], object]) -> list[RowReading]:
         """Run the model under watch and return what was read of each row.
@@ -54,70 +90,190 @@ class BatchReader:
 
         Returns:
             One reading a row, in the batch's order.
+
+        Raises:
+            NoTokens: A row has no token of its own.
         """
-        needs = {row.needs for row in self.statistics}
-        if needs & {"gate", "hidden"}:
-            with watch(
-                self.model,
-                gate=self._gate if "gate" in needs else None,
-                hidden=self._hidden if "hidden" in needs else None,
-                layers=self.layers,
-                stop=True,
-            ):
+        empty = [row for row, (start, stop) in enumerate(self.spans) if stop <= start]
+        if empty:
+            raise NoTokens(f"rows {empty} of the batch have no tokens of their own; drop these texts")
+        needs = {row.needs for row in self.statistics} - {"tokens"}
+        gate = self._gate if "gate" in needs else None
+        hidden = self._hidden if "hidden" in needs else None
+        attention = self._attention if "attention" in needs else None
+        routes = self._routes if gate else None
+        softmax = self.layers if self.softmax is None else self.softmax
+        with ExitStack() as watches:
+            if attention and (gate or hidden) and list(softmax) != list(self.layers):
+                # Linear attention stands in some of the layers: the outer watch ends the pass.
+                watches.enter_context(
+                    watch(self.model, gate=gate, routes=routes, hidden=hidden, layers=self.layers, stop=True)
+                )
+                watches.enter_context(watch(self.model, attention=attention, layers=softmax))
+            elif needs:
+                watches.enter_context(
+                    watch(
+                        self.model,
+                        gate=gate,
+                        routes=routes,
+                        hidden=hidden,
+                        attention=attention,
+                        layers=softmax if attention else self.layers,
+                        stop=True,
+                    )
+                )
+            if needs:
                 run()
         return self._collect()
 
+    def _routes(self, layer: int, routes: Tensor) -> None:
+        self._routed[layer] = routed_neurons(self.model, layer, routes)
+
     def _gate(self, layer: int, gate: Tensor) -> None:
         norm, alive = gate_norms(self.model, layer), neurons_alive(self.model, layer)
+        routed = self._routed.pop(layer, None)
         chosen = [row for row in self.statistics if row.needs == "gate"]
         series = any(row.feature == "spline7" for row in chosen)
         pooled = [row for row in chosen if row.pooling]
         for index, (start, stop) in enumerate(self.spans):
-            margin = signed_margin(gate[index, start:stop], norm)
+            own = None if routed is None else routed[index, start:stop]
+            norms = norm if own is None else norm[own]
+            margin = signed_margin(gate[index, start:stop], norms)
             if series:
                 self._keep(index, "sign", "", layer, sign_fraction(margin))
-                walls = margin if alive is None else margin[:, alive]
+                walls = margin
+                if alive is not None:
+                    walls = margin[:, alive] if own is None else margin.masked_fill(norms == 0, torch.inf)
                 self._keep(index, "boundary", "", layer, boundary_distance(walls))
-            for row in pooled:
-                # Finding where costs ten times as much as finding how far.
-                values, where = (
-                    pooled_margin(margin, row.pooling) if self.located else (pool(margin, row.pooling), None)
-                )
-                self._keep(index, row.name, "", layer, values)
-                if where is not None:
-                    self._keep(index, row.name, "where", layer, where)
+            if not pooled:
+                continue
+            if self.whole:
+                self._keep(index, "gate", "vectors", layer, margin)
+                if own is not None:
+                    self._keep(index, "gate", "neurons", layer, own)
+            elif own is not None:
+                self._pool_routed(index, layer, margin, own, len(norm), pooled)
+            else:
+                self._pool(index, layer, margin, pooled)
+
+    def _pool(self, index: int, layer: int, margin: Tensor, pooled: list[Statistic]) -> None:
+        for row in pooled:
+            # Finding where costs ten times as much as finding how far.
+            values, where = (
+                pooled_margin(margin, row.pooling) if self.located else (pool(margin, row.pooling), None)
+            )
+            self._keep(index, row.name, "", layer, values)
+            if where is not None:
+                self._keep(index, row.name, "where", layer, where)
+
+    def _pool_routed(
+        self, index: int, layer: int, margin: Tensor, own: Tensor, size: int, pooled: list[Statistic]
+    ) -> None:
+        self._keep(index, "gate", "visits", layer, visits(own, size))
+        for row in pooled:
+            values, where = pool_routed(margin, own, size, row.pooling)
+            self._keep(index, row.name, "", layer, values)
+            if self.located and where is not None:
+                self._keep(index, row.name, "where", layer, where)
 
     def _hidden(self, layer: int, hidden: Tensor) -> None:
         chosen = [row for row in self.statistics if row.needs == "hidden"]
         for index, (start, stop) in enumerate(self.spans):
             states = hidden[index, start:stop].float()
+            if self.whole:
+                self._keep(index, "hidden", "vectors", layer, states)
+                continue
             for row in chosen:
                 self._keep(index, row.name, "", layer, pool(states, row.pooling))
 
+    def _attention(self, layer: int, call: AttentionCall) -> None:
+        every = self.whole or any(
+            row.needs == "attention" and row.pooling != "last" for row in self.statistics
+        )
+        for index, (start, stop) in enumerate(self.spans):
+            counts = row_dimensions(call, index, start if every else stop - 1, stop, self.eps)
+            broken = (counts < 0).any(dim=1)
+            self._keep(
+                index, "dimension", "", layer, counts.sum(dim=1).float().masked_fill(broken, torch.nan)
+            )
+
     def _keep(self, index: int, name: str, part: str, layer: int, values: Tensor) -> None:
         self._flat.append(values)
-        self._keys.append((index, name, part, layer))
+        self._keys.append((index, name, part, layer, values.shape))
 
     def _collect(self) -> list[RowReading]:
         """Copy everything to the host at once and sort it by row."""
-        sizes = [len(values) for values in self._flat]
-        # Token positions fit float32 exactly up to 2**24, so one tensor carries everything.
-        flat = torch.cat([values.float() for values in self._flat]).cpu().numpy() if sizes else np.empty(0)
-        parts = np.split(flat, np.cumsum(sizes)[:-1]) if sizes else []
+        # Positions and neurons fit float32 exactly up to 2**24, so one tensor carries everything.
+        flat = [values.reshape(-1).float() for values in self._flat]
+        sizes = [len(values) for values in flat]
+        host = torch.cat(flat).cpu().numpy() if sizes else np.empty(0)
+        parts = np.split(host, np.cumsum(sizes)[:-1]) if sizes else []
         rows: list[dict[tuple[str, str, int], np.ndarray]] = [{} for _ in self.spans]
-        for (index, name, part, layer), values in zip(self._keys, parts, strict=True):
-            rows[index][name, part, layer] = values
+        for (index, name, part, layer, shape), values in zip(self._keys, parts, strict=True):
+            rows[index][name, part, layer] = values.reshape(shape)
         return [_row(row) for row in rows]
 
 
+def row_dimensions(
+    call: AttentionCall, row: int, start: int, stop: int, eps: float
+) -> Int[Tensor, "2 head token"]:
+    """Intrinsic dimension of each head at some tokens of one row of a batch.
+
+    A token's keys are those it sees of its own row: prompt included, padding left out.
+
+    Args:
+        call: What the attention of a layer was given.
+        row: The row.
+        start: First token.
+        stop: Behind the last token.
+        eps: Threshold, in (0, 1).
+
+    Returns:
+        Counts of keys, absolute and relative; -1 where weights are no numbers.
+    """
+    if call.weights is not None:
+        tokens, keys = call.weights.shape[2:]
+        return intrinsic_dimension_of_weights(call.weights[row, :, start:stop, : keys - tokens + stop], eps)
+    assert call.query is not None
+    assert call.key is not None
+    past = call.key.shape[2] - call.query.shape[2]
+    mask = call.mask
+    if mask is not None:
+        mask = mask[row if len(mask) > 1 else 0, :, start:stop, : past + stop]
+    return intrinsic_dimensions(
+        call.query[row, :, start:stop],
+        call.key[row, :, : past + stop],
+        scaling=call.scaling,
+        mask=mask,
+        softcap=call.softcap,
+        sinks=call.sinks,
+        eps=eps,
+    )
+
+
 def _row(parts: dict[tuple[str, str, int], np.ndarray]) -> RowReading:
-    layers = sorted({layer for name, _, layer in parts if name == "sign"})
-    series = None
-    if layers:
-        series = np.stack([[parts[name, "", layer] for layer in layers] for name in ("sign", "boundary")])
-    vectors = {key: values for key, values in parts.items() if key[0] not in ("sign", "boundary")}
+    def stacked(*names: str) -> np.ndarray | None:
+        layers = sorted({layer for name, _, layer in parts if name == names[0]})
+        return np.stack([[parts[name, "", layer] for layer in layers] for name in names]) if layers else None
+
+    def those(wanted: str) -> dict[tuple[str, int], np.ndarray]:
+        tokenwise = ("sign", "boundary", "dimension")
+        return {
+            (name, layer): values
+            for (name, part, layer), values in parts.items()
+            if part == wanted and name not in tokenwise
+        }
+
+    def numbers(wanted: str) -> dict[tuple[str, int], np.ndarray]:
+        return {key: values.astype(np.int64) for key, values in those(wanted).items()}
+
+    dimension = stacked("dimension")
     return RowReading(
-        series,
-        {(name, layer): values for (name, part, layer), values in vectors.items() if not part},
-        {(name, layer): values.astype(np.int64) for (name, part, layer), values in vectors.items() if part},
+        stacked("sign", "boundary"),
+        those(""),
+        numbers("where"),
+        None if dimension is None else dimension[0].swapaxes(0, 1),
+        {layer: values for (_, layer), values in numbers("visits").items()},
+        those("vectors"),
+        {layer: values for (_, layer), values in numbers("neurons").items()},
     )

@@ -5,6 +5,7 @@ from typing import Any
 
 from splinelens.errors import BadFeatures
 from splinelens.features.catalogue import VERSION
+from splinelens.geometry.attention import check_eps
 from splinelens.tokens import Long
 
 
@@ -21,6 +22,11 @@ class FeatureSpec:
         max_tokens: Tokens of a window.
         long: ``"windows"`` reads long texts whole; ``"cut"`` drops what exceeds one window.
         version: Catalogue version of the numbers.
+        eps: Attention weights above it (``absolute``), or above it times the head's largest one
+            (``relative``), count for ``attention_id``; in (0, 1).
+
+    Raises:
+        BadFeatures: ``eps`` is not in (0, 1).
 
     Example:
         >>> FeatureSpec(layers=(0, 2)).depth
@@ -35,6 +41,10 @@ class FeatureSpec:
     max_tokens: int = 512
     long: Long = "windows"
     version: int = VERSION
+    eps: float = 0.1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "eps", check_eps(self.eps))  # a plain float, whatever it came as
 
     @property
     def depth(self) -> int | None:
@@ -49,7 +59,7 @@ class FeatureSpec:
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> "FeatureSpec":  # Any: plain JSON values
-        """From what ``to_dict`` gave.
+        """From what ``to_dict`` gave; a field that it lacks has its default.
 
         Raises:
             BadFeatures: A field that this version does not know.

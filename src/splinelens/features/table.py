@@ -1,6 +1,7 @@
 """The feature table: rows are texts, columns are (layer, statistic), with provenance.
 
-On disk it is Parquet: one column a (layer, statistic), a list of fixed length where the statistic is
+With prefixes a row is a text up to one of its tokens; two more columns say which text and token. On
+disk it is Parquet: one column a (layer, statistic), a list of fixed length where the statistic is
 a vector; the provenance is JSON in the schema's metadata under ``splinelens``.
 """
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _META = b"splinelens"
 _ROW_COLUMNS = ("row", "tokens", "cut", "reason")
+_PREFIX_COLUMNS = ("text", "prefix")
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,9 @@ class FeatureTable:
         cut: Whether tokens at the end of each text were dropped.
         reasons: Why a text could not be read, or None.
         provenance: Versions, model fingerprint, spec, data hash: plain JSON values.
+        text: In a table of prefixes, the text that each row belongs to, from 0; else None.
+        prefix: In a table of prefixes, how many of the text's tokens the row is of: 1, 2, ... up to
+            all that were read; 0 in the one row of a text that could not be read. Else None.
 
     Example:
         >>> from splinelens.features.catalogue import columns, statistics
@@ -54,9 +59,23 @@ class FeatureTable:
     cut: np.ndarray
     reasons: tuple[str | None, ...]
     provenance: dict[str, Any]
+    text: np.ndarray | None = None
+    prefix: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.values)
+
+    @property
+    def texts(self) -> int:
+        """Number of texts: of rows, unless these are prefixes."""
+        return len(self.whole)
+
+    @property
+    def whole(self) -> np.ndarray:
+        """The row of each whole text: the last of its rows in a table of prefixes, else all rows."""
+        if self.text is None:
+            return np.arange(len(self))
+        return np.flatnonzero(np.append(self.text[1:] != self.text[:-1], True))
 
     @property
     def ok(self) -> np.ndarray:
@@ -114,6 +133,11 @@ class FeatureTable:
             "cut": pa.array(self.cut, pa.bool_()),
             "reason": pa.array(self.reasons, pa.string()),
         }
+        if self.text is not None and self.prefix is not None:
+            arrays |= {
+                "text": pa.array(self.text, pa.int64()),
+                "prefix": pa.array(self.prefix, pa.int64()),
+            }
         start = 0
         for column in self.columns:
             block = np.ascontiguousarray(self.values[:, start : start + column.size], dtype=np.float32)
@@ -140,7 +164,7 @@ class FeatureTable:
             raise BadFeatures(f"not a feature table: it has no {lacks}; write one with splinelens extract")
         columns, blocks = [], []
         for name in table.column_names:
-            if name in _ROW_COLUMNS:
+            if name in _ROW_COLUMNS + _PREFIX_COLUMNS:
                 continue
             column = _column_of(name, table.schema.field(name).type)
             data = table[name].combine_chunks()
@@ -156,6 +180,7 @@ class FeatureTable:
             table["cut"].to_numpy(),
             tuple(table["reason"].to_pylist()),
             json.loads(meta[_META]),
+            *(table[name].to_numpy() if name in table.column_names else None for name in _PREFIX_COLUMNS),
         )
 
     @classmethod
@@ -218,6 +243,8 @@ def joined(tables: Sequence[FeatureTable]) -> FeatureTable:
     Returns:
         One table with all rows.
     """
+    texts = [table.text for table in tables if table.text is not None]
+    prefixes = [table.prefix for table in tables if table.prefix is not None]
     return FeatureTable(
         tables[0].columns,
         np.concatenate([table.values for table in tables]),
@@ -225,4 +252,6 @@ def joined(tables: Sequence[FeatureTable]) -> FeatureTable:
         np.concatenate([table.cut for table in tables]),
         tuple(reason for table in tables for reason in table.reasons),
         tables[0].provenance,
+        np.concatenate(texts) if texts else None,
+        np.concatenate(prefixes) if prefixes else None,
     )

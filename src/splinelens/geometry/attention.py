@@ -97,12 +97,8 @@ def intrinsic_dimensions(
         eps: Threshold, in (0, 1).
 
     Returns:
-        Counts of keys, first absolute, then relative; 0 where a query sees no key, and -1 where a
-        score that it sees is NaN or infinity, so that its weights are no numbers.
-
-    Raises:
-        BadFeatures: ``eps`` is not in (0, 1), the heads of the queries are no multiple of those
-            of the keys, or the mask belongs to other tokens.
+        Counts of keys, first absolute, then relative; 0 where a query sees no key, and -1 where its
+        weights are no numbers, since a score that it sees is NaN or plus infinity.
 
     Example:
         >>> looked_at = torch.tensor([[[1.0], [-1.0], [0.9]]])

@@ -22,7 +22,8 @@ SPLINE7 = (
 
 
 def signed_margin(
-    gate: Float[Tensor, "*text token neuron"], norm: Float[Tensor, " neuron"]
+    gate: Float[Tensor, "*text token neuron"],
+    norm: Float[Tensor, " neuron"] | Float[Tensor, "*text token neuron"],
 ) -> Float[Tensor, "*text token neuron"]:
     """Signed distance from each token to each hyperplane, ``gate_k / ||w_k||``.
 
@@ -32,7 +33,8 @@ def signed_margin(
     Args:
         gate: Gate values, before the nonlinearity.
         norm: Length of each hyperplane's normal. Where it is 0 there is no hyperplane: the
-            margin is 0 by our definition, and the neuron counts as off.
+            margin is 0 by our definition, and the neuron counts as off. On a layer of experts each
+            token has neurons, and so norms, of its own.
 
     Returns:
         Signed margins in float32.
@@ -165,6 +167,71 @@ def pool(values: Float[Tensor, "token neuron"], pooling: str) -> Float[Tensor, "
     if pooling == "last":
         return values[-1].clone()
     raise ValueError(f"pooling {pooling!r} is not one of max, min, mean, last, occupancy")
+
+
+def pool_routed(
+    margin: Float[Tensor, "token route"], neurons: Int[Tensor, "token route"], size: int, pooling: str
+) -> tuple[Float[Tensor, " neuron"], Int[Tensor, " neuron"] | None]:
+    """As ``pooled_margin``, on a layer of experts: each token has margins of its experts' neurons only.
+
+    A neuron is pooled over the tokens that are routed to its expert; one that no token is routed to
+    is 0 by our definition (``last``: one that the last token is not routed to). ``occupancy`` is the
+    share of all tokens of the text at which the neuron is on: where it is not visited it is off.
+
+    Args:
+        margin: Signed margins of the neurons that each token is routed to.
+        neurons: Their numbers among all neurons of the layer, none twice for a token.
+        size: Neurons of the layer.
+        pooling: As in ``pooled_margin``.
+
+    Returns:
+        The pooled margins of all neurons and, for ``max`` and ``min``, the first token that reaches
+        each one, -1 where no token is routed.
+
+    Raises:
+        ValueError: Another pooling.
+
+    Example:
+        >>> margin, neurons = torch.tensor([[1.0, -2.0], [3.0, -4.0]]), torch.tensor([[0, 1], [0, 2]])
+        >>> pool_routed(margin, neurons, 4, "max")
+        (tensor([ 3., -2., -4.,  0.]), tensor([ 1,  0,  1, -1]))
+    """
+    found = margin.new_zeros(size)
+    if pooling == "last":
+        return found.scatter(0, neurons[-1], margin[-1]), None
+    flat, place = margin.flatten(), neurons.flatten()
+    if pooling in ("max", "min"):
+        best = found.scatter_reduce(0, place, flat, f"a{pooling}", include_self=False)
+        token = torch.arange(len(margin), device=margin.device).repeat_interleave(margin.shape[1])
+        token = torch.where((flat == best[place]) | flat.isnan(), token, len(margin))
+        where = torch.full((size,), -1, device=margin.device)
+        return best, where.scatter_reduce(0, place, token, "amin", include_self=False)
+    if pooling == "occupancy":
+        # A comparison hides NaN and infinity: let them show, as in ``pool``.
+        found = found.scatter_add(0, place, (flat > 0).to(margin.dtype) + 0 * flat)
+        return found / len(margin), None
+    if pooling == "mean":
+        sums = found.double().scatter_add(0, place, flat.double())
+        return (sums / visits(neurons, size).clamp(min=1)).to(margin.dtype), None
+    raise ValueError(f"pooling {pooling!r} is not one of max, min, mean, last, occupancy")
+
+
+def visits(neurons: Int[Tensor, "token route"], size: int) -> Int[Tensor, " neuron"]:
+    """How many tokens are routed to each neuron of a layer of experts.
+
+    Args:
+        neurons: The neurons of the experts that each token is routed to.
+        size: Neurons of the layer.
+
+    Returns:
+        One count a neuron, from 0 to the number of tokens.
+
+    Example:
+        >>> visits(torch.tensor([[0, 1], [0, 2]]), 4)
+        tensor([2, 1, 1, 0])
+    """
+    place = neurons.flatten()
+    return place.new_zeros(size).scatter_add(0, place, torch.ones_like(place))
 
 
 def _std(values: Float[Tensor, "*layer token"]) -> Float[Tensor, "*layer"]:

@@ -203,7 +203,7 @@ def _hook_experts(
 
 
 def _hook_hidden(anatomy: Anatomy, layer: int, reader: Callable[..., None]) -> Handle:
-    def read(_module: nn.Module, _args: tuple, out: Tensor | tuple[Tensor, ...]) -> None:
+    def read(_module: nn.Module, _args: tuple, out: Tensor | tuple) -> None:
         reader(layer, (out[0] if isinstance(out, tuple) else out).detach())
 
     return anatomy.blocks[layer].register_forward_hook(read)

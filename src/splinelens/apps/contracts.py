@@ -1,0 +1,349 @@
+"""What splinelens can read of a model, and whether it reads it right: every contract, run on the model.
+
+Each point is computed a second way: gates from weights and inputs, intrinsic dimensions from the
+full softmax, the attention's output from its hulls, prefixes from passes of their own. A quantity
+that an architecture cannot have is no failure: the point says so.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from splinelens.anatomy import Anatomy, anatomy_of
+from splinelens.errors import SplinelensError
+from splinelens.features.extract import extract
+from splinelens.features.place import look
+from splinelens.features.reader import TextReader
+from splinelens.features.spec import FeatureSpec
+from splinelens.features.stream import Stream
+from splinelens.geometry.attention import attention_scores, intrinsic_dimensions
+from splinelens.layers import AttentionCall, watch
+from splinelens.layers.experts import expert_weight
+from splinelens.models import Check, LoadedModel
+from splinelens.weights import gate_weight
+
+PROBES = (
+    "Have a nice day.",
+    "The train was late again, and the coffee on the platform was cold.",
+    "Rain.",
+    "She counted the passing boats until the lamps along the river were lit.",
+)
+"""What the contracts are tried on."""
+
+_CLOSE = 2e-3
+# Of the largest value of its kind: float32 rounding stays below 1e-4, a wrong path gives 1e-1 or more.
+
+
+def contracts(loaded: LoadedModel) -> list[Check]:
+    """Run every contract on a model.
+
+    Args:
+        loaded: The model, in float32 or float64; all its blocks are run on a few short texts.
+
+    Returns:
+        The points in the order they were looked at. A quantity that the architecture lacks has
+        ``ok`` and a detail that begins with ``none``.
+
+    Example:
+        >>> from splinelens import load_model  # doctest: +SKIP
+        >>> all(point.ok for point in contracts(load_model("smollm2-135m")))  # doctest: +SKIP
+        True
+    """
+    return [_point(what, look, loaded) for what, look in _LOOKS.items()]
+
+
+class _Broken(SplinelensError):
+    """A contract does not hold."""
+
+
+def _point(what: str, look: Callable[[LoadedModel], str], loaded: LoadedModel) -> Check:
+    try:
+        return Check(what, True, look(loaded))
+    except Exception as error:  # whatever is wrong with a model is what was asked for
+        return Check(
+            what, False, f"{'' if isinstance(error, _Broken) else type(error).__name__ + ': '}{error}"
+        )
+
+
+def _run(loaded: LoadedModel, text: str = PROBES[1]) -> Tensor:
+    ids = loaded.tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids
+    with torch.no_grad():
+        return loaded.model(ids.to(loaded.device), use_cache=False).last_hidden_state
+
+
+def _watching(loaded: LoadedModel) -> str:
+    """A watched pass gives the same states to the last bit."""
+    anatomy, plain = anatomy_of(loaded.model), _run(loaded)
+    with watch(loaded.model, gate=_ignore, hidden=_ignore, inputs=_ignore, routes=_ignore):
+        _same(_run(loaded), plain, "watching gates and hidden states changes the model's states")
+    if not anatomy.softmax_layers:
+        return "gates and hidden states: bit-equal"
+    with watch(loaded.model, attention=_ignore, layers=anatomy.softmax_layers):
+        watched = _run(loaded)
+    if anatomy.family.softmax == "weights":
+        difference = _difference(watched, plain)
+        return (
+            f"gates and hidden states: bit-equal; with attention it runs eager attention ({difference:.0e})"
+        )
+    _same(watched, plain, "watching the attention changes the model's states")
+    return "gates, hidden states and attention: bit-equal"
+
+
+def _gates(loaded: LoadedModel) -> str:
+    """The gate is the gate weight times the MLP's input, plus the bias."""
+    anatomy, seen = anatomy_of(loaded.model), _Seen()
+    with watch(loaded.model, gate=seen("gate"), inputs=seen("inputs"), routes=seen("routes")):
+        _run(loaded)
+    worst = 0.0
+    for layer in range(anatomy.depth):
+        gate, states = seen.of("gate", layer)[0], seen.of("inputs", layer)[0]
+        worst = max(worst, _difference(gate, _gate_again(anatomy, layer, states, seen.of("routes", layer))))
+    _require(worst < _CLOSE, f"gates differ from weight times input by {worst:.1e} of their scale")
+    return f"weight times input in all {anatomy.depth} layers ({worst:.0e}); {_kinds(anatomy)}"
+
+
+def _gate_again(anatomy: Anatomy, layer: int, states: Tensor, routes: Tensor | None) -> Tensor:
+    if routes is None:
+        gate = anatomy.gate(layer)
+        weight, bias = gate_weight(anatomy, layer), getattr(gate, "bias", None)
+        return states @ weight.T + (0 if bias is None else bias[: len(weight)])
+    experts, shared = anatomy.experts(layer), anatomy.shared(layer)
+    assert experts is not None  # only layers of experts have routes
+    rows = []
+    for token, chosen in zip(states, routes[0].tolist(), strict=True):
+        parts = []
+        for expert in chosen:
+            weight, bias = expert_weight(experts, expert, anatomy.family.interleaved)
+            parts.append(weight @ token + (0 if bias is None else bias))
+        if shared is not None:
+            parts.append(shared.gate_proj(token))  # type: ignore[operator]  # a linear map
+        rows.append(torch.cat(parts))
+    return torch.stack(rows)
+
+
+def _company(loaded: LoadedModel) -> str:
+    """A text alone, in a batch, padded left or right gives the same numbers."""
+    spec = FeatureSpec(("margins", "occupancy"), ("max", "mean", "last"), max_tokens=64)
+    right = TextReader(loaded, spec)
+    alone = np.concatenate([_rows(right, [text]) for text in PROBES])
+    found = {
+        "in a batch": _rows(right, PROBES),
+        "padded left": _rows(TextReader(loaded, spec, side="left"), PROBES),
+    }
+    worst = {
+        name: _difference(torch.from_numpy(rows), torch.from_numpy(alone)) for name, rows in found.items()
+    }
+    for name, difference in worst.items():
+        _require(difference < _CLOSE, f"numbers of a text {name} differ by {difference:.1e} of their scale")
+    return "; ".join(f"{name} as alone ({difference:.0e})" for name, difference in worst.items())
+
+
+def _dimensions(loaded: LoadedModel) -> str:
+    """The intrinsic dimension by blocks is that of the full softmax."""
+    anatomy = anatomy_of(loaded.model)
+    layers = anatomy.softmax_layers
+    if not layers:
+        return "none: no layer has softmax attention"
+    seen = _Seen()
+    with watch(loaded.model, attention=seen("attention"), layers=layers):
+        _run(loaded)
+    calls = [seen.of("attention", layer) for layer in layers]
+    lacking = (
+        ""
+        if len(layers) == anatomy.depth
+        else f"; none in the {anatomy.depth - len(layers)} others: no softmax"
+    )
+    if anatomy.family.softmax == "weights":
+        sums = torch.stack([call.weights.sum(-1) for call in calls])
+        _require(bool((sums - 1).abs().max() < 1e-3), "the attention weights of a token do not add up to 1")
+        return f"from eager attention's weights in {len(layers)} layers, for want of scores{lacking}"
+    differ = total = 0
+    for call in calls:
+        blocks = intrinsic_dimensions(*_of_first_text(call), **_options(call))
+        weights = _full_softmax(call)
+        top = weights.amax(-1, keepdim=True)
+        whole = torch.stack([(weights > 0.1).sum(-1), (weights > 0.1 * top).sum(-1)])
+        differ, total = differ + int((blocks != whole).sum()), total + whole.numel()
+    _require(differ <= total / 1000, f"{differ} of {total} counts differ from those of the full softmax")
+    return f"{total:,} counts in {len(layers)} layers are those of the full softmax{lacking}"
+
+
+def _hulls(loaded: LoadedModel) -> str:
+    """The attention's output is the Minkowski sum of its hulls' points."""
+    anatomy = anatomy_of(loaded.model)
+    if not anatomy.softmax_layers:
+        return "none: no layer has softmax attention"
+    if anatomy.family.softmax == "weights":
+        return "none: the family hands over no values"
+    if anatomy.family.output_gate:
+        return "vertices only: the model gates the attention's result before the output projection"
+    layers = _few(anatomy.softmax_layers)
+    worst = 0.0
+    for layer in layers:
+        output = _output_at_last_token(loaded, anatomy.output(layer))
+        place = look(loaded, PROBES[1], layer, output[0])
+        assert place.hull is not None
+        assert place.hull.point is not None
+        worst = max(worst, _difference(place.hull.point, output[1]))
+        measured, tight, loose = (
+            part[1] for part in (place.hull.measured or (0, 0), place.hull.tight, place.hull.loose)
+        )
+        _require(
+            measured <= tight <= loose, f"layer {layer}: measured {measured}, bounds {tight} and {loose}"
+        )
+    _require(worst < _CLOSE, f"hull points and the attention's output differ by {worst:.1e} of their scale")
+    return f"their points add up to the attention's output in layers {_listed(layers)} ({worst:.0e})"
+
+
+def _maps(loaded: LoadedModel) -> str:
+    """The region's affine map gives the MLP's output at its own point."""
+    anatomy = anatomy_of(loaded.model)
+    dense = [layer for layer in range(anatomy.depth) if anatomy.experts(layer) is None]
+    if not dense:
+        return "none: every layer consists of experts, which have no one map"
+    worst, kinds, layers = 0.0, set(), _few(dense)
+    for layer in layers:
+        token, output = _output_at_last_token(loaded, anatomy.down(layer))
+        place = look(loaded, PROBES[1], layer, token)
+        _require(place.map is not None, f"layer {layer} has no map: {'; '.join(place.notes)}")
+        assert place.map is not None
+        kinds.add(place.map.kind)
+        worst = max(worst, _difference(place.map.value, output))
+    _require(worst < _CLOSE, f"the map and the MLP differ by {worst:.1e} of their scale")
+    return f"{' and '.join(sorted(kinds))}, the MLP's output in layers {_listed(layers)} ({worst:.0e})"
+
+
+def _prefixes(loaded: LoadedModel) -> str:
+    """All prefixes from one pass are what passes over each of them give."""
+    text, spec = PROBES[1], FeatureSpec(("spline7",), max_tokens=64)
+    reader = TextReader(loaded, spec)
+    tokenized = reader.tokenize([text])[0]
+    ends = sorted({1, 2, len(tokenized.ids) // 2, len(tokenized.ids)})
+    at_once = extract([text], loaded, features=spec.features, max_tokens=64, prefixes=True)
+    again = _rows(reader, [text[: tokenized.offsets[end - 1][1]] for end in ends])
+    difference = _difference(
+        torch.from_numpy(at_once.values[[end - 1 for end in ends]]), torch.from_numpy(again)
+    )
+    _require(
+        difference < _CLOSE, f"prefixes differ from passes of their own by {difference:.1e} of their scale"
+    )
+    return f"as passes of their own ({difference:.0e})"
+
+
+def _stream(loaded: LoadedModel) -> str:
+    """One token at a time gives what one pass over the text gives."""
+    reader = TextReader(loaded, FeatureSpec(("margins",), ("max", "mean", "last"), max_tokens=64))
+    stream = Stream(loaded, features=("margins",), pooling=("max", "mean", "last"))
+    for token in reader.tokenize([PROBES[1]])[0].ids:
+        values = stream.push(token)
+    difference = _difference(torch.from_numpy(values), torch.from_numpy(_rows(reader, [PROBES[1]])[0]))
+    _require(difference < _CLOSE, f"token by token differs from one pass by {difference:.1e} of its scale")
+    return f"token by token as one pass ({difference:.0e})"
+
+
+_LOOKS = {
+    "watching": _watching,
+    "gate values": _gates,
+    "alone or not": _company,
+    "attention ID": _dimensions,
+    "hulls": _hulls,
+    "region maps": _maps,
+    "prefixes": _prefixes,
+    "stream": _stream,
+}
+
+
+class _Seen:
+    """Keeps what readers are handed, of a few layers and short texts."""
+
+    def __init__(self) -> None:
+        self._parts: dict[tuple[str, int], Any] = {}
+
+    def __call__(self, kind: str) -> Callable[[int, Any], None]:  # Any: a tensor or an attention call
+        """A reader that keeps one kind."""
+
+        def keep(layer: int, values: Any) -> None:  # Any: as above
+            self._parts[kind, layer] = values.clone() if isinstance(values, Tensor) else values
+
+        return keep
+
+    def of(self, kind: str, layer: int) -> Any:  # Any: as above
+        """What was handed over of a layer; None if nothing was."""
+        return self._parts.get((kind, layer))
+
+
+def _ignore(_layer: int, _values: object) -> None:
+    """A reader of nothing."""
+
+
+def _kinds(anatomy: Anatomy) -> str:
+    routed = sum(anatomy.experts(layer) is not None for layer in range(anatomy.depth))
+    mlp = "gated" if anatomy.family.gated else "ungated"
+    return f"{mlp}, {routed} layers of experts" if routed else mlp
+
+
+def _full_softmax(call: AttentionCall) -> Tensor:
+    """All weights of the first text at once, (head, token, key)."""
+    query, key = _of_first_text(call)
+    options = _options(call)
+    sinks = options.pop("sinks")
+    scores = attention_scores(query, key, **options)
+    if sinks is None:
+        return scores.softmax(-1).nan_to_num(0)
+    column = sinks[:, None, None].to(scores.dtype).expand(*scores.shape[:2], 1)
+    return torch.cat([scores, column], dim=-1).softmax(-1)[..., :-1]
+
+
+def _of_first_text(call: AttentionCall) -> tuple[Tensor, Tensor]:
+    assert call.query is not None  # asked of families that hand them over only
+    assert call.key is not None
+    return call.query[0], call.key[0]
+
+
+def _options(call: AttentionCall) -> dict[str, Any]:  # Any: numbers and tensors
+    mask = None if call.mask is None else call.mask[0]
+    return {"scaling": call.scaling, "mask": mask, "softcap": call.softcap, "sinks": call.sinks}
+
+
+def _output_at_last_token(loaded: LoadedModel, module: nn.Module | None) -> tuple[int, Tensor]:
+    """The last token of the probe, and what a linear map of a layer gives for it."""
+    assert module is not None  # asked of layers that have one only
+    seen: list[Tensor] = []
+    handle = module.register_forward_hook(lambda _module, _args, out: seen.append(out.detach().clone()))
+    try:
+        tokens = _run(loaded).shape[1]
+    finally:
+        handle.remove()
+    return tokens - 1, seen[0].reshape(-1, seen[0].shape[-1])[tokens - 1]
+
+
+def _rows(reader: TextReader, texts: Sequence[str]) -> np.ndarray:
+    readings = sorted(reader.read(reader.tokenize(texts)), key=lambda reading: reading.text)
+    return np.stack([reading.values for reading in readings]).astype(np.float64)
+
+
+def _few(layers: Sequence[int]) -> list[int]:
+    """The first, a middle and the last of some layers."""
+    return sorted({layers[0], layers[len(layers) // 2], layers[-1]})
+
+
+def _listed(layers: Sequence[int]) -> str:
+    return ", ".join(map(str, layers))
+
+
+def _difference(found: Tensor, expected: Tensor) -> float:
+    """The largest difference, in shares of the largest value."""
+    scale = float(expected.detach().abs().max()) or 1.0
+    return float((found.detach().double() - expected.detach().double()).abs().max()) / scale
+
+
+def _same(found: Tensor, expected: Tensor, what: str) -> None:
+    _require(torch.equal(found, expected), f"{what} ({_difference(found, expected):.1e} of their scale)")
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise _Broken(otherwise)

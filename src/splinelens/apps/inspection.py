@@ -1,0 +1,211 @@
+"""Everything about one text, or two, in one record: what ``splinelens inspect`` draws.
+
+One pass a text; the record holds numbers only and outlives the model.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from splinelens.anatomy import Anatomy, anatomy_of
+from splinelens.errors import BadFeatures, BadTexts
+from splinelens.features.reference import Reference, shipped
+from splinelens.features.slicing import TextSlice, place_of, text_slice
+from splinelens.features.tokenwise import TokenReading, read_tokens, text_distances
+from splinelens.geometry.attention import check_eps
+from splinelens.geometry.running import running_spline7
+from splinelens.models import LoadedModel, load_model
+from splinelens.report.inspection import Inspection, Portrait, SliceView, visible
+
+
+def inspect(
+    text: str,
+    model: str | LoadedModel = "smollm2-135m",
+    *,
+    versus: str | None = None,
+    layers: Sequence[int] | None = None,
+    prompt: str = "",
+    eps: float = 0.1,
+    max_tokens: int = 2048,
+    prefixes: bool = False,
+    slice_at: tuple[int, tuple[int, int, int]] | None = None,
+    reference: Reference | str | Path | None = None,
+) -> Inspection:
+    """Read everything about a text, token by token and layer by layer.
+
+    Args:
+        text: The text, with one token at least.
+        model: A loaded model, or the name, folder or file of one; of a name only the blocks needed
+            are loaded.
+        versus: Another text to hold beside it.
+        layers: The layers to read, from 0; None reads all.
+        prompt: Run before each text, never reported.
+        eps: Threshold of the intrinsic dimension, in (0, 1).
+        max_tokens: Longer texts are refused.
+        prefixes: Also give the seven features of every prefix.
+        slice_at: One of those layers, and the three tokens through which its slice goes; tokens of ``versus``
+            are counted on behind those of ``text``. By default the middle one of the layers, and
+            the first, middle and last token of ``text``; with ``versus`` the last tokens of both
+            and the middle one of ``text``.
+        reference: What percentiles are taken from, or its folder; by default the shipped one of the
+            very same model, if there is one.
+
+    Returns:
+        One record; what cannot be had is None or -1, and a note says why.
+
+    Raises:
+        BadTexts: A text has no token, more than ``max_tokens``, or more than the model has positions.
+        BadFeatures: Layers or tokens that do not exist, ``eps`` outside (0, 1), activations that are
+            not finite, three tokens that span no plane, or a broken reference.
+        BadModel: The model cannot be loaded.
+
+    Example:
+        >>> import splinelens
+        >>> found = splinelens.inspect("Good morning.", layers=[0])  # doctest: +SKIP
+        >>> found.portraits[0].labels()  # doctest: +SKIP
+        ['Good', '␣morning', '.']
+    """
+    for each in (text, versus or ""):
+        if not isinstance(each, str):
+            raise BadTexts(f"inspect reads one string, and this is a {type(each).__name__}; give one text")
+    eps = check_eps(eps)
+    depth = None if layers is None else max(layers, default=0) + 1
+    loaded = load_model(model, layers=depth) if isinstance(model, str) else model
+    anatomy = anatomy_of(loaded.model)
+    chosen = tuple(range(anatomy.depth)) if layers is None else tuple(sorted(set(layers)))
+    cut = _slice_layer(chosen, slice_at)
+    called = {"the text": text} if versus is None else {"the text": text, "the other text": versus}
+    readings = [
+        read_tokens(
+            loaded,
+            each,
+            layers=chosen,
+            prompt=prompt,
+            eps=eps,
+            max_tokens=max_tokens,
+            keep_inputs=[cut],
+            called=name,
+        )
+        for name, each in called.items()
+    ]
+    notes = _notes(anatomy, chosen)
+    picture = text_slice(anatomy, readings, cut, slice_at and slice_at[1], notes)
+    held = _held(loaded, reference, prompt, notes)
+    return Inspection(
+        model=loaded.name,
+        layers=chosen,
+        heads=readings[0].dimension.shape[2],
+        neurons=max(anatomy.neurons(layer) for layer in chosen),
+        eps=eps,
+        portraits=tuple(_portrait(reading, held, prefixes) for reading in readings),
+        slice=None if picture is None else _view(picture, readings),
+        distance=None if versus is None else text_distances(loaded, *readings),
+        reference=None if held is None else _said(held, readings),
+        notes=tuple(notes),
+    )
+
+
+def _slice_layer(chosen: tuple[int, ...], slice_at: tuple[int, tuple[int, int, int]] | None) -> int:
+    if not chosen:
+        raise BadFeatures("no layer to read; name at least one")
+    if slice_at is None:
+        return chosen[len(chosen) // 2]
+    layer, tokens = slice_at
+    if layer not in chosen:
+        there = f"{chosen[0]} to {chosen[-1]}" if len(chosen) > 8 else ", ".join(map(str, chosen))
+        raise BadFeatures(f"no slice at layer {layer}: the layers that are read are {there}")
+    if len(tokens) != 3:
+        raise BadFeatures(f"a slice goes through three tokens, not through {len(tokens)}; name three")
+    return layer
+
+
+def _notes(anatomy: Anatomy, layers: tuple[int, ...]) -> list[str]:
+    """What this architecture cannot give, or gives in another sense."""
+    notes, name = [], type(anatomy.base).__name__
+    linear = [layer for layer in layers if anatomy.attention(layer) is None]
+    if linear:
+        notes.append(f"{_listed(linear)}: linear attention has no softmax, so no intrinsic dimension")
+    if anatomy.family.softmax == "weights" and len(linear) < len(layers):
+        notes.append(
+            f"{name} hands over no scores: intrinsic dimensions are counted on its attention weights"
+        )
+    experts = [layer for layer in layers if anatomy.experts(layer) is not None]
+    if experts:
+        notes.append(
+            f"{_listed(experts)}: signs, walls and regions are those of the experts that a token is routed to"
+        )
+    return notes
+
+
+def _listed(layers: list[int]) -> str:
+    return f"layer{'s' if len(layers) > 1 else ''} {', '.join(map(str, layers))}"
+
+
+def _held(
+    loaded: LoadedModel, reference: Reference | str | Path | None, prompt: str, notes: list[str]
+) -> Reference | None:
+    """What the text is held against, if it is of this very model."""
+    found = Reference.load(reference) if isinstance(reference, str | Path) else reference
+    if prompt:
+        notes.append("no percentiles: references are made without a prompt, and this text was read with one")
+        return None
+    if found is None:
+        found = shipped(loaded)
+        if found is None:
+            notes.append(
+                f"no percentiles: no reference comes with splinelens for this model ({loaded.name}); make "
+                "one with benchmarks/reference.py"
+            )
+        return found
+    reason = found.fits(loaded)
+    if reason is not None:
+        notes.append(f"no percentiles: {reason}")
+        return None
+    return found
+
+
+def _said(held: Reference, readings: list[TokenReading]) -> str:
+    return "; ".join(dict.fromkeys(held.said(reading.tokens) for reading in readings))
+
+
+def _portrait(reading: TokenReading, held: Reference | None, prefixes: bool) -> Portrait:
+    seven = reading.seven
+    grown = running_spline7(torch.from_numpy(reading.sign), torch.from_numpy(reading.boundary))
+    return Portrait(
+        text=reading.text,
+        spans=reading.spans,
+        sign=reading.sign,
+        boundary=reading.boundary,
+        wall=reading.wall,
+        dimension=reading.dimension,
+        bound=reading.bound,
+        regions=reading.regions,
+        seven=seven,
+        percentiles=None if held is None else held.percentiles(seven, reading.tokens, reading.layers),
+        prefixes=grown.numpy() if prefixes else None,
+    )
+
+
+def _view(slice_: TextSlice, readings: list[TokenReading]) -> SliceView:
+    picture = slice_.picture
+    one, two, three = (picture.cell_around(place) for place in picture.places)
+    first, second, third = (_label(readings, token) for token in slice_.tokens)
+    return SliceView(
+        layer=slice_.layer,
+        labels=(first, second, third),
+        places=picture.places,
+        box=picture.box,
+        segments=picture.segments,
+        walls=picture.walls + slice_.first,
+        cells=1 + len(np.unique(picture.same)) + picture.crossings,
+        own=(one, two, three),
+        neurons=slice_.neurons,
+    )
+
+
+def _label(readings: list[TokenReading], token: int) -> str:
+    text, own = place_of(readings, token)
+    before = f"text {text + 1}, " if len(readings) > 1 else ""
+    return f"{before}token {own} '{visible(readings[text].piece(own))}'"

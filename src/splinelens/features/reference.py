@@ -1,0 +1,244 @@
+"""Is that number usual? The seven features of a text among those of ordinary texts of its length.
+
+Minima, maxima and deviations over tokens move with the number of tokens, so a text is held against
+the beginnings of ordinary texts that are about as long. A reference holds quantiles only, for one
+model; it is made from prefix tables (``geometry.running.running_spline7``), see
+benchmarks/reference.py. The shipped ones lie in the package's folder ``references``.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from splinelens.errors import BadFeatures, BadModel
+from splinelens.features.parts import writing
+from splinelens.geometry.partition import SPLINE7
+from splinelens.models import Fingerprint, LoadedModel
+from splinelens.models.fingerprint import config_hash
+
+LENGTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+"""Tokens of the beginnings that a reference is made of."""
+
+_LEVELS = 101  # the 0th to the 100th percentile
+_SCHEMA = 1
+_ARRAYS, _RECORD = "quantiles.safetensors", "reference.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Quantiles of the seven features over ordinary texts, for each length, of one model.
+
+    Attributes:
+        quantiles: The 0th to the 100th percentile, rising; the layers are 0, 1, 2, ...
+        lengths: Tokens of the beginnings, rising.
+        texts: How many texts were long enough, for each length.
+        source: What the texts are, in words.
+        fingerprints: The model's, cut to 1, 2, 3, ... blocks.
+    """
+
+    quantiles: Float[np.ndarray, "length layer 7 level"]
+    lengths: tuple[int, ...]
+    texts: tuple[int, ...]
+    source: str
+    fingerprints: tuple[Fingerprint, ...]
+
+    @classmethod
+    def of(
+        cls,
+        tables: Iterable[Float[np.ndarray, "layer _ 7"]],
+        source: str,
+        fingerprints: Sequence[Fingerprint],
+    ) -> "Reference":
+        """Make a reference from the features of every prefix of ordinary texts.
+
+        Args:
+            tables: For each text ``running_spline7`` at all layers of the model; they may come one
+                by one.
+            source: What the texts are, in words.
+            fingerprints: The model's, cut to 1, 2, 3, ... blocks.
+
+        Returns:
+            Quantiles at those of ``LENGTHS`` that at least two texts reach.
+
+        Raises:
+            BadFeatures: There are not two texts.
+
+        Example:
+            >>> ordinary = (np.full((1, 2, 7), value, np.float32) for value in (0.0, 1.0))
+            >>> Reference.of(ordinary, "two texts", ()).lengths
+            (1, 2)
+        """
+        found: dict[int, list[np.ndarray]] = {length: [] for length in LENGTHS}
+        for table in tables:
+            for length in LENGTHS:
+                if length <= table.shape[1]:
+                    found[length].append(table[:, length - 1].astype(np.float32))
+        kept = {length: np.stack(rows) for length, rows in found.items() if len(rows) > 1}
+        if not kept:
+            raise BadFeatures("a reference needs two texts at least, with one token each; give more")
+        levels = np.linspace(0, 1, _LEVELS)
+        quantiles = [np.moveaxis(np.quantile(rows, levels, axis=0), 0, -1) for rows in kept.values()]
+        texts = tuple(len(rows) for rows in kept.values())
+        return cls(np.stack(quantiles).astype(np.float32), tuple(kept), texts, source, tuple(fingerprints))
+
+    def nearest(self, tokens: int) -> int:
+        """The length that a text of so many tokens is held against: the nearest by ratio.
+
+        Example:
+            >>> flat = Reference(np.zeros((3, 1, 7, 101), np.float32), (1, 16, 32), (9, 9, 9), "", ())
+            >>> flat.nearest(20), flat.nearest(5000)
+            (16, 32)
+        """
+        return min(self.lengths, key=lambda length: abs(np.log(length / tokens)))
+
+    def percentiles(
+        self, seven: Float[np.ndarray, "layer 7"], tokens: int, layers: Sequence[int]
+    ) -> Float[np.ndarray, "layer 7"]:
+        """Where a text's features stand among those of ordinary texts of about its length.
+
+        Args:
+            seven: The text's seven features at some layers.
+            tokens: Its number of tokens.
+            layers: Which layers these are.
+
+        Returns:
+            Percentiles in 0..100: share of ordinary texts below, half of the equal ones included; 0
+            and 100 are at or beyond the last of them. NaN where a feature is not finite.
+
+        Raises:
+            BadFeatures: A layer that the reference does not hold.
+
+        Example:
+            >>> rising = np.tile(np.linspace(0, 1, 101, dtype=np.float32), (1, 1, 7, 1))
+            >>> reference = Reference(rising, (8,), (500,), "made up", ())
+            >>> reference.percentiles(np.full((1, 7), 0.25), tokens=8, layers=[0])[0, 0]
+            np.float64(25.0)
+        """
+        wrong = [layer for layer in layers if not 0 <= layer < self.quantiles.shape[1]]
+        if wrong:
+            raise BadFeatures(
+                f"the reference has no layers {wrong}: it holds 0 to {self.quantiles.shape[1] - 1}"
+            )
+        edges = self.quantiles[self.lengths.index(self.nearest(tokens))][list(layers)]
+        flat = zip(seven.reshape(-1), edges.reshape(-1, _LEVELS), strict=True)
+        return np.array([_percentile(float(value), edge) for value, edge in flat]).reshape(seven.shape)
+
+    def said(self, tokens: int) -> str:
+        """In words what a text of so many tokens is held against.
+
+        Example:
+            >>> Reference(np.zeros((1, 1, 7, 101)), (8,), (1000,), "ordinary texts", ()).said(7)
+            'the first 8 tokens of 1,000 ordinary texts'
+        """
+        length = self.nearest(tokens)
+        first = "token" if length == 1 else f"{length} tokens"
+        return f"the first {first} of {self.texts[self.lengths.index(length)]:,} {self.source}"
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``quantiles.safetensors`` and ``reference.json`` into a folder.
+
+        Raises:
+            CannotWrite: The folder cannot be written.
+        """
+        from safetensors.numpy import save_file
+
+        folder = Path(folder)
+        record = {
+            "schema": _SCHEMA,
+            "source": self.source,
+            "features": list(SPLINE7),
+            "lengths": self.lengths,
+            "texts": self.texts,
+            "fingerprints": [fingerprint.to_dict() for fingerprint in self.fingerprints],
+        }
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            save_file({"quantiles": np.ascontiguousarray(self.quantiles)}, folder / _ARRAYS)
+            (folder / _RECORD).write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Reference":
+        """Read what :meth:`save` wrote, given the folder or a file in it.
+
+        Raises:
+            BadFeatures: There is no reference, or it is broken.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        folder = Path(folder).parent if Path(folder).is_file() else Path(folder)
+        record = _record(folder)
+        try:
+            quantiles = load_file(folder / _ARRAYS)["quantiles"]
+            lengths, texts = tuple(record["lengths"]), tuple(record["texts"])
+            fingerprints = tuple(map(Fingerprint.from_dict, record["fingerprints"]))
+            shape = (len(lengths), len(fingerprints), len(SPLINE7), _LEVELS)
+            if quantiles.shape != shape or len(texts) != len(lengths):
+                raise ValueError(f"quantiles of shape {quantiles.shape}, not {shape}")
+            return cls(quantiles, lengths, texts, str(record["source"]), fingerprints)
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, BadModel) as error:
+            raise BadFeatures(
+                f"the reference {folder} is broken: {error}. Make it again with benchmarks/reference.py"
+            ) from error
+
+    def fits(self, loaded: LoadedModel) -> str | None:
+        """Why the reference is not of this very model, or None if it is."""
+        return _difference(self.fingerprints, loaded)
+
+
+def shipped(loaded: LoadedModel) -> Reference | None:
+    """The shipped reference that was made with this very model, cut to fewer blocks or not.
+
+    Args:
+        loaded: The model. Its weights are hashed only if its configuration is that of a reference.
+
+    Returns:
+        The reference, or None: without one there are no percentiles.
+    """
+    for place in sorted((Path(str(files("splinelens"))) / "references").glob(f"*/{_RECORD}")):
+        fingerprints = tuple(map(Fingerprint.from_dict, _record(place.parent)["fingerprints"]))
+        if _difference(fingerprints, loaded) is None:
+            return Reference.load(place.parent)
+    return None
+
+
+def _difference(fingerprints: tuple[Fingerprint, ...], loaded: LoadedModel) -> str | None:
+    """Why fingerprints are not those of a model, or None; the cheap reasons are looked for first."""
+    if loaded.depth > len(fingerprints):
+        return f"the reference holds {len(fingerprints)} blocks, {loaded.name} has {loaded.depth} loaded"
+    there = fingerprints[loaded.depth - 1]
+    config: Any = loaded.model.config  # Any: each architecture has its own class
+    if there.architecture != config.model_type or there.config != config_hash(config, loaded.depth):
+        return f"the reference was made with another architecture or configuration than {loaded.name}"
+    return there.difference(loaded.fingerprint)
+
+
+def _record(folder: Path) -> dict[str, Any]:  # Any: JSON
+    """The JSON half of a reference."""
+    try:
+        record = json.loads((folder / _RECORD).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadFeatures(
+            f"no reference at {folder}: {error}. Give a folder made by benchmarks/reference.py"
+        ) from error
+    if not isinstance(record, dict) or record.get("schema") != _SCHEMA:
+        raise BadFeatures(f"{folder / _RECORD} is no reference of schema {_SCHEMA}; make it again")
+    return record
+
+
+def _percentile(value: float, edges: Float[np.ndarray, " level"]) -> float:
+    """Where a value stands among quantiles that are evenly spaced, in 0..100."""
+    if not np.isfinite(value):
+        return float("nan")
+    low, high = np.searchsorted(edges, value, "left"), np.searchsorted(edges, value, "right")
+    if low < high:  # some quantiles are the value itself
+        return float(low + high - 1) / 2
+    if low in (0, len(edges)):
+        return 0.0 if low == 0 else 100.0
+    return float(low - 1 + (value - edges[low - 1]) / (edges[low] - edges[low - 1]))

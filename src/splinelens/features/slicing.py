@@ -1,0 +1,154 @@
+"""Which plane to cut a layer's partition along: through three tokens of one text, or of two.
+
+Tokens of several texts are counted through, text after text. Three tokens that lie on one line, as
+the tokens of "a a a" do in the first layers, span no plane: then others are taken, and that is said.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from splinelens.anatomy import Anatomy
+from splinelens.errors import BadFeatures
+from splinelens.features.mlp import walls_of
+from splinelens.features.tokenwise import TokenReading, check_token
+from splinelens.geometry.slices import Slice, plane_through, slice_partition
+
+Triple = tuple[int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class TextSlice:
+    """A slice of a layer's partition through three tokens.
+
+    Attributes:
+        layer: The layer.
+        tokens: The three tokens, counted through all texts.
+        picture: The slice.
+        first: Number of the first neuron whose wall was looked for; ``picture.walls`` counts from it.
+        neurons: How many neurons' walls were looked for.
+    """
+
+    layer: int
+    tokens: Triple
+    picture: Slice
+    first: int
+    neurons: int
+
+
+def text_slice(
+    anatomy: Anatomy,
+    readings: Sequence[TokenReading],
+    layer: int,
+    tokens: Triple | None,
+    notes: list[str],
+) -> TextSlice | None:
+    """Cut the partition of a layer along the plane through three tokens.
+
+    Args:
+        anatomy: The model's anatomy.
+        readings: The texts, read with the layer's inputs kept.
+        layer: The layer.
+        tokens: The tokens; None takes the first, middle and last one of a single text, and of several
+            the last ones of the first two and the middle one of the first, or others if they span no plane.
+        notes: Is told what is drawn differently, or why nothing is.
+
+    Returns:
+        The slice; None if no three tokens span a plane. On a layer of experts it shows the walls of
+        one of them: of the shared one if there is one, else of the one that most of the three tokens
+        are routed to.
+
+    Raises:
+        BadFeatures: A token that does not exist, or three chosen tokens that span no plane.
+    """
+    states = torch.cat([reading.inputs[layer] for reading in readings])
+    if tokens is None:
+        tokens = _found([reading.tokens for reading in readings], states, layer, notes)
+    else:
+        for token in tokens:
+            check_token(token, len(states), "all texts together" if len(readings) > 1 else "the text")
+    if tokens is None:
+        return None
+    weight, bias, first = _walls(anatomy, layer, readings, tokens, notes)
+    picture = slice_partition(states[list(tokens)], weight, bias)
+    return TextSlice(layer, tokens, picture, first, len(weight))
+
+
+def place_of(readings: Sequence[TokenReading], token: int) -> tuple[int, int]:
+    """The text that a token counted through all texts belongs to, and its number there.
+
+    Args:
+        readings: The texts.
+        token: A token that exists.
+
+    Returns:
+        Numbers of the text and of the token in it, from 0.
+    """
+    for text, reading in enumerate(readings):
+        if token < reading.tokens:
+            return text, token
+        token -= reading.tokens
+    raise IndexError(f"no token {token} behind the last text")
+
+
+def _found(
+    counts: list[int], states: Float[Tensor, "token width"], layer: int, notes: list[str]
+) -> Triple | None:
+    """The usual three tokens, or others that span a plane, or None; says so unless it is the usual ones."""
+    usual = (0, counts[0] // 2, counts[0] - 1)
+    if len(counts) > 1:
+        usual = (counts[0] - 1, counts[0] + counts[1] - 1, counts[0] // 2)
+    if _spans(states, usual):
+        return usual
+    apart = (states - states[usual[0]]).double()
+    second = int(apart.norm(dim=1).argmax())
+    way = apart[second] / apart[second].norm().clamp(min=1e-300)
+    third = int((apart - (apart @ way)[:, None] * way).norm(dim=1).argmax())
+    found = (usual[0], second, third)
+    if not _spans(states, found):
+        notes.append(
+            f"no slice: it takes three tokens that span a plane, and of the {len(states)} here no three do "
+            f"at layer {layer}; give a longer text"
+        )
+        return None
+    notes.append(
+        f"slice: tokens {_listed(usual)} span no plane at layer {layer}; it goes through {_listed(found)}"
+    )
+    return found
+
+
+def _spans(states: Float[Tensor, "token width"], tokens: Triple) -> bool:
+    try:
+        plane_through(states[list(tokens)])
+    except BadFeatures:
+        return False
+    return True
+
+
+def _listed(tokens: Triple) -> str:
+    return ", ".join(map(str, tokens))
+
+
+def _walls(
+    anatomy: Anatomy, layer: int, readings: Sequence[TokenReading], tokens: Triple, notes: list[str]
+) -> tuple[Float[Tensor, "neuron width"], Float[Tensor, " neuron"] | None, int]:
+    """The walls to draw and the number of the first one; of a layer of experts those of one expert."""
+    if anatomy.experts(layer) is None:
+        return *walls_of(anatomy, layer), 0
+    if anatomy.shared(layer) is not None:
+        weight, bias = walls_of(anatomy, layer)
+        notes.append(f"slice: layer {layer} consists of experts; drawn are the walls of the shared one alone")
+        return weight, bias, anatomy.neurons(layer) - len(weight)
+    places = [place_of(readings, token) for token in tokens]
+    met = Counter(expert for text, own in places for expert in readings[text].routes[layer][own].tolist())
+    expert = min(met, key=lambda number: (-met[number], number))
+    weight, bias = walls_of(anatomy, layer, (expert,))
+    notes.append(
+        f"slice: layer {layer} consists of experts; drawn are the walls of expert {expert} alone, to which "
+        f"{met[expert]} of the three tokens are routed"
+    )
+    return weight, bias, expert * len(weight)

@@ -1,0 +1,265 @@
+"""The features of a text while it grows: one token in, the row of the prefix so far out.
+
+The model's keys and values are kept, and of the features only running minima, maxima, means and
+deviations: a token costs one pass over itself and O(1) a layer, besides its attention. The numbers
+are those of ``extract(..., prefixes=True)`` up to rounding (1e-4 relative in float32): one token is
+summed in another order than a batch.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from splinelens.anatomy import anatomy_of
+from splinelens.errors import BadTexts
+from splinelens.features.catalogue import Column, statistics
+from splinelens.features.reader import TextReader
+from splinelens.features.reading import BatchReader, RowReading
+from splinelens.features.rows import threshold_number
+from splinelens.features.spec import FeatureSpec
+from splinelens.geometry.running import Running, spread
+from splinelens.models import LoadedModel, load_model
+
+_STEP = 64
+# Tokens of one pass: their margins are kept until the running numbers have taken them in.
+
+
+class Stream:
+    """The features of every prefix of one growing text.
+
+    Attributes:
+        columns: What the values are, in order.
+        length: Tokens of the text so far, the prompt not counted.
+
+    Example:
+        >>> import splinelens
+        >>> stream = splinelens.Stream(features=["spline7"], layers=[0])  # doctest: +SKIP
+        >>> for token in stream.ids("Good morning."):  # doctest: +SKIP
+        ...     print(stream.push(token)[0])
+    """
+
+    def __init__(
+        self,
+        model: str | LoadedModel = "smollm2-135m",
+        *,
+        features: Sequence[str] = ("spline7",),
+        layers: Sequence[int] | None = None,
+        pooling: Sequence[str] = ("max",),
+        prompt: str = "",
+        eps: float = 0.1,
+    ):
+        """Start with an empty text.
+
+        Args:
+            model: A loaded model, or the name, folder or file of one.
+            features: As in ``extract``.
+            layers: Layers to read, from 0; None reads all. Blocks above the last one are not run.
+            pooling: Poolings of margins and hidden states.
+            prompt: Run before the text, never pooled.
+            eps: Attention weights above it count for ``attention_id``; in (0, 1).
+
+        Raises:
+            BadFeatures: Names or layers that do not exist, or ``eps`` outside (0, 1).
+            BadModel: The model cannot be loaded.
+        """
+        features = (features,) if isinstance(features, str) else features
+        pooling = (pooling,) if isinstance(pooling, str) else pooling
+        chosen = None if layers is None else tuple(sorted(set(layers)))
+        spec = FeatureSpec(tuple(features), tuple(pooling), chosen, prompt, max_tokens=1, eps=eps)
+        statistics(spec.features, spec.pooling)  # a wrong name shows before a model is loaded
+        loaded = load_model(model, layers=spec.depth) if isinstance(model, str) else model
+        self._reader = TextReader(loaded, spec)
+        self.columns: tuple[Column, ...] = self._reader.columns
+        self.length = 0
+        self._ran = self._reader.prompt.length
+        self._running: dict[tuple[str, int], Running] = {}
+        anatomy = anatomy_of(loaded.model)
+        self._step = _STEP if len(anatomy.softmax_layers) == anatomy.depth else 1
+        self._cache: Any = self._reader.prompt.cache(1) or self._empty_cache()  # Any: see prompt.py
+        self._occupied = any(row.pooling == "occupancy" for row in self._reader.statistics)
+        self._sizes = {
+            column.layer: column.size for column in self.columns if column.statistic.axis == "neuron"
+        }
+        with torch.no_grad():
+            for token in self._reader.prefix:
+                self._run(self._cache, [token])
+                self._ran += 1
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns, such as ``layer05.margin_max``; a vector has one name."""
+        return [column.name for column in self.columns]
+
+    def ids(self, text: str) -> tuple[int, ...]:
+        """The token ids of a text, as ``feed`` takes it.
+
+        Args:
+            text: The text, or its next piece: pieces are tokenised apart, so end them between words.
+
+        Returns:
+            Its ids, special tokens read as letters.
+
+        Raises:
+            BadTexts: The text is empty, only white space, or cannot be encoded.
+        """
+        (tokenized,) = self._reader.tokenize([text])
+        if tokenized.reason is not None:
+            raise BadTexts(f"the text {tokenized.reason}; feed one with tokens, or push token ids")
+        return tokenized.ids
+
+    def feed(self, text: str) -> np.ndarray:
+        """Go on with a text.
+
+        Args:
+            text: As in ``ids``.
+
+        Returns:
+            (token, entry) float32: one row for each of its tokens, the last one being of all so far.
+
+        Raises:
+            BadTexts: As in ``ids`` and ``extend``.
+        """
+        return self.extend(self.ids(text))
+
+    def push(self, token: int) -> np.ndarray:
+        """Go on with one token.
+
+        Args:
+            token: Its id.
+
+        Returns:
+            (entry,) float32: the values of all columns for the text so far. From a token on whose
+            activations are not finite they are not finite either.
+
+        Raises:
+            BadTexts: As in ``extend``.
+        """
+        return self.extend([token])[0]
+
+    def extend(self, ids: Sequence[int]) -> np.ndarray:
+        """Go on with several tokens, up to 64 in one pass.
+
+        Args:
+            ids: Their ids.
+
+        Returns:
+            (token, entry) float32: one row for each of them.
+
+        Raises:
+            BadTexts: An id is none of the model's, the model has no position left for them (none
+                of them is taken then), or an earlier step was interrupted.
+        """
+        self._require_fit(ids)
+        rows = [np.empty((0, self._reader.layout.width), dtype=np.float32)]
+        for start in range(0, len(ids), self._step):
+            part = tuple(ids[start : start + self._step])
+            reading = self._read(part)
+            rows += [self._advance(reading, token)[None] for token in range(len(part))]
+        return np.concatenate(rows)
+
+    def _require_fit(self, ids: Sequence[int]) -> None:
+        loaded = self._reader.loaded
+        words: int = loaded.model.get_input_embeddings().num_embeddings  # type: ignore[operator]  # transformers' own
+        wrong = [token for token in ids if not 0 <= token < words]
+        if wrong:
+            raise BadTexts(f"token ids {wrong[:5]} do not exist: {loaded.name} has {words:,}, from 0")
+        room = self._reader.alike
+        if room is not None and self._ran + len(ids) > room:
+            raise BadTexts(
+                f"no room for {len(ids)} more tokens: {loaded.name} has {room} positions, and prompt and "
+                f"text fill {self._ran}; start a new Stream, or read long texts in windows with extract"
+            )
+
+    def _empty_cache(self) -> Any:  # Any: see prompt.py
+        from transformers import DynamicCache
+
+        # Without a configuration sliding windows drop nothing; linear attention needs one.
+        linear = self._step == 1
+        return DynamicCache(config=self._reader.loaded.model.config) if linear else DynamicCache()
+
+    def _read(self, ids: Sequence[int]) -> RowReading:
+        reader, states = self._reader, self._cache
+        if states is None:
+            raise BadTexts("an earlier step of this stream was interrupted; start a new Stream")
+        batch = BatchReader(
+            reader.loaded.model,
+            reader.statistics,
+            reader.layers,
+            [(0, len(ids))],
+            whole=True,
+            eps=reader.spec.eps,
+            softmax=reader.softmax,
+        )
+        self._cache = None  # until all layers have taken the tokens in
+        with torch.no_grad():
+            (reading,) = batch.read(lambda: self._run(states, ids))
+        self._cache = states
+        self._ran += len(ids)
+        return reading
+
+    def _run(self, states: Any, ids: Sequence[int]) -> None:  # Any: see prompt.py
+        reader, device = self._reader, self._reader.loaded.device
+        places = torch.arange(self._ran, self._ran + len(ids), device=device)[None]
+        reader.loaded.model(
+            torch.tensor([ids], device=device),
+            past_key_values=states,
+            use_cache=True,
+            **({"position_ids": places} if reader.takes_positions else {}),
+        )
+
+    def _advance(self, reading: RowReading, token: int) -> np.ndarray:
+        """Take in one token of a pass and return the row of the text up to it."""
+        self.length += 1
+        if reading.series is not None:
+            self._take("series", -1, torch.from_numpy(reading.series[..., token]))
+        if reading.dimension is not None:
+            self._take("dimension", -1, torch.from_numpy(reading.dimension[..., token]))
+        for (needs, layer), vectors in reading.vectors.items():
+            values, seen = torch.from_numpy(vectors[token]), None
+            if needs == "gate":
+                if layer in reading.neurons:
+                    neurons = torch.from_numpy(reading.neurons[layer][token])
+                    both = spread(values[None], neurons[None], self._sizes[layer])
+                    values, seen = both[0][0], both[1][0]
+                if self._occupied:  # a comparison hides NaN and infinity: let them show, as in ``pool``
+                    self._take("on", layer, (values > 0) + 0 * values)
+            self._take(needs, layer, values, seen)
+        return self._row()
+
+    def _take(self, name: str, layer: int, values: Tensor, seen: Tensor | None = None) -> None:
+        state = self._running.get((name, layer)) or Running.started(tuple(values.shape))
+        self._running[name, layer] = state.advanced(values, seen)
+
+    def _row(self) -> np.ndarray:
+        reader, values = self._reader, []
+        series = self._running.get(("series", -1))
+        # Where a sum of squares is not finite a token was not; also where only signs are asked for.
+        good = series.square.isfinite().all(dim=0).tolist() if series else []
+
+        @cache
+        def pooled(name: str, layer: int, pooling: str) -> np.ndarray:
+            return self._running[name, layer].pooled(pooling).numpy()
+
+        for column in reader.columns:
+            row, layer = column.statistic, column.layer
+            entry: Any  # Any: a number or a vector
+            if layer is None:
+                entry = self.length
+            elif row.needs == "attention":
+                counts = pooled("dimension", -1, row.pooling)
+                entry = counts[threshold_number(row.name), reader.softmax.index(layer)]
+            elif row.feature == "spline7":
+                kind, _, pooling = row.name.partition("_")
+                place = reader.layers.index(layer)
+                both = pooled("series", -1, pooling)
+                entry = both[("sign", "boundary").index(kind), place] if good[place] else np.nan
+            elif row.pooling == "occupancy":
+                entry = pooled("on", layer, "mean")
+            else:
+                entry = pooled(row.needs, layer, row.pooling)
+            values.append(np.atleast_1d(entry))
+        return np.concatenate(values, dtype=np.float32)

@@ -1,0 +1,161 @@
+"""Reduces one text's layers while the model runs over it: what ``read_tokens`` keeps of each token.
+
+A token keeps two numbers a layer, its nearest wall, one bit a neuron and two counts a head; a layer's
+gate and scores are gone when the next layer comes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from splinelens.anatomy import Anatomy, anatomy_of
+from splinelens.geometry.attention import (
+    dimension_bounds,
+    intrinsic_dimension_of_weights,
+    intrinsic_dimensions,
+)
+from splinelens.geometry.codes import region_code
+from splinelens.geometry.partition import sign_fraction, signed_margin
+from splinelens.geometry.walls import nearest_wall
+from splinelens.layers import AttentionCall
+from splinelens.weights import gate_norms, neurons_alive, routed_neurons
+
+
+@dataclass
+class TokenWalk:
+    """Reduces the layers of one pass over one text; make a new one for every text.
+
+    Attributes:
+        model: A transformers model.
+        span: The columns (start, stop) of the row that the text's own tokens stand in.
+        eps: Threshold of the intrinsic dimension.
+        keep_call: A layer and a token of the text: keep what attention was given for it.
+        numbers: Of each layer the sign fraction and the boundary distance of each token.
+        walls: Of each layer the nearest wall's neuron of each token.
+        finite: Of each layer whether each token's gate is finite.
+        codes: Of each layer the packed signs.
+        neurons: Of each layer how many neurons a code holds.
+        routes: Of each layer of experts the experts of each token, rising.
+        inputs: Of the layers watched for it, what the MLP was given.
+        counts: Of each layer with a softmax the intrinsic dimensions.
+        bounds: Of each of those the tight bound of the relative counts.
+        call: What ``keep_call`` asked for.
+    """
+
+    model: nn.Module
+    span: tuple[int, int]
+    eps: float
+    keep_call: tuple[int, int] | None
+    numbers: dict[int, Tensor] = field(default_factory=dict)
+    walls: dict[int, Tensor] = field(default_factory=dict)
+    finite: dict[int, Tensor] = field(default_factory=dict)
+    codes: dict[int, Tensor] = field(default_factory=dict)
+    neurons: dict[int, int] = field(default_factory=dict)
+    routes: dict[int, Tensor] = field(default_factory=dict)
+    inputs: dict[int, Tensor] = field(default_factory=dict)
+    counts: dict[int, Tensor] = field(default_factory=dict)
+    bounds: dict[int, Tensor] = field(default_factory=dict)
+    call: AttentionCall | None = None
+
+    def route(self, layer: int, routes: Tensor) -> None:
+        """Keep the experts of each token."""
+        self.routes[layer] = routes[0, slice(*self.span)].clone()
+
+    def input(self, layer: int, states: Tensor) -> None:
+        """Keep what the MLP is given."""
+        self.inputs[layer] = states[0, slice(*self.span)].clone()
+
+    def gate(self, layer: int, gate: Tensor) -> None:
+        """Reduce one layer's gate to two numbers, a wall and a code for each token."""
+        own, norm = gate[0, slice(*self.span)], gate_norms(self.model, layer)
+        if layer in self.routes:
+            neurons = routed_neurons(self.model, layer, self.routes[layer])
+            norm = norm[neurons]
+            margin = signed_margin(own, norm)
+            distance, place = nearest_wall(margin.masked_fill(norm == 0, torch.inf))
+            wall = neurons.gather(1, place[:, None])[:, 0].masked_fill(distance.isinf(), -1)
+        else:
+            margin = signed_margin(own, norm)
+            distance, wall = nearest_wall(margin, neurons_alive(self.model, layer))
+        self.numbers[layer] = torch.stack([sign_fraction(margin), distance])
+        self.walls[layer], self.finite[layer] = wall, margin.isfinite().all(dim=-1)
+        self.codes[layer], self.neurons[layer] = region_code(margin), margin.shape[-1]
+
+    def attention(self, layer: int, call: AttentionCall) -> None:
+        """Reduce one layer's attention call to two counts a head and token."""
+        anatomy, own = anatomy_of(self.model), call_of(call, *self.span)
+        if own.weights is not None:
+            counts = intrinsic_dimension_of_weights(own.weights[0], self.eps)
+        else:
+            assert own.query is not None  # a call has either weights or queries and keys
+            assert own.key is not None
+            mask = None if own.mask is None else own.mask[0]
+            more: dict[str, Any] = {"softcap": own.softcap, "sinks": own.sinks}  # Any: two types
+            counts = intrinsic_dimensions(
+                own.query[0], own.key[0], scaling=own.scaling, mask=mask, eps=self.eps, **more
+            )
+        head_dim = _inner(anatomy, layer) // counts.shape[1]
+        self.counts[layer] = counts
+        self.bounds[layer] = dimension_bounds(counts[1].T, head_dim, anatomy.width)[0]
+        if self.keep_call is not None and layer == self.keep_call[0]:
+            place = self.span[0] + self.keep_call[1]
+            self.call = call_of(call, place, place + 1)
+
+    def dimensions(
+        self, layers: Sequence[int]
+    ) -> tuple[Int[np.ndarray, "2 layer head token"], Int[np.ndarray, "layer token"]]:
+        """Counts and bounds on the host, -1 at layers without softmax attention.
+
+        Args:
+            layers: The layers to give; all were read.
+        """
+        config: Any = anatomy_of(self.model).base.config  # Any: each architecture has its own class
+        heads = max([counts.shape[1] for counts in self.counts.values()], default=0)
+        heads = heads or int(config.get_text_config().num_attention_heads)
+        tokens = self.span[1] - self.span[0]
+        dimension = np.full((2, len(layers), heads, tokens), -1)
+        bound = np.full((len(layers), tokens), -1)
+        for place, layer in enumerate(layers):
+            if layer in self.counts:
+                counts = self.counts[layer].cpu().numpy()
+                dimension[:, place, : counts.shape[1]] = counts
+                bound[place] = self.bounds[layer].cpu().numpy()
+        return dimension, bound
+
+
+def call_of(call: AttentionCall, start: int, stop: int) -> AttentionCall:
+    """The part of an attention call that some tokens of a row have: their queries, no key behind them.
+
+    Args:
+        call: The call of one text, without cached keys.
+        start: First token of the row.
+        stop: One behind the last.
+
+    Returns:
+        The same kind of call; causal attention stays causal, since the last query sees the last key.
+    """
+
+    def rows(values: Tensor | None, keys: bool) -> Tensor | None:
+        if values is None:
+            return None
+        return values[:, :, start:stop, :stop] if keys else values[:, :, start:stop]
+
+    return replace(
+        call,
+        query=rows(call.query, keys=False),
+        key=None if call.key is None else call.key[:, :, :stop],
+        value=None if call.value is None else call.value[:, :, :stop],
+        mask=rows(call.mask, keys=True),
+        weights=rows(call.weights, keys=True),
+    )
+
+
+def _inner(anatomy: Anatomy, layer: int) -> int:
+    """Numbers that go into the attention's output projection: those of all heads' values."""
+    projection: Any = anatomy.output(layer)  # a linear map of some class, perhaps a quantised one
+    return int(projection.nx if anatomy.family.transposed else projection.in_features)

@@ -1,0 +1,184 @@
+"""The convex hulls whose Minkowski sum holds a token after attention, one token at a time.
+
+``MHA(X)_i = sum_h sum_j Attn_h[i, j] (V_h O_h)^T x_j``: each head contributes a point of the convex
+hull of its vertices ``(V_h O_h)^T x_j``, and the weights of attention say where in the hull it lies.
+Exact, also with shared key heads and rotary embeddings. Source: Balestriero, Cosentino and
+Shekkizhar, arXiv:2312.01648.
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from splinelens.errors import BadFeatures
+from splinelens.geometry.attention import attention_scores, check_eps, check_threshold
+
+MaskRow = Bool[Tensor, "row key"] | Float[Tensor, "row key"]
+"""Which keys one query sees, one row for all heads or one a head: bool, or a float to add."""
+
+
+def attention_weights(
+    query: Float[Tensor, "head head_dim"],
+    key: Float[Tensor, "kv_head key head_dim"],
+    *,
+    scaling: float,
+    mask: MaskRow | None = None,
+    softcap: float | None = None,
+    sinks: Float[Tensor, " head"] | None = None,
+) -> Float[Tensor, "head key"]:
+    """Where one token lies in each head's hull: its attention weights.
+
+    Args:
+        query: The token's query after rotary embedding.
+        key: Keys after rotary embedding.
+        scaling: What scores are multiplied by.
+        mask: Which keys the token sees; None sees all of them, so hand over the keys up to the token.
+        softcap: Cap of the scores, if the model has one.
+        sinks: Sink logits, if the model has them: they take weight and are no vertex.
+
+    Returns:
+        Weights in [0, 1] in float32 (float64 if the query is). They sum to 1, to less with sinks,
+        and to 0 for a token that sees no key.
+
+    Example:
+        >>> attention_weights(torch.ones(1, 1), torch.tensor([[[0.0], [0.0]]]), scaling=1.0)
+        tensor([[0.5000, 0.5000]])
+    """
+    masks = None if mask is None else mask[:, None]
+    scores = attention_scores(query[:, None], key, scaling, masks, softcap)[:, 0]
+    if not scores.shape[1]:
+        return scores
+    keys = scores.shape[1]
+    if sinks is not None:
+        scores = torch.cat([scores, sinks.to(scores.dtype)[:, None]], dim=1)
+    weights = scores.softmax(dim=1)[:, :keys]
+    if mask is None:
+        return weights
+    seen = mask if mask.dtype == torch.bool else ~(mask <= torch.finfo(mask.dtype).min / 2)
+    return weights.masked_fill(~seen.any(dim=1, keepdim=True), 0)
+
+
+def hull_vertices(
+    value: Float[Tensor, "kv_head key value_dim"], output_weight: Float[Tensor, "width head_value"]
+) -> Float[Tensor, "head key width"]:
+    """The vertices of each head's hull in the layer's output space, ``(V_h O_h)^T x_j``.
+
+    They take head x key x width numbers: meant for chosen tokens, not for all.
+
+    Args:
+        value: Values of the keys; each head of them serves the same number of consecutive heads.
+        output_weight: Weight of the attention's output projection, whose columns are the heads'
+            values one after the other. Its bias belongs to no head.
+
+    Returns:
+        One vertex a head and key, in the units of the residual stream, in float32 (float64 if
+        either argument is: then ranks can be measured well).
+
+    Raises:
+        BadFeatures: The columns do not split into heads that share the values evenly.
+
+    Example:
+        >>> hull_vertices(torch.tensor([[[1.0], [2.0]]]), torch.tensor([[3.0], [4.0]]))
+        tensor([[[3., 4.],
+                 [6., 8.]]])
+    """
+    groups, keys, value_dim = value.shape
+    width, columns = output_weight.shape
+    if columns % (groups * value_dim):
+        raise BadFeatures(
+            f"an output projection with {columns} inputs does not fit {groups} heads of values with "
+            f"{value_dim} numbers each; pass the weight as (width, head * {value_dim})"
+        )
+    dtype = torch.promote_types(torch.promote_types(value.dtype, output_weight.dtype), torch.float32)
+    heads = output_weight.to(dtype).T.reshape(groups, -1, value_dim, width)
+    return (value.to(dtype)[:, None] @ heads).reshape(-1, keys, width)
+
+
+def minkowski_point(
+    vertices: Float[Tensor, "head key width"], weights: Float[Tensor, "head key"]
+) -> Float[Tensor, " width"]:
+    """The point that the weights pick in the Minkowski sum of the hulls.
+
+    Args:
+        vertices: Vertices of each head's hull.
+        weights: The token's attention weights.
+
+    Returns:
+        The token's attention output after the output projection, without its bias, in units of the
+        residual stream.
+
+    Example:
+        >>> corners = torch.tensor([[[0.0, 0.0], [4.0, 0.0]], [[1.0, 1.0], [1.0, 3.0]]])
+        >>> minkowski_point(corners, torch.tensor([[0.5, 0.5], [0.0, 1.0]]))
+        tensor([3., 3.])
+    """
+    return weights.to(vertices.dtype).flatten() @ vertices.flatten(0, 1)
+
+
+def active(
+    weights: Float[Tensor, "head key"], eps: float = 0.1, threshold: str = "absolute"
+) -> Bool[Tensor, "head key"]:
+    """Which keys count for the intrinsic dimension.
+
+    Args:
+        weights: The token's attention weights.
+        eps: Threshold, in (0, 1).
+        threshold: ``absolute`` takes weights above ``eps``, ``relative`` those above ``eps`` times
+            the head's largest one.
+
+    Returns:
+        True for active keys; a weight that is no number is not active.
+
+    Example:
+        >>> active(torch.tensor([[0.25, 0.75]]), eps=0.3)
+        tensor([[False,  True]])
+    """
+    eps, threshold = check_eps(eps), check_threshold(threshold)
+    if threshold == "absolute" or not weights.shape[1]:
+        return weights > eps
+    return weights > eps * weights.amax(dim=1, keepdim=True)
+
+
+def measured_dimension(vertices: Float[Tensor, "head key width"], active: Bool[Tensor, "head key"]) -> int:
+    """Dimension of the Minkowski sum of the hulls of the active vertices, as it is.
+
+    The numerical rank of the edges ``v_j - v_j0`` over all heads, j0 a head's first active vertex;
+    singular values below ``max(edges, width) * epsilon`` times the largest count as 0, with the
+    epsilon of the vertices' dtype. Vertices in float32 hide short directions: compute them in
+    float64. Edges are folded head by head into a triangle of width x width numbers.
+
+    Args:
+        vertices: Vertices of each head's hull.
+        active: Which of them count.
+
+    Returns:
+        A dimension between 0 and the width.
+
+    Raises:
+        BadFeatures: An active vertex holds NaN or infinity.
+
+    Example:
+        >>> square = torch.tensor([[[0.0, 0.0], [4.0, 0.0]], [[1.0, 1.0], [1.0, 3.0]]])
+        >>> measured_dimension(square, torch.ones(2, 2, dtype=torch.bool))
+        2
+    """
+    width = vertices.shape[2]
+    triangle = torch.zeros(0, width, dtype=torch.float64)
+    edges = 0
+    for head, (points, chosen) in enumerate(zip(vertices, active, strict=True)):
+        corners = points[chosen].cpu().double()
+        if not corners.isfinite().all():
+            raise BadFeatures(
+                f"head {head} has active vertices with NaN or infinity; its hull has no dimension"
+            )
+        if len(corners) < 2:
+            continue
+        edges += len(corners) - 1
+        triangle = torch.cat([triangle, corners[1:] - corners[0]])
+        if len(triangle) > width:
+            triangle = torch.linalg.qr(triangle, mode="r").R
+    if not edges:
+        return 0
+    lengths = torch.linalg.svdvals(triangle)
+    smallest = lengths.max() * max(edges, width) * torch.finfo(vertices.dtype).eps
+    return int((lengths > smallest).sum())

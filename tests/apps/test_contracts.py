@@ -1,0 +1,80 @@
+"""Tests apps/contracts.py: every architecture keeps every contract, and a broken one is found."""
+
+import pytest
+
+from splinelens.anatomy import anatomy_of
+from splinelens.apps import contracts as contracts_file
+from splinelens.apps.contracts import contracts
+from splinelens.models import LoadedModel
+
+WEIGHTS_ONLY = ("bloom", "codegen", "falcon", "gpt_neo", "gptj", "mpt", "xglm")
+
+
+@pytest.fixture
+def loaded_as(tiny_tokenizer):
+    return lambda model: LoadedModel(model, tiny_tokenizer, "tiny", None, 3, 3)
+
+
+def told(points):
+    return {point.what: point.detail for point in points}
+
+
+def test_every_architecture_keeps_every_contract(any_model, loaded_as):
+    points = contracts(loaded_as(any_model))
+    assert [(point.what, point.detail) for point in points if not point.ok] == []
+    assert len(points) == 8
+
+
+@pytest.mark.parametrize("name", WEIGHTS_ONLY)
+def test_families_without_the_interface_say_so(name, tiny_of, loaded_as):
+    found = told(contracts(loaded_as(tiny_of(name))))
+    assert found["attention ID"].startswith("from eager attention's weights in 3 layers")
+    assert found["hulls"] == "none: the family hands over no values"
+
+
+@pytest.mark.parametrize("name", ["qwen3_next", "qwen3_5_text"])
+def test_linear_attention_and_gated_outputs_say_so(name, tiny_of, loaded_as):
+    found = told(contracts(loaded_as(tiny_of(name))))
+    assert "no softmax" in found["attention ID"]
+    assert found["hulls"].startswith("vertices only: the model gates")
+
+
+def test_experts_have_no_map_and_relu_has_an_exact_one(tiny_of, loaded_as):
+    assert told(contracts(loaded_as(tiny_of("mixtral"))))["region maps"].startswith("none: every layer")
+    assert told(contracts(loaded_as(tiny_of("opt"))))["region maps"].startswith("exact, ")
+    assert told(contracts(loaded_as(tiny_of("gpt2"))))["region maps"].startswith("first-order, ")
+
+
+def test_a_gate_read_at_the_wrong_place_is_found(tiny_llama, loaded_as, monkeypatch):
+    right = contracts_file.gate_weight
+    monkeypatch.setattr(contracts_file, "gate_weight", lambda anatomy, layer: 1.1 * right(anatomy, layer))
+    broken = [point.what for point in contracts(loaded_as(tiny_llama)) if not point.ok]
+    assert broken == ["gate values"]
+
+
+def test_a_wrong_count_is_found(tiny_llama, loaded_as, monkeypatch):
+    right = contracts_file.intrinsic_dimensions
+    monkeypatch.setattr(
+        contracts_file, "intrinsic_dimensions", lambda *args, **more: right(*args, **more) + 1
+    )
+    broken = [point for point in contracts(loaded_as(tiny_llama)) if not point.ok]
+    assert [point.what for point in broken] == ["attention ID"]
+    assert "differ from those of the full softmax" in broken[0].detail
+
+
+def test_a_model_that_looks_ahead_is_found(tiny_llama, loaded_as):
+    """With attention to later tokens a text is another among others, and prefixes need passes of their own."""
+    for layer in range(3):
+        anatomy_of(tiny_llama).attention(layer).is_causal = False
+    broken = {point.what for point in contracts(loaded_as(tiny_llama)) if not point.ok}
+    assert {"prefixes", "stream"} <= broken
+
+
+def test_an_error_becomes_a_point_with_its_name(tiny_llama, loaded_as):
+    def stop(*_):
+        raise ValueError("no sense")
+
+    tiny_llama.layers[1].mlp.register_forward_hook(stop)
+    points = contracts(loaded_as(tiny_llama))
+    assert not any(point.ok for point in points if point.what == "watching")
+    assert "ValueError: no sense" in told(points)["watching"]

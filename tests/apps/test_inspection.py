@@ -1,0 +1,197 @@
+"""Tests apps/inspection.py."""
+
+import numpy as np
+import pytest
+import torch
+
+from splinelens.apps.inspection import inspect
+from splinelens.errors import BadFeatures, BadModel, BadTexts, NoTokens
+from splinelens.features.reference import Reference
+from splinelens.features.tokenwise import read_tokens, text_distances
+from splinelens.geometry.partition import spline7
+from splinelens.geometry.running import running_spline7
+from splinelens.geometry.slices import slice_partition
+from splinelens.models import LoadedModel
+
+TEXT = "the thing you are after"
+
+
+@pytest.fixture
+def load(tiny_of, tiny_tokenizer):
+    """Loads a tiny model of a family."""
+
+    def load(name, **changes):
+        model = tiny_of(name, **changes).eval().requires_grad_(False)
+        depth = model.config.get_text_config().num_hidden_layers
+        return LoadedModel(model, tiny_tokenizer, "tiny", None, depth, depth)
+
+    return load
+
+
+def reference_of(loaded, tokens=12):
+    """A reference of random texts that fits a model."""
+    tables = [running_spline7(*torch.rand(2, loaded.depth, tokens)).numpy() for _ in range(5)]
+    prints = [loaded.fingerprint_at(depth) for depth in range(1, loaded.depth + 1)]
+    return Reference.of(tables, "random texts", prints)
+
+
+def test_a_portrait_holds_what_was_read_of_the_text(load):
+    loaded = load("llama")
+    found, reading = inspect(TEXT, loaded), read_tokens(loaded, TEXT)
+    (portrait,) = found.portraits
+    for name in ("sign", "boundary", "wall", "dimension", "bound", "regions", "seven"):
+        assert (getattr(portrait, name) == getattr(reading, name)).all(), name
+    assert (portrait.text, portrait.spans) == (TEXT, reading.spans)
+    assert (found.model, found.layers, found.heads, found.neurons) == ("tiny", (0, 1, 2), 4, 48)
+    assert (found.distance, portrait.prefixes, portrait.percentiles) == (None, None, None)
+
+
+def test_prefixes_are_the_seven_features_of_each_beginning(load):
+    (portrait,) = inspect(TEXT, load("llama"), prefixes=True).portraits
+    for tokens in (1, 2, 7, 12):
+        parts = (torch.from_numpy(each[:, :tokens]) for each in (portrait.sign, portrait.boundary))
+        assert portrait.prefixes[:, tokens - 1] == pytest.approx(spline7(*parts).numpy(), rel=1e-4, abs=1e-6)
+
+
+def test_two_texts_stand_beside_each_other(load):
+    loaded = load("llama")
+    found = inspect(TEXT, loaded, versus="so it is")
+    assert [portrait.text for portrait in found.portraits] == [TEXT, "so it is"]
+    readings = [read_tokens(loaded, text) for text in (TEXT, "so it is")]
+    assert (found.distance == text_distances(loaded, *readings)).all()
+    assert found.slice.labels == ("text 1, token 11 'er'", "text 2, token 7 's'", "text 1, token 6 'r'")
+
+
+def test_the_slice_is_that_of_the_middle_layer_unless_told(load):
+    loaded = load("gpt2")
+    found = inspect(TEXT, loaded).slice
+    reading = read_tokens(loaded, TEXT, keep_inputs=[1])
+    mlp = loaded.model.h[1].mlp.c_fc
+    picture = slice_partition(reading.inputs[1][[0, 6, 11]], mlp.weight.T, mlp.bias)
+    assert (found.layer, found.neurons, found.box) == (1, 48, picture.box)
+    assert (found.walls == picture.walls).all()
+    assert (found.segments == picture.segments).all()
+    assert found.cells == len(picture.polygons)
+    for cell, number in zip(found.own, picture.cell_of, strict=True):
+        assert np.allclose(cell.mean(axis=0), picture.polygons[number].mean(axis=0))
+    told = inspect(TEXT, loaded, slice_at=(2, (1, 2, 3))).slice
+    assert told.layer == 2
+    assert [label[:7] for label in told.labels] == ["token 1", "token 2", "token 3"]
+    assert inspect(TEXT, loaded, layers=[0, 2]).slice.layer == 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["llama", "phi3", "gpt2", "opt", "mixtral", "qwen3_next", "falcon", "bloom", "deepseek_v3", "gemma3"],
+)
+def test_every_structure_can_be_inspected(load, name):
+    found = inspect(TEXT, load(name), versus="so it is", prefixes=True)
+    assert len(found.portraits) == 2
+    assert found.slice.cells > 1
+    assert found.distance.shape == (3,)
+    assert ((found.distance > 0) & (found.distance < 1)).all()
+
+
+def test_notes_say_what_an_architecture_lacks(load):
+    hybrid = inspect(TEXT, load("qwen3_next")).notes
+    assert "layers 0, 2: linear attention has no softmax, so no intrinsic dimension" in hybrid
+    assert (
+        "layers 1, 2: signs, walls and regions are those of the experts that a token is routed to" in hybrid
+    )
+    assert "slice: layer 1 consists of experts; drawn are the walls of the shared one alone" in hybrid
+    falcon = inspect(TEXT, load("falcon")).notes
+    assert (
+        "FalconModel hands over no scores: intrinsic dimensions are counted on its attention weights"
+        in falcon
+    )
+    linear = inspect(TEXT, load("qwen3_next"), layers=[0])
+    assert linear.notes[0] == "layer 0: linear attention has no softmax, so no intrinsic dimension"
+    assert (linear.portraits[0].dimension == -1).all()
+
+
+def test_percentiles_come_from_the_reference_of_the_model(load, tmp_path):
+    loaded = load("llama")
+    reference = reference_of(loaded)
+    found = inspect(TEXT, loaded, reference=reference)
+    (portrait,) = found.portraits
+    assert (portrait.percentiles == reference.percentiles(portrait.seven, 12, (0, 1, 2))).all()
+    assert found.reference == "the first 8 tokens of 5 random texts"
+    assert found.notes == ()
+    reference.save(tmp_path)
+    again = inspect(TEXT, loaded, reference=tmp_path, layers=[2])
+    assert (again.portraits[0].percentiles[0] == portrait.percentiles[2]).all()
+    both = inspect("a", loaded, versus=TEXT, reference=reference)
+    assert both.reference == "the first token of 5 random texts; the first 8 tokens of 5 random texts"
+
+
+def test_without_a_fitting_reference_there_are_no_percentiles_and_a_note(load):
+    loaded = load("llama")
+    none = inspect(TEXT, loaded)
+    assert none.reference is None
+    assert none.notes[-1].startswith(
+        "no percentiles: no reference comes with splinelens for this model (tiny)"
+    )
+    other = inspect(TEXT, load("llama", seed=1), reference=reference_of(loaded))
+    assert other.portraits[0].percentiles is None
+    assert other.notes[-1].startswith("no percentiles: the weights differ")
+    prompted = inspect(TEXT, loaded, prompt="so ", reference=reference_of(loaded))
+    assert prompted.portraits[0].percentiles is None
+    assert "references are made without a prompt" in prompted.notes[-1]
+
+
+def test_one_token_has_everything_but_a_slice(load):
+    found = inspect("a", load("llama"), prefixes=True)
+    (portrait,) = found.portraits
+    assert found.slice is None
+    assert any(note.startswith("no slice: it takes three tokens that span a plane") for note in found.notes)
+    assert portrait.seven[:, [3, 6]].tolist() == [[0, 0]] * 3
+    assert (portrait.dimension == 1).all()
+    assert (portrait.bound == 0).all()
+    assert (portrait.regions == 1).all()
+
+
+def test_a_model_is_loaded_by_name_and_only_as_deep_as_needed(tmp_path, tiny_llama, tiny_tokenizer):
+    tiny_llama.save_pretrained(tmp_path)
+    tiny_tokenizer.save_pretrained(tmp_path)
+    whole, some = inspect(TEXT, str(tmp_path)), inspect(TEXT, str(tmp_path), layers=[1, 0, 1])
+    assert some.layers == (0, 1)
+    assert (some.portraits[0].boundary == whole.portraits[0].boundary[:2]).all()
+    with pytest.raises(BadModel, match=r"cannot load 9 blocks: .* has 3, its layers are 0 to 2"):
+        inspect(TEXT, str(tmp_path), layers=[8])
+
+
+def test_bad_texts_are_refused(load):
+    loaded = load("llama")
+    with pytest.raises(NoTokens, match="the text is empty; give one with at least one token"):
+        inspect("", loaded)
+    with pytest.raises(NoTokens, match="the other text is only white space"):
+        inspect(TEXT, loaded, versus="  ")
+    with pytest.raises(BadTexts, match="inspect reads one string, and this is a list; give one text"):
+        inspect([TEXT], loaded)
+    with pytest.raises(BadTexts, match=r"has 12 tokens; inspect reads at most 8: pass max_tokens=12"):
+        inspect(TEXT, loaded, max_tokens=8)
+
+
+def test_what_does_not_exist_is_refused(load):
+    loaded = load("llama")
+    with pytest.raises(BadFeatures, match=r"layers \[3\] do not exist"):
+        inspect(TEXT, loaded, layers=[0, 3])
+    with pytest.raises(BadFeatures, match="no layer to read; name at least one"):
+        inspect(TEXT, loaded, layers=[])
+    with pytest.raises(BadFeatures, match="no slice at layer 1: the layers that are read are 0, 2"):
+        inspect(TEXT, loaded, layers=[0, 2], slice_at=(1, (0, 1, 2)))
+    with pytest.raises(BadFeatures, match="a slice goes through three tokens, not through 2; name three"):
+        inspect(TEXT, loaded, slice_at=(1, (0, 1)))
+    with pytest.raises(BadFeatures, match="token 12 does not exist: the text has 12 tokens, 0 to 11"):
+        inspect(TEXT, loaded, slice_at=(1, (0, 1, 12)))
+    with pytest.raises(BadFeatures, match=r"eps is 1\.5"):
+        inspect(TEXT, "no such model", eps=1.5)  # told before a model is looked for
+
+
+def test_a_text_that_breaks_the_model_is_refused_by_name(tiny_of, load):
+    loaded = load("llama")
+    loaded.model.layers[1].mlp.down_proj.weight.data[0, 0] = torch.inf
+    with pytest.raises(
+        BadFeatures, match="the text gives activations that are not finite at layer 1, token 0"
+    ):
+        inspect(TEXT, loaded)

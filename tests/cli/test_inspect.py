@@ -1,0 +1,186 @@
+"""Tests ``cli/inspect.py``: the lines, the page and the JSON of a text, and what is refused."""
+
+import json
+import sys
+
+import pytest
+
+import splinelens.apps.inspection
+import splinelens.report.inspection_page
+
+TEXT = "you lovely friend"
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What the command asked the app for, which then fails with an error of ours."""
+    from splinelens.errors import NoTokens
+
+    calls = []
+
+    def look(*arguments, **options):
+        calls.append((arguments, options))
+        raise NoTokens("the text has no token")
+
+    monkeypatch.setattr(splinelens.apps.inspection, "inspect", look)
+    return calls
+
+
+def test_a_text_is_shown_line_by_line(run, model_folder):
+    shown = run("inspect", TEXT, "--model", model_folder).stdout
+    assert "text: " in shown
+    assert "layer  signs" in shown
+    assert "▁" in shown
+    assert "\x1b" not in shown
+
+
+def test_json_is_one_line_with_the_whole_record(run, model_folder):
+    shown = run(
+        "inspect", TEXT, "--model", model_folder, "--versus", "you fool", "--prefixes", "--json"
+    ).stdout
+    assert shown.count("\n") == 1
+    record = json.loads(shown)
+    assert [text["text"] for text in record["portraits"]] == [TEXT, "you fool"]
+    tokens = len(record["portraits"][0]["spans"])
+    assert len(record["portraits"][0]["prefixes"][0]) == tokens
+    assert len(record["distance"]) == len(record["layers"])
+
+
+def test_a_page_is_written_and_stdout_stays_empty(run, model_folder, tmp_path):
+    page = tmp_path / "page.html"
+    told = run("inspect", TEXT, "--model", model_folder, "-o", page, "--layers", "0,2")
+    assert told.stdout == ""
+    assert told.stderr == f"wrote {page}\n"
+    written = page.read_text("utf-8")
+    assert written.startswith("<!DOCTYPE html>")
+    assert "plotly.js v" in written
+    assert "2 layers (0,2)" in written
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+    assert run("inspect", TEXT, "--model", model_folder, "-o", page, "--quiet").stderr == ""
+
+
+def test_options_reach_the_app(run, asked):
+    options = [
+        "--versus",
+        "b",
+        "--prefixes",
+        "--layers",
+        "0-2",
+        "--model",
+        "m",
+        "--prompt",
+        r"p:\n",
+        "--eps",
+        "0.2",
+    ]
+    options += ["--max-tokens", "9", "--slice", "2: 0, 3,11", "--reference", "r"]
+    assert run("inspect", "a", *options, code=1).stderr == "Error: the text has no token\n"
+    assert asked == [
+        (
+            ("a", "m"),
+            {
+                "versus": "b",
+                "layers": (0, 1, 2),
+                "prompt": "p:\n",
+                "eps": 0.2,
+                "max_tokens": 9,
+                "prefixes": True,
+                "slice_at": (2, (0, 3, 11)),
+                "reference": "r",
+            },
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"), [(b"a\nb\n", "a\nb"), (b"a\r\n", "a"), (b"\xef\xbb\xbfa", "a"), (b"a\n\n", "a\n")]
+)
+def test_a_text_comes_from_stdin_or_a_file_without_its_last_line_break(run, asked, tmp_path, raw, text):
+    file = tmp_path / "text.txt"
+    file.write_bytes(raw)
+    run("inspect", "-", input=raw, code=1)
+    run("inspect", "--file", "-", input=raw, code=1)
+    run("inspect", "--file", file, code=1)
+    assert [arguments[0] for arguments, _ in asked] == [text] * 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "give either a text"),
+        (["a", "--file", "b"], "give either a text"),
+        (["a", "--json", "-o", "a.html"], "give --json or --output"),
+        (["a", "-o", "a.png"], "a.png does not end in .html"),
+        (["a", "--slice", "0:1,2"], "is not LAYER:A,B,C"),
+        (["a", "--slice", "0:1,2,-3"], "is not LAYER:A,B,C"),
+        (["a", "--layers", "x"], "no range of layers"),
+        (["a", "--eps", "nan"], "give a number over 0 and below 1"),
+        (["a", "--max-tokens", "0"], "--max-tokens"),
+    ],
+)
+def test_wrong_usage_exits_2_before_anything_is_read(run, asked, arguments, words):
+    shown = " ".join(run("inspect", *arguments, code=2).stderr.replace("│", " ").split())
+    assert words in shown
+    assert not asked
+
+
+def test_our_errors_exit_1_and_say_what_to_do(run, asked, tmp_path, monkeypatch):
+    latin = tmp_path / "latin.txt"
+    latin.write_bytes(b"caf\xe9")
+    assert "byte 3 cannot be read; convert it first" in run("inspect", "--file", latin, code=1).stderr
+    assert "name a text file" in run("inspect", "--file", tmp_path / "none.txt", code=1).stderr
+    assert "there is no folder" in run("inspect", "a", "-o", tmp_path / "no" / "a.html", code=1).stderr
+    monkeypatch.setitem(sys.modules, "plotly.offline", None)
+    shown = run("inspect", "a", "-o", tmp_path / "a.html", code=1).stderr
+    assert "pip install 'splinelens[plot]'" in shown
+    assert "leave -o out" in shown
+    assert not asked  # all before a model is loaded
+
+
+def test_errors_of_the_app_exit_1(run, model_folder):
+    for arguments in (
+        ["", "--eps", "0.1"],
+        [TEXT, "--eps", "1.5"],
+        [TEXT, "--layers", "7"],
+        [TEXT, "--max-tokens", 1],
+    ):
+        shown = run("inspect", *arguments, "--model", model_folder, code=1)
+        assert shown.stdout == ""
+        assert shown.stderr.startswith("Error: ")
+        assert shown.stderr.count("\n") == 1
+
+
+def test_a_page_that_cannot_be_written_leaves_nothing_behind(run, model_folder, tmp_path):
+    (tmp_path / "page.html").mkdir()
+    told = run("inspect", TEXT, "--model", model_folder, "-o", tmp_path / "page.html", code=1)
+    assert told.stderr.startswith(f"Error: cannot write {tmp_path / 'page.html'}: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_a_terminal_gets_colours(run, model_folder, monkeypatch):
+    import io
+
+    from splinelens.cli.inspect import _print
+    from splinelens.models import load_model
+
+    class Screen(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(sys, "stdout", Screen())
+    _print(splinelens.apps.inspection.inspect(TEXT, load_model(str(model_folder))))
+    assert "\x1b[1m" in sys.stdout.getvalue()
+
+
+def test_the_first_examples_of_the_help_page_run(run, model_folder, tmp_path, monkeypatch):
+    import re
+    import shlex
+
+    monkeypatch.chdir(tmp_path)
+    examples = re.findall(r"^    splinelens (.*)$", run("inspect", "--help").stdout, re.M)
+    assert len(examples) == 2
+    for example in examples:
+        run(*shlex.split(example), "--model", model_folder)
+    assert (tmp_path / "page.html").is_file()

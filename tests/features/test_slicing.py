@@ -1,0 +1,106 @@
+"""Tests features/slicing.py."""
+
+import numpy as np
+import pytest
+import torch
+
+from splinelens.anatomy import anatomy_of
+from splinelens.errors import BadFeatures
+from splinelens.features.slicing import place_of, text_slice
+from splinelens.features.tokenwise import read_tokens
+
+TEXT = "the thing you are after"
+
+
+@pytest.fixture
+def cut(tiny_of, wrap):
+    """Cuts a layer of a tiny model along texts: gives the slice, the notes and the readings."""
+
+    def cut(name, *texts, layer=1, tokens=None):
+        loaded, notes = wrap(tiny_of(name)), []
+        readings = [read_tokens(loaded, text, keep_inputs=[layer]) for text in texts]
+        return text_slice(anatomy_of(loaded.model), readings, layer, tokens, notes), notes, readings, loaded
+
+    return cut
+
+
+def test_one_text_is_cut_through_its_first_middle_and_last_token(cut):
+    found, notes, (reading,), _ = cut("llama", TEXT)
+    assert found.tokens == (0, 6, 11)
+    assert (found.first, found.neurons, notes) == (0, 48, [])
+    lifted = found.picture.plane.lift(found.picture.places)
+    assert np.allclose(lifted, reading.inputs[1][[0, 6, 11]].numpy(), atol=1e-5)
+
+
+def test_two_texts_are_cut_through_both_ends_and_the_first_ones_middle(cut):
+    found, _, readings, _ = cut("llama", TEXT, "so it is")
+    both = readings[0].tokens + readings[1].tokens
+    assert found.tokens == (11, both - 1, 6)
+    assert place_of(readings, both - 1) == (1, readings[1].tokens - 1)
+
+
+def test_each_point_has_the_signs_of_its_token(cut):
+    found, _, (reading,), loaded = cut("gpt2", TEXT)
+    mlp = loaded.model.h[1].mlp.c_fc
+    gate = reading.inputs[1] @ mlp.weight + mlp.bias
+    crossing = found.picture.on(found.picture.places)
+    assert (crossing == (gate[list(found.tokens)][:, found.picture.walls] > 0).numpy()).all()
+
+
+def test_chosen_tokens_are_taken(cut):
+    assert cut("llama", TEXT, tokens=(3, 1, 2))[0].tokens == (3, 1, 2)
+
+
+def test_tokens_that_span_no_plane_are_replaced_and_that_is_said(cut):
+    found, notes, (reading,), _ = cut("llama", "aaaaaa!?", layer=0)  # tokens 0 and 4 are one point
+    assert sorted(reading.piece(token) for token in found.tokens) == ["!", "?", "a"]
+    numbers = ", ".join(map(str, found.tokens))
+    assert notes == [f"slice: tokens 0, 4, 7 span no plane at layer 0; it goes through {numbers}"]
+
+
+@pytest.mark.parametrize("text", ["a", "so", "aaaaaaaa"])
+def test_too_few_different_tokens_give_no_slice(cut, text):
+    found, notes, _, _ = cut("llama", text, layer=0)
+    assert found is None
+    assert "no slice: it takes three tokens that span a plane" in notes[0]
+
+
+def test_chosen_tokens_that_span_no_plane_are_refused(cut):
+    with pytest.raises(BadFeatures, match="coincide"):
+        cut("llama", TEXT, tokens=(3, 3, 2))
+
+
+def test_chosen_tokens_that_do_not_exist_are_refused(cut):
+    with pytest.raises(BadFeatures, match="token 12 does not exist: the text has 12 tokens, 0 to 11"):
+        cut("llama", TEXT, tokens=(0, 1, 12))
+    with pytest.raises(BadFeatures, match="all texts together has 24 tokens"):
+        cut("llama", TEXT, TEXT, tokens=(0, 1, 24))
+
+
+def test_of_experts_the_most_visited_one_is_drawn(cut):
+    found, notes, (reading,), loaded = cut("mixtral", TEXT)
+    expert = found.first // 24
+    met = [expert in reading.routes[1][token] for token in found.tokens]
+    assert sum(met) == max(
+        sum(other in reading.routes[1][token] for token in found.tokens) for other in range(4)
+    )
+    assert found.neurons == 24
+    weight = loaded.model.layers[1].mlp.experts.gate_up_proj[expert, :24]
+    on = reading.inputs[1][list(found.tokens)] @ weight[found.picture.walls].T > 0
+    assert (found.picture.on(found.picture.places) == on.numpy()).all()
+    assert f"drawn are the walls of expert {expert} alone, to which {sum(met)} of the three" in notes[0]
+
+
+def test_a_shared_expert_is_drawn_rather(cut):
+    found, notes, (reading,), loaded = cut("qwen3_next", TEXT)
+    assert (found.first, found.neurons) == (4 * 24, 20)
+    assert "drawn are the walls of the shared one alone" in notes[0]
+    weight = loaded.model.layers[1].mlp.shared_expert.gate_proj.weight
+    on = reading.inputs[1][list(found.tokens)] @ weight[found.picture.walls].T > 0
+    assert torch.equal(torch.from_numpy(found.picture.on(found.picture.places)), on)
+
+
+def test_a_token_behind_the_last_text_is_our_own_mistake(cut):
+    _, _, readings, _ = cut("llama", TEXT)
+    with pytest.raises(IndexError, match="no token 0 behind the last text"):
+        place_of(readings, 12)

@@ -1,0 +1,278 @@
+"""Tests features/tokenwise.py."""
+
+import numpy as np
+import pytest
+import torch
+
+from splinelens.errors import BadFeatures, BadTexts, NoTokens
+from splinelens.features.reader import TextReader
+from splinelens.features.spec import FeatureSpec
+from splinelens.features.tokenwise import check_token, read_tokens, text_distances
+from splinelens.geometry.codes import unpacked
+from splinelens.models import LoadedModel
+from splinelens.weights import routed_neurons
+
+TEXT = "the thing you are after"
+
+
+@pytest.fixture
+def load(tiny_of, wrap):
+    """Loads a tiny model of a family."""
+    return lambda name: wrap(tiny_of(name))
+
+
+@pytest.fixture
+def slowly(slow_margins):
+    """Margins of a text, (token, neuron) for each layer, from the weights and one unwatched pass."""
+
+    def slowly(loaded, text, before=()):
+        reader = TextReader(loaded, FeatureSpec(max_tokens=96))
+        own = reader.tokenize([text])[0].ids
+        return slow_margins(reader, [([*before, *own], slice(len(before), None))])
+
+    return slowly
+
+
+def bare(model, tokenizer):
+    """A loaded model of any family, also of a language model among other parts."""
+    depth = model.config.get_text_config().num_hidden_layers
+    return LoadedModel(model.eval().requires_grad_(False), tokenizer, "tiny", None, depth, depth)
+
+
+def attention_of(model, ids):
+    """Attention weights of each layer, (head, token, key), from the stock eager implementation."""
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        found = model(torch.tensor([ids]), output_attentions=True, use_cache=False).attentions
+    model.set_attn_implementation("sdpa")
+    return [layer[0] for layer in found]
+
+
+def test_each_token_has_the_sign_wall_and_code_of_its_margins(tiny_model, wrap, slowly):
+    loaded = wrap(tiny_model)
+    reading = read_tokens(loaded, TEXT)
+    for layer, margin in enumerate(slowly(loaded, TEXT)):
+        assert reading.sign[layer] == pytest.approx((margin > 0).mean(axis=1))
+        assert reading.boundary[layer] == pytest.approx(np.abs(margin).min(axis=1), abs=1e-5)
+        assert reading.wall[layer].tolist() == np.abs(margin).argmin(axis=1).tolist()
+        assert reading.neurons[layer] == 48
+        assert (unpacked(reading.code(layer), 48).numpy() == (margin > 0)).all()
+        assert reading.regions[layer] == len({row.tobytes() for row in margin > 0})
+        assert len(set(reading.region_ids(layer))) == reading.regions[layer]
+
+
+def test_the_seven_features_are_those_of_extract(any_model, tiny_tokenizer, rows):
+    loaded = bare(any_model, tiny_tokenizer)
+    row, _ = rows(loaded, [TEXT], features=("spline7",), pooling=("max",))
+    assert read_tokens(loaded, TEXT).seven.ravel() == pytest.approx(row[0], rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("eps", [0.05, 0.3])
+def test_dimensions_count_the_weights_of_eager_attention(load, eps):
+    loaded = load("llama")
+    reading = read_tokens(loaded, TEXT, eps=eps)
+    ids = loaded.tokenizer(TEXT).input_ids
+    for layer, weights in enumerate(attention_of(loaded.model, ids)):
+        relative = weights > eps * weights.amax(-1, keepdim=True)
+        assert reading.dimension[0, layer].tolist() == (weights > eps).sum(-1).tolist()
+        assert reading.dimension[1, layer].tolist() == relative.sum(-1).tolist()
+        tight = (relative.sum(-1) - 1).clamp(max=8).sum(0).clamp(max=32)
+        assert reading.bound[layer].tolist() == tight.tolist()
+
+
+def test_a_prompt_is_attended_to_and_never_reported(load, slowly):
+    loaded = load("llama")
+    before = loaded.tokenizer("so it is ").input_ids
+    reading = read_tokens(loaded, TEXT, prompt="so it is ")
+    assert (reading.tokens, reading.before) == (len(loaded.tokenizer(TEXT).input_ids), len(before))
+    for layer, margin in enumerate(slowly(loaded, TEXT, before)):
+        assert reading.boundary[layer] == pytest.approx(np.abs(margin).min(axis=1), abs=1e-5)
+    ids = [*before, *loaded.tokenizer(TEXT).input_ids]
+    weights = attention_of(loaded.model, ids)[1][:, len(before) :]
+    assert reading.dimension[0, 1].tolist() == (weights > 0.1).sum(-1).tolist()
+
+
+@pytest.mark.parametrize("text", ["a", TEXT, TEXT * 2])
+def test_windows_shorter_and_longer_than_the_text_are_the_models_own(load, text):
+    loaded = load("mistral")  # its window is 16 tokens
+    ids = loaded.tokenizer(text).input_ids
+    for layer, weights in enumerate(attention_of(loaded.model, ids)):
+        assert read_tokens(loaded, text).dimension[0, layer].tolist() == (weights > 0.1).sum(-1).tolist()
+
+
+def test_what_stands_behind_a_token_does_not_change_it(load):
+    loaded = load("qwen2")
+    long, short = read_tokens(loaded, TEXT), read_tokens(loaded, TEXT[:9])
+    count = short.tokens - 1  # the last token of the short one is another
+    assert long.boundary[:, :count] == pytest.approx(short.boundary[:, :count], rel=1e-4, abs=1e-6)
+    assert (long.dimension[..., :count] == short.dimension[..., :count]).all()
+
+
+def test_layers_without_softmax_have_no_dimension(load):
+    reading = read_tokens(load("qwen3_next"), TEXT)
+    assert (reading.dimension[:, [0, 2]] == -1).all()
+    assert (reading.bound[[0, 2]] == -1).all()
+    assert (reading.dimension[:, 1] > 0).all()
+    alone = read_tokens(load("qwen3_next"), TEXT, layers=[0])
+    assert alone.dimension.shape == (2, 1, 4, alone.tokens)
+
+
+def test_without_attention_all_else_is_the_same(load):
+    loaded = load("llama")
+    with_it, without = read_tokens(loaded, TEXT), read_tokens(loaded, TEXT, attention=False)
+    assert (without.dimension == -1).all()
+    assert (with_it.boundary == without.boundary).all()
+
+
+def test_only_the_layers_asked_for_are_read(load):
+    loaded = load("llama")
+    ran = []
+    handle = loaded.model.layers[2].register_forward_hook(lambda *_: ran.append(2))
+    some, whole = read_tokens(loaded, TEXT, layers=[1]), read_tokens(loaded, TEXT)
+    handle.remove()
+    assert ran == [2]  # the first pass ended behind layer 1
+    assert some.layers == (1,)
+    assert (some.boundary[0] == whole.boundary[1]).all()
+    assert (some.dimension[:, 0] == whole.dimension[:, 1]).all()
+
+
+def test_inputs_and_call_are_kept_where_asked_for_only(load):
+    loaded = load("llama")
+    reading = read_tokens(loaded, TEXT, keep_inputs=[1], keep_call=(2, 3))
+    assert list(reading.inputs) == [1]
+    gate = reading.inputs[1] @ loaded.model.layers[1].mlp.gate_proj.weight.T
+    assert (unpacked(reading.code(1), 48) == (gate > 0)).all()
+    assert reading.call.query.shape == (1, 4, 1, 8)
+    assert reading.call.key.shape == (1, 2, 4, 8)
+    assert read_tokens(loaded, TEXT).call is None
+
+
+def test_a_region_of_experts_is_named_by_experts_and_signs(load):
+    loaded = load("mixtral")
+    reading = read_tokens(loaded, TEXT)
+    for layer in reading.layers:
+        signs = unpacked(reading.code(layer), reading.neurons[layer]).tolist()
+        pairs = {
+            (tuple(routes), tuple(row))
+            for routes, row in zip(reading.routes[layer].tolist(), signs, strict=True)
+        }
+        assert reading.regions[layer] == len(pairs)
+        assert reading.neurons[layer] == 48
+        assert ((reading.wall[layer] >= 0) & (reading.wall[layer] < 96)).all()
+
+
+def test_the_wall_of_an_expert_is_the_nearest_of_those_it_is_routed_to(load):
+    loaded = load("mixtral")
+    reading = read_tokens(loaded, TEXT, keep_inputs=[1])
+    weight = loaded.model.layers[1].mlp.experts.gate_up_proj[:, :24].reshape(96, 32)
+    margin = (reading.inputs[1] @ weight.T) / weight.norm(dim=1)
+    numbers = routed_neurons(loaded.model, 1, reading.routes[1])
+    far = torch.full_like(margin, torch.inf).scatter(1, numbers, margin.abs().gather(1, numbers))
+    assert reading.wall[1].tolist() == far.argmin(dim=1).tolist()
+    assert reading.boundary[1] == pytest.approx(far.amin(dim=1).numpy(), abs=1e-6)
+
+
+def test_a_dead_neuron_is_no_wall(tiny_of, wrap):
+    model = tiny_of("llama")
+    nearest = read_tokens(wrap(model), TEXT).wall[1, 4]
+    model = tiny_of("llama")
+    model.layers[1].mlp.gate_proj.weight.data[nearest] = 0
+    after = read_tokens(wrap(model), TEXT)
+    assert after.wall[1, 4] != nearest
+    assert after.boundary[1, 4] > 0
+
+
+def test_a_layer_without_any_wall_is_infinitely_far(tiny_of, wrap):
+    model = tiny_of("llama")
+    model.layers[1].mlp.gate_proj.weight.data.zero_()
+    reading = read_tokens(wrap(model), TEXT)
+    assert (reading.wall[1] == -1).all()
+    assert np.isinf(reading.boundary[1]).all()
+
+
+@pytest.mark.parametrize("name", ["llama", "mixtral", "qwen2_moe"])
+def test_the_distance_of_two_texts_is_the_mean_over_all_pairs_of_tokens(load, name):
+    loaded = load(name)
+    one, other = read_tokens(loaded, TEXT), read_tokens(loaded, "so it is")
+    signs = [[signs_of(loaded, each, layer) for layer in each.layers] for each in (one, other)]
+    expected = [
+        (left[:, None] != right[None]).float().mean().item() for left, right in zip(*signs, strict=True)
+    ]
+    assert text_distances(loaded, one, other) == pytest.approx(expected, abs=1e-6)
+    assert text_distances(loaded, one, other) == pytest.approx(text_distances(loaded, other, one))
+
+
+def signs_of(loaded, reading, layer):
+    """The signs of all neurons of a layer at each token; those not routed to are off."""
+    own = unpacked(reading.code(layer), reading.neurons[layer])
+    if layer not in reading.routes:
+        return own
+    numbers = routed_neurons(loaded.model, layer, reading.routes[layer])
+    size = 4 * 24 + (20 if loaded.model.config.model_type == "qwen2_moe" else 0)
+    return torch.zeros(len(own), size, dtype=torch.bool).scatter(1, numbers, own)
+
+
+@pytest.mark.parametrize(
+    ("text", "wording"),
+    [
+        ("", "the text is empty; give one with at least one token"),
+        ("  \n ", "the text is only white space; give one"),
+        ("a\0b", "the text has a NUL character at position 1"),
+    ],
+)
+def test_a_text_without_tokens_is_refused(load, text, wording):
+    with pytest.raises(NoTokens, match=wording):
+        read_tokens(load("llama"), text)
+
+
+def test_a_text_that_is_too_long_is_refused_with_what_to_pass(load):
+    wording = (
+        r"the text has 10,000 tokens; inspect reads at most 2,048: pass max_tokens=10000 "
+        r"\(command line: --max-tokens 10000\), or a shorter text"
+    )
+    with pytest.raises(BadTexts, match=wording):
+        read_tokens(load("llama"), "!" * 10_000)
+    with pytest.raises(BadTexts, match="max_tokens=0: need a positive number"):
+        read_tokens(load("llama"), "a", max_tokens=0)
+
+
+def test_a_text_longer_than_the_models_positions_is_refused(load):
+    with pytest.raises(
+        BadTexts, match="has 255 tokens, 2 more come before it, and tiny has 256 positions; give a shorter"
+    ):
+        read_tokens(load("llama"), "!" * 255, prompt="so")
+    assert read_tokens(load("llama"), "!" * 256).tokens == 256
+
+
+@pytest.mark.parametrize("eps", [0.0, 1.0, -0.1, float("nan")])
+def test_a_threshold_outside_0_and_1_is_refused(load, eps):
+    with pytest.raises(BadFeatures, match=r"eps is .*pass a number above 0 and below 1"):
+        read_tokens(load("llama"), TEXT, eps=eps)
+
+
+def test_layers_and_tokens_that_do_not_exist_are_refused(load):
+    loaded = load("llama")
+    with pytest.raises(BadFeatures, match=r"layers \[3\] do not exist: the model has 3 blocks, 0 to 2"):
+        read_tokens(loaded, TEXT, layers=[0, 3])
+    with pytest.raises(BadFeatures, match="no layer to read; name at least one"):
+        read_tokens(loaded, TEXT, layers=[])
+    with pytest.raises(BadFeatures, match="token 12 does not exist: the text has 12 tokens, 0 to 11"):
+        read_tokens(loaded, TEXT, keep_call=(0, 12))
+    with pytest.raises(BadFeatures, match="token -1 does not exist"):
+        check_token(-1, 4)
+
+
+def test_activations_that_are_not_finite_are_named_by_layer_and_token(tiny_of, wrap):
+    model = tiny_of("llama")
+    loaded = wrap(model)
+    ids = loaded.tokenizer(TEXT).input_ids
+    only = next(place for place, token in enumerate(ids) if token not in ids[:place] and place > 3)
+    model.embed_tokens.weight.data[ids[only]] = torch.nan
+    with pytest.raises(
+        BadFeatures, match=rf"not finite at layer 0, token {only} \(characters \d+ to \d+\); load the model"
+    ):
+        read_tokens(loaded, TEXT)
+    model = tiny_of("llama")
+    model.layers[1].mlp.down_proj.weight.data[0, 0] = torch.inf
+    with pytest.raises(BadFeatures, match="not finite at layer 1, token 0"):
+        read_tokens(wrap(model), TEXT)
