@@ -19,7 +19,7 @@ POINTS = ("#2f7ed8", "#e0662a", "#1f9e6e")
 FORMS = ("absolute", "relative")
 """The two thresholds of the intrinsic dimension, in the order of ``Portrait.dimension``."""
 
-_NEAR = 0.12  # of a scale's length: closer ticks would touch
+_NEAR = 0.17  # of a scale's length: closer ticks would touch
 
 
 @dataclass(frozen=True)
