@@ -2,8 +2,9 @@
 
 The model's keys and values are kept, and of the features only running minima, maxima, means and
 deviations: a token costs one pass over itself and O(1) a layer, besides its attention. The numbers
-are those of ``extract(..., prefixes=True)`` up to rounding (1e-4 relative in float32): one token is
-summed in another order than a batch.
+are those of ``extract(..., prefixes=True)`` up to rounding, and to the bit where the matrix library
+sums alike whatever the batch, because a step is padded as texts are. Linear
+attention cannot be padded; there distances near 0 agree to rounding of the margins only.
 """
 
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from splinelens.features.rows import threshold_number
 from splinelens.features.spec import FeatureSpec
 from splinelens.geometry.running import Running, spread
 from splinelens.models import LoadedModel, load_model
+from splinelens.tokens import padded
 
 _STEP = 64
 # Tokens of one pass: their margins are kept until the running numbers have taken them in.
@@ -78,7 +80,8 @@ class Stream:
         self._ran = self._reader.prompt.length
         self._running: dict[tuple[str, int], Running] = {}
         anatomy = anatomy_of(loaded.model)
-        self._step = _STEP if len(anatomy.softmax_layers) == anatomy.depth else 1
+        self._linear = len(anatomy.softmax_layers) < anatomy.depth
+        self._step = 1 if self._linear else _STEP
         self._cache: Any = self._reader.prompt.cache(1) or self._empty_cache()  # Any: see prompt.py
         self._occupied = any(row.pooling == "occupancy" for row in self._reader.statistics)
         self._sizes = {
@@ -178,8 +181,7 @@ class Stream:
         from transformers import DynamicCache
 
         # Without a configuration sliding windows drop nothing; linear attention needs one.
-        linear = self._step == 1
-        return DynamicCache(config=self._reader.loaded.model.config) if linear else DynamicCache()
+        return DynamicCache(config=self._reader.loaded.model.config) if self._linear else DynamicCache()
 
     def _read(self, ids: Sequence[int]) -> RowReading:
         reader, states = self._reader, self._cache
@@ -199,17 +201,21 @@ class Stream:
             (reading,) = batch.read(lambda: self._run(states, ids))
         self._cache = states
         self._ran += len(ids)
+        for layer in () if self._linear else states.layers:
+            if layer.keys is not None:  # of a block above the last layer that is read
+                layer.keys, layer.values = (part[:, :, : self._ran] for part in (layer.keys, layer.values))
         return reading
 
     def _run(self, states: Any, ids: Sequence[int]) -> None:  # Any: see prompt.py
         reader, device = self._reader, self._reader.loaded.device
-        places = torch.arange(self._ran, self._ran + len(ids), device=device)[None]
-        reader.loaded.model(
-            torch.tensor([ids], device=device),
-            past_key_values=states,
-            use_cache=True,
-            **({"position_ids": places} if reader.takes_positions else {}),
-        )
+        # Padding stands behind the tokens, where they cannot see it, and leaves the cache again.
+        width = len(ids) if self._linear else padded(len(ids), self._ran)
+        row = torch.tensor([[*ids, *[0] * (width - len(ids))]], device=device)
+        places = torch.arange(self._ran, self._ran + width, device=device)[None]
+        if reader.alike is not None:
+            places = places.clamp(max=reader.alike - 1)
+        more = {"position_ids": places} if reader.takes_positions else {}
+        reader.loaded.model(row, past_key_values=states, use_cache=True, **more)
 
     def _advance(self, reading: RowReading, token: int) -> np.ndarray:
         """Take in one token of a pass and return the row of the text up to it."""

@@ -1,0 +1,34 @@
+"""Which tokens does attention mix, and how large can the hull be that they span?
+
+python examples/hull_of_a_token.py
+"""
+
+import splinelens
+
+TEXT = "The old lighthouse keeper counted the passing ships and wrote their names in a small book."
+LAYER, TOKEN, EPS = 9, 11, 0.1
+
+
+def main() -> None:
+    loaded = splinelens.load_model("smollm2-135m", layers=LAYER + 1)
+    place = splinelens.look(loaded, TEXT, LAYER, TOKEN, eps=EPS)
+    hull = place.hull
+    pieces = [splinelens.look(loaded, TEXT, LAYER, token).piece for token in range(TOKEN + 1)]
+
+    print(f"{place.piece.strip()!r}, token {TOKEN} of {TEXT!r}, layer {LAYER}\n")
+    print("head  absolute  relative  looks at (share of the attention)")
+    for number, head in enumerate(hull.heads):
+        seen = zip(head.tokens, head.weights.tolist(), strict=True)
+        shown = ", ".join(f"{pieces[token].strip()} {weight:.2f}" for token, weight in seen)
+        print(f"{number:4}  {head.absolute:8}  {head.relative:8}  {shown}")
+
+    print(f"\nabsolute counts weights above {EPS}, relative those above {EPS} times the head's largest.\n")
+    print("                          absolute  relative")
+    print(f"keys over all heads       {hull.loose[0]:8}  {hull.loose[1]:8}   the paper's bound")
+    print(f"sum of (keys - 1), capped {hull.tight[0]:8}  {hull.tight[1]:8}   the tight bound")
+    print(f"measured dimension        {hull.measured[0]:8}  {hull.measured[1]:8}   rank of the hulls' edges")
+    print(f"\nThe stream has {len(hull.point)} directions; attention moves this token inside a few of them.")
+
+
+if __name__ == "__main__":
+    main()
