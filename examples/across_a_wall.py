@@ -41,9 +41,7 @@ def across(anatomy: Anatomy, layer: int, point: torch.Tensor) -> None:
     weight, bias = walls_of(anatomy, layer)
     crossing, here = crossing_step(point, weight, bias), region_map(anatomy, layer, point)
     before = region_code(gate_at(point, weight, bias))[None]
-    print(
-        f"the nearest wall is that of neuron {crossing.neuron}, {crossing.distance:.2g} away; map: {here.kind}"
-    )
+    print(f"the nearest wall, of neuron {crossing.neuron}, is {crossing.distance:.2g} away; map: {here.kind}")
     print("way to the wall  signs flipped  error of the map, as a share of what the MLP changes by")
     to_wall = crossing.step * (crossing.distance / crossing.step.norm())
     for part in (0.5, 0.99, float(crossing.step.norm()) / crossing.distance, 100.0):

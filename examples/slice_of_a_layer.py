@@ -25,11 +25,11 @@ def main() -> None:
 
     whole = slice_partition(points, weight, bias)
     pieces = [reading.piece(token).strip() for token in TOKENS]
+    print(f"the plane through the tokens {', '.join(pieces)} at layer {LAYER}:")
     print(
-        f"the plane through {pieces} at layer {LAYER}: {len(whole.walls):,} of {len(weight):,} walls cross its"
+        f"{len(whole.walls):,} of {len(weight):,} walls cross its window, {whole.crossings:,} times one another;"
     )
-    print(f"window, {whole.crossings:,} pairs of them cross each other there: about")
-    print(f"{1 + len(whole.walls) + whole.crossings:,} cells")
+    print(f"that makes {1 + len(whole.walls) + whole.crossings:,} cells")
 
     near = slice_partition(points, weight, bias, box=(-HALF, -HALF, HALF, HALF))
     own = near.on(near.places[:1])[0]
@@ -38,16 +38,15 @@ def main() -> None:
         apart = int((near.on(cell.mean(axis=0)[None])[0] != own).sum())
         corners = " ".join(f"{x:.5f},{-y:.5f}" for x, y in cell)
         shapes.append(f'<polygon points="{corners}" fill="hsl(205 60% {max(94 - 3 * apart, 12)}%)"/>')
+    view = f"{-HALF} {-HALF} {2 * HALF} {2 * HALF}"
     output.write_text(
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{-HALF} {-HALF} {2 * HALF} {2 * HALF}" width="600">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{view}" width="600">'
         + "".join(shapes)
         + '<circle r="0.002" fill="crimson"/></svg>',
         "utf-8",
     )
-    print(
-        f"around {pieces[0]!r}: {len(near.walls)} walls, {len(near.polygons):,} cells; the darker, the more walls"
-    )
-    print(f"lie between\nwrote {output}")
+    print(f"drawn around {pieces[0]!r}: {len(near.walls)} walls, {len(near.polygons):,} cells;")
+    print(f"the darker a cell, the more walls lie between\nwrote {output}")
 
 
 if __name__ == "__main__":

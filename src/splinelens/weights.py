@@ -97,13 +97,13 @@ def neurons_alive(model: nn.Module, layer: int) -> Int[Tensor, " neuron"] | None
         >>> neurons_alive(pruned, 0)
         tensor([0])
     """
-    anatomy, norms = anatomy_of(model), gate_norms(model, layer)
+    anatomy = anatomy_of(model)
     holder = anatomy.experts(layer) or anatomy.gate(layer)
     if holder not in _ALIVE:
-        alive = norms != 0  # a broken norm counts: what it makes must show, not vanish
+        alive = gate_norms(model, layer) != 0  # a broken norm counts: what it makes must show, not vanish
         _ALIVE[holder] = None if bool(alive.all()) else alive.nonzero().flatten()
     indices = _ALIVE[holder]
-    return None if indices is None else indices.to(norms.device)
+    return None if indices is None else indices.to(next(holder.parameters()).device)
 
 
 def routed_neurons(

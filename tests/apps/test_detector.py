@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from splinelens.apps.detector import Detector, find_artifact, shipped
+from splinelens.apps.training import train
 from splinelens.errors import (
     BadDetector,
     BadLabels,
@@ -16,6 +17,8 @@ from splinelens.errors import (
     UnknownModel,
     WrongModel,
 )
+from splinelens.features.reader import TextReader
+from splinelens.features.spec import FeatureSpec
 from splinelens.models import load_model
 
 from .conftest import labelled
@@ -52,6 +55,23 @@ def test_parts_add_up_to_the_logit_also_across_windows(fit_on, loaded, tmp_path,
     ends = [0, *(span.end for span in record.spans)]
     assert all(span.begin >= end for span, end in zip(record.spans, ends, strict=False))
     assert record.spans[-1].end == len(text)
+
+
+def test_parts_add_up_on_layers_of_experts_that_no_token_visits(tiny_of, tiny_tokenizer, tmp_path):
+    folder = tmp_path / "mixtral"
+    tiny_of("mixtral").save_pretrained(folder)
+    tiny_tokenizer.save_pretrained(folder)
+    loaded = load_model(str(folder), device="cpu")
+    reader = TextReader(loaded, FeatureSpec(features=("margins",), max_tokens=24))
+    texts, labels = labelled()
+    fitted = train(texts, labels, reader, name="routed", label="toxic", negative="clean", strengths=(1.0,))
+    fitted.save(tmp_path / "d")
+    detector = Detector.load(tmp_path / "d", model=loaded)
+    (reading,) = detector.reader.read(detector.reader.tokenize(["a"]), located=True)
+    assert (reading.where < 0).any()
+    [record] = detector.score(["a"], explain=True)
+    logit = np.log(record.score / (1 - record.score))
+    assert record.constant + sum(span.contribution for span in record.spans) == pytest.approx(logit, abs=1e-4)
 
 
 def test_each_part_is_what_its_tokens_maxima_add(detector):

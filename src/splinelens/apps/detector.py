@@ -297,16 +297,16 @@ class Detector:
         assert isinstance(head, LinearHead)  # scores() asked inseparable first
         assert reading.where is not None  # read with located=True
         parts = calibration.slope * head.parts(reading.values[None])[0]
-        tokens = np.bincount(reading.where, weights=parts, minlength=len(text.ids))
+        there = reading.where >= 0  # else no token visits the neuron's expert
+        tokens = np.bincount(reading.where[there], weights=parts[there], minlength=len(text.ids))
         spans: list[Span] = []
         for (begin, end), amount in zip(text.offsets, tokens.tolist(), strict=True):
-            if (
-                spans and begin < spans[-1].end
-            ):  # tokens that share a character, such as the bytes of an emoji
+            if spans and begin < spans[-1].end:  # they share a character, such as the bytes of an emoji
                 last = spans.pop()
                 begin, end, amount = last.begin, max(end, last.end), last.contribution + amount
             spans.append(Span(begin, end, amount))
-        return tuple(spans), float(calibration.logit(head.bias.astype(np.float64))[0])
+        constant = calibration.logit(head.bias.astype(np.float64))[0] + parts[~there].sum()
+        return tuple(spans), float(constant)
 
 
 def _texts(texts: Texts | Sequence[str | None]) -> Texts:
