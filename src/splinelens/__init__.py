@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     )
     from splinelens.features.extract import extract
     from splinelens.features.place import Place, look
+    from splinelens.features.slicing import slice_texts
     from splinelens.features.stream import Stream
     from splinelens.features.table import FeatureTable
     from splinelens.layers import watch
@@ -82,6 +83,7 @@ __all__ = [
     "Stream",
     "Place",
     "look",
+    "slice_texts",
     "Detector",
     "inspect",
 ]
@@ -97,6 +99,7 @@ _ELSEWHERE = {
     "Stream": "features.stream",
     "Place": "features.place",
     "look": "features.place",
+    "slice_texts": "features.slicing",
     "Detector": "apps.detector",
     "inspect": "apps.inspection",
 }

@@ -63,7 +63,7 @@ def test_a_wrong_count_is_found(tiny_llama, loaded_as, monkeypatch):
 
 
 def test_a_model_that_looks_ahead_is_found(tiny_llama, loaded_as):
-    """With attention to later tokens a text is another among others, and prefixes need passes of their own."""
+    """With attention to later tokens a prefix needs a pass of its own."""
     for layer in range(3):
         anatomy_of(tiny_llama).attention(layer).is_causal = False
     broken = {point.what for point in contracts(loaded_as(tiny_llama)) if not point.ok}

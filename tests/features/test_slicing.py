@@ -6,7 +6,7 @@ import torch
 
 from splinelens.anatomy import anatomy_of
 from splinelens.errors import BadFeatures
-from splinelens.features.slicing import place_of, text_slice
+from splinelens.features.slicing import place_of, slice_texts, text_slice
 from splinelens.features.tokenwise import read_tokens
 
 TEXT = "the thing you are after"
@@ -104,3 +104,32 @@ def test_a_token_behind_the_last_text_is_our_own_mistake(cut):
     _, _, readings, _ = cut("llama", TEXT)
     with pytest.raises(IndexError, match="no token 0 behind the last text"):
         place_of(readings, 12)
+
+
+@pytest.mark.parametrize("at", ["last", "mean"])
+def test_three_texts_are_cut_through_where_they_are(tiny_of, wrap, at):
+    loaded, texts = wrap(tiny_of("llama")), [TEXT, "so it is", "rain"]
+    found = slice_texts(loaded, texts, 2, at=at)
+    for text, place in zip(texts, found.places, strict=True):
+        states = read_tokens(loaded, text, keep_inputs=[2]).inputs[2]
+        point = states[-1] if at == "last" else states.mean(dim=0)
+        assert np.allclose(found.plane.lift(place[None])[0], point.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("texts", "at", "said"),
+    [
+        ("rain", "last", "one string and at='last': a slice goes through three texts"),
+        (["rain", "snow"], "last", "2 texts and"),
+        (["rain", "snow", "sun"], "first", "at='first'"),
+        (["rain", "rain", "sun"], "last", "coincide|same|line"),
+    ],
+)
+def test_what_spans_no_plane_of_texts_is_refused(tiny_of, wrap, texts, at, said):
+    with pytest.raises(BadFeatures, match=said):
+        slice_texts(wrap(tiny_of("llama")), texts, 1, at=at)
+
+
+def test_a_slice_through_texts_needs_a_dense_layer(tiny_of, wrap):
+    with pytest.raises(BadFeatures, match="layer 1 consists of experts, each with a partition of its own"):
+        slice_texts(wrap(tiny_of("mixtral")), [TEXT, "so it is", "rain"], 1)

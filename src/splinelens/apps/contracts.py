@@ -237,9 +237,9 @@ def _stream(loaded: LoadedModel) -> str:
     """One token at a time gives what one pass over the text gives."""
     reader = TextReader(loaded, FeatureSpec(("margins",), ("max", "mean", "last"), max_tokens=64))
     stream = Stream(loaded, features=("margins",), pooling=("max", "mean", "last"))
-    for token in reader.tokenize([PROBES[1]])[0].ids:
+    for token in reader.tokenize([PROBES[0]])[0].ids:
         values = stream.push(token)
-    difference = _difference(torch.from_numpy(values), torch.from_numpy(_rows(reader, [PROBES[1]])[0]))
+    difference = _difference(torch.from_numpy(values), torch.from_numpy(_rows(reader, [PROBES[0]])[0]))
     _require(difference < _CLOSE, f"token by token differs from one pass by {difference:.1e} of its scale")
     return f"token by token as one pass ({difference:.0e})"
 

@@ -12,11 +12,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splinelens.anatomy import Anatomy
+from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.errors import BadFeatures
 from splinelens.features.mlp import walls_of
-from splinelens.features.tokenwise import TokenReading, check_token
+from splinelens.features.tokenwise import TokenReading, check_token, read_tokens
 from splinelens.geometry.slices import Slice, plane_through, slice_partition
+from splinelens.models import LoadedModel
 
 Triple = tuple[int, int, int]
 
@@ -76,6 +77,54 @@ def text_slice(
     weight, bias, first = _walls(anatomy, layer, readings, tokens, notes)
     picture = slice_partition(states[list(tokens)], weight, bias)
     return TextSlice(layer, tokens, picture, first, len(weight))
+
+
+def slice_texts(
+    loaded: LoadedModel,
+    texts: Sequence[str],
+    layer: int,
+    *,
+    at: str = "last",
+    prompt: str = "",
+) -> Slice:
+    """Cut the partition of a layer along the plane through three texts.
+
+    Args:
+        loaded: The model.
+        texts: Three texts.
+        layer: A dense layer, from 0.
+        at: Where a text is: at its ``last`` token, or at the ``mean`` of its tokens' MLP inputs.
+        prompt: Run before each text.
+
+    Returns:
+        The slice; its places are those of the texts, in their order.
+
+    Raises:
+        BadFeatures: Not three texts, another word for ``at``, texts that span no plane, a layer that
+            does not exist, or one that consists of experts, each with a partition of its own.
+        BadTexts: A text has no token, or too many.
+
+    Example:
+        >>> from splinelens import load_model  # doctest: +SKIP
+        >>> texts = ["Rain fell.", "Snow fell.", "The sun shone."]  # doctest: +SKIP
+        >>> len(slice_texts(load_model(layers=4), texts, 3).walls)  # doctest: +SKIP
+        1100
+    """
+    if isinstance(texts, str) or len(texts) != 3 or at not in ("last", "mean"):
+        found = "one string" if isinstance(texts, str) else f"{len(texts)} texts"
+        raise BadFeatures(f"{found} and at={at!r}: a slice goes through three texts, at 'last' or 'mean'")
+    readings = [
+        read_tokens(loaded, text, layers=[layer], prompt=prompt, keep_inputs=[layer]) for text in texts
+    ]
+    anatomy = anatomy_of(loaded.model)
+    if anatomy.experts(layer) is not None:
+        raise BadFeatures(
+            f"layer {layer} consists of experts, each with a partition of its own; slice through three "
+            "tokens of one text with inspect, which shows one expert's walls"
+        )
+    states = [reading.inputs[layer] for reading in readings]
+    points = torch.stack([state[-1] if at == "last" else state.mean(dim=0) for state in states])
+    return slice_partition(points, *walls_of(anatomy, layer))
 
 
 def place_of(readings: Sequence[TokenReading], token: int) -> tuple[int, int]:
