@@ -119,7 +119,7 @@ def walk(loaded: LoadedModel, reading: TokenReading) -> str:
 def layers(reading: TokenReading) -> str:
     """Distance between neighbouring layers, and what unmatched neurons give."""
     found = layer_distance(torch.stack(reading.codes), reading.neurons[0]).numpy()
-    depth, share = len(reading.layers), reading.sign
+    depth, share = len(reading.layers), reading.sign.tolist()
     chance = [
         np.mean([independent_distance(a, b) for a, b in zip(share[k], share[k + 1], strict=True)])
         for k in range(depth - 1)
@@ -291,7 +291,7 @@ def _colour(share: float) -> str:
 
 
 def _piece(reading: TokenReading, token: int) -> str:
-    return reading.piece(token).strip()
+    return reading.piece(int(token)).strip()
 
 
 def _text(

@@ -40,14 +40,14 @@ def across(anatomy: Anatomy, layer: int, point: torch.Tensor) -> None:
     """Compare the map of the point's region with the MLP at some places along the crossing step."""
     weight, bias = walls_of(anatomy, layer)
     crossing, here = crossing_step(point, weight, bias), region_map(anatomy, layer, point)
-    before = region_code(gate_at(point, weight, bias))[None]
+    before = region_code(gate_at(point, weight, bias)[None])
     print(f"the nearest wall, of neuron {crossing.neuron}, is {crossing.distance:.2g} away; map: {here.kind}")
     print("way to the wall  signs flipped  error of the map, as a share of what the MLP changes by")
     to_wall = crossing.step * (crossing.distance / crossing.step.norm())
     for part in (0.5, 0.99, float(crossing.step.norm()) / crossing.distance, 100.0):
         there = point + part * to_wall
         value = region_map(anatomy, layer, there).value
-        flipped = int(hamming(before, region_code(gate_at(there, weight, bias))[None]))
+        flipped = int(hamming(before, region_code(gate_at(there, weight, bias)[None])))
         error = float((here.apply(there) - value).norm() / (value - here.value).norm())
         print(f"{part:15.2f}  {flipped:13}  {error:.1e}")
 

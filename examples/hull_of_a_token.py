@@ -27,11 +27,11 @@ def main() -> None:
     print(f"keys over all heads       {hull.loose[0]:8}  {hull.loose[1]:8}   the paper's bound")
     print(f"sum of (keys - 1), capped {hull.tight[0]:8}  {hull.tight[1]:8}   the tight bound")
     print(f"measured dimension        {hull.measured[0]:8}  {hull.measured[1]:8}   rank of the hulls' edges")
-    print(
-        f"\nOf {len(hull.point)} directions of the stream, these keys span so many. All other keys together"
-    )
+    print(f"\nOf {len(hull.point)} directions of the stream, these keys span so many. The keys left out")
     others = 1 - sum(float(head.weights.sum()) for head in hull.heads) / len(hull.heads)
-    print(f"have {others:.0%} of the attention: the token's point lies that near to the hull, not inside it.")
+    print(
+        f"together have {others:.0%} of the attention: the token's point lies near this hull, not inside it."
+    )
 
 
 if __name__ == "__main__":

@@ -26,9 +26,8 @@ def main() -> None:
     whole = slice_partition(points, weight, bias)
     pieces = [reading.piece(token).strip() for token in TOKENS]
     print(f"the plane through the tokens {', '.join(pieces)} at layer {LAYER}:")
-    print(
-        f"{len(whole.walls):,} of {len(weight):,} walls cross its window, {whole.crossings:,} times one another;"
-    )
+    print(f"{len(whole.walls):,} of {len(weight):,} walls cross its window")
+    print(f"and one another {whole.crossings:,} times in it,")
     print(f"that makes {1 + len(whole.walls) + whole.crossings:,} cells")
 
     near = slice_partition(points, weight, bias, box=(-HALF, -HALF, HALF, HALF))

@@ -1,0 +1,122 @@
+"""Tests ``docs/geometry.md``: its Python runs in order, so do its commands, and its pictures are there.
+
+Also the commands of the other pages, and the scripts that draw the pictures and measure the numbers.
+"""
+
+import re
+import runpy
+import shlex
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from typer.testing import CliRunner
+
+from splinelens.cli import app
+from splinelens.features.catalogue import CATALOGUE
+from splinelens.geometry.partition import SPLINE7
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+PICTURES = sorted(DOCS.glob("pictures/*.svg"))
+
+
+def blocks(page, kind):
+    return re.findall(rf"^```{kind}\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def script(default_model, monkeypatch, capsys):
+    """Runs a script beside the pages and returns what it printed."""
+    monkeypatch.syspath_prepend(str(DOCS))
+
+    def script(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        runpy.run_path(str(DOCS / name), run_name="__main__")
+        return capsys.readouterr().out
+
+    return script
+
+
+def test_the_python_of_the_geometry_page_runs(default_model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = blocks(DOCS / "geometry.md", "python")
+    assert len(found) > 5
+    code = compile("\n".join(found), "geometry.md", "exec")
+    names = {}
+    exec(code, names)
+    place, near, whole, apart = (names[name] for name in ("place", "near", "whole", "apart"))
+    assert (place.map.kind, place.piece) == ("first-order", " lighthouse")
+    shown = re.search(r"# (\d+), (\d+), (\d+): many cells", "".join(found))
+    counts = len(whole.walls), whole.crossings, len(near.polygons)
+    # other processors round otherwise
+    assert counts == pytest.approx(tuple(map(int, shown.groups())), rel=0.02)
+    assert int(apart[2, 7]) == pytest.approx(int(re.search(r"# (\d+), between", "".join(found))[1]), abs=2)
+    assert (place.map.norm(), place.map.effective_rank()) == pytest.approx((61, 399), rel=0.02)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_commands_of_a_page_run(page, default_model, tmp_path, monkeypatch):
+    if "-o page.html" in page.read_text("utf-8"):
+        pytest.importorskip("plotly")
+    monkeypatch.chdir(tmp_path)
+    for line in "".join(blocks(page, "console")).splitlines():
+        assert line.startswith("$ splinelens ")
+        result = CliRunner().invoke(app, shlex.split(line)[2:])
+        assert result.exit_code == 0, f"{line}\n{result.output}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_links_of_a_page_lead_somewhere(page):
+    text = page.read_text("utf-8")
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in target:
+            continue
+        path, _, heading = target.partition("#")
+        there = page.parent / path if path else page
+        assert there.exists(), f"{page.name} links to {target}"
+        if heading:
+            headings = re.findall(r"^#+ (.+)$", there.read_text("utf-8"), re.MULTILINE)
+            assert heading in [re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings]
+
+
+def test_every_picture_is_shown_with_words_for_those_who_cannot_see_it():
+    shown = re.findall(r"!\[([^\]]+)\]\(pictures/(\w+)\.svg\)", (DOCS / "geometry.md").read_text("utf-8"))
+    assert sorted(name for _, name in shown) == [path.stem for path in PICTURES]
+    assert all(len(words) > 20 for words, _ in shown)
+
+
+@pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.stem)
+def test_a_picture_is_small_has_its_own_background_and_needs_nothing_else(path):
+    text = path.read_text("utf-8")
+    assert path.stat().st_size < 150_000
+    drawn = ElementTree.fromstring(text)
+    kinds = {element.tag.rpartition("}")[2] for element in drawn.iter()}
+    assert kinds <= {"svg", "title", "style", "rect", "path", "circle", "text"}
+    assert "prefers-color-scheme:dark" in text
+    assert 'class="paper"' in text
+    assert re.findall(r"https?://[^\s\"<]+", text) == ["http://www.w3.org/2000/svg"]
+
+
+def test_the_pictures_are_drawn_again(script, tmp_path):
+    told = script("pictures.py", tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [path.name for path in PICTURES]
+    assert told.count(" bytes\n") == len(PICTURES)
+    for path in PICTURES:  # other processors round otherwise, but draw the same things
+        again = (tmp_path / path.name).read_text("utf-8")
+        assert abs(again.count("<") / path.read_text("utf-8").count("<") - 1) < 0.1
+
+
+def test_the_quoted_numbers_are_measured(script):
+    told = script("quoted.py", 2)
+    assert "regions of 17 tokens: 17 to 17 at a layer" in told
+    assert re.search(r"tight bound met: \d+ and \d+ of 34 places", told)
+    assert re.search(r"^float32: \d of [\d,]+ signs differ", told, re.MULTILINE)
+
+
+def test_the_pages_know_every_statistic():
+    page = (DOCS / "geometry.md").read_text("utf-8")
+    assert re.findall(r"^\| \d \| `(\w+)`", page, re.MULTILINE) == list(SPLINE7)
+    features = (DOCS / "features.md").read_text("utf-8")
+    assert [name for name in CATALOGUE if f"`{name}`" not in features] == []
