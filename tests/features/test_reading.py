@@ -9,7 +9,7 @@ import torch
 from splinelens.anatomy import anatomy_of
 from splinelens.errors import NoTokens
 from splinelens.features.catalogue import statistics
-from splinelens.features.reading import BatchReader, row_dimensions
+from splinelens.features.reading import BatchReader, batch_dimensions, row_dimensions
 from splinelens.layers import watch
 from splinelens.weights import gate_norms, gate_weight
 
@@ -163,3 +163,17 @@ def test_nothing_of_the_size_of_the_gate_is_kept(tiny_llama):
         reader.read(lambda: tiny_llama(IDS, use_cache=False))
     for values in reader._flat:
         assert values.untyped_storage().nbytes() <= 4 * 48  # no view of (token, neuron) hides behind it
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma"])
+def test_all_rows_at_once_have_the_dimensions_of_each_row_alone(tiny_of, name):
+    model, calls = tiny_of(name), []
+    ids = torch.arange(4, 94).reshape(3, 30)
+    with torch.no_grad(), watch(model, attention=lambda _, call: calls.append(call)):
+        model(ids, use_cache=False)
+    for call in calls:
+        assert call.mask is None
+        together = batch_dimensions(call, 0.1)
+        assert together.shape == (2, 3, 4, 30)
+        for row, (start, stop) in enumerate([(0, 30), (2, 17), (29, 30)]):
+            assert torch.equal(together[:, row, :, start:stop], row_dimensions(call, row, start, stop, 0.1))

@@ -190,8 +190,13 @@ class BatchReader:
         every = self.whole or any(
             row.needs == "attention" and row.pooling != "last" for row in self.statistics
         )
+        # All rows at once take two thirds of the time of one by one, as long as no mask tells them apart.
+        together = batch_dimensions(call, self.eps) if every and call.mask is None else None
         for index, (start, stop) in enumerate(self.spans):
-            counts = row_dimensions(call, index, start if every else stop - 1, stop, self.eps)
+            if together is not None:
+                counts = together[:, index, :, start:stop]
+            else:
+                counts = row_dimensions(call, index, start if every else stop - 1, stop, self.eps)
             broken = (counts < 0).any(dim=1)
             self._keep(
                 index, "dimension", "", layer, counts.sum(dim=1).float().masked_fill(broken, torch.nan)
@@ -212,6 +217,30 @@ class BatchReader:
         for (index, name, part, layer, shape), values in zip(self._keys, parts, strict=True):
             rows[index][name, part, layer] = values.reshape(shape)
         return [_row(row) for row in rows]
+
+
+def batch_dimensions(call: AttentionCall, eps: float) -> Int[Tensor, "2 text head token"] | None:
+    """Intrinsic dimension of each head at every token of a batch whose attention is plainly causal.
+
+    Args:
+        call: What the attention of a layer was given, without a mask.
+        eps: Threshold, in (0, 1).
+
+    Returns:
+        Counts of keys as ``row_dimensions`` gives them, of padding too; None where weights are had only.
+    """
+    if call.query is None or call.key is None:
+        return None
+    texts, heads, tokens, _ = call.query.shape
+    counts = intrinsic_dimensions(
+        call.query.flatten(0, 1),
+        call.key.flatten(0, 1),
+        scaling=call.scaling,
+        softcap=call.softcap,
+        sinks=None if call.sinks is None else call.sinks.repeat(texts),
+        eps=eps,
+    )
+    return counts.view(2, texts, heads, tokens)
 
 
 def row_dimensions(

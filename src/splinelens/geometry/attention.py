@@ -24,7 +24,7 @@ Mask = Bool[Tensor, "row token key"] | Float[Tensor, "row token key"]
 
 # Scores and queries of a block. On a CPU a block of a short text stays in the cache, and narrow blocks
 # skip the keys that none of their queries sees; a GPU wants few launches.
-_SCORES, _QUERIES = 2**20, 96
+_SCORES, _QUERIES = 5 * 2**17, 96
 _SCORES_ON_DEVICE = 2**21
 
 
@@ -294,6 +294,7 @@ def _blocks(first: int, tokens: int, scores: int, device: torch.device) -> Itera
     """Ranges of queries, so many that their ``scores`` each fit the budget."""
     budget, most = (_SCORES, _QUERIES) if device.type == "cpu" else (_SCORES_ON_DEVICE, tokens)
     rows = max(1, min(budget // max(1, scores), most))
+    rows -= rows % 16 if rows > 16 else 0
     for start in range(first, tokens, rows):
         yield start, min(start + rows, tokens)
 
