@@ -73,28 +73,27 @@ def prefixes(loaded: LoadedModel) -> list[str]:
     reader = TextReader(loaded, FeatureSpec(("spline7",)))
     whole = reader.tokenize([text])[0]
     cut = [replace(whole, ids=whole.ids[:end], total=end) for end in range(1, len(whole.ids) + 1)]
-    seconds: dict[str, list[float]] = {"at once": [], "passes": [], "batch": []}
+    at_once_s, passes_s = [], []
     for _ in range(3):
         began = time.perf_counter()
         table = extract([text], loaded, prefixes=True)
-        seconds["at once"].append(time.perf_counter() - began)
+        at_once_s.append(time.perf_counter() - began)
         began = time.perf_counter()
         passes = np.stack([_seven(loaded, text.ids) for text in cut])
-        seconds["passes"].append(time.perf_counter() - began)
-        began = time.perf_counter()
-        batch = np.stack([reading.values for reading in sorted(reader.read(cut), key=lambda row: row.text)])
-        seconds["batch"].append(time.perf_counter() - began)
-    ratios = np.array(seconds["passes"]) / np.array(seconds["at once"])
-    batched = np.median(np.array(seconds["batch"]) / np.array(seconds["at once"]))
+        passes_s.append(time.perf_counter() - began)
+    began = time.perf_counter()
+    batch = np.stack([reading.values for reading in sorted(reader.read(cut), key=lambda row: row.text)])
+    batch_s = time.perf_counter() - began
+    ratios = np.array(passes_s) / np.array(at_once_s)
     worst = {
         name: np.abs(table.values - rows) / np.abs(rows).max(axis=0)
         for name, rows in (("passes", passes), ("batch", batch))
     }
     column = table.names[int(worst["passes"].max(axis=0).argmax())]
     return [
-        f"- The seven features of all {len(cut)} prefixes of one text: {np.median(seconds['at once']):.2f} s at once against "
-        f"{np.median(seconds['passes']):.1f} s for one bare pass a prefix: {np.median(ratios):.0f} times faster ({ratios.min():.0f} to "
-        f"{ratios.max():.0f}, 3 pairs); {batched:.0f} times faster than the prefixes as a batch of texts of their own. Largest difference "
+        f"- The seven features of all {len(cut)} prefixes of one text: {np.median(at_once_s):.2f} s at once against "
+        f"{np.median(passes_s):.1f} s for one bare pass a prefix: {np.median(ratios):.0f} times faster ({ratios.min():.0f} to "
+        f"{ratios.max():.0f}, 3 pairs); as texts of their own, in batches, they took {batch_s:.1f} s. Largest difference "
         f"to that batch {worst['batch'].max():.0e} of a column's largest value; to bare passes, which sum in another order, "
         f"{worst['passes'].max():.0e} (at {column}), 99 % of the numbers within {np.quantile(worst['passes'], 0.99):.0e}."
     ]
