@@ -1,8 +1,12 @@
-"""Make the shipped reference: the seven features of ordinary texts, as quantiles by length.
+"""Make a reference: the seven features of ordinary texts, as quantiles by length.
 
     python benchmarks/reference.py --data DIR [--model smollm2-135m] [--texts 1000] [--limit 8]
+    python benchmarks/reference.py --file FILE [--column C] --model MODEL --output FOLDER
 
-Texts of 256 tokens or more come from the test split of WikiText-2 (runs of paragraphs of one article)
+The second form is for texts and a model of your own (CSV, TSV, JSONL, JSON, Parquet, TXT with one text a
+line, hf:owner/name, - for stdin); `splinelens inspect --reference FOLDER` then takes percentiles from it.
+A text of fewer tokens than a length does not count at that length. The first form makes the shipped one:
+texts of 256 tokens or more come from the test split of WikiText-2 (runs of paragraphs of one article)
 and from domains.jsonl (without its wikipedia rows, which are of that split), taken in turns from each
 source, so that none outweighs the others while it lasts. One pass a text gives every prefix. Only
 quantiles are written, no text. About 10 minutes on 2 cores for 1,000 texts; ``--limit`` is for trials,
@@ -21,15 +25,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from splinelens.features.positions import positions_of
 from splinelens.features.reference import LENGTHS, Reference
 from splinelens.features.tokenwise import read_tokens
 from splinelens.geometry.partition import SPLINE7
 from splinelens.geometry.running import running_spline7
 from splinelens.models import LoadedModel, load_model
+from splinelens.texts import Texts, read_texts
 from splinelens.tokens import tokenize
 
 HERE = Path(__file__).parent
 CHARACTERS = 1500
+MOST = LENGTHS[-1] + 4  # some more tokens than are needed, should the cut change one
 Sources = dict[str, list[str]]
 
 
@@ -37,19 +44,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder of the evaluation data")
+    texts_from = parser.add_mutually_exclusive_group(required=True)
+    texts_from.add_argument("--data", type=Path, help="folder of the evaluation data")
+    texts_from.add_argument("--file", help="texts of your own, in any form that splinelens extract reads")
+    parser.add_argument("--column", help="column of the texts in --file")
     parser.add_argument("--model", default="smollm2-135m", help="an alias, a folder or a hub id")
     parser.add_argument("--texts", type=int, default=1000, help="how many texts, if there are as many")
     parser.add_argument("--limit", type=int, help="read so few texts, and write to benchmarks/out")
     parser.add_argument("--output", type=Path, help="folder of the reference")
     arguments = parser.parse_args()
+    if arguments.file and not arguments.output:
+        parser.error("give --output with --file: the folder of the reference")
+    count = arguments.limit or arguments.texts
+    own = read_texts(arguments.file, arguments.column) if arguments.file else None
     loaded = load_model(arguments.model)
-    texts = chosen(sources(arguments.data), loaded, arguments.limit or arguments.texts)
+    texts = chosen(sources(arguments.data), loaded, count) if own is None else beginnings(own, loaded, count)
     named = Counter(source for source, _ in texts)
     print(f"{len(texts)} texts: {', '.join(f'{count} {name}' for name, count in named.most_common())}")
     reference = Reference.of(
         tables(loaded, [text for _, text in texts]),
-        f"ordinary texts ({', '.join(sorted(named))})",
+        f"{'texts' if own else 'ordinary texts'} ({', '.join(sorted(named))})",
         [loaded.fingerprint_at(depth) for depth in range(1, loaded.depth + 1)],
     )
     place = HERE / "out" if arguments.limit else HERE.parent / "src/splinelens"
@@ -101,9 +115,9 @@ def chosen(found: Sources, loaded: LoadedModel, count: int) -> list[tuple[str, s
     for source, texts in found.items():
         tokenized = tokenize(texts, loaded.tokenizer)
         long = [
-            (source, text[: own.offsets[LENGTHS[-1] + 3][1]])  # some more, should the cut change a token
+            (source, text[: own.offsets[MOST - 1][1]])
             for text, own in zip(texts, tokenized, strict=True)
-            if len(own.ids) > LENGTHS[-1] + 3
+            if len(own.ids) >= MOST
         ]
         dice.shuffle(long)
         piles.append(long)
@@ -113,11 +127,27 @@ def chosen(found: Sources, loaded: LoadedModel, count: int) -> list[tuple[str, s
     return taken[:count]
 
 
+def beginnings(own: Texts, loaded: LoadedModel, count: int) -> list[tuple[str, str]]:
+    """The beginnings of some texts of a file, short ones whole; those without a token are told and left out."""
+    room = positions_of(loaded.model).alike
+    most = MOST if room is None else min(MOST, room - 1)  # an opening token may stand before the text
+    tokenized = tokenize(own.texts, loaded.tokenizer)
+    found = [
+        (Path(own.source).name, text if len(each.ids) <= most else text[: each.offsets[most - 1][1]])
+        for text, each in zip(own.texts, tokenized, strict=True)
+        if text is not None and each.reason is None
+    ]
+    if len(found) < len(own):
+        print(f"rows of {own.source} without a token, left out: {len(own) - len(found)}")
+    random.Random(0).shuffle(found)
+    return found[:count]
+
+
 def tables(loaded: LoadedModel, texts: list[str]) -> Iterator[np.ndarray]:
     """The seven features of every prefix, text by text."""
     start = time.perf_counter()
     for number, text in enumerate(texts, start=1):
-        reading = read_tokens(loaded, text, attention=False)
+        reading = read_tokens(text, loaded, attention=False)
         yield running_spline7(torch.from_numpy(reading.sign), torch.from_numpy(reading.boundary)).numpy()
         if number % 100 == 0 or number == len(texts):
             print(f"{number} texts, {time.perf_counter() - start:.0f} s", flush=True)

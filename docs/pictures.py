@@ -5,24 +5,29 @@ The pictures are SVG without script or outer files; they carry their own backgro
 """
 
 import sys
-from html import escape
 from pathlib import Path
 
 import numpy as np
 import torch
+from drawing import at, axes, colour, curve, dot, frame, legend, svg, text
 
 import splinelens
 from splinelens.anatomy import anatomy_of
-from splinelens.features.mlp import region_map, walls_of
-from splinelens.features.tokenwise import TokenReading, read_tokens
+from splinelens.features.mlp import region_map
+from splinelens.features.place import Place
+from splinelens.features.tokenwise import TokenReading, read_tokens, text_distances
 from splinelens.geometry.affine import piecewise_map
-from splinelens.geometry.codes import independent_distance, layer_distance
+from splinelens.geometry.attention import THRESHOLDS
+from splinelens.geometry.codes import hamming, independent_distance, layer_distance, region_code, unpacked
 from splinelens.geometry.hulls import active, attention_weights, hull_vertices, minkowski_point
+from splinelens.geometry.partition import SPLINE7, signed_margin
 from splinelens.geometry.slices import slice_partition
 from splinelens.geometry.walls import gate_at
 from splinelens.models import LoadedModel
+from splinelens.weights import walls_of
 
 SENTENCE = "The old lighthouse keeper counted the passing ships and wrote their names in a small book."
+OTHER = "Please send the invoice to our new office in Leeds before Friday."
 GROWING = (
     "In spring we plant beans along the fence and sow carrots in the sandy bed by the river. "
     "Timetable: 06:12, 06:42, 07:12, 07:42, 08:12, 08:42, 09:12, 09:42. "
@@ -32,30 +37,20 @@ LAYER = 12
 FIRST, SECOND, THIRD = 2, 7, 16  # lighthouse, ships, and the full stop
 HULL_LAYER, HULL_TOKEN, HULL_HEAD = 16, 12, 2
 
-STYLE = """
-.paper{fill:#fbfbf8;stroke:#c9c9c4}.ink{fill:#20242a}.faint{fill:#5a6068}.axis{stroke:#5a6068;fill:none}
-.hair{stroke:#20242a;fill:none;stroke-width:.5;opacity:.13}.one{stroke:#1f6fb2;fill:none;stroke-width:2}
-.two{stroke:#c2560c;fill:none;stroke-width:2}.three{stroke:#2c8a57;fill:none;stroke-width:2}
-.dot1{fill:#1f6fb2}.dot2{fill:#c2560c}.dot3{fill:#2c8a57}.area{fill:#1f6fb2;opacity:.18}
-.dash{stroke:#5a6068;fill:none;stroke-dasharray:4 3}
-@media(prefers-color-scheme:dark){.paper{fill:#16191d;stroke:#3a4048}.ink{fill:#e8eaed}.faint{fill:#a8b0ba}
-.axis,.dash{stroke:#a8b0ba}.hair{stroke:#e8eaed}.one{stroke:#63b3f0}.dot1,.area{fill:#63b3f0}
-.two{stroke:#f39a55}.dot2{fill:#f39a55}.three{stroke:#6fd39c}.dot3{fill:#6fd39c}}
-"""
-RAMP = np.array([[243, 246, 222], [160, 211, 180], [65, 160, 185], [33, 95, 160], [22, 33, 92]])
-Scale = tuple[float, float, float, float]  # data low, data high, page low, page high
-
 
 def main() -> None:
     """Draw them all."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("pictures")
     folder.mkdir(parents=True, exist_ok=True)
     loaded = splinelens.load_model("smollm2-135m", device="cpu")
-    reading = read_tokens(loaded, SENTENCE, keep_inputs=[LAYER], keep_call=(HULL_LAYER, HULL_TOKEN))
+    reading = read_tokens(SENTENCE, loaded, keep_inputs=[LAYER], keep_call=(HULL_LAYER, HULL_TOKEN))
     drawn = {
+        "token": lambda: token_(loaded, reading),
         "slice": lambda: slice_(loaded, reading),
         "walk": lambda: walk(loaded, reading),
+        "texts": lambda: texts(loaded, reading),
         "layers": lambda: layers(reading),
+        "seven": lambda: seven(loaded),
         "map": lambda: maps(loaded, reading),
         "hull": lambda: hull(loaded, reading),
         "dimension": lambda: dimension(reading),
@@ -65,6 +60,58 @@ def main() -> None:
         path = folder / f"{name}.svg"
         path.write_text(draw(), "utf-8")
         print(f"{path.name}  {path.stat().st_size:,} bytes")
+
+
+def token_(loaded: LoadedModel, reading: TokenReading) -> str:
+    """One token among the walls of one layer: margins, code, and the step through the nearest wall."""
+    place = splinelens.look(SENTENCE, loaded, layer=LAYER, token=FIRST)
+    weight, bias = walls_of(anatomy_of(loaded.model), LAYER)
+    gate = gate_at(place.input.double(), weight, bias)[None]
+    margin = signed_margin(gate, weight.norm(dim=1))[0].numpy()
+    rising, off, half = np.sort(margin), int((margin <= 0).sum()), max(abs(margin))
+    x, y = (0, len(margin), 60, 300), (-half, half, 230, 50)
+    middle, turn = at(0.0, y), at(off, x)
+    body = [text(20, 24, f"layer {LAYER}, token “{_piece(reading, FIRST)}”: {len(margin):,} signed margins")]
+    for begin, end, kind in ((0, off, "three"), (off, len(margin), "one")):
+        body.append(curve(np.arange(begin, end), rising[begin:end], x, y, kind))
+    body.append(f'<path class="dash" d="M60 {middle:.1f}H300M{turn:.1f} 230V50"/>')
+    body += axes(x, y, [0, off, len(margin)], [-0.5, 0, 0.5], "neurons, by margin", "signed margin")
+    body.append(text(turn + 6, 222, f"on: {place.sign:.1%}", "ink", size=12))
+    bits = unpacked(region_code(torch.from_numpy(margin)[None]), len(margin))[0].reshape(-1, 48).tolist()
+    ones = "".join(
+        f"M{360 + 4 * column} {52 + 6 * row}h4"
+        for row, line in enumerate(bits)
+        for column, bit in enumerate(line)
+        if bit
+    )
+    body += [f'<path class="one" style="stroke-width:5" d="{ones}"/>', frame(360, 48, 192, 6 * len(bits) + 2)]
+    body += [text(360, 260, "code, one cell a neuron, on is filled", "faint", size=12)]
+    body.append(text(360, 276, f"region {place.region}", "faint", size=12))
+    way = place.crossing.step.double() / place.crossing.step.norm()
+    met = (-gate_at(place.input.double(), weight, bias) / (weight.double() @ way)).numpy()
+    return svg(
+        760, 420, body + _ray(place, np.sort(met)), "One token: its margins, its code, and the nearest wall"
+    )
+
+
+def _ray(place: Place, met: np.ndarray) -> list[str]:
+    """The walls on the way of the crossing step, behind the token and in front of it."""
+    step = float(place.crossing.step.norm())
+    following = 2 * step - place.boundary
+    x = (-0.6 * following, 1.2 * following, 40, 720)
+    first, here, end = at(place.boundary, x), at(0, x), at(step, x)
+    body = [text(20, 312, f"straight to the wall of neuron {place.wall}, and through it")]
+    body.append('<path class="axis" d="M40 356H720"/>')
+    seen = met[(met > x[0]) & (met < x[1])]
+    body += [f'<path class="axis" d="M{at(wall, x):.1f} 340v32"/>' for wall in seen]
+    body.append(f'<path class="two" d="M{first:.1f} 336v40"/>')
+    body.append(
+        f'<path class="one" d="M{here:.1f} 386H{first:.1f}"/>'
+        f'<path class="two" d="M{here:.1f} 330H{end:.1f}"/>'
+    )
+    body += [dot(here, 356, 1), dot(end, 330, 2, 4)]
+    body.append(text(here - 8, 390, f"boundary distance {place.boundary:.1e}", "ink", anchor="end", size=12))
+    return [*body, text(end + 8, 334, f"crossing step {step:.1e}", "ink", size=12)]
 
 
 def slice_(loaded: LoadedModel, reading: TokenReading) -> str:
@@ -77,26 +124,24 @@ def slice_(loaded: LoadedModel, reading: TokenReading) -> str:
     low_x, low_y, high_x, high_y = whole.box
     tall = 340 * (high_y - low_y) / (high_x - low_x)
     x, y = (low_x, high_x, 20, 360), (low_y, high_y, 44 + tall, 44)
-    ends = np.stack([_at(whole.segments[..., 0], x), _at(whole.segments[..., 1], y)], axis=-1)
+    ends = np.stack([at(whole.segments[..., 0], x), at(whole.segments[..., 1], y)], axis=-1)
     lines = "".join(f"M{a:.1f} {b:.1f}L{c:.1f} {d:.1f}" for (a, b), (c, d) in ends)
-    body = [_text(20, 24, f"layer {LAYER}: {len(whole.walls):,} of {len(weight):,} walls cross this window")]
-    body += [f'<path class="hair" d="{lines}"/>', _frame(20, 44, 340, tall)]
+    body = [text(20, 24, f"layer {LAYER}: {len(whole.walls):,} of {len(weight):,} walls cross this window")]
+    body += [f'<path class="hair" d="{lines}"/>', frame(20, 44, 340, tall)]
     for number, (place, token) in enumerate(zip(whole.places, (FIRST, SECOND, THIRD), strict=True), 1):
-        at = _at(place[0], x), _at(place[1], y)
-        body += [_dot(*at, number), _text(at[0] + 8, at[1] - 8, f"“{_piece(reading, token)}”")]
+        left, top = at(place[0], x), at(place[1], y)
+        body += [dot(left, top, number), text(left + 8, top - 8, f"“{_piece(reading, token)}”")]
     own = near.on(near.places[:1])[0]
     x, y = (-half, half, 400, 740), (-half, half, 384, 44)
     apart = [int((near.on(cell.mean(axis=0)[None])[0] != own).sum()) for cell in near.polygons]
-    body += [_text(400, 24, f"{len(apart):,} cells around “{_piece(reading, FIRST)}”")]
+    body += [text(400, 24, f"{len(apart):,} cells around “{_piece(reading, FIRST)}”")]
     for cell, count in zip(near.polygons, apart, strict=True):
-        path = "L".join(f"{_at(a, x):.1f} {_at(b, y):.1f}" for a, b in cell)
-        body.append(f'<path d="M{path}z" fill="{_colour(count / max(apart))}"/>')
-    body += [_frame(400, 44, 340, 340), _dot(570, 214, 1)]
-    body += _legend(400, 404, f"0 to {max(apart)} walls to the token")
-    body.append(_text(400, 444, f"the window is {2 * half} wide, the left one {high_x - low_x:.1f}", "faint"))
-    return _svg(
-        760, max(60 + tall, 460), body, "The partition of one layer on the plane through three tokens"
-    )
+        path = "L".join(f"{at(a, x):.1f} {at(b, y):.1f}" for a, b in cell)
+        body.append(f'<path d="M{path}z" fill="{colour(count / max(apart))}"/>')
+    body += [frame(400, 44, 340, 340), dot(570, 214, 1)]
+    body += legend(400, 404, f"0 to {max(apart)} walls to the token")
+    body.append(text(400, 444, f"the window is {2 * half} wide, the left one {high_x - low_x:.1f}", "faint"))
+    return svg(760, max(60 + tall, 460), body, "The partition of one layer on the plane through three tokens")
 
 
 def walk(loaded: LoadedModel, reading: TokenReading) -> str:
@@ -106,14 +151,39 @@ def walk(loaded: LoadedModel, reading: TokenReading) -> str:
     turning = (begin > 0) != (end > 0)
     met = np.sort((begin / (begin - end))[turning].numpy())
     x, y = (0, 1, 60, 600), (0, len(met), 260, 40)
-    steps = "".join(f"H{_at(place, x):.1f}V{_at(count, y):.1f}" for count, place in enumerate(met, start=1))
+    steps = "".join(f"H{at(place, x):.1f}V{at(count, y):.1f}" for count, place in enumerate(met, start=1))
     body = [f'<path class="one" d="M{x[2]} {y[2]}{steps}H{x[3]}"/>']
-    body += _axes(x, y, [0, 0.25, 0.5, 0.75, 1], [0, 100, 200, len(met)], "way gone", "signs that differ")
+    body += axes(x, y, [0, 0.25, 0.5, 0.75, 1], [0, 100, 200, len(met)], "way gone", "signs that differ")
     start, stop = _piece(reading, FIRST), _piece(reading, SECOND)
     body += [
-        _text(60, 24, f"layer {LAYER}: from “{start}” straight to “{stop}”, {len(met)} walls are crossed")
+        text(60, 24, f"layer {LAYER}: from “{start}” straight to “{stop}”, {len(met)} walls are crossed")
     ]
-    return _svg(640, 310, body, "Walls crossed on the straight line between two tokens")
+    return svg(640, 310, body, "Walls crossed on the straight line between two tokens")
+
+
+def texts(loaded: LoadedModel, reading: TokenReading) -> str:
+    """Walls between any two tokens of two texts, and the distance of the texts layer by layer."""
+    other = read_tokens(OTHER, loaded, attention=False)
+    code = torch.cat([reading.code(LAYER), other.code(LAYER)])
+    apart, most = hamming(code, code).numpy(), int(hamming(code, code).max())
+    body = [text(20, 24, f"layer {LAYER}: walls between any two tokens of two texts")]
+    for (row, column), count in np.ndenumerate(apart):
+        place = f'x="{40 + 10 * column}" y="{40 + 10 * row}" width="10" height="10"'
+        body.append(f'<rect {place} fill="{colour(count / most)}"/>')
+    edge, far = 40 + 10 * reading.tokens, 40 + 10 * len(code)
+    body.append(f'<path class="axis" stroke-width="2" d="M{edge} 40V{far}M40 {edge}H{far}"/>')
+    for begin, end, name in ((40, edge, "the sentence"), (edge, far, "the other text")):
+        body.append(text((begin + end) / 2, far + 16, name, "faint", anchor="middle", size=12))
+        body.append(text(32, (begin + end) / 2, name, "faint", "rotate(-90)", "middle", 12))
+    body += legend(40, far + 30, f"0 to {most}; 0 on the diagonal only")
+    x, y = (0, len(reading.layers) - 1, 450, 740), (0.25, 0.45, 340, 40)
+    body += axes(x, y, range(0, len(reading.layers), 5), [0.25, 0.3, 0.35, 0.4, 0.45], "layer", "")
+    pairs = (("one", other, "sentence to the other text"), ("two", reading, "sentence to itself"))
+    for number, (kind, each, name) in enumerate(pairs, start=1):
+        body.append(curve(np.array(reading.layers), text_distances(loaded, reading, each), x, y, kind))
+        body += [dot(560, 282 + 18 * number, number), text(572, 286 + 18 * number, name, size=12)]
+    body.append(text(450, 24, "mean share of neurons that differ"))
+    return svg(760, far + 60, body, "Distances between the tokens of two texts")
 
 
 def layers(reading: TokenReading) -> str:
@@ -125,12 +195,60 @@ def layers(reading: TokenReading) -> str:
         for k in range(depth - 1)
     ]
     x, y = (0, depth - 2, 60, 600), (0.3, 0.6, 260, 40)
-    body = [_curve(np.arange(depth - 1), np.array([found[k, k + 1] for k in range(depth - 1)]), x, y, "one")]
-    body += [_curve(np.arange(depth - 1), np.array(chance), x, y, "two")]
-    body += _axes(x, y, range(0, depth - 1, 4), [0.3, 0.4, 0.5, 0.6], "layer l", "share that differs")
-    body += [_dot(250, 216, 1), _text(262, 220, "signs of layers l and l + 1, measured")]
-    body += [_dot(250, 236, 2), _text(262, 240, "if their neurons had nothing to do with each other")]
-    return _svg(640, 310, body, "Hamming distance between neighbouring layers")
+    body = [curve(np.arange(depth - 1), np.array([found[k, k + 1] for k in range(depth - 1)]), x, y, "one")]
+    body += [curve(np.arange(depth - 1), np.array(chance), x, y, "two")]
+    body += axes(x, y, range(0, depth - 1, 4), [0.3, 0.4, 0.5, 0.6], "layer l", "share that differs")
+    body += [dot(250, 216, 1), text(262, 220, "signs of layers l and l + 1, measured")]
+    body += [dot(250, 236, 2), text(262, 240, "if their neurons had nothing to do with each other")]
+    return svg(640, 310, body, "Hamming distance between neighbouring layers")
+
+
+def seven(loaded: LoadedModel) -> str:
+    """The seven features of the sentence by layer, and their percentiles."""
+    portrait = splinelens.inspect(SENTENCE, loaded).portraits[0]
+    found, depth = portrait.seven, len(portrait.seven)
+    along, body = np.arange(depth), []
+    panels = (
+        (found[:, :4], (0, 1), [0, 0.25, 0.5, 0.75, 1], "sign fraction", ""),
+        (np.log10(found[:, 4:]), (-8, -2), [-8, -6, -4, -2], "boundary distance", "y"),
+    )
+    for number, (values, (low, high), ticks, name, power) in enumerate(panels):
+        x, y = (0, depth - 1, 70 + 370 * number, 350 + 370 * number), (low, high, 190, 40)
+        if number == 0:
+            band = [*zip(along, values[:, 1], strict=True), *zip(along[::-1], values[::-1, 2], strict=True)]
+            edge = "L".join(f"{at(a, x):.1f} {at(b, y):.1f}" for a, b in band)
+            body.append(f'<path class="area" d="M{edge}z"/>')
+        shown = ((0, "one"), (3, "two")) if number == 0 else ((0, "three"), (1, "one"), (2, "two"))
+        body += [curve(along, values[:, column], x, y, kind) for column, kind in shown]
+        body += axes(x, y, range(0, depth, 5), ticks, "layer", "", power)
+        body.append(text(x[2], 24, name))
+    for kind, words in (
+        (1, "mean"),
+        (2, "standard deviation"),
+        (3, "smallest (of signs: the band, to the largest)"),
+    ):
+        body += [dot((0, 75, 145, 300)[kind], 246, kind), text((0, 85, 155, 310)[kind], 250, words, size=12)]
+    body.append(
+        text(
+            70, 286, f"percentiles among ordinary texts as long; distinct regions: {_span(portrait.regions)}"
+        )
+    )
+    for (layer, column), share in np.ndenumerate(portrait.percentiles):
+        place = f'x="{140 + 20 * layer}" y="{300 + 16 * column}" width="20" height="16"'
+        body.append(f'<rect {place} fill="{colour(share / 100)}"/>')
+    for column, name in enumerate(SPLINE7):
+        body.append(text(134, 312 + 16 * column, name, "faint", anchor="end", size=11))
+    body += [
+        text(150 + 20 * layer, 426, str(layer), "faint", anchor="middle", size=11)
+        for layer in range(0, depth, 5)
+    ]
+    body += legend(140, 440, "percentile, 0 to 100")
+    return svg(770, 470, body, "The seven features at every layer, and their percentiles")
+
+
+def _span(counts: np.ndarray) -> str:
+    low, high = int(counts.min()), int(counts.max())
+    return f"{low} at each layer" if low == high else f"{low} to {high}"
 
 
 def maps(loaded: LoadedModel, reading: TokenReading) -> str:
@@ -155,27 +273,20 @@ def maps(loaded: LoadedModel, reading: TokenReading) -> str:
         for step in steps
     ]
     x, y = (-5, 0, 70, 600), (-16, 2, 290, 40)
-    body = [_curve(np.log10(steps), np.log10(np.maximum(errors, 1e-16)), x, y, "one")]
-    body += [_curve(np.log10(steps), np.log10(np.maximum(bent, 1e-16)), x, y, "two")]
-    body += _axes(
-        x,
-        y,
-        [-5, -4, -3, -2, -1, 0],
-        [-16, -12, -8, -4, 0],
-        "length of the step",
-        "relative error",
-        power=True,
-    )
+    body = [curve(np.log10(steps), np.log10(np.maximum(errors, 1e-16)), x, y, "one")]
+    body += [curve(np.log10(steps), np.log10(np.maximum(bent, 1e-16)), x, y, "two")]
+    powers = [-5, -4, -3, -2, -1, 0], [-16, -12, -8, -4, 0]
+    body += axes(x, y, *powers, "length of the step", "relative error", power="xy")
     body += [
-        _dot(90, 56, 1),
-        _text(102, 60, "exact: a random ReLU MLP; the rise is its first wall on this way"),
+        dot(90, 56, 1),
+        text(102, 60, "exact: a random ReLU MLP; the rise is its first wall on this way"),
     ]
     body += [
-        _dot(90, 76, 2),
-        _text(102, 80, f"first-order: layer {LAYER} of the default model (gated, SiLU)"),
+        dot(90, 76, 2),
+        text(102, 80, f"first-order: layer {LAYER} of the default model (gated, SiLU)"),
     ]
-    body += [f'<path class="dash" d="M{_at(np.log10(turn), x):.1f} {y[2]}V{y[3] + 60}"/>']
-    return _svg(640, 340, body, "Error of an exact and of a first-order map")
+    body += [f'<path class="dash" d="M{at(np.log10(turn), x):.1f} {y[2]}V{y[3] + 60}"/>']
+    return svg(640, 340, body, "Error of an exact and of a first-order map")
 
 
 def _error(region: object, step: torch.Tensor, value: torch.Tensor) -> float:
@@ -190,67 +301,68 @@ def hull(loaded: LoadedModel, reading: TokenReading) -> str:
     projection = anatomy.output(HULL_LAYER).weight.detach()
     corners = hull_vertices(call.value[0].double(), projection)[HULL_HEAD]
     point = minkowski_point(corners[None], weights[None]).numpy()
-    inner, outer = (active(weights[None], threshold=form)[0].numpy() for form in ("absolute", "relative"))
+    inner, outer = (active(weights[None], threshold=name)[0].numpy() for name in THRESHOLDS)
     share, corners, most = weights.numpy(), corners.numpy(), float(weights.max())
     kinds = np.where(inner, 2, np.where(outer, 1, 3))
-    body = [_text(20, 24, f"layer {HULL_LAYER}, head {HULL_HEAD}, token “{_piece(reading, HULL_TOKEN)}”: ")]
+    body = [text(20, 24, f"layer {HULL_LAYER}, head {HULL_HEAD}, token “{_piece(reading, HULL_TOKEN)}”: ")]
     body[0] = body[0].replace(": </text>", f": {inner.sum()} keys absolute, {outer.sum()} relative</text>")
     x, y = (-0.5, len(share) - 0.5, 60, 360), (0, 0.4, 270, 50)
     for key, weight in enumerate(share):
-        left, top, wide = _at(key - 0.4, x), _at(weight, y), _at(0.8, x) - _at(0, x)
+        left, top, wide = at(key - 0.4, x), at(weight, y), at(0.8, x) - at(0, x)
         place = f'x="{left:.1f}" y="{top:.1f}" width="{wide:.1f}" height="{270 - top:.1f}"'
         body.append(f'<rect class="dot{kinds[key]}" {place}/>')
-        body.append(_text(_at(key, x) - 2, 284, _piece(reading, key), "ink", "rotate(50)", size=11))
+        body.append(text(at(key, x) - 2, 284, _piece(reading, key), "ink", "rotate(50)", size=11))
     for edge, label in ((0.1, "eps"), (0.1 * most, "eps of the largest")):
-        body.append(f'<path class="dash" d="M60 {_at(edge, y):.1f}H360"/>')
-        body.append(_text(364, _at(edge, y) + 4, label, "faint", size=11))
-    body += _axes(x, y, [], [0, 0.1, 0.2, 0.3, 0.4], "", "weight")
+        body.append(f'<path class="dash" d="M60 {at(edge, y):.1f}H360"/>')
+        body.append(text(364, at(edge, y) + 4, label, "faint", size=11))
+    body += axes(x, y, [], [0, 0.1, 0.2, 0.3, 0.4], "", "weight")
     plane = np.linalg.qr((corners[inner][1:] - corners[inner][0]).T)[0].T
     flat, here = (corners - corners[inner][0]) @ plane.T, (point - corners[inner][0]) @ plane.T
     middle, half = (flat.max(0) + flat.min(0)) / 2, (flat.max(0) - flat.min(0)).max() / 2
     x = (middle[0] - half, middle[0] + half, 470, 720)
     y = (middle[1] - half, middle[1] + half, 310, 60)
-    path = "L".join(f"{_at(a, x):.1f} {_at(b, y):.1f}" for a, b in flat[inner])
+    path = "L".join(f"{at(a, x):.1f} {at(b, y):.1f}" for a, b in flat[inner])
     body.append(f'<path class="area" d="M{path}z"/>')
     for key in np.argsort(share):
-        at = _at(flat[key, 0], x), _at(flat[key, 1], y)
-        body.append(_dot(*at, kinds[key], radius=2 + 10 * float(share[key]) ** 0.5))
+        left, top = at(flat[key, 0], x), at(flat[key, 1], y)
+        body.append(dot(left, top, kinds[key], radius=2 + 10 * float(share[key]) ** 0.5))
         if outer[key]:
-            body.append(_text(at[0] + 10, at[1] + 4, _piece(reading, key)))
-    cross = f"M{_at(here[0], x) - 7:.1f} {_at(here[1], y):.1f}h14m-7 -7v14"
+            body.append(text(left + 10, top + 4, _piece(reading, key)))
+    cross = f"M{at(here[0], x) - 7:.1f} {at(here[1], y):.1f}h14m-7 -7v14"
     body.append(f'<path class="axis" stroke-width="2" d="{cross}"/>')
-    body.append(_text(440, 350, "the plane of the 3 keys above eps; + is the", "faint", size=12))
-    body.append(_text(440, 366, "point of the head, all other keys are projected", "faint", size=12))
-    return _svg(760, 390, body, "Weights and hull of one attention head")
+    body.append(text(440, 350, "the plane of the 3 keys above eps; + is the", "faint", size=12))
+    body.append(text(440, 366, "point of the head, all other keys are projected", "faint", size=12))
+    return svg(760, 390, body, "Weights and hull of one attention head")
 
 
 def dimension(reading: TokenReading) -> str:
     """Intrinsic dimension by layer and token, both thresholds."""
     body, most = [], int(reading.dimension.sum(axis=2).max())
-    for left, form, name in ((60, 0, "absolute"), (440, 1, "relative")):
-        counts = reading.dimension[form].sum(axis=1)
-        body.append(_text(left, 24, f"{name}: {counts.min()} to {counts.max()} keys, all 9 heads"))
+    for number, name in enumerate(THRESHOLDS):
+        left = 60 + 380 * number
+        counts = reading.dimension[number].sum(axis=1)
+        body.append(text(left, 24, f"{name}: {counts.min()} to {counts.max()} keys, all 9 heads"))
         for (layer, token), count in np.ndenumerate(counts):
             body.append(
                 f'<rect x="{left + 18 * token}" y="{40 + 10 * layer}" width="18" height="10" '
-                f'fill="{_colour(count / most)}"/>'
+                f'fill="{colour(count / most)}"/>'
             )
         body += [
-            _text(left + 18 * token + 6, 356, _piece(reading, token), "ink", "rotate(50)", size=11)
+            text(left + 18 * token + 6, 356, _piece(reading, token), "ink", "rotate(50)", size=11)
             for token in range(reading.tokens)
         ]
         body += [
-            _text(left - 6, 49 + 10 * layer, str(layer), "faint", anchor="end") for layer in (0, 10, 20, 29)
+            text(left - 6, 49 + 10 * layer, str(layer), "faint", anchor="end") for layer in (0, 10, 20, 29)
         ]
-    body.append(_text(16, 190, "layer", "faint", "rotate(-90)"))
-    body += _legend(60, 420, f"0 to {most}")
-    return _svg(770, 450, body, "Intrinsic dimension of every token at every layer")
+    body.append(text(16, 190, "layer", "faint", "rotate(-90)"))
+    body += legend(60, 420, f"0 to {most}")
+    return svg(770, 450, body, "Intrinsic dimension of every token at every layer")
 
 
 def prefixes(loaded: LoadedModel) -> str:
     """Some features while a text grows."""
     table = splinelens.extract([GROWING], loaded, prefixes=True, features=["spline7", "attention_id"])
-    spans = read_tokens(loaded, GROWING, layers=[0], attention=False).spans
+    spans = read_tokens(GROWING, loaded, layers=[0], attention=False).spans
     turns = [
         next(k for k, (_, end) in enumerate(spans) if end > GROWING.index(word)) + 1
         for word in ("Time", "In summer")
@@ -261,10 +373,10 @@ def prefixes(loaded: LoadedModel) -> str:
         low, high = 0.0, max(float(column[1:].max()) for column in values.values()) * 1.1
         x, y = (1, len(table), 80, 700), (low, high, 150 + 150 * row, 40 + 150 * row)
         for kind, column in zip(("one", "two", "three"), values.values(), strict=True):
-            body.append(_curve(np.arange(1, len(table) + 1), np.minimum(column, high), x, y, kind))
-        body += [f'<path class="dash" d="M{_at(turn, x):.1f} {y[2]}V{y[3]}"/>' for turn in turns]
+            body.append(curve(np.arange(1, len(table) + 1), np.minimum(column, high), x, y, kind))
+        body += [f'<path class="dash" d="M{at(turn, x):.1f} {y[2]}V{y[3]}"/>' for turn in turns]
         ticks = (1, *range(20, len(table) + 1, 20)) if row == 2 else []
-        body += _axes(
+        body += axes(
             x,
             y,
             ticks,
@@ -273,77 +385,13 @@ def prefixes(loaded: LoadedModel) -> str:
             name.replace("attention_id_", "id_"),
         )
     for kind, layer in enumerate((4, 12, 24), start=1):
-        body += [_dot(90 * kind, 20, kind), _text(90 * kind + 10, 24, f"layer {layer}")]
-    body.append(_text(700, 24, "dashed: a timetable begins, ends", "faint", anchor="end"))
-    return _svg(730, 500, body, "Features of every prefix of one text")
-
-
-def _at(value: np.ndarray | float, scale: Scale) -> np.ndarray | float:
-    low, high, start, end = scale
-    return start + (value - low) / (high - low) * (end - start)
-
-
-def _colour(share: float) -> str:
-    place = min(max(share, 0.0), 1.0) * (len(RAMP) - 1)
-    low = min(int(place), len(RAMP) - 2)
-    red, green, blue = (RAMP[low] + (place - low) * (RAMP[low + 1] - RAMP[low])).astype(int)
-    return f"#{red:02x}{green:02x}{blue:02x}"
+        body += [dot(90 * kind, 20, kind), text(90 * kind + 10, 24, f"layer {layer}")]
+    body.append(text(700, 24, "dashed: a timetable begins, ends", "faint", anchor="end"))
+    return svg(730, 500, body, "Features of every prefix of one text")
 
 
 def _piece(reading: TokenReading, token: int) -> str:
     return reading.piece(int(token)).strip()
-
-
-def _text(
-    x: float, y: float, words: str, kind: str = "ink", turn: str = "", anchor: str = "start", size: int = 13
-) -> str:
-    place = f'transform="translate({x:.1f} {y:.1f}) {turn}"'
-    return f'<text class="{kind}" {place} text-anchor="{anchor}" font-size="{size}">{escape(words)}</text>'
-
-
-def _dot(x: float, y: float, kind: int, radius: float = 5) -> str:
-    return f'<circle class="dot{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}"/>'
-
-
-def _frame(x: float, y: float, wide: float, tall: float) -> str:
-    return f'<rect class="axis" x="{x}" y="{y}" width="{wide:.1f}" height="{tall:.1f}"/>'
-
-
-def _curve(along: np.ndarray, values: np.ndarray, x: Scale, y: Scale, kind: str) -> str:
-    places = "L".join(f"{_at(a, x):.1f} {_at(b, y):.1f}" for a, b in zip(along, values, strict=True))
-    return f'<path class="{kind}" d="M{places}"/>'
-
-
-def _axes(
-    x: Scale, y: Scale, across: object, up: object, below: str, beside: str, power: bool = False
-) -> list[str]:
-    parts = [f'<path class="axis" d="M{x[2]} {y[3]}V{y[2]}H{x[3]}"/>']
-    shown = (lambda tick: f"1e{tick}") if power else (lambda tick: f"{tick:g}")
-    parts += [
-        _text(_at(tick, x), y[2] + 16, shown(tick), "faint", anchor="middle", size=11) for tick in across
-    ]
-    parts += [_text(x[2] - 6, _at(tick, y) + 4, shown(tick), "faint", anchor="end", size=11) for tick in up]
-    parts.append(_text((x[2] + x[3]) / 2, y[2] + 34, below, "faint", anchor="middle", size=12))
-    parts.append(_text(x[2] - 48, (y[2] + y[3]) / 2, beside, "faint", "rotate(-90)", "middle", 12))
-    return parts
-
-
-def _legend(x: float, y: float, words: str) -> list[str]:
-    parts = [
-        f'<rect x="{x + 4 * k}" y="{y}" width="4" height="12" fill="{_colour(k / 39)}"/>' for k in range(40)
-    ]
-    return [*parts, _text(x + 170, y + 11, words, "faint")]
-
-
-def _svg(wide: float, tall: float, body: list[str], title: str) -> str:
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide:.0f} {tall:.0f}" width="{wide:.0f}" '
-        f'height="{tall:.0f}" font-family="system-ui,sans-serif" role="img">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n"
-        f'<rect class="paper" x=".5" y=".5" width="{wide - 1:.0f}" height="{tall - 1:.0f}" rx="8"/>\n'
-        + "\n".join(body)
-        + "\n</svg>\n"
-    )
 
 
 if __name__ == "__main__":

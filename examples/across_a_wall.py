@@ -11,10 +11,12 @@ from transformers import OPTConfig, OPTModel
 
 import splinelens
 from splinelens.anatomy import Anatomy, anatomy_of
-from splinelens.features.mlp import region_map, walls_of
+from splinelens.features.mlp import region_map
 from splinelens.geometry.codes import hamming, region_code
 from splinelens.geometry.walls import crossing_step, gate_at
+from splinelens.weights import walls_of
 
+TEXT = "The old lighthouse keeper counted the passing ships."
 SIZES = {
     "hidden_size": 64,
     "ffn_dim": 256,
@@ -31,7 +33,7 @@ def main() -> None:
     across(anatomy_of(tiny), 0, torch.randn(64, dtype=torch.float64))
 
     loaded = splinelens.load_model("smollm2-135m", layers=6)
-    place = splinelens.look(loaded, "The old lighthouse keeper counted the passing ships.", 5, 2)
+    place = splinelens.look(TEXT, loaded, layer=5, token=2)
     print("\nThe default model (gated, SiLU), layer 5, 'lighthouse'")
     across(anatomy_of(loaded.model), 5, place.input.double())
 

@@ -11,15 +11,15 @@ LAYER, TOKEN, EPS = 9, 11, 0.1
 
 def main() -> None:
     loaded = splinelens.load_model("smollm2-135m", layers=LAYER + 1)
-    place = splinelens.look(loaded, TEXT, LAYER, TOKEN, eps=EPS)
+    place = splinelens.look(TEXT, loaded, layer=LAYER, token=TOKEN, eps=EPS)
     hull = place.hull
-    pieces = [splinelens.look(loaded, TEXT, LAYER, token).piece for token in range(TOKEN + 1)]
+    reading = splinelens.read_tokens(TEXT, loaded, layers=[LAYER])
 
     print(f"{place.piece.strip()!r}, token {TOKEN} of {TEXT!r}, layer {LAYER}\n")
     print("head  absolute  relative  looks at (share of the attention)")
     for number, head in enumerate(hull.heads):
         seen = zip(head.tokens, head.weights.tolist(), strict=True)
-        shown = ", ".join(f"{pieces[token].strip()} {weight:.2f}" for token, weight in seen)
+        shown = ", ".join(f"{reading.piece(token).strip()} {weight:.2f}" for token, weight in seen)
         print(f"{number:4}  {head.absolute:8}  {head.relative:8}  {shown}")
 
     print(f"\nabsolute counts weights above {EPS}, relative those above {EPS} times the head's largest.\n")

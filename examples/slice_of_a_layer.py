@@ -8,9 +8,8 @@ from pathlib import Path
 
 import splinelens
 from splinelens.anatomy import anatomy_of
-from splinelens.features.mlp import walls_of
-from splinelens.features.tokenwise import read_tokens
 from splinelens.geometry.slices import slice_partition
+from splinelens.weights import walls_of
 
 TEXT = "The old lighthouse keeper counted the passing ships."
 LAYER, TOKENS, HALF = 5, (2, 4, 8), 0.12
@@ -19,7 +18,7 @@ LAYER, TOKENS, HALF = 5, (2, 4, 8), 0.12
 def main() -> None:
     output = Path(sys.argv[1] if len(sys.argv) > 1 else "slice.svg")
     loaded = splinelens.load_model("smollm2-135m", layers=LAYER + 1)
-    reading = read_tokens(loaded, TEXT, layers=[LAYER], keep_inputs=[LAYER], attention=False)
+    reading = splinelens.read_tokens(TEXT, loaded, layers=[LAYER], keep_inputs=[LAYER], attention=False)
     points = reading.inputs[LAYER][list(TOKENS)]
     weight, bias = walls_of(anatomy_of(loaded.model), LAYER)
 
@@ -28,7 +27,7 @@ def main() -> None:
     print(f"the plane through the tokens {', '.join(pieces)} at layer {LAYER}:")
     print(f"{len(whole.walls):,} of {len(weight):,} walls cross its window")
     print(f"and one another {whole.crossings:,} times in it,")
-    print(f"that makes {1 + len(whole.walls) + whole.crossings:,} cells")
+    print(f"that makes {whole.cell_count:,} cells")
 
     near = slice_partition(points, weight, bias, box=(-HALF, -HALF, HALF, HALF))
     own = near.on(near.places[:1])[0]

@@ -371,8 +371,8 @@ def test_an_unknown_architecture_is_told_what_to_add_where():
     message = str(caught.value)
     assert "architecture 'bert' (BertModel) has no row in anatomy.py" in message
     assert ", ".join(sorted(FAMILIES)) in message
-    assert "one Family(blocks, gate, down, attention) in FAMILIES and one tiny model in" in message
-    assert "tests/conftest.py" in message
+    assert "If its blocks have an MLP with a linear gate, add one Family(blocks, gate, down, " in message
+    assert "attention) in FAMILIES and one tiny model in tests/conftest.py" in message
 
 
 def test_a_model_that_does_not_fit_its_row_is_refused(tiny_llama):

@@ -24,7 +24,7 @@ WALK = (
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 PYTHON = SOURCES + [
     path
-    for folder in ("tests", "examples", "benchmarks")
+    for folder in ("tests", "docs", "examples", "benchmarks")
     for path in sorted((REPOSITORY / folder).rglob("*.py"))
 ]
 EXEMPT = {PACKAGE / "__init__.py", PACKAGE / "__main__.py"}

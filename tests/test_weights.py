@@ -9,7 +9,8 @@ import torch
 from splinelens import weights
 from splinelens.anatomy import anatomy_of
 from splinelens.errors import BadModel
-from splinelens.weights import gate_norms, gate_weight, neurons_alive
+from splinelens.layers import watch
+from splinelens.weights import gate_norms, gate_weight, linear_of, neurons_alive, walls_of
 
 
 def linear_map(model, layer):
@@ -107,3 +108,54 @@ def test_a_quantised_weight_is_refused(tiny_llama):
         BadModel, match="gate weight of layer 1 is quantised; load the model with a float dtype"
     ):
         gate_weight(anatomy_of(tiny_llama), 1)
+
+
+def test_a_linear_map_is_read_whatever_its_storage(tiny_gpt2):
+    conv = tiny_gpt2.h[0].mlp.c_fc
+    weight, bias = linear_of(conv, True)
+    states = torch.randn(3, 32)
+    assert torch.allclose(states @ weight.T + bias, conv(states), atol=1e-6)
+    plain = torch.nn.Linear(3, 2, bias=False)
+    assert linear_of(plain, False)[1] is None
+    assert not weight.requires_grad
+
+
+def test_a_linear_map_without_a_plain_weight_is_refused():
+    class Packed(torch.nn.Module):
+        qweight = torch.zeros(2, 2, dtype=torch.int32)
+
+    for broken in (Packed(), torch.nn.Linear(2, 2).to(torch.float8_e4m3fn), None):
+        with pytest.raises(BadModel, match="the weight of a linear map is quantised; load the model with"):
+            linear_of(broken, False)
+
+
+def test_the_walls_of_a_layer_give_its_gate(any_model):
+    anatomy = anatomy_of(any_model)
+    for layer in range(anatomy.depth):
+        seen = {}
+        with (
+            watch(
+                any_model,
+                gate=lambda _layer, gate, seen=seen: seen.update(gate=gate[0]),
+                inputs=lambda _layer, states, seen=seen: seen.update(input=states[0]),
+                routes=lambda _layer, routes, seen=seen: seen.update(routes=routes[0]),
+                layers=[layer],
+            ),
+            torch.no_grad(),
+        ):
+            any_model(torch.tensor([[5, 9, 17, 33, 60, 71]]), use_cache=False)
+        experts = tuple(seen["routes"][3].tolist()) if "routes" in seen else ()
+        weight, bias = walls_of(anatomy, layer, experts)
+        gate = weight @ seen["input"][3] + (0 if bias is None else bias)
+        assert torch.allclose(gate, seen["gate"][3], rtol=1e-4, atol=1e-4)
+
+
+def test_quantised_experts_are_refused(tiny_of):
+    model = tiny_of("mixtral")
+    experts = model.layers[1].mlp.experts
+    experts.gate_up_proj = torch.nn.Parameter(experts.gate_up_proj.to(torch.int8), requires_grad=False)
+    for read in (lambda: gate_norms(model, 1), lambda: walls_of(anatomy_of(model), 1, (0, 2))):
+        with pytest.raises(
+            BadModel, match="the experts of layer 1 are quantised; load the model with a float"
+        ):
+            read()

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from splinelens.features.slicing import slice_texts
     from splinelens.features.stream import Stream
     from splinelens.features.table import FeatureTable
+    from splinelens.features.tokenwise import read_tokens
     from splinelens.layers import watch
     from splinelens.models import LoadedModel, load_model
     from splinelens.texts import Texts, read_texts
@@ -81,6 +82,7 @@ __all__ = [
     "FeatureTable",
     "extract",
     "Stream",
+    "read_tokens",
     "Place",
     "look",
     "slice_texts",
@@ -97,6 +99,7 @@ _ELSEWHERE = {
     "FeatureTable": "features.table",
     "extract": "features.extract",
     "Stream": "features.stream",
+    "read_tokens": "features.tokenwise",
     "Place": "features.place",
     "look": "features.place",
     "slice_texts": "features.slicing",

@@ -348,8 +348,9 @@ def anatomy_of(model: "nn.Module") -> Anatomy:
     if family is None:
         raise UnknownAnatomy(
             f"architecture {model_type!r} ({type(model).__name__}) has no row in anatomy.py; it knows "
-            f"{', '.join(sorted(FAMILIES))}. To add it: one Family(blocks, gate, down, attention) in "
-            "FAMILIES and one tiny model in tests/conftest.py; see CONTRIBUTING.md"
+            f"{', '.join(sorted(FAMILIES))}. If its blocks have an MLP with a linear gate, add one "
+            "Family(blocks, gate, down, attention) in FAMILIES and one tiny model in tests/conftest.py, see "
+            "CONTRIBUTING.md; without such an MLP there is nothing to read"
         )
     base = getattr(model, "base_model", model)
     try:

@@ -4,6 +4,8 @@ Rows of the gate weight are the normals of the MLP's hyperplanes; their norms tu
 a distance (arXiv:2312.01648). Norms are computed once per model and layer, in float32.
 """
 
+from collections.abc import Sequence
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -21,9 +23,39 @@ _ALIVE: WeakKeyDictionary[nn.Module, Tensor | None] = WeakKeyDictionary()
 _PLAIN = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 # A weight of 8 bits stands for others: its scales are kept elsewhere.
 
+Walls = tuple[Float[Tensor, "neuron width"], Float[Tensor, " neuron"] | None]
+"""Normals and biases of hyperplanes."""
+
+
+def linear_of(
+    module: nn.Module | None, transposed: bool, called: str = "the weight of a linear map"
+) -> tuple[Float[Tensor, "out width"], Float[Tensor, " out"] | None]:
+    """Weight and bias of a linear map, the one way in which they are read.
+
+    Args:
+        module: The linear map.
+        transposed: Its weight is stored as (width, out), as GPT-2's ``Conv1D`` does.
+        called: What an error calls the weight.
+
+    Returns:
+        Views in the model's own dtype: the weight as (out, width), and the bias or None.
+
+    Raises:
+        BadModel: The weight is quantised, so its rows cannot be read as they are.
+
+    Example:
+        >>> linear_of(nn.Linear(3, 2, bias=False), False)[0].shape
+        torch.Size([2, 3])
+    """
+    weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
+    if not isinstance(weight, Tensor) or weight.dtype not in _PLAIN:
+        raise BadModel(f"{called} is quantised; load the model with a float dtype")
+    weight = weight.detach()
+    return weight.T if transposed else weight, None if bias is None else bias.detach()
+
 
 def gate_weight(anatomy: Anatomy, layer: int) -> Float[Tensor, "neuron width"]:
-    """The gate weight of a layer; row k is the normal of hyperplane k.
+    """The gate weight of a dense layer; row k is the normal of hyperplane k.
 
     Args:
         anatomy: The model's anatomy.
@@ -32,21 +64,41 @@ def gate_weight(anatomy: Anatomy, layer: int) -> Float[Tensor, "neuron width"]:
     Returns:
         A view of the weight in the model's own dtype, (neuron, width) whatever the storage.
 
-    Raises:
-        BadModel: The weight is quantised, so its rows cannot be read as they are.
-
     Example:
         >>> from transformers import GPT2Config, GPT2Model
         >>> tiny = GPT2Model(GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=16))
         >>> gate_weight(anatomy_of(tiny), 0).shape
         torch.Size([32, 8])
     """
-    weight = anatomy.gate(layer).weight
-    if not isinstance(weight, Tensor) or weight.dtype not in _PLAIN:
-        raise BadModel(f"the gate weight of layer {layer} is quantised; load the model with a float dtype")
-    if anatomy.family.transposed:
-        weight = weight.T
-    return weight[: weight.shape[0] // 2] if anatomy.family.fused else weight
+    return _dense_walls(anatomy, layer)[0]
+
+
+def walls_of(
+    anatomy: Anatomy, layer: int, experts: Sequence[int] = ()
+) -> tuple[Float[Tensor, "neuron width"], Float[Tensor, " neuron"] | None]:
+    """The hyperplanes of a dense layer, or of some experts (and the shared one) of a layer of experts.
+
+    Args:
+        anatomy: The model's anatomy.
+        layer: The layer, from 0.
+        experts: Which experts, on a layer of experts.
+
+    Returns:
+        Their normals and biases, in the order of the gate that ``watch`` hands over.
+
+    Example:
+        >>> from transformers import GPT2Config, GPT2Model
+        >>> tiny = GPT2Model(GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=16))
+        >>> [part.shape for part in walls_of(anatomy_of(tiny), 0)]
+        [torch.Size([32, 8]), torch.Size([32])]
+    """
+    if anatomy.experts(layer) is None:
+        return _dense_walls(anatomy, layer)
+    parts = _expert_walls(anatomy, layer, experts)
+    weight = torch.cat([part for part, _ in parts])
+    if all(bias is None for _, bias in parts):
+        return weight, None
+    return weight, torch.cat([weight.new_zeros(len(part)) if bias is None else bias for part, bias in parts])
 
 
 def gate_norms(model: nn.Module, layer: int) -> Float[Tensor, " neuron"]:
@@ -72,8 +124,8 @@ def gate_norms(model: nn.Module, layer: int) -> Float[Tensor, " neuron"]:
     anatomy = anatomy_of(model)
     holder = anatomy.experts(layer) or anatomy.gate(layer)
     if holder not in _NORMS:
-        weights = _expert_weights(anatomy, layer) or [gate_weight(anatomy, layer)]
-        _NORMS[holder] = torch.cat([weight.detach().float().norm(dim=1) for weight in weights])
+        weights = _all_weights(anatomy, layer)
+        _NORMS[holder] = torch.cat([weight.float().norm(dim=1) for weight in weights])
     return _NORMS[holder].to(next(holder.parameters()).device)
 
 
@@ -121,7 +173,7 @@ def routed_neurons(
         the shared expert.
     """
     anatomy = anatomy_of(model)
-    sizes = [weight.shape[0] for weight in _expert_weights(anatomy, layer)]
+    sizes = [weight.shape[0] for weight in _all_weights(anatomy, layer)]
     own = torch.arange(sizes[0], device=routes.device)
     found = (routes[..., None] * sizes[0] + own).flatten(-2)
     if anatomy.shared(layer) is None:
@@ -130,13 +182,29 @@ def routed_neurons(
     return torch.cat([found, last.expand(*found.shape[:-1], -1)], dim=-1)
 
 
-def _expert_weights(anatomy: Anatomy, layer: int) -> list[Tensor]:
-    """The gate weights of all experts of a layer, the shared expert's last; empty on a dense layer."""
-    experts, shared = anatomy.experts(layer), anatomy.shared(layer)
-    if experts is None:
-        return []
-    count = experts.gate_up_proj.shape[0]  # type: ignore[index]  # a parameter of three axes
-    weights = [expert_weight(experts, index, anatomy.family.interleaved)[0] for index in range(count)]
+def _dense_walls(anatomy: Anatomy, layer: int) -> Walls:
+    """Normals and biases of a dense layer; of a fused linear map the gate's half."""
+    called = f"the gate weight of layer {layer}"
+    weight, bias = linear_of(anatomy.gate(layer), anatomy.family.transposed, called)
+    neurons = len(weight) // 2 if anatomy.family.fused else len(weight)
+    return weight[:neurons], None if bias is None else bias[:neurons]
+
+
+def _expert_walls(anatomy: Anatomy, layer: int, experts: Sequence[int]) -> list[Walls]:
+    """Normals and biases of some experts of a layer, the shared expert's last."""
+    holder: Any = anatomy.experts(layer)  # an experts module of some class; a caller has looked
+    if holder.gate_up_proj.dtype not in _PLAIN:
+        raise BadModel(f"the experts of layer {layer} are quantised; load the model with a float dtype")
+    parts = [expert_weight(holder, expert, anatomy.family.interleaved) for expert in experts]
+    shared: Any = anatomy.shared(layer)  # an MLP of some class
     if shared is not None:
-        weights.append(shared.gate_proj.weight)  # type: ignore[union-attr, arg-type]  # a linear map
-    return weights
+        parts.append(linear_of(shared.gate_proj, False, f"the shared gate weight of layer {layer}"))
+    return [(weight.detach(), None if bias is None else bias.detach()) for weight, bias in parts]
+
+
+def _all_weights(anatomy: Anatomy, layer: int) -> list[Tensor]:
+    """The gate weight of a dense layer, or those of all experts of a layer, the shared expert's last."""
+    holder: Any = anatomy.experts(layer)  # an experts module of some class
+    if holder is None:
+        return [gate_weight(anatomy, layer)]
+    return [weight for weight, _ in _expert_walls(anatomy, layer, range(len(holder.gate_up_proj)))]

@@ -5,6 +5,7 @@ import pytest
 from splinelens.anatomy import anatomy_of
 from splinelens.apps import contracts as contracts_file
 from splinelens.apps.contracts import contracts
+from splinelens.features import reading
 from splinelens.models import LoadedModel
 
 WEIGHTS_ONLY = ("bloom", "codegen", "falcon", "gpt_neo", "gptj", "mpt", "xglm")
@@ -28,14 +29,14 @@ def test_every_architecture_keeps_every_contract(any_model, loaded_as):
 @pytest.mark.parametrize("name", WEIGHTS_ONLY)
 def test_families_without_the_interface_say_so(name, tiny_of, loaded_as):
     found = told(contracts(loaded_as(tiny_of(name))))
-    assert found["attention ID"].startswith("from eager attention's weights in 3 layers")
+    assert "in 3 layers, from weights, for want of scores, are those of" in found["attention ID"]
     assert found["hulls"] == "none: the family hands over no values"
 
 
 @pytest.mark.parametrize("name", ["qwen3_next", "qwen3_5_text"])
 def test_linear_attention_and_gated_outputs_say_so(name, tiny_of, loaded_as):
     found = told(contracts(loaded_as(tiny_of(name))))
-    assert "no softmax" in found["attention ID"]
+    assert "layers without softmax" in found["attention ID"]
     assert found["hulls"].startswith("vertices only: the model gates")
 
 
@@ -52,14 +53,15 @@ def test_a_gate_read_at_the_wrong_place_is_found(tiny_llama, loaded_as, monkeypa
     assert broken == ["gate values"]
 
 
-def test_a_wrong_count_is_found(tiny_llama, loaded_as, monkeypatch):
-    right = contracts_file.intrinsic_dimensions
-    monkeypatch.setattr(
-        contracts_file, "intrinsic_dimensions", lambda *args, **more: right(*args, **more) + 1
-    )
-    broken = [point for point in contracts(loaded_as(tiny_llama)) if not point.ok]
-    assert [point.what for point in broken] == ["attention ID"]
-    assert "differ from those of the full softmax" in broken[0].detail
+@pytest.mark.parametrize("broken", ["softcap", "scaling", "mask"])
+def test_a_count_from_other_scores_is_found(tiny_of, loaded_as, monkeypatch, broken):
+    """What a wrong interception would hand over: no soft cap, another scaling, no sliding window."""
+    right = reading.intrinsic_dimensions
+    changes = {"softcap": {"softcap": None}, "scaling": {"scaling": 3.0}, "mask": {"mask": None}}[broken]
+    monkeypatch.setattr(reading, "intrinsic_dimensions", lambda *args, **more: right(*args, **more | changes))
+    points = contracts(loaded_as(tiny_of("gemma2", attn_logit_softcapping=1.0)))
+    assert "attention ID" in [point.what for point in points if not point.ok]
+    assert "counts differ from eager attention's" in told(points)["attention ID"]
 
 
 def test_a_model_that_looks_ahead_is_found(tiny_llama, loaded_as):

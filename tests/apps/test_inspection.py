@@ -8,7 +8,6 @@ from splinelens.apps.inspection import inspect
 from splinelens.errors import BadFeatures, BadModel, BadTexts, NoTokens
 from splinelens.features.reference import Reference
 from splinelens.features.tokenwise import read_tokens, text_distances
-from splinelens.geometry.partition import spline7
 from splinelens.geometry.running import running_spline7
 from splinelens.geometry.slices import slice_partition
 from splinelens.models import LoadedModel
@@ -37,43 +36,47 @@ def reference_of(loaded, tokens=12):
 
 def test_a_portrait_holds_what_was_read_of_the_text(load):
     loaded = load("llama")
-    found, reading = inspect(TEXT, loaded), read_tokens(loaded, TEXT)
+    found, reading = inspect(TEXT, loaded), read_tokens(TEXT, loaded)
     (portrait,) = found.portraits
     for name in ("sign", "boundary", "wall", "dimension", "bound", "regions", "seven"):
         assert (getattr(portrait, name) == getattr(reading, name)).all(), name
     assert (portrait.text, portrait.spans) == (TEXT, reading.spans)
     assert (found.model, found.layers, found.heads, found.neurons) == ("tiny", (0, 1, 2), 4, 48)
-    assert (found.distance, portrait.prefixes, portrait.percentiles) == (None, None, None)
+    assert (found.text_distance, portrait.prefixes, portrait.percentiles) == (None, None, None)
 
 
 def test_prefixes_are_the_seven_features_of_each_beginning(load):
-    (portrait,) = inspect(TEXT, load("llama"), prefixes=True).portraits
+    loaded = load("llama")
+    (portrait,) = inspect(TEXT, loaded, prefixes=True).portraits
     for tokens in (1, 2, 7, 12):
-        parts = (torch.from_numpy(each[:, :tokens]) for each in (portrait.sign, portrait.boundary))
-        assert portrait.prefixes[:, tokens - 1] == pytest.approx(spline7(*parts).numpy(), rel=1e-4, abs=1e-6)
+        alone = read_tokens(TEXT[: portrait.spans[tokens - 1][1]], loaded)
+        assert alone.spans == portrait.spans[:tokens]
+        assert portrait.prefixes[:, tokens - 1] == pytest.approx(alone.seven, rel=1e-4, abs=1e-6)
 
 
 def test_two_texts_stand_beside_each_other(load):
     loaded = load("llama")
     found = inspect(TEXT, loaded, versus="so it is")
     assert [portrait.text for portrait in found.portraits] == [TEXT, "so it is"]
-    readings = [read_tokens(loaded, text) for text in (TEXT, "so it is")]
-    assert (found.distance == text_distances(loaded, *readings)).all()
+    readings = [read_tokens(text, loaded) for text in (TEXT, "so it is")]
+    assert (found.text_distance == text_distances(loaded, *readings)).all()
     assert found.slice.labels == ("text 1, token 11 'er'", "text 2, token 7 's'", "text 1, token 6 'r'")
 
 
 def test_the_slice_is_that_of_the_middle_layer_unless_told(load):
     loaded = load("gpt2")
     found = inspect(TEXT, loaded).slice
-    reading = read_tokens(loaded, TEXT, keep_inputs=[1])
+    reading = read_tokens(TEXT, loaded, keep_inputs=[1])
     mlp = loaded.model.h[1].mlp.c_fc
     picture = slice_partition(reading.inputs[1][[0, 6, 11]], mlp.weight.T, mlp.bias)
     assert (found.layer, found.neurons, found.box) == (1, 48, picture.box)
     assert (found.walls == picture.walls).all()
     assert (found.segments == picture.segments).all()
     assert found.cells == len(picture.polygons)
-    for cell, number in zip(found.own, picture.cell_of, strict=True):
-        assert np.allclose(cell.mean(axis=0), picture.polygons[number].mean(axis=0))
+    for cell, place in zip(found.own, picture.places, strict=True):
+        inside, point = picture.on(np.stack([cell.mean(axis=0), place]))
+        assert (inside == point).all()
+        assert any(np.allclose(cell.mean(axis=0), each.mean(axis=0)) for each in picture.polygons)
     told = inspect(TEXT, loaded, slice_at=(2, (1, 2, 3))).slice
     assert told.layer == 2
     assert [label[:7] for label in told.labels] == ["token 1", "token 2", "token 3"]
@@ -88,8 +91,8 @@ def test_every_structure_can_be_inspected(load, name):
     found = inspect(TEXT, load(name), versus="so it is", prefixes=True)
     assert len(found.portraits) == 2
     assert found.slice.cells > 1
-    assert found.distance.shape == (3,)
-    assert ((found.distance > 0) & (found.distance < 1)).all()
+    assert found.text_distance.shape == (3,)
+    assert ((found.text_distance > 0) & (found.text_distance < 1)).all()
 
 
 def test_notes_say_what_an_architecture_lacks(load):
@@ -122,6 +125,9 @@ def test_percentiles_come_from_the_reference_of_the_model(load, tmp_path):
     assert (again.portraits[0].percentiles[0] == portrait.percentiles[2]).all()
     both = inspect("a", loaded, versus=TEXT, reference=reference)
     assert both.reference == "the first token of 5 random texts; the first 8 tokens of 5 random texts"
+    long = inspect("a", loaded, versus=TEXT * 3, reference=reference)
+    assert "percentiles: the other text has" in " ".join(long.notes)
+    assert "percentiles: the text has" not in " ".join(long.notes)
 
 
 def test_without_a_fitting_reference_there_are_no_percentiles_and_a_note(load):

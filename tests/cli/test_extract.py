@@ -55,6 +55,26 @@ def test_prefixes_and_a_threshold(extract, tmp_path):
     assert result.stderr.startswith(f"120 texts, {len(table):,} tokens, {len(table):,} rows, 7 columns, ")
 
 
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("bloom", "counted from the weights of eager attention, as the model hands over no scores"),
+        ("qwen3_next", "no columns at layers 0, 2, whose attention is linear"),
+    ],
+)
+def test_what_attention_id_of_a_model_is_not_is_told_in_one_line(
+    extract, tmp_path, tiny_of, tiny_tokenizer, name, line
+):
+    for part in (tiny_of(name), tiny_tokenizer):
+        part.save_pretrained(tmp_path / "model")
+    more = ("--model", tmp_path / "model", "--features")
+    told = extract(tmp_path / "a.parquet", *more, "attention_id").stderr
+    assert told.splitlines()[0] == f"attention_id: {line}"
+    assert len(told.splitlines()) == 3
+    assert "attention_id:" not in extract(tmp_path / "b.parquet", *more, "sign_mean").stderr
+    assert extract(tmp_path / "c.parquet", *more, "attention_id", "--quiet").stderr == ""
+
+
 @pytest.mark.parametrize("eps", ["0", "1", "-1", "nan"])
 def test_a_threshold_out_of_range_is_refused_before_a_model_is_loaded(extract, tmp_path, eps):
     told = extract(tmp_path / "a.parquet", "--eps", eps, "--model", "no-such-model", code=1).stderr

@@ -1,11 +1,14 @@
 """Tests ``cli/inspect.py``: the lines, the page and the JSON of a text, and what is refused."""
 
 import json
+import re
 import sys
 
 import pytest
 
+import splinelens
 import splinelens.apps.inspection
+import splinelens.models
 import splinelens.report.inspection_page
 
 TEXT = "you lovely friend"
@@ -23,6 +26,7 @@ def asked(monkeypatch):
         raise NoTokens("the text has no token")
 
     monkeypatch.setattr(splinelens.apps.inspection, "inspect", look)
+    monkeypatch.setattr(splinelens.models, "load_model", lambda name, **options: (name, options))
     return calls
 
 
@@ -43,7 +47,7 @@ def test_json_is_one_line_with_the_whole_record(run, model_folder):
     assert [text["text"] for text in record["portraits"]] == [TEXT, "you fool"]
     tokens = len(record["portraits"][0]["spans"])
     assert len(record["portraits"][0]["prefixes"][0]) == tokens
-    assert len(record["distance"]) == len(record["layers"])
+    assert len(record["text_distance"]) == len(record["layers"])
 
 
 def test_a_page_is_written_and_stdout_stays_empty(run, model_folder, tmp_path):
@@ -74,10 +78,13 @@ def test_options_reach_the_app(run, asked):
         "0.2",
     ]
     options += ["--max-tokens", "9", "--slice", "2: 0, 3,11", "--reference", "r"]
+    options += ["--dtype", "bfloat16", "--device", "cpu", "--revision", "v1", "--trust-remote-code"]
     assert run("inspect", "a", *options, code=1).stderr == "Error: the text has no token\n"
+    load = {"layers": 3, "revision": "v1", "dtype": "bfloat16", "device": "cpu"}
+    assert asked[0][0][1][1].pop("trust_remote_code") is True
     assert asked == [
         (
-            ("a", "m"),
+            ("a", ("m", load)),
             {
                 "versus": "b",
                 "layers": (0, 1, 2),
@@ -90,6 +97,11 @@ def test_options_reach_the_app(run, asked):
             },
         )
     ]
+
+
+def test_code_of_a_model_is_not_run_unless_that_is_typed(run, asked):
+    run("inspect", "a", code=1)
+    assert asked[0][0][1][1]["trust_remote_code"] is False
 
 
 @pytest.mark.parametrize(
@@ -113,8 +125,11 @@ def test_a_text_comes_from_stdin_or_a_file_without_its_last_line_break(run, aske
         (["a", "-o", "a.png"], "a.png does not end in .html"),
         (["a", "--slice", "0:1,2"], "is not LAYER:A,B,C"),
         (["a", "--slice", "0:1,2,-3"], "is not LAYER:A,B,C"),
+        (["a", "--at", "3"], "is not LAYER:TOKEN, such as 5:3"),
+        (["a", "--at", "3:-1"], "is not LAYER:TOKEN"),
+        (["a", "--at", "3:1", "--layers", "0-3"], "it takes no --versus"),
+        (["a", "--at", "3:1", "--versus", ""], "it takes no --versus"),
         (["a", "--layers", "x"], "no range of layers"),
-        (["a", "--eps", "nan"], "give a number over 0 and below 1"),
         (["a", "--max-tokens", "0"], "--max-tokens"),
     ],
 )
@@ -141,6 +156,7 @@ def test_errors_of_the_app_exit_1(run, model_folder):
     for arguments in (
         ["", "--eps", "0.1"],
         [TEXT, "--eps", "1.5"],
+        [TEXT, "--eps", "nan"],
         [TEXT, "--layers", "7"],
         [TEXT, "--max-tokens", 1],
     ):
@@ -148,6 +164,51 @@ def test_errors_of_the_app_exit_1(run, model_folder):
         assert shown.stdout == ""
         assert shown.stderr.startswith("Error: ")
         assert shown.stderr.count("\n") == 1
+
+
+def test_one_token_at_one_layer_is_shown(run, model_folder):
+    place = splinelens.look(TEXT, str(model_folder), layer=1, token=3)
+    shown = run("inspect", TEXT, "--model", model_folder, "--at", "1:3").stdout
+    assert f"layer 1, token 3 '{place.piece.replace(' ', '␣')}'" in shown
+    assert place.region in shown
+    assert f"neuron {place.wall}, {place.boundary:.3g} away" in shown
+    assert len(re.findall(r"^ +\d+ +\d+ +\d+  \d", shown, re.MULTILINE)) == 4  # heads
+    assert "\x1b" not in shown
+
+
+def test_one_token_at_one_layer_as_json(run, model_folder):
+    place = splinelens.look(TEXT, str(model_folder), layer=1, token=3, prompt="be", eps=0.3)
+    options = ["--at", "1:3", "--json", "--prompt", "be", "--eps", 0.3]
+    shown = run("inspect", TEXT, "--model", model_folder, *options).stdout
+    assert shown.count("\n") == 1
+    record = json.loads(shown)
+    assert (record["schema"], record["layer"], record["token"], record["region"]) == (1, 1, 3, place.region)
+    assert record["boundary"] == place.boundary
+    assert [head["tokens"] for head in record["hull"]["heads"]] == [
+        list(head.tokens) for head in place.hull.heads
+    ]
+
+
+def test_a_token_or_a_layer_that_is_not_there_exits_1(run, model_folder):
+    for at, words in (("1:99", "token 99 does not exist"), ("7:0", "its layers are 0 to 2")):
+        assert words in run("inspect", TEXT, "--model", model_folder, "--at", at, code=1).stderr
+
+
+def test_the_number_type_reaches_the_model(run, model_folder):
+    shown = [
+        run("inspect", TEXT, "--model", model_folder, "--at", "1:3", "--json", "--dtype", dtype).stdout
+        for dtype in ("float32", "float64", "bfloat16")
+    ]
+    narrow, wide, half = (json.loads(line)["boundary"] for line in shown)
+    assert narrow == pytest.approx(wide, rel=1e-2)
+    assert len({narrow, wide, half}) == 3
+
+
+def test_region_names_are_part_of_the_json(run, model_folder):
+    shown = run("inspect", TEXT, "--model", model_folder, "--layers", "1,2", "--json").stdout
+    (text,) = json.loads(shown)["portraits"]
+    reading = splinelens.features.tokenwise.read_tokens(TEXT, str(model_folder))
+    assert text["region_ids"] == [reading.region_ids(1), reading.region_ids(2)]
 
 
 def test_a_page_that_cannot_be_written_leaves_nothing_behind(run, model_folder, tmp_path):
@@ -162,6 +223,7 @@ def test_a_terminal_gets_colours(run, model_folder, monkeypatch):
 
     from splinelens.cli.inspect import _print
     from splinelens.models import load_model
+    from splinelens.report.inspection_terminal import terminal
 
     class Screen(io.StringIO):
         def isatty(self):
@@ -170,17 +232,17 @@ def test_a_terminal_gets_colours(run, model_folder, monkeypatch):
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setattr(sys, "stdout", Screen())
-    _print(splinelens.apps.inspection.inspect(TEXT, load_model(str(model_folder))))
+    found = splinelens.apps.inspection.inspect(TEXT, load_model(str(model_folder)))
+    _print(lambda width: terminal(found, width))
     assert "\x1b[1m" in sys.stdout.getvalue()
 
 
 def test_the_first_examples_of_the_help_page_run(run, model_folder, tmp_path, monkeypatch):
-    import re
     import shlex
 
     monkeypatch.chdir(tmp_path)
     examples = re.findall(r"^    splinelens (.*)$", run("inspect", "--help").stdout, re.M)
-    assert len(examples) == 2
+    assert len(examples) == 3
     for example in examples:
         run(*shlex.split(example), "--model", model_folder)
     assert (tmp_path / "page.html").is_file()

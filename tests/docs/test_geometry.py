@@ -20,6 +20,52 @@ from splinelens.geometry.partition import SPLINE7
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
 PICTURES = sorted(DOCS.glob("pictures/*.svg"))
+# The page's words, the script's line, and how far rounding on other processors may move a number.
+QUOTED = (
+    (r"visits (\d+) regions with (\d+) tokens", r"^regions of (\d+) tokens: (\d+) to \2 at a layer$", 0.0),
+    (
+        r"layers and tokens is (\S+), while `x` is\s+(\S+) long",
+        r"distance (\S+); of inputs (\S+) long$",
+        0.03,
+    ),
+    (r"is (0\.\d+) away\s+from .* and (0\.\d+) from itself", r"another text (\S+), to itself (\S+)$", 0.01),
+    (r"never differ from that by more than (0\.\d+)", r"unmatched codes by (\S+) at most$", 0.1),
+    (r"layer's sum reaches (\d+) and (\d+)", r"up to (\d+) absolute, (\d+) relative$", 0.02),
+    (r"in all of (\d+) places", r"^tight bound met: (\d+) and \1 of \1 places$", 0.0),
+    (r"stretches a step: (\d+)\s+region\S+  # (\d+)\s", r"^map: norm (\d+), Frobenius (\d+)$", 0.02),
+    (r"  # (\d+) of 576", r"^map: effective rank (\d+)$", 0.02),
+    (
+        r"signs that differ \| (\d+) of ([\d,]+) \| (\S+) % \|",
+        r"^float32: (\d+) of ([\d,]+) signs differ[^$]*^bfloat16: .* signs differ \((\S+)%\)$",
+        0.1,
+    ),
+    (
+        r"\(ID\) that differ \| (\d+) of ([\d,]+) \| (\S+) % \|",
+        r"^float32: (\d+) of ([\d,]+) counts differ[^$]*^bfloat16: .* counts differ \((\S+)%\)$",
+        0.1,
+    ),
+    (
+        r"wall is the same \| (\d+) % \| (\d+) % \|",
+        r"^float32: same wall (\d+)%[^$]*^bfloat16: same wall (\d+)%",
+        0.2,
+    ),
+    (
+        r"median error \| (\S+) % \| (\d+) % \|",
+        r"^float32: .* off by (\S+)%,[^$]*^bfloat16: .* off by (\S+)%,",
+        0.2,
+    ),
+    (
+        r"largest error \| (\d+) % \| (\d+)-fold \|",
+        r"^float32: .* at most (\d+)%[^$]*^bfloat16: .* at most (\d+)-fold$",
+        0.3,
+    ),
+)
+
+
+def numbers(found):
+    """The groups of the one match, as numbers."""
+    (groups,) = found
+    return [float(group.replace(",", "")) for group in ([groups] if isinstance(groups, str) else groups)]
 
 
 def blocks(page, kind):
@@ -61,9 +107,15 @@ def test_the_commands_of_a_page_run(page, default_model, tmp_path, monkeypatch):
     if "-o page.html" in page.read_text("utf-8"):
         pytest.importorskip("plotly")
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "texts.txt").write_text("Good morning, all of you.\nThe ships passed the old lighthouse.\n")
     for line in "".join(blocks(page, "console")).splitlines():
-        assert line.startswith("$ splinelens ")
-        result = CliRunner().invoke(app, shlex.split(line)[2:])
+        words = shlex.split(line)[1:]
+        if words[0] == "python":
+            monkeypatch.setattr(sys, "argv", words[1:])
+            runpy.run_path(str(DOCS.parent / words[1]), run_name="__main__")
+            continue
+        assert words[0] == "splinelens"
+        result = CliRunner().invoke(app, words[1:])
         assert result.exit_code == 0, f"{line}\n{result.output}"
 
 
@@ -109,10 +161,17 @@ def test_the_pictures_are_drawn_again(script, tmp_path):
 
 
 def test_the_quoted_numbers_are_measured(script):
-    told = script("quoted.py", 2)
-    assert "regions of 17 tokens: 17 to 17 at a layer" in told
-    assert re.search(r"tight bound met: \d+ and \d+ of 34 places", told)
-    assert re.search(r"^float32: \d of [\d,]+ signs differ", told, re.MULTILINE)
+    told, page = script("quoted.py"), (DOCS / "geometry.md").read_text("utf-8")
+    for words, line, tolerance in QUOTED:
+        measured, quoted = re.findall(line, told, re.MULTILINE), re.findall(words, page)
+        assert len(measured) == len(quoted) == 1, f"{words!r}: {quoted}; {line!r}: {measured}"
+        assert numbers(quoted) == pytest.approx(numbers(measured), rel=tolerance, abs=1e-9), words
+
+
+def test_every_number_of_the_rounding_table_is_quoted():
+    page = (DOCS / "geometry.md").read_text("utf-8")
+    rows = re.findall(r"^\| [a-z].*\|$", page.split("## What float32 does")[1], re.MULTILINE)
+    assert [sum(re.search(words, row) is not None for words, *_ in QUOTED) for row in rows] == [1] * len(rows)
 
 
 def test_the_pages_know_every_statistic():

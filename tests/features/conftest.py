@@ -36,6 +36,14 @@ def wrap(tiny_tokenizer):
 
 
 @pytest.fixture
+def longrope(tiny_of):
+    """A tiny Phi-3 that turns all positions by other angles as soon as one lies beyond the 40th."""
+    factors = {"short_factor": [1.0, 1.0, 1.0, 1.0], "long_factor": [1.0, 2.0, 4.0, 8.0]}
+    rope = {"rope_type": "longrope", "rope_theta": 10000.0, "factor": 6.4} | factors
+    return tiny_of("phi3", rope_parameters=rope, original_max_position_embeddings=40)
+
+
+@pytest.fixture
 def bos_tokenizer(tiny_tokenizer):
     """The tiny tokenizer, adding ``<bos>`` before every text as Llama's does."""
     from tokenizers.processors import TemplateProcessing

@@ -225,6 +225,20 @@ def test_layers_prompt_and_pooling_reach_the_table(loaded):
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "way", "left_out"),
+    [("llama", "scores", []), ("bloom", "weights", []), ("qwen3_next", "scores", [0, 2])],
+)
+def test_provenance_says_what_attention_id_was_read_of_and_where_it_was_not(
+    tiny_of, wrap, name, way, left_out
+):
+    loaded = wrap(tiny_of(name))
+    record = extract(["the thing"], loaded, features=["attention_id", "sign_mean"], max_tokens=64).provenance
+    assert (record["attention"], record["layers_left_out"]) == (way, left_out)
+    plain = extract(["the thing"], loaded, features=["sign_mean"], max_tokens=64).provenance
+    assert not {"attention", "layers_left_out"} & plain.keys()
+
+
 def test_provenance_is_plain_json_and_equal_for_equal_runs(loaded):
     reader = TextReader(loaded, FeatureSpec(max_tokens=64))
     record = provenance(reader, Texts(("a", None), {}, "list"))

@@ -5,7 +5,6 @@ import torch
 
 from splinelens.anatomy import anatomy_of
 from splinelens.features.hull import hull_of
-from splinelens.features.tokenwalk import call_of
 from splinelens.layers import AttentionCall, watch
 
 IDS = torch.tensor([[5, 9, 17, 33, 60, 71, 20, 21, 22]])
@@ -22,7 +21,7 @@ def called(model, layer, token):
     with reading, torch.no_grad():
         model(IDS, use_cache=False)
     handle.remove()
-    return call_of(found["call"], token, token + 1), found["output"][token]
+    return found["call"].part(0, token, token + 1), found["output"][token]
 
 
 @pytest.mark.parametrize("name", ["llama", "mistral", "qwen2", "qwen3", "phi3", "gpt2", "gpt_neox", "opt"])
@@ -100,6 +99,21 @@ def test_keys_on_one_point_have_no_dimension(tiny_llama):
     assert hull.loose == (0, 80)  # 20 keys share the attention: none has more than 0.1
     assert hull.tight == (0, 32)
     assert hull.measured == (0, 0)
+
+
+def test_keys_whose_values_differ_by_rounding_alone_have_no_dimension(tiny_llama):
+    """A text of one token again and again: at layer 1 its values are equal in exact arithmetic."""
+    ids, found = torch.full((1, 12), 7), {}
+    for dtype in (torch.float32, torch.float64):
+        model = tiny_llama.to(dtype)
+        reading = watch(model, attention=lambda _layer, call: found.update(call=call), layers=[1])
+        with reading, torch.no_grad():
+            model(ids, use_cache=False)
+        hull = hull_of(anatomy_of(model), 1, found["call"].part(0, 11, 12), 0, 0.05)
+        assert hull.tight[1] > 0
+        assert hull.measured == (0, 0)
+    value = found["call"].value
+    assert (value - value[:, :, :1]).abs().max() < 1e-12
 
 
 def test_one_key_is_one_vertex(tiny_llama):

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from splinelens.anatomy import anatomy_of
-from splinelens.errors import UnknownAnatomy
-from splinelens.features.mlp import linear_of, region_map, walls_of
+from splinelens.errors import BadModel, UnknownAnatomy
+from splinelens.features.mlp import region_map
 from splinelens.layers import watch
 
 IDS = torch.tensor([[5, 9, 17, 33, 60, 71]])
@@ -83,27 +83,6 @@ def test_a_relu_gate_without_biases_gives_twice_its_value(tiny_of):
     assert torch.allclose(region.linear(inputs[2]), 2 * region.value, atol=1e-10)
 
 
-def test_the_walls_of_a_layer_give_its_gate(any_model):
-    anatomy = anatomy_of(any_model)
-    for layer in range(anatomy.depth):
-        seen = {}
-        with (
-            watch(
-                any_model,
-                gate=lambda _layer, gate, seen=seen: seen.update(gate=gate[0]),
-                inputs=lambda _layer, states, seen=seen: seen.update(input=states[0]),
-                routes=lambda _layer, routes, seen=seen: seen.update(routes=routes[0]),
-                layers=[layer],
-            ),
-            torch.no_grad(),
-        ):
-            any_model(IDS, use_cache=False)
-        experts = tuple(seen["routes"][3].tolist()) if "routes" in seen else ()
-        weight, bias = walls_of(anatomy, layer, experts)
-        gate = weight @ seen["input"][3] + (0 if bias is None else bias)
-        assert torch.allclose(gate, seen["gate"][3], rtol=1e-4, atol=1e-4)
-
-
 def test_a_layer_of_experts_has_no_map(tiny_of):
     with pytest.raises(
         UnknownAnatomy, match="layer 1 of MixtralModel consists of experts: how much each one"
@@ -111,10 +90,9 @@ def test_a_layer_of_experts_has_no_map(tiny_of):
         region_map(anatomy_of(tiny_of("mixtral")), 1, torch.zeros(32))
 
 
-def test_a_linear_map_is_read_whatever_its_storage(tiny_gpt2):
-    conv = tiny_gpt2.h[0].mlp.c_fc
-    weight, bias = linear_of(conv, True)
-    states = torch.randn(3, 32)
-    assert torch.allclose(states @ weight.T + bias, conv(states), atol=1e-6)
-    plain = torch.nn.Linear(3, 2, bias=False)
-    assert linear_of(plain, False)[1] is None
+@pytest.mark.parametrize("role", ["up", "down"])
+def test_a_quantised_weight_is_refused_by_name(tiny_llama, role):
+    module = getattr(tiny_llama.layers[1].mlp, f"{role}_proj")
+    module.weight = torch.nn.Parameter(module.weight.to(torch.int8), requires_grad=False)
+    with pytest.raises(BadModel, match=f"the {role} weight of layer 1 is quantised; load the model with a"):
+        region_map(anatomy_of(tiny_llama), 1, torch.zeros(32))

@@ -28,6 +28,16 @@ def test_cached_states_equal_running_prompt_and_text_as_one_sequence(
         assert error(reader, got, expected) <= 1e-6
 
 
+def test_a_prompt_that_is_padded_beyond_what_longrope_turns_alike_is_not_turned_anew(
+    longrope, wrap, rows, slow, error, tiny_tokenizer
+):
+    before = tuple(tiny_tokenizer("(" * 34).input_ids)  # padded to 48
+    got, reader = rows(wrap(longrope.double()), ["a", "????"], prompt="(" * 34, max_tokens=6)
+    ids = [text.ids for text in reader.tokenize(["a", "????"])]
+    expected = np.stack([slow(reader, around(reader, own, before)) for own in ids])
+    assert error(reader, got, expected) <= 1e-6
+
+
 def test_a_prompt_changes_the_numbers(tiny_llama, wrap, rows, error):
     plain, reader = rows(wrap(tiny_llama), TEXTS)
     primed, _ = rows(wrap(tiny_llama), TEXTS, prompt=PROMPT)

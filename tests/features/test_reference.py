@@ -64,6 +64,14 @@ def test_the_nearest_length_is_nearest_by_ratio(reference, tokens, length):
     assert reference.nearest(tokens) == length
 
 
+def test_a_text_much_longer_than_any_of_the_reference_is_noted(reference):
+    assert [reference.far(tokens) for tokens in (*range(1, 17), 24)] == [None] * 17
+    said = reference.far(3001, "the other text")
+    assert said.startswith("percentiles: the other text has 3,001 tokens, held against the first 16 of")
+    assert reference.far(25) is not None
+    assert Reference(reference.quantiles[3:], (8, 16), (9, 9), "", ()).far(5) is not None
+
+
 def test_an_ordinary_text_stands_at_its_rank(reference):
     """Of 9 texts the one of rank k lies at the 100 k / 8th percentile."""
     every = np.stack([table[:, 15] for table in tables()])
@@ -195,6 +203,6 @@ def test_the_reference_of_the_default_model_is_whole(default_model):
         pytest.skip("no reference is shipped yet; make it: python benchmarks/reference.py --data DIR")
     assert reference.lengths == LENGTHS
     assert min(reference.texts) >= 900
-    reading = read_tokens(loaded, "The committee met on Tuesday to discuss the new budget.", attention=False)
+    reading = read_tokens("The committee met on Tuesday to discuss the new budget.", loaded, attention=False)
     percentiles = reference.percentiles(reading.seven, reading.tokens, reading.layers)
     assert 1 < np.median(percentiles) < 99

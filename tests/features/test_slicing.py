@@ -6,6 +6,7 @@ import torch
 
 from splinelens.anatomy import anatomy_of
 from splinelens.errors import BadFeatures
+from splinelens.features import slicing
 from splinelens.features.slicing import place_of, slice_texts, text_slice
 from splinelens.features.tokenwise import read_tokens
 
@@ -17,9 +18,9 @@ def cut(tiny_of, wrap):
     """Cuts a layer of a tiny model along texts: gives the slice, the notes and the readings."""
 
     def cut(name, *texts, layer=1, tokens=None):
-        loaded, notes = wrap(tiny_of(name)), []
-        readings = [read_tokens(loaded, text, keep_inputs=[layer]) for text in texts]
-        return text_slice(anatomy_of(loaded.model), readings, layer, tokens, notes), notes, readings, loaded
+        loaded = wrap(tiny_of(name))
+        readings = [read_tokens(text, loaded, keep_inputs=[layer]) for text in texts]
+        return *text_slice(anatomy_of(loaded.model), readings, layer, tokens), readings, loaded
 
     return cut
 
@@ -28,7 +29,8 @@ def test_one_text_is_cut_through_its_first_middle_and_last_token(cut):
     found, notes, (reading,), _ = cut("llama", TEXT)
     assert found.tokens == (0, 6, 11)
     assert (found.first, found.neurons, notes) == (0, 48, [])
-    lifted = found.picture.plane.lift(found.picture.places)
+    plane = found.picture.plane
+    lifted = plane.origin + found.picture.places @ plane.axes
     assert np.allclose(lifted, reading.inputs[1][[0, 6, 11]].numpy(), atol=1e-5)
 
 
@@ -109,11 +111,11 @@ def test_a_token_behind_the_last_text_is_our_own_mistake(cut):
 @pytest.mark.parametrize("at", ["last", "mean"])
 def test_three_texts_are_cut_through_where_they_are(tiny_of, wrap, at):
     loaded, texts = wrap(tiny_of("llama")), [TEXT, "so it is", "rain"]
-    found = slice_texts(loaded, texts, 2, at=at)
+    found = slice_texts(texts, loaded, layer=2, at=at)
     for text, place in zip(texts, found.places, strict=True):
-        states = read_tokens(loaded, text, keep_inputs=[2]).inputs[2]
+        states = read_tokens(text, loaded, keep_inputs=[2]).inputs[2]
         point = states[-1] if at == "last" else states.mean(dim=0)
-        assert np.allclose(found.plane.lift(place[None])[0], point.numpy(), atol=1e-5)
+        assert np.allclose(found.plane.origin + place @ found.plane.axes, point.numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -127,9 +129,30 @@ def test_three_texts_are_cut_through_where_they_are(tiny_of, wrap, at):
 )
 def test_what_spans_no_plane_of_texts_is_refused(tiny_of, wrap, texts, at, said):
     with pytest.raises(BadFeatures, match=said):
-        slice_texts(wrap(tiny_of("llama")), texts, 1, at=at)
+        slice_texts(texts, wrap(tiny_of("llama")), layer=1, at=at)
 
 
 def test_a_slice_through_texts_needs_a_dense_layer(tiny_of, wrap):
     with pytest.raises(BadFeatures, match="layer 1 consists of experts, each with a partition of its own"):
-        slice_texts(wrap(tiny_of("mixtral")), [TEXT, "so it is", "rain"], 1)
+        slice_texts([TEXT, "so it is", "rain"], wrap(tiny_of("mixtral")), layer=1)
+
+
+def test_a_model_given_by_name_is_loaded_up_to_the_layer(tiny_of, wrap, monkeypatch):
+    asked, whole = [], wrap(tiny_of("llama"))
+
+    def load_model(name, layers=None):
+        asked.append((name, layers))
+        return whole
+
+    monkeypatch.setattr(slicing, "load_model", load_model)
+    texts = [TEXT, "so it is", "rain"]
+    found = slice_texts(texts, "some/model", layer=1)
+    assert asked == [("some/model", 2)]
+    assert (found.segments == slice_texts(texts, whole, layer=1).segments).all()
+    slice_texts(texts, layer=1)
+    assert asked[1:] == [("smollm2-135m", 2)]
+
+
+def test_a_layer_that_does_not_exist_is_refused(tiny_of, wrap):
+    with pytest.raises(BadFeatures, match="layer"):
+        slice_texts([TEXT, "so it is", "rain"], wrap(tiny_of("llama")), layer=9)

@@ -121,7 +121,8 @@ def test_the_text_may_fill_all_positions_and_no_more(tiny_model, wrap):
     stream = Stream(wrap(tiny_model), features=["sign_mean"], prompt="(((((")
     assert np.isfinite(stream.extend([5] * 250)).all()
     with pytest.raises(
-        BadTexts, match=r"no room for 2 more tokens: tiny has 256 positions.* fill 255; start"
+        BadTexts,
+        match=r"no room for 2 more tokens: with the 255 of .* exceed the 256 positions of tiny; start",
     ):
         stream.extend([5, 6])
     assert stream.length == 250  # nothing of it was taken
@@ -138,7 +139,7 @@ def test_positions_end_where_longrope_would_turn_them_anew(tiny_phi3, wrap):
     )
     stream.extend([5] * 40)  # padded to 48, and yet
     assert places == [39]
-    with pytest.raises(BadTexts, match="tiny has 40 positions"):
+    with pytest.raises(BadTexts, match="exceed the 40 positions that tiny turns alike"):
         stream.push(5)
 
 
@@ -218,3 +219,9 @@ def test_a_token_costs_the_same_whatever_went_before(tiny_llama, wrap):
     before = size()
     stream.extend([6] * 100)
     assert size() == before == 2 * 3 + 3 * 48 + 2 * 3
+
+
+def test_token_ids_of_numpy_are_whole_numbers_too(tiny_of, wrap):
+    model = tiny_of("llama")
+    values = Stream(wrap(model)).extend(np.array([5, 6]))
+    assert np.array_equal(values, Stream(wrap(model)).extend([5, 6]))

@@ -59,11 +59,21 @@ def canonical(cells):
     )
 
 
+def centres(cells):
+    return np.array([cell.mean(axis=0) for cell in cells])
+
+
+def areas(cells):
+    """The shoelace formula, around a corner of each cell."""
+    rest = [cell - cell[0] for cell in cells]
+    return np.array([np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]) / 2 for x, y in (cell.T for cell in rest)])
+
+
 def check_tiling(cells, box, slack=1e-12):
     """What holds for every arrangement, degenerate or not."""
-    areas = cells.areas()
-    assert areas.sum() == pytest.approx((box[2] - box[0]) * (box[3] - box[1]), rel=1e-12)
-    assert areas.min() > -slack
+    sizes = areas(cells)
+    assert sizes.sum() == pytest.approx((box[2] - box[0]) * (box[3] - box[1]), rel=1e-12)
+    assert sizes.min() > -slack
     for polygon in cells:
         assert len(polygon) >= 3
         edge = np.roll(polygon, -1, axis=0) - polygon
@@ -81,7 +91,7 @@ def test_two_lines_that_cross_leave_four_cells_with_known_corners():
         [(1.0, 0.5), (1.0, 4.0), (4.0, 0.5), (4.0, 4.0)],
     ]
     assert canonical(cells) == expected
-    assert sorted(cells.areas().tolist()) == pytest.approx([0.5, 1.5, 3.5, 10.5])
+    assert sorted(areas(cells).tolist()) == pytest.approx([0.5, 1.5, 3.5, 10.5])
     assert sorted(cells.lines.tolist()) == [0, 0, 1, 1]
 
 
@@ -132,7 +142,7 @@ def test_a_hundred_lines_through_one_point_leave_no_slivers():
     lines[:, 2] += dice.uniform(-1e-13, 1e-13, 100)
     cells = arrangement(lines, BOX)
     assert len(cells) == 200
-    assert cells.areas().min() > 1e-6
+    assert areas(cells).min() > 1e-6
 
 
 @pytest.mark.parametrize("spread", [1e-15, 1e-12, 1e-11, 1e-10, 1e-8])
@@ -154,13 +164,13 @@ def test_lines_that_miss_or_touch_the_box_cut_nothing():
 def test_a_line_through_a_corner_of_the_box_makes_two_triangles():
     cells = arrangement(np.array([[1.0, -2.0, -1.0]]), BOX)
     assert sorted(map(len, cells)) == [3, 3]
-    assert cells.areas().tolist() == pytest.approx([4.0, 4.0])
+    assert areas(cells).tolist() == pytest.approx([4.0, 4.0])
 
 
 def test_neighbours_lie_on_the_two_sides_of_their_line_and_on_one_side_of_all_others():
     lines = random_lines(40)
     cells = arrangement(lines, BOX)
-    on = cells.centres() @ lines[:, :2].T + lines[:, 2] > 0
+    on = centres(cells) @ lines[:, :2].T + lines[:, 2] > 0
     right, left = cells.neighbours.T
     differ = on[right] != on[left]
     assert (differ.sum(axis=1) == 1).all()
@@ -176,22 +186,15 @@ def test_cells_and_the_edges_between_them_satisfy_eulers_formula():
     assert len(arrangement(lines, BOX).neighbours) == 40 + 2 * crossings
 
 
-def test_a_place_is_located_in_the_cell_with_its_signs():
+def test_the_cell_around_a_place_is_the_one_with_its_signs():
     lines = random_lines(30)
     cells = arrangement(lines, BOX)
     places = np.random.default_rng(5).uniform(BOX[:2], BOX[2:], (50, 2))
     signs = places @ lines[:, :2].T + lines[:, 2] > 0
-    centres = cells.centres() @ lines[:, :2].T + lines[:, 2] > 0
+    inside = centres(cells) @ lines[:, :2].T + lines[:, 2] > 0
     for place, sign in zip(places, signs, strict=True):
-        cell = cells.locate(place)
-        assert (centres[cell] == sign).all()
+        (cell,) = np.flatnonzero((inside == sign).all(axis=1)).tolist()
         assert canonical([cell_around(lines, BOX, place)]) == canonical([cells[cell]])
-
-
-def test_a_place_outside_the_box_is_in_no_cell():
-    cells = arrangement(random_lines(5), BOX)
-    assert cells.locate(np.array([3.0001, 0.0])) == -1
-    assert cells.locate(np.array([3.0, 1.0])) >= 0
 
 
 @pytest.mark.parametrize(("sign", "x"), [(1.0, 0.0), (-1.0, 2.0)])
@@ -205,17 +208,6 @@ def test_a_place_on_a_line_belongs_to_the_negative_side(sign, x):
 def test_a_place_on_the_same_line_with_both_signs_is_still_in_one_cell():
     lines = np.array([[1.0, 0.0, -1.0], [-1.0, 0.0, 1.0]])
     assert len(cell_around(lines, BOX, np.array([1.0, 0.5]))) == 4
-
-
-def test_cells_within_a_smaller_box_are_those_that_may_meet_it():
-    lines = random_lines(40)
-    cells, small = arrangement(lines, BOX), (0.0, -0.2, 0.5, 0.1)
-    chosen = cells.within(small).tolist()
-    assert 0 < len(chosen) < len(cells)
-    for place in np.random.default_rng(2).uniform(small[:2], small[2:], (40, 2)):
-        assert cells.locate(place) in chosen
-    assert len(cells.within(BOX)) == len(cells)
-    assert cells.within((5.0, 5.0, 6.0, 6.0)).tolist() == []
 
 
 def test_cells_are_a_sequence():

@@ -19,7 +19,6 @@ from splinelens.geometry.attention import (
     check_eps,
     check_threshold,
     dimension_bounds,
-    intrinsic_dimension,
     intrinsic_dimension_of_weights,
     intrinsic_dimensions,
 )
@@ -77,11 +76,11 @@ def test_intrinsic_dimension_by_hand():
 
 def test_the_two_thresholds_are_named():
     query, key = queries_and_keys()
-    absolute, relative = intrinsic_dimensions(query, key, scaling=0.4)
-    assert not torch.equal(absolute, relative)
-    assert THRESHOLDS == ("absolute", "relative")
-    assert torch.equal(intrinsic_dimension(query, key, scaling=0.4, threshold="absolute"), absolute)
-    assert torch.equal(intrinsic_dimension(query, key, scaling=0.4, threshold="relative"), relative)
+    both = dict(zip(THRESHOLDS, intrinsic_dimensions(query, key, scaling=0.4), strict=True))
+    weights = full_weights(query, key, 0.4, causal(23))
+    assert torch.equal(both["absolute"], (weights > 0.1).sum(2))
+    assert torch.equal(both["relative"], (weights > 0.1 * weights.amax(dim=2, keepdim=True)).sum(2))
+    assert not torch.equal(both["absolute"], both["relative"])
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
@@ -338,7 +337,7 @@ def test_any_kind_of_number_is_an_eps(eps):
 def test_a_threshold_that_does_not_exist_is_refused():
     assert check_threshold("relative") == "relative"
     with pytest.raises(BadFeatures, match="threshold 'both' is unknown; pass one of absolute, relative"):
-        intrinsic_dimension(*queries_and_keys(), scaling=1.0, threshold="both")
+        check_threshold("both")
 
 
 def test_heads_that_do_not_fit_are_refused():

@@ -13,6 +13,7 @@ from splinelens.geometry.codes import (
     hamming,
     independent_distance,
     layer_distance,
+    occupancy_distance,
     region_code,
     region_ids,
     text_distance,
@@ -108,6 +109,20 @@ def test_text_distance_is_the_mean_over_all_pairs_of_tokens():
     mean = hamming(left, right).double().mean().item() / 29
     assert text_distance(left, right, 29) == pytest.approx(mean, abs=1e-12)
     assert text_distance(right, left, 29) == pytest.approx(mean, abs=1e-12)
+
+
+def test_occupancy_distance_by_hand():
+    p, q = torch.tensor([1.0, 0.0, 0.5]), torch.tensor([0.0, 0.5, 0.25])
+    assert float(occupancy_distance(p, q)) == pytest.approx((1 + 0.5 + 0.5 * 0.75 + 0.25 * 0.5) / 3)
+    both = occupancy_distance(torch.stack([p, q]), torch.stack([q, q]))
+    assert both.tolist() == pytest.approx([2 / 3, (0 + 2 * 0.25 + 2 * 0.1875) / 3])
+
+
+def test_occupancy_distance_is_symmetric_and_a_share():
+    p, q = torch.rand(2, 50)
+    assert occupancy_distance(p, q) == occupancy_distance(q, p)
+    assert 0 < occupancy_distance(p, q) < 1
+    assert occupancy_distance(p.round(), 1 - p.round()) == 1
 
 
 def test_text_distance_follows_from_the_occupancies():

@@ -153,40 +153,47 @@ def test_no_key_is_active_where_there_is_none():
     assert not active(torch.zeros(2, 3), 0.1, "relative").any()
 
 
+def dimension_of(vertices, chosen):
+    """The measured dimension of hulls whose vertices are given: values that go through unchanged."""
+    return measured_dimension(vertices, torch.eye(vertices.shape[2]).repeat(1, len(vertices)), chosen)
+
+
 def test_measured_dimension_by_hand():
     line = torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 0.0], [3.0, 3.0, 0.0]])
     other = torch.tensor([[5.0, 5.0, 5.0], [4.0, 4.0, 5.0], [0.0, 5.0, 5.0]])
     vertices = torch.stack([line, other])
     every = torch.ones(2, 3, dtype=torch.bool)
-    assert measured_dimension(vertices[:1], every[:1]) == 1  # three points on a line
-    assert measured_dimension(vertices[1:], every[1:]) == 2
-    assert measured_dimension(vertices, every) == 2  # the line is parallel to the triangle
+    assert dimension_of(vertices[:1], every[:1]) == 1  # three points on a line
+    assert dimension_of(vertices[1:], every[1:]) == 2
+    assert dimension_of(vertices, every) == 2  # the line is parallel to the triangle
     one = torch.tensor([[True, False, False], [False, True, False]])
-    assert measured_dimension(vertices, one) == 0  # a point for each head: the sum is a point
-    assert measured_dimension(vertices, ~every) == 0
-    assert measured_dimension(vertices[:, :1].repeat(1, 3, 1), every) == 0  # equal vertices
+    assert dimension_of(vertices, one) == 0  # a point for each head: the sum is a point
+    assert dimension_of(vertices, ~every) == 0
+    assert dimension_of(vertices[:, :1].repeat(1, 3, 1), every) == 0  # equal vertices
+    assert dimension_of(torch.zeros(2, 3, 3), every) == 0
 
 
 @pytest.mark.parametrize("tokens", [2, 4, 17, 200])
 @pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
 def test_measured_dimension_is_what_a_slow_decomposition_gives(tokens, share):
     _, _, value, output_weight = one_layer(tokens=tokens)
-    vertices = hull_vertices(value, output_weight[:, : 4 * VALUE_DIM])
+    projection = output_weight[:, : 4 * VALUE_DIM]
     chosen = torch.rand(4, tokens) < share
-    assert measured_dimension(vertices, chosen) == slow_dimension(vertices, chosen)
+    slow = slow_dimension(hull_vertices(value, projection), chosen)
+    assert measured_dimension(value, projection, chosen) == slow
 
 
 @pytest.mark.parametrize("heads", [2, 4, 6])
 @pytest.mark.parametrize("eps", [0.01, 0.1, 0.4])
 def test_the_measured_dimension_respects_the_bounds(heads, eps):
     query, key, value, output_weight = one_layer(tokens=40)
-    vertices = hull_vertices(value, output_weight[:, : heads * VALUE_DIM])
+    projection = output_weight[:, : heads * VALUE_DIM]
     reached = []
     for token in (0, 1, 3, 20, 39):
         weights = attention_weights(query[:heads, token], key[:, : token + 1], scaling=0.3)
         chosen = active(weights, eps)
         tight, loose = dimension_bounds(chosen.sum(1), VALUE_DIM, WIDTH)
-        dimension = measured_dimension(vertices[:, : token + 1], chosen)
+        dimension = measured_dimension(value[:, : token + 1], projection, chosen)
         assert dimension <= tight <= loose
         reached.append(dimension == tight)
     assert any(reached)  # the bound is tight
@@ -197,8 +204,7 @@ def test_vertices_in_general_position_reach_the_tight_bound():
     for head, vertices in enumerate((1, 3, 5, 30)):  # dimensions 0, 2, 4 and the head's 4
         chosen[head, :vertices] = True
     _, _, value, output_weight = one_layer(tokens=30)
-    vertices = hull_vertices(value, output_weight[:, : 4 * VALUE_DIM])
-    assert measured_dimension(vertices, chosen) == 10
+    assert measured_dimension(value, output_weight[:, : 4 * VALUE_DIM], chosen) == 10
     assert dimension_bounds(chosen.sum(1), VALUE_DIM, WIDTH)[0] == 10
 
 
@@ -208,23 +214,48 @@ def test_moving_turning_and_scaling_leaves_the_dimension_alone():
     chosen = torch.rand(2, 5) < 0.8
     turn = torch.linalg.qr(torch.randn(WIDTH, WIDTH, dtype=torch.float64)).Q
     moved = 7.0 * vertices @ turn + torch.randn(2, 1, WIDTH, dtype=torch.float64)
-    assert measured_dimension(moved, chosen) == measured_dimension(vertices, chosen) > 0
+    assert dimension_of(moved, chosen) == dimension_of(vertices, chosen) > 0
 
 
-def test_float32_vertices_do_not_fill_the_space_with_rounding():
-    _, _, value, output_weight = one_layer(dtype=torch.float32, tokens=60)
-    vertices = hull_vertices(value, output_weight[:, : 2 * VALUE_DIM])
-    assert vertices.dtype == torch.float32
-    assert measured_dimension(vertices, torch.ones(2, 60, dtype=torch.bool)) == 2 * VALUE_DIM
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_rounding_does_not_fill_the_space(dtype):
+    """Values on one line, and values on one point, that the dtype cannot hold exactly."""
+    _, _, _, output_weight = one_layer()
+    projection, every = output_weight[:, : 2 * VALUE_DIM], torch.ones(2, 20, dtype=torch.bool)
+    start, way = torch.randn(2, 2, 1, VALUE_DIM, dtype=torch.float64)
+    line = (start + torch.randn(2, 20, 1) * way).to(dtype)
+    assert measured_dimension(line, projection, every) == 2  # one a head
+    point = start * (1 + torch.finfo(dtype).eps / 4 * torch.randn(2, 20, VALUE_DIM).double().clamp(-2, 2))
+    assert len(point.to(dtype)[0].unique(dim=0)) > 1
+    assert measured_dimension(point.to(dtype), projection, every) == 0
 
 
-@pytest.mark.parametrize(("height", "dimension"), [(5e-5, 1), (5e-4, 2)])
+def test_values_that_are_equal_but_for_rounding_are_one_vertex():
+    """One step of float32 between values; in float64 the same numbers are vertices of their own."""
+    _, _, value, output_weight = one_layer(dtype=torch.float32, tokens=30)
+    value = value[:, :1].repeat(1, 30, 1)
+    value[:, ::2] *= 1 + torch.finfo(torch.float32).eps
+    value[:, ::3, 0] *= 1 + 4 * torch.finfo(torch.float32).eps
+    every = torch.ones(6, 30, dtype=torch.bool)
+    assert measured_dimension(value, output_weight, every) == 0
+    assert measured_dimension(value.double(), output_weight, every) > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_half_precision_keeps_the_dimension_of_hulls_of_some_size(dtype):
+    _, _, value, output_weight = one_layer(dtype=dtype, tokens=4)
+    every = torch.ones(6, 4, dtype=torch.bool)
+    assert measured_dimension(value[:, :3], output_weight, every[:, :3]) == 6 * 2
+
+
+@pytest.mark.parametrize(("height", "dimension"), [(1e-5, 1), (2e-5, 2)])
 def test_more_edges_hide_more_as_in_numpys_tolerance(height, dimension):
-    """The longest direction is 10 long; float32 hides what is below 100 * 1.2e-7 of that."""
+    """The longest vertex is 1 long: of 100 edges float32 hides what is below 100 * 1.2e-7."""
     vertices = torch.zeros(1, 101, 3)
     vertices[0, 1:100, 0], vertices[0, 100, 1] = 1.0, height
     every = torch.ones(1, 101, dtype=torch.bool)
-    assert measured_dimension(vertices, every) == slow_dimension(vertices, every) == dimension
+    assert dimension_of(vertices, every) == dimension
+    assert dimension_of(vertices[:, [0, 99, 100]], every[:, :3]) == 2  # of 2 edges it hides less
 
 
 def test_arithmetic_is_float32_at_least():
@@ -241,9 +272,9 @@ def test_vertices_that_are_not_finite_are_refused_only_where_they_count():
     vertices[1, 2, 0] = math.nan
     chosen = torch.ones(2, 4, dtype=torch.bool)
     with pytest.raises(BadFeatures, match="head 1 has active vertices with NaN or infinity"):
-        measured_dimension(vertices, chosen)
+        dimension_of(vertices, chosen)
     chosen[1, 2] = False
-    assert measured_dimension(vertices, chosen) == 3
+    assert dimension_of(vertices, chosen) == 3
 
 
 def test_an_output_projection_of_another_layout_is_refused():
@@ -252,6 +283,8 @@ def test_an_output_projection_of_another_layout_is_refused():
         BadFeatures, match=r"with 20 inputs does not fit 2 heads of values with 4 numbers each"
     ):
         hull_vertices(value, output_weight.T)
+    with pytest.raises(BadFeatures, match=r"pass the weight as \(width, head \* 4\)"):
+        measured_dimension(value, output_weight[:, :-1], torch.ones(HEADS, TOKENS, dtype=torch.bool))
 
 
 def test_a_wrong_eps_or_threshold_is_refused():
@@ -269,7 +302,7 @@ def test_arguments_are_left_as_they_are():
     vertices = hull_vertices(value, output_weight)
     kept = vertices.clone(), weights.clone()
     minkowski_point(vertices, weights)
-    measured_dimension(vertices, active(weights))
+    measured_dimension(value, output_weight, active(weights))
     assert all(torch.equal(argument, old) for argument, old in zip(arguments, before, strict=True))
     assert torch.equal(vertices, kept[0])
     assert torch.equal(weights, kept[1])
@@ -280,7 +313,7 @@ def test_arguments_are_left_as_they_are():
     [
         lambda: attention_weights(torch.ones(2, 3), torch.ones(1, 4, 5), scaling=1.0),
         lambda: minkowski_point(torch.ones(2, 3, 4), torch.ones(2, 4)),
-        lambda: measured_dimension(torch.ones(2, 3, 4), torch.ones(2, 3)),
+        lambda: measured_dimension(torch.ones(2, 3, 4), torch.ones(5, 8), torch.ones(2, 3)),
         lambda: active(torch.ones(2)),
     ],
 )

@@ -9,7 +9,7 @@ from jaxtyping import TypeCheckError
 
 from splinelens.errors import BadFeatures
 from splinelens.geometry import slices
-from splinelens.geometry.slices import plane_through, slice_partition
+from splinelens.geometry.slices import plane_through, points_apart, slice_partition, spans_plane
 
 CORNER = torch.tensor([[0.0, 0.0, 7.0], [4.0, 0.0, 7.0], [0.0, 4.0, 7.0]], dtype=torch.float64)
 """The plane z = 7, with (x, y) as plane coordinates; its default box runs from -1 to 5."""
@@ -20,9 +20,23 @@ def random_layer(neurons=60, width=16, dtype=torch.float64):
     return points, torch.randn(neurons, width, dtype=dtype), torch.randn(neurons, dtype=dtype)
 
 
+def lift(plane, places):
+    """The points of the full space at places in the plane."""
+    return plane.origin + places @ plane.axes
+
+
+def centres(picture):
+    return np.array([polygon.mean(axis=0) for polygon in picture.polygons])
+
+
+def own_centres(picture):
+    """The middle of the cell of each of the three points."""
+    return np.array([picture.cell_around(place).mean(axis=0) for place in picture.places])
+
+
 def gate_at(picture, places, weight, bias):
     """The gate in the full space, where the plane's places are."""
-    return torch.from_numpy(picture.plane.lift(places)) @ weight.double().T + bias.double()
+    return torch.from_numpy(lift(picture.plane, places)) @ weight.double().T + bias.double()
 
 
 def inner_samples(picture, seed=0, per_cell=3):
@@ -49,8 +63,7 @@ def test_a_slice_by_hand():
         [[2, -1], [2, 1], [5, -1], [5, 1]],
         [[2, 1], [2, 5], [5, 1], [5, 5]],
     ]
-    centres = picture.polygons.centres()[list(picture.cell_of)]
-    assert np.allclose(centres, [[0.5, 0], [3.5, 0], [0.5, 3]])
+    assert np.allclose(own_centres(picture), [[0.5, 0], [3.5, 0], [0.5, 3]])
 
 
 @pytest.mark.parametrize("width", [2, 3, 50])
@@ -58,8 +71,8 @@ def test_plane_coordinates_keep_distances_and_lead_back(width):
     points = torch.randn(3, width, dtype=torch.float64) * 5 + 100
     plane, places = plane_through(points)
     assert np.allclose(plane.axes @ plane.axes.T, np.eye(2), atol=1e-14)
-    assert np.allclose(plane.lift(places), points.numpy(), atol=1e-11)
-    assert np.allclose(plane.project(plane.lift(places)), places, atol=1e-11)
+    assert np.allclose(lift(plane, places), points.numpy(), atol=1e-11)
+    assert np.allclose(plane.project(lift(plane, places)), places, atol=1e-11)
     expected = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
     assert np.allclose(np.linalg.norm(places[:, None] - places[None], axis=2), expected.numpy(), atol=1e-11)
     assert places[:2, 1].tolist() == pytest.approx([0, 0], abs=1e-12)
@@ -93,7 +106,7 @@ def test_inside_a_cell_the_signs_of_the_gate_in_the_full_space_are_constant():
 def test_neighbouring_cells_differ_in_exactly_the_neuron_of_their_wall():
     points, weight, bias = random_layer()
     picture = slice_partition(points, weight, bias)
-    code = gate_at(picture, picture.polygons.centres(), weight, bias).numpy() > 0
+    code = gate_at(picture, centres(picture), weight, bias).numpy() > 0
     right, left = picture.polygons.neighbours.T
     differ = code[right] != code[left]
     assert (differ.sum(axis=1) == 1).all()
@@ -103,9 +116,11 @@ def test_neighbouring_cells_differ_in_exactly_the_neuron_of_their_wall():
 def test_cells_are_one_more_than_walls_and_crossings_and_tile_the_box():
     points, weight, bias = random_layer(neurons=200)
     picture = slice_partition(points, weight, bias)
-    assert len(picture.polygons) == 1 + len(picture.walls) + picture.crossings > 1000
+    assert len(picture.polygons) == 1 + len(picture.walls) + picture.crossings == picture.cell_count > 1000
+    corners = [polygon - polygon[0] for polygon in picture.polygons]
+    area = sum(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1]) / 2 for x, y in (cell.T for cell in corners))
     low_x, low_y, high_x, high_y = picture.box
-    assert picture.polygons.areas().sum() == pytest.approx((high_x - low_x) * (high_y - low_y), rel=1e-12)
+    assert area == pytest.approx((high_x - low_x) * (high_y - low_y), rel=1e-12)
 
 
 def test_the_walls_are_those_whose_gate_changes_sign_on_the_edge_of_the_box():
@@ -132,15 +147,15 @@ def test_the_three_points_lie_in_the_cells_with_their_codes():
     points, weight, bias = random_layer()
     picture = slice_partition(points, weight, bias)
     codes = points @ weight.T + bias > 0
-    for point, cell in enumerate(picture.cell_of):
-        inside = gate_at(picture, picture.polygons[cell].mean(axis=0)[None], weight, bias)[0] > 0
-        assert (inside == codes[point]).all()
+    assert torch.equal(gate_at(picture, own_centres(picture), weight, bias) > 0, codes)
 
 
 def test_one_cell_alone_is_the_one_of_the_whole_picture():
     points, weight, bias = random_layer(neurons=100)
     picture = slice_partition(points, weight, bias)
-    for place, cell in zip(picture.places, picture.cell_of, strict=True):
+    code = picture.on(centres(picture))
+    for place in picture.places:
+        (cell,) = np.flatnonzero((code == picture.on(place[None])).all(axis=1)).tolist()
         alone, polygon = picture.cell_around(place), picture.polygons[cell]
         assert np.allclose(sorted(alone.tolist()), sorted(polygon.tolist()), atol=1e-9)
 
@@ -149,7 +164,7 @@ def test_a_point_outside_the_box_is_in_no_cell():
     points, weight, bias = random_layer()
     box = slice_partition(points, weight, bias).box
     picture = slice_partition(points, weight, bias, (box[0], box[1], 0.1, 0.1))
-    assert [cell >= 0 for cell in picture.cell_of] == [True, False, False]
+    assert len(picture.cell_around(picture.places[0])) >= 3
     with pytest.raises(BadFeatures, match=r"place .* is outside the box .*; pass a box that holds it"):
         picture.cell_around(picture.places[1])
 
@@ -170,8 +185,7 @@ def test_a_smaller_box_shows_a_part_of_the_same_picture():
 def test_a_token_on_a_wall_belongs_to_the_side_where_the_neuron_is_off():
     for sign in (1.0, -1.0):
         picture = slice_partition(CORNER, torch.tensor([[sign, 0.0, 0.0]], dtype=torch.float64))
-        centres = picture.polygons.centres()[list(picture.cell_of), 0]
-        assert (centres < 0).tolist() == ([True, False, True] if sign > 0 else [False] * 3)
+        assert (own_centres(picture)[:, 0] < 0).tolist() == ([True, False, True] if sign > 0 else [False] * 3)
         assert not picture.on(picture.places[:1]).any()
 
 
@@ -192,7 +206,7 @@ def test_without_biases_all_walls_meet_in_the_origin():
     points[1] = -points[0]
     picture = slice_partition(points, torch.randn(80, 64, dtype=torch.float64))
     assert len(picture.walls) == 80
-    assert len(picture.polygons) == 160
+    assert len(picture.polygons) == 160 < picture.cell_count == 1 + 80 + picture.crossings  # a bound
     origin = picture.plane.project(np.zeros((1, 64)))
     assert max(np.linalg.norm(polygon - origin, axis=1).min() for polygon in picture.polygons) < 1e-9
 
@@ -218,7 +232,7 @@ def test_neurons_that_do_not_cross_the_box_are_silent(row, bias):
 
 def test_a_layer_without_walls_is_one_cell():
     picture = slice_partition(CORNER, torch.empty(0, 3, dtype=torch.float64))
-    assert (len(picture.walls), picture.silent, picture.cell_of) == (0, 0, (0, 0, 0))
+    assert (len(picture.walls), picture.silent, picture.cell_count) == (0, 0, 1)
     assert picture.polygons[0].tolist() == [[-1, -1], [5, -1], [5, 5], [-1, 5]]
 
 
@@ -274,6 +288,33 @@ def test_a_low_triangle_is_still_a_plane():
     assert picture.places[2].tolist() == pytest.approx([0.5, 1e-5], rel=1e-12)
 
 
+def test_points_apart_by_hand():
+    points = torch.tensor([[1.0, 0], [1, 0], [3, 0], [-4, 0], [0, 2], [9, 0]])
+    assert points_apart(points, 0) == (0, 5, 4)
+    assert points_apart(points, 4) == (4, 5, 3)
+    assert points_apart(points[:4], 0) is None  # on one line
+    assert points_apart(points[:2], 1) is None  # one point
+    assert points_apart(points[:1], 0) is None
+
+
+def test_points_apart_span_a_plane_wherever_some_three_do():
+    line = torch.randn(1, 8, dtype=torch.float64) * torch.randn(30, 1, dtype=torch.float64)
+    assert points_apart(line, 3) is None
+    line[17] += torch.randn(8, dtype=torch.float64)
+    for first in range(30):
+        found = points_apart(line, first)
+        assert found[0] == first
+        assert 17 in found
+        assert spans_plane(line[list(found)])
+
+
+def test_points_span_a_plane_unless_there_is_no_or_more_than_one():
+    assert spans_plane(CORNER)
+    assert not spans_plane(CORNER[[0, 1, 0]])
+    assert not spans_plane(torch.tensor([[0.0, 0], [1, 1], [3, 3]]))
+    assert not spans_plane(CORNER + math.nan)
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_values_that_are_not_finite_are_refused_by_number(bad):
     points, weight, bias = random_layer()
@@ -321,7 +362,7 @@ def test_arguments_are_left_as_they_are():
     before = [tensor.clone() for tensor in given]
     picture = slice_partition(*given)
     places = picture.places.copy()
-    assert len(picture.cell_of) == 3
+    assert len(own_centres(picture)) == 3
     picture.plane.origin[:] = 0
     assert all(torch.equal(one, other) for one, other in zip(given, before, strict=True))
     assert (picture.places == places).all()

@@ -5,7 +5,7 @@ import torch
 
 from splinelens.anatomy import anatomy_of
 from splinelens.errors import BadFeatures
-from splinelens.layers import watch
+from splinelens.layers import AttentionCall, watch
 
 IDS = torch.arange(4, 44).reshape(2, 20)
 LEFT = torch.ones(2, 20, dtype=torch.long)
@@ -158,6 +158,49 @@ def test_cached_keys_come_first(tiny_llama):
         assert torch.allclose(all_at_once[:, :, 12:], later, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["llama", "mistral", "gpt_oss", "bloom"])
+@pytest.mark.parametrize("mask", [None, LEFT], ids=["whole", "padded left"])
+def test_a_part_has_the_weights_of_its_tokens(name, mask, tiny_of):
+    calls, model = [], tiny_of(name)
+    with watch(model, attention=lambda _, call: calls.append(call)):
+        run(model, mask)
+    assert len(calls) == 3
+    for call in calls:
+        whole = weights_of(call)
+        for row, start, stop in ((0, 8, 20), (1, 0, 3), (1, 19, 20)):
+            found = weights_of(call.part(row, start, stop))
+            assert found.shape == (1, 4, stop - start, stop)
+            assert torch.allclose(found[0], whole[row, :, start:stop, :stop], atol=1e-6)
+
+
+def test_a_part_of_a_call_with_cached_keys_keeps_all_of_them(tiny_llama):
+    from transformers import DynamicCache
+
+    cache, calls = DynamicCache(), []
+    with torch.no_grad(), watch(tiny_llama, attention=lambda _, call: calls.append(call)):
+        tiny_llama(IDS[:, :12], past_key_values=cache, use_cache=True)
+        tiny_llama(IDS[:, 12:], past_key_values=cache, use_cache=True)
+    call = calls[3]
+    part = call.part(1, 2, 5)
+    assert torch.equal(part.key, call.key[1:, :, :17])
+    assert torch.equal(part.value, call.value[1:, :, :17])
+    assert torch.allclose(weights_of(part)[0], weights_of(call)[1, :, 2:5, :17], atol=1e-6)
+    assert torch.equal(part.part(0, 1, 2).query, call.part(1, 3, 4).query)  # parts of parts
+
+
+def test_a_part_of_weights_ends_at_its_last_token_behind_the_cached_keys():
+    weights = torch.rand(2, 4, 5, 7)
+    part = AttentionCall(None, None, None, None, 1.0, weights=weights).part(1, 2, 4)
+    assert torch.equal(part.weights, weights[1:, :, 2:4, :6])
+    assert (part.query, part.key, part.value, part.mask) == (None, None, None, None)
+
+
+def test_a_mask_for_all_texts_is_that_of_each():
+    query, mask = torch.rand(2, 4, 5, 8), torch.rand(1, 1, 5, 5)
+    part = AttentionCall(query, query, query, mask, 1.0).part(1, 2, 4)
+    assert torch.equal(part.mask, mask[:, :, 2:4, :4])
+
+
 @pytest.mark.parametrize("name", ["qwen3_next", "qwen3_5_text", "olmo_hybrid"])
 def test_linear_attention_says_that_it_has_no_softmax(name, tiny_of):
     model = tiny_of(name)
@@ -190,3 +233,24 @@ def test_a_module_that_gives_no_weights_is_refused(tiny_of):
         watch(model, attention=lambda *_: None),
     ):
         run(model)
+
+
+def test_the_last_watch_out_names_the_implementation_back(tiny_llama):
+    first, second = (watch(tiny_llama, attention=lambda *_: None) for _ in range(2))
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert tiny_llama.config._attn_implementation == "splinelens_sdpa"
+    second.__exit__(None, None, None)
+    assert tiny_llama.config._attn_implementation == "sdpa"
+
+
+def test_an_attention_class_derived_elsewhere_runs_eagerly(tiny_llama):
+    attention = type(tiny_llama.layers[0].self_attn)
+    for layer in tiny_llama.layers:
+        layer.self_attn.__class__ = type("Mine", (attention,), {"__module__": __name__})
+    tiny_llama.config._attn_implementation = "eager"
+    plain, read = run(tiny_llama).last_hidden_state, []
+    with watch(tiny_llama, attention=lambda layer, _: read.append(layer)):
+        assert torch.equal(run(tiny_llama).last_hidden_state, plain)
+    assert read == [0, 1, 2]

@@ -1,6 +1,7 @@
 """Tests layers/watching.py."""
 
 import gc
+import threading
 import weakref
 
 import pytest
@@ -215,3 +216,58 @@ def test_a_stopped_pass_leaves_none_of_its_tensors_behind(tiny_llama):
         assert [reference() for reference in kept] == [None] * 3
     finally:
         gc.enable()
+
+
+def test_threads_watch_one_model_one_after_the_other(tiny_llama):
+    expected, seen, errors = {}, [], []
+    texts = [torch.tensor([[5, 6, 7, 8]]), torch.tensor([[9, 10, 11, 12]])]
+
+    def read(number):
+        found = {}
+        with (
+            torch.no_grad(),
+            watch(
+                tiny_llama,
+                gate=lambda layer, gate: found.update({layer: gate.clone()}),
+                attention=lambda layer, call: found.update({("key", layer): call.key.clone()}),
+                stop=True,
+            ),
+        ):
+            tiny_llama(texts[number])
+        return found
+
+    def work(number):
+        try:
+            for _ in range(20):
+                found = read(number)
+                seen.append(all(torch.equal(found[key], value) for key, value in expected[number].items()))
+        except BaseException as error:  # a thread must not hide what it met
+            errors.append(error)
+
+    for number in (0, 1):
+        expected[number] = read(number)
+    threads = [threading.Thread(target=work, args=(number,)) for number in (0, 1, 0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert seen == [True] * 80
+    assert tiny_llama.config._attn_implementation == "sdpa"
+    assert hooks_of(tiny_llama) == 0
+
+
+@pytest.mark.parametrize("name", ["llama", "opt", "qwen2_moe"])
+def test_a_pass_of_another_thread_is_not_read(tiny_of, name):
+    model, read = tiny_of(name), []
+    readers = {
+        kind: lambda *_, kind=kind: read.append(kind) for kind in ("gate", "hidden", "inputs", "routes")
+    }
+    with watch(model, **readers, attention=lambda *_: read.append("attention"), stop=True):
+        thread = threading.Thread(target=lambda: run(model))
+        thread.start()
+        thread.join()
+        assert read == []
+        run(model)
+        pytest.fail("what follows in the block is not run")
+    assert {"gate", "hidden", "inputs", "attention"} <= set(read)

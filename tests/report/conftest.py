@@ -58,7 +58,7 @@ def make_inspection(
         eps=0.1,
         portraits=portraits,
         slice=view,
-        distance=np.linspace(0.1, 0.4, layers) if len(portraits) > 1 else None,
+        text_distance=np.linspace(0.1, 0.4, layers) if len(portraits) > 1 else None,
         reference="1,000 texts of a kind" if percentiles else None,
         notes=tuple(notes),
     )

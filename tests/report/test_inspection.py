@@ -80,7 +80,7 @@ def test_json_says_null_where_there_is_no_number(inspection, view):
     assert text["dimension"][0][1] == [[None, None], [None, None]]
     assert text["boundary"][2] == [None, None]
     assert text["seven"][0][0] is None
-    assert text["percentiles"] is text["prefixes"] is record["distance"] is None
+    assert text["percentiles"] is text["prefixes"] is record["text_distance"] is None
     assert record["slice"]["own"][2] is None
     assert record["slice"]["own"][0] == view.own[0].tolist()
     assert record["slice"]["labels"] == list(view.labels)

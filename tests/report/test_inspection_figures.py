@@ -21,7 +21,7 @@ def test_there_is_a_figure_for_everything_the_record_holds(inspection, view):
     names = set(figures(every(inspection, view)))
     texts = {f"{name}-{number}" for name in (*HEAT, "percentiles") for number in (0, 1)}
     grown = {f"prefixes-{name}-{number}" for name in SPLINE7 for number in (0, 1)}
-    assert names == texts | grown | set(SPLINE7) | {"regions", "distance", "slice"}
+    assert names == texts | grown | set(SPLINE7) | {"regions", "text_distance", "slice"}
     assert set(figures(inspection("a"))) == {f"{name}-0" for name in HEAT} | set(SPLINE7) | {"regions"}
 
 

@@ -108,7 +108,7 @@ def test_layers_without_softmax_have_no_heads(inspection):
     found = inspection("ab")
     found.portraits[0].dimension[:, 1] = -1
     held = json.loads(Reader(page(found)).scripts[0])["dimension"][0]
-    assert [form[1] for form in held] == [None, None]
+    assert [counts[1] for counts in held] == [None, None]
     assert held[0][0] == found.portraits[0].dimension[0, 0].tolist()
 
 
@@ -152,7 +152,7 @@ def test_the_script_finds_what_it_looks_for(inspection, view):
     looked_for = set(re.findall(r'getElementById\("([\w-]+)"\)', script))
     assert looked_for == {"data", "layer", "layer-chosen"}
     assert looked_for <= set(reader.named("id"))
-    assert {"form", "view"} <= set(reader.named("name"))
+    assert {"threshold", "view"} <= set(reader.named("name"))
     style = (FOLDER / "inspection_page.css").read_text("utf-8")
     used = set(re.findall(r"var\((--\w+)\)", style)) | set(re.findall(r'"(--\w+)"', script))
     light, dark = re.findall(r":root \{(.*?)\}", style, re.S)

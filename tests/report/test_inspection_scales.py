@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from splinelens.report.inspection_scales import DEPTH, FORMS, Scale, depth_colour, scales
+from splinelens.geometry.attention import THRESHOLDS
+from splinelens.report.inspection_scales import DEPTH, Scale, depth_colour, scales
 
 
 def test_a_scale_reaches_from_the_smallest_to_the_largest_number_of_both_texts(inspection):
@@ -49,7 +50,7 @@ def test_layers_without_softmax_do_not_reach_into_the_scale(inspection):
 
 def test_only_the_unlimited_form_is_logarithmic(inspection):
     found = scales(inspection("abc"))
-    assert [found[form].log for form in FORMS] == [False, True]
+    assert [found[name].log for name in THRESHOLDS] == [False, True]
 
 
 def test_layers_take_the_colours_between_the_first_and_the_last():

@@ -22,7 +22,7 @@ def test_a_section_without_anything_to_show_is_left_out(inspection, view):
         "numbers",
     ]
     full = sections(inspection("ab", "cd", prefixes=True, view=view))
-    assert set(full) - set(sections(inspection("ab"))) == {"distance", "prefixes", "slice"}
+    assert set(full) - set(sections(inspection("ab"))) == {"text_distance", "prefixes", "slice"}
     found = inspection("ab")
     found.portraits[0].dimension[:] = -1
     assert "dimension" not in sections(found)
@@ -35,7 +35,7 @@ def test_every_picture_comes_with_its_definition_and_unit(inspection, view):
         "boundary": "units of the MLP's input",
         "dimension": "vertices",
         "features": "in percent",
-        "distance": "from 0 to 1",
+        "text_distance": "from 0 to 1",
         "prefixes": "shares of neurons and units of the MLP's input",
         "slice": "in units of that input",
     }
@@ -104,7 +104,7 @@ def test_the_table_holds_a_row_a_layer_and_a_dash_where_there_is_no_number(inspe
     assert rows[0][1] == f"{found.portraits[0].seven[0, 0]:.4f}"
     assert rows[0][3] == f"{found.portraits[0].dimension[0, 0].sum(axis=0).mean():.1f}"
     assert rows[2][7:10] == ["-", "-", "-"]
-    assert rows[2][-1] == f"{found.distance[2]:.4f}"
+    assert rows[2][-1] == f"{found.text_distance[2]:.4f}"
 
 
 def test_notes_are_told_and_escaped(inspection):

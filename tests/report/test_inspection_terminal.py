@@ -72,7 +72,7 @@ def test_each_layer_has_a_line(inspection):
     assert heads[0] == "layer"
     assert [row[0] for row in rows] == ["0", "5", "29"]
     assert rows[1][1] == f"{found.portraits[0].seven[1, 0]:.3f}"
-    assert rows[1][-1] == f"{found.distance[1]:.3f}"
+    assert rows[1][-1] == f"{found.text_distance[1]:.3f}"
     assert rows[1][5] == str(found.portraits[0].regions[1])
 
 

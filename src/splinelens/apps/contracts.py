@@ -1,7 +1,7 @@
 """What splinelens can read of a model, and whether it reads it right: every contract, run on the model.
 
-Each point is computed a second way: gates from weights and inputs, intrinsic dimensions from the
-full softmax, the attention's output from its hulls, prefixes from passes of their own. A quantity
+Each point is computed a second way: gates from weights and inputs, intrinsic dimensions from eager
+attention's own weights, the attention's output from its hulls, prefixes from passes of their own. A quantity
 that an architecture cannot have is no failure: the point says so.
 """
 
@@ -14,15 +14,16 @@ from torch import Tensor, nn
 
 from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.errors import SplinelensError
-from splinelens.features.extract import extract
 from splinelens.features.place import look
 from splinelens.features.reader import TextReader
+from splinelens.features.reading import row_dimensions
 from splinelens.features.spec import FeatureSpec
 from splinelens.features.stream import Stream
-from splinelens.geometry.attention import attention_scores, intrinsic_dimensions
-from splinelens.layers import AttentionCall, watch
+from splinelens.layers import watch
+from splinelens.layers.attention import weights_handed_over
 from splinelens.layers.experts import expert_weight
 from splinelens.models import Check, LoadedModel
+from splinelens.tokens import TokenizedText
 from splinelens.weights import gate_weight
 
 PROBES = (
@@ -33,8 +34,8 @@ PROBES = (
 )
 """What the contracts are tried on."""
 
-_CLOSE = 2e-3
-# Of the largest value of its kind: float32 rounding stays below 1e-4, a wrong path gives 1e-1 or more.
+_CLOSE, _EPS = 1e-4, 0.1
+# Of the largest value of its kind; and the threshold of the intrinsic dimension.
 
 
 def contracts(loaded: LoadedModel) -> list[Check]:
@@ -52,16 +53,16 @@ def contracts(loaded: LoadedModel) -> list[Check]:
         >>> all(point.ok for point in contracts(load_model("smollm2-135m")))  # doctest: +SKIP
         True
     """
-    return [_point(what, look, loaded) for what, look in _LOOKS.items()]
+    return [_point(what, contract, loaded) for what, contract in _CONTRACTS.items()]
 
 
 class _Broken(SplinelensError):
     """A contract does not hold."""
 
 
-def _point(what: str, look: Callable[[LoadedModel], str], loaded: LoadedModel) -> Check:
+def _point(what: str, contract: Callable[[LoadedModel], str], loaded: LoadedModel) -> Check:
     try:
-        return Check(what, True, look(loaded))
+        return Check(what, True, contract(loaded))
     except Exception as error:  # whatever is wrong with a model is what was asked for
         return Check(
             what, False, f"{'' if isinstance(error, _Broken) else type(error).__name__ + ': '}{error}"
@@ -126,49 +127,53 @@ def _gate_again(anatomy: Anatomy, layer: int, states: Tensor, routes: Tensor | N
 
 def _company(loaded: LoadedModel) -> str:
     """A text alone, in a batch, padded left or right gives the same numbers."""
-    spec = FeatureSpec(("margins", "occupancy"), ("max", "mean", "last"), max_tokens=64)
+    features = ("margins", "hidden") + (("attention_id",) if anatomy_of(loaded.model).softmax_layers else ())
+    spec = FeatureSpec(features, ("max", "mean", "last"), max_tokens=64)
     right = TextReader(loaded, spec)
+    counts = np.concatenate(
+        [[column.statistic.needs == "attention"] * column.size for column in right.columns]
+    )
     alone = np.concatenate([_rows(right, [text]) for text in PROBES])
-    found = {
-        "in a batch": _rows(right, PROBES),
-        "padded left": _rows(TextReader(loaded, spec, side="left"), PROBES),
-    }
-    worst = {
-        name: _difference(torch.from_numpy(rows), torch.from_numpy(alone)) for name, rows in found.items()
-    }
-    for name, difference in worst.items():
-        _require(difference < _CLOSE, f"numbers of a text {name} differ by {difference:.1e} of their scale")
-    return "; ".join(f"{name} as alone ({difference:.0e})" for name, difference in worst.items())
+    left = TextReader(loaded, spec, side="left")
+    told = []
+    for name, rows in (("in a batch", _rows(right, PROBES)), ("padded left", _rows(left, PROBES))):
+        differ = float((rows[:, counts] != alone[:, counts]).mean()) if counts.any() else 0.0
+        _require(differ < 0.01, f"{differ:.1%} of the intrinsic dimensions of a text {name} differ")
+        worst = _difference(torch.from_numpy(rows[:, ~counts]), torch.from_numpy(alone[:, ~counts]))
+        _require(worst < _CLOSE, f"numbers of a text {name} differ by {worst:.1e} of their scale")
+        told.append(f"{name} as alone ({worst:.0e})")
+    return "; ".join(told)
 
 
 def _dimensions(loaded: LoadedModel) -> str:
-    """The intrinsic dimension by blocks is that of the full softmax."""
+    """The intrinsic dimension by blocks is that of the weights of eager attention."""
     anatomy = anatomy_of(loaded.model)
     layers = anatomy.softmax_layers
     if not layers:
         return "none: no layer has softmax attention"
-    seen = _Seen()
+    seen, eager = _Seen(), _Seen()
     with watch(loaded.model, attention=seen("attention"), layers=layers):
         _run(loaded)
-    calls = [seen.of("attention", layer) for layer in layers]
-    lacking = (
-        ""
-        if len(layers) == anatomy.depth
-        else f"; none in the {anatomy.depth - len(layers)} others: no softmax"
-    )
-    if anatomy.family.softmax == "weights":
-        sums = torch.stack([call.weights.sum(-1) for call in calls])
-        _require(bool((sums - 1).abs().max() < 1e-3), "the attention weights of a token do not add up to 1")
-        return f"from eager attention's weights in {len(layers)} layers, for want of scores{lacking}"
+    modules = {layer: anatomy.attention(layer) for layer in layers}
+    with weights_handed_over(anatomy, modules, eager("attention")):  # type: ignore[arg-type]  # they have one
+        _run(loaded)
     differ = total = 0
-    for call in calls:
-        blocks = intrinsic_dimensions(*_of_first_text(call), **_options(call))
-        weights = _full_softmax(call)
+    for layer in layers:
+        call, weights = seen.of("attention", layer), eager.of("attention", layer).weights[0]
         top = weights.amax(-1, keepdim=True)
-        whole = torch.stack([(weights > 0.1).sum(-1), (weights > 0.1 * top).sum(-1)])
+        whole = torch.stack([(weights > _EPS).sum(-1), (weights > _EPS * top).sum(-1)])
+        blocks = row_dimensions(call, 0, 0, weights.shape[1], _EPS)
+        if call.sinks is not None and bool((weights.sum(-1) > 0.999).all()):
+            blocks, whole = (
+                blocks[1:],
+                whole[1:],
+            )  # eager attention scales the outcome by its sinks, not these
         differ, total = differ + int((blocks != whole).sum()), total + whole.numel()
-    _require(differ <= total / 1000, f"{differ} of {total} counts differ from those of the full softmax")
-    return f"{total:,} counts in {len(layers)} layers are those of the full softmax{lacking}"
+    _require(differ <= max(2, total / 1000), f"{differ} of {total} counts differ from eager attention's")
+    source = "weights, for want of scores" if anatomy.family.softmax == "weights" else "scores"
+    rest = anatomy.depth - len(layers)
+    lacking = f"; none in {rest} layers without softmax" if rest else ""
+    return f"{total:,} counts in {len(layers)} layers, from {source}, are those of eager attention{lacking}"
 
 
 def _hulls(loaded: LoadedModel) -> str:
@@ -184,7 +189,7 @@ def _hulls(loaded: LoadedModel) -> str:
     worst = 0.0
     for layer in layers:
         output = _output_at_last_token(loaded, anatomy.output(layer))
-        place = look(loaded, PROBES[1], layer, output[0])
+        place = look(PROBES[1], loaded, layer=layer, token=output[0])
         assert place.hull is not None
         assert place.hull.point is not None
         worst = max(worst, _difference(place.hull.point, output[1]))
@@ -207,7 +212,7 @@ def _maps(loaded: LoadedModel) -> str:
     worst, kinds, layers = 0.0, set(), _few(dense)
     for layer in layers:
         token, output = _output_at_last_token(loaded, anatomy.down(layer))
-        place = look(loaded, PROBES[1], layer, token)
+        place = look(PROBES[1], loaded, layer=layer, token=token)
         _require(place.map is not None, f"layer {layer} has no map: {'; '.join(place.notes)}")
         assert place.map is not None
         kinds.add(place.map.kind)
@@ -218,15 +223,14 @@ def _maps(loaded: LoadedModel) -> str:
 
 def _prefixes(loaded: LoadedModel) -> str:
     """All prefixes from one pass are what passes over each of them give."""
-    text, spec = PROBES[1], FeatureSpec(("spline7",), max_tokens=64)
-    reader = TextReader(loaded, spec)
-    tokenized = reader.tokenize([text])[0]
-    ends = sorted({1, 2, len(tokenized.ids) // 2, len(tokenized.ids)})
-    at_once = extract([text], loaded, features=spec.features, max_tokens=64, prefixes=True)
-    again = _rows(reader, [text[: tokenized.offsets[end - 1][1]] for end in ends])
-    difference = _difference(
-        torch.from_numpy(at_once.values[[end - 1 for end in ends]]), torch.from_numpy(again)
-    )
+    reader = TextReader(loaded, FeatureSpec(("margins", "hidden"), ("max", "mean", "last"), max_tokens=64))
+    (whole,) = reader.tokenize([PROBES[1]])
+    ends = sorted({1, 2, len(whole.ids) // 2, len(whole.ids)})
+    cut = [TokenizedText(whole.ids[:end], whole.offsets[:end], end) for end in ends]
+    (at_once,) = reader.read_prefixes([whole])
+    again = np.concatenate([[reading.values for reading in reader.read([text])] for text in cut])
+    found = at_once.values[[end - 1 for end in ends]]
+    difference = _difference(torch.from_numpy(found), torch.from_numpy(again))
     _require(
         difference < _CLOSE, f"prefixes differ from passes of their own by {difference:.1e} of their scale"
     )
@@ -244,7 +248,7 @@ def _stream(loaded: LoadedModel) -> str:
     return f"token by token as one pass ({difference:.0e})"
 
 
-_LOOKS = {
+_CONTRACTS = {
     "watching": _watching,
     "gate values": _gates,
     "alone or not": _company,
@@ -283,29 +287,6 @@ def _kinds(anatomy: Anatomy) -> str:
     routed = sum(anatomy.experts(layer) is not None for layer in range(anatomy.depth))
     mlp = "gated" if anatomy.family.gated else "ungated"
     return f"{mlp}, {routed} layers of experts" if routed else mlp
-
-
-def _full_softmax(call: AttentionCall) -> Tensor:
-    """All weights of the first text at once, (head, token, key)."""
-    query, key = _of_first_text(call)
-    options = _options(call)
-    sinks = options.pop("sinks")
-    scores = attention_scores(query, key, **options)
-    if sinks is None:
-        return scores.softmax(-1).nan_to_num(0)
-    column = sinks[:, None, None].to(scores.dtype).expand(*scores.shape[:2], 1)
-    return torch.cat([scores, column], dim=-1).softmax(-1)[..., :-1]
-
-
-def _of_first_text(call: AttentionCall) -> tuple[Tensor, Tensor]:
-    assert call.query is not None  # asked of families that hand them over only
-    assert call.key is not None
-    return call.query[0], call.key[0]
-
-
-def _options(call: AttentionCall) -> dict[str, Any]:  # Any: numbers and tensors
-    mask = None if call.mask is None else call.mask[0]
-    return {"scaling": call.scaling, "mask": mask, "softcap": call.softcap, "sinks": call.sinks}
 
 
 def _output_at_last_token(loaded: LoadedModel, module: nn.Module | None) -> tuple[int, Tensor]:

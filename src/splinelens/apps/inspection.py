@@ -6,7 +6,6 @@ One pass a text; the record holds numbers only and outlives the model.
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from splinelens.anatomy import Anatomy, anatomy_of
@@ -53,7 +52,8 @@ def inspect(
             very same model, if there is one.
 
     Returns:
-        One record; what cannot be had is None or -1, and a note says why.
+        One record; what cannot be had is None, or -1 in an array of whole numbers (null in JSON), and a
+            note says why.
 
     Raises:
         BadTexts: A text has no token, more than ``max_tokens``, or more than the model has positions.
@@ -79,8 +79,8 @@ def inspect(
     called = {"the text": text} if versus is None else {"the text": text, "the other text": versus}
     readings = [
         read_tokens(
-            loaded,
             each,
+            loaded,
             layers=chosen,
             prompt=prompt,
             eps=eps,
@@ -90,9 +90,9 @@ def inspect(
         )
         for name, each in called.items()
     ]
-    notes = _notes(anatomy, chosen)
-    picture = text_slice(anatomy, readings, cut, slice_at and slice_at[1], notes)
-    held = _held(loaded, reference, prompt, notes)
+    picture, drawn = text_slice(anatomy, readings, cut, slice_at and slice_at[1])
+    held, without = _held(loaded, reference, prompt)
+    far = [held.far(each.tokens, name) for name, each in zip(called, readings, strict=True)] if held else []
     return Inspection(
         model=loaded.name,
         layers=chosen,
@@ -101,9 +101,9 @@ def inspect(
         eps=eps,
         portraits=tuple(_portrait(reading, held, prefixes) for reading in readings),
         slice=None if picture is None else _view(picture, readings),
-        distance=None if versus is None else text_distances(loaded, *readings),
+        text_distance=None if versus is None else text_distances(loaded, *readings),
         reference=None if held is None else _said(held, readings),
-        notes=tuple(notes),
+        notes=(*_notes(anatomy, chosen), *drawn, *without, *filter(None, far)),
     )
 
 
@@ -144,26 +144,22 @@ def _listed(layers: list[int]) -> str:
 
 
 def _held(
-    loaded: LoadedModel, reference: Reference | str | Path | None, prompt: str, notes: list[str]
-) -> Reference | None:
-    """What the text is held against, if it is of this very model."""
+    loaded: LoadedModel, reference: Reference | str | Path | None, prompt: str
+) -> tuple[Reference | None, list[str]]:
+    """What the text is held against, if it is of this very model; else a note that says why nothing is."""
     found = Reference.load(reference) if isinstance(reference, str | Path) else reference
     if prompt:
-        notes.append("no percentiles: references are made without a prompt, and this text was read with one")
-        return None
+        why = "references are made without a prompt, and this text was read with one"
+        return None, [f"no percentiles: {why}"]
     if found is None:
         found = shipped(loaded)
-        if found is None:
-            notes.append(
-                f"no percentiles: no reference comes with splinelens for this model ({loaded.name}); make "
-                "one with benchmarks/reference.py"
-            )
-        return found
+        why = (
+            f"no reference comes with splinelens for this model ({loaded.name}); make one with "
+            "benchmarks/reference.py"
+        )
+        return found, [] if found else [f"no percentiles: {why}"]
     reason = found.fits(loaded)
-    if reason is not None:
-        notes.append(f"no percentiles: {reason}")
-        return None
-    return found
+    return (found, []) if reason is None else (None, [f"no percentiles: {reason}"])
 
 
 def _said(held: Reference, readings: list[TokenReading]) -> str:
@@ -185,6 +181,7 @@ def _portrait(reading: TokenReading, held: Reference | None, prefixes: bool) -> 
         seven=seven,
         percentiles=None if held is None else held.percentiles(seven, reading.tokens, reading.layers),
         prefixes=grown.numpy() if prefixes else None,
+        region_ids=tuple(tuple(reading.region_ids(layer)) for layer in reading.layers),
     )
 
 
@@ -199,7 +196,7 @@ def _view(slice_: TextSlice, readings: list[TokenReading]) -> SliceView:
         box=picture.box,
         segments=picture.segments,
         walls=picture.walls + slice_.first,
-        cells=1 + len(np.unique(picture.same)) + picture.crossings,
+        cells=picture.cell_count,
         own=(one, two, three),
         neurons=slice_.neurons,
     )

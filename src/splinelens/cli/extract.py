@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -42,16 +42,8 @@ def extract(
     format: options.Format = None,
     device: options.Device = None,
     revision: options.Revision = None,
-    dtype: Annotated[
-        str,
-        typer.Option("--dtype", help="Of the weights: float32, bfloat16, float16, float64.", metavar="NAME"),
-    ] = "float32",
-    trust_remote_code: Annotated[
-        bool,
-        typer.Option(
-            "--trust-remote-code", help="Run Python that comes with the model. Only if you trust it."
-        ),
-    ] = False,
+    dtype: options.Dtype = "float32",
+    trust_remote_code: options.TrustRemoteCode = False,
     quiet: options.Quiet = False,
 ) -> None:
     r"""Read the features of texts into a table, with their provenance.
@@ -59,7 +51,8 @@ def extract(
     A run that was stopped or killed goes on when the same command is given again; until it is finished, its
     parts lie in OUT.parquet.parts.
 
-    With --prefixes the columns text and prefix say which text a row is of, and of how many of its tokens.
+    A TXT file holds one text a line. With --prefixes the columns text and prefix say which text a row is of,
+    and of how many of its tokens.
 
     Examples:
       splinelens extract comments.csv -o features.parquet --column comment
@@ -72,7 +65,7 @@ def extract(
         raise typer.BadParameter(f"{output} does not end in .parquet", param_hint="--output")
     texts = read_texts(file, column, encoding=encoding, format=format)
 
-    from splinelens.features.extract import read_table
+    from splinelens.features.extract import provenance, read_table
     from splinelens.features.reader import TextReader
     from splinelens.features.spec import FeatureSpec
     from splinelens.models import load_model
@@ -97,6 +90,9 @@ def extract(
     )
     reader, begun = TextReader(loaded, spec), perf_counter()
     parts = output.with_name(output.name + ".parts")
+    attention = _attention(provenance(reader, texts))
+    if attention and not quiet:
+        typer.echo(attention, err=True)
     if parts.is_dir() and not quiet:
         typer.echo(f"going on with {parts}", err=True)
     try:
@@ -115,3 +111,14 @@ def extract(
         line += f"; {unread:,} not readable" if unread else ""
         line += f"; {cut:,} cut at {max_tokens:,} tokens" if cut else ""
         typer.echo(f"{line}\nwrote {output}", err=True)
+
+
+def _attention(record: dict[str, Any]) -> str | None:  # Any: plain JSON values
+    """What ``attention_id`` of this model is not, in one line, or None."""
+    said = []
+    if record.get("attention") == "weights":
+        said.append("counted from the weights of eager attention, as the model hands over no scores")
+    left_out = ", ".join(map(str, record.get("layers_left_out", ())))
+    if left_out:
+        said.append(f"no columns at layers {left_out}, whose attention is linear")
+    return f"attention_id: {'; '.join(said)}" if said else None

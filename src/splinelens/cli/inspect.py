@@ -1,8 +1,8 @@
 """``splinelens inspect``: one text in, or two; what a model does with it out, as lines, a page or JSON."""
 
-import math
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +11,9 @@ import typer
 from splinelens.cli import options
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
+    from splinelens.models import LoadedModel
     from splinelens.report.inspection import Inspection
 
 _PIPED_WIDTH = 120
@@ -31,26 +34,28 @@ def inspect(
         Path | None,
         typer.Option("--output", "-o", help="Write a page with pictures, readable offline.", metavar="HTML"),
     ] = None,
-    prefixes: Annotated[
-        bool, typer.Option("--prefixes", help="Also the seven features while the text grows.")
-    ] = False,
+    prefixes: options.Prefixes = False,
     slice_at: Annotated[
         str | None,
         typer.Option(
             "--slice",
-            help="Layer and three tokens, from 0, through which the partition is cut. Default: the middle.",
+            help="Layer and three tokens, from 0, through which the partition is cut. Default: the middle. "
+            "With --versus the tokens of the second text are counted on behind the first's.",
             metavar="LAYER:A,B,C",
+        ),
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--at",
+            help="Everything about one token at one layer, both from 0, and nothing else.",
+            metavar="LAYER:TOKEN",
         ),
     ] = None,
     layers: options.Layers = None,
     model: options.Model = "smollm2-135m",
     prompt: options.Prompt = "",
-    eps: Annotated[
-        float,
-        typer.Option(
-            "--eps", help="Threshold of the intrinsic dimension, over 0 and below 1.", metavar="EPS"
-        ),
-    ] = 0.1,
+    eps: options.Eps = 0.1,
     max_tokens: Annotated[
         int, typer.Option("--max-tokens", help="Longer texts are refused.", metavar="N", min=1)
     ] = 2048,
@@ -62,39 +67,62 @@ def inspect(
             metavar="DIR",
         ),
     ] = None,
+    device: options.Device = None,
+    revision: options.Revision = None,
+    dtype: options.Dtype = "float32",
+    trust_remote_code: options.TrustRemoteCode = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Show where a text falls: signs, walls, hulls and regions, token by token and layer by layer.
 
     Without -o a line a token and a line a layer. With --json the whole record: arrays as lists whose axes are
-    layer, token (sign, boundary, wall, bound), form, layer, head, token (dimension), layer, feature (seven,
-    percentiles) and layer, token, feature (prefixes). One line break at the end of a file is not read.
+    layer, token (sign, boundary, wall, bound, region_ids), threshold, layer, head, token (dimension), layer,
+    feature (seven, percentiles) and layer, token, feature (prefixes); null is what does not exist. With --at
+    one token at one layer, its hull head by head. One line break at the end of a file is not read.
 
     Examples:
       splinelens inspect "Have a nice day."
       splinelens inspect "Have a nice day." --versus "Get lost." --prefixes -o page.html
+      splinelens inspect "Have a nice day." --at 2:3
       cat letter.txt | splinelens inspect - --layers 0-9 --slice 5:0,3,7 --json
     """
     if (text is None) == (file is None):
         raise typer.BadParameter("give either a text (- is stdin) or --file", param_hint="TEXT")
     if as_json and output:
         raise typer.BadParameter("give --json or --output, not both", param_hint="--json")
-    if not math.isfinite(eps):
-        raise typer.BadParameter("give a number over 0 and below 1", param_hint="--eps")
-    chosen, cut = options.layer_numbers(layers), _slice_at(slice_at)
+    chosen, cut, place = options.layer_numbers(layers), _slice_at(slice_at), _place_at(at)
+    if place and (versus is not None or output or prefixes or layers or cut or reference):
+        raise typer.BadParameter(
+            "it takes no --versus, --output, --prefixes, --layers, --slice or --reference",
+            param_hint="--at",
+        )
     if output:
         _check(output)
     read = text if text is not None and text != "-" else _read(file or "-")
 
     from splinelens.apps.inspection import inspect as look_at
+    from splinelens.features.spec import FeatureSpec
+    from splinelens.models import load_model
 
+    loaded = load_model(
+        model,
+        layers=FeatureSpec(layers=(place[0],) if place else chosen, eps=eps).depth,
+        revision=revision,
+        dtype=dtype,
+        device=device,
+        trust_remote_code=trust_remote_code,
+    )
+    prompt = options.unescaped(prompt)
+    if place:
+        _show_place(read, loaded, place, prompt, eps, max_tokens, as_json)
+        return
     found = look_at(
         read,
-        model,
+        loaded,
         versus=versus,
         layers=chosen,
-        prompt=options.unescaped(prompt),
+        prompt=prompt,
         eps=eps,
         max_tokens=max_tokens,
         prefixes=prefixes,
@@ -108,7 +136,45 @@ def inspect(
     elif as_json:
         print(found.to_json())
     else:
-        _print(found)
+        from splinelens.report.inspection_terminal import terminal
+
+        _print(lambda width: terminal(found, width))
+
+
+def _show_place(
+    text: str,
+    loaded: "LoadedModel",
+    place: tuple[int, int],
+    prompt: str,
+    eps: float,
+    max_tokens: int,
+    as_json: bool,
+) -> None:
+    """One token at one layer, on stdout."""
+    from splinelens.features.place import look
+    from splinelens.report.place import PlaceReport, place_terminal
+    from splinelens.tokens import tokenize
+
+    layer, token = place
+    found = look(text, loaded, layer=layer, token=token, prompt=prompt, eps=eps, max_tokens=max_tokens)
+    report = PlaceReport.of(found, loaded.name)
+    if as_json:
+        print(report.to_json())
+        return
+    (own,) = tokenize([text], loaded.tokenizer)
+    pieces = [text[begin:end] for begin, end in own.offsets]
+    _print(lambda width: place_terminal(report, width, pieces))
+
+
+def _place_at(wanted: str | None) -> tuple[int, int] | None:
+    if wanted is None:
+        return None
+    match = re.fullmatch(r"(\d{1,4}):(\d{1,6})", wanted.replace(" ", ""), re.ASCII)
+    if match is None:
+        raise typer.BadParameter(
+            f"{wanted!r} is not LAYER:TOKEN, such as 5:3 for token 3 at layer 5", param_hint="--at"
+        )
+    return int(match[1]), int(match[2])
 
 
 def _slice_at(wanted: str | None) -> tuple[int, tuple[int, int, int]] | None:
@@ -164,13 +230,12 @@ def _write(found: "Inspection", output: Path) -> None:
         raise CannotWrite(f"cannot write {output}: {error.strerror or error}") from error
 
 
-def _print(found: "Inspection") -> None:
+def _print(lines: Callable[[int], "Text"]) -> None:
+    """What a width gives, in colours if it is a terminal's."""
     from rich.console import Console
-
-    from splinelens.report.inspection_terminal import terminal
 
     if sys.stdout.isatty():
         console = Console()
-        console.print(terminal(found, console.width), soft_wrap=True, highlight=False)
+        console.print(lines(console.width), soft_wrap=True, highlight=False)
     else:
-        print(terminal(found, _PIPED_WIDTH).plain)
+        print(lines(_PIPED_WIDTH).plain)

@@ -45,12 +45,12 @@ Eps = Annotated[
     float,
     typer.Option(
         "--eps",
-        help="Attention weights above it count for attention_id; more than 0, less than 1.",
+        help="Attention weights above it count for the intrinsic dimension; over 0 and below 1.",
         metavar="NUMBER",
     ),
 ]
 Prefixes = Annotated[
-    bool, typer.Option("--prefixes", help="One row for every prefix of a text, all from its one pass.")
+    bool, typer.Option("--prefixes", help="The features of every prefix of a text, all from its one pass.")
 ]
 Column = Annotated[
     str | None,
@@ -88,6 +88,13 @@ Model = Annotated[
 ]
 Revision = Annotated[
     str | None, _option("--revision", help="Branch, tag or commit of a hub id.", metavar="NAME")
+]
+Dtype = Annotated[
+    str, typer.Option("--dtype", help="Of the weights: float32, bfloat16, float16, float64.", metavar="NAME")
+]
+TrustRemoteCode = Annotated[
+    bool,
+    typer.Option("--trust-remote-code", help="Run Python that comes with the model. Only if you trust it."),
 ]
 Layers = Annotated[
     str | None,

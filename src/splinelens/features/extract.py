@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from splinelens import __version__
+from splinelens.anatomy import anatomy_of
 from splinelens.errors import BadFeatures, BadTexts, NoTokens
 from splinelens.features.catalogue import statistics
 from splinelens.features.parts import Parts, writing
@@ -164,7 +165,9 @@ def provenance(reader: TextReader, texts: Texts) -> dict[str, Any]:  # Any: plai
         texts: The texts.
 
     Returns:
-        Plain JSON values: versions, model, fingerprint, device, spec, source and its hash.
+        Plain JSON values: versions, model, fingerprint, device, spec, source and its hash. With
+        ``attention_id`` also ``attention``, ``"scores"`` or ``"weights"``: what its counts are made of;
+        and ``layers_left_out``, those asked for without a softmax, which have no column of it.
     """
     import torch
     import transformers
@@ -181,6 +184,18 @@ def provenance(reader: TextReader, texts: Texts) -> dict[str, Any]:  # Any: plai
         "spec": reader.spec.to_dict(),
         "texts": len(texts),
         "data_hash": texts.data_hash,
+        **_attention(reader),
+    }
+
+
+def _attention(reader: TextReader) -> dict[str, Any]:  # Any: plain JSON values
+    """What ``attention_id`` was read of, and where it was not; empty unless it is asked for."""
+    if not reader.softmax:
+        return {}
+    way = anatomy_of(reader.loaded.model).family.softmax
+    return {
+        "attention": "weights" if way == "weights" else "scores",
+        "layers_left_out": [layer for layer in reader.layers if layer not in reader.softmax],
     }
 
 

@@ -11,7 +11,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from splinelens.anatomy import Anatomy
-from splinelens.features.mlp import linear_of
 from splinelens.geometry.attention import THRESHOLDS, dimension_bounds
 from splinelens.geometry.hulls import (
     active,
@@ -21,6 +20,7 @@ from splinelens.geometry.hulls import (
     minkowski_point,
 )
 from splinelens.layers import AttentionCall
+from splinelens.weights import linear_of
 
 _KEYS = 64
 # Keys whose vertices, (head, key, width), are held at once: all keys of a long text would take gigabytes.
@@ -91,7 +91,9 @@ def hull_of(anatomy: Anatomy, layer: int, call: AttentionCall, before: int, eps:
     weights = _weights(call)
     above = torch.stack([active(weights, eps, threshold) for threshold in THRESHOLDS])
     value = None if call.value is None else call.value[0]
-    projection, bias = linear_of(anatomy.output(layer), anatomy.family.transposed)
+    projection, bias = linear_of(
+        anatomy.output(layer), anatomy.family.transposed, f"the output projection of layer {layer}"
+    )
     own = projection.chunk(len(weights), dim=1)
     heads = tuple(
         _head(weights[head], above[:, head], _of_head(value, head, len(weights)), own[head], before)
@@ -101,7 +103,8 @@ def hull_of(anatomy: Anatomy, layer: int, call: AttentionCall, before: int, eps:
     if value is not None:
         point = _point(value, projection, weights)
         point = point if bias is None else point + bias.to(point.dtype)
-        measured = _dimension(heads, absolute=True), _dimension(heads, absolute=False)
+        absolute, relative = (measured_dimension(value, projection, chosen) for chosen in above)
+        measured = absolute, relative
     bounds = [dimension_bounds(count, own[0].shape[1], anatomy.width) for count in above.sum(dim=-1)]
     return Hull(
         heads=heads,
@@ -167,27 +170,3 @@ def _head(
         values=None if value is None else value[own],
         projection=projection,
     )
-
-
-def _dimension(heads: tuple[HeadHull, ...], *, absolute: bool) -> int:
-    """Numerical rank of the active edges over all heads."""
-    corners = []
-    for head in heads:
-        assert head.values is not None  # the caller has looked
-        some = head.values[: head.absolute if absolute else head.relative].double()
-        corners.append(hull_vertices(_folded(some)[None], head.projection)[0])
-    stack = torch.stack(corners)
-    return measured_dimension(stack, torch.ones(stack.shape[:2], dtype=torch.bool, device=stack.device))
-
-
-def _folded(values: Float[Tensor, "vertex value_dim"]) -> Float[Tensor, "corner value_dim"]:
-    """Corners with edges of the same span and lengths as the values', one more than ``value_dim``.
-
-    However many keys are active, the hull's edges fold into a triangle of value_dim rows.
-    """
-    size = values.shape[1]
-    corners = values.new_zeros(size + 1, size)
-    if len(values) > 1:
-        triangle = torch.linalg.qr(values[1:] - values[0], mode="r").R
-        corners[1 : 1 + len(triangle)] = triangle
-    return corners

@@ -5,27 +5,28 @@ why: experts have no one affine map, linear attention has no hull, and families 
 but attention weights have counts but no vertices.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from jaxtyping import Bool, Float, UInt8
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.errors import BadFeatures, UnknownAnatomy
 from splinelens.features.hull import Hull, hull_of
-from splinelens.features.mlp import region_map, walls_of
-from splinelens.features.tokenwise import read_tokens
+from splinelens.features.mlp import region_map
+from splinelens.features.tokenwise import loaded_up_to, read_tokens
 from splinelens.geometry.affine import RegionMap
 from splinelens.geometry.codes import unpacked
 from splinelens.geometry.walls import Crossing, crossing_step
 from splinelens.layers import AttentionCall
 from splinelens.models import LoadedModel
-from splinelens.weights import routed_neurons
+from splinelens.weights import routed_neurons, walls_of
 
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """One token at one layer.
+    """One token at one layer; vectors, map and hull are left out of what ``print`` shows.
 
     Attributes:
         layer: The layer.
@@ -34,10 +35,12 @@ class Place:
         region: Name of its region; equal names at one layer are equal regions.
         code: The packed signs of its neurons (see ``geometry.codes``).
         neurons: How many neurons the code holds.
+        numbers: The number of each of them among all neurons of the layer: 0, 1, 2, ... on a dense one;
+            on a layer of experts those of the token's experts and of the shared one.
         experts: The experts that the token is routed to; empty on a dense layer.
         sign: Share of neurons that are on.
-        distance: Distance to the nearest wall, in units of the MLP's input.
-        wall: The neuron whose wall that is, numbered as in ``gate_norms``; -1 without any wall.
+        boundary: Distance to the nearest wall, in units of the MLP's input.
+        wall: The neuron whose wall that is, by its number in the layer; -1 without any wall.
         crossing: The shortest step through that wall and no other; its neuron is ``wall``.
         input: What the MLP is given.
         output: What the MLP makes of it; None on a layer of experts.
@@ -52,32 +55,33 @@ class Place:
     token: int
     piece: str
     region: str
-    code: UInt8[Tensor, " byte"]
+    code: UInt8[Tensor, " byte"] = field(repr=False)
     neurons: int
+    numbers: Int[Tensor, " neuron"] = field(repr=False)
     experts: tuple[int, ...]
     sign: float
-    distance: float
+    boundary: float
     wall: int
-    crossing: Crossing | None
-    input: Float[Tensor, " width"]
-    output: Float[Tensor, " width"] | None
-    map: RegionMap | None
-    hull: Hull | None
+    crossing: Crossing | None = field(repr=False)
+    input: Float[Tensor, " width"] = field(repr=False)
+    output: Float[Tensor, " width"] | None = field(repr=False)
+    map: RegionMap | None = field(repr=False)
+    hull: Hull | None = field(repr=False)
     eps: float
     notes: tuple[str, ...]
 
     @property
     def on(self) -> Bool[Tensor, " neuron"]:
-        """The signs of the token's neurons, unpacked: True where a neuron is on."""
+        """The signs of the token's neurons, in the order of ``numbers``: True where a neuron is on."""
         return unpacked(self.code[None], self.neurons)[0]
 
 
 def look(
-    loaded: LoadedModel,
     text: str,
+    model: str | LoadedModel = "smollm2-135m",
+    *,
     layer: int,
     token: int,
-    *,
     prompt: str = "",
     eps: float = 0.1,
     max_tokens: int = 2048,
@@ -85,8 +89,9 @@ def look(
     """Say everything about one token at one layer.
 
     Args:
-        loaded: The model.
         text: The text.
+        model: A loaded model, or the name, folder or file of one; of a name only the blocks up to the
+            layer are loaded.
         layer: The layer, from 0.
         token: The token, from 0.
         prompt: Run before the text; attention sees it.
@@ -100,16 +105,17 @@ def look(
         BadFeatures: A layer or token that does not exist, ``eps`` outside (0, 1), or activations that
             are not finite.
         BadTexts: The text has no token, or too many.
+        BadModel: The model cannot be loaded.
 
     Example:
-        >>> import splinelens
-        >>> place = look(splinelens.load_model(layers=1), "Good morning.", 0, 2)  # doctest: +SKIP
+        >>> place = look("Good morning.", layer=0, token=2)  # doctest: +SKIP
         >>> place.map.kind  # doctest: +SKIP
         'first-order'
     """
+    loaded = loaded_up_to(model, [layer])
     reading = read_tokens(
-        loaded,
         text,
+        loaded,
         layers=[layer],
         prompt=prompt,
         eps=eps,
@@ -119,16 +125,16 @@ def look(
     )
     anatomy, point = anatomy_of(loaded.model), reading.inputs[layer][token]
     experts = tuple(reading.routes[layer][token].tolist()) if reading.routes else ()
-    notes: list[str] = []
-    found = _map(anatomy, layer, point, notes)
-    crossing = _crossing(anatomy, layer, point, experts, notes)
-    if crossing is not None and experts:
+    found, map_notes = _map(anatomy, layer, point)
+    crossing, crossing_notes = _crossing(anatomy, layer, point, experts)
+    numbers = torch.arange(reading.neurons[0])
+    if experts:
         numbers = routed_neurons(loaded.model, layer, reading.routes[layer])[token]
+    if crossing is not None:
         crossing = replace(crossing, neuron=int(numbers[crossing.neuron]))
     hull = None
     if reading.call is not None:
         hull = hull_of(anatomy, layer, reading.call, reading.before, eps)
-    notes += _hull_notes(anatomy, layer, reading.call)
     return Place(
         layer=layer,
         token=token,
@@ -136,9 +142,10 @@ def look(
         region=reading.region_ids(layer)[token],
         code=reading.code(layer)[token],
         neurons=reading.neurons[0],
+        numbers=numbers,
         experts=experts,
         sign=float(reading.sign[0, token]),
-        distance=float(reading.boundary[0, token]),
+        boundary=float(reading.boundary[0, token]),
         wall=int(reading.wall[0, token]),
         crossing=crossing,
         input=point,
@@ -146,31 +153,32 @@ def look(
         map=found,
         hull=hull,
         eps=eps,
-        notes=tuple(notes),
+        notes=(*map_notes, *crossing_notes, *_hull_notes(anatomy, layer, reading.call)),
     )
 
 
-def _map(anatomy: Anatomy, layer: int, point: Float[Tensor, " width"], notes: list[str]) -> RegionMap | None:
+def _map(anatomy: Anatomy, layer: int, point: Float[Tensor, " width"]) -> tuple[RegionMap | None, list[str]]:
+    """The map, or none and a note why."""
     try:
-        return region_map(anatomy, layer, point)
+        return region_map(anatomy, layer, point), []
     except UnknownAnatomy as error:
-        notes.append(f"no map and no output: {error}")
-        return None
+        return None, [f"no map and no output: {error}"]
 
 
 def _crossing(
-    anatomy: Anatomy, layer: int, point: Float[Tensor, " width"], experts: tuple[int, ...], notes: list[str]
-) -> Crossing | None:
+    anatomy: Anatomy, layer: int, point: Float[Tensor, " width"], experts: tuple[int, ...]
+) -> tuple[Crossing | None, list[str]]:
+    """The crossing step, its neuron counted among the walls of the experts, or none; and notes on it."""
+    notes = []
     if experts:
         notes.append(
             f"layer {layer} consists of experts: the crossing step crosses one wall of experts "
             f"{', '.join(map(str, experts))}, as long as it leaves the token routed to them"
         )
     try:
-        return crossing_step(point.double(), *walls_of(anatomy, layer, experts))
+        return crossing_step(point.double(), *walls_of(anatomy, layer, experts)), notes
     except BadFeatures as error:
-        notes.append(f"no crossing step: {error}")
-        return None
+        return None, [*notes, f"no crossing step: {error}"]
 
 
 def _hull_notes(anatomy: Anatomy, layer: int, call: AttentionCall | None) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from splinelens.features.positions import run_tokens
 from splinelens.tokens import padded
 
 
@@ -66,14 +67,10 @@ def run_prompt(model: nn.Module, ids: Sequence[int]) -> Prompt:
         return Prompt(0, ())
     from transformers import DynamicCache
 
-    device, length = next(model.parameters()).device, len(ids)
+    length = len(ids)
     cache = DynamicCache()  # the model's own would drop what its sliding window leaves behind
     # Padded as texts are, for the same sums; padding stands behind, where attention cannot see it.
-    row = torch.tensor([[*ids, *[0] * (padded(length) - length)]], device=device)
-    config: Any = model.config  # Any: each architecture has its own class
-    room = getattr(config, "max_position_embeddings", row.shape[1])
-    places = torch.arange(row.shape[1], device=device).clamp(max=room - 1)[None]
-    with torch.no_grad():
-        model(row, position_ids=places, past_key_values=cache, use_cache=True)
+    row = torch.tensor([[*ids, *[0] * (padded(length) - length)]])
+    run_tokens(model, row, torch.arange(row.shape[1])[None], cache=cache)
     states = ((layer.keys[:, :, :length], layer.values[:, :, :length]) for layer in cache.layers)
     return Prompt(length, tuple(states))

@@ -4,20 +4,18 @@ The windows of a long text come back in different batches; a text's row, or the 
 prefixes, are made once all are there.
 """
 
-import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.errors import BadFeatures
 from splinelens.features.catalogue import Column, Statistic, columns, statistics
 from splinelens.features.nonfinite import failing_layer, first_nonfinite
+from splinelens.features.positions import positions_of, run_tokens
 from splinelens.features.prompt import run_prompt
 from splinelens.features.reading import BatchReader, RowReading
 from splinelens.features.rows import Layout, Part, prefix_rows, text_row
@@ -28,7 +26,6 @@ from splinelens.tokens import (
     TokenBatch,
     TokenizedText,
     batches,
-    padded,
     prompt_ids,
     tokenize,
     windows,
@@ -112,9 +109,7 @@ class TextReader:
             raise BadFeatures(f"no layer to read {', '.join(spec.features)} at; name at least one")
         self.suffix = prompt_ids(loaded.tokenizer, spec.suffix, beginning=False) if spec.suffix else ()
         before = prompt_ids(loaded.tokenizer, spec.prompt, beginning=True)
-        self.room, self.alike = _positions(loaded.model)
         self._require_room(len(before))
-        self.takes_positions = "position_ids" in inspect.signature(loaded.model.forward).parameters
         # Padded left, the prompt runs in each row: behind the padding, as close to its text as ever.
         # So it does with linear attention, whose state cannot be borrowed by several texts.
         apart = side == "right" and len(anatomy.softmax_layers) == anatomy.depth
@@ -128,18 +123,12 @@ class TextReader:
 
     def _require_room(self, before: int) -> None:
         """Refuse windows and prompts that do not fit into the model's positions."""
-        spec, name = self.spec, self.loaded.name
-        longest = before + spec.max_tokens + len(self.suffix)
-        if self.room is not None and longest > self.room:
+        window, around = self.spec.max_tokens, before + len(self.suffix)
+        limit = positions_of(self.loaded.model).exceeded(around + window, self.loaded.name)
+        if limit is not None:
             raise BadFeatures(
-                f"{before + len(self.suffix)} prompt tokens and windows of {spec.max_tokens} exceed the "
-                f"{self.room} positions of {name}; lower max_tokens"
-            )
-        widest = padded(spec.max_tokens + len(self.suffix), before)
-        if self.alike != self.room and self.alike is not None and before + widest > self.alike:
-            raise BadFeatures(
-                f"{before} prompt tokens and windows of up to {widest} exceed the {self.alike} positions "
-                f"that {name} turns alike; lower max_tokens, or texts would change each other"
+                f"{around} prompt tokens and windows of {window} exceed {limit}; lower max_tokens "
+                "(command line: --max-tokens N)"
             )
 
     def tokenize(self, texts: Sequence[str | None]) -> list[TokenizedText]:
@@ -213,19 +202,10 @@ class TextReader:
         )
 
     def _run(self, batch: TokenBatch) -> None:
-        device = self.loaded.device
-        mask = batch.mask.long().to(device) if batch.side == "left" else None
-        # Right padding stands behind every token that is read, where causal attention cannot see it;
-        # padded to a multiple of 16 it may stand behind the model's last position too.
-        positions = batch.positions if self.room is None else batch.positions.clamp(max=self.room - 1)
-        places = {"position_ids": positions.to(device)} if self.takes_positions else {}
-        self.loaded.model(
-            batch.ids.to(device),
-            attention_mask=mask,
-            past_key_values=self.prompt.cache(len(batch.ids)),
-            use_cache=self.prompt.length > 0,
-            **places,
-        )
+        # Right padding stands behind every token that is read, where causal attention cannot see it.
+        mask = batch.mask if batch.side == "left" else None
+        cache = self.prompt.cache(len(batch.ids))
+        run_tokens(self.loaded.model, batch.ids, batch.positions, mask=mask, cache=cache)
 
     def _reason(self, text: TokenizedText, rows: np.ndarray) -> str | None:
         """Why rows cannot be used, or None; the text is run again to find the token and the layer."""
@@ -251,19 +231,6 @@ class TextReader:
             return failing_layer(
                 self.loaded.model, max(self.layers, default=0) + 1, batch.spans[0], partial(self._run, batch)
             )
-
-
-def _positions(model: nn.Module) -> tuple[int | None, int | None]:
-    """How many positions a model has, and how many it turns by angles that do not depend on the others.
-
-    Beyond the latter, transformers turns all positions of a batch by other angles than within it.
-    """
-    config: Any = model.config  # Any: each architecture has its own class
-    config = config.get_text_config()
-    room: int | None = getattr(config, "max_position_embeddings", None)
-    scaling = getattr(config, "rope_parameters", None) or {}
-    longrope = scaling.get("rope_type") == "longrope"
-    return room, scaling.get("original_max_position_embeddings", room) if longrope else room
 
 
 def _neurons(anatomy: Anatomy, layer: int) -> int:

@@ -260,22 +260,18 @@ def row_dimensions(
     Returns:
         Counts of keys, absolute and relative; -1 where weights are no numbers.
     """
-    if call.weights is not None:
-        tokens, keys = call.weights.shape[2:]
-        return intrinsic_dimension_of_weights(call.weights[row, :, start:stop, : keys - tokens + stop], eps)
-    assert call.query is not None
-    assert call.key is not None
-    past = call.key.shape[2] - call.query.shape[2]
-    mask = call.mask
-    if mask is not None:
-        mask = mask[row if len(mask) > 1 else 0, :, start:stop, : past + stop]
+    own = call.part(row, start, stop)
+    if own.weights is not None:
+        return intrinsic_dimension_of_weights(own.weights[0], eps)
+    assert own.query is not None
+    assert own.key is not None
     return intrinsic_dimensions(
-        call.query[row, :, start:stop],
-        call.key[row, :, : past + stop],
-        scaling=call.scaling,
-        mask=mask,
-        softcap=call.softcap,
-        sinks=call.sinks,
+        own.query[0],
+        own.key[0],
+        scaling=own.scaling,
+        mask=None if own.mask is None else own.mask[0],
+        softcap=own.softcap,
+        sinks=own.sinks,
         eps=eps,
     )
 

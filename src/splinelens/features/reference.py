@@ -26,6 +26,7 @@ LENGTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 """Tokens of the beginnings that a reference is made of."""
 
 _LEVELS = 101  # the 0th to the 100th percentile
+_FAR = 1.5  # ratio of lengths; the lengths double, so a text between two of them is at most 1.42 away
 _SCHEMA = 1
 _ARRAYS, _RECORD = "quantiles.safetensors", "reference.json"
 
@@ -88,7 +89,7 @@ class Reference:
         return cls(np.stack(quantiles).astype(np.float32), tuple(kept), texts, source, tuple(fingerprints))
 
     def nearest(self, tokens: int) -> int:
-        """The length that a text of so many tokens is held against: the nearest by ratio.
+        """The length that a text of so many tokens is held against: the nearest by ratio (in log scale).
 
         Example:
             >>> flat = Reference(np.zeros((3, 1, 7, 101), np.float32), (1, 16, 32), (9, 9, 9), "", ())
@@ -96,6 +97,29 @@ class Reference:
             (16, 32)
         """
         return min(self.lengths, key=lambda length: abs(np.log(length / tokens)))
+
+    def far(self, tokens: int, called: str = "the text") -> str | None:
+        """Words about a text that is too long or too short for its percentiles, or None.
+
+        Args:
+            tokens: Number of tokens of the text.
+            called: What the words call it.
+
+        Returns:
+            Words if its length and the one it is held against are more than a factor of 1.5 apart.
+
+        Example:
+            >>> short = Reference(np.zeros((2, 1, 7, 101), np.float32), (8, 16), (9, 9), "", ())
+            >>> short.far(24), short.far(25)[:58]
+            (None, 'percentiles: the text has 25 tokens, held against the firs')
+        """
+        length = self.nearest(tokens)
+        if max(length / tokens, tokens / length) <= _FAR:
+            return None
+        return (
+            f"percentiles: {called} has {tokens:,} tokens, held against the first {length:,} of others; "
+            "minima, maxima and deviations move with the number of tokens"
+        )
 
     def percentiles(
         self, seven: Float[np.ndarray, "layer 7"], tokens: int, layers: Sequence[int]

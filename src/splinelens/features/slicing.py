@@ -14,10 +14,10 @@ from torch import Tensor
 
 from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.errors import BadFeatures
-from splinelens.features.mlp import walls_of
 from splinelens.features.tokenwise import TokenReading, check_token, read_tokens
-from splinelens.geometry.slices import Slice, plane_through, slice_partition
-from splinelens.models import LoadedModel
+from splinelens.geometry.slices import Slice, points_apart, slice_partition, spans_plane
+from splinelens.models import LoadedModel, load_model
+from splinelens.weights import walls_of
 
 Triple = tuple[int, int, int]
 
@@ -46,8 +46,7 @@ def text_slice(
     readings: Sequence[TokenReading],
     layer: int,
     tokens: Triple | None,
-    notes: list[str],
-) -> TextSlice | None:
+) -> tuple[TextSlice | None, list[str]]:
     """Cut the partition of a layer along the plane through three tokens.
 
     Args:
@@ -56,42 +55,43 @@ def text_slice(
         layer: The layer.
         tokens: The tokens; None takes the first, middle and last one of a single text, and of several
             the last ones of the first two and the middle one of the first, or others if they span no plane.
-        notes: Is told what is drawn differently, or why nothing is.
 
     Returns:
-        The slice; None if no three tokens span a plane. On a layer of experts it shows the walls of
-        one of them: of the shared one if there is one, else of the one that most of the three tokens
-        are routed to.
+        The slice, None if no three tokens span a plane; and notes that say what is drawn differently,
+        or why nothing is. On a layer of experts the slice shows the walls of one of them: of the shared
+        one if there is one, else of the one that most of the three tokens are routed to.
 
     Raises:
         BadFeatures: A token that does not exist, or three chosen tokens that span no plane.
     """
     states = torch.cat([reading.inputs[layer] for reading in readings])
+    notes: list[str] = []
     if tokens is None:
-        tokens = _found([reading.tokens for reading in readings], states, layer, notes)
+        tokens, notes = _found([reading.tokens for reading in readings], states, layer)
     else:
         for token in tokens:
             check_token(token, len(states), "all texts together" if len(readings) > 1 else "the text")
     if tokens is None:
-        return None
-    weight, bias, first = _walls(anatomy, layer, readings, tokens, notes)
+        return None, notes
+    weight, bias, first, drawn = _walls(anatomy, layer, readings, tokens)
     picture = slice_partition(states[list(tokens)], weight, bias)
-    return TextSlice(layer, tokens, picture, first, len(weight))
+    return TextSlice(layer, tokens, picture, first, len(weight)), notes + drawn
 
 
 def slice_texts(
-    loaded: LoadedModel,
     texts: Sequence[str],
-    layer: int,
+    model: str | LoadedModel = "smollm2-135m",
     *,
+    layer: int,
     at: str = "last",
     prompt: str = "",
 ) -> Slice:
     """Cut the partition of a layer along the plane through three texts.
 
     Args:
-        loaded: The model.
         texts: Three texts.
+        model: A loaded model, or the name, folder or file of one; of a name only the blocks needed
+            are loaded.
         layer: A dense layer, from 0.
         at: Where a text is: at its ``last`` token, or at the ``mean`` of its tokens' MLP inputs.
         prompt: Run before each text.
@@ -103,18 +103,19 @@ def slice_texts(
         BadFeatures: Not three texts, another word for ``at``, texts that span no plane, a layer that
             does not exist, or one that consists of experts, each with a partition of its own.
         BadTexts: A text has no token, or too many.
+        BadModel: The model cannot be loaded, or its gate weight is quantised.
 
     Example:
-        >>> from splinelens import load_model  # doctest: +SKIP
         >>> texts = ["Rain fell.", "Snow fell.", "The sun shone."]  # doctest: +SKIP
-        >>> len(slice_texts(load_model(layers=4), texts, 3).walls)  # doctest: +SKIP
+        >>> len(slice_texts(texts, layer=3).walls)  # doctest: +SKIP
         1100
     """
     if isinstance(texts, str) or len(texts) != 3 or at not in ("last", "mean"):
         found = "one string" if isinstance(texts, str) else f"{len(texts)} texts"
         raise BadFeatures(f"{found} and at={at!r}: a slice goes through three texts, at 'last' or 'mean'")
+    loaded = load_model(model, layers=layer + 1) if isinstance(model, str) else model
     readings = [
-        read_tokens(loaded, text, layers=[layer], prompt=prompt, keep_inputs=[layer]) for text in texts
+        read_tokens(text, loaded, layers=[layer], prompt=prompt, keep_inputs=[layer]) for text in texts
     ]
     anatomy = anatomy_of(loaded.model)
     if anatomy.experts(layer) is not None:
@@ -145,37 +146,23 @@ def place_of(readings: Sequence[TokenReading], token: int) -> tuple[int, int]:
 
 
 def _found(
-    counts: list[int], states: Float[Tensor, "token width"], layer: int, notes: list[str]
-) -> Triple | None:
-    """The usual three tokens, or others that span a plane, or None; says so unless it is the usual ones."""
+    counts: list[int], states: Float[Tensor, "token width"], layer: int
+) -> tuple[Triple | None, list[str]]:
+    """The usual three tokens, or others that span a plane, or None; notes unless it is the usual ones."""
     usual = (0, counts[0] // 2, counts[0] - 1)
     if len(counts) > 1:
         usual = (counts[0] - 1, counts[0] + counts[1] - 1, counts[0] // 2)
-    if _spans(states, usual):
-        return usual
-    apart = (states - states[usual[0]]).double()
-    second = int(apart.norm(dim=1).argmax())
-    way = apart[second] / apart[second].norm().clamp(min=1e-300)
-    third = int((apart - (apart @ way)[:, None] * way).norm(dim=1).argmax())
-    found = (usual[0], second, third)
-    if not _spans(states, found):
-        notes.append(
+    if spans_plane(states[list(usual)]):
+        return usual, []
+    found = points_apart(states, usual[0])
+    if found is None:
+        return None, [
             f"no slice: it takes three tokens that span a plane, and of the {len(states)} here no three do "
             f"at layer {layer}; give a longer text"
-        )
-        return None
-    notes.append(
+        ]
+    return found, [
         f"slice: tokens {_listed(usual)} span no plane at layer {layer}; it goes through {_listed(found)}"
-    )
-    return found
-
-
-def _spans(states: Float[Tensor, "token width"], tokens: Triple) -> bool:
-    try:
-        plane_through(states[list(tokens)])
-    except BadFeatures:
-        return False
-    return True
+    ]
 
 
 def _listed(tokens: Triple) -> str:
@@ -183,21 +170,21 @@ def _listed(tokens: Triple) -> str:
 
 
 def _walls(
-    anatomy: Anatomy, layer: int, readings: Sequence[TokenReading], tokens: Triple, notes: list[str]
-) -> tuple[Float[Tensor, "neuron width"], Float[Tensor, " neuron"] | None, int]:
-    """The walls to draw and the number of the first one; of a layer of experts those of one expert."""
+    anatomy: Anatomy, layer: int, readings: Sequence[TokenReading], tokens: Triple
+) -> tuple[Float[Tensor, "neuron width"], Float[Tensor, " neuron"] | None, int, list[str]]:
+    """The walls to draw, the number of the first one, and notes; of a layer of experts those of one."""
     if anatomy.experts(layer) is None:
-        return *walls_of(anatomy, layer), 0
+        return *walls_of(anatomy, layer), 0, []
     if anatomy.shared(layer) is not None:
         weight, bias = walls_of(anatomy, layer)
-        notes.append(f"slice: layer {layer} consists of experts; drawn are the walls of the shared one alone")
-        return weight, bias, anatomy.neurons(layer) - len(weight)
+        note = f"slice: layer {layer} consists of experts; drawn are the walls of the shared one alone"
+        return weight, bias, anatomy.neurons(layer) - len(weight), [note]
     places = [place_of(readings, token) for token in tokens]
     met = Counter(expert for text, own in places for expert in readings[text].routes[layer][own].tolist())
     expert = min(met, key=lambda number: (-met[number], number))
     weight, bias = walls_of(anatomy, layer, (expert,))
-    notes.append(
+    note = (
         f"slice: layer {layer} consists of experts; drawn are the walls of expert {expert} alone, to which "
         f"{met[expert]} of the three tokens are routed"
     )
-    return weight, bias, expert * len(weight)
+    return weight, bias, expert * len(weight), [note]

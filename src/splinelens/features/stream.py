@@ -9,7 +9,8 @@ attention cannot be padded; there distances near 0 agree to rounding of the marg
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from operator import index
+from typing import Any, SupportsIndex
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 from splinelens.anatomy import anatomy_of
 from splinelens.errors import BadTexts
 from splinelens.features.catalogue import Column, statistics
+from splinelens.features.positions import positions_of, run_tokens
 from splinelens.features.reader import TextReader
 from splinelens.features.reading import BatchReader, RowReading
 from splinelens.features.rows import threshold_number
@@ -87,10 +89,9 @@ class Stream:
         self._sizes = {
             column.layer: column.size for column in self.columns if column.statistic.axis == "neuron"
         }
-        with torch.no_grad():
-            for token in self._reader.prefix:
-                self._run(self._cache, [token])
-                self._ran += 1
+        for token in self._reader.prefix:
+            self._run(self._cache, [token])
+            self._ran += 1
 
     @property
     def names(self) -> list[str]:
@@ -128,7 +129,7 @@ class Stream:
         """
         return self.extend(self.ids(text))
 
-    def push(self, token: int) -> np.ndarray:
+    def push(self, token: SupportsIndex) -> np.ndarray:
         """Go on with one token.
 
         Args:
@@ -143,7 +144,7 @@ class Stream:
         """
         return self.extend([token])[0]
 
-    def extend(self, ids: Sequence[int]) -> np.ndarray:
+    def extend(self, ids: Sequence[SupportsIndex] | np.ndarray) -> np.ndarray:
         """Go on with several tokens, up to 64 in one pass.
 
         Args:
@@ -156,13 +157,20 @@ class Stream:
             BadTexts: An id is none of the model's, the model has no position left for them (none
                 of them is taken then), or an earlier step was interrupted.
         """
-        self._require_fit(ids)
+        tokens = self._whole_numbers(ids)
+        self._require_fit(tokens)
         rows = [np.empty((0, self._reader.layout.width), dtype=np.float32)]
-        for start in range(0, len(ids), self._step):
-            part = tuple(ids[start : start + self._step])
+        for start in range(0, len(tokens), self._step):
+            part = tokens[start : start + self._step]
             reading = self._read(part)
             rows += [self._advance(reading, token)[None] for token in range(len(part))]
         return np.concatenate(rows)
+
+    def _whole_numbers(self, ids: Sequence[SupportsIndex] | np.ndarray) -> tuple[int, ...]:
+        try:
+            return tuple(index(token) for token in ids)
+        except TypeError as error:
+            raise BadTexts(f"token ids are whole numbers: {error}; feed(text) takes a text") from error
 
     def _require_fit(self, ids: Sequence[int]) -> None:
         loaded = self._reader.loaded
@@ -170,11 +178,11 @@ class Stream:
         wrong = [token for token in ids if not 0 <= token < words]
         if wrong:
             raise BadTexts(f"token ids {wrong[:5]} do not exist: {loaded.name} has {words:,}, from 0")
-        room = self._reader.alike
-        if room is not None and self._ran + len(ids) > room:
+        limit = positions_of(loaded.model).exceeded(self._ran + len(ids), loaded.name)
+        if limit is not None:
             raise BadTexts(
-                f"no room for {len(ids)} more tokens: {loaded.name} has {room} positions, and prompt and "
-                f"text fill {self._ran}; start a new Stream, or read long texts in windows with extract"
+                f"no room for {len(ids)} more tokens: with the {self._ran} of prompt and text they exceed "
+                f"{limit}; start a new Stream, or read long texts in windows with extract"
             )
 
     def _empty_cache(self) -> Any:  # Any: see prompt.py
@@ -207,15 +215,11 @@ class Stream:
         return reading
 
     def _run(self, states: Any, ids: Sequence[int]) -> None:  # Any: see prompt.py
-        reader, device = self._reader, self._reader.loaded.device
         # Padding stands behind the tokens, where they cannot see it, and leaves the cache again.
         width = len(ids) if self._linear else padded(len(ids), self._ran)
-        row = torch.tensor([[*ids, *[0] * (width - len(ids))]], device=device)
-        places = torch.arange(self._ran, self._ran + width, device=device)[None]
-        if reader.alike is not None:
-            places = places.clamp(max=reader.alike - 1)
-        more = {"position_ids": places} if reader.takes_positions else {}
-        reader.loaded.model(row, past_key_values=states, use_cache=True, **more)
+        row = torch.tensor([[*ids, *[0] * (width - len(ids))]])
+        places = torch.arange(self._ran, self._ran + width)[None]
+        run_tokens(self._reader.loaded.model, row, places, cache=states)
 
     def _advance(self, reading: RowReading, token: int) -> np.ndarray:
         """Take in one token of a pass and return the row of the text up to it."""

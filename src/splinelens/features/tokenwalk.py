@@ -5,7 +5,7 @@ gate and scores are gone when the next layer comes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,17 +13,14 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from splinelens.anatomy import Anatomy, anatomy_of
-from splinelens.geometry.attention import (
-    dimension_bounds,
-    intrinsic_dimension_of_weights,
-    intrinsic_dimensions,
-)
+from splinelens.anatomy import anatomy_of
+from splinelens.features.reading import row_dimensions
+from splinelens.geometry.attention import dimension_bounds
 from splinelens.geometry.codes import region_code
 from splinelens.geometry.partition import sign_fraction, signed_margin
 from splinelens.geometry.walls import nearest_wall
 from splinelens.layers import AttentionCall
-from splinelens.weights import gate_norms, neurons_alive, routed_neurons
+from splinelens.weights import gate_norms, linear_of, neurons_alive, routed_neurons
 
 
 @dataclass
@@ -88,23 +85,15 @@ class TokenWalk:
 
     def attention(self, layer: int, call: AttentionCall) -> None:
         """Reduce one layer's attention call to two counts a head and token."""
-        anatomy, own = anatomy_of(self.model), call_of(call, *self.span)
-        if own.weights is not None:
-            counts = intrinsic_dimension_of_weights(own.weights[0], self.eps)
-        else:
-            assert own.query is not None  # a call has either weights or queries and keys
-            assert own.key is not None
-            mask = None if own.mask is None else own.mask[0]
-            more: dict[str, Any] = {"softcap": own.softcap, "sinks": own.sinks}  # Any: two types
-            counts = intrinsic_dimensions(
-                own.query[0], own.key[0], scaling=own.scaling, mask=mask, eps=self.eps, **more
-            )
-        head_dim = _inner(anatomy, layer) // counts.shape[1]
+        anatomy = anatomy_of(self.model)
+        counts = row_dimensions(call, 0, *self.span, self.eps)
+        projection = linear_of(anatomy.output(layer), anatomy.family.transposed)[0]
+        head_dim = projection.shape[1] // counts.shape[1]  # of the values
         self.counts[layer] = counts
         self.bounds[layer] = dimension_bounds(counts[1].T, head_dim, anatomy.width)[0]
         if self.keep_call is not None and layer == self.keep_call[0]:
             place = self.span[0] + self.keep_call[1]
-            self.call = call_of(call, place, place + 1)
+            self.call = call.part(0, place, place + 1)
 
     def dimensions(
         self, layers: Sequence[int]
@@ -126,36 +115,3 @@ class TokenWalk:
                 dimension[:, place, : counts.shape[1]] = counts
                 bound[place] = self.bounds[layer].cpu().numpy()
         return dimension, bound
-
-
-def call_of(call: AttentionCall, start: int, stop: int) -> AttentionCall:
-    """The part of an attention call that some tokens of a row have: their queries, no key behind them.
-
-    Args:
-        call: The call of one text, without cached keys.
-        start: First token of the row.
-        stop: One behind the last.
-
-    Returns:
-        The same kind of call; causal attention stays causal, since the last query sees the last key.
-    """
-
-    def rows(values: Tensor | None, keys: bool) -> Tensor | None:
-        if values is None:
-            return None
-        return values[:, :, start:stop, :stop] if keys else values[:, :, start:stop]
-
-    return replace(
-        call,
-        query=rows(call.query, keys=False),
-        key=None if call.key is None else call.key[:, :, :stop],
-        value=None if call.value is None else call.value[:, :, :stop],
-        mask=rows(call.mask, keys=True),
-        weights=rows(call.weights, keys=True),
-    )
-
-
-def _inner(anatomy: Anatomy, layer: int) -> int:
-    """Numbers that go into the attention's output projection: those of all heads' values."""
-    projection: Any = anatomy.output(layer)  # a linear map of some class, perhaps a quantised one
-    return int(projection.nx if anatomy.family.transposed else projection.in_features)

@@ -5,12 +5,10 @@ neuron and two counts a head. Nothing of size (token, neuron) or (token, token) 
 prompt is run before the text in the same row; its tokens are seen by attention and never reported.
 """
 
-import inspect
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,13 +18,21 @@ from torch import Tensor
 from splinelens.anatomy import anatomy_of
 from splinelens.errors import BadFeatures, BadTexts, NoTokens
 from splinelens.features.nonfinite import failing_layer, first_nonfinite
+from splinelens.features.positions import positions_of, run_tokens
+from splinelens.features.spec import FeatureSpec
 from splinelens.features.tokenwalk import TokenWalk
 from splinelens.geometry.attention import check_eps
-from splinelens.geometry.codes import distinct_regions, region_ids, text_distance, unpacked
+from splinelens.geometry.codes import (
+    distinct_regions,
+    occupancy_distance,
+    region_ids,
+    text_distance,
+    unpacked,
+)
 from splinelens.geometry.partition import spline7
 from splinelens.layers import AttentionCall, watch
-from splinelens.models import LoadedModel
-from splinelens.tokens import TokenBatch, TokenizedText, Window, batches, prompt_ids, tokenize
+from splinelens.models import LoadedModel, load_model
+from splinelens.tokens import TokenizedText, Window, batches, prompt_ids, tokenize
 from splinelens.weights import routed_neurons
 
 
@@ -106,8 +112,8 @@ class TokenReading:
 
 
 def read_tokens(
-    loaded: LoadedModel,
     text: str,
+    model: str | LoadedModel = "smollm2-135m",
     *,
     layers: Sequence[int] | None = None,
     prompt: str = "",
@@ -121,8 +127,9 @@ def read_tokens(
     """Read every token of one text in one pass.
 
     Args:
-        loaded: The model.
         text: The text, with one token at least.
+        model: A loaded model, or the name, folder or file of one; of a name only the blocks needed are
+            loaded.
         layers: The layers to read, from 0; None reads all.
         prompt: Run before the text, never reported.
         eps: Threshold of the intrinsic dimension, in (0, 1).
@@ -136,29 +143,31 @@ def read_tokens(
         The reading, on the host except for what was asked to be kept.
 
     Raises:
-        BadTexts: The text has more tokens than ``max_tokens`` or than the model has positions.
+        BadTexts: The text has more tokens than ``max_tokens``, or with the prompt more than the model has
+            positions (with longrope: than it turns alike, see ``positions.py``).
         NoTokens: The text has no token.
         BadFeatures: A layer or token that does not exist, ``eps`` outside (0, 1), or activations that
             are not finite.
+        BadModel: The model cannot be loaded.
 
     Example:
-        >>> import splinelens
-        >>> reading = read_tokens(splinelens.load_model(layers=1), "Good morning.")  # doctest: +SKIP
+        >>> reading = read_tokens("Good morning.", layers=[0])  # doctest: +SKIP
         >>> reading.sign.shape  # doctest: +SKIP
         (1, 3)
     """
     eps = check_eps(eps)
+    loaded = loaded_up_to(model, layers)
     anatomy = anatomy_of(loaded.model)
     chosen = tuple(range(anatomy.depth)) if layers is None else tuple(sorted(set(layers)))
     if not chosen:
         raise BadFeatures("no layer to read; name at least one")
     own = _tokenized(loaded, text, max_tokens, called)
     before = prompt_ids(loaded.tokenizer, prompt, beginning=True)
-    room = _room(loaded)
-    if room is not None and len(before) + len(own.ids) > room:
+    limit = positions_of(loaded.model).exceeded(len(before) + len(own.ids), loaded.name)
+    if limit is not None:
         raise BadTexts(
-            f"{called} has {len(own.ids):,} tokens, {len(before)} more come before it, and {loaded.name} has "
-            f"{room:,} positions; give a shorter one"
+            f"{called} has {len(own.ids):,} tokens and {len(before)} more come before it: that exceeds "
+            f"{limit}; give a shorter one"
         )
     if keep_call is not None:
         check_token(keep_call[1], len(own.ids), called)
@@ -173,9 +182,27 @@ def read_tokens(
             watches.enter_context(watch(loaded.model, inputs=walk.input, layers=keep_inputs))
         if softmax:
             watches.enter_context(watch(loaded.model, attention=walk.attention, layers=softmax))
-        _run(loaded, batch)
+        run_tokens(loaded.model, batch.ids, batch.positions)
     _refuse_nonfinite(loaded, walk, own, before, called)
     return _reading(walk, text, own, chosen, len(before))
+
+
+def loaded_up_to(model: str | LoadedModel, layers: Sequence[int] | None) -> LoadedModel:
+    """The model itself, or the blocks of a named one that some layers need.
+
+    Args:
+        model: A loaded model, or the name, folder or file of one.
+        layers: The layers that will be read, from 0; None stands for all.
+
+    Returns:
+        The model, with those layers if it has them.
+
+    Raises:
+        BadFeatures: A layer below 0.
+    """
+    if isinstance(model, LoadedModel):
+        return model
+    return load_model(model, layers=FeatureSpec(layers=None if layers is None else tuple(layers)).depth)
 
 
 def check_token(token: int, tokens: int, called: str = "the text") -> None:
@@ -216,7 +243,7 @@ def text_distances(
             found.append(text_distance(reading.code(layer), other.code(layer), neurons))
             continue
         p, q = (_occupancy(loaded, each, layer, neurons) for each in (reading, other))
-        found.append(float((p * (1 - q) + q * (1 - p)).mean()))
+        found.append(float(occupancy_distance(p, q)))
     return np.array(found)
 
 
@@ -236,28 +263,18 @@ def _tokenized(loaded: LoadedModel, text: str, max_tokens: int, called: str) -> 
     (own,) = tokenize([text], loaded.tokenizer)
     if own.reason is not None:
         raise NoTokens(f"{called} {own.reason}; give one with at least one token")
+    limit = positions_of(loaded.model).exceeded(own.total, loaded.name)
+    if limit is not None:
+        raise BadTexts(
+            f"{called} has {own.total:,} tokens: that exceeds {limit}; give a shorter text, or read its "
+            "features in windows with extract"
+        )
     if own.total > max_tokens:
         raise BadTexts(
             f"{called} has {own.total:,} tokens; inspect reads at most {max_tokens:,}: pass "
             f"max_tokens={own.total} (command line: --max-tokens {own.total}), or a shorter text"
         )
     return own
-
-
-def _room(loaded: LoadedModel) -> int | None:
-    """The positions that the model has, if it is limited."""
-    config: Any = loaded.model.config  # Any: each architecture has its own class
-    return getattr(config.get_text_config(), "max_position_embeddings", None)
-
-
-def _run(loaded: LoadedModel, batch: TokenBatch) -> None:
-    """One forward pass over one row."""
-    room = _room(loaded)
-    positions = batch.positions if room is None else batch.positions.clamp(max=room - 1)
-    takes = "position_ids" in inspect.signature(loaded.model.forward).parameters
-    places = {"position_ids": positions.to(loaded.device)} if takes else {}
-    with torch.no_grad():
-        loaded.model(batch.ids.to(loaded.device), use_cache=False, **places)
 
 
 def _nothing(_layer: int, _values: Tensor) -> None:
@@ -274,7 +291,7 @@ def _refuse_nonfinite(
     def failing(start: int, stop: int) -> int | None:
         part = replace(own, ids=own.ids[start:stop], offsets=own.offsets[start:stop])
         (batch,) = batches([part], max_tokens=stop - start, prefix=before)
-        run = partial(_run, loaded, batch)
+        run = partial(run_tokens, loaded.model, batch.ids, batch.positions)
         return failing_layer(loaded.model, max(walk.finite) + 1, batch.spans[0], run)
 
     found = first_nonfinite([Window(0, 0, 0, len(own.ids))], failing)

@@ -179,16 +179,6 @@ class RegionMap:
         """
         return self.value + self.linear(points.to(self.value.dtype) - self.point)
 
-    @property
-    def offset(self) -> Float[Tensor, " out"]:
-        """What the map gives at 0: the b of ``A x + b``.
-
-        Example:
-            >>> piecewise_map(torch.ones(2), torch.eye(2), None, torch.eye(2), torch.ones(2)).offset
-            tensor([1., 1.])
-        """
-        return self.value - self.linear(self.point)
-
     def linear(self, steps: Float[Tensor, "*point width"]) -> Float[Tensor, "*point out"]:
         """J times some vectors: how the output changes for a step of the input.
 

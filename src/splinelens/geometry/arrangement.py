@@ -46,59 +46,6 @@ class Cells:
     def __iter__(self) -> Iterator[Float[np.ndarray, "corner 2"]]:
         return (self[cell] for cell in range(len(self)))
 
-    def areas(self) -> Float[np.ndarray, " cell"]:
-        """Area of each cell, in squared units of the plane.
-
-        Returns:
-            Areas that add up to the box's; slivers as thin as rounding may come out as 0.
-        """
-        middle = np.repeat(self.centres(), np.diff(self.offsets), axis=0)
-        here, there = self.corners - middle, self.corners[self._following()] - middle
-        return np.add.reduceat(_cross(here, there), self.offsets[:-1]) / 2
-
-    def centres(self) -> Float[np.ndarray, "cell 2"]:
-        """A point inside each cell: the mean of its corners.
-
-        Returns:
-            Places in the plane.
-        """
-        return np.add.reduceat(self.corners, self.offsets[:-1]) / np.diff(self.offsets)[:, None]
-
-    def within(self, box: Box) -> Int[np.ndarray, " chosen"]:
-        """The cells whose bounding rectangle meets a (smaller) box.
-
-        Args:
-            box: ``(low_x, low_y, high_x, high_y)``.
-
-        Returns:
-            Numbers of the cells, rising.
-        """
-        low = np.minimum.reduceat(self.corners, self.offsets[:-1])
-        high = np.maximum.reduceat(self.corners, self.offsets[:-1])
-        return np.flatnonzero(((high >= box[:2]) & (low <= box[2:])).all(axis=1))
-
-    def locate(self, place: Float[np.ndarray, " 2"]) -> int:
-        """The cell that a place lies in.
-
-        Args:
-            place: A point of the plane; on an edge, rounding decides between its cells.
-
-        Returns:
-            Number of the cell; -1 for a place outside the box.
-        """
-        edge = self.corners[self._following()] - self.corners
-        length = np.maximum(np.hypot(*edge.T), np.finfo(float).tiny)
-        inside = _cross(edge, place - self.corners) / length
-        depth = np.minimum.reduceat(inside, self.offsets[:-1])
-        best = int(depth.argmax())
-        return best if depth[best] >= -TOLERANCE * np.ptp(self.corners, axis=0).max() else -1
-
-    def _following(self) -> Int[np.ndarray, " corner"]:
-        """For each corner the next one of its cell."""
-        following = np.arange(1, len(self.corners) + 1)
-        following[self.offsets[1:] - 1] = self.offsets[:-1]
-        return following
-
 
 def arrangement(lines: Float[np.ndarray, "line 3"], box: Box) -> Cells:
     """Every cell that the lines cut a box into.
@@ -116,8 +63,8 @@ def arrangement(lines: Float[np.ndarray, "line 3"], box: Box) -> Cells:
 
     Example:
         >>> cells = arrangement(np.array([[1.0, 0.0, -1.0], [0.0, 1.0, -1.0]]), (0.0, 0.0, 4.0, 4.0))
-        >>> sorted(cells.areas().tolist())
-        [1.0, 3.0, 3.0, 9.0]
+        >>> sorted(cell.max(axis=0).tolist() for cell in cells)
+        [[1.0, 1.0], [1.0, 4.0], [4.0, 1.0], [4.0, 4.0]]
     """
     square = in_square(lines, box)
     edges = _HalfEdges()
@@ -292,9 +239,3 @@ def _with_room(array: np.ndarray, columns: int) -> np.ndarray:
     if columns <= array.shape[1]:
         return array
     return np.concatenate([array, np.empty((len(array), columns), dtype=array.dtype)], axis=1)
-
-
-def _cross(
-    one: Float[np.ndarray, "*pair 2"], other: Float[np.ndarray, "*pair 2"]
-) -> Float[np.ndarray, "*pair"]:
-    return one[..., 0] * other[..., 1] - one[..., 1] * other[..., 0]

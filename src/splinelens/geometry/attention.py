@@ -28,43 +28,6 @@ _SCORES, _QUERIES = 5 * 2**17, 96
 _SCORES_ON_DEVICE = 2**21
 
 
-def intrinsic_dimension(
-    query: Float[Tensor, "head token head_dim"],
-    key: Float[Tensor, "kv_head key head_dim"],
-    *,
-    scaling: float,
-    mask: Mask | None = None,
-    softcap: float | None = None,
-    sinks: Float[Tensor, " head"] | None = None,
-    eps: float = 0.1,
-    threshold: str = "absolute",
-) -> Int[Tensor, "head token"]:
-    """Intrinsic dimension of each head and token of one text, for one threshold.
-
-    Args:
-        query: Queries after rotary embedding, as for ``intrinsic_dimensions``.
-        key: Keys after rotary embedding.
-        scaling: What scores are multiplied by.
-        mask: Which keys each query sees; None is causal.
-        softcap: Cap of the scores, if the model has one.
-        sinks: Sink logits, if the model has them.
-        eps: Threshold, in (0, 1).
-        threshold: ``absolute`` counts weights above ``eps``, ``relative`` those above ``eps`` times
-            the query's largest one.
-
-    Returns:
-        A count of keys for each head and token, as ``intrinsic_dimensions`` gives it.
-
-    Example:
-        >>> near, far = torch.tensor([[[3.0]]]), torch.tensor([[[1.0], [-1.0], [0.9]]])
-        >>> intrinsic_dimension(near, far, scaling=1.0, threshold="relative")
-        tensor([[2]])
-    """
-    row = THRESHOLDS.index(check_threshold(threshold))
-    both = intrinsic_dimensions(query, key, scaling=scaling, mask=mask, softcap=softcap, sinks=sinks, eps=eps)
-    return both[row]
-
-
 @torch.no_grad()
 def intrinsic_dimensions(
     query: Float[Tensor, "head token head_dim"],

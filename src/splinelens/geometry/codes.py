@@ -123,7 +123,7 @@ def text_distance(
     """Mean share of neurons that differ in sign between a token of one text and a token of another.
 
     The mean over all pairs of tokens follows from the occupancies p and q of the two texts (the share of
-    their tokens at which a neuron is on): ``mean_k p_k (1 - q_k) + q_k (1 - p_k)``. So it takes no pairs.
+    their tokens at which a neuron is on), see ``occupancy_distance``. So it takes no pairs.
     A text has a distance to itself, too: how much its own tokens differ.
 
     Args:
@@ -146,8 +146,30 @@ def text_distance(
     _check(code, neurons, at_least=1)
     if not (len(code) and len(other)):
         raise NoTokens(f"codes of {len(code)} and of {len(other)} tokens have no pair to compare; give both")
-    p, q = (_bits(each).mean(dim=0, dtype=torch.float64) for each in (code, other))
-    return float((p * (1 - q) + q * (1 - p)).sum() / neurons)
+    p, q = (_bits(each).mean(dim=0, dtype=torch.float64)[:neurons] for each in (code, other))
+    return float(occupancy_distance(p, q))
+
+
+def occupancy_distance(
+    p: Float[Tensor, "*text neuron"], q: Float[Tensor, "*text neuron"]
+) -> Float[Tensor, "*text"]:
+    """Mean share of neurons that differ in sign between tokens of two texts, from their occupancies.
+
+    Of a token of the one and a token of the other, neuron k differs for a share ``p_k (1 - q_k) +
+    q_k (1 - p_k)`` of all pairs; the mean over k is taken.
+
+    Args:
+        p: Occupancies of one text: the share of its tokens at which each neuron is on, in [0, 1].
+        q: Occupancies of the other text at that layer.
+
+    Returns:
+        A share in [0, 1]; NaN for no neurons.
+
+    Example:
+        >>> occupancy_distance(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 0.5]))
+        tensor(0.7500)
+    """
+    return (p * (1 - q) + q * (1 - p)).mean(dim=-1)
 
 
 def layer_distance(code: UInt8[Tensor, "layer token byte"], neurons: int) -> Float[Tensor, "layer layer"]:

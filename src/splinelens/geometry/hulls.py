@@ -6,6 +6,8 @@ Exact, also with shared key heads and rotary embeddings. Source: Balestriero, Co
 Shekkizhar, arXiv:2312.01648.
 """
 
+import math
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -72,7 +74,7 @@ def hull_vertices(
 
     Returns:
         One vertex a head and key, in the units of the residual stream, in float32 (float64 if
-        either argument is: then ranks can be measured well).
+        either argument is).
 
     Raises:
         BadFeatures: The columns do not split into heads that share the values evenly.
@@ -82,13 +84,8 @@ def hull_vertices(
         tensor([[[3., 4.],
                  [6., 8.]]])
     """
-    groups, keys, value_dim = value.shape
-    width, columns = output_weight.shape
-    if columns % (groups * value_dim):
-        raise BadFeatures(
-            f"an output projection with {columns} inputs does not fit {groups} heads of values with "
-            f"{value_dim} numbers each; pass the weight as (width, head * {value_dim})"
-        )
+    (groups, keys, value_dim), width = value.shape, len(output_weight)
+    _check_layout(value, output_weight)
     dtype = torch.promote_types(torch.promote_types(value.dtype, output_weight.dtype), torch.float32)
     heads = output_weight.to(dtype).T.reshape(groups, -1, value_dim, width)
     return (value.to(dtype)[:, None] @ heads).reshape(-1, keys, width)
@@ -139,46 +136,83 @@ def active(
     return weights > eps * weights.amax(dim=1, keepdim=True)
 
 
-def measured_dimension(vertices: Float[Tensor, "head key width"], active: Bool[Tensor, "head key"]) -> int:
+def measured_dimension(
+    value: Float[Tensor, "kv_head key value_dim"],
+    output_weight: Float[Tensor, "width head_value"],
+    active: Bool[Tensor, "head key"],
+) -> int:
     """Dimension of the Minkowski sum of the hulls of the active vertices, as it is.
 
-    The numerical rank of the edges ``v_j - v_j0`` over all heads, j0 a head's first active vertex;
-    singular values below ``max(edges, width) * epsilon`` times the largest count as 0, with the
-    epsilon of the vertices' dtype. Vertices in float32 hide short directions: compute them in
-    float64. Edges are folded head by head into a triangle of width x width numbers.
+    The numerical rank of the edges between a head's active vertices, over all heads. The vertices are
+    those of ``hull_vertices`` and are never made: however many keys are active, a head's edges fold into
+    value_dim rows, in float64. Directions that are nothing but the rounding of the values count as 0. In
+    units of the longest value, times the most that its projection stretches one, that is what is shorter
+    than ``max(edges, width)`` epsilons of the values' dtype, as in NumPy's ``matrix_rank``; half precision
+    is summed up in float32, so there it is ``max(1, sqrt(edges / width))`` of its own epsilons. Keys
+    whose values are equal but for rounding are thereby one vertex; half precision hides short edges.
 
     Args:
-        vertices: Vertices of each head's hull.
-        active: Which of them count.
+        value: Values of the keys, in the dtype that they were computed in.
+        output_weight: Weight of the attention's output projection, as for ``hull_vertices``.
+        active: Which keys count.
 
     Returns:
         A dimension between 0 and the width.
 
     Raises:
-        BadFeatures: An active vertex holds NaN or infinity.
+        BadFeatures: An active vertex holds NaN or infinity, or the columns do not split into heads.
 
     Example:
-        >>> square = torch.tensor([[[0.0, 0.0], [4.0, 0.0]], [[1.0, 1.0], [1.0, 3.0]]])
-        >>> measured_dimension(square, torch.ones(2, 2, dtype=torch.bool))
+        >>> square = torch.tensor([[[0.0], [4.0]], [[1.0], [3.0]]])
+        >>> measured_dimension(square, torch.eye(2), torch.ones(2, 2, dtype=torch.bool))
         2
     """
-    width = vertices.shape[2]
+    _check_layout(value, output_weight)
+    maps = output_weight.cpu().double().split(value.shape[2], dim=1)
+    width = len(output_weight)
     triangle = torch.zeros(0, width, dtype=torch.float64)
-    edges = 0
-    for head, (points, chosen) in enumerate(zip(vertices, active, strict=True)):
-        corners = points[chosen].cpu().double()
-        if not corners.isfinite().all():
+    edges, longest = 0, 0.0
+    for head, (projection, chosen) in enumerate(zip(maps, active, strict=True)):
+        corners = value[head * len(value) // len(maps), chosen].cpu().double()
+        if not len(corners):
+            continue
+        folded = torch.linalg.qr(projection, mode="r").R  # keeps lengths, and takes less to multiply
+        if not (corners @ folded.T).isfinite().all():
             raise BadFeatures(
                 f"head {head} has active vertices with NaN or infinity; its hull has no dimension"
             )
-        if len(corners) < 2:
-            continue
-        edges += len(corners) - 1
-        triangle = torch.cat([triangle, corners[1:] - corners[0]])
+        edges, longest = edges + len(corners) - 1, max(longest, _longest(corners, folded))
+        # From their mean, not from one of them: its rounding would stand in every edge.
+        own = torch.linalg.qr(corners - corners.mean(dim=0), mode="r").R
+        triangle = torch.cat([triangle, own @ projection.T])
         if len(triangle) > width:
             triangle = torch.linalg.qr(triangle, mode="r").R
     if not edges:
         return 0
     lengths = torch.linalg.svdvals(triangle)
-    smallest = lengths.max() * max(edges, width) * torch.finfo(vertices.dtype).eps
-    return int((lengths > smallest).sum())
+    exact = max(edges, width) * torch.finfo(torch.float64).eps * float(lengths.max())
+    return int((lengths > max(exact, longest * _rounding(value.dtype, edges, width))).sum())
+
+
+def _longest(values: Float[Tensor, "vertex value_dim"], projection: Float[Tensor, "row value_dim"]) -> float:
+    """How long a vertex may be that has a value as long as these: rounding turns a value any way."""
+    return float(values.norm(dim=1).max() * torch.linalg.matrix_norm(projection, 2))
+
+
+def _check_layout(
+    value: Float[Tensor, "kv_head key value_dim"], output_weight: Float[Tensor, "width head_value"]
+) -> None:
+    groups, _, value_dim = value.shape
+    columns = output_weight.shape[1]
+    if columns % (groups * value_dim):
+        raise BadFeatures(
+            f"an output projection with {columns} inputs does not fit {groups} heads of values with "
+            f"{value_dim} numbers each; pass the weight as (width, head * {value_dim})"
+        )
+
+
+def _rounding(dtype: torch.dtype, edges: int, width: int) -> float:
+    """The longest direction that rounding alone gives so many edges between vertices of length 1."""
+    kept = torch.finfo(dtype).eps * max(1, math.sqrt(edges / width))  # each number on its own
+    sums = torch.promote_types(dtype, torch.float32)  # half precision is summed up in float32
+    return max(kept, torch.finfo(sums).eps * max(edges, width))

@@ -40,17 +40,6 @@ class Plane:
     origin: Float[np.ndarray, " width"]
     axes: Float[np.ndarray, "2 width"]
 
-    def lift(self, places: Float[np.ndarray, "place 2"]) -> Float[np.ndarray, "place width"]:
-        """The points of the full space at places in the plane.
-
-        Args:
-            places: Coordinates in the plane.
-
-        Returns:
-            Points that can be given to the MLP.
-        """
-        return self.origin + places @ self.axes
-
     def project(self, points: Float[np.ndarray, "point width"]) -> Float[np.ndarray, "point 2"]:
         """The places in the plane that are nearest to points of the full space.
 
@@ -91,8 +80,17 @@ class Slice:
 
     @cached_property
     def crossings(self) -> int:
-        """Pairs of different walls that cross inside the box; cells are at most 1 + walls + crossings."""
+        """Pairs of different walls that cross inside the box."""
         return count_crossings(self.segments[np.unique(self.same)], self.box)
+
+    @property
+    def cell_count(self) -> int:
+        """How many cells the picture has at most, without making them: 1 + different walls + crossings.
+
+        As many as there are, unless three walls meet in one point: each such point hides some, as
+        all walls do where a gate has no bias and the box shows the origin.
+        """
+        return 1 + len(np.unique(self.same)) + self.crossings
 
     @cached_property
     def polygons(self) -> Cells:
@@ -105,27 +103,13 @@ class Slice:
             BadFeatures: There are more than ``MAX_CELLS``.
         """
         first = np.unique(self.same)
-        expected = 1 + len(first) + self.crossings
-        if expected > MAX_CELLS:
+        if self.cell_count > MAX_CELLS:
             raise BadFeatures(
-                f"{len(self.walls)} walls cut the box {self.box} into {expected:,} cells, more than "
+                f"{len(self.walls)} walls cut the box {self.box} into {self.cell_count:,} cells, more than "
                 f"{MAX_CELLS:,}: pass a smaller box, or ask for single cells with cell_around(place)"
             )
         cells = arrangement(self.lines[first], self.box)
         return replace(cells, lines=first[cells.lines])
-
-    @cached_property
-    def cell_of(self) -> tuple[int, int, int]:
-        """For each of the three points the number of its polygon; -1 for a point outside the box.
-
-        A point on a wall belongs to the side where the neuron is off, as a gate of 0 counts as off.
-        """
-        inside = [self._holds(place) for place in self.places]
-        cells = [
-            self.polygons.locate(self.cell_around(place).mean(axis=0)) if held else -1
-            for place, held in zip(self.places, inside, strict=True)
-        ]
-        return cells[0], cells[1], cells[2]
 
     def cell_around(self, place: Float[np.ndarray, " 2"]) -> Float[np.ndarray, "corner 2"]:
         """The one cell that holds a place: milliseconds, whatever the number of cells.
@@ -189,6 +173,51 @@ def plane_through(points: Float[Tensor, "3 width"]) -> tuple[Plane, Float[np.nda
     return plane, plane.project(exact)
 
 
+def spans_plane(points: Float[Tensor, "3 width"]) -> bool:
+    """Whether there is one plane through three points, as ``plane_through`` judges it.
+
+    Args:
+        points: Three points of one layer's input.
+
+    Returns:
+        False where points coincide, lie on one line, or are not finite.
+
+    Example:
+        >>> spans_plane(torch.tensor([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]]))
+        False
+    """
+    try:
+        plane_through(points)
+    except BadFeatures:
+        return False
+    return True
+
+
+def points_apart(points: Float[Tensor, "point width"], first: int) -> tuple[int, int, int] | None:
+    """Three of many points that span a plane: one of them, and others far from it and from each other.
+
+    The second is the farthest from the first, the third the farthest from the line through these two:
+    a step of Gram and Schmidt. So three are found wherever some three with the first one span a plane.
+
+    Args:
+        points: Points of one layer's input.
+        first: Number of the point to begin with.
+
+    Returns:
+        Numbers of the three points; None if all points coincide or lie on one line, or are not finite.
+
+    Example:
+        >>> points_apart(torch.tensor([[0.0, 0.0], [1.0, 0.0], [5.0, 0.0], [2.0, 3.0]]), first=0)
+        (0, 2, 3)
+    """
+    apart = (points - points[first]).double()
+    second = int(apart.norm(dim=1).argmax())
+    way = apart[second] / apart[second].norm().clamp(min=1e-300)
+    third = int((apart - (apart @ way)[:, None] * way).norm(dim=1).argmax())
+    found = (first, second, third)
+    return found if spans_plane(points[list(found)]) else None
+
+
 def slice_partition(
     points: Float[Tensor, "3 width"],
     weight: Float[Tensor, "neuron width"],
@@ -213,8 +242,8 @@ def slice_partition(
     Example:
         >>> corner = torch.tensor([[0.0, 0.0], [4.0, 0.0], [0.0, 4.0]])
         >>> picture = slice_partition(corner, torch.eye(2), torch.tensor([-1.0, -9.0]))
-        >>> picture.walls.tolist(), picture.silent, picture.segments.round(9).tolist(), picture.cell_of
-        ([0], 1, [[[1.0, 5.0], [1.0, -1.0]]], (0, 1, 0))
+        >>> picture.walls.tolist(), picture.silent, picture.segments.round(9).tolist(), picture.cell_count
+        ([0], 1, [[[1.0, 5.0], [1.0, -1.0]]], 2)
     """
     plane, places = plane_through(points)
     low, high = places.min(axis=0), places.max(axis=0)

@@ -9,7 +9,8 @@ interface (Falcon, BLOOM, MPT, GPT-J, GPT-Neo, CodeGen, XGLM) hand over eager at
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -46,12 +47,64 @@ class AttentionCall:
     sinks: Tensor | None = None
     weights: Tensor | None = None
 
+    def part(self, row: int, start: int, stop: int) -> "AttentionCall":
+        """The part of the call that some tokens of one text have.
+
+        Their queries, and the keys up to the last of them: causal attention stays causal, since the
+        last query sees the last key. Cached keys are all before the tokens and stay.
+
+        Args:
+            row: The text's number in the batch.
+            start: First token of the pass, from 0; cached ones are not counted.
+            stop: One behind the last.
+
+        Returns:
+            A call of the same kind and of one text: views, no copies.
+
+        Example:
+            >>> import torch
+            >>> query, key = torch.zeros(2, 4, 5, 8), torch.zeros(2, 1, 7, 8)  # two keys are cached
+            >>> part = AttentionCall(query, key, key, None, 1.0).part(1, 3, 4)
+            >>> part.query.shape, part.key.shape
+            (torch.Size([1, 4, 1, 8]), torch.Size([1, 1, 6, 8]))
+        """
+        one = slice(row, row + 1)
+
+        def keys(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values[one, :, : self._cached + stop]
+
+        def pairs(values: Tensor | None) -> Tensor | None:
+            if values is None:
+                return None
+            own = one if len(values) > 1 else slice(1)  # one mask may hold for all texts
+            return values[own, :, start:stop, : self._cached + stop]
+
+        return replace(
+            self,
+            query=None if self.query is None else self.query[one, :, start:stop],
+            key=keys(self.key),
+            value=keys(self.value),
+            mask=pairs(self.mask),
+            weights=pairs(self.weights),
+        )
+
+    @property
+    def _cached(self) -> int:
+        """Keys that stand before the tokens of the pass."""
+        if self.weights is not None:
+            return self.weights.shape[3] - self.weights.shape[2]
+        assert self.query is not None  # a call has either weights or queries and keys
+        assert self.key is not None
+        return self.key.shape[2] - self.query.shape[2]
+
 
 CallReader = Callable[[int, AttentionCall], None]
 """Called as ``reader(layer, call)``."""
 
 _READERS: "WeakKeyDictionary[nn.Module, list[Callable[[AttentionCall], None]]]" = WeakKeyDictionary()
 # Who reads which attention module now. A list: one watch may stand inside another.
+
+_RENAMED: dict[int, list[Any]] = {}  # Any: of each configuration its own name, and the watches around it
 
 
 @contextmanager
@@ -80,23 +133,35 @@ def handing_over(anatomy: Anatomy, layers: Sequence[int], reader: CallReader) ->
         )
     found = {layer: module for layer, module in modules.items() if module is not None}
     if anatomy.family.softmax == "weights":
-        with _weights_handed_over(anatomy, found, reader):
+        with weights_handed_over(anatomy, found, reader):
             yield
         return
-    for layer, module in found.items():
-        _READERS.setdefault(module, []).append(lambda call, layer=layer: reader(layer, call))  # type: ignore[misc]  # its default binds the layer
+    own = {module: partial(reader, layer) for layer, module in found.items()}
+    for module, read in own.items():
+        _READERS.setdefault(module, []).append(read)
     try:
         with _named(_configs(anatomy, found.values()), _watched_name):
             yield
     finally:
-        for module in found.values():
-            _READERS[module].pop()
+        for module, read in own.items():
+            _READERS[module].remove(read)
 
 
 @contextmanager
-def _weights_handed_over(
+def weights_handed_over(
     anatomy: Anatomy, modules: dict[int, nn.Module], reader: CallReader
 ) -> Iterator[None]:
+    """Hand over the weights of eager attention, which is run meanwhile whatever the model runs else.
+
+    Args:
+        anatomy: The model's anatomy.
+        modules: The attention module of each layer to read.
+        reader: Called behind each of them, with a call that holds weights alone.
+
+    Raises:
+        BadFeatures: A module gives no weights.
+    """
+
     def hook(layer: int) -> Callable[[nn.Module, tuple, tuple], None]:
         def read(module: nn.Module, _args: tuple, out: tuple) -> None:
             weights = out[1] if isinstance(out, tuple) and len(out) > 1 else None
@@ -120,16 +185,19 @@ def _weights_handed_over(
 
 @contextmanager
 def _named(configs: list[Any], rename: Callable[[str | None], str]) -> Iterator[None]:  # Any: see _configs
-    """Name the attention implementation anew in every configuration, and back at the end."""
-    before = [config._attn_implementation for config in configs]
-    names = [rename(name) for name in before]
+    """Name the attention implementation anew in every configuration; the last one out names it back."""
+    names = [rename(config._attn_implementation) for config in configs]
+    for config, name in zip(configs, names, strict=True):
+        _RENAMED.setdefault(id(config), [config._attn_implementation, 0])[1] += 1
+        config._attn_implementation_internal = name  # the property would also rename sub-models
     try:
-        for config, name in zip(configs, names, strict=True):
-            config._attn_implementation_internal = name  # the property would also rename sub-models
         yield
     finally:
-        for config, name in zip(configs, before, strict=True):
-            config._attn_implementation_internal = name
+        for config in configs:
+            entry = _RENAMED[id(config)]
+            entry[1] -= 1
+            if not entry[1]:
+                config._attn_implementation_internal = _RENAMED.pop(id(config))[0]
 
 
 def _configs(anatomy: Anatomy, modules: Any) -> list[Any]:  # Any: configurations have no common typed base
@@ -194,4 +262,11 @@ def _stock_function(module: nn.Module, stock: str) -> Callable[..., Any]:  # Any
         from transformers import AttentionInterface
 
         return AttentionInterface()[stock]
-    return sys.modules[type(module).__module__].eager_attention_forward
+    for kind in type(module).__mro__:  # a class derived elsewhere has no such neighbour
+        function = getattr(sys.modules[kind.__module__], "eager_attention_forward", None)
+        if function is not None:
+            return function
+    raise BadFeatures(
+        f"beside {type(module).__name__} there is no eager_attention_forward; load the model with "
+        "attn_implementation='sdpa'"
+    )

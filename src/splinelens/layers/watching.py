@@ -5,8 +5,10 @@ when the ``with`` block ends, also after an exception. The readers never change 
 the model, so its outputs stay bit-equal.
 """
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +22,10 @@ Reader = Callable[[int, Tensor], None]
 """Called as ``reader(layer, tensor)``, with a tensor of shape (text, token, neuron or width)."""
 
 Handle = torch.utils.hooks.RemovableHandle
+
+_LOCKS: "WeakKeyDictionary[nn.Module, threading.RLock]" = WeakKeyDictionary()
+_NEW_LOCK = threading.Lock()
+# Hooks are the model's own: a second thread waits until the first has left its block.
 
 
 class _Enough(Exception):
@@ -39,6 +45,10 @@ def watch(
     stop: bool = False,
 ) -> Iterator[None]:
     """Read the layers of a model during the passes made inside the ``with`` block.
+
+    A model is watched by one thread at a time: another one waits at the ``with``. Passes that other
+    threads make meanwhile are not read. Where attention is read and the family's row says
+    ``softmax="weights"``, eager attention is run, which may round otherwise than the model's own.
 
     Args:
         model: A transformers model whose architecture has a row in ``anatomy.py``.
@@ -71,15 +81,16 @@ def watch(
     wanted = {"gate": gate, "hidden": hidden, "inputs": inputs, "attention": attention}
     ending = _Ending({kind for kind, reader in wanted.items() if reader} if stop and chosen else set())
     handles: list[Handle] = []
-    with ExitStack() as open_calls:
+    with _lock_of(anatomy.base), ExitStack() as open_calls:
         try:
             if attention is not None:
                 noted = _noted("attention", attention, chosen, ending)
                 open_calls.enter_context(handing_over(anatomy, chosen, noted))
             noted_inputs = inputs and _noted("inputs", inputs, chosen, ending)
             noted_gate = gate and _noted("gate", gate, chosen, ending)
+            noted_routes = routes and _noted("routes", routes, [], ending)
             for layer in chosen:
-                handles += _hook_mlp(anatomy, layer, noted_inputs, noted_gate, routes)
+                handles += _hook_mlp(anatomy, layer, noted_inputs, noted_gate, noted_routes)
             if hidden is not None:
                 noted = _noted("hidden", hidden, chosen, ending)
                 handles += [_hook_hidden(anatomy, layer, noted) for layer in chosen]
@@ -108,14 +119,22 @@ class _Ending:
 
 
 def _noted(kind: str, reader: Callable[..., None], chosen: list[int], ending: _Ending) -> Callable[..., None]:
-    """The reader, which also tells when it has had the last layer."""
+    """The reader, for this thread's passes alone, which also tells when it has had the last layer."""
+    owner = threading.get_ident()
 
     def read(layer: int, values: object) -> None:
+        if threading.get_ident() != owner:
+            return
         reader(layer, values)
-        if layer == chosen[-1]:
+        if chosen and layer == chosen[-1]:
             ending.read(kind)
 
     return read
+
+
+def _lock_of(base: nn.Module) -> threading.RLock:
+    with _NEW_LOCK:
+        return _LOCKS.setdefault(base, threading.RLock())
 
 
 def _checked(layers: Iterable[int] | None, depth: int) -> list[int]:
@@ -136,14 +155,14 @@ def _hook_mlp(
     """Hook what the MLP of a layer is given, and its gate."""
     if inputs is None and gate is None and routes is None:
         return []
-    shape: list[int] = []
+    shapes: dict[int, torch.Size] = {}  # of each thread's pass
 
     def remember(_module: nn.Module, args: tuple, kwargs: dict) -> None:
         states = args[0] if args else kwargs["hidden_states"]
-        shape[:] = states.shape[:2]
+        shapes[threading.get_ident()] = states.shape[:2]
 
     def shaped(values: Tensor) -> Tensor:
-        return values.detach().reshape(*shape, -1)
+        return values.detach().reshape(*shapes[threading.get_ident()], -1)
 
     experts = anatomy.experts(layer)
     handles = [anatomy.blocks[layer].register_forward_pre_hook(remember, with_kwargs=True)]
@@ -156,7 +175,7 @@ def _hook_mlp(
 
         def read(_module: nn.Module, _args: tuple, out: Tensor) -> None:
             values = out[..., : out.shape[-1] // 2] if anatomy.family.fused else out
-            gate(layer, values.detach().view(*shape, -1) if anatomy.family.flattened else values.detach())
+            gate(layer, shaped(values) if anatomy.family.flattened else values.detach())
 
         handles.append(module.register_forward_hook(read))
     return handles
@@ -173,7 +192,7 @@ def _hook_experts(
     """Hook a layer of experts; the shared expert may run before or after them."""
     experts, shared = anatomy.experts(layer), anatomy.shared(layer)
     assert experts is not None
-    parts: dict[str, Tensor] = {}
+    owner, parts = threading.get_ident(), dict[str, Tensor]()
 
     def hand_over() -> None:
         if gate is not None and "routed" in parts and (shared is None or "shared" in parts):
@@ -181,6 +200,8 @@ def _hook_experts(
             gate(layer, torch.cat(values, dim=-1))
 
     def read(_module: nn.Module, args: tuple, kwargs: dict) -> None:
+        if threading.get_ident() != owner:
+            return
         states, chosen = [*args, *kwargs.values()][:2]
         rising = chosen.sort(dim=-1).values
         if inputs is not None:
@@ -193,8 +214,9 @@ def _hook_experts(
             hand_over()
 
     def read_shared(_module: nn.Module, _args: tuple, out: Tensor) -> None:
-        parts["shared"] = out
-        hand_over()
+        if threading.get_ident() == owner:
+            parts["shared"] = out
+            hand_over()
 
     handles = [experts.register_forward_pre_hook(read, with_kwargs=True)]
     if shared is not None and gate is not None:

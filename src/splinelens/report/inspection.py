@@ -33,11 +33,12 @@ class Portrait:
         wall: Number of the neuron whose wall is nearest.
         dimension: Intrinsic dimension of each head, in vertices: absolute, then relative; -1 at layers
             without softmax attention.
-        bound: The tight upper bound on the dimension of the token's hull, relative form; -1 likewise.
+        bound: The tight upper bound on the dimension of the token's hull, relative threshold; -1 likewise.
         regions: Distinct regions that the text visits.
         seven: The seven features in the order of ``SPLINE7``.
         percentiles: Where they stand among those of the reference, in 0..100; None without one.
         prefixes: The seven features of every prefix; None unless asked for.
+        region_ids: For each layer the name of each token's region; equal names there are equal regions.
     """
 
     text: str
@@ -51,6 +52,7 @@ class Portrait:
     seven: Float[np.ndarray, "layer 7"]
     percentiles: Float[np.ndarray, "layer 7"] | None
     prefixes: Float[np.ndarray, "layer token 7"] | None
+    region_ids: tuple[tuple[str, ...], ...] = ()
 
     def labels(self) -> list[str]:
         """The tokens as they are shown, each visible, the parts of one character numbered.
@@ -91,7 +93,7 @@ class SliceView:
         box: The window: lowest x, lowest y, highest x, highest y.
         segments: The two ends of each wall within the window.
         walls: Their neurons.
-        cells: How many regions the window shows.
+        cells: How many regions the window shows; fewer where three walls meet in one point.
         own: The corners of the cell that holds each point; None where it is not known.
         neurons: How many neurons the layer has, whether or not their walls cross the window.
     """
@@ -121,7 +123,7 @@ class Inspection:
         eps: Threshold of the intrinsic dimension, in (0, 1).
         portraits: One text, or two.
         slice: A picture of the partition; None unless asked for.
-        distance: Mean share of neurons whose signs differ between tokens of the two texts, in [0, 1];
+        text_distance: Mean share of neurons whose signs differ between tokens of the two texts, in [0, 1];
             None with one text.
         reference: The texts that percentiles stand among, in words; None without.
         notes: What could not be had, and why.
@@ -134,7 +136,7 @@ class Inspection:
     eps: float
     portraits: tuple[Portrait, ...]
     slice: SliceView | None
-    distance: Float[np.ndarray, " layer"] | None
+    text_distance: Float[np.ndarray, " layer"] | None
     reference: str | None
     notes: tuple[str, ...]
 
@@ -146,7 +148,7 @@ class Inspection:
 
         Example:
             >>> record = Inspection("m", (0,), 9, 4, 0.1, (), None, np.array([0.25]), None, ()).to_dict()
-            >>> record["schema"], record["layers"], record["distance"], record["slice"]
+            >>> record["schema"], record["layers"], record["text_distance"], record["slice"]
             (1, [0], [0.25], None)
         """
         return {"schema": SCHEMA, "features": list(SPLINE7), **_record(self)}

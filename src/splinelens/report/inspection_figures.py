@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from splinelens.geometry.attention import THRESHOLDS
 from splinelens.geometry.partition import SPLINE7
 from splinelens.report.inspection import Inspection, Portrait, SliceView, readable
-from splinelens.report.inspection_scales import FORMS, POINTS, TEXTS, Scale, depth_colour, scales
+from splinelens.report.inspection_scales import POINTS, TEXTS, Scale, depth_colour, scales
 
 Figure = dict[str, Any]  # Any: plain JSON values, plotly's own form of a figure
 
@@ -38,15 +39,15 @@ def figures(inspection: Inspection) -> dict[str, Figure]:
 
     Returns:
         ``sign``, ``boundary``, ``dimension``, ``heads``, ``percentiles`` and, for each of the seven,
-        ``prefixes-NAME`` of each text; the seven by their names, ``regions``, ``distance`` and ``slice``.
-        What the record does not hold is left out.
+        ``prefixes-NAME`` of each text; the seven by their names, ``regions``, ``text_distance`` and
+        ``slice``. What the record does not hold is left out.
     """
     shared, layers = scales(inspection), [str(layer) for layer in inspection.layers]
     made: dict[str, Figure] = {}
     for number, text in enumerate(inspection.portraits):
         made[f"sign-{number}"] = _map(number, [_sign(text, shared["sign"])], layers)
         made[f"boundary-{number}"] = _map(number, [_boundary(text, shared["boundary"])], layers)
-        if FORMS[0] in shared:
+        if THRESHOLDS[0] in shared:
             made[f"dimension-{number}"] = _map(number, _dimension(text, shared), layers)
             made[f"heads-{number}"] = _heads(number, inspection.heads, shared)
         if text.percentiles is not None:
@@ -58,9 +59,9 @@ def figures(inspection: Inspection) -> dict[str, Figure]:
             layers, [(text.seven[:, place], _reached(text, place)) for text in inspection.portraits]
         )
     made["regions"] = _curves(layers, [(text.regions, None) for text in inspection.portraits])
-    if inspection.distance is not None:
-        made["distance"] = _curves(layers, [(inspection.distance, None)])
-    for name in ("regions", "distance"):
+    if inspection.text_distance is not None:
+        made["text_distance"] = _curves(layers, [(inspection.text_distance, None)])
+    for name in ("regions", "text_distance"):
         if name in made:
             heights = [height or 0 for curve in made[name]["data"] for height in curve["y"]]
             made[name]["layout"]["yaxis"]["range"] = [0, 1.1 * max(heights, default=0) or 1]
@@ -127,16 +128,16 @@ def _boundary(text: Portrait, scale: Scale) -> Figure:
 
 def _dimension(text: Portrait, shared: dict[str, Scale]) -> list[Figure]:
     traces = []
-    for form, name in enumerate(FORMS):
-        counts = text.dimension[form].sum(axis=1)
-        there = (text.dimension[form] >= 0).all(axis=1)
+    for number, name in enumerate(THRESHOLDS):
+        counts = text.dimension[number].sum(axis=1)
+        there = (text.dimension[number] >= 0).all(axis=1)
         trace = _heat(_coloured(np.where(there, counts, np.nan), shared[name]), shared[name])
         words = f"intrinsic dimension, {name}: %{{customdata}}"
         trace["customdata"] = counts.tolist()
         if name == "relative":
             trace["customdata"] = np.stack([counts, text.bound], axis=2).tolist()
             words = words.replace("}", "[0]}") + "<br>its hull has at most %{customdata[1]} dimensions"
-        traces.append(trace | {"hovertemplate": _hover(words), "visible": form == 0, "name": name})
+        traces.append(trace | {"hovertemplate": _hover(words), "visible": number == 0, "name": name})
     return traces
 
 
@@ -147,10 +148,10 @@ def _heads(number: int, heads: int, shared: dict[str, Scale]) -> Figure:
         | {
             "hovertemplate": _hover(f"intrinsic dimension, {name}: %{{customdata}}", "head %{y}"),
             "meta": {"log": shared[f"heads-{name}"].log},
-            "visible": name == FORMS[0],
+            "visible": name == THRESHOLDS[0],
             "name": name,
         }
-        for name in FORMS
+        for name in THRESHOLDS
     ]
     return _map(number, traces, [str(head) for head in range(heads)], "head")
 

@@ -5,8 +5,8 @@
   const plots = [...document.querySelectorAll(".plot")];
   const coarse = matchMedia("(pointer: coarse)");
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  const FORMS = ["absolute", "relative"];
-  const chosen = { form: "absolute", layer: 0 };
+  const THRESHOLDS = ["absolute", "relative"];
+  const chosen = { threshold: "absolute", layer: 0 };
   // A label never becomes markup, and its direction of writing ends with it.
   const PAIRS = [["&", "&amp;"], ["<", "&lt;"], [">", "&gt;"], ["%{", "%\u2060{"]];
   const escape = (label) => "\u2068" + PAIRS.reduce((all, [sign, safe]) => all.replaceAll(sign, safe), label) + "\u2069";
@@ -91,12 +91,12 @@
   // The numbers of the layer that the slider chose.
   function fillHeads(plot, figure) {
     const portrait = figure.layout.meta.portrait;
-    figure.data.forEach((trace, form) => {
-      const counts = dimension[portrait][form][chosen.layer] || [];
+    figure.data.forEach((trace, number) => {
+      const counts = dimension[portrait][number][chosen.layer] || [];
       const low = trace.zmin;
       trace.customdata = counts;
       trace.z = trace.meta.log ? counts.map((row) => row.map((count) => Math.max(low, Math.log10(count)))) : counts;
-      trace.visible = FORMS[form] === chosen.form;
+      trace.visible = THRESHOLDS[number] === chosen.threshold;
     });
   }
 
@@ -105,11 +105,11 @@
       const figure = figures[plot.dataset.figure];
       if (plot.dataset.figure.startsWith("heads-")) fillHeads(plot, figure);
       else if (plot.dataset.figure.startsWith("dimension-"))
-        figure.data.forEach((trace, form) => (trace.visible = FORMS[form] === chosen.form));
+        figure.data.forEach((trace, number) => (trace.visible = THRESHOLDS[number] === chosen.threshold));
       else continue;
       if (plot.drawn) Plotly.react(plot, figure.data, plot.layout, config());
     }
-    for (const part of document.querySelectorAll("[data-form]")) part.hidden = part.dataset.form !== chosen.form;
+    for (const part of document.querySelectorAll("[data-threshold]")) part.hidden = part.dataset.threshold !== chosen.threshold;
     const output = document.getElementById("layer-chosen");
     if (output) output.textContent = `layer ${layers[chosen.layer]}`;
   }
@@ -187,8 +187,8 @@
   }
 
   for (const plot of plots) plot.addEventListener("keydown", walk);
-  for (const input of document.querySelectorAll('input[name="form"]'))
-    input.addEventListener("change", () => ((chosen.form = input.value), refresh()));
+  for (const input of document.querySelectorAll('input[name="threshold"]'))
+    input.addEventListener("change", () => ((chosen.threshold = input.value), refresh()));
   for (const input of document.querySelectorAll('input[name="view"]'))
     input.addEventListener("change", () => look(Number(input.value)));
   const slider = document.getElementById("layer");

@@ -21,7 +21,7 @@ _LINKS = {
     "boundary": "Boundary distance",
     "dimension": "Intrinsic dimension",
     "features": "Seven features",
-    "distance": "Between texts",
+    "text_distance": "Between texts",
     "prefixes": "Growing text",
     "slice": "Slice",
     "numbers": "Numbers and notes",
@@ -134,7 +134,7 @@ def _data(inspection: Inspection, drawn: dict[str, Figure]) -> str:
         "layers": list(inspection.layers),
         "tokens": [text.labels() for text in inspection.portraits],
         "dimension": [
-            [[None if (head < 0).any() else head.tolist() for head in form] for form in text.dimension]
+            [[None if (head < 0).any() else head.tolist() for head in counts] for counts in text.dimension]
             for text in inspection.portraits
         ],
         "figures": drawn,

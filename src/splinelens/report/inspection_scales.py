@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from splinelens.geometry.attention import THRESHOLDS
 from splinelens.report.inspection import Inspection
 
 VIRIDIS = tuple("#440154 #482878 #3e4989 #31688e #26828e #1f9e89 #35b779 #6ece58 #b5de2b #fde725".split())
@@ -15,9 +16,6 @@ DIVERGING = tuple("#2166ac #67a9cf #d1e5f0 #f4f1ec #fddbc7 #ef8a62 #b2182b".spli
 DEPTH = tuple("#2f7ed8 #7a5cc9 #c0449a #e8563f #e89b23".split())
 TEXTS = ("#2f7ed8", "#e0662a")
 POINTS = ("#2f7ed8", "#e0662a", "#1f9e6e")
-
-FORMS = ("absolute", "relative")
-"""The two thresholds of the intrinsic dimension, in the order of ``Portrait.dimension``."""
 
 _NEAR = 0.17  # of a scale's length: closer ticks would touch
 
@@ -63,8 +61,8 @@ def scales(inspection: Inspection) -> dict[str, Scale]:
             DIVERGING, 0, 100, ((0, "0"), (0.25, "25"), (0.5, "50"), (0.75, "75"), (1, "100"))
         ),
     }
-    for form, name in enumerate(FORMS):
-        heads = [_present(text.dimension[form]) for text in texts]
+    for number, name in enumerate(THRESHOLDS):
+        heads = [_present(text.dimension[number]) for text in texts]
         if any(np.isfinite(array).any() for array in heads):
             log = name == "relative"  # it has no upper limit, and a few layers reach far above the others
             made[name] = Scale.over([array.sum(axis=1) for array in heads], MAKO, log)

@@ -8,10 +8,11 @@ from html import escape
 
 import numpy as np
 
+from splinelens.geometry.attention import THRESHOLDS
 from splinelens.geometry.partition import SPLINE7
 from splinelens.report.inspection import Inspection, Portrait, SliceView, readable, visible
 from splinelens.report.inspection_figures import TITLES, cut, twins
-from splinelens.report.inspection_scales import DEPTH, FORMS, POINTS, TEXTS, Scale, scales
+from splinelens.report.inspection_scales import DEPTH, POINTS, TEXTS, Scale, scales
 
 _COLUMN = 5  # pixels of a token at least; longer texts scroll
 _WORDS = {
@@ -32,7 +33,7 @@ _WORDS = {
     ),
     "heads": (
         "",
-        "The same for each head of one layer, in vertices; the absolute form stays below 1 / eps.",
+        "The same for each head of one layer, in vertices; the absolute count stays below 1 / eps.",
     ),
     "features": (
         "The seven features",
@@ -47,7 +48,7 @@ _WORDS = {
         "distinct regions",
         "Different sign patterns among the text's tokens; at most as many as it has tokens.",
     ),
-    "distance": (
+    "text_distance": (
         "Distance between the texts",
         "Mean share of neurons whose signs differ between a token of one and a token of the other, from 0 "
         "to 1.",
@@ -67,7 +68,7 @@ def sections(inspection: Inspection) -> dict[str, tuple[str, str]]:
         inspection: The record.
 
     Returns:
-        ``texts``, ``sign``, ``boundary``, ``dimension``, ``features``, ``distance``, ``prefixes``,
+        ``texts``, ``sign``, ``boundary``, ``dimension``, ``features``, ``text_distance``, ``prefixes``,
         ``slice`` and ``numbers``; what the record does not hold is left out.
     """
     shared = scales(inspection)
@@ -80,7 +81,7 @@ def sections(inspection: Inspection) -> dict[str, tuple[str, str]]:
         ),
         "dimension": (_WORDS["dimension"][0], _dimension(inspection, shared)),
         "features": (_WORDS["features"][0], _features(inspection, shared)),
-        "distance": (_WORDS["distance"][0], _distance(inspection)),
+        "text_distance": (_WORDS["text_distance"][0], _text_distance(inspection)),
         "prefixes": (_WORDS["prefixes"][0], _prefixes(inspection)),
         "slice": ("A slice of the partition", _slice(inspection.slice)),
         "numbers": ("Numbers and notes", _numbers(inspection) + _notes(inspection)),
@@ -139,16 +140,16 @@ def _maps(name: str, inspection: Inspection, scale: Scale, unit: str) -> str:
 
 
 def _dimension(inspection: Inspection, shared: dict[str, Scale]) -> str:
-    if FORMS[0] not in shared:
+    if THRESHOLDS[0] not in shared:
         return ""
     there = (inspection.portraits[0].dimension[0] >= 0).all(axis=(1, 2))
     usable = [str(place) for place in np.flatnonzero(there)]
     middle = len(usable) // 2
     title, words = _WORDS["dimension"]
     radios = "".join(
-        f'<label><input type="radio" name="form" value="{form}"{" checked" * (form == FORMS[0])}>{form}'
-        "</label>"
-        for form in FORMS
+        f'<label><input type="radio" name="threshold" value="{name}"'
+        f"{' checked' * (name == THRESHOLDS[0])}>{name}</label>"
+        for name in THRESHOLDS
     )
     slider = (
         f'<label for="layer">Each head of <output id="layer-chosen">layer '
@@ -169,16 +170,17 @@ def _dimension(inspection: Inspection, shared: dict[str, Scale]) -> str:
     return (
         f"<p>{escape(words)} eps = {inspection.eps:g}.</p>"
         f'<fieldset class="controls"><legend hidden>Threshold</legend>{radios}</fieldset>'
-        f"{_by_form(shared, '', 'vertices, all heads')}{sums}"
+        f"{_by_threshold(shared, '', 'vertices, all heads')}{sums}"
         f'<div class="controls">{slider}</div><p class="quiet">{escape(_WORDS["heads"][1])} A click on the '
-        f"picture above chooses its layer.</p>{_by_form(shared, 'heads-', 'vertices, one head')}{heads}"
+        f"picture above chooses its layer.</p>{_by_threshold(shared, 'heads-', 'vertices, one head')}{heads}"
     )
 
 
-def _by_form(shared: dict[str, Scale], prefix: str, unit: str) -> str:
+def _by_threshold(shared: dict[str, Scale], prefix: str, unit: str) -> str:
     return "".join(
-        f'<div data-form="{form}"{" hidden" * (form != FORMS[0])}>{_scale(shared[prefix + form], unit)}</div>'
-        for form in FORMS
+        f'<div data-threshold="{name}"{" hidden" * (name != THRESHOLDS[0])}>'
+        f"{_scale(shared[prefix + name], unit)}</div>"
+        for name in THRESHOLDS
     )
 
 
@@ -199,11 +201,11 @@ def _features(inspection: Inspection, shared: dict[str, Scale]) -> str:
     return "".join([*parts, f'<div class="panels">{"".join(panels)}</div>'])
 
 
-def _distance(inspection: Inspection) -> str:
-    if inspection.distance is None:
+def _text_distance(inspection: Inspection) -> str:
+    if inspection.text_distance is None:
         return ""
-    title, words = _WORDS["distance"]
-    return f"<p>{escape(words)}</p>{_figure('distance', words, title)}"
+    title, words = _WORDS["text_distance"]
+    return f"<p>{escape(words)}</p>{_figure('text_distance', words, title)}"
 
 
 def _prefixes(inspection: Inspection) -> str:
@@ -262,11 +264,11 @@ def _whereabouts(view: SliceView, number: int) -> str:
 
 def _numbers(inspection: Inspection) -> str:
     """The layers in a table: readable without a script, and by screen readers."""
-    names = ["sign fraction", "nearest", *(f"ID {form}" for form in FORMS), "regions"]
+    names = ["sign fraction", "nearest", *(f"ID {name}" for name in THRESHOLDS), "regions"]
     columns = [str(layer) for layer in inspection.layers], *_columns(inspection)
     marks = ["" if len(inspection.portraits) == 1 else f" {n + 1}" for n in range(len(inspection.portraits))]
     heads = ["layer", *(name + mark for mark in marks for name in names)]
-    if inspection.distance is not None:
+    if inspection.text_distance is not None:
         heads.append("1 to 2")
     rows = "".join(
         f"<tr>{''.join(f'<td>{value}</td>' for value in row)}</tr>" for row in zip(*columns, strict=True)
@@ -289,8 +291,8 @@ def _columns(inspection: Inspection) -> Iterable[list[str]]:
             means = counts.sum(axis=1).mean(axis=1)
             yield [f"{mean:.1f}" if real else "-" for mean, real in zip(means, there, strict=True)]
         yield [f"{value}" for value in text.regions]
-    if inspection.distance is not None:
-        yield [f"{value:.4f}" for value in inspection.distance]
+    if inspection.text_distance is not None:
+        yield [f"{value:.4f}" for value in inspection.text_distance]
 
 
 def _notes(inspection: Inspection) -> str:

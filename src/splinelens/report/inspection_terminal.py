@@ -58,7 +58,9 @@ def terminal(inspection: Inspection, width: int) -> "Text":
     )
     if span is not None:
         low, high = span
-        words += f"; ID curves: relative form, {BLOCKS[0]} {low:,.0f} to {BLOCKS[-1]} {high:,.0f} vertices, "
+        words += (
+            f"; ID curves: relative threshold, {BLOCKS[0]} {low:,.0f} to {BLOCKS[-1]} {high:,.0f} vertices, "
+        )
         words += "logarithmic"
     shown.append(_wrapped(words, width), style="dim")
     for number, text in enumerate(inspection.portraits):
@@ -105,15 +107,15 @@ def curve(values: Sequence[float] | np.ndarray, low: float, high: float, room: i
 
 
 def _span(inspection: Inspection) -> tuple[float, float] | None:
-    """The smallest and largest intrinsic dimension of both texts, relative form; None without softmax."""
+    """The smallest and largest relative intrinsic dimension of both texts; None without softmax."""
     sums = np.concatenate([_sums(text, 1).ravel() for text in inspection.portraits])
     there = sums[np.isfinite(sums)]
     return (float(there.min()), float(there.max())) if there.size else None
 
 
-def _sums(text: Portrait, form: int) -> np.ndarray:
+def _sums(text: Portrait, threshold: int) -> np.ndarray:
     """Intrinsic dimension over all heads; NaN at layers without softmax attention."""
-    counts = text.dimension[form]
+    counts = text.dimension[threshold]
     there = (counts >= 0).all(axis=1) & (counts.shape[1] > 0)
     return np.where(there, counts.sum(axis=1), np.nan)
 
@@ -174,9 +176,9 @@ def _layers(inspection: Inspection, width: int) -> tuple[list[str], list[list[st
             if name not in left_out:
                 heads.append(f"{name} {number + 1}" if pair else name)
                 columns.append(column)
-    if inspection.distance is not None:
+    if inspection.text_distance is not None:
         heads.append("1 to 2")
-        columns.append([f"{value:.3f}" for value in inspection.distance])
+        columns.append([f"{value:.3f}" for value in inspection.text_distance])
     return heads, [list(row) for row in zip(*columns, strict=True)]
 
 
