@@ -2,6 +2,7 @@
 
 import inspect
 import random
+import threading
 
 import pytest
 from tokenizers import normalizers
@@ -212,3 +213,20 @@ def test_special_tokens_spelt_out_in_a_text_are_letters(tiny_tokenizer):
     assert tiny_tokenizer.eos_token_id not in text.ids
     assert text.offsets[-1] == (6, 7)
     assert prompt_ids(tiny_tokenizer, "<eos>", beginning=False) == (tiny_tokenizer.eos_token_id,)
+
+
+def test_threads_leave_the_tokenizer_as_it_was(tiny_tokenizer):
+    backend, texts, found = tiny_tokenizer.backend_tokenizer, ["<eos> the thing"] * 200, []
+
+    def work():
+        for _ in range(20):
+            found.extend(record.ids for record in tokenize(texts, tiny_tokenizer))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert backend.encode_special_tokens is False
+    assert len(set(found)) == 1
+    assert 2 not in found[0]  # the control token, spelt out, is read as letters

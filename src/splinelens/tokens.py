@@ -8,6 +8,7 @@ text is run but never pooled.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, Literal
 
 import torch
@@ -21,6 +22,8 @@ Side = Literal["right", "left"]
 
 MAX_CHARACTERS = 1_000_000
 """Longer texts are not tokenised (10 million characters take 15 s); their reason names this limit."""
+
+_SETTING = Lock()  # held while a tokenizer is set otherwise, which other threads share
 
 _PAD_MULTIPLE = 16
 # Attention kernels sum the last 1-15 keys in another order than full vectors of 16, so a text
@@ -275,11 +278,12 @@ def _plain(tokenizer: Any, texts: list[str | None]) -> list[Any]:  # Any: as in 
     if not texts:
         return []
     backend = _uncut(tokenizer)
-    before, backend.encode_special_tokens = backend.encode_special_tokens, True
-    try:
-        encodings: list[Any] = backend.encode_batch(texts, add_special_tokens=False)
-    finally:
-        backend.encode_special_tokens = before
+    with _SETTING:
+        before, backend.encode_special_tokens = backend.encode_special_tokens, True
+        try:
+            encodings: list[Any] = backend.encode_batch(texts, add_special_tokens=False)
+        finally:
+            backend.encode_special_tokens = before
     return encodings
 
 
