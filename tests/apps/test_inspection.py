@@ -43,6 +43,7 @@ def test_a_portrait_holds_what_was_read_of_the_text(load):
     assert (portrait.text, portrait.spans) == (TEXT, reading.spans)
     assert (found.model, found.layers, found.heads, found.neurons) == ("tiny", (0, 1, 2), 4, 48)
     assert (found.text_distance, portrait.prefixes, portrait.percentiles) == (None, None, None)
+    assert found.own_distance is None
 
 
 def test_prefixes_are_the_seven_features_of_each_beginning(load):
@@ -60,6 +61,8 @@ def test_two_texts_stand_beside_each_other(load):
     assert [portrait.text for portrait in found.portraits] == [TEXT, "so it is"]
     readings = [read_tokens(text, loaded) for text in (TEXT, "so it is")]
     assert (found.text_distance == text_distances(loaded, *readings)).all()
+    for own, reading in zip(found.own_distance, readings, strict=True):
+        assert (own == text_distances(loaded, reading, reading)).all()
     assert found.slice.labels == ("text 1, token 11 'er'", "text 2, token 7 's'", "text 1, token 6 'r'")
 
 
@@ -93,6 +96,7 @@ def test_every_structure_can_be_inspected(load, name):
     assert found.slice.cells > 1
     assert found.text_distance.shape == (3,)
     assert ((found.text_distance > 0) & (found.text_distance < 1)).all()
+    assert (found.text_distance >= found.own_distance.mean(axis=0) - 1e-6).all()
 
 
 def test_notes_say_what_an_architecture_lacks(load):

@@ -2,7 +2,10 @@
 
 import json
 import re
+import shlex
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -211,11 +214,47 @@ def test_region_names_are_part_of_the_json(run, model_folder):
     assert text["region_ids"] == [reading.region_ids(1), reading.region_ids(2)]
 
 
-def test_a_page_that_cannot_be_written_leaves_nothing_behind(run, model_folder, tmp_path):
+def test_a_page_that_cannot_be_written_leaves_everything_as_it_was(run, model_folder, tmp_path, monkeypatch):
+    page = tmp_path / "page.html"
+    for name in ("page.html.tmp", "page.html"):
+        (tmp_path / name).write_text("mine")
+
+    def full(self, *_options):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", full)
+        told = run("inspect", TEXT, "--model", model_folder, "-o", page, code=1)
+    assert told.stderr == f"Error: cannot write {page}: No space left on device\n"
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "page.html.tmp": "mine",
+        "page.html": "mine",
+    }
+    run("inspect", TEXT, "--model", model_folder, "-o", page)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "page.html.tmp"]
+    assert (tmp_path / "page.html.tmp").read_text() == "mine"
+
+
+def test_a_folder_is_no_page(run, asked, tmp_path):
     (tmp_path / "page.html").mkdir()
-    told = run("inspect", TEXT, "--model", model_folder, "-o", tmp_path / "page.html", code=1)
-    assert told.stderr.startswith(f"Error: cannot write {tmp_path / 'page.html'}: ")
-    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+    told = run("inspect", "a", "-o", tmp_path / "page.html", code=1).stderr
+    assert told.startswith(f"Error: cannot write {tmp_path / 'page.html'}: it is a folder; name a file")
+    assert not asked
+
+
+@pytest.mark.parametrize(
+    ("arguments", "closed", "words"),
+    [
+        (["-"], "<&-", "Error: cannot read -: standard input is closed; pipe a text into it"),
+        (["a"], ">&-", "Error: cannot write to standard output: it is closed; open it, or name a page"),
+    ],
+)
+def test_a_closed_stream_is_an_error_of_ours(arguments, closed, words):
+    command = shlex.join([sys.executable, "-m", "splinelens", "inspect", *arguments])
+    ended = subprocess.run(f"{command} {closed}", shell=True, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(words)
+    assert ended.stderr.count("\n") == 1
 
 
 def test_a_terminal_gets_colours(run, model_folder, monkeypatch):
@@ -238,8 +277,6 @@ def test_a_terminal_gets_colours(run, model_folder, monkeypatch):
 
 
 def test_the_first_examples_of_the_help_page_run(run, model_folder, tmp_path, monkeypatch):
-    import shlex
-
     monkeypatch.chdir(tmp_path)
     examples = re.findall(r"^    splinelens (.*)$", run("inspect", "--help").stdout, re.M)
     assert len(examples) == 3

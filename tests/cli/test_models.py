@@ -32,6 +32,9 @@ def test_check_of_a_sound_folder_passes_every_point(run, model_folder):
     assert all(point["ok"] for point in points)
     shown = run("models", "check", model_folder).stdout
     assert shown.count("ok    ") == len(points)
+    assert "in brackets stands the largest difference" in " ".join(
+        run("models", "check", "--help").stdout.split()
+    )
 
 
 def test_check_exits_1_when_a_point_fails(run):

@@ -61,6 +61,7 @@ def make_inspection(
         text_distance=np.linspace(0.1, 0.4, layers) if len(portraits) > 1 else None,
         reference="1,000 texts of a kind" if percentiles else None,
         notes=tuple(notes),
+        own_distance=np.linspace([0.1, 0.05], [0.3, 0.2], layers).T if len(portraits) > 1 else None,
     )
 
 

@@ -86,5 +86,11 @@ def test_json_says_null_where_there_is_no_number(inspection, view):
     assert record["slice"]["labels"] == list(view.labels)
 
 
+def test_json_holds_the_distance_of_each_text_to_itself(inspection):
+    found = inspection("one", "two", layers=4)
+    np.testing.assert_allclose(json.loads(found.to_json())["own_distance"], found.own_distance)
+    assert json.loads(inspection("one").to_json())["own_distance"] is None
+
+
 def test_json_is_the_same_each_time(inspection):
     assert inspection("a b").to_json() == inspection("a b").to_json()

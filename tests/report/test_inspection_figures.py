@@ -48,7 +48,7 @@ def test_every_hover_names_token_layer_and_number(inspection, view):
                 assert "%{z" in words or "%{customdata" in words
             elif name.startswith("prefixes"):
                 assert "to %{text}<br>layer " in words
-                assert "%{y" in words
+                assert "%{customdata" in words
             elif name != "slice":
                 assert "layer %{x}" in words
 
@@ -122,6 +122,39 @@ def test_prefixes_have_a_line_a_layer_from_the_first_token_on(inspection):
     assert figure["data"][0]["x"] == [1, 2, 3, 4, 5, 6, 7]
     np.testing.assert_allclose(figure["data"][1]["y"], found.portraits[0].prefixes[1, :, 3], rtol=1e-3)
     assert len({line["line"]["color"] for line in figure["data"]}) == 3
+
+
+def test_boundary_features_grow_on_a_logarithmic_axis_with_0_at_its_low_end(inspection):
+    found = inspection("one two", prefixes=True)
+    found.portraits[0].prefixes[..., 6] = 1e-4
+    found.portraits[0].prefixes[:, 0, 6] = 0
+    figure = figures(found)["prefixes-boundary_std-0"]
+    axis, line = figure["layout"]["yaxis"], figure["data"][0]
+    assert axis["type"] == "log"
+    assert line["customdata"][:2] == [0, 1e-4]
+    assert line["y"][:2] == [5e-5, 1e-4]
+    assert 10 ** axis["range"][0] < 5e-5 < 1e-4 < 10 ** axis["range"][1]
+    assert "type" not in figures(found)["prefixes-sign_std-0"]["layout"]["yaxis"]
+
+
+def test_each_text_has_a_thin_line_of_its_distance_to_itself(inspection):
+    found = inspection("one", "two")
+    one, two, between = figures(found)["text_distance"]["data"]
+    for line, values in ((one, found.own_distance[0]), (two, found.own_distance[1])):
+        np.testing.assert_allclose(line["y"], values, rtol=1e-3)
+        assert line["line"]["width"] < between["line"]["width"]
+    np.testing.assert_allclose(between["y"], found.text_distance, rtol=1e-3)
+    assert [line["hovertemplate"].split("<br>")[0] for line in (one, two, between)] == [
+        "text 1 to itself",
+        "text 2 to itself",
+        "text 1 to text 2",
+    ]
+    assert len(figures(replace(found, own_distance=None))["text_distance"]["data"]) == 1
+
+
+def test_the_layers_under_percentiles_have_few_ticks(inspection):
+    found = inspection("ab", "cd", layers=30, percentiles=True)
+    assert figures(found)["percentiles-0"]["layout"]["xaxis"]["nticks"] == 8
 
 
 def test_a_prefix_of_one_token_is_a_point(inspection):

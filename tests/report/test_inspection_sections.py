@@ -104,7 +104,21 @@ def test_the_table_holds_a_row_a_layer_and_a_dash_where_there_is_no_number(inspe
     assert rows[0][1] == f"{found.portraits[0].seven[0, 0]:.4f}"
     assert rows[0][3] == f"{found.portraits[0].dimension[0, 0].sum(axis=0).mean():.1f}"
     assert rows[2][7:10] == ["-", "-", "-"]
-    assert rows[2][-1] == f"{found.text_distance[2]:.4f}"
+    assert rows[2][-3:] == [f"{share:.4f}" for share in (found.text_distance[2], *found.own_distance[:, 2])]
+
+
+def test_the_distance_between_texts_says_how_to_read_it(inspection):
+    words = plain(sections(inspection("ab", "cd"))["text_distance"][1])
+    assert "never below the mean of these two" in words
+    for key in ("Text 1 to 2", "Text 1 to itself", "Text 2 to itself"):
+        assert key in words
+
+
+def test_the_page_says_what_colours_and_percentiles_do_not_show(inspection):
+    found = sections(inspection("ab", percentiles=True, prefixes=True))
+    assert "from the 5th to the 95th percentile" in plain(found["sign"][1])
+    assert "a few are always extreme" in plain(found["features"][1])
+    assert "logarithmic axis; a 0" in plain(found["prefixes"][1])
 
 
 def test_notes_are_told_and_escaped(inspection):

@@ -67,12 +67,12 @@ def test_a_distance_without_wall_is_a_dash(inspection):
 def test_each_layer_has_a_line(inspection):
     found = replace(inspection("ab", "cd"), layers=(0, 5, 29))
     heads, *rows = [
-        line.split() for line in lines(found, 130) if line.startswith(("layer", "    0", "    5", "   29"))
+        line.split() for line in lines(found, 140) if line.startswith(("layer", "    0", "    5", "   29"))
     ]
     assert heads[0] == "layer"
     assert [row[0] for row in rows] == ["0", "5", "29"]
     assert rows[1][1] == f"{found.portraits[0].seven[1, 0]:.3f}"
-    assert rows[1][-1] == f"{found.text_distance[1]:.3f}"
+    assert rows[1][-3:] == [f"{share:.3f}" for share in (found.text_distance[1], *found.own_distance[:, 1])]
     assert rows[1][5] == str(found.portraits[0].regions[1])
 
 
@@ -82,6 +82,7 @@ def test_lines_fit_the_terminal(inspection, view, width, texts):
     found = inspection(
         *texts, layers=60, size=5, percentiles=True, prefixes=True, view=view, notes=["long " * 40]
     )
+    found = replace(found, reference="a long name of texts, " * 9)
     for line in lines(found, width):
         assert cell_len(line) <= width, line
 
@@ -110,6 +111,45 @@ def test_percentiles_prefixes_slice_and_notes_are_told_where_they_are(inspection
     bare = "\n".join(lines(inspection("abc")))
     for word in ("percentiles", "grows", "slice", "note"):
         assert word not in bare
+
+
+@pytest.mark.parametrize(
+    ("width", "left_out"),
+    [(140, ["least", "most"]), (120, ["least", "most", "regions"]), (80, ["least", "most", "regions", "ID"])],
+)
+def test_two_texts_lose_columns_where_lines_would_be_too_long(inspection, width, left_out):
+    head = next(line for line in lines(inspection("ab", "cd"), width) if line.startswith("layer"))
+    assert head.endswith("1 to 2  1 to 1  2 to 2")
+    for name in ("signs", "nearest", "least", "most", "regions", "ID"):
+        assert (f"{name} " in head) is (name not in left_out), name
+
+
+def test_the_legend_says_what_each_column_is(inspection):
+    shown = " ".join(lines(inspection("ab", "cd")))
+    for words in (
+        "signs is the mean over the layers read",
+        "nearest is the smallest boundary distance over them",
+        "Distances of different layers have different units: compare within a layer",
+        "ID: intrinsic dimension, vertices",
+        "mean over tokens of the sum over heads",
+        "least and most the smallest and largest of a token",
+        "regions: distinct regions",
+        "1 to 2 is at least the mean of those",
+    ):
+        assert words in shown
+    assert "1 to 2" not in " ".join(lines(inspection("ab")))
+
+
+def test_one_of_a_kind_is_not_many(inspection, view):
+    found = inspection("a", layers=1, heads=1, prefixes=True, view=replace(view, cells=1, neurons=1))
+    shown = "\n".join(lines(replace(found, neurons=1)))
+    for words in (
+        "1 layer (0) of 1 neuron, 1 head,",
+        "text: 1 token\n",
+        "over 1 token\n",
+        "1 region, 2 of 1 wall ",
+    ):
+        assert words in shown
 
 
 def test_the_growing_text_is_drawn_for_the_first_middle_and_last_layer(inspection):

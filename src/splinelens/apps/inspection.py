@@ -6,6 +6,7 @@ One pass a text; the record holds numbers only and outlives the model.
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from splinelens.anatomy import Anatomy, anatomy_of
@@ -104,6 +105,9 @@ def inspect(
         text_distance=None if versus is None else text_distances(loaded, *readings),
         reference=None if held is None else _said(held, readings),
         notes=(*_notes(anatomy, chosen), *drawn, *without, *filter(None, far)),
+        own_distance=None
+        if versus is None
+        else np.stack([text_distances(loaded, reading, reading) for reading in readings]),
     )
 
 

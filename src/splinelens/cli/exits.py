@@ -47,7 +47,8 @@ def exits(command: Callable[_Options, None]) -> Callable[_Options, None]:
     def run(*args: _Options.args, **kwargs: _Options.kwargs) -> None:
         try:
             command(*args, **kwargs)
-            sys.stdout.flush()
+            if sys.stdout is not None:  # it may be closed
+                sys.stdout.flush()
         except SplinelensError as error:
             raise told(f"Error: {error}", OURS) from error
         except KeyboardInterrupt as error:

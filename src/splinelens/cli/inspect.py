@@ -2,6 +2,7 @@
 
 import re
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -78,8 +79,9 @@ def inspect(
 
     Without -o a line a token and a line a layer. With --json the whole record: arrays as lists whose axes are
     layer, token (sign, boundary, wall, bound, region_ids), threshold, layer, head, token (dimension), layer,
-    feature (seven, percentiles) and layer, token, feature (prefixes); null is what does not exist. With --at
-    one token at one layer, its hull head by head. One line break at the end of a file is not read.
+    feature (seven, percentiles), layer, token, feature (prefixes) and text, layer (own_distance); null is
+    what does not exist. With --at one token at one layer, its hull head by head. One line break at the end
+    of a file is not read.
 
     Examples:
       splinelens inspect "Have a nice day."
@@ -87,6 +89,8 @@ def inspect(
       splinelens inspect "Have a nice day." --at 2:3
       cat letter.txt | splinelens inspect - --layers 0-9 --slice 5:0,3,7 --json
     """
+    from splinelens.errors import CannotWrite
+
     if (text is None) == (file is None):
         raise typer.BadParameter("give either a text (- is stdin) or --file", param_hint="TEXT")
     if as_json and output:
@@ -99,6 +103,8 @@ def inspect(
         )
     if output:
         _check(output)
+    elif sys.stdout is None:
+        raise CannotWrite("cannot write to standard output: it is closed; open it, or name a page with -o")
     read = text if text is not None and text != "-" else _read(file or "-")
 
     from splinelens.apps.inspection import inspect as look_at
@@ -199,6 +205,10 @@ def _check(output: Path) -> None:
         raise typer.BadParameter(f"{output} does not end in .html", param_hint="--output")
     if not output.parent.is_dir():
         raise CannotWrite(f"cannot write {output}: there is no folder {output.parent}")
+    if output.is_dir():
+        raise CannotWrite(
+            f"cannot write {output}: it is a folder; name a file, such as {output / 'page.html'}"
+        )
     require_plotly(str(output))
 
 
@@ -206,6 +216,10 @@ def _read(file: str) -> str:
     """A whole file as one text, without the line break that ends its last line."""
     from splinelens.errors import BadTexts
 
+    if file == "-" and sys.stdin is None:
+        raise BadTexts(
+            "cannot read -: standard input is closed; pipe a text into it, or give the text itself"
+        )
     try:
         raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
         read = raw.decode("utf-8-sig")
@@ -221,12 +235,13 @@ def _write(found: "Inspection", output: Path) -> None:
     from splinelens.errors import CannotWrite
     from splinelens.report.inspection_page import page
 
-    part = output.with_name(output.name + ".tmp")
+    shown = page(found)
     try:
-        part.write_text(page(found), "utf-8")
-        part.replace(output)
+        with tempfile.TemporaryDirectory(dir=output.parent, prefix=".splinelens-") as own:
+            part = Path(own) / output.name
+            part.write_text(shown, "utf-8")
+            part.replace(output)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise CannotWrite(f"cannot write {output}: {error.strerror or error}") from error
 
 

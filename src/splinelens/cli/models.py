@@ -54,8 +54,9 @@ def check(name: Name, revision: Revision = None, as_json: options.AsJson = False
 
     First files, hashes, tokenizer and one pass; then every contract, computed a second way on a few
     short texts: gates, batches and padding, attention ID, hulls, region maps, prefixes, stream.
-    "none" is a quantity that the architecture cannot have. Exits 1 if a point fails. Nothing is
-    fetched. With --json a list of {"what", "ok", "detail"}.
+    "none" is a quantity that the architecture cannot have; in brackets stands the largest difference
+    found, as a share of the largest value. Exits 1 if a point fails. Nothing is fetched. With --json a
+    list of {"what", "ok", "detail"}.
 
     Example:
       splinelens models check smollm2-135m

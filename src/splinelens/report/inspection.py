@@ -127,6 +127,9 @@ class Inspection:
             None with one text.
         reference: The texts that percentiles stand among, in words; None without.
         notes: What could not be had, and why.
+        own_distance: The same of each text to itself, over all pairs of its tokens; None with one text.
+            ``text_distance`` is never below the mean of the two, and equals it where both texts switch
+            on each neuron equally often.
     """
 
     model: str
@@ -139,6 +142,7 @@ class Inspection:
     text_distance: Float[np.ndarray, " layer"] | None
     reference: str | None
     notes: tuple[str, ...]
+    own_distance: Float[np.ndarray, "text layer"] | None = None
 
     def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
         """As plain JSON values under the names of the attributes, arrays as nested lists.

@@ -12,7 +12,15 @@ import numpy as np
 from splinelens.geometry.attention import THRESHOLDS
 from splinelens.geometry.partition import SPLINE7
 from splinelens.report.inspection import Inspection, Portrait, SliceView, readable
-from splinelens.report.inspection_scales import POINTS, TEXTS, Scale, depth_colour, scales
+from splinelens.report.inspection_scales import (
+    BETWEEN,
+    POINTS,
+    TEXTS,
+    Grown,
+    Scale,
+    depth_colour,
+    scales,
+)
 
 Figure = dict[str, Any]  # Any: plain JSON values, plotly's own form of a figure
 
@@ -29,6 +37,7 @@ TITLES = (
 
 _REACHED = {1: ("sign", np.argmin), 2: ("sign", np.argmax), 4: ("boundary", np.argmin)}
 _ROW, _PLOT, _PANEL = 13, (150, 560), 210  # pixels
+_FEW = {"nticks": 8}  # so that 30 layers side by side do not touch
 
 
 def figures(inspection: Inspection) -> dict[str, Figure]:
@@ -60,7 +69,7 @@ def figures(inspection: Inspection) -> dict[str, Figure]:
         )
     made["regions"] = _curves(layers, [(text.regions, None) for text in inspection.portraits])
     if inspection.text_distance is not None:
-        made["text_distance"] = _curves(layers, [(inspection.text_distance, None)])
+        made["text_distance"] = _distances(inspection, layers)
     for name in ("regions", "text_distance"):
         if name in made:
             heights = [height or 0 for curve in made[name]["data"] for height in curve["y"]]
@@ -164,7 +173,7 @@ def _percentiles(text: Portrait, scale: Scale, layers: list[str]) -> Figure:
         "customdata": rounded(text.seven.T),
         "hovertemplate": "%{y} %{customdata:.4~g}<br>layer %{x}<br>percentile %{z:.3~g}<extra></extra>",
     }
-    layout = _layout(_PANEL + 30, _category("layer"), _category(""))
+    layout = _layout(_PANEL + 30, _category("layer") | _FEW, _category(""))
     layout["yaxis"]["autorange"] = "reversed"
     return {"data": [trace], "layout": layout}
 
@@ -175,21 +184,22 @@ def _prefixes(number: int, inspection: Inspection, layers: list[str]) -> dict[st
     prefixes = inspection.portraits[number].prefixes
     assert prefixes is not None
     for place, name in enumerate(SPLINE7):
+        grown = Grown.of([array[..., place] for array in every], name.startswith("boundary"))
         lines = [
             {
                 "type": "scatter",
                 "mode": "lines" if prefixes.shape[1] > 1 else "markers",
                 "name": f"layer {layer}",
                 "x": list(range(1, prefixes.shape[1] + 1)),
-                "y": rounded(prefixes[at, :, place]),
+                "y": rounded(grown.drawn(prefixes[at, :, place])),
+                "customdata": rounded(prefixes[at, :, place]),
                 "line": {"color": depth_colour(at / max(1, len(layers) - 1)), "width": 1.2},
                 "hovertemplate": f"the first %{{x}} tokens, to %{{text}}<br>layer {layer}<br>"
-                f"{TITLES[place]} %{{y:.4~g}}<extra></extra>",
+                f"{TITLES[place]} %{{customdata:.4~g}}<extra></extra>",
             }
             for at, layer in enumerate(layers)
         ]
-        axis = {"title": {"text": "tokens"}, "rangemode": "tozero"}
-        layout = _layout(_PANEL, axis, {"range": _extent([array[..., place] for array in every])})
+        layout = _layout(_PANEL, {"title": {"text": "tokens"}, "rangemode": "tozero"}, grown.axis)
         layout |= {"meta": {"portrait": number}, "hovermode": "closest"}
         made[f"prefixes-{name}-{number}"] = {"data": lines, "layout": layout}
     return made
@@ -217,8 +227,22 @@ def _curves(layers: list[str], curves: list[tuple[np.ndarray, tuple[Portrait, np
                 f"{whose}layer %{{x}}<br>%{{y:.4~g}}<br>at token %{{text}}<extra></extra>"
             )
         traces.append(trace)
-    layout = _layout(_PANEL, _category("layer") | {"nticks": 8}, {})
+    layout = _layout(_PANEL, _category("layer") | _FEW, {})
     return {"data": traces, "layout": layout | {"hovermode": "closest"}}
+
+
+def _distances(inspection: Inspection, layers: list[str]) -> Figure:
+    """The distance between two texts over the layers, and thin beside it that of each text to itself."""
+    between, own = inspection.text_distance, inspection.own_distance
+    assert between is not None
+    made = _curves(layers, [(values, None) for values in (() if own is None else own)])
+    for number, line in enumerate(made["data"], start=1):
+        line |= {"mode": "lines", "line": line["line"] | {"width": 1}}
+        line["hovertemplate"] = f"text {number} to itself<br>layer %{{x}}<br>%{{y:.4~g}}<extra></extra>"
+    (line,) = _curves(layers, [(between, None)])["data"]
+    line |= {"line": {"color": BETWEEN, "width": 2}}
+    line["hovertemplate"] = "text 1 to text 2<br>layer %{x}<br>%{y:.4~g}<extra></extra>"
+    return made | {"data": [*made["data"], line]}
 
 
 def _reached(text: Portrait, place: int) -> tuple[Portrait, np.ndarray] | None:
@@ -370,13 +394,3 @@ def _coloured(numbers: np.ndarray, scale: Scale) -> Any:  # Any: nested lists of
         return rounded(numbers.astype(float))
     with np.errstate(divide="ignore"):
         return rounded(np.maximum(np.log10(numbers.astype(float)), scale.low))
-
-
-def _extent(arrays: list[np.ndarray]) -> list[float] | None:
-    values = np.concatenate([array.ravel() for array in arrays])
-    values = values[np.isfinite(values)]
-    if not values.size:
-        return None
-    low, high = float(values.min()), float(values.max())
-    room = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
-    return [low - room, high + room]

@@ -121,8 +121,8 @@ def _about(inspection: Inspection) -> str:
     words = [
         inspection.model,
         f"{layers} layer{'s' * (layers != 1)} ({layer_ranges(inspection.layers)})",
-        f"{inspection.neurons:,} neurons",
-        f"{inspection.heads} heads",
+        f"{inspection.neurons:,} neuron{'s' * (inspection.neurons != 1)}",
+        f"{inspection.heads} head{'s' * (inspection.heads != 1)}",
         f"eps {inspection.eps:g}",
     ]
     return f'<p class="quiet">{" · ".join(escape(readable(word)) for word in words)}</p>'

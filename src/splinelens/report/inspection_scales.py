@@ -1,8 +1,8 @@
-"""The colours of an inspection's pictures: which number is shown by which, the same for both texts."""
+"""The colours and axes of an inspection's pictures: where a number stands, the same for both texts."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,8 +15,10 @@ MAKO = tuple("#170d1c #33264f #40427f #3a639a #348ba6 #37a9ac #5ac6ad #a5e1bd #d
 DIVERGING = tuple("#2166ac #67a9cf #d1e5f0 #f4f1ec #fddbc7 #ef8a62 #b2182b".split())
 DEPTH = tuple("#2f7ed8 #7a5cc9 #c0449a #e8563f #e89b23".split())
 TEXTS = ("#2f7ed8", "#e0662a")
+BETWEEN = "#8a4fc4"
 POINTS = ("#2f7ed8", "#e0662a", "#1f9e6e")
 
+_MIDDLE = (0.05, 0.95)  # of the signs: layer 0, 1 of 30, has the most extreme and would take the colours
 _NEAR = 0.17  # of a scale's length: closer ticks would touch
 
 
@@ -51,11 +53,46 @@ class Scale:
         return _logarithmic(values, colours) if log else _linear(values, colours)
 
 
+@dataclass(frozen=True)
+class Grown:
+    """The axis of a number while the text grows, shared by the pictures of both texts.
+
+    Attributes:
+        axis: The axis as plotly reads it.
+        lowest: On a logarithmic axis what smaller numbers are drawn as, half the smallest above 0; else None.
+    """
+
+    axis: dict[str, object]
+    lowest: float | None = None
+
+    @classmethod
+    def of(cls, arrays: Sequence[np.ndarray], log: bool) -> "Grown":
+        """The axis that holds every finite number of some arrays; logarithmic only if one is above 0.
+
+        Example:
+            >>> Grown.of([np.array([0.0, 0.02, 1.0])], log=True).lowest
+            0.01
+        """
+        values = np.concatenate([array.ravel() for array in arrays]).astype(float)
+        values = values[np.isfinite(values)]
+        lowest = float(values[values > 0].min()) / 2 if log and (values > 0).any() else None
+        if not values.size:
+            return cls({})
+        ends = [float(values.min()), float(values.max())]
+        low, high = ends if lowest is None else [math.log10(max(end, lowest)) for end in ends]
+        room = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
+        return cls(({} if lowest is None else {"type": "log"}) | {"range": [low - room, high + room]}, lowest)
+
+    def drawn(self, numbers: np.ndarray) -> np.ndarray:
+        """Numbers as they are drawn."""
+        return numbers if self.lowest is None else np.maximum(numbers, self.lowest)
+
+
 def scales(inspection: Inspection) -> dict[str, Scale]:
     """The scale of each kind of heat map; those of the intrinsic dimension are missing without softmax."""
     texts = inspection.portraits
     made = {
-        "sign": Scale.over([text.sign for text in texts], VIRIDIS),
+        "sign": _most(np.concatenate([text.sign.ravel() for text in texts]), VIRIDIS),
         "boundary": Scale.over([text.boundary for text in texts], MAGMA, log=True),
         "percentiles": Scale(
             DIVERGING, 0, 100, ((0, "0"), (0.25, "25"), (0.5, "50"), (0.75, "75"), (1, "100"))
@@ -86,6 +123,17 @@ def depth_colour(share: float) -> str:
 
 def _present(counts: np.ndarray) -> np.ndarray:
     return np.where(counts < 0, np.nan, counts)
+
+
+def _most(values: np.ndarray, colours: tuple[str, ...]) -> Scale:
+    """A scale for all numbers but a few extreme ones, which take the colours of its ends."""
+    values = values[np.isfinite(values)].astype(float)
+    low, high = np.quantile(values, _MIDDLE) if values.size else (0.0, 1.0)
+    scale = _linear(values.clip(low, high), colours)
+    if len(scale.ticks) < 3 or (values.min(), values.max()) == (low, high):
+        return scale
+    (_, first), middle, (_, last) = scale.ticks
+    return replace(scale, ticks=((0.0, f"≤ {first}"), middle, (1.0, f"≥ {last}")))
 
 
 def _linear(values: np.ndarray, colours: tuple[str, ...]) -> Scale:

@@ -12,14 +12,15 @@ from splinelens.geometry.attention import THRESHOLDS
 from splinelens.geometry.partition import SPLINE7
 from splinelens.report.inspection import Inspection, Portrait, SliceView, readable, visible
 from splinelens.report.inspection_figures import TITLES, cut, twins
-from splinelens.report.inspection_scales import DEPTH, POINTS, TEXTS, Scale, scales
+from splinelens.report.inspection_scales import BETWEEN, DEPTH, POINTS, TEXTS, Scale, scales
 
 _COLUMN = 5  # pixels of a token at least; longer texts scroll
 _WORDS = {
     "sign": (
         "Sign fraction",
         "Share of the layer's neurons whose gate is positive at the token, from 0 to 1: mean over k of "
-        "1[gate_k > 0].",
+        "1[gate_k > 0]. Colours reach from the 5th to the 95th percentile of the numbers shown, because the "
+        "first layer often lies far from the others: what is beyond has the colour of its end.",
     ),
     "boundary": (
         "Boundary distance",
@@ -42,7 +43,8 @@ _WORDS = {
     ),
     "percentiles": (
         "",
-        "Share of the reference texts whose number is smaller, in percent: 50 is an ordinary text.",
+        "Share of the reference texts whose number is smaller, in percent: 50 is an ordinary text. Of some "
+        "hundred percentiles a few are always extreme, of an ordinary text too.",
     ),
     "regions": (
         "distinct regions",
@@ -51,12 +53,14 @@ _WORDS = {
     "text_distance": (
         "Distance between the texts",
         "Mean share of neurons whose signs differ between a token of one and a token of the other, from 0 "
-        "to 1.",
+        "to 1. The thin lines are the same within each text: the distance between the texts is never below "
+        "the mean of these two, and only what it lies above that mean is a difference of the texts.",
     ),
     "prefixes": (
         "While the text grows",
         "The seven features of the first 1, 2, 3, ... tokens, one line a layer, in shares of neurons and "
-        "units of the MLP's input. One pass gives them all: attention is causal.",
+        "units of the MLP's input. One pass gives them all: attention is causal. Boundary features have a "
+        "logarithmic axis; a 0, such as any deviation of one token, is drawn at its lower end.",
     ),
 }
 
@@ -205,7 +209,9 @@ def _text_distance(inspection: Inspection) -> str:
     if inspection.text_distance is None:
         return ""
     title, words = _WORDS["text_distance"]
-    return f"<p>{escape(words)}</p>{_figure('text_distance', words, title)}"
+    between = f'<span class="key" style="background:{BETWEEN}"></span> Text 1 to 2'
+    keys = " &nbsp; ".join([between, *(f"{_whose(number)} to itself" for number in (0, 1))])
+    return f"<p>{escape(words)}</p><p>{keys}</p>{_figure('text_distance', words, title)}"
 
 
 def _prefixes(inspection: Inspection) -> str:
@@ -229,8 +235,8 @@ def _slice(view: SliceView | None) -> str:
     if view is None:
         return ""
     title = (
-        f"{view.cells:,} regions of layer {view.layer} in this window; {len(view.walls):,} of "
-        f"{view.neurons:,} walls cross it"
+        f"{view.cells:,} region{'s' * (view.cells != 1)} of layer {view.layer} in this window; "
+        f"{len(view.walls):,} of {view.neurons:,} walls cross it"
     )
     words = (
         "The plane through three points of the layer's input, in units of that input: each line is the wall "
@@ -269,7 +275,7 @@ def _numbers(inspection: Inspection) -> str:
     marks = ["" if len(inspection.portraits) == 1 else f" {n + 1}" for n in range(len(inspection.portraits))]
     heads = ["layer", *(name + mark for mark in marks for name in names)]
     if inspection.text_distance is not None:
-        heads.append("1 to 2")
+        heads += ["1 to 2", *(["1 to 1", "2 to 2"] if inspection.own_distance is not None else [])]
     rows = "".join(
         f"<tr>{''.join(f'<td>{value}</td>' for value in row)}</tr>" for row in zip(*columns, strict=True)
     )
@@ -293,6 +299,8 @@ def _columns(inspection: Inspection) -> Iterable[list[str]]:
         yield [f"{value}" for value in text.regions]
     if inspection.text_distance is not None:
         yield [f"{value:.4f}" for value in inspection.text_distance]
+        for own in () if inspection.own_distance is None else inspection.own_distance:
+            yield [f"{value:.4f}" for value in own]
 
 
 def _notes(inspection: Inspection) -> str:

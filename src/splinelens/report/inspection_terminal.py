@@ -22,7 +22,7 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 
 _GAP = "·"
 _TOKEN = (8, 28)  # cells for a token: at least, at most
-_PAIR = 118  # columns that hold every number of two texts
+_LEFT_OUT = ("least", "most", "regions", "ID abs", "ID rel")  # of two texts, where lines would be too long
 _FIXED = 36  # cells of the other columns of a token's line, gaps included
 
 
@@ -39,34 +39,26 @@ def terminal(inspection: Inspection, width: int) -> "Text":
     from rich.text import Text
 
     shown = Text(no_wrap=True)
-    layers = len(inspection.layers)
     shown.append(readable(inspection.model), style="bold")
     shown.append(
-        f", {layers} layer{'s' * (layers != 1)} ({layer_ranges(inspection.layers)}) of "
-        f"{inspection.neurons:,} neurons, {inspection.heads} heads, eps {inspection.eps:g}\n"
+        f", {_counted(len(inspection.layers), 'layer')} ({layer_ranges(inspection.layers)}) of "
+        f"{_counted(inspection.neurons, 'neuron')}, {_counted(inspection.heads, 'head')}, "
+        f"eps {inspection.eps:g}\n"
     )
     span = _span(inspection)
     for number, text in enumerate(inspection.portraits):
         name = "text" if len(inspection.portraits) == 1 else f"text {number + 1}"
-        count = len(text.spans)
-        shown.append(f"\n{name}: {count:,} token{'s' * (count != 1)}\n", style="bold")
+        shown.append(f"\n{name}: {_counted(len(text.spans), 'token')}\n", style="bold")
         _tokens(shown, text, inspection, span, width)
     shown.append("\n")
     _lines(shown, *_layers(inspection, width))
-    words = (
-        "signs: share of neurons on, mean; nearest: smallest boundary distance, in units of the MLP's input"
-    )
-    if span is not None:
-        low, high = span
-        words += (
-            f"; ID curves: relative threshold, {BLOCKS[0]} {low:,.0f} to {BLOCKS[-1]} {high:,.0f} vertices, "
-        )
-        words += "logarithmic"
-    shown.append(_wrapped(words, width), style="dim")
+    for words in _legend(inspection, span):
+        shown.append(_wrapped(words, width), style="dim")
     for number, text in enumerate(inspection.portraits):
         name = "" if len(inspection.portraits) == 1 else f", text {number + 1}"
         if text.percentiles is not None and inspection.reference:
-            shown.append(f"\npercentiles{name}, against {readable(inspection.reference)}\n", style="bold")
+            against = f"percentiles{name}, against {readable(inspection.reference)}"
+            shown.append("\n" + _wrapped(against, width), style="bold")
             _lines(shown, *_percentiles(text.percentiles, inspection.layers))
         if text.prefixes is not None:
             shown.append(f"\nwhile the text grows{name}\n", style="bold")
@@ -104,6 +96,35 @@ def curve(values: Sequence[float] | np.ndarray, low: float, high: float, room: i
         else BLOCKS[int(np.clip((mean - low) / (high - low) * steps, 0, steps)) if high > low else 0]
         for mean in means
     )
+
+
+def _legend(inspection: Inspection, span: tuple[float, float] | None) -> list[str]:
+    """What the columns of both tables are, a paragraph a table and one on two texts."""
+    tokens = (
+        "a line a token: signs is the mean over the layers read of the share of neurons on; nearest is the "
+        "smallest boundary distance over them, in units of that layer's MLP input. Distances of different "
+        "layers have different units: compare within a layer, in the second table"
+    )
+    layers = (
+        "a line a layer: signs is the mean over tokens, least and most the smallest and largest of a token; "
+        "nearest the smallest distance of a token; regions: distinct regions"
+    )
+    if span is not None:
+        low, high = span
+        tokens += (
+            f". ID: intrinsic dimension, vertices, sum over heads; curves: relative threshold, {BLOCKS[0]} "
+            f"{low:,.0f} to {BLOCKS[-1]} {high:,.0f} vertices, logarithmic"
+        )
+        layers += (
+            "; ID abs, ID rel: intrinsic dimension, vertices, with the absolute and the relative threshold: "
+            "mean over tokens of the sum over heads"
+        )
+    distances = (
+        "1 to 2: share of neurons whose signs differ between a token of one text and one of the other; 1 to "
+        "1 and 2 to 2 the same within a text. 1 to 2 is at least the mean of those: what it lies above it is "
+        "the difference of the texts"
+    )
+    return [tokens, layers] if inspection.text_distance is None else [tokens, layers, distances]
 
 
 def _span(inspection: Inspection) -> tuple[float, float] | None:
@@ -149,13 +170,10 @@ def _tokens(
 
 
 def _layers(inspection: Inspection, width: int) -> tuple[list[str], list[list[str]]]:
-    """The summary of each layer: of one text in more detail, of two side by side."""
-    pair, heads, columns = (
-        len(inspection.portraits) > 1,
-        ["layer"],
-        [[str(layer) for layer in inspection.layers]],
-    )
-    for number, text in enumerate(inspection.portraits):
+    """The summary of each layer: of one text in more detail, of two side by side as far as there is room."""
+    pair = len(inspection.portraits) > 1
+    table = {"layer": [str(layer) for layer in inspection.layers]}
+    for number, text in enumerate(inspection.portraits, start=1):
         found = {
             "signs": [f"{value:.3f}" for value in text.seven[:, 0]],
             "least": [f"{value:.3f}" for value in text.seven[:, 1]],
@@ -165,21 +183,16 @@ def _layers(inspection: Inspection, width: int) -> tuple[list[str], list[list[st
             "ID rel": [_mean(sums) for sums in _sums(text, 1)],
             "regions": [str(count) for count in text.regions],
         }
-        left_out = (
-            ()
-            if not pair
-            else ("least", "most")
-            if width >= _PAIR
-            else ("least", "most", "ID abs", "regions")
-        )
-        for name, column in found.items():
-            if name not in left_out:
-                heads.append(f"{name} {number + 1}" if pair else name)
-                columns.append(column)
-    if inspection.text_distance is not None:
-        heads.append("1 to 2")
-        columns.append([f"{value:.3f}" for value in inspection.text_distance])
-    return heads, [list(row) for row in zip(*columns, strict=True)]
+        table |= {f"{name} {number}" if pair else name: column for name, column in found.items()}
+    distances = [] if inspection.text_distance is None else [("1 to 2", inspection.text_distance)]
+    for number, own in enumerate(() if inspection.own_distance is None else inspection.own_distance, start=1):
+        distances.append((f"{number} to {number}", own))
+    table |= {name: [f"{share:.3f}" for share in shares] for name, shares in distances}
+    for name in _LEFT_OUT if pair else ():
+        if sum(2 + max(map(len, [head, *column])) for head, column in table.items()) - 2 <= width:
+            break
+        table = {head: column for head, column in table.items() if head[:-2] != name}
+    return list(table), [list(row) for row in zip(*table.values(), strict=True)]
 
 
 def _percentiles(percentiles: np.ndarray, layers: Sequence[int]) -> tuple[list[str], list[list[str]]]:
@@ -198,15 +211,19 @@ def _prefixes(prefixes: np.ndarray, layers: Sequence[int], width: int) -> tuple[
             low, high = float(np.min(values)), float(np.max(values))
             drawn = curve(values, low, high, max(12, width - 45))
             rows.append([name, str(layers[at]), _short(low), _short(high), drawn])
-    return ["feature", "layer", "lowest", "highest", f"over {prefixes.shape[1]:,} tokens"], rows
+    return ["feature", "layer", "lowest", "highest", f"over {_counted(prefixes.shape[1], 'token')}"], rows
 
 
 def _slice(view: SliceView) -> str:
     through = "; ".join(readable(label) for label in view.labels)
     return (
-        f"slice of layer {view.layer} through {through}: {view.cells:,} regions, {len(view.walls):,} of "
-        f"{view.neurons:,} walls (-o draws it)"
+        f"slice of layer {view.layer} through {through}: {_counted(view.cells, 'region')}, "
+        f"{len(view.walls):,} of {_counted(view.neurons, 'wall')} (-o draws it)"
     )
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number:,} {word}{'s' * (number != 1)}"
 
 
 def _wrapped(words: str, width: int) -> str:
