@@ -16,6 +16,7 @@ from rows import Row, jig12k, jigsaw6, paradetox, tweeteval, without
 
 from splinelens.anatomy import anatomy_of
 from splinelens.detect.evaluate import auc
+from splinelens.features.positions import run_tokens
 from splinelens.features.prompt import run_prompt
 from splinelens.layers import watch
 from splinelens.models import LoadedModel, load_model
@@ -64,12 +65,7 @@ def margins(loaded: LoadedModel, texts: list[str], prompt: str, poolings: tuple[
                 out[index, place, layer] = pooled
 
         with torch.no_grad(), watch(loaded.model, gate=read, stop=True):
-            loaded.model(
-                batch.ids.to(device),
-                position_ids=batch.positions.to(device),
-                past_key_values=primed.cache(len(index)),
-                use_cache=primed.length > 0,
-            )
+            run_tokens(loaded.model, batch.ids, batch.positions, cache=primed.cache(len(index)))
     return out
 
 

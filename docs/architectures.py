@@ -33,7 +33,7 @@ IMAGE = "text part of an image model"
 NOTES = {
     "apertus": "the activation has learned constants a layer",
     "bloom": "ALiBi; the MLP module adds the residual itself",
-    "codegen": PARALLEL,
+    "codegen": f"{PARALLEL}; weights, and V, before transformers 5.24",
     "cohere": PARALLEL,
     "cohere2": f"{PARALLEL}; window",
     "cwm": "window",
@@ -57,7 +57,7 @@ NOTES = {
     "gpt_neo": "window in every second layer",
     "gpt_neox": f"{PARALLEL} by configuration; Pythia, too",
     "gpt_oss": "window; sinks; gate and up interleaved in one parameter, with biases",
-    "gptj": PARALLEL,
+    "gptj": f"{PARALLEL}; weights, and V, before transformers 5.24",
     "granite": "attention output times residual_multiplier",
     "granite_swa": "window; sinks; attention output times residual_multiplier",
     "granitemoe": "attention output times residual_multiplier",

@@ -3,9 +3,10 @@
 The gate is the input of the MLP's nonlinearity: the output of ``gate_proj`` in a gated MLP, of the
 first linear in an ungated one (arXiv:2312.01648). In a layer of experts every expert has a gate of
 its own. Nothing is guessed: an architecture has a row in ``FAMILIES`` or it is refused with the
-recipe for a row. Paths were read from models instantiated with transformers 5.23.
+recipe for a row. Paths were read from models instantiated with transformers 5.24.
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -92,7 +93,8 @@ _GPT2 = Family(
     output="attn.c_proj",
     activation="mlp.act",
 )
-_GPTJ = replace(_GPT2, gate="mlp.fc_in", down="mlp.fc_out", output="attn.out_proj", softmax="weights")
+_GPTJ = replace(_GPT2, gate="mlp.fc_in", down="mlp.fc_out", output="attn.out_proj")
+_GPTNEO = replace(_GPT2, attention="attn.attention", output="attn.attention.out_proj", softmax="weights")
 _NEOX = Family(
     blocks="layers",
     gate="mlp.dense_h_to_4h",
@@ -165,9 +167,7 @@ FAMILIES: dict[str, Family] = {
     "falcon": _FALCON,
     "gpt2": replace(_GPT2, transposed=True),
     "gpt_bigcode": _GPT2,
-    "gpt_neo": replace(
-        _GPT2, attention="attn.attention", output="attn.attention.out_proj", softmax="weights"
-    ),
+    "gpt_neo": _GPTNEO,
     "gpt_neox": _NEOX,
     "gptj": _GPTJ,
     "jais2": _UNGATED,
@@ -237,6 +237,13 @@ class Anatomy:
         """Number of coordinates of the residual stream, also of a language model among other parts."""
         config: Any = self.base.config  # transformers' configurations share no typed interface
         return int(config.get_text_config().hidden_size)
+
+    @property
+    def softmax(self) -> Literal["interface", "weights"]:
+        """The row's way, or "weights" where this transformers lacks it (GPT-J, CodeGen before 5.24)."""
+        kinds = {kind for layer in self.softmax_layers for kind in type(self.attention(layer)).__mro__}
+        through = any(hasattr(sys.modules[kind.__module__], "ALL_ATTENTION_FUNCTIONS") for kind in kinds)
+        return self.family.softmax if through else "weights"
 
     @property
     def softmax_layers(self) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from splinelens.apps.contracts import contracts
 from splinelens.features import reading
 from splinelens.models import LoadedModel
 
-WEIGHTS_ONLY = ("bloom", "codegen", "falcon", "gpt_neo", "gptj", "mpt", "xglm")
+WEIGHTS_ONLY = ("bloom", "falcon", "gpt_neo", "mpt", "xglm")
 
 
 @pytest.fixture

@@ -5,11 +5,13 @@ import torch
 
 from splinelens.anatomy import anatomy_of
 from splinelens.errors import BadFeatures
+from splinelens.features.positions import run_tokens
 from splinelens.layers import AttentionCall, watch
 
 IDS = torch.arange(4, 44).reshape(2, 20)
 LEFT = torch.ones(2, 20, dtype=torch.long)
 LEFT[0, :7] = 0
+PLACES = torch.arange(20).expand(2, -1)
 
 
 def run(model, mask=None, **options):
@@ -150,9 +152,9 @@ def test_cached_keys_come_first(tiny_llama):
         whole = []
         with watch(tiny_llama, attention=lambda _, call: whole.append(weights_of(call))):
             tiny_llama(IDS)
-        tiny_llama(IDS[:, :12], past_key_values=cache, use_cache=True)
+        run_tokens(tiny_llama, IDS[:, :12], PLACES[:, :12], cache=cache)
         with watch(tiny_llama, attention=lambda _, call: seen.append(weights_of(call))):
-            tiny_llama(IDS[:, 12:], past_key_values=cache, use_cache=True)
+            run_tokens(tiny_llama, IDS[:, 12:], PLACES[:, 12:], cache=cache)
     for all_at_once, later in zip(whole, seen, strict=True):
         assert later.shape == (2, 4, 8, 20)
         assert torch.allclose(all_at_once[:, :, 12:], later, atol=1e-5)
@@ -178,8 +180,8 @@ def test_a_part_of_a_call_with_cached_keys_keeps_all_of_them(tiny_llama):
 
     cache, calls = DynamicCache(), []
     with torch.no_grad(), watch(tiny_llama, attention=lambda _, call: calls.append(call)):
-        tiny_llama(IDS[:, :12], past_key_values=cache, use_cache=True)
-        tiny_llama(IDS[:, 12:], past_key_values=cache, use_cache=True)
+        run_tokens(tiny_llama, IDS[:, :12], PLACES[:, :12], cache=cache)
+        run_tokens(tiny_llama, IDS[:, 12:], PLACES[:, 12:], cache=cache)
     call = calls[3]
     part = call.part(1, 2, 5)
     assert torch.equal(part.key, call.key[1:, :, :17])

@@ -84,7 +84,7 @@ def _watching(loaded: LoadedModel) -> str:
         return "gates and hidden states: bit-equal"
     with watch(loaded.model, attention=_ignore, layers=anatomy.softmax_layers):
         watched = _run(loaded)
-    if anatomy.family.softmax == "weights":
+    if anatomy.softmax == "weights":
         difference = _difference(watched, plain)
         return (
             f"gates and hidden states: bit-equal; with attention it runs eager attention ({difference:.0e})"
@@ -170,7 +170,7 @@ def _dimensions(loaded: LoadedModel) -> str:
             )  # eager attention scales the outcome by its sinks, not these
         differ, total = differ + int((blocks != whole).sum()), total + whole.numel()
     _require(differ <= max(2, total / 1000), f"{differ} of {total} counts differ from eager attention's")
-    source = "weights, for want of scores" if anatomy.family.softmax == "weights" else "scores"
+    source = "weights, for want of scores" if anatomy.softmax == "weights" else "scores"
     rest = anatomy.depth - len(layers)
     lacking = f"; none in {rest} layers without softmax" if rest else ""
     return f"{total:,} counts in {len(layers)} layers, from {source}, are those of eager attention{lacking}"
@@ -181,7 +181,7 @@ def _hulls(loaded: LoadedModel) -> str:
     anatomy = anatomy_of(loaded.model)
     if not anatomy.softmax_layers:
         return "none: no layer has softmax attention"
-    if anatomy.family.softmax == "weights":
+    if anatomy.softmax == "weights":
         return "none: the family hands over no values"
     if anatomy.family.output_gate:
         return "vertices only: the model gates the attention's result before the output projection"

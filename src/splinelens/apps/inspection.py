@@ -131,7 +131,7 @@ def _notes(anatomy: Anatomy, layers: tuple[int, ...]) -> list[str]:
     linear = [layer for layer in layers if anatomy.attention(layer) is None]
     if linear:
         notes.append(f"{_listed(linear)}: linear attention has no softmax, so no intrinsic dimension")
-    if anatomy.family.softmax == "weights" and len(linear) < len(layers):
+    if anatomy.softmax == "weights" and len(linear) < len(layers):
         notes.append(
             f"{name} hands over no scores: intrinsic dimensions are counted on its attention weights"
         )

@@ -192,7 +192,7 @@ def _attention(reader: TextReader) -> dict[str, Any]:  # Any: plain JSON values
     """What ``attention_id`` was read of, and where it was not; empty unless it is asked for."""
     if not reader.softmax:
         return {}
-    way = anatomy_of(reader.loaded.model).family.softmax
+    way = anatomy_of(reader.loaded.model).softmax
     return {
         "attention": "weights" if way == "weights" else "scores",
         "layers_left_out": [layer for layer in reader.layers if layer not in reader.softmax],

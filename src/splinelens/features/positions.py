@@ -110,13 +110,14 @@ def run_tokens(
         raise BadFeatures("the model is in training mode, where dropout is random; call its eval() first")
     device, limit = next(model.parameters()).device, positions_of(model).alike
     positions = positions if limit is None else positions.clamp(max=limit - 1)
-    takes = "position_ids" in inspect.signature(model.forward).parameters
+    parameters = inspect.signature(model.forward).parameters
+    takes, earlier = "position_ids" in parameters, "cache" if "cache" in parameters else "past_key_values"
     places = {"position_ids": positions.to(device)} if takes else {}
     with torch.no_grad():
         model(
             ids.to(device),
             attention_mask=None if mask is None else mask.long().to(device),
-            past_key_values=cache,
             use_cache=cache is not None,
+            **{earlier: cache},  # so named from transformers 5.24 on, and otherwise before
             **places,
         )

@@ -3,7 +3,7 @@
 Queries and keys are read as transformers' ``AttentionInterface`` hands them over: after rotary
 embedding, with the model's own mask, scaling, window, soft cap and sinks, so nothing is computed
 twice and no T x T matrix is kept. The stock function then runs as ever. Families outside that
-interface (Falcon, BLOOM, MPT, GPT-J, GPT-Neo, CodeGen, XGLM) hand over eager attention's weights.
+interface (Falcon, BLOOM, MPT, GPT-Neo, XGLM) hand over eager attention's weights.
 """
 
 import sys
@@ -132,7 +132,7 @@ def handing_over(anatomy: Anatomy, layers: Sequence[int], reader: CallReader) ->
             f"dimension; layers that have one: {there}"
         )
     found = {layer: module for layer, module in modules.items() if module is not None}
-    if anatomy.family.softmax == "weights":
+    if anatomy.softmax == "weights":
         with weights_handed_over(anatomy, found, reader):
             yield
         return
