@@ -61,7 +61,7 @@ class Parts:
         self.request: dict[str, Any] = json.loads(json.dumps(request))  # Any: as above
         place = self.folder / "run.json"
         before = _read(place)
-        differences = _differences(before, self.request) if before is not None else []
+        differences = differences(before, self.request) if before is not None else []
         if differences:
             raise CannotResume(
                 f"{self.folder} holds parts of another run: {'; '.join(differences)}. "
@@ -120,13 +120,26 @@ def _read(place: Path) -> dict[str, Any] | None:  # Any: plain JSON values
     return record if isinstance(record, dict) else None
 
 
-def _differences(before: dict[str, Any], now: dict[str, Any], place: str = "") -> list[str]:  # Any: as above
-    """Such as ``spec.prompt was 'a' and is 'b'``."""
+def differences(before: dict[str, Any], now: dict[str, Any], place: str = "") -> list[str]:  # Any: as above
+    """Say in what two records of plain values differ.
+
+    Args:
+        before: What was asked earlier.
+        now: What is asked.
+        place: What stands before each key in the message.
+
+    Returns:
+        One phrase a difference, sorted by key.
+
+    Example:
+        >>> differences({"spec": {"prompt": "a"}}, {"spec": {"prompt": "b"}})
+        ["spec.prompt was 'a' and is 'b'"]
+    """
     found = []
     for key in sorted({*before, *now}):
         old, new = before.get(key), now.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
-            found += _differences(old, new, f"{place}{key}.")
+            found += differences(old, new, f"{place}{key}.")
         elif old != new:
             found.append(f"{place}{key} was {old!r} and is {new!r}")
     return found
