@@ -17,7 +17,7 @@ TEXTS = ["the king", "you and the thing", "", "an inn in the rain", "another oth
 
 @pytest.fixture
 def reader(tiny_llama, tiny_tokenizer):
-    spec = FeatureSpec(features=("margin_max", "sign_mean", "length"))
+    spec = FeatureSpec(features=("margin_max", "sign_mean", "length"), max_tokens=64)
     return TextReader(LoadedModel(tiny_llama, tiny_tokenizer, "tiny", None, 3, 3), spec)
 
 

@@ -61,10 +61,10 @@ class Parts:
         self.request: dict[str, Any] = json.loads(json.dumps(request))  # Any: as above
         place = self.folder / "run.json"
         before = _read(place)
-        differences = differences(before, self.request) if before is not None else []
-        if differences:
+        found = differences(before, self.request) if before is not None else []
+        if found:
             raise CannotResume(
-                f"{self.folder} holds parts of another run: {'; '.join(differences)}. "
+                f"{self.folder} holds parts of another run: {'; '.join(found)}. "
                 "Delete it to start anew, or repeat the earlier command to finish it"
             )
         if before is None:
