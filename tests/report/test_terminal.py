@@ -11,7 +11,6 @@ from splinelens.report.terminal import (
     LEAST_LOGIT,
     coloured,
     evaluation_lines,
-    excerpt,
     explanation,
     harmless,
     interval,
@@ -43,11 +42,6 @@ def test_emoji_and_scripts_stay_whole():
         assert harmless(text) == text
 
 
-def test_a_text_that_fits_is_shown_whole_and_a_blank_one_is_nothing():
-    assert [text.begin for text in excerpt("a b c", None, 5)] == [0, 2, 4]
-    assert excerpt("", None, 10) == excerpt(" \n ", None, 10) == []
-
-
 def test_of_a_long_text_the_strongest_words_and_their_neighbours_are_shown():
     text = " ".join(["word"] * 50 + ["fool"] + ["word"] * 50)
     place = text.index("fool")
@@ -55,24 +49,6 @@ def test_of_a_long_text_the_strongest_words_and_their_neighbours_are_shown():
         text, TextScore(0, 0.9, "toxic", 101, False, spans=(Span(place, place + 4, 2.0),), constant=0.0), 24
     )
     assert shown.plain == "… word word fool word word …"
-
-
-@pytest.mark.parametrize("characters", [10, 40, 200])
-def test_an_excerpt_keeps_to_its_room_and_its_order(characters):
-    text = " ".join(f"w{number}" for number in range(300))
-    spans = [
-        Span(match.start(), match.end(), float(number % 7))
-        for number, match in enumerate(re.finditer(r"\S+", text))
-    ]
-    parts = [part for part in excerpt(text, spans, characters) if part]
-    assert parts == sorted(parts, key=lambda part: part.begin)
-    assert len(set(parts)) == len(parts)
-    assert sum(part.end - part.begin for part in parts) <= max(characters, 3 * 4)
-
-
-def test_without_an_explanation_the_beginning_is_shown():
-    parts = excerpt("one two three four five", None, 9)
-    assert [part and part.begin for part in parts] == [0, 4, None]
 
 
 def test_firing_words_are_coloured_by_what_they_add_and_others_are_not():

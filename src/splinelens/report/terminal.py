@@ -4,10 +4,10 @@ Texts come from strangers. Whatever could move a cursor, ring a bell or turn a l
 harmless sign, and no text is ever read as markup.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from splinelens.report.excerpt import FEW, LEAST_LOGIT, LEVELS, excerpt
 from splinelens.report.scores import UNDETERMINED, Span, TextScore
 from splinelens.report.spans import core, sentences, words
 
@@ -15,17 +15,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-LEVELS = ((1.0, "bold white on red"), (0.5, "bold red"), (0.25, "red"))
-"""Styles of words by what they add to the logit, strongest first: 1.0 multiplies the odds by 2.7."""
-
-LEAST_LOGIT = LEVELS[-1][0]
-"""A word that adds less fires for nobody."""
-
-_WORD = re.compile(r"\w{1,24}|[^\w\s]{1,24}")
-# At most 24 characters, so that scripts without spaces come in pieces too.
 _JOINERS = "\u200c\u200d"  # they hold letters of Persian and parts of emoji together
 _LINE_CHARACTERS = 80
-_FEW = 3
 _SENTENCES = 5
 _AMOUNT = len("+12.34  ")
 
@@ -44,49 +35,6 @@ def harmless(text: str) -> str:
         'red:␛[31m '
     """
     return "".join(character if character.isprintable() else _sign(character) for character in text)
-
-
-def excerpt(text: str, spans: Sequence[Span] | None, characters: int) -> list[Span | None]:
-    """The words of a text that fit, those that fire most and their neighbours first.
-
-    Args:
-        text: The text.
-        spans: What its tokens add; None shows the beginning.
-        characters: Room for the words and the blanks between them.
-
-    Returns:
-        Words in order, in pieces if they are long, and signs beside them, which have no colour; None
-        stands where some are left out.
-
-    Example:
-        >>> [text and (text.begin, text.end) for text in excerpt("a b c d e", (Span(6, 7, 1.0),), 3)]
-        [None, (6, 7), (8, 9)]
-    """
-    found = _pieces(text, spans or ())
-    if not found or found[-1].end - found[0].begin <= characters:
-        return list(found)
-    seeds = [place for place in _strongest(found) if found[place].contribution >= LEAST_LOGIT][:_FEW] or [0]
-    kept = set(seeds)
-    room = characters - sum(found[seed].end - found[seed].begin for seed in seeds)
-    edges = [[seed, seed] for seed in seeds]
-    grows = True
-    while grows:
-        grows = False
-        for edge in edges:
-            for side, step in ((1, 1), (0, -1)):
-                place = edge[side] + step
-                while place in kept:
-                    place += step
-                if 0 <= place < len(found) and (size := found[place].end - found[place].begin + 1) <= room:
-                    kept.add(place)
-                    edge[side], room, grows = place, room - size, True
-    shown: list[Span | None] = []
-    for place, word in enumerate(found):
-        if place in kept:
-            shown.append(word)
-        elif not shown or shown[-1] is not None:
-            shown.append(None)
-    return shown
 
 
 def plain_line(score: TextScore, text: str | None, label: str) -> str:
@@ -112,7 +60,7 @@ def plain_line(score: TextScore, text: str | None, label: str) -> str:
     return f"{_number(score)}  {score.verdict:{max(len(label), len(UNDETERMINED))}}  {shown}".rstrip()
 
 
-def strongest_words(text: str, spans: Sequence[Span], most: int = _FEW) -> list[tuple[str, float]]:
+def strongest_words(text: str, spans: Sequence[Span], most: int = FEW) -> list[tuple[str, float]]:
     """The words that push the logit most: up, strongest first, and then down.
 
     Args:
@@ -165,7 +113,7 @@ def score_table(
     colours = {label: "bold red", UNDETERMINED: "yellow"}
     for score, text in pairs:
         colour = colours.get(score.verdict, "green")
-        shown = coloured(text or "", score, rows * (room - 4 * _FEW))
+        shown = coloured(text or "", score, rows * (room - 4 * FEW))
         shown.append_text(explanation(text or "", score, room))
         table.add_row(str(score.row), Text(_number(score)), Text(score.verdict, style=colour), shown)
     return table
@@ -292,25 +240,6 @@ def _line(name: str, value: str) -> str:
 
 def _number(score: TextScore) -> str:
     return "   -" if score.score is None else f"{score.score:.2f}"
-
-
-def _strongest(found: Sequence[Span]) -> list[int]:
-    return sorted(range(len(found)), key=lambda place: (-found[place].contribution, place))
-
-
-def _pieces(text: str, spans: Sequence[Span]) -> list[Span]:
-    """Words in pieces that fit into a line, each with what its whole word adds; signs around words add 0."""
-    bounds, end = [], 0
-    for word in words(text, spans):
-        begin, behind = core(text, word)
-        bounds += [(end, begin, 0.0), (begin, behind, word.contribution)]
-        end = behind
-    bounds.append((end, len(text), 0.0))
-    return [
-        Span(*match.span(), amount)
-        for begin, end, amount in bounds
-        for match in _WORD.finditer(text, begin, end)
-    ]
 
 
 def _style(contribution: float) -> str:
