@@ -16,6 +16,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from splinelens.errors import BadTexts
+from splinelens.texts.normalise import Normalised, normalised
 
 Long = Literal["windows", "cut"]
 Side = Literal["right", "left"]
@@ -37,7 +38,7 @@ class TokenizedText:
 
     Attributes:
         ids: The text's own token ids, after cutting.
-        offsets: Character span (begin, end) of each id in the text.
+        offsets: Character span (begin, end) of each id in the text as it was given, normalised or not.
         total: Tokens the whole text has; more than ``len(ids)`` if it was cut.
         reason: Why the text cannot be read, or None.
     """
@@ -96,6 +97,7 @@ def tokenize(
     max_tokens: int = 512,
     long: Long = "windows",
     max_characters: int = MAX_CHARACTERS,
+    normalise: bool = False,
 ) -> list[TokenizedText]:
     """Tokenise texts one by one; a text that cannot be read keeps its place with a reason.
 
@@ -105,6 +107,7 @@ def tokenize(
         max_tokens: With ``long="cut"``, tokens kept of each text.
         long: ``"windows"`` keeps every token; ``"cut"`` drops those after ``max_tokens``.
         max_characters: Longer texts get a reason before they are tokenised.
+        normalise: Tokenise each text with its disguised characters mapped to plain ones.
 
     Returns:
         One record a text, in input order. A special token spelt out in a text is read as letters.
@@ -121,18 +124,27 @@ def tokenize(
             f"max_tokens={max_tokens}, long={long!r}: need a positive number and 'windows' or 'cut'"
         )
     reasons = [_unreadable(text, max_characters) for text in texts]
-    readable = [text for text, reason in zip(texts, reasons, strict=True) if reason is None]
+    plain: dict[int, Normalised] = {}
+    if normalise:
+        plain = {row: normalised(text or "") for row, text in enumerate(texts) if reasons[row] is None}
+        for row, found in plain.items():
+            if not found.text.strip():
+                reasons[row] = "has no character that is seen"
+    shown = [plain[row].text if row in plain else text for row, text in enumerate(texts)]
+    readable = [text for text, reason in zip(shown, reasons, strict=True) if reason is None]
     encodings = iter(_plain(tokenizer, readable))
     keep = max_tokens if long == "cut" else None
     tokenized = []
-    for reason in reasons:
+    for row, reason in enumerate(reasons):
         if reason is not None:
             tokenized.append(TokenizedText(reason=reason))
             continue
         encoding = next(encodings)
-        ids = encoding.ids
+        ids, offsets = encoding.ids, encoding.offsets[:keep]
+        if row in plain:
+            offsets = [plain[row].span(begin, end) for begin, end in offsets]
         tokenized.append(
-            TokenizedText(tuple(ids[:keep]), tuple(encoding.offsets[:keep]), len(ids))
+            TokenizedText(tuple(ids[:keep]), tuple(offsets), len(ids))
             if ids
             else TokenizedText(reason="has no tokens")
         )

@@ -74,6 +74,20 @@ def test_parts_add_up_on_layers_of_experts_that_no_token_visits(tiny_of, tiny_to
     assert record.constant + sum(span.contribution for span in record.spans) == pytest.approx(logit, abs=1e-4)
 
 
+def test_words_and_sentences_add_up_to_the_same_as_the_tokens(detector):
+    text = "you are good. what a rude, rude thing!\r\nx\u200by 😀 e\u0301"
+    for record in detector.score([text, "x", "", text * 9], explain=True):
+        if record.score is None:
+            assert record.words is record.sentences is None
+            continue
+        total = sum(span.contribution for span in record.spans)
+        for parts in (record.words, record.sentences):
+            assert sum(part.contribution for part in parts) == pytest.approx(total, abs=1e-9)
+    [record] = detector.score([text], explain=True)
+    assert [text[word.begin : word.end] for word in record.words] == text.split()
+    assert [text[part.begin :][:3] for part in record.sentences] == ["you", "wha", "x\u200by"]
+
+
 def test_each_part_is_what_its_tokens_maxima_add(detector):
     text = "you rude toad"
     [record] = detector.score([text], explain=True)

@@ -45,6 +45,15 @@ def test_a_prompt_is_unescaped_and_kept_in_the_provenance(extract, tmp_path):
     assert (spec["prompt"], spec["suffix"]) == ("Rude?\n", "\\")
 
 
+def test_normalising_is_kept_in_the_provenance(extract, tmp_path):
+    extract(tmp_path / "a.parquet", "--normalise", "--quiet")
+    extract(tmp_path / "b.parquet", "--no-normalise", "--quiet")
+    table, other = (FeatureTable.read(tmp_path / name) for name in ("a.parquet", "b.parquet"))
+    assert table.provenance["spec"]["normalise"] is True
+    assert "normalise" not in other.provenance["spec"]
+    assert np.array_equal(table.values, other.values)  # the comments are plain
+
+
 def test_prefixes_and_a_threshold(extract, tmp_path):
     more = ("--features", "attention_id,length", "--layers", "1", "--eps", "0.3", "--prefixes")
     result = extract(tmp_path / "a.parquet", *more)

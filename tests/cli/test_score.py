@@ -58,6 +58,10 @@ def test_spans_and_constant_add_up_to_the_logit(score):
     (found,) = records(score("--text", "you stupid fool", "--json", "--explain"))
     total = found["constant"] + sum(span["contribution"] for span in found["spans"])
     assert total == pytest.approx(log(found["score"] / (1 - found["score"])), abs=1e-4)
+    for name in ("words", "sentences"):
+        merged = found["constant"] + sum(part["contribution"] for part in found[name])
+        assert merged == pytest.approx(total, abs=1e-9)
+    assert (len(found["words"]), len(found["sentences"])) == (3, 1)
     assert found["spans"][0]["begin"] == 0
     assert found["spans"][-1]["end"] == len("you stupid fool")
 

@@ -194,6 +194,15 @@ def test_the_threshold_reaches_the_numbers_and_the_provenance(loaded):
     assert many.provenance["spec"]["eps"] == 0.01
 
 
+def test_normalising_reaches_the_numbers_and_the_provenance(loaded):
+    plain, read = (
+        extract([text], loaded, max_tokens=64, normalise=True) for text in ("the garden", "thе g\u200barden")
+    )
+    assert np.array_equal(plain.values, read.values)
+    assert read.provenance["spec"]["normalise"] is True
+    assert "normalise" not in extract(["the garden"], loaded, max_tokens=64).provenance["spec"]
+
+
 def test_a_threshold_outside_its_range_shows_before_a_model_is_looked_for():
     with pytest.raises(BadFeatures, match=r"eps is 0\.0; pass a number above 0 and below 1"):
         extract(["a"], "no-such-model", features=["attention_id"], eps=0.0)

@@ -20,6 +20,7 @@ OTHER = FeatureSpec(
     long="cut",
     version=VERSION + 1,
     eps=0.25,
+    normalise=True,
 )
 
 
@@ -46,6 +47,15 @@ def test_a_record_from_before_eps_has_its_default():
     record = OTHER.to_dict()
     del record["eps"]
     assert FeatureSpec.from_dict(record) == replace(OTHER, eps=0.1)
+
+
+def test_a_record_from_before_normalising_is_one_without_it():
+    record = OTHER.to_dict()
+    assert record.pop("normalise") is True
+    assert FeatureSpec.from_dict(record) == replace(OTHER, normalise=False)
+    assert (
+        "normalise" not in FeatureSpec().to_dict()
+    )  # kept tables of earlier runs are still those of equal runs
 
 
 @pytest.mark.parametrize("eps", [0.0, 1.0, -0.1, 1.5, float("nan"), float("inf")])

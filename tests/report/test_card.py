@@ -88,6 +88,14 @@ def test_the_sections_stand_in_reading_order(artifact):
     ]
 
 
+def test_a_detector_that_normalises_says_so(artifact):
+    undisguised = card(replace(artifact, spec={**artifact.spec, "normalise": True}))
+    assert rows(undisguised)["disguised characters"] == ["read as plain ones"]
+    assert " --normalise -o DIR" in undisguised
+    assert "normalise" not in card(artifact)
+    assert "disguised" not in card(artifact)
+
+
 def test_length_alone_stands_below_the_auc_with_its_interval(artifact):
     lines = card(artifact).splitlines()
     place = lines.index("| AUC | 0.9490 | [0.9300, 0.9600] |")

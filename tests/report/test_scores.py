@@ -3,6 +3,7 @@
 import csv
 import errno
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from splinelens.report.scores import FORMATS, Span, TextScore, check_format, wri
 
 PLAIN = TextScore(0, 0.25, "clean", 7, False)
 SPANS = (Span(0, 3, 0.5), Span(3, 8, -1.25))
-EXPLAINED = TextScore(1, 0.75, "toxic", 9, False, spans=SPANS, constant=1.5)
+EXPLAINED = TextScore(
+    1, 0.75, "toxic", 9, False, spans=SPANS, constant=1.5, words=SPANS, sentences=(Span(0, 8, -0.75),)
+)
 UNREAD = TextScore(2, None, "undetermined", 0, False, reason="is empty")
 RECORDS = [PLAIN, EXPLAINED, UNREAD]
 
@@ -29,6 +32,15 @@ def test_keys_that_do_not_apply_are_left_out_but_never_the_score():
     }
     assert EXPLAINED.to_dict()["constant"] == 1.5
     assert EXPLAINED.to_dict()["spans"][1] == {"begin": 3, "end": 8, "contribution": -1.25}
+    assert EXPLAINED.to_dict()["words"] == EXPLAINED.to_dict()["spans"]
+    assert EXPLAINED.to_dict()["sentences"] == [{"begin": 0, "end": 8, "contribution": -0.75}]
+    assert list(EXPLAINED.to_dict())[5:] == ["constant", "spans", "words", "sentences"]
+
+
+def test_a_record_comes_back_from_its_plain_form_also_from_before_words_and_sentences():
+    assert [TextScore.from_dict(record.to_dict()) for record in RECORDS] == RECORDS
+    before = {key: value for key, value in EXPLAINED.to_dict().items() if key not in ("words", "sentences")}
+    assert TextScore.from_dict(before) == replace(EXPLAINED, words=None, sentences=None)
 
 
 def test_json_is_one_line_and_loses_nothing():
@@ -113,6 +125,8 @@ def _from_csv(row):
         "score": float,
         "constant": float,
         "spans": json.loads,
+        "words": json.loads,
+        "sentences": json.loads,
         "cut": "True".__eq__,
     }
     found = {key: parse.get(key, str)(cell) for key, cell in row.items() if cell}

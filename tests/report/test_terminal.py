@@ -11,14 +11,13 @@ from splinelens.report.terminal import (
     LEAST_LOGIT,
     coloured,
     evaluation_lines,
-    excerpt,
+    explanation,
     harmless,
     interval,
     percent,
     plain_line,
     score_table,
     strongest_words,
-    words,
 )
 
 TRICKS = "\x1b[2J\x9b31m\x07\r\n\x7f\u202e\u2066\ud800\u2028\ufeff\x00\ue000"
@@ -43,32 +42,6 @@ def test_emoji_and_scripts_stay_whole():
         assert harmless(text) == text
 
 
-def test_words_take_what_their_tokens_add():
-    text = "shut up, you idiot!"
-    spans = (
-        Span(0, 4, 1.0),
-        Span(4, 7, 0.5),
-        Span(7, 8, 0.1),
-        Span(8, 12, 0.2),
-        Span(12, 15, 2.0),
-        Span(15, 18, 1.5),
-    )
-    found = {text[word.begin : word.end]: word.contribution for word in words(text, spans)}
-    assert found == {"shut": 1.0, "up": 0.5, ",": 0.1, "you": 0.2, "idiot": 3.5, "!": 0.0}
-
-
-def test_no_contribution_to_a_word_is_lost():
-    text = "a-b  cde\n\nf " + "x" * 100 + " 日本語" * 20
-    spans = [Span(begin, begin + 3, 1.0) for begin in range(0, len(text), 3)]
-    spans = [span for span in spans if text[span.begin : span.end].strip()]
-    assert sum(word.contribution for word in words(text, spans)) == len(spans)
-
-
-def test_a_text_that_fits_is_shown_whole_and_a_blank_one_is_nothing():
-    assert [text.begin for text in excerpt("a b c", None, 5)] == [0, 2, 4]
-    assert excerpt("", None, 10) == excerpt(" \n ", None, 10) == []
-
-
 def test_of_a_long_text_the_strongest_words_and_their_neighbours_are_shown():
     text = " ".join(["word"] * 50 + ["fool"] + ["word"] * 50)
     place = text.index("fool")
@@ -76,24 +49,6 @@ def test_of_a_long_text_the_strongest_words_and_their_neighbours_are_shown():
         text, TextScore(0, 0.9, "toxic", 101, False, spans=(Span(place, place + 4, 2.0),), constant=0.0), 24
     )
     assert shown.plain == "… word word fool word word …"
-
-
-@pytest.mark.parametrize("characters", [10, 40, 200])
-def test_an_excerpt_keeps_to_its_room_and_its_order(characters):
-    text = " ".join(f"w{number}" for number in range(300))
-    spans = [
-        Span(match.start(), match.end(), float(number % 7))
-        for number, match in enumerate(re.finditer(r"\S+", text))
-    ]
-    parts = [part for part in excerpt(text, spans, characters) if part]
-    assert parts == sorted(parts, key=lambda part: part.begin)
-    assert len(set(parts)) == len(parts)
-    assert sum(part.end - part.begin for part in parts) <= max(characters, 3 * 4)
-
-
-def test_without_an_explanation_the_beginning_is_shown():
-    parts = excerpt("one two three four five", None, 9)
-    assert [part and part.begin for part in parts] == [0, 4, None]
 
 
 def test_firing_words_are_coloured_by_what_they_add_and_others_are_not():
@@ -157,6 +112,8 @@ def test_a_plain_line_is_one_line_with_the_reason_or_the_words():
     assert line.endswith("…  [text was cut at 4 of 9 tokens; the rest was not read]")
     fired = TextScore(1, 0.9, "toxic", 2, False, spans=(Span(0, 3, 0.5), Span(3, 8, 2.25)), constant=-0.5)
     assert plain_line(fired, "you fool", "toxic") == "0.90  toxic         you fool  fool +2.2  you +0.5"
+    calm = TextScore(1, 0.2, "clean", 2, False, spans=(Span(0, 3, 0.1), Span(3, 8, -2.25)), constant=-0.5)
+    assert plain_line(calm, "you dear", "toxic") == "0.20  clean         you dear  dear -2.2"
     assert plain_line(TextScore(2, None, "undetermined", 0, False, "is missing"), None, "toxic") == (
         "   -  undetermined  [text is missing]"
     )
@@ -166,8 +123,76 @@ def test_the_strongest_words_are_few_and_never_weak():
     spans = tuple(
         Span(2 * place, 2 * place + 1, amount) for place, amount in enumerate((0.1, 3.0, -1.0, 1.0, 2.0, 0.9))
     )
-    assert strongest_words("a b c d e f", spans) == [("b", 3.0), ("e", 2.0), ("d", 1.0)]
+    assert strongest_words("a b c d e f", spans) == [("b", 3.0), ("e", 2.0), ("d", 1.0), ("c", -1.0)]
+    assert strongest_words("a b c d e f", spans, most=1) == [("b", 3.0), ("c", -1.0)]
     assert strongest_words("a b", (Span(0, 1, 0.01),)) == []
+
+
+def test_punctuation_around_a_word_has_no_colour_and_no_place_in_the_list():
+    text = 'so, "fool!" f***.'
+    spans = (Span(0, 3, 0.1), Span(3, 11, 2.0), Span(11, len(text), 0.6))
+    shown = coloured(text, TextScore(0, 0.9, "toxic", 3, False, spans=spans, constant=0.0), 80)
+    assert shown.plain == text
+    styles = {shown.plain[span.start : span.end]: str(span.style) for span in shown.spans}
+    assert styles == {"fool": "bold white on red", "f": "bold red", "***": "bold red"}
+    assert strongest_words(text, spans) == [("fool", 2.0), ("f***", 0.6)]
+
+
+def explained(text, *amounts):
+    """A record whose words, parted by single blanks, add these amounts."""
+    spans, begin = [], 0
+    for word, amount in zip(re.findall(r"\s*\S+", text), amounts, strict=True):
+        spans.append(Span(begin, begin + len(word), amount))
+        begin += len(word)
+    return TextScore(0, 0.9, "toxic", len(spans), False, spans=tuple(spans), constant=-1.0)
+
+
+def test_several_sentences_are_shown_with_their_amounts_and_one_is_not():
+    text = "You fool! Have a\nnice day. \x1b[2J"
+    record = explained(text, 0.5, 2.25, 0.0, 0.0, -1.5, -0.125, 0.125)
+    assert explanation(text, record, 60).plain.splitlines() == [
+        "",
+        " +2.75  You fool!",
+        " +0.00  Have a",
+        " -1.62  nice day.",
+        " +0.12  ␛[2J",
+        "raised by fool +2.2, You +0.5",
+        "lowered by nice -1.5",
+    ]
+    assert explanation("a fool", explained("a fool", 0.0, 1.0), 60).plain == "\nraised by fool +1.0"
+    assert explanation("a b", explained("a b", 0.0, 0.1), 60).plain == ""
+    assert explanation("a b", TextScore(0, 0.9, "toxic", 2, False), 60).plain == ""
+
+
+def test_of_many_sentences_the_strongest_are_shown_and_the_others_summed():
+    text = " ".join(f"Word{place}." for place in range(9))
+    lines = explanation(
+        text, explained(text, 1.0, 0.1, -3.0, 0.1, 0.1, 2.0, 0.1, 5.0, -4.0), 13
+    ).plain.splitlines()
+    assert [line.split("  ")[-1] for line in lines[1:7]] == [
+        "Word…",
+        "Word…",
+        "Word…",
+        "Word…",
+        "Word…",
+        "(the other 4 sentences)",
+    ]
+    assert sum(float(line.split()[0]) for line in lines[1:7]) == pytest.approx(1.4)
+
+
+def test_a_table_explains_each_text_below_it():
+    texts = ["You fool! Thanks.", "fine"]
+    scores = [explained(texts[0], 0.5, 2.0, -1.0), TextScore(1, 0.1, "clean", 1, False)]
+    shown = rendered(score_table(scores, texts, "toxic", 80))
+    lines = [" ".join(line.split()) for line in shown.splitlines() if line.strip()]
+    assert lines[2:] == [
+        "0 0.90 toxic You fool! Thanks.",
+        "+2.50 You fool!",
+        "-1.00 Thanks.",
+        "raised by fool +2.0, You +0.5",
+        "lowered by Thanks -1.0",
+        "1 0.10 clean fine",
+    ]
 
 
 NUMBERS = {

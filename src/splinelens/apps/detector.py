@@ -30,6 +30,7 @@ from splinelens.features.reader import TextReader, TextReading
 from splinelens.features.spec import FeatureSpec
 from splinelens.models import Fingerprint, LoadedModel, load_model
 from splinelens.report.scores import UNDETERMINED, Span, TextScore
+from splinelens.report.spans import merged
 from splinelens.texts import Texts, read_texts
 from splinelens.tokens import Long, TokenizedText
 
@@ -164,7 +165,7 @@ class Detector:
 
         Args:
             texts: The texts.
-            explain: Also say what each token adds to the logit.
+            explain: Also say what each token, word and sentence adds to the logit.
             fpr: The stored false-positive rate whose threshold makes the verdict.
             threshold: A score to use instead.
 
@@ -225,7 +226,7 @@ class Detector:
                 if progress:
                     progress(1, len(stretch[index] or ""))
             for index in range(len(stretch)):
-                yield records[index]
+                yield merged(records[index], stretch[index])
 
     def evaluate(
         self,

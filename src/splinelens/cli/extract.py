@@ -37,6 +37,7 @@ def extract(
     max_tokens: options.MaxTokens = 512,
     long: options.Long = options.LongTexts.windows,
     eps: options.Eps = 0.1,
+    normalise: options.Normalise = False,
     prefixes: options.Prefixes = False,
     encoding: options.Encoding = "utf-8",
     format: options.Format = None,
@@ -79,6 +80,7 @@ def extract(
         max_tokens,
         long.value,
         eps=eps,
+        normalise=normalise,
     )
     loaded = load_model(
         model,

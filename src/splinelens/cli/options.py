@@ -83,6 +83,13 @@ Long = Annotated[
         "window and counts them.",
     ),
 ]
+Normalise = Annotated[
+    bool,
+    typer.Option(
+        "--normalise/--no-normalise",
+        help="Read disguised characters (zero-width, look-alikes, fullwidth letters) as plain ones.",
+    ),
+]
 Model = Annotated[
     str, typer.Option("--model", "-m", help="Alias, folder, GGUF file or hub id owner/name.", metavar="NAME")
 ]

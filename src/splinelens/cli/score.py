@@ -45,7 +45,7 @@ def score(
         bool | None,
         typer.Option(
             "--explain/--no-explain",
-            help="Say what each token adds to the logit of the score. Default: in a terminal.",
+            help="Say what words and sentences add to the logit of the score. Default: in a terminal.",
             show_default=False,
         ),
     ] = None,
@@ -73,9 +73,9 @@ def score(
     """Score texts, and say which words fired.
 
     One record a text, in order: {"row", "score", "verdict", "tokens", "cut"}, and where it applies "reason",
-    "constant" and "spans" [{"begin", "end", "contribution"}]. The verdict is undetermined where a text could
-    not be read, or was cut and looks clean so far. A run with --output that was stopped goes on when the
-    same command is given again.
+    "constant" and "spans" [{"begin", "end", "contribution"}], one a token, and their sums over "words" and
+    "sentences". The verdict is undetermined where a text could not be read, or was cut and looks clean so
+    far. A run with --output that was stopped goes on when the same command is given again.
 
     Examples:
       splinelens score --text "Have a nice day."

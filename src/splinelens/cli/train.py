@@ -40,6 +40,7 @@ def train(
     prompt: options.Prompt = "",
     max_tokens: options.MaxTokens = 512,
     long: options.Long = options.LongTexts.windows,
+    normalise: options.Normalise = False,
     name: Annotated[
         str | None,
         typer.Option("--name", help="Of the detector. Default: that of its folder.", metavar="NAME"),
@@ -101,6 +102,7 @@ def train(
         prompt=options.unescaped(prompt),
         max_tokens=max_tokens,
         long=long.value,
+        normalise=normalise,
     )
     reader = TextReader(load_model(model, spec.depth, revision, device=device), spec)
     kept = output / "features.parquet"
@@ -166,6 +168,7 @@ def _as_typed(context: typer.Context) -> str:
         source = context.get_parameter_source(parameter.name or "")
         if source is None or source.name != "COMMANDLINE":
             continue
-        option = [parameter.opts[0]] if parameter.opts[0].startswith("-") else []
-        words += option if value is True else [*option, str(value)]
+        names = parameter.secondary_opts if value is False else parameter.opts
+        option = names[:1] if names[0].startswith("-") else []
+        words += option if isinstance(value, bool) else [*option, str(value)]
     return shlex.join(words)

@@ -47,6 +47,7 @@ def extract(
     max_tokens: int = 512,
     long: Long = "windows",
     eps: float = 0.1,
+    normalise: bool = False,
     prefixes: bool = False,
     output: str | Path | None = None,
     progress: Progress | None = None,
@@ -66,6 +67,7 @@ def extract(
         max_tokens: Tokens of a window; longer texts are read in overlapping windows.
         long: ``"cut"`` drops what exceeds one window instead; the table says which were cut.
         eps: Attention weights above it count for ``attention_id``; in (0, 1).
+        normalise: Map disguised characters of the texts to plain ones before they are tokenised.
         prefixes: One row for every prefix of a text, of 1, 2, ... tokens up to all: what the text
             would give if it ended there. The table's ``text`` and ``prefix`` say which row is which.
         output: Also write the table here as Parquet; a killed run goes on where it stopped, and
@@ -94,7 +96,17 @@ def extract(
     features = (features,) if isinstance(features, str) else features
     pooling = (pooling,) if isinstance(pooling, str) else pooling
     chosen = None if layers is None else tuple(sorted(set(layers)))
-    spec = FeatureSpec(tuple(features), tuple(pooling), chosen, prompt, suffix, max_tokens, long, eps=eps)
+    spec = FeatureSpec(
+        tuple(features),
+        tuple(pooling),
+        chosen,
+        prompt,
+        suffix,
+        max_tokens,
+        long,
+        eps=eps,
+        normalise=normalise,
+    )
     statistics(spec.features, spec.pooling)  # a wrong name shows before a model is loaded
     source = texts if isinstance(texts, Texts) else read_texts(list(texts))
     loaded = load_model(model, layers=spec.depth) if isinstance(model, str) else model

@@ -133,7 +133,13 @@ class TextReader:
 
     def tokenize(self, texts: Sequence[str | None]) -> list[TokenizedText]:
         """Tokenise texts under the spec's window and policy for long ones."""
-        return tokenize(texts, self.loaded.tokenizer, max_tokens=self.spec.max_tokens, long=self.spec.long)
+        return tokenize(
+            texts,
+            self.loaded.tokenizer,
+            max_tokens=self.spec.max_tokens,
+            long=self.spec.long,
+            normalise=self.spec.normalise,
+        )
 
     def read(self, tokenized: Sequence[TokenizedText], *, located: bool = False) -> Iterator[TextReading]:
         """Run the texts and yield each one's row as soon as all its windows are read.

@@ -66,6 +66,7 @@ def _model(
         "prompt before the text": _quoted(spec["prompt"]),
         "prompt behind the text": _quoted(spec["suffix"]),
         "window": f"{spec['max_tokens']} tokens; longer texts at training: {spec['long']}",
+        **({"disguised characters": "read as plain ones"} if spec.get("normalise") else {}),
         "head": artifact.head.kind,
         "made with": f"splinelens {artifact.version}",
     }
@@ -178,6 +179,7 @@ def _command(artifact: Artifact) -> str:
         "--negative-name": artifact.negative,
     }
     words += [word for pair in options.items() if pair[1] for word in pair]
+    words += ["--normalise"] if spec.get("normalise") else []
     return shlex.join([*words, "-o", "DIR"])
 
 

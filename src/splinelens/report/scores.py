@@ -4,7 +4,7 @@ import csv
 import json
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ UNDETERMINED = "undetermined"
 """The verdict on a text that could not be scored; it is never shown as safe."""
 
 FORMATS = (".csv", ".jsonl", ".parquet")
+
+_STRETCHES = ("spans", "words", "sentences")
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class TextScore:
         spans: With an explanation, what each stretch adds to the logit.
         constant: With an explanation, the logit of a text without any of the spans: constant plus
             all contributions is ``log(score / (1 - score))``.
+        words: The spans merged to whole words; they add up to the same.
+        sentences: The spans merged to sentences; they add up to the same.
     """
 
     row: int
@@ -55,6 +59,8 @@ class TextScore:
     reason: str | None = None
     spans: tuple[Span, ...] | None = None
     constant: float | None = None
+    words: tuple[Span, ...] | None = None
+    sentences: tuple[Span, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
         """As plain JSON values; what is not there is left out, except ``score``.
@@ -74,17 +80,16 @@ class TextScore:
             record["reason"] = self.reason
         if self.spans is not None:
             record["constant"] = self.constant
-            record["spans"] = [
-                {"begin": span.begin, "end": span.end, "contribution": span.contribution}
-                for span in self.spans
-            ]
+        for name in _STRETCHES:
+            if getattr(self, name) is not None:
+                record[name] = [asdict(span) for span in getattr(self, name)]
         return record
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> "TextScore":  # Any: plain JSON values
         """From what ``to_dict`` gave."""
-        spans = record.get("spans")
-        return cls(**{**record, "spans": None if spans is None else tuple(Span(**span) for span in spans)})
+        there = [name for name in _STRETCHES if record.get(name) is not None]
+        return cls(**{**record, **{name: tuple(Span(**span) for span in record[name]) for name in there}})
 
     def to_json(self) -> str:
         """One line of JSON."""
@@ -98,7 +103,7 @@ def write_scores(
 
     Args:
         scores: The records; they may come from a generator.
-        path: ``.csv`` (spans as JSON in one cell), ``.jsonl`` or ``.parquet``.
+        path: ``.csv`` (spans, words and sentences as JSON in one cell each), ``.jsonl`` or ``.parquet``.
         provenance: What decided the scores; Parquet keeps it in its schema under ``splinelens``.
 
     Returns:
@@ -149,13 +154,12 @@ def _write_jsonl(scores: Iterable[TextScore], path: Path) -> int:
 def _write_csv(scores: Iterable[TextScore], path: Path) -> int:
     count = 0
     with path.open("w", encoding="utf-8", newline="") as file:
-        names = ["row", "score", "verdict", "tokens", "cut", "reason", "constant", "spans"]
+        names = ["row", "score", "verdict", "tokens", "cut", "reason", "constant", *_STRETCHES]
         table = csv.DictWriter(file, names)
         table.writeheader()
         for score in scores:
             record = score.to_dict()
-            if "spans" in record:
-                record["spans"] = json.dumps(record["spans"])
+            record.update({name: json.dumps(record[name]) for name in _STRETCHES if name in record})
             table.writerow(record)
             count += 1
     return count
@@ -177,7 +181,7 @@ def _write_parquet(
             ("cut", pa.bool_()),
             ("reason", pa.string()),
             ("constant", pa.float64()),
-            ("spans", pa.list_(span)),
+            *((name, pa.list_(span)) for name in _STRETCHES),
         ]
     )
     records = [score.to_dict() for score in scores]

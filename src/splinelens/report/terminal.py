@@ -4,27 +4,21 @@ Texts come from strangers. Whatever could move a cursor, ring a bell or turn a l
 harmless sign, and no text is ever read as markup.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from splinelens.report.excerpt import FEW, LEAST_LOGIT, LEVELS, excerpt
 from splinelens.report.scores import UNDETERMINED, Span, TextScore
+from splinelens.report.spans import core, sentences, words
 
 if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-LEVELS = ((1.0, "bold white on red"), (0.5, "bold red"), (0.25, "red"))
-"""Styles of words by what they add to the logit, strongest first: 1.0 multiplies the odds by 2.7."""
-
-LEAST_LOGIT = LEVELS[-1][0]
-"""A word that adds less fires for nobody."""
-
-_WORD = re.compile(r"\w{1,24}|[^\w\s]{1,24}")
-# At most 24 characters, so that scripts without spaces come in pieces too.
 _JOINERS = "\u200c\u200d"  # they hold letters of Persian and parts of emoji together
 _LINE_CHARACTERS = 80
-_FEW = 3
+_SENTENCES = 5
+_AMOUNT = len("+12.34  ")
 
 
 def harmless(text: str) -> str:
@@ -41,77 +35,6 @@ def harmless(text: str) -> str:
         'red:␛[31m '
     """
     return "".join(character if character.isprintable() else _sign(character) for character in text)
-
-
-def words(text: str, spans: Sequence[Span] | None) -> list[Span]:
-    """The words of a text, each with what its tokens add to the logit.
-
-    Args:
-        text: The text.
-        spans: What its tokens add; None counts nothing.
-
-    Returns:
-        Runs of letters and runs of signs, in order; white space belongs to none.
-
-    Example:
-        >>> [(w.begin, w.end, w.contribution) for w in words("a fool!", (Span(1, 4, 1.0), Span(4, 6, 0.5)))]
-        [(0, 1, 0.0), (2, 6, 1.5), (6, 7, 0.0)]
-    """
-    found = [match.span() for match in _WORD.finditer(text)]
-    added, place = [0.0] * len(found), 0
-    for span in spans or ():
-        # The word in which the span begins, once its leading white space is passed.
-        begin = next(
-            (at for at in range(span.begin, min(span.end, len(text))) if not text[at].isspace()), None
-        )
-        if begin is None:
-            continue
-        while place < len(found) - 1 and found[place][1] <= begin:
-            place += 1
-        added[place] += span.contribution
-    return [Span(begin, end, amount) for (begin, end), amount in zip(found, added, strict=True)]
-
-
-def excerpt(text: str, spans: Sequence[Span] | None, characters: int) -> list[Span | None]:
-    """The words of a text that fit, those that fire most and their neighbours first.
-
-    Args:
-        text: The text.
-        spans: What its tokens add; None shows the beginning.
-        characters: Room for the words and the blanks between them.
-
-    Returns:
-        Words in order; None stands where some are left out.
-
-    Example:
-        >>> [text and (text.begin, text.end) for text in excerpt("a b c d e", (Span(6, 7, 1.0),), 3)]
-        [None, (6, 7), (8, 9)]
-    """
-    found = words(text, spans)
-    if not found or found[-1].end - found[0].begin <= characters:
-        return list(found)
-    seeds = [place for place in _strongest(found) if found[place].contribution >= LEAST_LOGIT][:_FEW] or [0]
-    kept = set(seeds)
-    room = characters - sum(found[seed].end - found[seed].begin for seed in seeds)
-    edges = [[seed, seed] for seed in seeds]
-    grows = True
-    while grows:
-        grows = False
-        for edge in edges:
-            for side, step in ((1, 1), (0, -1)):
-                place = edge[side] + step
-                while place in kept:
-                    place += step
-                if 0 <= place < len(found) and (size := found[place].end - found[place].begin + 1) <= room:
-                    kept.add(place)
-                    edge[side], room, grows = place, room - size, True
-    shown: list[Span | None] = []
-    for place, word in enumerate(found):
-        if place in kept:
-            shown.append(word)
-        elif not shown or shown[-1] is not None:
-            shown.append(None)
-    return shown
 
 
 def plain_line(score: TextScore, text: str | None, label: str) -> str:
@@ -137,34 +60,32 @@ def plain_line(score: TextScore, text: str | None, label: str) -> str:
     return f"{_number(score)}  {score.verdict:{max(len(label), len(UNDETERMINED))}}  {shown}".rstrip()
 
 
-def strongest_words(text: str, spans: Sequence[Span], most: int = _FEW) -> list[tuple[str, float]]:
-    """The words that add most to the logit, strongest first.
+def strongest_words(text: str, spans: Sequence[Span], most: int = FEW) -> list[tuple[str, float]]:
+    """The words that push the logit most: up, strongest first, and then down.
 
     Args:
         text: The text.
         spans: What its tokens add.
-        most: How many at most.
+        most: How many each way at most.
 
     Returns:
-        Harmless words and what they add; none that adds less than ``LEAST_LOGIT``.
+        Harmless words without the punctuation around them, and what they add; none that adds or takes
+        less than ``LEAST_LOGIT``.
 
     Example:
-        >>> strongest_words("you fool", (Span(0, 3, 0.2), Span(3, 8, 2.5)), most=1)
-        [('fool', 2.5)]
+        >>> strongest_words("you fool!", (Span(0, 3, -0.5), Span(3, 8, 2.5), Span(8, 9, 0.5)), most=1)
+        [('fool', 3.0), ('you', -0.5)]
     """
-    found = words(text, spans)
-    chosen = [found[place] for place in _strongest(found)[:most]]
-    return [
-        (harmless(text[word.begin : word.end]), word.contribution)
-        for word in chosen
-        if word.contribution >= LEAST_LOGIT
-    ]
+    ranked = sorted(words(text, spans), key=lambda word: -word.contribution)
+    up = [word for word in ranked[:most] if word.contribution >= LEAST_LOGIT]
+    down = [word for word in ranked[::-1][:most] if word.contribution <= -LEAST_LOGIT]
+    return [(harmless(text[slice(*core(text, word))]), word.contribution) for word in up + down]
 
 
 def score_table(
     scores: Iterable[TextScore], texts: Iterable[str | None], label: str, width: int, rows: int = 2
 ) -> "Table":
-    """A table for a terminal, with the words that fire in colour if the records explain themselves.
+    """A table for a terminal; records that explain themselves show the words that fire, and sentences.
 
     Args:
         scores: The records.
@@ -192,7 +113,8 @@ def score_table(
     colours = {label: "bold red", UNDETERMINED: "yellow"}
     for score, text in pairs:
         colour = colours.get(score.verdict, "green")
-        shown = coloured(text or "", score, rows * (room - 4 * _FEW))
+        shown = coloured(text or "", score, rows * (room - 4 * FEW))
+        shown.append_text(explanation(text or "", score, room))
         table.add_row(str(score.row), Text(_number(score)), Text(score.verdict, style=colour), shown)
     return table
 
@@ -222,6 +144,41 @@ def coloured(text: str, score: TextScore, characters: int) -> "Text":
         end = part.end
     if score.reason:
         shown.append(f"{' ' if shown else ''}[text {score.reason}]", style="yellow")
+    return shown
+
+
+def explanation(text: str, score: TextScore, width: int) -> "Text":
+    """What moved a score, below its text: sentences, if there are several, and the words that pushed most.
+
+    Args:
+        text: The text.
+        score: Its record.
+        width: Characters of a line; longer sentences are cut short.
+
+    Returns:
+        A ``rich`` text, each line after a line break; empty without an explanation.
+    """
+    from rich.text import Text
+
+    shown = Text()
+    if not score.spans:
+        return shown
+    found = sentences(text, score.spans)
+    if len(found) > 1:
+        most = sorted(found, key=lambda part: -abs(part.contribution))[:_SENTENCES]
+        kept = [part for part in found if part in most]
+        for part in kept:
+            line = " ".join(harmless(text[part.begin : part.end]).split())
+            room = width - _AMOUNT
+            line = line if len(line) <= room else line[: room - 1].rstrip() + "…"
+            shown.append(f"\n{part.contribution:+6.2f}  ", style=_style(part.contribution)).append(line)
+        if len(found) > len(kept):
+            rest = sum(part.contribution for part in found) - sum(part.contribution for part in kept)
+            shown.append(f"\n{rest:+6.2f}  (the other {len(found) - len(kept)} sentences)", style="dim")
+    pushing = strongest_words(text, score.spans)
+    for name, way in (("raised by", 1), ("lowered by", -1)):
+        listed = [f"{word} {amount:+.1f}" for word, amount in pushing if way * amount > 0]
+        shown.append(f"\n{name} {', '.join(listed)}" if listed else "", style="dim")
     return shown
 
 
@@ -283,10 +240,6 @@ def _line(name: str, value: str) -> str:
 
 def _number(score: TextScore) -> str:
     return "   -" if score.score is None else f"{score.score:.2f}"
-
-
-def _strongest(found: Sequence[Span]) -> list[int]:
-    return sorted(range(len(found)), key=lambda place: (-found[place].contribution, place))
 
 
 def _style(contribution: float) -> str:
