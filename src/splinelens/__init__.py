@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from splinelens.features.stream import Stream
     from splinelens.features.table import FeatureTable
     from splinelens.features.tokenwise import read_tokens
+    from splinelens.features.transformer import GeometryFeatures
     from splinelens.layers import watch
     from splinelens.models import LoadedModel, load_model
     from splinelens.texts import Texts, read_texts
@@ -86,6 +87,7 @@ __all__ = [
     "Place",
     "look",
     "slice_texts",
+    "GeometryFeatures",
     "Detector",
     "inspect",
 ]
@@ -103,6 +105,7 @@ _ELSEWHERE = {
     "Place": "features.place",
     "look": "features.place",
     "slice_texts": "features.slicing",
+    "GeometryFeatures": "features.transformer",
     "Detector": "apps.detector",
     "inspect": "apps.inspection",
 }
