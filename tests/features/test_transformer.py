@@ -1,4 +1,4 @@
-"""Tests features/transformer.py: an estimator of texts among scikit-learn's pipelines, searches and workers."""
+"""Tests features/transformer.py: an estimator of texts in scikit-learn's pipelines, searches and workers."""
 
 import os
 import pickle
