@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from splinelens.apps.detector import Detector
     from splinelens.apps.inspection import inspect
+    from splinelens.apps.pipelines import make_detector_pipeline
     from splinelens.errors import (
         BadDetector,
         BadFeatures,
@@ -89,6 +90,7 @@ __all__ = [
     "slice_texts",
     "GeometryFeatures",
     "Detector",
+    "make_detector_pipeline",
     "inspect",
 ]
 
@@ -107,6 +109,7 @@ _ELSEWHERE = {
     "slice_texts": "features.slicing",
     "GeometryFeatures": "features.transformer",
     "Detector": "apps.detector",
+    "make_detector_pipeline": "apps.pipelines",
     "inspect": "apps.inspection",
 }
 _EXPORTS = {name: _ELSEWHERE.get(name, "errors") for name in __all__}

@@ -20,11 +20,10 @@ def table(rows=700, columns=6, seed=0, share=0.3, lean=1.0):
     return rng.normal(size=(rows, columns)) + lean * labels[:, None] / columns**0.5, labels
 
 
-def curve_of(means, spread=0.002, sizes=SIZES, seed=0):
-    """A curve as it is before its law is sought, with 5 draws about each mean."""
-    rng = np.random.default_rng(seed)
-    draws = tuple(tuple(mean + rng.normal(0, spread, 5)) for mean in means)
-    return learning._with_law(LearningCurve(sizes, draws, 500), rng)
+def curve_of(means, spread=0.002, sizes=SIZES):
+    """A curve as it is before its law is sought, with 5 draws evenly about each mean."""
+    draws = tuple(tuple((mean + spread * np.linspace(-1.2, 1.2, 5)).tolist()) for mean in means)
+    return learning._with_law(LearningCurve(sizes, draws, 500), np.random.default_rng(0))
 
 
 class Watched(ClassifierMixin, BaseEstimator):
@@ -62,10 +61,9 @@ def test_all_draws_are_judged_on_the_same_rows_and_fitted_on_others(monkeypatch)
 def test_more_rows_give_a_better_auc_and_the_same_seed_the_same_curve():
     rows, labels = table(lean=1.0)
     curve = learning_curve(rows, labels)
-    assert curve.rows == (50, 100, 200, 400, 490)
+    assert curve.rows == (50, 100, 200, 400)  # of 490: one with all rows would tell nothing new
     assert 0.6 < curve.auc[0] < curve.auc[-1] < 0.9
-    assert curve.spread[-1] is None
-    assert all(0 <= spread < 0.1 for spread in curve.spread[:-1])
+    assert all(0 <= spread < 0.1 for spread in curve.spread)
     assert curve == learning_curve(rows, labels)
     assert curve != learning_curve(rows, labels, seed=1)
 
@@ -77,7 +75,7 @@ def test_several_labels_are_fitted_one_by_one_and_averaged():
     assert 0.5 < curve.auc[-1] < 0.8  # one can be learnt, the other is chance
 
 
-def test_a_label_without_rows_of_a_class_counts_one_half(monkeypatch):
+def test_a_label_without_rows_of_a_class_counts_one_half():
     rows, labels = table(4000, share=0.004, lean=4.0)
     curve = learning_curve(rows, labels, most_rows=200)
     assert curve.rows == (50, 100, 200)
@@ -143,8 +141,8 @@ def test_a_flat_curve_says_that_more_rows_add_nothing():
     [
         ([0.7, 0.8, 0.85], 0.001, "3 points are too few, 4 are needed"),
         ([0.7, 0.8, 0.6, 0.8, 0.6], 0.001, "do not lie on a power law"),
-        ([0.6, 0.61, 0.63, 0.68, 0.8], 0.02, "did not foretell the last"),
-        ([0.6, 0.65, 0.6, 0.63, 0.66], 0.08, "differ too much"),
+        ([0.6, 0.62, 0.64, 0.66, 0.705], 0.02, "did not foretell the last"),
+        ([0.6, 0.65, 0.69, 0.72, 0.745], 0.08, "differ too much"),
     ],
 )
 def test_no_forecast_where_the_points_support_none(means, spread, why):

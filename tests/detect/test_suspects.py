@@ -23,36 +23,46 @@ def test_thresholds_and_margins_by_hand():
 def test_most_of_the_flipped_labels_are_found():
     rng = np.random.default_rng(0)
     true = np.arange(2000) % 2
-    rows = rng.normal(size=(2000, 10)) + 0.9 * true[:, None]
+    rows = rng.normal(size=(2000, 10)) + 1.2 * true[:, None]
     given, flipped = true.copy(), rng.permutation(2000)[:100]  # 5 %
     given[flipped] = 1 - given[flipped]
     scores = cross_val_predict(LogisticRegression(), rows, given, cv=5, method="predict_proba")[:, 1]
     suspects = [suspect.row for suspect in suspected_labels(given, scores)]
     hits = len({*suspects} & {*flipped.tolist()})
-    assert hits / len(flipped) >= 0.9  # recall; measured 0.94
-    assert hits / len(suspects) >= 0.4  # precision; measured 0.43: half the others are true but odd rows
-    first = len({*suspects[:80]} & {*flipped.tolist()})
-    assert first / 80 >= 0.8  # the most suspect come first
+    assert hits / len(flipped) >= 0.75  # recall; measured 0.80
+    assert hits / len(suspects) >= 0.9  # precision; measured 0.98
+
+
+def test_where_classes_overlap_the_most_suspect_are_still_the_flipped_ones():
+    rng = np.random.default_rng(0)
+    true = np.arange(2000) % 2
+    rows = rng.normal(size=(2000, 10)) + 0.9 * true[:, None]
+    given, flipped = true.copy(), rng.permutation(2000)[:100]
+    given[flipped] = 1 - given[flipped]
+    scores = cross_val_predict(LogisticRegression(), rows, given, cv=5, method="predict_proba")[:, 1]
+    suspects = [suspect.row for suspect in suspected_labels(given, scores)]
+    shares = [len({*part} & {*flipped.tolist()}) / len(part) for part in (suspects[:50], suspects)]
+    assert shares[0] > shares[1] > 0.65  # measured 0.9 and 0.74, at a recall of 0.77
 
 
 def test_flipped_classes_of_three_are_found_and_the_true_one_is_suggested():
     rng = np.random.default_rng(1)
     true = np.arange(1500) % 3
-    rows = rng.normal(size=(1500, 6)) + 2.0 * np.eye(3, 6)[true] * 1.5
+    rows = rng.normal(size=(1500, 6)) + 3.0 * np.eye(3, 6)[true]
     given, flipped = true.copy(), rng.permutation(1500)[:75]
     given[flipped] = (given[flipped] + 1) % 3
     scores = cross_val_predict(LogisticRegression(), rows, given, cv=5, method="predict_proba")
     suspects = suspected_labels(np.eye(3, dtype=int)[given], scores, exclusive=True)
     right = [s for s in suspects if s.row in {*flipped.tolist()} and s.suggested == true[s.row]]
-    assert len(right) / 75 >= 0.9
-    assert len(right) / len(suspects) >= 0.5
+    assert len(right) / 75 >= 0.7  # recall; measured 0.77
+    assert len(right) / len(suspects) >= 0.85  # precision; measured 0.92
     assert {suspect.label for suspect in suspects} == {None}
     assert all(suspect.given == given[suspect.row] != suspect.suggested for suspect in suspects)
 
 
 def test_each_of_several_labels_is_judged_by_itself():
     one, other = np.array([0, 0, 1, 1]), np.array([1, 1, 0, 0])
-    good, bad = np.array([0.1, 0.2, 0.8, 0.9]), np.array([0.9, 0.2, 0.1, 0.1])
+    good, bad = np.array([0.1, 0.2, 0.8, 0.9]), np.array([0.9, 0.05, 0.1, 0.1])
     found = suspected_labels(np.stack([one, other], axis=1), np.stack([good, bad], axis=1))
     assert [(suspect.row, suspect.label) for suspect in found] == [(1, 1)]
     assert suspected_labels(one, good) == []

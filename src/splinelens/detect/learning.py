@@ -43,7 +43,7 @@ class PowerLaw:
     scale: float
     exponent: float
 
-    def at(self, rows: float) -> float:
+    def at(self, rows: int | float) -> float:
         """The AUC at so many training rows.
 
         Example:
@@ -85,7 +85,7 @@ class LearningCurve:
         """Standard deviation over the draws of each point; None where there is one draw."""
         return tuple(float(np.std(values, ddof=1)) if len(values) > 1 else None for values in self.draws)
 
-    def gain(self, factor: float = FURTHEST) -> float | None:
+    def gain(self, factor: int | float = FURTHEST) -> float | None:
         """What so many times the rows would add to the AUC by the law; None without one.
 
         Args:
@@ -252,7 +252,7 @@ def _with_law(curve: LearningCurve, rng: np.random.Generator) -> LearningCurve:
         why = "the points do not lie on a power law"
     elif abs(before.at(rows[-1]) - means[-1]) > 2 * noise[-1] + _NOISE:
         why = "the points before the last did not foretell the last"
-    elif high - low > max(0.01, 2 * gain):
+    elif high - low > max(0.01, 1.5 * gain):
         why = "the draws differ too much to tell what more rows would do"
     return replace(curve, why=why) if why else replace(curve, law=law, gain_range=(low, high))
 
@@ -268,7 +268,7 @@ def _gain_range(curve: LearningCurve, noise: np.ndarray, rng: np.random.Generato
     return float(low), float(high)
 
 
-def _added(law: PowerLaw, rows: float, factor: float = FURTHEST) -> float:
+def _added(law: PowerLaw, rows: int | float, factor: int | float = FURTHEST) -> float:
     """What so many times the rows add by a law."""
     return law.at(factor * rows) - law.at(rows)
 
