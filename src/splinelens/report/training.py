@@ -178,8 +178,13 @@ def training_markdown(report: TrainingReport, suspects_file: str = "suspects.csv
         _table(
             ("label", "rows with it", "share", "AUC", "AUC of length alone"),
             [
-                (label.name, f"{label.positives:,}", percent(label.positives / max(report.rows, 1)))
-                + (_number(label.auc), _number(label.length_auc))
+                (
+                    label.name,
+                    f"{label.positives:,}",
+                    percent(label.positives / max(report.rows, 1)),
+                    _number(label.auc),
+                    _number(label.length_auc),
+                )
                 for label in report.labels
             ],
         ),
@@ -230,8 +235,14 @@ def _label(
 
 def _thresholds(report: TrainingReport) -> str:
     rows = [
-        (label.name, percent(stored.target), f"{stored.score:.4f}", percent(stored.rate))
-        + (" to ".join(map(percent, stored.interval)), f"{stored.recall:.4f}")
+        (
+            label.name,
+            percent(stored.target),
+            f"{stored.score:.4f}",
+            percent(stored.rate),
+            " to ".join(map(percent, stored.interval)),
+            f"{stored.recall:.4f}",
+        )
         for label in report.labels
         for stored in label.thresholds
     ]
@@ -253,8 +264,8 @@ def _curve(curve: LearningCurve | None) -> str:
     if curve.law:
         law = curve.law
         about += (
-            f" Fitted: AUC = {law.limit:.4f} - {law.scale:.3g} * rows ^ -{law.exponent:.2f}, followed to twice "
-            "the rows at most."
+            f" Fitted: AUC = {law.limit:.4f} - {law.scale:.3g} * rows ^ -{law.exponent:.2f}, followed to "
+            "twice the rows at most."
         )
     table = _table(("rows to train on", "AUC", "standard deviation", "draws"), shown)
     return f"{curve.sentence}\n\n{table}\n\n{about}"
@@ -271,8 +282,8 @@ def _suspects(report: TrainingReport, file: str) -> str:
         rows = [(*words, *number) for words, number in zip(shown, numbers, strict=True)]
         more = f" The first {_SHOWN}; all are in `{file}`." if len(found) > _SHOWN else ""
         parts.append(
-            f"{_many(len(found), 'label')} may be wrong: the score sides with another one. Some are right and "
-            f"only unusual, so look before you change them. Rows are counted from 0.{more}"
+            f"{_many(len(found), 'label')} may be wrong: the score sides with another one. Some are right "
+            f"and only unusual, so look before you change them. Rows are counted from 0.{more}"
         )
         parts.append(_table(("row", "label", "given", "suggested", "score of that", "margin"), rows))
     if contrary:
