@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from splinelens.apps.detector import Detector
     from splinelens.apps.inspection import inspect
+    from splinelens.apps.pipelines import make_detector_pipeline
     from splinelens.errors import (
         BadDetector,
         BadFeatures,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from splinelens.features.stream import Stream
     from splinelens.features.table import FeatureTable
     from splinelens.features.tokenwise import read_tokens
+    from splinelens.features.transformer import GeometryFeatures
     from splinelens.layers import watch
     from splinelens.models import LoadedModel, load_model
     from splinelens.texts import Texts, read_texts
@@ -86,7 +88,9 @@ __all__ = [
     "Place",
     "look",
     "slice_texts",
+    "GeometryFeatures",
     "Detector",
+    "make_detector_pipeline",
     "inspect",
 ]
 
@@ -103,7 +107,9 @@ _ELSEWHERE = {
     "Place": "features.place",
     "look": "features.place",
     "slice_texts": "features.slicing",
+    "GeometryFeatures": "features.transformer",
     "Detector": "apps.detector",
+    "make_detector_pipeline": "apps.pipelines",
     "inspect": "apps.inspection",
 }
 _EXPORTS = {name: _ELSEWHERE.get(name, "errors") for name in __all__}

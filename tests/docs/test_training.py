@@ -1,0 +1,29 @@
+"""Tests ``docs/training.md``: its Python runs in order and gives what the page says."""
+
+import re
+from pathlib import Path
+
+from splinelens.detect.learning import SMALLEST
+from splinelens.detect.recipes import ROWS_OF_A_CLASS
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "training.md"
+
+
+def test_the_python_of_the_training_page_runs(default_model, capsys):
+    blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 3
+    names = {}
+    exec(compile("\n".join(blocks), "training.md", "exec"), names)
+    said = re.search(r"print\(curve.sentence\)  # (.*) \.\.\.", blocks[-1])[1]
+    assert capsys.readouterr().out.startswith(said)
+    first = re.search(r"get_feature_names_out\(\)\[0\]  # (\S+)", blocks[1])[1]
+    assert names["both"].get_feature_names_out()[0] == first
+    assert names["search"].predict(["when is it?"]).tolist() == ["question"]
+    assert names["scores"].shape == (18, 3)
+
+
+def test_the_numbers_of_rows_on_the_page_are_those_of_the_code():
+    page = PAGE.read_text("utf-8")
+    assert f"| under {2 * ROWS_OF_A_CLASS} |" in page
+    assert f"at least {ROWS_OF_A_CLASS} rows of each class" in page
+    assert f"fits the chosen head on {SMALLEST}, {2 * SMALLEST}, {4 * SMALLEST}, ... rows" in page
