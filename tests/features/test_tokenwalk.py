@@ -1,6 +1,8 @@
 """Tests features/tokenwalk.py."""
 
+import pytest
 import torch
+from torch import Tensor
 
 from splinelens.features.tokenwalk import TokenWalk
 from splinelens.layers import watch
@@ -25,3 +27,16 @@ def test_layers_that_were_not_read_have_no_dimension(tiny_llama):
     assert dimension.shape == (2, 2, 4, 3)
     assert (dimension == -1).all()
     assert (bound == -1).all()
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral", "bloom"])
+def test_a_call_that_is_kept_holds_no_more_than_its_own_numbers(tiny_of, name):
+    """Not the T x T tensors of the pass: Mistral's mask with its window, BLOOM's weights."""
+    model = tiny_of(name).eval()
+    walk = TokenWalk(model, (0, 40), 0.1, (1, 20))
+    with watch(model, gate=walk.gate, attention=walk.attention), torch.no_grad():
+        model(torch.arange(4, 44)[None], use_cache=False)
+    kept = [value for value in vars(walk.call).values() if isinstance(value, Tensor)]
+    assert kept
+    for value in kept:
+        assert value.untyped_storage().nbytes() == value.numel() * value.element_size()

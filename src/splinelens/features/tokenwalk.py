@@ -93,7 +93,7 @@ class TokenWalk:
         self.bounds[layer] = dimension_bounds(counts[1].T, head_dim, anatomy.width)[0]
         if self.keep_call is not None and layer == self.keep_call[0]:
             place = self.span[0] + self.keep_call[1]
-            self.call = call.part(0, place, place + 1)
+            self.call = call.part(0, place, place + 1).copied()
 
     def dimensions(
         self, layers: Sequence[int]

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from torch import Tensor, nn
+from torch import Tensor, contiguous_format, nn
 
 from splinelens.anatomy import Anatomy
 from splinelens.errors import BadFeatures
@@ -86,6 +86,20 @@ class AttentionCall:
             value=keys(self.value),
             mask=pairs(self.mask),
             weights=pairs(self.weights),
+        )
+
+    def copied(self) -> "AttentionCall":
+        """The same call with tensors of its own: what is kept behind the pass must not keep the whole one.
+
+        Example:
+            >>> import torch
+            >>> whole = AttentionCall(None, None, None, None, 1.0, weights=torch.zeros(1, 2, 50, 50))
+            >>> whole.part(0, 3, 4).copied().weights.untyped_storage().nbytes()  # 2 heads, 4 keys
+            32
+        """
+        parts = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(
+            self, **{name: value.clone(memory_format=contiguous_format) for name, value in parts.items()}
         )
 
     @property
