@@ -168,6 +168,8 @@ def test_a_model_is_loaded_by_name_and_only_as_deep_as_needed(tmp_path, tiny_lla
     assert (some.portraits[0].boundary == whole.portraits[0].boundary[:2]).all()
     with pytest.raises(BadModel, match=r"cannot load 9 blocks: .* has 3, its layers are 0 to 2"):
         inspect(TEXT, str(tmp_path), layers=[8])
+    with pytest.raises(BadFeatures, match=r"layers \[-1\] do not exist: they are counted from 0"):
+        inspect(TEXT, str(tmp_path), layers=[-1])
 
 
 def test_bad_texts_are_refused(load):

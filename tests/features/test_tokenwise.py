@@ -334,3 +334,8 @@ def test_what_fails_only_once_is_named_where_it_was_seen(tiny_llama, wrap, monke
         BadFeatures, match=r"at layer 1, token 5 \(characters .* not when it is run again; load"
     ):
         read_tokens(TEXT, wrap(tiny_llama))
+
+
+def test_a_layer_below_0_is_refused_before_a_model_is_looked_for():
+    with pytest.raises(BadFeatures, match=r"layers \[-2, -1\] do not exist: they are counted from 0"):
+        read_tokens(TEXT, "no/such-model", layers=[0, -2, -1])

@@ -198,10 +198,14 @@ def loaded_up_to(model: str | LoadedModel, layers: Sequence[int] | None) -> Load
         The model, with those layers if it has them.
 
     Raises:
-        BadFeatures: A layer below 0.
+        BadFeatures: A layer below 0 of a named model; a loaded one refuses it when it is watched.
+        BadModel: The model cannot be loaded, or has fewer blocks.
     """
     if isinstance(model, LoadedModel):
         return model
+    below = [layer for layer in layers or () if layer < 0]
+    if below:
+        raise BadFeatures(f"layers {below} do not exist: they are counted from 0")
     return load_model(model, layers=FeatureSpec(layers=None if layers is None else tuple(layers)).depth)
 
 
