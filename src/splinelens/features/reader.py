@@ -33,7 +33,7 @@ from splinelens.tokens import (
 from splinelens.weights import gate_weight
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TextReading:
     """One text's row.
 
@@ -51,7 +51,7 @@ class TextReading:
     reason: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PrefixReading:
     """The rows of all prefixes of one text.
 

@@ -30,7 +30,7 @@ from splinelens.layers import AttentionCall, watch
 from splinelens.weights import gate_norms, neurons_alive, routed_neurons
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RowReading:
     """What was read of one row, on the host.
 

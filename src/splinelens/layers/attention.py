@@ -22,7 +22,7 @@ from splinelens.errors import BadFeatures
 _STOCK = ("sdpa", "eager")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AttentionCall:
     """What one attention call was given, for all texts of a batch.
 
