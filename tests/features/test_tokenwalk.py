@@ -4,8 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from splinelens.anatomy import anatomy_of
+from splinelens.features.catalogue import statistics
+from splinelens.features.reading import BatchReader
 from splinelens.features.tokenwalk import TokenWalk
 from splinelens.layers import watch
+from splinelens.weights import gate_norms, gate_weight
 
 
 def test_a_walk_reads_the_span_only(tiny_llama):
@@ -40,3 +44,24 @@ def test_a_call_that_is_kept_holds_no_more_than_its_own_numbers(tiny_of, name):
     assert kept
     for value in kept:
         assert value.untyped_storage().nbytes() == value.numel() * value.element_size()
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "mixtral", "qwen2_moe"])
+def test_dead_neurons_are_as_far_as_in_a_batch(tiny_of, name):
+    """One rule for dense layers and layers of experts, token by token and in a batch."""
+    model, layers, ids = tiny_of(name).requires_grad_(False), (0, 1, 2), torch.arange(4, 24)[None]
+    for layer in layers:
+        experts = anatomy_of(model).experts(layer)
+        weight = gate_weight(anatomy_of(model), layer) if experts is None else experts.gate_up_proj
+        weight[: len(weight) // 2] = 0  # in place: half of the neurons, or half of the experts
+    walk = TokenWalk(model, (0, 20), 0.1, None)
+    reader = BatchReader(model, statistics(["spline7"], ()), layers, [(0, 20)])
+    with torch.no_grad():
+        (row,) = reader.read(lambda: model(ids, use_cache=False))
+        with watch(model, gate=walk.gate, routes=walk.route):
+            model(ids, use_cache=False)
+    numbers = torch.stack([walk.numbers[layer] for layer in layers], dim=1).numpy()
+    assert (numbers == row.series).all()
+    assert (numbers[1] > 0).all()
+    norms = [gate_norms(model, layer) for layer in layers]
+    assert all((norms[layer][walk.walls[layer]] > 0).all() for layer in layers)

@@ -42,15 +42,15 @@ def test_a_neuron_without_a_hyperplane_is_never_the_nearest_wall():
     weight[2] = 0
     margin = signed_margin(torch.randn(5, 6), weight.norm(dim=1))
     assert nearest_wall(margin)[1].tolist() == [2] * 5  # taken for a wall that is touched
-    alive = torch.tensor([0, 1, 3, 4, 5])
-    distance, neuron = nearest_wall(margin, alive=alive)
+    walls = margin.masked_fill(weight.norm(dim=1) == 0, math.inf)
+    distance, neuron = nearest_wall(walls)
     assert (distance > 0).all()
     assert torch.equal(margin[torch.arange(5), neuron].abs(), distance)
 
 
 def test_a_layer_without_any_wall_is_infinitely_far():
-    for margin, alive in ((torch.empty(3, 0), None), (torch.zeros(3, 2), torch.empty(0, dtype=torch.int64))):
-        distance, neuron = nearest_wall(margin, alive)
+    for margin in (torch.empty(3, 0), torch.full((3, 2), math.inf)):
+        distance, neuron = nearest_wall(margin)
         assert distance.tolist() == [math.inf] * 3
         assert neuron.tolist() == [-1] * 3
 
@@ -259,7 +259,7 @@ def test_arguments_are_left_as_they_are():
     [
         lambda: crossing_step(torch.ones(3), torch.ones(4, 2), None),
         lambda: crossing_step(torch.ones(2), torch.ones(4, 2), torch.ones(3)),
-        lambda: nearest_wall(torch.ones(2, 3), torch.ones(2)),
+        lambda: nearest_wall(torch.ones(2, 3, dtype=torch.int64)),
     ],
 )
 def test_wrong_shapes_and_types_are_refused(call):

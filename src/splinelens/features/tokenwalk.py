@@ -14,13 +14,13 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from splinelens.anatomy import anatomy_of
-from splinelens.features.reading import row_dimensions
+from splinelens.features.reading import row_dimensions, wall_margins
 from splinelens.geometry.attention import dimension_bounds
 from splinelens.geometry.codes import region_code
 from splinelens.geometry.partition import sign_fraction, signed_margin
 from splinelens.geometry.walls import nearest_wall
 from splinelens.layers import AttentionCall
-from splinelens.weights import gate_norms, linear_of, neurons_alive, routed_neurons
+from splinelens.weights import gate_norms, linear_of, routed_neurons
 
 
 @dataclass
@@ -70,15 +70,13 @@ class TokenWalk:
     def gate(self, layer: int, gate: Tensor) -> None:
         """Reduce one layer's gate to two numbers, a wall and a code for each token."""
         own, norm = gate[0, slice(*self.span)], gate_norms(self.model, layer)
-        if layer in self.routes:
-            neurons = routed_neurons(self.model, layer, self.routes[layer])
-            norm = norm[neurons]
-            margin = signed_margin(own, norm)
-            distance, place = nearest_wall(margin.masked_fill(norm == 0, torch.inf))
-            wall = neurons.gather(1, place[:, None])[:, 0].masked_fill(distance.isinf(), -1)
-        else:
-            margin = signed_margin(own, norm)
-            distance, wall = nearest_wall(margin, neurons_alive(self.model, layer))
+        routes = self.routes.get(layer)
+        neurons = None if routes is None else routed_neurons(self.model, layer, routes)
+        margin = signed_margin(own, norm if neurons is None else norm[neurons])
+        distance, wall = nearest_wall(wall_margins(self.model, layer, margin, neurons))
+        if neurons is not None:
+            numbers = neurons.gather(1, wall.clamp(min=0)[:, None])[:, 0]
+            wall = numbers.masked_fill(wall < 0, -1)
         self.numbers[layer] = torch.stack([sign_fraction(margin), distance])
         self.walls[layer], self.finite[layer] = wall, margin.isfinite().all(dim=-1)
         self.codes[layer], self.neurons[layer] = region_code(margin), margin.shape[-1]

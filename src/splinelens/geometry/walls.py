@@ -35,30 +35,28 @@ class Crossing:
 
 
 def nearest_wall(
-    margin: Float[Tensor, "*text token neuron"], alive: Int[Tensor, " wall"] | None = None
+    margin: Float[Tensor, "*text token neuron"],
 ) -> tuple[Float[Tensor, "*text token"], Int[Tensor, "*text token"]]:
     """The distance from each token to the nearest wall, and the neuron whose wall it is.
 
     Args:
-        margin: Signed margins of all neurons.
-        alive: The neurons that have a hyperplane, or None if all have one. A neuron whose weights are
-            all 0 has margin 0 and would otherwise be taken for a wall that is touched.
+        margin: Signed margins of all neurons; infinite ones of those without a hyperplane (a neuron whose
+            weights are all 0 has margin 0 and would otherwise be taken for a wall that is touched).
 
     Returns:
-        Non-negative distances in units of the MLP's input, and neurons counted among all; the first of
-        several that are equally near. A layer without any wall is infinitely far, and its neuron is -1.
-        A token with NaN has the distance NaN.
+        Non-negative distances in units of the MLP's input, and neurons; the first of several that are
+        equally near. A layer without any wall is infinitely far, and its neuron is -1. A token with NaN
+        has the distance NaN.
 
     Example:
-        >>> nearest_wall(torch.tensor([[1.5, -0.5, 0.0]]), alive=torch.tensor([0, 1]))
+        >>> nearest_wall(torch.tensor([[1.5, -0.5, torch.inf]]))
         (tensor([0.5000]), tensor([1]))
     """
-    walls = margin if alive is None else margin[..., alive]
-    if not walls.shape[-1]:
-        far = walls.new_full(walls.shape[:-1], torch.inf)
+    if not margin.shape[-1]:
+        far = margin.new_full(margin.shape[:-1], torch.inf)
         return far, torch.full_like(far, -1, dtype=torch.int64)
-    distance, neuron = walls.abs().min(dim=-1)
-    return distance, neuron if alive is None else alive[neuron]
+    distance, neuron = margin.abs().min(dim=-1)
+    return distance, neuron.masked_fill(distance.isinf(), -1)
 
 
 def crossing_step(
