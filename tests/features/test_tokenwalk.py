@@ -65,3 +65,26 @@ def test_dead_neurons_are_as_far_as_in_a_batch(tiny_of, name):
     assert (numbers[1] > 0).all()
     norms = [gate_norms(model, layer) for layer in layers]
     assert all((norms[layer][walk.walls[layer]] > 0).all() for layer in layers)
+
+
+class QuantisedLinear(torch.nn.Module):
+    """A linear map whose weight is stored as whole numbers."""
+
+    def __init__(self, linear):
+        super().__init__()
+        self.scale = float(linear.weight.abs().max()) / 127
+        self.weight = torch.nn.Parameter((linear.weight / self.scale).round().to(torch.int8), False)
+
+    def forward(self, states):
+        return states @ (self.scale * self.weight.float()).T
+
+
+def test_the_bound_needs_no_output_weight_where_there_are_values(tiny_llama):
+    """A quantised output projection cannot be read, and need not be."""
+    for block in tiny_llama.layers:
+        block.self_attn.o_proj = QuantisedLinear(block.self_attn.o_proj)
+    walk = TokenWalk(tiny_llama, (0, 20), 0.1, None)
+    with watch(tiny_llama, attention=walk.attention), torch.no_grad():
+        tiny_llama(torch.arange(4, 24)[None], use_cache=False)
+    for layer, counts in walk.counts.items():
+        assert torch.equal(walk.bounds[layer], (counts[1] - 1).clamp(0, 8).sum(dim=0).clamp(max=32))

@@ -85,8 +85,11 @@ class TokenWalk:
         """Reduce one layer's attention call to two counts a head and token."""
         anatomy = anatomy_of(self.model)
         counts = row_dimensions(call, 0, *self.span, self.eps)
-        projection = linear_of(anatomy.output(layer), anatomy.family.transposed)[0]
-        head_dim = projection.shape[1] // counts.shape[1]  # of the values
+        if call.value is not None:
+            head_dim = call.value.shape[-1]
+        else:
+            projection = linear_of(anatomy.output(layer), anatomy.family.transposed)[0]
+            head_dim = projection.shape[1] // counts.shape[1]  # of the values
         self.counts[layer] = counts
         self.bounds[layer] = dimension_bounds(counts[1].T, head_dim, anatomy.width)[0]
         if self.keep_call is not None and layer == self.keep_call[0]:
