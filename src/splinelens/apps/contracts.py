@@ -164,10 +164,8 @@ def _dimensions(loaded: LoadedModel) -> str:
         whole = torch.stack([(weights > _EPS).sum(-1), (weights > _EPS * top).sum(-1)])
         blocks = row_dimensions(call, 0, 0, weights.shape[1], _EPS)
         if call.sinks is not None and bool((weights.sum(-1) > 0.999).all()):
-            blocks, whole = (
-                blocks[1:],
-                whole[1:],
-            )  # eager attention scales the outcome by its sinks, not these
+            # Eager attention scales its outcome by the sinks, not these weights: absolute counts are larger.
+            blocks, whole = blocks[1:], whole[1:]
         differ, total = differ + int((blocks != whole).sum()), total + whole.numel()
     _require(differ <= max(2, total / 1000), f"{differ} of {total} counts differ from eager attention's")
     source = "weights, for want of scores" if anatomy.softmax == "weights" else "scores"

@@ -171,7 +171,9 @@ def _said(held: Reference, readings: list[TokenReading]) -> str:
 
 def _portrait(reading: TokenReading, held: Reference | None, prefixes: bool) -> Portrait:
     seven = reading.seven
-    grown = running_spline7(torch.from_numpy(reading.sign), torch.from_numpy(reading.boundary))
+    grown = None
+    if prefixes:
+        grown = running_spline7(torch.from_numpy(reading.sign), torch.from_numpy(reading.boundary)).numpy()
     return Portrait(
         text=reading.text,
         spans=reading.spans,
@@ -183,7 +185,7 @@ def _portrait(reading: TokenReading, held: Reference | None, prefixes: bool) -> 
         regions=reading.regions,
         seven=seven,
         percentiles=None if held is None else held.percentiles(seven, reading.tokens, reading.layers),
-        prefixes=grown.numpy() if prefixes else None,
+        prefixes=grown,
         region_ids=tuple(tuple(reading.region_ids(layer)) for layer in reading.layers),
     )
 
