@@ -97,9 +97,18 @@ class AttentionCall:
             >>> whole.part(0, 3, 4).copied().weights.untyped_storage().nbytes()  # 2 heads, 4 keys
             32
         """
-        parts = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+
+        def own(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values.clone(memory_format=contiguous_format)
+
         return replace(
-            self, **{name: value.clone(memory_format=contiguous_format) for name, value in parts.items()}
+            self,
+            query=own(self.query),
+            key=own(self.key),
+            value=own(self.value),
+            mask=own(self.mask),
+            sinks=own(self.sinks),
+            weights=own(self.weights),
         )
 
     @property
