@@ -72,8 +72,9 @@ class QuantisedLinear(torch.nn.Module):
 
     def __init__(self, linear):
         super().__init__()
-        self.scale = float(linear.weight.abs().max()) / 127
-        self.weight = torch.nn.Parameter((linear.weight / self.scale).round().to(torch.int8), False)
+        weight = linear.weight.detach()
+        self.scale = float(weight.abs().max()) / 127
+        self.weight = torch.nn.Parameter((weight / self.scale).round().to(torch.int8), False)
 
     def forward(self, states):
         return states @ (self.scale * self.weight.float()).T
