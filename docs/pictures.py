@@ -97,7 +97,7 @@ def token_(loaded: LoadedModel, reading: TokenReading) -> str:
 def _ray(place: Place, met: np.ndarray) -> list[str]:
     """The walls on the way of the crossing step, behind the token and in front of it."""
     step = float(place.crossing.step.norm())
-    following = 2 * step - place.boundary
+    following = met[met > 0][1]
     x = (-0.6 * following, 1.2 * following, 40, 720)
     first, here, end = at(place.boundary, x), at(0, x), at(step, x)
     body = [text(20, 312, f"straight to the wall of neuron {place.wall}, and through it")]
@@ -111,7 +111,7 @@ def _ray(place: Place, met: np.ndarray) -> list[str]:
     )
     body += [dot(here, 356, 1), dot(end, 330, 2, 4)]
     body.append(text(here - 8, 390, f"boundary distance {place.boundary:.1e}", "ink", anchor="end", size=12))
-    return [*body, text(end + 8, 334, f"crossing step {step:.1e}", "ink", size=12)]
+    return [*body, text(end + 8, 326, f"crossing step {step:.1e}, ends just behind it", "ink", size=12)]
 
 
 def slice_(loaded: LoadedModel, reading: TokenReading) -> str:

@@ -46,12 +46,12 @@ def across(anatomy: Anatomy, layer: int, point: torch.Tensor) -> None:
     print(f"the nearest wall, of neuron {crossing.neuron}, is {crossing.distance:.2g} away; map: {here.kind}")
     print("way to the wall  signs flipped  error of the map, as a share of what the MLP changes by")
     to_wall = crossing.step * (crossing.distance / crossing.step.norm())
-    for part in (0.5, 0.99, float(crossing.step.norm()) / crossing.distance, 100.0):
+    for part in (0.5, 0.99, float(crossing.step.norm()) / crossing.distance, 2.0, 100.0):
         there = point + part * to_wall
         value = region_map(anatomy, layer, there).value
         flipped = int(hamming(before, region_code(gate_at(there, weight, bias)[None])))
         error = float((here.apply(there) - value).norm() / (value - here.value).norm())
-        print(f"{part:15.2f}  {flipped:13}  {error:.1e}")
+        print(f"{part:15.3f}  {flipped:13}  {error:.1e}")
 
 
 if __name__ == "__main__":

@@ -57,6 +57,19 @@ def test_the_rule_of_imports_sees_what_it_forbids():
     assert _forbidden("splinelens.cli.score", "splinelens.apps.detector") is None
 
 
+@pytest.mark.parametrize(
+    "path", [path for path in SOURCES if path.parent.name != "detect"], ids=lambda path: _short(path)
+)
+def test_records_that_hold_arrays_are_not_compared(path):
+    assert _compared(ast.parse(path.read_text("utf-8"))) == []
+
+
+def test_the_rule_of_records_sees_what_it_forbids():
+    record = "@dataclass(frozen=True{})\nclass Found:\n    values: tuple[Tensor, ...]"
+    assert _compared(ast.parse(record.format(""))) == ["Found"]
+    assert _compared(ast.parse(record.format(", eq=False"))) == []
+
+
 def test_no_two_files_import_each_other():
     inner = {path: _module(path) for path in SOURCES if path not in EXEMPT}
     known = set(inner.values())
@@ -222,6 +235,19 @@ def _short(path):
 def _module(path):
     parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _compared(tree: ast.Module) -> list[str]:
+    """Frozen records that hold arrays and can be compared: ``==`` would raise, or compare one array only."""
+    found = []
+    for node in ast.walk(tree):
+        for mark in node.decorator_list if isinstance(node, ast.ClassDef) else ():
+            words = [ast.unparse(word) for word in mark.keywords] if isinstance(mark, ast.Call) else []
+            fields = [ast.unparse(each.annotation) for each in node.body if isinstance(each, ast.AnnAssign)]
+            holds = any("Tensor" in each or "ndarray" in each for each in fields)
+            if holds and "frozen=True" in words and "eq=False" not in words:
+                found.append(node.name)
+    return found
 
 
 def _imports(path):

@@ -69,7 +69,7 @@ class Window:
         return self.stop - self.start
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TokenBatch:
     """Windows of similar length, padded to one shape.
 

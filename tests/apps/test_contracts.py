@@ -1,10 +1,12 @@
 """Tests apps/contracts.py: every architecture keeps every contract, and a broken one is found."""
 
+import numpy as np
 import pytest
 
 from splinelens.anatomy import anatomy_of
 from splinelens.apps import contracts as contracts_file
 from splinelens.apps.contracts import contracts
+from splinelens.features import reader as reader_file
 from splinelens.features import reading
 from splinelens.models import LoadedModel
 
@@ -70,6 +72,43 @@ def test_a_model_that_looks_ahead_is_found(tiny_llama, loaded_as):
         anatomy_of(tiny_llama).attention(layer).is_causal = False
     broken = {point.what for point in contracts(loaded_as(tiny_llama)) if not point.ok}
     assert {"prefixes", "stream"} <= broken
+
+
+@pytest.fixture
+def wide_channel(tiny_llama, loaded_as):
+    """A model one channel of whose last states is a million times as large as all the rest."""
+    tiny_llama.layers[2].mlp.down_proj.weight.data[0] *= 1e6
+    return loaded_as(tiny_llama)
+
+
+def margins_grown(columns, values):
+    """Rows with margins that are a twentieth too large."""
+    factors = [[1.05 if column.statistic.feature == "margins" else 1.0] * column.size for column in columns]
+    return values * np.concatenate(factors)
+
+
+def test_wrong_margins_in_a_batch_are_found_beside_a_wide_channel(wide_channel, monkeypatch):
+    right = contracts_file._rows
+
+    def rows(reader, texts):
+        found = right(reader, texts)
+        return margins_grown(reader.columns, found) if len(texts) > 1 else found
+
+    assert told(contracts(wide_channel))["alone or not"].startswith("in a batch as alone")
+    monkeypatch.setattr(contracts_file, "_rows", rows)
+    broken = [point.what for point in contracts(wide_channel) if not point.ok]
+    assert broken == ["alone or not"]
+
+
+def test_wrong_margins_of_prefixes_are_found_beside_a_wide_channel(wide_channel, monkeypatch):
+    right = reader_file.prefix_rows
+    monkeypatch.setattr(
+        reader_file,
+        "prefix_rows",
+        lambda layout, parts: margins_grown(layout.columns, right(layout, parts)),
+    )
+    broken = [point.what for point in contracts(wide_channel) if not point.ok]
+    assert broken == ["prefixes"]
 
 
 def test_an_error_becomes_a_point_with_its_name(tiny_llama, loaded_as):

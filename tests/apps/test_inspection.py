@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from splinelens.apps import inspection
 from splinelens.apps.inspection import inspect
 from splinelens.errors import BadFeatures, BadModel, BadTexts, NoTokens
 from splinelens.features.reference import Reference
@@ -53,6 +54,11 @@ def test_prefixes_are_the_seven_features_of_each_beginning(load):
         alone = read_tokens(TEXT[: portrait.spans[tokens - 1][1]], loaded)
         assert alone.spans == portrait.spans[:tokens]
         assert portrait.prefixes[:, tokens - 1] == pytest.approx(alone.seven, rel=1e-4, abs=1e-6)
+
+
+def test_prefixes_are_computed_where_they_are_asked_for_only(load, monkeypatch):
+    monkeypatch.setattr(inspection, "running_spline7", lambda *_: pytest.fail("prefixes were computed"))
+    assert inspect(TEXT, load("llama")).portraits[0].prefixes is None
 
 
 def test_two_texts_stand_beside_each_other(load):
@@ -168,6 +174,8 @@ def test_a_model_is_loaded_by_name_and_only_as_deep_as_needed(tmp_path, tiny_lla
     assert (some.portraits[0].boundary == whole.portraits[0].boundary[:2]).all()
     with pytest.raises(BadModel, match=r"cannot load 9 blocks: .* has 3, its layers are 0 to 2"):
         inspect(TEXT, str(tmp_path), layers=[8])
+    with pytest.raises(BadFeatures, match=r"layers \[-1\] do not exist: they are counted from 0"):
+        inspect(TEXT, str(tmp_path), layers=[-1])
 
 
 def test_bad_texts_are_refused(load):

@@ -19,9 +19,11 @@ def load(tiny_of, wrap):
     return lambda name, **changes: wrap(tiny_of(name, **changes))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", ["llama", "phi3", "gpt2", "opt", "mixtral", "qwen3_next", "falcon", "bloom"])
-def test_a_place_agrees_with_the_reading_of_its_text(load, name):
+def test_a_place_agrees_with_the_reading_of_its_text(load, name, dtype):
     loaded = load(name)
+    loaded.model.to(dtype)
     reading = read_tokens(TEXT, loaded)
     for layer in range(3):
         place = look(TEXT, loaded, layer=layer, token=5)

@@ -9,7 +9,7 @@ import torch
 from splinelens.anatomy import anatomy_of
 from splinelens.errors import NoTokens
 from splinelens.features.catalogue import statistics
-from splinelens.features.reading import BatchReader, batch_dimensions, row_dimensions
+from splinelens.features.reading import BatchReader, batch_dimensions, row_dimensions, wall_margins
 from splinelens.layers import watch
 from splinelens.weights import gate_norms, gate_weight
 
@@ -177,3 +177,13 @@ def test_all_rows_at_once_have_the_dimensions_of_each_row_alone(tiny_of, name):
         assert together.shape == (2, 3, 4, 30)
         for row, (start, stop) in enumerate([(0, 30), (2, 17), (29, 30)]):
             assert torch.equal(together[:, row, :, start:stop], row_dimensions(call, row, start, stop, 0.1))
+
+
+def test_margins_are_left_alone_where_every_neuron_has_a_wall(tiny_llama):
+    margin = torch.randn(5, 48)
+    assert wall_margins(tiny_llama, 1, margin, None) is margin
+    with torch.no_grad():
+        tiny_llama.layers[2].mlp.gate_proj.weight[7] = 0
+    walls = wall_margins(tiny_llama, 2, margin, None)
+    assert walls.isinf().nonzero()[:, 1].tolist() == [7] * 5
+    assert torch.equal(walls[:, :7], margin[:, :7])

@@ -57,6 +57,24 @@ def test_one_text_is_no_reference():
         Reference.of(tables(1), "texts", ())
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_text_that_is_not_finite_is_named(bad):
+    mixed = list(tables(4))
+    mixed[2][1, 7, 4] = bad
+    with pytest.raises(
+        BadFeatures, match=rf"text 2 has \w+ = {bad} at layer 1 over its first 8 tokens; leave it out"
+    ):
+        Reference.of(mixed, "texts", ())
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_saved_reference_that_is_not_finite_is_refused(reference, tmp_path, bad):
+    reference.quantiles[2, 1, 3, 50:] = bad
+    reference.save(tmp_path)
+    with pytest.raises(BadFeatures, match="is broken: it holds quantiles that are not finite"):
+        Reference.load(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("tokens", "length"), [(1, 1), (2, 2), (3, 4), (5, 4), (6, 8), (11, 8), (12, 16), (999, 16)]
 )

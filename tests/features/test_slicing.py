@@ -6,7 +6,7 @@ import torch
 
 from splinelens.anatomy import anatomy_of
 from splinelens.errors import BadFeatures
-from splinelens.features import slicing
+from splinelens.features import tokenwise
 from splinelens.features.slicing import place_of, slice_texts, text_slice
 from splinelens.features.tokenwise import read_tokens
 
@@ -144,7 +144,7 @@ def test_a_model_given_by_name_is_loaded_up_to_the_layer(tiny_of, wrap, monkeypa
         asked.append((name, layers))
         return whole
 
-    monkeypatch.setattr(slicing, "load_model", load_model)
+    monkeypatch.setattr(tokenwise, "load_model", load_model)
     texts = [TEXT, "so it is", "rain"]
     found = slice_texts(texts, "some/model", layer=1)
     assert asked == [("some/model", 2)]
@@ -156,3 +156,8 @@ def test_a_model_given_by_name_is_loaded_up_to_the_layer(tiny_of, wrap, monkeypa
 def test_a_layer_that_does_not_exist_is_refused(tiny_of, wrap):
     with pytest.raises(BadFeatures, match="layer"):
         slice_texts([TEXT, "so it is", "rain"], wrap(tiny_of("llama")), layer=9)
+
+
+def test_a_layer_below_0_is_refused_before_a_model_is_looked_for():
+    with pytest.raises(BadFeatures, match=r"layers \[-1\] do not exist: they are counted from 0"):
+        slice_texts([TEXT, "so it is", "rain"], "no/such-model", layer=-1)

@@ -313,3 +313,29 @@ def test_activations_that_are_not_finite_are_named_by_layer_and_token(tiny_of, w
     model.layers[1].mlp.down_proj.weight.data[0, 0] = torch.inf
     with pytest.raises(BadFeatures, match="not finite at layer 1, token 0"):
         read_tokens(TEXT, wrap(model))
+
+
+def test_a_prompt_that_is_not_finite_is_not_blamed_on_the_text(tiny_llama, wrap):
+    loaded = wrap(tiny_llama)
+    loaded.model.embed_tokens.weight[loaded.tokenizer("~").input_ids[0]] = torch.inf
+    with pytest.raises(
+        BadFeatures,
+        match="the text gives activations that are not finite: the prompt before it does already; ",
+    ):
+        read_tokens("you", loaded, prompt="Hm~ ")
+
+
+def test_what_fails_only_once_is_named_where_it_was_seen(tiny_llama, wrap, monkeypatch):
+    tiny_llama.layers[1].mlp.gate_proj.register_forward_hook(
+        lambda _module, _args, gate: gate.masked_fill(torch.arange(gate.shape[1])[:, None] >= 5, torch.nan)
+    )
+    monkeypatch.setattr(tokenwise, "failing_layer", lambda *_: None)
+    with pytest.raises(
+        BadFeatures, match=r"at layer 1, token 5 \(characters .* not when it is run again; load"
+    ):
+        read_tokens(TEXT, wrap(tiny_llama))
+
+
+def test_a_layer_below_0_is_refused_before_a_model_is_looked_for():
+    with pytest.raises(BadFeatures, match=r"layers \[-2, -1\] do not exist: they are counted from 0"):
+        read_tokens(TEXT, "no/such-model", layers=[0, -2, -1])

@@ -8,7 +8,11 @@ import torch
 from jaxtyping import TypeCheckError
 
 from splinelens.errors import BadFeatures
-from splinelens.geometry.attention import dimension_bounds, intrinsic_dimensions
+from splinelens.geometry.attention import (
+    dimension_bounds,
+    intrinsic_dimension_of_weights,
+    intrinsic_dimensions,
+)
 from splinelens.geometry.hulls import (
     active,
     attention_weights,
@@ -320,3 +324,10 @@ def test_arguments_are_left_as_they_are():
 def test_wrong_shapes_and_types_are_refused(call):
     with pytest.raises(TypeCheckError):
         call()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_in_half_precision_are_held_against_the_threshold_itself(dtype):
+    weights = torch.tensor([[0.1, 0.9], [0.0775, 0.775]]).to(dtype)
+    counts = [active(weights, 0.1, threshold).sum(dim=1) for threshold in ("absolute", "relative")]
+    assert torch.equal(torch.stack(counts), intrinsic_dimension_of_weights(weights[:, None], 0.1)[:, :, 0])

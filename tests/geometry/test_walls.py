@@ -42,15 +42,15 @@ def test_a_neuron_without_a_hyperplane_is_never_the_nearest_wall():
     weight[2] = 0
     margin = signed_margin(torch.randn(5, 6), weight.norm(dim=1))
     assert nearest_wall(margin)[1].tolist() == [2] * 5  # taken for a wall that is touched
-    alive = torch.tensor([0, 1, 3, 4, 5])
-    distance, neuron = nearest_wall(margin, alive=alive)
+    walls = margin.masked_fill(weight.norm(dim=1) == 0, math.inf)
+    distance, neuron = nearest_wall(walls)
     assert (distance > 0).all()
     assert torch.equal(margin[torch.arange(5), neuron].abs(), distance)
 
 
 def test_a_layer_without_any_wall_is_infinitely_far():
-    for margin, alive in ((torch.empty(3, 0), None), (torch.zeros(3, 2), torch.empty(0, dtype=torch.int64))):
-        distance, neuron = nearest_wall(margin, alive)
+    for margin in (torch.empty(3, 0), torch.full((3, 2), math.inf)):
+        distance, neuron = nearest_wall(margin)
         assert distance.tolist() == [math.inf] * 3
         assert neuron.tolist() == [-1] * 3
 
@@ -60,11 +60,26 @@ def test_nan_is_never_hidden():
 
 
 def test_the_crossing_step_by_hand():
-    """Walls x = 1 and x = 3 (and y = 50, further off): half way between the first two is x = 2."""
+    """Walls x = 1 and x = 3 (and y = 50, further off): just behind the first is x = 1.00075."""
     weight = torch.tensor([[5.0, 0.0], [-2.0, 0.0], [0.0, 1.0]])
     crossing = crossing_step(torch.tensor([0.25, 0.0]), weight, torch.tensor([-5.0, 6.0, -50.0]))
     assert (crossing.neuron, crossing.distance) == (0, 0.75)
-    assert crossing.step.tolist() == [1.75, 0.0]
+    assert crossing.step.tolist() == pytest.approx([0.75075, 0.0], abs=2e-6)
+
+
+def test_the_crossing_step_ends_just_behind_the_wall():
+    """In float64 it is at most a hundredth longer than any step that reaches the wall."""
+    weight, bias = random_layer()
+    for point in 3 * torch.randn(200, 12, dtype=torch.float64):
+        crossing = crossing_step(point, weight, bias)
+        assert crossing.distance < crossing.step.norm().item() <= 1.01 * crossing.distance
+        assert flips(point, point + crossing.step, weight, bias) == [crossing.neuron]
+
+
+def test_where_the_next_wall_is_nearer_than_that_the_step_ends_half_way_to_it():
+    weight, bias = torch.eye(1, dtype=torch.float64)[[0, 0]], torch.tensor([-1.0, -1.0001]).double()
+    step = crossing_step(torch.zeros(1, dtype=torch.float64), weight, bias).step
+    assert step.tolist() == pytest.approx([1.00005], rel=1e-7)
 
 
 @pytest.mark.parametrize("biased", [True, False])
@@ -90,12 +105,18 @@ def test_before_the_wall_no_sign_flips_and_behind_it_only_one():
         way = crossing.step / crossing.step.norm()
         for share in (0.0, 0.25, 0.5, 0.9, 1 - 1e-9):
             assert flips(point, point + share * crossing.distance * way, weight, bias) == []
-        end = crossing.step.norm().item()
-        for share in (1e-9, 0.1, 0.5, 1.0, 1.5, 1.99):  # the step ends half way to the next wall
-            far = crossing.distance + share * (end - crossing.distance)
+        following = next_wall(point, way, crossing, weight, bias)
+        for share in (1e-9, 0.1, 0.5, 0.99, 1 - 1e-6):
+            far = crossing.distance + share * (following - crossing.distance)
             assert flips(point, point + far * way, weight, bias) == [crossing.neuron]
-        behind = crossing.distance + 2.0001 * (end - crossing.distance)
-        assert len(flips(point, point + behind * way, weight, bias)) == 2
+        assert len(flips(point, point + 1.0001 * following * way, weight, bias)) >= 2
+
+
+def next_wall(point, way, crossing, weight, bias):
+    """How far along a way the first wall behind the one that is crossed is met."""
+    met = -(weight @ point + bias) / (weight @ way)
+    met[crossing.neuron] = math.inf
+    return met[met > 0].min().item()
 
 
 def test_no_shorter_step_flips_a_sign():
@@ -143,16 +164,18 @@ def test_rows_of_zeros_are_no_walls():
 def test_a_point_on_a_wall_is_off_and_steps_to_the_side_where_it_is_on():
     weight = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
     crossing = crossing_step(torch.tensor([0.0, 3.0]), weight, torch.tensor([0.0, -4.0]))
-    assert (crossing.neuron, crossing.distance, crossing.step.tolist()) == (0, 0.0, [2.0, 0.0])
+    assert (crossing.neuron, crossing.distance) == (0, 0.0)
+    assert crossing.step.tolist() == pytest.approx([3 * 8 * 2.0**-23, 0.0])
 
 
-def test_without_another_wall_ahead_the_step_is_as_long_as_it_must_be_to_be_seen():
+def test_without_another_wall_ahead_the_step_ends_just_behind_the_wall_as_well():
     one = torch.tensor([[2.0, 0.0]])
-    assert crossing_step(torch.zeros(2), one, None).step.tolist() == [1.0, 0.0]
-    assert crossing_step(torch.tensor([3.0, 4.0]), one, None).step.tolist() == [-8.0, 0.0]
+    assert crossing_step(torch.zeros(2), one, None).step.tolist() == pytest.approx([0.001, 0.0])
+    step = crossing_step(torch.tensor([3.0, 4.0]), one, None).step
+    assert step.tolist() == pytest.approx([-3.003, 0.0], abs=1e-5)
     behind = torch.tensor([[1.0, 0.0], [1.0, 0.0]])  # its second wall lies on the other side
     crossing = crossing_step(torch.tensor([3.0, 0.0]), behind, torch.tensor([0.0, -9.0]))
-    assert crossing.step.tolist() == [-6.0, 0.0]
+    assert crossing.step.tolist() == pytest.approx([-3.003, 0.0], abs=1e-5)
 
 
 def test_layers_larger_than_one_block_of_rows_are_read_whole():
@@ -236,7 +259,7 @@ def test_arguments_are_left_as_they_are():
     [
         lambda: crossing_step(torch.ones(3), torch.ones(4, 2), None),
         lambda: crossing_step(torch.ones(2), torch.ones(4, 2), torch.ones(3)),
-        lambda: nearest_wall(torch.ones(2, 3), torch.ones(2)),
+        lambda: nearest_wall(torch.ones(2, 3, dtype=torch.int64)),
     ],
 )
 def test_wrong_shapes_and_types_are_refused(call):

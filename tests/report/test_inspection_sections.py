@@ -87,7 +87,7 @@ def test_only_layers_with_softmax_can_be_chosen(inspection):
 
 def test_the_slice_says_how_many_regions_and_walls_it_shows(inspection, view):
     words = plain(sections(inspection("ab", view=view))["slice"][1])
-    assert "4 regions of layer 1 in this window; 2 of 48 walls cross it" in words
+    assert "up to 4 regions of layer 1 in this window; 2 of 48 walls cross it" in words
     assert "(in the same region as token 0 &#x27;a&#x27;)" in words
     assert "(its region is not known)" in words
     assert "token 1 &#x27;&lt;b&gt;⟨202E⟩&#x27;" in words

@@ -106,7 +106,7 @@ def test_percentiles_prefixes_slice_and_notes_are_told_where_they_are(inspection
     assert "while the text grows" in shown
     assert "over 3 tokens" in shown
     assert "slice of layer 1 through token 0 'a'; token 1 '<b>⟨202E⟩'" in shown
-    assert "4 regions, 2 of 48 walls" in shown
+    assert ": up to 4 regions, 2 of 48 walls" in shown
     assert shown.endswith("note: no wine")
     bare = "\n".join(lines(inspection("abc")))
     for word in ("percentiles", "grows", "slice", "note"):
@@ -147,7 +147,7 @@ def test_one_of_a_kind_is_not_many(inspection, view):
         "1 layer (0) of 1 neuron, 1 head,",
         "text: 1 token\n",
         "over 1 token\n",
-        "1 region, 2 of 1 wall ",
+        ": 1 region, 2 of 1 wall ",
     ):
         assert words in shown
 

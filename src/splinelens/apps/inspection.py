@@ -13,10 +13,10 @@ from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.errors import BadFeatures, BadTexts
 from splinelens.features.reference import Reference, shipped
 from splinelens.features.slicing import TextSlice, place_of, text_slice
-from splinelens.features.tokenwise import TokenReading, read_tokens, text_distances
+from splinelens.features.tokenwise import TokenReading, loaded_up_to, read_tokens, text_distances
 from splinelens.geometry.attention import check_eps
 from splinelens.geometry.running import running_spline7
-from splinelens.models import LoadedModel, load_model
+from splinelens.models import LoadedModel
 from splinelens.report.inspection import Inspection, Portrait, SliceView, visible
 
 
@@ -72,8 +72,7 @@ def inspect(
         if not isinstance(each, str):
             raise BadTexts(f"inspect reads one string, and this is a {type(each).__name__}; give one text")
     eps = check_eps(eps)
-    depth = None if layers is None else max(layers, default=0) + 1
-    loaded = load_model(model, layers=depth) if isinstance(model, str) else model
+    loaded = loaded_up_to(model, layers)
     anatomy = anatomy_of(loaded.model)
     chosen = tuple(range(anatomy.depth)) if layers is None else tuple(sorted(set(layers)))
     cut = _slice_layer(chosen, slice_at)
@@ -172,7 +171,9 @@ def _said(held: Reference, readings: list[TokenReading]) -> str:
 
 def _portrait(reading: TokenReading, held: Reference | None, prefixes: bool) -> Portrait:
     seven = reading.seven
-    grown = running_spline7(torch.from_numpy(reading.sign), torch.from_numpy(reading.boundary))
+    grown = None
+    if prefixes:
+        grown = running_spline7(torch.from_numpy(reading.sign), torch.from_numpy(reading.boundary)).numpy()
     return Portrait(
         text=reading.text,
         spans=reading.spans,
@@ -184,7 +185,7 @@ def _portrait(reading: TokenReading, held: Reference | None, prefixes: bool) -> 
         regions=reading.regions,
         seven=seven,
         percentiles=None if held is None else held.percentiles(seven, reading.tokens, reading.layers),
-        prefixes=grown.numpy() if prefixes else None,
+        prefixes=grown,
         region_ids=tuple(tuple(reading.region_ids(layer)) for layer in reading.layers),
     )
 

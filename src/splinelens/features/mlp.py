@@ -13,8 +13,6 @@ from splinelens.errors import UnknownAnatomy
 from splinelens.geometry.affine import RegionMap, gated_map, piecewise_map, smooth_map
 from splinelens.weights import linear_of, walls_of
 
-__all__ = ["region_map", "walls_of"]
-
 
 def region_map(anatomy: Anatomy, layer: int, point: Float[Tensor, " width"]) -> RegionMap:
     """What the MLP of a dense layer does around a point of its input.

@@ -10,7 +10,43 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 
 from splinelens.layers import watch
-from splinelens.tokens import Window
+from splinelens.tokens import TokenizedText, Window
+
+
+def blamed(
+    text: TokenizedText,
+    spans: Sequence[Window],
+    prompt_finite: Callable[[], bool],
+    failing: Callable[[int, int], int | None],
+) -> str | None:
+    """Where a text that gave values that are not finite first does so, in words that end a sentence.
+
+    Args:
+        text: The text.
+        spans: Its windows, in order.
+        prompt_finite: Whether the prompt before it runs without fail.
+        failing: As for ``first_nonfinite``.
+
+    Returns:
+        The prompt, or a layer and a token; None if everything runs without fail when it is run again.
+
+    Example:
+        >>> text = TokenizedText((7, 8), ((0, 2), (2, 5)), 2)
+        >>> blamed(text, [Window(0, 0, 0, 2)], lambda: True, lambda start, stop: 3 if stop > 1 else None)
+        ' at layer 3, token 1 (characters 2 to 5)'
+        >>> blamed(text, [Window(0, 0, 0, 2)], lambda: False, lambda start, stop: 0)
+        ': the prompt before it does already'
+    """
+    if not prompt_finite():
+        return ": the prompt before it does already"
+    found = first_nonfinite(spans, failing)
+    return None if found is None else place_in(text, *found)
+
+
+def place_in(text: TokenizedText, layer: int, token: int) -> str:
+    """A layer and a token of a text, in the words of ``blamed``."""
+    begin, end = text.offsets[token]
+    return f" at layer {layer}, token {token} (characters {begin} to {end})"
 
 
 def first_nonfinite(

@@ -41,7 +41,9 @@ class Place:
         sign: Share of neurons that are on.
         boundary: Distance to the nearest wall, in units of the MLP's input.
         wall: The neuron whose wall that is, by its number in the layer; -1 without any wall.
-        crossing: The shortest step through that wall and no other; its neuron is ``wall``.
+        crossing: The shortest step through the nearest wall and no other, which ends just behind it. It is
+            found again from ``input`` in float64, ``wall`` from the model's own gate: where two walls are as
+            near as rounding can tell, its neuron may be another than ``wall``.
         input: What the MLP is given.
         output: What the MLP makes of it; None on a layer of experts.
         map: What the MLP does around there: ``map.kind`` says whether that is exact throughout the

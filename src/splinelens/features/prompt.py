@@ -15,7 +15,7 @@ from splinelens.features.positions import run_tokens
 from splinelens.tokens import padded
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prompt:
     """The keys and values of the tokens that stand before every text.
 

@@ -14,7 +14,7 @@ import torch
 from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.errors import BadFeatures
 from splinelens.features.catalogue import Column, Statistic, columns, statistics
-from splinelens.features.nonfinite import failing_layer, first_nonfinite
+from splinelens.features.nonfinite import blamed, failing_layer
 from splinelens.features.positions import positions_of, run_tokens
 from splinelens.features.prompt import run_prompt
 from splinelens.features.reading import BatchReader, RowReading
@@ -33,7 +33,7 @@ from splinelens.tokens import (
 from splinelens.weights import gate_weight
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TextReading:
     """One text's row.
 
@@ -51,7 +51,7 @@ class TextReading:
     reason: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PrefixReading:
     """The rows of all prefixes of one text.
 
@@ -218,16 +218,16 @@ class TextReader:
         bad = np.flatnonzero(~np.isfinite(rows).all(axis=0))
         if not len(bad):
             return None
-        if not all(bool(part.isfinite().all()) for pair in self.prompt.states for part in pair):
-            return "gives values that are not finite: the prompt before it does already"
-        found = first_nonfinite(windows([text], self.spec.max_tokens), partial(self._failing, text))
-        if found is not None:
-            begin, end = text.offsets[found[1]]
-            place = f"layer {found[0]}, token {found[1]} (characters {begin} to {end})"
-        else:  # such as a layer whose gate weight is all zero: infinitely far from any wall
+        place = blamed(
+            text, windows([text], self.spec.max_tokens), self._prompt_finite, partial(self._failing, text)
+        )
+        if place is None:  # such as a layer whose gate weight is all zero: infinitely far from any wall
             ends = np.cumsum([column.size for column in self.columns])
-            place = self.columns[int(np.searchsorted(ends, bad[0], side="right"))].name
-        return f"gives values that are not finite at {place}"
+            place = f" at {self.columns[int(np.searchsorted(ends, bad[0], side='right'))].name}"
+        return f"gives values that are not finite{place}"
+
+    def _prompt_finite(self) -> bool:
+        return all(bool(part.isfinite().all()) for pair in self.prompt.states for part in pair)
 
     def _failing(self, text: TokenizedText, start: int, stop: int) -> int | None:
         """The first layer that fails when these tokens of a text are run alone."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from splinelens.errors import NoTokens
@@ -30,7 +30,7 @@ from splinelens.layers import AttentionCall, watch
 from splinelens.weights import gate_norms, neurons_alive, routed_neurons
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RowReading:
     """What was read of one row, on the host.
 
@@ -130,7 +130,7 @@ class BatchReader:
         self._routed[layer] = routed_neurons(self.model, layer, routes)
 
     def _gate(self, layer: int, gate: Tensor) -> None:
-        norm, alive = gate_norms(self.model, layer), neurons_alive(self.model, layer)
+        norm = gate_norms(self.model, layer)
         routed = self._routed.pop(layer, None)
         chosen = [row for row in self.statistics if row.needs == "gate"]
         series = any(row.feature == "spline7" for row in chosen)
@@ -141,9 +141,7 @@ class BatchReader:
             margin = signed_margin(gate[index, start:stop], norms)
             if series:
                 self._keep(index, "sign", "", layer, sign_fraction(margin))
-                walls = margin
-                if alive is not None:
-                    walls = margin[:, alive] if own is None else margin.masked_fill(norms == 0, torch.inf)
+                walls = wall_margins(self.model, layer, margin, own)
                 self._keep(index, "boundary", "", layer, boundary_distance(walls))
             if not pooled:
                 continue
@@ -217,6 +215,29 @@ class BatchReader:
         for (index, name, part, layer, shape), values in zip(self._keys, parts, strict=True):
             rows[index][name, part, layer] = values.reshape(shape)
         return [_row(row) for row in rows]
+
+
+def wall_margins(
+    model: nn.Module,
+    layer: int,
+    margin: Float[Tensor, "token neuron"],
+    routed: Int[Tensor, "token neuron"] | None,
+) -> Float[Tensor, "token neuron"]:
+    """The margins with which distances to walls are measured: a neuron without a wall is infinitely far.
+
+    Args:
+        model: The model.
+        layer: The layer, from 0.
+        margin: Signed margins of some tokens; a neuron whose weights are all 0 has margin 0.
+        routed: On a layer of experts the neurons that these margins belong to, else None.
+
+    Returns:
+        The margins themselves where every neuron of the layer has a wall, as usual.
+    """
+    if neurons_alive(model, layer) is None:
+        return margin
+    norm = gate_norms(model, layer)
+    return margin.masked_fill((norm if routed is None else norm[routed]) == 0, torch.inf)
 
 
 def batch_dimensions(call: AttentionCall, eps: float) -> Int[Tensor, "2 text head token"] | None:

@@ -68,7 +68,7 @@ class Reference:
             Quantiles at those of ``LENGTHS`` that at least two texts reach.
 
         Raises:
-            BadFeatures: There are not two texts.
+            BadFeatures: There are not two texts, or one has features that are not finite.
 
         Example:
             >>> ordinary = (np.full((1, 2, 7), value, np.float32) for value in (0.0, 1.0))
@@ -76,10 +76,10 @@ class Reference:
             (1, 2)
         """
         found: dict[int, list[np.ndarray]] = {length: [] for length in LENGTHS}
-        for table in tables:
+        for text, table in enumerate(tables):
             for length in LENGTHS:
                 if length <= table.shape[1]:
-                    found[length].append(table[:, length - 1].astype(np.float32))
+                    found[length].append(_finite(table[:, length - 1].astype(np.float32), text, length))
         kept = {length: np.stack(rows) for length, rows in found.items() if len(rows) > 1}
         if not kept:
             raise BadFeatures("a reference needs two texts at least, with one token each; give more")
@@ -205,6 +205,8 @@ class Reference:
             shape = (len(lengths), len(fingerprints), len(SPLINE7), _LEVELS)
             if quantiles.shape != shape or len(texts) != len(lengths):
                 raise ValueError(f"quantiles of shape {quantiles.shape}, not {shape}")
+            if not np.isfinite(quantiles).all():
+                raise ValueError("it holds quantiles that are not finite")
             return cls(quantiles, lengths, texts, str(record["source"]), fingerprints)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, BadModel) as error:
             raise BadFeatures(
@@ -254,6 +256,18 @@ def _record(folder: Path) -> dict[str, Any]:  # Any: JSON
     if not isinstance(record, dict) or record.get("schema") != _SCHEMA:
         raise BadFeatures(f"{folder / _RECORD} is no reference of schema {_SCHEMA}; make it again")
     return record
+
+
+def _finite(row: Float[np.ndarray, "layer 7"], text: int, length: int) -> Float[np.ndarray, "layer 7"]:
+    """One text's features, refused if they are not finite: a single NaN would make every percentile wrong."""
+    bad = np.argwhere(~np.isfinite(row))
+    if len(bad):
+        layer, feature = bad[0]
+        raise BadFeatures(
+            f"text {text} has {SPLINE7[feature]} = {row[layer, feature]} at layer {layer} over its first "
+            f"{length} tokens; leave it out, or load the model with dtype float32"
+        )
+    return row
 
 
 def _percentile(value: float, edges: Float[np.ndarray, " level"]) -> float:

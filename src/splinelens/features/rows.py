@@ -70,13 +70,7 @@ def text_row(layout: Layout, total: int, parts: Sequence[Part]) -> tuple[np.ndar
         elif row.needs == "attention":
             assert dimension is not None
             counts = dimension[threshold_number(row.name), layout.softmax.index(column.layer)]
-            entry = np.array(
-                [
-                    {"last": counts[-1], "max": counts.max(), "mean": counts.mean(dtype=np.float64)}[
-                        row.pooling
-                    ]
-                ]
-            )
+            entry = np.array([_pooled_count(counts, row.pooling)])
         else:
             entry, at = _combined(column, column.layer, parts)
         values.append(entry)
@@ -133,6 +127,13 @@ def threshold_number(name: str) -> int:
         1
     """
     return next(number for number, word in enumerate(THRESHOLDS) if f"_{word}_" in name)
+
+
+def _pooled_count(counts: np.ndarray, pooling: str) -> float:
+    """One number of the counts of all tokens."""
+    if pooling == "last":
+        return float(counts[-1])
+    return float(counts.max() if pooling == "max" else counts.mean(dtype=np.float64))
 
 
 def _joined(parts: Sequence[Part], name: str) -> np.ndarray | None:

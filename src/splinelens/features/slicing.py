@@ -14,9 +14,9 @@ from torch import Tensor
 
 from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.errors import BadFeatures
-from splinelens.features.tokenwise import TokenReading, check_token, read_tokens
+from splinelens.features.tokenwise import TokenReading, check_token, loaded_up_to, read_tokens
 from splinelens.geometry.slices import Slice, points_apart, slice_partition, spans_plane
-from splinelens.models import LoadedModel, load_model
+from splinelens.models import LoadedModel
 from splinelens.weights import walls_of
 
 Triple = tuple[int, int, int]
@@ -113,7 +113,7 @@ def slice_texts(
     if isinstance(texts, str) or len(texts) != 3 or at not in ("last", "mean"):
         found = "one string" if isinstance(texts, str) else f"{len(texts)} texts"
         raise BadFeatures(f"{found} and at={at!r}: a slice goes through three texts, at 'last' or 'mean'")
-    loaded = load_model(model, layers=layer + 1) if isinstance(model, str) else model
+    loaded = loaded_up_to(model, [layer])
     readings = [
         read_tokens(text, loaded, layers=[layer], prompt=prompt, keep_inputs=[layer]) for text in texts
     ]

@@ -23,7 +23,7 @@ _STRETCH = 1024
 _LARGEST = float(np.finfo(np.float16).max)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FeatureStore:
     """The columns of a set of texts, on disk.
 

@@ -25,7 +25,7 @@ _ROW_COLUMNS = ("row", "tokens", "cut", "reason")
 _PREFIX_COLUMNS = ("text", "prefix")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FeatureTable:
     """Features of texts, in input order.
 

@@ -14,13 +14,13 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from splinelens.anatomy import anatomy_of
-from splinelens.features.reading import row_dimensions
+from splinelens.features.reading import row_dimensions, wall_margins
 from splinelens.geometry.attention import dimension_bounds
 from splinelens.geometry.codes import region_code
 from splinelens.geometry.partition import sign_fraction, signed_margin
 from splinelens.geometry.walls import nearest_wall
 from splinelens.layers import AttentionCall
-from splinelens.weights import gate_norms, linear_of, neurons_alive, routed_neurons
+from splinelens.weights import gate_norms, linear_of, routed_neurons
 
 
 @dataclass
@@ -70,15 +70,13 @@ class TokenWalk:
     def gate(self, layer: int, gate: Tensor) -> None:
         """Reduce one layer's gate to two numbers, a wall and a code for each token."""
         own, norm = gate[0, slice(*self.span)], gate_norms(self.model, layer)
-        if layer in self.routes:
-            neurons = routed_neurons(self.model, layer, self.routes[layer])
-            norm = norm[neurons]
-            margin = signed_margin(own, norm)
-            distance, place = nearest_wall(margin.masked_fill(norm == 0, torch.inf))
-            wall = neurons.gather(1, place[:, None])[:, 0].masked_fill(distance.isinf(), -1)
-        else:
-            margin = signed_margin(own, norm)
-            distance, wall = nearest_wall(margin, neurons_alive(self.model, layer))
+        routes = self.routes.get(layer)
+        neurons = None if routes is None else routed_neurons(self.model, layer, routes)
+        margin = signed_margin(own, norm if neurons is None else norm[neurons])
+        distance, wall = nearest_wall(wall_margins(self.model, layer, margin, neurons))
+        if neurons is not None:
+            numbers = neurons.gather(1, wall.clamp(min=0)[:, None])[:, 0]
+            wall = numbers.masked_fill(wall < 0, -1)
         self.numbers[layer] = torch.stack([sign_fraction(margin), distance])
         self.walls[layer], self.finite[layer] = wall, margin.isfinite().all(dim=-1)
         self.codes[layer], self.neurons[layer] = region_code(margin), margin.shape[-1]
@@ -87,13 +85,16 @@ class TokenWalk:
         """Reduce one layer's attention call to two counts a head and token."""
         anatomy = anatomy_of(self.model)
         counts = row_dimensions(call, 0, *self.span, self.eps)
-        projection = linear_of(anatomy.output(layer), anatomy.family.transposed)[0]
-        head_dim = projection.shape[1] // counts.shape[1]  # of the values
+        if call.value is not None:
+            head_dim = call.value.shape[-1]
+        else:
+            projection = linear_of(anatomy.output(layer), anatomy.family.transposed)[0]
+            head_dim = projection.shape[1] // counts.shape[1]  # of the values
         self.counts[layer] = counts
         self.bounds[layer] = dimension_bounds(counts[1].T, head_dim, anatomy.width)[0]
         if self.keep_call is not None and layer == self.keep_call[0]:
             place = self.span[0] + self.keep_call[1]
-            self.call = call.part(0, place, place + 1)
+            self.call = call.part(0, place, place + 1).copied()
 
     def dimensions(
         self, layers: Sequence[int]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from splinelens.anatomy import anatomy_of
 from splinelens.errors import BadFeatures, BadTexts, NoTokens
-from splinelens.features.nonfinite import failing_layer, first_nonfinite
+from splinelens.features.nonfinite import blamed, failing_layer, place_in
 from splinelens.features.positions import positions_of, run_tokens
 from splinelens.features.spec import FeatureSpec
 from splinelens.features.tokenwalk import TokenWalk
@@ -198,10 +198,14 @@ def loaded_up_to(model: str | LoadedModel, layers: Sequence[int] | None) -> Load
         The model, with those layers if it has them.
 
     Raises:
-        BadFeatures: A layer below 0.
+        BadFeatures: A layer below 0 of a named model; a loaded one refuses it when it is watched.
+        BadModel: The model cannot be loaded, or has fewer blocks.
     """
     if isinstance(model, LoadedModel):
         return model
+    below = [layer for layer in layers or () if layer < 0]
+    if below:
+        raise BadFeatures(f"layers {below} do not exist: they are counted from 0")
     return load_model(model, layers=FeatureSpec(layers=None if layers is None else tuple(layers)).depth)
 
 
@@ -288,18 +292,27 @@ def _refuse_nonfinite(
     if bool(torch.stack(list(walk.finite.values())).all()):
         return
 
-    def failing(start: int, stop: int) -> int | None:
-        part = replace(own, ids=own.ids[start:stop], offsets=own.offsets[start:stop])
-        (batch,) = batches([part], max_tokens=stop - start, prefix=before)
+    def failing(part: TokenizedText, prefix: Sequence[int]) -> int | None:
+        (batch,) = batches([part], max_tokens=len(part.ids), prefix=prefix)
         run = partial(run_tokens, loaded.model, batch.ids, batch.positions)
         return failing_layer(loaded.model, max(walk.finite) + 1, batch.spans[0], run)
 
-    found = first_nonfinite([Window(0, 0, 0, len(own.ids))], failing)
-    layer, token = found if found else (min(walk.finite), 0)
-    begin, end = own.offsets[token]
+    def prompt_finite() -> bool:
+        prompt = TokenizedText(tuple(before), tuple((0, 0) for _ in before), len(before))
+        return not before or failing(prompt, ()) is None
+
+    def cut(start: int, stop: int) -> int | None:
+        part = replace(own, ids=own.ids[start:stop], offsets=own.offsets[start:stop])
+        return failing(part, before)
+
+    place = blamed(own, [Window(0, 0, 0, len(own.ids))], prompt_finite, cut)
+    if place is None:
+        layer = min(layer for layer, finite in walk.finite.items() if not bool(finite.all()))
+        place = place_in(own, layer, int(walk.finite[layer].int().argmin()))
+        place += ", and does not when it is run again"
     raise BadFeatures(
-        f"{called} gives activations that are not finite at layer {layer}, token {token} (characters {begin} "
-        f"to {end}); load the model with dtype float32, or check its files"
+        f"{called} gives activations that are not finite{place}; load the model with dtype float32, or check "
+        "its files"
     )
 
 

@@ -21,7 +21,7 @@ _ORIGIN, _END, _NEXT, _PREVIOUS, _TWIN, _CELL, _LINE = range(7)
 _OUTSIDE = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cells:
     """Convex polygons that tile a box, in flat arrays: a sequence that makes polygon i when asked.
 

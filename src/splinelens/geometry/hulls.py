@@ -117,6 +117,9 @@ def active(
 ) -> Bool[Tensor, "head key"]:
     """Which keys count for the intrinsic dimension.
 
+    Compared in float32 at least, as ``intrinsic_dimension_of_weights`` does: half precision would round
+    the threshold.
+
     Args:
         weights: The token's attention weights.
         eps: Threshold, in (0, 1).
@@ -131,6 +134,7 @@ def active(
         tensor([[False,  True]])
     """
     eps, threshold = check_eps(eps), check_threshold(threshold)
+    weights = weights.to(torch.promote_types(weights.dtype, torch.float32))
     if threshold == "absolute" or not weights.shape[1]:
         return weights > eps
     return weights > eps * weights.amax(dim=1, keepdim=True)

@@ -111,7 +111,7 @@ def spread(
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Running:
     """What has been seen of some numbers so far: the state that one more token updates in O(1).
 

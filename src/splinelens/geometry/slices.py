@@ -28,7 +28,7 @@ _PARALLEL = 1e-12
 """A normal whose share inside the plane is below this has a direction made of rounding."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plane:
     """A plane in the MLP's input space with coordinates that keep lengths and angles.
 
@@ -52,7 +52,7 @@ class Plane:
         return (points - self.origin) @ self.axes.T
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Slice:
     """One plane's picture of a layer's partition; cells are built when first asked for.
 

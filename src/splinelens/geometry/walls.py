@@ -13,6 +13,8 @@ from torch import Tensor
 
 from splinelens.errors import BadFeatures
 
+_BEHIND, _ROUNDINGS = 1e-3, 8
+# How far a step goes on behind its wall: this share of the way to it, and so many roundings of where it ends.
 _ROWS = 1024  # rows of a weight in float64 at a time: 32 MiB of a layer of width 4,096
 
 
@@ -22,9 +24,9 @@ class Crossing:
 
     Attributes:
         neuron: The neuron whose sign flips: the nearest wall's.
-        distance: How far the wall is, in units of the MLP's input; the step is longer, see there.
-        step: What to add to the point. It is perpendicular to the wall and ends half way between the wall
-            and the next one met on that ray, so that rounding does not decide on which side it ends.
+        distance: How far the wall is, in units of the MLP's input; the step is a thousandth longer.
+        step: What to add to the point. It is perpendicular to the wall and ends just behind it: no further
+            than it takes that rounding does not decide on which side.
     """
 
     neuron: int
@@ -33,30 +35,28 @@ class Crossing:
 
 
 def nearest_wall(
-    margin: Float[Tensor, "*text token neuron"], alive: Int[Tensor, " wall"] | None = None
+    margin: Float[Tensor, "*text token neuron"],
 ) -> tuple[Float[Tensor, "*text token"], Int[Tensor, "*text token"]]:
     """The distance from each token to the nearest wall, and the neuron whose wall it is.
 
     Args:
-        margin: Signed margins of all neurons.
-        alive: The neurons that have a hyperplane, or None if all have one. A neuron whose weights are
-            all 0 has margin 0 and would otherwise be taken for a wall that is touched.
+        margin: Signed margins of all neurons; infinite ones of those without a hyperplane (a neuron whose
+            weights are all 0 has margin 0 and would otherwise be taken for a wall that is touched).
 
     Returns:
-        Non-negative distances in units of the MLP's input, and neurons counted among all; the first of
-        several that are equally near. A layer without any wall is infinitely far, and its neuron is -1.
-        A token with NaN has the distance NaN.
+        Non-negative distances in units of the MLP's input, and neurons; the first of several that are
+        equally near. A layer without any wall is infinitely far, and its neuron is -1. A token with NaN
+        has the distance NaN.
 
     Example:
-        >>> nearest_wall(torch.tensor([[1.5, -0.5, 0.0]]), alive=torch.tensor([0, 1]))
+        >>> nearest_wall(torch.tensor([[1.5, -0.5, torch.inf]]))
         (tensor([0.5000]), tensor([1]))
     """
-    walls = margin if alive is None else margin[..., alive]
-    if not walls.shape[-1]:
-        far = walls.new_full(walls.shape[:-1], torch.inf)
+    if not margin.shape[-1]:
+        far = margin.new_full(margin.shape[:-1], torch.inf)
         return far, torch.full_like(far, -1, dtype=torch.int64)
-    distance, neuron = walls.abs().min(dim=-1)
-    return distance, neuron if alive is None else alive[neuron]
+    distance, neuron = margin.abs().min(dim=-1)
+    return distance, neuron.masked_fill(distance.isinf(), -1)
 
 
 def crossing_step(
@@ -75,9 +75,9 @@ def crossing_step(
         bias: Gate bias, or None.
 
     Returns:
-        The neuron, the distance and the step; the step has the point's dtype, at least float32.
-        Where the ray meets no other wall, the step goes on behind the wall as far as the larger of the
-        distance and the point's length (1 if both are 0).
+        The neuron, the distance and the step; the step has the point's dtype, at least float32. It goes on
+        behind the wall for a thousandth of the distance and 8 roundings of a number as large as the point
+        is long, but at most half way to the next wall on the ray; 0.001 from a wall through the point 0.
 
     Raises:
         BadFeatures: The point or a weight is not finite, no row of the weight is a wall, or two walls lie
@@ -86,7 +86,7 @@ def crossing_step(
     Example:
         >>> weight = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
         >>> crossing_step(torch.tensor([-1.0, -2.0]), weight, None)
-        Crossing(neuron=0, distance=1.0, step=tensor([2., 0.]))
+        Crossing(neuron=0, distance=1.0, step=tensor([1.0010, 0.0000]))
     """
     point = point.detach()
     gate = gate_at(point, weight, bias)
@@ -103,18 +103,16 @@ def crossing_step(
     turns = torch.where(on, rate < 0, rate > 0)  # walls that lie ahead, not behind
     turns[neuron] = False
     ahead, following = torch.where(turns, (gate / rate).abs(), torch.inf).min(dim=0)
-    behind = float(ahead - distance) / 2
-    length = float(point.double().norm())
-    if not turns.any():
-        behind = max(float(distance), length) or 1.0
+    gap = float(ahead - distance)  # infinite without another wall
     start = point.to(torch.promote_types(point.dtype, torch.float32))
+    rounding = torch.finfo(start.dtype).eps * (float(point.double().norm()) + float(distance))
+    behind = min(gap / 2, (_BEHIND * float(distance) + _ROUNDINGS * rounding) or _BEHIND)
     step = ((distance + behind) * way).to(start.dtype)
     flipped = ((gate_at(start + step, weight, bias) > 0) != on).nonzero().flatten().tolist()
-    rounding = 4 * torch.finfo(start.dtype).eps * (length + float(distance))
-    if flipped != [neuron] or behind <= rounding:
+    if flipped != [neuron] or behind <= _ROUNDINGS / 2 * rounding:
         raise BadFeatures(
             f"no step in {start.dtype} crosses only the wall of neuron {neuron}, {float(distance):.3g} away: "
-            f"that of neuron {int(following)} follows {2 * behind:.3g} behind it; pass a float64 point, or "
+            f"that of neuron {int(following)} follows {gap:.3g} behind it; pass a float64 point, or "
             "another one"
         )
     return Crossing(neuron, float(distance), step)

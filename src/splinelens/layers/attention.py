@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from torch import Tensor, nn
+from torch import Tensor, contiguous_format, nn
 
 from splinelens.anatomy import Anatomy
 from splinelens.errors import BadFeatures
@@ -22,7 +22,7 @@ from splinelens.errors import BadFeatures
 _STOCK = ("sdpa", "eager")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AttentionCall:
     """What one attention call was given, for all texts of a batch.
 
@@ -86,6 +86,29 @@ class AttentionCall:
             value=keys(self.value),
             mask=pairs(self.mask),
             weights=pairs(self.weights),
+        )
+
+    def copied(self) -> "AttentionCall":
+        """The same call with tensors of its own: what is kept behind the pass must not keep the whole one.
+
+        Example:
+            >>> import torch
+            >>> whole = AttentionCall(None, None, None, None, 1.0, weights=torch.zeros(1, 2, 50, 50))
+            >>> whole.part(0, 3, 4).copied().weights.untyped_storage().nbytes()  # 2 heads, 4 keys
+            32
+        """
+
+        def own(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values.clone(memory_format=contiguous_format)
+
+        return replace(
+            self,
+            query=own(self.query),
+            key=own(self.key),
+            value=own(self.value),
+            mask=own(self.mask),
+            sinks=own(self.sinks),
+            weights=own(self.weights),
         )
 
     @property

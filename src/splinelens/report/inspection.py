@@ -93,7 +93,7 @@ class SliceView:
         box: The window: lowest x, lowest y, highest x, highest y.
         segments: The two ends of each wall within the window.
         walls: Their neurons.
-        cells: How many regions the window shows; fewer where three walls meet in one point.
+        cells: How many regions the window shows at most; fewer where three walls meet in one point.
         own: The corners of the cell that holds each point; None where it is not known.
         neurons: How many neurons the layer has, whether or not their walls cross the window.
     """

@@ -235,7 +235,8 @@ def _slice(view: SliceView | None) -> str:
     if view is None:
         return ""
     title = (
-        f"{view.cells:,} region{'s' * (view.cells != 1)} of layer {view.layer} in this window; "
+        f"{'up to ' * (view.cells > 1)}{view.cells:,} region{'s' * (view.cells != 1)} "
+        f"of layer {view.layer} in this window; "
         f"{len(view.walls):,} of {view.neurons:,} walls cross it"
     )
     words = (

@@ -217,7 +217,8 @@ def _prefixes(prefixes: np.ndarray, layers: Sequence[int], width: int) -> tuple[
 def _slice(view: SliceView) -> str:
     through = "; ".join(readable(label) for label in view.labels)
     return (
-        f"slice of layer {view.layer} through {through}: {_counted(view.cells, 'region')}, "
+        f"slice of layer {view.layer} through {through}: "
+        f"{'up to ' * (view.cells > 1)}{_counted(view.cells, 'region')}, "
         f"{len(view.walls):,} of {_counted(view.neurons, 'wall')} (-o draws it)"
     )
 
