@@ -97,7 +97,9 @@ def read_labels(
         return Labels("labels", order, None, _columns_of_bits(there, order, expected is None), rows, missing)
     (name, cells), *_ = there.items()
     distinct = dict.fromkeys(cells)
-    if expected is not None or (positive is None and len(distinct) > 2):
+    lower = {cell.lower() for cell in distinct}
+    bits = lower <= _BITS.keys() or lower <= _YES.keys()  # however they are spelled
+    if expected is not None or (positive is None and len(distinct) > 2 and not bits):
         return Labels("classes", *_one_of(cells, name, expected), rows, missing)
     known, words = _binary_words(name, distinct, positive)
     values = binary_labels([known.get(cell, cell) for cell in cells], name, words[0] if positive else None)
