@@ -41,7 +41,7 @@ def test_out_of_fold_numbers_come_from_heads_that_did_not_see_the_row(loaded):
     artifact = train(texts, labels, reader, **words)
     table = read_table(reader, read_texts(texts))
     assert artifact.metrics["out_of_fold"]["auc"] < 0.75
-    assert auc(labels, artifact.head.logit(table.values)) > 0.95
+    assert auc(labels, artifact.head.logit(table.values)[:, 0]) > 0.95
 
 
 def test_rows_that_do_not_judge_only_help_to_fit(loaded):
@@ -71,7 +71,7 @@ def test_every_feature_and_the_forest_can_be_trained_saved_and_used(fit_on, load
         again = [record.score for record in detector.score(texts)]
         table = read_table(detector.reader, read_texts(texts))
         np.testing.assert_allclose(
-            again, artifact.calibration.score(artifact.head.logit(table.values)), rtol=1e-4, atol=1e-6
+            again, artifact.scores(artifact.head.logit(table.values))[:, 0], rtol=1e-4, atol=1e-6
         )
 
 

@@ -14,14 +14,22 @@ def _one_shipped(detector, monkeypatch):
 
 def test_the_list_has_stable_keys(run, detector, model_folder):
     (row,) = json.loads(run("detectors", "list", "--json").stdout)
-    assert list(row) == ["name", "model", "blocks", "auc", "auc_interval", "length_auc", "size_bytes", "path"]
+    keys = "name task labels negative model blocks layers auc auc_interval length_auc accuracy languages"
+    assert list(row) == [*keys.split(), "size_bytes", "path"]
+    assert (row["task"], row["labels"], row["negative"], row["layers"]) == (
+        "binary",
+        ["toxic"],
+        "clean",
+        "0-2",
+    )
     assert (row["name"], row["model"], row["blocks"]) == ("tiny", str(model_folder), 3)
     assert row["size_bytes"] == sum(path.stat().st_size for path in detector.iterdir())
 
 
 def test_the_list_for_eyes_shows_the_auc_with_its_interval(run):
     shown = run("detectors", "list").stdout
-    assert "3 blocks  AUC " in shown
+    assert shown.startswith("tiny  binary: toxic or clean  ")
+    assert "3 blocks, layers 0-2  AUC " in shown
     assert "] out of fold" in shown
 
 

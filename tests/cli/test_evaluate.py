@@ -10,7 +10,10 @@ from splinelens.detect.evaluate import Evaluation
 @pytest.fixture
 def evaluate(run, detector, comments):
     def evaluate(*more, file=comments, label="toxic", code=0):
-        return run("evaluate", detector, file, "--column", "comment", "--label", label, *more, code=code)
+        options = ["--column", "comment", "--label", label]
+        if "--split" not in more:
+            options.append("--allow-training-rows")
+        return run("evaluate", detector, file, *options, *more, code=code)
 
     return evaluate
 
@@ -18,14 +21,15 @@ def evaluate(run, detector, comments):
 def test_json_has_the_numbers_and_the_run(evaluate, comments):
     result = evaluate("--split", "split=test", "--json")
     numbers = json.loads(result.stdout)
-    keys = [*Evaluation.__dataclass_fields__, "detector", "source", "rows", "seconds", "device", "provenance"]
-    assert list(numbers) == keys
+    keys = [*Evaluation.__dataclass_fields__, "detector", "source", "rows"]
+    assert list(numbers) == [*keys, "training_rows", "seconds", "device", "provenance"]
+    assert numbers["training_rows"] == 0
     assert numbers["auc"] > 0.9
     assert (numbers["n"], numbers["rows"], numbers["positives"]) == (40, 40, 20)
     assert (numbers["detector"], numbers["source"], numbers["device"]) == ("tiny", str(comments), "cpu")
     assert numbers["provenance"]["fingerprint"]["dtype"] == "float32"
     assert set(numbers["recall_at_fpr"]) == {"0.01", "0.05"}
-    assert set(numbers["at_threshold"]) == {"0.01", "0.05"}
+    assert set(numbers["at_threshold"]) == {"0.001", "0.01", "0.05"}
 
 
 def test_lines_for_eyes_show_length_alone_below_the_auc(evaluate, comments):
@@ -58,5 +62,22 @@ def test_a_split_is_a_column_and_a_value(evaluate):
 def test_one_class_and_wrong_labels_are_refused(evaluate, tmp_path):
     (tmp_path / "one.csv").write_text("comment,toxic\nyou,0\nme,0\n")
     assert "is 0 in all 2 rows" in evaluate(file=tmp_path / "one.csv", code=1).stderr
-    (tmp_path / "missing.csv").write_text("comment,toxic\nyou,0\nme,\n")
-    assert "is missing in 1 of 2 rows: 1" in evaluate(file=tmp_path / "missing.csv", code=1).stderr
+    (tmp_path / "missing.csv").write_text("comment,toxic\nyou,\nme,\n")
+    assert "is missing in all 2 rows; choose" in evaluate(file=tmp_path / "missing.csv", code=1).stderr
+
+
+def test_rows_without_a_label_are_left_out_with_a_word(evaluate, comments, tmp_path):
+    (tmp_path / "a.csv").write_text(comments.read_text() + "120,well then,,rude,test\n")
+    result = evaluate("--split", "split=test", "--json", file=tmp_path / "a.csv")
+    assert json.loads(result.stdout)["rows"] == 40
+    assert "1 of 41 rows left out: their label is missing" in result.stderr
+
+
+def test_rows_that_it_was_fitted_on_are_refused_with_their_count(run, detector, comments):
+    command = ["evaluate", detector, comments, "--column", "comment", "--label", "toxic"]
+    told = run(*command, code=1).stderr
+    assert f"{comments}: 80 of 120 rows were in the training data of detector tiny" in told
+    assert "--allow-training-rows" in told
+    allowed = run(*command, "--allow-training-rows", "--json")
+    assert json.loads(allowed.stdout)["training_rows"] == 80
+    assert "80 of 120 rows were in the training data" in allowed.stderr

@@ -2,8 +2,8 @@
 
 import pytest
 
-from splinelens.cli.labelled import labelled_texts
-from splinelens.errors import BadLabels, MissingColumn
+from splinelens.cli.labelled import labelled_texts, missing_line
+from splinelens.errors import BadLabels, BadTexts, MissingColumn
 
 
 @pytest.fixture
@@ -16,12 +16,34 @@ def file(tmp_path):
 def test_labels_are_those_of_the_rows_of_the_split(file):
     texts, labels = labelled_texts(file, None, "kind", positive="y", split=("split", "train"))
     assert texts.texts == ("a", "c")
-    assert labels.tolist() == [0, 1]
+    assert labels.values.tolist() == [[0], [1]]
+    assert labels.missing == 0
 
 
-def test_labels_missing_outside_the_split_do_no_harm(file):
-    with pytest.raises(BadLabels, match="missing in 1 of 4 rows: 3"):
-        labelled_texts(file, None, "kind", positive="y")
+def test_rows_without_a_label_are_left_out_and_counted(file):
+    texts, labels = labelled_texts(file, None, "kind", positive="y")
+    assert (texts.texts, labels.values[:, 0].tolist()) == (("a", "b", "c"), [0, 1, 1])
+    assert missing_line(labels) == "1 of 4 rows left out: their label is missing"
+    with pytest.raises(BadLabels, match="label 'kind' is missing in all 1 rows"):
+        labelled_texts(file, None, "kind", positive="y", split=("split", "dev"))
+
+
+def test_several_columns_are_several_labels(tmp_path):
+    (tmp_path / "b.csv").write_text("text,rude,spam\na,1,no\nb,0,yes\nc,,yes\nd,1,yes\n")
+    texts, labels = labelled_texts(str(tmp_path / "b.csv"), None, ["rude", "spam", "rude"])
+    assert (texts.texts, labels.names, labels.task) == (("a", "b", "d"), ("rude", "spam"), "labels")
+    assert labels.values.tolist() == [[1, 0], [0, 1], [1, 1]]
+
+
+def test_a_column_of_numbers_is_no_column_of_texts(tmp_path):
+    (tmp_path / "c.csv").write_text('id,note,kind\n1,so it is,x\n"2,5",or not,y\n-3e4,,y\n')
+    with pytest.raises(BadTexts) as caught:
+        labelled_texts(str(tmp_path / "c.csv"), "id", "kind", positive="y")
+    assert str(caught.value) == (
+        f"{tmp_path / 'c.csv'}: each text in column 'id' is a number, not words; "
+        "it has 'id', 'note', 'kind'. Try --column note."
+    )
+    assert labelled_texts(str(tmp_path / "c.csv"), "note", "kind", positive="y")[0].texts[2] == ""
 
 
 def test_the_label_may_be_the_column_of_the_split(file):

@@ -35,10 +35,10 @@ def test_a_detector_and_its_card_are_written_and_the_numbers_are_printed(fit, tm
 def test_names_and_verdicts_have_the_promised_defaults(fit, tmp_path):
     fit()
     artifact = Artifact.load(tmp_path / "out")
-    assert (artifact.name, artifact.label, artifact.negative) == ("out", "toxic", "clean")
+    assert (artifact.name, artifact.labels, artifact.negative) == ("out", ("toxic",), "clean")
     fit("--positive", "rude", label="kind")
     artifact = Artifact.load(tmp_path / "out")
-    assert (artifact.label, artifact.negative) == ("rude", "not_rude")
+    assert (artifact.labels, artifact.negative) == (("rude",), "not_rude")
     fit(
         "--positive",
         "rude",
@@ -51,7 +51,7 @@ def test_names_and_verdicts_have_the_promised_defaults(fit, tmp_path):
         label="kind",
     )
     artifact = Artifact.load(tmp_path / "out")
-    assert (artifact.name, artifact.label, artifact.negative) == ("mine", "rude", "fine")
+    assert (artifact.name, artifact.labels, artifact.negative) == ("mine", ("rude",), "fine")
 
 
 def test_only_rows_of_the_split_are_used(fit, tmp_path):

@@ -16,40 +16,11 @@ from safetensors.numpy import save as save_arrays
 
 import splinelens.detect
 from splinelens.detect.artifact import Artifact
-from splinelens.detect.heads import ForestHead, LinearHead
+from splinelens.detect.heads import ForestHead
 from splinelens.detect.recipes import forest
-from splinelens.detect.thresholds import Calibration, Threshold
 from splinelens.errors import BrokenArtifact, CannotWrite
 
 ROOM = Path(splinelens.detect.__file__).parent
-
-
-@pytest.fixture
-def artifact():
-    rng = np.random.default_rng(0)
-    head = LinearHead(
-        rng.normal(size=6), np.ones(6, np.float32), rng.normal(size=6).astype(np.float32), np.array([0.1])
-    )
-    return Artifact(
-        name="ärger",
-        label="toxic",
-        negative="clean",
-        model={"name": "tiny", "revision": None, "fingerprint": {"weights": "ab12"}},
-        spec={"features": ["margins"], "layers": [0, 2]},
-        columns=(("layer00.margin_max", 4), ("tokens", 2)),
-        head=head,
-        calibration=Calibration(1.2345678901234567, -0.1),
-        thresholds=(Threshold(0.01, 0.9 + 1e-16, 0.009, (0.001, 0.02), 0.5),),
-        training={"rows": 10},
-        metrics={"auc": 0.9},
-        version="0.1.0",
-    )
-
-
-@pytest.fixture
-def folder(artifact, tmp_path):
-    artifact.save(tmp_path / "detector")
-    return tmp_path / "detector"
 
 
 def rewrite(folder, change):
@@ -105,7 +76,7 @@ def test_the_manifest_is_strict_json(artifact, tmp_path):
     replace(artifact, metrics=metrics).save(tmp_path)
     manifest = json.loads((tmp_path / "detector.json").read_text(), parse_constant=pytest.fail)
     assert manifest["metrics"] == {"nan": None, "inf": [None, [1, 2]], "flag": True, "x": 0.5}
-    assert manifest["schema"] == 1
+    assert manifest["schema"] == 2
 
 
 def test_nothing_but_the_two_files_is_left(folder):
@@ -205,11 +176,11 @@ def test_edited_arrays_are_refused(folder):
         Artifact.load(folder)
 
 
-@pytest.mark.parametrize("schema", [0, 2, "1", None, [1]])
+@pytest.mark.parametrize("schema", [0, 1, 3, "2", None, [2]])
 def test_another_schema_is_refused(folder, schema):
     rewrite(folder, lambda manifest: manifest.update(schema=schema))
     with pytest.raises(
-        BrokenArtifact, match=r"detector\.json has schema .*; this version reads 1; fetch or train"
+        BrokenArtifact, match=r"detector\.json has schema .*; this version reads 2; fetch or train"
     ):
         Artifact.load(folder)
 
@@ -255,8 +226,8 @@ def test_a_huge_file_is_refused_before_it_is_read(folder, name, monkeypatch):
 
 
 KEYS = (
-    "name label negative model spec columns head calibration thresholds training metrics version arrays "
-    "sha256"
+    "name task labels negative model spec columns head calibrations thresholds training metrics version "
+    "arrays sha256"
 ).split()
 
 
@@ -292,16 +263,20 @@ THRESHOLD = {"target": 0.01, "score": 0.9, "rate": 0.0, "interval": [0.0, 0.1], 
         {"columns": [["a", -6]]},
         {"columns": [["a", True]]},
         {"columns": [[None, 6]]},
-        {"calibration": {}},
-        {"calibration": {"slope": 1.0}},
-        {"calibration": {"slope": "1", "intercept": 0.0}},
-        {"calibration": {"slope": 10**400, "intercept": 0.0}},
-        {"calibration": {"slope": True, "intercept": 0.0}},
+        {"labels": [3]},
+        {"task": "many"},
+        {"calibrations": [3]},
+        {"calibrations": [{}]},
+        {"calibrations": [{"slope": 1.0}]},
+        {"calibrations": [{"slope": "1", "intercept": 0.0}]},
+        {"calibrations": [{"slope": 10**400, "intercept": 0.0}]},
+        {"calibrations": [{"slope": True, "intercept": 0.0}]},
         {"thresholds": [3]},
-        {"thresholds": [{}]},
-        {"thresholds": [THRESHOLD | {"interval": 3}]},
-        {"thresholds": [THRESHOLD | {"interval": [0.1]}]},
-        {"thresholds": [THRESHOLD | {"score": None}]},
+        {"thresholds": [[3]]},
+        {"thresholds": [[{}]]},
+        {"thresholds": [[THRESHOLD | {"interval": 3}]]},
+        {"thresholds": [[THRESHOLD | {"interval": [0.1]}]]},
+        {"thresholds": [[THRESHOLD | {"score": None}]]},
         {"arrays": {}},
         {"arrays": {"size_bytes": "3", "sha256": "ab"}},
         {"arrays": {"size_bytes": 3, "sha256": None}},
@@ -316,7 +291,7 @@ def test_a_damaged_part_of_the_manifest_is_refused(folder, change):
 
 def test_a_number_too_large_for_a_float_is_refused(folder):
     path = folder / "detector.json"
-    rewrite(folder, lambda manifest: manifest["calibration"].update(slope=float("inf")))
+    rewrite(folder, lambda manifest: manifest["calibrations"][0].update(slope=float("inf")))
     path.write_text(path.read_text().replace("Infinity", "1e999"))
     with pytest.raises(BrokenArtifact, match=r"damaged near inf, where a finite number is read"):
         Artifact.load(folder)
@@ -339,8 +314,8 @@ def test_an_unknown_head_is_refused(folder):
 @pytest.mark.parametrize(
     ("change", "found"),
     [
-        ({"weight": np.ones(7, np.float32)}, r"shapes \(6,\), \(6,\), \(7,\)"),
-        ({"weight": np.full(6, np.nan)}, "weight holds something other than finite floats"),
+        ({"weight": np.ones((1, 7), np.float32)}, r"shapes \(6,\), \(6,\), \(1, 7\)"),
+        ({"weight": np.full((1, 6), np.nan)}, "weight holds something other than finite floats"),
         ({"more": np.ones(1)}, "needs other arrays than bias, mean, more"),
     ],
 )
@@ -380,7 +355,7 @@ def test_loading_and_scoring_need_neither_sklearn_nor_torch(folder):
         "import sys, pathlib, numpy\n"
         "from splinelens.detect.artifact import Artifact\n"
         f"artifact = Artifact.load(pathlib.Path({str(folder)!r}))\n"
-        "score = artifact.calibration.score(artifact.head.logit(numpy.zeros((1, 6))))\n"
+        "score = artifact.scores(artifact.head.logit(numpy.zeros((1, 6))))\n"
         "print([name for name in ('sklearn', 'scipy', 'torch') if name in sys.modules])\n"
     )
     environment = {"PYTHONPATH": str(ROOM.parents[1])}

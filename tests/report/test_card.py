@@ -18,7 +18,8 @@ def artifact():
     ones = np.ones(6, dtype=np.float32)
     return Artifact(
         name="mine",
-        label="toxic",
+        task="binary",
+        labels=("toxic",),
         negative="clean",
         model={
             "name": "smollm2-135m",
@@ -36,9 +37,9 @@ def artifact():
             "version": 1,
         },
         columns=(("layer00.margin_max", 4), ("layer05.margin_max", 2)),
-        head=LinearHead(ones, ones, ones, ones[:1]),
-        calibration=Calibration(),
-        thresholds=(Threshold(0.05, 0.84, 0.0495, (0.0334, 0.0703), 0.7),),
+        head=LinearHead(ones, ones, ones[None], ones[:1]),
+        calibrations=(Calibration(),),
+        thresholds=((Threshold(0.05, 0.84, 0.0495, (0.0334, 0.0703), 0.7),),),
         training={
             "recipe": "logistic",
             "settings": {"C": 0.001, "validation_auc": {"0.001": 0.9}},
@@ -83,6 +84,7 @@ def test_the_sections_stand_in_reading_order(artifact):
         "## Data",
         "## Measured",
         "## Thresholds",
+        "## Languages",
         "## Limits",
         "## Make it again",
     ]
@@ -120,8 +122,8 @@ def test_model_and_data_are_named(artifact):
 
 def test_no_value_breaks_a_table(artifact):
     assert r'| prompt before the text | "Rude? \| yes\n" |' in card(artifact)
-    odd = replace(artifact, name="a\n# b", label="`x`\n|y|")
-    assert len([line for line in card(odd).splitlines() if line.startswith("#")]) == 7
+    odd = replace(artifact, name="a\n# b", labels=("`x`\n|y|",))
+    assert len([line for line in card(odd).splitlines() if line.startswith("#")]) == 8
 
 
 def test_the_command_gives_the_same_spec_back(artifact):

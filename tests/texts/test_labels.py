@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from splinelens.errors import BadLabels
-from splinelens.texts import binary_labels
+from splinelens.texts import binary_labels, read_labels
 
 
 @pytest.mark.parametrize(
@@ -98,3 +98,67 @@ def test_no_rows_are_refused():
         binary_labels([], "toxic")
     with pytest.raises(BadLabels, match="is never 'x'; it holds no rows"):
         binary_labels([], "toxic", "x")
+
+
+@pytest.mark.parametrize(
+    ("values", "names", "negative"),
+    [
+        (["1", "0", "1"], ("kind",), None),
+        ([1.0, 0.0, 1.0], ("kind",), None),
+        (["yes", "No", "YES"], ("kind",), None),
+        (["true", "False", "TRUE"], ("kind",), None),
+        (["toxic", "clean", "toxic"], ("toxic",), "clean"),
+        (["hate", "non-hate", "hate"], ("hate",), "non-hate"),
+        (["Spam", "ham", "Spam"], ("Spam",), "ham"),
+    ],
+)
+def test_two_values_that_tell_which_counts_as_1_are_binary(values, names, negative):
+    found = read_labels({"kind": values})
+    assert (found.task, found.names, found.negative) == ("binary", names, negative)
+    assert found.values.tolist() == [[1], [0], [1]]
+
+
+def test_two_words_that_do_not_tell_need_a_positive_value():
+    with pytest.raises(BadLabels, match="holds 'cat', 'dog', where 0/1 or true/false is read; say which"):
+        read_labels({"kind": ["cat", "dog"]})
+    found = read_labels({"kind": ["cat", "dog", "eel"]}, positive="dog")
+    assert (found.task, found.names, found.values[:, 0].tolist()) == ("binary", ("dog",), [0, 1, 0])
+
+
+def test_more_words_are_classes_in_order():
+    found = read_labels({"field": ["law", "art", "tax", "law"]})
+    assert (found.task, found.names) == ("classes", ("art", "law", "tax"))
+    assert found.values.tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 1], [0, 1, 0]]
+
+
+def test_the_classes_of_a_detector_keep_their_order_and_foreign_ones_are_refused():
+    found = read_labels({"field": ["law", "tax"]}, expected=("tax", "art", "law"))
+    assert found.values.tolist() == [[0, 0, 1], [1, 0, 0]]
+    with pytest.raises(BadLabels, match="label 'field' holds 'sea'; the classes are 'tax', 'law'"):
+        read_labels({"field": ["law", "sea"]}, expected=("tax", "law"))
+
+
+def test_more_values_than_classes_can_be_are_refused():
+    with pytest.raises(
+        BadLabels, match=r"holds 300 different values .* more than 200 classes; choose another"
+    ):
+        read_labels({"price": [str(value / 7) for value in range(300)]})
+
+
+def test_several_columns_are_labels_of_which_a_row_may_have_any_number():
+    found = read_labels({"rude": [1, 0, 1, None], "spam": ["yes", "no", "no", "no"]})
+    assert (found.task, found.names, found.rows, found.missing) == ("labels", ("rude", "spam"), (0, 1, 2), 1)
+    assert found.values.tolist() == [[1, 1], [0, 0], [1, 0]]
+    with pytest.raises(BadLabels, match="label 'spam' is 0 in all 2 rows"):
+        read_labels({"rude": [1, 0], "spam": [0, 0]})
+    measured = read_labels({"rude": [1, 0], "spam": [0, 0]}, expected=("spam", "rude"))
+    assert measured.values.tolist() == [[0, 1], [0, 0]]
+    with pytest.raises(BadLabels, match="is for one label column"):
+        read_labels({"rude": [1, 0], "spam": [0, 1]}, positive="1")
+
+
+def test_rows_without_a_label_are_left_out_and_all_missing_is_refused():
+    found = read_labels({"toxic": [1, "", 0, float("nan"), None]})
+    assert (found.rows, found.missing, found.values.tolist()) == ((0, 2), 3, [[1], [0]])
+    with pytest.raises(BadLabels, match="label 'toxic' is missing in all 2 rows; choose another --label"):
+        read_labels({"toxic": [None, " "]})

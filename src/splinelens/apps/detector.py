@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from splinelens.detect.artifact import Artifact
-from splinelens.detect.evaluate import Evaluation, evaluate
+from splinelens.detect.evaluate import Evaluation, Evaluations, evaluate, evaluate_labels
 from splinelens.detect.heads import LinearHead
+from splinelens.detect.verdicts import fired, label_place, limits
 from splinelens.errors import (
     BadDetector,
     BadLabels,
@@ -136,28 +137,46 @@ class Detector:
             )
         return cls(artifact, reader)
 
-    def threshold(self, fpr: float = 0.05) -> float:
-        """The score at and above which the verdict is positive, for a false-positive rate.
+    def threshold(self, fpr: float = 0.05, label: str | None = None) -> float:
+        """The score at and above which a label fires, for a false-positive rate.
 
         Args:
             fpr: One of the rates that were stored at training.
+            label: The label; None takes the first, the only one of a binary detector.
 
         Raises:
-            BadDetector: No threshold was stored for that rate; the message names those there.
+            BadDetector: No threshold was stored for that rate, or no such label; the message names those
+                there.
         """
-        for stored in self.artifact.thresholds:
-            if np.isclose(stored.target, fpr):
-                return stored.score
-        there = ", ".join(f"{stored.target:g}" for stored in self.artifact.thresholds)
-        raise BadDetector(
-            f"detector {self.artifact.name} has thresholds for false-positive rates {there}, not {fpr:g}"
-        )
+        place = 0 if label is None else label_place(self.artifact, label)
+        return limits(self.artifact, fpr)[place]
+
+    def limits(self, fpr: float = 0.05, threshold: float | None = None) -> tuple[float, ...]:
+        """The scores at and above which each label fires.
+
+        Args:
+            fpr: One of the rates that were stored at training.
+            threshold: A score for every label instead.
+
+        Raises:
+            BadDetector: No thresholds were stored for that rate, or ``threshold`` is not in [0, 1] or given
+                for classes, of which the one with the highest score is the verdict.
+        """
+        if threshold is None:
+            return limits(self.artifact, fpr)
+        if not 0 <= threshold <= 1:
+            raise BadDetector(f"threshold {threshold} is no score; give one from 0 to 1")
+        if self.artifact.task == "classes":
+            raise BadDetector(
+                f"detector {self.artifact.name} gives the class with the highest score; leave out threshold"
+            )
+        return (threshold,) * len(self.artifact.labels)
 
     def score(
         self,
         texts: Texts | Sequence[str | None],
         *,
-        explain: bool = False,
+        explain: bool | str = False,
         fpr: float = 0.05,
         threshold: float | None = None,
     ) -> list[TextScore]:
@@ -165,16 +184,19 @@ class Detector:
 
         Args:
             texts: The texts.
-            explain: Also say what each token, word and sentence adds to the logit.
-            fpr: The stored false-positive rate whose threshold makes the verdict.
-            threshold: A score to use instead.
+            explain: Also say what each token, word and sentence adds to the logit: of the label with the
+                highest score, or of the label named.
+            fpr: The stored false-positive rate whose thresholds make the verdict; of classes the one
+                with the highest score is the verdict.
+            threshold: A score to use instead, for every label.
 
         Returns:
             One record a text, in order.
 
         Raises:
             NotExplainable: ``explain`` with a detector whose logit does not split into tokens.
-            BadDetector: No threshold was stored for ``fpr``, or ``threshold`` is not in [0, 1].
+            BadDetector: No threshold was stored for ``fpr``, ``threshold`` is not in [0, 1] or given for
+                classes, or ``explain`` names no label.
             BadTexts: ``texts`` is one string instead of a list.
         """
         return list(self.scores(texts, explain=explain, fpr=fpr, threshold=threshold))
@@ -183,7 +205,7 @@ class Detector:
         self,
         texts: Texts | Sequence[str | None],
         *,
-        explain: bool = False,
+        explain: bool | str = False,
         fpr: float = 0.05,
         threshold: float | None = None,
         start: int = 0,
@@ -202,9 +224,9 @@ class Detector:
         Yields:
             One record a text, in order.
         """
-        limit = self.threshold(fpr) if threshold is None else threshold
-        if not 0 <= limit <= 1:
-            raise BadDetector(f"threshold {limit} is no score; give one from 0 to 1")
+        at = self.limits(fpr, threshold)
+        if isinstance(explain, str):
+            label_place(self.artifact, explain)
         if explain and self.inseparable:
             raise NotExplainable(f"detector {self.artifact.name} cannot be explained: {self.inseparable}")
         source = _texts(texts)
@@ -212,17 +234,17 @@ class Detector:
             stretch = source.texts[first : first + STRETCH]
             tokenized = self.reader.tokenize(stretch)
             records = {
-                index: self._record(first + index, text, None, limit, explain)
+                index: self._record(first + index, text, None, at, explain)
                 for index, text in enumerate(tokenized)
                 if text.reason is not None
             }
             if progress and records:
                 progress(len(records), sum(len(stretch[index] or "") for index in records))
             for reading in self.reader.read(
-                tokenized, located=explain
+                tokenized, located=bool(explain)
             ):  # a record is small, a reading is not kept
                 index = reading.text
-                records[index] = self._record(first + index, tokenized[index], reading, limit, explain)
+                records[index] = self._record(first + index, tokenized[index], reading, at, explain)
                 if progress:
                     progress(1, len(stretch[index] or ""))
             for index in range(len(stretch)):
@@ -235,53 +257,73 @@ class Detector:
         *,
         resamples: int = 10_000,
         progress: Progress | None = None,
-    ) -> Evaluation:
+    ) -> Evaluation | Evaluations:
         """Score labelled texts and measure how well the scores separate the labels.
 
         Args:
             texts: The texts.
-            labels: 0 or 1 for each text.
+            labels: (text,), 0 or 1; of a detector of several labels (text, label).
             resamples: Bootstrap resamples of the intervals.
             progress: Called as texts are finished.
 
         Returns:
-            The numbers, length-only baseline included; undetermined texts are counted apart.
+            The numbers, length-only baseline included; undetermined texts are counted apart. One label
+            gives an ``Evaluation``, several give ``Evaluations``.
 
         Raises:
-            BadLabels: Not one 0 or 1 a text, or one class only among the texts that were scored.
+            BadLabels: Not one 0 or 1 a text and label, or one class only among the texts that were scored.
         """
-        source, known = _texts(texts), np.asarray(labels)
-        if known.shape != (len(source),) or not np.isin(known, (0, 1)).all():
+        source, known, artifact = _texts(texts), np.asarray(labels), self.artifact
+        one, names = artifact.task == "binary", artifact.labels
+        shape = (len(source),) if one else (len(source), len(names))
+        if known.shape != shape or not np.isin(known, (0, 1)).all():
+            each = "" if one else f" for each of {', '.join(names)}"
             raise BadLabels(
-                f"{len(source)} texts need as many labels, each 0 or 1; these have shape {known.shape}"
+                f"{len(source)} texts need as many labels{each}, each 0 or 1; these have shape {known.shape}"
             )
         records = list(self.scores(source, progress=progress))
-        return evaluate(
-            known,
-            np.array([np.nan if record.score is None else record.score for record in records]),
-            np.array([record.tokens for record in records]),
-            thresholds={f"{stored.target:g}": stored.score for stored in self.artifact.thresholds},
-            resamples=resamples,
+        lengths = np.array([record.tokens for record in records])
+        at = [{f"{stored.target:g}": stored.score for stored in own} for own in artifact.thresholds]
+        if one:
+            scores = np.array([np.nan if record.score is None else record.score for record in records])
+            return evaluate(known, scores, lengths, thresholds=at[0], resamples=resamples)
+        unscored = dict.fromkeys(names, np.nan)
+        rows = [record.scores or unscored for record in records]
+        table = np.array([[row[name] for name in names] for row in rows])
+        named, classes = dict(zip(names, at, strict=True)), artifact.task == "classes"
+        return evaluate_labels(
+            known, table, lengths, names, classes=classes, thresholds=named, resamples=resamples
         )
 
     def _record(
-        self, row: int, text: TokenizedText, reading: TextReading | None, limit: float, explain: bool
+        self,
+        row: int,
+        text: TokenizedText,
+        reading: TextReading | None,
+        at: tuple[float, ...],
+        explain: bool | str,
     ) -> TextScore:
-        artifact = self.artifact
+        artifact, one = self.artifact, self.artifact.task == "binary"
         reason = text.reason or (reading.reason if reading else None)
         if reading is None or reason:
-            return TextScore(row, None, UNDETERMINED, text.total, text.cut, reason)
-        score = float(artifact.calibration.score(artifact.head.logit(reading.values[None]))[0])
-        verdict = artifact.label if score >= limit else artifact.negative
-        if text.cut and verdict == artifact.negative:
-            verdict, reason = (
-                UNDETERMINED,
-                f"was cut at {len(text.ids)} of {text.total} tokens; the rest was not read",
-            )
+            record = TextScore(row, None, UNDETERMINED, text.total, text.cut, reason)
+            return record if one else replace(record, scores={}, labels=())
+        scores = artifact.scores(artifact.head.logit(reading.values[None]))[0]
+        places = fired(artifact, scores, at)
+        verdict = artifact.labels[places[0]] if places else artifact.negative
+        if text.cut and (not places or artifact.task == "classes"):
+            verdict, places = UNDETERMINED, ()
+            reason = f"was cut at {len(text.ids)} of {text.total} tokens; the rest was not read"
+        record = TextScore(row, float(scores.max()), verdict, text.total, text.cut, reason)
+        if not one:
+            named = dict(zip(artifact.labels, scores.tolist(), strict=True))
+            record = replace(record, scores=named, labels=tuple(artifact.labels[place] for place in places))
         if not explain:
-            return TextScore(row, score, verdict, text.total, text.cut, reason)
-        spans, constant = self._explain(text, reading)
-        return TextScore(row, score, verdict, text.total, text.cut, reason, spans, constant)
+            return record
+        place = label_place(artifact, explain) if isinstance(explain, str) else int(scores.argmax())
+        spans, constant = self._explain(text, reading, place)
+        explained = None if one else artifact.labels[place]
+        return replace(record, spans=spans, constant=constant, explained=explained)
 
     @property
     def inseparable(self) -> str | None:
@@ -293,11 +335,13 @@ class Detector:
                 return f"it reads {column.name}, and only max, min and last margins come from one token"
         return None
 
-    def _explain(self, text: TokenizedText, reading: TextReading) -> tuple[tuple[Span, ...], float]:
-        head, calibration = self.artifact.head, self.artifact.calibration
+    def _explain(
+        self, text: TokenizedText, reading: TextReading, label: int
+    ) -> tuple[tuple[Span, ...], float]:
+        head, calibration = self.artifact.head, self.artifact.calibrations[label]
         assert isinstance(head, LinearHead)  # scores() asked inseparable first
         assert reading.where is not None  # read with located=True
-        parts = calibration.slope * head.parts(reading.values[None])[0]
+        parts = calibration.slope * head.parts(reading.values[None], label)[0]
         there = reading.where >= 0  # else no token visits the neuron's expert
         tokens = np.bincount(reading.where[there], weights=parts[there], minlength=len(text.ids))
         spans: list[Span] = []
@@ -306,7 +350,7 @@ class Detector:
                 last = spans.pop()
                 begin, end, amount = last.begin, max(end, last.end), last.contribution + amount
             spans.append(Span(begin, end, amount))
-        constant = calibration.logit(head.bias.astype(np.float64))[0] + parts[~there].sum()
+        constant = calibration.logit(head.bias.astype(np.float64))[label] + parts[~there].sum()
         return tuple(spans), float(constant)
 
 

@@ -1,6 +1,7 @@
 """Labelled texts become a detector: features, a fitted head, calibration, thresholds, an artifact.
 
-Calibration and thresholds come from out-of-fold logits, so no training row judges itself.
+Calibration and thresholds come from out-of-fold logits, so no training row judges itself, nor does a row
+that holds the same text.
 """
 
 import hashlib
@@ -11,18 +12,21 @@ from typing import Any
 import numpy as np
 
 from splinelens import __version__
-from splinelens.detect.artifact import Artifact
-from splinelens.detect.evaluate import evaluate
-from splinelens.detect.heads import ForestHead, Head, LinearHead
-from splinelens.detect.recipes import STRENGTHS, forest, logistic, require_rows
-from splinelens.detect.thresholds import calibrate, thresholds
+from splinelens.detect.artifact import Artifact, Task
+from splinelens.detect.evaluate import evaluate, evaluate_labels
+from splinelens.detect.fitting import RECIPES, Fitted, fit
+from splinelens.detect.recipes import STRENGTHS, require_rows
+from splinelens.detect.thresholds import TARGETS, Calibration, Threshold, calibrate, thresholds
 from splinelens.errors import BadFeatures, BadLabels
 from splinelens.features.extract import Progress, read_table
 from splinelens.features.reader import TextReader
-from splinelens.texts import Texts, read_texts
+from splinelens.features.table import FeatureTable
+from splinelens.texts import Texts, read_texts, text_hashes
 
-RECIPES = ("logistic", "forest")
-_FOLDS = 5
+MOST_BYTES = 4_000_000
+"""A detector stays below it: so many hashes of training texts are kept as fit beside its head."""
+
+_ROOM_BYTES, _FEWEST_HASHES = 200_000, 10_000
 
 
 def train(
@@ -32,11 +36,13 @@ def train(
     *,
     name: str,
     recipe: str = "logistic",
-    label: str = "positive",
+    task: Task = "binary",
+    label: str | Sequence[str] = "positive",
     negative: str = "negative",
     judged: np.ndarray | None = None,
     sources: Sequence[str] = (),
-    targets: Sequence[float] = (0.01, 0.05),
+    languages: Sequence[str] = (),
+    targets: Sequence[float] = TARGETS,
     strengths: Sequence[float] = STRENGTHS,
     seed: int = 0,
     output: str | Path | None = None,
@@ -46,17 +52,19 @@ def train(
 
     Args:
         texts: The texts; those that cannot be read are left out and counted.
-        labels: 0 or 1 for each text.
+        labels: (text,) or (text, label), 0 or 1; of ``classes`` each row has one 1.
         reader: The model and the spec to read.
         name: Name of the detector.
         recipe: ``logistic`` or ``forest``.
-        label: Verdict of a positive text.
-        negative: Verdict of a negative text.
+        task: ``binary``, ``classes`` (each text has one label) or ``labels`` (each has any number).
+        label: Verdict of a positive text, or the name of each label.
+        negative: Verdict of a text without any label; not read for ``classes``.
         judged: Boolean, the rows on which calibration, thresholds and metrics are computed; None
             takes all. Rows outside only help to fit.
         sources: Names of the data, for the card.
+        languages: Languages of the texts, for the card, such as ``English``; others count as not measured.
         targets: False-positive rates to store thresholds for.
-        strengths: L2 strengths to choose from.
+        strengths: L2 strengths to choose from, for each label its own.
         seed: Of every random draw.
         output: File that keeps the features: a killed run goes on, and an equal one reads them.
         progress: Called as texts are finished.
@@ -65,33 +73,39 @@ def train(
         The artifact, not yet saved.
 
     Raises:
-        BadLabels: One class only, or too few rows of a class to split.
+        BadLabels: Labels that do not fit the task, one class only, or too few rows of a class to split.
         BadFeatures: An unknown recipe.
     """
     source = texts if isinstance(texts, Texts) else read_texts(list(texts))
     if recipe not in RECIPES:
         raise BadFeatures(f"no recipe {recipe!r}; there are {' and '.join(RECIPES)}")
-    if len(labels) != len(source):
-        raise BadLabels(f"{len(source)} texts but {len(labels)} labels; give one a text")
-    require_rows(labels)
+    names = (label,) if isinstance(label, str) else tuple(label)
+    known = require_labels(labels, task, names, len(source))
     table = read_table(reader, source, output=output, progress=progress)
     ok = table.ok
-    rows, y = table.values[ok], np.asarray(labels)[ok].astype(int)
+    y = known[ok].astype(int)
     judge = np.ones(len(y), dtype=bool) if judged is None else np.asarray(judged)[ok]
-    require_rows(y)
-    require_rows(y[judge])
-    device = str(reader.loaded.device)
-    pipeline, settings = _fitted(rows, y, recipe, strengths, seed, device)
-    logits = _out_of_fold(rows, y, judge, recipe, settings, seed, device)
-    calibration = calibrate(y[judge], logits)
-    scores = calibration.score(logits)
-    found = thresholds(y[judge], scores, targets)
-    metrics = evaluate(y[judge], scores, table.tokens[ok][judge], resamples=2000, seed=seed)
-    loaded = reader.loaded
+    hashes = text_hashes([text for text, there in zip(source.texts, ok, strict=True) if there])
+    _, groups = np.unique(hashes, return_inverse=True)
+    fitted = fit(
+        table.values[ok],
+        y,
+        recipe=recipe,
+        judged=judge,
+        strengths=strengths,
+        seed=seed,
+        device=str(reader.loaded.device),
+        names=names,
+        groups=groups,
+    )
+    calibrations, found, metrics = _judgement(table, fitted, y, judge, names, task, targets, seed)
+    seen = np.unique(hashes)[: _most_hashes(fitted)]
+    loaded, per_label = reader.loaded, [int(count) for count in y.sum(axis=0)]
     return Artifact(
         name=name,
-        label=label,
-        negative=negative,
+        task=task,
+        labels=names,
+        negative="" if task == "classes" else negative,
         model={
             "name": loaded.name,
             "revision": loaded.revision,
@@ -99,61 +113,119 @@ def train(
         },
         spec={**reader.spec.to_dict(), "layers": list(reader.layers)},
         columns=tuple((column.name, column.size) for column in reader.columns),
-        head=_head(pipeline, recipe),
-        calibration=calibration,
-        thresholds=tuple(found),
+        head=fitted.head,
+        calibrations=calibrations,
+        thresholds=found,
         training={
             "recipe": recipe,
-            "settings": settings,
+            "settings": fitted.settings,
             "seed": seed,
             "rows": len(y),
-            "positives": int(y.sum()),
+            "positives": per_label[0] if task == "binary" else dict(zip(names, per_label, strict=True)),
             "left_out": int((~ok).sum()),
             "judged_rows": int(judge.sum()),
+            "repeated": repeated(groups, y),
+            "seen": {"texts": len(np.unique(hashes)), "kept": len(seen)},
             "sources": list(sources),
+            "languages": list(languages),
             "labels_hash": hashlib.sha256(y.astype(np.int8).tobytes()).hexdigest(),
-            "fitted_on": device,
+            "fitted_on": str(loaded.device),
             "provenance": table.provenance,
         },
-        metrics={"out_of_fold": metrics.to_dict()},
+        metrics={"out_of_fold": metrics},
         version=__version__,
+        seen=seen,
     )
 
 
-def _fitted(
-    rows: np.ndarray, y: np.ndarray, recipe: str, strengths: Sequence[float], seed: int, device: str
-) -> tuple[Any, dict[str, Any]]:  # Any: scikit-learn has no types
-    """The head fitted on all rows, and the settings that were chosen for it."""
-    if recipe == "forest":
-        return forest(seed).fit(rows, y), {}
-    search = logistic(seed, strengths, device=device).fit(rows, y)
-    tried = dict(zip(map(str, strengths), map(float, search.cv_results_["mean_test_score"]), strict=True))
-    return search.best_estimator_, {"C": float(search.best_params_["head__C"]), "validation_auc": tried}
+def require_labels(labels: np.ndarray, task: Task, names: Sequence[str], texts: int) -> np.ndarray:
+    """Labels as a table, refused where nothing can be fitted on them.
+
+    Args:
+        labels: (text,) or (text, label), 0 or 1.
+        task: What is told apart.
+        names: Of the labels.
+        texts: How many there must be.
+
+    Returns:
+        (text, label).
+
+    Raises:
+        BadLabels: Another number of rows or labels, names that do not fit the task or occur twice, rows of
+            ``classes`` without exactly one label, or fewer than 10 positive or negative rows of a label.
+    """
+    known = np.asarray(labels)
+    known = known[:, None] if known.ndim == 1 else known
+    if len(known) != texts:
+        raise BadLabels(f"{texts} texts but {len(known)} labels; give one a text")
+    if known.ndim != 2 or known.shape[1] != len(names) or len(set(names)) < len(names):
+        raise BadLabels(f"labels of shape {known.shape} need as many different names, not {list(names)}")
+    if (task == "binary") != (len(names) == 1):
+        raise BadLabels(f"task {task!r} with {len(names)} labels; one label is binary, more are not")
+    for name, column in zip(names, known.T, strict=True):
+        require_rows(column, None if task == "binary" else name)
+    if task == "classes" and (known.sum(axis=1) != 1).any():
+        rows = int((known.sum(axis=1) != 1).sum())
+        raise BadLabels(f"{rows} of {len(known)} rows have no class or several; give one, or task='labels'")
+    return known
 
 
-def _out_of_fold(
-    rows: np.ndarray,
+def repeated(groups: np.ndarray, labels: np.ndarray) -> dict[str, int]:
+    """How many texts occur more than once, and how many of them with labels that contradict each other.
+
+    Args:
+        groups: (text,) a number a row, the same for rows that hold the same text.
+        labels: (text, label).
+
+    Returns:
+        ``texts``, ``rows`` (all rows of those texts) and ``contradicting`` (texts).
+
+    Example:
+        >>> repeated(np.array([0, 1, 0, 2, 2]), np.array([[0], [1], [1], [0], [0]]))
+        {'texts': 2, 'rows': 4, 'contradicting': 1}
+    """
+    _, place, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    ways = np.unique(np.column_stack([place, labels]), axis=0)[:, 0]
+    differ = np.bincount(ways, minlength=len(counts)) > 1
+    return {
+        "texts": int((counts > 1).sum()),
+        "rows": int(counts[counts > 1].sum()),
+        "contradicting": int(differ.sum()),
+    }
+
+
+def _judgement(
+    table: FeatureTable,
+    fitted: Fitted,
     y: np.ndarray,
     judge: np.ndarray,
-    recipe: str,
-    settings: dict[str, Any],
+    names: Sequence[str],
+    task: Task,
+    targets: Sequence[float],
     seed: int,
-    device: str,
-) -> np.ndarray:
-    """Logits of the judged rows, each from a head fitted without its fold."""
-    from sklearn.model_selection import StratifiedKFold
+) -> tuple[tuple[Calibration, ...], tuple[tuple[Threshold, ...], ...], dict[str, Any]]:  # Any: plain JSON
+    """Calibrations, thresholds and metrics of the judged rows, from their out-of-fold logits."""
+    calibrations, found, scores = [], [], np.zeros_like(fitted.logits)
+    for place, name in enumerate(names):
+        own, logits = y[judge, place], fitted.logits[:, place]
+        try:
+            calibrations.append(calibrate(own, logits))
+        except BadLabels as error:
+            raise error if task == "binary" else BadLabels(f"label {name!r}: {error}") from error
+        scores[:, place] = calibrations[-1].score(logits)
+        found.append(tuple(thresholds(own, scores[:, place], targets)))
+    lengths = table.tokens[table.ok][judge]
+    if task == "binary":
+        metrics = evaluate(y[judge, 0], scores[:, 0], lengths, resamples=2000, seed=seed).to_dict()
+    else:
+        classes = task == "classes"
+        several = evaluate_labels(
+            y[judge], scores, lengths, names, classes=classes, resamples=2000, seed=seed
+        )
+        metrics = several.to_dict()
+    return tuple(calibrations), tuple(found), metrics
 
-    judged, logits = np.flatnonzero(judge), np.zeros(int(judge.sum()))
-    folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed).split(judged, y[judged])
-    for _, held in folds:
-        keep = np.ones(len(y), dtype=bool)
-        keep[judged[held]] = False
-        pipeline = forest(seed) if recipe == "forest" else logistic(seed, device=device).estimator
-        if recipe == "logistic":
-            pipeline.set_params(head__C=settings["C"])
-        logits[held] = _head(pipeline.fit(rows[keep], y[keep]), recipe).logit(rows[judged[held]])
-    return logits
 
-
-def _head(pipeline: Any, recipe: str) -> Head:  # Any: scikit-learn has no types
-    return ForestHead.of(pipeline) if recipe == "forest" else LinearHead.of(pipeline)
+def _most_hashes(fitted: Fitted) -> int:
+    head_bytes = sum(array.nbytes for array in fitted.head.arrays().values())
+    return max(_FEWEST_HASHES, (MOST_BYTES - _ROOM_BYTES - head_bytes) // 8)

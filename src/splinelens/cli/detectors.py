@@ -10,16 +10,16 @@ from splinelens.cli import options
 
 
 def list_(as_json: options.AsJson = False) -> None:
-    """The shipped detectors: model, blocks, AUC and size.
+    """The shipped detectors: task, labels, model, layers, AUC and size.
 
-    With --json a list of {"name", "model", "blocks", "auc", "auc_interval", "length_auc", "size_bytes",
-    "path"}.
+    With --json a list of {"name", "task", "labels", "negative", "model", "blocks", "layers", "auc",
+    "auc_interval", "length_auc", "accuracy", "languages", "size_bytes", "path"}; the AUC of several labels is
+    their mean.
 
     Example:
       splinelens detectors list
     """
     from splinelens.apps.detector import shipped
-    from splinelens.report.terminal import interval
 
     rows = [_row(name, folder) for name, folder in shipped().items()]
     if as_json:
@@ -27,13 +27,10 @@ def list_(as_json: options.AsJson = False) -> None:
         return
     width = max((len(row["name"]) for row in rows), default=0)
     for row in rows:
-        auc = (
-            f"AUC {row['auc']:.4f} {interval(row['auc_interval'])}"
-            if row["auc"] is not None
-            else "not measured"
-        )
+        place = f"{row['model']}, {row['blocks']} blocks, layers {row['layers']}"
+        words = ", ".join(row["labels"]) + (f" or {row['negative']}" if row["negative"] else "")
         size = f"{row['size_bytes'] / 1e6:.1f} MB"
-        print(f"{row['name']:{width}}  {row['model']}, {row['blocks']} blocks  {auc} out of fold  {size}")
+        print(f"{row['name']:{width}}  {row['task']}: {words}  {place}  {_headline(row)}  {size}")
 
 
 def show(
@@ -43,7 +40,7 @@ def show(
 ) -> None:
     """Print a detector's card.
 
-    It says what model, data, numbers, thresholds and limits it has.
+    It says what model, data, numbers, thresholds, languages and limits it has.
 
     Example:
       splinelens detectors show toxicity
@@ -54,18 +51,36 @@ def show(
     print(card(find_artifact(name)), end="")
 
 
+def _headline(row: dict[str, Any]) -> str:  # Any: plain JSON values
+    from splinelens.report.terminal import interval
+
+    if row["auc"] is None:
+        return "not measured"
+    if row["task"] == "binary":
+        return f"AUC {row['auc']:.4f} {interval(row['auc_interval'])} out of fold"
+    accuracy = "" if row["accuracy"] is None else f"accuracy {row['accuracy']:.4f}, "
+    return f"{accuracy}mean AUC {row['auc']:.4f} out of fold"
+
+
 def _row(name: str, folder: Path) -> dict[str, Any]:  # Any: plain JSON values
     from splinelens.detect.artifact import Artifact
+    from splinelens.report.card import layer_ranges
 
     artifact = Artifact.load(folder)
     measured = artifact.metrics.get("out_of_fold", {})
     return {
         "name": name,
+        "task": artifact.task,
+        "labels": list(artifact.labels),
+        "negative": artifact.negative,
         "model": artifact.model["name"],
         "blocks": artifact.model["fingerprint"]["depth"],
-        "auc": measured.get("auc"),
+        "layers": layer_ranges(artifact.spec["layers"] or ()),
+        "auc": measured.get("auc", measured.get("mean_auc")),
         "auc_interval": measured.get("auc_interval"),
         "length_auc": measured.get("length_auc"),
+        "accuracy": measured.get("accuracy"),
+        "languages": artifact.training.get("languages", []),
         "size_bytes": sum(path.stat().st_size for path in folder.iterdir()),
         "path": str(folder),
     }

@@ -2,13 +2,18 @@
 
 import json
 from time import perf_counter
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from splinelens.cli import options
-from splinelens.cli.labelled import labelled_texts
+from splinelens.cli.labelled import labelled_texts, missing_line
 from splinelens.cli.progress import progress_bar
+from splinelens.errors import BadLabels, BadTexts
+from splinelens.texts import Labels, Texts
+
+if TYPE_CHECKING:
+    from splinelens.detect.artifact import Artifact
 
 
 def evaluate(
@@ -16,7 +21,7 @@ def evaluate(
         str, typer.Argument(metavar="DETECTOR", help="A shipped detector, or a folder made by train.")
     ],
     file: options.LabelledFile,
-    label: options.Label,
+    label: options.DetectorsLabels = None,
     column: options.Column = None,
     positive: options.Positive = None,
     split: Annotated[
@@ -31,34 +36,56 @@ def evaluate(
     long: options.Long = options.LongTexts.windows,
     encoding: options.Encoding = "utf-8",
     format: options.Format = None,
+    allow_training_rows: Annotated[
+        bool,
+        typer.Option("--allow-training-rows", help="Go on where the file holds texts it was fitted on."),
+    ] = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Measure a detector on labelled texts, length alone beside it.
 
     With --json one object: "n", "positives", "undetermined", "auc", "auc_interval", "recall_at_fpr", "brier",
-    "calibration_error", "length_auc", "length_auc_interval", "at_threshold"; "detector", "source", "rows",
-    "seconds", "device", "provenance". Intervals are 95 % bootstrap intervals.
+    "calibration_error", "length_auc", "length_auc_interval", "at_threshold"; of several labels "n",
+    "undetermined", "mean_auc", "labels" (those numbers of each), and of classes "accuracy", "macro_f1",
+    "confusion"; then "detector", "source", "rows", "training_rows", "seconds", "device", "provenance".
+    Intervals are 95 % bootstrap intervals. A file with rows that the detector was fitted on is refused.
 
     Example:
       splinelens evaluate toxicity comments.csv --column text --label toxic --split split=test
     """
     chosen = options.column_and_value(split)
-    texts, labels = labelled_texts(
-        file, column, label, positive=positive, split=chosen, encoding=encoding, format=format
-    )
 
-    from splinelens.apps.detector import Detector
+    from splinelens.apps.detector import Detector, find_artifact
     from splinelens.features.extract import provenance
 
+    artifact = find_artifact(detector)
+    columns, expected = _columns(artifact, label or [])
+    texts, labels = labelled_texts(
+        file,
+        column,
+        columns,
+        positive=positive,
+        expected=expected,
+        split=chosen,
+        encoding=encoding,
+        format=format,
+    )
+    _require_task(artifact, labels, columns)
+    told = [missing_line(labels), _training_rows(artifact, texts, allow_training_rows)]
+    for line in told if not quiet else ():
+        if line:
+            typer.echo(line, err=True)
     found = Detector.load(detector, model=model, device=device, max_tokens=max_tokens, long=long.value)
     begun = perf_counter()
     with progress_bar(texts, shown=not quiet) as progress:
-        numbers = found.evaluate(texts, labels, progress=progress).to_dict()
+        known = labels.values[:, 0] if artifact.task == "binary" else labels.values
+        numbers = found.evaluate(texts, known, progress=progress).to_dict()
     run = {
         "detector": found.artifact.name,
         "source": texts.source,
         "rows": len(texts),
+        "training_rows": int(artifact.seen_in(texts.texts).sum()) if len(artifact.seen) else None,
         "seconds": round(perf_counter() - begun, 3),
         "device": str(found.reader.loaded.device),
         "provenance": {"detector": found.artifact.digest, **provenance(found.reader, texts)},
@@ -67,7 +94,48 @@ def evaluate(
         print(json.dumps(numbers | run, ensure_ascii=False))
         return
 
-    from splinelens.report.terminal import evaluation_lines
+    from splinelens.report.terminal import evaluation_lines, label_lines
 
     print(f"{run['detector']} on {run['source']}, {run['seconds']:.1f} s on {run['device']}")
-    print("\n".join(evaluation_lines(numbers)))
+    print("\n".join((evaluation_lines if artifact.task == "binary" else label_lines)(numbers)))
+
+
+def _columns(artifact: "Artifact", label: list[str]) -> tuple[list[str], tuple[str, ...] | None]:
+    """The label columns to read, and the labels to expect of a detector of several."""
+    if artifact.task != "labels":
+        if len(label) != 1:
+            raise typer.BadParameter(
+                f"detector {artifact.name} is measured on one column of labels", param_hint="--label"
+            )
+        return label, artifact.labels if artifact.task == "classes" else None
+    if label and set(label) != set(artifact.labels):
+        raise typer.BadParameter(
+            f"detector {artifact.name} has the labels {', '.join(artifact.labels)}; give a column of each",
+            param_hint="--label",
+        )
+    return list(artifact.labels), artifact.labels
+
+
+def _require_task(artifact: "Artifact", labels: Labels, columns: list[str]) -> None:
+    if labels.task != artifact.task:
+        held = ", ".join(map(repr, labels.names[:5]))
+        raise BadLabels(
+            f"detector {artifact.name} tells {artifact.labels[0]} from {artifact.negative}; label "
+            f"{columns[0]!r} holds {held}; say which value counts as 1 with --positive VALUE"
+        )
+
+
+def _training_rows(artifact: "Artifact", texts: Texts, allowed: bool) -> str | None:
+    """What to say of rows that the detector was fitted on; they are refused unless allowed."""
+    if not len(artifact.seen):
+        return f"detector {artifact.name} does not record its training texts; rows among them cannot be told"
+    rows = int(artifact.seen_in(texts.texts).sum())
+    if not rows:
+        return None
+    found = f"{rows:,} of {len(texts):,} rows were in the training data of detector {artifact.name}"
+    if not allowed:
+        raise BadTexts(
+            f"{texts.source}: {found}, so its numbers would flatter it; leave them out, or give "
+            "--allow-training-rows"
+        )
+    return found

@@ -1,51 +1,89 @@
 """Texts with their labels, from the rows of a file that were asked for."""
 
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Sequence
 
-from splinelens.texts import Texts, binary_labels, read_texts
+from splinelens.errors import BadTexts, MissingColumn
+from splinelens.texts import Labels, Texts, read_labels, read_texts
 
-if TYPE_CHECKING:
-    import numpy
+_NUMBER = re.compile(r"\s*[-+]?(\d+([.,]\d*)?|[.,]\d+)([eE][-+]?\d+)?\s*", re.ASCII)
 
 
 def labelled_texts(
     file: str,
     column: str | None,
-    label: str,
+    label: str | Sequence[str],
     *,
     positive: str | None = None,
+    expected: Sequence[str] | None = None,
     split: tuple[str, str] | None = None,
     encoding: str = "utf-8",
     format: str | None = None,
-) -> "tuple[Texts, numpy.ndarray]":
-    r"""Read texts and their labels.
+) -> tuple[Texts, Labels]:
+    r"""Read texts and their labels; rows without a label are left out and counted.
 
     Args:
         file: What ``read_texts`` takes.
         column: Column of the texts.
-        label: Column of the labels.
+        label: Column of the labels, or one column of 0 and 1 for each of several labels.
         positive: The label that counts as 1.
+        expected: The labels of a detector of several, as ``read_labels`` takes them.
         split: Take only the rows where this column has this value.
         encoding: Of text files.
         format: Of the file, whatever its ending.
 
     Returns:
-        The texts of those rows, and 0 or 1 for each.
+        The texts of those rows, and their labels.
 
     Raises:
         MissingColumn: A column is not there.
-        BadTexts: The file cannot be read, or no row has the value.
-        BadLabels: Labels are missing, of another kind, or of one class.
+        BadTexts: The file cannot be read, no row has the value, or the texts are numbers alone.
+        BadLabels: Labels are all missing, of another kind, or of one class.
 
     Example:
         >>> import pathlib, tempfile
         >>> file = pathlib.Path(tempfile.mkdtemp()) / "a.csv"
-        >>> _ = file.write_text("text,toxic\nyou idiot,1\nhello,0\n")
-        >>> labelled_texts(str(file), "text", "toxic")[1].tolist()
-        [1, 0]
+        >>> _ = file.write_text("text,toxic\nyou idiot,1\nhello,0\nwell,\n")
+        >>> texts, labels = labelled_texts(str(file), "text", "toxic")
+        >>> texts.texts, labels.values.tolist(), labels.missing
+        (('you idiot', 'hello'), [[1], [0]], 1)
     """
-    keep = [label] if split is None else [label, split[0]]
+    names = list(dict.fromkeys([label] if isinstance(label, str) else label))
+    keep = names if split is None else [*names, split[0]]
     texts = read_texts(file, column, keep=list(dict.fromkeys(keep)), encoding=encoding, format=format)
+    _require_words(texts, file, column, encoding, format)
     if split is not None:
         texts = texts.where(split[0], [split[1]])
-    return texts, binary_labels(texts.columns[label], label, positive)
+    labels = read_labels({name: texts.columns[name] for name in names}, positive, expected)
+    return Texts(tuple(texts.texts[row] for row in labels.rows), {}, texts.source), labels
+
+
+def missing_line(labels: Labels) -> str | None:
+    """What to say of rows that were left out for want of a label, or None.
+
+    Example:
+        >>> import numpy as np
+        >>> missing_line(Labels("binary", ("rude",), None, np.ones((1, 1)), (0,), 3))
+        '3 of 4 rows left out: their label is missing'
+    """
+    if not labels.missing:
+        return None
+    return (
+        f"{labels.missing:,} of {labels.missing + len(labels.rows):,} rows left out: their label is missing"
+    )
+
+
+def _require_words(texts: Texts, file: str, column: str | None, encoding: str, format: str | None) -> None:
+    """Refuse a column of the texts that holds numbers alone, and name those that could be meant."""
+    there = [text for text in texts.texts if text and text.strip()]
+    if not there or not all(map(_NUMBER.fullmatch, there)):
+        return
+    columns = "name the column of the texts with --column"
+    if file != "-":
+        try:  # a column that cannot be there: the refusal names those that are, and the likeliest
+            read_texts(file, "\0", encoding=encoding, format=format)
+        except MissingColumn as error:
+            columns = str(error).partition("; ")[2]
+    raise BadTexts(
+        f"{texts.source}: each text in column {column or 'text'!r} is a number, not words; {columns}"
+    )

@@ -119,8 +119,24 @@ Prompt = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Of every random draw.", metavar="N", min=0)]
-Label = Annotated[
-    str, _option("--label", "-l", help="Column of the labels: 0/1 or true/false.", metavar="NAME")
+Labels = Annotated[
+    list[str],
+    _option(
+        "--label",
+        "-l",
+        help="Column of the labels: 0/1, true/false, yes/no, or words for classes. Repeated: a column of 0/1 "
+        "for each of several labels.",
+        metavar="NAME",
+    ),
+]
+DetectorsLabels = Annotated[
+    list[str] | None,
+    _option(
+        "--label",
+        "-l",
+        help="Column of the labels. Of a detector of several labels by default those columns.",
+        metavar="NAME",
+    ),
 ]
 Positive = Annotated[
     str | None, _option("--positive", help="The label that counts as 1; every other is 0.", metavar="VALUE")

@@ -1,7 +1,7 @@
 """``splinelens score``: texts in, one score and verdict a text out, in order."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -18,6 +18,7 @@ from splinelens.texts import Texts, read_texts
 
 if TYPE_CHECKING:
     from splinelens.apps.detector import Detector
+    from splinelens.detect.artifact import Artifact
 
 FPR = 0.05
 
@@ -49,6 +50,12 @@ def score(
             show_default=False,
         ),
     ] = None,
+    explain_label: Annotated[
+        str | None,
+        typer.Option(
+            "--explain-label", help="Explain this label, not the one with the highest score.", metavar="NAME"
+        ),
+    ] = None,
     fpr: Annotated[
         float | None,
         typer.Option("--fpr", help=f"False-positive rate of the verdict. Default: {FPR}.", metavar="RATE"),
@@ -74,8 +81,9 @@ def score(
 
     One record a text, in order: {"row", "score", "verdict", "tokens", "cut"}, and where it applies "reason",
     "constant" and "spans" [{"begin", "end", "contribution"}], one a token, and their sums over "words" and
-    "sentences". The verdict is undetermined where a text could not be read, or was cut and looks clean so
-    far. A run with --output that was stopped goes on when the same command is given again.
+    "sentences". A detector of several labels adds "scores" by label, "labels" that fired, and "explained".
+    The verdict is undetermined where a text could not be read, or was cut and looks clean so far. A run with
+    --output that was stopped goes on when the same command is given again.
 
     Examples:
       splinelens score --text "Have a nice day."
@@ -101,30 +109,46 @@ def score(
     found = Detector.load(detector, model=model, device=device, max_tokens=max_tokens, long=long.value)
     table = not (as_json or output) and sys.stdout.isatty()
     explains = explain if explain is not None else table and found.inseparable is None
-    limit = found.threshold(FPR if fpr is None else fpr) if threshold is None else threshold
+    explained: bool | str = explain_label or explains
+    rate, artifact = FPR if fpr is None else fpr, found.artifact
+    if fpr is not None and artifact.task == "classes":
+        raise typer.BadParameter(
+            "the verdict on classes is the one with the highest score", param_hint="--fpr"
+        )
+    limits = found.limits(rate, threshold)
     tally, begun = Tally(), perf_counter()
     with progress_bar(source, shown=not quiet and (output is not None or table)) as progress:
 
         def score_from(row: int) -> Iterator[TextScore]:
-            return found.scores(source, explain=explains, threshold=limit, start=row, progress=progress)
+            return found.scores(
+                source, explain=explained, fpr=rate, threshold=threshold, start=row, progress=progress
+            )
 
         if output:
-            _write(output, found, source, score_from, tally, [explains, limit])
+            _write(output, found, source, score_from, tally, [explained, *limits])
         elif as_json:
             for record in tally.over(score_from(0)):
                 print(record.to_json(), flush=True)
         elif table:
             records = list(tally.over(score_from(0)))
         else:
-            _print_lines(tally.over(score_from(0)), source, found.artifact.label)
+            _print_lines(tally.over(score_from(0)), source, max(artifact.labels, key=len))
     if table:
-        _print_table(records, source, found.artifact.label)
+        _print_table(records, source, artifact.labels[0])
     if not quiet:
         spec, loaded = found.reader.spec, found.reader.loaded
         line = tally.summary(perf_counter() - begun, str(loaded.device), spec.max_tokens)
-        typer.echo(f"{line}; {found.artifact.label} from {limit:.2f}", err=True)
+        typer.echo(f"{line}; {_verdicts(artifact, limits)}", err=True)
         if output:
             typer.echo(f"wrote {output}", err=True)
+
+
+def _verdicts(artifact: "Artifact", limits: Sequence[float]) -> str:
+    """From where on each label fires."""
+    if artifact.task == "classes":
+        return f"the verdict is the highest of {len(limits)} classes"
+    pairs = zip(artifact.labels, limits, strict=True)
+    return ", ".join(f"{label} from {limit:.2f}" for label, limit in pairs)
 
 
 @dataclass
@@ -174,15 +198,17 @@ def _write(
     from splinelens.apps.detector import STRETCH
     from splinelens.features.extract import provenance
 
-    words = [found.artifact.label, found.artifact.negative]
+    artifact = found.artifact
+    words = [artifact.task, *artifact.labels, artifact.negative]
     request = {
         **provenance(found.reader, source),
-        "detector": found.artifact.digest,
+        "detector": artifact.digest,
         "settings": [*settings, *words],
     }
     unfinished = Unfinished(output, request, STRETCH)
     try:
-        write_scores(tally.over(unfinished.over(score_from)), output, request)
+        names = () if artifact.task == "binary" else artifact.labels
+        write_scores(tally.over(unfinished.over(score_from)), output, request, names)
     except KeyboardInterrupt as stop:
         raise told(
             f"Stopped. What is finished is kept in {unfinished.path}; run the same command to go on.", STOPPED

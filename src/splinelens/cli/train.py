@@ -8,9 +8,10 @@ import typer
 
 from splinelens.cli import options
 from splinelens.cli.exits import STOPPED, told
-from splinelens.cli.labelled import labelled_texts
+from splinelens.cli.labelled import labelled_texts, missing_line
 from splinelens.cli.progress import progress_bar
 from splinelens.report.scores import UNDETERMINED
+from splinelens.texts import Labels
 
 if TYPE_CHECKING:
     from splinelens.detect.artifact import Artifact
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def train(
     context: typer.Context,
     file: options.LabelledFile,
-    label: options.Label,
+    label: options.Labels,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the detector.", metavar="DIR")],
     column: options.Column = None,
     positive: options.Positive = None,
@@ -56,7 +57,18 @@ def train(
     negative_name: Annotated[
         str | None,
         typer.Option(
-            "--negative-name", help="Negative verdict. Default: clean, or not_ and the label.", metavar="WORD"
+            "--negative-name",
+            help="Negative verdict. Default: the file's word, clean, or not_ and the label; of several "
+            "labels none.",
+            metavar="WORD",
+        ),
+    ] = None,
+    language: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--language",
+            help="Language of the texts, for the card; may be repeated. Others count as not measured.",
+            metavar="NAME",
         ),
     ] = None,
     seed: options.Seed = 0,
@@ -72,29 +84,31 @@ def train(
 ) -> None:
     """Fit a detector on labelled texts and write it with its card.
 
-    Prints what was chosen and the out-of-fold numbers, length alone beside them. A run that was stopped goes
-    on when the same command is given again.
+    One column of two values is binary, of more words classes; several columns of 0/1 are labels of which a
+    text may have any number. Prints what was chosen and the out-of-fold numbers, length alone beside them. A
+    run that was stopped goes on when the same command is given again.
 
-    Example:
+    Examples:
       splinelens train comments.csv --column text --label toxic --split split -o my-detector
+      splinelens train comments.csv --label toxic --label insult --label threat -o my-types
     """
-    word = label_name or positive or label
-    negative = negative_name or ("clean" if word == "toxic" else f"not_{word}")
-    if len({word, negative, UNDETERMINED}) < 3:
-        raise typer.BadParameter(f"the verdicts {word!r}, {negative!r} and {UNDETERMINED!r} must differ")
     numbers = options.layer_numbers(layers)
     rows = (split, train_value) if split else None
     texts, labels = labelled_texts(
         file, column, label, positive=positive, split=rows, encoding=encoding, format=format
     )
 
+    names, negative = _verdicts(labels, label_name, negative_name)
+    if (line := missing_line(labels)) and not quiet:
+        typer.echo(line, err=True)
+
     from splinelens.apps import training
-    from splinelens.detect.recipes import require_rows
     from splinelens.features.reader import TextReader
     from splinelens.features.spec import FeatureSpec
     from splinelens.models import load_model
 
-    require_rows(labels)  # before a model is loaded
+    known = labels.values[:, 0] if labels.task == "binary" else labels.values
+    training.require_labels(known, labels.task, names, len(texts))  # before a model is loaded
     spec = FeatureSpec(
         features=options.names(features),
         pooling=options.names(pooling),
@@ -110,12 +124,14 @@ def train(
         with progress_bar(texts, shown=not quiet) as progress:
             artifact = training.train(
                 texts,
-                labels,
+                known,
                 reader,
                 name=name or output.resolve().name,
                 recipe=recipe.value,
-                label=word,
+                task=labels.task,
+                label=names,
                 negative=negative,
+                languages=language or [],
                 sources=[texts.source + (f" ({split} = {train_value})" if split else "")],
                 seed=seed,
                 output=kept,
@@ -131,6 +147,23 @@ def train(
     _report(artifact, output)
 
 
+def _verdicts(
+    labels: Labels, label_name: str | None, negative_name: str | None
+) -> tuple[tuple[str, ...], str]:
+    """The names of the labels, and of what has none."""
+    if labels.task == "binary":
+        names: tuple[str, ...] = (label_name or labels.names[0],)
+        negative = negative_name or labels.negative or ("clean" if names[0] == "toxic" else f"not_{names[0]}")
+    elif label_name:
+        raise typer.BadParameter("several labels are called as in the file", param_hint="--label-name")
+    else:
+        names, negative = labels.names, "" if labels.task == "classes" else negative_name or "none"
+    if len({*names, negative, UNDETERMINED}) < len(names) + 2:
+        words = ", ".join(map(repr, filter(None, (*names, negative, UNDETERMINED))))
+        raise typer.BadParameter(f"the verdicts {words} must differ")
+    return names, negative
+
+
 def _write(artifact: "Artifact", folder: Path, command: str) -> None:
     from splinelens.features.parts import writing
     from splinelens.report.card import card
@@ -141,22 +174,24 @@ def _write(artifact: "Artifact", folder: Path, command: str) -> None:
 
 
 def _report(artifact: "Artifact", folder: Path) -> None:
-    from splinelens.report.terminal import evaluation_lines, percent
+    from splinelens.report.card import settings
+    from splinelens.report.terminal import evaluation_lines, label_lines, percent
 
-    training = artifact.training
-    settings = [
-        f"{key} = {value}" for key, value in training["settings"].items() if not isinstance(value, dict)
-    ]
-    chosen = ", ".join([training["recipe"], *settings])
+    training, binary = artifact.training, artifact.task == "binary"
+    chosen = ", ".join([training["recipe"], *(f"{key} = {value}" for key, value in settings(training))])
     print(f"{artifact.name}: {chosen}, {artifact.head.width:,} numbers a text")
     if training["left_out"]:
         print(f"{training['left_out']:,} rows left out: their texts could not be read")
+    if training["repeated"]["texts"]:
+        twice, differ = training["repeated"]["texts"], training["repeated"]["contradicting"]
+        print(f"{twice:,} texts occur more than once, {differ:,} with contradicting labels")
     print("out of fold, each row judged by a head that did not see it:")
-    print("\n".join(evaluation_lines(artifact.metrics["out_of_fold"])))
-    for stored in artifact.thresholds:
-        bounds = " to ".join(map(percent, stored.interval))
-        found = f"{percent(stored.rate)} false positives ({bounds})"
-        print(f"{artifact.label} at {stored.score:.4f} and above: {found}")
+    print("\n".join((evaluation_lines if binary else label_lines)(artifact.metrics["out_of_fold"])))
+    for label, own in zip(artifact.labels, artifact.thresholds, strict=True):
+        for stored in own if artifact.task != "classes" else ():
+            bounds = " to ".join(map(percent, stored.interval))
+            fired = f"{percent(stored.rate)} false positives ({bounds})"
+            print(f"{label} at {stored.score:.4f} and above: {fired}")
     print(f"wrote {folder}")
 
 
@@ -170,5 +205,6 @@ def _as_typed(context: typer.Context) -> str:
             continue
         names = parameter.secondary_opts if value is False else parameter.opts
         option = names[:1] if names[0].startswith("-") else []
-        words += option if isinstance(value, bool) else [*option, str(value)]
+        for own in value if isinstance(value, tuple | list) else (value,):
+            words += option if isinstance(own, bool) else [*option, str(own)]
     return shlex.join(words)

@@ -7,23 +7,29 @@ so a cut or edited artifact is refused. The hashes find damage; they do not prov
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any  # Any: plain JSON values, here and below
+from typing import Any, Literal, get_args  # Any: plain JSON values, here and below
 
 import numpy as np
 
 from splinelens.detect.heads import Head, head_of
 from splinelens.detect.thresholds import Calibration, Threshold
 from splinelens.errors import BrokenArtifact, CannotWrite
+from splinelens.texts import text_hashes
 
-SCHEMA = 1
+Task = Literal["binary", "classes", "labels"]
+"""One label or not, one of several classes, or any of several labels."""
+
+SCHEMA = 2
 _MANIFEST, _ARRAYS = "detector.json", "detector.safetensors"
+_SEEN = "seen"
 _MAX_MANIFEST_BYTES, _MAX_ARRAYS_BYTES = 4_000_000, 1_000_000_000
 _KINDS = {
-    **dict.fromkeys(("name", "label", "negative", "head", "version", "sha256"), str),
-    **dict.fromkeys(("model", "spec", "calibration", "training", "metrics", "arrays"), dict),
-    **dict.fromkeys(("columns", "thresholds"), list),
+    **dict.fromkeys(("name", "task", "negative", "head", "version", "sha256"), str),
+    **dict.fromkeys(("model", "spec", "training", "metrics", "arrays"), dict),
+    **dict.fromkeys(("labels", "columns", "calibrations", "thresholds"), list),
 }
 _ANEW = "fetch or train the detector anew"
 
@@ -34,38 +40,66 @@ class Artifact:
 
     Attributes:
         name: Its name.
-        label: What a positive row is called, such as ``toxic``.
-        negative: What a negative row is called, such as ``clean``.
+        task: ``binary``; ``classes``, of which each text has one; or ``labels``, of which it has any number.
+        labels: What is told apart, each with a logit of its own; of ``binary`` the positive word alone.
+        negative: The verdict on a text without any label, such as ``clean``; empty for ``classes``.
         model: Name, revision and fingerprint of the model it was made for.
         spec: The feature spec, as plain values.
         columns: Names and sizes of the columns that the head reads, in order.
         head: The fitted head.
-        calibration: From the head's logit to the score.
-        thresholds: Scores for promised false-positive rates.
+        calibrations: From the head's logits to scores, one a label.
+        thresholds: Scores for promised false-positive rates, for each label the same rates.
         training: Rows, hashes and sources that it was fitted on.
         metrics: What was measured at training; NaN and infinities are stored as null.
         version: Version of the code that made it.
+        seen: Hashes of the training texts (``texts.text_hashes``), rising; the lowest ones where there were
+            too many to keep, none where they were not recorded.
     """
 
     name: str
-    label: str
+    task: Task
+    labels: tuple[str, ...]
     negative: str
     model: dict[str, Any]
     spec: dict[str, Any]
     columns: tuple[tuple[str, int], ...]
     head: Head
-    calibration: Calibration
-    thresholds: tuple[Threshold, ...]
+    calibrations: tuple[Calibration, ...]
+    thresholds: tuple[tuple[Threshold, ...], ...]
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     version: str = ""
+    seen: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.uint64), compare=False)
+
+    def scores(self, logits: np.ndarray) -> np.ndarray:
+        """Calibrated scores.
+
+        Args:
+            logits: (text, label), as from the head.
+
+        Returns:
+            (text, label), each in [0, 1] or NaN; those of several classes are each against all others
+            and do not sum to 1.
+        """
+        columns = zip(self.calibrations, logits.T, strict=True)
+        return np.stack([calibration.score(column) for calibration, column in columns], axis=1)
+
+    def seen_in(self, texts: Sequence[str | None]) -> np.ndarray:
+        """Which texts the detector was fitted on, as far as it recorded them.
+
+        Args:
+            texts: The texts; case, spaces and signs do not count.
+
+        Returns:
+            (text,) boolean.
+        """
+        return np.isin(text_hashes(texts), self.seen)
 
     @property
     def digest(self) -> str:
-        """SHA-256 of everything that decides a score: model, spec, head and calibration."""
-        digest = hashlib.sha256(
-            json.dumps([self.model, self.spec, asdict(self.calibration)], sort_keys=True).encode()
-        )
+        """SHA-256 of everything that decides a score: model, spec, head and calibrations."""
+        calibrations = [asdict(calibration) for calibration in self.calibrations]
+        digest = hashlib.sha256(json.dumps([self.model, self.spec, calibrations], sort_keys=True).encode())
         for name, array in sorted(self.head.arrays().items()):
             digest.update(name.encode() + array.tobytes())
         return digest.hexdigest()
@@ -81,17 +115,18 @@ class Artifact:
         """
         from safetensors.numpy import save
 
-        data = save({name: np.ascontiguousarray(array) for name, array in self.head.arrays().items()})
+        arrays = self.head.arrays() | ({_SEEN: self.seen} if len(self.seen) else {})
+        data = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
         manifest = _plain(
             {
                 "schema": SCHEMA,
                 **{
                     key: getattr(self, key)
-                    for key in ("name", "label", "negative", "model", "spec", "columns")
+                    for key in ("name", "task", "labels", "negative", "model", "spec", "columns")
                 },
                 "head": self.head.kind,
-                "calibration": asdict(self.calibration),
-                "thresholds": [asdict(threshold) for threshold in self.thresholds],
+                "calibrations": [asdict(calibration) for calibration in self.calibrations],
+                "thresholds": [[asdict(stored) for stored in own] for own in self.thresholds],
                 **{key: getattr(self, key) for key in ("training", "metrics", "version")},
                 "arrays": {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()},
             }
@@ -132,25 +167,45 @@ class Artifact:
         manifest = _manifest(path)
         try:
             columns = tuple((_text(name), _count(size)) for name, size in manifest["columns"])
-            slope, intercept = (_number(manifest["calibration"][key]) for key in ("slope", "intercept"))
-            thresholds = tuple(_threshold(row) for row in manifest["thresholds"])
+            task = _task(manifest["task"])
+            labels = tuple(_text(label) for label in manifest["labels"])
+            calibrations = tuple(_calibration(row) for row in manifest["calibrations"])
+            thresholds = tuple(tuple(_threshold(row) for row in own) for own in manifest["thresholds"])
             size_bytes, sha256 = _count(manifest["arrays"]["size_bytes"]), _text(manifest["arrays"]["sha256"])
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise BrokenArtifact(f"{path} is damaged near {error}; {_ANEW}") from error
-        head = _head(folder / _ARRAYS, manifest["head"], size_bytes, sha256)
+        head, seen = _arrays(folder / _ARRAYS, manifest["head"], size_bytes, sha256)
         total = sum(size for _, size in columns)
         if total != head.width:
             raise BrokenArtifact(
                 f"{path} names columns of {total} entries, {_ARRAYS} beside it weighs {head.width}; {_ANEW}"
             )
-        plain = ("name", "label", "negative", "model", "spec", "training", "metrics", "version")
-        return cls(
+        plain = ("name", "negative", "model", "spec", "training", "metrics", "version")
+        found = cls(
             **{key: manifest[key] for key in plain},
+            task=task,
+            labels=labels,
             columns=columns,
             head=head,
-            calibration=Calibration(slope, intercept),
+            calibrations=calibrations,
             thresholds=thresholds,
+            seen=seen,
         )
+        if problem := _labels_problem(found):
+            raise BrokenArtifact(f"{path} does not hold together: {problem}; {_ANEW}")
+        return found
+
+
+def _labels_problem(artifact: Artifact) -> str | None:
+    """What is wrong with the labels, or None."""
+    count = len(artifact.labels)
+    if len(set(artifact.labels)) < count or (artifact.task == "binary") != (count == 1) or not count:
+        return f"{count} labels, {len(set(artifact.labels))} of them different, for task {artifact.task}"
+    counts = {artifact.head.labels, len(artifact.calibrations), len(artifact.thresholds), count}
+    rates = {tuple(stored.target for stored in own) for own in artifact.thresholds}
+    if len(counts) > 1 or len(rates) > 1:
+        return f"{count} labels need as many rows of weights, calibrations and equal lists of thresholds"
+    return None
 
 
 def _plain(value: Any) -> Any:
@@ -180,7 +235,8 @@ def _manifest(path: Path) -> dict[str, Any]:
         raise BrokenArtifact(f"{path} is not JSON, perhaps cut short: {error}; {_ANEW}") from error
     schema = manifest.get("schema") if isinstance(manifest, dict) else None
     if schema != SCHEMA:
-        raise BrokenArtifact(f"{path} has schema {schema!r}; this version reads {SCHEMA}; {_ANEW}")
+        older = "made by an older version; " if schema == 1 else ""
+        raise BrokenArtifact(f"{path} has schema {schema!r}; {older}this version reads {SCHEMA}; {_ANEW}")
     for key, kind in _KINDS.items():
         if not isinstance(manifest.get(key), kind):
             found = f"holds {manifest[key]!r:.40} as" if key in manifest else "lacks"
@@ -190,8 +246,8 @@ def _manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def _head(path: Path, kind: str, size_bytes: int, sha256: str) -> Head:
-    """The head, from arrays of this size and hash."""
+def _arrays(path: Path, kind: str, size_bytes: int, sha256: str) -> tuple[Head, np.ndarray]:
+    """The head and the hashes of seen texts, from arrays of this size and hash."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -205,7 +261,11 @@ def _head(path: Path, kind: str, size_bytes: int, sha256: str) -> Head:
             f"{path} does not have the hash that {_MANIFEST} says: damaged or edited; {_ANEW}"
         )
     try:
-        return head_of(kind, load(raw))
+        arrays = load(raw)
+        seen = arrays.pop(_SEEN, np.zeros(0, dtype=np.uint64))
+        if seen.dtype != np.uint64 or seen.ndim != 1 or (seen[1:] <= seen[:-1]).any():
+            raise BrokenArtifact(f"{_SEEN} holds something other than rising hashes")
+        return head_of(kind, arrays), seen
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise BrokenArtifact(f"{path} does not hold arrays that can be read: {error}; {_ANEW}") from error
     except BrokenArtifact as error:
@@ -225,6 +285,17 @@ def _bytes(path: Path, limit: int) -> bytes:
             f"{path} cannot be read: {error.strerror or error}; "
             f"a detector is a folder with {_MANIFEST} and {_ARRAYS}"
         ) from error
+
+
+def _task(value: str) -> Task:
+    for task in get_args(Task):
+        if value == task:
+            return task
+    raise ValueError(f"task {value!r:.40}, where one of {', '.join(get_args(Task))} is read")
+
+
+def _calibration(row: Any) -> Calibration:
+    return Calibration(_number(row["slope"]), _number(row["intercept"]))
 
 
 def _threshold(row: Any) -> Threshold:

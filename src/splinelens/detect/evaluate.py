@@ -1,5 +1,6 @@
 """How well scores separate labels, with intervals, and what length alone would have done."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -50,6 +51,40 @@ class Evaluation:
         return {
             key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
         }
+
+
+@dataclass(frozen=True)
+class Evaluations:
+    """Numbers of a detector of several labels on one set of labelled texts.
+
+    Attributes:
+        n: Rows that were scored.
+        undetermined: Rows that could not be scored; they are in no other number.
+        labels: The numbers of each label against all others; None for a label that all scored rows
+            have or none has.
+        mean_auc: Mean of the AUCs of the labels that were measured.
+        accuracy: Of classes, share of rows whose own class has the highest score; else None.
+        macro_f1: Of classes, mean F1 over the classes that occur among rows or verdicts; else None.
+        confusion: Of classes, ``confusion[own][verdict]`` counts rows, in the order of ``labels``; else
+            None.
+    """
+
+    n: int
+    undetermined: int
+    labels: dict[str, Evaluation | None]
+    mean_auc: float
+    accuracy: float | None = None
+    macro_f1: float | None = None
+    confusion: tuple[tuple[int, ...], ...] | None = None
+
+    def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
+        """As plain JSON values; what is not there is left out."""
+        own = {name: found and found.to_dict() for name, found in self.labels.items()}
+        record: dict[str, Any] = {"n": self.n, "undetermined": self.undetermined, "mean_auc": self.mean_auc}
+        if self.confusion is not None:
+            record |= {"accuracy": self.accuracy, "macro_f1": self.macro_f1}
+            record["confusion"] = [list(row) for row in self.confusion]
+        return record | {"labels": own}
 
 
 def evaluate(
@@ -113,6 +148,71 @@ def evaluate(
             for name, score in (thresholds or {}).items()
         },
     )
+
+
+def evaluate_labels(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    lengths: np.ndarray,
+    names: Sequence[str],
+    *,
+    classes: bool = False,
+    thresholds: Mapping[str, dict[str, float]] | None = None,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> Evaluations:
+    """Evaluate the scores of several labels.
+
+    Args:
+        labels: (text, label), 0 or 1; with ``classes`` one 1 a row.
+        scores: (text, label), calibrated; NaN in rows that could not be scored.
+        lengths: Tokens of each text, for the length-only baseline.
+        names: Of the labels.
+        classes: Each text has one label: also accuracy, macro F1 and the confusion of classes.
+        thresholds: For each name the scores to measure verdicts at, by name.
+        resamples: Bootstrap resamples of the intervals; 0 for no intervals.
+        seed: Of the bootstrap.
+
+    Returns:
+        The numbers.
+
+    Raises:
+        BadLabels: Not one label divides the scored rows, or labels other than 0 and 1.
+
+    Example:
+        >>> labels = np.array([[1, 0], [1, 0], [0, 1], [0, 1]])
+        >>> scores = np.array([[0.9, 0.2], [0.3, 0.8], [0.1, 0.7], [0.2, 0.9]])
+        >>> found = evaluate_labels(labels, scores, np.arange(4), ["a", "b"], classes=True, resamples=0)
+        >>> found.accuracy, found.confusion, found.mean_auc
+        (0.75, ((1, 1), (0, 2)), 0.875)
+    """
+    scored = np.isfinite(scores).all(axis=1)
+    own: dict[str, Evaluation | None] = {}
+    for place, name in enumerate(names):
+        y, column = labels[:, place], np.where(scored, scores[:, place], np.nan)
+        if len(np.unique(y[scored])) < 2:
+            own[name] = None
+            continue
+        limits = (thresholds or {}).get(name)
+        own[name] = evaluate(y, column, lengths, thresholds=limits, resamples=resamples, seed=seed)
+    measured = [found.auc for found in own.values() if found]
+    if not measured:
+        raise BadLabels(
+            f"of the labels {', '.join(names)} each is the same in all {int(scored.sum())} scored rows; "
+            "give rows with and without a label"
+        )
+    numbers = _of_classes(labels[scored], scores[scored]) if classes else ()
+    return Evaluations(int(scored.sum()), int((~scored).sum()), own, float(np.mean(measured)), *numbers)
+
+
+def _of_classes(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float, tuple[tuple[int, ...], ...]]:
+    """Accuracy, macro F1 and how often each class is taken for each."""
+    own, verdict, classes = labels.argmax(axis=1), scores.argmax(axis=1), labels.shape[1]
+    counts = np.bincount(own * classes + verdict, minlength=classes**2).reshape(classes, classes)
+    right, either = np.diag(counts), counts.sum(axis=0) + counts.sum(axis=1)
+    f1 = 2 * right[either > 0] / either[either > 0]
+    confusion = tuple(tuple(int(count) for count in row) for row in counts)
+    return float(right.sum() / len(own)), float(f1.mean()), confusion
 
 
 def auc(labels: np.ndarray, scores: np.ndarray) -> float:

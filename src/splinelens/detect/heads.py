@@ -1,4 +1,7 @@
-"""Fitted heads as plain arrays, run in NumPy: nothing is pickled, nothing of scikit-learn is needed."""
+"""Fitted heads as plain arrays, run in NumPy: nothing is pickled, nothing of scikit-learn is needed.
+
+A head answers one or more labels, each against all others, from the same columns.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -18,13 +21,13 @@ _CHUNK = 1 << 18
 
 @dataclass(frozen=True)
 class LinearHead:
-    """A logistic regression on standardised columns.
+    """Logistic regressions on standardised columns, one a label.
 
     Attributes:
-        mean: Mean of each column over the training rows.
-        scale: Standard deviation of each column; 1 where it is constant.
-        weight: Coefficient of each standardised column.
-        bias: The logit of a text whose columns all equal the mean, one entry.
+        mean: (column,), mean of each column over the training rows.
+        scale: (column,), standard deviation of each column; 1 where it is constant.
+        weight: (label, column), coefficients of the standardised columns.
+        bias: (label,), the logits of a text whose columns all equal the mean.
     """
 
     mean: np.ndarray
@@ -35,20 +38,25 @@ class LinearHead:
     kind: ClassVar[str] = "linear"
 
     @classmethod
-    def of(cls, pipeline: "Pipeline") -> "LinearHead":
-        """From a fitted pipeline of ``recipes.logistic``."""
-        scaler, head = pipeline["standardise"], pipeline["head"]
+    def of(cls, *pipelines: "Pipeline") -> "LinearHead":
+        """From fitted pipelines of ``recipes.logistic``, one a label, all fitted on the same rows."""
+        scaler, heads = pipelines[0]["standardise"], [pipeline["head"] for pipeline in pipelines]
         # A mean may be far larger than its scale: rounded to float32 it would shift the logit.
         return cls(
             np.asarray(scaler.mean_, dtype=np.float64),
             np.asarray(scaler.scale_, dtype=np.float32),
-            np.asarray(head.coef_[0], dtype=np.float32),
-            np.asarray(head.intercept_, dtype=np.float64),
+            np.stack([np.asarray(head.coef_[0], dtype=np.float32) for head in heads]),
+            np.array([head.intercept_[0] for head in heads], dtype=np.float64),
         )
 
     @property
     def width(self) -> int:
         """Number of columns that it reads."""
+        return self.weight.shape[1]
+
+    @property
+    def labels(self) -> int:
+        """Number of labels that it answers."""
         return len(self.weight)
 
     def logit(self, values: np.ndarray) -> np.ndarray:
@@ -58,25 +66,27 @@ class LinearHead:
             values: (text, column).
 
         Returns:
-            (text,) float64; positive leans to the positive class. NaN where a value is not finite.
+            (text, label) float64; positive leans to the label. NaN where a value is not finite.
 
         Raises:
             BadFeatures: The table has another number of columns than the head.
         """
         require_width(values, self.width)
-        constant = float(self.bias[0]) - float((self.mean * self._slope).sum())
-        logit = np.empty(len(values))
+        logit = np.empty((len(values), self.labels))
         with np.errstate(invalid="ignore"):  # inf - inf
             for rows in _chunks(len(values), self.width):
-                # A sum along rows that lie in one piece does not depend on how many rows there are.
-                logit[rows] = np.multiply(values[rows], self._slope, order="C").sum(axis=1) + constant
+                for label, slope in enumerate(self._slope):
+                    constant = float(self.bias[label]) - float((self.mean * slope).sum())
+                    # A sum along rows that lie in one piece does not depend on how many rows there are.
+                    logit[rows, label] = np.multiply(values[rows], slope, order="C").sum(axis=1) + constant
         return np.where(np.isfinite(logit), logit, np.nan)
 
-    def parts(self, values: np.ndarray) -> np.ndarray:
-        """What each column adds to the logit beyond the bias; for a few rows, as the result is as large.
+    def parts(self, values: np.ndarray, label: int = 0) -> np.ndarray:
+        """What each column adds to a label's logit beyond the bias; for a few rows: the result is as large.
 
         Args:
             values: (text, column).
+            label: Whose logit.
 
         Returns:
             (text, column) float64; each row sums to its logit without the bias.
@@ -85,7 +95,7 @@ class LinearHead:
             BadFeatures: The table has another number of columns than the head.
         """
         require_width(values, self.width)
-        return (values - self.mean.astype(np.float64)) * self._slope
+        return (values - self.mean.astype(np.float64)) * self._slope[label]
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays to store."""
@@ -93,20 +103,20 @@ class LinearHead:
 
     @cached_property
     def _slope(self) -> np.ndarray:
-        """Coefficient of each column in its own units, float64."""
+        """(label, column), coefficients of the columns in their own units, float64."""
         return self.weight.astype(np.float64) / self.scale.astype(np.float64)
 
 
 @dataclass(frozen=True)
 class ForestHead:
-    """A random forest as node arrays, all trees end to end.
+    """A random forest as node arrays, all trees end to end; its trees serve all labels.
 
     Attributes:
         column: Column that each node splits on; -1 at leaves.
         threshold: Values at or below it go left.
         left: Index of the left child.
         right: Index of the right child.
-        share: Share of the positive class at each node.
+        share: (node, label), share of the label's rows at each node.
         roots: Index of each tree's root.
         columns: Number of columns, one entry.
     """
@@ -126,20 +136,19 @@ class ForestHead:
         """From a fitted pipeline of ``recipes.forest``.
 
         Raises:
-            BadLabels: It was fitted on one class only.
+            BadLabels: It was fitted on one class only, in any label.
         """
         head = pipeline["head"]
-        if len(head.classes_) != 2:
-            raise BadLabels(
-                f"the forest was fitted on class {head.classes_.tolist()} alone; give both classes"
-            )
+        for classes in [head.classes_] if head.n_outputs_ == 1 else head.classes_:
+            if len(classes) != 2:
+                raise BadLabels(f"the forest was fitted on class {classes.tolist()} alone; give both classes")
         trees = [tree.tree_ for tree in head.estimators_]
         ends = np.cumsum([tree.node_count for tree in trees])
         roots = np.concatenate([[0], ends[:-1]])
         first = np.repeat(roots, np.diff(ends, prepend=0))  # the root of each node's tree
         column = np.concatenate([tree.feature for tree in trees])
         inner = column >= 0
-        shares = [tree.value[:, 0, 1] / tree.value[:, 0].sum(axis=1) for tree in trees]
+        shares = [tree.value[:, :, 1] / tree.value.sum(axis=2) for tree in trees]
         return cls(
             np.where(inner, column, -1).astype(np.int32),
             np.where(inner, np.concatenate([tree.threshold for tree in trees]), 0.0),
@@ -159,36 +168,43 @@ class ForestHead:
         """Number of columns that it reads."""
         return int(self.columns[0])
 
+    @property
+    def labels(self) -> int:
+        """Number of labels that it answers."""
+        return self.share.shape[1]
+
     def logit(self, values: np.ndarray) -> np.ndarray:
-        """Logit of the mean share of the positive class over trees, clipped to 1e-4 .. 1 - 1e-4.
+        """Logit of the mean share of each label over trees, clipped to 1e-4 .. 1 - 1e-4.
 
         Args:
             values: (text, column); rounded to float32 first, as scikit-learn does.
 
         Returns:
-            (text,) float64. NaN where a value is not finite.
+            (text, label) float64. NaN where a value is not finite.
 
         Raises:
             BadFeatures: The table has another number of columns than the head.
         """
         require_width(values, self.width)
-        share = np.empty(len(values))
+        share = np.empty((len(values), self.labels))
         with np.errstate(invalid="ignore", over="ignore"):  # inf - inf, and what float32 cannot hold
             for rows in _chunks(len(values), len(self.roots)):
                 some = values[rows].astype(np.float32, copy=False)
                 whole = np.isfinite(some.sum(axis=1, dtype=np.float64))
-                share[rows] = np.where(whole, self._shares(some), np.nan)
+                share[rows] = np.where(whole[:, None], self._shares(some), np.nan)
         share = share.clip(1e-4, 1 - 1e-4)
         return np.log(share / (1 - share))
 
     def _shares(self, values: np.ndarray) -> np.ndarray:
-        """Mean share of the positive class over the leaves that each row falls into."""
+        """(text, label), mean share over the leaves that each row falls into."""
         rows = np.arange(len(values))[:, None]
         node = np.tile(self.roots, (len(values), 1))
         while (inner := self.column[node] >= 0).any():
             goes_left = values[rows, self.column[node]] <= self.threshold[node]
             node = np.where(inner, np.where(goes_left, self.left[node], self.right[node]), node)
-        return self.share[node].mean(axis=1, dtype=np.float64)
+        # A label at a time: the mean of rows that lie in one piece does not depend on how many there are.
+        shares = [share[node].mean(axis=1, dtype=np.float64) for share in self.share.T]
+        return np.stack(shares, axis=1)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays to store."""
@@ -235,7 +251,7 @@ def head_of(kind: str, arrays: dict[str, np.ndarray]) -> Head:
 
     Example:
         >>> one = np.ones(1)
-        >>> head_of("linear", {"mean": one, "scale": one, "weight": one, "bias": one}).width
+        >>> head_of("linear", {"mean": one, "scale": one, "weight": one[None], "bias": one}).width
         1
     """
     kinds: dict[str, type[LinearHead] | type[ForestHead]] = {"linear": LinearHead, "forest": ForestHead}
@@ -252,12 +268,13 @@ def head_of(kind: str, arrays: dict[str, np.ndarray]) -> Head:
 
 def _linear_problem(head: LinearHead) -> str | None:
     arrays = head.arrays()
-    if head.weight.ndim != 1 or not (head.mean.shape == head.scale.shape == head.weight.shape):
+    shape = head.weight.shape
+    if len(shape) != 2 or not (head.mean.shape == head.scale.shape == shape[1:]):
         return (
             f"mean, scale and weight have shapes {head.mean.shape}, {head.scale.shape}, {head.weight.shape}"
         )
-    if head.bias.shape != (1,):
-        return f"bias has shape {head.bias.shape}"
+    if not shape[0] or head.bias.shape != shape[:1]:
+        return f"bias has shape {head.bias.shape} beside weights of shape {shape}"
     for name, array in arrays.items():
         if array.dtype.kind != "f" or not np.isfinite(array).all():
             return f"{name} holds something other than finite floats"
@@ -267,13 +284,15 @@ def _linear_problem(head: LinearHead) -> str | None:
 def _forest_problem(head: ForestHead) -> str | None:
     arrays = head.arrays()
     for name, array in arrays.items():
-        if array.ndim != 1 or array.dtype.kind != ("f" if name in ("threshold", "share") else "i"):
+        if array.ndim != 1 + (name == "share") or array.dtype.kind != (
+            "f" if name in ("threshold", "share") else "i"
+        ):
             return f"{name} is {array.dtype} of shape {array.shape}"
     nodes = len(head.column)
     if any(len(arrays[name]) != nodes for name in ("threshold", "left", "right", "share")):
         return "the node arrays differ in length"
-    if len(head.columns) != 1 or not len(head.roots):
-        return "it has no trees or no number of columns"
+    if len(head.columns) != 1 or not len(head.roots) or not head.labels:
+        return "it has no trees, no labels or no number of columns"
     inner = np.flatnonzero(head.column >= 0)
     children = np.concatenate([head.left[inner], head.right[inner]])
     # A child stands behind its parent, so no chain of nodes can run in a circle.

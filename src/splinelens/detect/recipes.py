@@ -84,6 +84,8 @@ def forest(seed: int = 0) -> "Pipeline":
 class ValidationDraw:
     """One split of the rows, as scikit-learn's ``cv`` takes it: 15 % of each class.
 
+    Rows of one group are never on both sides.
+
     Attributes:
         seed: Of the draw.
 
@@ -100,34 +102,58 @@ class ValidationDraw:
         return 1
 
     def split(
-        self, X: object, y: np.ndarray, groups: object = None
+        self, X: object, y: np.ndarray, groups: np.ndarray | None = None
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Draw the validation rows.
 
         Args:
             X: Not read.
             y: The labels, 0 or 1.
-            groups: Not read.
+            groups: A number a row, the same for rows that hold the same text; None takes all as different.
 
         Yields:
             Row numbers to fit on and row numbers to judge with, once.
 
         Raises:
-            BadLabels: Fewer than 10 rows of a class.
+            BadLabels: Fewer than 10 rows of a class, or all rows of a class hold one text.
         """
         require_rows(y)
         rng, held = np.random.default_rng(self.seed), np.zeros(len(y), dtype=bool)
         for label in (0, 1):
             rows = rng.permutation(np.flatnonzero(y == label))
             held[rows[: round(0.15 * len(rows))]] = True  # of 10 rows: 2
+        if groups is not None:
+            held = np.isin(groups, np.asarray(groups)[held])
+            require_both(np.asarray(y)[~held])
         yield np.flatnonzero(~held), np.flatnonzero(held)
 
 
-def require_rows(labels: np.ndarray) -> None:
+def require_both(labels: np.ndarray) -> None:
+    """Refuse rows to fit on that are left with one class, once repeated texts are kept together.
+
+    Args:
+        labels: 0 or 1.
+
+    Raises:
+        BadLabels: One class only.
+
+    Example:
+        >>> require_both(np.array([0, 1]))
+    """
+    if len(np.unique(labels)) < 2:
+        raise BadLabels(
+            "with repeated texts kept together no row of one class is left to fit on; "
+            f"give at least {ROWS_OF_A_CLASS} different texts of each class"
+        )
+
+
+def require_rows(labels: np.ndarray, name: str | None = None, *, what: str = "rows") -> None:
     """Refuse labels on which nothing can be fitted and judged.
 
     Args:
         labels: 0 or 1.
+        name: Of the label, for messages; None if it is the only one.
+        what: What an entry is, for messages.
 
     Raises:
         BadLabels: Labels other than 0 and 1, one class only, or fewer than 10 rows of a class; the
@@ -136,14 +162,14 @@ def require_rows(labels: np.ndarray) -> None:
     Example:
         >>> require_rows(np.arange(20) % 2)
     """
-    labels = np.asarray(labels)
+    labels, whose = np.asarray(labels), "" if name is None else f"label {name!r}: "
     if not np.isin(labels, (0, 1)).all():
-        raise BadLabels(f"labels are {np.unique(labels).tolist()[:5]} where 0 and 1 are fitted")
+        raise BadLabels(f"{whose}labels are {np.unique(labels).tolist()[:5]} where 0 and 1 are fitted")
     positives = int((labels == 1).sum())
     counts = {"positive": positives, "negative": len(labels) - positives}
     few = [f"{count} {kind}" for kind, count in counts.items() if count < ROWS_OF_A_CLASS]
     if few:
         raise BadLabels(
-            f"{' and '.join(few)} of {len(labels)} rows are too few to fit a detector; "
+            f"{whose}{' and '.join(few)} of {len(labels)} {what} are too few to fit a detector; "
             f"give at least {ROWS_OF_A_CLASS} of each class"
         )

@@ -10,6 +10,9 @@ import numpy as np
 
 from splinelens.errors import BadDetector, BadFeatures, BadLabels
 
+TARGETS = (0.001, 0.01, 0.05)
+"""False-positive rates that thresholds are stored for, unless others are asked for."""
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -94,9 +97,7 @@ def calibrate(labels: np.ndarray, logits: np.ndarray) -> Calibration:
     return Calibration(slope, float(head.intercept_[0]) - slope * centre)
 
 
-def thresholds(
-    labels: np.ndarray, scores: np.ndarray, targets: Sequence[float] = (0.01, 0.05)
-) -> list[Threshold]:
+def thresholds(labels: np.ndarray, scores: np.ndarray, targets: Sequence[float] = TARGETS) -> list[Threshold]:
     """The lowest score for each target whose false-positive rate stays at or under it.
 
     With fewer than ``1 / target`` clean rows not one of them may fire, and the threshold is just above

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from splinelens.detect.artifact import Artifact
-from splinelens.report.terminal import interval, percent
+from splinelens.report.terminal import confusion_rows, interval, label_rows, percent
 
 
 def card(artifact: Artifact, rebuild: str | None = None) -> str:
@@ -22,17 +22,38 @@ def card(artifact: Artifact, rebuild: str | None = None) -> str:
     name, model, spec = artifact.name, artifact.model, artifact.spec
     sections = [
         f"# {_plain(name)}",
-        f"Tells `{_code(artifact.label)}` texts from `{_code(artifact.negative)}` ones by where they fall "
-        f"among the regions of `{_code(model['name'])}`, and says `undetermined` where it could not read a "
-        "text. The score is a calibrated probability.",
+        _about(artifact),
         _model(model, spec, artifact),
         "## Data\n\n" + _data(artifact.training),
         "## Measured\n\n" + _measured(artifact.metrics),
         "## Thresholds\n\n" + _thresholds(artifact),
+        "## Languages\n\n" + languages(artifact),
         "## Limits\n\n" + _limits(artifact),
         "## Make it again\n\n" + _code_block(rebuild or _command(artifact)),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def languages(artifact: Artifact) -> str:
+    """What it is measured on, and what to do with texts in any other language.
+
+    Args:
+        artifact: The detector.
+
+    Returns:
+        One line.
+    """
+    known = [_plain(str(language)) for language in artifact.training.get("languages", ())]
+    if not known:
+        return (
+            "No language was named when it was made, so none counts as measured: do not act on its scores "
+            "before `splinelens evaluate` on labelled texts of yours."
+        )
+    return (
+        f"Measured on {', '.join(known)} only. Texts in any other language get a score too, but nobody has "
+        "measured what it is worth: do not act on it before `splinelens evaluate` on labelled texts in that "
+        "language."
+    )
 
 
 def layer_ranges(layers: Iterable[int]) -> str:
@@ -49,6 +70,26 @@ def layer_ranges(layers: Iterable[int]) -> str:
         else:
             runs.append([layer, layer])
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+
+
+def _about(artifact: Artifact) -> str:
+    place = f"by where they fall among the regions of `{_code(artifact.model['name'])}`"
+    unread = "and says `undetermined` where it could not read a text"
+    words = [f"`{_code(label)}`" for label in artifact.labels]
+    negative = f"`{_code(artifact.negative)}`"
+    if artifact.task == "binary":
+        told = f"Tells {words[0]} texts from {negative} ones {place}, {unread}."
+        return told + " The score is a calibrated probability."
+    each = "Each label has a calibrated probability of its own, against all others"
+    if artifact.task == "classes":
+        return (
+            f"Puts texts into one of {len(words)} classes, {', '.join(words)}, {place}, {unread}. {each}; "
+            "they do not sum to 1, and the class with the highest is the verdict."
+        )
+    return (
+        f"Finds {len(words)} labels in texts, {', '.join(words)}, {place}, {unread}. A text may have any "
+        f"number of them; without any it is {negative}. {each}."
+    )
 
 
 def _model(
@@ -78,14 +119,15 @@ def _data(training: Mapping[str, Any]) -> str:  # Any: as above
         return "Not recorded."
     judged = training.get("judged_rows", training["rows"])
     rows = {
-        "rows": f"{training['rows']:,}, {training['positives']:,} of them positive",
+        "rows": f"{training['rows']:,}, {_positives(training['positives'])}",
         "left out, not readable": f"{training['left_out']:,}",
         "rows that judge": "all"
         if judged == training["rows"]
         else f"{judged:,}; the others only help to fit",
         "sources": "; ".join(training["sources"]) or "not named",
+        "repeated texts": _repeated(training.get("repeated")),
         "hash of the texts": training.get("provenance", {}).get("data_hash", "not recorded"),
-        "recipe": training["recipe"] + "".join(f", {key} = {value}" for key, value in _settings(training)),
+        "recipe": training["recipe"] + "".join(f", {key} = {value}" for key, value in settings(training)),
         "seed": training["seed"],
     }
     return _table(("what", "value"), rows.items())
@@ -101,11 +143,26 @@ def _measured(metrics: Mapping[str, Any]) -> str:  # Any: as above
             if name == "out_of_fold"
             else f"On {_plain(name)}, whose rows took no part in fitting."
         )
+        length = "Length alone is what counting tokens would have reached."
+        if "labels" in numbers:
+            parts.append(f"{about} {numbers['n']:,} rows. {length}\n\n{_of_labels(numbers)}")
+            continue
         parts.append(
-            f"{about} {numbers['n']:,} rows, {numbers['positives']:,} of them positive. Length alone is "
-            "what counting tokens would have reached.\n\n" + _table(_HEAD, _numbers(numbers))
+            f"{about} {numbers['n']:,} rows, {numbers['positives']:,} of them positive. {length}\n\n"
+            + _table(_HEAD, _numbers(numbers))
         )
     return "\n\n".join(parts)
+
+
+def _of_labels(numbers: Mapping[str, Any]) -> str:  # Any: as above
+    """The numbers of several labels, and of classes what is taken for what."""
+    head, *rows = label_rows(numbers["labels"])
+    tables = [_table(head, rows), f"Mean AUC {numbers['mean_auc']:.4f}."]
+    if "confusion" in numbers:
+        tables[-1] += f" Accuracy {numbers['accuracy']:.4f}, macro F1 {numbers['macro_f1']:.4f}."
+        head, *rows = confusion_rows(list(numbers["labels"]), numbers["confusion"])
+        tables.append("Rows by their own class, columns by the verdict:\n\n" + _table(head, rows))
+    return "\n\n".join(tables)
 
 
 _HEAD = ("number", "value", "95 % interval")
@@ -129,29 +186,37 @@ def _numbers(numbers: Mapping[str, Any]) -> list[tuple[str, str, str]]:  # Any: 
 
 
 def _thresholds(artifact: Artifact) -> str:
+    one, several = artifact.task == "binary", artifact.task == "classes"
     rows = [
         (
+            *(() if one else (label,)),
             percent(stored.target),
             f"{stored.score:.4f}",
             percent(stored.rate),
             " to ".join(map(percent, stored.interval)),
             f"{stored.recall:.4f}",
         )
-        for stored in artifact.thresholds
+        for label, own in zip(artifact.labels, artifact.thresholds, strict=True)
+        for stored in own
     ]
+    head = ("false positives promised", "threshold", "found", "95 % interval", "recall")
+    about = (
+        f"A text is `{_code(artifact.labels[0])}` if its score is" if one else "A label fires if its score is"
+    )
+    about = "The verdict does not use them; a class is seldom wrong if its score is" if several else about
     return (
-        f"A text is `{_code(artifact.label)}` if its score is at or above the threshold; they were chosen on "
-        "the same out-of-fold scores.\n\n"
-        + _table(("false positives promised", "threshold", "found", "95 % interval", "recall"), rows)
+        f"{about} at or above the threshold; they were chosen on the same out-of-fold scores.\n\n"
+        + _table(head if one else ("label", *head), rows)
     )
 
 
 def _limits(artifact: Artifact) -> str:
+    labels = f"`{_code(artifact.labels[0])}`" if artifact.task == "binary" else "each label's"
     lines = [
         "On texts of another kind, language or time than its data it is worse, and promised false-positive "
         "rates do not hold: measure it on yours with `splinelens evaluate`.",
-        f"Scores are probabilities for a share of `{_code(artifact.label)}` texts as in its data; where they "
-        "are rarer, the same score means less.",
+        f"Scores are probabilities for a share of {labels} texts as in its data; where they are rarer, the "
+        "same score means less.",
         "It repeats what its labels hold, their mistakes and prejudices included. Look at harmless texts "
         "that name groups of people, quote others, or use strong words in friendship.",
         "The words that fired say what moved the score, not what the text means, and not why it was written.",
@@ -163,7 +228,9 @@ def _limits(artifact: Artifact) -> str:
 
 def _command(artifact: Artifact) -> str:
     spec, training = artifact.spec, artifact.training
-    words: list[str] = ["splinelens", "train", "FILE", "--column", "TEXT", "--label", "LABEL"]
+    words: list[str] = ["splinelens", "train", "FILE", "--column", "TEXT"]
+    columns = artifact.labels if artifact.task == "labels" else ("LABEL",)
+    words += [word for column in columns for word in ("--label", column)]
     options: dict[str, str] = {
         "--model": artifact.model["name"],
         "--features": ",".join(spec["features"]),
@@ -175,9 +242,10 @@ def _command(artifact: Artifact) -> str:
         "--recipe": training.get("recipe", ""),
         "--seed": str(training.get("seed", "")),
         "--name": artifact.name,
-        "--label-name": artifact.label,
+        "--label-name": artifact.labels[0] if artifact.task == "binary" else "",
         "--negative-name": artifact.negative,
     }
+    words += [word for language in training.get("languages", ()) for word in ("--language", language)]
     words += [word for pair in options.items() if pair[1] for word in pair]
     words += ["--normalise"] if spec.get("normalise") else []
     return shlex.join([*words, "-o", "DIR"])
@@ -193,10 +261,39 @@ def escaped(prompt: str) -> str:
     return prompt.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t")
 
 
-def _settings(training: Mapping[str, Any]) -> list[tuple[str, Any]]:  # Any: as above
-    return [
-        (key, value) for key, value in training.get("settings", {}).items() if not isinstance(value, dict)
-    ]
+def settings(training: Mapping[str, Any]) -> list[tuple[str, Any]]:  # Any: the manifest's JSON
+    """What was chosen for the head, as words.
+
+    Args:
+        training: Of the artifact.
+
+    Returns:
+        Names and values; of several labels all their values in one.
+
+    Example:
+        >>> settings({"settings": {"C": {"rude": 0.01, "spam": 0.1}, "validation_auc": {}}})
+        [('C', '0.01 (rude), 0.1 (spam)')]
+    """
+    found = []
+    for key, value in training.get("settings", {}).items():
+        if key != "validation_auc":
+            several = isinstance(value, dict)
+            found.append(
+                (key, ", ".join(f"{own} ({label})" for label, own in value.items()) if several else value)
+            )
+    return found
+
+
+def _positives(positives: int | Mapping[str, int]) -> str:
+    if isinstance(positives, int):
+        return f"{positives:,} of them positive"
+    return "of them " + ", ".join(f"{count:,} {label}" for label, count in positives.items())
+
+
+def _repeated(found: Mapping[str, int] | None) -> str:
+    if found is None:
+        return "not counted"
+    return f"{found['texts']:,}, {found['contradicting']:,} of them with labels that contradict each other"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:  # Any: shown as they print

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,16 +39,22 @@ class TextScore:
 
     Attributes:
         row: Place of the text in the input, from 0.
-        score: Calibrated probability of the positive class, in [0, 1]; None if there is none.
-        verdict: The detector's positive or negative word, or ``undetermined``.
+        score: Calibrated probability of the positive class, in [0, 1]; of several labels the highest of
+            ``scores``; None if there is none.
+        verdict: The detector's positive or negative word, of several labels the one that fired with the
+            highest score; or ``undetermined``.
         tokens: Tokens of the whole text.
         cut: Whether tokens at its end were not read.
         reason: Why the verdict is ``undetermined``, else None.
         spans: With an explanation, what each stretch adds to the logit.
         constant: With an explanation, the logit of a text without any of the spans: constant plus
-            all contributions is ``log(score / (1 - score))``.
+            all contributions is ``log(score / (1 - score))`` of the label explained.
         words: The spans merged to whole words; they add up to the same.
         sentences: The spans merged to sentences; they add up to the same.
+        scores: Of a detector of several labels each label's calibrated probability, against all others, so
+            those of classes do not sum to 1; empty if there is no score. Else None.
+        labels: Of several labels all that fired, by falling score. Else None.
+        explained: Of several labels the one whose logit ``spans`` and ``constant`` make up. Else None.
     """
 
     row: int
@@ -61,6 +67,9 @@ class TextScore:
     constant: float | None = None
     words: tuple[Span, ...] | None = None
     sentences: tuple[Span, ...] | None = None
+    scores: dict[str, float] | None = None
+    labels: tuple[str, ...] | None = None
+    explained: str | None = None
 
     def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
         """As plain JSON values; what is not there is left out, except ``score``.
@@ -76,8 +85,12 @@ class TextScore:
             "tokens": self.tokens,
             "cut": self.cut,
         }
+        if self.scores is not None:
+            record |= {"scores": self.scores, "labels": list(self.labels or ())}
         if self.reason is not None:
             record["reason"] = self.reason
+        if self.explained is not None:
+            record["explained"] = self.explained
         if self.spans is not None:
             record["constant"] = self.constant
         for name in _STRETCHES:
@@ -89,7 +102,9 @@ class TextScore:
     def from_dict(cls, record: dict[str, Any]) -> "TextScore":  # Any: plain JSON values
         """From what ``to_dict`` gave."""
         there = [name for name in _STRETCHES if record.get(name) is not None]
-        return cls(**{**record, **{name: tuple(Span(**span) for span in record[name]) for name in there}})
+        own = {name: tuple(Span(**span) for span in record[name]) for name in there}
+        labels = record.get("labels")
+        return cls(**{**record, **own, "labels": None if labels is None else tuple(labels)})
 
     def to_json(self) -> str:
         """One line of JSON."""
@@ -97,14 +112,19 @@ class TextScore:
 
 
 def write_scores(
-    scores: Iterable[TextScore], path: Path, provenance: dict[str, Any] | None = None
-) -> int:  # Any: plain JSON values
+    scores: Iterable[TextScore],
+    path: Path,
+    provenance: dict[str, Any] | None = None,  # Any: plain JSON values
+    labels: Sequence[str] = (),
+) -> int:
     """Write records to a file; a reader sees either all of them or none.
 
     Args:
         scores: The records; they may come from a generator.
-        path: ``.csv`` (spans, words and sentences as JSON in one cell each), ``.jsonl`` or ``.parquet``.
+        path: ``.csv`` (spans, words, sentences and fired labels as JSON in one cell each), ``.jsonl`` or
+            ``.parquet``.
         provenance: What decided the scores; Parquet keeps it in its schema under ``splinelens``.
+        labels: Names of several labels; CSV then has a column ``score.NAME`` for each, Parquet a struct.
 
     Returns:
         How many were written.
@@ -117,9 +137,11 @@ def write_scores(
     part = path.with_name(path.name + ".tmp")
     try:
         if path.suffix == ".parquet":
-            count = _write_parquet(scores, part, provenance)
+            count = _write_parquet(scores, part, provenance, labels)
+        elif path.suffix == ".csv":
+            count = _write_csv(scores, part, labels)
         else:
-            count = (_write_csv if path.suffix == ".csv" else _write_jsonl)(scores, part)
+            count = _write_jsonl(scores, part)
         part.replace(path)
     except OSError as error:
         raise CannotWrite(f"cannot write {path}: {error.strerror or error}") from error
@@ -151,39 +173,48 @@ def _write_jsonl(scores: Iterable[TextScore], path: Path) -> int:
     return count
 
 
-def _write_csv(scores: Iterable[TextScore], path: Path) -> int:
+def _write_csv(scores: Iterable[TextScore], path: Path, labels: Sequence[str]) -> int:
     count = 0
     with path.open("w", encoding="utf-8", newline="") as file:
         names = ["row", "score", "verdict", "tokens", "cut", "reason", "constant", *_STRETCHES]
+        names += ["labels", "explained", *(f"score.{label}" for label in labels)] if labels else []
         table = csv.DictWriter(file, names)
         table.writeheader()
         for score in scores:
             record = score.to_dict()
-            record.update({name: json.dumps(record[name]) for name in _STRETCHES if name in record})
+            record |= {f"score.{label}": own for label, own in record.pop("scores", {}).items()}
+            for key in (*_STRETCHES, "labels"):
+                if key in record:
+                    record[key] = json.dumps(record[key], ensure_ascii=key != "labels")
             table.writerow(record)
             count += 1
     return count
 
 
 def _write_parquet(
-    scores: Iterable[TextScore], path: Path, provenance: dict[str, Any] | None
-) -> int:  # Any: as above
+    scores: Iterable[TextScore],
+    path: Path,
+    provenance: dict[str, Any] | None,  # Any: as above
+    labels: Sequence[str],
+) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     span = pa.struct([("begin", pa.int64()), ("end", pa.int64()), ("contribution", pa.float64())])
-    schema = pa.schema(
-        [
-            ("row", pa.int64()),
-            ("score", pa.float64()),
-            ("verdict", pa.string()),
-            ("tokens", pa.int64()),
-            ("cut", pa.bool_()),
-            ("reason", pa.string()),
-            ("constant", pa.float64()),
-            *((name, pa.list_(span)) for name in _STRETCHES),
-        ]
-    )
+    columns = [
+        ("row", pa.int64()),
+        ("score", pa.float64()),
+        ("verdict", pa.string()),
+        ("tokens", pa.int64()),
+        ("cut", pa.bool_()),
+        ("reason", pa.string()),
+        ("constant", pa.float64()),
+        *((name, pa.list_(span)) for name in _STRETCHES),
+    ]
+    if labels:
+        own = pa.struct([(label, pa.float64()) for label in labels])
+        columns += [("labels", pa.list_(pa.string())), ("explained", pa.string()), ("scores", own)]
+    schema = pa.schema(columns)
     records = [score.to_dict() for score in scores]
     meta = {b"splinelens": json.dumps(provenance or {}, sort_keys=True).encode()}
     pq.write_table(pa.Table.from_pylist(records, schema=schema).replace_schema_metadata(meta), path)

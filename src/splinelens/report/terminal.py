@@ -43,7 +43,7 @@ def plain_line(score: TextScore, text: str | None, label: str) -> str:
     Args:
         score: The record.
         text: Its text.
-        label: The positive verdict; verdicts are padded to one width.
+        label: The positive verdict, of several labels the longest; verdicts are padded to one width.
 
     Example:
         >>> plain_line(TextScore(0, 0.03, "clean", 5, False), "Have a nice\nday", "toxic")
@@ -57,7 +57,17 @@ def plain_line(score: TextScore, text: str | None, label: str) -> str:
     if score.spans:
         listed = strongest_words(text or "", score.spans)
         shown += "".join(f"  {word} {amount:+.1f}" for word, amount in listed)
-    return f"{_number(score)}  {score.verdict:{max(len(label), len(UNDETERMINED))}}  {shown}".rstrip()
+    return f"{_number(score)}  {verdict(score):{max(len(label), len(UNDETERMINED))}}  {shown}".rstrip()
+
+
+def verdict(score: TextScore) -> str:
+    """The verdict for eyes: of several labels all that fired.
+
+    Example:
+        >>> verdict(TextScore(0, 0.9, "rude", 3, False, labels=("rude", "spam")))
+        'rude, spam'
+    """
+    return harmless(", ".join(score.labels or ()) or score.verdict)
 
 
 def strongest_words(text: str, spans: Sequence[Span], most: int = FEW) -> list[tuple[str, float]]:
@@ -90,7 +100,7 @@ def score_table(
     Args:
         scores: The records.
         texts: Their texts.
-        label: The positive verdict, shown in red.
+        label: The positive verdict, shown in red; of several labels those that fired are bold.
         width: Columns of the terminal.
         rows: Lines a long text may take; of a longer one the strongest words are shown.
 
@@ -102,7 +112,7 @@ def score_table(
     from rich.text import Text
 
     pairs = list(zip(scores, texts, strict=True))
-    verdict_width = max((len(score.verdict) for score, _ in pairs), default=7)
+    verdict_width = max((len(verdict(score)) for score, _ in pairs), default=7)
     number_width = max(3, len(str(pairs[-1][0].row)) if pairs else 0)
     room = max(20, width - number_width - verdict_width - len("score") - 8)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), expand=False)
@@ -112,10 +122,10 @@ def score_table(
     table.add_column("text", overflow="fold")
     colours = {label: "bold red", UNDETERMINED: "yellow"}
     for score, text in pairs:
-        colour = colours.get(score.verdict, "green")
+        colour = "bold" if score.labels else colours.get(score.verdict, "green")
         shown = coloured(text or "", score, rows * (room - 4 * FEW))
         shown.append_text(explanation(text or "", score, room))
-        table.add_row(str(score.row), Text(_number(score)), Text(score.verdict, style=colour), shown)
+        table.add_row(str(score.row), Text(_number(score)), Text(verdict(score), style=colour), shown)
     return table
 
 
@@ -211,6 +221,69 @@ def evaluation_lines(numbers: Mapping[str, Any]) -> list[str]:  # Any: plain JSO
     return lines
 
 
+def label_lines(numbers: Mapping[str, Any]) -> list[str]:  # Any: plain JSON values
+    """The numbers of an evaluation of several labels: means, a line a label, then the confusion of classes.
+
+    Args:
+        numbers: As from ``Evaluations.to_dict``.
+
+    Returns:
+        Lines.
+    """
+    lines = [_line("rows", f"{numbers['n']:,}"), _line("not scored", f"{numbers['undetermined']:,}")]
+    lines += [_line("mean AUC", f"{numbers['mean_auc']:.4f}"), ""]
+    if "confusion" in numbers:
+        lines.insert(-1, _line("accuracy", f"{numbers['accuracy']:.4f}"))
+        lines.insert(-1, _line("macro F1", f"{numbers['macro_f1']:.4f}"))
+    lines += _aligned(label_rows(numbers["labels"]))
+    if "confusion" in numbers:
+        lines += ["", "rows by their own class, columns by the verdict:"]
+        lines += _aligned(confusion_rows(list(numbers["labels"]), numbers["confusion"]))
+    return lines
+
+
+def label_rows(labels: Mapping[str, Any]) -> list[tuple[str, ...]]:  # Any: plain JSON values
+    """A table of the numbers of several labels, its head first.
+
+    Args:
+        labels: By name the numbers as from ``Evaluation.to_dict``, or None where there are none.
+
+    Example:
+        >>> label_rows({"rude": None})[1]
+        ('rude', 'not measured: all or no rows', '', '', '', '', '')
+    """
+    head = ("label", "positive", "AUC", "95 % interval", "length alone", "recall at 1 %", "recall at 5 %")
+    rows: list[tuple[str, ...]] = [head]
+    for name, found in labels.items():
+        if found is None:
+            rows.append((name, "not measured: all or no rows", *[""] * 5))
+            continue
+        recall = found["recall_at_fpr"]
+        rows.append(
+            (
+                name,
+                f"{found['positives']:,}",
+                f"{found['auc']:.4f}",
+                interval(found["auc_interval"]),
+                f"{found['length_auc']:.4f}",
+                f"{recall['0.01']:.4f}",
+                f"{recall['0.05']:.4f}",
+            )
+        )
+    return rows
+
+
+def confusion_rows(names: Sequence[str], counts: Sequence[Sequence[int]]) -> list[tuple[str, ...]]:
+    """A table of how often each class is taken for each, its head first.
+
+    Example:
+        >>> confusion_rows(["a", "b"], [[3, 1], [0, 1200]])
+        [('', 'a', 'b'), ('a', '3', '1'), ('b', '0', '1,200')]
+    """
+    rows = zip(names, counts, strict=True)
+    return [("", *names), *((name, *(f"{count:,}" for count in row)) for name, row in rows)]
+
+
 def interval(bounds: Sequence[float] | None) -> str:
     """An interval as it is written everywhere.
 
@@ -232,6 +305,16 @@ def percent(share: float | str) -> str:
         ('1 %', '5.34 %')
     """
     return f"{100 * float(share):.3g} %"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Cells in columns: the first to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for name, *cells in rows:
+        shown = [f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True)]
+        lines.append("  ".join([f"{harmless(name):{widths[0]}}", *map(harmless, shown)]).rstrip())
+    return lines
 
 
 def _line(name: str, value: str) -> str:

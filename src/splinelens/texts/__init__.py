@@ -4,8 +4,9 @@ Rows are never dropped, cut or repaired in silence. Whatever cannot be read is r
 its row counted from 0, and no message quotes a text. Read ``sources`` first; ``wanted`` holds the wording.
 """
 
-from splinelens.texts.labels import binary_labels
+from splinelens.texts.hashes import text_hashes
+from splinelens.texts.labels import Labels, binary_labels, read_labels
 from splinelens.texts.rows import Texts
 from splinelens.texts.sources import read_texts
 
-__all__ = ["Texts", "binary_labels", "read_texts"]
+__all__ = ["Labels", "Texts", "binary_labels", "read_labels", "read_texts", "text_hashes"]

@@ -1,0 +1,220 @@
+"""From a table of features and labels to a head, and what it says of rows that it did not see.
+
+Each label has a head of its own against all others, at the L2 strength that suits it best. A text that
+occurs more than once lies in one fold with all its rows, so no row is judged by a head that saw its text.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from splinelens.detect.heads import ForestHead, Head, LinearHead
+from splinelens.detect.recipes import STRENGTHS, forest, logistic, require_rows
+from splinelens.errors import BadFeatures, BadLabels
+
+RECIPES = ("logistic", "forest")
+"""What can be fitted."""
+
+FOLDS = 5
+"""Parts of the judged rows; each is judged by a head fitted on all others."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A head and its judgement of unseen rows.
+
+    Attributes:
+        head: Fitted on all rows.
+        settings: What was chosen for it: of ``logistic`` the strength ``C`` and the validation AUC of
+            each strength tried; by name where there are several labels.
+        logits: (judged text, label), each row's from a head fitted without its fold.
+    """
+
+    head: Head
+    settings: dict[str, Any]  # Any: plain JSON values
+    logits: np.ndarray
+
+
+def fit(
+    rows: np.ndarray,
+    labels: np.ndarray,
+    *,
+    recipe: str = "logistic",
+    judged: np.ndarray | None = None,
+    strengths: Sequence[float] = STRENGTHS,
+    seed: int = 0,
+    device: str = "cpu",
+    names: Sequence[str] = (),
+    groups: np.ndarray | None = None,
+) -> Fitted:
+    """Fit one head a label and judge rows out of fold.
+
+    Args:
+        rows: (text, column), finite.
+        labels: (text, label), 0 or 1.
+        recipe: ``logistic`` or ``forest``.
+        judged: (text,) boolean, the rows to judge; None takes all. The others only help to fit.
+        strengths: L2 strengths to choose from, for each label the one with the best validation AUC.
+        seed: Of every random draw.
+        device: Where to fit, such as ``cpu`` or ``cuda:0``.
+        names: Names of the labels, for messages and settings; needed if there are several.
+        groups: (text,) a number a row, the same for rows that hold the same text; None takes all as
+            different.
+
+    Returns:
+        The head, its settings and the out-of-fold logits of the judged rows, in order.
+
+    Raises:
+        BadFeatures: An unknown recipe.
+        BadLabels: Fewer than 10 positive or negative rows of a label, among all rows, the judged ones, or
+            their different texts; the message names the label and counts.
+
+    Example:
+        >>> rows = np.random.default_rng(0).normal(size=(80, 3))
+        >>> labels = (rows[:, :2] > 0).astype(int)
+        >>> found = fit(rows, labels, names=("first", "second"), strengths=(0.1, 1.0))
+        >>> found.head.labels, found.logits.shape, sorted(found.settings["C"])
+        (2, (80, 2), ['first', 'second'])
+    """
+    if recipe not in RECIPES:
+        raise BadFeatures(f"no recipe {recipe!r}; there are {' and '.join(RECIPES)}")
+    judge = np.ones(len(rows), dtype=bool) if judged is None else np.asarray(judged)
+    groups = np.arange(len(rows)) if groups is None else np.asarray(groups)
+    labels = np.asarray(labels).astype(int)
+    _require(labels, judge, groups, names)
+    chosen, settings = _chosen(rows, labels, recipe, strengths, seed, device, names, groups)
+    head = fitted_head(rows, labels, recipe, chosen, seed, device)
+    logits, places = np.zeros((int(judge.sum()), labels.shape[1])), np.cumsum(judge) - 1
+    for held in folds(labels, judge, groups, seed):
+        keep = ~np.isin(groups, groups[held])
+        _require_fold(labels[keep], names)
+        apart = fitted_head(rows[keep], labels[keep], recipe, chosen, seed, device)
+        logits[places[held]] = apart.logit(rows[held])
+    return Fitted(head, settings, logits)
+
+
+def fitted_head(
+    rows: np.ndarray, labels: np.ndarray, recipe: str, strengths: Sequence[float], seed: int, device: str
+) -> Head:
+    """The head of all labels at given strengths: the one place where final heads are fitted.
+
+    Args:
+        rows: (text, column), finite.
+        labels: (text, label), 0 or 1.
+        recipe: ``logistic`` or ``forest``; trees of several labels are shared and weigh classes as they are.
+        strengths: Of ``logistic``, one C a label.
+        seed: Of the forest.
+        device: Where to fit.
+
+    Returns:
+        The head.
+
+    Example:
+        >>> rows, labels = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([[0], [0], [1], [1]])
+        >>> fitted_head(rows, labels, "logistic", [1.0], 0, "cpu").logit(rows)[:, 0].argmax()
+        np.int64(3)
+    """
+    columns = list(labels.T)
+    if recipe == "forest":
+        plain = forest(seed) if len(columns) == 1 else forest(seed).set_params(head__class_weight=None)
+        return ForestHead.of(plain.fit(rows, columns[0] if len(columns) == 1 else labels))
+    bare = [logistic(seed, device=device).estimator for _ in columns]
+    pairs = zip(bare, strengths, columns, strict=True)
+    return LinearHead.of(*(pipeline.set_params(head__C=c).fit(rows, y) for pipeline, c, y in pairs))
+
+
+def folds(labels: np.ndarray, judge: np.ndarray, groups: np.ndarray, seed: int) -> Iterator[np.ndarray]:
+    """The judged rows in ``FOLDS`` parts, rows of one group together.
+
+    One label is spread evenly over the parts, and of several each set of labels that is frequent enough.
+
+    Args:
+        labels: (text, label), 0 or 1.
+        judge: (text,) boolean, the rows to part.
+        groups: (text,) a number a row, the same for rows that hold the same text.
+        seed: Of the draw.
+
+    Yields:
+        Row numbers; each judged row once.
+
+    Example:
+        >>> labels = np.arange(20)[:, None] % 2
+        >>> [len(part) for part in folds(labels, np.ones(20, dtype=bool), np.arange(20), 0)]
+        [4, 4, 4, 4, 4]
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    judged = np.flatnonzero(judge)
+    _, first = np.unique(groups[judged], return_index=True)
+    ones = judged[np.sort(first)]  # the first row of each group, in order
+    parts = StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(ones, _strata(labels[ones]))
+    for _, held in parts:
+        yield judged[np.isin(groups[judged], groups[ones[held]])]
+
+
+def _chosen(
+    rows: np.ndarray,
+    labels: np.ndarray,
+    recipe: str,
+    strengths: Sequence[float],
+    seed: int,
+    device: str,
+    names: Sequence[str],
+    groups: np.ndarray,
+) -> tuple[list[float], dict[str, Any]]:  # Any: plain JSON values
+    """The best strength of each label on validation rows, and the settings to record."""
+    if recipe == "forest":
+        return [], {}
+    chosen, tried = [], []
+    for y in labels.T:
+        search = logistic(seed, strengths, device=device).set_params(refit=False)
+        search.fit(rows, y, groups=groups)
+        chosen.append(float(search.best_params_["head__C"]))
+        found = map(float, search.cv_results_["mean_test_score"])
+        tried.append(dict(zip(map(str, strengths), found, strict=True)))
+    if len(chosen) == 1:
+        return chosen, {"C": chosen[0], "validation_auc": tried[0]}
+    named = dict(zip(names, chosen, strict=True)), dict(zip(names, tried, strict=True))
+    return chosen, dict(zip(("C", "validation_auc"), named, strict=True))
+
+
+def _strata(labels: np.ndarray) -> np.ndarray:
+    """A number a row to spread evenly: its label, or its set of labels; rare sets by their rarest label."""
+    if labels.shape[1] == 1:
+        return labels[:, 0]
+    rare_first = np.argsort(labels.sum(axis=0), kind="stable").tolist()
+    sets = [tuple(row) for row in labels.tolist()]
+    often = Counter(sets)
+    keys: list[object] = [
+        own if often[own] >= FOLDS else next((label for label in rare_first if own[label]), -1)
+        for own in sets
+    ]
+    often_keys = Counter(keys)
+    keys = [key if often_keys[key] >= FOLDS else -1 for key in keys]
+    if 0 < keys.count(-1) < FOLDS:  # too few to spread: they go with the most frequent stratum
+        most = next(key for key, _ in Counter(keys).most_common() if key != -1)
+        keys = [most if key == -1 else key for key in keys]
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return np.array([numbers[key] for key in keys])
+
+
+def _require(labels: np.ndarray, judge: np.ndarray, groups: np.ndarray, names: Sequence[str]) -> None:
+    """Refuse labels of which one has too few rows, too few that judge, or too few different texts."""
+    _, first = np.unique(groups[judge], return_index=True)
+    for place, y in enumerate(labels.T):
+        name = names[place] if labels.shape[1] > 1 else None
+        require_rows(y, name)
+        require_rows(y[judge], name)
+        require_rows(y[judge][first], name, what="different texts")
+
+
+def _require_fold(labels: np.ndarray, names: Sequence[str]) -> None:
+    for place, y in enumerate(labels.T):
+        if len(np.unique(y)) < 2:
+            whose = f"label {names[place]!r}" if labels.shape[1] > 1 else "the label"
+            raise BadLabels(
+                f"{whose} has one class only outside one of {FOLDS} folds; give more rows of both"
+            )

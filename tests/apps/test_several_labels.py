@@ -1,0 +1,202 @@
+"""Tests ``apps/training.py`` and ``apps/detector.py``: detectors of several labels and of classes."""
+
+import numpy as np
+import pytest
+
+from splinelens.apps.detector import Detector
+from splinelens.apps.training import repeated, train
+from splinelens.errors import BadDetector, BadLabels
+from splinelens.features.extract import read_table
+from splinelens.features.reader import TextReader
+from splinelens.features.spec import FeatureSpec
+from splinelens.texts import read_texts, text_hashes
+
+WORDS = ("rude", "spam", "law")
+FILL = ["you and the lot", "what we said there", "a thing of the sea", "good to you all"]
+_MADE = {}  # a fitted artifact takes seconds
+
+
+def labelled(count=96):
+    """Texts with any of three words, and which of them each has."""
+    labels = np.random.default_rng(0).integers(0, 2, size=(count, 3))
+    labels[::3] = 0
+    own = [" ".join(word for word, there in zip(WORDS, row, strict=True) if there) for row in labels]
+    return [f"{FILL[row % 4]} {word} {row}" for row, word in enumerate(own)], labels
+
+
+def of_class(count=96):
+    """Texts with one of the three words each."""
+    place = np.arange(count) % 3
+    texts = [f"{FILL[row % 4]} {WORDS[own]} {WORDS[own]} {row}" for row, own in enumerate(place)]
+    return texts, (place[:, None] == np.arange(3)).astype(int)
+
+
+@pytest.fixture
+def reader(loaded):
+    return TextReader(loaded, FeatureSpec(features=("margins",), max_tokens=24))
+
+
+@pytest.fixture
+def several(reader, tmp_path):
+    """A detector of three labels, and one of three classes: ``several("labels")``."""
+
+    def made(task, recipe="logistic"):
+        if (task, recipe) not in _MADE:
+            texts, labels = labelled() if task == "labels" else of_class()
+            words = {"name": task, "label": WORDS, "negative": "none", "recipe": recipe}
+            _MADE[task, recipe] = train(texts, labels, reader, task=task, strengths=(1e-2, 1.0), **words)
+        _MADE[task, recipe].save(tmp_path / task)
+        return Detector.load(tmp_path / task, model=reader.loaded)
+
+    return made
+
+
+def test_every_label_is_found_with_numbers_and_thresholds_of_its_own(several):
+    artifact = several("labels").artifact
+    measured = artifact.metrics["out_of_fold"]
+    assert (artifact.task, artifact.labels, artifact.negative) == ("labels", WORDS, "none")
+    assert [measured["labels"][word]["auc"] > 0.8 for word in WORDS] == [True] * 3
+    assert measured["mean_auc"] == np.mean([measured["labels"][word]["auc"] for word in WORDS])
+    assert [[stored.target for stored in own] for own in artifact.thresholds] == [[0.001, 0.01, 0.05]] * 3
+    assert set(artifact.training["settings"]["C"]) == set(WORDS)
+    assert artifact.training["positives"] == dict(zip(WORDS, labelled()[1].sum(axis=0).tolist(), strict=True))
+
+
+def test_each_label_is_what_a_detector_of_it_alone_gives(several, reader):
+    """The slow way: three binary detectors; heads are equal, calibrations differ by their folds."""
+    detector, (texts, labels) = several("labels"), labelled()
+    table = read_table(reader, read_texts(texts))
+    for place, word in enumerate(WORDS):
+        alone = train(texts, labels[:, place], reader, name=word, label=word, strengths=(1e-2, 1.0))
+        expected = alone.head.logit(table.values)[:, 0]
+        assert detector.artifact.head.logit(table.values)[:, place].tolist() == expected.tolist()
+
+
+def test_labels_fire_at_their_own_thresholds_and_the_highest_is_the_verdict(several):
+    detector, (texts, _) = several("labels"), labelled()
+    at = dict(zip(WORDS, detector.limits(0.05), strict=True))
+    assert detector.threshold(0.05, "spam") == at["spam"]
+    records = detector.score(texts)
+    assert len({record.labels for record in records}) > 3
+    for record in records:
+        own = {word for word in WORDS if record.scores[word] >= at[word]}
+        assert set(record.labels) == own
+        assert record.score == max(record.scores.values())
+        expected = max(own, key=lambda word: record.scores[word]) if own else "none"
+        assert record.verdict == expected
+    assert all(record.labels == () for record in detector.score(texts, threshold=1.0))
+    assert {record.labels for record in detector.score(texts[:1], fpr=0.001)}
+
+
+def test_of_classes_the_one_with_the_highest_score_is_the_verdict(several):
+    detector, (texts, labels) = several("classes"), of_class()
+    measured = detector.artifact.metrics["out_of_fold"]
+    assert measured["accuracy"] > 0.8
+    assert np.sum(measured["confusion"]) == 96
+    for record in detector.score(texts):
+        assert record.verdict == max(WORDS, key=lambda word: record.scores[word])
+        assert record.labels == (record.verdict,)
+    found = detector.evaluate(texts, labels, resamples=0)
+    assert found.accuracy == sum(found.confusion[place][place] for place in range(3)) / 96
+    assert detector.artifact.negative == ""
+    with pytest.raises(BadDetector, match="gives the class with the highest score; leave out threshold"):
+        detector.score(texts[:1], threshold=0.5)
+
+
+@pytest.mark.parametrize("explain", [True, "rude", "law"])
+def test_parts_add_up_to_the_logit_of_the_label_explained(several, explain):
+    detector = several("labels")
+    for record in detector.score(["you and spam of the sea", "law"], explain=explain):
+        word = max(record.scores, key=record.scores.get) if explain is True else explain
+        assert record.explained == word
+        score = record.scores[word]
+        total = record.constant + sum(span.contribution for span in record.spans)
+        assert total == pytest.approx(np.log(score / (1 - score)), abs=1e-4)
+    with pytest.raises(BadDetector, match="has no label 'insult'; it has 'rude', 'spam', 'law'"):
+        detector.score(["a"], explain="insult")
+
+
+@pytest.mark.parametrize("task", ["labels", "classes"])
+def test_what_was_not_read_is_undetermined(several, task, tmp_path):
+    detector = several(task)
+    [empty] = detector.score([""])
+    assert (empty.score, empty.scores, empty.labels, empty.verdict) == (None, {}, (), "undetermined")
+    cut = Detector.load(tmp_path / task, model=detector.reader.loaded, max_tokens=4, long="cut")
+    [record] = cut.score(["good to you all and more " * 4], fpr=0.001)
+    assert record.cut
+    if task == "classes" or not record.labels:
+        assert (record.verdict, record.labels) == ("undetermined", ())
+        assert set(record.scores) == set(WORDS)
+
+
+def test_a_forest_has_trees_for_all_labels(several):
+    artifact = several("labels", "forest").artifact
+    assert artifact.head.labels == 3
+    assert artifact.metrics["out_of_fold"]["mean_auc"] > 0.7
+
+
+def test_evaluation_counts_and_refuses(several):
+    detector, (texts, labels) = several("labels"), labelled()
+    found = detector.evaluate(["", *texts], np.vstack([labels[:1], labels]), resamples=0)
+    assert (found.n, found.undetermined, found.accuracy) == (96, 1, None)
+    assert set(found.labels["rude"].at_threshold) == {"0.001", "0.01", "0.05"}
+    with pytest.raises(BadLabels, match="as many labels for each of rude, spam, law, each 0 or 1"):
+        detector.evaluate(texts, labels[:, 0])
+
+
+def test_repeated_and_contradicting_texts_are_counted_and_hashes_are_kept(reader):
+    texts, labels = labelled()
+    texts, labels = (
+        [*texts, texts[0].upper() + "!", texts[1], ""],
+        np.vstack([labels, labels[0], 1 - labels[1], 0 * labels[0]]),
+    )
+    artifact = train(texts, labels[:, 0], reader, name="twice", strengths=(1.0,), languages=["English"])
+    assert artifact.training["repeated"] == {"texts": 2, "rows": 4, "contradicting": 1}
+    assert artifact.training["seen"] == {"texts": 96, "kept": 96}
+    assert artifact.training["languages"] == ["English"]
+    assert artifact.seen.tolist() == sorted(set(text_hashes(texts[:-1]).tolist()))
+    assert artifact.seen_in(["another text", texts[5], texts[6].title(), None]).tolist() == [
+        False,
+        True,
+        True,
+        False,
+    ]
+
+
+def test_no_more_hashes_are_kept_than_fit(reader, monkeypatch):
+    from splinelens.apps import training
+
+    monkeypatch.setattr(training, "_FEWEST_HASHES", 7)
+    monkeypatch.setattr(training, "MOST_BYTES", 0)
+    texts, labels = labelled()
+    artifact = train(texts, labels[:, 0], reader, name="few", strengths=(1.0,))
+    assert artifact.training["seen"] == {"texts": 96, "kept": 7}
+    assert artifact.seen.tolist() == sorted(text_hashes(texts).tolist())[:7]
+
+
+def test_repeats_by_hand():
+    assert repeated(
+        np.array([4, 4, 7, 9, 9, 9]), np.array([[0, 1], [0, 1], [1, 1], [0, 0], [0, 1], [0, 0]])
+    ) == {
+        "texts": 2,
+        "rows": 5,
+        "contradicting": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"task": "binary"}, "task 'binary' with 3 labels; one label is binary"),
+        ({"label": ("rude", "spam")}, r"labels of shape \(96, 3\) need as many different names"),
+        ({"label": ("rude", "spam", "rude")}, "need as many different names"),
+        ({"task": "classes"}, "of 96 rows have no class or several; give one, or task='labels'"),
+        ({"rare": True}, "label 'law': 3 positive of 96 rows are too few to fit a detector"),
+    ],
+)
+def test_labels_that_do_not_fit_the_task_are_refused(reader, change, found):
+    texts, labels = labelled()
+    if change.pop("rare", False):
+        labels[:, 2] = np.arange(96) < 3
+    with pytest.raises(BadLabels, match=found):
+        train(texts, labels, reader, **{"name": "n", "task": "labels", "label": WORDS, **change})

@@ -1,0 +1,70 @@
+"""Tests ``detect/artifact.py``: detectors of several labels, and hashes of the texts they saw."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from safetensors.numpy import save as save_arrays
+
+from splinelens.detect.artifact import Artifact
+from splinelens.detect.thresholds import Calibration
+from splinelens.errors import BrokenArtifact
+
+from .test_artifact import THRESHOLD, exchange_arrays, rewrite
+
+
+@pytest.fixture
+def of_two(artifact):
+    """A detector of two labels."""
+    weight = np.random.default_rng(1).normal(size=(2, 6)).astype(np.float32)
+    return replace(
+        artifact,
+        task="labels",
+        labels=("rude", "spam"),
+        negative="none",
+        head=replace(artifact.head, weight=weight, bias=np.array([0.1, -3.0])),
+        calibrations=(Calibration(1.5, 0.1), Calibration(0.5, -0.2)),
+        thresholds=artifact.thresholds * 2,
+        seen=np.array([3, 2**63, 2**64 - 1], dtype=np.uint64),
+    )
+
+
+def test_several_labels_and_the_hashes_of_seen_texts_come_back(of_two, tmp_path):
+    of_two.save(tmp_path)
+    again = Artifact.load(tmp_path)
+    assert replace(again, head=of_two.head) == of_two
+    assert again.seen.tolist() == [3, 2**63, 2**64 - 1]
+    assert again.seen.dtype == np.uint64
+    assert again.head.weight.tobytes() == of_two.head.weight.tobytes()
+
+
+def test_each_label_has_the_score_of_its_own_calibration(of_two):
+    logits = np.array([[2.0, -1.0], [0.0, np.nan]])
+    by_hand = [[1 / (1 + np.exp(-(1.5 * 2 + 0.1))), 1 / (1 + np.exp(0.5 + 0.2))]]
+    assert of_two.scores(logits)[:1] == pytest.approx(np.array(by_hand))
+    assert np.isnan(of_two.scores(logits)[1]).tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"task": "binary"}, "2 labels, 2 of them different, for task binary"),
+        ({"labels": ["rude", "rude"]}, "2 labels, 1 of them different, for task labels"),
+        ({"labels": []}, "0 labels"),
+        ({"labels": ["a", "b", "c"]}, "3 labels need as many rows of weights"),
+        ({"calibrations": []}, "2 labels need as many rows of weights"),
+        ({"thresholds": [[], [THRESHOLD]]}, "equal lists of thresholds"),
+    ],
+)
+def test_labels_that_do_not_hold_together_are_refused(of_two, tmp_path, change, found):
+    of_two.save(tmp_path)
+    rewrite(tmp_path, lambda manifest: manifest.update(change))
+    with pytest.raises(BrokenArtifact, match=rf"detector\.json does not hold together: .*{found}"):
+        Artifact.load(tmp_path)
+
+
+@pytest.mark.parametrize("seen", [np.ones(2, np.uint64), np.arange(3), np.ones((2, 2), np.uint64)])
+def test_hashes_that_do_not_rise_are_refused(artifact, folder, seen):
+    exchange_arrays(folder, save_arrays(artifact.head.arrays() | {"seen": seen}))
+    with pytest.raises(BrokenArtifact, match="seen holds something other than rising hashes"):
+        Artifact.load(folder)

@@ -1,0 +1,132 @@
+"""Tests ``detect/fitting.py``: heads of several labels, folds that keep repeated texts together."""
+
+import numpy as np
+import pytest
+
+from splinelens.detect.fitting import FOLDS, fit, fitted_head, folds
+from splinelens.detect.recipes import logistic
+from splinelens.errors import BadFeatures, BadLabels
+
+NAMES = ("first", "second", "rare")
+
+
+def table(rows=160, seed=0):
+    """Random columns, of which the first three each make up a label; the third is rare."""
+    values = np.random.default_rng(seed).normal(size=(rows, 8)).astype(np.float32)
+    limits = np.array([0.0, 0.3, 1.2])
+    return values, (values[:, :3] > limits).astype(int)
+
+
+def test_one_label_is_what_a_search_and_plain_folds_give():
+    from sklearn.model_selection import StratifiedKFold
+
+    values, labels = table()
+    y, strengths = labels[:, 1], (1e-3, 1e-1)
+    found = fit(values, labels[:, 1:2], strengths=strengths, seed=3)
+    search = logistic(3, strengths).fit(values, y)
+    assert found.settings["C"] == search.best_params_["head__C"]
+    assert found.head.logit(values)[:, 0] == pytest.approx(search.decision_function(values), abs=1e-5)
+    for keep, held in StratifiedKFold(FOLDS, shuffle=True, random_state=3).split(values, y):
+        apart = search.best_estimator_.fit(values[keep], y[keep])
+        assert found.logits[held, 0] == pytest.approx(apart.decision_function(values[held]), abs=1e-5)
+
+
+def test_each_label_of_several_has_the_head_it_would_have_alone():
+    values, labels = table()
+    found = fit(values, labels, names=NAMES, strengths=(1e-2, 1.0))
+    assert list(found.settings["C"]) == list(found.settings["validation_auc"]) == list(NAMES)
+    for place, name in enumerate(NAMES):
+        alone = fit(values, labels[:, [place]], strengths=(1e-2, 1.0))
+        assert alone.settings["C"] == found.settings["C"][name]
+        assert alone.head.logit(values)[:, 0].tolist() == found.head.logit(values)[:, place].tolist()
+
+
+def test_out_of_fold_logits_come_from_heads_that_did_not_see_the_row():
+    values, _ = table(rows=100)
+    noise = np.random.default_rng(1).integers(0, 2, size=(100, 2))
+    found = fit(values, noise, recipe="forest", names=("a", "b"))
+    seen = found.head.logit(values)
+    for place in range(2):
+        right = (seen[:, place] > 0) == noise[:, place]
+        unseen = (found.logits[:, place] > 0) == noise[:, place]
+        assert right.mean() > 0.9
+        assert unseen.mean() < 0.7
+
+
+def test_rows_of_one_text_are_in_one_fold_and_never_help_to_judge_each_other(monkeypatch):
+    from splinelens.detect import fitting
+
+    values, labels = table()
+    groups = np.arange(160) // 2
+    labels = labels[groups * 2, :2]
+    kept = []
+    monkeypatch.setattr(
+        fitting, "fitted_head", lambda rows, *rest: kept.append(len(rows)) or fitted_head(rows, *rest)
+    )
+    judge = np.arange(160) % 2 == 0  # each text has a row that judges and one that only helps
+    fit(values, labels, judged=judge, names=NAMES[:2], strengths=(1.0,), groups=groups)
+    assert kept[0] == 160
+    assert sum(160 - rows for rows in kept[1:]) == 160
+    parts = list(folds(labels, np.ones(160, dtype=bool), groups, 0))
+    assert sorted(np.concatenate(parts).tolist()) == list(range(160))
+    assert all(
+        np.bincount(groups[part]).max() == 2 == np.bincount(groups[part])[groups[part]].min()
+        for part in parts
+    )
+
+
+def test_a_text_that_is_there_twice_does_not_choose_the_strength_either():
+    from splinelens.detect.recipes import ValidationDraw
+
+    labels, groups = np.arange(80) % 2, np.arange(80) // 2 % 20
+    [(fitted, held)] = ValidationDraw().split(None, labels, groups)
+    assert not set(groups[fitted]) & set(groups[held])
+    assert sorted([*fitted, *held]) == list(range(80))
+
+
+def test_sets_of_labels_are_spread_over_the_folds():
+    _, labels = table(rows=200)
+    parts = list(folds(labels, np.ones(200, dtype=bool), np.arange(200), 0))
+    counts = np.array([labels[part].sum(axis=0) for part in parts])
+    assert (counts.max(axis=0) - counts.min(axis=0) <= 3).all()
+    assert counts.sum(axis=0).tolist() == labels.sum(axis=0).tolist()
+
+
+def test_only_judged_rows_have_logits_in_order():
+    values, labels = table()
+    judge = np.arange(160) % 4 != 0
+    found = fit(values, labels[:, :1], judged=judge, strengths=(1.0,))
+    assert found.logits.shape == (120, 1)
+    place = int(np.flatnonzero(judge)[7])
+    part = next(part for part in folds(labels[:, :1], judge, np.arange(160), 0) if place in part)
+    keep = ~np.isin(np.arange(160), part)
+    apart = fitted_head(values[keep], labels[keep, :1], "logistic", [1.0], 0, "cpu")
+    assert apart.logit(values[[place]])[0, 0] == found.logits[7, 0]
+
+
+def test_a_label_with_too_few_rows_is_named_with_its_counts():
+    values, labels = table()
+    labels[:, 2] = np.arange(160) < 9
+    with pytest.raises(BadLabels, match="label 'rare': 9 positive of 160 rows are too few to fit"):
+        fit(values, labels, names=NAMES)
+    labels[:, 2] = np.arange(160) > 3
+    with pytest.raises(BadLabels, match="label 'rare': 4 negative of 160 rows are too few"):
+        fit(values, labels, names=NAMES)
+    with pytest.raises(BadLabels, match=r"^0 positive of 160 rows are too few"):
+        fit(values, np.zeros((160, 1)))
+    with pytest.raises(BadFeatures, match="no recipe 'tree'; there are logistic and forest"):
+        fit(values, labels, recipe="tree", names=NAMES)
+
+
+def test_few_texts_in_many_rows_are_refused():
+    values, _ = table()
+    with pytest.raises(BadLabels, match="of 8 different texts are too few to fit a detector"):
+        fit(values, (np.arange(160) % 8 < 4)[:, None].astype(int), groups=np.arange(160) % 8)
+
+
+def test_one_in_many_is_fitted_where_ten_are_there():
+    rng = np.random.default_rng(0)
+    values, labels = rng.normal(size=(5010, 4)).astype(np.float32), np.zeros((5010, 1), dtype=int)
+    labels[:10], values[:10, 0] = 1, 6
+    found = fit(values, labels, strengths=(1e-2,))
+    assert found.logits[:10].min() > np.quantile(found.logits[10:], 0.99)

@@ -1,0 +1,53 @@
+"""Tests ``detect/verdicts.py``: which labels fire, at which scores."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from splinelens.detect.thresholds import Threshold
+from splinelens.detect.verdicts import fired, label_place, limits
+from splinelens.errors import BadDetector
+
+
+@pytest.fixture
+def of_three(artifact):
+    """A detector of three labels with thresholds of two rates."""
+    stored = [
+        tuple(Threshold(rate, score, rate, (0.0, 1.0), 0.5) for rate, score in ((0.001, high), (0.05, low)))
+        for high, low in ((0.9, 0.5), (0.8, 0.4), (1.5, 0.7))
+    ]
+    names = {"task": "labels", "labels": ("rude", "spam", "threat"), "negative": "none"}
+    return replace(artifact, **names, thresholds=tuple(stored))
+
+
+def test_each_label_has_the_limit_of_its_own_rate(of_three):
+    assert limits(of_three, 0.05) == (0.5, 0.4, 0.7)
+    assert limits(of_three, 1e-3) == (0.9, 0.8, 1.5)
+    with pytest.raises(BadDetector, match=r"thresholds for false-positive rates 0\.001, 0\.05, not 0\.01"):
+        limits(of_three, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("scores", "places"),
+    [
+        ([0.1, 0.1, 0.1], ()),
+        ([0.5, 0.1, 0.1], (0,)),  # at the threshold
+        ([0.6, 0.9, 0.69], (1, 0)),  # the highest first
+        ([0.8, 0.8, 0.8], (0, 1, 2)),
+    ],
+)
+def test_labels_fire_at_their_own_thresholds(of_three, scores, places):
+    assert fired(of_three, np.array(scores), (0.5, 0.4, 0.7)) == places
+
+
+def test_of_classes_the_highest_fires_whatever_the_thresholds(of_three):
+    classes = replace(of_three, task="classes", negative="")
+    assert fired(classes, np.array([0.01, 0.03, 0.02]), (0.5, 0.4, 0.7)) == (1,)
+    assert fired(classes, np.array([0.9, 0.9, 0.9]), (0.5, 0.4, 0.7)) == (0,)
+
+
+def test_an_unknown_label_names_those_there(of_three):
+    assert label_place(of_three, "threat") == 2
+    with pytest.raises(BadDetector, match="has no label 'insult'; it has 'rude', 'spam', 'threat'"):
+        label_place(of_three, "insult")
