@@ -48,12 +48,13 @@ def main() -> None:
     one_s = perf_counter() - begun
 
     artifact, reader = detector.artifact, detector.reader
-    console.print(score_table(scores, texts.texts, artifact.label, console.width))
+    label = artifact.labels[0]  # the only one of a binary detector
+    console.print(score_table(scores, texts.texts, label, console.width))
     tokens = sum(score.tokens for score in scores)
     print(
         f"{artifact.name} reads {reader.loaded.depth} of the {reader.loaded.total_depth} blocks of "
-        f"{reader.loaded.name} on {reader.loaded.device}. Coloured words push towards {artifact.label!r}.\n"
-        f"From {detector.threshold():.2f} on a text is {artifact.label}: 5 % false positives at training.\n"
+        f"{reader.loaded.name} on {reader.loaded.device}. Coloured words push towards {label!r}.\n"
+        f"From {detector.threshold():.2f} on a text is {label}: 5 % false positives at training.\n"
         f"libraries and model loaded in {loaded_s:.1f} s; "
         f"{len(texts)} texts, {tokens:,} tokens in {scored_s:.1f} s; "
         f"one short text alone in {1000 * one_s:.0f} ms\n"

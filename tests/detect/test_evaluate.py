@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import brier_score_loss, roc_auc_score, roc_curve
 
-from splinelens.detect.evaluate import auc, evaluate
+from splinelens.detect.evaluate import auc, evaluate, evaluate_labels
 from splinelens.errors import BadLabels
 
 
@@ -185,3 +185,38 @@ def test_no_scored_row_is_refused():
 def test_labels_of_other_values_are_refused():
     with pytest.raises(BadLabels, match=r"hold labels \[-1, 1\]"):
         numbers([-1, 1], [0.1, 0.2])
+
+
+LABELS = np.array([[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 1, 0], [0, 1, 0]])
+SCORES = np.array(
+    [[0.9, 0.2, 0.1], [0.3, 0.8, 0.1], [0.1, 0.7, 0.1], [0.2, 0.9, 0.3], [np.nan, np.nan, np.nan]]
+)
+
+
+def test_classes_by_hand():
+    found = evaluate_labels(LABELS, SCORES, np.arange(5), ["a", "b", "c"], classes=True, resamples=0)
+    assert (found.n, found.undetermined) == (4, 1)
+    assert found.confusion == ((1, 1, 0), (0, 2, 0), (0, 0, 0))
+    assert found.accuracy == 0.75
+    assert found.macro_f1 == pytest.approx((2 / 3 + 4 / 5) / 2)  # c is neither there nor a verdict
+    assert found.labels["c"] is None
+    assert found.mean_auc == (found.labels["a"].auc + found.labels["b"].auc) / 2
+
+
+def test_each_label_has_the_numbers_it_would_have_alone():
+    rng = np.random.default_rng(0)
+    labels, lengths = rng.integers(0, 2, (80, 2)), rng.integers(1, 9, 80)
+    scores = np.clip(labels * 0.4 + rng.uniform(size=(80, 2)) / 2, 0, 1)
+    at = {"a": {"0.05": 0.5}}
+    found = evaluate_labels(labels, scores, lengths, ["a", "b"], thresholds=at, resamples=20, seed=3)
+    assert found.labels["a"] == evaluate(
+        labels[:, 0], scores[:, 0], lengths, thresholds=at["a"], resamples=20, seed=3
+    )
+    assert found.labels["b"] == evaluate(labels[:, 1], scores[:, 1], lengths, resamples=20, seed=3)
+    assert (found.accuracy, found.confusion) == (None, None)
+    assert list(found.to_dict()) == ["n", "undetermined", "mean_auc", "labels"]
+
+
+def test_labels_that_never_differ_are_refused():
+    with pytest.raises(BadLabels, match="of the labels a, b each is the same in all 3 scored rows"):
+        evaluate_labels(np.ones((3, 2)), np.ones((3, 2)) / 2, np.arange(3), ["a", "b"])

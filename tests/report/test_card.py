@@ -157,3 +157,54 @@ def test_ranges_are_read_back(layers):
 def test_an_escaped_prompt_is_read_back(prompt):
     assert "\n" not in escaped(prompt)
     assert unescaped(escaped(prompt)) == prompt
+
+
+@pytest.fixture
+def of_two(artifact):
+    """A detector of two labels."""
+    own = artifact.metrics["out_of_fold"]
+    ones = np.ones((2, 6), dtype=np.float32)
+    training = {"positives": {"rude": 40, "spam": 9}, "repeated": {"texts": 3, "rows": 7, "contradicting": 1}}
+    training |= {"settings": {"C": {"rude": 0.1, "spam": 0.2}, "validation_auc": {"rude": {}, "spam": {}}}}
+    return replace(
+        artifact,
+        task="labels",
+        labels=("rude", "spam"),
+        negative="none",
+        head=replace(artifact.head, weight=ones, bias=ones[:, 0]),
+        calibrations=artifact.calibrations * 2,
+        thresholds=artifact.thresholds * 2,
+        training=artifact.training | training | {"languages": ["English", "German"]},
+        metrics={"out_of_fold": {"n": 99, "mean_auc": 0.9, "labels": {"rude": own, "spam": None}}},
+    )
+
+
+def test_a_card_of_labels_has_a_row_for_each(of_two):
+    text = card(of_two)
+    found = rows(text)
+    assert "Finds 2 labels in texts, `rude`, `spam`, by" in text
+    assert found["rows"] == ["1,400, of them 40 rude, 9 spam"]
+    assert found["repeated texts"] == ["3, 1 of them with labels that contradict each other"]
+    assert found["recipe"] == ["logistic, C = 0.1 (rude), 0.2 (spam)"]
+    assert "| spam | 5 % | 0.8400 |" in text
+    assert "| rude | 500 | 0.9490 | [0.9300, 0.9600] | 0.5960 | 0.3700 | 0.7000 |" in text
+    assert "--label rude --label spam" in text
+    assert "--language English --language German" in text
+
+
+def test_a_card_of_classes_has_the_confusion(of_two):
+    several = of_two.metrics["out_of_fold"] | {
+        "accuracy": 0.8,
+        "macro_f1": 0.7,
+        "confusion": [[3, 1], [0, 1200]],
+    }
+    text = card(replace(of_two, task="classes", negative="", metrics={"out_of_fold": several}))
+    assert "Puts texts into one of 2 classes" in text
+    assert "Accuracy 0.8000, macro F1 0.7000." in text
+    assert "| spam | 0 | 1,200 |" in text
+
+
+def test_languages_that_were_not_measured_are_refused(artifact, of_two):
+    assert "Measured on English, German only. Texts in any other language" in card(of_two)
+    assert "do not act on it before" in card(of_two)
+    assert "No language was named when it was made" in card(artifact)

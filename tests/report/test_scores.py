@@ -138,3 +138,36 @@ def test_parquet_keeps_what_decided_the_scores(tmp_path):
 
     write_scores([TextScore(0, 0.5, "clean", 3, False)], tmp_path / "s.parquet", {"detector": "ab12"})
     assert pq.read_schema(tmp_path / "s.parquet").metadata[b"splinelens"] == b'{"detector": "ab12"}'
+
+
+SEVERAL = TextScore(
+    0, 0.9, "rude", 4, False, spans=SPANS, constant=0.5,
+    scores={"rude": 0.9, "spam": 0.6}, labels=("rude", "spam"), explained="rude",
+)  # fmt: skip
+NOTHING = TextScore(1, None, "undetermined", 0, False, "is empty", scores={}, labels=())
+
+
+def test_several_labels_come_back_from_json():
+    for record in (SEVERAL, NOTHING):
+        assert TextScore.from_dict(json.loads(record.to_json())) == record
+    assert list(SEVERAL.to_dict())[5:] == ["scores", "labels", "explained", "constant", "spans"]
+    assert "scores" not in PLAIN.to_dict()
+
+
+def test_several_labels_have_columns_in_csv(tmp_path):
+    write_scores([SEVERAL, NOTHING], tmp_path / "s.csv", labels=("rude", "spam"))
+    with (tmp_path / "s.csv").open(newline="") as file:
+        one, other = csv.DictReader(file)
+    assert (one["score.rude"], one["score.spam"], one["explained"]) == ("0.9", "0.6", "rude")
+    assert json.loads(one["labels"]) == ["rude", "spam"]
+    assert (other["score.rude"], other["labels"]) == ("", "[]")
+
+
+def test_several_labels_are_a_struct_in_parquet(tmp_path):
+    import pyarrow.parquet as pq
+
+    write_scores([SEVERAL, NOTHING], tmp_path / "s.parquet", labels=("rude", "spam"))
+    one, other = pq.read_table(tmp_path / "s.parquet").to_pylist()
+    assert one["scores"] == {"rude": 0.9, "spam": 0.6}
+    assert one["labels"] == ["rude", "spam"]
+    assert (other["scores"], other["labels"]) == ({"rude": None, "spam": None}, [])

@@ -3,9 +3,11 @@
 import io
 import re
 
+import numpy as np
 import pytest
 from rich.console import Console
 
+from splinelens.detect.evaluate import evaluate_labels
 from splinelens.report.scores import Span, TextScore
 from splinelens.report.terminal import (
     LEAST_LOGIT,
@@ -14,6 +16,7 @@ from splinelens.report.terminal import (
     explanation,
     harmless,
     interval,
+    label_lines,
     percent,
     plain_line,
     score_table,
@@ -229,3 +232,31 @@ def test_shares_and_intervals_have_one_form():
     assert percent(0) == "0 %"
     assert percent(1.0) == "100 %"
     assert interval([0.0, 1.0]) == "[0.0000, 1.0000]"
+
+
+def test_all_labels_that_fired_are_shown():
+    several = TextScore(0, 0.9, "rude", 3, False, scores={"rude": 0.9, "spam": 0.8}, labels=("rude", "spam"))
+    none = TextScore(1, 0.1, "none", 3, False, scores={"rude": 0.1, "spam": 0.05}, labels=())
+    assert plain_line(several, "buy it, fool", "rude") == "0.90  rude, spam    buy it, fool"
+    assert plain_line(none, "so it is", "rude") == "0.10  none          so it is"
+    assert "rude, spam" in rendered(score_table([several, none], ["a", "b"], "rude", 80))
+
+
+def test_labels_stand_in_a_table_with_length_alone_and_confusion():
+    numbers = evaluate_labels(
+        np.array([[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 1, 0]]),
+        np.array([[0.9, 0.2, 0.1], [0.3, 0.8, 0.1], [0.1, 0.7, 0.1], [0.2, 0.9, 0.1]]),
+        np.arange(4),
+        ["law", "tea", "sea"],
+        classes=True,
+        resamples=0,
+    ).to_dict()
+    lines = label_lines(numbers)
+    assert f"{'accuracy':32}0.7500" in lines
+    assert any(line.startswith("sea") and "not measured: all or no rows" in line for line in lines)
+    assert lines[-4:] == [
+        "     law  tea  sea",
+        "law    1    1    0",
+        "tea    0    2    0",
+        "sea    0    0    0",
+    ]
