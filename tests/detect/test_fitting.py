@@ -31,6 +31,27 @@ def test_one_label_is_what_a_search_and_plain_folds_give():
         assert found.logits[held, 0] == pytest.approx(apart.decision_function(values[held]), abs=1e-5)
 
 
+def test_a_table_with_more_columns_than_rows_gets_the_head_that_scikit_learn_finds():
+    rng = np.random.default_rng(2)
+    values = rng.normal(3, 2, size=(90, 3000)).astype(np.float32)
+    labels = (values[:, :60].sum(1, keepdims=True) > values[:, :60].sum(1).mean()).astype(int)
+    labels = np.concatenate([labels, (values[:, 50:90].sum(1, keepdims=True) > 121).astype(int)], axis=1)
+    judge = np.arange(90) < 70
+    found = fit(values, labels, judged=judge, names=NAMES[:2], strengths=(1e-3, 1e-2))
+    assert found.logits.shape == (70, 2)
+    for place, name in enumerate(NAMES[:2]):
+        slow = logistic().estimator.set_params(head__C=found.settings["C"][name], head__tol=1e-8)
+        expected = slow.fit(values, labels[:, place]).decision_function(values)
+        assert found.head.logit(values)[:, place] == pytest.approx(
+            expected, abs=5e-3 * float(np.ptp(expected))
+        )
+        for held in folds(labels, judge, np.arange(90), 0):
+            keep = ~np.isin(np.arange(90), held)
+            apart = slow.fit(values[keep], labels[keep, place]).decision_function(values[held])
+            # The columns are standardised over all rows, not over the others alone.
+            assert np.corrcoef(found.logits[held, place], apart)[0, 1] > 0.98
+
+
 def test_each_label_of_several_has_the_head_it_would_have_alone():
     values, labels = table()
     found = fit(values, labels, names=NAMES, strengths=(1e-2, 1.0))
@@ -100,7 +121,7 @@ def test_only_judged_rows_have_logits_in_order():
     place = int(np.flatnonzero(judge)[7])
     part = next(part for part in folds(labels[:, :1], judge, np.arange(160), 0) if place in part)
     keep = ~np.isin(np.arange(160), part)
-    apart = fitted_head(values[keep], labels[keep, :1], "logistic", [1.0], 0, "cpu")
+    apart = fitted_head(values[keep], labels[keep, :1], "logistic", [1.0], 0)
     assert apart.logit(values[[place]])[0, 0] == found.logits[7, 0]
 
 

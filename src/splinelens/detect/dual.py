@@ -54,6 +54,7 @@ def fit_dual(
     folds: np.ndarray,
     strengths: Sequence[float],
     *,
+    judged: np.ndarray | None = None,
     weight: np.ndarray | None = None,
     device: str = "cpu",
 ) -> DualFit:
@@ -62,8 +63,10 @@ def fit_dual(
     Args:
         products: (row, row) Gram matrix of the standardised columns.
         labels: (row, label) of 0 and 1.
-        folds: The fold in which each row is judged, from 0; -1 for rows that only help to fit.
+        folds: The fold of each row, from 0, without which it is judged; -1 for rows of none, which
+            help to fit in all.
         strengths: Values of C to try.
+        judged: (row,) boolean, the rows that choose the strength; None takes all that have a fold.
         weight: (row,) of each row; None weighs all the same. Classes are balanced on top.
         device: Where to compute.
 
@@ -79,7 +82,8 @@ def fit_dual(
         ((40, 1), True)
     """
     own = np.ones(len(labels)) if weight is None else np.asarray(weight, dtype=np.float64)
-    judged, count = np.flatnonzero(folds >= 0), int(folds.max()) + 1
+    chosen = np.flatnonzero(folds >= 0 if judged is None else judged)
+    count = int(folds.max()) + 1
     problems = [
         (fold, C, label) for C in strengths for label in range(labels.shape[1]) for fold in range(count)
     ]
@@ -92,7 +96,7 @@ def fit_dual(
     _solve(products, labels, own, folds, problems, keep, device)
     tried = np.array(
         [
-            [auc(labels[judged, label], row[judged, label]) for row in logits]
+            [auc(labels[chosen, label], row[chosen, label]) for row in logits]
             for label in range(labels.shape[1])
         ]
     )
@@ -104,8 +108,8 @@ def fit_dual(
         [strengths[number] for number in best],
         device=device,
     )
-    chosen = np.stack([logits[number, :, label] for label, number in enumerate(best)], axis=1)
-    return DualFit(alpha, bias, np.array(strengths)[best], chosen, tried)
+    apart = np.stack([logits[number, :, label] for label, number in enumerate(best)], axis=1)
+    return DualFit(alpha, bias, np.array(strengths)[best], apart, tried)
 
 
 def _solve(

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from splinelens.detect.dual import fit_dual
 from splinelens.detect.heads import ForestHead, Head, LinearHead
 from splinelens.detect.recipes import STRENGTHS, forest, logistic, require_rows
+from splinelens.detect.wide import Standard, gram
 from splinelens.errors import BadFeatures, BadLabels
 
 RECIPES = ("logistic", "forest")
@@ -20,6 +22,12 @@ RECIPES = ("logistic", "forest")
 
 FOLDS = 5
 """Parts of the judged rows; each is judged by a head fitted on all others."""
+
+
+MOST_WIDE_ROWS = 30_000
+"""With more rows their inner products would not fit into memory: then the columns are fitted directly."""
+
+_BLOCK = 2048  # columns standardised at once
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,7 @@ def fit(
         judged: (text,) boolean, the rows to judge; None takes all. The others only help to fit.
         strengths: L2 strengths to choose from, for each label the one with the best validation AUC.
         seed: Of every random draw.
-        device: Where to fit, such as ``cpu`` or ``cuda:0``.
+        device: Where wide tables are fitted, such as ``cpu`` or ``cuda:0``.
         names: Names of the labels, for messages and settings; needed if there are several.
         groups: (text,) a number a row, the same for rows that hold the same text; None takes all as
             different.
@@ -85,19 +93,69 @@ def fit(
     groups = np.arange(len(rows)) if groups is None else np.asarray(groups)
     labels = np.asarray(labels).astype(int)
     _require(labels, judge, groups, names)
-    chosen, settings = _chosen(rows, labels, recipe, strengths, seed, device, names, groups)
-    head = fitted_head(rows, labels, recipe, chosen, seed, device)
+    if recipe == "logistic" and len(rows) < rows.shape[1] and len(rows) <= MOST_WIDE_ROWS:
+        return _fit_wide(rows, labels, judge, groups, strengths, seed, device, names)
+    chosen, settings = _chosen(rows, labels, recipe, strengths, seed, names, groups)
+    head = fitted_head(rows, labels, recipe, chosen, seed)
     logits, places = np.zeros((int(judge.sum()), labels.shape[1])), np.cumsum(judge) - 1
     for held in folds(labels, judge, groups, seed):
         keep = ~np.isin(groups, groups[held])
         _require_fold(labels[keep], names)
-        apart = fitted_head(rows[keep], labels[keep], recipe, chosen, seed, device)
+        apart = fitted_head(rows[keep], labels[keep], recipe, chosen, seed)
         logits[places[held]] = apart.logit(rows[held])
     return Fitted(head, settings, logits)
 
 
+def _fit_wide(
+    rows: np.ndarray,
+    labels: np.ndarray,
+    judge: np.ndarray,
+    groups: np.ndarray,
+    strengths: Sequence[float],
+    seed: int,
+    device: str,
+    names: Sequence[str],
+) -> Fitted:
+    """As ``fit``, by the rows' inner products: all folds, strengths and labels at once.
+
+    The strength is the one with the best AUC over all judged rows, out of fold.
+    """
+    fold = np.full(len(rows), -1)
+    for number, held in enumerate(folds(labels, judge, groups, seed)):
+        out = np.isin(groups, groups[held])
+        _require_fold(labels[~out], names)
+        fold[out] = number
+    parts = [slice(start, start + _BLOCK) for start in range(0, rows.shape[1], _BLOCK)]
+    standards = [Standard.of(rows[:, part]) for part in parts]
+
+    def blocks() -> Iterator[np.ndarray]:
+        return (own.rows(rows[:, part]) for own, part in zip(standards, parts, strict=True))
+
+    found = fit_dual(gram(blocks()), labels, fold, strengths, judged=judge, device=device)
+    head = LinearHead(
+        np.concatenate([own.mean for own in standards]),
+        np.concatenate([own.scale for own in standards]),
+        found.weight(blocks()),
+        found.bias,
+    )
+    tried = [dict(zip(map(str, strengths), map(float, row), strict=True)) for row in found.tried]
+    return Fitted(head, _settings(found.strengths.tolist(), tried, names), found.logits[judge])
+
+
+def _settings(
+    chosen: Sequence[float], tried: Sequence[dict[str, float]], names: Sequence[str]
+) -> dict[str, Any]:  # Any: plain JSON values
+    """What was chosen, by name where there are several labels."""
+    if len(chosen) == 1:
+        return {"C": chosen[0], "validation_auc": tried[0]}
+    return {
+        "C": dict(zip(names, chosen, strict=True)),
+        "validation_auc": dict(zip(names, tried, strict=True)),
+    }
+
+
 def fitted_head(
-    rows: np.ndarray, labels: np.ndarray, recipe: str, strengths: Sequence[float], seed: int, device: str
+    rows: np.ndarray, labels: np.ndarray, recipe: str, strengths: Sequence[float], seed: int
 ) -> Head:
     """The head of all labels at given strengths: the one place where final heads are fitted.
 
@@ -107,21 +165,20 @@ def fitted_head(
         recipe: ``logistic`` or ``forest``; trees of several labels are shared and weigh classes as they are.
         strengths: Of ``logistic``, one C a label.
         seed: Of the forest.
-        device: Where to fit.
 
     Returns:
         The head.
 
     Example:
         >>> rows, labels = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([[0], [0], [1], [1]])
-        >>> fitted_head(rows, labels, "logistic", [1.0], 0, "cpu").logit(rows)[:, 0].argmax()
+        >>> fitted_head(rows, labels, "logistic", [1.0], 0).logit(rows)[:, 0].argmax()
         np.int64(3)
     """
     columns = list(labels.T)
     if recipe == "forest":
         plain = forest(seed) if len(columns) == 1 else forest(seed).set_params(head__class_weight=None)
         return ForestHead.of(plain.fit(rows, columns[0] if len(columns) == 1 else labels))
-    bare = [logistic(seed, device=device).estimator for _ in columns]
+    bare = [logistic(seed).estimator for _ in columns]
     pairs = zip(bare, strengths, columns, strict=True)
     return LinearHead.of(*(pipeline.set_params(head__C=c).fit(rows, y) for pipeline, c, y in pairs))
 
@@ -161,7 +218,6 @@ def _chosen(
     recipe: str,
     strengths: Sequence[float],
     seed: int,
-    device: str,
     names: Sequence[str],
     groups: np.ndarray,
 ) -> tuple[list[float], dict[str, Any]]:  # Any: plain JSON values
@@ -170,15 +226,12 @@ def _chosen(
         return [], {}
     chosen, tried = [], []
     for y in labels.T:
-        search = logistic(seed, strengths, device=device).set_params(refit=False)
+        search = logistic(seed, strengths).set_params(refit=False)
         search.fit(rows, y, groups=groups)
         chosen.append(float(search.best_params_["head__C"]))
         found = map(float, search.cv_results_["mean_test_score"])
         tried.append(dict(zip(map(str, strengths), found, strict=True)))
-    if len(chosen) == 1:
-        return chosen, {"C": chosen[0], "validation_auc": tried[0]}
-    named = dict(zip(names, chosen, strict=True)), dict(zip(names, tried, strict=True))
-    return chosen, dict(zip(("C", "validation_auc"), named, strict=True))
+    return chosen, _settings(chosen, tried, names)
 
 
 def _strata(labels: np.ndarray) -> np.ndarray:

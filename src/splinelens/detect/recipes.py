@@ -19,7 +19,7 @@ ROWS_OF_A_CLASS = 10
 """Fewest rows of each class that a recipe is fitted on."""
 
 
-def logistic(seed: int = 0, strengths: Sequence[float] = STRENGTHS, *, device: str = "cpu") -> "GridSearchCV":
+def logistic(seed: int = 0, strengths: Sequence[float] = STRENGTHS) -> "GridSearchCV":
     """Balanced logistic regression on standardised columns.
 
     The L2 strength is the one with the best AUC on the rows of a ``ValidationDraw`` (equal ones: the
@@ -29,7 +29,6 @@ def logistic(seed: int = 0, strengths: Sequence[float] = STRENGTHS, *, device: s
     Args:
         seed: Of the validation draw.
         strengths: Values of C to try, one or more.
-        device: Where to fit: ``cpu`` with scikit-learn's solver, ``cuda`` with ours.
 
     Returns:
         An unfitted search whose ``best_estimator_`` is a pipeline ``standardise, head``.
@@ -43,10 +42,7 @@ def logistic(seed: int = 0, strengths: Sequence[float] = STRENGTHS, *, device: s
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import StandardScaler
 
-    from splinelens.detect.logistic import BalancedLogistic
-
-    on_cpu = LogisticRegression(class_weight="balanced", max_iter=2000)
-    head = on_cpu if device == "cpu" else BalancedLogistic(device=device)
+    head = LogisticRegression(class_weight="balanced", max_iter=2000)
     return GridSearchCV(
         Pipeline([("standardise", StandardScaler()), ("head", head)]),
         {"head__C": list(strengths)},
