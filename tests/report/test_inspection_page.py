@@ -123,7 +123,7 @@ def test_the_page_loads_nothing(inspection, view):
     assert policy.startswith("default-src 'none'")
     assert "http" not in policy
     assert "connect-src" not in policy
-    style = (FOLDER / "inspection_page.css").read_text("utf-8")
+    style = (FOLDER / "offline_page.css").read_text("utf-8")
     assert "url(" not in style
     assert "@import" not in style
     assert not re.search(r"https?:|fetch\(|XMLHttpRequest|import\(", reader.scripts[2])
@@ -153,7 +153,7 @@ def test_the_script_finds_what_it_looks_for(inspection, view):
     assert looked_for == {"data", "layer", "layer-chosen"}
     assert looked_for <= set(reader.named("id"))
     assert {"threshold", "view"} <= set(reader.named("name"))
-    style = (FOLDER / "inspection_page.css").read_text("utf-8")
+    style = (FOLDER / "offline_page.css").read_text("utf-8")
     used = set(re.findall(r"var\((--\w+)\)", style)) | set(re.findall(r'"(--\w+)"', script))
     light, dark = re.findall(r":root \{(.*?)\}", style, re.S)
     for scheme in (light, dark):

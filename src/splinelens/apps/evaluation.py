@@ -33,7 +33,7 @@ from splinelens.texts import Texts, read_texts
 
 Disguise = Callable[[str, random.Random], str]
 
-MAP_ROWS, WORST_ROWS, DISGUISED_ROWS = 1000, 20, 250
+MAP_ROWS, WORST_ROWS, DISGUISED_ROWS = 1000, 20, 150
 """Rows that are laid flat, worst errors of each kind, and rows of each class that are disguised."""
 
 _SHOWN_CHARACTERS = 2000

@@ -9,6 +9,18 @@ import typer
 from splinelens.cli import options
 from splinelens.cli.labelled import labelled_texts
 from splinelens.cli.progress import progress_bar
+from splinelens.cli.reported import (
+    Evasion,
+    Explain,
+    HateCheck,
+    Report,
+    Subgroup,
+    Terms,
+    XSTest,
+    read_probes,
+    report_path,
+    write_report,
+)
 
 
 def evaluate(
@@ -25,6 +37,13 @@ def evaluate(
             "--split", help="Take only rows with this value, such as split=test.", metavar="COLUMN=VALUE"
         ),
     ] = None,
+    report: Report = None,
+    hatecheck: HateCheck = None,
+    xstest: XSTest = None,
+    subgroup: Subgroup = None,
+    terms: Terms = None,
+    evasion: Evasion = True,
+    explain: Explain = False,
     model: options.DetectorsModel = None,
     device: options.Device = None,
     max_tokens: options.DetectorsMaxTokens = None,
@@ -36,17 +55,24 @@ def evaluate(
 ) -> None:
     """Measure a detector on labelled texts, length alone beside it.
 
+    With --report one page with curves, a threshold slider, layers, a map of the texts, groups, evasion and
+    the worst errors, readable offline; beside it the same record as JSON and as Markdown. The texts of the
+    errors are in the page and the JSON, not in the Markdown.
+
     With --json one object: "n", "positives", "undetermined", "auc", "auc_interval", "recall_at_fpr", "brier",
     "calibration_error", "length_auc", "length_auc_interval", "at_threshold"; "detector", "source", "rows",
     "seconds", "device", "provenance". Intervals are 95 % bootstrap intervals.
 
     Example:
       splinelens evaluate toxicity comments.csv --column text --label toxic --split split=test
+      splinelens evaluate toxicity comments.csv --label toxic --report toxicity.html --explain
     """
-    chosen = options.column_and_value(split)
+    page = report_path(report, hatecheck, xstest, subgroup, terms, explain)
+    chosen, columns = options.column_and_value(split), subgroup or []
     texts, labels = labelled_texts(
-        file, column, label, positive=positive, split=chosen, encoding=encoding, format=format
+        file, column, label, positive=positive, split=chosen, encoding=encoding, format=format, keep=columns
     )
+    probes = None if page is None else read_probes(texts, hatecheck, xstest, columns, terms, evasion)
 
     from splinelens.apps.detector import Detector
     from splinelens.features.extract import provenance
@@ -54,7 +80,13 @@ def evaluate(
     found = Detector.load(detector, model=model, device=device, max_tokens=max_tokens, long=long.value)
     begun = perf_counter()
     with progress_bar(texts, shown=not quiet) as progress:
-        numbers = found.evaluate(texts, labels, progress=progress).to_dict()
+        if probes is None:
+            numbers = found.evaluate(texts, labels, progress=progress).to_dict()
+        else:
+            from splinelens.apps.evaluation import evaluation_report
+
+            made = evaluation_report(found, texts, labels, explain=explain, progress=progress, **probes)
+            numbers = made.to_dict()["numbers"]
     run = {
         "detector": found.artifact.name,
         "source": texts.source,
@@ -63,6 +95,10 @@ def evaluate(
         "device": str(found.reader.loaded.device),
         "provenance": {"detector": found.artifact.digest, **provenance(found.reader, texts)},
     }
+    if page is not None:
+        written = write_report(made, page)
+        if not quiet:
+            typer.echo(f"wrote {written}", err=True)
     if as_json:
         print(json.dumps(numbers | run, ensure_ascii=False))
         return

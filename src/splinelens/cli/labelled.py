@@ -1,5 +1,6 @@
 """Texts with their labels, from the rows of a file that were asked for."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from splinelens.texts import Texts, binary_labels, read_texts
@@ -17,6 +18,7 @@ def labelled_texts(
     split: tuple[str, str] | None = None,
     encoding: str = "utf-8",
     format: str | None = None,
+    keep: Sequence[str] = (),
 ) -> "tuple[Texts, numpy.ndarray]":
     r"""Read texts and their labels.
 
@@ -28,6 +30,7 @@ def labelled_texts(
         split: Take only the rows where this column has this value.
         encoding: Of text files.
         format: Of the file, whatever its ending.
+        keep: Other columns to keep beside the texts.
 
     Returns:
         The texts of those rows, and 0 or 1 for each.
@@ -44,8 +47,8 @@ def labelled_texts(
         >>> labelled_texts(str(file), "text", "toxic")[1].tolist()
         [1, 0]
     """
-    keep = [label] if split is None else [label, split[0]]
-    texts = read_texts(file, column, keep=list(dict.fromkeys(keep)), encoding=encoding, format=format)
+    kept = [label, *([] if split is None else [split[0]]), *keep]
+    texts = read_texts(file, column, keep=list(dict.fromkeys(kept)), encoding=encoding, format=format)
     if split is not None:
         texts = texts.where(split[0], [split[1]])
     return texts, binary_labels(texts.columns[label], label, positive)
