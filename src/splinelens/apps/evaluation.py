@@ -144,7 +144,7 @@ def evaluation_report(
         model=detector.reader.loaded.name,
         source=texts.source,
         numbers=numbers.to_dict(),
-        intervals=dict(intervals(y, s, resamples=few, seed=seed)),
+        intervals=intervals(y, s, resamples=few, seed=seed),
         average_precision=average_precision(y, s),
         sweep=sweep(y, s, keep=list(stored.values())),
         reliability=reliability(y, s),

@@ -63,7 +63,7 @@ class EvaluationReport:
     model: str
     source: str
     numbers: dict[str, Any]  # Any: plain JSON values
-    intervals: dict[str, Any]  # Any: two numbers or None
+    intervals: dict[str, Bounds | None]
     average_precision: float
     sweep: Sweep
     reliability: tuple[Bin, ...]

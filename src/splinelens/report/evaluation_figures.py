@@ -6,6 +6,7 @@ import numpy as np
 
 from splinelens.report.evaluation import EvaluationReport
 from splinelens.report.evaluation_parts import Bounds, HeatMap
+from splinelens.report.inspection import readable
 from splinelens.report.inspection_figures import Figure, _category, _heat, _layout, escaped, rounded
 from splinelens.report.inspection_scales import DIVERGING, TEXTS, VIRIDIS, Scale
 
@@ -150,7 +151,7 @@ def _points(report: EvaluationReport, places: tuple[Bounds, ...], titles: tuple[
                     "opacity": 0.7,
                     "symbol": ("circle", "diamond")[side],
                 },
-                "hovertemplate": f"{escaped(name)}<br>row %{{customdata[0]}}<br>score %{{customdata[1]}}"
+                "hovertemplate": f"{escaped(readable(name))}<br>row %{{customdata[0]}}<br>score %{{customdata[1]}}"
                 "<extra></extra>",
             }
         )

@@ -208,6 +208,8 @@ def built(kind: Any, value: Any, where: str = "record") -> Any:  # Any: a type, 
             built(part, item, f"{where}[{place}]")
             for place, (part, item) in enumerate(zip(kinds, value, strict=True))
         )
+    if origin is dict and isinstance(value, dict):
+        return {key: built(parts[1], item, f"{where}.{key}") for key, item in value.items()}
     kind = origin or kind
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

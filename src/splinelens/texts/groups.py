@@ -73,8 +73,8 @@ def read_terms(path: Path) -> dict[str, tuple[str, ...]]:
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#"):
             continue
-        name, tab, term = (part.strip() for part in line.partition("\t"))
-        if not (name and tab and term):
+        name, _, term = (part.strip() for part in line.partition("\t"))
+        if not (name and term):
             raise BadTexts(f"{path}, line {number}: no name, tab and term; write name<TAB>term")
         found[name] = (*found.get(name, ()), term)
     if not found:
