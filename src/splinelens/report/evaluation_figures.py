@@ -151,7 +151,8 @@ def _points(report: EvaluationReport, places: tuple[Bounds, ...], titles: tuple[
                     "opacity": 0.7,
                     "symbol": ("circle", "diamond")[side],
                 },
-                "hovertemplate": f"{escaped(readable(name))}<br>row %{{customdata[0]}}<br>score %{{customdata[1]}}"
+                "hovertemplate": f"{escaped(readable(name))}<br>"
+                "row %{customdata[0]}<br>score %{customdata[1]}"
                 "<extra></extra>",
             }
         )
