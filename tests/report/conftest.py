@@ -1,12 +1,60 @@
-"""What the tests of inspections share: records made up from a seed, without a model."""
+"""What the tests of inspections and evaluations share: records made up from a seed, without a model."""
+
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
+from splinelens.detect.bias import subgroup_bias
+from splinelens.detect.curves import average_precision, intervals, operating_points, reliability, sweep
+from splinelens.detect.evaluate import evaluate
+from splinelens.report.evaluation import EvaluationReport
+from splinelens.report.evaluation_parts import Evasion, FeatureMap, HeatMap, Mistake, shares
 from splinelens.report.inspection import Inspection, Portrait, SliceView
+from splinelens.report.scores import Span
 
 TRICKS = 'a <b>b</b> </script><script>alert(1)</script> & "x" %{z} \u202eabc\u202c \x1b[31m\n\ud800 '
 TRICKS += "\u05e9\u05dc\u05d5\u05dd e\u0301 \U0001f469\u200d\U0001f469\u200d\U0001f467"
+
+VOID = {"meta", "input", "br", "link", "img", "hr"}
+
+
+class Reader(HTMLParser):
+    """Reads a page strictly: every element is closed where it should be."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.open, self.elements, self.scripts, self.words = [], [], [], []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        assert self.open, tag
+        assert self.open[-1] == tag
+        self.open.pop()
+
+    def handle_data(self, data):
+        if self.open[-1:] == ["script"]:
+            self.scripts[-1] += data
+        elif self.open[-1:] != ["style"]:
+            self.words.append(data)
+
+    def named(self, attribute):
+        return [values[attribute] for _, values in self.elements if attribute in values]
+
+
+@pytest.fixture
+def read_page():
+    """Reads a page strictly: ``read_page(text).words``."""
+    return Reader
 
 
 @pytest.fixture
@@ -80,3 +128,52 @@ def view():
         own=(low, low, None),
         neurons=48,
     )
+
+
+@pytest.fixture
+def evaluation():
+    """Makes a report of an evaluation: ``evaluation(rows=60, text="a")``."""
+    return make_evaluation
+
+
+def make_evaluation(rows=200, text="you silly goose", name="tiny", layers=3, **changes):
+    dice = np.random.default_rng(0)
+    labels = np.arange(rows) % 2
+    scores = (0.3 * labels + 0.7 * dice.random(rows)).clip(0, 1)
+    numbers = evaluate(labels, scores, dice.integers(3, 60, rows), thresholds={"0.05": 0.7}, resamples=20)
+    yes = np.ones(rows, dtype=bool)
+    places = tuple((float(x), float(y)) for x, y in dice.normal(size=(rows, 2)))
+    words = (Span(0, 3, -0.6), Span(4, 9, 2.5))
+    cells = tuple(tuple(float(auc) for auc in row) for row in dice.uniform(0.5, 0.9, (2, layers)))
+    mistake = Mistake(7, 0.875, text, len(text) + 5, words if len(text) > 9 else ())
+    group = {"women": np.arange(rows) < rows // 2, "old": np.arange(rows) < 4}
+    held = {
+        "detector": name,
+        "label": "toxic",
+        "negative": "clean",
+        "model": "tiny",
+        "source": "comments.csv",
+        "numbers": numbers.to_dict(),
+        "intervals": intervals(labels, scores, resamples=20),
+        "average_precision": average_precision(labels, scores),
+        "sweep": sweep(labels, scores, [0.7]),
+        "reliability": reliability(labels, scores),
+        "prevalence": 0.05,
+        "thresholds": operating_points(labels, scores, {"5 % promised": 0.7}, 0.05),
+        "threshold": 0.7,
+        "heat": HeatMap(("margin_max", "margin_last"), tuple(range(layers)), cells, "AUC of each layer"),
+        "map": FeatureMap(
+            tuple(range(rows)), tuple(labels.tolist()), tuple(scores.tolist()), places, (0.2, 0.1), places
+        ),
+        "hatecheck": shares(["slur_h"] * rows, scores > 0.5, labels == 1, yes, ("toxic", "clean")),
+        "hatecheck_bias": subgroup_bias(labels, scores, group, resamples=20),
+        "xstest": shares(["figurative"] * rows, scores > 0.5, ~yes, yes, ("unsafe", "safe")),
+        "bias": subgroup_bias(labels, scores, group, resamples=20),
+        "bias_source": "texts that name a group",
+        "evasion": (Evasion.of("zero_width", labels == 1, scores > 0.5, scores > 0.6),),
+        "false_positives": (mistake,),
+        "false_negatives": (),
+        "notes": ("a note",),
+        "provenance": {"splinelens": "0", "seed": 0, "data_hash": "ab", "detector": "cd"},
+    }
+    return EvaluationReport(**held | changes)

@@ -4,7 +4,6 @@ import json
 import re
 import sys
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -14,41 +13,8 @@ from splinelens.errors import CannotWrite
 from splinelens.report.inspection_figures import figures
 from splinelens.report.inspection_page import page, require_plotly
 
-VOID = {"meta", "input", "br", "link", "img", "hr"}
 TRICKS = 'a <b>b</b> </script><script>alert(1)</script> --> <!-- & "x" {title} %{z} \u202eab \x1b[31m\n\ud800'
 FOLDER = Path(splinelens.report.inspection_page.__file__).parent
-
-
-class Reader(HTMLParser):
-    """Reads a page strictly: every element is closed where it should be."""
-
-    def __init__(self, text):
-        super().__init__(convert_charrefs=True)
-        self.open, self.elements, self.scripts, self.words = [], [], [], []
-        self.feed(text)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag, attributes):
-        self.elements.append((tag, dict(attributes)))
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag == "script":
-            self.scripts.append("")
-
-    def handle_endtag(self, tag):
-        assert self.open, tag
-        assert self.open[-1] == tag
-        self.open.pop()
-
-    def handle_data(self, data):
-        if self.open[-1:] == ["script"]:
-            self.scripts[-1] += data
-        elif self.open[-1:] != ["style"]:
-            self.words.append(data)
-
-    def named(self, attribute):
-        return [values[attribute] for _, values in self.elements if attribute in values]
 
 
 @pytest.fixture
@@ -62,9 +28,9 @@ def every(inspection, view):
 
 
 @pytest.mark.usefixtures("short")
-def test_the_page_is_sound(inspection, view):
+def test_the_page_is_sound(inspection, view, read_page):
     for found in (every(inspection, view), inspection("a")):
-        reader = Reader(page(found))
+        reader = read_page(page(found))
         ids = reader.named("id")
         assert len(ids) == len(set(ids))
         assert {link.removeprefix("#") for link in reader.named("href")} <= set(ids)
@@ -74,8 +40,8 @@ def test_the_page_is_sound(inspection, view):
 
 
 @pytest.mark.usefixtures("short")
-def test_no_text_breaks_out_of_its_place(inspection, view):
-    reader = Reader(page(every(inspection, view)))
+def test_no_text_breaks_out_of_its_place(inspection, view, read_page):
+    reader = read_page(page(every(inspection, view)))
     assert len(reader.scripts) == 3
     tags = {tag for tag, _ in reader.elements}
     assert "b" not in tags
@@ -92,9 +58,9 @@ def test_the_page_can_be_written_as_utf_8(inspection):
 
 
 @pytest.mark.usefixtures("short")
-def test_every_figure_has_one_place_and_its_data(inspection, view):
+def test_every_figure_has_one_place_and_its_data(inspection, view, read_page):
     found = every(inspection, view)
-    reader = Reader(page(found))
+    reader = read_page(page(found))
     data = json.loads(reader.scripts[0])
     assert data["figures"] == json.loads(json.dumps(figures(found)))
     assert sorted(reader.named("data-figure")) == sorted(data["figures"])
@@ -104,17 +70,17 @@ def test_every_figure_has_one_place_and_its_data(inspection, view):
 
 
 @pytest.mark.usefixtures("short")
-def test_layers_without_softmax_have_no_heads(inspection):
+def test_layers_without_softmax_have_no_heads(inspection, read_page):
     found = inspection("ab")
     found.portraits[0].dimension[:, 1] = -1
-    held = json.loads(Reader(page(found)).scripts[0])["dimension"][0]
+    held = json.loads(read_page(page(found)).scripts[0])["dimension"][0]
     assert [counts[1] for counts in held] == [None, None]
     assert held[0][0] == found.portraits[0].dimension[0, 0].tolist()
 
 
-def test_the_page_loads_nothing(inspection, view):
+def test_the_page_loads_nothing(inspection, view, read_page):
     text = page(every(inspection, view))
-    reader = Reader(text)
+    reader = read_page(text)
     for tag, values in reader.elements:
         assert "src" not in values, tag
         assert values.get("href", "#").startswith("#"), tag
@@ -123,7 +89,7 @@ def test_the_page_loads_nothing(inspection, view):
     assert policy.startswith("default-src 'none'")
     assert "http" not in policy
     assert "connect-src" not in policy
-    style = (FOLDER / "inspection_page.css").read_text("utf-8")
+    style = (FOLDER / "offline_page.css").read_text("utf-8")
     assert "url(" not in style
     assert "@import" not in style
     assert not re.search(r"https?:|fetch\(|XMLHttpRequest|import\(", reader.scripts[2])
@@ -146,14 +112,14 @@ def test_256_tokens_of_30_layers_take_less_than_3_megabytes(inspection):
 
 
 @pytest.mark.usefixtures("short")
-def test_the_script_finds_what_it_looks_for(inspection, view):
+def test_the_script_finds_what_it_looks_for(inspection, view, read_page):
     script = (FOLDER / "inspection_page.js").read_text("utf-8")
-    reader = Reader(page(every(inspection, view)))
+    reader = read_page(page(every(inspection, view)))
     looked_for = set(re.findall(r'getElementById\("([\w-]+)"\)', script))
     assert looked_for == {"data", "layer", "layer-chosen"}
     assert looked_for <= set(reader.named("id"))
     assert {"threshold", "view"} <= set(reader.named("name"))
-    style = (FOLDER / "inspection_page.css").read_text("utf-8")
+    style = (FOLDER / "offline_page.css").read_text("utf-8")
     used = set(re.findall(r"var\((--\w+)\)", style)) | set(re.findall(r'"(--\w+)"', script))
     light, dark = re.findall(r":root \{(.*?)\}", style, re.S)
     for scheme in (light, dark):
@@ -161,8 +127,8 @@ def test_the_script_finds_what_it_looks_for(inspection, view):
 
 
 @pytest.mark.usefixtures("short")
-def test_every_picture_can_be_reached_by_keyboard_and_says_what_it_is(inspection, view):
-    reader = Reader(page(every(inspection, view)))
+def test_every_picture_can_be_reached_by_keyboard_and_says_what_it_is(inspection, view, read_page):
+    reader = read_page(page(every(inspection, view)))
     plots = [values for _, values in reader.elements if values.get("class") == "plot"]
     assert plots
     for values in plots:

@@ -9,6 +9,18 @@ import typer
 from splinelens.cli import options
 from splinelens.cli.labelled import labelled_texts, missing_line
 from splinelens.cli.progress import progress_bar
+from splinelens.cli.reported import (
+    Evasion,
+    Explain,
+    HateCheck,
+    Report,
+    Subgroup,
+    Terms,
+    XSTest,
+    read_probes,
+    report_path,
+    write_report,
+)
 from splinelens.errors import BadLabels, BadTexts
 from splinelens.texts import Labels, Texts
 
@@ -30,6 +42,13 @@ def evaluate(
             "--split", help="Take only rows with this value, such as split=test.", metavar="COLUMN=VALUE"
         ),
     ] = None,
+    report: Report = None,
+    hatecheck: HateCheck = None,
+    xstest: XSTest = None,
+    subgroup: Subgroup = None,
+    terms: Terms = None,
+    evasion: Evasion = True,
+    explain: Explain = False,
     model: options.DetectorsModel = None,
     device: options.Device = None,
     max_tokens: options.DetectorsMaxTokens = None,
@@ -45,6 +64,10 @@ def evaluate(
 ) -> None:
     """Measure a detector on labelled texts, length alone beside it.
 
+    With --report one page with curves, a threshold slider, layers, a map of the texts, groups, evasion and
+    the worst errors, readable offline; beside it the same record as JSON and as Markdown. The texts of the
+    errors are in the page and the JSON, not in the Markdown.
+
     With --json one object: "n", "positives", "undetermined", "auc", "auc_interval", "recall_at_fpr", "brier",
     "calibration_error", "length_auc", "length_auc_interval", "at_threshold"; of several labels "n",
     "undetermined", "mean_auc", "labels" (those numbers of each), and of classes "accuracy", "macro_f1",
@@ -53,8 +76,10 @@ def evaluate(
 
     Example:
       splinelens evaluate toxicity comments.csv --column text --label toxic --split split=test
+      splinelens evaluate toxicity comments.csv --label toxic --report toxicity.html --explain
     """
-    chosen = options.column_and_value(split)
+    page = report_path(report, hatecheck, xstest, subgroup, terms, explain)
+    chosen, groups = options.column_and_value(split), subgroup or []
 
     from splinelens.apps.detector import Detector, find_artifact
     from splinelens.features.extract import provenance
@@ -70,7 +95,13 @@ def evaluate(
         split=chosen,
         encoding=encoding,
         format=format,
+        keep=groups,
     )
+    if page is not None and artifact.task != "binary":
+        raise BadLabels(
+            f"--report draws detectors of one label; {artifact.name} has {len(artifact.labels)}: leave it out"
+        )
+    probes = None if page is None else read_probes(texts, hatecheck, xstest, groups, terms, evasion)
     _require_task(artifact, labels, columns)
     told = [missing_line(labels), _training_rows(artifact, texts, allow_training_rows)]
     for line in told if not quiet else ():
@@ -79,8 +110,15 @@ def evaluate(
     found = Detector.load(detector, model=model, device=device, max_tokens=max_tokens, long=long.value)
     begun = perf_counter()
     with progress_bar(texts, shown=not quiet) as progress:
-        known = labels.values[:, 0] if artifact.task == "binary" else labels.values
-        numbers = found.evaluate(texts, known, progress=progress).to_dict()
+        if probes is None:
+            known = labels.values[:, 0] if artifact.task == "binary" else labels.values
+            numbers = found.evaluate(texts, known, progress=progress).to_dict()
+        else:
+            from splinelens.apps.evaluation import evaluation_report
+
+            known = labels.values[:, 0]
+            made = evaluation_report(found, texts, known, explain=explain, progress=progress, **probes)
+            numbers = made.to_dict()["numbers"]
     run = {
         "detector": found.artifact.name,
         "source": texts.source,
@@ -90,6 +128,10 @@ def evaluate(
         "device": str(found.reader.loaded.device),
         "provenance": {"detector": found.artifact.digest, **provenance(found.reader, texts)},
     }
+    if page is not None:
+        written = write_report(made, page)
+        if not quiet:
+            typer.echo(f"wrote {written}", err=True)
     if as_json:
         print(json.dumps(numbers | run, ensure_ascii=False))
         return

@@ -19,6 +19,7 @@ def labelled_texts(
     split: tuple[str, str] | None = None,
     encoding: str = "utf-8",
     format: str | None = None,
+    keep: Sequence[str] = (),
 ) -> tuple[Texts, Labels]:
     r"""Read texts and their labels; rows without a label are left out and counted.
 
@@ -31,6 +32,7 @@ def labelled_texts(
         split: Take only the rows where this column has this value.
         encoding: Of text files.
         format: Of the file, whatever its ending.
+        keep: Other columns to keep beside the texts.
 
     Returns:
         The texts of those rows, and their labels.
@@ -49,13 +51,14 @@ def labelled_texts(
         (('you idiot', 'hello'), [[1], [0]], 1)
     """
     names = list(dict.fromkeys([label] if isinstance(label, str) else label))
-    keep = names if split is None else [*names, split[0]]
-    texts = read_texts(file, column, keep=list(dict.fromkeys(keep)), encoding=encoding, format=format)
+    kept = [*names, *([] if split is None else [split[0]]), *keep]
+    texts = read_texts(file, column, keep=list(dict.fromkeys(kept)), encoding=encoding, format=format)
     _require_words(texts, file, column, encoding, format)
     if split is not None:
         texts = texts.where(split[0], [split[1]])
     labels = read_labels({name: texts.columns[name] for name in names}, positive, expected)
-    return Texts(tuple(texts.texts[row] for row in labels.rows), {}, texts.source), labels
+    own = {name: tuple(texts.columns[name][row] for row in labels.rows) for name in keep}
+    return Texts(tuple(texts.texts[row] for row in labels.rows), own, texts.source), labels
 
 
 def missing_line(labels: Labels) -> str | None:

@@ -4,16 +4,15 @@ The script that draws comes out of plotly's own wheel and is written into the pa
 page forbids it to load anything. Nothing a text holds becomes markup.
 """
 
-import json
 from html import escape
-from importlib.resources import files
 
-from splinelens import __version__
-from splinelens.errors import CannotWrite
 from splinelens.report.card import layer_ranges
 from splinelens.report.inspection import Inspection, readable
 from splinelens.report.inspection_figures import Figure, cut, figures
 from splinelens.report.inspection_sections import sections
+from splinelens.report.offline_page import offline_page, require_plotly
+
+__all__ = ["page", "require_plotly"]
 
 _LINKS = {
     "texts": "Text",
@@ -26,32 +25,6 @@ _LINKS = {
     "slice": "Slice",
     "numbers": "Numbers and notes",
 }
-_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; "
-    "base-uri 'none'; form-action 'none'"
-)
-
-
-def require_plotly(path: str) -> str:
-    """The script that draws, from plotly's wheel.
-
-    Args:
-        path: The page that is to be written, for the message.
-
-    Returns:
-        JavaScript.
-
-    Raises:
-        CannotWrite: plotly is not installed.
-    """
-    try:
-        from plotly.offline import get_plotlyjs
-    except ImportError as error:
-        raise CannotWrite(
-            f"cannot write {path}: the page is drawn by plotly, which is not installed; run "
-            "pip install 'splinelens[plot]', or leave -o out to see the text form"
-        ) from error
-    return str(get_plotlyjs())
 
 
 def page(inspection: Inspection) -> str:
@@ -68,52 +41,17 @@ def page(inspection: Inspection) -> str:
     """
     script = require_plotly("the page")
     parts = sections(inspection)
-    links = "".join(f'<a href="#{name}">{_LINKS[name]}</a>' for name in parts)
-    shown = "\n".join(
-        f'<section id="{name}"><h2>{escape(title)}</h2>\n{body}</section>'
-        for name, (title, body) in parts.items()
-    )
-    return _FRAME.format(
-        title=escape(f"splinelens: {cut(readable(inspection.portraits[0].text), 60)}"),
-        policy=escape(_POLICY),
-        style=_read("inspection_page.css"),
+    return offline_page(
+        title=f"splinelens: {cut(readable(inspection.portraits[0].text), 60)}",
+        heading="Where the text falls",
         about=_about(inspection),
-        links=links,
-        sections=shown,
-        version=escape(__version__),
+        links={name: _LINKS[name] for name in parts},
+        sections=parts,
+        foot="definitions after arXiv:2312.01648",
         data=_data(inspection, figures(inspection)),
         plotly=script,
-        script=_read("inspection_page.js"),
+        names=("inspection_page.js",),
     )
-
-
-_FRAME = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<title>{title}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<header><h1>Where the text falls</h1>{about}</header>
-<nav aria-label="Sections">{links}</nav>
-<main>
-<noscript><section><p>The pictures are drawn by a script within this page; allow it to run. The texts, the
-table and the notes are readable without.</p></section></noscript>
-{sections}
-</main>
-<footer class="quiet"><p>Made by splinelens {version}; definitions after arXiv:2312.01648. Drawn by plotly.js
-(MIT licence), which is part of this file: it loads nothing.</p></footer>
-<script type="application/json" id="data">{data}</script>
-<script>{plotly}</script>
-<script>
-{script}</script>
-</body>
-</html>
-"""
 
 
 def _about(inspection: Inspection) -> str:
@@ -128,9 +66,9 @@ def _about(inspection: Inspection) -> str:
     return f'<p class="quiet">{" · ".join(escape(readable(word)) for word in words)}</p>'
 
 
-def _data(inspection: Inspection, drawn: dict[str, Figure]) -> str:
-    """What the script reads, as JSON that cannot end its own element."""
-    held = {
+def _data(inspection: Inspection, drawn: dict[str, Figure]) -> dict[str, object]:
+    """What the script reads."""
+    return {
         "layers": list(inspection.layers),
         "tokens": [text.labels() for text in inspection.portraits],
         "dimension": [
@@ -139,9 +77,3 @@ def _data(inspection: Inspection, drawn: dict[str, Figure]) -> str:
         ],
         "figures": drawn,
     }
-    text = json.dumps(held, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-
-
-def _read(name: str) -> str:
-    return files("splinelens.report").joinpath(name).read_text("utf-8")

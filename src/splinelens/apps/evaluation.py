@@ -1,0 +1,375 @@
+"""A detector and labelled texts in, everything a report shows out: one pass over the texts, then the probes.
+
+HateCheck: Röttger et al., arXiv:2012.15606. XSTest: Röttger et al., arXiv:2308.01263.
+"""
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from splinelens.detect.artifact import Artifact
+from splinelens.detect.bias import SubgroupBias, subgroup_bias
+from splinelens.detect.curves import (
+    average_precision,
+    intervals,
+    operating_points,
+    reliability,
+    sweep,
+)
+from splinelens.detect.evaluate import ROWS_FOR_INTERVAL, evaluate
+from splinelens.detect.heat import alone, block_auc
+from splinelens.detect.projections import project
+from splinelens.errors import BadLabels, BadTexts
+from splinelens.features.extract import Progress, provenance
+from splinelens.features.reader import TextReader
+from splinelens.report.evaluation import EvaluationReport
+from splinelens.report.evaluation_parts import Evasion, FeatureMap, HeatMap, Mistake, Share, shares
+from splinelens.report.scores import TextScore
+from splinelens.report.terminal import words
+from splinelens.texts import Texts, read_texts
+
+Disguise = Callable[[str, random.Random], str]
+
+MAP_ROWS, WORST_ROWS, DISGUISED_ROWS = 1000, 20, 150
+"""Rows that are laid flat, worst errors of each kind, and rows of each class that are disguised."""
+
+_SHOWN_CHARACTERS = 2000
+_STRETCH = 1024
+
+
+class Scorer(Protocol):
+    """What is asked of a detector; ``apps.detector.Detector`` is one."""
+
+    @property
+    def artifact(self) -> Artifact:
+        """Head, calibration and thresholds."""
+        ...
+
+    @property
+    def reader(self) -> TextReader:
+        """What reads texts for the head."""
+        ...
+
+    @property
+    def inseparable(self) -> str | None:
+        """Why a logit does not split into words, or None."""
+        ...
+
+    def threshold(self, fpr: float = 0.05) -> float:
+        """The stored threshold for a false-positive rate."""
+        ...
+
+    def scores(self, texts: Texts | Sequence[str | None], *, explain: bool = False) -> Iterator[TextScore]:
+        """One record a text, in order."""
+        ...
+
+
+def read_hatecheck(file: str) -> Texts:
+    """The cases of HateCheck with the columns that are used.
+
+    Raises:
+        MissingColumn: No ``functionality``, ``test_case``, ``label_gold`` or ``target_ident``.
+        BadTexts: The file cannot be read.
+    """
+    return read_texts(file, "test_case", keep=["functionality", "label_gold", "target_ident"])
+
+
+def read_xstest(file: str) -> Texts:
+    """The prompts of XSTest with the columns that are used.
+
+    Raises:
+        MissingColumn: No ``prompt``, ``type`` or ``label``.
+        BadTexts: The file cannot be read.
+    """
+    return read_texts(file, "prompt", keep=["type", "label"])
+
+
+def evaluation_report(
+    detector: Scorer,
+    texts: Texts,
+    labels: np.ndarray,
+    *,
+    hatecheck: Texts | None = None,
+    xstest: Texts | None = None,
+    groups: Mapping[str, np.ndarray] | None = None,
+    bias_source: str = "groups",
+    disguises: Mapping[str, Disguise] | None = None,
+    explain: bool = False,
+    prevalence: float = 0.05,
+    fpr: float = 0.05,
+    resamples: int = 10_000,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> EvaluationReport:
+    """Measure everything that a report shows.
+
+    Args:
+        detector: A loaded detector.
+        texts: The texts.
+        labels: 0 or 1 for each text.
+        hatecheck: As ``read_hatecheck`` gives it.
+        xstest: As ``read_xstest`` gives it.
+        groups: For each group whether a text belongs to it, one boolean a text.
+        bias_source: Where the groups come from, in words.
+        disguises: Ways to disguise a text, by name; None measures no evasion.
+        explain: Say what each word of the worst errors adds.
+        prevalence: Share of positive texts that thresholds are told for.
+        fpr: The stored false-positive rate whose threshold decides what is flagged.
+        resamples: Bootstrap resamples of the AUC's interval; other intervals take a tenth.
+        seed: Of the bootstrap, the rows that are drawn and t-SNE.
+        progress: Called as the labelled texts are finished.
+
+    Returns:
+        The record.
+
+    Raises:
+        BadLabels: Not one 0 or 1 a text, or one class only among the texts that were scored.
+        BadDetector: No threshold was stored for ``fpr``.
+    """
+    limit, known, artifact = detector.threshold(fpr), _known(texts, labels), detector.artifact
+    read = _Read.of(detector, texts, seed, progress)
+    stored = {f"{point.target:g}": point.score for point in artifact.thresholds[0]}
+    numbers = evaluate(known, read.scores, read.tokens, thresholds=stored, resamples=resamples, seed=seed)
+    scored = np.isfinite(read.scores)
+    y, s, few = known[scored].astype(int), read.scores[scored], resamples // 10
+    named = {f"{100 * float(name):g} % promised": score for name, score in stored.items()}
+    flagged, judge = read.scores >= limit, _Judge(detector, limit)
+    return EvaluationReport(
+        detector=artifact.name,
+        label=artifact.labels[0],
+        negative=artifact.negative,
+        model=detector.reader.loaded.name,
+        source=texts.source,
+        numbers=numbers.to_dict(),
+        intervals=intervals(y, s, resamples=few, seed=seed),
+        average_precision=average_precision(y, s),
+        sweep=sweep(y, s, keep=list(stored.values())),
+        reliability=reliability(y, s),
+        prevalence=prevalence,
+        thresholds=operating_points(y, s, named, prevalence),
+        threshold=limit,
+        heat=read.heat(known, detector),
+        map=read.map(known, detector, seed),
+        hatecheck=None if hatecheck is None else judge.hatecheck(hatecheck),
+        hatecheck_bias=() if hatecheck is None else judge.targets(hatecheck, few, seed),
+        xstest=None if xstest is None else judge.xstest(xstest),
+        bias=subgroup_bias(known, read.scores, groups or {}, resamples=few, seed=seed),
+        bias_source=bias_source,
+        evasion=None if disguises is None else judge.evasion(texts, known, read.scores, disguises, seed),
+        false_positives=judge.worst(texts, np.flatnonzero((known == 0) & flagged), -read.scores, explain),
+        false_negatives=judge.worst(
+            texts, np.flatnonzero((known == 1) & scored & ~flagged), read.scores, explain
+        ),
+        notes=(*_notes(detector, len(y), explain), *judge.notes),
+        provenance={
+            **provenance(detector.reader, texts),
+            "detector": artifact.digest,
+            "seed": seed,
+            "resamples": resamples,
+        },
+    )
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What one pass over the texts leaves: small for each, and whole rows of features for a few.
+
+    Attributes:
+        scores: NaN where a text could not be scored.
+        tokens: Of each text.
+        blocks: (text, column): what a column of the detector says alone.
+        rows: The texts whose features were kept.
+        values: Those features, one row each; NaN where a text could not be read.
+    """
+
+    scores: np.ndarray
+    tokens: np.ndarray
+    blocks: np.ndarray
+    rows: np.ndarray
+    values: np.ndarray
+
+    @classmethod
+    def of(cls, detector: Scorer, texts: Texts, seed: int, progress: Progress | None) -> "_Read":
+        reader, artifact, n = detector.reader, detector.artifact, len(texts)
+        sizes = [column.size for column in reader.columns]
+        rows = np.sort(np.random.default_rng(seed).permutation(n)[:MAP_ROWS])
+        place = {int(row): at for at, row in enumerate(rows)}
+        scores, tokens = np.full(n, np.nan), np.zeros(n, dtype=int)
+        blocks = np.full((n, len(sizes)), np.nan)
+        values = np.full((len(rows), sum(sizes)), np.nan, dtype=np.float32)
+        for first in range(0, n, _STRETCH):
+            stretch = texts.texts[first : first + _STRETCH]
+            tokenized = reader.tokenize(stretch)
+            tokens[first : first + len(stretch)] = [text.total for text in tokenized]
+            for reading in reader.read(tokenized):
+                row, found = first + reading.text, reading.values
+                if reading.reason is None:
+                    logit = artifact.head.logit(found[None])[:, 0]
+                    scores[row] = artifact.calibrations[0].score(logit)[0]
+                    blocks[row] = alone(artifact.head, found, sizes)
+                    if row in place:
+                        values[place[row]] = found
+                if progress:
+                    progress(1, len(stretch[reading.text] or ""))
+        return cls(scores, tokens, blocks, rows, values)
+
+    def heat(self, labels: np.ndarray, detector: Scorer) -> HeatMap | None:
+        """The AUC of each column alone, laid out by statistic and layer."""
+        columns = detector.reader.columns
+        layers = sorted({column.layer for column in columns if column.layer is not None})
+        names = list(dict.fromkeys(column.statistic.name for column in columns if column.layer is not None))
+        found: dict[tuple[str, int | None], float | None] = {}
+        for number, column in enumerate(columns):
+            found[column.statistic.name, column.layer] = block_auc(labels, self.blocks[:, number])
+        cells = [tuple(found.get((name, layer)) for layer in layers) for name in names]
+        if not any(cell is not None for row in cells for cell in row):
+            return None
+        what = "AUC of what each layer adds to the logit, of a single number its own AUC"
+        return HeatMap(tuple(names), tuple(layers), tuple(cells), what)
+
+    def map(self, labels: np.ndarray, detector: Scorer, seed: int) -> FeatureMap | None:
+        """The kept rows laid flat, standardised by their own means and deviations."""
+        whole = np.isfinite(self.values).all(axis=1) if self.values.size else np.zeros(0, dtype=bool)
+        rows, values = self.rows[whole], self.values[whole]
+        if len(rows) < 3 or values.shape[1] < 2:
+            return None
+        flat = project(values, seed)
+        return FeatureMap(
+            tuple(rows.tolist()),
+            tuple(labels[rows].astype(int).tolist()),
+            tuple(self.scores[rows].tolist()),
+            flat.pca,
+            flat.explained,
+            flat.tsne,
+        )
+
+
+class _Judge:
+    """Puts further texts before the detector, and remembers what could not be read."""
+
+    def __init__(self, detector: Scorer, limit: float):
+        self.detector, self.limit = detector, limit
+        self.label, self.negative = detector.artifact.labels[0], detector.artifact.negative
+        self.notes: list[str] = []
+        self._scored: dict[int, np.ndarray] = {}
+
+    def scores(self, texts: Texts | Sequence[str | None], what: str) -> np.ndarray:
+        """Scores, NaN where there is none, each set of texts scored once."""
+        if id(texts) not in self._scored:
+            records = self.detector.scores(texts)
+            found = np.array([np.nan if record.score is None else record.score for record in records])
+            missing = int(np.isnan(found).sum())
+            if missing:
+                self.notes.append(f"{missing} of {len(found)} texts of {what} could not be scored")
+            if not isinstance(texts, Texts):
+                return found
+            self._scored[id(texts)] = found
+        return self._scored[id(texts)]
+
+    def hatecheck(self, cases: Texts) -> tuple[Share, ...]:
+        """The share of right verdicts of each functionality."""
+        hateful = _binary(cases, "label_gold", "hateful", "non-hateful")
+        scores, names = self.scores(cases, "HateCheck"), _names(cases, "functionality")
+        right = (scores >= self.limit) == hateful
+        return shares(names, right, hateful, np.isfinite(scores), (self.label, self.negative))
+
+    def targets(self, cases: Texts, resamples: int, seed: int) -> tuple[SubgroupBias, ...]:
+        """The AUCs of each group that HateCheck aims at."""
+        hateful = _binary(cases, "label_gold", "hateful", "non-hateful")
+        scores = self.scores(cases, "HateCheck")
+        names = _names(cases, "target_ident")
+        groups = {
+            name: np.array([each == name for each in names]) for name in sorted(set(names) - {"", "nan"})
+        }
+        return subgroup_bias(hateful.astype(int), scores, groups, resamples=resamples, seed=seed)
+
+    def xstest(self, prompts: Texts) -> tuple[Share, ...]:
+        """The share of flagged prompts of each type; of safe ones these are false alarms."""
+        unsafe = _binary(prompts, "label", "unsafe", "safe")
+        scores, names = self.scores(prompts, "XSTest"), _names(prompts, "type")
+        return shares(names, scores >= self.limit, unsafe, np.isfinite(scores), ("unsafe", "safe"))
+
+    def evasion(
+        self,
+        texts: Texts,
+        labels: np.ndarray,
+        scores: np.ndarray,
+        disguises: Mapping[str, Disguise],
+        seed: int,
+    ) -> tuple[Evasion, ...]:
+        """The same rows plain and in each disguise."""
+        dice, chosen = np.random.default_rng(seed), []
+        for side in (1, 0):
+            rows = np.flatnonzero((labels == side) & np.isfinite(scores))
+            chosen.append(np.sort(dice.permutation(rows)[:DISGUISED_ROWS]))
+        rows = np.concatenate(chosen)
+        found = []
+        for name, disguise in disguises.items():
+            hide = random.Random(seed)
+            hidden = self.scores([disguise(texts.texts[row] or "", hide) for row in rows], f"disguise {name}")
+            both = np.isfinite(hidden)
+            positive = labels[rows][both] == 1
+            if positive.any() and not positive.all():
+                before, after = (flags[both] >= self.limit for flags in (scores[rows], hidden))
+                found.append(Evasion.of(name, positive, before, after))
+        return tuple(found)
+
+    def worst(self, texts: Texts, rows: np.ndarray, order: np.ndarray, explain: bool) -> tuple[Mistake, ...]:
+        """The rows that come first in an order, with their words."""
+        chosen = rows[np.argsort(order[rows], kind="stable")][:WORST_ROWS]
+        wanted = [texts.texts[row] or "" for row in chosen]
+        if not wanted:
+            return ()
+        explain = explain and self.detector.inseparable is None
+        mistakes = []
+        for row, text, record in zip(
+            chosen.tolist(), wanted, self.detector.scores(wanted, explain=explain), strict=True
+        ):
+            found = words(text, record.spans) if explain and record.spans else ()
+            shown = tuple(word for word in found if word.end <= _SHOWN_CHARACTERS)
+            score = float(np.abs(order[row]))
+            mistakes.append(Mistake(row, score, text[:_SHOWN_CHARACTERS], len(text), shown))
+        return tuple(mistakes)
+
+
+def _known(texts: Texts, labels: np.ndarray) -> np.ndarray:
+    known = np.asarray(labels)
+    if known.shape != (len(texts),) or not np.isin(known, (0, 1)).all():
+        raise BadLabels(
+            f"{len(texts)} texts need as many labels, each 0 or 1; these have shape {known.shape}"
+        )
+    return known
+
+
+def _names(texts: Texts, column: str) -> list[str]:
+    return ["" if cell is None else str(cell).strip() for cell in texts.columns[column]]
+
+
+def _binary(texts: Texts, column: str, one: str, zero: str) -> np.ndarray:
+    """Whether each row has one of two labels and not the other."""
+    cells = [str(cell).strip().lower() for cell in texts.columns[column]]
+    wrong = [row for row, cell in enumerate(cells) if cell not in (one, zero)]
+    if wrong:
+        raise BadTexts(
+            f"{texts.source}: column {column!r} of row {wrong[0]} is neither {one!r} nor {zero!r} (so are "
+            f"{len(wrong)} rows); give the file as it was published"
+        )
+    return np.array([cell == one for cell in cells])
+
+
+def _notes(detector: Scorer, rows: int, explain: bool) -> list[str]:
+    notes = []
+    if rows < ROWS_FOR_INTERVAL:
+        notes.append(f"{rows} scored rows are fewer than {ROWS_FOR_INTERVAL}: no bootstrap interval is given")
+    kind = detector.artifact.head.kind
+    if kind != "linear":
+        notes.append(
+            f"the head is a {kind}: its logit does not split into layers, so only columns of one number are "
+            "in the map of layers"
+        )
+    if explain and detector.inseparable:
+        notes.append(f"no words beside the errors: {detector.inseparable}")
+    return notes

@@ -1,0 +1,306 @@
+"""What a threshold does: rates at every score, precision at a stated prevalence, calibration bin by bin."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from splinelens.detect.evaluate import ROWS_FOR_INTERVAL
+from splinelens.detect.thresholds import highest_quiet, share_interval
+from splinelens.errors import BadFeatures, BadLabels
+
+Bounds = tuple[float, float]
+TEXTS = 10_000
+"""False positives are counted per this many texts."""
+
+_FIRST = 50  # of the points: the left end of the precision-recall curve jumps from text to text
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Rates at rising strictness, read backwards: from nothing flagged to everything flagged.
+
+    ``false_positive_rate`` and ``recall`` are the ROC curve, ``recall`` and ``precision`` the
+    precision-recall curve on the same rows.
+
+    Attributes:
+        threshold: Falling scores; a text is flagged at or above one. The first is above all scores.
+        recall: Share of positive rows that are flagged.
+        false_positive_rate: Share of negative rows that are flagged.
+        precision: Share of flagged rows that are positive; None where nothing is flagged.
+    """
+
+    threshold: tuple[float, ...]
+    recall: tuple[float, ...]
+    false_positive_rate: tuple[float, ...]
+    precision: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Rows of about the same score.
+
+    Attributes:
+        count: Rows.
+        score: Their mean score.
+        share: Share of positive rows among them; equal to ``score`` where the calibration is right.
+        interval: 95 % interval (Clopper-Pearson) of the share.
+    """
+
+    count: int
+    score: float
+    share: float
+    interval: Bounds
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """What one threshold does where a stated share of texts is positive.
+
+    Attributes:
+        name: What it is called.
+        threshold: Texts with this score or more are flagged.
+        recall: Share of positive rows that are flagged.
+        recall_interval: Its 95 % interval (Clopper-Pearson).
+        false_positive_rate: Share of negative rows that are flagged.
+        false_positive_interval: Its 95 % interval (Clopper-Pearson).
+        precision: Share of flagged texts that are positive, at the prevalence; None if nothing is flagged.
+        false_positives: Of 10,000 texts at the prevalence, those flagged though negative.
+    """
+
+    name: str
+    threshold: float
+    recall: float
+    recall_interval: Bounds
+    false_positive_rate: float
+    false_positive_interval: Bounds
+    precision: float | None
+    false_positives: float
+
+
+def sweep(labels: np.ndarray, scores: np.ndarray, keep: Sequence[float] = (), most: int = 400) -> Sweep:
+    """Rates at every score, thinned where there are many.
+
+    Args:
+        labels: 0 or 1 for each row, both there.
+        scores: Finite scores.
+        keep: Thresholds that must be among the points.
+        most: Points at most, ``keep`` not counted. Those left lie evenly along the ROC curve.
+
+    Returns:
+        The points; the first flags nothing, the last everything.
+
+    Raises:
+        BadLabels: One class only.
+        BadFeatures: A score is not finite.
+
+    Example:
+        >>> sweep(np.array([0, 1, 1]), np.array([0.2, 0.4, 0.9])).recall
+        (0.0, 0.5, 1.0, 1.0)
+    """
+    negative, positive = _classes(labels, scores)
+    distinct = np.unique(scores)[::-1]
+    points = np.append(np.nextafter(distinct[0], np.inf), distinct)
+    if len(points) > most:
+        length = _share_from(negative, points) + _share_from(positive, points)
+        first = np.arange(min(_FIRST, most // 4))
+        even = np.searchsorted(length, np.linspace(0, 2, most - len(first)))
+        points = points[np.unique(np.append(first, even.clip(0, len(points) - 1)))]
+    points = np.unique(np.append(points, list(keep)))[::-1]
+    recall, rate = _share_from(positive, points), _share_from(negative, points)
+    flagged = recall * len(positive) + rate * len(negative)
+    precision = [
+        hits * len(positive) / all_ if all_ else None
+        for hits, all_ in zip(recall.tolist(), flagged.tolist(), strict=True)
+    ]
+    return Sweep(tuple(points.tolist()), tuple(recall.tolist()), tuple(rate.tolist()), tuple(precision))
+
+
+def average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
+    """Area under the precision-recall curve as a sum of steps, without interpolation.
+
+    Args:
+        labels: 0 or 1 for each row, both there.
+        scores: Higher leans to 1; rows of equal score count together.
+
+    Returns:
+        In [0, 1]; the share of positive rows is what chance gives.
+
+    Example:
+        >>> round(average_precision(np.array([1, 0, 1]), np.array([0.9, 0.8, 0.7])), 4)
+        0.8333
+    """
+    order = np.argsort(-scores, kind="stable")
+    hits = np.cumsum(labels[order] == 1)
+    last = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
+    gained = np.diff(hits[last], prepend=0)
+    return float((gained * hits[last] / (last + 1)).sum() / hits[-1]) if hits[-1] else float("nan")
+
+
+def bootstrap(
+    statistic: Callable[[np.ndarray, np.ndarray], float],
+    labels: np.ndarray,
+    scores: np.ndarray,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Bounds | None:
+    """95 % percentile interval of a number over resampled rows.
+
+    Args:
+        statistic: From labels and scores to the number.
+        labels: 0 or 1 for each row.
+        scores: One a row.
+        resamples: How many; 0 gives no interval.
+        seed: Of the draws.
+
+    Returns:
+        Lower and upper bound; None with fewer than 50 rows. Resamples of one class are left out.
+
+    Example:
+        >>> rows = np.tile([0, 1], 50)
+        >>> bootstrap(average_precision, rows, rows / 2, resamples=20)
+        (1.0, 1.0)
+        >>> bootstrap(average_precision, rows[:40], rows[:40] / 2) is None
+        True
+    """
+    n, rng = len(labels), np.random.default_rng(seed)
+    if n < ROWS_FOR_INTERVAL or not resamples:
+        return None
+    values = []
+    for _ in range(resamples):
+        rows = rng.integers(0, n, n)
+        if 0 < labels[rows].sum() < n:
+            values.append(statistic(labels[rows], scores[rows]))
+    if not values:
+        return None
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def intervals(
+    labels: np.ndarray, scores: np.ndarray, *, resamples: int = 1000, seed: int = 0
+) -> dict[str, Bounds | None]:
+    """95 % bootstrap intervals of the numbers of an evaluation that are told without one elsewhere.
+
+    Args:
+        labels: 0 or 1 for each row.
+        scores: Calibrated scores.
+        resamples: How many; 0 gives no intervals.
+        seed: Of the draws.
+
+    Returns:
+        ``average_precision``, ``brier``, ``recall_at_0.01`` and ``recall_at_0.05``; None with fewer
+        than 50 rows.
+
+    Example:
+        >>> rows = np.tile([0, 1], 50)
+        >>> intervals(rows, rows / 1, resamples=20)["brier"]
+        (0.0, 0.0)
+    """
+    numbers: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+        "average_precision": average_precision,
+        "brier": lambda y, s: float(((s - y) ** 2).mean()),
+        **{f"recall_at_{rate:g}": partial(_recall_at, rate) for rate in (0.01, 0.05)},
+    }
+    return {
+        name: bootstrap(number, labels, scores, resamples=resamples, seed=seed)
+        for name, number in numbers.items()
+    }
+
+
+def reliability(labels: np.ndarray, scores: np.ndarray, bins: int = 10) -> tuple[Bin, ...]:
+    """The share of positive rows in bins of about equal count; rows of equal score share a bin.
+
+    Args:
+        labels: 0 or 1 for each row, both there.
+        scores: Calibrated scores.
+        bins: How many bins at most.
+
+    Returns:
+        Bins by rising score; empty ones are left out.
+
+    Raises:
+        BadLabels: One class only.
+        BadFeatures: A score is not finite.
+
+    Example:
+        >>> [(part.count, part.share) for part in reliability(np.array([0, 1, 1]), np.array([0.1, 0.8, 0.8]))]
+        [(1, 0.0), (2, 1.0)]
+    """
+    _classes(labels, scores)
+    _, rank, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    place = ((np.cumsum(counts) - counts / 2) * bins / len(scores)).astype(int)[rank]
+    found = []
+    for number in np.unique(place):
+        rows = place == number
+        count, hits = int(rows.sum()), int(labels[rows].sum())
+        found.append(Bin(count, float(scores[rows].mean()), hits / count, share_interval(hits, count)))
+    return tuple(found)
+
+
+def operating_points(
+    labels: np.ndarray, scores: np.ndarray, thresholds: Mapping[str, float], prevalence: float
+) -> tuple[OperatingPoint, ...]:
+    """What thresholds do where a stated share of texts is positive.
+
+    Args:
+        labels: 0 or 1 for each row, both there.
+        scores: Finite scores.
+        thresholds: By name.
+        prevalence: Share of positive texts where the detector will work, in (0, 1); recall and
+            false-positive rate are those of the rows, precision follows from it.
+
+    Returns:
+        One point a threshold.
+
+    Raises:
+        BadLabels: One class only, or ``prevalence`` is not in (0, 1).
+        BadFeatures: A score is not finite.
+
+    Example:
+        >>> found = operating_points(np.array([0, 0, 1]), np.array([0.2, 0.6, 0.9]), {"half": 0.5}, 0.1)
+        >>> found[0].false_positives, round(found[0].precision, 3)
+        (4500.0, 0.182)
+    """
+    if not 0 < prevalence < 1:
+        raise BadLabels(f"a prevalence of {prevalence} is no share of texts; give one between 0 and 1")
+    negative, positive = _classes(labels, scores)
+    found = []
+    for name, threshold in thresholds.items():
+        hits, alarms = int((positive >= threshold).sum()), int((negative >= threshold).sum())
+        recall, rate = hits / len(positive), alarms / len(negative)
+        right, wrong = prevalence * recall, (1 - prevalence) * rate
+        found.append(
+            OperatingPoint(
+                name,
+                float(threshold),
+                recall,
+                share_interval(hits, len(positive)),
+                rate,
+                share_interval(alarms, len(negative)),
+                right / (right + wrong) if right + wrong else None,
+                TEXTS * wrong,
+            )
+        )
+    return tuple(found)
+
+
+def _recall_at(rate: float, labels: np.ndarray, scores: np.ndarray) -> float:
+    """Recall at a false-positive rate, the threshold chosen on the same rows."""
+    return float((scores[labels == 1] > highest_quiet(scores[labels == 0], rate)).mean())
+
+
+def _classes(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sorted scores of the negative and of the positive rows."""
+    if not np.isfinite(scores).all():
+        raise BadFeatures("a score is not finite; leave out the rows that could not be scored")
+    if not np.isin([0, 1], labels).all():
+        raise BadLabels(f"{len(labels)} rows hold one class only; curves need rows of both")
+    return np.sort(scores[labels == 0]), np.sort(scores[labels == 1])
+
+
+def _share_from(ordered: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Share of scores at or above each threshold."""
+    return 1 - np.searchsorted(ordered, thresholds, side="left") / len(ordered)

@@ -1,0 +1,154 @@
+"""Which texts mention or concern which group of people: from terms, or from columns beside the texts."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from splinelens.errors import BadTexts
+from splinelens.texts.wanted import listed
+
+if TYPE_CHECKING:
+    import numpy
+
+_MOST_VALUES = 60
+_YES, _NO = ("true", "yes"), ("false", "no")
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "women": ("women", "woman", "female", "females"),
+    "men": ("men", "man", "male", "males"),
+    "girls": ("girl", "girls"),
+    "boys": ("boy", "boys"),
+    "gay": ("gay", "gays", "homosexual", "homosexuals"),
+    "lesbian": ("lesbian", "lesbians"),
+    "bisexual": ("bisexual", "bisexuals"),
+    "trans": ("trans", "transgender", "transsexual"),
+    "straight": ("heterosexual", "heterosexuals", "straight people"),
+    "muslim": ("muslim", "muslims", "islam", "islamic"),
+    "jewish": ("jewish", "jew", "jews", "judaism"),
+    "christian": ("christian", "christians", "christianity"),
+    "catholic": ("catholic", "catholics"),
+    "hindu": ("hindu", "hindus", "hinduism"),
+    "buddhist": ("buddhist", "buddhists", "buddhism"),
+    "atheist": ("atheist", "atheists", "atheism"),
+    "black": ("black people", "black man", "black men", "black woman", "black women", "african american"),
+    "white": ("white people", "white man", "white men", "white woman", "white women"),
+    "asian": ("asian", "asians", "chinese", "indian", "japanese"),
+    "latino": ("latino", "latina", "latinos", "hispanic", "mexican", "mexicans"),
+    "immigrants": ("immigrant", "immigrants", "migrant", "migrants", "refugee", "refugees"),
+    "old": ("old people", "elderly", "old man", "old woman"),
+    "young": ("young people", "teenager", "teenagers"),
+    "disabled": ("disabled", "disability", "disabilities", "handicapped"),
+    "deaf or blind": ("deaf", "blind people", "blind person"),
+    "mentally ill": ("mental illness", "mentally ill", "depressed", "autistic"),
+}
+"""English names of groups: enough to see whether their mention moves scores, no list of all groups."""
+
+
+def read_terms(path: Path) -> dict[str, tuple[str, ...]]:
+    r"""Groups and their terms from a file with ``name<TAB>term`` on each line.
+
+    Args:
+        path: UTF-8 text; a name may stand on several lines, blank lines and lines with # are passed over.
+
+    Returns:
+        The terms of each name.
+
+    Raises:
+        BadTexts: The file cannot be read, holds no term, or a line has no tab.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "terms.tsv"
+        >>> _ = file.write_text("bakers\tbaker\nbakers\tbakers\n")
+        >>> read_terms(file)
+        {'bakers': ('baker', 'bakers')}
+    """
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise BadTexts(f"cannot read terms from {path}: {reason}; give a UTF-8 file") from error
+    found: dict[str, tuple[str, ...]] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, _, term = (part.strip() for part in line.partition("\t"))
+        if not (name and term):
+            raise BadTexts(f"{path}, line {number}: no name, tab and term; write name<TAB>term")
+        found[name] = (*found.get(name, ()), term)
+    if not found:
+        raise BadTexts(f"{path} holds no term; write name<TAB>term on each line")
+    return found
+
+
+def mentions(
+    texts: Sequence[str | None], groups: Mapping[str, Sequence[str]] = GROUPS
+) -> "dict[str, numpy.ndarray]":
+    """Which texts hold a term of each group, as a whole word in any case.
+
+    Args:
+        texts: The texts.
+        groups: Terms by name.
+
+    Returns:
+        One boolean a text for each group.
+
+    Example:
+        >>> mentions(["Women read.", "Swomen"], {"women": ("women",)})["women"].tolist()
+        [True, False]
+    """
+    import numpy
+
+    found = {}
+    for name, terms in groups.items():
+        words = "|".join(re.escape(term).replace(r"\ ", r"\s+") for term in terms)
+        pattern = re.compile(rf"(?<!\w)(?:{words})(?!\w)", re.IGNORECASE)
+        found[name] = numpy.array([text is not None and bool(pattern.search(text)) for text in texts])
+    return found
+
+
+def column_groups(name: str, cells: Sequence[Any]) -> "dict[str, numpy.ndarray]":  # Any: as the file held it
+    """The groups that a column names.
+
+    Args:
+        name: The column.
+        cells: One a row. Numbers and true/false say whether a row belongs, from 0.5 on; other values are
+            groups of their own, ``column=value``. An empty cell belongs to none.
+
+    Returns:
+        One boolean a row for each group.
+
+    Raises:
+        BadTexts: All cells are empty, or there are more than 60 values.
+
+    Example:
+        >>> {key: mask.tolist() for key, mask in column_groups("religion", ["a", None, "b"]).items()}
+        {'religion=a': [True, False, False], 'religion=b': [False, False, True]}
+        >>> column_groups("muslim", ["0.8", "0", ""])["muslim"].tolist()
+        [True, False, False]
+    """
+    import numpy
+
+    words = ["" if cell is None or cell != cell else str(cell).strip() for cell in cells]
+    there = sorted({word for word in words if word})
+    if not there:
+        raise BadTexts(f"column {name!r} is empty in all {len(words)} rows; it cannot name groups")
+    shares = {word: _share(word) for word in there}
+    if all(share is not None for share in shares.values()):
+        return {name: numpy.array([(shares.get(word) or 0.0) >= 0.5 for word in words])}
+    if len(there) > _MOST_VALUES:
+        raise BadTexts(
+            f"column {name!r} has {len(there)} values, such as {listed(there, 3)}; a column of groups has at "
+            f"most {_MOST_VALUES}, or holds 0/1"
+        )
+    return {f"{name}={word}": numpy.array([each == word for each in words]) for word in there}
+
+
+def _share(word: str) -> float | None:
+    if word.lower() in _YES + _NO:
+        return float(word.lower() in _YES)
+    try:
+        return float(word)
+    except ValueError:
+        return None

@@ -1,0 +1,160 @@
+"""Tests ``apps/evaluation.py``: every part of a report, what is left out, and what is refused."""
+
+import json
+
+import numpy as np
+import pytest
+
+from splinelens.apps.detector import Detector
+from splinelens.apps.evaluation import evaluation_report, read_hatecheck, read_xstest
+from splinelens.detect.evaluate import auc
+from splinelens.errors import BadLabels, BadTexts, MissingColumn
+from splinelens.report.evaluation import EvaluationReport
+from splinelens.texts import Texts
+
+from .conftest import labelled
+
+DISGUISES = {
+    "none": lambda text, dice: text,
+    "spacing": lambda text, dice: text.replace("rude", "r u d e"),
+    "dice": lambda text, dice: text + str(dice.random()),
+}
+
+
+@pytest.fixture
+def detector(fit_on, loaded, tmp_path):
+    """Makes the tiny detector; changes go to its spec."""
+
+    def make(recipe="logistic", **spec):
+        fit_on(recipe, **spec).save(tmp_path / "made")
+        return Detector.load(tmp_path / "made", model=loaded)
+
+    return make
+
+
+@pytest.fixture
+def rows():
+    """Sixty texts of which one is empty, and their labels."""
+    texts, labels = labelled(60)
+    return Texts((*texts[:-1], ""), {}, "list"), labels
+
+
+@pytest.fixture
+def probes():
+    """A few cases in the form of HateCheck and of XSTest."""
+    texts, labels = labelled(8)
+    gold = tuple(("non-hateful", "hateful")[label] for label in labels)
+    cells = {"functionality": ("b", "a") * 4, "label_gold": gold, "target_ident": ("women", None) * 4}
+    safe = {"type": ("figurative",) * 8, "label": tuple(("safe", "unsafe")[label] for label in labels)}
+    return Texts(tuple(texts), cells, "cases"), Texts(tuple(texts), safe, "prompts")
+
+
+def test_every_part_is_there_and_survives_json(detector, rows, probes):
+    texts, labels = rows
+    groups = {"you": np.array(["you" in text for text in texts.texts])}
+    made = detector()
+    report = evaluation_report(
+        made,
+        texts,
+        labels,
+        hatecheck=probes[0],
+        xstest=probes[1],
+        groups=groups,
+        disguises=DISGUISES,
+        explain=True,
+        resamples=50,
+    )
+    assert EvaluationReport.from_dict(json.loads(report.to_json())) == report
+    assert report.numbers == made.evaluate(texts, labels, resamples=50).to_dict()
+    assert (report.numbers["n"], report.numbers["undetermined"]) == (59, 1)
+    assert {share.name: share.total for share in report.hatecheck} == {"b": 4, "a": 4}
+    assert [group.name for group in report.hatecheck_bias] == ["women"]
+    assert {share.wanted for share in report.xstest} == {"mixed"}
+    assert report.bias[0].rows == groups["you"].sum()
+    assert report.provenance["data_hash"] == texts.data_hash
+    assert (report.threshold, report.detector) == (made.threshold(), "tiny")
+
+
+def test_disguises_are_measured_on_the_same_rows(detector, rows):
+    report = evaluation_report(detector(), *rows, disguises=DISGUISES, resamples=0)
+    none, spacing, _ = report.evasion
+    assert (none.lost, none.false_positive_rate) == (0.0, none.disguised_false_positive_rate)
+    assert none.recall == none.disguised_recall == spacing.recall
+    assert (none.positives, none.negatives) == (29, 30)
+    again = evaluation_report(detector(), *rows, disguises=DISGUISES, resamples=0)
+    assert again.evasion == report.evasion
+
+
+def test_cells_of_the_map_of_layers_are_parts_of_the_logit(detector, rows):
+    made = detector(pooling=("max", "last"))
+    report = evaluation_report(made, *rows, resamples=0)
+    assert report.heat.rows == ("margin_max", "margin_last")
+    assert report.heat.layers == (0, 1)
+    texts = [text for text in rows[0].texts if text]
+    readings = sorted(made.reader.read(made.reader.tokenize(texts)), key=lambda reading: reading.text)
+    parts = made.artifact.head.parts(np.stack([reading.values for reading in readings]))
+    start = sum(column.size for column in made.reader.columns[:2])
+    part = parts[:, start : start + made.reader.columns[2].size].sum(axis=1)
+    assert report.heat.auc[0][1] == pytest.approx(auc(rows[1][:-1], part), abs=0.01)
+
+
+def test_of_single_numbers_each_has_its_own_auc(detector, rows):
+    report = evaluation_report(detector(features=("spline7", "length")), *rows, resamples=0, explain=True)
+    assert len(report.heat.rows) == 7
+    assert all(0 <= cell <= 1 for row in report.heat.auc for cell in row)
+    assert any("no words beside the errors: it reads" in note for note in report.notes)
+    assert not any(mistake.words for mistake in (*report.false_positives, *report.false_negatives))
+
+
+def test_a_forest_on_vectors_has_no_map_of_layers_and_says_so(detector, rows):
+    report = evaluation_report(detector("forest"), *rows, resamples=0)
+    assert report.heat is None
+    assert any("the head is a forest" in note for note in report.notes)
+
+
+def test_the_worst_errors_come_first_with_their_words(detector, rows):
+    texts, labels = rows
+    report = evaluation_report(detector(), texts, 1 - labels, explain=True, resamples=0)
+    for mistakes, sign in ((report.false_positives, -1), (report.false_negatives, 1)):
+        scores = [mistake.score for mistake in mistakes]
+        assert 0 < len(scores) <= 20
+        assert scores == sorted(scores, key=lambda score: sign * score)
+        for mistake in mistakes:
+            assert mistake.text == texts.texts[mistake.row]
+            assert mistake.words
+    assert all(mistake.score >= report.threshold for mistake in report.false_positives)
+    assert all(mistake.score < report.threshold for mistake in report.false_negatives)
+
+
+def test_few_rows_have_no_interval_and_a_note(detector):
+    texts, labels = labelled(12)
+    report = evaluation_report(detector(), Texts(tuple(texts), {}, "list"), labels)
+    assert report.numbers["auc_interval"] is None
+    assert set(report.intervals.values()) == {None}
+    assert any("12 scored rows are fewer than 50" in note for note in report.notes)
+
+
+def test_unread_probes_are_counted(detector, rows, probes):
+    cases = Texts(("", *probes[0].texts[1:]), probes[0].columns, "cases")
+    report = evaluation_report(detector(), *rows, hatecheck=cases, resamples=0)
+    assert report.notes[-1] == "1 of 8 texts of HateCheck could not be scored"
+    assert sum(share.total for share in report.hatecheck) == 7
+
+
+def test_one_class_and_wrong_labels_are_refused(detector, rows, probes):
+    made, (texts, labels) = detector(), rows
+    with pytest.raises(BadLabels, match="0 and 1 are both needed"):
+        evaluation_report(made, texts, np.zeros(60, dtype=int))
+    with pytest.raises(BadLabels, match="60 texts need as many labels"):
+        evaluation_report(made, texts, labels[:5])
+    wrong = Texts(probes[0].texts, {**probes[0].columns, "label_gold": ("yes",) * 8}, "cases")
+    with pytest.raises(BadTexts, match="'label_gold' of row 0 is neither 'hateful' nor 'non-hateful'"):
+        evaluation_report(made, texts, labels, hatecheck=wrong, resamples=0)
+
+
+def test_files_without_the_columns_are_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("test_case,prompt,functionality\nhello,hello,a\n")
+    with pytest.raises(MissingColumn, match="label_gold"):
+        read_hatecheck(str(tmp_path / "a.csv"))
+    with pytest.raises(MissingColumn, match="type"):
+        read_xstest(str(tmp_path / "a.csv"))

@@ -1,0 +1,40 @@
+"""Tests ``detect/projections.py``: components by their definition, seeds, tables that are too small."""
+
+import numpy as np
+import pytest
+
+from splinelens.detect.projections import project
+from splinelens.errors import BadFeatures
+
+
+def test_components_are_those_of_the_standardised_table():
+    values = np.random.default_rng(0).normal(size=(40, 6)) @ np.diag([100.0, 1, 1, 1, 1, 1])
+    found = project(values)
+    flat = (values - values.mean(axis=0)) / values.std(axis=0)
+    _, lengths, axes = np.linalg.svd(flat)
+    np.testing.assert_allclose(np.abs(found.pca), np.abs(flat @ axes[:2].T), atol=1e-8)
+    np.testing.assert_allclose(found.explained, (lengths**2 / (lengths**2).sum())[:2])
+    assert len(found.tsne) == 40
+
+
+def test_two_clusters_stay_apart_and_the_seed_decides():
+    dice = np.random.default_rng(0)
+    values = np.concatenate([dice.normal(size=(20, 5)), dice.normal(size=(20, 5)) + 20])
+    found = project(values, seed=3)
+    tsne = np.array(found.tsne)
+    near = np.linalg.norm(tsne[:20] - tsne[:20].mean(axis=0), axis=1).max()
+    assert np.linalg.norm(tsne[:20].mean(axis=0) - tsne[20:].mean(axis=0)) > near
+    assert project(values, seed=3) == found
+
+
+def test_few_rows_have_no_tsne_and_constant_columns_do_no_harm():
+    assert project(np.random.default_rng(0).normal(size=(9, 4))).tsne == ()
+    same = project(np.ones((12, 3)))
+    assert same.tsne == ()
+    assert same.explained == (0.0, 0.0)
+
+
+def test_tables_that_are_too_small_are_refused():
+    for shape in ((2, 5), (5, 1)):
+        with pytest.raises(BadFeatures, match="3 rows and 2 columns"):
+            project(np.zeros(shape))

@@ -1,0 +1,52 @@
+"""Tests ``texts/groups.py``: whole words in any case, columns of several kinds, and files of terms."""
+
+import pytest
+
+from splinelens.errors import BadTexts
+from splinelens.texts.groups import GROUPS, column_groups, mentions, read_terms
+
+
+def test_terms_are_whole_words_in_any_case():
+    texts = ["The OLD  people sing", "older people", None, "bold peoples", "(old people)"]
+    found = mentions(texts, {"old": ("old people",)})
+    assert found["old"].tolist() == [True, False, False, False, True]
+
+
+def test_terms_are_no_patterns():
+    assert mentions(["a.b", "axb"], {"x": ("a.b",)})["x"].tolist() == [True, False]
+
+
+def test_the_default_groups_are_found_and_distinct():
+    found = mentions(["A woman and a man", "We met a deaf teenager"])
+    assert [name for name, mask in found.items() if mask[0]] == ["women", "men"]
+    assert [name for name, mask in found.items() if mask[1]] == ["young", "deaf or blind"]
+    terms = [term for group in GROUPS.values() for term in group]
+    assert len(terms) == len(set(terms))
+    assert 20 <= len(GROUPS) <= 30
+
+
+def test_columns_of_numbers_and_of_words():
+    assert column_groups("g", ["0.5", "0.49", None, 1])["g"].tolist() == [True, False, False, True]
+    assert column_groups("g", [True, "false", float("nan")])["g"].tolist() == [True, False, False]
+    assert list(column_groups("g", ["b", "a", "b", " "])) == ["g=a", "g=b"]
+
+
+def test_columns_that_name_no_groups_are_refused():
+    with pytest.raises(BadTexts, match="'g' is empty in all 2 rows"):
+        column_groups("g", [None, ""])
+    with pytest.raises(BadTexts, match="'g' has 99 values, such as "):
+        column_groups("g", [f"x{row}" for row in range(99)])
+
+
+def test_files_of_terms(tmp_path):
+    file = tmp_path / "terms.tsv"
+    file.write_text("# mine\nbakers\tbaker\n\nbakers\tpastry cook\nmillers\tmiller\n")
+    assert read_terms(file) == {"bakers": ("baker", "pastry cook"), "millers": ("miller",)}
+    file.write_text("bakers baker\n")
+    with pytest.raises(BadTexts, match="line 1: no name, tab and term"):
+        read_terms(file)
+    file.write_text("\n")
+    with pytest.raises(BadTexts, match="holds no term"):
+        read_terms(file)
+    with pytest.raises(BadTexts, match="cannot read terms from"):
+        read_terms(tmp_path / "none.tsv")
