@@ -1,0 +1,128 @@
+"""What raises a number without reading toxicity, taken away: length, source, content, domain, own set."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from splinelens.apps.bench.plan import (
+    COUNTS,
+    FITTED,
+    OURS,
+    READY,
+    SPLINE7,
+    TRAIN_SHARE,
+    Plan,
+    Protocol,
+    one_test,
+    only,
+    relabelled,
+)
+from splinelens.apps.bench.rows import Rows, Task, Test, joined, two_parts
+
+ELSEWHERE = {
+    "para": "paradetox",
+    "tweet": "tweeteval offensive",
+    "toxigen": "toxigen",
+    "hatecheck": "hatecheck",
+}
+"""Sets that are judged without a training row of theirs, all rows, and what the table calls them."""
+
+
+def transfer(plan: Plan) -> Iterator[Task]:
+    """Trained on Jigsaw; judged on its test rows and on sets that it never saw."""
+    train, test = plan.halves("jig")
+    tests = [Test("jig test", test)]
+    for name, title in ELSEWHERE.items():
+        if name in plan:
+            tests.append(Test(title, plan.binary(name), _pairs(plan) if name == "para" else None))
+    yield Task("jig train", train, tuple(tests), (*FITTED, *READY))
+
+
+def pairs(plan: Plan) -> Iterator[Task]:
+    """The same content rude and polite, a pair on one side."""
+    rows, number = plan.binary("para"), _pairs(plan)
+    first, second = two_parts(number.tolist(), [0] * len(rows), TRAIN_SHARE, plan.seed)
+    train = _whole_pairs(rows.take(first), number[first], plan)
+    note = plan.thin_note(rows.take(first))
+    tests = (Test("paradetox 30 %", rows.take(second), number[second]),)
+    yield Task("paradetox 70 %", train, tests, (*FITTED, *READY), note=note)
+
+
+def matched(plan: Plan) -> Iterator[Task]:
+    """Equally many toxic and clean rows of every length; then of every source."""
+    train, test = plan.halves("jig")
+    short, short_test = (_balanced(rows, _length_bin(plan.tokens(rows)), plan.seed) for rows in (train, test))
+    yield Task("jig train, length-matched", short, one_test("jig test, length-matched", short_test), FITTED)
+    if "toxigen" not in plan:
+        return
+    gen, gen_test = plan.halves("toxigen")
+    both, both_test = joined([train, gen]), joined([test, gen_test])
+    yield Task(
+        "jig + toxigen, source-matched",
+        _balanced(both, both.sets, plan.seed),
+        one_test("jig + toxigen test, source-matched", _balanced(both_test, both_test.sets, plan.seed)),
+        FITTED,
+    )
+
+
+def left_out(plan: Plan) -> Iterator[Task]:
+    """Sources mixed, one clean domain never seen: are its texts called toxic?"""
+    (jig, jig_test), (gen, gen_test) = plan.halves("jig"), plan.halves("toxigen")
+    wide, wide_test, kinds = plan.domains()
+    everything = joined([wide, wide_test])
+    for place, kind in enumerate(kinds):
+        own = everything.labels[:, place] == 1
+        clean = relabelled(everything.take(~own), 0)
+        train = joined([jig, gen, clean])
+        yield Task(
+            f"mixed without {kind}",
+            plan.thin(train),
+            one_test(
+                f"{kind} against toxic",
+                only(jig_test, 1),
+                only(gen_test, 1),
+                relabelled(everything.take(own), 0),
+            ),
+            ("length", SPLINE7[0], COUNTS[0], OURS[0]),
+            note=plan.thin_note(train),
+        )
+
+
+def _pairs(plan: Plan) -> np.ndarray:
+    return np.array(plan.data.sets["para"].columns["pair"], dtype=int)
+
+
+def _whole_pairs(rows: Rows, number: np.ndarray, plan: Plan) -> Rows:
+    """At most so many rows, both of a pair or none."""
+    if plan.most is None or len(rows) <= plan.most:
+        return rows
+    each = np.unique(number)
+    chosen = np.random.default_rng(plan.seed).permutation(each)[: plan.most // 2]
+    return rows.take(np.isin(number, chosen))
+
+
+def _length_bin(tokens: np.ndarray) -> np.ndarray:
+    """Exact up to 32 tokens, then steps of an eighth."""
+    count = np.nan_to_num(tokens, nan=0.0)
+    steps = 32 + np.floor(8 * np.log2(np.maximum(count, 32) / 32))
+    return np.where(count <= 32, count, steps).astype(int)
+
+
+def _balanced(rows: Rows, strata: np.ndarray, seed: int) -> Rows:
+    """Equally many rows of both classes in every stratum, as many as the rarer class has."""
+    rng, keep = np.random.default_rng(seed), []
+    for stratum in np.unique(strata.astype(str)):
+        sides = [np.flatnonzero((strata.astype(str) == stratum) & (rows.labels == label)) for label in (0, 1)]
+        few = min(map(len, sides))
+        keep += [rng.permutation(side)[:few] for side in sides]
+    return rows.take(np.sort(np.concatenate(keep)))
+
+
+PROTOCOLS = (
+    Protocol("transfer", "trained on Jigsaw, judged there and elsewhere", ("jig",), transfer),
+    Protocol("pairs", "the same content, rude and polite", ("para",), pairs),
+    Protocol("matched", "length and source taken away", ("jig",), matched),
+    Protocol(
+        "left-out", "a clean domain that was never seen", ("jig", "toxigen", "domains"), left_out, trend=True
+    ),
+)
