@@ -42,7 +42,7 @@ def bench(
 ) -> None:
     """Measure everything on the same rows: the paper's protocol, controls, rivals and our detectors.
 
-    Protocols: splits, domains, types, mixed, transfer, pairs, matched, layers, labels, left-out. Each
+    Protocols: splits, domains, types, mixed, transfer, own, pairs, matched, layers, labels, left-out. Each
     prints its table when it is finished; DIR gets bench.json and bench.md. A run that was stopped goes on
     when the same command is given again, and tries again what could not be run. Without --quick the model
     reads every set twice, which takes hours on a processor; what it has read is kept in the cache.

@@ -57,7 +57,7 @@ def fit_scores(
     Example:
         >>> rows, labels = np.arange(40.0)[:, None], (np.arange(40) >= 20).astype(int)
         >>> [scores] = fit_scores(rows, labels, [[np.array([[0.0], [39.0]])]])
-        >>> scores[0] < 0.5 < scores[1]
+        >>> bool(scores[0] < 0.5 < scores[1])
         True
     """
     if head not in HEADS:
@@ -119,7 +119,7 @@ def _fitted(rows: _Rows, labels: np.ndarray, head: str, seed: int) -> _Logits:
     strength, calibration = _LITTLE, Calibration()
     if min(np.bincount(y)) >= ROWS_OF_A_CLASS:
         strength, calibration = _chosen(solve, strengths, some, y, seed)
-    if head == "self-training":
+    if head == "self-training" and not known.all():
         logit, calibration = _self_trained(rows, labels, strength), Calibration()
     else:
         [logit] = solve(np.arange(len(y)), y, (strength,))

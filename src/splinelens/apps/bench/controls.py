@@ -38,6 +38,15 @@ def transfer(plan: Plan) -> Iterator[Task]:
     yield Task("jig train", train, tuple(tests), (*FITTED, *READY))
 
 
+def own(plan: Plan) -> Iterator[Task]:
+    """Each set by itself: both classes from one source, as the set's own split or a draw has it."""
+    for name, title in {"toxigen": "toxigen", "tweet": "tweeteval offensive", "raw": "jigsaw6-raw"}.items():
+        if name in plan:
+            train, test = plan.halves(name)
+            used, note = plan.thin(train), plan.thin_note(train)
+            yield Task(f"{title} train", used, (Test(f"{title} test", test),), (*FITTED, *READY), note=note)
+
+
 def pairs(plan: Plan) -> Iterator[Task]:
     """The same content rude and polite, a pair on one side."""
     rows, number = plan.binary("para"), _pairs(plan)
@@ -120,6 +129,7 @@ def _balanced(rows: Rows, strata: np.ndarray, seed: int) -> Rows:
 
 PROTOCOLS = (
     Protocol("transfer", "trained on Jigsaw, judged there and elsewhere", ("jig",), transfer),
+    Protocol("own", "each set on rows of its own", (), own),
     Protocol("pairs", "the same content, rude and polite", ("para",), pairs),
     Protocol("matched", "length and source taken away", ("jig",), matched),
     Protocol(
