@@ -12,6 +12,7 @@ import numpy as np
 from splinelens.detect.evaluate import auc
 from splinelens.detect.recipes import ROWS_OF_A_CLASS, STRENGTHS, ValidationDraw, forest
 from splinelens.detect.thresholds import Calibration, calibrate
+from splinelens.detect.wide import balance, dual_logistic, gram
 from splinelens.errors import BadFeatures, BadLabels
 
 HEADS = ("logistic", "forest", "self-training")
@@ -67,7 +68,8 @@ def fit_scores(
     if not fine.all():
         train, many = train[fine], many[fine]
     standard, columns = _standardised(train)
-    heads = [_fitted(columns, many[:, label], head, seed) for label in range(many.shape[1])]
+    shared = _solver(columns, head, seed) if (many >= 0).all() else None
+    heads = [_fitted(columns, many[:, label], head, seed, shared) for label in range(many.shape[1])]
     found = []
     for chunks in tests:
         parts = [_scored(chunk, standard, heads) for chunk in chunks]
@@ -97,25 +99,25 @@ def _standardised(train: _Rows) -> tuple[Callable[[_Rows], _Rows], _Rows]:
     if not isinstance(train, np.ndarray):
         return (lambda rows: rows), train
     mean = train.mean(axis=0, dtype=np.float64).astype(np.float32)
-    rows = train.astype(np.float32) - mean
+    rows = np.subtract(train, mean, dtype=np.float32)
     scale = np.sqrt(np.einsum("ij,ij->j", rows, rows, dtype=np.float64) / len(rows)).astype(np.float32)
-    scale[scale == 0] = 1
+    scale[scale < 1e-12] = 1
     rows /= scale
 
     def standard(other: np.ndarray) -> np.ndarray:
-        return (other.astype(np.float32) - mean) / scale
+        return np.subtract(other, mean, dtype=np.float32) / scale
 
     return standard, rows
 
 
-def _fitted(rows: _Rows, labels: np.ndarray, head: str, seed: int) -> _Logits:
+def _fitted(rows: _Rows, labels: np.ndarray, head: str, seed: int, shared: "_Solver | None") -> _Logits:
     """A function from standardised rows to calibrated scores."""
     known = labels >= 0
     y = labels[known]
     if len(np.unique(y)) != 2:
         raise BadLabels(f"the {len(y)} training rows hold one class only; give rows of both")
     some = rows if known.all() else rows[known]
-    solve, strengths = _solver(some, head, seed)
+    solve, strengths = shared or _solver(some, head, seed)
     strength, calibration = _LITTLE, Calibration()
     if min(np.bincount(y)) >= ROWS_OF_A_CLASS:
         strength, calibration = _chosen(solve, strengths, some, y, seed)
@@ -127,6 +129,7 @@ def _fitted(rows: _Rows, labels: np.ndarray, head: str, seed: int) -> _Logits:
 
 
 _Solve = Callable[[np.ndarray, np.ndarray, Sequence[float]], list[_Logits]]
+_Solver = tuple[_Solve, Sequence[float]]
 
 
 def _chosen(
@@ -142,7 +145,7 @@ def _chosen(
         return strengths[best], Calibration()
 
 
-def _solver(rows: _Rows, head: str, seed: int) -> tuple[_Solve, Sequence[float]]:
+def _solver(rows: _Rows, head: str, seed: int) -> _Solver:
     """How some of the rows are fitted with several strengths, and the strengths to try."""
     if head == "forest":
         return (lambda index, y, _: [_forest(rows[index], y, seed)]), (1.0,)
@@ -162,27 +165,17 @@ def _linear(rows: _Rows, y: np.ndarray, strength: float) -> _Logits:
 
 
 def _wide_solver(rows: np.ndarray) -> _Solve:
-    """The same regression on more columns than rows, in the space that the rows span.
-
-    The rows of the Cholesky factor of ``rows @ rows.T`` have the same inner products as the rows, so
-    a penalised head on them is the head on the rows, at the cost of a table that is as wide as it is long.
-    """
-    from scipy.linalg import cholesky, solve_triangular
-
-    products = (rows @ rows.T).astype(np.float64)
-    products[np.diag_indices_from(products)] += 1e-5 * float(np.trace(products)) / len(rows)
+    """The same regression on more columns than rows: all strengths at once, by the rows' inner products."""
+    products = gram([rows])
 
     def solve(index: np.ndarray, y: np.ndarray, strengths: Sequence[float]) -> list[_Logits]:
-        factor = cholesky(products[np.ix_(index, index)], lower=True, overwrite_a=True, check_finite=False)
-        found = []
-        for strength in strengths:
-            from sklearn.linear_model import LogisticRegression
-
-            head = LogisticRegression(C=strength, class_weight="balanced", max_iter=500).fit(factor, y)
-            dual = solve_triangular(factor.T, head.coef_[0], lower=False, check_finite=False)
-            weight = dual.astype(np.float32) @ rows[index]
-            found.append(_affine(weight, float(head.intercept_[0])))
-        return found
+        targets = np.repeat(y[:, None], len(strengths), axis=1)
+        weight = balance(targets, np.ones(targets.shape))
+        alpha, bias = dual_logistic(products[np.ix_(index, index)], targets, weight, strengths)
+        every = np.zeros((len(rows), len(strengths)), dtype=np.float32)
+        every[index] = alpha
+        pairs = zip(every.T @ rows, bias, strict=True)
+        return [_affine(weights, float(shift)) for weights, shift in pairs]
 
     return solve
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from splinelens.apps.bench import paper, representations, run
+from splinelens.apps.bench import paper, plan, representations, run
 from splinelens.apps.bench.plan import READY
 from splinelens.errors import BadFeatures, CannotResume
 from splinelens.report.bench import BenchRow
@@ -77,7 +77,7 @@ def test_a_quick_run_never_reads_a_set(bench, tmp_path):
 
 
 def test_draws_are_averaged_and_labels_get_a_row_each(bench, monkeypatch):
-    monkeypatch.setattr(paper, "FITTED", ("length", "words"))
+    monkeypatch.setattr(plan.Plan, "fitted", ("length", "words"))
     monkeypatch.setattr(paper, "SPLINE7", ("spline7 logistic",))
     rows = bench(["splits", "types"])[1]
     assert [row.test for row in rows if row.protocol == "splits"] == ["30 % of jig"] * 2

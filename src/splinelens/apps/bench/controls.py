@@ -6,8 +6,8 @@ import numpy as np
 
 from splinelens.apps.bench.plan import (
     COUNTS,
-    FITTED,
     OURS,
+    PROMPTED,
     READY,
     SPLINE7,
     TRAIN_SHARE,
@@ -35,7 +35,8 @@ def transfer(plan: Plan) -> Iterator[Task]:
     for name, title in ELSEWHERE.items():
         if name in plan:
             tests.append(Test(title, plan.binary(name), _pairs(plan) if name == "para" else None))
-    yield Task("jig train", train, tuple(tests), (*FITTED, *READY))
+    fitted = (*plan.fitted, *PROMPTED, *READY)  # all rows also in a quick run: the bars are judged here
+    yield Task("jig train", train, tuple(tests), tuple(dict.fromkeys(fitted)))
 
 
 def own(plan: Plan) -> Iterator[Task]:
@@ -44,7 +45,9 @@ def own(plan: Plan) -> Iterator[Task]:
         if name in plan:
             train, test = plan.halves(name)
             used, note = plan.thin(train), plan.thin_note(train)
-            yield Task(f"{title} train", used, (Test(f"{title} test", test),), (*FITTED, *READY), note=note)
+            yield Task(
+                f"{title} train", used, (Test(f"{title} test", test),), (*plan.fitted, *READY), note=note
+            )
 
 
 def pairs(plan: Plan) -> Iterator[Task]:
@@ -54,23 +57,32 @@ def pairs(plan: Plan) -> Iterator[Task]:
     train = _whole_pairs(rows.take(first), number[first], plan)
     note = plan.thin_note(rows.take(first))
     tests = (Test("paradetox 30 %", rows.take(second), number[second]),)
-    yield Task("paradetox 70 %", train, tests, (*FITTED, *READY), note=note)
+    yield Task("paradetox 70 %", train, tests, (*plan.fitted, *READY), note=note)
 
 
 def matched(plan: Plan) -> Iterator[Task]:
     """Equally many toxic and clean rows of every length; then of every source."""
     train, test = plan.halves("jig")
     short, short_test = (_balanced(rows, _length_bin(plan.tokens(rows)), plan.seed) for rows in (train, test))
-    yield Task("jig train, length-matched", short, one_test("jig test, length-matched", short_test), FITTED)
+    yield Task(
+        "jig train, length-matched",
+        plan.thin(short),
+        one_test("jig test, length-matched", short_test),
+        plan.fitted,
+        note=plan.thin_note(short),
+    )
     if "toxigen" not in plan:
         return
     gen, gen_test = plan.halves("toxigen")
-    both, both_test = joined([train, gen]), joined([test, gen_test])
+    both, both_test = (
+        _balanced(rows, rows.sets, plan.seed) for rows in (joined([train, gen]), joined([test, gen_test]))
+    )
     yield Task(
         "jig + toxigen, source-matched",
-        _balanced(both, both.sets, plan.seed),
-        one_test("jig + toxigen test, source-matched", _balanced(both_test, both_test.sets, plan.seed)),
-        FITTED,
+        plan.thin(both),
+        one_test("jig + toxigen test, source-matched", both_test),
+        plan.fitted,
+        note=plan.thin_note(both),
     )
 
 

@@ -58,11 +58,17 @@ RECIPES = {
         _SIZES.format(module="profanity_check", ending="joblib"),
     ),
     "hatesonar": Recipe(
-        ("onnxruntime", "numpy"),
-        "import pathlib, hatesonar\nsonar = hatesonar.Sonar()\n"
-        "def score(text):\n"
-        "    classes = sonar.ping(text)['classes']\n"
-        "    return 1 - next(c['confidence'] for c in classes if c['class_name'] == 'neither')",
+        ("onnx", "onnxruntime", "numpy"),
+        """
+import numpy, onnx, onnxruntime, pathlib, hatesonar
+graph = onnx.load(pathlib.Path(hatesonar.__file__).parent / "model" / "model.onnx")
+for node in graph.graph.node:
+    if node.op_type == "StringNormalizer":  # else it needs the locale en_US, which machines may lack
+        node.attribute.append(onnx.helper.make_attribute("locale", "C"))
+session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+def score(text):
+    return 1 - session.run(None, {"text": numpy.array([text], dtype=object)})[1][0][2]  # 2: neither
+""",
         _SIZES.format(module="hatesonar", ending="onnx"),
         alone=("hatesonar==0.1.0",),
     ),

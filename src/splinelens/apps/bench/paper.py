@@ -11,9 +11,7 @@ import numpy as np
 from splinelens.apps.bench.plan import (
     COUNTS,
     ENCODED,
-    FITTED,
     HIDDEN,
-    OURS,
     SPLINE7,
     TRAIN_SHARE,
     Plan,
@@ -69,7 +67,8 @@ def shares(plan: Plan) -> Iterator[Task]:
 def domains(plan: Plan) -> Iterator[Task]:
     """Nine domains, one against the others; then all texts cut to the same 64 tokens."""
     train, test, _ = plan.domains()
-    everything = ("length", *SPLINE7, *COUNTS, *HIDDEN, *ENCODED)
+    hidden = HIDDEN[:1] if plan.quick else HIDDEN
+    everything = ("length", *SPLINE7, *COUNTS, *hidden, *ENCODED)
     yield Task("domains 70 %", train, (Test("domains 30 %", test),), everything)
     long = [rows.take(plan.tokens(rows) >= 64) for rows in (train, test)]
     yield Task(
@@ -90,7 +89,7 @@ def types(plan: Plan) -> Iterator[Task]:
     train, test = plan.thin(rows.take(split == "train")), rows.take(split == "test")
     note = plan.thin_note(rows.take(split == "train"))
     tests = (Test("jigsaw6-clean test", test),)
-    yield Task("jigsaw6-clean train", train, tests, FITTED, labels=TYPES, note=note)
+    yield Task("jigsaw6-clean train", train, tests, plan.fitted, labels=TYPES, note=note)
 
 
 def mixed(plan: Plan) -> Iterator[Task]:
@@ -99,7 +98,7 @@ def mixed(plan: Plan) -> Iterator[Task]:
     wide, wide_test, _ = plan.domains()
     clean, clean_test = relabelled(wide, 0), relabelled(wide_test, 0)
     without = joined([only(jig, 1), only(gen, 1), clean])
-    fitted = ("length", *SPLINE7, *COUNTS, *HIDDEN, "prompted hidden mean", *OURS)
+    fitted = tuple(name for name in plan.fitted if name not in ENCODED)
     yield Task(
         "toxic + other domains",
         plan.thin(without),

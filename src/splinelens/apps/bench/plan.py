@@ -18,6 +18,8 @@ ENCODED = ("sentence encoder",)
 OURS = ("margins", "margins 0-5")
 FITTED = ("length", *SPLINE7, *COUNTS, *HIDDEN, *PROMPTED, *ENCODED, *OURS)
 """What is fitted on the rows of a task."""
+FEW = ("length", *SPLINE7, *COUNTS, "prompted hidden mean", *ENCODED, *OURS)
+"""What a quick run fits of it: one of the poolings of hidden states, with the prompt."""
 READY = ("toxicity", "toxicity-fast", "alt-profanity-check", "hatesonar", "detoxify")
 """What comes fitted, and may have seen other rows than those of the task."""
 
@@ -30,7 +32,7 @@ class Plan:
         data: The evaluation data.
         depth: Layers of the model.
         tokens: Tokens of rows, at most 256.
-        quick: Fewer draws, and at most ``most`` training rows where a protocol says so.
+        quick: Fewer draws and representations, and at most ``most`` training rows where a note says so.
         seed: Of every draw.
     """
 
@@ -42,8 +44,13 @@ class Plan:
 
     @property
     def most(self) -> int | None:
-        """Most rows of either side of a large task; None is all."""
-        return 4000 if self.quick else None
+        """Most training rows of a task; None is all."""
+        return 3000 if self.quick else None
+
+    @property
+    def fitted(self) -> tuple[str, ...]:
+        """What is fitted on the rows of a task."""
+        return FEW if self.quick else FITTED
 
     def __contains__(self, name: str) -> bool:
         return name in self.data.sets

@@ -71,8 +71,8 @@ def run(
         output: Folder of the results; what an equal run finished there is kept.
         cache: Folder of features, embeddings and the rivals' environments.
         model: The frozen model.
-        quick: Only cached features, fewer draws and resamples for curves, at most 4,000 training rows in
-            the largest protocols; the table says where.
+        quick: Only cached features; fewer representations, draws and, for curves, resamples; at most 3,000
+            training rows in most protocols; the table says where.
         only: Names of protocols; none runs all.
         install: Whether rivals may be installed with pip.
         artifacts: Fitted detectors of ours, by name.
