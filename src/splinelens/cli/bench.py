@@ -30,7 +30,7 @@ def bench(
     ] = None,
     quick: Annotated[
         bool,
-        typer.Option("--quick", help="Only cached features, fewer draws, at most 3,000 training rows."),
+        typer.Option("--quick", help="Only cached features, fewer draws, at most 2,000 training rows."),
     ] = False,
     install: Annotated[
         bool,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from splinelens.detect.evaluate import auc
+from splinelens.detect.heads import ForestHead
 from splinelens.detect.recipes import ROWS_OF_A_CLASS, STRENGTHS, ValidationDraw, forest
 from splinelens.detect.thresholds import Calibration, calibrate
 from splinelens.detect.wide import balance, dual_logistic, gram
@@ -26,7 +27,6 @@ SURE = 0.9
 _Rows = Any  # Any: a NumPy array or a sparse matrix of SciPy, which ships no types
 _Logits = Callable[[_Rows], np.ndarray]
 _LITTLE = 1e-2  # C where there are too few rows to choose one
-_SHARE_FLOOR = 1e-4
 
 
 def fit_scores(
@@ -186,12 +186,7 @@ def _affine(weight: np.ndarray, bias: float) -> _Logits:
 
 def _forest(rows: np.ndarray, y: np.ndarray, seed: int) -> _Logits:
     pipeline = forest(seed).set_params(head__n_jobs=-1).fit(rows, y)
-
-    def logit(other: np.ndarray) -> np.ndarray:
-        share = pipeline.predict_proba(other)[:, 1].clip(_SHARE_FLOOR, 1 - _SHARE_FLOOR)
-        return np.log(share / (1 - share))
-
-    return logit
+    return ForestHead.of(pipeline).logit  # its sums do not depend on threads, as scikit-learn's do
 
 
 def _self_trained(rows: np.ndarray, labels: np.ndarray, strength: float) -> _Logits:

@@ -160,7 +160,8 @@ def _preface(record: dict[str, Any]) -> list[str]:  # Any: as above
         f"{run['torch']}, scikit-learn {run['scikit-learn']}, {run['threads']} threads, seed {run['seed']}; "
         f"{record['seconds']:,.0f} s in all{', a quick run' if record['quick'] else ''}.",
         "",
-        "AUC and recall times 100. Intervals are 95 % bootstrap intervals; none below 50 rows. Every fitted "
+        "AUC and recall times 100. Intervals are 95 % bootstrap intervals of "
+        f"{_resamples(record)} resamples; none below 50 rows. Every fitted "
         "head is chosen and calibrated alike, on 15 % of its training rows. Training rows whose normalised "
         "text is in the test are dropped and counted. `ms a text` is one text alone, model warm; `size` is "
         "what is kept beside the frozen model (of the sentence encoder: its own weights).",
@@ -173,6 +174,12 @@ def _preface(record: dict[str, Any]) -> list[str]:  # Any: as above
         numbers = (counts[key] for key in ("rows", "repeated", "across_splits", "two_labels"))
         lines.append(f"| {name} | " + " | ".join(f"{number:,}" for number in numbers) + " |")
     return lines
+
+
+def _resamples(record: dict[str, Any]) -> str:  # Any: as above
+    """How many resamples the rows have, most first."""
+    found = {row["resamples"] for protocol in record["protocols"] for row in protocol["rows"]} - {0}
+    return " or ".join(f"{count:,}" for count in sorted(found, reverse=True)) or "10,000"
 
 
 def _number(value: float | None, times: float, places: int) -> str:

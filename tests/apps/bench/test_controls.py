@@ -39,6 +39,15 @@ def test_pairs_stay_on_one_side_also_when_they_are_thinned(plan, data, monkeypat
     assert few.note == "10 of 56 training rows"
 
 
+def test_a_quick_run_judges_fewer_rows_elsewhere_and_says_so(plan, monkeypatch):
+    monkeypatch.setattr(Plan, "most_judged", 20)
+    [task] = controls.transfer(plan)
+    pairs = task.tests[1]
+    assert len(pairs.rows) == 20
+    assert len(set(pairs.pairs)) == 10
+    assert "20 of 80 rows of paradetox, 20 of 50 rows of tweeteval offensive" in task.note
+
+
 def test_matched_rows_have_the_same_lengths_and_sources_in_both_classes(plan):
     length, source = controls.matched(plan)
     for rows in (length.train, length.tests[0].rows):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from splinelens.apps.bench import paper, plan, representations, run
+from splinelens.apps.bench import controls, paper, plan, representations, run
 from splinelens.apps.bench.plan import READY
 from splinelens.errors import BadFeatures, CannotResume
 from splinelens.report.bench import BenchRow
@@ -23,8 +23,12 @@ def bench(data, loaded, tmp_path):
 
 @pytest.fixture(autouse=True)
 def _few(monkeypatch):
-    """Few resamples and features of one layer: the numbers are tested elsewhere."""
+    """Few resamples and representations: the numbers are tested elsewhere."""
+    fitted = ("length", "words", "characters", "sentence encoder", "margins")
+    monkeypatch.setattr(plan.Plan, "fitted", fitted)
+    monkeypatch.setattr(controls, "PROMPTED", ())
     monkeypatch.setattr(run, "RESAMPLES", 20)
+    monkeypatch.setattr(run, "QUICK_RESAMPLES", 15)
     monkeypatch.setattr(run, "TREND_RESAMPLES", 10)
     monkeypatch.setattr(representations, "_TIMED_TEXTS", 1)
 
@@ -70,6 +74,7 @@ def test_another_run_does_not_mix_with_one_that_is_kept(bench):
 def test_a_quick_run_never_reads_a_set(bench, tmp_path):
     rows = bench(["pairs"], quick=True)[1]
     notes = {row.representation: row.note for row in rows}
+    assert {row.resamples for row in rows} == {0, 15}
     assert notes["margins"] == "not run: para/prompted is not cached (0 of 80 rows)"
     assert notes["sentence encoder"] == "not run: embeddings of para are not cached"
     assert next(row for row in rows if row.representation == "characters").auc > 0.9
@@ -77,11 +82,11 @@ def test_a_quick_run_never_reads_a_set(bench, tmp_path):
 
 
 def test_draws_are_averaged_and_labels_get_a_row_each(bench, monkeypatch):
-    monkeypatch.setattr(plan.Plan, "fitted", ("length", "words"))
     monkeypatch.setattr(paper, "SPLINE7", ("spline7 logistic",))
     rows = bench(["splits", "types"])[1]
     assert [row.test for row in rows if row.protocol == "splits"] == ["30 % of jig"] * 2
     tests = [row.test for row in rows if row.representation == "words"]
+    assert len([row for row in rows if row.protocol == "types"]) == 3 * 7 + 1 + 7
     assert tests[:2] == ["jigsaw6-clean test", "jigsaw6-clean test: toxic"]
     assert len(tests) == 7
 

@@ -1,6 +1,7 @@
 """What raises a number without reading toxicity, taken away: length, source, content, domain, own set."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from splinelens.apps.bench.plan import (
     only,
     relabelled,
 )
-from splinelens.apps.bench.rows import Rows, Task, Test, joined, two_parts
+from splinelens.apps.bench.rows import Rows, Task, Test, joined, thinned, two_parts
 
 ELSEWHERE = {
     "para": "paradetox",
@@ -31,12 +32,17 @@ ELSEWHERE = {
 def transfer(plan: Plan) -> Iterator[Task]:
     """Trained on Jigsaw; judged on its test rows and on sets that it never saw."""
     train, test = plan.halves("jig")
-    tests = [Test("jig test", test)]
+    tests, notes = [Test("jig test", test)], []
     for name, title in ELSEWHERE.items():
         if name in plan:
-            tests.append(Test(title, plan.binary(name), _pairs(plan) if name == "para" else None))
-    fitted = (*plan.fitted, *PROMPTED, *READY)  # all rows also in a quick run: the bars are judged here
-    yield Task("jig train", train, tuple(tests), tuple(dict.fromkeys(fitted)))
+            rows = plan.binary(name)
+            judged = _few_judged(rows, _pairs(plan) if name == "para" else None, plan)
+            notes += [f"{len(judged.rows):,} of {len(rows):,} rows of {title}"] * (
+                len(judged.rows) < len(rows)
+            )
+            tests.append(replace(judged, name=title))
+    fitted = (*plan.fitted, *([] if plan.quick else PROMPTED), *READY)
+    yield Task("jig train", train, tuple(tests), tuple(dict.fromkeys(fitted)), note=", ".join(notes))
 
 
 def own(plan: Plan) -> Iterator[Task]:
@@ -54,7 +60,7 @@ def pairs(plan: Plan) -> Iterator[Task]:
     """The same content rude and polite, a pair on one side."""
     rows, number = plan.binary("para"), _pairs(plan)
     first, second = two_parts(number.tolist(), [0] * len(rows), TRAIN_SHARE, plan.seed)
-    train = _whole_pairs(rows.take(first), number[first], plan)
+    train = rows.take(first[_whole_pairs(number[first], plan.most, plan.seed)])
     note = plan.thin_note(rows.take(first))
     tests = (Test("paradetox 30 %", rows.take(second), number[second]),)
     yield Task("paradetox 70 %", train, tests, (*plan.fitted, *READY), note=note)
@@ -113,13 +119,20 @@ def _pairs(plan: Plan) -> np.ndarray:
     return np.array(plan.data.sets["para"].columns["pair"], dtype=int)
 
 
-def _whole_pairs(rows: Rows, number: np.ndarray, plan: Plan) -> Rows:
-    """At most so many rows, both of a pair or none."""
-    if plan.most is None or len(rows) <= plan.most:
-        return rows
-    each = np.unique(number)
-    chosen = np.random.default_rng(plan.seed).permutation(each)[: plan.most // 2]
-    return rows.take(np.isin(number, chosen))
+def _few_judged(rows: Rows, number: np.ndarray | None, plan: Plan) -> Test:
+    """A test of all rows, or of as many as a quick run judges."""
+    if number is None:
+        return Test("", thinned(rows, plan.most_judged, plan.seed))
+    keep = _whole_pairs(number, plan.most_judged, plan.seed)
+    return Test("", rows.take(keep), number[keep])
+
+
+def _whole_pairs(number: np.ndarray, most: int | None, seed: int) -> np.ndarray:
+    """At most so many rows, both of a pair or none: a boolean for each."""
+    if most is None or len(number) <= most:
+        return np.ones(len(number), dtype=bool)
+    chosen = np.random.default_rng(seed).permutation(np.unique(number))[: most // 2]
+    return np.isin(number, chosen)
 
 
 def _length_bin(tokens: np.ndarray) -> np.ndarray:

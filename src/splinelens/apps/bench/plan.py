@@ -18,8 +18,8 @@ ENCODED = ("sentence encoder",)
 OURS = ("margins", "margins 0-5")
 FITTED = ("length", *SPLINE7, *COUNTS, *HIDDEN, *PROMPTED, *ENCODED, *OURS)
 """What is fitted on the rows of a task."""
-FEW = ("length", *SPLINE7, *COUNTS, "prompted hidden mean", *ENCODED, *OURS)
-"""What a quick run fits of it: one of the poolings of hidden states, with the prompt."""
+FEW = ("length", SPLINE7[0], *COUNTS, "prompted hidden mean", *ENCODED, *OURS)
+"""What a quick run fits of it: no forest, and one pooling of hidden states, with the prompt."""
 READY = ("toxicity", "toxicity-fast", "alt-profanity-check", "hatesonar", "detoxify")
 """What comes fitted, and may have seen other rows than those of the task."""
 
@@ -45,7 +45,12 @@ class Plan:
     @property
     def most(self) -> int | None:
         """Most training rows of a task; None is all."""
-        return 3000 if self.quick else None
+        return 2000 if self.quick else None
+
+    @property
+    def most_judged(self) -> int | None:
+        """Most rows of a set that is judged whole elsewhere; None is all."""
+        return 4000 if self.quick else None
 
     @property
     def fitted(self) -> tuple[str, ...]:

@@ -46,7 +46,11 @@ PROTOCOLS = {
 }
 """All protocols by name; the curves come last."""
 
-RESAMPLES, TREND_RESAMPLES = 10_000, 1_000
+RESAMPLES, QUICK_RESAMPLES, TREND_RESAMPLES = 10_000, 2_000, 1_000
+"""Of a bootstrap interval; in a quick run of all but ``BARS``, and of the points of a curve."""
+BARS = ("splits", "transfer")
+"""Protocols whose intervals a quick run does not cut short."""
+
 _Key = tuple[str, str, str]
 
 
@@ -71,7 +75,7 @@ def run(
         output: Folder of the results; what an equal run finished there is kept.
         cache: Folder of features, embeddings and the rivals' environments.
         model: The frozen model.
-        quick: Only cached features; fewer representations, draws and, for curves, resamples; at most 3,000
+        quick: Only cached features; fewer representations, draws and, for curves, resamples; at most 2,000
             training rows in most protocols; the table says where.
         only: Names of protocols; none runs all.
         install: Whether rivals may be installed with pip.
@@ -212,7 +216,7 @@ class _Run:
         why = None if ready else representation.lacking(_sets(first.train))
         reasons = [why or representation.lacking(_sets(test.rows)) for test in first.tests]
         usable = [place for place, reason in enumerate(reasons) if reason is None]
-        resamples = TREND_RESAMPLES if self.plan.quick and protocol.trend else RESAMPLES
+        resamples = _resamples(protocol, self.plan.quick)
         found: dict[tuple[int, str], list[Measures]] = {}
         try:
             for task in tasks if usable else ():
@@ -234,6 +238,12 @@ class _Run:
             for place, test in enumerate(first.tests)
             for row in _table_rows(start, test.name, place, found, cost, reasons[place])
         ]
+
+
+def _resamples(protocol: Protocol, quick: bool) -> int:
+    if not quick or protocol.name in BARS:
+        return RESAMPLES
+    return TREND_RESAMPLES if protocol.trend else QUICK_RESAMPLES
 
 
 def _table_rows(
