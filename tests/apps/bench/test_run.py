@@ -6,6 +6,7 @@ import pytest
 
 from splinelens.apps.bench import controls, paper, plan, representations, run
 from splinelens.apps.bench.plan import READY
+from splinelens.detect import fitting
 from splinelens.errors import BadFeatures, CannotResume
 from splinelens.report.bench import BenchRow
 from splinelens.texts.evaluation import read_evaluation
@@ -55,12 +56,14 @@ def test_each_representation_is_judged_on_every_test(bench, tmp_path):
     assert record["repeats"]["jig"]["across_splits"] == 1
 
 
-def test_a_run_again_fits_only_what_is_lacking(bench):
+def test_a_run_again_fits_only_what_is_lacking(bench, tmp_path):
     seen = []
     first = bench(["own"])[1]
     again = bench(["own"], told=seen.append)[1]
     assert again == first
     assert {line.split(", ")[1].split(":")[0] for line in seen} == {"sentence encoder", *READY}
+    kept = json.loads((tmp_path / "out/protocols/own.json").read_text())["rows"]
+    assert [row for row in kept if row["n"]] == [row.to_dict() for row in first if row.n]
 
 
 def test_another_run_does_not_mix_with_one_that_is_kept(bench):
@@ -89,6 +92,21 @@ def test_draws_are_averaged_and_labels_get_a_row_each(bench, monkeypatch):
     assert len([row for row in rows if row.protocol == "types"]) == 3 * 7 + 1 + 7
     assert tests[:2] == ["jigsaw6-clean test", "jigsaw6-clean test: toxic"]
     assert len(tests) == 7
+
+
+def test_every_protocol_runs_on_what_is_there(bench, monkeypatch):
+    monkeypatch.setattr(fitting, "STRENGTHS", (1e-2,))
+    monkeypatch.setattr(paper, "SPLINE7", ("spline7 logistic",))
+    monkeypatch.setattr(paper, "ENCODED", ())
+    monkeypatch.setattr(paper, "HIDDEN", ())
+    monkeypatch.setattr(controls, "READY", ())
+    monkeypatch.setattr(plan.Plan, "fitted", ("length", "spline7 logistic"))
+    rows = bench([])[1]
+    assert {row.protocol for row in rows} == {*run.PROTOCOLS}
+    unscored = {row.representation for row in rows if not row.n}
+    assert unscored == {"spline7 logistic at 64", "spline7 forest at 64"}  # no text has 64 tokens
+    seven = [row for row in rows if row.representation == "spline7 logistic" and row.protocol == "mixed"]
+    assert [row.auc is not None for row in seven] == [True, True]
 
 
 def test_a_protocol_whose_sets_are_missing_says_so_and_the_rest_runs(bench, folder):

@@ -201,7 +201,8 @@ class _Run:
                     self.told(
                         f"{protocol.name}: {tasks[0].train_name}, {name}: {perf_counter() - began:.1f} s"
                     )
-                    record |= {"seconds": seconds, "rows": [row.to_dict() for row in rows]}
+                    later = [row for row in kept if row.n and row not in rows]  # a stop loses none of them
+                    record |= {"seconds": seconds, "rows": [row.to_dict() for row in rows + later]}
                     _write(place, json.dumps(record, ensure_ascii=False))
         return record | {"seconds": seconds, "rows": [row.to_dict() for row in rows]}
 
@@ -213,8 +214,8 @@ class _Run:
         if representation is None:
             return [replace(start, test=test.name, note="not run: not at hand") for test in first.tests]
         ready = representation.own_training
-        why = None if ready else representation.lacking(_sets(first.train))
-        reasons = [why or representation.lacking(_sets(test.rows)) for test in first.tests]
+        why = None if ready else _unfit(representation, first.train)
+        reasons = [why or _unfit(representation, test.rows) for test in first.tests]
         usable = [place for place, reason in enumerate(reasons) if reason is None]
         resamples = _resamples(protocol, self.plan.quick)
         found: dict[tuple[int, str], list[Measures]] = {}
@@ -279,8 +280,9 @@ def _measures(task: Task, test: Test, scores: np.ndarray, resamples: int) -> lis
     return found
 
 
-def _sets(rows: Rows) -> list[str]:
-    return sorted(set(rows.sets.tolist()))
+def _unfit(representation: Representation, rows: Rows) -> str | None:
+    """Why these rows cannot be fitted on or scored, or None."""
+    return representation.lacking([name for name, _ in rows.each_set()]) if len(rows) else "no row is left"
 
 
 def _before(task: Task, name: str, kept: Sequence[BenchRow]) -> list[BenchRow]:
