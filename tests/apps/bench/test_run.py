@@ -94,19 +94,18 @@ def test_draws_are_averaged_and_labels_get_a_row_each(bench, monkeypatch):
     assert len(tests) == 7
 
 
-def test_every_protocol_runs_on_what_is_there(bench, monkeypatch):
+def test_what_has_too_few_rows_says_so_and_the_rest_is_measured(bench, monkeypatch):
     monkeypatch.setattr(fitting, "STRENGTHS", (1e-2,))
     monkeypatch.setattr(paper, "SPLINE7", ("spline7 logistic",))
     monkeypatch.setattr(paper, "ENCODED", ())
     monkeypatch.setattr(paper, "HIDDEN", ())
-    monkeypatch.setattr(controls, "READY", ())
-    monkeypatch.setattr(plan.Plan, "fitted", ("length", "spline7 logistic"))
-    rows = bench([])[1]
-    assert {row.protocol for row in rows} == {*run.PROTOCOLS}
-    unscored = {row.representation for row in rows if not row.n}
-    assert unscored == {"spline7 logistic at 64", "spline7 forest at 64"}  # no text has 64 tokens
-    seven = [row for row in rows if row.representation == "spline7 logistic" and row.protocol == "mixed"]
-    assert [row.auc is not None for row in seven] == [True, True]
+    rows = bench(["domains", "labels", "left-out"])[1]
+    notes = {(row.protocol, row.train, row.representation): row.note for row in rows if not row.n}
+    assert {protocol for protocol, *_ in notes} == {"labels"}
+    few = notes["labels", "jig train, 1% of labels", "spline7 logistic"]
+    assert few.startswith("not run: BadLabels: the 0 training rows hold one class only")
+    whole = [row for row in rows if row.train == "jig train, 100% of labels"]
+    assert [row.auc is not None for row in whole] == [True] * 3
 
 
 def test_a_protocol_whose_sets_are_missing_says_so_and_the_rest_runs(bench, folder):

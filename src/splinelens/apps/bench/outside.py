@@ -16,6 +16,7 @@ import numpy as np
 
 from splinelens.errors import BadDetector
 from splinelens.features.parts import writing
+from splinelens.models.quiet import quiet
 from splinelens.texts import Texts
 
 _INSTALL_S, _SCORE_S = 900, 3600
@@ -286,8 +287,9 @@ class Encoder:
             from transformers import AutoModel, AutoTokenizer
 
             place = str(self._place())
-            tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True)
-            model = AutoModel.from_pretrained(place, local_files_only=True, use_safetensors=True).eval()
+            with quiet():
+                tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True)
+                model = AutoModel.from_pretrained(place, local_files_only=True, use_safetensors=True).eval()
             self._model = tokenizer, model
         return self._model
 
