@@ -17,6 +17,7 @@ COMMANDS = [
     ["train"],
     ["evaluate"],
     ["inspect"],
+    ["bench"],
     ["models"],
     ["models", "list"],
     ["models", "pull"],

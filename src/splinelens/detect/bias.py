@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from splinelens.detect.evaluate import _bootstrap, auc
+from splinelens.detect.evaluate import auc, auc_interval
 from splinelens.errors import BadLabels
 
 Bounds = tuple[float, float]
@@ -101,4 +101,4 @@ def _number(
     positives = int((labels == 1).sum())
     if min(positives, len(labels) - positives) < ROWS_PER_CLASS:
         return None, None
-    return auc(labels, scores), _bootstrap(labels, scores, resamples, seed)
+    return auc(labels, scores), auc_interval(labels, scores, resamples, seed)

@@ -131,14 +131,14 @@ def evaluate(
         positives=int(y.sum()),
         undetermined=int((~scored).sum()),
         auc=auc(y, s),
-        auc_interval=_bootstrap(y, s, resamples, seed),
+        auc_interval=auc_interval(y, s, resamples, seed),
         recall_at_fpr={
             f"{rate:g}": float((s[y == 1] > highest_quiet(s[y == 0], rate)).mean()) for rate in (0.01, 0.05)
         },
         brier=float(((s - y) ** 2).mean()),
-        calibration_error=_calibration_error(y, s),
+        calibration_error=calibration_error(y, s),
         length_auc=auc(y, by_length),
-        length_auc_interval=_bootstrap(y, by_length, resamples, seed),
+        length_auc_interval=auc_interval(y, by_length, resamples, seed),
         at_threshold={
             name: {
                 "score": float(score),
@@ -233,6 +233,75 @@ def auc(labels: np.ndarray, scores: np.ndarray) -> float:
     return _share_in_order(np.bincount(codes, minlength=2 * ranks), ranks)
 
 
+def auc_interval(
+    labels: np.ndarray, scores: np.ndarray, resamples: int = 10_000, seed: int = 0
+) -> tuple[float, float] | None:
+    """95 % percentile bootstrap interval of the AUC; resamples of one class only are left out.
+
+    Args:
+        labels: 0 or 1, both there.
+        scores: Higher leans to 1.
+        resamples: Bootstrap resamples.
+        seed: Of the bootstrap.
+
+    Returns:
+        Lower and upper bound; None with fewer than 50 rows or no resamples.
+
+    Example:
+        >>> auc_interval(np.arange(60) % 2, np.arange(60) % 2, resamples=20)
+        (1.0, 1.0)
+    """
+    if len(labels) < ROWS_FOR_INTERVAL or not resamples:
+        return None
+    low, high = np.nanquantile(resampled_auc(labels, scores, resamples, seed), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def resampled_auc(labels: np.ndarray, scores: np.ndarray, resamples: int, seed: int = 0) -> np.ndarray:
+    """The AUC of bootstrap resamples; as many rows with the same seed are drawn alike.
+
+    Args:
+        labels: 0 or 1.
+        scores: Higher leans to 1.
+        resamples: How many.
+        seed: Of the draws.
+
+    Returns:
+        (resample,), NaN where a class is missing.
+
+    Example:
+        >>> resampled_auc(np.array([0, 1] * 9), np.array([0.5] * 18), 3).tolist()
+        [0.5, 0.5, 0.5]
+    """
+    n, rng = len(labels), np.random.default_rng(seed)
+    codes, ranks = _codes(labels, scores)
+    drawn = (codes[rng.integers(0, n, n)] for _ in range(resamples))
+    return np.array([_share_in_order(np.bincount(draw, minlength=2 * ranks), ranks) for draw in drawn])
+
+
+def calibration_error(labels: np.ndarray, scores: np.ndarray, bins: int = 15) -> float:
+    """Expected calibration error over bins of about equal count; rows of equal score share a bin.
+
+    Args:
+        labels: 0 or 1.
+        scores: Probabilities.
+        bins: How many.
+
+    Returns:
+        Mean distance of a bin's mean score to its share of positives, in [0, 1].
+
+    Example:
+        >>> calibration_error(np.array([0, 1]), np.array([0.25, 0.75]), bins=2)
+        0.25
+    """
+    _, rank, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    middle = np.cumsum(counts) - counts / 2  # of the rows of each score, in sorted order
+    place = (middle * bins / len(scores)).astype(int)
+    return float(
+        np.abs(np.bincount(place[rank], weights=scores - labels, minlength=bins)).sum() / len(scores)
+    )
+
+
 def _codes(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, int]:
     """Each row as one number, its score's rank plus, if it is positive, the number of ranks; and that."""
     distinct, rank = np.unique(scores, return_inverse=True)
@@ -245,26 +314,3 @@ def _share_in_order(counts: np.ndarray, ranks: int) -> float:
     pairs = int(negative.sum()) * int(positive.sum())
     twice_below = 2 * np.cumsum(negative) - negative  # a tie counts one half
     return int(positive @ twice_below) / (2 * pairs) if pairs else float("nan")
-
-
-def _bootstrap(
-    labels: np.ndarray, scores: np.ndarray, resamples: int, seed: int
-) -> tuple[float, float] | None:
-    """95 % percentile interval of the AUC; resamples of one class only are left out."""
-    n, rng = len(labels), np.random.default_rng(seed)
-    if n < ROWS_FOR_INTERVAL or not resamples:
-        return None
-    codes, ranks = _codes(labels, scores)
-    drawn = (codes[rng.integers(0, n, n)] for _ in range(resamples))
-    values = [_share_in_order(np.bincount(draw, minlength=2 * ranks), ranks) for draw in drawn]
-    low, high = np.nanquantile(values, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def _calibration_error(labels: np.ndarray, scores: np.ndarray, bins: int = 15) -> float:
-    _, rank, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    middle = np.cumsum(counts) - counts / 2  # of the rows of each score, in sorted order
-    place = (middle * bins / len(scores)).astype(int)
-    return float(
-        np.abs(np.bincount(place[rank], weights=scores - labels, minlength=bins)).sum() / len(scores)
-    )

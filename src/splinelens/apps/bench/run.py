@@ -1,0 +1,345 @@
+"""The run: protocols one after the other, each representation fitted on the same rows.
+
+What a protocol has finished lies in ``protocols/NAME.json`` below the output folder, row by row; an equal
+run takes it from there, and tries again only what could not be run.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from splinelens import __version__
+from splinelens.apps.bench import controls, paper
+from splinelens.apps.bench.outside import RECIPES, Encoder, Rival
+from splinelens.apps.bench.plan import READY, Plan, Protocol
+from splinelens.apps.bench.readings import Readings
+from splinelens.apps.bench.representations import (
+    FAST_LAYERS,
+    Cost,
+    Encoded,
+    Length,
+    Outside,
+    Representation,
+    Shipped,
+    Stored,
+    WordCounts,
+)
+from splinelens.apps.bench.rows import Rows, Task, Test, without_tests
+from splinelens.detect.artifact import Artifact
+from splinelens.detect.measures import Measures, averaged, measured
+from splinelens.errors import BadDetector, BadFeatures, BadLabels, CannotResume
+from splinelens.features.parts import differences, writing
+from splinelens.geometry.partition import SPLINE7
+from splinelens.models import LoadedModel
+from splinelens.report.bench import BenchRow, markdown
+from splinelens.texts.evaluation import EvaluationData, repeats_of
+
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in sorted(paper.PROTOCOLS + controls.PROTOCOLS, key=lambda one: one.trend)
+}
+"""All protocols by name; the curves come last."""
+
+RESAMPLES, QUICK_RESAMPLES, TREND_RESAMPLES = 10_000, 2_000, 1_000
+"""Of a bootstrap interval; in a quick run of all but ``BARS``, and of the points of a curve."""
+BARS = ("splits", "transfer")
+"""Protocols whose intervals a quick run does not cut short."""
+
+_Key = tuple[str, str, str]
+
+
+def run(
+    data: EvaluationData,
+    output: Path,
+    cache: Path,
+    *,
+    model: str | LoadedModel = "smollm2-135m",
+    quick: bool = False,
+    only: Sequence[str] = (),
+    install: bool = True,
+    artifacts: Mapping[str, Artifact] | None = None,
+    seed: int = 0,
+    told: Callable[[str], None] = lambda line: None,
+    shown: Callable[[Protocol, list[BenchRow]], None] = lambda protocol, rows: None,
+) -> dict[str, Any]:  # Any: plain JSON values
+    """Run the benchmark and write ``bench.json`` and ``bench.md``.
+
+    Args:
+        data: The evaluation data.
+        output: Folder of the results; what an equal run finished there is kept.
+        cache: Folder of features, embeddings and the rivals' environments.
+        model: The frozen model.
+        quick: Only cached features; fewer representations, draws and, for curves, resamples; at most 2,000
+            training rows in most protocols; the table says where.
+        only: Names of protocols; none runs all.
+        install: Whether rivals may be installed with pip.
+        artifacts: Fitted detectors of ours, by name.
+        seed: Of every draw.
+        told: Called with a line on what is being done.
+        shown: Called with each protocol and its rows once it is finished.
+
+    Returns:
+        The record that was written as JSON.
+
+    Raises:
+        BadFeatures: No protocol of that name.
+        CannotResume: The output or the cache holds another run; the message says what differs.
+        CannotWrite: A folder cannot be written.
+    """
+    unknown = [name for name in only if name not in PROTOCOLS]
+    if unknown:
+        raise BadFeatures(f"no protocol {', '.join(unknown)}; there are {', '.join(PROTOCOLS)}")
+    began = perf_counter()
+    readings = Readings(data, cache, model, cached_only=quick, told=told)
+    plan = Plan(data, readings.loaded.depth, readings.tokens, quick, seed)
+    known = representations(readings, artifacts or {}, cache / "rivals", install, seed)
+    origin = _provenance(readings, artifacts or {}, quick, seed)
+    finished = []
+    for protocol in [PROTOCOLS[name] for name in PROTOCOLS if not only or name in only]:
+        finished.append(_Run(plan, known, output, origin, told).protocol(protocol))
+        shown(protocol, [BenchRow.from_dict(row) for row in finished[-1]["rows"]])
+    record = {
+        "provenance": origin,
+        "quick": quick,
+        "seconds": perf_counter() - began,
+        "missing": {name: str(place) for name, place in data.missing.items()},
+        "repeats": {name: repeats_of(texts) for name, texts in data.sets.items()},
+        "protocols": finished,
+    }
+    _write(output / "bench.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    _write(output / "bench.md", markdown(record))
+    return record
+
+
+def representations(
+    readings: Readings, artifacts: Mapping[str, Artifact], outside: Path, install: bool, seed: int
+) -> dict[str, Representation]:
+    """Everything that a protocol may name.
+
+    Args:
+        readings: The features.
+        artifacts: Fitted detectors of ours.
+        outside: Folder of the rivals.
+        install: Whether they may be installed.
+        seed: Of the fits.
+
+    Returns:
+        Representations by name.
+    """
+    depth = readings.loaded.depth
+    found: dict[str, Representation] = {
+        "length": Length(readings, seed),
+        "words": WordCounts(readings, "word", (1, 2), seed),
+        "characters": WordCounts(readings, "char_wb", (2, 5), seed),
+        "sentence encoder": Encoded(readings, Encoder(outside / "encoder", install), seed),
+        "spline7 logistic at 64": Stored(readings, "plain64", ("spline7",), seed=seed),
+        "spline7 forest at 64": Stored(readings, "plain64", ("spline7",), "forest", seed=seed),
+        "margins": Stored(readings, "prompted", ("margin_max",), seed=seed),
+        "margins 0-5": Stored(
+            readings, "prompted", ("margin_max",), layers=tuple(range(min(FAST_LAYERS, depth))), seed=seed
+        ),
+    }
+    for head in ("logistic", "forest", "self-training"):
+        found[f"spline7 {head}"] = Stored(readings, "plain", ("spline7",), head, seed=seed)
+    for pooling in ("mean", "max", "last"):
+        found[f"hidden {pooling}"] = Stored(readings, "plain", (f"hidden_{pooling}",), seed=seed)
+        found[f"prompted hidden {pooling}"] = Stored(readings, "prompted", (f"hidden_{pooling}",), seed=seed)
+    for layer in range(depth):
+        upto = tuple(range(layer + 1))
+        found[f"spline7 layer {layer}"] = Stored(readings, "plain", ("spline7",), layers=(layer,), seed=seed)
+        found[f"spline7 layers 0-{layer}"] = Stored(readings, "plain", ("spline7",), layers=upto, seed=seed)
+    found |= {name: Stored(readings, "plain", (name,), seed=seed) for name in SPLINE7}
+    found |= {name: Outside(readings, Rival(name, outside / name, install)) for name in RECIPES}
+    return found | {name: Shipped(readings, artifact) for name, artifact in artifacts.items()}
+
+
+class _Run:
+    """One protocol after the other, with the rows that are finished."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        known: Mapping[str, Representation],
+        output: Path,
+        origin: dict[str, Any],  # Any: plain JSON values
+        told: Callable[[str], None],
+    ):
+        self.plan, self.known, self.output, self.origin, self.told = plan, known, output, origin, told
+
+    def protocol(self, protocol: Protocol) -> dict[str, Any]:  # Any: plain JSON values
+        """All rows of a protocol."""
+        place = self.output / "protocols" / f"{protocol.name}.json"
+        kept, seconds = _kept(place, self.origin)
+        record: dict[str, Any] = {
+            "name": protocol.name,
+            "question": protocol.question,
+            "request": self.origin,
+        }
+        lacking = [name for name in protocol.needs if name not in self.plan]
+        if lacking:
+            why = f"not run: the data folder lacks {', '.join(lacking)}"
+            return record | {
+                "seconds": 0.0,
+                "rows": [BenchRow(protocol.name, "", "", "", note=why).to_dict()],
+            }
+        groups: dict[str, list[Task]] = {}
+        for task in protocol.tasks(self.plan):
+            groups.setdefault(task.train_name, []).append(task)
+        rows: list[BenchRow] = []
+        for tasks in groups.values():
+            for name in tasks[0].representations:
+                began, before = perf_counter(), _before(tasks[0], name, kept)
+                rows += before or self._rows(protocol, tasks, name)
+                if not before:
+                    seconds += perf_counter() - began
+                    self.told(
+                        f"{protocol.name}: {tasks[0].train_name}, {name}: {perf_counter() - began:.1f} s"
+                    )
+                    later = [row for row in kept if row.n and row not in rows]  # a stop loses none of them
+                    record |= {"seconds": seconds, "rows": [row.to_dict() for row in rows + later]}
+                    _write(place, json.dumps(record, ensure_ascii=False))
+        return record | {"seconds": seconds, "rows": [row.to_dict() for row in rows]}
+
+    def _rows(self, protocol: Protocol, tasks: Sequence[Task], name: str) -> list[BenchRow]:
+        """The rows of one representation, averaged over tasks that are draws of one another."""
+        first = tasks[0]
+        start = BenchRow(protocol.name, first.train_name, "", name, note=first.note)
+        representation = self.known.get(name)
+        if representation is None:
+            return [replace(start, test=test.name, note="not run: not at hand") for test in first.tests]
+        ready = representation.own_training
+        why = None if ready else _unfit(representation, first.train)
+        reasons = [why or _unfit(representation, test.rows) for test in first.tests]
+        usable = [place for place, reason in enumerate(reasons) if reason is None]
+        resamples = _resamples(protocol, self.plan.quick)
+        found: dict[tuple[int, str], list[Measures]] = {}
+        try:
+            for task in tasks if usable else ():
+                train, dropped = without_tests(task, self.plan.data)
+                tests = [task.tests[place] for place in usable]
+                scores = representation.scores(train, [test.rows for test in tests])
+                start = replace(start, train_rows=len(train), dropped=dropped, resamples=resamples)
+                for place, test, given in zip(usable, tests, scores, strict=True):
+                    for label, measures in _measures(task, test, given, resamples):
+                        found.setdefault((place, label), []).append(measures)
+        except (BadLabels, BadDetector) as error:
+            reasons = [f"{type(error).__name__}: {error}"] * len(reasons)
+            found = {}
+        cost = representation.cost() if found and not protocol.trend else Cost()
+        if ready:
+            start = replace(start, train=ready, train_rows=None, dropped=0, note="comes fitted")
+        return [
+            row
+            for place, test in enumerate(first.tests)
+            for row in _table_rows(start, test.name, place, found, cost, reasons[place])
+        ]
+
+
+def _resamples(protocol: Protocol, quick: bool) -> int:
+    if not quick or protocol.name in BARS:
+        return RESAMPLES
+    return TREND_RESAMPLES if protocol.trend else QUICK_RESAMPLES
+
+
+def _table_rows(
+    start: BenchRow,
+    test: str,
+    place: int,
+    found: Mapping[tuple[int, str], Sequence[Measures]],
+    cost: Cost,
+    reason: str | None,
+) -> list[BenchRow]:
+    if reason is not None:
+        return [replace(start, test=test, note=f"not run: {reason}")]
+    rows = []
+    for (at, label), several in found.items():
+        if at != place:
+            continue
+        numbers = averaged(several)
+        row = replace(
+            start,
+            test=f"{test}: {label}" if label else test,
+            **{key: getattr(numbers, key) for key in Measures.__dataclass_fields__},
+        )
+        rows.append(replace(row, latency_ms=cost.latency_ms, size_bytes=cost.size_bytes))
+    return rows
+
+
+def _measures(task: Task, test: Test, scores: np.ndarray, resamples: int) -> list[tuple[str, Measures]]:
+    """Of the rows; with several named labels also of each."""
+    labels = test.rows.labels
+    found = [("", measured(labels, scores, pairs=test.pairs, resamples=resamples))]
+    for place, label in enumerate(task.labels):
+        found.append((label, measured(labels[:, place], scores[:, place], resamples=resamples)))
+    return found
+
+
+def _unfit(representation: Representation, rows: Rows) -> str | None:
+    """Why these rows cannot be fitted on or scored, or None."""
+    return representation.lacking([name for name, _ in rows.each_set()]) if len(rows) else "no row is left"
+
+
+def _before(task: Task, name: str, kept: Sequence[BenchRow]) -> list[BenchRow]:
+    """The rows that an equal run finished, or none if one of them is lacking or was not run."""
+    tests = {test.name for test in task.tests}
+    found = [
+        row
+        for row in kept
+        if row.representation == name
+        and row.test.split(": ")[0] in tests
+        and (row.train == task.train_name or name in READY)
+    ]
+    there = {row.test.split(": ")[0] for row in found if row.n}
+    return found if there == tests and all(row.n for row in found) else []
+
+
+def _kept(place: Path, origin: dict[str, Any]) -> tuple[list[BenchRow], float]:  # Any: plain JSON values
+    try:
+        record = json.loads(place.read_text("utf-8"))
+    except (OSError, ValueError):
+        return [], 0.0
+    found = differences(record["request"], json.loads(json.dumps(origin)))
+    if found:
+        raise CannotResume(f"{place} is of another run: {'; '.join(found)}. Name another output folder")
+    return [BenchRow.from_dict(row) for row in record["rows"]], record["seconds"]
+
+
+def _provenance(
+    readings: Readings, artifacts: Mapping[str, Artifact], quick: bool, seed: int
+) -> dict[str, Any]:  # Any: plain JSON values
+    import sklearn
+    import torch
+    import transformers
+
+    loaded = readings.loaded
+    return {
+        "splinelens": __version__,
+        "python": sys.version.split()[0],
+        "torch": str(torch.__version__),
+        "transformers": transformers.__version__,
+        "scikit-learn": sklearn.__version__,
+        "numpy": np.__version__,
+        "threads": torch.get_num_threads(),
+        "model": loaded.name,
+        "fingerprint": loaded.fingerprint.to_dict(),
+        "dtype": loaded.fingerprint.dtype,
+        "device": str(loaded.device),
+        "quick": quick,
+        "seed": seed,
+        "detectors": {name: artifact.digest for name, artifact in artifacts.items()},
+        "data": {name: texts.data_hash for name, texts in readings.data.sets.items()},
+    }
+
+
+def _write(place: Path, text: str) -> None:
+    with writing(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        part = place.with_name(place.name + ".tmp")
+        part.write_text(text, "utf-8")
+        part.replace(place)

@@ -1,0 +1,130 @@
+"""The numbers of one row of a benchmark: what soft scores are worth on labelled rows.
+
+Several labels a row, such as one per class, give the mean over labels of each number; the rows of a
+resample are the same for all of them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from splinelens.detect.evaluate import ROWS_FOR_INTERVAL, auc, calibration_error, resampled_auc
+from splinelens.detect.thresholds import highest_quiet
+
+FALSE_POSITIVES = 0.01
+"""The false-positive rate at which recall is given."""
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What scores are worth on labelled rows.
+
+    Attributes:
+        n: Rows that were scored.
+        positives: Positive rows among them; with several labels, labels that are 1.
+        auc: Area under the ROC curve, or None where a class is missing.
+        interval: 95 % bootstrap interval of it; None with fewer than 50 rows.
+        recall: Recall at 1 % false positives, the threshold chosen on these rows.
+        calibration_error: Expected calibration error over 15 bins.
+        pairs: Share of pairs in which the positive text has the higher score, ties one half; None
+            where rows are no pairs.
+    """
+
+    n: int
+    positives: int
+    auc: float | None = None
+    interval: tuple[float, float] | None = None
+    recall: float | None = None
+    calibration_error: float | None = None
+    pairs: float | None = None
+
+
+def measured(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    *,
+    pairs: np.ndarray | None = None,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> Measures:
+    """Measure scores against labels.
+
+    Args:
+        labels: 0 or 1, (row,) or (row, label).
+        scores: Probabilities of the same shape; rows with NaN are left out.
+        pairs: The number of the pair of each row, for pairwise accuracy.
+        resamples: Bootstrap resamples.
+        seed: Of the bootstrap.
+
+    Returns:
+        The numbers.
+
+    Example:
+        >>> found = measured(np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.35, 0.8]))
+        >>> found.auc, found.interval, found.recall
+        (0.75, None, 0.5)
+    """
+    many, given = labels.reshape(len(labels), -1), scores.reshape(len(scores), -1)
+    scored = np.isfinite(given).all(axis=1)
+    many, given = many[scored].astype(int), given[scored]
+    n, positives = len(many), int(many.sum())
+    if n == 0 or (many.min(axis=0) == many.max(axis=0)).any():
+        return Measures(n, positives)
+    columns = [(many[:, label], given[:, label]) for label in range(many.shape[1])]
+    return Measures(
+        n,
+        positives,
+        auc=float(np.mean([auc(y, s) for y, s in columns])),
+        interval=_interval(columns, resamples, seed),
+        recall=float(np.mean([_recall(y, s) for y, s in columns])),
+        calibration_error=float(np.mean([calibration_error(y, s) for y, s in columns])),
+        pairs=None if pairs is None else _pairs_in_order(many[:, 0], given[:, 0], pairs[scored]),
+    )
+
+
+def averaged(several: Sequence[Measures]) -> Measures:
+    """The mean of each number over equal runs, such as random splits.
+
+    Args:
+        several: One or more; the intervals' ends are averaged too.
+
+    Returns:
+        The means; ``n`` and ``positives`` are those of the first.
+
+    Example:
+        >>> averaged([Measures(9, 4, auc=0.5), Measures(9, 4, auc=0.75)]).auc
+        0.625
+    """
+    intervals = [one.interval for one in several if one.interval]
+    means: dict[str, Any] = {  # Any: replace() takes each by its name
+        name: None if None in values else float(np.mean(values))
+        for name in ("auc", "recall", "calibration_error", "pairs")
+        for values in [[getattr(one, name) for one in several]]
+    }
+    low_high = tuple(np.mean(intervals, axis=0).tolist()) if len(intervals) == len(several) else None
+    return replace(several[0], **means, interval=low_high)
+
+
+def _recall(labels: np.ndarray, scores: np.ndarray) -> float:
+    return float((scores[labels == 1] > highest_quiet(scores[labels == 0], FALSE_POSITIVES)).mean())
+
+
+def _interval(
+    columns: Sequence[tuple[np.ndarray, np.ndarray]], resamples: int, seed: int
+) -> tuple[float, float] | None:
+    """Of the mean over labels: each label's resamples draw the same rows."""
+    if len(columns[0][0]) < ROWS_FOR_INTERVAL or not resamples:
+        return None
+    values = np.mean([resampled_auc(y, s, resamples, seed) for y, s in columns], axis=0)
+    low, high = np.nanquantile(values, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _pairs_in_order(labels: np.ndarray, scores: np.ndarray, pairs: np.ndarray) -> float | None:
+    """Of the pairs whose two rows were scored; None if there is none."""
+    high = {int(pair): score for pair, score, y in zip(pairs, scores, labels, strict=True) if y == 1}
+    low = {int(pair): score for pair, score, y in zip(pairs, scores, labels, strict=True) if y == 0}
+    both = [(high[pair], low[pair]) for pair in high if pair in low]
+    return float(np.mean([(a > b) + 0.5 * (a == b) for a, b in both])) if both else None

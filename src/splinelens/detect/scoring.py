@@ -1,0 +1,199 @@
+"""One way to fit every head of a benchmark, so that no representation is favoured by its fitting.
+
+The L2 strength is the one with the best AUC on 15 % of each class; the same rows give the calibration
+(Platt); then all rows are fitted. Rows are standardised unless they are sparse, as word counts are.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from splinelens.detect.evaluate import auc
+from splinelens.detect.heads import ForestHead
+from splinelens.detect.recipes import ROWS_OF_A_CLASS, STRENGTHS, ValidationDraw, forest
+from splinelens.detect.thresholds import Calibration, calibrate
+from splinelens.detect.wide import balance, dual_logistic, gram
+from splinelens.errors import BadFeatures, BadLabels
+
+HEADS = ("logistic", "forest", "self-training")
+WIDE_STRENGTHS = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
+"""Of tables with more columns than rows: weaker penalties never win there."""
+SPARSE_STRENGTHS = (1.0, 3.0, 10.0)
+"""Of word counts, which are not standardised."""
+SURE = 0.9
+"""Self-training takes over a label that the head gives with at least this probability."""
+
+_Rows = Any  # Any: a NumPy array or a sparse matrix of SciPy, which ships no types
+_Logits = Callable[[_Rows], np.ndarray]
+_LITTLE = 1e-2  # C where there are too few rows to choose one
+
+
+def fit_scores(
+    train: _Rows,
+    labels: np.ndarray,
+    tests: Sequence[Iterable[_Rows]],
+    *,
+    head: str = "logistic",
+    seed: int = 0,
+) -> list[np.ndarray]:
+    """Fit on rows and score others.
+
+    Args:
+        train: (row, column), a NumPy array or a sparse matrix.
+        labels: 0, 1, or -1 for a row whose label is not to be known; (row,) or (row, label), where
+            each label has a head of its own.
+        tests: For each set of test rows its chunks, so that a wide table need not lie in memory.
+        head: ``logistic``, ``forest`` or ``self-training``; only the last uses rows with -1.
+        seed: Of every draw.
+
+    Returns:
+        For each test set the calibrated scores, (row,) or (row, label); NaN where a row holds values
+        that are not finite. Such training rows are left out.
+
+    Raises:
+        BadFeatures: No such head.
+        BadLabels: One class only among the training rows.
+
+    Example:
+        >>> rows, labels = np.arange(40.0)[:, None], (np.arange(40) >= 20).astype(int)
+        >>> [scores] = fit_scores(rows, labels, [[np.array([[0.0], [39.0]])]])
+        >>> bool(scores[0] < 0.5 < scores[1])
+        True
+    """
+    if head not in HEADS:
+        raise BadFeatures(f"no head {head!r}; there are {', '.join(HEADS)}")
+    many = labels.reshape(len(labels), -1)
+    fine = _finite(train)
+    if not fine.all():
+        train, many = train[fine], many[fine]
+    standard, columns = _standardised(train)
+    shared = _solver(columns, head, seed) if (many >= 0).all() else None
+    heads = [_fitted(columns, many[:, label], head, seed, shared) for label in range(many.shape[1])]
+    found = []
+    for chunks in tests:
+        parts = [_scored(chunk, standard, heads) for chunk in chunks]
+        scores = np.concatenate(parts) if parts else np.empty((0, many.shape[1]))
+        found.append(scores[:, 0] if labels.ndim == 1 else scores)
+    return found
+
+
+def _scored(chunk: _Rows, standard: Callable[[_Rows], _Rows], heads: Sequence[_Logits]) -> np.ndarray:
+    fine = _finite(chunk)
+    scores = np.full((chunk.shape[0], len(heads)), np.nan)
+    if fine.any():
+        rows = standard(chunk if fine.all() else chunk[fine])
+        scores[fine] = np.stack([head(rows) for head in heads], axis=1)
+    return scores
+
+
+def _finite(rows: _Rows) -> np.ndarray:
+    if not isinstance(rows, np.ndarray):
+        return np.ones(rows.shape[0], dtype=bool)
+    with np.errstate(invalid="ignore", over="ignore"):  # inf - inf
+        return np.isfinite(rows.sum(axis=1, dtype=np.float64))
+
+
+def _standardised(train: _Rows) -> tuple[Callable[[_Rows], _Rows], _Rows]:
+    """How rows become standardised ones, and the training rows so."""
+    if not isinstance(train, np.ndarray):
+        return (lambda rows: rows), train
+    mean = train.mean(axis=0, dtype=np.float64).astype(np.float32)
+    rows = np.subtract(train, mean, dtype=np.float32)
+    scale = np.sqrt(np.einsum("ij,ij->j", rows, rows, dtype=np.float64) / len(rows)).astype(np.float32)
+    scale[scale < 1e-12] = 1
+    rows /= scale
+
+    def standard(other: np.ndarray) -> np.ndarray:
+        return np.subtract(other, mean, dtype=np.float32) / scale
+
+    return standard, rows
+
+
+def _fitted(rows: _Rows, labels: np.ndarray, head: str, seed: int, shared: "_Solver | None") -> _Logits:
+    """A function from standardised rows to calibrated scores."""
+    known = labels >= 0
+    y = labels[known]
+    if len(np.unique(y)) != 2:
+        raise BadLabels(f"the {len(y)} training rows hold one class only; give rows of both")
+    some = rows if known.all() else rows[known]
+    solve, strengths = shared or _solver(some, head, seed)
+    strength, calibration = _LITTLE, Calibration()
+    if min(np.bincount(y)) >= ROWS_OF_A_CLASS:
+        strength, calibration = _chosen(solve, strengths, some, y, seed)
+    if head == "self-training" and not known.all():
+        logit, calibration = _self_trained(rows, labels, strength), Calibration()
+    else:
+        [logit] = solve(np.arange(len(y)), y, (strength,))
+    return lambda other: calibration.score(logit(other))
+
+
+_Solve = Callable[[np.ndarray, np.ndarray, Sequence[float]], list[_Logits]]
+_Solver = tuple[_Solve, Sequence[float]]
+
+
+def _chosen(
+    solve: _Solve, strengths: Sequence[float], rows: _Rows, y: np.ndarray, seed: int
+) -> tuple[float, Calibration]:
+    """The strength that is best on validation rows, and the calibration of its logits there."""
+    [(fitted, held)] = ValidationDraw(seed).split(None, y)
+    tried = [logit(rows[held]) for logit in solve(fitted, y[fitted], strengths)]
+    best = max(range(len(tried)), key=lambda place: auc(y[held], tried[place]))
+    try:
+        return strengths[best], calibrate(y[held], tried[best])
+    except BadLabels:  # the features say nothing of the labels: their logits stay as they are
+        return strengths[best], Calibration()
+
+
+def _solver(rows: _Rows, head: str, seed: int) -> _Solver:
+    """How some of the rows are fitted with several strengths, and the strengths to try."""
+    if head == "forest":
+        return (lambda index, y, _: [_forest(rows[index], y, seed)]), (1.0,)
+    if not isinstance(rows, np.ndarray):
+        return (lambda index, y, wanted: [_linear(rows[index], y, C) for C in wanted]), SPARSE_STRENGTHS
+    if rows.shape[1] <= rows.shape[0]:
+        return (lambda index, y, wanted: [_linear(rows[index], y, C) for C in wanted]), STRENGTHS
+    return _wide_solver(rows), WIDE_STRENGTHS
+
+
+def _linear(rows: _Rows, y: np.ndarray, strength: float) -> _Logits:
+    from sklearn.linear_model import LogisticRegression
+
+    found = LogisticRegression(C=strength, class_weight="balanced", max_iter=2000).fit(rows, y)
+    weight, bias = found.coef_[0], float(found.intercept_[0])
+    return lambda other: np.asarray(other @ weight).ravel() + bias
+
+
+def _wide_solver(rows: np.ndarray) -> _Solve:
+    """The same regression on more columns than rows: all strengths at once, by the rows' inner products."""
+    products = gram([rows])
+
+    def solve(index: np.ndarray, y: np.ndarray, strengths: Sequence[float]) -> list[_Logits]:
+        targets = np.repeat(y[:, None], len(strengths), axis=1)
+        weight = balance(targets, np.ones(targets.shape))
+        alpha, bias = dual_logistic(products[np.ix_(index, index)], targets, weight, strengths)
+        every = np.zeros((len(rows), len(strengths)), dtype=np.float32)
+        every[index] = alpha
+        pairs = zip(every.T @ rows, bias, strict=True)
+        return [_affine(weights, float(shift)) for weights, shift in pairs]
+
+    return solve
+
+
+def _affine(weight: np.ndarray, bias: float) -> _Logits:
+    return lambda other: (other @ weight).astype(np.float64) + bias
+
+
+def _forest(rows: np.ndarray, y: np.ndarray, seed: int) -> _Logits:
+    pipeline = forest(seed).set_params(head__n_jobs=-1).fit(rows, y)
+    return ForestHead.of(pipeline).logit  # its sums do not depend on threads, as scikit-learn's do
+
+
+def _self_trained(rows: np.ndarray, labels: np.ndarray, strength: float) -> _Logits:
+    """The head that also learns from its own sure answers on the rows without a label."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.semi_supervised import SelfTrainingClassifier
+
+    head = LogisticRegression(C=strength, class_weight="balanced", max_iter=2000)
+    found = SelfTrainingClassifier(head, threshold=SURE).fit(rows, labels)
+    return lambda other: found.decision_function(other)

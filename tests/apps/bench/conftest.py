@@ -1,0 +1,83 @@
+"""What these tests share: a small folder of evaluation data with mild sentences, and a tiny model."""
+
+import csv
+import json
+import random
+
+import pytest
+
+from splinelens.models import LoadedModel
+from splinelens.texts.evaluation import read_evaluation
+
+RUDE = ("silly", "goose", "dull", "noisy")
+KIND = ("gentle", "clear", "quiet", "warm")
+REST = "the river bends past an old mill where children feed ducks and count boats in summer rain".split()
+DOMAINS = ("rivers", "kitchens", "patent")
+
+
+@pytest.fixture
+def loaded(tiny_of, tiny_tokenizer):
+    model = tiny_of("llama", max_position_embeddings=512)  # room for a window behind the prompt
+    return LoadedModel(model.eval().requires_grad_(False), tiny_tokenizer, "tiny", None, 3, 3)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Every set but xstest and hatecheck; the first test row of jig is a training row too."""
+    place = tmp_path / "data"
+    dice = random.Random(0)
+
+    def sentence(rude):
+        words = [*dice.choices(REST, k=dice.randint(3, 9)), *dice.choices(RUDE if rude else KIND, k=2)]
+        dice.shuffle(words)
+        return " ".join(words)
+
+    def write(name, rows, delimiter=","):
+        path = place / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter)
+            writer.writeheader()
+            writer.writerows(rows)
+
+    splits = ["train"] * 40 + ["test"] * 60
+    jig = [
+        {"comment_text": sentence(row % 2), "toxic": row % 2, "split": split}
+        for row, split in enumerate(splits)
+    ]
+    jig[40]["comment_text"] = jig[0]["comment_text"].upper() + "!"
+    write("jigsaw-test-binary-12k/jigsaw_test_balanced.csv", jig)
+    six = ("toxic", "severe_toxic", "obscene", "threat", "insult", "identity_hate")
+    labelled = [
+        {"comment_text": sentence(row % 2), **dict.fromkeys(six, row % 2), "in_test12k": 0, "split": split}
+        for row, split in enumerate(splits)
+    ]
+    write("jigsaw6-raw/jigsaw6_raw.csv", labelled)
+    write("jigsaw6-clean/jigsaw6_clean.csv", labelled)
+    write(
+        "paradetox/paradetox.tsv", [{"toxic": sentence(1), "neutral1": sentence(0)} for _ in range(40)], "\t"
+    )
+    write(
+        "tweeteval/tweeteval_offensive.csv",
+        [
+            {"text": sentence(row % 2), "label": row % 2, "split": ("train", "test")[row // 25]}
+            for row in range(50)
+        ],
+    )
+    write(
+        "toxigen-seed/toxigen_seed_sentences.csv",
+        [{"text": sentence(row % 2), "label": ("neutral", "hate")[row % 2]} for row in range(50)],
+    )
+    lines = [
+        {"domain": kind, "doc_id": f"{row // 2}:{row}", "text": f"{kind} {sentence(0)} {kind}"}
+        for kind in DOMAINS
+        for row in range(40)
+    ]
+    (place / "domains").mkdir()
+    (place / "domains/domains.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    return place
+
+
+@pytest.fixture
+def data(folder):
+    return read_evaluation(folder)

@@ -1,0 +1,52 @@
+"""Tests apps/bench/readings.py: features are read once, found again, and not at all in a quick run."""
+
+import numpy as np
+import pytest
+
+from splinelens.apps.bench.readings import READINGS, Readings
+from splinelens.apps.bench.rows import joined, rows_of
+from splinelens.errors import CannotResume
+from splinelens.features.reader import TextReader
+from splinelens.features.store import stored
+
+
+@pytest.fixture
+def rows():
+    return joined([rows_of("jig", np.array([9, 2, 4]), [0, 0, 0]), rows_of("para", [1], [1])])
+
+
+def test_values_are_those_of_the_rows_whatever_their_set(data, loaded, tmp_path, rows):
+    readings = Readings(data, tmp_path / "cache", loaded)
+    columns = ["layer01.sign_mean", "layer02.sign_mean"]
+    found = readings.values(rows, "plain", columns)
+    reader = TextReader(loaded, READINGS["plain"])
+    [alone] = [reading.values for reading in reader.read(reader.tokenize([data.sets["jig"].texts[2]]))]
+    sizes = [column.size for column in reader.columns]
+    names = [column.name for column in reader.columns]
+    start = sum(sizes[: names.index("layer01.sign_mean")])
+    assert found.shape == (4, 2)
+    assert found[1, 0] == pytest.approx(alone[start], rel=1e-3)
+    assert np.array_equal(np.concatenate([*readings.chunks(rows, "plain", columns)]), found)
+
+
+def test_what_is_not_cached_is_named_and_not_read(data, loaded, tmp_path, rows):
+    cache = tmp_path / "cache"
+    readings = Readings(data, cache, loaded, cached_only=True)
+    assert readings.lacking("jig", "plain") == "jig/plain is not cached (0 of 100 rows)"
+    assert not cache.exists()
+    Readings(data, cache, loaded).store("jig", "plain")
+    assert Readings(data, cache, loaded, cached_only=True).lacking("jig", "plain") is None
+    assert Readings(data, cache, loaded).lacking("para", "plain") is None  # it will be read
+
+
+def test_a_cache_of_another_spec_is_refused(data, loaded, tmp_path):
+    stored(TextReader(loaded, READINGS["plain64"]), data.sets["jig"], tmp_path / "jig" / "plain")
+    with pytest.raises(CannotResume, match=r"holds numbers of another run: spec.features was"):
+        Readings(data, tmp_path, loaded).store("jig", "plain")
+
+
+def test_tokens_are_counted_without_a_pass(data, loaded, tmp_path, rows):
+    readings = Readings(data, tmp_path / "cache", loaded)
+    texts = rows.texts(data)
+    assert readings.tokens(rows).tolist() == [len(loaded.tokenizer(text).input_ids) for text in texts]
+    assert not (tmp_path / "cache").exists()

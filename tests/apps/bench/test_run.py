@@ -1,0 +1,120 @@
+"""Tests apps/bench/run.py: one table from one run, what is finished is kept, what is lacking says why."""
+
+import json
+
+import pytest
+
+from splinelens.apps.bench import controls, paper, plan, representations, run
+from splinelens.apps.bench.plan import READY
+from splinelens.detect import scoring
+from splinelens.errors import BadFeatures, CannotResume
+from splinelens.report.bench import BenchRow
+from splinelens.texts.evaluation import read_evaluation
+
+
+@pytest.fixture
+def bench(data, loaded, tmp_path):
+    def bench(only, *, data=data, **more):
+        more = {"install": False, "model": loaded, **more}
+        record = run.run(data, tmp_path / "out", tmp_path / "cache", only=only, **more)
+        return record, [BenchRow.from_dict(row) for part in record["protocols"] for row in part["rows"]]
+
+    return bench
+
+
+@pytest.fixture(autouse=True)
+def _few(monkeypatch):
+    """Few resamples and representations: the numbers are tested elsewhere."""
+    fitted = ("length", "words", "characters", "sentence encoder", "margins")
+    monkeypatch.setattr(plan.Plan, "fitted", fitted)
+    monkeypatch.setattr(controls, "PROMPTED", ())
+    monkeypatch.setattr(run, "RESAMPLES", 20)
+    monkeypatch.setattr(run, "QUICK_RESAMPLES", 15)
+    monkeypatch.setattr(run, "TREND_RESAMPLES", 10)
+    monkeypatch.setattr(representations, "_TIMED_TEXTS", 1)
+
+
+def test_each_representation_is_judged_on_every_test(bench, tmp_path):
+    record, rows = bench(["transfer"])
+    tests = {"jig test", "paradetox", "tweeteval offensive", "toxigen"}
+    margins = {row.test: row for row in rows if row.representation == "margins"}
+    assert set(margins) == tests
+    assert margins["paradetox"].pairs > 0.5
+    assert margins["jig test"].auc > 0.6
+    assert margins["jig test"].n == 60
+    assert margins["jig test"].interval is not None
+    assert margins["jig test"].latency_ms > 0
+    assert (margins["jig test"].train_rows, margins["jig test"].dropped) == (39, 1)
+    words = next(row for row in rows if row.representation == "words" and row.test == "jig test")
+    assert words.auc > 0.9
+    for name in READY:
+        notes = {row.note for row in rows if row.representation == name}
+        assert len(notes) == 1
+        assert notes.pop().startswith("not run: ")
+    assert json.loads((tmp_path / "out/bench.json").read_text()) == record
+    assert "## transfer: trained on Jigsaw" in (tmp_path / "out/bench.md").read_text()
+    assert record["repeats"]["jig"]["across_splits"] == 1
+
+
+def test_a_run_again_fits_only_what_is_lacking(bench, tmp_path):
+    seen = []
+    first = bench(["own"])[1]
+    again = bench(["own"], told=seen.append)[1]
+    assert again == first
+    assert {line.split(", ")[1].split(":")[0] for line in seen} == {"sentence encoder", *READY}
+    kept = json.loads((tmp_path / "out/protocols/own.json").read_text())["rows"]
+    assert [row for row in kept if row["n"]] == [row.to_dict() for row in first if row.n]
+
+
+def test_another_run_does_not_mix_with_one_that_is_kept(bench):
+    bench(["labels"], quick=True)
+    with pytest.raises(
+        CannotResume, match=r"labels.json is of another run: seed was 0 and is 1\. Name another"
+    ):
+        bench(["labels"], quick=True, seed=1)
+
+
+def test_a_quick_run_never_reads_a_set(bench, tmp_path):
+    rows = bench(["pairs"], quick=True)[1]
+    notes = {row.representation: row.note for row in rows}
+    assert {row.resamples for row in rows} == {0, 15}
+    assert notes["margins"] == "not run: para/prompted is not cached (0 of 80 rows)"
+    assert notes["sentence encoder"] == "not run: embeddings of para are not cached"
+    assert next(row for row in rows if row.representation == "characters").auc > 0.9
+    assert not (tmp_path / "cache").exists()
+
+
+def test_draws_are_averaged_and_labels_get_a_row_each(bench, monkeypatch):
+    monkeypatch.setattr(paper, "SPLINE7", ("spline7 logistic",))
+    rows = bench(["splits", "types"])[1]
+    assert [row.test for row in rows if row.protocol == "splits"] == ["30 % of jig"] * 2
+    tests = [row.test for row in rows if row.representation == "words"]
+    assert len([row for row in rows if row.protocol == "types"]) == 3 * 7 + 1 + 7
+    assert tests[:2] == ["jigsaw6-clean test", "jigsaw6-clean test: toxic"]
+    assert len(tests) == 7
+
+
+def test_what_has_too_few_rows_says_so_and_the_rest_is_measured(bench, monkeypatch):
+    monkeypatch.setattr(scoring, "STRENGTHS", (1e-2,))
+    monkeypatch.setattr(paper, "SPLINE7", ("spline7 logistic",))
+    monkeypatch.setattr(paper, "ENCODED", ())
+    monkeypatch.setattr(paper, "HIDDEN", ())
+    rows = bench(["domains", "labels", "left-out"])[1]
+    notes = {(row.protocol, row.train, row.representation): row.note for row in rows if not row.n}
+    assert {protocol for protocol, *_ in notes} == {"labels"}
+    few = notes["labels", "jig train, 1% of labels", "spline7 logistic"]
+    assert few.startswith("not run: BadLabels: the 0 training rows hold one class only")
+    whole = [row for row in rows if row.train == "jig train, 100% of labels"]
+    assert [row.auc is not None for row in whole] == [True] * 3
+
+
+def test_a_protocol_whose_sets_are_missing_says_so_and_the_rest_runs(bench, folder):
+    (folder / "jigsaw-test-binary-12k/jigsaw_test_balanced.csv").unlink()
+    rows = bench(["mixed", "own"], data=read_evaluation(folder), quick=True)[1]
+    assert rows[0].note == "not run: the data folder lacks jig"
+    assert sum(row.n > 0 for row in rows) == 3 * 3  # length, words and characters of three sets
+
+
+def test_a_protocol_that_does_not_exist_is_refused(bench):
+    with pytest.raises(BadFeatures, match="no protocol speed; there are splits, domains, types, mixed"):
+        bench(["speed"])

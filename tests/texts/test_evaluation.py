@@ -1,0 +1,67 @@
+"""Tests texts/evaluation.py: what the evaluation data folder holds, what it lacks, and what repeats."""
+
+import pytest
+
+from splinelens.errors import BadTexts, MissingColumn
+from splinelens.texts.evaluation import SETS, normalised, read_evaluation, repeats, repeats_of
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "tweeteval").mkdir()
+    rows = 'text,label,split\n"one, two",1,train\n"One two!",0,test\nthree,0,test\n'
+    (tmp_path / "tweeteval/tweeteval_offensive.csv").write_text(rows)
+    (tmp_path / "paradetox").mkdir()
+    pairs = 'toxic\tneutral1\tneutral2\na silly goose\ta goose\t\n"dull\nday"\ta day\tday\n'
+    (tmp_path / "paradetox/paradetox.tsv").write_text(pairs)
+    (tmp_path / "domains").mkdir()
+    (tmp_path / "domains/domains.jsonl").write_text('{"domain": "mills", "doc_id": "1", "text": "a mill"}\n')
+    return tmp_path
+
+
+def test_each_set_keeps_its_rows_in_order_and_says_which_are_positive(folder):
+    data = read_evaluation(folder)
+    assert [*data.sets] == ["para", "tweet", "domains"]
+    tweet = data.sets["tweet"]
+    assert tweet.texts == ("one, two", "One two!", "three")
+    assert tweet.columns["positive"] == (1, 0, 0)
+    assert tweet.columns["split"] == ("train", "test", "test")
+    assert data.sets["domains"].columns == {"domain": ("mills",), "doc_id": ("1",)}
+
+
+def test_pairs_are_all_toxic_sentences_and_then_their_first_paraphrases(folder):
+    para = read_evaluation(folder).sets["para"]
+    assert para.texts == ("a silly goose", "dull\nday", "a goose", "a day")
+    assert para.columns["positive"] == (1, 1, 0, 0)
+    assert para.columns["pair"] == (0, 1, 0, 1)
+
+
+def test_what_is_missing_is_named_and_the_rest_is_read(folder):
+    data = read_evaluation(folder)
+    assert set(data.missing) == set(SETS) - {"para", "tweet", "domains"}
+    assert data.missing["jig"].name == "jigsaw_test_balanced.csv"
+
+
+def test_a_folder_without_any_of_the_files_is_refused(tmp_path):
+    with pytest.raises(BadTexts, match=r"holds none of the evaluation files jigsaw-test-binary-12k/"):
+        read_evaluation(tmp_path)
+
+
+def test_a_damaged_file_is_refused(folder):
+    (folder / "tweeteval/tweeteval_offensive.csv").write_text("text,split\nhi,train\n")
+    with pytest.raises(MissingColumn, match="has no column 'label'; it has 'text', 'split'"):
+        read_evaluation(folder)
+    (folder / "tweeteval/tweeteval_offensive.csv").write_text("text,label\n")
+    with pytest.raises(BadTexts, match="has no rows"):
+        read_evaluation(folder)
+    (folder / "domains/domains.jsonl").write_text("{")
+    with pytest.raises(BadTexts, match=r"domains.jsonl cannot be read: JSONDecodeError"):
+        read_evaluation(folder, ["domains"])
+
+
+def test_repeated_rows_are_found_whatever_their_signs_and_case(folder):
+    assert normalised("One, two!\n") == "onetwo"
+    assert normalised(None) == ""
+    assert repeats(["a", "A.", "b"], ["B"]) == [False, True, True]
+    counts = repeats_of(read_evaluation(folder).sets["tweet"])
+    assert counts == {"rows": 3, "repeated": 1, "across_splits": 1, "two_labels": 1}
