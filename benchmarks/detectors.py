@@ -1,138 +1,277 @@
 """Fit the detectors that the package ships, from the evaluation data's training rows: make detectors.
 
-    python benchmarks/detectors.py --data DIR [--only toxicity-fast] [--measure]
+    python benchmarks/detectors.py --data DIR --cache CACHE [--only toxicity-fast ...] [--measure]
 
-Choices (prompt, layers, pooling, rows) come from benchmarks/search.md. Fitting reads the test rows of
-jigsaw-test-binary-12k for nothing but leaving out training rows that repeat them; then the finished
-detector is measured on them for its card. The shipped ones were fitted on one H100 (5 minutes for
-toxicity, 1.5 for toxicity-fast). ``--measure`` only measures those that are there.
-A killed run goes on where it stopped.
+Choices (prompt, layers, pooling, rows) come from benchmarks/search.md. Features are kept in CACHE in the
+layout of ``splinelens bench`` (half precision), so a killed run goes on. Fitting reads the test rows for
+nothing but leaving out training rows that repeat them; then each detector is measured on them, in float32
+and from the texts, for its card. ``--measure`` only measures those that are there.
 """
 
 import argparse
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from rows import Row, identity_mentions, jig12k, jigsaw6, without
 
+from splinelens.apps.bench.readings import READINGS
 from splinelens.apps.detector import Detector
 from splinelens.apps.training import train
+from splinelens.detect.artifact import Artifact, Task
 from splinelens.detect.thresholds import share_interval
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
-from splinelens.models import load_model
+from splinelens.features.store import FeatureStore, stored
+from splinelens.features.table import FeatureTable
+from splinelens.models import LoadedModel, load_model
 from splinelens.report.card import card
+from splinelens.texts import Texts
+from splinelens.texts.evaluation import TYPES, EvaluationData, normalised, read_evaluation
 
 HERE = Path(__file__).parent
-PROMPT = "Is the following comment rude, hateful, threatening or toxic?\nComment: "
+STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Training rows of one set.
+
+    Attributes:
+        name: The set.
+        index: Its rows.
+        labels: (row, label) of 0 and 1.
+        judges: Whether calibration and thresholds are computed on them.
+    """
+
+    name: str
+    index: np.ndarray
+    labels: np.ndarray
+    judges: bool = True
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What one shipped detector reads."""
+    """What one shipped detector reads and is fitted on."""
 
     name: str
+    task: Task
+    labels: tuple[str, ...]
+    negative: str
+    reading: str
+    features: tuple[str, ...]
     layers: tuple[int, ...]
-    pooling: tuple[str, ...] = ("max",)
+    parts: Callable[[EvaluationData], list[Part]]
 
 
-RECIPES = (Recipe("toxicity", tuple(range(30))), Recipe("toxicity-fast", tuple(range(6))))
+def toxic_parts(data: EvaluationData) -> list[Part]:
+    """Jigsaw comments: those of the balanced set judge, the others only help to fit."""
+    taken = _keys(data, "jig", _split(data, "jig", "test"))
+    parts = []
+    for name in ("jig", "clean"):
+        index = _fresh(data, name, _split(data, name, "train"), taken)
+        parts.append(Part(name, index, _positive(data, name)[index, None], judges=name == "jig"))
+    return parts
 
 
-def rows_for(data: Path) -> tuple[list[Row], np.ndarray]:
-    """Training rows, and which of them judge: those of jigsaw-test-binary-12k, as the test rows are."""
-    test = jig12k(data, "test")
-    own = without(jig12k(data, "train"), test)
-    rows = own + without(jigsaw6(data, "raw") + jigsaw6(data, "clean"), test + own)
-    return rows, np.arange(len(rows)) < len(own)
+def type_parts(data: EvaluationData) -> list[Part]:
+    """Jigsaw comments with six labels, cleaned ones."""
+    taken = _keys(data, "clean", _split(data, "clean", "test")) | _keys(
+        data, "jig", _split(data, "jig", "test")
+    )
+    columns = data.sets["clean"].columns
+    labels = np.array([[value == "1" for value in columns[name]] for name in TYPES]).T.astype(int)
+    index = _fresh(data, "clean", _split(data, "clean", "train"), taken)
+    return [Part("clean", index, labels[index])]
+
+
+def domain_parts(data: EvaluationData) -> list[Part]:
+    """Seven of ten documents of each domain, as the benchmark draws them."""
+    from splinelens.apps.bench.plan import Plan
+
+    first, _, _ = Plan(data, 30, lambda rows: np.zeros(len(rows))).domains()
+    return [Part("domains", first.index, first.labels)]
+
+
+ALL, FAST = tuple(range(30)), tuple(range(6))
+RECIPES = (
+    Recipe(
+        "toxicity", "binary", ("toxic",), "clean", "prompted", ("margin_max", "margin_min"), ALL, toxic_parts
+    ),
+    Recipe(
+        "toxicity-fast",
+        "binary",
+        ("toxic",),
+        "clean",
+        "prompted",
+        ("margin_max", "margin_min"),
+        FAST,
+        toxic_parts,
+    ),
+    Recipe("types", "labels", TYPES, "none", "prompted", ("margin_max",), ALL, type_parts),
+    Recipe("domain", "classes", (), "", "plain64", ("spline7",), ALL, domain_parts),
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    names = [recipe.name for recipe in RECIPES]
     parser.add_argument("--data", type=Path, required=True, help="folder of the evaluation data")
-    parser.add_argument("--only", choices=[recipe.name for recipe in RECIPES])
+    parser.add_argument("--cache", type=Path, required=True, help="folder of the features, as of bench")
+    parser.add_argument("--only", nargs="*", choices=names, default=names)
     parser.add_argument("--measure", action="store_true", help="fit nothing, measure what is there")
     parser.add_argument("--output", type=Path, default=HERE.parent / "src/splinelens/detectors")
-    parser.add_argument("--work", type=Path, default=HERE / "out", help="features of a run that was stopped")
     arguments = parser.parse_args()
-    rows, judged = rows_for(arguments.data)
-    print(f"{len(rows)} training rows, {int(judged.sum())} of them judge", flush=True)
-    arguments.work.mkdir(parents=True, exist_ok=True)
+    data, model = read_evaluation(arguments.data), load_model("smollm2-135m")
     for recipe in RECIPES:
-        if arguments.only in (None, recipe.name):
+        if recipe.name in arguments.only:
             folder = arguments.output / recipe.name
             if not arguments.measure:
-                build(recipe, rows, judged, folder, arguments.work / f"{recipe.name}.parquet")
-            measure(folder, arguments.data)
+                build(recipe, data, model, arguments.cache).save(folder)
+            measure(folder, data)
 
 
-def build(recipe: Recipe, rows: list[Row], judged: np.ndarray, folder: Path, work: Path) -> None:
-    """Read the features, fit, and write the artifact."""
+def build(recipe: Recipe, data: EvaluationData, model: LoadedModel, cache: Path) -> Artifact:
+    """Open or read the features, and fit."""
+    parts = recipe.parts(data)
+    labels = recipe.labels or tuple(sorted(set(data.sets["domains"].columns["domain"])))
+    whole = READINGS[recipe.reading]
     spec = FeatureSpec(
-        features=("margins",),
-        pooling=recipe.pooling,
-        layers=recipe.layers,
-        prompt=PROMPT,
-        max_tokens=256,
-        long="cut",
+        recipe.features, (), recipe.layers, whole.prompt, max_tokens=whole.max_tokens, long="cut"
     )
+    reader = TextReader(model, spec)
+    stores = [
+        stored(
+            TextReader(model, whole), data.sets[part.name], cache / part.name / recipe.reading, _told(part)
+        )
+        for part in parts
+    ]
+    texts = tuple(data.sets[part.name].texts[row] for part in parts for row in part.index)
+    judged = np.concatenate([np.full(len(part.index), part.judges) for part in parts])
+    print(f"{recipe.name}: {len(texts)} training rows, {int(judged.sum())} of them judge", flush=True)
+    return train(
+        Texts(texts, {}, "the evaluation data"),
+        np.concatenate([part.labels for part in parts]),
+        reader,
+        name=recipe.name,
+        task=recipe.task,
+        label=labels,
+        negative=recipe.negative,
+        judged=judged,
+        sources=[f"{part.name} train" for part in parts],
+        languages=["English"],
+        strengths=STRENGTHS if recipe.reading == "prompted" else (1e-2, 1e-1, 1.0, 10.0),
+        table=_table(reader, stores, parts),
+    )
+
+
+def measure(folder: Path, data: EvaluationData) -> None:
+    """Measure a finished detector on rows that it was not fitted on, and write its card."""
+    artifact = Artifact.load(folder)
+    detector = Detector.load(folder, max_tokens=artifact.spec["max_tokens"], long="cut")
+    what, texts, labels = _test_rows(artifact, data)
+    found = detector.evaluate(texts, labels).to_dict()
+    limits = [
+        "Thresholds were chosen on texts of up to 256 tokens; longer texts, read whole in windows, score a "
+        "little higher, and one rude sentence in a long friendly text may stay below the threshold."
+    ]
+    if artifact.task == "binary":
+        harmless = data.sets["hatecheck"]
+        kinds = zip(harmless.texts, harmless.columns["functionality"], strict=True)
+        named = [text for text, kind in kinds if kind in ("ident_neutral_nh", "ident_pos_nh")]
+        flagged = sum(record.verdict == artifact.labels[0] for record in detector.score(named))
+        low, high = share_interval(flagged, len(named))
+        limits.append(
+            "Harmless sentences that name a group of people (HateCheck, functionalities ident_neutral_nh and "
+            f"ident_pos_nh): {flagged} of {len(named)} are called toxic at the 5 % threshold "
+            f"({100 * flagged / len(named):.0f} %, 95 % interval {100 * low:.0f} to {100 * high:.0f} %)."
+        )
+    if artifact.task == "labels":
+        limits.append(
+            "The rows are lower case without punctuation, and rude ones are far more frequent than in life: "
+            "calibration and thresholds hold for such rows only."
+        )
+    if artifact.task == "classes":
+        limits = ["It read the first 64 tokens of each text; what follows is not read."]
+    metrics = {"out_of_fold": artifact.metrics["out_of_fold"], what: found}
+    artifact = replace(artifact, metrics=metrics, training={**artifact.training, "limits": limits})
+    artifact.save(folder)
+    (folder / "CARD.md").write_text(card(artifact, "make detectors DATA=DIR"), encoding="utf-8")
+    print(f"{artifact.name}: {json.dumps(found)}\n" + "\n".join(limits), flush=True)
+
+
+def _test_rows(artifact: Artifact, data: EvaluationData) -> tuple[str, Texts, np.ndarray]:
+    if artifact.task == "classes":
+        from splinelens.apps.bench.plan import Plan
+
+        _, rest, _ = Plan(data, 30, lambda rows: np.zeros(len(rows))).domains()
+        texts = tuple(data.sets["domains"].texts[row] for row in rest.index)
+        return "the test documents of nine domains, 64 tokens", Texts(texts, {}, "domains"), rest.labels
+    name = "jig" if artifact.task == "binary" else "clean"
+    index = _split(data, name, "test")
+    texts = Texts(tuple(data.sets[name].texts[row] for row in index), {}, name)
+    if artifact.task == "binary":
+        return "the test rows of jigsaw-test-binary-12k, 256 tokens, cut", texts, _positive(data, name)[index]
+    columns = data.sets[name].columns
+    labels = np.array([[columns[label][row] == "1" for label in TYPES] for row in index]).astype(int)
+    return "the test rows of jigsaw6-clean, 256 tokens, cut", texts, labels
+
+
+def _table(reader: TextReader, stores: list[FeatureStore], parts: list[Part]) -> FeatureTable:
+    """The columns that a reader wants, out of stores that hold more."""
+    names = [column.name for column in reader.columns]
+    values = np.empty((sum(len(part.index) for part in parts), reader.layout.width), dtype=np.float32)
+    start = 0
+    for store, part in zip(stores, parts, strict=True):
+        values[start : start + len(part.index)] = store.rows(names, part.index)
+        start += len(part.index)
+    pairs = list(zip(stores, parts, strict=True))
+    return FeatureTable(
+        reader.columns,
+        values,
+        np.concatenate([store.tokens[part.index] for store, part in pairs]),
+        np.concatenate([store.cut[part.index] for store, part in pairs]),
+        tuple(store.reasons[row] for store, part in pairs for row in part.index),
+        {"half_precision": True, "stores": [store.provenance for store in stores]},
+    )
+
+
+def _split(data: EvaluationData, name: str, split: str) -> np.ndarray:
+    return np.flatnonzero(np.array(data.sets[name].columns["split"]) == split)
+
+
+def _positive(data: EvaluationData, name: str) -> np.ndarray:
+    return np.array(data.sets[name].columns["positive"], dtype=int)
+
+
+def _keys(data: EvaluationData, name: str, index: np.ndarray) -> set[str]:
+    return {normalised(data.sets[name].texts[row]) for row in index}
+
+
+def _fresh(data: EvaluationData, name: str, index: np.ndarray, taken: set[str]) -> np.ndarray:
+    """Rows whose normalised text was not seen yet; they are taken from then on."""
+    kept = []
+    for row in index:
+        key = normalised(data.sets[name].texts[row])
+        if key and key not in taken:
+            taken.add(key)
+            kept.append(row)
+    return np.array(kept)
+
+
+def _told(part: Part) -> Callable[[int, int], None]:
     done = 0
 
     def progress(texts: int, _characters: int) -> None:
         nonlocal done
         done += texts
         if done % 1000 < texts:
-            print(f"{recipe.name}: {done} of {len(rows)} texts read", flush=True)
+            print(f"{part.name}: {done} texts read", flush=True)
 
-    artifact = train(
-        [row.text for row in rows],
-        np.array([row.label for row in rows]),
-        TextReader(load_model("smollm2-135m", layers=spec.depth), spec),
-        name=recipe.name,
-        label="toxic",
-        negative="clean",
-        judged=judged,
-        sources=sorted({f"{row.source} train" for row in rows}),
-        strengths=(1e-4, 3e-4, 1e-3, 3e-3),
-        output=work,
-        progress=progress,
-    )
-    artifact.save(folder)
-    work.unlink()
-
-
-def measure(folder: Path, data: Path) -> None:
-    """Measure on test rows and on harmless mentions of groups; write the numbers and the card."""
-    detector = Detector.load(folder, max_tokens=256, long="cut")
-    test = jig12k(data, "test")
-    found = detector.evaluate([row.text for row in test], np.array([row.label for row in test]))
-    harmless = identity_mentions(data)
-    flagged = sum(record.verdict == "toxic" for record in detector.score(harmless))
-    low, high = share_interval(flagged, len(harmless))
-    limits = [
-        f"Harmless sentences that name a group of people (HateCheck, functionalities ident_neutral_nh and "
-        f"ident_pos_nh): {flagged} of {len(harmless)} are called toxic at the 5 % threshold "
-        f"({100 * flagged / len(harmless):.0f} %, 95 % interval {100 * low:.0f} to {100 * high:.0f} %).",
-        "English only: no other language was measured.",
-        "Thresholds were chosen on texts of up to 256 tokens; longer texts, read whole in windows, score a "
-        "little higher, and one rude sentence in a long friendly text may stay below the threshold.",
-        "The cleaned Jigsaw rows that it was also fitted on are lower case without punctuation and half of them "
-        "are toxic, so harmless text in that form gets somewhat more false positives.",
-    ]
-    metrics = {
-        "out_of_fold": detector.artifact.metrics["out_of_fold"],
-        "the test rows of jigsaw-test-binary-12k, 256 tokens, cut": found.to_dict(),
-    }
-    artifact = replace(
-        detector.artifact, metrics=metrics, training={**detector.artifact.training, "limits": limits}
-    )
-    artifact.save(folder)
-    (folder / "CARD.md").write_text(card(artifact, "make detectors DATA=DIR"), encoding="utf-8")
-    print(f"{artifact.name}: {json.dumps(found.to_dict())}\n{limits[0]}", flush=True)
+    return progress
 
 
 if __name__ == "__main__":

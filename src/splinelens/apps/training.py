@@ -45,6 +45,7 @@ def train(
     targets: Sequence[float] = TARGETS,
     strengths: Sequence[float] = STRENGTHS,
     seed: int = 0,
+    table: FeatureTable | None = None,
     output: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Artifact:
@@ -66,6 +67,7 @@ def train(
         targets: False-positive rates to store thresholds for.
         strengths: L2 strengths to choose from, for each label its own.
         seed: Of every random draw.
+        table: What the reader read of the texts, if that was done before; None reads them.
         output: File that keeps the features: a killed run goes on, and an equal one reads them.
         progress: Called as texts are finished.
 
@@ -81,7 +83,7 @@ def train(
         raise BadFeatures(f"no recipe {recipe!r}; there are {' and '.join(RECIPES)}")
     names = (label,) if isinstance(label, str) else tuple(label)
     known = require_labels(labels, task, names, len(source))
-    table = read_table(reader, source, output=output, progress=progress)
+    table = table or read_table(reader, source, output=output, progress=progress)
     ok = table.ok
     y = known[ok].astype(int)
     judge = np.ones(len(y), dtype=bool) if judged is None else np.asarray(judged)[ok]
