@@ -199,7 +199,7 @@ def check_eps(eps: object) -> float:
         ``eps``.
 
     Raises:
-        BadFeatures: ``eps`` is no number in (0, 1).
+        BadFeatures: ``eps`` is no number in (0, 1), or float32, in which weights are, rounds it to 0 or 1.
 
     Example:
         >>> check_eps(0.1)
@@ -211,6 +211,11 @@ def check_eps(eps: object) -> float:
         number = math.nan
     if not 0 < number < 1:
         raise BadFeatures(f"eps is {eps!r}; pass a number above 0 and below 1, such as 0.1")
+    rounded = float(torch.tensor(number, dtype=torch.float32))
+    if rounded in (0, 1):
+        raise BadFeatures(
+            f"eps is {eps!r}, in float32 {rounded}; pass a number above 0 and below 1, such as 0.1"
+        )
     return number
 
 
