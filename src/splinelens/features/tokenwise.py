@@ -304,7 +304,8 @@ def _refuse_nonfinite(
         part = replace(own, ids=own.ids[start:stop], offsets=own.offsets[start:stop])
         return failing(part, before)
 
-    place = blamed(own, [Window(0, 0, 0, len(own.ids))], prompt_finite, cut)
+    found = blamed(own, [Window(0, 0, 0, len(own.ids))], prompt_finite, cut)
+    place = None if found is None else found[0]
     if place is None:
         layer = min(layer for layer, finite in walk.finite.items() if not bool(finite.all()))
         place = place_in(own, layer, int(walk.finite[layer].int().argmin()))
