@@ -49,6 +49,16 @@ def test_norms_are_float32_whatever_the_model_is(tiny_gpt2, dtype):
     assert torch.allclose(norm.double(), exact, rtol=1e-6)  # bfloat16 itself would be off by 1e-3
 
 
+@pytest.mark.parametrize("size", [1e36, 1e-30])
+def test_norms_are_right_where_the_squares_leave_float32(tiny_llama, size):
+    weight = tiny_llama.layers[0].mlp.gate_proj.weight
+    expected = size * weight.double().norm(dim=1)
+    with torch.no_grad():
+        weight *= size
+    assert gate_norms(tiny_llama, 0).double().tolist() == pytest.approx(expected.tolist(), rel=1e-6)
+    assert neurons_alive(tiny_llama, 0) is None
+
+
 def test_norms_are_computed_once(tiny_llama, monkeypatch):
     first = gate_norms(tiny_llama, 1)
     monkeypatch.setattr(torch.Tensor, "norm", None)

@@ -1,7 +1,8 @@
 """The weight matrices of a model, one at a time.
 
 Rows of the gate weight are the normals of the MLP's hyperplanes; their norms turn a gate value into
-a distance (arXiv:2312.01648). Norms are computed once per model and layer, in float32.
+a distance (arXiv:2312.01648). Norms are computed once per model and layer, in float64, and kept in
+float32: the squares of weights that float32 can hold may be too large or too small for it.
 """
 
 from collections.abc import Sequence
@@ -22,6 +23,9 @@ _ALIVE: WeakKeyDictionary[nn.Module, Tensor | None] = WeakKeyDictionary()
 
 _PLAIN = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 # A weight of 8 bits stands for others: its scales are kept elsewhere.
+
+_ROWS = 1024
+# Rows of a weight that are in float64 at once.
 
 Walls = tuple[Float[Tensor, "neuron width"], Float[Tensor, " neuron"] | None]
 """Normals and biases of hyperplanes."""
@@ -125,7 +129,8 @@ def gate_norms(model: nn.Module, layer: int) -> Float[Tensor, " neuron"]:
     holder = anatomy.experts(layer) or anatomy.gate(layer)
     if holder not in _NORMS:
         weights = _all_weights(anatomy, layer)
-        _NORMS[holder] = torch.cat([weight.float().norm(dim=1) for weight in weights])
+        strips = [strip for weight in weights for strip in weight.split(_ROWS)]
+        _NORMS[holder] = torch.cat([strip.double().norm(dim=1).float() for strip in strips])
     return _NORMS[holder].to(next(holder.parameters()).device)
 
 

@@ -184,7 +184,7 @@ def test_bad_texts_are_refused(load):
         inspect("", loaded)
     with pytest.raises(NoTokens, match="the other text is only white space"):
         inspect(TEXT, loaded, versus="  ")
-    with pytest.raises(BadTexts, match="inspect reads one string, and this is a list; give one text"):
+    with pytest.raises(BadTexts, match="the text must be one string, and this is a list; give one text"):
         inspect([TEXT], loaded)
     with pytest.raises(BadTexts, match=r"has 12 tokens; inspect reads at most 8: pass max_tokens=12"):
         inspect(TEXT, loaded, max_tokens=8)

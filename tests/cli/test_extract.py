@@ -162,6 +162,16 @@ def test_a_model_with_code_of_its_own_is_not_run(extract, model_folder, tmp_path
     assert not (tmp_path / "ran").exists()
 
 
+def test_the_first_rows_that_cannot_be_read_are_named(extract, tmp_path):
+    path = tmp_path / "some.csv"
+    path.write_text('comment\nfine\n" "\nfine\n" "\n" "\n" "\n" "\n', "utf-8")
+    lines = extract(tmp_path / "a.parquet", file=path).stderr.splitlines()
+    assert lines[0].endswith("; 5 not readable")
+    assert lines[1:4] == [f"  row {row}: is only white space" for row in (1, 3, 4)]
+    assert lines[4] == "  and 2 more rows; the column reason says why"
+    assert lines[5].startswith("wrote ")
+
+
 def same(one, other):
     first, second = FeatureTable.read(one), FeatureTable.read(other)
     np.testing.assert_array_equal(first.values, second.values)

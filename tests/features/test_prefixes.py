@@ -129,3 +129,17 @@ def test_prefixes_before_a_token_that_fails_are_kept(tiny_llama, wrap):
     assert good == [True] * place + [False] * (len(tokens.ids) - place)
     assert f"at layer 0, token {place} (characters {place} to {place + 1})" in reading.reasons[-1]
     assert np.isfinite(reading.values[:place]).all()
+
+
+def test_a_token_that_fails_does_not_spoil_the_rows_before_it(tiny_llama, wrap):
+    """In one pass 0 * NaN is NaN, so attention hands it to tokens before as well."""
+    loaded = wrap(tiny_llama)
+    loaded.model.embed_tokens.weight[loaded.tokenizer("~").input_ids[0]] = torch.nan
+    for window in (96, 6):
+        reader = reader_of(loaded, max_tokens=window)
+        (tokens,) = reader.tokenize(["abcdefg~hij"])
+        (alone,) = reader.read_prefixes(reader.tokenize(["abcdefg"]))
+        (reading,) = reader.read_prefixes([tokens])
+        assert np.allclose(reading.values[:7], alone.values, rtol=1e-4, atol=1e-6)
+        assert reading.reasons[:7] == (None,) * 7
+        assert all("layer 0, token 7 (characters 7 to 8)" in reason for reason in reading.reasons[7:])

@@ -1,5 +1,7 @@
 """Tests features/stream.py: one token after the other gives what running each prefix gives."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -225,3 +227,31 @@ def test_token_ids_of_numpy_are_whole_numbers_too(tiny_of, wrap):
     model = tiny_of("llama")
     values = Stream(wrap(model)).extend(np.array([5, 6]))
     assert np.array_equal(values, Stream(wrap(model)).extend([5, 6]))
+
+
+def test_a_token_that_fails_does_not_spoil_the_rows_of_one_pass_before_it(tiny_llama, wrap):
+    loaded = wrap(tiny_llama)
+    loaded.model.embed_tokens.weight[7] = torch.nan
+    one, other = (Stream(loaded, **OPTIONS) for _ in range(2))
+    ids = [5, 6, 8, 9, 7, 5, 6]
+    rows = one.extend(ids)
+    assert other.reason is None
+    alone = np.stack([other.push(token) for token in ids])
+    assert np.isfinite(rows[:4]).all()
+    assert not np.isfinite(rows[4:]).all(axis=1).any()
+    assert np.allclose(rows, alone, rtol=1e-4, atol=1e-6, equal_nan=True)
+    assert one.length == other.length == 7
+    assert one.reason == other.reason == "gives values that are not finite at layer 0, token 4"
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3_next"])
+def test_a_copy_goes_its_own_way(tiny_of, wrap, family):
+    loaded = wrap(tiny_of(family))
+    stream, whole = (Stream(loaded, features=["spline7"], prompt="So: ") for _ in range(2))
+    expected = whole.extend([5, 6, 7])
+    stream.extend([5, 6])
+    for other in (copy.copy(stream), copy.deepcopy(stream)):
+        assert np.allclose(other.extend([9, 9, 7])[0], copy.copy(stream).push(9), rtol=1e-4, atol=1e-6)
+        assert other._reader is stream._reader
+        assert (other.length, stream.length) == (5, 2)
+    assert np.allclose(stream.push(7), expected[2], rtol=1e-4, atol=1e-6)

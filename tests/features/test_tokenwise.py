@@ -8,7 +8,7 @@ import splinelens.features.tokenwise as tokenwise
 from splinelens.errors import BadFeatures, BadTexts, NoTokens
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
-from splinelens.features.tokenwise import check_token, read_tokens, text_distances
+from splinelens.features.tokenwise import read_tokens, text_distances
 from splinelens.geometry.codes import unpacked
 from splinelens.models import LoadedModel
 from splinelens.weights import routed_neurons
@@ -295,8 +295,14 @@ def test_layers_and_tokens_that_do_not_exist_are_refused(load):
         read_tokens(TEXT, loaded, layers=[])
     with pytest.raises(BadFeatures, match="token 12 does not exist: the text has 12 tokens, 0 to 11"):
         read_tokens(TEXT, loaded, keep_call=(0, 12))
-    with pytest.raises(BadFeatures, match="token -1 does not exist"):
-        check_token(-1, 4)
+    with pytest.raises(BadFeatures, match=r"no call to keep at layer 7: the layers that are read are 0$"):
+        read_tokens(TEXT, loaded, layers=[0], keep_call=(7, 0))
+    with pytest.raises(BadFeatures, match="no call to keep without attention"):
+        read_tokens(TEXT, loaded, keep_call=(0, 0), attention=False)
+    with pytest.raises(BadFeatures, match=r"no inputs to keep at layer 1: the layers that are read are 0$"):
+        read_tokens(TEXT, loaded, layers=[0], keep_inputs=[1])
+    with pytest.raises(BadFeatures, match=r"inputs of layer 0 were not kept: pass keep_inputs=\[0\]"):
+        read_tokens(TEXT, loaded).inputs[0]
 
 
 def test_activations_that_are_not_finite_are_named_by_layer_and_token(tiny_of, wrap):

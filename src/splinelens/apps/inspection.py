@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from splinelens.anatomy import Anatomy, anatomy_of
-from splinelens.errors import BadFeatures, BadTexts
+from splinelens.errors import BadFeatures
+from splinelens.features.asked import check_layers, check_most, check_text
 from splinelens.features.reference import Reference, shipped
 from splinelens.features.slicing import TextSlice, place_of, text_slice
 from splinelens.features.tokenwise import TokenReading, loaded_up_to, read_tokens, text_distances
@@ -57,7 +58,8 @@ def inspect(
             note says why.
 
     Raises:
-        BadTexts: A text has no token, more than ``max_tokens``, or more than the model has positions.
+        BadTexts: A text is no string, has no token, more than ``max_tokens``, or more than the model has
+            positions.
         BadFeatures: Layers or tokens that do not exist, ``eps`` outside (0, 1), activations that are
             not finite, three tokens that span no plane, or a broken reference.
         BadModel: The model cannot be loaded.
@@ -68,15 +70,14 @@ def inspect(
         >>> found.portraits[0].labels()  # doctest: +SKIP
         ['Good', '␣morning', '.']
     """
-    for each in (text, versus or ""):
-        if not isinstance(each, str):
-            raise BadTexts(f"inspect reads one string, and this is a {type(each).__name__}; give one text")
-    eps = check_eps(eps)
-    loaded = loaded_up_to(model, layers)
-    anatomy = anatomy_of(loaded.model)
-    chosen = tuple(range(anatomy.depth)) if layers is None else tuple(sorted(set(layers)))
-    cut = _slice_layer(chosen, slice_at)
     called = {"the text": text} if versus is None else {"the text": text, "the other text": versus}
+    for name, each in called.items():
+        check_text(each, name)
+    eps, asked, max_tokens = check_eps(eps), check_layers(layers), check_most(max_tokens)
+    loaded = loaded_up_to(model, asked)
+    anatomy = anatomy_of(loaded.model)
+    chosen = tuple(range(anatomy.depth)) if asked is None else asked
+    cut = _slice_layer(chosen, slice_at)
     readings = [
         read_tokens(
             each,
@@ -111,8 +112,6 @@ def inspect(
 
 
 def _slice_layer(chosen: tuple[int, ...], slice_at: tuple[int, tuple[int, int, int]] | None) -> int:
-    if not chosen:
-        raise BadFeatures("no layer to read; name at least one")
     if slice_at is None:
         return chosen[len(chosen) // 2]
     layer, tokens = slice_at

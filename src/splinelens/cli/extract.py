@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +10,11 @@ from splinelens.cli import options
 from splinelens.cli.exits import STOPPED, told
 from splinelens.cli.progress import progress_bar
 from splinelens.texts import read_texts
+
+if TYPE_CHECKING:
+    from splinelens.features.table import FeatureTable
+
+_NAMED = 3  # rows that could not be read, with their reasons
 
 
 def extract(
@@ -112,7 +117,15 @@ def extract(
         unread, cut = int((~table.ok[own]).sum()), int(table.cut[own].sum())
         line += f"; {unread:,} not readable" if unread else ""
         line += f"; {cut:,} cut at {max_tokens:,} tokens" if cut else ""
-        typer.echo(f"{line}\nwrote {output}", err=True)
+        typer.echo("\n".join([line, *_unread(table), f"wrote {output}"]), err=True)
+
+
+def _unread(table: "FeatureTable") -> list[str]:
+    """The first rows that could not be read, and why."""
+    rows = (~table.ok).nonzero()[0].tolist()
+    said = [f"  row {row}: {table.reasons[row]}" for row in rows[:_NAMED]]
+    more = len(rows) - len(said)
+    return said + ([f"  and {more:,} more rows; the column reason says why"] if more else [])
 
 
 def _attention(record: dict[str, Any]) -> str | None:  # Any: plain JSON values

@@ -18,7 +18,7 @@ def blamed(
     spans: Sequence[Window],
     prompt_finite: Callable[[], bool],
     failing: Callable[[int, int], int | None],
-) -> str | None:
+) -> tuple[str, int] | None:
     """Where a text that gave values that are not finite first does so, in words that end a sentence.
 
     Args:
@@ -28,19 +28,20 @@ def blamed(
         failing: As for ``first_nonfinite``.
 
     Returns:
-        The prompt, or a layer and a token; None if everything runs without fail when it is run again.
+        The prompt, or a layer and a token; and the first token that it spoils. None if everything runs
+        without fail when it is run again.
 
     Example:
         >>> text = TokenizedText((7, 8), ((0, 2), (2, 5)), 2)
         >>> blamed(text, [Window(0, 0, 0, 2)], lambda: True, lambda start, stop: 3 if stop > 1 else None)
-        ' at layer 3, token 1 (characters 2 to 5)'
+        (' at layer 3, token 1 (characters 2 to 5)', 1)
         >>> blamed(text, [Window(0, 0, 0, 2)], lambda: False, lambda start, stop: 0)
-        ': the prompt before it does already'
+        (': the prompt before it does already', 0)
     """
     if not prompt_finite():
-        return ": the prompt before it does already"
+        return ": the prompt before it does already", 0
     found = first_nonfinite(spans, failing)
-    return None if found is None else place_in(text, *found)
+    return None if found is None else (place_in(text, *found), found[1])
 
 
 def place_in(text: TokenizedText, layer: int, token: int) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.errors import BadFeatures, UnknownAnatomy
+from splinelens.features.asked import check_layer, check_text
 from splinelens.features.hull import Hull, hull_of
 from splinelens.features.mlp import region_map
 from splinelens.features.tokenwise import loaded_up_to, read_tokens
@@ -106,7 +107,7 @@ def look(
     Raises:
         BadFeatures: A layer or token that does not exist, ``eps`` outside (0, 1), or activations that
             are not finite.
-        BadTexts: The text has no token, or too many.
+        BadTexts: The text is no string, has no token, or too many.
         BadModel: The model cannot be loaded.
 
     Example:
@@ -114,6 +115,8 @@ def look(
         >>> place.map.kind  # doctest: +SKIP
         'first-order'
     """
+    layer = check_layer(layer)
+    check_text(text)
     loaded = loaded_up_to(model, [layer])
     reading = read_tokens(
         text,

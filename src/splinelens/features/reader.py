@@ -154,7 +154,7 @@ class TextReader:
         for index, parts in self._complete(tokenized, located=located):
             text = tokenized[index]
             values, where = text_row(self.layout, text.total, parts)
-            reason = self._reason(text, values[None])
+            reason = None if np.isfinite(values).all() else self._reason(values[None], self._blamed(text))
             yield TextReading(index, values, where if located else None, reason)
 
     def read_prefixes(self, tokenized: Sequence[TokenizedText]) -> Iterator[PrefixReading]:
@@ -167,9 +167,12 @@ class TextReader:
             Readings in the order in which they become complete.
         """
         for index, parts in self._complete(tokenized, whole=True):
-            values = prefix_rows(self.layout, parts)
+            values, reason = prefix_rows(self.layout, parts), None
+            if not np.isfinite(values).all():
+                found = self._blamed(tokenized[index])
+                reason = self._reason(values, found)
+                values = values if found is None else self._until(tokenized[index], found[1], values)
             good = np.isfinite(values).all(axis=1)
-            reason = self._reason(tokenized[index], values)
             yield PrefixReading(index, values, tuple(None if fine else reason for fine in good.tolist()))
 
     def _complete(
@@ -213,18 +216,29 @@ class TextReader:
         cache = self.prompt.cache(len(batch.ids))
         run_tokens(self.loaded.model, batch.ids, batch.positions, mask=mask, cache=cache)
 
-    def _reason(self, text: TokenizedText, rows: np.ndarray) -> str | None:
-        """Why rows cannot be used, or None; the text is run again to find the token and the layer."""
-        bad = np.flatnonzero(~np.isfinite(rows).all(axis=0))
-        if not len(bad):
-            return None
-        place = blamed(
+    def _until(self, text: TokenizedText, token: int, rows: np.ndarray) -> np.ndarray:
+        """The rows of all prefixes, those before a token that fails from a pass that does not meet it."""
+        if np.isfinite(rows[:token]).all():
+            return rows
+        before = TokenizedText(text.ids[:token], text.offsets[:token], token)
+        ((_, parts),) = self._complete([before], whole=True)
+        return np.concatenate([prefix_rows(self.layout, parts), np.full_like(rows[token:], np.nan)])
+
+    def _blamed(self, text: TokenizedText) -> tuple[str, int] | None:
+        """Where a text fails and the first token that it spoils; the text is run again for it."""
+        return blamed(
             text, windows([text], self.spec.max_tokens), self._prompt_finite, partial(self._failing, text)
         )
-        if place is None:  # such as a layer whose gate weight is all zero: infinitely far from any wall
-            ends = np.cumsum([column.size for column in self.columns])
-            place = f" at {self.columns[int(np.searchsorted(ends, bad[0], side='right'))].name}"
-        return f"gives values that are not finite{place}"
+
+    def _reason(self, rows: np.ndarray, found: tuple[str, int] | None) -> str:
+        """Why rows that are not finite cannot be used."""
+        if found is not None:
+            return f"gives values that are not finite{found[0]}"
+        # Such as a layer whose gate weight is all zero: infinitely far from any wall.
+        bad = np.flatnonzero(~np.isfinite(rows).all(axis=0))
+        ends = np.cumsum([column.size for column in self.columns])
+        name = self.columns[int(np.searchsorted(ends, bad[0], side="right"))].name
+        return f"gives values that are not finite at {name}"
 
     def _prompt_finite(self) -> bool:
         return all(bool(part.isfinite().all()) for pair in self.prompt.states for part in pair)

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.errors import BadFeatures
-from splinelens.features.tokenwise import TokenReading, check_token, loaded_up_to, read_tokens
+from splinelens.features.asked import check_layer, check_text, check_token
+from splinelens.features.tokenwise import TokenReading, loaded_up_to, read_tokens
 from splinelens.geometry.slices import Slice, points_apart, slice_partition, spans_plane
 from splinelens.models import LoadedModel
 from splinelens.weights import walls_of
@@ -113,9 +114,13 @@ def slice_texts(
     if isinstance(texts, str) or len(texts) != 3 or at not in ("last", "mean"):
         found = "one string" if isinstance(texts, str) else f"{len(texts)} texts"
         raise BadFeatures(f"{found} and at={at!r}: a slice goes through three texts, at 'last' or 'mean'")
+    layer = check_layer(layer)
+    called = ("the first text", "the second text", "the third text")
+    texts = [check_text(text, called[place]) for place, text in enumerate(texts)]
     loaded = loaded_up_to(model, [layer])
     readings = [
-        read_tokens(text, loaded, layers=[layer], prompt=prompt, keep_inputs=[layer]) for text in texts
+        read_tokens(text, loaded, layers=[layer], prompt=prompt, keep_inputs=[layer], called=called[place])
+        for place, text in enumerate(texts)
     ]
     anatomy = anatomy_of(loaded.model)
     if anatomy.experts(layer) is not None:

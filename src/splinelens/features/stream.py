@@ -8,7 +8,8 @@ attention cannot be padded; there distances near 0 agree to rounding of the marg
 """
 
 from collections.abc import Sequence
-from functools import cache
+from copy import deepcopy
+from functools import cache, partial
 from operator import index
 from typing import Any, SupportsIndex
 
@@ -19,6 +20,7 @@ from torch import Tensor
 from splinelens.anatomy import anatomy_of
 from splinelens.errors import BadTexts
 from splinelens.features.catalogue import Column, statistics
+from splinelens.features.nonfinite import failing_layer
 from splinelens.features.positions import positions_of, run_tokens
 from splinelens.features.reader import TextReader
 from splinelens.features.reading import BatchReader, RowReading
@@ -79,6 +81,7 @@ class Stream:
         self._reader = TextReader(loaded, spec)
         self.columns: tuple[Column, ...] = self._reader.columns
         self.length = 0
+        self._reason: str | None = None
         self._ran = self._reader.prompt.length
         self._running: dict[tuple[str, int], Running] = {}
         anatomy = anatomy_of(loaded.model)
@@ -97,6 +100,25 @@ class Stream:
     def names(self) -> list[str]:
         """Names of the columns, such as ``layer05.margin_max``; a vector has one name."""
         return [column.name for column in self.columns]
+
+    @property
+    def reason(self) -> str | None:
+        """Why the values cannot be used any more, or None: the layer and token that are not finite.
+
+        With linear attention, whose state cannot be wound back, the token alone.
+        """
+        return self._reason
+
+    def __copy__(self) -> "Stream":
+        """Another stream that goes on from the same place; the model is shared."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other._cache, other._running = deepcopy(self._cache), dict(self._running)
+        return other
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Stream":  # Any: as the copy module has it
+        """As ``copy.copy``: the model is never copied."""
+        return self.__copy__()
 
     def ids(self, text: str) -> tuple[int, ...]:
         """The token ids of a text, as ``feed`` takes it.
@@ -163,8 +185,45 @@ class Stream:
         for start in range(0, len(tokens), self._step):
             part = tokens[start : start + self._step]
             reading = self._read(part)
+            if self._reason is None and not _is_finite(reading):
+                layer = self._failing_layer(part)
+                if layer is not None and len(part) > 1:  # it spoils tokens before it, too
+                    self._wind_back(self._cache, len(part))
+                    self._ran -= len(part)
+                    rows += [self.extend([token]) for token in part]
+                    continue
+                self._tell(layer, reading)
             rows += [self._advance(reading, token)[None] for token in range(len(part))]
         return np.concatenate(rows)
+
+    def _failing_layer(self, ids: Sequence[int]) -> int | None:
+        """The first layer that fails when the tokens that were run last are run again, on a copy."""
+        if self._linear:
+            return None
+        states, ran = deepcopy(self._cache), self._ran
+        self._wind_back(states, len(ids))
+        self._ran -= len(ids)
+        try:
+            with torch.no_grad():
+                depth = max(self._reader.layers, default=0) + 1
+                run = partial(self._run, states, ids)
+                return failing_layer(self._reader.loaded.model, depth, (0, len(ids)), run)
+        finally:
+            self._ran = ran
+
+    def _wind_back(self, states: Any, tokens: int) -> None:  # Any: see prompt.py
+        """Take the last tokens out of a cache again."""
+        for layer in states.layers:
+            if layer.keys is not None:
+                kept = self._ran - tokens
+                layer.keys, layer.values = (part[:, :, :kept] for part in (layer.keys, layer.values))
+
+    def _tell(self, layer: int | None, reading: RowReading) -> None:
+        """Keep where a pass over one token failed; a layer without walls is no failure."""
+        if layer is not None:
+            self._reason = f"gives values that are not finite at layer {layer}, token {self.length}"
+        elif self._linear and reading.series is not None and np.isnan(reading.series).any():
+            self._reason = f"gives values that are not finite at token {self.length}"
 
     def _whole_numbers(self, ids: Sequence[SupportsIndex] | np.ndarray) -> tuple[int, ...]:
         try:
@@ -273,3 +332,11 @@ class Stream:
                 entry = pooled(row.needs, layer, row.pooling)
             values.append(np.atleast_1d(entry))
         return np.concatenate(values, dtype=np.float32)
+
+
+def _is_finite(reading: RowReading) -> bool:
+    """Whether every number that was read is one."""
+    there = [reading.series, *reading.vectors.values()]
+    if reading.dimension is not None and not bool((reading.dimension >= 0).all()):
+        return False
+    return all(bool(np.isfinite(part).all()) for part in there if part is not None)

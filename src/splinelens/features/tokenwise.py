@@ -17,6 +17,7 @@ from torch import Tensor
 
 from splinelens.anatomy import anatomy_of
 from splinelens.errors import BadFeatures, BadTexts, NoTokens
+from splinelens.features.asked import check_layer, check_layers, check_most, check_text, check_token
 from splinelens.features.nonfinite import blamed, failing_layer, place_in
 from splinelens.features.positions import positions_of, run_tokens
 from splinelens.features.spec import FeatureSpec
@@ -143,11 +144,11 @@ def read_tokens(
         The reading, on the host except for what was asked to be kept.
 
     Raises:
-        BadTexts: The text has more tokens than ``max_tokens``, or with the prompt more than the model has
-            positions (with longrope: than it turns alike, see ``positions.py``).
+        BadTexts: The text is no string, has more tokens than ``max_tokens``, or with the prompt more than
+            the model has positions (with longrope: than it turns alike, see ``positions.py``).
         NoTokens: The text has no token.
-        BadFeatures: A layer or token that does not exist, ``eps`` outside (0, 1), or activations that
-            are not finite.
+        BadFeatures: A layer or token that does not exist or is not read, ``eps`` outside (0, 1), or
+            activations that are not finite.
         BadModel: The model cannot be loaded.
 
     Example:
@@ -155,12 +156,12 @@ def read_tokens(
         >>> reading.sign.shape  # doctest: +SKIP
         (1, 3)
     """
-    eps = check_eps(eps)
-    loaded = loaded_up_to(model, layers)
+    eps, text, max_tokens = check_eps(eps), check_text(text, called), check_most(max_tokens)
+    asked = check_layers(layers)
+    loaded = loaded_up_to(model, asked)
     anatomy = anatomy_of(loaded.model)
-    chosen = tuple(range(anatomy.depth)) if layers is None else tuple(sorted(set(layers)))
-    if not chosen:
-        raise BadFeatures("no layer to read; name at least one")
+    chosen = tuple(range(anatomy.depth)) if asked is None else asked
+    keep_inputs = [_kept(layer, chosen, "inputs") for layer in keep_inputs]
     own = _tokenized(loaded, text, max_tokens, called)
     before = prompt_ids(loaded.tokenizer, prompt, beginning=True)
     limit = positions_of(loaded.model).exceeded(len(before) + len(own.ids), loaded.name)
@@ -170,7 +171,10 @@ def read_tokens(
             f"{limit}; give a shorter one"
         )
     if keep_call is not None:
-        check_token(keep_call[1], len(own.ids), called)
+        if not attention:
+            raise BadFeatures("no call to keep without attention; pass attention=True")
+        place = check_token(keep_call[1], len(own.ids), called)
+        keep_call = (_kept(keep_call[0], chosen, "call"), place)
     (batch,) = batches([own], max_tokens=len(own.ids), prefix=before)
     walk = TokenWalk(loaded.model, batch.spans[0], eps, keep_call)
     softmax = [layer for layer in anatomy.softmax_layers if attention and layer in chosen]
@@ -203,26 +207,7 @@ def loaded_up_to(model: str | LoadedModel, layers: Sequence[int] | None) -> Load
     """
     if isinstance(model, LoadedModel):
         return model
-    below = [layer for layer in layers or () if layer < 0]
-    if below:
-        raise BadFeatures(f"layers {below} do not exist: they are counted from 0")
-    return load_model(model, layers=FeatureSpec(layers=None if layers is None else tuple(layers)).depth)
-
-
-def check_token(token: int, tokens: int, called: str = "the text") -> None:
-    """Refuse the number of a token that a text does not have.
-
-    Raises:
-        BadFeatures: It does not exist; the message says which do.
-
-    Example:
-        >>> check_token(9, 4)
-        Traceback (most recent call last):
-        ...
-        splinelens.errors.BadFeatures: token 9 does not exist: the text has 4 tokens, 0 to 3
-    """
-    if not 0 <= token < tokens:
-        raise BadFeatures(f"token {token} does not exist: {called} has {tokens} tokens, 0 to {tokens - 1}")
+    return load_model(model, layers=FeatureSpec(layers=check_layers(layers)).depth)
 
 
 def text_distances(
@@ -261,9 +246,23 @@ def _occupancy(
     return total.scatter_add(0, numbers.flatten(), on.flatten()) / reading.tokens
 
 
+class _Inputs(dict[int, Tensor]):
+    """What MLPs were given, at the layers where it was kept."""
+
+    def __missing__(self, layer: int) -> Tensor:
+        raise BadFeatures(f"inputs of layer {layer} were not kept: pass keep_inputs=[{layer}] to read_tokens")
+
+
+def _kept(layer: object, chosen: tuple[int, ...], what: str) -> int:
+    """A layer to keep something of, if it is among those that are read."""
+    number = check_layer(layer)
+    if number not in chosen:
+        there = f"{chosen[0]} to {chosen[-1]}" if len(chosen) > 8 else ", ".join(map(str, chosen))
+        raise BadFeatures(f"no {what} to keep at layer {number}: the layers that are read are {there}")
+    return number
+
+
 def _tokenized(loaded: LoadedModel, text: str, max_tokens: int, called: str) -> TokenizedText:
-    if max_tokens < 1:
-        raise BadTexts(f"max_tokens={max_tokens}: need a positive number")
     (own,) = tokenize([text], loaded.tokenizer)
     if own.reason is not None:
         raise NoTokens(f"{called} {own.reason}; give one with at least one token")
@@ -305,7 +304,8 @@ def _refuse_nonfinite(
         part = replace(own, ids=own.ids[start:stop], offsets=own.offsets[start:stop])
         return failing(part, before)
 
-    place = blamed(own, [Window(0, 0, 0, len(own.ids))], prompt_finite, cut)
+    found = blamed(own, [Window(0, 0, 0, len(own.ids))], prompt_finite, cut)
+    place = None if found is None else found[0]
     if place is None:
         layer = min(layer for layer, finite in walk.finite.items() if not bool(finite.all()))
         place = place_in(own, layer, int(walk.finite[layer].int().argmin()))
@@ -334,7 +334,7 @@ def _reading(
         codes=tuple(walk.codes[layer].cpu() for layer in layers),
         neurons=tuple(walk.neurons[layer] for layer in layers),
         routes={layer: routes.cpu() for layer, routes in walk.routes.items()},
-        inputs=walk.inputs,
+        inputs=_Inputs(walk.inputs),
         call=walk.call,
         before=before,
     )

@@ -63,6 +63,9 @@ def intrinsic_dimensions(
         Counts of keys, first absolute, then relative; 0 where a query sees no key, and -1 where its
         weights are no numbers, since a score that it sees is NaN or plus infinity.
 
+    Raises:
+        BadFeatures: ``eps`` outside (0, 1), a cap that is not above 0, or heads or a mask that do not fit.
+
     Example:
         >>> looked_at = torch.tensor([[[1.0], [-1.0], [0.9]]])
         >>> intrinsic_dimensions(torch.full((1, 3, 1), 3.0), looked_at, scaling=1.0)
@@ -71,6 +74,7 @@ def intrinsic_dimensions(
     """
     eps = check_eps(eps)
     _check_axes(query, key, mask)
+    _check_cap(softcap)
     (heads, tokens, _), keys = query.shape, key.shape[1]
     key = key.to(_dtype(query.dtype))
     # The first queries of a text with fewer keys than queries see none of them.
@@ -138,11 +142,15 @@ def attention_scores(
     Returns:
         Scores in float32 (float64 if the query is), minus infinity where a key is not seen.
 
+    Raises:
+        BadFeatures: A cap that is not above 0.
+
     Example:
         >>> attention_scores(torch.ones(1, 2, 1), torch.tensor([[[2.0], [3.0]]]), scaling=0.5)
         tensor([[[1.0000,   -inf],
                  [1.0000, 1.5000]]])
     """
+    _check_cap(softcap)
     (heads, tokens, width), (groups, keys, _) = query.shape, key.shape
     dtype = _dtype(query.dtype)
     # The query heads of one key head stand below each other: one product each, and no key is copied.
@@ -199,7 +207,7 @@ def check_eps(eps: object) -> float:
         ``eps``.
 
     Raises:
-        BadFeatures: ``eps`` is no number in (0, 1).
+        BadFeatures: ``eps`` is no number in (0, 1), or float32, in which weights are, rounds it to 0 or 1.
 
     Example:
         >>> check_eps(0.1)
@@ -211,6 +219,11 @@ def check_eps(eps: object) -> float:
         number = math.nan
     if not 0 < number < 1:
         raise BadFeatures(f"eps is {eps!r}; pass a number above 0 and below 1, such as 0.1")
+    rounded = float(torch.tensor(number, dtype=torch.float32))
+    if rounded in (0, 1):
+        raise BadFeatures(
+            f"eps is {eps!r}, in float32 {rounded}; pass a number above 0 and below 1, such as 0.1"
+        )
     return number
 
 
@@ -240,6 +253,8 @@ def _dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def _check_axes(query: Tensor, key: Tensor, mask: Tensor | None) -> None:
+    if not key.shape[0]:
+        raise BadFeatures("there is no head of keys; pass the keys that attention is given")
     if query.shape[0] % key.shape[0]:
         raise BadFeatures(
             f"{query.shape[0]} heads of queries cannot share {key.shape[0]} heads of keys; "
@@ -251,6 +266,11 @@ def _check_axes(query: Tensor, key: Tensor, mask: Tensor | None) -> None:
             f"the mask has shape {tuple(mask.shape)}; for {tokens} queries and {keys} keys pass "
             f"(1, {tokens}, {keys}), or ({query.shape[0]}, {tokens}, {keys}) for one a head"
         )
+
+
+def _check_cap(softcap: float | None) -> None:
+    if softcap is not None and not 0 < softcap < math.inf:
+        raise BadFeatures(f"softcap is {softcap!r}; pass a number above 0, or None without a cap")
 
 
 def _blocks(first: int, tokens: int, scores: int, device: torch.device) -> Iterator[tuple[int, int]]:

@@ -43,8 +43,8 @@ _WORDS = {
     ),
     "percentiles": (
         "",
-        "Share of the reference texts whose number is smaller, in percent: 50 is an ordinary text. Of some "
-        "hundred percentiles a few are always extreme, of an ordinary text too.",
+        "Share of the reference texts whose number is smaller, in percent, equal ones counted half: 50 is an "
+        "ordinary text. Of some hundred percentiles a few are always extreme, of an ordinary text too.",
     ),
     "regions": (
         "distinct regions",
