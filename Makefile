@@ -5,6 +5,7 @@ VENV  := .venv
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 DATA  ?= ../shared/data
+CACHE ?= build/features
 MODEL := smollm2-135m
 
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.11 python3.12 python3.13 python3)
@@ -68,7 +69,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/geometry.py
 
 detectors: $(STAMP)
-	$(BIN)/python benchmarks/detectors.py --data $(DATA)
+	$(BIN)/python benchmarks/detectors.py --data $(DATA) --cache $(CACHE)
 
 clients:
 	@echo "make clients: nothing to run yet, the server comes later"

@@ -19,7 +19,7 @@ def disguises(monkeypatch):
 @pytest.fixture
 def report(run, detector, comments):
     def report(*more, file=comments, code=0):
-        words = ("--column", "comment", "--label", "toxic", *more)
+        words = ("--column", "comment", "--label", "toxic", "--allow-training-rows", *more)
         return run("evaluate", detector, file, *words, code=code)
 
     return report

@@ -18,13 +18,13 @@ FOREST = ForestHead(
 
 
 def test_the_parts_of_vectors_add_up_to_the_logit():
-    head = LinearHead(DICE.normal(size=6), np.ones(6), DICE.normal(size=6), np.array([0.5]))
+    head = LinearHead(DICE.normal(size=6), np.ones(6), DICE.normal(size=(1, 6)), np.array([0.5]))
     values = DICE.normal(size=6)
     assert np.isclose(alone(head, values, [2, 4]).sum() + 0.5, head.logit(values[None])[0])
 
 
 def test_single_numbers_stay_as_they_are():
-    head = LinearHead(np.zeros(4), np.ones(4), np.ones(4), np.zeros(1))
+    head = LinearHead(np.zeros(4), np.ones(4), np.ones((1, 4)), np.zeros(1))
     assert alone(head, np.array([7.0, 1.0, 2.0, 9.0]), [1, 2, 1]).tolist() == [7.0, 3.0, 9.0]
 
 

@@ -5,7 +5,8 @@ that holds the same text.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,27 @@ MOST_BYTES = 4_000_000
 _ROOM_BYTES, _FEWEST_HASHES = 200_000, 10_000
 
 
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What a training leaves behind for a report on it.
+
+    Attributes:
+        values: (row, column), the features of the rows that were read.
+        labels: (row, label), 0 or 1.
+        scores: (row, label), calibrated and out of fold; NaN where a row was not judged.
+        tokens: Tokens of each row.
+        numbers: The number of each row among the texts, from 0.
+        groups: A number a row, the same for rows that hold the same text.
+    """
+
+    values: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray
+    tokens: np.ndarray
+    numbers: np.ndarray
+    groups: np.ndarray
+
+
 def train(
     texts: Texts | Sequence[str | None],
     labels: np.ndarray,
@@ -48,6 +70,7 @@ def train(
     table: FeatureTable | None = None,
     output: str | Path | None = None,
     progress: Progress | None = None,
+    evidence: Callable[[Evidence], None] | None = None,
 ) -> Artifact:
     """Fit a detector on labelled texts.
 
@@ -70,6 +93,7 @@ def train(
         table: What the reader read of the texts, if that was done before; None reads them.
         output: File that keeps the features: a killed run goes on, and an equal one reads them.
         progress: Called as texts are finished.
+        evidence: Called once with what a report on the training is made of.
 
     Returns:
         The artifact, not yet saved.
@@ -89,8 +113,9 @@ def train(
     judge = np.ones(len(y), dtype=bool) if judged is None else np.asarray(judged)[ok]
     hashes = text_hashes([text for text, there in zip(source.texts, ok, strict=True) if there])
     _, groups = np.unique(hashes, return_inverse=True)
+    values = table.values if ok.all() else table.values[ok]
     fitted = fit(
-        table.values[ok],
+        values,
         y,
         recipe=recipe,
         judged=judge,
@@ -101,6 +126,11 @@ def train(
         groups=groups,
     )
     calibrations, found, metrics = _judgement(table, fitted, y, judge, names, task, targets, seed)
+    if evidence is not None:
+        scores = np.full(y.shape, np.nan)
+        pairs = zip(calibrations, fitted.logits.T, strict=True)
+        scores[judge] = np.stack([own.score(logits) for own, logits in pairs], axis=1)
+        evidence(Evidence(values, y, scores, table.tokens[ok], np.flatnonzero(ok), groups))
     seen = np.unique(hashes)[: _most_hashes(fitted)]
     loaded, per_label = reader.loaded, [int(count) for count in y.sum(axis=0)]
     return Artifact(

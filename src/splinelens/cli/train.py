@@ -14,7 +14,11 @@ from splinelens.report.scores import UNDETERMINED
 from splinelens.texts import Labels
 
 if TYPE_CHECKING:
+    from splinelens.apps.training import Evidence
     from splinelens.detect.artifact import Artifact
+
+
+_MOST_CURVE_ROWS = 2000  # of the largest point of the learning curve, for the time it takes
 
 
 def train(
@@ -118,6 +122,7 @@ def train(
         long=long.value,
         normalise=normalise,
     )
+    left: list[training.Evidence] = []
     reader = TextReader(load_model(model, spec.depth, revision, device=device), spec)
     kept = output / "features.parquet"
     try:
@@ -136,6 +141,7 @@ def train(
                 seed=seed,
                 output=kept,
                 progress=progress,
+                evidence=left.append,
             )
     except KeyboardInterrupt as stop:
         raise told(
@@ -145,6 +151,8 @@ def train(
     if not keep_features:
         kept.unlink()
     _report(artifact, output)
+    print("\n".join(_reported(artifact, left[0], len(texts), output)))
+    print(f"wrote {output}")
 
 
 def _verdicts(
@@ -192,7 +200,35 @@ def _report(artifact: "Artifact", folder: Path) -> None:
             bounds = " to ".join(map(percent, stored.interval))
             fired = f"{percent(stored.rate)} false positives ({bounds})"
             print(f"{label} at {stored.score:.4f} and above: {fired}")
-    print(f"wrote {folder}")
+
+
+def _reported(artifact: "Artifact", left: "Evidence", texts: int, folder: Path) -> list[str]:
+    """Write ``TRAINING.md`` and ``suspects.csv`` and give the lines to print of them."""
+    from splinelens.detect.dual import WideLogistic
+    from splinelens.detect.learning import learning_curve
+    from splinelens.features.parts import writing
+    from splinelens.report.training import suspects_csv, training_lines, training_markdown, training_report
+
+    wide = left.values.shape[1] > _MOST_CURVE_ROWS and artifact.head.kind == "linear"
+    chosen = artifact.training["settings"].get("C", 1e-3)
+    head = WideLogistic(C=min(chosen.values()) if isinstance(chosen, dict) else chosen) if wide else None
+    report = training_report(
+        artifact.name,
+        artifact.labels,
+        left.labels,
+        left.scores,
+        left.tokens,
+        exclusive=artifact.task == "classes",
+        numbers=left.numbers,
+        keys=left.groups.tolist(),
+        thresholds=artifact.thresholds if artifact.task != "classes" else (),
+        curve=learning_curve(left.values, left.labels, head, most_rows=_MOST_CURVE_ROWS),
+        left_out=texts - len(left.labels),
+    )
+    for name, content in (("TRAINING.md", training_markdown(report)), ("suspects.csv", suspects_csv(report))):
+        with writing(folder / name):
+            (folder / name).write_text(content, "utf-8")
+    return training_lines(report)
 
 
 def _as_typed(context: typer.Context) -> str:

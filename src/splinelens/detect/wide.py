@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _NEWTON_STEPS = 60
-_GRADIENT_STEPS = 400
+_GRADIENT_STEPS = 100
+_RESIDUAL = 1e-4  # left by each of Newton's linear systems; the next step mends it
+_DIRECTIONS = 256  # of the products, that the steps are eased by
 
 
 @dataclass(frozen=True)
@@ -149,10 +151,11 @@ def dual_logistic(
     target = torch.as_tensor(np.asarray(targets), dtype=torch.float32, device=device)
     pull = torch.as_tensor(np.asarray(weight) * np.asarray(C, dtype=np.float64), device=device).float()
     alpha, bias = torch.zeros_like(target), torch.zeros_like(target[0])
+    main = _main_directions(kernel)
     logits, left = torch.zeros_like(target), torch.arange(target.shape[1], device=device)
     for _ in range(_NEWTON_STEPS):
         aim, heavy, at, now = target[:, left], pull[:, left], alpha[:, left], logits[:, left]
-        ahead, shift = _newton(kernel, aim, heavy, now)
+        ahead, shift = _newton(kernel, main, aim, heavy, now)
         step, turn = ahead - at, shift - bias[left]
         moved = kernel @ step + turn
         size = _step_size(aim, heavy, now, moved, at, step, bias[left], turn)
@@ -171,8 +174,20 @@ def dual_logistic(
     )
 
 
+def _main_directions(kernel: "Tensor") -> "Tensor":
+    """A factor ``f`` of the largest part of the products, ``f f' ~ K``: (row, direction)."""
+    import torch
+
+    count = min(_DIRECTIONS, len(kernel) // 2)
+    dice = torch.Generator(device=kernel.device).manual_seed(0)
+    guess = torch.randn(len(kernel), count, generator=dice, device=kernel.device)
+    base = torch.linalg.qr(kernel @ guess).Q
+    values, vectors = torch.linalg.eigh(base.T @ (kernel @ base))
+    return base @ (vectors * values.clamp(min=0).sqrt())
+
+
 def _newton(
-    kernel: "Tensor", target: "Tensor", pull: "Tensor", logits: "Tensor"
+    kernel: "Tensor", main: "Tensor", target: "Tensor", pull: "Tensor", logits: "Tensor"
 ) -> tuple["Tensor", "Tensor"]:
     """Where the quadratic model of each problem has its least value: ``a`` and ``b``.
 
@@ -184,32 +199,43 @@ def _newton(
     share = logits.sigmoid()
     root = (pull * (share * (1 - share)).clamp(min=1e-6)).sqrt()
     rest = torch.where(pull > 0, pull * (target - share) / root.clamp(min=1e-30), 0.0)
-    both = _conjugate_gradients(
-        kernel, torch.cat([root, root], 1), torch.cat([root * logits + rest, root], 1)
-    )
-    first, second = both.chunk(2, dim=1)
+    both = _conjugate_gradients(kernel, main, root, torch.stack([root * logits + rest, root]))
+    first, second = both
     bias = (root * first).sum(0) / (root * second).sum(0)
     return root * (first - bias * second), bias
 
 
-def _conjugate_gradients(kernel: "Tensor", root: "Tensor", wanted: "Tensor") -> "Tensor":
-    """Solve ``(1 + root K root) x = wanted`` for every column at once."""
+def _conjugate_gradients(kernel: "Tensor", main: "Tensor", root: "Tensor", wanted: "Tensor") -> "Tensor":
+    """Solve ``(1 + root K root) x = wanted`` for every problem, (2, row, problem), at once.
+
+    Steps are eased by the exact inverse of ``1 + root f f' root``, so that a few suffice.
+    """
     import torch
 
-    scale = 1 + root.square() * kernel.diagonal()[:, None]
-    found, residual = torch.zeros_like(wanted), wanted.clone()
-    goal = 1e-4 * wanted.norm(dim=0)
-    way = eased = residual / scale
-    product = (residual * eased).sum(0)
+    inner = torch.einsum("nk,np,nl->pkl", main, root.square(), main)
+    factor = torch.linalg.cholesky(inner + torch.eye(main.shape[1], device=inner.device))
+
+    def eased(rest: "Tensor") -> "Tensor":
+        low = torch.einsum("nk,snp->pks", main, root * rest)
+        return rest - root * torch.einsum("nk,pks->snp", main, torch.cholesky_solve(low, factor))
+
+    def image(way: "Tensor") -> "Tensor":
+        flat = (root * way).permute(1, 0, 2).flatten(1)
+        return way + root * (kernel @ flat).unflatten(1, (2, -1)).permute(1, 0, 2)
+
+    found, rest = torch.zeros_like(wanted), wanted.clone()
+    goal = _RESIDUAL * wanted.norm(dim=1)
+    way = ease = eased(rest)
+    product = (rest * ease).sum(1)
     for _ in range(_GRADIENT_STEPS):
-        if bool((residual.norm(dim=0) <= goal).all()):
+        moved = image(way)
+        size = (product / (way * moved).sum(1).clamp(min=1e-30))[:, None]
+        found, rest = found + size * way, rest - size * moved
+        if bool((rest.norm(dim=1) <= goal).all()):
             break
-        image = way + root * (kernel @ (root * way))
-        size = product / (way * image).sum(0).clamp(min=1e-30)
-        found, residual = found + size * way, residual - size * image
-        eased = residual / scale
-        before, product = product, (residual * eased).sum(0)
-        way = eased + product / before.clamp(min=1e-30) * way
+        ease = eased(rest)
+        before, product = product, (rest * ease).sum(1)
+        way = ease + (product / before.clamp(min=1e-30))[:, None] * way
     return found
 
 
