@@ -173,7 +173,7 @@ def evaluation_report(
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Read:
     """What one pass over the texts leaves: small for each, and whole rows of features for a few.
 

@@ -127,22 +127,16 @@ def train(
     )
     calibrations, found, metrics = _judgement(table, fitted, y, judge, names, task, targets, seed)
     if evidence is not None:
-        scores = np.full(y.shape, np.nan)
-        pairs = zip(calibrations, fitted.logits.T, strict=True)
-        scores[judge] = np.stack([own.score(logits) for own, logits in pairs], axis=1)
+        scores = _unseen_scores(calibrations, fitted.logits, judge)
         evidence(Evidence(values, y, scores, table.tokens[ok], np.flatnonzero(ok), groups))
     seen = np.unique(hashes)[: _most_hashes(fitted)]
-    loaded, per_label = reader.loaded, [int(count) for count in y.sum(axis=0)]
+    per_label = [int(count) for count in y.sum(axis=0)]
     return Artifact(
         name=name,
         task=task,
         labels=names,
         negative="" if task == "classes" else negative,
-        model={
-            "name": loaded.name,
-            "revision": loaded.revision,
-            "fingerprint": loaded.fingerprint_at(max(reader.layers, default=0) + 1).to_dict(),
-        },
+        model=_made_for(reader),
         spec={**reader.spec.to_dict(), "layers": list(reader.layers)},
         columns=tuple((column.name, column.size) for column in reader.columns),
         head=fitted.head,
@@ -161,13 +155,28 @@ def train(
             "sources": list(sources),
             "languages": list(languages),
             "labels_hash": hashlib.sha256(y.astype(np.int8).tobytes()).hexdigest(),
-            "fitted_on": str(loaded.device),
+            "fitted_on": str(reader.loaded.device),
             "provenance": table.provenance,
         },
         metrics={"out_of_fold": metrics},
         version=__version__,
         seen=seen,
     )
+
+
+def _unseen_scores(calibrations: Sequence[Calibration], logits: np.ndarray, judge: np.ndarray) -> np.ndarray:
+    """Calibrated out-of-fold scores of all rows, NaN where a row was not judged."""
+    scores = np.full((len(judge), len(calibrations)), np.nan)
+    pairs = zip(calibrations, logits.T, strict=True)
+    scores[judge] = np.stack([own.score(column) for own, column in pairs], axis=1)
+    return scores
+
+
+def _made_for(reader: TextReader) -> dict[str, Any]:  # Any: plain JSON values
+    """The model that a detector works with."""
+    loaded, depth = reader.loaded, max(reader.layers, default=0) + 1
+    fingerprint = loaded.fingerprint_at(depth).to_dict()
+    return {"name": loaded.name, "revision": loaded.revision, "fingerprint": fingerprint}
 
 
 def require_labels(labels: np.ndarray, task: Task, names: Sequence[str], texts: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 """``splinelens evaluate``: a detector and labelled texts in, how well it separates them out."""
 
 import json
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated
 
@@ -104,9 +105,7 @@ def evaluate(
     probes = None if page is None else read_probes(texts, hatecheck, xstest, groups, terms, evasion)
     _require_task(artifact, labels, columns)
     told = [missing_line(labels), _training_rows(artifact, texts, allow_training_rows)]
-    for line in told if not quiet else ():
-        if line:
-            typer.echo(line, err=True)
+    typer.echo("".join(f"{line}\n" for line in told if line and not quiet), err=True, nl=False)
     found = Detector.load(detector, model=model, device=device, max_tokens=max_tokens, long=long.value)
     begun = perf_counter()
     with progress_bar(texts, shown=not quiet) as progress:
@@ -140,6 +139,13 @@ def evaluate(
 
     print(f"{run['detector']} on {run['source']}, {run['seconds']:.1f} s on {run['device']}")
     print("\n".join((evaluation_lines if artifact.task == "binary" else label_lines)(numbers)))
+
+
+def _require_drawable(artifact: "Artifact", page: Path | None) -> None:
+    if page is not None and artifact.task != "binary":
+        raise BadLabels(
+            f"--report draws detectors of one label; {artifact.name} has {len(artifact.labels)}: leave it out"
+        )
 
 
 def _columns(artifact: "Artifact", label: list[str]) -> tuple[list[str], tuple[str, ...] | None]:

@@ -37,6 +37,7 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
         prompt: Run before every text, never pooled.
         max_tokens: Tokens of a window.
         long: ``"windows"`` reads long texts whole; ``"cut"`` drops what exceeds one window.
+        normalise: Read disguised characters as plain ones.
         unreadable: What a text that cannot be read (missing, empty, broken) gives: ``"raise"`` an error,
             or ``"nan"`` a row of NaN.
         revision: Branch, tag or commit of a hub id.
@@ -63,6 +64,7 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
         prompt: str = "",
         max_tokens: int = 512,
         long: Long = "windows",
+        normalise: bool = False,
         unreadable: Literal["raise", "nan"] = "raise",
         revision: str | None = None,
         device: str | None = None,
@@ -76,6 +78,7 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
         self.prompt = prompt
         self.max_tokens = max_tokens
         self.long = long
+        self.normalise = normalise
         self.unreadable = unreadable
         self.revision = revision
         self.device = device
@@ -238,6 +241,7 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
             prompt=self.prompt,
             max_tokens=int(self.max_tokens),
             long=self.long,
+            normalise=self.normalise,
         )
 
 

@@ -28,7 +28,7 @@ _HARMLESS = {
 _MOST_CLASSES = 200
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Labels:
     """The labels of the rows that have one.
 

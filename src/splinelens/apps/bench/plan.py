@@ -24,7 +24,7 @@ READY = ("toxicity", "toxicity-fast", "alt-profanity-check", "hatesonar", "detox
 """What comes fitted, and may have seen other rows than those of the task."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
     """What tasks are made of.
 

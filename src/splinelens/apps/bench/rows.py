@@ -8,7 +8,7 @@ import numpy as np
 from splinelens.texts.evaluation import EvaluationData, normalised
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rows:
     """Labelled rows of one or more sets.
 
@@ -39,7 +39,7 @@ class Rows:
         return [data.sets[name].texts[row] or "" for name, row in zip(self.sets, self.index, strict=True)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Test:
     """Rows to judge with.
 
