@@ -186,7 +186,8 @@ def _affine(weight: np.ndarray, bias: float) -> _Logits:
 
 def _forest(rows: np.ndarray, y: np.ndarray, seed: int) -> _Logits:
     pipeline = forest(seed).set_params(head__n_jobs=-1).fit(rows, y)
-    return ForestHead.of(pipeline).logit  # its sums do not depend on threads, as scikit-learn's do
+    head = ForestHead.of(pipeline)  # its sums do not depend on threads, as scikit-learn's do
+    return lambda other: head.logit(other)[:, 0]
 
 
 def _self_trained(rows: np.ndarray, labels: np.ndarray, strength: float) -> _Logits:

@@ -74,7 +74,9 @@ def test_a_fitted_detector_reads_the_cached_features_and_scores_as_it_does_alone
     assert shipped.own_training == "raw"
     known = reader.read(reader.tokenize(test.texts(data)))
     values = np.stack([reading.values for reading in sorted(known, key=lambda reading: reading.text)])
-    assert scores == pytest.approx(artifact.calibration.score(artifact.head.logit(values)), abs=0.02)
+    assert scores == pytest.approx(
+        artifact.calibrations[0].score(artifact.head.logit(values)[:, 0]), abs=0.02
+    )
     assert [place.name for place in (readings.cache / "jig").iterdir()] == ["prompted"]
 
 
