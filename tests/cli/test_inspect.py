@@ -151,7 +151,7 @@ def test_our_errors_exit_1_and_say_what_to_do(run, asked, tmp_path, monkeypatch)
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
     shown = run("inspect", "a", "-o", tmp_path / "a.html", code=1).stderr
     assert "pip install 'splinelens[plot]'" in shown
-    assert "leave -o out" in shown
+    assert "leave the page out" in shown
     assert not asked  # all before a model is loaded
 
 
