@@ -199,18 +199,18 @@ def test_a_forest_is_not_explained(fit_on, tmp_path, loaded):
 def test_unknown_names_get_near_ones():
     with pytest.raises(UnknownDetector, match="no folder 'toxicty'; did you mean toxicity"):
         find_artifact("toxicty")
-    with pytest.raises(UnknownDetector, match="shipped are toxicity, toxicity-fast"):
+    with pytest.raises(UnknownDetector, match="shipped are domain, toxicity, toxicity-fast, types"):
         find_artifact("zzz")
 
 
 def test_shipped_detectors_are_whole_small_and_have_cards():
-    assert set(shipped()) == {"toxicity", "toxicity-fast"}
+    assert set(shipped()) == {"domain", "toxicity", "toxicity-fast", "types"}
     for name, folder in shipped().items():
         artifact = find_artifact(name)
         assert artifact.name == name
         assert sum(file.stat().st_size for file in folder.iterdir()) < 4_000_000
         assert "AUC of length alone" in (folder / "CARD.md").read_text("utf-8")
-        assert {0.01, 0.05} <= {threshold.target for threshold in artifact.thresholds[0]}
+        assert {0.001, 0.01, 0.05} == {threshold.target for threshold in artifact.thresholds[0]}
         depth = artifact.model["fingerprint"]["depth"]
         assert depth <= (6 if name == "toxicity-fast" else 30)
 
@@ -251,7 +251,7 @@ def test_shipped_detectors_reach_their_numbers_on_a_sample_of_test_rows(data_dir
     detector = Detector.load("toxicity-fast", device="cpu")
     labels = np.array([int(row["toxic"]) for row in rows])
     found = detector.evaluate([row["comment_text"] for row in rows], labels, resamples=200)
-    assert found.auc > 0.93  # the whole test split gives 0.9625, with rows of every length
+    assert found.auc > 0.93  # the whole test split gives 0.9640, with rows of every length
 
 
 def test_one_string_and_labels_that_do_not_fit_are_refused_before_any_work(detector):

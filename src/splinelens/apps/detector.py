@@ -44,7 +44,7 @@ def shipped() -> dict[str, Path]:
 
     Example:
         >>> sorted(shipped())
-        ['toxicity', 'toxicity-fast']
+        ['domain', 'toxicity', 'toxicity-fast', 'types']
     """
     folder = Path(str(files("splinelens"))) / "detectors"
     return {place.parent.name: place.parent for place in sorted(folder.glob("*/detector.json"))}

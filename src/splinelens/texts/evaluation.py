@@ -176,12 +176,14 @@ def _read(name: str, place: Path) -> Texts:
 
 
 def _rows(place: Path) -> Iterator[dict[str, str]]:
-    with place.open(encoding="utf-8", newline="") as file:
-        try:
+    limit = csv.field_size_limit(sys.maxsize)
+    try:
+        with place.open(encoding="utf-8", newline="") as file:
             if place.suffix == ".jsonl":
                 yield from (json.loads(line) for line in file if line.strip())
             else:
-                csv.field_size_limit(sys.maxsize)
                 yield from csv.DictReader(file, delimiter="\t" if place.suffix == ".tsv" else ",")
-        except (ValueError, csv.Error) as error:
-            raise BadTexts(f"{place} cannot be read: {type(error).__name__}; fetch it anew") from error
+    except (ValueError, csv.Error) as error:
+        raise BadTexts(f"{place} cannot be read: {type(error).__name__}; fetch it anew") from error
+    finally:
+        csv.field_size_limit(limit)
