@@ -209,7 +209,9 @@ def test_shipped_detectors_are_whole_small_and_have_cards():
         artifact = find_artifact(name)
         assert artifact.name == name
         assert sum(file.stat().st_size for file in folder.iterdir()) < 4_000_000
-        assert "AUC of length alone" in (folder / "CARD.md").read_text("utf-8")
+        assert "Length alone is what counting tokens would have reached." in (folder / "CARD.md").read_text(
+            "utf-8"
+        )
         assert {0.001, 0.01, 0.05} == {threshold.target for threshold in artifact.thresholds[0]}
         depth = artifact.model["fingerprint"]["depth"]
         assert depth <= (6 if name == "toxicity-fast" else 30)
@@ -231,12 +233,11 @@ def test_the_shipped_detectors_work_on_the_default_model(name, default_model):
     assert kind.score < 0.1
     assert rude.score > 0.99
     [explained] = detector.score(["You are an idiot and nobody likes you."], explain=True)
-    strongest = max(explained.spans, key=lambda span: span.contribution)
+    strongest = max(explained.words, key=lambda span: span.contribution)
     logit = np.log(explained.score / (1 - explained.score))
     total = explained.constant + sum(span.contribution for span in explained.spans)
     assert total == pytest.approx(logit, abs=1e-4)
-    assert strongest.begin < len("You are an idiot")
-    assert strongest.end > len("You are an ")
+    assert (strongest.begin, strongest.end) == (len("You are an "), len("You are an idiot"))
 
 
 def test_shipped_detectors_reach_their_numbers_on_a_sample_of_test_rows(data_dir, default_model):
