@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from splinelens.detect.evaluate import evaluate
-from splinelens.detect.measures import Measures, averaged, measured
+from splinelens.detect.measures import Measures, averaged, limit, measured
+from splinelens.detect.thresholds import share_interval
 
 
 def _scored(rows, seed=0):
@@ -41,6 +42,22 @@ def test_rows_without_a_score_are_left_out():
 def test_one_class_alone_has_no_auc():
     assert measured(np.ones(3), np.arange(3.0)) == Measures(3, 3)
     assert measured(np.array([0, 1]), np.array([np.nan, np.nan])) == Measures(0, 0)
+
+
+def test_clean_rows_above_a_limit_of_other_rows_are_flagged():
+    above = limit(np.array([0] * 40 + [1]), np.append(np.arange(40.0), np.inf))
+    assert above == 37.0  # 2 of 40 lie above it, which is 5 %
+    labels, scores = np.array([0, 0, 0, 0, 1]), np.array([50.0, 37.0, 1.0, np.nan, 99.0])
+    found = measured(labels, scores, above=above)
+    assert found.flagged == pytest.approx(1 / 3)
+    assert found.flagged_interval == pytest.approx(share_interval(1, 3))
+    alone = measured(np.zeros(2), np.array([1.0, 99.0]), above=above)
+    assert (alone.auc, alone.flagged) == (None, 0.5)
+    assert measured(np.ones(2), np.array([1.0, 99.0]), above=above).flagged is None
+    assert limit(np.ones(2), np.zeros(2)) is None
+    both = averaged([found, alone])
+    assert both.flagged == pytest.approx(5 / 12)
+    assert both.flagged_interval[0] == pytest.approx((share_interval(1, 3)[0] + share_interval(1, 2)[0]) / 2)
 
 
 def test_several_labels_give_the_mean_of_each():

@@ -18,6 +18,8 @@ ROW = BenchRow(
     recall=0.5,
     calibration_error=0.0123,
     pairs=0.99,
+    flagged=0.051,
+    flagged_interval=(0.04, 0.0625),
     latency_ms=0.25,
     size_bytes=552_960,
     train_rows=4000,
@@ -27,7 +29,13 @@ ROW = BenchRow(
 )
 SHOWN = (
     *("paradetox 70 %", "paradetox 30 %", "margins", "1,200", "97.51", "96.8 to 98.1", "50.0", "99.0"),
-    *("0.012", "0.25", "0.6 MB", "4,000 of 16,698 training rows; 3 training rows dropped: in the test"),
+    *(
+        "5.1 (4.0 to 6.2)",
+        "0.012",
+        "0.25",
+        "0.6 MB",
+        "4,000 of 16,698 training rows; 3 training rows dropped: in the test",
+    ),
 )
 
 
@@ -38,7 +46,7 @@ def test_each_heading_has_its_words():
 
 def test_what_was_not_run_says_why_and_nothing_else():
     row = BenchRow("pairs", "a", "b", "hatesonar", note="not run: cannot be installed")
-    assert cells(row)[3:] == ("",) * 8 + ("not run: cannot be installed",)
+    assert cells(row)[3:] == ("",) * 9 + ("not run: cannot be installed",)
 
 
 def test_json_gives_the_row_back():

@@ -37,6 +37,7 @@ def bench(
         typer.Option("--install/--no-install", help="Fetch rivals with pip into the cache."),
     ] = True,
     model: options.Model = "smollm2-135m",
+    dtype: options.Dtype = "float32",
     seed: options.Seed = 0,
     quiet: options.Quiet = False,
 ) -> None:
@@ -57,6 +58,7 @@ def bench(
 
     from splinelens.apps.bench import run
     from splinelens.apps.detector import find_artifact, shipped
+    from splinelens.models import load_model
     from splinelens.report import bench as report
 
     if unknown := [name for name in chosen if name not in run.PROTOCOLS]:
@@ -78,7 +80,7 @@ def bench(
         found,
         output,
         cache or output / "cache",
-        model=model,
+        model=load_model(model, dtype=dtype),
         quick=quick,
         only=chosen,
         install=install,

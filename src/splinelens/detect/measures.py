@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from splinelens.detect.evaluate import ROWS_FOR_INTERVAL, auc, calibration_error, resampled_auc
-from splinelens.detect.thresholds import highest_quiet
+from splinelens.detect.thresholds import highest_quiet, share_interval
 
 FALSE_POSITIVES = 0.01
 """The false-positive rate at which recall is given."""
+ALARMS = 0.05
+"""The false-positive rate on other clean rows at which false alarms are counted."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Measures:
         calibration_error: Expected calibration error over 15 bins.
         pairs: Share of pairs in which the positive text has the higher score, ties one half; None
             where rows are no pairs.
+        flagged: Share of the negative rows above a limit that was chosen on other rows.
+        flagged_interval: 95 % interval of it (Clopper-Pearson).
     """
 
     n: int
@@ -39,6 +43,26 @@ class Measures:
     recall: float | None = None
     calibration_error: float | None = None
     pairs: float | None = None
+    flagged: float | None = None
+    flagged_interval: tuple[float, float] | None = None
+
+
+def limit(labels: np.ndarray, scores: np.ndarray) -> float | None:
+    """The score above which 5 % of the negative rows lie, at most.
+
+    Args:
+        labels: 0 or 1, (row,).
+        scores: Of the same rows; NaN is left out.
+
+    Returns:
+        The score, or None where no negative row has one.
+
+    Example:
+        >>> limit(np.zeros(100), np.arange(100.0))
+        94.0
+    """
+    clean = scores[(labels == 0) & np.isfinite(scores)]
+    return highest_quiet(clean, ALARMS) if len(clean) else None
 
 
 def measured(
@@ -46,6 +70,7 @@ def measured(
     scores: np.ndarray,
     *,
     pairs: np.ndarray | None = None,
+    above: float | None = None,
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Measures:
@@ -55,6 +80,7 @@ def measured(
         labels: 0 or 1, (row,) or (row, label).
         scores: Probabilities of the same shape; rows with NaN are left out.
         pairs: The number of the pair of each row, for pairwise accuracy.
+        above: A score from ``limit`` of other rows; negative rows above it are counted.
         resamples: Bootstrap resamples.
         seed: Of the bootstrap.
 
@@ -70,8 +96,9 @@ def measured(
     scored = np.isfinite(given).all(axis=1)
     many, given = many[scored].astype(int), given[scored]
     n, positives = len(many), int(many.sum())
+    alarms, interval = (None, None) if above is None else _flagged(many[:, 0], given[:, 0], above)
     if n == 0 or (many.min(axis=0) == many.max(axis=0)).any():
-        return Measures(n, positives)
+        return Measures(n, positives, flagged=alarms, flagged_interval=interval)
     columns = [(many[:, label], given[:, label]) for label in range(many.shape[1])]
     return Measures(
         n,
@@ -81,6 +108,8 @@ def measured(
         recall=float(np.mean([_recall(y, s) for y, s in columns])),
         calibration_error=float(np.mean([calibration_error(y, s) for y, s in columns])),
         pairs=None if pairs is None else _pairs_in_order(many[:, 0], given[:, 0], pairs[scored]),
+        flagged=alarms,
+        flagged_interval=interval,
     )
 
 
@@ -97,18 +126,30 @@ def averaged(several: Sequence[Measures]) -> Measures:
         >>> averaged([Measures(9, 4, auc=0.5), Measures(9, 4, auc=0.75)]).auc
         0.625
     """
-    intervals = [one.interval for one in several if one.interval]
     means: dict[str, Any] = {  # Any: replace() takes each by its name
         name: None if None in values else float(np.mean(values))
-        for name in ("auc", "recall", "calibration_error", "pairs")
+        for name in ("auc", "recall", "calibration_error", "pairs", "flagged")
         for values in [[getattr(one, name) for one in several]]
     }
-    low_high = tuple(np.mean(intervals, axis=0).tolist()) if len(intervals) == len(several) else None
-    return replace(several[0], **means, interval=low_high)
+    for name in ("interval", "flagged_interval"):
+        ends = [getattr(one, name) for one in several if getattr(one, name)]
+        means[name] = tuple(np.mean(ends, axis=0).tolist()) if len(ends) == len(several) else None
+    return replace(several[0], **means)
 
 
 def _recall(labels: np.ndarray, scores: np.ndarray) -> float:
     return float((scores[labels == 1] > highest_quiet(scores[labels == 0], FALSE_POSITIVES)).mean())
+
+
+def _flagged(
+    labels: np.ndarray, scores: np.ndarray, above: float
+) -> tuple[float | None, tuple[float, float] | None]:
+    """The share of negative rows above a score, with its interval."""
+    clean = scores[labels == 0]
+    if not len(clean):
+        return None, None
+    count = int((clean > above).sum())
+    return count / len(clean), share_interval(count, len(clean))
 
 
 def _interval(

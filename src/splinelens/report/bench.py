@@ -16,12 +16,14 @@ HEADINGS = (
     "95 %",
     "recall at 1 % fp",
     "pairs",
+    "flagged",
     "cal. error",
     "ms a text",
     "size",
     "note",
 )
-_RIGHT = frozenset(HEADINGS[3:11])
+_INTERVALS = ("interval", "flagged_interval")
+_RIGHT = frozenset(HEADINGS[3:12])
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class BenchRow:
         recall: Recall at 1 % false positives.
         calibration_error: Expected calibration error.
         pairs: Share of pairs in the right order.
+        flagged: Share of clean rows above the score that 5 % of the clean rows of another test exceed.
+        flagged_interval: 95 % interval of it.
         latency_ms: Milliseconds of one text.
         size_bytes: Bytes kept beside the frozen model.
         train_rows: Training rows that were used.
@@ -59,6 +63,8 @@ class BenchRow:
     recall: float | None = None
     calibration_error: float | None = None
     pairs: float | None = None
+    flagged: float | None = None
+    flagged_interval: tuple[float, float] | None = None
     latency_ms: float | None = None
     size_bytes: int | None = None
     train_rows: int | None = None
@@ -68,13 +74,14 @@ class BenchRow:
 
     def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
         """As plain JSON values."""
-        return asdict(self) | {"interval": list(self.interval) if self.interval else None}
+        lists = {name: list(pair) if (pair := getattr(self, name)) else None for name in _INTERVALS}
+        return asdict(self) | lists
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> "BenchRow":  # Any: plain JSON values
         """From what ``to_dict`` gave."""
-        low_high = record.get("interval")
-        return cls(**{**record, "interval": tuple(low_high) if low_high else None})
+        pairs = {name: tuple(pair) if (pair := record.get(name)) else None for name in _INTERVALS}
+        return cls(**{**record, **pairs})
 
 
 def cells(row: BenchRow) -> tuple[str, ...]:
@@ -97,9 +104,10 @@ def cells(row: BenchRow) -> tuple[str, ...]:
         row.representation,
         f"{row.n:,}" if row.n else "",
         _number(row.auc, 100, 2),
-        " to ".join(f"{100 * bound:.1f}" for bound in row.interval) if row.interval else "",
+        _interval(row.interval),
         _number(row.recall, 100, 1),
         _number(row.pairs, 100, 1),
+        "" if row.flagged is None else f"{100 * row.flagged:.1f} ({_interval(row.flagged_interval)})",
         _number(row.calibration_error, 1, 3),
         _number(row.latency_ms, 1, 1 if (row.latency_ms or 0) >= 1 else 2),
         _size(row.size_bytes),
@@ -163,7 +171,8 @@ def _preface(record: dict[str, Any]) -> list[str]:  # Any: as above
         "AUC and recall times 100. Intervals are 95 % bootstrap intervals of "
         f"{_resamples(record)} resamples; none below 50 rows. Every fitted "
         "head is chosen and calibrated alike, on 15 % of its training rows. Training rows whose normalised "
-        "text is in the test are dropped and counted. `ms a text` is one text alone, model warm; `size` is "
+        "text is in the test are dropped and counted. `flagged` is the share of clean rows above the score that "
+        "5 % of the clean Jigsaw test rows exceed. `ms a text` is one text alone, model warm; `size` is "
         "what is kept beside the frozen model (of the sentence encoder: its own weights).",
         "",
     ]
@@ -184,6 +193,10 @@ def _resamples(record: dict[str, Any]) -> str:  # Any: as above
 
 def _number(value: float | None, times: float, places: int) -> str:
     return "" if value is None else f"{times * value:.{places}f}"
+
+
+def _interval(bounds: tuple[float, float] | None) -> str:
+    return " to ".join(f"{100 * bound:.1f}" for bound in bounds) if bounds else ""
 
 
 def _size(size_bytes: int | None) -> str:

@@ -21,9 +21,17 @@ def loaded(tiny_of, tiny_tokenizer):
     return LoadedModel(model.eval().requires_grad_(False), tiny_tokenizer, "tiny", None, 3, 3)
 
 
+def _write(path, rows, delimiter):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 @pytest.fixture
 def folder(tmp_path):
-    """Every set but xstest and hatecheck; the first test row of jig is a training row too."""
+    """Every set; the first test row of jig is a training row too."""
     place = tmp_path / "data"
     dice = random.Random(0)
 
@@ -33,12 +41,7 @@ def folder(tmp_path):
         return " ".join(words)
 
     def write(name, rows, delimiter=","):
-        path = place / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter)
-            writer.writeheader()
-            writer.writerows(rows)
+        _write(place / name, rows, delimiter)
 
     splits = ["train"] * 40 + ["test"] * 60
     jig = [
@@ -67,6 +70,22 @@ def folder(tmp_path):
     write(
         "toxigen-seed/toxigen_seed_sentences.csv",
         [{"text": sentence(row % 2), "label": ("neutral", "hate")[row % 2]} for row in range(50)],
+    )
+    kinds = ("ident_neutral_nh", "derog_neg_emote_h", "counter_quote_nh")
+    write(
+        "hatecheck/test_suite_cases.csv",
+        [
+            {
+                "test_case": sentence(row % 3 == 1),
+                "label_gold": ("non-hateful", "hateful")[row % 3 == 1],
+                "functionality": kinds[row % 3],
+            }
+            for row in range(30)
+        ],
+    )
+    write(
+        "xstest/xstest_prompts.csv",
+        [{"prompt": sentence(row % 2), "label": ("safe", "unsafe")[row % 2]} for row in range(20)],
     )
     lines = [
         {"domain": kind, "doc_id": f"{row // 2}:{row}", "text": f"{kind} {sentence(0)} {kind}"}

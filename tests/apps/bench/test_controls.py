@@ -23,7 +23,14 @@ def plan(data):
 
 def test_what_is_judged_elsewhere_never_trains(plan):
     [task] = controls.transfer(plan)
-    assert [test.name for test in task.tests] == ["jig test", "paradetox", "tweeteval offensive", "toxigen"]
+    assert [test.name for test in task.tests] == [
+        *("jig test", "paradetox", "tweeteval offensive", "toxigen", "hatecheck"),
+        *("hatecheck identity mentions", "xstest safe"),
+    ]
+    assert {test.limit for test in task.tests} == {"jig test"}
+    assert [len(test.rows) for test in task.tests[4:]] == [30, 10, 10]
+    assert not task.tests[5].rows.labels.any()
+    assert not task.tests[6].rows.labels.any()
     assert set(task.train.sets) == {"jig"}
     assert task.tests[1].pairs is not None
     assert len(task.tests[1].rows) == 80

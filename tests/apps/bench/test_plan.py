@@ -49,4 +49,4 @@ def test_rows_of_one_class_and_of_another_label(plan):
     assert only(rows, 1).index.tolist() == list(range(1, 100, 2))
     assert relabelled(only(rows, 1), 0).labels.sum() == 0
     assert "jig" in plan
-    assert "xstest" not in plan
+    assert "other" not in plan

@@ -34,14 +34,18 @@ def _few(monkeypatch):
     monkeypatch.setattr(representations, "_TIMED_TEXTS", 1)
 
 
-def test_each_representation_is_judged_on_every_test(bench, tmp_path):
+def test_each_representation_is_judged_on_every_test(bench, data, tmp_path):
     record, rows = bench(["transfer"])
-    tests = {"jig test", "paradetox", "tweeteval offensive", "toxigen"}
+    tests = {test.name for test in next(controls.transfer(plan.Plan(data, 1, len))).tests}
     margins = {row.test: row for row in rows if row.representation == "margins"}
     assert set(margins) == tests
     assert margins["paradetox"].pairs > 0.5
     assert margins["jig test"].auc > 0.6
     assert margins["jig test"].n == 60
+    assert margins["jig test"].flagged == pytest.approx(1 / 30)  # 5 % of 30 is one and a half
+    safe = margins["xstest safe"]
+    assert (safe.n, safe.auc) == (10, None)
+    assert 0 <= safe.flagged_interval[0] <= safe.flagged <= safe.flagged_interval[1]
     assert margins["jig test"].interval is not None
     assert margins["jig test"].latency_ms > 0
     assert (margins["jig test"].train_rows, margins["jig test"].dropped) == (39, 1)

@@ -27,12 +27,17 @@ ELSEWHERE = {
     "hatecheck": "hatecheck",
 }
 """Sets that are judged without a training row of theirs, all rows, and what the table calls them."""
+MENTIONS = ("ident_neutral_nh", "ident_pos_nh")
+"""HateCheck's harmless sentences that name a group of people."""
 
 
 def transfer(plan: Plan) -> Iterator[Task]:
-    """Trained on Jigsaw; judged on its test rows and on sets that it never saw."""
+    """Trained on Jigsaw; judged on its test rows and on sets that it never saw.
+
+    Clean rows elsewhere are flagged above the score that lets 5 % of the clean Jigsaw test rows through.
+    """
     train, test = plan.halves("jig")
-    tests, notes = [Test("jig test", test)], []
+    tests, notes = [Test("jig test", test, limit="jig test")], []
     for name, title in ELSEWHERE.items():
         if name in plan:
             rows = plan.binary(name)
@@ -40,9 +45,20 @@ def transfer(plan: Plan) -> Iterator[Task]:
             notes += [f"{len(judged.rows):,} of {len(rows):,} rows of {title}"] * (
                 len(judged.rows) < len(rows)
             )
-            tests.append(replace(judged, name=title))
+            tests.append(replace(judged, name=title, limit="jig test"))
+    tests += [Test(name, rows, limit="jig test") for name, rows in _harmless(plan)]
     fitted = (*plan.fitted, *([] if plan.quick else PROMPTED), *READY)
     yield Task("jig train", train, tuple(tests), tuple(dict.fromkeys(fitted)), note=", ".join(notes))
+
+
+def _harmless(plan: Plan) -> Iterator[tuple[str, Rows]]:
+    """Clean rows that a careless detector calls toxic."""
+    if "hatecheck" in plan:
+        rows = plan.binary("hatecheck")
+        kinds = np.array(plan.data.sets["hatecheck"].columns["functionality"])
+        yield "hatecheck identity mentions", rows.take(np.isin(kinds, MENTIONS))
+    if "xstest" in plan:
+        yield "xstest safe", only(plan.binary("xstest"), 0)
 
 
 def own(plan: Plan) -> Iterator[Task]:

@@ -47,11 +47,13 @@ class Test:
         name: What the table calls them.
         rows: The rows.
         pairs: The pair of each row, where texts come in pairs.
+        limit: Name of the test of the same task that says above which score a clean row is a false alarm.
     """
 
     name: str
     rows: Rows
     pairs: np.ndarray | None = None
+    limit: str | None = None
 
     __test__ = False  # pytest takes classes of this name for tests
 

@@ -32,7 +32,7 @@ from splinelens.apps.bench.representations import (
 )
 from splinelens.apps.bench.rows import Rows, Task, Test, without_tests
 from splinelens.detect.artifact import Artifact
-from splinelens.detect.measures import Measures, averaged, measured
+from splinelens.detect.measures import Measures, averaged, limit, measured
 from splinelens.errors import BadDetector, BadFeatures, BadLabels, CannotResume
 from splinelens.features.parts import differences, writing
 from splinelens.geometry.partition import SPLINE7
@@ -224,9 +224,10 @@ class _Run:
                 train, dropped = without_tests(task, self.plan.data)
                 tests = [task.tests[place] for place in usable]
                 scores = representation.scores(train, [test.rows for test in tests])
+                limits = _limits(tests, scores)
                 start = replace(start, train_rows=len(train), dropped=dropped, resamples=resamples)
                 for place, test, given in zip(usable, tests, scores, strict=True):
-                    for label, measures in _measures(task, test, given, resamples):
+                    for label, measures in _measures(task, test, given, resamples, limits):
                         found.setdefault((place, label), []).append(measures)
         except (BadLabels, BadDetector) as error:
             reasons = [f"{type(error).__name__}: {error}"] * len(reasons)
@@ -271,10 +272,20 @@ def _table_rows(
     return rows
 
 
-def _measures(task: Task, test: Test, scores: np.ndarray, resamples: int) -> list[tuple[str, Measures]]:
+def _limits(tests: Sequence[Test], scores: Sequence[np.ndarray]) -> dict[str, float]:
+    """Above which score a row of a test counts as flagged, by the test that says so."""
+    asked = {test.limit for test in tests}
+    pairs = zip(tests, scores, strict=True)
+    found = {test.name: limit(test.rows.labels, given) for test, given in pairs if test.name in asked}
+    return {name: score for name, score in found.items() if score is not None}
+
+
+def _measures(
+    task: Task, test: Test, scores: np.ndarray, resamples: int, limits: Mapping[str, float]
+) -> list[tuple[str, Measures]]:
     """Of the rows; with several named labels also of each."""
-    labels = test.rows.labels
-    found = [("", measured(labels, scores, pairs=test.pairs, resamples=resamples))]
+    labels, above = test.rows.labels, limits.get(test.limit or "")
+    found = [("", measured(labels, scores, pairs=test.pairs, above=above, resamples=resamples))]
     for place, label in enumerate(task.labels):
         found.append((label, measured(labels[:, place], scores[:, place], resamples=resamples)))
     return found
