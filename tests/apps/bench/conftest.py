@@ -21,12 +21,31 @@ def loaded(tiny_of, tiny_tokenizer):
     return LoadedModel(model.eval().requires_grad_(False), tiny_tokenizer, "tiny", None, 3, 3)
 
 
-def _write(path, rows, delimiter):
+def _write(path, rows, delimiter=","):
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter)
         writer.writeheader()
         writer.writerows(rows)
+
+
+def _harmless(place, sentence):
+    kinds = ("ident_neutral_nh", "derog_neg_emote_h", "counter_quote_nh")
+    _write(
+        place / "hatecheck/test_suite_cases.csv",
+        [
+            {
+                "test_case": sentence(row % 3 == 1),
+                "label_gold": ("non-hateful", "hateful")[row % 3 == 1],
+                "functionality": kinds[row % 3],
+            }
+            for row in range(30)
+        ],
+    )
+    _write(
+        place / "xstest/xstest_prompts.csv",
+        [{"prompt": sentence(row % 2), "label": ("safe", "unsafe")[row % 2]} for row in range(20)],
+    )
 
 
 @pytest.fixture
@@ -71,22 +90,7 @@ def folder(tmp_path):
         "toxigen-seed/toxigen_seed_sentences.csv",
         [{"text": sentence(row % 2), "label": ("neutral", "hate")[row % 2]} for row in range(50)],
     )
-    kinds = ("ident_neutral_nh", "derog_neg_emote_h", "counter_quote_nh")
-    write(
-        "hatecheck/test_suite_cases.csv",
-        [
-            {
-                "test_case": sentence(row % 3 == 1),
-                "label_gold": ("non-hateful", "hateful")[row % 3 == 1],
-                "functionality": kinds[row % 3],
-            }
-            for row in range(30)
-        ],
-    )
-    write(
-        "xstest/xstest_prompts.csv",
-        [{"prompt": sentence(row % 2), "label": ("safe", "unsafe")[row % 2]} for row in range(20)],
-    )
+    _harmless(place, sentence)
     lines = [
         {"domain": kind, "doc_id": f"{row // 2}:{row}", "text": f"{kind} {sentence(0)} {kind}"}
         for kind in DOMAINS
