@@ -1,61 +1,88 @@
-"""The labelled rows that detectors are fitted on and measured with, read from the evaluation data.
+"""The training rows of shipped detectors, read from the evaluation data.
 
-No row that fits a detector shares its normalised text with a test row of ``jigsaw-test-binary-12k``.
+No row that fits a detector shares its normalised text with a test row of ``jigsaw-test-binary-12k``, and
+each text is there once.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from splinelens.texts.evaluation import read_evaluation, repeats
+import numpy as np
 
-
-@dataclass(frozen=True)
-class Row:
-    """One labelled text: 1 is toxic."""
-
-    text: str
-    label: int
-    source: str
+from splinelens.texts.evaluation import TYPES, EvaluationData, normalised
 
 
-def jig12k(data: Path, split: str) -> list[Row]:
-    """Balanced Jigsaw comments; ``split`` is ``train`` or ``test``."""
-    return _rows(data, "jig", "jig12k", split=split)
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Training rows of one set.
+
+    Attributes:
+        name: The set.
+        index: Its rows.
+        labels: (row, label) of 0 and 1.
+        judges: Whether calibration and thresholds are computed on them.
+    """
+
+    name: str
+    index: np.ndarray
+    labels: np.ndarray
+    judges: bool = True
 
 
-def jigsaw6(data: Path, form: str) -> list[Row]:
-    """Training rows of Jigsaw's six labels, ``raw`` or ``clean`` text; toxic is any of the six."""
-    return _rows(data, form, f"jigsaw6-{form}", split="train", in_test12k="0")
+def toxic_parts(data: EvaluationData, names: Sequence[str] = ("jig", "clean", "raw")) -> list[Part]:
+    """Jigsaw comments, toxic or not: those of the balanced set judge, the others only help to fit."""
+    taken = keys(data, "jig", of_split(data, "jig", "test"))
+    parts = []
+    for name in names:
+        index = of_split(data, name, "train")
+        marks = data.sets[name].columns.get("in_test12k")
+        if marks is not None:
+            index = index[np.array(marks)[index] == "0"]
+        index = fresh(data, name, index, taken)
+        parts.append(Part(name, index, positive(data, name)[index, None], judges=name == "jig"))
+    return parts
 
 
-def paradetox(data: Path) -> list[Row]:
-    """Toxic sentences and their first detoxified paraphrase, each pair together."""
-    rows = _rows(data, "para", "paradetox")
-    pairs = len(rows) // 2
-    return [row for pair in zip(rows[:pairs], rows[pairs:], strict=True) for row in pair]
+def type_parts(data: EvaluationData) -> list[Part]:
+    """Jigsaw comments with six labels, cleaned ones."""
+    taken = keys(data, "clean", of_split(data, "clean", "test")) | keys(
+        data, "jig", of_split(data, "jig", "test")
+    )
+    columns = data.sets["clean"].columns
+    labels = np.array([[value == "1" for value in columns[name]] for name in TYPES]).T.astype(int)
+    index = fresh(data, "clean", of_split(data, "clean", "train"), taken)
+    return [Part("clean", index, labels[index])]
 
 
-def tweeteval(data: Path, split: str) -> list[Row]:
-    """Tweets, offensive or not."""
-    return _rows(data, "tweet", "tweeteval", split=split)
+def domain_parts(data: EvaluationData) -> list[Part]:
+    """Seven of ten documents of each domain, as the benchmark draws them."""
+    from splinelens.apps.bench.plan import Plan
+
+    first, _, _ = Plan(data, 30, lambda rows: np.zeros(len(rows))).domains()
+    return [Part("domains", first.index, first.labels)]
 
 
-def identity_mentions(data: Path) -> list[str]:
-    """Harmless sentences of HateCheck that name a group of people; never fitted on."""
-    texts = read_evaluation(data, ["hatecheck"]).sets["hatecheck"]
-    return list(texts.where("functionality", ["ident_neutral_nh", "ident_pos_nh"]).texts)
+def of_split(data: EvaluationData, name: str, split: str) -> np.ndarray:
+    """Numbers of the rows of one split of a set."""
+    return np.flatnonzero(np.array(data.sets[name].columns["split"]) == split)
 
 
-def without(rows: list[Row], others: list[Row]) -> list[Row]:
-    """Rows whose normalised text is in none of the others, each text once."""
-    found = repeats([row.text for row in rows], [row.text for row in others])
-    return [row for row, repeated in zip(rows, found, strict=True) if not repeated]
+def positive(data: EvaluationData, name: str) -> np.ndarray:
+    """1 for each row of the positive class of a set, else 0."""
+    return np.array(data.sets[name].columns["positive"], dtype=int)
 
 
-def _rows(data: Path, name: str, source: str, **wanted: str) -> list[Row]:
-    """The rows of a set whose columns hold what is wanted."""
-    texts = read_evaluation(data, [name]).sets[name]
-    for column, value in wanted.items():
-        texts = texts.where(column, [value])
-    labels = texts.columns["positive"]
-    return [Row(text or "", label, source) for text, label in zip(texts.texts, labels, strict=True)]
+def keys(data: EvaluationData, name: str, index: np.ndarray) -> set[str]:
+    """The normalised texts of rows."""
+    return {normalised(data.sets[name].texts[row]) for row in index}
+
+
+def fresh(data: EvaluationData, name: str, index: np.ndarray, taken: set[str]) -> np.ndarray:
+    """Rows whose normalised text was not seen yet; they are taken from then on."""
+    kept = []
+    for row in index:
+        key = normalised(data.sets[name].texts[row])
+        if key and key not in taken:
+            taken.add(key)
+            kept.append(row)
+    return np.array(kept)

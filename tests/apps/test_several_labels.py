@@ -200,3 +200,16 @@ def test_labels_that_do_not_fit_the_task_are_refused(reader, change, found):
         labels[:, 2] = np.arange(96) < 3
     with pytest.raises(BadLabels, match=found):
         train(texts, labels, reader, **{"name": "n", "task": "labels", "label": WORDS, **change})
+
+
+@pytest.mark.parametrize("task", ["labels", "classes"])
+def test_one_label_alone_scores_and_explains_as_it_did_among_others(several, task):
+    detector = several(task)
+    alone, texts = detector.alone("spam"), ["good to you spam", "what we said law"]
+    whole = detector.score(texts, explain="spam")
+    for one, found in zip(alone.score(texts, explain=True), whole, strict=True):
+        assert one.score == found.scores["spam"]
+        assert one.spans == found.spans
+        assert one.verdict in ("spam", "not spam")
+    with pytest.raises(BadDetector, match="tea"):
+        detector.alone("tea")

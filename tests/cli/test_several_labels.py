@@ -102,3 +102,17 @@ def test_what_cannot_be_fitted_is_refused_before_a_model_is_loaded(fit, table, t
     told = fit(table(), "rude", more=["--column", "spam"], code=1).stderr
     assert "each text in column 'spam' is a number, not words; it has 'text', 'rude', 'spam', 'kind'" in told
     assert "called as in the file" in fit(table(), "kind", more=["--label-name", "x"], code=2).stderr
+
+
+def test_a_report_draws_one_label_of_several(fit, run, table, tmp_path):
+    fit(table(), "kind")
+    words = ("--label", "kind", "--allow-training-rows", "--no-evasion", "--report", tmp_path / "tea.html")
+    command = ["evaluate", tmp_path / "out", table(), *words]
+    told = " ".join(run(*command, code=2).stderr.split())
+    assert "a report draws one label; give one of law, sea, tea" in told
+    assert "'rum' is none of" in run(*command, "--report-label", "rum", code=2).stderr
+    shown = run(*command, "--report-label", "tea", "--prevalence", "0.2", "--json").stdout
+    record = json.loads((tmp_path / "tea.json").read_text())
+    assert (record["label"], record["negative"], record["prevalence"]) == ("tea", "not tea", 0.2)
+    assert record["numbers"]["auc"] == json.loads(shown)["labels"]["tea"]["auc"]
+    assert "is no share" in run(*command, "--report-label", "tea", "--prevalence", "3", code=2).stderr

@@ -68,3 +68,15 @@ def test_hashes_that_do_not_rise_are_refused(artifact, folder, seen):
     exchange_arrays(folder, save_arrays(artifact.head.arrays() | {"seen": seen}))
     with pytest.raises(BrokenArtifact, match="seen holds something other than rising hashes"):
         Artifact.load(folder)
+
+
+def test_one_label_alone_is_a_binary_detector_with_its_numbers(of_two, tmp_path):
+    values = np.random.default_rng(2).normal(size=(5, 6))
+    alone = of_two.alone("spam")
+    assert (alone.task, alone.labels, alone.negative) == ("binary", ("spam",), "not spam")
+    both = of_two.scores(of_two.head.logit(values))
+    assert alone.scores(alone.head.logit(values))[:, 0].tolist() == both[:, 1].tolist()
+    assert alone.thresholds == (of_two.thresholds[1],)
+    alone.save(tmp_path)
+    assert Artifact.load(tmp_path).labels == ("spam",)
+    assert alone.alone("spam") is alone

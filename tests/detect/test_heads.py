@@ -279,3 +279,14 @@ def test_forest_arrays_that_do_not_fit_are_refused(change, found):
 def _logit(share):
     share = share.clip(1e-4, 1 - 1e-4)
     return np.log(share / (1 - share))
+
+
+def test_one_label_of_a_head_answers_as_it_did_among_others():
+    values, labels = table()
+    both = linear(30, labels=2)
+    assert both.alone(1).logit(values)[:, 0].tolist() == both.logit(values)[:, 1].tolist()
+    targets = np.stack([labels, np.arange(len(labels)) % 3 == 0], axis=1)
+    pipeline = forest().set_params(head__n_estimators=12, head__class_weight=None).fit(values, targets)
+    trees = ForestHead.of(pipeline)
+    assert trees.alone(1).logit(values)[:, 0].tolist() == trees.logit(values)[:, 1].tolist()
+    assert trees.alone(1).labels == 1

@@ -5,6 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from splinelens.detect import wide
 from splinelens.detect.wide import Standard, balance, dual_logistic, gram
 from splinelens.errors import BadFeatures
 
@@ -25,7 +26,9 @@ def test_standard_units_are_those_of_scikit_learn():
     assert np.allclose(found.rows(rows), expected.transform(rows), atol=1e-5)
 
 
-def test_inner_products_add_up_over_blocks_and_meet_other_rows():
+@pytest.mark.parametrize("stripe", [50, 60, 500])
+def test_inner_products_add_up_over_blocks_and_meet_other_rows(monkeypatch, stripe):
+    monkeypatch.setattr(wide, "_STRIPE", stripe)
     rows, others = _rows()[0], _rows(seed=1)[0]
     assert np.allclose(gram([rows[:, :100], rows[:, 100:]]), rows @ rows.T, atol=1e-2)
     assert np.allclose(gram([rows], [others]), others @ rows.T, atol=1e-2)

@@ -137,6 +137,18 @@ class Detector:
             )
         return cls(artifact, reader)
 
+    def alone(self, label: str) -> "Detector":
+        """One label of it against the rest, as a binary detector.
+
+        Args:
+            label: One of its labels.
+
+        Raises:
+            BadDetector: No such label; the message names those there.
+        """
+        label_place(self.artifact, label)
+        return Detector(self.artifact.alone(label), self.reader)
+
     def threshold(self, fpr: float = 0.05, label: str | None = None) -> float:
         """The score at and above which a label fires, for a false-positive rate.
 

@@ -1,7 +1,6 @@
 """``splinelens evaluate``: a detector and labelled texts in, how well it separates them out."""
 
 import json
-from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +13,9 @@ from splinelens.cli.reported import (
     Evasion,
     Explain,
     HateCheck,
+    Prevalence,
     Report,
+    ReportLabel,
     Subgroup,
     Terms,
     XSTest,
@@ -50,6 +51,8 @@ def evaluate(
     terms: Terms = None,
     evasion: Evasion = True,
     explain: Explain = False,
+    prevalence: Prevalence = None,
+    report_label: ReportLabel = None,
     model: options.DetectorsModel = None,
     device: options.Device = None,
     max_tokens: options.DetectorsMaxTokens = None,
@@ -67,7 +70,8 @@ def evaluate(
 
     With --report one page with curves, a threshold slider, layers, a map of the texts, groups, evasion and
     the worst errors, readable offline; beside it the same record as JSON and as Markdown. The texts of the
-    errors are in the page and the JSON, not in the Markdown.
+    errors are in the page and the JSON, not in the Markdown. Of a detector of several labels the page shows
+    one, --report-label, against the rest.
 
     With --json one object: "n", "positives", "undetermined", "auc", "auc_interval", "recall_at_fpr", "brier",
     "calibration_error", "length_auc", "length_auc_interval", "at_threshold"; of several labels "n",
@@ -79,7 +83,7 @@ def evaluate(
       splinelens evaluate toxicity comments.csv --column text --label toxic --split split=test
       splinelens evaluate toxicity comments.csv --label toxic --report toxicity.html --explain
     """
-    page = report_path(report, hatecheck, xstest, subgroup, terms, explain)
+    page = report_path(report, hatecheck, xstest, subgroup, terms, explain, prevalence, report_label)
     chosen, groups = options.column_and_value(split), subgroup or []
 
     from splinelens.apps.detector import Detector, find_artifact
@@ -98,26 +102,25 @@ def evaluate(
         format=format,
         keep=groups,
     )
-    if page is not None and artifact.task != "binary":
-        raise BadLabels(
-            f"--report draws detectors of one label; {artifact.name} has {len(artifact.labels)}: leave it out"
-        )
-    probes = None if page is None else read_probes(texts, hatecheck, xstest, groups, terms, evasion)
     _require_task(artifact, labels, columns)
-    told = [missing_line(labels), _training_rows(artifact, texts, allow_training_rows)]
-    typer.echo("".join(f"{line}\n" for line in told if line and not quiet), err=True, nl=False)
+    drawn = None if page is None else _drawn(artifact, report_label)
+    probes = read_probes(texts, hatecheck, xstest, groups, terms, evasion, prevalence) if page else {}
+    lines = [missing_line(labels), _training_rows(artifact, texts, allow_training_rows)]
+    typer.echo("".join(f"{line}\n" for line in lines if line and not quiet), err=True, nl=False)
     found = Detector.load(detector, model=model, device=device, max_tokens=max_tokens, long=long.value)
     begun = perf_counter()
     with progress_bar(texts, shown=not quiet) as progress:
-        if probes is None:
-            known = labels.values[:, 0] if artifact.task == "binary" else labels.values
-            numbers = found.evaluate(texts, known, progress=progress).to_dict()
-        else:
+        known = labels.values[:, 0] if artifact.task == "binary" else labels.values
+        if drawn is not None:
             from splinelens.apps.evaluation import evaluation_report
 
-            known = labels.values[:, 0]
-            made = evaluation_report(found, texts, known, explain=explain, progress=progress, **probes)
+            y = labels.values[:, artifact.labels.index(drawn)]
+            told = progress if artifact.task == "binary" else None
+            made = evaluation_report(found.alone(drawn), texts, y, explain=explain, progress=told, **probes)
+        if drawn is not None and artifact.task == "binary":
             numbers = made.to_dict()["numbers"]
+        else:
+            numbers = found.evaluate(texts, known, progress=progress).to_dict()
     run = {
         "detector": found.artifact.name,
         "source": texts.source,
@@ -141,11 +144,14 @@ def evaluate(
     print("\n".join((evaluation_lines if artifact.task == "binary" else label_lines)(numbers)))
 
 
-def _require_drawable(artifact: "Artifact", page: Path | None) -> None:
-    if page is not None and artifact.task != "binary":
-        raise BadLabels(
-            f"--report draws detectors of one label; {artifact.name} has {len(artifact.labels)}: leave it out"
-        )
+def _drawn(artifact: "Artifact", label: str | None) -> str:
+    """The label whose report is drawn."""
+    if label is None and artifact.task == "binary":
+        return artifact.labels[0]
+    if label not in artifact.labels:
+        told = f"{label!r} is none of" if label else "a report draws one label; give one of"
+        raise typer.BadParameter(f"{told} {', '.join(artifact.labels)}", param_hint="--report-label")
+    return label
 
 
 def _columns(artifact: "Artifact", label: list[str]) -> tuple[list[str], tuple[str, ...] | None]:

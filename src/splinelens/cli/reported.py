@@ -1,7 +1,6 @@
 """The options of a report, what it reads beside the texts, and its three files."""
 
 import tempfile
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,6 +53,22 @@ Explain = Annotated[
     bool, typer.Option("--explain", help="Say what each word of the worst errors adds; part of a report.")
 ]
 
+Prevalence = Annotated[
+    float | None,
+    typer.Option(
+        "--prevalence",
+        help="Share of positive texts where the detector will work, for the report's thresholds. "
+        "Default: 0.05.",
+        metavar="SHARE",
+    ),
+]
+ReportLabel = Annotated[
+    str | None,
+    typer.Option(
+        "--report-label", help="The label that a report draws, of a detector of several.", metavar="NAME"
+    ),
+]
+
 _PAGE = "evaluation.html"
 
 
@@ -81,7 +96,8 @@ def report_path(report: Path | None, *parts: object) -> Path | None:
     if report is None:
         if any(parts):
             raise typer.BadParameter(
-                "--hatecheck, --xstest, --subgroup, --terms and --explain belong to a report; name its page",
+                "--hatecheck, --xstest, --subgroup, --terms, --prevalence, --report-label and --explain "
+                "belong to a report; name its page",
                 param_hint="--report",
             )
         return None
@@ -101,6 +117,7 @@ def read_probes(
     columns: list[str],
     terms: Path | None,
     evasion: bool,
+    prevalence: float | None,
 ) -> dict[str, Any]:  # Any: arguments of different types
     """What ``evaluation_report`` takes beside the texts, read before a model is loaded.
 
@@ -111,16 +128,22 @@ def read_probes(
         columns: Columns of groups.
         terms: File of groups' terms; the default ones are used where neither is given.
         evasion: Whether texts are also scored in disguise.
+        prevalence: Share of positive texts that thresholds are told for; None takes 0.05.
 
     Returns:
         The arguments by name.
 
     Raises:
+        typer.BadParameter: A prevalence that is no share.
         BadTexts: A file cannot be read or lacks a column.
     """
     from splinelens.apps.evaluation import read_hatecheck, read_xstest
+    from splinelens.texts.disguise import DISGUISES
     from splinelens.texts.groups import GROUPS, column_groups, mentions, read_terms
 
+    share = 0.05 if prevalence is None else prevalence
+    if not 0 < share < 1:
+        raise typer.BadParameter(f"{prevalence:g} is no share between 0 and 1", param_hint="--prevalence")
     groups: dict[str, Any] = {}  # Any: booleans of NumPy, which is not imported here
     sources: list[str] = []
     for column in columns:
@@ -136,7 +159,8 @@ def read_probes(
         "xstest": None if xstest is None else read_xstest(xstest),
         "groups": groups,
         "bias_source": ", ".join(sources),
-        "disguises": import_module("splinelens.texts.disguise").DISGUISES if evasion else None,
+        "disguises": DISGUISES if evasion else None,
+        "prevalence": share,
     }
 
 

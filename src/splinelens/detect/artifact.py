@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args  # Any: plain JSON values, here and below
 
@@ -83,6 +83,28 @@ class Artifact:
         """
         columns = zip(self.calibrations, logits.T, strict=True)
         return np.stack([calibration.score(column) for calibration, column in columns], axis=1)
+
+    def alone(self, label: str) -> "Artifact":
+        """One label of it against the rest, as a binary detector.
+
+        Args:
+            label: One of ``labels``.
+
+        Returns:
+            A detector that gives that label's score and thresholds; of a binary one itself.
+        """
+        if self.task == "binary":
+            return self
+        place = self.labels.index(label)
+        return replace(
+            self,
+            task="binary",
+            labels=(label,),
+            negative=f"not {label}",
+            head=self.head.alone(place),
+            calibrations=(self.calibrations[place],),
+            thresholds=(self.thresholds[place],),
+        )
 
     def seen_in(self, texts: Sequence[str | None]) -> np.ndarray:
         """Which texts the detector was fitted on, as far as it recorded them.

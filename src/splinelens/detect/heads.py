@@ -4,7 +4,7 @@ A head answers one or more labels, each against all others, from the same column
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
@@ -58,6 +58,10 @@ class LinearHead:
     def labels(self) -> int:
         """Number of labels that it answers."""
         return len(self.weight)
+
+    def alone(self, label: int) -> "LinearHead":
+        """The head of one of its labels."""
+        return LinearHead(self.mean, self.scale, self.weight[[label]], self.bias[[label]])
 
     def logit(self, values: np.ndarray) -> np.ndarray:
         """Logits of rows; a row gives the same bits alone and in any table.
@@ -172,6 +176,10 @@ class ForestHead:
     def labels(self) -> int:
         """Number of labels that it answers."""
         return self.share.shape[1]
+
+    def alone(self, label: int) -> "ForestHead":
+        """The head of one of its labels."""
+        return replace(self, share=self.share[:, [label]])
 
     def logit(self, values: np.ndarray) -> np.ndarray:
         """Logit of the mean share of each label over trees, clipped to 1e-4 .. 1 - 1e-4.

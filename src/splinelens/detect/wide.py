@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _NEWTON_STEPS = 60
 _GRADIENT_STEPS = 100
 _RESIDUAL = 1e-4  # left by each of Newton's linear systems; the next step mends it
+_STRIPE = 2048  # rows of a Gram matrix that are made at once
 _DIRECTIONS = 256  # of the products, that the steps are eased by
 
 
@@ -84,7 +85,13 @@ def gram(blocks: Iterable[np.ndarray], others: Iterable[np.ndarray] | None = Non
         a, b = torch.from_numpy(np.ascontiguousarray(left)), torch.from_numpy(np.ascontiguousarray(right))
         if total is None:
             total = torch.zeros(len(a), len(b))
-        total.addmm_(a, b.T)
+        for start in range(0, len(a), _STRIPE):  # of a symmetric matrix only what lies left of the diagonal
+            some = slice(start, start + _STRIPE)
+            until = None if others is not None else some.stop
+            total[some, :until].addmm_(a[some], b[:until].T)
+    if total is not None and others is None:
+        for start in range(_STRIPE, len(total), _STRIPE):
+            total[:start, start : start + _STRIPE] = total[start : start + _STRIPE, :start].T
     if total is None or not bool(total.diagonal().isfinite().all()):
         raise BadFeatures("the table has no columns, or numbers that are not finite; leave such rows out")
     return total.numpy()

@@ -19,12 +19,17 @@ WINDOW = 256
 _HIDDEN = ("hidden_mean", "hidden_max", "hidden_last")
 READINGS = {
     "prompted": FeatureSpec(
-        ("margin_max", "margin_min", "margin_last", *_HIDDEN), prompt=PROMPT, max_tokens=WINDOW, long="cut"
+        ("margin_max", "margin_min", "margin_last", *_HIDDEN),
+        prompt=PROMPT,
+        max_tokens=WINDOW,
+        long="cut",
+        normalise=True,
     ),
     "plain": FeatureSpec(("spline7", "length", *_HIDDEN), max_tokens=WINDOW, long="cut"),
     "plain64": FeatureSpec(("spline7", "length"), max_tokens=64, long="cut"),
 }
-"""What one pass over a set reads, by the name of its folder in the cache."""
+"""What one pass over a set reads, by the name of its folder in the cache; ours as our detectors read texts,
+with disguised characters made plain (some 30 in 10,000 of these texts hold one)."""
 
 _CHUNK = 2048
 
