@@ -18,8 +18,10 @@ from pathlib import Path
 import numpy as np
 from rows import Part, domain_parts, of_split, positive, toxic_parts, type_parts
 
+from splinelens.apps.bench.controls import MENTIONS
 from splinelens.apps.bench.readings import READINGS
 from splinelens.apps.detector import Detector
+from splinelens.apps.evaluation import evaluation_report
 from splinelens.apps.training import train
 from splinelens.detect.artifact import Artifact, Task
 from splinelens.detect.thresholds import share_interval
@@ -29,6 +31,7 @@ from splinelens.features.table import FeatureTable
 from splinelens.models import LoadedModel, load_model
 from splinelens.report.card import card
 from splinelens.texts import Texts
+from splinelens.texts.disguise import DISGUISES
 from splinelens.texts.evaluation import TYPES, EvaluationData, read_evaluation
 
 HERE = Path(__file__).parent
@@ -136,16 +139,7 @@ def measure(folder: Path, data: EvaluationData) -> None:
         "little higher, and one rude sentence in a long friendly text may stay below the threshold."
     ]
     if artifact.task == "binary":
-        harmless = data.sets["hatecheck"]
-        kinds = zip(harmless.texts, harmless.columns["functionality"], strict=True)
-        named = [text for text, kind in kinds if kind in ("ident_neutral_nh", "ident_pos_nh")]
-        flagged = sum(record.verdict == artifact.labels[0] for record in detector.score(named))
-        low, high = share_interval(flagged, len(named))
-        limits.append(
-            "Harmless sentences that name a group of people (HateCheck, functionalities ident_neutral_nh and "
-            f"ident_pos_nh): {flagged} of {len(named)} are called toxic at the 5 % threshold "
-            f"({100 * flagged / len(named):.0f} %, 95 % interval {100 * low:.0f} to {100 * high:.0f} %)."
-        )
+        limits += [*_false_alarms(detector, data), *_disguised(detector, texts, labels)]
     if artifact.task == "labels":
         limits.append(
             "The rows are lower case without punctuation, and rude ones are far more frequent than in life: "
@@ -158,6 +152,52 @@ def measure(folder: Path, data: EvaluationData) -> None:
     artifact.save(folder)
     (folder / "CARD.md").write_text(card(artifact, "make detectors DATA=DIR"), encoding="utf-8")
     print(f"{artifact.name}: {json.dumps(found)}\n" + "\n".join(limits), flush=True)
+
+
+def _false_alarms(detector: Detector, data: EvaluationData) -> list[str]:
+    """How many harmless sentences of three kinds are called toxic."""
+    hatecheck, lines = data.sets["hatecheck"], []
+    pairs = zip(hatecheck.texts, hatecheck.columns["functionality"], strict=True)
+    named = {
+        "Harmless sentences that name a group of people (HateCheck, functionalities ident_neutral_nh and "
+        "ident_pos_nh)": [text for text, kind in pairs if kind in MENTIONS],
+        "Safe prompts with words of harm (XSTest)": _clean(data, "xstest"),
+        "Neutral statements on groups of people (ToxiGen)": _clean(data, "toxigen"),
+    }
+    for what, texts in named.items():
+        flagged = sum(record.verdict == detector.artifact.labels[0] for record in detector.score(texts))
+        low, high = share_interval(flagged, len(texts))
+        lines.append(
+            f"{what}: {flagged} of {len(texts)} are called toxic at the 5 % threshold "
+            f"({100 * flagged / len(texts):.1f} %, 95 % interval {100 * low:.1f} to {100 * high:.1f} %)."
+        )
+    return lines
+
+
+def _disguised(detector: Detector, texts: Texts, labels: np.ndarray) -> list[str]:
+    """What recall each disguise costs, with disguised characters read as plain ones and as they are."""
+    dice = np.random.default_rng(0)
+    rows = np.concatenate([dice.permutation(np.flatnonzero(labels == side))[:100] for side in (1, 0)])
+    some, y = Texts(tuple(texts.texts[row] for row in rows), {}, texts.source), labels[rows]
+    loaded, spec = detector.reader.loaded, detector.reader.spec
+    raw = Detector(detector.artifact, TextReader(loaded, replace(spec, normalise=False)))
+    plain, as_written = (
+        evaluation_report(one, some, y, disguises=DISGUISES, resamples=10).evasion or ()
+        for one in (detector, raw)
+    )
+    lost = "; ".join(
+        f"{one.disguise} {100 * one.lost:.0f} ({100 * other.lost:.0f})"
+        for one, other in zip(plain, as_written, strict=True)
+    )
+    return [
+        f"Disguised, of {plain[0].positives} toxic test rows {100 * plain[0].recall:.0f} % of which are "
+        "flagged at the 5 % threshold, so many percent more get through (in brackets: if disguised "
+        f"characters were not read as plain ones): {lost}."
+    ]
+
+
+def _clean(data: EvaluationData, name: str) -> list[str | None]:
+    return [data.sets[name].texts[row] for row in np.flatnonzero(positive(data, name) == 0)]
 
 
 def _test_rows(artifact: Artifact, data: EvaluationData) -> tuple[str, Texts, np.ndarray]:
