@@ -11,7 +11,7 @@ the training rows twice as fast; it moves a margin by 0.02 of its standard devia
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -50,6 +50,7 @@ class Recipe:
     features: tuple[str, ...]
     layers: tuple[int, ...]
     parts: Callable[[EvaluationData], list[Part]]
+    prior: Mapping[str, float] | None = None
 
 
 ALL, FAST = tuple(range(30)), tuple(range(6))
@@ -124,6 +125,7 @@ def build(
         sources=[f"{part.name} train" for part in parts],
         languages=["English"],
         strengths=STRENGTHS if recipe.reading == "prompted" else (1e-2, 1e-1, 1.0, 10.0),
+        prior=recipe.prior,
         table=_table(reader, stores, parts),
     )
 

@@ -1,12 +1,14 @@
 """Search prompts, layers, poolings, their weights and training rows for the toxicity detectors.
 
-    python benchmarks/search.py --data DIR --cache CACHE [--dtype bfloat16] [--stage blocks | prompts]
+    python benchmarks/search.py --data DIR --cache CACHE [--dtype bfloat16] [--stage rows | blocks | prompts]
+    python benchmarks/search.py --data DIR --cache CACHE [--dtype bfloat16] --stage domain
 
 Every try is judged by out-of-fold AUC on the training rows of jigsaw-test-binary-12k (5 folds, the best of a
 few L2 strengths); its test rows are never scored. Features come from CACHE as ``splinelens bench`` lays them
 out, read now where they are not there. Heads are fitted from inner products of rows (``detect/dual.py``), one
 matrix a block of columns, kept below CACHE/search: a try adds blocks, each times a weight, so weights of
-layers and poolings cost no pass over the columns. Prints one line a try, collected in benchmarks/search.md.
+layers and poolings cost no pass over the columns. ``--stage domain`` compares heads on spline7 of 64 tokens by
+their mean out-of-fold AUC over nine domains. Prints one line a try, collected in benchmarks/search.md.
 """
 
 import argparse
@@ -16,11 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rows import Part, toxic_parts
+from rows import Part, domain_parts, toxic_parts
 
+from splinelens.apps.bench.plan import document
 from splinelens.apps.bench.readings import PROMPT, READINGS
 from splinelens.detect.dual import fit_dual
-from splinelens.detect.fitting import folds
+from splinelens.detect.evaluate import auc
+from splinelens.detect.fitting import fit, folds
 from splinelens.detect.wide import Standard, gram
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
@@ -90,20 +94,20 @@ class Table:
 
 def tried(name: str, table: Table, weights: Mapping[Block, float], sets: Sequence[str]) -> float:
     """Print one try; returns its AUC."""
-    began, rows = time.perf_counter(), table.rows_of(sets)
-    products = np.zeros((len(rows), len(rows)), dtype=np.float32)
+    began, chosen = time.perf_counter(), table.rows_of(sets)
+    products = np.zeros((len(chosen), len(chosen)), dtype=np.float32)
     for block, weight in weights.items():
         whole = table.products(block)
-        products += np.float32(weight) * (whole if len(rows) == len(whole) else whole[rows][:, rows])
-    labels = np.concatenate([part.labels for part in table.parts])[rows]
-    judged = np.isin(rows, table.rows_of([part.name for part in table.parts if part.judges]))
-    fold = np.full(len(rows), -1)
-    for number, held in enumerate(folds(labels, judged, np.arange(len(rows)), 0)):
+        products += np.float32(weight) * (whole if len(chosen) == len(whole) else whole[chosen][:, chosen])
+    labels = np.concatenate([part.labels for part in table.parts])[chosen]
+    judged = np.isin(chosen, table.rows_of([part.name for part in table.parts if part.judges]))
+    fold = np.full(len(chosen), -1)
+    for number, held in enumerate(folds(labels, judged, np.arange(len(chosen)), 0)):
         fold[held] = number
     found = fit_dual(products, labels, fold, STRENGTHS, judged=judged)
     best = float(found.tried.max())
     print(
-        f"| {name} | {'+'.join(sets)} | {len(rows)} | {found.strengths[0]:g} | {100 * best:.2f} | "
+        f"| {name} | {'+'.join(sets)} | {len(chosen)} | {found.strengths[0]:g} | {100 * best:.2f} | "
         f"{time.perf_counter() - began:.0f} s |",
         flush=True,
     )
@@ -117,21 +121,64 @@ def even(
     return {(statistic, stretch): weight for statistic in statistics for stretch in layers}
 
 
-def blocks(table: Table) -> None:
-    """Rows, then poolings, then weights of layers, one change at a time."""
-    every = [part.name for part in table.parts]
-    both = even(MARGINS)
-    for sets in (["jig"], ["jig", "raw"], ["jig", "clean"], every):
-        tried("max+min", table, both, sets)
+def rows(table: Table) -> None:
+    """Which sets to fit on."""
+    for sets in (["jig"], ["jig", "raw"], ["jig", "clean"], [part.name for part in table.parts]):
+        tried("max+min", table, even(MARGINS), sets)
         tried("max+min, layers 0-5", table, even(MARGINS, ["0-5"]), sets)
-    tried("max", table, even(["margin_max"]), every)
-    for statistic in ("margin_last", "hidden_mean", "hidden_max"):
-        for weight in (0.03, 0.1, 0.3):
-            tried(f"max+min+{weight} {statistic}", table, both | even([statistic], weight=weight), every)
+
+
+def blocks(table: Table) -> None:
+    """Poolings, then weights of layers, one change at a time, on the balanced rows alone."""
+    both = even(MARGINS)
+    tried("max", table, even(["margin_max"]), ["jig"])
+    tried("max+min", table, both, ["jig"])
+    for statistic, layers in (
+        ("margin_last", tuple(FIFTHS)),
+        ("margin_last", ("12-17", "18-23")),
+        ("hidden_mean", tuple(FIFTHS)),
+        ("hidden_max", tuple(FIFTHS)),
+    ):
+        for weight in (0.03, 0.1, 0.3, 1.0):
+            name = f"max+min+{weight} {statistic}" + (
+                f" of {layers[0]}, {layers[1]}" if len(layers) == 2 else ""
+            )
+            tried(name, table, both | even([statistic], layers, weight), ["jig"])
     for stretch in FIFTHS:
         for weight in (0.3, 3.0):
             weights = both | even(MARGINS, [stretch], weight)
-            tried(f"max+min, layers {stretch} times {weight}", table, weights, every)
+            tried(f"max+min, layers {stretch} times {weight}", table, weights, ["jig"])
+
+
+def domain(data: EvaluationData, model: LoadedModel, cache: Path) -> None:
+    """Heads on the seven features of the first 64 tokens, documents kept on one side."""
+    (part,) = domain_parts(data)
+    store = stored(
+        TextReader(model, READINGS["plain64"]), data.sets["domains"], cache / "domains" / "plain64"
+    )
+    values = store.rows([name for name in store.sizes if name != "length"], part.index)
+    columns = data.sets["domains"].columns
+    names = [document(columns["domain"][row], columns["doc_id"][row]) for row in part.index]
+    _, groups = np.unique(names, return_inverse=True)
+    kinds = sorted(set(columns["domain"]))
+    squeezed = np.sign(values) * np.log1p(np.abs(values))
+    z = Standard.of(squeezed).rows(squeezed)
+    for name, table, recipe in (
+        ("logistic", values, "logistic"),
+        ("logistic on signed logarithms", squeezed, "logistic"),
+        ("logistic on signed logarithms and their squares", np.hstack([z, z**2]), "logistic"),
+        ("forest", values, "forest"),
+    ):
+        began = time.perf_counter()
+        found = fit(
+            table, part.labels, recipe=recipe, strengths=(1e-2, 1e-1, 1.0, 10.0), names=kinds, groups=groups
+        )
+        each = [auc(y, logits) for y, logits in zip(part.labels.T, found.logits.T, strict=True)]
+        print(
+            f"| {name} | {table.shape[1]} | {len(table)} | {100 * np.mean(each):.2f} | {100 * min(each):.2f} | "
+            f"{time.perf_counter() - began:.0f} s |",
+            flush=True,
+        )
 
 
 def prompts(data: EvaluationData, model: LoadedModel, cache: Path) -> None:
@@ -166,15 +213,20 @@ def main() -> None:
     parser.add_argument(
         "--dtype", default="float32", help="of the model that reads features: float32, bfloat16"
     )
-    parser.add_argument("--stage", choices=["blocks", "prompts"], default="blocks")
+    parser.add_argument("--stage", choices=["rows", "blocks", "prompts", "domain"], default="blocks")
     arguments = parser.parse_args()
     data, model = read_evaluation(arguments.data), load_model("smollm2-135m", dtype=arguments.dtype)
+    if arguments.stage == "domain":
+        print(
+            "| head | columns | rows | mean out-of-fold AUC | worst domain | time |\n|---|---|---|---|---|---|"
+        )
+        return domain(data, model, arguments.cache)
     print("| try | rows of | rows | C | out-of-fold AUC | time |\n|---|---|---|---|---|---|")
     if arguments.stage == "prompts":
-        prompts(data, model, arguments.cache)
-    else:
-        names = ["jig", "clean", "raw"]
-        blocks(_table(data, model, READINGS["prompted"], arguments.cache, "prompted", names))
+        return prompts(data, model, arguments.cache)
+    names = ["jig", "clean", "raw"] if arguments.stage == "rows" else ["jig"]
+    table = _table(data, model, READINGS["prompted"], arguments.cache, "prompted", names)
+    return rows(table) if arguments.stage == "rows" else blocks(table)
 
 
 if __name__ == "__main__":

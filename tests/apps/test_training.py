@@ -75,6 +75,27 @@ def test_every_feature_and_the_forest_can_be_trained_saved_and_used(fit_on, load
         )
 
 
+def test_a_prior_moves_weight_from_one_statistic_to_the_others(loaded):
+    texts, labels = labelled()
+    reader = TextReader(loaded, FeatureSpec(features=("margin_max", "margin_last"), max_tokens=24))
+    table = read_table(reader, read_texts(texts))
+    last = np.repeat(["last" in column.name for column in reader.columns], [c.size for c in reader.columns])
+    words = {"name": "n", "label": "toxic", "negative": "clean", "strengths": (0.01,), "table": table}
+    plain = train(texts, labels, reader, **words)
+    less = train(texts, labels, reader, prior={"margin_last": 0.01}, **words)
+
+    def share(artifact):  # of the logit's spread over the rows
+        apart = artifact.head.weight[0] * (table.values - artifact.head.mean) / artifact.head.scale
+        return np.std(apart[:, last].sum(1)) / np.std(apart.sum(1))
+
+    assert share(less) < 0.2 * share(plain)
+    assert less.training["settings"]["prior"] == {"margin_last": 0.01}
+    with pytest.raises(
+        BadFeatures, match="a prior for margin_mean, but the features are margin_max, margin_last"
+    ):
+        train(texts, labels, reader, prior={"margin_mean": 1.0}, **words)
+
+
 def test_bad_requests_are_refused(loaded):
     texts, labels = labelled()
     reader = TextReader(loaded, FeatureSpec(features=("margins",), max_tokens=24))

@@ -52,6 +52,33 @@ def test_a_table_with_more_columns_than_rows_gets_the_head_that_scikit_learn_fin
             assert np.corrcoef(found.logits[held, place], apart)[0, 1] > 0.98
 
 
+def test_a_prior_is_a_factor_on_the_standardised_column():
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(4)
+    values = rng.normal(2, 3, size=(120, 200)).astype(np.float32)
+    labels = (values[:, :20].sum(1, keepdims=True) > 40).astype(int)
+    prior = np.where(np.arange(200) < 10, 0.1, 1.0)
+    found = fit(values, labels, strengths=(1e-2,), prior=prior)
+    rows = (values - values.mean(0)) / values.std(0) * np.sqrt(prior)
+    slow = LogisticRegression(C=1e-2, class_weight="balanced", tol=1e-8, max_iter=5000).fit(
+        rows, labels[:, 0]
+    )
+    assert found.head.logit(values)[:, 0] == pytest.approx(slow.decision_function(rows), abs=2e-3)
+    even = fit(values, labels, strengths=(1e-2,), prior=np.ones(200))
+    assert even.logits == pytest.approx(fit(values, labels, strengths=(1e-2,)).logits)
+    assert np.abs(even.logits - found.logits).max() > 0.01
+
+
+@pytest.mark.parametrize("prior", [np.ones(7), np.zeros(8), np.full(8, np.nan)])
+def test_a_prior_that_does_not_fit_the_columns_is_refused(prior):
+    values, labels = table()
+    with pytest.raises(BadFeatures, match=r"for 8 columns: give each one above 0"):
+        fit(values, labels[:, :1], prior=prior)
+    with pytest.raises(BadFeatures, match="a prior is for recipe 'logistic'"):
+        fit(values, labels[:, :1], recipe="forest", prior=np.ones(8))
+
+
 def test_each_label_of_several_has_the_head_it_would_have_alone():
     values, labels = table()
     found = fit(values, labels, names=NAMES, strengths=(1e-2, 1.0))

@@ -5,7 +5,7 @@ that holds the same text.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,7 @@ def train(
     languages: Sequence[str] = (),
     targets: Sequence[float] = TARGETS,
     strengths: Sequence[float] = STRENGTHS,
+    prior: Mapping[str, float] | None = None,
     seed: int = 0,
     table: FeatureTable | None = None,
     output: str | Path | None = None,
@@ -89,6 +90,9 @@ def train(
         languages: Languages of the texts, for the card, such as ``English``; others count as not measured.
         targets: False-positive rates to store thresholds for.
         strengths: L2 strengths to choose from, for each label its own.
+        prior: Relative prior variance of the weights of a statistic's columns, above 0, such as
+            ``{"margin_last": 0.1}`` for a statistic that helps elsewhere but would crowd out the others
+            here; those not named have 1. See ``fit``.
         seed: Of every random draw.
         table: What the reader read of the texts, if that was done before; None reads them.
         output: File that keeps the features: a killed run goes on, and an equal one reads them.
@@ -100,7 +104,7 @@ def train(
 
     Raises:
         BadLabels: Labels that do not fit the task, one class only, or too few rows of a class to split.
-        BadFeatures: An unknown recipe.
+        BadFeatures: An unknown recipe, or a prior that does not fit it or the features.
     """
     source = texts if isinstance(texts, Texts) else read_texts(list(texts))
     if recipe not in RECIPES:
@@ -124,6 +128,7 @@ def train(
         device=str(reader.loaded.device),
         names=names,
         groups=groups,
+        prior=_column_prior(table, prior),
     )
     calibrations, found, metrics = _judgement(table, fitted, y, judge, names, task, targets, seed)
     if evidence is not None:
@@ -144,7 +149,7 @@ def train(
         thresholds=found,
         training={
             "recipe": recipe,
-            "settings": fitted.settings,
+            "settings": {**fitted.settings, **({"prior": dict(prior)} if prior else {})},
             "seed": seed,
             "rows": len(y),
             "positives": per_label[0] if task == "binary" else dict(zip(names, per_label, strict=True)),
@@ -162,6 +167,19 @@ def train(
         version=__version__,
         seen=seen,
     )
+
+
+def _column_prior(table: FeatureTable, prior: Mapping[str, float] | None) -> np.ndarray | None:
+    """The prior of each number of a row."""
+    if not prior:
+        return None
+    statistics = [column.statistic.name for column in table.columns]
+    unknown = sorted(set(prior) - set(statistics))
+    if unknown:
+        raise BadFeatures(
+            f"a prior for {', '.join(unknown)}, but the features are {', '.join(dict.fromkeys(statistics))}"
+        )
+    return np.repeat([prior.get(name, 1.0) for name in statistics], [column.size for column in table.columns])
 
 
 def _unseen_scores(calibrations: Sequence[Calibration], logits: np.ndarray, judge: np.ndarray) -> np.ndarray:

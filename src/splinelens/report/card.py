@@ -268,7 +268,7 @@ def settings(training: Mapping[str, Any]) -> list[tuple[str, Any]]:  # Any: the 
         training: Of the artifact.
 
     Returns:
-        Names and values; of several labels all their values in one.
+        Names and values; of several labels, or statistics with a prior, all their values in one.
 
     Example:
         >>> settings({"settings": {"C": {"rude": 0.01, "spam": 0.1}, "validation_auc": {}}})

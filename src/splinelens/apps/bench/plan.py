@@ -93,7 +93,7 @@ class Plan:
         names = np.array(texts.columns["domain"])
         kinds = tuple(sorted(set(names.tolist())))
         labels = (names[:, None] == np.array(kinds)).astype(int)
-        groups = list(map(_document, names.tolist(), texts.columns["doc_id"]))
+        groups = list(map(document, names.tolist(), texts.columns["doc_id"]))
         first, second = two_parts(groups, names.tolist(), TRAIN_SHARE, self.seed)
         rows = rows_of("domains", np.arange(len(names)), labels)
         return rows.take(first), rows.take(second), kinds
@@ -143,7 +143,19 @@ def one_test(name: str, *parts: Rows) -> tuple[Test, ...]:
     return (Test(name, joined(parts)),)
 
 
-def _document(domain: str, document: object) -> str:
-    """Patents and code come in several pieces a document: they stay together."""
-    name = str(document)
+def document(domain: str, piece: object) -> str:
+    """The document of a row: patents and code come in several pieces, which stay together.
+
+    Args:
+        domain: Its domain.
+        piece: Its ``doc_id``.
+
+    Returns:
+        One name for all pieces of a document.
+
+    Example:
+        >>> document("patent", "US1:4")
+        'patent/US1'
+    """
+    name = str(piece)
     return f"{domain}/{name.split(':')[0] if domain in ('patent', 'code_python') else name}"
