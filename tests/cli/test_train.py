@@ -170,3 +170,26 @@ def test_the_manifest_records_where_the_texts_came_from(fit, comments, tmp_path)
     fit("--split", "split")
     manifest = json.loads((tmp_path / "out" / "detector.json").read_text())
     assert manifest["training"]["sources"] == [f"{comments} (split = train)"]
+
+
+@pytest.mark.parametrize("recipe", ["logistic", "forest"])
+def test_the_learning_curve_is_that_of_the_chosen_head_and_says_where_it_stops(
+    fit, tmp_path, monkeypatch, recipe
+):
+    from splinelens.detect import learning
+
+    given = {}
+
+    def curve(rows, labels, recipe, strengths, *, groups, most_rows, seed):
+        given.update(recipe=recipe, strengths=strengths, groups=groups, most_rows=most_rows, seed=seed)
+        return learning.LearningCurve((50, 2000), ((0.8, 0.9), (0.9, 0.9)), 900, 2100, why="reasons")
+
+    monkeypatch.setattr(learning, "learning_curve", curve)
+    shown = fit("--recipe", recipe, "--seed", 3).stdout
+    settings = Artifact.load(tmp_path / "out").training["settings"]
+    assert (given["recipe"], given["most_rows"], given["seed"]) == (recipe, 2000, 3)
+    assert given["strengths"] == ([settings["C"]] if recipe == "logistic" else None)
+    assert len(given["groups"]) == 120
+    words = "largest point is capped at 2,000 rows; 2,100 could be trained on"
+    assert words in shown
+    assert words in (tmp_path / "out" / "TRAINING.md").read_text("utf-8")

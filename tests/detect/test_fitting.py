@@ -52,6 +52,20 @@ def test_a_table_with_more_columns_than_rows_gets_the_head_that_scikit_learn_fin
             assert np.corrcoef(found.logits[held, place], apart)[0, 1] > 0.98
 
 
+def test_a_head_on_a_wide_table_has_the_strength_given_for_each_label():
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(5)
+    values = rng.normal(3, 2, size=(60, 400)).astype(np.float32)
+    labels = (values[:, [0, 1]] + values[:, [2, 3]] > 6).astype(int)
+    found = fitted_head(values, labels, "logistic", [1e-3, 1e-1], 0).logit(values)
+    rows = (values - values.mean(0)) / values.std(0)
+    for place, C in enumerate([1e-3, 1e-1]):
+        slow = LogisticRegression(C=C, class_weight="balanced", tol=1e-8, max_iter=5000)
+        expected = slow.fit(rows, labels[:, place]).decision_function(rows)
+        assert found[:, place] == pytest.approx(expected, abs=5e-3 * float(np.ptp(expected)))
+
+
 def test_a_prior_is_a_factor_on_the_standardised_column():
     from sklearn.linear_model import LogisticRegression
 

@@ -4,12 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.ensemble import RandomForestClassifier
 
 from splinelens.detect import learning
+from splinelens.detect.heads import ForestHead, LinearHead
 from splinelens.detect.learning import LearningCurve, PowerLaw, learning_curve
-from splinelens.errors import BadDetector, BadLabels
+from splinelens.errors import BadDetector, BadFeatures, BadLabels
 
 SIZES = (50, 100, 200, 400, 800)
 
@@ -26,36 +25,90 @@ def curve_of(means, spread=0.002, sizes=SIZES):
     return learning._with_law(LearningCurve(sizes, draws, 500), np.random.default_rng(0))
 
 
-class Watched(ClassifierMixin, BaseEstimator):
-    """Notes the rows that it is fitted on and judged on, which are told by their first number."""
+class Watched:
+    """Stands for ``fitted_head``: notes what is fitted; rows are told by their first number."""
 
-    fitted, judged = [], []
+    def __init__(self):
+        self.fitted, self.judged, self.settings = [], [], []
 
-    def fit(self, X, y):
-        self.classes_ = np.unique(y)
-        Watched.fitted.append(X[:, 0].astype(int))
+    def __call__(self, rows, labels, *settings):
+        self.fitted.append(rows[:, 0].astype(int))
+        self.settings.append((labels.shape[1], *settings))
         return self
 
-    def decision_function(self, X):
-        Watched.judged.append(X[:, 0].astype(int))
-        return X[:, 1]
+    def logit(self, rows):
+        self.judged.append(rows[:, 0].astype(int))
+        return np.repeat(rows[:, 1:2], self.settings[-1][0], axis=1)
 
 
-def test_all_draws_are_judged_on_the_same_rows_and_fitted_on_others(monkeypatch):
-    monkeypatch.setattr(Watched, "fitted", [])
-    monkeypatch.setattr(Watched, "judged", [])
+@pytest.fixture
+def watched(monkeypatch):
+    watched = Watched()
+    monkeypatch.setattr(learning, "fitted_head", watched)
+    return watched
+
+
+def numbered(labels):
+    """Rows that hold their own number and their label."""
+    return np.stack([np.arange(len(labels)), labels + 0.0], axis=1)
+
+
+def test_all_draws_are_judged_on_the_same_rows_and_fitted_on_others(watched):
     labels = np.arange(400) % 4 == 0
-    rows = np.stack([np.arange(400), labels + 0.0], axis=1)
-    curve = learning_curve(rows, labels, Watched(), draws=3)
+    curve = learning_curve(numbered(labels), labels, draws=3)
     assert curve.rows == (50, 100, 200, 280)
     assert curve.auc == (1.0,) * 4
-    (held,) = {tuple(sorted(judged)) for judged in Watched.judged}
+    (held,) = {tuple(judged) for judged in watched.judged}
     assert len(held) == curve.held_rows == 120
     assert sum(labels[list(held)]) == 30
     assert [len(draws) for draws in curve.draws] == [3, 3, 3, 1]
-    assert sorted(map(len, Watched.fitted)) == [50] * 3 + [100] * 3 + [200] * 3 + [280]
-    assert not any({*fitted} & {*held} for fitted in Watched.fitted)
-    assert {abs(labels[fitted].mean() - 0.25) < 0.03 for fitted in Watched.fitted} == {True}
+    assert sorted(map(len, watched.fitted)) == [50] * 3 + [100] * 3 + [200] * 3 + [280]
+    assert not any({*fitted} & {*held} for fitted in watched.fitted)
+    assert {abs(labels[fitted].mean() - 0.25) < 0.03 for fitted in watched.fitted} == {True}
+
+
+def test_a_text_that_is_there_twice_never_judges_a_head_that_saw_it(watched):
+    labels, groups = np.arange(400) % 200 % 4 == 0, np.arange(400) % 200
+    curve = learning_curve(numbered(labels), labels, groups=groups, draws=2)
+    assert (curve.held_rows, curve.rows[-1]) == (120, 280)
+    held = {*groups[watched.judged[0]]}
+    assert len(held) == 60
+    assert not any({*groups[fitted]} & held for fitted in watched.fitted)
+
+
+def test_a_text_of_half_the_rows_is_trained_on_and_does_not_empty_the_rest(watched):
+    labels, groups = np.arange(400) % 2, np.maximum(np.arange(400) - 199, 0)
+    curve = learning_curve(numbered(labels), labels, groups=groups, draws=1)
+    assert curve.held_rows == 120
+    assert min(watched.judged[0]) >= 200
+
+
+def test_the_recipe_and_each_labels_strength_are_those_given(watched):
+    labels = np.stack([np.arange(200) % 2, np.arange(200) % 3 == 0], axis=1)
+    learning_curve(numbered(labels[:, 0]), labels, "logistic", [1e-5, 0.1], seed=3, draws=1)
+    assert {*map(str, watched.settings)} == {"(2, 'logistic', [1e-05, 0.1], 3)"}
+    with pytest.raises(BadFeatures, match="1 strengths for 2 labels"):
+        learning_curve(numbered(labels[:, 0]), labels, "logistic", [0.1])
+
+
+@pytest.mark.parametrize(("recipe", "kind"), [("logistic", LinearHead), ("forest", ForestHead)])
+def test_the_head_is_the_one_that_training_fits(monkeypatch, recipe, kind):
+    heads, whole = [], learning.fitted_head
+    monkeypatch.setattr(learning, "fitted_head", lambda *given: heads.append(whole(*given)) or heads[-1])
+    rows, labels = table(150)
+    curve = learning_curve(rows, labels, recipe, draws=1)
+    assert {*map(type, heads)} == {kind}
+    assert len(heads) == len(curve.auc) == 2
+
+
+def test_a_capped_curve_says_so():
+    rows, labels = table(700)
+    curve = learning_curve(rows, labels, most_rows=200, draws=2)
+    assert curve.capped_from == 490
+    assert curve.sentence.endswith(
+        "The curve's largest point is capped at 200 rows; 490 could be trained on."
+    )
+    assert "capped" not in learning_curve(rows, labels, draws=2).sentence
 
 
 def test_more_rows_give_a_better_auc_and_the_same_seed_the_same_curve():
@@ -81,12 +134,6 @@ def test_a_label_without_rows_of_a_class_counts_one_half():
     assert curve.rows == (50, 100, 200)
     assert 0.5 in curve.draws[0]
     assert all(0 <= value <= 1 for values in curve.draws for value in values)
-
-
-def test_a_forest_has_a_curve_too():
-    rows, labels = table(200)
-    curve = learning_curve(rows, labels, RandomForestClassifier(5, random_state=0), draws=2)
-    assert len(curve.auc) == 3
 
 
 @pytest.mark.parametrize(

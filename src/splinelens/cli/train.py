@@ -204,14 +204,20 @@ def _report(artifact: "Artifact", folder: Path) -> None:
 
 def _reported(artifact: "Artifact", left: "Evidence", texts: int, folder: Path) -> list[str]:
     """Write ``TRAINING.md`` and ``suspects.csv`` and give the lines to print of them."""
-    from splinelens.detect.dual import WideLogistic
     from splinelens.detect.learning import learning_curve
     from splinelens.features.parts import writing
     from splinelens.report.training import suspects_csv, training_lines, training_markdown, training_report
 
-    wide = left.values.shape[1] > _MOST_CURVE_ROWS and artifact.head.kind == "linear"
-    chosen = artifact.training["settings"].get("C", 1e-3)
-    head = WideLogistic(C=min(chosen.values()) if isinstance(chosen, dict) else chosen) if wide else None
+    chosen = artifact.training["settings"].get("C")  # of a forest None, of several labels one each
+    curve = learning_curve(
+        left.values,
+        left.labels,
+        artifact.training["recipe"],
+        [chosen[label] for label in artifact.labels] if isinstance(chosen, dict) else chosen and [chosen],
+        groups=left.groups,
+        most_rows=_MOST_CURVE_ROWS,
+        seed=artifact.training["seed"],
+    )
     report = training_report(
         artifact.name,
         artifact.labels,
@@ -222,7 +228,7 @@ def _reported(artifact: "Artifact", left: "Evidence", texts: int, folder: Path) 
         numbers=left.numbers,
         keys=left.groups.tolist(),
         thresholds=artifact.thresholds if artifact.task != "classes" else (),
-        curve=learning_curve(left.values, left.labels, head, most_rows=_MOST_CURVE_ROWS),
+        curve=curve,
         left_out=texts - len(left.labels),
     )
     for name, content in (("TRAINING.md", training_markdown(report)), ("suspects.csv", suspects_csv(report))):

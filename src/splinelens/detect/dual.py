@@ -9,11 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
 
 from splinelens.detect.evaluate import auc
-from splinelens.detect.wide import Standard, balance, dual_logistic, gram
+from splinelens.detect.wide import balance, dual_logistic
 
 _PROBLEMS = 64
 # Solved at once: each takes some 12 vectors of the length of the rows.
@@ -112,59 +110,6 @@ def fit_dual(
     )
     apart = np.stack([logits[number, :, label] for label, number in enumerate(best)], axis=1)
     return DualFit(alpha, bias, np.array(strengths)[best], apart, tried)
-
-
-class WideLogistic(ClassifierMixin, BaseEstimator):
-    """Balanced L2 logistic regression on standardised columns, for more columns than rows.
-
-    Attributes:
-        C: Inverse strength of the penalty.
-        device: Where to fit, such as ``cpu`` or ``cuda:0``.
-        coef_: Weights of the standardised columns, (1, column).
-        intercept_: Bias, (1,).
-        classes_: The two labels.
-
-    Example:
-        >>> rows = np.random.default_rng(0).standard_normal((30, 80)).astype(np.float32)
-        >>> head = WideLogistic(C=0.01).fit(rows, rows[:, 0] > 0)
-        >>> head.score(rows, rows[:, 0] > 0)
-        1.0
-    """
-
-    def __init__(self, C: float = 1e-3, device: str = "cpu"):
-        self.C = C
-        self.device = device
-
-    def fit(self, X: np.ndarray, y: np.ndarray) -> "WideLogistic":
-        """Fit on rows and labels of two classes.
-
-        Args:
-            X: (text, column), finite.
-            y: (text,), two different values.
-
-        Raises:
-            ValueError: Not two classes, or values that are not finite (scikit-learn's wording).
-        """
-        X, y = validate_data(self, X, y, dtype=np.float32)
-        self.classes_ = np.unique(y)
-        if len(self.classes_) != 2:
-            raise ValueError(f"WideLogistic needs 2 classes; the labels hold {len(self.classes_)} class")
-        self._standard = Standard.of(X)
-        rows, target = self._standard.rows(X), (y == self.classes_[1])[:, None]
-        weight = balance(target, np.ones(target.shape))
-        alpha, self.intercept_ = dual_logistic(gram([rows]), target, weight, [self.C], device=self.device)
-        self.coef_ = alpha.T.astype(np.float32) @ rows
-        return self
-
-    def decision_function(self, X: np.ndarray) -> np.ndarray:
-        """Logits of the second class, (text,)."""
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float32, reset=False)
-        return self._standard.rows(X) @ self.coef_[0] + self.intercept_[0]
-
-    def predict(self, X: np.ndarray) -> np.ndarray:
-        """The likelier class of each row."""
-        return self.classes_[(self.decision_function(X) > 0).astype(int)]
 
 
 def _solve(

@@ -14,7 +14,7 @@ import numpy as np
 from splinelens.detect.dual import fit_dual
 from splinelens.detect.heads import ForestHead, Head, LinearHead
 from splinelens.detect.recipes import STRENGTHS, forest, logistic, require_rows
-from splinelens.detect.wide import Standard, gram
+from splinelens.detect.wide import Standard, balance, dual_logistic, gram
 from splinelens.errors import BadFeatures, BadLabels
 
 RECIPES = ("logistic", "forest")
@@ -91,7 +91,7 @@ def fit(
         (2, (80, 2), ['first', 'second'])
     """
     if recipe not in RECIPES:
-        raise BadFeatures(f"no recipe {recipe!r}; there are {' and '.join(RECIPES)}")
+        raise BadFeatures(_no_recipe(recipe))
     judge = np.ones(len(rows), dtype=bool) if judged is None else np.asarray(judged)
     groups = np.arange(len(rows)) if groups is None else np.asarray(groups)
     labels = np.asarray(labels).astype(int)
@@ -163,6 +163,10 @@ def _require_prior(prior: np.ndarray, rows: np.ndarray, recipe: str) -> None:
         )
 
 
+def _no_recipe(recipe: str) -> str:
+    return f"no recipe {recipe!r}; there are {' and '.join(RECIPES)}"
+
+
 def _settings(
     chosen: Sequence[float], tried: Sequence[dict[str, float]], names: Sequence[str]
 ) -> dict[str, Any]:  # Any: plain JSON values
@@ -190,18 +194,34 @@ def fitted_head(
     Returns:
         The head.
 
+    Raises:
+        BadFeatures: An unknown recipe.
+
     Example:
         >>> rows, labels = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([[0], [0], [1], [1]])
         >>> fitted_head(rows, labels, "logistic", [1.0], 0).logit(rows)[:, 0].argmax()
         np.int64(3)
     """
+    if recipe not in RECIPES:
+        raise BadFeatures(_no_recipe(recipe))
     columns = list(labels.T)
     if recipe == "forest":
         plain = forest(seed) if len(columns) == 1 else forest(seed).set_params(head__class_weight=None)
         return ForestHead.of(plain.fit(rows, columns[0] if len(columns) == 1 else labels))
+    if len(rows) < rows.shape[1]:
+        return _wide_head(rows, labels, strengths)
     bare = [logistic(seed).estimator for _ in columns]
     pairs = zip(bare, strengths, columns, strict=True)
     return LinearHead.of(*(pipeline.set_params(head__C=c).fit(rows, y) for pipeline, c, y in pairs))
+
+
+def _wide_head(rows: np.ndarray, labels: np.ndarray, strengths: Sequence[float]) -> LinearHead:
+    """The same regressions by the rows' inner products, all labels at once."""
+    standard = Standard.of(rows)
+    flat = standard.rows(rows)
+    weight = balance(labels, np.ones(labels.shape))
+    alpha, bias = dual_logistic(gram([flat]), labels, weight, strengths)
+    return LinearHead(standard.mean, standard.scale, alpha.T.astype(np.float32) @ flat, bias)
 
 
 def folds(labels: np.ndarray, judge: np.ndarray, groups: np.ndarray, seed: int) -> Iterator[np.ndarray]:

@@ -1,9 +1,11 @@
 """What would more rows add? The AUC against the number of training rows, and the law it follows, if any.
 
-All draws are judged on the same held-out rows, on which none of them is fitted. The law is the power
-law of learning curves, ``a - b * n ** -c``; it is followed to twice the rows at most.
+All draws are judged on the same held-out rows, on which none of them is fitted, nor on a row that holds a
+text of theirs. The law is the power law of learning curves, ``a - b * n ** -c``; it is followed to twice the
+rows at most.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from math import ceil
 from typing import Any
@@ -11,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from splinelens.detect.evaluate import auc
-from splinelens.detect.recipes import logistic
-from splinelens.errors import BadDetector, BadLabels
+from splinelens.detect.fitting import fitted_head
+from splinelens.errors import BadDetector, BadFeatures, BadLabels
 
 SMALLEST = 50
 """Rows of the first point; each further point has twice as many."""
@@ -21,6 +23,7 @@ FURTHEST = 2.0
 """A curve says nothing of more than this many times its rows."""
 
 _DRAWS = 5
+_STRENGTH = 1e-3  # C where none was chosen
 _HELD_SHARE = 0.3
 _MOST_HELD = 5000
 _POINTS_OF_A_LAW = 4
@@ -62,6 +65,8 @@ class LearningCurve:
         draws: AUC of each draw of so many rows, a tuple a point; the mean over labels if there are
             several. Where all rows are drawn there is one draw.
         held_rows: Rows that judge.
+        capped_from: How many rows could be trained on, where the largest point was capped below that;
+            else None.
         law: What was fitted to the points; None where they do not support it.
         gain_range: What twice the rows add by the laws of resampled draws, 2.5th to 97.5th
             percentile; None without a law.
@@ -71,6 +76,7 @@ class LearningCurve:
     rows: tuple[int, ...]
     draws: tuple[tuple[float, ...], ...]
     held_rows: int
+    capped_from: int | None = None
     law: PowerLaw | None = None
     gain_range: tuple[float, float] | None = None
     why: str = ""
@@ -103,7 +109,14 @@ class LearningCurve:
 
     @property
     def sentence(self) -> str:
-        """What the curve says in plain words."""
+        """What the curve says in plain words, and that it was capped if it was."""
+        if self.capped_from is None:
+            return self._forecast
+        rest = f"{self.capped_from:,} could be trained on"
+        return f"{self._forecast} The curve's largest point is capped at {self.rows[-1]:,} rows; {rest}."
+
+    @property
+    def _forecast(self) -> str:
         gain = self.gain()
         if gain is None or self.gain_range is None:
             return f"No forecast of what more rows would add: {self.why}."
@@ -122,24 +135,29 @@ class LearningCurve:
 def learning_curve(
     rows: np.ndarray,
     labels: np.ndarray,
-    estimator: Any = None,  # Any: scikit-learn has no types
+    recipe: str = "logistic",
+    strengths: Sequence[float] | None = None,
     *,
+    groups: np.ndarray | None = None,
     draws: int = _DRAWS,
     most_rows: int = 10_000,
     seed: int = 0,
 ) -> LearningCurve:
     """Fit on 50, 100, 200, ... rows, several draws each, and judge all on the same held-out rows.
 
-    30 % of the rows are held out, 5,000 at most. Draws keep the share of each combination of labels. A
-    label whose rows in a draw are all of one class counts 0.5 there: nothing can be fitted on them.
+    30 % of the rows are held out, 5,000 at most; rows of one group are all held out or none is. Draws keep
+    the share of each combination of labels. A label whose rows in a draw are all of one class counts 0.5
+    there: nothing can be fitted on them.
 
     Args:
         rows: (text, column), finite.
         labels: 0 or 1, (text,) or (text, label); each label is fitted by itself.
-        estimator: Unfitted scikit-learn classifier or pipeline, with the settings that were chosen;
-            None takes the logistic recipe with C = 0.001.
+        recipe: What is fitted, as for ``fit``.
+        strengths: The C that was chosen for each label; None takes 0.001. Not read for a forest.
+        groups: (text,) a number a row, the same for rows that hold the same text; None takes all as
+            different.
         draws: Draws of each size.
-        most_rows: Largest size, for the time it takes.
+        most_rows: Largest size, for the time it takes. Where it caps the curve, the curve says so.
         seed: Of the draws.
 
     Returns:
@@ -147,6 +165,7 @@ def learning_curve(
 
     Raises:
         BadLabels: Not one label a row, labels other than 0 and 1, or a label with one class only.
+        BadFeatures: An unknown recipe, or not one strength a label.
 
     Example:
         >>> labels = np.arange(400) % 2
@@ -156,22 +175,26 @@ def learning_curve(
         ((50, 100, 200, 280), 120)
     """
     columns = _columns(labels, len(rows))
+    settings = np.full(columns.shape[1], _STRENGTH) if strengths is None else np.asarray(strengths)
+    if settings.shape != columns.shape[1:]:
+        raise BadFeatures(f"{len(settings)} strengths for {columns.shape[1]} labels; give one a label")
     rng = np.random.default_rng(seed)
-    order = _spread_out(columns, rng)
-    held_rows = min(round(_HELD_SHARE * len(order)), _MOST_HELD)
-    held, pool = order[:held_rows], order[held_rows:]
+    held = _held_out(columns, np.arange(len(rows)) if groups is None else np.asarray(groups), rng)
+    judges, pool = np.flatnonzero(held), np.flatnonzero(~held)
     sizes = _sizes(min(len(pool), most_rows))
     if not sizes:
         why = f"{len(pool)} rows to train on are too few for a curve, {2 * SMALLEST} are needed"
-        return LearningCurve((), (), held_rows, why=why)
-    estimator = logistic(seed).estimator.set_params(head__C=1e-3) if estimator is None else estimator
+        return LearningCurve((), (), len(judges), why=why)
     found: list[list[float]] = [[] for _ in sizes]
     for draw in range(draws):
         drawn = pool[_spread_out(columns[pool], rng)]
         for point, size in enumerate(sizes):
             if draw == 0 or size < len(pool):
-                found[point].append(_judged(estimator, rows, columns, drawn[:size], held))
-    return _with_law(LearningCurve(tuple(sizes), tuple(map(tuple, found)), held_rows), rng)
+                found[point].append(
+                    _judged(rows, columns, drawn[:size], judges, recipe, settings.tolist(), seed)
+                )
+    capped = len(pool) if len(pool) > most_rows else None
+    return _with_law(LearningCurve(tuple(sizes), tuple(map(tuple, found)), len(judges), capped), rng)
 
 
 def _columns(labels: np.ndarray, rows: int) -> np.ndarray:
@@ -186,6 +209,18 @@ def _columns(labels: np.ndarray, rows: int) -> np.ndarray:
     if single:
         raise BadLabels(f"label columns {single[:5]} hold one class only; give rows of both")
     return columns.astype(np.int8)
+
+
+def _held_out(columns: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Which rows judge: groups in random order, each as long as it fits."""
+    _, first, place, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
+    room = min(round(_HELD_SHARE * len(groups)), _MOST_HELD)
+    held = np.zeros(len(first), dtype=bool)
+    for group in _spread_out(columns[first], rng).tolist():
+        if sizes[group] <= room:
+            held[group] = True
+            room -= int(sizes[group])
+    return held[place]
 
 
 def _spread_out(columns: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -207,31 +242,23 @@ def _sizes(most: int) -> list[int]:
 
 
 def _judged(
-    estimator: Any,  # Any: as above
     rows: np.ndarray,
     columns: np.ndarray,
     drawn: np.ndarray,
     held: np.ndarray,
+    recipe: str,
+    strengths: Sequence[float],
+    seed: int,
 ) -> float:
     """Mean AUC over labels, on the held-out rows, of heads fitted on the drawn rows."""
-    from sklearn.base import clone
-
-    values, test, known = rows[drawn], rows[held], columns[held]
-    found = []
-    for label in range(columns.shape[1]):
-        y = columns[drawn, label]
-        if len(np.unique(known[:, label])) < 2:
-            continue  # too rare to be judged at all
-        if len(np.unique(y)) < 2:
-            found.append(0.5)
-            continue
-        head = clone(estimator).fit(values, y)
-        scores = (
-            head.decision_function(test)
-            if hasattr(head, "decision_function")
-            else head.predict_proba(test)[:, 1]
-        )
-        found.append(auc(known[:, label], np.asarray(scores)))
+    known, y = columns[held], columns[drawn]
+    judged = [label for label, column in enumerate(known.T) if len(np.unique(column)) == 2]
+    fitted = [label for label in judged if len(np.unique(y[:, label])) == 2]
+    found = [0.5] * (len(judged) - len(fitted))  # a label too rare to be judged at all does not count
+    if fitted:
+        own = [strengths[label] for label in fitted]
+        logits = fitted_head(rows[drawn], y[:, fitted], recipe, own, seed).logit(rows[held])
+        found += [auc(known[:, label], column) for label, column in zip(fitted, logits.T, strict=True)]
     return float(np.mean(found)) if found else float("nan")
 
 
