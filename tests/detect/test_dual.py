@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from splinelens.detect.dual import fit_dual
+from splinelens.detect.dual import fit_dual, tried_strengths
 from splinelens.detect.evaluate import auc
 from splinelens.detect.wide import Standard, gram
 
@@ -66,11 +66,12 @@ def test_rows_without_a_fold_help_to_fit_and_are_not_judged(table):
     assert np.allclose(found.logits[~keep, 0], slow, atol=5e-3 * np.ptp(slow))
 
 
-def test_a_row_of_weight_two_counts_as_two_rows(table):
+def test_strengths_tried_on_some_rows_choose_those_of_all(table):
     rows, labels = table
-    twice = np.concatenate([np.arange(90), np.arange(30)])
-    weight = np.where(np.arange(90) < 30, 2.0, 1.0)
-    once = fit_dual(gram([rows]), labels[:, :1], np.arange(90) % 3, [1e-2], weight=weight)
-    both = fit_dual(gram([rows[twice]]), labels[twice, :1], twice % 3, [0.75e-2])
-    # Balanced weights add up to the number of rows, 90 of them weighted and 120 written out.
-    assert np.allclose(once.logits, both.logits[:90], atol=2e-2)
+    folds = np.arange(90) % 3
+    tried = tried_strengths(gram([rows[:60]]), labels[:60], folds[:60], STRENGTHS)
+    assert tried.shape == (2, 3)
+    found = fit_dual(gram([rows]), labels, folds, STRENGTHS, tried=np.array([[0, 1, 0], [1, 0, 0]]))
+    assert found.strengths.tolist() == [1e-2, 1e-3]
+    slow = one(rows[folds != 1], labels[folds != 1, 1], 1e-3).decision_function(rows[folds == 1])
+    assert np.allclose(found.logits[folds == 1, 1], slow, atol=5e-3 * np.ptp(slow))

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from splinelens.detect import fitting
 from splinelens.detect.fitting import FOLDS, fit, fitted_head, folds
-from splinelens.detect.recipes import logistic
+from splinelens.detect.recipes import STRENGTHS, logistic
+from splinelens.detect.wide import gram
 from splinelens.errors import BadFeatures, BadLabels
 
 NAMES = ("first", "second", "rare")
@@ -50,6 +52,52 @@ def test_a_table_with_more_columns_than_rows_gets_the_head_that_scikit_learn_fin
             apart = slow.fit(values[keep], labels[keep, place]).decision_function(values[held])
             # The columns are standardised over all rows, not over the others alone.
             assert np.corrcoef(found.logits[held, place], apart)[0, 1] > 0.98
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(300, 700), (300, 200)])
+def test_rows_too_many_for_their_inner_products_get_the_heads_of_an_exact_solver(monkeypatch, rows, columns):
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(7)
+    values = rng.normal(3, 2, size=(rows, columns)).astype(np.float32)
+    sums = values[:, :80].reshape(rows, 2, 40).sum(axis=2) + rng.normal(0, 9, size=(rows, 2))
+    labels = (sums > [120, 130]).astype(int)
+    whole = fit(values, labels, names=NAMES[:2], strengths=(1e-3, 1e-2), prior=np.ones(columns))
+    monkeypatch.setattr(fitting, "MOST_GRAM_ROWS", 100)
+    monkeypatch.setattr(fitting, "_CHOOSING_ROWS", 90)
+    monkeypatch.setattr(fitting, "_NARROW", 100)
+    sizes = []
+    monkeypatch.setattr(fitting, "gram", lambda blocks: sizes.append(gram(blocks)) or sizes[-1])
+    monkeypatch.setattr(fitting, "logistic", None)  # scikit-learn has no part in it
+    assert list(fit(values, labels, names=NAMES[:2]).settings["validation_auc"]["first"]) == [
+        str(C) for C in STRENGTHS
+    ]
+    assert [len(products) <= 90 for products in sizes] == [True]
+    chosen = (whole.settings["C"]["first"],)
+    found = fit(values, labels, names=NAMES[:2], strengths=chosen)
+    flat = (values - values.mean(0)) / values.std(0)
+    for place in range(2):
+        exact = LogisticRegression(C=chosen[0], class_weight="balanced", tol=1e-8, max_iter=5000)
+        expected = exact.fit(flat, labels[:, place]).decision_function(flat)
+        within = 5e-3 * float(np.ptp(expected))
+        assert found.head.logit(values)[:, place] == pytest.approx(expected, abs=within)
+    assert found.logits[:, 0] == pytest.approx(whole.logits[:, 0], abs=within)
+
+
+def test_rows_that_choose_a_strength_hold_rare_classes_and_whole_texts(monkeypatch):
+    monkeypatch.setattr(fitting, "_CHOOSING_ROWS", 200)
+    labels = np.stack([np.arange(1000) % 2, np.arange(1000) < 12], axis=1)
+    groups, judge = np.arange(1000) // 2, np.arange(1000) % 5 > 0
+    some = fitting._choosing(labels, judge, groups, 0)
+    assert 150 < len(some) < 400
+    assert labels[some, 1].sum() == 12
+    assert (np.bincount(groups[some]) != 1).all()
+    assert {(a, b) for a, b in zip(labels[some, 0], judge[some], strict=True)} == {
+        (0, True),
+        (0, False),
+        (1, True),
+        (1, False),
+    }
 
 
 def test_a_head_on_a_wide_table_has_the_strength_given_for_each_label():
@@ -116,8 +164,6 @@ def test_out_of_fold_logits_come_from_heads_that_did_not_see_the_row():
 
 
 def test_rows_of_one_text_are_in_one_fold_and_never_help_to_judge_each_other(monkeypatch):
-    from splinelens.detect import fitting
-
     values, labels = table()
     groups = np.arange(160) // 2
     labels = labels[groups * 2, :2]

@@ -5,13 +5,13 @@ strengths and labels are solved at once (``wide.dual_logistic``), so a search ov
 more than one fit.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from splinelens.detect.evaluate import auc
-from splinelens.detect.wide import balance, dual_logistic
+from splinelens.detect.wide import Streamed, balance, dual_logistic
 
 _PROBLEMS = 64
 # Solved at once: each takes some 12 vectors of the length of the rows.
@@ -49,25 +49,26 @@ class DualFit:
 
 
 def fit_dual(
-    products: np.ndarray,
+    products: np.ndarray | Streamed,
     labels: np.ndarray,
     folds: np.ndarray,
     strengths: Sequence[float],
     *,
     judged: np.ndarray | None = None,
-    weight: np.ndarray | None = None,
+    tried: np.ndarray | None = None,
     device: str = "cpu",
 ) -> DualFit:
     """Choose each label's strength out of fold, then fit it on all rows.
 
     Args:
-        products: (row, row) Gram matrix of the standardised columns.
+        products: (row, row) inner products of the standardised columns.
         labels: (row, label) of 0 and 1.
         folds: The fold of each row, from 0, without which it is judged; -1 for rows of none, which
             help to fit in all.
-        strengths: Values of C to try.
+        strengths: Values of C to choose from.
         judged: (row,) boolean, the rows that choose the strength; None takes all that have a fold.
-        weight: (row,) of each row; None weighs all the same. Classes are balanced on top.
+        tried: (label, strength), what ``tried_strengths`` found elsewhere, such as on some of the rows;
+            None tries all strengths on these rows.
         device: Where to compute.
 
     Returns:
@@ -81,53 +82,76 @@ def fit_dual(
         >>> found.logits.shape, bool(found.tried.max() > 0.6)
         ((40, 1), True)
     """
-    own = np.ones(len(labels)) if weight is None else np.asarray(weight, dtype=np.float64)
+    if tried is None:
+        tried = tried_strengths(products, labels, folds, strengths, judged=judged, device=device)
+    chosen = np.array(strengths)[tried.argmax(axis=1)]
+    alpha, bias = np.zeros(labels.shape), np.zeros(labels.shape[1])
+    logits, whole = np.full(labels.shape, np.nan), int(folds.max()) + 1  # a fold without rows: all are fitted
+    problems = [(fold, chosen[label], label) for label in range(len(chosen)) for fold in range(whole + 1)]
+    for (fold, _, label), own, shift, found in _solved(products, labels, folds, problems, device):
+        if fold == whole:
+            alpha[:, label], bias[label] = own, shift
+        else:
+            logits[folds == fold, label] = found[folds == fold]
+    return DualFit(alpha, bias, chosen, logits, tried)
+
+
+def tried_strengths(
+    products: np.ndarray | Streamed,
+    labels: np.ndarray,
+    folds: np.ndarray,
+    strengths: Sequence[float],
+    *,
+    judged: np.ndarray | None = None,
+    device: str = "cpu",
+) -> np.ndarray:
+    """The out-of-fold AUC of each label at each strength.
+
+    Args:
+        products: As for ``fit_dual``.
+        labels: As for ``fit_dual``.
+        folds: As for ``fit_dual``.
+        strengths: Values of C to try.
+        judged: As for ``fit_dual``.
+        device: Where to compute.
+
+    Returns:
+        (label, strength).
+
+    Example:
+        >>> from splinelens.detect.wide import gram
+        >>> rows = np.random.default_rng(0).standard_normal((40, 90)).astype(np.float32)
+        >>> y = (rows[:, :30].sum(axis=1) > 0).astype(int)[:, None]
+        >>> tried_strengths(gram([rows]), y, np.arange(40) % 4, [1e-3, 1e-2]).shape
+        (1, 2)
+    """
     chosen = np.flatnonzero(folds >= 0 if judged is None else judged)
-    count = int(folds.max()) + 1
-    problems = [
-        (fold, C, label) for C in strengths for label in range(labels.shape[1]) for fold in range(count)
-    ]
     logits = np.full((len(strengths), *labels.shape), np.nan)
     place = {C: number for number, C in enumerate(strengths)}
-
-    def keep(fold: int, C: float, label: int, found: np.ndarray) -> None:
+    problems = [
+        (fold, C, label)
+        for C in strengths
+        for label in range(labels.shape[1])
+        for fold in range(int(folds.max()) + 1)
+    ]
+    for (fold, C, label), _, _, found in _solved(products, labels, folds, problems, device):
         logits[place[C], folds == fold, label] = found[folds == fold]
-
-    _solve(products, labels, own, folds, problems, keep, device)
-    tried = np.array(
-        [
-            [auc(labels[chosen, label], row[chosen, label]) for row in logits]
-            for label in range(labels.shape[1])
-        ]
-    )
-    best = tried.argmax(axis=1)
-    alpha, bias = dual_logistic(
-        products,
-        labels,
-        balance(labels, np.repeat(own[:, None], labels.shape[1], axis=1)),
-        [strengths[number] for number in best],
-        device=device,
-    )
-    apart = np.stack([logits[number, :, label] for label, number in enumerate(best)], axis=1)
-    return DualFit(alpha, bias, np.array(strengths)[best], apart, tried)
+    columns = enumerate(labels.T)
+    return np.array([[auc(y[chosen], row[chosen, label]) for row in logits] for label, y in columns])
 
 
-def _solve(
-    products: np.ndarray,
+def _solved(
+    products: np.ndarray | Streamed,
     labels: np.ndarray,
-    own: np.ndarray,
     folds: np.ndarray,
-    problems: list[tuple[int, float, int]],
-    keep: Callable[[int, float, int, np.ndarray], None],
+    problems: Sequence[tuple[int, float, int]],
     device: str,
-) -> None:
-    """Fit each (fold, strength, label) without its fold and hand on the logits of all rows."""
+) -> Iterator[tuple[tuple[int, float, int], np.ndarray, float, np.ndarray]]:
+    """Each (fold, strength, label), fitted without its fold: its ``a`` and ``b``, and logits of all rows."""
     for start in range(0, len(problems), _PROBLEMS):
         some = problems[start : start + _PROBLEMS]
-        weight = np.stack([own * (folds != fold) for fold, _, _ in some], axis=1)
         targets = np.stack([labels[:, label] for _, _, label in some], axis=1)
+        weight = balance(targets, np.stack([folds != fold for fold, _, _ in some], axis=1))
         strengths = [C for _, C, _ in some]
-        alpha, bias = dual_logistic(products, targets, balance(targets, weight), strengths, device=device)
-        found = products @ alpha.astype(np.float32) + bias
-        for number, (fold, C, label) in enumerate(some):
-            keep(fold, C, label, found[:, number])
+        alpha, bias, logits = dual_logistic(products, targets, weight, strengths, device=device)
+        yield from zip(some, alpha.T, bias.tolist(), logits.T, strict=True)

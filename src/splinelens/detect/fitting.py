@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from splinelens.detect.dual import fit_dual
+from splinelens.detect.dual import fit_dual, tried_strengths
 from splinelens.detect.heads import ForestHead, Head, LinearHead
 from splinelens.detect.recipes import STRENGTHS, forest, logistic, require_rows
-from splinelens.detect.wide import Standard, balance, dual_logistic, gram
+from splinelens.detect.wide import Standard, Streamed, balance, dual_logistic, gram
 from splinelens.errors import BadFeatures, BadLabels
 
 RECIPES = ("logistic", "forest")
@@ -23,11 +23,13 @@ RECIPES = ("logistic", "forest")
 FOLDS = 5
 """Parts of the judged rows; each is judged by a head fitted on all others."""
 
+MOST_GRAM_ROWS = 30_000
+"""Of more rows the inner products are not kept, 3.6 GB: each use walks the columns again."""
 
-MOST_WIDE_ROWS = 30_000
-"""With more rows their inner products would not fit into memory: then the columns are fitted directly."""
-
-_BLOCK = 2048  # columns standardised at once
+_NARROW = 2000  # columns; with more, scikit-learn's solver takes hours on tens of thousands of rows
+_CHOOSING_ROWS = 15_000
+# That choose the strength where inner products are not kept: C is the prior variance of a weight, so the best
+# one does not hang on the number of rows, and the strengths tried lie a factor of 3 apart.
 
 
 @dataclass(frozen=True)
@@ -73,13 +75,13 @@ def fit(
         groups: (text,) a number a row, the same for rows that hold the same text; None takes all as
             different.
         prior: (column,) relative prior variance of each column's weight, above 0: with 0.1 a weight is
-            penalised ten times as much. Of ``logistic`` only, and at most 30,000 rows. None takes 1.
+            penalised ten times as much. Of ``logistic`` only. None takes 1.
 
     Returns:
         The head, its settings and the out-of-fold logits of the judged rows, in order.
 
     Raises:
-        BadFeatures: An unknown recipe, or a prior that does not fit it, the columns or the rows.
+        BadFeatures: An unknown recipe, or a prior that does not fit it or the columns.
         BadLabels: Fewer than 10 positive or negative rows of a label, among all rows, the judged ones, or
             their different texts; the message names the label and counts.
 
@@ -98,8 +100,7 @@ def fit(
     _require(labels, judge, groups, names)
     if prior is not None:
         _require_prior(prior, rows, recipe)
-    wide = recipe == "logistic" and len(rows) <= MOST_WIDE_ROWS
-    if wide and (prior is not None or len(rows) < rows.shape[1]):
+    if recipe == "logistic" and (prior is not None or _is_wide(rows)):
         weights = np.ones(rows.shape[1]) if prior is None else np.asarray(prior, dtype=np.float64)
         return _fit_wide(rows, labels, judge, groups, strengths, seed, device, names, weights)
     chosen, settings = _chosen(rows, labels, recipe, strengths, seed, names, groups)
@@ -126,37 +127,55 @@ def _fit_wide(
 ) -> Fitted:
     """As ``fit``, by the rows' inner products: all folds, strengths and labels at once.
 
-    The strength is the one with the best AUC over all judged rows, out of fold. A prior variance is a
-    factor on the standardised column: its weight pays for the square root of it.
+    The strength is the one with the best AUC over all judged rows, out of fold; of more than 30,000 rows
+    over those of 15,000. A prior variance is a factor on the standardised column: its weight pays for the
+    square root of it.
     """
     fold = np.full(len(rows), -1)
     for number, held in enumerate(folds(labels, judge, groups, seed)):
         out = np.isin(groups, groups[held])
         _require_fold(labels[~out], names)
         fold[out] = number
-    parts = [slice(start, start + _BLOCK) for start in range(0, rows.shape[1], _BLOCK)]
-    standards = [Standard.of(rows[:, part]).times(np.sqrt(prior[part])) for part in parts]
-
-    def blocks() -> Iterator[np.ndarray]:
-        return (own.rows(rows[:, part]) for own, part in zip(standards, parts, strict=True))
-
-    found = fit_dual(gram(blocks()), labels, fold, strengths, judged=judge, device=device)
-    head = LinearHead(
-        np.concatenate([own.mean for own in standards]),
-        np.concatenate([own.scale for own in standards]),
-        found.weight(blocks()),
-        found.bias,
+    standard, tried = Standard.of(rows).times(np.sqrt(prior)), None
+    if len(rows) > MOST_GRAM_ROWS:
+        some = _choosing(labels, judge, groups, seed)
+        products = gram(standard.blocks(rows, some))
+        tried = tried_strengths(
+            products, labels[some], fold[some], strengths, judged=judge[some], device=device
+        )
+        del products
+    found = fit_dual(
+        _products(standard, rows), labels, fold, strengths, judged=judge, tried=tried, device=device
     )
-    tried = [dict(zip(map(str, strengths), map(float, row), strict=True)) for row in found.tried]
-    return Fitted(head, _settings(found.strengths.tolist(), tried, names), found.logits[judge])
+    head = LinearHead(standard.mean, standard.scale, found.weight(standard.blocks(rows)), found.bias)
+    each = [dict(zip(map(str, strengths), map(float, row), strict=True)) for row in found.tried]
+    return Fitted(head, _settings(found.strengths.tolist(), each, names), found.logits[judge])
+
+
+def _is_wide(rows: np.ndarray) -> bool:
+    """Whether rows are fitted by their inner products."""
+    return rows.shape[1] > min(len(rows), _NARROW)
+
+
+def _products(standard: Standard, rows: np.ndarray) -> np.ndarray | Streamed:
+    """The inner products of standardised rows, kept if they are few enough."""
+    if len(rows) > MOST_GRAM_ROWS:
+        return Streamed(lambda: standard.blocks(rows))
+    return gram(standard.blocks(rows))
+
+
+def _choosing(labels: np.ndarray, judge: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
+    """Numbers of some 15,000 rows: as many of each class of each label, all of rare ones, whole groups."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    sides = [labels[order, label] == side for label in range(labels.shape[1]) for side in (0, 1)]
+    kinds = [side & (judge[order] == own) for side in sides for own in np.unique(judge)]
+    drawn = np.concatenate([order[kind][: _CHOOSING_ROWS // len(kinds)] for kind in kinds])
+    return np.flatnonzero(np.isin(groups, groups[drawn]))
 
 
 def _require_prior(prior: np.ndarray, rows: np.ndarray, recipe: str) -> None:
-    if recipe != "logistic" or len(rows) > MOST_WIDE_ROWS:
-        raise BadFeatures(
-            f"a prior is for recipe 'logistic' on at most {MOST_WIDE_ROWS:,} rows, not {recipe!r} on "
-            f"{len(rows):,}"
-        )
+    if recipe != "logistic":
+        raise BadFeatures(f"a prior is for recipe 'logistic', not {recipe!r}")
     if np.shape(prior) != rows.shape[1:] or not (np.isfinite(prior).all() and (np.asarray(prior) > 0).all()):
         raise BadFeatures(
             f"a prior of shape {np.shape(prior)} for {rows.shape[1]:,} columns: give each one above 0"
@@ -208,7 +227,7 @@ def fitted_head(
     if recipe == "forest":
         plain = forest(seed) if len(columns) == 1 else forest(seed).set_params(head__class_weight=None)
         return ForestHead.of(plain.fit(rows, columns[0] if len(columns) == 1 else labels))
-    if len(rows) < rows.shape[1]:
+    if _is_wide(rows):
         return _wide_head(rows, labels, strengths)
     bare = [logistic(seed).estimator for _ in columns]
     pairs = zip(bare, strengths, columns, strict=True)
@@ -218,10 +237,11 @@ def fitted_head(
 def _wide_head(rows: np.ndarray, labels: np.ndarray, strengths: Sequence[float]) -> LinearHead:
     """The same regressions by the rows' inner products, all labels at once."""
     standard = Standard.of(rows)
-    flat = standard.rows(rows)
     weight = balance(labels, np.ones(labels.shape))
-    alpha, bias = dual_logistic(gram([flat]), labels, weight, strengths)
-    return LinearHead(standard.mean, standard.scale, alpha.T.astype(np.float32) @ flat, bias)
+    alpha, bias, _ = dual_logistic(_products(standard, rows), labels, weight, strengths)
+    heads = alpha.T.astype(np.float32)
+    weights = np.concatenate([heads @ block for block in standard.blocks(rows)], axis=1)
+    return LinearHead(standard.mean, standard.scale, weights, bias)
 
 
 def folds(labels: np.ndarray, judge: np.ndarray, groups: np.ndarray, seed: int) -> Iterator[np.ndarray]:

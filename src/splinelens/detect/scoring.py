@@ -171,7 +171,7 @@ def _wide_solver(rows: np.ndarray) -> _Solve:
     def solve(index: np.ndarray, y: np.ndarray, strengths: Sequence[float]) -> list[_Logits]:
         targets = np.repeat(y[:, None], len(strengths), axis=1)
         weight = balance(targets, np.ones(targets.shape))
-        alpha, bias = dual_logistic(products[np.ix_(index, index)], targets, weight, strengths)
+        alpha, bias, _ = dual_logistic(products[np.ix_(index, index)], targets, weight, strengths)
         every = np.zeros((len(rows), len(strengths)), dtype=np.float32)
         every[index] = alpha
         pairs = zip(every.T @ rows, bias, strict=True)

@@ -3,11 +3,12 @@
 The best weights of an L2-penalised head lie in the span of the rows, ``w = sum_i a_i z_i``, so all that a
 fit needs of the table is ``K[i, j] = <z_i, z_j>``: it is made once, in blocks of columns, and then every
 fold, strength and label is a problem in the rows alone. They are solved together, by Newton steps whose
-linear systems are solved by conjugate gradients on all of them at once. The objective is that of
+linear systems are solved by conjugate gradients on all of them at once. These need ``K`` as a factor only,
+so where it would not fit into memory the columns are walked again for each product. The objective is that of
 scikit-learn's ``LogisticRegression(C=C, class_weight="balanced")`` on standardised columns.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,16 +22,18 @@ if TYPE_CHECKING:
 _NEWTON_STEPS = 60
 _GRADIENT_STEPS = 100
 _RESIDUAL = 1e-4  # left by each of Newton's linear systems; the next step mends it
+_BLOCK = 1024  # columns standardised at once
 _STRIPE = 2048  # rows of a Gram matrix that are made at once
+_NOT_FINITE = "the table has no columns, or numbers that are not finite; leave such rows out"
 _DIRECTIONS = 256  # of the products, that the steps are eased by
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Standard:
     """Mean and standard deviation of columns.
 
     Attributes:
-        mean: Of each column, float64.
+        mean: Of each column, float64, rounded to float32 so that float32 rows lose nothing by it.
         scale: Of each column, float32; 1 where it is constant.
     """
 
@@ -51,9 +54,13 @@ class Standard:
             >>> Standard.of(np.array([[1.0, 5.0], [3.0, 5.0]])).scale.tolist()
             [1.0, 1.0]
         """
-        mean = rows.mean(axis=0, dtype=np.float64)
-        scale = np.sqrt(((rows - mean.astype(np.float32)) ** 2).mean(axis=0, dtype=np.float64))
-        return cls(mean, np.where(scale > 1e-12, scale, 1.0).astype(np.float32))
+        width = rows.shape[1]
+        mean, scale = np.zeros(width, dtype=np.float32), np.zeros(width)
+        for part in _parts(width):
+            mean[part] = rows[:, part].mean(axis=0, dtype=np.float64)
+            centred = np.subtract(rows[:, part], mean[part], dtype=np.float32)
+            scale[part] = np.sqrt(np.square(centred, out=centred).mean(axis=0, dtype=np.float64))
+        return cls(mean.astype(np.float64), np.where(scale > 1e-12, scale, 1.0).astype(np.float32))
 
     def times(self, factor: np.ndarray) -> "Standard":
         """The same columns, each stretched by a factor above 0.
@@ -66,7 +73,51 @@ class Standard:
 
     def rows(self, rows: np.ndarray) -> np.ndarray:
         """Rows in standard units, float32."""
-        return ((rows - self.mean) / self.scale).astype(np.float32, copy=False)
+        found = np.subtract(rows, self.mean.astype(np.float32), dtype=np.float32)
+        found /= self.scale
+        return found
+
+    def blocks(self, rows: np.ndarray, index: np.ndarray | slice = slice(None)) -> Iterator[np.ndarray]:
+        """The same a block of columns at a time, so that the whole never lies in memory.
+
+        Args:
+            rows: (row, column).
+            index: The rows to take.
+
+        Yields:
+            (row, some columns), in order.
+        """
+        for part in _parts(rows.shape[1]):
+            yield Standard(self.mean[part], self.scale[part]).rows(rows[index, part])
+
+
+@dataclass(frozen=True, eq=False)
+class Streamed:
+    """Inner products of rows that are never kept: each use walks all columns once.
+
+    Attributes:
+        blocks: Called for each use; gives the standardised columns as for ``gram``.
+
+    Example:
+        >>> import torch
+        >>> rows = np.array([[1.0], [2.0]], dtype=np.float32)
+        >>> (Streamed(lambda: [rows]) @ torch.eye(2)).tolist()
+        [[1.0, 2.0], [2.0, 4.0]]
+    """
+
+    blocks: Callable[[], Iterable[np.ndarray]]
+
+    def __matmul__(self, right: "Tensor") -> "Tensor":
+        """The Gram matrix times a factor (row, any), where the factor lies."""
+        import torch
+
+        total = torch.zeros_like(right)
+        for block in self.blocks():
+            columns = torch.from_numpy(block).to(right.device)
+            total.addmm_(columns, columns.T @ right)
+        if not bool(total.isfinite().all()):
+            raise BadFeatures(_NOT_FINITE)
+        return total
 
 
 def gram(blocks: Iterable[np.ndarray], others: Iterable[np.ndarray] | None = None) -> np.ndarray:
@@ -102,7 +153,7 @@ def gram(blocks: Iterable[np.ndarray], others: Iterable[np.ndarray] | None = Non
         for start in range(_STRIPE, len(total), _STRIPE):
             total[:start, start : start + _STRIPE] = total[start : start + _STRIPE, :start].T
     if total is None or not bool(total.diagonal().isfinite().all()):
-        raise BadFeatures("the table has no columns, or numbers that are not finite; leave such rows out")
+        raise BadFeatures(_NOT_FINITE)
     return total.numpy()
 
 
@@ -127,20 +178,20 @@ def balance(targets: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def dual_logistic(
-    products: np.ndarray,
+    products: np.ndarray | Streamed,
     targets: np.ndarray,
     weight: np.ndarray,
     C: Sequence[float],
     *,
     device: str = "cpu",
     tolerance: float = 2e-3,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Solve many L2-penalised logistic regressions over the same rows at once.
 
     Each minimises ``a' K a / 2 + C sum_i weight_i log(1 + exp(-y_i (K a + b)_i))`` with ``y`` in -1, 1.
 
     Args:
-        products: (row, row), as from ``gram``.
+        products: (row, row), as from ``gram``, or ``Streamed``.
         targets: (row, problem) of 0 and 1.
         weight: (row, problem), such as from ``balance``; 0 leaves a row out of that problem.
         C: Inverse strength of the penalty of each problem.
@@ -149,25 +200,29 @@ def dual_logistic(
             the largest one.
 
     Returns:
-        ``a`` (row, problem) and ``b`` (problem,), float64: logits are ``K a + b``.
+        ``a`` (row, problem), ``b`` (problem,) and the logits ``K a + b`` of all rows, float64.
 
     Raises:
-        BadFeatures: It does not settle in 60 Newton steps.
+        BadFeatures: It does not settle in 60 Newton steps, or streamed numbers are not finite.
 
     Example:
         >>> rows = np.array([[0.0], [1.0], [2.0], [3.0]], dtype=np.float32)
         >>> y = np.array([[0], [0], [1], [1]])
-        >>> a, b = dual_logistic(gram([rows]), y, np.ones((4, 1)), [1.0])
-        >>> (gram([rows]) @ a + b > 0).ravel().tolist()
+        >>> a, b, logits = dual_logistic(gram([rows]), y, np.ones((4, 1)), [1.0])
+        >>> (logits > 0).ravel().tolist()
         [False, False, True, True]
     """
     import torch
 
-    kernel = torch.as_tensor(products, dtype=torch.float32, device=device)
+    kernel: Tensor | Streamed = (
+        products
+        if isinstance(products, Streamed)
+        else torch.as_tensor(products, dtype=torch.float32, device=device)
+    )
     target = torch.as_tensor(np.asarray(targets), dtype=torch.float32, device=device)
     pull = torch.as_tensor(np.asarray(weight) * np.asarray(C, dtype=np.float64), device=device).float()
     alpha, bias = torch.zeros_like(target), torch.zeros_like(target[0])
-    main = _main_directions(kernel)
+    main = _main_directions(kernel, target)
     logits, left = torch.zeros_like(target), torch.arange(target.shape[1], device=device)
     for _ in range(_NEWTON_STEPS):
         aim, heavy, at, now = target[:, left], pull[:, left], alpha[:, left], logits[:, left]
@@ -183,27 +238,32 @@ def dual_logistic(
         spread = (logits[:, left] * (heavy > 0)).abs().amax(dim=0)
         left = left[(moved.abs() * (heavy > 0)).amax(dim=0) > tolerance * spread]
         if not len(left):
-            return alpha.double().cpu().numpy(), bias.double().cpu().numpy()
+            alpha, bias, logits = alpha.double().cpu(), bias.double().cpu(), logits.double().cpu()
+            return alpha.numpy(), bias.numpy(), logits.numpy()
     raise BadFeatures(
         f"{len(left)} fits did not settle in {_NEWTON_STEPS} steps; are the columns standardised? "
         "Give smaller C"
     )
 
 
-def _main_directions(kernel: "Tensor") -> "Tensor":
+def _parts(width: int) -> list[slice]:
+    return [slice(start, start + _BLOCK) for start in range(0, width, _BLOCK)]
+
+
+def _main_directions(kernel: "Tensor | Streamed", like: "Tensor") -> "Tensor":
     """A factor ``f`` of the largest part of the products, ``f f' ~ K``: (row, direction)."""
     import torch
 
-    count = min(_DIRECTIONS, len(kernel) // 2)
-    dice = torch.Generator(device=kernel.device).manual_seed(0)
-    guess = torch.randn(len(kernel), count, generator=dice, device=kernel.device)
+    count = min(_DIRECTIONS, len(like) // 2)
+    dice = torch.Generator(device=like.device).manual_seed(0)
+    guess = torch.randn(len(like), count, generator=dice, device=like.device)
     base = torch.linalg.qr(kernel @ guess).Q
     values, vectors = torch.linalg.eigh(base.T @ (kernel @ base))
     return base @ (vectors * values.clamp(min=0).sqrt())
 
 
 def _newton(
-    kernel: "Tensor", main: "Tensor", target: "Tensor", pull: "Tensor", logits: "Tensor"
+    kernel: "Tensor | Streamed", main: "Tensor", target: "Tensor", pull: "Tensor", logits: "Tensor"
 ) -> tuple["Tensor", "Tensor"]:
     """Where the quadratic model of each problem has its least value: ``a`` and ``b``.
 
@@ -221,14 +281,17 @@ def _newton(
     return root * (first - bias * second), bias
 
 
-def _conjugate_gradients(kernel: "Tensor", main: "Tensor", root: "Tensor", wanted: "Tensor") -> "Tensor":
+def _conjugate_gradients(
+    kernel: "Tensor | Streamed", main: "Tensor", root: "Tensor", wanted: "Tensor"
+) -> "Tensor":
     """Solve ``(1 + root K root) x = wanted`` for every problem, (2, row, problem), at once.
 
     Steps are eased by the exact inverse of ``1 + root f f' root``, so that a few suffice.
     """
     import torch
 
-    inner = torch.einsum("nk,np,nl->pkl", main, root.square(), main)
+    # A problem at a time: of all at once (row, direction, problem) would lie in memory.
+    inner = torch.stack([main.T @ (main * heavy[:, None]) for heavy in root.square().T])
     factor = torch.linalg.cholesky(inner + torch.eye(main.shape[1], device=inner.device))
 
     def eased(rest: "Tensor") -> "Tensor":
