@@ -48,11 +48,10 @@ def test_products_that_are_not_kept_give_the_same_heads(columns):
 
 
 @pytest.mark.parametrize("stripe", [50, 60, 500])
-def test_inner_products_add_up_over_blocks_and_meet_other_rows(monkeypatch, stripe):
+def test_inner_products_add_up_over_blocks(monkeypatch, stripe):
     monkeypatch.setattr(wide, "_STRIPE", stripe)
-    rows, others = _rows()[0], _rows(seed=1)[0]
+    rows, _ = _rows()
     assert np.allclose(gram([rows[:, :100], rows[:, 100:]]), rows @ rows.T, atol=1e-2)
-    assert np.allclose(gram([rows], [others]), others @ rows.T, atol=1e-2)
 
 
 @pytest.mark.parametrize("columns", [40, 400])

@@ -13,7 +13,7 @@ from splinelens.detect.evaluate import auc
 from splinelens.detect.heads import ForestHead
 from splinelens.detect.recipes import ROWS_OF_A_CLASS, STRENGTHS, ValidationDraw, forest
 from splinelens.detect.thresholds import Calibration, calibrate
-from splinelens.detect.wide import balance, dual_logistic, gram
+from splinelens.detect.wide import Standard, balance, dual_logistic, gram
 from splinelens.errors import BadFeatures, BadLabels
 
 HEADS = ("logistic", "forest", "self-training")
@@ -98,16 +98,8 @@ def _standardised(train: _Rows) -> tuple[Callable[[_Rows], _Rows], _Rows]:
     """How rows become standardised ones, and the training rows so."""
     if not isinstance(train, np.ndarray):
         return (lambda rows: rows), train
-    mean = train.mean(axis=0, dtype=np.float64).astype(np.float32)
-    rows = np.subtract(train, mean, dtype=np.float32)
-    scale = np.sqrt(np.einsum("ij,ij->j", rows, rows, dtype=np.float64) / len(rows)).astype(np.float32)
-    scale[scale < 1e-12] = 1
-    rows /= scale
-
-    def standard(other: np.ndarray) -> np.ndarray:
-        return np.subtract(other, mean, dtype=np.float32) / scale
-
-    return standard, rows
+    standard = Standard.of(train)
+    return standard.rows, standard.rows(train)
 
 
 def _fitted(rows: _Rows, labels: np.ndarray, head: str, seed: int, shared: "_Solver | None") -> _Logits:

@@ -120,15 +120,14 @@ class Streamed:
         return total
 
 
-def gram(blocks: Iterable[np.ndarray], others: Iterable[np.ndarray] | None = None) -> np.ndarray:
+def gram(blocks: Iterable[np.ndarray]) -> np.ndarray:
     """Inner products of rows, summed over blocks of columns.
 
     Args:
         blocks: (row, column) of standardised columns, one block after the other.
-        others: The same columns of other rows; None takes the rows themselves.
 
     Returns:
-        (row, row), or (other, row), float32.
+        (row, row) float32.
 
     Raises:
         BadFeatures: No block, or a number that is not finite.
@@ -140,20 +139,16 @@ def gram(blocks: Iterable[np.ndarray], others: Iterable[np.ndarray] | None = Non
     import torch
 
     total = None
-    pairs = ((block, block) for block in blocks) if others is None else zip(others, blocks, strict=True)
-    for left, right in pairs:
-        a, b = torch.from_numpy(np.ascontiguousarray(left)), torch.from_numpy(np.ascontiguousarray(right))
-        if total is None:
-            total = torch.zeros(len(a), len(b))
-        for start in range(0, len(a), _STRIPE):  # of a symmetric matrix only what lies left of the diagonal
+    for block in blocks:
+        columns = torch.from_numpy(np.ascontiguousarray(block))
+        total = torch.zeros(len(columns), len(columns)) if total is None else total
+        for start in range(0, len(columns), _STRIPE):  # only what lies left of the diagonal
             some = slice(start, start + _STRIPE)
-            until = None if others is not None else some.stop
-            total[some, :until].addmm_(a[some], b[:until].T)
-    if total is not None and others is None:
-        for start in range(_STRIPE, len(total), _STRIPE):
-            total[:start, start : start + _STRIPE] = total[start : start + _STRIPE, :start].T
+            total[some, : some.stop].addmm_(columns[some], columns[: some.stop].T)
     if total is None or not bool(total.diagonal().isfinite().all()):
         raise BadFeatures(_NOT_FINITE)
+    for start in range(_STRIPE, len(total), _STRIPE):
+        total[:start, start : start + _STRIPE] = total[start : start + _STRIPE, :start].T
     return total.numpy()
 
 
