@@ -182,7 +182,9 @@ def test_the_learning_curve_is_that_of_the_chosen_head_and_says_where_it_stops(
 
     def curve(rows, labels, recipe, strengths, *, groups, most_rows, seed):
         given.update(recipe=recipe, strengths=strengths, groups=groups, most_rows=most_rows, seed=seed)
-        return learning.LearningCurve((50, 2000), ((0.8, 0.9), (0.9, 0.9)), 900, 2100, why="reasons")
+        return learning.LearningCurve(
+            (50, 2000), ((0.8, 0.9), (0.9, 0.9)), 900, why="reasons", capped_from=2100
+        )
 
     monkeypatch.setattr(learning, "learning_curve", curve)
     shown = fit("--recipe", recipe, "--seed", 3).stdout

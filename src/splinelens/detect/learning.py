@@ -65,21 +65,21 @@ class LearningCurve:
         draws: AUC of each draw of so many rows, a tuple a point; the mean over labels if there are
             several. Where all rows are drawn there is one draw.
         held_rows: Rows that judge.
-        capped_from: How many rows could be trained on, where the largest point was capped below that;
-            else None.
         law: What was fitted to the points; None where they do not support it.
         gain_range: What twice the rows add by the laws of resampled draws, 2.5th to 97.5th
             percentile; None without a law.
         why: Why there is no law; empty if there is one.
+        capped_from: How many rows could be trained on, where the largest point was capped below that;
+            else None.
     """
 
     rows: tuple[int, ...]
     draws: tuple[tuple[float, ...], ...]
     held_rows: int
-    capped_from: int | None = None
     law: PowerLaw | None = None
     gain_range: tuple[float, float] | None = None
     why: str = ""
+    capped_from: int | None = None
 
     @property
     def auc(self) -> tuple[float, ...]:
@@ -194,7 +194,8 @@ def learning_curve(
                     _judged(rows, columns, drawn[:size], judges, recipe, settings.tolist(), seed)
                 )
     capped = len(pool) if len(pool) > most_rows else None
-    return _with_law(LearningCurve(tuple(sizes), tuple(map(tuple, found)), len(judges), capped), rng)
+    points = tuple(map(tuple, found))
+    return _with_law(LearningCurve(tuple(sizes), points, len(judges), capped_from=capped), rng)
 
 
 def _columns(labels: np.ndarray, rows: int) -> np.ndarray:
