@@ -126,6 +126,16 @@ def test_the_worst_errors_come_first_with_their_words(detector, rows):
     assert all(mistake.score < report.threshold for mistake in report.false_negatives)
 
 
+def test_rows_are_called_by_their_numbers_in_the_file(detector, rows):
+    texts, labels = rows
+    numbers = tuple(range(7, 187, 3))
+    moved = Texts(texts.texts, {}, "list", numbers)
+    report = evaluation_report(detector(), moved, 1 - labels, resamples=0)
+    for mistake in (*report.false_positives, *report.false_negatives):
+        assert mistake.text == texts.texts[numbers.index(mistake.row)]
+    assert report.map.row == numbers[:-1]
+
+
 def test_few_rows_have_no_interval_and_a_note(detector):
     texts, labels = labelled(12)
     report = evaluation_report(detector(), Texts(tuple(texts), {}, "list"), labels)

@@ -152,7 +152,7 @@ def evaluation_report(
         thresholds=operating_points(y, s, named, prevalence),
         threshold=limit,
         heat=read.heat(known, detector),
-        map=read.map(known, detector, seed),
+        map=read.map(texts, known, seed),
         hatecheck=None if hatecheck is None else judge.hatecheck(hatecheck),
         hatecheck_bias=() if hatecheck is None else judge.targets(hatecheck, few, seed),
         xstest=None if xstest is None else judge.xstest(xstest),
@@ -230,7 +230,7 @@ class _Read:
         what = "AUC of what each layer adds to the logit, of a single number its own AUC"
         return HeatMap(tuple(names), tuple(layers), tuple(cells), what)
 
-    def map(self, labels: np.ndarray, detector: Scorer, seed: int) -> FeatureMap | None:
+    def map(self, texts: Texts, labels: np.ndarray, seed: int) -> FeatureMap | None:
         """The kept rows laid flat, standardised by their own means and deviations."""
         whole = np.isfinite(self.values).all(axis=1) if self.values.size else np.zeros(0, dtype=bool)
         rows, values = self.rows[whole], self.values[whole]
@@ -238,7 +238,7 @@ class _Read:
             return None
         flat = project(values, seed)
         return FeatureMap(
-            tuple(rows.tolist()),
+            tuple(np.array(texts.numbers)[rows].tolist()),
             tuple(labels[rows].astype(int).tolist()),
             tuple(self.scores[rows].tolist()),
             flat.pca,
@@ -331,7 +331,7 @@ class _Judge:
             found = words(text, record.spans) if explain and record.spans else ()
             shown = tuple(word for word in found if word.end <= _SHOWN_CHARACTERS)
             score = float(np.abs(order[row]))
-            mistakes.append(Mistake(row, score, text[:_SHOWN_CHARACTERS], len(text), shown))
+            mistakes.append(Mistake(texts.numbers[row], score, text[:_SHOWN_CHARACTERS], len(text), shown))
         return tuple(mistakes)
 
 

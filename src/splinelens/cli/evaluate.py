@@ -70,8 +70,8 @@ def evaluate(
 
     With --report one page with curves, a threshold slider, layers, a map of the texts, groups, evasion and
     the worst errors, readable offline; beside it the same record as JSON and as Markdown. The texts of the
-    errors are in the page and the JSON, not in the Markdown. Of a detector of several labels the page shows
-    one, --report-label, against the rest.
+    errors are in the page and the JSON, not in the Markdown; their rows are those of the file, from 0, as
+    score counts them. Of a detector of several labels the page shows one, --report-label, against the rest.
 
     With --json one object: "n", "positives", "undetermined", "auc", "auc_interval", "recall_at_fpr", "brier",
     "calibration_error", "length_auc", "length_auc_interval", "at_threshold"; of several labels "n",

@@ -89,8 +89,9 @@ def train(
     """Fit a detector on labelled texts and write it with its card.
 
     One column of two values is binary, of more words classes; several columns of 0/1 are labels of which a
-    text may have any number. Prints what was chosen and the out-of-fold numbers, length alone beside them. A
-    run that was stopped goes on when the same command is given again.
+    text may have any number. Prints what was chosen and the out-of-fold numbers, length alone beside them.
+    Rows in suspects.csv and TRAINING.md are those of the file, from 0, as score counts them. A run that was
+    stopped goes on when the same command is given again.
 
     Examples:
       splinelens train comments.csv --column text --label toxic --split split -o my-detector

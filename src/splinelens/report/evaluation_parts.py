@@ -36,7 +36,7 @@ class FeatureMap:
     """Some rows laid flat by their features.
 
     Attributes:
-        row: Row of each point in the input.
+        row: Number of each point's row in the file, from 0.
         label: 0 or 1.
         score: Calibrated score.
         pca: Places along the two strongest principal components.
@@ -148,7 +148,7 @@ class Mistake:
     """One row on the wrong side of the threshold.
 
     Attributes:
-        row: Its place in the input, from 0.
+        row: Its number in the file, from 0.
         score: Calibrated score.
         text: The text, its end left out where it is long.
         characters: Characters of the whole text.
