@@ -38,12 +38,7 @@ def evaluate(
     label: options.DetectorsLabels = None,
     column: options.Column = None,
     positive: options.Positive = None,
-    split: Annotated[
-        str | None,
-        typer.Option(
-            "--split", help="Take only rows with this value, such as split=test.", metavar="COLUMN=VALUE"
-        ),
-    ] = None,
+    split: options.TestSplit = None,
     report: Report = None,
     hatecheck: HateCheck = None,
     xstest: XSTest = None,
@@ -84,7 +79,7 @@ def evaluate(
       splinelens evaluate toxicity comments.csv --label toxic --report toxicity.html --explain
     """
     page = report_path(report, hatecheck, xstest, subgroup, terms, explain, prevalence, report_label)
-    chosen, groups = options.column_and_value(split), subgroup or []
+    chosen, groups = options.column_and_value(split, "test"), subgroup or []
 
     from splinelens.apps.detector import Detector, find_artifact
     from splinelens.features.extract import provenance

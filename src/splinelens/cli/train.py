@@ -28,13 +28,7 @@ def train(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the detector.", metavar="DIR")],
     column: options.Column = None,
     positive: options.Positive = None,
-    split: Annotated[
-        str | None,
-        typer.Option("--split", help="Take only the training rows that this column names.", metavar="NAME"),
-    ] = None,
-    train_value: Annotated[
-        str, typer.Option("--train-value", help="What --split holds in training rows.", metavar="VALUE")
-    ] = "train",
+    split: options.TrainSplit = None,
     recipe: Annotated[
         options.Recipe, typer.Option("--recipe", help="What is fitted.")
     ] = options.Recipe.logistic,
@@ -94,11 +88,11 @@ def train(
     stopped goes on when the same command is given again.
 
     Examples:
-      splinelens train comments.csv --column text --label toxic --split split -o my-detector
+      splinelens train comments.csv --column text --label toxic --split split=train -o my-detector
       splinelens train comments.csv --label toxic --label insult --label threat -o my-types
     """
     numbers = options.layer_numbers(layers)
-    rows = (split, train_value) if split else None
+    rows = options.column_and_value(split, "train")
     texts, labels = labelled_texts(
         file, column, label, positive=positive, split=rows, encoding=encoding, format=format
     )
@@ -138,7 +132,7 @@ def train(
                 label=names,
                 negative=negative,
                 languages=language or [],
-                sources=[texts.source + (f" ({split} = {train_value})" if split else "")],
+                sources=[texts.source + (f" ({' = '.join(rows)})" if rows else "")],
                 seed=seed,
                 output=kept,
                 progress=progress,
