@@ -106,16 +106,15 @@ def evaluate(
     begun = perf_counter()
     with progress_bar(texts, shown=not quiet) as progress:
         known = labels.values[:, 0] if artifact.task == "binary" else labels.values
-        if drawn is not None:
+        if page is None:
+            numbers = found.evaluate(texts, known, progress=progress).to_dict()
+        else:
             from splinelens.apps.evaluation import evaluation_report
 
-            y = labels.values[:, artifact.labels.index(drawn)]
-            told = progress if artifact.task == "binary" else None
-            made = evaluation_report(found.alone(drawn), texts, y, explain=explain, progress=told, **probes)
-        if drawn is not None and artifact.task == "binary":
-            numbers = made.to_dict()["numbers"]
-        else:
-            numbers = found.evaluate(texts, known, progress=progress).to_dict()
+            made = evaluation_report(
+                found, texts, known, label=drawn, explain=explain, progress=progress, **probes
+            )
+            numbers = made.numbers if made.several is None else made.several
     run = {
         "detector": found.artifact.name,
         "source": texts.source,

@@ -21,7 +21,7 @@ from splinelens.report.evaluation_parts import (
 )
 from splinelens.report.terminal import percent
 
-SCHEMA = 1
+SCHEMA = 2
 """Number of the JSON form; it rises when a key changes its meaning or goes."""
 
 
@@ -36,6 +36,8 @@ class EvaluationReport:
         model: The model that it reads.
         source: Where the texts come from.
         numbers: The numbers of ``detect.evaluate.Evaluation``, as plain values.
+        several: Of a detector of several labels the numbers of all, those of ``detect.evaluate.Evaluations``;
+            None of a binary one.
         intervals: 95 % bootstrap intervals of further numbers by name; None where there are too few rows.
         average_precision: Area under the precision-recall curve.
         sweep: Rates at every score: the ROC and the precision-recall curve.
@@ -63,6 +65,7 @@ class EvaluationReport:
     model: str
     source: str
     numbers: dict[str, Any]  # Any: plain JSON values
+    several: dict[str, Any] | None  # Any: as above
     intervals: dict[str, Bounds | None]
     average_precision: float
     sweep: Sweep
