@@ -151,6 +151,22 @@ def test_unread_probes_are_counted(detector, rows, probes):
     assert sum(share.total for share in report.hatecheck) == 7
 
 
+def test_files_of_probes_are_known_by_their_hashes(detector, rows, probes):
+    made, (cases, prompts) = detector(), probes
+    turned = tuple(reversed(prompts.columns["label"]))
+    relabelled = Texts(prompts.texts, {**prompts.columns, "label": turned}, "prompts")
+    first, second = (
+        evaluation_report(made, *rows, hatecheck=cases, xstest=own, resamples=0).provenance
+        for own in (prompts, relabelled)
+    )
+    assert first["hatecheck"] == second["hatecheck"]
+    assert first["hatecheck"]["data_hash"] == cases.data_hash
+    assert (first["xstest"]["source"], first["xstest"]["texts"]) == ("prompts", 8)
+    assert first["xstest"]["data_hash"] == second["xstest"]["data_hash"] == prompts.data_hash
+    assert first["xstest"]["columns_hash"] != second["xstest"]["columns_hash"]
+    assert not {"hatecheck", "xstest"} & set(evaluation_report(made, *rows, resamples=0).provenance)
+
+
 def test_one_class_and_wrong_labels_are_refused(detector, rows, probes):
     made, (texts, labels) = detector(), rows
     with pytest.raises(BadLabels, match="0 and 1 are both needed"):

@@ -1,4 +1,4 @@
-"""Tests ``apps/training.py``, ``detector.py``, ``evaluation.py``: detectors of several labels, and classes."""
+"""Tests ``apps/training.py``, ``detector.py``, ``evaluation.py``: of several labels and of classes."""
 
 import numpy as np
 import pytest

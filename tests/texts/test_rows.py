@@ -42,6 +42,13 @@ def test_data_hash_depends_on_the_texts_alone():
     assert SPLIT.data_hash == Texts(SPLIT.texts, {}, "elsewhere.jsonl").data_hash
 
 
+def test_columns_hash_tells_cells_and_names_apart_and_no_texts():
+    same = Texts(("x", "y", "z"), {name: SPLIT.columns[name] for name in ("fold", "split")}, "b.csv")
+    assert same.columns_hash == SPLIT.columns_hash
+    others = [{}, {"a": (1,)}, {"b": (1,)}, {"a": ("1",)}, {"a": (None,)}, {"a": (1,), "b": (1,)}]
+    assert len({Texts(("x",), columns, "list").columns_hash for columns in others}) == len(others)
+
+
 def test_texts_can_be_sent_to_another_process():
     assert pickle.loads(pickle.dumps(SPLIT)) == SPLIT
 

@@ -6,19 +6,13 @@ HateCheck: Röttger et al., arXiv:2012.15606. XSTest: Röttger et al., arXiv:230
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from splinelens.detect.artifact import Artifact
 from splinelens.detect.bias import SubgroupBias, subgroup_bias
-from splinelens.detect.curves import (
-    average_precision,
-    intervals,
-    operating_points,
-    reliability,
-    sweep,
-)
+from splinelens.detect.curves import average_precision, intervals, operating_points, reliability, sweep
 from splinelens.detect.evaluate import ROWS_FOR_INTERVAL, Evaluations
 from splinelens.detect.heat import alone, block_auc
 from splinelens.detect.projections import project
@@ -151,7 +145,10 @@ def evaluation_report(
     scored = np.isfinite(read.scores)
     y, s, few = known[scored].astype(int), read.scores[scored], resamples // 10
     named = {f"{100 * float(name):g} % promised": score for name, score in stored.items()}
-    flagged, judge = read.scores >= limit, _Judge(detector, limit)
+    judge = _Judge(detector, limit)
+    rising, falling = (np.argsort(way * read.scores, kind="stable") for way in (1, -1))
+    alarms = falling[(known[falling] == 0) & (read.scores[falling] >= limit)]
+    missed = rising[(known[rising] == 1) & (read.scores[rising] < limit)]
     return EvaluationReport(
         detector=artifact.name,
         label=artifact.labels[0],
@@ -175,14 +172,13 @@ def evaluation_report(
         bias=subgroup_bias(known, read.scores, groups or {}, resamples=few, seed=seed),
         bias_source=bias_source,
         evasion=None if disguises is None else judge.evasion(texts, known, read.scores, disguises, seed),
-        false_positives=judge.worst(texts, np.flatnonzero((known == 0) & flagged), -read.scores, explain),
-        false_negatives=judge.worst(
-            texts, np.flatnonzero((known == 1) & scored & ~flagged), read.scores, explain
-        ),
+        false_positives=judge.worst(texts, alarms, read.scores, explain),
+        false_negatives=judge.worst(texts, missed, read.scores, explain),
         notes=(*_notes(detector, len(y), explain), *judge.notes),
         provenance={
             **provenance(detector.reader, texts),
             "detector": artifact.origin,
+            **{name: _hashes(own) for name, own in (("hatecheck", hatecheck), ("xstest", xstest)) if own},
             "seed": seed,
             "resamples": resamples,
         },
@@ -343,9 +339,9 @@ class _Judge:
                 found.append(Evasion.of(name, positive, before, after))
         return tuple(found)
 
-    def worst(self, texts: Texts, rows: np.ndarray, order: np.ndarray, explain: bool) -> tuple[Mistake, ...]:
-        """The rows that come first in an order, with their words."""
-        chosen = rows[np.argsort(order[rows], kind="stable")][:WORST_ROWS]
+    def worst(self, texts: Texts, rows: np.ndarray, scores: np.ndarray, explain: bool) -> tuple[Mistake, ...]:
+        """The first of rows that are given the worst first, with their words."""
+        chosen = rows[:WORST_ROWS]
         wanted = [texts.texts[row] or "" for row in chosen]
         if not wanted:
             return ()
@@ -356,9 +352,16 @@ class _Judge:
         ):
             found = words(text, record.spans) if explain and record.spans else ()
             shown = tuple(word for word in found if word.end <= _SHOWN_CHARACTERS)
-            score = float(np.abs(order[row]))
-            mistakes.append(Mistake(texts.numbers[row], score, text[:_SHOWN_CHARACTERS], len(text), shown))
+            mistakes.append(
+                Mistake(texts.numbers[row], float(scores[row]), text[:_SHOWN_CHARACTERS], len(text), shown)
+            )
         return tuple(mistakes)
+
+
+def _hashes(texts: Texts) -> dict[str, Any]:  # Any: plain JSON values
+    """What tells one file of probes from another: its texts in order, and the columns that were read."""
+    hashes = {"data_hash": texts.data_hash, "columns_hash": texts.columns_hash}
+    return {"source": texts.source, "texts": len(texts), **hashes}
 
 
 def _names(texts: Texts, column: str) -> list[str]:

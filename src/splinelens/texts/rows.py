@@ -1,6 +1,7 @@
 """Texts in order, with the columns beside them: what every reader hands on."""
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -64,6 +65,12 @@ class Texts:
             data = b"" if text is None else text.encode("utf-8", "surrogatepass")
             digest.update(b"-" if text is None else b"%d:" % len(data) + data)
         return digest.hexdigest()
+
+    @cached_property
+    def columns_hash(self) -> str:
+        """SHA-256 over the kept columns by name, in hexadecimal; their order is not part of it."""
+        columns = json.dumps(dict(self.columns), sort_keys=True, default=str)
+        return hashlib.sha256(columns.encode()).hexdigest()
 
     def where(self, column: str, values: Sequence[str]) -> "Texts":
         """The rows whose ``str(column)`` is one of ``values``; a null is never one of them.
