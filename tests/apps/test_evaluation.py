@@ -126,6 +126,16 @@ def test_the_worst_errors_come_first_with_their_words(detector, rows):
     assert all(mistake.score < report.threshold for mistake in report.false_negatives)
 
 
+def test_rows_are_called_by_their_numbers_in_the_file(detector, rows):
+    texts, labels = rows
+    numbers = tuple(range(7, 187, 3))
+    moved = Texts(texts.texts, {}, "list", numbers)
+    report = evaluation_report(detector(), moved, 1 - labels, resamples=0)
+    for mistake in (*report.false_positives, *report.false_negatives):
+        assert mistake.text == texts.texts[numbers.index(mistake.row)]
+    assert report.map.row == numbers[:-1]
+
+
 def test_few_rows_have_no_interval_and_a_note(detector):
     texts, labels = labelled(12)
     report = evaluation_report(detector(), Texts(tuple(texts), {}, "list"), labels)
@@ -139,6 +149,22 @@ def test_unread_probes_are_counted(detector, rows, probes):
     report = evaluation_report(detector(), *rows, hatecheck=cases, resamples=0)
     assert report.notes[-1] == "1 of 8 texts of HateCheck could not be scored"
     assert sum(share.total for share in report.hatecheck) == 7
+
+
+def test_files_of_probes_are_known_by_their_hashes(detector, rows, probes):
+    made, (cases, prompts) = detector(), probes
+    turned = tuple(reversed(prompts.columns["label"]))
+    relabelled = Texts(prompts.texts, {**prompts.columns, "label": turned}, "prompts")
+    first, second = (
+        evaluation_report(made, *rows, hatecheck=cases, xstest=own, resamples=0).provenance
+        for own in (prompts, relabelled)
+    )
+    assert first["hatecheck"] == second["hatecheck"]
+    assert first["hatecheck"]["data_hash"] == cases.data_hash
+    assert (first["xstest"]["source"], first["xstest"]["texts"]) == ("prompts", 8)
+    assert first["xstest"]["data_hash"] == second["xstest"]["data_hash"] == prompts.data_hash
+    assert first["xstest"]["columns_hash"] != second["xstest"]["columns_hash"]
+    assert not {"hatecheck", "xstest"} & set(evaluation_report(made, *rows, resamples=0).provenance)
 
 
 def test_one_class_and_wrong_labels_are_refused(detector, rows, probes):

@@ -1,15 +1,16 @@
-"""Tests ``apps/training.py`` and ``apps/detector.py``: detectors of several labels and of classes."""
+"""Tests ``apps/training.py``, ``detector.py``, ``evaluation.py``: of several labels and of classes."""
 
 import numpy as np
 import pytest
 
 from splinelens.apps.detector import Detector
+from splinelens.apps.evaluation import evaluation_report
 from splinelens.apps.training import repeated, train
 from splinelens.errors import BadDetector, BadLabels
 from splinelens.features.extract import read_table
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
-from splinelens.texts import read_texts, text_hashes
+from splinelens.texts import Texts, read_texts, text_hashes
 
 WORDS = ("rude", "spam", "law")
 FILL = ["you and the lot", "what we said there", "a thing of the sea", "good to you all"]
@@ -213,3 +214,16 @@ def test_one_label_alone_scores_and_explains_as_it_did_among_others(several, tas
         assert one.verdict in ("spam", "not spam")
     with pytest.raises(BadDetector, match="tea"):
         detector.alone("tea")
+
+
+def test_a_report_of_one_label_names_the_detector_that_it_belongs_to(several):
+    detector, (texts, labels) = several("labels"), labelled()
+    source = Texts(tuple(texts), {}, "list")
+    report = evaluation_report(detector, source, labels, label="spam", resamples=0)
+    again = evaluation_report(detector.alone("spam"), source, labels[:, 1], resamples=0)
+    assert report.provenance["detector"] == again.provenance["detector"] == detector.artifact.digest
+    assert report.provenance == again.provenance
+    assert report.numbers == again.numbers == report.several["labels"]["spam"]
+    assert report.several == detector.evaluate(source, labels, resamples=0).to_dict()
+    with pytest.raises(BadDetector, match="has no label"):
+        evaluation_report(detector, source, labels, resamples=0)

@@ -53,7 +53,8 @@ def test_unread_texts_are_counted_apart(evaluate, comments, tmp_path):
 
 
 def test_a_split_is_a_column_and_a_value(evaluate):
-    assert "is not COLUMN=VALUE, such as split=test" in evaluate("--split", "test", code=2).stderr
+    assert "is not COLUMN=VALUE, such as split=test" in evaluate("--split", "split=", code=2).stderr
+    assert json.loads(evaluate("--split", "split", "--json").stdout)["rows"] == 40
     told = evaluate("--split", "split=dev", code=1).stderr
     assert "column 'split' is never 'dev'; it holds 'train' (80 rows), 'test' (40 rows)" in told
     assert "no column 'fold'" in evaluate("--split", "fold=test", code=1).stderr

@@ -28,6 +28,15 @@ def test_rows_without_a_label_are_left_out_and_counted(file):
         labelled_texts(file, None, "kind", positive="y", split=("split", "dev"))
 
 
+def test_rows_keep_their_numbers_in_the_file(tmp_path):
+    (tmp_path / "d.csv").write_text("text,kind,split\na,x,dev\n\nb,,train\nc,y,train\nd,x,train\n")
+    texts, _ = labelled_texts(
+        str(tmp_path / "d.csv"), None, "kind", positive="y", split=("split", "train"), keep=["kind"]
+    )
+    assert (texts.texts, texts.numbers) == (("c", "d"), (2, 3))  # as splinelens score counts them
+    assert texts.columns == {"kind": ("y", "x")}
+
+
 def test_several_columns_are_several_labels(tmp_path):
     (tmp_path / "b.csv").write_text("text,rude,spam\na,1,no\nb,0,yes\nc,,yes\nd,1,yes\n")
     texts, labels = labelled_texts(str(tmp_path / "b.csv"), None, ["rude", "spam", "rude"])

@@ -46,11 +46,16 @@ def test_only_three_escapes_are_read(typed, meant):
 
 
 def test_a_pair_is_cut_at_its_first_equals_sign():
-    assert column_and_value("split=a=b") == ("split", "a=b")
-    assert column_and_value(None) is None
+    assert column_and_value("split=a=b", "test") == ("split", "a=b")
+    assert column_and_value(None, "test") is None
 
 
-@pytest.mark.parametrize("pair", ["split", "=test", "split=", "="])
+def test_a_column_alone_takes_the_usual_value():
+    assert column_and_value("split", "train") == ("split", "train")
+    assert column_and_value("split", "test") == ("split", "test")
+
+
+@pytest.mark.parametrize("pair", ["", "=test", "split=", "="])
 def test_half_a_pair_is_refused(pair):
     with pytest.raises(typer.BadParameter, match="is not COLUMN=VALUE, such as split=test"):
-        column_and_value(pair)
+        column_and_value(pair, "test")

@@ -5,6 +5,8 @@ import json
 
 import pytest
 
+from splinelens.features.reader import TextReader
+
 FILL = ["you and the", "what we said", "a thing of", "good to you"]
 
 
@@ -104,15 +106,25 @@ def test_what_cannot_be_fitted_is_refused_before_a_model_is_loaded(fit, table, t
     assert "called as in the file" in fit(table(), "kind", more=["--label-name", "x"], code=2).stderr
 
 
-def test_a_report_draws_one_label_of_several(fit, run, table, tmp_path):
+def test_a_report_draws_one_label_of_several(fit, run, table, tmp_path, monkeypatch):
     fit(table(), "kind")
     words = ("--label", "kind", "--allow-training-rows", "--no-evasion", "--report", tmp_path / "tea.html")
     command = ["evaluate", tmp_path / "out", table(), *words]
     told = " ".join(run(*command, code=2).stderr.split())
     assert "a report draws one label; give one of law, sea, tea" in told
     assert "'rum' is none of" in run(*command, "--report-label", "rum", code=2).stderr
+    read, plain = [], TextReader.read
+    monkeypatch.setattr(TextReader, "read", lambda *a, **k: read.append(len(a[1])) or plain(*a, **k))
+    numbers = json.loads(run(*command[:-2], "--json").stdout)
+    assert read == [60]
+    read.clear()
     shown = run(*command, "--report-label", "tea", "--prevalence", "0.2", "--json").stdout
+    assert read.count(60) == 1  # the other passes are over the worst errors
+    assert sum(read) < 120
     record = json.loads((tmp_path / "tea.json").read_text())
     assert (record["label"], record["negative"], record["prevalence"]) == ("tea", "not tea", 0.2)
-    assert record["numbers"]["auc"] == json.loads(shown)["labels"]["tea"]["auc"]
+    assert {**json.loads(shown), "seconds": 0} == {**numbers, "seconds": 0}
+    assert record["several"].items() <= numbers.items()
+    assert record["numbers"] == numbers["labels"]["tea"]
+    assert record["provenance"]["detector"] == numbers["provenance"]["detector"]
     assert "is no share" in run(*command, "--report-label", "tea", "--prevalence", "3", code=2).stderr

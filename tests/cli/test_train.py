@@ -1,5 +1,6 @@
 """Tests ``cli/train.py``: what is fitted, printed, written, kept and refused."""
 
+import csv
 import json
 
 import pytest
@@ -62,9 +63,27 @@ def test_names_and_verdicts_have_the_promised_defaults(fit, tmp_path):
 def test_only_rows_of_the_split_are_used(fit, tmp_path):
     fit("--split", "split")
     assert Artifact.load(tmp_path / "out").training["rows"] == 80
-    fit("--split", "split", "--train-value", "test")
+    fit("--split", "split=test")
     assert Artifact.load(tmp_path / "out").training["rows"] == 40
-    assert fit("--split", "split", "--train-value", "dev", code=1).stderr.startswith("Error: ")
+    told = fit("--split", "split=dev", code=1).stderr
+    assert "column 'split' is never 'dev'; it holds 'train' (80 rows), 'test' (40 rows)" in told
+    assert "such as split=train" in fit("--split", "split=", code=2).stderr
+    assert "No such option" in fit("--split", "split", "--train-value", "test", code=2).stderr
+
+
+def test_suspects_and_contradictions_have_the_row_numbers_of_the_file(fit, run, comments, tmp_path):
+    head, *rows = comments.read_text().splitlines()
+    unlabelled, elsewhere = "900,you sunny garden,,kind,train", "901,the sunny trash,1,rude,dev"
+    twice = [f"90{row},so it is and so it stays,{row % 2},kind,train" for row in (2, 3)]
+    file = tmp_path / "more.csv"
+    file.write_text("\n".join([head, unlabelled, *twice, elsewhere, "", *rows]) + "\n")
+    fit("--split", "split=train", file=file)
+    with (tmp_path / "out" / "suspects.csv").open(newline="") as found:
+        listed = [row["row"] for row in csv.DictReader(found) if row["kind"] == "contradiction"]
+    assert listed == ["1", "2"]
+    scored = run("score", file, "--detector", tmp_path / "out", "--column", "comment", "--json").stdout
+    assert [json.loads(line)["row"] for line in scored.splitlines()] == list(range(124))
+    assert "at rows 1, 2." in (tmp_path / "out" / "TRAINING.md").read_text("utf-8")
 
 
 def test_a_forest_layers_features_and_a_prompt_reach_the_spec(fit, tmp_path):

@@ -79,4 +79,6 @@ def test_one_label_alone_is_a_binary_detector_with_its_numbers(of_two, tmp_path)
     assert alone.thresholds == (of_two.thresholds[1],)
     alone.save(tmp_path)
     assert Artifact.load(tmp_path).labels == ("spam",)
+    assert alone.digest != of_two.digest
+    assert alone.origin == Artifact.load(tmp_path).origin == of_two.origin == of_two.digest
     assert alone.alone("spam") is alone

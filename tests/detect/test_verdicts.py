@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from splinelens.detect.evaluate import evaluate, evaluate_labels
 from splinelens.detect.thresholds import Threshold
-from splinelens.detect.verdicts import fired, label_place, limits
-from splinelens.errors import BadDetector
+from splinelens.detect.verdicts import fired, label_place, limits, measured, require_known
+from splinelens.errors import BadDetector, BadLabels
 
 
 @pytest.fixture
@@ -51,3 +52,31 @@ def test_an_unknown_label_names_those_there(of_three):
     assert label_place(of_three, "threat") == 2
     with pytest.raises(BadDetector, match="has no label 'insult'; it has 'rude', 'spam', 'threat'"):
         label_place(of_three, "insult")
+
+
+def test_each_label_is_measured_at_its_own_thresholds(of_three, artifact):
+    dice = np.random.default_rng(0)
+    labels, scores, lengths = (
+        np.tile([[0, 1, 1], [1, 0, 1], [1, 1, 0]], (4, 1)),
+        dice.random((12, 3)),
+        np.arange(12),
+    )
+    scores[5] = np.nan
+    at = {"rude": {"0.001": 0.9, "0.05": 0.5}, "spam": {"0.001": 0.8, "0.05": 0.4}}
+    at["threat"] = {"0.001": 1.5, "0.05": 0.7}
+    found = measured(of_three, labels, scores, lengths)
+    assert found == evaluate_labels(labels, scores, lengths, of_three.labels, thresholds=at)
+    classes = measured(replace(of_three, task="classes"), labels, scores, lengths)
+    assert classes.accuracy is not None
+    one = measured(artifact, labels[:, :1], scores[:, :1], lengths)
+    stored = {f"{point.target:g}": point.score for point in artifact.thresholds[0]}
+    assert one == evaluate(labels[:, 0], scores[:, 0], lengths, thresholds=stored)
+
+
+def test_labels_become_a_table_or_are_refused(of_three, artifact):
+    assert require_known(artifact, np.array([0, 1]), 2).tolist() == [[0], [1]]
+    assert require_known(of_three, np.array([[0, 1, 1]]), 1).tolist() == [[0, 1, 1]]
+    with pytest.raises(BadLabels, match=r"2 texts need as many labels, each 0 or 1; .* shape \(1,\)"):
+        require_known(artifact, np.array([0]), 2)
+    with pytest.raises(BadLabels, match=r"labels for each of rude, spam, threat, each 0 or 1"):
+        require_known(of_three, np.array([[0, 1, 2]]), 1)

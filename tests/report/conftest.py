@@ -154,6 +154,7 @@ def make_evaluation(rows=200, text="you silly goose", name="tiny", layers=3, **c
         "model": "tiny",
         "source": "comments.csv",
         "numbers": numbers.to_dict(),
+        "several": None,
         "intervals": intervals(labels, scores, resamples=20),
         "average_precision": average_precision(labels, scores),
         "sweep": sweep(labels, scores, [0.7]),

@@ -17,7 +17,7 @@ def test_the_record_survives_json(evaluation):
 
 def test_another_form_is_refused(evaluation):
     record = json.loads(evaluation().to_json())
-    for broken in ({**record, "schema": 2}, [], {}):
+    for broken in ({**record, "schema": 1}, [], {}):
         with pytest.raises(BadTexts, match="evaluate anew"):
             EvaluationReport.from_dict(broken)
     with pytest.raises(BadTexts, match=r"report.threshold is 'high', where a float is read"):

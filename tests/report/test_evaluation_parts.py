@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from splinelens.detect.thresholds import share_interval
 from splinelens.errors import BadTexts
 from splinelens.report.evaluation_parts import Evasion, HeatMap, Mistake, Share, built, plain, shares
 from splinelens.report.scores import Span
@@ -34,6 +35,22 @@ def test_evasion_by_hand():
     found = Evasion.of("leet", positive, before, after)
     assert (found.positives, found.recall, found.disguised_recall, found.lost) == (4, 0.75, 0.25, 0.5)
     assert (found.negatives, found.false_positive_rate, found.disguised_false_positive_rate) == (2, 0, 0.5)
+    assert (found.recall_interval, found.disguised_recall_interval) == (
+        share_interval(3, 4),
+        share_interval(1, 4),
+    )
+    assert found.lost_interval is None  # fewer than 50 positive rows
+
+
+def test_lost_recall_has_an_interval_of_the_pairs():
+    positive = np.arange(160) < 100
+    before = positive & (np.arange(160) >= 10)
+    after = before & (np.arange(160) >= 30)
+    found = Evasion.of("leet", positive, before, after)
+    spread = 1.96 * np.sqrt(0.2 * 0.8 / 100)
+    assert found.lost == pytest.approx(0.2)
+    assert found.lost_interval == pytest.approx((0.2 - spread, 0.2 + spread), abs=0.011)
+    assert Evasion.of("none", positive, before, before).lost_interval == (0.0, 0.0)
 
 
 def test_records_survive_json():

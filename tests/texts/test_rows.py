@@ -42,14 +42,34 @@ def test_data_hash_depends_on_the_texts_alone():
     assert SPLIT.data_hash == Texts(SPLIT.texts, {}, "elsewhere.jsonl").data_hash
 
 
+def test_columns_hash_tells_cells_and_names_apart_and_no_texts():
+    same = Texts(("x", "y", "z"), {name: SPLIT.columns[name] for name in ("fold", "split")}, "b.csv")
+    assert same.columns_hash == SPLIT.columns_hash
+    others = [{}, {"a": (1,)}, {"b": (1,)}, {"a": ("1",)}, {"a": (None,)}, {"a": (1,), "b": (1,)}]
+    assert len({Texts(("x",), columns, "list").columns_hash for columns in others}) == len(others)
+
+
 def test_texts_can_be_sent_to_another_process():
     assert pickle.loads(pickle.dumps(SPLIT)) == SPLIT
 
 
 def test_where_keeps_matching_rows_in_order_with_their_columns():
     train = SPLIT.where("split", ["train"])
-    assert train == Texts(("a", "c"), {"split": ("train", "train"), "fold": (1, 2)}, "a.csv")
+    assert train == Texts(("a", "c"), {"split": ("train", "train"), "fold": (1, 2)}, "a.csv", (0, 2))
     assert SPLIT.where("split", ["test", "train"]) == SPLIT
+
+
+def test_a_selection_of_a_selection_keeps_the_numbers_of_the_source():
+    assert SPLIT.numbers == (0, 1, 2)
+    later = SPLIT.at([2, 1])
+    assert later == Texts(("c", None), {"split": ("train", "test"), "fold": (2, None)}, "a.csv", (2, 1))
+    assert later.where("split", ["train"]).numbers == (2,)
+    assert SPLIT.at([]) == Texts((), {"split": (), "fold": ()}, "a.csv")
+
+
+def test_numbers_of_other_rows_are_refused():
+    with pytest.raises(BadTexts, match="list: 1 numbers of rows beside 2 texts; give one a text"):
+        Texts(("a", "b"), {}, "list", (5,))
 
 
 def test_where_takes_one_value_as_a_word_not_as_letters():

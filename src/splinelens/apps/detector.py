@@ -13,12 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from splinelens.detect.artifact import Artifact
-from splinelens.detect.evaluate import Evaluation, Evaluations, evaluate, evaluate_labels
+from splinelens.detect.evaluate import Evaluation, Evaluations
 from splinelens.detect.heads import LinearHead
-from splinelens.detect.verdicts import fired, label_place, limits
+from splinelens.detect.verdicts import fired, label_place, limits, measured, require_known
 from splinelens.errors import (
     BadDetector,
-    BadLabels,
     BadModel,
     BadTexts,
     NotExplainable,
@@ -146,7 +145,7 @@ class Detector:
         Raises:
             BadDetector: No such label; the message names those there.
         """
-        label_place(self.artifact, label)
+        label_place(self.artifact, label)  # refuses another
         return Detector(self.artifact.alone(label), self.reader)
 
     def threshold(self, fpr: float = 0.05, label: str | None = None) -> float:
@@ -285,27 +284,15 @@ class Detector:
         Raises:
             BadLabels: Not one 0 or 1 a text and label, or one class only among the texts that were scored.
         """
-        source, known, artifact = _texts(texts), np.asarray(labels), self.artifact
-        one, names = artifact.task == "binary", artifact.labels
-        shape = (len(source),) if one else (len(source), len(names))
-        if known.shape != shape or not np.isin(known, (0, 1)).all():
-            each = "" if one else f" for each of {', '.join(names)}"
-            raise BadLabels(
-                f"{len(source)} texts need as many labels{each}, each 0 or 1; these have shape {known.shape}"
-            )
+        source, artifact = _texts(texts), self.artifact
+        known = require_known(artifact, np.asarray(labels), len(source))
         records = list(self.scores(source, progress=progress))
+        scores = np.full((len(records), len(artifact.labels)), np.nan)
+        for row, record in enumerate(records):
+            if record.score is not None:
+                scores[row] = list(record.scores.values()) if record.scores else record.score
         lengths = np.array([record.tokens for record in records])
-        at = [{f"{stored.target:g}": stored.score for stored in own} for own in artifact.thresholds]
-        if one:
-            scores = np.array([np.nan if record.score is None else record.score for record in records])
-            return evaluate(known, scores, lengths, thresholds=at[0], resamples=resamples)
-        unscored = dict.fromkeys(names, np.nan)
-        rows = [record.scores or unscored for record in records]
-        table = np.array([[row[name] for name in names] for row in rows])
-        named, classes = dict(zip(names, at, strict=True)), artifact.task == "classes"
-        return evaluate_labels(
-            known, table, lengths, names, classes=classes, thresholds=named, resamples=resamples
-        )
+        return measured(artifact, known, scores, lengths, resamples=resamples)
 
     def _record(
         self,

@@ -6,22 +6,17 @@ HateCheck: Röttger et al., arXiv:2012.15606. XSTest: Röttger et al., arXiv:230
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from splinelens.detect.artifact import Artifact
 from splinelens.detect.bias import SubgroupBias, subgroup_bias
-from splinelens.detect.curves import (
-    average_precision,
-    intervals,
-    operating_points,
-    reliability,
-    sweep,
-)
-from splinelens.detect.evaluate import ROWS_FOR_INTERVAL, evaluate
+from splinelens.detect.curves import average_precision, intervals, operating_points, reliability, sweep
+from splinelens.detect.evaluate import ROWS_FOR_INTERVAL, Evaluations
 from splinelens.detect.heat import alone, block_auc
 from splinelens.detect.projections import project
+from splinelens.detect.verdicts import label_place, measured, require_known
 from splinelens.errors import BadLabels, BadTexts
 from splinelens.features.extract import Progress, provenance
 from splinelens.features.reader import TextReader
@@ -51,6 +46,10 @@ class Scorer(Protocol):
     @property
     def reader(self) -> TextReader:
         """What reads texts for the head."""
+        ...
+
+    def alone(self, label: str) -> "Scorer":
+        """One label of it against the rest."""
         ...
 
     @property
@@ -92,6 +91,7 @@ def evaluation_report(
     texts: Texts,
     labels: np.ndarray,
     *,
+    label: str | None = None,
     hatecheck: Texts | None = None,
     xstest: Texts | None = None,
     groups: Mapping[str, np.ndarray] | None = None,
@@ -109,7 +109,8 @@ def evaluation_report(
     Args:
         detector: A loaded detector.
         texts: The texts.
-        labels: 0 or 1 for each text.
+        labels: (text,), 0 or 1; of a detector of several labels (text, label).
+        label: The label that is drawn, of a detector of several; all are measured in the same pass.
         hatecheck: As ``read_hatecheck`` gives it.
         xstest: As ``read_xstest`` gives it.
         groups: For each group whether a text belongs to it, one boolean a text.
@@ -126,17 +127,28 @@ def evaluation_report(
         The record.
 
     Raises:
-        BadLabels: Not one 0 or 1 a text, or one class only among the texts that were scored.
-        BadDetector: No threshold was stored for ``fpr``.
+        BadLabels: Not one 0 or 1 a text and label, or one class only among the texts that were scored.
+        BadDetector: No threshold was stored for ``fpr``, or ``label`` is none of the detector's.
     """
-    limit, known, artifact = detector.threshold(fpr), _known(texts, labels), detector.artifact
-    read = _Read.of(detector, texts, seed, progress)
+    whole, table = detector.artifact, require_known(detector.artifact, np.asarray(labels), len(texts))
+    place = 0 if label is None and whole.task == "binary" else label_place(whole, label or "")
+    detector = detector.alone(whole.labels[place])
+    limit, known, artifact = detector.threshold(fpr), table[:, place], detector.artifact
+    read = _Read.of(detector, whole, place, texts, seed, progress)
+    all_numbers = measured(whole, table, read.table, read.tokens, resamples=resamples, seed=seed)
+    numbers = all_numbers.labels[artifact.labels[0]] if isinstance(all_numbers, Evaluations) else all_numbers
+    if numbers is None:
+        raise BadLabels(
+            f"label {label!r} is the same in all scored rows; 0 and 1 are both needed for its report"
+        )
     stored = {f"{point.target:g}": point.score for point in artifact.thresholds[0]}
-    numbers = evaluate(known, read.scores, read.tokens, thresholds=stored, resamples=resamples, seed=seed)
     scored = np.isfinite(read.scores)
     y, s, few = known[scored].astype(int), read.scores[scored], resamples // 10
     named = {f"{100 * float(name):g} % promised": score for name, score in stored.items()}
-    flagged, judge = read.scores >= limit, _Judge(detector, limit)
+    judge = _Judge(detector, limit)
+    rising, falling = (np.argsort(way * read.scores, kind="stable") for way in (1, -1))
+    alarms = falling[(known[falling] == 0) & (read.scores[falling] >= limit)]
+    missed = rising[(known[rising] == 1) & (read.scores[rising] < limit)]
     return EvaluationReport(
         detector=artifact.name,
         label=artifact.labels[0],
@@ -144,6 +156,7 @@ def evaluation_report(
         model=detector.reader.loaded.name,
         source=texts.source,
         numbers=numbers.to_dict(),
+        several=all_numbers.to_dict() if isinstance(all_numbers, Evaluations) else None,
         intervals=intervals(y, s, resamples=few, seed=seed),
         average_precision=average_precision(y, s),
         sweep=sweep(y, s, keep=list(stored.values())),
@@ -152,21 +165,20 @@ def evaluation_report(
         thresholds=operating_points(y, s, named, prevalence),
         threshold=limit,
         heat=read.heat(known, detector),
-        map=read.map(known, detector, seed),
+        map=read.map(texts, known, seed),
         hatecheck=None if hatecheck is None else judge.hatecheck(hatecheck),
         hatecheck_bias=() if hatecheck is None else judge.targets(hatecheck, few, seed),
         xstest=None if xstest is None else judge.xstest(xstest),
         bias=subgroup_bias(known, read.scores, groups or {}, resamples=few, seed=seed),
         bias_source=bias_source,
         evasion=None if disguises is None else judge.evasion(texts, known, read.scores, disguises, seed),
-        false_positives=judge.worst(texts, np.flatnonzero((known == 0) & flagged), -read.scores, explain),
-        false_negatives=judge.worst(
-            texts, np.flatnonzero((known == 1) & scored & ~flagged), read.scores, explain
-        ),
+        false_positives=judge.worst(texts, alarms, read.scores, explain),
+        false_negatives=judge.worst(texts, missed, read.scores, explain),
         notes=(*_notes(detector, len(y), explain), *judge.notes),
         provenance={
             **provenance(detector.reader, texts),
-            "detector": artifact.digest,
+            "detector": artifact.origin,
+            **{name: _hashes(own) for name, own in (("hatecheck", hatecheck), ("xstest", xstest)) if own},
             "seed": seed,
             "resamples": resamples,
         },
@@ -178,13 +190,15 @@ class _Read:
     """What one pass over the texts leaves: small for each, and whole rows of features for a few.
 
     Attributes:
-        scores: NaN where a text could not be scored.
+        table: (text, label): the scores of all labels; NaN where a text could not be scored.
+        scores: Those of the label that is drawn.
         tokens: Of each text.
         blocks: (text, column): what a column of the detector says alone.
         rows: The texts whose features were kept.
         values: Those features, one row each; NaN where a text could not be read.
     """
 
+    table: np.ndarray
     scores: np.ndarray
     tokens: np.ndarray
     blocks: np.ndarray
@@ -192,12 +206,21 @@ class _Read:
     values: np.ndarray
 
     @classmethod
-    def of(cls, detector: Scorer, texts: Texts, seed: int, progress: Progress | None) -> "_Read":
-        reader, artifact, n = detector.reader, detector.artifact, len(texts)
+    def of(
+        cls,
+        detector: Scorer,
+        whole: Artifact,
+        place: int,
+        texts: Texts,
+        seed: int,
+        progress: Progress | None,
+    ) -> "_Read":
+        """Read the texts for a detector, and score them for all labels of that which it is one label of."""
+        reader, n = detector.reader, len(texts)
         sizes = [column.size for column in reader.columns]
         rows = np.sort(np.random.default_rng(seed).permutation(n)[:MAP_ROWS])
-        place = {int(row): at for at, row in enumerate(rows)}
-        scores, tokens = np.full(n, np.nan), np.zeros(n, dtype=int)
+        kept = {int(row): at for at, row in enumerate(rows)}
+        table, tokens = np.full((n, len(whole.labels)), np.nan), np.zeros(n, dtype=int)
         blocks = np.full((n, len(sizes)), np.nan)
         values = np.full((len(rows), sum(sizes)), np.nan, dtype=np.float32)
         for first in range(0, n, _STRETCH):
@@ -207,14 +230,13 @@ class _Read:
             for reading in reader.read(tokenized):
                 row, found = first + reading.text, reading.values
                 if reading.reason is None:
-                    logit = artifact.head.logit(found[None])[:, 0]
-                    scores[row] = artifact.calibrations[0].score(logit)[0]
-                    blocks[row] = alone(artifact.head, found, sizes)
-                    if row in place:
-                        values[place[row]] = found
+                    table[row] = whole.scores(whole.head.logit(found[None]))[0]
+                    blocks[row] = alone(detector.artifact.head, found, sizes)
+                    if row in kept:
+                        values[kept[row]] = found
                 if progress:
                     progress(1, len(stretch[reading.text] or ""))
-        return cls(scores, tokens, blocks, rows, values)
+        return cls(table, table[:, place], tokens, blocks, rows, values)
 
     def heat(self, labels: np.ndarray, detector: Scorer) -> HeatMap | None:
         """The AUC of each column alone, laid out by statistic and layer."""
@@ -230,7 +252,7 @@ class _Read:
         what = "AUC of what each layer adds to the logit, of a single number its own AUC"
         return HeatMap(tuple(names), tuple(layers), tuple(cells), what)
 
-    def map(self, labels: np.ndarray, detector: Scorer, seed: int) -> FeatureMap | None:
+    def map(self, texts: Texts, labels: np.ndarray, seed: int) -> FeatureMap | None:
         """The kept rows laid flat, standardised by their own means and deviations."""
         whole = np.isfinite(self.values).all(axis=1) if self.values.size else np.zeros(0, dtype=bool)
         rows, values = self.rows[whole], self.values[whole]
@@ -238,7 +260,7 @@ class _Read:
             return None
         flat = project(values, seed)
         return FeatureMap(
-            tuple(rows.tolist()),
+            tuple(np.array(texts.numbers)[rows].tolist()),
             tuple(labels[rows].astype(int).tolist()),
             tuple(self.scores[rows].tolist()),
             flat.pca,
@@ -317,9 +339,9 @@ class _Judge:
                 found.append(Evasion.of(name, positive, before, after))
         return tuple(found)
 
-    def worst(self, texts: Texts, rows: np.ndarray, order: np.ndarray, explain: bool) -> tuple[Mistake, ...]:
-        """The rows that come first in an order, with their words."""
-        chosen = rows[np.argsort(order[rows], kind="stable")][:WORST_ROWS]
+    def worst(self, texts: Texts, rows: np.ndarray, scores: np.ndarray, explain: bool) -> tuple[Mistake, ...]:
+        """The first of rows that are given the worst first, with their words."""
+        chosen = rows[:WORST_ROWS]
         wanted = [texts.texts[row] or "" for row in chosen]
         if not wanted:
             return ()
@@ -330,18 +352,16 @@ class _Judge:
         ):
             found = words(text, record.spans) if explain and record.spans else ()
             shown = tuple(word for word in found if word.end <= _SHOWN_CHARACTERS)
-            score = float(np.abs(order[row]))
-            mistakes.append(Mistake(row, score, text[:_SHOWN_CHARACTERS], len(text), shown))
+            mistakes.append(
+                Mistake(texts.numbers[row], float(scores[row]), text[:_SHOWN_CHARACTERS], len(text), shown)
+            )
         return tuple(mistakes)
 
 
-def _known(texts: Texts, labels: np.ndarray) -> np.ndarray:
-    known = np.asarray(labels)
-    if known.shape != (len(texts),) or not np.isin(known, (0, 1)).all():
-        raise BadLabels(
-            f"{len(texts)} texts need as many labels, each 0 or 1; these have shape {known.shape}"
-        )
-    return known
+def _hashes(texts: Texts) -> dict[str, Any]:  # Any: plain JSON values
+    """What tells one file of probes from another: its texts in order, and the columns that were read."""
+    hashes = {"data_hash": texts.data_hash, "columns_hash": texts.columns_hash}
+    return {"source": texts.source, "texts": len(texts), **hashes}
 
 
 def _names(texts: Texts, column: str) -> list[str]:

@@ -39,7 +39,7 @@ class Evidence:
         labels: (row, label), 0 or 1.
         scores: (row, label), calibrated and out of fold; NaN where a row was not judged.
         tokens: Tokens of each row.
-        numbers: The number of each row among the texts, from 0.
+        numbers: The number of each row in the source of the texts, from 0.
         groups: A number a row, the same for rows that hold the same text.
     """
 
@@ -133,7 +133,7 @@ def train(
     calibrations, found, metrics = _judgement(table, fitted, y, judge, names, task, targets, seed)
     if evidence is not None:
         scores = _unseen_scores(calibrations, fitted.logits, judge)
-        evidence(Evidence(values, y, scores, table.tokens[ok], np.flatnonzero(ok), groups))
+        evidence(Evidence(values, y, scores, table.tokens[ok], np.array(source.numbers)[ok], groups))
     seen = np.unique(hashes)[: _most_hashes(fitted)]
     per_label = [int(count) for count in y.sum(axis=0)]
     return Artifact(

@@ -38,12 +38,7 @@ def evaluate(
     label: options.DetectorsLabels = None,
     column: options.Column = None,
     positive: options.Positive = None,
-    split: Annotated[
-        str | None,
-        typer.Option(
-            "--split", help="Take only rows with this value, such as split=test.", metavar="COLUMN=VALUE"
-        ),
-    ] = None,
+    split: options.TestSplit = None,
     report: Report = None,
     hatecheck: HateCheck = None,
     xstest: XSTest = None,
@@ -70,8 +65,8 @@ def evaluate(
 
     With --report one page with curves, a threshold slider, layers, a map of the texts, groups, evasion and
     the worst errors, readable offline; beside it the same record as JSON and as Markdown. The texts of the
-    errors are in the page and the JSON, not in the Markdown. Of a detector of several labels the page shows
-    one, --report-label, against the rest.
+    errors are in the page and the JSON, not in the Markdown; their rows are those of the file, from 0, as
+    score counts them. Of a detector of several labels the page shows one, --report-label, against the rest.
 
     With --json one object: "n", "positives", "undetermined", "auc", "auc_interval", "recall_at_fpr", "brier",
     "calibration_error", "length_auc", "length_auc_interval", "at_threshold"; of several labels "n",
@@ -84,7 +79,7 @@ def evaluate(
       splinelens evaluate toxicity comments.csv --label toxic --report toxicity.html --explain
     """
     page = report_path(report, hatecheck, xstest, subgroup, terms, explain, prevalence, report_label)
-    chosen, groups = options.column_and_value(split), subgroup or []
+    chosen, groups = options.column_and_value(split, "test"), subgroup or []
 
     from splinelens.apps.detector import Detector, find_artifact
     from splinelens.features.extract import provenance
@@ -111,16 +106,15 @@ def evaluate(
     begun = perf_counter()
     with progress_bar(texts, shown=not quiet) as progress:
         known = labels.values[:, 0] if artifact.task == "binary" else labels.values
-        if drawn is not None:
+        if page is None:
+            numbers = found.evaluate(texts, known, progress=progress).to_dict()
+        else:
             from splinelens.apps.evaluation import evaluation_report
 
-            y = labels.values[:, artifact.labels.index(drawn)]
-            told = progress if artifact.task == "binary" else None
-            made = evaluation_report(found.alone(drawn), texts, y, explain=explain, progress=told, **probes)
-        if drawn is not None and artifact.task == "binary":
-            numbers = made.to_dict()["numbers"]
-        else:
-            numbers = found.evaluate(texts, known, progress=progress).to_dict()
+            made = evaluation_report(
+                found, texts, known, label=drawn, explain=explain, progress=progress, **probes
+            )
+            numbers = made.numbers if made.several is None else made.several
     run = {
         "detector": found.artifact.name,
         "source": texts.source,

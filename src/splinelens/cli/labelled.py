@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from splinelens.errors import BadTexts, MissingColumn
 from splinelens.texts import Labels, Texts, read_labels, read_texts
@@ -35,7 +36,7 @@ def labelled_texts(
         keep: Other columns to keep beside the texts.
 
     Returns:
-        The texts of those rows, and their labels.
+        The texts of those rows with the numbers that the rows have in the file, and their labels.
 
     Raises:
         MissingColumn: A column is not there.
@@ -57,8 +58,8 @@ def labelled_texts(
     if split is not None:
         texts = texts.where(split[0], [split[1]])
     labels = read_labels({name: texts.columns[name] for name in names}, positive, expected)
-    own = {name: tuple(texts.columns[name][row] for row in labels.rows) for name in keep}
-    return Texts(tuple(texts.texts[row] for row in labels.rows), own, texts.source), labels
+    own = {name: texts.columns[name] for name in keep}
+    return replace(texts, columns=own).at(labels.rows), labels
 
 
 def missing_line(labels: Labels) -> str | None:

@@ -141,6 +141,22 @@ DetectorsLabels = Annotated[
 Positive = Annotated[
     str | None, _option("--positive", help="The label that counts as 1; every other is 0.", metavar="VALUE")
 ]
+TrainSplit = Annotated[
+    str | None,
+    _option(
+        "--split",
+        help="Take only rows with this value. A column alone: its rows with train.",
+        metavar="COLUMN[=VALUE]",
+    ),
+]
+TestSplit = Annotated[
+    str | None,
+    _option(
+        "--split",
+        help="Take only rows with this value. A column alone: its rows with test.",
+        metavar="COLUMN[=VALUE]",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable: stable keys, UTF-8.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")]
 
@@ -195,22 +211,23 @@ def unescaped(prompt: str) -> str:
     return re.sub(r"\\([nt\\])", lambda match: _ESCAPES[match[1]], prompt)
 
 
-def column_and_value(pair: str | None) -> tuple[str, str] | None:
-    """The column and the value of ``--split COLUMN=VALUE``.
+def column_and_value(pair: str | None, usual: str) -> tuple[str, str] | None:
+    """The column and the value of ``--split COLUMN=VALUE``, or of a column alone.
 
     Args:
         pair: As typed; None stays None.
+        usual: The value where a column stands alone.
 
     Raises:
-        typer.BadParameter: There is no ``=`` with something on both sides.
+        typer.BadParameter: There is nothing on one side of the ``=``.
 
     Example:
-        >>> column_and_value("split=test")
-        ('split', 'test')
+        >>> column_and_value("fold=3", "test"), column_and_value("split", "test")
+        (('fold', '3'), ('split', 'test'))
     """
     if pair is None:
         return None
     column, equals, value = pair.partition("=")
-    if not (column and equals and value):
-        raise typer.BadParameter(f"{pair!r} is not COLUMN=VALUE, such as split=test", param_hint="--split")
-    return column, value
+    if not column or (equals and not value):
+        raise typer.BadParameter(f"{pair!r} is not COLUMN=VALUE, such as split={usual}", param_hint="--split")
+    return column, value or usual

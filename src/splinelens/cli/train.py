@@ -28,13 +28,7 @@ def train(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the detector.", metavar="DIR")],
     column: options.Column = None,
     positive: options.Positive = None,
-    split: Annotated[
-        str | None,
-        typer.Option("--split", help="Take only the training rows that this column names.", metavar="NAME"),
-    ] = None,
-    train_value: Annotated[
-        str, typer.Option("--train-value", help="What --split holds in training rows.", metavar="VALUE")
-    ] = "train",
+    split: options.TrainSplit = None,
     recipe: Annotated[
         options.Recipe, typer.Option("--recipe", help="What is fitted.")
     ] = options.Recipe.logistic,
@@ -89,15 +83,16 @@ def train(
     """Fit a detector on labelled texts and write it with its card.
 
     One column of two values is binary, of more words classes; several columns of 0/1 are labels of which a
-    text may have any number. Prints what was chosen and the out-of-fold numbers, length alone beside them. A
-    run that was stopped goes on when the same command is given again.
+    text may have any number. Prints what was chosen and the out-of-fold numbers, length alone beside them.
+    Rows in suspects.csv and TRAINING.md are those of the file, from 0, as score counts them. A run that was
+    stopped goes on when the same command is given again.
 
     Examples:
-      splinelens train comments.csv --column text --label toxic --split split -o my-detector
+      splinelens train comments.csv --column text --label toxic --split split=train -o my-detector
       splinelens train comments.csv --label toxic --label insult --label threat -o my-types
     """
     numbers = options.layer_numbers(layers)
-    rows = (split, train_value) if split else None
+    rows = options.column_and_value(split, "train")
     texts, labels = labelled_texts(
         file, column, label, positive=positive, split=rows, encoding=encoding, format=format
     )
@@ -137,7 +132,7 @@ def train(
                 label=names,
                 negative=negative,
                 languages=language or [],
-                sources=[texts.source + (f" ({split} = {train_value})" if split else "")],
+                sources=[texts.source + (f" ({' = '.join(rows)})" if rows else "")],
                 seed=seed,
                 output=kept,
                 progress=progress,

@@ -91,7 +91,8 @@ class Artifact:
             label: One of ``labels``.
 
         Returns:
-            A detector that gives that label's score and thresholds; of a binary one itself.
+            A detector that gives that label's score and thresholds, and keeps the ``origin``; of a binary
+            one itself.
         """
         if self.task == "binary":
             return self
@@ -104,6 +105,7 @@ class Artifact:
             head=self.head.alone(place),
             calibrations=(self.calibrations[place],),
             thresholds=(self.thresholds[place],),
+            training={**self.training, "part_of": self.origin},
         )
 
     def seen_in(self, texts: Sequence[str | None]) -> np.ndarray:
@@ -125,6 +127,11 @@ class Artifact:
         for name, array in sorted(self.head.arrays().items()):
             digest.update(name.encode() + array.tobytes())
         return digest.hexdigest()
+
+    @property
+    def origin(self) -> str:
+        """The digest of the detector that this one is a label of, or else its own."""
+        return str(self.training.get("part_of") or self.digest)
 
     def save(self, folder: Path) -> None:
         """Write the artifact; one that was there before is replaced only after both files are written.

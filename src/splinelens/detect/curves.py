@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from splinelens.detect.evaluate import ROWS_FOR_INTERVAL
+from splinelens.detect.evaluate import ROWS_FOR_INTERVAL, calibration_error
 from splinelens.detect.thresholds import highest_quiet, share_interval
 from splinelens.errors import BadFeatures, BadLabels
 
@@ -165,18 +165,8 @@ def bootstrap(
         >>> bootstrap(average_precision, rows[:40], rows[:40] / 2) is None
         True
     """
-    n, rng = len(labels), np.random.default_rng(seed)
-    if n < ROWS_FOR_INTERVAL or not resamples:
-        return None
-    values = []
-    for _ in range(resamples):
-        rows = rng.integers(0, n, n)
-        if 0 < labels[rows].sum() < n:
-            values.append(statistic(labels[rows], scores[rows]))
-    if not values:
-        return None
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)
+    drawn = _resampled(statistic, labels, scores, resamples, seed)
+    return None if drawn is None else _middle(drawn)
 
 
 def intervals(
@@ -191,8 +181,9 @@ def intervals(
         seed: Of the draws.
 
     Returns:
-        ``average_precision``, ``brier``, ``recall_at_0.01`` and ``recall_at_0.05``; None with fewer
-        than 50 rows.
+        ``average_precision``, ``brier``, ``calibration_error``, ``recall_at_0.01`` and ``recall_at_0.05``;
+        None with fewer than 50 rows. Chance adds to a calibration error, and twice to that of resamples,
+        so their mean is moved to the number itself.
 
     Example:
         >>> rows = np.tile([0, 1], 50)
@@ -204,10 +195,15 @@ def intervals(
         "brier": lambda y, s: float(((s - y) ** 2).mean()),
         **{f"recall_at_{rate:g}": partial(_recall_at, rate) for rate in (0.01, 0.05)},
     }
-    return {
+    found = {
         name: bootstrap(number, labels, scores, resamples=resamples, seed=seed)
         for name, number in numbers.items()
     }
+    drawn = _resampled(calibration_error, labels, scores, resamples, seed)
+    if drawn is None:
+        return found | {"calibration_error": None}
+    centred = (drawn - drawn.mean() + calibration_error(labels, scores)).clip(0, 1)
+    return found | {"calibration_error": _middle(centred)}
 
 
 def reliability(labels: np.ndarray, scores: np.ndarray, bins: int = 10) -> tuple[Bin, ...]:
@@ -285,6 +281,27 @@ def operating_points(
             )
         )
     return tuple(found)
+
+
+def _resampled(
+    statistic: Callable[[np.ndarray, np.ndarray], float],
+    labels: np.ndarray,
+    scores: np.ndarray,
+    resamples: int,
+    seed: int,
+) -> np.ndarray | None:
+    """The number of each resample that has both classes; None where there are too few rows."""
+    n, rng = len(labels), np.random.default_rng(seed)
+    if n < ROWS_FOR_INTERVAL:
+        return None
+    draws = (rng.integers(0, n, n) for _ in range(resamples))
+    values = [statistic(labels[rows], scores[rows]) for rows in draws if 0 < labels[rows].sum() < n]
+    return np.array(values) if values else None
+
+
+def _middle(values: np.ndarray) -> Bounds:
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(low), float(high)
 
 
 def _recall_at(rate: float, labels: np.ndarray, scores: np.ndarray) -> float:

@@ -1,11 +1,12 @@
-"""From the scores of a text to the labels that fire: at their thresholds, or the highest of the classes."""
+"""From scores to the labels that fire, at their thresholds or the highest of the classes, and how well."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 from splinelens.detect.artifact import Artifact
-from splinelens.errors import BadDetector
+from splinelens.detect.evaluate import Evaluation, Evaluations, evaluate, evaluate_labels
+from splinelens.errors import BadDetector, BadLabels
 
 
 def limits(artifact: Artifact, fpr: float) -> tuple[float, ...]:
@@ -61,3 +62,66 @@ def label_place(artifact: Artifact, label: str) -> int:
         there = ", ".join(map(repr, artifact.labels))
         raise BadDetector(f"detector {artifact.name} has no label {label!r}; it has {there}")
     return artifact.labels.index(label)
+
+
+def measured(
+    artifact: Artifact,
+    labels: np.ndarray,
+    scores: np.ndarray,
+    lengths: np.ndarray,
+    *,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> Evaluation | Evaluations:
+    """How well the scores of a detector separate labels.
+
+    Args:
+        artifact: The detector.
+        labels: As ``require_known`` gives them.
+        scores: (text, label), calibrated; NaN in rows that could not be scored.
+        lengths: Tokens of each text.
+        resamples: Bootstrap resamples of the intervals.
+        seed: Of the bootstrap.
+
+    Returns:
+        An ``Evaluation`` of a binary detector, ``Evaluations`` of one of several labels.
+
+    Raises:
+        BadLabels: One class only among the rows that were scored.
+    """
+    at = [{f"{stored.target:g}": stored.score for stored in own} for own in artifact.thresholds]
+    if artifact.task == "binary":
+        return evaluate(labels[:, 0], scores[:, 0], lengths, thresholds=at[0], resamples=resamples, seed=seed)
+    return evaluate_labels(
+        labels,
+        scores,
+        lengths,
+        artifact.labels,
+        classes=artifact.task == "classes",
+        thresholds=dict(zip(artifact.labels, at, strict=True)),
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def require_known(artifact: Artifact, labels: np.ndarray, texts: int) -> np.ndarray:
+    """Labels as a table with a column for each label of a detector.
+
+    Args:
+        artifact: The detector.
+        labels: (text,), 0 or 1; of a detector of several labels (text, label).
+        texts: How many texts there are.
+
+    Returns:
+        (text, label).
+
+    Raises:
+        BadLabels: Not one 0 or 1 a text and label.
+    """
+    names, one = artifact.labels, artifact.task == "binary"
+    if labels.shape != ((texts,) if one else (texts, len(names))) or not np.isin(labels, (0, 1)).all():
+        each = "" if one else f" for each of {', '.join(names)}"
+        raise BadLabels(
+            f"{texts} texts need as many labels{each}, each 0 or 1; these have shape {labels.shape}"
+        )
+    return labels.reshape(texts, -1)

@@ -21,7 +21,7 @@ from splinelens.report.evaluation_parts import (
 )
 from splinelens.report.terminal import percent
 
-SCHEMA = 1
+SCHEMA = 2
 """Number of the JSON form; it rises when a key changes its meaning or goes."""
 
 
@@ -36,6 +36,8 @@ class EvaluationReport:
         model: The model that it reads.
         source: Where the texts come from.
         numbers: The numbers of ``detect.evaluate.Evaluation``, as plain values.
+        several: Of a detector of several labels the numbers of all, those of ``detect.evaluate.Evaluations``;
+            None of a binary one.
         intervals: 95 % bootstrap intervals of further numbers by name; None where there are too few rows.
         average_precision: Area under the precision-recall curve.
         sweep: Rates at every score: the ROC and the precision-recall curve.
@@ -63,6 +65,7 @@ class EvaluationReport:
     model: str
     source: str
     numbers: dict[str, Any]  # Any: plain JSON values
+    several: dict[str, Any] | None  # Any: as above
     intervals: dict[str, Bounds | None]
     average_precision: float
     sweep: Sweep
@@ -170,7 +173,18 @@ BIAS_HEAD = (
     "BNSP AUC",
     "95 % interval",
 )
-EVASION_HEAD = ("disguise", "rows", "recall", "in disguise", "lost", "false positives", "in disguise")
+EVASION_HEAD = (
+    "disguise",
+    "rows",
+    "recall",
+    "95 % interval",
+    "in disguise",
+    "95 % interval",
+    "lost",
+    "95 % interval",
+    "false positives",
+    "in disguise",
+)
 
 
 def summary(report: EvaluationReport) -> list[tuple[str, str, str]]:
@@ -191,7 +205,11 @@ def summary(report: EvaluationReport) -> list[tuple[str, str, str]]:
             for rate, recall in numbers["recall_at_fpr"].items()
         ),
         ("Brier score", f"{numbers['brier']:.4f}", bounds(intervals["brier"])),
-        ("calibration error", f"{numbers['calibration_error']:.4f}", ""),
+        (
+            "calibration error",
+            f"{numbers['calibration_error']:.4f}",
+            bounds(intervals["calibration_error"]),
+        ),
     ]
 
 
@@ -251,8 +269,11 @@ def evasion_rows(found: Sequence[Evasion]) -> list[tuple[str, ...]]:
             row.disguise.replace("_", " "),
             f"{row.positives} + {row.negatives}",
             percent(row.recall),
+            _percents(row.recall_interval),
             percent(row.disguised_recall),
+            _percents(row.disguised_recall_interval),
             f"{100 * row.lost:+.1f} points",
+            _points(row.lost_interval),
             percent(row.false_positive_rate),
             percent(row.disguised_false_positive_rate),
         )
@@ -283,6 +304,10 @@ def _bins(report: EvaluationReport) -> list[tuple[str, ...]]:
 
 def _auc(number: float | None) -> str:
     return "-" if number is None else f"{number:.4f}"
+
+
+def _points(interval: Bounds | None) -> str:
+    return f"{100 * interval[0]:+.1f} to {100 * interval[1]:+.1f}" if interval else "-"
 
 
 def _percents(interval: Bounds) -> str:

@@ -7,6 +7,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from splinelens.detect.evaluate import ROWS_FOR_INTERVAL
 from splinelens.detect.thresholds import share_interval
 from splinelens.errors import BadTexts
 from splinelens.report.scores import Span
@@ -36,7 +37,7 @@ class FeatureMap:
     """Some rows laid flat by their features.
 
     Attributes:
-        row: Row of each point in the input.
+        row: Number of each point's row in the file, from 0.
         label: 0 or 1.
         score: Calibrated score.
         pca: Places along the two strongest principal components.
@@ -117,8 +118,12 @@ class Evasion:
         disguise: Its name.
         positives: Positive rows that were scored both ways.
         recall: Share of them flagged as they are.
+        recall_interval: 95 % interval of it (Clopper-Pearson).
         disguised_recall: Share of them flagged in disguise.
+        disguised_recall_interval: 95 % interval of it (Clopper-Pearson).
         lost: The difference; negative if more are flagged in disguise.
+        lost_interval: 95 % bootstrap interval of it, each row drawn with its disguise; None with fewer than
+            50 positive rows.
         negatives: Negative rows that were scored both ways.
         false_positive_rate: Share of them flagged as they are.
         disguised_false_positive_rate: Share of them flagged in disguise.
@@ -127,8 +132,11 @@ class Evasion:
     disguise: str
     positives: int
     recall: float
+    recall_interval: Bounds
     disguised_recall: float
+    disguised_recall_interval: Bounds
     lost: float
+    lost_interval: Bounds | None
     negatives: int
     false_positive_rate: float
     disguised_false_positive_rate: float
@@ -136,11 +144,33 @@ class Evasion:
     @classmethod
     def of(cls, disguise: str, positive: np.ndarray, before: np.ndarray, after: np.ndarray) -> "Evasion":
         """From whether each row is positive, flagged as it is, and flagged in disguise; both kinds there."""
-        recall, hidden, alarms, hidden_alarms = (
-            float(flags[side].mean()) for side in (positive, ~positive) for flags in (before, after)
+        count = int(positive.sum())
+        hits, found = (int(flags[positive].sum()) for flags in (before, after))
+        return cls(
+            disguise,
+            count,
+            hits / count,
+            share_interval(hits, count),
+            found / count,
+            share_interval(found, count),
+            (hits - found) / count,
+            _lost_interval(before[positive], after[positive]),
+            int((~positive).sum()),
+            float(before[~positive].mean()),
+            float(after[~positive].mean()),
         )
-        counts = int(positive.sum()), int((~positive).sum())
-        return cls(disguise, counts[0], recall, hidden, recall - hidden, counts[1], alarms, hidden_alarms)
+
+
+def _lost_interval(before: np.ndarray, after: np.ndarray) -> Bounds | None:
+    """Of resampled rows only how many are lost, gained and neither counts."""
+    rows = len(before)
+    if rows < ROWS_FOR_INTERVAL:
+        return None
+    lost, gained = int((before & ~after).sum()), int((after & ~before).sum())
+    shares = np.array([lost, gained, rows - lost - gained]) / rows
+    drawn = np.random.default_rng(0).multinomial(rows, shares, 10_000)
+    low, high = np.quantile((drawn[:, 0] - drawn[:, 1]) / rows, [0.025, 0.975])
+    return float(low), float(high)
 
 
 @dataclass(frozen=True)
@@ -148,7 +178,7 @@ class Mistake:
     """One row on the wrong side of the threshold.
 
     Attributes:
-        row: Its place in the input, from 0.
+        row: Its number in the file, from 0.
         score: Calibrated score.
         text: The text, its end left out where it is long.
         characters: Characters of the whole text.

@@ -1,6 +1,7 @@
 """Texts in order, with the columns beside them: what every reader hands on."""
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,21 +22,30 @@ class Texts:
         texts: One entry a row; None where the cell was null.
         columns: The other columns kept, by name, each as long as ``texts``, values as read (CSV: str).
         source: The path, ``"stdin"``, ``"list"`` or the ``hf:`` address they came from.
+        numbers: The number of each row in the source, from 0: a header and blank lines that are skipped are
+            not counted. Left out, the rows given are counted; a selection of rows keeps their numbers.
 
     Raises:
-        BadTexts: A column is longer or shorter than the texts.
+        BadTexts: A column, or the numbers, are longer or shorter than the texts.
 
     Example:
         >>> rows = Texts(("hi", None), {"split": ("train", "test")}, "list")
-        >>> len(rows), rows.where("split", ["test"]).texts
-        (2, (None,))
+        >>> test = rows.where("split", ["test"])
+        >>> len(rows), test.texts, test.numbers
+        (2, (None,), (1,))
     """
 
     texts: tuple[str | None, ...] = field(repr=False)
     columns: Mapping[str, tuple[Any, ...]] = field(repr=False)  # Any: a cell is whatever the file held
     source: str
+    numbers: tuple[int, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
+        if not self.numbers:
+            object.__setattr__(self, "numbers", tuple(range(len(self.texts))))
+        if len(self.numbers) != len(self.texts):
+            found = f"{self.source}: {len(self.numbers)} numbers of rows"
+            raise BadTexts(f"{found} beside {len(self.texts)} texts; give one a text")
         for name, cells in self.columns.items():
             if len(cells) != len(self.texts):
                 found = f"{self.source}: column {name!r} has {len(cells)} rows"
@@ -55,6 +65,12 @@ class Texts:
             data = b"" if text is None else text.encode("utf-8", "surrogatepass")
             digest.update(b"-" if text is None else b"%d:" % len(data) + data)
         return digest.hexdigest()
+
+    @cached_property
+    def columns_hash(self) -> str:
+        """SHA-256 over the kept columns by name, in hexadecimal; their order is not part of it."""
+        columns = json.dumps(dict(self.columns), sort_keys=True, default=str)
+        return hashlib.sha256(columns.encode()).hexdigest()
 
     def where(self, column: str, values: Sequence[str]) -> "Texts":
         """The rows whose ``str(column)`` is one of ``values``; a null is never one of them.
@@ -85,5 +101,21 @@ class Texts:
             there = ", ".join(f"{listed([value])} ({count} rows)" for value, count in counts)
             asked = " or ".join(listed([value]) for value in sorted(wanted)) or "one of no values"
             raise BadTexts(f"{self.source}: column {column!r} is never {asked}; it holds {there}")
+        return self.at(rows)
+
+    def at(self, rows: Sequence[int]) -> "Texts":
+        """The rows at these places, with their columns and their numbers in the source.
+
+        Args:
+            rows: Places among these texts, from 0.
+
+        Returns:
+            Those rows, in the order asked for.
+
+        Example:
+            >>> Texts(("a", "b", "c"), {}, "list").at([2, 0]).numbers
+            (2, 0)
+        """
         kept = {name: tuple(cells[row] for row in rows) for name, cells in self.columns.items()}
-        return Texts(tuple(self.texts[row] for row in rows), kept, self.source)
+        numbers = tuple(self.numbers[row] for row in rows)
+        return Texts(tuple(self.texts[row] for row in rows), kept, self.source, numbers)
