@@ -46,7 +46,8 @@ PROMPTS = {
     "insult": "The following comment was removed because it is an insult:\n",
     "list": "toxic, obscene, threat, insult, identity hate\nComment: ",
 }
-STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3)
+STRENGTHS = (3e-4, 1e-3)
+"""The others of 1e-4 to 3e-3 were never the best with all layers."""
 FIFTHS = {
     "0-5": range(6),
     "6-11": range(6, 12),
@@ -133,21 +134,20 @@ def blocks(table: Table) -> None:
     both = even(MARGINS)
     tried("max", table, even(["margin_max"]), ["jig"])
     tried("max+min", table, both, ["jig"])
-    for statistic, layers in (
-        ("margin_last", tuple(FIFTHS)),
-        ("margin_last", ("12-17", "18-23")),
-        ("hidden_mean", tuple(FIFTHS)),
-        ("hidden_max", tuple(FIFTHS)),
+    for statistic, layers, several in (
+        ("margin_last", tuple(FIFTHS), (0.03, 0.1, 0.3)),
+        ("margin_last", ("12-17", "18-23"), (0.1, 0.3)),
+        ("hidden_max", tuple(FIFTHS), (0.1, 1.0)),
+        ("hidden_mean", tuple(FIFTHS), (0.1, 1.0)),
     ):
-        for weight in (0.03, 0.1, 0.3, 1.0):
+        for weight in several:
             name = f"max+min+{weight} {statistic}" + (
                 f" of {layers[0]}, {layers[1]}" if len(layers) == 2 else ""
             )
             tried(name, table, both | even([statistic], layers, weight), ["jig"])
     for stretch in FIFTHS:
-        for weight in (0.3, 3.0):
-            weights = both | even(MARGINS, [stretch], weight)
-            tried(f"max+min, layers {stretch} times {weight}", table, weights, ["jig"])
+        weights = both | even(MARGINS, [stretch], 3.0)
+        tried(f"max+min, layers {stretch} times 3", table, weights, ["jig"])
 
 
 def domain(data: EvaluationData, model: LoadedModel, cache: Path) -> None:
