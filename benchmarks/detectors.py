@@ -36,6 +36,7 @@ from splinelens.texts.evaluation import TYPES, EvaluationData, read_evaluation
 
 HERE = Path(__file__).parent
 STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3)
+COMMAND = "make detectors DATA=DIR"
 
 
 @dataclass(frozen=True)
@@ -150,9 +151,10 @@ def measure(folder: Path, data: EvaluationData) -> None:
     if artifact.task == "classes":
         limits = ["It read the first 64 tokens of each text; what follows is not read."]
     metrics = {"out_of_fold": artifact.metrics["out_of_fold"], what: found}
-    artifact = replace(artifact, metrics=metrics, training={**artifact.training, "limits": limits})
+    training = {**artifact.training, "limits": limits, "command": COMMAND}
+    artifact = replace(artifact, metrics=metrics, training=training)
     artifact.save(folder)
-    (folder / "CARD.md").write_text(card(artifact, "make detectors DATA=DIR"), encoding="utf-8")
+    (folder / "CARD.md").write_text(card(artifact), encoding="utf-8")
     print(f"{artifact.name}: {json.dumps(found)}\n" + "\n".join(limits), flush=True)
 
 

@@ -19,9 +19,10 @@ from splinelens.detect.curves import (
     reliability,
     sweep,
 )
-from splinelens.detect.evaluate import ROWS_FOR_INTERVAL, evaluate
+from splinelens.detect.evaluate import evaluate
 from splinelens.detect.heat import alone, block_auc
 from splinelens.detect.projections import project
+from splinelens.detect.ranked import ROWS_FOR_INTERVAL
 from splinelens.errors import BadLabels, BadTexts
 from splinelens.features.extract import Progress, provenance
 from splinelens.features.reader import TextReader

@@ -25,7 +25,8 @@ from splinelens.report.evaluation_parts import Mistake, Share
 from splinelens.report.inspection import readable
 from splinelens.report.inspection_scales import TEXTS
 from splinelens.report.inspection_sections import _figure, _panel, _scale
-from splinelens.report.terminal import percent, strongest_words
+from splinelens.report.tables import NUMBER_HEAD, percent
+from splinelens.report.terminal import strongest_words
 
 _FAINT, _STRONG = 0.1, 2.0  # words below add too little to colour; at and above have the full colour
 _ASKED = {
@@ -66,7 +67,7 @@ def sections(report: EvaluationReport) -> dict[str, tuple[str, str]]:
 def _numbers(report: EvaluationReport) -> str:
     return (
         "<p>On these rows; length alone is what counting tokens would have reached. Intervals are 95 % "
-        "bootstrap intervals.</p>" + _table(("number", "value", "95 % interval"), summary(report))
+        "bootstrap intervals.</p>" + _table(NUMBER_HEAD, summary(report))
     )
 
 
