@@ -30,7 +30,7 @@ MOST_WIDE_ROWS = 30_000
 _BLOCK = 2048  # columns standardised at once
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fitted:
     """A head and its judgement of unseen rows.
 

@@ -25,7 +25,7 @@ _STRIPE = 2048  # rows of a Gram matrix that are made at once
 _DIRECTIONS = 256  # of the products, that the steps are eased by
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Standard:
     """Mean and standard deviation of columns.
 
