@@ -26,6 +26,7 @@ from splinelens.apps.training import train
 from splinelens.detect.artifact import Artifact, Task
 from splinelens.detect.thresholds import share_interval
 from splinelens.features.reader import TextReader
+from splinelens.features.spec import FeatureSpec
 from splinelens.features.store import FeatureStore, stored
 from splinelens.features.table import FeatureTable
 from splinelens.models import LoadedModel, load_model
@@ -52,6 +53,11 @@ class Recipe:
     layers: tuple[int, ...]
     parts: Callable[[EvaluationData], list[Part]]
     prior: Mapping[str, float] | None = None
+
+    @property
+    def spec(self) -> FeatureSpec:
+        """What the detector reads: some columns of a reading of the benchmark."""
+        return replace(READINGS[self.reading], features=self.features, layers=self.layers)
 
 
 ALL, FAST = tuple(range(30)), tuple(range(6))
@@ -104,9 +110,7 @@ def build(
     """Open the features or read them with ``quick``, and fit a detector for ``model``."""
     parts = recipe.parts(data)
     labels = recipe.labels or tuple(sorted(set(data.sets["domains"].columns["domain"])))
-    whole = READINGS[recipe.reading]
-    reader = TextReader(model, replace(whole, features=recipe.features, layers=recipe.layers))
-    source = TextReader(quick, whole)
+    reader, source = TextReader(model, recipe.spec), TextReader(quick, READINGS[recipe.reading])
     stores = [
         stored(source, data.sets[part.name], cache / part.name / recipe.reading, _told(part))
         for part in parts
