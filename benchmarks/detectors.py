@@ -26,6 +26,7 @@ from splinelens.apps.training import train
 from splinelens.detect.artifact import Artifact, Task
 from splinelens.detect.thresholds import share_interval
 from splinelens.features.reader import TextReader
+from splinelens.features.spec import FeatureSpec
 from splinelens.features.store import FeatureStore, stored
 from splinelens.features.table import FeatureTable
 from splinelens.models import LoadedModel, load_model
@@ -36,6 +37,7 @@ from splinelens.texts.evaluation import TYPES, EvaluationData, read_evaluation
 
 HERE = Path(__file__).parent
 STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3)
+COMMAND = "make detectors DATA=DIR"
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,11 @@ class Recipe:
     layers: tuple[int, ...]
     parts: Callable[[EvaluationData], list[Part]]
     prior: Mapping[str, float] | None = None
+
+    @property
+    def spec(self) -> FeatureSpec:
+        """What the detector reads: some columns of a reading of the benchmark."""
+        return replace(READINGS[self.reading], features=self.features, layers=self.layers)
 
 
 ALL, FAST = tuple(range(30)), tuple(range(6))
@@ -103,9 +110,7 @@ def build(
     """Open the features or read them with ``quick``, and fit a detector for ``model``."""
     parts = recipe.parts(data)
     labels = recipe.labels or tuple(sorted(set(data.sets["domains"].columns["domain"])))
-    whole = READINGS[recipe.reading]
-    reader = TextReader(model, replace(whole, features=recipe.features, layers=recipe.layers))
-    source = TextReader(quick, whole)
+    reader, source = TextReader(model, recipe.spec), TextReader(quick, READINGS[recipe.reading])
     stores = [
         stored(source, data.sets[part.name], cache / part.name / recipe.reading, _told(part))
         for part in parts
@@ -150,9 +155,10 @@ def measure(folder: Path, data: EvaluationData) -> None:
     if artifact.task == "classes":
         limits = ["It read the first 64 tokens of each text; what follows is not read."]
     metrics = {"out_of_fold": artifact.metrics["out_of_fold"], what: found}
-    artifact = replace(artifact, metrics=metrics, training={**artifact.training, "limits": limits})
+    training = {**artifact.training, "limits": limits, "command": COMMAND}
+    artifact = replace(artifact, metrics=metrics, training=training)
     artifact.save(folder)
-    (folder / "CARD.md").write_text(card(artifact, "make detectors DATA=DIR"), encoding="utf-8")
+    (folder / "CARD.md").write_text(card(artifact), encoding="utf-8")
     print(f"{artifact.name}: {json.dumps(found)}\n" + "\n".join(limits), flush=True)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from run import _processor, pairs, text_of
+from run import pairs, processor, text_of
 
 import splinelens
 from splinelens.features.catalogue import statistics
@@ -201,7 +201,7 @@ def main() -> None:
         "# Measured by `make bench`: the geometry",
         "",
         f"splinelens {splinelens.__version__}, commit {commit or 'unknown'}, torch {torch.__version__}, {torch.get_num_threads()} threads, "
-        f"{platform.machine()}, {json.dumps(_processor())}, default model in float32.",
+        f"{platform.machine()}, {json.dumps(processor())}, default model in float32.",
         "",
     ]
     for part in (memory, layer, lambda: prefixes(loaded), lambda: overhead(loaded)):

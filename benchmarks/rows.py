@@ -1,6 +1,6 @@
 """The training rows of shipped detectors, read from the evaluation data.
 
-No row that fits a detector shares its normalised text with a test row of ``jigsaw-test-binary-12k``, and
+No row that fits a detector shares its letters and digits with a test row of ``jigsaw-test-binary-12k``, and
 each text is there once.
 """
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from splinelens.texts.evaluation import TYPES, EvaluationData, normalised
+from splinelens.texts.evaluation import TYPES, EvaluationData, letters_and_digits
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,15 +73,15 @@ def positive(data: EvaluationData, name: str) -> np.ndarray:
 
 
 def keys(data: EvaluationData, name: str, index: np.ndarray) -> set[str]:
-    """The normalised texts of rows."""
-    return {normalised(data.sets[name].texts[row]) for row in index}
+    """Letters and digits of rows."""
+    return {letters_and_digits(data.sets[name].texts[row]) for row in index}
 
 
 def fresh(data: EvaluationData, name: str, index: np.ndarray, taken: set[str]) -> np.ndarray:
-    """Rows whose normalised text was not seen yet; they are taken from then on."""
+    """Rows whose letters and digits were not seen yet; they are taken from then on."""
     kept = []
     for row in index:
-        key = normalised(data.sets[name].texts[row])
+        key = letters_and_digits(data.sets[name].texts[row])
         if key and key not in taken:
             taken.add(key)
             kept.append(row)

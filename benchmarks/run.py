@@ -217,7 +217,7 @@ def main() -> None:
         "# Measured by `make bench`",
         "",
         f"splinelens {splinelens.__version__}, commit {commit or 'unknown'}, torch {torch.__version__}, {torch.get_num_threads()} threads, "
-        f"{platform.machine()}, {json.dumps(_processor())}, default model in float32.",
+        f"{platform.machine()}, {json.dumps(processor())}, default model in float32.",
         "",
     ]
     for part in (lambda: overhead(loaded), lambda: latency(loaded), cold, memory, lambda: agreement(loaded)):
@@ -227,7 +227,7 @@ def main() -> None:
     (HERE / "results.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _processor() -> str:
+def processor() -> str:
     try:
         names = [
             line.split(":")[1].strip()

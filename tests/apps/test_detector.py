@@ -20,6 +20,7 @@ from splinelens.errors import (
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.models import load_model
+from splinelens.report.card import card
 
 from .conftest import labelled
 
@@ -212,6 +213,8 @@ def test_shipped_detectors_are_whole_small_and_have_cards():
         assert "Length alone is what counting tokens would have reached." in (folder / "CARD.md").read_text(
             "utf-8"
         )
+        assert card(artifact) == (folder / "CARD.md").read_text("utf-8")
+        assert artifact.training["command"] == "make detectors DATA=DIR"
         assert {0.001, 0.01, 0.05} == {threshold.target for threshold in artifact.thresholds[0]}
         depth = artifact.model["fingerprint"]["depth"]
         assert depth <= (6 if name == "toxicity-fast" else 30)

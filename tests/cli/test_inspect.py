@@ -260,7 +260,7 @@ def test_a_closed_stream_is_an_error_of_ours(arguments, closed, words):
 def test_a_terminal_gets_colours(run, model_folder, monkeypatch):
     import io
 
-    from splinelens.cli.inspect import _print
+    from splinelens.cli.inspect import print_lines
     from splinelens.models import load_model
     from splinelens.report.inspection_terminal import terminal
 
@@ -272,7 +272,7 @@ def test_a_terminal_gets_colours(run, model_folder, monkeypatch):
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setattr(sys, "stdout", Screen())
     found = splinelens.apps.inspection.inspect(TEXT, load_model(str(model_folder)))
-    _print(lambda width: terminal(found, width))
+    print_lines(lambda width: terminal(found, width))
     assert "\x1b[1m" in sys.stdout.getvalue()
 
 

@@ -106,6 +106,7 @@ def test_the_card_holds_the_command_as_typed(fit, comments, tmp_path):
     assert r"--prompt 'Rude?\n'" in card
     assert "--keep-features" in card
     assert "--seed" not in card
+    assert f"    {Artifact.load(tmp_path / 'out').training['command']}\n" in card
 
 
 def test_a_detector_normalises_as_it_was_trained(fit, run, tmp_path):

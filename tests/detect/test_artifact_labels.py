@@ -10,7 +10,7 @@ from splinelens.detect.artifact import Artifact
 from splinelens.detect.thresholds import Calibration
 from splinelens.errors import BrokenArtifact
 
-from .test_artifact import THRESHOLD, exchange_arrays, rewrite
+from .test_artifact import THRESHOLD, exchange_arrays, plain, rewrite
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def of_two(artifact):
 def test_several_labels_and_the_hashes_of_seen_texts_come_back(of_two, tmp_path):
     of_two.save(tmp_path)
     again = Artifact.load(tmp_path)
-    assert replace(again, head=of_two.head) == of_two
+    assert plain(again) == plain(of_two)
     assert again.seen.tolist() == [3, 2**63, 2**64 - 1]
     assert again.seen.dtype == np.uint64
     assert again.head.weight.tobytes() == of_two.head.weight.tobytes()

@@ -12,7 +12,6 @@ from splinelens.detect.curves import (
     reliability,
     sweep,
 )
-from splinelens.detect.evaluate import calibration_error
 from splinelens.errors import BadFeatures, BadLabels
 
 
@@ -105,17 +104,6 @@ def test_intervals_hold_the_number_and_are_missing_below_50_rows():
     assert low < average_precision(labels, scores) < high
     assert set(intervals(labels[:49], scores[:49]).values()) == {None}
     assert bootstrap(average_precision, labels, scores, resamples=0) is None
-
-
-def test_a_calibration_error_lies_within_its_interval_however_small_it_is():
-    dice = np.random.default_rng(1)
-    scores = dice.random(400)
-    labels = (dice.random(400) < scores).astype(int)
-    for shown in (scores, scores**4, labels.astype(float)):
-        low, high = intervals(labels, shown, resamples=200)["calibration_error"]
-        assert 0 <= low <= calibration_error(labels, shown) <= high <= 1
-    low, high = intervals(labels, scores**4, resamples=200)["calibration_error"]
-    assert 0.02 < high - low < 0.15
 
 
 def test_equal_seeds_give_equal_intervals():

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import brier_score_loss, roc_auc_score, roc_curve
 
-from splinelens.detect.evaluate import auc, evaluate, evaluate_labels
+from splinelens.detect.evaluate import auc, calibration_error, evaluate, evaluate_labels, recall_at
+from splinelens.detect.thresholds import highest_quiet, share_interval
 from splinelens.errors import BadLabels
 
 
@@ -161,8 +162,20 @@ def test_length_alone_is_judged_in_its_better_direction(sign):
 def test_stored_thresholds_are_measured_at_and_above_them():
     found = numbers([0, 0, 0, 0, 1, 1], [0.1, 0.2, 0.3, 0.4, 0.3, 0.2], thresholds={"0.05": 0.3, "0.01": 2.0})
     assert found.at_threshold == {
-        "0.05": {"score": 0.3, "false_positive_rate": 0.5, "recall": 0.5},
-        "0.01": {"score": 2.0, "false_positive_rate": 0.0, "recall": 0.0},
+        "0.05": {
+            "score": 0.3,
+            "false_positive_rate": 0.5,
+            "false_positive_interval": share_interval(2, 4),
+            "recall": 0.5,
+            "recall_interval": share_interval(1, 2),
+        },
+        "0.01": {
+            "score": 2.0,
+            "false_positive_rate": 0.0,
+            "false_positive_interval": share_interval(0, 4),
+            "recall": 0.0,
+            "recall_interval": share_interval(0, 2),
+        },
     }
 
 
@@ -214,9 +227,72 @@ def test_each_label_has_the_numbers_it_would_have_alone():
     )
     assert found.labels["b"] == evaluate(labels[:, 1], scores[:, 1], lengths, resamples=20, seed=3)
     assert (found.accuracy, found.confusion) == (None, None)
-    assert list(found.to_dict()) == ["n", "undetermined", "mean_auc", "labels"]
+    assert list(found.to_dict()) == ["n", "undetermined", "mean_auc", "mean_auc_interval", "labels"]
+
+
+def test_every_number_has_an_interval_that_holds_it():
+    labels, scores = sample(400)
+    found = numbers(labels, scores, resamples=200)
+    pairs = [(found.auc, found.auc_interval), (found.brier, found.brier_interval)]
+    pairs += [(found.recall_at_fpr[rate], found.recall_intervals[rate]) for rate in ("0.01", "0.05")]
+    pairs += [(found.calibration_error, found.calibration_interval)]
+    assert all(low <= number <= high and low < high for number, (low, high) in pairs)
+    few = numbers(labels[:49], scores[:49])
+    assert {few.brier_interval, few.calibration_interval, *few.recall_intervals.values()} == {None}
+
+
+def test_the_intervals_are_those_of_resampled_rows():
+    labels, scores = sample(80, distinct=15)
+    rng = np.random.default_rng(0)
+    draws = [rng.integers(0, 80, 80) for _ in range(60)]
+    found = numbers(labels, scores, resamples=60)
+    for number, told in (
+        (lambda y, s: brier_score_loss(y, s), found.brier_interval),
+        (calibration_error, found.calibration_interval),
+        (lambda y, s: (s[y == 1] > highest_quiet(s[y == 0], 0.05)).mean(), found.recall_intervals["0.05"]),
+    ):
+        values = np.array([number(labels[rows], scores[rows]) for rows in draws])
+        if number is calibration_error:
+            values += number(labels, scores) - values.mean()
+            values = values.clip(min=0)
+        assert told == pytest.approx(np.quantile(values, [0.025, 0.975]), abs=1e-12)
+
+
+def test_recall_at_a_rate_is_that_of_the_threshold_that_keeps_it():
+    for seed in range(5):
+        labels, scores = sample(150, seed, distinct=20)
+        for rate in (0.001, 0.01, 0.05, 0.3):
+            above = highest_quiet(scores[labels == 0], rate)
+            assert recall_at(labels, scores, rate) == (scores[labels == 1] > above).mean()
+
+
+def test_the_means_of_labels_and_classes_have_intervals():
+    dice = np.random.default_rng(0)
+    own = dice.integers(0, 3, 120)
+    labels = np.eye(3, dtype=int)[own]
+    scores = np.clip(0.3 * labels + 0.7 * dice.random((120, 3)), 0, 1)
+    found = evaluate_labels(labels, scores, np.arange(120), "abc", classes=True, resamples=100)
+    assert found.mean_auc_interval[0] < found.mean_auc < found.mean_auc_interval[1]
+    assert found.macro_f1_interval[0] < found.macro_f1 < found.macro_f1_interval[1]
+    right = int((scores.argmax(axis=1) == own).sum())
+    assert found.accuracy_interval == share_interval(right, 120)
+    assert json.loads(json.dumps(found.to_dict(), allow_nan=False)) == found.to_dict()
+    few = evaluate_labels(labels[:40], scores[:40], np.arange(40), "abc", classes=True)
+    assert (few.mean_auc_interval, few.macro_f1_interval) == (None, None)
 
 
 def test_labels_that_never_differ_are_refused():
     with pytest.raises(BadLabels, match="of the labels a, b each is the same in all 3 scored rows"):
         evaluate_labels(np.ones((3, 2)), np.ones((3, 2)) / 2, np.arange(3), ["a", "b"])
+
+
+def test_a_calibration_error_lies_within_its_interval_however_small_it_is():
+    dice = np.random.default_rng(1)
+    scores = dice.random(400)
+    labels = (dice.random(400) < scores).astype(int)
+    for shown in (scores, scores**4, labels.astype(float)):
+        found = evaluate(labels, shown, np.ones(400), resamples=200)
+        low, high = found.calibration_interval
+        assert 0 <= low <= found.calibration_error <= high <= 1
+    low, high = evaluate(labels, scores**4, np.ones(400), resamples=200).calibration_interval
+    assert 0.02 < high - low < 0.15

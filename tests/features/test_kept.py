@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from splinelens.features.kept import _OVERHEAD, KeptRows
+from splinelens.features.kept import OVERHEAD_BYTES, KeptRows
 
-ROW_BYTES = 40 + _OVERHEAD
+ROW_BYTES = 40 + OVERHEAD_BYTES
 TEXTS = [f"text {number}" for number in range(20)]
 
 

@@ -22,7 +22,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.validation import validate_data
 
 import splinelens
-from splinelens.errors import BadTexts, NoTokens
+from splinelens.errors import BadFeatures, BadTexts, NoTokens
 from splinelens.features import transformer
 from splinelens.features.extract import extract
 from splinelens.features.kept import KEPT
@@ -206,11 +206,54 @@ def test_what_pandas_holds_is_read():
         (np.ones(3), BadTexts, "row 0 .* float64"),
         (np.array("one"), BadTexts, "ndarray"),
         (None, BadTexts, "NoneType"),
+        (3, BadTexts, "X is a int"),
+        ([1, 2], BadTexts, r"row 0 of X .* is a int, where a text is read"),
+        (np.arange(3), BadTexts, "row 0 .* int64"),
+        ({"text": ["one", "two"]}, BadTexts, "X is a dict; give a list of texts"),
+        ({"one"}, BadTexts, "X is a set"),
+        (b"one text", BadTexts, "one string"),
     ],
 )
 def test_what_holds_no_texts_is_refused(rows, error, words):
     with pytest.raises(error, match=words):
         column_of_texts(rows)
+    if rows is not None:  # which asks fit to check the parameters alone
+        with pytest.raises(error, match=words):
+            GeometryFeatures().fit(rows)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"features": 3}, "features=3: need one name, or a list of names"),
+        ({"features": None}, "features=None"),
+        ({"features": ["margins", 3]}, r"features=\['margins', 3\]"),
+        ({"features": b"margins"}, "features=b'margins'"),
+        ({"features": "nothing"}, "no feature 'nothing'"),
+        ({"features": []}, "no statistic chosen"),
+        ({"pooling": 3}, "pooling=3"),
+        ({"layers": "a"}, "layers='a': need a list of whole numbers from 0"),
+        ({"layers": "01"}, "layers='01'"),
+        ({"layers": 3}, "layers=3"),
+        ({"layers": [0.5]}, r"layers=\[0.5\]"),
+        ({"layers": [True]}, r"layers=\[True\]"),
+        ({"prompt": 3}, "prompt=3"),
+        ({"prompt": None}, "prompt=None"),
+        ({"max_tokens": "12"}, "max_tokens='12'"),
+        ({"long": 3}, "long=3"),
+        ({"normalise": "yes"}, "normalise='yes'"),
+        ({"unreadable": None}, "unreadable=None"),
+        ({"revision": 3}, "revision=3: need a name, or None"),
+        ({"device": 0}, "device=0"),
+        ({"cache": 3}, "cache=3"),
+        ({"room_bytes": "1"}, "room_bytes='1'"),
+        ({"model": 3}, "model is a int"),
+    ],
+)
+def test_a_parameter_of_a_wrong_kind_is_refused_in_our_words(wrong, words):
+    for call in (GeometryFeatures.fit, GeometryFeatures.transform, GeometryFeatures.get_feature_names_out):
+        with pytest.raises(BadFeatures, match=words):
+            call(GeometryFeatures().set_params(**wrong), ["a text"])  # init's types are checked in tests
 
 
 def test_texts_that_cannot_be_read_raise_with_their_row_and_without_their_words(geometry):

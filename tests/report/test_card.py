@@ -59,8 +59,11 @@ def artifact():
                 "auc": 0.949,
                 "auc_interval": [0.93, 0.96],
                 "recall_at_fpr": {"0.01": 0.37, "0.05": 0.7},
+                "recall_intervals": {"0.01": [0.3, 0.4], "0.05": [0.66, 0.74]},
                 "brier": 0.08,
+                "brier_interval": [0.07, 0.09],
                 "calibration_error": 0.03,
+                "calibration_interval": [0.02, 0.05],
                 "length_auc": 0.596,
                 "length_auc_interval": [0.56, 0.62],
                 "at_threshold": {},
@@ -105,7 +108,32 @@ def test_length_alone_stands_below_the_auc_with_its_interval(artifact):
 
 
 def test_thresholds_have_promise_and_interval(artifact):
-    assert rows(card(artifact))["5 %"] == ["0.8400", "4.95 %", "3.34 % to 7.03 %", "0.7000"]
+    assert rows(card(artifact))["toxic"] == ["5 %", "0.8400", "4.95 %", "3.34 % to 7.03 %", "0.7000"]
+
+
+def test_each_number_stands_with_its_interval(artifact):
+    found = rows(card(artifact))
+    assert found["recall at 5 % false positives"] == ["0.7000", "[0.6600, 0.7400]"]
+    assert found["Brier score"] == ["0.0800", "[0.0700, 0.0900]"]
+    assert found["calibration error"] == ["0.0300", "[0.0200, 0.0500]"]
+
+
+MEASURED = {
+    "score": 0.84,
+    "false_positive_rate": 0.06,
+    "false_positive_interval": [0.05, 0.07],
+    "recall": 0.8,
+    "recall_interval": [0.75, 0.85],
+}
+
+
+def test_stored_thresholds_are_told_as_measured_on_other_rows(artifact):
+    own = artifact.metrics["out_of_fold"]
+    other = {**own, "at_threshold": {"0.05": MEASURED}}
+    text = card(replace(artifact, metrics={"out_of_fold": own, "the test rows": other}))
+    assert "On the test rows, whose rows took no part in fitting. 1,000 rows, 500 of them positive." in text
+    assert text.count("The stored thresholds on these rows:") == 1
+    assert "| toxic | 5 % | 0.8400 | 6 % | 5 % to 7 % | 0.8000 | [0.7500, 0.8500] |" in text
 
 
 def test_model_and_data_are_named(artifact):
@@ -137,7 +165,8 @@ def test_the_command_gives_the_same_spec_back(artifact):
 
 
 def test_a_command_of_its_own_replaces_it(artifact):
-    assert card(artifact, "make detectors DATA=x").endswith("## Make it again\n\n    make detectors DATA=x\n")
+    told = replace(artifact, training={**artifact.training, "command": "make detectors DATA=x"})
+    assert card(told).endswith("## Make it again\n\n    make detectors DATA=x\n")
 
 
 def test_what_was_not_recorded_is_said(artifact):
@@ -175,7 +204,14 @@ def of_two(artifact):
         calibrations=artifact.calibrations * 2,
         thresholds=artifact.thresholds * 2,
         training=artifact.training | training | {"languages": ["English", "German"]},
-        metrics={"out_of_fold": {"n": 99, "mean_auc": 0.9, "labels": {"rude": own, "spam": None}}},
+        metrics={
+            "out_of_fold": {
+                "n": 99,
+                "mean_auc": 0.9,
+                "mean_auc_interval": [0.88, 0.92],
+                "labels": {"rude": own, "spam": None},
+            }
+        },
     )
 
 
@@ -187,20 +223,36 @@ def test_a_card_of_labels_has_a_row_for_each(of_two):
     assert found["repeated texts"] == ["3, 1 of them with labels that contradict each other"]
     assert found["recipe"] == ["logistic, C = 0.1 (rude), 0.2 (spam)"]
     assert "| spam | 5 % | 0.8400 |" in text
-    assert "| rude | 500 | 0.9490 | [0.9300, 0.9600] | 0.5960 | 0.3700 | 0.7000 |" in text
+    assert (
+        "| rude | 500 | 0.9490 [0.9300, 0.9600] | 0.5960 [0.5600, 0.6200] | 0.3700 [0.3000, 0.4000] | "
+        "0.7000 [0.6600, 0.7400] | 0.0800 [0.0700, 0.0900] | 0.0300 [0.0200, 0.0500] |"
+    ) in text
+    assert "| mean AUC | 0.9000 | [0.8800, 0.9200] |" in text
     assert "--label rude --label spam" in text
     assert "--language English --language German" in text
+
+
+def test_thresholds_of_each_label_are_told_as_measured_on_other_rows(of_two):
+    own = of_two.metrics["out_of_fold"]
+    rude = {**own["labels"]["rude"], "at_threshold": {"0.05": MEASURED}}
+    other = {**own, "labels": {"rude": rude, "spam": None}}
+    for task in ("labels", "classes"):
+        text = card(replace(of_two, task=task, metrics={"out_of_fold": own, "the test rows": other}))
+        assert "| rude | 5 % | 0.8400 | 6 % | 5 % to 7 % | 0.8000 | [0.7500, 0.8500] |" in text
 
 
 def test_a_card_of_classes_has_the_confusion(of_two):
     several = of_two.metrics["out_of_fold"] | {
         "accuracy": 0.8,
+        "accuracy_interval": [0.7, 0.9],
         "macro_f1": 0.7,
+        "macro_f1_interval": [0.6, 0.8],
         "confusion": [[3, 1], [0, 1200]],
     }
     text = card(replace(of_two, task="classes", negative="", metrics={"out_of_fold": several}))
     assert "Puts texts into one of 2 classes" in text
-    assert "Accuracy 0.8000, macro F1 0.7000." in text
+    assert "| accuracy | 0.8000 | [0.7000, 0.9000] |" in text
+    assert "| macro F1 | 0.7000 | [0.6000, 0.8000] |" in text
     assert "| spam | 0 | 1,200 |" in text
 
 

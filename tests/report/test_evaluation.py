@@ -5,7 +5,7 @@ import json
 import pytest
 
 from splinelens.errors import BadTexts
-from splinelens.report.evaluation import EvaluationReport
+from splinelens.report.evaluation import EvaluationReport, summary
 
 EMPTY = {"heat": None, "map": None, "hatecheck": None, "hatecheck_bias": (), "xstest": None, "evasion": None}
 
@@ -50,7 +50,12 @@ def test_what_was_not_measured_has_no_table(evaluation):
         assert word not in titles
 
 
-def test_numbers_without_an_interval_show_a_dash(evaluation):
+def test_numbers_without_an_interval_say_so(evaluation):
     assert "| AUC | " in evaluation(rows=40).to_markdown()
     line = next(line for line in evaluation(rows=40).tables()["Numbers"].split("\n") if "| AUC |" in line)
-    assert line.endswith("| - |")
+    assert line.endswith("| (too few rows for an interval) |")
+
+
+def test_every_number_of_the_summary_has_its_interval(evaluation):
+    for name, _, bounds in summary(evaluation())[2:]:
+        assert bounds.startswith("[0."), name

@@ -3,7 +3,7 @@
 import pytest
 
 from splinelens.errors import BadTexts, MissingColumn
-from splinelens.texts.evaluation import SETS, normalised, read_evaluation, repeats, repeats_of
+from splinelens.texts.evaluation import SETS, letters_and_digits, read_evaluation, repeats, repeats_of
 
 
 @pytest.fixture
@@ -60,8 +60,8 @@ def test_a_damaged_file_is_refused(folder):
 
 
 def test_repeated_rows_are_found_whatever_their_signs_and_case(folder):
-    assert normalised("One, two!\n") == "onetwo"
-    assert normalised(None) == ""
+    assert letters_and_digits("One, two!\n") == "onetwo"
+    assert letters_and_digits(None) == ""
     assert repeats(["a", "A.", "b"], ["B"]) == [False, True, True]
     counts = repeats_of(read_evaluation(folder).sets["tweet"])
     assert counts == {"rows": 3, "repeated": 1, "across_splits": 1, "two_labels": 1}

@@ -13,9 +13,10 @@ import numpy as np
 from splinelens.detect.artifact import Artifact
 from splinelens.detect.bias import SubgroupBias, subgroup_bias
 from splinelens.detect.curves import average_precision, intervals, operating_points, reliability, sweep
-from splinelens.detect.evaluate import ROWS_FOR_INTERVAL, Evaluations
+from splinelens.detect.evaluate import Evaluations
 from splinelens.detect.heat import alone, block_auc
 from splinelens.detect.projections import project
+from splinelens.detect.ranked import ROWS_FOR_INTERVAL
 from splinelens.detect.verdicts import label_place, measured, require_known
 from splinelens.errors import BadLabels, BadTexts
 from splinelens.features.extract import Progress, provenance

@@ -107,16 +107,15 @@ def train(
         BadFeatures: An unknown recipe, or a prior that does not fit it or the features.
     """
     source = texts if isinstance(texts, Texts) else read_texts(list(texts))
-    if recipe not in RECIPES:
-        raise BadFeatures(f"no recipe {recipe!r}; there are {' and '.join(RECIPES)}")
+    _require_recipe(recipe)
     names = (label,) if isinstance(label, str) else tuple(label)
     known = require_labels(labels, task, names, len(source))
     table = table or read_table(reader, source, output=output, progress=progress)
-    ok = table.ok
+    ok, device = table.ok, str(reader.loaded.device)
     y = known[ok].astype(int)
     judge = np.ones(len(y), dtype=bool) if judged is None else np.asarray(judged)[ok]
     hashes = text_hashes([text for text, there in zip(source.texts, ok, strict=True) if there])
-    _, groups = np.unique(hashes, return_inverse=True)
+    different, groups = np.unique(hashes, return_inverse=True)
     values = table.values if ok.all() else table.values[ok]
     fitted = fit(
         values,
@@ -125,7 +124,7 @@ def train(
         judged=judge,
         strengths=strengths,
         seed=seed,
-        device=str(reader.loaded.device),
+        device=device,
         names=names,
         groups=groups,
         prior=_column_prior(table, prior),
@@ -134,8 +133,8 @@ def train(
     if evidence is not None:
         scores = _unseen_scores(calibrations, fitted.logits, judge)
         evidence(Evidence(values, y, scores, table.tokens[ok], np.array(source.numbers)[ok], groups))
-    seen = np.unique(hashes)[: _most_hashes(fitted)]
-    per_label = [int(count) for count in y.sum(axis=0)]
+    seen = different[: _most_hashes(fitted)]
+    per_label = y.sum(axis=0).tolist()
     return Artifact(
         name=name,
         task=task,
@@ -156,17 +155,22 @@ def train(
             "left_out": int((~ok).sum()),
             "judged_rows": int(judge.sum()),
             "repeated": repeated(groups, y),
-            "seen": {"texts": len(np.unique(hashes)), "kept": len(seen)},
+            "seen": {"texts": len(different), "kept": len(seen)},
             "sources": list(sources),
             "languages": list(languages),
             "labels_hash": hashlib.sha256(y.astype(np.int8).tobytes()).hexdigest(),
-            "fitted_on": str(reader.loaded.device),
+            "fitted_on": device,
             "provenance": table.provenance,
         },
         metrics={"out_of_fold": metrics},
         version=__version__,
         seen=seen,
     )
+
+
+def _require_recipe(recipe: str) -> None:
+    if recipe not in RECIPES:
+        raise BadFeatures(f"no recipe {recipe!r}; there are {' and '.join(RECIPES)}")
 
 
 def _column_prior(table: FeatureTable, prior: Mapping[str, float] | None) -> np.ndarray | None:

@@ -52,7 +52,7 @@ def show(
 
 
 def _headline(row: dict[str, Any]) -> str:  # Any: plain JSON values
-    from splinelens.report.terminal import interval
+    from splinelens.report.tables import interval
 
     if row["auc"] is None:
         return "not measured"

@@ -68,11 +68,13 @@ def evaluate(
     errors are in the page and the JSON, not in the Markdown; their rows are those of the file, from 0, as
     score counts them. Of a detector of several labels the page shows one, --report-label, against the rest.
 
-    With --json one object: "n", "positives", "undetermined", "auc", "auc_interval", "recall_at_fpr", "brier",
-    "calibration_error", "length_auc", "length_auc_interval", "at_threshold"; of several labels "n",
-    "undetermined", "mean_auc", "labels" (those numbers of each), and of classes "accuracy", "macro_f1",
-    "confusion"; then "detector", "source", "rows", "training_rows", "seconds", "device", "provenance".
-    Intervals are 95 % bootstrap intervals. A file with rows that the detector was fitted on is refused.
+    With --json one object: "n", "positives", "undetermined", "auc", "auc_interval", "recall_at_fpr",
+    "recall_intervals", "brier", "brier_interval", "calibration_error", "calibration_interval", "length_auc",
+    "length_auc_interval", "at_threshold"; of several labels "n", "undetermined", "mean_auc",
+    "mean_auc_interval", "labels" (those numbers of each), and of classes "accuracy", "accuracy_interval",
+    "macro_f1", "macro_f1_interval", "confusion"; then "detector", "source", "rows", "training_rows",
+    "seconds", "device", "provenance". Intervals are 95 % bootstrap intervals, of shares Clopper-Pearson
+    ones. A file with rows that the detector was fitted on is refused.
 
     Example:
       splinelens evaluate toxicity comments.csv --column text --label toxic --split split=test

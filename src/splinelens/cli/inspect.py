@@ -144,7 +144,7 @@ def inspect(
     else:
         from splinelens.report.inspection_terminal import terminal
 
-        _print(lambda width: terminal(found, width))
+        print_lines(lambda width: terminal(found, width))
 
 
 def _show_place(
@@ -169,7 +169,7 @@ def _show_place(
         return
     (own,) = tokenize([text], loaded.tokenizer)
     pieces = [text[begin:end] for begin, end in own.offsets]
-    _print(lambda width: place_terminal(report, width, pieces))
+    print_lines(lambda width: place_terminal(report, width, pieces))
 
 
 def _place_at(wanted: str | None) -> tuple[int, int] | None:
@@ -245,7 +245,7 @@ def _write(found: "Inspection", output: Path) -> None:
         raise CannotWrite(f"cannot write {output}: {error.strerror or error}") from error
 
 
-def _print(lines: Callable[[int], "Text"]) -> None:
+def print_lines(lines: Callable[[int], "Text"]) -> None:
     """What a width gives, in colours if it is a terminal's."""
     from rich.console import Console
 

@@ -1,6 +1,7 @@
 """``splinelens train``: labelled texts in, a detector with its card out."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -142,7 +143,8 @@ def train(
         raise told(
             f"Stopped. What is finished is kept in {kept}.parts; run the same command to go on.", STOPPED
         ) from stop
-    _write(artifact, output, _as_typed(context))
+    artifact = replace(artifact, training={**artifact.training, "command": _as_typed(context)})
+    _write(artifact, output)
     if not keep_features:
         kept.unlink()
     _report(artifact, output)
@@ -167,18 +169,19 @@ def _verdicts(
     return names, negative
 
 
-def _write(artifact: "Artifact", folder: Path, command: str) -> None:
+def _write(artifact: "Artifact", folder: Path) -> None:
     from splinelens.features.parts import writing
     from splinelens.report.card import card
 
     artifact.save(folder)
     with writing(folder / "CARD.md"):
-        (folder / "CARD.md").write_text(card(artifact, command), "utf-8")
+        (folder / "CARD.md").write_text(card(artifact), "utf-8")
 
 
 def _report(artifact: "Artifact", folder: Path) -> None:
     from splinelens.report.card import settings
-    from splinelens.report.terminal import evaluation_lines, label_lines, percent
+    from splinelens.report.tables import percent, percents
+    from splinelens.report.terminal import evaluation_lines, label_lines
 
     training, binary = artifact.training, artifact.task == "binary"
     chosen = ", ".join([training["recipe"], *(f"{key} = {value}" for key, value in settings(training))])
@@ -192,8 +195,7 @@ def _report(artifact: "Artifact", folder: Path) -> None:
     print("\n".join((evaluation_lines if binary else label_lines)(artifact.metrics["out_of_fold"])))
     for label, own in zip(artifact.labels, artifact.thresholds, strict=True):
         for stored in own if artifact.task != "classes" else ():
-            bounds = " to ".join(map(percent, stored.interval))
-            fired = f"{percent(stored.rate)} false positives ({bounds})"
+            fired = f"{percent(stored.rate)} false positives ({percents(stored.interval)})"
             print(f"{label} at {stored.score:.4f} and above: {fired}")
 
 

@@ -34,7 +34,7 @@ _KINDS = {
 _ANEW = "fetch or train the detector anew"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Artifact:
     """Everything a detector is.
 
@@ -69,7 +69,7 @@ class Artifact:
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     version: str = ""
-    seen: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.uint64), compare=False)
+    seen: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
 
     def scores(self, logits: np.ndarray) -> np.ndarray:
         """Calibrated scores.

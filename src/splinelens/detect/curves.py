@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
-from splinelens.detect.evaluate import ROWS_FOR_INTERVAL, calibration_error
-from splinelens.detect.thresholds import highest_quiet, share_interval
+from splinelens.detect.ranked import ROWS_FOR_INTERVAL, middle
+from splinelens.detect.thresholds import share_interval
 from splinelens.errors import BadFeatures, BadLabels
 
 Bounds = tuple[float, float]
@@ -165,14 +164,18 @@ def bootstrap(
         >>> bootstrap(average_precision, rows[:40], rows[:40] / 2) is None
         True
     """
-    drawn = _resampled(statistic, labels, scores, resamples, seed)
-    return None if drawn is None else _middle(drawn)
+    n, rng = len(labels), np.random.default_rng(seed)
+    if n < ROWS_FOR_INTERVAL or not resamples:
+        return None
+    draws = (rng.integers(0, n, n) for _ in range(resamples))
+    values = [statistic(labels[rows], scores[rows]) for rows in draws if 0 < labels[rows].sum() < n]
+    return middle(np.array(values))
 
 
 def intervals(
     labels: np.ndarray, scores: np.ndarray, *, resamples: int = 1000, seed: int = 0
 ) -> dict[str, Bounds | None]:
-    """95 % bootstrap intervals of the numbers of an evaluation that are told without one elsewhere.
+    """95 % bootstrap intervals of the numbers of a report that an evaluation does not hold.
 
     Args:
         labels: 0 or 1 for each row.
@@ -181,29 +184,15 @@ def intervals(
         seed: Of the draws.
 
     Returns:
-        ``average_precision``, ``brier``, ``calibration_error``, ``recall_at_0.01`` and ``recall_at_0.05``;
-        None with fewer than 50 rows. Chance adds to a calibration error, and twice to that of resamples,
-        so their mean is moved to the number itself.
+        ``average_precision``; None with fewer than 50 rows. ``evaluate`` gives those of its own numbers.
 
     Example:
         >>> rows = np.tile([0, 1], 50)
-        >>> intervals(rows, rows / 1, resamples=20)["brier"]
-        (0.0, 0.0)
+        >>> intervals(rows, rows / 2, resamples=20)
+        {'average_precision': (1.0, 1.0)}
     """
-    numbers: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
-        "average_precision": average_precision,
-        "brier": lambda y, s: float(((s - y) ** 2).mean()),
-        **{f"recall_at_{rate:g}": partial(_recall_at, rate) for rate in (0.01, 0.05)},
-    }
-    found = {
-        name: bootstrap(number, labels, scores, resamples=resamples, seed=seed)
-        for name, number in numbers.items()
-    }
-    drawn = _resampled(calibration_error, labels, scores, resamples, seed)
-    if drawn is None:
-        return found | {"calibration_error": None}
-    centred = (drawn - drawn.mean() + calibration_error(labels, scores)).clip(0, 1)
-    return found | {"calibration_error": _middle(centred)}
+    found = bootstrap(average_precision, labels, scores, resamples=resamples, seed=seed)
+    return {"average_precision": found}
 
 
 def reliability(labels: np.ndarray, scores: np.ndarray, bins: int = 10) -> tuple[Bin, ...]:
@@ -281,32 +270,6 @@ def operating_points(
             )
         )
     return tuple(found)
-
-
-def _resampled(
-    statistic: Callable[[np.ndarray, np.ndarray], float],
-    labels: np.ndarray,
-    scores: np.ndarray,
-    resamples: int,
-    seed: int,
-) -> np.ndarray | None:
-    """The number of each resample that has both classes; None where there are too few rows."""
-    n, rng = len(labels), np.random.default_rng(seed)
-    if n < ROWS_FOR_INTERVAL:
-        return None
-    draws = (rng.integers(0, n, n) for _ in range(resamples))
-    values = [statistic(labels[rows], scores[rows]) for rows in draws if 0 < labels[rows].sum() < n]
-    return np.array(values) if values else None
-
-
-def _middle(values: np.ndarray) -> Bounds:
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def _recall_at(rate: float, labels: np.ndarray, scores: np.ndarray) -> float:
-    """Recall at a false-positive rate, the threshold chosen on the same rows."""
-    return float((scores[labels == 1] > highest_quiet(scores[labels == 0], rate)).mean())
 
 
 def _classes(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

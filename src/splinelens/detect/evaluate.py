@@ -1,16 +1,18 @@
 """How well scores separate labels, with intervals, and what length alone would have done."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from splinelens.detect.thresholds import highest_quiet
+from splinelens.detect.ranked import ROWS_FOR_INTERVAL, Bounds, Counts, Ranked, middle
+from splinelens.detect.thresholds import share_interval
 from splinelens.errors import BadLabels
 
-ROWS_FOR_INTERVAL = 50
-"""With fewer scored rows a bootstrap interval promises more than it holds, and there is none."""
+RATES = (0.01, 0.05)
+"""False-positive rates at which recall is told."""
 
 
 @dataclass(frozen=True)
@@ -22,35 +24,42 @@ class Evaluation:
         positives: Positive rows among them.
         undetermined: Rows that could not be scored; they are in no other number.
         auc: Area under the ROC curve.
-        auc_interval: 95 % bootstrap interval of it; None with fewer than 50 scored rows.
+        auc_interval: 95 % bootstrap interval of it; None with fewer than 50 scored rows, as all of those.
         recall_at_fpr: Recall at 1 % and 5 % false positives, keys ``0.01`` and ``0.05``; the threshold
             is chosen on these rows.
+        recall_intervals: 95 % bootstrap intervals of those, the threshold chosen anew on each resample.
         brier: Mean squared difference of score and label.
+        brier_interval: 95 % bootstrap interval of it.
         calibration_error: Expected calibration error over 15 bins of about equal count; rows of
             equal score share a bin.
+        calibration_interval: 95 % bootstrap interval of it. Chance adds to a calibration error, and twice
+            to that of resamples, so their mean is moved to the number itself.
         length_auc: AUC of the number of tokens alone, in the direction that is better on these rows,
             so at least 0.5: what a detector that cannot read would reach.
         length_auc_interval: 95 % bootstrap interval of that, in the same direction; may be None.
-        at_threshold: For each stored threshold the measured rates on these rows.
+        at_threshold: For each stored threshold the ``score``, and measured on these rows
+            ``false_positive_rate`` and ``recall``, each with its 95 % interval (Clopper-Pearson) below
+            ``false_positive_interval`` and ``recall_interval``.
     """
 
     n: int
     positives: int
     undetermined: int
     auc: float
-    auc_interval: tuple[float, float] | None
+    auc_interval: Bounds | None
     recall_at_fpr: dict[str, float]
+    recall_intervals: dict[str, Bounds | None]
     brier: float
+    brier_interval: Bounds | None
     calibration_error: float
+    calibration_interval: Bounds | None
     length_auc: float
-    length_auc_interval: tuple[float, float] | None
-    at_threshold: dict[str, dict[str, float]]
+    length_auc_interval: Bounds | None
+    at_threshold: dict[str, dict[str, Any]]  # Any: a number, or the two of an interval
 
     def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
         """As plain JSON values; an interval is a list."""
-        return {
-            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
-        }
+        return {key: _listed(value) for key, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)
@@ -63,8 +72,11 @@ class Evaluations:
         labels: The numbers of each label against all others; None for a label that all scored rows
             have or none has.
         mean_auc: Mean of the AUCs of the labels that were measured.
+        mean_auc_interval: 95 % bootstrap interval of it; None with fewer than 50 scored rows.
         accuracy: Of classes, share of rows whose own class has the highest score; else None.
+        accuracy_interval: 95 % interval of it (Clopper-Pearson).
         macro_f1: Of classes, mean F1 over the classes that occur among rows or verdicts; else None.
+        macro_f1_interval: 95 % bootstrap interval of it; None with fewer than 50 scored rows.
         confusion: Of classes, ``confusion[own][verdict]`` counts rows, in the order of ``labels``; else
             None.
     """
@@ -73,18 +85,20 @@ class Evaluations:
     undetermined: int
     labels: dict[str, Evaluation | None]
     mean_auc: float
+    mean_auc_interval: Bounds | None = None
     accuracy: float | None = None
+    accuracy_interval: Bounds | None = None
     macro_f1: float | None = None
+    macro_f1_interval: Bounds | None = None
     confusion: tuple[tuple[int, ...], ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
-        """As plain JSON values; what is not there is left out."""
+        """As plain JSON values; of labels without the numbers of classes."""
         own = {name: found and found.to_dict() for name, found in self.labels.items()}
-        record: dict[str, Any] = {"n": self.n, "undetermined": self.undetermined, "mean_auc": self.mean_auc}
+        names = ["n", "undetermined", "mean_auc", "mean_auc_interval"]
         if self.confusion is not None:
-            record |= {"accuracy": self.accuracy, "macro_f1": self.macro_f1}
-            record["confusion"] = [list(row) for row in self.confusion]
-        return record | {"labels": own}
+            names += ["accuracy", "accuracy_interval", "macro_f1", "macro_f1_interval", "confusion"]
+        return {**{name: _listed(getattr(self, name)) for name in names}, "labels": own}
 
 
 def evaluate(
@@ -126,27 +140,30 @@ def evaluate(
         )
     shorter = auc(y, -tokens) >= 0.5
     by_length = -tokens if shorter else tokens
+    ranked, recall = Ranked.of(y, s), {f"{rate:g}": partial(Counts.recall_at, rate=rate) for rate in RATES}
+    numbers: dict[str, Callable[[Counts], float]] = {
+        "auc": Counts.auc,
+        "brier": Counts.brier,
+        "calibration": Counts.calibration_error,
+        **recall,
+    }
+    own = {name: number(ranked.counts()) for name, number in numbers.items()}
+    bounds = ranked.intervals(numbers, resamples, seed, inflated=("calibration",))
     return Evaluation(
         n=len(y),
         positives=int(y.sum()),
         undetermined=int((~scored).sum()),
-        auc=auc(y, s),
-        auc_interval=auc_interval(y, s, resamples, seed),
-        recall_at_fpr={
-            f"{rate:g}": float((s[y == 1] > highest_quiet(s[y == 0], rate)).mean()) for rate in (0.01, 0.05)
-        },
-        brier=float(((s - y) ** 2).mean()),
-        calibration_error=calibration_error(y, s),
+        auc=own["auc"],
+        auc_interval=bounds["auc"],
+        recall_at_fpr={rate: own[rate] for rate in recall},
+        recall_intervals={rate: bounds[rate] for rate in recall},
+        brier=own["brier"],
+        brier_interval=bounds["brier"],
+        calibration_error=own["calibration"],
+        calibration_interval=bounds["calibration"],
         length_auc=auc(y, by_length),
         length_auc_interval=auc_interval(y, by_length, resamples, seed),
-        at_threshold={
-            name: {
-                "score": float(score),
-                "false_positive_rate": float((s[y == 0] >= score).mean()),
-                "recall": float((s[y == 1] >= score).mean()),
-            }
-            for name, score in (thresholds or {}).items()
-        },
+        at_threshold={name: _at(score, s[y == 0], s[y == 1]) for name, score in (thresholds or {}).items()},
     )
 
 
@@ -188,31 +205,57 @@ def evaluate_labels(
     """
     scored = np.isfinite(scores).all(axis=1)
     own: dict[str, Evaluation | None] = {}
+    drawn: list[np.ndarray] = []
+    y, s, enough = labels[scored], scores[scored], scored.sum() >= ROWS_FOR_INTERVAL and resamples
     for place, name in enumerate(names):
-        y, column = labels[:, place], np.where(scored, scores[:, place], np.nan)
-        if len(np.unique(y[scored])) < 2:
+        column = np.where(scored, scores[:, place], np.nan)
+        if len(np.unique(y[:, place])) < 2:
             own[name] = None
             continue
         limits = (thresholds or {}).get(name)
-        own[name] = evaluate(y, column, lengths, thresholds=limits, resamples=resamples, seed=seed)
+        own[name] = evaluate(
+            labels[:, place], column, lengths, thresholds=limits, resamples=resamples, seed=seed
+        )
+        drawn += [resampled_auc(y[:, place], s[:, place], resamples, seed)] if enough else []
     measured = [found.auc for found in own.values() if found]
     if not measured:
         raise BadLabels(
-            f"of the labels {', '.join(names)} each is the same in all {int(scored.sum())} scored rows; "
+            f"of the labels {', '.join(names)} each is the same in all {len(y)} scored rows; "
             "give rows with and without a label"
         )
-    numbers = _of_classes(labels[scored], scores[scored]) if classes else ()
-    return Evaluations(int(scored.sum()), int((~scored).sum()), own, float(np.mean(measured)), *numbers)
+    return Evaluations(
+        len(y),
+        int((~scored).sum()),
+        own,
+        float(np.mean(measured)),
+        middle(np.mean(drawn, axis=0)) if drawn else None,
+        **(_of_classes(y, s, resamples if enough else 0, seed) if classes else {}),
+    )
 
 
-def _of_classes(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float, tuple[tuple[int, ...], ...]]:
-    """Accuracy, macro F1 and how often each class is taken for each."""
+def _of_classes(
+    labels: np.ndarray, scores: np.ndarray, resamples: int, seed: int
+) -> dict[str, Any]:  # Any: accuracy, macro F1 with their intervals, and how often each is taken for each
     own, verdict, classes = labels.argmax(axis=1), scores.argmax(axis=1), labels.shape[1]
-    counts = np.bincount(own * classes + verdict, minlength=classes**2).reshape(classes, classes)
-    right, either = np.diag(counts), counts.sum(axis=0) + counts.sum(axis=1)
-    f1 = 2 * right[either > 0] / either[either > 0]
-    confusion = tuple(tuple(int(count) for count in row) for row in counts)
-    return float(right.sum() / len(own)), float(f1.mean()), confusion
+    codes, n, rng = own * classes + verdict, len(own), np.random.default_rng(seed)
+
+    def confusion(codes: np.ndarray) -> np.ndarray:
+        return np.bincount(codes, minlength=classes**2).reshape(classes, classes)
+
+    def macro_f1(counts: np.ndarray) -> float:
+        either = counts.sum(axis=0) + counts.sum(axis=1)
+        return float((2 * np.diag(counts)[either > 0] / either[either > 0]).mean())
+
+    counts = confusion(codes)
+    drawn = [macro_f1(confusion(codes[rng.integers(0, n, n)])) for _ in range(resamples)]
+    right = int(np.trace(counts))
+    return {
+        "accuracy": right / n,
+        "accuracy_interval": share_interval(right, n),
+        "macro_f1": macro_f1(counts),
+        "macro_f1_interval": middle(np.array(drawn)) if drawn else None,
+        "confusion": tuple(tuple(row) for row in counts.tolist()),
+    }
 
 
 def auc(labels: np.ndarray, scores: np.ndarray) -> float:
@@ -229,8 +272,25 @@ def auc(labels: np.ndarray, scores: np.ndarray) -> float:
         >>> auc(np.array([0, 1, 1]), np.array([0.2, 0.2, 0.9]))
         0.75
     """
-    codes, ranks = _codes(labels, scores)
-    return _share_in_order(np.bincount(codes, minlength=2 * ranks), ranks)
+    return Ranked.of(labels, scores).counts().auc()
+
+
+def recall_at(labels: np.ndarray, scores: np.ndarray, rate: float) -> float:
+    """Recall at a false-positive rate, the threshold chosen on the same rows.
+
+    Args:
+        labels: 0 or 1, both there.
+        scores: Higher leans to 1.
+        rate: In (0, 1); at most this share of the negative rows fires.
+
+    Returns:
+        Share of the positive rows above the lowest such threshold.
+
+    Example:
+        >>> recall_at(np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.35, 0.8]), 0.5)
+        1.0
+    """
+    return Ranked.of(labels, scores).counts().recall_at(rate)
 
 
 def auc_interval(
@@ -251,10 +311,7 @@ def auc_interval(
         >>> auc_interval(np.arange(60) % 2, np.arange(60) % 2, resamples=20)
         (1.0, 1.0)
     """
-    if len(labels) < ROWS_FOR_INTERVAL or not resamples:
-        return None
-    low, high = np.nanquantile(resampled_auc(labels, scores, resamples, seed), [0.025, 0.975])
-    return float(low), float(high)
+    return Ranked.of(labels, scores).intervals({"auc": Counts.auc}, resamples, seed)["auc"]
 
 
 def resampled_auc(labels: np.ndarray, scores: np.ndarray, resamples: int, seed: int = 0) -> np.ndarray:
@@ -273,10 +330,7 @@ def resampled_auc(labels: np.ndarray, scores: np.ndarray, resamples: int, seed: 
         >>> resampled_auc(np.array([0, 1] * 9), np.array([0.5] * 18), 3).tolist()
         [0.5, 0.5, 0.5]
     """
-    n, rng = len(labels), np.random.default_rng(seed)
-    codes, ranks = _codes(labels, scores)
-    drawn = (codes[rng.integers(0, n, n)] for _ in range(resamples))
-    return np.array([_share_in_order(np.bincount(draw, minlength=2 * ranks), ranks) for draw in drawn])
+    return np.array([counts.auc() for counts in Ranked.of(labels, scores).draws(resamples, seed)])
 
 
 def calibration_error(labels: np.ndarray, scores: np.ndarray, bins: int = 15) -> float:
@@ -294,23 +348,22 @@ def calibration_error(labels: np.ndarray, scores: np.ndarray, bins: int = 15) ->
         >>> calibration_error(np.array([0, 1]), np.array([0.25, 0.75]), bins=2)
         0.25
     """
-    _, rank, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    middle = np.cumsum(counts) - counts / 2  # of the rows of each score, in sorted order
-    place = (middle * bins / len(scores)).astype(int)
-    return float(
-        np.abs(np.bincount(place[rank], weights=scores - labels, minlength=bins)).sum() / len(scores)
-    )
+    return Ranked.of(labels, scores).counts().calibration_error(bins)
 
 
-def _codes(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, int]:
-    """Each row as one number, its score's rank plus, if it is positive, the number of ranks; and that."""
-    distinct, rank = np.unique(scores, return_inverse=True)
-    return rank + len(distinct) * labels.astype(int), len(distinct)
+def _at(score: float, clean: np.ndarray, toxic: np.ndarray) -> dict[str, Any]:  # Any: as in Evaluation
+    """What a threshold does to rows of each class."""
+    alarms, hits = int((clean >= score).sum()), int((toxic >= score).sum())
+    return {
+        "score": float(score),
+        "false_positive_rate": alarms / len(clean),
+        "false_positive_interval": share_interval(alarms, len(clean)),
+        "recall": hits / len(toxic),
+        "recall_interval": share_interval(hits, len(toxic)),
+    }
 
 
-def _share_in_order(counts: np.ndarray, ranks: int) -> float:
-    """AUC from how often each code occurs, in whole numbers; NaN if a class is missing."""
-    negative, positive = counts[:ranks], counts[ranks:]
-    pairs = int(negative.sum()) * int(positive.sum())
-    twice_below = 2 * np.cumsum(negative) - negative  # a tie counts one half
-    return int(positive @ twice_below) / (2 * pairs) if pairs else float("nan")
+def _listed(value: Any) -> Any:  # Any: values of a record in, plain JSON values out
+    if isinstance(value, dict):
+        return {key: _listed(item) for key, item in value.items()}
+    return [_listed(item) for item in value] if isinstance(value, tuple) else value

@@ -32,7 +32,7 @@ _CHOOSING_ROWS = 15_000
 # one does not hang on the number of rows, and the strengths tried lie a factor of 3 apart.
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fitted:
     """A head and its judgement of unseen rows.
 

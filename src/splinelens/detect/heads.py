@@ -19,7 +19,7 @@ _CHUNK = 1 << 18
 # Entries of a table that are worked on at once: 2 MB in float64 stay in a core's cache.
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LinearHead:
     """Logistic regressions on standardised columns, one a label.
 
@@ -111,7 +111,7 @@ class LinearHead:
         return self.weight.astype(np.float64) / self.scale.astype(np.float64)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ForestHead:
     """A random forest as node arrays, all trees end to end; its trees serve all labels.
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from splinelens.detect.evaluate import ROWS_FOR_INTERVAL, auc, calibration_error, resampled_auc
+from splinelens.detect.evaluate import auc, calibration_error, recall_at, resampled_auc
+from splinelens.detect.ranked import ROWS_FOR_INTERVAL, middle
 from splinelens.detect.thresholds import highest_quiet, share_interval
 
 FALSE_POSITIVES = 0.01
@@ -105,7 +106,7 @@ def measured(
         positives,
         auc=float(np.mean([auc(y, s) for y, s in columns])),
         interval=_interval(columns, resamples, seed),
-        recall=float(np.mean([_recall(y, s) for y, s in columns])),
+        recall=float(np.mean([recall_at(y, s, FALSE_POSITIVES) for y, s in columns])),
         calibration_error=float(np.mean([calibration_error(y, s) for y, s in columns])),
         pairs=None if pairs is None else _pairs_in_order(many[:, 0], given[:, 0], pairs[scored]),
         flagged=alarms,
@@ -137,10 +138,6 @@ def averaged(several: Sequence[Measures]) -> Measures:
     return replace(several[0], **means)
 
 
-def _recall(labels: np.ndarray, scores: np.ndarray) -> float:
-    return float((scores[labels == 1] > highest_quiet(scores[labels == 0], FALSE_POSITIVES)).mean())
-
-
 def _flagged(
     labels: np.ndarray, scores: np.ndarray, above: float
 ) -> tuple[float | None, tuple[float, float] | None]:
@@ -158,9 +155,7 @@ def _interval(
     """Of the mean over labels: each label's resamples draw the same rows."""
     if len(columns[0][0]) < ROWS_FOR_INTERVAL or not resamples:
         return None
-    values = np.mean([resampled_auc(y, s, resamples, seed) for y, s in columns], axis=0)
-    low, high = np.nanquantile(values, [0.025, 0.975])
-    return float(low), float(high)
+    return middle(np.mean([resampled_auc(y, s, resamples, seed) for y, s in columns], axis=0))
 
 
 def _pairs_in_order(labels: np.ndarray, scores: np.ndarray, pairs: np.ndarray) -> float | None:

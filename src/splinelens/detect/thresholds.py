@@ -150,8 +150,24 @@ def highest_quiet(clean: np.ndarray, target: float) -> float:
         >>> highest_quiet(np.array([0.1, 0.9, 0.4, 0.7]), 0.25)
         0.7
     """
-    allowed = int((np.arange(1, len(clean) + 1) / len(clean) <= target).sum())
-    return float(np.sort(clean)[len(clean) - allowed - 1])
+    return float(np.sort(clean)[len(clean) - most_fired(len(clean), target) - 1])
+
+
+def most_fired(clean: int, target: float) -> int:
+    """How many of so many clean rows may fire at a false-positive rate.
+
+    Args:
+        clean: Clean rows.
+        target: False-positive rate, in (0, 1).
+
+    Returns:
+        The largest count whose share does not exceed the rate.
+
+    Example:
+        >>> most_fired(200, 0.01), most_fired(99, 0.01)
+        (2, 0)
+    """
+    return int((np.arange(1, clean + 1) / max(clean, 1) <= target).sum())
 
 
 def share_interval(count: int, total: int) -> tuple[float, float]:

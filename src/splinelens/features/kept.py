@@ -15,7 +15,8 @@ import numpy as np
 ROOM_BYTES = 2**30
 """Room for rows in one process, unless a caller asks for other."""
 
-_OVERHEAD = 256  # bytes of a row's key, its place in the table and the array around its numbers
+OVERHEAD_BYTES = 256
+"""Of a row's key, its place in the table and the array around its numbers."""
 
 
 class KeptRows:
@@ -68,10 +69,10 @@ class KeptRows:
             self._groups.move_to_end(group)
             for text, row in zip(texts, rows, strict=True):
                 digest = _digest(text)
-                if digest in own or not self._made_room(row.nbytes + _OVERHEAD, room_bytes):
+                if digest in own or not self._made_room(row.nbytes + OVERHEAD_BYTES, room_bytes):
                     continue
                 own[digest] = row.copy()  # a view would keep the whole table
-                self.size_bytes += row.nbytes + _OVERHEAD
+                self.size_bytes += row.nbytes + OVERHEAD_BYTES
 
     def forget(self) -> None:
         """Let go of all rows."""
@@ -83,7 +84,7 @@ class KeptRows:
         """Whether so many bytes fit, once groups other than the last used have given way."""
         while self.size_bytes + wanted > room_bytes and len(self._groups) > 1:
             _, rows = self._groups.popitem(last=False)
-            self.size_bytes -= sum(row.nbytes + _OVERHEAD for row in rows.values())
+            self.size_bytes -= sum(row.nbytes + OVERHEAD_BYTES for row in rows.values())
         return self.size_bytes + wanted <= room_bytes
 
 

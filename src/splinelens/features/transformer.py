@@ -4,7 +4,7 @@ An estimator holds names and numbers only: the model is loaded in whichever proc
 all estimators that name it, so clones, pickles and joblib workers stay small.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from math import isnan
 from os import PathLike, fspath
 from typing import Any, Literal
@@ -227,22 +227,29 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
             )
         if not _whole(self.room_bytes, least=0):
             raise BadFeatures(f"room_bytes={self.room_bytes!r}: need a number of bytes, 0 to keep no rows")
-        layers = None if self.layers is None else list(self.layers)
-        if layers is not None and not all(_whole(layer, least=0) for layer in layers):
-            raise BadFeatures(f"layers={self.layers!r}: need whole numbers from 0, or None for all")
-        features, pooling = (
-            (names,) if isinstance(names, str) else tuple(names) for names in (self.features, self.pooling)
-        )
+        if not isinstance(self.prompt, str) or not isinstance(self.normalise, bool | np.bool_):
+            raise BadFeatures(
+                f"prompt={self.prompt!r}, normalise={self.normalise!r}: need a string, and True or False"
+            )
+        self._require_names_or_none()
+        features, pooling = _names(self.features, "features"), _names(self.pooling, "pooling")
         statistics(features, pooling)  # a wrong name shows before a model is loaded
         return FeatureSpec(
             features=features,
             pooling=pooling,
-            layers=None if layers is None else tuple(sorted({int(layer) for layer in layers})),
+            layers=_layers(self.layers),
             prompt=self.prompt,
             max_tokens=int(self.max_tokens),
             long=self.long,
-            normalise=self.normalise,
+            normalise=bool(self.normalise),
         )
+
+    def _require_names_or_none(self) -> None:
+        """Refuse what cannot say where a model lies or runs."""
+        for name, kinds in (("revision", str), ("device", str), ("cache", str | PathLike)):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, kinds):
+                raise BadFeatures(f"{name}={value!r}: need a name, or None")
 
 
 def column_of_texts(X: Any) -> list[str | None]:  # Any: lists, arrays, Series, frames have no common type
@@ -257,7 +264,8 @@ def column_of_texts(X: Any) -> list[str | None]:  # Any: lists, arrays, Series, 
 
     Raises:
         NoTokens: There are no rows.
-        BadTexts: One string, more than one column, or a row that is no string; the row is named.
+        BadTexts: One string, a dictionary or set, more than one column, or a row that is no string; the
+            row is named.
 
     Example:
         >>> column_of_texts(np.array([["good"], [None]], dtype=object))
@@ -270,7 +278,7 @@ def column_of_texts(X: Any) -> list[str | None]:  # Any: lists, arrays, Series, 
         if X.ndim != 2 or X.shape[1] != 1:
             raise BadTexts(f"X has the shape {X.shape}; one text a row is read: choose one column")
         X = X[:, 0]
-    if not isinstance(X, Iterable) or getattr(X, "shape", None) == ():
+    if not isinstance(X, Iterable) or isinstance(X, Mapping | Set) or getattr(X, "shape", None) == ():
         raise BadTexts(f"X is a {type(X).__name__}; give a list of texts")
     texts = [None if _missing(value) else value for value in X]
     for row, value in enumerate(texts):
@@ -282,6 +290,26 @@ def column_of_texts(X: Any) -> list[str | None]:  # Any: lists, arrays, Series, 
     if not texts:
         raise NoTokens("X has no texts; give at least one")
     return [None if text is None else str(text) for text in texts]
+
+
+def _names(given: object, what: str) -> tuple[str, ...]:
+    """One name or several, as a tuple."""
+    if isinstance(given, str):
+        return (given,)
+    names = tuple(given) if isinstance(given, Iterable) and not isinstance(given, bytes) else None
+    if names is None or not all(isinstance(name, str) for name in names):
+        raise BadFeatures(f"{what}={given!r}: need one name, or a list of names")
+    return names
+
+
+def _layers(given: object) -> tuple[int, ...] | None:
+    """Layers in rising order, each once; None stands for all."""
+    if given is None:
+        return None
+    layers = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str | bytes) else None
+    if layers is None or not all(_whole(layer, least=0) for layer in layers):
+        raise BadFeatures(f"layers={given!r}: need a list of whole numbers from 0, or None for all")
+    return tuple(sorted({int(layer) for layer in layers}))
 
 
 def _missing(value: object) -> bool:

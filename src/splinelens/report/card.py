@@ -2,34 +2,46 @@
 
 import json
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from splinelens.detect.artifact import Artifact
-from splinelens.report.terminal import confusion_rows, interval, label_rows, percent
+from splinelens.report.tables import (
+    MEASURED_HEAD,
+    NUMBER_HEAD,
+    PROMISE_HEAD,
+    confusion_rows,
+    markdown_table,
+    mean_rows,
+    measured_rows,
+    number_rows,
+    one_line,
+    promise_rows,
+    whole_label_rows,
+)
 
 
-def card(artifact: Artifact, rebuild: str | None = None) -> str:
-    """Describe a detector in Markdown.
+def card(artifact: Artifact) -> str:
+    """Describe a detector in Markdown: its numbers are those of the evaluations that it holds.
 
     Args:
-        artifact: The detector.
-        rebuild: The command that makes it; None writes one from the spec, with names of columns left open.
+        artifact: The detector. Its ``training["command"]`` is the command that makes it again; of one that
+            was trained from Python and has none the card writes one, with names of columns left open.
 
     Returns:
         The card, which ends in a line break.
     """
     name, model, spec = artifact.name, artifact.model, artifact.spec
     sections = [
-        f"# {_plain(name)}",
+        f"# {one_line(name)}",
         _about(artifact),
         _model(model, spec, artifact),
         "## Data\n\n" + _data(artifact.training),
-        "## Measured\n\n" + _measured(artifact.metrics),
+        "## Measured\n\n" + _measured(artifact),
         "## Thresholds\n\n" + _thresholds(artifact),
         "## Languages\n\n" + languages(artifact),
         "## Limits\n\n" + _limits(artifact),
-        "## Make it again\n\n" + _code_block(rebuild or _command(artifact)),
+        "## Make it again\n\n" + _code_block(artifact.training.get("command") or _command(artifact)),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -43,7 +55,7 @@ def languages(artifact: Artifact) -> str:
     Returns:
         One line.
     """
-    known = [_plain(str(language)) for language in artifact.training.get("languages", ())]
+    known = [one_line(str(language)) for language in artifact.training.get("languages", ())]
     if not known:
         return (
             "No language was named when it was made, so none counts as measured: do not act on its scores "
@@ -111,7 +123,7 @@ def _model(
         "head": artifact.head.kind,
         "made with": f"splinelens {artifact.version}",
     }
-    return "## Model\n\n" + _table(("what", "value"), rows.items())
+    return "## Model\n\n" + markdown_table(("what", "value"), rows.items())
 
 
 def _data(training: Mapping[str, Any]) -> str:  # Any: as above
@@ -130,83 +142,59 @@ def _data(training: Mapping[str, Any]) -> str:  # Any: as above
         "recipe": training["recipe"] + "".join(f", {key} = {value}" for key, value in settings(training)),
         "seed": training["seed"],
     }
-    return _table(("what", "value"), rows.items())
+    return markdown_table(("what", "value"), rows.items())
 
 
-def _measured(metrics: Mapping[str, Any]) -> str:  # Any: as above
-    if not metrics:
+def _measured(artifact: Artifact) -> str:
+    if not artifact.metrics:
         return "Nothing was measured."
     parts = []
-    for name, numbers in metrics.items():
+    for name, numbers in artifact.metrics.items():
         about = (
             "Out of fold: each row is judged by a head that did not see it."
             if name == "out_of_fold"
-            else f"On {_plain(name)}, whose rows took no part in fitting."
+            else f"On {one_line(name)}, whose rows took no part in fitting."
         )
-        length = "Length alone is what counting tokens would have reached."
-        if "labels" in numbers:
-            parts.append(f"{about} {numbers['n']:,} rows. {length}\n\n{_of_labels(numbers)}")
-            continue
-        parts.append(
-            f"{about} {numbers['n']:,} rows, {numbers['positives']:,} of them positive. {length}\n\n"
-            + _table(_HEAD, _numbers(numbers))
+        positives = f", {numbers['positives']:,} of them positive" if "positives" in numbers else ""
+        about += (
+            f" {numbers['n']:,} rows{positives}. Length alone is what counting tokens would have reached."
         )
+        parts += [about, *(_of_labels(numbers) if "labels" in numbers else [_numbers(numbers)])]
+        own = numbers.get("labels", {artifact.labels[0]: numbers})
+        if rows := [row for label, found in own.items() for row in measured_rows(label, found)]:
+            parts += ["The stored thresholds on these rows:", markdown_table(MEASURED_HEAD, rows)]
     return "\n\n".join(parts)
 
 
-def _of_labels(numbers: Mapping[str, Any]) -> str:  # Any: as above
-    """The numbers of several labels, and of classes what is taken for what."""
-    head, *rows = label_rows(numbers["labels"])
-    tables = [_table(head, rows), f"Mean AUC {numbers['mean_auc']:.4f}."]
-    if "confusion" in numbers:
-        tables[-1] += f" Accuracy {numbers['accuracy']:.4f}, macro F1 {numbers['macro_f1']:.4f}."
-        head, *rows = confusion_rows(list(numbers["labels"]), numbers["confusion"])
-        tables.append("Rows by their own class, columns by the verdict:\n\n" + _table(head, rows))
-    return "\n\n".join(tables)
+def _numbers(numbers: Mapping[str, Any]) -> str:  # Any: as above
+    return markdown_table(NUMBER_HEAD, number_rows(numbers))
 
 
-_HEAD = ("number", "value", "95 % interval")
-
-
-def _numbers(numbers: Mapping[str, Any]) -> list[tuple[str, str, str]]:  # Any: as above
-    return [
-        ("AUC", f"{numbers['auc']:.4f}", interval(numbers["auc_interval"])),
-        ("AUC of length alone", f"{numbers['length_auc']:.4f}", interval(numbers["length_auc_interval"])),
-        *(
-            (f"recall at {percent(rate)} false positives", f"{recall:.4f}", "")
-            for rate, recall in numbers["recall_at_fpr"].items()
-        ),
-        ("Brier score", f"{numbers['brier']:.4f}", ""),
-        ("calibration error", f"{numbers['calibration_error']:.4f}", ""),
-        *(
-            (f"false positives at the {percent(rate)} threshold", percent(found["false_positive_rate"]), "")
-            for rate, found in numbers.get("at_threshold", {}).items()
-        ),
+def _of_labels(numbers: Mapping[str, Any]) -> list[str]:  # Any: as above
+    """The numbers of several labels, each with its 95 % interval, and of classes what is taken for what."""
+    head, *rows = whole_label_rows(numbers["labels"])
+    parts = [
+        "Each label against all others, in brackets 95 % intervals:",
+        markdown_table(head, rows),
+        markdown_table(NUMBER_HEAD, mean_rows(numbers)),
     ]
+    if "confusion" in numbers:
+        head, *rows = confusion_rows(list(numbers["labels"]), numbers["confusion"])
+        parts += ["Rows by their own class, columns by the verdict:", markdown_table(head, rows)]
+    return parts
 
 
 def _thresholds(artifact: Artifact) -> str:
     one, several = artifact.task == "binary", artifact.task == "classes"
-    rows = [
-        (
-            *(() if one else (label,)),
-            percent(stored.target),
-            f"{stored.score:.4f}",
-            percent(stored.rate),
-            " to ".join(map(percent, stored.interval)),
-            f"{stored.recall:.4f}",
-        )
-        for label, own in zip(artifact.labels, artifact.thresholds, strict=True)
-        for stored in own
-    ]
-    head = ("false positives promised", "threshold", "found", "95 % interval", "recall")
+    pairs = zip(artifact.labels, artifact.thresholds, strict=True)
+    rows = [row for label, own in pairs for row in promise_rows(label, own)]
     about = (
         f"A text is `{_code(artifact.labels[0])}` if its score is" if one else "A label fires if its score is"
     )
     about = "The verdict does not use them; a class is seldom wrong if its score is" if several else about
     return (
         f"{about} at or above the threshold; they were chosen on the same out-of-fold scores.\n\n"
-        + _table(head if one else ("label", *head), rows)
+        + markdown_table(PROMISE_HEAD, rows)
     )
 
 
@@ -296,17 +284,8 @@ def _repeated(found: Mapping[str, int] | None) -> str:
     return f"{found['texts']:,}, {found['contradicting']:,} of them with labels that contradict each other"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:  # Any: shown as they print
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(_plain(str(cell)) for cell in line) + " |" for line in lines)
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())
-
-
 def _code(text: str) -> str:
-    return _plain(text).replace("`", "'")
+    return one_line(text).replace("`", "'")
 
 
 def _quoted(prompt: str) -> str:

@@ -8,7 +8,6 @@ from typing import Any
 from splinelens.detect.bias import SubgroupBias
 from splinelens.detect.curves import Bin, OperatingPoint, Sweep
 from splinelens.errors import BadTexts
-from splinelens.report.card import _table
 from splinelens.report.evaluation_parts import (
     Bounds,
     Evasion,
@@ -19,7 +18,7 @@ from splinelens.report.evaluation_parts import (
     built,
     plain,
 )
-from splinelens.report.terminal import percent
+from splinelens.report.tables import NUMBER_HEAD, interval, markdown_table, number_rows, percent
 
 SCHEMA = 2
 """Number of the JSON form; it rises when a key changes its meaning or goes."""
@@ -112,11 +111,13 @@ class EvaluationReport:
         """The tables in Markdown by title, for a page or a model card; no text of the data is in them."""
         flagged = f"at a threshold of {self.threshold:.4f}"
         made = {
-            "Numbers": _table(("number", "value", "95 % interval"), summary(self)),
-            f"Thresholds where {percent(self.prevalence)} of texts are {self.label}": _table(
+            "Numbers": markdown_table(NUMBER_HEAD, summary(self)),
+            f"Thresholds where {percent(self.prevalence)} of texts are {self.label}": markdown_table(
                 THRESHOLD_HEAD, threshold_rows(self.thresholds)
             ),
-            "Calibration": _table(("rows", "mean score", "share positive", "95 % interval"), _bins(self)),
+            "Calibration": markdown_table(
+                ("rows", "mean score", "share positive", "95 % interval"), _bins(self)
+            ),
         }
         if self.heat is not None:
             head = ("layer", *self.heat.rows)
@@ -124,20 +125,20 @@ class EvaluationReport:
             rows = [
                 (layer, *map(_auc, numbers)) for layer, numbers in zip(self.heat.layers, columns, strict=True)
             ]
-            made["Layers: AUC"] = _table(head, rows)
+            made["Layers: AUC"] = markdown_table(head, rows)
         if self.hatecheck is not None:
-            made[f"HateCheck, {flagged}"] = _table(_share_head("right"), share_rows(self.hatecheck))
+            made[f"HateCheck, {flagged}"] = markdown_table(_share_head("right"), share_rows(self.hatecheck))
         if self.hatecheck_bias:
-            made["HateCheck by group"] = _table(BIAS_HEAD, bias_rows(self.hatecheck_bias))
+            made["HateCheck by group"] = markdown_table(BIAS_HEAD, bias_rows(self.hatecheck_bias))
         if self.xstest is not None:
-            made[f"XSTest, {flagged}"] = _table(_share_head("flagged"), share_rows(self.xstest))
+            made[f"XSTest, {flagged}"] = markdown_table(_share_head("flagged"), share_rows(self.xstest))
         if self.bias:
-            made[f"Groups: {self.bias_source}"] = _table(BIAS_HEAD, bias_rows(self.bias))
+            made[f"Groups: {self.bias_source}"] = markdown_table(BIAS_HEAD, bias_rows(self.bias))
         if self.evasion is not None:
-            made[f"Evasion, {flagged}"] = _table(EVASION_HEAD, evasion_rows(self.evasion))
+            made[f"Evasion, {flagged}"] = markdown_table(EVASION_HEAD, evasion_rows(self.evasion))
         for title, worst in (("positives", self.false_positives), ("negatives", self.false_negatives)):
             shown = [(mistake.row, f"{mistake.score:.4f}") for mistake in worst]
-            made[f"Worst false {title}"] = _table(("row", "score"), shown) if shown else "None."
+            made[f"Worst false {title}"] = markdown_table(("row", "score"), shown) if shown else "None."
         return made
 
     def to_markdown(self) -> str:
@@ -162,6 +163,7 @@ THRESHOLD_HEAD = (
     "precision",
     "false positives in 10,000 texts",
 )
+BIN_HEAD = ("rows", "mean score", "share positive", "95 % interval")
 BIAS_HEAD = (
     "group",
     "rows",
@@ -189,27 +191,16 @@ EVASION_HEAD = (
 
 def summary(report: EvaluationReport) -> list[tuple[str, str, str]]:
     """The numbers of a report, each with its name and interval."""
-    numbers, intervals = report.numbers, report.intervals
+    numbers = report.numbers
+    auc, length, *others = number_rows(numbers)
+    bounds = interval(report.intervals["average_precision"])
     return [
         ("rows", f"{numbers['n']:,}, {numbers['positives']:,} of them {report.label}", ""),
         ("not scored", f"{numbers['undetermined']:,}", ""),
-        ("AUC", f"{numbers['auc']:.4f}", bounds(numbers["auc_interval"])),
-        ("AUC of length alone", f"{numbers['length_auc']:.4f}", bounds(numbers["length_auc_interval"])),
-        ("average precision", f"{report.average_precision:.4f}", bounds(intervals["average_precision"])),
-        *(
-            (
-                f"recall at {percent(rate)} false positives",
-                f"{recall:.4f}",
-                bounds(intervals.get(f"recall_at_{rate}")),
-            )
-            for rate, recall in numbers["recall_at_fpr"].items()
-        ),
-        ("Brier score", f"{numbers['brier']:.4f}", bounds(intervals["brier"])),
-        (
-            "calibration error",
-            f"{numbers['calibration_error']:.4f}",
-            bounds(intervals["calibration_error"]),
-        ),
+        auc,
+        length,
+        ("average precision", f"{report.average_precision:.4f}", bounds),
+        *others,
     ]
 
 

@@ -7,8 +7,9 @@ import numpy as np
 from splinelens.report.evaluation import EvaluationReport
 from splinelens.report.evaluation_parts import Bounds, HeatMap
 from splinelens.report.inspection import readable
-from splinelens.report.inspection_figures import Figure, _category, _heat, _layout, escaped, rounded
+from splinelens.report.inspection_figures import escaped, rounded
 from splinelens.report.inspection_scales import DIVERGING, TEXTS, VIRIDIS, Scale
+from splinelens.report.plots import Figure, category_axis, framed, heat_map
 
 _CURVE = 360  # pixels
 _CELL = 26
@@ -84,7 +85,7 @@ def _curve(
         "marker": {"color": TEXTS[1], "size": 12, "line": {"color": "#fff", "width": 1.5}},
         "hoverinfo": "skip",
     }
-    layout = _layout(_CURVE, _axis(names[0]), _axis(names[1]))
+    layout = framed(_CURVE, _axis(names[0]), _axis(names[1]))
     return {"data": [line, _dotted(*chance), here], "layout": layout | {"hovermode": "closest"}}
 
 
@@ -111,13 +112,13 @@ def _reliability(report: EvaluationReport) -> Figure:
         "hovertemplate": "%{customdata[0]} rows<br>mean score %{x:.4~g}<br>share positive %{y:.4~g}"
         "<br>95 % interval %{customdata[1]} to %{customdata[2]}<extra></extra>",
     }
-    layout = _layout(_CURVE, _axis("mean score"), _axis("share positive"))
+    layout = framed(_CURVE, _axis("mean score"), _axis("share positive"))
     return {"data": [dots, _dotted([0, 1], [0, 1])], "layout": layout | {"hovermode": "closest"}}
 
 
 def _layers(heat: HeatMap) -> Figure:
     cells = np.array([[np.nan if cell is None else cell for cell in row] for row in heat.auc], dtype=float)
-    trace = _heat(rounded(cells), heat_scale(heat)) | {
+    trace = heat_map(rounded(cells), heat_scale(heat)) | {
         "x": [str(layer) for layer in heat.layers],
         "y": list(heat.rows),
         "xgap": 1,
@@ -125,7 +126,7 @@ def _layers(heat: HeatMap) -> Figure:
         "hovertemplate": "%{y}<br>layer %{x}<br>AUC %{z:.4~g}<extra></extra>",
     }
     height = max(110, 70 + _CELL * len(heat.rows))
-    layout = _layout(height, _category("layer") | {"nticks": 16}, _category(""))
+    layout = framed(height, category_axis("layer") | {"nticks": 16}, category_axis(""))
     layout["yaxis"]["autorange"] = "reversed"
     return {"data": [trace], "layout": layout | {"meta": {"grid": True}}}
 
@@ -158,7 +159,7 @@ def _points(report: EvaluationReport, places: tuple[Bounds, ...], titles: tuple[
         )
     bare: dict[str, Any] = {"zeroline": False, "showticklabels": False}  # Any: plotly's own form
     x, y = ({"title": {"text": title}, **bare} for title in titles)
-    return {"data": traces, "layout": _layout(420, x, y) | {"hovermode": "closest"}}
+    return {"data": traces, "layout": framed(420, x, y) | {"hovermode": "closest"}}
 
 
 def _dotted(x: list[float], y: list[float]) -> Figure:

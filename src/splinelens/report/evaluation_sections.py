@@ -24,8 +24,9 @@ from splinelens.report.evaluation_figures import heat_scale
 from splinelens.report.evaluation_parts import Mistake, Share
 from splinelens.report.inspection import readable
 from splinelens.report.inspection_scales import TEXTS
-from splinelens.report.inspection_sections import _figure, _panel, _scale
-from splinelens.report.terminal import percent, strongest_words
+from splinelens.report.plots import figure_place, panel, scale_bar
+from splinelens.report.tables import NUMBER_HEAD, percent
+from splinelens.report.terminal import strongest_words
 
 _FAINT, _STRONG = 0.1, 2.0  # words below add too little to colour; at and above have the full colour
 _ASKED = {
@@ -66,7 +67,7 @@ def sections(report: EvaluationReport) -> dict[str, tuple[str, str]]:
 def _numbers(report: EvaluationReport) -> str:
     return (
         "<p>On these rows; length alone is what counting tokens would have reached. Intervals are 95 % "
-        "bootstrap intervals.</p>" + _table(("number", "value", "95 % interval"), summary(report))
+        "bootstrap intervals.</p>" + _table(NUMBER_HEAD, summary(report))
     )
 
 
@@ -114,7 +115,7 @@ def _curves(report: EvaluationReport) -> str:
             "Share of positive texts in bins of equal count; on the dotted line a score is a probability.",
         ),
     )
-    return f'<div class="panels">{"".join(_panel(name, title, words) for name, title, words in panels)}</div>'
+    return f'<div class="panels">{"".join(panel(name, title, words) for name, title, words in panels)}</div>'
 
 
 def _layers(report: EvaluationReport) -> str:
@@ -127,8 +128,8 @@ def _layers(report: EvaluationReport) -> str:
     ]
     words = f"{report.heat.what}."
     return (
-        f"<p>{escape(words)}</p>{_scale(heat_scale(report.heat), 'AUC')}"
-        f"{_figure('layers', words, 'Layers')}"
+        f"<p>{escape(words)}</p>{scale_bar(heat_scale(report.heat), 'AUC')}"
+        f"{figure_place('layers', words, 'Layers')}"
         f"<details><summary>In numbers</summary>{_table(head, rows)}</details>"
     )
 
@@ -140,10 +141,10 @@ def _map(report: EvaluationReport) -> str:
         f'<span class="key" style="background:{colour}"></span> {escape(readable(name))}'
         for name, colour in zip((report.negative, report.label), TEXTS, strict=True)
     )
-    panels = [_panel("pca", "Principal components", "The two directions in which the features differ most.")]
+    panels = [panel("pca", "Principal components", "The two directions in which the features differ most.")]
     if report.map.tsne:
         words = "Neighbours stay neighbours; distances between clusters mean nothing."
-        panels.append(_panel("tsne", "t-SNE", words))
+        panels.append(panel("tsne", "t-SNE", words))
     return (
         f"<p>{len(report.map.row):,} rows by the features that the detector reads, each standardised.</p>"
         f'<p>{keys}</p><div class="pair two">{"".join(panels)}</div>'

@@ -21,8 +21,7 @@ from splinelens.report.inspection_scales import (
     depth_colour,
     scales,
 )
-
-Figure = dict[str, Any]  # Any: plain JSON values, plotly's own form of a figure
+from splinelens.report.plots import Figure, category_axis, framed, heat_map
 
 TITLES = (
     "sign fraction, mean",
@@ -121,13 +120,13 @@ def escaped(label: str) -> str:
 
 
 def _sign(text: Portrait, scale: Scale) -> Figure:
-    return _heat(rounded(text.sign), scale) | {"hovertemplate": _hover("sign fraction %{z:.4~g}")}
+    return heat_map(rounded(text.sign), scale) | {"hovertemplate": _hover("sign fraction %{z:.4~g}")}
 
 
 def _boundary(text: Portrait, scale: Scale) -> Figure:
     distances, walls = rounded(text.boundary), text.wall.tolist()
     pairs = [list(map(list, zip(*rows, strict=True))) for rows in zip(distances, walls, strict=True)]
-    return _heat(_coloured(text.boundary, scale), scale) | {
+    return heat_map(_coloured(text.boundary, scale), scale) | {
         "customdata": pairs,
         "hovertemplate": _hover(
             "boundary distance %{customdata[0]:.4~g}<br>to the wall of neuron %{customdata[1]}"
@@ -140,7 +139,7 @@ def _dimension(text: Portrait, shared: dict[str, Scale]) -> list[Figure]:
     for number, name in enumerate(THRESHOLDS):
         counts = text.dimension[number].sum(axis=1)
         there = (text.dimension[number] >= 0).all(axis=1)
-        trace = _heat(_coloured(np.where(there, counts, np.nan), shared[name]), shared[name])
+        trace = heat_map(_coloured(np.where(there, counts, np.nan), shared[name]), shared[name])
         words = f"intrinsic dimension, {name}: %{{customdata}}"
         trace["customdata"] = counts.tolist()
         if name == "relative":
@@ -153,7 +152,7 @@ def _dimension(text: Portrait, shared: dict[str, Scale]) -> list[Figure]:
 def _heads(number: int, heads: int, shared: dict[str, Scale]) -> Figure:
     """Without numbers: the page holds those of all layers and puts in the ones of the layer chosen."""
     traces = [
-        _heat([], shared[f"heads-{name}"])
+        heat_map([], shared[f"heads-{name}"])
         | {
             "hovertemplate": _hover(f"intrinsic dimension, {name}: %{{customdata}}", "head %{y}"),
             "meta": {"log": shared[f"heads-{name}"].log},
@@ -167,13 +166,13 @@ def _heads(number: int, heads: int, shared: dict[str, Scale]) -> Figure:
 
 def _percentiles(text: Portrait, scale: Scale, layers: list[str]) -> Figure:
     assert text.percentiles is not None
-    trace = _heat(rounded(text.percentiles.T), scale) | {
+    trace = heat_map(rounded(text.percentiles.T), scale) | {
         "x": layers,
         "y": list(SPLINE7),
         "customdata": rounded(text.seven.T),
         "hovertemplate": "%{y} %{customdata:.4~g}<br>layer %{x}<br>percentile %{z:.3~g}<extra></extra>",
     }
-    layout = _layout(_PANEL + 30, _category("layer") | _FEW, _category(""))
+    layout = framed(_PANEL + 30, category_axis("layer") | _FEW, category_axis(""))
     layout["yaxis"]["autorange"] = "reversed"
     return {"data": [trace], "layout": layout}
 
@@ -199,7 +198,7 @@ def _prefixes(number: int, inspection: Inspection, layers: list[str]) -> dict[st
             }
             for at, layer in enumerate(layers)
         ]
-        layout = _layout(_PANEL, {"title": {"text": "tokens"}, "rangemode": "tozero"}, grown.axis)
+        layout = framed(_PANEL, {"title": {"text": "tokens"}, "rangemode": "tozero"}, grown.axis)
         layout |= {"meta": {"portrait": number}, "hovermode": "closest"}
         made[f"prefixes-{name}-{number}"] = {"data": lines, "layout": layout}
     return made
@@ -227,7 +226,7 @@ def _curves(layers: list[str], curves: list[tuple[np.ndarray, tuple[Portrait, np
                 f"{whose}layer %{{x}}<br>%{{y:.4~g}}<br>at token %{{text}}<extra></extra>"
             )
         traces.append(trace)
-    layout = _layout(_PANEL, _category("layer") | _FEW, {})
+    layout = framed(_PANEL, category_axis("layer") | _FEW, {})
     return {"data": traces, "layout": layout | {"hovermode": "closest"}}
 
 
@@ -285,7 +284,7 @@ def _slice(view: SliceView) -> Figure:
     x = {"title": {"text": "units of the MLP's input"}, "range": [low_x, high_x]}
     y = {"scaleanchor": "x", "range": [low_y, high_y]}
     rest = {"zeroline": False, "showgrid": False, "constrain": "domain", "automargin": False}
-    layout = _layout(620, x | rest, y | rest)
+    layout = framed(620, x | rest, y | rest)
     layout["margin"] |= {"l": 40, "b": 44}
     layout |= {"hovermode": "closest", "annotations": notes, "meta": {"views": _views(view)}}
     return {"data": [_walls(view), *own, *points], "layout": layout}
@@ -349,39 +348,12 @@ def _views(view: SliceView) -> list[list[float]]:
     return views
 
 
-def _heat(numbers: Any, scale: Scale) -> Figure:  # Any: nested lists of numbers
-    steps = len(scale.colours) - 1
-    return {
-        "type": "heatmap",
-        "z": numbers,
-        "zmin": scale.low,
-        "zmax": scale.high,
-        "colorscale": [[step / steps, colour] for step, colour in enumerate(scale.colours)],
-        "showscale": False,
-        "hoverongaps": False,
-    }
-
-
 def _map(portrait: int, traces: list[Figure], rows: list[str], axis: str = "layer") -> Figure:
     """A heat map whose columns are tokens; the page puts the labels of the tokens in."""
     height = min(max(_ROW * len(rows), _PLOT[0]), _PLOT[1])  # the page adds room for the labels
-    layout = _layout(height, {"showgrid": False, "automargin": False}, _category(axis))
+    layout = framed(height, {"showgrid": False, "automargin": False}, category_axis(axis))
     layout["meta"] = {"portrait": portrait, "grid": True}
     return {"data": [trace | {"y": rows} for trace in traces], "layout": layout}
-
-
-def _layout(height: int, x: Figure, y: Figure) -> Figure:
-    return {
-        "height": height,
-        "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
-        "showlegend": False,
-        "xaxis": {"automargin": True, **x},
-        "yaxis": {"automargin": True, "exponentformat": "e", **y},
-    }
-
-
-def _category(title: str) -> Figure:
-    return {"type": "category", "title": {"text": title}, "showgrid": False, "tickangle": 0}
 
 
 def _hover(words: str, row: str = "layer %{y}") -> str:

@@ -13,8 +13,8 @@ from splinelens.geometry.partition import SPLINE7
 from splinelens.report.inspection import Inspection, Portrait, SliceView, readable, visible
 from splinelens.report.inspection_figures import TITLES, cut, twins
 from splinelens.report.inspection_scales import BETWEEN, DEPTH, POINTS, TEXTS, Scale, scales
+from splinelens.report.plots import figure_place, panel, scale_bar
 
-_COLUMN = 5  # pixels of a token at least; longer texts scroll
 _WORDS = {
     "sign": (
         "Sign fraction",
@@ -136,11 +136,12 @@ def _quiet(piece: str) -> str:
 
 
 def _maps(name: str, inspection: Inspection, scale: Scale, unit: str) -> str:
+    title, words = _WORDS[name]
     plots = [
-        _figure(f"{name}-{number}", _WORDS[name][1], _label(_WORDS[name][0], number, inspection), text)
+        figure_place(f"{name}-{number}", words, _label(title, number, inspection), len(text.spans))
         for number, text in enumerate(inspection.portraits)
     ]
-    return f"<p>{escape(_WORDS[name][1])}</p>{_scale(scale, unit)}{_side_by_side(inspection, plots)}"
+    return f"<p>{escape(words)}</p>{scale_bar(scale, unit)}{_side_by_side(inspection, plots)}"
 
 
 def _dimension(inspection: Inspection, shared: dict[str, Scale]) -> str:
@@ -165,7 +166,7 @@ def _dimension(inspection: Inspection, shared: dict[str, Scale]) -> str:
         _side_by_side(
             inspection,
             [
-                _figure(f"{name}-{number}", words, _label(title, number, inspection), text)
+                figure_place(f"{name}-{number}", words, _label(title, number, inspection), len(text.spans))
                 for number, text in enumerate(inspection.portraits)
             ],
         )
@@ -183,7 +184,7 @@ def _dimension(inspection: Inspection, shared: dict[str, Scale]) -> str:
 def _by_threshold(shared: dict[str, Scale], prefix: str, unit: str) -> str:
     return "".join(
         f'<div data-threshold="{name}"{" hidden" * (name != THRESHOLDS[0])}>'
-        f"{_scale(shared[prefix + name], unit)}</div>"
+        f"{scale_bar(shared[prefix + name], unit)}</div>"
         for name in THRESHOLDS
     )
 
@@ -192,16 +193,16 @@ def _features(inspection: Inspection, shared: dict[str, Scale]) -> str:
     parts = [f"<p>{escape(_WORDS['features'][1])}</p>", _keys(inspection)]
     if inspection.reference and inspection.portraits[0].percentiles is not None:
         plots = [
-            _figure(
+            figure_place(
                 f"percentiles-{number}", _WORDS["percentiles"][1], _label("Percentiles", number, inspection)
             )
             for number, _ in enumerate(inspection.portraits)
         ]
         against = f"Against {readable(inspection.reference)}. {_WORDS['percentiles'][1]}"
-        parts += [f"<p>{escape(against)}</p>", _scale(shared["percentiles"], "percentile")]
+        parts += [f"<p>{escape(against)}</p>", scale_bar(shared["percentiles"], "percentile")]
         parts.append(_side_by_side(inspection, plots))
-    panels = [_panel(name, title) for name, title in zip(SPLINE7, TITLES, strict=True)]
-    panels.append(_panel("regions", _WORDS["regions"][0], _WORDS["regions"][1]))
+    panels = [panel(name, title) for name, title in zip(SPLINE7, TITLES, strict=True)]
+    panels.append(panel("regions", _WORDS["regions"][0], _WORDS["regions"][1]))
     return "".join([*parts, f'<div class="panels">{"".join(panels)}</div>'])
 
 
@@ -211,7 +212,7 @@ def _text_distance(inspection: Inspection) -> str:
     title, words = _WORDS["text_distance"]
     between = f'<span class="key" style="background:{BETWEEN}"></span> Text 1 to 2'
     keys = " &nbsp; ".join([between, *(f"{_whose(number)} to itself" for number in (0, 1))])
-    return f"<p>{escape(words)}</p><p>{keys}</p>{_figure('text_distance', words, title)}"
+    return f"<p>{escape(words)}</p><p>{keys}</p>{figure_place('text_distance', words, title)}"
 
 
 def _prefixes(inspection: Inspection) -> str:
@@ -219,13 +220,13 @@ def _prefixes(inspection: Inspection) -> str:
         return ""
     first, last = inspection.layers[0], inspection.layers[-1]
     scale = Scale(DEPTH, 0, 1, ((0.0, f"layer {first}"), (1.0, f"layer {last}")))
-    parts = [f"<p>{escape(_WORDS['prefixes'][1])}</p>", _scale(scale, "")]
+    parts = [f"<p>{escape(_WORDS['prefixes'][1])}</p>", scale_bar(scale, "")]
     for number, text in enumerate(inspection.portraits):
         if text.prefixes is None:
             continue
         named = f"<h3>{_whose(number)}</h3>" if len(inspection.portraits) > 1 else ""
         panels = [
-            _panel(f"prefixes-{name}-{number}", title) for name, title in zip(SPLINE7, TITLES, strict=True)
+            panel(f"prefixes-{name}-{number}", title) for name, title in zip(SPLINE7, TITLES, strict=True)
         ]
         parts.append(f'{named}<div class="panels">{"".join(panels)}</div>')
     return "".join(parts)
@@ -258,7 +259,7 @@ def _slice(view: SliceView | None) -> str:
     return (
         f"<h3>{title}</h3><p>{words}</p><p>{keys}</p>"
         f'<fieldset class="controls"><legend hidden>View</legend>{radios}</fieldset>'
-        + _figure("slice", words, title)
+        + figure_place("slice", words, title)
     )
 
 
@@ -330,29 +331,3 @@ def _keys(inspection: Inspection) -> str:
 
 def _label(title: str, number: int, inspection: Inspection) -> str:
     return title if len(inspection.portraits) == 1 else f"{title}, text {number + 1}"
-
-
-def _figure(name: str, words: str, label: str, text: Portrait | None = None) -> str:
-    """A place for a figure; a text with many tokens scrolls sideways instead of shrinking."""
-    wide = 0 if text is None else 60 + _COLUMN * len(text.spans)
-    style = f' style="min-width:{wide}px"' if wide > 300 else ""
-    return (
-        f'<figure><div class="scroll"><div class="plot" data-figure="{name}" tabindex="0" role="img" '
-        f'aria-label="{escape(f"{label}. {words}")}"{style}></div></div>'
-        '<output class="readout" aria-live="polite"></output></figure>'
-    )
-
-
-def _panel(name: str, title: str, words: str = "") -> str:
-    caption = f"<p class='quiet'>{escape(words)}</p>" if words else ""
-    return f"<div><h3>{escape(title)}</h3>{_figure(name, words or title, title)}{caption}</div>"
-
-
-def _scale(scale: Scale, unit: str) -> str:
-    ticks = "".join(f'<span style="left:{100 * place:.4g}%">{words}</span>' for place, words in scale.ticks)
-    name = f'<span class="quiet">{escape(unit)}</span>' if unit else ""
-    gradient = ", ".join(scale.colours)
-    return (
-        f'{name}<div class="scale" role="presentation"><div style="background:linear-gradient(to right, '
-        f'{gradient})"></div>{ticks}</div>'
-    )

@@ -10,6 +10,14 @@ from typing import TYPE_CHECKING, Any
 from splinelens.report.excerpt import FEW, LEAST_LOGIT, LEVELS, excerpt
 from splinelens.report.scores import UNDETERMINED, Span, TextScore
 from splinelens.report.spans import core, sentences, words
+from splinelens.report.tables import (
+    confusion_rows,
+    label_rows,
+    mean_rows,
+    number_rows,
+    percent,
+    percents,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -204,20 +212,13 @@ def evaluation_lines(numbers: Mapping[str, Any]) -> list[str]:  # Any: plain JSO
     lines = [
         _line("rows", f"{numbers['n']:,}, {numbers['positives']:,} of them positive"),
         _line("not scored", f"{numbers['undetermined']:,}"),
-        _line("AUC", f"{numbers['auc']:.4f}  {interval(numbers['auc_interval'])}"),
-        _line(
-            "AUC of length alone", f"{numbers['length_auc']:.4f}  {interval(numbers['length_auc_interval'])}"
-        ),
-    ]
-    for rate, recall in numbers["recall_at_fpr"].items():
-        lines.append(_line(f"recall at {percent(rate)} false positives", f"{recall:.4f}"))
-    lines += [
-        _line("Brier score", f"{numbers['brier']:.4f}"),
-        _line("calibration error", f"{numbers['calibration_error']:.4f}"),
+        *_numbers(number_rows(numbers)),
     ]
     for target, found in numbers["at_threshold"].items():
-        measured = f"{percent(found['false_positive_rate'])} false positives, recall {found['recall']:.4f}"
-        lines.append(_line(f"threshold for {percent(target)}", f"{found['score']:.4f}: {measured}"))
+        alarms = f"{percent(found['false_positive_rate'])} false positives"
+        bounds = percents(found["false_positive_interval"])
+        measured = f"{found['score']:.4f}: {alarms} ({bounds}), recall {found['recall']:.4f}"
+        lines.append(_line(f"threshold for {percent(target)}", measured))
     return lines
 
 
@@ -231,80 +232,12 @@ def label_lines(numbers: Mapping[str, Any]) -> list[str]:  # Any: plain JSON val
         Lines.
     """
     lines = [_line("rows", f"{numbers['n']:,}"), _line("not scored", f"{numbers['undetermined']:,}")]
-    lines += [_line("mean AUC", f"{numbers['mean_auc']:.4f}"), ""]
-    if "confusion" in numbers:
-        lines.insert(-1, _line("accuracy", f"{numbers['accuracy']:.4f}"))
-        lines.insert(-1, _line("macro F1", f"{numbers['macro_f1']:.4f}"))
+    lines += [*_numbers(mean_rows(numbers)), ""]
     lines += _aligned(label_rows(numbers["labels"]))
     if "confusion" in numbers:
         lines += ["", "rows by their own class, columns by the verdict:"]
         lines += _aligned(confusion_rows(list(numbers["labels"]), numbers["confusion"]))
     return lines
-
-
-def label_rows(labels: Mapping[str, Any]) -> list[tuple[str, ...]]:  # Any: plain JSON values
-    """A table of the numbers of several labels, its head first.
-
-    Args:
-        labels: By name the numbers as from ``Evaluation.to_dict``, or None where there are none.
-
-    Example:
-        >>> label_rows({"rude": None})[1]
-        ('rude', 'not measured: all or no rows', '', '', '', '', '')
-    """
-    head = ("label", "positive", "AUC", "95 % interval", "length alone", "recall at 1 %", "recall at 5 %")
-    rows: list[tuple[str, ...]] = [head]
-    for name, found in labels.items():
-        if found is None:
-            rows.append((name, "not measured: all or no rows", *[""] * 5))
-            continue
-        recall = found["recall_at_fpr"]
-        rows.append(
-            (
-                name,
-                f"{found['positives']:,}",
-                f"{found['auc']:.4f}",
-                interval(found["auc_interval"]),
-                f"{found['length_auc']:.4f}",
-                f"{recall['0.01']:.4f}",
-                f"{recall['0.05']:.4f}",
-            )
-        )
-    return rows
-
-
-def confusion_rows(names: Sequence[str], counts: Sequence[Sequence[int]]) -> list[tuple[str, ...]]:
-    """A table of how often each class is taken for each, its head first.
-
-    Example:
-        >>> confusion_rows(["a", "b"], [[3, 1], [0, 1200]])
-        [('', 'a', 'b'), ('a', '3', '1'), ('b', '0', '1,200')]
-    """
-    rows = zip(names, counts, strict=True)
-    return [("", *names), *((name, *(f"{count:,}" for count in row)) for name, row in rows)]
-
-
-def interval(bounds: Sequence[float] | None) -> str:
-    """An interval as it is written everywhere.
-
-    Args:
-        bounds: Lower and upper; None where there were too few rows for one.
-
-    Example:
-        >>> interval((0.5, 0.75))
-        '[0.5000, 0.7500]'
-    """
-    return f"[{bounds[0]:.4f}, {bounds[1]:.4f}]" if bounds else "(too few rows for an interval)"
-
-
-def percent(share: float | str) -> str:
-    """A share in percent.
-
-    Example:
-        >>> percent("0.01"), percent(0.0534)
-        ('1 %', '5.34 %')
-    """
-    return f"{100 * float(share):.3g} %"
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -315,6 +248,10 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
         shown = [f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True)]
         lines.append("  ".join([f"{harmless(name):{widths[0]}}", *map(harmless, shown)]).rstrip())
     return lines
+
+
+def _numbers(rows: Iterable[tuple[str, str, str]]) -> list[str]:
+    return [_line(name, f"{value}  {bounds}".rstrip()) for name, value, bounds in rows]
 
 
 def _line(name: str, value: str) -> str:

@@ -16,7 +16,7 @@ from splinelens.detect.learning import LearningCurve
 from splinelens.detect.suspects import Contradiction, Suspect, contradictions, suspected_labels
 from splinelens.detect.thresholds import Threshold
 from splinelens.errors import BadLabels
-from splinelens.report.terminal import percent
+from splinelens.report.tables import PROMISE_HEAD, markdown_table, one_line, percent, promise_rows
 
 SUSPECT_COLUMNS = ("row", "kind", "label", "given", "suggested", "score", "margin")
 """Columns of ``suspects.csv``."""
@@ -172,10 +172,10 @@ def training_markdown(report: TrainingReport, suspects_file: str = "suspects.csv
     """
     left = f", {report.left_out:,} left out because they could not be read" if report.left_out else ""
     parts = [
-        f"# Training of {_plain(report.name)}",
+        f"# Training of {one_line(report.name)}",
         f"{report.rows:,} rows{left}. Scores are out of fold: each row is judged by a head that did not see "
         "it. Length alone is what counting tokens would have reached.",
-        _table(
+        markdown_table(
             ("label", "rows with it", "share", "AUC", "AUC of length alone"),
             [
                 (
@@ -234,20 +234,8 @@ def _label(
 
 
 def _thresholds(report: TrainingReport) -> str:
-    rows = [
-        (
-            label.name,
-            percent(stored.target),
-            f"{stored.score:.4f}",
-            percent(stored.rate),
-            " to ".join(map(percent, stored.interval)),
-            f"{stored.recall:.4f}",
-        )
-        for label in report.labels
-        for stored in label.thresholds
-    ]
-    head = ("label", "false positives promised", "threshold", "found", "95 % interval", "recall")
-    return _table(head, rows) if rows else "None stored."
+    rows = [row for label in report.labels for row in promise_rows(label.name, label.thresholds)]
+    return markdown_table(PROMISE_HEAD, rows) if rows else "None stored."
 
 
 def _curve(curve: LearningCurve | None) -> str:
@@ -267,7 +255,7 @@ def _curve(curve: LearningCurve | None) -> str:
             f" Fitted: AUC = {law.limit:.4f} - {law.scale:.3g} * rows ^ -{law.exponent:.2f}, followed to "
             "twice the rows at most."
         )
-    table = _table(("rows to train on", "AUC", "standard deviation", "draws"), shown)
+    table = markdown_table(("rows to train on", "AUC", "standard deviation", "draws"), shown)
     return f"{curve.sentence}\n\n{table}\n\n{about}"
 
 
@@ -285,7 +273,7 @@ def _suspects(report: TrainingReport, file: str) -> str:
             f"{_many(len(found), 'label')} may be wrong: the score sides with another one. Some are right "
             f"and only unusual, so look before you change them. Rows are counted from 0.{more}"
         )
-        parts.append(_table(("row", "label", "given", "suggested", "score of that", "margin"), rows))
+        parts.append(markdown_table(("row", "label", "given", "suggested", "score of that", "margin"), rows))
     if contrary:
         groups = "; ".join(", ".join(map(str, group.rows[:5])) for group in contrary[:_SHOWN])
         parts.append(
@@ -308,12 +296,3 @@ def _many(count: int, noun: str) -> str:
 
 def _number(value: float | None) -> str:
     return "not judged" if value is None else f"{value:.4f}"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:  # Any: shown as they print
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(_plain(str(cell)) for cell in line) + " |" for line in lines)
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())

@@ -95,18 +95,18 @@ def read_evaluation(folder: str | Path, names: Sequence[str] = SETS) -> Evaluati
     return EvaluationData(folder, {name: _read(name, place) for name, place in there.items()}, missing)
 
 
-def normalised(text: str | None) -> str:
+def letters_and_digits(text: str | None) -> str:
     """Letters and digits only, lower case: what two forms of one comment share.
 
     Example:
-        >>> normalised("Good day, Sir!")
+        >>> letters_and_digits("Good day, Sir!")
         'gooddaysir'
     """
     return re.sub(r"[\W_]+", "", (text or "").lower())
 
 
 def repeats(texts: Iterable[str | None], others: Iterable[str | None] = ()) -> list[bool]:
-    """Which texts stood earlier among them or stand among the others, by normalised text.
+    """Which texts stood earlier among them or stand among the others, by letters and digits.
 
     Args:
         texts: Texts in order; one without a letter or digit counts as repeated.
@@ -119,9 +119,9 @@ def repeats(texts: Iterable[str | None], others: Iterable[str | None] = ()) -> l
         >>> repeats(["Hello!", "hello", "bye", "..."], ["Bye"])
         [False, True, True, True]
     """
-    seen = {"", *map(normalised, others)}
+    seen = {"", *map(letters_and_digits, others)}
     found = []
-    for key in map(normalised, texts):
+    for key in map(letters_and_digits, texts):
         found.append(key in seen)
         seen.add(key)
     return found
@@ -140,7 +140,7 @@ def repeats_of(texts: Texts) -> dict[str, int]:
     splits = texts.columns.get("split", ("",) * count)
     labels = texts.columns.get("positive", (0,) * count)
     groups: dict[str, list[int]] = {}
-    for row, key in enumerate(map(normalised, texts.texts)):
+    for row, key in enumerate(map(letters_and_digits, texts.texts)):
         groups.setdefault(key, []).append(row)
     several = [rows for rows in groups.values() if len(rows) > 1]
     return {

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from splinelens.texts.evaluation import EvaluationData, normalised
+from splinelens.texts.evaluation import EvaluationData, letters_and_digits
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +163,7 @@ def thinned(rows: Rows, most: int | None, seed: int = 0) -> Rows:
 
 
 def without_tests(task: Task, data: EvaluationData) -> tuple[Rows, int]:
-    """The training rows whose normalised text is no test row's, and how many were dropped.
+    """The training rows whose letters and digits are no test row's, and how many were dropped.
 
     Args:
         task: The task.
@@ -172,6 +172,6 @@ def without_tests(task: Task, data: EvaluationData) -> tuple[Rows, int]:
     Returns:
         Training rows and a count.
     """
-    judged = {normalised(text) for test in task.tests for text in test.rows.texts(data)}
-    keep = np.array([normalised(text) not in judged for text in task.train.texts(data)], dtype=bool)
+    judged = {letters_and_digits(text) for test in task.tests for text in test.rows.texts(data)}
+    keep = np.array([letters_and_digits(text) not in judged for text in task.train.texts(data)], dtype=bool)
     return task.train.take(keep), int((~keep).sum())
