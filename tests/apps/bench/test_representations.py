@@ -3,21 +3,17 @@
 import numpy as np
 import pytest
 
-from splinelens.apps.bench.outside import Encoder, Recipe, Rival
+from splinelens.apps.bench.outside import Encoder
 from splinelens.apps.bench.plan import Plan
-from splinelens.apps.bench.readings import PROMPT, Readings
+from splinelens.apps.bench.readings import Readings
 from splinelens.apps.bench.representations import (
     Encoded,
     Length,
-    Outside,
-    Shipped,
     Stored,
     WordCounts,
     pass_latency,
 )
-from splinelens.apps.training import train
 from splinelens.detect.evaluate import auc
-from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
 
 
@@ -62,39 +58,6 @@ def test_words_and_length_need_no_pass(readings, halves, tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_fitted_detector_reads_the_cached_features_and_scores_as_it_does_alone(readings, halves, data):
-    spec = FeatureSpec(("margins",), ("max",), layers=(0, 2), prompt=PROMPT, max_tokens=256)
-    train_rows, test = halves
-    reader = TextReader(readings.loaded, spec)
-    texts = data.sets["raw"].texts
-    labels = np.array(data.sets["raw"].columns["positive"])
-    artifact = train(texts, labels, reader, name="ours", strengths=(1e-2,), sources=["raw"])
-    shipped = Shipped(readings, artifact)
-    [scores] = shipped.scores(train_rows, [test])
-    assert shipped.own_training == "raw"
-    known = reader.read(reader.tokenize(test.texts(data)))
-    values = np.stack([reading.values for reading in sorted(known, key=lambda reading: reading.text)])
-    assert scores == pytest.approx(
-        artifact.calibrations[0].score(artifact.head.logit(values)[:, 0]), abs=0.02
-    )
-    assert [place.name for place in (readings.cache / "jig").iterdir()] == ["prompted"]
-
-
-def test_a_detector_with_another_prompt_gets_a_reading_of_its_own(readings, halves, data):
-    spec = FeatureSpec(("margins",), ("max",), layers=(1,), prompt="Rude? ", max_tokens=64)
-    labels = np.array(data.sets["raw"].columns["positive"])
-    artifact = train(
-        data.sets["raw"].texts,
-        labels,
-        TextReader(readings.loaded, spec),
-        name="ours",
-        strengths=(1e-2,),
-    )
-    [scores] = Shipped(readings, artifact).scores(halves[0], [halves[1]])
-    assert np.isfinite(scores).all()
-    assert (readings.cache / "jig" / "ours").is_dir()
-
-
 def test_only_cached_features_and_embeddings_count_in_a_quick_run(data, loaded, tmp_path):
     quick = Readings(data, tmp_path, loaded, cached_only=True)
     assert Stored(quick, "plain", ("spline7",)).lacking(["jig"]).startswith("jig/plain is not cached")
@@ -113,16 +76,6 @@ def test_embeddings_get_a_head_like_all_others(data, loaded, tmp_path, halves):
     assert auc(halves[1].labels, scores) > 0.6
     assert encoded.cost().size_bytes == 7
     assert encoder.cached("jig", data.sets["jig"])
-
-
-def test_a_rival_is_asked_for_whole_sets(readings, halves, tmp_path):
-    rival = Rival("theirs", tmp_path / "theirs", recipe=Recipe((), "", "0"))
-    rival.scores = lambda name, texts: np.arange(len(texts)) / len(texts)
-    outside = Outside(readings, rival)
-    [scores] = outside.scores(halves[0], [halves[1]])
-    assert scores.tolist() == [row / 100 for row in range(40, 100)]
-    assert outside.own_training == "its own rows"
-    assert outside.cost().latency_ms is None
 
 
 def test_latency_is_measured_once_a_spec(readings):

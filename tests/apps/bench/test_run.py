@@ -2,12 +2,15 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from splinelens.apps.bench import controls, paper, plan, representations, run
 from splinelens.apps.bench.plan import READY
+from splinelens.apps.bench.rows import rows_of
 from splinelens.detect import scoring
 from splinelens.errors import BadFeatures, CannotResume
+from splinelens.features.spec import FeatureSpec
 from splinelens.report.bench import BenchRow
 from splinelens.texts.evaluation import read_evaluation
 
@@ -68,6 +71,17 @@ def test_a_run_again_fits_only_what_is_lacking(bench, tmp_path):
     assert {line.split(", ")[1].split(":")[0] for line in seen} == {"sentence encoder", *READY}
     kept = json.loads((tmp_path / "out/protocols/own.json").read_text())["rows"]
     assert [row for row in kept if row["n"]] == [row.to_dict() for row in first if row.n]
+
+
+def test_a_detector_is_not_judged_on_rows_that_it_was_fitted_on(bench, data, fitted):
+    spec = FeatureSpec(("hidden_max",), max_tokens=256, long="cut")
+    rows = rows_of("raw", np.arange(60), np.arange(60) % 2)  # 40 training rows and 20 of the test
+    found = bench(["own"], artifacts={"toxicity": fitted(spec, rows)})[1]
+    ours = {row.test: row for row in found if row.representation == "toxicity"}
+    assert (ours["jigsaw6-raw test"].n, ours["toxigen test"].n) == (40, 14)
+    assert ours["jigsaw6-raw test"].note == "comes fitted; 20 rows it was fitted on left out"
+    assert ours["toxigen test"].note == "comes fitted"
+    assert ours["jigsaw6-raw test"].train == "these rows"
 
 
 def test_another_run_does_not_mix_with_one_that_is_kept(bench):

@@ -1,6 +1,6 @@
 """What a benchmark compares: each turns training rows and test rows into scores of the test rows.
 
-All but those that come fitted get their head from the one function ``fit_scores``.
+All get their head from the one function ``fit_scores``; what comes fitted is in ``ready``.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,10 +11,9 @@ from typing import Protocol
 
 import numpy as np
 
-from splinelens.apps.bench.outside import Encoder, Rival
-from splinelens.apps.bench.readings import READINGS, Readings
+from splinelens.apps.bench.outside import Encoder
+from splinelens.apps.bench.readings import Readings
 from splinelens.apps.bench.rows import Rows
-from splinelens.detect.artifact import Artifact
 from splinelens.detect.scoring import fit_scores
 from splinelens.features.catalogue import statistics
 from splinelens.features.reader import TextReader
@@ -43,15 +42,11 @@ class Cost:
 class Representation(Protocol):
     """Something that scores texts."""
 
-    @property
-    def own_training(self) -> str | None:
-        """What it was fitted on, if it comes fitted; else None."""
-
     def lacking(self, names: Sequence[str]) -> str | None:
         """Why it cannot score rows of these sets, or None."""
 
     def scores(self, train: Rows, tests: Sequence[Rows]) -> list[np.ndarray]:
-        """Calibrated scores of each test's rows, NaN where one cannot be scored."""
+        """Calibrated scores of each test's rows; NaN for one that has no score."""
 
     def cost(self) -> Cost:
         """What a text costs; asked after ``scores``."""
@@ -76,8 +71,6 @@ class Stored:
     head: str = "logistic"
     layers: tuple[int, ...] | None = None
     seed: int = 0
-
-    own_training = None
 
     def lacking(self, names: Sequence[str]) -> str | None:
         """As in ``Representation``."""
@@ -115,8 +108,6 @@ class Length:
     readings: Readings
     seed: int = 0
 
-    own_training = None
-
     def lacking(self, names: Sequence[str]) -> str | None:
         """Never anything: tokens are counted without a pass."""
         return None
@@ -147,8 +138,6 @@ class WordCounts:
     ngrams: tuple[int, int]
     seed: int = 0
     _cost: Cost = field(default_factory=Cost)
-
-    own_training = None
 
     def lacking(self, names: Sequence[str]) -> str | None:
         """Never anything: only texts are needed."""
@@ -184,8 +173,6 @@ class Encoded:
     encoder: Encoder
     seed: int = 0
 
-    own_training = None
-
     def lacking(self, names: Sequence[str]) -> str | None:
         """As in ``Representation``."""
         sets = self.readings.data.sets
@@ -215,89 +202,6 @@ class Encoded:
                 found = np.empty((len(rows), part.shape[1]), dtype=np.float32)
             found[places] = part
         assert found is not None  # no task has no rows
-        return found
-
-
-@dataclass(frozen=True)
-class Shipped:
-    """A detector that is fitted already; its head reads the cached features."""
-
-    readings: Readings
-    artifact: Artifact
-
-    @property
-    def own_training(self) -> str | None:
-        """Its own sources."""
-        return ", ".join(self.artifact.training.get("sources", [])) or "its own rows"
-
-    def lacking(self, names: Sequence[str]) -> str | None:
-        """As in ``Representation``."""
-        return next(filter(None, (self.readings.lacking(name, self._reading()) for name in names)), None)
-
-    def scores(self, train: Rows, tests: Sequence[Rows]) -> list[np.ndarray]:
-        """As in ``Representation``."""
-        columns, reading = [name for name, _ in self.artifact.columns], self._reading()
-        head, calibration = self.artifact.head, self.artifact.calibrations[0]
-        return [
-            np.concatenate(
-                [
-                    calibration.score(head.logit(chunk)[:, 0])
-                    for chunk in self.readings.chunks(test, reading, columns)
-                ]
-            )
-            for test in tests
-        ]
-
-    def cost(self) -> Cost:
-        """As in ``Representation``."""
-        spec = replace(self._spec(), long="cut")
-        size = sum(array.nbytes for array in self.artifact.head.arrays().values())
-        return Cost(pass_latency(self.readings, spec), size)
-
-    def _spec(self) -> FeatureSpec:
-        return replace(FeatureSpec.from_dict(self.artifact.spec), long="cut")
-
-    def _reading(self) -> str:
-        """A reading that holds its columns; else one of its own."""
-        spec = self._spec()
-        wanted = {row.name for row in statistics(spec.features, spec.pooling)}
-        for name, known in READINGS.items():
-            there = {row.name for row in statistics(known.features, known.pooling)}
-            like = replace(spec, features=known.features, pooling=known.pooling, layers=known.layers)
-            if wanted <= there and like == known:
-                return name
-        self.readings.specs[self.artifact.name] = spec
-        return self.artifact.name
-
-
-@dataclass(frozen=True)
-class Outside:
-    """Another project's fitted detector, run in an environment of its own."""
-
-    readings: Readings
-    rival: Rival
-
-    @property
-    def own_training(self) -> str | None:
-        """As in ``Representation``."""
-        return "its own rows"
-
-    def lacking(self, names: Sequence[str]) -> str | None:
-        """As in ``Representation``."""
-        return self.rival.lacking()
-
-    def scores(self, train: Rows, tests: Sequence[Rows]) -> list[np.ndarray]:
-        """As in ``Representation``."""
-        return [self._scores(test) for test in tests]
-
-    def cost(self) -> Cost:
-        """As in ``Representation``."""
-        return Cost(self.rival.latency_ms(), self.rival.size_bytes())
-
-    def _scores(self, rows: Rows) -> np.ndarray:
-        found = np.full(len(rows), np.nan)
-        for name, places in rows.each_set():
-            found[places] = self.rival.scores(name, self.readings.data.sets[name])[rows.index[places]]
         return found
 
 

@@ -19,14 +19,13 @@ from splinelens.apps.bench import controls, paper
 from splinelens.apps.bench.outside import RECIPES, Encoder, Rival
 from splinelens.apps.bench.plan import READY, Plan, Protocol
 from splinelens.apps.bench.readings import Readings
+from splinelens.apps.bench.ready import Outside, Ready, Shipped
 from splinelens.apps.bench.representations import (
     FAST_LAYERS,
     Cost,
     Encoded,
     Length,
-    Outside,
     Representation,
-    Shipped,
     Stored,
     WordCounts,
 )
@@ -213,7 +212,7 @@ class _Run:
         representation = self.known.get(name)
         if representation is None:
             return [replace(start, test=test.name, note="not run: not at hand") for test in first.tests]
-        ready = representation.own_training
+        ready = representation if isinstance(representation, Ready) else None
         why = None if ready else _unfit(representation, first.train)
         reasons = [why or _unfit(representation, test.rows) for test in first.tests]
         usable = [place for place, reason in enumerate(reasons) if reason is None]
@@ -233,19 +232,25 @@ class _Run:
             reasons = [f"{type(error).__name__}: {error}"] * len(reasons)
             found = {}
         cost = representation.cost() if found and not protocol.trend else Cost()
-        if ready:
-            start = replace(start, train=ready, train_rows=None, dropped=0, note="comes fitted")
-        return [
-            row
-            for place, test in enumerate(first.tests)
-            for row in _table_rows(start, test.name, place, found, cost, reasons[place])
-        ]
+        rows = []
+        for place, test in enumerate(first.tests):
+            here = _come_fitted(start, ready, test) if ready else start
+            rows += _table_rows(here, test.name, place, found, cost, reasons[place])
+        return rows
 
 
 def _resamples(protocol: Protocol, quick: bool) -> int:
     if not quick or protocol.name in BARS:
         return RESAMPLES
     return TREND_RESAMPLES if protocol.trend else QUICK_RESAMPLES
+
+
+def _come_fitted(start: BenchRow, ready: Ready, test: Test) -> BenchRow:
+    """What the table says of a representation that has seen other rows than those of the task."""
+    count = int(ready.fitted_on(test.rows).sum())
+    out = f"{count:,} rows it was fitted on left out" if count else ""
+    note = "; ".join(filter(None, ["comes fitted", out, ready.unrecorded]))
+    return replace(start, train=ready.own_training, train_rows=None, dropped=0, note=note)
 
 
 def _table_rows(

@@ -1,0 +1,134 @@
+"""What comes fitted: our shipped detectors and those of others. They score rows and are fitted on none.
+
+A detector that records which texts it was fitted on is not judged on them: those rows have no score.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from splinelens.apps.bench.outside import Rival
+from splinelens.apps.bench.readings import READINGS, Readings
+from splinelens.apps.bench.representations import Cost, Representation, pass_latency
+from splinelens.apps.bench.rows import Rows
+from splinelens.detect.artifact import Artifact
+from splinelens.features.catalogue import statistics
+from splinelens.features.spec import FeatureSpec
+
+
+@runtime_checkable
+class Ready(Representation, Protocol):
+    """A representation that comes fitted."""
+
+    @property
+    def own_training(self) -> str:
+        """What it was fitted on."""
+
+    @property
+    def unrecorded(self) -> str:
+        """What is not known of its training rows, or nothing."""
+
+    def fitted_on(self, rows: Rows) -> np.ndarray:
+        """Which of these rows it was fitted on, as far as it recorded them; (row,) boolean."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shipped:
+    """A detector that is fitted already; its head reads the cached features."""
+
+    readings: Readings
+    artifact: Artifact
+    _seen: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def own_training(self) -> str:
+        """Its own sources."""
+        return ", ".join(self.artifact.training.get("sources", [])) or "its own rows"
+
+    @property
+    def unrecorded(self) -> str:
+        """As in ``Ready``: it records each text that it was fitted on, or some of them, or none."""
+        kept = len(self.artifact.seen)
+        texts = self.artifact.training.get("seen", {}).get("texts", kept)
+        if not kept:
+            return "the texts it was fitted on are not recorded"
+        return f"only {kept:,} of the {texts:,} texts it was fitted on are recorded" if kept < texts else ""
+
+    def fitted_on(self, rows: Rows) -> np.ndarray:
+        """As in ``Ready``."""
+        found = np.zeros(len(rows), dtype=bool)
+        for name, places in rows.each_set():
+            if name not in self._seen:
+                self._seen[name] = self.artifact.seen_in(self.readings.data.sets[name].texts)
+            found[places] = self._seen[name][rows.index[places]]
+        return found
+
+    def lacking(self, names: Sequence[str]) -> str | None:
+        """As in ``Representation``."""
+        return next(filter(None, (self.readings.lacking(name, self._reading()) for name in names)), None)
+
+    def scores(self, train: Rows, tests: Sequence[Rows]) -> list[np.ndarray]:
+        """As in ``Representation``; rows that it was fitted on have no score."""
+        return [np.where(self.fitted_on(test), np.nan, self._scores(test)) for test in tests]
+
+    def cost(self) -> Cost:
+        """As in ``Representation``."""
+        spec = replace(self._spec(), long="cut")
+        size = sum(array.nbytes for array in self.artifact.head.arrays().values())
+        return Cost(pass_latency(self.readings, spec), size)
+
+    def _scores(self, rows: Rows) -> np.ndarray:
+        columns = [name for name, _ in self.artifact.columns]
+        head, calibration = self.artifact.head, self.artifact.calibrations[0]
+        chunks = self.readings.chunks(rows, self._reading(), columns)
+        return np.concatenate([calibration.score(head.logit(chunk)[:, 0]) for chunk in chunks])
+
+    def _spec(self) -> FeatureSpec:
+        return replace(FeatureSpec.from_dict(self.artifact.spec), long="cut")
+
+    def _reading(self) -> str:
+        """A reading that holds its columns; else one of its own."""
+        spec = self._spec()
+        wanted = {row.name for row in statistics(spec.features, spec.pooling)}
+        for name, known in READINGS.items():
+            there = {row.name for row in statistics(known.features, known.pooling)}
+            like = replace(spec, features=known.features, pooling=known.pooling, layers=known.layers)
+            if wanted <= there and like == known:
+                return name
+        self.readings.specs[self.artifact.name] = spec
+        return self.artifact.name
+
+
+@dataclass(frozen=True)
+class Outside:
+    """Another project's fitted detector, run in an environment of its own."""
+
+    readings: Readings
+    rival: Rival
+
+    own_training = "its own rows"
+    unrecorded = "the texts it was fitted on are not known"
+
+    def fitted_on(self, rows: Rows) -> np.ndarray:
+        """As in ``Ready``: none is known."""
+        return np.zeros(len(rows), dtype=bool)
+
+    def lacking(self, names: Sequence[str]) -> str | None:
+        """As in ``Representation``."""
+        return self.rival.lacking()
+
+    def scores(self, train: Rows, tests: Sequence[Rows]) -> list[np.ndarray]:
+        """As in ``Representation``."""
+        return [self._scores(test) for test in tests]
+
+    def cost(self) -> Cost:
+        """As in ``Representation``."""
+        return Cost(self.rival.latency_ms(), self.rival.size_bytes())
+
+    def _scores(self, rows: Rows) -> np.ndarray:
+        found = np.full(len(rows), np.nan)
+        for name, places in rows.each_set():
+            found[places] = self.rival.scores(name, self.readings.data.sets[name])[rows.index[places]]
+        return found
