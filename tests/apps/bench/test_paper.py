@@ -5,6 +5,7 @@ import pytest
 
 from splinelens.apps.bench import paper
 from splinelens.apps.bench.plan import Plan
+from splinelens.texts.evaluation import TYPES
 
 
 @pytest.fixture
@@ -44,10 +45,15 @@ def test_a_share_of_the_labels_is_known_and_the_rest_is_hidden(plan):
 def test_types_have_six_labels_and_domains_one_each(plan):
     [task] = paper.types(plan)
     assert task.train.labels.shape == (40, 6)
-    assert len(task.labels) == 6
+    assert task.each_label
+    assert task.train.kinds == task.tests[0].rows.kinds == TYPES
+    assert "types" in task.representations
     whole, cut = paper.domains(plan)
     assert whole.train.labels.shape[1] == 3
     assert len(cut.train) == len(whole.train)
+    assert cut.tests[0].rows.kinds == ("kitchens", "patent", "rivers")
+    assert "domain" in cut.representations
+    assert "domain" not in whole.representations
     short = Plan(plan.data, 3, lambda rows: np.arange(len(rows)) + 40.0)
     assert len(list(paper.domains(short))[1].train) < len(whole.train)
 

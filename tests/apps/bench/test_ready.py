@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from splinelens.apps.bench.outside import Recipe, Rival
-from splinelens.apps.bench.plan import Plan
+from splinelens.apps.bench.plan import Plan, relabelled
 from splinelens.apps.bench.readings import PROMPT, Readings
 from splinelens.apps.bench.ready import Outside, Ready, Shipped
 from splinelens.apps.bench.representations import Length
+from splinelens.apps.bench.rows import Rows
+from splinelens.errors import BadDetector
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
 
@@ -86,3 +88,21 @@ def test_only_what_comes_fitted_is_ready(readings, artifact, tmp_path):
     assert isinstance(Shipped(readings, artifact), Ready)
     assert isinstance(Outside(readings, Rival("theirs", tmp_path)), Ready)
     assert not isinstance(Length(readings), Ready)
+
+
+def test_each_label_is_judged_where_its_name_stands(readings, data, fitted):
+    train_rows, test, kinds = Plan(data, 3, len).domains()
+    turned = Rows(train_rows.sets, train_rows.index, train_rows.labels[:, ::-1], kinds[::-1])
+    spec = FeatureSpec(("hidden_max",), max_tokens=256, long="cut")
+    shipped = Shipped(readings, fitted(spec, turned, task="labels", label=kinds[::-1]))
+    [scores] = shipped.scores(train_rows, [test])
+    known = ~shipped.fitted_on(test)
+    own = test.labels[known].astype(bool)
+    assert scores.shape == (len(test), 3)
+    assert scores[known][own].mean() > 2 * scores[known][~own].mean()
+    wanted = "ours tells rivers, patent, kitchens; the rows have {}"
+    with pytest.raises(BadDetector, match=wanted.format("one label")):
+        shipped.scores(relabelled(train_rows, 0), [])
+    other = Rows(train_rows.sets, train_rows.index, train_rows.labels, ("a", "b", "c"))
+    with pytest.raises(BadDetector, match=wanted.format("a, b, c")):
+        shipped.scores(other, [])

@@ -12,7 +12,7 @@ from splinelens.detect import scoring
 from splinelens.errors import BadFeatures, CannotResume
 from splinelens.features.spec import FeatureSpec
 from splinelens.report.bench import BenchRow
-from splinelens.texts.evaluation import read_evaluation
+from splinelens.texts.evaluation import TYPES, read_evaluation
 
 
 @pytest.fixture
@@ -107,16 +107,37 @@ def test_draws_are_averaged_and_labels_get_a_row_each(bench, monkeypatch):
     rows = bench(["splits", "types"])[1]
     assert [row.test for row in rows if row.protocol == "splits"] == ["30 % of jig"] * 2
     tests = [row.test for row in rows if row.representation == "words"]
-    assert len([row for row in rows if row.protocol == "types"]) == 3 * 7 + 1 + 7
+    assert len([row for row in rows if row.protocol == "types"]) == 3 * 7 + 1 + 7 + 1
     assert tests[:2] == ["jigsaw6-clean test", "jigsaw6-clean test: toxic"]
     assert len(tests) == 7
+
+
+def test_the_detectors_of_types_and_of_domains_are_judged_on_each_label(bench, data, fitted, monkeypatch):
+    monkeypatch.setattr(plan.Plan, "fitted", ())
+    for name in ("SPLINE7", "COUNTS", "HIDDEN", "ENCODED"):
+        monkeypatch.setattr(paper, name, ())
+    spec = FeatureSpec(("spline7",), max_tokens=64, long="cut")
+    whole = plan.Plan(data, 3, len)
+    trains = {"types": next(paper.types(whole)).train, "domain": whole.domains()[0]}
+    artifacts = {
+        name: fitted(spec, rows, task="labels", label=rows.kinds, strengths=(1e-1,))
+        for name, rows in trains.items()
+    }
+    found = bench(["types", "domains"], artifacts=artifacts)[1]
+    assert [row.test for row in found if row.representation == "types"] == [
+        "jigsaw6-clean test",
+        *(f"jigsaw6-clean test: {label}" for label in TYPES),
+    ]
+    places = {row.test: row for row in found if row.representation == "domain"}
+    assert "domains 30 %, 64 tokens each: rivers" in places
+    assert all(row.n and row.auc is not None for row in places.values())
 
 
 def test_what_has_too_few_rows_says_so_and_the_rest_is_measured(bench, monkeypatch):
     monkeypatch.setattr(scoring, "STRENGTHS", (1e-2,))
     monkeypatch.setattr(paper, "SPLINE7", ("spline7 logistic",))
-    monkeypatch.setattr(paper, "ENCODED", ())
-    monkeypatch.setattr(paper, "HIDDEN", ())
+    for name in ("ENCODED", "HIDDEN", "PLACED"):
+        monkeypatch.setattr(paper, name, ())
     rows = bench(["domains", "labels", "left-out"])[1]
     notes = {(row.protocol, row.train, row.representation): row.note for row in rows if not row.n}
     assert {protocol for protocol, *_ in notes} == {"labels"}

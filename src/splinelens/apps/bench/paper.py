@@ -12,8 +12,10 @@ from splinelens.apps.bench.plan import (
     COUNTS,
     ENCODED,
     HIDDEN,
+    PLACED,
     SPLINE7,
     TRAIN_SHARE,
+    TYPED,
     Plan,
     Protocol,
     one_test,
@@ -76,7 +78,8 @@ def domains(plan: Plan) -> Iterator[Task]:
         "domains 70 %, 64 tokens each",
         long[0],
         (Test("domains 30 %, 64 tokens each", long[1]),),
-        ("spline7 logistic at 64", "spline7 forest at 64"),
+        ("spline7 logistic at 64", "spline7 forest at 64", *PLACED),
+        each_label=True,
         note="texts of 64 tokens and more, cut there: length says nothing",
     )
 
@@ -86,11 +89,11 @@ def types(plan: Plan) -> Iterator[Task]:
     texts = plan.data.sets["clean"]
     labels = np.array([[int(cell) for cell in texts.columns[name]] for name in TYPES]).T
     split = np.array(texts.columns["split"])
-    rows = rows_of("clean", np.arange(len(split)), labels)
+    rows = rows_of("clean", np.arange(len(split)), labels, TYPES)
     train, test = plan.thin(rows.take(split == "train")), rows.take(split == "test")
     note = plan.thin_note(rows.take(split == "train"))
     tests = (Test("jigsaw6-clean test", test),)
-    yield Task("jigsaw6-clean train", train, tests, plan.fitted, labels=TYPES, note=note)
+    yield Task("jigsaw6-clean train", train, tests, (*plan.fitted, *TYPED), each_label=True, note=note)
 
 
 def mixed(plan: Plan) -> Iterator[Task]:

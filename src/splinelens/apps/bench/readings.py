@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from splinelens.apps.bench.rows import Rows
+from splinelens.features.catalogue import statistics
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.features.store import FeatureStore, stored
@@ -74,6 +76,25 @@ class Readings:
         if reading not in self._readers:
             self._readers[reading] = TextReader(self.loaded, self.specs[reading])
         return self._readers[reading]
+
+    def admit(self, spec: FeatureSpec, name: str) -> str:
+        """Find the reading that holds the columns of a spec; where none does, the spec becomes one.
+
+        Args:
+            spec: What a head reads.
+            name: Of the new reading.
+
+        Returns:
+            The name of the reading.
+        """
+        wanted = {row.name for row in statistics(spec.features, spec.pooling)}
+        for found, known in READINGS.items():
+            there = {row.name for row in statistics(known.features, known.pooling)}
+            like = replace(spec, features=known.features, pooling=known.pooling, layers=known.layers)
+            if wanted <= there and like == known:
+                return found
+        self.specs[name] = spec
+        return name
 
     def lacking(self, name: str, reading: str) -> str | None:
         """Why the features of a set may not be used, or None.

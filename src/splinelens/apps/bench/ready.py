@@ -4,17 +4,17 @@ A detector that records which texts it was fitted on is not judged on them: thos
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from splinelens.apps.bench.outside import Rival
-from splinelens.apps.bench.readings import READINGS, Readings
+from splinelens.apps.bench.readings import Readings
 from splinelens.apps.bench.representations import Cost, Representation, pass_latency
 from splinelens.apps.bench.rows import Rows
 from splinelens.detect.artifact import Artifact
-from splinelens.features.catalogue import statistics
+from splinelens.errors import BadDetector
 from splinelens.features.spec import FeatureSpec
 
 
@@ -34,13 +34,20 @@ class Ready(Representation, Protocol):
         """Which of these rows it was fitted on, as far as it recorded them; (row,) boolean."""
 
 
-@dataclass(frozen=True, eq=False)
 class Shipped:
     """A detector that is fitted already; its head reads the cached features."""
 
-    readings: Readings
-    artifact: Artifact
-    _seen: dict[str, np.ndarray] = field(default_factory=dict)
+    def __init__(self, readings: Readings, artifact: Artifact):
+        """Find the features that the detector reads.
+
+        Args:
+            readings: The cached features; they get a reading of its own where none fits.
+            artifact: The detector.
+        """
+        self.readings, self.artifact = readings, artifact
+        self.spec = replace(FeatureSpec.from_dict(artifact.spec), long="cut")
+        self.reading = readings.admit(self.spec, artifact.name)
+        self._seen: dict[str, np.ndarray] = {}
 
     @property
     def own_training(self) -> str:
@@ -67,38 +74,39 @@ class Shipped:
 
     def lacking(self, names: Sequence[str]) -> str | None:
         """As in ``Representation``."""
-        return next(filter(None, (self.readings.lacking(name, self._reading()) for name in names)), None)
+        return next(filter(None, (self.readings.lacking(name, self.reading) for name in names)), None)
 
     def scores(self, train: Rows, tests: Sequence[Rows]) -> list[np.ndarray]:
-        """As in ``Representation``; rows that it was fitted on have no score."""
-        return [np.where(self.fitted_on(test), np.nan, self._scores(test)) for test in tests]
+        """As in ``Representation``; rows that it was fitted on have no score.
+
+        Raises:
+            BadDetector: The rows have other labels than it tells apart.
+        """
+        order = self._order(train.kinds)
+        found = [self._scores(test)[:, order] for test in tests]
+        for test, scores in zip(tests, found, strict=True):
+            scores[self.fitted_on(test)] = np.nan
+        return found if train.kinds else [scores[:, 0] for scores in found]
 
     def cost(self) -> Cost:
         """As in ``Representation``."""
-        spec = replace(self._spec(), long="cut")
         size = sum(array.nbytes for array in self.artifact.head.arrays().values())
-        return Cost(pass_latency(self.readings, spec), size)
+        return Cost(pass_latency(self.readings, self.spec), size)
+
+    def _order(self, kinds: tuple[str, ...]) -> list[int]:
+        """The place of each label of the rows among its own."""
+        own = self.artifact.labels
+        if not kinds and self.artifact.task == "binary":
+            return [0]
+        if set(kinds) != set(own):
+            there = ", ".join(kinds) or "one label"
+            raise BadDetector(f"{self.artifact.name} tells {', '.join(own)}; the rows have {there}")
+        return [own.index(kind) for kind in kinds]
 
     def _scores(self, rows: Rows) -> np.ndarray:
         columns = [name for name, _ in self.artifact.columns]
-        head, calibration = self.artifact.head, self.artifact.calibrations[0]
-        chunks = self.readings.chunks(rows, self._reading(), columns)
-        return np.concatenate([calibration.score(head.logit(chunk)[:, 0]) for chunk in chunks])
-
-    def _spec(self) -> FeatureSpec:
-        return replace(FeatureSpec.from_dict(self.artifact.spec), long="cut")
-
-    def _reading(self) -> str:
-        """A reading that holds its columns; else one of its own."""
-        spec = self._spec()
-        wanted = {row.name for row in statistics(spec.features, spec.pooling)}
-        for name, known in READINGS.items():
-            there = {row.name for row in statistics(known.features, known.pooling)}
-            like = replace(spec, features=known.features, pooling=known.pooling, layers=known.layers)
-            if wanted <= there and like == known:
-                return name
-        self.readings.specs[self.artifact.name] = spec
-        return self.artifact.name
+        chunks = self.readings.chunks(rows, self.reading, columns)
+        return np.concatenate([self.artifact.scores(self.artifact.head.logit(chunk)) for chunk in chunks])
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy as np
 from splinelens import __version__
 from splinelens.apps.bench import controls, paper
 from splinelens.apps.bench.outside import RECIPES, Encoder, Rival
-from splinelens.apps.bench.plan import READY, Plan, Protocol
+from splinelens.apps.bench.plan import Plan, Protocol
 from splinelens.apps.bench.readings import Readings
 from splinelens.apps.bench.ready import Outside, Ready, Shipped
 from splinelens.apps.bench.representations import (
@@ -193,7 +193,7 @@ class _Run:
         rows: list[BenchRow] = []
         for tasks in groups.values():
             for name in tasks[0].representations:
-                began, before = perf_counter(), _before(tasks[0], name, kept)
+                began, before = perf_counter(), self._before(tasks[0], name, kept)
                 rows += before or self._rows(protocol, tasks, name)
                 if not before:
                     seconds += perf_counter() - began
@@ -204,6 +204,18 @@ class _Run:
                     record |= {"seconds": seconds, "rows": [row.to_dict() for row in rows + later]}
                     _write(place, json.dumps(record, ensure_ascii=False))
         return record | {"seconds": seconds, "rows": [row.to_dict() for row in rows]}
+
+    def _before(self, task: Task, name: str, kept: Sequence[BenchRow]) -> list[BenchRow]:
+        """The rows that an equal run finished, or none if one of them is lacking or was not run."""
+        tests, known = {test.name for test in task.tests}, self.known.get(name)
+        train = known.own_training if isinstance(known, Ready) else task.train_name
+        found = [
+            row
+            for row in kept
+            if (row.representation, row.train) == (name, train) and row.test.split(": ")[0] in tests
+        ]
+        there = {row.test.split(": ")[0] for row in found if row.n}
+        return found if there == tests and all(row.n for row in found) else []
 
     def _rows(self, protocol: Protocol, tasks: Sequence[Task], name: str) -> list[BenchRow]:
         """The rows of one representation, averaged over tasks that are draws of one another."""
@@ -291,7 +303,7 @@ def _measures(
     """Of the rows; with several named labels also of each."""
     labels, above = test.rows.labels, limits.get(test.limit or "")
     found = [("", measured(labels, scores, pairs=test.pairs, above=above, resamples=resamples))]
-    for place, label in enumerate(task.labels):
+    for place, label in enumerate(test.rows.kinds if task.each_label else ()):
         found.append((label, measured(labels[:, place], scores[:, place], resamples=resamples)))
     return found
 
@@ -299,20 +311,6 @@ def _measures(
 def _unfit(representation: Representation, rows: Rows) -> str | None:
     """Why these rows cannot be fitted on or scored, or None."""
     return representation.lacking([name for name, _ in rows.each_set()]) if len(rows) else "no row is left"
-
-
-def _before(task: Task, name: str, kept: Sequence[BenchRow]) -> list[BenchRow]:
-    """The rows that an equal run finished, or none if one of them is lacking or was not run."""
-    tests = {test.name for test in task.tests}
-    found = [
-        row
-        for row in kept
-        if row.representation == name
-        and row.test.split(": ")[0] in tests
-        and (row.train == task.train_name or name in READY)
-    ]
-    there = {row.test.split(": ")[0] for row in found if row.n}
-    return found if there == tests and all(row.n for row in found) else []
 
 
 def _kept(place: Path, origin: dict[str, Any]) -> tuple[list[BenchRow], float]:  # Any: plain JSON values
