@@ -44,7 +44,8 @@ def fit_scores(
         labels: 0, 1, or -1 for a row whose label is not to be known; (row,) or (row, label), where
             each label has a head of its own.
         tests: For each set of test rows its chunks, so that a wide table need not lie in memory.
-        head: ``logistic``, ``forest`` or ``self-training``; only the last uses rows with -1.
+        head: ``logistic``, ``forest`` or ``self-training``; only the last uses rows without a label, for
+            the others they are as if they were not there.
         seed: Of every draw.
 
     Returns:
@@ -53,7 +54,7 @@ def fit_scores(
 
     Raises:
         BadFeatures: No such head.
-        BadLabels: One class only among the training rows.
+        BadLabels: One class only among the training rows, or no row that has a label.
 
     Example:
         >>> rows, labels = np.arange(40.0)[:, None], (np.arange(40) >= 20).astype(int)
@@ -64,9 +65,13 @@ def fit_scores(
     if head not in HEADS:
         raise BadFeatures(f"no head {head!r}; there are {', '.join(HEADS)}")
     many = labels.reshape(len(labels), -1)
-    fine = _finite(train)
-    if not fine.all():
-        train, many = train[fine], many[fine]
+    used = _finite(train)
+    if head != "self-training":
+        used &= (many >= 0).any(axis=1)
+    if not used.any():
+        raise BadLabels(f"none of the {len(many)} training rows can be read and has a label")
+    if not used.all():
+        train, many = train[used], many[used]
     standard, columns = _standardised(train)
     shared = _solver(columns, head, seed) if (many >= 0).all() else None
     heads = [_fitted(columns, many[:, label], head, seed, shared) for label in range(many.shape[1])]

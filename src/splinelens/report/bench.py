@@ -46,7 +46,7 @@ class BenchRow:
         flagged_interval: 95 % interval of it.
         latency_ms: Milliseconds of one text.
         size_bytes: Bytes kept beside the frozen model.
-        train_rows: Training rows that were used.
+        train_rows: Training rows whose label was used.
         dropped: Training rows left out because their text is in the test.
         resamples: Bootstrap resamples.
         note: What else is to be known, or why it was not run.

@@ -1,5 +1,7 @@
 """Tests apps/bench/representations.py: each turns the same rows into scores, and says what it costs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -45,6 +47,15 @@ def test_features_with_a_head_tell_rude_from_kind(readings, halves, reading, nam
     assert cost.latency_ms > 0
     sizes = {"forest": None, "logistic": 12 * (2 * 48 if layers else 3 * 32)}
     assert cost.size_bytes == sizes[head]
+
+
+def test_word_counts_know_no_word_of_a_row_without_a_label(readings, halves):
+    train_rows, test = halves
+    hidden = replace(train_rows, labels=np.where(np.arange(40) < 20, train_rows.labels, -1))
+    words, known = (WordCounts(readings, "word", (1, 2)) for _ in range(2))
+    [few] = words.scores(hidden, [test])
+    assert np.array_equal(few, known.scores(train_rows.take(np.arange(20)), [test])[0])
+    assert words.cost().size_bytes == known.cost().size_bytes
 
 
 def test_words_and_length_need_no_pass(readings, halves, tmp_path):

@@ -142,7 +142,7 @@ def test_what_has_too_few_rows_says_so_and_the_rest_is_measured(bench, monkeypat
     notes = {(row.protocol, row.train, row.representation): row.note for row in rows if not row.n}
     assert {protocol for protocol, *_ in notes} == {"labels"}
     few = notes["labels", "jig train, 1% of labels", "spline7 logistic"]
-    assert few.startswith("not run: BadLabels: the 0 training rows hold one class only")
+    assert few.startswith("not run: BadLabels: none of the 39 training rows has a label")
     whole = [row for row in rows if row.train == "jig train, 100% of labels"]
     assert [row.auc is not None for row in whole] == [True] * 3
 

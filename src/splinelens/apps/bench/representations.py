@@ -78,6 +78,7 @@ class Stored:
 
     def scores(self, train: Rows, tests: Sequence[Rows]) -> list[np.ndarray]:
         """As in ``Representation``."""
+        train = train if self.head == "self-training" else train.labelled()
         columns = self._columns()
         rows = self.readings.values(train, self.reading, columns)
         chunks = [self.readings.chunks(test, self.reading, columns) for test in tests]
@@ -114,6 +115,7 @@ class Length:
 
     def scores(self, train: Rows, tests: Sequence[Rows]) -> list[np.ndarray]:
         """As in ``Representation``."""
+        train = train.labelled()
         values = [[self.readings.tokens(test)[:, None]] for test in tests]
         return fit_scores(self.readings.tokens(train)[:, None], train.labels, values, seed=self.seed)
 
@@ -147,6 +149,7 @@ class WordCounts:
         """As in ``Representation``."""
         from sklearn.feature_extraction.text import TfidfVectorizer
 
+        train = train.labelled()
         least = 2 if len(train) > 100 else 1
         counts = TfidfVectorizer(
             analyzer=self.analyzer, ngram_range=self.ngrams, sublinear_tf=True, min_df=least
@@ -184,6 +187,7 @@ class Encoded:
 
     def scores(self, train: Rows, tests: Sequence[Rows]) -> list[np.ndarray]:
         """As in ``Representation``."""
+        train = train.labelled()
         values = [[self._values(test)] for test in tests]
         return fit_scores(self._values(train), train.labels, values, seed=self.seed)
 

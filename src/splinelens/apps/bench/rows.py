@@ -31,6 +31,11 @@ class Rows:
         """Some of the rows, by number or by a boolean for each."""
         return Rows(self.sets[chosen], self.index[chosen], self.labels[chosen], self.kinds)
 
+    def labelled(self) -> "Rows":
+        """The rows of which a label is known."""
+        known = (self.labels.reshape(len(self), -1) >= 0).any(axis=1)
+        return self if known.all() else self.take(known)
+
     def each_set(self) -> Iterator[tuple[str, np.ndarray]]:
         """Each set's name with the places of its rows among these."""
         for name in sorted(set(self.sets.tolist())):

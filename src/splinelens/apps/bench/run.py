@@ -233,10 +233,12 @@ class _Run:
         try:
             for task in tasks if usable else ():
                 train, dropped = without_tests(task, self.plan.data)
+                if not (ready or len(train.labelled())):
+                    raise BadLabels(f"none of the {len(train)} training rows has a label")
                 tests = [task.tests[place] for place in usable]
                 scores = representation.scores(train, [test.rows for test in tests])
                 limits = _limits(tests, scores)
-                start = replace(start, train_rows=len(train), dropped=dropped, resamples=resamples)
+                start = replace(start, train_rows=len(train.labelled()), dropped=dropped, resamples=resamples)
                 for place, test, given in zip(usable, tests, scores, strict=True):
                     for label, measures in _measures(task, test, given, resamples, limits):
                         found.setdefault((place, label), []).append(measures)
