@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 
 from splinelens.detect import scoring
 from splinelens.detect.evaluate import auc, calibration_error
-from splinelens.detect.scoring import HEADS, fit_scores
+from splinelens.detect.scoring import HEADS, fit_scorer
 from splinelens.errors import BadFeatures, BadLabels
 
 
@@ -17,6 +17,12 @@ def _table(rows, columns, seed=0):
     values = (5 + 3 * dice.normal(size=(rows, columns))).astype(np.float32)
     labels = ((values[:, :3] - 5).sum(axis=1) + dice.normal(size=rows) > 0).astype(int)
     return values, labels
+
+
+def fit_scores(train, labels, tests, **more):
+    """Fit on rows, and score each set of chunks of others."""
+    scorer = fit_scorer(train, labels, **more)
+    return [np.concatenate([scorer.scores(chunk) for chunk in chunks]) for chunks in tests]
 
 
 @pytest.mark.parametrize("head", HEADS)

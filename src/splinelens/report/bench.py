@@ -44,7 +44,7 @@ class BenchRow:
         pairs: Share of pairs in the right order.
         flagged: Share of clean rows above the score that 5 % of the clean rows of another test exceed.
         flagged_interval: 95 % interval of it.
-        latency_ms: Milliseconds of one text.
+        latency_ms: Milliseconds from one text to its score.
         size_bytes: Bytes kept beside the frozen model.
         train_rows: Training rows whose label was used.
         dropped: Training rows left out because their text is in the test.
@@ -172,8 +172,9 @@ def _preface(record: dict[str, Any]) -> list[str]:  # Any: as above
         f"{_resamples(record)} resamples; none below 50 rows. Every fitted "
         "head is chosen and calibrated alike, on 15 % of its training rows. Training rows whose normalised "
         "text is in the test are dropped and counted. `flagged` is the share of clean rows above the score "
-        "that 5 % of the clean Jigsaw test rows exceed. `ms a text` is one text alone, model warm; `size` is "
-        "what is kept beside the frozen model (of the sentence encoder: its own weights).",
+        "that 5 % of the clean Jigsaw test rows exceed. `ms a text` is the median from a text to its "
+        "score, warm, on the same ten Jigsaw test texts for all; `size` is what is kept beside the frozen "
+        "model (of the sentence encoder: its own weights).",
         "",
     ]
     if record["missing"]:

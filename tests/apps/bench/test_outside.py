@@ -32,11 +32,11 @@ def rival(tmp_path):
 def test_a_rival_scores_line_by_line_and_is_asked_once(rival):
     theirs = rival("def score(text): return len(text) / 100")
     assert theirs.lacking() is None
-    assert (theirs.latency_ms(), theirs.size_bytes()) == (None, None)
     assert theirs.scores("jig", TEXTS).tolist() == [0.03, 0.16, 0.0]
-    assert theirs.size_bytes() == 5
-    assert theirs.latency_ms() >= 0
+    latency_ms, size_bytes = theirs.cost(["one", "two"])
+    assert (latency_ms >= 0, size_bytes) == (True, 5)
     (theirs.folder / "env/bin/python").unlink()
+    assert theirs.cost(["one"]) == (latency_ms, size_bytes)  # measured once
     assert theirs.scores("jig", TEXTS).tolist() == [0.03, 0.16, 0.0]  # kept
     with pytest.raises(BadDetector, match="the rival theirs failed: FileNotFoundError"):
         theirs.scores("jig", Texts(("other",), {}, "list"))

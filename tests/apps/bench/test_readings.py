@@ -65,3 +65,16 @@ def test_a_spec_gets_the_reading_that_holds_its_columns_or_becomes_one(data, loa
     assert readings.admit(other, "ours") == "ours"
     assert readings.specs["ours"] == other
     assert "ours" not in READINGS
+
+
+def test_latency_is_measured_with_test_rows_of_jigsaw_once_a_spec(data, loaded, tmp_path):
+    readings = Readings(data, tmp_path, loaded)
+    assert readings.sample() == list(data.sets["jig"].texts[40:50])
+    spec = FeatureSpec(("length",), max_tokens=64)
+    passes = readings.passes(spec)
+    assert len(passes) == 10
+    assert all(one.seconds > 0 for one in passes)
+    assert [one.values[0, 0] for one in passes] == readings.counted(readings.sample()).tolist()
+    assert readings.passes(spec) is passes
+    rest = {name: texts for name, texts in data.sets.items() if name != "jig"}
+    assert len(Readings(replace(data, sets=rest), tmp_path, loaded).sample()) == 10

@@ -46,6 +46,7 @@ def test_a_fitted_detector_reads_the_cached_features_and_scores_as_it_does_alone
     values = np.stack([reading.values for reading in sorted(known, key=lambda reading: reading.text)])
     alone = artifact.calibrations[0].score(artifact.head.logit(values)[:, 0])
     assert scores == pytest.approx(alone, abs=0.02)
+    assert shipped.cost().latency_ms > 0
     assert [place.name for place in (readings.cache / "jig").iterdir()] == ["prompted"]
 
 
@@ -64,7 +65,10 @@ def test_a_rival_is_asked_for_whole_sets(readings, halves, tmp_path):
     [scores] = outside.scores(halves[0], [halves[1]])
     assert scores.tolist() == [row / 100 for row in range(40, 100)]
     assert outside.own_training == "its own rows"
-    assert outside.cost().latency_ms is None
+    asked = []
+    rival.cost = lambda texts: (float(len(asked.append(texts) or texts)), 5)
+    assert (outside.cost().latency_ms, outside.cost().size_bytes) == (10.0, 5)
+    assert asked[0] == readings.sample()
 
 
 def test_rows_that_a_detector_was_fitted_on_have_no_score_and_are_counted(readings, halves, artifact):

@@ -7,16 +7,16 @@ import pytest
 
 from splinelens.apps.bench.outside import Encoder
 from splinelens.apps.bench.plan import Plan
-from splinelens.apps.bench.readings import Readings
+from splinelens.apps.bench.readings import Pass, Readings
 from splinelens.apps.bench.representations import (
     Encoded,
     Length,
     Stored,
     WordCounts,
-    pass_latency,
+    head_latency,
+    score_latency,
 )
 from splinelens.detect.evaluate import auc
-from splinelens.features.spec import FeatureSpec
 
 
 @pytest.fixture
@@ -64,8 +64,11 @@ def test_words_and_length_need_no_pass(readings, halves, tmp_path):
     [scores] = words.scores(train_rows, [test])
     assert auc(test.labels, scores) > 0.9
     assert words.cost().size_bytes > 0
-    [lengths] = Length(readings).scores(train_rows, [test])
+    assert words.cost().latency_ms > 0
+    length = Length(readings)
+    [lengths] = length.scores(train_rows, [test])
     assert np.isfinite(lengths).all()
+    assert length.cost().latency_ms > 0
     assert not (tmp_path / "cache").exists()
 
 
@@ -89,6 +92,12 @@ def test_embeddings_get_a_head_like_all_others(data, loaded, tmp_path, halves):
     assert encoder.cached("jig", data.sets["jig"])
 
 
-def test_latency_is_measured_once_a_spec(readings):
-    spec = FeatureSpec(("length",), max_tokens=64)
-    assert pass_latency(readings, spec) == pass_latency(readings, spec)
+def test_latency_runs_from_the_text_to_the_score():
+    asked = []
+    assert score_latency(asked.append, ["a", "b", "c"]) > 0
+    assert asked == ["a", "a", "b", "c"]  # the first one warms
+    assert score_latency(asked.append, []) is None
+    rows, passes = [], [Pass(2.0, np.zeros((1, 3))), Pass(4.0, np.ones((1, 3))), Pass(3.0, np.ones((1, 3)))]
+    assert 3000 < head_latency(passes, rows.append) < 3100  # the head's time is added
+    assert len(rows) == 4
+    assert head_latency([], rows.append) is None

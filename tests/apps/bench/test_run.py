@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from splinelens.apps.bench import controls, paper, plan, representations, run
+from splinelens.apps.bench import controls, paper, plan, readings, run
 from splinelens.apps.bench.plan import READY
 from splinelens.apps.bench.rows import rows_of
 from splinelens.detect import scoring
@@ -34,7 +34,7 @@ def _few(monkeypatch):
     monkeypatch.setattr(run, "RESAMPLES", 20)
     monkeypatch.setattr(run, "QUICK_RESAMPLES", 15)
     monkeypatch.setattr(run, "TREND_RESAMPLES", 10)
-    monkeypatch.setattr(representations, "_TIMED_TEXTS", 1)
+    monkeypatch.setattr(readings, "TIMED_TEXTS", 1)
 
 
 def test_each_representation_is_judged_on_every_test(bench, data, tmp_path):

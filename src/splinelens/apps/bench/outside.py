@@ -8,8 +8,9 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -23,13 +24,14 @@ _INSTALL_S, _SCORE_S = 900, 3600
 _LOOP = """
 import json, sys, time
 {load}
-lines = [json.loads(line) for line in sys.stdin]
-score({warm!r})
-began = time.perf_counter()
-scores = [float(score(text)) for text in lines]
-print(json.dumps({{"scores": scores, "seconds": time.perf_counter() - began, "size_bytes": {size}}}))
+scores, seconds = [], []
+for line in sys.stdin:
+    text = json.loads(line)
+    began = time.perf_counter()
+    scores.append(float(score(text)))
+    seconds.append(time.perf_counter() - began)
+print(json.dumps({{"scores": scores, "seconds": seconds, "size_bytes": {size}}}))
 """
-_WARM = "Have a nice day."
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class Rival:
     recipe: Recipe | None = None
     _reason: str | None = None
     _asked: bool = False
-    _cost: dict[str, Any] = field(default_factory=dict)  # Any: plain JSON values
+    _cost: tuple[float | None, int] | None = None
 
     def lacking(self) -> str | None:
         """Why it cannot be asked, or None; its environment is made here."""
@@ -125,19 +127,30 @@ class Rival:
         place = self.folder / f"{name}.json"
         record = _kept(place, texts)
         if record is None:
-            record = self._run(texts) | {"data_hash": texts.data_hash, "texts": len(texts)}
+            scores = self._run(texts.texts)["scores"]
+            record = {"scores": scores, "data_hash": texts.data_hash}
             with writing(place):
                 place.write_text(json.dumps(record), "utf-8")
-        self._cost = record
         return np.array(record["scores"], dtype=np.float64)
 
-    def latency_ms(self) -> float | None:
-        """Mean milliseconds of one text, one after the other, in the last set it scored."""
-        return 1000 * self._cost["seconds"] / self._cost["texts"] if self._cost else None
+    def cost(self, texts: Sequence[str]) -> tuple[float | None, int]:
+        """What a text costs in its own process; measured once.
 
-    def size_bytes(self) -> int | None:
-        """Bytes of its fitted parts."""
-        return int(self._cost["size_bytes"]) if self._cost else None
+        Args:
+            texts: Scored one after the other, after one that is not timed.
+
+        Returns:
+            Median milliseconds from one text to its score, None where there is no text, and the bytes of
+            its fitted parts.
+
+        Raises:
+            BadDetector: It fails.
+        """
+        if self._cost is None:
+            record = self._run([*texts[:1], *texts])
+            latency_ms = 1000 * median(record["seconds"][1:]) if texts else None
+            self._cost = latency_ms, int(record["size_bytes"])
+        return self._cost
 
     def _made(self) -> Recipe:
         return self.recipe or RECIPES[self.name]
@@ -170,10 +183,10 @@ class Rival:
     def _python(self) -> Path:
         return self.folder / "env" / "bin" / "python"
 
-    def _run(self, texts: Texts) -> dict[str, Any]:  # Any: plain JSON values
+    def _run(self, texts: Sequence[str | None]) -> dict[str, Any]:  # Any: plain JSON values
         recipe = self._made()
-        code = _LOOP.format(load=recipe.load, size=recipe.size, warm=_WARM)
-        lines = "".join(json.dumps(text or "") + "\n" for text in texts.texts)
+        code = _LOOP.format(load=recipe.load, size=recipe.size)
+        lines = "".join(json.dumps(text or "") + "\n" for text in texts)
         try:
             run = subprocess.run(
                 [str(self._python()), "-c", code],

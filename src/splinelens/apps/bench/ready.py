@@ -11,7 +11,7 @@ import numpy as np
 
 from splinelens.apps.bench.outside import Rival
 from splinelens.apps.bench.readings import Readings
-from splinelens.apps.bench.representations import Cost, Representation, pass_latency
+from splinelens.apps.bench.representations import Cost, Representation, head_latency
 from splinelens.apps.bench.rows import Rows
 from splinelens.detect.artifact import Artifact
 from splinelens.errors import BadDetector
@@ -91,7 +91,8 @@ class Shipped:
     def cost(self) -> Cost:
         """As in ``Representation``."""
         size = sum(array.nbytes for array in self.artifact.head.arrays().values())
-        return Cost(pass_latency(self.readings, self.spec), size)
+        head, passes = self.artifact.head, self.readings.passes(self.spec)
+        return Cost(head_latency(passes, lambda row: self.artifact.scores(head.logit(row))), size)
 
     def _order(self, kinds: tuple[str, ...]) -> list[int]:
         """The place of each label of the rows among its own."""
@@ -133,7 +134,7 @@ class Outside:
 
     def cost(self) -> Cost:
         """As in ``Representation``."""
-        return Cost(self.rival.latency_ms(), self.rival.size_bytes())
+        return Cost(*self.rival.cost(self.readings.sample()))
 
     def _scores(self, rows: Rows) -> np.ndarray:
         found = np.full(len(rows), np.nan)

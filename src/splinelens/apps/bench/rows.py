@@ -33,7 +33,7 @@ class Rows:
 
     def labelled(self) -> "Rows":
         """The rows of which a label is known."""
-        known = (self.labels.reshape(len(self), -1) >= 0).any(axis=1)
+        known = np.any(self.labels.reshape(len(self), -1) >= 0, axis=1)
         return self if known.all() else self.take(known)
 
     def each_set(self) -> Iterator[tuple[str, np.ndarray]]:

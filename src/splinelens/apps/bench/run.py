@@ -242,10 +242,10 @@ class _Run:
                 for place, test, given in zip(usable, tests, scores, strict=True):
                     for label, measures in _measures(task, test, given, resamples, limits):
                         found.setdefault((place, label), []).append(measures)
+            cost = representation.cost() if found and not protocol.trend else Cost()
         except (BadLabels, BadDetector) as error:
             reasons = [f"{type(error).__name__}: {error}"] * len(reasons)
-            found = {}
-        cost = representation.cost() if found and not protocol.trend else Cost()
+            found, cost = {}, Cost()
         rows = []
         for place, test in enumerate(first.tests):
             here = _come_fitted(start, ready, test) if ready else start
