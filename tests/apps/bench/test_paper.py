@@ -1,5 +1,7 @@
 """Tests apps/bench/paper.py: the tasks of the paper's protocol hold the rows that they say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -22,6 +24,19 @@ def test_five_splits_of_seventy_and_thirty_share_one_name(plan):
         assert len(task.train) == 70
         assert not set(task.train.index) & set(test.rows.index)
     assert len({tuple(task.train.index) for task in tasks}) == 5
+
+
+def test_another_seed_draws_other_splits_and_other_labels(plan):
+    def drawn(seed):
+        one = replace(plan, seed=seed)
+        halves = [task for task in paper.shares(one) if "50%" in task.train_name]
+        splits = [tuple(task.train.index) for task in paper.splits(one)]
+        return splits, [tuple(task.train.labels) for task in halves]
+
+    first, again, other = drawn(0), drawn(0), drawn(10)
+    assert first == again
+    assert not set(first[0]) & set(other[0])
+    assert not set(first[1]) & set(other[1])
 
 
 def test_each_layer_the_first_k_and_each_feature(plan):

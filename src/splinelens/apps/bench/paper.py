@@ -33,7 +33,8 @@ SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
 def splits(plan: Plan) -> Iterator[Task]:
     """Five random 70/30 splits of all Jigsaw rows."""
     rows = plan.binary("jig")
-    for seed in range(5):
+    for number in range(5):
+        seed = plan.seed + number
         first, second = two_parts(range(len(rows)), rows.labels.tolist(), TRAIN_SHARE, seed)
         test = Test("30 % of jig", rows.take(second))
         yield Task("70 % of jig", rows.take(first), (test,), ("length", *SPLINE7), note="mean of 5 splits")
@@ -52,7 +53,8 @@ def shares(plan: Plan) -> Iterator[Task]:
     train, test = plan.halves("jig")
     draws = 1 if plan.quick else 3
     for share in SHARES:
-        for seed in range(1 if share == 1 else draws):
+        for number in range(1 if share == 1 else draws):
+            seed = plan.seed + number
             known = two_parts(range(len(train)), train.labels.tolist(), share, seed)[0]
             hidden = np.full(len(train), -1)
             hidden[known] = train.labels[known]

@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -240,7 +241,7 @@ class _Run:
                 limits = _limits(tests, scores)
                 start = replace(start, train_rows=len(train.labelled()), dropped=dropped, resamples=resamples)
                 for place, test, given in zip(usable, tests, scores, strict=True):
-                    for label, measures in _measures(task, test, given, resamples, limits):
+                    for label, measures in _measures(task, test, given, resamples, limits, self.plan.seed):
                         found.setdefault((place, label), []).append(measures)
             cost = representation.cost() if found and not protocol.trend else Cost()
         except (BadLabels, BadDetector) as error:
@@ -300,13 +301,14 @@ def _limits(tests: Sequence[Test], scores: Sequence[np.ndarray]) -> dict[str, fl
 
 
 def _measures(
-    task: Task, test: Test, scores: np.ndarray, resamples: int, limits: Mapping[str, float]
+    task: Task, test: Test, scores: np.ndarray, resamples: int, limits: Mapping[str, float], seed: int
 ) -> list[tuple[str, Measures]]:
     """Of the rows; with several named labels also of each."""
     labels, above = test.rows.labels, limits.get(test.limit or "")
-    found = [("", measured(labels, scores, pairs=test.pairs, above=above, resamples=resamples))]
+    judged = partial(measured, resamples=resamples, seed=seed)
+    found = [("", judged(labels, scores, pairs=test.pairs, above=above))]
     for place, label in enumerate(test.rows.kinds if task.each_label else ()):
-        found.append((label, measured(labels[:, place], scores[:, place], resamples=resamples)))
+        found.append((label, judged(labels[:, place], scores[:, place])))
     return found
 
 
