@@ -1,6 +1,7 @@
 """Tests apps/bench/run.py: one table from one run, what is finished is kept, what is lacking says why."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -82,6 +83,18 @@ def test_a_detector_is_not_judged_on_rows_that_it_was_fitted_on(bench, data, fit
     assert ours["jigsaw6-raw test"].note == "comes fitted; 20 rows it was fitted on left out"
     assert ours["toxigen test"].note == "comes fitted"
     assert ours["jigsaw6-raw test"].train == "these rows"
+
+
+def test_rows_that_cannot_be_scored_are_counted_and_not_measured(bench, data, fitted):
+    spec = FeatureSpec(("hidden_max",), max_tokens=256, long="cut")
+    texts = data.sets["raw"].texts
+    rows = rows_of("raw", np.arange(40), np.arange(40) % 2)
+    blank = replace(data.sets["raw"], texts=("", *texts[1:50], None, *texts[51:]))
+    more = {"artifacts": {"toxicity": fitted(spec, rows)}}
+    found = bench(["own"], data=replace(data, sets={"raw": blank}), **more)[1]
+    counts = {row.representation: (row.n, row.unscored) for row in found if row.n}
+    assert counts["length"] == counts["margins"] == counts["toxicity"] == (59, 1)
+    assert counts["words"] == (60, 0)
 
 
 def test_another_run_does_not_mix_with_one_that_is_kept(bench):

@@ -231,6 +231,7 @@ class _Run:
         usable = [place for place, reason in enumerate(reasons) if reason is None]
         resamples = _resamples(protocol, self.plan.quick)
         found: dict[tuple[int, str], list[Measures]] = {}
+        unscored: dict[int, int] = {}
         try:
             for task in tasks if usable else ():
                 train, dropped = without_tests(task, self.plan.data)
@@ -241,15 +242,17 @@ class _Run:
                 limits = _limits(tests, scores)
                 start = replace(start, train_rows=len(train.labelled()), dropped=dropped, resamples=resamples)
                 for place, test, given in zip(usable, tests, scores, strict=True):
+                    unscored.setdefault(place, _unscored(given, ready, test))
                     for label, measures in _measures(task, test, given, resamples, limits, self.plan.seed):
                         found.setdefault((place, label), []).append(measures)
             cost = representation.cost() if found and not protocol.trend else Cost()
         except (BadLabels, BadDetector) as error:
             reasons = [f"{type(error).__name__}: {error}"] * len(reasons)
-            found, cost = {}, Cost()
+            found, unscored, cost = {}, {}, Cost()
         rows = []
         for place, test in enumerate(first.tests):
-            here = _come_fitted(start, ready, test) if ready else start
+            here = replace(start, unscored=unscored.get(place, 0))
+            here = _come_fitted(here, ready, test) if ready else here
             rows += _table_rows(here, test.name, place, found, cost, reasons[place])
         return rows
 
@@ -258,6 +261,12 @@ def _resamples(protocol: Protocol, quick: bool) -> int:
     if not quick or protocol.name in BARS:
         return RESAMPLES
     return TREND_RESAMPLES if protocol.trend else QUICK_RESAMPLES
+
+
+def _unscored(scores: np.ndarray, ready: Ready | None, test: Test) -> int:
+    """How many rows have no score, besides those left out because it was fitted on them."""
+    lacking = ~np.isfinite(scores.reshape(len(scores), -1)).all(axis=1)
+    return int((lacking & ~ready.fitted_on(test.rows) if ready else lacking).sum())
 
 
 def _come_fitted(start: BenchRow, ready: Ready, test: Test) -> BenchRow:
