@@ -97,6 +97,15 @@ def test_rows_that_cannot_be_scored_are_counted_and_not_measured(bench, data, fi
     assert counts["words"] == (60, 0)
 
 
+@pytest.mark.parametrize(
+    "record", ["", "[1]", '{"rows": []}', '{"request": {}, "seconds": 1, "rows": [{"test": "a"}]}']
+)
+def test_a_malformed_record_counts_as_none(record, tmp_path):
+    (tmp_path / "own.json").write_text(record)
+    assert run._kept(tmp_path / "own.json", {"seed": 0}) == ([], 0.0)
+    assert run._kept(tmp_path / "pairs.json", {"seed": 0}) == ([], 0.0)
+
+
 def test_another_run_does_not_mix_with_one_that_is_kept(bench):
     bench(["labels"], quick=True)
     with pytest.raises(

@@ -327,14 +327,17 @@ def _unfit(representation: Representation, rows: Rows) -> str | None:
 
 
 def _kept(place: Path, origin: dict[str, Any]) -> tuple[list[BenchRow], float]:  # Any: plain JSON values
+    """The rows that an equal run finished and its seconds; none where the record is lacking or malformed."""
     try:
         record = json.loads(place.read_text("utf-8"))
-    except (OSError, ValueError):
+        request, seconds = dict(record["request"]), float(record["seconds"])
+        rows = [BenchRow.from_dict(row) for row in record["rows"]]
+    except (OSError, ValueError, KeyError, TypeError):
         return [], 0.0
-    found = differences(record["request"], json.loads(json.dumps(origin)))
+    found = differences(request, json.loads(json.dumps(origin)))
     if found:
         raise CannotResume(f"{place} is of another run: {'; '.join(found)}. Name another output folder")
-    return [BenchRow.from_dict(row) for row in record["rows"]], record["seconds"]
+    return rows, seconds
 
 
 def _provenance(
