@@ -12,6 +12,7 @@ ROW = BenchRow(
     "paradetox 30 %",
     "margins",
     n=1200,
+    unscored=2,
     positives=600,
     auc=0.97514,
     interval=(0.968, 0.981),
@@ -28,7 +29,7 @@ ROW = BenchRow(
     note="4,000 of 16,698 training rows",
 )
 SHOWN = (
-    *("paradetox 70 %", "paradetox 30 %", "margins", "1,200", "97.51", "96.8 to 98.1", "50.0", "99.0"),
+    *("paradetox 70 %", "paradetox 30 %", "margins", "1,200", "2", "97.51", "96.8 to 98.1", "50.0", "99.0"),
     *(
         "5.1 (4.0 to 6.2)",
         "0.012",
@@ -46,7 +47,7 @@ def test_each_heading_has_its_words():
 
 def test_what_was_not_run_says_why_and_nothing_else():
     row = BenchRow("pairs", "a", "b", "hatesonar", note="not run: cannot be installed")
-    assert cells(row)[3:] == ("",) * 9 + ("not run: cannot be installed",)
+    assert cells(row)[3:] == ("",) * 10 + ("not run: cannot be installed",)
 
 
 def test_json_gives_the_row_back():

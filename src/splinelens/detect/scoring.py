@@ -4,7 +4,8 @@ The L2 strength is the one with the best AUC on 15 % of each class; the same row
 (Platt); then all rows are fitted. Rows are standardised unless they are sparse, as word counts are.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,62 +30,77 @@ _Logits = Callable[[_Rows], np.ndarray]
 _LITTLE = 1e-2  # C where there are too few rows to choose one
 
 
-def fit_scores(
-    train: _Rows,
-    labels: np.ndarray,
-    tests: Sequence[Iterable[_Rows]],
-    *,
-    head: str = "logistic",
-    seed: int = 0,
-) -> list[np.ndarray]:
-    """Fit on rows and score others.
+@dataclass(frozen=True)
+class Scorer:
+    """A fitted head with its standardisation and calibration.
+
+    Attributes:
+        standard: Turns rows into standardised ones.
+        heads: One a label, from standardised rows to calibrated scores.
+        several: Whether the labels were (row, label).
+    """
+
+    standard: Callable[[_Rows], _Rows]
+    heads: tuple[_Logits, ...]
+    several: bool = False
+
+    def scores(self, rows: _Rows) -> np.ndarray:
+        """Calibrated scores of rows.
+
+        Args:
+            rows: (row, column), as those that it was fitted on.
+
+        Returns:
+            (row,), or (row, label) where there are several labels; NaN where a row holds values that are
+            not finite.
+        """
+        fine = _finite(rows)
+        scores = np.full((rows.shape[0], len(self.heads)), np.nan)
+        if fine.any():
+            some = self.standard(rows if fine.all() else rows[fine])
+            scores[fine] = np.stack([head(some) for head in self.heads], axis=1)
+        return scores if self.several else scores[:, 0]
+
+
+def fit_scorer(train: _Rows, labels: np.ndarray, *, head: str = "logistic", seed: int = 0) -> Scorer:
+    """Fit a head on rows.
 
     Args:
-        train: (row, column), a NumPy array or a sparse matrix.
+        train: (row, column), a NumPy array or a sparse matrix; rows with values that are not finite are
+            left out.
         labels: 0, 1, or -1 for a row whose label is not to be known; (row,) or (row, label), where
             each label has a head of its own.
-        tests: For each set of test rows its chunks, so that a wide table need not lie in memory.
-        head: ``logistic``, ``forest`` or ``self-training``; only the last uses rows with -1.
+        head: ``logistic``, ``forest`` or ``self-training``; only the last uses rows without a label, for
+            the others they are as if they were not there.
         seed: Of every draw.
 
     Returns:
-        For each test set the calibrated scores, (row,) or (row, label); NaN where a row holds values
-        that are not finite. Such training rows are left out.
+        What scores other rows.
 
     Raises:
         BadFeatures: No such head.
-        BadLabels: One class only among the training rows.
+        BadLabels: One class only among the training rows, or no row that has a label.
 
     Example:
         >>> rows, labels = np.arange(40.0)[:, None], (np.arange(40) >= 20).astype(int)
-        >>> [scores] = fit_scores(rows, labels, [[np.array([[0.0], [39.0]])]])
+        >>> scores = fit_scorer(rows, labels).scores(np.array([[0.0], [39.0]]))
         >>> bool(scores[0] < 0.5 < scores[1])
         True
     """
     if head not in HEADS:
         raise BadFeatures(f"no head {head!r}; there are {', '.join(HEADS)}")
     many = labels.reshape(len(labels), -1)
-    fine = _finite(train)
-    if not fine.all():
-        train, many = train[fine], many[fine]
+    used = _finite(train)
+    if head != "self-training":
+        used &= (many >= 0).any(axis=1)
+    if not used.any():
+        raise BadLabels(f"none of the {len(many)} training rows can be read and has a label")
+    if not used.all():
+        train, many = train[used], many[used]
     standard, columns = _standardised(train)
     shared = _solver(columns, head, seed) if (many >= 0).all() else None
     heads = [_fitted(columns, many[:, label], head, seed, shared) for label in range(many.shape[1])]
-    found = []
-    for chunks in tests:
-        parts = [_scored(chunk, standard, heads) for chunk in chunks]
-        scores = np.concatenate(parts) if parts else np.empty((0, many.shape[1]))
-        found.append(scores[:, 0] if labels.ndim == 1 else scores)
-    return found
-
-
-def _scored(chunk: _Rows, standard: Callable[[_Rows], _Rows], heads: Sequence[_Logits]) -> np.ndarray:
-    fine = _finite(chunk)
-    scores = np.full((chunk.shape[0], len(heads)), np.nan)
-    if fine.any():
-        rows = standard(chunk if fine.all() else chunk[fine])
-        scores[fine] = np.stack([head(rows) for head in heads], axis=1)
-    return scores
+    return Scorer(standard, tuple(heads), labels.ndim > 1)
 
 
 def _finite(rows: _Rows) -> np.ndarray:

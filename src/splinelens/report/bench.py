@@ -12,6 +12,7 @@ HEADINGS = (
     "test",
     "representation",
     "n",
+    "unscored",
     "AUC",
     "95 %",
     "recall at 1 % fp",
@@ -23,7 +24,7 @@ HEADINGS = (
     "note",
 )
 _INTERVALS = ("interval", "flagged_interval")
-_RIGHT = frozenset(HEADINGS[3:12])
+_RIGHT = frozenset(HEADINGS[3:13])
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class BenchRow:
         test: Test rows.
         representation: What was fitted or asked.
         n: Rows that were scored; 0 where it was not run.
+        unscored: Rows besides them that the representation could not score, such as texts without a token.
         positives: Positive rows among them.
         auc: Area under the ROC curve.
         interval: 95 % bootstrap interval of it.
@@ -44,9 +46,9 @@ class BenchRow:
         pairs: Share of pairs in the right order.
         flagged: Share of clean rows above the score that 5 % of the clean rows of another test exceed.
         flagged_interval: 95 % interval of it.
-        latency_ms: Milliseconds of one text.
+        latency_ms: Milliseconds from one text to its score.
         size_bytes: Bytes kept beside the frozen model.
-        train_rows: Training rows that were used.
+        train_rows: Training rows whose label was used.
         dropped: Training rows left out because their text is in the test.
         resamples: Bootstrap resamples.
         note: What else is to be known, or why it was not run.
@@ -57,6 +59,7 @@ class BenchRow:
     test: str
     representation: str
     n: int = 0
+    unscored: int = 0
     positives: int = 0
     auc: float | None = None
     interval: tuple[float, float] | None = None
@@ -94,7 +97,7 @@ def cells(row: BenchRow) -> tuple[str, ...]:
         One string a heading; AUC and its interval are given times 100.
 
     Example:
-        >>> cells(BenchRow("pairs", "a", "b", "length", n=60, auc=0.5, interval=(0.4, 0.6)))[4:6]
+        >>> cells(BenchRow("pairs", "a", "b", "length", n=60, auc=0.5, interval=(0.4, 0.6)))[5:7]
         ('50.00', '40.0 to 60.0')
     """
     dropped = f"{row.dropped:,} training rows dropped: in the test" if row.dropped else ""
@@ -103,6 +106,7 @@ def cells(row: BenchRow) -> tuple[str, ...]:
         row.test,
         row.representation,
         f"{row.n:,}" if row.n else "",
+        f"{row.unscored:,}" if row.unscored else "",
         _number(row.auc, 100, 2),
         _interval(row.interval),
         _number(row.recall, 100, 1),
@@ -171,9 +175,11 @@ def _preface(record: dict[str, Any]) -> list[str]:  # Any: as above
         "AUC and recall times 100. Intervals are 95 % bootstrap intervals of "
         f"{_resamples(record)} resamples; none below 50 rows. Every fitted "
         "head is chosen and calibrated alike, on 15 % of its training rows. Training rows whose normalised "
-        "text is in the test are dropped and counted. `flagged` is the share of clean rows above the score "
-        "that 5 % of the clean Jigsaw test rows exceed. `ms a text` is one text alone, model warm; `size` is "
-        "what is kept beside the frozen model (of the sentence encoder: its own weights).",
+        "text is in the test are dropped and counted. `n` rows were scored, `unscored` rows could not be, "
+        "such as texts without a token. `flagged` is the share of clean rows above the score that 5 % of the "
+        "clean Jigsaw test rows exceed. `ms a text` is the median from a text to its score, warm, "
+        "on the same ten Jigsaw test texts for all; `size` is what is kept beside the frozen model "
+        "(of the sentence encoder: its own weights).",
         "",
     ]
     if record["missing"]:

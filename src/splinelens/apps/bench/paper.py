@@ -12,8 +12,10 @@ from splinelens.apps.bench.plan import (
     COUNTS,
     ENCODED,
     HIDDEN,
+    PLACED,
     SPLINE7,
     TRAIN_SHARE,
+    TYPED,
     Plan,
     Protocol,
     one_test,
@@ -31,7 +33,8 @@ SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
 def splits(plan: Plan) -> Iterator[Task]:
     """Five random 70/30 splits of all Jigsaw rows."""
     rows = plan.binary("jig")
-    for seed in range(5):
+    for number in range(5):
+        seed = plan.seed + number
         first, second = two_parts(range(len(rows)), rows.labels.tolist(), TRAIN_SHARE, seed)
         test = Test("30 % of jig", rows.take(second))
         yield Task("70 % of jig", rows.take(first), (test,), ("length", *SPLINE7), note="mean of 5 splits")
@@ -50,7 +53,8 @@ def shares(plan: Plan) -> Iterator[Task]:
     train, test = plan.halves("jig")
     draws = 1 if plan.quick else 3
     for share in SHARES:
-        for seed in range(1 if share == 1 else draws):
+        for number in range(1 if share == 1 else draws):
+            seed = plan.seed + number
             known = two_parts(range(len(train)), train.labels.tolist(), share, seed)[0]
             hidden = np.full(len(train), -1)
             hidden[known] = train.labels[known]
@@ -76,7 +80,8 @@ def domains(plan: Plan) -> Iterator[Task]:
         "domains 70 %, 64 tokens each",
         long[0],
         (Test("domains 30 %, 64 tokens each", long[1]),),
-        ("spline7 logistic at 64", "spline7 forest at 64"),
+        ("spline7 logistic at 64", "spline7 forest at 64", *PLACED),
+        each_label=True,
         note="texts of 64 tokens and more, cut there: length says nothing",
     )
 
@@ -86,11 +91,11 @@ def types(plan: Plan) -> Iterator[Task]:
     texts = plan.data.sets["clean"]
     labels = np.array([[int(cell) for cell in texts.columns[name]] for name in TYPES]).T
     split = np.array(texts.columns["split"])
-    rows = rows_of("clean", np.arange(len(split)), labels)
+    rows = rows_of("clean", np.arange(len(split)), labels, TYPES)
     train, test = plan.thin(rows.take(split == "train")), rows.take(split == "test")
     note = plan.thin_note(rows.take(split == "train"))
     tests = (Test("jigsaw6-clean test", test),)
-    yield Task("jigsaw6-clean train", train, tests, plan.fitted, labels=TYPES, note=note)
+    yield Task("jigsaw6-clean train", train, tests, (*plan.fitted, *TYPED), each_label=True, note=note)
 
 
 def mixed(plan: Plan) -> Iterator[Task]:

@@ -21,7 +21,9 @@ FITTED = ("length", *SPLINE7, *COUNTS, *HIDDEN, *PROMPTED, *ENCODED, *OURS)
 FEW = ("length", SPLINE7[0], *COUNTS, "prompted hidden mean", *ENCODED, *OURS)
 """What a quick run fits of it: no forest, and one pooling of hidden states, with the prompt."""
 READY = ("toxicity", "toxicity-fast", "alt-profanity-check", "hatesonar", "detoxify")
-"""What comes fitted, and may have seen other rows than those of the task."""
+"""What comes fitted and tells toxic from clean; it may have seen other rows than those of the task."""
+TYPED, PLACED = ("types",), ("domain",)
+"""What comes fitted and tells the six types, and what tells the domains."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +97,7 @@ class Plan:
         labels = (names[:, None] == np.array(kinds)).astype(int)
         groups = list(map(document, names.tolist(), texts.columns["doc_id"]))
         first, second = two_parts(groups, names.tolist(), TRAIN_SHARE, self.seed)
-        rows = rows_of("domains", np.arange(len(names)), labels)
+        rows = rows_of("domains", np.arange(len(names)), labels, kinds)
         return rows.take(first), rows.take(second), kinds
 
     def thin(self, rows: Rows) -> Rows:

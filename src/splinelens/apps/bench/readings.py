@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 
 from splinelens.apps.bench.rows import Rows
+from splinelens.features.catalogue import statistics
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.features.store import FeatureStore, stored
@@ -31,7 +34,21 @@ READINGS = {
 """What one pass over a set reads, by the name of its folder in the cache; ours as our detectors read texts,
 with disguised characters made plain (some 30 in 10,000 of these texts hold one)."""
 
+TIMED_TEXTS = 10
 _CHUNK = 2048
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """One text alone, read by the warm model.
+
+    Attributes:
+        seconds: From the text to its row of numbers.
+        values: That row, (1, entry).
+    """
+
+    seconds: float
+    values: np.ndarray
 
 
 class Readings:
@@ -61,6 +78,7 @@ class Readings:
         self._readers: dict[str, TextReader] = {}
         self._stores: dict[tuple[str, str], FeatureStore] = {}
         self._tokens: dict[str, np.ndarray] = {}
+        self._passes: dict[FeatureSpec, tuple[Pass, ...]] = {}
 
     @property
     def loaded(self) -> LoadedModel:
@@ -74,6 +92,25 @@ class Readings:
         if reading not in self._readers:
             self._readers[reading] = TextReader(self.loaded, self.specs[reading])
         return self._readers[reading]
+
+    def admit(self, spec: FeatureSpec, name: str) -> str:
+        """Find the reading that holds the columns of a spec; where none does, the spec becomes one.
+
+        Args:
+            spec: What a head reads.
+            name: Of the new reading.
+
+        Returns:
+            The name of the reading.
+        """
+        wanted = {row.name for row in statistics(spec.features, spec.pooling)}
+        for found, known in READINGS.items():
+            there = {row.name for row in statistics(known.features, known.pooling)}
+            like = replace(spec, features=known.features, pooling=known.pooling, layers=known.layers)
+            if wanted <= there and like == known:
+                return found
+        self.specs[name] = spec
+        return name
 
     def lacking(self, name: str, reading: str) -> str | None:
         """Why the features of a set may not be used, or None.
@@ -144,8 +181,38 @@ class Readings:
         found = np.full(len(rows), np.nan, dtype=np.float32)
         for name, places in rows.each_set():
             if name not in self._tokens:
-                texts = self.data.sets[name].texts
-                each = tokenize(texts, self.loaded.tokenizer, max_tokens=WINDOW, long="cut")
-                self._tokens[name] = np.array([len(text.ids) or np.nan for text in each], dtype=np.float32)
+                self._tokens[name] = self.counted(self.data.sets[name].texts)
             found[places] = self._tokens[name][rows.index[places]]
         return found
+
+    def counted(self, texts: Sequence[str | None]) -> np.ndarray:
+        """As ``tokens``, of any texts."""
+        each = tokenize(texts, self.loaded.tokenizer, max_tokens=WINDOW, long="cut")
+        return np.array([len(text.ids) or np.nan for text in each], dtype=np.float32)
+
+    def sample(self) -> list[str]:
+        """The texts that latency is measured with: the first ten of Jigsaw's test rows, else of any set."""
+        name = "jig" if "jig" in self.data.sets else next(iter(self.data.sets))
+        texts = self.data.sets[name]
+        splits = texts.columns.get("split", ("test",) * len(texts))
+        pairs = zip(texts.texts, splits, strict=True)
+        found = [text for text, split in pairs if split == "test" and text and text.strip()]
+        return found[:TIMED_TEXTS]
+
+    def passes(self, spec: FeatureSpec) -> tuple[Pass, ...]:
+        """Read each text of the sample alone, the model warm; measured once a spec.
+
+        Args:
+            spec: What is read.
+
+        Returns:
+            Each text's time and row.
+        """
+        if spec not in self._passes:
+            reader, found = TextReader(self.loaded, spec), []
+            for text in [*self.sample()[:1], *self.sample()]:
+                began = perf_counter()
+                [reading] = reader.read(reader.tokenize([text]))
+                found.append(Pass(perf_counter() - began, reading.values[None]))
+            self._passes[spec] = tuple(found[1:])  # the first one warms the model
+        return self._passes[spec]

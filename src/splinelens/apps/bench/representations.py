@@ -1,29 +1,26 @@
 """What a benchmark compares: each turns training rows and test rows into scores of the test rows.
 
-All but those that come fitted get their head from the one function ``fit_scores``.
+All get their head from the one function ``fit_scorer``; what comes fitted is in ``ready``.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 from time import perf_counter
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from splinelens.apps.bench.outside import Encoder, Rival
-from splinelens.apps.bench.readings import READINGS, Readings
+from splinelens.apps.bench.outside import Encoder
+from splinelens.apps.bench.readings import Pass, Readings
 from splinelens.apps.bench.rows import Rows
-from splinelens.detect.artifact import Artifact
-from splinelens.detect.scoring import fit_scores
+from splinelens.detect.scoring import Scorer, fit_scorer
 from splinelens.features.catalogue import statistics
-from splinelens.features.reader import TextReader
-from splinelens.features.spec import FeatureSpec
 
 FAST_LAYERS = 6
 """Layers of the fast variant: what ``toxicity-fast`` runs."""
 
-_TIMED_TEXTS = 10
+_Rows = Any  # Any: a NumPy array or a sparse matrix of SciPy, which ships no types
 _BYTES_OF_A_COLUMN = 12  # mean, scale and weight in float32
 
 
@@ -32,7 +29,8 @@ class Cost:
     """What one text costs.
 
     Attributes:
-        latency_ms: Median milliseconds of one text alone, the model warm; None if it was not measured.
+        latency_ms: Median milliseconds from one text to its score, on the same ten texts for all, warm; None
+            if it was not measured.
         size_bytes: Bytes kept beside the frozen model; None if unknown.
     """
 
@@ -43,21 +41,17 @@ class Cost:
 class Representation(Protocol):
     """Something that scores texts."""
 
-    @property
-    def own_training(self) -> str | None:
-        """What it was fitted on, if it comes fitted; else None."""
-
     def lacking(self, names: Sequence[str]) -> str | None:
         """Why it cannot score rows of these sets, or None."""
 
     def scores(self, train: Rows, tests: Sequence[Rows]) -> list[np.ndarray]:
-        """Calibrated scores of each test's rows, NaN where one cannot be scored."""
+        """Calibrated scores of each test's rows; NaN for one that has no score."""
 
     def cost(self) -> Cost:
         """What a text costs; asked after ``scores``."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Stored:
     """Features of the frozen model with a head.
 
@@ -65,7 +59,7 @@ class Stored:
         readings: The cached features.
         reading: Which of them.
         names: Statistics to take.
-        head: As in ``fit_scores``.
+        head: As in ``fit_scorer``.
         layers: Layers to take; None takes all.
         seed: Of the fit.
     """
@@ -76,8 +70,7 @@ class Stored:
     head: str = "logistic"
     layers: tuple[int, ...] | None = None
     seed: int = 0
-
-    own_training = None
+    _scorer: Scorer | None = None
 
     def lacking(self, names: Sequence[str]) -> str | None:
         """As in ``Representation``."""
@@ -85,10 +78,11 @@ class Stored:
 
     def scores(self, train: Rows, tests: Sequence[Rows]) -> list[np.ndarray]:
         """As in ``Representation``."""
+        train = train if self.head == "self-training" else train.labelled()
         columns = self._columns()
         rows = self.readings.values(train, self.reading, columns)
-        chunks = [self.readings.chunks(test, self.reading, columns) for test in tests]
-        return fit_scores(rows, train.labels, chunks, head=self.head, seed=self.seed)
+        self._scorer = scorer = fit_scorer(rows, train.labels, head=self.head, seed=self.seed)
+        return [_scored(scorer, self.readings.chunks(test, self.reading, columns)) for test in tests]
 
     def cost(self) -> Cost:
         """As in ``Representation``."""
@@ -96,7 +90,8 @@ class Stored:
         sizes = {column.name: column.size for column in self.readings.reader(self.reading).columns}
         width = sum(sizes[name] for name in self._columns())
         size = None if self.head == "forest" else _BYTES_OF_A_COLUMN * width
-        return Cost(pass_latency(self.readings, spec), size)
+        assert self._scorer is not None  # it is asked after ``scores``
+        return Cost(head_latency(self.readings.passes(spec), self._scorer.scores), size)
 
     def _columns(self) -> list[str]:
         wanted = {row.name for row in statistics(self.names)}
@@ -108,14 +103,13 @@ class Stored:
         ]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Length:
     """The number of tokens alone: what a detector that cannot read would reach."""
 
     readings: Readings
     seed: int = 0
-
-    own_training = None
+    _scorer: Scorer | None = None
 
     def lacking(self, names: Sequence[str]) -> str | None:
         """Never anything: tokens are counted without a pass."""
@@ -123,12 +117,20 @@ class Length:
 
     def scores(self, train: Rows, tests: Sequence[Rows]) -> list[np.ndarray]:
         """As in ``Representation``."""
-        values = [[self.readings.tokens(test)[:, None]] for test in tests]
-        return fit_scores(self.readings.tokens(train)[:, None], train.labels, values, seed=self.seed)
+        train = train.labelled()
+        values = self.readings.tokens(train)[:, None]
+        self._scorer = scorer = fit_scorer(values, train.labels, seed=self.seed)
+        return [scorer.scores(self.readings.tokens(test)[:, None]) for test in tests]
 
     def cost(self) -> Cost:
         """As in ``Representation``."""
-        return Cost(None, _BYTES_OF_A_COLUMN)
+        scorer = self._scorer
+        assert scorer is not None  # it is asked after ``scores``
+
+        def score(text: str) -> np.ndarray:
+            return scorer.scores(self.readings.counted([text])[:, None])
+
+        return Cost(score_latency(score, self.readings.sample()), _BYTES_OF_A_COLUMN)
 
 
 @dataclass
@@ -148,8 +150,6 @@ class WordCounts:
     seed: int = 0
     _cost: Cost = field(default_factory=Cost)
 
-    own_training = None
-
     def lacking(self, names: Sequence[str]) -> str | None:
         """Never anything: only texts are needed."""
         return None
@@ -158,33 +158,33 @@ class WordCounts:
         """As in ``Representation``."""
         from sklearn.feature_extraction.text import TfidfVectorizer
 
+        train = train.labelled()
         least = 2 if len(train) > 100 else 1
         counts = TfidfVectorizer(
             analyzer=self.analyzer, ngram_range=self.ngrams, sublinear_tf=True, min_df=least
         )
         texts = train.texts(self.readings.data)
         rows = counts.fit_transform(texts)
+        scorer = fit_scorer(rows, train.labels, seed=self.seed)
         self._cost = Cost(
-            _latency_ms(lambda text: counts.transform([text]), texts[:_TIMED_TEXTS]),
+            score_latency(lambda text: scorer.scores(counts.transform([text])), self.readings.sample()),
             sum(len(term.encode()) + 8 for term in counts.vocabulary_),
         )
-        chunks = [[counts.transform(test.texts(self.readings.data))] for test in tests]
-        return fit_scores(rows, train.labels, chunks, seed=self.seed)
+        return [scorer.scores(counts.transform(test.texts(self.readings.data))) for test in tests]
 
     def cost(self) -> Cost:
         """Of the last fit."""
         return self._cost
 
 
-@dataclass(frozen=True)
+@dataclass
 class Encoded:
     """A sentence encoder of its own with the same head."""
 
     readings: Readings
     encoder: Encoder
     seed: int = 0
-
-    own_training = None
+    _scorer: Scorer | None = None
 
     def lacking(self, names: Sequence[str]) -> str | None:
         """As in ``Representation``."""
@@ -197,15 +197,19 @@ class Encoded:
 
     def scores(self, train: Rows, tests: Sequence[Rows]) -> list[np.ndarray]:
         """As in ``Representation``."""
-        values = [[self._values(test)] for test in tests]
-        return fit_scores(self._values(train), train.labels, values, seed=self.seed)
+        train = train.labelled()
+        self._scorer = scorer = fit_scorer(self._values(train), train.labels, seed=self.seed)
+        return [scorer.scores(self._values(test)) for test in tests]
 
     def cost(self) -> Cost:
         """As in ``Representation``."""
-        return Cost(
-            _latency_ms(lambda text: self.encoder.encode([text]), _some_texts(self.readings)),
-            self.encoder.size_bytes(),
-        )
+        scorer = self._scorer
+        assert scorer is not None  # it is asked after ``scores``
+
+        def score(text: str) -> np.ndarray:
+            return scorer.scores(self.encoder.encode([text]))
+
+        return Cost(score_latency(score, self.readings.sample()), self.encoder.size_bytes())
 
     def _values(self, rows: Rows) -> np.ndarray:
         found: np.ndarray | None = None
@@ -218,126 +222,41 @@ class Encoded:
         return found
 
 
-@dataclass(frozen=True)
-class Shipped:
-    """A detector that is fitted already; its head reads the cached features."""
-
-    readings: Readings
-    artifact: Artifact
-
-    @property
-    def own_training(self) -> str | None:
-        """Its own sources."""
-        return ", ".join(self.artifact.training.get("sources", [])) or "its own rows"
-
-    def lacking(self, names: Sequence[str]) -> str | None:
-        """As in ``Representation``."""
-        return next(filter(None, (self.readings.lacking(name, self._reading()) for name in names)), None)
-
-    def scores(self, train: Rows, tests: Sequence[Rows]) -> list[np.ndarray]:
-        """As in ``Representation``."""
-        columns, reading = [name for name, _ in self.artifact.columns], self._reading()
-        head, calibration = self.artifact.head, self.artifact.calibrations[0]
-        return [
-            np.concatenate(
-                [
-                    calibration.score(head.logit(chunk)[:, 0])
-                    for chunk in self.readings.chunks(test, reading, columns)
-                ]
-            )
-            for test in tests
-        ]
-
-    def cost(self) -> Cost:
-        """As in ``Representation``."""
-        spec = replace(self._spec(), long="cut")
-        size = sum(array.nbytes for array in self.artifact.head.arrays().values())
-        return Cost(pass_latency(self.readings, spec), size)
-
-    def _spec(self) -> FeatureSpec:
-        return replace(FeatureSpec.from_dict(self.artifact.spec), long="cut")
-
-    def _reading(self) -> str:
-        """A reading that holds its columns; else one of its own."""
-        spec = self._spec()
-        wanted = {row.name for row in statistics(spec.features, spec.pooling)}
-        for name, known in READINGS.items():
-            there = {row.name for row in statistics(known.features, known.pooling)}
-            like = replace(spec, features=known.features, pooling=known.pooling, layers=known.layers)
-            if wanted <= there and like == known:
-                return name
-        self.readings.specs[self.artifact.name] = spec
-        return self.artifact.name
-
-
-@dataclass(frozen=True)
-class Outside:
-    """Another project's fitted detector, run in an environment of its own."""
-
-    readings: Readings
-    rival: Rival
-
-    @property
-    def own_training(self) -> str | None:
-        """As in ``Representation``."""
-        return "its own rows"
-
-    def lacking(self, names: Sequence[str]) -> str | None:
-        """As in ``Representation``."""
-        return self.rival.lacking()
-
-    def scores(self, train: Rows, tests: Sequence[Rows]) -> list[np.ndarray]:
-        """As in ``Representation``."""
-        return [self._scores(test) for test in tests]
-
-    def cost(self) -> Cost:
-        """As in ``Representation``."""
-        return Cost(self.rival.latency_ms(), self.rival.size_bytes())
-
-    def _scores(self, rows: Rows) -> np.ndarray:
-        found = np.full(len(rows), np.nan)
-        for name, places in rows.each_set():
-            found[places] = self.rival.scores(name, self.readings.data.sets[name])[rows.index[places]]
-        return found
-
-
-_LATENCIES: dict[tuple[int, str], float] = {}
-
-
-def pass_latency(readings: Readings, spec: FeatureSpec) -> float:
-    """Median milliseconds from one text to its row of numbers, the model warm; measured once a spec.
+def score_latency(score: Callable[[str], object], texts: Sequence[str]) -> float | None:
+    """Median milliseconds from one text to its score, after one that is not timed.
 
     Args:
-        readings: The model and some texts.
-        spec: What is read.
+        score: What is measured.
+        texts: One after the other.
 
     Returns:
-        Milliseconds.
+        Milliseconds, or None where there is no text.
     """
-    key = (id(readings.loaded), repr(spec))
-    if key not in _LATENCIES:
-        reader = TextReader(readings.loaded, spec)
-        _LATENCIES[key] = _latency_ms(
-            lambda text: list(reader.read(reader.tokenize([text]))), _some_texts(readings)
-        )
-    return _LATENCIES[key]
-
-
-def _some_texts(readings: Readings) -> list[str]:
-    texts = next(iter(readings.data.sets.values())).texts
-    return list(_first(texts, _TIMED_TEXTS))
-
-
-def _first(texts: Sequence[str | None], count: int) -> Iterator[str]:
-    there = (text for text in texts if text and text.strip())
-    return (text for text, _ in zip(there, range(count), strict=False))
-
-
-def _latency_ms(score: Callable[[str], object], texts: Sequence[str]) -> float:
-    score(texts[0])
     seconds = []
-    for text in texts:
+    for text in [*texts[:1], *texts]:
         began = perf_counter()
         score(text)
         seconds.append(perf_counter() - began)
-    return 1000 * median(seconds)
+    return 1000 * median(seconds[1:]) if texts else None
+
+
+def head_latency(passes: Sequence[Pass], score: Callable[[np.ndarray], object]) -> float | None:
+    """As ``score_latency`` where the passes of the texts were timed before: the head's time is added.
+
+    Args:
+        passes: Time and row of each text.
+        score: From a row to a score.
+
+    Returns:
+        Milliseconds, or None where there is no text.
+    """
+    seconds = []
+    for one in [*passes[:1], *passes]:
+        began = perf_counter()
+        score(one.values)
+        seconds.append(one.seconds + perf_counter() - began)
+    return 1000 * median(seconds[1:]) if passes else None
+
+
+def _scored(scorer: Scorer, chunks: Iterable[_Rows]) -> np.ndarray:
+    return np.concatenate([scorer.scores(chunk) for chunk in chunks])

@@ -16,18 +16,25 @@ class Rows:
         sets: Name of the set of each row.
         index: Its number in that set.
         labels: 0, 1, or -1 for one whose label is not to be known; (row,) or (row, label).
+        kinds: Names of the labels where each row has several.
     """
 
     sets: np.ndarray
     index: np.ndarray
     labels: np.ndarray
+    kinds: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.index)
 
     def take(self, chosen: np.ndarray) -> "Rows":
         """Some of the rows, by number or by a boolean for each."""
-        return Rows(self.sets[chosen], self.index[chosen], self.labels[chosen])
+        return Rows(self.sets[chosen], self.index[chosen], self.labels[chosen], self.kinds)
+
+    def labelled(self) -> "Rows":
+        """The rows of which a label is known."""
+        known = np.any(self.labels.reshape(len(self), -1) >= 0, axis=1)
+        return self if known.all() else self.take(known)
 
     def each_set(self) -> Iterator[tuple[str, np.ndarray]]:
         """Each set's name with the places of its rows among these."""
@@ -67,8 +74,7 @@ class Task:
         train: The rows.
         tests: Sets of test rows; none of their texts stays in the training rows.
         representations: Names of what is fitted or asked.
-        labels: Names of the labels, where each row has several: each gets a row of the table besides
-            their mean.
+        each_label: Each label gets a row of the table besides their mean.
         note: For the table.
     """
 
@@ -76,17 +82,18 @@ class Task:
     train: Rows
     tests: tuple[Test, ...]
     representations: tuple[str, ...]
-    labels: tuple[str, ...] = ()
+    each_label: bool = False
     note: str = ""
 
 
-def rows_of(name: str, index: np.ndarray, labels: np.ndarray) -> Rows:
+def rows_of(name: str, index: np.ndarray, labels: np.ndarray, kinds: tuple[str, ...] = ()) -> Rows:
     """Rows of one set.
 
     Args:
         name: The set.
         index: Their numbers.
         labels: Their labels.
+        kinds: Names of the labels, where each row has several.
 
     Returns:
         The rows.
@@ -95,11 +102,11 @@ def rows_of(name: str, index: np.ndarray, labels: np.ndarray) -> Rows:
         >>> len(rows_of("jig", np.arange(3), np.array([0, 1, 1])))
         3
     """
-    return Rows(np.full(len(index), name, dtype=object), np.asarray(index), np.asarray(labels))
+    return Rows(np.full(len(index), name, dtype=object), np.asarray(index), np.asarray(labels), kinds)
 
 
 def joined(several: Sequence[Rows]) -> Rows:
-    """Rows one after the other.
+    """Rows one after the other; all with the same kinds of labels.
 
     Example:
         >>> one = rows_of("jig", np.arange(2), np.array([0, 1]))
@@ -110,6 +117,7 @@ def joined(several: Sequence[Rows]) -> Rows:
         np.concatenate([rows.sets for rows in several]),
         np.concatenate([rows.index for rows in several]),
         np.concatenate([rows.labels for rows in several]),
+        several[0].kinds,
     )
 
 

@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -17,16 +18,15 @@ import numpy as np
 from splinelens import __version__
 from splinelens.apps.bench import controls, paper
 from splinelens.apps.bench.outside import RECIPES, Encoder, Rival
-from splinelens.apps.bench.plan import READY, Plan, Protocol
+from splinelens.apps.bench.plan import Plan, Protocol
 from splinelens.apps.bench.readings import Readings
+from splinelens.apps.bench.ready import Outside, Ready, Shipped
 from splinelens.apps.bench.representations import (
     FAST_LAYERS,
     Cost,
     Encoded,
     Length,
-    Outside,
     Representation,
-    Shipped,
     Stored,
     WordCounts,
 )
@@ -194,7 +194,7 @@ class _Run:
         rows: list[BenchRow] = []
         for tasks in groups.values():
             for name in tasks[0].representations:
-                began, before = perf_counter(), _before(tasks[0], name, kept)
+                began, before = perf_counter(), self._before(tasks[0], name, kept)
                 rows += before or self._rows(protocol, tasks, name)
                 if not before:
                     seconds += perf_counter() - began
@@ -206,6 +206,18 @@ class _Run:
                     _write(place, json.dumps(record, ensure_ascii=False))
         return record | {"seconds": seconds, "rows": [row.to_dict() for row in rows]}
 
+    def _before(self, task: Task, name: str, kept: Sequence[BenchRow]) -> list[BenchRow]:
+        """The rows that an equal run finished, or none if one of them is lacking or was not run."""
+        tests, known = {test.name for test in task.tests}, self.known.get(name)
+        train = known.own_training if isinstance(known, Ready) else task.train_name
+        found = [
+            row
+            for row in kept
+            if (row.representation, row.train) == (name, train) and row.test.split(": ")[0] in tests
+        ]
+        there = {row.test.split(": ")[0] for row in found if row.n}
+        return found if there == tests and all(row.n for row in found) else []
+
     def _rows(self, protocol: Protocol, tasks: Sequence[Task], name: str) -> list[BenchRow]:
         """The rows of one representation, averaged over tasks that are draws of one another."""
         first = tasks[0]
@@ -213,39 +225,56 @@ class _Run:
         representation = self.known.get(name)
         if representation is None:
             return [replace(start, test=test.name, note="not run: not at hand") for test in first.tests]
-        ready = representation.own_training
+        ready = representation if isinstance(representation, Ready) else None
         why = None if ready else _unfit(representation, first.train)
         reasons = [why or _unfit(representation, test.rows) for test in first.tests]
         usable = [place for place, reason in enumerate(reasons) if reason is None]
         resamples = _resamples(protocol, self.plan.quick)
         found: dict[tuple[int, str], list[Measures]] = {}
+        unscored: dict[int, int] = {}
         try:
             for task in tasks if usable else ():
                 train, dropped = without_tests(task, self.plan.data)
+                if not (ready or len(train.labelled())):
+                    raise BadLabels(f"none of the {len(train)} training rows has a label")
                 tests = [task.tests[place] for place in usable]
                 scores = representation.scores(train, [test.rows for test in tests])
                 limits = _limits(tests, scores)
-                start = replace(start, train_rows=len(train), dropped=dropped, resamples=resamples)
+                start = replace(start, train_rows=len(train.labelled()), dropped=dropped, resamples=resamples)
                 for place, test, given in zip(usable, tests, scores, strict=True):
-                    for label, measures in _measures(task, test, given, resamples, limits):
+                    unscored.setdefault(place, _unscored(given, ready, test))
+                    for label, measures in _measures(task, test, given, resamples, limits, self.plan.seed):
                         found.setdefault((place, label), []).append(measures)
+            cost = representation.cost() if found and not protocol.trend else Cost()
         except (BadLabels, BadDetector) as error:
             reasons = [f"{type(error).__name__}: {error}"] * len(reasons)
-            found = {}
-        cost = representation.cost() if found and not protocol.trend else Cost()
-        if ready:
-            start = replace(start, train=ready, train_rows=None, dropped=0, note="comes fitted")
-        return [
-            row
-            for place, test in enumerate(first.tests)
-            for row in _table_rows(start, test.name, place, found, cost, reasons[place])
-        ]
+            found, unscored, cost = {}, {}, Cost()
+        rows = []
+        for place, test in enumerate(first.tests):
+            here = replace(start, unscored=unscored.get(place, 0))
+            here = _come_fitted(here, ready, test) if ready else here
+            rows += _table_rows(here, test.name, place, found, cost, reasons[place])
+        return rows
 
 
 def _resamples(protocol: Protocol, quick: bool) -> int:
     if not quick or protocol.name in BARS:
         return RESAMPLES
     return TREND_RESAMPLES if protocol.trend else QUICK_RESAMPLES
+
+
+def _unscored(scores: np.ndarray, ready: Ready | None, test: Test) -> int:
+    """How many rows have no score, besides those left out because it was fitted on them."""
+    lacking = ~np.isfinite(scores.reshape(len(scores), -1)).all(axis=1)
+    return int((lacking & ~ready.fitted_on(test.rows) if ready else lacking).sum())
+
+
+def _come_fitted(start: BenchRow, ready: Ready, test: Test) -> BenchRow:
+    """What the table says of a representation that has seen other rows than those of the task."""
+    count = int(ready.fitted_on(test.rows).sum())
+    out = f"{count:,} rows it was fitted on left out" if count else ""
+    note = "; ".join(filter(None, ["comes fitted", out, ready.unrecorded]))
+    return replace(start, train=ready.own_training, train_rows=None, dropped=0, note=note)
 
 
 def _table_rows(
@@ -281,13 +310,14 @@ def _limits(tests: Sequence[Test], scores: Sequence[np.ndarray]) -> dict[str, fl
 
 
 def _measures(
-    task: Task, test: Test, scores: np.ndarray, resamples: int, limits: Mapping[str, float]
+    task: Task, test: Test, scores: np.ndarray, resamples: int, limits: Mapping[str, float], seed: int
 ) -> list[tuple[str, Measures]]:
     """Of the rows; with several named labels also of each."""
     labels, above = test.rows.labels, limits.get(test.limit or "")
-    found = [("", measured(labels, scores, pairs=test.pairs, above=above, resamples=resamples))]
-    for place, label in enumerate(task.labels):
-        found.append((label, measured(labels[:, place], scores[:, place], resamples=resamples)))
+    judged = partial(measured, resamples=resamples, seed=seed)
+    found = [("", judged(labels, scores, pairs=test.pairs, above=above))]
+    for place, label in enumerate(test.rows.kinds if task.each_label else ()):
+        found.append((label, judged(labels[:, place], scores[:, place])))
     return found
 
 
@@ -296,29 +326,18 @@ def _unfit(representation: Representation, rows: Rows) -> str | None:
     return representation.lacking([name for name, _ in rows.each_set()]) if len(rows) else "no row is left"
 
 
-def _before(task: Task, name: str, kept: Sequence[BenchRow]) -> list[BenchRow]:
-    """The rows that an equal run finished, or none if one of them is lacking or was not run."""
-    tests = {test.name for test in task.tests}
-    found = [
-        row
-        for row in kept
-        if row.representation == name
-        and row.test.split(": ")[0] in tests
-        and (row.train == task.train_name or name in READY)
-    ]
-    there = {row.test.split(": ")[0] for row in found if row.n}
-    return found if there == tests and all(row.n for row in found) else []
-
-
 def _kept(place: Path, origin: dict[str, Any]) -> tuple[list[BenchRow], float]:  # Any: plain JSON values
+    """The rows that an equal run finished and its seconds; none where the record is lacking or malformed."""
     try:
         record = json.loads(place.read_text("utf-8"))
-    except (OSError, ValueError):
+        request, seconds = dict(record["request"]), float(record["seconds"])
+        rows = [BenchRow.from_dict(row) for row in record["rows"]]
+    except (OSError, ValueError, KeyError, TypeError):
         return [], 0.0
-    found = differences(record["request"], json.loads(json.dumps(origin)))
+    found = differences(request, json.loads(json.dumps(origin)))
     if found:
         raise CannotResume(f"{place} is of another run: {'; '.join(found)}. Name another output folder")
-    return [BenchRow.from_dict(row) for row in record["rows"]], record["seconds"]
+    return rows, seconds
 
 
 def _provenance(
