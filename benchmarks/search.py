@@ -131,23 +131,22 @@ def rows(table: Table) -> None:
 
 def blocks(table: Table) -> None:
     """Poolings, then weights of layers, one change at a time, on the balanced rows alone."""
-    both = even(MARGINS)
+    both, middle = even(MARGINS), ("12-17", "18-23")
     tried("max", table, even(["margin_max"]), ["jig"])
     tried("max+min", table, both, ["jig"])
     for statistic, layers, several in (
         ("margin_last", tuple(FIFTHS), (0.03, 0.1, 0.3)),
-        ("margin_last", ("12-17", "18-23"), (0.1, 0.3)),
+        ("margin_last", middle, (0.1, 0.3, 1.0)),
         ("hidden_max", tuple(FIFTHS), (0.1, 1.0)),
-        ("hidden_mean", tuple(FIFTHS), (0.1, 1.0)),
     ):
         for weight in several:
-            name = f"max+min+{weight} {statistic}" + (
-                f" of {layers[0]}, {layers[1]}" if len(layers) == 2 else ""
-            )
+            name = f"max+min+{weight} {statistic}" + (" of layers 12-23" if layers == middle else "")
             tried(name, table, both | even([statistic], layers, weight), ["jig"])
-    for stretch in FIFTHS:
-        weights = both | even(MARGINS, [stretch], 3.0)
-        tried(f"max+min, layers {stretch} times 3", table, weights, ["jig"])
+    for weight in (0.3, 0.1):
+        less = both | even(MARGINS, ("0-5", "24-29"), weight)
+        tried(f"max+min, layers 0-5 and 24-29 times {weight}", table, less, ["jig"])
+    last = even(["margin_last"], middle, 0.3)
+    tried("the same + 0.3 margin_last of layers 12-23", table, less | last, ["jig"])
 
 
 def domain(data: EvaluationData, model: LoadedModel, cache: Path) -> None:
