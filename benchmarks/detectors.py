@@ -1,6 +1,6 @@
 """Fit the detectors that the package ships, from the evaluation data's training rows: make detectors.
 
-    python benchmarks/detectors.py --data DIR --cache CACHE [--only toxicity-fast ...] [--measure]
+    python benchmarks/detectors.py --data DIR --cache CACHE [--only toxicity-fast ...] [--fit | --measure]
 
 Choices (prompt, layers, pooling, rows) come from benchmarks/search.md. Features are kept in CACHE in the
 layout of ``splinelens bench`` (half precision), so a killed run goes on. Fitting reads the test rows for
@@ -36,7 +36,7 @@ from splinelens.texts.disguise import DISGUISES
 from splinelens.texts.evaluation import TYPES, EvaluationData, read_evaluation
 
 HERE = Path(__file__).parent
-STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3)
+STRENGTHS = (3e-4, 1e-3, 3e-3)
 COMMAND = "make detectors DATA=DIR"
 
 
@@ -63,7 +63,15 @@ class Recipe:
 ALL, FAST = tuple(range(30)), tuple(range(6))
 RECIPES = (
     Recipe(
-        "toxicity", "binary", ("toxic",), "clean", "prompted", ("margin_max", "margin_min"), ALL, toxic_parts
+        "toxicity",
+        "binary",
+        ("toxic",),
+        "clean",
+        "prompted",
+        ("margin_max", "margin_min", "margin_last"),
+        ALL,
+        toxic_parts,
+        {"margin_last": 0.3},
     ),
     Recipe(
         "toxicity-fast",
@@ -91,6 +99,7 @@ def main() -> None:
     parser.add_argument(
         "--dtype", default="float32", help="of the model that reads the training rows: float32, bfloat16"
     )
+    parser.add_argument("--fit", action="store_true", help="measure nothing")
     parser.add_argument("--measure", action="store_true", help="fit nothing, measure what is there")
     parser.add_argument("--output", type=Path, default=HERE.parent / "src/splinelens/detectors")
     arguments = parser.parse_args()
@@ -101,7 +110,8 @@ def main() -> None:
             folder = arguments.output / recipe.name
             if not arguments.measure:
                 build(recipe, data, model, quick, arguments.cache).save(folder)
-            measure(folder, data)
+            if not arguments.fit:
+                measure(folder, data)
 
 
 def build(
