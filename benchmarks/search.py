@@ -24,7 +24,8 @@ from splinelens.apps.bench.plan import document
 from splinelens.apps.bench.readings import PROMPT, READINGS
 from splinelens.detect.dual import fit_dual
 from splinelens.detect.evaluate import auc
-from splinelens.detect.fitting import fit, folds
+from splinelens.detect.fitting import folds
+from splinelens.detect.scoring import fit_scorer
 from splinelens.detect.wide import Standard, gram
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
@@ -159,20 +160,19 @@ def domain(data: EvaluationData, model: LoadedModel, cache: Path) -> None:
     columns = data.sets["domains"].columns
     names = [document(columns["domain"][row], columns["doc_id"][row]) for row in part.index]
     _, groups = np.unique(names, return_inverse=True)
-    kinds = sorted(set(columns["domain"]))
     squeezed = np.sign(values) * np.log1p(np.abs(values))
-    z = Standard.of(squeezed).rows(squeezed)
-    for name, table, recipe in (
+    whole = np.ones(len(values), dtype=bool)
+    for name, table, head in (
         ("logistic", values, "logistic"),
         ("logistic on signed logarithms", squeezed, "logistic"),
-        ("logistic on signed logarithms and their squares", np.hstack([z, z**2]), "logistic"),
         ("forest", values, "forest"),
+        ("network", values, "network"),
     ):
-        began = time.perf_counter()
-        found = fit(
-            table, part.labels, recipe=recipe, strengths=(1e-2, 1e-1, 1.0, 10.0), names=kinds, groups=groups
-        )
-        each = [auc(y, logits) for y, logits in zip(part.labels.T, found.logits.T, strict=True)]
+        began, scores = time.perf_counter(), np.zeros(part.labels.shape)
+        for held in folds(part.labels, whole, groups, 0):
+            rest = np.setdiff1d(np.arange(len(values)), held)
+            scores[held] = fit_scorer(table[rest], part.labels[rest], head=head).scores(table[held])
+        each = [auc(y, own) for y, own in zip(part.labels.T, scores.T, strict=True)]
         print(
             f"| {name} | {table.shape[1]} | {len(table)} | {100 * np.mean(each):.2f} | {100 * min(each):.2f} | "
             f"{time.perf_counter() - began:.0f} s |",

@@ -98,9 +98,21 @@ def test_features_that_say_nothing_are_no_error():
 
 
 def test_what_cannot_be_fitted_is_refused():
-    with pytest.raises(BadFeatures, match="no head 'oak'; there are logistic, forest, self-training"):
+    with pytest.raises(BadFeatures, match="no head 'oak'; there are logistic, forest, network"):
         fit_scores(np.ones((3, 1)), np.ones(3), [], head="oak")
     with pytest.raises(BadLabels, match="none of the 3 training rows can be read and has a label"):
         fit_scores(np.ones((3, 1), dtype=np.float32), np.full(3, -1), [])
     with pytest.raises(BadLabels, match="the 3 training rows hold one class only"):
         fit_scores(np.ones((3, 1), dtype=np.float32), np.ones(3, dtype=int), [])
+
+
+def test_the_network_tells_apart_what_no_plane_does():
+    dice = np.random.default_rng(0)
+    rows = dice.standard_normal((600, 4)).astype(np.float32)
+    labels = (rows[:, 0] * rows[:, 1] > 0).astype(int)
+    plane, network = (
+        auc(labels[400:], fit_scorer(rows[:400], labels[:400], head=head).scores(rows[400:]))
+        for head in ("logistic", "network")
+    )
+    assert plane < 0.65
+    assert network > 0.85

@@ -4,6 +4,7 @@ The L2 strength is the one with the best AUC on 15 % of each class; the same row
 (Platt); then all rows are fitted. Rows are standardised unless they are sparse, as word counts are.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from splinelens.detect.thresholds import Calibration, calibrate
 from splinelens.detect.wide import Standard, balance, dual_logistic, gram
 from splinelens.errors import BadFeatures, BadLabels
 
-HEADS = ("logistic", "forest", "self-training")
+HEADS = ("logistic", "forest", "network", "self-training")
 WIDE_STRENGTHS = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 """Of tables with more columns than rows: weaker penalties never win there."""
 SPARSE_STRENGTHS = (1.0, 3.0, 10.0)
@@ -70,8 +71,9 @@ def fit_scorer(train: _Rows, labels: np.ndarray, *, head: str = "logistic", seed
             left out.
         labels: 0, 1, or -1 for a row whose label is not to be known; (row,) or (row, label), where
             each label has a head of its own.
-        head: ``logistic``, ``forest`` or ``self-training``; only the last uses rows without a label, for
-            the others they are as if they were not there.
+        head: ``logistic``, ``forest``, ``network`` (the mean of three small networks and a linear
+            discriminant: what a table holds beyond one plane) or ``self-training``; only the last uses rows
+            without a label, for the others they are as if they were not there.
         seed: Of every draw.
 
     Returns:
@@ -157,6 +159,8 @@ def _solver(rows: _Rows, head: str, seed: int) -> _Solver:
     """How some of the rows are fitted with several strengths, and the strengths to try."""
     if head == "forest":
         return (lambda index, y, _: [_forest(rows[index], y, seed)]), (1.0,)
+    if head == "network":
+        return (lambda index, y, _: [_network(rows[index], y, seed)]), (1.0,)
     if not isinstance(rows, np.ndarray):
         return (lambda index, y, wanted: [_linear(rows[index], y, C) for C in wanted]), SPARSE_STRENGTHS
     if rows.shape[1] <= rows.shape[0]:
@@ -196,6 +200,26 @@ def _forest(rows: np.ndarray, y: np.ndarray, seed: int) -> _Logits:
     pipeline = forest(seed).set_params(head__n_jobs=-1).fit(rows, y)
     head = ForestHead.of(pipeline)  # its sums do not depend on threads, as scikit-learn's do
     return lambda other: head.logit(other)[:, 0]
+
+
+def _network(rows: np.ndarray, y: np.ndarray, seed: int) -> _Logits:
+    """Three networks of one hidden layer, and the discriminant that is half of the answer."""
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+    from sklearn.neural_network import MLPClassifier
+
+    networks = [MLPClassifier((128,), alpha=3.0, max_iter=60, random_state=seed + own) for own in range(3)]
+    plane = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.05).fit(rows, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that 60 steps are not the end: they are meant to be few
+        for network in networks:
+            network.fit(rows, y)
+
+    def logit(other: np.ndarray) -> np.ndarray:
+        several = np.mean([network.predict_proba(other)[:, 1] for network in networks], axis=0)
+        share = ((several + plane.predict_proba(other)[:, 1]) / 2).clip(1e-9, 1 - 1e-9)
+        return np.log(share / (1 - share))
+
+    return logit
 
 
 def _self_trained(rows: np.ndarray, labels: np.ndarray, strength: float) -> _Logits:

@@ -80,7 +80,7 @@ def domains(plan: Plan) -> Iterator[Task]:
         "domains 70 %, 64 tokens each",
         long[0],
         (Test("domains 30 %, 64 tokens each", long[1]),),
-        ("spline7 logistic at 64", "spline7 forest at 64", *PLACED),
+        ("spline7 logistic at 64", "spline7 forest at 64", "spline7 network at 64", *PLACED),
         each_label=True,
         note="texts of 64 tokens and more, cut there: length says nothing",
     )

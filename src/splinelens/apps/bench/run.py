@@ -140,6 +140,7 @@ def representations(
         "sentence encoder": Encoded(readings, Encoder(outside / "encoder", install), seed),
         "spline7 logistic at 64": Stored(readings, "plain64", ("spline7",), seed=seed),
         "spline7 forest at 64": Stored(readings, "plain64", ("spline7",), "forest", seed=seed),
+        "spline7 network at 64": Stored(readings, "plain64", ("spline7",), "network", seed=seed),
         "margins": Stored(readings, "prompted", ("margin_max",), seed=seed),
         "margins 0-5": Stored(
             readings, "prompted", ("margin_max",), layers=tuple(range(min(FAST_LAYERS, depth))), seed=seed
