@@ -139,6 +139,7 @@ def blocks(table: Table) -> None:
         ("margin_last", tuple(FIFTHS), (0.03, 0.1, 0.3)),
         ("margin_last", middle, (0.1, 0.3, 1.0)),
         ("hidden_max", tuple(FIFTHS), (0.1, 1.0)),
+        ("hidden_mean", tuple(FIFTHS), (0.1,)),
     ):
         for weight in several:
             name = f"max+min+{weight} {statistic}" + (" of layers 12-23" if layers == middle else "")

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 _NEWTON_STEPS = 60
 _GRADIENT_STEPS = 100
-_RESIDUAL = 1e-4  # left by each of Newton's linear systems; the next step mends it
+_RESIDUALS = (1e-4, 1e-2)
+# Left by Newton's linear systems, of what they ask: 3 % of what the step before moved, within these bounds.
+# Far from the end the next step mends what is left; to solve the first ones closely takes most of the time.
 _BLOCK = 1024  # columns standardised at once
 _STRIPE = 2048  # rows of a Gram matrix that are made at once
 _NOT_FINITE = "the table has no columns, or numbers that are not finite; leave such rows out"
@@ -219,9 +221,10 @@ def dual_logistic(
     alpha, bias = torch.zeros_like(target), torch.zeros_like(target[0])
     main = _main_directions(kernel, target)
     logits, left = torch.zeros_like(target), torch.arange(target.shape[1], device=device)
+    residual = torch.full_like(bias, _RESIDUALS[1])
     for _ in range(_NEWTON_STEPS):
         aim, heavy, at, now = target[:, left], pull[:, left], alpha[:, left], logits[:, left]
-        ahead, shift = _newton(kernel, main, aim, heavy, now)
+        ahead, shift = _newton(kernel, main, aim, heavy, now, residual[left])
         step, turn = ahead - at, shift - bias[left]
         moved = kernel @ step + turn
         size = _step_size(aim, heavy, now, moved, at, step, bias[left], turn)
@@ -231,7 +234,9 @@ def dual_logistic(
             now + size * moved,
         )
         spread = (logits[:, left] * (heavy > 0)).abs().amax(dim=0)
-        left = left[(moved.abs() * (heavy > 0)).amax(dim=0) > tolerance * spread]
+        change = (moved.abs() * (heavy > 0)).amax(dim=0) / spread.clamp(min=1e-30)
+        residual[left] = (0.03 * change).clamp(*_RESIDUALS)
+        left = left[change > tolerance]
         if not len(left):
             alpha, bias, logits = alpha.double().cpu(), bias.double().cpu(), logits.double().cpu()
             return alpha.numpy(), bias.numpy(), logits.numpy()
@@ -258,7 +263,12 @@ def _main_directions(kernel: "Tensor | Streamed", like: "Tensor") -> "Tensor":
 
 
 def _newton(
-    kernel: "Tensor | Streamed", main: "Tensor", target: "Tensor", pull: "Tensor", logits: "Tensor"
+    kernel: "Tensor | Streamed",
+    main: "Tensor",
+    target: "Tensor",
+    pull: "Tensor",
+    logits: "Tensor",
+    residual: "Tensor",
 ) -> tuple["Tensor", "Tensor"]:
     """Where the quadratic model of each problem has its least value: ``a`` and ``b``.
 
@@ -270,16 +280,18 @@ def _newton(
     share = logits.sigmoid()
     root = (pull * (share * (1 - share)).clamp(min=1e-6)).sqrt()
     rest = torch.where(pull > 0, pull * (target - share) / root.clamp(min=1e-30), 0.0)
-    both = _conjugate_gradients(kernel, main, root, torch.stack([root * logits + rest, root]))
+    both = _conjugate_gradients(kernel, main, root, torch.stack([root * logits + rest, root]), residual)
     first, second = both
     bias = (root * first).sum(0) / (root * second).sum(0)
     return root * (first - bias * second), bias
 
 
 def _conjugate_gradients(
-    kernel: "Tensor | Streamed", main: "Tensor", root: "Tensor", wanted: "Tensor"
+    kernel: "Tensor | Streamed", main: "Tensor", root: "Tensor", wanted: "Tensor", residual: "Tensor"
 ) -> "Tensor":
     """Solve ``(1 + root K root) x = wanted`` for every problem, (2, row, problem), at once.
+
+    What is left is at most ``residual`` (problem,) of what is wanted.
 
     Steps are eased by the exact inverse of ``1 + root f f' root``, so that a few suffice.
     """
@@ -298,7 +310,7 @@ def _conjugate_gradients(
         return way + root * (kernel @ flat).unflatten(1, (2, -1)).permute(1, 0, 2)
 
     found, rest = torch.zeros_like(wanted), wanted.clone()
-    goal = _RESIDUAL * wanted.norm(dim=1)
+    goal = residual * wanted.norm(dim=1)
     way = ease = eased(rest)
     product = (rest * ease).sum(1)
     for _ in range(_GRADIENT_STEPS):
