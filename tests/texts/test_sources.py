@@ -154,7 +154,7 @@ def test_a_missing_file_like_no_other_tells_how_to_give_a_text(tmp_path, monkeyp
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(BadTexts, match=r"no folder .*nowhere; check the path"):
+    with pytest.raises(BadTexts, match=r"no file .*nowhere: there is no such folder; check the path"):
         read_texts(str(tmp_path / "nowhere" / "a.csv"))
 
 

@@ -175,7 +175,10 @@ def evaluation_report(
         evasion=None if disguises is None else judge.evasion(texts, known, read.scores, disguises, seed),
         false_positives=judge.worst(texts, alarms, read.scores, explain),
         false_negatives=judge.worst(texts, missed, read.scores, explain),
-        notes=(*_notes(detector, len(y), explain), *judge.notes),
+        notes=(
+            *_notes(detector, len(y), explain, HateCheck=hatecheck, XSTest=xstest, groups=groups),
+            *judge.notes,
+        ),
         provenance={
             **provenance(detector.reader, texts),
             "detector": artifact.origin,
@@ -381,16 +384,14 @@ def _binary(texts: Texts, column: str, one: str, zero: str) -> np.ndarray:
     return np.array([cell == one for cell in cells])
 
 
-def _notes(detector: Scorer, rows: int, explain: bool) -> list[str]:
-    notes = []
+def _notes(detector: Scorer, rows: int, explain: bool, **asked: object) -> list[str]:
+    absent = ", ".join(name for name, own in asked.items() if not own)
+    notes = [f"not asked, for want of data: {absent} (docs/reports.md says how)"] if absent else []
     if rows < ROWS_FOR_INTERVAL:
         notes.append(f"{rows} scored rows are fewer than {ROWS_FOR_INTERVAL}: no bootstrap interval is given")
     kind = detector.artifact.head.kind
     if kind != "linear":
-        notes.append(
-            f"the head is a {kind}: its logit does not split into layers, so only columns of one number are "
-            "in the map of layers"
-        )
+        notes.append(f"the head is a {kind}: no logit splits into layers; their map has single numbers only")
     if explain and detector.inseparable:
         notes.append(f"no words beside the errors: {detector.inseparable}")
     return notes

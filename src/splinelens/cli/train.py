@@ -195,8 +195,9 @@ def _report(artifact: "Artifact", folder: Path) -> None:
     print("\n".join((evaluation_lines if binary else label_lines)(artifact.metrics["out_of_fold"])))
     for label, own in zip(artifact.labels, artifact.thresholds, strict=True):
         for stored in own if artifact.task != "classes" else ():
-            fired = f"{percent(stored.rate)} false positives ({percents(stored.interval)})"
-            print(f"{label} at {stored.score:.4f} and above: {fired}")
+            fired = f"{percent(stored.rate)} ({percents(stored.interval)})"
+            promised = f"for {percent(stored.target)} false positives"
+            print(f"{label} at {stored.score:.4f} and above, {promised}: out of fold {fired}")
 
 
 def _reported(artifact: "Artifact", left: "Evidence", texts: int, folder: Path) -> list[str]:

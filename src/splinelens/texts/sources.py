@@ -99,7 +99,8 @@ def _opened(name: str) -> BinaryIO:
 def _not_there(name: str) -> str:
     folder, file = os.path.split(name)
     if not os.path.isdir(folder or "."):
-        return f"no folder {folder}; check the path, or give a list to read one text"
+        advice = "check the path, or give a list to read one text"
+        return f"no file {file} in {folder}: there is no such folder; {advice}"
     near = nearest(file, os.listdir(folder or "."))
     advice = f"Did you mean {os.path.join(folder, near)}?" if near else "To read one text, give a list."
     return f"no file {listed([file])} in {folder or 'this folder'}. {advice}"
