@@ -121,7 +121,8 @@ def test_the_worst_errors_come_first_with_their_words(detector, rows):
         assert scores == sorted(scores, key=lambda score: sign * score)
         for mistake in mistakes:
             assert mistake.text == texts.texts[mistake.row]
-            assert mistake.words
+            logit = sum(word.contribution for word in mistake.words) + mistake.rest
+            assert logit == pytest.approx(np.log(mistake.score / (1 - mistake.score)), abs=1e-4)
     assert all(mistake.score >= report.threshold for mistake in report.false_positives)
     assert all(mistake.score < report.threshold for mistake in report.false_negatives)
 

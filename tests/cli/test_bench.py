@@ -49,6 +49,7 @@ def test_quiet_says_nothing_but_the_table(bench):
 
 def test_a_protocol_that_does_not_exist_is_wrong_usage(bench):
     assert "no protocol speed; there are splits" in bench("--only", "speed", code=2).output
+    assert "it names no protocol" in bench("--only", " ,", code=2).output
 
 
 def test_a_folder_without_data_is_an_error_that_names_the_files(bench, tmp_path):

@@ -63,3 +63,18 @@ def test_the_label_may_be_the_column_of_the_split(file):
 def test_a_label_that_is_not_there_names_those_there(file):
     with pytest.raises(MissingColumn, match="no column 'label'; it has 'text', 'kind', 'split'"):
         labelled_texts(file, None, "label")
+
+
+def test_texts_that_another_part_of_the_file_repeats_are_told(tmp_path):
+    rows = "text,kind,split\na,x,train\nb,y,train\na,x,test\nc,y,test\n,x,test\n"
+    (tmp_path / "d.csv").write_text(rows)
+    said = []
+    labelled_texts(
+        str(tmp_path / "d.csv"), None, "kind", positive="x", split=("split", "train"), told=said.append
+    )
+    assert said == ["1 rows outside split=train hold the same text as rows inside: split them anew"]
+    (tmp_path / "d.csv").write_text(rows.replace("\na,x,test", ""))
+    labelled_texts(
+        str(tmp_path / "d.csv"), None, "kind", positive="x", split=("split", "train"), told=said.append
+    )
+    assert len(said) == 1

@@ -76,7 +76,7 @@ def test_markdown_holds_the_run_the_repeats_and_every_row():
     }
     page = markdown(record)
     assert "61 s in all, a quick run." in page
-    assert "Not in the data folder: xstest." in page
+    assert "Not in the data folder, or not readable: xstest." in page
     assert "| jig | 9,000 | 2 | 1 | 0 |" in page
     assert "bootstrap intervals of 10,000 resamples" in page
     assert "## pairs: why\n\n12 s.\n" in page

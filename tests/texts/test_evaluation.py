@@ -2,7 +2,7 @@
 
 import pytest
 
-from splinelens.errors import BadTexts, MissingColumn
+from splinelens.errors import BadTexts
 from splinelens.texts.evaluation import SETS, letters_and_digits, read_evaluation, repeats, repeats_of
 
 
@@ -47,15 +47,17 @@ def test_a_folder_without_any_of_the_files_is_refused(tmp_path):
         read_evaluation(tmp_path)
 
 
-def test_a_damaged_file_is_refused(folder):
+def test_a_damaged_file_is_named_and_the_rest_is_read(folder):
     (folder / "tweeteval/tweeteval_offensive.csv").write_text("text,split\nhi,train\n")
-    with pytest.raises(MissingColumn, match="has no column 'label'; it has 'text', 'split'"):
-        read_evaluation(folder)
+    data = read_evaluation(folder)
+    assert set(data.sets) == {"para", "domains"}
+    assert "has no column 'label'; it has 'text', 'split'" in data.damaged["tweet"]
     (folder / "tweeteval/tweeteval_offensive.csv").write_text("text,label\n")
-    with pytest.raises(BadTexts, match="has no rows"):
-        read_evaluation(folder)
+    assert "has no rows" in read_evaluation(folder).damaged["tweet"]
     (folder / "domains/domains.jsonl").write_text("{")
-    with pytest.raises(BadTexts, match=r"domains.jsonl cannot be read: JSONDecodeError"):
+    with pytest.raises(
+        BadTexts, match=r"no set can be read: .*domains.jsonl cannot be read: JSONDecodeError"
+    ):
         read_evaluation(folder, ["domains"])
 
 

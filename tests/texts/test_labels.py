@@ -47,7 +47,7 @@ def test_the_positive_value_is_matched_with_its_case():
         binary_labels(["hate", "none"], "kind", "Hate")
 
 
-@pytest.mark.parametrize("missing", [None, "", "  ", float("nan"), np.float64("nan")], ids=repr)
+@pytest.mark.parametrize("missing", [None, "", "  ", "NaN", float("nan"), np.float64("nan")], ids=repr)
 @pytest.mark.parametrize("positive", [None, "1"])
 def test_missing_labels_are_counted_and_the_first_rows_named(missing, positive):
     values = ["1", missing, "0", *[missing] * 6, "1"]

@@ -356,9 +356,10 @@ class _Judge:
         ):
             found = words(text, record.spans) if explain and record.spans else ()
             shown = tuple(word for word in found if word.end <= _SHOWN_CHARACTERS)
-            mistakes.append(
-                Mistake(texts.numbers[row], float(scores[row]), text[:_SHOWN_CHARACTERS], len(text), shown)
-            )
+            behind = sum(word.contribution for word in found[len(shown) :])
+            rest = (record.constant or 0.0) + behind if found else None
+            place, some = texts.numbers[row], text[:_SHOWN_CHARACTERS]
+            mistakes.append(Mistake(place, float(scores[row]), some, len(text), shown, rest))
         return tuple(mistakes)
 
 

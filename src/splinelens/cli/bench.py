@@ -54,6 +54,8 @@ def bench(
     from splinelens.texts.evaluation import read_evaluation
 
     chosen = options.names(only or "")
+    if only is not None and not chosen:
+        raise typer.BadParameter("it names no protocol", param_hint="--only")
     found = read_evaluation(data)
 
     from splinelens.apps.bench import run
@@ -76,6 +78,8 @@ def bench(
 
     for name, place in found.missing.items():
         told(f"{name} is missing: no {place}")
+    for name, why in found.damaged.items():
+        told(f"{name} is left out: {why}")
     record = run.run(
         found,
         output,

@@ -1,7 +1,7 @@
 """Texts with their labels, from the rows of a file that were asked for."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from splinelens.errors import BadTexts, MissingColumn
@@ -21,6 +21,7 @@ def labelled_texts(
     encoding: str = "utf-8",
     format: str | None = None,
     keep: Sequence[str] = (),
+    told: Callable[[str], None] = lambda line: None,
 ) -> tuple[Texts, Labels]:
     r"""Read texts and their labels; rows without a label are left out and counted.
 
@@ -34,6 +35,7 @@ def labelled_texts(
         encoding: Of text files.
         format: Of the file, whatever its ending.
         keep: Other columns to keep beside the texts.
+        told: Called with a line where rows outside the split hold the same text as rows inside.
 
     Returns:
         The texts of those rows with the numbers that the rows have in the file, and their labels.
@@ -56,7 +58,9 @@ def labelled_texts(
     texts = read_texts(file, column, keep=list(dict.fromkeys(kept)), encoding=encoding, format=format)
     _require_words(texts, file, column, encoding, format)
     if split is not None:
-        texts = texts.where(split[0], [split[1]])
+        whole, texts = texts, texts.where(split[0], [split[1]])
+        if (line := _repeats_line(whole, texts, split)) is not None:
+            told(line)
     labels = read_labels({name: texts.columns[name] for name in names}, positive, expected)
     own = {name: texts.columns[name] for name in keep}
     return replace(texts, columns=own).at(labels.rows), labels
@@ -75,6 +79,16 @@ def missing_line(labels: Labels) -> str | None:
     return (
         f"{labels.missing:,} of {labels.missing + len(labels.rows):,} rows left out: their label is missing"
     )
+
+
+def _repeats_line(whole: Texts, chosen: Texts, split: tuple[str, str]) -> str | None:
+    """What to say of rows that another part of the file repeats, or None."""
+    inside, numbers = {text for text in chosen.texts if text}, set(chosen.numbers)
+    pairs = zip(whole.numbers, whole.texts, strict=True)
+    twice = sum(text in inside for number, text in pairs if number not in numbers)
+    if not twice:
+        return None
+    return f"{twice:,} rows outside {split[0]}={split[1]} hold the same text as rows inside: split them anew"
 
 
 def _require_words(texts: Texts, file: str, column: str | None, encoding: str, format: str | None) -> None:

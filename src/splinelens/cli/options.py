@@ -1,6 +1,7 @@
 """The options that several commands share, and what their words mean."""
 
 import re
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated
 
@@ -199,6 +200,15 @@ def names(listed: str) -> tuple[str, ...]:
         ('spline7', 'margins')
     """
     return tuple(name.strip() for name in listed.split(",") if name.strip())
+
+
+def teller(quiet: bool) -> Callable[[str], None]:
+    """What tells a line on standard error, unless it is to be quiet.
+
+    Example:
+        >>> teller(True)("nobody hears it")
+    """
+    return lambda line: None if quiet else typer.echo(line, err=True)
 
 
 def unescaped(prompt: str) -> str:

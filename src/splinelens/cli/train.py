@@ -94,13 +94,13 @@ def train(
     """
     numbers = options.layer_numbers(layers)
     rows = options.column_and_value(split, "train")
+    say = options.teller(quiet)
     texts, labels = labelled_texts(
-        file, column, label, positive=positive, split=rows, encoding=encoding, format=format
+        file, column, label, positive=positive, split=rows, encoding=encoding, format=format, told=say
     )
-
     names, negative = _verdicts(labels, label_name, negative_name)
-    if (line := missing_line(labels)) and not quiet:
-        typer.echo(line, err=True)
+    if line := missing_line(labels):
+        say(line)
 
     from splinelens.apps import training
     from splinelens.features.reader import TextReader
@@ -197,7 +197,7 @@ def _report(artifact: "Artifact", folder: Path) -> None:
         for stored in own if artifact.task != "classes" else ():
             fired = f"{percent(stored.rate)} ({percents(stored.interval)})"
             promised = f"for {percent(stored.target)} false positives"
-            print(f"{label} at {stored.score:.4f} and above, {promised}: out of fold {fired}")
+            print(f"{label} at {stored.score:.4g} and above, {promised}: out of fold {fired}")
 
 
 def _reported(artifact: "Artifact", left: "Evidence", texts: int, folder: Path) -> list[str]:

@@ -183,7 +183,7 @@ def _preface(record: dict[str, Any]) -> list[str]:  # Any: as above
         "",
     ]
     if record["missing"]:
-        lines += [f"Not in the data folder: {', '.join(sorted(record['missing']))}.", ""]
+        lines += [f"Not in the data folder, or not readable: {', '.join(sorted(record['missing']))}.", ""]
     lines += ["| set | rows | repeated | across splits | two labels |", "|---|---:|---:|---:|---:|"]
     for name, counts in record["repeats"].items():
         numbers = (counts[key] for key in ("rows", "repeated", "across_splits", "two_labels"))

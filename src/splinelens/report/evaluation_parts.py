@@ -183,6 +183,8 @@ class Mistake:
         text: The text, its end left out where it is long.
         characters: Characters of the whole text.
         words: What each word adds to the logit; empty without an explanation.
+        rest: What they leave of it, the head's constant and words that are not shown: with it they add up to
+            the logit of the score. None without an explanation.
     """
 
     row: int
@@ -190,6 +192,7 @@ class Mistake:
     text: str
     characters: int
     words: tuple[Span, ...] = ()
+    rest: float | None = None
 
 
 def plain(value: Any) -> Any:  # Any: records in, plain JSON values out

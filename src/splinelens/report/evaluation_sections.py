@@ -239,6 +239,9 @@ def _mistake(mistake: Mistake) -> str:
         for word, amount in strongest_words(mistake.text, mistake.words)
     )
     strongest = f'<p class="quiet">strongest: {words}</p>' if words else ""
+    if mistake.rest is not None:
+        logit = mistake.rest + sum(word.contribution for word in mistake.words)
+        strongest += f'<p class="quiet">all words and {mistake.rest:+.2f} for the rest: logit {logit:.2f}</p>'
     rest = mistake.characters - len(mistake.text)
     cut = f'<p class="quiet">{rest:,} more characters are not shown</p>' if rest else ""
     return (

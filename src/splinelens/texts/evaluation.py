@@ -9,7 +9,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from splinelens.errors import BadTexts, MissingColumn
@@ -55,11 +55,13 @@ class EvaluationData:
             string and ``positive``, 1 or 0, where the set has two classes. ``para`` holds all toxic
             sentences and then the first paraphrase of each; its column ``pair`` says which belong together.
         missing: The file of each set that is not there.
+        damaged: What is wrong with each set that cannot be read.
     """
 
     folder: Path
     sets: dict[str, Texts]
     missing: dict[str, Path]
+    damaged: dict[str, str] = field(default_factory=dict)
 
 
 def read_evaluation(folder: str | Path, names: Sequence[str] = SETS) -> EvaluationData:
@@ -70,11 +72,10 @@ def read_evaluation(folder: str | Path, names: Sequence[str] = SETS) -> Evaluati
         names: The sets to read.
 
     Returns:
-        Those that are there, and which are not.
+        Those that can be read, and which are not there or damaged.
 
     Raises:
-        BadTexts: None of them is there, or a file is damaged.
-        MissingColumn: A file lacks a column.
+        BadTexts: None of them is there, or each that is there is damaged.
 
     Example:
         >>> import tempfile
@@ -92,7 +93,15 @@ def read_evaluation(folder: str | Path, names: Sequence[str] = SETS) -> Evaluati
     if not there:
         wanted = ", ".join(_SETS[name].file for name in names)
         raise BadTexts(f"{folder} holds none of the evaluation files {wanted}; name the folder they lie in")
-    return EvaluationData(folder, {name: _read(name, place) for name, place in there.items()}, missing)
+    sets, damaged = {}, {}
+    for name, place in there.items():
+        try:
+            sets[name] = _read(name, place)
+        except (BadTexts, MissingColumn) as error:
+            damaged[name] = str(error)
+    if not sets:
+        raise BadTexts(f"no set can be read: {'; '.join(damaged.values())}")
+    return EvaluationData(folder, sets, missing, damaged)
 
 
 def letters_and_digits(text: str | None) -> str:

@@ -213,7 +213,7 @@ def binary_labels(
 
 
 def _spelling(value: Any) -> str:  # Any: a label is whatever the file held
-    """One spelling a value: True and ``true``, 1.0 and ``1`` agree; empty where the label is missing."""
+    """One spelling a value: True and ``true``, 1.0 and ``1`` agree; empty where it is missing, or ``nan``."""
     if hasattr(value, "item"):  # numbers of NumPy
         value = value.item()
     if value is None or value != value:
@@ -223,4 +223,4 @@ def _spelling(value: Any) -> str:  # Any: a label is whatever the file held
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     label = str(value).strip()
-    return {"0.0": "0", "1.0": "1"}.get(label, label)
+    return {"0.0": "0", "1.0": "1", "nan": ""}.get(label.lower(), label)

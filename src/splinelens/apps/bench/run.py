@@ -95,6 +95,8 @@ def run(
     unknown = [name for name in only if name not in PROTOCOLS]
     if unknown:
         raise BadFeatures(f"no protocol {', '.join(unknown)}; there are {', '.join(PROTOCOLS)}")
+    with writing(output):  # now, not after the first protocol
+        (output / "protocols").mkdir(parents=True, exist_ok=True)
     began = perf_counter()
     readings = Readings(data, cache, model, cached_only=quick, told=told)
     plan = Plan(data, readings.loaded.depth, readings.tokens, quick, seed)
@@ -108,7 +110,7 @@ def run(
         "provenance": origin,
         "quick": quick,
         "seconds": perf_counter() - began,
-        "missing": {name: str(place) for name, place in data.missing.items()},
+        "missing": {name: str(place) for name, place in data.missing.items()} | data.damaged,
         "repeats": {name: repeats_of(texts) for name, texts in data.sets.items()},
         "protocols": finished,
     }
