@@ -4,8 +4,11 @@ import csv
 import json
 import random
 
+import numpy as np
 import pytest
 
+from splinelens.apps.bench.plan import Plan
+from splinelens.apps.bench.readings import Readings
 from splinelens.apps.training import train
 from splinelens.features.reader import TextReader
 from splinelens.models import LoadedModel
@@ -119,3 +122,13 @@ def fitted(data, loaded):
         return train(texts, rows.labels, TextReader(loaded, spec), **more)
 
     return fitted
+
+
+@pytest.fixture
+def readings(data, loaded, tmp_path):
+    return Readings(data, tmp_path / "cache", loaded)
+
+
+@pytest.fixture
+def halves(data):
+    return Plan(data, 3, lambda rows: np.ones(len(rows))).halves("jig")

@@ -7,24 +7,13 @@ import pytest
 
 from splinelens.apps.bench.outside import Recipe, Rival
 from splinelens.apps.bench.plan import Plan, relabelled
-from splinelens.apps.bench.readings import PROMPT, Readings
+from splinelens.apps.bench.readings import PROMPT
 from splinelens.apps.bench.ready import Outside, Ready, Shipped
 from splinelens.apps.bench.representations import Length
 from splinelens.apps.bench.rows import Rows
 from splinelens.errors import BadDetector
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
-
-
-@pytest.fixture
-def readings(data, loaded, tmp_path):
-    return Readings(data, tmp_path / "cache", loaded)
-
-
-@pytest.fixture
-def halves(data):
-    return Plan(data, 3, lambda rows: np.ones(len(rows))).halves("jig")
-
 
 PROMPTED = FeatureSpec(("margins",), ("max",), layers=(0, 2), prompt=PROMPT, max_tokens=256, normalise=True)
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from splinelens.apps.bench.outside import Encoder
-from splinelens.apps.bench.plan import Plan
 from splinelens.apps.bench.readings import Pass, Readings
 from splinelens.apps.bench.representations import (
     Encoded,
@@ -17,16 +16,6 @@ from splinelens.apps.bench.representations import (
     score_latency,
 )
 from splinelens.detect.evaluate import auc
-
-
-@pytest.fixture
-def readings(data, loaded, tmp_path):
-    return Readings(data, tmp_path / "cache", loaded)
-
-
-@pytest.fixture
-def halves(data):
-    return Plan(data, 3, lambda rows: np.ones(len(rows))).halves("jig")
 
 
 @pytest.mark.parametrize(
