@@ -6,7 +6,6 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 
 from splinelens.detect.curves import (
     average_precision,
-    bootstrap,
     intervals,
     operating_points,
     reliability,
@@ -103,7 +102,7 @@ def test_intervals_hold_the_number_and_are_missing_below_50_rows():
     low, high = found["average_precision"]
     assert low < average_precision(labels, scores) < high
     assert set(intervals(labels[:49], scores[:49]).values()) == {None}
-    assert bootstrap(average_precision, labels, scores, resamples=0) is None
+    assert intervals(labels, scores, resamples=0) == {"average_precision": None}
 
 
 def test_equal_seeds_give_equal_intervals():

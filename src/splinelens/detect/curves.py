@@ -1,11 +1,11 @@
 """What a threshold does: rates at every score, precision at a stated prevalence, calibration bin by bin."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from splinelens.detect.ranked import ROWS_FOR_INTERVAL, middle
+from splinelens.detect.ranked import Counts, Ranked
 from splinelens.detect.thresholds import share_interval
 from splinelens.errors import BadFeatures, BadLabels
 
@@ -130,46 +130,7 @@ def average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
         >>> round(average_precision(np.array([1, 0, 1]), np.array([0.9, 0.8, 0.7])), 4)
         0.8333
     """
-    order = np.argsort(-scores, kind="stable")
-    hits = np.cumsum(labels[order] == 1)
-    last = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
-    gained = np.diff(hits[last], prepend=0)
-    return float((gained * hits[last] / (last + 1)).sum() / hits[-1]) if hits[-1] else float("nan")
-
-
-def bootstrap(
-    statistic: Callable[[np.ndarray, np.ndarray], float],
-    labels: np.ndarray,
-    scores: np.ndarray,
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> Bounds | None:
-    """95 % percentile interval of a number over resampled rows.
-
-    Args:
-        statistic: From labels and scores to the number.
-        labels: 0 or 1 for each row.
-        scores: One a row.
-        resamples: How many; 0 gives no interval.
-        seed: Of the draws.
-
-    Returns:
-        Lower and upper bound; None with fewer than 50 rows. Resamples of one class are left out.
-
-    Example:
-        >>> rows = np.tile([0, 1], 50)
-        >>> bootstrap(average_precision, rows, rows / 2, resamples=20)
-        (1.0, 1.0)
-        >>> bootstrap(average_precision, rows[:40], rows[:40] / 2) is None
-        True
-    """
-    n, rng = len(labels), np.random.default_rng(seed)
-    if n < ROWS_FOR_INTERVAL or not resamples:
-        return None
-    draws = (rng.integers(0, n, n) for _ in range(resamples))
-    values = [statistic(labels[rows], scores[rows]) for rows in draws if 0 < labels[rows].sum() < n]
-    return middle(np.array(values))
+    return Ranked.of(labels, scores).counts().average_precision()
 
 
 def intervals(
@@ -191,8 +152,8 @@ def intervals(
         >>> intervals(rows, rows / 2, resamples=20)
         {'average_precision': (1.0, 1.0)}
     """
-    found = bootstrap(average_precision, labels, scores, resamples=resamples, seed=seed)
-    return {"average_precision": found}
+    numbers = {"average_precision": Counts.average_precision}
+    return Ranked.of(labels, scores).intervals(numbers, resamples, seed)
 
 
 def reliability(labels: np.ndarray, scores: np.ndarray, bins: int = 10) -> tuple[Bin, ...]:

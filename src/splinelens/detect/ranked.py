@@ -37,6 +37,12 @@ class Counts:
         twice_below = 2 * np.cumsum(self.negative) - self.negative  # a tie counts one half
         return int(self.positive @ twice_below) / (2 * pairs) if pairs else float("nan")
 
+    def average_precision(self) -> float:
+        """Precision at each score, weighted by the recall gained there; NaN without a positive row."""
+        gained, rows = self.positive[::-1], np.cumsum((self.negative + self.positive)[::-1])
+        hits = np.cumsum(gained)
+        return float((gained * hits / np.maximum(rows, 1)).sum() / hits[-1]) if hits[-1] else float("nan")
+
     def recall_at(self, rate: float) -> float:
         """Recall at a false-positive rate, the threshold chosen on these rows; NaN without a class."""
         clean, hits = int(self.negative.sum()), int(self.positive.sum())
