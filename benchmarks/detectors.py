@@ -183,9 +183,8 @@ def _scores(artifact: Artifact, store: FeatureStore, part: Part) -> np.ndarray:
     """Calibrated scores from stored features, (row, label)."""
     names, scores = [name for name, _ in artifact.columns], []
     for start in range(0, len(part.index), 1024):
-        logits = artifact.head.logit(store.rows(names, part.index[start : start + 1024]))
-        pairs = zip(artifact.calibrations, logits.T, strict=True)
-        scores.append(np.stack([own.score(column) for own, column in pairs], axis=1))
+        rows = store.rows(names, part.index[start : start + 1024])
+        scores.append(artifact.scores(artifact.head.logit(rows)))
     return np.concatenate(scores)
 
 

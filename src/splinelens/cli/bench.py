@@ -72,10 +72,7 @@ def bench(
 
     console = Console(width=None if sys.stdout.isatty() else 240, soft_wrap=False)
 
-    def told(line: str) -> None:
-        if not quiet:
-            typer.echo(line, err=True)
-
+    told = options.teller(quiet)
     for name, place in found.missing.items():
         told(f"{name} is missing: no {place}")
     for name, why in found.damaged.items():
