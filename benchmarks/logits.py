@@ -26,7 +26,7 @@ def sample(data: Path) -> list[str]:
         with (data / path).open(encoding="utf-8", newline="") as file:
             return [row[name] for row in csv.DictReader(file, delimiter=delimiter) if row[name]]
 
-    documents = (data / "domains/domains.jsonl").read_text("utf-8").splitlines()
+    documents = (data / "domains/domains.jsonl").read_text("utf-8").strip().split("\n")
     sets = [
         (200, column("jigsaw-test-binary-12k/jigsaw_test_balanced.csv", "comment_text")),
         (100, column("paradetox/paradetox.tsv", "toxic", "\t")),
