@@ -6,6 +6,7 @@ BIN   := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 DATA  ?= ../shared/data
 CACHE ?= build/features
+OUT   ?= build/bench
 MODEL := smollm2-135m
 
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.11 python3.12 python3.13 python3)
@@ -13,7 +14,7 @@ SUITABLE   := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_i
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup model demo test check bench detectors clients clean
+.PHONY: help setup model demo test check bench bench-detectors detectors clients clean
 
 help:
 	@echo "make setup      create $(VENV) with everything in it (minutes once, then nothing)"
@@ -21,6 +22,7 @@ help:
 	@echo "make test       the whole test suite, with the examples of docstrings and README"
 	@echo "make check      lint, format, types"
 	@echo "make bench      measure speed and memory"
+	@echo "make bench-detectors  measure rivals, controls and the shipped detectors on DATA=$(DATA)"
 	@echo "make detectors  fit the shipped detectors again, from DATA=$(DATA)"
 	@echo "make clients    real third-party clients against the server"
 	@echo "make clean      remove $(VENV), caches and builds"
@@ -67,6 +69,10 @@ check: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/geometry.py
+
+# Options of the script go into ARGS, such as ARGS="--quick --only transfer".
+bench-detectors: $(STAMP)
+	$(BIN)/python benchmarks/bench_detectors.py --data $(DATA) --cache $(CACHE) -o $(OUT) $(ARGS)
 
 detectors: $(STAMP)
 	$(BIN)/python benchmarks/detectors.py --data $(DATA) --cache $(CACHE)

@@ -3,7 +3,7 @@
     python benchmarks/detectors.py --data DIR --cache CACHE [--only toxicity-fast ...] [--fit | --measure]
 
 Choices (prompt, layers, pooling, rows) come from benchmarks/search.md. Features are kept in CACHE in the
-layout of ``splinelens bench`` (half precision), so a killed run goes on. Fitting reads the test rows for
+layout of ``bench_detectors.py`` (half precision), so a killed run goes on. Fitting reads the test rows for
 nothing but leaving out training rows that repeat them; then each detector is measured on them, in float32
 and from the texts, for its card. ``--measure`` only measures those that are there. ``--dtype bfloat16`` reads
 the training rows twice as fast; it moves a margin by 0.02 of its standard deviation.
@@ -16,10 +16,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from detection.controls import MENTIONS
+from detection.data import TYPES, EvaluationData, read_evaluation
+from detection.readings import READINGS
 from rows import Part, domain_parts, of_split, positive, toxic_parts, type_parts
 
-from splinelens.apps.bench.controls import MENTIONS
-from splinelens.apps.bench.readings import READINGS
 from splinelens.apps.detector import Detector
 from splinelens.apps.evaluation import evaluation_report
 from splinelens.apps.training import train
@@ -34,7 +35,6 @@ from splinelens.models import LoadedModel, load_model
 from splinelens.report.card import card
 from splinelens.texts import Texts
 from splinelens.texts.disguise import DISGUISES
-from splinelens.texts.evaluation import TYPES, EvaluationData, read_evaluation
 
 HERE = Path(__file__).parent
 STRENGTHS = (3e-4, 1e-3, 3e-3)
@@ -249,7 +249,7 @@ def _clean(data: EvaluationData, name: str) -> list[str | None]:
 
 def _test_part(artifact: Artifact, data: EvaluationData) -> tuple[str, Part]:
     if artifact.task == "classes":
-        from splinelens.apps.bench.plan import Plan
+        from detection.plan import Plan
 
         _, rest, _ = Plan(data, 30, lambda rows: np.zeros(len(rows))).domains()
         return "the test documents of nine domains, 64 tokens", Part("domains", rest.index, rest.labels)

@@ -58,7 +58,9 @@ def main() -> None:
         then, now = (np.load(path) for path in args.compare)
         for name in NAMES:
             differences = np.abs(then[name] - now[name])
-            print(f"{name:14} largest difference {differences.max():.2e}, median {np.median(differences):.2e}")
+            print(
+                f"{name:14} largest difference {differences.max():.2e}, median {np.median(differences):.2e}"
+            )
         return
     texts = sample(args.data)
     found = {name: logits(name, texts) for name in NAMES}

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
-from splinelens.texts.evaluation import TYPES, EvaluationData, letters_and_digits
+from detection.data import TYPES, EvaluationData, letters_and_digits
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +55,7 @@ def type_parts(data: EvaluationData) -> list[Part]:
 
 def domain_parts(data: EvaluationData) -> list[Part]:
     """Seven of ten documents of each domain, as the benchmark draws them."""
-    from splinelens.apps.bench.plan import Plan
+    from detection.plan import Plan
 
     first, _, _ = Plan(data, 30, lambda rows: np.zeros(len(rows))).domains()
     return [Part("domains", first.index, first.labels)]

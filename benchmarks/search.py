@@ -4,7 +4,7 @@
     python benchmarks/search.py --data DIR --cache CACHE [--dtype bfloat16] --stage domain
 
 Every try is judged by out-of-fold AUC on the training rows of jigsaw-test-binary-12k (5 folds, the best of a
-few L2 strengths); its test rows are never scored. Features come from CACHE as ``splinelens bench`` lays them
+few L2 strengths); its test rows are never scored. Features come from CACHE as ``bench_detectors.py`` lays them
 out, read now where they are not there. Heads are fitted from inner products of rows (``detect/dual.py``), one
 matrix a block of columns, kept below CACHE/search: a try adds blocks, each times a weight, so weights of
 layers and poolings cost no pass over the columns. ``--stage domain`` compares heads on spline7 of 64 tokens by
@@ -18,20 +18,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from detection.data import EvaluationData, read_evaluation
+from detection.plan import document
+from detection.readings import PROMPT, READINGS
+from detection.scoring import fit_scorer
 from rows import Part, domain_parts, toxic_parts
 
-from splinelens.apps.bench.plan import document
-from splinelens.apps.bench.readings import PROMPT, READINGS
 from splinelens.detect.dual import fit_dual
 from splinelens.detect.evaluate import auc
 from splinelens.detect.fitting import folds
-from splinelens.detect.scoring import fit_scorer
 from splinelens.detect.wide import Standard, gram
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.features.store import FeatureStore, stored
 from splinelens.models import LoadedModel, load_model
-from splinelens.texts.evaluation import EvaluationData, read_evaluation
 
 PROMPTS = {
     "none": "",

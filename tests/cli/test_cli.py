@@ -17,7 +17,6 @@ COMMANDS = [
     ["train"],
     ["evaluate"],
     ["inspect"],
-    ["bench"],
     ["models"],
     ["models", "list"],
     ["models", "pull"],

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from splinelens import __version__
-from splinelens.cli import bench, detectors, evaluate, extract, inspect, models, score, train
+from splinelens.cli import detectors, evaluate, extract, inspect, models, score, train
 from splinelens.cli.exits import exits
 
 app = typer.Typer(
@@ -60,7 +60,6 @@ _add(app, "extract", extract.extract)
 _add(app, "train", train.train)
 _add(app, "evaluate", evaluate.evaluate)
 _add(app, "inspect", inspect.inspect)
-_add(app, "bench", bench.bench)
 _add(_models, "list", models.list_)
 _add(_models, "pull", models.pull)
 _add(_models, "check", models.check)

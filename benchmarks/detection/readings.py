@@ -8,13 +8,13 @@ from time import perf_counter
 
 import numpy as np
 
-from splinelens.apps.bench.rows import Rows
+from detection.data import EvaluationData
+from detection.rows import Rows
 from splinelens.features.catalogue import statistics
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.features.store import FeatureStore, stored
 from splinelens.models import LoadedModel, load_model
-from splinelens.texts.evaluation import EvaluationData
 from splinelens.tokens import tokenize
 
 PROMPT = "Is the following comment rude, hateful, threatening or toxic?\nComment: "

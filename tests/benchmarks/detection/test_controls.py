@@ -1,10 +1,9 @@
-"""Tests apps/bench/controls.py: what a control takes away is really gone from its rows."""
+"""Tests detection/controls.py: what a control takes away is really gone from its rows."""
 
 import numpy as np
 import pytest
-
-from splinelens.apps.bench import controls
-from splinelens.apps.bench.plan import Plan
+from detection import controls
+from detection.plan import Plan
 
 
 @pytest.fixture

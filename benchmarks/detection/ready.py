@@ -9,10 +9,10 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from splinelens.apps.bench.outside import Rival
-from splinelens.apps.bench.readings import Readings
-from splinelens.apps.bench.representations import Cost, Representation, head_latency
-from splinelens.apps.bench.rows import Rows
+from detection.outside import Rival
+from detection.readings import Readings
+from detection.representations import Cost, Representation, head_latency
+from detection.rows import Rows
 from splinelens.detect.artifact import Artifact
 from splinelens.errors import BadDetector
 from splinelens.features.spec import FeatureSpec

@@ -1,13 +1,13 @@
-"""Tests detect/scoring.py: one way to fit all heads, wide tables like narrow ones, unknown labels unseen."""
+"""Tests detection/scoring.py: one way to fit all heads; unknown labels are never seen."""
 
 import numpy as np
 import pytest
+from detection import scoring
+from detection.scoring import HEADS, fit_scorer
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 
-from splinelens.detect import scoring
 from splinelens.detect.evaluate import auc, calibration_error
-from splinelens.detect.scoring import HEADS, fit_scorer
 from splinelens.errors import BadFeatures, BadLabels
 
 

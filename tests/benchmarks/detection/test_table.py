@@ -1,10 +1,9 @@
-"""Tests report/bench.py: the rows of the table, as words, as Markdown and as JSON."""
+"""Tests detection/table.py: the rows of the table, as words, as Markdown and as JSON."""
 
 import io
 
+from detection.table import HEADINGS, BenchRow, cells, markdown, table
 from rich.console import Console
-
-from splinelens.report.bench import HEADINGS, BenchRow, cells, markdown, table
 
 ROW = BenchRow(
     "pairs",

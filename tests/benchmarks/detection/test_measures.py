@@ -1,10 +1,10 @@
-"""Tests detect/measures.py: the numbers of a row of the benchmark, by hand and by definition."""
+"""Tests detection/measures.py: the numbers of a row of the benchmark, by hand and by definition."""
 
 import numpy as np
 import pytest
+from detection.measures import Measures, averaged, limit, measured
 
 from splinelens.detect.evaluate import evaluate
-from splinelens.detect.measures import Measures, averaged, limit, measured
 from splinelens.detect.thresholds import share_interval
 
 

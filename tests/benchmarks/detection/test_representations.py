@@ -1,13 +1,12 @@
-"""Tests apps/bench/representations.py: each turns the same rows into scores, and says what it costs."""
+"""Tests detection/representations.py: each turns the same rows into scores, and says what it costs."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
-
-from splinelens.apps.bench.outside import Encoder
-from splinelens.apps.bench.readings import Pass, Readings
-from splinelens.apps.bench.representations import (
+from detection.outside import Encoder
+from detection.readings import Pass, Readings
+from detection.representations import (
     Encoded,
     Length,
     Stored,
@@ -15,6 +14,7 @@ from splinelens.apps.bench.representations import (
     head_latency,
     score_latency,
 )
+
 from splinelens.detect.evaluate import auc
 
 

@@ -1,8 +1,7 @@
-"""Tests apps/bench/rows.py: draws keep groups together, and no training text is judged."""
+"""Tests detection/rows.py: draws keep groups together, and no training text is judged."""
 
 import numpy as np
-
-from splinelens.apps.bench.rows import Task, Test, joined, rows_of, thinned, two_parts, without_tests
+from detection.rows import Task, Test, joined, rows_of, thinned, two_parts, without_tests
 
 
 def test_rows_of_several_sets_stay_apart_and_in_order():

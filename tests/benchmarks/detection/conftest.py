@@ -6,14 +6,14 @@ import random
 
 import numpy as np
 import pytest
+from detection.data import read_evaluation
+from detection.plan import Plan
+from detection.readings import Readings
 
-from splinelens.apps.bench.plan import Plan
-from splinelens.apps.bench.readings import Readings
 from splinelens.apps.training import train
 from splinelens.features.reader import TextReader
 from splinelens.models import LoadedModel
 from splinelens.texts import Texts
-from splinelens.texts.evaluation import read_evaluation
 
 RUDE = ("silly", "goose", "dull", "noisy")
 KIND = ("gentle", "clear", "quiet", "warm")

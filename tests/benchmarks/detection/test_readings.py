@@ -1,12 +1,12 @@
-"""Tests apps/bench/readings.py: features are read once, found again, and not at all in a quick run."""
+"""Tests detection/readings.py: features are read once, found again, and not at all in a quick run."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from detection.readings import READINGS, Readings
+from detection.rows import joined, rows_of
 
-from splinelens.apps.bench.readings import READINGS, Readings
-from splinelens.apps.bench.rows import joined, rows_of
 from splinelens.errors import CannotResume
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec

@@ -1,9 +1,8 @@
-"""Tests apps/bench/plan.py: where the rows of a task come from."""
+"""Tests detection/plan.py: where the rows of a task come from."""
 
 import numpy as np
 import pytest
-
-from splinelens.apps.bench.plan import Plan, only, relabelled
+from detection.plan import Plan, only, relabelled
 
 
 @pytest.fixture

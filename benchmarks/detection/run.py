@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from splinelens import __version__
-from splinelens.apps.bench import controls, paper
-from splinelens.apps.bench.outside import RECIPES, Encoder, Rival
-from splinelens.apps.bench.plan import Plan, Protocol
-from splinelens.apps.bench.readings import Readings
-from splinelens.apps.bench.ready import Outside, Ready, Shipped
-from splinelens.apps.bench.representations import (
+from detection import controls, paper
+from detection.data import EvaluationData, repeats_of
+from detection.measures import Measures, averaged, limit, measured
+from detection.outside import RECIPES, Encoder, Rival
+from detection.plan import Plan, Protocol
+from detection.readings import Readings
+from detection.ready import Outside, Ready, Shipped
+from detection.representations import (
     FAST_LAYERS,
     Cost,
     Encoded,
@@ -30,15 +31,14 @@ from splinelens.apps.bench.representations import (
     Stored,
     WordCounts,
 )
-from splinelens.apps.bench.rows import Rows, Task, Test, without_tests
+from detection.rows import Rows, Task, Test, without_tests
+from detection.table import BenchRow, markdown
+from splinelens import __version__
 from splinelens.detect.artifact import Artifact
-from splinelens.detect.measures import Measures, averaged, limit, measured
 from splinelens.errors import BadDetector, BadFeatures, BadLabels, CannotResume
 from splinelens.features.parts import differences, writing
 from splinelens.geometry.partition import SPLINE7
 from splinelens.models import LoadedModel
-from splinelens.report.bench import BenchRow, markdown
-from splinelens.texts.evaluation import EvaluationData, repeats_of
 
 PROTOCOLS = {
     protocol.name: protocol

@@ -1,13 +1,12 @@
-"""Tests apps/bench/paper.py: the tasks of the paper's protocol hold the rows that they say."""
+"""Tests detection/paper.py: the tasks of the paper's protocol hold the rows that they say."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
-
-from splinelens.apps.bench import paper
-from splinelens.apps.bench.plan import Plan
-from splinelens.texts.evaluation import TYPES
+from detection import paper
+from detection.data import TYPES
+from detection.plan import Plan
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
-"""Tests texts/evaluation.py: what the evaluation data folder holds, what it lacks, and what repeats."""
+"""Tests detection/data.py: what the evaluation data folder holds, what it lacks, and what repeats."""
 
 import pytest
+from detection.data import SETS, letters_and_digits, read_evaluation, repeats, repeats_of
 
 from splinelens.errors import BadTexts
-from splinelens.texts.evaluation import SETS, letters_and_digits, read_evaluation, repeats, repeats_of
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from splinelens.texts.evaluation import EvaluationData, letters_and_digits
+from detection.data import EvaluationData, letters_and_digits
 
 
 @dataclass(frozen=True, eq=False)

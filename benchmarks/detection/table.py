@@ -149,7 +149,7 @@ def markdown(record: dict[str, Any]) -> str:  # Any: plain JSON values
     Returns:
         A page that ends with a line break.
     """
-    lines = ["# splinelens bench", "", *_preface(record)]
+    lines = ["# The benchmark of detectors", "", *_preface(record)]
     for protocol in record["protocols"]:
         rows = [BenchRow.from_dict(row) for row in protocol["rows"]]
         lines += [

@@ -1,19 +1,18 @@
-"""Tests apps/bench/run.py: one table from one run, what is finished is kept, what is lacking says why."""
+"""Tests detection/run.py: one table from one run, what is finished is kept, what is lacking says why."""
 
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from detection import controls, paper, plan, readings, run, scoring
+from detection.data import TYPES, read_evaluation
+from detection.plan import READY
+from detection.rows import rows_of
+from detection.table import BenchRow
 
-from splinelens.apps.bench import controls, paper, plan, readings, run
-from splinelens.apps.bench.plan import READY
-from splinelens.apps.bench.rows import rows_of
-from splinelens.detect import scoring
 from splinelens.errors import BadFeatures, CannotResume
 from splinelens.features.spec import FeatureSpec
-from splinelens.report.bench import BenchRow
-from splinelens.texts.evaluation import TYPES, read_evaluation
 
 
 @pytest.fixture

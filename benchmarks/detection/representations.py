@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from splinelens.apps.bench.outside import Encoder
-from splinelens.apps.bench.readings import Pass, Readings
-from splinelens.apps.bench.rows import Rows
-from splinelens.detect.scoring import Scorer, fit_scorer
+from detection.outside import Encoder
+from detection.readings import Pass, Readings
+from detection.rows import Rows
+from detection.scoring import Scorer, fit_scorer
 from splinelens.features.catalogue import statistics
 
 FAST_LAYERS = 6

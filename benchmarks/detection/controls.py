@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from splinelens.apps.bench.plan import (
+from detection.plan import (
     COUNTS,
     OURS,
     PROMPTED,
@@ -18,7 +18,7 @@ from splinelens.apps.bench.plan import (
     only,
     relabelled,
 )
-from splinelens.apps.bench.rows import Rows, Task, Test, joined, thinned, two_parts
+from detection.rows import Rows, Task, Test, joined, thinned, two_parts
 
 ELSEWHERE = {
     "para": "paradetox",

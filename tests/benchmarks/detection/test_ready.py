@@ -1,16 +1,16 @@
-"""Tests apps/bench/ready.py: what comes fitted scores as it does alone, but not the rows it was fitted on."""
+"""Tests detection/ready.py: what comes fitted scores as it does alone, but not the rows it was fitted on."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from detection.outside import Recipe, Rival
+from detection.plan import Plan, relabelled
+from detection.readings import PROMPT
+from detection.ready import Outside, Ready, Shipped
+from detection.representations import Length
+from detection.rows import Rows
 
-from splinelens.apps.bench.outside import Recipe, Rival
-from splinelens.apps.bench.plan import Plan, relabelled
-from splinelens.apps.bench.readings import PROMPT
-from splinelens.apps.bench.ready import Outside, Ready, Shipped
-from splinelens.apps.bench.representations import Length
-from splinelens.apps.bench.rows import Rows
 from splinelens.errors import BadDetector
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec

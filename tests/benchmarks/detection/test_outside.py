@@ -1,4 +1,4 @@
-"""Tests apps/bench/outside.py: rivals run apart, their scores are kept, and what cannot be had says why."""
+"""Tests detection/outside.py: rivals run apart, their scores are kept, and what cannot be had says why."""
 
 import json
 import re
@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from detection import outside
+from detection.outside import RECIPES, Encoder, Recipe, Rival
 
-from splinelens.apps.bench import outside
-from splinelens.apps.bench.outside import RECIPES, Encoder, Recipe, Rival
 from splinelens.errors import BadDetector
 from splinelens.texts import Texts
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from splinelens.apps.bench.plan import (
+from detection.data import TYPES
+from detection.plan import (
     COUNTS,
     ENCODED,
     HIDDEN,
@@ -22,9 +23,8 @@ from splinelens.apps.bench.plan import (
     only,
     relabelled,
 )
-from splinelens.apps.bench.rows import Rows, Task, Test, joined, rows_of, two_parts
+from detection.rows import Rows, Task, Test, joined, rows_of, two_parts
 from splinelens.geometry.partition import SPLINE7 as STATISTICS
-from splinelens.texts.evaluation import TYPES
 
 SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
 """Shares of the labels that are known."""

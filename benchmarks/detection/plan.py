@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from splinelens.apps.bench.rows import Rows, Task, Test, joined, rows_of, thinned, two_parts
-from splinelens.texts.evaluation import EvaluationData
+from detection.data import EvaluationData
+from detection.rows import Rows, Task, Test, joined, rows_of, thinned, two_parts
 
 TRAIN_SHARE = 0.7
 
