@@ -1,0 +1,327 @@
+"""Writing results to disk: atomic writes, locks, and a resumable store of rows.
+
+Every result of splinelens is written through this module, so a crash or a full disk never leaves a
+half-written file under its final name, and every refusal of the system becomes ``CannotWrite``.
+"""
+
+import errno
+import json
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from splinelens.errors import BadFeatures, CannotResume, CannotWrite
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_ADVICE = "free space or choose another path"
+_CONTINUE = "finished rows are kept: free space, and the same command continues after them"
+_LOCKS_UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+_LOCK_WAIT_S = 2.0  # long enough for another process to open a finished store, short enough to fail fast
+
+
+@contextmanager
+def atomic_write(path: str | Path, advice: str = _ADVICE) -> Iterator[Path]:
+    """Write a file completely or not at all.
+
+    The body writes to a temporary file in the same folder. If it succeeds, the file is flushed to disk
+    and renamed to ``path``; if it raises, the temporary file is deleted and an older ``path`` stays.
+    A symbolic link is followed. A device or pipe is written to directly.
+
+    Args:
+        path: The final file.
+        advice: What to do, for the end of the error's message.
+
+    Yields:
+        The temporary path to write to.
+
+    Raises:
+        CannotWrite: The system refused: the disk is full, or the folder is missing or read-only.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "result.txt"
+        >>> with atomic_write(path) as temporary:
+        ...     _ = temporary.write_text("done")
+        >>> path.read_text()
+        'done'
+    """
+    target = Path(os.path.realpath(path))
+    with write_errors(path, advice):
+        if target.exists() and not (target.is_file() or target.is_dir()):
+            yield target
+            return
+        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+        try:
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write bytes atomically; see ``atomic_write``."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: str | Path, text: str, errors: str = "strict") -> None:
+    """Write text as UTF-8 atomically; see ``atomic_write``. ``errors`` is that of ``str.encode``."""
+    write_bytes(path, text.encode("utf-8", errors))
+
+
+@contextmanager
+def write_errors(path: str | Path, advice: str = _ADVICE) -> Iterator[None]:
+    """Turn an ``OSError`` into ``CannotWrite``, with the path, the reason and what to do.
+
+    Example:
+        >>> with write_errors("table.parquet"):
+        ...     raise OSError(28, "No space left on device")
+        Traceback (most recent call last):
+        ...
+        splinelens.errors.CannotWrite: cannot write table.parquet: No space left on device; free space ...
+    """
+    try:
+        yield
+    except OSError as error:
+        raise CannotWrite(f"cannot write {path}: {error.strerror or error}; {advice}") from error
+
+
+@contextmanager
+def lock(path: Path, timeout_s: float = -1) -> Iterator[None]:
+    """Hold a lock between processes; the system releases it when a process dies.
+
+    On a file system without locks the body runs unlocked.
+
+    Args:
+        path: The lock file; created if missing, and left in place.
+        timeout_s: How long to wait for another process; negative waits for ever.
+
+    Raises:
+        TimeoutError: Another process holds the lock.
+        OSError: The lock file cannot be created.
+    """
+    from filelock import FileLock
+
+    file_lock = FileLock(path, timeout=timeout_s, thread_local=False)
+    try:
+        file_lock.acquire()
+    except NotImplementedError:
+        pass
+    except OSError as error:
+        if error.errno not in _LOCKS_UNSUPPORTED:
+            raise
+    try:
+        yield
+    finally:
+        file_lock.release()
+
+
+class RowStore:
+    """A resumable, append-only table in a folder.
+
+    ``request.json`` records what decides the rows; each chunk is one Arrow IPC file, uncompressed, so reading
+    maps it into memory without a copy. Chunks are written atomically. A killed run that opens the store
+    again continues after the last sound chunk; opening with another request is refused.
+
+    While a store is open it is locked against other processes. After ``close`` it can still be read.
+
+    Args:
+        folder: Created if missing.
+        request: Plain JSON values that decide the rows, such as the spec, the model and the data hash.
+
+    Raises:
+        CannotResume: The folder holds rows of another request; the message says which keys differ.
+        CannotWrite: The folder cannot be written, or another run is writing to it.
+
+    Example:
+        >>> import tempfile
+        >>> import pyarrow as pa
+        >>> folder = tempfile.mkdtemp()
+        >>> with RowStore(folder, {"model": "tiny"}) as store:
+        ...     store.append(pa.table({"row": [0, 1]}))
+        >>> with RowStore(folder, {"model": "tiny"}) as store:  # a later run
+        ...     store.append(pa.table({"row": [2]}))
+        ...     store.rows, store.read()["row"].to_pylist()
+        (3, [0, 1, 2])
+        >>> RowStore(folder, {"model": "large"})
+        Traceback (most recent call last):
+        ...
+        splinelens.errors.CannotResume: ... holds rows of another run: model was 'tiny' and is 'large'. ...
+    """
+
+    def __init__(self, folder: str | Path, request: dict[str, Any]):  # Any: plain JSON values
+        self.folder = Path(folder)
+        self.request: dict[str, Any] = json.loads(json.dumps(request))  # Any: tuples become lists
+        self._rows: list[int] = []
+        self._lock = ExitStack()
+        try:
+            with write_errors(self.folder):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._lock.enter_context(lock(self.folder / "lock", _LOCK_WAIT_S))
+                self._open()
+        except CannotWrite as error:
+            self.close()
+            if isinstance(error.__cause__, TimeoutError):
+                raise CannotWrite(
+                    f"another run is writing to {self.folder}; wait for it to end, or choose another output"
+                ) from error
+            raise
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def beside(cls, output: Path, request: dict[str, Any]) -> "RowStore":  # Any: as in __init__
+        """The store of an unfinished run, ``OUTPUT.parts``; the run removes it when ``output`` is written."""
+        return cls(output.with_name(output.name + ".parts"), request)
+
+    @property
+    def chunks(self) -> int:
+        """Number of chunks on disk."""
+        return len(self._rows)
+
+    @property
+    def rows(self) -> int:
+        """Number of rows on disk."""
+        return sum(self._rows)
+
+    def append(self, table: "pa.Table") -> None:
+        """Write the next chunk.
+
+        Args:
+            table: Its rows, with the same schema as the chunks before.
+
+        Raises:
+            CannotWrite: The disk is full or the folder is not writable; earlier chunks are kept.
+        """
+        import pyarrow as pa
+
+        path = self._path(self.chunks)
+        with (
+            atomic_write(path, _CONTINUE) as temporary,
+            pa.OSFile(str(temporary), "wb") as file,
+            pa.ipc.new_file(file, table.schema) as writer,
+        ):
+            writer.write_table(table.combine_chunks())
+        self._rows.append(len(table))
+
+    def read(self, columns: Sequence[str] | None = None) -> "pa.Table":
+        """All rows, mapped from disk: only what is used is loaded.
+
+        Args:
+            columns: Names of the columns; None reads all.
+
+        Raises:
+            BadFeatures: The store is empty or lacks a column.
+        """
+        import pyarrow as pa
+
+        if not self._rows:
+            raise BadFeatures(f"{self.folder} holds no rows yet; append some first")
+        return pa.concat_tables(_read(self._path(index), columns) for index in range(self.chunks))
+
+    def __iter__(self) -> Iterator["pa.Table"]:
+        """The chunks in order."""
+        for index in range(self.chunks):
+            yield _read(self._path(index))
+
+    def close(self) -> None:
+        """Release the lock; the rows can still be read."""
+        self._lock.close()
+
+    def remove(self) -> None:
+        """Delete the store and release the lock. Files that are not the store's stay."""
+        self._rows = []
+        with suppress(OSError):  # the output is written; what cannot be deleted may stay
+            for path in [*self._chunk_paths(), self.folder / "request.json", self.folder / "lock"]:
+                path.unlink(missing_ok=True)
+        self.close()
+        with suppress(OSError):  # other files are inside
+            self.folder.rmdir()
+
+    def __enter__(self) -> "RowStore":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _path(self, index: int) -> Path:
+        return self.folder / f"{index:06d}.arrow"
+
+    def _chunk_paths(self) -> list[Path]:
+        return [*self.folder.glob("[0-9]" * 6 + ".arrow")]
+
+    def _open(self) -> None:
+        """Check the request, count the sound chunks and delete what follows them."""
+        for leftover in self.folder.glob(".*.tmp"):  # of a killed run
+            leftover.unlink()
+        earlier = self._earlier_request()
+        if earlier is None:  # without a request the chunks may be of any run
+            write_text(self.folder / "request.json", json.dumps(self.request, sort_keys=True))
+        elif different := differences(earlier, self.request):
+            raise CannotResume(
+                f"{self.folder} holds rows of another run: {'; '.join(different)}. Delete it to start anew, "
+                "or repeat the earlier command to finish it"
+            )
+        else:
+            while (rows := _sound_rows(self._path(self.chunks))) is not None:
+                self._rows.append(rows)
+        for path in self._chunk_paths():
+            if int(path.stem) >= self.chunks:
+                path.unlink()
+
+    def _earlier_request(self) -> dict[str, Any] | None:  # Any: as in __init__
+        try:
+            record = json.loads((self.folder / "request.json").read_text("utf-8"))
+        except (FileNotFoundError, ValueError):
+            return None
+        return record if isinstance(record, dict) else None
+
+
+def differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:  # Any: JSON
+    """One phrase for each key whose value differs between two records, sorted by key.
+
+    Example:
+        >>> differences({"spec": {"prompt": "a"}}, {"spec": {"prompt": "b"}})
+        ["spec.prompt was 'a' and is 'b'"]
+    """
+    phrases = []
+    for key in sorted({*before, *now}):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            phrases += differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            phrases.append(f"{prefix}{key} was {old!r} and is {new!r}")
+    return phrases
+
+
+def _read(path: Path, columns: Sequence[str] | None = None) -> "pa.Table":
+    import pyarrow as pa
+
+    # Closing the map closes its file descriptor; the memory stays mapped while the table lives.
+    with pa.memory_map(str(path)) as source:
+        table = pa.ipc.open_file(source).read_all()
+    if columns is None:
+        return table
+    missing = [name for name in columns if name not in table.column_names]
+    if missing:
+        there = ", ".join(table.column_names[:12])
+        raise BadFeatures(f"{path.parent} has no column {missing[0]!r}; it has {there}")
+    return table.select(columns)  # included_fields of the reader would copy all columns into memory
+
+
+def _sound_rows(path: Path) -> int | None:
+    """Rows of a chunk; None if there is none or it is damaged."""
+    import pyarrow as pa
+
+    try:
+        return _read(path).num_rows
+    except (OSError, pa.ArrowException):
+        return None

@@ -1,0 +1,231 @@
+"""Tests files.py: what is on disk is whole, a killed run continues, and two runs never mix."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from splinelens.errors import BadFeatures, CannotResume, CannotWrite
+from splinelens.files import RowStore, atomic_write, lock, write_bytes, write_text
+
+REQUEST = {"model": "tiny", "spec": {"prompt": "a", "layers": [0, 1]}, "data_hash": "00"}
+
+
+def table(start, stop):
+    return pa.table({"row": range(start, stop), "name": [f"text {row}" for row in range(start, stop)]})
+
+
+def run(code, *arguments):
+    """Run Python in another process, with the names of this module's imports."""
+    head = "import os, sys, resource\nimport pyarrow as pa\nfrom pathlib import Path\n"
+    head += "from splinelens.files import RowStore, atomic_write, lock\n"
+    return subprocess.run(
+        [sys.executable, "-c", head + code, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+
+
+def test_a_file_is_written_and_nothing_else_remains(tmp_path):
+    write_text(tmp_path / "a.txt", "ä\ud800", errors="backslashreplace")
+    write_bytes(tmp_path / "b", b"\0")
+    assert (tmp_path / "a.txt").read_bytes() == "ä\\ud800".encode()
+    assert (tmp_path / "b").read_bytes() == b"\0"
+    assert sorted(os.listdir(tmp_path)) == ["a.txt", "b"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_failed_write_keeps_the_old_file(tmp_path, error):
+    path = tmp_path / "a"
+    path.write_text("old")
+    with pytest.raises(error), atomic_write(path) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_link_is_followed_and_a_device_is_written_to(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    write_text(tmp_path / "link", "x")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_text() == "x"
+    write_text("/dev/null", "x")
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+
+
+@pytest.mark.parametrize("name", ["missing/a", "file/a", "folder"])
+def test_a_refused_path_is_named_with_the_reason(tmp_path, name):
+    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(CannotWrite, match=rf"cannot write .*/{name}: (No such|Not a|Is a) .*; free space"):
+        write_text(tmp_path / name, "x")
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+def test_a_full_disk_is_our_error(tmp_path):
+    code = "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+    code += "with atomic_write(sys.argv[1]) as temporary: temporary.write_bytes(bytes(5000))"
+    result = run(code, tmp_path / "a")
+    assert "CannotWrite: cannot write " in result.stderr
+    assert "File too large; free space or choose another path" in result.stderr
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_lock_is_held_against_another_process_and_released_when_it_dies(tmp_path):
+    path = tmp_path / "lock"
+    take = "with lock(Path(sys.argv[1]), 0): print('held', flush=True); os._exit(3)"
+    with lock(path):
+        assert "Timeout" in run(take, path).stderr
+    assert run(take, path).stdout == "held\n"
+    with lock(path, 0):
+        pass
+
+
+def test_rows_are_read_back_in_order(tmp_path):
+    with RowStore(tmp_path / "deep" / "s", REQUEST) as store:
+        for start in (0, 3, 6):
+            store.append(table(start, start + 3))
+        assert (store.chunks, store.rows) == (3, 9)
+    assert store.read().equals(table(0, 9))
+    assert store.read(["name"]).column_names == ["name"]
+    assert store.read(["name", "row"]).column_names == ["name", "row"]
+    assert [chunk["row"].to_pylist() for chunk in store] == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+
+
+def test_wide_half_precision_columns_are_mapped_and_not_copied(tmp_path):
+    values = np.arange(2 * 5000, dtype=np.float16).reshape(2, 5000)
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), 5000)
+    with RowStore(tmp_path, REQUEST) as store:
+        store.append(pa.table({"a": lists, "b": lists}))
+    before = pa.total_allocated_bytes()
+    column = store.read(["b"])["b"].chunk(0)
+    assert np.array_equal(column.flatten().to_numpy(zero_copy_only=True).reshape(2, 5000), values)
+    assert pa.total_allocated_bytes() - before < values.nbytes
+
+
+def test_an_empty_store_and_a_missing_column_are_refused(tmp_path):
+    with RowStore(tmp_path, REQUEST) as store:
+        with pytest.raises(BadFeatures, match="holds no rows yet"):
+            store.read()
+        store.append(table(0, 1))
+        with pytest.raises(BadFeatures, match="has no column 'text'; it has row, name"):
+            store.read(["text"])
+
+
+@pytest.mark.parametrize("done", [0, 1, 2])
+def test_a_killed_run_continues_after_its_last_chunk(tmp_path, done):
+    code = (
+        "store = RowStore(sys.argv[1], {})\n"
+        f"for start in range({done}):\n"
+        "    store.append(pa.table({'row': [start]}))\n"
+        f"with atomic_write(store.folder / '{done:06d}.arrow') as path:\n"
+        "    path.write_bytes(b'half')\n"
+        "    os._exit(9)"
+    )
+    assert run(code, tmp_path).returncode == 9
+    assert any(name.endswith(".tmp") for name in os.listdir(tmp_path))
+    with RowStore(tmp_path, {}) as store:
+        assert store.chunks == done
+        assert not any(name.endswith(".tmp") for name in os.listdir(tmp_path))
+        for row in range(done, 3):
+            store.append(pa.table({"row": [row]}))
+        assert store.read()["row"].to_pylist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 10, 500, -1])
+@pytest.mark.parametrize("damaged", [1, 2])
+def test_a_damaged_chunk_and_those_after_it_are_dropped(tmp_path, kept_bytes, damaged):
+    with RowStore(tmp_path, REQUEST) as store:
+        for start in (0, 3, 6):
+            store.append(table(start, start + 3))
+    path = tmp_path / f"{damaged:06d}.arrow"
+    path.write_bytes(path.read_bytes()[:kept_bytes])
+    with RowStore(tmp_path, REQUEST) as store:
+        assert store.rows == 3 * damaged
+        assert len(list(tmp_path.glob("*.arrow"))) == damaged
+        store.append(table(3 * damaged, 9))
+        assert store.read().equals(table(0, 9))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"spec": {"prompt": "b", "layers": [0, 1]}}, "spec.prompt was 'a' and is 'b'"),
+        (
+            {"spec": {"prompt": "a", "layers": [0]}, "model": "big"},
+            r"model was 'tiny' and is 'big'; spec.layers was \[0, 1\] and is \[0\]",
+        ),
+        ({"device": "cuda:0"}, "device was None and is 'cuda:0'"),
+    ],
+)
+def test_rows_of_another_request_are_refused_with_what_differs(tmp_path, change, said):
+    with RowStore(tmp_path, REQUEST) as store:
+        store.append(table(0, 3))
+    with pytest.raises(CannotResume, match=rf"holds rows of another run: {said}. Delete it to start anew"):
+        RowStore(tmp_path, REQUEST | change)
+    with RowStore(tmp_path, REQUEST) as store:
+        assert store.rows == 3
+
+
+def test_tuples_and_the_order_of_keys_in_a_request_do_not_matter(tmp_path):
+    RowStore(tmp_path, {"layers": (0, 1), "a": 1}).close()
+    RowStore(tmp_path, {"a": 1, "layers": [0, 1]}).close()
+    assert json.loads((tmp_path / "request.json").read_text()) == {"a": 1, "layers": [0, 1]}
+
+
+@pytest.mark.parametrize("broken", [b"", b"{", b"[1]", b"\xff\xfe"])
+def test_rows_without_a_readable_request_are_dropped(tmp_path, broken):
+    with RowStore(tmp_path, REQUEST) as store:
+        store.append(table(0, 3))
+    (tmp_path / "request.json").write_bytes(broken)
+    with RowStore(tmp_path, REQUEST) as store:
+        assert store.rows == 0
+
+
+def test_two_runs_into_one_store_are_refused(tmp_path):
+    code = "RowStore(sys.argv[1], {})"
+    with RowStore(tmp_path, {}) as store:
+        assert "CannotWrite: another run is writing to" in run(code, tmp_path).stderr
+        store.append(table(0, 3))
+    assert run(code, tmp_path).returncode == 0
+
+
+def test_a_full_disk_keeps_the_finished_chunks(tmp_path):
+    code = (
+        "store = RowStore(sys.argv[1], {})\n"
+        "store.append(pa.table({'row': [0]}))\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
+        "store.append(pa.table({'row': list(range(1000))}))"
+    )
+    result = run(code, tmp_path)
+    assert "CannotWrite: cannot write" in result.stderr
+    assert "finished rows are kept: free space, and the same command continues after them" in result.stderr
+    with RowStore(tmp_path, {}) as store:
+        assert store.rows == 1
+
+
+def test_the_store_of_an_output_stands_beside_it_and_goes_at_the_end(tmp_path):
+    with RowStore.beside(tmp_path / "out.parquet", REQUEST) as store:
+        store.append(table(0, 3))
+        assert sorted(os.listdir(tmp_path / "out.parquet.parts")) == ["000000.arrow", "lock", "request.json"]
+        rows = store.read()
+        store.remove()
+    assert os.listdir(tmp_path) == []
+    assert rows.equals(table(0, 3))  # still mapped
+
+
+def test_removing_a_store_leaves_the_files_of_others(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    RowStore(tmp_path, REQUEST).remove()
+    assert os.listdir(tmp_path) == ["notes.txt"]
+
+
+def test_a_folder_that_cannot_be_created_is_refused(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(CannotWrite, match=r"cannot write .*file/s: Not a directory; free space"):
+        RowStore(Path(tmp_path, "file", "s"), REQUEST)
