@@ -118,9 +118,9 @@ import torch
 from splinelens.geometry.attention import intrinsic_dimensions
 heads, tokens = 9, 4096
 generator = torch.Generator().manual_seed(0)
-query = torch.randn(heads, tokens, 64, generator=generator)
-key = torch.randn(3, tokens, 64, generator=generator)
-intrinsic_dimensions(query[:, :64], key[:, :64], scaling=0.125)  # loads the libraries
+query = torch.randn(1, heads, tokens, 64, generator=generator)
+key = torch.randn(1, 3, tokens, 64, generator=generator)
+intrinsic_dimensions(query[:, :, :64], key[:, :, :64], scaling=0.125)  # loads the libraries
 def peak():  # of this process alone
     return int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 def now():
@@ -129,7 +129,7 @@ base = now()
 if sys.argv[1] == "blocks":
     intrinsic_dimensions(query, key, scaling=0.125)
 else:
-    weights = (query @ key.repeat_interleave(3, 0).transpose(1, 2) * 0.125 + torch.full((tokens, tokens), -torch.inf).triu(1)).softmax(-1)
+    weights = (query @ key.repeat_interleave(3, 1).transpose(2, 3) * 0.125 + torch.full((tokens, tokens), -torch.inf).triu(1)).softmax(-1)
 print((peak() - base) * 1024)
 """
 

@@ -126,7 +126,7 @@ def test_only_the_last_query_is_looked_at_where_that_is_enough(tiny_llama, wrap,
     monkeypatch.setattr(
         reading,
         "intrinsic_dimensions",
-        lambda query, *rest, **more: seen.append(query.shape[1]) or plain(query, *rest, **more),
+        lambda query, *rest, **more: seen.append(query.shape[2]) or plain(query, *rest, **more),
     )
     loaded = wrap(tiny_llama)
     names = ("attention_id_absolute_last", "attention_id_relative_last")

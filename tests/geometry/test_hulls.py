@@ -143,7 +143,9 @@ def test_active_keys_by_hand():
 def test_as_many_keys_are_active_as_the_intrinsic_dimension_says(sunk):
     query, key, _, _ = one_layer()
     sinks = torch.randn(HEADS) if sunk else None
-    counts = intrinsic_dimensions(query, key, scaling=0.3, sinks=sinks, softcap=4.0, eps=0.15)
+    counts = intrinsic_dimensions(query[None], key[None], scaling=0.3, sinks=sinks, softcap=4.0, eps=0.15)[
+        :, 0
+    ]
     for token in range(TOKENS):
         weights = attention_weights(
             query[:, token], key[:, : token + 1], scaling=0.3, sinks=sinks, softcap=4.0
@@ -330,4 +332,6 @@ def test_wrong_shapes_and_types_are_refused(call):
 def test_weights_in_half_precision_are_held_against_the_threshold_itself(dtype):
     weights = torch.tensor([[0.1, 0.9], [0.0775, 0.775]]).to(dtype)
     counts = [active(weights, 0.1, threshold).sum(dim=1) for threshold in ("absolute", "relative")]
-    assert torch.equal(torch.stack(counts), intrinsic_dimension_of_weights(weights[:, None], 0.1)[:, :, 0])
+    assert torch.equal(
+        torch.stack(counts), intrinsic_dimension_of_weights(weights[None, :, None], 0.1)[:, 0, :, 0]
+    )

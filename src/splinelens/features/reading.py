@@ -252,16 +252,14 @@ def batch_dimensions(call: AttentionCall, eps: float) -> Int[Tensor, "2 text hea
     """
     if call.query is None or call.key is None:
         return None
-    texts, heads, tokens, _ = call.query.shape
-    counts = intrinsic_dimensions(
-        call.query.flatten(0, 1),
-        call.key.flatten(0, 1),
+    return intrinsic_dimensions(
+        call.query,
+        call.key,
         scaling=call.scaling,
         softcap=call.softcap,
-        sinks=None if call.sinks is None else call.sinks.repeat(texts),
+        sinks=call.sinks,
         eps=eps,
     )
-    return counts.view(2, texts, heads, tokens)
 
 
 def row_dimensions(
@@ -283,18 +281,18 @@ def row_dimensions(
     """
     own = call.part(row, start, stop)
     if own.weights is not None:
-        return intrinsic_dimension_of_weights(own.weights[0], eps)
+        return intrinsic_dimension_of_weights(own.weights, eps)[:, 0]
     assert own.query is not None
     assert own.key is not None
     return intrinsic_dimensions(
-        own.query[0],
-        own.key[0],
+        own.query,
+        own.key,
         scaling=own.scaling,
-        mask=None if own.mask is None else own.mask[0],
+        mask=own.mask,
         softcap=own.softcap,
         sinks=own.sinks,
         eps=eps,
-    )
+    )[:, 0]
 
 
 def _row(parts: dict[tuple[str, str, int], np.ndarray]) -> RowReading:

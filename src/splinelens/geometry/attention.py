@@ -1,9 +1,9 @@
-"""How many tokens an attention head really looks at: the intrinsic dimension of a token's hull.
+"""Intrinsic dimension: how many keys each attention head attends to.
 
-A head puts token i in the convex hull of the points of the keys it sees, weighted by ``Attn[i, j]``.
-Almost all weights are next to nothing; the intrinsic dimension counts those that are not. Two
-thresholds are in use: ``absolute`` (the paper's text) and ``relative`` (the paper's code). Both come
-from one pass over blocks of the scores, so the (token, key) matrix of weights never exists.
+A head places token i in the convex hull of the values of its visible keys, with the attention
+weights ``Attn[i, j]`` as coordinates. Most weights are close to 0; the intrinsic dimension counts the
+others. Two thresholds are in use: ``absolute`` (the paper's text) and ``relative`` (the paper's code).
+Both are computed block by block from the scores, so the (token, key) matrix of weights never exists.
 Source: Balestriero, Cosentino and Shekkizhar, arXiv:2312.01648.
 """
 
@@ -17,88 +17,91 @@ from torch import Tensor
 from splinelens.errors import BadFeatures
 
 THRESHOLDS = ("absolute", "relative")
-"""What a weight is held against: ``eps`` itself, or ``eps`` times the query's largest weight."""
+"""Weights are compared with ``eps`` itself, or with ``eps`` times the query's largest weight."""
 
-Mask = Bool[Tensor, "row token key"] | Float[Tensor, "row token key"]
-"""Which keys each query sees, one row for all heads or one a head: bool, or a float to add."""
+Mask = Bool[Tensor, "_ _ token key"] | Float[Tensor, "_ _ token key"]
+"""Visible keys of each query, (text or 1, head or 1, token, key): bool, or a float added to the scores."""
 
-# Scores and queries of a block. On a CPU a block of a short text stays in the cache, and narrow blocks
-# skip the keys that none of their queries sees; a GPU wants few launches.
+# Scores and queries per block. On a CPU a block of this size stays in the cache, and few queries per
+# block skip many invisible keys; a GPU prefers few launches.
 _SCORES, _QUERIES = 5 * 2**17, 96
 _SCORES_ON_DEVICE = 2**21
 
 
 @torch.no_grad()
 def intrinsic_dimensions(
-    query: Float[Tensor, "head token head_dim"],
-    key: Float[Tensor, "kv_head key head_dim"],
+    query: Float[Tensor, "text head token head_dim"],
+    key: Float[Tensor, "text kv_head key head_dim"],
     *,
     scaling: float,
     mask: Mask | None = None,
     softcap: float | None = None,
     sinks: Float[Tensor, " head"] | None = None,
     eps: float = 0.1,
-) -> Int[Tensor, "2 head token"]:
-    """Intrinsic dimension of each head and token of one text, for both thresholds at once.
+) -> Int[Tensor, "2 text head token"]:
+    """Intrinsic dimension of each head and token, for both thresholds.
 
     ``absolute``: ``#{j : Attn[i, j] > eps}``, always below ``1 / eps``. ``relative``:
-    ``#{j : Attn[i, j] > eps * max_j Attn[i, j]}``, never below the absolute one. Weights are
-    computed in float32 (float64 if that is given), block by block of the queries, and each block is
-    gone before the next one comes.
+    ``#{j : Attn[i, j] > eps * max_j Attn[i, j]}``, never below the absolute count. Weights are
+    computed in float32 (float64 for float64 inputs), one block of queries at a time.
+
+    Texts never mix: NaN in one text leaves the counts of the others unchanged. Counts of padding
+    tokens have no meaning. Keys on the right of a text need no mask, since the causal order hides them
+    from its tokens; padding on the left needs one.
 
     Args:
         query: Queries after rotary embedding.
-        key: Keys after rotary embedding, the cached ones first; each key head serves the same
-            number of consecutive query heads.
-        scaling: What scores are multiplied by.
-        mask: Which keys each query sees, one row for all heads or one a head: bool (True is seen)
-            or a float that is added to the scores. None is causal: the last query sees all keys,
-            the one before it all but one, and so on.
+        key: Keys after rotary embedding, cached keys first; each key head serves the same number of
+            consecutive query heads.
+        scaling: Factor of the scores.
+        mask: Visible keys, (text or 1, head or 1, token, key): bool (True is visible) or a float
+            that is added to the scores. None is causal: the last query sees all keys, the one before
+            it all but one, and so on.
         softcap: Scores become ``softcap * tanh(score / softcap)`` before the mask.
-        sinks: A logit for each head that joins the softmax and takes its share of the weight. A
-            sink is no vertex of the hull: it is neither counted nor the largest weight.
+        sinks: One logit per head that joins the softmax and takes its share of the weight. A sink
+            is not a vertex of the hull: it is neither counted nor the largest weight.
         eps: Threshold, in (0, 1).
 
     Returns:
-        Counts of keys, first absolute, then relative; 0 where a query sees no key, and -1 where its
-        weights are no numbers, since a score that it sees is NaN or plus infinity.
+        Counts of keys, first absolute, then relative; 0 where a query sees no key, and -1 where a
+        visible score is NaN or plus infinity.
 
     Raises:
         BadFeatures: ``eps`` outside (0, 1), a cap that is not above 0, or heads or a mask that do not fit.
 
     Example:
-        >>> looked_at = torch.tensor([[[1.0], [-1.0], [0.9]]])
-        >>> intrinsic_dimensions(torch.full((1, 3, 1), 3.0), looked_at, scaling=1.0)
-        tensor([[[1, 1, 2]],
-                [[1, 1, 2]]])
+        >>> key = torch.tensor([[[[1.0], [-1.0], [0.9]]]])
+        >>> intrinsic_dimensions(torch.full((1, 1, 3, 1), 3.0), key, scaling=1.0)[:, 0, 0]
+        tensor([[1, 1, 2],
+                [1, 1, 2]])
     """
     eps = check_eps(eps)
     _check_axes(query, key, mask)
     _check_cap(softcap)
-    (heads, tokens, _), keys = query.shape, key.shape[1]
-    key = key.to(_dtype(query.dtype))
-    # The first queries of a text with fewer keys than queries see none of them.
+    (texts, heads, tokens, _), keys = query.shape, key.shape[2]
+    key = key.to(_dtype(query.dtype)).contiguous()  # once, not in every block
+    # With fewer keys than queries, the first queries see none of them.
     first = max(0, tokens - keys) if mask is None or not keys else 0
-    found = [key.new_zeros(3, heads, first)]
-    for start, stop in _blocks(first, tokens, heads * keys, key.device):
-        part, seen = None, slice(0, keys - tokens + stop)
+    counts = [key.new_zeros(3, texts, heads, first)]
+    for start, stop in _blocks(first, tokens, texts * heads * keys, key.device):
+        visible, columns = None, slice(0, keys - tokens + stop)
         if mask is not None:
-            seen = _extent(mask[:, start:stop])
-            part = mask[:, start:stop, seen]
-        scores = attention_scores(query[:, start:stop], key[:, seen], scaling, part, softcap)
-        counts = _counts_of_scores(scores, sinks, eps)
-        found.append(counts if part is None else counts.masked_fill_(~_shows(part, -1), 0))
-    return _whole(found)
+            columns = _visible_columns(mask[:, :, start:stop])
+            visible = mask[:, :, start:stop, columns]
+        scores = attention_scores(query[:, :, start:stop], key[:, :, columns], scaling, visible, softcap)
+        block = _counts_of_scores(scores, sinks, eps)
+        counts.append(block if visible is None else block.masked_fill_(~_sees_any(visible, -1), 0))
+    return _join(counts)
 
 
 @torch.no_grad()
 def intrinsic_dimension_of_weights(
-    weights: Float[Tensor, "head token key"], eps: float = 0.1
-) -> Int[Tensor, "2 head token"]:
-    """Both intrinsic dimensions, for families that hand over attention weights instead of scores.
+    weights: Float[Tensor, "text head token key"], eps: float = 0.1
+) -> Int[Tensor, "2 text head token"]:
+    """Both intrinsic dimensions from attention weights, for families that do not expose scores.
 
-    Weights cannot tell a query that sees nothing: eager attention gives it equal weights on all
-    keys. Leave such padding out.
+    Weights do not tell whether a query sees any key: eager attention gives padding tokens equal
+    weights on all keys, so their counts have no meaning.
 
     Args:
         weights: Attention weights, after the softmax.
@@ -107,63 +110,66 @@ def intrinsic_dimension_of_weights(
     Returns:
         Counts of keys, first absolute, then relative; -1 where a weight is NaN or infinite.
 
+    Raises:
+        BadFeatures: ``eps`` outside (0, 1).
+
     Example:
-        >>> intrinsic_dimension_of_weights(torch.tensor([[[0.90, 0.08, 0.02], [0.40, 0.35, 0.25]]]), eps=0.3)
-        tensor([[[1, 2]],
-                [[1, 3]]])
+        >>> weights = torch.tensor([[[[0.90, 0.08, 0.02], [0.40, 0.35, 0.25]]]])
+        >>> intrinsic_dimension_of_weights(weights, eps=0.3)[:, 0, 0]
+        tensor([[1, 2],
+                [1, 3]])
     """
     eps = check_eps(eps)
-    heads, tokens, keys = weights.shape
-    found = [weights.new_zeros(3, heads, tokens if keys == 0 else 0, dtype=_dtype(weights.dtype))]
-    for start, stop in _blocks(0, tokens if keys else 0, heads * keys, weights.device):
-        block = weights[:, start:stop].to(found[0].dtype)
-        found.append(_counts(block, block.amax(-1, keepdim=True), eps, torch.empty_like(block), eps))
-    return _whole(found)
+    texts, heads, tokens, keys = weights.shape
+    dtype = _dtype(weights.dtype)
+    counts = [weights.new_zeros(3, texts, heads, tokens if keys == 0 else 0, dtype=dtype)]
+    for start, stop in _blocks(0, tokens if keys else 0, texts * heads * keys, weights.device):
+        block = weights[:, :, start:stop].to(dtype)
+        counts.append(_counts(block, block.amax(-1, keepdim=True), eps, torch.empty_like(block), eps))
+    return _join(counts)
 
 
 def attention_scores(
-    query: Float[Tensor, "head token head_dim"],
-    key: Float[Tensor, "kv_head key head_dim"],
+    query: Float[Tensor, "text head token head_dim"],
+    key: Float[Tensor, "text kv_head key head_dim"],
     scaling: float,
     mask: Mask | None = None,
     softcap: float | None = None,
-) -> Float[Tensor, "head token key"]:
-    """Scores of every query with every key, as the softmax of attention is given them.
-
-    All of them at once: hand over a block of queries where there are many.
+) -> Float[Tensor, "text head token key"]:
+    """Attention scores of every query with every key, as they enter the softmax.
 
     Args:
         query: Queries after rotary embedding.
         key: Keys after rotary embedding.
-        scaling: What the inner products are multiplied by.
-        mask: Bool (True is seen) or a float to add; None is causal, the last query seeing all keys.
+        scaling: Factor of the inner products.
+        mask: Bool (True is visible) or a float to add; None is causal, the last query sees all keys.
         softcap: Cap of the scores, if the model has one.
 
     Returns:
-        Scores in float32 (float64 if the query is), minus infinity where a key is not seen.
+        Scores in float32 (float64 for float64 queries), minus infinity for invisible keys.
 
     Raises:
         BadFeatures: A cap that is not above 0.
 
     Example:
-        >>> attention_scores(torch.ones(1, 2, 1), torch.tensor([[[2.0], [3.0]]]), scaling=0.5)
-        tensor([[[1.0000,   -inf],
-                 [1.0000, 1.5000]]])
+        >>> attention_scores(torch.ones(1, 1, 2, 1), torch.tensor([[[[2.0], [3.0]]]]), scaling=0.5)
+        tensor([[[[1.0000,   -inf],
+                  [1.0000, 1.5000]]]])
     """
     _check_cap(softcap)
-    (heads, tokens, width), (groups, keys, _) = query.shape, key.shape
+    (texts, heads, tokens, width), (_, groups, keys, _) = query.shape, key.shape
     dtype = _dtype(query.dtype)
-    # The query heads of one key head stand below each other: one product each, and no key is copied.
-    query = query.to(dtype).reshape(groups, heads // groups * tokens, width)
-    key = key.to(dtype).transpose(1, 2)
+    # The query heads of one key head are stacked: one product per key head, and no key is copied.
+    query = query.to(dtype).reshape(texts * groups, heads // groups * tokens, width)
+    key = key.to(dtype).flatten(0, 1).transpose(1, 2)
     scores = torch.baddbmm(key.new_empty(1, 1, 1), query, key, beta=0, alpha=scaling)
-    scores = scores.view(heads, tokens, keys)
+    scores = scores.view(texts, heads, tokens, keys)
     if softcap is not None:
         scores = scores.div_(softcap).tanh_().mul_(softcap)
     if mask is None:
-        _hide_the_future(scores)
+        _hide_future(scores)
     elif mask.dtype == torch.bool:
-        # A hidden NaN must stay hidden, and masked_fill_ is slower than these two together.
+        # An invisible NaN must not count, and masked_fill_ is slower than these two together.
         scores.nan_to_num_(torch.inf, torch.inf, -torch.inf)
         torch.minimum(scores, torch.where(mask, torch.inf, -torch.inf), out=scores)
     else:
@@ -178,15 +184,15 @@ def dimension_bounds(
 
     A hull of n points has dimension n - 1 at most, and all points of a head lie in a space of the
     head's dimension: the tight bound is ``min(sum_h min(n_h - 1, head_dim), width)``. The paper's
-    loose one is ``sum_h n_h``.
+    loose bound is ``sum_h n_h``.
 
     Args:
         count: Active keys of each head, from ``intrinsic_dimensions``.
-        head_dim: Numbers in one head's value.
-        width: Numbers in the layer's output.
+        head_dim: Width of one head's value.
+        width: Width of the layer's output.
 
     Returns:
-        The tight and the loose bound, in dimensions; both are -1 where a head's count is.
+        The tight and the loose bound; both are -1 where the count of a head is -1.
 
     Example:
         >>> dimension_bounds(torch.tensor([1, 4, 9]), head_dim=4, width=6)
@@ -198,7 +204,7 @@ def dimension_bounds(
 
 
 def check_eps(eps: object) -> float:
-    """The threshold as a float, if it is one.
+    """Validate a threshold and return it as a float.
 
     Args:
         eps: Share of attention above which a key counts, in (0, 1).
@@ -207,7 +213,7 @@ def check_eps(eps: object) -> float:
         ``eps``.
 
     Raises:
-        BadFeatures: ``eps`` is no number in (0, 1), or float32, in which weights are, rounds it to 0 or 1.
+        BadFeatures: ``eps`` is not a number in (0, 1), or float32, the dtype of weights, rounds it to 0 or 1.
 
     Example:
         >>> check_eps(0.1)
@@ -228,7 +234,7 @@ def check_eps(eps: object) -> float:
 
 
 def check_threshold(threshold: str) -> str:
-    """The kind of threshold, if it is one.
+    """Validate the kind of threshold.
 
     Args:
         threshold: ``absolute`` or ``relative``.
@@ -253,18 +259,21 @@ def _dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def _check_axes(query: Tensor, key: Tensor, mask: Tensor | None) -> None:
-    if not key.shape[0]:
-        raise BadFeatures("there is no head of keys; pass the keys that attention is given")
-    if query.shape[0] % key.shape[0]:
+    (texts, heads, tokens, _), (_, groups, keys, _) = query.shape, key.shape
+    if not groups:
+        raise BadFeatures("there are no key heads; pass the keys that attention receives")
+    if heads % groups:
         raise BadFeatures(
-            f"{query.shape[0]} heads of queries cannot share {key.shape[0]} heads of keys; "
-            "pass the keys before they are repeated, or one head of keys for each head of queries"
+            f"{heads} heads of queries cannot share {groups} heads of keys; "
+            "pass the keys before they are repeated, or one head of keys per head of queries"
         )
-    tokens, keys = query.shape[1], key.shape[1]
-    if mask is not None and tuple(mask.shape) not in [(1, tokens, keys), (query.shape[0], tokens, keys)]:
+    if mask is None:
+        return
+    fits = mask.shape[0] in (1, texts) and mask.shape[1] in (1, heads) and mask.shape[2:] == (tokens, keys)
+    if not fits:
         raise BadFeatures(
-            f"the mask has shape {tuple(mask.shape)}; for {tokens} queries and {keys} keys pass "
-            f"(1, {tokens}, {keys}), or ({query.shape[0]}, {tokens}, {keys}) for one a head"
+            f"the mask has shape {tuple(mask.shape)}; for {texts} texts, {tokens} queries and {keys} keys "
+            f"pass ({texts}, 1, {tokens}, {keys}), or ({texts}, {heads}, {tokens}, {keys}) for one per head"
         )
 
 
@@ -274,62 +283,61 @@ def _check_cap(softcap: float | None) -> None:
 
 
 def _blocks(first: int, tokens: int, scores: int, device: torch.device) -> Iterator[tuple[int, int]]:
-    """Ranges of queries, so many that their ``scores`` each fit the budget."""
+    """Ranges of queries with ``scores`` scores each, within the budget of a block."""
     budget, most = (_SCORES, _QUERIES) if device.type == "cpu" else (_SCORES_ON_DEVICE, tokens)
-    rows = max(1, min(budget // max(1, scores), most))
-    rows -= rows % 16 if rows > 16 else 0
-    for start in range(first, tokens, rows):
-        yield start, min(start + rows, tokens)
+    size = max(1, min(budget // max(1, scores), most))
+    size -= size % 16 if size > 16 else 0
+    for start in range(first, tokens, size):
+        yield start, min(start + size, tokens)
 
 
-def _hide_the_future(scores: Tensor) -> None:
-    """Set the scores of later keys to minus infinity; twice as fast as filling by a mask."""
-    tokens, keys = scores.shape[1:]
-    scores.tril_(keys - tokens)  # zeros, also for what is not finite: adding would turn it into NaN
+def _hide_future(scores: Tensor) -> None:
+    """Set the scores of later keys to minus infinity; twice as fast as masked_fill_."""
+    tokens, keys = scores.shape[2:]
+    scores.tril_(keys - tokens)  # zeros, also instead of NaN: adding minus infinity to NaN gives NaN
     start = max(0, keys - tokens)
     corner = scores.new_full((tokens, keys - start), -torch.inf).triu_(1 + keys - tokens - start)
-    scores[:, :, start:] += corner
+    scores[..., start:] += corner
 
 
-def _extent(mask: Tensor) -> slice:
+def _visible_columns(mask: Tensor) -> slice:
     """From the first to the last key that any query of the block sees; the first key if there is none."""
     if mask.device.type != "cpu":
-        return slice(0, mask.shape[2])  # looking would wait for the device
-    places = _shows(mask, (0, 1)).nonzero()
-    return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 1)
+        return slice(0, mask.shape[3])  # reading the mask would synchronize with the device
+    columns = _sees_any(mask, (0, 1, 2)).nonzero()
+    return slice(int(columns[0]), int(columns[-1]) + 1) if len(columns) else slice(0, 1)
 
 
-def _shows(mask: Tensor, axes: int | tuple[int, int]) -> Tensor:
-    """Whether any key along the axes is seen; to hide one, models also add a dtype's smallest number."""
+def _sees_any(mask: Tensor, axes: int | tuple[int, ...]) -> Tensor:
+    """Whether any key along the axes is visible; models also hide keys with a dtype's smallest number."""
     if mask.dtype == torch.bool:
         return mask.view(torch.uint8).amax(axes) > 0  # five times as fast as any
-    return ~(mask.amax(axes) <= torch.finfo(mask.dtype).min / 2)  # NaN is seen
+    return ~(mask.amax(axes) <= torch.finfo(mask.dtype).min / 2)  # NaN is visible
 
 
 def _counts_of_scores(scores: Tensor, sinks: Tensor | None, eps: float) -> Tensor:
-    """What ``_counts`` gives, for a block of scores, which it overwrites."""
+    """Same as ``_counts``, for a block of scores, which is overwritten."""
     weights = scores.softmax(-1)
     top = weights.amax(-1, keepdim=True)
     if sinks is None:
         return _counts(weights, top, eps, scores, eps)
-    # A sink leaves the keys this share of the weight; log-sum-exp of the scores is max - log(top).
+    # The sink leaves this share of the weight to the keys; log-sum-exp of the scores is max - log(top).
     largest = scores.amax(-1, keepdim=True)
     share = (largest - top.log() - sinks.to(scores.dtype)[:, None, None]).sigmoid()
     return _counts(weights, top + 0 * share, eps / share, scores, eps)
 
 
-def _counts(weights: Tensor, top: Tensor, edge: Tensor | float, room: Tensor, eps: float) -> Tensor:
-    """Both counts and the largest weight, (3, head, token), all floats; ``room`` is overwritten.
+def _counts(weights: Tensor, top: Tensor, edge: Tensor | float, out: Tensor, eps: float) -> Tensor:
+    """Both counts and the largest weight, (3, text, head, token), as floats; ``out`` is overwritten.
 
-    Comparisons that write 0 and 1 as floats and a sum of floats are several times faster than
-    booleans and their sum.
+    Comparisons written as floats 0 and 1 and summed are several times faster than sums of booleans.
     """
-    absolute = torch.gt(weights, edge, out=room).sum(-1)
-    relative = torch.gt(weights, eps * top, out=room).sum(-1)
+    absolute = torch.gt(weights, edge, out=out).sum(-1)
+    relative = torch.gt(weights, eps * top, out=out).sum(-1)
     return torch.stack([absolute, relative, top.squeeze(-1)])
 
 
-def _whole(found: list[Tensor]) -> Tensor:
-    """The counts of all blocks, -1 where the largest weight is no number: a comparison hides NaN."""
-    absolute_relative, top = torch.cat(found, dim=2).split([2, 1])
-    return absolute_relative.masked_fill(~top.isfinite(), -1).long()
+def _join(blocks: list[Tensor]) -> Tensor:
+    """Counts of all blocks, -1 where the largest weight is not finite: comparisons with NaN are False."""
+    counts, top = torch.cat(blocks, dim=3).split([2, 1])
+    return counts.masked_fill(~top.isfinite(), -1).long()

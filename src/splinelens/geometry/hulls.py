@@ -46,8 +46,8 @@ def attention_weights(
         >>> attention_weights(torch.ones(1, 1), torch.tensor([[[0.0], [0.0]]]), scaling=1.0)
         tensor([[0.5000, 0.5000]])
     """
-    masks = None if mask is None else mask[:, None]
-    scores = attention_scores(query[:, None], key, scaling, masks, softcap)[:, 0]
+    masks = None if mask is None else mask[None, :, None]
+    scores = attention_scores(query[None, :, None], key[None], scaling, masks, softcap)[0, :, 0]
     if not scores.shape[1]:
         return scores
     keys = scores.shape[1]
