@@ -227,7 +227,7 @@ def _disguised(detector: Detector, texts: Texts, labels: np.ndarray) -> list[str
     rows = np.concatenate([dice.permutation(np.flatnonzero(labels == side))[:100] for side in (1, 0)])
     some, y = Texts(tuple(texts.texts[row] for row in rows), {}, texts.source), labels[rows]
     loaded, spec = detector.reader.loaded, detector.reader.spec
-    raw = Detector(detector.artifact, TextReader(loaded, replace(spec, normalise=False)))
+    raw = Detector(detector.artifact, TextReader(loaded, replace(spec, normalize=False)))
     plain, as_written = (
         evaluation_report(one, some, y, disguises=DISGUISES, resamples=10).evasion or ()
         for one in (detector, raw)

@@ -85,7 +85,7 @@ def sources(data: Path) -> Sources:
 
 
 def wikitext(path: Path) -> Iterator[str]:
-    """Runs of paragraphs of one article, without headings and without the spaces of its tokenisation."""
+    """Runs of paragraphs of one article, without headings and without the spaces of its tokenization."""
     run: list[str] = []
     for line in path.read_text("utf-8").splitlines():
         if line.startswith(" = "):

@@ -62,9 +62,9 @@ def test_ids_and_offsets_are_the_texts_own(tiny_tokenizer):
         assert tiny_tokenizer.convert_ids_to_tokens(token) in (text[begin:end], "<unk>")
 
 
-def test_a_normalised_text_has_the_tokens_of_the_plain_one_and_spans_of_its_own(tiny_tokenizer):
+def test_a_normalized_text_has_the_tokens_of_the_plain_one_and_spans_of_its_own(tiny_tokenizer):
     text, plain = "\u200bt\u200bh\u0435 thing, ｙou\u0301\u0301\u0301 ok", "the thing, you\u0301\u0301 ok"
-    found, wanted = tokenize([text, plain], tiny_tokenizer, normalise=True)
+    found, wanted = tokenize([text, plain], tiny_tokenizer, normalize=True)
     assert (found.ids, found.total) == (wanted.ids, wanted.total)
     assert wanted == tokenize([plain], tiny_tokenizer)[0]
     pieces = [text[begin:end] for begin, end in found.offsets]
@@ -73,11 +73,11 @@ def test_a_normalised_text_has_the_tokens_of_the_plain_one_and_spans_of_its_own(
     assert pieces[-1] == "k"
 
 
-def test_spans_of_normalised_texts_never_step_back(tiny_tokenizer):
+def test_spans_of_normalized_texts_never_step_back(tiny_tokenizer):
     dice = random.Random(1)
     pieces = [*"the you,. ", "\r\n", *"\u200b\u200d\u0301\u0336\ufe0f", *"оеｙ𝐨😀👩é日"]
     texts = ["a" + "".join(dice.choices(pieces, k=30)) for _ in range(200)]
-    for text, found in zip(texts, tokenize(texts, tiny_tokenizer, normalise=True), strict=True):
+    for text, found in zip(texts, tokenize(texts, tiny_tokenizer, normalize=True), strict=True):
         begins, ends = zip(*found.offsets, strict=True)
         assert list(begins) == sorted(begins)
         assert list(ends) == sorted(ends)
@@ -85,7 +85,7 @@ def test_spans_of_normalised_texts_never_step_back(tiny_tokenizer):
 
 
 def test_a_text_of_which_nothing_is_seen_has_a_reason_and_the_original_is_judged_first(tiny_tokenizer):
-    found = tokenize(["\u200b\ufe0f", "", "\u200b \u200b", "\u200ba"], tiny_tokenizer, normalise=True)
+    found = tokenize(["\u200b\ufe0f", "", "\u200b \u200b", "\u200ba"], tiny_tokenizer, normalize=True)
     assert [text.reason for text in found] == [
         "has no character that is seen",
         "is empty",
@@ -133,7 +133,7 @@ def test_a_policy_for_long_texts_that_does_not_exist_is_refused(tiny_tokenizer):
         unchecked(["a"], tiny_tokenizer, long="wrap")
 
 
-def test_a_prompt_is_tokenised_apart_with_the_opening_token_first(tiny_tokenizer):
+def test_a_prompt_is_tokenized_apart_with_the_opening_token_first(tiny_tokenizer):
     plain = prompt_ids(tiny_tokenizer, "you the", beginning=True)
     assert plain == tuple(tiny_tokenizer("you the").input_ids)  # this tokenizer opens with nothing
     assert prompt_ids(tiny_tokenizer, "", beginning=True) == ()

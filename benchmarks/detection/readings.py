@@ -26,7 +26,7 @@ READINGS = {
         prompt=PROMPT,
         max_tokens=WINDOW,
         long="cut",
-        normalise=True,
+        normalize=True,
     ),
     "plain": FeatureSpec(("spline7", "length", *_HIDDEN), max_tokens=WINDOW, long="cut"),
     "plain64": FeatureSpec(("spline7", "length"), max_tokens=64, long="cut"),

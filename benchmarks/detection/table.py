@@ -174,7 +174,7 @@ def _preface(record: dict[str, Any]) -> list[str]:  # Any: as above
         "",
         "AUC and recall times 100. Intervals are 95 % bootstrap intervals of "
         f"{_resamples(record)} resamples; none below 50 rows. Every fitted "
-        "head is chosen and calibrated alike, on 15 % of its training rows. Training rows whose normalised "
+        "head is chosen and calibrated alike, on 15 % of its training rows. Training rows whose normalized "
         "text is in the test are dropped and counted. `n` rows were scored, `unscored` rows could not be, "
         "such as texts without a token. `flagged` is the share of clean rows above the score that 5 % of the "
         "clean Jigsaw test rows exceed. `ms a text` is the median from a text to its score, warm, "

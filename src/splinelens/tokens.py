@@ -16,13 +16,13 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from splinelens.errors import BadTexts
-from splinelens.texts.normalise import Normalised, normalised
+from splinelens.texts.normalize import NormalizedText, normalize_text
 
 Long = Literal["windows", "cut"]
 Side = Literal["right", "left"]
 
 MAX_CHARACTERS = 1_000_000
-"""Longer texts are not tokenised (10 million characters take 15 s); their reason names this limit."""
+"""Longer texts are not tokenized (10 million characters take 15 s); their reason names this limit."""
 
 _SETTING = Lock()  # held while a tokenizer is set otherwise, which other threads share
 
@@ -38,7 +38,7 @@ class TokenizedText:
 
     Attributes:
         ids: The text's own token ids, after cutting.
-        offsets: Character span (begin, end) of each id in the text as it was given, normalised or not.
+        offsets: Character span (begin, end) of each id in the text as it was given, normalized or not.
         total: Tokens the whole text has; more than ``len(ids)`` if it was cut.
         reason: Why the text cannot be read, or None.
     """
@@ -97,17 +97,17 @@ def tokenize(
     max_tokens: int = 512,
     long: Long = "windows",
     max_characters: int = MAX_CHARACTERS,
-    normalise: bool = False,
+    normalize: bool = False,
 ) -> list[TokenizedText]:
-    """Tokenise texts one by one; a text that cannot be read keeps its place with a reason.
+    """Tokenize texts one by one; a text that cannot be read keeps its place with a reason.
 
     Args:
         texts: The texts, in order.
         tokenizer: A fast tokenizer (its offsets are needed to name spans).
         max_tokens: With ``long="cut"``, tokens kept of each text.
         long: ``"windows"`` keeps every token; ``"cut"`` drops those after ``max_tokens``.
-        max_characters: Longer texts get a reason before they are tokenised.
-        normalise: Tokenise each text with its disguised characters mapped to plain ones.
+        max_characters: Longer texts get a reason before they are tokenized.
+        normalize: Tokenize each text with its disguised characters mapped to plain ones.
 
     Returns:
         One record a text, in input order. A special token spelt out in a text is read as letters.
@@ -124,9 +124,9 @@ def tokenize(
             f"max_tokens={max_tokens}, long={long!r}: need a positive number and 'windows' or 'cut'"
         )
     reasons = [_unreadable(text, max_characters) for text in texts]
-    plain: dict[int, Normalised] = {}
-    if normalise:
-        plain = {row: normalised(text or "") for row, text in enumerate(texts) if reasons[row] is None}
+    plain: dict[int, NormalizedText] = {}
+    if normalize:
+        plain = {row: normalize_text(text or "") for row, text in enumerate(texts) if reasons[row] is None}
         for row, found in plain.items():
             if not found.text.strip():
                 reasons[row] = "has no character that is seen"
@@ -152,7 +152,7 @@ def tokenize(
 
 
 def prompt_ids(tokenizer: Any, prompt: str, *, beginning: bool) -> tuple[int, ...]:  # Any: as in tokenize
-    """Token ids of a prompt, tokenised apart from the text, so they are the same for every text.
+    """Token ids of a prompt, tokenized apart from the text, so they are the same for every text.
 
     Args:
         tokenizer: A fast tokenizer.
@@ -310,7 +310,7 @@ def _uncut(tokenizer: Any) -> Any:  # Any: as in tokenize
 
 
 def _unreadable(text: str | None, max_characters: int) -> str | None:
-    """Why a text cannot be tokenised, or None."""
+    """Why a text cannot be tokenized, or None."""
     if text is None:
         return "is missing"
     if len(text) > max_characters:

@@ -45,12 +45,12 @@ def test_a_prompt_is_unescaped_and_kept_in_the_provenance(extract, tmp_path):
     assert (spec["prompt"], spec["suffix"]) == ("Rude?\n", "\\")
 
 
-def test_normalising_is_kept_in_the_provenance(extract, tmp_path):
-    extract(tmp_path / "a.parquet", "--normalise", "--quiet")
-    extract(tmp_path / "b.parquet", "--no-normalise", "--quiet")
+def test_normalizing_is_kept_in_the_provenance(extract, tmp_path):
+    extract(tmp_path / "a.parquet", "--normalize", "--quiet")
+    extract(tmp_path / "b.parquet", "--no-normalize", "--quiet")
     table, other = (FeatureTable.read(tmp_path / name) for name in ("a.parquet", "b.parquet"))
-    assert table.provenance["spec"]["normalise"] is True
-    assert "normalise" not in other.provenance["spec"]
+    assert table.provenance["spec"]["normalize"] is True
+    assert "normalize" not in other.provenance["spec"]
     assert np.array_equal(table.values, other.values)  # the comments are plain
 
 

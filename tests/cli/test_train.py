@@ -109,17 +109,17 @@ def test_the_card_holds_the_command_as_typed(fit, comments, tmp_path):
     assert f"    {Artifact.load(tmp_path / 'out').training['command']}\n" in card
 
 
-def test_a_detector_normalises_as_it_was_trained(fit, run, tmp_path):
-    fit("--split", "split", "--normalise")
-    assert Artifact.load(tmp_path / "out").spec["normalise"] is True
-    assert " --normalise" in (tmp_path / "out" / "CARD.md").read_text("utf-8")
+def test_a_detector_normalizes_as_it_was_trained(fit, run, tmp_path):
+    fit("--split", "split", "--normalize")
+    assert Artifact.load(tmp_path / "out").spec["normalize"] is True
+    assert " --normalize" in (tmp_path / "out" / "CARD.md").read_text("utf-8")
     typed = ["--text", "you idiot", "--text", "y\u200bоu idiоt", "--detector", tmp_path / "out", "--json"]
     plain, disguised = map(json.loads, run("score", *typed, "--explain").stdout.splitlines())
     assert plain["score"] == pytest.approx(disguised["score"], rel=1e-4)
     assert disguised["spans"][-1]["end"] == len("y\u200bоu idiоt")
-    fit("--split", "split", "--no-normalise")
-    assert "normalise" not in Artifact.load(tmp_path / "out").spec
-    assert " --no-normalise" in (tmp_path / "out" / "CARD.md").read_text("utf-8")
+    fit("--split", "split", "--no-normalize")
+    assert "normalize" not in Artifact.load(tmp_path / "out").spec
+    assert " --no-normalize" in (tmp_path / "out" / "CARD.md").read_text("utf-8")
 
 
 def test_kept_features_are_used_again_and_only_for_the_same_question(fit, tmp_path, monkeypatch):

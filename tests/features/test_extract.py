@@ -194,13 +194,13 @@ def test_the_threshold_reaches_the_numbers_and_the_provenance(loaded):
     assert many.provenance["spec"]["eps"] == 0.01
 
 
-def test_normalising_reaches_the_numbers_and_the_provenance(loaded):
+def test_normalizing_reaches_the_numbers_and_the_provenance(loaded):
     plain, read = (
-        extract([text], loaded, max_tokens=64, normalise=True) for text in ("the garden", "thе g\u200barden")
+        extract([text], loaded, max_tokens=64, normalize=True) for text in ("the garden", "thе g\u200barden")
     )
     assert np.array_equal(plain.values, read.values)
-    assert read.provenance["spec"]["normalise"] is True
-    assert "normalise" not in extract(["the garden"], loaded, max_tokens=64).provenance["spec"]
+    assert read.provenance["spec"]["normalize"] is True
+    assert "normalize" not in extract(["the garden"], loaded, max_tokens=64).provenance["spec"]
 
 
 def test_a_threshold_outside_its_range_shows_before_a_model_is_looked_for():

@@ -83,11 +83,11 @@ def test_unreadable_texts_are_passed_over(tiny_llama, wrap):
     assert [reading.text for reading in reader.read(tokenized)] == [1]
 
 
-def test_a_normalising_reader_reads_disguised_texts_as_plain_ones(tiny_llama, wrap, rows):
+def test_a_normalizing_reader_reads_disguised_texts_as_plain_ones(tiny_llama, wrap, rows):
     plain, disguised = ["the thing you said"], ["th\u200b\u0435 thing ｙou said"]
     read = rows(wrap(tiny_llama), plain)[0]
-    assert np.array_equal(rows(wrap(tiny_llama), disguised, normalise=True)[0], read)
-    assert np.array_equal(rows(wrap(tiny_llama), plain, normalise=True)[0], read)
+    assert np.array_equal(rows(wrap(tiny_llama), disguised, normalize=True)[0], read)
+    assert np.array_equal(rows(wrap(tiny_llama), plain, normalize=True)[0], read)
     assert not np.allclose(rows(wrap(tiny_llama), disguised)[0], read)
 
 

@@ -20,7 +20,7 @@ OTHER = FeatureSpec(
     long="cut",
     version=VERSION + 1,
     eps=0.25,
-    normalise=True,
+    normalize=True,
 )
 
 
@@ -49,12 +49,12 @@ def test_a_record_from_before_eps_has_its_default():
     assert FeatureSpec.from_dict(record) == replace(OTHER, eps=0.1)
 
 
-def test_a_record_from_before_normalising_is_one_without_it():
+def test_a_record_from_before_normalizing_is_one_without_it():
     record = OTHER.to_dict()
-    assert record.pop("normalise") is True
-    assert FeatureSpec.from_dict(record) == replace(OTHER, normalise=False)
+    assert record.pop("normalize") is True
+    assert FeatureSpec.from_dict(record) == replace(OTHER, normalize=False)
     assert (
-        "normalise" not in FeatureSpec().to_dict()
+        "normalize" not in FeatureSpec().to_dict()
     )  # kept tables of earlier runs are still those of equal runs
 
 

@@ -241,7 +241,7 @@ def test_what_holds_no_texts_is_refused(rows, error, words):
         ({"prompt": None}, "prompt=None"),
         ({"max_tokens": "12"}, "max_tokens='12'"),
         ({"long": 3}, "long=3"),
-        ({"normalise": "yes"}, "normalise='yes'"),
+        ({"normalize": "yes"}, "normalize='yes'"),
         ({"unreadable": None}, "unreadable=None"),
         ({"revision": 3}, "revision=3: need a name, or None"),
         ({"device": 0}, "device=0"),

@@ -93,11 +93,11 @@ def test_the_sections_stand_in_reading_order(artifact):
     ]
 
 
-def test_a_detector_that_normalises_says_so(artifact):
-    undisguised = card(replace(artifact, spec={**artifact.spec, "normalise": True}))
+def test_a_detector_that_normalizes_says_so(artifact):
+    undisguised = card(replace(artifact, spec={**artifact.spec, "normalize": True}))
     assert rows(undisguised)["disguised characters"] == ["read as plain ones"]
-    assert " --normalise -o DIR" in undisguised
-    assert "normalise" not in card(artifact)
+    assert " --normalize -o DIR" in undisguised
+    assert "normalize" not in card(artifact)
     assert "disguised" not in card(artifact)
 
 

@@ -42,7 +42,7 @@ def extract(
     max_tokens: options.MaxTokens = 512,
     long: options.Long = options.LongTexts.windows,
     eps: options.Eps = 0.1,
-    normalise: options.Normalise = False,
+    normalize: options.Normalize = False,
     prefixes: options.Prefixes = False,
     encoding: options.Encoding = "utf-8",
     format: options.Format = None,
@@ -85,7 +85,7 @@ def extract(
         max_tokens,
         long.value,
         eps=eps,
-        normalise=normalise,
+        normalize=normalize,
     )
     loaded = load_model(
         model,

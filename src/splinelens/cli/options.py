@@ -84,10 +84,10 @@ Long = Annotated[
         "window and counts them.",
     ),
 ]
-Normalise = Annotated[
+Normalize = Annotated[
     bool,
     typer.Option(
-        "--normalise/--no-normalise",
+        "--normalize/--no-normalize",
         help="Read disguised characters (zero-width, look-alikes, fullwidth letters) as plain ones.",
     ),
 ]

@@ -40,7 +40,7 @@ def train(
     prompt: options.Prompt = "",
     max_tokens: options.MaxTokens = 512,
     long: options.Long = options.LongTexts.windows,
-    normalise: options.Normalise = False,
+    normalize: options.Normalize = False,
     name: Annotated[
         str | None,
         typer.Option("--name", help="Of the detector. Default: that of its folder.", metavar="NAME"),
@@ -116,7 +116,7 @@ def train(
         prompt=options.unescaped(prompt),
         max_tokens=max_tokens,
         long=long.value,
-        normalise=normalise,
+        normalize=normalize,
     )
     left: list[training.Evidence] = []
     reader = TextReader(load_model(model, spec.depth, revision, device=device), spec)

@@ -47,7 +47,7 @@ def extract(
     max_tokens: int = 512,
     long: Long = "windows",
     eps: float = 0.1,
-    normalise: bool = False,
+    normalize: bool = False,
     prefixes: bool = False,
     output: str | Path | None = None,
     progress: Progress | None = None,
@@ -67,7 +67,7 @@ def extract(
         max_tokens: Tokens of a window; longer texts are read in overlapping windows.
         long: ``"cut"`` drops what exceeds one window instead; the table says which were cut.
         eps: Attention weights above it count for ``attention_id``; in (0, 1).
-        normalise: Map disguised characters of the texts to plain ones before they are tokenised.
+        normalize: Map disguised characters of the texts to plain ones before they are tokenized.
         prefixes: One row for every prefix of a text, of 1, 2, ... tokens up to all: what the text
             would give if it ended there. The table's ``text`` and ``prefix`` say which row is which.
         output: Also write the table here as Parquet; a killed run goes on where it stopped, and
@@ -105,7 +105,7 @@ def extract(
         max_tokens,
         long,
         eps=eps,
-        normalise=normalise,
+        normalize=normalize,
     )
     statistics(spec.features, spec.pooling)  # a wrong name shows before a model is loaded
     source = texts if isinstance(texts, Texts) else read_texts(list(texts))

@@ -132,13 +132,13 @@ class TextReader:
             )
 
     def tokenize(self, texts: Sequence[str | None]) -> list[TokenizedText]:
-        """Tokenise texts under the spec's window and policy for long ones."""
+        """Tokenize texts under the spec's window and policy for long ones."""
         return tokenize(
             texts,
             self.loaded.tokenizer,
             max_tokens=self.spec.max_tokens,
             long=self.spec.long,
-            normalise=self.spec.normalise,
+            normalize=self.spec.normalize,
         )
 
     def read(self, tokenized: Sequence[TokenizedText], *, located: bool = False) -> Iterator[TextReading]:

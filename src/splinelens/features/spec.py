@@ -24,7 +24,7 @@ class FeatureSpec:
         version: Catalogue version of the numbers.
         eps: Attention weights above it (``absolute``), or above it times the head's largest one
             (``relative``), count for ``attention_id``; in (0, 1).
-        normalise: Disguised characters of a text become plain ones before it is tokenised.
+        normalize: Disguised characters of a text become plain ones before it is tokenized.
 
     Raises:
         BadFeatures: ``eps`` is not in (0, 1).
@@ -43,7 +43,7 @@ class FeatureSpec:
     long: Long = "windows"
     version: int = VERSION
     eps: float = 0.1
-    normalise: bool = False
+    normalize: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "eps", check_eps(self.eps))  # a plain float, whatever it came as
@@ -56,12 +56,12 @@ class FeatureSpec:
     def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
         """As plain JSON values: what JSON gives back is equal.
 
-        ``normalise`` is there only where it is true, so tables from before it are still those of equal runs.
+        ``normalize`` is there only where it is true, so tables from before it are still those of equal runs.
         """
         return {
             key: list(value) if isinstance(value, tuple) else value
             for key, value in asdict(self).items()
-            if key != "normalise" or value
+            if key != "normalize" or value
         }
 
     @classmethod

@@ -124,7 +124,7 @@ class Stream:
         """The token ids of a text, as ``feed`` takes it.
 
         Args:
-            text: The text, or its next piece: pieces are tokenised apart, so end them between words.
+            text: The text, or its next piece: pieces are tokenized apart, so end them between words.
 
         Returns:
             Its ids, special tokens read as letters.

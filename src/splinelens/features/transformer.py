@@ -37,7 +37,7 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
         prompt: Run before every text, never pooled.
         max_tokens: Tokens of a window.
         long: ``"windows"`` reads long texts whole; ``"cut"`` drops what exceeds one window.
-        normalise: Read disguised characters as plain ones.
+        normalize: Read disguised characters as plain ones.
         unreadable: What a text that cannot be read (missing, empty, broken) gives: ``"raise"`` an error,
             or ``"nan"`` a row of NaN.
         revision: Branch, tag or commit of a hub id.
@@ -64,7 +64,7 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
         prompt: str = "",
         max_tokens: int = 512,
         long: Long = "windows",
-        normalise: bool = False,
+        normalize: bool = False,
         unreadable: Literal["raise", "nan"] = "raise",
         revision: str | None = None,
         device: str | None = None,
@@ -78,7 +78,7 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
         self.prompt = prompt
         self.max_tokens = max_tokens
         self.long = long
-        self.normalise = normalise
+        self.normalize = normalize
         self.unreadable = unreadable
         self.revision = revision
         self.device = device
@@ -227,9 +227,9 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
             )
         if not _whole(self.room_bytes, least=0):
             raise BadFeatures(f"room_bytes={self.room_bytes!r}: need a number of bytes, 0 to keep no rows")
-        if not isinstance(self.prompt, str) or not isinstance(self.normalise, bool | np.bool_):
+        if not isinstance(self.prompt, str) or not isinstance(self.normalize, bool | np.bool_):
             raise BadFeatures(
-                f"prompt={self.prompt!r}, normalise={self.normalise!r}: need a string, and True or False"
+                f"prompt={self.prompt!r}, normalize={self.normalize!r}: need a string, and True or False"
             )
         self._require_names_or_none()
         features, pooling = _names(self.features, "features"), _names(self.pooling, "pooling")
@@ -241,7 +241,7 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
             prompt=self.prompt,
             max_tokens=int(self.max_tokens),
             long=self.long,
-            normalise=bool(self.normalise),
+            normalize=bool(self.normalize),
         )
 
     def _require_names_or_none(self) -> None:

@@ -119,7 +119,7 @@ def _model(
         "prompt before the text": _quoted(spec["prompt"]),
         "prompt behind the text": _quoted(spec["suffix"]),
         "window": f"{spec['max_tokens']} tokens; longer texts at training: {spec['long']}",
-        **({"disguised characters": "read as plain ones"} if spec.get("normalise") else {}),
+        **({"disguised characters": "read as plain ones"} if spec.get("normalize") else {}),
         "head": artifact.head.kind,
         "made with": f"splinelens {artifact.version}",
     }
@@ -235,7 +235,7 @@ def _command(artifact: Artifact) -> str:
     }
     words += [word for language in training.get("languages", ()) for word in ("--language", language)]
     words += [word for pair in options.items() if pair[1] for word in pair]
-    words += ["--normalise"] if spec.get("normalise") else []
+    words += ["--normalize"] if spec.get("normalize") else []
     return shlex.join([*words, "-o", "DIR"])
 
 

@@ -8,7 +8,7 @@ import random
 import re
 from collections.abc import Callable
 
-from splinelens.texts.normalise import CYRILLIC
+from splinelens.texts.normalize import CYRILLIC
 
 _WORD = re.compile(r"[^\W\d_]+")
 _VOWELS = frozenset("aeiouAEIOU")

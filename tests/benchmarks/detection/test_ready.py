@@ -15,7 +15,7 @@ from splinelens.errors import BadDetector
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
 
-PROMPTED = FeatureSpec(("margins",), ("max",), layers=(0, 2), prompt=PROMPT, max_tokens=256, normalise=True)
+PROMPTED = FeatureSpec(("margins",), ("max",), layers=(0, 2), prompt=PROMPT, max_tokens=256, normalize=True)
 
 
 @pytest.fixture

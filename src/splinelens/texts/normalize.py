@@ -38,7 +38,7 @@ _EMPTY = "\u034f\u3164\uffa0"  # no format characters by their category, yet not
 
 
 @dataclass(frozen=True)
-class Normalised:
+class NormalizedText:
     """A text without disguise.
 
     Attributes:
@@ -60,7 +60,7 @@ class Normalised:
             First character and the one behind the last, in the old text. An empty stretch stays empty.
 
         Example:
-            >>> normalised("a\u200bb c").span(0, 2)
+            >>> normalize_text("a\u200bb c").span(0, 2)
             (0, 3)
         """
         if begin < end:
@@ -69,7 +69,7 @@ class Normalised:
         return place, place
 
 
-def normalised(text: str) -> Normalised:
+def normalize_text(text: str) -> NormalizedText:
     r"""A text with its disguised characters mapped to plain ones.
 
     Removed are format characters such as the zero-width space (joiners stay between emoji, and behind
@@ -83,21 +83,21 @@ def normalised(text: str) -> Normalised:
 
     Returns:
         The new text and where each of its characters came from. Plain ASCII is returned as it is, and
-        normalising twice is normalising once.
+        normalizing twice is normalizing once.
 
     Example:
-        >>> normalised("i\u200bd\u0456ot").text
+        >>> normalize_text("i\u200bd\u0456ot").text
         'idiot'
-        >>> normalised("i\u200bd").origin
+        >>> normalize_text("i\u200bd").origin
         (0, 2)
     """
     if text.isascii() or all(map(_is_plain, set(text))):
-        return Normalised(text, tuple(range(len(text))))
+        return NormalizedText(text, tuple(range(len(text))))
     kept = _seen([(_plain(character), place) for place, character in enumerate(text)])
     plain = "".join(character for character, _ in kept)
     if _FOREIGN.search(plain):
         plain = _WORD.sub(lambda word: _latin(word[0]), plain)
-    return Normalised(plain, tuple(place for _, place in kept))
+    return NormalizedText(plain, tuple(place for _, place in kept))
 
 
 def _seen(characters: list[tuple[str, int]]) -> list[tuple[str, int]]:
