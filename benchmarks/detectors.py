@@ -25,7 +25,7 @@ from splinelens.apps.detector import Detector
 from splinelens.apps.evaluation import evaluation_report
 from splinelens.apps.training import train
 from splinelens.detect.artifact import Artifact, Task
-from splinelens.detect.thresholds import share_interval
+from splinelens.detect.thresholds import proportion_interval
 from splinelens.detect.verdicts import measured
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
@@ -213,7 +213,7 @@ def _false_alarms(detector: Detector, data: EvaluationData) -> list[str]:
     }
     for what, texts in named.items():
         flagged = sum(record.verdict == detector.artifact.labels[0] for record in detector.score(texts))
-        low, high = share_interval(flagged, len(texts))
+        low, high = proportion_interval(flagged, len(texts))
         lines.append(
             f"{what}: {flagged} of {len(texts)} are called toxic at the 5 % threshold "
             f"({100 * flagged / len(texts):.1f} %, 95 % interval {100 * low:.1f} to {100 * high:.1f} %)."

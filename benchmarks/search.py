@@ -23,9 +23,9 @@ from detection.plan import document
 from detection.readings import PROMPT, READINGS
 from detection.scoring import fit_scorer
 from rows import Part, domain_parts, toxic_parts
+from sklearn.metrics import roc_auc_score
 
 from splinelens.detect.dual import fit_dual
-from splinelens.detect.evaluate import auc
 from splinelens.detect.fitting import folds
 from splinelens.detect.wide import Standard, gram
 from splinelens.features.reader import TextReader
@@ -173,7 +173,7 @@ def domain(data: EvaluationData, model: LoadedModel, cache: Path) -> None:
         for held in folds(part.labels, whole, groups, 0):
             rest = np.setdiff1d(np.arange(len(values)), held)
             scores[held] = fit_scorer(table[rest], part.labels[rest], head=head).scores(table[held])
-        each = [auc(y, own) for y, own in zip(part.labels.T, scores.T, strict=True)]
+        each = [roc_auc_score(y, own) for y, own in zip(part.labels.T, scores.T, strict=True)]
         print(
             f"| {name} | {table.shape[1]} | {len(table)} | {100 * np.mean(each):.2f} | {100 * min(each):.2f} | "
             f"{time.perf_counter() - began:.0f} s |",

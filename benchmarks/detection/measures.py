@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from sklearn.metrics import roc_auc_score
 
-from splinelens.detect.evaluate import auc, calibration_error, recall_at, resampled_auc
-from splinelens.detect.ranked import ROWS_FOR_INTERVAL, middle
-from splinelens.detect.thresholds import highest_quiet, share_interval
+from splinelens.detect.bootstrap import ScoreHistogram, bootstrap, percentile_interval
+from splinelens.detect.thresholds import proportion_interval, score_at_fpr
 
 FALSE_POSITIVES = 0.01
 """The false-positive rate at which recall is given."""
@@ -63,7 +63,7 @@ def limit(labels: np.ndarray, scores: np.ndarray) -> float | None:
         94.0
     """
     clean = scores[(labels == 0) & np.isfinite(scores)]
-    return highest_quiet(clean, ALARMS) if len(clean) else None
+    return score_at_fpr(clean, ALARMS) if len(clean) else None
 
 
 def measured(
@@ -101,13 +101,14 @@ def measured(
     if n == 0 or (many.min(axis=0) == many.max(axis=0)).any():
         return Measures(n, positives, flagged=alarms, flagged_interval=interval)
     columns = [(many[:, label], given[:, label]) for label in range(many.shape[1])]
+    histograms = [ScoreHistogram.of(y, s) for y, s in columns]
     return Measures(
         n,
         positives,
-        auc=float(np.mean([auc(y, s) for y, s in columns])),
+        auc=float(np.mean([roc_auc_score(y, s) for y, s in columns])),
         interval=_interval(columns, resamples, seed),
-        recall=float(np.mean([recall_at(y, s, FALSE_POSITIVES) for y, s in columns])),
-        calibration_error=float(np.mean([calibration_error(y, s) for y, s in columns])),
+        recall=float(np.mean([rows.recall_at_fpr(FALSE_POSITIVES) for rows in histograms])),
+        calibration_error=float(np.mean([rows.calibration_error() for rows in histograms])),
         pairs=None if pairs is None else _pairs_in_order(many[:, 0], given[:, 0], pairs[scored]),
         flagged=alarms,
         flagged_interval=interval,
@@ -146,16 +147,17 @@ def _flagged(
     if not len(clean):
         return None, None
     count = int((clean > above).sum())
-    return count / len(clean), share_interval(count, len(clean))
+    return count / len(clean), proportion_interval(count, len(clean))
 
 
 def _interval(
     columns: Sequence[tuple[np.ndarray, np.ndarray]], resamples: int, seed: int
 ) -> tuple[float, float] | None:
     """Of the mean over labels: each label's resamples draw the same rows."""
-    if len(columns[0][0]) < ROWS_FOR_INTERVAL or not resamples:
-        return None
-    return middle(np.mean([resampled_auc(y, s, resamples, seed) for y, s in columns], axis=0))
+    metric = {"auc": ScoreHistogram.roc_auc}
+    return percentile_interval(
+        np.mean([bootstrap(y, s, metric, resamples, seed)["auc"] for y, s in columns], axis=0)
+    )
 
 
 def _pairs_in_order(labels: np.ndarray, scores: np.ndarray, pairs: np.ndarray) -> float | None:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.metrics import roc_auc_score
 
-from splinelens.detect.evaluate import auc
+from splinelens.detect.calibration import Calibration, calibrate
 from splinelens.detect.heads import ForestHead
 from splinelens.detect.recipes import ROWS_OF_A_CLASS, STRENGTHS, ValidationDraw, forest
-from splinelens.detect.thresholds import Calibration, calibrate
 from splinelens.detect.wide import Standard, balance, dual_logistic, gram
 from splinelens.errors import BadFeatures, BadLabels
 
@@ -148,7 +148,7 @@ def _chosen(
     """The strength that is best on validation rows, and the calibration of its logits there."""
     [(fitted, held)] = ValidationDraw(seed).split(None, y)
     tried = [logit(rows[held]) for logit in solve(fitted, y[fitted], strengths)]
-    best = max(range(len(tried)), key=lambda place: auc(y[held], tried[place]))
+    best = max(range(len(tried)), key=lambda place: roc_auc_score(y[held], tried[place]))
     try:
         return strengths[best], calibrate(y[held], tried[best])
     except BadLabels:  # the features say nothing of the labels: their logits stay as they are

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from splinelens.apps.detector import Detector
 from splinelens.apps.training import train
-from splinelens.detect.evaluate import auc
 from splinelens.errors import BadFeatures, BadLabels
 from splinelens.features.extract import read_table
 from splinelens.features.reader import TextReader
@@ -41,7 +41,7 @@ def test_out_of_fold_numbers_come_from_heads_that_did_not_see_the_row(loaded):
     artifact = train(texts, labels, reader, **words)
     table = read_table(reader, read_texts(texts))
     assert artifact.metrics["out_of_fold"]["auc"] < 0.75
-    assert auc(labels, artifact.head.logit(table.values)[:, 0]) > 0.95
+    assert roc_auc_score(labels, artifact.head.logit(table.values)[:, 0]) > 0.95
 
 
 def test_rows_that_do_not_judge_only_help_to_fit(loaded):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from splinelens.detect.evaluate import Evaluation
+from splinelens.detect.metrics import Evaluation
 
 
 @pytest.fixture

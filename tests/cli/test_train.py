@@ -196,7 +196,7 @@ def test_the_manifest_records_where_the_texts_came_from(fit, comments, tmp_path)
 def test_the_learning_curve_is_that_of_the_chosen_head_and_says_where_it_stops(
     fit, tmp_path, monkeypatch, recipe
 ):
-    from splinelens.detect import learning
+    from splinelens.detect import learning_curve as learning
 
     given = {}
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from splinelens.detect.artifact import Artifact
+from splinelens.detect.calibration import Calibration
 from splinelens.detect.heads import LinearHead
-from splinelens.detect.thresholds import Calibration, Threshold
+from splinelens.detect.thresholds import Threshold
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import save as save_arrays
 
 from splinelens.detect.artifact import Artifact
-from splinelens.detect.thresholds import Calibration
+from splinelens.detect.calibration import Calibration
 from splinelens.errors import BrokenArtifact
 
 from .test_artifact import THRESHOLD, exchange_arrays, plain, rewrite

@@ -2,22 +2,16 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_curve
+from sklearn.metrics import precision_recall_curve, roc_curve
 
-from splinelens.detect.curves import (
-    average_precision,
-    intervals,
-    operating_points,
-    reliability,
-    sweep,
-)
+from splinelens.detect.curves import operating_points, reliability, sweep
 from splinelens.errors import BadFeatures, BadLabels
 
 
-def drawn(rows=500, decimals=2, seed=0):
-    dice = np.random.default_rng(seed)
-    labels = (dice.random(rows) < 0.3).astype(int)
-    return labels, (0.2 * labels + 0.8 * dice.random(rows)).round(decimals)
+def random_scores(rows=500, decimals=2, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = (rng.random(rows) < 0.3).astype(int)
+    return labels, (0.2 * labels + 0.8 * rng.random(rows)).round(decimals)
 
 
 def test_rates_by_hand():
@@ -30,7 +24,7 @@ def test_rates_by_hand():
 
 
 def test_the_curves_are_those_of_scikit_learn():
-    labels, scores = drawn()
+    labels, scores = random_scores()
     found = sweep(labels, scores, most=10_000)
     rate, recall, _ = roc_curve(labels, scores, drop_intermediate=False)
     np.testing.assert_allclose(found.false_positive_rate, rate)
@@ -39,14 +33,8 @@ def test_the_curves_are_those_of_scikit_learn():
     np.testing.assert_allclose(found.precision[:0:-1], precision[:-1])
 
 
-def test_average_precision_is_that_of_scikit_learn():
-    for decimals in (1, 8):
-        labels, scores = drawn(decimals=decimals)
-        assert average_precision(labels, scores) == pytest.approx(average_precision_score(labels, scores))
-
-
 def test_thinned_curves_keep_their_ends_and_lie_on_the_curve():
-    labels, scores = drawn(5000, decimals=8)
+    labels, scores = random_scores(5000, decimals=8)
     found, whole = sweep(labels, scores, most=100), sweep(labels, scores, most=10_000)
     assert 50 < len(found.threshold) <= 100
     assert (found.recall[0], found.recall[-1]) == (0.0, 1.0)
@@ -58,7 +46,7 @@ def test_thinned_curves_keep_their_ends_and_lie_on_the_curve():
 
 
 def test_kept_thresholds_are_among_the_points():
-    labels, scores = drawn(5000, decimals=8)
+    labels, scores = random_scores(5000, decimals=8)
     found = sweep(labels, scores, keep=[0.512345], most=50)
     at = found.threshold.index(0.512345)
     assert found.recall[at] == pytest.approx((scores[labels == 1] >= 0.512345).mean())
@@ -76,39 +64,24 @@ def test_operating_points_by_hand():
 
 
 def test_a_threshold_that_flags_nothing_has_no_precision():
-    (point,) = operating_points(*drawn(), {"none": 2.0}, 0.5)
+    (point,) = operating_points(*random_scores(), {"none": 2.0}, 0.5)
     assert (point.precision, point.false_positives) == (None, 0.0)
 
 
 def test_at_the_prevalence_of_the_rows_precision_is_that_of_the_rows():
-    labels, scores = drawn()
+    labels, scores = random_scores()
     (point,) = operating_points(labels, scores, {"half": 0.5}, float(labels.mean()))
     assert point.precision == pytest.approx(labels[scores >= 0.5].mean())
 
 
 def test_bins_hold_all_rows_and_equal_scores_share_one():
-    labels, scores = drawn(decimals=1)
+    labels, scores = random_scores(decimals=1)
     bins = reliability(labels, scores, 15)
     assert sum(part.count for part in bins) == len(labels)
     assert len(bins) <= len(np.unique(scores))
     assert sum(part.count * part.share for part in bins) == pytest.approx(labels.sum())
     assert all(part.interval[0] <= part.share <= part.interval[1] for part in bins)
     assert [part.score for part in bins] == sorted(part.score for part in bins)
-
-
-def test_intervals_hold_the_number_and_are_missing_below_50_rows():
-    labels, scores = drawn()
-    found = intervals(labels, scores, resamples=100)
-    low, high = found["average_precision"]
-    assert low < average_precision(labels, scores) < high
-    assert set(intervals(labels[:49], scores[:49]).values()) == {None}
-    assert intervals(labels, scores, resamples=0) == {"average_precision": None}
-
-
-def test_equal_seeds_give_equal_intervals():
-    labels, scores = drawn()
-    assert intervals(labels, scores, resamples=20) == intervals(labels, scores, resamples=20)
-    assert intervals(labels, scores, resamples=20, seed=1) != intervals(labels, scores, resamples=20)
 
 
 def test_one_class_missing_scores_and_odd_prevalences_are_refused():

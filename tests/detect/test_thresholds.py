@@ -5,7 +5,8 @@ from math import comb
 import numpy as np
 import pytest
 
-from splinelens.detect.thresholds import Calibration, calibrate, highest_quiet, share_interval, thresholds
+from splinelens.detect.calibration import Calibration, calibrate
+from splinelens.detect.thresholds import proportion_interval, score_at_fpr, thresholds
 from splinelens.errors import BadDetector, BadFeatures, BadLabels
 
 
@@ -63,7 +64,7 @@ def test_saturated_clean_scores_put_the_threshold_above_one():
 @pytest.mark.parametrize("target", [0.29, 0.57, 0.07, np.nextafter(0.07, 0)])
 def test_the_rate_that_a_float_can_not_hold_is_kept_all_the_same(target):
     clean = np.arange(100.0)
-    fired = (clean > highest_quiet(clean, target)).sum()
+    fired = (clean > score_at_fpr(clean, target)).sum()
     assert fired / 100 <= target < (fired + 1) / 100
 
 
@@ -73,14 +74,14 @@ def test_the_interval_of_a_share_is_where_the_binomial_tails_are_one_fortieth(to
         return sum(comb(total, k) * p**k * (1 - p) ** (total - k) for k in counts)
 
     for count in range(total + 1):
-        low, high = share_interval(count, total)
+        low, high = proportion_interval(count, total)
         assert 0 <= low <= count / total <= high <= 1
         if count:
             assert tail(low, range(count, total + 1)) == pytest.approx(0.025)
         if count < total:
             assert tail(high, range(count + 1)) == pytest.approx(0.025)
-    assert share_interval(0, total)[0] == 0
-    assert share_interval(total, total)[1] == 1
+    assert proportion_interval(0, total)[0] == 0
+    assert proportion_interval(total, total)[1] == 1
 
 
 @pytest.mark.parametrize(
@@ -154,7 +155,7 @@ def test_no_logit_gives_no_score():
 
 @pytest.mark.parametrize("fitted", [calibrate, thresholds])
 def test_one_class_is_refused(fitted):
-    with pytest.raises(BadLabels, match="the 4 judged rows hold one class only"):
+    with pytest.raises(BadLabels, match="the 4 out-of-fold rows hold one class only"):
         fitted(np.zeros(4, dtype=int), np.arange(4.0))
 
 

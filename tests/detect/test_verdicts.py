@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from splinelens.detect.evaluate import evaluate, evaluate_labels
+from splinelens.detect.metrics import evaluate, evaluate_labels
 from splinelens.detect.thresholds import Threshold
 from splinelens.detect.verdicts import fired, label_place, limits, measured, require_known
 from splinelens.errors import BadDetector, BadLabels

@@ -5,9 +5,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from splinelens.detect.bias import subgroup_bias
-from splinelens.detect.curves import average_precision, intervals, operating_points, reliability, sweep
-from splinelens.detect.evaluate import evaluate
+from splinelens.detect.curves import operating_points, reliability, sweep
+from splinelens.detect.metrics import evaluate
+from splinelens.detect.subgroup_auc import subgroup_aucs
 from splinelens.report.evaluation import EvaluationReport
 from splinelens.report.evaluation_parts import Evasion, FeatureMap, HeatMap, Mistake, shares
 from splinelens.report.inspection import Inspection, Portrait, SliceView
@@ -155,8 +155,6 @@ def make_evaluation(rows=200, text="you silly goose", name="tiny", layers=3, **c
         "source": "comments.csv",
         "numbers": numbers.to_dict(),
         "several": None,
-        "intervals": intervals(labels, scores, resamples=20),
-        "average_precision": average_precision(labels, scores),
         "sweep": sweep(labels, scores, [0.7]),
         "reliability": reliability(labels, scores),
         "prevalence": 0.05,
@@ -167,9 +165,9 @@ def make_evaluation(rows=200, text="you silly goose", name="tiny", layers=3, **c
             tuple(range(rows)), tuple(labels.tolist()), tuple(scores.tolist()), places, (0.2, 0.1), places
         ),
         "hatecheck": shares(["slur_h"] * rows, scores > 0.5, labels == 1, yes, ("toxic", "clean")),
-        "hatecheck_bias": subgroup_bias(labels, scores, group, resamples=20),
+        "hatecheck_bias": subgroup_aucs(labels, scores, group, resamples=20),
         "xstest": shares(["figurative"] * rows, scores > 0.5, ~yes, yes, ("unsafe", "safe")),
-        "bias": subgroup_bias(labels, scores, group, resamples=20),
+        "bias": subgroup_aucs(labels, scores, group, resamples=20),
         "bias_source": "texts that name a group",
         "evasion": (Evasion.of("zero_width", labels == 1, scores > 0.5, scores > 0.6),),
         "false_positives": (mistake,),

@@ -8,8 +8,9 @@ import pytest
 
 from splinelens.cli.options import layer_numbers, unescaped
 from splinelens.detect.artifact import Artifact
+from splinelens.detect.calibration import Calibration
 from splinelens.detect.heads import LinearHead
-from splinelens.detect.thresholds import Calibration, Threshold
+from splinelens.detect.thresholds import Threshold
 from splinelens.report.card import card, escaped, layer_ranges
 
 

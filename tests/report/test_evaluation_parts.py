@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from splinelens.detect.thresholds import share_interval
+from splinelens.detect.thresholds import proportion_interval
 from splinelens.errors import BadTexts
 from splinelens.report.evaluation_parts import Evasion, HeatMap, Mistake, Share, built, plain, shares
 from splinelens.report.scores import Span
@@ -36,8 +36,8 @@ def test_evasion_by_hand():
     assert (found.positives, found.recall, found.disguised_recall, found.lost) == (4, 0.75, 0.25, 0.5)
     assert (found.negatives, found.false_positive_rate, found.disguised_false_positive_rate) == (2, 0, 0.5)
     assert (found.recall_interval, found.disguised_recall_interval) == (
-        share_interval(3, 4),
-        share_interval(1, 4),
+        proportion_interval(3, 4),
+        proportion_interval(1, 4),
     )
     assert found.lost_interval is None  # fewer than 50 positive rows
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from splinelens.detect.evaluate import evaluate, evaluate_labels
+from splinelens.detect.metrics import evaluate, evaluate_labels
 from splinelens.report.tables import (
     MEASURED_HEAD,
     interval,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from splinelens.detect.evaluate import evaluate_labels
+from splinelens.detect.metrics import evaluate_labels
 from splinelens.report.scores import Span, TextScore
 from splinelens.report.terminal import (
     LEAST_LOGIT,

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from splinelens.detect.learning import LearningCurve, PowerLaw
+from splinelens.detect.learning_curve import LearningCurve, PowerLaw
 from splinelens.detect.thresholds import thresholds
 from splinelens.errors import BadFeatures, BadLabels
 from splinelens.report.training import (

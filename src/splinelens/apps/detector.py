@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from splinelens.detect.artifact import Artifact
-from splinelens.detect.evaluate import Evaluation, Evaluations
 from splinelens.detect.heads import LinearHead
+from splinelens.detect.metrics import Evaluation, Evaluations
 from splinelens.detect.verdicts import fired, label_place, limits, measured, require_known
 from splinelens.errors import (
     BadDetector,

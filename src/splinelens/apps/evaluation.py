@@ -11,12 +11,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from splinelens.detect.artifact import Artifact
-from splinelens.detect.bias import SubgroupBias, subgroup_bias
-from splinelens.detect.curves import average_precision, intervals, operating_points, reliability, sweep
-from splinelens.detect.evaluate import Evaluations
+from splinelens.detect.bootstrap import MIN_ROWS
+from splinelens.detect.curves import operating_points, reliability, sweep
+from splinelens.detect.embedding_2d import project
 from splinelens.detect.heat import alone, block_auc
-from splinelens.detect.projections import project
-from splinelens.detect.ranked import ROWS_FOR_INTERVAL
+from splinelens.detect.metrics import Evaluations
+from splinelens.detect.subgroup_auc import SubgroupAuc, subgroup_aucs
 from splinelens.detect.verdicts import label_place, measured, require_known
 from splinelens.errors import BadLabels, BadTexts
 from splinelens.features.extract import Progress, provenance
@@ -158,8 +158,6 @@ def evaluation_report(
         source=texts.source,
         numbers=numbers.to_dict(),
         several=all_numbers.to_dict() if isinstance(all_numbers, Evaluations) else None,
-        intervals=intervals(y, s, resamples=few, seed=seed),
-        average_precision=average_precision(y, s),
         sweep=sweep(y, s, keep=list(stored.values())),
         reliability=reliability(y, s),
         prevalence=prevalence,
@@ -170,7 +168,7 @@ def evaluation_report(
         hatecheck=None if hatecheck is None else judge.hatecheck(hatecheck),
         hatecheck_bias=() if hatecheck is None else judge.targets(hatecheck, few, seed),
         xstest=None if xstest is None else judge.xstest(xstest),
-        bias=subgroup_bias(known, read.scores, groups or {}, resamples=few, seed=seed),
+        bias=subgroup_aucs(known, read.scores, groups or {}, resamples=few, seed=seed),
         bias_source=bias_source,
         evasion=None if disguises is None else judge.evasion(texts, known, read.scores, disguises, seed),
         false_positives=judge.worst(texts, alarms, read.scores, explain),
@@ -302,7 +300,7 @@ class _Judge:
         right = (scores >= self.limit) == hateful
         return shares(names, right, hateful, np.isfinite(scores), (self.label, self.negative))
 
-    def targets(self, cases: Texts, resamples: int, seed: int) -> tuple[SubgroupBias, ...]:
+    def targets(self, cases: Texts, resamples: int, seed: int) -> tuple[SubgroupAuc, ...]:
         """The AUCs of each group that HateCheck aims at."""
         hateful = _binary(cases, "label_gold", "hateful", "non-hateful")
         scores = self.scores(cases, "HateCheck")
@@ -310,7 +308,7 @@ class _Judge:
         groups = {
             name: np.array([each == name for each in names]) for name in sorted(set(names) - {"", "nan"})
         }
-        return subgroup_bias(hateful.astype(int), scores, groups, resamples=resamples, seed=seed)
+        return subgroup_aucs(hateful.astype(int), scores, groups, resamples=resamples, seed=seed)
 
     def xstest(self, prompts: Texts) -> tuple[Share, ...]:
         """The share of flagged prompts of each type; of safe ones these are false alarms."""
@@ -388,8 +386,8 @@ def _binary(texts: Texts, column: str, one: str, zero: str) -> np.ndarray:
 def _notes(detector: Scorer, rows: int, explain: bool, **asked: object) -> list[str]:
     absent = ", ".join(name for name, own in asked.items() if not own)
     notes = [f"not asked, for want of data: {absent} (docs/reports.md says how)"] if absent else []
-    if rows < ROWS_FOR_INTERVAL:
-        notes.append(f"{rows} scored rows are fewer than {ROWS_FOR_INTERVAL}: no bootstrap interval is given")
+    if rows < MIN_ROWS:
+        notes.append(f"{rows} scored rows are fewer than {MIN_ROWS}: no bootstrap interval is given")
     kind = detector.artifact.head.kind
     if kind != "linear":
         notes.append(f"the head is a {kind}: no logit splits into layers; their map has single numbers only")

@@ -14,10 +14,11 @@ import numpy as np
 
 from splinelens import __version__
 from splinelens.detect.artifact import Artifact, Task
-from splinelens.detect.evaluate import evaluate, evaluate_labels
+from splinelens.detect.calibration import Calibration, calibrate
 from splinelens.detect.fitting import RECIPES, Fitted, fit
+from splinelens.detect.metrics import evaluate, evaluate_labels
 from splinelens.detect.recipes import STRENGTHS, require_rows
-from splinelens.detect.thresholds import TARGETS, Calibration, Threshold, calibrate, thresholds
+from splinelens.detect.thresholds import TARGETS, Threshold, thresholds
 from splinelens.errors import BadFeatures, BadLabels
 from splinelens.features.extract import Progress, read_table
 from splinelens.features.reader import TextReader

@@ -202,7 +202,7 @@ def _report(artifact: "Artifact", folder: Path) -> None:
 
 def _reported(artifact: "Artifact", left: "Evidence", texts: int, folder: Path) -> list[str]:
     """Write ``TRAINING.md`` and ``suspects.csv`` and give the lines to print of them."""
-    from splinelens.detect.learning import learning_curve
+    from splinelens.detect.learning_curve import learning_curve
     from splinelens.features.parts import writing
     from splinelens.report.training import suspects_csv, training_lines, training_markdown, training_report
 

@@ -14,8 +14,9 @@ from typing import Any, Literal, get_args  # Any: plain JSON values, here and be
 
 import numpy as np
 
+from splinelens.detect.calibration import Calibration
 from splinelens.detect.heads import Head, head_of
-from splinelens.detect.thresholds import Calibration, Threshold
+from splinelens.detect.thresholds import Threshold
 from splinelens.errors import BrokenArtifact, CannotWrite
 from splinelens.texts import text_hashes
 

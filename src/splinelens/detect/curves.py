@@ -1,30 +1,28 @@
-"""What a threshold does: rates at every score, precision at a stated prevalence, calibration bin by bin."""
+"""What a threshold does: ROC and precision-recall curves, operating points, and calibration in bins."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from splinelens.detect.ranked import Counts, Ranked
-from splinelens.detect.thresholds import share_interval
+from splinelens.detect.thresholds import Interval, proportion_interval
 from splinelens.errors import BadFeatures, BadLabels
 
-Bounds = tuple[float, float]
 TEXTS = 10_000
 """False positives are counted per this many texts."""
 
-_FIRST = 50  # of the points: the left end of the precision-recall curve jumps from text to text
+_FIRST = 50  # points that are always kept: the left end of the precision-recall curve is steep
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Rates at rising strictness, read backwards: from nothing flagged to everything flagged.
+    """Rates at descending thresholds, from nothing flagged to everything flagged.
 
     ``false_positive_rate`` and ``recall`` are the ROC curve, ``recall`` and ``precision`` the
     precision-recall curve on the same rows.
 
     Attributes:
-        threshold: Falling scores; a text is flagged at or above one. The first is above all scores.
+        threshold: Descending scores; a text is flagged at or above one. The first is above all scores.
         recall: Share of positive rows that are flagged.
         false_positive_rate: Share of negative rows that are flagged.
         precision: Share of flagged rows that are positive; None where nothing is flagged.
@@ -44,26 +42,26 @@ class Bin:
         count: Rows.
         score: Their mean score.
         share: Share of positive rows among them; equal to ``score`` where the calibration is right.
-        interval: 95 % interval (Clopper-Pearson) of the share.
+        interval: 95 % Clopper-Pearson interval of the share.
     """
 
     count: int
     score: float
     share: float
-    interval: Bounds
+    interval: Interval
 
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """What one threshold does where a stated share of texts is positive.
+    """What one threshold does at a stated prevalence of positive texts.
 
     Attributes:
-        name: What it is called.
+        name: Name of the threshold.
         threshold: Texts with this score or more are flagged.
         recall: Share of positive rows that are flagged.
-        recall_interval: Its 95 % interval (Clopper-Pearson).
+        recall_interval: 95 % Clopper-Pearson interval.
         false_positive_rate: Share of negative rows that are flagged.
-        false_positive_interval: Its 95 % interval (Clopper-Pearson).
+        false_positive_interval: 95 % Clopper-Pearson interval.
         precision: Share of flagged texts that are positive, at the prevalence; None if nothing is flagged.
         false_positives: Of 10,000 texts at the prevalence, those flagged though negative.
     """
@@ -71,9 +69,9 @@ class OperatingPoint:
     name: str
     threshold: float
     recall: float
-    recall_interval: Bounds
+    recall_interval: Interval
     false_positive_rate: float
-    false_positive_interval: Bounds
+    false_positive_interval: Interval
     precision: float | None
     false_positives: float
 
@@ -82,10 +80,10 @@ def sweep(labels: np.ndarray, scores: np.ndarray, keep: Sequence[float] = (), mo
     """Rates at every score, thinned where there are many.
 
     Args:
-        labels: 0 or 1 for each row, both there.
+        labels: 0 or 1 for each row, both present.
         scores: Finite scores.
         keep: Thresholds that must be among the points.
-        most: Points at most, ``keep`` not counted. Those left lie evenly along the ROC curve.
+        most: Points at most, ``keep`` not counted; they are spaced evenly along the ROC curve.
 
     Returns:
         The points; the first flags nothing, the last everything.
@@ -108,64 +106,23 @@ def sweep(labels: np.ndarray, scores: np.ndarray, keep: Sequence[float] = (), mo
         points = points[np.unique(np.append(first, even.clip(0, len(points) - 1)))]
     points = np.unique(np.append(points, list(keep)))[::-1]
     recall, rate = _share_from(positive, points), _share_from(negative, points)
-    flagged = recall * len(positive) + rate * len(negative)
+    hits, flagged = recall * len(positive), recall * len(positive) + rate * len(negative)
     precision = [
-        hits * len(positive) / all_ if all_ else None
-        for hits, all_ in zip(recall.tolist(), flagged.tolist(), strict=True)
+        hit / all_ if all_ else None for hit, all_ in zip(hits.tolist(), flagged.tolist(), strict=True)
     ]
     return Sweep(tuple(points.tolist()), tuple(recall.tolist()), tuple(rate.tolist()), tuple(precision))
-
-
-def average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Area under the precision-recall curve as a sum of steps, without interpolation.
-
-    Args:
-        labels: 0 or 1 for each row, both there.
-        scores: Higher leans to 1; rows of equal score count together.
-
-    Returns:
-        In [0, 1]; the share of positive rows is what chance gives.
-
-    Example:
-        >>> round(average_precision(np.array([1, 0, 1]), np.array([0.9, 0.8, 0.7])), 4)
-        0.8333
-    """
-    return Ranked.of(labels, scores).counts().average_precision()
-
-
-def intervals(
-    labels: np.ndarray, scores: np.ndarray, *, resamples: int = 1000, seed: int = 0
-) -> dict[str, Bounds | None]:
-    """95 % bootstrap intervals of the numbers of a report that an evaluation does not hold.
-
-    Args:
-        labels: 0 or 1 for each row.
-        scores: Calibrated scores.
-        resamples: How many; 0 gives no intervals.
-        seed: Of the draws.
-
-    Returns:
-        ``average_precision``; None with fewer than 50 rows. ``evaluate`` gives those of its own numbers.
-
-    Example:
-        >>> rows = np.tile([0, 1], 50)
-        >>> intervals(rows, rows / 2, resamples=20)
-        {'average_precision': (1.0, 1.0)}
-    """
-    numbers = {"average_precision": Counts.average_precision}
-    return Ranked.of(labels, scores).intervals(numbers, resamples, seed)
 
 
 def reliability(labels: np.ndarray, scores: np.ndarray, bins: int = 10) -> tuple[Bin, ...]:
     """The share of positive rows in bins of about equal count; rows of equal score share a bin.
 
     Args:
-        labels: 0 or 1 for each row, both there.
+        labels: 0 or 1 for each row, both present.
         scores: Calibrated scores.
-        bins: How many bins at most.
+        bins: Number of bins at most.
 
     Returns:
-        Bins by rising score; empty ones are left out.
+        Bins by ascending score; empty ones are left out.
 
     Raises:
         BadLabels: One class only.
@@ -177,60 +134,60 @@ def reliability(labels: np.ndarray, scores: np.ndarray, bins: int = 10) -> tuple
     """
     _classes(labels, scores)
     _, rank, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    place = ((np.cumsum(counts) - counts / 2) * bins / len(scores)).astype(int)[rank]
+    bin_of_row = ((np.cumsum(counts) - counts / 2) * bins / len(scores)).astype(int)[rank]
     found = []
-    for number in np.unique(place):
-        rows = place == number
+    for number in np.unique(bin_of_row):
+        rows = bin_of_row == number
         count, hits = int(rows.sum()), int(labels[rows].sum())
-        found.append(Bin(count, float(scores[rows].mean()), hits / count, share_interval(hits, count)))
+        found.append(Bin(count, float(scores[rows].mean()), hits / count, proportion_interval(hits, count)))
     return tuple(found)
 
 
 def operating_points(
     labels: np.ndarray, scores: np.ndarray, thresholds: Mapping[str, float], prevalence: float
 ) -> tuple[OperatingPoint, ...]:
-    """What thresholds do where a stated share of texts is positive.
+    """What thresholds do at a stated prevalence.
 
     Args:
-        labels: 0 or 1 for each row, both there.
+        labels: 0 or 1 for each row, both present.
         scores: Finite scores.
         thresholds: By name.
         prevalence: Share of positive texts where the detector will work, in (0, 1); recall and
             false-positive rate are those of the rows, precision follows from it.
 
     Returns:
-        One point a threshold.
+        One point per threshold.
 
     Raises:
         BadLabels: One class only, or ``prevalence`` is not in (0, 1).
         BadFeatures: A score is not finite.
 
     Example:
-        >>> found = operating_points(np.array([0, 0, 1]), np.array([0.2, 0.6, 0.9]), {"half": 0.5}, 0.1)
-        >>> found[0].false_positives, round(found[0].precision, 3)
+        >>> points = operating_points(np.array([0, 0, 1]), np.array([0.2, 0.6, 0.9]), {"half": 0.5}, 0.1)
+        >>> points[0].false_positives, round(points[0].precision, 3)
         (4500.0, 0.182)
     """
     if not 0 < prevalence < 1:
         raise BadLabels(f"a prevalence of {prevalence} is no share of texts; give one between 0 and 1")
     negative, positive = _classes(labels, scores)
-    found = []
+    points = []
     for name, threshold in thresholds.items():
         hits, alarms = int((positive >= threshold).sum()), int((negative >= threshold).sum())
         recall, rate = hits / len(positive), alarms / len(negative)
-        right, wrong = prevalence * recall, (1 - prevalence) * rate
-        found.append(
+        true, false = prevalence * recall, (1 - prevalence) * rate
+        points.append(
             OperatingPoint(
                 name,
                 float(threshold),
                 recall,
-                share_interval(hits, len(positive)),
+                proportion_interval(hits, len(positive)),
                 rate,
-                share_interval(alarms, len(negative)),
-                right / (right + wrong) if right + wrong else None,
-                TEXTS * wrong,
+                proportion_interval(alarms, len(negative)),
+                true / (true + false) if true + false else None,
+                TEXTS * false,
             )
         )
-    return tuple(found)
+    return tuple(points)
 
 
 def _classes(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -242,6 +199,6 @@ def _classes(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.nda
     return np.sort(scores[labels == 0]), np.sort(scores[labels == 1])
 
 
-def _share_from(ordered: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+def _share_from(ascending: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     """Share of scores at or above each threshold."""
-    return 1 - np.searchsorted(ordered, thresholds, side="left") / len(ordered)
+    return 1 - np.searchsorted(ascending, thresholds, side="left") / len(ascending)

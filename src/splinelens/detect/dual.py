@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from splinelens.detect.evaluate import auc
 from splinelens.detect.wide import Streamed, balance, dual_logistic
 
 _PROBLEMS = 64
@@ -137,6 +136,8 @@ def tried_strengths(
     for (fold, C, label), _, _, found in _solved(products, labels, folds, problems, device):
         logits[place[C], folds == fold, label] = found[folds == fold]
     columns = enumerate(labels.T)
+    from sklearn.metrics import roc_auc_score as auc
+
     return np.array([[auc(y[chosen], row[chosen, label]) for row in logits] for label, y in columns])
 
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from splinelens.detect.evaluate import auc
 from splinelens.detect.heads import Head, LinearHead
 
 
@@ -53,4 +52,6 @@ def block_auc(labels: np.ndarray, numbers: np.ndarray) -> float | None:
     there = np.isfinite(numbers)
     if len(np.unique(labels[there])) < 2:
         return None
-    return auc(labels[there].astype(int), numbers[there])
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(labels[there].astype(int), numbers[there]))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from splinelens.detect.artifact import Artifact
-from splinelens.detect.evaluate import Evaluation, Evaluations, evaluate, evaluate_labels
+from splinelens.detect.metrics import Evaluation, Evaluations, evaluate, evaluate_labels
 from splinelens.errors import BadDetector, BadLabels
 
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from splinelens.detect.bias import SubgroupBias
 from splinelens.detect.curves import Bin, OperatingPoint, Sweep
+from splinelens.detect.subgroup_auc import SubgroupAuc
 from splinelens.errors import BadTexts
 from splinelens.report.evaluation_parts import (
     Bounds,
@@ -20,7 +20,7 @@ from splinelens.report.evaluation_parts import (
 )
 from splinelens.report.tables import NUMBER_HEAD, interval, markdown_table, number_rows, percent
 
-SCHEMA = 2
+SCHEMA = 3
 """Number of the JSON form; it rises when a key changes its meaning or goes."""
 
 
@@ -34,11 +34,9 @@ class EvaluationReport:
         negative: What a negative row is called.
         model: The model that it reads.
         source: Where the texts come from.
-        numbers: The numbers of ``detect.evaluate.Evaluation``, as plain values.
-        several: Of a detector of several labels the numbers of all, those of ``detect.evaluate.Evaluations``;
+        numbers: The numbers of ``detect.metrics.Evaluation``, as plain values.
+        several: Of a detector of several labels the numbers of all, those of ``detect.metrics.Evaluations``;
             None of a binary one.
-        intervals: 95 % bootstrap intervals of further numbers by name; None where there are too few rows.
-        average_precision: Area under the precision-recall curve.
         sweep: Rates at every score: the ROC and the precision-recall curve.
         reliability: Calibration, bin by bin.
         prevalence: Share of positive texts that ``thresholds`` are told for.
@@ -65,8 +63,6 @@ class EvaluationReport:
     source: str
     numbers: dict[str, Any]  # Any: plain JSON values
     several: dict[str, Any] | None  # Any: as above
-    intervals: dict[str, Bounds | None]
-    average_precision: float
     sweep: Sweep
     reliability: tuple[Bin, ...]
     prevalence: float
@@ -75,9 +71,9 @@ class EvaluationReport:
     heat: HeatMap | None
     map: FeatureMap | None
     hatecheck: tuple[Share, ...] | None
-    hatecheck_bias: tuple[SubgroupBias, ...]
+    hatecheck_bias: tuple[SubgroupAuc, ...]
     xstest: tuple[Share, ...] | None
-    bias: tuple[SubgroupBias, ...]
+    bias: tuple[SubgroupAuc, ...]
     bias_source: str
     evasion: tuple[Evasion, ...] | None
     false_positives: tuple[Mistake, ...]
@@ -193,13 +189,13 @@ def summary(report: EvaluationReport) -> list[tuple[str, str, str]]:
     """The numbers of a report, each with its name and interval."""
     numbers = report.numbers
     auc, length, *others = number_rows(numbers)
-    bounds = interval(report.intervals["average_precision"])
+    bounds = interval(numbers["average_precision_interval"])
     return [
         ("rows", f"{numbers['n']:,}, {numbers['positives']:,} of them {report.label}", ""),
         ("not scored", f"{numbers['undetermined']:,}", ""),
         auc,
         length,
-        ("average precision", f"{report.average_precision:.4f}", bounds),
+        ("average precision", f"{numbers['average_precision']:.4f}", bounds),
         *others,
     ]
 
@@ -235,7 +231,7 @@ def share_rows(shares: Sequence[Share]) -> list[tuple[str, ...]]:
     ]
 
 
-def bias_rows(groups: Sequence[SubgroupBias]) -> list[tuple[str, ...]]:
+def bias_rows(groups: Sequence[SubgroupAuc]) -> list[tuple[str, ...]]:
     """Cells of a table below ``BIAS_HEAD``."""
     return [
         (

@@ -7,8 +7,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from splinelens.detect.evaluate import ROWS_FOR_INTERVAL
-from splinelens.detect.thresholds import share_interval
+from splinelens.detect.bootstrap import MIN_ROWS
+from splinelens.detect.thresholds import proportion_interval
 from splinelens.errors import BadTexts
 from splinelens.report.scores import Span
 
@@ -106,7 +106,7 @@ def shares(
             continue
         there = set(positive[rows].tolist())
         wanted = "mixed" if len(there) > 1 else sides[0] if there == {True} else sides[1]
-        found.append(Share(name, wanted, count, total, count / total, share_interval(count, total)))
+        found.append(Share(name, wanted, count, total, count / total, proportion_interval(count, total)))
     return tuple(found)
 
 
@@ -150,9 +150,9 @@ class Evasion:
             disguise,
             count,
             hits / count,
-            share_interval(hits, count),
+            proportion_interval(hits, count),
             found / count,
-            share_interval(found, count),
+            proportion_interval(found, count),
             (hits - found) / count,
             _lost_interval(before[positive], after[positive]),
             int((~positive).sum()),
@@ -164,7 +164,7 @@ class Evasion:
 def _lost_interval(before: np.ndarray, after: np.ndarray) -> Bounds | None:
     """Of resampled rows only how many are lost, gained and neither counts."""
     rows = len(before)
-    if rows < ROWS_FOR_INTERVAL:
+    if rows < MIN_ROWS:
         return None
     lost, gained = int((before & ~after).sum()), int((after & ~before).sum())
     shares = np.array([lost, gained, rows - lost - gained]) / rows

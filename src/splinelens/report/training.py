@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from splinelens.detect.evaluate import auc
-from splinelens.detect.learning import LearningCurve
-from splinelens.detect.suspects import Contradiction, Suspect, contradictions, suspected_labels
+from splinelens.detect.label_errors import Contradiction, Suspect, contradictions, suspected_labels
+from splinelens.detect.learning_curve import LearningCurve
 from splinelens.detect.thresholds import Threshold
 from splinelens.errors import BadLabels
 from splinelens.report.tables import PROMISE_HEAD, markdown_table, one_line, percent, promise_rows
@@ -229,8 +228,11 @@ def _label(
     y, positives = labels[judged], int(labels.sum())
     if len(np.unique(y)) < 2:
         return LabelReport(name, positives, None, None, tuple(stored))
-    by_length = auc(y, np.asarray(lengths)[judged].astype(float))
-    return LabelReport(name, positives, auc(y, scores[judged]), max(by_length, 1 - by_length), tuple(stored))
+    from sklearn.metrics import roc_auc_score
+
+    by_length = float(roc_auc_score(y, np.asarray(lengths)[judged]))
+    auc = float(roc_auc_score(y, scores[judged]))
+    return LabelReport(name, positives, auc, max(by_length, 1 - by_length), tuple(stored))
 
 
 def _thresholds(report: TrainingReport) -> str:

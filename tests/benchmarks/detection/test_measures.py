@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from detection.measures import Measures, averaged, limit, measured
 
-from splinelens.detect.evaluate import evaluate
-from splinelens.detect.thresholds import share_interval
+from splinelens.detect.metrics import evaluate
+from splinelens.detect.thresholds import proportion_interval
 
 
 def _scored(rows, seed=0):
@@ -50,14 +50,16 @@ def test_clean_rows_above_a_limit_of_other_rows_are_flagged():
     labels, scores = np.array([0, 0, 0, 0, 1]), np.array([50.0, 37.0, 1.0, np.nan, 99.0])
     found = measured(labels, scores, above=above)
     assert found.flagged == pytest.approx(1 / 3)
-    assert found.flagged_interval == pytest.approx(share_interval(1, 3))
+    assert found.flagged_interval == pytest.approx(proportion_interval(1, 3))
     alone = measured(np.zeros(2), np.array([1.0, 99.0]), above=above)
     assert (alone.auc, alone.flagged) == (None, 0.5)
     assert measured(np.ones(2), np.array([1.0, 99.0]), above=above).flagged is None
     assert limit(np.ones(2), np.zeros(2)) is None
     both = averaged([found, alone])
     assert both.flagged == pytest.approx(5 / 12)
-    assert both.flagged_interval[0] == pytest.approx((share_interval(1, 3)[0] + share_interval(1, 2)[0]) / 2)
+    assert both.flagged_interval[0] == pytest.approx(
+        (proportion_interval(1, 3)[0] + proportion_interval(1, 2)[0]) / 2
+    )
 
 
 def test_several_labels_give_the_mean_of_each():

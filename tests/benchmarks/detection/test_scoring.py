@@ -6,8 +6,9 @@ from detection import scoring
 from detection.scoring import HEADS, fit_scorer
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 
-from splinelens.detect.evaluate import auc, calibration_error
+from splinelens.detect.bootstrap import ScoreHistogram
 from splinelens.errors import BadFeatures, BadLabels
 
 
@@ -30,8 +31,8 @@ def test_every_head_finds_what_is_there_and_says_it_as_a_probability(head):
     values, labels = _table(900, 8)
     [scores] = fit_scores(values[:300], labels[:300], [[values[300:500], values[500:]]], head=head)
     assert scores.shape == (600,)
-    assert auc(labels[300:], scores) > 0.93
-    assert calibration_error(labels[300:], scores) < 0.1
+    assert roc_auc_score(labels[300:], scores) > 0.93
+    assert ScoreHistogram.of(labels[300:], scores).calibration_error() < 0.1
     assert ((scores >= 0) & (scores <= 1)).all()
 
 
@@ -53,14 +54,14 @@ def test_several_labels_are_several_heads():
     [scores] = fit_scores(values[:100], both[:100], [[values[100:]]])
     [alone] = fit_scores(values[:100], labels[:100], [[values[100:]]])
     assert np.array_equal(scores[:, 0], alone)
-    assert auc(labels[100:], -scores[:, 1]) > 0.9
+    assert roc_auc_score(labels[100:], -scores[:, 1]) > 0.9
 
 
 def test_word_counts_are_fitted_as_they_are():
     values, labels = _table(200, 6)
     counts = csr_matrix(values - 5)
     [scores] = fit_scores(counts[:100], labels[:100], [[counts[100:]]])
-    assert auc(labels[100:], scores) > 0.9
+    assert roc_auc_score(labels[100:], scores) > 0.9
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -70,7 +71,7 @@ def test_rows_without_a_label_reach_no_head_but_self_training(head):
     [few] = fit_scores(values[:60], labels[:60], [[values]], head=head)
     [found] = fit_scores(values, hidden, [[values]], head=head)
     assert np.array_equal(few, found) == (head != "self-training")
-    assert auc(labels, found) > 0.9
+    assert roc_auc_score(labels, found) > 0.9
 
 
 def test_rows_that_cannot_be_read_have_no_score_and_fit_nothing():
@@ -88,7 +89,7 @@ def test_few_rows_are_fitted_with_a_set_strength():
     values, labels = _table(200, 3)
     few = np.r_[np.flatnonzero(labels == 0)[:4], np.flatnonzero(labels == 1)[:4]]
     [scores] = fit_scores(values[few], labels[few], [[values]])
-    assert auc(labels, scores) > 0.8
+    assert roc_auc_score(labels, scores) > 0.8
 
 
 def test_features_that_say_nothing_are_no_error():
@@ -111,7 +112,7 @@ def test_the_network_tells_apart_what_no_plane_does():
     rows = dice.standard_normal((600, 4)).astype(np.float32)
     labels = (rows[:, 0] * rows[:, 1] > 0).astype(int)
     plane, network = (
-        auc(labels[400:], fit_scorer(rows[:400], labels[:400], head=head).scores(rows[400:]))
+        roc_auc_score(labels[400:], fit_scorer(rows[:400], labels[:400], head=head).scores(rows[400:]))
         for head in ("logistic", "network")
     )
     assert plane < 0.65

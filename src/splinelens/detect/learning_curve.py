@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from splinelens.detect.evaluate import auc
 from splinelens.detect.fitting import fitted_head
 from splinelens.errors import BadDetector, BadFeatures, BadLabels
 
@@ -259,6 +258,8 @@ def _judged(
     if fitted:
         own = [strengths[label] for label in fitted]
         logits = fitted_head(rows[drawn], y[:, fitted], recipe, own, seed).logit(rows[held])
+        from sklearn.metrics import roc_auc_score as auc
+
         found += [auc(known[:, label], column) for label, column in zip(fitted, logits.T, strict=True)]
     return float(np.mean(found)) if found else float("nan")
 

@@ -1,11 +1,11 @@
-"""Tests detect/suspects.py: flipped labels are found, by the formula, and contradicting duplicates."""
+"""Tests ``detect/label_errors.py``: flipped labels are reported, by the formula, and contradictions."""
 
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
 
-from splinelens.detect.suspects import Contradiction, contradictions, suspected_labels
+from splinelens.detect.label_errors import Contradiction, contradictions, suspected_labels
 from splinelens.errors import BadFeatures, BadLabels
 
 

@@ -1,13 +1,13 @@
-"""Tests detect/learning.py: points on rows that judge alone, a law only where it holds, and no further."""
+"""Tests ``detect/learning_curve.py``: points on held-out rows, a law only where it holds, and no further."""
 
 import json
 
 import numpy as np
 import pytest
 
-from splinelens.detect import learning
+from splinelens.detect import learning_curve as learning
 from splinelens.detect.heads import ForestHead, LinearHead
-from splinelens.detect.learning import LearningCurve, PowerLaw, learning_curve
+from splinelens.detect.learning_curve import LearningCurve, PowerLaw, learning_curve
 from splinelens.errors import BadDetector, BadFeatures, BadLabels
 
 SIZES = (50, 100, 200, 400, 800)

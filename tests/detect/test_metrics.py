@@ -1,13 +1,14 @@
-"""Tests ``detect/evaluate.py``: AUC, its interval, recall, Brier score, calibration, length alone."""
+"""Tests ``detect/metrics.py``: the metrics of one and of several labels, with their intervals."""
 
 import json
 
 import numpy as np
 import pytest
-from sklearn.metrics import brier_score_loss, roc_auc_score, roc_curve
+from sklearn.metrics import brier_score_loss, f1_score, roc_auc_score
 
-from splinelens.detect.evaluate import auc, calibration_error, evaluate, evaluate_labels, recall_at
-from splinelens.detect.thresholds import highest_quiet, share_interval
+from splinelens.detect.bootstrap import ScoreHistogram
+from splinelens.detect.metrics import evaluate, evaluate_labels
+from splinelens.detect.thresholds import proportion_interval, score_at_fpr
 from splinelens.errors import BadLabels
 
 
@@ -24,68 +25,11 @@ def numbers(labels, scores, lengths=None, **options):
     return evaluate(np.asarray(labels), np.asarray(scores), lengths, **{"resamples": 50} | options)
 
 
-def test_auc_by_hand():
-    # Pairs (positive, negative): 0.9 beats both, 0.3 beats 0.1 and ties with 0.3: (2 + 1 + 1/2) / 4.
-    assert auc(np.array([0, 0, 1, 1]), np.array([0.1, 0.3, 0.3, 0.9])) == 3.5 / 4
-
-
-@pytest.mark.parametrize("distinct", [None, 20, 3, 1])
-@pytest.mark.parametrize("seed", range(5))
-def test_auc_is_that_of_sklearn_with_and_without_ties(seed, distinct):
-    labels, scores = sample(300, seed, distinct)
-    assert auc(labels, scores) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
-
-
-def test_equal_scores_have_an_auc_of_one_half():
-    assert auc(np.array([0, 1, 1, 0, 1]), np.full(5, 0.7)) == 0.5
-
-
-def test_auc_reads_labels_and_scores_of_any_number_type():
-    labels, scores = sample(60)
-    expected = auc(labels, scores)
-    assert auc(labels.astype(np.int8), scores) == expected
-    assert auc(labels.astype(bool), scores) == expected
-    assert auc(labels, (scores * 1000).astype(np.float32)) == pytest.approx(expected)
-
-
 def test_the_interval_depends_on_the_seed_alone():
     labels, scores = sample(200)
     first = numbers(labels, scores, seed=3).auc_interval
     assert numbers(labels, scores, seed=3).auc_interval == first
     assert numbers(labels, scores, seed=4).auc_interval != first
-
-
-def test_the_interval_is_that_of_resampled_rows():
-    labels, scores = sample(80, distinct=15)
-    rng = np.random.default_rng(0)
-    draws = [rng.integers(0, 80, 80) for _ in range(400)]
-    expected = np.quantile([roc_auc_score(labels[rows], scores[rows]) for rows in draws], [0.025, 0.975])
-    assert numbers(labels, scores, resamples=400).auc_interval == pytest.approx(expected, abs=1e-12)
-
-
-def test_the_interval_covers_the_true_auc_about_as_often_as_it_says():
-    truth = auc(*sample(100_000, seed=99))
-    intervals = [numbers(*sample(200, seed), resamples=200).auc_interval for seed in range(100)]
-    covered = sum(low <= truth <= high for low, high in intervals)
-    assert covered >= 88  # 95 expected
-
-
-def test_few_rows_have_no_interval():
-    labels, scores = sample(50)
-    assert numbers(labels, scores).auc_interval is not None
-    few = numbers(labels[:49], scores[:49])
-    assert few.auc_interval is None
-    assert few.length_auc_interval is None
-    assert few.auc == auc(labels[:49], scores[:49])
-
-
-def test_no_resamples_give_no_interval():
-    assert numbers(*sample(100), resamples=0).auc_interval is None
-
-
-def test_a_single_positive_row_still_has_an_interval():
-    labels = np.arange(60) == 59  # about a third of the resamples lack it
-    assert numbers(labels, np.linspace(0, 1, 60)).auc_interval == (1.0, 1.0)
 
 
 def test_recall_by_hand():
@@ -100,19 +44,6 @@ def test_clean_rows_that_tie_at_the_top_may_not_fire_together():
     labels = np.r_[np.zeros(100), np.ones(4)]
     clean = np.r_[np.zeros(98), 0.8, 0.8]  # two at 0.8 are more than the one allowed at 1 %
     assert numbers(labels, np.r_[clean, 0.1, 0.8, 0.8, 0.9]).recall_at_fpr == {"0.01": 1 / 4, "0.05": 1.0}
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_recall_is_the_best_point_of_the_roc_curve_under_the_rate(seed):
-    labels, scores = sample(400, seed, distinct=40)
-    false, true, _ = roc_curve(labels, scores, drop_intermediate=False)
-    for key, found in numbers(labels, scores).recall_at_fpr.items():
-        assert found == pytest.approx(true[false <= float(key)].max())
-
-
-def test_brier_is_that_of_sklearn():
-    labels, scores = sample(100)
-    assert numbers(labels, scores).brier == pytest.approx(brier_score_loss(labels, scores), abs=1e-12)
 
 
 def test_calibration_error_by_hand():
@@ -165,16 +96,16 @@ def test_stored_thresholds_are_measured_at_and_above_them():
         "0.05": {
             "score": 0.3,
             "false_positive_rate": 0.5,
-            "false_positive_interval": share_interval(2, 4),
+            "false_positive_interval": proportion_interval(2, 4),
             "recall": 0.5,
-            "recall_interval": share_interval(1, 2),
+            "recall_interval": proportion_interval(1, 2),
         },
         "0.01": {
             "score": 2.0,
             "false_positive_rate": 0.0,
-            "false_positive_interval": share_interval(0, 4),
+            "false_positive_interval": proportion_interval(0, 4),
             "recall": 0.0,
-            "recall_interval": share_interval(0, 2),
+            "recall_interval": proportion_interval(0, 2),
         },
     }
 
@@ -211,12 +142,14 @@ def test_classes_by_hand():
     assert (found.n, found.undetermined) == (4, 1)
     assert found.confusion == ((1, 1, 0), (0, 2, 0), (0, 0, 0))
     assert found.accuracy == 0.75
-    assert found.macro_f1 == pytest.approx((2 / 3 + 4 / 5) / 2)  # c is neither there nor a verdict
+    assert found.macro_f1 == pytest.approx((2 / 3 + 4 / 5) / 2)  # c is neither a label nor a prediction
+    kinds, predicted = LABELS[:4].argmax(axis=1), SCORES[:4].argmax(axis=1)
+    assert found.macro_f1 == pytest.approx(f1_score(kinds, predicted, average="macro"))
     assert found.labels["c"] is None
     assert found.mean_auc == (found.labels["a"].auc + found.labels["b"].auc) / 2
 
 
-def test_each_label_has_the_numbers_it_would_have_alone():
+def test_each_label_has_the_metrics_of_a_single_evaluation():
     rng = np.random.default_rng(0)
     labels, lengths = rng.integers(0, 2, (80, 2)), rng.integers(1, 9, 80)
     scores = np.clip(labels * 0.4 + rng.uniform(size=(80, 2)) / 2, 0, 1)
@@ -236,46 +169,45 @@ def test_every_number_has_an_interval_that_holds_it():
     pairs = [(found.auc, found.auc_interval), (found.brier, found.brier_interval)]
     pairs += [(found.recall_at_fpr[rate], found.recall_intervals[rate]) for rate in ("0.01", "0.05")]
     pairs += [(found.calibration_error, found.calibration_interval)]
+    pairs += [(found.average_precision, found.average_precision_interval)]
     assert all(low <= number <= high and low < high for number, (low, high) in pairs)
     few = numbers(labels[:49], scores[:49])
+    assert {few.auc_interval, few.length_auc_interval, few.average_precision_interval} == {None}
     assert {few.brier_interval, few.calibration_interval, *few.recall_intervals.values()} == {None}
 
 
 def test_the_intervals_are_those_of_resampled_rows():
     labels, scores = sample(80, distinct=15)
     rng = np.random.default_rng(0)
-    draws = [rng.integers(0, 80, 80) for _ in range(60)]
+    resamples = [rng.integers(0, 80, 80) for _ in range(60)]
     found = numbers(labels, scores, resamples=60)
-    for number, told in (
-        (lambda y, s: brier_score_loss(y, s), found.brier_interval),
+
+    def calibration_error(y, s):
+        return ScoreHistogram.of(y, s).calibration_error()
+
+    for number, interval in (
+        (roc_auc_score, found.auc_interval),
+        (brier_score_loss, found.brier_interval),
         (calibration_error, found.calibration_interval),
-        (lambda y, s: (s[y == 1] > highest_quiet(s[y == 0], 0.05)).mean(), found.recall_intervals["0.05"]),
+        (lambda y, s: (s[y == 1] > score_at_fpr(s[y == 0], 0.05)).mean(), found.recall_intervals["0.05"]),
     ):
-        values = np.array([number(labels[rows], scores[rows]) for rows in draws])
+        values = np.array([number(labels[rows], scores[rows]) for rows in resamples])
         if number is calibration_error:
             values += number(labels, scores) - values.mean()
             values = values.clip(min=0)
-        assert told == pytest.approx(np.quantile(values, [0.025, 0.975]), abs=1e-12)
-
-
-def test_recall_at_a_rate_is_that_of_the_threshold_that_keeps_it():
-    for seed in range(5):
-        labels, scores = sample(150, seed, distinct=20)
-        for rate in (0.001, 0.01, 0.05, 0.3):
-            above = highest_quiet(scores[labels == 0], rate)
-            assert recall_at(labels, scores, rate) == (scores[labels == 1] > above).mean()
+        assert interval == pytest.approx(np.quantile(values, [0.025, 0.975]), abs=1e-12)
 
 
 def test_the_means_of_labels_and_classes_have_intervals():
-    dice = np.random.default_rng(0)
-    own = dice.integers(0, 3, 120)
-    labels = np.eye(3, dtype=int)[own]
-    scores = np.clip(0.3 * labels + 0.7 * dice.random((120, 3)), 0, 1)
+    rng = np.random.default_rng(0)
+    kinds = rng.integers(0, 3, 120)
+    labels = np.eye(3, dtype=int)[kinds]
+    scores = np.clip(0.3 * labels + 0.7 * rng.random((120, 3)), 0, 1)
     found = evaluate_labels(labels, scores, np.arange(120), "abc", classes=True, resamples=100)
     assert found.mean_auc_interval[0] < found.mean_auc < found.mean_auc_interval[1]
     assert found.macro_f1_interval[0] < found.macro_f1 < found.macro_f1_interval[1]
-    right = int((scores.argmax(axis=1) == own).sum())
-    assert found.accuracy_interval == share_interval(right, 120)
+    right = int((scores.argmax(axis=1) == kinds).sum())
+    assert found.accuracy_interval == proportion_interval(right, 120)
     assert json.loads(json.dumps(found.to_dict(), allow_nan=False)) == found.to_dict()
     few = evaluate_labels(labels[:40], scores[:40], np.arange(40), "abc", classes=True)
     assert (few.mean_auc_interval, few.macro_f1_interval) == (None, None)
@@ -287,9 +219,9 @@ def test_labels_that_never_differ_are_refused():
 
 
 def test_a_calibration_error_lies_within_its_interval_however_small_it_is():
-    dice = np.random.default_rng(1)
-    scores = dice.random(400)
-    labels = (dice.random(400) < scores).astype(int)
+    rng = np.random.default_rng(1)
+    scores = rng.random(400)
+    labels = (rng.random(400) < scores).astype(int)
     for shown in (scores, scores**4, labels.astype(float)):
         found = evaluate(labels, shown, np.ones(400), resamples=200)
         low, high = found.calibration_interval

@@ -1,9 +1,9 @@
-"""Tests ``detect/projections.py``: components by their definition, seeds, tables that are too small."""
+"""Tests ``detect/embedding_2d.py``: components by their definition, seeds, tables that are too small."""
 
 import numpy as np
 import pytest
 
-from splinelens.detect.projections import project
+from splinelens.detect.embedding_2d import project
 from splinelens.errors import BadFeatures
 
 
@@ -18,8 +18,8 @@ def test_components_are_those_of_the_standardised_table():
 
 
 def test_two_clusters_stay_apart_and_the_seed_decides():
-    dice = np.random.default_rng(0)
-    values = np.concatenate([dice.normal(size=(20, 5)), dice.normal(size=(20, 5)) + 20])
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.normal(size=(20, 5)), rng.normal(size=(20, 5)) + 20])
     found = project(values, seed=3)
     tsne = np.array(found.tsne)
     near = np.linalg.norm(tsne[:20] - tsne[:20].mean(axis=0), axis=1).max()

@@ -1,0 +1,157 @@
+"""Score histogram per class: every metric and its bootstrap interval are computed from it.
+
+Labeled scores are fully described by how often each distinct score occurs among the negative and among the
+positive rows. A bootstrap resample is then one ``bincount`` of drawn row indices, without sorting, and all
+metrics of a resample share it: 10,000 resamples of 10,000 rows take seconds.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from splinelens.detect.thresholds import Interval, max_false_positives
+
+MIN_ROWS = 50
+"""With fewer rows a bootstrap interval is too narrow to be honest, and none is given."""
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreHistogram:
+    """How often each score occurs in each class.
+
+    Attributes:
+        score: Distinct scores, ascending.
+        negative: Negative rows with each score; may be 0.
+        positive: Positive rows with each score; may be 0.
+    """
+
+    score: np.ndarray
+    negative: np.ndarray
+    positive: np.ndarray
+
+    @classmethod
+    def of(cls, labels: np.ndarray, scores: np.ndarray) -> "ScoreHistogram":
+        """From a label, 0 or 1, and a finite score for each row.
+
+        Example:
+            >>> ScoreHistogram.of(np.array([0, 1, 1]), np.array([0.2, 0.2, 0.9])).roc_auc()
+            0.75
+        """
+        score, codes = _codes(labels, scores)
+        return cls._of_codes(score, codes)
+
+    @classmethod
+    def _of_codes(cls, score: np.ndarray, codes: np.ndarray) -> "ScoreHistogram":
+        counts = np.bincount(codes, minlength=2 * len(score))
+        return cls(score, counts[: len(score)], counts[len(score) :])
+
+    def roc_auc(self) -> float:
+        """Share of (positive, negative) pairs in the right order, ties one half; NaN without a class."""
+        pairs = int(self.negative.sum()) * int(self.positive.sum())
+        twice_below = 2 * np.cumsum(self.negative) - self.negative  # a tie counts one half
+        return int(self.positive @ twice_below) / (2 * pairs) if pairs else float("nan")
+
+    def average_precision(self) -> float:
+        """Precision at each score weighted by the recall gained there; NaN without a positive row."""
+        gained, rows = self.positive[::-1], np.cumsum((self.negative + self.positive)[::-1])
+        hits = np.cumsum(gained)
+        return float((gained * hits / np.maximum(rows, 1)).sum() / hits[-1]) if hits[-1] else float("nan")
+
+    def recall_at_fpr(self, fpr: float) -> float:
+        """Highest recall at a false-positive rate of at most ``fpr``; NaN without a class."""
+        negatives, positives = int(self.negative.sum()), int(self.positive.sum())
+        if not negatives or not positives:
+            return float("nan")
+        below = negatives - max_false_positives(negatives, fpr)
+        highest = int(np.searchsorted(np.cumsum(self.negative), below))  # the last score that is not flagged
+        return int(self.positive[highest + 1 :].sum()) / positives
+
+    def brier(self) -> float:
+        """Mean squared difference of score and label."""
+        squares = self.negative @ self.score**2 + self.positive @ (1 - self.score) ** 2
+        return float(squares / (self.negative + self.positive).sum())
+
+    def calibration_error(self, bins: int = 15) -> float:
+        """Expected calibration error over bins of about equal count; rows of equal score share a bin."""
+        rows = self.negative + self.positive
+        rank = np.cumsum(rows) - rows / 2  # mean rank of the rows with each score
+        bin_of_score = (rank * bins / rows.sum()).astype(int)
+        gap = np.bincount(bin_of_score, weights=rows * self.score - self.positive)
+        return float(np.abs(gap).sum() / rows.sum())
+
+
+def bootstrap(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    metrics: Mapping[str, Callable[[ScoreHistogram], float]],
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> dict[str, np.ndarray]:
+    """Values of several metrics on the same bootstrap resamples.
+
+    Args:
+        labels: 0 or 1 for each row.
+        scores: Finite scores.
+        metrics: Functions of a histogram, by name.
+        resamples: Number of resamples.
+        seed: Tables of as many rows with the same seed are resampled alike.
+
+    Returns:
+        For each metric one value per resample, NaN where a class is missing; empty arrays with fewer than
+        ``MIN_ROWS`` rows.
+
+    Example:
+        >>> rows = np.arange(60) % 2
+        >>> bootstrap(rows, rows, {"auc": ScoreHistogram.roc_auc}, resamples=3)["auc"].tolist()
+        [1.0, 1.0, 1.0]
+    """
+    n, rng = len(labels), np.random.default_rng(seed)
+    if n < MIN_ROWS:
+        return {name: np.zeros(0) for name in metrics}
+    score, codes = _codes(labels, scores)
+    values = np.zeros((resamples, len(metrics)))
+    for row in values:
+        histogram = ScoreHistogram._of_codes(score, codes[rng.integers(0, n, n)])
+        row[:] = [metric(histogram) for metric in metrics.values()]
+    return dict(zip(metrics, values.T, strict=True))
+
+
+def percentile_interval(values: np.ndarray) -> Interval | None:
+    """95 % percentile interval of bootstrap values.
+
+    Args:
+        values: One value per resample; NaN is left out.
+
+    Returns:
+        The 2.5th and 97.5th percentile; None if no value is left.
+
+    Example:
+        >>> percentile_interval(np.array([1.0, 1.0, np.nan]))
+        (1.0, 1.0)
+    """
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return None
+    low, high = np.quantile(finite, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def auc_interval(
+    labels: np.ndarray, scores: np.ndarray, resamples: int = 10_000, seed: int = 0
+) -> Interval | None:
+    """95 % bootstrap interval of the ROC AUC; None with fewer than ``MIN_ROWS`` rows or no resamples.
+
+    Example:
+        >>> auc_interval(np.arange(60) % 2, np.arange(60) % 2, resamples=20)
+        (1.0, 1.0)
+    """
+    return percentile_interval(
+        bootstrap(labels, scores, {"auc": ScoreHistogram.roc_auc}, resamples, seed)["auc"]
+    )
+
+
+def _codes(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct scores, and each row as the rank of its score plus, if positive, the number of ranks."""
+    score, rank = np.unique(scores, return_inverse=True)
+    return score.astype(np.float64), rank + len(score) * np.asarray(labels).astype(int)

@@ -1,0 +1,100 @@
+"""From logits to probabilities: Platt scaling, fitted on out-of-fold logits.
+
+Source: Platt, Probabilistic outputs for support vector machines, 1999.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from splinelens.errors import BadFeatures, BadLabels
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Platt scaling: ``score = 1 / (1 + exp(-(slope * logit + intercept)))``."""
+
+    slope: float = 1.0
+    intercept: float = 0.0
+
+    def logit(self, logit: np.ndarray) -> np.ndarray:
+        """The calibrated logit."""
+        return self.slope * logit + self.intercept
+
+    def score(self, logit: np.ndarray) -> np.ndarray:
+        """The calibrated probability, in [0, 1]; NaN stays NaN.
+
+        Example:
+            >>> Calibration().score(np.array([0.0])).tolist()
+            [0.5]
+        """
+        return 1 / (1 + np.exp(-np.clip(self.logit(logit), -60, 60)))
+
+
+def calibrate(labels: np.ndarray, logits: np.ndarray) -> Calibration:
+    """Fit Platt scaling.
+
+    The targets are Platt's, ``(n1 + 1) / (n1 + 2)`` and ``1 / (n0 + 2)`` for n1 positive and n0 negative
+    rows, so that logits which separate the classes perfectly get a finite slope.
+
+    Args:
+        labels: 0 or 1, both present.
+        logits: Out-of-fold logits.
+
+    Returns:
+        The calibration; its slope is positive.
+
+    Raises:
+        BadLabels: One class only, or the logits do not rise with the labels.
+        BadFeatures: A logit is not finite.
+
+    Example:
+        >>> calibrate(np.array([0, 0, 1, 1]), np.array([-2.0, 1.0, -1.0, 2.0])).slope > 0
+        True
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    positive, logits = require_out_of_fold(labels, logits)
+    center, spread = float(logits.mean()), float(logits.std()) if np.ptp(logits) else 0.0
+    slope = 0.0
+    if spread > 0:
+        count = int(positive.sum())
+        target = np.where(positive, (count + 1) / (count + 2), 1 / (len(logits) - count + 2))
+        rows = np.tile((logits - center) / spread, 2)[:, None]
+        sides, weights = np.repeat([1, 0], len(logits)), np.concatenate([target, 1 - target])
+        model = LogisticRegression(C=1e6, tol=1e-8, max_iter=1000).fit(rows, sides, sample_weight=weights)
+        slope = float(model.coef_[0, 0]) / spread
+    if slope <= 0:
+        raise BadLabels(
+            f"the out-of-fold logits do not rise with the labels (slope {slope:.3g}): the features say "
+            "nothing of these labels; check the label column and which value is positive, or give more rows"
+        )
+    return Calibration(slope, float(model.intercept_[0]) - slope * center)
+
+
+def require_out_of_fold(labels: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Validate out-of-fold logits or scores.
+
+    Returns:
+        Whether each row is positive, and its number in float64.
+
+    Raises:
+        BadLabels: One class only.
+        BadFeatures: A number is not finite.
+
+    Example:
+        >>> require_out_of_fold(np.array([0, 1]), np.array([0.5, 2.0]))[0].tolist()
+        [False, True]
+    """
+    positive, numbers = np.asarray(labels) == 1, np.asarray(numbers, dtype=np.float64)
+    if not positive.any() or positive.all():
+        raise BadLabels(
+            f"the {len(positive)} out-of-fold rows hold one class only; give rows of both to calibrate on"
+        )
+    broken = int((~np.isfinite(numbers)).sum())
+    if broken:
+        raise BadFeatures(
+            f"{broken} of {len(numbers)} out-of-fold numbers are not finite; "
+            "leave out rows that cannot be read"
+        )
+    return positive, numbers

@@ -1,0 +1,307 @@
+"""How well scores separate labels, with intervals, and what text length alone would reach.
+
+Metrics that scikit-learn has are scikit-learn's; intervals come from ``bootstrap``.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from splinelens.detect.bootstrap import MIN_ROWS, ScoreHistogram, auc_interval, bootstrap, percentile_interval
+from splinelens.detect.thresholds import Interval, proportion_interval
+from splinelens.errors import BadLabels
+
+RATES = (0.01, 0.05)
+"""False-positive rates at which recall is reported."""
+
+_METRICS: dict[str, Callable[[ScoreHistogram], float]] = {
+    "auc": ScoreHistogram.roc_auc,
+    "average_precision": ScoreHistogram.average_precision,
+    "brier": ScoreHistogram.brier,
+    "calibration_error": ScoreHistogram.calibration_error,
+    **{f"{fpr:g}": partial(ScoreHistogram.recall_at_fpr, fpr=fpr) for fpr in RATES},
+}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics of one label on one set of labeled texts.
+
+    Attributes:
+        n: Rows that were scored.
+        positives: Positive rows among them.
+        undetermined: Rows that could not be scored; they are in no other number.
+        auc: Area under the ROC curve.
+        auc_interval: 95 % bootstrap interval; None with fewer than 50 scored rows, as all bootstrap
+            intervals.
+        average_precision: Area under the precision-recall curve as a sum of steps; the share of positive
+            rows is what chance gives.
+        average_precision_interval: 95 % bootstrap interval.
+        recall_at_fpr: Recall at 1 % and 5 % false positives, keys ``0.01`` and ``0.05``; the threshold is
+            chosen on these rows.
+        recall_intervals: 95 % bootstrap intervals, the threshold chosen again on each resample.
+        brier: Mean squared difference of score and label.
+        brier_interval: 95 % bootstrap interval.
+        calibration_error: Expected calibration error over 15 bins of about equal count; rows of equal
+            score share a bin.
+        calibration_interval: 95 % bootstrap interval. Chance adds to a calibration error, and twice to that
+            of a resample, so the resamples are shifted to have the mean of the rows themselves.
+        length_auc: AUC of the number of tokens, in the direction that is better on these rows, so at
+            least 0.5: what a detector that cannot read would reach.
+        length_auc_interval: 95 % bootstrap interval, in the same direction.
+        at_threshold: For each stored threshold the ``score``, and on these rows ``false_positive_rate`` and
+            ``recall``, each with its 95 % Clopper-Pearson interval as ``false_positive_interval`` and
+            ``recall_interval``.
+    """
+
+    n: int
+    positives: int
+    undetermined: int
+    auc: float
+    auc_interval: Interval | None
+    average_precision: float
+    average_precision_interval: Interval | None
+    recall_at_fpr: dict[str, float]
+    recall_intervals: dict[str, Interval | None]
+    brier: float
+    brier_interval: Interval | None
+    calibration_error: float
+    calibration_interval: Interval | None
+    length_auc: float
+    length_auc_interval: Interval | None
+    at_threshold: dict[str, dict[str, Any]]  # Any: a number, or the two of an interval
+
+    def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
+        """As plain JSON values; an interval is a list."""
+        return {key: _json(value) for key, value in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class Evaluations:
+    """Metrics of several labels on one set of labeled texts.
+
+    Attributes:
+        n: Rows that were scored.
+        undetermined: Rows that could not be scored; they are in no other number.
+        labels: Each label against all others; None for a label that all scored rows have or none has.
+        mean_auc: Mean of the AUCs of the measured labels.
+        mean_auc_interval: 95 % bootstrap interval; None with fewer than 50 scored rows.
+        accuracy: Of classes, share of rows whose class has the highest score; else None.
+        accuracy_interval: 95 % Clopper-Pearson interval.
+        macro_f1: Of classes, mean F1 over the classes that occur among labels or predictions; else None.
+        macro_f1_interval: 95 % bootstrap interval; None with fewer than 50 scored rows.
+        confusion: Of classes, ``confusion[label][prediction]`` counts rows, in the order of ``labels``;
+            else None.
+    """
+
+    n: int
+    undetermined: int
+    labels: dict[str, Evaluation | None]
+    mean_auc: float
+    mean_auc_interval: Interval | None = None
+    accuracy: float | None = None
+    accuracy_interval: Interval | None = None
+    macro_f1: float | None = None
+    macro_f1_interval: Interval | None = None
+    confusion: tuple[tuple[int, ...], ...] | None = None
+
+    def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
+        """As plain JSON values; the metrics of classes only if the labels are classes."""
+        names = ["n", "undetermined", "mean_auc", "mean_auc_interval"]
+        if self.confusion is not None:
+            names += ["accuracy", "accuracy_interval", "macro_f1", "macro_f1_interval", "confusion"]
+        labels = {name: label and label.to_dict() for name, label in self.labels.items()}
+        return {**{name: _json(getattr(self, name)) for name in names}, "labels": labels}
+
+
+def evaluate(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    lengths: np.ndarray,
+    *,
+    thresholds: Mapping[str, float] | None = None,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> Evaluation:
+    """Evaluate the scores of one label.
+
+    Args:
+        labels: 0 or 1 for each text.
+        scores: Calibrated scores; NaN marks rows that could not be scored.
+        lengths: Tokens of each text, for the length-only baseline.
+        thresholds: Scores to measure verdicts at, by name.
+        resamples: Bootstrap resamples; 0 for no bootstrap intervals.
+        seed: Of the bootstrap.
+
+    Returns:
+        The metrics.
+
+    Raises:
+        BadLabels: The scored rows hold one class only, or other labels than 0 and 1.
+
+    Example:
+        >>> labels, scores = np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.35, 0.8])
+        >>> evaluate(labels, scores, np.array([3, 4, 5, 6]), resamples=10).auc
+        0.75
+    """
+    return _evaluate(labels, scores, lengths, thresholds or {}, resamples, seed)[0]
+
+
+def evaluate_labels(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    lengths: np.ndarray,
+    names: Sequence[str],
+    *,
+    classes: bool = False,
+    thresholds: Mapping[str, Mapping[str, float]] | None = None,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> Evaluations:
+    """Evaluate the scores of several labels.
+
+    Args:
+        labels: (text, label), 0 or 1; with ``classes`` one 1 per row.
+        scores: (text, label), calibrated; NaN in rows that could not be scored.
+        lengths: Tokens of each text, for the length-only baseline.
+        names: Of the labels.
+        classes: Each text has one label: also accuracy, macro F1 and the confusion matrix.
+        thresholds: For each name the scores to measure verdicts at, by name.
+        resamples: Bootstrap resamples; 0 for no bootstrap intervals.
+        seed: Of the bootstrap.
+
+    Returns:
+        The metrics.
+
+    Raises:
+        BadLabels: No label divides the scored rows, or labels other than 0 and 1.
+
+    Example:
+        >>> labels = np.array([[1, 0], [1, 0], [0, 1], [0, 1]])
+        >>> scores = np.array([[0.9, 0.2], [0.3, 0.8], [0.1, 0.7], [0.2, 0.9]])
+        >>> result = evaluate_labels(labels, scores, np.arange(4), ["a", "b"], classes=True, resamples=0)
+        >>> result.accuracy, result.confusion, result.mean_auc
+        (0.75, ((1, 1), (0, 2)), 0.875)
+    """
+    scored = np.isfinite(scores).all(axis=1)
+    evaluations: dict[str, Evaluation | None] = dict.fromkeys(names)
+    resampled_aucs = []
+    for index, name in enumerate(names):
+        if len(np.unique(labels[scored, index])) < 2:
+            continue
+        column, limits = np.where(scored, scores[:, index], np.nan), (thresholds or {}).get(name, {})
+        evaluations[name], aucs = _evaluate(labels[:, index], column, lengths, limits, resamples, seed)
+        resampled_aucs.append(aucs)  # all labels share the rows of a resample
+    measured = [evaluation.auc for evaluation in evaluations.values() if evaluation]
+    if not measured:
+        raise BadLabels(
+            f"of the labels {', '.join(names)} each is the same in all {scored.sum()} scored rows; "
+            "give rows with and without a label"
+        )
+    return Evaluations(
+        int(scored.sum()),
+        int((~scored).sum()),
+        evaluations,
+        float(np.mean(measured)),
+        percentile_interval(np.mean(resampled_aucs, axis=0)),
+        **(_class_metrics(labels[scored], scores[scored], resamples, seed) if classes else {}),
+    )
+
+
+def _evaluate(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    lengths: np.ndarray,
+    thresholds: Mapping[str, float],
+    resamples: int,
+    seed: int,
+) -> tuple[Evaluation, np.ndarray]:
+    """The metrics of one label, and its AUC on each resample."""
+    from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
+
+    scored = np.isfinite(scores)
+    y, s, tokens = labels[scored].astype(int), scores[scored], lengths[scored].astype(float)
+    if np.unique(y).tolist() != [0, 1]:
+        raise BadLabels(
+            f"the {len(y)} scored rows of {len(scores)} hold labels {np.unique(y).tolist()[:5]}; "
+            "0 and 1 are both needed to evaluate"
+        )
+    by_length = -tokens if roc_auc_score(y, tokens) < 0.5 else tokens
+    histogram, values = ScoreHistogram.of(y, s), bootstrap(y, s, _METRICS, resamples, seed)
+    calibration_error = histogram.calibration_error()
+    if len(values["calibration_error"]):
+        shift = calibration_error - values["calibration_error"].mean()
+        values["calibration_error"] = (values["calibration_error"] + shift).clip(min=0)
+    intervals = {name: percentile_interval(resampled) for name, resampled in values.items()}
+    evaluation = Evaluation(
+        n=len(y),
+        positives=int(y.sum()),
+        undetermined=int((~scored).sum()),
+        auc=float(roc_auc_score(y, s)),
+        auc_interval=intervals["auc"],
+        average_precision=float(average_precision_score(y, s)),
+        average_precision_interval=intervals["average_precision"],
+        recall_at_fpr={f"{fpr:g}": histogram.recall_at_fpr(fpr) for fpr in RATES},
+        recall_intervals={f"{fpr:g}": intervals[f"{fpr:g}"] for fpr in RATES},
+        brier=float(brier_score_loss(y, s)),
+        brier_interval=intervals["brier"],
+        calibration_error=calibration_error,
+        calibration_interval=intervals["calibration_error"],
+        length_auc=float(roc_auc_score(y, by_length)),
+        length_auc_interval=auc_interval(y, by_length, resamples, seed),
+        at_threshold={name: _at_threshold(score, y, s) for name, score in thresholds.items()},
+    )
+    return evaluation, values["auc"]
+
+
+def _class_metrics(
+    labels: np.ndarray, scores: np.ndarray, resamples: int, seed: int
+) -> dict[str, Any]:  # Any: accuracy and macro F1 with their intervals, and the confusion matrix
+    from sklearn.metrics import confusion_matrix
+
+    label, prediction, classes = labels.argmax(axis=1), scores.argmax(axis=1), labels.shape[1]
+    confusion = confusion_matrix(label, prediction, labels=range(classes))
+    codes, n, rng = label * classes + prediction, len(label), np.random.default_rng(seed)
+    resampled = []
+    for _ in range(resamples if n >= MIN_ROWS else 0):
+        counts = np.bincount(codes[rng.integers(0, n, n)], minlength=classes**2)
+        resampled.append(_macro_f1(counts.reshape(classes, classes)))
+    correct = int(np.trace(confusion))
+    return {
+        "accuracy": correct / n,
+        "accuracy_interval": proportion_interval(correct, n),
+        "macro_f1": _macro_f1(confusion),
+        "macro_f1_interval": percentile_interval(np.array(resampled)),
+        "confusion": tuple(tuple(row) for row in confusion.tolist()),
+    }
+
+
+def _macro_f1(confusion: np.ndarray) -> float:
+    """Mean F1 over the classes that occur, from a confusion matrix."""
+    occurrences = confusion.sum(axis=0) + confusion.sum(axis=1)
+    occurs = occurrences > 0
+    return float((2 * np.diag(confusion)[occurs] / occurrences[occurs]).mean())
+
+
+def _at_threshold(
+    score: float, labels: np.ndarray, scores: np.ndarray
+) -> dict[str, Any]:  # Any: see Evaluation
+    """What a threshold does to the rows of each class."""
+    negatives, positives = scores[labels == 0], scores[labels == 1]
+    false_positives, hits = int((negatives >= score).sum()), int((positives >= score).sum())
+    return {
+        "score": float(score),
+        "false_positive_rate": false_positives / len(negatives),
+        "false_positive_interval": proportion_interval(false_positives, len(negatives)),
+        "recall": hits / len(positives),
+        "recall_interval": proportion_interval(hits, len(positives)),
+    }
+
+
+def _json(value: Any) -> Any:  # Any: fields of a record in, plain JSON values out
+    if isinstance(value, dict):
+        return {key: _json(item) for key, item in value.items()}
+    return [_json(item) for item in value] if isinstance(value, tuple) else value

@@ -1,0 +1,102 @@
+"""Whether the mention of a group moves scores: subgroup, BPSN and BNSP AUC.
+
+Source: Borkan, Dixon, Sorensen, Thain, Vasserman, arXiv:1903.04561, section 3. The background of a group is
+every row outside it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from splinelens.detect.bootstrap import auc_interval
+from splinelens.detect.thresholds import Interval
+from splinelens.errors import BadLabels
+
+ROWS_PER_CLASS = 10
+"""With fewer rows of a class no AUC is given."""
+
+
+@dataclass(frozen=True)
+class SubgroupAuc:
+    """Three AUCs of one group; each is None with fewer than 10 rows of either class.
+
+    Attributes:
+        name: The group.
+        rows: Rows that belong to it.
+        positives: Positive rows among them.
+        subgroup_auc: AUC among the group's rows; low if classes are confused within the group.
+        subgroup_interval: 95 % bootstrap interval; None with fewer than 50 rows.
+        bpsn_auc: Background positives against subgroup negatives; low if harmless texts that mention the
+            group score too high.
+        bpsn_interval: As above.
+        bnsp_auc: Background negatives against subgroup positives; low if attacks that mention the group
+            score too low.
+        bnsp_interval: As above.
+    """
+
+    name: str
+    rows: int
+    positives: int
+    subgroup_auc: float | None
+    subgroup_interval: Interval | None
+    bpsn_auc: float | None
+    bpsn_interval: Interval | None
+    bnsp_auc: float | None
+    bnsp_interval: Interval | None
+
+
+def subgroup_aucs(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    groups: Mapping[str, np.ndarray],
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> tuple[SubgroupAuc, ...]:
+    """Measure each group against its background.
+
+    Args:
+        labels: 0 or 1 for each row.
+        scores: One per row; rows with NaN are left out.
+        groups: For each group whether a row belongs to it, boolean.
+        resamples: Bootstrap resamples; 0 for no intervals.
+        seed: Of the bootstrap.
+
+    Returns:
+        One record per group, in order; groups without a scored row are left out.
+
+    Raises:
+        BadLabels: A group has another number of rows than the labels.
+
+    Example:
+        >>> labels, scores = np.tile([0, 1], 20), np.tile([0.2, 0.9], 20)
+        >>> subgroup_aucs(labels, scores, {"a": np.arange(40) < 20}, resamples=0)[0].bpsn_auc
+        1.0
+    """
+    records, scored = [], np.isfinite(scores)
+    positive, scores = labels[scored] == 1, scores[scored]
+    for name, members in groups.items():
+        if len(members) != len(scored):
+            raise BadLabels(f"group {name!r} marks {len(members)} rows of {len(scored)}; mark every row")
+        inside = members[scored]
+        if not inside.any():
+            continue
+        subgroup, bpsn, bnsp = (
+            _auc(positive[rows], scores[rows], resamples, seed)
+            for rows in (inside, inside != positive, inside == positive)
+        )
+        records.append(
+            SubgroupAuc(name, int(inside.sum()), int((inside & positive).sum()), *subgroup, *bpsn, *bnsp)
+        )
+    return tuple(records)
+
+
+def _auc(
+    positive: np.ndarray, scores: np.ndarray, resamples: int, seed: int
+) -> tuple[float | None, Interval | None]:
+    from sklearn.metrics import roc_auc_score
+
+    if min(positive.sum(), (~positive).sum()) < ROWS_PER_CLASS:
+        return None, None
+    return float(roc_auc_score(positive, scores)), auc_interval(positive, scores, resamples, seed)
