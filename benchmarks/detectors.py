@@ -34,7 +34,7 @@ from splinelens.features.table import FeatureTable
 from splinelens.models import LoadedModel, load_model
 from splinelens.report.card import card
 from splinelens.texts import Texts
-from splinelens.texts.disguise import DISGUISES
+from splinelens.texts.normalize import DISGUISES
 
 HERE = Path(__file__).parent
 STRENGTHS = (3e-4, 1e-3, 3e-3)

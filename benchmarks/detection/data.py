@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from splinelens.errors import BadTexts, MissingColumn
-from splinelens.texts.rows import Texts
-from splinelens.texts.wanted import listed
+from splinelens.texts import Texts
+from splinelens.texts.columns import quoted
 
 TYPES = ("toxic", "severe_toxic", "obscene", "threat", "insult", "identity_hate")
 """Jigsaw's six labels, those of the sets ``raw`` and ``clean``."""
@@ -168,7 +168,7 @@ def _read(name: str, place: Path) -> Texts:
     needed = (known.text, *known.labels, *(("neutral1",) if name == "para" else ()))
     lacking = [column for column in needed if column not in rows[0]]
     if lacking:
-        raise MissingColumn(f"{place} has no column {listed(lacking)}; it has {listed(rows[0])}")
+        raise MissingColumn(f"{place} has no column {quoted(lacking)}; it has {quoted(rows[0])}")
     if name == "para":
         texts = tuple(row["toxic"] for row in rows) + tuple(row["neutral1"] for row in rows)
         columns: dict[str, tuple[object, ...]] = {

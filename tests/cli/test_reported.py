@@ -2,7 +2,6 @@
 
 import json
 import sys
-from types import SimpleNamespace
 
 import pytest
 
@@ -11,9 +10,9 @@ from splinelens.report.evaluation import EvaluationReport
 
 @pytest.fixture
 def disguises(monkeypatch):
-    """Stands for ``texts/disguise.py``."""
-    stand_in = SimpleNamespace(DISGUISES={"spacing": lambda text, dice: " ".join(text)})
-    monkeypatch.setitem(sys.modules, "splinelens.texts.disguise", stand_in)
+    """One cheap disguise."""
+    spacing = {"spacing": lambda text, rng: " ".join(text)}
+    monkeypatch.setattr("splinelens.texts.normalize.DISGUISES", spacing)
 
 
 @pytest.fixture

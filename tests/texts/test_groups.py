@@ -8,8 +8,8 @@ from splinelens.texts.groups import GROUPS, column_groups, mentions, read_terms
 
 def test_terms_are_whole_words_in_any_case():
     texts = ["The OLD  people sing", "older people", None, "bold peoples", "(old people)"]
-    found = mentions(texts, {"old": ("old people",)})
-    assert found["old"].tolist() == [True, False, False, False, True]
+    result = mentions(texts, {"old": ("old people",)})
+    assert result["old"].tolist() == [True, False, False, False, True]
 
 
 def test_terms_are_no_patterns():
@@ -17,9 +17,9 @@ def test_terms_are_no_patterns():
 
 
 def test_the_default_groups_are_found_and_distinct():
-    found = mentions(["A woman and a man", "We met a deaf teenager"])
-    assert [name for name, mask in found.items() if mask[0]] == ["women", "men"]
-    assert [name for name, mask in found.items() if mask[1]] == ["young", "deaf or blind"]
+    result = mentions(["A woman and a man", "We met a deaf teenager"])
+    assert [name for name, mask in result.items() if mask[0]] == ["women", "men"]
+    assert [name for name, mask in result.items() if mask[1]] == ["young", "deaf or blind"]
     terms = [term for group in GROUPS.values() for term in group]
     assert len(terms) == len(set(terms))
     assert 20 <= len(GROUPS) <= 30

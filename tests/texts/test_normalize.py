@@ -1,12 +1,23 @@
-"""Tests ``texts/normalize.py``: what is removed, what is mapped, what stays, and where it came from."""
+"""Tests ``texts/normalize.py``: what is removed, mapped and kept, and from where; each disguise by hand."""
 
 import random
 import unicodedata
 
 import pytest
 
-from splinelens.texts.disguise import DISGUISES
-from splinelens.texts.normalize import CYRILLIC, GREEK, HIGHEST, NormalizedText, normalize_text
+from splinelens.texts.normalize import (
+    CYRILLIC,
+    DISGUISES,
+    GREEK,
+    MAX_MARKS,
+    NormalizedText,
+    homoglyph,
+    leet,
+    normalize_text,
+    repeated,
+    spacing,
+    zero_width,
+)
 
 PIECES = [
     *"aeoxTZ19 .!?\n\t'-",
@@ -26,8 +37,8 @@ PIECES = [
 
 
 def random_texts(count=2000):
-    dice = random.Random(0)
-    return ["".join(dice.choices(PIECES, k=dice.randrange(40))) for _ in range(count)]
+    rng = random.Random(0)
+    return ["".join(rng.choices(PIECES, k=rng.randrange(40))) for _ in range(count)]
 
 
 def test_plain_ascii_is_untouched():
@@ -42,18 +53,18 @@ def test_normalizing_twice_is_normalizing_once():
         assert normalize_text(once) == NormalizedText(once, tuple(range(len(once)))), ascii(text)
 
 
-def test_places_never_fall_and_lie_in_the_old_text():
+def test_positions_never_decrease_and_lie_in_the_text():
     for text in random_texts():
-        found = normalize_text(text)
-        assert len(found.origin) == len(found.text)
-        assert list(found.origin) == sorted(found.origin)
-        assert all(0 <= place < len(text) for place in found.origin)
+        result = normalize_text(text)
+        assert len(result.origin) == len(result.text)
+        assert list(result.origin) == sorted(result.origin)
+        assert all(0 <= position < len(text) for position in result.origin)
 
 
-def test_a_character_that_was_kept_stands_at_its_place():
+def test_a_kept_character_has_its_position():
     for text in random_texts():
-        for character, place in zip(*vars(normalize_text(text)).values(), strict=True):
-            assert character == text[place] or unicodedata.category(text[place])[0] in "LNS"
+        for character, position in zip(*vars(normalize_text(text)).values(), strict=True):
+            assert character == text[position] or unicodedata.category(text[position])[0] in "LNS"
 
 
 @pytest.mark.parametrize(
@@ -78,7 +89,7 @@ def test_a_selector_between_emoji_goes_and_its_joiner_stays():
 
 
 def test_marks_are_stacked_two_high_at_most():
-    assert HIGHEST == 2
+    assert MAX_MARKS == 2
     assert normalize_text("e\u0301\u0302\u0303\u0304x") == NormalizedText("e\u0301\u0302x", (0, 1, 2, 5))
     assert normalize_text("e\u0301\u200b\u0302\u200b\u0303").text == "e\u0301\u0302"
     assert normalize_text("a\u0336b\u0336").text == "a\u0336b\u0336"
@@ -120,15 +131,15 @@ def test_the_tables_lead_from_their_script_to_latin():
 
 def test_spans_index_the_original():
     text = "a t\u200bо\u200bаd, ｏｋ"
-    found = normalize_text(text)
-    assert found.text == "a toad, ok"
-    assert [text[slice(*found.span(begin, end))] for begin, end in ((0, 1), (2, 6), (8, 10))] == [
+    result = normalize_text(text)
+    assert result.text == "a toad, ok"
+    assert [text[slice(*result.span(begin, end))] for begin, end in ((0, 1), (2, 6), (8, 10))] == [
         "a",
         "t\u200bо\u200bаd",
         "ｏｋ",
     ]
-    assert found.span(2, 2) == (2, 2)
-    assert found.span(10, 10) == (len(text), len(text))
+    assert result.span(2, 2) == (2, 2)
+    assert result.span(10, 10) == (len(text), len(text))
     assert normalize_text("\u200b").span(0, 0) == (0, 0)
 
 
@@ -136,3 +147,54 @@ def test_disguises_that_only_change_characters_are_undone():
     text = "You told them that this garden smells; nobody listened."
     for name in ("zero_width", "homoglyph"):
         assert normalize_text(DISGUISES[name](text, random.Random(0))).text == text
+
+
+TEXT = "You are a nice reader of SOME texts, and it's fine.\r\nNaïve 2nd 😀 line"
+
+
+@pytest.mark.parametrize("name", DISGUISES)
+def test_a_seed_decides_the_disguise(name):
+    assert DISGUISES[name](TEXT, random.Random(3)) == DISGUISES[name](TEXT, random.Random(3))
+
+
+@pytest.mark.parametrize("name", DISGUISES)
+def test_a_disguise_changes_words_and_nothing_else(name):
+    assert DISGUISES[name](TEXT, random.Random(0)) != TEXT
+    for rest in ("", " \r\n", "123 😀 !?", "日本"):
+        if name not in ("zero_width", "spacing"):
+            assert DISGUISES[name](rest, random.Random(0)) == rest
+        assert DISGUISES[name]("12, 😀", random.Random(0)) == "12, 😀"
+
+
+@pytest.mark.parametrize("name", ["leet", "spacing", "repeated"])
+def test_another_seed_gives_another_text(name):
+    assert len({DISGUISES[name](TEXT, random.Random(seed)) for seed in range(8)}) > 1
+
+
+def test_leet_takes_half_of_the_letters():
+    text = "aeiosAEIOS" * 400
+    result = leet(text, random.Random(0))
+    assert sum(map(str.isdigit, result)) == pytest.approx(2000, abs=150)
+    assert {(old, new) for old, new in zip(text, result, strict=True) if new != old} == {
+        *zip("aeiosAEIOS", "4310543105", strict=True)
+    }
+
+
+def test_look_alikes_are_cyrillic_and_as_many():
+    assert homoglyph("peace tm", random.Random(0)) == "реасе tm"
+    assert len(homoglyph(TEXT, random.Random(0))) == len(TEXT)
+
+
+def test_zero_width_spaces_stand_between_the_letters_of_words():
+    assert zero_width("ab, c 12", random.Random(0)) == "a\u200bb, c 12"
+    assert zero_width(TEXT, random.Random(0)).replace("\u200b", "") == TEXT
+
+
+def test_one_word_in_three_is_spaced():
+    result = spacing("word, " * 3000, random.Random(0)).split(",")
+    assert sum(word.strip() == "w o r d" for word in result) == pytest.approx(1000, abs=100)
+    assert {word.strip() for word in result} == {"word", "w o r d", ""}
+
+
+def test_one_vowel_of_each_word_is_repeated():
+    assert repeated("no try tea", random.Random(0)) in ("nooo try teeea", "nooo try teaaa")

@@ -229,7 +229,7 @@ def test_an_encoding_that_is_none_is_refused(write, encoding):
     ("encoding", "advice"),
     [("utf-16", "utf-16"), ("utf-16-le", "utf-16-le"), ("utf-16-be", "utf-16-be"), ("utf-32", "utf-32")],
 )
-def test_wide_characters_are_recognised_and_read_once_told(write, encoding, advice):
+def test_wide_characters_are_recognized_and_read_with_their_encoding(write, encoding, advice):
     path = write("a.csv", "id,text\n1,a plain remark\n".encode(encoding))
     for wrong in ("utf-8", "latin-1"):
         with pytest.raises(BadTexts, match=f"looks like {advice.upper()}, not .* Try --encoding {advice}$"):
@@ -255,7 +255,7 @@ def test_a_few_nul_characters_are_no_wide_characters(write):
         (b"PAR1\xff", "a Parquet"),
     ],
 )
-def test_another_kind_of_file_under_a_wrong_name_is_recognised(write, data, what):
+def test_another_kind_of_file_under_a_wrong_name_is_recognized(write, data, what):
     with pytest.raises(BadTexts, match=f"a.csv is {what}.*, whatever its name says"):
         read_texts(write("a.csv", data))
 
@@ -284,7 +284,7 @@ def test_standard_input_without_the_column_is_plain_text(stdin):
         read_texts("-", column="note")
 
 
-def test_standard_input_reads_any_format_told(stdin):
+def test_standard_input_reads_any_format_given(stdin):
     stdin("id,text\n1,a\n")
     assert read_texts("-", format="csv").texts == ("a",)
     stdin('{"text": "a"}\n')

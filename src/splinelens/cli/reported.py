@@ -138,8 +138,8 @@ def read_probes(
         BadTexts: A file cannot be read or lacks a column.
     """
     from splinelens.apps.evaluation import read_hatecheck, read_xstest
-    from splinelens.texts.disguise import DISGUISES
     from splinelens.texts.groups import GROUPS, column_groups, mentions, read_terms
+    from splinelens.texts.normalize import DISGUISES
 
     share = 0.05 if prevalence is None else prevalence
     if not 0 < share < 1:

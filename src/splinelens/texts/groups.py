@@ -1,4 +1,4 @@
-"""Which texts mention or concern which group of people: from terms, or from columns beside the texts."""
+"""Which texts mention or concern a group of people: from terms, or from columns of the table."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from splinelens.errors import BadTexts
-from splinelens.texts.wanted import listed
+from splinelens.texts.columns import quoted
 
 if TYPE_CHECKING:
     import numpy
@@ -42,17 +42,13 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "deaf or blind": ("deaf", "blind people", "blind person"),
     "mentally ill": ("mental illness", "mentally ill", "depressed", "autistic"),
 }
-"""English names of groups: enough to see whether their mention moves scores, no list of all groups."""
+"""English terms for groups: enough to see whether a mention moves scores, not a list of all groups."""
 
 
 def read_terms(path: Path) -> dict[str, tuple[str, ...]]:
-    r"""Groups and their terms from a file with ``name<TAB>term`` on each line.
+    r"""Terms of each group from a UTF-8 file with ``name<TAB>term`` on each line.
 
-    Args:
-        path: UTF-8 text; a name may stand on several lines, blank lines and lines with # are passed over.
-
-    Returns:
-        The terms of each name.
+    A name may be on several lines; blank lines and lines that start with # are skipped.
 
     Raises:
         BadTexts: The file cannot be read, holds no term, or a line has no tab.
@@ -69,30 +65,23 @@ def read_terms(path: Path) -> dict[str, tuple[str, ...]]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise BadTexts(f"cannot read terms from {path}: {reason}; give a UTF-8 file") from error
-    found: dict[str, tuple[str, ...]] = {}
+    groups: dict[str, tuple[str, ...]] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#"):
             continue
         name, _, term = (part.strip() for part in line.partition("\t"))
         if not (name and term):
             raise BadTexts(f"{path}, line {number}: no name, tab and term; write name<TAB>term")
-        found[name] = (*found.get(name, ()), term)
-    if not found:
+        groups[name] = (*groups.get(name, ()), term)
+    if not groups:
         raise BadTexts(f"{path} holds no term; write name<TAB>term on each line")
-    return found
+    return groups
 
 
 def mentions(
     texts: Sequence[str | None], groups: Mapping[str, Sequence[str]] = GROUPS
 ) -> "dict[str, numpy.ndarray]":
-    """Which texts hold a term of each group, as a whole word in any case.
-
-    Args:
-        texts: The texts.
-        groups: Terms by name.
-
-    Returns:
-        One boolean a text for each group.
+    """Which texts contain a term of each group, as a whole word in any case: one boolean a text.
 
     Example:
         >>> mentions(["Women read.", "Swomen"], {"women": ("women",)})["women"].tolist()
@@ -100,12 +89,12 @@ def mentions(
     """
     import numpy
 
-    found = {}
+    masks = {}
     for name, terms in groups.items():
         words = "|".join(re.escape(term).replace(r"\ ", r"\s+") for term in terms)
         pattern = re.compile(rf"(?<!\w)(?:{words})(?!\w)", re.IGNORECASE)
-        found[name] = numpy.array([text is not None and bool(pattern.search(text)) for text in texts])
-    return found
+        masks[name] = numpy.array([text is not None and bool(pattern.search(text)) for text in texts])
+    return masks
 
 
 def column_groups(name: str, cells: Sequence[Any]) -> "dict[str, numpy.ndarray]":  # Any: as the file held it
@@ -113,8 +102,8 @@ def column_groups(name: str, cells: Sequence[Any]) -> "dict[str, numpy.ndarray]"
 
     Args:
         name: The column.
-        cells: One a row. Numbers and true/false say whether a row belongs, from 0.5 on; other values are
-            groups of their own, ``column=value``. An empty cell belongs to none.
+        cells: One a row. Numbers (from 0.5) and true/false say whether a row belongs; each other value is
+            a group ``column=value``. An empty cell belongs to none.
 
     Returns:
         One boolean a row for each group.
@@ -131,18 +120,18 @@ def column_groups(name: str, cells: Sequence[Any]) -> "dict[str, numpy.ndarray]"
     import numpy
 
     words = ["" if cell is None or cell != cell else str(cell).strip() for cell in cells]
-    there = sorted({word for word in words if word})
-    if not there:
+    values = sorted({word for word in words if word})
+    if not values:
         raise BadTexts(f"column {name!r} is empty in all {len(words)} rows; it cannot name groups")
-    shares = {word: _share(word) for word in there}
+    shares = {word: _share(word) for word in values}
     if all(share is not None for share in shares.values()):
         return {name: numpy.array([(shares.get(word) or 0.0) >= 0.5 for word in words])}
-    if len(there) > _MOST_VALUES:
+    if len(values) > _MOST_VALUES:
         raise BadTexts(
-            f"column {name!r} has {len(there)} values, such as {listed(there, 3)}; a column of groups has at "
-            f"most {_MOST_VALUES}, or holds 0/1"
+            f"column {name!r} has {len(values)} values, such as {quoted(values, 3)}; a column of groups has "
+            f"at most {_MOST_VALUES}, or holds 0/1"
         )
-    return {f"{name}={word}": numpy.array([each == word for each in words]) for word in there}
+    return {f"{name}={word}": numpy.array([each == word for each in words]) for word in values}
 
 
 def _share(word: str) -> float | None:

@@ -1,30 +1,19 @@
-"""Labels as 0 and 1, from whatever a table calls them: of two classes, of several, or of several columns."""
+"""Labels as 0 and 1 from the columns of a table: two classes, several classes, or several labels a row."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from splinelens.errors import BadLabels
-from splinelens.texts.wanted import listed
+from splinelens.texts.columns import quoted
 
 if TYPE_CHECKING:
     import numpy
 
 _BITS = {"0": 0, "1": 1, "false": 0, "true": 1}
 _YES = {"yes": 1, "no": 0, "y": 1, "n": 0}
-_HARMLESS = {
-    "clean",
-    "safe",
-    "harmless",
-    "benign",
-    "normal",
-    "neutral",
-    "ok",
-    "none",
-    "neither",
-    "negative",
-    "ham",
-}
+_HARMLESS = set("clean safe harmless benign normal neutral ok none neither negative ham".split())
+_NEGATIONS = ("not_", "not ", "non-", "non_", "not-")
 _MOST_CLASSES = 200
 
 
@@ -34,11 +23,11 @@ class Labels:
 
     Attributes:
         task: ``binary``, ``classes`` or ``labels``.
-        names: What is told apart; of ``binary`` what 1 stands for.
-        negative: Of ``binary`` what 0 stands for if the table says so, else None.
+        names: The classes or labels; for ``binary`` the name of 1.
+        negative: For ``binary`` the name of 0 if the table gives one, else None.
         values: (row, label) int8, 0 or 1.
-        rows: Rows of the table that have all their labels, rising.
-        missing: Rows left out, as a label of theirs is missing.
+        rows: Rows of the table that have all their labels, ascending.
+        missing: Number of rows without, which are left out.
     """
 
     task: Literal["binary", "classes", "labels"]
@@ -54,7 +43,7 @@ def read_labels(
     positive: str | None = None,
     expected: Sequence[str] | None = None,
 ) -> Labels:
-    """Read label columns; rows where one is missing are left out and counted.
+    """Read label columns; rows without a label (None, NaN, blank) are left out and counted.
 
     Several columns of 0 and 1 are several labels. One column is binary if it holds 0/1, true/false, yes/no,
     or two words of which one is known as harmless, such as ``toxic`` and ``clean``; with more than two
@@ -63,11 +52,8 @@ def read_labels(
     Args:
         columns: The cells of each label column, by name.
         positive: The value of the one column that counts as 1; every other value then counts as 0.
-        expected: The labels of a detector of several: the classes to find in the one column, or the columns
-            in this order, in which one class alone will do. None takes what the table holds.
-
-    Returns:
-        The labels.
+        expected: The labels of a detector of several: the classes of the one column, or the columns in this
+            order, which may then hold one class only. None takes what the table holds.
 
     Raises:
         BadLabels: All labels are missing, a column of several holds other values than 0/1, true/false or
@@ -82,133 +68,102 @@ def read_labels(
         >>> read_labels({"rude": [0, 1], "spam": ["yes", "no"]}).values.tolist()
         [[0, 1], [1, 0]]
     """
+    import numpy
+
     spelled = {name: [_spelling(value) for value in values] for name, values in columns.items()}
     count = len(next(iter(spelled.values())))
     rows = tuple(row for row in range(count) if all(cells[row] for cells in spelled.values()))
     if not rows:
         names = ", ".join(map(repr, spelled))
         raise BadLabels(f"label {names} is missing in all {count} rows; choose another --label")
-    there = {name: [cells[row] for row in rows] for name, cells in spelled.items()}
+    labelled = {name: [cells[row] for row in rows] for name, cells in spelled.items()}
     missing = count - len(rows)
-    if len(there) > 1:
+    if len(labelled) > 1:
         if positive is not None:
             raise BadLabels("a positive value is for one label column; give several columns of 0 and 1")
-        order = tuple(there if expected is None else expected)
-        return Labels("labels", order, None, _columns_of_bits(there, order, expected is None), rows, missing)
-    (name, cells), *_ = there.items()
+        order = tuple(labelled if expected is None else expected)
+        bits = [_bits(labelled[name], name, one_class=expected is not None) for name in order]
+        return Labels("labels", order, None, numpy.stack(bits, axis=1), rows, missing)
+    (name, cells), *_ = labelled.items()
     distinct = dict.fromkeys(cells)
-    lower = {cell.lower() for cell in distinct}
-    bits = lower <= _BITS.keys() or lower <= _YES.keys()  # however they are spelled
-    if expected is not None or (positive is None and len(distinct) > 2 and not bits):
-        return Labels("classes", *_one_of(cells, name, expected), rows, missing)
-    known, words = _binary_words(name, distinct, positive)
-    values = binary_labels([known.get(cell, cell) for cell in cells], name, words[0] if positive else None)
-    return Labels("binary", (words[0],), words[1], values[:, None], rows, missing)
+    if expected is not None or (positive is None and len(distinct) > 2 and not _standard(distinct)):
+        classes = _classes(distinct, name, expected)
+        index = {label: position for position, label in enumerate(classes)}
+        one_hot = numpy.eye(len(classes), dtype=numpy.int8)[[index[cell] for cell in cells]]
+        return Labels("classes", classes, None, one_hot, rows, missing)
+    one, zero = _two_words(distinct) or (None, None)
+    values = _bits(cells, name, one if positive is None else _spelling(positive))
+    named = (positive if positive is not None else one if one is not None else name,)
+    return Labels("binary", named, zero if positive is None else None, values[:, None], rows, missing)
 
 
-def _binary_words(
-    name: str, distinct: Iterable[str], positive: str | None
-) -> tuple[dict[str, int], tuple[str, str | None]]:
-    """What the words of a binary column stand for, and what 1 and 0 are called."""
-    if positive is not None:
-        return {}, (positive, None)
-    words = list(distinct)
-    lower = [word.lower() for word in words]
-    if set(lower) <= _YES.keys():
-        return {word: _YES[word.lower()] for word in words}, (name, None)
-    if len(words) == 2:
-        safe = [
-            own in _HARMLESS or own in {f"{sign}{other}" for sign in ("not_", "not ", "non-", "non_", "not-")}
-            for own, other in (lower, lower[::-1])
-        ]
-        if sum(safe) == 1:
-            one, zero = words[safe.index(False)], words[safe.index(True)]
-            return {one: 1, zero: 0}, (one, zero)
-    return {}, (name, None)
+def _standard(labels: Iterable[str]) -> bool:
+    """Whether all are 0/1 or true/false, or all are yes/no."""
+    lower = {label.lower() for label in labels}
+    return lower <= _BITS.keys() or lower <= _YES.keys()
 
 
-def _columns_of_bits(
-    columns: Mapping[str, Sequence[str]], order: Sequence[str], both: bool
+def _two_words(distinct: Collection[str]) -> tuple[str, str] | None:
+    """The words for 1 and 0, if there are two and one of them is known as harmless."""
+    if len(distinct) != 2 or _standard(distinct):
+        return None
+    first, second = distinct
+    first_is_zero, second_is_zero = _is_harmless(first, second), _is_harmless(second, first)
+    if first_is_zero == second_is_zero:
+        return None
+    return (second, first) if first_is_zero else (first, second)
+
+
+def _is_harmless(word: str, other: str) -> bool:
+    word, other = word.lower(), other.lower()
+    return word in _HARMLESS or word in {f"{prefix}{other}" for prefix in _NEGATIONS}
+
+
+def _classes(distinct: Iterable[str], name: str, expected: Sequence[str] | None) -> tuple[str, ...]:
+    """The classes in order: those expected, or those present, sorted."""
+    present = sorted(distinct)
+    classes = tuple(present if expected is None else expected)
+    if unknown := [label for label in present if label not in classes]:
+        raise BadLabels(f"label {name!r} holds {quoted(unknown, 5)}; the classes are {quoted(classes)}")
+    if len(classes) > _MOST_CLASSES:
+        raise BadLabels(
+            f"label {name!r} holds {len(classes)} different values ({quoted(classes, 3)}), more than "
+            f"{_MOST_CLASSES} classes; choose another --label or bin them"
+        )
+    return classes
+
+
+def _bits(
+    labels: Sequence[str], name: str, positive: str | None = None, one_class: bool = False
 ) -> "numpy.ndarray":
-    """(row, label) of 0 and 1."""
-    import numpy
-
-    found = []
-    for name in order:
-        cells = columns[name]
-        known = _YES if {cell.lower() for cell in cells} <= _YES.keys() else {}
-        found.append(binary_labels([known.get(cell.lower(), cell) for cell in cells], name, both=both))
-    return numpy.stack(found, axis=1)
-
-
-def _one_of(
-    cells: Sequence[str], name: str, classes: Sequence[str] | None
-) -> "tuple[tuple[str, ...], None, numpy.ndarray]":
-    """The classes in order, no negative, and (row, class) with one 1 a row."""
-    import numpy
-
-    there = sorted(set(cells))
-    expected = tuple(there if classes is None else classes)
-    if foreign := [label for label in there if label not in expected]:
-        raise BadLabels(f"label {name!r} holds {listed(foreign, 5)}; the classes are {listed(expected)}")
-    if len(expected) > _MOST_CLASSES:
-        found = f"label {name!r} holds {len(expected)} different values ({listed(expected, 3)})"
-        raise BadLabels(f"{found}, more than {_MOST_CLASSES} classes; choose another --label or bin them")
-    places = {label: place for place, label in enumerate(expected)}
-    own = numpy.array([places[cell] for cell in cells])
-    return expected, None, (own[:, None] == numpy.arange(len(expected))).astype(numpy.int8)
-
-
-def binary_labels(
-    values: Sequence[Any],  # Any: a label is whatever the file held
-    name: str,
-    positive: str | None = None,
-    *,
-    both: bool = True,
-) -> "numpy.ndarray":
-    """Labels as 0 and 1 (int8), refused unless every row has one and both classes occur.
+    """Labels of one column as 0 and 1 (int8).
 
     Args:
-        values: One label a row: 0/1 as int, float or string, or true/false as bool or string. None, NaN
-            and blank strings are missing.
-        name: Name of the label column, for messages.
-        positive: The value that counts as 1; every other value then counts as 0.
-        both: Refuse labels of one class only.
-
-    Returns:
-        One int8 a row, 0 or 1.
-
-    Raises:
-        BadLabels: A label is missing or of another kind, ``positive`` never occurs, or one class only does.
-
-    Example:
-        >>> binary_labels(["hate", "none", "spam"], "kind", positive="hate").tolist()
-        [1, 0, 0]
+        labels: Not missing, as ``_spelling`` gives them.
+        name: The column, for messages.
+        positive: The label that counts as 1; None reads 0/1, true/false or yes/no.
+        one_class: Accept a column of one class only.
     """
     import numpy
 
-    labels = [_spelling(value) for value in values]
-    missing = [row for row, label in enumerate(labels) if not label]
-    if missing:
-        rows = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
-        found = f"label {name!r} is missing in {len(missing)} of {len(labels)} rows: {rows} (counted from 0)"
-        raise BadLabels(f"{found}; fill them in or leave those rows out")
-    there = dict.fromkeys(labels)
-    if positive is None:
-        others = [label for label in there if label.lower() not in _BITS]
-        if others:
-            found = f"label {name!r} holds {listed(others, 5)}, where 0/1 or true/false is read"
-            raise BadLabels(f"{found}; say which value counts as 1 with --positive VALUE")
-        bits = [_BITS[label.lower()] for label in labels]
+    distinct = dict.fromkeys(labels)
+    if positive is not None:
+        if positive not in distinct:
+            raise BadLabels(f"label {name!r} is never {positive!r}; it holds {quoted(distinct, 5)}")
+        bits = [int(label == positive) for label in labels]
+    elif _standard(distinct):
+        bits = [(_BITS | _YES)[label.lower()] for label in labels]
     else:
-        one = _spelling(positive)
-        if one not in there:
-            raise BadLabels(f"label {name!r} is never {positive!r}; it holds {listed(there, 5) or 'no rows'}")
-        bits = [int(label == one) for label in labels]
-    if both and len(set(bits)) < 2:
-        found = f"is {bits[0]} in all {len(bits)} rows" if bits else "has no rows"
-        found += f" ({listed(there, 5)})" if there else ""
-        raise BadLabels(f"label {name!r} {found}; give rows of both classes")
+        others = [label for label in distinct if label.lower() not in _BITS]
+        raise BadLabels(
+            f"label {name!r} holds {quoted(others, 5)}, where 0/1 or true/false is read; say which value "
+            "counts as 1 with --positive VALUE"
+        )
+    if not one_class and len(set(bits)) < 2:
+        raise BadLabels(
+            f"label {name!r} is {bits[0]} in all {len(bits)} rows ({quoted(distinct, 5)}); give rows of both "
+            "classes"
+        )
     return numpy.array(bits, dtype=numpy.int8)
 
 

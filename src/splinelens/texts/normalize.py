@@ -1,16 +1,19 @@
-"""Disguised characters become those they stand for, and each remembers its place in the text as written.
+"""Normalization of disguised characters, and the disguises that its benefit is measured with.
 
 A reader does not see a zero-width space, and takes a Cyrillic letter inside an English word for the Latin
-one of the same shape; a tokenizer is derailed by both. What is ordinary in its own script is left alone.
+one of the same shape; a tokenizer is derailed by both. ``normalize_text`` maps them to plain characters and
+keeps the position of each in the text as written; text in its usual script is left unchanged.
 """
 
+import random
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from unicodedata import category, combining, decomposition, name, normalize
 
-HIGHEST = 2
-"""Combining marks that may stand on one letter; Vietnamese needs two, and stacks of more hide words."""
+MAX_MARKS = 2
+"""Most combining marks kept on one letter: Vietnamese needs two, and higher stacks hide words."""
 
 CYRILLIC = dict(
     zip(
@@ -30,34 +33,33 @@ GREEK = dict(
 )
 """Greek letters that look like a Latin one, and that one."""
 
-_TWINS = CYRILLIC | GREEK
-_FOREIGN = re.compile("[\u0370-\u052f]")
-_WORD = re.compile("(?:[^\\W_]|[\u0300-\u036f])+")
+_LOOK_ALIKES = CYRILLIC | GREEK
+_CYRILLIC_OR_GREEK = re.compile("[\u0370-\u052f]")
+_WORD_WITH_MARKS = re.compile("(?:[^\\W_]|[\u0300-\u036f])+")
+_LETTERS = re.compile(r"[^\W\d_]+")
+_VOWELS = frozenset("aeiouAEIOU")
+_LEET = dict(zip("aeiosAEIOS", "4310543105", strict=True))
+_FROM_LATIN = {latin: letter for letter, latin in CYRILLIC.items() if latin.isascii()}
 _JOINERS = "\u200c\u200d"
-_EMPTY = "\u034f\u3164\uffa0"  # no format characters by their category, yet nothing is shown of them
+_EMPTY = "\u034f\u3164\uffa0"  # invisible, though not of the category of format characters
 
 
 @dataclass(frozen=True)
 class NormalizedText:
-    """A text without disguise.
+    """A normalized text.
 
     Attributes:
         text: The new text.
-        origin: For each of its characters the place in the old text that it came from; never falling.
+        origin: For each character its position in the original text; never decreasing.
     """
 
     text: str
     origin: tuple[int, ...]
 
     def span(self, begin: int, end: int) -> tuple[int, int]:
-        r"""The stretch of the old text that a stretch of the new one came from.
+        r"""The span of the original text that the characters ``begin`` to ``end`` came from.
 
-        Args:
-            begin: First character in the new text.
-            end: Behind the last one; not before ``begin``.
-
-        Returns:
-            First character and the one behind the last, in the old text. An empty stretch stays empty.
+        An empty span stays empty.
 
         Example:
             >>> normalize_text("a\u200bb c").span(0, 2)
@@ -65,25 +67,19 @@ class NormalizedText:
         """
         if begin < end:
             return self.origin[begin], self.origin[end - 1] + 1
-        place = self.origin[begin] if begin < len(self.origin) else (self.origin or (-1,))[-1] + 1
-        return place, place
+        position = self.origin[begin] if begin < len(self.origin) else (self.origin or (-1,))[-1] + 1
+        return position, position
 
 
 def normalize_text(text: str) -> NormalizedText:
-    r"""A text with its disguised characters mapped to plain ones.
+    r"""Map the disguised characters of a text to plain ones.
 
-    Removed are format characters such as the zero-width space (joiners stay between emoji, and behind
-    letters of the scripts of West and South Asia, which spell with them), variation selectors and empty
-    fillers, and combining marks above ``HIGHEST`` on one letter. Fullwidth, mathematical, circled and
-    squared letters become plain ones. Cyrillic and Greek look-alikes become Latin letters in words whose
-    other letters are mostly Latin; a word that is wholly Cyrillic or Greek is left alone.
-
-    Args:
-        text: Any string.
-
-    Returns:
-        The new text and where each of its characters came from. Plain ASCII is returned as it is, and
-        normalizing twice is normalizing once.
+    Removed are format characters such as the zero-width space (joiners stay between emoji, and after letters
+    of the scripts of West and South Asia, which spell with them), variation selectors, empty fillers, and
+    combining marks above ``MAX_MARKS`` on one letter. Fullwidth, mathematical, circled and squared letters
+    become plain ones. Cyrillic and Greek look-alikes become Latin letters in words whose other letters are
+    mostly Latin; a word that is wholly Cyrillic or Greek stays. ASCII stays as it is, and normalizing twice
+    is the same as once.
 
     Example:
         >>> normalize_text("i\u200bd\u0456ot").text
@@ -93,43 +89,110 @@ def normalize_text(text: str) -> NormalizedText:
     """
     if text.isascii() or all(map(_is_plain, set(text))):
         return NormalizedText(text, tuple(range(len(text))))
-    kept = _seen([(_plain(character), place) for place, character in enumerate(text)])
+    kept = _visible([(_plain(character), position) for position, character in enumerate(text)])
     plain = "".join(character for character, _ in kept)
-    if _FOREIGN.search(plain):
-        plain = _WORD.sub(lambda word: _latin(word[0]), plain)
-    return NormalizedText(plain, tuple(place for _, place in kept))
+    if _CYRILLIC_OR_GREEK.search(plain):
+        plain = _WORD_WITH_MARKS.sub(lambda word: _latin(word[0]), plain)
+    return NormalizedText(plain, tuple(position for _, position in kept))
 
 
-def _seen(characters: list[tuple[str, int]]) -> list[tuple[str, int]]:
-    """Those characters that a reader sees, without what is stacked too high."""
+def leet(text: str, rng: random.Random) -> str:
+    """Replace each a, e, i, o and s by 4, 3, 1, 0 or 5 with probability one half.
+
+    Example:
+        >>> leet("nice seats", random.Random(1))
+        'n1ce s34t5'
+    """
+    return "".join(_LEET[letter] if letter in _LEET and rng.random() < 0.5 else letter for letter in text)
+
+
+def homoglyph(text: str, rng: random.Random) -> str:
+    r"""Replace all Latin letters that have a Cyrillic look-alike by it; ``rng`` is not used.
+
+    Example:
+        >>> homoglyph("nice", random.Random(0)).encode("unicode_escape")
+        b'n\\u0456\\u0441\\u0435'
+    """
+    return "".join(_FROM_LATIN.get(letter, letter) for letter in text)
+
+
+def zero_width(text: str, rng: random.Random) -> str:
+    r"""Put a zero-width space between all letters of each word; ``rng`` is not used.
+
+    Example:
+        >>> zero_width("a nice", random.Random(0)).encode("unicode_escape")
+        b'a n\\u200bi\\u200bc\\u200be'
+    """
+    return _LETTERS.sub(lambda word: "\u200b".join(word[0]), text)
+
+
+def spacing(text: str, rng: random.Random) -> str:
+    """Put spaces between the letters of each word with probability one third.
+
+    Example:
+        >>> spacing("what a nice day", random.Random(1))
+        'w h a t a n i c e day'
+    """
+    return _LETTERS.sub(lambda word: word[0] if rng.randrange(3) else " ".join(word[0]), text)
+
+
+def repeated(text: str, rng: random.Random) -> str:
+    """Write one random vowel of each word three times.
+
+    Example:
+        >>> repeated("nice day", random.Random(1))
+        'niiice daaay'
+    """
+
+    def repeat_vowel(word: re.Match[str]) -> str:
+        vowels = [position for position, letter in enumerate(word[0]) if letter in _VOWELS]
+        if not vowels:
+            return word[0]
+        chosen = rng.choice(vowels)
+        return word[0][:chosen] + 3 * word[0][chosen] + word[0][chosen + 1 :]
+
+    return _LETTERS.sub(repeat_vowel, text)
+
+
+DISGUISES: dict[str, Callable[[str, random.Random], str]] = {
+    "leet": leet,
+    "homoglyph": homoglyph,
+    "zero_width": zero_width,
+    "spacing": spacing,
+    "repeated": repeated,
+}
+"""Ways to evade a detector, by name; each is readable and depends on the text and seed only."""
+
+
+def _visible(characters: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    """The characters that a reader sees, without marks stacked too high."""
     low: list[tuple[str, int]] = []
     height = 0
-    for character, place in characters:
+    for character, position in characters:
         kind = _kind(character)
         if kind == "mark":
             height += 1
-        elif not kind:  # what is not seen between marks does not start a new stack
+        elif not kind:  # an invisible character between marks does not start a new stack
             height = 0
-        if kind != "selector" and height <= HIGHEST:
-            low.append((character, place))
-    shown = [index for index, (character, _) in enumerate(low) if _kind(character) != "format"]
-    left, right = "", (low[index][0] for index in shown)
-    after = next(right, "")
+        if kind != "selector" and height <= MAX_MARKS:
+            low.append((character, position))
+    visible = iter([character for character, _ in low if _kind(character) != "format"])
+    previous, following = "", next(visible, "")
     kept = []
-    for character, place in low:
+    for character, position in low:
         if _kind(character) != "format":
-            left, after = character, next(right, "")
-        elif not (character in _JOINERS and _joined(character, left, after)):
+            previous, following = character, next(visible, "")
+        elif not (character in _JOINERS and _is_joined(character, previous, following)):
             continue
-        kept.append((character, place))
+        kept.append((character, position))
     return kept
 
 
-def _joined(joiner: str, left: str, right: str) -> bool:
-    """Whether a joiner has a meaning between these."""
-    if joiner == "\u200d" and _is_emoji(left) and _is_emoji(right):
+def _is_joined(joiner: str, previous: str, following: str) -> bool:
+    """Whether a joiner has a meaning between these characters."""
+    if joiner == "\u200d" and _is_emoji(previous) and _is_emoji(following):
         return True
-    return "\u0600" <= left <= "\u0dff" or "\u1780" <= left <= "\u18af"
+    return "\u0600" <= previous <= "\u0dff" or "\u1780" <= previous <= "\u18af"
 
 
 def _is_emoji(character: str) -> bool:
@@ -137,12 +200,12 @@ def _is_emoji(character: str) -> bool:
 
 
 def _is_plain(character: str) -> bool:
-    return character not in _TWINS and not _kind(character) and _plain(character) == character
+    return character not in _LOOK_ALIKES and not _kind(character) and _plain(character) == character
 
 
 @lru_cache(maxsize=1 << 16)
 def _kind(character: str) -> str:
-    """``selector`` and ``format`` are not seen, a ``mark`` stands on a letter, all else is ``""``."""
+    """``selector`` and ``format`` are invisible, a ``mark`` combines with a letter, all else is ``""``."""
     kind = category(character)
     if "VARIATION SELECTOR" in name(character, "") or character in _EMPTY:
         return "selector"
@@ -153,22 +216,22 @@ def _kind(character: str) -> str:
 
 @lru_cache(maxsize=1 << 16)
 def _plain(character: str) -> str:
-    """The plain letter or digit of one in another dress; any other character as it is."""
-    dress = decomposition(character).partition(">")[0]
-    if dress not in ("<wide", "<font", "<circle", "<square"):
+    """The plain form of a styled letter or digit; any other character unchanged."""
+    style = decomposition(character).partition(">")[0]
+    if style not in ("<wide", "<font", "<circle", "<square"):
         return character
     plain = normalize("NFKC", character)
-    letter = len(plain) == 1 and (plain.isalpha() or (plain.isdigit() and dress in ("<wide", "<font")))
-    return plain if letter and (plain.isascii() or dress == "<font") else character
+    letter = len(plain) == 1 and (plain.isalpha() or (plain.isdigit() and style in ("<wide", "<font")))
+    return plain if letter and (plain.isascii() or style == "<font") else character
 
 
 def _latin(word: str) -> str:
     """A word with its look-alikes as Latin letters, if most of its other letters are Latin."""
-    others = [character for character in word if character.isalpha() and character not in _TWINS]
+    others = [character for character in word if character.isalpha() and character not in _LOOK_ALIKES]
     latin = sum(_is_latin(character) for character in others)
     if 2 * latin <= len(others):
         return word
-    return "".join(_TWINS.get(character, character) for character in word)
+    return "".join(_LOOK_ALIKES.get(character, character) for character in word)
 
 
 @lru_cache(maxsize=1 << 16)

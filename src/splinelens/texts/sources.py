@@ -1,4 +1,4 @@
-"""Where texts come from: the source is opened, its format told and its characters decoded."""
+"""Reading texts: opening the source, choosing its format and decoding its characters."""
 
 import codecs
 import io
@@ -9,10 +9,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 from splinelens.errors import BadTexts
-from splinelens.texts.arrow import hub_columns, parquet_columns
-from splinelens.texts.rows import Texts
-from splinelens.texts.tables import delimited_columns, json_columns, json_lines_columns, starts_as_json_lines
-from splinelens.texts.wanted import Taken, Wanted, listed, nearest, plain
+from splinelens.texts.columns import ColumnRequest, TextsAndColumns, closest, quoted, texts_only
+from splinelens.texts.formats import (
+    is_json_lines,
+    read_delimited,
+    read_hub,
+    read_json,
+    read_json_lines,
+    read_parquet,
+)
+from splinelens.texts.table import Texts
 
 _FORMATS = {".txt": "txt", ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _FORMATS |= {".json": "json", ".parquet": "parquet"}
@@ -37,16 +43,16 @@ def read_texts(
     Args:
         source: A list or tuple of strings; a path ending in .txt, .csv, .tsv, .jsonl, .ndjson, .json (one
             list) or .parquet; ``"-"`` for standard input; or ``"hf:owner/name[:config][:split]"``.
-        column: The column of the texts. Default: ``text`` if there, else the only column of strings.
+        column: The column of the texts. Default: ``text`` if present, else the only column of strings.
         keep: Names of other columns to keep.
-        encoding: Encoding of text files and standard input; a UTF-8 byte order mark is passed over.
-        format: txt, csv, tsv, jsonl, json or parquet, whatever the ending of the path.
+        encoding: Encoding of text files and standard input; a UTF-8 byte order mark is skipped.
+        format: txt, csv, tsv, jsonl, json or parquet, overriding the ending of the path.
 
     Returns:
         At least one row.
 
     Raises:
-        MissingColumn: A column asked for is not there; the message names those there.
+        MissingColumn: A requested column does not exist; the message names those that do.
         BadTexts: Nothing to read, or a row that cannot be read; the message names its line or row.
 
     Example:
@@ -55,117 +61,118 @@ def read_texts(
     """
     keep = (keep,) if isinstance(keep, str) else tuple(keep)
     if isinstance(source, list | tuple):
-        wanted = Wanted("list", column, keep)
-        texts, columns = plain(source, wanted)
+        request = ColumnRequest("list", column, keep)
+        texts, columns = texts_only(source, request)
     elif not isinstance(source, str | os.PathLike):
-        found = type(source).__name__
-        raise BadTexts(f"cannot read a {found}; give a list of texts, a path, '-' or 'hf:owner/name'")
+        kind = type(source).__name__
+        raise BadTexts(f"cannot read a {kind}; give a list of texts, a path, '-' or 'hf:owner/name'")
     elif (name := os.fspath(source)).startswith("hf:"):
-        wanted = Wanted(name, column, keep)
-        texts, columns = hub_columns(wanted)
+        request = ColumnRequest(name, column, keep)
+        texts, columns = read_hub(request)
     else:
         if format not in (None, *_FORMATS.values()):
-            raise BadTexts(f"no format {format!r}; there are {listed(dict.fromkeys(_FORMATS.values()))}")
-        wanted = Wanted("stdin" if name == "-" else name, column, keep)
+            raise BadTexts(f"no format {format!r}; there are {quoted(dict.fromkeys(_FORMATS.values()))}")
+        request = ColumnRequest("stdin" if name == "-" else name, column, keep)
         with _opened(name) as stream:
-            texts, columns = _read(stream, format or _format_of(name), encoding, wanted)
+            texts, columns = _read(stream, format or _format_of(name), encoding, request)
     if not texts:
-        raise BadTexts(f"{wanted.where} has no rows; give at least one text")
-    return Texts(tuple(texts), {name: tuple(cells) for name, cells in columns.items()}, wanted.where)
+        raise BadTexts(f"{request.source} has no rows; give at least one text")
+    return Texts(tuple(texts), {name: tuple(cells) for name, cells in columns.items()}, request.source)
 
 
 def _opened(name: str) -> BinaryIO:
-    """The bytes of a file or of standard input, in a stream that can go back to its start."""
+    """The bytes of a file or of standard input, as a seekable stream."""
     if name == "-":
         if sys.stdin is None:
             raise BadTexts("stdin is closed; name a file or send texts to stdin")
         return io.BytesIO(sys.stdin.buffer.read())
     try:
         if not os.path.exists(name):
-            raise BadTexts(_not_there(name))
+            raise BadTexts(_missing_file(name))
         if os.path.isdir(name):
             files = [entry for entry in sorted(os.listdir(name)) if Path(entry).suffix.lower() in _FORMATS]
-            there = f"; there are {listed(files, 5)}" if files else ""
+            there = f"; there are {quoted(files, 5)}" if files else ""
             raise BadTexts(f"{name} is a directory; name one file in it{there}")
         stream = open(name, "rb")  # noqa: SIM115 - the caller closes it
         if stream.seekable():
             return stream
         with stream:
             return io.BytesIO(stream.read())
-    except OSError as trouble:
-        raise BadTexts(f"cannot open {name}: {trouble.strerror}; check its rights") from trouble
+    except OSError as error:
+        raise BadTexts(f"cannot open {name}: {error.strerror}; check its rights") from error
 
 
-def _not_there(name: str) -> str:
+def _missing_file(name: str) -> str:
     folder, file = os.path.split(name)
     if not os.path.isdir(folder or "."):
         advice = "check the path, or give a list to read one text"
         return f"no file {file} in {folder}: there is no such folder; {advice}"
-    near = nearest(file, os.listdir(folder or "."))
+    near = closest(file, os.listdir(folder or "."))
     advice = f"Did you mean {os.path.join(folder, near)}?" if near else "To read one text, give a list."
-    return f"no file {listed([file])} in {folder or 'this folder'}. {advice}"
+    return f"no file {quoted([file])} in {folder or 'this folder'}. {advice}"
 
 
 def _format_of(name: str) -> str | None:
-    """The format that the ending of a path stands for; None for standard input, whose first line tells."""
+    """The format by the ending of a path; None for standard input, whose first line decides."""
     ending = Path(name).suffix.lower()
     if name != "-" and ending not in _FORMATS:
-        found = f"files ending in {ending!r}" if ending else "a file without an ending"
+        kind = f"files ending in {ending!r}" if ending else "a file without an ending"
         known = ", ".join(_FORMATS)
-        raise BadTexts(f"{name}: cannot read {found}; read are {known}. Give its format if it is one")
+        raise BadTexts(f"{name}: cannot read {kind}; read are {known}. Give its format if it is one")
     return _FORMATS.get(ending)
 
 
-def _read(stream: BinaryIO, format: str | None, encoding: str, wanted: Wanted) -> Taken:
+def _read(stream: BinaryIO, format: str | None, encoding: str, request: ColumnRequest) -> TextsAndColumns:
     head = stream.read(4096)
     stream.seek(0)
     if not head:
-        raise BadTexts(f"{wanted.where} is empty; give at least one text")
+        raise BadTexts(f"{request.source} is empty; give at least one text")
     if format == "parquet":
-        return parquet_columns(stream, wanted)
+        return read_parquet(stream, request)
     codec = _codec(encoding)
-    _refuse_wide_characters(head, codec, wanted.where)
+    _refuse_wide_characters(head, codec, request.source)
     lines = io.TextIOWrapper(stream, codec, newline="" if format in ("csv", "tsv") else "\n")
     try:
         if format is None:
-            format = "jsonl" if starts_as_json_lines(lines, wanted.column or "text") else "txt"
+            format = "jsonl" if is_json_lines(lines, request.column or "text") else "txt"
             lines.seek(0)
         if format in ("csv", "tsv"):
-            return delimited_columns(lines, "," if format == "csv" else "\t", wanted)
+            return read_delimited(lines, "," if format == "csv" else "\t", request)
         if format == "jsonl":
-            return json_lines_columns(lines, wanted)
+            return read_json_lines(lines, request)
         if format == "json":
-            return json_columns(lines.read(), wanted)
-        return plain([line.removesuffix("\r\n").removesuffix("\n") for line in lines], wanted)
-    except UnicodeError as trouble:
-        raise BadTexts(f"{wanted.where}{_undecodable(stream, codec, trouble)}") from trouble
+            return read_json(lines.read(), request)
+        return texts_only([line.removesuffix("\r\n").removesuffix("\n") for line in lines], request)
+    except UnicodeError as error:
+        raise BadTexts(f"{request.source}{_undecodable(stream, codec, error)}") from error
     finally:
-        lines.detach()  # the stream is closed by whoever opened it
+        lines.detach()  # the caller closes the stream
 
 
 def _codec(encoding: str) -> str:
-    """The name of the codec; the one of UTF-8 passes over a byte order mark."""
+    """The name of the codec; that of UTF-8 skips a byte order mark."""
     try:
         codec = codecs.lookup(encoding).name
         "".encode(codec)  # refuses codecs that are no encoding of text, such as base64
-    except LookupError as trouble:
-        raise BadTexts(f"no text encoding {encoding!r}. Try --encoding utf-8, or latin-1") from trouble
+    except LookupError as error:
+        raise BadTexts(f"no text encoding {encoding!r}. Try --encoding utf-8, or latin-1") from error
     return "utf-8-sig" if codec == "utf-8" else codec
 
 
-def _refuse_wide_characters(head: bytes, codec: str, where: str) -> None:
-    """UTF-16 read as something narrower is full of NUL characters, or fails at its first byte."""
+def _refuse_wide_characters(head: bytes, codec: str, source: str) -> None:
+    """Detect UTF-16 and UTF-32 by their mark or by NUL in every other byte."""
     if codec.startswith(("utf-16", "utf-32")):
         return
-    found = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
+    wide = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
     even, odd = head[0::2].count(0), head[1::2].count(0)
-    if not found and len(head) >= 16 and min(even, odd) == 0 and max(even, odd) > len(head) / 4:
-        found = "utf-16-le" if odd else "utf-16-be"
-    if found:
-        raise BadTexts(f"{where} looks like {found.upper()}, not {codec}. Try --encoding {found}")
+    if not wide and len(head) >= 16 and min(even, odd) == 0 and max(even, odd) > len(head) / 4:
+        wide = "utf-16-le" if odd else "utf-16-be"
+    if wide:
+        raise BadTexts(f"{source} looks like {wide.upper()}, not {codec}. Try --encoding {wide}")
 
 
-def _undecodable(stream: BinaryIO, codec: str, trouble: UnicodeError) -> str:
+def _undecodable(stream: BinaryIO, codec: str, error: UnicodeError) -> str:
+    """Why the bytes are not of this encoding, and which to try."""
     stream.seek(0)
     data = stream.read()
     codec = codec.removesuffix("-sig")
@@ -177,6 +184,6 @@ def _undecodable(stream: BinaryIO, codec: str, trouble: UnicodeError) -> str:
         data.decode(codec)
     except UnicodeDecodeError as exact:
         line = data.count(b"\n", 0, exact.start) + 1
-        found = f", line {line}: byte {exact.start} (0x{data[exact.start]:02x}) is not {codec}"
-        return f"{found}. Try --encoding {other}"
-    return f": not {codec} ({trouble}). Try --encoding {other}"
+        byte = f"byte {exact.start} (0x{data[exact.start]:02x})"
+        return f", line {line}: {byte} is not {codec}. Try --encoding {other}"
+    return f": not {codec} ({error}). Try --encoding {other}"

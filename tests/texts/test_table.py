@@ -1,12 +1,13 @@
-"""Tests ``texts/rows.py``: the record of texts, its hash and its selection."""
+"""Tests ``texts/table.py``: the record of texts, its hash and its selection, and hashes of single texts."""
 
 import hashlib
 import pickle
 
+import numpy as np
 import pytest
 
 from splinelens.errors import BadTexts, MissingColumn
-from splinelens.texts import Texts
+from splinelens.texts import Texts, text_hashes
 
 SPLIT = Texts(("a", None, "c"), {"split": ("train", "test", "train"), "fold": (1, None, 2)}, "a.csv")
 
@@ -94,7 +95,7 @@ def test_where_without_a_match_names_the_values_that_exist():
     )
 
 
-def test_where_asked_for_no_value_is_refused():
+def test_where_requested_no_value_is_refused():
     with pytest.raises(BadTexts, match="never one of no values"):
         SPLIT.where("split", [])
 
@@ -104,3 +105,50 @@ def test_where_on_a_column_that_was_not_kept_names_those_kept():
         SPLIT.where("kind", ["x"])
     with pytest.raises(MissingColumn, match="of others none"):
         Texts(("a",), {}, "list").where("kind", ["x"])
+
+
+def test_a_hash_by_hand():
+    digest = hashlib.sha256(b"haveaniceday2").digest()[:8]
+    result = text_hashes(["Have a NICE day, 2!"])
+    assert result.dtype == np.uint64
+    assert result.tolist() == [int.from_bytes(digest, "little")]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Have a nice day", "have a nice\tday..."),
+        ("Straße", "STRASSE"),
+        ("a-b", "ab"),
+        ("😀 😀", "😀😀"),
+        ("", None),
+        ("", " \n"),
+    ],
+)
+def test_case_spaces_and_signs_do_not_count(one, other):
+    first, second = text_hashes([one, other])
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("tea", "teas"),
+        ("v1", "v2"),
+        ("हिंदी", "हद"),  # the vowels of Hindi are marks
+        ("😀", "😁"),
+        ("❤\ufe0f", "☀\ufe0f"),  # a mark without a letter
+        ("???", "!!!"),
+        ("\ud800a", "a"),
+    ],
+)
+def test_what_differs_in_letters_has_another_number(one, other):
+    if one == "\ud800a":  # a lone surrogate is no letter, and no trouble
+        assert len(text_hashes([one, other])) == 2
+        return
+    first, second = text_hashes([one, other])
+    assert first != second
+
+
+def test_no_texts_have_no_hashes():
+    assert text_hashes([]).shape == (0,)

@@ -1,28 +1,41 @@
-"""Tests ``texts/tables.py``: CSV, TSV, JSON Lines and JSON, good and broken."""
+"""Tests ``texts/formats.py``: CSV, TSV, JSON Lines, JSON, Parquet and the hub, good and broken."""
 
 import csv
 import io
 import json
 import random
+import sys
+from types import SimpleNamespace
 
+import pyarrow
 import pyarrow.csv
+import pyarrow.parquet
 import pytest
 
 from splinelens.errors import BadTexts, MissingColumn
-from splinelens.texts.tables import delimited_columns, json_columns, json_lines_columns, starts_as_json_lines
-from splinelens.texts.wanted import Wanted
+from splinelens.texts.columns import ColumnRequest
+from splinelens.texts.formats import (
+    is_json_lines,
+    read_delimited,
+    read_hub,
+    read_json,
+    read_json_lines,
+    read_parquet,
+)
 
 
 def read_csv(document, column=None, keep=(), delimiter=","):
-    return delimited_columns(io.StringIO(document, newline=""), delimiter, Wanted("a.csv", column, keep))
+    return read_delimited(io.StringIO(document, newline=""), delimiter, ColumnRequest("a.csv", column, keep))
 
 
 def read_lines(document, column=None, keep=()):
-    return json_lines_columns(io.StringIO(document), Wanted("a.jsonl", column, keep))
+    return read_json_lines(io.StringIO(document), ColumnRequest("a.jsonl", column, keep))
 
 
-def read_json(rows, column=None, keep=()):
-    return json_columns(rows if isinstance(rows, str) else json.dumps(rows), Wanted("a.json", column, keep))
+def json_rows(rows, column=None, keep=()):
+    return read_json(
+        rows if isinstance(rows, str) else json.dumps(rows), ColumnRequest("a.json", column, keep)
+    )
 
 
 def test_csv_by_hand():
@@ -34,11 +47,9 @@ def test_csv_by_hand():
 
 
 def test_csv_agrees_with_an_independent_reader():
-    dice = random.Random(5)
+    rng = random.Random(5)
     alphabet = ["a", " ", "é", '"', ",", ";", "\t", "\n", "'", "\\", "𝄞"]
-    rows = [
-        [str(row), "".join(dice.choices(alphabet, k=dice.randint(1, 30))) + ".", "k"] for row in range(500)
-    ]
+    rows = [[str(row), "".join(rng.choices(alphabet, k=rng.randint(1, 30))) + ".", "k"] for row in range(500)]
     document = io.StringIO(newline="")
     csv.writer(document).writerows([["id", "text", "kind"], *rows])
     options = pyarrow.csv.ParseOptions(newlines_in_values=True)
@@ -129,7 +140,7 @@ def test_several_columns_without_text_are_refused_naming_the_longest():
 
 
 @pytest.mark.parametrize(("name", "column", "keep"), [("text", None, ()), ("n", "text", ("n",))])
-def test_a_header_that_names_a_wanted_column_twice_is_refused(name, column, keep):
+def test_a_header_that_names_a_requested_column_twice_is_refused(name, column, keep):
     other = "text" if name == "n" else "n"
     with pytest.raises(BadTexts, match=f"2 columns named '{name}'"):
         read_csv(f"{name},{name},{other}\n1,2,3\n", column, keep)
@@ -236,32 +247,32 @@ def test_a_text_of_another_type_is_refused_with_its_line(value, words):
 
 def test_braces_in_the_name_of_a_file_do_no_harm():
     with pytest.raises(BadTexts, match=r"\{a\}.jsonl, line 1: a number"):
-        json_lines_columns(io.StringIO("7\n"), Wanted("{a}.jsonl", None))
+        read_json_lines(io.StringIO("7\n"), ColumnRequest("{a}.jsonl", None))
 
 
 def test_a_json_list_of_objects_and_one_of_strings():
-    assert read_json([{"text": "a", "n": [1]}, {"text": None}], keep=("n",)) == (
+    assert json_rows([{"text": "a", "n": [1]}, {"text": None}], keep=("n",)) == (
         ["a", None],
         {"n": [[1], None]},
     )
-    assert read_json(["a", None, "b"]) == (["a", None, "b"], {})
-    assert read_json([]) == ([], {})
+    assert json_rows(["a", None, "b"]) == (["a", None, "b"], {})
+    assert json_rows([]) == ([], {})
 
 
 def test_a_broken_row_of_a_json_list_is_counted_from_0():
     with pytest.raises(BadTexts, match=r"a.json, row 1 \(counted from 0\): 'text' is a number"):
-        read_json([{"text": "a"}, {"text": 3}])
+        json_rows([{"text": "a"}, {"text": 3}])
     with pytest.raises(BadTexts, match=r"a.json, row 1 \(counted from 0\): a str, where an object is read"):
-        read_json([{"text": "a"}, "b"])
+        json_rows([{"text": "a"}, "b"])
     with pytest.raises(BadTexts, match=r"a.json, row 0 \(counted from 0\): a number, where a string"):
-        read_json([1, 2])
+        json_rows([1, 2])
 
 
 def test_json_that_is_no_list_is_refused():
     with pytest.raises(BadTexts, match=r"a.json holds an object, not a list"):
-        read_json({"data": []})
+        json_rows({"data": []})
     with pytest.raises(BadTexts, match=r"not one JSON list .* for one object a line, name it .jsonl"):
-        read_json('{"text": "a"}\n{"text": "b"}\n')
+        json_rows('{"text": "a"}\n{"text": "b"}\n')
 
 
 @pytest.mark.parametrize(
@@ -278,5 +289,180 @@ def test_json_that_is_no_list_is_refused():
         ('{"a":' * 200_000 + "\n", "text", False),
     ],
 )
-def test_json_lines_are_told_by_their_first_line(document, column, answer):
-    assert starts_as_json_lines(io.StringIO(document), column) is answer
+def test_json_lines_are_recognized_by_their_first_line(document, column, answer):
+    assert is_json_lines(io.StringIO(document), column) is answer
+
+
+def stored(table):
+    stream = io.BytesIO()
+    pyarrow.parquet.write_table(table if isinstance(table, pyarrow.Table) else pyarrow.table(table), stream)
+    return stream
+
+
+def parquet(table, column=None, keep=()):
+    return read_parquet(stored(table), ColumnRequest("a.parquet", column, keep))
+
+
+class StandIn:
+    """What we use of ``datasets.Dataset``: features, select_columns, with_format and slicing."""
+
+    def __init__(self, table):
+        self.table = table
+        self.features = SimpleNamespace(arrow_schema=table.schema)
+
+    def select_columns(self, names):
+        return StandIn(self.table.select(names))
+
+    def with_format(self, kind):
+        assert kind == "arrow"
+        return self.table
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """The package ``datasets``, replaced: ``answer`` is what loading gives, ``called`` its arguments."""
+    one = StandIn(pyarrow.table({"text": ["a", None], "label": [0, 1]}))
+    seen = SimpleNamespace(answer={"train": one}, one=one, called=None)
+
+    def load_dataset(name, config, split):
+        seen.called = (name, config, split)
+        if isinstance(seen.answer, Exception):
+            raise seen.answer
+        return seen.answer
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+    return seen
+
+
+def test_parquet_by_hand():
+    table = {"id": [1, 2, 3], "text": ["a", None, ""], "ok": [True, False, None]}
+    assert parquet(table, keep=("ok", "id")) == (
+        ["a", None, ""],
+        {"ok": [True, False, None], "id": [1, 2, 3]},
+    )
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pyarrow.string(),
+        pyarrow.large_string(),
+        pyarrow.string_view(),
+        pyarrow.dictionary(pyarrow.int32(), pyarrow.string()),
+    ],
+    ids=str,
+)
+def test_every_arrow_type_of_strings_is_read(kind):
+    column = pyarrow.array(["a", "b", None, "a"]).cast(kind)
+    assert parquet({"n": [1, 2, 3, 4], "note": column})[0] == ["a", "b", None, "a"]
+
+
+def test_the_text_may_be_kept_as_a_column_too():
+    assert parquet({"text": ["a"]}, keep=("text",)) == (["a"], {"text": ["a"]})
+
+
+def test_several_string_columns_need_a_name_and_the_longest_is_suggested():
+    with pytest.raises(
+        MissingColumn, match=r"no column 'text'; it has 'id', 'remark'\. Try --column remark\.$"
+    ):
+        parquet({"id": ["1"], "remark": ["a long one"]})
+
+
+def test_a_missing_column_of_parquet_names_those_there():
+    with pytest.raises(MissingColumn, match=r"no column 'txt'; it has 'n', 'text'\. Try --column text\.$"):
+        parquet({"n": [1], "text": ["a"]}, "txt")
+    with pytest.raises(MissingColumn, match=r"no column 'text'; it has 'n'\. None holds strings\.$"):
+        parquet({"n": [1]})
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [([1, 2], "int64"), ([b"a", b"b"], "binary"), ([["a"], ["b"]], "list<"), ([None, None], "null")],
+)
+def test_a_text_column_that_holds_no_strings_is_refused(values, kind):
+    with pytest.raises(BadTexts, match=rf"a.parquet: column 'text' holds {kind}.* Try --column note\.$"):
+        parquet({"text": values, "note": ["x", "y"]})
+    with pytest.raises(BadTexts, match="No column does"):
+        parquet({"text": values})
+
+
+def test_two_parquet_columns_of_the_requested_name_are_refused():
+    twice = pyarrow.table([pyarrow.array(["a"]), pyarrow.array(["b"])], names=["text", "text"])
+    with pytest.raises(BadTexts, match="2 columns named 'text'"):
+        parquet(twice)
+
+
+@pytest.mark.parametrize("cut", [1, 10, 50, 200])
+def test_a_truncated_parquet_is_refused(cut):
+    data = stored({"text": ["some text"] * 50}).getvalue()
+    with pytest.raises(BadTexts, match=r"a.parquet: no sound Parquet file .*; write or fetch it again"):
+        read_parquet(io.BytesIO(data[:-cut]), ColumnRequest("a.parquet", None))
+
+
+def test_a_parquet_with_wrong_bytes_inside_is_refused():
+    data = stored({"text": [f"some text {row}" for row in range(1000)]}).getvalue()
+    with pytest.raises(BadTexts, match="no sound Parquet file"):
+        read_parquet(io.BytesIO(data[:4] + b"\xff" * 300 + data[304:]), ColumnRequest("a.parquet", None))
+
+
+def test_parquet_strings_that_are_no_utf8_are_refused():
+    wrong = pyarrow.array([b"\xff\xfe"]).view(pyarrow.string())
+    with pytest.raises(BadTexts, match=r"no sound Parquet file .*decode"):
+        parquet({"text": wrong})
+
+
+@pytest.mark.parametrize(
+    ("address", "called"),
+    [
+        ("hf:owner/name", ("owner/name", None, None)),
+        ("hf:owner/name:test", ("owner/name", None, "test")),
+        ("hf:owner/name:train[:100]", ("owner/name", None, "train[:100]")),
+        ("hf:owner/name::odd", ("owner/name", None, "odd")),
+        ("hf:owner/name:en", ("owner/name", "en", None)),
+        ("hf:owner/name:en:test", ("owner/name", "en", "test")),
+        ("hf:o-1/n_a.me:en-US:train[10%:20%]", ("o-1/n_a.me", "en-US", "train[10%:20%]")),
+    ],
+)
+def test_an_address_is_name_config_and_split(hub, address, called):
+    assert read_hub(ColumnRequest(address, None, ("label",))) == (["a", None], {"label": [0, 1]})
+    assert hub.called == called
+
+
+def test_a_split_requested_comes_without_its_name(hub):
+    hub.answer = hub.one
+    assert read_hub(ColumnRequest("hf:owner/name::test", None))[0] == ["a", None]
+
+
+def test_several_splits_need_a_name(hub):
+    hub.answer = {"train": hub.one, "test": hub.one}
+    with pytest.raises(
+        BadTexts, match=r"has the splits 'train', 'test'; name one. Try hf:owner/name:en:train"
+    ):
+        read_hub(ColumnRequest("hf:owner/name:en", None))
+
+
+def test_a_missing_column_of_a_data_set_names_those_there(hub):
+    with pytest.raises(MissingColumn, match="hf:owner/name has no column 'txt'; it has 'text', 'label'"):
+        read_hub(ColumnRequest("hf:owner/name", "txt"))
+
+
+@pytest.mark.parametrize("address", ["hf:", "hf:name", "hf:a/b/c", "hf:../x", "hf:a/b:c:d:e", "hf:a/b c"])
+def test_an_address_of_another_form_is_refused(hub, address):
+    with pytest.raises(BadTexts, match=r"no address of a data set: .* write hf:owner/name, "):
+        read_hub(ColumnRequest(address, None))
+    assert hub.called is None
+
+
+def test_a_data_set_that_cannot_be_loaded_is_an_error_of_ours(hub):
+    hub.answer = ConnectionError("offline mode is on\nlong story")
+    with pytest.raises(BadTexts, match="cannot load hf:owner/name: offline mode is on; check name"):
+        read_hub(ColumnRequest("hf:owner/name", None))
+    hub.answer = RuntimeError()
+    with pytest.raises(BadTexts, match="cannot load hf:owner/name: RuntimeError; "):
+        read_hub(ColumnRequest("hf:owner/name", None))
+
+
+def test_without_the_package_datasets_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(BadTexts, match=r"needs the package datasets .* Try pip install datasets$"):
+        read_hub(ColumnRequest("hf:owner/name", None))

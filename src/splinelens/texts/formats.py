@@ -1,0 +1,329 @@
+"""Columns of CSV, TSV, JSON Lines, JSON, Parquet and data sets of the Hugging Face hub.
+
+Parquet and data sets are Arrow tables. CSV and JSON are not read by pyarrow, which takes an unclosed quote
+as one huge cell, drops blank lines of a single column, turns strings that look like dates into dates, and
+refuses lone surrogates and columns of mixed types. Python's ``csv`` and ``json`` keep every text as written
+and name the line of what is broken.
+"""
+
+import csv
+import json
+import re
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
+from typing import Any, BinaryIO, TextIO
+
+from splinelens.errors import BadTexts
+from splinelens.texts.columns import (
+    SAMPLE_ROWS,
+    Cells,
+    ColumnRequest,
+    TextsAndColumns,
+    json_type,
+    quoted,
+    texts_only,
+)
+
+_JSON_ERRORS = (ValueError, RecursionError)  # broken, a number too long, nested too deep
+_ADDRESS = re.compile(r"hf:(\w[\w.-]*/\w[\w.-]*)(?::([^:\[\]]*))?(?::([^:\[\]]+(?:\[.*\])?))?")
+_SPLITS = {"train", "validation", "valid", "val", "dev", "test"}
+
+
+def read_delimited(lines: TextIO, delimiter: str, request: ColumnRequest) -> TextsAndColumns:
+    r"""Columns of CSV or TSV; quotes and newlines inside cells as in RFC 4180.
+
+    The first row names the columns. A cell may be as large as memory allows. A blank line is an empty cell
+    where there is one column, and skipped where there are more.
+
+    Args:
+        lines: The decoded file, opened with ``newline=""``.
+        delimiter: What separates the cells.
+        request: The columns to read.
+
+    Returns:
+        The texts and the kept columns, all strings.
+
+    Raises:
+        MissingColumn: A requested column does not exist.
+        BadTexts: A row is longer or shorter than the header, a quote is never closed, or there is no header.
+
+    Example:
+        >>> import io
+        >>> read_delimited(io.StringIO("id,text\r\n1,hello\r\n"), ",", ColumnRequest("a.csv", None, ("id",)))
+        (['hello'], {'id': ['1']})
+    """
+    limit = csv.field_size_limit(2**31 - 1)
+    try:
+        rows = _delimited_rows(lines, delimiter, request.source)
+        names = next(rows)
+        sample = list(islice(rows, SAMPLE_ROWS))
+        cells = [*zip(*sample, strict=True)] or [()] * len(names)
+        strings = dict(zip(names, cells, strict=True))
+        column = request.choose(names, strings)
+        if len(names) == 1 and request.column not in names and (other := set(names[0]) & set(",;\t|")):
+            raise BadTexts(
+                f"{request.source}: cells look separated by {min(other)!r}, not {delimiter!r}; save it with "
+                f"{delimiter!r}, or name its only column"
+            )
+        request.require(column, names, strings)
+        index, kept_index = names.index(column), {name: names.index(name) for name in request.keep}
+        texts: list[str] = []
+        kept: dict[str, list[str]] = {name: [] for name in request.keep}
+        for row in chain(sample, rows):
+            texts.append(row[index])
+            for name, other_index in kept_index.items():
+                kept[name].append(row[other_index])
+        return texts, dict(kept)
+    finally:
+        csv.field_size_limit(limit)
+
+
+def read_json_lines(lines: TextIO, request: ColumnRequest) -> TextsAndColumns:
+    r"""Columns of JSON Lines: one object a line, blank lines skipped, an absent key is null.
+
+    Raises:
+        MissingColumn: A requested column is in no row.
+        BadTexts: A line is no JSON object, or its text is neither a string nor null.
+
+    Example:
+        >>> import io
+        >>> read_json_lines(io.StringIO('{"text": "hi"}\n\n{"text": null}\n'), ColumnRequest("a.jsonl", None))
+        (['hi', None], {})
+    """
+    return _object_columns(_json_lines(lines, request.source), "line {}", request)
+
+
+def read_json(document: str, request: ColumnRequest) -> TextsAndColumns:
+    """Columns of one JSON list: of strings and nulls, or of objects.
+
+    Raises:
+        MissingColumn: A requested column is in no object.
+        BadTexts: Not JSON, not a list, or a row of another type.
+
+    Example:
+        >>> read_json('[{"text": "hi", "n": 1}]', ColumnRequest("a.json", None, ("n",)))
+        (['hi'], {'n': [1]})
+    """
+    try:
+        rows = json.loads(document)
+    except _JSON_ERRORS as error:
+        raise BadTexts(
+            f"{request.source}: not one JSON list ({error}); for one object a line, name it .jsonl"
+        ) from error
+    if not isinstance(rows, list):
+        raise BadTexts(
+            f"{request.source} holds {json_type(rows)}, not a list; give a list of texts or of objects, or "
+            "name it .jsonl if it is JSON Lines"
+        )
+    if not any(isinstance(row, dict) for row in rows):
+        return texts_only(rows, request)
+    return _object_columns(iter(enumerate(rows)), "row {} (counted from 0)", request)
+
+
+def is_json_lines(lines: TextIO, column: str) -> bool:
+    r"""Whether the first line that is not blank is a JSON object with this column.
+
+    Example:
+        >>> import io
+        >>> is_json_lines(io.StringIO('\n{"text": "hi"}\n'), "text")
+        True
+    """
+    first = next((line for line in lines if not line.isspace()), "")
+    try:
+        return first.startswith("{") and column in json.loads(first)
+    except _JSON_ERRORS:
+        return False
+
+
+def read_parquet(stream: BinaryIO, request: ColumnRequest) -> TextsAndColumns:
+    """Columns of a Parquet file; only those requested are read.
+
+    Args:
+        stream: The file, seekable.
+        request: The columns to read.
+
+    Returns:
+        The texts, None where null, and the kept columns as Python values.
+
+    Raises:
+        MissingColumn: A requested column does not exist.
+        BadTexts: The file is broken, or the text column does not hold strings.
+    """
+    from pyarrow import ArrowException
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        file = ParquetFile(stream)
+        return _arrow_columns(file.schema_arrow, lambda names: file.read(columns=names), request)
+    except (ArrowException, OSError, UnicodeDecodeError) as error:
+        raise BadTexts(
+            f"{request.source}: no sound Parquet file ({_first_line(error)}); write or fetch it again"
+        ) from error
+
+
+def read_hub(request: ColumnRequest) -> TextsAndColumns:
+    """Columns of a data set of the Hugging Face hub, read with the optional package ``datasets``.
+
+    Args:
+        request: ``source`` is ``hf:owner/name[:config][:split]``. A single part is a split if it is called
+            train, validation, valid, val, dev or test, else a config; ``hf:owner/name::split`` and
+            ``hf:owner/name:config:split`` are unambiguous. The split may be left out if there is one only.
+
+    Returns:
+        The texts, None where null, and the kept columns as Python values.
+
+    Raises:
+        MissingColumn: A requested column does not exist.
+        BadTexts: ``datasets`` is not installed, the data set cannot be loaded, or has several splits.
+    """
+    address = request.source
+    match = _ADDRESS.fullmatch(address)
+    if not match:
+        forms = "hf:owner/name, hf:owner/name::split or hf:owner/name:config:split"
+        raise BadTexts(f"no address of a data set: {address!r}; write {forms}")
+    try:
+        from datasets import load_dataset
+    except ImportError as error:
+        raise BadTexts(f"{address} needs the package datasets ({error}). Try pip install datasets") from error
+    name, config, split = match.groups()
+    if split is None and re.sub(r"\[.*", "", config or "") in _SPLITS:
+        config, split = None, config
+    try:
+        data = load_dataset(name, config or None, split=split)
+    except Exception as error:  # datasets lets through its own errors, the hub's and its HTTP client's
+        raise BadTexts(
+            f"cannot load {address}: {_first_line(error)}; check name, config and split; offline, only what "
+            "was fetched before is found"
+        ) from error
+    if isinstance(data, dict):
+        if len(data) != 1:
+            example = f"hf:{name}:{config or ''}:{next(iter(data), 'train')}"
+            raise BadTexts(f"{address} has the splits {quoted(data)}; name one. Try {example}")
+        (data,) = data.values()
+
+    def read(names: list[str]) -> Any:  # Any: untyped pyarrow
+        return data.select_columns(names).with_format("arrow")[:]
+
+    return _arrow_columns(data.features.arrow_schema, read, request)
+
+
+def _arrow_columns(
+    schema: Any,  # Any: untyped pyarrow
+    read: Callable[[list[str]], Any],
+    request: ColumnRequest,
+) -> TextsAndColumns:
+    """Columns of an Arrow schema; ``read`` reads them by name into a table."""
+    names = list(schema.names)
+    strings = [field.name for field in schema if _is_string(field.type) and names.count(field.name) == 1]
+    sample: dict[str, Cells] = dict.fromkeys(strings, ())
+    column = request.choose(names, sample)
+    if column not in names and strings:
+        sample = read(strings).slice(0, SAMPLE_ROWS).to_pydict()
+    request.require(column, names, sample)
+    if column not in strings:
+        advice = f" Try --column {shlex.quote(strings[0])}." if strings else " No column does."
+        raise BadTexts(
+            f"{request.source}: column {column!r} holds {schema.field(column).type}, where strings are read."
+            f"{advice}"
+        )
+    table = read([*dict.fromkeys((column, *request.keep))])
+    return table.column(column).to_pylist(), {name: table.column(name).to_pylist() for name in request.keep}
+
+
+def _is_string(kind: Any) -> bool:  # Any: untyped pyarrow
+    from pyarrow import types
+
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def _delimited_rows(lines: TextIO, delimiter: str, source: str) -> Iterator[list[str]]:
+    """The header, then rows of its width."""
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    width, start = 0, 1
+    try:
+        for row in reader:
+            if len(row) == width:
+                if row:
+                    yield row
+            elif row and width:
+                raise BadTexts(
+                    f"{source}, line {start}: {len(row)} cells where the header has {width}; put quotes "
+                    f"around a cell with a {delimiter!r} in it"
+                )
+            elif row:
+                width = len(row)
+                yield row
+            elif width == 1:
+                yield [""]
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise BadTexts(
+            f"{source}, line {start}: {error}; close each quoted cell, and write a quote inside it twice"
+        ) from error
+    if not width:
+        raise BadTexts(f"{source} is empty; its first row must name the columns")
+
+
+def _json_lines(lines: TextIO, source: str) -> Iterator[tuple[int, Any]]:  # Any: JSON holds anything
+    for number, line in enumerate(lines, 1):
+        if line.isspace():
+            continue
+        try:
+            row = json.loads(line.rstrip())  # else an error at its end is at column 1
+        except _JSON_ERRORS as error:
+            why = "nested too deep or a number too long"
+            if isinstance(error, json.JSONDecodeError):
+                why = f"{error.msg} at column {error.colno}"
+            raise BadTexts(f"{source}, line {number}: not JSON, {why}; write one object a line") from error
+        yield number, row
+
+
+def _object_columns(
+    rows: Iterator[tuple[int, Any]],  # Any: JSON holds anything
+    position: str,
+    request: ColumnRequest,
+) -> TextsAndColumns:
+    """Columns of numbered JSON objects; ``position`` says in messages what the numbers count."""
+    sample = list(islice(rows, SAMPLE_ROWS))
+    objects = [row for _, row in sample if isinstance(row, dict)]
+    strings = _string_columns(objects)
+    column = request.choose(set(chain(*objects)), strings)
+    names: dict[str, object] = {}
+    texts: list[str | None] = []
+    kept: dict[str, list[Any]] = {name: [] for name in request.keep}  # Any: as above
+    for number, row in chain(sample, rows):
+        if not isinstance(row, dict):
+            raise BadTexts(
+                f"{request.source}, {position.format(number)}: {json_type(row)}, where an object is read; "
+                'write {"text": ...}'
+            )
+        text = row.get(column)
+        if not isinstance(text, str | None):
+            raise BadTexts(
+                f"{request.source}, {position.format(number)}: {column!r} is {json_type(text)}, where a "
+                "string or null is read; quote it or choose another --column"
+            )
+        texts.append(text)
+        names.update(row)
+        for name, cells in kept.items():
+            cells.append(row.get(name))
+    if texts:
+        request.require(column, [*names], strings)
+    return texts, dict(kept)
+
+
+def _string_columns(rows: Sequence[dict[str, Any]]) -> dict[str, Cells]:  # Any: JSON holds anything
+    """The columns that hold strings and nulls only, and at least one string."""
+    columns = {name: [row.get(name) for row in rows] for name in dict.fromkeys(chain(*rows))}
+    types = {name: set(map(type, cells)) for name, cells in columns.items()}
+    return {
+        name: cells
+        for name, cells in columns.items()
+        if str in types[name] and types[name] <= {str, type(None)}
+    }
