@@ -1,7 +1,5 @@
 """Tests ``apps/evaluation.py``: every part of a report, what is left out, and what is refused."""
 
-import json
-
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -64,12 +62,12 @@ def test_every_part_is_there_and_survives_json(detector, rows, probes):
         explain=True,
         resamples=50,
     )
-    assert EvaluationReport.from_dict(json.loads(report.to_json())) == report
-    assert report.numbers == made.evaluate(texts, labels, resamples=50).to_dict()
-    assert (report.numbers["n"], report.numbers["undetermined"]) == (59, 1)
+    assert EvaluationReport.from_json(report.to_json()) == report
+    assert report.metrics == made.evaluate(texts, labels, resamples=50).to_dict()
+    assert (report.metrics["n"], report.metrics["undetermined"]) == (59, 1)
     assert {share.name: share.total for share in report.hatecheck} == {"b": 4, "a": 4}
     assert [group.name for group in report.hatecheck_bias] == ["women"]
-    assert {share.wanted for share in report.xstest} == {"mixed"}
+    assert {share.expected for share in report.xstest} == {"mixed"}
     assert report.bias[0].rows == groups["you"].sum()
     assert report.provenance["data_hash"] == texts.data_hash
     assert (report.threshold, report.detector) == (made.threshold(), "tiny")
@@ -88,27 +86,27 @@ def test_disguises_are_measured_on_the_same_rows(detector, rows):
 def test_cells_of_the_map_of_layers_are_parts_of_the_logit(detector, rows):
     made = detector(pooling=("max", "last"))
     report = evaluation_report(made, *rows, resamples=0)
-    assert report.heat.rows == ("margin_max", "margin_last")
-    assert report.heat.layers == (0, 1)
+    assert report.layer_auc.statistics == ("margin_max", "margin_last")
+    assert report.layer_auc.layers == (0, 1)
     texts = [text for text in rows[0].texts if text]
     readings = sorted(made.reader.read(made.reader.tokenize(texts)), key=lambda reading: reading.text)
     parts = made.artifact.head.parts(np.stack([reading.values for reading in readings]))
     start = sum(column.size for column in made.reader.columns[:2])
     part = parts[:, start : start + made.reader.columns[2].size].sum(axis=1)
-    assert report.heat.auc[0][1] == pytest.approx(roc_auc_score(rows[1][:-1], part), abs=0.01)
+    assert report.layer_auc.auc[0][1] == pytest.approx(roc_auc_score(rows[1][:-1], part), abs=0.01)
 
 
 def test_of_single_numbers_each_has_its_own_auc(detector, rows):
     report = evaluation_report(detector(features=("spline7", "length")), *rows, resamples=0, explain=True)
-    assert len(report.heat.rows) == 7
-    assert all(0 <= cell <= 1 for row in report.heat.auc for cell in row)
+    assert len(report.layer_auc.statistics) == 7
+    assert all(0 <= cell <= 1 for row in report.layer_auc.auc for cell in row)
     assert any("no words beside the errors: it reads" in note for note in report.notes)
     assert not any(mistake.words for mistake in (*report.false_positives, *report.false_negatives))
 
 
 def test_a_forest_on_vectors_has_no_map_of_layers_and_says_so(detector, rows):
     report = evaluation_report(detector("forest"), *rows, resamples=0)
-    assert report.heat is None
+    assert report.layer_auc is None
     assert any("the head is a forest" in note for note in report.notes)
 
 
@@ -134,14 +132,14 @@ def test_rows_are_called_by_their_numbers_in_the_file(detector, rows):
     report = evaluation_report(detector(), moved, 1 - labels, resamples=0)
     for mistake in (*report.false_positives, *report.false_negatives):
         assert mistake.text == texts.texts[numbers.index(mistake.row)]
-    assert report.map.row == numbers[:-1]
+    assert report.feature_map.row == numbers[:-1]
 
 
 def test_few_rows_have_no_interval_and_a_note(detector):
     texts, labels = labelled(12)
     report = evaluation_report(detector(), Texts(tuple(texts), {}, "list"), labels)
-    assert report.numbers["auc_interval"] is None
-    assert report.numbers["average_precision_interval"] is None
+    assert report.metrics["auc_interval"] is None
+    assert report.metrics["average_precision_interval"] is None
     assert any("12 scored rows are fewer than 50" in note for note in report.notes)
 
 

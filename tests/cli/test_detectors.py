@@ -40,7 +40,7 @@ def test_the_card_of_a_name_or_a_folder_is_printed(run, detector):
 
 def test_the_card_shown_is_the_one_in_the_folder(run, detector):
     assert run("detectors", "show", "tiny").stdout == (detector / "CARD.md").read_text("utf-8")
-    assert "splinelens train " in run("detectors", "show", "tiny").stdout.split("## Make it again")[1]
+    assert "splinelens train " in run("detectors", "show", "tiny").stdout.split("## Reproduce")[1]
 
 
 def test_an_unknown_name_is_refused(run):

@@ -47,10 +47,10 @@ def test_two_columns_become_two_labels_that_are_scored_and_measured(fit, run, ta
     card = run("detectors", "show", tmp_path / "out").stdout
     assert (
         card
-        == (tmp_path / "out" / "CARD.md").read_text("utf-8").split("## Make it again")[0]
-        + card[card.index("## Make it again") :]
+        == (tmp_path / "out" / "CARD.md").read_text("utf-8").split("## Reproduce")[0]
+        + card[card.index("## Reproduce") :]
     )
-    assert "Finds 2 labels in texts, `rude`, `spam`, by where they fall" in card
+    assert "Detects 2 labels in texts, `rude`, `spam`, from" in card
     assert "Measured on English only." in card
     command = ["score", "-d", tmp_path / "out", "--text", "rude you", "--text", ""]
     one, empty = map(json.loads, run(*command, "--json", "--explain-label", "spam").stdout.splitlines())
@@ -71,7 +71,7 @@ def test_two_columns_become_two_labels_that_are_scored_and_measured(fit, run, ta
 def test_a_column_of_words_becomes_classes_with_a_confusion(fit, run, table, tmp_path):
     shown = fit(table(), "kind").stdout
     assert "accuracy" in shown
-    assert "rows by their own class, columns by the verdict:" in shown
+    assert "rows: true class, columns: predicted class" in shown
     place = tmp_path / "out"
     [record] = run("score", "-d", place, "--text", "tea tea", "--json").stdout.splitlines()
     assert json.loads(record)["verdict"] in ("law", "sea", "tea")
@@ -124,7 +124,7 @@ def test_a_report_draws_one_label_of_several(fit, run, table, tmp_path, monkeypa
     record = json.loads((tmp_path / "tea.json").read_text())
     assert (record["label"], record["negative"], record["prevalence"]) == ("tea", "not tea", 0.2)
     assert {**json.loads(shown), "seconds": 0} == {**numbers, "seconds": 0}
-    assert record["several"].items() <= numbers.items()
+    assert record["all_labels"].items() <= numbers.items()
     assert record["numbers"] == numbers["labels"]["tea"]
     assert record["provenance"]["detector"] == numbers["provenance"]["detector"]
     assert "is no share" in run(*command, "--report-label", "tea", "--prevalence", "3", code=2).stderr

@@ -1,5 +1,9 @@
 """What the tests of inspections and evaluations share: records made up from a seed, without a model."""
 
+import base64
+import hashlib
+import json
+import re
 from html.parser import HTMLParser
 
 import numpy as np
@@ -8,12 +12,20 @@ import pytest
 from splinelens.detect.curves import operating_points, reliability, sweep
 from splinelens.detect.metrics import evaluate
 from splinelens.detect.subgroup_auc import subgroup_aucs
-from splinelens.report.evaluation import EvaluationReport
-from splinelens.report.evaluation_parts import Evasion, FeatureMap, HeatMap, Mistake, shares
+from splinelens.report.evaluation import (
+    EvaluationReport,
+    Evasion,
+    FeatureMap,
+    LayerAuc,
+    Mistake,
+    shares,
+)
 from splinelens.report.inspection import Inspection, Portrait, SliceView
 from splinelens.report.scores import Span
 
-TRICKS = 'a <b>b</b> </script><script>alert(1)</script> & "x" %{z} \u202eabc\u202c \x1b[31m\n\ud800 '
+TRICKS = """a <b>b</b> </script><script>alert(1)</script> --> <!-- <img src=x onerror=alert(1)> & "x" """
+TRICKS += "'y' {{ 7 }} {% if %} "
+TRICKS += "%{z} \u202eabc\u202c \x1b[31m\x00\n\u2028\ufeff\ud800 "
 TRICKS += "\u05e9\u05dc\u05d5\u05dd e\u0301 \U0001f469\u200d\U0001f469\u200d\U0001f467"
 
 VOID = {"meta", "input", "br", "link", "img", "hr"}
@@ -50,44 +62,88 @@ class Reader(HTMLParser):
     def named(self, attribute):
         return [values[attribute] for _, values in self.elements if attribute in values]
 
+    @staticmethod
+    def is_safe(text):
+        """No hostile text became markup, a script, or a control character; and UTF-8 can write it."""
+        reader = Reader(text)
+        assert len(reader.scripts) == 3
+        assert not {"b", "img"} & {tag for tag, _ in reader.elements}
+        assert not any(name.startswith("on") for _, values in reader.elements for name in values)
+        words = "".join(reader.words)
+        assert "</script><script>alert(1)</script>" in words
+        assert "<img src=x onerror=alert(1)>" in words
+        for hidden in "\x00\x1b\u202e\ufeff":
+            assert hidden not in words
+        for character in "<>&\u2028\u2029":
+            assert character not in reader.scripts[0]
+        json.loads(reader.scripts[0])
+        text.encode("utf-8")
 
-@pytest.fixture
+    @staticmethod
+    def is_offline(text):
+        """Nothing is loaded, and the policy admits exactly the scripts of the page."""
+        reader = Reader(text)
+        for tag, values in reader.elements:
+            assert "src" not in values, tag
+            assert values.get("href", "#").startswith("#"), tag
+        assert not {"link", "iframe", "img", "object", "base", "form"} & {tag for tag, _ in reader.elements}
+        policy = reader.named("content")[1]
+        assert policy.startswith("default-src 'none'")
+        assert "script-src 'sha256-" in policy
+        for script in reader.scripts[1:]:
+            digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+            assert f"'sha256-{digest}'" in policy
+        assert not re.search(r"https?:|fetch\(|XMLHttpRequest|import\(|eval\(", reader.scripts[2])
+        style = re.search(r"<style>(.*?)</style>", text, re.S)[1]
+        assert not re.search(r"url\(|@import", style)
+        schemes = re.findall(r":root \{(.*?)\}", style, re.S)
+        for name in set(re.findall(r"var\((--\w+)\)", style)) - {"--strength"}:
+            assert sum(f"{name}:" in scheme for scheme in schemes) == 2, f"{name} in light and in dark"
+
+
+@pytest.fixture(scope="session")
+def hostile():
+    """A text that tries to escape: from HTML, scripts, templates, plotly and terminals."""
+    return TRICKS
+
+
+@pytest.fixture(scope="session")
 def read_page():
     """Reads a page strictly: ``read_page(text).words``."""
     return Reader
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def portrait():
     """Makes a portrait: ``portrait("one two", layers=3)``; a token has ``size`` characters."""
     return make_portrait
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def inspection():
     """Makes an inspection of texts: ``inspection("one", "two", prefixes=True)``."""
     return make_inspection
 
 
 def make_portrait(text="a text", layers=3, heads=2, seed=0, size=1, percentiles=False, prefixes=False):
-    dice = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     spans = tuple((begin, min(begin + size, len(text))) for begin in range(0, len(text), size))
     tokens = len(spans)
-    sign = dice.uniform(0.1, 0.9, (layers, tokens)).astype(np.float32)
-    boundary = (10 ** dice.uniform(-6, -2, (layers, tokens))).astype(np.float32)
-    relative = dice.integers(1, tokens + 1, (layers, heads, tokens))
+    sign = rng.uniform(0.1, 0.9, (layers, tokens)).astype(np.float32)
+    boundary = (10 ** rng.uniform(-6, -2, (layers, tokens))).astype(np.float32)
+    relative = rng.integers(1, tokens + 1, (layers, heads, tokens))
     return Portrait(
         text=text,
         spans=spans,
         sign=sign,
         boundary=boundary,
-        wall=dice.integers(0, 1536, (layers, tokens)),
+        wall=rng.integers(0, 1536, (layers, tokens)),
         dimension=np.stack([np.minimum(relative, 9), relative]),
         bound=relative.sum(axis=1),
         regions=np.full(layers, tokens),
-        seven=dice.uniform(0.1, 0.9, (layers, 7)).astype(np.float32),
-        percentiles=dice.uniform(0, 100, (layers, 7)) if percentiles else None,
-        prefixes=dice.uniform(0.1, 0.9, (layers, tokens, 7)).astype(np.float32) if prefixes else None,
+        seven=rng.uniform(0.1, 0.9, (layers, 7)).astype(np.float32),
+        percentiles=rng.uniform(0, 100, (layers, 7)) if percentiles else None,
+        prefixes=rng.uniform(0.1, 0.9, (layers, tokens, 7)).astype(np.float32) if prefixes else None,
     )
 
 
@@ -113,7 +169,7 @@ def make_inspection(
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def view():
     """A slice by two walls through a square: four cells, and three points of which two share one."""
     low = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
@@ -130,21 +186,21 @@ def view():
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def evaluation():
     """Makes a report of an evaluation: ``evaluation(rows=60, text="a")``."""
     return make_evaluation
 
 
 def make_evaluation(rows=200, text="you silly goose", name="tiny", layers=3, **changes):
-    dice = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     labels = np.arange(rows) % 2
-    scores = (0.3 * labels + 0.7 * dice.random(rows)).clip(0, 1)
-    numbers = evaluate(labels, scores, dice.integers(3, 60, rows), thresholds={"0.05": 0.7}, resamples=20)
+    scores = (0.3 * labels + 0.7 * rng.random(rows)).clip(0, 1)
+    metrics = evaluate(labels, scores, rng.integers(3, 60, rows), thresholds={"0.05": 0.7}, resamples=20)
     yes = np.ones(rows, dtype=bool)
-    places = tuple((float(x), float(y)) for x, y in dice.normal(size=(rows, 2)))
+    places = tuple((float(x), float(y)) for x, y in rng.normal(size=(rows, 2)))
     words = (Span(0, 3, -0.6), Span(4, 9, 2.5))
-    cells = tuple(tuple(float(auc) for auc in row) for row in dice.uniform(0.5, 0.9, (2, layers)))
+    cells = tuple(tuple(float(auc) for auc in row) for row in rng.uniform(0.5, 0.9, (2, layers)))
     mistake = Mistake(7, 0.875, text, len(text) + 5, words if len(text) > 9 else ())
     group = {"women": np.arange(rows) < rows // 2, "old": np.arange(rows) < 4}
     held = {
@@ -153,15 +209,17 @@ def make_evaluation(rows=200, text="you silly goose", name="tiny", layers=3, **c
         "negative": "clean",
         "model": "tiny",
         "source": "comments.csv",
-        "numbers": numbers.to_dict(),
-        "several": None,
+        "metrics": metrics.to_dict(),
+        "all_labels": None,
         "sweep": sweep(labels, scores, [0.7]),
         "reliability": reliability(labels, scores),
         "prevalence": 0.05,
         "thresholds": operating_points(labels, scores, {"5 % promised": 0.7}, 0.05),
         "threshold": 0.7,
-        "heat": HeatMap(("margin_max", "margin_last"), tuple(range(layers)), cells, "AUC of each layer"),
-        "map": FeatureMap(
+        "layer_auc": LayerAuc(
+            ("margin_max", "margin_last"), tuple(range(layers)), cells, "AUC of each layer"
+        ),
+        "feature_map": FeatureMap(
             tuple(range(rows)), tuple(labels.tolist()), tuple(scores.tolist()), places, (0.2, 0.1), places
         ),
         "hatecheck": shares(["slur_h"] * rows, scores > 0.5, labels == 1, yes, ("toxic", "clean")),

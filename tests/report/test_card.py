@@ -11,7 +11,7 @@ from splinelens.detect.artifact import Artifact
 from splinelens.detect.calibration import Calibration
 from splinelens.detect.heads import LinearHead
 from splinelens.detect.thresholds import Threshold
-from splinelens.report.card import card, escaped, layer_ranges
+from splinelens.report.card import card, escape_prompt, layer_ranges
 
 
 @pytest.fixture
@@ -86,11 +86,11 @@ def test_the_sections_stand_in_reading_order(artifact):
         "# mine",
         "## Model",
         "## Data",
-        "## Measured",
+        "## Metrics",
         "## Thresholds",
         "## Languages",
         "## Limits",
-        "## Make it again",
+        "## Reproduce",
     ]
 
 
@@ -141,9 +141,9 @@ def test_model_and_data_are_named(artifact):
     found = rows(card(artifact))
     assert found["architecture"] == ["llama, the first 6 blocks are run"]
     assert found["layers"] == ["0-2,5"]
-    assert found["numbers a text"] == ["6"]
+    assert found["numbers per text"] == ["6"]
     assert found["rows"] == ["1,400, 814 of them positive"]
-    assert found["rows that judge"] == ["1,000; the others only help to fit"]
+    assert found["rows in the metrics"] == ["1,000; the others are used for fitting only"]
     assert found["sources"] == ["a.csv (split = train); b.csv"]
     assert found["recipe"] == ["logistic, C = 0.001"]
     assert found["hash of the texts"] == ["cd34"]
@@ -167,7 +167,7 @@ def test_the_command_gives_the_same_spec_back(artifact):
 
 def test_a_command_of_its_own_replaces_it(artifact):
     told = replace(artifact, training={**artifact.training, "command": "make detectors DATA=x"})
-    assert card(told).endswith("## Make it again\n\n    make detectors DATA=x\n")
+    assert card(told).endswith("## Reproduce\n\n    make detectors DATA=x\n")
 
 
 def test_what_was_not_recorded_is_said(artifact):
@@ -185,8 +185,8 @@ def test_ranges_are_read_back(layers):
 
 @pytest.mark.parametrize("prompt", ["", "a", "a\nb\tc", "\\n", "\\\n", "a\\"])
 def test_an_escaped_prompt_is_read_back(prompt):
-    assert "\n" not in escaped(prompt)
-    assert unescaped(escaped(prompt)) == prompt
+    assert "\n" not in escape_prompt(prompt)
+    assert unescaped(escape_prompt(prompt)) == prompt
 
 
 @pytest.fixture
@@ -219,9 +219,9 @@ def of_two(artifact):
 def test_a_card_of_labels_has_a_row_for_each(of_two):
     text = card(of_two)
     found = rows(text)
-    assert "Finds 2 labels in texts, `rude`, `spam`, by" in text
+    assert "Detects 2 labels in texts, `rude`, `spam`, from" in text
     assert found["rows"] == ["1,400, of them 40 rude, 9 spam"]
-    assert found["repeated texts"] == ["3, 1 of them with labels that contradict each other"]
+    assert found["repeated texts"] == ["3, 1 of them with contradicting labels"]
     assert found["recipe"] == ["logistic, C = 0.1 (rude), 0.2 (spam)"]
     assert "| spam | 5 % | 0.8400 |" in text
     assert (
@@ -251,13 +251,13 @@ def test_a_card_of_classes_has_the_confusion(of_two):
         "confusion": [[3, 1], [0, 1200]],
     }
     text = card(replace(of_two, task="classes", negative="", metrics={"out_of_fold": several}))
-    assert "Puts texts into one of 2 classes" in text
+    assert "Assigns texts to one of 2 classes" in text
     assert "| accuracy | 0.8000 | [0.7000, 0.9000] |" in text
     assert "| macro F1 | 0.7000 | [0.6000, 0.8000] |" in text
     assert "| spam | 0 | 1,200 |" in text
 
 
 def test_languages_that_were_not_measured_are_refused(artifact, of_two):
-    assert "Measured on English, German only. Texts in any other language" in card(of_two)
+    assert "Measured on English, German only. Texts in other languages" in card(of_two)
     assert "do not act on it before" in card(of_two)
-    assert "No language was named when it was made" in card(artifact)
+    assert "No language was named when it was trained" in card(artifact)

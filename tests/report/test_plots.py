@@ -3,8 +3,8 @@
 import ast
 from pathlib import Path
 
+from splinelens.report.inspection_plots import category_axis, figure_place, framed, heat_map, panel, scale_bar
 from splinelens.report.inspection_scales import Scale
-from splinelens.report.plots import category_axis, figure_place, framed, heat_map, panel, scale_bar
 
 REPOSITORY = Path(__file__).parents[2]
 SCALE = Scale(("#000", "#777", "#fff"), 0.5, 1.0, ((0.0, "chance"), (1.0, "1")))

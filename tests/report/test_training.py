@@ -44,7 +44,7 @@ def test_the_record_holds_counts_areas_suspects_and_the_users_row_numbers():
     assert rude.auc == pytest.approx(
         5 / 9
     )  # of the nine pairs four are in order, and two ties count one half
-    assert loud.auc == 1.0  # the row with NaN is not judged
+    assert loud.auc == 1.0  # the row with NaN is not scored
     assert [(suspect.row, suspect.label) for suspect in found.suspects] == [(12, 0), (15, 0)]
     assert [(group.rows, group.labels) for group in found.contradictions] == [((10, 13), (0, 1))]
     assert json.loads(json.dumps(found.to_dict()))["curve"]["sentence"] == CURVE.sentence
@@ -58,10 +58,10 @@ def test_the_page_shows_all_of_it():
     assert "| rude | 1 % | 0.9000 | 0 % |" in page
     assert CURVE.sentence in page
     assert "| 50 | 0.8100 | 0.0141 | 2 |" in page
-    assert "| 200 | 0.8800 | one draw | 1 |" in page
+    assert "| 200 | 0.8800 | one sample | 1 |" in page
     assert "AUC = 0.9500 - 1 * rows ^ -0.50" in page
     assert "| 12 | rude | 0 | 1 | 0.9000 |" in page
-    assert "1 text labelled in different ways, at rows 10, 13" in page
+    assert "1 text with contradicting labels, at rows 10, 13" in page
 
 
 def test_the_lines_say_what_to_do_next():
@@ -69,7 +69,7 @@ def test_the_lines_say_what_to_do_next():
     assert lines == [
         CURVE.sentence,
         "2 labels may be wrong; look at rows 12, 15 first",
-        "1 text labelled in different ways, such as in rows 10 and 13",
+        "1 text with contradicting labels, such as in rows 10 and 13",
         "rows are counted from 0; all are in DIR/suspects.csv",
     ]
 
@@ -101,8 +101,8 @@ def test_a_clean_training_says_so():
     labels, scores = np.arange(8) % 2, np.arange(8) % 2 * 0.8 + 0.1
     found = training_report("good", ["rude"], labels, scores, np.arange(8))
     page = training_markdown(found)
-    assert "None: no score sides with another label" in page
-    assert "No learning curve was drawn." in page
+    assert "None: no score favors another label" in page
+    assert "No learning curve was computed." in page
     assert "None stored." in page
     assert training_lines(found) == []
     assert suspects_csv(found) == ",".join(SUSPECT_COLUMNS) + "\n"
@@ -123,7 +123,7 @@ def test_a_label_that_was_judged_on_one_class_has_no_area():
     labels, scores = np.array([0, 0, 1]), np.array([0.1, 0.2, np.nan])
     found = training_report("one", ["rude"], labels, scores, np.ones(3))
     assert found.labels[0].auc is None
-    assert "not judged" in training_markdown(found)
+    assert "not scored" in training_markdown(found)
 
 
 def test_names_and_scores_must_fit_the_labels():

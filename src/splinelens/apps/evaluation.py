@@ -21,10 +21,17 @@ from splinelens.detect.verdicts import label_place, measured, require_known
 from splinelens.errors import BadLabels, BadTexts
 from splinelens.features.extract import Progress, provenance
 from splinelens.features.reader import TextReader
-from splinelens.report.evaluation import EvaluationReport
-from splinelens.report.evaluation_parts import Evasion, FeatureMap, HeatMap, Mistake, Share, shares
+from splinelens.report.evaluation import (
+    EvaluationReport,
+    Evasion,
+    FeatureMap,
+    LayerAuc,
+    Mistake,
+    Share,
+    shares,
+)
 from splinelens.report.scores import TextScore
-from splinelens.report.terminal import words
+from splinelens.report.spans import words
 from splinelens.texts import Texts, read_texts
 
 Disguise = Callable[[str, random.Random], str]
@@ -156,15 +163,15 @@ def evaluation_report(
         negative=artifact.negative,
         model=detector.reader.loaded.name,
         source=texts.source,
-        numbers=numbers.to_dict(),
-        several=all_numbers.to_dict() if isinstance(all_numbers, Evaluations) else None,
+        metrics=numbers.to_dict(),
+        all_labels=all_numbers.to_dict() if isinstance(all_numbers, Evaluations) else None,
         sweep=sweep(y, s, keep=list(stored.values())),
         reliability=reliability(y, s),
         prevalence=prevalence,
         thresholds=operating_points(y, s, named, prevalence),
         threshold=limit,
-        heat=read.heat(known, detector),
-        map=read.map(texts, known, seed),
+        layer_auc=read.heat(known, detector),
+        feature_map=read.map(texts, known, seed),
         hatecheck=None if hatecheck is None else judge.hatecheck(hatecheck),
         hatecheck_bias=() if hatecheck is None else judge.targets(hatecheck, few, seed),
         xstest=None if xstest is None else judge.xstest(xstest),
@@ -240,7 +247,7 @@ class _Read:
                     progress(1, len(stretch[reading.text] or ""))
         return cls(table, table[:, place], tokens, blocks, rows, values)
 
-    def heat(self, labels: np.ndarray, detector: Scorer) -> HeatMap | None:
+    def heat(self, labels: np.ndarray, detector: Scorer) -> LayerAuc | None:
         """The AUC of each column alone, laid out by statistic and layer."""
         columns = detector.reader.columns
         layers = sorted({column.layer for column in columns if column.layer is not None})
@@ -252,10 +259,10 @@ class _Read:
         if not any(cell is not None for row in cells for cell in row):
             return None
         what = "AUC of what each layer adds to the logit, of a single number its own AUC"
-        return HeatMap(tuple(names), tuple(layers), tuple(cells), what)
+        return LayerAuc(tuple(names), tuple(layers), tuple(cells), what)
 
     def map(self, texts: Texts, labels: np.ndarray, seed: int) -> FeatureMap | None:
-        """The kept rows laid flat, standardised by their own means and deviations."""
+        """The kept rows laid flat, standardized by their own means and deviations."""
         whole = np.isfinite(self.values).all(axis=1) if self.values.size else np.zeros(0, dtype=bool)
         rows, values = self.rows[whole], self.values[whole]
         if len(rows) < 3 or values.shape[1] < 2:

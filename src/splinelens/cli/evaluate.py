@@ -117,7 +117,7 @@ def evaluate(
             made = evaluation_report(
                 found, texts, known, label=drawn, explain=explain, progress=progress, **probes
             )
-            numbers = made.numbers if made.several is None else made.several
+            numbers = made.metrics if made.all_labels is None else made.all_labels
     run = {
         "detector": found.artifact.name,
         "source": texts.source,

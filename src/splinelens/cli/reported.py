@@ -91,7 +91,7 @@ def report_path(report: Path | None, *parts: object) -> Path | None:
         True
     """
     from splinelens.errors import CannotWrite
-    from splinelens.report.offline_page import require_plotly
+    from splinelens.report.page import require_plotly
 
     if report is None:
         if any(parts):

@@ -1,27 +1,163 @@
-"""Everything measured of one detector on one set of labelled texts: for a page, JSON and Markdown."""
+"""Results of one detector on labelled texts: a record, its JSON, its tables and its Markdown."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from splinelens.detect.bootstrap import MIN_ROWS
 from splinelens.detect.curves import Bin, OperatingPoint, Sweep
 from splinelens.detect.subgroup_auc import SubgroupAuc
+from splinelens.detect.thresholds import proportion_interval
 from splinelens.errors import BadTexts
-from splinelens.report.evaluation_parts import (
-    Bounds,
-    Evasion,
-    FeatureMap,
-    HeatMap,
-    Mistake,
-    Share,
-    built,
-    plain,
-)
-from splinelens.report.tables import NUMBER_HEAD, interval, markdown_table, number_rows, percent
+from splinelens.report.page import render_markdown
+from splinelens.report.scores import Span
+from splinelens.report.tables import Table, metric_table, percent
 
 SCHEMA = 3
-"""Number of the JSON form; it rises when a key changes its meaning or goes."""
+"""Number of the JSON form; it rises when a key is renamed, removed or changes its meaning."""
+
+Bounds = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class LayerAuc:
+    """AUC of each statistic at each layer by itself.
+
+    Attributes:
+        statistics: Their names.
+        layers: The layers, from 0.
+        auc: (statistic, layer); None where the detector does not use it. Below 0.5 it points the other way.
+        what: What was measured, in words.
+    """
+
+    statistics: tuple[str, ...]
+    layers: tuple[int, ...]
+    auc: tuple[tuple[float | None, ...], ...]
+    what: str
+
+
+@dataclass(frozen=True)
+class FeatureMap:
+    """Some rows in two dimensions.
+
+    Attributes:
+        row: Row of each point in the file, from 0.
+        label: 0 or 1.
+        score: Calibrated score.
+        pca: Coordinates along the first two principal components.
+        explained: Their shares of the variance.
+        tsne: Coordinates by t-SNE; empty if there are too few rows.
+    """
+
+    row: tuple[int, ...]
+    label: tuple[int, ...]
+    score: tuple[float, ...]
+    pca: tuple[Bounds, ...]
+    explained: Bounds
+    tsne: tuple[Bounds, ...]
+
+
+@dataclass(frozen=True)
+class Share:
+    """Share of the texts of one kind, such as one functionality of HateCheck, that are right or flagged.
+
+    Attributes:
+        name: The kind.
+        expected: The right verdict or label for it; ``mixed`` if rows differ.
+        count: Texts that count.
+        total: Texts of the kind that were scored.
+        share: ``count / total``.
+        interval: 95 % interval (Clopper-Pearson).
+    """
+
+    name: str
+    expected: str
+    count: int
+    total: int
+    share: float
+    interval: Bounds
+
+
+@dataclass(frozen=True)
+class Evasion:
+    """Effect of one disguise on the same rows, nothing else changed.
+
+    Attributes:
+        disguise: Its name.
+        positives: Positive rows that were scored both ways.
+        recall: Share of them that are flagged when plain.
+        recall_interval: 95 % interval (Clopper-Pearson).
+        disguised_recall: Share of them that are flagged when disguised.
+        disguised_recall_interval: 95 % interval (Clopper-Pearson).
+        lost: The difference; negative if more are flagged when disguised.
+        lost_interval: 95 % bootstrap interval over rows; None with fewer than 50 positive rows.
+        negatives: Negative rows that were scored both ways.
+        false_positive_rate: Share of them that are flagged when plain.
+        disguised_false_positive_rate: Share of them that are flagged when disguised.
+    """
+
+    disguise: str
+    positives: int
+    recall: float
+    recall_interval: Bounds
+    disguised_recall: float
+    disguised_recall_interval: Bounds
+    lost: float
+    lost_interval: Bounds | None
+    negatives: int
+    false_positive_rate: float
+    disguised_false_positive_rate: float
+
+    @classmethod
+    def of(cls, disguise: str, positive: np.ndarray, plain: np.ndarray, disguised: np.ndarray) -> "Evasion":
+        """Compare flags, where both classes are present.
+
+        Args:
+            disguise: Its name.
+            positive: Whether each row is positive.
+            plain: Whether each row is flagged as it is.
+            disguised: Whether each row is flagged when disguised.
+        """
+        count = int(positive.sum())
+        hits, disguised_hits = int(plain[positive].sum()), int(disguised[positive].sum())
+        return cls(
+            disguise=disguise,
+            positives=count,
+            recall=hits / count,
+            recall_interval=proportion_interval(hits, count),
+            disguised_recall=disguised_hits / count,
+            disguised_recall_interval=proportion_interval(disguised_hits, count),
+            lost=(hits - disguised_hits) / count,
+            lost_interval=_lost_interval(plain[positive], disguised[positive]),
+            negatives=int((~positive).sum()),
+            false_positive_rate=float(plain[~positive].mean()),
+            disguised_false_positive_rate=float(disguised[~positive].mean()),
+        )
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One row on the wrong side of the threshold.
+
+    Attributes:
+        row: Its row in the file, from 0.
+        score: Calibrated score.
+        text: The beginning of the text.
+        characters: Characters of the whole text.
+        words: Contribution of each word to the logit; empty without an explanation.
+        rest: Logit minus the contributions of ``words``: the constant of the head, and words that are not
+            shown. None without an explanation.
+    """
+
+    row: int
+    score: float
+    text: str
+    characters: int
+    words: tuple[Span, ...] = ()
+    rest: float | None = None
 
 
 @dataclass(frozen=True)
@@ -30,30 +166,29 @@ class EvaluationReport:
 
     Attributes:
         detector: Its name.
-        label: What a positive row is called.
-        negative: What a negative row is called.
-        model: The model that it reads.
+        label: Name of the positive class.
+        negative: Name of the negative class.
+        model: The model that the detector reads.
         source: Where the texts come from.
-        numbers: The numbers of ``detect.metrics.Evaluation``, as plain values.
-        several: Of a detector of several labels the numbers of all, those of ``detect.metrics.Evaluations``;
-            None of a binary one.
+        metrics: Those of ``detect.metrics.Evaluation`` as JSON values.
+        all_labels: Those of ``detect.metrics.Evaluations`` for a detector of several labels, else None.
         sweep: Rates at every score: the ROC and the precision-recall curve.
         reliability: Calibration, bin by bin.
-        prevalence: Share of positive texts that ``thresholds`` are told for.
-        thresholds: What the detector's stored thresholds do.
+        prevalence: Share of positive texts that ``thresholds`` assume.
+        thresholds: Effect of the detector's stored thresholds.
         threshold: The score from which a text counts as flagged in everything below.
-        heat: Each layer and statistic alone; None if the detector does not split so.
-        map: Rows laid flat; None if there are too few.
-        hatecheck: For each functionality the share that is right; None without that file.
-        hatecheck_bias: For each group that HateCheck aims at, the AUCs of Borkan et al.
-        xstest: For each type of prompt the share that is flagged; None without that file.
-        bias: For each group of the data, the AUCs of Borkan et al.
+        layer_auc: AUC by layer and statistic; None if the detector does not split into layers.
+        feature_map: Rows in two dimensions; None if there are too few.
+        hatecheck: Share of right verdicts for each functionality; None without that file.
+        hatecheck_bias: AUCs of Borkan et al. for each group that HateCheck targets.
+        xstest: Share of flagged prompts of each type; None without that file.
+        bias: AUCs of Borkan et al. for each group of the data.
         bias_source: Where those groups come from.
-        evasion: What each disguise does; None if it was not asked for.
-        false_positives: The negative rows that score highest, of those that are flagged.
-        false_negatives: The positive rows that score lowest, of those that are not.
-        notes: What was left out and why.
-        provenance: Versions, model fingerprint, data hash, settings: plain JSON values.
+        evasion: Effect of each disguise; None if it was not measured.
+        false_positives: Flagged negative rows, highest scores first.
+        false_negatives: Positive rows that are not flagged, lowest scores first.
+        notes: What was left out, and why.
+        provenance: Versions, model fingerprint, data hash, settings: JSON values.
     """
 
     detector: str
@@ -61,15 +196,15 @@ class EvaluationReport:
     negative: str
     model: str
     source: str
-    numbers: dict[str, Any]  # Any: plain JSON values
-    several: dict[str, Any] | None  # Any: as above
+    metrics: dict[str, Any]  # Any: JSON values, here and below
+    all_labels: dict[str, Any] | None
     sweep: Sweep
     reliability: tuple[Bin, ...]
     prevalence: float
     thresholds: tuple[OperatingPoint, ...]
     threshold: float
-    heat: HeatMap | None
-    map: FeatureMap | None
+    layer_auc: LayerAuc | None
+    feature_map: FeatureMap | None
     hatecheck: tuple[Share, ...] | None
     hatecheck_bias: tuple[SubgroupAuc, ...]
     xstest: tuple[Share, ...] | None
@@ -79,130 +214,128 @@ class EvaluationReport:
     false_positives: tuple[Mistake, ...]
     false_negatives: tuple[Mistake, ...]
     notes: tuple[str, ...]
-    provenance: dict[str, Any]  # Any: plain JSON values
-
-    def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
-        """As plain JSON values, with the number of their form. The texts of the errors are in it."""
-        return {"schema": SCHEMA, **plain(self)}
+    provenance: dict[str, Any]
 
     def to_json(self) -> str:
-        """One JSON object."""
-        return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+        """One JSON object with the names of the attributes and ``schema``; texts of errors are part of it."""
+        from pydantic import TypeAdapter
+
+        record = {"schema": SCHEMA, **TypeAdapter(EvaluationReport).dump_python(self, mode="json")}
+        return json.dumps(record, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
 
     @classmethod
-    def from_dict(cls, record: dict[str, Any]) -> "EvaluationReport":  # Any: plain JSON values
-        """From what ``to_dict`` gave.
+    def from_json(cls, text: str) -> "EvaluationReport":
+        """Read what ``to_json`` wrote.
 
         Raises:
-            BadTexts: Another form, or something is missing or of another kind.
+            BadTexts: Another schema, or a part is missing or of another type; the message names it.
         """
-        if not isinstance(record, dict) or record.get("schema") != SCHEMA:
-            schema = record.get("schema") if isinstance(record, dict) else None
-            raise BadTexts(f"the report has schema {schema!r}; this version reads {SCHEMA}; evaluate anew")
-        rest = {key: value for key, value in record.items() if key != "schema"}
-        report: EvaluationReport = built(cls, rest, "report")
-        return report
+        from pydantic import TypeAdapter, ValidationError
 
-    def tables(self) -> dict[str, str]:
-        """The tables in Markdown by title, for a page or a model card; no text of the data is in them."""
-        flagged = f"at a threshold of {self.threshold:.4f}"
-        made = {
-            "Numbers": markdown_table(NUMBER_HEAD, summary(self)),
-            f"Thresholds where {percent(self.prevalence)} of texts are {self.label}": markdown_table(
-                THRESHOLD_HEAD, threshold_rows(self.thresholds)
-            ),
-            "Calibration": markdown_table(
-                ("rows", "mean score", "share positive", "95 % interval"), _bins(self)
-            ),
-        }
-        if self.heat is not None:
-            head = ("layer", *self.heat.rows)
-            columns = zip(*self.heat.auc, strict=True)
-            rows = [
-                (layer, *map(_auc, numbers)) for layer, numbers in zip(self.heat.layers, columns, strict=True)
-            ]
-            made["Layers: AUC"] = markdown_table(head, rows)
-        if self.hatecheck is not None:
-            made[f"HateCheck, {flagged}"] = markdown_table(_share_head("right"), share_rows(self.hatecheck))
-        if self.hatecheck_bias:
-            made["HateCheck by group"] = markdown_table(BIAS_HEAD, bias_rows(self.hatecheck_bias))
-        if self.xstest is not None:
-            made[f"XSTest, {flagged}"] = markdown_table(_share_head("flagged"), share_rows(self.xstest))
-        if self.bias:
-            made[f"Groups: {self.bias_source}"] = markdown_table(BIAS_HEAD, bias_rows(self.bias))
-        if self.evasion is not None:
-            made[f"Evasion, {flagged}"] = markdown_table(EVASION_HEAD, evasion_rows(self.evasion))
-        for title, worst in (("positives", self.false_positives), ("negatives", self.false_negatives)):
-            shown = [(mistake.row, f"{mistake.score:.4f}") for mistake in worst]
-            made[f"Worst false {title}"] = markdown_table(("row", "score"), shown) if shown else "None."
-        return made
+        try:
+            record = json.loads(text)
+            schema = record.pop("schema", None)
+        except (ValueError, AttributeError, TypeError) as error:
+            raise BadTexts(f"the report is no JSON object ({error}); evaluate again") from error
+        if schema != SCHEMA:
+            raise BadTexts(f"the report has schema {schema!r}; this version reads {SCHEMA}; evaluate again")
+        try:
+            return TypeAdapter(EvaluationReport).validate_json(json.dumps(record), strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise BadTexts(f"{where} of the report: {first['msg']}; evaluate again") from error
 
     def to_markdown(self) -> str:
-        """The record in Markdown; errors by row and score only, without their text."""
-        about = (
-            f"`{self.detector}` ({self.model}) on {self.source}, splinelens {self.provenance['splinelens']}."
-        )
-        parts = [f"# Evaluation of {self.detector}", about]
-        parts += [f"## {title}\n\n{table}" for title, table in self.tables().items()]
-        if self.notes:
-            parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in self.notes))
-        return "\n\n".join(parts) + "\n"
+        """The report in Markdown; errors by row and score, without their text."""
+        return render_markdown("evaluation", report=self, tables=report_tables(self))
 
 
-THRESHOLD_HEAD = (
-    "threshold",
-    "score",
-    "recall",
-    "95 % interval",
-    "false positives",
-    "95 % interval",
-    "precision",
-    "false positives in 10,000 texts",
-)
-BIN_HEAD = ("rows", "mean score", "share positive", "95 % interval")
-BIAS_HEAD = (
-    "group",
-    "rows",
-    "positive",
-    "subgroup AUC",
-    "95 % interval",
-    "BPSN AUC",
-    "95 % interval",
-    "BNSP AUC",
-    "95 % interval",
-)
-EVASION_HEAD = (
-    "disguise",
-    "rows",
-    "recall",
-    "95 % interval",
-    "in disguise",
-    "95 % interval",
-    "lost",
-    "95 % interval",
-    "false positives",
-    "in disguise",
-)
+def report_tables(report: EvaluationReport) -> dict[str, Table]:
+    """The tables of a report by title; no text of the data is in them."""
+    flagged = f"at a threshold of {report.threshold:.4f}"
+    tables = {
+        "Metrics": summary_table(report),
+        f"Thresholds where {percent(report.prevalence)} of texts are {report.label}": point_table(
+            report.thresholds
+        ),
+        "Calibration": Table(
+            ("rows", "mean score", "share positive", "95 % interval"),
+            [
+                (f"{part.count:,}", f"{part.score:.4f}", f"{part.share:.4f}", _bounds(part.interval))
+                for part in report.reliability
+            ],
+        ),
+    }
+    if report.layer_auc is not None:
+        tables["Layers: AUC"] = layer_table(report.layer_auc)
+    if report.hatecheck is not None:
+        tables[f"HateCheck, {flagged}"] = share_table(report.hatecheck, "right")
+    if report.hatecheck_bias:
+        tables["HateCheck by group"] = bias_table(report.hatecheck_bias)
+    if report.xstest is not None:
+        tables[f"XSTest, {flagged}"] = share_table(report.xstest, "flagged")
+    if report.bias:
+        tables[f"Groups: {report.bias_source}"] = bias_table(report.bias)
+    if report.evasion is not None:
+        tables[f"Evasion, {flagged}"] = evasion_table(report.evasion)
+    for title, worst in (("positives", report.false_positives), ("negatives", report.false_negatives)):
+        rows = [(str(mistake.row), f"{mistake.score:.4f}") for mistake in worst]
+        tables[f"Worst false {title}"] = Table(("row", "score"), rows)
+    return tables
 
 
-def summary(report: EvaluationReport) -> list[tuple[str, str, str]]:
-    """The numbers of a report, each with its name and interval."""
-    numbers = report.numbers
-    auc, length, *others = number_rows(numbers)
-    bounds = interval(numbers["average_precision_interval"])
-    return [
-        ("rows", f"{numbers['n']:,}, {numbers['positives']:,} of them {report.label}", ""),
-        ("not scored", f"{numbers['undetermined']:,}", ""),
-        auc,
-        length,
-        ("average precision", f"{numbers['average_precision']:.4f}", bounds),
-        *others,
+def shares(
+    names: Sequence[str],
+    counted: np.ndarray,
+    positive: np.ndarray,
+    scored: np.ndarray,
+    classes: tuple[str, str],
+) -> tuple[Share, ...]:
+    """For each kind of text the share that counts.
+
+    Args:
+        names: The kind of each text.
+        counted: Whether it counts.
+        positive: Whether it is a positive text.
+        scored: Whether it was scored; others are in no number.
+        classes: Names of the positive and of the negative class.
+
+    Returns:
+        The kinds in order of appearance, without those of which no text was scored.
+
+    Example:
+        >>> yes = np.array([True, True])
+        >>> shares(["a", "a"], np.array([True, False]), yes, yes, ("toxic", "clean"))[0].share
+        0.5
+    """
+    kinds, result = np.array(names), []
+    for name in dict.fromkeys(names):
+        rows = scored & (kinds == name)
+        total, count = int(rows.sum()), int(counted[rows].sum())
+        if total:
+            sides = set(positive[rows].tolist())
+            expected = "mixed" if len(sides) > 1 else classes[0] if sides == {True} else classes[1]
+            interval = proportion_interval(count, total)
+            result.append(Share(name, expected, count, total, count / total, interval))
+    return tuple(result)
+
+
+def summary_table(report: EvaluationReport) -> Table:
+    """Counts of rows, then the metrics with their intervals."""
+    metrics = report.metrics
+    head, rows = metric_table(metrics)
+    counts = [
+        ("rows", f"{metrics['n']:,}, {metrics['positives']:,} of them {report.label}", ""),
+        ("not scored", f"{metrics['undetermined']:,}", ""),
     ]
+    return Table(head, [*counts, *rows])
 
 
-def threshold_rows(points: Sequence[OperatingPoint]) -> list[tuple[str, ...]]:
-    """Cells of a table below ``THRESHOLD_HEAD``."""
-    return [
+def point_table(points: Sequence[OperatingPoint]) -> Table:
+    """The effect of thresholds."""
+    head = ("threshold", "score", "recall", "95 % interval", "false positives", "95 % interval", "precision")
+    rows = [
         (
             point.name,
             f"{point.threshold:.4f}",
@@ -215,43 +348,64 @@ def threshold_rows(points: Sequence[OperatingPoint]) -> list[tuple[str, ...]]:
         )
         for point in points
     ]
+    return Table((*head, "false positives in 10,000 texts"), rows)
 
 
-def share_rows(shares: Sequence[Share]) -> list[tuple[str, ...]]:
-    """Cells of a table of shares: kind, what is wanted, share, counts, interval."""
-    return [
+def layer_table(layer_auc: LayerAuc) -> Table:
+    """One row per layer, one column per statistic."""
+    columns = zip(*layer_auc.auc, strict=True)
+    rows = [(str(layer), *map(_auc, column)) for layer, column in zip(layer_auc.layers, columns, strict=True)]
+    return Table(("layer", *layer_auc.statistics), rows)
+
+
+def share_table(rows: Sequence[Share], counted: str) -> Table:
+    """One row per kind of text; ``counted`` heads the shares."""
+    cells = [
         (
-            share.name,
-            share.wanted,
-            percent(share.share),
-            f"{share.count} of {share.total}",
-            _percents(share.interval),
+            row.name,
+            row.expected,
+            percent(row.share),
+            f"{row.count} of {row.total}",
+            _percents(row.interval),
         )
-        for share in shares
+        for row in rows
     ]
+    return Table(("kind", "expected", counted, "texts", "95 % interval"), cells)
 
 
-def bias_rows(groups: Sequence[SubgroupAuc]) -> list[tuple[str, ...]]:
-    """Cells of a table below ``BIAS_HEAD``."""
-    return [
+def bias_table(groups: Sequence[SubgroupAuc]) -> Table:
+    """The three AUCs of each group."""
+    names = ("subgroup", "BPSN", "BNSP")
+    head = (
+        "group",
+        "rows",
+        "positive",
+        *(cell for name in names for cell in (f"{name} AUC", "95 % interval")),
+    )
+    rows = [
         (
             group.name,
             f"{group.rows:,}",
             f"{group.positives:,}",
             _auc(group.subgroup_auc),
-            bounds(group.subgroup_interval),
+            _bounds(group.subgroup_interval),
             _auc(group.bpsn_auc),
-            bounds(group.bpsn_interval),
+            _bounds(group.bpsn_interval),
             _auc(group.bnsp_auc),
-            bounds(group.bnsp_interval),
+            _bounds(group.bnsp_interval),
         )
         for group in groups
     ]
+    return Table(head, rows)
 
 
-def evasion_rows(found: Sequence[Evasion]) -> list[tuple[str, ...]]:
-    """Cells of a table below ``EVASION_HEAD``."""
-    return [
+def evasion_table(rows: Sequence[Evasion]) -> Table:
+    """The effect of each disguise."""
+    head = (
+        *("disguise", "rows", "recall", "95 % interval", "disguised", "95 % interval", "lost"),
+        *("95 % interval", "false positives", "disguised"),
+    )
+    cells = [
         (
             row.disguise.replace("_", " "),
             f"{row.positives} + {row.negatives}",
@@ -260,41 +414,33 @@ def evasion_rows(found: Sequence[Evasion]) -> list[tuple[str, ...]]:
             percent(row.disguised_recall),
             _percents(row.disguised_recall_interval),
             f"{100 * row.lost:+.1f} points",
-            _points(row.lost_interval),
+            " to ".join(f"{100 * end:+.1f}" for end in row.lost_interval) if row.lost_interval else "-",
             percent(row.false_positive_rate),
             percent(row.disguised_false_positive_rate),
         )
-        for row in found
+        for row in rows
     ]
+    return Table(head, cells)
 
 
-def bounds(interval: Sequence[float] | Bounds | None) -> str:
-    """An interval in a cell; a dash where there is none.
+def _lost_interval(plain: np.ndarray, disguised: np.ndarray) -> Bounds | None:
+    """Bootstrap of the lost recall: a resample is fully described by how many rows are lost and gained."""
+    rows = len(plain)
+    if rows < MIN_ROWS:
+        return None
+    lost, gained = int((plain & ~disguised).sum()), int((disguised & ~plain).sum())
+    probabilities = np.array([lost, gained, rows - lost - gained]) / rows
+    samples = np.random.default_rng(0).multinomial(rows, probabilities, 10_000)
+    low, high = np.quantile((samples[:, 0] - samples[:, 1]) / rows, [0.025, 0.975])
+    return float(low), float(high)
 
-    Example:
-        >>> bounds((0.5, 0.75)), bounds(None)
-        ('0.5000 to 0.7500', '-')
-    """
+
+def _bounds(interval: Sequence[float] | None) -> str:
     return f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else "-"
-
-
-def _share_head(counted: str) -> tuple[str, ...]:
-    return ("kind", "wanted", counted, "texts", "95 % interval")
-
-
-def _bins(report: EvaluationReport) -> list[tuple[str, ...]]:
-    return [
-        (f"{part.count:,}", f"{part.score:.4f}", f"{part.share:.4f}", bounds(part.interval))
-        for part in report.reliability
-    ]
 
 
 def _auc(number: float | None) -> str:
     return "-" if number is None else f"{number:.4f}"
-
-
-def _points(interval: Bounds | None) -> str:
-    return f"{100 * interval[0]:+.1f} to {100 * interval[1]:+.1f}" if interval else "-"
 
 
 def _percents(interval: Bounds) -> str:

@@ -1,76 +1,286 @@
-"""An evaluation as one HTML file that works without a network; texts of errors stay hidden until clicked.
+"""An evaluation as one HTML file that works offline; texts of errors stay hidden until opened.
 
-A slider over the thresholds says what each would do where a stated share of texts is positive. Nothing a
-text holds becomes markup.
+A slider over the thresholds shows the effect of each where a stated share of texts is positive.
 """
 
-from html import escape
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from splinelens.report.evaluation import EvaluationReport
-from splinelens.report.evaluation_figures import figures
-from splinelens.report.evaluation_sections import sections
-from splinelens.report.inspection import readable
-from splinelens.report.offline_page import offline_page, require_plotly
+import numpy as np
+import plotly.graph_objects as go
 
-_LINKS = {
-    "numbers": "Numbers",
-    "thresholds": "Threshold",
-    "curves": "Curves",
-    "layers": "Layers",
-    "map": "Map",
-    "hatecheck": "HateCheck",
-    "xstest": "XSTest",
-    "groups": "Groups",
-    "evasion": "Evasion",
-    "errors": "Errors",
-    "notes": "Notes",
-}
+from splinelens.report.evaluation import (
+    Bounds,
+    EvaluationReport,
+    LayerAuc,
+    Mistake,
+    Share,
+    bias_table,
+    evasion_table,
+    layer_table,
+    point_table,
+    share_table,
+    summary_table,
+)
+from splinelens.report.page import render_page
+from splinelens.report.plain_text import readable
+from splinelens.report.plots import (
+    DIVERGING,
+    GRAY,
+    SERIES,
+    SHARE,
+    Figure,
+    Scale,
+    category_axis,
+    figure,
+    heat_map,
+    plotly_text,
+    rounded,
+)
+from splinelens.report.tables import Table, percent
+from splinelens.report.terminal import strongest_words
+
+_CURVE, _CELL = 360, 26  # pixels: height of a curve and of a cell of the heat map
+_FAINT, _STRONG = 0.1, 2.0  # contributions below have no color; at and above have the full color
 
 
 def page(report: EvaluationReport) -> str:
-    """One HTML file that needs nothing else.
-
-    Args:
-        report: The record.
-
-    Returns:
-        The file, in characters that UTF-8 can write.
+    """One HTML file that needs no other file.
 
     Raises:
         CannotWrite: plotly is not installed.
     """
-    script = require_plotly("the page")
-    parts = sections(report)
-    name = readable(report.detector)
-    return offline_page(
-        title=f"splinelens: {name} evaluated",
-        heading=f"How well {name} tells {readable(report.label)} texts",
-        about=_about(report),
-        links={part: _LINKS[part] for part in parts},
-        sections=parts,
-        foot="group AUCs after arXiv:1903.04561",
-        data=_data(report),
-        plotly=script,
-        names=("evaluation_page.css", "evaluation_page.js"),
+    thresholds = np.array(report.sweep.threshold)
+    errors = (*report.false_positives, *report.false_negatives)
+    rows = report.metrics["n"] + report.metrics["undetermined"]
+    return render_page(
+        "evaluation",
+        data={"sweep": _sweep(report), "figures": figures(report)},
+        report=report,
+        about=(report.source, f"{rows:,} rows", f"model {report.model}"),
+        links=_links(report),
+        tables=_tables(report),
+        series=SERIES,
+        layer_scale=report.layer_auc and auc_scale(report.layer_auc),
+        limit=f"{report.threshold:.4f}",
+        prevalence=percent(report.prevalence),
+        start=int(np.abs(thresholds - report.threshold).argmin()),
+        stored=[
+            (point.name, int(np.abs(thresholds - point.threshold).argmin())) for point in report.thresholds
+        ],
+        totals=_totals,
+        hatecheck=_bars(sorted(report.hatecheck or (), key=lambda share: share.share)),
+        xstest=_bars(report.xstest or ()),
+        explained=any(mistake.words for mistake in errors),
+        false_positives=[_shown(mistake) for mistake in report.false_positives],
+        false_negatives=[_shown(mistake) for mistake in report.false_negatives],
     )
 
 
-def _about(report: EvaluationReport) -> str:
-    rows = report.numbers["n"] + report.numbers["undetermined"]
-    words = [report.source, f"{rows:,} rows", f"model {report.model}"]
-    return f'<p class="quiet">{" · ".join(escape(readable(word)) for word in words)}</p>'
+def figures(report: EvaluationReport) -> dict[str, Figure]:
+    """Every figure by name; the last trace of the two curves is the point that the slider moves."""
+    sweep, chance = report.sweep, report.metrics["positives"] / report.metrics["n"]
+    precision = [np.nan if value is None else value for value in sweep.precision]
+    made = {
+        "roc": _curve(report, "false positives", sweep.false_positive_rate, "recall", sweep.recall, (0, 1)),
+        "precision_recall": _curve(report, "recall", sweep.recall, "precision", precision, (chance, chance)),
+        "reliability": _reliability(report),
+    }
+    if report.layer_auc is not None:
+        made["layers"] = _layers(report.layer_auc)
+    if report.feature_map is not None:
+        first, second = (f"{100 * share:.1f} % of the variance" for share in report.feature_map.explained)
+        made["pca"] = _points(report, report.feature_map.pca, first, second)
+        if report.feature_map.tsne:
+            made["tsne"] = _points(report, report.feature_map.tsne, "", "")
+    return made
 
 
-def _data(report: EvaluationReport) -> dict[str, Any]:  # Any: plain JSON values
-    """What the script reads."""
+def auc_scale(layer_auc: LayerAuc) -> Scale:
+    """Colors of AUCs: from chance up, or around chance where some lie clearly below it.
+
+    Example:
+        >>> auc_scale(LayerAuc(("a",), (0,), ((0.9,),), "")).low
+        0.5
+    """
+    if min((cell for row in layer_auc.auc for cell in row if cell is not None), default=0.5) >= 0.47:
+        return Scale(SHARE, 0.5, 1.0, ((0.0, "0.5 chance"), (0.5, "0.75"), (1.0, "1")))
+    return Scale(DIVERGING, 0.0, 1.0, ((0.0, "0"), (0.5, "0.5 chance"), (1.0, "1")))
+
+
+def _links(report: EvaluationReport) -> dict[str, str]:
+    titles = {
+        "metrics": "Metrics",
+        "thresholds": "Threshold",
+        "curves": "Curves",
+        "layers": "Layers",
+        "map": report.feature_map and "Map",
+        "hatecheck": report.hatecheck is not None and "HateCheck",
+        "xstest": report.xstest is not None and "XSTest",
+        "groups": report.bias and "Groups",
+        "evasion": report.evasion is not None and "Evasion",
+        "errors": "Errors",
+        "notes": "Notes",
+    }
+    return {name: str(title) for name, title in titles.items() if title}
+
+
+def _tables(report: EvaluationReport) -> dict[str, Table]:
+    keys = {"detector": "detector", "texts": "data_hash", "seed": "seed"}
+    keys |= {key: key for key in ("splinelens", "torch", "device")}
+    provenance = [
+        (name, str(report.provenance[key])) for name, key in keys.items() if key in report.provenance
+    ]
+    return {
+        "metrics": summary_table(report),
+        "thresholds": point_table(report.thresholds),
+        "layers": layer_table(report.layer_auc) if report.layer_auc else Table((), []),
+        "hatecheck_bias": bias_table(report.hatecheck_bias),
+        "bias": bias_table(report.bias),
+        "evasion": evasion_table(report.evasion or ()),
+        "provenance": Table(("provenance", "value"), provenance),
+    }
+
+
+def _sweep(report: EvaluationReport) -> dict[str, Any]:  # Any: lists of numbers
     sweep = report.sweep
     return {
-        "sweep": {
-            "threshold": [float(f"{value:.6g}") for value in sweep.threshold],
-            "recall": [round(value, 6) for value in sweep.recall],
-            "rate": [round(value, 6) for value in sweep.false_positive_rate],
-            "precision": [None if value is None else round(value, 6) for value in sweep.precision],
-        },
-        "figures": figures(report),
+        "threshold": rounded(np.array(sweep.threshold), 6),
+        "recall": rounded(np.array(sweep.recall), 6),
+        "rate": rounded(np.array(sweep.false_positive_rate), 6),
+        "precision": rounded(np.array([np.nan if p is None else p for p in sweep.precision]), 6),
     }
+
+
+def _totals(shares: Iterable[Share]) -> tuple[str, str]:
+    counts = [(share.count, share.total) for share in shares]
+    return f"{sum(count for count, _ in counts):,}", f"{sum(total for _, total in counts):,}"
+
+
+def _bars(shares: Sequence[Share]) -> list[tuple[str, tuple[str, ...]]]:
+    """The width of each bar in percent, and the cells beside it."""
+    return [
+        (f"{100 * share.share:.1f}", row)
+        for share, row in zip(shares, share_table(shares, "").rows, strict=True)
+    ]
+
+
+def _shown(
+    mistake: Mistake,
+) -> tuple[Mistake, list[tuple[str, float, int]], list[tuple[str, float]], float | None]:
+    """A mistake with its text in pieces (text, contribution, strength in percent), and its logit."""
+    pieces, end = [], 0
+    for word in mistake.words:
+        amount = word.contribution
+        if abs(amount) >= _FAINT:
+            pieces.append((_lines(mistake.text[end : word.begin]), 0.0, 0))
+            strength = round(100 * min(1.0, abs(amount) / _STRONG))
+            pieces.append((_lines(mistake.text[word.begin : word.end]), amount, strength))
+            end = word.end
+    pieces.append((_lines(mistake.text[end:]), 0.0, 0))
+    logit = mistake.rest and mistake.rest + sum(word.contribution for word in mistake.words)
+    return mistake, pieces, strongest_words(mistake.text, mistake.words), logit
+
+
+def _lines(piece: str) -> str:
+    """Line breaks stay; every other unprintable character becomes a symbol."""
+    return "\n".join(readable(line) if line else "" for line in piece.split("\n"))
+
+
+def _curve(
+    report: EvaluationReport,
+    x_name: str,
+    x: Sequence[float],
+    y_name: str,
+    y: Sequence[float],
+    chance: tuple[float, float],
+) -> Figure:
+    words = f"{x_name} %{{x:.4~g}}<br>{y_name} %{{y:.4~g}}<br>threshold %{{customdata:.4~g}}<extra></extra>"
+    line = go.Scatter(
+        mode="lines",
+        x=rounded(np.array(x)),
+        y=rounded(np.array(y)),
+        customdata=rounded(np.array(report.sweep.threshold)),
+        line={"color": SERIES[0], "width": 2},
+        hovertemplate=words,
+    )
+    marker = {"color": SERIES[1], "size": 12, "line": {"color": "#fff", "width": 1.5}}
+    here = go.Scatter(mode="markers", x=[None], y=[None], marker=marker, hoverinfo="skip")
+    return figure([line, _dotted(chance), here], _CURVE, _axis(x_name), _axis(y_name))
+
+
+def _reliability(report: EvaluationReport) -> Figure:
+    bins = report.reliability
+    share, bounds = np.array([part.share for part in bins]), np.array([part.interval for part in bins])
+    dots = go.Scatter(
+        mode="lines+markers",
+        x=rounded(np.array([part.score for part in bins])),
+        y=rounded(share),
+        customdata=[[part.count, *rounded(np.array(part.interval), 3)] for part in bins],
+        error_y={
+            "symmetric": False,
+            "array": rounded(bounds[:, 1] - share),
+            "arrayminus": rounded(share - bounds[:, 0]),
+            "color": SERIES[0],
+            "thickness": 1.2,
+            "width": 3,
+        },
+        line={"color": SERIES[0], "width": 1},
+        marker={"size": 7},
+        hovertemplate="%{customdata[0]} rows<br>mean score %{x:.4~g}<br>share positive %{y:.4~g}"
+        "<br>95 % interval %{customdata[1]} to %{customdata[2]}<extra></extra>",
+    )
+    return figure([dots, _dotted((0, 1))], _CURVE, _axis("mean score"), _axis("share positive"))
+
+
+def _layers(layer_auc: LayerAuc) -> Figure:
+    cells = np.array([[np.nan if cell is None else cell for cell in row] for row in layer_auc.auc], float)
+    trace = heat_map(
+        rounded(cells),
+        auc_scale(layer_auc),
+        x=[str(layer) for layer in layer_auc.layers],
+        y=list(layer_auc.statistics),
+        xgap=1,
+        ygap=1,
+        hovertemplate="%{y}<br>layer %{x}<br>AUC %{z:.4~g}<extra></extra>",
+    )
+    height = max(110, 70 + _CELL * len(layer_auc.statistics))
+    y = category_axis("", autorange="reversed")
+    return figure([trace], height, category_axis("layer"), y, meta={"grid": True})
+
+
+def _points(report: EvaluationReport, places: tuple[Bounds, ...], x_name: str, y_name: str) -> Figure:
+    rows = report.feature_map
+    assert rows is not None  # the caller checked
+    points, label = np.array(places), np.array(rows.label)
+    traces = []
+    for value, name in enumerate((report.negative, report.label)):
+        chosen = np.flatnonzero(label == value)
+        traces.append(
+            go.Scatter(
+                mode="markers",
+                x=rounded(points[chosen, 0]),
+                y=rounded(points[chosen, 1]),
+                customdata=[[rows.row[at], float(f"{rows.score[at]:.4g}")] for at in chosen.tolist()],
+                marker={
+                    "color": SERIES[value],
+                    "size": 6,
+                    "opacity": 0.7,
+                    "symbol": ("circle", "diamond")[value],
+                },
+                hovertemplate=f"{plotly_text(readable(name))}<br>row %{{customdata[0]}}<br>"
+                "score %{customdata[1]}<extra></extra>",
+            )
+        )
+    bare = {"zeroline": False, "showticklabels": False}
+    x, y = ({"title": {"text": title}, **bare} for title in (x_name, y_name))
+    return figure(traces, 420, x, y)
+
+
+def _dotted(y: tuple[float, float]) -> go.Scatter:
+    line = {"color": GRAY, "width": 1, "dash": "dot"}
+    return go.Scatter(mode="lines", x=[0, 1], y=list(y), line=line, hoverinfo="skip")
+
+
+def _axis(title: str) -> Figure:
+    return {"title": {"text": title}, "range": [-0.02, 1.02], "zeroline": False, "nticks": 6}

@@ -12,6 +12,7 @@ import numpy as np
 from splinelens.geometry.attention import THRESHOLDS
 from splinelens.geometry.partition import SPLINE7
 from splinelens.report.inspection import Inspection, Portrait, SliceView, readable
+from splinelens.report.inspection_plots import Figure, category_axis, framed, heat_map
 from splinelens.report.inspection_scales import (
     BETWEEN,
     POINTS,
@@ -21,7 +22,6 @@ from splinelens.report.inspection_scales import (
     depth_colour,
     scales,
 )
-from splinelens.report.plots import Figure, category_axis, framed, heat_map
 
 TITLES = (
     "sign fraction, mean",

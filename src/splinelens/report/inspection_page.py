@@ -9,9 +9,9 @@ from html import escape
 from splinelens.report.card import layer_ranges
 from splinelens.report.inspection import Inspection, readable
 from splinelens.report.inspection_figures import cut, figures
+from splinelens.report.inspection_plots import Figure
 from splinelens.report.inspection_sections import sections
 from splinelens.report.offline_page import offline_page, require_plotly
-from splinelens.report.plots import Figure
 
 __all__ = ["page", "require_plotly"]
 

@@ -12,8 +12,8 @@ from splinelens.geometry.attention import THRESHOLDS
 from splinelens.geometry.partition import SPLINE7
 from splinelens.report.inspection import Inspection, Portrait, SliceView, readable, visible
 from splinelens.report.inspection_figures import TITLES, cut, twins
+from splinelens.report.inspection_plots import figure_place, panel, scale_bar
 from splinelens.report.inspection_scales import BETWEEN, DEPTH, POINTS, TEXTS, Scale, scales
-from splinelens.report.plots import figure_place, panel, scale_bar
 
 _WORDS = {
     "sign": (

@@ -1,118 +1,127 @@
-"""The tables that several renderers show: the numbers of an evaluation, of its labels and of thresholds.
+"""Tables of metrics and thresholds as plain cells, shared by cards, reports, pages and the terminal."""
 
-Rows are cells of plain text, so that a card, a terminal and a page say the same in their own form.
-"""
-
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from splinelens.detect.thresholds import Threshold
 
-NUMBER_HEAD = ("number", "value", "95 % interval")
-PROMISE_HEAD = ("label", "false positives promised", "threshold", "found", "95 % interval", "recall")
-MEASURED_HEAD = (
-    "label",
-    "threshold for",
-    "score",
-    "false positives",
-    "95 % interval",
-    "recall",
-    "95 % interval",
-)
+Metrics = Mapping[str, Any]  # Any: JSON values, as from Evaluation.to_dict
+
+UNMEASURED = "not measured: all or no rows"
 
 
-def number_rows(numbers: Mapping[str, Any]) -> list[tuple[str, str, str]]:  # Any: plain JSON values
-    """The numbers of an evaluation, below ``NUMBER_HEAD``; length alone always stands below the AUC.
+class Table(NamedTuple):
+    """A header and rows of the same length; the first cell of a row names it."""
 
-    Args:
-        numbers: As from ``Evaluation.to_dict``.
+    head: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
 
-    Returns:
-        Name, value and interval of each.
-    """
-    told = numbers.get("recall_intervals", {})
-    rows = [
-        ("AUC", numbers["auc"], numbers["auc_interval"]),
-        ("AUC of length alone", numbers["length_auc"], numbers["length_auc_interval"]),
+    def markdown(self) -> str:
+        r"""The table in Markdown; no cell can break it.
+
+        Example:
+            >>> print(Table(("a", "b"), [("1", "x|y")]).markdown())
+            | a | b |
+            | --- | --- |
+            | 1 | x\|y |
+        """
+        lines = [self.head, ["---"] * len(self.head), *self.rows]
+        return "\n".join("| " + " | ".join(map(one_line, line)) + " |" for line in lines)
+
+
+def metric_table(metrics: Metrics) -> Table:
+    """The metrics of one label with their 95 % intervals; the AUC of length alone follows the AUC."""
+    recalls = metrics.get("recall_intervals", {})
+    values = [
+        ("AUC", metrics["auc"], metrics["auc_interval"]),
+        ("AUC of length alone", metrics["length_auc"], metrics["length_auc_interval"]),
         *(
-            (f"recall at {percent(rate)} false positives", recall, told.get(rate, ()))
-            for rate, recall in numbers["recall_at_fpr"].items()
+            [("average precision", metrics["average_precision"], metrics["average_precision_interval"])]
+            if "average_precision" in metrics
+            else []
         ),
-        ("Brier score", numbers["brier"], numbers.get("brier_interval", ())),
-        ("calibration error", numbers["calibration_error"], numbers.get("calibration_interval", ())),
+        *(
+            (f"recall at {percent(rate)} false positives", recall, recalls.get(rate, ()))
+            for rate, recall in metrics["recall_at_fpr"].items()
+        ),
+        ("Brier score", metrics["brier"], metrics.get("brier_interval", ())),
+        ("calibration error", metrics["calibration_error"], metrics.get("calibration_interval", ())),
     ]
-    return [(name, f"{value:.4f}", interval(bounds)) for name, value, bounds in rows]
+    rows = [(name, f"{value:.4f}", interval(bounds)) for name, value, bounds in values]
+    return Table(("metric", "value", "95 % interval"), rows)
 
 
-def mean_rows(numbers: Mapping[str, Any]) -> list[tuple[str, str, str]]:  # Any: plain JSON values
-    """The numbers of several labels together, below ``NUMBER_HEAD``.
-
-    Args:
-        numbers: As from ``Evaluations.to_dict``.
-
-    Returns:
-        Name, value and interval of each.
-    """
+def mean_table(metrics: Metrics) -> Table:
+    """The metrics over several labels, as from ``Evaluations.to_dict``."""
     names = {"mean_auc": "mean AUC", "accuracy": "accuracy", "macro_f1": "macro F1"}
-    return [
-        (name, f"{numbers[key]:.4f}", interval(numbers.get(f"{key}_interval", ())))
+    rows = [
+        (name, f"{metrics[key]:.4f}", interval(metrics.get(f"{key}_interval", ())))
         for key, name in names.items()
-        if key in numbers
+        if key in metrics
     ]
+    return Table(("metric", "value", "95 % interval"), rows)
 
 
-def label_rows(labels: Mapping[str, Any]) -> list[tuple[str, ...]]:  # Any: plain JSON values
-    """A table of the numbers of several labels, narrow enough for a terminal, its head first.
+def label_table(labels: Mapping[str, Metrics | None]) -> Table:
+    """The main metrics of several labels, narrow enough for a terminal.
 
     Args:
-        labels: By name the numbers as from ``Evaluation.to_dict``, or None where there are none.
+        labels: Metrics by label; None where a label was not measured.
 
     Example:
-        >>> label_rows({"rude": None})[1]
+        >>> label_table({"rude": None}).rows[0]
         ('rude', 'not measured: all or no rows', '', '', '', '', '')
     """
     head = ("label", "positive", "AUC", "95 % interval", "length alone", "recall at 1 %", "recall at 5 %")
-    return _of_labels(head, labels, _narrow)
+    rows = [
+        (
+            label,
+            f"{found['positives']:,}",
+            f"{found['auc']:.4f}",
+            interval(found["auc_interval"]),
+            f"{found['length_auc']:.4f}",
+            *(f"{found['recall_at_fpr'][rate]:.4f}" for rate in ("0.01", "0.05")),
+        )
+        if found
+        else (label, UNMEASURED, *[""] * 5)
+        for label, found in labels.items()
+    ]
+    return Table(head, rows)
 
 
-def whole_label_rows(labels: Mapping[str, Any]) -> list[tuple[str, ...]]:  # Any: plain JSON values
-    """A table of every number of several labels with its interval in the same cell, its head first.
+def full_label_table(labels: Mapping[str, Metrics | None]) -> Table:
+    """Every metric of several labels, each with its interval in the same cell."""
+    tables = {label: metric_table(found).rows if found else [] for label, found in labels.items()}
+    names = [row[0] for row in next(filter(None, tables.values()), [])]
+    rows: list[tuple[str, ...]] = []
+    for label, cells in tables.items():
+        found = labels[label]
+        count = f"{found['positives']:,}" if found else UNMEASURED
+        values = [f"{value} {bounds}".rstrip() for _, value, bounds in cells] or [""] * len(names)
+        rows.append((label, count, *values))
+    return Table(("label", "positive", *names), rows)
 
-    Args:
-        labels: By name the numbers as from ``Evaluation.to_dict``, or None where there are none.
+
+def confusion_table(names: Sequence[str], counts: Sequence[Sequence[int]]) -> Table:
+    """How often each class (row) is predicted as each class (column).
 
     Example:
-        >>> whole_label_rows({"rude": None})
-        [('label', 'positive'), ('rude', 'not measured: all or no rows')]
+        >>> confusion_table(["a", "b"], [[3, 1], [0, 1200]]).rows
+        [('a', '3', '1'), ('b', '0', '1,200')]
     """
-    first = next((found for found in labels.values() if found), None)
-    names = [name for name, _, _ in number_rows(first)] if first else []
-    return _of_labels(("label", "positive", *names), labels, _whole)
+    rows = [(name, *(f"{count:,}" for count in counted)) for name, counted in zip(names, counts, strict=True)]
+    return Table(("", *names), rows)
 
 
-def confusion_rows(names: Sequence[str], counts: Sequence[Sequence[int]]) -> list[tuple[str, ...]]:
-    """A table of how often each class is taken for each, its head first.
-
-    Example:
-        >>> confusion_rows(["a", "b"], [[3, 1], [0, 1200]])
-        [('', 'a', 'b'), ('a', '3', '1'), ('b', '0', '1,200')]
-    """
-    rows = zip(names, counts, strict=True)
-    return [("", *names), *((name, *(f"{count:,}" for count in row)) for name, row in rows)]
-
-
-def promise_rows(label: str, stored: Iterable[Threshold]) -> list[tuple[str, ...]]:
-    """The thresholds of a label as they were chosen, below ``PROMISE_HEAD``.
-
-    Args:
-        label: Its name.
-        stored: The thresholds.
+def threshold_table(stored: Iterable[tuple[str, Iterable[Threshold]]]) -> Table:
+    """The thresholds of each label as they were chosen on out-of-fold scores.
 
     Example:
-        >>> promise_rows("rude", [Threshold(0.05, 0.84, 0.0495, (0.0334, 0.0703), 0.7)])
+        >>> threshold_table([("rude", [Threshold(0.05, 0.84, 0.0495, (0.0334, 0.0703), 0.7)])]).rows
         [('rude', '5 %', '0.8400', '4.95 %', '3.34 % to 7.03 %', '0.7000')]
     """
-    return [
+    head = ("label", "target false positives", "threshold", "out of fold", "95 % interval", "recall")
+    rows = [
         (
             label,
             percent(one.target),
@@ -121,18 +130,16 @@ def promise_rows(label: str, stored: Iterable[Threshold]) -> list[tuple[str, ...
             percents(one.interval),
             f"{one.recall:.4f}",
         )
-        for one in stored
+        for label, thresholds in stored
+        for one in thresholds
     ]
+    return Table(head, rows)
 
 
-def measured_rows(label: str, numbers: Mapping[str, Any] | None) -> list[tuple[str, ...]]:  # Any: as above
-    """What the stored thresholds of a label did on other rows, below ``MEASURED_HEAD``.
-
-    Args:
-        label: Its name.
-        numbers: As from ``Evaluation.to_dict``, or None where there are none.
-    """
-    return [
+def measured_table(labels: Mapping[str, Metrics | None]) -> Table:
+    """What the stored thresholds of each label do on the evaluated rows."""
+    head = ("label", "target", "threshold", "false positives", "95 % interval", "recall", "95 % interval")
+    rows = [
         (
             label,
             percent(target),
@@ -142,42 +149,28 @@ def measured_rows(label: str, numbers: Mapping[str, Any] | None) -> list[tuple[s
             f"{found['recall']:.4f}",
             interval(found.get("recall_interval", ())),
         )
-        for target, found in (numbers["at_threshold"] if numbers else {}).items()
+        for label, metrics in labels.items()
+        for target, found in (metrics["at_threshold"] if metrics else {}).items()
     ]
-
-
-def markdown_table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:  # Any: shown as they print
-    r"""A table in Markdown; no cell can break it.
-
-    Example:
-        >>> print(markdown_table(("a", "b"), [(1, "x|y")]))
-        | a | b |
-        | --- | --- |
-        | 1 | x\|y |
-    """
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(one_line(str(cell)) for cell in line) + " |" for line in lines)
+    return Table(head, rows)
 
 
 def one_line(text: str) -> str:
     r"""A text that breaks no line and no cell of Markdown.
 
     Example:
-        >>> one_line("a\nb")
-        'a b'
+        >>> one_line("a\nb|c")
+        'a b\\|c'
     """
     return " ".join(text.replace("|", "\\|").split())
 
 
 def interval(bounds: Sequence[float] | None) -> str:
-    """An interval as it is written everywhere.
-
-    Args:
-        bounds: Lower and upper; None where there were too few rows for one, empty where it was not recorded.
+    """An interval with four decimals; None means too few rows, an empty one was not recorded.
 
     Example:
-        >>> interval((0.5, 0.75))
-        '[0.5000, 0.7500]'
+        >>> interval((0.5, 0.75)), interval(())
+        ('[0.5000, 0.7500]', '')
     """
     if bounds is None:
         return "(too few rows for an interval)"
@@ -185,7 +178,7 @@ def interval(bounds: Sequence[float] | None) -> str:
 
 
 def percent(share: float | str) -> str:
-    """A share in percent.
+    """A share in percent with three significant digits.
 
     Example:
         >>> percent("0.01"), percent(0.0534)
@@ -195,7 +188,7 @@ def percent(share: float | str) -> str:
 
 
 def percents(bounds: Sequence[float]) -> str:
-    """An interval of a share in percent; nothing where it was not recorded.
+    """An interval of shares in percent; empty if it was not recorded.
 
     Example:
         >>> percents((0.01, 0.0534))
@@ -204,23 +197,11 @@ def percents(bounds: Sequence[float]) -> str:
     return " to ".join(map(percent, bounds))
 
 
-def _of_labels(
-    head: tuple[str, ...],
-    labels: Mapping[str, Any],  # Any: plain JSON values, here and below
-    cells: Callable[[Mapping[str, Any]], Iterable[str]],
-) -> list[tuple[str, ...]]:
-    unmeasured = ("not measured: all or no rows", *[""] * (len(head) - 2))
-    return [head, *((name, *(cells(found) if found else unmeasured)) for name, found in labels.items())]
+def count_of(number: int, noun: str) -> str:
+    """A number and its noun.
 
-
-def _narrow(found: Mapping[str, Any]) -> Iterable[str]:
-    yield f"{found['positives']:,}"
-    yield f"{found['auc']:.4f}"
-    yield interval(found["auc_interval"])
-    yield f"{found['length_auc']:.4f}"
-    yield from (f"{found['recall_at_fpr'][rate]:.4f}" for rate in ("0.01", "0.05"))
-
-
-def _whole(found: Mapping[str, Any]) -> Iterable[str]:
-    yield f"{found['positives']:,}"
-    yield from (f"{value} {bounds}".rstrip() for _, value, bounds in number_rows(found))
+    Example:
+        >>> count_of(1, "token"), count_of(1200, "token")
+        ('1 token', '1,200 tokens')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,75 +1,66 @@
-"""Results for eyes: a table with the firing words coloured, plain lines, and numbers with their intervals.
+"""Scores and metrics for a terminal: a table with colored words, plain lines, metrics with their intervals.
 
-Texts come from strangers. Whatever could move a cursor, ring a bell or turn a line around is shown as a
-harmless sign, and no text is ever read as markup.
+Texts come from strangers: unprintable characters are replaced, and no text is read as markup.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import io
+import re
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from splinelens.report.excerpt import FEW, LEAST_LOGIT, LEVELS, excerpt
+from splinelens.report.plain_text import harmless
 from splinelens.report.scores import UNDETERMINED, Span, TextScore
 from splinelens.report.spans import core, sentences, words
 from splinelens.report.tables import (
-    confusion_rows,
-    label_rows,
-    mean_rows,
-    number_rows,
+    Metrics,
+    Table,
+    confusion_table,
+    label_table,
+    mean_table,
+    metric_table,
     percent,
     percents,
 )
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import RenderableType
+    from rich.table import Table as RichTable
     from rich.text import Text
 
-_JOINERS = "\u200c\u200d"  # they hold letters of Persian and parts of emoji together
+STYLES = ((1.0, "bold white on red"), (0.5, "bold red"), (0.25, "red"))
+"""Styles of words by their contribution to the logit, strongest first; 1.0 multiplies the odds by 2.7."""
+
+_LEAST = STYLES[-1][0]  # words that contribute less are not highlighted
+_FEW = 3  # words that are named, and around which a long text is shown
 _LINE_CHARACTERS = 80
 _SENTENCES = 5
-_AMOUNT = len("+12.34  ")
-
-
-def harmless(text: str) -> str:
-    r"""The text with every character that is not to be printed replaced by one that is.
-
-    Args:
-        text: Any string, lone surrogates included.
-
-    Returns:
-        A string of the same length without line breaks, so that spans still fit.
-
-    Example:
-        >>> harmless("red:\x1b[31m\n")
-        'red:␛[31m '
-    """
-    return "".join(character if character.isprintable() else _sign(character) for character in text)
+_PIECE = re.compile(r"\w{1,24}|[^\w\s]{1,24}")  # short, so that scripts without spaces come in pieces too
 
 
 def plain_line(score: TextScore, text: str | None, label: str) -> str:
-    r"""One line for a file or a pipe: score, verdict, the text cut short, and why or by which words.
+    r"""One line for a file or a pipe: score, verdict, the beginning of the text, and the words that fired.
 
     Args:
         score: The record.
         text: Its text.
-        label: The positive verdict, of several labels the longest; verdicts are padded to one width.
+        label: The longest positive verdict; verdicts are padded to one width.
 
     Example:
         >>> plain_line(TextScore(0, 0.03, "clean", 5, False), "Have a nice\nday", "toxic")
         '0.03  clean         Have a nice day'
     """
-    shown = " ".join(harmless(text or "").split())
-    if len(shown) > _LINE_CHARACTERS:
-        shown = shown[: _LINE_CHARACTERS - 1].rstrip() + "…"
+    shown = _cut(" ".join(harmless(text or "").split()), _LINE_CHARACTERS)
     if score.reason:
         shown += f"  [text {score.reason}]" if shown else f"[text {score.reason}]"
     if score.spans:
-        listed = strongest_words(text or "", score.spans)
-        shown += "".join(f"  {word} {amount:+.1f}" for word, amount in listed)
+        shown += "".join(
+            f"  {word} {amount:+.1f}" for word, amount in strongest_words(text or "", score.spans)
+        )
     return f"{_number(score)}  {verdict(score):{max(len(label), len(UNDETERMINED))}}  {shown}".rstrip()
 
 
 def verdict(score: TextScore) -> str:
-    """The verdict for eyes: of several labels all that fired.
+    """The verdict; for several labels all that fired.
 
     Example:
         >>> verdict(TextScore(0, 0.9, "rude", 3, False, labels=("rude", "spam")))
@@ -78,42 +69,38 @@ def verdict(score: TextScore) -> str:
     return harmless(", ".join(score.labels or ()) or score.verdict)
 
 
-def strongest_words(text: str, spans: Sequence[Span], most: int = FEW) -> list[tuple[str, float]]:
-    """The words that push the logit most: up, strongest first, and then down.
+def strongest_words(text: str, spans: Sequence[Span], most: int = _FEW) -> list[tuple[str, float]]:
+    """The words that raise the logit most, strongest first, then those that lower it most.
 
     Args:
         text: The text.
-        spans: What its tokens add.
-        most: How many each way at most.
+        spans: Contributions of its tokens.
+        most: Words in each direction, at most.
 
     Returns:
-        Harmless words without the punctuation around them, and what they add; none that adds or takes
-        less than ``LEAST_LOGIT``.
+        Words without the punctuation around them, and their contributions.
 
     Example:
         >>> strongest_words("you fool!", (Span(0, 3, -0.5), Span(3, 8, 2.5), Span(8, 9, 0.5)), most=1)
         [('fool', 3.0), ('you', -0.5)]
     """
     ranked = sorted(words(text, spans), key=lambda word: -word.contribution)
-    up = [word for word in ranked[:most] if word.contribution >= LEAST_LOGIT]
-    down = [word for word in ranked[::-1][:most] if word.contribution <= -LEAST_LOGIT]
+    up = [word for word in ranked[:most] if word.contribution >= _LEAST]
+    down = [word for word in ranked[::-1][:most] if word.contribution <= -_LEAST]
     return [(harmless(text[slice(*core(text, word))]), word.contribution) for word in up + down]
 
 
 def score_table(
     scores: Iterable[TextScore], texts: Iterable[str | None], label: str, width: int, rows: int = 2
-) -> "Table":
-    """A table for a terminal; records that explain themselves show the words that fire, and sentences.
+) -> "RichTable":
+    """A table for a terminal; explained records show the words and sentences that moved them.
 
     Args:
         scores: The records.
         texts: Their texts.
         label: The positive verdict, shown in red; of several labels those that fired are bold.
         width: Columns of the terminal.
-        rows: Lines a long text may take; of a longer one the strongest words are shown.
-
-    Returns:
-        A ``rich`` table.
+        rows: Lines for a text; of a longer one the strongest words are shown.
     """
     from rich import box
     from rich.table import Table
@@ -123,31 +110,22 @@ def score_table(
     verdict_width = max((len(verdict(score)) for score, _ in pairs), default=7)
     number_width = max(3, len(str(pairs[-1][0].row)) if pairs else 0)
     room = max(20, width - number_width - verdict_width - len("score") - 8)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), expand=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     table.add_column("row", justify="right", style="dim", no_wrap=True)
     table.add_column("score", justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     table.add_column("text", overflow="fold")
-    colours = {label: "bold red", UNDETERMINED: "yellow"}
+    colors = {label: "bold red", UNDETERMINED: "yellow"}
     for score, text in pairs:
-        colour = "bold" if score.labels else colours.get(score.verdict, "green")
-        shown = coloured(text or "", score, rows * (room - 4 * FEW))
+        color = "bold" if score.labels else colors.get(score.verdict, "green")
+        shown = colored(text or "", score, rows * (room - 4 * _FEW))
         shown.append_text(explanation(text or "", score, room))
-        table.add_row(str(score.row), Text(_number(score)), Text(verdict(score), style=colour), shown)
+        table.add_row(str(score.row), Text(_number(score)), Text(verdict(score), style=color), shown)
     return table
 
 
-def coloured(text: str, score: TextScore, characters: int) -> "Text":
-    """A text, or of a long one what fits, with its firing words coloured and the reason behind it.
-
-    Args:
-        text: The text.
-        score: Its record.
-        characters: Room for the text.
-
-    Returns:
-        A ``rich`` text without control characters.
-    """
+def colored(text: str, score: TextScore, characters: int) -> "Text":
+    """A text, or an excerpt of a long one, with its firing words colored and the reason after it."""
     from rich.text import Text
 
     shown, end, safe = Text(), 0, harmless(text)
@@ -166,96 +144,153 @@ def coloured(text: str, score: TextScore, characters: int) -> "Text":
 
 
 def explanation(text: str, score: TextScore, width: int) -> "Text":
-    """What moved a score, below its text: sentences, if there are several, and the words that pushed most.
-
-    Args:
-        text: The text.
-        score: Its record.
-        width: Characters of a line; longer sentences are cut short.
-
-    Returns:
-        A ``rich`` text, each line after a line break; empty without an explanation.
-    """
+    """The sentences that moved a score, if there are several, and its strongest words; one on each line."""
     from rich.text import Text
 
     shown = Text()
     if not score.spans:
         return shown
-    found = sentences(text, score.spans)
-    if len(found) > 1:
-        most = sorted(found, key=lambda part: -abs(part.contribution))[:_SENTENCES]
-        kept = [part for part in found if part in most]
-        for part in kept:
-            line = " ".join(harmless(text[part.begin : part.end]).split())
-            room = width - _AMOUNT
-            line = line if len(line) <= room else line[: room - 1].rstrip() + "…"
+    parts = sentences(text, score.spans)
+    if len(parts) > 1:
+        most = sorted(parts, key=lambda part: -abs(part.contribution))[:_SENTENCES]
+        rest = [part.contribution for part in parts if part not in most]
+        for part in (part for part in parts if part in most):
+            line = _cut(" ".join(harmless(text[part.begin : part.end]).split()), width - len("+12.34  "))
             shown.append(f"\n{part.contribution:+6.2f}  ", style=_style(part.contribution)).append(line)
-        if len(found) > len(kept):
-            rest = sum(part.contribution for part in found) - sum(part.contribution for part in kept)
-            shown.append(f"\n{rest:+6.2f}  (the other {len(found) - len(kept)} sentences)", style="dim")
-    pushing = strongest_words(text, score.spans)
-    for name, way in (("raised by", 1), ("lowered by", -1)):
-        listed = [f"{word} {amount:+.1f}" for word, amount in pushing if way * amount > 0]
+        if rest:
+            shown.append(f"\n{sum(rest):+6.2f}  (the other {len(rest)} sentences)", style="dim")
+    strongest = strongest_words(text, score.spans)
+    for name, sign in (("raised by", 1), ("lowered by", -1)):
+        listed = [f"{word} {amount:+.1f}" for word, amount in strongest if sign * amount > 0]
         shown.append(f"\n{name} {', '.join(listed)}" if listed else "", style="dim")
     return shown
 
 
-def evaluation_lines(numbers: Mapping[str, Any]) -> list[str]:  # Any: plain JSON values
-    """The numbers of an evaluation, one a line, with their 95 % intervals.
+def excerpt(text: str, spans: Sequence[Span] | None, characters: int) -> list[Span | None]:
+    """The words of a text that fit, starting with those that fire most and their neighbors.
 
     Args:
-        numbers: As from ``Evaluation.to_dict``.
+        text: The text.
+        spans: Contributions of its tokens; None shows the beginning.
+        characters: Room for the words and the spaces between them.
 
     Returns:
-        Lines; that of length alone always stands below the AUC.
+        Pieces of words in order, each with the contribution of its word, and 0 for punctuation around
+        words; None where some are left out.
+
+    Example:
+        >>> [part and (part.begin, part.end) for part in excerpt("a b c d e", (Span(6, 7, 1.0),), 3)]
+        [None, (6, 7), (8, 9)]
     """
-    lines = [
-        _line("rows", f"{numbers['n']:,}, {numbers['positives']:,} of them positive"),
-        _line("not scored", f"{numbers['undetermined']:,}"),
-        *_numbers(number_rows(numbers)),
+    pieces = _pieces(text, spans or ())
+    if not pieces or pieces[-1].end - pieces[0].begin <= characters:
+        return list(pieces)
+    ranked = sorted(range(len(pieces)), key=lambda index: (-pieces[index].contribution, index))
+    seeds = [index for index in ranked if pieces[index].contribution >= _LEAST][:_FEW] or [0]
+    kept = set(seeds)
+    room = characters - sum(pieces[seed].end - pieces[seed].begin for seed in seeds)
+    edges = [[seed, seed] for seed in seeds]
+    grows = True
+    while grows:
+        grows = False
+        for edge in edges:
+            for side, step in ((1, 1), (0, -1)):
+                index = edge[side] + step
+                while index in kept:
+                    index += step
+                if 0 <= index < len(pieces) and (size := pieces[index].end - pieces[index].begin + 1) <= room:
+                    kept.add(index)
+                    edge[side], room, grows = index, room - size, True
+    shown: list[Span | None] = []
+    for index, piece in enumerate(pieces):
+        if index in kept:
+            shown.append(piece)
+        elif not shown or shown[-1] is not None:
+            shown.append(None)
+    return shown
+
+
+def evaluation_lines(metrics: Metrics) -> list[str]:
+    """The metrics of an evaluation with their 95 % intervals; length alone follows the AUC.
+
+    Args:
+        metrics: As from ``Evaluation.to_dict``.
+    """
+    rows = [
+        ("rows", f"{metrics['n']:,}, {metrics['positives']:,} of them positive"),
+        ("not scored", f"{metrics['undetermined']:,}"),
+        *_joined(metric_table(metrics)),
     ]
-    for target, found in numbers["at_threshold"].items():
+    for target, found in metrics["at_threshold"].items():
         alarms = f"{percent(found['false_positive_rate'])} false positives"
         bounds = percents(found["false_positive_interval"])
-        measured = f"{found['score']:.4f}: {alarms} ({bounds}), recall {found['recall']:.4f}"
-        lines.append(_line(f"threshold for {percent(target)}", measured))
-    return lines
+        effect = f"{found['score']:.4f}: {alarms} ({bounds}), recall {found['recall']:.4f}"
+        rows.append((f"threshold for {percent(target)}", effect))
+    return table_lines(Table(("", ""), rows), header=False, justify="left")
 
 
-def label_lines(numbers: Mapping[str, Any]) -> list[str]:  # Any: plain JSON values
-    """The numbers of an evaluation of several labels: means, a line a label, then the confusion of classes.
+def label_lines(metrics: Metrics) -> list[str]:
+    """The metrics of several labels: means, a line per label, then the confusion of classes.
 
     Args:
-        numbers: As from ``Evaluations.to_dict``.
-
-    Returns:
-        Lines.
+        metrics: As from ``Evaluations.to_dict``.
     """
-    lines = [_line("rows", f"{numbers['n']:,}"), _line("not scored", f"{numbers['undetermined']:,}")]
-    lines += [*_numbers(mean_rows(numbers)), ""]
-    lines += _aligned(label_rows(numbers["labels"]))
-    if "confusion" in numbers:
-        lines += ["", "rows by their own class, columns by the verdict:"]
-        lines += _aligned(confusion_rows(list(numbers["labels"]), numbers["confusion"]))
+    rows = [
+        ("rows", f"{metrics['n']:,}"),
+        ("not scored", f"{metrics['undetermined']:,}"),
+        *_joined(mean_table(metrics)),
+    ]
+    lines = table_lines(Table(("", ""), rows), header=False, justify="left")
+    lines += ["", *table_lines(label_table(metrics["labels"]))]
+    if "confusion" in metrics:
+        confusion = confusion_table(list(metrics["labels"]), metrics["confusion"])
+        lines += ["", "rows: true class, columns: predicted class", *table_lines(confusion)]
     return lines
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Cells in columns: the first to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for name, *cells in rows:
-        shown = [f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True)]
-        lines.append("  ".join([f"{harmless(name):{widths[0]}}", *map(harmless, shown)]).rstrip())
-    return lines
+def table_lines(table: Table, *, header: bool = True, justify: str = "right") -> list[str]:
+    """A table as lines without borders; the first column is left-aligned."""
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    shown = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=header)
+    for index, name in enumerate(table.head):
+        shown.add_column(Text(harmless(name)), justify=justify if index else "left")  # type: ignore[arg-type]
+    for row in table.rows:
+        shown.add_row(*(Text(harmless(cell)) for cell in row))
+    return plain(shown, 10_000).splitlines()
 
 
-def _numbers(rows: Iterable[tuple[str, str, str]]) -> list[str]:
-    return [_line(name, f"{value}  {bounds}".rstrip()) for name, value, bounds in rows]
+def plain(renderable: "RenderableType", width: int) -> str:
+    """What rich renders, without colors and trailing spaces."""
+    from rich.console import Console
+
+    file = io.StringIO()
+    Console(file=file, width=width, color_system=None).print(renderable, soft_wrap=False, highlight=False)
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 
 
-def _line(name: str, value: str) -> str:
-    return f"{name:32}{value}"
+def _pieces(text: str, spans: Sequence[Span]) -> list[Span]:
+    """Words in pieces of at most a line, each with the contribution of its whole word."""
+    bounds, end = [], 0
+    for word in words(text, spans):
+        core_begin, core_end = core(text, word)
+        bounds += [(end, core_begin, 0.0), (core_begin, core_end, word.contribution)]
+        end = core_end
+    bounds.append((end, len(text), 0.0))
+    return [
+        Span(*match.span(), amount)
+        for begin, stop, amount in bounds
+        for match in _PIECE.finditer(text, begin, stop)
+    ]
+
+
+def _joined(table: Table) -> list[tuple[str, ...]]:
+    return [(name, f"{value}  {bounds}".rstrip()) for name, value, bounds in table.rows]
+
+
+def _cut(line: str, characters: int) -> str:
+    return line if len(line) <= characters else line[: characters - 1].rstrip() + "…"
 
 
 def _number(score: TextScore) -> str:
@@ -263,13 +298,4 @@ def _number(score: TextScore) -> str:
 
 
 def _style(contribution: float) -> str:
-    return next((style for least, style in LEVELS if contribution >= least), "")
-
-
-def _sign(character: str) -> str:
-    if character.isspace() or character in _JOINERS:
-        return character if character in _JOINERS else " "
-    code = ord(character)
-    if code < 0x20:
-        return chr(0x2400 + code)  # the pictures of control characters
-    return "␡" if code == 0x7F else "\ufffd"
+    return next((style for least, style in STYLES if contribution >= least), "")
