@@ -223,7 +223,7 @@ def test_a_report_of_one_label_names_the_detector_that_it_belongs_to(several):
     again = evaluation_report(detector.alone("spam"), source, labels[:, 1], resamples=0)
     assert report.provenance["detector"] == again.provenance["detector"] == detector.artifact.digest
     assert report.provenance == again.provenance
-    assert report.numbers == again.numbers == report.several["labels"]["spam"]
-    assert report.several == detector.evaluate(source, labels, resamples=0).to_dict()
+    assert report.metrics == again.metrics == report.all_labels["labels"]["spam"]
+    assert report.all_labels == detector.evaluate(source, labels, resamples=0).to_dict()
     with pytest.raises(BadDetector, match="has no label"):
         evaluation_report(detector, source, labels, resamples=0)

@@ -125,6 +125,6 @@ def test_a_report_draws_one_label_of_several(fit, run, table, tmp_path, monkeypa
     assert (record["label"], record["negative"], record["prevalence"]) == ("tea", "not tea", 0.2)
     assert {**json.loads(shown), "seconds": 0} == {**numbers, "seconds": 0}
     assert record["all_labels"].items() <= numbers.items()
-    assert record["numbers"] == numbers["labels"]["tea"]
+    assert record["metrics"] == numbers["labels"]["tea"]
     assert record["provenance"]["detector"] == numbers["provenance"]["detector"]
     assert "is no share" in run(*command, "--report-label", "tea", "--prevalence", "3", code=2).stderr
