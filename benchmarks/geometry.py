@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from run import pairs, processor, text_of
+from splinelens.features.reading import BatchReader
 
 import splinelens
 from splinelens.features.catalogue import statistics
 from splinelens.features.extract import extract
 from splinelens.features.reader import TextReader
-from splinelens.features.reading import BatchReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.geometry.partition import boundary_distance, sign_fraction, signed_margin, spline7
 from splinelens.layers import watch

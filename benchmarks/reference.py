@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from splinelens.engines.forward import positions_of
+from splinelens.engines.torch import positions_of
 from splinelens.features.reference import LENGTHS, Reference
 from splinelens.features.token_report import read_tokens
 from splinelens.geometry.partition import SPLINE7

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from splinelens.features.reading import BatchReader
 
 import splinelens
 from splinelens.apps.detector import Detector
 from splinelens.features.catalogue import statistics
 from splinelens.features.reader import TextReader
-from splinelens.features.reading import BatchReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.layers import watch
 from splinelens.models import LoadedModel, load_model

@@ -13,8 +13,7 @@ from drawing import at, axes, colour, curve, dot, frame, legend, svg, text
 
 import splinelens
 from splinelens.anatomy import anatomy_of
-from splinelens.features.look import region_map
-from splinelens.features.look import Place
+from splinelens.features.look import Place, region_map
 from splinelens.features.token_report import TokenReport, read_tokens, text_distances
 from splinelens.geometry.affine import piecewise_map
 from splinelens.geometry.attention import THRESHOLDS

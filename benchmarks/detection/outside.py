@@ -15,9 +15,9 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from splinelens.features.parts import writing
 
 from splinelens.errors import BadDetector
-from splinelens.features.parts import writing
 from splinelens.models.quiet import quiet
 from splinelens.texts import Texts
 

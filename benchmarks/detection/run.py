@@ -14,6 +14,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from splinelens.features.parts import differences, writing
 
 from detection import controls, paper
 from detection.data import EvaluationData, repeats_of
@@ -36,7 +37,6 @@ from detection.table import BenchRow, markdown
 from splinelens import __version__
 from splinelens.detect.artifact import Artifact
 from splinelens.errors import BadDetector, BadFeatures, BadLabels, CannotResume
-from splinelens.features.parts import differences, writing
 from splinelens.geometry.partition import SPLINE7
 from splinelens.models import LoadedModel
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from splinelens.features.tokenwise import read_tokens, text_distances
 
 from splinelens.apps import inspection
 from splinelens.apps.inspection import inspect
 from splinelens.errors import BadFeatures, BadModel, BadTexts, NoTokens
 from splinelens.features.reference import Reference
-from splinelens.features.tokenwise import read_tokens, text_distances
 from splinelens.geometry.running import running_spline7
 from splinelens.geometry.slices import slice_partition
 from splinelens.models import LoadedModel

@@ -3,13 +3,13 @@
 import jaxtyping
 import numpy as np
 import pytest
+from splinelens.features.asked import check_layer, check_layers, check_most, check_text, check_token
+from splinelens.features.place import look
+from splinelens.features.tokenwise import read_tokens
 
 from splinelens import inspect
 from splinelens.errors import BadFeatures, BadTexts
-from splinelens.features.asked import check_layer, check_layers, check_most, check_text, check_token
-from splinelens.features.place import look
 from splinelens.features.slicing import slice_texts
-from splinelens.features.tokenwise import read_tokens
 
 TEXT = "the thing you are after"
 

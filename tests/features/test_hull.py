@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from splinelens.features.hull import hull_of
 
 from splinelens.anatomy import anatomy_of
-from splinelens.features.hull import hull_of
 from splinelens.layers import AttentionCall, watch
 
 IDS = torch.tensor([[5, 9, 17, 33, 60, 71, 20, 21, 22]])

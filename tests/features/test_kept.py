@@ -1,7 +1,6 @@
 """Tests features/kept.py: rows come back as they were, and never take more than the room given."""
 
 import numpy as np
-
 from splinelens.features.kept import OVERHEAD_BYTES, KeptRows
 
 ROW_BYTES = 40 + OVERHEAD_BYTES

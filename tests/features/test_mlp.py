@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from splinelens.features.mlp import region_map
 
 from splinelens.anatomy import anatomy_of
 from splinelens.errors import BadModel, UnknownAnatomy
-from splinelens.features.mlp import region_map
 from splinelens.layers import watch
 
 IDS = torch.tensor([[5, 9, 17, 33, 60, 71]])

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from splinelens.features.parts import Parts, writing
 
 from splinelens.errors import CannotResume, CannotWrite
 from splinelens.features.catalogue import columns, statistics
-from splinelens.features.parts import Parts, writing
 from splinelens.features.table import FeatureTable
 
 REQUEST = {"model": "tiny", "spec": {"prompt": "a", "layers": [0, 1]}, "data_hash": "00"}

@@ -1,13 +1,13 @@
 """Tests features/place.py."""
 
 import pytest
-import torch
-
 import splinelens.features.tokenwise as tokenwise
-from splinelens.anatomy import anatomy_of
-from splinelens.errors import BadFeatures, NoTokens
+import torch
 from splinelens.features.place import look
 from splinelens.features.tokenwise import read_tokens
+
+from splinelens.anatomy import anatomy_of
+from splinelens.errors import BadFeatures, NoTokens
 from splinelens.weights import walls_of
 
 TEXT = "the thing you are after"

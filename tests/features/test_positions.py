@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from splinelens.features.positions import Positions, positions_of, run_tokens
 
 from splinelens.errors import BadFeatures
-from splinelens.features.positions import Positions, positions_of, run_tokens
 
 
 def handed_over(model, *args, **options):

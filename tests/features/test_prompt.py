@@ -2,8 +2,8 @@
 
 import numpy as np
 import torch
-
 from splinelens.features.prompt import run_prompt
+
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
 

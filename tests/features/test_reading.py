@@ -5,11 +5,11 @@ import sys
 import numpy as np
 import pytest
 import torch
+from splinelens.features.reading import BatchReader, batch_dimensions, row_dimensions, wall_margins
 
 from splinelens.anatomy import anatomy_of
 from splinelens.errors import NoTokens
 from splinelens.features.catalogue import statistics
-from splinelens.features.reading import BatchReader, batch_dimensions, row_dimensions, wall_margins
 from splinelens.layers import watch
 from splinelens.weights import gate_norms, gate_weight
 

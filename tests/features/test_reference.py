@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from splinelens.features.tokenwise import read_tokens
 
 from splinelens.errors import BadFeatures
 from splinelens.features.reference import LENGTHS, Reference, shipped
-from splinelens.features.tokenwise import read_tokens
 from splinelens.geometry.partition import spline7
 from splinelens.geometry.running import running_spline7
 from splinelens.models import load_model

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from splinelens.features.reading import RowReading
+from splinelens.features.rows import Layout, prefix_rows, text_row, threshold_number
 
 from splinelens.features.catalogue import columns, statistics
 from splinelens.features.reader import TextReader
-from splinelens.features.reading import RowReading
-from splinelens.features.rows import Layout, prefix_rows, text_row, threshold_number
 from splinelens.features.spec import FeatureSpec
 from splinelens.tokens import Window
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from splinelens.features.tokenwise import read_tokens
 
 from splinelens.anatomy import anatomy_of
 from splinelens.errors import BadFeatures
 from splinelens.features import tokenwise
 from splinelens.features.slicing import place_of, slice_texts, text_slice
-from splinelens.features.tokenwise import read_tokens
 
 TEXT = "the thing you are after"
 

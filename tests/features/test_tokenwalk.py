@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from splinelens.features.reading import BatchReader
+from splinelens.features.tokenwalk import TokenWalk
 from torch import Tensor
 
 from splinelens.anatomy import anatomy_of
 from splinelens.features.catalogue import statistics
-from splinelens.features.reading import BatchReader
-from splinelens.features.tokenwalk import TokenWalk
 from splinelens.layers import watch
 from splinelens.weights import gate_norms, gate_weight
 

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-import torch
-
 import splinelens.features.tokenwise as tokenwise
+import torch
+from splinelens.features.tokenwise import read_tokens, text_distances
+
 from splinelens.errors import BadFeatures, BadTexts, NoTokens
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
-from splinelens.features.tokenwise import read_tokens, text_distances
 from splinelens.geometry.codes import unpacked
 from splinelens.models import LoadedModel
 from splinelens.weights import routed_neurons

@@ -20,12 +20,12 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.validation import validate_data
+from splinelens.features.kept import KEPT
 
 import splinelens
 from splinelens.errors import BadFeatures, BadTexts, NoTokens
 from splinelens.features import transformer
 from splinelens.features.extract import extract
-from splinelens.features.kept import KEPT
 from splinelens.features.reader import TextReader
 from splinelens.features.transformer import GeometryFeatures, column_of_texts
 from splinelens.models.shared import forget_models

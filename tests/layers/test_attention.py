@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from splinelens.anatomy import anatomy_of
+from splinelens.engines.torch import run_tokens
 from splinelens.errors import BadFeatures
-from splinelens.engines.forward import run_tokens
 from splinelens.layers import AttentionCall, watch
 
 IDS = torch.arange(4, 44).reshape(2, 20)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 from rich.cells import cell_len
-
 from splinelens.features.hull import HeadHull, Hull
 from splinelens.features.place import Place
+
 from splinelens.geometry.affine import piecewise_map
 from splinelens.geometry.walls import Crossing
 from splinelens.report.place import PlaceReport, place_terminal

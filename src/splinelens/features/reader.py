@@ -16,8 +16,7 @@ import numpy as np
 import torch
 
 from splinelens.anatomy import Anatomy, anatomy_of
-from splinelens.engines.forward import positions_of
-from splinelens.engines.torch import TextStats, TokenStats, TorchEngine
+from splinelens.engines.torch import TextStats, TokenStats, TorchEngine, positions_of
 from splinelens.errors import BadFeatures
 from splinelens.features.catalogue import Column, Statistic, columns, statistics
 from splinelens.features.nonfinite import first_nonfinite, location

@@ -16,8 +16,7 @@ import numpy as np
 import torch
 
 from splinelens.anatomy import anatomy_of
-from splinelens.engines.forward import positions_of, run_tokens
-from splinelens.engines.torch import TextStats, TokenStats
+from splinelens.engines.torch import TextStats, TokenStats, positions_of, run_tokens
 from splinelens.errors import BadTexts
 from splinelens.features.catalogue import Column, statistics
 from splinelens.features.reader import TextReader
@@ -83,7 +82,7 @@ class Stream:
         self._step = 1 if self._linear else _STEP
         prompt_cache = self._reader.engine.prompt
         self._cached = prompt_cache.length
-        self._cache: Any = prompt_cache.cache(1) or self._empty_cache()  # Any: see engines/forward.py
+        self._cache: Any = prompt_cache.cache(1) or self._empty_cache()  # Any: see engines/torch.py
         for token in self._reader.prefix:
             batch = self._batch([token])
             run_tokens(loaded.model, batch.ids, batch.positions, cache=self._cache)
@@ -231,7 +230,7 @@ class Stream:
         finally:
             self._cached = cached
 
-    def _crop(self, cache: Any, length: int) -> None:  # Any: see engines/forward.py
+    def _crop(self, cache: Any, length: int) -> None:  # Any: see engines/torch.py
         """Keep the first tokens of a cache."""
         for layer in cache.layers:
             if layer.keys is not None:  # of a block after the last layer that is read
@@ -257,7 +256,7 @@ class Stream:
                 f"{limit}; start a new Stream, or read long texts in windows with extract"
             )
 
-    def _empty_cache(self) -> Any:  # Any: see engines/forward.py
+    def _empty_cache(self) -> Any:  # Any: see engines/torch.py
         from transformers import DynamicCache
 
         # Without a configuration sliding windows drop nothing; linear attention needs one.

@@ -15,8 +15,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from splinelens.anatomy import Anatomy, anatomy_of
-from splinelens.engines.forward import positions_of
-from splinelens.engines.torch import Request, TokenStats, TorchEngine
+from splinelens.engines.torch import Request, TokenStats, TorchEngine, positions_of
 from splinelens.errors import BadFeatures, BadTexts, NoTokens
 from splinelens.features.nonfinite import first_nonfinite, location
 from splinelens.features.spec import FeatureSpec
@@ -158,7 +157,7 @@ def read_tokens(
 
     Raises:
         BadTexts: The text is no string, has more tokens than ``max_tokens``, or with the prompt more than
-            the model has positions (with longrope: than one pass can use, see ``engines/forward.py``).
+            the model has positions (with longrope: than one pass can use, see ``engines/torch.py``).
         NoTokens: The text has no token.
         BadFeatures: A layer or token that does not exist or is not read, ``eps`` outside (0, 1), or
             activations that are not finite.
