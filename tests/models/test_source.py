@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from splinelens.errors import BadModel, UnknownModel
-from splinelens.models import source as room
+from splinelens.models import source
 from splinelens.models.gguf import converted_folder
-from splinelens.models.source import find_source, require_whole
+from splinelens.models.source import find_source, require_complete
 
 
 @pytest.mark.usefixtures("no_network")
@@ -40,8 +40,8 @@ def test_an_alias_that_is_converted_needs_no_gguf_file(shop, pip, cache):
 
 def test_a_hub_model_is_used_from_the_cache_and_refreshed_on_demand(model_folder, monkeypatch):
     asked = []
-    monkeypatch.setattr(room, "cached_snapshot", lambda *arguments: model_folder)
-    monkeypatch.setattr(room, "fetch_snapshot", lambda *arguments: asked.append(arguments) or model_folder)
+    monkeypatch.setattr(source, "cached_snapshot", lambda *arguments: model_folder)
+    monkeypatch.setattr(source, "fetch_snapshot", lambda *arguments: asked.append(arguments) or model_folder)
     found = find_source("someone/tiny", "v1")
     assert (found.kind, found.folder, found.revision) == ("hub", model_folder, model_folder.name)
     assert asked == []
@@ -80,7 +80,7 @@ def test_another_kind_of_file_is_refused(tmp_path):
 
 def test_a_folder_without_configuration_is_refused(tmp_path):
     with pytest.raises(BadModel, match=r"has no config\.json: it is no model folder"):
-        require_whole(tmp_path)
+        require_complete(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_folder_without_configuration_is_refused(tmp_path):
 def test_a_folder_without_safetensors_is_refused(model_folder, name, said):
     (model_folder / "model.safetensors").rename(model_folder / name)
     with pytest.raises(BadModel, match=rf"neither model\.safetensors nor .*\(it has {said}"):
-        require_whole(model_folder)
+        require_complete(model_folder)
 
 
 @pytest.mark.parametrize("kept", [0, 5, 2000, -1])
@@ -101,7 +101,7 @@ def test_cut_weights_are_refused_by_name(model_folder, kept):
     weights = model_folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:kept])
     with pytest.raises(BadModel, match=r"tiny/model\.safetensors is cut short or broken .*again"):
-        require_whole(model_folder)
+        require_complete(model_folder)
 
 
 def test_cut_weights_in_our_cache_are_told_how_to_mend(gguf_file):
@@ -118,7 +118,7 @@ def test_a_missing_shard_is_refused_by_name(model_folder):
     with pytest.raises(
         BadModel, match=r"model-00001-of-00002\.safetensors is missing, and .*index\.json names"
     ):
-        require_whole(model_folder)
+        require_complete(model_folder)
 
 
 def test_a_home_folder_may_be_written_short(model_folder, monkeypatch):

@@ -1,10 +1,10 @@
-"""A language model at hand: found by name, checked, loaded up to a depth, and known by its fingerprint.
+"""Loading language models by name, up to a depth, with an exact fingerprint.
 
-The walk through this room, left to right::
+Files in import order; read ``load`` first::
 
-    cache  quiet  fingerprint  wheel  tokenizer  gguf  hub  source  load  inventory
+    cache  quiet  fingerprint  wheel  gguf  hub  source  load  inventory
 
-``load.py`` is the one to read first. Importing this room loads neither torch nor transformers.
+Importing this package loads neither torch nor transformers.
 """
 
 from splinelens.models.fingerprint import Fingerprint

