@@ -119,7 +119,7 @@ class Running:
             parts["positive"] = (kept > 0).sum(1) + 0 * kept.sum(1)
         if "last" in needs:
             at = _last_token(mask)
-            parts["last"] = values[torch.arange(len(values), device=values.device), at]
+            parts["last"] = values[torch.arange(values.shape[0], device=values.device), at]
             if locate:
                 parts["last_at"] = at.reshape(-1, *[1] * (values.dim() - 2)).expand_as(parts["last"])
         return cls(tokens, tokens, **parts)
@@ -155,8 +155,8 @@ class Running:
         index = neurons.where(mask[..., None], size).flatten(1)  # one more column takes the padding
         flat = values.flatten(1)
 
-        def scattered(start: float, source: Tensor, how: str) -> Tensor:
-            empty = torch.full((len(values), size + 1), start, dtype=source.dtype, device=source.device)
+        def scattered(start: int | float, source: Tensor, how: str) -> Tensor:
+            empty = torch.full((values.shape[0], size + 1), start, dtype=source.dtype, device=source.device)
             return empty.scatter_reduce(1, index, source, how)
 
         count = scattered(0, torch.ones_like(index), "sum")[:, :size]
@@ -176,8 +176,8 @@ class Running:
         if "positive" in needs:
             parts["positive"] = scattered(0, (flat > 0) + 0 * flat, "sum")[:, :size]
         if "last" in needs:
-            at, row = _last_token(mask), torch.arange(len(values), device=values.device)
-            zero = values.new_zeros(len(values), size)
+            at, row = _last_token(mask), torch.arange(values.shape[0], device=values.device)
+            zero = values.new_zeros(values.shape[0], size)
             parts["last"] = zero.scatter(1, neurons[row, at], values[row, at])
             if locate:
                 there = torch.full_like(zero, -1, dtype=torch.long)
@@ -212,7 +212,7 @@ class Running:
             tensor([1., 3., 3.])
         """
         needs, ones = _needed(poolings), [1] * (values.dim() - 1)
-        tokens = torch.arange(1, len(values) + 1, device=values.device).reshape(-1, *ones)
+        tokens = torch.arange(1, values.shape[0] + 1, device=values.device).reshape(-1, *ones)
         count = tokens if seen is None else seen.cumsum(0)
         kept = values if seen is None else values.where(seen, 0)
         parts: dict[str, Tensor] = {}
@@ -340,8 +340,8 @@ def spread(
         >>> spread(torch.tensor([[5.0]]), torch.tensor([[1]]), 3)
         (tensor([[0., 5., 0.]]), tensor([[False,  True, False]]))
     """
-    seen = torch.zeros(len(margin), size, dtype=torch.bool, device=margin.device)
-    return margin.new_zeros(len(margin), size).scatter(1, neurons, margin), seen.scatter(1, neurons, True)
+    seen = torch.zeros(margin.shape[0], size, dtype=torch.bool, device=margin.device)
+    return margin.new_zeros(margin.shape[0], size).scatter(1, neurons, margin), seen.scatter(1, neurons, True)
 
 
 def _needed(poolings: Collection[str]) -> set[str]:
