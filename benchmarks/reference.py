@@ -23,13 +23,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from splinelens.engines.torch import positions_of
 from splinelens.features.reference import LENGTHS, Reference
 from splinelens.features.token_report import read_tokens
 from splinelens.geometry.partition import SPLINE7
-from splinelens.geometry.running import running_spline7
 from splinelens.models import LoadedModel, load_model
 from splinelens.texts import Texts, read_texts
 from splinelens.tokens import tokenize
@@ -148,7 +146,7 @@ def tables(loaded: LoadedModel, texts: list[str]) -> Iterator[np.ndarray]:
     start = time.perf_counter()
     for number, text in enumerate(texts, start=1):
         reading = read_tokens(text, loaded, attention=False)
-        yield running_spline7(torch.from_numpy(reading.sign), torch.from_numpy(reading.boundary)).numpy()
+        yield reading.prefixes
         if number % 100 == 0 or number == len(texts):
             print(f"{number} texts, {time.perf_counter() - start:.0f} s", flush=True)
 

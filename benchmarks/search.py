@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 from detection.data import EvaluationData, read_evaluation
-from detection.plan import document
-from detection.readings import PROMPT, READINGS
-from detection.scoring import fit_scorer
-from rows import Part, domain_parts, toxic_parts
+from detection.features import PROMPT, READINGS, read_cached
+from detection.heads import fit_scorer
+from detection.protocols import document
+from detection.training_rows import Part, domain_parts, toxic_parts
 from sklearn.metrics import roc_auc_score
 
 from splinelens.detect.dual import fit_dual
@@ -30,7 +30,7 @@ from splinelens.detect.fitting import folds
 from splinelens.detect.wide import Standard, gram
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
-from splinelens.features.store import FeatureStore, stored
+from splinelens.features.store import FeatureStore
 from splinelens.models import LoadedModel, load_model
 
 PROMPTS = {
@@ -154,7 +154,7 @@ def blocks(table: Table) -> None:
 def domain(data: EvaluationData, model: LoadedModel, cache: Path) -> None:
     """Heads on the seven features of the first 64 tokens, documents kept on one side."""
     (part,) = domain_parts(data)
-    store = stored(
+    store = read_cached(
         TextReader(model, READINGS["plain64"]), data.sets["domains"], cache / "domains" / "plain64"
     )
     values = store.rows([name for name in store.sizes if name != "length"], part.index)
@@ -199,7 +199,7 @@ def _table(
     names: Sequence[str],
 ) -> Table:
     parts, reader = toxic_parts(data, names), TextReader(model, spec)
-    stores = [stored(reader, data.sets[part.name], cache / part.name / reading) for part in parts]
+    stores = [read_cached(reader, data.sets[part.name], cache / part.name / reading) for part in parts]
     return Table(parts, stores, cache / "search" / reading)
 
 

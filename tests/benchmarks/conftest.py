@@ -7,9 +7,10 @@ import random
 import numpy as np
 import pytest
 from detection.data import read_evaluation
-from detection.plan import Plan
-from detection.readings import Readings
+from detection.features import Features
+from detection.protocols import Plan
 
+from splinelens.apps.detector import Detector
 from splinelens.apps.training import train
 from splinelens.features.reader import TextReader
 from splinelens.models import LoadedModel
@@ -58,11 +59,11 @@ def _harmless(place, sentence):
 def folder(tmp_path):
     """Every set; the first test row of jig is a training row too."""
     place = tmp_path / "data"
-    dice = random.Random(0)
+    rng = random.Random(0)
 
     def sentence(rude):
-        words = [*dice.choices(REST, k=dice.randint(3, 9)), *dice.choices(RUDE if rude else KIND, k=2)]
-        dice.shuffle(words)
+        words = [*rng.choices(REST, k=rng.randint(3, 9)), *rng.choices(RUDE if rude else KIND, k=2)]
+        rng.shuffle(words)
         return " ".join(words)
 
     def write(name, rows, delimiter=","):
@@ -76,12 +77,12 @@ def folder(tmp_path):
     jig[40]["comment_text"] = jig[0]["comment_text"].upper() + "!"
     write("jigsaw-test-binary-12k/jigsaw_test_balanced.csv", jig)
     six = ("toxic", "severe_toxic", "obscene", "threat", "insult", "identity_hate")
-    labelled = [
+    labeled = [
         {"comment_text": sentence(row % 2), **dict.fromkeys(six, row % 2), "in_test12k": 0, "split": split}
         for row, split in enumerate(splits)
     ]
-    write("jigsaw6-raw/jigsaw6_raw.csv", labelled)
-    write("jigsaw6-clean/jigsaw6_clean.csv", labelled)
+    write("jigsaw6-raw/jigsaw6_raw.csv", labeled)
+    write("jigsaw6-clean/jigsaw6_clean.csv", labeled)
     write(
         "paradetox/paradetox.tsv", [{"toxic": sentence(1), "neutral1": sentence(0)} for _ in range(40)], "\t"
     )
@@ -113,22 +114,32 @@ def data(folder):
 
 
 @pytest.fixture
+def plan(data):
+    """A plan that counts words for tokens."""
+
+    def count_words(rows):
+        return np.array([len(text.split()) for text in rows.texts(data)], dtype=np.float32)
+
+    return Plan(data, 3, count_words)
+
+
+@pytest.fixture
+def features(data, loaded, tmp_path):
+    return Features(data, tmp_path / "cache", loaded)
+
+
+@pytest.fixture
+def halves(plan):
+    return plan.halves("jig")
+
+
+@pytest.fixture
 def fitted(data, loaded):
     """A function that fits a detector on rows."""
 
     def fitted(spec, rows, **more):
-        texts = Texts(tuple(rows.texts(data)), {}, "rows")
+        texts, reader = Texts(tuple(rows.texts(data)), {}, "rows"), TextReader(loaded, spec)
         more = {"name": "ours", "strengths": (1e-2,), "sources": ["these rows"], **more}
-        return train(texts, rows.labels, TextReader(loaded, spec), **more)
+        return Detector(train(texts, rows.labels, reader, **more), reader)
 
     return fitted
-
-
-@pytest.fixture
-def readings(data, loaded, tmp_path):
-    return Readings(data, tmp_path / "cache", loaded)
-
-
-@pytest.fixture
-def halves(data):
-    return Plan(data, 3, lambda rows: np.ones(len(rows))).halves("jig")
