@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from splinelens.features.reading import BatchReader
 
 import splinelens
 from splinelens.apps.detector import Detector
