@@ -11,7 +11,7 @@ import numpy as np
 from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.errors import BadFeatures
 from splinelens.features.reference import Reference, shipped
-from splinelens.features.slicing import TextSlice, place_of, text_slice
+from splinelens.features.slicing import TextSlice, locate_token, text_slice
 from splinelens.features.token_report import TokenReport, load_up_to, read_tokens, text_distances
 from splinelens.features.validation import check_layers, check_max_tokens, check_text
 from splinelens.geometry.attention import check_eps
@@ -163,7 +163,7 @@ def _held(
 
 
 def _said(held: Reference, reports: list[TokenReport]) -> str:
-    return "; ".join(dict.fromkeys(held.said(report.tokens) for report in reports))
+    return "; ".join(dict.fromkeys(held.description(report.tokens) for report in reports))
 
 
 def _portrait(report: TokenReport, held: Reference | None, prefixes: bool) -> Portrait:
@@ -202,6 +202,6 @@ def _view(slice_: TextSlice, reports: list[TokenReport]) -> SliceView:
 
 
 def _label(reports: list[TokenReport], token: int) -> str:
-    text, own = place_of(reports, token)
+    text, own = locate_token(reports, token)
     before = f"text {text + 1}, " if len(reports) > 1 else ""
     return f"{before}token {own} '{visible(reports[text].piece(own))}'"

@@ -234,19 +234,19 @@ class TorchEngine:
             return
         with torch.no_grad(), ExitStack() as watches:
             layers = request.layers if gate or hidden else request.softmax
-            apart = attention is not None and layers != request.softmax
+            separate = attention is not None and layers != request.softmax
             watches.enter_context(  # the outer watch ends the pass
                 watch(
                     self.model,
                     gate=gate,
                     routes=routes,
                     hidden=hidden,
-                    attention=None if apart else attention,
+                    attention=None if separate else attention,
                     layers=layers,
                     stop=True,
                 )
             )
-            if apart:  # some of the layers have no softmax
+            if separate:  # some of the layers have no softmax
                 watches.enter_context(watch(self.model, attention=attention, layers=request.softmax))
             self._forward(batch, cache)
 
@@ -330,14 +330,14 @@ def run_tokens(
 ) -> None:
     """One pass over tokens, for those who watch the model.
 
-    Padding that stands behind the text, where causal attention cannot see it, may have positions beyond
-    the last one: they are given the last one.
+    Padding after the text, where causal attention cannot see it, may have positions beyond the last one:
+    they are clamped to it.
 
     Args:
         model: A transformers model.
         ids: Token ids.
         positions: The position of each, from 0; unused by a model that has none.
-        mask: False on padding; None where it stands behind every token that matters.
+        mask: False on padding; None where it comes after every token that matters.
         cache: Keys and values of what stands before; those of the tokens are added to it.
 
     Raises:
@@ -354,14 +354,14 @@ def run_tokens(
     positions = positions if limit is None else positions.clamp(max=limit - 1)
     parameters = inspect.signature(model.forward).parameters
     takes, earlier = "position_ids" in parameters, "cache" if "cache" in parameters else "past_key_values"
-    places = {"position_ids": positions.to(device)} if takes else {}
+    positioned = {"position_ids": positions.to(device)} if takes else {}
     with torch.no_grad():
         model(
             ids.to(device),
             attention_mask=None if mask is None else mask.long().to(device),
             use_cache=cache is not None,
             **{earlier: cache},  # so named from transformers 5.24 on, and otherwise before
-            **places,
+            **positioned,
         )
 
 
@@ -401,7 +401,7 @@ def run_prompt(model: nn.Module, ids: Sequence[int]) -> Prompt:
 
     Args:
         model: A base model of transformers.
-        ids: The prompt's token ids, with the opening token if the tokenizer uses one.
+        ids: The prompt's token ids, with the BOS token if the tokenizer adds one.
 
     Returns:
         The prompt; of length 0 if there are no ids.
@@ -418,8 +418,8 @@ def run_prompt(model: nn.Module, ids: Sequence[int]) -> Prompt:
     from transformers import DynamicCache
 
     length = len(ids)
-    cache = DynamicCache()  # the model's own would drop what its sliding window leaves behind
-    # Padded as texts are, for the same sums; padding stands behind, where attention cannot see it.
+    cache = DynamicCache()  # the model's default would drop keys outside its sliding window
+    # Padded as texts are, for the same sums; padding comes last, where attention cannot see it.
     row = torch.tensor([[*ids, *[0] * (padded(length) - length)]])
     run_tokens(model, row, torch.arange(row.shape[1])[None], cache=cache)
     states = ((layer.keys[:, :, :length], layer.values[:, :, :length]) for layer in cache.layers)
@@ -430,7 +430,7 @@ def head_dimensions(call: AttentionCall, eps: float) -> Int[Tensor, "2 text head
     """Intrinsic dimension of each head at every token of an attention call.
 
     Args:
-        call: From ``watch(attention=...)``, with scores or with weights alone.
+        call: From ``watch(attention=...)``, with scores or with weights only.
         eps: Threshold, in (0, 1).
 
     Returns:
@@ -563,10 +563,10 @@ class _Reducer:
         rows = len(flat) if gate.device.type != "cpu" else max(1, _BLOCK // max(1, gate.shape[-1]))
         norms = norm.flatten(0, 1).split(rows) if norm.dim() > 1 else [norm] * -(-len(flat) // rows)
         sign, boundary = [], []
-        for part, own in zip(flat.split(rows), norms, strict=True):
-            margin = signed_margin(part, own)
+        for part, norm_part in zip(flat.split(rows), norms, strict=True):
+            margin = signed_margin(part, norm_part)
             sign.append(sign_fraction(margin))
-            boundary.append(boundary_distance(self._with_hyperplane(layer, margin, own)))
+            boundary.append(boundary_distance(self._with_hyperplane(layer, margin, norm_part)))
         self._keep("sign", torch.cat(sign).view(gate.shape[:2]))
         self._keep("boundary", torch.cat(boundary).view(gate.shape[:2]))
 
@@ -603,7 +603,7 @@ def _common(batch: TokenBatch) -> slice:
 
 
 def _at_last_token(call: AttentionCall, mask: Bool[Tensor, "text token"]) -> AttentionCall:
-    """The attention call of the last pooled token of each text alone."""
+    """The attention call of only the last pooled token of each text."""
     last = (mask * torch.arange(mask.shape[1], device=mask.device)).amax(1)
     text = torch.arange(len(mask), device=mask.device)
 
@@ -613,7 +613,7 @@ def _at_last_token(call: AttentionCall, mask: Bool[Tensor, "text token"]) -> Att
     visible = query_rows(call.mask)
     if visible is None and call.key is not None:
         keys = call.key.shape[2]
-        seen = keys - mask.shape[1] + last  # index of the token's own key, after the cached ones
+        seen = keys - mask.shape[1] + last  # index of the token's key, after the cached ones
         visible = (torch.arange(keys, device=mask.device) <= seen[:, None])[:, None, None]
     return replace(call, query=query_rows(call.query), mask=visible, weights=query_rows(call.weights))
 
@@ -625,7 +625,7 @@ def _mapped(record: Any, function: Callable[[Tensor], Tensor]) -> Any:  # Any: a
     if isinstance(record, dict):
         return {key: _mapped(part, function) for key, part in record.items()}
     if is_dataclass(record) and not isinstance(record, type):
-        parts = {place.name: _mapped(getattr(record, place.name), function) for place in fields(record)}
+        parts = {item.name: _mapped(getattr(record, item.name), function) for item in fields(record)}
         return replace(record, **parts)
     return record
 
@@ -643,10 +643,10 @@ def _to_host(stats: Any) -> Any:  # Any: a record of tensors
         return stats
     copies: dict[int, Tensor] = {}
     for dtype in {part.dtype for part in parts}:
-        same = [place for place, part in enumerate(parts) if part.dtype == dtype]
-        flat = torch.cat([parts[place].reshape(-1) for place in same]).cpu()
-        sizes = [parts[place].numel() for place in same]
-        for place, piece in zip(same, flat.split(sizes), strict=True):
-            copies[place] = piece.view(parts[place].shape)
+        same = [index for index, part in enumerate(parts) if part.dtype == dtype]
+        flat = torch.cat([parts[index].reshape(-1) for index in same]).cpu()
+        sizes = [parts[index].numel() for index in same]
+        for index, piece in zip(same, flat.split(sizes), strict=True):
+            copies[index] = piece.view(parts[index].shape)
     ordered = iter(range(len(parts)))
     return _mapped(stats, lambda _: copies[next(ordered)])

@@ -54,9 +54,9 @@ def extract(
         eps: Attention weights above it count for ``attention_id``; in (0, 1).
         normalize: Map disguised characters of the texts to plain ones before they are tokenized.
         prefixes: One row for every prefix of a text, of 1, 2, ... tokens up to all: what the text
-            would give if it ended there. The table's ``text`` and ``prefix`` say which row is which.
+            would give if it ended at that token. The table's ``text`` and ``prefix`` say which row is which.
         output: Also write the table here as Parquet; a killed run goes on where it stopped, and
-            a table that an equal run wrote there is read instead.
+            a table that an equal run wrote is read instead.
         progress: Called as texts are finished.
 
     Returns:
@@ -150,8 +150,8 @@ def provenance(reader: TextReader, texts: Texts) -> dict[str, Any]:  # Any: plai
 
     Returns:
         Plain JSON values: versions, model, fingerprint, device, spec, source and its hash. With
-        ``attention_id`` also ``attention``, ``"scores"`` or ``"weights"``: what its counts are made of;
-        and ``layers_left_out``, those asked for without a softmax, which have no column of it.
+        ``attention_id`` also ``attention``, ``"scores"`` or ``"weights"``: what is counted;
+        and ``layers_left_out``, the requested layers without a softmax, which have no column of it.
     """
     import torch
     import transformers
@@ -173,7 +173,7 @@ def provenance(reader: TextReader, texts: Texts) -> dict[str, Any]:  # Any: plai
 
 
 def _attention(reader: TextReader) -> dict[str, Any]:  # Any: plain JSON values
-    """What ``attention_id`` was read of, and where it was not; empty unless it is asked for."""
+    """What ``attention_id`` counts, and the layers without it; empty unless it is read."""
     softmax = reader.layout.softmax
     if not softmax:
         return {}

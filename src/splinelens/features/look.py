@@ -58,7 +58,7 @@ class HeadHull:
 
     @property
     def vertices(self) -> Float[Tensor, "vertex width"] | None:
-        """The corners of the hull, in units of the residual stream, made when asked for."""
+        """The vertices of the hull, in units of the residual stream; computed on each access."""
         return None if self.values is None else hull_vertices(self.values[None], self.projection)[0]
 
 
@@ -101,9 +101,9 @@ class Place:
         sign: Share of neurons that are on.
         boundary: Distance to the nearest wall, in units of the MLP's input.
         wall: The neuron whose wall that is, by its number in the layer; -1 without any wall.
-        crossing: The shortest step through the nearest wall and no other, which ends just behind it. It is
-            found again from ``input`` in float64, ``wall`` from the model's own gate: where two walls are as
-            near as rounding can tell, its neuron may be another than ``wall``.
+        crossing: The shortest step through the nearest wall and no other, which ends just after it. It is
+            computed from ``input`` in float64, ``wall`` from the model's gate: where two walls are
+            equally near up to rounding, its neuron may differ from ``wall``.
         input: What the MLP is given.
         output: What the MLP makes of it; None on a layer of experts.
         map: What the MLP does around there: ``map.kind`` says whether that is exact throughout the
@@ -189,7 +189,7 @@ def look(
     )
     anatomy, point = anatomy_of(loaded.model), report.inputs[layer][token]
     experts = tuple(report.routes[layer][token].tolist()) if report.routes else ()
-    found, map_notes = _map(anatomy, layer, point)
+    region, map_notes = _map(anatomy, layer, point)
     crossing, crossing_notes = _crossing(anatomy, layer, point, experts)
     numbers = torch.arange(report.neurons[0])
     if experts:
@@ -213,8 +213,8 @@ def look(
         wall=int(report.wall[0, token]),
         crossing=crossing,
         input=point,
-        output=None if found is None else found.value,
-        map=found,
+        output=None if region is None else region.value,
+        map=region,
         hull=hull,
         eps=eps,
         notes=(*map_notes, *crossing_notes, *_hull_notes(anatomy, layer, report.call)),
@@ -269,7 +269,7 @@ def hull_of(anatomy: Anatomy, layer: int, call: AttentionCall, before: int, eps:
     Args:
         anatomy: The model's anatomy.
         layer: A layer with softmax attention, from 0.
-        call: What attention was given for one token of one text; no key stands behind it.
+        call: What attention was given for one token of one text; no later key is in it.
         before: Keys that stand before the text's first token.
         eps: Threshold of the active keys, in (0, 1).
 
@@ -282,9 +282,9 @@ def hull_of(anatomy: Anatomy, layer: int, call: AttentionCall, before: int, eps:
     projection, bias = linear_of(
         anatomy.output(layer), anatomy.family.transposed, f"the output projection of layer {layer}"
     )
-    own = projection.chunk(len(weights), dim=1)
+    projections = projection.chunk(len(weights), dim=1)
     heads = tuple(
-        _head(weights[head], above[:, head], _of_head(value, head, len(weights)), own[head], before)
+        _head(weights[head], above[:, head], _of_head(value, head, len(weights)), projections[head], before)
         for head in range(len(weights))
     )
     point, measured = None, None
@@ -293,7 +293,7 @@ def hull_of(anatomy: Anatomy, layer: int, call: AttentionCall, before: int, eps:
         point = point if bias is None else point + bias.to(point.dtype)
         absolute, relative = (measured_dimension(value, projection, chosen) for chosen in above)
         measured = absolute, relative
-    bounds = [dimension_bounds(count, own[0].shape[1], anatomy.width) for count in above.sum(dim=-1)]
+    bounds = [dimension_bounds(count, projections[0].shape[1], anatomy.width) for count in above.sum(dim=-1)]
     return Hull(
         heads=heads,
         tight=(int(bounds[0][0]), int(bounds[1][0])),
@@ -408,14 +408,14 @@ def _head(
     before: int,
 ) -> HeadHull:
     """One head's hull from all its weights and values."""
-    own = above.any(dim=0).nonzero()[:, 0]
-    own = own[weights[own].argsort(descending=True, stable=True)]
+    keys = above.any(dim=0).nonzero()[:, 0]
+    keys = keys[weights[keys].argsort(descending=True, stable=True)]
     absolute, relative = above.sum(dim=-1).tolist()
     return HeadHull(
         absolute=absolute,
         relative=relative,
-        tokens=tuple((own - before).tolist()),
-        weights=weights[own],
-        values=None if value is None else value[own],
+        tokens=tuple((keys - before).tolist()),
+        weights=weights[keys],
+        values=None if value is None else value[keys],
         projection=projection,
     )

@@ -1,10 +1,10 @@
 """The features of a text while it grows: one token in, the row of the prefix so far out.
 
-The model's keys and values are kept, and of the features only running minima, maxima, means and
+The model's keys and values are cached, and of the features only running minima, maxima, means and
 deviations: a token costs one pass over itself and O(1) a layer, besides its attention. The numbers
 are those of ``extract(..., prefixes=True)`` up to rounding, and to the bit where the matrix library
 sums alike whatever the batch, because a step is padded as texts are. Linear
-attention cannot be padded; there distances near 0 agree to rounding of the margins only.
+attention cannot be padded; with it distances near 0 agree to rounding of the margins only.
 """
 
 from collections.abc import Sequence
@@ -97,12 +97,12 @@ class Stream:
     def reason(self) -> str | None:
         """Why the values cannot be used any more, or None: the layer and token that are not finite.
 
-        With linear attention, whose state cannot be wound back, the token alone.
+        With linear attention, whose state cannot be wound back, only the token.
         """
         return self._reason
 
     def __copy__(self) -> "Stream":
-        """Another stream that goes on from the same place; the model is shared."""
+        """Another stream that continues after the same token; the model is shared."""
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other._cache = deepcopy(self._cache)
@@ -116,7 +116,7 @@ class Stream:
         """The token ids of a text, as ``feed`` takes it.
 
         Args:
-            text: The text, or its next piece: pieces are tokenized apart, so end them between words.
+            text: The text, or its next piece: pieces are tokenized separately, so end them between words.
 
         Returns:
             Its ids, special tokens read as letters.

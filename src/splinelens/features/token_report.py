@@ -60,8 +60,8 @@ class TokenReport:
         neurons: For each layer how many neurons a code holds; on a layer of experts those of the
             experts that a token is routed to.
         routes: On layers of experts the token's experts, rising.
-        inputs: What the MLP was given, at the layers asked for.
-        call: What attention was given for the one token asked for, and no key behind it.
+        inputs: MLP inputs, at the layers of ``keep_inputs``.
+        call: The attention call of the token of ``keep_call``, without later keys.
         before: Tokens of the prompt that were run before the text, the opening token included.
     """
 
@@ -82,7 +82,7 @@ class TokenReport:
 
     @property
     def tokens(self) -> int:
-        """Number of the text's own tokens."""
+        """Number of tokens of the text."""
         return len(self.spans)
 
     @property
@@ -105,7 +105,7 @@ class TokenReport:
     def region_ids(self, layer: int) -> list[str]:
         """The name of each token's region at one layer that was read; see ``geometry.codes``.
 
-        On a layer of experts the name is made of the experts and of their neurons' signs.
+        On a layer of experts the name combines the experts and the signs of their neurons.
         """
         return region_ids(self._named(layer))
 
@@ -153,7 +153,7 @@ def read_tokens(
         name: What an error calls the text.
 
     Returns:
-        The reading, on the host except for what was asked to be kept.
+        The report, on the host except for kept inputs and call.
 
     Raises:
         BadTexts: The text is no string, has more tokens than ``max_tokens``, or with the prompt more than
@@ -269,14 +269,14 @@ def text_distances(
     Returns:
         Shares in [0, 1].
     """
-    found = []
+    distances = []
     for layer, neurons in zip(report.layers, report.neurons, strict=True):
         if layer not in report.routes:
-            found.append(text_distance(report.code(layer), other.code(layer), neurons))
+            distances.append(text_distance(report.code(layer), other.code(layer), neurons))
             continue
         p, q = (_occupancy(loaded, each, layer, neurons) for each in (report, other))
-        found.append(float(occupancy_distance(p, q)))
-    return np.array(found)
+        distances.append(float(occupancy_distance(p, q)))
+    return np.array(distances)
 
 
 def _occupancy(

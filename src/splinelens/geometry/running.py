@@ -319,7 +319,7 @@ class Running:
         return replace(self, **moved)
 
     def _parts(self) -> list[tuple[str, Tensor]]:
-        parts = [(place.name, getattr(self, place.name)) for place in fields(self)]
+        parts = [(item.name, getattr(self, item.name)) for item in fields(self)]
         return [(name, part) for name, part in parts if part is not None]
 
 
