@@ -30,7 +30,7 @@ from splinelens.geometry.running import Running
 from splinelens.geometry.walls import nearest_wall
 from splinelens.layers import AttentionCall, watch
 from splinelens.tokens import TokenBatch, padded
-from splinelens.weights import gate_norms, neurons_alive, routed_neurons
+from splinelens.weights import gate_norms, routed_neurons
 
 _BLOCK = 2**18
 # Numbers of a gate that are reduced at once on a CPU: 1 MB in float32 stays in its cache.
@@ -167,6 +167,7 @@ class TorchEngine:
         gated = request.layers if request.spline7 or request.margins or request.codes else ()
         self.norms = {layer: gate_norms(model, layer) for layer in gated}
         self.scales = {layer: margin_scale(norm) for layer, norm in self.norms.items()}
+        self.pruned = {layer for layer, norm in self.norms.items() if bool((norm == 0).any())}
 
     def text_stats(self, batch: TokenBatch, *, locate: bool = False) -> TextStats:
         """Run a batch and pool each row over the tokens of its span.
@@ -588,9 +589,7 @@ class _Reducer:
 
     def _with_hyperplane(self, layer: int, margin: Tensor, norm: Tensor) -> Tensor:
         """Margins, infinite where a neuron's weights are all 0: it has no hyperplane, so no boundary."""
-        if neurons_alive(self.engine.model, layer) is None:
-            return margin
-        return margin.masked_fill(norm == 0, torch.inf)
+        return margin.masked_fill(norm == 0, torch.inf) if layer in self.engine.pruned else margin
 
     def _keep(self, name: str, values: Tensor) -> None:
         self.series.setdefault(name, []).append(values)

@@ -104,7 +104,7 @@ def slice_texts(
         BadFeatures: Not three texts, another word for ``at``, texts that span no plane, a layer that
             does not exist, or one that consists of experts, each with its own partition.
         BadTexts: A text has no token, or too many.
-        BadModel: The model cannot be loaded, or its gate weight is quantised.
+        BadModel: The model cannot be loaded, or its gate weight is quantized.
 
     Example:
         >>> texts = ["Rain fell.", "Snow fell.", "The sun shone."]  # doctest: +SKIP

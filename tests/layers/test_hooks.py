@@ -1,4 +1,4 @@
-"""Tests layers/watching.py."""
+"""Tests layers/hooks.py."""
 
 import gc
 import threading

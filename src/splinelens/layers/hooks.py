@@ -1,8 +1,7 @@
-"""Hand each layer's tensors to readers while the model runs, and keep nothing.
+"""``watch``: call readers with each layer's tensors during a forward pass.
 
-``watch`` hooks what the readers ask for in every layer, calls them at once, and removes every hook
-when the ``with`` block ends, also after an exception. The readers never change what flows through
-the model, so its outputs stay bit-equal.
+Forward hooks call the readers at once, nothing is stored, and every hook is removed when the ``with``
+block ends, also after an exception. Readers get detached tensors and the model's outputs stay bit-equal.
 """
 
 import threading
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.errors import BadFeatures
-from splinelens.layers.attention import CallReader, handing_over
+from splinelens.layers.attention import CallReader, watch_attention
 from splinelens.layers.experts import routed_gate
 
 Reader = Callable[[int, Tensor], None]
@@ -25,11 +24,11 @@ Handle = torch.utils.hooks.RemovableHandle
 
 _LOCKS: "WeakKeyDictionary[nn.Module, threading.RLock]" = WeakKeyDictionary()
 _NEW_LOCK = threading.Lock()
-# Hooks are the model's own: a second thread waits until the first has left its block.
+# Hooks belong to the model, not to a thread: one thread watches a model at a time.
 
 
-class _Enough(Exception):
-    """Raised inside the last hook to end a pass that has nothing left to read."""
+class _Stop(Exception):
+    """Raised inside the last hook to end a pass early."""
 
 
 @contextmanager
@@ -44,29 +43,29 @@ def watch(
     layers: Iterable[int] | None = None,
     stop: bool = False,
 ) -> Iterator[None]:
-    """Read the layers of a model during the passes made inside the ``with`` block.
+    """Call readers with the tensors of every forward pass inside the ``with`` block.
 
-    A model is watched by one thread at a time: another one waits at the ``with``. Passes that other
-    threads make meanwhile are not read. Where attention is read and the family's row says
-    ``softmax="weights"``, eager attention is run, which may round otherwise than the model's own.
+    A model is watched by one thread at a time: others wait at the ``with``. Passes that other threads
+    run meanwhile are not read. If attention is read and the family's row says ``softmax="weights"``, the
+    model runs eager attention, which may round differently.
 
     Args:
         model: A transformers model whose architecture has a row in ``anatomy.py``.
         gate: Receives each layer's gate, before the nonlinearity: (text, token, neuron). On a layer
-            of experts the neurons of those that a token is routed to, experts in rising order, and
-            then the shared expert's.
+            of experts, the gates of the experts that a token is routed to, in rising order, then that
+            of the shared expert.
         hidden: Receives each block's output, the residual stream: (text, token, width).
-        inputs: Receives what each layer's MLP is given, the normed residual: (text, token, width).
+        inputs: Receives the input of each layer's MLP, the normalized residual: (text, token, width).
         routes: On layers of experts, receives the experts of each token in rising order, just
             before ``gate`` is called: (text, token, route).
         attention: Receives each layer's attention call: queries, keys, values and mask.
         layers: The layers to read, from 0; None reads all.
-        stop: Leave the ``with`` block as soon as the last layer has been read: what follows
-            in the block, and the rest of the pass, is not run.
+        stop: Leave the ``with`` block as soon as the last layer has been read: the rest of the pass and
+            of the block is skipped.
 
     Raises:
-        BadFeatures: A layer that the model does not have, or ``attention`` where there is no softmax.
-        UnknownAnatomy: An architecture without a row.
+        BadFeatures: A layer that does not exist, or ``attention`` on a layer without softmax.
+        UnknownAnatomy: The architecture has no row in ``anatomy.py``.
 
     Example:
         >>> from transformers import GPT2Config, GPT2Model
@@ -77,59 +76,43 @@ def watch(
         1 (1, 3, 32)
     """
     anatomy = anatomy_of(model)
-    chosen = _checked(layers, anatomy.depth)
-    wanted = {"gate": gate, "hidden": hidden, "inputs": inputs, "attention": attention}
-    ending = _Ending({kind for kind, reader in wanted.items() if reader} if stop and chosen else set())
+    chosen = _validated(layers, anatomy.depth)
+    thread, end = threading.get_ident(), _Stop()
+    readers = {"gate": gate, "hidden": hidden, "inputs": inputs, "attention": attention}
+    pending = {kind for kind, reader in readers.items() if reader} if stop and chosen else set()
+
+    def guarded(kind: str, reader: Callable[..., None] | None) -> Callable[..., None] | None:
+        """The reader for passes of this thread; ends the pass once every kind has read the last layer."""
+
+        def read(layer: int, values: object) -> None:
+            if threading.get_ident() != thread:
+                return
+            reader(layer, values)  # type: ignore[misc]  # not None, see below
+            if kind in pending and layer == chosen[-1]:
+                pending.remove(kind)
+                if not pending:
+                    raise end
+
+        return None if reader is None else read
+
     handles: list[Handle] = []
-    with _lock_of(anatomy.base), ExitStack() as open_calls:
+    with _lock_of(anatomy.base), ExitStack() as contexts:
         try:
-            if attention is not None:
-                noted = _noted("attention", attention, chosen, ending)
-                open_calls.enter_context(handing_over(anatomy, chosen, noted))
-            noted_inputs = inputs and _noted("inputs", inputs, chosen, ending)
-            noted_gate = gate and _noted("gate", gate, chosen, ending)
-            noted_routes = routes and _noted("routes", routes, [], ending)
+            if on_call := guarded("attention", attention):
+                contexts.enter_context(watch_attention(anatomy, chosen, on_call))
+            mlp = guarded("inputs", inputs), guarded("gate", gate), guarded("routes", routes)
             for layer in chosen:
-                handles += _hook_mlp(anatomy, layer, noted_inputs, noted_gate, noted_routes)
-            if hidden is not None:
-                noted = _noted("hidden", hidden, chosen, ending)
-                handles += [_hook_hidden(anatomy, layer, noted) for layer in chosen]
+                handles += _hook_mlp(anatomy, layer, *mlp)
+            if on_hidden := guarded("hidden", hidden):
+                handles += [_hook_hidden(anatomy, layer, on_hidden) for layer in chosen]
             yield
-        except _Enough as raised:
-            if raised is not ending.enough:  # it belongs to a watch around this one
+        except _Stop as raised:
+            if raised is not end:  # raised by an outer watch
                 raise
-            raised.__traceback__ = None  # it holds the frames of the pass, and with them its tensors
+            raised.__traceback__ = None  # its frames hold the tensors of the pass
         finally:
             for handle in handles:
                 handle.remove()
-
-
-class _Ending:
-    """Ends the pass once every kind of reader has had the last layer."""
-
-    def __init__(self, kinds: set[str]):
-        self.waiting, self.enough = kinds, _Enough()
-
-    def read(self, kind: str) -> None:
-        """Note that the last layer was read by one kind of reader."""
-        if self.waiting:
-            self.waiting.discard(kind)
-            if not self.waiting:
-                raise self.enough
-
-
-def _noted(kind: str, reader: Callable[..., None], chosen: list[int], ending: _Ending) -> Callable[..., None]:
-    """The reader, for this thread's passes alone, which also tells when it has had the last layer."""
-    owner = threading.get_ident()
-
-    def read(layer: int, values: object) -> None:
-        if threading.get_ident() != owner:
-            return
-        reader(layer, values)
-        if chosen and layer == chosen[-1]:
-            ending.read(kind)
-
-    return read
 
 
 def _lock_of(base: nn.Module) -> threading.RLock:
@@ -137,7 +120,7 @@ def _lock_of(base: nn.Module) -> threading.RLock:
         return _LOCKS.setdefault(base, threading.RLock())
 
 
-def _checked(layers: Iterable[int] | None, depth: int) -> list[int]:
+def _validated(layers: Iterable[int] | None, depth: int) -> list[int]:
     chosen = list(range(depth)) if layers is None else sorted(set(layers))
     wrong = [layer for layer in chosen if not 0 <= layer < depth]
     if wrong:
@@ -150,14 +133,14 @@ def _hook_mlp(
     layer: int,
     inputs: Callable[..., None] | None,
     gate: Callable[..., None] | None,
-    routes: Reader | None,
+    routes: Callable[..., None] | None,
 ) -> list[Handle]:
-    """Hook what the MLP of a layer is given, and its gate."""
+    """Hook the input of a layer's MLP and its gate."""
     if inputs is None and gate is None and routes is None:
         return []
-    shapes: dict[int, torch.Size] = {}  # of each thread's pass
+    shapes: dict[int, torch.Size] = {}  # by thread
 
-    def remember(_module: nn.Module, args: tuple, kwargs: dict) -> None:
+    def record_shape(_module: nn.Module, args: tuple, kwargs: dict) -> None:
         states = args[0] if args else kwargs["hidden_states"]
         shapes[threading.get_ident()] = states.shape[:2]
 
@@ -165,7 +148,7 @@ def _hook_mlp(
         return values.detach().reshape(*shapes[threading.get_ident()], -1)
 
     experts = anatomy.experts(layer)
-    handles = [anatomy.blocks[layer].register_forward_pre_hook(remember, with_kwargs=True)]
+    handles = [anatomy.blocks[layer].register_forward_pre_hook(record_shape, with_kwargs=True)]
     if experts is not None:
         return handles + _hook_experts(anatomy, layer, shaped, inputs, gate, routes)
     module = anatomy.gate(layer)
@@ -187,20 +170,20 @@ def _hook_experts(
     shaped: Callable[[Tensor], Tensor],
     inputs: Callable[..., None] | None,
     gate: Callable[..., None] | None,
-    routes: Reader | None,
+    routes: Callable[..., None] | None,
 ) -> list[Handle]:
     """Hook a layer of experts; the shared expert may run before or after them."""
     experts, shared = anatomy.experts(layer), anatomy.shared(layer)
     assert experts is not None
-    owner, parts = threading.get_ident(), dict[str, Tensor]()
+    thread, parts = threading.get_ident(), dict[str, Tensor]()
 
-    def hand_over() -> None:
+    def read_gate() -> None:
         if gate is not None and "routed" in parts and (shared is None or "shared" in parts):
             values = [shaped(parts.pop(name)) for name in ("routed", "shared") if name in parts]
             gate(layer, torch.cat(values, dim=-1))
 
     def read(_module: nn.Module, args: tuple, kwargs: dict) -> None:
-        if threading.get_ident() != owner:
+        if threading.get_ident() != thread:
             return
         states, chosen = [*args, *kwargs.values()][:2]
         rising = chosen.sort(dim=-1).values
@@ -211,12 +194,12 @@ def _hook_experts(
         if gate is not None:
             with torch.no_grad():
                 parts["routed"] = routed_gate(experts, states, rising, anatomy.family.interleaved)
-            hand_over()
+            read_gate()
 
     def read_shared(_module: nn.Module, _args: tuple, out: Tensor) -> None:
-        if threading.get_ident() == owner:
+        if threading.get_ident() == thread:
             parts["shared"] = out
-            hand_over()
+            read_gate()
 
     handles = [experts.register_forward_pre_hook(read, with_kwargs=True)]
     if shared is not None and gate is not None:

@@ -1,4 +1,4 @@
-"""Tests weights.py."""
+"""Tests weights/gates.py."""
 
 import gc
 import math
@@ -6,11 +6,11 @@ import math
 import pytest
 import torch
 
-from splinelens import weights
 from splinelens.anatomy import anatomy_of
 from splinelens.errors import BadModel
 from splinelens.layers import watch
-from splinelens.weights import gate_norms, gate_weight, linear_of, neurons_alive, walls_of
+from splinelens.weights import gate_norms, gate_weight, linear_of, walls_of
+from splinelens.weights import gates as weights
 
 
 def linear_map(model, layer):
@@ -56,14 +56,12 @@ def test_norms_are_right_where_the_squares_leave_float32(tiny_llama, size):
     with torch.no_grad():
         weight *= size
     assert gate_norms(tiny_llama, 0).double().tolist() == pytest.approx(expected.tolist(), rel=1e-6)
-    assert neurons_alive(tiny_llama, 0) is None
 
 
 def test_norms_are_computed_once(tiny_llama, monkeypatch):
     first = gate_norms(tiny_llama, 1)
     monkeypatch.setattr(torch.Tensor, "norm", None)
     assert gate_norms(tiny_llama, 1) is first
-    assert neurons_alive(tiny_llama, 1) is None
 
 
 def test_norms_are_each_layers_own(tiny_llama):
@@ -71,11 +69,9 @@ def test_norms_are_each_layers_own(tiny_llama):
 
 
 def test_norms_follow_the_model_to_another_device(tiny_llama):
-    with torch.no_grad():
-        tiny_llama.layers[0].mlp.gate_proj.weight[3] = 0
-    assert gate_norms(tiny_llama, 0).device.type == neurons_alive(tiny_llama, 0).device.type == "cpu"
+    assert gate_norms(tiny_llama, 0).device.type == "cpu"
     tiny_llama.to("meta")
-    assert gate_norms(tiny_llama, 0).device.type == neurons_alive(tiny_llama, 0).device.type == "meta"
+    assert gate_norms(tiny_llama, 0).device.type == "meta"
 
 
 def test_norms_go_when_the_model_goes(tiny_llama):
@@ -84,38 +80,32 @@ def test_norms_go_when_the_model_goes(tiny_llama):
     gc.collect()
     before = len(weights._NORMS)
     model = transformers.GPT2Model(transformers.GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=16))
-    neurons_alive(model, 0)
+    gate_norms(model, 0)
     assert len(weights._NORMS) == before + 1
     del model
     gc.collect()
-    assert len(weights._NORMS) == len(weights._ALIVE) == before
+    assert len(weights._NORMS) == before
 
 
-def test_all_neurons_alive_is_none(tiny_model):
-    assert neurons_alive(tiny_model, 0) is None
-
-
-def test_a_neuron_with_a_zero_row_is_not_alive(tiny_model):
+def test_a_neuron_with_a_zero_row_has_norm_0(tiny_model):
     with torch.no_grad():
         gate_weight(anatomy_of(tiny_model), 2)[[0, 7]] = 0
     assert gate_norms(tiny_model, 2)[[0, 7]].tolist() == [0.0, 0.0]
-    assert neurons_alive(tiny_model, 2).tolist() == [*range(1, 7), *range(8, 48)]
-    assert neurons_alive(tiny_model, 1) is None
+    assert (gate_norms(tiny_model, 2) == 0).sum() == 2
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_broken_row_counts_as_alive_so_that_it_shows(tiny_llama, bad):
+def test_a_broken_row_shows_in_its_norm(tiny_llama, bad):
     with torch.no_grad():
         tiny_llama.layers[0].mlp.gate_proj.weight[7, 3] = bad
     assert not gate_norms(tiny_llama, 0).isfinite().all()
-    assert neurons_alive(tiny_llama, 0) is None
 
 
-def test_a_quantised_weight_is_refused(tiny_llama):
+def test_a_quantized_weight_is_refused(tiny_llama):
     gate = tiny_llama.layers[1].mlp.gate_proj
     gate.weight = torch.nn.Parameter(gate.weight.to(torch.int8), requires_grad=False)
     with pytest.raises(
-        BadModel, match="gate weight of layer 1 is quantised; load the model with a float dtype"
+        BadModel, match="gate weight of layer 1 is quantized; load the model with a float dtype"
     ):
         gate_weight(anatomy_of(tiny_llama), 1)
 
@@ -135,7 +125,7 @@ def test_a_linear_map_without_a_plain_weight_is_refused():
         qweight = torch.zeros(2, 2, dtype=torch.int32)
 
     for broken in (Packed(), torch.nn.Linear(2, 2).to(torch.float8_e4m3fn), None):
-        with pytest.raises(BadModel, match="the weight of a linear map is quantised; load the model with"):
+        with pytest.raises(BadModel, match="the weight of a linear map is quantized; load the model with"):
             linear_of(broken, False)
 
 
@@ -160,12 +150,12 @@ def test_the_walls_of_a_layer_give_its_gate(any_model):
         assert torch.allclose(gate, seen["gate"][3], rtol=1e-4, atol=1e-4)
 
 
-def test_quantised_experts_are_refused(tiny_of):
+def test_quantized_experts_are_refused(tiny_of):
     model = tiny_of("mixtral")
     experts = model.layers[1].mlp.experts
     experts.gate_up_proj = torch.nn.Parameter(experts.gate_up_proj.to(torch.int8), requires_grad=False)
     for read in (lambda: gate_norms(model, 1), lambda: walls_of(anatomy_of(model), 1, (0, 2))):
         with pytest.raises(
-            BadModel, match="the experts of layer 1 are quantised; load the model with a float"
+            BadModel, match="the experts of layer 1 are quantized; load the model with a float"
         ):
             read()
