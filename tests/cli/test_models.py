@@ -32,7 +32,7 @@ def test_check_of_a_sound_folder_passes_every_point(run, model_folder):
     assert all(point["ok"] for point in points)
     shown = run("models", "check", model_folder).stdout
     assert shown.count("ok    ") == len(points)
-    assert "in brackets stands the largest difference" in " ".join(
+    assert "in brackets is the largest difference" in " ".join(
         run("models", "check", "--help").stdout.split()
     )
 

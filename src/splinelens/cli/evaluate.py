@@ -98,7 +98,7 @@ def evaluate(
         encoding=encoding,
         format=format,
         keep=groups,
-        told=options.teller(quiet),
+        told=options.stderr_printer(quiet),
     )
     _require_task(artifact, labels, columns)
     drawn = None if page is None else _drawn(artifact, report_label)

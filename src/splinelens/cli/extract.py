@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from splinelens.cli import options
-from splinelens.cli.exits import STOPPED, told
+from splinelens.cli.exits import STOPPED, exit_with
 from splinelens.cli.progress import progress_bar
 from splinelens.texts import read_texts
 
@@ -80,8 +80,8 @@ def extract(
         options.names(features),
         options.names(pooling),
         numbers,
-        options.unescaped(prompt),
-        options.unescaped(suffix),
+        options.unescape(prompt),
+        options.unescape(suffix),
         max_tokens,
         long.value,
         eps=eps,
@@ -106,7 +106,7 @@ def extract(
         with progress_bar(texts, shown=not quiet) as progress:
             table = read_table(reader, texts, prefixes=prefixes, output=output, progress=progress)
     except KeyboardInterrupt as stop:
-        raise told(
+        raise exit_with(
             f"Stopped. What is finished is kept in {parts}; run the same command to go on.", STOPPED
         ) from stop
     if not quiet:

@@ -119,7 +119,7 @@ def inspect(
         device=device,
         trust_remote_code=trust_remote_code,
     )
-    prompt = options.unescaped(prompt)
+    prompt = options.unescape(prompt)
     if place:
         _show_place(read, loaded, place, prompt, eps, max_tokens, as_json)
         return

@@ -1,4 +1,4 @@
-"""The options that several commands share, and what their words mean."""
+"""Options that several commands share, and parsers of their values."""
 
 import re
 from collections.abc import Callable
@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-MOST_LAYERS = 1000
+MAX_LAYERS = 1000
 _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\"}
 
 
 class LongTexts(StrEnum):
-    """What happens to texts longer than a window."""
+    """How texts longer than a window are read."""
 
     windows = "windows"
     cut = "cut"
@@ -34,7 +34,7 @@ LabelledFile = Annotated[
 ]
 DetectorsModel = Annotated[
     str | None,
-    _option("--model", "-m", help="Where the detector's model lies, if elsewhere.", metavar="NAME"),
+    _option("--model", "-m", help="The detector's model, if not at its default location.", metavar="NAME"),
 ]
 Features = Annotated[
     str,
@@ -64,7 +64,7 @@ Format = Annotated[
     str | None,
     _option(
         "--format",
-        help="txt, csv, tsv, jsonl, json or parquet, whatever the file's ending.",
+        help="txt, csv, tsv, jsonl, json or parquet, overriding the file's ending.",
         metavar="FORMAT",
     ),
 ]
@@ -115,11 +115,11 @@ Prompt = Annotated[
     str,
     _option(
         "--prompt",
-        help=r"Run before every text, never pooled. \n, \t and \\ stand for what they do.",
+        help=r"Run before every text, never pooled. \n, \t and \\ are escapes.",
         metavar="TEXT",
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Of every random draw.", metavar="N", min=0)]
+Seed = Annotated[int, typer.Option("--seed", help="Of the random number generators.", metavar="N", min=0)]
 Labels = Annotated[
     list[str],
     _option(
@@ -146,7 +146,7 @@ TrainSplit = Annotated[
     str | None,
     _option(
         "--split",
-        help="Take only rows with this value. A column alone: its rows with train.",
+        help="Take only rows with this value; default value: train.",
         metavar="COLUMN[=VALUE]",
     ),
 ]
@@ -154,7 +154,7 @@ TestSplit = Annotated[
     str | None,
     _option(
         "--split",
-        help="Take only rows with this value. A column alone: its rows with test.",
+        help="Take only rows with this value; default value: test.",
         metavar="COLUMN[=VALUE]",
     ),
 ]
@@ -163,16 +163,16 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr bu
 
 
 def layer_numbers(ranges: str | None) -> tuple[int, ...] | None:
-    """The layers that ``--layers`` names.
+    """Parse ``--layers``.
 
     Args:
-        ranges: Numbers and ranges with commas between them; None stands for all layers.
+        ranges: Numbers and ranges, separated by commas; None for all layers.
 
     Returns:
-        The layers in rising order, each once; None for all.
+        The layers in ascending order, each once; None for all.
 
     Raises:
-        typer.BadParameter: It is written in another way.
+        typer.BadParameter: Another syntax.
 
     Example:
         >>> layer_numbers("0,5-7,2")
@@ -184,7 +184,7 @@ def layer_numbers(ranges: str | None) -> tuple[int, ...] | None:
     for part in ranges.replace(" ", "").split(","):
         match = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part, re.ASCII)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-        if not first <= last < MOST_LAYERS:
+        if not first <= last < MAX_LAYERS:
             raise typer.BadParameter(
                 f"{part!r} is no layer and no range of layers; write 0-29 or 0,2,5-7", param_hint="--layers"
             )
@@ -193,7 +193,7 @@ def layer_numbers(ranges: str | None) -> tuple[int, ...] | None:
 
 
 def names(listed: str) -> tuple[str, ...]:
-    """The names in a list with commas.
+    """Parse a list separated by commas.
 
     Example:
         >>> names("spline7, margins")
@@ -202,34 +202,30 @@ def names(listed: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in listed.split(",") if name.strip())
 
 
-def teller(quiet: bool) -> Callable[[str], None]:
-    """What tells a line on standard error, unless it is to be quiet.
-
-    Example:
-        >>> teller(True)("nobody hears it")
-    """
+def stderr_printer(quiet: bool) -> Callable[[str], None]:
+    """A function that prints a line to stderr, or does nothing if ``quiet``."""
     return lambda line: None if quiet else typer.echo(line, err=True)
 
 
-def unescaped(prompt: str) -> str:
-    r"""A prompt as typed, with ``\n``, ``\t`` and ``\\`` turned into what they stand for.
+def unescape(prompt: str) -> str:
+    r"""Replace the escapes ``\n``, ``\t`` and ``\\`` of a prompt.
 
     Example:
-        >>> unescaped(r"Comment:\n")
+        >>> unescape(r"Comment:\n")
         'Comment:\n'
     """
     return re.sub(r"\\([nt\\])", lambda match: _ESCAPES[match[1]], prompt)
 
 
-def column_and_value(pair: str | None, usual: str) -> tuple[str, str] | None:
-    """The column and the value of ``--split COLUMN=VALUE``, or of a column alone.
+def column_and_value(pair: str | None, default: str) -> tuple[str, str] | None:
+    """Parse ``--split COLUMN[=VALUE]``.
 
     Args:
         pair: As typed; None stays None.
-        usual: The value where a column stands alone.
+        default: The value of a column without one.
 
     Raises:
-        typer.BadParameter: There is nothing on one side of the ``=``.
+        typer.BadParameter: One side of the ``=`` is empty.
 
     Example:
         >>> column_and_value("fold=3", "test"), column_and_value("split", "test")
@@ -239,5 +235,7 @@ def column_and_value(pair: str | None, usual: str) -> tuple[str, str] | None:
         return None
     column, equals, value = pair.partition("=")
     if not column or (equals and not value):
-        raise typer.BadParameter(f"{pair!r} is not COLUMN=VALUE, such as split={usual}", param_hint="--split")
-    return column, value or usual
+        raise typer.BadParameter(
+            f"{pair!r} is not COLUMN=VALUE, such as split={default}", param_hint="--split"
+        )
+    return column, value or default

@@ -1,4 +1,4 @@
-"""A progress bar for runs that last: texts, rate and time left, on a terminal's stderr only."""
+"""A progress bar with texts, rate and time left, on a terminal's stderr only."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -8,19 +8,20 @@ from time import perf_counter
 
 from splinelens.texts import Texts
 
-_PATIENCE_S = 2.0
-
 
 @contextmanager
-def progress_bar(texts: Texts, shown: bool = True) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar that appears after two seconds and is wiped off at the end.
+def progress_bar(
+    texts: Texts, shown: bool = True, delay_s: float = 2.0
+) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar that appears after a delay and is erased at the end.
 
     Args:
-        texts: What will be read.
+        texts: The texts that will be read.
         shown: False never shows it; nor does a stderr that is no terminal.
+        delay_s: How long to wait before it appears.
 
     Yields:
-        A function to call with the texts and characters finished since the last call, or None.
+        A callback for the number of texts and characters finished since its last call, or None.
 
     Example:
         >>> with progress_bar(Texts(("hi",), {}, "list"), shown=False) as progress:
@@ -44,7 +45,7 @@ def progress_bar(texts: Texts, shown: bool = True) -> Iterator[Callable[[int, in
         redirect_stdout=False,  # what is printed is data and stays on stdout
         redirect_stderr=False,
     )
-    # Measured in characters: the time of a text grows with its length.
+    # In characters: the time of a text grows with its length.
     total, begun, done = len(texts), perf_counter(), 0
     task = bar.add_task(
         "", total=sum(len(text or "") + 1 for text in texts.texts), texts=f"0/{total:,} texts", rate=""
@@ -56,7 +57,7 @@ def progress_bar(texts: Texts, shown: bool = True) -> Iterator[Callable[[int, in
         rate = f"{done / (perf_counter() - begun):,.3g} texts/s"
         bar.update(task, advance=characters + count, texts=f"{done:,}/{total:,} texts", rate=rate)
 
-    timer = Timer(_PATIENCE_S, bar.start)
+    timer = Timer(delay_s, bar.start)
     timer.daemon = True
     timer.start()
     try:

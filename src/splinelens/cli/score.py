@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from splinelens.cli import options
-from splinelens.cli.exits import STOPPED, told
+from splinelens.cli.exits import STOPPED, exit_with
 from splinelens.cli.progress import progress_bar
 from splinelens.report.scores import UNDETERMINED, TextScore, check_format
 from splinelens.texts import Texts, read_texts
@@ -122,7 +122,7 @@ def score(
                 found.write_scores(source, output, **settings, progress=progress, observe=tally.add)
             except KeyboardInterrupt as stop:
                 kept = f"Stopped. What is finished is kept in {output}.parts; run the same command to go on."
-                raise told(kept, STOPPED) from stop
+                raise exit_with(kept, STOPPED) from stop
         else:
             records = tally.over(found.scores(source, **settings, progress=progress))
             if as_json:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from splinelens.cli import options
-from splinelens.cli.exits import STOPPED, told
+from splinelens.cli.exits import STOPPED, exit_with
 from splinelens.cli.labelled import labelled_texts, missing_line
 from splinelens.cli.progress import progress_bar
 from splinelens.report.scores import UNDETERMINED
@@ -94,7 +94,7 @@ def train(
     """
     numbers = options.layer_numbers(layers)
     rows = options.column_and_value(split, "train")
-    say = options.teller(quiet)
+    say = options.stderr_printer(quiet)
     texts, labels = labelled_texts(
         file, column, label, positive=positive, split=rows, encoding=encoding, format=format, told=say
     )
@@ -113,7 +113,7 @@ def train(
         features=options.names(features),
         pooling=options.names(pooling),
         layers=numbers,
-        prompt=options.unescaped(prompt),
+        prompt=options.unescape(prompt),
         max_tokens=max_tokens,
         long=long.value,
         normalize=normalize,
@@ -140,7 +140,7 @@ def train(
                 evidence=left.append,
             )
     except KeyboardInterrupt as stop:
-        raise told(
+        raise exit_with(
             f"Stopped. What is finished is kept in {kept}.parts; run the same command to go on.", STOPPED
         ) from stop
     artifact = replace(artifact, training={**artifact.training, "command": _as_typed(context)})
