@@ -9,7 +9,7 @@ from splinelens.models import ALIASES
 
 @pytest.fixture(autouse=True)
 def _empty_caches(tmp_path, monkeypatch):
-    import huggingface_hub
+    import huggingface_hub.constants
 
     monkeypatch.setenv("SPLINELENS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
