@@ -3,16 +3,13 @@
 The folder holds texts of third parties and is no part of this repository. A missing set is named and skipped.
 """
 
-import csv
-import json
 import re
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from splinelens.errors import BadTexts, MissingColumn
-from splinelens.texts import Texts
+from splinelens.errors import BadTexts
+from splinelens.texts import Texts, read_texts
 
 TYPES = ("toxic", "severe_toxic", "obscene", "threat", "insult", "identity_hate")
 """Jigsaw's six labels, those of the sets ``raw`` and ``clean``."""
@@ -23,24 +20,28 @@ IDENTITY_MENTIONS = ("ident_neutral_nh", "ident_pos_nh")
 
 @dataclass(frozen=True)
 class _Set:
-    """A file, its text column, and what makes a row positive: any label column holds the value."""
+    """A file, its text column, other columns, and what makes a row positive: any label column holds the value."""
 
     file: str
     text: str
+    keep: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     positive: str = "1"
 
 
+_SPLITS = ("split", "in_test12k")
 SETS = {
-    "jig": _Set("jigsaw-test-binary-12k/jigsaw_test_balanced.csv", "comment_text", ("toxic",)),
-    "raw": _Set("jigsaw6-raw/jigsaw6_raw.csv", "comment_text", TYPES),
-    "clean": _Set("jigsaw6-clean/jigsaw6_clean.csv", "comment_text", TYPES),
-    "para": _Set("paradetox/paradetox.tsv", "toxic"),
-    "tweet": _Set("tweeteval/tweeteval_offensive.csv", "text", ("label",)),
-    "toxigen": _Set("toxigen-seed/toxigen_seed_sentences.csv", "text", ("label",), "hate"),
-    "hatecheck": _Set("hatecheck/test_suite_cases.csv", "test_case", ("label_gold",), "hateful"),
-    "xstest": _Set("xstest/xstest_prompts.csv", "prompt", ("label",), "unsafe"),
-    "domains": _Set("domains/domains.jsonl", "text"),
+    "jig": _Set("jigsaw-test-binary-12k/jigsaw_test_balanced.csv", "comment_text", ("split",), ("toxic",)),
+    "raw": _Set("jigsaw6-raw/jigsaw6_raw.csv", "comment_text", _SPLITS, TYPES),
+    "clean": _Set("jigsaw6-clean/jigsaw6_clean.csv", "comment_text", _SPLITS, TYPES),
+    "para": _Set("paradetox/paradetox.tsv", "toxic", ("neutral1",)),
+    "tweet": _Set("tweeteval/tweeteval_offensive.csv", "text", ("split",), ("label",)),
+    "toxigen": _Set("toxigen-seed/toxigen_seed_sentences.csv", "text", (), ("label",), "hate"),
+    "hatecheck": _Set(
+        "hatecheck/test_suite_cases.csv", "test_case", ("functionality",), ("label_gold",), "hateful"
+    ),
+    "xstest": _Set("xstest/xstest_prompts.csv", "prompt", (), ("label",), "unsafe"),
+    "domains": _Set("domains/domains.jsonl", "text", ("domain", "doc_id")),
 }
 
 
@@ -49,9 +50,9 @@ class EvaluationData:
     """The sets of a data folder.
 
     Attributes:
-        sets: All rows of each set in the order of its file, with the other columns as strings and
-            ``positive``, 1 or 0, where the set has two classes. ``para`` holds all toxic sentences, then the
-            first paraphrase of each; its column ``pair`` says which belong together.
+        sets: All rows of each set in the order of its file, with ``positive``, 1 or 0, where the set has two
+            classes. ``para`` holds all toxic sentences, then the first paraphrase of each; its column ``pair``
+            says which belong together.
         missing: The file of each set that is not in the folder.
     """
 
@@ -67,8 +68,7 @@ def read_evaluation(folder: str | Path, names: Sequence[str] = tuple(SETS)) -> E
         names: The sets to read.
 
     Raises:
-        BadTexts: No set is in the folder, or a file is damaged.
-        MissingColumn: A file lacks a column.
+        BadTexts: No set is in the folder, or a file is damaged or lacks a column.
     """
     paths = {name: Path(folder) / SETS[name].file for name in names}
     missing = {name: path for name, path in paths.items() if not path.is_file()}
@@ -106,31 +106,14 @@ def count_repeats(texts: Texts) -> dict[str, int]:
 
 
 def _read(name: str, path: Path) -> Texts:
-    known, rows = SETS[name], _rows(path)
-    needed = (known.text, *known.labels, *(("neutral1",) if name == "para" else ()))
-    absent = [column for column in needed if column not in rows[0]]
-    if absent:
-        raise MissingColumn(f"{path} has no column {', '.join(absent)}; it has {', '.join(rows[0])}")
+    known = SETS[name]
+    texts = read_texts(path, known.text, (*known.keep, *known.labels))
     if name == "para":
-        texts = tuple(row["toxic"] for row in rows) + tuple(row["neutral1"] for row in rows)
-        positive = (1,) * len(rows) + (0,) * len(rows)
-        return Texts(texts, {"positive": positive, "pair": tuple(range(len(rows))) * 2}, str(path))
-    columns = {column: tuple(row.get(column) for row in rows) for column in rows[0] if column != known.text}
-    if known.labels:
-        columns["positive"] = tuple(int(known.positive in (row[c] for c in known.labels)) for row in rows)
-    return Texts(tuple(row[known.text] for row in rows), columns, str(path))
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    csv.field_size_limit(sys.maxsize)
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            if path.suffix == ".jsonl":
-                rows = [json.loads(line) for line in file if line.strip()]
-            else:
-                rows = list(csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ","))
-    except (ValueError, csv.Error) as error:
-        raise BadTexts(f"{path} cannot be read: {error}; fetch it anew") from error
-    if not rows:
-        raise BadTexts(f"{path} has no rows; fetch it anew")
-    return rows
+        numbers = tuple(range(len(texts)))
+        columns = {"positive": (1,) * len(texts) + (0,) * len(texts), "pair": numbers * 2}
+        return Texts(texts.texts + texts.columns["neutral1"], columns, texts.source)
+    if not known.labels:
+        return texts
+    cells = zip(*(texts.columns[label] for label in known.labels), strict=True)
+    positive = tuple(int(known.positive in row) for row in cells)
+    return replace(texts, columns={**texts.columns, "positive": positive})

@@ -97,7 +97,8 @@ class Rival:
         return 1000 * median(seconds[1:])
 
     def _command(self) -> list[str]:
-        return [str(self.folder / "env" / "bin" / "python"), str(self.script)]
+        # -P: the folder of scripts is not on the path, as some are named like the package that they import.
+        return [str(self.folder / "env" / "bin" / "python"), "-P", str(self.script)]
 
     def _prepare(self) -> str | None:
         weights, done = self.header.get("weights"), self.folder / "installed"
