@@ -309,7 +309,7 @@ def test_arithmetic_is_float32_whatever_the_dtype_of_the_weights(dtype):
     assert gated_map(point.to(dtype), *weights, functional.silu).value.dtype == torch.float32
 
 
-def test_more_neurons_than_are_gone_through_at_a_time_and_a_real_layer(tiny_llama):
+def test_more_neurons_than_a_block_and_a_real_layer(tiny_llama):
     weights, point = random_mlp(neurons=2500), point_of()
     region = smooth_map(point, *weights, functional.gelu)
     jacobian = torch.autograd.functional.jacobian(lambda x: ungated(x, weights, functional.gelu), point)
