@@ -260,8 +260,9 @@ class RowStore:
 
     def _open(self) -> None:
         """Check the request, count the sound chunks and delete what follows them."""
-        for leftover in self.folder.glob(".*.tmp"):  # of a killed run
-            leftover.unlink()
+        for name in ("*.arrow", "request.json"):
+            for leftover in self.folder.glob(f".{name}.*.tmp"):  # of a killed run
+                leftover.unlink()
         earlier = self._earlier_request()
         if earlier is None:  # without a request the chunks may be of any run
             write_text(self.folder / "request.json", json.dumps(self.request, sort_keys=True))

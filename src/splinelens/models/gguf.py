@@ -47,10 +47,6 @@ def converted(gguf: Path, cache: Path, sha256: str | None = None) -> Path:
         sha256: Its hash if known; otherwise it is computed, and stored for as long as path, size and time of
             the file stay the same.
 
-    Returns:
-        A folder with ``config.json``, the tokenizer, ``model.safetensors`` in float32 and
-        ``fingerprint.json``.
-
     Raises:
         BadModel: The file is broken or of an architecture that transformers cannot convert.
         CannotWrite: The cache cannot be written or the disk is too full.

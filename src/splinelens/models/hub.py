@@ -30,10 +30,7 @@ def is_hub_id(name: str) -> bool:
 def cached_snapshot(repository: str, revision: str | None, with_code: bool = False) -> Path | None:
     """The folder of a hub model in the cache of transformers; None if a file is missing.
 
-    Args:
-        repository: ``owner/name``.
-        revision: Branch, tag or commit; ``main`` if None.
-        with_code: Python files that the configuration names are needed too.
+    ``with_code`` needs the Python files that the configuration names too.
     """
     from huggingface_hub import try_to_load_from_cache
 
@@ -67,12 +64,7 @@ def shard_names(folder: Path) -> list[str]:
 
 
 def fetch_snapshot(repository: str, revision: str | None, with_code: bool = False) -> Path:
-    """Fetch the needed files of a hub model, at the current commit of the revision.
-
-    Args:
-        repository: ``owner/name``.
-        revision: Branch, tag or commit; the default branch if None.
-        with_code: Fetch Python files too.
+    """Fetch the needed files of a hub model at the current commit of the revision (or default branch).
 
     Returns:
         The folder; its name is the commit.

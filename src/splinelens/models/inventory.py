@@ -108,9 +108,6 @@ def check(name: str, cache: str | os.PathLike[str] | None = None, revision: str 
         cache: See ``cache_folder``.
         revision: Branch, tag or commit of a hub id.
 
-    Returns:
-        The checks in order.
-
     Raises:
         UnknownModel: No model of this name.
     """

@@ -43,22 +43,10 @@ def find_source(
     cache: str | os.PathLike[str] | None = None,
     refresh: bool = False,
 ) -> Source:
-    """Find a model's folder, fetching and converting what the caches lack.
+    """Find a model's folder, fetching and converting what the caches lack; its files are complete.
 
-    Args:
-        name: Alias, folder, ``.gguf`` file or hub id.
-        revision: Branch, tag or commit of a hub id.
-        with_code: Python files of a hub repository are needed too.
-        cache: See ``cache_folder``. Hub models are in the cache of transformers.
-        refresh: Ask the hub for a newer commit even if the model is cached.
-
-    Returns:
-        The source; its files exist and are complete.
-
-    Raises:
-        UnknownModel: No model of this name; the message has the closest names.
-        BadModel: The files are not a model that can be loaded, or cannot be fetched.
-        CannotWrite: The cache cannot be written.
+    Arguments and errors as in ``load_model``. ``with_code`` needs the Python files of a hub repository too;
+    ``refresh`` looks for a newer commit even if the model is cached.
     """
     source = _locate(str(name), revision, with_code, cache_folder(cache), refresh)
     require_complete(source.folder)
