@@ -39,7 +39,7 @@ def artifact():
         },
         columns=(("layer00.margin_max", 4), ("layer05.margin_max", 2)),
         head=LinearHead(ones, ones, ones[None], ones[:1]),
-        calibrations=(Calibration(),),
+        calibrations=(Calibration(1.0, 0.0),),
         thresholds=((Threshold(0.05, 0.84, 0.0495, (0.0334, 0.0703), 0.7),),),
         training={
             "recipe": "logistic",

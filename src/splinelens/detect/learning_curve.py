@@ -173,7 +173,7 @@ def learning_curve(
     if settings.shape != columns.shape[1:]:
         raise BadFeatures(f"{len(settings)} strengths for {columns.shape[1]} labels; give one per label")
     rng = np.random.default_rng(seed)
-    held_out = _held_out(columns, np.arange(len(rows)) if groups is None else np.asarray(groups), rng)
+    held_out = held_out_rows(columns, np.arange(len(rows)) if groups is None else np.asarray(groups), rng)
     judges, pool = np.flatnonzero(held_out), np.flatnonzero(~held_out)
     sizes = _sizes(min(len(pool), max_rows))
     if not sizes:
@@ -187,7 +187,52 @@ def learning_curve(
                 aucs[point].append(_held_out_auc(rows, columns, order[:size], judges, settings))
     capped = len(pool) if len(pool) > max_rows else None
     points = tuple(map(tuple, aucs))
-    return _with_law(LearningCurve(tuple(sizes), points, len(judges), capped_from=capped), rng)
+    return with_law(LearningCurve(tuple(sizes), points, len(judges), capped_from=capped), rng)
+
+
+def held_out_rows(columns: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Choose the rows that judge: 30 %, 5,000 at most, whole groups, with about the same share of labels.
+
+    Args:
+        columns: (text, label), 0 or 1.
+        groups: (text,) one number per row, equal for rows with the same text.
+        rng: Of the order in which groups are tried.
+
+    Returns:
+        (text,) boolean.
+    """
+    _, first, group_of_row, sizes = np.unique(
+        groups, return_index=True, return_inverse=True, return_counts=True
+    )
+    remaining = min(round(_HELD_OUT_SHARE * len(groups)), _MAX_HELD_OUT)
+    held_out = np.zeros(len(first), dtype=bool)
+    for group in _stratified_order(columns[first], rng).tolist():
+        if sizes[group] <= remaining:
+            held_out[group] = True
+            remaining -= int(sizes[group])
+    return held_out[group_of_row]
+
+
+def with_law(curve: LearningCurve, rng: np.random.Generator) -> LearningCurve:
+    """The curve with its law, or with the reason why its points support none."""
+    rows, means, noise = np.array(curve.rows, dtype=float), np.array(curve.auc), _noise(curve)
+    reason = ""
+    if not np.isfinite(means).all():
+        reason = "the held-out rows hold one class only of every label"
+    elif len(rows) < _MIN_POINTS:
+        reason = f"{len(rows)} points are too few, {_MIN_POINTS} are needed"
+    if reason:
+        return replace(curve, reason=reason)
+    law, before = _fit_law(rows, means, noise), _fit_law(rows[:-1], means[:-1], noise[:-1])
+    gain, (low, high) = _gain(law, rows[-1]), _gain_interval(curve, noise, rng)
+    misfit = (means - [law.at(size) for size in rows]) / noise
+    if np.sqrt(np.mean(misfit**2)) > 2:
+        reason = "the points do not lie on a power law"
+    elif abs(before.at(rows[-1]) - means[-1]) > 2 * noise[-1] + _NOISE:
+        reason = "the points before the last did not foretell the last"
+    elif high - low > max(0.01, 1.5 * gain):
+        reason = "the samples differ too much to tell what more rows would do"
+    return replace(curve, reason=reason) if reason else replace(curve, law=law, gain_interval=(low, high))
 
 
 def _columns(labels: np.ndarray, rows: int) -> np.ndarray:
@@ -202,20 +247,6 @@ def _columns(labels: np.ndarray, rows: int) -> np.ndarray:
     if single:
         raise BadLabels(f"label columns {single[:5]} hold one class only; give rows of both")
     return columns.astype(np.int8)
-
-
-def _held_out(columns: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Which rows judge: groups in random order, each if it still fits."""
-    _, first, group_of_row, sizes = np.unique(
-        groups, return_index=True, return_inverse=True, return_counts=True
-    )
-    remaining = min(round(_HELD_OUT_SHARE * len(groups)), _MAX_HELD_OUT)
-    held_out = np.zeros(len(first), dtype=bool)
-    for group in _stratified_order(columns[first], rng).tolist():
-        if sizes[group] <= remaining:
-            held_out[group] = True
-            remaining -= int(sizes[group])
-    return held_out[group_of_row]
 
 
 def _stratified_order(columns: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -251,28 +282,6 @@ def _held_out_auc(
         pairs = zip(fitted, head.logit(rows[judges]).T, strict=True)
         aucs += [roc_auc_score(truth[:, label], logits) for label, logits in pairs]
     return float(np.mean(aucs)) if aucs else float("nan")
-
-
-def _with_law(curve: LearningCurve, rng: np.random.Generator) -> LearningCurve:
-    """The curve with its law, or with the reason why its points support none."""
-    rows, means, noise = np.array(curve.rows, dtype=float), np.array(curve.auc), _noise(curve)
-    reason = ""
-    if not np.isfinite(means).all():
-        reason = "the held-out rows hold one class only of every label"
-    elif len(rows) < _MIN_POINTS:
-        reason = f"{len(rows)} points are too few, {_MIN_POINTS} are needed"
-    if reason:
-        return replace(curve, reason=reason)
-    law, before = _fit_law(rows, means, noise), _fit_law(rows[:-1], means[:-1], noise[:-1])
-    gain, (low, high) = _gain(law, rows[-1]), _gain_interval(curve, noise, rng)
-    misfit = (means - [law.at(size) for size in rows]) / noise
-    if np.sqrt(np.mean(misfit**2)) > 2:
-        reason = "the points do not lie on a power law"
-    elif abs(before.at(rows[-1]) - means[-1]) > 2 * noise[-1] + _NOISE:
-        reason = "the points before the last did not foretell the last"
-    elif high - low > max(0.01, 1.5 * gain):
-        reason = "the samples differ too much to tell what more rows would do"
-    return replace(curve, reason=reason) if reason else replace(curve, law=law, gain_interval=(low, high))
 
 
 def _gain_interval(
