@@ -27,7 +27,6 @@ from splinelens.apps.detector import Detector
 from splinelens.apps.training import train
 from splinelens.detect.artifact import Artifact, Task
 from splinelens.detect.thresholds import proportion_interval
-from splinelens.detect.verdicts import measured
 from splinelens.features.extract import read_table
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
@@ -145,7 +144,7 @@ def fit(recipe: Recipe, data: EvaluationData, cache: Path, dtype: str) -> Artifa
     else:
         output = cache / f"{recipe.name}-{dtype}.parquet"
         table = read_table(TextReader(source, recipe.spec), texts, output=output)
-    artifact = train(
+    return train(
         texts,
         np.concatenate([part.labels for part in parts]),
         reader,
@@ -159,8 +158,9 @@ def fit(recipe: Recipe, data: EvaluationData, cache: Path, dtype: str) -> Artifa
         strengths=WIDE_STRENGTHS if wide else NARROW_STRENGTHS,
         prior=recipe.prior,
         table=table,
-    )
-    return replace(artifact, training={**artifact.training, "command": command(recipe.name, dtype)})
+        features_dtype=dtype,
+        command=command(recipe.name, dtype),
+    ).artifact
 
 
 def command(name: str, dtype: str) -> str:
@@ -211,7 +211,7 @@ def with_measurements(detector: Detector, data: EvaluationData) -> Artifact:
     texts = Texts(tuple(part.texts(data)), {}, part.name)
     table = read_table(detector.reader, texts, progress=progress(f"{artifact.name}, test"))
     scores = artifact.scores(artifact.head.logit(table.values))
-    numbers = measured(artifact, part.labels, scores, table.tokens).to_dict()
+    numbers = artifact.evaluate(part.labels, scores, table.tokens).to_dict()
     limits = [
         "Thresholds were chosen on texts of up to 256 tokens; longer texts, read whole in windows, score a "
         "little higher, and one rude sentence in a long friendly text may stay below the threshold."

@@ -137,7 +137,7 @@ def _fit_label(
     rows = every if len(known) == len(labels) else every[known]
     model, calibration = _choose(rows, y, head, seed, wide=basis is not None)
     if head == "self-training" and len(known) < len(labels):
-        model, calibration = SelfTrainingClassifier(model, threshold=0.9), Calibration()
+        model, calibration = SelfTrainingClassifier(model, threshold=0.9), Calibration(1.0, 0.0)
         rows, y = every, labels
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the networks stop early on purpose
@@ -151,7 +151,7 @@ def _choose(rows: Matrix, y: np.ndarray, head: str, seed: int, *, wide: bool) ->
     if head in ("forest", "network"):
         strengths = (1.0,)
     if min(np.bincount(y)) < _ROWS_TO_CHOOSE:
-        return _model(head, _FEW_ROWS_STRENGTH, seed), Calibration()
+        return _model(head, _FEW_ROWS_STRENGTH, seed), Calibration(1.0, 0.0)
     fitted, held = train_test_split(np.arange(len(y)), test_size=0.15, stratify=y, random_state=seed)
     candidates = []
     with warnings.catch_warnings():
@@ -164,7 +164,7 @@ def _choose(rows: Matrix, y: np.ndarray, head: str, seed: int, *, wide: bool) ->
     try:
         return clone(model), calibrate(y[held], logits)
     except BadLabels:  # the features say nothing of the labels: their logits stay as they are
-        return clone(model), Calibration()
+        return clone(model), Calibration(1.0, 0.0)
 
 
 def _model(head: str, strength: float, seed: int) -> Any:  # Any: an estimator of scikit-learn, untyped

@@ -65,7 +65,8 @@ def test_parts_add_up_on_layers_of_experts_that_no_token_visits(tiny_of, tiny_to
     loaded = load_model(str(folder), device="cpu")
     reader = TextReader(loaded, FeatureSpec(features=("margins",), max_tokens=24))
     texts, labels = labelled()
-    fitted = train(texts, labels, reader, name="routed", label="toxic", negative="clean", strengths=(1.0,))
+    words = {"name": "routed", "label": "toxic", "negative": "clean", "strengths": (1.0,)}
+    fitted = train(texts, labels, reader, **words).artifact
     fitted.save(tmp_path / "d")
     detector = Detector.load(tmp_path / "d", model=loaded)
     (reading,) = detector.reader.read(detector.reader.tokenize(["a"]), located=True)
@@ -189,12 +190,6 @@ def test_what_does_not_split_is_not_explained(fit_on, tmp_path, loaded, spec):
     assert detector.inseparable
     with pytest.raises(NotExplainable, match="only max, min and last margins come from one token"):
         detector.score(["you"], explain=True)
-
-
-def test_a_forest_is_not_explained(fit_on, tmp_path, loaded):
-    fit_on("forest").save(tmp_path / "d")
-    with pytest.raises(NotExplainable, match="forest head"):
-        Detector.load(tmp_path / "d", model=loaded).score(["you"], explain=True)
 
 
 def test_unknown_names_get_near_ones():

@@ -140,6 +140,6 @@ def fitted(data, loaded):
     def fitted(spec, rows, **more):
         texts, reader = Texts(tuple(rows.texts(data)), {}, "rows"), TextReader(loaded, spec)
         more = {"name": "ours", "strengths": (1e-2,), "sources": ["these rows"], **more}
-        return Detector(train(texts, rows.labels, reader, **more), reader)
+        return Detector(train(texts, rows.labels, reader, **more).artifact, reader)
 
     return fitted

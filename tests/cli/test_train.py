@@ -87,15 +87,14 @@ def test_suspects_and_contradictions_have_the_row_numbers_of_the_file(fit, run, 
     assert "at rows 1, 2." in (tmp_path / "out" / "TRAINING.md").read_text("utf-8")
 
 
-def test_a_forest_layers_features_and_a_prompt_reach_the_spec(fit, tmp_path):
+def test_layers_features_and_a_prompt_reach_the_spec(fit, tmp_path):
     options = ["--features", "spline7,length", "--layers", "0,2", "--prompt", r"Rude?\n"]
-    shown = fit("--recipe", "forest", *options, "--split", "split").stdout
+    shown = fit(*options, "--split", "split").stdout
     artifact = Artifact.load(tmp_path / "out")
-    assert artifact.head.kind == "forest"
     assert artifact.spec["layers"] == [0, 2]
     assert artifact.spec["prompt"] == "Rude?\n"
     assert artifact.columns[-1] == ("length", 1)
-    assert "forest" in shown
+    assert "15 numbers per text" in shown
 
 
 def test_the_card_holds_the_command_as_typed(fit, comments, tmp_path):
@@ -107,7 +106,7 @@ def test_the_card_holds_the_command_as_typed(fit, comments, tmp_path):
     assert r"--prompt 'Rude?\n'" in card
     assert "--keep-features" in card
     assert "--seed" not in card
-    assert f"    {Artifact.load(tmp_path / 'out').training['command']}\n" in card
+    assert f"    {Artifact.load(tmp_path / 'out').command}\n" in card
 
 
 def test_a_detector_normalizes_as_it_was_trained(fit, run, tmp_path):
@@ -130,7 +129,7 @@ def test_kept_features_are_used_again_and_only_for_the_same_question(fit, tmp_pa
     kept = (tmp_path / "out" / "features.parquet").read_bytes()
     with monkeypatch.context() as patch:
         patch.setattr(TextReader, "read", lambda *_, **__: pytest.fail("read again"))
-        fit("--keep-features", "--split", "split", "--recipe", "forest")
+        fit("--keep-features", "--split", "split", "--seed", 7)
     assert (tmp_path / "out" / "features.parquet").read_bytes() == kept
     read = []
     plain = TextReader.read
@@ -155,7 +154,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_where(fit, tmp_path, monkeypatch
 
     monkeypatch.setattr(TextReader, "read", stop)
     told = fit(code=130).stderr
-    assert f"Stopped. What is finished is kept in {tmp_path / 'out' / 'features.parquet.parts'}" in told
+    assert f"Stopped. Finished rows are kept in {tmp_path / 'out' / 'features.parquet.parts'}" in told
 
 
 def test_a_missing_column_names_those_there(fit):
@@ -191,28 +190,3 @@ def test_the_manifest_records_where_the_texts_came_from(fit, comments, tmp_path)
     fit("--split", "split")
     manifest = json.loads((tmp_path / "out" / "detector.json").read_text())
     assert manifest["training"]["sources"] == [f"{comments} (split = train)"]
-
-
-@pytest.mark.parametrize("recipe", ["logistic", "forest"])
-def test_the_learning_curve_is_that_of_the_chosen_head_and_says_where_it_stops(
-    fit, tmp_path, monkeypatch, recipe
-):
-    from splinelens.detect import learning_curve as learning
-
-    given = {}
-
-    def curve(rows, labels, recipe, strengths, *, groups, most_rows, seed):
-        given.update(recipe=recipe, strengths=strengths, groups=groups, most_rows=most_rows, seed=seed)
-        return learning.LearningCurve(
-            (50, 2000), ((0.8, 0.9), (0.9, 0.9)), 900, why="reasons", capped_from=2100
-        )
-
-    monkeypatch.setattr(learning, "learning_curve", curve)
-    shown = fit("--recipe", recipe, "--seed", 3).stdout
-    settings = Artifact.load(tmp_path / "out").training["settings"]
-    assert (given["recipe"], given["most_rows"], given["seed"]) == (recipe, 2000, 3)
-    assert given["strengths"] == ([settings["C"]] if recipe == "logistic" else None)
-    assert len(given["groups"]) == 120
-    words = "largest point is capped at 2,000 rows; 2,100 could be trained on"
-    assert words in shown
-    assert words in (tmp_path / "out" / "TRAINING.md").read_text("utf-8")

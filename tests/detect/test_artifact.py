@@ -93,9 +93,7 @@ def test_a_newer_detector_replaces_the_one_before(artifact, folder):
 @pytest.mark.parametrize("full_at", [1, 2])
 def test_a_full_disk_leaves_no_half_artifact(artifact, tmp_path, monkeypatch, full_at):
     fill_disk(monkeypatch, full_at)
-    with pytest.raises(
-        CannotWrite, match=r"cannot write .*made.*: No space left on device; free"
-    ):
+    with pytest.raises(CannotWrite, match=r"cannot write .*made.*: No space left on device; free"):
         artifact.save(tmp_path / "made")
     assert list((tmp_path / "made").iterdir()) == []
 
@@ -169,14 +167,18 @@ def test_one_changed_byte_is_refused_wherever_it_is(folder, name):
 def test_an_edited_number_is_refused(folder):
     path = folder / "detector.json"
     path.write_text(path.read_text().replace('"target": 0.01', '"target": 0.02'))
-    with pytest.raises(BrokenArtifact, match=r"detector\.json does not have the hash that it states: damaged"):
+    with pytest.raises(
+        BrokenArtifact, match=r"detector\.json does not have the hash that it states: damaged"
+    ):
         Artifact.load(folder)
 
 
 def test_edited_arrays_are_refused(folder):
     path = folder / "detector.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"?")
-    with pytest.raises(BrokenArtifact, match=r"safetensors does not have the hash that detector\.json states"):
+    with pytest.raises(
+        BrokenArtifact, match=r"safetensors does not have the hash that detector\.json states"
+    ):
         Artifact.load(folder)
 
 
@@ -191,7 +193,9 @@ def test_another_schema_is_refused(folder, schema):
 
 def test_the_schema_before_is_refused_by_its_age(folder):
     rewrite(folder, lambda manifest: manifest.update(schema=2))
-    with pytest.raises(BrokenArtifact, match="schema 2; made by an older version; .* train the detector again"):
+    with pytest.raises(
+        BrokenArtifact, match="schema 2; made by an older version; .* train the detector again"
+    ):
         Artifact.load(folder)
 
 
@@ -251,7 +255,11 @@ def test_a_missing_key_is_named(folder, key):
 
 @pytest.mark.parametrize(
     ("key", "message"),
-    [("sha256", "does not have the hash"), ("head", "head None is unknown"), ("arrays", "damaged at 'arrays'")],
+    [
+        ("sha256", "does not have the hash"),
+        ("head", "head None is unknown"),
+        ("arrays", "damaged at 'arrays'"),
+    ],
 )
 def test_a_missing_key_around_the_values_is_named(folder, key, message):
     path = folder / "detector.json"

@@ -24,7 +24,9 @@ def table(rows=120, columns=30, seed=0, dtype=np.float32):
 
 def fitted(values, labels, C=1e-2):
     """A pipeline of scikit-learn and the same head as arrays."""
-    pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=C, class_weight="balanced", max_iter=2000))
+    pipeline = make_pipeline(
+        StandardScaler(), LogisticRegression(C=C, class_weight="balanced", max_iter=2000)
+    )
     scaler, model = (step for _, step in pipeline.fit(values, labels).steps)
     head = LinearHead(
         scaler.mean_.astype(np.float64),

@@ -135,7 +135,9 @@ def test_out_of_fold_logits_are_those_of_heads_fitted_one_by_one():
             aucs.append(roc_auc_score(y[:80], logits[:80]))
             if chosen.strengths[label] == C:
                 expected = logits[:80]
-                assert chosen.logits[:80, label] == pytest.approx(expected, abs=1e-3 * float(np.ptp(expected)))
+                assert chosen.logits[:80, label] == pytest.approx(
+                    expected, abs=1e-3 * float(np.ptp(expected))
+                )
         assert chosen.auc[label] == pytest.approx(aucs, abs=1e-3)
         assert chosen.strengths[label] == strengths[int(np.argmax(chosen.auc[label]))]
 

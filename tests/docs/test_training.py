@@ -3,9 +3,10 @@
 import re
 from pathlib import Path
 
+from splinelens.detect.recipes import ROWS_OF_A_CLASS
+
 from splinelens.detect import fitting, wide
 from splinelens.detect.learning_curve import SMALLEST
-from splinelens.detect.recipes import ROWS_OF_A_CLASS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "training.md"
 

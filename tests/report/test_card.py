@@ -37,12 +37,12 @@ def artifact():
             "long": "cut",
             "version": 1,
         },
+        features_dtype="bfloat16",
         columns=(("layer00.margin_max", 4), ("layer05.margin_max", 2)),
         head=LinearHead(ones, ones, ones[None], ones[:1]),
         calibrations=(Calibration(1.0, 0.0),),
         thresholds=((Threshold(0.05, 0.84, 0.0495, (0.0334, 0.0703), 0.7),),),
         training={
-            "recipe": "logistic",
             "settings": {"C": 0.001, "validation_auc": {"0.001": 0.9}},
             "seed": 7,
             "rows": 1400,
@@ -141,11 +141,12 @@ def test_model_and_data_are_named(artifact):
     found = rows(card(artifact))
     assert found["architecture"] == ["llama, the first 6 blocks are run"]
     assert found["layers"] == ["0-2,5"]
+    assert found["read in"] == ["bfloat16, engine torch"]
     assert found["numbers per text"] == ["6"]
     assert found["rows"] == ["1,400, 814 of them positive"]
     assert found["rows in the metrics"] == ["1,000; the others are used for fitting only"]
     assert found["sources"] == ["a.csv (split = train); b.csv"]
-    assert found["recipe"] == ["logistic, C = 0.001"]
+    assert found["head"] == ["linear, C = 0.001"]
     assert found["hash of the texts"] == ["cd34"]
 
 
@@ -166,8 +167,8 @@ def test_the_command_gives_the_same_spec_back(artifact):
 
 
 def test_a_command_of_its_own_replaces_it(artifact):
-    told = replace(artifact, training={**artifact.training, "command": "make detectors DATA=x"})
-    assert card(told).endswith("## Reproduce\n\n    make detectors DATA=x\n")
+    with_command = replace(artifact, command="make detectors DATA=x")
+    assert card(with_command).endswith("## Reproduce\n\n    make detectors DATA=x\n")
 
 
 def test_what_was_not_recorded_is_said(artifact):
@@ -222,7 +223,7 @@ def test_a_card_of_labels_has_a_row_for_each(of_two):
     assert "Detects 2 labels in texts, `rude`, `spam`, from" in text
     assert found["rows"] == ["1,400, of them 40 rude, 9 spam"]
     assert found["repeated texts"] == ["3, 1 of them with contradicting labels"]
-    assert found["recipe"] == ["logistic, C = 0.1 (rude), 0.2 (spam)"]
+    assert found["head"] == ["linear, C = 0.1 (rude), 0.2 (spam)"]
     assert "| spam | 5 % | 0.8400 |" in text
     assert (
         "| rude | 500 | 0.9490 [0.9300, 0.9600] | 0.5960 [0.5600, 0.6200] | 0.3700 [0.3000, 0.4000] | "

@@ -114,7 +114,7 @@ def test_many_suspects_are_cut_on_the_page_and_whole_in_the_file():
     found = training_report("many", ["rude"], labels, scores, np.ones(200))
     assert "The first 20; all are in `suspects.csv`." in training_markdown(found)
     assert len(suspects_csv(found).splitlines()) == 31
-    few = LearningCurve((), (), 10, why="30 rows to train on are too few for a curve, 100 are needed")
+    few = LearningCurve((), (), 10, reason="30 rows to train on are too few for a curve, 100 are needed")
     few_rows = training_report("few", ["rude"], labels, scores, np.ones(200), curve=few)
     assert few.sentence in training_markdown(few_rows)
 
@@ -129,5 +129,5 @@ def test_a_label_that_was_judged_on_one_class_has_no_area():
 def test_names_and_scores_must_fit_the_labels():
     with pytest.raises(BadLabels, match="2 labels but 1 names"):
         training_report("x", ["rude"], LABELS, SCORES, np.ones(6))
-    with pytest.raises(BadFeatures, match="one score a label"):
+    with pytest.raises(BadFeatures, match="one score per label"):
         training_report("x", ["rude", "loud"], LABELS, SCORES[:, :1], np.ones(6))

@@ -15,9 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from splinelens.detect.artifact import Artifact
-from splinelens.detect.heads import LinearHead
 from splinelens.detect.metrics import Evaluation, Evaluations
-from splinelens.detect.verdicts import fired, label_place, limits, measured, require_known
 from splinelens.errors import (
     BadDetector,
     BadModel,
@@ -136,17 +134,14 @@ class Detector:
             )
         return cls(artifact, reader)
 
-    def alone(self, label: str) -> "Detector":
-        """One label of it against the rest, as a binary detector.
-
-        Args:
-            label: One of its labels.
+    def single_label(self, label: str) -> "Detector":
+        """One label against the rest, as a binary detector.
 
         Raises:
-            BadDetector: No such label; the message names those there.
+            BadDetector: No such label; the message lists the labels.
         """
-        label_place(self.artifact, label)  # refuses another
-        return Detector(self.artifact.alone(label), self.reader)
+        self.artifact.label_index(label)
+        return Detector(self.artifact.single_label(label), self.reader)
 
     def threshold(self, fpr: float = 0.05, label: str | None = None) -> float:
         """The score at and above which a label fires, for a false-positive rate.
@@ -159,8 +154,8 @@ class Detector:
             BadDetector: No threshold was stored for that rate, or no such label; the message names those
                 there.
         """
-        place = 0 if label is None else label_place(self.artifact, label)
-        return limits(self.artifact, fpr)[place]
+        index = 0 if label is None else self.artifact.label_index(label)
+        return self.artifact.thresholds_at(fpr)[index]
 
     def limits(self, fpr: float = 0.05, threshold: float | None = None) -> tuple[float, ...]:
         """The scores at and above which each label fires.
@@ -174,7 +169,7 @@ class Detector:
                 for classes, of which the one with the highest score is the verdict.
         """
         if threshold is None:
-            return limits(self.artifact, fpr)
+            return self.artifact.thresholds_at(fpr)
         if not 0 <= threshold <= 1:
             raise BadDetector(f"threshold {threshold} is no score; give one from 0 to 1")
         if self.artifact.task == "classes":
@@ -237,7 +232,7 @@ class Detector:
         """
         limits = self.limits(fpr, threshold)
         if isinstance(explain, str):
-            label_place(self.artifact, explain)
+            self.artifact.label_index(explain)
         if explain and self.inseparable:
             raise NotExplainable(f"detector {self.artifact.name} cannot be explained: {self.inseparable}")
         rows = _texts(texts).texts[start:]
@@ -331,14 +326,14 @@ class Detector:
             BadLabels: Not one 0 or 1 a text and label, or one class only among the texts that were scored.
         """
         source, artifact = _texts(texts), self.artifact
-        known = require_known(artifact, np.asarray(labels), len(source))
+        known = artifact.require_labels(labels, len(source))
         records = list(self.scores(source, progress=progress))
         scores = np.full((len(records), len(artifact.labels)), np.nan)
         for row, record in enumerate(records):
             if record.score is not None:
                 scores[row] = list(record.scores.values()) if record.scores else record.score
         lengths = np.array([record.tokens for record in records])
-        return measured(artifact, known, scores, lengths, resamples=resamples)
+        return artifact.evaluate(known, scores, lengths, resamples=resamples)
 
     def _record(
         self, row: int, features: TextFeatures, limits: tuple[float, ...], explain: bool | str
@@ -348,7 +343,7 @@ class Detector:
             record = TextScore(row, None, UNDETERMINED, features.tokens, features.cut, features.reason)
             return record if binary else replace(record, scores={}, labels=())
         scores = artifact.scores(artifact.head.logit(features.values[None]))[0]
-        firing = fired(artifact, scores, limits)
+        firing = artifact.fired(scores, limits)
         verdict, reason = artifact.labels[firing[0]] if firing else artifact.negative, None
         if features.cut and (not firing or artifact.task == "classes"):
             verdict, firing = UNDETERMINED, ()
@@ -361,7 +356,7 @@ class Detector:
             record = replace(record, scores=by_label, labels=labels)
         if not explain:
             return record
-        label = label_place(artifact, explain) if isinstance(explain, str) else int(scores.argmax())
+        label = artifact.label_index(explain) if isinstance(explain, str) else int(scores.argmax())
         spans, constant = self._explain(features, label)
         explained = None if binary else artifact.labels[label]
         return replace(record, spans=spans, constant=constant, explained=explained)
@@ -369,8 +364,6 @@ class Detector:
     @property
     def inseparable(self) -> str | None:
         """Why the logit does not split exactly into one number per token, or None if it does."""
-        if not isinstance(self.artifact.head, LinearHead):
-            return f"it has a {self.artifact.head.kind} head and only a linear one splits exactly"
         for column in self.reader.columns:
             if column.statistic.feature != "margins" or column.statistic.pooling == "mean":
                 return f"it reads {column.name}, and only max, min and last margins come from one token"
@@ -379,9 +372,8 @@ class Detector:
     def _explain(self, features: TextFeatures, label: int) -> tuple[tuple[Span, ...], float]:
         """What each token adds to the calibrated logit of a label, and the rest."""
         head, calibration, source = self.artifact.head, self.artifact.calibrations[label], features.source
-        assert isinstance(head, LinearHead)  # scores() checked inseparable
         assert source is not None  # read with locate=True
-        parts = calibration.slope * head.parts(features.values[None], label)[0]
+        parts = calibration.slope * head.contributions(features.values[None], label)[0]
         located = source >= 0  # else no token is routed to the neuron's expert
         tokens = np.bincount(source[located], weights=parts[located], minlength=len(features.offsets))
         spans: list[Span] = []

@@ -13,11 +13,9 @@ import numpy as np
 from splinelens.detect.artifact import Artifact
 from splinelens.detect.bootstrap import MIN_ROWS
 from splinelens.detect.curves import operating_points, reliability, sweep
-from splinelens.detect.embedding_2d import project
-from splinelens.detect.heat import alone, block_auc
+from splinelens.detect.embedding_2d import embed_2d
 from splinelens.detect.metrics import Evaluations
 from splinelens.detect.subgroup_auc import SubgroupAuc, subgroup_aucs
-from splinelens.detect.verdicts import label_place, measured, require_known
 from splinelens.errors import BadLabels, BadTexts
 from splinelens.features.extract import provenance
 from splinelens.features.reader import Progress, TextFeatures, TextReader
@@ -55,7 +53,7 @@ class Scorer(Protocol):
         """What reads texts for the head."""
         ...
 
-    def alone(self, label: str) -> "Scorer":
+    def single_label(self, label: str) -> "Scorer":
         """One label of it against the rest."""
         ...
 
@@ -137,12 +135,12 @@ def evaluation_report(
         BadLabels: Not one 0 or 1 a text and label, or one class only among the texts that were scored.
         BadDetector: No threshold was stored for ``fpr``, or ``label`` is none of the detector's.
     """
-    whole, table = detector.artifact, require_known(detector.artifact, np.asarray(labels), len(texts))
-    place = 0 if label is None and whole.task == "binary" else label_place(whole, label or "")
-    detector = detector.alone(whole.labels[place])
+    whole, table = detector.artifact, detector.artifact.require_labels(labels, len(texts))
+    place = 0 if label is None and whole.task == "binary" else whole.label_index(label or "")
+    detector = detector.single_label(whole.labels[place])
     limit, known, artifact = detector.threshold(fpr), table[:, place], detector.artifact
     read = _Read.of(detector, whole, place, texts, seed, progress)
-    all_numbers = measured(whole, table, read.table, read.tokens, resamples=resamples, seed=seed)
+    all_numbers = whole.evaluate(table, read.table, read.tokens, resamples=resamples, seed=seed)
     numbers = all_numbers.labels[artifact.labels[0]] if isinstance(all_numbers, Evaluations) else all_numbers
     if numbers is None:
         raise BadLabels(
@@ -236,7 +234,7 @@ class _Read:
             row, tokens[features.index] = features.index, features.tokens
             if features.reason is None:
                 table[row] = whole.scores(whole.head.logit(features.values[None]))[0]
-                blocks[row] = alone(detector.artifact.head, features.values, sizes)
+                blocks[row] = detector.artifact.head.block_scores(features.values, sizes)
                 if row in kept:
                     values[kept[row]] = features.values
 
@@ -251,7 +249,7 @@ class _Read:
         names = list(dict.fromkeys(column.statistic.name for column in columns if column.layer is not None))
         found: dict[tuple[str, int | None], float | None] = {}
         for number, column in enumerate(columns):
-            found[column.statistic.name, column.layer] = block_auc(labels, self.blocks[:, number])
+            found[column.statistic.name, column.layer] = _auc(labels, self.blocks[:, number])
         cells = [tuple(found.get((name, layer)) for layer in layers) for name in names]
         if not any(cell is not None for row in cells for cell in row):
             return None
@@ -264,7 +262,7 @@ class _Read:
         rows, values = self.rows[whole], self.values[whole]
         if len(rows) < 3 or values.shape[1] < 2:
             return None
-        flat = project(values, seed)
+        flat = embed_2d(values, seed)
         return FeatureMap(
             tuple(np.array(texts.numbers)[rows].tolist()),
             tuple(labels[rows].astype(int).tolist()),
@@ -365,6 +363,16 @@ class _Judge:
         return tuple(mistakes)
 
 
+def _auc(labels: np.ndarray, numbers: np.ndarray) -> float | None:
+    """AUC of the rows with a number, below 0.5 if smaller leans to 1; None if a class is missing."""
+    from sklearn.metrics import roc_auc_score
+
+    present = np.isfinite(numbers)
+    if len(np.unique(labels[present])) < 2:
+        return None
+    return float(roc_auc_score(labels[present], numbers[present]))
+
+
 def _hashes(texts: Texts) -> dict[str, Any]:  # Any: plain JSON values
     """What tells one file of probes from another: its texts in order, and the columns that were read."""
     hashes = {"data_hash": texts.data_hash, "columns_hash": texts.columns_hash}
@@ -392,9 +400,6 @@ def _notes(detector: Scorer, rows: int, explain: bool, **asked: object) -> list[
     notes = [f"not asked, for want of data: {absent} (docs/reports.md says how)"] if absent else []
     if rows < MIN_ROWS:
         notes.append(f"{rows} scored rows are fewer than {MIN_ROWS}: no bootstrap interval is given")
-    kind = detector.artifact.head.kind
-    if kind != "linear":
-        notes.append(f"the head is a {kind}: no logit splits into layers; their map has single numbers only")
     if explain and detector.inseparable:
         notes.append(f"no words beside the errors: {detector.inseparable}")
     return notes

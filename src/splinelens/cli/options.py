@@ -18,13 +18,6 @@ class LongTexts(StrEnum):
     cut = "cut"
 
 
-class Recipe(StrEnum):
-    """What is fitted on the features."""
-
-    logistic = "logistic"
-    forest = "forest"
-
-
 def _option(*names: str, help: str, metavar: str | None = None, least: int | None = None) -> object:
     return typer.Option(*names, help=help, metavar=metavar, min=least, show_default=False)
 

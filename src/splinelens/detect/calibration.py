@@ -3,10 +3,9 @@
 Source: Platt, Probabilistic outputs for support vector machines, 1999.
 """
 
+import numpy as np
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
-
-import numpy as np
 
 from splinelens.errors import BadFeatures, BadLabels
 

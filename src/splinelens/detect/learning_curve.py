@@ -121,7 +121,7 @@ class LearningCurve:
         rows = f"Twice the rows ({last:,} to {2 * last:,} to train on)"
         if gain < 0.001:
             return f"{rows} would add less than {max(ceil(1000 * high), 1) / 1000:.3f} to the AUC."
-        return f"{rows} would add about {gain:.3f} to the AUC ({low:.3f} to {high:.3f} over resampled samples)."
+        return f"{rows} would add about {gain:.3f} to the AUC ({low:.3f} to {high:.3f} over resamples)."
 
     def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
         """As plain JSON values, with the means, the spreads and the sentence."""
@@ -284,9 +284,7 @@ def _held_out_auc(
     return float(np.mean(aucs)) if aucs else float("nan")
 
 
-def _gain_interval(
-    curve: LearningCurve, noise: np.ndarray, rng: np.random.Generator
-) -> tuple[float, float]:
+def _gain_interval(curve: LearningCurve, noise: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
     """Middle 95 % of the gains of twice the rows, by laws of resampled samples."""
     rows, gains = np.array(curve.rows, dtype=float), []
     single = np.where([len(values) == 1 for values in curve.samples], noise, 0)

@@ -38,8 +38,9 @@ ANCHOR_ROWS = 20_000
 """Rows that span the weights of larger tables."""
 
 _BLOCK = 1024  # columns that are standardized at once
-_JITTER = 1e-8  # of the mean diagonal: a Gram matrix of centered columns is singular
-_FLOAT64_ENTRIES = 5000**2  # coordinates of larger tables are float32, which moves logits by 3e-4 of their range
+_FLOAT64_ENTRIES = (
+    5000**2
+)  # coordinates of larger tables are float32, which moves logits by 3e-4 of their range
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +172,10 @@ class Basis:
         if anchors is None and n > EXACT_ROWS:
             anchors = np.sort(np.random.default_rng(0).permutation(n)[:ANCHOR_ROWS])
         size = n if anchors is None else len(anchors)
-        gram, cross = np.zeros((size, size), order="F"), np.zeros((n, 0 if anchors is None else size), np.float32)
+        gram, cross = (
+            np.zeros((size, size), order="F"),
+            np.zeros((n, 0 if anchors is None else size), np.float32),
+        )
         for block in _standardized(rows, mean, scale):
             spanning = block if anchors is None else block[anchors]
             gram = dsyrk(1.0, spanning.T, beta=1.0, c=gram, trans=1, lower=1, overwrite_c=1)
@@ -302,11 +306,13 @@ def folds(labels: np.ndarray, judge: np.ndarray, groups: np.ndarray, seed: int) 
         yield judged[np.isin(groups[judged], groups[representatives[held_out]])]
 
 
-def gram_factor(gram: np.ndarray) -> np.ndarray:
+def gram_factor(gram: np.ndarray, jitter: float = 1e-8) -> np.ndarray:
     """Cholesky factor of a Gram matrix: the coordinates of its rows. The matrix is overwritten.
 
     Args:
         gram: (row, row) float64; only the lower triangle is read.
+        jitter: Share of the mean diagonal that is added: the Gram matrix of centered columns is singular.
+            One that was computed in float32 needs 1e-5.
 
     Returns:
         (row, row) float64, lower triangular.
@@ -318,7 +324,7 @@ def gram_factor(gram: np.ndarray) -> np.ndarray:
     from scipy.linalg import cholesky
 
     diagonal = np.einsum("ii->i", gram)
-    diagonal += _JITTER * (diagonal.mean() or 1.0)
+    diagonal += jitter * (diagonal.mean() or 1.0)
     return cholesky(gram, lower=True, overwrite_a=True, check_finite=False)
 
 
@@ -377,9 +383,7 @@ def _standardization(rows: np.ndarray, prior: np.ndarray | None) -> tuple[np.nda
     width = rows.shape[1]
     variance = np.ones(width) if prior is None else np.asarray(prior, dtype=np.float64)
     if variance.shape != (width,) or not (np.isfinite(variance).all() and (variance > 0).all()):
-        raise BadFeatures(
-            f"a prior of shape {variance.shape} for {width:,} columns: give each one above 0"
-        )
+        raise BadFeatures(f"a prior of shape {variance.shape} for {width:,} columns: give each one above 0")
     if not width:
         raise BadFeatures("the table has no columns; name a feature")
     scalers = []

@@ -1,10 +1,10 @@
 """Thresholds that keep a false-positive rate, chosen on out-of-fold scores, and intervals of rates."""
 
 from collections.abc import Sequence
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass
 
 import numpy as np
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
 
 from splinelens.detect.calibration import require_out_of_fold
 from splinelens.errors import BadDetector

@@ -23,7 +23,7 @@ def card(artifact: Artifact) -> str:
     """Describe a detector in Markdown, with the metrics of the evaluations that it stores.
 
     Args:
-        artifact: The detector. ``training["command"]`` is the command that reproduces it; without one the
+        artifact: The detector. Its ``command`` reproduces it; without one the
             card derives a command, with the names of columns left open.
     """
     return render_markdown(
@@ -41,7 +41,7 @@ def card(artifact: Artifact) -> str:
         measured_table=measured_table,
         thresholds=threshold_table(zip(artifact.labels, artifact.thresholds, strict=True)),
         languages=languages(artifact),
-        command=artifact.training.get("command") or _command(artifact),
+        command=artifact.command or _command(artifact),
     )
 
 
@@ -119,7 +119,7 @@ def _model_table(artifact: Artifact) -> Table:
         "prompt after the text": _quoted(spec["suffix"]),
         "window": f"{spec['max_tokens']} tokens; longer texts at training: {spec['long']}",
         **({"disguised characters": "read as plain ones"} if spec.get("normalize") else {}),
-        "head": artifact.head.kind,
+        "read in": f"{artifact.features_dtype}, engine {artifact.engine}",
         "made with": f"splinelens {artifact.version}",
     }
     return Table(("property", "value"), list(rows.items()))
@@ -138,7 +138,7 @@ def _data_table(training: Mapping[str, Any]) -> Table:  # Any: the manifest's JS
         "sources": "; ".join(training["sources"]) or "not named",
         "repeated texts": f"{repeated['texts']:,}, {contradicting}" if repeated else "not counted",
         "hash of the texts": training.get("provenance", {}).get("data_hash", "not recorded"),
-        "recipe": training["recipe"] + "".join(f", {key} = {value}" for key, value in settings(training)),
+        "head": ", ".join(["linear", *(f"{key} = {value}" for key, value in settings(training))]),
         "seed": str(training["seed"]),
     }
     return Table(("property", "value"), list(rows.items()))
@@ -156,7 +156,6 @@ def _command(artifact: Artifact) -> str:
         ("--prompt", escape_prompt(spec["prompt"])),
         ("--max-tokens", str(spec["max_tokens"])),
         ("--long", spec["long"]),
-        ("--recipe", training.get("recipe", "")),
         ("--seed", str(training.get("seed", ""))),
         ("--name", artifact.name),
         ("--label-name", artifact.labels[0] if artifact.task == "binary" else ""),

@@ -212,7 +212,7 @@ def _label_table(report: TrainingReport) -> Table:
 
 
 def _curve_table(curve: LearningCurve | None) -> Table:
-    points = zip(curve.rows, curve.auc, curve.spread, curve.draws, strict=True) if curve else ()
+    points = zip(curve.rows, curve.auc, curve.spread, curve.samples, strict=True) if curve else ()
     rows = [
         (f"{rows:,}", f"{mean:.4f}", "one sample" if spread is None else f"{spread:.4f}", str(len(samples)))
         for rows, mean, spread, samples in points
