@@ -128,12 +128,12 @@ def test_kept_features_are_used_again_and_only_for_the_same_question(fit, tmp_pa
     fit("--keep-features", "--split", "split")
     kept = (tmp_path / "out" / "features.parquet").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(TextReader, "read", lambda *_, **__: pytest.fail("read again"))
+        patch.setattr(TextReader, "map", lambda *_, **__: pytest.fail("read again"))
         fit("--keep-features", "--split", "split", "--seed", 7)
     assert (tmp_path / "out" / "features.parquet").read_bytes() == kept
     read = []
-    plain = TextReader.read
-    monkeypatch.setattr(TextReader, "read", lambda *a, **k: read.append(1) or plain(*a, **k))
+    plain = TextReader.map
+    monkeypatch.setattr(TextReader, "map", lambda *a, **k: read.append(1) or plain(*a, **k))
     fit("--split", "split", "--layers", "1")
     assert read
     assert not (tmp_path / "out" / "features.parquet").exists()
@@ -152,7 +152,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_where(fit, tmp_path, monkeypatch
     def stop(self, *arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(TextReader, "read", stop)
+    monkeypatch.setattr(TextReader, "map", stop)
     told = fit(code=130).stderr
     assert f"Stopped. Finished rows are kept in {tmp_path / 'out' / 'features.parquet.parts'}" in told
 

@@ -194,7 +194,7 @@ def test_another_schema_is_refused(folder, schema):
 def test_the_schema_before_is_refused_by_its_age(folder):
     rewrite(folder, lambda manifest: manifest.update(schema=2))
     with pytest.raises(
-        BrokenArtifact, match="schema 2; made by an older version; .* train the detector again"
+        BrokenArtifact, match=r"schema 2; made by an older version; .* train the detector again"
     ):
         Artifact.load(folder)
 

@@ -326,7 +326,7 @@ class Detector:
             BadLabels: Not one 0 or 1 a text and label, or one class only among the texts that were scored.
         """
         source, artifact = _texts(texts), self.artifact
-        known = artifact.require_labels(labels, len(source))
+        known = artifact.require_labels(np.asarray(labels), len(source))
         records = list(self.scores(source, progress=progress))
         scores = np.full((len(records), len(artifact.labels)), np.nan)
         for row, record in enumerate(records):

@@ -135,7 +135,7 @@ def evaluation_report(
         BadLabels: Not one 0 or 1 a text and label, or one class only among the texts that were scored.
         BadDetector: No threshold was stored for ``fpr``, or ``label`` is none of the detector's.
     """
-    whole, table = detector.artifact, detector.artifact.require_labels(labels, len(texts))
+    whole, table = detector.artifact, detector.artifact.require_labels(np.asarray(labels), len(texts))
     place = 0 if label is None and whole.task == "binary" else whole.label_index(label or "")
     detector = detector.single_label(whole.labels[place])
     limit, known, artifact = detector.threshold(fpr), table[:, place], detector.artifact

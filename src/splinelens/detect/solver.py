@@ -423,7 +423,7 @@ def _settings(
 
 
 def _strata(labels: np.ndarray) -> np.ndarray:
-    """One number per row to spread evenly: its label or set of labels; rare sets count as their rarest label."""
+    """A stratum per row: its label or set of labels; rare sets count as their rarest label."""
     if labels.shape[1] == 1:
         return labels[:, 0]
     rarest_first = np.argsort(labels.sum(axis=0), kind="stable").tolist()
