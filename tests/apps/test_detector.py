@@ -205,9 +205,7 @@ def test_shipped_detectors_are_whole_small_and_have_cards():
         artifact = find_artifact(name)
         assert artifact.name == name
         assert sum(file.stat().st_size for file in folder.iterdir()) < 4_000_000
-        assert "Length alone is what counting tokens would reach." in (folder / "CARD.md").read_text(
-            "utf-8"
-        )
+        assert "Length alone is what counting tokens would reach." in (folder / "CARD.md").read_text("utf-8")
         assert card(artifact) == (folder / "CARD.md").read_text("utf-8")
         assert artifact.training["command"] == "make detectors DATA=DIR"
         assert {0.001, 0.01, 0.05} == {threshold.target for threshold in artifact.thresholds[0]}
