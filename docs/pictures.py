@@ -199,13 +199,15 @@ def layers(reading: TokenReport) -> str:
     body += axes(x, y, range(0, depth - 1, 4), [0.3, 0.4, 0.5, 0.6], "layer l", "share that differs")
     body += [dot(250, 216, 1), text(262, 220, "signs of layers l and l + 1, measured")]
     body += [dot(250, 236, 2), text(262, 240, "if their neurons had nothing to do with each other")]
-    return svg(640, 310, body, "Hamming distance between neighbouring layers")
+    return svg(640, 310, body, "Hamming distance between neighboring layers")
 
 
 def seven(loaded: LoadedModel) -> str:
     """The seven features of the sentence by layer, and their percentiles."""
-    portrait = splinelens.inspect(SENTENCE, loaded).portraits[0]
-    found, depth = portrait.seven, len(portrait.seven)
+    inspection = splinelens.inspect(SENTENCE, loaded)
+    (report,) = inspection.texts
+    found = report.seven
+    depth = len(found)
     along, body = np.arange(depth), []
     panels = (
         (found[:, :4], (0, 1), [0, 0.25, 0.5, 0.75, 1], "sign fraction", ""),
@@ -229,10 +231,12 @@ def seven(loaded: LoadedModel) -> str:
         body += [dot((0, 75, 145, 300)[kind], 246, kind), text((0, 85, 155, 310)[kind], 250, words, size=12)]
     body.append(
         text(
-            70, 286, f"percentiles among ordinary texts as long; distinct regions: {_span(portrait.regions)}"
+            70,
+            286,
+            f"percentiles among ordinary texts as long; distinct regions: {_span(report.regions)}",
         )
     )
-    for (layer, column), share in np.ndenumerate(portrait.percentiles):
+    for (layer, column), share in np.ndenumerate(inspection.percentiles[0]):
         place = f'x="{140 + 20 * layer}" y="{300 + 16 * column}" width="20" height="16"'
         body.append(f'<rect {place} fill="{colour(share / 100)}"/>')
     for column, name in enumerate(SPLINE7):

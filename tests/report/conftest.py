@@ -8,10 +8,12 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+import torch
 
 from splinelens.detect.curves import operating_points, reliability, sweep
 from splinelens.detect.metrics import evaluate
 from splinelens.detect.subgroup_auc import subgroup_aucs
+from splinelens.features.token_report import TokenReport
 from splinelens.report.evaluation import (
     EvaluationReport,
     Evasion,
@@ -20,7 +22,7 @@ from splinelens.report.evaluation import (
     Mistake,
     shares,
 )
-from splinelens.report.inspection import Inspection, Portrait, SliceView
+from splinelens.report.inspection import Inspection, SliceView
 from splinelens.report.scores import Span
 
 TRICKS = """a <b>b</b> </script><script>alert(1)</script> --> <!-- <img src=x onerror=alert(1)> & "x" """
@@ -114,9 +116,9 @@ def read_page():
 
 
 @pytest.fixture(scope="session")
-def portrait():
-    """Makes a portrait: ``portrait("one two", layers=3)``; a token has ``size`` characters."""
-    return make_portrait
+def text_report():
+    """Makes the report of a text: ``text_report("one two", layers=3)``; a token has ``size`` characters."""
+    return make_text
 
 
 @pytest.fixture(scope="session")
@@ -125,47 +127,51 @@ def inspection():
     return make_inspection
 
 
-def make_portrait(text="a text", layers=3, heads=2, seed=0, size=1, percentiles=False, prefixes=False):
+def make_text(text="a text", layers=3, heads=2, seed=0, size=1):
     rng = np.random.default_rng(seed)
     spans = tuple((begin, min(begin + size, len(text))) for begin in range(0, len(text), size))
     tokens = len(spans)
-    sign = rng.uniform(0.1, 0.9, (layers, tokens)).astype(np.float32)
-    boundary = (10 ** rng.uniform(-6, -2, (layers, tokens))).astype(np.float32)
     relative = rng.integers(1, tokens + 1, (layers, heads, tokens))
-    return Portrait(
+    return TokenReport(
         text=text,
         spans=spans,
-        sign=sign,
-        boundary=boundary,
+        layers=tuple(range(layers)),
+        sign=rng.uniform(0.1, 0.9, (layers, tokens)).astype(np.float32),
+        boundary=(10 ** rng.uniform(-6, -2, (layers, tokens))).astype(np.float32),
         wall=rng.integers(0, 1536, (layers, tokens)),
         dimension=np.stack([np.minimum(relative, 9), relative]),
         bound=relative.sum(axis=1),
-        regions=np.full(layers, tokens),
-        seven=rng.uniform(0.1, 0.9, (layers, 7)).astype(np.float32),
-        percentiles=rng.uniform(0, 100, (layers, 7)) if percentiles else None,
-        prefixes=rng.uniform(0.1, 0.9, (layers, tokens, 7)).astype(np.float32) if prefixes else None,
+        codes=tuple(torch.from_numpy(rng.integers(0, 256, (layers, tokens, 8), dtype=np.uint8))),
+        neurons=(64,) * layers,
+        routes={},
+        inputs={},
+        call=None,
+        before=0,
     )
 
 
 def make_inspection(
     *texts, layers=3, heads=2, size=1, percentiles=False, prefixes=False, view=None, notes=()
 ):
-    portraits = tuple(
-        make_portrait(text, layers, heads, seed, size, percentiles, prefixes)
-        for seed, text in enumerate(texts or ("a text",))
+    rng = np.random.default_rng(9)
+    reports = tuple(
+        make_text(text, layers, heads, seed, size) for seed, text in enumerate(texts or ("a text",))
     )
+    pair = len(reports) > 1
     return Inspection(
         model="tiny",
         layers=tuple(range(layers)),
         heads=heads,
         neurons=1536,
         eps=0.1,
-        portraits=portraits,
+        texts=reports,
+        percentiles=tuple(rng.uniform(0, 100, (layers, 7)) for _ in reports) if percentiles else None,
+        prefixes=tuple(text.prefixes.copy() for text in reports) if prefixes else None,
         slice=view,
-        text_distance=np.linspace(0.1, 0.4, layers) if len(portraits) > 1 else None,
+        text_distance=np.linspace(0.1, 0.4, layers) if pair else None,
+        self_distance=np.linspace([0.1, 0.05], [0.3, 0.2], layers).T if pair else None,
         reference="1,000 texts of a kind" if percentiles else None,
         notes=tuple(notes),
-        own_distance=np.linspace([0.1, 0.05], [0.3, 0.2], layers).T if len(portraits) > 1 else None,
     )
 
 
@@ -176,12 +182,12 @@ def view():
     return SliceView(
         layer=1,
         labels=("token 0 'a'", "token 1 '<b>\u202e'", "token 2 '%{x}'"),
-        places=np.array([[0.25, 0.25], [0.75, 0.5], [1.5, 1.5]]),
+        points=np.array([[0.25, 0.25], [0.75, 0.5], [1.5, 1.5]]),
         box=(0.0, 0.0, 2.0, 2.0),
         segments=np.array([[[1.0, 0.0], [1.0, 2.0]], [[0.0, 1.0], [2.0, 1.0]]]),
         walls=np.array([7, 11]),
-        cells=4,
-        own=(low, low, None),
+        regions=4,
+        cells=(low, low, None),
         neurons=48,
     )
 

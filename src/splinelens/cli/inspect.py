@@ -1,9 +1,8 @@
 """``splinelens inspect``: one text in, or two; what a model does with it out, as lines, a page or JSON."""
 
+import json
 import re
 import sys
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,12 +11,7 @@ import typer
 from splinelens.cli import options
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from splinelens.models import LoadedModel
-    from splinelens.report.inspection import Inspection
-
-_PIPED_WIDTH = 120
 
 
 def inspect(
@@ -79,7 +73,7 @@ def inspect(
 
     Without -o a line a token and a line a layer. With --json the whole record: arrays as lists whose axes are
     layer, token (sign, boundary, wall, bound, region_ids), threshold, layer, head, token (dimension), layer,
-    feature (seven, percentiles), layer, token, feature (prefixes) and text, layer (own_distance); null is
+    feature (seven, percentiles), layer, token, feature (prefixes) and text, layer (self_distance); null is
     what does not exist. With --at one token at one layer, its hull head by head. One line break at the end
     of a file is not read.
 
@@ -136,15 +130,19 @@ def inspect(
         reference=reference,
     )
     if output:
-        _write(found, output)
+        from splinelens.files import write_text
+        from splinelens.report.inspection_page import page
+
+        write_text(output, page(found))
         if not quiet:
             typer.echo(f"wrote {output}", err=True)
     elif as_json:
         print(found.to_json())
     else:
-        from splinelens.report.inspection_terminal import terminal
+        from splinelens.report.inspection_terminal import inspection_view
+        from splinelens.report.terminal import print_view
 
-        print_lines(lambda width: terminal(found, width))
+        print_view(lambda width: inspection_view(found, width))
 
 
 def _show_place(
@@ -158,18 +156,19 @@ def _show_place(
 ) -> None:
     """One token at one layer, on stdout."""
     from splinelens.features.look import look
-    from splinelens.report.place import PlaceReport, place_terminal
+    from splinelens.report.inspection_terminal import token_view
+    from splinelens.report.terminal import print_view
     from splinelens.tokens import tokenize
 
     layer, token = place
     found = look(text, loaded, layer=layer, token=token, prompt=prompt, eps=eps, max_tokens=max_tokens)
-    report = PlaceReport.of(found, loaded.name)
+    record = found.to_dict()
     if as_json:
-        print(report.to_json())
+        print(json.dumps({"model": loaded.name, **record}, ensure_ascii=False, allow_nan=False))
         return
     (own,) = tokenize([text], loaded.tokenizer)
     pieces = [text[begin:end] for begin, end in own.offsets]
-    print_lines(lambda width: place_terminal(report, width, pieces))
+    print_view(lambda _: token_view(record, loaded.name, pieces))
 
 
 def _place_at(wanted: str | None) -> tuple[int, int] | None:
@@ -199,7 +198,7 @@ def _slice_at(wanted: str | None) -> tuple[int, tuple[int, int, int]] | None:
 def _check(output: Path) -> None:
     """Refuse a page that could not be written, before a model is loaded."""
     from splinelens.errors import CannotWrite
-    from splinelens.report.inspection_page import require_plotly
+    from splinelens.report.page import require_plotly
 
     if output.suffix.lower() not in (".html", ".htm"):
         raise typer.BadParameter(f"{output} does not end in .html", param_hint="--output")
@@ -229,28 +228,3 @@ def _read(file: str) -> str:
         reason = getattr(error, "strerror", None) or error
         raise BadTexts(f"cannot read {file}: {reason}; name a text file, or give the text itself") from error
     return read.removesuffix("\n").removesuffix("\r")
-
-
-def _write(found: "Inspection", output: Path) -> None:
-    from splinelens.errors import CannotWrite
-    from splinelens.report.inspection_page import page
-
-    shown = page(found)
-    try:
-        with tempfile.TemporaryDirectory(dir=output.parent, prefix=".splinelens-") as own:
-            part = Path(own) / output.name
-            part.write_text(shown, "utf-8")
-            part.replace(output)
-    except OSError as error:
-        raise CannotWrite(f"cannot write {output}: {error.strerror or error}") from error
-
-
-def print_lines(lines: Callable[[int], "Text"]) -> None:
-    """What a width gives, in colours if it is a terminal's."""
-    from rich.console import Console
-
-    if sys.stdout.isatty():
-        console = Console()
-        console.print(lines(console.width), soft_wrap=True, highlight=False)
-    else:
-        print(lines(_PIPED_WIDTH).plain)

@@ -6,7 +6,9 @@ attention weights have counts but no vertices. The mathematics is in ``geometry.
 ``geometry.affine``.
 """
 
+import math
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
@@ -30,6 +32,9 @@ from splinelens.geometry.walls import Crossing, crossing_step
 from splinelens.layers import AttentionCall
 from splinelens.models import LoadedModel
 from splinelens.weights import linear_of, routed_neurons, walls_of
+
+SCHEMA = 1
+"""Number of the JSON form; it rises when a key is renamed, removed or changes its meaning."""
 
 _KEYS = 64
 # Keys whose vertices, (head, key, width), are held at once: all keys of a long text would take gigabytes.
@@ -82,6 +87,23 @@ class Hull:
     loose: tuple[int, int]
     measured: tuple[int, int] | None
     point: Float[Tensor, " width"] | None
+
+    def to_dict(self) -> dict[str, Any]:  # Any: JSON values
+        """Counts, bounds, active tokens and their weights as JSON values."""
+        return {
+            "heads": [
+                {
+                    "absolute": head.absolute,
+                    "relative": head.relative,
+                    "tokens": list(head.tokens),
+                    "weights": head.weights.tolist(),
+                }
+                for head in self.heads
+            ],
+            "tight": list(self.tight),
+            "loose": list(self.loose),
+            "measured": self.measured and list(self.measured),
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +158,39 @@ class Place:
     def on(self) -> Bool[Tensor, " neuron"]:
         """The signs of the token's neurons, in the order of ``numbers``: True where a neuron is on."""
         return unpacked(self.code[None], self.neurons)[0]
+
+    def to_dict(self) -> dict[str, Any]:  # Any: JSON values
+        """As JSON values: vectors by their norm, the map by its norms and rank; None for what is missing.
+
+        ``code`` is hexadecimal: eight signs to a byte, the first neuron in the highest bit.
+        """
+        wall, mapped = math.isfinite(self.boundary), self.map
+        return {
+            "schema": SCHEMA,
+            "layer": self.layer,
+            "token": self.token,
+            "piece": self.piece,
+            "region": self.region,
+            "code": self.code.cpu().numpy().tobytes().hex(),
+            "neurons": self.neurons,
+            "experts": list(self.experts),
+            "sign": self.sign,
+            "boundary": self.boundary if wall else None,
+            "wall": self.wall if wall else None,
+            "crossing": None if self.crossing is None else float(self.crossing.step.norm()),
+            "input": float(self.input.double().norm()),
+            "output": None if self.output is None else float(self.output.double().norm()),
+            "map": mapped
+            and {
+                "kind": mapped.kind,
+                "norm": mapped.norm(),
+                "frobenius": mapped.frobenius(),
+                "effective_rank": mapped.effective_rank(),
+            },
+            "eps": self.eps,
+            "hull": self.hull and self.hull.to_dict(),
+            "notes": list(self.notes),
+        }
 
 
 def look(
