@@ -29,7 +29,7 @@ from sklearn.preprocessing import StandardScaler
 from splinelens.detect.solver import cross_validate, folds, gram_factor
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
-from splinelens.features.store import FeatureStore
+from detection.feature_store import FeatureStore
 from splinelens.models import LoadedModel, load_model
 
 PROMPTS = {

@@ -8,7 +8,7 @@ from splinelens.features import store as store_file
 from splinelens.features.extract import read_table
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
-from splinelens.features.store import stored
+from detection.feature_store import stored
 from splinelens.models import LoadedModel
 from splinelens.texts import read_texts
 
