@@ -127,7 +127,7 @@ def chosen(found: Sources, loaded: LoadedModel, count: int) -> list[tuple[str, s
 
 def beginnings(own: Texts, loaded: LoadedModel, count: int) -> list[tuple[str, str]]:
     """The beginnings of some texts of a file, short ones whole; those without a token are told and left out."""
-    room = positions_of(loaded.model).alike
+    room = positions_of(loaded.model).usable
     most = MOST if room is None else min(MOST, room - 1)  # an opening token may stand before the text
     tokenized = tokenize(own.texts, loaded.tokenizer)
     found = [
