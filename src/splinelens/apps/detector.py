@@ -1,6 +1,6 @@
-"""A detector at work: texts in, calibrated scores, verdicts and the words that fired out.
+"""Score texts with a fitted detector: calibrated scores, verdicts and the words that fired.
 
-The geometry is read with the model the detector was made for; its linear head runs in NumPy. A
+The features are read with the model that the detector was fitted with; its linear head runs in NumPy. A
 max-pooled margin is reached at one token, so the logit is exactly a constant plus one number a token.
 """
 
@@ -44,36 +44,36 @@ def shipped() -> dict[str, Path]:
         ['domain', 'toxicity', 'toxicity-fast', 'types']
     """
     folder = Path(str(files("splinelens"))) / "detectors"
-    return {place.parent.name: place.parent for place in sorted(folder.glob("*/detector.json"))}
+    return {path.parent.name: path.parent for path in sorted(folder.glob("*/detector.json"))}
 
 
 def find_artifact(name: str | Path) -> Artifact:
     """The artifact of a shipped detector or a folder.
 
     Args:
-        name: A shipped name such as ``toxicity``, or a folder made by ``splinelens train``.
+        name: A shipped name such as ``toxicity``, or a folder written by ``splinelens train``.
 
     Returns:
         The artifact.
 
     Raises:
-        UnknownDetector: Neither; the message names near ones.
-        BrokenArtifact: It is there but cannot be read.
+        UnknownDetector: Neither; the message suggests similar names.
+        BrokenArtifact: It exists but cannot be read.
     """
-    there = shipped()
-    if str(name) in there:
-        return Artifact.load(there[str(name)])
+    known = shipped()
+    if str(name) in known:
+        return Artifact.load(known[str(name)])
     folder = Path(name)
     if folder.is_dir():
         return Artifact.load(folder)
-    near = difflib.get_close_matches(str(name), there, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"shipped are {', '.join(there)}"
+    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"shipped are {', '.join(known)}"
     raise UnknownDetector(f"no detector and no folder {str(name)!r}; {hint}")
 
 
 @dataclass(frozen=True)
 class Detector:
-    """A fitted head and the reader of the geometry that it was fitted on.
+    """A fitted head and the reader of its features.
 
     Example:
         >>> import splinelens
@@ -100,9 +100,9 @@ class Detector:
         Args:
             name: A shipped name or a folder.
             model: The model, if it is loaded already or lies elsewhere; it must be the one that
-                the detector was made for.
+                the detector was fitted with.
             device: Such as ``cpu`` or ``cuda:0``.
-            max_tokens: Tokens of a window; None takes the detector's own.
+            max_tokens: Tokens of a window; None takes that of the detector.
             long: ``"windows"`` reads long texts whole, ``"cut"`` drops what exceeds a window.
 
         Returns:
@@ -111,26 +111,26 @@ class Detector:
         Raises:
             UnknownDetector: No such detector.
             BrokenArtifact: The artifact is damaged.
-            WrongModel: It was made for another model or catalogue; the message says what differs.
+            WrongModel: It was fitted with another model or catalogue; the message says what differs.
             BadModel: The model cannot be loaded.
         """
         artifact = find_artifact(name)
-        made_with = FeatureSpec.from_dict(artifact.spec)
-        if made_with.version != VERSION:
+        fitted_with = FeatureSpec.from_dict(artifact.spec)
+        if fitted_with.version != VERSION:
             raise WrongModel(
-                f"detector {artifact.name} was made with version {made_with.version} of the feature "
-                f"catalogue, this is version {VERSION}; train it anew"
+                f"detector {artifact.name} was fitted with version {fitted_with.version} of the feature "
+                f"catalogue, this is version {VERSION}; train it again"
             )
-        window = made_with.max_tokens if max_tokens is None else max_tokens
-        spec = replace(made_with, max_tokens=window, long=long)
-        wanted = Fingerprint.from_dict(artifact.model["fingerprint"])
+        window = fitted_with.max_tokens if max_tokens is None else max_tokens
+        spec = replace(fitted_with, max_tokens=window, long=long)
+        fingerprint = Fingerprint.from_dict(artifact.model["fingerprint"])
         if not isinstance(model, LoadedModel):
-            model = _loaded(artifact, wanted, model, device)
-        _require_same(artifact, wanted, model)
+            model = _load_model(artifact, fingerprint, model, device)
+        _check_model(artifact, fingerprint, model)
         reader = TextReader(model, spec)
         if tuple((column.name, column.size) for column in reader.columns) != artifact.columns:
             raise WrongModel(
-                f"detector {artifact.name} reads other columns than its spec gives; train it anew"
+                f"detector {artifact.name} reads other columns than its spec gives; train it again"
             )
         return cls(artifact, reader)
 
@@ -151,8 +151,8 @@ class Detector:
             label: The label; None takes the first, the only one of a binary detector.
 
         Raises:
-            BadDetector: No threshold was stored for that rate, or no such label; the message names those
-                there.
+            BadDetector: No threshold was stored for that rate, or no such label; the message lists
+                those that are stored.
         """
         index = 0 if label is None else self.artifact.label_index(label)
         return self.artifact.thresholds_at(fpr)[index]
@@ -239,7 +239,7 @@ class Detector:
 
         def record(features: TextFeatures) -> TextScore:
             scored = self._record(start + features.index, features, limits, explain)
-            return merged(scored, rows[features.index])
+            return merged(scored, rows[features.index]) if explain else scored
 
         yield from self.reader.map(record, rows, locate=bool(explain), progress=progress)
 
@@ -319,7 +319,7 @@ class Detector:
             progress: Called as texts are finished.
 
         Returns:
-            The numbers, length-only baseline included; undetermined texts are counted apart. One label
+            The numbers, length-only baseline included; undetermined texts are counted separately. One label
             gives an ``Evaluation``, several give ``Evaluations``.
 
         Raises:
@@ -392,29 +392,31 @@ def _texts(texts: Texts | Sequence[str | None]) -> Texts:
     return texts if isinstance(texts, Texts) else read_texts(list(texts))
 
 
-def _loaded(artifact: Artifact, wanted: Fingerprint, name: str | None, device: str | None) -> LoadedModel:
+def _load_model(
+    artifact: Artifact, fingerprint: Fingerprint, name: str | None, device: str | None
+) -> LoadedModel:
     """The blocks that the detector reads, of its own model or of one that is named."""
-    place = artifact.model["name"] if name is None else name
+    source = artifact.model["name"] if name is None else name
     revision = artifact.model.get("revision") if name is None else None
     try:
-        return load_model(place, wanted.depth, revision, dtype=wanted.dtype, device=device)
+        return load_model(source, fingerprint.depth, revision, dtype=fingerprint.dtype, device=device)
     except BadModel as error:
         if name is None or type(error) is not BadModel:
             raise
         raise WrongModel(
-            f"detector {artifact.name} needs {wanted.depth} blocks of {artifact.model['name']}: {error}"
+            f"detector {artifact.name} needs {fingerprint.depth} blocks of {artifact.model['name']}: {error}"
         ) from error
 
 
-def _require_same(artifact: Artifact, wanted: Fingerprint, model: LoadedModel) -> None:
-    """Refuse another model than the detector was made for, and say what differs."""
-    if model.depth < wanted.depth:
+def _check_model(artifact: Artifact, fingerprint: Fingerprint, model: LoadedModel) -> None:
+    """Refuse another model than the detector was fitted with, and say what differs."""
+    if model.depth < fingerprint.depth:
         raise WrongModel(
-            f"detector {artifact.name} reads {wanted.depth} blocks, {model.name} has {model.depth} loaded"
+            f"detector {artifact.name} reads {fingerprint.depth} blocks, {model.name} has {model.depth} loaded"
         )
-    difference = wanted.difference(model.fingerprint_at(wanted.depth))
+    difference = fingerprint.difference(model.fingerprint_at(fingerprint.depth))
     if difference:
         raise WrongModel(
-            f"detector {artifact.name} was made for another model than {model.name}: {difference}. It needs "
+            f"detector {artifact.name} was fitted with another model than {model.name}: {difference}. It needs "
             f"{artifact.model['name']}; or train one for yours with 'splinelens train --model'"
         )
