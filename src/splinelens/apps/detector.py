@@ -412,11 +412,11 @@ def _check_model(artifact: Artifact, fingerprint: Fingerprint, model: LoadedMode
     """Refuse another model than the detector was fitted with, and say what differs."""
     if model.depth < fingerprint.depth:
         raise WrongModel(
-            f"detector {artifact.name} reads {fingerprint.depth} blocks, {model.name} has {model.depth} loaded"
+            f"detector {artifact.name} reads {fingerprint.depth} blocks; {model.name} has {model.depth}"
         )
     difference = fingerprint.difference(model.fingerprint_at(fingerprint.depth))
     if difference:
         raise WrongModel(
-            f"detector {artifact.name} was fitted with another model than {model.name}: {difference}. It needs "
-            f"{artifact.model['name']}; or train one for yours with 'splinelens train --model'"
+            f"detector {artifact.name} was fitted with another model than {model.name}: {difference}. It "
+            f"needs {artifact.model['name']}; or train one for yours with 'splinelens train --model'"
         )
