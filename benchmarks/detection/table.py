@@ -105,15 +105,16 @@ COLUMNS: dict[str, tuple[Callable[[Row], str], bool]] = {
 
 
 def terminal_table(title: str, rows: Sequence[Row]) -> "Table":
-    """The rows of one protocol for a terminal; nothing in it is read as markup."""
+    """The rows of one protocol for a terminal, without empty columns; nothing in it is read as markup."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=title, title_justify="left", title_style="bold", header_style="")
-    for heading, (_, right) in COLUMNS.items():
+    used = {heading: column for heading, column in COLUMNS.items() if any(column[0](row) for row in rows)}
+    for heading, (_, right) in used.items():
         table.add_column(heading, justify="right" if right else "left")
     for row in rows:
-        table.add_row(*(Text(cell(row)) for cell, _ in COLUMNS.values()))
+        table.add_row(*(Text(cell(row)) for cell, _ in used.values()))
     return table
 
 
