@@ -5,12 +5,11 @@ rows are fitted. Dense columns are standardized, word counts are not.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.linalg import cholesky, solve_triangular
 from scipy.sparse import issparse
 from sklearn.base import clone
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -24,6 +23,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.semi_supervised import SelfTrainingClassifier
 
 from splinelens.detect.calibration import Calibration, calibrate
+from splinelens.detect.solver import Basis
 from splinelens.errors import BadLabels
 
 STRENGTHS = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1)
@@ -36,31 +36,30 @@ SPARSE_STRENGTHS = (1.0, 3.0, 10.0)
 _FEW_ROWS_STRENGTH, _ROWS_TO_CHOOSE = 1e-2, 10
 
 Matrix = Any  # Any: a NumPy array or a SciPy sparse matrix, which has no types
-Logit = Callable[[Matrix], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
 class Scorer:
-    """Fitted heads with their standardization and calibration.
+    """A fitted head with its calibrations.
 
     Attributes:
-        transform: Standardizes rows.
-        heads: For each label the logit of standardized rows, and its calibration.
+        logits: (row, label) from rows.
+        calibrations: One per label.
         single: Whether the labels were (row,).
     """
 
-    transform: Callable[[Matrix], Matrix]
-    heads: tuple[tuple[Logit, Calibration], ...]
+    logits: Callable[[Matrix], np.ndarray]
+    calibrations: tuple[Calibration, ...]
     single: bool
 
     def scores(self, rows: Matrix) -> np.ndarray:
         """(row,) or (row, label) calibrated scores; NaN where a row is not finite."""
         finite = _finite_rows(rows)
-        scores = np.full((rows.shape[0], len(self.heads)), np.nan)
+        scores = np.full((rows.shape[0], len(self.calibrations)), np.nan)
         if finite.any():
-            usable = self.transform(rows if finite.all() else rows[finite])
-            for label, (logit, calibration) in enumerate(self.heads):
-                scores[finite, label] = calibration.score(logit(usable))
+            logits = self.logits(rows if finite.all() else rows[finite])
+            pairs = zip(self.calibrations, logits.T, strict=True)
+            scores[finite] = np.stack([calibration.score(column) for calibration, column in pairs], axis=1)
         return scores[:, 0] if self.single else scores
 
 
@@ -87,84 +86,71 @@ def fit_scorer(rows: Matrix, labels: np.ndarray, *, head: str = "logistic", seed
     several = labels.reshape(len(labels), -1)
     usable = _finite_rows(rows)
     if head != "self-training":
-        usable &= (several >= 0).any(axis=1)
+        usable &= (several >= 0).all(axis=1)
     if not usable.any():
         raise BadLabels(f"none of the {len(several)} training rows can be read and has a label")
-    rows, several = (rows, several) if usable.all() else (rows[usable], several[usable])
-    transform: Callable[[Matrix], Matrix] = (
-        (lambda sparse: sparse) if issparse(rows) else StandardScaler().fit(rows).transform
-    )
-    columns = transform(rows)
-    basis = None
-    if head == "logistic" and not issparse(columns) and columns.shape[1] > columns.shape[0]:
-        basis = _Basis.of(columns)
-    heads = tuple(_fit_label(columns, y, head, seed, basis) for y in several.T)
-    return Scorer(transform, heads, labels.ndim == 1)
+    if not usable.all():
+        rows, several = rows[usable], several[usable]
+    if head == "logistic" and not issparse(rows):
+        return _linear_scorer(rows, several, seed, labels.ndim == 1)
+    scaler = None if issparse(rows) else StandardScaler().fit(rows)
+    columns = rows if scaler is None else scaler.transform(rows)
+    models, calibrations = zip(*(_fit_label(columns, y, head, seed) for y in several.T), strict=True)
+
+    def logits(some: Matrix) -> np.ndarray:
+        some = some if scaler is None else scaler.transform(some)
+        return np.stack([_logit(model, some) for model in models], axis=1)
+
+    return Scorer(logits, calibrations, labels.ndim == 1)
 
 
-@dataclass(frozen=True, eq=False)
-class _Basis:
-    """Coordinates of n rows in an n-dimensional basis of their span.
-
-    The weights of an L2-penalized head lie in the span of the rows. With a Cholesky factor ``L`` of the Gram
-    matrix ``Z Z' = L L'``, a head ``v`` on the rows of ``L`` is the head ``Z' inv(L)' v`` on those of ``Z``.
-    """
-
-    columns: np.ndarray
-    coordinates: np.ndarray
-
-    @classmethod
-    def of(cls, columns: np.ndarray) -> "_Basis":
-        gram = (columns @ columns.T).astype(np.float64)
-        gram[np.diag_indices_from(gram)] += 1e-5 * gram.trace() / len(gram)  # centered rows are dependent
-        return cls(columns, cholesky(gram, lower=True, overwrite_a=True).astype(np.float32))
-
-    def logit(self, model: LogisticRegression) -> Logit:
-        """The logit of a head on coordinates, as a function of columns."""
-        alpha = solve_triangular(self.coordinates, model.coef_[0], lower=True, trans="T")
-        weight = self.columns.T @ alpha.astype(self.columns.dtype)
-        return lambda rows: rows @ weight + model.intercept_[0]
+def _linear_scorer(rows: np.ndarray, labels: np.ndarray, seed: int, single: bool) -> Scorer:
+    """Logistic regression as the library fits the heads of detectors."""
+    basis = Basis.of(rows)
+    strengths = STRENGTHS if basis.factor is None else WIDE_STRENGTHS
+    chosen = [_choose(basis.coordinates, y, "logistic", seed, strengths) for y in labels.T]
+    head = basis.fitted_head(labels, [model.C for model, _ in chosen])
+    return Scorer(head.logit, tuple(calibration for _, calibration in chosen), single)
 
 
 def _fit_label(
-    columns: Matrix, labels: np.ndarray, head: str, seed: int, basis: _Basis | None
-) -> tuple[Logit, Calibration]:
-    known = np.flatnonzero(labels >= 0)
-    y = labels[known]
-    if len(np.unique(y)) != 2:
-        raise BadLabels(f"the {len(y)} training rows hold one class only; give rows of both")
-    every = columns if basis is None else basis.coordinates
-    rows = every if len(known) == len(labels) else every[known]
-    model, calibration = _choose(rows, y, head, seed, wide=basis is not None)
-    if head == "self-training" and len(known) < len(labels):
-        model, calibration = SelfTrainingClassifier(model, threshold=0.9), Calibration(1.0, 0.0)
-        rows, y = every, labels
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the networks stop early on purpose
-        model.fit(rows, y)
-    return (basis.logit(model) if basis else lambda some: _logit(model, some)), calibration
-
-
-def _choose(rows: Matrix, y: np.ndarray, head: str, seed: int, *, wide: bool) -> tuple[Any, Calibration]:
-    """An unfitted model with the best strength on validation rows, and the calibration of its logits there."""
-    strengths = SPARSE_STRENGTHS if issparse(rows) else WIDE_STRENGTHS if wide else STRENGTHS
+    rows: Matrix, labels: np.ndarray, head: str, seed: int
+) -> tuple[Any, Calibration]:  # Any: an estimator of scikit-learn, untyped
+    known = labels >= 0
+    strengths = SPARSE_STRENGTHS if issparse(rows) else STRENGTHS
     if head in ("forest", "network"):
         strengths = (1.0,)
+    model, calibration = _choose(rows[known], labels[known], head, seed, strengths)
+    if known.all():
+        return _fitted(model, rows, labels), calibration
+    return SelfTrainingClassifier(model, threshold=0.9).fit(rows, labels), Calibration(1.0, 0.0)
+
+
+def _choose(
+    rows: Matrix, y: np.ndarray, head: str, seed: int, strengths: Sequence[float]
+) -> tuple[Any, Calibration]:  # Any: as above
+    """An unfitted model with the best strength on validation rows, and the calibration of its logits there."""
+    if len(np.unique(y)) != 2:
+        raise BadLabels(f"the {len(y)} training rows hold one class only; give rows of both")
     if min(np.bincount(y)) < _ROWS_TO_CHOOSE:
         return _model(head, _FEW_ROWS_STRENGTH, seed), Calibration(1.0, 0.0)
     fitted, held = train_test_split(np.arange(len(y)), test_size=0.15, stratify=y, random_state=seed)
     candidates = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        for strength in strengths:
-            model = _model(head, strength, seed).fit(rows[fitted], y[fitted])
-            logits = _logit(model, rows[held])
-            candidates.append((roc_auc_score(y[held], logits), logits, model))
+    for strength in strengths:
+        model = _fitted(_model(head, strength, seed), rows[fitted], y[fitted])
+        logits = _logit(model, rows[held])
+        candidates.append((roc_auc_score(y[held], logits), logits, model))
     _, logits, model = max(candidates, key=lambda candidate: candidate[0])
     try:
         return clone(model), calibrate(y[held], logits)
     except BadLabels:  # the features say nothing of the labels: their logits stay as they are
         return clone(model), Calibration(1.0, 0.0)
+
+
+def _fitted(model: Any, rows: Matrix, y: np.ndarray) -> Any:  # Any: as above
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the networks stop early on purpose
+        return model.fit(rows, y)
 
 
 def _model(head: str, strength: float, seed: int) -> Any:  # Any: an estimator of scikit-learn, untyped
