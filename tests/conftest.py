@@ -1,7 +1,8 @@
 """Fixtures shared by all tests: tiny random models, a tiny tokenizer, the default model, evaluation data.
 
-In tests, and only there, the shapes and types of arguments are compared with the annotations of every
-function in the packages named in ``CHECKED``.
+In the tests of packages that compute with tensors, the shapes and types of arguments are compared with the
+annotations of every function in the packages named in ``CHECKED``. Tests of whole programs go without:
+the checks take a third of their time.
 """
 
 import os
@@ -19,8 +20,20 @@ CHECKED = "anatomy detect features geometry kernels layers.experts tokens weight
 # Not all of layers: the signatures of its hooks would be compiled again for each watch, a third of all time.
 jaxtyping.install_import_hook([f"splinelens.{package}" for package in CHECKED], "beartype.beartype")
 
+UNCHECKED = {"apps", "benchmarks", "cli", "docs", "examples"}  # folders of tests
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 VOCABULARY = 128
+
+
+@pytest.fixture(autouse=True)
+def _shapes(request):
+    """Switch the checks of shapes off for the tests of whole programs."""
+    jaxtyping.config.update(
+        "jaxtyping_disable", bool(UNCHECKED.intersection(request.path.relative_to(REPOSITORY).parts))
+    )
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(autouse=True)
@@ -217,9 +230,9 @@ def any_model(request):
         model = build_tiny(request.param)
         _BUILT[request.param] = model, _state(model)
     model, state = _BUILT[request.param]
-    jaxtyping.config.update("jaxtyping_disable", request.param not in STRUCTURES)
+    if request.param not in STRUCTURES:
+        jaxtyping.config.update("jaxtyping_disable", True)
     yield model
-    jaxtyping.config.update("jaxtyping_disable", False)
     if _state(model) != state:
         del _BUILT[request.param]
 
