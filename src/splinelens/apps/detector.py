@@ -48,13 +48,7 @@ def shipped() -> dict[str, Path]:
 
 
 def find_artifact(name: str | Path) -> Artifact:
-    """The artifact of a shipped detector or a folder.
-
-    Args:
-        name: A shipped name such as ``toxicity``, or a folder written by ``splinelens train``.
-
-    Returns:
-        The artifact.
+    """The artifact of a shipped detector such as ``toxicity``, or of a folder.
 
     Raises:
         UnknownDetector: Neither; the message suggests similar names.
@@ -217,19 +211,7 @@ class Detector:
         start: int = 0,
         progress: Progress | None = None,
     ) -> Iterator[TextScore]:
-        """As ``score``, one record after the other, for inputs of any size.
-
-        Args:
-            texts: The texts.
-            explain: As in ``score``.
-            fpr: As in ``score``.
-            threshold: As in ``score``.
-            start: The first row to score; earlier ones are skipped.
-            progress: Called as texts are finished.
-
-        Yields:
-            One record a text, in order.
-        """
+        """As ``score``, one record after the other; rows before ``start`` are skipped."""
         limits = self.limits(fpr, threshold)
         if isinstance(explain, str):
             self.artifact.label_index(explain)

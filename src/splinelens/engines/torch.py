@@ -273,20 +273,15 @@ class Positions:
     usable: int | None
 
     def exceeded(self, tokens: int, name: str) -> str | None:
-        """The limit that a row of tokens exceeds, in words, or None.
+        """The limit that a row of tokens exceeds, in words that follow "exceeds", or None.
 
         Args:
             tokens: Tokens of the row, prompt included and padding left out.
             name: The model's name.
 
-        Returns:
-            Words that follow "exceeds", or None.
-
         Example:
             >>> Positions(256, 64).exceeded(65, "tiny")
             'the 64 positions that one pass of tiny can use'
-            >>> Positions(256, 256).exceeded(257, "tiny")
-            'the 256 positions of tiny'
         """
         if self.usable is None or tokens <= self.usable:
             return None
@@ -296,13 +291,7 @@ class Positions:
 
 
 def positions_of(model: nn.Module) -> Positions:
-    """The positions that a model has, and how many of them one pass may use.
-
-    Args:
-        model: A transformers model.
-
-    Returns:
-        Both limits.
+    """The positions that a model of transformers has, and how many of them one pass can use.
 
     Example:
         >>> from transformers import GPT2Config, GPT2Model

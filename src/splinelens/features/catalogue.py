@@ -179,11 +179,8 @@ def columns(
         chosen: The statistics.
         layers: The layers to read them at.
         sizes: For the axes ``neuron`` and ``width``, the size at each of the model's layers.
-        softmax: The layers whose attention is a softmax; None stands for all. The statistics of
-            attention have columns at these layers only.
-
-    Returns:
-        One column for each statistic and layer.
+        softmax: The layers whose attention is a softmax; only they have columns of the statistics of
+            attention. None stands for all.
 
     Example:
         >>> layout = columns(statistics(["margins", "length"]), [0, 1], {"neuron": [48, 48]})

@@ -108,18 +108,8 @@ def read_table(
 ) -> FeatureTable:
     """As ``extract``, with a reader that is ready and may be used again.
 
-    Args:
-        reader: Model and spec.
-        texts: The texts.
-        prefixes: One row a prefix instead of one a text.
-        output: Write Parquet here, with resume; a table of an equal run is read instead.
-        progress: Called as texts are finished.
-
-    Returns:
-        One row a text, in input order; with prefixes those of a text from short to long.
-
     Raises:
-        NoTokens: There is not one text.
+        NoTokens: There are no texts.
         BadFeatures: The rows of prefixes would not fit into memory.
         CannotResume: ``output`` has parts of another run.
         CannotWrite: ``output`` cannot be written.
@@ -142,16 +132,10 @@ def read_table(
 
 
 def provenance(reader: TextReader, texts: Texts) -> dict[str, Any]:  # Any: plain JSON values
-    """What decides the numbers of a run, without clocks, so equal runs give equal records.
+    """What decides the numbers of a run, as plain JSON values; equal runs give equal records.
 
-    Args:
-        reader: Model and spec.
-        texts: The texts.
-
-    Returns:
-        Plain JSON values: versions, model, fingerprint, device, spec, source and its hash. With
-        ``attention_id`` also ``attention``, ``"scores"`` or ``"weights"``: what is counted;
-        and ``layers_left_out``, the requested layers without a softmax, which have no column of it.
+    With ``attention_id`` it holds ``attention``, ``"scores"`` or ``"weights"`` (what is counted), and
+    ``layers_left_out``, the requested layers without a softmax, which have no column of it.
     """
     import torch
     import transformers
@@ -193,19 +177,7 @@ def read_chunks(
     prefixes: bool = False,
     progress: Progress | None = None,
 ) -> Iterator[FeatureTable]:
-    """Read texts chunk by chunk.
-
-    Args:
-        reader: Model and spec.
-        texts: The texts.
-        request: Provenance of the tables.
-        done: Chunks of an earlier run, which are skipped.
-        prefixes: One row a prefix.
-        progress: Called as texts are finished, and once for those skipped.
-
-    Yields:
-        One table a chunk.
-    """
+    """One table for each chunk of texts, without the first ``done`` chunks, which an earlier run read."""
     skipped = texts.texts[: done * CHUNK]
     if progress and skipped:
         progress(len(skipped), sum(len(text or "") for text in skipped))

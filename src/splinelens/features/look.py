@@ -279,11 +279,6 @@ def look(
 def region_map(anatomy: Anatomy, layer: int, point: Float[Tensor, " width"]) -> RegionMap:
     """What the MLP of a dense layer does around a point of its input.
 
-    Args:
-        anatomy: The model's anatomy.
-        layer: A dense layer, from 0.
-        point: What the MLP is given.
-
     Returns:
         A map whose value at the point is the MLP's output, its last bias included. Its kind is ``exact``
         if the MLP is ungated and its activation ReLU or leaky ReLU, else ``first-order``.
@@ -323,13 +318,10 @@ def hull_of(anatomy: Anatomy, layer: int, call: AttentionCall, before: int, eps:
 
     Args:
         anatomy: The model's anatomy.
-        layer: A layer with softmax attention, from 0.
-        call: What attention was given for one token of one text; no later key is in it.
-        before: Keys that stand before the text's first token.
+        layer: A layer with softmax attention.
+        call: The attention call of one token of one text, without later keys.
+        before: Keys that come before the text's first token.
         eps: Threshold of the active keys, in (0, 1).
-
-    Returns:
-        One hull a head, and what holds for their sum.
     """
     weights = _weights(call)
     above = torch.stack([active(weights, eps, threshold) for threshold in THRESHOLDS])

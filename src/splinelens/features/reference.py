@@ -59,8 +59,7 @@ class Reference:
         """Make a reference from the features of every prefix of ordinary texts.
 
         Args:
-            tables: For each text the seven features of every prefix at all layers; they may come one
-                by one.
+            tables: For each text the seven features of every prefix at all layers; an iterator will do.
             source: What the texts are, in words.
             fingerprints: The model's, cut to 1, 2, 3, ... blocks.
 
@@ -69,11 +68,6 @@ class Reference:
 
         Raises:
             BadFeatures: There are not two texts, or one has features that are not finite.
-
-        Example:
-            >>> ordinary = (np.full((1, 2, 7), value, np.float32) for value in (0.0, 1.0))
-            >>> Reference.of(ordinary, "two texts", ()).lengths
-            (1, 2)
         """
         rows_of: dict[int, list[np.ndarray]] = {length: [] for length in LENGTHS}
         for text, table in enumerate(tables):
@@ -99,19 +93,12 @@ class Reference:
         return min(self.lengths, key=lambda length: abs(np.log(length / tokens)))
 
     def far(self, tokens: int, called: str = "the text") -> str | None:
-        """Words about a text that is too long or too short for its percentiles, or None.
-
-        Args:
-            tokens: Number of tokens of the text.
-            called: What the words call it.
-
-        Returns:
-            Words if its length and the one it is compared with are more than a factor of 1.5 apart.
+        """A warning where a text and its reference differ in length by more than a factor of 1.5, or None.
 
         Example:
             >>> short = Reference(np.zeros((2, 1, 7, 101), np.float32), (8, 16), (9, 9), "", ())
             >>> short.far(24), short.far(25)[:58]
-            (None, 'percentiles: the text has 25 tokens, compared with the firs')
+            (None, 'percentiles: the text has 25 tokens, compared with the fir')
         """
         length = self.nearest(tokens)
         if max(length / tokens, tokens / length) <= _FAR:
@@ -124,16 +111,11 @@ class Reference:
     def percentiles(
         self, seven: Float[np.ndarray, "layer 7"], tokens: int, layers: Sequence[int]
     ) -> Float[np.ndarray, "layer 7"]:
-        """Where a text's features stand among those of ordinary texts of about its length.
-
-        Args:
-            seven: The text's seven features at some layers.
-            tokens: Its number of tokens.
-            layers: Which layers these are.
+        """Where the seven features of some layers stand among those of texts of about the same length.
 
         Returns:
-            Percentiles in 0..100: share of ordinary texts below, half of the equal ones included; 0
-            and 100 are at or beyond the last of them. NaN where a feature is not finite.
+            Percentiles in 0..100: share of ordinary texts below, half of the equal ones included; 0 and 100
+            are at or beyond the extremes. NaN where a feature is not finite.
 
         Raises:
             BadFeatures: A layer that the reference does not hold.

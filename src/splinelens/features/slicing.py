@@ -58,9 +58,9 @@ def text_slice(
             the last ones of the first two and the middle one of the first, or others if they span no plane.
 
     Returns:
-        The slice, None if no three tokens span a plane; and notes that say what is drawn differently,
-        or why nothing is. On a layer of experts the slice shows the walls of one of them: of the shared
-        one if there is one, else of the one that most of the three tokens are routed to.
+        The slice, None if no three tokens span a plane; and notes on what is drawn differently or missing.
+        On a layer of experts it shows the boundaries of the shared expert, or else of the one that most
+        of the three tokens are routed to.
 
     Raises:
         BadFeatures: A token that does not exist, or three chosen tokens that span no plane.
@@ -134,15 +134,7 @@ def slice_texts(
 
 
 def locate_token(reports: Sequence[TokenReport], token: int) -> tuple[int, int]:
-    """The text that a token counted through all texts belongs to, and its number there.
-
-    Args:
-        reports: The texts.
-        token: A token that exists.
-
-    Returns:
-        Numbers of the text and of the token in it, from 0.
-    """
+    """Index of the text, and of the token in it, for a token counted through all texts."""
     for text, report in enumerate(reports):
         if token < report.tokens:
             return text, token

@@ -130,13 +130,7 @@ class Stream:
         return tokenized.ids
 
     def feed(self, text: str) -> np.ndarray:
-        """Go on with a text.
-
-        Args:
-            text: As in ``ids``.
-
-        Returns:
-            (token, entry) float32: one row for each of its tokens, the last one being of all so far.
+        """Continue with a text; one row for each of its tokens, (token, entry) float32.
 
         Raises:
             BadTexts: As in ``ids`` and ``extend``.
@@ -144,10 +138,7 @@ class Stream:
         return self.extend(self.ids(text))
 
     def push(self, token: SupportsIndex) -> np.ndarray:
-        """Go on with one token.
-
-        Args:
-            token: Its id.
+        """Continue with one token.
 
         Returns:
             (entry,) float32: the values of all columns for the text so far. From a token on whose
@@ -159,17 +150,11 @@ class Stream:
         return self.extend([token])[0]
 
     def extend(self, ids: Sequence[SupportsIndex] | np.ndarray) -> np.ndarray:
-        """Go on with several tokens, up to 64 in one pass.
-
-        Args:
-            ids: Their ids.
-
-        Returns:
-            (token, entry) float32: one row for each of them.
+        """Continue with several token ids, up to 64 in one pass; one row for each, (token, entry) float32.
 
         Raises:
-            BadTexts: An id is none of the model's, the model has no position left for them (none
-                of them is taken then), or an earlier step was interrupted.
+            BadTexts: An id is none of the model's, the model has no position left for them (then none is
+                taken), or an earlier step was interrupted.
         """
         tokens = _whole_numbers(ids)
         self._check_fit(tokens)

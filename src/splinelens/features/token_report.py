@@ -235,17 +235,10 @@ def read_tokens(
 
 
 def load_up_to(model: str | LoadedModel, layers: Sequence[int] | None) -> LoadedModel:
-    """The model itself, or the blocks of a named one that some layers need.
-
-    Args:
-        model: A loaded model, or the name, folder or file of one.
-        layers: The layers that will be read, from 0; None stands for all.
-
-    Returns:
-        The model, with those layers if it has them.
+    """The model itself, or of a named one the blocks that some layers need; None stands for all layers.
 
     Raises:
-        BadFeatures: A layer below 0 of a named model; a loaded one refuses it when it is watched.
+        BadFeatures: A negative layer.
         BadModel: The model cannot be loaded, or has fewer blocks.
     """
     if isinstance(model, LoadedModel):
@@ -256,18 +249,10 @@ def load_up_to(model: str | LoadedModel, layers: Sequence[int] | None) -> Loaded
 def text_distances(
     loaded: LoadedModel, report: TokenReport, other: TokenReport
 ) -> Float[np.ndarray, " layer"]:
-    """Mean share of a layer's neurons that differ in sign between a token of one text and one of another.
+    """Mean share of a layer's neurons that differ in sign between tokens of two texts, in [0, 1].
 
-    Over all pairs of tokens, at each layer that both reports hold. On a layer of experts all neurons
-    of all experts count, and those of experts that a token is not routed to are off.
-
-    Args:
-        loaded: The model that both were read with.
-        report: One text.
-        other: The other text, read at the same layers.
-
-    Returns:
-        Shares in [0, 1].
+    Over all pairs of tokens, at each layer of the reports. On a layer of experts all neurons of all experts
+    count, and those of experts that a token is not routed to are off.
     """
     distances = []
     for layer, neurons in zip(report.layers, report.neurons, strict=True):
