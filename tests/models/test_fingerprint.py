@@ -11,9 +11,9 @@ import torch
 from splinelens.errors import BadModel
 from splinelens.models.fingerprint import (
     Fingerprint,
-    Sidecar,
     config_hash,
-    stored_chain,
+    read_sidecar,
+    store_chain,
     tokenizer_hash,
     weight_chain,
 )
@@ -160,11 +160,11 @@ def test_a_wrong_dictionary_is_refused(change):
 
 def test_the_stored_chain_is_valid_until_the_weights_are_changed(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"weights")
-    Sidecar.write(tmp_path, ["a", "b"], "tiny.gguf")
-    assert stored_chain(tmp_path) == ("a", "b")
-    assert Sidecar.read(tmp_path).made_from == "tiny.gguf"
+    store_chain(tmp_path, ("a", "b"), "tiny.gguf")
+    assert read_sidecar(tmp_path).chain == ("a", "b")
+    assert read_sidecar(tmp_path).made_from == "tiny.gguf"
     os.utime(tmp_path / "model.safetensors", ns=(1, 1))
-    assert stored_chain(tmp_path) is None
+    assert read_sidecar(tmp_path) is None
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", '{"schema": 1}', "\ufeff{"])
@@ -172,5 +172,4 @@ def test_a_missing_or_broken_sidecar_is_none(tmp_path, content):
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     if content is not None:
         (tmp_path / "fingerprint.json").write_text(content, encoding="utf-8")
-    assert stored_chain(tmp_path) is None
-    assert Sidecar.read(tmp_path) is None
+    assert read_sidecar(tmp_path) is None

@@ -118,7 +118,7 @@ def test_shards_are_fetched_with_their_index(hub):
     ("names", "said"),
     [
         (("config.json", "pytorch_model.bin"), r"only pytorch_model\.bin, which can run code when read"),
-        (("config.json",), "no weights at all"),
+        (("config.json",), "no weights"),
     ],
 )
 def test_pickles_are_never_fetched(hub, names, said):

@@ -110,7 +110,7 @@ def test_changed_weights_are_found_out(shop, pip):
     os.utime(weights, ns=(state.st_mtime_ns, state.st_mtime_ns))
     points = check("tiny")
     assert [what for what, ok in _found(points).items() if not ok] == ["fingerprint"]
-    assert "was stored when they were converted" in points[4].detail
+    assert "as when they were converted" in points[4].detail
 
 
 def test_states_that_are_not_finite_are_found_out(model_folder, tiny_causal):

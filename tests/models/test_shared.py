@@ -24,7 +24,7 @@ def folder(tmp_path, tiny_llama, tiny_tokenizer):
 
 
 def held(*arguments):
-    with shared_model(ModelKey.of(*arguments)) as loaded:
+    with shared_model(ModelKey(*arguments)) as loaded:
         return loaded
 
 
@@ -55,7 +55,7 @@ def test_one_thread_at_a_time_holds_the_model(folder):
     busy, most, done = [], [], []
 
     def read():
-        with shared_model(ModelKey.of(folder, 1)):
+        with shared_model(ModelKey(folder, 1)):
             busy.append(1)
             most.append(len(busy))
             done.append(threading.get_ident())

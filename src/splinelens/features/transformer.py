@@ -189,7 +189,7 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
 
     def _key(self, spec: FeatureSpec) -> ModelKey:
         cache = None if self.cache is None else fspath(self.cache)
-        return ModelKey.of(fspath(self.model), spec.depth, self.revision, self.device, cache)
+        return ModelKey(fspath(self.model), spec.depth, self.revision, self.device, cache)
 
     def _spec(self) -> FeatureSpec:
         """What to read, from parameters that can be."""

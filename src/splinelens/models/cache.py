@@ -4,7 +4,6 @@ Everything is made in a temporary folder inside the cache and moved to its path 
 keeps two processes from doing the same work twice.
 """
 
-import errno
 import hashlib
 import os
 import shutil
@@ -14,21 +13,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from splinelens.errors import CannotWrite
-from splinelens.files import lock
+from splinelens.files import lock, write_errors
 
-_NOT_WRITABLE = {getattr(errno, name) for name in "EACCES EPERM EROFS ENOSPC EDQUOT ENOTDIR EEXIST".split()}
+_ADVICE = "make room in the model cache, or set SPLINELENS_CACHE to another folder"
 _SPARE_BYTES = 50_000_000
 
 
 def cache_folder(cache: str | os.PathLike[str] | None = None) -> Path:
-    """The folder of fetched and converted models; it need not exist yet.
+    """The absolute path of the cache; it need not exist yet.
 
     Args:
         cache: The folder itself. Default: ``SPLINELENS_CACHE``, else ``splinelens`` below
             ``XDG_CACHE_HOME``, else ``~/.cache/splinelens``.
-
-    Returns:
-        An absolute path.
 
     Example:
         >>> cache_folder("/tmp/models").as_posix()
@@ -42,38 +38,27 @@ def cache_folder(cache: str | os.PathLike[str] | None = None) -> Path:
 
 @contextmanager
 def working_folder(cache: Path, needed_bytes: int) -> Iterator[Path]:
-    """A temporary folder inside the cache, for one process at a time.
+    """An empty temporary folder inside the cache, for one process at a time; deleted afterwards.
 
     Check inside whether the work is still needed: another process may have done it while this one waited.
-
-    Args:
-        cache: The folder of :func:`cache_folder`; created if missing.
-        needed_bytes: What will be written at most; refused at once if the disk has less.
-
-    Yields:
-        The empty folder, deleted afterwards; move results out of it with :func:`publish`.
+    Move results out of it with :func:`publish`.
 
     Raises:
-        CannotWrite: The cache cannot be written, or the disk is too full, now or later.
+        CannotWrite: The cache cannot be written, or the disk has less than ``needed_bytes``.
     """
-    try:
+    with write_errors(cache, _ADVICE):
         cache.mkdir(parents=True, exist_ok=True)
         with lock(cache / "lock"):
             for stale in cache.glob("partial-*"):  # left by a process that was killed
                 shutil.rmtree(stale, ignore_errors=True)
-            _require_space(cache, needed_bytes)
-            folder = Path(tempfile.mkdtemp(prefix="partial-", dir=cache))
-            try:
-                yield folder
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-    except OSError as error:
-        if error.errno not in _NOT_WRITABLE:
-            raise
-        raise CannotWrite(
-            f"the model cache {cache} cannot be written: {error.strerror}. Make room there, or set "
-            "SPLINELENS_CACHE to another folder"
-        ) from error
+            free = shutil.disk_usage(cache).free
+            if free < needed_bytes + _SPARE_BYTES:
+                raise CannotWrite(
+                    f"{cache} has {free / 1e6:,.0f} MB of free disk, and "
+                    f"{(needed_bytes + _SPARE_BYTES) / 1e6:,.0f} MB are needed; {_ADVICE}"
+                )
+            with tempfile.TemporaryDirectory(prefix="partial-", dir=cache) as folder:
+                yield Path(folder)
 
 
 def publish(finished: Path, target: Path) -> None:
@@ -81,10 +66,6 @@ def publish(finished: Path, target: Path) -> None:
 
     An existing file is replaced. An existing folder was published by another process meanwhile; it is the
     same, and stays.
-
-    Args:
-        finished: The file or folder, on the same disk.
-        target: Its path; parent folders are created.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     mask = os.umask(0)
@@ -102,13 +83,3 @@ def file_sha256(path: Path) -> str:
     """The SHA-256 of a file in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _require_space(cache: Path, needed_bytes: int) -> None:
-    free = shutil.disk_usage(cache).free
-    if free < needed_bytes + _SPARE_BYTES:
-        raise CannotWrite(
-            f"the model cache {cache} has {free / 1e6:,.0f} MB of free disk, and "
-            f"{(needed_bytes + _SPARE_BYTES) / 1e6:,.0f} MB are needed. Make room there, or set "
-            "SPLINELENS_CACHE to a folder on another disk"
-        )

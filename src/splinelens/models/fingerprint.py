@@ -7,7 +7,7 @@ here is left out: names, paths, versions, token ids, defaults of transformers.
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +22,7 @@ from splinelens.files import write_text
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-SIDECAR = "fingerprint.json"
-_SCHEMA = 1
+_SIDECAR = "fingerprint.json"
 _IRRELEVANT = {
     "architectures",
     "attention_dropout",
@@ -48,13 +47,8 @@ _IRRELEVANT = {
 class Fingerprint:
     """What must agree for two models to give the same numbers.
 
-    Attributes:
-        architecture: ``model_type`` of the configuration.
-        config: SHA-256 of the configuration up to the depth.
-        tokenizer: SHA-256 of the tokenizer.
-        weights: SHA-256 chain over the weights up to the depth.
-        dtype: Type of the weights, such as ``float32``.
-        depth: Number of blocks covered.
+    ``config``, ``tokenizer`` and ``weights`` are hashes up to the ``depth`` in blocks; ``architecture`` is the
+    ``model_type``, ``dtype`` that of the weights, such as ``float32``.
     """
 
     architecture: str
@@ -65,7 +59,7 @@ class Fingerprint:
     depth: int
 
     def to_dict(self) -> dict[str, str | int]:
-        """The fields as plain values, ready for JSON."""
+        """The fields as JSON values."""
         return asdict(self)
 
     @classmethod
@@ -158,9 +152,6 @@ def weight_chain(model: "nn.Module") -> tuple[str, ...]:
     Parameters and persistent buffers enter with name, shape and bytes, sorted by name. All weights are
     read once: for a memory-mapped model this brings the whole file into memory.
 
-    Returns:
-        One hash more than the model has blocks.
-
     Raises:
         BadModel: The model has no list of blocks.
 
@@ -183,43 +174,31 @@ def weight_chain(model: "nn.Module") -> tuple[str, ...]:
 class Sidecar:
     """The float32 weight chain of a converted model, stored beside ``model.safetensors``.
 
-    Attributes:
-        made_from: Name of the file the folder was converted from.
-        chain: From :func:`weight_chain` of the whole model.
-        size_bytes: Size of ``model.safetensors``.
-        mtime_ns: When it was written.
-        schema: Version of this record.
+    ``made_from`` names the file it was converted from; size and time are those of ``model.safetensors``.
     """
 
     made_from: str
     chain: tuple[str, ...]
     size_bytes: int
     mtime_ns: int
-    schema: int = _SCHEMA
 
-    @classmethod
-    def write(cls, folder: Path, chain: Sequence[str], made_from: str) -> None:
-        """Store the chain of the weights that are in the folder."""
+
+def store_chain(folder: Path, chain: tuple[str, ...], made_from: str) -> None:
+    """Store the chain of the weights that are in the folder."""
+    weights = (folder / "model.safetensors").stat()
+    sidecar = Sidecar(made_from, chain, weights.st_size, weights.st_mtime_ns)
+    write_text(folder / _SIDECAR, json.dumps(asdict(sidecar), indent=1))
+
+
+def read_sidecar(folder: Path) -> Sidecar | None:
+    """The record of a folder; None if there is none, it is broken, or the weights were changed since."""
+    try:
+        sidecar = TypeAdapter(Sidecar).validate_json((folder / _SIDECAR).read_bytes())
         weights = (folder / "model.safetensors").stat()
-        sidecar = cls(made_from, tuple(chain), weights.st_size, weights.st_mtime_ns)
-        write_text(folder / SIDECAR, json.dumps(asdict(sidecar), indent=1))
-
-    @classmethod
-    def read(cls, folder: Path) -> "Sidecar | None":
-        """The record of a folder; None if there is none or it is broken."""
-        try:
-            return TypeAdapter(cls).validate_json((folder / SIDECAR).read_bytes())
-        except (OSError, ValidationError):
-            return None
-
-
-def stored_chain(folder: Path) -> tuple[str, ...] | None:
-    """The chain stored beside the weights; None if there is none or the weights were changed since."""
-    sidecar, path = Sidecar.read(folder), folder / "model.safetensors"
-    if sidecar is None or not path.is_file():
+    except (OSError, ValidationError):
         return None
-    stored, now = (sidecar.schema, sidecar.size_bytes, sidecar.mtime_ns), path.stat()
-    return sidecar.chain if stored == (_SCHEMA, now.st_size, now.st_mtime_ns) else None
+    unchanged = (sidecar.size_bytes, sidecar.mtime_ns) == (weights.st_size, weights.st_mtime_ns)
+    return sidecar if unchanged else None
 
 
 def _blocks_of(model: "nn.Module") -> "nn.ModuleList":

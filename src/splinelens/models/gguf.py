@@ -10,7 +10,6 @@ Other kinds are left to transformers. Either way a probe must survive encoding a
 
 import hashlib
 import io
-import json
 import logging
 from contextlib import redirect_stderr
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from splinelens.errors import BadModel, CannotWrite
 from splinelens.files import write_errors, write_text
 from splinelens.models.cache import file_sha256, publish, working_folder
-from splinelens.models.fingerprint import Sidecar, weight_chain
+from splinelens.models.fingerprint import store_chain, weight_chain
 from splinelens.models.quiet import quiet
 
 if TYPE_CHECKING:
@@ -41,11 +40,8 @@ def converted_folder(sha256: str, cache: Path) -> Path:
 def converted(gguf: Path, cache: Path, sha256: str | None = None) -> Path:
     """The model folder of a GGUF file, converted now if the cache lacks it.
 
-    Args:
-        gguf: The file.
-        cache: The folder of ``cache_folder``.
-        sha256: Its hash if known; otherwise it is computed, and stored for as long as path, size and time of
-            the file stay the same.
+    The ``sha256`` of the file is computed where it is not given, and stored for as long as its path, size
+    and time stay the same.
 
     Raises:
         BadModel: The file is broken or of an architecture that transformers cannot convert.
@@ -123,19 +119,15 @@ def _byte_level(fields: dict[str, Any]) -> Any:  # Any: see gguf_tokenizer
 
 def _known_sha256(gguf: Path, cache: Path) -> str:
     """The hash of a file, stored in the cache: files of gigabytes are not hashed again at every load."""
-    path, state = gguf.resolve(), gguf.stat()
-    now = {"path": str(path), "size_bytes": state.st_size, "mtime_ns": state.st_mtime_ns}
-    record = cache / "seen" / f"{hashlib.sha256(str(path).encode()).hexdigest()}.json"
-    try:
-        stored = json.loads(record.read_text(encoding="utf-8"))
-        if {**stored, **now} == stored:
-            return str(stored["sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # never seen, or the record is broken
+    state = gguf.stat()
+    key = f"{gguf.resolve()}:{state.st_size}:{state.st_mtime_ns}"
+    record = cache / "seen" / hashlib.sha256(key.encode()).hexdigest()
+    if record.is_file():
+        return record.read_text()
     sha256 = file_sha256(gguf)
     with write_errors(record, "set SPLINELENS_CACHE to another folder"):
         record.parent.mkdir(parents=True, exist_ok=True)
-        write_text(record, json.dumps({**now, "sha256": sha256}))
+        write_text(record, sha256)
     return sha256
 
 
@@ -168,27 +160,23 @@ def _convert(gguf: Path, folder: Path) -> None:
     except BadModel:
         raise
     except Exception as error:  # a GGUF file fails in as many ways as there are architectures
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        advice = "Name a folder with safetensors instead"
-        raise BadModel(f"{gguf} cannot be converted: {reason[0]}. {advice}") from error
-    _require_all_weights(gguf, info)
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise BadModel(
+            f"{gguf} cannot be converted: {reason}. Name a folder with safetensors instead"
+        ) from error
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise BadModel(f"{gguf} lacks {len(missing)} of its weights, first {missing[0]}; fetch it again")
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     try:
         save_file(_unshared(model), folder / "model.safetensors", metadata={"format": "pt"})
-    except SafetensorError as error:
-        cache = folder.parent.parent
-        raise CannotWrite(f"{gguf.name} could not be converted into {cache}: {error}") from error
+    except SafetensorError as error:  # the disk filled up
+        raise CannotWrite(f"{gguf.name} could not be converted into {folder}: {error}") from error
     with quiet():
         model.config.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-    Sidecar.write(folder, weight_chain(model.base_model), gguf.name)
-
-
-def _require_all_weights(gguf: Path, info: dict[str, Any]) -> None:  # Any: transformers' report
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise BadModel(f"{gguf} lacks {len(missing)} of its weights, first {missing[0]}; fetch it again")
+    store_chain(folder, weight_chain(model.base_model), gguf.name)
 
 
 def _unshared(model: "nn.Module") -> "dict[str, Tensor]":

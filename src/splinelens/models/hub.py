@@ -14,7 +14,7 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _SUFFIXES = (".json", ".txt", ".model", ".jinja")
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
 
 
 def is_hub_id(name: str) -> bool:
@@ -28,21 +28,18 @@ def is_hub_id(name: str) -> bool:
 
 
 def cached_snapshot(repository: str, revision: str | None, with_code: bool = False) -> Path | None:
-    """The folder of a hub model in the cache of transformers; None if a file is missing.
-
-    ``with_code`` needs the Python files that the configuration names too.
-    """
+    """The folder of a hub model in the cache of transformers; None if a file is missing."""
     from huggingface_hub import try_to_load_from_cache
 
     config = try_to_load_from_cache(repository, "config.json", revision=revision)
     if not isinstance(config, str):
         return None
     folder = Path(config).parent
-    tokenizer = any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json"))
     weights = shard_names(folder)
-    needs_code = with_code and "auto_map" in Path(config).read_text(encoding="utf-8")
-    code = not needs_code or any(folder.glob("*.py"))
-    complete = tokenizer and code and bool(weights) and all((folder / name).is_file() for name in weights)
+    complete = bool(weights) and all((folder / name).is_file() for name in weights)
+    complete &= any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json"))
+    if with_code and "auto_map" in Path(config).read_text(encoding="utf-8"):
+        complete &= any(folder.glob("*.py"))
     return folder if complete else None
 
 
@@ -64,10 +61,7 @@ def shard_names(folder: Path) -> list[str]:
 
 
 def fetch_snapshot(repository: str, revision: str | None, with_code: bool = False) -> Path:
-    """Fetch the needed files of a hub model at the current commit of the revision (or default branch).
-
-    Returns:
-        The folder; its name is the commit.
+    """Fetch the needed files of a hub model into a folder whose name is the current commit of the revision.
 
     Raises:
         UnknownModel: The hub has no such repository or revision.
@@ -92,9 +86,8 @@ def _needed(repository: str, names: list[str], with_code: bool) -> list[str]:
     shards = [name for name in top if name.endswith(".safetensors")] if INDEX in top else []
     weights = [WEIGHTS] if WEIGHTS in top else shards
     if not weights:
-        pickles = [name for name in names if name.endswith(_PICKLES)]
-        others = f"only {', '.join(pickles[:3])}, which can run code when read"
-        others = others if pickles else "no weights at all"
+        pickles = [name for name in names if name.endswith(PICKLES)][:3]
+        others = f"only {', '.join(pickles)}, which can run code when read" if pickles else "no weights"
         raise BadModel(
             f"{repository} has no {WEIGHTS} (it has {others}). Choose a revision or repository with "
             "safetensors, or convert it once with save_pretrained and name the folder"

@@ -4,14 +4,13 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from splinelens.anatomy import anatomy_of
 from splinelens.errors import BadModel
 from splinelens.models.cache import cache_folder, file_sha256
-from splinelens.models.fingerprint import Sidecar, stored_chain, weight_chain
+from splinelens.models.fingerprint import read_sidecar, weight_chain
 from splinelens.models.gguf import converted_folder
 from splinelens.models.hub import cached_snapshot, is_hub_id
 from splinelens.models.load import LoadedModel, load_model
@@ -52,8 +51,7 @@ class Check:
 def list_models(cache: str | os.PathLike[str] | None = None) -> list[ModelRecord]:
     """The aliases, the other converted GGUF files, and the completely cached hub models.
 
-    Args:
-        cache: See ``cache_folder``; nothing is created or fetched.
+    Nothing is created or fetched.
 
     Example:
         >>> import tempfile
@@ -68,70 +66,60 @@ def list_models(cache: str | os.PathLike[str] | None = None) -> list[ModelRecord
         size_bytes = _size_bytes(folder) + _size_bytes(gguf_path(name, root).parent)
         cached = folder.is_dir()
         records.append(ModelRecord(name, "alias", cached, size_bytes, folder if cached else None))
-    for folder in sorted((root / "converted").glob("*")):
-        if folder not in aliases:
-            sidecar = Sidecar.read(folder)
-            name = sidecar.made_from if sidecar else folder.name
-            records.append(ModelRecord(name, "gguf", True, _size_bytes(folder), folder))
+    for folder in sorted({*(root / "converted").glob("*")} - {*aliases}):
+        sidecar = read_sidecar(folder)
+        name = sidecar.made_from if sidecar else folder.name
+        records.append(ModelRecord(name, "gguf", True, _size_bytes(folder), folder))
     return records + _hub_models()
 
 
 def pull(name: str, cache: str | os.PathLike[str] | None = None, revision: str | None = None) -> Path:
-    """Fetch, verify and convert a model, so that later loads need no network; repair a broken one.
+    """Fetch, verify and convert a model, so that later loads need no network; repair a broken alias.
 
-    Args:
-        name: Alias, folder, ``.gguf`` file or hub id.
-        cache: See ``cache_folder``.
-        revision: Branch, tag or commit of a hub id.
+    Arguments and errors as in ``load_model``; also ``BrokenDownload`` for a file of the wrong size or hash.
 
     Returns:
         The folder the model is loaded from.
-
-    Raises:
-        UnknownModel: No model of this name.
-        BadModel: It cannot be fetched or converted.
-        BrokenDownload: A fetched file has the wrong size or hash.
-        CannotWrite: The cache cannot be written or the disk is too full.
     """
     if name in ALIASES:
         _discard_broken(name, cache_folder(cache))
-    return find_source(name, revision, cache=cache, refresh=True).folder
+    return find_source(name, revision, cache=cache, refresh=True)[0]
 
 
 def check(name: str, cache: str | os.PathLike[str] | None = None, revision: str | None = None) -> list[Check]:
     """Check a cached model: files, hashes, tokenizer, fingerprint, one forward pass, gates.
 
-    Nothing is fetched. Checks that depend on a failed one are left out.
-
-    Args:
-        name: Alias, folder, ``.gguf`` file or hub id.
-        cache: See ``cache_folder``.
-        revision: Branch, tag or commit of a hub id.
-
-    Raises:
-        UnknownModel: No model of this name.
+    Nothing is fetched. Checks that depend on a failed one are left out. Arguments as in ``load_model``.
     """
     root = cache_folder(cache)
     checks: list[Check] = []
+
+    def passes(what: str, function: Callable[[], str]) -> bool:
+        try:
+            checks.append(Check(what, True, function()))
+        except Exception as error:  # any failure of a model is a result of its check
+            checks.append(Check(what, False, str(error)))
+        return checks[-1].ok
+
     if name in ALIASES:
-        checks += [_run("GGUF file", lambda: _check_gguf(name, root))]
-        checks += [_run("converted folder", lambda: _check_conversion(name, root))]
+        passes("GGUF file", lambda: _check_gguf(name, root))
+        folder = converted_folder(ALIASES[name].gguf_sha256, root)
+        passes("converted folder", lambda: _check_cached(name, folder))
     elif is_hub_id(name):
-        checks += [_run("hub cache", lambda: _check_snapshot(name, revision))]
-    if not all(each.ok for each in checks[-1:]):
+        passes("hub cache", lambda: _check_cached(name, cached_snapshot(name, revision)))
+    if checks and not checks[-1].ok:
         return checks
-    loaded: list[LoadedModel] = []
-    checks.append(_run("loads", lambda: _load(name, revision, cache, loaded)))
-    if loaded:
-        checks += [_run(what, partial(function, loaded[0])) for what, function in _CHECKS.items()]
-    return checks
-
-
-def _run(what: str, function: Callable[[], str]) -> Check:
     try:
-        return Check(what, True, function())
-    except Exception as error:  # any failure of a model is a result of its check
-        return Check(what, False, str(error))
+        loaded = load_model(name, revision=revision, cache=cache, device="cpu")
+    except Exception as error:  # as above
+        return [*checks, Check("loads", False, str(error))]
+    architecture = loaded.model.config.model_type  # type: ignore[union-attr]  # set by transformers
+    checks.append(Check("loads", True, f"{loaded.depth} blocks of {architecture}"))
+    passes("tokenizer", lambda: _check_offsets(loaded))
+    passes("fingerprint", lambda: _check_fingerprint(loaded))
+    passes("forward pass", lambda: _check_forward_pass(loaded))
+    passes("gates", lambda: _check_gates(loaded))
+    return checks
 
 
 def _check_gguf(name: str, cache: Path) -> str:
@@ -146,26 +134,11 @@ def _check_gguf(name: str, cache: Path) -> str:
     return f"{path}, sha256 as expected"
 
 
-def _check_conversion(name: str, cache: Path) -> str:
-    folder = converted_folder(ALIASES[name].gguf_sha256, cache)
-    if not folder.is_dir():
-        raise BadModel(f"{folder} is missing; 'splinelens models pull {name}' makes it")
+def _check_cached(name: str, folder: Path | None) -> str:
+    if folder is None or not folder.is_dir():
+        raise BadModel(f"{name} is not cached whole; 'splinelens models pull {name}' fetches it")
     require_complete(folder)
     return str(folder)
-
-
-def _check_snapshot(name: str, revision: str | None) -> str:
-    folder = cached_snapshot(name, revision)
-    if folder is None:
-        raise BadModel(f"{name} is not cached whole; 'splinelens models pull {name}' fetches it")
-    return str(folder)
-
-
-def _load(
-    name: str, revision: str | None, cache: str | os.PathLike[str] | None, into: list[LoadedModel]
-) -> str:
-    into.append(load_model(name, revision=revision, cache=cache, device="cpu"))
-    return f"{into[0].depth} blocks of {into[0].model.config.model_type}"  # type: ignore[union-attr]  # transformers
 
 
 def _check_offsets(loaded: LoadedModel) -> str:
@@ -179,10 +152,10 @@ def _check_offsets(loaded: LoadedModel) -> str:
 
 def _check_fingerprint(loaded: LoadedModel) -> str:
     link = weight_chain(loaded.model)[-1]
-    stored = stored_chain(loaded.folder) if loaded.folder else None
-    if stored and stored[-1] != link:
-        raise BadModel(f"the weights hash to {link}, and {stored[-1]} was stored when they were converted")
-    return f"weights {link[:12]}" + (", as stored at conversion" if stored else ", computed now")
+    sidecar = read_sidecar(loaded.folder) if loaded.folder else None
+    if sidecar and sidecar.chain[-1] != link:
+        raise BadModel(f"the weights hash to {link}, not to {sidecar.chain[-1]} as when they were converted")
+    return f"weights {link[:12]}" + (", as stored at conversion" if sidecar else ", computed now")
 
 
 def _check_forward_pass(loaded: LoadedModel) -> str:
@@ -201,14 +174,6 @@ def _check_gates(loaded: LoadedModel) -> str:
     paths = [f"{anatomy.depth - routed} at {anatomy.family.gate}"] if routed < anatomy.depth else []
     paths += [f"{routed} of experts at {anatomy.family.experts}"] if routed else []
     return f"in all {anatomy.depth} blocks: {', '.join(paths)}"
-
-
-_CHECKS = {
-    "tokenizer": _check_offsets,
-    "fingerprint": _check_fingerprint,
-    "forward pass": _check_forward_pass,
-    "gates": _check_gates,
-}
 
 
 def _discard_broken(name: str, cache: Path) -> None:

@@ -13,15 +13,6 @@ def quiet() -> Iterator[None]:
     """Switch off progress bars, log lines and warnings of transformers, and restore every setting afterwards.
 
     The settings are global, so threads that load at the same time take turns.
-
-    Example:
-        >>> from transformers.utils import logging
-        >>> before = logging.get_verbosity()
-        >>> with quiet():
-        ...     logging.is_progress_bar_enabled()
-        False
-        >>> logging.get_verbosity() == before
-        True
     """
     from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars
     from transformers.utils import logging

@@ -6,7 +6,7 @@ holds a key only and gets the model when it reads.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from threading import RLock
@@ -18,61 +18,31 @@ _READING = RLock()  # hooks of two readers on one model would see each other's t
 
 @dataclass(frozen=True)
 class ModelKey:
-    """What must be equal to share a model.
-
-    Attributes:
-        name: Alias, folder, file or hub id.
-        layers: Blocks loaded; None loads all.
-        revision: Of a hub id.
-        device: As typed; None chooses the GPU if there is one.
-        cache: Folder of fetched and converted models.
-        changed: When a file of a model folder was last written, in nanoseconds; 0 for other names.
+    """What must be equal to share a model: arguments of ``load_model``, and when a file was last written.
 
     Example:
-        >>> ModelKey.of("smollm2-135m", 6) == ModelKey.of("smollm2-135m", 6)
+        >>> ModelKey("smollm2-135m", 6) == ModelKey("smollm2-135m", 6)
         True
     """
 
     name: str
-    layers: int | None
-    revision: str | None
-    device: str | None
-    cache: str | None
-    changed: int
+    layers: int | None = None
+    revision: str | None = None
+    device: str | None = None
+    cache: str | None = None
+    changed_ns: int = field(init=False)
 
-    @classmethod
-    def of(
-        cls,
-        name: str,
-        layers: int | None = None,
-        revision: str | None = None,
-        device: str | None = None,
-        cache: str | None = None,
-    ) -> "ModelKey":
-        """The key of a model as it is on disk now; arguments as in ``load_model``."""
-        folder = Path(name)
-        files = [path for path in folder.iterdir() if path.is_file()] if folder.is_dir() else [folder]
-        changed = max((path.stat().st_mtime_ns for path in files if path.is_file()), default=0)
-        return cls(name, layers, revision, device, cache, changed)
+    def __post_init__(self) -> None:
+        path = Path(self.name)
+        files = [file for file in (path, *path.glob("*")) if file.is_file()]
+        object.__setattr__(self, "changed_ns", max((file.stat().st_mtime_ns for file in files), default=0))
 
 
 @contextmanager
 def shared_model(key: ModelKey) -> Iterator[LoadedModel]:
     """The model of a key, loaded at first use; the two used last stay loaded.
 
-    Yields:
-        The model; other threads wait until the caller is done with it.
-
-    Raises:
-        BadModel: The model cannot be found, fetched or loaded.
-        CannotWrite: The cache cannot be written.
-
-    Example:
-        >>> with shared_model(ModelKey.of("no-such-model")) as loaded:
-        ...     loaded.depth
-        Traceback (most recent call last):
-        ...
-        splinelens.errors.UnknownModel: ...
+    Other threads wait until the caller is done with it. Errors as in ``load_model``.
     """
     with _READING:
         yield _load(key)
