@@ -106,15 +106,15 @@ def test_what_cannot_be_fitted_is_refused_before_a_model_is_loaded(fit, table, t
     assert "called as in the file" in fit(table(), "kind", more=["--label-name", "x"], code=2).stderr
 
 
-def test_a_report_draws_one_label_of_several(fit, run, table, tmp_path, monkeypatch):
+def test_a_report_shows_one_label_of_several(fit, run, table, tmp_path, monkeypatch):
     fit(table(), "kind")
     words = ("--label", "kind", "--allow-training-rows", "--no-evasion", "--report", tmp_path / "tea.html")
     command = ["evaluate", tmp_path / "out", table(), *words]
     told = " ".join(run(*command, code=2).stderr.split())
-    assert "a report draws one label; give one of law, sea, tea" in told
+    assert "a report shows one label; give one of law, sea, tea" in told
     assert "'rum' is none of" in run(*command, "--report-label", "rum", code=2).stderr
-    read, plain = [], TextReader.read
-    monkeypatch.setattr(TextReader, "read", lambda *a, **k: read.append(len(a[1])) or plain(*a, **k))
+    read, plain = [], TextReader.map
+    monkeypatch.setattr(TextReader, "map", lambda *a, **k: read.append(len(a[2])) or plain(*a, **k))
     numbers = json.loads(run(*command[:-2], "--json").stdout)
     assert read == [60]
     read.clear()

@@ -1,4 +1,4 @@
-"""``splinelens train``: labelled texts in, a detector with its card out."""
+"""``splinelens train``: labeled texts in, a detector with its card out."""
 
 import shlex
 from pathlib import Path
@@ -8,7 +8,6 @@ import typer
 
 from splinelens.cli import options
 from splinelens.cli.exits import STOPPED, exit_with
-from splinelens.cli.labelled import labelled_texts, missing_line
 from splinelens.cli.progress import progress_bar
 from splinelens.report.scores import UNDETERMINED
 from splinelens.texts import Labels
@@ -73,7 +72,7 @@ def train(
     ] = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Fit a detector on labelled texts and write it with its card.
+    """Fit a detector on labeled texts and write it with its card.
 
     One column of two values is binary, of more words classes; several columns of 0/1 are labels of which a
     text may have any number. Prints what was chosen and the out-of-fold numbers, length alone beside them.
@@ -84,22 +83,25 @@ def train(
       splinelens train comments.csv --column text --label toxic --split split=train -o my-detector
       splinelens train comments.csv --label toxic --label insult --label threat -o my-types
     """
-    numbers = options.layer_numbers(layers)
-    rows = options.column_and_value(split, "train")
-    say = options.stderr_printer(quiet)
-    texts, labels = labelled_texts(
-        file, column, label, positive=positive, split=rows, encoding=encoding, format=format, told=say
-    )
-    names, negative = _verdicts(labels, label_name, negative_name)
-    if line := missing_line(labels):
-        say(line)
-
     from splinelens.apps import training
     from splinelens.features.reader import TextReader
     from splinelens.features.spec import FeatureSpec
     from splinelens.models import load_model
     from splinelens.report.training import training_lines
+    from splinelens.texts.labeled import read_labeled
 
+    numbers, rows = options.layer_numbers(layers), options.column_and_value(split, "train")
+    texts, labels = read_labeled(
+        file,
+        column,
+        label,
+        positive=positive,
+        split=rows,
+        encoding=encoding,
+        format=format,
+        report=options.stderr_printer(quiet),
+    )
+    names, negative = _verdicts(labels, label_name, negative_name)
     known = labels.values[:, 0] if labels.task == "binary" else labels.values
     training.require_labels(known, labels.task, names, len(texts))  # before a model is loaded
     spec = FeatureSpec(

@@ -1,4 +1,4 @@
-"""Tests ``cli/reported.py``: a report's three files, its groups, and what is refused before any work."""
+"""Tests ``cli/evaluate.py --report``: three files, groups, and what is refused before any work."""
 
 import json
 import sys

@@ -1,16 +1,18 @@
-"""Texts with their labels, from the rows of a file that were asked for."""
+"""Texts with their labels, from chosen rows of a file."""
 
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from splinelens.errors import BadTexts, MissingColumn
-from splinelens.texts import Labels, Texts, read_labels, read_texts
+from splinelens.texts.labels import Labels, read_labels
+from splinelens.texts.sources import read_texts
+from splinelens.texts.table import Texts
 
 _NUMBER = re.compile(r"\s*[-+]?(\d+([.,]\d*)?|[.,]\d+)([eE][-+]?\d+)?\s*", re.ASCII)
 
 
-def labelled_texts(
+def read_labeled(
     file: str,
     column: str | None,
     label: str | Sequence[str],
@@ -21,7 +23,7 @@ def labelled_texts(
     encoding: str = "utf-8",
     format: str | None = None,
     keep: Sequence[str] = (),
-    told: Callable[[str], None] = lambda line: None,
+    report: Callable[[str], None] = lambda line: None,
 ) -> tuple[Texts, Labels]:
     r"""Read texts and their labels; rows without a label are left out and counted.
 
@@ -33,72 +35,59 @@ def labelled_texts(
         expected: The labels of a detector of several, as ``read_labels`` takes them.
         split: Take only the rows where this column has this value.
         encoding: Of text files.
-        format: Of the file, whatever its ending.
+        format: Of the file, overriding its ending.
         keep: Other columns to keep beside the texts.
-        told: Called with a line where rows outside the split hold the same text as rows inside.
+        report: Called with a line if rows have no label, and if rows outside the split have the same text
+            as rows inside.
 
     Returns:
-        The texts of those rows with the numbers that the rows have in the file, and their labels.
+        The texts of those rows with their row numbers in the file, and their labels.
 
     Raises:
-        MissingColumn: A column is not there.
-        BadTexts: The file cannot be read, no row has the value, or the texts are numbers alone.
+        MissingColumn: A column does not exist.
+        BadTexts: The file cannot be read, no row has the value, or the texts are numbers only.
         BadLabels: Labels are all missing, of another kind, or of one class.
 
     Example:
         >>> import pathlib, tempfile
         >>> file = pathlib.Path(tempfile.mkdtemp()) / "a.csv"
         >>> _ = file.write_text("text,toxic\nyou idiot,1\nhello,0\nwell,\n")
-        >>> texts, labels = labelled_texts(str(file), "text", "toxic")
+        >>> texts, labels = read_labeled(str(file), "text", "toxic", report=print)
+        1 of 3 rows left out: their label is missing
         >>> texts.texts, labels.values.tolist(), labels.missing
         (('you idiot', 'hello'), [[1], [0]], 1)
     """
     names = list(dict.fromkeys([label] if isinstance(label, str) else label))
-    kept = [*names, *([] if split is None else [split[0]]), *keep]
-    texts = read_texts(file, column, keep=list(dict.fromkeys(kept)), encoding=encoding, format=format)
+    columns = [*names, *([] if split is None else [split[0]]), *keep]
+    texts = read_texts(file, column, keep=list(dict.fromkeys(columns)), encoding=encoding, format=format)
     _require_words(texts, file, column, encoding, format)
     if split is not None:
         whole, texts = texts, texts.where(split[0], [split[1]])
-        if (line := _repeats_line(whole, texts, split)) is not None:
-            told(line)
+        _report_repeats(whole, texts, split, report)
     labels = read_labels({name: texts.columns[name] for name in names}, positive, expected)
-    own = {name: texts.columns[name] for name in keep}
-    return replace(texts, columns=own).at(labels.rows), labels
+    if labels.missing:
+        total = labels.missing + len(labels.rows)
+        report(f"{labels.missing:,} of {total:,} rows left out: their label is missing")
+    return replace(texts, columns={name: texts.columns[name] for name in keep}).at(labels.rows), labels
 
 
-def missing_line(labels: Labels) -> str | None:
-    """What to say of rows that were left out for want of a label, or None.
-
-    Example:
-        >>> import numpy as np
-        >>> missing_line(Labels("binary", ("rude",), None, np.ones((1, 1)), (0,), 3))
-        '3 of 4 rows left out: their label is missing'
-    """
-    if not labels.missing:
-        return None
-    return (
-        f"{labels.missing:,} of {labels.missing + len(labels.rows):,} rows left out: their label is missing"
-    )
-
-
-def _repeats_line(whole: Texts, chosen: Texts, split: tuple[str, str]) -> str | None:
-    """What to say of rows that another part of the file repeats, or None."""
+def _report_repeats(
+    whole: Texts, chosen: Texts, split: tuple[str, str], report: Callable[[str], None]
+) -> None:
     inside, numbers = {text for text in chosen.texts if text}, set(chosen.numbers)
     pairs = zip(whole.numbers, whole.texts, strict=True)
-    twice = sum(text in inside for number, text in pairs if number not in numbers)
-    if not twice:
-        return None
-    return f"{twice:,} rows outside {split[0]}={split[1]} hold the same text as rows inside: split them anew"
+    if count := sum(text in inside for number, text in pairs if number not in numbers):
+        report(f"{count:,} rows outside {split[0]}={split[1]} hold the same text as rows inside: split again")
 
 
 def _require_words(texts: Texts, file: str, column: str | None, encoding: str, format: str | None) -> None:
-    """Refuse a column of the texts that holds numbers alone, and name those that could be meant."""
-    there = [text for text in texts.texts if text and text.strip()]
-    if not there or not all(map(_NUMBER.fullmatch, there)):
+    """Refuse a column of numbers as texts, and suggest other columns."""
+    given = [text for text in texts.texts if text and text.strip()]
+    if not given or not all(map(_NUMBER.fullmatch, given)):
         return
     columns = "name the column of the texts with --column"
     if file != "-":
-        try:  # a column that cannot be there: the refusal names those that are, and the likeliest
+        try:  # a column that cannot exist: the message lists the columns, and the likeliest
             read_texts(file, "\0", encoding=encoding, format=format)
         except MissingColumn as error:
             columns = str(error).partition("; ")[2]
