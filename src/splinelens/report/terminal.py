@@ -187,22 +187,15 @@ def excerpt(text: str, spans: Sequence[Span] | None, characters: int) -> list[Sp
     pieces = _pieces(text, spans or ())
     if not pieces or pieces[-1].end - pieces[0].begin <= characters:
         return list(pieces)
-    ranked = sorted(range(len(pieces)), key=lambda index: (-pieces[index].contribution, index))
-    seeds = [index for index in ranked if pieces[index].contribution >= _LEAST][:_FEW] or [0]
-    kept = set(seeds)
-    room = characters - sum(pieces[seed].end - pieces[seed].begin for seed in seeds)
-    edges = [[seed, seed] for seed in seeds]
-    grows = True
-    while grows:
-        grows = False
-        for edge in edges:
-            for side, step in ((1, 1), (0, -1)):
-                index = edge[side] + step
-                while index in kept:
-                    index += step
-                if 0 <= index < len(pieces) and (size := pieces[index].end - pieces[index].begin + 1) <= room:
-                    kept.add(index)
-                    edge[side], room, grows = index, room - size, True
+    firing = [index for index, piece in enumerate(pieces) if piece.contribution >= _LEAST]
+    seeds = sorted(firing, key=lambda index: -pieces[index].contribution)[:_FEW] or [0]
+    kept, room = set(seeds), characters - sum(pieces[seed].end - pieces[seed].begin for seed in seeds)
+    for index in sorted(range(len(pieces)), key=lambda at: (min(abs(at - seed) for seed in seeds), -at)):
+        if index not in kept:
+            room -= pieces[index].end - pieces[index].begin + 1
+            if room < 0:
+                break
+            kept.add(index)
     shown: list[Span | None] = []
     for index, piece in enumerate(pieces):
         if index in kept:

@@ -6,8 +6,7 @@ Rows are named by number, never by their text, so that the report can be shared.
 import csv
 import io
 from collections.abc import Hashable, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -51,7 +50,6 @@ class TrainingReport:
         name: Name of the detector.
         rows: Rows that were read and fitted on.
         left_out: Rows whose texts could not be read.
-        exclusive: The labels are classes; each row has exactly one.
         labels: One record per label.
         suspects: Labels that are likely wrong, the most suspect first.
         contradictions: Rows of equal texts with different labels.
@@ -61,15 +59,10 @@ class TrainingReport:
     name: str
     rows: int
     left_out: int
-    exclusive: bool
     labels: tuple[LabelReport, ...]
     suspects: tuple[Suspect, ...]
     contradictions: tuple[Contradiction, ...]
     curve: LearningCurve | None = None
-
-    def to_dict(self) -> dict[str, Any]:  # Any: JSON values
-        """As JSON values."""
-        return asdict(self) | {"curve": self.curve and self.curve.to_dict()}
 
 
 def training_report(
@@ -123,7 +116,6 @@ def training_report(
         name=name,
         rows=len(columns),
         left_out=left_out,
-        exclusive=exclusive,
         labels=tuple(
             _label(label, columns[:, at], probabilities[:, at], lengths, stored[at])
             for at, label in enumerate(names)
@@ -136,7 +128,7 @@ def training_report(
     )
 
 
-def training_lines(report: TrainingReport, suspects_file: str = "suspects.csv") -> list[str]:
+def training_lines(report: TrainingReport) -> list[str]:
     """A few lines for the terminal: the learning curve, suspects, contradictions."""
     lines = [report.curve.sentence] if report.curve else []
     if report.suspects:
@@ -147,16 +139,15 @@ def training_lines(report: TrainingReport, suspects_file: str = "suspects.csv") 
         groups = count_of(len(report.contradictions), "text")
         lines.append(f"{groups} with contradicting labels, such as in rows {first}")
     if report.suspects or report.contradictions:
-        lines.append(f"rows are counted from 0; all are in {suspects_file}")
+        lines.append("rows are counted from 0; all are in suspects.csv")
     return lines
 
 
-def training_markdown(report: TrainingReport, suspects_file: str = "suspects.csv") -> str:
+def training_markdown(report: TrainingReport) -> str:
     """The whole report as Markdown."""
     return render_markdown(
         "training",
         report=report,
-        suspects_file=suspects_file,
         labels=_label_table(report),
         thresholds=threshold_table((label.name, label.thresholds) for label in report.labels),
         curve_points=_curve_table(report.curve),
