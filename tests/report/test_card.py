@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from splinelens.cli.options import layer_numbers, unescaped
+from splinelens.cli.options import layer_numbers, unescape
 from splinelens.detect.artifact import Artifact
 from splinelens.detect.calibration import Calibration
 from splinelens.detect.heads import LinearHead
@@ -161,7 +161,7 @@ def test_the_command_gives_the_same_spec_back(artifact):
     assert command.startswith("    splinelens train FILE --column TEXT --label LABEL --model smollm2-135m ")
     typed = shlex.split(command)
     options = dict(zip(typed[3:-1:2], typed[4::2], strict=False))
-    assert unescaped(options["--prompt"]) == artifact.spec["prompt"]
+    assert unescape(options["--prompt"]) == artifact.spec["prompt"]
     assert list(layer_numbers(options["--layers"])) == artifact.spec["layers"]
     assert (options["--max-tokens"], options["--long"], options["--seed"]) == ("256", "cut", "7")
 
@@ -187,7 +187,7 @@ def test_ranges_are_read_back(layers):
 @pytest.mark.parametrize("prompt", ["", "a", "a\nb\tc", "\\n", "\\\n", "a\\"])
 def test_an_escaped_prompt_is_read_back(prompt):
     assert "\n" not in escape_prompt(prompt)
-    assert unescaped(escape_prompt(prompt)) == prompt
+    assert unescape(escape_prompt(prompt)) == prompt
 
 
 @pytest.fixture
