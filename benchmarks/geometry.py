@@ -170,12 +170,12 @@ LAYER = """
 import sys
 import time
 import torch
-from splinelens.geometry.affine import gated_map
+from splinelens.geometry.affine import first_order_map
 width, neurons = 4096, 11008
 torch.manual_seed(0)
 into = [torch.randn(neurons, width).mul_(width**-0.5) for _ in range(2)]
 out, point = torch.randn(width, neurons).mul_(neurons**-0.5), torch.randn(width)
-region = gated_map(point, into[0], None, into[1], None, out, None, torch.nn.functional.silu)
+region = first_order_map(point, (into[0], None), (out, None), torch.nn.functional.silu, up=(into[1], None))
 def bytes_of(name):
     return 1024 * int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith(name)))
 do = {"apply": lambda: region.apply(point), "transposed": lambda: region.transposed(point), "norm": region.norm}[sys.argv[1]]

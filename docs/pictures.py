@@ -261,7 +261,7 @@ def maps(loaded: LoadedModel, reading: TokenReport) -> str:
     bias, point = torch.randn(256, generator=dice).double(), torch.randn(64, generator=dice).double()
     way = torch.randn(64, generator=dice).double()
     steps = np.logspace(-5, 0, 101)
-    exact = piecewise_map(point, first, bias, last, None)
+    exact = piecewise_map(point, (first, bias), (last, None))
     true = [torch.relu(first @ (point + step * way / way.norm()) + bias) @ last.T for step in steps]
     errors = [_error(exact, step * way / way.norm(), value) for step, value in zip(steps, true, strict=True)]
     turn = steps[np.array(errors) > 1e-12][0]

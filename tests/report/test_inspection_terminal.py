@@ -151,7 +151,7 @@ def place():
         crossing=Crossing(0, 3.0, torch.tensor([-6.0, 0.0])),
         input=point,
         output=torch.tensor([12.0, 5.0]),
-        map=piecewise_map(point, weight, None, 2 * torch.eye(2), None),
+        map=piecewise_map(point, (weight, None), (2 * torch.eye(2), None)),
         hull=Hull((two, one), (0, 1), (2, 3), (0, 1), torch.zeros(2)),
         eps=0.1,
         notes=("a note",),

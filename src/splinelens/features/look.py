@@ -18,7 +18,7 @@ from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.errors import BadFeatures, UnknownAnatomy
 from splinelens.features.token_report import load_up_to, read_tokens
 from splinelens.features.validation import check_layer, check_text
-from splinelens.geometry.affine import RegionMap, gated_map, piecewise_map, smooth_map
+from splinelens.geometry.affine import RegionMap, first_order_map, piecewise_map
 from splinelens.geometry.attention import THRESHOLDS, dimension_bounds
 from splinelens.geometry.codes import unpacked
 from splinelens.geometry.hulls import (
@@ -299,18 +299,18 @@ def region_map(anatomy: Anatomy, layer: int, point: Float[Tensor, " width"]) -> 
             "depends on the input too, so there is no map of one MLP"
         )
     activation = anatomy.activation(layer)
-    (weight, bias), out = walls_of(anatomy, layer), _linear(anatomy, layer, "down")
+    gate, down = walls_of(anatomy, layer), _linear(anatomy, layer, "down")
     if not anatomy.family.gated:
         slope = _slope(activation)
         if slope is not None:
-            return piecewise_map(point, weight, bias, *out, slope)
-        return smooth_map(point, weight, bias, *out, activation)
+            return piecewise_map(point, gate, down, slope)
+        return first_order_map(point, gate, down, activation)
     if anatomy.family.fused:
-        both, biases = _linear(anatomy, layer, "gate")
-        up = both[len(weight) :], None if biases is None else biases[len(weight) :]
+        (both, biases), neurons = _linear(anatomy, layer, "gate"), len(gate[0])
+        up = both[neurons:], None if biases is None else biases[neurons:]
     else:
         up = _linear(anatomy, layer, "up")
-    return gated_map(point, weight, bias, *up, *out, activation)
+    return first_order_map(point, gate, down, activation, up)
 
 
 def hull_of(anatomy: Anatomy, layer: int, call: AttentionCall, before: int, eps: float) -> Hull:

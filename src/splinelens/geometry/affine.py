@@ -24,20 +24,16 @@ _NEURONS = 1024  # per block: 16 MiB of a float32 weight of width 4,096
 
 def piecewise_map(
     point: Float[Tensor, " width"],
-    weight: Float[Tensor, "neuron width"],
-    bias: Float[Tensor, " neuron"] | None,
-    out_weight: Float[Tensor, "out neuron"],
-    out_bias: Float[Tensor, " out"] | None,
+    gate: tuple[Float[Tensor, "neuron width"], Float[Tensor, " neuron"] | None],
+    down: tuple[Float[Tensor, "out neuron"], Float[Tensor, " out"] | None],
     slope: float = 0.0,
 ) -> "RegionMap":
     """The exact affine map of an ungated piecewise linear MLP in the whole region of a point.
 
     Args:
         point: An input of the MLP; every point of its region has the same map.
-        weight: Weight of the first linear map; its rows are the normals of the hyperplanes.
-        bias: Its bias, or None.
-        out_weight: Weight of the second linear map.
-        out_bias: Its bias, or None.
+        gate: Weight and bias (or None) of the first linear map.
+        down: Weight and bias (or None) of the second one.
         slope: Slope of the activation on the negative side: 0 for ReLU, -1 for the absolute value,
             0.01 for the usual leaky ReLU. On the positive side it is 1.
 
@@ -48,77 +44,36 @@ def piecewise_map(
         BadFeatures: The point, a weight or the slope is not finite.
 
     Example:
-        >>> region = piecewise_map(torch.tensor([1.0, -1.0]), torch.eye(2), None, torch.ones(1, 2), None)
+        >>> region = piecewise_map(torch.tensor([1.0, -1.0]), (torch.eye(2), None), (torch.ones(1, 2), None))
         >>> region.kind, region.apply(torch.tensor([5.0, -3.0]))
         ('exact', tensor([5.]))
     """
     if not math.isfinite(slope):
         raise BadFeatures(f"the activation's slope is {slope}; it must be finite, such as 0 for ReLU")
-    gate = _working(gate_at(point, weight, bias), point)
-    on = (gate > 0).to(gate.dtype)
+    values = _working(gate_at(point, *gate), point)
+    on = (values > 0).to(values.dtype)
     scale = on + slope * (1 - on)
-    return _region_map("exact", point, [(weight, scale)], scale * gate, out_weight, out_bias)
+    return _region_map("exact", point, [(gate[0], scale)], scale * values, down)
 
 
-def smooth_map(
+def first_order_map(
     point: Float[Tensor, " width"],
-    weight: Float[Tensor, "neuron width"],
-    bias: Float[Tensor, " neuron"] | None,
-    out_weight: Float[Tensor, "out neuron"],
-    out_bias: Float[Tensor, " out"] | None,
+    gate: tuple[Float[Tensor, "neuron width"], Float[Tensor, " neuron"] | None],
+    down: tuple[Float[Tensor, "out neuron"], Float[Tensor, " out"] | None],
     activation: Callable[[Tensor], Tensor],
+    up: tuple[Float[Tensor, "neuron width"], Float[Tensor, " neuron"] | None] | None = None,
 ) -> "RegionMap":
-    """The first-order map of an ungated MLP at a point, ``J = W_out diag(s'(g)) W_in``.
+    """The first-order map of an MLP ``W_down s(g)``, or of a gated one ``W_down (s(g) * u)``, at a point.
 
-    Args:
-        point: An input of the MLP.
-        weight: Weight of the first linear map.
-        bias: Its bias, or None.
-        out_weight: Weight of the second linear map.
-        out_bias: Its bias, or None.
-        activation: The elementwise activation s; autograd gives its derivative.
-
-    Returns:
-        A map of kind ``first-order``; its error grows with the square of the distance to the point.
-
-    Raises:
-        BadFeatures: The point or a weight is not finite, or the activation has no derivative.
-
-    Example:
-        >>> one = torch.ones(1, 1)
-        >>> region = smooth_map(torch.zeros(1), one, None, one, None, torch.sigmoid)
-        >>> region.kind, region.apply(torch.tensor([0.1]))
-        ('first-order', tensor([0.5250]))
-    """
-    gate = _working(gate_at(point, weight, bias), point)
-    value, derivative = _with_derivative(activation, gate)
-    return _region_map("first-order", point, [(weight, derivative)], value, out_weight, out_bias)
-
-
-def gated_map(
-    point: Float[Tensor, " width"],
-    gate_weight: Float[Tensor, "neuron width"],
-    gate_bias: Float[Tensor, " neuron"] | None,
-    up_weight: Float[Tensor, "neuron width"],
-    up_bias: Float[Tensor, " neuron"] | None,
-    down_weight: Float[Tensor, "out neuron"],
-    down_bias: Float[Tensor, " out"] | None,
-    activation: Callable[[Tensor], Tensor],
-) -> "RegionMap":
-    """The first-order map of a gated MLP ``W_down (s(g) * u)`` at a point.
-
-    Even with a ReLU gate such an MLP is quadratic in a region, not affine; without biases
+    Even with a ReLU gate a gated MLP is quadratic in a region, not affine; without biases
     ``J x = 2 f(x)`` then.
 
     Args:
         point: An input of the MLP.
-        gate_weight: Weight of the gate g.
-        gate_bias: Bias of the gate, or None.
-        up_weight: Weight of the up projection u.
-        up_bias: Its bias, or None.
-        down_weight: Weight of the down projection.
-        down_bias: Its bias, or None.
+        gate: Weight and bias (or None) of the gate g.
+        down: Weight and bias (or None) of the down projection.
         activation: The elementwise activation s; autograd gives its derivative.
+        up: Weight and bias (or None) of the up projection u; None if the MLP is not gated.
 
     Returns:
         A map of kind ``first-order``; its error grows with the square of the distance to the point.
@@ -127,16 +82,17 @@ def gated_map(
         BadFeatures: The point or a weight is not finite, or the activation has no derivative.
 
     Example:
-        >>> eye, point = torch.eye(2), torch.tensor([1.0, 2.0])
-        >>> region = gated_map(point, eye, None, eye, None, eye, None, torch.relu)
+        >>> eye, point = (torch.eye(2), None), torch.tensor([1.0, 2.0])
+        >>> region = first_order_map(point, eye, eye, torch.relu, up=eye)
         >>> region.value, region.linear(point)
         (tensor([1., 4.]), tensor([2., 8.]))
     """
-    gate = _working(gate_at(point, gate_weight, gate_bias), point)
-    up = _working(gate_at(point, up_weight, up_bias), point)
-    value, derivative = _with_derivative(activation, gate)
-    terms = [(gate_weight, derivative * up), (up_weight, value)]
-    return _region_map("first-order", point, terms, value * up, down_weight, down_bias)
+    value, derivative = _with_derivative(activation, _working(gate_at(point, *gate), point))
+    if up is None:
+        return _region_map("first-order", point, [(gate[0], derivative)], value, down)
+    factor = _working(gate_at(point, *up), point)
+    terms = [(gate[0], derivative * factor), (up[0], value)]
+    return _region_map("first-order", point, terms, value * factor, down)
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +129,7 @@ class RegionMap:
             Outputs of the MLP, including the last bias.
 
         Example:
-            >>> region = piecewise_map(torch.ones(2), torch.eye(2), None, torch.eye(2), torch.ones(2))
+            >>> region = piecewise_map(torch.ones(2), (torch.eye(2), None), (torch.eye(2), torch.ones(2)))
             >>> region.apply(torch.tensor([[2.0, 3.0], [0.5, 1.0]]))
             tensor([[3.0000, 4.0000],
                     [1.5000, 2.0000]])
@@ -190,7 +146,7 @@ class RegionMap:
             Differences of outputs.
 
         Example:
-            >>> region = piecewise_map(torch.ones(2), 3 * torch.eye(2), None, torch.eye(2), None)
+            >>> region = piecewise_map(torch.ones(2), (3 * torch.eye(2), None), (torch.eye(2), None))
             >>> region.linear(torch.tensor([1.0, 2.0]))
             tensor([3., 6.])
         """
@@ -211,7 +167,7 @@ class RegionMap:
             The gradient of ``<covector, map(y)>`` with respect to y.
 
         Example:
-            >>> region = piecewise_map(torch.ones(2), 3 * torch.eye(2), None, torch.ones(1, 2), None)
+            >>> region = piecewise_map(torch.ones(2), (3 * torch.eye(2), None), (torch.ones(1, 2), None))
             >>> region.transposed(torch.tensor([1.0]))
             tensor([3., 3.])
         """
@@ -235,7 +191,7 @@ class RegionMap:
 
         Example:
             >>> weight = torch.tensor([[3.0, 0.0], [0.0, 4.0]])
-            >>> round(piecewise_map(torch.ones(2), weight, None, torch.eye(2), None).norm(), 4)
+            >>> round(piecewise_map(torch.ones(2), (weight, None), (torch.eye(2), None)).norm(), 4)
             4.0
         """
         generator = torch.Generator().manual_seed(0)
@@ -264,15 +220,15 @@ class RegionMap:
     def frobenius(self) -> float:
         """The Frobenius norm of J, the root of the sum of its squared entries.
 
-        A unit step in a random direction is stretched to about ``frobenius() / sqrt(width)``. Takes the
-        time of ``dense``, but not its memory.
+        A unit step in a random direction is stretched to about ``frobenius() / sqrt(width)``. Costs as
+        much as the MLP does for ``width`` tokens.
 
         Returns:
             The norm, never less than ``norm()``.
 
         Example:
             >>> weight = torch.tensor([[3.0, 0.0], [0.0, 4.0]])
-            >>> piecewise_map(torch.ones(2), weight, None, torch.eye(2), None).frobenius()
+            >>> piecewise_map(torch.ones(2), (weight, None), (torch.eye(2), None)).frobenius()
             5.0
         """
         return math.hypot(*(float(strip.double().norm()) for strip in self._strips()))
@@ -288,7 +244,7 @@ class RegionMap:
 
         Example:
             >>> weight = torch.tensor([[3.0, 0.0], [0.0, 4.0]])
-            >>> piecewise_map(torch.ones(2), weight, None, torch.eye(2), None).singular_values()
+            >>> piecewise_map(torch.ones(2), (weight, None), (torch.eye(2), None)).singular_values()
             tensor([4., 3.], dtype=torch.float64)
         """
         size = min(len(self.value), len(self.point))
@@ -307,29 +263,13 @@ class RegionMap:
             From 1 (one direction) to ``min(out, width)`` (all equal); 0 by convention if J is 0.
 
         Example:
-            >>> eye = torch.eye(3)
-            >>> round(piecewise_map(torch.ones(3), eye, None, eye, None).effective_rank(), 4)
+            >>> eye = torch.eye(3), None
+            >>> round(piecewise_map(torch.ones(3), eye, eye).effective_rank(), 4)
             3.0
         """
         singular = self.singular_values()
         total = singular.sum()
         return float(torch.special.entr(singular / total).sum().exp()) if total > 0 else 0.0
-
-    def dense(self) -> Float[Tensor, "out width"]:
-        """J as a matrix. Costs as much as the MLP does for ``width`` tokens.
-
-        Returns:
-            The matrix; 64 MiB for width 4,096 in float32.
-
-        Example:
-            >>> piecewise_map(torch.tensor([1.0, -1.0]), torch.eye(2), None, torch.eye(2), None).dense()
-            tensor([[1., 0.],
-                    [0., 0.]])
-        """
-        total = self.value.new_zeros(len(self.value), len(self.point))
-        for rows, strip in zip(total.split(_NEURONS), self._strips(), strict=True):
-            rows.copy_(strip)
-        return total
 
     def _strips(self, columns: bool = False) -> Iterator[Float[Tensor, "row _"]]:
         """Blocks of rows of J, or of its transpose."""
@@ -359,10 +299,10 @@ def _region_map(
     point: Tensor,
     terms: list[tuple[Tensor, Tensor]],
     hidden: Float[Tensor, " neuron"],
-    out_weight: Tensor,
-    out_bias: Tensor | None,
+    down: tuple[Tensor, Tensor | None],
 ) -> RegionMap:
     """Compute the value from the activated neurons and build the map; raises if it is not finite."""
+    out_weight, out_bias = down
     dtype = hidden.dtype
     value = hidden.new_zeros(len(out_weight))
     for out, some in zip(out_weight.detach().split(_NEURONS, dim=1), hidden.split(_NEURONS), strict=True):
