@@ -23,7 +23,7 @@ def inspect(
         typer.Option("--file", help="Read the text from a UTF-8 file; - is stdin.", metavar="FILE|-"),
     ] = None,
     versus: Annotated[
-        str | None, typer.Option("--versus", help="Another text to hold beside it.", metavar="TEXT")
+        str | None, typer.Option("--versus", help="Another text to compare with.", metavar="TEXT")
     ] = None,
     output: Annotated[
         Path | None,
@@ -35,7 +35,7 @@ def inspect(
         typer.Option(
             "--slice",
             help="Layer and three tokens, from 0, through which the partition is cut. Default: the middle. "
-            "With --versus the tokens of the second text are counted on behind the first's.",
+            "With --versus the tokens of the second text are counted after those of the first.",
             metavar="LAYER:A,B,C",
         ),
     ] = None,
@@ -89,8 +89,12 @@ def inspect(
         raise typer.BadParameter("give either a text (- is stdin) or --file", param_hint="TEXT")
     if as_json and output:
         raise typer.BadParameter("give --json or --output, not both", param_hint="--json")
-    chosen, cut, place = options.layer_numbers(layers), _slice_at(slice_at), _place_at(at)
-    if place and (versus is not None or output or prefixes or layers or cut or reference):
+    chosen = options.layer_numbers(layers)
+    cut = _layer_and_tokens(
+        slice_at, 3, "--slice", "LAYER:A,B,C, such as 5:0,3,7 for tokens 0, 3 and 7 at layer 5"
+    )
+    location = _layer_and_tokens(at, 1, "--at", "LAYER:TOKEN, such as 5:3 for token 3 at layer 5")
+    if location and (versus is not None or output or prefixes or layers or cut or reference):
         raise typer.BadParameter(
             "it takes no --versus, --output, --prefixes, --layers, --slice or --reference",
             param_hint="--at",
@@ -99,7 +103,7 @@ def inspect(
         _check(output)
     elif sys.stdout is None:
         raise CannotWrite("cannot write to standard output: it is closed; open it, or name a page with -o")
-    read = text if text is not None and text != "-" else _read(file or "-")
+    content = text if text is not None and text != "-" else _read(file or "-")
 
     from splinelens.apps.inspection import inspect as look_at
     from splinelens.features.spec import FeatureSpec
@@ -107,18 +111,18 @@ def inspect(
 
     loaded = load_model(
         model,
-        layers=FeatureSpec(layers=(place[0],) if place else chosen, eps=eps).depth,
+        layers=FeatureSpec(layers=(location[0],) if location else chosen, eps=eps).depth,
         revision=revision,
         dtype=dtype,
         device=device,
         trust_remote_code=trust_remote_code,
     )
     prompt = options.unescape(prompt)
-    if place:
-        _show_place(read, loaded, place, prompt, eps, max_tokens, as_json)
+    if location:
+        _show_token(content, loaded, location, prompt, eps, max_tokens, as_json)
         return
-    found = look_at(
-        read,
+    result = look_at(
+        content,
         loaded,
         versus=versus,
         layers=chosen,
@@ -126,29 +130,29 @@ def inspect(
         eps=eps,
         max_tokens=max_tokens,
         prefixes=prefixes,
-        slice_at=cut,
+        slice_at=cut and (cut[0], (cut[1], cut[2], cut[3])),
         reference=reference,
     )
     if output:
         from splinelens.files import write_text
         from splinelens.report.inspection_page import page
 
-        write_text(output, page(found))
+        write_text(output, page(result))
         if not quiet:
             typer.echo(f"wrote {output}", err=True)
     elif as_json:
-        print(found.to_json())
+        print(result.to_json())
     else:
         from splinelens.report.inspection_terminal import inspection_view
         from splinelens.report.terminal import print_view
 
-        print_view(lambda width: inspection_view(found, width))
+        print_view(lambda width: inspection_view(result, width))
 
 
-def _show_place(
+def _show_token(
     text: str,
     loaded: "LoadedModel",
-    place: tuple[int, int],
+    location: list[int],
     prompt: str,
     eps: float,
     max_tokens: int,
@@ -160,39 +164,26 @@ def _show_place(
     from splinelens.report.terminal import print_view
     from splinelens.tokens import tokenize
 
-    layer, token = place
-    found = look(text, loaded, layer=layer, token=token, prompt=prompt, eps=eps, max_tokens=max_tokens)
-    record = found.to_dict()
+    layer, token = location
+    place = look(text, loaded, layer=layer, token=token, prompt=prompt, eps=eps, max_tokens=max_tokens)
+    record = place.to_dict()
     if as_json:
         print(json.dumps({"model": loaded.name, **record}, ensure_ascii=False, allow_nan=False))
         return
-    (own,) = tokenize([text], loaded.tokenizer)
-    pieces = [text[begin:end] for begin, end in own.offsets]
+    (tokens,) = tokenize([text], loaded.tokenizer)
+    pieces = [text[begin:end] for begin, end in tokens.offsets]
     print_view(lambda _: token_view(record, loaded.name, pieces))
 
 
-def _place_at(wanted: str | None) -> tuple[int, int] | None:
-    if wanted is None:
+def _layer_and_tokens(value: str | None, tokens: int, option: str, example: str) -> list[int] | None:
+    """A layer and some tokens, written as LAYER:A,B,..."""
+    if value is None:
         return None
-    match = re.fullmatch(r"(\d{1,4}):(\d{1,6})", wanted.replace(" ", ""), re.ASCII)
+    pattern = r"(\d{1,4}):(\d{1,6})" + r",(\d{1,6})" * (tokens - 1)
+    match = re.fullmatch(pattern, value.replace(" ", ""), re.ASCII)
     if match is None:
-        raise typer.BadParameter(
-            f"{wanted!r} is not LAYER:TOKEN, such as 5:3 for token 3 at layer 5", param_hint="--at"
-        )
-    return int(match[1]), int(match[2])
-
-
-def _slice_at(wanted: str | None) -> tuple[int, tuple[int, int, int]] | None:
-    if wanted is None:
-        return None
-    match = re.fullmatch(r"(\d{1,4}):(\d{1,6}),(\d{1,6}),(\d{1,6})", wanted.replace(" ", ""), re.ASCII)
-    if match is None:
-        raise typer.BadParameter(
-            f"{wanted!r} is not LAYER:A,B,C, such as 5:0,3,7 for tokens 0, 3 and 7 at layer 5",
-            param_hint="--slice",
-        )
-    layer, *tokens = map(int, match.groups())
-    return layer, (tokens[0], tokens[1], tokens[2])
+        raise typer.BadParameter(f"{value!r} is not {example}", param_hint=option)
+    return [int(number) for number in match.groups()]
 
 
 def _check(output: Path) -> None:
@@ -221,10 +212,10 @@ def _read(file: str) -> str:
         )
     try:
         raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        read = raw.decode("utf-8-sig")
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadTexts(f"{file} is not UTF-8: byte {error.start} cannot be read; convert it first") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise BadTexts(f"cannot read {file}: {reason}; name a text file, or give the text itself") from error
-    return read.removesuffix("\n").removesuffix("\r")
+    return text.removesuffix("\n").removesuffix("\r")
