@@ -130,7 +130,7 @@ def inspect(
         eps=eps,
         max_tokens=max_tokens,
         prefixes=prefixes,
-        slice_at=cut and (cut[0], (cut[1], cut[2], cut[3])),
+        slice_at=(cut[0], (cut[1], cut[2], cut[3])) if cut else None,
         reference=reference,
     )
     if output:
