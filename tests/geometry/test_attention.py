@@ -17,7 +17,6 @@ from splinelens.geometry.attention import (
     THRESHOLDS,
     attention_scores,
     check_eps,
-    check_threshold,
     dimension_bounds,
     intrinsic_dimension_of_weights,
     intrinsic_dimensions,
@@ -361,12 +360,6 @@ def test_every_function_with_eps_checks_it():
 def test_any_kind_of_number_is_an_eps(eps):
     assert check_eps(eps) == pytest.approx(float(eps))
     assert type(check_eps(eps)) is float
-
-
-def test_a_threshold_that_does_not_exist_is_refused():
-    assert check_threshold("relative") == "relative"
-    with pytest.raises(BadFeatures, match="threshold 'both' is unknown; pass one of absolute, relative"):
-        check_threshold("both")
 
 
 def test_heads_and_masks_that_do_not_fit_are_refused():

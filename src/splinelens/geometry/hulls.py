@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from splinelens.errors import BadFeatures
-from splinelens.geometry.attention import attention_scores, check_eps, check_threshold
+from splinelens.geometry.attention import THRESHOLDS, attention_scores, check_eps
 
 MaskRow = Bool[Tensor, "row key"] | Float[Tensor, "row key"]
 """Visible keys of one query, one row for all heads or one per head: bool, or a float to add."""
@@ -137,7 +137,9 @@ def active(
         >>> active(torch.tensor([[0.25, 0.75]]), eps=0.3)
         tensor([[False,  True]])
     """
-    eps, threshold = check_eps(eps), check_threshold(threshold)
+    eps = check_eps(eps)
+    if threshold not in THRESHOLDS:
+        raise BadFeatures(f"threshold {threshold!r} is unknown; pass one of {', '.join(THRESHOLDS)}")
     weights = weights.to(torch.promote_types(weights.dtype, torch.float32))
     if threshold == "absolute" or not weights.shape[1]:
         return weights > eps
