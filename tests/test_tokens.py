@@ -43,8 +43,9 @@ def test_unreadable_texts_never_reach_the_tokenizer():
     assert reasons == ["has 10,000,000 characters, more than the limit of 1,000,000", *UNREADABLE.values()]
 
 
-def test_the_limit_of_characters_is_allowed_itself(tiny_tokenizer):
-    at, above = tokenize(["abcd", "abcde"], tiny_tokenizer, max_characters=4)
+def test_the_limit_of_characters_is_allowed_itself(tiny_tokenizer, monkeypatch):
+    monkeypatch.setattr("splinelens.tokens.MAX_CHARACTERS", 4)
+    at, above = tokenize(["abcd", "abcde"], tiny_tokenizer)
     assert (at.reason, above.reason) == (None, "has 5 characters, more than the limit of 4")
 
 

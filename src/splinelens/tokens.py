@@ -6,7 +6,7 @@ of its text, so results return in input order. A prompt before or after the text
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any, Literal
 
@@ -91,18 +91,10 @@ class TokenBatch:
     def halves(self) -> tuple["TokenBatch", "TokenBatch"]:
         """The first and the second half of the rows, for when memory runs out."""
         middle = len(self.windows) // 2
-
-        def part(rows: slice) -> "TokenBatch":
-            return TokenBatch(
-                self.ids[rows],
-                self.mask[rows],
-                self.positions[rows],
-                self.spans[rows],
-                self.windows[rows],
-                self.side,
-            )
-
-        return part(slice(0, middle)), part(slice(middle, None))
+        rows = ("ids", "mask", "positions", "spans", "windows")
+        first = {name: getattr(self, name)[:middle] for name in rows}
+        second = {name: getattr(self, name)[middle:] for name in rows}
+        return replace(self, **first), replace(self, **second)
 
 
 def tokenize(
@@ -111,78 +103,59 @@ def tokenize(
     *,
     max_tokens: int = 512,
     long: Long = "windows",
-    max_characters: int = MAX_CHARACTERS,
     normalize: bool = False,
 ) -> list[TokenizedText]:
     """Tokenize texts; one that cannot be read keeps its index, with a reason.
+
+    A special token written in a text is read as letters.
 
     Args:
         texts: The texts, in order.
         tokenizer: A fast tokenizer (its offsets are needed to name spans).
         max_tokens: With ``long="cut"``, tokens kept of each text.
         long: ``"windows"`` keeps every token; ``"cut"`` drops those after ``max_tokens``.
-        max_characters: Longer texts get a reason before they are tokenized.
         normalize: Tokenize each text with its disguised characters mapped to plain ones.
-
-    Returns:
-        One record a text, in input order. A special token written in a text is read as letters.
 
     Raises:
         BadTexts: ``max_tokens`` is not positive, or ``long`` is another word.
 
     Example:
-        >>> tokenize(["", "a" * 50], None, max_characters=10)[1].reason
-        'has 50 characters, more than the limit of 10'
+        >>> [text.reason for text in tokenize(["", None], None)]
+        ['is empty', 'is missing']
     """
     if max_tokens < 1 or long not in ("windows", "cut"):
         raise BadTexts(
             f"max_tokens={max_tokens}, long={long!r}: need a positive number and 'windows' or 'cut'"
         )
-    reasons = [_unreadable(text, max_characters) for text in texts]
+    tokenized = [TokenizedText(reason=_unreadable(text)) for text in texts]
+    readable = {row: text for row, text in enumerate(texts) if tokenized[row].reason is None and text}
     normalized: dict[int, NormalizedText] = {}
     if normalize:
-        normalized = {
-            row: normalize_text(text or "") for row, text in enumerate(texts) if reasons[row] is None
-        }
-        for row, plain in normalized.items():
-            if not plain.text.strip():
-                reasons[row] = "has no character that is seen"
-    inputs = [normalized[row].text if row in normalized else text for row, text in enumerate(texts)]
-    readable = [text for text, reason in zip(inputs, reasons, strict=True) if reason is None]
-    encodings = iter(_encode(tokenizer, readable))
+        normalized = {row: normalize_text(text) for row, text in readable.items()}
+        readable = {row: plain.text for row, plain in normalized.items() if plain.text.strip()}
+        for row in normalized.keys() - readable.keys():
+            tokenized[row] = TokenizedText(reason="has no character that is seen")
     keep = max_tokens if long == "cut" else None
-    tokenized = []
-    for row, reason in enumerate(reasons):
-        if reason is not None:
-            tokenized.append(TokenizedText(reason=reason))
-            continue
-        encoding = next(encodings)
-        ids, offsets = encoding.ids, encoding.offsets[:keep]
+    encodings = _encode(tokenizer, [*readable.values()])
+    for row, encoding in zip(readable, encodings, strict=True):
+        offsets = encoding.offsets[:keep]
         if row in normalized:
             offsets = [normalized[row].span(begin, end) for begin, end in offsets]
-        tokenized.append(
-            TokenizedText(tuple(ids[:keep]), tuple(offsets), len(ids))
-            if ids
-            else TokenizedText(reason="has no tokens")
-        )
+        reason = None if encoding.ids else "has no tokens"
+        ids = tuple(encoding.ids[:keep])
+        tokenized[row] = TokenizedText(ids, tuple(offsets), len(encoding.ids), reason)
     return tokenized
 
 
 def prompt_ids(tokenizer: Any, prompt: str, *, beginning: bool) -> tuple[int, ...]:  # Any: as in tokenize
     """Token ids of a prompt, tokenized separately, so they are the same for every text.
 
-    Args:
-        tokenizer: A fast tokenizer.
-        prompt: The prompt; may be empty.
-        beginning: Add the tokenizer's BOS token first, if it uses one.
-
-    Returns:
-        The ids; empty if there is neither prompt nor BOS.
+    With ``beginning`` the tokenizer's BOS token is first, if it uses one.
 
     Raises:
         BadTexts: The prompt holds a character that cannot be encoded.
     """
-    reason = _unreadable(prompt, MAX_CHARACTERS) if prompt else None
+    reason = _unreadable(prompt) if prompt else None
     if reason:
         raise BadTexts(f"the prompt {reason}")
     bos = [i for i in tokenizer("").input_ids if i == tokenizer.bos_token_id] if beginning else []
@@ -190,14 +163,9 @@ def prompt_ids(tokenizer: Any, prompt: str, *, beginning: bool) -> tuple[int, ..
 
 
 def windows(tokenized: Sequence[TokenizedText], max_tokens: int) -> list[Window]:
-    """Split every readable text into windows that overlap by a quarter.
+    """Split every readable text into windows that overlap by a quarter, in input order.
 
-    Args:
-        tokenized: The texts, as from ``tokenize``.
-        max_tokens: Tokens in a window.
-
-    Returns:
-        Windows in input order. The ``pooled:stop`` of a text's windows cover every token once.
+    The ``pooled:stop`` of a text's windows cover every token once.
 
     Example:
         >>> windows([TokenizedText(ids=(7,) * 10, total=10)], max_tokens=8)
@@ -236,9 +204,6 @@ def batches(
         suffix: Ids to run after each window's text, never pooled.
         side: Where to pad.
 
-    Yields:
-        Batches; ``windows`` gives the text and the tokens of each row.
-
     Example:
         >>> texts = [TokenizedText(ids=(7,) * 3, total=3), TokenizedText(ids=(7,) * 20, total=20)]
         >>> [(tuple(batch.ids.shape), batch.spans) for batch in batches(texts, max_tokens=64)]
@@ -260,12 +225,7 @@ def batches(
 def padded(length: int, offset: int = 0) -> int:
     """The padded width of a batch whose longest sequence has this length.
 
-    Args:
-        length: Tokens of the longest sequence.
-        offset: Tokens before it in the model's cache.
-
-    Returns:
-        The least width that is a multiple of 16 together with ``offset``.
+    The least width that is a multiple of 16 together with the ``offset`` tokens before it in the cache.
 
     Example:
         >>> padded(17), padded(17, offset=10)
@@ -302,7 +262,7 @@ def _batch(
     return TokenBatch(ids, mask, ranks + offset, tuple(spans), tuple(group), side)
 
 
-def _encode(tokenizer: Any, texts: list[str | None]) -> list[Any]:  # Any: as in tokenize
+def _encode(tokenizer: Any, texts: list[str]) -> list[Any]:  # Any: as in tokenize
     """Encode texts; ``<|im_end|>`` and the like in them are letters, not control tokens."""
     if not texts:
         return []
@@ -326,12 +286,12 @@ def _backend(tokenizer: Any) -> Any:  # Any: as in tokenize
     return backend
 
 
-def _unreadable(text: str | None, max_characters: int) -> str | None:
+def _unreadable(text: str | None) -> str | None:
     """Why a text cannot be tokenized, or None."""
     if text is None:
         return "is missing"
-    if len(text) > max_characters:
-        return f"has {len(text):,} characters, more than the limit of {max_characters:,}"
+    if len(text) > MAX_CHARACTERS:
+        return f"has {len(text):,} characters, more than the limit of {MAX_CHARACTERS:,}"
     if not text.strip():
         return "is empty" if not text else "is only white space"
     if "\0" in text:

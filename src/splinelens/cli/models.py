@@ -10,9 +10,6 @@ from splinelens.cli import options
 from splinelens.cli.exits import OURS
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Alias, folder, GGUF file or hub id owner/name.")]
-Revision = Annotated[
-    str | None, typer.Option("--revision", help="Branch, tag or commit of a hub id.", metavar="NAME")
-]
 
 
 def list_(as_json: options.AsJson = False) -> None:
@@ -36,7 +33,7 @@ def list_(as_json: options.AsJson = False) -> None:
         print(f"{record.name:{width}}  {record.kind:5}  {size}")
 
 
-def pull(name: Name, revision: Revision = None) -> None:
+def pull(name: Name, revision: options.Revision = None) -> None:
     """Fetch, verify and convert a model; repair a broken one.
 
     Later loads need no network. Prints the folder it is loaded from.
@@ -49,7 +46,7 @@ def pull(name: Name, revision: Revision = None) -> None:
     print(fetch(name, revision=revision))
 
 
-def check(name: Name, revision: Revision = None, as_json: options.AsJson = False) -> None:
+def check(name: Name, revision: options.Revision = None, as_json: options.AsJson = False) -> None:
     """Check a cached model, and which features can be read from it.
 
     First files, hashes, tokenizer and one pass; then every contract, computed a second way on a few

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Timer
 from time import perf_counter
 
 from splinelens.texts import Texts
@@ -13,12 +12,9 @@ from splinelens.texts import Texts
 def progress_bar(
     texts: Texts, shown: bool = True, delay_s: float = 2.0
 ) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar that appears after a delay and is erased at the end.
+    """A bar that appears with the first progress after a delay, and is erased at the end.
 
-    Args:
-        texts: The texts that will be read.
-        shown: False never shows it; nor does a stderr that is no terminal.
-        delay_s: How long to wait before it appears.
+    It is never shown if not ``shown``, or on a stderr that is no terminal.
 
     Yields:
         A callback for the number of texts and characters finished since its last call, or None.
@@ -47,23 +43,19 @@ def progress_bar(
     )
     # In characters: the time of a text grows with its length.
     total, begun, done = len(texts), perf_counter(), 0
-    task = bar.add_task(
-        "", total=sum(len(text or "") + 1 for text in texts.texts), texts=f"0/{total:,} texts", rate=""
-    )
+    task = bar.add_task("", total=sum(len(text or "") + 1 for text in texts.texts))
 
     def update(count: int, characters: int) -> None:
         nonlocal done
         done += count
-        rate = f"{done / (perf_counter() - begun):,.3g} texts/s"
+        elapsed_s = perf_counter() - begun
+        rate = f"{done / elapsed_s:,.3g} texts/s"
         bar.update(task, advance=characters + count, texts=f"{done:,}/{total:,} texts", rate=rate)
+        if elapsed_s > delay_s:
+            bar.start()
 
-    timer = Timer(delay_s, bar.start)
-    timer.daemon = True
-    timer.start()
     try:
         yield update
     finally:
-        timer.cancel()
-        timer.join()
         if bar.live.is_started:
             bar.stop()

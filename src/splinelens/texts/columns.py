@@ -17,12 +17,9 @@ TextsAndColumns = tuple[Sequence[str | None], dict[str, Cells]]
 
 @dataclass(frozen=True)
 class ColumnRequest:
-    """Which columns to read.
+    """Which columns to read: that of the texts (None leaves it to ``choose``), and others to keep.
 
-    Attributes:
-        source: The path, ``"stdin"``, ``"list"`` or ``hf:`` address, for messages.
-        column: The column of the texts; None leaves the choice to ``choose``.
-        keep: Names of the other columns to keep.
+    ``source`` is the path, ``"stdin"``, ``"list"`` or ``hf:`` address, for messages.
 
     Example:
         >>> ColumnRequest("a.csv", None).choose(["id", "note"], {"note": ["hello"]})
@@ -36,12 +33,7 @@ class ColumnRequest:
     def choose(self, names: Iterable[str], strings: Mapping[str, Cells]) -> str:
         """The text column: the one requested, else ``text``, else the only column of strings.
 
-        Args:
-            names: All columns.
-            strings: A sample of each column of strings.
-
-        Returns:
-            A name; ``text`` where nothing fits, for ``require`` to refuse.
+        ``strings`` is a sample of each column of strings. Where nothing fits, ``require`` refuses ``text``.
         """
         if self.column is not None:
             return self.column
@@ -74,11 +66,7 @@ class ColumnRequest:
 
 
 def texts_only(values: Cells, request: ColumnRequest) -> TextsAndColumns:
-    """Texts without other columns.
-
-    Args:
-        values: Strings, and None for nulls.
-        request: A column other than ``text`` is missing.
+    """Texts without other columns; a request of one but ``text`` is a missing column.
 
     Raises:
         MissingColumn: A column was requested.
@@ -100,23 +88,13 @@ def texts_only(values: Cells, request: ColumnRequest) -> TextsAndColumns:
 
 
 def json_type(value: object) -> str:
-    """What a value is, in the words of JSON.
-
-    Example:
-        >>> json_type(3.5), json_type({}), json_type(b"")
-        ('a number', 'an object', 'a bytes')
-    """
+    """What a value is, in the words of JSON."""
     names = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
     return "null" if value is None else names.get(type(value), f"a {type(value).__name__}")
 
 
 def closest(name: str, names: Iterable[str]) -> str | None:
-    """The name most like this one, ignoring case; None if none is close.
-
-    Example:
-        >>> closest("coment", ["id", "Comment"])
-        'Comment'
-    """
+    """The name most like this one, ignoring case; None if none is close."""
     by_lower = {other.lower(): other for other in names}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1)
     return by_lower[near[0]] if near else None

@@ -39,11 +39,7 @@ def read_delimited(lines: TextIO, delimiter: str, request: ColumnRequest) -> Tex
 
     The first row names the columns; a row of another length is refused. A cell may be as large as memory
     allows. A blank line is an empty cell where there is one column, and skipped where there are more.
-
-    Args:
-        lines: The decoded file, opened with ``newline=""``.
-        delimiter: What separates the cells.
-        request: The columns to read.
+    ``lines`` is opened with ``newline=""``.
 
     Example:
         >>> import io
@@ -77,23 +73,12 @@ def read_delimited(lines: TextIO, delimiter: str, request: ColumnRequest) -> Tex
 
 
 def read_json_lines(lines: TextIO, request: ColumnRequest) -> TextsAndColumns:
-    r"""Columns of JSON Lines: one object a line, blank lines skipped, an absent key is null.
-
-    Example:
-        >>> import io
-        >>> read_json_lines(io.StringIO('{"text": "hi"}\n\n{"text": null}\n'), ColumnRequest("a.jsonl", None))
-        (['hi', None], {})
-    """
+    """Columns of JSON Lines: one object a line, blank lines skipped, an absent key is null."""
     return _object_columns(_json_lines(lines, request.source), "line {}", request)
 
 
 def read_json(document: str, request: ColumnRequest) -> TextsAndColumns:
-    """Columns of one JSON list: of strings and nulls, or of objects.
-
-    Example:
-        >>> read_json('[{"text": "hi", "n": 1}]', ColumnRequest("a.json", None, ("n",)))
-        (['hi'], {'n': [1]})
-    """
+    """Columns of one JSON list: of strings and nulls, or of objects."""
     try:
         rows = json.loads(document)
     except _JSON_ERRORS as error:
@@ -111,13 +96,7 @@ def read_json(document: str, request: ColumnRequest) -> TextsAndColumns:
 
 
 def is_json_lines(lines: TextIO, column: str) -> bool:
-    r"""Whether the first line that is not blank is a JSON object with this column.
-
-    Example:
-        >>> import io
-        >>> is_json_lines(io.StringIO('\n{"text": "hi"}\n'), "text")
-        True
-    """
+    """Whether the first line that is not blank is a JSON object with this column."""
     first = next((line for line in lines if not line.isspace()), "")
     try:
         return first.startswith("{") and column in json.loads(first)

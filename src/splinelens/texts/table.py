@@ -24,13 +24,13 @@ class Texts:
 
     Attributes:
         texts: One entry a row; None where the cell was null.
-        columns: The kept columns by name, each as long as ``texts``, values as read (CSV: str).
+        columns: The kept columns by name, values as read (CSV: str).
         source: The path, ``"stdin"``, ``"list"`` or the ``hf:`` address they came from.
         numbers: The number of each row in the source, from 0, without header and skipped blank lines. By
             default the rows are counted; a selection of rows keeps their numbers.
 
     Raises:
-        BadTexts: A column, or the numbers, are longer or shorter than the texts.
+        BadTexts: A column is longer or shorter than the texts.
 
     Example:
         >>> rows = Texts(("hi", None), {"split": ("train", "test")}, "list")
@@ -47,11 +47,6 @@ class Texts:
     def __post_init__(self) -> None:
         if not self.numbers:
             object.__setattr__(self, "numbers", tuple(range(len(self.texts))))
-        if len(self.numbers) != len(self.texts):
-            raise BadTexts(
-                f"{self.source}: {len(self.numbers)} numbers of rows beside {len(self.texts)} texts; give "
-                "one a text"
-            )
         for name, cells in self.columns.items():
             if len(cells) != len(self.texts):
                 raise BadTexts(
@@ -86,10 +81,6 @@ class Texts:
         Raises:
             MissingColumn: The column was not kept.
             BadTexts: No row matches; the message names the values that exist.
-
-        Example:
-            >>> Texts(("a", "b"), {"fold": (1, 2)}, "list").where("fold", ["2"]).texts
-            ('b',)
         """
         if column not in self.columns:
             others = quoted(self.columns) or "none"
@@ -105,12 +96,7 @@ class Texts:
         return self.at(rows)
 
     def at(self, rows: Sequence[int]) -> "Texts":
-        """The rows at these indices, from 0, in this order, with their columns and numbers.
-
-        Example:
-            >>> Texts(("a", "b", "c"), {}, "list").at([2, 0]).numbers
-            (2, 0)
-        """
+        """The rows at these indices, from 0, in this order, with their columns and numbers."""
         return Texts(
             tuple(self.texts[row] for row in rows),
             {name: tuple(cells[row] for row in rows) for name, cells in self.columns.items()},
@@ -125,10 +111,10 @@ def text_hashes(texts: Sequence[str | None]) -> "numpy.ndarray":
     They find repeated rows, and test rows that a detector was trained on, without storing a text. Each is
     the first 8 bytes of the SHA-256 of the text's letters and digits in lower case; combining marks, such as
     vowels of Hindi, count as letters. A text without letters or digits is hashed without its spaces; a
-    missing text as an empty one.
+    missing text as an empty one. Two different texts collide with a chance of about 1 in 10^19.
 
     Returns:
-        (text,) uint64. Two different texts collide with a chance of about 1 in 10^19.
+        (text,) uint64.
 
     Example:
         >>> first, second, third = text_hashes(["Have a nice day!", "have a nice  day", "Have a day"])
