@@ -66,8 +66,8 @@ def test_only_rows_of_the_split_are_used(fit, tmp_path):
     assert Artifact.load(tmp_path / "out").training["rows"] == 80
     fit("--split", "split=test")
     assert Artifact.load(tmp_path / "out").training["rows"] == 40
-    told = fit("--split", "split=dev", code=1).stderr
-    assert "column 'split' is never 'dev'; it holds 'train' (80 rows), 'test' (40 rows)" in told
+    message = fit("--split", "split=dev", code=1).stderr
+    assert "column 'split' is never 'dev'; it holds 'train' (80 rows), 'test' (40 rows)" in message
     assert "such as split=train" in fit("--split", "split=", code=2).stderr
     assert "No such option" in fit("--split", "split", "--train-value", "test", code=2).stderr
 
@@ -153,22 +153,22 @@ def test_ctrl_c_keeps_what_is_finished_and_says_where(fit, tmp_path, monkeypatch
         raise KeyboardInterrupt
 
     monkeypatch.setattr(TextReader, "map", stop)
-    told = fit(code=130).stderr
-    assert f"Stopped. Finished rows are kept in {tmp_path / 'out' / 'features.parquet.parts'}" in told
+    message = fit(code=130).stderr
+    assert f"Stopped. Finished rows are kept in {tmp_path / 'out' / 'features.parquet.parts'}" in message
 
 
 def test_a_missing_column_names_those_there(fit):
-    told = fit(label="toxcity", code=1).stderr
-    assert "no column 'toxcity'; it has 'id', 'comment', 'toxic', 'kind', 'split'" in told
-    told = fit(column="coment", code=1).stderr
-    assert "no column 'coment'" in told
-    assert "Try --column comment" in told
+    message = fit(label="toxcity", code=1).stderr
+    assert "no column 'toxcity'; it has 'id', 'comment', 'toxic', 'kind', 'split'" in message
+    message = fit(column="coment", code=1).stderr
+    assert "no column 'coment'" in message
+    assert "Try --column comment" in message
 
 
 def test_labels_of_another_kind_point_to_positive(fit):
-    told = fit(label="kind", code=1).stderr
-    assert "label 'kind' holds 'kind', 'rude', where 0/1 or true/false is read" in told
-    assert "--positive VALUE" in told
+    message = fit(label="kind", code=1).stderr
+    assert "label 'kind' holds 'kind', 'rude', where 0/1 or true/false is read" in message
+    assert "--positive VALUE" in message
 
 
 def test_one_class_only_is_refused(fit, tmp_path):

@@ -235,3 +235,16 @@ def test_one_in_many_is_fitted_where_ten_are_present():
     labels[:10], values[:10, 0] = 1, 6
     logits = fit(values, labels, strengths=(1e-2,)).logits
     assert logits[:10].min() > np.quantile(logits[10:], 0.99)
+
+
+def test_the_eigenbasis_gives_the_same_logits():
+    values, labels = wide_table()
+    basis = Basis.of(values)
+    size, vectors = np.linalg.eigh(basis.coordinates @ basis.coordinates.T)
+    model = LogisticRegression(C=1e-2, tol=1e-9, max_iter=100_000)
+    eigenbasis = vectors * np.sqrt(size.clip(min=0))
+    expected = model.fit(
+        eigenbasis, labels[:, 0], sample_weight=balanced_weights(labels[:, 0])
+    ).decision_function(eigenbasis)
+    logits = basis.fitted_head(labels[:, :1], [1e-2]).logit(values)[:, 0]
+    assert logits == pytest.approx(expected, abs=1e-4 * float(np.ptp(expected)))

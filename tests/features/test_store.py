@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from detection.feature_store import stored
 
 from splinelens.errors import BadFeatures, CannotResume
 from splinelens.features import store as store_file
 from splinelens.features.extract import read_table
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
-from detection.feature_store import stored
 from splinelens.models import LoadedModel
 from splinelens.texts import read_texts
 
