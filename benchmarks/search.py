@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from detection.data import EvaluationData, read_evaluation
+from detection.feature_store import FeatureStore
 from detection.features import PROMPT, READINGS, read_cached
 from detection.heads import fit_scorer
 from detection.protocols import document
@@ -29,7 +30,6 @@ from sklearn.preprocessing import StandardScaler
 from splinelens.detect.solver import cross_validate, folds, gram_factor
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
-from detection.feature_store import FeatureStore
 from splinelens.models import LoadedModel, load_model
 
 PROMPTS = {

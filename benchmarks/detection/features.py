@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from detection.data import EvaluationData
+from detection.feature_store import FeatureStore
 from detection.rows import Rows
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
-from detection.feature_store import FeatureStore
 from splinelens.models import LoadedModel
 from splinelens.texts import Texts
 from splinelens.tokens import tokenize
