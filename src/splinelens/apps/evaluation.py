@@ -356,14 +356,11 @@ class _Read:
         rows, values = self.rows[finite], self.values[finite]
         if len(rows) < 3 or values.shape[1] < 2:
             return None
-        embedding = embed_2d(values, seed)
         return FeatureMap(
             tuple(np.array(texts.numbers)[rows].tolist()),
             tuple(labels[rows].astype(int).tolist()),
             tuple(scores[rows].tolist()),
-            embedding.pca,
-            embedding.explained,
-            embedding.tsne,
+            *embed_2d(values, seed),
         )
 
 

@@ -1,7 +1,5 @@
 """Two-dimensional embeddings of feature rows: principal components and t-SNE."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from splinelens.errors import BadFeatures
@@ -12,23 +10,7 @@ _COMPONENTS = 50  # input of t-SNE: more are noise to it, and slow
 _MIN_ROWS = 10  # for t-SNE
 
 
-@dataclass(frozen=True)
-class Embedding2D:
-    """Two points per row.
-
-    Attributes:
-        pca: Coordinates along the first two principal components.
-        explained: Their shares of the variance.
-        tsne: Coordinates that keep neighbors together; distances between clusters mean nothing. Empty
-            with fewer than 10 rows.
-    """
-
-    pca: Points
-    explained: tuple[float, float]
-    tsne: Points
-
-
-def embed_2d(values: np.ndarray, seed: int = 0) -> Embedding2D:
+def embed_2d(values: np.ndarray, seed: int = 0) -> tuple[Points, tuple[float, float], Points]:
     """Embed the rows of a table in the plane.
 
     Args:
@@ -36,13 +18,15 @@ def embed_2d(values: np.ndarray, seed: int = 0) -> Embedding2D:
         seed: Of both methods; the same table and seed give the same points on one machine.
 
     Returns:
-        The points.
+        Coordinates along the first two principal components, their shares of the variance, and t-SNE
+        coordinates, which keep neighbors together; distances between clusters mean nothing. Those are
+        empty with fewer than 10 rows.
 
     Raises:
         BadFeatures: Fewer than 3 rows or 2 columns.
 
     Example:
-        >>> embed_2d(np.array([[0.0, 0.0], [1.0, 2.0], [2.0, 4.0]])).explained[0] > 0.99
+        >>> embed_2d(np.array([[0.0, 0.0], [1.0, 2.0], [2.0, 4.0]]))[1][0] > 0.99
         True
     """
     from sklearn.decomposition import PCA
@@ -61,7 +45,7 @@ def embed_2d(values: np.ndarray, seed: int = 0) -> Embedding2D:
     if len(values) >= _MIN_ROWS and np.ptp(components, axis=0).any():
         perplexity = min(30.0, (len(values) - 1) / 3)
         tsne = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(components)
-    return Embedding2D(_points(components[:, :2]), (first, second), _points(tsne))
+    return _points(components[:, :2]), (first, second), _points(tsne)
 
 
 def _points(coordinates: np.ndarray) -> Points:

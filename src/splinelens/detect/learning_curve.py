@@ -12,13 +12,10 @@ from typing import Any
 import numpy as np
 
 from splinelens.detect.solver import Basis
-from splinelens.errors import BadDetector, BadFeatures, BadLabels
+from splinelens.errors import BadFeatures, BadLabels
 
 SMALLEST = 50
 """Rows of the first point; each further point has twice as many."""
-
-FURTHEST = 2.0
-"""The law is not extrapolated beyond this many times the rows."""
 
 _SAMPLES = 5
 _STRENGTH = 1e-3  # C where none was chosen
@@ -88,21 +85,9 @@ class LearningCurve:
         """Standard deviation over the samples of each point; None for a single sample."""
         return tuple(float(np.std(values, ddof=1)) if len(values) > 1 else None for values in self.samples)
 
-    def gain(self, factor: int | float = FURTHEST) -> float | None:
-        """What more rows would add to the AUC by the law; None without one.
-
-        Args:
-            factor: Multiple of the rows of the last point, from 1 to 2.
-
-        Raises:
-            BadDetector: The factor is outside.
-        """
-        if not 1 <= factor <= FURTHEST:
-            raise BadDetector(
-                f"factor {factor:g}: the curve says nothing beyond {FURTHEST:g} times its rows; ask for 1 to "
-                f"{FURTHEST:g}, or label more rows and draw it again"
-            )
-        return None if self.law is None else _gain(self.law, self.rows[-1], factor)
+    def gain(self) -> float | None:
+        """What twice the rows of the last point would add to the AUC by the law; None without one."""
+        return None if self.law is None else _gain(self.law, self.rows[-1])
 
     @property
     def sentence(self) -> str:
@@ -295,8 +280,9 @@ def _gain_interval(curve: LearningCurve, noise: np.ndarray, rng: np.random.Gener
     return float(low), float(high)
 
 
-def _gain(law: PowerLaw, rows: int | float, factor: int | float = FURTHEST) -> float:
-    return law.at(factor * rows) - law.at(rows)
+def _gain(law: PowerLaw, rows: int | float) -> float:
+    """What twice the rows add by a law, which is not extrapolated further."""
+    return law.at(2 * rows) - law.at(rows)
 
 
 def _noise(curve: LearningCurve) -> np.ndarray:
