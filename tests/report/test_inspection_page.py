@@ -294,7 +294,7 @@ def test_the_slice_draws_walls_cells_and_points(view, inspection):
     cells, points = rest[:3], rest[3:]
     assert cells[0]["x"] == [0.0, 1.0, 1.0, 0.0, 0.0]
     assert cells[1]["x"] == cells[2]["x"] == []  # the same cell again; none known
-    assert [list(point["x"]) + list(point["y"]) for point in points] == view.points.tolist()
+    assert list(zip(points[0]["x"], points[0]["y"], strict=True)) == [tuple(point) for point in view.points]
     assert figure["layout"]["yaxis"]["scaleanchor"] == "x"
     empty = replace(view, segments=np.zeros((0, 2, 2)), walls=np.zeros(0, int), regions=1)
     assert figures(inspection("ab", view=empty))["slice"]["data"][0]["x"] == []

@@ -178,10 +178,10 @@ def evaluate(
         print(json.dumps(metrics | run, ensure_ascii=False))
         return
 
-    from splinelens.report.terminal import evaluation_lines, label_lines
+    from splinelens.report.terminal import evaluation_lines
 
     print(f"{run['detector']} on {run['source']}, {run['seconds']:.1f} s on {run['device']}")
-    print("\n".join((evaluation_lines if artifact.task == "binary" else label_lines)(metrics)))
+    print("\n".join(evaluation_lines(metrics)))
 
 
 def _report_path(report: Path | None, needs_report: bool) -> Path | None:

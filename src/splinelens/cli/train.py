@@ -165,9 +165,9 @@ def _verdicts(
 def _print(artifact: "Artifact") -> None:
     from splinelens.report.card import settings
     from splinelens.report.tables import percent, percents
-    from splinelens.report.terminal import evaluation_lines, label_lines
+    from splinelens.report.terminal import evaluation_lines
 
-    training, binary = artifact.training, artifact.task == "binary"
+    training = artifact.training
     chosen = ", ".join(f"{key} = {value}" for key, value in settings(training))
     print(f"{artifact.name}: logistic, {chosen}, {artifact.head.width:,} numbers per text")
     if training["left_out"]:
@@ -177,7 +177,7 @@ def _print(artifact: "Artifact") -> None:
         contradicting = f"{repeated['contradicting']:,} with contradicting labels"
         print(f"{repeated['texts']:,} texts occur more than once, {contradicting}")
     print("out of fold, each row judged by a head that did not see it:")
-    print("\n".join((evaluation_lines if binary else label_lines)(artifact.metrics["out_of_fold"])))
+    print("\n".join(evaluation_lines(artifact.metrics["out_of_fold"])))
     for label, thresholds in zip(artifact.labels, artifact.thresholds, strict=True):
         for stored in thresholds if artifact.task != "classes" else ():
             rate = f"{percent(stored.rate)} ({percents(stored.interval)})"

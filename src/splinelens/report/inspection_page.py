@@ -351,30 +351,31 @@ def prefix_axis(arrays: Sequence[np.ndarray], log: bool) -> tuple[Figure, float]
 
 def _feature_curves(texts: Sequence[TokenReport], layers: list[str]) -> dict[str, Figure]:
     """A curve per text over the layers, for each feature; extremes name the token that reached them."""
-    made, seven = {}, [text.seven for text in texts]
-    for at, name in enumerate(SPLINE7):
-        curves = [_curve(layers, values[:, at], number, len(texts)) for number, values in enumerate(seven)]
+    names = [f"text {number}" for number, _ in enumerate(texts, start=1)] if len(texts) > 1 else [""]
+    values = {name: [text.seven[:, at] for text in texts] for at, name in enumerate(SPLINE7)}
+    values["regions"] = [text.regions for text in texts]
+    made = {}
+    for name, own in values.items():
+        curves = [_curve(layers, own[at], names[at], SERIES[at]) for at in range(len(texts))]
         for curve, text in zip(curves, texts, strict=True):
             if name in _EXTREMES:
                 quantity, where = _EXTREMES[name]
                 tokens, labels = where(getattr(text, quantity), axis=1), token_labels(text)
                 curve.text = [plotly_text(f"{token} {labels[token]}") for token in tokens.tolist()]
                 curve.hovertemplate = curve.hovertemplate.replace("<extra>", "<br>at token %{text}<extra>")
-        made[name] = figure(curves, _PANEL, category_axis("layer", nticks=8), {})
-    curves = [_curve(layers, text.regions, number, len(texts)) for number, text in enumerate(texts)]
-    made["regions"] = figure(curves, _PANEL, category_axis("layer", nticks=8), {"rangemode": "tozero"})
+        y = {"rangemode": "tozero"} if name == "regions" else {}
+        made[name] = figure(curves, _PANEL, category_axis("layer", nticks=8), y)
     return made
 
 
-def _curve(layers: list[str], values: np.ndarray, number: int, texts: int) -> go.Scatter:
-    name = f"text {number + 1}<br>" if texts > 1 else ""
+def _curve(layers: list[str], values: np.ndarray, name: str, color: str, width: float = 1.6) -> go.Scatter:
     return go.Scatter(
         mode="lines+markers",
         x=layers,
         y=rounded(values),
-        line={"color": SERIES[number], "width": 1.6},
-        marker={"size": 4, "symbol": ("circle", "square")[number]},
-        hovertemplate=f"{name}layer %{{x}}<br>%{{y:.4~g}}<extra></extra>",
+        line={"color": color, "width": width},
+        marker={"size": 4, "symbol": "square" if color == SERIES[1] else "circle"},
+        hovertemplate=f"{name}<br>" * bool(name) + "layer %{x}<br>%{y:.4~g}<extra></extra>",
     )
 
 
@@ -383,25 +384,11 @@ def _distances(inspection: Inspection, layers: list[str]) -> Figure:
     assert inspection.text_distance is not None  # the caller checked
     own = () if inspection.self_distance is None else inspection.self_distance
     lines = [
-        go.Scatter(
-            mode="lines",
-            x=layers,
-            y=rounded(values),
-            line={"color": SERIES[number], "width": 1},
-            hovertemplate=f"text {number + 1} to itself<br>layer %{{x}}<br>%{{y:.4~g}}<extra></extra>",
-        )
+        _curve(layers, values, f"text {number + 1} to itself", SERIES[number], width=1)
         for number, values in enumerate(own)
     ]
-    between = go.Scatter(
-        mode="lines+markers",
-        x=layers,
-        y=rounded(inspection.text_distance),
-        line={"color": _BETWEEN, "width": 2},
-        marker={"size": 4},
-        hovertemplate="text 1 to text 2<br>layer %{x}<br>%{y:.4~g}<extra></extra>",
-    )
-    y = {"rangemode": "tozero"}
-    return figure([*lines, between], _PANEL, category_axis("layer", nticks=8), y)
+    lines.append(_curve(layers, inspection.text_distance, "text 1 to text 2", _BETWEEN, width=2))
+    return figure(lines, _PANEL, category_axis("layer", nticks=8), {"rangemode": "tozero"})
 
 
 def _points(view: SliceView) -> list[tuple[str, str, str]]:
@@ -420,30 +407,23 @@ def _slice(view: SliceView) -> Figure:
     cells = [
         _cell(None if number in shared else cell, SERIES[number]) for number, cell in enumerate(view.cells)
     ]
-    points, notes = [], []
-    for (x, y), label, color in zip(view.points.tolist(), labels, SERIES, strict=True):
-        marker = {"color": color, "size": 9, "line": {"color": "#fff", "width": 1.5}}
-        words = f"%{{text}}<br>layer {view.layer}<br>(%{{x:.4~g}}, %{{y:.4~g}})<extra></extra>"
-        points.append(
-            go.Scatter(
-                mode="markers", x=[x], y=[y], marker=marker, text=[plotly_text(label)], hovertemplate=words
-            )
-        )
-        notes.append(
-            {
-                "x": x,
-                "y": y,
-                "text": plotly_text(shorten(label, 28)),
-                "showarrow": False,
-                "yshift": 17,
-                "borderpad": 1,
-                "font": {"size": 12},
-            }
-        )
+    points = go.Scatter(
+        mode="markers",
+        x=rounded(view.points[:, 0], 8),
+        y=rounded(view.points[:, 1], 8),
+        marker={"color": list(SERIES), "size": 9, "line": {"color": "#fff", "width": 1.5}},
+        text=[plotly_text(label) for label in labels],
+        hovertemplate=f"%{{text}}<br>layer {view.layer}<br>(%{{x:.4~g}}, %{{y:.4~g}})<extra></extra>",
+    )
+    shared_note = {"showarrow": False, "yshift": 17, "borderpad": 1, "font": {"size": 12}}
+    notes = [
+        {"x": x, "y": y, "text": plotly_text(shorten(label, 28)), **shared_note}
+        for (x, y), label in zip(view.points.tolist(), labels, strict=True)
+    ]
     low_x, low_y, high_x, high_y = view.box
     bare = {"zeroline": False, "showgrid": False, "constrain": "domain", "automargin": False}
     return figure(
-        [_walls(view), *cells, *points],
+        [_walls(view), *cells, points],
         620,
         {"title": {"text": "units of the MLP's input"}, "range": [low_x, high_x], **bare},
         {"scaleanchor": "x", "range": [low_y, high_y], **bare},

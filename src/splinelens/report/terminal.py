@@ -209,34 +209,22 @@ def evaluation_lines(metrics: Metrics) -> list[str]:
     """The metrics of an evaluation with their 95 % intervals; length alone follows the AUC.
 
     Args:
-        metrics: As from ``Evaluation.to_dict``.
+        metrics: As from ``Evaluation.to_dict`` or, for several labels, ``Evaluations.to_dict``: means, a
+            line per label, then the confusion of classes.
     """
-    rows = [
-        ("rows", f"{metrics['n']:,}, {metrics['positives']:,} of them positive"),
-        ("not scored", f"{metrics['undetermined']:,}"),
-        *_joined(metric_table(metrics)),
-    ]
-    for target, found in metrics["at_threshold"].items():
+    several = "labels" in metrics
+    positives = "" if several else f", {metrics['positives']:,} of them positive"
+    rows = [("rows", f"{metrics['n']:,}{positives}"), ("not scored", f"{metrics['undetermined']:,}")]
+    for name, value, bounds in (mean_table if several else metric_table)(metrics).rows:
+        rows.append((name, f"{value}  {bounds}".rstrip()))
+    for target, found in () if several else metrics["at_threshold"].items():
         alarms = f"{percent(found['false_positive_rate'])} false positives"
         bounds = percents(found["false_positive_interval"])
         effect = f"{found['score']:.4f}: {alarms} ({bounds}), recall {found['recall']:.4f}"
         rows.append((f"threshold for {percent(target)}", effect))
-    return _lines(Table(("", ""), rows), header=False)
-
-
-def label_lines(metrics: Metrics) -> list[str]:
-    """The metrics of several labels: means, a line per label, then the confusion of classes.
-
-    Args:
-        metrics: As from ``Evaluations.to_dict``.
-    """
-    rows = [
-        ("rows", f"{metrics['n']:,}"),
-        ("not scored", f"{metrics['undetermined']:,}"),
-        *_joined(mean_table(metrics)),
-    ]
     lines = _lines(Table(("", ""), rows), header=False)
-    lines += ["", *_lines(label_table(metrics["labels"]))]
+    if several:
+        lines += ["", *_lines(label_table(metrics["labels"]))]
     if "confusion" in metrics:
         confusion = confusion_table(list(metrics["labels"]), metrics["confusion"])
         lines += ["", "rows: true class, columns: predicted class", *_lines(confusion)]
@@ -295,10 +283,6 @@ def _pieces(text: str, spans: Sequence[Span]) -> list[Span]:
         for begin, stop, amount in bounds
         for match in _PIECE.finditer(text, begin, stop)
     ]
-
-
-def _joined(table: Table) -> list[tuple[str, ...]]:
-    return [(name, f"{value}  {bounds}".rstrip()) for name, value, bounds in table.rows]
 
 
 def _cut(line: str, characters: int) -> str:
