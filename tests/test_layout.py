@@ -332,3 +332,29 @@ def _text_files():
         "",
     }
     return [path for path in files if path.suffix in kinds and not {"__pycache__", "out"} & {*path.parts}]
+
+
+def test_a_text_passes_fourteen_files_from_score_to_its_verdict(default_model):
+    """CONTRIBUTING lists them; ``anatomy.py`` is left out: it describes the model, no text enters it."""
+    from splinelens import Detector
+
+    detector = Detector.load("toxicity-fast")
+    detector.score(["Have a nice day."])
+    package = Path(splinelens.__file__).parent
+    passed = set()
+
+    def trace(frame, event, _argument):
+        path = Path(frame.f_code.co_filename)
+        if event == "call" and path.is_relative_to(package):
+            passed.add(path.relative_to(package).as_posix())
+
+    sys.setprofile(trace)
+    try:
+        detector.score(["You are a silly goose."])
+    finally:
+        sys.setprofile(None)
+    passed = passed - {"anatomy.py"} | {"cli/score.py", "report/terminal.py"}
+    assert len(passed) <= 14
+    contributing = (package.parents[1] / "CONTRIBUTING.md").read_text("utf-8")
+    listed = contributing.partition("a text passes these files")[2].partition("###")[0]
+    assert [path for path in sorted(passed) if f"`{path}`" not in listed] == []

@@ -32,7 +32,7 @@ from splinelens.files import RowStore
 from splinelens.models import Fingerprint, LoadedModel, load_model
 from splinelens.report.scores import UNDETERMINED, Span, TextScore, write_scores
 from splinelens.report.spans import merged
-from splinelens.texts import Texts, read_texts
+from splinelens.texts import Texts
 from splinelens.tokens import Long
 
 
@@ -371,7 +371,7 @@ class Detector:
 def _texts(texts: Texts | Sequence[str | None]) -> Texts:
     if isinstance(texts, str):
         raise BadTexts("texts is one string; give a list of texts, or the name of a file to read_texts")
-    return texts if isinstance(texts, Texts) else read_texts(list(texts))
+    return texts if isinstance(texts, Texts) else Texts.of(list(texts))
 
 
 def _load_model(

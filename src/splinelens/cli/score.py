@@ -99,7 +99,7 @@ def score(
     if output:
         check_format(output)
     source = (
-        read_texts(text or []) if file is None else read_texts(file, column, encoding=encoding, format=format)
+        Texts.of(text or []) if file is None else read_texts(file, column, encoding=encoding, format=format)
     )
 
     from splinelens.apps.detector import Detector

@@ -47,8 +47,8 @@ _IRRELEVANT = {
 class Fingerprint:
     """What must agree for two models to give the same numbers.
 
-    ``config``, ``tokenizer`` and ``weights`` are hashes up to the ``depth`` in blocks; ``architecture`` is the
-    ``model_type``, ``dtype`` that of the weights, such as ``float32``.
+    ``config``, ``tokenizer`` and ``weights`` are hashes up to the ``depth`` in blocks; ``architecture`` is
+    the ``model_type``, ``dtype`` that of the weights, such as ``float32``.
     """
 
     architecture: str

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from splinelens.errors import BadTexts, MissingColumn
+from splinelens.texts.table import check_strings, is_name, quoted
 
 SAMPLE_ROWS = 100
 """Rows that decide which column holds the texts when none was named."""
@@ -62,7 +63,7 @@ class ColumnRequest:
         likely = likely or max(strings, key=lambda name: _characters(strings[name]), default=None)
         if likely is None:
             return " None holds strings."
-        return f" Try --column {shlex.quote(likely)}." if _is_name(likely) else " Has it a header line?"
+        return f" Try --column {shlex.quote(likely)}." if is_name(likely) else " Has it a header line?"
 
 
 def texts_only(values: Cells, request: ColumnRequest) -> TextsAndColumns:
@@ -78,19 +79,8 @@ def texts_only(values: Cells, request: ColumnRequest) -> TextsAndColumns:
             f"{request.source} holds texts alone, no column {missing[0]!r}; give a table, and its format if "
             "the name does not tell it"
         )
-    for row, value in enumerate(values):
-        if not isinstance(value, str | None):
-            raise BadTexts(
-                f"{request.source}, row {row} (counted from 0): {json_type(value)}, where a string or null "
-                "is read; turn it into a string or drop it"
-            )
+    check_strings(values, request.source)
     return values, {}
-
-
-def json_type(value: object) -> str:
-    """What a value is, in the words of JSON."""
-    names = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
-    return "null" if value is None else names.get(type(value), f"a {type(value).__name__}")
 
 
 def closest(name: str, names: Iterable[str]) -> str | None:
@@ -98,29 +88,6 @@ def closest(name: str, names: Iterable[str]) -> str | None:
     by_lower = {other.lower(): other for other in names}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1)
     return by_lower[near[0]] if near else None
-
-
-def quoted(names: Iterable[object], most: int = 20) -> str:
-    """Names in quotes, and how many more there are.
-
-    A name that may be a text, long and with blanks, is shown as its length; other long names are cut.
-
-    Example:
-        >>> quoted(["a", "b", "c"], most=2)
-        "'a', 'b' and 1 more"
-    """
-    shown = [
-        (repr(name) if len(name) <= 60 else repr(name[:60] + "..."))
-        if _is_name(name)
-        else f"({len(name)} characters)"
-        for name in map(str, names)
-    ]
-    return ", ".join(shown[:most]) + (f" and {len(shown) - most} more" if len(shown) > most else "")
-
-
-def _is_name(value: str) -> bool:
-    """Whether a value may be quoted: short, or without blanks."""
-    return len(value) <= 24 or not any(map(str.isspace, value))
 
 
 def _characters(cells: Cells) -> int:

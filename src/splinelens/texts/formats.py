@@ -24,10 +24,9 @@ from splinelens.texts.columns import (
     Cells,
     ColumnRequest,
     TextsAndColumns,
-    json_type,
-    quoted,
     texts_only,
 )
+from splinelens.texts.table import json_type, quoted
 
 _JSON_ERRORS = (ValueError, RecursionError)  # broken, a number too long, nested too deep
 _ADDRESS = re.compile(r"hf:(\w[\w.-]*/\w[\w.-]*)(?::([^:\[\]]*))?(?::([^:\[\]]+(?:\[.*\])?))?")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from splinelens.errors import BadTexts
-from splinelens.texts.columns import quoted
+from splinelens.texts.table import quoted
 
 if TYPE_CHECKING:
     import numpy

@@ -6,7 +6,7 @@ from itertools import permutations
 from typing import TYPE_CHECKING, Any, Literal
 
 from splinelens.errors import BadLabels
-from splinelens.texts.columns import quoted
+from splinelens.texts.table import quoted
 
 if TYPE_CHECKING:
     import numpy

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from splinelens.errors import BadTexts
-from splinelens.texts.columns import ColumnRequest, TextsAndColumns, closest, quoted, texts_only
+from splinelens.texts.columns import ColumnRequest, TextsAndColumns, closest, texts_only
 from splinelens.texts.formats import (
     is_json_lines,
     read_delimited,
@@ -18,7 +18,7 @@ from splinelens.texts.formats import (
     read_json_lines,
     read_parquet,
 )
-from splinelens.texts.table import Texts
+from splinelens.texts.table import Texts, quoted
 
 _FORMATS = {".txt": "txt", ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _FORMATS |= {".json": "json", ".parquet": "parquet"}

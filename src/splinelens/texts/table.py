@@ -4,13 +4,12 @@ import hashlib
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from splinelens.errors import BadTexts, MissingColumn
-from splinelens.texts.columns import quoted
 
 if TYPE_CHECKING:
     import numpy
@@ -53,6 +52,18 @@ class Texts:
                     f"{self.source}: column {name!r} has {len(cells)} rows beside {len(self.texts)} texts; "
                     "give one cell a text"
                 )
+
+    @classmethod
+    def of(cls, values: Sequence[str | None]) -> "Texts":
+        """The texts of a list, None where one is missing.
+
+        Raises:
+            BadTexts: An empty list, or a row that is neither a string nor None.
+        """
+        if not len(values):
+            raise BadTexts("list has no rows; give at least one text")
+        check_strings(values, "list")
+        return cls(tuple(values), {}, "list")
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -133,3 +144,46 @@ def _letters(text: str) -> str:
     if not any(map(str.isalnum, folded)):
         return "".join(folded.split())
     return "".join(c for c in folded if c.isalnum() or unicodedata.category(c)[0] == "M")
+
+
+def check_strings(values: Iterable[Any], source: str) -> None:
+    """Refuse a row that is neither a string nor None.
+
+    Raises:
+        BadTexts: The message names the row.
+    """
+    for row, value in enumerate(values):
+        if not isinstance(value, str | None):
+            raise BadTexts(
+                f"{source}, row {row} (counted from 0): {json_type(value)}, where a string or null is read; "
+                "turn it into a string or drop it"
+            )
+
+
+def json_type(value: object) -> str:
+    """What a value is, in the words of JSON."""
+    names = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
+    return "null" if value is None else names.get(type(value), f"a {type(value).__name__}")
+
+
+def quoted(names: Iterable[object], most: int = 20) -> str:
+    """Names in quotes, and how many more there are.
+
+    A name that may be a text, long and with blanks, is shown as its length; other long names are cut.
+
+    Example:
+        >>> quoted(["a", "b", "c"], most=2)
+        "'a', 'b' and 1 more"
+    """
+    shown = [
+        (repr(name) if len(name) <= 60 else repr(name[:60] + "..."))
+        if is_name(name)
+        else f"({len(name)} characters)"
+        for name in map(str, names)
+    ]
+    return ", ".join(shown[:most]) + (f" and {len(shown) - most} more" if len(shown) > most else "")
+
+
+def is_name(value: str) -> bool:
+    """Whether a value may be quoted: short, or without blanks."""
+    return len(value) <= 24 or not any(map(str.isspace, value))
