@@ -35,7 +35,7 @@ def test_a_training_is_written_with_its_card_and_report(loaded, tmp_path):
     written = sorted(path.name for path in (tmp_path / "here").iterdir())
     assert written == ["CARD.md", "TRAINING.md", "detector.json", "detector.safetensors", "suspects.csv"]
     assert command in (tmp_path / "here" / "CARD.md").read_text("utf-8")
-    assert report.rows == 60
+    assert report.artifact.training["rows"] == 60
 
 
 def test_training_twice_gives_the_same_artifact(fit_on, tmp_path):

@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from splinelens.detect.artifact import Artifact
+from splinelens.detect.calibration import Calibration
 from splinelens.detect.curves import operating_points, reliability, sweep
+from splinelens.detect.heads import LinearHead
 from splinelens.detect.metrics import evaluate
 from splinelens.detect.subgroup_auc import subgroup_aucs
+from splinelens.detect.thresholds import Threshold
 from splinelens.features.token_report import TokenReport
 from splinelens.report.evaluation import (
     EvaluationReport,
@@ -240,3 +244,64 @@ def make_evaluation(rows=200, text="you silly goose", name="tiny", layers=3, **c
         "provenance": {"splinelens": "0", "seed": 0, "data_hash": "ab", "detector": "cd"},
     }
     return EvaluationReport(**held | changes)
+
+
+@pytest.fixture
+def artifact():
+    """A detector without a model."""
+    ones = np.ones(6, dtype=np.float32)
+    return Artifact(
+        name="mine",
+        task="binary",
+        labels=("toxic",),
+        negative="clean",
+        model={
+            "name": "smollm2-135m",
+            "revision": None,
+            "fingerprint": {"architecture": "llama", "weights": "ab12", "dtype": "float32", "depth": 6},
+        },
+        spec={
+            "features": ["margins"],
+            "pooling": ["max"],
+            "layers": [0, 1, 2, 5],
+            "prompt": "Rude? | yes\n",
+            "suffix": "",
+            "max_tokens": 256,
+            "long": "cut",
+            "version": 1,
+        },
+        features_dtype="bfloat16",
+        columns=(("layer00.margin_max", 4), ("layer05.margin_max", 2)),
+        head=LinearHead(ones, ones, ones[None], ones[:1]),
+        calibrations=(Calibration(1.0, 0.0),),
+        thresholds=((Threshold(0.05, 0.84, 0.0495, (0.0334, 0.0703), 0.7),),),
+        training={
+            "settings": {"C": 0.001, "validation_auc": {"0.001": 0.9}},
+            "seed": 7,
+            "rows": 1400,
+            "positives": 814,
+            "left_out": 2,
+            "judged_rows": 1000,
+            "sources": ["a.csv (split = train)", "b.csv"],
+            "provenance": {"data_hash": "cd34"},
+        },
+        metrics={
+            "out_of_fold": {
+                "n": 1000,
+                "positives": 500,
+                "undetermined": 0,
+                "auc": 0.949,
+                "auc_interval": [0.93, 0.96],
+                "recall_at_fpr": {"0.01": 0.37, "0.05": 0.7},
+                "recall_intervals": {"0.01": [0.3, 0.4], "0.05": [0.66, 0.74]},
+                "brier": 0.08,
+                "brier_interval": [0.07, 0.09],
+                "calibration_error": 0.03,
+                "calibration_interval": [0.02, 0.05],
+                "length_auc": 0.596,
+                "length_auc_interval": [0.56, 0.62],
+                "at_threshold": {},
+            }
+        },
+        version="0.1.0",
+    )

@@ -48,7 +48,6 @@ class Training:
         values: (row, column), the features of the rows that were read.
         labels: (row, label), 0 or 1.
         scores: (row, label), calibrated and out of fold; NaN where a row was not judged.
-        tokens: Tokens of each row.
         numbers: The number of each row in the source of the texts, from 0.
         groups: One number per row, equal for rows with the same text.
     """
@@ -57,7 +56,6 @@ class Training:
     values: np.ndarray
     labels: np.ndarray
     scores: np.ndarray
-    tokens: np.ndarray
     numbers: np.ndarray
     groups: np.ndarray
 
@@ -76,18 +74,9 @@ class Training:
             max_rows=max_curve_rows,
             seed=artifact.training["seed"],
         )
+        keys = self.groups.tolist()
         return training_report(
-            artifact.name,
-            artifact.labels,
-            self.labels,
-            self.scores,
-            self.tokens,
-            exclusive=artifact.task == "classes",
-            numbers=self.numbers,
-            keys=self.groups.tolist(),
-            thresholds=artifact.thresholds if artifact.task != "classes" else (),
-            curve=curve,
-            left_out=artifact.training["left_out"],
+            artifact, self.labels, self.scores, numbers=self.numbers, keys=keys, curve=curve
         )
 
     def write(self, folder: Path) -> TrainingReport:
@@ -220,7 +209,7 @@ def train(
         version=__version__,
         seen=seen,
     )
-    return Training(artifact, values, y, scores, tokens, numbers, groups)
+    return Training(artifact, values, y, scores, numbers, groups)
 
 
 def require_labels(labels: np.ndarray, task: Task, names: Sequence[str], texts: int) -> np.ndarray:
