@@ -24,7 +24,7 @@ def evaluate(
     label: options.DetectorsLabels = None,
     column: options.Column = None,
     positive: options.Positive = None,
-    split: options.TestSplit = None,
+    split: options.Split = None,
     report: Annotated[
         Path | None,
         typer.Option(

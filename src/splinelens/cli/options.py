@@ -59,16 +59,12 @@ Positive = Annotated[
     str | None,
     typer.Option("--positive", metavar="VALUE", help="The label that counts as 1; every other is 0."),
 ]
-TrainSplit = Annotated[
+Split = Annotated[
     str | None,
     typer.Option(
-        "--split", metavar="COLUMN[=VALUE]", help="Take only rows with this value; default value: train."
-    ),
-]
-TestSplit = Annotated[
-    str | None,
-    typer.Option(
-        "--split", metavar="COLUMN[=VALUE]", help="Take only rows with this value; default value: test."
+        "--split",
+        metavar="COLUMN[=VALUE]",
+        help="Take only rows with this value. Default value: train to train, test to evaluate.",
     ),
 ]
 

@@ -23,7 +23,7 @@ def train(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the detector.", metavar="DIR")],
     column: options.Column = None,
     positive: options.Positive = None,
-    split: options.TrainSplit = None,
+    split: options.Split = None,
     model: options.Model = "smollm2-135m",
     features: options.Features = "margins",
     layers: options.Layers = None,

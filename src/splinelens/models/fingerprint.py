@@ -23,24 +23,11 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _SIDECAR = "fingerprint.json"
-_IRRELEVANT = {
-    "architectures",
-    "attention_dropout",
-    "dtype",
-    "gradient_checkpointing",
-    "id2label",
-    "initializer_range",
-    "label2id",
-    "output_attentions",
-    "output_hidden_states",
-    "pretraining_tp",
-    "problem_type",
-    "return_dict",
-    "tie_word_embeddings",
-    "torch_dtype",
-    "transformers_version",
-    "use_cache",
-}
+_IRRELEVANT = set(
+    "architectures attention_dropout dtype gradient_checkpointing id2label initializer_range "
+    "label2id output_attentions output_hidden_states pretraining_tp problem_type return_dict "
+    "tie_word_embeddings torch_dtype transformers_version use_cache".split()
+)
 
 
 @dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))

@@ -104,18 +104,14 @@ def _refusal(repository: str, revision: str | None, error: Exception) -> BadMode
         return BadModel(
             f"{what} is gated: accept its terms on the hub and log in with 'hf auth login', or set HF_TOKEN"
         )
-    if isinstance(error, errors.RevisionNotFoundError):
-        return UnknownModel(f"{what}: the repository exists on the hub and has no such revision")
-    if isinstance(error, errors.RepositoryNotFoundError | errors.HFValidationError):
+    if isinstance(error, errors.RepositoryNotFoundError | errors.RevisionNotFoundError):
         return UnknownModel(
-            f"{what} is no folder here and no repository on the hub that you may read; check the spelling, "
-            "and log in with 'hf auth login' if it is private"
+            f"{what} is no folder here and no repository or revision on the hub that you may read; check the "
+            "spelling, and log in with 'hf auth login' if it is private"
         )
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     if isinstance(error, errors.OfflineModeIsEnabled):
-        return BadModel(
-            f"{what} is not cached, and HF_HUB_OFFLINE keeps it from being fetched; unset it or name a folder"
-        )
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = "HF_HUB_OFFLINE is set"
     return BadModel(
         f"{what} is not cached and could not be fetched from the hub: {reason}. Check the network, or name "
         "a folder"
