@@ -226,7 +226,7 @@ def evaluation_report(
     truth, scores = known[:, index], read.scores[:, index]
     scored = np.isfinite(scores)
     y, s = truth[scored].astype(int), scores[scored]
-    stored = {f"{100 * point.target:g} % promised": point.score for point in artifact.thresholds[0]}
+    stored = {f"target {100 * point.target:g} %": point.score for point in artifact.thresholds[0]}
     probe = _Probe(detector, threshold, resamples // 10, seed)
     functions, targets = (None, ()) if hatecheck is None else probe.hatecheck(hatecheck)
     return EvaluationReport(
