@@ -267,12 +267,7 @@ class RowStore:
 
 
 def differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:  # Any: JSON
-    """One phrase for each key whose value differs between two records, sorted by key.
-
-    Example:
-        >>> differences({"spec": {"prompt": "a"}}, {"spec": {"prompt": "b"}})
-        ["spec.prompt was 'a' and is 'b'"]
-    """
+    """One phrase for each key whose value differs between two records, such as ``"dtype was 1 and is 2"``."""
     phrases = []
     for key in sorted({*before, *now}):
         old, new = before.get(key), now.get(key)

@@ -20,7 +20,7 @@ def evaluate(
     detector: Annotated[
         str, typer.Argument(metavar="DETECTOR", help="A shipped detector, or a folder made by train.")
     ],
-    file: options.LabelledFile,
+    file: options.LabeledFile,
     label: options.DetectorsLabels = None,
     column: options.Column = None,
     positive: options.Positive = None,

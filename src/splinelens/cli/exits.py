@@ -23,17 +23,6 @@ def exits(command: Callable[_Options, None]) -> Callable[_Options, None]:
     """Wrap a command to end with ``typer.Exit`` where it raises; its signature stays, for typer.
 
     Our errors become one line on stderr. A reader that closes stdout early, such as ``head``, is no error.
-
-    Example:
-        >>> import typer
-        >>> @exits
-        ... def stop() -> None:
-        ...     raise SplinelensError("nothing to do")
-        >>> try:
-        ...     stop()
-        ... except typer.Exit as end:
-        ...     end.exit_code
-        1
     """
 
     @wraps(command)

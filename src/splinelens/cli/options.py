@@ -18,7 +18,7 @@ class LongTexts(StrEnum):
     cut = "cut"
 
 
-LabelledFile = Annotated[
+LabeledFile = Annotated[
     str, typer.Argument(metavar="FILE|-", help="CSV, TSV, JSONL, JSON, Parquet or hf:owner/name; - is stdin.")
 ]
 Column = Annotated[

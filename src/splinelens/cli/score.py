@@ -121,7 +121,7 @@ def score(
             try:
                 found.write_scores(source, output, **settings, progress=progress, observe=tally.add)
             except KeyboardInterrupt as stop:
-                kept = f"Stopped. What is finished is kept in {output}.parts; run the same command to go on."
+                kept = f"Stopped. Finished rows are kept in {output}.parts; run the same command to continue."
                 raise exit_with(kept, STOPPED) from stop
         else:
             records = tally.over(found.scores(source, **settings, progress=progress))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def train(
     context: typer.Context,
-    file: options.LabelledFile,
+    file: options.LabeledFile,
     label: options.Labels,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the detector.", metavar="DIR")],
     column: options.Column = None,

@@ -1,10 +1,6 @@
 """Loading language models by name, up to a depth, with an exact fingerprint.
 
-Files in import order; read ``load`` first::
-
-    cache  quiet  fingerprint  wheel  gguf  hub  source  load  inventory
-
-Importing this package loads neither torch nor transformers.
+Read ``load`` first. Importing this package loads neither torch nor transformers.
 """
 
 from splinelens.models.fingerprint import Fingerprint

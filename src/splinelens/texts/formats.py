@@ -5,9 +5,7 @@ as one huge cell, drops blank lines of a single column, turns strings that look 
 refuses lone surrogates and columns of mixed types. Python's ``csv`` and ``json`` keep every text as written
 and name the line of what is broken.
 
-Each reader returns the texts, None where null, and the kept columns. It raises ``MissingColumn`` if a
-requested column does not exist, and ``BadTexts`` if the file is broken or the text column holds anything but
-strings and nulls.
+Each reader returns the texts, None where null, and the kept columns.
 """
 
 import csv

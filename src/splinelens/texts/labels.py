@@ -57,9 +57,7 @@ def read_labels(
             order, which may then hold one class only. None takes what the table holds.
 
     Raises:
-        BadLabels: All labels are missing, a column of several holds other values than 0/1, true/false or
-            yes/no, ``positive`` never occurs, one class only does, two words do not tell which counts as
-            1, or there are other classes than expected or more than 200.
+        BadLabels: Labels are all missing, of one class only, or of another kind or class than read here.
 
     Example:
         >>> read_labels({"kind": ["toxic", "clean", "", "toxic"]}).values[:, 0].tolist()

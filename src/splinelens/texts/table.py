@@ -70,10 +70,7 @@ class Texts:
 
     @cached_property
     def data_hash(self) -> str:
-        """SHA-256 over the texts in order, in hexadecimal; the columns are not part of it.
-
-        A null adds ``-``; a text adds its length in bytes, ``:`` and its UTF-8, lone surrogates passed.
-        """
+        """SHA-256 over the texts: ``-`` for a null, else length in bytes, ``:`` and UTF-8 with surrogates."""
         digest = hashlib.sha256()
         for text in self.texts:
             data = b"" if text is None else text.encode("utf-8", "surrogatepass")
@@ -82,7 +79,7 @@ class Texts:
 
     @cached_property
     def columns_hash(self) -> str:
-        """SHA-256 over the kept columns by name, in hexadecimal; their order is not part of it."""
+        """SHA-256 over the kept columns, whatever their order."""
         columns = json.dumps(dict(self.columns), sort_keys=True, default=str)
         return hashlib.sha256(columns.encode()).hexdigest()
 
