@@ -21,15 +21,12 @@ from splinelens.report.evaluation import (
 from splinelens.report.page import render_page
 from splinelens.report.plain_text import readable
 from splinelens.report.plots import (
-    DIVERGING,
     GRAY,
     SERIES,
-    SHARE,
     Figure,
     Scale,
     category_axis,
     figure,
-    heat_map,
     plotly_text,
     rounded,
 )
@@ -58,7 +55,6 @@ def page(report: EvaluationReport) -> str:
         tables=report_tables(report),
         provenance=_provenance(report),
         series=SERIES,
-        layer_scale=report.layer_auc and auc_scale(report.layer_auc),
         limit=f"{report.threshold:.4f}",
         prevalence=percent(report.prevalence),
         start=int(np.abs(thresholds - report.threshold).argmin()),
@@ -91,18 +87,6 @@ def figures(report: EvaluationReport) -> dict[str, Figure]:
         if report.feature_map.tsne:
             made["tsne"] = _points(report, report.feature_map.tsne, "", "")
     return made
-
-
-def auc_scale(layer_auc: LayerAuc) -> Scale:
-    """Colors of AUCs: from chance up, or around chance where some lie clearly below it.
-
-    Example:
-        >>> auc_scale(LayerAuc(("a",), (0,), ((0.9,),), "")).low
-        0.5
-    """
-    if min((cell for row in layer_auc.auc for cell in row if cell is not None), default=0.5) >= 0.47:
-        return Scale(SHARE, 0.5, 1.0, ((0.0, "0.5 chance"), (0.5, "0.75"), (1.0, "1")))
-    return Scale(DIVERGING, 0.0, 1.0, ((0.0, "0"), (0.5, "0.5 chance"), (1.0, "1")))
 
 
 def _links(report: EvaluationReport) -> dict[str, str]:
@@ -216,9 +200,9 @@ def _reliability(report: EvaluationReport) -> Figure:
 
 def _layers(layer_auc: LayerAuc) -> Figure:
     cells = np.array([[np.nan if cell is None else cell for cell in row] for row in layer_auc.auc], float)
-    trace = heat_map(
+    low = 0.5 if np.nanmin(cells, initial=0.5) >= 0.47 else 0.0  # from chance up, unless some are below
+    trace = Scale("Viridis", low, 1.0, "AUC").heat_map(
         rounded(cells),
-        auc_scale(layer_auc),
         x=[str(layer) for layer in layer_auc.layers],
         y=list(layer_auc.statistics),
         xgap=1,

@@ -26,17 +26,12 @@ from splinelens.report.inspection import (
 from splinelens.report.page import render_page
 from splinelens.report.plain_text import readable, visible
 from splinelens.report.plots import (
-    DIMENSION,
-    DISTANCE,
-    DIVERGING,
     GRAY,
     SERIES,
-    SHARE,
     Figure,
     Scale,
     category_axis,
     figure,
-    heat_map,
     plotly_text,
     rounded,
     shorten,
@@ -90,11 +85,10 @@ def page(inspection: Inspection) -> str:
         ),
         links=_links(inspection, scales),
         pieces=[list(token_pieces(text)) for text in inspection.texts],
-        scales=scales,
         softmax_layers=softmax,
         titles=TITLES,
         thresholds=THRESHOLDS,
-        colors={"series": SERIES, "between": _BETWEEN},
+        colors={"series": SERIES, "between": _BETWEEN, "depth": _DEPTH},
         points=_points(view) if view else [],
         views=["whole window", *(f"near {shorten(label, 28)}" for label in view.labels)] if view else [],
         layer_tables=[layer_table(text) for text in inspection.texts],
@@ -134,21 +128,18 @@ def color_scales(inspection: Inspection) -> dict[str, Scale]:
     Without softmax attention there are no scales of the dimension.
     """
     texts = inspection.texts
-    ticks = tuple((share, f"{100 * share:g}") for share in (0.0, 0.25, 0.5, 0.75, 1.0))
+    distances = [text.boundary for text in texts]
     scales = {
-        "sign": Scale.linear([text.sign for text in texts], SHARE, trim=0.05),
-        "boundary": Scale.logarithmic([text.boundary for text in texts], DISTANCE),
-        "percentiles": Scale(DIVERGING, 0, 100, ticks),
+        "sign": Scale.of([text.sign for text in texts], "Viridis", "share of neurons", trim=0.05),
+        "boundary": Scale.of(distances, "Magma_r", "distance", log=True),
+        "percentiles": Scale("RdBu_r", 0, 100, "percentile"),
     }
-    if inspection.layers:
-        depth = ((0.0, f"layer {inspection.layers[0]}"), (1.0, f"layer {inspection.layers[-1]}"))
-        scales["depth"] = Scale(_DEPTH, 0, 1, depth)
     for number, name in enumerate(THRESHOLDS):
-        sums = [dimension_sums(text, number) for text in texts]
+        sums, log = [dimension_sums(text, number) for text in texts], name == "relative"
         heads = [np.where(text.dimension[number] < 0, np.nan, text.dimension[number]) for text in texts]
         if any(np.isfinite(array).any() for array in sums):
-            scale = Scale.logarithmic if name == "relative" else Scale.linear
-            scales[name], scales[f"heads-{name}"] = scale(sums, DIMENSION), scale(heads, DIMENSION)
+            scales[name] = Scale.of(sums, "ice", "vertices, all heads", log=log)
+            scales[f"heads-{name}"] = Scale.of(heads, "ice", "vertices, one head", log=log)
     return scales
 
 
@@ -238,14 +229,14 @@ def _token_map(
 
 
 def _sign(text: TokenReport, scale: Scale) -> go.Heatmap:
-    return heat_map(rounded(text.sign), scale, hovertemplate=_hover("sign fraction %{z:.4~g}"))
+    return scale.heat_map(rounded(text.sign), hovertemplate=_hover("sign fraction %{z:.4~g}"))
 
 
 def _boundary(text: TokenReport, scale: Scale) -> go.Heatmap:
     distances, walls = rounded(text.boundary), text.wall.tolist()
     pairs = [list(map(list, zip(*rows, strict=True))) for rows in zip(distances, walls, strict=True)]
     words = "boundary distance %{customdata[0]:.4~g}<br>to the wall of neuron %{customdata[1]}"
-    return heat_map(scale.values(text.boundary), scale, customdata=pairs, hovertemplate=_hover(words))
+    return scale.heat_map(scale.values(text.boundary), customdata=pairs, hovertemplate=_hover(words))
 
 
 def _dimension(text: TokenReport, scales: dict[str, Scale]) -> list[go.Heatmap]:
@@ -259,9 +250,8 @@ def _dimension(text: TokenReport, scales: dict[str, Scale]) -> list[go.Heatmap]:
             details = np.stack([counts, text.bound], axis=2).tolist()
         scale = scales[name]
         traces.append(
-            heat_map(
+            scale.heat_map(
                 scale.values(dimension_sums(text, number)),
-                scale,
                 customdata=details,
                 hovertemplate=_hover(words),
                 visible=number == 0,
@@ -274,9 +264,8 @@ def _dimension(text: TokenReport, scales: dict[str, Scale]) -> list[go.Heatmap]:
 def _heads(number: int, text: TokenReport, heads: int, scales: dict[str, Scale]) -> Figure:
     """Without numbers: the page holds those of all layers, and its script inserts those of one."""
     traces = [
-        heat_map(
+        scales[f"heads-{name}"].heat_map(
             [],
-            scales[f"heads-{name}"],
             hovertemplate=_hover(f"intrinsic dimension, {name}: %{{customdata}}", "head %{y}"),
             meta={"log": scales[f"heads-{name}"].log},
             visible=name == THRESHOLDS[0],
@@ -288,9 +277,8 @@ def _heads(number: int, text: TokenReport, heads: int, scales: dict[str, Scale])
 
 
 def _percentiles(text: TokenReport, shares: np.ndarray, scale: Scale, layers: list[str]) -> Figure:
-    trace = heat_map(
+    trace = scale.heat_map(
         rounded(shares.T),
-        scale,
         x=layers,
         y=list(SPLINE7),
         customdata=rounded(text.seven.T),
