@@ -56,25 +56,6 @@ def linear_of(
     return weight.T if transposed else weight, None if bias is None else bias.detach()
 
 
-def gate_weight(anatomy: Anatomy, layer: int) -> Float[Tensor, "neuron width"]:
-    """The gate weight of a dense layer; row k is the normal of hyperplane k.
-
-    Args:
-        anatomy: The model's anatomy.
-        layer: The layer, from 0.
-
-    Returns:
-        A view of the weight in the model's dtype, (neuron, width) however it is stored.
-
-    Example:
-        >>> from transformers import GPT2Config, GPT2Model
-        >>> tiny = GPT2Model(GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=16))
-        >>> gate_weight(anatomy_of(tiny), 0).shape
-        torch.Size([32, 8])
-    """
-    return _dense_walls(anatomy, layer)[0]
-
-
 def walls_of(
     anatomy: Anatomy, layer: int, experts: Sequence[int] = ()
 ) -> tuple[Float[Tensor, "neuron width"], Float[Tensor, " neuron"] | None]:
@@ -183,5 +164,5 @@ def _all_weights(anatomy: Anatomy, layer: int) -> list[Tensor]:
     """The gate weight of a dense layer, or of each expert of a layer, the shared expert's last."""
     module: Any = anatomy.experts(layer)  # as above
     if module is None:
-        return [gate_weight(anatomy, layer)]
+        return [walls_of(anatomy, layer)[0]]
     return [weight for weight, _ in _expert_walls(anatomy, layer, range(len(module.gate_up_proj)))]
