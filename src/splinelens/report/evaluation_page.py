@@ -74,19 +74,19 @@ def figures(report: EvaluationReport) -> dict[str, Figure]:
     """Every figure by name; the last trace of the two curves is the point that the slider moves."""
     sweep, chance = report.sweep, report.metrics["positives"] / report.metrics["n"]
     precision = [np.nan if value is None else value for value in sweep.precision]
-    made = {
+    figures_by_name = {
         "roc": _curve(report, "false positives", sweep.false_positive_rate, "recall", sweep.recall, (0, 1)),
         "precision_recall": _curve(report, "recall", sweep.recall, "precision", precision, (chance, chance)),
         "reliability": _reliability(report),
     }
     if report.layer_auc is not None:
-        made["layers"] = _layers(report.layer_auc)
+        figures_by_name["layers"] = _layers(report.layer_auc)
     if report.feature_map is not None:
         first, second = (f"{100 * share:.1f} % of the variance" for share in report.feature_map.explained)
-        made["pca"] = _points(report, report.feature_map.pca, first, second)
+        figures_by_name["pca"] = _points(report, report.feature_map.pca, first, second)
         if report.feature_map.tsne:
-            made["tsne"] = _points(report, report.feature_map.tsne, "", "")
-    return made
+            figures_by_name["tsne"] = _points(report, report.feature_map.tsne, "", "")
+    return figures_by_name
 
 
 def _links(report: EvaluationReport) -> dict[str, str]:
@@ -109,9 +109,10 @@ def _links(report: EvaluationReport) -> dict[str, str]:
 def _provenance(report: EvaluationReport) -> Table:
     keys = {"detector": "detector", "texts": "data_hash", "seed": "seed"}
     keys |= {key: key for key in ("splinelens", "torch", "device")}
-    found = report.provenance
+    provenance = report.provenance
     return Table(
-        ("provenance", "value"), [(name, str(found[key])) for name, key in keys.items() if key in found]
+        ("provenance", "value"),
+        [(name, str(provenance[key])) for name, key in keys.items() if key in provenance],
     )
 
 

@@ -1,6 +1,6 @@
 """Color scales and axes shared by the figures of all pages; figures are plotly's, as plain JSON.
 
-Numbers keep four significant digits. Labels come from strangers: what plotly would read as markup is
+Numbers keep four significant digits. Labels are untrusted: what plotly would read as markup is
 escaped here.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-Figure = dict[str, Any]  # Any: JSON values, plotly's own form of a figure
+Figure = dict[str, Any]  # Any: JSON values, plotly's form of a figure
 
 SERIES = ("#2f7ed8", "#e0662a", "#1f9e6e")
 GRAY = "#8a8f98"
@@ -74,7 +74,7 @@ class Scale:
         with np.errstate(divide="ignore"):
             return rounded(np.maximum(np.log10(numbers.astype(float)), self.low))
 
-    def heat_map(self, z: Any, **properties: Any) -> go.Heatmap:  # Any: nested lists; plotly's own
+    def heat_map(self, z: Any, **properties: Any) -> go.Heatmap:  # Any: nested lists; properties of plotly
         """A heat map in these colors, with a color bar; None leaves a hole."""
         bar: Figure = {"thickness": 9, "outlinewidth": 0, "xpad": 4, "ypad": 2, "nticks": 5}
         bar["title"] = {"text": self.unit, "side": "right"}
@@ -115,12 +115,12 @@ def figure(traces: Sequence[Any], height: int, x: Figure, y: Figure, **layout: A
         "xaxis": {"automargin": True, **x},
         "yaxis": {"automargin": True, "exponentformat": "e", **y},
     }
-    made: Figure = go.Figure(traces, shared | layout).to_plotly_json()
-    del made["layout"]["template"]
-    return made
+    drawn: Figure = go.Figure(traces, shared | layout).to_plotly_json()
+    del drawn["layout"]["template"]
+    return drawn
 
 
-def category_axis(title: str, **properties: Any) -> Figure:  # Any: plotly's own
+def category_axis(title: str, **properties: Any) -> Figure:  # Any: properties of plotly
     """An axis of names, such as layers."""
     return {
         "type": "category",

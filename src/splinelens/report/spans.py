@@ -66,7 +66,7 @@ def sentences(text: str, spans: Sequence[Span]) -> tuple[Span, ...]:
 
     Example:
         >>> spans = (Span(0, 5, 0.5), Span(5, 6, 0.5), Span(6, 10, -2.0))
-        >>> [(found.begin, found.end, found.contribution) for found in sentences("Hello! Bye", spans)]
+        >>> [(part.begin, part.end, part.contribution) for part in sentences("Hello! Bye", spans)]
         [(0, 6, 1.0), (7, 10, -2.0)]
     """
     ends = [match.end() for match in _SENTENCE_END.finditer(text)]
@@ -104,18 +104,18 @@ def _word_bounds(text: str, spans: Sequence[Span]) -> list[Bounds]:
     if not _ANY_UNSPACED.search(text):
         return [match.span() for match in re.finditer(r"\S+", text)]
     anchors = [anchor for span in spans if (anchor := _anchor(text, span)) is not None]
-    found: list[Bounds] = []
+    bounds: list[Bounds] = []
     for match in _RUN.finditer(text):
         begin, end = match.span()
         if _ANY_UNSPACED.search(text, begin, end):
             inner = anchors[bisect_left(anchors, begin) : bisect_left(anchors, end)]
             for anchor in dict.fromkeys(inner[:-1]):
                 if begin <= anchor:
-                    found.append((begin, anchor + 1))
+                    bounds.append((begin, anchor + 1))
                     begin = anchor + 1
         if begin < end:
-            found.append((begin, end))
-    return found
+            bounds.append((begin, end))
+    return bounds
 
 
 def _gathered(text: str, spans: Sequence[Span], parts: Sequence[Bounds]) -> tuple[Span, ...]:

@@ -1,6 +1,6 @@
 """Scores and metrics for a terminal: a table with colored words, plain lines, metrics with their intervals.
 
-Texts come from strangers: unprintable characters are replaced, and no text is read as markup.
+Texts are untrusted: unprintable characters are replaced, and no text is read as markup.
 """
 
 import io
