@@ -40,10 +40,6 @@ def words(text: str, spans: Sequence[Span]) -> tuple[Span, ...]:
     A word is a run without white space, punctuation included. Where a script has no spaces between words,
     each token is one. A token of white space only counts in the next word.
 
-    Args:
-        text: The text.
-        spans: Contributions of its tokens, in order.
-
     Returns:
         The words up to the last token, in order; a word without a token contributes 0.
 

@@ -65,9 +65,6 @@ def mean_table(metrics: Metrics) -> Table:
 def label_table(labels: Mapping[str, Metrics | None]) -> Table:
     """The main metrics of several labels, narrow enough for a terminal.
 
-    Args:
-        labels: Metrics by label; None where a label was not measured.
-
     Example:
         >>> label_table({"rude": None}).rows[0]
         ('rude', 'not measured: all or no rows', '', '', '', '', '')

@@ -93,10 +93,6 @@ def gate_norms(model: nn.Module, layer: int) -> Float[Tensor, " neuron"]:
     Cached while the model lives; changing the weights afterwards does not update them. On a layer of
     experts the rows of all experts follow each other, those of the shared expert last.
 
-    Args:
-        model: A transformers model whose architecture has a row in ``anatomy.py``.
-        layer: The layer, from 0.
-
     Returns:
         Norms; 0 where a neuron's weights are all zero (pruned): it has no hyperplane.
 
@@ -121,11 +117,6 @@ def routed_neurons(
     model: nn.Module, layer: int, routes: Int[Tensor, "*text token route"]
 ) -> Int[Tensor, "*text token neuron"]:
     """The neurons that each token's gate values belong to, on a layer of experts.
-
-    Args:
-        model: A transformers model whose architecture has a row in ``anatomy.py``.
-        layer: A layer of experts, from 0.
-        routes: The experts of each token in rising order, from ``watch(routes=...)``.
 
     Returns:
         Indices into ``gate_norms(model, layer)``: the neurons of the token's experts, then those of
