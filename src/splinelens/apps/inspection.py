@@ -37,24 +37,22 @@ def inspect(
 
     Args:
         text: The text, with one token at least.
-        model: A loaded model, or the name, folder or file of one; of a name only the blocks needed
-            are loaded.
-        versus: Another text to hold beside it.
+        model: A loaded model, or the name, folder or file of one; only the blocks needed are loaded.
+        versus: Another text to compare.
         layers: The layers to read, from 0; None reads all.
         prompt: Run before each text, never reported.
         eps: Threshold of the intrinsic dimension, in (0, 1).
         max_tokens: Longer texts are refused.
         prefixes: Also give the seven features of every prefix.
         slice_at: One of those layers, and the three tokens through which its slice goes; tokens of ``versus``
-            are counted on behind those of ``text``. By default the middle one of the layers, and
-            the first, middle and last token of ``text``; with ``versus`` the last tokens of both
-            and the middle one of ``text``.
+            are counted on after those of ``text``. By default the middle layer, and the first, middle and
+            last token of ``text``; with ``versus`` the last tokens of both and the middle one of ``text``.
         reference: What percentiles are taken from, or its folder; by default the shipped one of the
             very same model, if there is one.
 
     Returns:
-        One record; what cannot be had is None, or -1 in an array of whole numbers (null in JSON), and a
-            note says why.
+        One record; what is not available is None, or -1 in an array of whole numbers (null in JSON), and a
+        note says why.
 
     Raises:
         BadTexts: A text is no string, has no token, more than ``max_tokens``, or more than the model has

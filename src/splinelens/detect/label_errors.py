@@ -21,8 +21,8 @@ class Suspect:
         row: Index of the row.
         label: Index of the label; None if the columns are classes of which a row has one.
         given: The label of the row: 0 or 1, or the index of its class.
-        suggested: What its scores suggest, in the same way.
-        score: Score of the suggestion, in [0, 1].
+        suggested: Likewise, by its scores.
+        score: Score of the suggestion.
         margin: By how much that exceeds its threshold, plus by how much the score of the given label
             falls short of its threshold; above 0, higher is more suspect.
     """
@@ -37,30 +37,20 @@ class Suspect:
 
 @dataclass(frozen=True)
 class Contradiction:
-    """Rows of one text with different labels.
-
-    Attributes:
-        rows: Indices of all rows of that text, ascending.
-        labels: Indices of the labels in which they differ.
-    """
+    """All rows of one text, ascending, and the labels in which they differ, by index."""
 
     rows: tuple[int, ...]
     labels: tuple[int, ...]
 
 
 def suspected_labels(labels: np.ndarray, scores: np.ndarray, *, exclusive: bool = False) -> list[Suspect]:
-    """The suspect rows, the most suspect first.
+    """The suspect rows, the most suspect first; the class that exceeds its threshold by most is suggested.
 
     Args:
         labels: 0 or 1, (text,) or (text, label).
-        scores: Calibrated out-of-fold probabilities of the same shape; rows with NaN were not judged
-            and are skipped.
+        scores: Calibrated out-of-fold probabilities of the same shape; rows with NaN are skipped.
         exclusive: The columns are classes and each row has exactly one; else each column is a separate
             label.
-
-    Returns:
-        Suspects by descending margin, then by row. The suggestion is the class that exceeds its threshold
-        by most.
 
     Raises:
         BadLabels: Labels other than 0 and 1, or with ``exclusive`` not exactly one class a row.
@@ -87,14 +77,9 @@ def suspected_labels(labels: np.ndarray, scores: np.ndarray, *, exclusive: bool 
 
 
 def contradictions(keys: Sequence[Hashable], labels: np.ndarray) -> list[Contradiction]:
-    """Groups of rows with the same key and different labels.
+    """Groups of rows with the same key, such as a hash of the text, and different labels.
 
-    Args:
-        keys: Equal for rows of equal texts, such as hashes; None for a row without a text.
-        labels: 0 or 1, (text,) or (text, label).
-
-    Returns:
-        One record per group, by its first row.
+    Labels are (text,) or (text, label). A row whose key is None is in no group.
 
     Raises:
         BadLabels: Not one label per key.

@@ -45,10 +45,10 @@ _FLOAT64_ENTRIES = (
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A head and its out-of-fold logits.
+    """A head, fitted on all rows, and its out-of-fold logits.
 
     Attributes:
-        head: Fitted on all rows.
+        head: One for all labels.
         settings: The chosen strength ``C`` and the out-of-fold AUC of each strength that was tried,
             ``validation_auc``; by name if there are several labels.
         logits: (judged text, label), each row's from a head fitted without its fold.
@@ -83,13 +83,9 @@ def fit(
         strengths: Values of C to choose from.
         seed: Of the folds.
         names: Names of the labels, for messages and settings; needed if there are several.
-        groups: (text,) one number per row, equal for rows with the same text; None takes all texts as
-            different.
+        groups: (text,) one number per row, equal for rows with the same text; None takes all as different.
         prior: (column,) relative prior variance of each weight, above 0: with 0.1 a weight is penalized
             ten times as much. None takes 1.
-
-    Returns:
-        The head, its settings and the out-of-fold logits of the judged rows, in order.
 
     Raises:
         BadFeatures: Values that are not finite, or a prior that does not fit the columns.
@@ -127,9 +123,8 @@ class Basis:
 
     Attributes:
         rows: (row, column), the table.
-        mean: (column,), mean of each column.
-        scale: (column,), standard deviation of each column, 1 where it is constant, divided by the square
-            root of its prior variance.
+        mean: (column,), as in ``LinearHead``.
+        scale: (column,), as in ``LinearHead``.
         coordinates: (row, direction), what to fit on.
         anchors: The rows that span the weights.
         factor: Cholesky factor of their Gram matrix; None if the coordinates are the columns themselves.
@@ -146,20 +141,13 @@ class Basis:
     def of(
         cls, rows: np.ndarray, prior: np.ndarray | None = None, *, anchors: np.ndarray | None = None
     ) -> "Basis":
-        """Of a table.
+        """The basis of a table, with the prior of ``fit``.
 
-        Args:
-            rows: (row, column), finite.
-            prior: As for ``fit``.
-            anchors: Indices of the rows that span the weights; None takes all rows of a table of up to
-                ``EXACT_ROWS``, else ``ANCHOR_ROWS`` random ones.
+        ``anchors`` are indices of the rows that span the weights; None takes all rows of a table of up to
+        ``EXACT_ROWS``, else ``ANCHOR_ROWS`` random ones.
 
         Raises:
             BadFeatures: No columns, values that are not finite, or a prior that does not fit the columns.
-
-        Example:
-            >>> Basis.of(np.random.default_rng(0).normal(size=(20, 300))).coordinates.shape
-            (20, 20)
         """
         from scipy.linalg import solve_triangular
         from scipy.linalg.blas import dsyrk
@@ -190,17 +178,7 @@ class Basis:
         return cls(rows, mean, scale, _rounded(cross), anchors, factor)
 
     def fitted_head(self, labels: np.ndarray, strengths: Sequence[float] | np.ndarray) -> LinearHead:
-        """Fit all rows and return the head of the table's columns.
-
-        Args:
-            labels: (row, label), 0 or 1, both present in each label.
-            strengths: C of each label.
-
-        Example:
-            >>> rows, labels = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([[0], [0], [1], [1]])
-            >>> Basis.of(rows).fitted_head(labels, [1.0]).logit(rows)[:, 0].argmax()
-            np.int64(3)
-        """
+        """Fit (row, label) labels, both classes present, each at its C; a head of the table's columns."""
         from scipy.linalg import solve_triangular
 
         models = [
@@ -239,20 +217,10 @@ def cross_validate(
     *,
     judged: np.ndarray | None = None,
 ) -> CrossValidation:
-    """Choose the strength of each label by the AUC of its out-of-fold logits.
+    """Choose the strength of each label, (row, label), by the AUC of its out-of-fold logits.
 
-    Args:
-        coordinates: (row, direction), as in ``Basis``.
-        labels: (row, label), 0 or 1.
-        fold: The fold of each row, from 0; -1 for rows that help to fit every fold.
-        strengths: Values of C.
-        judged: (row,) boolean, the rows whose AUC counts; None takes all that have a fold.
-
-    Example:
-        >>> rows = np.random.default_rng(0).normal(size=(40, 90))
-        >>> y = (rows[:, :30].sum(axis=1) > 0).astype(int)[:, None]
-        >>> cross_validate(Basis.of(rows).coordinates, y, np.arange(40) % 4, [1e-3, 1e-2]).auc.shape
-        (1, 2)
+    ``fold`` is the fold of each row, from 0; -1 for rows that help to fit every fold. The AUC is that of the
+    rows ``judged``; None takes all that have a fold.
     """
     from sklearn.metrics import roc_auc_score
 
@@ -278,23 +246,9 @@ def cross_validate(
 
 
 def folds(labels: np.ndarray, judge: np.ndarray, groups: np.ndarray, seed: int) -> Iterator[np.ndarray]:
-    """Split the judged rows into ``FOLDS`` folds, rows of one group together.
+    """Split the rows in ``judge`` into ``FOLDS`` folds of row indices, rows of one group together.
 
     A single label is spread evenly over the folds; of several, each set of labels that is frequent enough.
-
-    Args:
-        labels: (text, label), 0 or 1.
-        judge: (text,) boolean, the rows to split.
-        groups: (text,) one number per row, equal for rows with the same text.
-        seed: Of the split.
-
-    Yields:
-        Row indices; each judged row once.
-
-    Example:
-        >>> labels = np.arange(20)[:, None] % 2
-        >>> [len(part) for part in folds(labels, np.ones(20, dtype=bool), np.arange(20), 0)]
-        [4, 4, 4, 4, 4]
     """
     from sklearn.model_selection import StratifiedKFold
 
@@ -307,15 +261,10 @@ def folds(labels: np.ndarray, judge: np.ndarray, groups: np.ndarray, seed: int) 
 
 
 def gram_factor(gram: np.ndarray, jitter: float = 1e-8) -> np.ndarray:
-    """Cholesky factor of a Gram matrix: the coordinates of its rows. The matrix is overwritten.
+    """Lower Cholesky factor of a float64 Gram matrix, the coordinates of its rows; overwrites the matrix.
 
-    Args:
-        gram: (row, row) float64; only the lower triangle is read.
-        jitter: Share of the mean diagonal that is added: the Gram matrix of centered columns is singular.
-            One that was computed in float32 needs 1e-5.
-
-    Returns:
-        (row, row) float64, lower triangular.
+    Only the lower triangle is read. The Gram matrix of centered columns is singular, so the share ``jitter``
+    of the mean diagonal is added; one that was computed in float32 needs 1e-5.
 
     Example:
         >>> gram_factor(np.array([[4.0, 2.0], [2.0, 5.0]])).round(3).tolist()
@@ -346,16 +295,9 @@ def balanced_weights(labels: np.ndarray, keep: np.ndarray | None = None) -> np.n
 def require_rows(labels: np.ndarray, name: str | None = None, *, what: str = "rows") -> None:
     """Refuse a label that is not 0 or 1, or has fewer than 10 rows of a class.
 
-    Args:
-        labels: 0 or 1.
-        name: Of the label, for messages; None for a single one.
-        what: What an entry is, for messages.
-
     Raises:
-        BadLabels: The message says how many rows there are and how many are needed.
-
-    Example:
-        >>> require_rows(np.arange(20) % 2)
+        BadLabels: The message says how many rows there are and how many are needed. It names the label by
+            ``name`` unless it is the only one, and calls its entries ``what``.
     """
     labels, whose = np.asarray(labels), "" if name is None else f"label {name!r}: "
     if not np.isin(labels, (0, 1)).all():
