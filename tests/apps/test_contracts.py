@@ -1,13 +1,15 @@
 """Tests apps/contracts.py: every architecture keeps every contract, and a broken one is found."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from splinelens.anatomy import anatomy_of
 from splinelens.apps import contracts as contracts_file
 from splinelens.apps.contracts import contracts
-from splinelens.features import reader as reader_file
-from splinelens.features import reading
+from splinelens.engines import torch as engine
+from splinelens.features.reader import TextReader
 from splinelens.models import LoadedModel
 
 WEIGHTS_ONLY = ("bloom", "falcon", "gpt_neo", "mpt", "xglm")
@@ -49,8 +51,13 @@ def test_experts_have_no_map_and_relu_has_an_exact_one(tiny_of, loaded_as):
 
 
 def test_a_gate_read_at_the_wrong_place_is_found(tiny_llama, loaded_as, monkeypatch):
-    right = contracts_file.gate_weight
-    monkeypatch.setattr(contracts_file, "gate_weight", lambda anatomy, layer: 1.1 * right(anatomy, layer))
+    right = contracts_file.walls_of
+
+    def walls_of(*layer):
+        weight, bias = right(*layer)
+        return 1.1 * weight, bias
+
+    monkeypatch.setattr(contracts_file, "walls_of", walls_of)
     broken = [point.what for point in contracts(loaded_as(tiny_llama)) if not point.ok]
     assert broken == ["gate values"]
 
@@ -58,9 +65,9 @@ def test_a_gate_read_at_the_wrong_place_is_found(tiny_llama, loaded_as, monkeypa
 @pytest.mark.parametrize("broken", ["softcap", "scaling", "mask"])
 def test_a_count_from_other_scores_is_found(tiny_of, loaded_as, monkeypatch, broken):
     """What a wrong interception would hand over: no soft cap, another scaling, no sliding window."""
-    right = reading.intrinsic_dimensions
+    right = engine.intrinsic_dimensions
     changes = {"softcap": {"softcap": None}, "scaling": {"scaling": 3.0}, "mask": {"mask": None}}[broken]
-    monkeypatch.setattr(reading, "intrinsic_dimensions", lambda *args, **more: right(*args, **more | changes))
+    monkeypatch.setattr(engine, "intrinsic_dimensions", lambda *args, **more: right(*args, **more | changes))
     points = contracts(loaded_as(tiny_of("gemma2", attn_logit_softcapping=1.0)))
     assert "attention ID" in [point.what for point in points if not point.ok]
     assert "counts differ from eager attention's" in told(points)["attention ID"]
@@ -101,12 +108,14 @@ def test_wrong_margins_in_a_batch_are_found_beside_a_wide_channel(wide_channel, 
 
 
 def test_wrong_margins_of_prefixes_are_found_beside_a_wide_channel(wide_channel, monkeypatch):
-    right = reader_file.prefix_rows
-    monkeypatch.setattr(
-        reader_file,
-        "prefix_rows",
-        lambda layout, parts: margins_grown(layout.columns, right(layout, parts)),
-    )
+    right = TextReader.read
+
+    def read(reader, texts, *, prefixes=False, **options):
+        for features in right(reader, texts, prefixes=prefixes, **options):
+            values = margins_grown(reader.columns, features.values) if prefixes else features.values
+            yield replace(features, values=values)
+
+    monkeypatch.setattr(TextReader, "read", read)
     broken = [point.what for point in contracts(wide_channel) if not point.ok]
     assert broken == ["prefixes"]
 

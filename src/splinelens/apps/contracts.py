@@ -22,7 +22,6 @@ from splinelens.features.spec import FeatureSpec
 from splinelens.features.stream import Stream
 from splinelens.layers import watch
 from splinelens.layers.attention import watch_weights
-from splinelens.layers.experts import expert_weight
 from splinelens.models import Check, LoadedModel
 from splinelens.weights import walls_of
 
@@ -105,20 +104,11 @@ def _gates(loaded: LoadedModel) -> str:
 
 
 def _gate_again(anatomy: Anatomy, layer: int, states: Tensor, routes: Tensor | None) -> Tensor:
-    if routes is None:
-        weight, bias = walls_of(anatomy, layer)
-        return states @ weight.T + (0 if bias is None else bias)
-    experts, shared = anatomy.experts(layer), anatomy.shared(layer)
-    assert experts is not None  # only layers of experts have routes
+    experts = [()] * len(states) if routes is None else routes[0].tolist()
     rows = []
-    for token, chosen in zip(states, routes[0].tolist(), strict=True):
-        parts = []
-        for expert in chosen:
-            weight, bias = expert_weight(experts, expert, anatomy.family.interleaved)
-            parts.append(weight @ token + (0 if bias is None else bias))
-        if shared is not None:
-            parts.append(shared.gate_proj(token))  # type: ignore[operator]  # a linear map
-        rows.append(torch.cat(parts))
+    for token, chosen in zip(states, experts, strict=True):
+        weight, bias = walls_of(anatomy, layer, chosen)
+        rows.append(weight @ token + (0 if bias is None else bias))
     return torch.stack(rows)
 
 
@@ -132,14 +122,14 @@ def _company(loaded: LoadedModel) -> str:
     )
     alone = np.concatenate([_rows(right, [text]) for text in PROBES])
     left = TextReader(loaded, spec, side="left")
-    told = []
+    results = []
     for name, rows in (("in a batch", _rows(right, PROBES)), ("padded left", _rows(left, PROBES))):
         differ = float((rows[:, counts] != alone[:, counts]).mean()) if counts.any() else 0.0
         _require(differ < 0.01, f"{differ:.1%} of the intrinsic dimensions of a text {name} differ")
         worst = _columnwise(right, rows, alone)
         _require(worst < _CLOSE, f"numbers of a text {name} differ by {worst:.1e} of their scale")
-        told.append(f"{name} as alone ({worst:.0e})")
-    return "; ".join(told)
+        results.append(f"{name} as alone ({worst:.0e})")
+    return "; ".join(results)
 
 
 def _dimensions(loaded: LoadedModel) -> str:
@@ -184,14 +174,12 @@ def _hulls(loaded: LoadedModel) -> str:
     layers = _few(anatomy.softmax_layers)
     worst = 0.0
     for layer in layers:
-        output = _output_at_last_token(loaded, anatomy.output(layer))
-        place = look(PROBES[1], loaded, layer=layer, token=output[0])
-        assert place.hull is not None
-        assert place.hull.point is not None
-        worst = max(worst, _difference(place.hull.point, output[1]))
-        measured, tight, loose = (
-            part[1] for part in (place.hull.measured or (0, 0), place.hull.tight, place.hull.loose)
-        )
+        token, output = _output_at_last_token(loaded, anatomy.output(layer))
+        hull = look(PROBES[1], loaded, layer=layer, token=token).hull
+        assert hull is not None
+        assert hull.point is not None
+        worst = max(worst, _difference(hull.point, output))
+        measured, tight, loose = (part[1] for part in (hull.measured or (0, 0), hull.tight, hull.loose))
         _require(
             measured <= tight <= loose, f"layer {layer}: measured {measured}, bounds {tight} and {loose}"
         )

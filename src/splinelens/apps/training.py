@@ -17,7 +17,7 @@ from splinelens.detect.artifact import Artifact, Task
 from splinelens.detect.calibration import Calibration, calibrate
 from splinelens.detect.heads import LinearHead
 from splinelens.detect.learning_curve import learning_curve
-from splinelens.detect.solver import STRENGTHS, Fitted, fit, require_rows
+from splinelens.detect.solver import STRENGTHS, Fitted, fit, label_columns, require_rows
 from splinelens.detect.thresholds import TARGETS, thresholds
 from splinelens.errors import BadFeatures, BadLabels
 from splinelens.features.extract import read_table
@@ -44,7 +44,6 @@ class Training:
     """A trained detector and what a report on its training is made of.
 
     Attributes:
-        artifact: The detector.
         values: (row, column), the features of the rows that were read.
         labels: (row, label), 0 or 1.
         scores: (row, label), calibrated and out of fold; NaN where a row was not judged.
@@ -214,11 +213,8 @@ def require_labels(labels: np.ndarray, task: Task, names: Sequence[str], texts: 
         BadLabels: Another number of rows or labels, names that do not fit the task or occur twice, rows of
             ``classes`` without exactly one label, or fewer than 10 positive or negative rows of a label.
     """
-    known = np.asarray(labels)
-    known = known[:, None] if known.ndim == 1 else known
-    if len(known) != texts:
-        raise BadLabels(f"{texts} texts but {len(known)} labels; give one per text")
-    if known.ndim != 2 or known.shape[1] != len(names) or len(set(names)) < len(names):
+    known = label_columns(labels, texts)
+    if known.shape[1] != len(names) or len(set(names)) < len(names):
         raise BadLabels(f"labels of shape {known.shape} need as many different names, not {list(names)}")
     if (task == "binary") != (len(names) == 1):
         raise BadLabels(f"task {task!r} with {len(names)} labels; one label is binary, more are not")

@@ -41,21 +41,15 @@ class Manifest:
     """Everything of a detector but its arrays.
 
     Attributes:
-        name: Its name.
-        task: One of ``Task``.
         labels: The labels, each with a logit; of ``binary`` the positive verdict only.
         negative: The verdict on a text without any label, such as ``clean``; empty for ``classes``.
         model: Name, revision and fingerprint of the model.
-        spec: The feature spec, as plain values.
         features_dtype: Number type of the model that read the features it was fitted on.
-        engine: Engine that read them.
         columns: Names and sizes of the columns that the head reads, in order.
-        calibrations: From the head's logits to scores, one per label.
-        thresholds: Scores for false-positive rates, the same rates for each label.
+        thresholds: For each label, scores for the same false-positive rates.
         training: Rows, hashes and sources that it was fitted on.
         metrics: Measured at training; NaN and infinities are stored as null.
         command: The command that makes the detector again; empty if it was trained from Python.
-        version: Version of the code that made it.
     """
 
     name: str

@@ -67,10 +67,6 @@ def sweep(labels: np.ndarray, scores: np.ndarray, keep: Sequence[float] = (), mo
     """Rates at every score, thinned to ``most`` points that are spaced evenly along the ROC curve.
 
     The thresholds ``keep`` are always among the points. The first point flags nothing, the last everything.
-
-    Example:
-        >>> sweep(np.array([0, 1, 1]), np.array([0.2, 0.4, 0.9])).recall
-        (0.0, 0.5, 1.0, 1.0)
     """
     _require_both(labels, scores)
     negative, positive = np.sort(scores[labels == 0]), np.sort(scores[labels == 1])

@@ -10,7 +10,7 @@ from math import ceil
 
 import numpy as np
 
-from splinelens.detect.solver import Basis
+from splinelens.detect.solver import Basis, label_columns
 from splinelens.errors import BadFeatures, BadLabels
 
 SMALLEST = 50
@@ -124,15 +124,11 @@ def learning_curve(
     Raises:
         BadLabels: Not one label per row, labels other than 0 and 1, or a label with one class only.
         BadFeatures: Not one strength per label.
-
-    Example:
-        >>> labels = np.arange(400) % 2
-        >>> values = np.random.default_rng(0).normal(size=(400, 5)) + labels[:, None]
-        >>> curve = learning_curve(values, labels)
-        >>> curve.rows, curve.held_out_rows
-        ((50, 100, 200, 280), 120)
     """
-    columns = _columns(labels, len(rows))
+    columns = label_columns(labels, len(rows))
+    single = [column for column in range(columns.shape[1]) if len(np.unique(columns[:, column])) < 2]
+    if single:
+        raise BadLabels(f"label columns {single[:5]} hold one class only; give rows of both")
     settings = np.full(columns.shape[1], _STRENGTH) if strengths is None else np.asarray(strengths)
     if settings.shape != columns.shape[1:]:
         raise BadFeatures(f"{len(settings)} strengths for {columns.shape[1]} labels; give one per label")
@@ -191,20 +187,6 @@ def with_law(curve: LearningCurve, rng: np.random.Generator) -> LearningCurve:
     elif high - low > max(0.01, 1.5 * gain):
         reason = "the samples differ too much to tell what more rows would do"
     return replace(curve, reason=reason) if reason else replace(curve, law=law, gain_interval=(low, high))
-
-
-def _columns(labels: np.ndarray, rows: int) -> np.ndarray:
-    """Labels as (text, label) of 0 and 1, both present in each column."""
-    columns = np.asarray(labels)
-    columns = columns[:, None] if columns.ndim == 1 else columns
-    if columns.ndim != 2 or len(columns) != rows:
-        raise BadLabels(f"{rows} rows need as many labels; these have the shape {np.shape(labels)}")
-    if not np.isin(columns, (0, 1)).all():
-        raise BadLabels(f"labels are {np.unique(columns).tolist()[:5]} where 0 and 1 are fitted")
-    single = [column for column in range(columns.shape[1]) if len(np.unique(columns[:, column])) < 2]
-    if single:
-        raise BadLabels(f"label columns {single[:5]} hold one class only; give rows of both")
-    return columns.astype(np.int8)
 
 
 def _stratified_order(columns: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -74,23 +74,22 @@ class Evaluation:
         return to_jsonable_python(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Evaluations:
-    """Metrics of several labels on one set of labeled texts; the last five are those of classes, else None.
+    """Metrics of several labels on one set of labeled texts; accuracy to confusion of classes only.
 
     Attributes:
         n: Rows that were scored.
         undetermined: Rows that could not be scored; they are in no other number.
-        labels: Each label against all others; None for a label that all scored rows have or none has.
         mean_auc: Mean of the AUCs of the measured labels.
         accuracy: Share of rows whose class has the highest score, with a Clopper-Pearson interval.
         macro_f1: Mean F1 over the classes that occur among labels or predictions.
         confusion: ``confusion[label][prediction]`` counts rows, in the order of ``labels``.
+        labels: Each label against all others; None for a label that all scored rows have or none has.
     """
 
     n: int
     undetermined: int
-    labels: dict[str, Evaluation | None]
     mean_auc: float
     mean_auc_interval: Interval | None = None
     accuracy: float | None = None
@@ -98,15 +97,12 @@ class Evaluations:
     macro_f1: float | None = None
     macro_f1_interval: Interval | None = None
     confusion: tuple[tuple[int, ...], ...] | None = None
+    labels: dict[str, Evaluation | None]
 
     def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
         """As plain JSON values; the metrics of classes only if the labels are classes."""
-        values = to_jsonable_python(self)
-        labels = values.pop("labels")
-        if self.confusion is None:
-            for name in ("accuracy", "accuracy_interval", "macro_f1", "macro_f1_interval", "confusion"):
-                del values[name]
-        return {**values, "labels": labels}
+        of_classes = {"accuracy", "accuracy_interval", "macro_f1", "macro_f1_interval", "confusion"}
+        return to_jsonable_python(self, exclude=of_classes if self.confusion is None else None)
 
 
 def evaluate(
@@ -157,13 +153,6 @@ def evaluate_labels(
 
     Raises:
         BadLabels: No label divides the scored rows, or labels other than 0 and 1.
-
-    Example:
-        >>> labels = np.array([[1, 0], [1, 0], [0, 1], [0, 1]])
-        >>> scores = np.array([[0.9, 0.2], [0.3, 0.8], [0.1, 0.7], [0.2, 0.9]])
-        >>> result = evaluate_labels(labels, scores, np.arange(4), ["a", "b"], classes=True, resamples=0)
-        >>> result.accuracy, result.confusion, result.mean_auc
-        (0.75, ((1, 1), (0, 2)), 0.875)
     """
     scored = np.isfinite(scores).all(axis=1)
     evaluations: dict[str, Evaluation | None] = dict.fromkeys(names)
@@ -181,11 +170,11 @@ def evaluate_labels(
             "give rows with and without a label"
         )
     return Evaluations(
-        int(scored.sum()),
-        int((~scored).sum()),
-        evaluations,
-        float(np.mean(measured)),
-        percentile_interval(np.mean(resampled_aucs, axis=0)),
+        n=int(scored.sum()),
+        undetermined=int((~scored).sum()),
+        mean_auc=float(np.mean(measured)),
+        mean_auc_interval=percentile_interval(np.mean(resampled_aucs, axis=0)),
+        labels=evaluations,
         **(_class_metrics(labels[scored], scores[scored], resamples, seed) if classes else {}),
     )
 

@@ -101,12 +101,18 @@ def fit(
     """
     judge = np.ones(len(rows), dtype=bool) if judged is None else np.asarray(judged)
     groups = np.arange(len(rows)) if groups is None else np.asarray(groups)
-    labels = np.asarray(labels).astype(int)
-    _require_labels(labels, judge, groups, names)
+    labels = label_columns(labels, len(rows))
+    _, different = np.unique(groups[judge], return_index=True)
+    named = names if labels.shape[1] > 1 else (None,)
+    for y, name in zip(labels.T, named, strict=True):
+        require_rows(y, name)
+        require_rows(y[judge], name)
+        require_rows(y[judge][different], name, what="different texts")
     fold = np.full(len(rows), -1)
     for number, held_out in enumerate(folds(labels, judge, groups, seed)):
         same_texts = np.isin(groups, groups[held_out])
-        _require_both(labels[~same_texts], names)
+        for y, name in zip(labels[~same_texts].T, named, strict=True):
+            require_rows(y, name, what=f"rows outside one of {FOLDS} folds", least=1)
         fold[same_texts] = number
     basis = Basis.of(rows, prior)
     chosen = cross_validate(basis.coordinates, labels, fold, strengths, judged=judge)
@@ -265,10 +271,6 @@ def gram_factor(gram: np.ndarray, jitter: float = 1e-8) -> np.ndarray:
 
     Only the lower triangle is read. The Gram matrix of centered columns is singular, so the share ``jitter``
     of the mean diagonal is added; one that was computed in float32 needs 1e-5.
-
-    Example:
-        >>> gram_factor(np.array([[4.0, 2.0], [2.0, 5.0]])).round(3).tolist()
-        [[2.0, 0.0], [1.0, 2.0]]
     """
     from scipy.linalg import cholesky
 
@@ -292,23 +294,38 @@ def balanced_weights(labels: np.ndarray, keep: np.ndarray | None = None) -> np.n
     return weight
 
 
-def require_rows(labels: np.ndarray, name: str | None = None, *, what: str = "rows") -> None:
-    """Refuse a label that is not 0 or 1, or has fewer than 10 rows of a class.
+def label_columns(labels: np.ndarray, rows: int) -> np.ndarray:
+    """Labels of a number of rows, 0 or 1, (text,) or (text, label), as integers (text, label).
+
+    Raises:
+        BadLabels: Another number of rows, or other labels.
+    """
+    columns = np.asarray(labels)
+    columns = columns[:, None] if columns.ndim == 1 else columns
+    if columns.ndim != 2 or len(columns) != rows:
+        raise BadLabels(f"{rows} rows need as many labels; these have the shape {np.shape(labels)}")
+    if not np.isin(columns, (0, 1)).all():
+        raise BadLabels(f"labels are {np.unique(columns).tolist()[:5]} where 0 and 1 are needed")
+    return columns.astype(int)
+
+
+def require_rows(
+    labels: np.ndarray, name: str | None = None, *, what: str = "rows", least: int = ROWS_PER_CLASS
+) -> None:
+    """Refuse a label, 0 or 1, with fewer than ``least`` rows of a class.
 
     Raises:
         BadLabels: The message says how many rows there are and how many are needed. It names the label by
             ``name`` unless it is the only one, and calls its entries ``what``.
     """
-    labels, whose = np.asarray(labels), "" if name is None else f"label {name!r}: "
-    if not np.isin(labels, (0, 1)).all():
-        raise BadLabels(f"{whose}labels are {np.unique(labels).tolist()[:5]} where 0 and 1 are fitted")
+    whose = "" if name is None else f"label {name!r}: "
     positives = int((labels == 1).sum())
     counts = {"positive": positives, "negative": len(labels) - positives}
-    few = [f"{count} {kind}" for kind, count in counts.items() if count < ROWS_PER_CLASS]
+    few = [f"{count} {kind}" for kind, count in counts.items() if count < least]
     if few:
         raise BadLabels(
             f"{whose}{' and '.join(few)} of {len(labels)} {what} are too few to fit a detector; "
-            f"give at least {ROWS_PER_CLASS} of each class"
+            f"give at least {least} of each class"
         )
 
 
@@ -382,23 +399,3 @@ def _strata(labels: np.ndarray) -> np.ndarray:
         keys = [most if key == -1 else key for key in keys]
     numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     return np.array([numbers[key] for key in keys])
-
-
-def _require_labels(labels: np.ndarray, judge: np.ndarray, groups: np.ndarray, names: Sequence[str]) -> None:
-    """Refuse a label with too few rows, too few judged rows, or too few different texts."""
-    _, first = np.unique(groups[judge], return_index=True)
-    for index, y in enumerate(labels.T):
-        name = names[index] if labels.shape[1] > 1 else None
-        require_rows(y, name)
-        require_rows(y[judge], name)
-        require_rows(y[judge][first], name, what="different texts")
-
-
-def _require_both(labels: np.ndarray, names: Sequence[str]) -> None:
-    """Refuse a fold outside which a label has one class only."""
-    for index, y in enumerate(labels.T):
-        if len(np.unique(y)) < 2:
-            whose = f"label {names[index]!r}" if labels.shape[1] > 1 else "the label"
-            raise BadLabels(
-                f"{whose} has one class only outside one of {FOLDS} folds; give more rows of both"
-            )

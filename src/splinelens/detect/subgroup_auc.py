@@ -59,11 +59,6 @@ def subgroup_aucs(
 
     Raises:
         BadLabels: A group has another number of rows than the labels.
-
-    Example:
-        >>> labels, scores = np.tile([0, 1], 20), np.tile([0.2, 0.9], 20)
-        >>> subgroup_aucs(labels, scores, {"a": np.arange(40) < 20}, resamples=0)[0].bpsn_auc
-        1.0
     """
     records, scored = [], np.isfinite(scores)
     positive, scores = labels[scored] == 1, scores[scored]
