@@ -25,9 +25,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from splinelens.features.positions import positions_of
+from splinelens.engines.forward import positions_of
 from splinelens.features.reference import LENGTHS, Reference
-from splinelens.features.tokenwise import read_tokens
+from splinelens.features.token_report import read_tokens
 from splinelens.geometry.partition import SPLINE7
 from splinelens.geometry.running import running_spline7
 from splinelens.models import LoadedModel, load_model

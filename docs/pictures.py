@@ -13,9 +13,9 @@ from drawing import at, axes, colour, curve, dot, frame, legend, svg, text
 
 import splinelens
 from splinelens.anatomy import anatomy_of
-from splinelens.features.mlp import region_map
-from splinelens.features.place import Place
-from splinelens.features.tokenwise import TokenReading, read_tokens, text_distances
+from splinelens.features.look import region_map
+from splinelens.features.look import Place
+from splinelens.features.token_report import TokenReport, read_tokens, text_distances
 from splinelens.geometry.affine import piecewise_map
 from splinelens.geometry.attention import THRESHOLDS
 from splinelens.geometry.codes import hamming, independent_distance, layer_distance, region_code, unpacked
@@ -62,7 +62,7 @@ def main() -> None:
         print(f"{path.name}  {path.stat().st_size:,} bytes")
 
 
-def token_(loaded: LoadedModel, reading: TokenReading) -> str:
+def token_(loaded: LoadedModel, reading: TokenReport) -> str:
     """One token among the walls of one layer: margins, code, and the step through the nearest wall."""
     place = splinelens.look(SENTENCE, loaded, layer=LAYER, token=FIRST)
     weight, bias = walls_of(anatomy_of(loaded.model), LAYER)
@@ -114,7 +114,7 @@ def _ray(place: Place, met: np.ndarray) -> list[str]:
     return [*body, text(end + 8, 326, f"crossing step {step:.1e}, ends just behind it", "ink", size=12)]
 
 
-def slice_(loaded: LoadedModel, reading: TokenReading) -> str:
+def slice_(loaded: LoadedModel, reading: TokenReport) -> str:
     """All walls on the plane through three tokens, and the cells around one of them."""
     weight, bias = walls_of(anatomy_of(loaded.model), LAYER)
     points = reading.inputs[LAYER][[FIRST, SECOND, THIRD]]
@@ -144,7 +144,7 @@ def slice_(loaded: LoadedModel, reading: TokenReading) -> str:
     return svg(760, max(60 + tall, 460), body, "The partition of one layer on the plane through three tokens")
 
 
-def walk(loaded: LoadedModel, reading: TokenReading) -> str:
+def walk(loaded: LoadedModel, reading: TokenReport) -> str:
     """How many walls lie between a token and each place on the straight way to another one."""
     weight, bias = walls_of(anatomy_of(loaded.model), LAYER)
     begin, end = (gate_at(reading.inputs[LAYER][token], weight, bias) for token in (FIRST, SECOND))
@@ -161,7 +161,7 @@ def walk(loaded: LoadedModel, reading: TokenReading) -> str:
     return svg(640, 310, body, "Walls crossed on the straight line between two tokens")
 
 
-def texts(loaded: LoadedModel, reading: TokenReading) -> str:
+def texts(loaded: LoadedModel, reading: TokenReport) -> str:
     """Walls between any two tokens of two texts, and the distance of the texts layer by layer."""
     other = read_tokens(OTHER, loaded, attention=False)
     code = torch.cat([reading.code(LAYER), other.code(LAYER)])
@@ -186,7 +186,7 @@ def texts(loaded: LoadedModel, reading: TokenReading) -> str:
     return svg(760, far + 60, body, "Distances between the tokens of two texts")
 
 
-def layers(reading: TokenReading) -> str:
+def layers(reading: TokenReport) -> str:
     """Distance between neighbouring layers, and what unmatched neurons give."""
     found = layer_distance(torch.stack(reading.codes), reading.neurons[0]).numpy()
     depth, share = len(reading.layers), reading.sign.tolist()
@@ -251,7 +251,7 @@ def _span(counts: np.ndarray) -> str:
     return f"{low} at each layer" if low == high else f"{low} to {high}"
 
 
-def maps(loaded: LoadedModel, reading: TokenReading) -> str:
+def maps(loaded: LoadedModel, reading: TokenReport) -> str:
     """Error of the map of a region with the length of the step."""
     dice = torch.Generator().manual_seed(0)
     first, last = (torch.randn(*size, generator=dice).double() for size in ((256, 64), (64, 256)))
@@ -294,7 +294,7 @@ def _error(region: object, step: torch.Tensor, value: torch.Tensor) -> float:
     return float((found - value).norm() / value.norm())
 
 
-def hull(loaded: LoadedModel, reading: TokenReading) -> str:
+def hull(loaded: LoadedModel, reading: TokenReport) -> str:
     """One head of one token: its weights with both thresholds, and the hull of the active keys."""
     call, anatomy = reading.call, anatomy_of(loaded.model)
     weights = attention_weights(call.query[0, :, 0], call.key[0], scaling=call.scaling)[HULL_HEAD]
@@ -335,7 +335,7 @@ def hull(loaded: LoadedModel, reading: TokenReading) -> str:
     return svg(760, 390, body, "Weights and hull of one attention head")
 
 
-def dimension(reading: TokenReading) -> str:
+def dimension(reading: TokenReport) -> str:
     """Intrinsic dimension by layer and token, both thresholds."""
     body, most = [], int(reading.dimension.sum(axis=2).max())
     for number, name in enumerate(THRESHOLDS):
@@ -390,7 +390,7 @@ def prefixes(loaded: LoadedModel) -> str:
     return svg(730, 500, body, "Features of every prefix of one text")
 
 
-def _piece(reading: TokenReading, token: int) -> str:
+def _piece(reading: TokenReport, token: int) -> str:
     return reading.piece(int(token)).strip()
 
 

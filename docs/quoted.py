@@ -11,7 +11,7 @@ import torch
 from pictures import OTHER, SENTENCE
 
 import splinelens
-from splinelens.features.tokenwise import TokenReading, read_tokens, text_distances
+from splinelens.features.token_report import TokenReport, read_tokens, text_distances
 from splinelens.geometry.codes import hamming, independent_distance, layer_distance
 from splinelens.models import LoadedModel
 
@@ -30,7 +30,7 @@ def main() -> None:
         rounding(name, read_tokens(SENTENCE, other), read_tokens(SENTENCE, exact))
 
 
-def walls(reading: TokenReading) -> None:
+def walls(reading: TokenReport) -> None:
     """Regions and distances of one text."""
     lengths = np.stack([states.norm(dim=1).numpy() for states in reading.inputs.values()])
     print(
@@ -41,7 +41,7 @@ def walls(reading: TokenReading) -> None:
     )
 
 
-def distances(loaded: LoadedModel, reading: TokenReading) -> None:
+def distances(loaded: LoadedModel, reading: TokenReport) -> None:
     """Between two texts, and between neighbouring layers."""
     other = read_tokens(OTHER, loaded, attention=False)
     layer = min(12, loaded.depth - 1)
@@ -59,7 +59,7 @@ def distances(loaded: LoadedModel, reading: TokenReading) -> None:
     print(f"neighbouring layers differ from unmatched codes by {np.abs(gaps).max():.3f} at most")
 
 
-def hulls(loaded: LoadedModel, reading: TokenReading) -> None:
+def hulls(loaded: LoadedModel, reading: TokenReport) -> None:
     """Counts, and how often the tight bound is met."""
     absolute, relative = reading.dimension.sum(axis=2).max(axis=(1, 2))
     print(f"intrinsic dimension of a layer: up to {absolute} absolute, {relative} relative")
@@ -76,7 +76,7 @@ def hulls(loaded: LoadedModel, reading: TokenReading) -> None:
     print(f"map: effective rank {region.effective_rank():.0f}")
 
 
-def rounding(name: str, reading: TokenReading, exact: TokenReading) -> None:
+def rounding(name: str, reading: TokenReport, exact: TokenReport) -> None:
     """What a number type does to signs, counts and distances."""
     error = np.abs(reading.boundary - exact.boundary) / exact.boundary
     pairs = zip(reading.codes, exact.codes, strict=True)

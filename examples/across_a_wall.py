@@ -11,7 +11,7 @@ from transformers import OPTConfig, OPTModel
 
 import splinelens
 from splinelens.anatomy import Anatomy, anatomy_of
-from splinelens.features.mlp import region_map
+from splinelens.features.look import region_map
 from splinelens.geometry.codes import hamming, region_code
 from splinelens.geometry.walls import crossing_step, gate_at
 from splinelens.weights import walls_of

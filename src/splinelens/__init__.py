@@ -46,11 +46,11 @@ if TYPE_CHECKING:
         WrongModel,
     )
     from splinelens.features.extract import extract
-    from splinelens.features.place import Place, look
+    from splinelens.features.look import Place, look
     from splinelens.features.slicing import slice_texts
     from splinelens.features.stream import Stream
     from splinelens.features.table import FeatureTable
-    from splinelens.features.tokenwise import read_tokens
+    from splinelens.features.token_report import read_tokens
     from splinelens.features.transformer import GeometryFeatures
     from splinelens.layers import watch
     from splinelens.models import LoadedModel, load_model
@@ -103,9 +103,9 @@ _ELSEWHERE = {
     "FeatureTable": "features.table",
     "extract": "features.extract",
     "Stream": "features.stream",
-    "read_tokens": "features.tokenwise",
-    "Place": "features.place",
-    "look": "features.place",
+    "read_tokens": "features.token_report",
+    "Place": "features.look",
+    "look": "features.look",
     "slice_texts": "features.slicing",
     "GeometryFeatures": "features.transformer",
     "Detector": "apps.detector",

@@ -89,6 +89,22 @@ class TokenBatch:
     windows: tuple[Window, ...]
     side: Side
 
+    def halves(self) -> tuple["TokenBatch", "TokenBatch"]:
+        """The first and the second half of the rows, for when memory runs out."""
+        middle = len(self.windows) // 2
+
+        def part(rows: slice) -> "TokenBatch":
+            return TokenBatch(
+                self.ids[rows],
+                self.mask[rows],
+                self.positions[rows],
+                self.spans[rows],
+                self.windows[rows],
+                self.side,
+            )
+
+        return part(slice(0, middle)), part(slice(middle, None))
+
 
 def tokenize(
     texts: Sequence[str | None],

@@ -5,7 +5,7 @@ import torch
 
 from splinelens.anatomy import anatomy_of
 from splinelens.errors import BadFeatures
-from splinelens.features.positions import run_tokens
+from splinelens.engines.forward import run_tokens
 from splinelens.layers import AttentionCall, watch
 
 IDS = torch.arange(4, 44).reshape(2, 20)

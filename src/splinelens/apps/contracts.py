@@ -6,6 +6,7 @@ that an architecture cannot have is no failure: the point says so.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,17 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from splinelens.anatomy import Anatomy, anatomy_of
+from splinelens.engines.torch import head_dimensions
 from splinelens.errors import SplinelensError
-from splinelens.features.place import look
+from splinelens.features.look import look
 from splinelens.features.reader import TextReader
-from splinelens.features.reading import row_dimensions
 from splinelens.features.spec import FeatureSpec
 from splinelens.features.stream import Stream
 from splinelens.layers import watch
 from splinelens.layers.attention import weights_handed_over
 from splinelens.layers.experts import expert_weight
 from splinelens.models import Check, LoadedModel
-from splinelens.tokens import TokenizedText
 from splinelens.weights import gate_weight
 
 PROBES = (
@@ -162,7 +162,7 @@ def _dimensions(loaded: LoadedModel) -> str:
         call, weights = seen.of("attention", layer), eager.of("attention", layer).weights[0]
         top = weights.amax(-1, keepdim=True)
         whole = torch.stack([(weights > _EPS).sum(-1), (weights > _EPS * top).sum(-1)])
-        blocks = row_dimensions(call, 0, 0, weights.shape[1], _EPS)
+        blocks = head_dimensions(call, _EPS)[:, 0]
         if call.sinks is not None and bool((weights.sum(-1) > 0.999).all()):
             # Eager attention scales its outcome by the sinks, not these weights: absolute counts are larger.
             blocks, whole = blocks[1:], whole[1:]
@@ -221,13 +221,13 @@ def _maps(loaded: LoadedModel) -> str:
 
 def _prefixes(loaded: LoadedModel) -> str:
     """All prefixes from one pass are what passes over each of them give."""
-    reader = TextReader(loaded, FeatureSpec(("margins", "hidden"), ("max", "mean", "last"), max_tokens=64))
-    (whole,) = reader.tokenize([PROBES[1]])
-    ends = sorted({1, 2, len(whole.ids) // 2, len(whole.ids)})
-    cut = [TokenizedText(whole.ids[:end], whole.offsets[:end], end) for end in ends]
-    (at_once,) = reader.read_prefixes([whole])
-    again = np.concatenate([[reading.values for reading in reader.read([text])] for text in cut])
-    found = at_once.values[[end - 1 for end in ends]]
+    spec = FeatureSpec(("margins", "hidden"), ("max", "mean", "last"), max_tokens=64, long="cut")
+    reader = TextReader(loaded, spec)
+    (prefixes,) = reader.read([PROBES[1]], prefixes=True)
+    ends = sorted({1, 2, len(prefixes.values) // 2, len(prefixes.values)})
+    readers = [TextReader(loaded, replace(spec, max_tokens=end)) for end in ends]
+    again = np.concatenate([_rows(each, [PROBES[1]]) for each in readers])
+    found = prefixes.values[[end - 1 for end in ends]]
     difference = _columnwise(reader, found, again)
     _require(
         difference < _CLOSE, f"prefixes differ from passes of their own by {difference:.1e} of their scale"
@@ -300,8 +300,7 @@ def _output_at_last_token(loaded: LoadedModel, module: nn.Module | None) -> tupl
 
 
 def _rows(reader: TextReader, texts: Sequence[str]) -> np.ndarray:
-    readings = sorted(reader.read(reader.tokenize(texts)), key=lambda reading: reading.text)
-    return np.stack([reading.values for reading in readings]).astype(np.float64)
+    return np.stack([features.values for features in reader.read(texts)]).astype(np.float64)
 
 
 def _few(layers: Sequence[int]) -> list[int]:

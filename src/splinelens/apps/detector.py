@@ -5,9 +5,11 @@ max-pooled margin is reached at one token, so the logit is exactly a constant pl
 """
 
 import difflib
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -25,17 +27,15 @@ from splinelens.errors import (
     WrongModel,
 )
 from splinelens.features.catalogue import VERSION
-from splinelens.features.extract import Progress
-from splinelens.features.reader import TextReader, TextReading
+from splinelens.features.extract import provenance
+from splinelens.features.reader import CHUNK, Progress, TextFeatures, TextReader
 from splinelens.features.spec import FeatureSpec
+from splinelens.files import RowStore
 from splinelens.models import Fingerprint, LoadedModel, load_model
-from splinelens.report.scores import UNDETERMINED, Span, TextScore
+from splinelens.report.scores import UNDETERMINED, Span, TextScore, write_scores
 from splinelens.report.spans import merged
 from splinelens.texts import Texts, read_texts
-from splinelens.tokens import Long, TokenizedText
-
-STRETCH = 1024
-# Texts are sorted by length and scored in stretches of this many; scores of a stretch come at once.
+from splinelens.tokens import Long
 
 
 def shipped() -> dict[str, Path]:
@@ -229,37 +229,83 @@ class Detector:
             explain: As in ``score``.
             fpr: As in ``score``.
             threshold: As in ``score``.
-            start: The first row to score; earlier ones are passed over.
+            start: The first row to score; earlier ones are skipped.
             progress: Called as texts are finished.
 
         Yields:
             One record a text, in order.
         """
-        at = self.limits(fpr, threshold)
+        limits = self.limits(fpr, threshold)
         if isinstance(explain, str):
             label_place(self.artifact, explain)
         if explain and self.inseparable:
             raise NotExplainable(f"detector {self.artifact.name} cannot be explained: {self.inseparable}")
-        source = _texts(texts)
-        for first in range(start, len(source), STRETCH):
-            stretch = source.texts[first : first + STRETCH]
-            tokenized = self.reader.tokenize(stretch)
-            records = {
-                index: self._record(first + index, text, None, at, explain)
-                for index, text in enumerate(tokenized)
-                if text.reason is not None
-            }
-            if progress and records:
-                progress(len(records), sum(len(stretch[index] or "") for index in records))
-            for reading in self.reader.read(
-                tokenized, located=bool(explain)
-            ):  # a record is small, a reading is not kept
-                index = reading.text
-                records[index] = self._record(first + index, tokenized[index], reading, at, explain)
-                if progress:
-                    progress(1, len(stretch[index] or ""))
-            for index in range(len(stretch)):
-                yield merged(records[index], stretch[index])
+        rows = _texts(texts).texts[start:]
+
+        def record(features: TextFeatures) -> TextScore:
+            scored = self._record(start + features.index, features, limits, explain)
+            return merged(scored, rows[features.index])
+
+        yield from self.reader.map(record, rows, locate=bool(explain), progress=progress)
+
+    def write_scores(
+        self,
+        texts: Texts | Sequence[str | None],
+        output: Path,
+        *,
+        explain: bool | str = False,
+        fpr: float = 0.05,
+        threshold: float | None = None,
+        progress: Progress | None = None,
+        observe: Callable[[TextScore], None] = lambda record: None,
+    ) -> None:
+        """Score texts into a file; a run that was stopped resumes when it is started again.
+
+        Until the file is written, finished records are kept in the folder ``OUTPUT.parts``.
+
+        Args:
+            texts: The texts.
+            output: A file that ends in ``.csv``, ``.jsonl`` or ``.parquet``.
+            explain: As in ``score``.
+            fpr: As in ``score``.
+            threshold: As in ``score``.
+            progress: Called as texts are finished.
+            observe: Called with every record, in order.
+
+        Raises:
+            CannotResume: ``OUTPUT.parts`` holds records of another run.
+            CannotWrite: The disk is full or the file may not be written.
+            NotExplainable: As in ``score``.
+            BadDetector: As in ``score``.
+        """
+        import pyarrow as pa
+
+        source, artifact = _texts(texts), self.artifact
+        words = [artifact.task, *artifact.labels, artifact.negative]
+        settings = [explain, *self.limits(fpr, threshold), *words]
+        request = {**provenance(self.reader, source), "detector": artifact.digest, "settings": settings}
+
+        def records() -> Iterator[TextScore]:
+            for chunk in store:
+                for line in chunk["record"].to_pylist():
+                    yield TextScore.from_dict(json.loads(line))
+            start = store.rows
+            fresh = self.scores(
+                source, explain=explain, fpr=fpr, threshold=threshold, start=start, progress=progress
+            )
+            while chunk := list(islice(fresh, CHUNK)):
+                store.append(pa.table({"record": [record.to_json() for record in chunk]}))
+                yield from chunk
+
+        def observed() -> Iterator[TextScore]:
+            for record in records():
+                observe(record)
+                yield record
+
+        with RowStore.beside(output, request) as store:
+            labels = () if artifact.task == "binary" else artifact.labels
+            write_scores(observed(), output, request, labels)
+            store.remove()
 
     def evaluate(
         self,
@@ -295,33 +341,29 @@ class Detector:
         return measured(artifact, known, scores, lengths, resamples=resamples)
 
     def _record(
-        self,
-        row: int,
-        text: TokenizedText,
-        reading: TextReading | None,
-        at: tuple[float, ...],
-        explain: bool | str,
+        self, row: int, features: TextFeatures, limits: tuple[float, ...], explain: bool | str
     ) -> TextScore:
-        artifact, one = self.artifact, self.artifact.task == "binary"
-        reason = text.reason or (reading.reason if reading else None)
-        if reading is None or reason:
-            record = TextScore(row, None, UNDETERMINED, text.total, text.cut, reason)
-            return record if one else replace(record, scores={}, labels=())
-        scores = artifact.scores(artifact.head.logit(reading.values[None]))[0]
-        places = fired(artifact, scores, at)
-        verdict = artifact.labels[places[0]] if places else artifact.negative
-        if text.cut and (not places or artifact.task == "classes"):
-            verdict, places = UNDETERMINED, ()
-            reason = f"was cut at {len(text.ids)} of {text.total} tokens; the rest was not read"
-        record = TextScore(row, float(scores.max()), verdict, text.total, text.cut, reason)
-        if not one:
-            named = dict(zip(artifact.labels, scores.tolist(), strict=True))
-            record = replace(record, scores=named, labels=tuple(artifact.labels[place] for place in places))
+        artifact, binary = self.artifact, self.artifact.task == "binary"
+        if features.reason is not None:
+            record = TextScore(row, None, UNDETERMINED, features.tokens, features.cut, features.reason)
+            return record if binary else replace(record, scores={}, labels=())
+        scores = artifact.scores(artifact.head.logit(features.values[None]))[0]
+        firing = fired(artifact, scores, limits)
+        verdict, reason = artifact.labels[firing[0]] if firing else artifact.negative, None
+        if features.cut and (not firing or artifact.task == "classes"):
+            verdict, firing = UNDETERMINED, ()
+            read = len(features.offsets)
+            reason = f"was cut at {read} of {features.tokens} tokens; the rest was not read"
+        record = TextScore(row, float(scores.max()), verdict, features.tokens, features.cut, reason)
+        if not binary:
+            by_label = dict(zip(artifact.labels, scores.tolist(), strict=True))
+            labels = tuple(artifact.labels[index] for index in firing)
+            record = replace(record, scores=by_label, labels=labels)
         if not explain:
             return record
-        place = label_place(artifact, explain) if isinstance(explain, str) else int(scores.argmax())
-        spans, constant = self._explain(text, reading, place)
-        explained = None if one else artifact.labels[place]
+        label = label_place(artifact, explain) if isinstance(explain, str) else int(scores.argmax())
+        spans, constant = self._explain(features, label)
+        explained = None if binary else artifact.labels[label]
         return replace(record, spans=spans, constant=constant, explained=explained)
 
     @property
@@ -334,22 +376,21 @@ class Detector:
                 return f"it reads {column.name}, and only max, min and last margins come from one token"
         return None
 
-    def _explain(
-        self, text: TokenizedText, reading: TextReading, label: int
-    ) -> tuple[tuple[Span, ...], float]:
-        head, calibration = self.artifact.head, self.artifact.calibrations[label]
-        assert isinstance(head, LinearHead)  # scores() asked inseparable first
-        assert reading.where is not None  # read with located=True
-        parts = calibration.slope * head.parts(reading.values[None], label)[0]
-        there = reading.where >= 0  # else no token visits the neuron's expert
-        tokens = np.bincount(reading.where[there], weights=parts[there], minlength=len(text.ids))
+    def _explain(self, features: TextFeatures, label: int) -> tuple[tuple[Span, ...], float]:
+        """What each token adds to the calibrated logit of a label, and the rest."""
+        head, calibration, source = self.artifact.head, self.artifact.calibrations[label], features.source
+        assert isinstance(head, LinearHead)  # scores() checked inseparable
+        assert source is not None  # read with locate=True
+        parts = calibration.slope * head.parts(features.values[None], label)[0]
+        located = source >= 0  # else no token is routed to the neuron's expert
+        tokens = np.bincount(source[located], weights=parts[located], minlength=len(features.offsets))
         spans: list[Span] = []
-        for (begin, end), amount in zip(text.offsets, tokens.tolist(), strict=True):
+        for (begin, end), amount in zip(features.offsets, tokens.tolist(), strict=True):
             if spans and begin < spans[-1].end:  # they share a character, such as the bytes of an emoji
                 last = spans.pop()
                 begin, end, amount = last.begin, max(end, last.end), last.contribution + amount
             spans.append(Span(begin, end, amount))
-        constant = calibration.logit(head.bias.astype(np.float64))[label] + parts[~there].sum()
+        constant = calibration.logit(head.bias.astype(np.float64))[label] + parts[~located].sum()
         return tuple(spans), float(constant)
 
 

@@ -19,8 +19,8 @@ from splinelens.detect.metrics import Evaluations
 from splinelens.detect.subgroup_auc import SubgroupAuc, subgroup_aucs
 from splinelens.detect.verdicts import label_place, measured, require_known
 from splinelens.errors import BadLabels, BadTexts
-from splinelens.features.extract import Progress, provenance
-from splinelens.features.reader import TextReader
+from splinelens.features.extract import provenance
+from splinelens.features.reader import Progress, TextFeatures, TextReader
 from splinelens.report.evaluation import (
     EvaluationReport,
     Evasion,
@@ -40,7 +40,6 @@ MAP_ROWS, WORST_ROWS, DISGUISED_ROWS = 1000, 20, 150
 """Rows that are laid flat, worst errors of each kind, and rows of each class that are disguised."""
 
 _SHOWN_CHARACTERS = 2000
-_STRETCH = 1024
 
 
 class Scorer(Protocol):
@@ -232,19 +231,17 @@ class _Read:
         table, tokens = np.full((n, len(whole.labels)), np.nan), np.zeros(n, dtype=int)
         blocks = np.full((n, len(sizes)), np.nan)
         values = np.full((len(rows), sum(sizes)), np.nan, dtype=np.float32)
-        for first in range(0, n, _STRETCH):
-            stretch = texts.texts[first : first + _STRETCH]
-            tokenized = reader.tokenize(stretch)
-            tokens[first : first + len(stretch)] = [text.total for text in tokenized]
-            for reading in reader.read(tokenized):
-                row, found = first + reading.text, reading.values
-                if reading.reason is None:
-                    table[row] = whole.scores(whole.head.logit(found[None]))[0]
-                    blocks[row] = alone(detector.artifact.head, found, sizes)
-                    if row in kept:
-                        values[kept[row]] = found
-                if progress:
-                    progress(1, len(stretch[reading.text] or ""))
+
+        def keep(features: TextFeatures) -> None:
+            row, tokens[features.index] = features.index, features.tokens
+            if features.reason is None:
+                table[row] = whole.scores(whole.head.logit(features.values[None]))[0]
+                blocks[row] = alone(detector.artifact.head, features.values, sizes)
+                if row in kept:
+                    values[kept[row]] = features.values
+
+        for _ in reader.map(keep, texts.texts, progress=progress):
+            pass
         return cls(table, table[:, place], tokens, blocks, rows, values)
 
     def heat(self, labels: np.ndarray, detector: Scorer) -> LayerAuc | None:

@@ -7,16 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.errors import BadFeatures
-from splinelens.features.asked import check_layers, check_most, check_text
 from splinelens.features.reference import Reference, shipped
 from splinelens.features.slicing import TextSlice, place_of, text_slice
-from splinelens.features.tokenwise import TokenReading, loaded_up_to, read_tokens, text_distances
+from splinelens.features.token_report import TokenReport, load_up_to, read_tokens, text_distances
+from splinelens.features.validation import check_layers, check_max_tokens, check_text
 from splinelens.geometry.attention import check_eps
-from splinelens.geometry.running import running_spline7
 from splinelens.models import LoadedModel
 from splinelens.report.inspection import Inspection, Portrait, SliceView, visible
 
@@ -70,15 +68,15 @@ def inspect(
         >>> found.portraits[0].labels()  # doctest: +SKIP
         ['Good', '␣morning', '.']
     """
-    called = {"the text": text} if versus is None else {"the text": text, "the other text": versus}
-    for name, each in called.items():
+    texts = {"the text": text} if versus is None else {"the text": text, "the other text": versus}
+    for name, each in texts.items():
         check_text(each, name)
-    eps, asked, max_tokens = check_eps(eps), check_layers(layers), check_most(max_tokens)
-    loaded = loaded_up_to(model, asked)
+    eps, requested, max_tokens = check_eps(eps), check_layers(layers), check_max_tokens(max_tokens)
+    loaded = load_up_to(model, requested)
     anatomy = anatomy_of(loaded.model)
-    chosen = tuple(range(anatomy.depth)) if asked is None else asked
+    chosen = tuple(range(anatomy.depth)) if requested is None else requested
     cut = _slice_layer(chosen, slice_at)
-    readings = [
+    reports = [
         read_tokens(
             each,
             loaded,
@@ -87,27 +85,27 @@ def inspect(
             eps=eps,
             max_tokens=max_tokens,
             keep_inputs=[cut],
-            called=name,
+            name=name,
         )
-        for name, each in called.items()
+        for name, each in texts.items()
     ]
-    picture, drawn = text_slice(anatomy, readings, cut, slice_at and slice_at[1])
+    picture, drawn = text_slice(anatomy, reports, cut, slice_at and slice_at[1])
     held, without = _held(loaded, reference, prompt)
-    far = [held.far(each.tokens, name) for name, each in zip(called, readings, strict=True)] if held else []
+    far = [held.far(each.tokens, name) for name, each in zip(texts, reports, strict=True)] if held else []
     return Inspection(
         model=loaded.name,
         layers=chosen,
-        heads=readings[0].dimension.shape[2],
+        heads=reports[0].dimension.shape[2],
         neurons=max(anatomy.neurons(layer) for layer in chosen),
         eps=eps,
-        portraits=tuple(_portrait(reading, held, prefixes) for reading in readings),
-        slice=None if picture is None else _view(picture, readings),
-        text_distance=None if versus is None else text_distances(loaded, *readings),
-        reference=None if held is None else _said(held, readings),
+        portraits=tuple(_portrait(report, held, prefixes) for report in reports),
+        slice=None if picture is None else _view(picture, reports),
+        text_distance=None if versus is None else text_distances(loaded, *reports),
+        reference=None if held is None else _said(held, reports),
         notes=(*_notes(anatomy, chosen), *drawn, *without, *filter(None, far)),
         own_distance=None
         if versus is None
-        else np.stack([text_distances(loaded, reading, reading) for reading in readings]),
+        else np.stack([text_distances(loaded, report, report) for report in reports]),
     )
 
 
@@ -164,35 +162,32 @@ def _held(
     return (found, []) if reason is None else (None, [f"no percentiles: {reason}"])
 
 
-def _said(held: Reference, readings: list[TokenReading]) -> str:
-    return "; ".join(dict.fromkeys(held.said(reading.tokens) for reading in readings))
+def _said(held: Reference, reports: list[TokenReport]) -> str:
+    return "; ".join(dict.fromkeys(held.said(report.tokens) for report in reports))
 
 
-def _portrait(reading: TokenReading, held: Reference | None, prefixes: bool) -> Portrait:
-    seven = reading.seven
-    grown = None
-    if prefixes:
-        grown = running_spline7(torch.from_numpy(reading.sign), torch.from_numpy(reading.boundary)).numpy()
+def _portrait(report: TokenReport, held: Reference | None, prefixes: bool) -> Portrait:
+    seven = report.seven
     return Portrait(
-        text=reading.text,
-        spans=reading.spans,
-        sign=reading.sign,
-        boundary=reading.boundary,
-        wall=reading.wall,
-        dimension=reading.dimension,
-        bound=reading.bound,
-        regions=reading.regions,
+        text=report.text,
+        spans=report.spans,
+        sign=report.sign,
+        boundary=report.boundary,
+        wall=report.wall,
+        dimension=report.dimension,
+        bound=report.bound,
+        regions=report.regions,
         seven=seven,
-        percentiles=None if held is None else held.percentiles(seven, reading.tokens, reading.layers),
-        prefixes=grown,
-        region_ids=tuple(tuple(reading.region_ids(layer)) for layer in reading.layers),
+        percentiles=None if held is None else held.percentiles(seven, report.tokens, report.layers),
+        prefixes=report.prefixes if prefixes else None,
+        region_ids=tuple(tuple(report.region_ids(layer)) for layer in report.layers),
     )
 
 
-def _view(slice_: TextSlice, readings: list[TokenReading]) -> SliceView:
+def _view(slice_: TextSlice, reports: list[TokenReport]) -> SliceView:
     picture = slice_.picture
     one, two, three = (picture.cell_around(place) for place in picture.places)
-    first, second, third = (_label(readings, token) for token in slice_.tokens)
+    first, second, third = (_label(reports, token) for token in slice_.tokens)
     return SliceView(
         layer=slice_.layer,
         labels=(first, second, third),
@@ -206,7 +201,7 @@ def _view(slice_: TextSlice, readings: list[TokenReading]) -> SliceView:
     )
 
 
-def _label(readings: list[TokenReading], token: int) -> str:
-    text, own = place_of(readings, token)
-    before = f"text {text + 1}, " if len(readings) > 1 else ""
-    return f"{before}token {own} '{visible(readings[text].piece(own))}'"
+def _label(reports: list[TokenReport], token: int) -> str:
+    text, own = place_of(reports, token)
+    before = f"text {text + 1}, " if len(reports) > 1 else ""
+    return f"{before}token {own} '{visible(reports[text].piece(own))}'"

@@ -157,7 +157,7 @@ def _show_place(
     as_json: bool,
 ) -> None:
     """One token at one layer, on stdout."""
-    from splinelens.features.place import look
+    from splinelens.features.look import look
     from splinelens.report.place import PlaceReport, place_terminal
     from splinelens.tokens import tokenize
 

@@ -1,23 +1,21 @@
 """``splinelens score``: texts in, one score and verdict a text out, in order."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from splinelens.cli import options
 from splinelens.cli.exits import STOPPED, told
 from splinelens.cli.progress import progress_bar
-from splinelens.report.scores import UNDETERMINED, TextScore, check_format, write_scores
-from splinelens.report.unfinished import Unfinished
+from splinelens.report.scores import UNDETERMINED, TextScore, check_format
 from splinelens.texts import Texts, read_texts
 
 if TYPE_CHECKING:
-    from splinelens.apps.detector import Detector
     from splinelens.detect.artifact import Artifact
 
 FPR = 0.05
@@ -117,24 +115,25 @@ def score(
         )
     limits = found.limits(rate, threshold)
     tally, begun = Tally(), perf_counter()
+    settings: dict[str, Any] = {"explain": explained, "fpr": rate, "threshold": threshold}  # Any: as typed
     with progress_bar(source, shown=not quiet and (output is not None or table)) as progress:
-
-        def score_from(row: int) -> Iterator[TextScore]:
-            return found.scores(
-                source, explain=explained, fpr=rate, threshold=threshold, start=row, progress=progress
-            )
-
         if output:
-            _write(output, found, source, score_from, tally, [explained, *limits])
-        elif as_json:
-            for record in tally.over(score_from(0)):
-                print(record.to_json(), flush=True)
-        elif table:
-            records = list(tally.over(score_from(0)))
+            try:
+                found.write_scores(source, output, **settings, progress=progress, observe=tally.add)
+            except KeyboardInterrupt as stop:
+                kept = f"Stopped. What is finished is kept in {output}.parts; run the same command to go on."
+                raise told(kept, STOPPED) from stop
         else:
-            _print_lines(tally.over(score_from(0)), source, max(artifact.labels, key=len))
+            records = tally.over(found.scores(source, **settings, progress=progress))
+            if as_json:
+                for record in records:
+                    print(record.to_json(), flush=True)
+            elif table:
+                rows = list(records)
+            else:
+                _print_lines(records, source, max(artifact.labels, key=len))
     if table:
-        _print_table(records, source, artifact.labels[0])
+        _print_table(rows, source, artifact.labels[0])
     if not quiet:
         spec, loaded = found.reader.spec, found.reader.loaded
         line = tally.summary(perf_counter() - begun, str(loaded.device), spec.max_tokens)
@@ -153,7 +152,7 @@ def _verdicts(artifact: "Artifact", limits: Sequence[float]) -> str:
 
 @dataclass
 class Tally:
-    """What a run came to, counted while its records pass.
+    """Counts of a run, for its summary line.
 
     Example:
         >>> tally = Tally()
@@ -167,13 +166,17 @@ class Tally:
     undetermined: int = 0
     cut: int = 0
 
+    def add(self, record: TextScore) -> None:
+        """Count a record."""
+        self.texts += 1
+        self.tokens += record.tokens
+        self.undetermined += record.verdict == UNDETERMINED
+        self.cut += record.cut
+
     def over(self, records: Iterable[TextScore]) -> Iterator[TextScore]:
-        """Pass records on and count them."""
+        """Count records as they pass."""
         for record in records:
-            self.texts += 1
-            self.tokens += record.tokens
-            self.undetermined += record.verdict == UNDETERMINED
-            self.cut += record.cut
+            self.add(record)
             yield record
 
     def summary(self, seconds: float, device: str, max_tokens: int) -> str:
@@ -184,36 +187,6 @@ class Tally:
         line += f"{seconds:.1f} s on {device}"
         line += f"; {self.undetermined:,} undetermined" if self.undetermined else ""
         return line + (f"; {self.cut:,} cut at {max_tokens:,} tokens" if self.cut else "")
-
-
-def _write(
-    output: Path,
-    found: "Detector",
-    source: Texts,
-    score_from: Callable[[int], Iterator[TextScore]],
-    tally: Tally,
-    settings: list[bool | float | str],
-) -> None:
-    """Write a file; a run that was stopped goes on when the same command is given again."""
-    from splinelens.apps.detector import STRETCH
-    from splinelens.features.extract import provenance
-
-    artifact = found.artifact
-    words = [artifact.task, *artifact.labels, artifact.negative]
-    request = {
-        **provenance(found.reader, source),
-        "detector": artifact.digest,
-        "settings": [*settings, *words],
-    }
-    unfinished = Unfinished(output, request, STRETCH)
-    try:
-        names = () if artifact.task == "binary" else artifact.labels
-        write_scores(tally.over(unfinished.over(score_from)), output, request, names)
-    except KeyboardInterrupt as stop:
-        raise told(
-            f"Stopped. What is finished is kept in {unfinished.path}; run the same command to go on.", STOPPED
-        ) from stop
-    unfinished.discard()
 
 
 def _print_lines(records: Iterable[TextScore], source: Texts, label: str) -> None:

@@ -170,12 +170,11 @@ def _verdicts(
 
 
 def _write(artifact: "Artifact", folder: Path) -> None:
-    from splinelens.features.parts import writing
+    from splinelens.files import write_text
     from splinelens.report.card import card
 
     artifact.save(folder)
-    with writing(folder / "CARD.md"):
-        (folder / "CARD.md").write_text(card(artifact), "utf-8")
+    write_text(folder / "CARD.md", card(artifact))
 
 
 def _report(artifact: "Artifact", folder: Path) -> None:
@@ -203,7 +202,7 @@ def _report(artifact: "Artifact", folder: Path) -> None:
 def _reported(artifact: "Artifact", left: "Evidence", texts: int, folder: Path) -> list[str]:
     """Write ``TRAINING.md`` and ``suspects.csv`` and give the lines to print of them."""
     from splinelens.detect.learning_curve import learning_curve
-    from splinelens.features.parts import writing
+    from splinelens.files import write_text
     from splinelens.report.training import suspects_csv, training_lines, training_markdown, training_report
 
     chosen = artifact.training["settings"].get("C")  # of a forest None, of several labels one each
@@ -230,8 +229,7 @@ def _reported(artifact: "Artifact", left: "Evidence", texts: int, folder: Path) 
         left_out=texts - len(left.labels),
     )
     for name, content in (("TRAINING.md", training_markdown(report)), ("suspects.csv", suspects_csv(report))):
-        with writing(folder / name):
-            (folder / name).write_text(content, "utf-8")
+        write_text(folder / name, content)
     return training_lines(report)
 
 

@@ -1,12 +1,7 @@
-"""The walk: from texts to a table of features, in one function. Read this file first.
-
-texts -> tokens -> batches -> one forward pass each, watched -> one row a text -> table
-
-With ``prefixes`` the same pass gives one row for every prefix of a text: attention is causal.
-"""
+"""Texts in, a table of features out; long runs write to disk and resume."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +9,15 @@ import numpy as np
 
 from splinelens import __version__
 from splinelens.anatomy import anatomy_of
-from splinelens.errors import BadFeatures, BadTexts, NoTokens
+from splinelens.errors import BadTexts, NoTokens
 from splinelens.features.catalogue import statistics
-from splinelens.features.parts import Parts, writing
-from splinelens.features.reader import TextReader
+from splinelens.features.reader import CHUNK, Progress, TextFeatures, TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.features.table import FeatureTable, joined, read_provenance
+from splinelens.files import RowStore
 from splinelens.models import LoadedModel, load_model
 from splinelens.texts import Texts, read_texts
-from splinelens.tokens import Long, TokenizedText
-
-Progress = Callable[[int, int], None]
-"""Called with the texts and the characters that were finished since the last call."""
-
-_STRETCH = 1024
-# Texts are sorted by length inside stretches of this many: long enough for full batches, short
-# enough that a killed run loses little.
-
-_MOST_BYTES = 4 * 2**30
-# The rows of all prefixes of a stretch lie in memory at once.
+from splinelens.tokens import Long
 
 
 def extract(
@@ -127,7 +112,7 @@ def read_table(
         reader: Model and spec.
         texts: The texts.
         prefixes: One row a prefix instead of one a text.
-        output: Write Parquet here, with resume; what an equal run wrote there is read instead.
+        output: Write Parquet here, with resume; a table of an equal run is read instead.
         progress: Called as texts are finished.
 
     Returns:
@@ -142,30 +127,17 @@ def read_table(
     if not len(texts):
         raise NoTokens(f"{texts.source} has no texts; give at least one")
     request = provenance(reader, texts) | ({"prefixes": True} if prefixes else {})
-    path = Path(output) if output is not None else None
-    if path and read_provenance(path) == request:
+    if output is None:
+        return joined([*read_chunks(reader, texts, request, prefixes=prefixes, progress=progress)])
+    path = Path(output)
+    if read_provenance(path) == request:
         return FeatureTable.read(path)
-    parts = Parts(path, request) if path else None
-    tables = []
-    for index, start in enumerate(range(0, len(texts), _STRETCH)):
-        stretch = texts.texts[start : start + _STRETCH]
-        table = parts.finished(index, len(stretch)) if parts else None
-        if table is None:
-            table = (
-                _prefix_stretch(reader, stretch, start, request, progress)
-                if prefixes
-                else _stretch(reader, stretch, request, progress)
-            )
-            if parts:
-                parts.keep(index, table)
-        elif progress:
-            progress(len(stretch), _characters(stretch))
-        tables.append(table)
-    table = joined(tables)
-    if path and parts:
-        with writing(path):
-            table.write(path)
-        parts.discard()
+    with RowStore.beside(path, request) as store:
+        for chunk in read_chunks(reader, texts, request, store.chunks, prefixes=prefixes, progress=progress):
+            store.append(chunk.to_arrow())
+        table = FeatureTable.from_arrow(store.read())
+        table.write(path)
+        store.remove()
     return table
 
 
@@ -202,98 +174,86 @@ def provenance(reader: TextReader, texts: Texts) -> dict[str, Any]:  # Any: plai
 
 def _attention(reader: TextReader) -> dict[str, Any]:  # Any: plain JSON values
     """What ``attention_id`` was read of, and where it was not; empty unless it is asked for."""
-    if not reader.softmax:
+    softmax = reader.layout.softmax
+    if not softmax:
         return {}
     way = anatomy_of(reader.loaded.model).softmax
     return {
         "attention": "weights" if way == "weights" else "scores",
-        "layers_left_out": [layer for layer in reader.layers if layer not in reader.softmax],
+        "layers_left_out": [layer for layer in reader.layers if layer not in softmax],
     }
 
 
-def _stretch(
+def read_chunks(
     reader: TextReader,
-    texts: Sequence[str | None],
+    texts: Texts,
     request: dict[str, Any],  # Any: plain JSON values
-    progress: Progress | None,
-) -> FeatureTable:
-    tokenized = _tokenized(reader, texts, progress)
-    values = np.full((len(texts), reader.layout.width), np.nan, dtype=np.float32)
-    reasons = [text.reason for text in tokenized]
-    for reading in reader.read(tokenized):
-        reasons[reading.text] = reading.reason
-        if reading.reason is None:
-            values[reading.text] = reading.values
-        if progress:
-            progress(1, _characters([texts[reading.text]]))
-    return FeatureTable(
-        reader.columns,
-        values,
-        np.array([text.total for text in tokenized]),
-        np.array([text.cut for text in tokenized]),
-        tuple(reasons),
-        request,
-    )
+    done: int = 0,
+    *,
+    prefixes: bool = False,
+    progress: Progress | None = None,
+) -> Iterator[FeatureTable]:
+    """Read texts chunk by chunk.
+
+    Args:
+        reader: Model and spec.
+        texts: The texts.
+        request: Provenance of the tables.
+        done: Chunks of an earlier run, which are skipped.
+        prefixes: One row a prefix.
+        progress: Called as texts are finished, and once for those skipped.
+
+    Yields:
+        One table a chunk.
+    """
+    skipped = texts.texts[: done * CHUNK]
+    if progress and skipped:
+        progress(len(skipped), sum(len(text or "") for text in skipped))
+    for start in range(done * CHUNK, len(texts), CHUNK):
+        chunk = texts.texts[start : start + CHUNK]
+        read = _read_prefixes if prefixes else _read_texts
+        yield read(reader, chunk, start, request, progress)
 
 
-def _prefix_stretch(
+def _read_texts(
     reader: TextReader,
     texts: Sequence[str | None],
     start: int,
-    request: dict[str, Any],  # Any: plain JSON values
+    request: dict[str, Any],  # Any: as above
     progress: Progress | None,
 ) -> FeatureTable:
-    """As ``_stretch``, one row a prefix; a text that cannot be read has one row."""
-    tokenized = _tokenized(reader, texts, progress)
-    rows = np.array([max(len(text.ids), 1) for text in tokenized])
-    _require_room(reader, tokenized, rows, start)
-    first = np.cumsum(rows) - rows
-    values = np.full((rows.sum(), reader.layout.width), np.nan, dtype=np.float32)
-    reasons = np.repeat(np.array([text.reason for text in tokenized], dtype=object), rows)
-    for reading in reader.read_prefixes(tokenized):
-        own = slice(first[reading.text], first[reading.text] + rows[reading.text])
-        good = np.array([reason is None for reason in reading.reasons])
-        values[own][good] = reading.values[good]
-        reasons[own] = reading.reasons
-        if progress:
-            progress(1, _characters([texts[reading.text]]))
-    prefixes = [np.arange(len(text.ids)) + 1 if text.ids else np.zeros(1, dtype=int) for text in tokenized]
+    values = np.empty((len(texts), reader.layout.width), dtype=np.float32)
+
+    def keep(features: TextFeatures) -> tuple[int, bool, str | None]:
+        values[features.index] = features.values
+        return features.tokens, features.cut, features.reason
+
+    tokens, cut, reasons = zip(*reader.map(keep, texts, progress=progress), strict=True)
+    return FeatureTable(reader.columns, values, np.array(tokens), np.array(cut), reasons, request)
+
+
+def _read_prefixes(
+    reader: TextReader,
+    texts: Sequence[str | None],
+    start: int,
+    request: dict[str, Any],  # Any: as above
+    progress: Progress | None,
+) -> FeatureTable:
+    """One row a prefix; a text that cannot be read has one row, of the prefix 0."""
+    read = list(reader.read(texts, prefixes=True, progress=progress))
+    rows = [len(features.values) for features in read]
+    values = np.concatenate([features.values for features in read])
+    reasons = [
+        reason for features, count in zip(read, rows, strict=True) for reason in [features.reason] * count
+    ]
+    usable = np.isfinite(values).all(axis=1).tolist()
     return FeatureTable(
         reader.columns,
         values,
-        np.repeat([text.total for text in tokenized], rows),
-        np.repeat([text.cut for text in tokenized], rows),
-        tuple(reasons.tolist()),
+        np.repeat([features.tokens for features in read], rows),
+        np.repeat([features.cut for features in read], rows),
+        tuple(None if fine else reason for fine, reason in zip(usable, reasons, strict=True)),
         request,
         np.repeat(np.arange(start, start + len(texts)), rows),
-        np.concatenate(prefixes),
+        np.concatenate([np.arange(len(f.values)) + 1 if f.offsets else np.zeros(1, int) for f in read]),
     )
-
-
-def _require_room(
-    reader: TextReader, tokenized: Sequence[TokenizedText], rows: np.ndarray, start: int
-) -> None:
-    """Refuse prefixes whose rows would fill the memory, before anything is run."""
-    needed = 4 * reader.layout.width * int(rows.sum())
-    if needed > _MOST_BYTES:
-        longest = int(rows.argmax())
-        raise BadFeatures(
-            f"the {int(rows.sum()):,} prefixes of texts {start} to {start + len(tokenized) - 1} (text "
-            f"{start + longest} alone has {int(rows[longest]):,}) times {reader.layout.width:,} numbers take "
-            f"{needed / 2**30:.1f} GiB, more than {_MOST_BYTES / 2**30:.0f}. Read scalar features (spline7, "
-            "attention_id), fewer layers or fewer texts at once, or follow each text with splinelens.Stream"
-        )
-
-
-def _tokenized(
-    reader: TextReader, texts: Sequence[str | None], progress: Progress | None
-) -> list[TokenizedText]:
-    tokenized = reader.tokenize(texts)
-    if progress:
-        unread = [text for text, record in zip(texts, tokenized, strict=True) if record.reason is not None]
-        progress(len(unread), _characters(unread))
-    return tokenized
-
-
-def _characters(texts: Sequence[str | None]) -> int:
-    return sum(len(text or "") for text in texts)

@@ -1,30 +1,34 @@
-"""Reads texts with one model under one spec: tokens in, one row of numbers a text out.
+"""The reading loop: texts in, one row of numbers a text out, in input order. Read this file first.
 
-The windows of a long text come back in different batches; a text's row, or the rows of all its
-prefixes, are made once all are there.
+texts -> tokens -> batches -> one watched forward pass each -> pooled statistics -> rows
+
+Everything that reads texts uses ``TextReader.read``. Texts are sorted by length inside chunks; the
+windows of a long text may be in different batches and are merged when all are there. With
+``prefixes`` the same pass gives one row for every prefix of a text: attention is causal.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
 
 from splinelens.anatomy import Anatomy, anatomy_of
+from splinelens.engines.forward import positions_of
+from splinelens.engines.torch import TextStats, TokenStats, TorchEngine
 from splinelens.errors import BadFeatures
 from splinelens.features.catalogue import Column, Statistic, columns, statistics
-from splinelens.features.nonfinite import blamed, failing_layer
-from splinelens.features.positions import positions_of, run_tokens
-from splinelens.features.prompt import run_prompt
-from splinelens.features.reading import BatchReader, RowReading
-from splinelens.features.rows import Layout, Part, prefix_rows, text_row
+from splinelens.features.nonfinite import first_nonfinite, location
+from splinelens.features.pooling import Layout
 from splinelens.features.spec import FeatureSpec
 from splinelens.models import LoadedModel
 from splinelens.tokens import (
     Side,
     TokenBatch,
     TokenizedText,
+    Window,
     batches,
     prompt_ids,
     tokenize,
@@ -32,46 +36,50 @@ from splinelens.tokens import (
 )
 from splinelens.weights import gate_weight
 
+CHUNK = 1024
+"""Texts that are sorted by length together: full batches, and a killed run loses little."""
 
-@dataclass(frozen=True, eq=False)
-class TextReading:
-    """One text's row.
+Progress = Callable[[int, int], None]
+"""Called with the texts and the characters that were read since the last call."""
 
-    Attributes:
-        text: Index of the text among those read together.
-        values: One number per entry of the table's columns, float32.
-        where: For ``max``, ``min`` and ``last`` margins the token that each entry came from,
-            else -1; None unless asked for.
-        reason: Why the values cannot be used, or None.
-    """
+_MAX_PREFIX_BYTES = 4 * 2**30  # the rows of all prefixes of a chunk are in memory together
 
-    text: int
-    values: np.ndarray
-    where: np.ndarray | None = None
-    reason: str | None = None
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
-class PrefixReading:
-    """The rows of all prefixes of one text.
+class TextFeatures:
+    """The features of one text.
 
     Attributes:
-        text: Index of the text among those read together.
-        values: (token, entry) float32; row n - 1 is that of the text's first n tokens.
-        reasons: Why the values of a row cannot be used, or None, for each row.
+        index: Index of the text among those read.
+        values: One number per entry of the columns, float32; (prefix, entry) if prefixes were read.
+            NaN where the text cannot be used.
+        source: For max, min and last margins the token that each entry comes from, else -1; None
+            unless located.
+        tokens: Tokens of the whole text; 0 if it could not be tokenized.
+        cut: Whether tokens at the end were dropped.
+        offsets: Character span (begin, end) of each token that was read.
+        reason: Why the values, or those of some prefixes, cannot be used; else None.
     """
 
-    text: int
+    index: int
     values: np.ndarray
-    reasons: tuple[str | None, ...]
+    source: np.ndarray | None
+    tokens: int
+    cut: bool
+    offsets: tuple[tuple[int, int], ...]
+    reason: str | None
 
 
 class TextReader:
-    """A model, a spec, and what they share over all texts: the prompt's states and the columns.
+    """Reads texts with one model under one spec.
 
     Example:
         >>> from splinelens import load_model  # doctest: +SKIP
         >>> reader = TextReader(load_model(layers=2), FeatureSpec(layers=(0, 1)))  # doctest: +SKIP
+        >>> [features.tokens for features in reader.read(["Good morning.", ""])]  # doctest: +SKIP
+        [3, 0]
     """
 
     def __init__(
@@ -83,53 +91,38 @@ class TextReader:
             loaded: The model; it must have the layers of the spec.
             spec: What to read.
             side: Where batches are padded; the numbers are the same.
-            token_budget: Tokens of a batch, padding included.
+            token_budget: Tokens of a batch, padding included; halved when memory runs out.
 
         Raises:
             BadFeatures: Unknown names, layers the model lacks, no layer at all, or a window and prompt
                 longer than the model's positions.
         """
-        self.loaded, self.spec, self.side, self.token_budget = loaded, spec, side, token_budget
+        self.loaded = loaded
+        self.spec = spec
+        self.side = side
+        self.token_budget = token_budget
         anatomy = anatomy_of(loaded.model)
-        self.statistics = statistics(spec.features, spec.pooling)
         self.layers = tuple(range(anatomy.depth)) if spec.layers is None else tuple(sorted(set(spec.layers)))
-        wrong = [layer for layer in self.layers if not 0 <= layer < anatomy.depth]
-        if wrong:
+        missing = [layer for layer in self.layers if not 0 <= layer < anatomy.depth]
+        if missing:
             raise BadFeatures(
-                f"layers {wrong} do not exist: {loaded.name} has {anatomy.depth} blocks loaded, 0 to "
+                f"layers {missing} do not exist: {loaded.name} has {anatomy.depth} blocks loaded, 0 to "
                 f"{anatomy.depth - 1}"
             )
-        self.softmax = _softmax(anatomy, spec, self.layers, self.statistics)
-        sizes: dict[str, Sequence[int]] = {
-            "neuron": [_neurons(anatomy, layer) for layer in range(anatomy.depth)],
-            "width": [anatomy.width] * anatomy.depth,
-        }
-        self.columns: tuple[Column, ...] = columns(self.statistics, self.layers, sizes, self.softmax)
-        if not self.columns:
-            raise BadFeatures(f"no layer to read {', '.join(spec.features)} at; name at least one")
-        self.suffix = prompt_ids(loaded.tokenizer, spec.suffix, beginning=False) if spec.suffix else ()
+        self.layout = _layout(anatomy, spec, self.layers)
         before = prompt_ids(loaded.tokenizer, spec.prompt, beginning=True)
-        self._require_room(len(before))
-        # Padded left, the prompt runs in each row: behind the padding, as close to its text as ever.
-        # So it does with linear attention, whose state cannot be borrowed by several texts.
-        apart = side == "right" and len(anatomy.softmax_layers) == anatomy.depth
-        self.prefix = () if apart else before
-        self.prompt = run_prompt(loaded.model, before if apart else ())
+        self.suffix = prompt_ids(loaded.tokenizer, spec.suffix, beginning=False) if spec.suffix else ()
+        self._check_positions(len(before) + len(self.suffix))
+        # Padded left, the prompt runs in each row: after the padding, next to its text. So it does
+        # with linear attention, whose state cannot be shared by several texts.
+        shared = side == "right" and len(anatomy.softmax_layers) == anatomy.depth
+        self.prefix = () if shared else before
+        self.engine = TorchEngine(loaded.model, self.layout.request, before if shared else ())
 
     @property
-    def layout(self) -> Layout:
-        """Where the numbers of a row stand."""
-        return Layout(self.columns, self.layers, self.softmax)
-
-    def _require_room(self, before: int) -> None:
-        """Refuse windows and prompts that do not fit into the model's positions."""
-        window, around = self.spec.max_tokens, before + len(self.suffix)
-        limit = positions_of(self.loaded.model).exceeded(around + window, self.loaded.name)
-        if limit is not None:
-            raise BadFeatures(
-                f"{around} prompt tokens and windows of {window} exceed {limit}; lower max_tokens "
-                "(command line: --max-tokens N)"
-            )
+    def columns(self) -> tuple[Column, ...]:
+        """What the values are, in order."""
+        return self.layout.columns
 
     def tokenize(self, texts: Sequence[str | None]) -> list[TokenizedText]:
         """Tokenize texts under the spec's window and policy for long ones."""
@@ -141,116 +134,236 @@ class TextReader:
             normalize=self.spec.normalize,
         )
 
-    def read(self, tokenized: Sequence[TokenizedText], *, located: bool = False) -> Iterator[TextReading]:
-        """Run the texts and yield each one's row as soon as all its windows are read.
+    def read(
+        self,
+        texts: Sequence[str | None],
+        *,
+        locate: bool = False,
+        prefixes: bool = False,
+        progress: Progress | None = None,
+    ) -> Iterator[TextFeatures]:
+        """Read texts; those that cannot be read are included, with a reason.
 
         Args:
-            tokenized: The texts; those with a reason are passed over.
-            located: Also say which token each max, min and last margin came from.
+            texts: The texts; None stands for a missing one.
+            locate: Also say which token each max, min and last margin comes from.
+            prefixes: Give one row for every prefix of 1, 2, ... tokens.
+            progress: Called as texts are finished.
 
         Yields:
-            Readings in the order in which they become complete.
-        """
-        for index, parts in self._complete(tokenized, located=located):
-            text = tokenized[index]
-            values, where = text_row(self.layout, text.total, parts)
-            reason = None if np.isfinite(values).all() else self._reason(values[None], self._blamed(text))
-            yield TextReading(index, values, where if located else None, reason)
+            The features of each text, in input order.
 
-    def read_prefixes(self, tokenized: Sequence[TokenizedText]) -> Iterator[PrefixReading]:
-        """As ``read``, one row for each prefix of a text: all from the one pass that the text takes.
+        Raises:
+            BadFeatures: The rows of all prefixes would not fit into memory.
+        """
+        yield from self.map(
+            lambda features: features, texts, locate=locate, prefixes=prefixes, progress=progress
+        )
+
+    def map(
+        self,
+        function: Callable[[TextFeatures], Result],
+        texts: Sequence[str | None],
+        *,
+        locate: bool = False,
+        prefixes: bool = False,
+        progress: Progress | None = None,
+    ) -> Iterator[Result]:
+        """As ``read``, with a function applied to each text's features as soon as they are there.
+
+        Features of wide specs are large, and a chunk of texts is in flight at a time: reduce them here.
 
         Args:
-            tokenized: The texts; those with a reason are passed over.
+            function: Called in the order of the forward passes, first for texts that cannot be read.
+            texts: As in ``read``.
+            locate: As in ``read``.
+            prefixes: As in ``read``.
+            progress: As in ``read``.
 
         Yields:
-            Readings in the order in which they become complete.
+            What the function returns for each text, in input order.
         """
-        for index, parts in self._complete(tokenized, whole=True):
-            values, reason = prefix_rows(self.layout, parts), None
+        for start in range(0, len(texts), CHUNK):
+            chunk = texts[start : start + CHUNK]
+            tokenized = self.tokenize(chunk)
+            if prefixes:
+                self._check_memory(tokenized, start)
+            results: dict[int, Result] = {}
+            for index, values, source, reason in self._rows(tokenized, locate, prefixes):
+                text = tokenized[index]
+                results[index] = function(
+                    TextFeatures(start + index, values, source, text.total, text.cut, text.offsets, reason)
+                )
+                if progress:
+                    progress(1, len(chunk[index] or ""))
+            for index in range(len(chunk)):
+                yield results.pop(index)
+
+    def _rows(
+        self, tokenized: Sequence[TokenizedText], locate: bool, prefixes: bool
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray | None, str | None]]:
+        """Index, values, sources and reason of every text, as soon as they are there."""
+        nothing = np.full((1, self.layout.width) if prefixes else self.layout.width, np.nan, dtype=np.float32)
+        for index, text in enumerate(tokenized):
+            if text.reason is not None:
+                yield index, nothing, None, text.reason
+        if prefixes:
+            yield from self._prefix_rows(tokenized)
+            return
+        for index, values, source in self._text_rows(tokenized, locate):
+            reason = None
             if not np.isfinite(values).all():
-                found = self._blamed(tokenized[index])
-                reason = self._reason(values, found)
-                values = values if found is None else self._until(tokenized[index], found[1], values)
-            good = np.isfinite(values).all(axis=1)
-            yield PrefixReading(index, values, tuple(None if fine else reason for fine in good.tolist()))
+                reason = self._nonfinite_reason(values[None], self._blame(tokenized[index]))
+            yield index, nothing if reason else values, source, reason
 
-    def _complete(
-        self, tokenized: Sequence[TokenizedText], *, located: bool = False, whole: bool = False
-    ) -> Iterator[tuple[int, list[Part]]]:
-        """Run the texts; yield the windows of each one, in order, as soon as all are read."""
-        waiting: dict[int, list[Part]] = {}
+    def _text_rows(
+        self, tokenized: Sequence[TokenizedText], locate: bool
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray | None]]:
+        """Index, values and sources of every readable text."""
+        waiting: dict[int, list[tuple[Window, TextStats]]] = {}
         for batch in self._batches(tokenized):
-            reader = BatchReader(
-                self.loaded.model,
-                self.statistics,
-                self.layers,
-                batch.spans,
-                located,
-                whole,
-                self.spec.eps,
-                self.softmax,
-            )
-            with torch.no_grad():
-                readings: list[RowReading] = reader.read(partial(self._run, batch))
-            for window, reading in zip(batch.windows, readings, strict=True):
-                parts = waiting.setdefault(window.text, [])
-                parts.append((window, reading))
-                if sum(part.stop - part.pooled for part, _ in parts) == len(tokenized[window.text].ids):
-                    yield window.text, sorted(waiting.pop(window.text), key=lambda part: part[0].start)
+            for part, stats in self._run(batch, partial(self.engine.text_stats, locate=locate)):
+                whole = [row for row, window in enumerate(part.windows) if _is_whole(window, tokenized)]
+                totals = [tokenized[window.text].total for window in part.windows]
+                values = self.layout.values(stats, totals)
+                sources = self.layout.sources(stats) if locate else None
+                for row in whole:
+                    source = None
+                    if sources is not None:
+                        source = np.where(sources[row] < 0, -1, sources[row] - part.spans[row][0])
+                    yield part.windows[row].text, values[row], source
+                for row in sorted({*range(len(part.windows))} - {*whole}):
+                    window = part.windows[row]
+                    own = stats.rows(row, row + 1).located_from(window.pooled - part.spans[row][0])
+                    waiting.setdefault(window.text, []).append((window, own))
+                    if _is_complete(waiting[window.text], tokenized[window.text]):
+                        merged = _merged(waiting.pop(window.text))
+                        values_of_text = self.layout.values(merged, [tokenized[window.text].total])[0]
+                        source = self.layout.sources(merged)[0] if locate else None
+                        yield window.text, values_of_text, source
+
+    def _prefix_rows(
+        self, tokenized: Sequence[TokenizedText]
+    ) -> Iterator[tuple[int, np.ndarray, None, str | None]]:
+        """As ``_rows``, one row for every prefix; those before a failing token are kept."""
+        for index, values in self._scans(tokenized):
+            text, reason = tokenized[index], None
+            if not np.isfinite(values).all():
+                blame = self._blame(text)
+                reason = self._nonfinite_reason(values, blame)
+                if blame is not None and not np.isfinite(values[: blame[1]]).all():
+                    end = blame[1]  # kernels spread NaN to earlier tokens: run those without it
+                    ((_, before),) = self._scans([TokenizedText(text.ids[:end], text.offsets[:end], end)])
+                    values = np.concatenate([before, np.full_like(values[end:], np.nan)])
+                values[~np.isfinite(values).all(axis=1)] = np.nan
+            yield index, values, None, reason
+
+    def _scans(self, tokenized: Sequence[TokenizedText]) -> Iterator[tuple[int, np.ndarray]]:
+        """Index of every readable text, and the rows of its prefixes."""
+        waiting: dict[int, list[tuple[Window, TokenStats]]] = {}
+        for batch in self._batches(tokenized):
+            for part, stats in self._run(batch, self.engine.token_stats):
+                for row, window in enumerate(part.windows):
+                    own = stats.text(row, *part.spans[row])
+                    waiting.setdefault(window.text, []).append((window, own))
+                    if _is_complete(waiting[window.text], tokenized[window.text]):
+                        yield window.text, self._scan(waiting.pop(window.text))
+
+    def _scan(self, parts: list[tuple[Window, TokenStats]]) -> np.ndarray:
+        """The rows of all prefixes of one text, from its windows."""
+        rows, state = [], None
+        for window, tokens in sorted(parts, key=lambda part: part[0].start):
+            stats = self.layout.scan(tokens, state)
+            rows.append(self.layout.values(stats, range(window.pooled + 1, window.stop + 1)))
+            state = stats.rows(-1, None)
+        return np.concatenate(rows)
 
     def _batches(self, tokenized: Sequence[TokenizedText]) -> Iterator[TokenBatch]:
         return batches(
             tokenized,
             max_tokens=self.spec.max_tokens,
             token_budget=self.token_budget,
-            offset=self.prompt.length,
+            offset=self.engine.prompt.length,
             prefix=self.prefix,
             suffix=self.suffix,
             side=self.side,
         )
 
-    def _run(self, batch: TokenBatch) -> None:
-        # Right padding stands behind every token that is read, where causal attention cannot see it.
-        mask = batch.mask if batch.side == "left" else None
-        cache = self.prompt.cache(len(batch.ids))
-        run_tokens(self.loaded.model, batch.ids, batch.positions, mask=mask, cache=cache)
+    def _run(
+        self, batch: TokenBatch, run: Callable[[TokenBatch], Result]
+    ) -> Iterator[tuple[TokenBatch, Result]]:
+        """Run a batch; where memory runs out, its halves, and later batches are smaller."""
+        try:
+            stats = run(batch)
+        except torch.OutOfMemoryError:
+            if len(batch.windows) == 1:
+                raise
+            self.token_budget = max(1, self.token_budget // 2)
+        else:
+            yield batch, stats
+            return
+        for half in batch.halves():
+            yield from self._run(half, run)
 
-    def _until(self, text: TokenizedText, token: int, rows: np.ndarray) -> np.ndarray:
-        """The rows of all prefixes, those before a token that fails from a pass that does not meet it."""
-        if np.isfinite(rows[:token]).all():
-            return rows
-        before = TokenizedText(text.ids[:token], text.offsets[:token], token)
-        ((_, parts),) = self._complete([before], whole=True)
-        return np.concatenate([prefix_rows(self.layout, parts), np.full_like(rows[token:], np.nan)])
+    def _blame(self, text: TokenizedText) -> tuple[str, int] | None:
+        """Where a text fails, in words, and the first token that it spoils; the text is run again."""
+        if not all(bool(part.isfinite().all()) for pair in self.engine.prompt.states for part in pair):
+            return ": the prompt before it does already", 0
+        found = first_nonfinite(windows([text], self.spec.max_tokens), partial(self._failing, text))
+        return None if found is None else (location(text, *found), found[1])
 
-    def _blamed(self, text: TokenizedText) -> tuple[str, int] | None:
-        """Where a text fails and the first token that it spoils; the text is run again for it."""
-        return blamed(
-            text, windows([text], self.spec.max_tokens), self._prompt_finite, partial(self._failing, text)
-        )
+    def _failing(self, text: TokenizedText, start: int, stop: int) -> int | None:
+        """The first layer that fails when some tokens of a text are run."""
+        part = TokenizedText(text.ids[start:stop], text.offsets[start:stop], stop - start)
+        (batch,) = self._batches([part])
+        return self.engine.failing_layer(batch)
 
-    def _reason(self, rows: np.ndarray, found: tuple[str, int] | None) -> str:
-        """Why rows that are not finite cannot be used."""
-        if found is not None:
-            return f"gives values that are not finite{found[0]}"
-        # Such as a layer whose gate weight is all zero: infinitely far from any wall.
+    def _nonfinite_reason(self, rows: np.ndarray, blame: tuple[str, int] | None) -> str:
+        if blame is not None:
+            return f"gives values that are not finite{blame[0]}"
+        # Such as a layer whose gate weight is all zero: infinitely far from any boundary.
         bad = np.flatnonzero(~np.isfinite(rows).all(axis=0))
         ends = np.cumsum([column.size for column in self.columns])
         name = self.columns[int(np.searchsorted(ends, bad[0], side="right"))].name
         return f"gives values that are not finite at {name}"
 
-    def _prompt_finite(self) -> bool:
-        return all(bool(part.isfinite().all()) for pair in self.prompt.states for part in pair)
-
-    def _failing(self, text: TokenizedText, start: int, stop: int) -> int | None:
-        """The first layer that fails when these tokens of a text are run alone."""
-        part = TokenizedText(text.ids[start:stop], text.offsets[start:stop], stop - start)
-        (batch,) = self._batches([part])
-        with torch.no_grad():
-            return failing_layer(
-                self.loaded.model, max(self.layers, default=0) + 1, batch.spans[0], partial(self._run, batch)
+    def _check_positions(self, around: int) -> None:
+        """Refuse windows and prompts that do not fit into the model's positions."""
+        window = self.spec.max_tokens
+        limit = positions_of(self.loaded.model).exceeded(around + window, self.loaded.name)
+        if limit is not None:
+            raise BadFeatures(
+                f"{around} prompt tokens and windows of {window} exceed {limit}; lower max_tokens "
+                "(command line: --max-tokens N)"
             )
+
+    def _check_memory(self, tokenized: Sequence[TokenizedText], start: int) -> None:
+        """Refuse prefixes whose rows would fill the memory, before anything is run."""
+        rows = np.array([len(text.ids) for text in tokenized])
+        needed = 4 * self.layout.width * int(rows.sum())
+        if needed > _MAX_PREFIX_BYTES:
+            longest = int(rows.argmax())
+            raise BadFeatures(
+                f"the {int(rows.sum()):,} prefixes of texts {start} to {start + len(tokenized) - 1} (text "
+                f"{start + longest} alone has {int(rows[longest]):,}) times {self.layout.width:,} numbers "
+                f"take {needed / 2**30:.1f} GiB, more than {_MAX_PREFIX_BYTES / 2**30:.0f}. Read scalar "
+                "features (spline7, attention_id), fewer layers or fewer texts at once, or follow each text "
+                "with splinelens.Stream"
+            )
+
+
+def _layout(anatomy: Anatomy, spec: FeatureSpec, layers: tuple[int, ...]) -> Layout:
+    """The columns that a spec stands for with a model."""
+    chosen = statistics(spec.features, spec.pooling)
+    softmax = _softmax_layers(anatomy, spec, layers, chosen)
+    sizes: dict[str, Sequence[int]] = {
+        "neuron": [_neurons(anatomy, layer) for layer in range(anatomy.depth)],
+        "width": [anatomy.width] * anatomy.depth,
+    }
+    found = columns(chosen, layers, sizes, softmax)
+    if not found:
+        raise BadFeatures(f"no layer to read {', '.join(spec.features)} at; name at least one")
+    return Layout(found, layers, softmax, spec.eps)
 
 
 def _neurons(anatomy: Anatomy, layer: int) -> int:
@@ -260,21 +373,33 @@ def _neurons(anatomy: Anatomy, layer: int) -> int:
     return gate_weight(anatomy, layer).shape[0]
 
 
-def _softmax(
+def _softmax_layers(
     anatomy: Anatomy, spec: FeatureSpec, layers: Sequence[int], chosen: Sequence[Statistic]
 ) -> tuple[int, ...]:
-    """Those of the layers whose attention is a softmax, where something is read of it."""
+    """The layers whose attention is read: those with a softmax, if any statistic needs it."""
     if not any(row.needs == "attention" for row in chosen):
         return ()
-    there = anatomy.softmax_layers
-    lacking = [layer for layer in layers if layer not in there]
-    if lacking and (spec.layers is not None or not there):
+    available = anatomy.softmax_layers
+    lacking = [layer for layer in layers if layer not in available]
+    if lacking and (spec.layers is not None or not available):
+        has = f"layers that have one: {', '.join(map(str, available))}"
         raise BadFeatures(
             f"layers {lacking} have linear attention: no softmax, so no attention_id; "
-            + (
-                f"layers that have one: {', '.join(map(str, there))}"
-                if there
-                else "the model has none at all"
-            )
+            + (has if available else "the model has none at all")
         )
-    return tuple(layer for layer in layers if layer in there)
+    return tuple(layer for layer in layers if layer in available)
+
+
+def _is_whole(window: Window, tokenized: Sequence[TokenizedText]) -> bool:
+    return window.pooled == 0 and window.stop == len(tokenized[window.text].ids)
+
+
+def _is_complete(parts: Sequence[tuple[Window, object]], text: TokenizedText) -> bool:
+    return sum(window.stop - window.pooled for window, _ in parts) == len(text.ids)
+
+
+def _merged(parts: list[tuple[Window, TextStats]]) -> TextStats:
+    (_, state), *rest = sorted(parts, key=lambda part: part[0].start)
+    for _, later in rest:
+        state = state.merge(later)
+    return state

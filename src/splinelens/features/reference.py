@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from splinelens.errors import BadFeatures, BadModel
-from splinelens.features.parts import writing
+from splinelens.files import write_bytes, write_errors, write_text
 from splinelens.geometry.partition import SPLINE7
 from splinelens.models import Fingerprint, LoadedModel
 from splinelens.models.fingerprint import config_hash
@@ -170,7 +170,7 @@ class Reference:
         Raises:
             CannotWrite: The folder cannot be written.
         """
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         folder = Path(folder)
         record = {
@@ -181,10 +181,10 @@ class Reference:
             "texts": self.texts,
             "fingerprints": [fingerprint.to_dict() for fingerprint in self.fingerprints],
         }
-        with writing(folder):
+        with write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            save_file({"quantiles": np.ascontiguousarray(self.quantiles)}, folder / _ARRAYS)
-            (folder / _RECORD).write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+        write_bytes(folder / _ARRAYS, save({"quantiles": np.ascontiguousarray(self.quantiles)}))
+        write_text(folder / _RECORD, json.dumps(record, indent=1) + "\n")
 
     @classmethod
     def load(cls, folder: str | Path) -> "Reference":

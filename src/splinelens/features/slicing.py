@@ -14,8 +14,8 @@ from torch import Tensor
 
 from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.errors import BadFeatures
-from splinelens.features.asked import check_layer, check_text, check_token
-from splinelens.features.tokenwise import TokenReading, loaded_up_to, read_tokens
+from splinelens.features.token_report import TokenReport, load_up_to, read_tokens
+from splinelens.features.validation import check_layer, check_text, check_token
 from splinelens.geometry.slices import Slice, points_apart, slice_partition, spans_plane
 from splinelens.models import LoadedModel
 from splinelens.weights import walls_of
@@ -44,7 +44,7 @@ class TextSlice:
 
 def text_slice(
     anatomy: Anatomy,
-    readings: Sequence[TokenReading],
+    reports: Sequence[TokenReport],
     layer: int,
     tokens: Triple | None,
 ) -> tuple[TextSlice | None, list[str]]:
@@ -52,7 +52,7 @@ def text_slice(
 
     Args:
         anatomy: The model's anatomy.
-        readings: The texts, read with the layer's inputs kept.
+        reports: The texts, read with the layer's inputs kept.
         layer: The layer.
         tokens: The tokens; None takes the first, middle and last one of a single text, and of several
             the last ones of the first two and the middle one of the first, or others if they span no plane.
@@ -65,16 +65,16 @@ def text_slice(
     Raises:
         BadFeatures: A token that does not exist, or three chosen tokens that span no plane.
     """
-    states = torch.cat([reading.inputs[layer] for reading in readings])
+    states = torch.cat([report.inputs[layer] for report in reports])
     notes: list[str] = []
     if tokens is None:
-        tokens, notes = _found([reading.tokens for reading in readings], states, layer)
+        tokens, notes = _found([report.tokens for report in reports], states, layer)
     else:
         for token in tokens:
-            check_token(token, len(states), "all texts together" if len(readings) > 1 else "the text")
+            check_token(token, len(states), "all texts together" if len(reports) > 1 else "the text")
     if tokens is None:
         return None, notes
-    weight, bias, first, drawn = _walls(anatomy, layer, readings, tokens)
+    weight, bias, first, drawn = _walls(anatomy, layer, reports, tokens)
     picture = slice_partition(states[list(tokens)], weight, bias)
     return TextSlice(layer, tokens, picture, first, len(weight)), notes + drawn
 
@@ -115,12 +115,12 @@ def slice_texts(
         found = "one string" if isinstance(texts, str) else f"{len(texts)} texts"
         raise BadFeatures(f"{found} and at={at!r}: a slice goes through three texts, at 'last' or 'mean'")
     layer = check_layer(layer)
-    called = ("the first text", "the second text", "the third text")
-    texts = [check_text(text, called[place]) for place, text in enumerate(texts)]
-    loaded = loaded_up_to(model, [layer])
-    readings = [
-        read_tokens(text, loaded, layers=[layer], prompt=prompt, keep_inputs=[layer], called=called[place])
-        for place, text in enumerate(texts)
+    names = ("the first text", "the second text", "the third text")
+    texts = [check_text(text, names[index]) for index, text in enumerate(texts)]
+    loaded = load_up_to(model, [layer])
+    reports = [
+        read_tokens(text, loaded, layers=[layer], prompt=prompt, keep_inputs=[layer], name=names[index])
+        for index, text in enumerate(texts)
     ]
     anatomy = anatomy_of(loaded.model)
     if anatomy.experts(layer) is not None:
@@ -128,25 +128,25 @@ def slice_texts(
             f"layer {layer} consists of experts, each with a partition of its own; slice through three "
             "tokens of one text with inspect, which shows one expert's walls"
         )
-    states = [reading.inputs[layer] for reading in readings]
+    states = [report.inputs[layer] for report in reports]
     points = torch.stack([state[-1] if at == "last" else state.mean(dim=0) for state in states])
     return slice_partition(points, *walls_of(anatomy, layer))
 
 
-def place_of(readings: Sequence[TokenReading], token: int) -> tuple[int, int]:
+def place_of(reports: Sequence[TokenReport], token: int) -> tuple[int, int]:
     """The text that a token counted through all texts belongs to, and its number there.
 
     Args:
-        readings: The texts.
+        reports: The texts.
         token: A token that exists.
 
     Returns:
         Numbers of the text and of the token in it, from 0.
     """
-    for text, reading in enumerate(readings):
-        if token < reading.tokens:
+    for text, report in enumerate(reports):
+        if token < report.tokens:
             return text, token
-        token -= reading.tokens
+        token -= report.tokens
     raise IndexError(f"no token {token} behind the last text")
 
 
@@ -175,7 +175,7 @@ def _listed(tokens: Triple) -> str:
 
 
 def _walls(
-    anatomy: Anatomy, layer: int, readings: Sequence[TokenReading], tokens: Triple
+    anatomy: Anatomy, layer: int, reports: Sequence[TokenReport], tokens: Triple
 ) -> tuple[Float[Tensor, "neuron width"], Float[Tensor, " neuron"] | None, int, list[str]]:
     """The walls to draw, the number of the first one, and notes; of a layer of experts those of one."""
     if anatomy.experts(layer) is None:
@@ -184,8 +184,8 @@ def _walls(
         weight, bias = walls_of(anatomy, layer)
         note = f"slice: layer {layer} consists of experts; drawn are the walls of the shared one alone"
         return weight, bias, anatomy.neurons(layer) - len(weight), [note]
-    places = [place_of(readings, token) for token in tokens]
-    met = Counter(expert for text, own in places for expert in readings[text].routes[layer][own].tolist())
+    places = [place_of(reports, token) for token in tokens]
+    met = Counter(expert for text, own in places for expert in reports[text].routes[layer][own].tolist())
     expert = min(met, key=lambda number: (-met[number], number))
     weight, bias = walls_of(anatomy, layer, (expert,))
     note = (

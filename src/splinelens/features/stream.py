@@ -9,29 +9,24 @@ attention cannot be padded; there distances near 0 agree to rounding of the marg
 
 from collections.abc import Sequence
 from copy import deepcopy
-from functools import cache, partial
 from operator import index
 from typing import Any, SupportsIndex
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from splinelens.anatomy import anatomy_of
+from splinelens.engines.forward import positions_of, run_tokens
+from splinelens.engines.torch import TextStats, TokenStats
 from splinelens.errors import BadTexts
 from splinelens.features.catalogue import Column, statistics
-from splinelens.features.nonfinite import failing_layer
-from splinelens.features.positions import positions_of, run_tokens
 from splinelens.features.reader import TextReader
-from splinelens.features.reading import BatchReader, RowReading
-from splinelens.features.rows import threshold_number
 from splinelens.features.spec import FeatureSpec
-from splinelens.geometry.running import Running, spread
 from splinelens.models import LoadedModel, load_model
-from splinelens.tokens import padded
+from splinelens.tokens import TokenBatch, Window, padded
 
 _STEP = 64
-# Tokens of one pass: their margins are kept until the running numbers have taken them in.
+# Tokens of one pass, whose margins are in memory together.
 
 
 class Stream:
@@ -82,19 +77,17 @@ class Stream:
         self.columns: tuple[Column, ...] = self._reader.columns
         self.length = 0
         self._reason: str | None = None
-        self._ran = self._reader.prompt.length
-        self._running: dict[tuple[str, int], Running] = {}
+        self._state: TextStats | None = None
         anatomy = anatomy_of(loaded.model)
         self._linear = len(anatomy.softmax_layers) < anatomy.depth
         self._step = 1 if self._linear else _STEP
-        self._cache: Any = self._reader.prompt.cache(1) or self._empty_cache()  # Any: see prompt.py
-        self._occupied = any(row.pooling == "occupancy" for row in self._reader.statistics)
-        self._sizes = {
-            column.layer: column.size for column in self.columns if column.statistic.axis == "neuron"
-        }
+        prompt_cache = self._reader.engine.prompt
+        self._cached = prompt_cache.length
+        self._cache: Any = prompt_cache.cache(1) or self._empty_cache()  # Any: see engines/forward.py
         for token in self._reader.prefix:
-            self._run(self._cache, [token])
-            self._ran += 1
+            batch = self._batch([token])
+            run_tokens(loaded.model, batch.ids, batch.positions, cache=self._cache)
+            self._cached += 1
 
     @property
     def names(self) -> list[str]:
@@ -113,7 +106,7 @@ class Stream:
         """Another stream that goes on from the same place; the model is shared."""
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
-        other._cache, other._running = deepcopy(self._cache), dict(self._running)
+        other._cache = deepcopy(self._cache)
         return other
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Stream":  # Any: as the copy module has it
@@ -179,164 +172,106 @@ class Stream:
             BadTexts: An id is none of the model's, the model has no position left for them (none
                 of them is taken then), or an earlier step was interrupted.
         """
-        tokens = self._whole_numbers(ids)
-        self._require_fit(tokens)
+        tokens = _whole_numbers(ids)
+        self._check_fit(tokens)
         rows = [np.empty((0, self._reader.layout.width), dtype=np.float32)]
         for start in range(0, len(tokens), self._step):
             part = tokens[start : start + self._step]
-            reading = self._read(part)
-            if self._reason is None and not _is_finite(reading):
+            stats = self._run(part)
+            if self._reason is None and not _is_finite(stats):
                 layer = self._failing_layer(part)
                 if layer is not None and len(part) > 1:  # it spoils tokens before it, too
-                    self._wind_back(self._cache, len(part))
-                    self._ran -= len(part)
+                    self._crop(self._cache, self._cached - len(part))
+                    self._cached -= len(part)
                     rows += [self.extend([token]) for token in part]
                     continue
-                self._tell(layer, reading)
-            rows += [self._advance(reading, token)[None] for token in range(len(part))]
+                self._set_reason(layer, stats)
+            rows.append(self._rows(stats, len(part)))
         return np.concatenate(rows)
+
+    def _run(self, ids: Sequence[int]) -> TokenStats:
+        """Run some tokens after those in the cache."""
+        cache = self._cache
+        if cache is None:
+            raise BadTexts("an earlier step of this stream was interrupted; start a new Stream")
+        self._cache = None  # until all layers have taken the tokens in
+        stats = self._reader.engine.token_stats(self._batch(ids), cache)
+        self._cache = cache
+        self._cached += len(ids)
+        if not self._linear:
+            self._crop(cache, self._cached)  # the padding leaves the cache again
+        return stats.text(0, 0, len(ids))
+
+    def _batch(self, ids: Sequence[int]) -> TokenBatch:
+        """Tokens that follow those in the cache; padding comes after them, where they cannot see it."""
+        width = len(ids) if self._linear else padded(len(ids), self._cached)
+        row = torch.tensor([[*ids, *[0] * (width - len(ids))]])
+        positions = torch.arange(self._cached, self._cached + width)[None]
+        window = Window(0, 0, 0, len(ids))
+        mask = torch.arange(width)[None] < len(ids)
+        return TokenBatch(row, mask, positions, ((0, len(ids)),), (window,), "right")
+
+    def _rows(self, stats: TokenStats, count: int) -> np.ndarray:
+        """Rows of the prefixes that end at some new tokens."""
+        layout = self._reader.layout
+        pooled = layout.scan(stats, self._state)
+        lengths = range(self.length + 1, self.length + count + 1)
+        self._state, self.length = pooled.rows(-1, None), self.length + count
+        return layout.values(pooled, lengths)
 
     def _failing_layer(self, ids: Sequence[int]) -> int | None:
         """The first layer that fails when the tokens that were run last are run again, on a copy."""
         if self._linear:
             return None
-        states, ran = deepcopy(self._cache), self._ran
-        self._wind_back(states, len(ids))
-        self._ran -= len(ids)
+        cache, cached = deepcopy(self._cache), self._cached
+        self._cached -= len(ids)
+        self._crop(cache, self._cached)
         try:
-            with torch.no_grad():
-                depth = max(self._reader.layers, default=0) + 1
-                run = partial(self._run, states, ids)
-                return failing_layer(self._reader.loaded.model, depth, (0, len(ids)), run)
+            return self._reader.engine.failing_layer(self._batch(ids), cache)
         finally:
-            self._ran = ran
+            self._cached = cached
 
-    def _wind_back(self, states: Any, tokens: int) -> None:  # Any: see prompt.py
-        """Take the last tokens out of a cache again."""
-        for layer in states.layers:
-            if layer.keys is not None:
-                kept = self._ran - tokens
-                layer.keys, layer.values = (part[:, :, :kept] for part in (layer.keys, layer.values))
+    def _crop(self, cache: Any, length: int) -> None:  # Any: see engines/forward.py
+        """Keep the first tokens of a cache."""
+        for layer in cache.layers:
+            if layer.keys is not None:  # of a block after the last layer that is read
+                layer.keys, layer.values = (part[:, :, :length] for part in (layer.keys, layer.values))
 
-    def _tell(self, layer: int | None, reading: RowReading) -> None:
-        """Keep where a pass over one token failed; a layer without walls is no failure."""
+    def _set_reason(self, layer: int | None, stats: TokenStats) -> None:
+        """Record where a pass over one token failed; a layer without hyperplanes is no failure."""
         if layer is not None:
             self._reason = f"gives values that are not finite at layer {layer}, token {self.length}"
-        elif self._linear and reading.series is not None and np.isnan(reading.series).any():
+        elif self._linear and stats.boundary is not None and bool(stats.boundary.isnan().any()):
             self._reason = f"gives values that are not finite at token {self.length}"
 
-    def _whole_numbers(self, ids: Sequence[SupportsIndex] | np.ndarray) -> tuple[int, ...]:
-        try:
-            return tuple(index(token) for token in ids)
-        except TypeError as error:
-            raise BadTexts(f"token ids are whole numbers: {error}; feed(text) takes a text") from error
-
-    def _require_fit(self, ids: Sequence[int]) -> None:
+    def _check_fit(self, ids: Sequence[int]) -> None:
         loaded = self._reader.loaded
         words: int = loaded.model.get_input_embeddings().num_embeddings  # type: ignore[operator]  # transformers' own
-        wrong = [token for token in ids if not 0 <= token < words]
-        if wrong:
-            raise BadTexts(f"token ids {wrong[:5]} do not exist: {loaded.name} has {words:,}, from 0")
-        limit = positions_of(loaded.model).exceeded(self._ran + len(ids), loaded.name)
+        unknown = [token for token in ids if not 0 <= token < words]
+        if unknown:
+            raise BadTexts(f"token ids {unknown[:5]} do not exist: {loaded.name} has {words:,}, from 0")
+        limit = positions_of(loaded.model).exceeded(self._cached + len(ids), loaded.name)
         if limit is not None:
             raise BadTexts(
-                f"no room for {len(ids)} more tokens: with the {self._ran} of prompt and text they exceed "
+                f"no room for {len(ids)} more tokens: with the {self._cached} of prompt and text they exceed "
                 f"{limit}; start a new Stream, or read long texts in windows with extract"
             )
 
-    def _empty_cache(self) -> Any:  # Any: see prompt.py
+    def _empty_cache(self) -> Any:  # Any: see engines/forward.py
         from transformers import DynamicCache
 
         # Without a configuration sliding windows drop nothing; linear attention needs one.
         return DynamicCache(config=self._reader.loaded.model.config) if self._linear else DynamicCache()
 
-    def _read(self, ids: Sequence[int]) -> RowReading:
-        reader, states = self._reader, self._cache
-        if states is None:
-            raise BadTexts("an earlier step of this stream was interrupted; start a new Stream")
-        batch = BatchReader(
-            reader.loaded.model,
-            reader.statistics,
-            reader.layers,
-            [(0, len(ids))],
-            whole=True,
-            eps=reader.spec.eps,
-            softmax=reader.softmax,
-        )
-        self._cache = None  # until all layers have taken the tokens in
-        with torch.no_grad():
-            (reading,) = batch.read(lambda: self._run(states, ids))
-        self._cache = states
-        self._ran += len(ids)
-        for layer in () if self._linear else states.layers:
-            if layer.keys is not None:  # of a block above the last layer that is read
-                layer.keys, layer.values = (part[:, :, : self._ran] for part in (layer.keys, layer.values))
-        return reading
 
-    def _run(self, states: Any, ids: Sequence[int]) -> None:  # Any: see prompt.py
-        # Padding stands behind the tokens, where they cannot see it, and leaves the cache again.
-        width = len(ids) if self._linear else padded(len(ids), self._ran)
-        row = torch.tensor([[*ids, *[0] * (width - len(ids))]])
-        places = torch.arange(self._ran, self._ran + width)[None]
-        run_tokens(self._reader.loaded.model, row, places, cache=states)
-
-    def _advance(self, reading: RowReading, token: int) -> np.ndarray:
-        """Take in one token of a pass and return the row of the text up to it."""
-        self.length += 1
-        if reading.series is not None:
-            self._take("series", -1, torch.from_numpy(reading.series[..., token]))
-        if reading.dimension is not None:
-            self._take("dimension", -1, torch.from_numpy(reading.dimension[..., token]))
-        for (needs, layer), vectors in reading.vectors.items():
-            values, seen = torch.from_numpy(vectors[token]), None
-            if needs == "gate":
-                if layer in reading.neurons:
-                    neurons = torch.from_numpy(reading.neurons[layer][token])
-                    both = spread(values[None], neurons[None], self._sizes[layer])
-                    values, seen = both[0][0], both[1][0]
-                if self._occupied:  # a comparison hides NaN and infinity: let them show, as in ``pool``
-                    self._take("on", layer, (values > 0) + 0 * values)
-            self._take(needs, layer, values, seen)
-        return self._row()
-
-    def _take(self, name: str, layer: int, values: Tensor, seen: Tensor | None = None) -> None:
-        state = self._running.get((name, layer)) or Running.started(tuple(values.shape))
-        self._running[name, layer] = state.advanced(values, seen)
-
-    def _row(self) -> np.ndarray:
-        reader, values = self._reader, []
-        series = self._running.get(("series", -1))
-        # Where a sum of squares is not finite a token was not; also where only signs are asked for.
-        good = series.square.isfinite().all(dim=0).tolist() if series else []
-
-        @cache
-        def pooled(name: str, layer: int, pooling: str) -> np.ndarray:
-            return self._running[name, layer].pooled(pooling).numpy()
-
-        for column in reader.columns:
-            row, layer = column.statistic, column.layer
-            entry: Any  # Any: a number or a vector
-            if layer is None:
-                entry = self.length
-            elif row.needs == "attention":
-                counts = pooled("dimension", -1, row.pooling)
-                entry = counts[threshold_number(row.name), reader.softmax.index(layer)]
-            elif row.feature == "spline7":
-                kind, _, pooling = row.name.partition("_")
-                place = reader.layers.index(layer)
-                both = pooled("series", -1, pooling)
-                entry = both[("sign", "boundary").index(kind), place] if good[place] else np.nan
-            elif row.pooling == "occupancy":
-                entry = pooled("on", layer, "mean")
-            else:
-                entry = pooled(row.needs, layer, row.pooling)
-            values.append(np.atleast_1d(entry))
-        return np.concatenate(values, dtype=np.float32)
+def _whole_numbers(ids: Sequence[SupportsIndex] | np.ndarray) -> tuple[int, ...]:
+    try:
+        return tuple(index(token) for token in ids)
+    except TypeError as error:
+        raise BadTexts(f"token ids are whole numbers: {error}; feed(text) takes a text") from error
 
 
-def _is_finite(reading: RowReading) -> bool:
-    """Whether every number that was read is one."""
-    there = [reading.series, *reading.vectors.values()]
-    if reading.dimension is not None and not bool((reading.dimension >= 0).all()):
-        return False
-    return all(bool(np.isfinite(part).all()) for part in there if part is not None)
+def _is_finite(stats: TokenStats) -> bool:
+    """Whether every number of some tokens is finite."""
+    parts = [stats.sign, stats.boundary, stats.dimension, *stats.margins.values(), *stats.hidden.values()]
+    return all(bool(part.isfinite().all()) for part in parts if part is not None)

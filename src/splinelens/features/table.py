@@ -16,6 +16,7 @@ import numpy as np
 
 from splinelens.errors import BadFeatures
 from splinelens.features.catalogue import CATALOGUE, Column
+from splinelens.files import atomic_write
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -113,19 +114,24 @@ class FeatureTable:
 
         Args:
             path: The file.
+
+        Raises:
+            CannotWrite: The disk is full or the file may not be written.
         """
         import pyarrow.parquet as pq
 
-        part = path.with_name(path.name + ".tmp")
-        try:
-            pq.write_table(self.to_arrow(), part, compression="zstd")
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        with atomic_write(path) as temporary:
+            pq.write_table(self.to_arrow(), temporary, compression="zstd")
 
-    def to_arrow(self) -> "pa.Table":
-        """As an Arrow table with the provenance in its metadata."""
+    def to_arrow(self, dtype: str = "float32") -> "pa.Table":
+        """As an Arrow table with the provenance in its metadata.
+
+        Args:
+            dtype: Of the values; ``float16`` halves the size, values out of its range are clipped.
+        """
         import pyarrow as pa
+
+        limit = float(np.finfo(dtype).max)
 
         arrays: dict[str, pa.Array] = {
             "row": pa.array(np.arange(len(self)), pa.int64()),
@@ -140,8 +146,8 @@ class FeatureTable:
             }
         start = 0
         for column in self.columns:
-            block = np.ascontiguousarray(self.values[:, start : start + column.size], dtype=np.float32)
-            flat = pa.array(block.reshape(-1), pa.float32())
+            block = self.values[:, start : start + column.size].clip(-limit, limit).astype(dtype)
+            flat = pa.array(block.reshape(-1))
             scalar = column.statistic.axis == "scalar"
             arrays[column.name] = flat if scalar else pa.FixedSizeListArray.from_arrays(flat, column.size)
             start += column.size

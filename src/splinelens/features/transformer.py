@@ -4,22 +4,25 @@ An estimator holds names and numbers only: the model is loaded in whichever proc
 all estimators that name it, so clones, pickles and joblib workers stay small.
 """
 
-from collections.abc import Iterable, Mapping, Sequence, Set
-from math import isnan
+import hashlib
+from collections import OrderedDict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from os import PathLike, fspath
+from threading import RLock
 from typing import Any, Literal
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from splinelens.errors import BadFeatures, BadTexts, NoTokens
+from splinelens.errors import BadFeatures, BadTexts
 from splinelens.features.catalogue import statistics
-from splinelens.features.kept import KEPT, ROOM_BYTES
 from splinelens.features.spec import FeatureSpec
+from splinelens.features.validation import check_layers, check_names, check_texts, is_whole_number
 from splinelens.models.shared import ModelKey, shared_model
 from splinelens.tokens import Long
 
-_STRETCH = 1024  # texts are sorted by length inside stretches of this many, as in extract
+CACHE_BYTES = 2**30
+"""Default memory of a process for rows that were read before."""
 
 
 class GeometryFeatures(TransformerMixin, BaseEstimator):
@@ -43,7 +46,7 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
         revision: Branch, tag or commit of a hub id.
         device: Such as ``cpu`` or ``cuda:0``; without it the GPU if there is one.
         cache: Folder of fetched and converted models; None takes the usual one.
-        room_bytes: Memory of a process for rows that were read before, shared by all these
+        cache_bytes: Memory of a process for rows that were read before, shared by all these
             estimators; 0 reads every text every time.
 
     Example:
@@ -69,7 +72,7 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
         revision: str | None = None,
         device: str | None = None,
         cache: str | PathLike[str] | None = None,
-        room_bytes: int = ROOM_BYTES,
+        cache_bytes: int = CACHE_BYTES,
     ):
         self.model = model
         self.features = features
@@ -83,9 +86,9 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
         self.revision = revision
         self.device = device
         self.cache = cache
-        self.room_bytes = room_bytes
+        self.cache_bytes = cache_bytes
 
-    def fit(self, X: Any = None, y: object = None) -> "GeometryFeatures":  # Any: see column_of_texts
+    def fit(self, X: Any = None, y: object = None) -> "GeometryFeatures":  # Any: see check_texts
         """Check the parameters and that ``X`` holds texts; no model is loaded and nothing learnt.
 
         Args:
@@ -101,10 +104,10 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
         """
         self._spec()
         if X is not None:
-            column_of_texts(X)
+            check_texts(X)
         return self
 
-    def transform(self, X: Any) -> np.ndarray:  # Any: see column_of_texts
+    def transform(self, X: Any) -> np.ndarray:  # Any: see check_texts
         """Read texts.
 
         Args:
@@ -118,20 +121,18 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
             BadFeatures: A parameter that cannot be, or layers that the model lacks.
             BadModel: The model cannot be loaded.
         """
-        spec, texts = self._spec(), column_of_texts(X)
-        places: dict[str | None, list[int]] = {}
-        for row, text in enumerate(texts):
-            places.setdefault(text, []).append(row)
+        spec, texts = self._spec(), check_texts(X)
         group = (self._key(spec), spec)
-        kept = KEPT.get(group, [text for text in places if text is not None]) if self.room_bytes else {}
-        wanted = [text for text in places if text not in kept]
-        if wanted:
-            values = self._read(group, wanted, places, len(texts))
-        else:
-            values = np.empty((len(texts), len(next(iter(kept.values())))), dtype=np.float32)
-        for text, numbers in kept.items():
-            values[places[text]] = numbers
-        return values
+        rows = _CACHE.get(group, texts) if self.cache_bytes else {}
+        missing: dict[str | None, int] = {}
+        for row, text in enumerate(texts):
+            if text not in rows:
+                missing.setdefault(text, row)
+        if missing:
+            fresh = self._read(group, missing)
+            _CACHE.put(group, fresh, self.cache_bytes)
+            rows |= fresh
+        return np.stack([rows[text] for text in texts])
 
     def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
         """The name of each column of ``transform``; the model is loaded if it is not.
@@ -166,46 +167,25 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
         return tags
 
     def _read(
-        self,
-        group: tuple[ModelKey, FeatureSpec],
-        wanted: Sequence[str | None],
-        places: Mapping[str | None, Sequence[int]],
-        rows: int,
-    ) -> np.ndarray:
-        """A table of so many rows with those of the wanted texts filled in, the others NaN."""
-        from splinelens.features.reader import TextReader
+        self, group: tuple[ModelKey, FeatureSpec], first_rows: Mapping[str | None, int]
+    ) -> dict[str | None, np.ndarray]:
+        """The values of each text; ``first_rows`` holds the first row of each, for errors."""
+        from splinelens.features.reader import TextFeatures, TextReader
+
+        texts = list(first_rows)
+
+        def values(features: TextFeatures) -> np.ndarray:
+            if features.reason is not None and self.unreadable == "raise":
+                row = first_rows[texts[features.index]]
+                raise BadTexts(
+                    f"the text in row {row} (counted from 0) {features.reason}; leave such rows out, or set "
+                    "unreadable='nan' for rows of NaN"
+                )
+            return features.values
 
         with shared_model(group[0]) as loaded:
-            reader = TextReader(loaded, group[1])
-            values = np.full((rows, reader.layout.width), np.nan, dtype=np.float32)
-            for start in range(0, len(wanted), _STRETCH):
-                stretch = wanted[start : start + _STRETCH]
-                tokenized = reader.tokenize(stretch)
-                first = [places[text][0] for text in stretch]
-                self._require_readable(first, [record.reason for record in tokenized])
-                reasons: list[str | None] = [None] * len(stretch)
-                fresh: dict[str, np.ndarray] = {}
-                for reading in reader.read(tokenized):
-                    text = stretch[reading.text]
-                    reasons[reading.text] = reading.reason
-                    if reading.reason is None and text is not None:
-                        fresh[text] = reading.values
-                        values[places[text]] = reading.values
-                if self.room_bytes:
-                    KEPT.put(group, list(fresh), list(fresh.values()), self.room_bytes)
-                self._require_readable(first, reasons)
-        return values
-
-    def _require_readable(self, rows: Sequence[int], reasons: Sequence[str | None]) -> None:
-        """Refuse rows that cannot be read, unless they are to be NaN."""
-        unread = [(row, reason) for row, reason in zip(rows, reasons, strict=True) if reason is not None]
-        if unread and self.unreadable == "raise":
-            row, reason = unread[0]
-            more = f" (and {len(unread) - 1} more texts cannot be read)" if len(unread) > 1 else ""
-            raise BadTexts(
-                f"the text in row {row} (counted from 0) {reason}{more}; leave such rows out, or set "
-                "unreadable='nan' for rows of NaN"
-            )
+            read = TextReader(loaded, group[1]).map(values, texts)
+            return dict(zip(texts, read, strict=True))
 
     def _key(self, spec: FeatureSpec) -> ModelKey:
         cache = None if self.cache is None else fspath(self.cache)
@@ -220,24 +200,24 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
             )
         if self.unreadable not in ("raise", "nan"):
             raise BadFeatures(f"unreadable={self.unreadable!r}: need 'raise' or 'nan'")
-        if self.long not in ("windows", "cut") or not _whole(self.max_tokens, least=1):
+        if self.long not in ("windows", "cut") or not is_whole_number(self.max_tokens, 1):
             raise BadFeatures(
                 f"max_tokens={self.max_tokens!r}, long={self.long!r}: need a positive number, and 'windows' "
                 "or 'cut'"
             )
-        if not _whole(self.room_bytes, least=0):
-            raise BadFeatures(f"room_bytes={self.room_bytes!r}: need a number of bytes, 0 to keep no rows")
+        if not is_whole_number(self.cache_bytes, 0):
+            raise BadFeatures(f"cache_bytes={self.cache_bytes!r}: need a number of bytes, 0 to keep no rows")
         if not isinstance(self.prompt, str) or not isinstance(self.normalize, bool | np.bool_):
             raise BadFeatures(
                 f"prompt={self.prompt!r}, normalize={self.normalize!r}: need a string, and True or False"
             )
         self._require_names_or_none()
-        features, pooling = _names(self.features, "features"), _names(self.pooling, "pooling")
+        features, pooling = check_names(self.features, "features"), check_names(self.pooling, "pooling")
         statistics(features, pooling)  # a wrong name shows before a model is loaded
         return FeatureSpec(
             features=features,
             pooling=pooling,
-            layers=_layers(self.layers),
+            layers=check_layers(self.layers),
             prompt=self.prompt,
             max_tokens=int(self.max_tokens),
             long=self.long,
@@ -252,71 +232,48 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
                 raise BadFeatures(f"{name}={value!r}: need a name, or None")
 
 
-def column_of_texts(X: Any) -> list[str | None]:  # Any: lists, arrays, Series, frames have no common type
-    """One text a row, from whatever scikit-learn hands around.
+class _RowCache:
+    """In-memory cache of feature rows, by group (model and spec) and hash of the text.
 
-    Args:
-        X: An iterable of strings: a list, an array, a Series, or a table of one column. None, NaN and
-            NA are missing.
-
-    Returns:
-        Strings, and None where one is missing.
-
-    Raises:
-        NoTokens: There are no rows.
-        BadTexts: One string, a dictionary or set, more than one column, or a row that is no string; the
-            row is named.
-
-    Example:
-        >>> column_of_texts(np.array([["good"], [None]], dtype=object))
-        ['good', None]
+    When it is full, the group used longest ago is dropped; a group never drops its own rows, since
+    texts that are read again in the same order would each be dropped just before they are needed.
     """
-    if isinstance(X, str | bytes):
-        raise BadTexts("X is one string; give a list of texts")
-    if len(getattr(X, "shape", ())) > 1:
-        X = np.asarray(X, dtype=object)
-        if X.ndim != 2 or X.shape[1] != 1:
-            raise BadTexts(f"X has the shape {X.shape}; one text a row is read: choose one column")
-        X = X[:, 0]
-    if not isinstance(X, Iterable) or isinstance(X, Mapping | Set) or getattr(X, "shape", None) == ():
-        raise BadTexts(f"X is a {type(X).__name__}; give a list of texts")
-    texts = [None if _missing(value) else value for value in X]
-    for row, value in enumerate(texts):
-        if value is not None and not isinstance(value, str):
-            raise BadTexts(
-                f"row {row} of X (counted from 0) is a {type(value).__name__}, where a text is read; "
-                "turn it into a string or choose another column"
-            )
-    if not texts:
-        raise NoTokens("X has no texts; give at least one")
-    return [None if text is None else str(text) for text in texts]
+
+    _OVERHEAD_BYTES = 256  # of a row's key, its slot in the table and the array around its numbers
+
+    def __init__(self) -> None:
+        self._groups: OrderedDict[Hashable, dict[bytes, np.ndarray]] = OrderedDict()
+        self._lock = RLock()
+        self._size_bytes = 0
+
+    def get(self, group: Hashable, texts: Iterable[str | None]) -> dict[str | None, np.ndarray]:
+        """The rows of those texts that are cached."""
+        with self._lock:
+            rows = self._groups.get(group, {})
+            hits = ((text, rows.get(_digest(text))) for text in texts if text is not None)
+            return {text: row for text, row in hits if row is not None}
+
+    def put(self, group: Hashable, rows: Mapping[str | None, np.ndarray], limit_bytes: int) -> None:
+        """Cache rows as far as the limit of all groups together allows; rows of NaN are left out."""
+        with self._lock:
+            cached = self._groups.setdefault(group, {})
+            self._groups.move_to_end(group)
+            for text, row in rows.items():
+                size = row.nbytes + self._OVERHEAD_BYTES
+                if text is None or np.isnan(row).any() or not self._make_room(size, limit_bytes):
+                    continue
+                cached[_digest(text)] = row.copy()  # a view would keep a whole batch
+                self._size_bytes += size
+
+    def _make_room(self, size: int, limit_bytes: int) -> bool:
+        while self._size_bytes + size > limit_bytes and len(self._groups) > 1:
+            _, rows = self._groups.popitem(last=False)
+            self._size_bytes -= sum(row.nbytes + self._OVERHEAD_BYTES for row in rows.values())
+        return self._size_bytes + size <= limit_bytes
 
 
-def _names(given: object, what: str) -> tuple[str, ...]:
-    """One name or several, as a tuple."""
-    if isinstance(given, str):
-        return (given,)
-    names = tuple(given) if isinstance(given, Iterable) and not isinstance(given, bytes) else None
-    if names is None or not all(isinstance(name, str) for name in names):
-        raise BadFeatures(f"{what}={given!r}: need one name, or a list of names")
-    return names
+_CACHE = _RowCache()  # of this process
 
 
-def _layers(given: object) -> tuple[int, ...] | None:
-    """Layers in rising order, each once; None stands for all."""
-    if given is None:
-        return None
-    layers = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str | bytes) else None
-    if layers is None or not all(_whole(layer, least=0) for layer in layers):
-        raise BadFeatures(f"layers={given!r}: need a list of whole numbers from 0, or None for all")
-    return tuple(sorted({int(layer) for layer in layers}))
-
-
-def _missing(value: object) -> bool:
-    """Whether a cell is None, NaN or the NA of pandas, which is neither true nor false."""
-    return value is None or type(value).__name__ == "NAType" or (isinstance(value, float) and isnan(value))
-
-
-def _whole(value: object, least: int) -> bool:
-    """Whether a value is a whole number, of Python or NumPy, and not too small."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) >= least
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

@@ -1,6 +1,6 @@
 """One token at one layer, in lines for eyes or as one line of JSON.
 
-The numbers are those of ``features.place``; what is long (the input, the output, the crossing step) is
+The numbers are those of ``features.look``; what is long (the input, the output, the crossing step) is
 given by its length, and ``splinelens.look`` has it in full.
 """
 
@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from splinelens.features.hull import Hull
-from splinelens.features.place import Place
+from splinelens.features.look import Hull, Place
 from splinelens.report.inspection import readable, visible
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Run token batches and return layer statistics."""

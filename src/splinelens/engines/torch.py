@@ -1,0 +1,478 @@
+"""The PyTorch engine: one watched pass, each layer reduced as soon as it is there.
+
+Works on every architecture of ``anatomy.py``. Reducers are batched and masked; a layer's gate, states
+and attention are gone when the next layer runs, and a pass is copied to the host once.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor, nn
+
+from splinelens.engines.forward import run_prompt, run_tokens
+from splinelens.geometry.attention import intrinsic_dimension_of_weights, intrinsic_dimensions
+from splinelens.geometry.codes import region_code
+from splinelens.geometry.partition import (
+    BOUNDARY_POOLINGS,
+    SIGN_POOLINGS,
+    boundary_distance,
+    margin_scale,
+    sign_fraction,
+    signed_margin,
+)
+from splinelens.geometry.running import Running
+from splinelens.geometry.walls import nearest_wall
+from splinelens.layers import AttentionCall, watch
+from splinelens.tokens import TokenBatch
+from splinelens.weights import gate_norms, neurons_alive, routed_neurons
+
+_BLOCK = 2**18
+# Numbers of a gate that are reduced at once on a CPU: 1 MB in float32 stays in its cache.
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a pass computes.
+
+    Attributes:
+        layers: Layers whose gate and states are reduced, rising.
+        softmax: Layers whose attention is reduced, rising.
+        spline7: Sign fraction and boundary distance.
+        margins: Poolings of the signed margins.
+        hidden: Poolings of the residual stream after the block.
+        attention: Poolings of the intrinsic dimension, summed over heads.
+        eps: Threshold of the intrinsic dimension.
+        codes: Region codes, nearest boundaries, routes and the dimension of each head, for
+            ``token_stats``.
+    """
+
+    layers: tuple[int, ...]
+    softmax: tuple[int, ...] = ()
+    spline7: bool = False
+    margins: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
+    attention: tuple[str, ...] = ()
+    eps: float = 0.1
+    codes: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class TextStats:
+    """Layer statistics pooled over the tokens of each row of a batch.
+
+    Attributes:
+        sign: Sign fraction, (row, layer), pooled by ``SIGN_POOLINGS``.
+        boundary: Boundary distance, (row, layer), pooled by ``BOUNDARY_POOLINGS``.
+        dimension: Intrinsic dimension, (row, threshold, layer) over the layers with a softmax; NaN where
+            attention is not finite.
+        margins: For each layer the margins, (row, neuron).
+        hidden: For each layer the residual stream, (row, width).
+    """
+
+    sign: Running | None = None
+    boundary: Running | None = None
+    dimension: Running | None = None
+    margins: dict[int, Running] = field(default_factory=dict)
+    hidden: dict[int, Running] = field(default_factory=dict)
+
+    def rows(self, start: int, stop: int | None) -> "TextStats":
+        """Some of the rows."""
+        return _mapped(self, lambda part: part[start:stop])
+
+    def located_from(self, offset: int) -> "TextStats":
+        """The same statistics with the token that each margin comes from moved by an offset."""
+        moved = {layer: state.located_from(offset) for layer, state in self.margins.items()}
+        return replace(self, margins=moved)
+
+    def merge(self, later: "TextStats") -> "TextStats":
+        """Statistics of the tokens of this record and then those of a later one."""
+
+        def merged(first: Running | None, second: Running | None) -> Running | None:
+            return None if first is None or second is None else first.merge(second)
+
+        return TextStats(
+            merged(self.sign, later.sign),
+            merged(self.boundary, later.boundary),
+            merged(self.dimension, later.dimension),
+            {layer: state.merge(later.margins[layer]) for layer, state in self.margins.items()},
+            {layer: state.merge(later.hidden[layer]) for layer, state in self.hidden.items()},
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class TokenStats:
+    """Layer statistics of every token of a batch, padding included.
+
+    Attributes:
+        sign: Sign fraction.
+        boundary: Boundary distance.
+        dimension: Intrinsic dimension summed over heads, over the layers with a softmax.
+        margins: For each layer the margins; on a layer of experts those of the token's experts.
+        neurons: For each layer of experts the neurons that these margins belong to.
+        hidden: For each layer the residual stream.
+        nearest: The neuron of the nearest boundary, -1 without any.
+        finite: Whether a token's gate is finite.
+        codes: For each layer the packed signs.
+        routes: For each layer of experts the token's experts, rising.
+        heads: For each layer with a softmax the intrinsic dimension of each head.
+    """
+
+    sign: Float[Tensor, "text token layer"] | None = None
+    boundary: Float[Tensor, "text token layer"] | None = None
+    dimension: Float[Tensor, "text token 2 layer"] | None = None
+    margins: dict[int, Float[Tensor, "text token neuron"]] = field(default_factory=dict)
+    neurons: dict[int, Int[Tensor, "text token neuron"]] = field(default_factory=dict)
+    hidden: dict[int, Float[Tensor, "text token width"]] = field(default_factory=dict)
+    nearest: Int[Tensor, "text token layer"] | None = None
+    finite: Bool[Tensor, "text token layer"] | None = None
+    codes: dict[int, UInt8[Tensor, "text token byte"]] = field(default_factory=dict)
+    routes: dict[int, Int[Tensor, "text token route"]] = field(default_factory=dict)
+    heads: dict[int, Int[Tensor, "text token 2 head"]] = field(default_factory=dict)
+
+    def text(self, row: int, start: int, stop: int) -> "TokenStats":
+        """Some tokens of one row; the text axis stays, with one entry."""
+        return _mapped(self, lambda part: part[row : row + 1, start:stop])
+
+
+class TorchEngine:
+    """Runs token batches through a model under ``watch``.
+
+    Example:
+        >>> from transformers import GPT2Config, GPT2Model
+        >>> from splinelens.tokens import TokenizedText, batches
+        >>> tiny = GPT2Model(GPT2Config(n_layer=2, n_head=2, n_embd=8, vocab_size=16)).eval()
+        >>> engine = TorchEngine(tiny, Request(layers=(0, 1), margins=("max",)))
+        >>> (batch,) = batches([TokenizedText(ids=(1, 2, 3), total=3)], max_tokens=8)
+        >>> engine.text_stats(batch).margins[1].result("max").shape
+        torch.Size([1, 32])
+    """
+
+    def __init__(self, model: nn.Module, request: Request, prompt: Sequence[int] = ()):
+        """Bind a model to a request.
+
+        Args:
+            model: A base model of transformers.
+            request: What every pass computes.
+            prompt: Token ids to run once; every row of a batch then follows them.
+        """
+        self.model = model
+        self.request = request
+        self.prompt = run_prompt(model, prompt)
+
+    def text_stats(self, batch: TokenBatch, *, locate: bool = False) -> TextStats:
+        """Run a batch and pool each row over the tokens of its span.
+
+        Args:
+            batch: The batch.
+            locate: Also keep the column of the batch that each margin comes from.
+
+        Returns:
+            Statistics on the host, one row for each row of the batch.
+        """
+        reducer = _Reducer(self.model, self.request, self._pooled(batch), _common(batch), locate)
+        self._run(batch, reducer, None)
+        return _to_host(reducer.text_stats())
+
+    def token_stats(self, batch: TokenBatch, cache: Any = None) -> TokenStats:  # Any: see forward.py
+        """Run a batch and keep the statistics of every token.
+
+        Args:
+            batch: The batch.
+            cache: A cache of transformers to follow instead of the prompt; the batch is added to it.
+
+        Returns:
+            Statistics on the host.
+        """
+        reducer = _Reducer(self.model, self.request)
+        self._run(batch, reducer, cache)
+        return _to_host(reducer.token_stats())
+
+    def failing_layer(self, batch: TokenBatch, cache: Any = None) -> int | None:  # Any: see forward.py
+        """The first layer whose gate or output is not finite at a pooled token of the batch.
+
+        Args:
+            batch: The batch.
+            cache: As in ``token_stats``.
+
+        Returns:
+            The layer; None if all up to the last layer of the request are finite.
+        """
+        failing: list[int] = []
+        mask = self._pooled(batch)
+
+        def check(layer: int, values: Tensor) -> None:
+            if not failing and not bool(values[mask].isfinite().all()):
+                failing.append(layer)
+
+        depth = max(self.request.layers, default=0) + 1
+        with torch.no_grad(), watch(self.model, gate=check, hidden=check, layers=range(depth), stop=True):
+            self._forward(batch, cache)
+        return failing[0] if failing else None
+
+    def _pooled(self, batch: TokenBatch) -> Bool[Tensor, "row token"]:
+        """The tokens of each row that are pooled."""
+        start, stop = torch.tensor(batch.spans).T[..., None]
+        column = torch.arange(batch.ids.shape[1])
+        return ((column >= start) & (column < stop)).to(next(self.model.parameters()).device)
+
+    def _run(self, batch: TokenBatch, reducer: "_Reducer", cache: Any) -> None:  # Any: see forward.py
+        request = self.request
+        gate = reducer.gate if request.spline7 or request.margins or request.codes else None
+        hidden = reducer.hidden if request.hidden else None
+        attention = reducer.attention if request.softmax else None
+        routes = reducer.routes if gate else None
+        if not (gate or hidden or attention):
+            return
+        with torch.no_grad(), ExitStack() as watches:
+            layers = request.layers if gate or hidden else request.softmax
+            apart = attention is not None and layers != request.softmax
+            watches.enter_context(  # the outer watch ends the pass
+                watch(
+                    self.model,
+                    gate=gate,
+                    routes=routes,
+                    hidden=hidden,
+                    attention=None if apart else attention,
+                    layers=layers,
+                    stop=True,
+                )
+            )
+            if apart:  # some of the layers have no softmax
+                watches.enter_context(watch(self.model, attention=attention, layers=request.softmax))
+            self._forward(batch, cache)
+
+    def _forward(self, batch: TokenBatch, cache: Any) -> None:  # Any: see forward.py
+        # Right padding comes after every token that is pooled, where causal attention cannot see it.
+        mask = batch.mask if batch.side == "left" else None
+        cache = self.prompt.cache(len(batch.ids)) if cache is None else cache
+        run_tokens(self.model, batch.ids, batch.positions, mask=mask, cache=cache)
+
+
+def head_dimensions(call: AttentionCall, eps: float) -> Int[Tensor, "2 text head token"]:
+    """Intrinsic dimension of each head at every token of an attention call.
+
+    Args:
+        call: From ``watch(attention=...)``, with scores or with weights alone.
+        eps: Threshold, in (0, 1).
+
+    Returns:
+        Counts of keys, absolute then relative; -1 where attention is not finite. Those of padding
+        have no meaning.
+    """
+    if call.weights is not None:
+        return intrinsic_dimension_of_weights(call.weights, eps)
+    assert call.query is not None
+    assert call.key is not None
+    return intrinsic_dimensions(
+        call.query,
+        call.key,
+        scaling=call.scaling,
+        mask=call.mask,
+        softcap=call.softcap,
+        sinks=call.sinks,
+        eps=eps,
+    )
+
+
+class _Reducer:
+    """Reduces the layers of one pass as they come.
+
+    Args:
+        model: The model that runs.
+        request: What to compute.
+        mask: The tokens of each row to pool; None keeps every token.
+        common: Tokens that all rows pool.
+        locate: Also keep the token that each pooled margin comes from.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        request: Request,
+        mask: Bool[Tensor, "row token"] | None = None,
+        common: slice = slice(0, 0),
+        locate: bool = False,
+    ):
+        self.model = model
+        self.request = request
+        self.mask = mask
+        self.common = common
+        self.locate = locate
+        self.tokens = TokenStats()
+        self.texts = TextStats()
+        self.series: dict[str, list[Tensor]] = {}  # one tensor a layer, by field of TokenStats
+
+    def text_stats(self) -> TextStats:
+        """Text statistics of the whole pass."""
+        poolings = {
+            "sign": SIGN_POOLINGS,
+            "boundary": BOUNDARY_POOLINGS,
+            "dimension": self.request.attention,
+        }
+        assert self.mask is not None
+        pooled: dict[str, Any] = {  # Any: fields of TextStats
+            name: Running.reduce(torch.stack(layers, -1), self.mask, poolings[name])
+            for name, layers in self.series.items()
+        }
+        return replace(self.texts, **pooled)
+
+    def token_stats(self) -> TokenStats:
+        """Token statistics of the whole pass."""
+        stacked: dict[str, Any] = {  # Any: fields of TokenStats
+            name: torch.stack(layers, -1) for name, layers in self.series.items()
+        }
+        return replace(self.tokens, **stacked)
+
+    def routes(self, layer: int, routes: Int[Tensor, "text token route"]) -> None:
+        """Keep the experts of each token; the layer's gate comes next."""
+        self.tokens.neurons[layer] = routed_neurons(self.model, layer, routes)
+        if self.request.codes:
+            self.tokens.routes[layer] = routes.clone()
+
+    def gate(self, layer: int, gate: Float[Tensor, "text token neuron"]) -> None:
+        """Reduce the gate of a layer."""
+        request, neurons, size = self.request, self.tokens.neurons.get(layer), gate_norms(self.model, layer)
+        norm = size if neurons is None else size[neurons]
+        if request.codes:
+            self._codes(layer, gate, norm)
+        elif request.spline7:
+            self._signs(layer, gate, norm)
+        if request.margins and self.mask is None:
+            self.tokens.margins[layer] = signed_margin(gate, norm)
+        elif request.margins:
+            self.texts.margins[layer] = self._pooled(gate, neurons, len(size)).scaled(margin_scale(size))
+        if not (request.codes or layer in self.tokens.margins):
+            self.tokens.neurons.pop(layer, None)
+
+    def hidden(self, layer: int, states: Float[Tensor, "text token width"]) -> None:
+        """Reduce the output of a block."""
+        if self.mask is None:
+            self.tokens.hidden[layer] = states.float()
+        else:
+            self.texts.hidden[layer] = Running.reduce(
+                states.float(), self.mask, self.request.hidden, unmasked=self.common
+            )
+
+    def attention(self, layer: int, call: AttentionCall) -> None:
+        """Reduce the attention of a layer to the intrinsic dimension of each token."""
+        if self.mask is not None and set(self.request.attention) == {"last"}:
+            call = _at_last_token(call, self.mask)
+        counts = head_dimensions(call, self.request.eps)
+        broken = (counts < 0).any(2)
+        summed = counts.sum(2).float().masked_fill(broken, torch.nan).permute(1, 2, 0)
+        self._keep("dimension", summed if self.mask is None else summed.expand(-1, self.mask.shape[1], -1))
+        if self.request.codes:
+            self.tokens.heads[layer] = counts.permute(1, 3, 0, 2)
+
+    def _pooled(
+        self,
+        gate: Float[Tensor, "text token neuron"],
+        neurons: Int[Tensor, "text token neuron"] | None,
+        size: int,
+    ) -> Running:
+        """The gate, pooled over the tokens of each row; margins are proportional to it."""
+        assert self.mask is not None
+        poolings, locate = self.request.margins, self.locate
+        if neurons is None:
+            return Running.reduce(gate, self.mask, poolings, locate=locate, unmasked=self.common)
+        return Running.reduce_routed(gate, neurons, size, self.mask, poolings, locate=locate)
+
+    def _signs(
+        self, layer: int, gate: Float[Tensor, "text token neuron"], norm: Float[Tensor, "*text_token neuron"]
+    ) -> None:
+        """Sign fraction and boundary distance of every token, on a CPU some tokens at a time."""
+        flat = gate.flatten(0, 1)
+        rows = len(flat) if gate.device.type != "cpu" else max(1, _BLOCK // max(1, gate.shape[-1]))
+        norms = norm.flatten(0, 1).split(rows) if norm.dim() > 1 else [norm] * -(-len(flat) // rows)
+        sign, boundary = [], []
+        for part, own in zip(flat.split(rows), norms, strict=True):
+            margin = signed_margin(part, own)
+            sign.append(sign_fraction(margin))
+            boundary.append(boundary_distance(self._with_hyperplane(layer, margin, own)))
+        self._keep("sign", torch.cat(sign).view(gate.shape[:2]))
+        self._keep("boundary", torch.cat(boundary).view(gate.shape[:2]))
+
+    def _codes(
+        self, layer: int, gate: Float[Tensor, "text token neuron"], norm: Float[Tensor, "*text_token neuron"]
+    ) -> None:
+        """Sign fraction, nearest boundary and region code of every token."""
+        margin = signed_margin(gate, norm)
+        distance, nearest = nearest_wall(self._with_hyperplane(layer, margin, norm))
+        neurons = self.tokens.neurons.get(layer)
+        if neurons is not None:
+            index = neurons.gather(-1, nearest.clamp(min=0)[..., None])[..., 0]
+            nearest = index.masked_fill(nearest < 0, -1)
+        self._keep("sign", sign_fraction(margin))
+        self._keep("boundary", distance)
+        self._keep("nearest", nearest)
+        self._keep("finite", margin.isfinite().all(dim=-1))
+        self.tokens.codes[layer] = region_code(margin)
+
+    def _with_hyperplane(self, layer: int, margin: Tensor, norm: Tensor) -> Tensor:
+        """Margins, infinite where a neuron's weights are all 0: it has no hyperplane, so no boundary."""
+        if neurons_alive(self.model, layer) is None:
+            return margin
+        return margin.masked_fill(norm == 0, torch.inf)
+
+    def _keep(self, name: str, values: Tensor) -> None:
+        self.series.setdefault(name, []).append(values)
+
+
+def _common(batch: TokenBatch) -> slice:
+    """The tokens that all rows of a batch pool."""
+    starts, stops = zip(*batch.spans, strict=True)
+    return slice(max(starts), max(max(starts), min(stops)))
+
+
+def _at_last_token(call: AttentionCall, mask: Bool[Tensor, "text token"]) -> AttentionCall:
+    """The attention call of the last pooled token of each text alone."""
+    last = (mask * torch.arange(mask.shape[1], device=mask.device)).amax(1)
+    text = torch.arange(len(mask), device=mask.device)
+
+    def query_rows(values: Tensor | None) -> Tensor | None:
+        return None if values is None else values.expand(len(mask), -1, -1, -1)[text, :, last, None]
+
+    visible = query_rows(call.mask)
+    if visible is None and call.key is not None:
+        keys = call.key.shape[2]
+        seen = keys - mask.shape[1] + last  # index of the token's own key, after the cached ones
+        visible = (torch.arange(keys, device=mask.device) <= seen[:, None])[:, None, None]
+    return replace(call, query=query_rows(call.query), mask=visible, weights=query_rows(call.weights))
+
+
+def _mapped(record: Any, function: Callable[[Tensor], Tensor]) -> Any:  # Any: a record of tensors
+    """The same record with a function applied to every tensor in it, in the order of its fields."""
+    if isinstance(record, Tensor):
+        return function(record)
+    if isinstance(record, dict):
+        return {key: _mapped(part, function) for key, part in record.items()}
+    if is_dataclass(record) and not isinstance(record, type):
+        parts = {place.name: _mapped(getattr(record, place.name), function) for place in fields(record)}
+        return replace(record, **parts)
+    return record
+
+
+def _to_host(stats: Any) -> Any:  # Any: a record of tensors
+    """Copy a record to the host, all tensors of one dtype at once."""
+    parts: list[Tensor] = []
+
+    def collect(part: Tensor) -> Tensor:
+        parts.append(part)
+        return part
+
+    _mapped(stats, collect)
+    if all(part.device.type == "cpu" for part in parts):
+        return stats
+    copies: dict[int, Tensor] = {}
+    for dtype in {part.dtype for part in parts}:
+        same = [place for place, part in enumerate(parts) if part.dtype == dtype]
+        flat = torch.cat([parts[place].reshape(-1) for place in same]).cpu()
+        sizes = [parts[place].numel() for place in same]
+        for place, piece in zip(same, flat.split(sizes), strict=True):
+            copies[place] = piece.view(parts[place].shape)
+    ordered = iter(range(len(parts)))
+    return _mapped(stats, lambda _: copies[next(ordered)])

@@ -1,0 +1,421 @@
+"""One token of a text at one layer: its region and boundaries, its hull, and what the MLP does there.
+
+``look`` runs the model up to that layer, once. What an architecture cannot give is None, and a note says
+why: experts have no single affine map, linear attention has no hull, and families that expose only
+attention weights have counts but no vertices. The mathematics is in ``geometry.hulls`` and
+``geometry.affine``.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor, nn
+
+from splinelens.anatomy import Anatomy, anatomy_of
+from splinelens.errors import BadFeatures, UnknownAnatomy
+from splinelens.features.token_report import load_up_to, read_tokens
+from splinelens.features.validation import check_layer, check_text
+from splinelens.geometry.affine import RegionMap, gated_map, piecewise_map, smooth_map
+from splinelens.geometry.attention import THRESHOLDS, dimension_bounds
+from splinelens.geometry.codes import unpacked
+from splinelens.geometry.hulls import (
+    active,
+    attention_weights,
+    hull_vertices,
+    measured_dimension,
+    minkowski_point,
+)
+from splinelens.geometry.walls import Crossing, crossing_step
+from splinelens.layers import AttentionCall
+from splinelens.models import LoadedModel
+from splinelens.weights import linear_of, routed_neurons, walls_of
+
+_KEYS = 64
+# Keys whose vertices, (head, key, width), are held at once: all keys of a long text would take gigabytes.
+
+
+@dataclass(frozen=True, eq=False)
+class HeadHull:
+    """The hull of one head: what the token really looks at.
+
+    Attributes:
+        absolute: Keys with more than ``eps`` of the attention; they are the first of ``tokens``.
+        relative: Keys with more than ``eps`` times the largest weight: all of ``tokens``.
+        tokens: The active keys, largest weight first; -1 is the token before the text's first one,
+            the prompt's last.
+        weights: Their attention weights, in [0, 1].
+        values: Their values; None where the family hands over none.
+        projection: The head's columns of the output projection, (width, value_dim).
+    """
+
+    absolute: int
+    relative: int
+    tokens: tuple[int, ...]
+    weights: Float[Tensor, " vertex"]
+    values: Float[Tensor, "vertex value_dim"] | None
+    projection: Float[Tensor, "width value_dim"]
+
+    @property
+    def vertices(self) -> Float[Tensor, "vertex width"] | None:
+        """The corners of the hull, in units of the residual stream, made when asked for."""
+        return None if self.values is None else hull_vertices(self.values[None], self.projection)[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Hull:
+    """The Minkowski sum of the hulls of all heads, in which the attention's output lies.
+
+    The pairs are for the absolute threshold and for the relative one.
+
+    Attributes:
+        heads: One hull a head.
+        tight: Upper bound on its dimension, ``min(sum_h min(n_h - 1, head_dim), width)``.
+        loose: The paper's bound, ``sum_h n_h``.
+        measured: Numerical rank of the active edges of all heads; None without vertices.
+        point: The attention's output, before any later norm: the weighted vertices of all heads, those
+            of next to no weight too, and the output projection's bias; None without vertices.
+    """
+
+    heads: tuple[HeadHull, ...]
+    tight: tuple[int, int]
+    loose: tuple[int, int]
+    measured: tuple[int, int] | None
+    point: Float[Tensor, " width"] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """One token at one layer; vectors, map and hull are left out of what ``print`` shows.
+
+    Attributes:
+        layer: The layer.
+        token: The token's number in the text, from 0.
+        piece: The characters that it stands for.
+        region: Name of its region; equal names at one layer are equal regions.
+        code: The packed signs of its neurons (see ``geometry.codes``).
+        neurons: How many neurons the code holds.
+        numbers: The number of each of them among all neurons of the layer: 0, 1, 2, ... on a dense one;
+            on a layer of experts those of the token's experts and of the shared one.
+        experts: The experts that the token is routed to; empty on a dense layer.
+        sign: Share of neurons that are on.
+        boundary: Distance to the nearest wall, in units of the MLP's input.
+        wall: The neuron whose wall that is, by its number in the layer; -1 without any wall.
+        crossing: The shortest step through the nearest wall and no other, which ends just behind it. It is
+            found again from ``input`` in float64, ``wall`` from the model's own gate: where two walls are as
+            near as rounding can tell, its neuron may be another than ``wall``.
+        input: What the MLP is given.
+        output: What the MLP makes of it; None on a layer of experts.
+        map: What the MLP does around there: ``map.kind`` says whether that is exact throughout the
+            region or of first order.
+        hull: Where the attention's output lies.
+        eps: Threshold of the hull's active keys.
+        notes: What could not be had, and why.
+    """
+
+    layer: int
+    token: int
+    piece: str
+    region: str
+    code: UInt8[Tensor, " byte"] = field(repr=False)
+    neurons: int
+    numbers: Int[Tensor, " neuron"] = field(repr=False)
+    experts: tuple[int, ...]
+    sign: float
+    boundary: float
+    wall: int
+    crossing: Crossing | None = field(repr=False)
+    input: Float[Tensor, " width"] = field(repr=False)
+    output: Float[Tensor, " width"] | None = field(repr=False)
+    map: RegionMap | None = field(repr=False)
+    hull: Hull | None = field(repr=False)
+    eps: float
+    notes: tuple[str, ...]
+
+    @property
+    def on(self) -> Bool[Tensor, " neuron"]:
+        """The signs of the token's neurons, in the order of ``numbers``: True where a neuron is on."""
+        return unpacked(self.code[None], self.neurons)[0]
+
+
+def look(
+    text: str,
+    model: str | LoadedModel = "smollm2-135m",
+    *,
+    layer: int,
+    token: int,
+    prompt: str = "",
+    eps: float = 0.1,
+    max_tokens: int = 2048,
+) -> Place:
+    """Say everything about one token at one layer.
+
+    Args:
+        text: The text.
+        model: A loaded model, or the name, folder or file of one; of a name only the blocks up to the
+            layer are loaded.
+        layer: The layer, from 0.
+        token: The token, from 0.
+        prompt: Run before the text; attention sees it.
+        eps: Threshold of the hull's active keys, in (0, 1).
+        max_tokens: Longer texts are refused.
+
+    Returns:
+        The place; what cannot be had is None, with a note.
+
+    Raises:
+        BadFeatures: A layer or token that does not exist, ``eps`` outside (0, 1), or activations that
+            are not finite.
+        BadTexts: The text is no string, has no token, or too many.
+        BadModel: The model cannot be loaded.
+
+    Example:
+        >>> place = look("Good morning.", layer=0, token=2)  # doctest: +SKIP
+        >>> place.map.kind  # doctest: +SKIP
+        'first-order'
+    """
+    layer = check_layer(layer)
+    check_text(text)
+    loaded = load_up_to(model, [layer])
+    report = read_tokens(
+        text,
+        loaded,
+        layers=[layer],
+        prompt=prompt,
+        eps=eps,
+        max_tokens=max_tokens,
+        keep_inputs=[layer],
+        keep_call=(layer, token),
+    )
+    anatomy, point = anatomy_of(loaded.model), report.inputs[layer][token]
+    experts = tuple(report.routes[layer][token].tolist()) if report.routes else ()
+    found, map_notes = _map(anatomy, layer, point)
+    crossing, crossing_notes = _crossing(anatomy, layer, point, experts)
+    numbers = torch.arange(report.neurons[0])
+    if experts:
+        numbers = routed_neurons(loaded.model, layer, report.routes[layer])[token]
+    if crossing is not None:
+        crossing = replace(crossing, neuron=int(numbers[crossing.neuron]))
+    hull = None
+    if report.call is not None:
+        hull = hull_of(anatomy, layer, report.call, report.before, eps)
+    return Place(
+        layer=layer,
+        token=token,
+        piece=report.piece(token),
+        region=report.region_ids(layer)[token],
+        code=report.code(layer)[token],
+        neurons=report.neurons[0],
+        numbers=numbers,
+        experts=experts,
+        sign=float(report.sign[0, token]),
+        boundary=float(report.boundary[0, token]),
+        wall=int(report.wall[0, token]),
+        crossing=crossing,
+        input=point,
+        output=None if found is None else found.value,
+        map=found,
+        hull=hull,
+        eps=eps,
+        notes=(*map_notes, *crossing_notes, *_hull_notes(anatomy, layer, report.call)),
+    )
+
+
+def region_map(anatomy: Anatomy, layer: int, point: Float[Tensor, " width"]) -> RegionMap:
+    """What the MLP of a dense layer does around a point of its input.
+
+    Args:
+        anatomy: The model's anatomy.
+        layer: A dense layer, from 0.
+        point: What the MLP is given.
+
+    Returns:
+        A map whose value at the point is the MLP's output, its last bias included. Its kind is ``exact``
+        if the MLP is ungated and its activation ReLU or leaky ReLU, else ``first-order``.
+
+    Raises:
+        UnknownAnatomy: The layer consists of experts, or its activation is not known.
+
+    Example:
+        >>> from transformers import GPT2Config, GPT2Model
+        >>> from splinelens.anatomy import anatomy_of
+        >>> tiny = GPT2Model(GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=16)).eval()
+        >>> region_map(anatomy_of(tiny), 0, torch.zeros(8)).kind
+        'first-order'
+    """
+    if anatomy.experts(layer) is not None:
+        raise UnknownAnatomy(
+            f"layer {layer} of {type(anatomy.base).__name__} consists of experts: how much each one counts "
+            "depends on the input too, so there is no map of one MLP"
+        )
+    activation = anatomy.activation(layer)
+    (weight, bias), out = walls_of(anatomy, layer), _linear(anatomy, layer, "down")
+    if not anatomy.family.gated:
+        slope = _slope(activation)
+        if slope is not None:
+            return piecewise_map(point, weight, bias, *out, slope)
+        return smooth_map(point, weight, bias, *out, activation)
+    if anatomy.family.fused:
+        both, biases = _linear(anatomy, layer, "gate")
+        up = both[len(weight) :], None if biases is None else biases[len(weight) :]
+    else:
+        up = _linear(anatomy, layer, "up")
+    return gated_map(point, weight, bias, *up, *out, activation)
+
+
+def hull_of(anatomy: Anatomy, layer: int, call: AttentionCall, before: int, eps: float) -> Hull:
+    """The hulls of one token.
+
+    Args:
+        anatomy: The model's anatomy.
+        layer: A layer with softmax attention, from 0.
+        call: What attention was given for one token of one text; no key stands behind it.
+        before: Keys that stand before the text's first token.
+        eps: Threshold of the active keys, in (0, 1).
+
+    Returns:
+        One hull a head, and what holds for their sum.
+    """
+    weights = _weights(call)
+    above = torch.stack([active(weights, eps, threshold) for threshold in THRESHOLDS])
+    value = None if call.value is None else call.value[0]
+    projection, bias = linear_of(
+        anatomy.output(layer), anatomy.family.transposed, f"the output projection of layer {layer}"
+    )
+    own = projection.chunk(len(weights), dim=1)
+    heads = tuple(
+        _head(weights[head], above[:, head], _of_head(value, head, len(weights)), own[head], before)
+        for head in range(len(weights))
+    )
+    point, measured = None, None
+    if value is not None:
+        point = _point(value, projection, weights)
+        point = point if bias is None else point + bias.to(point.dtype)
+        absolute, relative = (measured_dimension(value, projection, chosen) for chosen in above)
+        measured = absolute, relative
+    bounds = [dimension_bounds(count, own[0].shape[1], anatomy.width) for count in above.sum(dim=-1)]
+    return Hull(
+        heads=heads,
+        tight=(int(bounds[0][0]), int(bounds[1][0])),
+        loose=(int(bounds[0][1]), int(bounds[1][1])),
+        measured=measured,
+        point=point,
+    )
+
+
+def _map(anatomy: Anatomy, layer: int, point: Float[Tensor, " width"]) -> tuple[RegionMap | None, list[str]]:
+    """The map, or none and a note why."""
+    try:
+        return region_map(anatomy, layer, point), []
+    except UnknownAnatomy as error:
+        return None, [f"no map and no output: {error}"]
+
+
+def _crossing(
+    anatomy: Anatomy, layer: int, point: Float[Tensor, " width"], experts: tuple[int, ...]
+) -> tuple[Crossing | None, list[str]]:
+    """The crossing step, its neuron counted among the walls of the experts, or none; and notes on it."""
+    notes = []
+    if experts:
+        notes.append(
+            f"layer {layer} consists of experts: the crossing step crosses one wall of experts "
+            f"{', '.join(map(str, experts))}, as long as it leaves the token routed to them"
+        )
+    try:
+        return crossing_step(point.double(), *walls_of(anatomy, layer, experts)), notes
+    except BadFeatures as error:
+        return None, [*notes, f"no crossing step: {error}"]
+
+
+def _hull_notes(anatomy: Anatomy, layer: int, call: AttentionCall | None) -> list[str]:
+    """What the hull of this architecture lacks, or means."""
+    if call is None:
+        return [f"layer {layer} has linear attention: there is no softmax, so no hull and no dimension"]
+    notes = []
+    if call.value is None:
+        notes.append(
+            f"{type(anatomy.base).__name__} exposes attention weights only: the counts are there, but no "
+            "vertices, no point and no measured dimension"
+        )
+    if anatomy.family.output_gate:
+        notes.append(
+            "the model multiplies what its heads give by a gate of the token before the output projection: "
+            "vertices and point of the hull are those without that gate, not the attention's output"
+        )
+    if call.sinks is not None:
+        notes.append("a sink takes part of the attention: the weights of a head add up to less than 1")
+    return notes
+
+
+def _linear(
+    anatomy: Anatomy, layer: int, role: str
+) -> tuple[Float[Tensor, "out width"], Float[Tensor, " out"] | None]:
+    """One of the linear maps of a dense MLP: its ``gate``, ``up`` or ``down``."""
+    module = getattr(anatomy, role)(layer)
+    return linear_of(module, anatomy.family.transposed, f"the {role} weight of layer {layer}")
+
+
+def _slope(activation: object) -> float | None:
+    """The slope on the negative side of a piecewise linear activation; None for any other."""
+    if isinstance(activation, nn.LeakyReLU):
+        return float(activation.negative_slope)
+    if isinstance(activation, nn.ReLU) or activation in (torch.relu, nn.functional.relu):
+        return 0.0
+    return None
+
+
+def _weights(call: AttentionCall) -> Float[Tensor, "head key"]:
+    """The attention of the one token, handed over or computed."""
+    if call.weights is not None:
+        return call.weights[0, :, 0]
+    assert call.query is not None  # a call has either weights or queries and keys
+    assert call.key is not None
+    return attention_weights(
+        call.query[0, :, 0],
+        call.key[0],
+        scaling=call.scaling,
+        mask=None if call.mask is None else call.mask[0, :, 0],
+        softcap=call.softcap,
+        sinks=call.sinks,
+    )
+
+
+def _point(
+    value: Float[Tensor, "kv_head key value_dim"],
+    projection: Float[Tensor, "width head_value"],
+    weights: Float[Tensor, "head key"],
+) -> Float[Tensor, " width"]:
+    """The weighted vertices of all keys, some keys at a time."""
+    total = torch.zeros(len(projection), dtype=weights.dtype, device=weights.device)
+    for start in range(0, weights.shape[1], _KEYS):
+        some = slice(start, start + _KEYS)
+        total = total + minkowski_point(hull_vertices(value[:, some], projection), weights[:, some])
+    return total
+
+
+def _of_head(
+    value: Float[Tensor, "kv_head key value_dim"] | None, head: int, heads: int
+) -> Float[Tensor, "key value_dim"] | None:
+    """The values that a head reads: consecutive heads share them."""
+    return None if value is None else value[head * len(value) // heads]
+
+
+def _head(
+    weights: Float[Tensor, " key"],
+    above: Bool[Tensor, "2 key"],
+    value: Float[Tensor, "key value_dim"] | None,
+    projection: Float[Tensor, "width value_dim"],
+    before: int,
+) -> HeadHull:
+    """One head's hull from all its weights and values."""
+    own = above.any(dim=0).nonzero()[:, 0]
+    own = own[weights[own].argsort(descending=True, stable=True)]
+    absolute, relative = above.sum(dim=-1).tolist()
+    return HeadHull(
+        absolute=absolute,
+        relative=relative,
+        tokens=tuple((own - before).tolist()),
+        weights=weights[own],
+        values=None if value is None else value[own],
+        projection=projection,
+    )

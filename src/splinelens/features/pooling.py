@@ -1,0 +1,156 @@
+"""From pooled layer statistics to the rows of a feature table.
+
+A row holds the columns of one text, or of one prefix of a text; both come from the same statistics.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from splinelens.engines.torch import Request, TextStats, TokenStats
+from splinelens.features.catalogue import Column, Statistic
+from splinelens.geometry.attention import THRESHOLDS
+from splinelens.geometry.partition import BOUNDARY_POOLINGS, SIGN_POOLINGS, SPLINE7, spline7
+from splinelens.geometry.running import Running, spread
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which columns a row has, and the request that computes them.
+
+    Attributes:
+        columns: The columns, in order.
+        layers: Layers that are read, rising.
+        softmax: Those of them whose attention is read.
+        eps: Threshold of the intrinsic dimension.
+    """
+
+    columns: tuple[Column, ...]
+    layers: tuple[int, ...]
+    softmax: tuple[int, ...]
+    eps: float = 0.1
+
+    @cached_property
+    def width(self) -> int:
+        """Numbers in a row."""
+        return sum(column.size for column in self.columns)
+
+    @cached_property
+    def request(self) -> Request:
+        """What a pass has to compute."""
+        statistics = {column.statistic.name: column.statistic for column in self.columns}.values()
+
+        def poolings(needs: str) -> tuple[str, ...]:
+            names = [row.pooling for row in statistics if row.needs == needs and row.pooling]
+            return tuple(dict.fromkeys(names))
+
+        return Request(
+            layers=self.layers,
+            softmax=self.softmax,
+            spline7=any(row.feature == "spline7" for row in statistics),
+            margins=poolings("gate"),
+            hidden=poolings("hidden"),
+            attention=poolings("attention"),
+            eps=self.eps,
+        )
+
+    def values(self, stats: TextStats, tokens: Sequence[int]) -> np.ndarray:
+        """The rows that some statistics give.
+
+        Args:
+            stats: Statistics, one row for each text or prefix.
+            tokens: Tokens of each text or prefix.
+
+        Returns:
+            (row, entry) float32.
+        """
+        seven = None
+        if stats.sign is not None and stats.boundary is not None:
+            seven = spline7(stats.sign, stats.boundary)
+            # The sign of NaN counts as off; the distance shows it.
+            seven[~stats.boundary.result("mean").isfinite()] = torch.nan
+        values = np.empty((len(tokens), self.width), dtype=np.float32)
+        start = 0
+        for column in self.columns:
+            block = values[:, start : start + column.size]
+            block[:] = (
+                np.asarray(tokens)[:, None] if column.layer is None else self._column(column, stats, seven)
+            )
+            start += column.size
+        return values
+
+    def sources(self, stats: TextStats) -> np.ndarray:
+        """The token that each number of some rows comes from.
+
+        Args:
+            stats: Statistics computed with ``locate``.
+
+        Returns:
+            (row, entry); -1 where a number does not come from one token.
+        """
+        blocks = []
+        rows = next(iter(stats.margins.values())).tokens.shape[0]
+        for column in self.columns:
+            source = None
+            if column.layer is not None and column.statistic.needs == "gate":
+                source = stats.margins[column.layer].source(column.statistic.pooling)
+            blocks.append(np.full((rows, column.size), -1) if source is None else source.numpy())
+        return np.concatenate(blocks, axis=1)
+
+    def scan(self, tokens: TokenStats, before: TextStats | None) -> TextStats:
+        """Pool every prefix of one text.
+
+        Args:
+            tokens: Statistics of some of its tokens; the text axis has one entry.
+            before: Statistics of the tokens that come before these, with one row.
+
+        Returns:
+            One row a prefix.
+        """
+        sizes = {column.layer: column.size for column in self.columns if column.statistic.axis == "neuron"}
+        request = self.request
+
+        def scanned(
+            values: Tensor | None, poolings: Sequence[str], earlier: Running | None
+        ) -> Running | None:
+            return None if values is None else Running.scan(values[0], poolings, before=earlier)
+
+        margins, hidden = {}, {}
+        for layer, values in tokens.margins.items():
+            one, seen = values[0], None
+            if layer in tokens.neurons:
+                one, seen = spread(one, tokens.neurons[layer][0], sizes[layer])
+            earlier = None if before is None else before.margins[layer]
+            margins[layer] = Running.scan(one, request.margins, seen=seen, before=earlier)
+        for layer, values in tokens.hidden.items():
+            earlier = None if before is None else before.hidden[layer]
+            hidden[layer] = Running.scan(values[0], request.hidden, before=earlier)
+        return TextStats(
+            scanned(tokens.sign, SIGN_POOLINGS, None if before is None else before.sign),
+            scanned(tokens.boundary, BOUNDARY_POOLINGS, None if before is None else before.boundary),
+            scanned(tokens.dimension, request.attention, None if before is None else before.dimension),
+            margins,
+            hidden,
+        )
+
+    def _column(self, column: Column, stats: TextStats, seven: Tensor | None) -> np.ndarray:
+        row, layer = column.statistic, column.layer
+        assert layer is not None
+        if row.feature == "spline7":
+            assert seven is not None
+            return seven[:, self.layers.index(layer), SPLINE7.index(row.name), None].numpy()
+        if row.needs == "attention":
+            assert stats.dimension is not None
+            counts = stats.dimension.result(row.pooling)
+            return counts[:, threshold_index(row), self.softmax.index(layer), None].numpy()
+        states = stats.margins if row.needs == "gate" else stats.hidden
+        return states[layer].result(row.pooling).numpy()
+
+
+def threshold_index(statistic: Statistic) -> int:
+    """Index in ``THRESHOLDS`` of the threshold that a statistic of ``attention_id`` uses."""
+    return next(index for index, name in enumerate(THRESHOLDS) if f"_{name}_" in statistic.name)

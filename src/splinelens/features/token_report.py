@@ -1,0 +1,378 @@
+"""Every token of one text at every layer, from one pass: signs, boundaries, regions, intrinsic dimension.
+
+A token keeps two numbers a layer, its nearest boundary, one bit a neuron and two counts a head;
+nothing of size (token, neuron) or (token, token) outlives its layer. A prompt runs before the text in
+the same row; attention sees its tokens, and they are never reported.
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from splinelens.anatomy import Anatomy, anatomy_of
+from splinelens.engines.forward import positions_of
+from splinelens.engines.torch import Request, TokenStats, TorchEngine
+from splinelens.errors import BadFeatures, BadTexts, NoTokens
+from splinelens.features.nonfinite import first_nonfinite, location
+from splinelens.features.spec import FeatureSpec
+from splinelens.features.validation import (
+    check_layer,
+    check_layers,
+    check_max_tokens,
+    check_text,
+    check_token,
+)
+from splinelens.geometry.attention import check_eps, dimension_bounds
+from splinelens.geometry.codes import (
+    distinct_regions,
+    occupancy_distance,
+    region_ids,
+    text_distance,
+    unpacked,
+)
+from splinelens.geometry.partition import BOUNDARY_POOLINGS, SIGN_POOLINGS, spline7
+from splinelens.geometry.running import Running
+from splinelens.layers import AttentionCall, watch
+from splinelens.models import LoadedModel, load_model
+from splinelens.tokens import TokenBatch, TokenizedText, Window, batches, prompt_ids, tokenize
+from splinelens.weights import linear_of, routed_neurons
+
+
+@dataclass(frozen=True, eq=False)
+class TokenReport:
+    """What one pass says of each token of a text, at each layer.
+
+    Attributes:
+        text: The text.
+        spans: Character span (begin, end) of each token.
+        layers: The layers that were read, rising; the layer axes below count these.
+        sign: Share of neurons that are on.
+        boundary: Distance to the nearest wall, in units of the MLP's input.
+        wall: The neuron whose wall that is, numbered as in ``gate_norms``; -1 without any wall.
+        dimension: Active keys of each head: with the absolute threshold, then with the relative
+            one; -1 at layers without softmax attention.
+        bound: Upper bound on the hull's dimension from the relative counts; -1 likewise.
+        codes: For each layer the packed signs of the token's neurons (see ``geometry.codes``).
+        neurons: For each layer how many neurons a code holds; on a layer of experts those of the
+            experts that a token is routed to.
+        routes: On layers of experts the token's experts, rising.
+        inputs: What the MLP was given, at the layers asked for.
+        call: What attention was given for the one token asked for, and no key behind it.
+        before: Tokens of the prompt that were run before the text, the opening token included.
+    """
+
+    text: str
+    spans: tuple[tuple[int, int], ...]
+    layers: tuple[int, ...]
+    sign: Float[np.ndarray, "layer token"]
+    boundary: Float[np.ndarray, "layer token"]
+    wall: Int[np.ndarray, "layer token"]
+    dimension: Int[np.ndarray, "2 layer head token"]
+    bound: Int[np.ndarray, "layer token"]
+    codes: tuple[UInt8[Tensor, "token _"], ...]
+    neurons: tuple[int, ...]
+    routes: dict[int, Int[Tensor, "token _"]]
+    inputs: dict[int, Float[Tensor, "token width"]]
+    call: AttentionCall | None
+    before: int
+
+    @property
+    def tokens(self) -> int:
+        """Number of the text's own tokens."""
+        return len(self.spans)
+
+    @property
+    def seven(self) -> Float[np.ndarray, "layer 7"]:
+        """The seven features of the text at each layer, in the order of ``SPLINE7``."""
+        return self.prefixes[:, -1]
+
+    @property
+    def prefixes(self) -> Float[np.ndarray, "layer token 7"]:
+        """The seven features of every prefix of the text."""
+        sign = Running.scan(torch.from_numpy(self.sign.T.copy()), SIGN_POOLINGS)
+        boundary = Running.scan(torch.from_numpy(self.boundary.T.copy()), BOUNDARY_POOLINGS)
+        return spline7(sign, boundary).transpose(0, 1).numpy()
+
+    @property
+    def regions(self) -> Int[np.ndarray, " layer"]:
+        """How many different regions the text's tokens visit at each layer."""
+        return np.array([distinct_regions(self._named(layer)) for layer in self.layers])
+
+    def region_ids(self, layer: int) -> list[str]:
+        """The name of each token's region at one layer that was read; see ``geometry.codes``.
+
+        On a layer of experts the name is made of the experts and of their neurons' signs.
+        """
+        return region_ids(self._named(layer))
+
+    def code(self, layer: int) -> UInt8[Tensor, "token byte"]:
+        """The packed signs of each token at one layer that was read."""
+        return self.codes[self.layers.index(layer)]
+
+    def piece(self, token: int) -> str:
+        """The characters of the text that a token stands for."""
+        return self.text[slice(*self.spans[token])]
+
+    def _named(self, layer: int) -> UInt8[Tensor, "token byte"]:
+        code, routes = self.code(layer), self.routes.get(layer)
+        if routes is None:
+            return code
+        return torch.cat([(routes // 256).byte(), (routes % 256).byte(), code], dim=1)
+
+
+def read_tokens(
+    text: str,
+    model: str | LoadedModel = "smollm2-135m",
+    *,
+    layers: Sequence[int] | None = None,
+    prompt: str = "",
+    eps: float = 0.1,
+    max_tokens: int = 2048,
+    keep_inputs: Sequence[int] = (),
+    keep_call: tuple[int, int] | None = None,
+    attention: bool = True,
+    name: str = "the text",
+) -> TokenReport:
+    """Read every token of one text in one pass.
+
+    Args:
+        text: The text, with one token at least.
+        model: A loaded model, or the name, folder or file of one; of a name only the blocks needed are
+            loaded.
+        layers: The layers to read, from 0; None reads all.
+        prompt: Run before the text, never reported.
+        eps: Threshold of the intrinsic dimension, in (0, 1).
+        max_tokens: Longer texts are refused.
+        keep_inputs: Layers, among those read, whose MLP inputs are kept.
+        keep_call: A layer, among those read, and a token: keep what attention was given for it.
+        attention: Also read intrinsic dimensions; False is faster and leaves them at -1.
+        name: What an error calls the text.
+
+    Returns:
+        The reading, on the host except for what was asked to be kept.
+
+    Raises:
+        BadTexts: The text is no string, has more tokens than ``max_tokens``, or with the prompt more than
+            the model has positions (with longrope: than one pass can use, see ``engines/forward.py``).
+        NoTokens: The text has no token.
+        BadFeatures: A layer or token that does not exist or is not read, ``eps`` outside (0, 1), or
+            activations that are not finite.
+        BadModel: The model cannot be loaded.
+
+    Example:
+        >>> reading = read_tokens("Good morning.", layers=[0])  # doctest: +SKIP
+        >>> reading.sign.shape  # doctest: +SKIP
+        (1, 3)
+    """
+    eps, text, max_tokens = check_eps(eps), check_text(text, name), check_max_tokens(max_tokens)
+    requested = check_layers(layers)
+    loaded = load_up_to(model, requested)
+    anatomy = anatomy_of(loaded.model)
+    chosen = tuple(range(anatomy.depth)) if requested is None else requested
+    keep_inputs = [_kept_layer(layer, chosen, "inputs") for layer in keep_inputs]
+    tokens = _tokenize(loaded, text, max_tokens, name)
+    before = prompt_ids(loaded.tokenizer, prompt, beginning=True)
+    limit = positions_of(loaded.model).exceeded(len(before) + len(tokens.ids), loaded.name)
+    if limit is not None:
+        raise BadTexts(
+            f"{name} has {len(tokens.ids):,} tokens and {len(before)} more come before it: that exceeds "
+            f"{limit}; give a shorter one"
+        )
+    if keep_call is not None:
+        if not attention:
+            raise BadFeatures("no call to keep without attention; pass attention=True")
+        token = check_token(keep_call[1], len(tokens.ids), name)
+        keep_call = (_kept_layer(keep_call[0], chosen, "call"), token)
+    softmax = tuple(layer for layer in anatomy.softmax_layers if attention and layer in chosen)
+    engine = TorchEngine(loaded.model, Request(chosen, softmax, eps=eps, codes=True))
+    batch = _batch(tokens, before)
+    ((start, stop),) = batch.spans
+    inputs = _Inputs()
+    calls: list[AttentionCall] = []
+    with ExitStack() as watches:
+        if keep_inputs:
+
+            def keep(layer: int, states: Tensor) -> None:
+                inputs[layer] = states[0, start:stop].clone()
+
+            watches.enter_context(watch(loaded.model, inputs=keep, layers=keep_inputs))
+        if keep_call is not None and keep_call[0] in softmax:
+            column = start + keep_call[1]
+
+            def keep_one(_layer: int, call: AttentionCall) -> None:
+                calls.append(call.part(0, column, column + 1).copied())
+
+            watches.enter_context(watch(loaded.model, attention=keep_one, layers=[keep_call[0]]))
+        stats = engine.token_stats(batch).text(0, start, stop)
+    _check_finite(engine, stats, tokens, before, name)
+    dimension, bound = _dimensions(anatomy, stats, chosen)
+    assert stats.sign is not None
+    assert stats.boundary is not None
+    assert stats.nearest is not None
+    return TokenReport(
+        text=text,
+        spans=tokens.offsets,
+        layers=chosen,
+        sign=stats.sign[0].T.numpy(),
+        boundary=stats.boundary[0].T.numpy(),
+        wall=stats.nearest[0].T.numpy(),
+        dimension=dimension,
+        bound=bound,
+        codes=tuple(stats.codes[layer][0] for layer in chosen),
+        neurons=tuple(
+            stats.neurons[layer].shape[-1] if layer in stats.neurons else anatomy.neurons(layer)
+            for layer in chosen
+        ),
+        routes={layer: routes[0] for layer, routes in stats.routes.items()},
+        inputs=inputs,
+        call=calls[0] if calls else None,
+        before=len(before),
+    )
+
+
+def load_up_to(model: str | LoadedModel, layers: Sequence[int] | None) -> LoadedModel:
+    """The model itself, or the blocks of a named one that some layers need.
+
+    Args:
+        model: A loaded model, or the name, folder or file of one.
+        layers: The layers that will be read, from 0; None stands for all.
+
+    Returns:
+        The model, with those layers if it has them.
+
+    Raises:
+        BadFeatures: A layer below 0 of a named model; a loaded one refuses it when it is watched.
+        BadModel: The model cannot be loaded, or has fewer blocks.
+    """
+    if isinstance(model, LoadedModel):
+        return model
+    return load_model(model, layers=FeatureSpec(layers=check_layers(layers)).depth)
+
+
+def text_distances(
+    loaded: LoadedModel, report: TokenReport, other: TokenReport
+) -> Float[np.ndarray, " layer"]:
+    """Mean share of a layer's neurons that differ in sign between a token of one text and one of another.
+
+    Over all pairs of tokens, at each layer that both reports hold. On a layer of experts all neurons
+    of all experts count, and those of experts that a token is not routed to are off.
+
+    Args:
+        loaded: The model that both were read with.
+        report: One text.
+        other: The other text, read at the same layers.
+
+    Returns:
+        Shares in [0, 1].
+    """
+    found = []
+    for layer, neurons in zip(report.layers, report.neurons, strict=True):
+        if layer not in report.routes:
+            found.append(text_distance(report.code(layer), other.code(layer), neurons))
+            continue
+        p, q = (_occupancy(loaded, each, layer, neurons) for each in (report, other))
+        found.append(float(occupancy_distance(p, q)))
+    return np.array(found)
+
+
+def _occupancy(
+    loaded: LoadedModel, report: TokenReport, layer: int, neurons: int
+) -> Float[Tensor, " neuron"]:
+    """Share of tokens at which each neuron of a layer of experts is on."""
+    numbers = routed_neurons(loaded.model, layer, report.routes[layer]).cpu()
+    on = unpacked(report.code(layer), neurons).double()
+    total = torch.zeros(anatomy_of(loaded.model).neurons(layer), dtype=torch.float64)
+    return total.scatter_add(0, numbers.flatten(), on.flatten()) / report.tokens
+
+
+class _Inputs(dict[int, Tensor]):
+    """What MLPs receive, at the layers where it was kept."""
+
+    def __missing__(self, layer: int) -> Tensor:
+        raise BadFeatures(f"inputs of layer {layer} were not kept: pass keep_inputs=[{layer}] to read_tokens")
+
+
+def _kept_layer(layer: object, chosen: tuple[int, ...], what: str) -> int:
+    """A layer to keep something of, if it is among those that are read."""
+    number = check_layer(layer)
+    if number not in chosen:
+        available = f"{chosen[0]} to {chosen[-1]}" if len(chosen) > 8 else ", ".join(map(str, chosen))
+        raise BadFeatures(f"no {what} to keep at layer {number}: the layers that are read are {available}")
+    return number
+
+
+def _tokenize(loaded: LoadedModel, text: str, max_tokens: int, name: str) -> TokenizedText:
+    (tokens,) = tokenize([text], loaded.tokenizer)
+    if tokens.reason is not None:
+        raise NoTokens(f"{name} {tokens.reason}; give one with at least one token")
+    limit = positions_of(loaded.model).exceeded(tokens.total, loaded.name)
+    if limit is not None:
+        raise BadTexts(
+            f"{name} has {tokens.total:,} tokens: that exceeds {limit}; give a shorter text, or read its "
+            "features in windows with extract"
+        )
+    if tokens.total > max_tokens:
+        raise BadTexts(
+            f"{name} has {tokens.total:,} tokens; inspect reads at most {max_tokens:,}: pass "
+            f"max_tokens={tokens.total} (command line: --max-tokens {tokens.total}), or a shorter text"
+        )
+    return tokens
+
+
+def _batch(tokens: TokenizedText, before: Sequence[int]) -> TokenBatch:
+    """One row: the prompt and the text."""
+    (batch,) = batches([tokens], max_tokens=len(tokens.ids), prefix=before)
+    return batch
+
+
+def _check_finite(
+    engine: TorchEngine, stats: TokenStats, tokens: TokenizedText, before: Sequence[int], name: str
+) -> None:
+    """Refuse a text with a gate that is not finite; only then look for the token to blame."""
+    assert stats.finite is not None
+    if bool(stats.finite.all()):
+        return
+
+    def failing(start: int, stop: int) -> int | None:
+        part = replace(tokens, ids=tokens.ids[start:stop], offsets=tokens.offsets[start:stop])
+        return engine.failing_layer(_batch(part, before))
+
+    prompt = TokenizedText(tuple(before), tuple((0, 0) for _ in before), len(before))
+    blame = first_nonfinite([Window(0, 0, 0, len(tokens.ids))], failing)
+    if before and engine.failing_layer(_batch(prompt, ())) is not None:
+        where = ": the prompt before it does already"
+    elif blame is not None:
+        where = location(tokens, *blame)
+    else:
+        token, index = (~stats.finite[0]).nonzero()[0].tolist()
+        where = location(tokens, engine.request.layers[index], token)
+        where += ", and does not when it is run again"
+    raise BadFeatures(
+        f"{name} gives activations that are not finite{where}; load the model with dtype float32, or check "
+        "its files"
+    )
+
+
+def _dimensions(
+    anatomy: Anatomy, stats: TokenStats, layers: Sequence[int]
+) -> tuple[Int[np.ndarray, "2 layer head token"], Int[np.ndarray, "layer token"]]:
+    """Intrinsic dimensions of the heads and the tight bound of their hulls; -1 without softmax attention."""
+    heads = max([counts.shape[-1] for counts in stats.heads.values()], default=0)
+    heads = heads or int(anatomy.base.config.get_text_config().num_attention_heads)  # type: ignore[union-attr, operator]  # a transformers model
+    tokens = next(iter(stats.codes.values())).shape[1]
+    dimension = np.full((2, len(layers), heads, tokens), -1)
+    bound = np.full((len(layers), tokens), -1)
+    for index, layer in enumerate(layers):
+        if layer not in stats.heads:
+            continue
+        counts = stats.heads[layer][0]
+        projection = linear_of(anatomy.output(layer), anatomy.family.transposed)[0]
+        head_dim = projection.shape[1] // counts.shape[-1]  # of the values
+        dimension[:, index, : counts.shape[-1]] = counts.permute(1, 2, 0)
+        bound[index] = dimension_bounds(counts[:, 1], head_dim, anatomy.width)[0]
+    return dimension, bound

@@ -1,0 +1,184 @@
+"""Validate user input: texts, layers, tokens and names."""
+
+from collections.abc import Iterable, Mapping, Set
+from math import isnan
+from operator import index
+from typing import Any
+
+import numpy as np
+
+from splinelens.errors import BadFeatures, BadTexts, NoTokens
+
+
+def check_text(text: object, name: str = "the text") -> str:
+    """Return the text if it is one.
+
+    Args:
+        text: A value from the caller.
+        name: What an error calls it.
+
+    Raises:
+        BadTexts: It is not a string.
+
+    Example:
+        >>> check_text(["Good morning."])
+        Traceback (most recent call last):
+        ...
+        splinelens.errors.BadTexts: the text must be one string, and this is a list; give one text
+    """
+    if not isinstance(text, str):
+        hint = "decode it first" if isinstance(text, bytes | bytearray) else "give one text"
+        raise BadTexts(f"{name} must be one string, and this is a {type(text).__name__}; {hint}")
+    return text
+
+
+def check_texts(X: Any) -> list[str | None]:  # Any: lists, arrays, Series and frames have no common type
+    """One text a row, from any column that scikit-learn accepts.
+
+    Args:
+        X: An iterable of strings: a list, an array, a Series, or a table of one column. None, NaN and
+            NA are missing.
+
+    Returns:
+        Strings, and None where one is missing.
+
+    Raises:
+        NoTokens: There are no rows.
+        BadTexts: One string, a dictionary or set, more than one column, or a row that is not a string;
+            the row is named.
+
+    Example:
+        >>> check_texts(np.array([["good"], [None]], dtype=object))
+        ['good', None]
+    """
+    if isinstance(X, str | bytes):
+        raise BadTexts("X is one string; give a list of texts")
+    if len(getattr(X, "shape", ())) > 1:
+        X = np.asarray(X, dtype=object)
+        if X.ndim != 2 or X.shape[1] != 1:
+            raise BadTexts(f"X has the shape {X.shape}; one text a row is read: choose one column")
+        X = X[:, 0]
+    if not isinstance(X, Iterable) or isinstance(X, Mapping | Set) or getattr(X, "shape", None) == ():
+        raise BadTexts(f"X is a {type(X).__name__}; give a list of texts")
+    texts = [None if _is_missing(value) else value for value in X]
+    for row, value in enumerate(texts):
+        if value is not None and not isinstance(value, str):
+            raise BadTexts(
+                f"row {row} of X (counted from 0) is a {type(value).__name__}, where a text is read; "
+                "turn it into a string or choose another column"
+            )
+    if not texts:
+        raise NoTokens("X has no texts; give at least one")
+    return [None if text is None else str(text) for text in texts]
+
+
+def check_names(names: object, parameter: str) -> tuple[str, ...]:
+    """One name or several, as a tuple.
+
+    Raises:
+        BadFeatures: Neither.
+
+    Example:
+        >>> check_names("max", "pooling")
+        ('max',)
+    """
+    if isinstance(names, str):
+        return (names,)
+    several = tuple(names) if isinstance(names, Iterable) and not isinstance(names, bytes) else None
+    if several is None or not all(isinstance(name, str) for name in several):
+        raise BadFeatures(f"{parameter}={names!r}: need one name, or a list of names")
+    return several
+
+
+def check_layers(layers: object) -> tuple[int, ...] | None:
+    """Layers in rising order, each once; None stands for all.
+
+    Args:
+        layers: A value from the caller.
+
+    Raises:
+        BadFeatures: Not a list, an empty one, or an entry that is not a whole number from 0.
+
+    Example:
+        >>> check_layers([2, 0, 2])
+        (0, 2)
+    """
+    if layers is None:
+        return None
+    if isinstance(layers, str | bytes) or not isinstance(layers, Iterable):
+        raise BadFeatures(f"layers={layers!r}: need a list of whole numbers from 0, such as [0, 5], or None")
+    chosen = tuple(sorted({_whole_number(layer, "a layer", "such as 5") for layer in layers}))
+    if not chosen:
+        raise BadFeatures("no layer to read; name at least one")
+    negative = [layer for layer in chosen if layer < 0]
+    if negative:
+        raise BadFeatures(f"layers {negative} do not exist: they are counted from 0")
+    return chosen
+
+
+def check_layer(layer: object) -> int:
+    """One layer, as in ``check_layers``."""
+    layers = check_layers([layer])
+    return layers[0] if layers else 0
+
+
+def check_token(token: object, tokens: int, name: str = "the text") -> int:
+    """The index of a token, if the text has it.
+
+    Args:
+        token: A value from the caller.
+        tokens: Tokens of the text.
+        name: What an error calls the text.
+
+    Raises:
+        BadFeatures: There is no such token, or it is not a whole number.
+
+    Example:
+        >>> check_token(9, 4)
+        Traceback (most recent call last):
+        ...
+        splinelens.errors.BadFeatures: token 9 does not exist: the text has 4 tokens, 0 to 3
+    """
+    number = _whole_number(token, "a token", "such as 3")
+    if not 0 <= number < tokens:
+        raise BadFeatures(f"token {number} does not exist: {name} has {tokens} tokens, 0 to {tokens - 1}")
+    return number
+
+
+def check_max_tokens(max_tokens: object) -> int:
+    """The maximum number of tokens, if it is a positive whole number.
+
+    Raises:
+        BadTexts: It is not.
+
+    Example:
+        >>> check_max_tokens(2048)
+        2048
+    """
+    if not is_whole_number(max_tokens, minimum=1):
+        raise BadTexts(f"max_tokens={max_tokens!r}: need a positive number")
+    return int(max_tokens)  # type: ignore[call-overload]  # checked above
+
+
+def is_whole_number(value: object, minimum: int) -> bool:
+    """Whether a value is a whole number of Python or NumPy, and at least the minimum.
+
+    Example:
+        >>> is_whole_number(True, 0), is_whole_number(np.int64(3), 0)
+        (False, True)
+    """
+    try:
+        return not isinstance(value, bool) and index(value) >= minimum  # type: ignore[arg-type]  # TypeError below
+    except TypeError:
+        return False
+
+
+def _whole_number(value: object, name: str, example: str) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise BadFeatures(f"{value!r} is not {name}: give a whole number from 0, {example}")
+    return int(index(value))
+
+
+def _is_missing(value: object) -> bool:
+    """Whether a cell is None, NaN or the NA of pandas, which is neither true nor false."""
+    return value is None or type(value).__name__ == "NAType" or (isinstance(value, float) and isnan(value))
