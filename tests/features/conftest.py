@@ -1,4 +1,4 @@
-"""What the tests of this room share: a loaded tiny model, and every statistic computed another way.
+"""What the tests of this package share: a loaded tiny model, and every statistic computed another way.
 
 The other way is slow on purpose: one unpadded sequence, no cache, no watch; gates from the MLP's
 input and the weights in float64, and paths to them that are typed here, not read from anatomy.py.
@@ -37,7 +37,7 @@ def wrap(tiny_tokenizer):
 
 @pytest.fixture
 def longrope(tiny_of):
-    """A tiny Phi-3 that turns all positions by other angles as soon as one lies beyond the 40th."""
+    """A tiny Phi-3 that rotates all positions by other angles as soon as one comes after the 40th."""
     factors = {"short_factor": [1.0, 1.0, 1.0, 1.0], "long_factor": [1.0, 2.0, 4.0, 8.0]}
     rope = {"rope_type": "longrope", "rope_theta": 10000.0, "factor": 6.4} | factors
     return tiny_of("phi3", rope_parameters=rope, original_max_position_embeddings=40)
@@ -67,11 +67,10 @@ def rows():
     def rows(loaded, texts, *, side="right", token_budget=4096, **spec):
         spec = {"features": EVERYTHING, "pooling": POOLINGS, "max_tokens": 96} | spec
         reader = TextReader(loaded, FeatureSpec(**spec), side=side, token_budget=token_budget)
-        tokenized = reader.tokenize(texts)
-        readings = sorted(reader.read(tokenized), key=lambda reading: reading.text)
-        assert [reading.text for reading in readings] == list(range(len(texts)))
-        assert all(reading.reason is None for reading in readings)
-        return np.stack([reading.values for reading in readings]), reader
+        features = list(reader.read(texts))
+        assert [text.index for text in features] == list(range(len(texts)))
+        assert all(text.reason is None for text in features)
+        return np.stack([text.values for text in features]), reader
 
     return rows
 
