@@ -155,7 +155,7 @@ class Running:
         index = neurons.where(mask[..., None], size).flatten(1)  # one more column takes the padding
         flat = values.flatten(1)
 
-        def scattered(start: float, source: Tensor, how: str) -> Tensor:
+        def scattered(start: int | float, source: Tensor, how: str) -> Tensor:
             empty = torch.full((len(values), size + 1), start, dtype=source.dtype, device=source.device)
             return empty.scatter_reduce(1, index, source, how)
 
