@@ -55,6 +55,16 @@ def bos_tokenizer(tiny_tokenizer):
 
 
 @pytest.fixture
+def letter_tokenizer(tiny_tokenizer):
+    """A tokenizer of one token a character: the prefixes of a text are those of its tokens."""
+    from tokenizers import models
+
+    vocabulary = tiny_tokenizer.get_vocab()
+    tiny_tokenizer.backend_tokenizer.model = models.BPE(vocabulary, [], unk_token="<unk>")
+    return tiny_tokenizer
+
+
+@pytest.fixture
 def sides():
     """Where a batch with a prompt may be padded."""
     return ("right", "left")
