@@ -47,7 +47,9 @@ def test_so_they_are_around_a_prompt(tiny_of, wrap, letter_tokenizer, error, sid
     for name in ("mistral", "mixtral"):
         model = tiny_of(name).double()
         model.set_experts_implementation("eager")
-        reader = reader_of(wrap(model, letter_tokenizer), side, prompt="Is the following remark rude? ", suffix=" (yes)")
+        reader = reader_of(
+            wrap(model, letter_tokenizer), side, prompt="Is the following remark rude? ", suffix=" (yes)"
+        )
         found, expected = both_ways(reader, LONG[:40])
         assert error(reader, found, expected) <= 1e-6
 
