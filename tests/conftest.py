@@ -15,7 +15,7 @@ import pytest
 import torch
 from jaxtyping import install_import_hook
 
-CHECKED = "anatomy detect features geometry kernels layers.experts tokens weights".split()
+CHECKED = "anatomy detect engines features geometry kernels layers.experts tokens weights".split()
 # Not all of layers: each watch would have the signatures of its hooks compiled anew, a third of all time.
 install_import_hook([f"splinelens.{room}" for room in CHECKED], "beartype.beartype")
 

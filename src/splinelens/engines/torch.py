@@ -123,15 +123,15 @@ class TokenStats:
 
     sign: Float[Tensor, "text token layer"] | None = None
     boundary: Float[Tensor, "text token layer"] | None = None
-    dimension: Float[Tensor, "text token 2 layer"] | None = None
-    margins: dict[int, Float[Tensor, "text token neuron"]] = field(default_factory=dict)
-    neurons: dict[int, Int[Tensor, "text token neuron"]] = field(default_factory=dict)
+    dimension: Float[Tensor, "text token 2 _layer"] | None = None
+    margins: dict[int, Float[Tensor, "text token _neuron"]] = field(default_factory=dict)
+    neurons: dict[int, Int[Tensor, "text token _neuron"]] = field(default_factory=dict)
     hidden: dict[int, Float[Tensor, "text token width"]] = field(default_factory=dict)
     nearest: Int[Tensor, "text token layer"] | None = None
     finite: Bool[Tensor, "text token layer"] | None = None
-    codes: dict[int, UInt8[Tensor, "text token byte"]] = field(default_factory=dict)
-    routes: dict[int, Int[Tensor, "text token route"]] = field(default_factory=dict)
-    heads: dict[int, Int[Tensor, "text token 2 head"]] = field(default_factory=dict)
+    codes: dict[int, UInt8[Tensor, "text token _byte"]] = field(default_factory=dict)
+    routes: dict[int, Int[Tensor, "text token _route"]] = field(default_factory=dict)
+    heads: dict[int, Int[Tensor, "text token 2 _head"]] = field(default_factory=dict)
 
     def text(self, row: int, start: int, stop: int) -> "TokenStats":
         """Some tokens of one row; the text axis stays, with one entry."""
