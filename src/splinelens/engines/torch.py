@@ -119,6 +119,7 @@ class TokenStats:
         codes: For each layer the packed signs.
         routes: For each layer of experts the token's experts, rising.
         heads: For each layer with a softmax the intrinsic dimension of each head.
+        value_dims: For each layer whose attention exposes its values, their width in a head.
     """
 
     sign: Float[Tensor, "text token layer"] | None = None
@@ -132,6 +133,7 @@ class TokenStats:
     codes: dict[int, UInt8[Tensor, "text token _byte"]] = field(default_factory=dict)
     routes: dict[int, Int[Tensor, "text token _route"]] = field(default_factory=dict)
     heads: dict[int, Int[Tensor, "text token 2 _head"]] = field(default_factory=dict)
+    value_dims: dict[int, int] = field(default_factory=dict)
 
     def text(self, row: int, start: int, stop: int) -> "TokenStats":
         """Some tokens of one row; the text axis stays, with one entry."""
@@ -367,6 +369,8 @@ class _Reducer:
         self._keep("dimension", summed if self.mask is None else summed.expand(-1, self.mask.shape[1], -1))
         if self.request.codes:
             self.tokens.heads[layer] = counts.permute(1, 3, 0, 2)
+            if call.value is not None:
+                self.tokens.value_dims[layer] = call.value.shape[-1]
 
     def _pooled(
         self,
