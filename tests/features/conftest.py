@@ -36,6 +36,15 @@ def wrap(tiny_tokenizer):
 
 
 @pytest.fixture
+def folder(tmp_path, tiny_llama, tiny_tokenizer):
+    """The tiny Llama as a folder that ``load_model`` reads."""
+    folder = tmp_path / "tiny"
+    tiny_llama.save_pretrained(folder)
+    tiny_tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
 def longrope(tiny_of):
     """A tiny Phi-3 that rotates all positions by other angles as soon as one comes after the 40th."""
     factors = {"short_factor": [1.0, 1.0, 1.0, 1.0], "long_factor": [1.0, 2.0, 4.0, 8.0]}

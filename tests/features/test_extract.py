@@ -160,7 +160,11 @@ def test_a_text_that_fails_keeps_the_prefixes_before_that(loaded):
 def test_prefixes_that_would_fill_the_memory_are_refused_before_anything_is_run(tiny_of, wrap):
     model, ran = tiny_of("llama", intermediate_size=4096), []
     model.register_forward_pre_hook(lambda *_: ran.append(1))
-    options = {"features": ["margins", "occupancy"], "pooling": ["max", "min", "mean", "last"], "max_tokens": 64}
+    options = {
+        "features": ["margins", "occupancy"],
+        "pooling": ["max", "min", "mean", "last"],
+        "max_tokens": 64,
+    }
     texts = ["you", "?!" * 4000, "!?" * 5000, ""]
     with pytest.raises(
         BadFeatures,
