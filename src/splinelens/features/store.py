@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from splinelens.errors import NoTokens
+from splinelens.errors import BadFeatures, NoTokens
 from splinelens.features.extract import provenance, read_chunks
 from splinelens.features.reader import Progress, TextReader
 from splinelens.files import RowStore
@@ -73,7 +73,13 @@ class FeatureStore:
 
         Returns:
             (row, entry) float32.
+
+        Raises:
+            BadFeatures: No such column.
         """
+        unknown = [name for name in names if name not in self.sizes]
+        if unknown:
+            raise BadFeatures(f"no column {unknown[0]!r}; there are {', '.join([*self.sizes][:12])}")
         count = len(self) if index is None else len(index)
         values = np.empty((count, sum(self.sizes[name] for name in names)), dtype=np.float32)
         start = 0
