@@ -1,64 +1,78 @@
-"""Tests features/store.py: what is stored is the table, to half precision, and killed runs go on."""
+"""Tests features/store.py: what is stored is the table, to half precision, and killed runs resume."""
 
 import numpy as np
 import pytest
 
-from splinelens.errors import BadFeatures, CannotResume
-from splinelens.features import store as store_file
+from splinelens.errors import BadFeatures, CannotResume, NoTokens
 from splinelens.features.extract import read_table
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
-from splinelens.features.store import stored
-from splinelens.models import LoadedModel
-from splinelens.texts import read_texts
+from splinelens.features.store import FeatureStore
+from splinelens.texts import Texts, read_texts
 
 TEXTS = ["the king", "you and the thing", "", "an inn in the rain", "another other"]
 
 
 @pytest.fixture
-def reader(tiny_llama, tiny_tokenizer):
-    spec = FeatureSpec(features=("margin_max", "sign_mean", "length"), max_tokens=64)
-    return TextReader(LoadedModel(tiny_llama, tiny_tokenizer, "tiny", None, 3, 3), spec)
+def reader(tiny_llama, wrap):
+    return TextReader(wrap(tiny_llama), FeatureSpec(("margin_max", "sign_mean", "length"), max_tokens=64))
 
 
 def test_a_store_holds_the_table_in_half_precision(reader, tmp_path):
     texts = read_texts(TEXTS)
-    table, store = read_table(reader, texts), stored(reader, texts, tmp_path / "s")
+    table, store = read_table(reader, texts), FeatureStore(reader, texts, tmp_path / "s")
     assert [*store.sizes] == table.names
+    assert len(store) == 5
     assert store.reasons == table.reasons
+    assert store.ok.tolist() == table.ok.tolist() == [True, True, False, True, True]
+    assert store.provenance == table.provenance
     assert (store.tokens == table.tokens).all()
     for name in table.names:
-        wanted = table.column(name).reshape(5, -1)
-        assert np.allclose(store.column(name), wanted, rtol=1e-3, atol=1e-6, equal_nan=True)
+        expected = table.column(name).reshape(5, -1)
+        assert store.column(name).dtype == np.float16
+        assert np.allclose(store.column(name), expected, rtol=1e-3, atol=1e-6, equal_nan=True)
     assert np.isnan(store.rows(table.names)[2]).all()
     some = store.rows(["layer01.margin_max", "length"], np.array([3, 0]))
+    assert some.dtype == np.float32
     assert np.allclose(some[:, :-1], table.column("layer01.margin_max")[[3, 0]], rtol=1e-3, atol=1e-6)
     assert some[:, -1].tolist() == [table.tokens[3], table.tokens[0]]
 
 
-def test_an_interrupted_store_goes_on_where_it_was(reader, tmp_path, monkeypatch):
+def test_values_out_of_the_range_of_a_half_are_clipped(tiny_llama, wrap, tmp_path):
+    tiny_llama.layers[0].mlp.down_proj.weight.data *= 1e7
+    reader = TextReader(wrap(tiny_llama), FeatureSpec(("hidden",), layers=(0,), max_tokens=64))
+    exact = read_table(reader, read_texts(TEXTS)).values
+    stored = FeatureStore(reader, read_texts(TEXTS), tmp_path).column("layer00.hidden_max")
+    assert (np.nanmax(np.abs(exact)), np.nanmax(np.abs(stored))) > (65504, 65503)
+    assert np.array_equal(stored, exact.clip(-65504, 65504).astype(np.float16), equal_nan=True)
+
+
+def test_a_killed_store_resumes_and_an_equal_run_only_opens_it(reader, tmp_path, monkeypatch):
     texts = read_texts(TEXTS)
-    whole = stored(reader, texts, tmp_path / "whole")
-    monkeypatch.setattr(store_file, "_STRETCH", 2)
-    seen = []
+    whole = FeatureStore(reader, texts, tmp_path / "whole")
+    monkeypatch.setattr("splinelens.features.extract.CHUNK", 2)
+    read = []
 
     def stop(count, _):
-        seen.append(count)
-        if sum(seen) == 4:
+        read.append(count)
+        if sum(read) == 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        stored(reader, texts, tmp_path / "part", stop)
-    again = []
-    rest = stored(reader, texts, tmp_path / "part", lambda count, _: again.append(count))
-    assert sum(again) == 3  # the first stretch of two was kept
-    for name in whole.sizes:
-        assert np.array_equal(rest.column(name), whole.column(name), equal_nan=True)
+        FeatureStore(reader, texts, tmp_path / "part", stop)
+    for expected in ([2, 1, 1, 1], [5]):  # a chunk of two was kept; then all is there
+        steps = []
+        rest = FeatureStore(reader, texts, tmp_path / "part", lambda count, _, into=steps: into.append(count))
+        assert steps == expected
+        for name in whole.sizes:
+            assert np.array_equal(rest.column(name), whole.column(name), equal_nan=True)
 
 
-def test_another_run_or_column_is_refused(reader, tmp_path):
-    store = stored(reader, read_texts(TEXTS), tmp_path)
-    with pytest.raises(BadFeatures, match=r"no column 'layer09.margin_max'; it has layer00"):
-        store.column("layer09.margin_max")
-    with pytest.raises(CannotResume, match="holds numbers of another run: data_hash was"):
-        stored(reader, read_texts(["the one"]), tmp_path)
+def test_another_run_or_column_and_no_texts_are_refused(reader, tmp_path):
+    store = FeatureStore(reader, read_texts(TEXTS), tmp_path)
+    with pytest.raises(BadFeatures, match=r"no column 'layer09.margin_max'; there are layer00"):
+        store.rows(["length", "layer09.margin_max"])
+    with pytest.raises(CannotResume, match="holds rows of another run: data_hash was"):
+        FeatureStore(reader, read_texts(["the one"]), tmp_path)
+    with pytest.raises(NoTokens, match="nowhere has no texts; give at least one"):
+        FeatureStore(reader, Texts((), {}, "nowhere"), tmp_path)
