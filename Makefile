@@ -70,12 +70,12 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/geometry.py
 
-# Options of the script go into ARGS, such as ARGS="--quick --only transfer".
+# Options of these two scripts go into ARGS, such as ARGS="--quick --only transfer".
 bench-detectors: $(STAMP)
 	$(BIN)/python benchmarks/bench_detectors.py --data $(DATA) --cache $(CACHE) -o $(OUT) $(ARGS)
 
 detectors: $(STAMP)
-	$(BIN)/python benchmarks/detectors.py --data $(DATA) --cache $(CACHE)
+	$(BIN)/python benchmarks/detectors.py --data $(DATA) --cache $(CACHE) $(ARGS)
 
 clients:
 	@echo "make clients: nothing to run yet, the server comes later"

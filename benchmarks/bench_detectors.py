@@ -3,7 +3,7 @@
     python benchmarks/bench_detectors.py --data DIR --cache CACHE -o results
     python benchmarks/bench_detectors.py --data DIR --cache CACHE --quick --only transfer pairs
 
-benchmarks/README.md says what each protocol asks. Writes bench.json and bench.md. A stopped run continues
+benchmarks/README.md says what each protocol measures. Writes rows.jsonl and bench.md. A stopped run continues
 when the same command is given again. Without ``--quick`` the model reads every set twice, which takes hours
 on a CPU; the features are kept in CACHE.
 """
@@ -14,9 +14,9 @@ from pathlib import Path
 
 from detection.data import read_evaluation
 from detection.run import PROTOCOLS, run
-from detection.table import table
+from detection.table import terminal_table
 
-from splinelens.apps.detector import find_artifact, shipped
+from splinelens.apps.detector import Detector, shipped
 from splinelens.errors import SplinelensError
 from splinelens.models import load_model
 
@@ -40,23 +40,23 @@ def main() -> None:
     data = read_evaluation(args.data)
     for name, path in data.missing.items():
         report(f"{name} is missing: no {path}")
-    for name, reason in data.damaged.items():
-        report(f"{name} is left out: {reason}")
     console = Console(width=None if sys.stdout.isatty() else 240)
-    record = run(
+    run(
         data,
         args.output,
         args.cache or args.output / "cache",
         model=load_model(args.model, dtype=args.dtype),
+        detectors={name: Detector.load(name, long="cut") for name in shipped()},
         quick=args.quick,
         only=args.only,
         install=not args.no_install,
-        artifacts={name: find_artifact(name) for name in shipped()},
         seed=args.seed,
-        told=report,
-        shown=lambda protocol, rows: console.print(table(f"{protocol.name}: {protocol.question}", rows)),
+        report=report,
+        show=lambda protocol, rows: console.print(
+            terminal_table(f"{protocol.name}: {protocol.question}", rows)
+        ),
     )
-    report(f"{record['seconds']:,.0f} s; wrote {args.output / 'bench.json'} and {args.output / 'bench.md'}")
+    report(f"wrote {args.output / 'rows.jsonl'} and {args.output / 'bench.md'}")
 
 
 def report(line: str) -> None:

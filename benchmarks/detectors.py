@@ -1,35 +1,35 @@
-"""Fit the detectors that the package ships, from the evaluation data's training rows: make detectors.
+"""Fit the detectors that the package ships from the training rows of the evaluation data: make detectors.
 
-    python benchmarks/detectors.py --data DIR --cache CACHE [--only toxicity-fast ...] [--fit | --measure]
+    python benchmarks/detectors.py --data DIR --cache CACHE [--only NAME ...] [--dtype bfloat16]
+    python benchmarks/detectors.py --data DIR --measure-only [NAME ...]
 
-Choices (prompt, layers, pooling, rows) come from benchmarks/search.md. Features are kept in CACHE in the
-layout of ``bench_detectors.py`` (half precision), so a killed run goes on. Fitting reads the test rows for
-nothing but leaving out training rows that repeat them; then each detector is measured on them, in float32
-and from the texts, for its card. ``--measure`` only measures those that are there. ``--dtype bfloat16`` reads
-the training rows twice as fast; it moves a margin by 0.02 of its standard deviation.
+The choices (prompt, layers, pooling, rows) come from benchmarks/search.md. Wide features are kept in CACHE in
+half precision, as ``bench_detectors.py`` keeps them, so a stopped run continues; the few features of ``domain``
+are kept in float32. Fitting uses the test rows only to leave out training rows that repeat them. Each detector is
+then measured on the test rows from the texts, in float32 as a user scores them, and its card is written;
+``--measure-only`` does only that, for detectors that exist. ``--dtype`` is that of the model that reads the
+training rows: bfloat16 is twice as fast and moves a margin by 0.02 of its standard deviation.
 """
 
 import argparse
 import json
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from detection.controls import MENTIONS
-from detection.data import TYPES, EvaluationData, read_evaluation
-from detection.readings import READINGS
-from rows import Part, domain_parts, of_split, positive, toxic_parts, type_parts
+from detection.data import IDENTITY_MENTIONS, TYPES, EvaluationData, read_evaluation
+from detection.features import READINGS, read_cached
+from detection.training_rows import Part, domain_parts, measured_part, toxic_parts, type_parts
 
 from splinelens.apps.detector import Detector
-from splinelens.apps.evaluation import evaluation_report
 from splinelens.apps.training import train
 from splinelens.detect.artifact import Artifact, Task
 from splinelens.detect.thresholds import proportion_interval
-from splinelens.detect.verdicts import measured
+from splinelens.features.extract import read_table
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
-from splinelens.features.store import FeatureStore, stored
 from splinelens.features.table import FeatureTable
 from splinelens.models import LoadedModel, load_model
 from splinelens.report.card import card
@@ -37,13 +37,14 @@ from splinelens.texts import Texts
 from splinelens.texts.normalize import DISGUISES
 
 HERE = Path(__file__).parent
-STRENGTHS = (3e-4, 1e-3, 3e-3)
-COMMAND = "make detectors DATA=DIR"
+SHIPPED = HERE.parent / "src/splinelens/detectors"
+WIDE_STRENGTHS, NARROW_STRENGTHS = (3e-4, 1e-3, 3e-3), (1e-2, 1e-1, 1.0, 10.0)
+DISGUISED_ROWS = 100
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What one shipped detector reads and is fitted on."""
+    """What one shipped detector reads and is fitted on; ``reading`` names the cached features."""
 
     name: str
     task: Task
@@ -90,79 +91,133 @@ RECIPES = (
 
 
 def main() -> None:
+    args = parse()
+    data = read_evaluation(args.data)
+    for recipe in RECIPES:
+        folder = args.output / recipe.name
+        if recipe.name in args.only:
+            fit(recipe, data, args.cache, args.dtype).save(folder)
+        if recipe.name in (*args.only, *args.measure_only):
+            artifact = Artifact.load(folder)
+            detector = Detector.load(folder, max_tokens=artifact.spec["max_tokens"], long="cut")
+            artifact = with_measurements(detector, data)
+            artifact.save(folder)
+            (folder / "CARD.md").write_text(card(artifact), encoding="utf-8")
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line, with ``only`` and ``measure_only`` filled in."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     names = [recipe.name for recipe in RECIPES]
     parser.add_argument("--data", type=Path, required=True, help="folder of the evaluation data")
-    parser.add_argument("--cache", type=Path, required=True, help="folder of the features, as of bench")
-    parser.add_argument("--only", nargs="*", choices=names, default=names)
-    parser.add_argument(
-        "--dtype", default="float32", help="of the model that reads the training rows: float32, bfloat16"
-    )
-    parser.add_argument("--fit", action="store_true", help="measure nothing")
-    parser.add_argument("--measure", action="store_true", help="fit nothing, measure what is there")
-    parser.add_argument("--output", type=Path, default=HERE.parent / "src/splinelens/detectors")
-    arguments = parser.parse_args()
-    data, model = read_evaluation(arguments.data), load_model("smollm2-135m")
-    quick = load_model("smollm2-135m", dtype=arguments.dtype)
-    for recipe in RECIPES:
-        if recipe.name in arguments.only:
-            folder = arguments.output / recipe.name
-            if not arguments.measure:
-                build(recipe, data, model, quick, arguments.cache).save(folder)
-            if not arguments.fit:
-                measure(recipe, folder, data, quick, arguments.cache)
+    parser.add_argument("--cache", type=Path, help="folder of the features; needed to fit")
+    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help="fit these; default: all")
+    parser.add_argument("--measure-only", nargs="*", metavar="NAME", help="fit nothing, measure these or all")
+    parser.add_argument("--dtype", default="float32", help="of the model that reads the training rows")
+    parser.add_argument("--output", type=Path, default=SHIPPED, help="folder of the detectors")
+    args = parser.parse_args(arguments)
+    if args.measure_only is None and not args.cache:
+        parser.error("give --cache, or --measure-only")
+    if unknown := sorted({*(args.measure_only or ())} - {*names}):
+        parser.error(f"no detector {', '.join(unknown)}; there are {', '.join(names)}")
+    if args.measure_only is None:
+        args.only, args.measure_only = args.only or names, []
+    else:
+        args.only, args.measure_only = [], args.measure_only or names
+    return args
 
 
-def build(
-    recipe: Recipe, data: EvaluationData, model: LoadedModel, quick: LoadedModel, cache: Path
-) -> Artifact:
-    """Open the features or read them with ``quick``, and fit a detector for ``model``."""
+def fit(recipe: Recipe, data: EvaluationData, cache: Path, dtype: str) -> Artifact:
+    """Read the training rows with a model in ``dtype``, or open their cached features, and fit a detector."""
+    model = load_model("smollm2-135m")
+    source = model if dtype == "float32" else load_model("smollm2-135m", dtype=dtype)
     parts = recipe.parts(data)
-    labels = recipe.labels or tuple(sorted(set(data.sets["domains"].columns["domain"])))
-    reader, source = TextReader(model, recipe.spec), TextReader(quick, READINGS[recipe.reading])
-    stores = [
-        stored(source, data.sets[part.name], cache / part.name / recipe.reading, _told(part))
-        for part in parts
-    ]
-    texts = tuple(data.sets[part.name].texts[row] for part in parts for row in part.index)
+    texts = Texts(tuple(text for part in parts for text in part.texts(data)), {}, "the evaluation data")
     judged = np.concatenate([np.full(len(part.index), part.judges) for part in parts])
-    print(f"{recipe.name}: {len(texts)} training rows, {int(judged.sum())} of them judge", flush=True)
+    print(f"{recipe.name}: {len(texts)} training rows, {int(judged.sum())} for thresholds", flush=True)
+    reader = TextReader(model, recipe.spec)
+    wide = recipe.reading == "prompted"
+    if wide:
+        table = cached_table(recipe, reader, source, data, parts, cache)
+    else:
+        output = cache / f"{recipe.name}-{dtype}.parquet"
+        table = read_table(TextReader(source, recipe.spec), texts, output=output)
     return train(
-        Texts(texts, {}, "the evaluation data"),
+        texts,
         np.concatenate([part.labels for part in parts]),
         reader,
         name=recipe.name,
         task=recipe.task,
-        label=labels,
+        label=recipe.labels or tuple(sorted(set(data.sets["domains"].columns["domain"]))),
         negative=recipe.negative,
         judged=judged,
         sources=[f"{part.name} train" for part in parts],
         languages=["English"],
-        strengths=STRENGTHS if recipe.reading == "prompted" else (1e-2, 1e-1, 1.0, 10.0),
+        strengths=WIDE_STRENGTHS if wide else NARROW_STRENGTHS,
         prior=recipe.prior,
-        table=_table(reader, stores, parts),
+        table=table,
+        features_dtype=dtype,
+        command=command(recipe.name, dtype),
+    ).artifact
+
+
+def command(name: str, dtype: str) -> str:
+    """The command that fits a detector again."""
+    return f"python benchmarks/detectors.py --data DIR --cache CACHE --only {name} --dtype {dtype}"
+
+
+def cached_table(
+    recipe: Recipe,
+    reader: TextReader,
+    source: LoadedModel,
+    data: EvaluationData,
+    parts: Sequence[Part],
+    cache: Path,
+) -> FeatureTable:
+    """The detector's columns out of the cached features of each set, which hold more."""
+    spec = READINGS[recipe.reading]
+    stores = [
+        read_cached(
+            TextReader(source, spec),
+            data.sets[part.name],
+            cache / part.name / recipe.reading,
+            progress(part.name),
+        )
+        for part in parts
+    ]
+    names = [column.name for column in reader.columns]
+    pairs = list(zip(stores, parts, strict=True))
+    values = np.empty((sum(len(p.index) for p in parts), sum(c.size for c in reader.columns)), np.float32)
+    start = 0
+    for store, part in pairs:
+        values[start : start + len(part.index)] = store.rows(names, part.index)
+        start += len(part.index)
+    return FeatureTable(
+        reader.columns,
+        values,
+        np.concatenate([store.tokens[part.index] for store, part in pairs]),
+        np.concatenate([store.tokens[part.index] > recipe.spec.max_tokens for store, part in pairs]),
+        tuple(store.reasons[row] for store, part in pairs for row in part.index),
+        {"half_precision": True, "stores": [store.provenance for store in stores]},
     )
 
 
-def measure(recipe: Recipe, folder: Path, data: EvaluationData, quick: LoadedModel, cache: Path) -> None:
-    """Measure a finished detector on rows that it was not fitted on, and write its card."""
-    artifact = Artifact.load(folder)
-    detector = Detector.load(folder, max_tokens=artifact.spec["max_tokens"], long="cut")
-    what, part = _test_part(artifact, data)
-    source = TextReader(quick, READINGS[recipe.reading])
-    store = stored(source, data.sets[part.name], cache / part.name / recipe.reading, _told(part))
-    scores = _scores(artifact, store, part)
-    found = measured(artifact, part.labels, scores, store.tokens[part.index]).to_dict()
-    texts = Texts(tuple(data.sets[part.name].texts[row] for row in part.index), {}, part.name)
+def with_measurements(detector: Detector, data: EvaluationData) -> Artifact:
+    """The artifact with its numbers on the test rows, scored from the texts, and its limits."""
+    artifact = detector.artifact
+    title, part = measured_part(artifact.task, data)
+    texts = Texts(tuple(part.texts(data)), {}, part.name)
+    table = read_table(detector.reader, texts, progress=progress(f"{artifact.name}, test"))
+    scores = artifact.scores(artifact.head.logit(table.values))
+    numbers = artifact.evaluate(part.labels, scores, table.tokens).to_dict()
     limits = [
         "Thresholds were chosen on texts of up to 256 tokens; longer texts, read whole in windows, score a "
         "little higher, and one rude sentence in a long friendly text may stay below the threshold."
     ]
     if artifact.task == "binary":
-        fast = Detector(artifact, TextReader(quick, detector.reader.spec))
-        limits += [*_false_alarms(detector, data), *_disguised(fast, texts, part.labels[:, 0])]
+        limits += [*false_alarms(detector, data), disguised(detector, texts, part.labels[:, 0])]
     if artifact.task == "labels":
         limits.append(
             "The rows are lower case without punctuation, and rude ones are far more frequent than in life: "
@@ -170,128 +225,68 @@ def measure(recipe: Recipe, folder: Path, data: EvaluationData, quick: LoadedMod
         )
     if artifact.task == "classes":
         limits = ["It read the first 64 tokens of each text; what follows is not read."]
-    limits.append(_apart(detector, texts, scores, quick))
-    metrics = {"out_of_fold": artifact.metrics["out_of_fold"], what: found}
-    training = {**artifact.training, "limits": limits, "command": COMMAND}
-    artifact = replace(artifact, metrics=metrics, training=training)
-    artifact.save(folder)
-    (folder / "CARD.md").write_text(card(artifact), encoding="utf-8")
-    print(f"{artifact.name}: {json.dumps(found)}\n" + "\n".join(limits), flush=True)
+    print(f"{artifact.name}: {json.dumps(numbers)}\n" + "\n".join(limits), flush=True)
+    metrics = {"out_of_fold": artifact.metrics["out_of_fold"], title: numbers}
+    return replace(artifact, metrics=metrics, training={**artifact.training, "limits": limits})
 
 
-def _scores(artifact: Artifact, store: FeatureStore, part: Part) -> np.ndarray:
-    """Calibrated scores from stored features, (row, label)."""
-    names, scores = [name for name, _ in artifact.columns], []
-    for start in range(0, len(part.index), 1024):
-        rows = store.rows(names, part.index[start : start + 1024])
-        scores.append(artifact.scores(artifact.head.logit(rows)))
-    return np.concatenate(scores)
-
-
-def _apart(detector: Detector, texts: Texts, scores: np.ndarray, quick: LoadedModel) -> str:
-    """How far the scores that were measured are from those that a user gets."""
-    rows = np.random.default_rng(1).permutation(len(scores))[:100]
-    records = detector.score([texts.texts[row] for row in rows])
-    own = [list(record.scores.values()) if record.scores else [record.score] for record in records]
-    off = np.abs(np.array(own, dtype=float) - scores[rows])
-    return (
-        f"Measured on features that were kept in half precision, the model in {quick.fingerprint.dtype}; of "
-        f"{len(rows)} of these texts, scored anew from the text in float32, the scores differ by "
-        f"{np.median(off):.4f} in the median and by {off.max():.4f} at most."
-    )
-
-
-def _false_alarms(detector: Detector, data: EvaluationData) -> list[str]:
+def false_alarms(detector: Detector, data: EvaluationData) -> Iterator[str]:
     """How many harmless sentences of three kinds are called toxic."""
-    hatecheck, lines = data.sets["hatecheck"], []
+    hatecheck = data.sets["hatecheck"]
     pairs = zip(hatecheck.texts, hatecheck.columns["functionality"], strict=True)
-    named = {
+    kinds = {
         "Harmless sentences that name a group of people (HateCheck, functionalities ident_neutral_nh and "
-        "ident_pos_nh)": [text for text, kind in pairs if kind in MENTIONS],
-        "Safe prompts with words of harm (XSTest)": _clean(data, "xstest"),
-        "Neutral statements on groups of people (ToxiGen)": _clean(data, "toxigen"),
+        "ident_pos_nh)": [text for text, kind in pairs if kind in IDENTITY_MENTIONS],
+        "Safe prompts with words of harm (XSTest)": _clean_texts(data, "xstest"),
+        "Neutral statements on groups of people (ToxiGen)": _clean_texts(data, "toxigen"),
     }
-    for what, texts in named.items():
-        flagged = sum(record.verdict == detector.artifact.labels[0] for record in detector.score(texts))
+    for kind, texts in kinds.items():
+        flagged = _flagged(detector, texts)
         low, high = proportion_interval(flagged, len(texts))
-        lines.append(
-            f"{what}: {flagged} of {len(texts)} are called toxic at the 5 % threshold "
+        yield (
+            f"{kind}: {flagged} of {len(texts)} are called toxic at the 5 % threshold "
             f"({100 * flagged / len(texts):.1f} %, 95 % interval {100 * low:.1f} to {100 * high:.1f} %)."
         )
-    return lines
 
 
-def _disguised(detector: Detector, texts: Texts, labels: np.ndarray) -> list[str]:
-    """What recall each disguise costs, with disguised characters read as plain ones and as they are."""
-    dice = np.random.default_rng(0)
-    rows = np.concatenate([dice.permutation(np.flatnonzero(labels == side))[:100] for side in (1, 0)])
-    some, y = Texts(tuple(texts.texts[row] for row in rows), {}, texts.source), labels[rows]
-    loaded, spec = detector.reader.loaded, detector.reader.spec
-    raw = Detector(detector.artifact, TextReader(loaded, replace(spec, normalize=False)))
-    plain, as_written = (
-        evaluation_report(one, some, y, disguises=DISGUISES, resamples=10).evasion or ()
-        for one in (detector, raw)
-    )
-    lost = "; ".join(
-        f"{one.disguise} {100 * one.lost:.0f} ({100 * other.lost:.0f})"
-        for one, other in zip(plain, as_written, strict=True)
-    )
-    return [
-        f"Disguised, of {plain[0].positives} toxic test rows {100 * plain[0].recall:.0f} % of which are "
-        "flagged at the 5 % threshold, so many percent more get through (in brackets: if disguised "
-        f"characters were not read as plain ones): {lost}."
-    ]
-
-
-def _clean(data: EvaluationData, name: str) -> list[str | None]:
-    return [data.sets[name].texts[row] for row in np.flatnonzero(positive(data, name) == 0)]
-
-
-def _test_part(artifact: Artifact, data: EvaluationData) -> tuple[str, Part]:
-    if artifact.task == "classes":
-        from detection.plan import Plan
-
-        _, rest, _ = Plan(data, 30, lambda rows: np.zeros(len(rows))).domains()
-        return "the test documents of nine domains, 64 tokens", Part("domains", rest.index, rest.labels)
-    name = "jig" if artifact.task == "binary" else "clean"
-    index = of_split(data, name, "test")
-    if artifact.task == "binary":
-        what = "the test rows of jigsaw-test-binary-12k, 256 tokens, cut"
-        return what, Part(name, index, positive(data, name)[index, None])
-    columns = data.sets[name].columns
-    labels = np.array([[columns[label][row] == "1" for label in TYPES] for row in index]).astype(int)
-    return "the test rows of jigsaw6-clean, 256 tokens, cut", Part(name, index, labels)
-
-
-def _table(reader: TextReader, stores: list[FeatureStore], parts: list[Part]) -> FeatureTable:
-    """The columns that a reader wants, out of stores that hold more."""
-    names = [column.name for column in reader.columns]
-    values = np.empty((sum(len(part.index) for part in parts), reader.layout.width), dtype=np.float32)
-    start = 0
-    for store, part in zip(stores, parts, strict=True):
-        values[start : start + len(part.index)] = store.rows(names, part.index)
-        start += len(part.index)
-    pairs = list(zip(stores, parts, strict=True))
-    return FeatureTable(
-        reader.columns,
-        values,
-        np.concatenate([store.tokens[part.index] for store, part in pairs]),
-        np.concatenate([store.cut[part.index] for store, part in pairs]),
-        tuple(store.reasons[row] for store, part in pairs for row in part.index),
-        {"half_precision": True, "stores": [store.provenance for store in stores]},
+def disguised(detector: Detector, texts: Texts, labels: np.ndarray) -> str:
+    """What recall each disguise costs, with disguised characters read as plain ones and as written."""
+    rng = np.random.default_rng(0)
+    toxic = [texts.texts[row] or "" for row in rng.permutation(np.flatnonzero(labels))[:DISGUISED_ROWS]]
+    reader = detector.reader
+    written = Detector(detector.artifact, TextReader(reader.loaded, replace(reader.spec, normalize=False)))
+    recall, costs = _flagged(detector, toxic) / len(toxic), []
+    for name, disguise in DISGUISES.items():
+        changed = [disguise(text, random.Random(row)) for row, text in enumerate(toxic)]
+        lost = [100 * (recall - _flagged(one, changed) / len(toxic)) for one in (detector, written)]
+        costs.append(f"{name} {lost[0]:.0f} ({lost[1]:.0f})")
+    return (
+        f"Disguised, of {len(toxic)} toxic test rows {100 * recall:.0f} % of which are flagged at the 5 % "
+        "threshold, so many percent more get through (in brackets: if disguised characters were not read as "
+        f"plain ones): {'; '.join(costs)}."
     )
 
 
-def _told(part: Part) -> Callable[[int, int], None]:
+def progress(title: str) -> Callable[[int, int], None]:
+    """A callback that prints every 1,000 texts."""
     done = 0
 
-    def progress(texts: int, _characters: int) -> None:
+    def count(texts: int, _characters: int) -> None:
         nonlocal done
         done += texts
         if done % 1000 < texts:
-            print(f"{part.name}: {done} texts read", flush=True)
+            print(f"{title}: {done} texts", flush=True)
 
-    return progress
+    return count
+
+
+def _flagged(detector: Detector, texts: Sequence[str | None]) -> int:
+    return sum(record.verdict == detector.artifact.labels[0] for record in detector.score(texts))
+
+
+def _clean_texts(data: EvaluationData, name: str) -> list[str | None]:
+    texts = data.sets[name]
+    return [text for text, y in zip(texts.texts, texts.columns["positive"], strict=True) if y == 0]
 
 
 if __name__ == "__main__":

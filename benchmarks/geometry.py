@@ -10,21 +10,21 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from run import pairs, processor, text_of
+from run import batch_of, pairs, processor, text_of
 
 import splinelens
-from splinelens.features.catalogue import statistics
 from splinelens.features.extract import extract
 from splinelens.features.reader import TextReader
-from splinelens.features.reading import BatchReader
 from splinelens.features.spec import FeatureSpec
-from splinelens.geometry.partition import boundary_distance, sign_fraction, signed_margin, spline7
+from splinelens.geometry.partition import boundary_distance, sign_fraction, signed_margin
 from splinelens.layers import watch
 from splinelens.models import LoadedModel, load_model
+from splinelens.tokens import TokenizedText, batches
 from splinelens.weights import gate_norms
 
 HERE = Path(__file__).parent
@@ -45,7 +45,7 @@ PARTS = {
 def overhead(loaded: LoadedModel) -> list[str]:
     """What watching each part costs over the plain pass."""
     ids = torch.randint(1000, 40000, (TEXTS, TOKENS), generator=torch.Generator().manual_seed(0))
-    layers = tuple(range(loaded.depth))
+    batch = batch_of(ids)
 
     def plain() -> None:
         with torch.no_grad():
@@ -53,13 +53,8 @@ def overhead(loaded: LoadedModel) -> list[str]:
 
     lines = []
     for name, features in PARTS.items():
-        chosen = statistics(features, ["max"])
-
-        def watched(chosen=chosen) -> None:
-            with torch.no_grad():
-                BatchReader(loaded.model, chosen, layers, [(0, TOKENS)] * TEXTS).read(plain)
-
-        watched_s, plain_s, ratio = pairs(watched, plain, 11)
+        engine = TextReader(loaded, FeatureSpec(tuple(features))).engine
+        watched_s, plain_s, ratio = pairs(partial(engine.text_stats, batch), plain, 11)
         lines.append(
             f"- {name}, {TEXTS} x {TOKENS} tokens, {loaded.depth} layers: {watched_s:.2f} s against {plain_s:.2f} s for the plain "
             f"pass; ratio {ratio}, 11 pairs."
@@ -82,7 +77,7 @@ def prefixes(loaded: LoadedModel) -> list[str]:
         passes = np.stack([_seven(loaded, text.ids) for text in cut])
         passes_s.append(time.perf_counter() - began)
     began = time.perf_counter()
-    batch = np.stack([reading.values for reading in sorted(reader.read(cut), key=lambda row: row.text)])
+    batch = _batched(reader, cut)
     batch_s = time.perf_counter() - began
     ratios = np.array(passes_s) / np.array(at_once_s)
     worst = {
@@ -99,17 +94,31 @@ def prefixes(loaded: LoadedModel) -> list[str]:
     ]
 
 
+def _batched(reader: TextReader, texts: list[TokenizedText]) -> np.ndarray:
+    """The features of each text, in order, read in batches."""
+    rows = np.empty((len(texts), reader.layout.width), np.float32)
+    for batch in batches(texts, max_tokens=TOKENS, token_budget=reader.token_budget):
+        index = [window.text for window in batch.windows]
+        rows[index] = reader.layout.values(
+            reader.engine.text_stats(batch), [len(texts[text].ids) for text in index]
+        )
+    return rows
+
+
 def _seven(loaded: LoadedModel, ids: tuple[int, ...]) -> np.ndarray:
-    """The features of one prefix as the paper's code gets them: a whole pass, the statistics behind it."""
-    found = []
+    """The features of one prefix as the paper's code computes them: a whole pass, then the statistics."""
+    parts = []
 
     def read(layer: int, gate: torch.Tensor) -> None:
         margin = signed_margin(gate[0], gate_norms(loaded.model, layer))
-        found.append(spline7(sign_fraction(margin), boundary_distance(margin)))
+        sign, distance = sign_fraction(margin), boundary_distance(margin)
+        sign_std, distance_std = (v.std() if len(v) > 1 else v.new_zeros(()) for v in (sign, distance))
+        seven = [sign.mean(), sign.min(), sign.max(), sign_std]
+        parts.append(torch.stack([*seven, distance.min(), distance.mean(), distance_std]))
 
     with torch.no_grad(), watch(loaded.model, gate=read, stop=True):
         loaded.model(torch.tensor([ids]), use_cache=False)
-    return torch.cat(found).numpy()
+    return torch.cat(parts).numpy()
 
 
 MEMORY = """
@@ -161,12 +170,12 @@ LAYER = """
 import sys
 import time
 import torch
-from splinelens.geometry.affine import gated_map
+from splinelens.geometry.affine import first_order_map
 width, neurons = 4096, 11008
 torch.manual_seed(0)
 into = [torch.randn(neurons, width).mul_(width**-0.5) for _ in range(2)]
 out, point = torch.randn(width, neurons).mul_(neurons**-0.5), torch.randn(width)
-region = gated_map(point, into[0], None, into[1], None, out, None, torch.nn.functional.silu)
+region = first_order_map(point, (into[0], None), (out, None), torch.nn.functional.silu, up=(into[1], None))
 def bytes_of(name):
     return 1024 * int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith(name)))
 do = {"apply": lambda: region.apply(point), "transposed": lambda: region.transposed(point), "norm": region.norm}[sys.argv[1]]

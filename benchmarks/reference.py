@@ -23,13 +23,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from splinelens.engines.forward import positions_of
+from splinelens.engines.torch import positions_of
 from splinelens.features.reference import LENGTHS, Reference
 from splinelens.features.token_report import read_tokens
 from splinelens.geometry.partition import SPLINE7
-from splinelens.geometry.running import running_spline7
 from splinelens.models import LoadedModel, load_model
 from splinelens.texts import Texts, read_texts
 from splinelens.tokens import tokenize
@@ -129,7 +127,7 @@ def chosen(found: Sources, loaded: LoadedModel, count: int) -> list[tuple[str, s
 
 def beginnings(own: Texts, loaded: LoadedModel, count: int) -> list[tuple[str, str]]:
     """The beginnings of some texts of a file, short ones whole; those without a token are told and left out."""
-    room = positions_of(loaded.model).alike
+    room = positions_of(loaded.model).usable
     most = MOST if room is None else min(MOST, room - 1)  # an opening token may stand before the text
     tokenized = tokenize(own.texts, loaded.tokenizer)
     found = [
@@ -148,7 +146,7 @@ def tables(loaded: LoadedModel, texts: list[str]) -> Iterator[np.ndarray]:
     start = time.perf_counter()
     for number, text in enumerate(texts, start=1):
         reading = read_tokens(text, loaded, attention=False)
-        yield running_spline7(torch.from_numpy(reading.sign), torch.from_numpy(reading.boundary)).numpy()
+        yield reading.prefixes
         if number % 100 == 0 or number == len(texts):
             print(f"{number} texts, {time.perf_counter() - start:.0f} s", flush=True)
 

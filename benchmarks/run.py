@@ -18,12 +18,12 @@ import torch
 
 import splinelens
 from splinelens.apps.detector import Detector
-from splinelens.features.catalogue import statistics
+from splinelens.engines.torch import Request, TorchEngine
 from splinelens.features.reader import TextReader
-from splinelens.features.reading import BatchReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.layers import watch
 from splinelens.models import LoadedModel, load_model
+from splinelens.tokens import TokenBatch, TokenizedText, batches
 
 HERE = Path(__file__).parent
 WORDS = "the quiet river bends past an old mill where children feed ducks and count passing boats in summer".split()
@@ -60,11 +60,18 @@ def pairs(one: Callable[[], object], other: Callable[[], object], count: int) ->
     )
 
 
+def batch_of(ids: torch.Tensor) -> TokenBatch:
+    """One batch of texts of equal length, without padding."""
+    texts = [TokenizedText(ids=tuple(row), total=len(row)) for row in ids.tolist()]
+    (batch,) = batches(texts, max_tokens=ids.shape[1], token_budget=ids.numel())
+    return batch
+
+
 def overhead(loaded: LoadedModel) -> list[str]:
     """What watching spline7 and max margins costs over the plain pass, 8 x 128 tokens."""
     ids = torch.randint(1000, 40000, (8, 128), generator=torch.Generator().manual_seed(0))
-    chosen = statistics(["spline7", "margins"], ["max"])
     layers = tuple(range(loaded.depth))
+    engine, batch = TorchEngine(loaded.model, Request(layers, spline7=True, margins=("max",))), batch_of(ids)
 
     def plain() -> None:
         with torch.no_grad():
@@ -78,8 +85,7 @@ def overhead(loaded: LoadedModel) -> list[str]:
             loaded.model(ids, use_cache=False)
 
     def watched() -> None:
-        with torch.no_grad():
-            BatchReader(loaded.model, chosen, layers, [(0, 128)] * 8).read(plain)
+        engine.text_stats(batch)
 
     lines = []
     for name, base in (
@@ -203,8 +209,7 @@ def agreement(loaded: LoadedModel) -> list[str]:
 
 
 def _values(reader: TextReader, texts: list[str]) -> np.ndarray:
-    readings = sorted(reader.read(reader.tokenize(texts)), key=lambda reading: reading.text)
-    return np.stack([reading.values for reading in readings]).astype(np.float64)
+    return np.stack([features.values for features in reader.read(texts)]).astype(np.float64)
 
 
 def main() -> None:

@@ -19,18 +19,17 @@ from pathlib import Path
 
 import numpy as np
 from detection.data import EvaluationData, read_evaluation
-from detection.plan import document
-from detection.readings import PROMPT, READINGS
-from detection.scoring import fit_scorer
-from rows import Part, domain_parts, toxic_parts
+from detection.feature_store import FeatureStore
+from detection.features import PROMPT, READINGS, read_cached
+from detection.heads import fit_scorer
+from detection.protocols import document
+from detection.training_rows import Part, domain_parts, toxic_parts
 from sklearn.metrics import roc_auc_score
+from sklearn.preprocessing import StandardScaler
 
-from splinelens.detect.dual import fit_dual
-from splinelens.detect.fitting import folds
-from splinelens.detect.wide import Standard, gram
+from splinelens.detect.solver import cross_validate, folds, gram_factor
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
-from splinelens.features.store import FeatureStore, stored
 from splinelens.models import LoadedModel, load_model
 
 PROMPTS = {
@@ -79,13 +78,14 @@ class Table:
         if not place.exists():
             place.parent.mkdir(parents=True, exist_ok=True)
             names = [f"layer{layer:02}.{statistic}" for layer in FIFTHS[layers]]
-            np.save(place, gram(self._standard(name) for name in names))
+            gram = sum(rows @ rows.T for rows in map(self._standardized, names))
+            np.save(place, gram)
         return np.load(place, mmap_mode="r")
 
-    def _standard(self, name: str) -> np.ndarray:
+    def _standardized(self, name: str) -> np.ndarray:
         rows = [store.rows([name], part.index) for store, part in zip(self.stores, self.parts, strict=True)]
         values = np.concatenate(rows)
-        return Standard.of(values).rows(values)
+        return StandardScaler().fit_transform(values.astype(np.float32))
 
     def rows_of(self, names: Sequence[str]) -> np.ndarray:
         """Numbers of the rows of some of the sets."""
@@ -106,10 +106,11 @@ def tried(name: str, table: Table, weights: Mapping[Block, float], sets: Sequenc
     fold = np.full(len(chosen), -1)
     for number, held in enumerate(folds(labels, judged, np.arange(len(chosen)), 0)):
         fold[held] = number
-    found = fit_dual(products, labels, fold, STRENGTHS, judged=judged)
-    best = float(found.tried.max())
+    coordinates = gram_factor(products.astype(np.float64), jitter=1e-5).astype(np.float32)
+    chosen_strength = cross_validate(coordinates, labels, fold, STRENGTHS, judged=judged)
+    best = float(chosen_strength.auc.max())
     print(
-        f"| {name} | {'+'.join(sets)} | {len(chosen)} | {found.strengths[0]:g} | {100 * best:.2f} | "
+        f"| {name} | {'+'.join(sets)} | {len(chosen)} | {chosen_strength.strengths[0]:g} | {100 * best:.2f} | "
         f"{time.perf_counter() - began:.0f} s |",
         flush=True,
     )
@@ -154,7 +155,7 @@ def blocks(table: Table) -> None:
 def domain(data: EvaluationData, model: LoadedModel, cache: Path) -> None:
     """Heads on the seven features of the first 64 tokens, documents kept on one side."""
     (part,) = domain_parts(data)
-    store = stored(
+    store = read_cached(
         TextReader(model, READINGS["plain64"]), data.sets["domains"], cache / "domains" / "plain64"
     )
     values = store.rows([name for name in store.sizes if name != "length"], part.index)
@@ -199,7 +200,7 @@ def _table(
     names: Sequence[str],
 ) -> Table:
     parts, reader = toxic_parts(data, names), TextReader(model, spec)
-    stores = [stored(reader, data.sets[part.name], cache / part.name / reading) for part in parts]
+    stores = [read_cached(reader, data.sets[part.name], cache / part.name / reading) for part in parts]
     return Table(parts, stores, cache / "search" / reading)
 
 

@@ -1,7 +1,7 @@
-"""Write the tables of docs/architectures.md again: python docs/architectures.py.
+"""Write the tables of docs/architectures.md: python docs/architectures.py.
 
-Places, kinds and what cannot be had come from ``FAMILIES`` in anatomy.py. The usual activation and the
-notes below were read in the code of transformers 5.23; tests/docs/test_architectures.py holds them to
+Paths, kinds and missing quantities come from ``FAMILIES`` in anatomy.py. The default activation and the
+notes below come from the code of transformers 5.23; tests/docs/test_architectures.py checks them against
 the models.
 """
 
@@ -102,9 +102,7 @@ def tables() -> str:
     for title, belongs in KINDS.items():
         rows = {name: family for name, family in sorted(FAMILIES.items()) if belongs(family)}
         text += f"\n### {title}: {len(rows)}\n\n"
-        text += (
-            "| `model_type` | blocks | gate, below a block | activation | attention from | lacks | notes |\n"
-        )
+        text += "| `model_type` | blocks | gate | activation | attention from | lacks | notes |\n"
         text += "|---|---|---|---|---|---|---|\n"
         text += "".join(row(name, family) for name, family in rows.items())
     return text + "\n"
@@ -114,7 +112,7 @@ KINDS = {
     "Gated, three linear maps": lambda family: not family.experts and bool(family.up),
     "Gated, gate and up projection in one map": lambda family: family.fused,
     "Ungated": lambda family: not family.gated,
-    "Experts, alone or beside dense layers": lambda family: bool(family.experts),
+    "Experts, in all or some layers": lambda family: bool(family.experts),
 }
 
 

@@ -1,4 +1,4 @@
-"""What docs/pictures.py draws with: lines, words and colours, as SVG without script or outer files."""
+"""What docs/pictures.py draws with: lines, words and colors, as SVG without script or outer files."""
 
 from html import escape
 
@@ -24,8 +24,8 @@ def at(value: np.ndarray | float, scale: Scale) -> np.ndarray | float:
     return start + (value - low) / (high - low) * (end - start)
 
 
-def colour(share: float) -> str:
-    """The colour of a share from 0 to 1."""
+def color(share: float) -> str:
+    """The color of a share from 0 to 1."""
     place = min(max(share, 0.0), 1.0) * (len(RAMP) - 1)
     low = min(int(place), len(RAMP) - 2)
     red, green, blue = (RAMP[low] + (place - low) * (RAMP[low + 1] - RAMP[low])).astype(int)
@@ -74,9 +74,9 @@ def axes(
 
 
 def legend(x: float, y: float, words: str) -> list[str]:
-    """The colours of the shares from 0 to 1, and what they stand for."""
+    """The colors of the shares from 0 to 1, and what they stand for."""
     parts = [
-        f'<rect x="{x + 4 * k}" y="{y}" width="4" height="12" fill="{colour(k / 39)}"/>' for k in range(40)
+        f'<rect x="{x + 4 * k}" y="{y}" width="4" height="12" fill="{color(k / 39)}"/>' for k in range(40)
     ]
     return [*parts, text(x + 170, y + 11, words, "faint")]
 

@@ -1,7 +1,7 @@
-"""Draw the pictures of docs/geometry.md again: python docs/pictures.py [FOLDER].
+"""Draw the figures of docs/geometry.md: python docs/pictures.py [FOLDER].
 
 Every number comes from the default model on the sentences below (the exact map from a random ReLU MLP).
-The pictures are SVG without script or outer files; they carry their own background for light and dark pages.
+The figures are SVG without scripts or external files; each has a background for light and dark pages.
 """
 
 import sys
@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from drawing import at, axes, colour, curve, dot, frame, legend, svg, text
+from drawing import at, axes, color, curve, dot, frame, legend, svg, text
 
 import splinelens
 from splinelens.anatomy import anatomy_of
-from splinelens.features.look import region_map
-from splinelens.features.look import Place
+from splinelens.features.look import Place, region_map
 from splinelens.features.token_report import TokenReport, read_tokens, text_distances
 from splinelens.geometry.affine import piecewise_map
 from splinelens.geometry.attention import THRESHOLDS
@@ -43,17 +42,17 @@ def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("pictures")
     folder.mkdir(parents=True, exist_ok=True)
     loaded = splinelens.load_model("smollm2-135m", device="cpu")
-    reading = read_tokens(SENTENCE, loaded, keep_inputs=[LAYER], keep_call=(HULL_LAYER, HULL_TOKEN))
+    report = read_tokens(SENTENCE, loaded, keep_inputs=[LAYER], keep_call=(HULL_LAYER, HULL_TOKEN))
     drawn = {
-        "token": lambda: token_(loaded, reading),
-        "slice": lambda: slice_(loaded, reading),
-        "walk": lambda: walk(loaded, reading),
-        "texts": lambda: texts(loaded, reading),
-        "layers": lambda: layers(reading),
+        "token": lambda: token_(loaded, report),
+        "slice": lambda: slice_(loaded, report),
+        "walk": lambda: walk(loaded, report),
+        "texts": lambda: texts(loaded, report),
+        "layers": lambda: layers(report),
         "seven": lambda: seven(loaded),
-        "map": lambda: maps(loaded, reading),
-        "hull": lambda: hull(loaded, reading),
-        "dimension": lambda: dimension(reading),
+        "map": lambda: maps(loaded, report),
+        "hull": lambda: hull(loaded, report),
+        "dimension": lambda: dimension(report),
         "prefixes": lambda: prefixes(loaded),
     }
     for name, draw in drawn.items():
@@ -62,7 +61,7 @@ def main() -> None:
         print(f"{path.name}  {path.stat().st_size:,} bytes")
 
 
-def token_(loaded: LoadedModel, reading: TokenReport) -> str:
+def token_(loaded: LoadedModel, report: TokenReport) -> str:
     """One token among the walls of one layer: margins, code, and the step through the nearest wall."""
     place = splinelens.look(SENTENCE, loaded, layer=LAYER, token=FIRST)
     weight, bias = walls_of(anatomy_of(loaded.model), LAYER)
@@ -71,7 +70,7 @@ def token_(loaded: LoadedModel, reading: TokenReport) -> str:
     rising, off, half = np.sort(margin), int((margin <= 0).sum()), max(abs(margin))
     x, y = (0, len(margin), 60, 300), (-half, half, 230, 50)
     middle, turn = at(0.0, y), at(off, x)
-    body = [text(20, 24, f"layer {LAYER}, token “{_piece(reading, FIRST)}”: {len(margin):,} signed margins")]
+    body = [text(20, 24, f"layer {LAYER}, token “{_piece(report, FIRST)}”: {len(margin):,} signed margins")]
     for begin, end, kind in ((0, off, "three"), (off, len(margin), "one")):
         body.append(curve(np.arange(begin, end), rising[begin:end], x, y, kind))
     body.append(f'<path class="dash" d="M60 {middle:.1f}H300M{turn:.1f} 230V50"/>')
@@ -114,10 +113,10 @@ def _ray(place: Place, met: np.ndarray) -> list[str]:
     return [*body, text(end + 8, 326, f"crossing step {step:.1e}, ends just behind it", "ink", size=12)]
 
 
-def slice_(loaded: LoadedModel, reading: TokenReport) -> str:
+def slice_(loaded: LoadedModel, report: TokenReport) -> str:
     """All walls on the plane through three tokens, and the cells around one of them."""
     weight, bias = walls_of(anatomy_of(loaded.model), LAYER)
-    points = reading.inputs[LAYER][[FIRST, SECOND, THIRD]]
+    points = report.inputs[LAYER][[FIRST, SECOND, THIRD]]
     whole = slice_partition(points, weight, bias)
     half = 0.1
     near = slice_partition(points, weight, bias, box=(-half, -half, half, half))
@@ -130,66 +129,66 @@ def slice_(loaded: LoadedModel, reading: TokenReport) -> str:
     body += [f'<path class="hair" d="{lines}"/>', frame(20, 44, 340, tall)]
     for number, (place, token) in enumerate(zip(whole.places, (FIRST, SECOND, THIRD), strict=True), 1):
         left, top = at(place[0], x), at(place[1], y)
-        body += [dot(left, top, number), text(left + 8, top - 8, f"“{_piece(reading, token)}”")]
+        body += [dot(left, top, number), text(left + 8, top - 8, f"“{_piece(report, token)}”")]
     own = near.on(near.places[:1])[0]
     x, y = (-half, half, 400, 740), (-half, half, 384, 44)
     apart = [int((near.on(cell.mean(axis=0)[None])[0] != own).sum()) for cell in near.polygons]
-    body += [text(400, 24, f"{len(apart):,} cells around “{_piece(reading, FIRST)}”")]
+    body += [text(400, 24, f"{len(apart):,} cells around “{_piece(report, FIRST)}”")]
     for cell, count in zip(near.polygons, apart, strict=True):
         path = "L".join(f"{at(a, x):.1f} {at(b, y):.1f}" for a, b in cell)
-        body.append(f'<path d="M{path}z" fill="{colour(count / max(apart))}"/>')
+        body.append(f'<path d="M{path}z" fill="{color(count / max(apart))}"/>')
     body += [frame(400, 44, 340, 340), dot(570, 214, 1)]
     body += legend(400, 404, f"0 to {max(apart)} walls to the token")
     body.append(text(400, 444, f"the window is {2 * half} wide, the left one {high_x - low_x:.1f}", "faint"))
     return svg(760, max(60 + tall, 460), body, "The partition of one layer on the plane through three tokens")
 
 
-def walk(loaded: LoadedModel, reading: TokenReport) -> str:
+def walk(loaded: LoadedModel, report: TokenReport) -> str:
     """How many walls lie between a token and each place on the straight way to another one."""
     weight, bias = walls_of(anatomy_of(loaded.model), LAYER)
-    begin, end = (gate_at(reading.inputs[LAYER][token], weight, bias) for token in (FIRST, SECOND))
+    begin, end = (gate_at(report.inputs[LAYER][token], weight, bias) for token in (FIRST, SECOND))
     turning = (begin > 0) != (end > 0)
     met = np.sort((begin / (begin - end))[turning].numpy())
     x, y = (0, 1, 60, 600), (0, len(met), 260, 40)
     steps = "".join(f"H{at(place, x):.1f}V{at(count, y):.1f}" for count, place in enumerate(met, start=1))
     body = [f'<path class="one" d="M{x[2]} {y[2]}{steps}H{x[3]}"/>']
     body += axes(x, y, [0, 0.25, 0.5, 0.75, 1], [0, 100, 200, len(met)], "way gone", "signs that differ")
-    start, stop = _piece(reading, FIRST), _piece(reading, SECOND)
+    start, stop = _piece(report, FIRST), _piece(report, SECOND)
     body += [
         text(60, 24, f"layer {LAYER}: from “{start}” straight to “{stop}”, {len(met)} walls are crossed")
     ]
     return svg(640, 310, body, "Walls crossed on the straight line between two tokens")
 
 
-def texts(loaded: LoadedModel, reading: TokenReport) -> str:
+def texts(loaded: LoadedModel, report: TokenReport) -> str:
     """Walls between any two tokens of two texts, and the distance of the texts layer by layer."""
     other = read_tokens(OTHER, loaded, attention=False)
-    code = torch.cat([reading.code(LAYER), other.code(LAYER)])
+    code = torch.cat([report.code(LAYER), other.code(LAYER)])
     apart, most = hamming(code, code).numpy(), int(hamming(code, code).max())
     body = [text(20, 24, f"layer {LAYER}: walls between any two tokens of two texts")]
     for (row, column), count in np.ndenumerate(apart):
         place = f'x="{40 + 10 * column}" y="{40 + 10 * row}" width="10" height="10"'
-        body.append(f'<rect {place} fill="{colour(count / most)}"/>')
-    edge, far = 40 + 10 * reading.tokens, 40 + 10 * len(code)
+        body.append(f'<rect {place} fill="{color(count / most)}"/>')
+    edge, far = 40 + 10 * report.tokens, 40 + 10 * len(code)
     body.append(f'<path class="axis" stroke-width="2" d="M{edge} 40V{far}M40 {edge}H{far}"/>')
     for begin, end, name in ((40, edge, "the sentence"), (edge, far, "the other text")):
         body.append(text((begin + end) / 2, far + 16, name, "faint", anchor="middle", size=12))
         body.append(text(32, (begin + end) / 2, name, "faint", "rotate(-90)", "middle", 12))
     body += legend(40, far + 30, f"0 to {most}; 0 on the diagonal only")
-    x, y = (0, len(reading.layers) - 1, 450, 740), (0.25, 0.45, 340, 40)
-    body += axes(x, y, range(0, len(reading.layers), 5), [0.25, 0.3, 0.35, 0.4, 0.45], "layer", "")
-    pairs = (("one", other, "sentence to the other text"), ("two", reading, "sentence to itself"))
+    x, y = (0, len(report.layers) - 1, 450, 740), (0.25, 0.45, 340, 40)
+    body += axes(x, y, range(0, len(report.layers), 5), [0.25, 0.3, 0.35, 0.4, 0.45], "layer", "")
+    pairs = (("one", other, "sentence to the other text"), ("two", report, "sentence to itself"))
     for number, (kind, each, name) in enumerate(pairs, start=1):
-        body.append(curve(np.array(reading.layers), text_distances(loaded, reading, each), x, y, kind))
+        body.append(curve(np.array(report.layers), text_distances(loaded, report, each), x, y, kind))
         body += [dot(560, 282 + 18 * number, number), text(572, 286 + 18 * number, name, size=12)]
     body.append(text(450, 24, "mean share of neurons that differ"))
     return svg(760, far + 60, body, "Distances between the tokens of two texts")
 
 
-def layers(reading: TokenReport) -> str:
-    """Distance between neighbouring layers, and what unmatched neurons give."""
-    found = layer_distance(torch.stack(reading.codes), reading.neurons[0]).numpy()
-    depth, share = len(reading.layers), reading.sign.tolist()
+def layers(report: TokenReport) -> str:
+    """Distance between neighboring layers, and what unmatched neurons give."""
+    found = layer_distance(torch.stack(report.codes), report.neurons[0]).numpy()
+    depth, share = len(report.layers), report.sign.tolist()
     chance = [
         np.mean([independent_distance(a, b) for a, b in zip(share[k], share[k + 1], strict=True)])
         for k in range(depth - 1)
@@ -200,13 +199,15 @@ def layers(reading: TokenReport) -> str:
     body += axes(x, y, range(0, depth - 1, 4), [0.3, 0.4, 0.5, 0.6], "layer l", "share that differs")
     body += [dot(250, 216, 1), text(262, 220, "signs of layers l and l + 1, measured")]
     body += [dot(250, 236, 2), text(262, 240, "if their neurons had nothing to do with each other")]
-    return svg(640, 310, body, "Hamming distance between neighbouring layers")
+    return svg(640, 310, body, "Hamming distance between neighboring layers")
 
 
 def seven(loaded: LoadedModel) -> str:
     """The seven features of the sentence by layer, and their percentiles."""
-    portrait = splinelens.inspect(SENTENCE, loaded).portraits[0]
-    found, depth = portrait.seven, len(portrait.seven)
+    inspection = splinelens.inspect(SENTENCE, loaded)
+    (report,) = inspection.texts
+    found = report.seven
+    depth = len(found)
     along, body = np.arange(depth), []
     panels = (
         (found[:, :4], (0, 1), [0, 0.25, 0.5, 0.75, 1], "sign fraction", ""),
@@ -230,12 +231,14 @@ def seven(loaded: LoadedModel) -> str:
         body += [dot((0, 75, 145, 300)[kind], 246, kind), text((0, 85, 155, 310)[kind], 250, words, size=12)]
     body.append(
         text(
-            70, 286, f"percentiles among ordinary texts as long; distinct regions: {_span(portrait.regions)}"
+            70,
+            286,
+            f"percentiles among ordinary texts as long; distinct regions: {_span(report.regions)}",
         )
     )
-    for (layer, column), share in np.ndenumerate(portrait.percentiles):
+    for (layer, column), share in np.ndenumerate(inspection.percentiles[0]):
         place = f'x="{140 + 20 * layer}" y="{300 + 16 * column}" width="20" height="16"'
-        body.append(f'<rect {place} fill="{colour(share / 100)}"/>')
+        body.append(f'<rect {place} fill="{color(share / 100)}"/>')
     for column, name in enumerate(SPLINE7):
         body.append(text(134, 312 + 16 * column, name, "faint", anchor="end", size=11))
     body += [
@@ -251,18 +254,18 @@ def _span(counts: np.ndarray) -> str:
     return f"{low} at each layer" if low == high else f"{low} to {high}"
 
 
-def maps(loaded: LoadedModel, reading: TokenReport) -> str:
+def maps(loaded: LoadedModel, report: TokenReport) -> str:
     """Error of the map of a region with the length of the step."""
     dice = torch.Generator().manual_seed(0)
     first, last = (torch.randn(*size, generator=dice).double() for size in ((256, 64), (64, 256)))
     bias, point = torch.randn(256, generator=dice).double(), torch.randn(64, generator=dice).double()
     way = torch.randn(64, generator=dice).double()
     steps = np.logspace(-5, 0, 101)
-    exact = piecewise_map(point, first, bias, last, None)
+    exact = piecewise_map(point, (first, bias), (last, None))
     true = [torch.relu(first @ (point + step * way / way.norm()) + bias) @ last.T for step in steps]
     errors = [_error(exact, step * way / way.norm(), value) for step, value in zip(steps, true, strict=True)]
     turn = steps[np.array(errors) > 1e-12][0]
-    start, anatomy = reading.inputs[LAYER][FIRST].double(), anatomy_of(loaded.model)
+    start, anatomy = report.inputs[LAYER][FIRST].double(), anatomy_of(loaded.model)
     tangent, way = region_map(anatomy, LAYER, start), torch.randn(len(start), generator=dice).double()
     bent = [
         _error(
@@ -294,9 +297,9 @@ def _error(region: object, step: torch.Tensor, value: torch.Tensor) -> float:
     return float((found - value).norm() / value.norm())
 
 
-def hull(loaded: LoadedModel, reading: TokenReport) -> str:
+def hull(loaded: LoadedModel, report: TokenReport) -> str:
     """One head of one token: its weights with both thresholds, and the hull of the active keys."""
-    call, anatomy = reading.call, anatomy_of(loaded.model)
+    call, anatomy = report.call, anatomy_of(loaded.model)
     weights = attention_weights(call.query[0, :, 0], call.key[0], scaling=call.scaling)[HULL_HEAD]
     projection = anatomy.output(HULL_LAYER).weight.detach()
     corners = hull_vertices(call.value[0].double(), projection)[HULL_HEAD]
@@ -304,14 +307,14 @@ def hull(loaded: LoadedModel, reading: TokenReport) -> str:
     inner, outer = (active(weights[None], threshold=name)[0].numpy() for name in THRESHOLDS)
     share, corners, most = weights.numpy(), corners.numpy(), float(weights.max())
     kinds = np.where(inner, 2, np.where(outer, 1, 3))
-    body = [text(20, 24, f"layer {HULL_LAYER}, head {HULL_HEAD}, token “{_piece(reading, HULL_TOKEN)}”: ")]
+    body = [text(20, 24, f"layer {HULL_LAYER}, head {HULL_HEAD}, token “{_piece(report, HULL_TOKEN)}”: ")]
     body[0] = body[0].replace(": </text>", f": {inner.sum()} keys absolute, {outer.sum()} relative</text>")
     x, y = (-0.5, len(share) - 0.5, 60, 360), (0, 0.4, 270, 50)
     for key, weight in enumerate(share):
         left, top, wide = at(key - 0.4, x), at(weight, y), at(0.8, x) - at(0, x)
         place = f'x="{left:.1f}" y="{top:.1f}" width="{wide:.1f}" height="{270 - top:.1f}"'
         body.append(f'<rect class="dot{kinds[key]}" {place}/>')
-        body.append(text(at(key, x) - 2, 284, _piece(reading, key), "ink", "rotate(50)", size=11))
+        body.append(text(at(key, x) - 2, 284, _piece(report, key), "ink", "rotate(50)", size=11))
     for edge, label in ((0.1, "eps"), (0.1 * most, "eps of the largest")):
         body.append(f'<path class="dash" d="M60 {at(edge, y):.1f}H360"/>')
         body.append(text(364, at(edge, y) + 4, label, "faint", size=11))
@@ -327,7 +330,7 @@ def hull(loaded: LoadedModel, reading: TokenReport) -> str:
         left, top = at(flat[key, 0], x), at(flat[key, 1], y)
         body.append(dot(left, top, kinds[key], radius=2 + 10 * float(share[key]) ** 0.5))
         if outer[key]:
-            body.append(text(left + 10, top + 4, _piece(reading, key)))
+            body.append(text(left + 10, top + 4, _piece(report, key)))
     cross = f"M{at(here[0], x) - 7:.1f} {at(here[1], y):.1f}h14m-7 -7v14"
     body.append(f'<path class="axis" stroke-width="2" d="{cross}"/>')
     body.append(text(440, 350, "the plane of the 3 keys above eps; + is the", "faint", size=12))
@@ -335,21 +338,21 @@ def hull(loaded: LoadedModel, reading: TokenReport) -> str:
     return svg(760, 390, body, "Weights and hull of one attention head")
 
 
-def dimension(reading: TokenReport) -> str:
+def dimension(report: TokenReport) -> str:
     """Intrinsic dimension by layer and token, both thresholds."""
-    body, most = [], int(reading.dimension.sum(axis=2).max())
+    body, most = [], int(report.dimension.sum(axis=2).max())
     for number, name in enumerate(THRESHOLDS):
         left = 60 + 380 * number
-        counts = reading.dimension[number].sum(axis=1)
+        counts = report.dimension[number].sum(axis=1)
         body.append(text(left, 24, f"{name}: {counts.min()} to {counts.max()} keys, all 9 heads"))
         for (layer, token), count in np.ndenumerate(counts):
             body.append(
                 f'<rect x="{left + 18 * token}" y="{40 + 10 * layer}" width="18" height="10" '
-                f'fill="{colour(count / most)}"/>'
+                f'fill="{color(count / most)}"/>'
             )
         body += [
-            text(left + 18 * token + 6, 356, _piece(reading, token), "ink", "rotate(50)", size=11)
-            for token in range(reading.tokens)
+            text(left + 18 * token + 6, 356, _piece(report, token), "ink", "rotate(50)", size=11)
+            for token in range(report.tokens)
         ]
         body += [
             text(left - 6, 49 + 10 * layer, str(layer), "faint", anchor="end") for layer in (0, 10, 20, 29)
@@ -390,8 +393,8 @@ def prefixes(loaded: LoadedModel) -> str:
     return svg(730, 500, body, "Features of every prefix of one text")
 
 
-def _piece(reading: TokenReport, token: int) -> str:
-    return reading.piece(int(token)).strip()
+def _piece(report: TokenReport, token: int) -> str:
+    return report.piece(int(token)).strip()
 
 
 if __name__ == "__main__":

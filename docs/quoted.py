@@ -42,7 +42,7 @@ def walls(reading: TokenReport) -> None:
 
 
 def distances(loaded: LoadedModel, reading: TokenReport) -> None:
-    """Between two texts, and between neighbouring layers."""
+    """Between two texts, and between neighboring layers."""
     other = read_tokens(OTHER, loaded, attention=False)
     layer = min(12, loaded.depth - 1)
     apart, own = (text_distances(loaded, reading, each)[layer] for each in (other, reading))
@@ -56,7 +56,7 @@ def distances(loaded: LoadedModel, reading: TokenReport) -> None:
         - np.mean([independent_distance(a, b) for a, b in zip(share[k], share[k + 1], strict=True)])
         for k in range(loaded.depth - 1)
     ]
-    print(f"neighbouring layers differ from unmatched codes by {np.abs(gaps).max():.3f} at most")
+    print(f"neighboring layers differ from unmatched codes by {np.abs(gaps).max():.3f} at most")
 
 
 def hulls(loaded: LoadedModel, reading: TokenReport) -> None:

@@ -1,7 +1,8 @@
-"""What every test may ask for: tiny random models, a tiny tokenizer, the evaluation data; and shape checks.
+"""Fixtures shared by all tests: tiny random models, a tiny tokenizer, the default model, evaluation data.
 
-From here on, and only in tests, each call into the rooms named in ``CHECKED`` has the shapes and types
-of its arguments compared with its annotations.
+In the tests of packages that compute with tensors, the shapes and types of arguments are compared with the
+annotations of every function in the packages named in ``CHECKED``. Tests of whole programs go without:
+the checks take a third of their time.
 """
 
 import os
@@ -11,21 +12,33 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from pathlib import Path
 
+import jaxtyping
 import pytest
 import torch
-from jaxtyping import install_import_hook
 
-CHECKED = "anatomy detect engines features geometry kernels layers.experts tokens weights".split()
-# Not all of layers: each watch would have the signatures of its hooks compiled anew, a third of all time.
-install_import_hook([f"splinelens.{room}" for room in CHECKED], "beartype.beartype")
+CHECKED = "anatomy detect features geometry kernels layers.experts tokens weights".split()
+# Not all of layers: the signatures of its hooks would be compiled again for each watch, a third of all time.
+jaxtyping.install_import_hook([f"splinelens.{package}" for package in CHECKED], "beartype.beartype")
+
+UNCHECKED = {"apps", "benchmarks", "cli", "docs", "examples"}  # folders of tests
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 VOCABULARY = 128
 
 
 @pytest.fixture(autouse=True)
-def _same_dice():
-    """Each test starts from the same random state, whatever ran before it."""
+def _shapes(request):
+    """Switch the checks of shapes off for the tests of whole programs."""
+    jaxtyping.config.update(
+        "jaxtyping_disable", bool(UNCHECKED.intersection(request.path.relative_to(REPOSITORY).parts))
+    )
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    """Each test starts from the same random state."""
     torch.manual_seed(0)
 
 
@@ -156,27 +169,30 @@ TINY = {
 }
 
 STRUCTURES = ["llama", "mistral", "qwen2", "qwen3", "phi3", "gpt2", "gpt_neox", "opt"]
-"""One family for each structure of a dense block; ``TINY`` holds all families."""
+"""One family per structure of a dense block; ``TINY`` holds all families."""
+
+_BUILT: dict[str, tuple[torch.nn.Module, list]] = {}
+# Each family's model and its state; see any_model.
 
 
 def build_tiny(name, seed=0, **changes):
     """A random model of one family: 3 layers, width 32, 4 heads, 48 neurons, 128 tokens; no download.
 
-    Experts have 24 neurons each, and each token visits 2 of 4. The stock initialisation is so small
-    that all gates lie near 0. Weights are drawn wide enough here for gates of about unit size, biases
-    and norms too, so that forgetting one of them shows.
+    Experts have 24 neurons each, and each token is routed to 2 of 4. The default initialization is so
+    small that all gates lie near 0. Weights are wide enough here for gates of about unit size, biases
+    and norms are random too, so that a test fails if one of them is ignored.
     """
     import transformers
 
     config_name, more = TINY[name]
-    if "text_config" in more:  # a language model among other parts
+    if "text_config" in more:  # a language model inside a multimodal one
         text = {"text_config": _SIZES | more["text_config"] | changes}
         config = getattr(transformers, config_name)(**(more | text))
     else:
         config = getattr(transformers, config_name)(**(_SIZES | more | changes))
     generator = torch.Generator().manual_seed(seed)
-    model = transformers.AutoModel.from_config(config, dtype=torch.float32).eval()
-    with torch.no_grad():
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        model = transformers.AutoModel.from_config(config, dtype=torch.float32).eval()
         for path, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
             if parameter.dim() > 1:
@@ -186,70 +202,63 @@ def build_tiny(name, seed=0, **changes):
     return model
 
 
+def _state(model):
+    """Everything that a test could change: modules, hooks, weights, configuration."""
+    state = [model.config.to_dict(), model.config._attn_implementation]
+    for module in model.modules():
+        hooks = module._forward_hooks, module._forward_pre_hooks
+        state.append((id(module), module.training, sorted(vars(module)), *map(len, hooks)))
+    for tensor in (*model.parameters(), *model.buffers()):
+        state.append((id(tensor), tensor.dtype, tensor._version))
+    return state
+
+
 @pytest.fixture(params=STRUCTURES)
 def tiny_model(request):
-    """Each structure in turn: a test that takes it holds for gated, fused, ungated and Conv1D models."""
+    """Each structure in turn: a test with it holds for gated, fused, ungated and Conv1D models."""
     return build_tiny(request.param)
 
 
 @pytest.fixture(params=list(TINY))
 def any_model(request):
-    """Each family in turn, with experts, linear attention and parts for images too."""
-    return build_tiny(request.param)
+    """Each family in turn, also with experts, linear attention and multimodal models.
+
+    Each is built once per run, and again after a test that changes it. Shapes are checked for one
+    family per structure only: the checks take half of the time.
+    """
+    if request.param not in _BUILT:
+        model = build_tiny(request.param)
+        _BUILT[request.param] = model, _state(model)
+    model, state = _BUILT[request.param]
+    if request.param not in STRUCTURES:
+        jaxtyping.config.update("jaxtyping_disable", True)
+    yield model
+    if _state(model) != state:
+        del _BUILT[request.param]
 
 
 @pytest.fixture
 def tiny_of():
-    """``build_tiny`` itself, for a test of one family: ``tiny_of("gpt_oss")``."""
+    """``build_tiny`` itself: ``tiny_of("gpt_oss", num_hidden_layers=1)``."""
     return build_tiny
 
 
-@pytest.fixture
-def tiny_llama():
-    return build_tiny("llama")
+def _fixture_of(name):
+    """A model of one family that a test may change. Building takes 8 ms, less than ``deepcopy``."""
+    return pytest.fixture(lambda: build_tiny(name), name=f"tiny_{name}")
 
 
-@pytest.fixture
-def tiny_mistral():
-    return build_tiny("mistral")
-
-
-@pytest.fixture
-def tiny_qwen2():
-    return build_tiny("qwen2")
-
-
-@pytest.fixture
-def tiny_qwen3():
-    return build_tiny("qwen3")
-
-
-@pytest.fixture
-def tiny_phi3():
-    return build_tiny("phi3")
-
-
-@pytest.fixture
-def tiny_gpt2():
-    return build_tiny("gpt2")
-
-
-@pytest.fixture
-def tiny_gpt_neox():
-    return build_tiny("gpt_neox")
-
-
-@pytest.fixture
-def tiny_opt():
-    return build_tiny("opt")
+tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3, tiny_phi3, tiny_gpt2, tiny_gpt_neox, tiny_opt = map(
+    _fixture_of, STRUCTURES
+)
 
 
 @pytest.fixture
 def tiny_tokenizer():
     """A fast tokenizer built in memory: printable ASCII and a few merges, 110 tokens, exact offsets.
 
-    Like the default model it adds no token of its own; ``<pad>``, ``<bos>``, ``<eos>``, ``<unk>`` are
-    the ids 0 to 3, and every character outside printable ASCII is one ``<unk>``.
+    Like the default model's tokenizer it adds no special tokens; ``<pad>``, ``<bos>``, ``<eos>``, ``<unk>``
+    are the ids 0 to 3, and every character outside printable ASCII is one ``<unk>``.
     """
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
@@ -274,7 +283,7 @@ def tiny_tokenizer():
 
 @pytest.fixture
 def data_dir():
-    """The folder of evaluation data: SPLINELENS_DATA, or shared/data beside the repository."""
+    """The folder of evaluation data: SPLINELENS_DATA, or shared/data next to the repository."""
     folder = Path(os.environ.get("SPLINELENS_DATA", REPOSITORY.parent / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"no evaluation data at {folder}; name its folder in SPLINELENS_DATA")
@@ -283,7 +292,7 @@ def data_dir():
 
 @pytest.fixture(scope="session")
 def default_model():
-    """The alias of the embedded default model, where it is cached; a test never fetches it."""
+    """The alias of the embedded default model; skips where it is not cached, since tests download nothing."""
     from splinelens.models.cache import cache_folder
     from splinelens.models.wheel import gguf_path
 

@@ -339,7 +339,7 @@ def test_the_activation_is_the_one_of_the_configuration(tiny_of):
 def test_experts_beside_a_dense_mlp_are_not_passed_over(tiny_of):
     """Gemma 4 can run both on different inputs; to read the dense gate alone would hide the experts."""
     changes = {"enable_moe_block": True, "num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 24}
-    with pytest.raises(UnknownAnatomy, match="layer 0 has experts at 'experts', which the row does not know"):
+    with pytest.raises(UnknownAnatomy, match="layer 0 has experts at 'experts', which the row does not name"):
         anatomy_of(tiny_of("gemma4_text", **changes))
 
 

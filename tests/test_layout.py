@@ -1,6 +1,7 @@
 """Rules that hold for every file: imports, safe loading, light start; and the package's exports."""
 
 import ast
+import functools
 import graphlib
 import inspect
 import os
@@ -91,14 +92,12 @@ def test_importing_splinelens_is_light():
 def test_no_file_postpones_its_annotations():
     """``from __future__ import annotations`` would hide them from the shape checks."""
     for path in PYTHON:
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in ast.walk(_tree(path)):
             assert not (isinstance(node, ast.ImportFrom) and node.module == "__future__"), _short(path)
 
 
 def test_records_that_hold_arrays_are_not_compared():
-    wrong = {
-        _short(path): names for path in SOURCES if (names := _compared(ast.parse(path.read_text("utf-8"))))
-    }
+    wrong = {_short(path): names for path in SOURCES if (names := _compared(_tree(path)))}
     assert not wrong
 
 
@@ -109,17 +108,13 @@ def test_the_record_rule_sees_what_it_forbids():
 
 
 def test_nothing_that_is_loaded_can_run_code():
-    unsafe = [
-        f"{_short(path)}:{line} {what}"
-        for path in SOURCES
-        for line, what in _unsafe(ast.parse(path.read_text("utf-8")))
-    ]
+    unsafe = [f"{_short(path)}:{line} {what}" for path in SOURCES for line, what in _unsafe(_tree(path))]
     assert not unsafe, "\n".join(unsafe)
 
 
 def test_no_file_of_the_repository_trusts_remote_code():
     for path in PYTHON:
-        trusts = [what for _, what in _unsafe(ast.parse(path.read_text("utf-8"))) if "trust" in what]
+        trusts = [what for _, what in _unsafe(_tree(path)) if "trust" in what]
         assert not trusts, _short(path)
 
 
@@ -209,6 +204,11 @@ def test_wrong_shape_is_refused():
         signed_margin(torch.ones(2, 3), torch.ones(1))  # torch itself would broadcast this
 
 
+@functools.cache
+def _tree(path):
+    return ast.parse(path.read_text("utf-8"))
+
+
 def _short(path):
     return path.relative_to(REPOSITORY).as_posix()
 
@@ -221,7 +221,7 @@ def _module(path):
 def _imports(path):
     """(line, module of this package) for each import in a file, also those inside functions."""
     imports = []
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in ast.walk(_tree(path)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -332,3 +332,29 @@ def _text_files():
         "",
     }
     return [path for path in files if path.suffix in kinds and not {"__pycache__", "out"} & {*path.parts}]
+
+
+def test_a_text_passes_fourteen_files_from_score_to_its_verdict(default_model):
+    """CONTRIBUTING lists them; ``anatomy.py`` is left out: it describes the model, no text enters it."""
+    from splinelens import Detector
+
+    detector = Detector.load("toxicity-fast")
+    detector.score(["Have a nice day."])
+    package = Path(splinelens.__file__).parent
+    passed = set()
+
+    def trace(frame, event, _argument):
+        path = Path(frame.f_code.co_filename)
+        if event == "call" and path.is_relative_to(package):
+            passed.add(path.relative_to(package).as_posix())
+
+    sys.setprofile(trace)
+    try:
+        detector.score(["You are a silly goose."])
+    finally:
+        sys.setprofile(None)
+    passed = passed - {"anatomy.py"} | {"cli/score.py", "report/terminal.py"}
+    assert len(passed) <= 14
+    contributing = (package.parents[1] / "CONTRIBUTING.md").read_text("utf-8")
+    listed = contributing.partition("a text passes these files")[2].partition("###")[0]
+    assert [path for path in sorted(passed) if f"`{path}`" not in listed] == []

@@ -29,64 +29,65 @@ def lists(tensor):
 
 
 @pytest.mark.parametrize("text", list(UNREADABLE), ids=list(UNREADABLE.values()))
-def test_an_unreadable_text_keeps_its_place_with_a_reason(tiny_tokenizer, text):
-    before, found, after = tokenize(["you", text, "the"], tiny_tokenizer)
-    assert found == TokenizedText(reason=UNREADABLE[text])
-    assert (found.ids, found.total, found.cut) == ((), 0, False)
+def test_an_unreadable_text_keeps_its_index_with_a_reason(tiny_tokenizer, text):
+    before, result, after = tokenize(["you", text, "the"], tiny_tokenizer)
+    assert result == TokenizedText(reason=UNREADABLE[text])
+    assert (result.ids, result.total, result.cut) == ((), 0, False)
     assert before.reason is after.reason is None
     assert len(before.ids) == 1
 
 
 def test_unreadable_texts_never_reach_the_tokenizer():
     huge = "yes " * 2_500_000  # 10 MB; None has no method that could be called
-    reasons = [found.reason for found in tokenize([huge, *UNREADABLE], None)]
+    reasons = [result.reason for result in tokenize([huge, *UNREADABLE], None)]
     assert reasons == ["has 10,000,000 characters, more than the limit of 1,000,000", *UNREADABLE.values()]
 
 
-def test_the_limit_of_characters_is_allowed_itself(tiny_tokenizer):
-    at, above = tokenize(["abcd", "abcde"], tiny_tokenizer, max_characters=4)
+def test_the_limit_of_characters_is_allowed_itself(tiny_tokenizer, monkeypatch):
+    monkeypatch.setattr("splinelens.tokens.MAX_CHARACTERS", 4)
+    at, above = tokenize(["abcd", "abcde"], tiny_tokenizer)
     assert (at.reason, above.reason) == (None, "has 5 characters, more than the limit of 4")
 
 
 def test_a_text_that_gives_no_tokens_says_so(tiny_tokenizer):
     tiny_tokenizer.backend_tokenizer.normalizer = normalizers.Replace("~", "")
-    assert [found.reason for found in tokenize(["~~", "~a"], tiny_tokenizer)] == ["has no tokens", None]
+    assert [result.reason for result in tokenize(["~~", "~a"], tiny_tokenizer)] == ["has no tokens", None]
 
 
 def test_ids_and_offsets_are_the_texts_own(tiny_tokenizer):
     text = "the thing, you said: ä!"
-    (found,) = tokenize([text], tiny_tokenizer)
-    assert "".join(text[begin:end] for begin, end in found.offsets) == text
-    assert len(found.ids) == len(found.offsets) == found.total
-    for token, (begin, end) in zip(found.ids, found.offsets, strict=True):
+    (result,) = tokenize([text], tiny_tokenizer)
+    assert "".join(text[begin:end] for begin, end in result.offsets) == text
+    assert len(result.ids) == len(result.offsets) == result.total
+    for token, (begin, end) in zip(result.ids, result.offsets, strict=True):
         assert tiny_tokenizer.convert_ids_to_tokens(token) in (text[begin:end], "<unk>")
 
 
 def test_a_normalized_text_has_the_tokens_of_the_plain_one_and_spans_of_its_own(tiny_tokenizer):
     text, plain = "\u200bt\u200bh\u0435 thing, ｙou\u0301\u0301\u0301 ok", "the thing, you\u0301\u0301 ok"
-    found, wanted = tokenize([text, plain], tiny_tokenizer, normalize=True)
-    assert (found.ids, found.total) == (wanted.ids, wanted.total)
+    result, wanted = tokenize([text, plain], tiny_tokenizer, normalize=True)
+    assert (result.ids, result.total) == (wanted.ids, wanted.total)
     assert wanted == tokenize([plain], tiny_tokenizer)[0]
-    pieces = [text[begin:end] for begin, end in found.offsets]
+    pieces = [text[begin:end] for begin, end in result.offsets]
     assert pieces[0] == "t\u200bh\u0435"
     assert " ｙou" in pieces
     assert pieces[-1] == "k"
 
 
 def test_spans_of_normalized_texts_never_step_back(tiny_tokenizer):
-    dice = random.Random(1)
+    rng = random.Random(1)
     pieces = [*"the you,. ", "\r\n", *"\u200b\u200d\u0301\u0336\ufe0f", *"оеｙ𝐨😀👩é日"]
-    texts = ["a" + "".join(dice.choices(pieces, k=30)) for _ in range(200)]
-    for text, found in zip(texts, tokenize(texts, tiny_tokenizer, normalize=True), strict=True):
-        begins, ends = zip(*found.offsets, strict=True)
+    texts = ["a" + "".join(rng.choices(pieces, k=30)) for _ in range(200)]
+    for text, result in zip(texts, tokenize(texts, tiny_tokenizer, normalize=True), strict=True):
+        begins, ends = zip(*result.offsets, strict=True)
         assert list(begins) == sorted(begins)
         assert list(ends) == sorted(ends)
         assert 0 <= begins[0] <= ends[-1] <= len(text)
 
 
 def test_a_text_of_which_nothing_is_seen_has_a_reason_and_the_original_is_judged_first(tiny_tokenizer):
-    found = tokenize(["\u200b\ufe0f", "", "\u200b \u200b", "\u200ba"], tiny_tokenizer, normalize=True)
-    assert [text.reason for text in found] == [
+    result = tokenize(["\u200b\ufe0f", "", "\u200b \u200b", "\u200ba"], tiny_tokenizer, normalize=True)
+    assert [text.reason for text in result] == [
         "has no character that is seen",
         "is empty",
         "has no character that is seen",
@@ -159,17 +160,17 @@ def test_windows_by_hand():
 
 
 def test_every_token_is_pooled_exactly_once_with_a_quarter_window_of_context():
-    dice = random.Random(0)
+    rng = random.Random(0)
     for _ in range(300):
-        length, max_tokens = dice.randint(1, 90), dice.randint(1, 40)
-        found = windows([record(length)], max_tokens)
-        assert [token for window in found for token in range(window.pooled, window.stop)] == list(
+        length, max_tokens = rng.randint(1, 90), rng.randint(1, 40)
+        result = windows([record(length)], max_tokens)
+        assert [token for window in result for token in range(window.pooled, window.stop)] == list(
             range(length)
         )
-        for window in found:
+        for window in result:
             assert 0 <= window.start <= window.pooled < window.stop <= window.start + max_tokens
             assert window.pooled - window.start == (max_tokens // 4 if window.start else 0)
-        assert len(found) == 1 or length > max_tokens
+        assert len(result) == 1 or length > max_tokens
 
 
 def test_padded_is_the_next_multiple_of_16():
@@ -213,27 +214,27 @@ def test_the_overlap_of_windows_is_run_but_not_pooled():
 
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_the_budget_is_kept_and_every_window_read_once(side):
-    dice = random.Random(1)
-    records = [record(dice.randint(0, 120)) for _ in range(60)]
-    found = list(batches(records, max_tokens=50, token_budget=256, suffix=(7,), side=side))
+    rng = random.Random(1)
+    records = [record(rng.randint(0, 120)) for _ in range(60)]
+    result = list(batches(records, max_tokens=50, token_budget=256, suffix=(7,), side=side))
     expected = windows(records, 50)
-    assert sorted((w for batch in found for w in batch.windows), key=lambda w: (w.text, w.start)) == expected
-    widths = [batch.ids.shape[1] for batch in found]
+    assert sorted((w for batch in result for w in batch.windows), key=lambda w: (w.text, w.start)) == expected
+    widths = [batch.ids.shape[1] for batch in result]
     assert widths == sorted(widths, reverse=True)
-    for batch in found:
+    for batch in result:
         assert batch.ids.numel() <= 256
         assert batch.ids.shape[1] % 16 == 0
         for row, (window, (start, stop)) in enumerate(zip(batch.windows, batch.spans, strict=True)):
             own = records[window.text].ids[window.pooled : window.stop]
             assert tuple(lists(batch.ids[row, start:stop])) == own
             assert batch.mask[row].sum() == window.length + 1
-    fuller = [first.ids.numel() + first.ids.shape[1] for first in found[:-1]]
+    fuller = [first.ids.numel() + first.ids.shape[1] for first in result[:-1]]
     assert all(size > 256 for size in fuller)  # one more row would have been too many
 
 
 def test_a_window_beyond_the_budget_is_a_batch_of_its_own():
-    found = list(batches([record(40), record(2), record(39)], max_tokens=64, token_budget=20))
-    assert [batch.ids.shape for batch in found] == [(1, 48), (1, 48), (1, 16)]
+    result = list(batches([record(40), record(2), record(39)], max_tokens=64, token_budget=20))
+    assert [batch.ids.shape for batch in result] == [(1, 48), (1, 48), (1, 16)]
 
 
 def test_no_readable_text_gives_no_batch():
@@ -248,11 +249,11 @@ def test_special_tokens_spelt_out_in_a_text_are_letters(tiny_tokenizer):
 
 
 def test_threads_leave_the_tokenizer_as_it_was(tiny_tokenizer):
-    backend, texts, found = tiny_tokenizer.backend_tokenizer, ["<eos> the thing"] * 200, []
+    backend, texts, result = tiny_tokenizer.backend_tokenizer, ["<eos> the thing"] * 200, []
 
     def work():
         for _ in range(20):
-            found.extend(record.ids for record in tokenize(texts, tiny_tokenizer))
+            result.extend(record.ids for record in tokenize(texts, tiny_tokenizer))
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -260,5 +261,5 @@ def test_threads_leave_the_tokenizer_as_it_was(tiny_tokenizer):
     for thread in threads:
         thread.join()
     assert backend.encode_special_tokens is False
-    assert len(set(found)) == 1
-    assert 2 not in found[0]  # the control token, spelt out, is read as letters
+    assert len(set(result)) == 1
+    assert 2 not in result[0]  # the control token, spelt out, is read as letters

@@ -1,1 +1,1 @@
-"""The benchmark: one run, one table, soft scores for all, the same splits for all. Read ``run`` first."""
+"""The benchmark of detectors: every representation on the same rows. Read ``protocols``, then ``run``."""

@@ -1,75 +1,41 @@
-"""The table of a benchmark: its rows, for a terminal and as Markdown."""
+"""The table of the benchmark: one record per row, for a terminal and as Markdown."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from detection.measures import Interval, Numbers
+from detection.protocols import Protocol
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-HEADINGS = (
-    "train",
-    "test",
-    "representation",
-    "n",
-    "unscored",
-    "AUC",
-    "95 %",
-    "recall at 1 % fp",
-    "pairs",
-    "flagged",
-    "cal. error",
-    "ms a text",
-    "size",
-    "note",
-)
-_INTERVALS = ("interval", "flagged_interval")
-_RIGHT = frozenset(HEADINGS[3:13])
-
 
 @dataclass(frozen=True)
-class BenchRow:
+class Row:
     """One row of the table.
 
     Attributes:
         protocol: The question it belongs to.
         train: Training rows.
         test: Test rows.
-        representation: What was fitted or asked.
-        n: Rows that were scored; 0 where it was not run.
-        unscored: Rows besides them that the representation could not score, such as texts without a token.
-        positives: Positive rows among them.
-        auc: Area under the ROC curve.
-        interval: 95 % bootstrap interval of it.
-        recall: Recall at 1 % false positives.
-        calibration_error: Expected calibration error.
-        pairs: Share of pairs in the right order.
-        flagged: Share of clean rows above the score that 5 % of the clean rows of another test exceed.
-        flagged_interval: 95 % interval of it.
-        latency_ms: Milliseconds from one text to its score.
-        size_bytes: Bytes kept beside the frozen model.
-        train_rows: Training rows whose label was used.
-        dropped: Training rows left out because their text is in the test.
-        resamples: Bootstrap resamples.
-        note: What else is to be known, or why it was not run.
+        representation: What was fitted or scored.
+        numbers: What was measured.
+        unscored: Test rows without a score, such as texts without a token.
+        latency_ms: Milliseconds from one text to its score, of what comes fitted.
+        train_rows: Training rows with a known label.
+        dropped: Training rows left out because their text is in a test.
+        resamples: Bootstrap resamples of the interval.
+        note: What else matters, or why it was not run.
     """
 
     protocol: str
     train: str
     test: str
     representation: str
-    n: int = 0
+    numbers: Numbers = field(default_factory=Numbers)
     unscored: int = 0
-    positives: int = 0
-    auc: float | None = None
-    interval: tuple[float, float] | None = None
-    recall: float | None = None
-    calibration_error: float | None = None
-    pairs: float | None = None
-    flagged: float | None = None
-    flagged_interval: tuple[float, float] | None = None
     latency_ms: float | None = None
-    size_bytes: int | None = None
     train_rows: int | None = None
     dropped: int = 0
     resamples: int = 0
@@ -77,135 +43,160 @@ class BenchRow:
 
     def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
         """As plain JSON values."""
-        lists = {name: list(pair) if (pair := getattr(self, name)) else None for name in _INTERVALS}
-        return asdict(self) | lists
+        return asdict(self)
 
     @classmethod
-    def from_dict(cls, record: dict[str, Any]) -> "BenchRow":  # Any: plain JSON values
-        """From what ``to_dict`` gave."""
-        pairs = {name: tuple(pair) if (pair := record.get(name)) else None for name in _INTERVALS}
-        return cls(**{**record, **pairs})
+    def from_dict(cls, record: dict[str, Any]) -> "Row":  # Any: plain JSON values
+        """From the JSON of ``to_dict``."""
+        numbers = {k: tuple(v) if isinstance(v, list) else v for k, v in record["numbers"].items()}
+        return cls(**{**record, "numbers": Numbers(**numbers)})
 
 
-def cells(row: BenchRow) -> tuple[str, ...]:
-    """The words of one row, in the order of ``HEADINGS``.
+def _percent(value: float | None, places: int = 1) -> str:
+    return "" if value is None else f"{100 * value:.{places}f}"
 
-    Args:
-        row: The row.
 
-    Returns:
-        One string a heading; AUC and its interval are given times 100.
+def _interval(bounds: Interval | None) -> str:
+    return " to ".join(map(_percent, bounds)) if bounds else ""
 
-    Example:
-        >>> cells(BenchRow("pairs", "a", "b", "length", n=60, auc=0.5, interval=(0.4, 0.6)))[5:7]
-        ('50.00', '40.0 to 60.0')
-    """
+
+def _shipped(fpr: float | None, recall: float | None) -> str:
+    return "" if fpr is None and recall is None else f"{_percent(fpr) or '-'} / {_percent(recall) or '-'}"
+
+
+def _flagged(numbers: Numbers) -> str:
+    if numbers.flagged is None:
+        return ""
+    return f"{_percent(numbers.flagged)} ({_interval(numbers.flagged_interval)})"
+
+
+def _latency(row: Row) -> str:
+    if row.latency_ms is None:
+        return ""
+    return f"{row.latency_ms:.1f}" if row.latency_ms >= 1 else f"{row.latency_ms:.2f}"
+
+
+def _note(row: Row) -> str:
     dropped = f"{row.dropped:,} training rows dropped: in the test" if row.dropped else ""
-    return (
-        row.train,
-        row.test,
-        row.representation,
-        f"{row.n:,}" if row.n else "",
-        f"{row.unscored:,}" if row.unscored else "",
-        _number(row.auc, 100, 2),
-        _interval(row.interval),
-        _number(row.recall, 100, 1),
-        _number(row.pairs, 100, 1),
-        "" if row.flagged is None else f"{100 * row.flagged:.1f} ({_interval(row.flagged_interval)})",
-        _number(row.calibration_error, 1, 3),
-        _number(row.latency_ms, 1, 1 if (row.latency_ms or 0) >= 1 else 2),
-        _size(row.size_bytes),
-        "; ".join(filter(None, [row.note, dropped])),
-    )
+    return "; ".join(filter(None, [row.note, dropped]))
 
 
-def table(title: str, rows: Sequence[BenchRow]) -> "Table":
-    """The rows of one protocol for a terminal.
+COLUMNS: dict[str, tuple[Callable[[Row], str], bool]] = {
+    "train": (lambda row: row.train, False),
+    "test": (lambda row: row.test, False),
+    "representation": (lambda row: row.representation, False),
+    "n": (lambda row: f"{row.numbers.n:,}" if row.numbers.n else "", True),
+    "unscored": (lambda row: f"{row.unscored:,}" if row.unscored else "", True),
+    "AUC": (lambda row: _percent(row.numbers.auc, 2), True),
+    "95 %": (lambda row: _interval(row.numbers.interval), True),
+    "recall at 1 % fp": (lambda row: _percent(row.numbers.recall), True),
+    "pairs": (lambda row: _percent(row.numbers.pairs), True),
+    "flagged": (lambda row: _flagged(row.numbers), True),
+    "fp / recall at stored 1 %": (lambda row: _shipped(row.numbers.fpr_1, row.numbers.recall_1), True),
+    "fp / recall at stored 5 %": (lambda row: _shipped(row.numbers.fpr_5, row.numbers.recall_5), True),
+    "cal. error": (
+        lambda row: "" if row.numbers.calibration_error is None else f"{row.numbers.calibration_error:.3f}",
+        True,
+    ),
+    "ms a text": (_latency, True),
+    "note": (_note, False),
+}
+"""Each column's cell, and whether it is aligned right. AUC, recall and rates are given times 100."""
 
-    Args:
-        title: Stands above.
-        rows: The rows.
 
-    Returns:
-        A table of rich; nothing in it is read as markup.
-    """
+def terminal_table(title: str, rows: Sequence[Row]) -> "Table":
+    """The rows of one protocol for a terminal, without empty columns; nothing in it is read as markup."""
     from rich.table import Table
     from rich.text import Text
 
-    found = Table(title=title, title_justify="left", title_style="bold", header_style="")
-    for heading in HEADINGS:
-        found.add_column(heading, justify="right" if heading in _RIGHT else "left")
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="")
+    used = {heading: column for heading, column in COLUMNS.items() if any(column[0](row) for row in rows)}
+    for heading, (_, right) in used.items():
+        table.add_column(heading, justify="right" if right else "left")
     for row in rows:
-        found.add_row(*map(Text, cells(row)))
-    return found
+        table.add_row(*(Text(cell(row)) for cell, _ in used.values()))
+    return table
 
 
-def markdown(record: dict[str, Any]) -> str:  # Any: plain JSON values
-    """The whole record of a run as Markdown.
+def markdown(record: Mapping[str, Any], protocols: Sequence[tuple[Protocol, Sequence[Row]]]) -> str:
+    """The whole run as a page of Markdown.
 
     Args:
-        record: What the run wrote as JSON.
-
-    Returns:
-        A page that ends with a line break.
+        record: ``provenance`` of the run, its ``seconds``, the ``missing`` sets and the ``repeats`` of each set.
+        protocols: What was run.
     """
-    lines = ["# The benchmark of detectors", "", *_preface(record)]
-    for protocol in record["protocols"]:
-        rows = [BenchRow.from_dict(row) for row in protocol["rows"]]
-        lines += [
-            "",
-            f"## {protocol['name']}: {protocol['question']}",
-            "",
-            f"{protocol['seconds']:,.0f} s.",
-            "",
-        ]
-        lines += ["| " + " | ".join(HEADINGS) + " |"]
-        lines += ["|" + "|".join("---:" if heading in _RIGHT else "---" for heading in HEADINGS) + "|"]
-        lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells(row)) + " |" for row in rows]
+    lines = [
+        "# The benchmark of detectors",
+        "",
+        *_preface(record, [r for _, rows in protocols for r in rows]),
+    ]
+    for protocol, rows in protocols:
+        if protocol.name == "transfer" and any(row.numbers.n for row in rows):
+            lines += ["", "## Summary: trained on Jigsaw, or as shipped", "", *_summary(rows)]
+    for protocol, rows in protocols:
+        lines += ["", f"## {protocol.name}: {protocol.question}", ""]
+        cells = [[cell(row) for cell, _ in COLUMNS.values()] for row in rows]
+        lines += _table(list(COLUMNS), cells, [right for _, right in COLUMNS.values()])
     return "\n".join(lines) + "\n"
 
 
-def _preface(record: dict[str, Any]) -> list[str]:  # Any: as above
-    run = record["provenance"]
+def _summary(rows: Sequence[Row]) -> list[str]:
+    """One line per representation over the tests of ``transfer``."""
+    by_name: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        if row.numbers.n:
+            by_name.setdefault(row.representation, {})[row.test] = row
+    tests = [test for test in dict.fromkeys(row.test for row in rows) if test not in _CLEAN_TESTS]
+    headings = ["representation", *(f"{test}: AUC" for test in tests)]
+    headings += ["jig test: recall at 1 % fp", "jig test: fp / recall at stored 1 %"]
+    headings += ["jig test: fp / recall at stored 5 %", *(f"{test} flagged" for test in _CLEAN_TESTS)]
+    headings += [*(f"{test}: flagged at stored 5 %" for test in _CLEAN_TESTS), "ms a text"]
+    blank, lines = Row("", "", "", ""), []
+    for name, of_test in by_name.items():
+        cells = [name]
+        for test in tests:
+            numbers = of_test.get(test, blank).numbers
+            interval = f" ({_interval(numbers.interval)})" if numbers.interval else ""
+            cells.append(_percent(numbers.auc, 2) + interval)
+        jig = of_test.get("jig test", blank)
+        cells += [_percent(jig.numbers.recall), _shipped(jig.numbers.fpr_1, jig.numbers.recall_1)]
+        cells += [_shipped(jig.numbers.fpr_5, jig.numbers.recall_5)]
+        cells += [_flagged(of_test.get(test, blank).numbers) for test in _CLEAN_TESTS]
+        cells += [_percent(of_test.get(test, blank).numbers.fpr_5) for test in _CLEAN_TESTS]
+        lines.append([*cells, _latency(jig)])
+    return _table(headings, lines, [False] + [True] * (len(headings) - 1))
+
+
+_CLEAN_TESTS = ("hatecheck identity mentions", "xstest safe")
+
+
+def _preface(record: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
+    run, resamples = record["provenance"], sorted({row.resamples for row in rows} - {0}, reverse=True)
     lines = [
         f"splinelens {run['splinelens']}, {run['model']} in {run['dtype']} on {run['device']}, torch "
         f"{run['torch']}, scikit-learn {run['scikit-learn']}, {run['threads']} threads, seed {run['seed']}; "
-        f"{record['seconds']:,.0f} s in all{', a quick run' if record['quick'] else ''}.",
+        f"{record['seconds']:,.0f} s in all{', a quick run' if run['quick'] else ''}.",
         "",
-        "AUC and recall times 100. Intervals are 95 % bootstrap intervals of "
-        f"{_resamples(record)} resamples; none below 50 rows. Every fitted "
-        "head is chosen and calibrated alike, on 15 % of its training rows. Training rows whose normalized "
-        "text is in the test are dropped and counted. `n` rows were scored, `unscored` rows could not be, "
-        "such as texts without a token. `flagged` is the share of clean rows above the score that 5 % of the "
-        "clean Jigsaw test rows exceed. `ms a text` is the median from a text to its score, warm, "
-        "on the same ten Jigsaw test texts for all; `size` is what is kept beside the frozen model "
-        "(of the sentence encoder: its own weights).",
+        "AUC, recall and rates times 100. Intervals are 95 % bootstrap intervals of "
+        f"{' or '.join(f'{count:,}' for count in resamples)} resamples; none below 50 rows. Every fitted head is "
+        "chosen and calibrated alike, on 15 % of its training rows. Training rows whose normalized text is in "
+        "the test are dropped and counted. `n` rows were scored, `unscored` rows could not be, such as texts "
+        "without a token. `recall at 1 % fp` chooses its threshold on the test rows. `flagged` is the share of "
+        "clean rows above the score that 5 % of the clean Jigsaw test rows exceed. `fp / recall at stored` are "
+        "the false-positive rate and the recall at the threshold stored in a shipped detector. `ms a text` is "
+        "the median from one text to its score, warm, each text alone, on the same ten Jigsaw test texts.",
         "",
     ]
     if record["missing"]:
-        lines += [f"Not in the data folder, or not readable: {', '.join(sorted(record['missing']))}.", ""]
-    lines += ["| set | rows | repeated | across splits | two labels |", "|---|---:|---:|---:|---:|"]
-    for name, counts in record["repeats"].items():
-        numbers = (counts[key] for key in ("rows", "repeated", "across_splits", "two_labels"))
-        lines.append(f"| {name} | " + " | ".join(f"{number:,}" for number in numbers) + " |")
-    return lines
+        lines += [f"Not in the data folder: {', '.join(sorted(record['missing']))}.", ""]
+    counted = [
+        [name, *(f"{counts[key]:,}" for key in ("rows", "repeated", "across_splits", "two_labels"))]
+        for name, counts in record["repeats"].items()
+    ]
+    headings = ["set", "rows", "repeated", "across splits", "two labels"]
+    return [*lines, *_table(headings, counted, [False, True, True, True, True])]
 
 
-def _resamples(record: dict[str, Any]) -> str:  # Any: as above
-    """How many resamples the rows have, most first."""
-    found = {row["resamples"] for protocol in record["protocols"] for row in protocol["rows"]} - {0}
-    return " or ".join(f"{count:,}" for count in sorted(found, reverse=True)) or "10,000"
-
-
-def _number(value: float | None, times: float, places: int) -> str:
-    return "" if value is None else f"{times * value:.{places}f}"
-
-
-def _interval(bounds: tuple[float, float] | None) -> str:
-    return " to ".join(f"{100 * bound:.1f}" for bound in bounds) if bounds else ""
-
-
-def _size(size_bytes: int | None) -> str:
-    if size_bytes is None:
-        return ""
-    return f"{size_bytes / 1e6:,.1f} MB" if size_bytes >= 1e5 else f"{size_bytes / 1e3:,.1f} kB"
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]) -> list[str]:
+    lines = ["| " + " | ".join(headings) + " |", "|" + "|".join("---:" if r else "---" for r in right) + "|"]
+    return lines + ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]

@@ -1,9 +1,9 @@
-"""Where each architecture keeps its blocks, its gate and the matrices around it.
+"""The module paths of each architecture: blocks, gate, activation, down projection, attention.
 
-The gate is the input of the MLP's nonlinearity: the output of ``gate_proj`` in a gated MLP, of the
-first linear in an ungated one (arXiv:2312.01648). In a layer of experts every expert has a gate of
-its own. Nothing is guessed: an architecture has a row in ``FAMILIES`` or it is refused with the
-recipe for a row. Paths were read from models instantiated with transformers 5.24.
+The gate is the input of the MLP's nonlinearity: the output of ``gate_proj`` in a gated MLP, of the first
+linear map in an ungated one (arXiv:2312.01648). In a layer of experts every expert has its gate. Nothing
+is guessed: an architecture without a row in ``FAMILIES`` is refused. Paths were taken from models
+instantiated with transformers 5.24.
 """
 
 import sys
@@ -18,38 +18,38 @@ from splinelens.errors import UnknownAnatomy
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-_FITTING: "WeakSet[nn.Module]" = WeakSet()
-# Models whose every layer was looked up once: that takes 0.7 ms for 30 blocks, and is asked per layer.
+_VERIFIED: "WeakSet[nn.Module]" = WeakSet()
+# Models whose every path was followed once: that takes 0.7 ms for 30 blocks, too long for every layer.
 
 
 @dataclass(frozen=True)
 class Family:
-    """The places of one architecture, as dotted paths.
+    """Dotted module paths of one architecture; all but ``blocks`` are relative to a block.
 
     Attributes:
-        blocks: The list of blocks, below the base model.
-        gate: The linear map whose output is the gate, below a block.
-        down: The linear map behind the nonlinearity, below a block.
-        attention: The attention module, below a block.
-        up: The linear map that multiplies the activation, below a block; empty where the MLP is not
-            gated, or where it is fused with the gate.
-        output: The output projection of the attention, below a block.
-        activation: The module of the nonlinearity, below a block; experts keep theirs as ``act_fn``.
-        no_activation: Why there is no such module, where ``activation`` is empty.
-        gated: A second linear map multiplies the activation (SwiGLU and its kin).
+        blocks: The list of blocks, relative to the base model.
+        gate: The linear map whose output is the gate.
+        down: The linear map after the nonlinearity.
+        attention: The attention module.
+        up: The linear map that multiplies the activation; empty if the MLP is not gated or the map is
+            fused with the gate.
+        output: The output projection of the attention.
+        activation: The module of the nonlinearity; experts store theirs as ``act_fn``.
+        no_activation: The reason if ``activation`` is empty.
+        gated: A second linear map multiplies the activation (such as SwiGLU).
         fused: Gate and up projection share one linear map; the gate is its first half.
-        transposed: The weight is stored as (width, neuron), as GPT-2's ``Conv1D`` does.
-        flattened: The MLP sees (text * token, width) instead of (text, token, width).
-        experts: The module that holds the experts' ``gate_up_proj``, of shape (expert, 2 neuron,
-            width) with the gate first; below a block. Blocks without it have a dense MLP.
-        shared: The expert that every token visits, below a block of experts: an MLP with
-            ``gate_proj``, ``up_proj`` and ``down_proj``.
-        interleaved: ``gate_up_proj`` is (expert, width, 2 neuron) with the gate at even places.
-        linear: What stands in the place of the attention in blocks without a softmax.
-        softmax: "interface" where the attention goes through transformers' ``AttentionInterface``;
-            "weights" where only eager attention hands its weights out, as its second output.
-        output_gate: The attention's result is multiplied by a gate of the token before the output
-            projection, so that it is no sum of hull points.
+        transposed: The weight is stored as (width, neuron), as in GPT-2's ``Conv1D``.
+        flattened: The MLP's input is (text * token, width) instead of (text, token, width).
+        experts: The module with the experts' ``gate_up_proj``, of shape (expert, 2 neuron, width) with
+            the gate first. Blocks without it have a dense MLP.
+        shared: The expert that processes every token, an MLP with ``gate_proj``, ``up_proj`` and
+            ``down_proj``.
+        interleaved: ``gate_up_proj`` is (expert, width, 2 neuron) with the gate at even indices.
+        linear: The module that replaces the attention in blocks without a softmax.
+        softmax: "interface" if the attention uses transformers' ``AttentionInterface``; "weights" if
+            only eager attention returns its weights, as its second output.
+        output_gate: The attention's result is multiplied by a gate before the output projection, so
+            the output is not a sum of hull points.
     """
 
     blocks: str
@@ -187,7 +187,7 @@ FAMILIES: dict[str, Family] = {
     "phi": replace(_FC, output="self_attn.dense"),
     "starcoder2": replace(_UNGATED, gate="mlp.c_fc", down="mlp.c_proj", activation="mlp.act"),
     "xglm": replace(_OPT, blocks="layers", flattened=False, softmax="weights"),
-    # experts, alone or beside dense blocks
+    # experts, in all or some blocks
     "deepseek_v2": _DEEPSEEK,
     "deepseek_v3": _DEEPSEEK,
     "dots1": _DEEPSEEK,
@@ -212,15 +212,14 @@ FAMILIES: dict[str, Family] = {
     "qwen3_moe": _MIXTRAL,
     "qwen3_next": _QWEN3_NEXT,
 }
-"""One row an architecture, by the ``model_type`` of its configuration."""
+"""One row per architecture, by the ``model_type`` of its configuration."""
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """The modules of one model that hold its geometry, found through its family's row.
+    """The modules of one model that define its geometry, by its family's row.
 
-    A layer is looked at by itself: models mix dense blocks with blocks of experts, and softmax
-    attention with linear attention.
+    Every method takes a layer: models mix dense blocks with experts, and softmax with linear attention.
     """
 
     family: Family
@@ -234,27 +233,27 @@ class Anatomy:
 
     @property
     def width(self) -> int:
-        """Number of coordinates of the residual stream, also of a language model among other parts."""
+        """Width of the residual stream, for a multimodal model that of its language model."""
         config: Any = self.base.config  # transformers' configurations share no typed interface
         return int(config.get_text_config().hidden_size)
 
     @property
     def softmax(self) -> Literal["interface", "weights"]:
-        """The row's way, or "weights" where this transformers lacks it (GPT-J, CodeGen before 5.24)."""
+        """The row's value, or "weights" with older transformers (GPT-J and CodeGen before 5.24)."""
         kinds = {kind for layer in self.softmax_layers for kind in type(self.attention(layer)).__mro__}
         through = any(hasattr(sys.modules[kind.__module__], "ALL_ATTENTION_FUNCTIONS") for kind in kinds)
         return self.family.softmax if through else "weights"
 
     @property
     def softmax_layers(self) -> tuple[int, ...]:
-        """The layers whose attention is a softmax, in rising order."""
+        """The layers with softmax attention, in rising order."""
         return tuple(layer for layer in range(self.depth) if self.attention(layer) is not None)
 
     def gate(self, layer: int) -> "nn.Module":
         """The linear map whose output is the gate of a dense layer (with ``fused``, its first half).
 
         Raises:
-            UnknownAnatomy: The layer consists of experts: it has no one gate.
+            UnknownAnatomy: The layer consists of experts: it has several gates.
         """
         return self._dense(layer, self.family.gate)
 
@@ -267,7 +266,7 @@ class Anatomy:
         return self._dense(layer, self.family.up) if self.family.up else None
 
     def down(self, layer: int) -> "nn.Module":
-        """The linear map behind the nonlinearity of a dense layer.
+        """The linear map after the nonlinearity of a dense layer.
 
         Raises:
             UnknownAnatomy: The layer consists of experts.
@@ -275,30 +274,26 @@ class Anatomy:
         return self._dense(layer, self.family.down)
 
     def experts(self, layer: int) -> "nn.Module | None":
-        """The module that holds the experts of a layer; None on a dense layer."""
+        """The module with the experts of a layer; None on a dense layer."""
         return _optional(self.blocks[layer], self.family.experts)
 
     def shared(self, layer: int) -> "nn.Module | None":
-        """The expert of a layer that every token visits; None where there is none."""
+        """The expert of a layer that processes every token; None without one."""
         return _optional(self.blocks[layer], self.family.shared)
 
     def attention(self, layer: int) -> "nn.Module | None":
-        """The attention module of a layer; None where it has no softmax (linear attention)."""
-        block = self.blocks[layer]
-        return (
-            None if _optional(block, self.family.linear) is not None else _below(block, self.family.attention)
-        )
+        """The attention module of a layer; None without softmax (linear attention)."""
+        return self._softmax(layer, self.family.attention)
 
     def output(self, layer: int) -> "nn.Module | None":
-        """The output projection of a layer's attention; None where it has no softmax."""
-        block = self.blocks[layer]
-        return None if _optional(block, self.family.linear) is not None else _below(block, self.family.output)
+        """The output projection of a layer's attention; None without softmax."""
+        return self._softmax(layer, self.family.output)
 
     def activation(self, layer: int) -> "Callable[[Tensor], Tensor]":
-        """The nonlinearity of a layer: what is applied to the gate, element by element.
+        """The elementwise nonlinearity that a layer applies to its gate.
 
         Raises:
-            UnknownAnatomy: The architecture applies no function to the gate alone.
+            UnknownAnatomy: The architecture applies no function to the gate only.
         """
         experts = self.experts(layer)
         if not self.family.activation:
@@ -311,16 +306,16 @@ class Anatomy:
         return _below(self.blocks[layer], self.family.activation)
 
     def neurons(self, layer: int) -> int:
-        """Number of neurons of a layer: of all its experts, in order, and the shared expert's last."""
+        """Number of neurons of a layer: of all its experts and then the shared expert."""
         experts: Any = self.experts(layer)  # each family has a class of its own
         if experts is None:
-            gate: Any = self.gate(layer)  # a linear map of some class, perhaps a quantised one
+            gate: Any = self.gate(layer)  # a linear module of some class, perhaps quantized
             rows = gate.nf if self.family.transposed else gate.out_features
             return int(rows // 2 if self.family.fused else rows)
         count, *shape = experts.gate_up_proj.shape
-        own = count * shape[1 if self.family.interleaved else 0] // 2
+        routed = count * shape[1 if self.family.interleaved else 0] // 2
         shared: Any = self.shared(layer)
-        return int(own if shared is None else own + shared.gate_proj.out_features)
+        return int(routed if shared is None else routed + shared.gate_proj.out_features)
 
     def _dense(self, layer: int, path: str) -> "nn.Module":
         if self.experts(layer) is not None:
@@ -329,6 +324,10 @@ class Anatomy:
                 "gate of its own; use Anatomy.experts"
             )
         return _below(self.blocks[layer], path)
+
+    def _softmax(self, layer: int, path: str) -> "nn.Module | None":
+        block = self.blocks[layer]
+        return None if _optional(block, self.family.linear) is not None else _below(block, path)
 
 
 def anatomy_of(model: "nn.Module") -> Anatomy:
@@ -341,8 +340,7 @@ def anatomy_of(model: "nn.Module") -> Anatomy:
         The anatomy of the base model inside ``model``.
 
     Raises:
-        UnknownAnatomy: The architecture has no row, or the model does not fit its row. The message
-            names the architectures there are and the row to add.
+        UnknownAnatomy: The architecture has no row, or the model does not fit its row.
 
     Example:
         >>> from transformers import GPT2Config, GPT2Model
@@ -354,19 +352,19 @@ def anatomy_of(model: "nn.Module") -> Anatomy:
     family = FAMILIES.get(str(model_type))
     if family is None:
         raise UnknownAnatomy(
-            f"architecture {model_type!r} ({type(model).__name__}) has no row in anatomy.py; it knows "
+            f"architecture {model_type!r} ({type(model).__name__}) has no row in anatomy.py; supported are "
             f"{', '.join(sorted(FAMILIES))}. If its blocks have an MLP with a linear gate, add one "
             "Family(blocks, gate, down, attention) in FAMILIES and one tiny model in tests/conftest.py, see "
-            "CONTRIBUTING.md; without such an MLP there is nothing to read"
+            "CONTRIBUTING.md; without such an MLP there is nothing to measure"
         )
     base = getattr(model, "base_model", model)
     try:
         blocks = _below(base, family.blocks)
         anatomy = Anatomy(family, base, blocks)  # type: ignore[arg-type]  # a path ends at the ModuleList
-        if model not in _FITTING:
+        if model not in _VERIFIED:
             for layer in range(anatomy.depth):
-                _look_up(anatomy, layer)
-            _FITTING.add(model)
+                _verify(anatomy, layer)
+            _VERIFIED.add(model)
     except AttributeError as error:
         raise UnknownAnatomy(
             f"{type(model).__name__} does not fit the row {model_type!r} of anatomy.py: {error}"
@@ -374,8 +372,8 @@ def anatomy_of(model: "nn.Module") -> Anatomy:
     return anatomy
 
 
-def _look_up(anatomy: Anatomy, layer: int) -> None:
-    """Follow every path of the row once; a wrong one raises ``AttributeError``."""
+def _verify(anatomy: Anatomy, layer: int) -> None:
+    """Follow every path of the row; a wrong one raises ``AttributeError``."""
     anatomy.attention(layer), anatomy.output(layer), anatomy.neurons(layer)
     if anatomy.family.activation:
         anatomy.activation(layer)
@@ -383,7 +381,7 @@ def _look_up(anatomy: Anatomy, layer: int) -> None:
         anatomy.down(layer), anatomy.up(layer)
         for path in ("experts", "mlp.experts"):
             if _optional(anatomy.blocks[layer], path) is not None:
-                raise AttributeError(f"layer {layer} has experts at {path!r}, which the row does not know")
+                raise AttributeError(f"layer {layer} has experts at {path!r}, which the row does not name")
 
 
 def _below(module: "nn.Module", path: str) -> "nn.Module":
@@ -391,8 +389,8 @@ def _below(module: "nn.Module", path: str) -> "nn.Module":
 
 
 def _optional(module: "nn.Module", path: str) -> "nn.Module | None":
-    """The module at a path; None where the path is empty or the module lacks its place."""
-    found: nn.Module | None = module if path else None
+    """The module at a path; None if the path is empty or does not exist."""
+    current: nn.Module | None = module if path else None
     for name in path.split("."):
-        found = getattr(found, name, None)
-    return found
+        current = getattr(current, name, None)
+    return current

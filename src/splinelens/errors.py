@@ -1,27 +1,27 @@
-"""Everything that can go wrong on purpose: one tree, so one ``except`` catches it all.
+"""The errors that splinelens raises on purpose, in one tree.
 
 ::
 
     SplinelensError
     |-- BadTexts             the input of texts or labels cannot be read
-    |   |-- MissingColumn    a table lacks the column asked for
+    |   |-- MissingColumn    a table lacks a requested column
     |   |-- BadLabels        labels of the wrong type, missing, too few or without signal
-    |   `-- NoTokens         not one text has a token left
+    |   `-- NoTokens         no text has a token
     |-- BadModel             a model cannot be found, fetched or loaded
     |   |-- UnknownModel     no alias, folder, file or hub id of that name
     |   |-- BrokenDownload   a fetched file is incomplete or has the wrong hash
     |   `-- UnknownAnatomy   an architecture without a row in ``anatomy.py``
     |-- BadFeatures          a feature, layer or pooling that does not exist, or a broken table
-    |   `-- CannotResume     parts of an earlier run belong to other settings
+    |   `-- CannotResume     rows of an earlier run belong to other settings
     |-- BadDetector          a detector cannot be used
     |   |-- UnknownDetector  no shipped detector or folder of that name
     |   |-- BrokenArtifact   a file of the artifact is missing, cut or of another schema
     |   |-- WrongModel       the detector was made for another model, prompt or catalogue
     |   `-- NotExplainable   the score does not split into one number per token
-    `-- CannotWrite          the disk is full or the target may not be written
+    `-- CannotWrite          the disk is full, or a file is not writable or in use
 
-Each message says what was found, where, and what to do next. The command line prints the message
-alone and exits with 1.
+Each message says what happened, where, and what to do next. The command line prints only the message and
+exits with 1.
 """
 
 
@@ -34,7 +34,7 @@ class BadTexts(SplinelensError):
 
 
 class MissingColumn(BadTexts):
-    """A table lacks the column that was asked for."""
+    """A table lacks a requested column."""
 
 
 class BadLabels(BadTexts):
@@ -42,7 +42,7 @@ class BadLabels(BadTexts):
 
 
 class NoTokens(BadTexts):
-    """Not one text has a token left to read."""
+    """No text has a token to read."""
 
 
 class BadModel(SplinelensError):
@@ -66,7 +66,7 @@ class BadFeatures(SplinelensError):
 
 
 class CannotResume(BadFeatures):
-    """The parts of an earlier run belong to other settings or other texts."""
+    """The rows of an earlier run belong to other settings or other texts."""
 
 
 class BadDetector(SplinelensError):
@@ -82,7 +82,7 @@ class BrokenArtifact(BadDetector):
 
 
 class WrongModel(BadDetector):
-    """A detector meets another model, prompt or catalogue than it was made for."""
+    """A detector is used with another model, prompt or catalogue than it was made for."""
 
 
 class NotExplainable(BadDetector):
@@ -90,4 +90,4 @@ class NotExplainable(BadDetector):
 
 
 class CannotWrite(SplinelensError):
-    """The disk is full or the target may not be written."""
+    """The disk is full, or a file is not writable or in use by another run."""

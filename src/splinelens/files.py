@@ -32,15 +32,12 @@ def atomic_write(path: str | Path, advice: str = _ADVICE) -> Iterator[Path]:
     and renamed to ``path``; if it raises, the temporary file is deleted and an older ``path`` stays.
     A symbolic link is followed. A device or pipe is written to directly.
 
-    Args:
-        path: The final file.
-        advice: What to do, for the end of the error's message.
-
     Yields:
         The temporary path to write to.
 
     Raises:
-        CannotWrite: The system refused: the disk is full, or the folder is missing or read-only.
+        CannotWrite: The system refused: the disk is full, or the folder is missing or read-only. The message
+            ends in ``advice``.
 
     Example:
         >>> import tempfile
@@ -97,11 +94,7 @@ def write_errors(path: str | Path, advice: str = _ADVICE) -> Iterator[None]:
 def lock(path: Path, timeout_s: float = -1) -> Iterator[None]:
     """Hold a lock between processes; the system releases it when a process dies.
 
-    On a file system without locks the body runs unlocked.
-
-    Args:
-        path: The lock file; created if missing, and left in place.
-        timeout_s: How long to wait for another process; negative waits for ever.
+    On a file system without locks the body runs unlocked. A negative timeout waits for ever.
 
     Raises:
         TimeoutError: Another process holds the lock.
@@ -166,15 +159,12 @@ class RowStore:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self._lock.enter_context(lock(self.folder / "lock", _LOCK_WAIT_S))
                 self._open()
-        except CannotWrite as error:
+        except BaseException as error:
             self.close()
             if isinstance(error.__cause__, TimeoutError):
                 raise CannotWrite(
                     f"another run is writing to {self.folder}; wait for it to end, or choose another output"
                 ) from error
-            raise
-        except BaseException:
-            self.close()
             raise
 
     @classmethod
@@ -193,10 +183,7 @@ class RowStore:
         return sum(self._rows)
 
     def append(self, table: "pa.Table") -> None:
-        """Write the next chunk.
-
-        Args:
-            table: Its rows, with the same schema as the chunks before.
+        """Write the next chunk, of the same schema as the earlier ones.
 
         Raises:
             CannotWrite: The disk is full or the folder is not writable; earlier chunks are kept.
@@ -213,10 +200,7 @@ class RowStore:
         self._rows.append(len(table))
 
     def read(self, columns: Sequence[str] | None = None) -> "pa.Table":
-        """All rows, mapped from disk: only what is used is loaded.
-
-        Args:
-            columns: Names of the columns; None reads all.
+        """All rows, mapped from disk: only what is used is loaded. ``columns`` None reads all.
 
         Raises:
             BadFeatures: The store is empty or lacks a column.
@@ -260,10 +244,14 @@ class RowStore:
 
     def _open(self) -> None:
         """Check the request, count the sound chunks and delete what follows them."""
-        for leftover in self.folder.glob(".*.tmp"):  # of a killed run
-            leftover.unlink()
-        earlier = self._earlier_request()
-        if earlier is None:  # without a request the chunks may be of any run
+        for name in ("*.arrow", "request.json"):
+            for leftover in self.folder.glob(f".{name}.*.tmp"):  # of a killed run
+                leftover.unlink()
+        try:
+            earlier = json.loads((self.folder / "request.json").read_text("utf-8"))
+        except (FileNotFoundError, ValueError):
+            earlier = None
+        if not isinstance(earlier, dict):  # without a request the chunks may be of any run
             write_text(self.folder / "request.json", json.dumps(self.request, sort_keys=True))
         elif different := differences(earlier, self.request):
             raise CannotResume(
@@ -277,21 +265,9 @@ class RowStore:
             if int(path.stem) >= self.chunks:
                 path.unlink()
 
-    def _earlier_request(self) -> dict[str, Any] | None:  # Any: as in __init__
-        try:
-            record = json.loads((self.folder / "request.json").read_text("utf-8"))
-        except (FileNotFoundError, ValueError):
-            return None
-        return record if isinstance(record, dict) else None
-
 
 def differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:  # Any: JSON
-    """One phrase for each key whose value differs between two records, sorted by key.
-
-    Example:
-        >>> differences({"spec": {"prompt": "a"}}, {"spec": {"prompt": "b"}})
-        ["spec.prompt was 'a' and is 'b'"]
-    """
+    """One phrase for each key whose value differs between two records, such as ``"dtype was 1 and is 2"``."""
     phrases = []
     for key in sorted({*before, *now}):
         old, new = before.get(key), now.get(key)

@@ -36,10 +36,10 @@ def loaded(tiny_folder):
 def fit_on(loaded):
     """Fits a detector on the tiny model; changes go to the spec or to ``train``."""
 
-    def fit(recipe="logistic", **spec):
+    def fit(**spec):
         reader = TextReader(loaded, FeatureSpec(**{"features": ("margins",), "max_tokens": 24, **spec}))
         texts, labels = labelled()
         words = {"label": "toxic", "negative": "clean"}
-        return train(texts, labels, reader, name="tiny", recipe=recipe, strengths=(1e-2, 1.0), **words)
+        return train(texts, labels, reader, name="tiny", strengths=(1e-2, 1.0), **words).artifact
 
     return fit

@@ -23,8 +23,8 @@ DISGUISES = {
 def detector(fit_on, loaded, tmp_path):
     """Makes the tiny detector; changes go to its spec."""
 
-    def make(recipe="logistic", **spec):
-        fit_on(recipe, **spec).save(tmp_path / "made")
+    def make(**spec):
+        fit_on(**spec).save(tmp_path / "made")
         return Detector.load(tmp_path / "made", model=loaded)
 
     return make
@@ -89,8 +89,8 @@ def test_cells_of_the_map_of_layers_are_parts_of_the_logit(detector, rows):
     assert report.layer_auc.statistics == ("margin_max", "margin_last")
     assert report.layer_auc.layers == (0, 1)
     texts = [text for text in rows[0].texts if text]
-    readings = sorted(made.reader.read(made.reader.tokenize(texts)), key=lambda reading: reading.text)
-    parts = made.artifact.head.parts(np.stack([reading.values for reading in readings]))
+    values = np.stack([features.values for features in made.reader.read(texts)])
+    parts = made.artifact.head.contributions(values)
     start = sum(column.size for column in made.reader.columns[:2])
     part = parts[:, start : start + made.reader.columns[2].size].sum(axis=1)
     assert report.layer_auc.auc[0][1] == pytest.approx(roc_auc_score(rows[1][:-1], part), abs=0.01)
@@ -102,12 +102,6 @@ def test_of_single_numbers_each_has_its_own_auc(detector, rows):
     assert all(0 <= cell <= 1 for row in report.layer_auc.auc for cell in row)
     assert any("no words beside the errors: it reads" in note for note in report.notes)
     assert not any(mistake.words for mistake in (*report.false_positives, *report.false_negatives))
-
-
-def test_a_forest_on_vectors_has_no_map_of_layers_and_says_so(detector, rows):
-    report = evaluation_report(detector("forest"), *rows, resamples=0)
-    assert report.layer_auc is None
-    assert any("the head is a forest" in note for note in report.notes)
 
 
 def test_the_worst_errors_come_first_with_their_words(detector, rows):

@@ -4,12 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from splinelens.apps import inspection
 from splinelens.apps.inspection import inspect
 from splinelens.errors import BadFeatures, BadModel, BadTexts, NoTokens
 from splinelens.features.reference import Reference
-from splinelens.features.tokenwise import read_tokens, text_distances
-from splinelens.geometry.running import running_spline7
+from splinelens.features.token_report import read_tokens, text_distances
 from splinelens.geometry.slices import slice_partition
 from splinelens.models import LoadedModel
 
@@ -30,44 +28,40 @@ def load(tiny_of, tiny_tokenizer):
 
 def reference_of(loaded, tokens=12):
     """A reference of random texts that fits a model."""
-    tables = [running_spline7(*torch.rand(2, loaded.depth, tokens)).numpy() for _ in range(5)]
+    tables = [torch.rand(loaded.depth, tokens, 7).numpy() for _ in range(5)]
     prints = [loaded.fingerprint_at(depth) for depth in range(1, loaded.depth + 1)]
     return Reference.of(tables, "random texts", prints)
 
 
-def test_a_portrait_holds_what_was_read_of_the_text(load):
+def test_a_report_holds_what_was_read_of_the_text(load):
     loaded = load("llama")
     found, reading = inspect(TEXT, loaded), read_tokens(TEXT, loaded)
-    (portrait,) = found.portraits
+    (text,) = found.texts
     for name in ("sign", "boundary", "wall", "dimension", "bound", "regions", "seven"):
-        assert (getattr(portrait, name) == getattr(reading, name)).all(), name
-    assert (portrait.text, portrait.spans) == (TEXT, reading.spans)
+        assert (getattr(text, name) == getattr(reading, name)).all(), name
+    assert (text.text, text.spans) == (TEXT, reading.spans)
     assert (found.model, found.layers, found.heads, found.neurons) == ("tiny", (0, 1, 2), 4, 48)
-    assert (found.text_distance, portrait.prefixes, portrait.percentiles) == (None, None, None)
-    assert found.own_distance is None
+    optional = (found.text_distance, found.self_distance, found.prefixes, found.percentiles)
+    assert optional == (None,) * 4
 
 
 def test_prefixes_are_the_seven_features_of_each_beginning(load):
     loaded = load("llama")
-    (portrait,) = inspect(TEXT, loaded, prefixes=True).portraits
+    found = inspect(TEXT, loaded, prefixes=True)
+    (text,), (prefixes,) = found.texts, found.prefixes
     for tokens in (1, 2, 7, 12):
-        alone = read_tokens(TEXT[: portrait.spans[tokens - 1][1]], loaded)
-        assert alone.spans == portrait.spans[:tokens]
-        assert portrait.prefixes[:, tokens - 1] == pytest.approx(alone.seven, rel=1e-4, abs=1e-6)
-
-
-def test_prefixes_are_computed_where_they_are_asked_for_only(load, monkeypatch):
-    monkeypatch.setattr(inspection, "running_spline7", lambda *_: pytest.fail("prefixes were computed"))
-    assert inspect(TEXT, load("llama")).portraits[0].prefixes is None
+        alone = read_tokens(TEXT[: text.spans[tokens - 1][1]], loaded)
+        assert alone.spans == text.spans[:tokens]
+        assert prefixes[:, tokens - 1] == pytest.approx(alone.seven, rel=1e-4, abs=1e-6)
 
 
 def test_two_texts_stand_beside_each_other(load):
     loaded = load("llama")
     found = inspect(TEXT, loaded, versus="so it is")
-    assert [portrait.text for portrait in found.portraits] == [TEXT, "so it is"]
+    assert [text.text for text in found.texts] == [TEXT, "so it is"]
     readings = [read_tokens(text, loaded) for text in (TEXT, "so it is")]
     assert (found.text_distance == text_distances(loaded, *readings)).all()
-    for own, reading in zip(found.own_distance, readings, strict=True):
+    for own, reading in zip(found.self_distance, readings, strict=True):
         assert (own == text_distances(loaded, reading, reading)).all()
     assert found.slice.labels == ("text 1, token 11 'er'", "text 2, token 7 's'", "text 1, token 6 'r'")
 
@@ -81,8 +75,8 @@ def test_the_slice_is_that_of_the_middle_layer_unless_told(load):
     assert (found.layer, found.neurons, found.box) == (1, 48, picture.box)
     assert (found.walls == picture.walls).all()
     assert (found.segments == picture.segments).all()
-    assert found.cells == len(picture.polygons)
-    for cell, place in zip(found.own, picture.places, strict=True):
+    assert found.regions == len(picture.polygons)
+    for cell, place in zip(found.cells, picture.places, strict=True):
         inside, point = picture.on(np.stack([cell.mean(axis=0), place]))
         assert (inside == point).all()
         assert any(np.allclose(cell.mean(axis=0), each.mean(axis=0)) for each in picture.polygons)
@@ -98,11 +92,11 @@ def test_the_slice_is_that_of_the_middle_layer_unless_told(load):
 )
 def test_every_structure_can_be_inspected(load, name):
     found = inspect(TEXT, load(name), versus="so it is", prefixes=True)
-    assert len(found.portraits) == 2
-    assert found.slice.cells > 1
+    assert len(found.texts) == 2
+    assert found.slice.regions > 1
     assert found.text_distance.shape == (3,)
     assert ((found.text_distance > 0) & (found.text_distance < 1)).all()
-    assert (found.text_distance >= found.own_distance.mean(axis=0) - 1e-6).all()
+    assert (found.text_distance >= found.self_distance.mean(axis=0) - 1e-6).all()
 
 
 def test_notes_say_what_an_architecture_lacks(load):
@@ -119,20 +113,20 @@ def test_notes_say_what_an_architecture_lacks(load):
     )
     linear = inspect(TEXT, load("qwen3_next"), layers=[0])
     assert linear.notes[0] == "layer 0: linear attention has no softmax, so no intrinsic dimension"
-    assert (linear.portraits[0].dimension == -1).all()
+    assert (linear.texts[0].dimension == -1).all()
 
 
 def test_percentiles_come_from_the_reference_of_the_model(load, tmp_path):
     loaded = load("llama")
     reference = reference_of(loaded)
     found = inspect(TEXT, loaded, reference=reference)
-    (portrait,) = found.portraits
-    assert (portrait.percentiles == reference.percentiles(portrait.seven, 12, (0, 1, 2))).all()
+    (text,), (percentiles,) = found.texts, found.percentiles
+    assert (percentiles == reference.percentiles(text.seven, 12, (0, 1, 2))).all()
     assert found.reference == "the first 8 tokens of 5 random texts"
     assert found.notes == ()
     reference.save(tmp_path)
     again = inspect(TEXT, loaded, reference=tmp_path, layers=[2])
-    assert (again.portraits[0].percentiles[0] == portrait.percentiles[2]).all()
+    assert (again.percentiles[0][0] == percentiles[2]).all()
     both = inspect("a", loaded, versus=TEXT, reference=reference)
     assert both.reference == "the first token of 5 random texts; the first 8 tokens of 5 random texts"
     long = inspect("a", loaded, versus=TEXT * 3, reference=reference)
@@ -148,22 +142,22 @@ def test_without_a_fitting_reference_there_are_no_percentiles_and_a_note(load):
         "no percentiles: no reference comes with splinelens for this model (tiny)"
     )
     other = inspect(TEXT, load("llama", seed=1), reference=reference_of(loaded))
-    assert other.portraits[0].percentiles is None
+    assert other.percentiles is None
     assert other.notes[-1].startswith("no percentiles: the weights differ")
     prompted = inspect(TEXT, loaded, prompt="so ", reference=reference_of(loaded))
-    assert prompted.portraits[0].percentiles is None
+    assert prompted.percentiles is None
     assert "references are made without a prompt" in prompted.notes[-1]
 
 
 def test_one_token_has_everything_but_a_slice(load):
     found = inspect("a", load("llama"), prefixes=True)
-    (portrait,) = found.portraits
+    (text,) = found.texts
     assert found.slice is None
     assert any(note.startswith("no slice: it takes three tokens that span a plane") for note in found.notes)
-    assert portrait.seven[:, [3, 6]].tolist() == [[0, 0]] * 3
-    assert (portrait.dimension == 1).all()
-    assert (portrait.bound == 0).all()
-    assert (portrait.regions == 1).all()
+    assert text.seven[:, [3, 6]].tolist() == [[0, 0]] * 3
+    assert (text.dimension == 1).all()
+    assert (text.bound == 0).all()
+    assert (text.regions == 1).all()
 
 
 def test_a_model_is_loaded_by_name_and_only_as_deep_as_needed(tmp_path, tiny_llama, tiny_tokenizer):
@@ -171,7 +165,7 @@ def test_a_model_is_loaded_by_name_and_only_as_deep_as_needed(tmp_path, tiny_lla
     tiny_tokenizer.save_pretrained(tmp_path)
     whole, some = inspect(TEXT, str(tmp_path)), inspect(TEXT, str(tmp_path), layers=[1, 0, 1])
     assert some.layers == (0, 1)
-    assert (some.portraits[0].boundary == whole.portraits[0].boundary[:2]).all()
+    assert (some.texts[0].boundary == whole.texts[0].boundary[:2]).all()
     with pytest.raises(BadModel, match=r"cannot load 9 blocks: .* has 3, its layers are 0 to 2"):
         inspect(TEXT, str(tmp_path), layers=[8])
     with pytest.raises(BadFeatures, match=r"layers \[-1\] do not exist: they are counted from 0"):

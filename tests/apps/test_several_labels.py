@@ -5,7 +5,8 @@ import pytest
 
 from splinelens.apps.detector import Detector
 from splinelens.apps.evaluation import evaluation_report
-from splinelens.apps.training import repeated, train
+from splinelens.apps.training import MAX_BYTES, MIN_HASHES, count_repeated, max_hashes, train
+from splinelens.detect.heads import LinearHead
 from splinelens.errors import BadDetector, BadLabels
 from splinelens.features.extract import read_table
 from splinelens.features.reader import TextReader
@@ -14,7 +15,7 @@ from splinelens.texts import Texts, read_texts, text_hashes
 
 WORDS = ("rude", "spam", "law")
 FILL = ["you and the lot", "what we said there", "a thing of the sea", "good to you all"]
-_MADE = {}  # a fitted artifact takes seconds
+_FITTED = {}  # a fitted artifact takes seconds
 
 
 def labelled(count=96):
@@ -41,15 +42,15 @@ def reader(loaded):
 def several(reader, tmp_path):
     """A detector of three labels, and one of three classes: ``several("labels")``."""
 
-    def made(task, recipe="logistic"):
-        if (task, recipe) not in _MADE:
+    def fitted(task):
+        if task not in _FITTED:
             texts, labels = labelled() if task == "labels" else of_class()
-            words = {"name": task, "label": WORDS, "negative": "none", "recipe": recipe}
-            _MADE[task, recipe] = train(texts, labels, reader, task=task, strengths=(1e-2, 1.0), **words)
-        _MADE[task, recipe].save(tmp_path / task)
+            words = {"name": task, "label": WORDS, "negative": "none"}
+            _FITTED[task] = train(texts, labels, reader, task=task, strengths=(1.0,), **words).artifact
+        _FITTED[task].save(tmp_path / task)
         return Detector.load(tmp_path / task, model=reader.loaded)
 
-    return made
+    return fitted
 
 
 def test_every_label_is_found_with_numbers_and_thresholds_of_its_own(several):
@@ -63,14 +64,14 @@ def test_every_label_is_found_with_numbers_and_thresholds_of_its_own(several):
     assert artifact.training["positives"] == dict(zip(WORDS, labelled()[1].sum(axis=0).tolist(), strict=True))
 
 
-def test_each_label_is_what_a_detector_of_it_alone_gives(several, reader):
+def test_each_label_is_what_a_detector_of_it_gives(several, reader):
     """The slow way: three binary detectors; heads are equal, calibrations differ by their folds."""
     detector, (texts, labels) = several("labels"), labelled()
     table = read_table(reader, read_texts(texts))
     for place, word in enumerate(WORDS):
-        alone = train(texts, labels[:, place], reader, name=word, label=word, strengths=(1e-2, 1.0))
-        expected = alone.head.logit(table.values)[:, 0]
-        assert detector.artifact.head.logit(table.values)[:, place].tolist() == expected.tolist()
+        single = train(texts, labels[:, place], reader, name=word, label=word, strengths=(1.0,)).artifact
+        expected = single.head.logit(table.values)[:, 0]
+        assert detector.artifact.head.logit(table.values)[:, place] == pytest.approx(expected, abs=1e-6)
 
 
 def test_labels_fire_at_their_own_thresholds_and_the_highest_is_the_verdict(several):
@@ -130,12 +131,6 @@ def test_what_was_not_read_is_undetermined(several, task, tmp_path):
         assert set(record.scores) == set(WORDS)
 
 
-def test_a_forest_has_trees_for_all_labels(several):
-    artifact = several("labels", "forest").artifact
-    assert artifact.head.labels == 3
-    assert artifact.metrics["out_of_fold"]["mean_auc"] > 0.7
-
-
 def test_evaluation_counts_and_refuses(several):
     detector, (texts, labels) = several("labels"), labelled()
     found = detector.evaluate(["", *texts], np.vstack([labels[:1], labels]), resamples=0)
@@ -151,7 +146,9 @@ def test_repeated_and_contradicting_texts_are_counted_and_hashes_are_kept(reader
         [*texts, texts[0].upper() + "!", texts[1], ""],
         np.vstack([labels, labels[0], 1 - labels[1], 0 * labels[0]]),
     )
-    artifact = train(texts, labels[:, 0], reader, name="twice", strengths=(1.0,), languages=["English"])
+    artifact = train(
+        texts, labels[:, 0], reader, name="twice", strengths=(1.0,), languages=["English"]
+    ).artifact
     assert artifact.training["repeated"] == {"texts": 2, "rows": 4, "contradicting": 1}
     assert artifact.training["seen"] == {"texts": 96, "kept": 96}
     assert artifact.training["languages"] == ["English"]
@@ -164,19 +161,16 @@ def test_repeated_and_contradicting_texts_are_counted_and_hashes_are_kept(reader
     ]
 
 
-def test_no_more_hashes_are_kept_than_fit(reader, monkeypatch):
-    from splinelens.apps import training
+def test_no_more_hashes_are_kept_than_fit_beside_the_head():
+    def head(columns):
+        return LinearHead(np.zeros(columns), np.ones(columns), np.zeros((1, columns)), np.zeros(1))
 
-    monkeypatch.setattr(training, "_FEWEST_HASHES", 7)
-    monkeypatch.setattr(training, "MOST_BYTES", 0)
-    texts, labels = labelled()
-    artifact = train(texts, labels[:, 0], reader, name="few", strengths=(1.0,))
-    assert artifact.training["seen"] == {"texts": 96, "kept": 7}
-    assert artifact.seen.tolist() == sorted(text_hashes(texts).tolist())[:7]
+    assert max_hashes(head(200_000)) == MIN_HASHES  # 4.8 MB of weights leave no space
+    assert 24 * 10_000 + 8 * max_hashes(head(10_000)) + 200_000 <= MAX_BYTES
 
 
 def test_repeats_by_hand():
-    assert repeated(
+    assert count_repeated(
         np.array([4, 4, 7, 9, 9, 9]), np.array([[0, 1], [0, 1], [1, 1], [0, 0], [0, 1], [0, 0]])
     ) == {
         "texts": 2,
@@ -204,26 +198,26 @@ def test_labels_that_do_not_fit_the_task_are_refused(reader, change, found):
 
 
 @pytest.mark.parametrize("task", ["labels", "classes"])
-def test_one_label_alone_scores_and_explains_as_it_did_among_others(several, task):
+def test_a_single_label_scores_and_explains_as_it_did_among_others(several, task):
     detector = several(task)
-    alone, texts = detector.alone("spam"), ["good to you spam", "what we said law"]
+    single, texts = detector.single_label("spam"), ["good to you spam", "what we said law"]
     whole = detector.score(texts, explain="spam")
-    for one, found in zip(alone.score(texts, explain=True), whole, strict=True):
+    for one, found in zip(single.score(texts, explain=True), whole, strict=True):
         assert one.score == found.scores["spam"]
         assert one.spans == found.spans
         assert one.verdict in ("spam", "not spam")
     with pytest.raises(BadDetector, match="tea"):
-        detector.alone("tea")
+        detector.single_label("tea")
 
 
 def test_a_report_of_one_label_names_the_detector_that_it_belongs_to(several):
     detector, (texts, labels) = several("labels"), labelled()
     source = Texts(tuple(texts), {}, "list")
     report = evaluation_report(detector, source, labels, label="spam", resamples=0)
-    again = evaluation_report(detector.alone("spam"), source, labels[:, 1], resamples=0)
+    again = evaluation_report(detector.single_label("spam"), source, labels[:, 1], resamples=0)
     assert report.provenance["detector"] == again.provenance["detector"] == detector.artifact.digest
     assert report.provenance == again.provenance
-    assert report.numbers == again.numbers == report.several["labels"]["spam"]
-    assert report.several == detector.evaluate(source, labels, resamples=0).to_dict()
+    assert report.metrics == again.metrics == report.all_labels["labels"]["spam"]
+    assert report.all_labels == detector.evaluate(source, labels, resamples=0).to_dict()
     with pytest.raises(BadDetector, match="has no label"):
         evaluation_report(detector, source, labels, resamples=0)

@@ -23,6 +23,19 @@ def test_a_trained_detector_tells_the_classes_apart_and_says_how_it_was_made(fit
     assert artifact.training["settings"]["C"] in (1e-2, 1.0)
     assert artifact.model["fingerprint"]["depth"] == 2
     assert artifact.spec["layers"] == [0, 1]
+    assert (artifact.features_dtype, artifact.engine, artifact.command) == ("float32", "torch", "")
+
+
+def test_a_training_is_written_with_its_card_and_report(loaded, tmp_path):
+    texts, labels = labelled(60)
+    reader = TextReader(loaded, FeatureSpec(features=("margins",), max_tokens=24))
+    command = "splinelens train a.csv -o here"
+    training = train(texts, labels, reader, name="n", command=command, strengths=(1.0,))
+    report = training.write(tmp_path / "here")
+    written = sorted(path.name for path in (tmp_path / "here").iterdir())
+    assert written == ["CARD.md", "TRAINING.md", "detector.json", "detector.safetensors", "suspects.csv"]
+    assert command in (tmp_path / "here" / "CARD.md").read_text("utf-8")
+    assert report.artifact.training["rows"] == 60
 
 
 def test_training_twice_gives_the_same_artifact(fit_on, tmp_path):
@@ -37,8 +50,7 @@ def test_out_of_fold_numbers_come_from_heads_that_did_not_see_the_row(loaded):
     texts = [f"text number {row} of many" for row in range(60)]
     labels = np.random.default_rng(1).permutation(np.arange(60) % 2)
     reader = TextReader(loaded, FeatureSpec(features=("margins",), max_tokens=24))
-    words = {"name": "noise", "recipe": "forest", "label": "a", "negative": "b"}
-    artifact = train(texts, labels, reader, **words)
+    artifact = train(texts, labels, reader, name="noise", strengths=(1.0,)).artifact
     table = read_table(reader, read_texts(texts))
     assert artifact.metrics["out_of_fold"]["auc"] < 0.75
     assert roc_auc_score(labels, artifact.head.logit(table.values)[:, 0]) > 0.95
@@ -48,7 +60,7 @@ def test_rows_that_do_not_judge_only_help_to_fit(loaded):
     texts, labels = labelled(60)
     reader = TextReader(loaded, FeatureSpec(features=("margins",), max_tokens=24))
     words = {"name": "mixed", "label": "toxic", "negative": "clean"}
-    artifact = train(texts, labels, reader, judged=np.arange(60) < 40, strengths=(1.0,), **words)
+    artifact = train(texts, labels, reader, judged=np.arange(60) < 40, strengths=(1.0,), **words).artifact
     assert artifact.training["judged_rows"] == 40
     assert artifact.metrics["out_of_fold"]["n"] == 40
 
@@ -57,22 +69,20 @@ def test_unreadable_texts_are_left_out_and_counted(loaded):
     texts, labels = labelled(44)
     texts[0], texts[3] = "", "\0"
     reader = TextReader(loaded, FeatureSpec(features=("margins",), max_tokens=24))
-    artifact = train(texts, labels, reader, name="n", label="toxic", negative="clean", strengths=(1.0,))
+    artifact = train(
+        texts, labels, reader, name="n", label="toxic", negative="clean", strengths=(1.0,)
+    ).artifact
     assert (artifact.training["rows"], artifact.training["left_out"]) == (42, 2)
 
 
 @pytest.mark.parametrize("features", [("spline7",), ("occupancy", "length"), ("hidden",)])
-def test_every_feature_and_the_forest_can_be_trained_saved_and_used(fit_on, loaded, tmp_path, features):
-    for recipe in ("logistic", "forest"):
-        artifact = fit_on(recipe, features=features)
-        artifact.save(tmp_path / recipe)
-        detector = Detector.load(tmp_path / recipe, model=loaded)
-        texts, _ = labelled()
-        again = [record.score for record in detector.score(texts)]
-        table = read_table(detector.reader, read_texts(texts))
-        np.testing.assert_allclose(
-            again, artifact.scores(artifact.head.logit(table.values))[:, 0], rtol=1e-4, atol=1e-6
-        )
+def test_every_feature_can_be_trained_saved_and_used(fit_on, loaded, tmp_path, features):
+    artifact = fit_on(features=features)
+    artifact.save(tmp_path)
+    detector, (texts, _) = Detector.load(tmp_path, model=loaded), labelled()
+    scores = [record.score for record in detector.score(texts)]
+    expected = artifact.scores(artifact.head.logit(read_table(detector.reader, read_texts(texts)).values))
+    np.testing.assert_allclose(scores, expected[:, 0], rtol=1e-4, atol=1e-6)
 
 
 def test_a_prior_moves_weight_from_one_statistic_to_the_others(loaded):
@@ -81,8 +91,8 @@ def test_a_prior_moves_weight_from_one_statistic_to_the_others(loaded):
     table = read_table(reader, read_texts(texts))
     last = np.repeat(["last" in column.name for column in reader.columns], [c.size for c in reader.columns])
     words = {"name": "n", "label": "toxic", "negative": "clean", "strengths": (0.01,), "table": table}
-    plain = train(texts, labels, reader, **words)
-    less = train(texts, labels, reader, prior={"margin_last": 0.01}, **words)
+    plain = train(texts, labels, reader, **words).artifact
+    less = train(texts, labels, reader, prior={"margin_last": 0.01}, **words).artifact
 
     def share(artifact):  # of the logit's spread over the rows
         apart = artifact.head.weight[0] * (table.values - artifact.head.mean) / artifact.head.scale
@@ -100,8 +110,6 @@ def test_bad_requests_are_refused(loaded):
     texts, labels = labelled()
     reader = TextReader(loaded, FeatureSpec(features=("margins",), max_tokens=24))
     words = {"name": "n", "label": "toxic", "negative": "clean"}
-    with pytest.raises(BadFeatures, match="no recipe 'tree'; there are logistic and forest"):
-        train(texts, labels, reader, recipe="tree", **words)
     with pytest.raises(BadLabels, match="40 texts but 3 labels"):
         train(texts, labels[:3], reader, **words)
     with pytest.raises(BadLabels, match="0 positive"):

@@ -1,19 +1,17 @@
-"""Tests ``benchmarks/detectors.py``: the shipped detectors are those that its recipes make."""
+"""Tests benchmarks/detectors.py: the shipped detectors are those of its recipes; its commands and numbers."""
 
-import runpy
-import sys
-from pathlib import Path
-from unittest import mock
+import shlex
 
+import numpy as np
 import pytest
+from detection.training_rows import measured_part, toxic_parts, type_parts
+from detectors import RECIPES, command, parse, with_measurements
 
 from splinelens.apps.detector import shipped
 from splinelens.detect.artifact import Artifact
 from splinelens.features.catalogue import columns, statistics
+from splinelens.features.spec import FeatureSpec
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-with mock.patch.object(sys, "path", [str(BENCHMARKS), *sys.path]):
-    RECIPES = runpy.run_path(str(BENCHMARKS / "detectors.py"))["RECIPES"]
 DEPTH, SIZES = 30, {"neuron": [1536] * 30, "width": [576] * 30}  # of smollm2-135m
 
 
@@ -42,3 +40,33 @@ def test_a_shipped_detector_tells_what_its_recipe_says(recipe):
     assert (found.name, found.task, found.negative) == (recipe.name, recipe.task, recipe.negative)
     assert recipe.labels in (found.labels, ())
     assert found.training["settings"].get("prior", {}) == dict(recipe.prior or {})
+
+
+def test_the_recorded_command_fits_one_detector_and_measuring_fits_none():
+    args = parse(shlex.split(command("domain", "bfloat16"))[2:])
+    assert (args.only, args.measure_only, args.dtype) == (["domain"], [], "bfloat16")
+    assert parse(["--data", "DIR", "--measure-only", "types"]).measure_only == ["types"]
+    args = parse(["--data", "DIR", "--measure-only"])
+    assert (args.only, len(args.measure_only)) == ([], 4)
+
+
+def test_no_training_row_repeats_a_test_row_or_another(data):
+    parts = toxic_parts(data)
+    texts = [text for part in parts for text in part.texts(data)]
+    assert len(set(texts)) == len(texts)
+    assert not set(texts) & set(measured_part("binary", data)[1].texts(data))
+    assert [part.judges for part in parts] == [True, False, False]
+    assert type_parts(data)[0].labels.shape[1] == 6
+
+
+def test_a_measured_detector_has_the_numbers_of_its_scores_and_its_limits(data, fitted, halves):
+    spec = FeatureSpec(("margins",), max_tokens=256, long="cut", normalize=True)
+    detector = fitted(spec, halves[0], label="toxic", negative="clean")
+    artifact = with_measurements(detector, data)
+    numbers = artifact.metrics["the test rows of jigsaw-test-binary-12k, 256 tokens, cut"]
+    _, part = measured_part("binary", data)
+    flagged = [record.verdict == "toxic" for record in detector.score(part.texts(data))]
+    recall = np.mean(np.array(flagged)[part.labels[:, 0] == 1])
+    assert numbers["at_threshold"]["0.05"]["recall"] == pytest.approx(recall)
+    assert any("leet" in line for line in artifact.training["limits"])
+    assert sum("are called toxic at the 5 % threshold" in line for line in artifact.training["limits"]) == 3

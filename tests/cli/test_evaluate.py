@@ -55,8 +55,8 @@ def test_unread_texts_are_counted_apart(evaluate, comments, tmp_path):
 def test_a_split_is_a_column_and_a_value(evaluate):
     assert "is not COLUMN=VALUE, such as split=test" in evaluate("--split", "split=", code=2).stderr
     assert json.loads(evaluate("--split", "split", "--json").stdout)["rows"] == 40
-    told = evaluate("--split", "split=dev", code=1).stderr
-    assert "column 'split' is never 'dev'; it holds 'train' (80 rows), 'test' (40 rows)" in told
+    message = evaluate("--split", "split=dev", code=1).stderr
+    assert "column 'split' is never 'dev'; it holds 'train' (80 rows), 'test' (40 rows)" in message
     assert "no column 'fold'" in evaluate("--split", "fold=test", code=1).stderr
 
 
@@ -76,9 +76,9 @@ def test_rows_without_a_label_are_left_out_with_a_word(evaluate, comments, tmp_p
 
 def test_rows_that_it_was_fitted_on_are_refused_with_their_count(run, detector, comments):
     command = ["evaluate", detector, comments, "--column", "comment", "--label", "toxic"]
-    told = run(*command, code=1).stderr
-    assert f"{comments}: 80 of 120 rows were in the training data of detector tiny" in told
-    assert "--allow-training-rows" in told
+    message = run(*command, code=1).stderr
+    assert f"{comments}: 80 of 120 rows were in the training data of detector tiny" in message
+    assert "--allow-training-rows" in message
     allowed = run(*command, "--allow-training-rows", "--json")
     assert json.loads(allowed.stdout)["training_rows"] == 80
     assert "80 of 120 rows were in the training data" in allowed.stderr

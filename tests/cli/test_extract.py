@@ -3,9 +3,9 @@
 import errno
 
 import numpy as np
+import pyarrow.ipc
 import pytest
 
-import splinelens.features.extract as walk
 from splinelens.features.reader import TextReader
 from splinelens.features.table import FeatureTable
 
@@ -20,9 +20,9 @@ def extract(run, comments, model_folder):
 
 
 @pytest.fixture
-def short_stretches(monkeypatch):
-    """Parts of 50 texts, so that 120 texts make three."""
-    monkeypatch.setattr(walk, "_STRETCH", 50)
+def small_chunks(monkeypatch):
+    """Chunks of 50 texts, so that 120 texts make three."""
+    monkeypatch.setattr("splinelens.features.extract.CHUNK", 50)
 
 
 def test_a_table_is_written_and_told_of(extract, tmp_path):
@@ -91,7 +91,7 @@ def test_a_threshold_out_of_range_is_refused_before_a_model_is_loaded(extract, t
     assert "pass a number above 0 and below 1" in told
 
 
-def test_ctrl_c_keeps_the_parts_and_the_same_command_goes_on(extract, tmp_path, monkeypatch, short_stretches):
+def test_ctrl_c_keeps_the_parts_and_the_same_command_goes_on(extract, tmp_path, monkeypatch, small_chunks):
     extract(tmp_path / "whole.parquet")
     tokenize, calls = TextReader.tokenize, []
 
@@ -104,38 +104,38 @@ def test_ctrl_c_keeps_the_parts_and_the_same_command_goes_on(extract, tmp_path, 
     monkeypatch.setattr(TextReader, "tokenize", stop)
     told = extract(tmp_path / "a.parquet", code=130).stderr
     parts = tmp_path / "a.parquet.parts"
-    assert told == f"Stopped. What is finished is kept in {parts}; run the same command to go on.\n"
+    assert told == f"Stopped. Finished rows are kept in {parts}; run the same command to continue.\n"
     assert not (tmp_path / "a.parquet").exists()
     again = extract(tmp_path / "a.parquet")
     assert calls == [50, 50, 50, 20]  # the first part was not read again
-    assert f"going on with {parts}" in again.stderr
+    assert f"continuing {parts}" in again.stderr
     assert same(tmp_path / "a.parquet", tmp_path / "whole.parquet")
 
 
-def test_a_full_disk_is_told_and_the_same_command_goes_on(extract, tmp_path, monkeypatch, short_stretches):
+def test_a_full_disk_is_told_and_the_same_command_goes_on(extract, tmp_path, monkeypatch, small_chunks):
     extract(tmp_path / "whole.parquet")
-    write, calls = FeatureTable.write, []
+    new_file, calls = pyarrow.ipc.new_file, []
 
-    def full(self, path):
-        calls.append(path)
+    def full(*arguments):
+        calls.append(arguments)
         if len(calls) == 2:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return write(self, path)
+        return new_file(*arguments)
 
-    monkeypatch.setattr(FeatureTable, "write", full)
+    monkeypatch.setattr(pyarrow.ipc, "new_file", full)
     told = extract(tmp_path / "a.parquet", code=1).stderr
     assert told.startswith("Error: cannot write ")
-    assert "No space left on device. What was finished is kept" in told
+    assert "No space left on device; finished rows are kept" in told
     extract(tmp_path / "a.parquet")
     assert same(tmp_path / "a.parquet", tmp_path / "whole.parquet")
 
 
-def test_parts_of_another_question_are_not_mixed_in(extract, tmp_path, monkeypatch, short_stretches):
+def test_rows_of_another_request_are_not_mixed_in(extract, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(FeatureTable, "write", lambda self, path: (_ for _ in ()).throw(KeyboardInterrupt))
         extract(tmp_path / "a.parquet", code=130)
     told = extract(tmp_path / "a.parquet", "--features", "margins", code=1).stderr
-    assert "holds parts of another run" in told
+    assert "holds rows of another run" in told
 
 
 def test_wrong_names_are_refused_with_the_near_ones(extract, tmp_path):

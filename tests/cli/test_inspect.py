@@ -12,7 +12,7 @@ import pytest
 import splinelens
 import splinelens.apps.inspection
 import splinelens.models
-import splinelens.report.inspection_page
+import splinelens.report.page
 
 TEXT = "you lovely friend"
 
@@ -36,7 +36,7 @@ def asked(monkeypatch):
 def test_a_text_is_shown_line_by_line(run, model_folder):
     shown = run("inspect", TEXT, "--model", model_folder).stdout
     assert "text: " in shown
-    assert "layer  signs" in shown
+    assert "layer  sign mean" in shown
     assert "▁" in shown
     assert "\x1b" not in shown
 
@@ -47,9 +47,9 @@ def test_json_is_one_line_with_the_whole_record(run, model_folder):
     ).stdout
     assert shown.count("\n") == 1
     record = json.loads(shown)
-    assert [text["text"] for text in record["portraits"]] == [TEXT, "you fool"]
-    tokens = len(record["portraits"][0]["spans"])
-    assert len(record["portraits"][0]["prefixes"][0]) == tokens
+    assert [text["text"] for text in record["texts"]] == [TEXT, "you fool"]
+    tokens = len(record["texts"][0]["spans"])
+    assert len(record["texts"][0]["prefixes"][0]) == tokens
     assert len(record["text_distance"]) == len(record["layers"])
 
 
@@ -174,7 +174,7 @@ def test_one_token_at_one_layer_is_shown(run, model_folder):
     shown = run("inspect", TEXT, "--model", model_folder, "--at", "1:3").stdout
     assert f"layer 1, token 3 '{place.piece.replace(' ', '␣')}'" in shown
     assert place.region in shown
-    assert f"neuron {place.wall}, {place.boundary:.3g} away" in shown
+    assert f"neuron {place.wall}, at distance {place.boundary:.3g}" in shown
     assert len(re.findall(r"^ +\d+ +\d+ +\d+  \d", shown, re.MULTILINE)) == 4  # heads
     assert "\x1b" not in shown
 
@@ -209,8 +209,8 @@ def test_the_number_type_reaches_the_model(run, model_folder):
 
 def test_region_names_are_part_of_the_json(run, model_folder):
     shown = run("inspect", TEXT, "--model", model_folder, "--layers", "1,2", "--json").stdout
-    (text,) = json.loads(shown)["portraits"]
-    reading = splinelens.features.tokenwise.read_tokens(TEXT, str(model_folder))
+    (text,) = json.loads(shown)["texts"]
+    reading = splinelens.features.token_report.read_tokens(TEXT, str(model_folder))
     assert text["region_ids"] == [reading.region_ids(1), reading.region_ids(2)]
 
 
@@ -225,7 +225,8 @@ def test_a_page_that_cannot_be_written_leaves_everything_as_it_was(run, model_fo
     with monkeypatch.context() as patched:
         patched.setattr(Path, "replace", full)
         told = run("inspect", TEXT, "--model", model_folder, "-o", page, code=1)
-    assert told.stderr == f"Error: cannot write {page}: No space left on device\n"
+    advice = "free space or choose another path"
+    assert told.stderr == f"Error: cannot write {page}: No space left on device; {advice}\n"
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
         "page.html.tmp": "mine",
         "page.html": "mine",
@@ -257,12 +258,12 @@ def test_a_closed_stream_is_an_error_of_ours(arguments, closed, words):
     assert ended.stderr.count("\n") == 1
 
 
-def test_a_terminal_gets_colours(run, model_folder, monkeypatch):
+def test_a_terminal_gets_colors(run, model_folder, monkeypatch):
     import io
 
-    from splinelens.cli.inspect import print_lines
     from splinelens.models import load_model
-    from splinelens.report.inspection_terminal import terminal
+    from splinelens.report.inspection_terminal import inspection_view
+    from splinelens.report.terminal import print_view
 
     class Screen(io.StringIO):
         def isatty(self):
@@ -272,7 +273,7 @@ def test_a_terminal_gets_colours(run, model_folder, monkeypatch):
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setattr(sys, "stdout", Screen())
     found = splinelens.apps.inspection.inspect(TEXT, load_model(str(model_folder)))
-    print_lines(lambda width: terminal(found, width))
+    print_view(lambda width: inspection_view(found, width))
     assert "\x1b[1m" in sys.stdout.getvalue()
 
 

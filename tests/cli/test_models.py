@@ -9,7 +9,7 @@ from splinelens.models import ALIASES
 
 @pytest.fixture(autouse=True)
 def _empty_caches(tmp_path, monkeypatch):
-    import huggingface_hub
+    import huggingface_hub.constants
 
     monkeypatch.setenv("SPLINELENS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
@@ -32,7 +32,7 @@ def test_check_of_a_sound_folder_passes_every_point(run, model_folder):
     assert all(point["ok"] for point in points)
     shown = run("models", "check", model_folder).stdout
     assert shown.count("ok    ") == len(points)
-    assert "in brackets stands the largest difference" in " ".join(
+    assert "in brackets is the largest difference" in " ".join(
         run("models", "check", "--help").stdout.split()
     )
 

@@ -3,7 +3,7 @@
 import pytest
 import typer
 
-from splinelens.cli.options import MOST_LAYERS, column_and_value, layer_numbers, names, unescaped
+from splinelens.cli.options import MAX_LAYERS, column_and_value, layer_numbers, names, unescape
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def test_other_spellings_of_layers_are_refused(ranges):
 
 
 def test_the_highest_layer_is_bounded_so_that_a_typing_error_fills_no_memory():
-    assert layer_numbers(f"0-{MOST_LAYERS - 1}")[-1] == MOST_LAYERS - 1
+    assert layer_numbers(f"0-{MAX_LAYERS - 1}")[-1] == MAX_LAYERS - 1
 
 
 def test_names_lose_blanks_and_empty_ones():
@@ -42,7 +42,7 @@ def test_names_lose_blanks_and_empty_ones():
     ],
 )
 def test_only_three_escapes_are_read(typed, meant):
-    assert unescaped(typed) == meant
+    assert unescape(typed) == meant
 
 
 def test_a_pair_is_cut_at_its_first_equals_sign():

@@ -58,8 +58,8 @@ def test_two_columns_become_two_labels_that_are_scored_and_measured(fit, run, ta
     assert one["explained"] == "spam"
     assert (empty["scores"], empty["labels"], empty["score"]) == ({}, [], None)
     assert "rude from" in run(*command, "--fpr", "0.001").stderr
-    told = run("evaluate", tmp_path / "out", table(), code=1).stderr
-    assert "60 of 60 rows were in the training data of detector out" in told
+    message = run("evaluate", tmp_path / "out", table(), code=1).stderr
+    assert "60 of 60 rows were in the training data of detector out" in message
     shown = run("evaluate", tmp_path / "out", table(), "--allow-training-rows").stdout
     assert "mean AUC" in shown
     assert "length alone" in shown
@@ -101,20 +101,22 @@ def test_what_cannot_be_fitted_is_refused_before_a_model_is_loaded(fit, table, t
     blank = tmp_path / "b.csv"
     blank.write_text("text,rude\na,\nb,\n")
     assert "label 'rude' is missing in all 2 rows" in fit(blank, "rude", code=1).stderr
-    told = fit(table(), "rude", more=["--column", "spam"], code=1).stderr
-    assert "each text in column 'spam' is a number, not words; it has 'text', 'rude', 'spam', 'kind'" in told
+    message = fit(table(), "rude", more=["--column", "spam"], code=1).stderr
+    assert (
+        "each text in column 'spam' is a number, not words; it has 'text', 'rude', 'spam', 'kind'" in message
+    )
     assert "called as in the file" in fit(table(), "kind", more=["--label-name", "x"], code=2).stderr
 
 
-def test_a_report_draws_one_label_of_several(fit, run, table, tmp_path, monkeypatch):
+def test_a_report_shows_one_label_of_several(fit, run, table, tmp_path, monkeypatch):
     fit(table(), "kind")
     words = ("--label", "kind", "--allow-training-rows", "--no-evasion", "--report", tmp_path / "tea.html")
     command = ["evaluate", tmp_path / "out", table(), *words]
-    told = " ".join(run(*command, code=2).stderr.split())
-    assert "a report draws one label; give one of law, sea, tea" in told
+    message = " ".join(run(*command, code=2).stderr.split())
+    assert "a report shows one label; give one of law, sea, tea" in message
     assert "'rum' is none of" in run(*command, "--report-label", "rum", code=2).stderr
-    read, plain = [], TextReader.read
-    monkeypatch.setattr(TextReader, "read", lambda *a, **k: read.append(len(a[1])) or plain(*a, **k))
+    read, plain = [], TextReader.map
+    monkeypatch.setattr(TextReader, "map", lambda *a, **k: read.append(len(a[2])) or plain(*a, **k))
     numbers = json.loads(run(*command[:-2], "--json").stdout)
     assert read == [60]
     read.clear()
@@ -125,6 +127,6 @@ def test_a_report_draws_one_label_of_several(fit, run, table, tmp_path, monkeypa
     assert (record["label"], record["negative"], record["prevalence"]) == ("tea", "not tea", 0.2)
     assert {**json.loads(shown), "seconds": 0} == {**numbers, "seconds": 0}
     assert record["all_labels"].items() <= numbers.items()
-    assert record["numbers"] == numbers["labels"]["tea"]
+    assert record["metrics"] == numbers["labels"]["tea"]
     assert record["provenance"]["detector"] == numbers["provenance"]["detector"]
     assert "is no share" in run(*command, "--report-label", "tea", "--prevalence", "3", code=2).stderr

@@ -66,8 +66,8 @@ def test_only_rows_of_the_split_are_used(fit, tmp_path):
     assert Artifact.load(tmp_path / "out").training["rows"] == 80
     fit("--split", "split=test")
     assert Artifact.load(tmp_path / "out").training["rows"] == 40
-    told = fit("--split", "split=dev", code=1).stderr
-    assert "column 'split' is never 'dev'; it holds 'train' (80 rows), 'test' (40 rows)" in told
+    message = fit("--split", "split=dev", code=1).stderr
+    assert "column 'split' is never 'dev'; it holds 'train' (80 rows), 'test' (40 rows)" in message
     assert "such as split=train" in fit("--split", "split=", code=2).stderr
     assert "No such option" in fit("--split", "split", "--train-value", "test", code=2).stderr
 
@@ -87,15 +87,14 @@ def test_suspects_and_contradictions_have_the_row_numbers_of_the_file(fit, run, 
     assert "at rows 1, 2." in (tmp_path / "out" / "TRAINING.md").read_text("utf-8")
 
 
-def test_a_forest_layers_features_and_a_prompt_reach_the_spec(fit, tmp_path):
+def test_layers_features_and_a_prompt_reach_the_spec(fit, tmp_path):
     options = ["--features", "spline7,length", "--layers", "0,2", "--prompt", r"Rude?\n"]
-    shown = fit("--recipe", "forest", *options, "--split", "split").stdout
+    shown = fit(*options, "--split", "split").stdout
     artifact = Artifact.load(tmp_path / "out")
-    assert artifact.head.kind == "forest"
     assert artifact.spec["layers"] == [0, 2]
     assert artifact.spec["prompt"] == "Rude?\n"
     assert artifact.columns[-1] == ("length", 1)
-    assert "forest" in shown
+    assert "15 numbers per text" in shown
 
 
 def test_the_card_holds_the_command_as_typed(fit, comments, tmp_path):
@@ -107,7 +106,7 @@ def test_the_card_holds_the_command_as_typed(fit, comments, tmp_path):
     assert r"--prompt 'Rude?\n'" in card
     assert "--keep-features" in card
     assert "--seed" not in card
-    assert f"    {Artifact.load(tmp_path / 'out').training['command']}\n" in card
+    assert f"    {Artifact.load(tmp_path / 'out').command}\n" in card
 
 
 def test_a_detector_normalizes_as_it_was_trained(fit, run, tmp_path):
@@ -129,12 +128,12 @@ def test_kept_features_are_used_again_and_only_for_the_same_question(fit, tmp_pa
     fit("--keep-features", "--split", "split")
     kept = (tmp_path / "out" / "features.parquet").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(TextReader, "read", lambda *_, **__: pytest.fail("read again"))
-        fit("--keep-features", "--split", "split", "--recipe", "forest")
+        patch.setattr(TextReader, "map", lambda *_, **__: pytest.fail("read again"))
+        fit("--keep-features", "--split", "split", "--seed", 7)
     assert (tmp_path / "out" / "features.parquet").read_bytes() == kept
     read = []
-    plain = TextReader.read
-    monkeypatch.setattr(TextReader, "read", lambda *a, **k: read.append(1) or plain(*a, **k))
+    plain = TextReader.map
+    monkeypatch.setattr(TextReader, "map", lambda *a, **k: read.append(1) or plain(*a, **k))
     fit("--split", "split", "--layers", "1")
     assert read
     assert not (tmp_path / "out" / "features.parquet").exists()
@@ -153,23 +152,23 @@ def test_ctrl_c_keeps_what_is_finished_and_says_where(fit, tmp_path, monkeypatch
     def stop(self, *arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(TextReader, "read", stop)
-    told = fit(code=130).stderr
-    assert f"Stopped. What is finished is kept in {tmp_path / 'out' / 'features.parquet.parts'}" in told
+    monkeypatch.setattr(TextReader, "map", stop)
+    message = fit(code=130).stderr
+    assert f"Stopped. Finished rows are kept in {tmp_path / 'out' / 'features.parquet.parts'}" in message
 
 
 def test_a_missing_column_names_those_there(fit):
-    told = fit(label="toxcity", code=1).stderr
-    assert "no column 'toxcity'; it has 'id', 'comment', 'toxic', 'kind', 'split'" in told
-    told = fit(column="coment", code=1).stderr
-    assert "no column 'coment'" in told
-    assert "Try --column comment" in told
+    message = fit(label="toxcity", code=1).stderr
+    assert "no column 'toxcity'; it has 'id', 'comment', 'toxic', 'kind', 'split'" in message
+    message = fit(column="coment", code=1).stderr
+    assert "no column 'coment'" in message
+    assert "Try --column comment" in message
 
 
 def test_labels_of_another_kind_point_to_positive(fit):
-    told = fit(label="kind", code=1).stderr
-    assert "label 'kind' holds 'kind', 'rude', where 0/1 or true/false is read" in told
-    assert "--positive VALUE" in told
+    message = fit(label="kind", code=1).stderr
+    assert "label 'kind' holds 'kind', 'rude', where 0/1 or true/false is read" in message
+    assert "--positive VALUE" in message
 
 
 def test_one_class_only_is_refused(fit, tmp_path):
@@ -191,28 +190,3 @@ def test_the_manifest_records_where_the_texts_came_from(fit, comments, tmp_path)
     fit("--split", "split")
     manifest = json.loads((tmp_path / "out" / "detector.json").read_text())
     assert manifest["training"]["sources"] == [f"{comments} (split = train)"]
-
-
-@pytest.mark.parametrize("recipe", ["logistic", "forest"])
-def test_the_learning_curve_is_that_of_the_chosen_head_and_says_where_it_stops(
-    fit, tmp_path, monkeypatch, recipe
-):
-    from splinelens.detect import learning_curve as learning
-
-    given = {}
-
-    def curve(rows, labels, recipe, strengths, *, groups, most_rows, seed):
-        given.update(recipe=recipe, strengths=strengths, groups=groups, most_rows=most_rows, seed=seed)
-        return learning.LearningCurve(
-            (50, 2000), ((0.8, 0.9), (0.9, 0.9)), 900, why="reasons", capped_from=2100
-        )
-
-    monkeypatch.setattr(learning, "learning_curve", curve)
-    shown = fit("--recipe", recipe, "--seed", 3).stdout
-    settings = Artifact.load(tmp_path / "out").training["settings"]
-    assert (given["recipe"], given["most_rows"], given["seed"]) == (recipe, 2000, 3)
-    assert given["strengths"] == ([settings["C"]] if recipe == "logistic" else None)
-    assert len(given["groups"]) == 120
-    words = "largest point is capped at 2,000 rows; 2,100 could be trained on"
-    assert words in shown
-    assert words in (tmp_path / "out" / "TRAINING.md").read_text("utf-8")

@@ -21,6 +21,8 @@ def artifact():
         negative="clean",
         model={"name": "tiny", "revision": None, "fingerprint": {"weights": "ab12"}},
         spec={"features": ["margins"], "layers": [0, 2]},
+        features_dtype="bfloat16",
+        command="splinelens train a.csv -o tiny",
         columns=(("layer00.margin_max", 4), ("tokens", 2)),
         head=head,
         calibrations=(Calibration(1.2345678901234567, -0.1),),

@@ -16,8 +16,6 @@ from safetensors.numpy import save as save_arrays
 
 import splinelens.detect
 from splinelens.detect.artifact import Artifact
-from splinelens.detect.heads import ForestHead
-from splinelens.detect.recipes import forest
 from splinelens.errors import BrokenArtifact, CannotWrite
 
 ROOM = Path(splinelens.detect.__file__).parent
@@ -42,6 +40,13 @@ def exchange_arrays(folder, data):
     rewrite(folder, lambda manifest: manifest.update(arrays=fitting))
 
 
+def parsed(data):
+    try:
+        return json.loads(data)
+    except ValueError:
+        return None
+
+
 def plain(artifact):
     """All of it that is no array."""
     return {key: value for key, value in vars(artifact).items() if key not in ("head", "seen")}
@@ -62,16 +67,6 @@ def test_saving_again_writes_the_same_bytes(folder, tmp_path):
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
 
 
-def test_a_forest_comes_back(artifact, tmp_path):
-    values = np.random.default_rng(0).normal(size=(80, 6)).astype(np.float32)
-    labels = (values[:, 0] > 0).astype(int)
-    head = ForestHead.of(forest().set_params(head__n_estimators=5).fit(values, labels))
-    replace(artifact, head=head).save(tmp_path)
-    again = Artifact.load(tmp_path).head
-    assert isinstance(again, ForestHead)
-    assert again.logit(values).tobytes() == head.logit(values).tobytes()
-
-
 def test_the_manifest_is_strict_json(artifact, tmp_path):
     metrics = {
         "nan": float("nan"),
@@ -82,7 +77,7 @@ def test_the_manifest_is_strict_json(artifact, tmp_path):
     replace(artifact, metrics=metrics).save(tmp_path)
     manifest = json.loads((tmp_path / "detector.json").read_text(), parse_constant=pytest.fail)
     assert manifest["metrics"] == {"nan": None, "inf": [None, [1, 2]], "flag": True, "x": 0.5}
-    assert manifest["schema"] == 2
+    assert manifest["schema"] == 3
 
 
 def test_nothing_but_the_two_files_is_left(folder):
@@ -98,9 +93,7 @@ def test_a_newer_detector_replaces_the_one_before(artifact, folder):
 @pytest.mark.parametrize("full_at", [1, 2])
 def test_a_full_disk_leaves_no_half_artifact(artifact, tmp_path, monkeypatch, full_at):
     fill_disk(monkeypatch, full_at)
-    with pytest.raises(
-        CannotWrite, match=r"cannot write the detector to .*made: No space left on device; free"
-    ):
+    with pytest.raises(CannotWrite, match=r"cannot write .*made.*: No space left on device; free"):
         artifact.save(tmp_path / "made")
     assert list((tmp_path / "made").iterdir()) == []
 
@@ -130,7 +123,7 @@ def fill_disk(monkeypatch, full_at):
 
 def test_a_folder_that_is_a_file_cannot_be_written(artifact, tmp_path):
     (tmp_path / "taken").write_text("")
-    with pytest.raises(CannotWrite, match=r"cannot write the detector to .*taken: File exists"):
+    with pytest.raises(CannotWrite, match=r"cannot write .*taken: File exists"):
         artifact.save(tmp_path / "taken")
 
 
@@ -160,9 +153,12 @@ def test_a_file_cut_short_is_refused(folder, name, kept):
 @pytest.mark.parametrize("name", ["detector.json", "detector.safetensors"])
 def test_one_changed_byte_is_refused_wherever_it_is(folder, name):
     data = (folder / name).read_bytes()
-    for place in range(0, len(data), 7):
+    values = json.loads(data) if name.endswith(".json") else None
+    for index in range(0, len(data), 7):
         edited = bytearray(data)
-        edited[place] ^= 1
+        edited[index] ^= 1
+        if values and parsed(edited) == values:
+            continue  # the last digit of a float may say nothing
         (folder / name).write_bytes(edited)
         with pytest.raises(BrokenArtifact, match=re.escape(name)):
             Artifact.load(folder)
@@ -171,22 +167,34 @@ def test_one_changed_byte_is_refused_wherever_it_is(folder, name):
 def test_an_edited_number_is_refused(folder):
     path = folder / "detector.json"
     path.write_text(path.read_text().replace('"target": 0.01', '"target": 0.02'))
-    with pytest.raises(BrokenArtifact, match=r"detector\.json does not have the hash that it says: damaged"):
+    with pytest.raises(
+        BrokenArtifact, match=r"detector\.json does not have the hash that it states: damaged"
+    ):
         Artifact.load(folder)
 
 
 def test_edited_arrays_are_refused(folder):
     path = folder / "detector.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"?")
-    with pytest.raises(BrokenArtifact, match=r"safetensors does not have the hash that detector\.json says"):
+    with pytest.raises(
+        BrokenArtifact, match=r"safetensors does not have the hash that detector\.json states"
+    ):
         Artifact.load(folder)
 
 
-@pytest.mark.parametrize("schema", [0, 1, 3, "2", None, [2]])
+@pytest.mark.parametrize("schema", [0, 1, 2, 4, "3", None, [3]])
 def test_another_schema_is_refused(folder, schema):
     rewrite(folder, lambda manifest: manifest.update(schema=schema))
     with pytest.raises(
-        BrokenArtifact, match=r"detector\.json has schema .*; this version reads 2; fetch or train"
+        BrokenArtifact, match=r"detector\.json has schema .*; this version reads 3; fetch or train"
+    ):
+        Artifact.load(folder)
+
+
+def test_the_schema_before_is_refused_by_its_age(folder):
+    rewrite(folder, lambda manifest: manifest.update(schema=2))
+    with pytest.raises(
+        BrokenArtifact, match=r"schema 2; made by an older version; .* train the detector again"
     ):
         Artifact.load(folder)
 
@@ -215,7 +223,7 @@ def test_values_as_deep_as_the_reader_can_go_are_refused(folder):
 def test_what_is_no_number_of_json_is_refused(folder, number):
     path = folder / "detector.json"
     path.write_text(path.read_text().replace('"auc": 0.9', f'"auc": {number}'))
-    with pytest.raises(BrokenArtifact, match=rf"detector\.json is not JSON.*{number} is no number of JSON"):
+    with pytest.raises(BrokenArtifact, match=rf"detector\.json is not JSON.*{number} is no JSON number"):
         Artifact.load(folder)
 
 
@@ -232,28 +240,47 @@ def test_a_huge_file_is_refused_before_it_is_read(folder, name, monkeypatch):
 
 
 KEYS = (
-    "name task labels negative model spec columns head calibrations thresholds training metrics version "
-    "arrays sha256"
+    "name task labels negative model spec features_dtype engine columns calibrations thresholds training "
+    "metrics command version"
 ).split()
+OPTIONAL = ("engine", "training", "metrics", "command", "version")
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", [key for key in KEYS if key not in OPTIONAL])
 def test_a_missing_key_is_named(folder, key):
     rewrite(folder, lambda manifest: manifest.pop(key))
-    if key == "sha256":  # rewrite has put a fitting one back
-        path = folder / "detector.json"
+    with pytest.raises(BrokenArtifact, match=rf"detector\.json is damaged at '{key}': Field required"):
+        Artifact.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("sha256", "does not have the hash"),
+        ("head", "head None is unknown"),
+        ("arrays", "damaged at 'arrays'"),
+    ],
+)
+def test_a_missing_key_around_the_values_is_named(folder, key, message):
+    path = folder / "detector.json"
+    rewrite(folder, lambda manifest: manifest.pop(key))
+    if key == "sha256":  # rewrite has put one back
         path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "sha256"}))
-    with pytest.raises(BrokenArtifact, match=rf"detector\.json lacks '{key}', where a \w+ is read"):
+    with pytest.raises(BrokenArtifact, match=message):
+        Artifact.load(folder)
+
+
+def test_an_unknown_key_is_named(folder):
+    rewrite(folder, lambda manifest: manifest.update(more=1))
+    with pytest.raises(BrokenArtifact, match=r"detector\.json is damaged at 'more': Unexpected keyword"):
         Artifact.load(folder)
 
 
 @pytest.mark.parametrize("value", [3, None, True, 0.5])
-@pytest.mark.parametrize("key", KEYS[:-1])
+@pytest.mark.parametrize("key", [*KEYS, "arrays"])
 def test_a_value_of_the_wrong_type_is_named(folder, key, value):
     rewrite(folder, lambda manifest: manifest.update({key: value}))
-    with pytest.raises(
-        BrokenArtifact, match=rf"detector\.json holds {value} as '{key}', where a \w+ is read"
-    ):
+    with pytest.raises(BrokenArtifact, match=rf"detector\.json is damaged at '{key}': Input should be"):
         Artifact.load(folder)
 
 
@@ -291,7 +318,7 @@ THRESHOLD = {"target": 0.01, "score": 0.9, "rate": 0.0, "interval": [0.0, 0.1], 
 )
 def test_a_damaged_part_of_the_manifest_is_refused(folder, change):
     rewrite(folder, lambda manifest: manifest.update(change))
-    with pytest.raises(BrokenArtifact, match=r"detector\.json is damaged near .*; fetch or train"):
+    with pytest.raises(BrokenArtifact, match=r"detector\.json is damaged at .*; fetch or train"):
         Artifact.load(folder)
 
 
@@ -299,7 +326,7 @@ def test_a_number_too_large_for_a_float_is_refused(folder):
     path = folder / "detector.json"
     rewrite(folder, lambda manifest: manifest["calibrations"][0].update(slope=float("inf")))
     path.write_text(path.read_text().replace("Infinity", "1e999"))
-    with pytest.raises(BrokenArtifact, match=r"damaged near inf, where a finite number is read"):
+    with pytest.raises(BrokenArtifact, match=r"damaged at 'calibrations.0.slope': .* a finite number"):
         Artifact.load(folder)
 
 
@@ -311,9 +338,7 @@ def test_columns_that_do_not_fit_the_head_are_refused(folder):
 
 def test_an_unknown_head_is_refused(folder):
     rewrite(folder, lambda manifest: manifest.update(head="tree"))
-    with pytest.raises(
-        BrokenArtifact, match=r"safetensors: head 'tree' is unknown; this version reads linear"
-    ):
+    with pytest.raises(BrokenArtifact, match=r"json: head 'tree' is unknown; this version reads 'linear'"):
         Artifact.load(folder)
 
 
@@ -343,10 +368,10 @@ def test_what_is_no_safetensors_file_is_refused(folder, data):
 
 
 def test_the_load_path_imports_nothing_that_could_run_code_out_of_a_file():
-    allowed = {*"collections contextlib dataclasses functools hashlib json math pathlib typing".split()}
-    allowed |= {"numpy", "scipy", "sklearn", "safetensors", "splinelens"}
+    allowed = {*"collections dataclasses functools hashlib json math pathlib typing".split()}
+    allowed |= {"numpy", "pydantic", "scipy", "sklearn", "safetensors", "splinelens"}
     found = set()
-    for name in ("artifact", "heads", "thresholds"):
+    for name in ("artifact", "calibration", "heads", "metrics", "thresholds"):
         for node in ast.walk(ast.parse((ROOM / f"{name}.py").read_text("utf-8"))):
             if isinstance(node, ast.Import):
                 found |= {alias.name.split(".")[0] for alias in node.names}

@@ -59,26 +59,26 @@ def test_each_label_has_the_score_of_its_own_calibration(of_two):
 def test_labels_that_do_not_hold_together_are_refused(of_two, tmp_path, change, found):
     of_two.save(tmp_path)
     rewrite(tmp_path, lambda manifest: manifest.update(change))
-    with pytest.raises(BrokenArtifact, match=rf"detector\.json does not hold together: .*{found}"):
+    with pytest.raises(BrokenArtifact, match=rf"detector\.json is inconsistent: .*{found}"):
         Artifact.load(tmp_path)
 
 
 @pytest.mark.parametrize("seen", [np.ones(2, np.uint64), np.arange(3), np.ones((2, 2), np.uint64)])
-def test_hashes_that_do_not_rise_are_refused(artifact, folder, seen):
+def test_hashes_that_do_not_ascend_are_refused(artifact, folder, seen):
     exchange_arrays(folder, save_arrays(artifact.head.arrays() | {"seen": seen}))
-    with pytest.raises(BrokenArtifact, match="seen holds something other than rising hashes"):
+    with pytest.raises(BrokenArtifact, match="seen holds something other than ascending hashes"):
         Artifact.load(folder)
 
 
-def test_one_label_alone_is_a_binary_detector_with_its_numbers(of_two, tmp_path):
+def test_a_single_label_is_a_binary_detector_with_its_numbers(of_two, tmp_path):
     values = np.random.default_rng(2).normal(size=(5, 6))
-    alone = of_two.alone("spam")
-    assert (alone.task, alone.labels, alone.negative) == ("binary", ("spam",), "not spam")
+    single = of_two.single_label("spam")
+    assert (single.task, single.labels, single.negative) == ("binary", ("spam",), "not spam")
     both = of_two.scores(of_two.head.logit(values))
-    assert alone.scores(alone.head.logit(values))[:, 0].tolist() == both[:, 1].tolist()
-    assert alone.thresholds == (of_two.thresholds[1],)
-    alone.save(tmp_path)
+    assert single.scores(single.head.logit(values))[:, 0].tolist() == both[:, 1].tolist()
+    assert single.thresholds == (of_two.thresholds[1],)
+    single.save(tmp_path)
     assert Artifact.load(tmp_path).labels == ("spam",)
-    assert alone.digest != of_two.digest
-    assert alone.origin == Artifact.load(tmp_path).origin == of_two.origin == of_two.digest
-    assert alone.alone("spam") is alone
+    assert single.digest != of_two.digest
+    assert single.origin == Artifact.load(tmp_path).origin == of_two.origin == of_two.digest
+    assert single.single_label("spam") is single

@@ -87,7 +87,7 @@ def test_one_class_alone_gives_no_suspects():
 @pytest.mark.parametrize(
     ("labels", "scores", "exclusive", "error", "words"),
     [
-        ([0, 1], [0.5], False, BadFeatures, "one score a label"),
+        ([0, 1], [0.5], False, BadFeatures, "one score per label"),
         ([0, 2], [0.5, 0.5], False, BadLabels, r"labels are \[0, 2\]"),
         ([0, 1], [0.5, 1.5], False, BadFeatures, r"outside \[0, 1\]"),
         ([[0, 0], [1, 0]], [[0.5, 0.5]] * 2, True, BadLabels, r"rows \[0\] have not exactly one class"),

@@ -150,7 +150,7 @@ def test_a_score_is_the_logistic_function_of_the_calibrated_logit():
 
 
 def test_no_logit_gives_no_score():
-    assert np.isnan(Calibration().score(np.array([np.nan, 1.0]))).tolist() == [True, False]
+    assert np.isnan(Calibration(1.0, 0.0).score(np.array([np.nan, 1.0]))).tolist() == [True, False]
 
 
 @pytest.mark.parametrize("fitted", [calibrate, thresholds])

@@ -125,6 +125,6 @@ def _learns(anatomy):
 
 def test_gemma4_with_experts_is_refused(tiny_of):
     changes = {"enable_moe_block": True, "num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 24}
-    with pytest.raises(UnknownAnatomy, match="has experts at 'experts', which the row does not know"):
+    with pytest.raises(UnknownAnatomy, match="has experts at 'experts', which the row does not name"):
         anatomy_of(tiny_of("gemma4_text", **changes))
     assert "experts is refused" in NOTES["gemma4"]

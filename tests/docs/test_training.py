@@ -3,9 +3,8 @@
 import re
 from pathlib import Path
 
-from splinelens.detect import fitting, wide
 from splinelens.detect.learning_curve import SMALLEST
-from splinelens.detect.recipes import ROWS_OF_A_CLASS
+from splinelens.detect.solver import ANCHOR_ROWS, EXACT_ROWS, ROWS_PER_CLASS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "training.md"
 
@@ -25,14 +24,13 @@ def test_the_python_of_the_training_page_runs(default_model, capsys):
 
 def test_the_numbers_of_rows_on_the_page_are_those_of_the_code():
     page = PAGE.read_text("utf-8")
-    assert f"| under {2 * ROWS_OF_A_CLASS} |" in page
-    assert f"at least {ROWS_OF_A_CLASS} rows of each class" in page
-    assert f"fits the chosen head on {SMALLEST}, {2 * SMALLEST}, {4 * SMALLEST}, ... rows" in page
+    assert f"| under {2 * ROWS_PER_CLASS} |" in page
+    assert f"at least {ROWS_PER_CLASS} rows of each class" in page
+    assert f"fits the head on {SMALLEST}, {2 * SMALLEST}, {4 * SMALLEST}, ... rows" in page
 
 
 def test_the_limits_of_large_tables_on_the_page_are_those_of_the_code():
     page = PAGE.read_text("utf-8")
-    assert f"Tables of more than {fitting._NARROW:,} columns" in page
-    assert f"Up to {fitting.MOST_GRAM_ROWS:,} rows the inner products are kept" in page
-    assert f"chosen on {fitting._CHOOSING_ROWS:,} of the rows" in page
-    assert f"all columns, {wide._BLOCK:,} at a time" in page
+    assert f"| up to {EXACT_ROWS:,} | exact" in page
+    assert f"| more than {EXACT_ROWS:,} |" in page
+    assert f"restricted to the span of {ANCHOR_ROWS:,} random rows" in page

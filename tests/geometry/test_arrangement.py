@@ -6,17 +6,31 @@ import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
 
-from splinelens.geometry.arrangement import arrangement, cell_around
-from splinelens.geometry.chords import chords, count_crossings, same_lines
+from splinelens.geometry.arrangement import (
+    TOLERANCE,
+    arrangement,
+    cell_around,
+    count_crossings,
+    line_segments,
+    same_lines,
+)
 
-BOX = (-1.0, -1.0, 3.0, 1.0)
+BOX, WIDE = (-1.0, -1.0, 3.0, 1.0), (0.0, 0.0, 4.0, 2.0)
 
 
 def random_lines(count, seed=0):
-    dice = np.random.default_rng(seed)
-    angle = dice.uniform(0, 2 * np.pi, count)
+    rng = np.random.default_rng(seed)
+    angle = rng.uniform(0, 2 * np.pi, count)
     normal = np.stack([np.cos(angle), np.sin(angle)], 1)
-    return np.column_stack([normal, -(normal * dice.uniform(BOX[:2], BOX[2:], (count, 2))).sum(1)])
+    return np.column_stack([normal, -(normal * rng.uniform(BOX[:2], BOX[2:], (count, 2))).sum(1)])
+
+
+def wide_lines(count, seed=0):
+    rng = np.random.default_rng(seed)
+    angle = rng.uniform(0, 2 * np.pi, count)
+    normal = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    offset = -(normal * rng.uniform(-2, 6, (count, 2))).sum(axis=1)
+    return np.column_stack([normal, offset]) * rng.uniform(0.01, 100, (count, 1))
 
 
 def whole_lines(count, seed):
@@ -59,7 +73,7 @@ def canonical(cells):
     )
 
 
-def centres(cells):
+def centers(cells):
     return np.array([cell.mean(axis=0) for cell in cells])
 
 
@@ -92,7 +106,6 @@ def test_two_lines_that_cross_leave_four_cells_with_known_corners():
     ]
     assert canonical(cells) == expected
     assert sorted(areas(cells).tolist()) == pytest.approx([0.5, 1.5, 3.5, 10.5])
-    assert sorted(cells.lines.tolist()) == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 5, 15, 30])
@@ -108,16 +121,15 @@ def test_parallel_equal_and_concurrent_lines_give_the_cells_of_exact_fractions(s
     cells = arrangement(lines, BOX)
     assert len(set(same.tolist())) < len(lines)
     assert canonical(cells) == canonical(slow_cells(lines, BOX))
-    assert set(cells.lines.tolist()) <= set(same.tolist())
     check_tiling(cells, BOX)
 
 
 @pytest.mark.parametrize("count", [1, 7, 40, 250])
 def test_cells_are_one_more_than_lines_and_crossings(count):
     lines = random_lines(count)
-    met, ends = chords(lines, BOX)
+    cuts, ends = line_segments(lines, BOX)
     cells = arrangement(lines, BOX)
-    assert met.all()
+    assert cuts.all()
     assert len(cells) == 1 + count + count_crossings(ends, BOX)
 
 
@@ -135,11 +147,11 @@ def test_three_lines_through_one_point_meet_there_in_six_cells():
 
 
 def test_a_hundred_lines_through_one_point_leave_no_slivers():
-    dice = np.random.default_rng(0)
-    turn = dice.uniform(0, np.pi, 100)
+    rng = np.random.default_rng(0)
+    turn = rng.uniform(0, np.pi, 100)
     normal = np.stack([np.cos(turn), np.sin(turn)], axis=1)
     lines = np.column_stack([normal, -normal @ [0.7, 0.2]])
-    lines[:, 2] += dice.uniform(-1e-13, 1e-13, 100)
+    lines[:, 2] += rng.uniform(-1e-13, 1e-13, 100)
     cells = arrangement(lines, BOX)
     assert len(cells) == 200
     assert areas(cells).min() > 1e-6
@@ -147,13 +159,13 @@ def test_a_hundred_lines_through_one_point_leave_no_slivers():
 
 @pytest.mark.parametrize("spread", [1e-15, 1e-12, 1e-11, 1e-10, 1e-8])
 def test_lines_that_nearly_coincide_never_tear_the_tiling(spread):
-    dice = np.random.default_rng(1)
-    bundle = np.array([0.6, 0.8, -0.3]) + dice.normal(0, spread, (60, 3))
-    lines = np.concatenate([bundle, random_lines(20), bundle + dice.normal(0, spread, (60, 3))])
+    rng = np.random.default_rng(1)
+    bundle = np.array([0.6, 0.8, -0.3]) + rng.normal(0, spread, (60, 3))
+    lines = np.concatenate([bundle, random_lines(20), bundle + rng.normal(0, spread, (60, 3))])
     cells = arrangement(lines, BOX)
     check_tiling(cells, BOX, slack=1e-9)
-    met, ends = chords(lines, BOX)
-    assert len(cells) <= 1 + met.sum() + count_crossings(ends[met], BOX)
+    cuts, ends = line_segments(lines, BOX)
+    assert len(cells) <= 1 + cuts.sum() + count_crossings(ends[cuts], BOX)
 
 
 def test_lines_that_miss_or_touch_the_box_cut_nothing():
@@ -167,23 +179,10 @@ def test_a_line_through_a_corner_of_the_box_makes_two_triangles():
     assert areas(cells).tolist() == pytest.approx([4.0, 4.0])
 
 
-def test_neighbours_lie_on_the_two_sides_of_their_line_and_on_one_side_of_all_others():
+def test_each_cell_has_signs_of_its_own():
     lines = random_lines(40)
-    cells = arrangement(lines, BOX)
-    on = centres(cells) @ lines[:, :2].T + lines[:, 2] > 0
-    right, left = cells.neighbours.T
-    differ = on[right] != on[left]
-    assert (differ.sum(axis=1) == 1).all()
-    assert differ.argmax(axis=1).tolist() == cells.lines.tolist()
-    assert on[left, cells.lines].all()
-    assert len(np.unique(on, axis=0)) == len(cells)
-
-
-def test_cells_and_the_edges_between_them_satisfy_eulers_formula():
-    """Pieces between crossings: a line with k crossings on it has k + 1."""
-    lines = random_lines(40)
-    crossings = count_crossings(chords(lines, BOX)[1], BOX)
-    assert len(arrangement(lines, BOX).neighbours) == 40 + 2 * crossings
+    on = centers(arrangement(lines, BOX)) @ lines[:, :2].T + lines[:, 2] > 0
+    assert len(np.unique(on, axis=0)) == len(on)
 
 
 def test_the_cell_around_a_place_is_the_one_with_its_signs():
@@ -191,7 +190,7 @@ def test_the_cell_around_a_place_is_the_one_with_its_signs():
     cells = arrangement(lines, BOX)
     places = np.random.default_rng(5).uniform(BOX[:2], BOX[2:], (50, 2))
     signs = places @ lines[:, :2].T + lines[:, 2] > 0
-    inside = centres(cells) @ lines[:, :2].T + lines[:, 2] > 0
+    inside = centers(cells) @ lines[:, :2].T + lines[:, 2] > 0
     for place, sign in zip(places, signs, strict=True):
         (cell,) = np.flatnonzero((inside == sign).all(axis=1)).tolist()
         assert canonical([cell_around(lines, BOX, place)]) == canonical([cells[cell]])
@@ -210,15 +209,6 @@ def test_a_place_on_the_same_line_with_both_signs_is_still_in_one_cell():
     assert len(cell_around(lines, BOX, np.array([1.0, 0.5]))) == 4
 
 
-def test_cells_are_a_sequence():
-    cells = arrangement(random_lines(3), BOX)
-    assert len(list(cells)) == len(cells)
-    assert (cells[-1] == cells[len(cells) - 1]).all()
-    assert sum(map(len, cells)) == len(cells.corners)
-    with pytest.raises(IndexError):
-        cells[len(cells)]
-
-
 def test_the_order_of_the_lines_does_not_matter():
     lines = random_lines(25)
     shuffled = lines[np.random.default_rng(3).permutation(25)]
@@ -235,15 +225,122 @@ def test_moving_and_stretching_lines_and_box_together_moves_and_stretches_the_ce
         assert np.allclose(one, other, atol=1e-7)
 
 
+def test_ends_by_hand():
+    lines = np.array([[1.0, 0.0, -1.0], [0.0, -3.0, 3.0], [1.0, -2.0, 0.0], [1.0, 1.0, -7.0]])
+    cuts, ends = line_segments(lines, WIDE)
+    assert cuts.tolist() == [True, True, True, False]
+    expected = [[[1, 2], [1, 0]], [[4, 1], [0, 1]], [[4, 2], [0, 0]]]
+    assert ends[:3].tolist() == [pytest.approx(np.array(each)) for each in expected]
+    assert np.isnan(ends[3]).all()
+
+
+def test_the_positive_side_is_on_the_left_of_the_way_between_the_ends():
+    lines = wide_lines(200)
+    cuts, ends = line_segments(lines, WIDE)
+    way = ends[cuts, 1] - ends[cuts, 0]
+    left = ends[cuts].mean(axis=1) + np.stack([-way[:, 1], way[:, 0]], axis=1)
+    assert 20 < cuts.sum() < 200
+    assert ((left * lines[cuts, :2]).sum(axis=1) + lines[cuts, 2] > 0).all()
+
+
+def test_ends_lie_on_the_line_and_on_the_edge_of_the_box():
+    lines = wide_lines(200)
+    cuts, ends = line_segments(lines, WIDE)
+    norm = np.hypot(lines[cuts, 0], lines[cuts, 1])
+    distance = (np.einsum("led,ld->le", ends[cuts], lines[cuts, :2]) + lines[cuts, 2:]) / norm[:, None]
+    assert np.abs(distance).max() < 1e-12
+    x, y = ends[cuts, :, 0], ends[cuts, :, 1]
+    to_edge = np.minimum.reduce([np.abs(x), np.abs(4 - x), np.abs(y), np.abs(2 - y)])
+    assert to_edge.max() < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("line", "crossing"),
+    [
+        ([1.0, 0.0, 0.0], False),  # along the left edge
+        ([1.0, 0.0, -1e-13], False),  # beside it by less than the tolerance
+        ([1.0, 0.0, -1e-9], True),
+        ([1.0, 1.0, 0.0], False),  # touches a corner
+        ([1.0, 1.0, -1e-9], True),  # cuts it off
+        ([1.0, -2.0, 0.0], True),  # from corner to corner
+        ([0.0, 0.0, 0.0], False),  # no line at all
+        ([0.0, 0.0, -3.0], False),
+    ],
+)
+def test_touching_an_edge_or_a_corner_is_not_crossing(line, crossing):
+    assert line_segments(np.array([line]), WIDE)[0].tolist() == [crossing]
+
+
+def test_crossing_is_having_corners_of_the_box_on_both_sides():
+    lines = wide_lines(500, seed=1)
+    corners = np.array([[0, 0], [4, 0], [4, 2], [0, 2]])
+    value = lines[:, :2] @ corners.T + lines[:, 2:]
+    assert line_segments(lines, WIDE)[0].tolist() == ((value > 0).any(1) & (value < 0).any(1)).tolist()
+
+
+def test_crossings_are_what_solving_every_pair_gives():
+    lines = wide_lines(80)
+    cuts, ends = line_segments(lines, WIDE)
+    kept, slow = lines[cuts], 0
+    for one in range(len(kept)):
+        for other in range(one):
+            x, y = np.linalg.solve(kept[[one, other], :2], -kept[[one, other], 2])
+            slow += 0 < x < 4 and 0 < y < 2
+    assert slow > 100
+    assert count_crossings(ends[cuts], WIDE) == slow
+
+
+def test_lines_that_meet_on_the_edge_do_not_cross_inside():
+    lines = np.array([[1.0, -2.0, 0.0], [2.0, -1.0, 0.0], [1.0, 0.0, -1.0], [1.0, 1.0, -1.0]])
+    cuts, ends = line_segments(lines, WIDE)
+    # The first two share the corner (0, 0), the last two meet at (1, 0), and (1, 2) is on the edge too.
+    assert cuts.all()
+    assert count_crossings(ends[:2], WIDE) == 0
+    assert count_crossings(ends[2:], WIDE) == 0
+    assert count_crossings(ends, WIDE) == 3
+
+
+def test_no_line_has_no_end_and_no_crossing():
+    cuts, ends = line_segments(np.empty((0, 3)), WIDE)
+    assert (len(cuts), ends.shape, count_crossings(ends, WIDE)) == (0, (0, 2, 2), 0)
+    assert same_lines(np.empty((0, 3)), WIDE).tolist() == []
+
+
+def test_the_same_line_is_recognized_whatever_its_length_and_side():
+    lines = np.concatenate([wide_lines(20), -3 * wide_lines(20), wide_lines(20) / 7])
+    assert same_lines(lines, WIDE).tolist() == list(range(20)) * 3
+
+
+def test_lines_farther_apart_than_the_tolerance_are_two():
+    near, far = TOLERANCE / 2, 10 * TOLERANCE
+    lines = np.array([[0.0, 1.0, -1.0], [0.0, 1.0, -1.0 + near], [0.0, 1.0, -1.0 + far], [far, 1.0, -1.0]])
+    assert same_lines(lines, WIDE).tolist() == [0, 0, 2, 3]
+
+
+def test_a_low_box_is_as_good_as_a_square_one():
+    squeeze = np.array([1.0, 1e6, 1.0])
+    lines = wide_lines(50)
+    cuts, ends = line_segments(lines, (0.0, 0.0, 4.0, 2.0))
+    low_cuts, low_ends = line_segments(lines * squeeze, (0.0, 0.0, 4.0, 2e-6))
+    assert low_cuts.tolist() == cuts.tolist()
+    assert np.allclose(low_ends[cuts] * [1.0, 1e6], ends[cuts], atol=1e-12)
+
+
 def test_arguments_are_left_as_they_are():
     lines = random_lines(9)
     before = lines.copy()
+    ends = line_segments(lines, BOX)[1]
+    kept = ends.copy()
     arrangement(lines, BOX), cell_around(lines, BOX, np.zeros(2))
+    same_lines(lines, BOX), count_crossings(ends, BOX)
     assert (lines == before).all()
+    assert (ends == kept).all()
 
 
 def test_wrong_shapes_are_refused():
     with pytest.raises(TypeCheckError):
         arrangement(np.ones((3, 2)), BOX)
+    with pytest.raises(TypeCheckError):
+        line_segments(np.ones((3, 2)), BOX)
     with pytest.raises(TypeCheckError):
         cell_around(np.ones((3, 3)), BOX, np.ones(3))

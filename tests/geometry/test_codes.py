@@ -191,7 +191,7 @@ def test_a_layer_without_neurons_has_no_share_that_differs():
 
 def test_a_text_without_tokens_has_no_distance():
     code = region_code(torch.randn(2, 3, 9))
-    with pytest.raises(NoTokens, match="codes of 3 and of 0 tokens have no pair"):
+    with pytest.raises(NoTokens, match="codes of 3 and 0 tokens have no pair"):
         text_distance(code[0], code[1, :0], 9)
     with pytest.raises(NoTokens, match="codes of 0 tokens have no distance between layers"):
         layer_distance(code[:, :0], 9)

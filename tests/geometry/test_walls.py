@@ -203,7 +203,7 @@ def test_two_walls_that_coincide_cannot_be_crossed_one_at_a_time():
 def test_walls_too_near_for_float32_are_refused_there_and_crossed_in_float64():
     weight, point = torch.eye(2)[[0, 0]].double(), torch.tensor([1000.0, 1.0])
     bias = torch.tensor([-1001.0, -1001.00001], dtype=torch.float64)
-    with pytest.raises(BadFeatures, match="that of neuron 1 follows 1e-05 behind it; pass a float64 point"):
+    with pytest.raises(BadFeatures, match="that of neuron 1 follows 1e-05 beyond it; pass a float64 point"):
         crossing_step(point, weight, bias)
     crossing = crossing_step(point.double(), weight, bias)
     assert flips(point, point.double() + crossing.step, weight, bias) == [0]
@@ -220,7 +220,7 @@ def test_what_is_not_finite_is_named(bad):
     point, other = torch.ones(12), torch.tensor([0.0] * 12)
     broken = point.clone()
     broken[7] = bad
-    with pytest.raises(BadFeatures, match=f"the point is {bad} at width 7; take a finite one"):
+    with pytest.raises(BadFeatures, match=f"the point is {bad} at width 7; pass a finite one"):
         crossing_step(broken, weight, bias)
     rows = weight.clone()
     rows[41, 3] = bad

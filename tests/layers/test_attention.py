@@ -1,11 +1,11 @@
-"""Tests layers/attention.py: what is handed over is what the model's own attention computes with."""
+"""Tests layers/attention.py: the call holds what the model attention computes with."""
 
 import pytest
 import torch
 
 from splinelens.anatomy import anatomy_of
+from splinelens.engines.torch import run_tokens
 from splinelens.errors import BadFeatures
-from splinelens.engines.forward import run_tokens
 from splinelens.layers import AttentionCall, watch
 
 IDS = torch.arange(4, 44).reshape(2, 20)
@@ -44,7 +44,7 @@ def weights_of(call):
 
 
 @pytest.mark.parametrize("mask", [None, LEFT], ids=["whole", "padded left"])
-def test_the_weights_of_what_is_handed_over_are_those_of_eager_attention(any_model, mask):
+def test_the_weights_of_the_call_are_those_of_eager_attention(any_model, mask):
     layers, seen, hooked, handles = softmax_layers(any_model), {}, {}, []
     with watch(
         any_model, attention=lambda layer, call: seen.update({layer: weights_of(call)}), layers=layers
@@ -91,7 +91,7 @@ def test_the_implementation_is_named_back_after_an_exception(tiny_llama):
         run(tiny_llama)
 
 
-def test_only_the_layers_asked_for_are_handed_over(tiny_llama):
+def test_only_the_requested_layers_are_read(tiny_llama):
     read = []
     with watch(tiny_llama, attention=lambda layer, _: read.append(layer), layers=[2, 0]):
         run(tiny_llama)
@@ -219,7 +219,7 @@ def test_linear_attention_says_that_it_has_no_softmax(name, tiny_of):
 def test_an_implementation_that_keeps_its_scores_is_refused(tiny_llama):
     tiny_llama.config._attn_implementation = "flex_attention"
     with (
-        pytest.raises(BadFeatures, match="'flex_attention' keeps its scores to itself; load the model with"),
+        pytest.raises(BadFeatures, match="'flex_attention' does not expose its scores; load the model with"),
         watch(tiny_llama, attention=lambda *_: None),
     ):
         pass
@@ -231,7 +231,7 @@ def test_a_module_that_gives_no_weights_is_refused(tiny_of):
     attention = anatomy_of(model).attention(1)
     attention.register_forward_hook(lambda _module, _args, out: (out[0], None))
     with (
-        pytest.raises(BadFeatures, match="BloomAttention of layer 1 gives no attention weights; load"),
+        pytest.raises(BadFeatures, match="BloomAttention of layer 1 returns no attention weights; load"),
         watch(model, attention=lambda *_: None),
     ):
         run(model)

@@ -124,7 +124,6 @@ def shop(tmp_path, gguf_file, monkeypatch):
         member="tiny_model/tiny.gguf",
         gguf_bytes=gguf_file.stat().st_size,
         gguf_sha256=file_sha256(gguf_file),
-        license="none",
     )
     monkeypatch.setitem(ALIASES, "tiny", alias)
     return Shop(alias, wheel)

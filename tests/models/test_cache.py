@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from splinelens.errors import CannotWrite
-from splinelens.models.cache import cache_folder, file_sha256, place, workroom
+from splinelens.models.cache import cache_folder, file_sha256, publish, working_folder
 
 
 def test_the_folder_is_the_argument_then_our_variable_then_the_shared_one_then_home(monkeypatch):
@@ -23,24 +23,24 @@ def test_the_folder_is_the_argument_then_our_variable_then_the_shared_one_then_h
     assert cache_folder() == Path.home() / ".cache" / "splinelens"
 
 
-def test_the_workroom_is_inside_the_cache_and_gone_afterwards(cache):
-    with workroom(cache, 0) as room:
-        assert room.parent == cache
-        (room / "half").write_text("x")
+def test_the_working_folder_is_inside_the_cache_and_gone_afterwards(cache):
+    with working_folder(cache, 0) as folder:
+        assert folder.parent == cache
+        (folder / "half").write_text("x")
     assert [path.name for path in cache.iterdir()] == ["lock"]
 
 
-def test_the_workroom_is_gone_after_an_exception_too(cache):
-    with pytest.raises(KeyError), workroom(cache, 0) as room:
-        (room / "half").write_text("x")
+def test_the_working_folder_is_gone_after_an_exception_too(cache):
+    with pytest.raises(KeyError), working_folder(cache, 0) as folder:
+        (folder / "half").write_text("x")
         raise KeyError("stop")
     assert [path.name for path in cache.iterdir()] == ["lock"]
 
 
 def test_what_a_killed_process_left_is_cleared_away(cache):
     (cache / "partial-dead").mkdir(parents=True)
-    with workroom(cache, 0) as room:
-        assert list(cache.glob("partial-*")) == [room]
+    with working_folder(cache, 0) as folder:
+        assert list(cache.glob("partial-*")) == [folder]
 
 
 def test_two_workers_are_never_inside_at_once(cache):
@@ -49,7 +49,7 @@ def test_two_workers_are_never_inside_at_once(cache):
     inside, most = [], []
 
     def work(number):
-        with workroom(cache, 0):
+        with working_folder(cache, 0):
             inside.append(number)
             most.append(len(inside))
             os.sched_yield()
@@ -61,57 +61,55 @@ def test_two_workers_are_never_inside_at_once(cache):
     assert len(most) == 40
 
 
-def test_a_full_disk_is_told_before_anything_is_written(cache, monkeypatch):
+def test_a_full_disk_is_refused_before_anything_is_written(cache, monkeypatch):
     usage = shutil.disk_usage(cache.parent)._replace(free=60_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    said = r"has 60 MB of free disk, and 588 MB are needed.*SPLINELENS_CACHE"
-    with pytest.raises(CannotWrite, match=said), workroom(cache, 538_000_000):
-        pytest.fail("the room must not open")
+    message = r"has 60 MB of free disk, and 588 MB are needed.*SPLINELENS_CACHE"
+    with pytest.raises(CannotWrite, match=message), working_folder(cache, 538_000_000):
+        pytest.fail("the folder must not open")
 
 
-def test_a_disk_that_fills_up_while_working_is_told(cache):
-    with pytest.raises(CannotWrite, match=r"No space left on device. Make room there"), workroom(cache, 0):
+def test_a_disk_that_fills_up_while_working_is_refused(cache):
+    with (
+        pytest.raises(CannotWrite, match=r"No space left on device; make room in the model cache"),
+        working_folder(cache, 0),
+    ):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_a_cache_that_is_a_file_is_told(tmp_path):
+def test_a_cache_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "file").touch()
-    said = r"cache .*file cannot be written"
-    with pytest.raises(CannotWrite, match=said), workroom(tmp_path / "file", 0):
-        pytest.fail("the room must not open")
+    message = r"cannot write .*file: .*; make room"
+    with pytest.raises(CannotWrite, match=message), working_folder(tmp_path / "file", 0):
+        pytest.fail("the folder must not open")
 
 
-def test_other_failures_inside_pass_through(cache):
-    with pytest.raises(ConnectionResetError), workroom(cache, 0):
-        raise ConnectionResetError(errno.ECONNRESET, "reset")
-
-
-def test_a_placed_folder_is_whole_and_readable_as_the_umask_allows(tmp_path):
-    made = tmp_path / "made"
-    made.mkdir(mode=0o700)
-    (made / "weights").write_text("w")
-    (made / "weights").chmod(0o600)
+def test_a_published_folder_is_whole_and_readable_as_the_umask_allows(tmp_path):
+    finished = tmp_path / "finished"
+    finished.mkdir(mode=0o700)
+    (finished / "weights").write_text("w")
+    (finished / "weights").chmod(0o600)
     before = os.umask(0o022)
     try:
-        place(made, tmp_path / "deep" / "target")
+        publish(finished, tmp_path / "deep" / "target")
     finally:
         os.umask(before)
     assert (tmp_path / "deep" / "target").stat().st_mode & 0o777 == 0o755
     assert (tmp_path / "deep" / "target" / "weights").stat().st_mode & 0o777 == 0o644
 
 
-def test_a_folder_another_process_placed_first_stays(tmp_path):
-    for name in ("made", "target"):
+def test_a_folder_another_process_published_first_stays(tmp_path):
+    for name in ("finished", "target"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "by").write_text(name)
-    place(tmp_path / "made", tmp_path / "target")
+    publish(tmp_path / "finished", tmp_path / "target")
     assert (tmp_path / "target" / "by").read_text() == "target"
 
 
-def test_a_placed_file_replaces_the_one_there(tmp_path):
+def test_a_published_file_replaces_an_older_one(tmp_path):
     (tmp_path / "new").write_text("new")
     (tmp_path / "old").write_text("old")
-    place(tmp_path / "new", tmp_path / "old")
+    publish(tmp_path / "new", tmp_path / "old")
     assert (tmp_path / "old").read_text() == "new"
 
 

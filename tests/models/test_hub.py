@@ -118,7 +118,7 @@ def test_shards_are_fetched_with_their_index(hub):
     ("names", "said"),
     [
         (("config.json", "pytorch_model.bin"), r"only pytorch_model\.bin, which can run code when read"),
-        (("config.json",), "no weights at all"),
+        (("config.json",), "no weights"),
     ],
 )
 def test_pickles_are_never_fetched(hub, names, said):
@@ -132,9 +132,21 @@ def test_pickles_are_never_fetched(hub, names, said):
     ("error", "kind", "said"),
     [
         (_http(errors.GatedRepoError), BadModel, "is gated: accept its terms.*HF_TOKEN"),
-        (_http(errors.RevisionNotFoundError), UnknownModel, "at revision 'v1'.*has no such revision"),
-        (_http(errors.RepositoryNotFoundError), UnknownModel, "no folder here and no repository on the hub"),
-        (errors.OfflineModeIsEnabled("off"), BadModel, "is not cached, and HF_HUB_OFFLINE keeps it"),
+        (
+            _http(errors.RevisionNotFoundError),
+            UnknownModel,
+            "at revision 'v1' is no folder here and no repository or revision",
+        ),
+        (
+            _http(errors.RepositoryNotFoundError),
+            UnknownModel,
+            "no folder here and no repository or revision on the hub",
+        ),
+        (
+            errors.OfflineModeIsEnabled("off"),
+            BadModel,
+            "could not be fetched from the hub: HF_HUB_OFFLINE is set. Check",
+        ),
         (ConnectionError("no route\nmore"), BadModel, "could not be fetched from the hub: no route. Check"),
         (TimeoutError(), BadModel, "could not be fetched from the hub: TimeoutError. Check"),
     ],

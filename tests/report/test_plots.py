@@ -1,45 +1,55 @@
-"""Tests ``report/plots.py``: shapes that several pages share, none of them by a private name."""
+"""Tests ``report/plots.py``: color scales, rounding, and labels that plotly does not interpret."""
 
-import ast
-from pathlib import Path
+import numpy as np
+import pytest
 
-from splinelens.report.inspection_plots import category_axis, figure_place, framed, heat_map, panel, scale_bar
-from splinelens.report.inspection_scales import Scale
+from splinelens.report.plots import Scale, category_axis, figure, heat_map, plotly_text, rounded
 
-REPOSITORY = Path(__file__).parents[2]
-SCALE = Scale(("#000", "#777", "#fff"), 0.5, 1.0, ((0.0, "chance"), (1.0, "1")))
+COLORS = ("#000", "#777", "#fff")
 
 
-def test_axes_are_those_given_with_room_for_their_labels():
-    found = framed(200, {"title": {"text": "a"}}, category_axis("layer"))
-    assert found["xaxis"] == {"automargin": True, "title": {"text": "a"}}
-    assert (found["yaxis"]["type"], found["height"]) == ("category", 200)
+def test_a_figure_has_the_given_axes_and_no_template():
+    layout = figure([], 200, {"title": {"text": "a"}}, category_axis("layer"))["layout"]
+    assert layout["xaxis"] == {"automargin": True, "title": {"text": "a"}}
+    assert (layout["yaxis"]["type"], layout["height"]) == ("category", 200)
+    assert "template" not in layout
 
 
-def test_a_heat_map_spreads_its_colours_evenly():
-    found = heat_map([[0.5, None]], SCALE)
-    assert found["colorscale"] == [[0.0, "#000"], [0.5, "#777"], [1.0, "#fff"]]
-    assert (found["zmin"], found["zmax"]) == (0.5, 1.0)
+def test_a_heat_map_has_the_colors_and_ends_of_its_scale():
+    scale = Scale(COLORS, 0.5, 1.0, ())
+    (trace,) = figure([heat_map([[0.5, None]], scale)], 200, {}, {})["data"]
+    assert [list(pair) for pair in trace["colorscale"]] == [[0.0, "#000"], [0.5, "#777"], [1.0, "#fff"]]
+    assert (trace["zmin"], trace["zmax"], trace["z"]) == (0.5, 1.0, [[0.5, None]])
 
 
-def test_a_place_escapes_its_words_and_widens_for_many_tokens():
-    shown = figure_place("roc", '"quoted" <b>', "ROC")
-    assert 'aria-label="ROC. &quot;quoted&quot; &lt;b&gt;"' in shown
-    assert "min-width" not in shown
-    assert "min-width:560px" in figure_place("sign-0", "Signs.", "Signs", tokens=100)
+def test_a_logarithmic_scale_has_a_tick_at_each_decade_between_its_ends():
+    scale = Scale.logarithmic([np.array([0.002, 20.0])], COLORS)
+    assert [words for _, words in scale.ticks] == ["0.002", "0.01", "0.1", "1", "20"]  # 10 would overlap
+    assert scale.ticks[1][0] == pytest.approx((-2 - np.log10(0.002)) / 4)
 
 
-def test_a_panel_has_its_title_and_words_and_a_scale_its_ticks():
-    assert "<h3>A &amp; B</h3>" in panel("a", "A & B")
-    assert "<p class='quiet'>Words.</p>" in panel("a", "A", "Words.")
-    assert "left:100%" in scale_bar(SCALE, "AUC")
-    assert "AUC" not in scale_bar(SCALE, "")
+def test_a_number_of_0_takes_the_low_end_and_is_named_there():
+    scale = Scale.logarithmic([np.array([0.0, 0.01, 1.0])], COLORS)
+    assert scale.ticks[0] == (0.0, "0")
+    assert scale.low < -2
+    assert scale.high == 0
+    assert scale.values(np.array([0.0, 1.0])) == [pytest.approx(scale.low, rel=1e-3), 0]
 
 
-def test_no_file_imports_a_private_name_of_another():
-    for room in ("src", "tests", "benchmarks", "docs", "examples"):
-        for path in sorted((REPOSITORY / room).rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-                names = [alias.name for alias in node.names] if isinstance(node, ast.ImportFrom) else []
-                private = [name for name in names if name.startswith("_") and not name.startswith("__")]
-                assert not private, f"{path.relative_to(REPOSITORY)}:{node.lineno} imports {private}"
+@pytest.mark.parametrize("values", [[], [0.0], [0.5, 0.5], [np.inf, np.nan], [-1.0]])
+@pytest.mark.parametrize("kind", [Scale.linear, Scale.logarithmic])
+def test_no_scale_is_without_length(values, kind):
+    scale = kind([np.array(values)], COLORS)
+    assert np.isfinite([scale.low, scale.high]).all()
+    assert scale.low < scale.high
+    assert scale.ticks
+
+
+def test_numbers_keep_their_significant_digits():
+    assert rounded(np.array([1.234567e-5, 1234567.0])) == [1.235e-5, 1235000.0]
+    assert rounded(np.array([0.123456789, np.nan]), 8) == [0.12345679, None]
+    assert rounded(np.zeros((0, 3))) == []
+
+
+def test_what_plotly_would_interpret_is_escaped():
+    assert plotly_text("%{x} &lt;") == "\u2068%\u2060{x} &amp;lt;\u2069"

@@ -15,7 +15,6 @@ from splinelens.report.terminal import (
     evaluation_lines,
     excerpt,
     explanation,
-    label_lines,
     plain_line,
     score_table,
     strongest_words,
@@ -265,7 +264,7 @@ def test_labels_stand_in_a_table_with_length_alone_and_confusion():
         classes=True,
         resamples=0,
     ).to_dict()
-    lines = label_lines(numbers)
+    lines = evaluation_lines(numbers)
     assert any(re.match(r"accuracy +0\.7500  \[0\.1941, ", line) for line in lines)
     assert any(line.startswith("sea") and "not measured: all or no rows" in line for line in lines)
     assert lines[-4:] == [

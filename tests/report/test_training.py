@@ -2,14 +2,14 @@
 
 import csv
 import io
-import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from splinelens.detect.learning_curve import LearningCurve, PowerLaw
 from splinelens.detect.thresholds import thresholds
-from splinelens.errors import BadFeatures, BadLabels
+from splinelens.errors import BadFeatures
 from splinelens.report.training import (
     SUSPECT_COLUMNS,
     suspects_csv,
@@ -25,36 +25,52 @@ CURVE = LearningCurve(
 )
 
 
-def report(**changes):
-    options = {
-        "numbers": np.array([10, 11, 12, 13, 14, 15]),
-        "keys": ["a", "b", "c", "a", "d", "e"],
-        "thresholds": [thresholds(LABELS[:, 0], SCORES[:, 0])],
-        "curve": CURVE,
-        "left_out": 2,
-    }
-    lengths = np.array([3, 4, 5, 6, 7, 8])
-    return training_report("my|own", ["rude", "loud"], LABELS, SCORES, lengths, **options | changes)
+@pytest.fixture
+def detector(artifact):
+    """Makes a detector of some labels: ``detector("rude", "loud", task="labels")``."""
+
+    def make(*labels, task="labels", thresholds=()):
+        metrics = {**artifact.metrics["out_of_fold"]}
+        if task != "binary":
+            metrics = {"n": 6, "labels": {labels[0]: metrics} | dict.fromkeys(labels[1:])}
+        stored = (tuple(thresholds), *[()] * (len(labels) - 1))
+        return replace(
+            artifact,
+            name="my|own",
+            task=task,
+            labels=labels,
+            thresholds=stored,
+            metrics={"out_of_fold": metrics},
+        )
+
+    return make
 
 
-def test_the_record_holds_counts_areas_suspects_and_the_users_row_numbers():
-    found = report()
-    rude, loud = found.labels
-    assert (rude.name, rude.positives, rude.length_auc) == ("rude", 3, 1.0)
-    assert rude.auc == pytest.approx(
-        5 / 9
-    )  # of the nine pairs four are in order, and two ties count one half
-    assert loud.auc == 1.0  # the row with NaN is not scored
-    assert [(suspect.row, suspect.label) for suspect in found.suspects] == [(12, 0), (15, 0)]
-    assert [(group.rows, group.labels) for group in found.contradictions] == [((10, 13), (0, 1))]
-    assert json.loads(json.dumps(found.to_dict()))["curve"]["sentence"] == CURVE.sentence
+@pytest.fixture
+def report(detector):
+    """A report with everything."""
+    stored = thresholds(LABELS[:, 0], SCORES[:, 0])
+    return training_report(
+        detector("rude", "loud", thresholds=stored),
+        LABELS,
+        SCORES,
+        numbers=np.array([10, 11, 12, 13, 14, 15]),
+        keys=["a", "b", "c", "a", "d", "e"],
+        curve=CURVE,
+    )
 
 
-def test_the_page_shows_all_of_it():
-    page = training_markdown(report())
+def test_suspects_and_contradictions_have_the_row_numbers_of_the_file(report):
+    assert [(suspect.row, suspect.label) for suspect in report.suspects] == [(12, 0), (15, 0)]
+    assert [(group.rows, group.labels) for group in report.contradictions] == [((10, 13), (0, 1))]
+
+
+def test_the_page_shows_all_of_it(report):
+    page = training_markdown(report)
     assert page.startswith("# Training of my\\|own\n")
-    assert "6 rows, 2 left out because they could not be read" in page
-    assert "| rude | 3 | 50 % |" in page
+    assert "1,400 rows, 2 left out because they could not be read" in page
+    assert "| rude | 500 | 0.9490 | [0.9300, 0.9600] | 0.5960 | 0.3700 | 0.7000 |" in page
+    assert "| loud | not measured: all or no rows |" in page
     assert "| rude | 1 % | 0.9000 | 0 % |" in page
     assert CURVE.sentence in page
     assert "| 50 | 0.8100 | 0.0141 | 2 |" in page
@@ -64,18 +80,18 @@ def test_the_page_shows_all_of_it():
     assert "1 text with contradicting labels, at rows 10, 13" in page
 
 
-def test_the_lines_say_what_to_do_next():
-    lines = training_lines(report(), "DIR/suspects.csv")
+def test_the_lines_say_what_to_do_next(report):
+    lines = training_lines(report)
     assert lines == [
         CURVE.sentence,
         "2 labels may be wrong; look at rows 12, 15 first",
         "1 text with contradicting labels, such as in rows 10 and 13",
-        "rows are counted from 0; all are in DIR/suspects.csv",
+        "rows are counted from 0; all are in suspects.csv",
     ]
 
 
-def test_the_file_has_a_line_for_each_suspect_and_each_contradicting_row():
-    rows = list(csv.DictReader(io.StringIO(suspects_csv(report()))))
+def test_the_file_has_a_line_for_each_suspect_and_each_contradicting_row(report):
+    rows = list(csv.DictReader(io.StringIO(suspects_csv(report))))
     assert tuple(rows[0]) == SUSPECT_COLUMNS
     assert [(row["row"], row["kind"], row["label"]) for row in rows] == [
         ("12", "suspect", "rude"),
@@ -86,20 +102,25 @@ def test_the_file_has_a_line_for_each_suspect_and_each_contradicting_row():
     assert (rows[0]["given"], rows[0]["suggested"], rows[0]["score"]) == ("0", "1", "0.9000")
 
 
-def test_classes_are_named_in_the_users_words():
+def rows_of(artifact, labels, scores, **options):
+    numbers = np.arange(len(labels))
+    return training_report(artifact, labels, scores, numbers=numbers, keys=numbers.tolist(), **options)
+
+
+def test_classes_are_named_in_the_users_words(detector):
     labels = np.eye(3, dtype=int)[[0, 0, 0, 1, 1, 2, 2]]
     scores = np.array(
         [[0.9, 0.05, 0.05]] * 2 + [[0.1, 0.1, 0.8]] + [[0.1, 0.8, 0.1]] * 2 + [[0.3, 0, 0.7]] * 2
     )
-    found = training_report("kinds", ["a", "b", "c"], labels, scores, np.arange(7), exclusive=True)
+    found = rows_of(detector("a", "b", "c", task="classes"), labels, scores)
     assert [line.split(",")[:5] for line in suspects_csv(found).splitlines()[1:]] == [
         ["2", "suspect", "class", "a", "c"]
     ]
 
 
-def test_a_clean_training_says_so():
+def test_a_clean_training_says_so(detector):
     labels, scores = np.arange(8) % 2, np.arange(8) % 2 * 0.8 + 0.1
-    found = training_report("good", ["rude"], labels, scores, np.arange(8))
+    found = rows_of(detector("rude", task="binary"), labels, scores)
     page = training_markdown(found)
     assert "None: no score favors another label" in page
     assert "No learning curve was computed." in page
@@ -108,26 +129,17 @@ def test_a_clean_training_says_so():
     assert suspects_csv(found) == ",".join(SUSPECT_COLUMNS) + "\n"
 
 
-def test_many_suspects_are_cut_on_the_page_and_whole_in_the_file():
+def test_many_suspects_are_cut_on_the_page_and_whole_in_the_file(detector):
     labels, scores = np.repeat([0, 1], 100), np.repeat([0.1, 0.9], 100)
     scores[:30] = 0.95
-    found = training_report("many", ["rude"], labels, scores, np.ones(200))
-    assert "The first 20; all are in `suspects.csv`." in training_markdown(found)
+    few = LearningCurve((), (), 10, reason="30 rows to train on are too few for a curve, 100 are needed")
+    found = rows_of(detector("rude", task="binary"), labels, scores, curve=few)
+    page = training_markdown(found)
+    assert "The first 20; all are in `suspects.csv`." in page
+    assert few.sentence in page
     assert len(suspects_csv(found).splitlines()) == 31
-    few = LearningCurve((), (), 10, why="30 rows to train on are too few for a curve, 100 are needed")
-    few_rows = training_report("few", ["rude"], labels, scores, np.ones(200), curve=few)
-    assert few.sentence in training_markdown(few_rows)
 
 
-def test_a_label_that_was_judged_on_one_class_has_no_area():
-    labels, scores = np.array([0, 0, 1]), np.array([0.1, 0.2, np.nan])
-    found = training_report("one", ["rude"], labels, scores, np.ones(3))
-    assert found.labels[0].auc is None
-    assert "not scored" in training_markdown(found)
-
-
-def test_names_and_scores_must_fit_the_labels():
-    with pytest.raises(BadLabels, match="2 labels but 1 names"):
-        training_report("x", ["rude"], LABELS, SCORES, np.ones(6))
-    with pytest.raises(BadFeatures, match="one score a label"):
-        training_report("x", ["rude", "loud"], LABELS, SCORES[:, :1], np.ones(6))
+def test_scores_must_fit_the_labels(detector):
+    with pytest.raises(BadFeatures, match="one score per label"):
+        rows_of(detector("rude", "loud"), LABELS, SCORES[:, :1])

@@ -3,7 +3,8 @@
 import pytest
 
 from splinelens.errors import BadTexts, MissingColumn
-from splinelens.texts.columns import ColumnRequest, closest, json_type, quoted, texts_only
+from splinelens.texts.columns import ColumnRequest, closest, texts_only
+from splinelens.texts.table import json_type, quoted
 
 TABLE = ColumnRequest("comments.csv", None)
 

@@ -68,11 +68,6 @@ def test_a_selection_of_a_selection_keeps_the_numbers_of_the_source():
     assert SPLIT.at([]) == Texts((), {"split": (), "fold": ()}, "a.csv")
 
 
-def test_numbers_of_other_rows_are_refused():
-    with pytest.raises(BadTexts, match="list: 1 numbers of rows beside 2 texts; give one a text"):
-        Texts(("a", "b"), {}, "list", (5,))
-
-
 def test_where_takes_one_value_as_a_word_not_as_letters():
     assert SPLIT.where("split", "test").texts == (None,)
     with pytest.raises(BadTexts, match="never 'train test'"):

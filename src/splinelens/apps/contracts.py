@@ -21,7 +21,7 @@ from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.features.stream import Stream
 from splinelens.layers import watch
-from splinelens.layers.attention import weights_handed_over
+from splinelens.layers.attention import watch_weights
 from splinelens.layers.experts import expert_weight
 from splinelens.models import Check, LoadedModel
 from splinelens.weights import gate_weight
@@ -155,7 +155,7 @@ def _dimensions(loaded: LoadedModel) -> str:
     with watch(loaded.model, attention=seen("attention"), layers=layers):
         _run(loaded)
     modules = {layer: anatomy.attention(layer) for layer in layers}
-    with weights_handed_over(anatomy, modules, eager("attention")):  # type: ignore[arg-type]  # they have one
+    with watch_weights(anatomy, modules, eager("attention")):  # type: ignore[arg-type]  # they have one
         _run(loaded)
     differ = total = 0
     for layer in layers:

@@ -1,6 +1,6 @@
-"""A detector at work: texts in, calibrated scores, verdicts and the words that fired out.
+"""Score texts with a fitted detector: calibrated scores, verdicts and the words that fired.
 
-The geometry is read with the model the detector was made for; its linear head runs in NumPy. A
+The features are read with the model that the detector was fitted with; its linear head runs in NumPy. A
 max-pooled margin is reached at one token, so the logit is exactly a constant plus one number a token.
 """
 
@@ -15,9 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from splinelens.detect.artifact import Artifact
-from splinelens.detect.heads import LinearHead
 from splinelens.detect.metrics import Evaluation, Evaluations
-from splinelens.detect.verdicts import fired, label_place, limits, measured, require_known
 from splinelens.errors import (
     BadDetector,
     BadModel,
@@ -34,7 +32,7 @@ from splinelens.files import RowStore
 from splinelens.models import Fingerprint, LoadedModel, load_model
 from splinelens.report.scores import UNDETERMINED, Span, TextScore, write_scores
 from splinelens.report.spans import merged
-from splinelens.texts import Texts, read_texts
+from splinelens.texts import Texts
 from splinelens.tokens import Long
 
 
@@ -46,36 +44,30 @@ def shipped() -> dict[str, Path]:
         ['domain', 'toxicity', 'toxicity-fast', 'types']
     """
     folder = Path(str(files("splinelens"))) / "detectors"
-    return {place.parent.name: place.parent for place in sorted(folder.glob("*/detector.json"))}
+    return {path.parent.name: path.parent for path in sorted(folder.glob("*/detector.json"))}
 
 
 def find_artifact(name: str | Path) -> Artifact:
-    """The artifact of a shipped detector or a folder.
-
-    Args:
-        name: A shipped name such as ``toxicity``, or a folder made by ``splinelens train``.
-
-    Returns:
-        The artifact.
+    """The artifact of a shipped detector such as ``toxicity``, or of a folder.
 
     Raises:
-        UnknownDetector: Neither; the message names near ones.
-        BrokenArtifact: It is there but cannot be read.
+        UnknownDetector: Neither; the message suggests similar names.
+        BrokenArtifact: It exists but cannot be read.
     """
-    there = shipped()
-    if str(name) in there:
-        return Artifact.load(there[str(name)])
+    known = shipped()
+    if str(name) in known:
+        return Artifact.load(known[str(name)])
     folder = Path(name)
     if folder.is_dir():
         return Artifact.load(folder)
-    near = difflib.get_close_matches(str(name), there, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"shipped are {', '.join(there)}"
+    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"shipped are {', '.join(known)}"
     raise UnknownDetector(f"no detector and no folder {str(name)!r}; {hint}")
 
 
 @dataclass(frozen=True)
 class Detector:
-    """A fitted head and the reader of the geometry that it was fitted on.
+    """A fitted head and the reader of its features.
 
     Example:
         >>> import splinelens
@@ -102,9 +94,9 @@ class Detector:
         Args:
             name: A shipped name or a folder.
             model: The model, if it is loaded already or lies elsewhere; it must be the one that
-                the detector was made for.
+                the detector was fitted with.
             device: Such as ``cpu`` or ``cuda:0``.
-            max_tokens: Tokens of a window; None takes the detector's own.
+            max_tokens: Tokens of a window; None takes that of the detector.
             long: ``"windows"`` reads long texts whole, ``"cut"`` drops what exceeds a window.
 
         Returns:
@@ -113,40 +105,37 @@ class Detector:
         Raises:
             UnknownDetector: No such detector.
             BrokenArtifact: The artifact is damaged.
-            WrongModel: It was made for another model or catalogue; the message says what differs.
+            WrongModel: It was fitted with another model or catalogue; the message says what differs.
             BadModel: The model cannot be loaded.
         """
         artifact = find_artifact(name)
-        made_with = FeatureSpec.from_dict(artifact.spec)
-        if made_with.version != VERSION:
+        fitted_with = FeatureSpec.from_dict(artifact.spec)
+        if fitted_with.version != VERSION:
             raise WrongModel(
-                f"detector {artifact.name} was made with version {made_with.version} of the feature "
-                f"catalogue, this is version {VERSION}; train it anew"
+                f"detector {artifact.name} was fitted with version {fitted_with.version} of the feature "
+                f"catalogue, this is version {VERSION}; train it again"
             )
-        window = made_with.max_tokens if max_tokens is None else max_tokens
-        spec = replace(made_with, max_tokens=window, long=long)
-        wanted = Fingerprint.from_dict(artifact.model["fingerprint"])
+        window = fitted_with.max_tokens if max_tokens is None else max_tokens
+        spec = replace(fitted_with, max_tokens=window, long=long)
+        fingerprint = Fingerprint.from_dict(artifact.model["fingerprint"])
         if not isinstance(model, LoadedModel):
-            model = _loaded(artifact, wanted, model, device)
-        _require_same(artifact, wanted, model)
+            model = _load_model(artifact, fingerprint, model, device)
+        _check_model(artifact, fingerprint, model)
         reader = TextReader(model, spec)
         if tuple((column.name, column.size) for column in reader.columns) != artifact.columns:
             raise WrongModel(
-                f"detector {artifact.name} reads other columns than its spec gives; train it anew"
+                f"detector {artifact.name} reads other columns than its spec gives; train it again"
             )
         return cls(artifact, reader)
 
-    def alone(self, label: str) -> "Detector":
-        """One label of it against the rest, as a binary detector.
-
-        Args:
-            label: One of its labels.
+    def single_label(self, label: str) -> "Detector":
+        """One label against the rest, as a binary detector.
 
         Raises:
-            BadDetector: No such label; the message names those there.
+            BadDetector: No such label; the message lists the labels.
         """
-        label_place(self.artifact, label)  # refuses another
-        return Detector(self.artifact.alone(label), self.reader)
+        self.artifact.label_index(label)
+        return Detector(self.artifact.single_label(label), self.reader)
 
     def threshold(self, fpr: float = 0.05, label: str | None = None) -> float:
         """The score at and above which a label fires, for a false-positive rate.
@@ -156,11 +145,11 @@ class Detector:
             label: The label; None takes the first, the only one of a binary detector.
 
         Raises:
-            BadDetector: No threshold was stored for that rate, or no such label; the message names those
-                there.
+            BadDetector: No threshold was stored for that rate, or no such label; the message lists
+                those that are stored.
         """
-        place = 0 if label is None else label_place(self.artifact, label)
-        return limits(self.artifact, fpr)[place]
+        index = 0 if label is None else self.artifact.label_index(label)
+        return self.artifact.thresholds_at(fpr)[index]
 
     def limits(self, fpr: float = 0.05, threshold: float | None = None) -> tuple[float, ...]:
         """The scores at and above which each label fires.
@@ -174,7 +163,7 @@ class Detector:
                 for classes, of which the one with the highest score is the verdict.
         """
         if threshold is None:
-            return limits(self.artifact, fpr)
+            return self.artifact.thresholds_at(fpr)
         if not 0 <= threshold <= 1:
             raise BadDetector(f"threshold {threshold} is no score; give one from 0 to 1")
         if self.artifact.task == "classes":
@@ -222,29 +211,17 @@ class Detector:
         start: int = 0,
         progress: Progress | None = None,
     ) -> Iterator[TextScore]:
-        """As ``score``, one record after the other, for inputs of any size.
-
-        Args:
-            texts: The texts.
-            explain: As in ``score``.
-            fpr: As in ``score``.
-            threshold: As in ``score``.
-            start: The first row to score; earlier ones are skipped.
-            progress: Called as texts are finished.
-
-        Yields:
-            One record a text, in order.
-        """
+        """As ``score``, one record after the other; rows before ``start`` are skipped."""
         limits = self.limits(fpr, threshold)
         if isinstance(explain, str):
-            label_place(self.artifact, explain)
+            self.artifact.label_index(explain)
         if explain and self.inseparable:
             raise NotExplainable(f"detector {self.artifact.name} cannot be explained: {self.inseparable}")
         rows = _texts(texts).texts[start:]
 
         def record(features: TextFeatures) -> TextScore:
             scored = self._record(start + features.index, features, limits, explain)
-            return merged(scored, rows[features.index])
+            return merged(scored, rows[features.index]) if explain else scored
 
         yield from self.reader.map(record, rows, locate=bool(explain), progress=progress)
 
@@ -324,21 +301,21 @@ class Detector:
             progress: Called as texts are finished.
 
         Returns:
-            The numbers, length-only baseline included; undetermined texts are counted apart. One label
+            The numbers, length-only baseline included; undetermined texts are counted separately. One label
             gives an ``Evaluation``, several give ``Evaluations``.
 
         Raises:
             BadLabels: Not one 0 or 1 a text and label, or one class only among the texts that were scored.
         """
         source, artifact = _texts(texts), self.artifact
-        known = require_known(artifact, np.asarray(labels), len(source))
+        known = artifact.require_labels(np.asarray(labels), len(source))
         records = list(self.scores(source, progress=progress))
         scores = np.full((len(records), len(artifact.labels)), np.nan)
         for row, record in enumerate(records):
             if record.score is not None:
                 scores[row] = list(record.scores.values()) if record.scores else record.score
         lengths = np.array([record.tokens for record in records])
-        return measured(artifact, known, scores, lengths, resamples=resamples)
+        return artifact.evaluate(known, scores, lengths, resamples=resamples)
 
     def _record(
         self, row: int, features: TextFeatures, limits: tuple[float, ...], explain: bool | str
@@ -348,7 +325,7 @@ class Detector:
             record = TextScore(row, None, UNDETERMINED, features.tokens, features.cut, features.reason)
             return record if binary else replace(record, scores={}, labels=())
         scores = artifact.scores(artifact.head.logit(features.values[None]))[0]
-        firing = fired(artifact, scores, limits)
+        firing = artifact.fired(scores, limits)
         verdict, reason = artifact.labels[firing[0]] if firing else artifact.negative, None
         if features.cut and (not firing or artifact.task == "classes"):
             verdict, firing = UNDETERMINED, ()
@@ -361,7 +338,7 @@ class Detector:
             record = replace(record, scores=by_label, labels=labels)
         if not explain:
             return record
-        label = label_place(artifact, explain) if isinstance(explain, str) else int(scores.argmax())
+        label = artifact.label_index(explain) if isinstance(explain, str) else int(scores.argmax())
         spans, constant = self._explain(features, label)
         explained = None if binary else artifact.labels[label]
         return replace(record, spans=spans, constant=constant, explained=explained)
@@ -369,8 +346,6 @@ class Detector:
     @property
     def inseparable(self) -> str | None:
         """Why the logit does not split exactly into one number per token, or None if it does."""
-        if not isinstance(self.artifact.head, LinearHead):
-            return f"it has a {self.artifact.head.kind} head and only a linear one splits exactly"
         for column in self.reader.columns:
             if column.statistic.feature != "margins" or column.statistic.pooling == "mean":
                 return f"it reads {column.name}, and only max, min and last margins come from one token"
@@ -379,9 +354,8 @@ class Detector:
     def _explain(self, features: TextFeatures, label: int) -> tuple[tuple[Span, ...], float]:
         """What each token adds to the calibrated logit of a label, and the rest."""
         head, calibration, source = self.artifact.head, self.artifact.calibrations[label], features.source
-        assert isinstance(head, LinearHead)  # scores() checked inseparable
         assert source is not None  # read with locate=True
-        parts = calibration.slope * head.parts(features.values[None], label)[0]
+        parts = calibration.slope * head.contributions(features.values[None], label)[0]
         located = source >= 0  # else no token is routed to the neuron's expert
         tokens = np.bincount(source[located], weights=parts[located], minlength=len(features.offsets))
         spans: list[Span] = []
@@ -397,32 +371,34 @@ class Detector:
 def _texts(texts: Texts | Sequence[str | None]) -> Texts:
     if isinstance(texts, str):
         raise BadTexts("texts is one string; give a list of texts, or the name of a file to read_texts")
-    return texts if isinstance(texts, Texts) else read_texts(list(texts))
+    return texts if isinstance(texts, Texts) else Texts.of(list(texts))
 
 
-def _loaded(artifact: Artifact, wanted: Fingerprint, name: str | None, device: str | None) -> LoadedModel:
+def _load_model(
+    artifact: Artifact, fingerprint: Fingerprint, name: str | None, device: str | None
+) -> LoadedModel:
     """The blocks that the detector reads, of its own model or of one that is named."""
-    place = artifact.model["name"] if name is None else name
+    source = artifact.model["name"] if name is None else name
     revision = artifact.model.get("revision") if name is None else None
     try:
-        return load_model(place, wanted.depth, revision, dtype=wanted.dtype, device=device)
+        return load_model(source, fingerprint.depth, revision, dtype=fingerprint.dtype, device=device)
     except BadModel as error:
         if name is None or type(error) is not BadModel:
             raise
         raise WrongModel(
-            f"detector {artifact.name} needs {wanted.depth} blocks of {artifact.model['name']}: {error}"
+            f"detector {artifact.name} needs {fingerprint.depth} blocks of {artifact.model['name']}: {error}"
         ) from error
 
 
-def _require_same(artifact: Artifact, wanted: Fingerprint, model: LoadedModel) -> None:
-    """Refuse another model than the detector was made for, and say what differs."""
-    if model.depth < wanted.depth:
+def _check_model(artifact: Artifact, fingerprint: Fingerprint, model: LoadedModel) -> None:
+    """Refuse another model than the detector was fitted with, and say what differs."""
+    if model.depth < fingerprint.depth:
         raise WrongModel(
-            f"detector {artifact.name} reads {wanted.depth} blocks, {model.name} has {model.depth} loaded"
+            f"detector {artifact.name} reads {fingerprint.depth} blocks; {model.name} has {model.depth}"
         )
-    difference = wanted.difference(model.fingerprint_at(wanted.depth))
+    difference = fingerprint.difference(model.fingerprint_at(fingerprint.depth))
     if difference:
         raise WrongModel(
-            f"detector {artifact.name} was made for another model than {model.name}: {difference}. It needs "
-            f"{artifact.model['name']}; or train one for yours with 'splinelens train --model'"
+            f"detector {artifact.name} was fitted with another model than {model.name}: {difference}. It "
+            f"needs {artifact.model['name']}; or train one for yours with 'splinelens train --model'"
         )

@@ -1,4 +1,4 @@
-"""A detector and labelled texts in, everything a report shows out: one pass over the texts, then the probes.
+"""A detector and labeled texts in, an evaluation report out: one pass over the texts, then further probes.
 
 HateCheck: Röttger et al., arXiv:2012.15606. XSTest: Röttger et al., arXiv:2308.01263.
 """
@@ -6,6 +6,7 @@ HateCheck: Röttger et al., arXiv:2012.15606. XSTest: Röttger et al., arXiv:230
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,14 +14,13 @@ import numpy as np
 from splinelens.detect.artifact import Artifact
 from splinelens.detect.bootstrap import MIN_ROWS
 from splinelens.detect.curves import operating_points, reliability, sweep
-from splinelens.detect.embedding_2d import project
-from splinelens.detect.heat import alone, block_auc
+from splinelens.detect.embedding_2d import embed_2d
 from splinelens.detect.metrics import Evaluations
 from splinelens.detect.subgroup_auc import SubgroupAuc, subgroup_aucs
-from splinelens.detect.verdicts import label_place, measured, require_known
 from splinelens.errors import BadLabels, BadTexts
 from splinelens.features.extract import provenance
 from splinelens.features.reader import Progress, TextFeatures, TextReader
+from splinelens.files import write_text
 from splinelens.report.evaluation import (
     EvaluationReport,
     Evasion,
@@ -30,20 +30,22 @@ from splinelens.report.evaluation import (
     Share,
     shares,
 )
+from splinelens.report.evaluation_page import page
 from splinelens.report.scores import TextScore
 from splinelens.report.spans import words
-from splinelens.texts import Texts, read_texts
+from splinelens.texts import Labels, Texts, read_texts
+from splinelens.texts.groups import GROUPS, column_groups, mentions, read_terms
 
 Disguise = Callable[[str, random.Random], str]
 
 MAP_ROWS, WORST_ROWS, DISGUISED_ROWS = 1000, 20, 150
-"""Rows that are laid flat, worst errors of each kind, and rows of each class that are disguised."""
+"""Rows of the feature map, worst errors of each kind, and rows of each class that are disguised."""
 
 _SHOWN_CHARACTERS = 2000
 
 
 class Scorer(Protocol):
-    """What is asked of a detector; ``apps.detector.Detector`` is one."""
+    """What a report needs of a detector; ``apps.detector.Detector`` is one."""
 
     @property
     def artifact(self) -> Artifact:
@@ -52,11 +54,11 @@ class Scorer(Protocol):
 
     @property
     def reader(self) -> TextReader:
-        """What reads texts for the head."""
+        """Reads texts for the head."""
         ...
 
-    def alone(self, label: str) -> "Scorer":
-        """One label of it against the rest."""
+    def single_label(self, label: str) -> "Scorer":
+        """One label against the rest."""
         ...
 
     @property
@@ -64,12 +66,8 @@ class Scorer(Protocol):
         """Why a logit does not split into words, or None."""
         ...
 
-    def threshold(self, fpr: float = 0.05) -> float:
-        """The stored threshold for a false-positive rate."""
-        ...
-
     def scores(self, texts: Texts | Sequence[str | None], *, explain: bool = False) -> Iterator[TextScore]:
-        """One record a text, in order."""
+        """One record per text, in order."""
         ...
 
 
@@ -91,6 +89,80 @@ def read_xstest(file: str) -> Texts:
         BadTexts: The file cannot be read.
     """
     return read_texts(file, "prompt", keep=["type", "label"])
+
+
+def read_groups(
+    texts: Texts, columns: Sequence[str] = (), terms: Path | None = None
+) -> tuple[dict[str, np.ndarray], str]:
+    """The groups of texts, from columns beside them and from terms in them.
+
+    Args:
+        texts: The texts, with those columns.
+        columns: Columns that say which group a row concerns.
+        terms: File of the terms of groups; some English ones if there are no columns either.
+
+    Returns:
+        For each group whether a text belongs to it, and in words where the groups come from.
+
+    Raises:
+        BadTexts: The file cannot be read, or a column names no group.
+    """
+    groups: dict[str, np.ndarray] = {}
+    for column in columns:
+        groups |= column_groups(column, texts.columns[column])
+    sources = [f"column {column}" for column in columns]
+    if terms or not columns:
+        groups |= mentions(texts.texts, read_terms(terms) if terms else GROUPS)
+        sources.append(
+            f"texts that hold a term of {terms}" if terms else "texts that name a group in English"
+        )
+    return groups, ", ".join(sources)
+
+
+def require_task(artifact: Artifact, labels: Labels, column: str) -> None:
+    """Refuse labels of another task than the detector's.
+
+    Raises:
+        BadLabels: The message says what the column holds.
+    """
+    if labels.task != artifact.task:
+        held = ", ".join(map(repr, labels.names[:5]))
+        raise BadLabels(
+            f"detector {artifact.name} tells {artifact.labels[0]} from {artifact.negative}; label "
+            f"{column!r} holds {held}; say which value counts as 1 with --positive VALUE"
+        )
+
+
+def training_rows(
+    artifact: Artifact, texts: Texts, allowed: bool, report: Callable[[str], None]
+) -> int | None:
+    """Count texts that the detector was fitted on.
+
+    Args:
+        artifact: The detector.
+        texts: The texts.
+        allowed: Do not refuse them.
+        report: Called with a line if there are any, or if the detector does not record its training texts.
+
+    Returns:
+        Their number; None if it cannot be known.
+
+    Raises:
+        BadTexts: There are some, and they are not allowed.
+    """
+    if not len(artifact.seen):
+        report(f"detector {artifact.name} does not record its training texts; rows among them are not known")
+        return None
+    rows = int(artifact.seen_in(texts.texts).sum())
+    line = f"{rows:,} of {len(texts):,} rows were in the training data of detector {artifact.name}"
+    if rows and not allowed:
+        raise BadTexts(
+            f"{texts.source}: {line}, so its metrics would be too good; leave them out, or give "
+            "--allow-training-rows"
+        )
+    if rows:
+        report(line)
+    return rows
 
 
 def evaluation_report(
@@ -117,96 +189,118 @@ def evaluation_report(
         detector: A loaded detector.
         texts: The texts.
         labels: (text,), 0 or 1; of a detector of several labels (text, label).
-        label: The label that is drawn, of a detector of several; all are measured in the same pass.
-        hatecheck: As ``read_hatecheck`` gives it.
-        xstest: As ``read_xstest`` gives it.
-        groups: For each group whether a text belongs to it, one boolean a text.
+        label: The label that the report shows, of a detector of several; all are measured in the same pass.
+        hatecheck: As from ``read_hatecheck``.
+        xstest: As from ``read_xstest``.
+        groups: For each group whether a text belongs to it, one boolean per text.
         bias_source: Where the groups come from, in words.
         disguises: Ways to disguise a text, by name; None measures no evasion.
-        explain: Say what each word of the worst errors adds.
-        prevalence: Share of positive texts that thresholds are told for.
+        explain: Also give the contribution of each word of the worst errors.
+        prevalence: Share of positive texts that the operating points assume.
         fpr: The stored false-positive rate whose threshold decides what is flagged.
-        resamples: Bootstrap resamples of the AUC's interval; other intervals take a tenth.
-        seed: Of the bootstrap, the rows that are drawn and t-SNE.
-        progress: Called as the labelled texts are finished.
+        resamples: Bootstrap resamples of the metrics; those of groups take a tenth.
+        seed: Of the bootstrap, the sampled rows and t-SNE.
+        progress: Called as the labeled texts are finished.
 
     Returns:
         The record.
 
     Raises:
-        BadLabels: Not one 0 or 1 a text and label, or one class only among the texts that were scored.
+        BadLabels: Not one 0 or 1 per text and label, or one class only among the scored texts.
         BadDetector: No threshold was stored for ``fpr``, or ``label`` is none of the detector's.
     """
-    whole, table = detector.artifact, require_known(detector.artifact, np.asarray(labels), len(texts))
-    place = 0 if label is None and whole.task == "binary" else label_place(whole, label or "")
-    detector = detector.alone(whole.labels[place])
-    limit, known, artifact = detector.threshold(fpr), table[:, place], detector.artifact
-    read = _Read.of(detector, whole, place, texts, seed, progress)
-    all_numbers = measured(whole, table, read.table, read.tokens, resamples=resamples, seed=seed)
-    numbers = all_numbers.labels[artifact.labels[0]] if isinstance(all_numbers, Evaluations) else all_numbers
-    if numbers is None:
+    whole = detector.artifact
+    known = whole.require_labels(np.asarray(labels), len(texts))
+    index = 0 if label is None and whole.task == "binary" else whole.label_index(label or "")
+    detector = detector.single_label(whole.labels[index])
+    artifact = detector.artifact
+    threshold = artifact.thresholds_at(fpr)[0]
+    read = _Read.of(detector, whole, texts, seed, progress)
+    all_labels = whole.evaluate(known, read.scores, read.tokens, resamples=resamples, seed=seed)
+    several = all_labels if isinstance(all_labels, Evaluations) else None
+    evaluation = several.labels[artifact.labels[0]] if several else all_labels
+    if evaluation is None or isinstance(evaluation, Evaluations):
         raise BadLabels(
             f"label {label!r} is the same in all scored rows; 0 and 1 are both needed for its report"
         )
-    stored = {f"{point.target:g}": point.score for point in artifact.thresholds[0]}
-    scored = np.isfinite(read.scores)
-    y, s, few = known[scored].astype(int), read.scores[scored], resamples // 10
-    named = {f"{100 * float(name):g} % promised": score for name, score in stored.items()}
-    judge = _Judge(detector, limit)
-    rising, falling = (np.argsort(way * read.scores, kind="stable") for way in (1, -1))
-    alarms = falling[(known[falling] == 0) & (read.scores[falling] >= limit)]
-    missed = rising[(known[rising] == 1) & (read.scores[rising] < limit)]
+    truth, scores = known[:, index], read.scores[:, index]
+    scored = np.isfinite(scores)
+    y, s = truth[scored].astype(int), scores[scored]
+    stored = {f"target {100 * point.target:g} %": point.score for point in artifact.thresholds[0]}
+    probe = _Probe(detector, threshold, resamples // 10, seed)
+    functions, targets = (None, ()) if hatecheck is None else probe.hatecheck(hatecheck)
     return EvaluationReport(
         detector=artifact.name,
         label=artifact.labels[0],
         negative=artifact.negative,
         model=detector.reader.loaded.name,
         source=texts.source,
-        metrics=numbers.to_dict(),
-        all_labels=all_numbers.to_dict() if isinstance(all_numbers, Evaluations) else None,
+        metrics=evaluation.to_dict(),
+        all_labels=several.to_dict() if several else None,
         sweep=sweep(y, s, keep=list(stored.values())),
         reliability=reliability(y, s),
         prevalence=prevalence,
-        thresholds=operating_points(y, s, named, prevalence),
-        threshold=limit,
-        layer_auc=read.heat(known, detector),
-        feature_map=read.map(texts, known, seed),
-        hatecheck=None if hatecheck is None else judge.hatecheck(hatecheck),
-        hatecheck_bias=() if hatecheck is None else judge.targets(hatecheck, few, seed),
-        xstest=None if xstest is None else judge.xstest(xstest),
-        bias=subgroup_aucs(known, read.scores, groups or {}, resamples=few, seed=seed),
+        thresholds=operating_points(y, s, stored, prevalence),
+        threshold=threshold,
+        layer_auc=read.layer_auc(truth, detector),
+        feature_map=read.feature_map(texts, truth, scores, seed),
+        hatecheck=functions,
+        hatecheck_bias=targets,
+        xstest=None if xstest is None else probe.xstest(xstest),
+        bias=subgroup_aucs(truth, scores, groups or {}, resamples=resamples // 10, seed=seed),
         bias_source=bias_source,
-        evasion=None if disguises is None else judge.evasion(texts, known, read.scores, disguises, seed),
-        false_positives=judge.worst(texts, alarms, read.scores, explain),
-        false_negatives=judge.worst(texts, missed, read.scores, explain),
+        evasion=None if disguises is None else probe.evasion(texts, truth, scores, disguises),
+        false_positives=probe.worst(texts, truth, scores, 0, explain),
+        false_negatives=probe.worst(texts, truth, scores, 1, explain),
         notes=(
             *_notes(detector, len(y), explain, HateCheck=hatecheck, XSTest=xstest, groups=groups),
-            *judge.notes,
+            *probe.notes,
         ),
         provenance={
             **provenance(detector.reader, texts),
             "detector": artifact.origin,
-            **{name: _hashes(own) for name, own in (("hatecheck", hatecheck), ("xstest", xstest)) if own},
+            **{name: _hashes(file) for name, file in (("hatecheck", hatecheck), ("xstest", xstest)) if file},
             "seed": seed,
             "resamples": resamples,
         },
     )
 
 
+def write_report(report: EvaluationReport, html: Path) -> tuple[Path, ...]:
+    """Write the page, and the record as JSON and Markdown beside it.
+
+    Args:
+        report: The record.
+        html: Path of the page; the others have its name with another ending.
+
+    Returns:
+        The files.
+
+    Raises:
+        CannotWrite: The disk is full or a file may not be written.
+    """
+    contents = {
+        html: page(report),
+        html.with_suffix(".json"): report.to_json(),
+        html.with_suffix(".md"): report.to_markdown(),
+    }
+    for path, text in contents.items():
+        write_text(path, text, errors="backslashreplace")
+    return tuple(contents)
+
+
 @dataclass(frozen=True, eq=False)
 class _Read:
-    """What one pass over the texts leaves: small for each, and whole rows of features for a few.
+    """What one pass over the texts keeps: a little of each, and whole rows of features of a few.
 
     Attributes:
-        table: (text, label): the scores of all labels; NaN where a text could not be scored.
-        scores: Those of the label that is drawn.
-        tokens: Of each text.
-        blocks: (text, column): what a column of the detector says alone.
-        rows: The texts whose features were kept.
+        scores: (text, label), calibrated; NaN where a text could not be scored.
+        tokens: Tokens of each text.
+        blocks: (text, column), what each column says by itself; see ``LinearHead.block_scores``.
+        rows: Indices of the texts whose features were kept.
         values: Those features, one row each; NaN where a text could not be read.
     """
 
-    table: np.ndarray
     scores: np.ndarray
     tokens: np.ndarray
     blocks: np.ndarray
@@ -215,158 +309,154 @@ class _Read:
 
     @classmethod
     def of(
-        cls,
-        detector: Scorer,
-        whole: Artifact,
-        place: int,
-        texts: Texts,
-        seed: int,
-        progress: Progress | None,
+        cls, detector: Scorer, whole: Artifact, texts: Texts, seed: int, progress: Progress | None
     ) -> "_Read":
-        """Read the texts for a detector, and score them for all labels of that which it is one label of."""
-        reader, n = detector.reader, len(texts)
+        """Read the texts, and score them for all labels of the whole detector."""
+        head, reader, n = detector.artifact.head, detector.reader, len(texts)
         sizes = [column.size for column in reader.columns]
         rows = np.sort(np.random.default_rng(seed).permutation(n)[:MAP_ROWS])
-        kept = {int(row): at for at, row in enumerate(rows)}
-        table, tokens = np.full((n, len(whole.labels)), np.nan), np.zeros(n, dtype=int)
+        kept = {row: position for position, row in enumerate(rows.tolist())}
+        scores, tokens = np.full((n, len(whole.labels)), np.nan), np.zeros(n, dtype=int)
         blocks = np.full((n, len(sizes)), np.nan)
         values = np.full((len(rows), sum(sizes)), np.nan, dtype=np.float32)
 
         def keep(features: TextFeatures) -> None:
             row, tokens[features.index] = features.index, features.tokens
             if features.reason is None:
-                table[row] = whole.scores(whole.head.logit(features.values[None]))[0]
-                blocks[row] = alone(detector.artifact.head, features.values, sizes)
+                scores[row] = whole.scores(whole.head.logit(features.values[None]))[0]
+                blocks[row] = head.block_scores(features.values, sizes)
                 if row in kept:
                     values[kept[row]] = features.values
 
         for _ in reader.map(keep, texts.texts, progress=progress):
             pass
-        return cls(table, table[:, place], tokens, blocks, rows, values)
+        return cls(scores, tokens, blocks, rows, values)
 
-    def heat(self, labels: np.ndarray, detector: Scorer) -> LayerAuc | None:
-        """The AUC of each column alone, laid out by statistic and layer."""
-        columns = detector.reader.columns
-        layers = sorted({column.layer for column in columns if column.layer is not None})
-        names = list(dict.fromkeys(column.statistic.name for column in columns if column.layer is not None))
-        found: dict[tuple[str, int | None], float | None] = {}
-        for number, column in enumerate(columns):
-            found[column.statistic.name, column.layer] = block_auc(labels, self.blocks[:, number])
-        cells = [tuple(found.get((name, layer)) for layer in layers) for name in names]
-        if not any(cell is not None for row in cells for cell in row):
+    def layer_auc(self, labels: np.ndarray, detector: Scorer) -> LayerAuc | None:
+        """The AUC of each column by itself, by statistic and layer."""
+        columns = [
+            (column.statistic.name, column.layer, _auc(labels, numbers))
+            for column, numbers in zip(detector.reader.columns, self.blocks.T, strict=True)
+            if column.layer is not None
+        ]
+        if all(auc is None for _, _, auc in columns):
             return None
+        names = tuple(dict.fromkeys(name for name, _, _ in columns))
+        layers = tuple(sorted({layer for _, layer, _ in columns}))
+        cells = {(name, layer): auc for name, layer, auc in columns}
+        table = tuple(tuple(cells.get((name, layer)) for layer in layers) for name in names)
         what = "AUC of what each layer adds to the logit, of a single number its own AUC"
-        return LayerAuc(tuple(names), tuple(layers), tuple(cells), what)
+        return LayerAuc(names, layers, table, what)
 
-    def map(self, texts: Texts, labels: np.ndarray, seed: int) -> FeatureMap | None:
-        """The kept rows laid flat, standardized by their own means and deviations."""
-        whole = np.isfinite(self.values).all(axis=1) if self.values.size else np.zeros(0, dtype=bool)
-        rows, values = self.rows[whole], self.values[whole]
+    def feature_map(
+        self, texts: Texts, labels: np.ndarray, scores: np.ndarray, seed: int
+    ) -> FeatureMap | None:
+        """The kept rows in two dimensions."""
+        finite = np.isfinite(self.values).all(axis=1) if self.values.size else np.zeros(0, dtype=bool)
+        rows, values = self.rows[finite], self.values[finite]
         if len(rows) < 3 or values.shape[1] < 2:
             return None
-        flat = project(values, seed)
         return FeatureMap(
             tuple(np.array(texts.numbers)[rows].tolist()),
             tuple(labels[rows].astype(int).tolist()),
-            tuple(self.scores[rows].tolist()),
-            flat.pca,
-            flat.explained,
-            flat.tsne,
+            tuple(scores[rows].tolist()),
+            *embed_2d(values, seed),
         )
 
 
-class _Judge:
-    """Puts further texts before the detector, and remembers what could not be read."""
+class _Probe:
+    """Scores further texts, and notes what could not be scored."""
 
-    def __init__(self, detector: Scorer, limit: float):
-        self.detector, self.limit = detector, limit
-        self.label, self.negative = detector.artifact.labels[0], detector.artifact.negative
+    def __init__(self, detector: Scorer, threshold: float, resamples: int, seed: int):
+        self.detector, self.threshold = detector, threshold
+        self.resamples, self.seed = resamples, seed
         self.notes: list[str] = []
-        self._scored: dict[int, np.ndarray] = {}
 
-    def scores(self, texts: Texts | Sequence[str | None], what: str) -> np.ndarray:
-        """Scores, NaN where there is none, each set of texts scored once."""
-        if id(texts) not in self._scored:
-            records = self.detector.scores(texts)
-            found = np.array([np.nan if record.score is None else record.score for record in records])
-            missing = int(np.isnan(found).sum())
-            if missing:
-                self.notes.append(f"{missing} of {len(found)} texts of {what} could not be scored")
-            if not isinstance(texts, Texts):
-                return found
-            self._scored[id(texts)] = found
-        return self._scored[id(texts)]
-
-    def hatecheck(self, cases: Texts) -> tuple[Share, ...]:
-        """The share of right verdicts of each functionality."""
+    def hatecheck(self, cases: Texts) -> tuple[tuple[Share, ...], tuple[SubgroupAuc, ...]]:
+        """Share of right verdicts of each functionality, and the AUCs of each targeted group."""
         hateful = _binary(cases, "label_gold", "hateful", "non-hateful")
-        scores, names = self.scores(cases, "HateCheck"), _names(cases, "functionality")
-        right = (scores >= self.limit) == hateful
-        return shares(names, right, hateful, np.isfinite(scores), (self.label, self.negative))
-
-    def targets(self, cases: Texts, resamples: int, seed: int) -> tuple[SubgroupAuc, ...]:
-        """The AUCs of each group that HateCheck aims at."""
-        hateful = _binary(cases, "label_gold", "hateful", "non-hateful")
-        scores = self.scores(cases, "HateCheck")
-        names = _names(cases, "target_ident")
-        groups = {
-            name: np.array([each == name for each in names]) for name in sorted(set(names) - {"", "nan"})
-        }
-        return subgroup_aucs(hateful.astype(int), scores, groups, resamples=resamples, seed=seed)
+        scores = self._scores(cases, "HateCheck")
+        right = (scores >= self.threshold) == hateful
+        verdicts = (self.detector.artifact.labels[0], self.detector.artifact.negative)
+        by_function = shares(_names(cases, "functionality"), right, hateful, np.isfinite(scores), verdicts)
+        targets = np.array(_names(cases, "target_ident"))
+        groups = {name: targets == name for name in sorted({*targets.tolist()} - {"", "nan"})}
+        bias = subgroup_aucs(hateful.astype(int), scores, groups, resamples=self.resamples, seed=self.seed)
+        return by_function, bias
 
     def xstest(self, prompts: Texts) -> tuple[Share, ...]:
-        """The share of flagged prompts of each type; of safe ones these are false alarms."""
-        unsafe = _binary(prompts, "label", "unsafe", "safe")
-        scores, names = self.scores(prompts, "XSTest"), _names(prompts, "type")
-        return shares(names, scores >= self.limit, unsafe, np.isfinite(scores), ("unsafe", "safe"))
+        """Share of flagged prompts of each type; of safe ones these are false positives."""
+        unsafe, scores = _binary(prompts, "label", "unsafe", "safe"), self._scores(prompts, "XSTest")
+        flagged = scores >= self.threshold
+        return shares(_names(prompts, "type"), flagged, unsafe, np.isfinite(scores), ("unsafe", "safe"))
 
     def evasion(
-        self,
-        texts: Texts,
-        labels: np.ndarray,
-        scores: np.ndarray,
-        disguises: Mapping[str, Disguise],
-        seed: int,
+        self, texts: Texts, labels: np.ndarray, scores: np.ndarray, disguises: Mapping[str, Disguise]
     ) -> tuple[Evasion, ...]:
         """The same rows plain and in each disguise."""
-        dice, chosen = np.random.default_rng(seed), []
+        rng, samples = np.random.default_rng(self.seed), []
         for side in (1, 0):
             rows = np.flatnonzero((labels == side) & np.isfinite(scores))
-            chosen.append(np.sort(dice.permutation(rows)[:DISGUISED_ROWS]))
-        rows = np.concatenate(chosen)
-        found = []
+            samples.append(np.sort(rng.permutation(rows)[:DISGUISED_ROWS]))
+        rows = np.concatenate(samples)
+        records = []
         for name, disguise in disguises.items():
-            hide = random.Random(seed)
-            hidden = self.scores([disguise(texts.texts[row] or "", hide) for row in rows], f"disguise {name}")
-            both = np.isfinite(hidden)
+            letters = random.Random(self.seed)
+            disguised_texts = [disguise(texts.texts[row] or "", letters) for row in rows]
+            disguised = self._scores(disguised_texts, f"disguise {name}")
+            both = np.isfinite(disguised)
             positive = labels[rows][both] == 1
             if positive.any() and not positive.all():
-                before, after = (flags[both] >= self.limit for flags in (scores[rows], hidden))
-                found.append(Evasion.of(name, positive, before, after))
-        return tuple(found)
+                plain_flags, flags = scores[rows][both] >= self.threshold, disguised[both] >= self.threshold
+                records.append(Evasion.of(name, positive, plain_flags, flags))
+        return tuple(records)
 
-    def worst(self, texts: Texts, rows: np.ndarray, scores: np.ndarray, explain: bool) -> tuple[Mistake, ...]:
-        """The first of rows that are given the worst first, with their words."""
-        chosen = rows[:WORST_ROWS]
-        wanted = [texts.texts[row] or "" for row in chosen]
-        if not wanted:
+    def worst(
+        self, texts: Texts, labels: np.ndarray, scores: np.ndarray, side: int, explain: bool
+    ) -> tuple[Mistake, ...]:
+        """Rows of one class on the wrong side of the threshold, the worst first."""
+        order = np.argsort(scores if side else -scores, kind="stable")
+        wrong = scores < self.threshold if side else scores >= self.threshold
+        rows = order[(labels[order] == side) & wrong[order]][:WORST_ROWS].tolist()
+        if not rows:
             return ()
+        chosen = [texts.texts[row] or "" for row in rows]
         explain = explain and self.detector.inseparable is None
-        mistakes = []
-        for row, text, record in zip(
-            chosen.tolist(), wanted, self.detector.scores(wanted, explain=explain), strict=True
-        ):
-            found = words(text, record.spans) if explain and record.spans else ()
-            shown = tuple(word for word in found if word.end <= _SHOWN_CHARACTERS)
-            behind = sum(word.contribution for word in found[len(shown) :])
-            rest = (record.constant or 0.0) + behind if found else None
-            place, some = texts.numbers[row], text[:_SHOWN_CHARACTERS]
-            mistakes.append(Mistake(place, float(scores[row]), some, len(text), shown, rest))
-        return tuple(mistakes)
+        records = self.detector.scores(chosen, explain=explain)
+        return tuple(
+            _mistake(texts.numbers[row], float(scores[row]), text, record)
+            for row, text, record in zip(rows, chosen, records, strict=True)
+        )
+
+    def _scores(self, texts: Texts | Sequence[str | None], what: str) -> np.ndarray:
+        """Scores, NaN where there is none."""
+        records = self.detector.scores(texts)
+        scores = np.array([np.nan if record.score is None else record.score for record in records])
+        if missing := int(np.isnan(scores).sum()):
+            self.notes.append(f"{missing} of {len(scores)} texts of {what} could not be scored")
+        return scores
+
+
+def _mistake(row: int, score: float, text: str, record: TextScore) -> Mistake:
+    found = words(text, record.spans) if record.spans else ()
+    shown = tuple(word for word in found if word.end <= _SHOWN_CHARACTERS)
+    hidden = sum(word.contribution for word in found[len(shown) :])
+    rest = (record.constant or 0.0) + hidden if found else None
+    return Mistake(row, score, text[:_SHOWN_CHARACTERS], len(text), shown, rest)
+
+
+def _auc(labels: np.ndarray, numbers: np.ndarray) -> float | None:
+    """AUC of the rows with a number, below 0.5 if smaller leans to 1; None if a class is missing."""
+    from sklearn.metrics import roc_auc_score
+
+    present = np.isfinite(numbers)
+    if len(np.unique(labels[present])) < 2:
+        return None
+    return float(roc_auc_score(labels[present], numbers[present]))
 
 
 def _hashes(texts: Texts) -> dict[str, Any]:  # Any: plain JSON values
-    """What tells one file of probes from another: its texts in order, and the columns that were read."""
+    """Identifies a file of probes: its texts in order, and the columns that were used."""
     hashes = {"data_hash": texts.data_hash, "columns_hash": texts.columns_hash}
     return {"source": texts.source, "texts": len(texts), **hashes}
 
@@ -387,14 +477,11 @@ def _binary(texts: Texts, column: str, one: str, zero: str) -> np.ndarray:
     return np.array([cell == one for cell in cells])
 
 
-def _notes(detector: Scorer, rows: int, explain: bool, **asked: object) -> list[str]:
-    absent = ", ".join(name for name, own in asked.items() if not own)
-    notes = [f"not asked, for want of data: {absent} (docs/reports.md says how)"] if absent else []
+def _notes(detector: Scorer, rows: int, explain: bool, **data: object) -> list[str]:
+    missing = ", ".join(name for name, given in data.items() if not given)
+    notes = [f"not measured, for want of data: {missing} (docs/reports.md says how)"] if missing else []
     if rows < MIN_ROWS:
         notes.append(f"{rows} scored rows are fewer than {MIN_ROWS}: no bootstrap interval is given")
-    kind = detector.artifact.head.kind
-    if kind != "linear":
-        notes.append(f"the head is a {kind}: no logit splits into layers; their map has single numbers only")
     if explain and detector.inseparable:
         notes.append(f"no words beside the errors: {detector.inseparable}")
     return notes

@@ -11,12 +11,13 @@ import numpy as np
 from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.errors import BadFeatures
 from splinelens.features.reference import Reference, shipped
-from splinelens.features.slicing import TextSlice, place_of, text_slice
+from splinelens.features.slicing import TextSlice, locate_token, text_slice
 from splinelens.features.token_report import TokenReport, load_up_to, read_tokens, text_distances
 from splinelens.features.validation import check_layers, check_max_tokens, check_text
 from splinelens.geometry.attention import check_eps
 from splinelens.models import LoadedModel
-from splinelens.report.inspection import Inspection, Portrait, SliceView, visible
+from splinelens.report.inspection import Inspection, SliceView
+from splinelens.report.plain_text import visible
 
 
 def inspect(
@@ -65,8 +66,8 @@ def inspect(
     Example:
         >>> import splinelens
         >>> found = splinelens.inspect("Good morning.", layers=[0])  # doctest: +SKIP
-        >>> found.portraits[0].labels()  # doctest: +SKIP
-        ['Good', '␣morning', '.']
+        >>> found.texts[0].sign.shape  # layer, token  # doctest: +SKIP
+        (1, 3)
     """
     texts = {"the text": text} if versus is None else {"the text": text, "the other text": versus}
     for name, each in texts.items():
@@ -98,12 +99,16 @@ def inspect(
         heads=reports[0].dimension.shape[2],
         neurons=max(anatomy.neurons(layer) for layer in chosen),
         eps=eps,
-        portraits=tuple(_portrait(report, held, prefixes) for report in reports),
+        texts=tuple(reports),
+        percentiles=None
+        if held is None
+        else tuple(held.percentiles(report.seven, report.tokens, report.layers) for report in reports),
+        prefixes=tuple(report.prefixes for report in reports) if prefixes else None,
         slice=None if picture is None else _view(picture, reports),
         text_distance=None if versus is None else text_distances(loaded, *reports),
         reference=None if held is None else _said(held, reports),
         notes=(*_notes(anatomy, chosen), *drawn, *without, *filter(None, far)),
-        own_distance=None
+        self_distance=None
         if versus is None
         else np.stack([text_distances(loaded, report, report) for report in reports]),
     )
@@ -163,45 +168,26 @@ def _held(
 
 
 def _said(held: Reference, reports: list[TokenReport]) -> str:
-    return "; ".join(dict.fromkeys(held.said(report.tokens) for report in reports))
-
-
-def _portrait(report: TokenReport, held: Reference | None, prefixes: bool) -> Portrait:
-    seven = report.seven
-    return Portrait(
-        text=report.text,
-        spans=report.spans,
-        sign=report.sign,
-        boundary=report.boundary,
-        wall=report.wall,
-        dimension=report.dimension,
-        bound=report.bound,
-        regions=report.regions,
-        seven=seven,
-        percentiles=None if held is None else held.percentiles(seven, report.tokens, report.layers),
-        prefixes=report.prefixes if prefixes else None,
-        region_ids=tuple(tuple(report.region_ids(layer)) for layer in report.layers),
-    )
+    return "; ".join(dict.fromkeys(held.description(report.tokens) for report in reports))
 
 
 def _view(slice_: TextSlice, reports: list[TokenReport]) -> SliceView:
     picture = slice_.picture
-    one, two, three = (picture.cell_around(place) for place in picture.places)
     first, second, third = (_label(reports, token) for token in slice_.tokens)
     return SliceView(
         layer=slice_.layer,
         labels=(first, second, third),
-        places=picture.places,
+        points=picture.places,
         box=picture.box,
         segments=picture.segments,
         walls=picture.walls + slice_.first,
-        cells=picture.cell_count,
-        own=(one, two, three),
+        regions=picture.cell_count,
+        cells=tuple(picture.cell_around(point) for point in picture.places),
         neurons=slice_.neurons,
     )
 
 
 def _label(reports: list[TokenReport], token: int) -> str:
-    text, own = place_of(reports, token)
+    text, own = locate_token(reports, token)
     before = f"text {text + 1}, " if len(reports) > 1 else ""
     return f"{before}token {own} '{visible(reports[text].piece(own))}'"

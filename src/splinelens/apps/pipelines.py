@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-from splinelens.detect.recipes import logistic
 from splinelens.features.transformer import GeometryFeatures
 
 if TYPE_CHECKING:
@@ -15,9 +14,9 @@ def make_detector_pipeline(
     strength: float = 1e-3,
     **geometry: Any,  # Any: as above
 ) -> "Pipeline":
-    """Texts in, classes out: geometry, standardised columns, balanced logistic regression.
+    """Texts in, classes out: geometry, standardized columns, balanced logistic regression.
 
-    The last two steps are those that ``splinelens train`` fits. Any number of classes.
+    The last two steps are the model that ``splinelens train`` fits. Any number of classes.
 
     Args:
         features: As in ``GeometryFeatures``.
@@ -25,14 +24,21 @@ def make_detector_pipeline(
         **geometry: Other parameters of ``GeometryFeatures``.
 
     Returns:
-        An unfitted pipeline with the steps ``geometry``, ``standardise`` and ``head``.
+        An unfitted pipeline with the steps ``geometry``, ``standardize`` and ``head``.
 
     Example:
         >>> pipeline = make_detector_pipeline(layers=range(6))
         >>> [name for name, _ in pipeline.steps]
-        ['geometry', 'standardise', 'head']
+        ['geometry', 'standardize', 'head']
     """
+    from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import StandardScaler
 
-    steps = logistic().estimator.set_params(head__C=strength).steps
-    return Pipeline([("geometry", GeometryFeatures(features=features, **geometry)), *steps])
+    return Pipeline(
+        [
+            ("geometry", GeometryFeatures(features=features, **geometry)),
+            ("standardize", StandardScaler()),
+            ("head", LogisticRegression(C=strength, class_weight="balanced", max_iter=2000)),
+        ]
+    )

@@ -1,6 +1,6 @@
-"""The command ``splinelens``: one file a command; each parses, calls one function and prints.
+"""The command ``splinelens``, one file per command; each parses, calls one function and prints.
 
-Results go to stdout, everything else to stderr. Nothing heavy is loaded before a command needs it.
+Results go to stdout, everything else to stderr. Heavy imports stand inside the commands.
 """
 
 import logging
@@ -27,15 +27,15 @@ app = typer.Typer(
     epilog='Example: splinelens score --text "Have a nice day."',
 )
 _models = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Which models are at hand; fetch or check one."
+    no_args_is_help=True, rich_markup_mode=None, help="List the models; fetch or check one."
 )
 _detectors = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Which detectors are shipped; show a card."
+    no_args_is_help=True, rich_markup_mode=None, help="List the shipped detectors; show a card."
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(requested: bool) -> None:
+    if requested:
         print(f"splinelens {__version__}")
         raise typer.Exit
 
@@ -43,14 +43,14 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _splinelens(
     version: Annotated[
-        bool, typer.Option("--version", help="Say the version and end.", is_eager=True, callback=_version)
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_version)
     ] = False,
 ) -> None:
     """Read where a text falls among the regions of a language model, and score texts with it."""
 
 
 def _add(group: typer.Typer, name: str, command: Callable[..., None]) -> None:
-    """Register a command with its exit codes; the lines of its example are not joined."""
+    """Register a command with its exit codes, and keep the lines of its example apart."""
     page = re.sub(r"^(Examples?:)$", "\b\n\\1", cleandoc(command.__doc__ or ""), flags=re.M)
     group.command(name, help=page)(exits(command))
 
@@ -74,11 +74,10 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     for stream in (sys.stdout, sys.stderr):
-        # A text that the terminal's encoding lacks is shown escaped, never an error in the middle.
+        # A character that the terminal's encoding lacks is shown escaped and is no error.
         if stream is not None:  # it may be closed
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a text file
-    told = logging.StreamHandler()  # on stderr: that a model is being fetched
     log = logging.getLogger("splinelens")
-    log.addHandler(told)
+    log.addHandler(logging.StreamHandler())  # on stderr: that a model is being fetched
     log.setLevel(logging.INFO)
     app(prog_name="splinelens")

@@ -27,10 +27,10 @@ def list_(as_json: options.AsJson = False) -> None:
         return
     width = max((len(row["name"]) for row in rows), default=0)
     for row in rows:
-        place = f"{row['model']}, {row['blocks']} blocks, layers {row['layers']}"
-        words = ", ".join(row["labels"]) + (f" or {row['negative']}" if row["negative"] else "")
+        model = f"{row['model']}, {row['blocks']} blocks, layers {row['layers']}"
+        labels = ", ".join(row["labels"]) + (f" or {row['negative']}" if row["negative"] else "")
         size = f"{row['size_bytes'] / 1e6:.1f} MB"
-        print(f"{row['name']:{width}}  {row['task']}: {words}  {place}  {_headline(row)}  {size}")
+        print(f"{row['name']:{width}}  {row['task']}: {labels}  {model}  {_headline(row)}  {size}")
 
 
 def show(
@@ -67,7 +67,7 @@ def _row(name: str, folder: Path) -> dict[str, Any]:  # Any: plain JSON values
     from splinelens.report.card import layer_ranges
 
     artifact = Artifact.load(folder)
-    measured = artifact.metrics.get("out_of_fold", {})
+    metrics = artifact.metrics.get("out_of_fold", {})
     return {
         "name": name,
         "task": artifact.task,
@@ -76,10 +76,10 @@ def _row(name: str, folder: Path) -> dict[str, Any]:  # Any: plain JSON values
         "model": artifact.model["name"],
         "blocks": artifact.model["fingerprint"]["depth"],
         "layers": layer_ranges(artifact.spec["layers"] or ()),
-        "auc": measured.get("auc", measured.get("mean_auc")),
-        "auc_interval": measured.get("auc_interval"),
-        "length_auc": measured.get("length_auc"),
-        "accuracy": measured.get("accuracy"),
+        "auc": metrics.get("auc", metrics.get("mean_auc")),
+        "auc_interval": metrics.get("auc_interval"),
+        "length_auc": metrics.get("length_auc"),
+        "accuracy": metrics.get("accuracy"),
         "languages": artifact.training.get("languages", []),
         "size_bytes": sum(path.stat().st_size for path in folder.iterdir()),
         "path": str(folder),

@@ -1,53 +1,86 @@
-"""``splinelens evaluate``: a detector and labelled texts in, how well it separates them out."""
+"""``splinelens evaluate``: how well a detector separates labeled texts."""
 
 import json
+from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from splinelens.cli import options
-from splinelens.cli.labelled import labelled_texts, missing_line
 from splinelens.cli.progress import progress_bar
-from splinelens.cli.reported import (
-    Evasion,
-    Explain,
-    HateCheck,
-    Prevalence,
-    Report,
-    ReportLabel,
-    Subgroup,
-    Terms,
-    XSTest,
-    read_probes,
-    report_path,
-    write_report,
-)
-from splinelens.errors import BadLabels, BadTexts
-from splinelens.texts import Labels, Texts
 
 if TYPE_CHECKING:
     from splinelens.detect.artifact import Artifact
+
+_PAGE = "evaluation.html"
 
 
 def evaluate(
     detector: Annotated[
         str, typer.Argument(metavar="DETECTOR", help="A shipped detector, or a folder made by train.")
     ],
-    file: options.LabelledFile,
+    file: options.LabeledFile,
     label: options.DetectorsLabels = None,
     column: options.Column = None,
     positive: options.Positive = None,
-    split: options.TestSplit = None,
-    report: Report = None,
-    hatecheck: HateCheck = None,
-    xstest: XSTest = None,
-    subgroup: Subgroup = None,
-    terms: Terms = None,
-    evasion: Evasion = True,
-    explain: Explain = False,
-    prevalence: Prevalence = None,
-    report_label: ReportLabel = None,
+    split: options.Split = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            help="Write a page, readable offline, and the same record as .json and .md beside it.",
+            metavar="HTML|DIR",
+        ),
+    ] = None,
+    hatecheck: Annotated[
+        str | None,
+        typer.Option(
+            "--hatecheck",
+            help="HateCheck's cases: functionality, test_case, label_gold, target_ident.",
+            metavar="FILE",
+        ),
+    ] = None,
+    xstest: Annotated[
+        str | None, typer.Option("--xstest", help="XSTest's prompts: prompt, type, label.", metavar="FILE")
+    ] = None,
+    subgroup: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--subgroup",
+            help="Column that says which group a row concerns: 0/1, a share, or a name. May be repeated.",
+            metavar="COLUMN",
+        ),
+    ] = None,
+    terms: Annotated[
+        Path | None,
+        typer.Option(
+            "--terms",
+            help="Groups by their terms, name<TAB>term on each line. Default: some English ones.",
+            metavar="FILE",
+        ),
+    ] = None,
+    evasion: Annotated[
+        bool, typer.Option("--evasion/--no-evasion", help="Also score disguised texts; part of a report.")
+    ] = True,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say what each word of the worst errors adds; part of a report.")
+    ] = False,
+    prevalence: Annotated[
+        float | None,
+        typer.Option(
+            "--prevalence",
+            help="Share of positive texts where the detector will work, for the report's thresholds. "
+            "Default: 0.05.",
+            metavar="SHARE",
+        ),
+    ] = None,
+    report_label: Annotated[
+        str | None,
+        typer.Option(
+            "--report-label", help="The label that a report shows, of a detector of several.", metavar="NAME"
+        ),
+    ] = None,
     model: options.DetectorsModel = None,
     device: options.Device = None,
     max_tokens: options.DetectorsMaxTokens = None,
@@ -61,132 +94,139 @@ def evaluate(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Measure a detector on labelled texts, length alone beside it.
+    """Measure a detector on labeled texts, length alone beside it.
 
     With --report one page with curves, a threshold slider, layers, a map of the texts, groups, evasion and
     the worst errors, readable offline; beside it the same record as JSON and as Markdown. The texts of the
     errors are in the page and the JSON, not in the Markdown; their rows are those of the file, from 0, as
     score counts them. Of a detector of several labels the page shows one, --report-label, against the rest.
 
-    With --json one object: "n", "positives", "undetermined", "auc", "auc_interval", "recall_at_fpr",
-    "recall_intervals", "brier", "brier_interval", "calibration_error", "calibration_interval", "length_auc",
-    "length_auc_interval", "at_threshold"; of several labels "n", "undetermined", "mean_auc",
-    "mean_auc_interval", "labels" (those numbers of each), and of classes "accuracy", "accuracy_interval",
-    "macro_f1", "macro_f1_interval", "confusion"; then "detector", "source", "rows", "training_rows",
-    "seconds", "device", "provenance". Intervals are 95 % bootstrap intervals, of shares Clopper-Pearson
-    ones. A file with rows that the detector was fitted on is refused.
+    With --json one object: "n", "positives", "undetermined", "auc", "auc_interval", "average_precision",
+    "average_precision_interval", "recall_at_fpr", "recall_intervals", "brier", "brier_interval",
+    "calibration_error", "calibration_interval", "length_auc", "length_auc_interval", "at_threshold"; of
+    several labels "n", "undetermined", "mean_auc", "mean_auc_interval", "labels" (those metrics of each), and
+    of classes "accuracy", "accuracy_interval", "macro_f1", "macro_f1_interval", "confusion"; then "detector",
+    "source", "rows", "training_rows", "seconds", "device", "provenance". Intervals are 95 % bootstrap
+    intervals, of shares Clopper-Pearson ones. A file with rows that the detector was fitted on is refused.
 
     Example:
       splinelens evaluate toxicity comments.csv --column text --label toxic --split split=test
       splinelens evaluate toxicity comments.csv --label toxic --report toxicity.html --explain
     """
-    page = report_path(report, hatecheck, xstest, subgroup, terms, explain, prevalence, report_label)
-    chosen, groups = options.column_and_value(split, "test"), subgroup or []
+    groups, print_line = subgroup or [], options.stderr_printer(quiet)
+    needs_report = (hatecheck, xstest, groups, terms, explain, prevalence, report_label)
+    html = _report_path(report, any(needs_report))
+    if prevalence is not None and not 0 < prevalence < 1:
+        raise typer.BadParameter(f"{prevalence:g} is no share between 0 and 1", param_hint="--prevalence")
 
+    from splinelens.apps import evaluation
     from splinelens.apps.detector import Detector, find_artifact
     from splinelens.features.extract import provenance
+    from splinelens.texts.labeled import read_labeled
+    from splinelens.texts.normalize import DISGUISES
 
     artifact = find_artifact(detector)
-    columns, expected = _columns(artifact, label or [])
-    texts, labels = labelled_texts(
+    columns = _columns(artifact, label or [])
+    texts, labels = read_labeled(
         file,
         column,
         columns,
         positive=positive,
-        expected=expected,
-        split=chosen,
+        expected=artifact.labels if artifact.task != "binary" else None,
+        split=options.column_and_value(split, "test"),
         encoding=encoding,
         format=format,
         keep=groups,
-        told=options.teller(quiet),
+        report=print_line,
     )
-    _require_task(artifact, labels, columns)
-    drawn = None if page is None else _drawn(artifact, report_label)
-    probes = read_probes(texts, hatecheck, xstest, groups, terms, evasion, prevalence) if page else {}
-    lines = [missing_line(labels), _training_rows(artifact, texts, allow_training_rows)]
-    typer.echo("".join(f"{line}\n" for line in lines if line and not quiet), err=True, nl=False)
-    found = Detector.load(detector, model=model, device=device, max_tokens=max_tokens, long=long.value)
-    begun = perf_counter()
+    evaluation.require_task(artifact, labels, columns[0])
+    shown = _report_label(artifact, report_label) if html else None
+    probes: dict[str, Any] = {}  # Any: arguments of different types
+    if html:
+        masks, source = evaluation.read_groups(texts, groups, terms)
+        probes = {
+            "hatecheck": None if hatecheck is None else evaluation.read_hatecheck(hatecheck),
+            "xstest": None if xstest is None else evaluation.read_xstest(xstest),
+            "groups": masks,
+            "bias_source": source,
+            "disguises": DISGUISES if evasion else None,
+            "prevalence": 0.05 if prevalence is None else prevalence,
+        }
+    training_rows = evaluation.training_rows(artifact, texts, allow_training_rows, print_line)
+    loaded = Detector.load(detector, model=model, device=device, max_tokens=max_tokens, long=long.value)
+    begin, known = perf_counter(), labels.values[:, 0] if artifact.task == "binary" else labels.values
     with progress_bar(texts, shown=not quiet) as progress:
-        known = labels.values[:, 0] if artifact.task == "binary" else labels.values
-        if page is None:
-            numbers = found.evaluate(texts, known, progress=progress).to_dict()
-        else:
-            from splinelens.apps.evaluation import evaluation_report
-
-            made = evaluation_report(
-                found, texts, known, label=drawn, explain=explain, progress=progress, **probes
+        if html:
+            record = evaluation.evaluation_report(
+                loaded, texts, known, label=shown, explain=explain, progress=progress, **probes
             )
-            numbers = made.metrics if made.all_labels is None else made.all_labels
+            metrics = record.all_labels or record.metrics
+        else:
+            metrics = loaded.evaluate(texts, known, progress=progress).to_dict()
     run = {
-        "detector": found.artifact.name,
+        "detector": artifact.name,
         "source": texts.source,
         "rows": len(texts),
-        "training_rows": int(artifact.seen_in(texts.texts).sum()) if len(artifact.seen) else None,
-        "seconds": round(perf_counter() - begun, 3),
-        "device": str(found.reader.loaded.device),
-        "provenance": {"detector": found.artifact.digest, **provenance(found.reader, texts)},
+        "training_rows": training_rows,
+        "seconds": round(perf_counter() - begin, 3),
+        "device": str(loaded.reader.loaded.device),
+        "provenance": {"detector": artifact.digest, **provenance(loaded.reader, texts)},
     }
-    if page is not None:
-        written = write_report(made, page)
-        if not quiet:
-            typer.echo(f"wrote {written}", err=True)
+    if html:
+        print_line(f"wrote {', '.join(map(str, evaluation.write_report(record, html)))}")
     if as_json:
-        print(json.dumps(numbers | run, ensure_ascii=False))
+        print(json.dumps(metrics | run, ensure_ascii=False))
         return
 
-    from splinelens.report.terminal import evaluation_lines, label_lines
+    from splinelens.report.terminal import evaluation_lines
 
     print(f"{run['detector']} on {run['source']}, {run['seconds']:.1f} s on {run['device']}")
-    print("\n".join((evaluation_lines if artifact.task == "binary" else label_lines)(numbers)))
+    print("\n".join(evaluation_lines(metrics)))
 
 
-def _drawn(artifact: "Artifact", label: str | None) -> str:
-    """The label whose report is drawn."""
+def _report_path(report: Path | None, needs_report: bool) -> Path | None:
+    """The page to write, refused before any work if it cannot be written; None without a report."""
+    from splinelens.errors import CannotWrite
+    from splinelens.report.page import require_plotly
+
+    if report is None:
+        if needs_report:
+            raise typer.BadParameter(
+                "--hatecheck, --xstest, --subgroup, --terms, --prevalence, --report-label and --explain "
+                "belong to a report; name its page",
+                param_hint="--report",
+            )
+        return None
+    html = report / _PAGE if report.is_dir() else report
+    if html.suffix.lower() not in (".html", ".htm"):
+        raise typer.BadParameter(f"{html} is no folder and does not end in .html", param_hint="--report")
+    if not html.parent.is_dir():
+        raise CannotWrite(f"cannot write {html}: there is no folder {html.parent}; make it first")
+    require_plotly(str(html))
+    return html
+
+
+def _report_label(artifact: "Artifact", label: str | None) -> str:
+    """The label that the report shows."""
     if label is None and artifact.task == "binary":
         return artifact.labels[0]
     if label not in artifact.labels:
-        told = f"{label!r} is none of" if label else "a report draws one label; give one of"
-        raise typer.BadParameter(f"{told} {', '.join(artifact.labels)}", param_hint="--report-label")
+        problem = f"{label!r} is none of" if label else "a report shows one label; give one of"
+        raise typer.BadParameter(f"{problem} {', '.join(artifact.labels)}", param_hint="--report-label")
     return label
 
 
-def _columns(artifact: "Artifact", label: list[str]) -> tuple[list[str], tuple[str, ...] | None]:
-    """The label columns to read, and the labels to expect of a detector of several."""
+def _columns(artifact: "Artifact", label: list[str]) -> list[str]:
+    """The columns of the labels."""
+    if artifact.task != "labels" and len(label) != 1:
+        raise typer.BadParameter(
+            f"detector {artifact.name} is measured on one column of labels", param_hint="--label"
+        )
     if artifact.task != "labels":
-        if len(label) != 1:
-            raise typer.BadParameter(
-                f"detector {artifact.name} is measured on one column of labels", param_hint="--label"
-            )
-        return label, artifact.labels if artifact.task == "classes" else None
+        return label
     if label and set(label) != set(artifact.labels):
         raise typer.BadParameter(
             f"detector {artifact.name} has the labels {', '.join(artifact.labels)}; give a column of each",
             param_hint="--label",
         )
-    return list(artifact.labels), artifact.labels
-
-
-def _require_task(artifact: "Artifact", labels: Labels, columns: list[str]) -> None:
-    if labels.task != artifact.task:
-        held = ", ".join(map(repr, labels.names[:5]))
-        raise BadLabels(
-            f"detector {artifact.name} tells {artifact.labels[0]} from {artifact.negative}; label "
-            f"{columns[0]!r} holds {held}; say which value counts as 1 with --positive VALUE"
-        )
-
-
-def _training_rows(artifact: "Artifact", texts: Texts, allowed: bool) -> str | None:
-    """What to say of rows that the detector was fitted on; they are refused unless allowed."""
-    if not len(artifact.seen):
-        return f"detector {artifact.name} does not record its training texts; rows among them cannot be told"
-    rows = int(artifact.seen_in(texts.texts).sum())
-    if not rows:
-        return None
-    found = f"{rows:,} of {len(texts):,} rows were in the training data of detector {artifact.name}"
-    if not allowed:
-        raise BadTexts(
-            f"{texts.source}: {found}, so its numbers would flatter it; leave them out, or give "
-            "--allow-training-rows"
-        )
-    return found
+    return list(artifact.labels)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from splinelens.cli import options
-from splinelens.cli.exits import STOPPED, told
+from splinelens.cli.exits import STOPPED, exit_with
 from splinelens.cli.progress import progress_bar
 from splinelens.texts import read_texts
 
 if TYPE_CHECKING:
     from splinelens.features.table import FeatureTable
 
-_NAMED = 3  # rows that could not be read, with their reasons
+_SHOWN = 3  # rows that could not be read, with their reasons
 
 
 def extract(
@@ -54,8 +54,8 @@ def extract(
 ) -> None:
     r"""Read the features of texts into a table, with their provenance.
 
-    A run that was stopped or killed goes on when the same command is given again; until it is finished, its
-    parts lie in OUT.parquet.parts.
+    A run that was stopped or killed continues when the same command is given again; until it is finished, its
+    rows are in FILE.parts.
 
     A TXT file holds one text a line. With --prefixes the columns text and prefix say which text a row is of,
     and of how many of its tokens.
@@ -80,8 +80,8 @@ def extract(
         options.names(features),
         options.names(pooling),
         numbers,
-        options.unescaped(prompt),
-        options.unescaped(suffix),
+        options.unescape(prompt),
+        options.unescape(suffix),
         max_tokens,
         long.value,
         eps=eps,
@@ -96,44 +96,41 @@ def extract(
         trust_remote_code=trust_remote_code,
     )
     reader, begun = TextReader(loaded, spec), perf_counter()
-    parts = output.with_name(output.name + ".parts")
-    attention = _attention(provenance(reader, texts))
-    if attention and not quiet:
-        typer.echo(attention, err=True)
-    if parts.is_dir() and not quiet:
-        typer.echo(f"going on with {parts}", err=True)
+    parts, show = output.with_name(output.name + ".parts"), options.stderr_printer(quiet)
+    if attention := _attention(provenance(reader, texts)):
+        show(attention)
+    if parts.is_dir():
+        show(f"continuing {parts}")
     try:
         with progress_bar(texts, shown=not quiet) as progress:
             table = read_table(reader, texts, prefixes=prefixes, output=output, progress=progress)
     except KeyboardInterrupt as stop:
-        raise told(
-            f"Stopped. What is finished is kept in {parts}; run the same command to go on.", STOPPED
+        raise exit_with(
+            f"Stopped. Finished rows are kept in {parts}; run the same command to continue.", STOPPED
         ) from stop
-    if not quiet:
-        own = table.whole
-        line = f"{len(own):,} texts, {int(table.tokens[own].sum()):,} tokens, "
-        line += f"{len(table):,} rows, " if prefixes else ""
-        line += f"{len(table.columns)} columns, {perf_counter() - begun:.1f} s on {loaded.device}"
-        unread, cut = int((~table.ok[own]).sum()), int(table.cut[own].sum())
-        line += f"; {unread:,} not readable" if unread else ""
-        line += f"; {cut:,} cut at {max_tokens:,} tokens" if cut else ""
-        typer.echo("\n".join([line, *_unread(table), f"wrote {output}"]), err=True)
+    seconds = perf_counter() - begun
+    show("\n".join([*_summary(table, f"{seconds:.1f} s on {loaded.device}"), f"wrote {output}"]))
 
 
-def _unread(table: "FeatureTable") -> list[str]:
-    """The first rows that could not be read, and why."""
-    rows = (~table.ok).nonzero()[0].tolist()
-    said = [f"  row {row}: {table.reasons[row]}" for row in rows[:_NAMED]]
-    more = len(rows) - len(said)
-    return said + ([f"  and {more:,} more rows; the column reason says why"] if more else [])
+def _summary(table: "FeatureTable", run: str) -> list[str]:
+    """Sizes, what was cut, and the first rows that could not be read, with the reasons."""
+    texts, unreadable = table.whole, (~table.ok).nonzero()[0].tolist()
+    line = f"{len(texts):,} texts, {int(table.tokens[texts].sum()):,} tokens, "
+    line += f"{len(table):,} rows, " if len(table) != len(texts) else ""
+    line += f"{len(table.columns)} columns, {run}"
+    line += f"; {len(unreadable):,} not readable" if unreadable else ""
+    cut = int(table.cut[texts].sum())
+    line += f"; {cut:,} cut at {table.provenance['spec']['max_tokens']:,} tokens" if cut else ""
+    lines = [line, *(f"  row {row}: {table.reasons[row]}" for row in unreadable[:_SHOWN])]
+    more = len(unreadable) - _SHOWN
+    return lines + ([f"  and {more:,} more rows; the column reason says why"] if more > 0 else [])
 
 
 def _attention(record: dict[str, Any]) -> str | None:  # Any: plain JSON values
     """What ``attention_id`` of this model is not, in one line, or None."""
-    said = []
+    limits = []
     if record.get("attention") == "weights":
-        said.append("counted from the weights of eager attention, as the model hands over no scores")
-    left_out = ", ".join(map(str, record.get("layers_left_out", ())))
-    if left_out:
-        said.append(f"no columns at layers {left_out}, whose attention is linear")
-    return f"attention_id: {'; '.join(said)}" if said else None
+        limits.append("counted from the weights of eager attention, as the model hands over no scores")
+    if left_out := record.get("layers_left_out"):
+        limits.append(f"no columns at layers {', '.join(map(str, left_out))}, whose attention is linear")
+    return f"attention_id: {'; '.join(limits)}" if limits else None

@@ -1,9 +1,8 @@
 """``splinelens inspect``: one text in, or two; what a model does with it out, as lines, a page or JSON."""
 
+import json
 import re
 import sys
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,12 +11,7 @@ import typer
 from splinelens.cli import options
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from splinelens.models import LoadedModel
-    from splinelens.report.inspection import Inspection
-
-_PIPED_WIDTH = 120
 
 
 def inspect(
@@ -29,7 +23,7 @@ def inspect(
         typer.Option("--file", help="Read the text from a UTF-8 file; - is stdin.", metavar="FILE|-"),
     ] = None,
     versus: Annotated[
-        str | None, typer.Option("--versus", help="Another text to hold beside it.", metavar="TEXT")
+        str | None, typer.Option("--versus", help="Another text to compare with.", metavar="TEXT")
     ] = None,
     output: Annotated[
         Path | None,
@@ -41,7 +35,7 @@ def inspect(
         typer.Option(
             "--slice",
             help="Layer and three tokens, from 0, through which the partition is cut. Default: the middle. "
-            "With --versus the tokens of the second text are counted on behind the first's.",
+            "With --versus the tokens of the second text are counted after those of the first.",
             metavar="LAYER:A,B,C",
         ),
     ] = None,
@@ -79,7 +73,7 @@ def inspect(
 
     Without -o a line a token and a line a layer. With --json the whole record: arrays as lists whose axes are
     layer, token (sign, boundary, wall, bound, region_ids), threshold, layer, head, token (dimension), layer,
-    feature (seven, percentiles), layer, token, feature (prefixes) and text, layer (own_distance); null is
+    feature (seven, percentiles), layer, token, feature (prefixes) and text, layer (self_distance); null is
     what does not exist. With --at one token at one layer, its hull head by head. One line break at the end
     of a file is not read.
 
@@ -95,8 +89,12 @@ def inspect(
         raise typer.BadParameter("give either a text (- is stdin) or --file", param_hint="TEXT")
     if as_json and output:
         raise typer.BadParameter("give --json or --output, not both", param_hint="--json")
-    chosen, cut, place = options.layer_numbers(layers), _slice_at(slice_at), _place_at(at)
-    if place and (versus is not None or output or prefixes or layers or cut or reference):
+    chosen = options.layer_numbers(layers)
+    cut = _layer_and_tokens(
+        slice_at, 3, "--slice", "LAYER:A,B,C, such as 5:0,3,7 for tokens 0, 3 and 7 at layer 5"
+    )
+    location = _layer_and_tokens(at, 1, "--at", "LAYER:TOKEN, such as 5:3 for token 3 at layer 5")
+    if location and (versus is not None or output or prefixes or layers or cut or reference):
         raise typer.BadParameter(
             "it takes no --versus, --output, --prefixes, --layers, --slice or --reference",
             param_hint="--at",
@@ -105,7 +103,7 @@ def inspect(
         _check(output)
     elif sys.stdout is None:
         raise CannotWrite("cannot write to standard output: it is closed; open it, or name a page with -o")
-    read = text if text is not None and text != "-" else _read(file or "-")
+    content = text if text is not None and text != "-" else _read(file or "-")
 
     from splinelens.apps.inspection import inspect as look_at
     from splinelens.features.spec import FeatureSpec
@@ -113,18 +111,18 @@ def inspect(
 
     loaded = load_model(
         model,
-        layers=FeatureSpec(layers=(place[0],) if place else chosen, eps=eps).depth,
+        layers=FeatureSpec(layers=(location[0],) if location else chosen, eps=eps).depth,
         revision=revision,
         dtype=dtype,
         device=device,
         trust_remote_code=trust_remote_code,
     )
-    prompt = options.unescaped(prompt)
-    if place:
-        _show_place(read, loaded, place, prompt, eps, max_tokens, as_json)
+    prompt = options.unescape(prompt)
+    if location:
+        _show_token(content, loaded, location, prompt, eps, max_tokens, as_json)
         return
-    found = look_at(
-        read,
+    result = look_at(
+        content,
         loaded,
         versus=versus,
         layers=chosen,
@@ -132,25 +130,29 @@ def inspect(
         eps=eps,
         max_tokens=max_tokens,
         prefixes=prefixes,
-        slice_at=cut,
+        slice_at=(cut[0], (cut[1], cut[2], cut[3])) if cut else None,
         reference=reference,
     )
     if output:
-        _write(found, output)
+        from splinelens.files import write_text
+        from splinelens.report.inspection_page import page
+
+        write_text(output, page(result))
         if not quiet:
             typer.echo(f"wrote {output}", err=True)
     elif as_json:
-        print(found.to_json())
+        print(result.to_json())
     else:
-        from splinelens.report.inspection_terminal import terminal
+        from splinelens.report.inspection_terminal import inspection_view
+        from splinelens.report.terminal import print_view
 
-        print_lines(lambda width: terminal(found, width))
+        print_view(lambda width: inspection_view(result, width))
 
 
-def _show_place(
+def _show_token(
     text: str,
     loaded: "LoadedModel",
-    place: tuple[int, int],
+    location: list[int],
     prompt: str,
     eps: float,
     max_tokens: int,
@@ -158,48 +160,36 @@ def _show_place(
 ) -> None:
     """One token at one layer, on stdout."""
     from splinelens.features.look import look
-    from splinelens.report.place import PlaceReport, place_terminal
+    from splinelens.report.inspection_terminal import token_view
+    from splinelens.report.terminal import print_view
     from splinelens.tokens import tokenize
 
-    layer, token = place
-    found = look(text, loaded, layer=layer, token=token, prompt=prompt, eps=eps, max_tokens=max_tokens)
-    report = PlaceReport.of(found, loaded.name)
+    layer, token = location
+    place = look(text, loaded, layer=layer, token=token, prompt=prompt, eps=eps, max_tokens=max_tokens)
+    record = place.to_dict()
     if as_json:
-        print(report.to_json())
+        print(json.dumps({"model": loaded.name, **record}, ensure_ascii=False, allow_nan=False))
         return
-    (own,) = tokenize([text], loaded.tokenizer)
-    pieces = [text[begin:end] for begin, end in own.offsets]
-    print_lines(lambda width: place_terminal(report, width, pieces))
+    (tokens,) = tokenize([text], loaded.tokenizer)
+    pieces = [text[begin:end] for begin, end in tokens.offsets]
+    print_view(lambda _: token_view(record, loaded.name, pieces))
 
 
-def _place_at(wanted: str | None) -> tuple[int, int] | None:
-    if wanted is None:
+def _layer_and_tokens(value: str | None, tokens: int, option: str, example: str) -> list[int] | None:
+    """A layer and some tokens, written as LAYER:A,B,..."""
+    if value is None:
         return None
-    match = re.fullmatch(r"(\d{1,4}):(\d{1,6})", wanted.replace(" ", ""), re.ASCII)
+    pattern = r"(\d{1,4}):(\d{1,6})" + r",(\d{1,6})" * (tokens - 1)
+    match = re.fullmatch(pattern, value.replace(" ", ""), re.ASCII)
     if match is None:
-        raise typer.BadParameter(
-            f"{wanted!r} is not LAYER:TOKEN, such as 5:3 for token 3 at layer 5", param_hint="--at"
-        )
-    return int(match[1]), int(match[2])
-
-
-def _slice_at(wanted: str | None) -> tuple[int, tuple[int, int, int]] | None:
-    if wanted is None:
-        return None
-    match = re.fullmatch(r"(\d{1,4}):(\d{1,6}),(\d{1,6}),(\d{1,6})", wanted.replace(" ", ""), re.ASCII)
-    if match is None:
-        raise typer.BadParameter(
-            f"{wanted!r} is not LAYER:A,B,C, such as 5:0,3,7 for tokens 0, 3 and 7 at layer 5",
-            param_hint="--slice",
-        )
-    layer, *tokens = map(int, match.groups())
-    return layer, (tokens[0], tokens[1], tokens[2])
+        raise typer.BadParameter(f"{value!r} is not {example}", param_hint=option)
+    return [int(number) for number in match.groups()]
 
 
 def _check(output: Path) -> None:
     """Refuse a page that could not be written, before a model is loaded."""
     from splinelens.errors import CannotWrite
-    from splinelens.report.inspection_page import require_plotly
+    from splinelens.report.page import require_plotly
 
     if output.suffix.lower() not in (".html", ".htm"):
         raise typer.BadParameter(f"{output} does not end in .html", param_hint="--output")
@@ -222,35 +212,10 @@ def _read(file: str) -> str:
         )
     try:
         raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        read = raw.decode("utf-8-sig")
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadTexts(f"{file} is not UTF-8: byte {error.start} cannot be read; convert it first") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise BadTexts(f"cannot read {file}: {reason}; name a text file, or give the text itself") from error
-    return read.removesuffix("\n").removesuffix("\r")
-
-
-def _write(found: "Inspection", output: Path) -> None:
-    from splinelens.errors import CannotWrite
-    from splinelens.report.inspection_page import page
-
-    shown = page(found)
-    try:
-        with tempfile.TemporaryDirectory(dir=output.parent, prefix=".splinelens-") as own:
-            part = Path(own) / output.name
-            part.write_text(shown, "utf-8")
-            part.replace(output)
-    except OSError as error:
-        raise CannotWrite(f"cannot write {output}: {error.strerror or error}") from error
-
-
-def print_lines(lines: Callable[[int], "Text"]) -> None:
-    """What a width gives, in colours if it is a terminal's."""
-    from rich.console import Console
-
-    if sys.stdout.isatty():
-        console = Console()
-        console.print(lines(console.width), soft_wrap=True, highlight=False)
-    else:
-        print(lines(_PIPED_WIDTH).plain)
+    return text.removesuffix("\n").removesuffix("\r")

@@ -10,13 +10,10 @@ from splinelens.cli import options
 from splinelens.cli.exits import OURS
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Alias, folder, GGUF file or hub id owner/name.")]
-Revision = Annotated[
-    str | None, typer.Option("--revision", help="Branch, tag or commit of a hub id.", metavar="NAME")
-]
 
 
 def list_(as_json: options.AsJson = False) -> None:
-    """The models at hand, and which need no network.
+    """List the models, and which need no network.
 
     With --json a list of {"name", "kind", "cached", "size_bytes", "path"}.
 
@@ -36,10 +33,10 @@ def list_(as_json: options.AsJson = False) -> None:
         print(f"{record.name:{width}}  {record.kind:5}  {size}")
 
 
-def pull(name: Name, revision: Revision = None) -> None:
-    """Fetch, verify and convert a model; mend a broken one.
+def pull(name: Name, revision: options.Revision = None) -> None:
+    """Fetch, verify and convert a model; repair a broken one.
 
-    Later it needs no network. Prints the folder it is loaded from.
+    Later loads need no network. Prints the folder it is loaded from.
 
     Example:
       splinelens models pull smollm2-135m
@@ -49,30 +46,30 @@ def pull(name: Name, revision: Revision = None) -> None:
     print(fetch(name, revision=revision))
 
 
-def check(name: Name, revision: Revision = None, as_json: options.AsJson = False) -> None:
-    """Look a cached model over, and say what can be read of it.
+def check(name: Name, revision: options.Revision = None, as_json: options.AsJson = False) -> None:
+    """Check a cached model, and which features can be read from it.
 
     First files, hashes, tokenizer and one pass; then every contract, computed a second way on a few
     short texts: gates, batches and padding, attention ID, hulls, region maps, prefixes, stream.
-    "none" is a quantity that the architecture cannot have; in brackets stands the largest difference
-    found, as a share of the largest value. Exits 1 if a point fails. Nothing is fetched. With --json a
-    list of {"what", "ok", "detail"}.
+    "none" is a quantity that the architecture does not have; in brackets is the largest difference, as
+    a share of the largest value. Exits 1 if a check fails. Nothing is fetched. With --json a list of
+    {"what", "ok", "detail"}.
 
     Example:
       splinelens models check smollm2-135m
     """
     from splinelens.apps.contracts import contracts
-    from splinelens.models import check as look_over
+    from splinelens.models import check as check_model
     from splinelens.models import load_model
 
-    points = look_over(name, revision=revision)
-    if all(point.ok for point in points):
-        points += contracts(load_model(name, revision=revision, device="cpu"))
+    checks = check_model(name, revision=revision)
+    if all(each.ok for each in checks):
+        checks += contracts(load_model(name, revision=revision, device="cpu"))
     if as_json:
-        print(json.dumps([asdict(point) for point in points], ensure_ascii=False))
+        print(json.dumps([asdict(each) for each in checks], ensure_ascii=False))
     else:
-        for point in points:
-            held = "none  " if point.detail.startswith("none") else "ok    "
-            print(f"{held if point.ok else 'FAILED'}  {point.what:16}  {point.detail}")
-    if not all(point.ok for point in points):
+        for each in checks:
+            passed = "none  " if each.detail.startswith("none") else "ok    "
+            print(f"{passed if each.ok else 'FAILED'}  {each.what:16}  {each.detail}")
+    if not all(each.ok for each in checks):
         raise typer.Exit(OURS)

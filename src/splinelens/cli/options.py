@@ -1,4 +1,4 @@
-"""The options that several commands share, and what their words mean."""
+"""Options that several commands share, and parsers of their values."""
 
 import re
 from collections.abc import Callable
@@ -7,74 +7,129 @@ from typing import Annotated
 
 import typer
 
-MOST_LAYERS = 1000
+MAX_LAYERS = 1000
 _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\"}
 
 
 class LongTexts(StrEnum):
-    """What happens to texts longer than a window."""
+    """How texts longer than a window are read."""
 
     windows = "windows"
     cut = "cut"
 
 
-class Recipe(StrEnum):
-    """What is fitted on the features."""
-
-    logistic = "logistic"
-    forest = "forest"
-
-
-def _option(*names: str, help: str, metavar: str | None = None, least: int | None = None) -> object:
-    return typer.Option(*names, help=help, metavar=metavar, min=least, show_default=False)
-
-
-LabelledFile = Annotated[
+LabeledFile = Annotated[
     str, typer.Argument(metavar="FILE|-", help="CSV, TSV, JSONL, JSON, Parquet or hf:owner/name; - is stdin.")
+]
+Column = Annotated[
+    str | None,
+    typer.Option(
+        "--column", "-c", metavar="NAME", help="Column of the texts. Default: text, or the only one."
+    ),
+]
+Encoding = Annotated[
+    str, typer.Option("--encoding", metavar="NAME", help="Encoding of text files, such as utf-8 or latin-1.")
+]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format", metavar="FORMAT", help="Overrides the ending: txt, csv, tsv, jsonl, json, parquet."
+    ),
+]
+Labels = Annotated[
+    list[str],
+    typer.Option(
+        "--label",
+        "-l",
+        metavar="NAME",
+        help="Column of the labels: 0/1, true/false, yes/no, or words for classes. Repeated: a column of 0/1 "
+        "for each of several labels.",
+    ),
+]
+DetectorsLabels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--label",
+        "-l",
+        metavar="NAME",
+        help="Column of the labels. Of a detector of several labels by default those columns.",
+    ),
+]
+Positive = Annotated[
+    str | None,
+    typer.Option("--positive", metavar="VALUE", help="The label that counts as 1; every other is 0."),
+]
+Split = Annotated[
+    str | None,
+    typer.Option(
+        "--split",
+        metavar="COLUMN[=VALUE]",
+        help="Take only rows with this value. Default value: train to train, test to evaluate.",
+    ),
+]
+
+Model = Annotated[
+    str, typer.Option("--model", "-m", metavar="NAME", help="Alias, folder, GGUF file or hub id owner/name.")
 ]
 DetectorsModel = Annotated[
     str | None,
-    _option("--model", "-m", help="Where the detector's model lies, if elsewhere.", metavar="NAME"),
+    typer.Option(
+        "--model", "-m", metavar="NAME", help="The detector's model, if not at its default location."
+    ),
 ]
+Revision = Annotated[
+    str | None, typer.Option("--revision", metavar="NAME", help="Branch, tag or commit of a hub id.")
+]
+Dtype = Annotated[
+    str, typer.Option("--dtype", metavar="NAME", help="Of the weights: float32, bfloat16, float16, float64.")
+]
+Device = Annotated[
+    str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda:0, ... Default: the GPU, if any.")
+]
+TrustRemoteCode = Annotated[
+    bool,
+    typer.Option("--trust-remote-code", help="Run Python that comes with the model. Only if you trust it."),
+]
+
 Features = Annotated[
     str,
     typer.Option(
-        "--features", "-f", help="margins, spline7, occupancy, hidden, attention_id, length.", metavar="NAMES"
+        "--features", "-f", metavar="NAMES", help="margins, spline7, occupancy, hidden, attention_id, length."
+    ),
+]
+Layers = Annotated[
+    str | None,
+    typer.Option("--layers", metavar="RANGE", help="Layers to read, such as 0-29 or 0,2,5-7. Default: all."),
+]
+Pooling = Annotated[
+    str, typer.Option("--pooling", metavar="NAMES", help="Of margins and hidden: max, min, mean, last.")
+]
+Prompt = Annotated[
+    str,
+    typer.Option(
+        "--prompt",
+        metavar="TEXT",
+        help=r"Run before every text, never pooled. \n, \t and \\ are escapes.",
+        show_default=False,
     ),
 ]
 Eps = Annotated[
     float,
     typer.Option(
         "--eps",
-        help="Attention weights above it count for the intrinsic dimension; over 0 and below 1.",
         metavar="NUMBER",
+        help="Attention weights above it count for the intrinsic dimension; over 0 and below 1.",
     ),
 ]
 Prefixes = Annotated[
     bool, typer.Option("--prefixes", help="The features of every prefix of a text, all from its one pass.")
 ]
-Column = Annotated[
-    str | None,
-    _option("--column", "-c", help="Column of the texts. Default: text, or the only one.", metavar="NAME"),
-]
-Encoding = Annotated[
-    str, typer.Option("--encoding", help="Encoding of text files, such as utf-8 or latin-1.", metavar="NAME")
-]
-Format = Annotated[
-    str | None,
-    _option(
-        "--format",
-        help="txt, csv, tsv, jsonl, json or parquet, whatever the file's ending.",
-        metavar="FORMAT",
-    ),
-]
-Device = Annotated[
-    str | None, _option("--device", help="cpu, cuda:0, ... Default: the GPU if there is one.", metavar="NAME")
-]
-MaxTokens = Annotated[int, typer.Option("--max-tokens", help="Tokens of a window.", metavar="N", min=1)]
+MaxTokens = Annotated[int, typer.Option("--max-tokens", metavar="N", min=1, help="Tokens of a window.")]
 DetectorsMaxTokens = Annotated[
     int | None,
-    _option("--max-tokens", help="Tokens of a window. Default: those of the detector.", metavar="N", least=1),
+    typer.Option(
+        "--max-tokens", metavar="N", min=1, help="Tokens of a window. Default: those of the detector."
+    ),
 ]
 Long = Annotated[
     LongTexts,
@@ -91,88 +146,17 @@ Normalize = Annotated[
         help="Read disguised characters (zero-width, look-alikes, fullwidth letters) as plain ones.",
     ),
 ]
-Model = Annotated[
-    str, typer.Option("--model", "-m", help="Alias, folder, GGUF file or hub id owner/name.", metavar="NAME")
-]
-Revision = Annotated[
-    str | None, _option("--revision", help="Branch, tag or commit of a hub id.", metavar="NAME")
-]
-Dtype = Annotated[
-    str, typer.Option("--dtype", help="Of the weights: float32, bfloat16, float16, float64.", metavar="NAME")
-]
-TrustRemoteCode = Annotated[
-    bool,
-    typer.Option("--trust-remote-code", help="Run Python that comes with the model. Only if you trust it."),
-]
-Layers = Annotated[
-    str | None,
-    _option("--layers", help="Layers to read, such as 0-29 or 0,2,5-7. Default: all.", metavar="RANGE"),
-]
-Pooling = Annotated[
-    str, typer.Option("--pooling", help="Of margins and hidden: max, min, mean, last.", metavar="NAMES")
-]
-Prompt = Annotated[
-    str,
-    _option(
-        "--prompt",
-        help=r"Run before every text, never pooled. \n, \t and \\ stand for what they do.",
-        metavar="TEXT",
-    ),
-]
-Seed = Annotated[int, typer.Option("--seed", help="Of every random draw.", metavar="N", min=0)]
-Labels = Annotated[
-    list[str],
-    _option(
-        "--label",
-        "-l",
-        help="Column of the labels: 0/1, true/false, yes/no, or words for classes. Repeated: a column of 0/1 "
-        "for each of several labels.",
-        metavar="NAME",
-    ),
-]
-DetectorsLabels = Annotated[
-    list[str] | None,
-    _option(
-        "--label",
-        "-l",
-        help="Column of the labels. Of a detector of several labels by default those columns.",
-        metavar="NAME",
-    ),
-]
-Positive = Annotated[
-    str | None, _option("--positive", help="The label that counts as 1; every other is 0.", metavar="VALUE")
-]
-TrainSplit = Annotated[
-    str | None,
-    _option(
-        "--split",
-        help="Take only rows with this value. A column alone: its rows with train.",
-        metavar="COLUMN[=VALUE]",
-    ),
-]
-TestSplit = Annotated[
-    str | None,
-    _option(
-        "--split",
-        help="Take only rows with this value. A column alone: its rows with test.",
-        metavar="COLUMN[=VALUE]",
-    ),
-]
+
+Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of the random number generators.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable: stable keys, UTF-8.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")]
 
 
 def layer_numbers(ranges: str | None) -> tuple[int, ...] | None:
-    """The layers that ``--layers`` names.
-
-    Args:
-        ranges: Numbers and ranges with commas between them; None stands for all layers.
-
-    Returns:
-        The layers in rising order, each once; None for all.
+    """Parse ``--layers``: in ascending order, each once; None for all.
 
     Raises:
-        typer.BadParameter: It is written in another way.
+        typer.BadParameter: Another syntax.
 
     Example:
         >>> layer_numbers("0,5-7,2")
@@ -184,7 +168,7 @@ def layer_numbers(ranges: str | None) -> tuple[int, ...] | None:
     for part in ranges.replace(" ", "").split(","):
         match = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part, re.ASCII)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-        if not first <= last < MOST_LAYERS:
+        if not first <= last < MAX_LAYERS:
             raise typer.BadParameter(
                 f"{part!r} is no layer and no range of layers; write 0-29 or 0,2,5-7", param_hint="--layers"
             )
@@ -193,43 +177,30 @@ def layer_numbers(ranges: str | None) -> tuple[int, ...] | None:
 
 
 def names(listed: str) -> tuple[str, ...]:
-    """The names in a list with commas.
-
-    Example:
-        >>> names("spline7, margins")
-        ('spline7', 'margins')
-    """
+    """Parse a list separated by commas."""
     return tuple(name.strip() for name in listed.split(",") if name.strip())
 
 
-def teller(quiet: bool) -> Callable[[str], None]:
-    """What tells a line on standard error, unless it is to be quiet.
-
-    Example:
-        >>> teller(True)("nobody hears it")
-    """
+def stderr_printer(quiet: bool) -> Callable[[str], None]:
+    """A function that prints a line to stderr, or does nothing if ``quiet``."""
     return lambda line: None if quiet else typer.echo(line, err=True)
 
 
-def unescaped(prompt: str) -> str:
-    r"""A prompt as typed, with ``\n``, ``\t`` and ``\\`` turned into what they stand for.
+def unescape(prompt: str) -> str:
+    r"""Replace the escapes ``\n``, ``\t`` and ``\\`` of a prompt.
 
     Example:
-        >>> unescaped(r"Comment:\n")
+        >>> unescape(r"Comment:\n")
         'Comment:\n'
     """
     return re.sub(r"\\([nt\\])", lambda match: _ESCAPES[match[1]], prompt)
 
 
-def column_and_value(pair: str | None, usual: str) -> tuple[str, str] | None:
-    """The column and the value of ``--split COLUMN=VALUE``, or of a column alone.
-
-    Args:
-        pair: As typed; None stays None.
-        usual: The value where a column stands alone.
+def column_and_value(pair: str | None, default: str) -> tuple[str, str] | None:
+    """Parse ``--split COLUMN[=VALUE]``; None stays None.
 
     Raises:
-        typer.BadParameter: There is nothing on one side of the ``=``.
+        typer.BadParameter: One side of the ``=`` is empty.
 
     Example:
         >>> column_and_value("fold=3", "test"), column_and_value("split", "test")
@@ -239,5 +210,7 @@ def column_and_value(pair: str | None, usual: str) -> tuple[str, str] | None:
         return None
     column, equals, value = pair.partition("=")
     if not column or (equals and not value):
-        raise typer.BadParameter(f"{pair!r} is not COLUMN=VALUE, such as split={usual}", param_hint="--split")
-    return column, value or usual
+        raise typer.BadParameter(
+            f"{pair!r} is not COLUMN=VALUE, such as split={default}", param_hint="--split"
+        )
+    return column, value or default

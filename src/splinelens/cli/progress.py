@@ -1,26 +1,23 @@
-"""A progress bar for runs that last: texts, rate and time left, on a terminal's stderr only."""
+"""A progress bar with texts, rate and time left, on a terminal's stderr only."""
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Timer
 from time import perf_counter
 
 from splinelens.texts import Texts
 
-_PATIENCE_S = 2.0
-
 
 @contextmanager
-def progress_bar(texts: Texts, shown: bool = True) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar that appears after two seconds and is wiped off at the end.
+def progress_bar(
+    texts: Texts, shown: bool = True, delay_s: float = 2.0
+) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar that appears with the first progress after a delay, and is erased at the end.
 
-    Args:
-        texts: What will be read.
-        shown: False never shows it; nor does a stderr that is no terminal.
+    It is never shown if not ``shown``, or on a stderr that is no terminal.
 
     Yields:
-        A function to call with the texts and characters finished since the last call, or None.
+        A callback for the number of texts and characters finished since its last call, or None.
 
     Example:
         >>> with progress_bar(Texts(("hi",), {}, "list"), shown=False) as progress:
@@ -44,25 +41,21 @@ def progress_bar(texts: Texts, shown: bool = True) -> Iterator[Callable[[int, in
         redirect_stdout=False,  # what is printed is data and stays on stdout
         redirect_stderr=False,
     )
-    # Measured in characters: the time of a text grows with its length.
+    # In characters: the time of a text grows with its length.
     total, begun, done = len(texts), perf_counter(), 0
-    task = bar.add_task(
-        "", total=sum(len(text or "") + 1 for text in texts.texts), texts=f"0/{total:,} texts", rate=""
-    )
+    task = bar.add_task("", total=sum(len(text or "") + 1 for text in texts.texts))
 
     def update(count: int, characters: int) -> None:
         nonlocal done
         done += count
-        rate = f"{done / (perf_counter() - begun):,.3g} texts/s"
+        elapsed_s = perf_counter() - begun
+        rate = f"{done / elapsed_s:,.3g} texts/s"
         bar.update(task, advance=characters + count, texts=f"{done:,}/{total:,} texts", rate=rate)
+        if elapsed_s > delay_s:
+            bar.start()
 
-    timer = Timer(_PATIENCE_S, bar.start)
-    timer.daemon = True
-    timer.start()
     try:
         yield update
     finally:
-        timer.cancel()
-        timer.join()
         if bar.live.is_started:
             bar.stop()

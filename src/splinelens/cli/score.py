@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from splinelens.cli import options
-from splinelens.cli.exits import STOPPED, told
+from splinelens.cli.exits import STOPPED, exit_with
 from splinelens.cli.progress import progress_bar
 from splinelens.report.scores import UNDETERMINED, TextScore, check_format
 from splinelens.texts import Texts, read_texts
@@ -99,7 +99,7 @@ def score(
     if output:
         check_format(output)
     source = (
-        read_texts(text or []) if file is None else read_texts(file, column, encoding=encoding, format=format)
+        Texts.of(text or []) if file is None else read_texts(file, column, encoding=encoding, format=format)
     )
 
     from splinelens.apps.detector import Detector
@@ -121,8 +121,8 @@ def score(
             try:
                 found.write_scores(source, output, **settings, progress=progress, observe=tally.add)
             except KeyboardInterrupt as stop:
-                kept = f"Stopped. What is finished is kept in {output}.parts; run the same command to go on."
-                raise told(kept, STOPPED) from stop
+                kept = f"Stopped. Finished rows are kept in {output}.parts; run the same command to continue."
+                raise exit_with(kept, STOPPED) from stop
         else:
             records = tally.over(found.scores(source, **settings, progress=progress))
             if as_json:

@@ -1,38 +1,29 @@
-"""``splinelens train``: labelled texts in, a detector with its card out."""
+"""``splinelens train``: labeled texts in, a detector with its card out."""
 
 import shlex
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from splinelens.cli import options
-from splinelens.cli.exits import STOPPED, told
-from splinelens.cli.labelled import labelled_texts, missing_line
+from splinelens.cli.exits import STOPPED, exit_with
 from splinelens.cli.progress import progress_bar
 from splinelens.report.scores import UNDETERMINED
 from splinelens.texts import Labels
 
 if TYPE_CHECKING:
-    from splinelens.apps.training import Evidence
     from splinelens.detect.artifact import Artifact
-
-
-_MOST_CURVE_ROWS = 2000  # of the largest point of the learning curve, for the time it takes
 
 
 def train(
     context: typer.Context,
-    file: options.LabelledFile,
+    file: options.LabeledFile,
     label: options.Labels,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the detector.", metavar="DIR")],
     column: options.Column = None,
     positive: options.Positive = None,
-    split: options.TrainSplit = None,
-    recipe: Annotated[
-        options.Recipe, typer.Option("--recipe", help="What is fitted.")
-    ] = options.Recipe.logistic,
+    split: options.Split = None,
     model: options.Model = "smollm2-135m",
     features: options.Features = "margins",
     layers: options.Layers = None,
@@ -77,11 +68,11 @@ def train(
     revision: options.Revision = None,
     keep_features: Annotated[
         bool,
-        typer.Option("--keep-features", help="Keep DIR/features.parquet: other recipes need no new pass."),
+        typer.Option("--keep-features", help="Keep DIR/features.parquet: another fit needs no new pass."),
     ] = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Fit a detector on labelled texts and write it with its card.
+    """Fit a detector on labeled texts and write it with its card.
 
     One column of two values is binary, of more words classes; several columns of 0/1 are labels of which a
     text may have any number. Prints what was chosen and the out-of-fold numbers, length alone beside them.
@@ -92,63 +83,65 @@ def train(
       splinelens train comments.csv --column text --label toxic --split split=train -o my-detector
       splinelens train comments.csv --label toxic --label insult --label threat -o my-types
     """
-    numbers = options.layer_numbers(layers)
-    rows = options.column_and_value(split, "train")
-    say = options.teller(quiet)
-    texts, labels = labelled_texts(
-        file, column, label, positive=positive, split=rows, encoding=encoding, format=format, told=say
-    )
-    names, negative = _verdicts(labels, label_name, negative_name)
-    if line := missing_line(labels):
-        say(line)
-
     from splinelens.apps import training
     from splinelens.features.reader import TextReader
     from splinelens.features.spec import FeatureSpec
     from splinelens.models import load_model
+    from splinelens.report.training import training_lines
+    from splinelens.texts.labeled import read_labeled
 
+    numbers, rows = options.layer_numbers(layers), options.column_and_value(split, "train")
+    texts, labels = read_labeled(
+        file,
+        column,
+        label,
+        positive=positive,
+        split=rows,
+        encoding=encoding,
+        format=format,
+        report=options.stderr_printer(quiet),
+    )
+    names, negative = _verdicts(labels, label_name, negative_name)
     known = labels.values[:, 0] if labels.task == "binary" else labels.values
     training.require_labels(known, labels.task, names, len(texts))  # before a model is loaded
     spec = FeatureSpec(
         features=options.names(features),
         pooling=options.names(pooling),
         layers=numbers,
-        prompt=options.unescaped(prompt),
+        prompt=options.unescape(prompt),
         max_tokens=max_tokens,
         long=long.value,
         normalize=normalize,
     )
-    left: list[training.Evidence] = []
     reader = TextReader(load_model(model, spec.depth, revision, device=device), spec)
-    kept = output / "features.parquet"
+    features_file = output / "features.parquet"
     try:
         with progress_bar(texts, shown=not quiet) as progress:
-            artifact = training.train(
+            trained = training.train(
                 texts,
                 known,
                 reader,
                 name=name or output.resolve().name,
-                recipe=recipe.value,
                 task=labels.task,
                 label=names,
                 negative=negative,
                 languages=language or [],
                 sources=[texts.source + (f" ({' = '.join(rows)})" if rows else "")],
                 seed=seed,
-                output=kept,
+                command=_command(context),
+                output=features_file,
                 progress=progress,
-                evidence=left.append,
             )
     except KeyboardInterrupt as stop:
-        raise told(
-            f"Stopped. What is finished is kept in {kept}.parts; run the same command to go on.", STOPPED
+        raise exit_with(
+            f"Stopped. Finished rows are kept in {features_file}.parts; run the same command to continue.",
+            STOPPED,
         ) from stop
-    artifact = replace(artifact, training={**artifact.training, "command": _as_typed(context)})
-    _write(artifact, output)
+    report = trained.write(output)
     if not keep_features:
-        kept.unlink()
-    _report(artifact, output)
-    print("\n".join(_reported(artifact, left[0], len(texts), output)))
+        features_file.unlink()
+    _print(trained.artifact)
+    print("\n".join(training_lines(report)))
     print(f"wrote {output}")
 
 
@@ -169,71 +162,30 @@ def _verdicts(
     return names, negative
 
 
-def _write(artifact: "Artifact", folder: Path) -> None:
-    from splinelens.files import write_text
-    from splinelens.report.card import card
-
-    artifact.save(folder)
-    write_text(folder / "CARD.md", card(artifact))
-
-
-def _report(artifact: "Artifact", folder: Path) -> None:
+def _print(artifact: "Artifact") -> None:
     from splinelens.report.card import settings
     from splinelens.report.tables import percent, percents
-    from splinelens.report.terminal import evaluation_lines, label_lines
+    from splinelens.report.terminal import evaluation_lines
 
-    training, binary = artifact.training, artifact.task == "binary"
-    chosen = ", ".join([training["recipe"], *(f"{key} = {value}" for key, value in settings(training))])
-    print(f"{artifact.name}: {chosen}, {artifact.head.width:,} numbers a text")
+    training = artifact.training
+    chosen = ", ".join(f"{key} = {value}" for key, value in settings(training))
+    print(f"{artifact.name}: logistic, {chosen}, {artifact.head.width:,} numbers per text")
     if training["left_out"]:
         print(f"{training['left_out']:,} rows left out: their texts could not be read")
     if training["repeated"]["texts"]:
-        twice, differ = training["repeated"]["texts"], training["repeated"]["contradicting"]
-        print(f"{twice:,} texts occur more than once, {differ:,} with contradicting labels")
+        repeated = training["repeated"]
+        contradicting = f"{repeated['contradicting']:,} with contradicting labels"
+        print(f"{repeated['texts']:,} texts occur more than once, {contradicting}")
     print("out of fold, each row judged by a head that did not see it:")
-    print("\n".join((evaluation_lines if binary else label_lines)(artifact.metrics["out_of_fold"])))
-    for label, own in zip(artifact.labels, artifact.thresholds, strict=True):
-        for stored in own if artifact.task != "classes" else ():
-            fired = f"{percent(stored.rate)} ({percents(stored.interval)})"
-            promised = f"for {percent(stored.target)} false positives"
-            print(f"{label} at {stored.score:.4g} and above, {promised}: out of fold {fired}")
+    print("\n".join(evaluation_lines(artifact.metrics["out_of_fold"])))
+    for label, thresholds in zip(artifact.labels, artifact.thresholds, strict=True):
+        for stored in thresholds if artifact.task != "classes" else ():
+            rate = f"{percent(stored.rate)} ({percents(stored.interval)})"
+            target = f"for {percent(stored.target)} false positives"
+            print(f"{label} at {stored.score:.4g} and above, {target}: out of fold {rate}")
 
 
-def _reported(artifact: "Artifact", left: "Evidence", texts: int, folder: Path) -> list[str]:
-    """Write ``TRAINING.md`` and ``suspects.csv`` and give the lines to print of them."""
-    from splinelens.detect.learning_curve import learning_curve
-    from splinelens.files import write_text
-    from splinelens.report.training import suspects_csv, training_lines, training_markdown, training_report
-
-    chosen = artifact.training["settings"].get("C")  # of a forest None, of several labels one each
-    curve = learning_curve(
-        left.values,
-        left.labels,
-        artifact.training["recipe"],
-        [chosen[label] for label in artifact.labels] if isinstance(chosen, dict) else chosen and [chosen],
-        groups=left.groups,
-        most_rows=_MOST_CURVE_ROWS,
-        seed=artifact.training["seed"],
-    )
-    report = training_report(
-        artifact.name,
-        artifact.labels,
-        left.labels,
-        left.scores,
-        left.tokens,
-        exclusive=artifact.task == "classes",
-        numbers=left.numbers,
-        keys=left.groups.tolist(),
-        thresholds=artifact.thresholds if artifact.task != "classes" else (),
-        curve=curve,
-        left_out=texts - len(left.labels),
-    )
-    for name, content in (("TRAINING.md", training_markdown(report)), ("suspects.csv", suspects_csv(report))):
-        write_text(folder / name, content)
-    return training_lines(report)
-
-
-def _as_typed(context: typer.Context) -> str:
+def _command(context: typer.Context) -> str:
     """The command with the options that were given, for the card."""
     words = ["splinelens", "train"]
     for parameter in context.command.params:
@@ -243,6 +195,6 @@ def _as_typed(context: typer.Context) -> str:
             continue
         names = parameter.secondary_opts if value is False else parameter.opts
         option = names[:1] if names[0].startswith("-") else []
-        for own in value if isinstance(value, tuple | list) else (value,):
-            words += option if isinstance(own, bool) else [*option, str(own)]
+        for item in value if isinstance(value, tuple | list) else (value,):
+            words += option if isinstance(item, bool) else [*option, str(item)]
     return shlex.join(words)

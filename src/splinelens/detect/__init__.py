@@ -1,4 +1,4 @@
-"""From tables of numbers to calibrated detectors, their measures and their files.
+"""From feature tables to calibrated detectors: solver, heads, thresholds, metrics and the artifact on disk.
 
-No model runs here, and of texts only hashes come in: an artifact tells which ones it was fitted on.
+No model runs here. Texts enter only as hashes: an artifact records which ones it was fitted on.
 """

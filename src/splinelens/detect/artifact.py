@@ -1,75 +1,90 @@
 """A fitted detector on disk: arrays in safetensors, everything else in one JSON manifest.
 
-Nothing is unpickled. Sizes are checked before anything is parsed, and hashes before anything is used,
-so a cut or edited artifact is refused. The hashes find damage; they do not prove who made it.
+Nothing is unpickled. Sizes are checked before anything is parsed and hashes before anything is used, so a
+cut or edited artifact is refused. The hashes detect damage; they do not prove who made the artifact.
 """
 
 import hashlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_args  # Any: plain JSON values, here and below
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import ConfigDict, InstanceOf, PositiveInt, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from splinelens.detect.calibration import Calibration
-from splinelens.detect.heads import Head, head_of
+from splinelens.detect.heads import LinearHead
+from splinelens.detect.metrics import Evaluation, Evaluations, evaluate, evaluate_labels
 from splinelens.detect.thresholds import Threshold
-from splinelens.errors import BrokenArtifact, CannotWrite
+from splinelens.errors import BadDetector, BadLabels, BrokenArtifact
+from splinelens.files import atomic_write, write_errors
 from splinelens.texts import text_hashes
 
 Task = Literal["binary", "classes", "labels"]
 """One label or not, one of several classes, or any of several labels."""
 
-SCHEMA = 2
+SCHEMA = 3
 _MANIFEST, _ARRAYS = "detector.json", "detector.safetensors"
 _SEEN = "seen"
 _MAX_MANIFEST_BYTES, _MAX_ARRAYS_BYTES = 4_000_000, 1_000_000_000
-_KINDS = {
-    **dict.fromkeys(("name", "task", "negative", "head", "version", "sha256"), str),
-    **dict.fromkeys(("model", "spec", "training", "metrics", "arrays"), dict),
-    **dict.fromkeys(("labels", "columns", "calibrations", "thresholds"), list),
-}
-_ANEW = "fetch or train the detector anew"
+_AGAIN = "fetch or train the detector again"
+_STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
 
 
-@dataclass(frozen=True, eq=False)
-class Artifact:
-    """Everything a detector is.
+@dataclass(frozen=True, eq=False, kw_only=True, config=_STRICT)
+class Manifest:
+    """Everything of a detector but its arrays.
 
     Attributes:
         name: Its name.
         task: ``binary``; ``classes``, of which each text has one; or ``labels``, of which it has any number.
-        labels: What is told apart, each with a logit of its own; of ``binary`` the positive word alone.
+        labels: The labels, each with its own logit; of ``binary`` the positive verdict only.
         negative: The verdict on a text without any label, such as ``clean``; empty for ``classes``.
-        model: Name, revision and fingerprint of the model it was made for.
+        model: Name, revision and fingerprint of the model.
         spec: The feature spec, as plain values.
+        features_dtype: Number type of the model that read the features it was fitted on.
+        engine: Engine that read them.
         columns: Names and sizes of the columns that the head reads, in order.
-        head: The fitted head.
-        calibrations: From the head's logits to scores, one a label.
-        thresholds: Scores for promised false-positive rates, for each label the same rates.
+        calibrations: From the head's logits to scores, one per label.
+        thresholds: Scores for false-positive rates, the same rates for each label.
         training: Rows, hashes and sources that it was fitted on.
         metrics: What was measured at training; NaN and infinities are stored as null.
+        command: The command that makes the detector again; empty if it was trained from Python.
         version: Version of the code that made it.
-        seen: Hashes of the training texts (``texts.text_hashes``), rising; the lowest ones where there were
-            too many to keep, none where they were not recorded.
     """
 
     name: str
     task: Task
     labels: tuple[str, ...]
     negative: str
-    model: dict[str, Any]
+    model: dict[str, Any]  # Any: plain JSON values, here and below
     spec: dict[str, Any]
-    columns: tuple[tuple[str, int], ...]
-    head: Head
+    features_dtype: str
+    engine: str = "torch"
+    columns: tuple[tuple[str, PositiveInt], ...]
     calibrations: tuple[Calibration, ...]
     thresholds: tuple[tuple[Threshold, ...], ...]
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
+    command: str = ""
     version: str = ""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, config=_STRICT)
+class Artifact(Manifest):
+    """A fitted detector.
+
+    Attributes:
+        head: The fitted head.
+        seen: Hashes of the training texts (``texts.text_hashes``), ascending; the lowest ones if there were
+            too many to keep, none if they were not recorded.
+    """
+
+    head: InstanceOf[LinearHead]
     seen: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
 
     def scores(self, logits: np.ndarray) -> np.ndarray:
@@ -79,41 +94,136 @@ class Artifact:
             logits: (text, label), as from the head.
 
         Returns:
-            (text, label), each in [0, 1] or NaN; those of several classes are each against all others
-            and do not sum to 1.
+            (text, label), each in [0, 1] or NaN; those of several classes are each against all others and
+            do not sum to 1.
         """
         columns = zip(self.calibrations, logits.T, strict=True)
         return np.stack([calibration.score(column) for calibration, column in columns], axis=1)
 
-    def alone(self, label: str) -> "Artifact":
-        """One label of it against the rest, as a binary detector.
+    def label_index(self, label: str) -> int:
+        """Index of a label.
 
-        Args:
-            label: One of ``labels``.
+        Raises:
+            BadDetector: No such label; the message lists the labels.
+        """
+        if label not in self.labels:
+            raise BadDetector(
+                f"detector {self.name} has no label {label!r}; it has {', '.join(map(repr, self.labels))}"
+            )
+        return self.labels.index(label)
 
-        Returns:
-            A detector that gives that label's score and thresholds, and keeps the ``origin``; of a binary
-            one itself.
+    def single_label(self, label: str) -> "Artifact":
+        """One label against the rest, as a binary detector; of a binary detector itself.
+
+        It gives that label's score and thresholds and keeps the ``origin``.
         """
         if self.task == "binary":
             return self
-        place = self.labels.index(label)
+        index = self.label_index(label)
         return replace(
             self,
             task="binary",
             labels=(label,),
             negative=f"not {label}",
-            head=self.head.alone(place),
-            calibrations=(self.calibrations[place],),
-            thresholds=(self.thresholds[place],),
+            head=self.head.single_label(index),
+            calibrations=(self.calibrations[index],),
+            thresholds=(self.thresholds[index],),
             training={**self.training, "part_of": self.origin},
+        )
+
+    def thresholds_at(self, fpr: float) -> tuple[float, ...]:
+        """The stored threshold of each label for a false-positive rate.
+
+        Raises:
+            BadDetector: No thresholds were stored for that rate; the message lists the rates.
+        """
+        for index, stored in enumerate(self.thresholds[0]):
+            if math.isclose(stored.target, fpr, rel_tol=1e-5):
+                return tuple(thresholds[index].score for thresholds in self.thresholds)
+        rates = ", ".join(f"{stored.target:g}" for stored in self.thresholds[0])
+        raise BadDetector(
+            f"detector {self.name} has thresholds for false-positive rates {rates}, not {fpr:g}"
+        )
+
+    def fired(self, scores: np.ndarray, thresholds: Sequence[float]) -> tuple[int, ...]:
+        """The labels of the verdict on one text.
+
+        Args:
+            scores: (label,), finite.
+            thresholds: The score of each label at and above which it fires; of classes the one with the
+                highest score fires, whatever its threshold.
+
+        Returns:
+            Indices of labels by descending score, equal ones in order.
+        """
+        order = np.argsort(-scores, kind="stable").tolist()
+        if self.task == "classes":
+            return (order[0],)
+        return tuple(index for index in order if scores[index] >= thresholds[index])
+
+    def require_labels(self, labels: np.ndarray, texts: int) -> np.ndarray:
+        """Validate labels of texts.
+
+        Args:
+            labels: (text,), 0 or 1; of a detector of several labels (text, label).
+            texts: Number of texts.
+
+        Returns:
+            (text, label).
+
+        Raises:
+            BadLabels: Not one 0 or 1 per text and label.
+        """
+        labels, binary = np.asarray(labels), self.task == "binary"
+        shape = (texts,) if binary else (texts, len(self.labels))
+        if labels.shape != shape or not np.isin(labels, (0, 1)).all():
+            each = "" if binary else f" for each of {', '.join(self.labels)}"
+            raise BadLabels(
+                f"{texts} texts need as many labels{each}, each 0 or 1; these have shape {labels.shape}"
+            )
+        return labels.reshape(texts, -1)
+
+    def evaluate(
+        self,
+        labels: np.ndarray,
+        scores: np.ndarray,
+        lengths: np.ndarray,
+        *,
+        resamples: int = 10_000,
+        seed: int = 0,
+    ) -> Evaluation | Evaluations:
+        """Evaluate its scores, at its stored thresholds too.
+
+        Args:
+            labels: (text, label), as from ``require_labels``.
+            scores: (text, label), calibrated; NaN in rows that could not be scored.
+            lengths: Tokens of each text.
+            resamples: Bootstrap resamples.
+            seed: Of the bootstrap.
+
+        Returns:
+            ``Evaluation`` of a binary detector, ``Evaluations`` of one of several labels.
+
+        Raises:
+            BadLabels: One class only among the scored rows.
+        """
+        at = {
+            label: {f"{stored.target:g}": stored.score for stored in thresholds}
+            for label, thresholds in zip(self.labels, self.thresholds, strict=True)
+        }
+        bootstrap = {"resamples": resamples, "seed": seed}
+        if self.task == "binary":
+            return evaluate(labels[:, 0], scores[:, 0], lengths, thresholds=at[self.labels[0]], **bootstrap)
+        classes = self.task == "classes"
+        return evaluate_labels(
+            labels, scores, lengths, self.labels, classes=classes, thresholds=at, **bootstrap
         )
 
     def seen_in(self, texts: Sequence[str | None]) -> np.ndarray:
         """Which texts the detector was fitted on, as far as it recorded them.
 
         Args:
-            texts: The texts; case, spaces and signs do not count.
+            texts: The texts; case, spaces and punctuation do not count.
 
         Returns:
             (text,) boolean.
@@ -131,14 +241,14 @@ class Artifact:
 
     @property
     def origin(self) -> str:
-        """The digest of the detector that this one is a label of, or else its own."""
+        """The digest of the detector that this one is a single label of, or else its own."""
         return str(self.training.get("part_of") or self.digest)
 
     def save(self, folder: Path) -> None:
-        """Write the artifact; one that was there before is replaced only after both files are written.
+        """Write the artifact; an existing one is replaced only after both files are written.
 
         Args:
-            folder: Made if it is not there.
+            folder: Created if it does not exist.
 
         Raises:
             CannotWrite: The disk is full or the folder may not be written.
@@ -147,83 +257,54 @@ class Artifact:
 
         arrays = self.head.arrays() | ({_SEEN: self.seen} if len(self.seen) else {})
         data = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
-        manifest = _plain(
-            {
-                "schema": SCHEMA,
-                **{
-                    key: getattr(self, key)
-                    for key in ("name", "task", "labels", "negative", "model", "spec", "columns")
-                },
-                "head": self.head.kind,
-                "calibrations": [asdict(calibration) for calibration in self.calibrations],
-                "thresholds": [[asdict(stored) for stored in own] for own in self.thresholds],
-                **{key: getattr(self, key) for key in ("training", "metrics", "version")},
-                "arrays": {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()},
-            }
-        )
+        values = {entry.name: getattr(self, entry.name) for entry in fields(Manifest)}
+        values["calibrations"] = [asdict(calibration) for calibration in self.calibrations]
+        values["thresholds"] = [[asdict(stored) for stored in label] for label in self.thresholds]
+        file = {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        manifest = _json({"schema": SCHEMA, **values, "head": "linear", "arrays": file})
         text = json.dumps({**manifest, "sha256": _hash(manifest)}, indent=1, allow_nan=False) + "\n"
-        contents = {_ARRAYS: data, _MANIFEST: text.encode()}
-        parts = {name: folder / (name + ".tmp") for name in contents}
-        try:
+        with write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            try:
-                for name, part in parts.items():
-                    part.write_bytes(contents[name])
-                for name, part in parts.items():
-                    part.replace(folder / name)
-            finally:
-                for part in parts.values():
-                    part.unlink(missing_ok=True)
-        except OSError as error:
-            raise CannotWrite(
-                f"cannot write the detector to {folder}: {error.strerror or error}; "
-                "free space or name another folder"
-            ) from error
+        # Both are written before either takes its final name.
+        with atomic_write(folder / _ARRAYS) as arrays_file, atomic_write(folder / _MANIFEST) as manifest_file:
+            arrays_file.write_bytes(data)
+            manifest_file.write_bytes(text.encode())
 
     @classmethod
     def load(cls, folder: Path) -> "Artifact":
         """Read what ``save`` wrote.
 
-        Args:
-            folder: The artifact.
-
-        Returns:
-            The artifact.
-
         Raises:
             BrokenArtifact: A file is missing, cut, edited, too large or of another schema.
         """
         path = folder / _MANIFEST
-        manifest = _manifest(path)
+        values = _read_manifest(path)
         try:
-            columns = tuple((_text(name), _count(size)) for name, size in manifest["columns"])
-            task = _task(manifest["task"])
-            labels = tuple(_text(label) for label in manifest["labels"])
-            calibrations = tuple(_calibration(row) for row in manifest["calibrations"])
-            thresholds = tuple(tuple(_threshold(row) for row in own) for own in manifest["thresholds"])
-            size_bytes, sha256 = _count(manifest["arrays"]["size_bytes"]), _text(manifest["arrays"]["sha256"])
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise BrokenArtifact(f"{path} is damaged near {error}; {_ANEW}") from error
-        head, seen = _arrays(folder / _ARRAYS, manifest["head"], size_bytes, sha256)
-        total = sum(size for _, size in columns)
+            file = _FILE.validate_json(json.dumps(values.pop("arrays", None)))
+            manifest = _VALUES.validate_json(json.dumps(values))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "arrays"
+            raise BrokenArtifact(f"{path} is damaged at {where!r}: {first['msg']}; {_AGAIN}") from error
+        head, seen = _read_arrays(folder / _ARRAYS, file)
+        total = sum(size for _, size in manifest.columns)
         if total != head.width:
             raise BrokenArtifact(
-                f"{path} names columns of {total} entries, {_ARRAYS} beside it weighs {head.width}; {_ANEW}"
+                f"{path} names columns of {total} entries, {_ARRAYS} beside it weighs {head.width}; {_AGAIN}"
             )
-        plain = ("name", "negative", "model", "spec", "training", "metrics", "version")
-        found = cls(
-            **{key: manifest[key] for key in plain},
-            task=task,
-            labels=labels,
-            columns=columns,
-            head=head,
-            calibrations=calibrations,
-            thresholds=thresholds,
-            seen=seen,
-        )
-        if problem := _labels_problem(found):
-            raise BrokenArtifact(f"{path} does not hold together: {problem}; {_ANEW}")
-        return found
+        artifact = cls(**vars(manifest), head=head, seen=seen)
+        if problem := _labels_problem(artifact):
+            raise BrokenArtifact(f"{path} is inconsistent: {problem}; {_AGAIN}")
+        return artifact
+
+
+@dataclass(frozen=True, config=_STRICT)
+class _ArrayFile:
+    size_bytes: PositiveInt
+    sha256: str
+
+
+_VALUES, _FILE = TypeAdapter(Manifest), TypeAdapter(_ArrayFile)
 
 
 def _labels_problem(artifact: Artifact) -> str | None:
@@ -232,18 +313,18 @@ def _labels_problem(artifact: Artifact) -> str | None:
     if len(set(artifact.labels)) < count or (artifact.task == "binary") != (count == 1) or not count:
         return f"{count} labels, {len(set(artifact.labels))} of them different, for task {artifact.task}"
     counts = {artifact.head.labels, len(artifact.calibrations), len(artifact.thresholds), count}
-    rates = {tuple(stored.target for stored in own) for own in artifact.thresholds}
+    rates = {tuple(stored.target for stored in label) for label in artifact.thresholds}
     if len(counts) > 1 or len(rates) > 1:
         return f"{count} labels need as many rows of weights, calibrations and equal lists of thresholds"
     return None
 
 
-def _plain(value: Any) -> Any:
-    """As values that JSON has: arrays' numbers as numbers, what is not finite as null."""
+def _json(value: Any) -> Any:  # Any: Python values in, JSON values out
+    """As JSON values: NumPy numbers as numbers, NaN and infinities as null."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_json(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
@@ -255,54 +336,52 @@ def _hash(manifest: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _manifest(path: Path) -> dict[str, Any]:
-    """The manifest, of this schema, with all keys, and as it was written."""
-    raw = _bytes(path, _MAX_MANIFEST_BYTES)
+def _read_manifest(path: Path) -> dict[str, Any]:
+    """The values of a manifest of this schema, unchanged since it was written."""
+    raw = _read(path, _MAX_MANIFEST_BYTES)
     try:
-        manifest = json.loads(raw, parse_constant=_refuse)
-        found_hash = _hash(manifest) if isinstance(manifest, dict) else ""
+        manifest = json.loads(raw, parse_constant=_refuse_constant)
+        expected = _hash(manifest) if isinstance(manifest, dict) else ""
     except (ValueError, RecursionError) as error:
-        raise BrokenArtifact(f"{path} is not JSON, perhaps cut short: {error}; {_ANEW}") from error
-    schema = manifest.get("schema") if isinstance(manifest, dict) else None
-    if schema != SCHEMA:
-        older = "made by an older version; " if schema == 1 else ""
-        raise BrokenArtifact(f"{path} has schema {schema!r}; {older}this version reads {SCHEMA}; {_ANEW}")
-    for key, kind in _KINDS.items():
-        if not isinstance(manifest.get(key), kind):
-            found = f"holds {manifest[key]!r:.40} as" if key in manifest else "lacks"
-            raise BrokenArtifact(f"{path} {found} {key!r}, where a {kind.__name__} is read; {_ANEW}")
-    if manifest["sha256"] != found_hash:
-        raise BrokenArtifact(f"{path} does not have the hash that it says: damaged or edited; {_ANEW}")
+        raise BrokenArtifact(f"{path} is not JSON, perhaps cut short: {error}; {_AGAIN}") from error
+    schema = manifest.pop("schema", None) if isinstance(manifest, dict) else None
+    if schema != SCHEMA or isinstance(schema, bool):
+        older = "made by an older version; " if schema in (1, 2) else ""
+        raise BrokenArtifact(f"{path} has schema {schema!r}; {older}this version reads {SCHEMA}; {_AGAIN}")
+    if manifest.pop("sha256", None) != expected:
+        raise BrokenArtifact(f"{path} does not have the hash that it states: damaged or edited; {_AGAIN}")
+    if (head := manifest.pop("head", None)) != "linear":
+        raise BrokenArtifact(f"{path}: head {head!r:.40} is unknown; this version reads 'linear'; {_AGAIN}")
     return manifest
 
 
-def _arrays(path: Path, kind: str, size_bytes: int, sha256: str) -> tuple[Head, np.ndarray]:
-    """The head and the hashes of seen texts, from arrays of this size and hash."""
+def _read_arrays(path: Path, file: _ArrayFile) -> tuple[LinearHead, np.ndarray]:
+    """The head and the hashes of seen texts, from a file of this size and hash."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    raw = _bytes(path, _MAX_ARRAYS_BYTES)
-    if len(raw) != size_bytes:
+    raw = _read(path, _MAX_ARRAYS_BYTES)
+    if len(raw) != file.size_bytes:
         raise BrokenArtifact(
-            f"{path} has {len(raw)} bytes where {_MANIFEST} says {size_bytes}: cut short? {_ANEW}"
+            f"{path} has {len(raw)} bytes where {_MANIFEST} states {file.size_bytes}: cut short? {_AGAIN}"
         )
-    if hashlib.sha256(raw).hexdigest() != sha256:
+    if hashlib.sha256(raw).hexdigest() != file.sha256:
         raise BrokenArtifact(
-            f"{path} does not have the hash that {_MANIFEST} says: damaged or edited; {_ANEW}"
+            f"{path} does not have the hash that {_MANIFEST} states: damaged or edited; {_AGAIN}"
         )
     try:
         arrays = load(raw)
         seen = arrays.pop(_SEEN, np.zeros(0, dtype=np.uint64))
         if seen.dtype != np.uint64 or seen.ndim != 1 or (seen[1:] <= seen[:-1]).any():
-            raise BrokenArtifact(f"{_SEEN} holds something other than rising hashes")
-        return head_of(kind, arrays), seen
+            raise BrokenArtifact(f"{_SEEN} holds something other than ascending hashes")
+        return LinearHead.from_arrays(arrays), seen
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise BrokenArtifact(f"{path} does not hold arrays that can be read: {error}; {_ANEW}") from error
+        raise BrokenArtifact(f"{path} does not hold arrays that can be read: {error}; {_AGAIN}") from error
     except BrokenArtifact as error:
-        raise BrokenArtifact(f"{path}: {error}; {_ANEW}") from error
+        raise BrokenArtifact(f"{path}: {error}; {_AGAIN}") from error
 
 
-def _bytes(path: Path, limit: int) -> bytes:
+def _read(path: Path, limit: int) -> bytes:
     try:
         size = path.stat().st_size
         if size > limit:
@@ -317,40 +396,5 @@ def _bytes(path: Path, limit: int) -> bytes:
         ) from error
 
 
-def _task(value: str) -> Task:
-    for task in get_args(Task):
-        if value == task:
-            return task
-    raise ValueError(f"task {value!r:.40}, where one of {', '.join(get_args(Task))} is read")
-
-
-def _calibration(row: Any) -> Calibration:
-    return Calibration(_number(row["slope"]), _number(row["intercept"]))
-
-
-def _threshold(row: Any) -> Threshold:
-    low, high = row["interval"]
-    numbers = {key: _number(row[key]) for key in ("target", "score", "rate", "recall")}
-    return Threshold(**numbers, interval=(_number(low), _number(high)))
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise TypeError(f"{value!r:.40}, where a finite number is read")
-    return float(value)
-
-
-def _count(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise TypeError(f"{value!r:.40}, where a count is read")
-    return value
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r:.40}, where a text is read")
-    return value
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no number of JSON")
+def _refuse_constant(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON number")

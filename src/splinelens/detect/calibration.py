@@ -3,19 +3,19 @@
 Source: Platt, Probabilistic outputs for support vector machines, 1999.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
 
 from splinelens.errors import BadFeatures, BadLabels
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
 class Calibration:
     """Platt scaling: ``score = 1 / (1 + exp(-(slope * logit + intercept)))``."""
 
-    slope: float = 1.0
-    intercept: float = 0.0
+    slope: float
+    intercept: float
 
     def logit(self, logit: np.ndarray) -> np.ndarray:
         """The calibrated logit."""
@@ -25,7 +25,7 @@ class Calibration:
         """The calibrated probability, in [0, 1]; NaN stays NaN.
 
         Example:
-            >>> Calibration().score(np.array([0.0])).tolist()
+            >>> Calibration(1.0, 0.0).score(np.array([0.0])).tolist()
             [0.5]
         """
         return 1 / (1 + np.exp(-np.clip(self.logit(logit), -60, 60)))

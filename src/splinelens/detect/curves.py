@@ -135,12 +135,12 @@ def reliability(labels: np.ndarray, scores: np.ndarray, bins: int = 10) -> tuple
     _classes(labels, scores)
     _, rank, counts = np.unique(scores, return_inverse=True, return_counts=True)
     bin_of_row = ((np.cumsum(counts) - counts / 2) * bins / len(scores)).astype(int)[rank]
-    found = []
+    records = []
     for number in np.unique(bin_of_row):
         rows = bin_of_row == number
         count, hits = int(rows.sum()), int(labels[rows].sum())
-        found.append(Bin(count, float(scores[rows].mean()), hits / count, proportion_interval(hits, count)))
-    return tuple(found)
+        records.append(Bin(count, float(scores[rows].mean()), hits / count, proportion_interval(hits, count)))
+    return tuple(records)
 
 
 def operating_points(

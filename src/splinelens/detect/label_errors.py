@@ -1,9 +1,8 @@
-"""Which labels are likely wrong? Rows whose out-of-fold score sides with another class than their label.
+"""Label errors: rows whose out-of-fold score contradicts their label, and texts labeled in two ways.
 
-Confident learning: a class's threshold is the mean score that rows labelled with it get for it. A row
-is suspect when its score for another class exceeds that class's threshold while its score for its own
-lies below its own's. Source: Northcutt, Jiang and Chuang, JAIR 2021, arXiv:1911.00068. Also rows that
-are duplicates of each other with different labels.
+Confident learning: the threshold of a class is the mean score of the rows labeled with it. A row is suspect
+if its score for another class is above that class's threshold while its score for its class is below.
+Source: Northcutt, Jiang and Chuang, JAIR 2021, arXiv:1911.00068.
 """
 
 from collections.abc import Hashable, Sequence
@@ -19,13 +18,13 @@ class Suspect:
     """A label that is likely wrong.
 
     Attributes:
-        row: Number of the row, from 0.
-        label: Column of the label; None where the columns are classes of which a row has one.
-        given: What the row is labelled: 0 or 1, or the number of its class.
-        suggested: What its scores side with, in the same way.
-        score: Score of the suggested one, in [0, 1].
-        margin: By how much that exceeds its threshold, plus by how much the score of the given one
-            falls short of its own; above 0, higher is more suspect.
+        row: Index of the row.
+        label: Index of the label; None if the columns are classes of which a row has one.
+        given: The label of the row: 0 or 1, or the index of its class.
+        suggested: What its scores suggest, in the same way.
+        score: Score of the suggestion, in [0, 1].
+        margin: By how much that exceeds its threshold, plus by how much the score of the given label
+            falls short of its threshold; above 0, higher is more suspect.
     """
 
     row: int
@@ -41,8 +40,8 @@ class Contradiction:
     """Rows of one text with different labels.
 
     Attributes:
-        rows: Numbers of all rows of that text, rising, from 0.
-        labels: Columns of the labels on which they differ.
+        rows: Indices of all rows of that text, ascending.
+        labels: Indices of the labels in which they differ.
     """
 
     rows: tuple[int, ...]
@@ -54,14 +53,14 @@ def suspected_labels(labels: np.ndarray, scores: np.ndarray, *, exclusive: bool 
 
     Args:
         labels: 0 or 1, (text,) or (text, label).
-        scores: Calibrated out-of-fold probabilities of the same shape; a row with NaN was not judged
-            and is passed over.
-        exclusive: The columns are classes, each row has exactly one: it is held against the other
-            classes. Else each column is a question of its own, answered 1 or 0.
+        scores: Calibrated out-of-fold probabilities of the same shape; rows with NaN were not judged
+            and are skipped.
+        exclusive: The columns are classes and each row has exactly one; else each column is a separate
+            label.
 
     Returns:
-        Suspects by falling margin, equal ones by row. Of the other classes above their
-        thresholds the one that exceeds its own by most is suggested.
+        Suspects by descending margin, then by row. The suggestion is the class that exceeds its threshold
+        by most.
 
     Raises:
         BadLabels: Labels other than 0 and 1, or with ``exclusive`` not exactly one class a row.
@@ -69,36 +68,36 @@ def suspected_labels(labels: np.ndarray, scores: np.ndarray, *, exclusive: bool 
 
     Example:
         >>> labels = np.array([0, 0, 0, 1, 1, 1])
-        >>> found = suspected_labels(labels, np.array([0.1, 0.2, 0.9, 0.8, 0.9, 0.1]))
-        >>> [(suspect.row, suspect.suggested, round(suspect.margin, 2)) for suspect in found]
+        >>> suspects = suspected_labels(labels, np.array([0.1, 0.2, 0.9, 0.8, 0.9, 0.1]))
+        >>> [(suspect.row, suspect.suggested, round(suspect.margin, 2)) for suspect in suspects]
         [(2, 1, 0.8), (5, 0, 0.8)]
     """
     given, judged = _tables(labels, scores)
-    found: list[Suspect] = []
+    suspects: list[Suspect] = []
     if exclusive:
         if given.shape[1] < 2 or (given.sum(axis=1) != 1).any():
             wrong = np.flatnonzero(given.sum(axis=1) != 1)[:5].tolist()
             raise BadLabels(f"rows {wrong} have not exactly one class of {given.shape[1]}; see exclusive")
-        found = _suspects(given.argmax(axis=1), judged, None)
+        suspects = _suspects(given.argmax(axis=1), judged, None)
     else:
         for label in range(given.shape[1]):
             positive = judged[:, label]
-            found += _suspects(given[:, label], np.stack([1 - positive, positive], axis=1), label)
-    return sorted(found, key=lambda suspect: (-suspect.margin, suspect.row))
+            suspects += _suspects(given[:, label], np.stack([1 - positive, positive], axis=1), label)
+    return sorted(suspects, key=lambda suspect: (-suspect.margin, suspect.row))
 
 
 def contradictions(keys: Sequence[Hashable], labels: np.ndarray) -> list[Contradiction]:
-    """Groups of rows with the same key that are labelled differently.
+    """Groups of rows with the same key and different labels.
 
     Args:
         keys: Equal for rows of equal texts, such as hashes; None for a row without a text.
         labels: 0 or 1, (text,) or (text, label).
 
     Returns:
-        One record a group, by its first row.
+        One record per group, by its first row.
 
     Raises:
-        BadLabels: Not one label a key.
+        BadLabels: Not one label per key.
 
     Example:
         >>> contradictions(["a", "b", "a", "b"], np.array([0, 1, 1, 1]))
@@ -112,12 +111,12 @@ def contradictions(keys: Sequence[Hashable], labels: np.ndarray) -> list[Contrad
     for row, key in enumerate(keys):
         if key is not None:
             groups.setdefault(key, []).append(row)
-    found = []
+    records = []
     for rows in groups.values():
         differ = np.flatnonzero((given[rows] != given[rows[0]]).any(axis=0)) if len(rows) > 1 else ()
         if len(differ):
-            found.append(Contradiction(tuple(rows), tuple(map(int, differ))))
-    return found
+            records.append(Contradiction(tuple(rows), tuple(map(int, differ))))
+    return records
 
 
 def _tables(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -125,7 +124,7 @@ def _tables(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndar
     given, judged = np.asarray(labels), np.asarray(scores, dtype=np.float64)
     if given.shape != judged.shape or given.ndim not in (1, 2):
         raise BadFeatures(
-            f"labels have the shape {given.shape} and scores {judged.shape}; give one score a label"
+            f"labels have the shape {given.shape} and scores {judged.shape}; give one score per label"
         )
     if not np.isin(given, (0, 1)).all():
         raise BadLabels(f"labels are {np.unique(given).tolist()[:5]} where 0 and 1 are judged")
@@ -140,10 +139,10 @@ def _suspects(given: np.ndarray, scores: np.ndarray, label: int | None) -> list[
     rows = np.flatnonzero(np.isfinite(scores).all(axis=1))
     given, scores = given[rows], scores[rows]
     classes = np.arange(scores.shape[1])
-    there = (given[:, None] == classes).any(axis=0)
+    present = (given[:, None] == classes).any(axis=0)
     thresholds = np.array(
-        [scores[given == one, one].mean() if there[one] else np.inf for one in classes]
-    )  # nothing is suspected of a class without rows
+        [scores[given == one, one].mean() if present[one] else np.inf for one in classes]
+    )  # a class without rows is never suggested
     over = scores - thresholds
     short = -over[np.arange(len(given)), given]
     over[np.arange(len(given)), given] = -np.inf
@@ -151,12 +150,12 @@ def _suspects(given: np.ndarray, scores: np.ndarray, label: int | None) -> list[
     excess = over[np.arange(len(given)), other]
     return [
         Suspect(
-            int(rows[place]),
+            int(rows[index]),
             label,
-            int(given[place]),
-            int(other[place]),
-            float(scores[place, other[place]]),
-            float(excess[place] + short[place]),
+            int(given[index]),
+            int(other[index]),
+            float(scores[index, other[index]]),
+            float(excess[index] + short[index]),
         )
-        for place in np.flatnonzero((excess > 0) & (short > 0))
+        for index in np.flatnonzero((excess > 0) & (short > 0))
     ]

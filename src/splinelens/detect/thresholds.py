@@ -1,9 +1,10 @@
 """Thresholds that keep a false-positive rate, chosen on out-of-fold scores, and intervals of rates."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
 
 from splinelens.detect.calibration import require_out_of_fold
 from splinelens.errors import BadDetector
@@ -15,7 +16,7 @@ TARGETS = (0.001, 0.01, 0.05)
 """False-positive rates that thresholds are stored for by default."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
 class Threshold:
     """A score at and above which the verdict is positive.
 

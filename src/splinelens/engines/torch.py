@@ -1,9 +1,11 @@
-"""The PyTorch engine: one watched pass, each layer reduced as soon as it is there.
+"""The PyTorch engine: one watched forward pass, each layer reduced as soon as it is there.
 
 Works on every architecture of ``anatomy.py``. Reducers are batched and masked; a layer's gate, states
-and attention are gone when the next layer runs, and a pass is copied to the host once.
+and attention are gone when the next layer runs, and a pass is copied to the host once. A prompt is
+the same for all texts and attention is causal, so its keys and values are computed once and shared.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -13,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
-from splinelens.engines.forward import run_prompt, run_tokens
+from splinelens.errors import BadFeatures
 from splinelens.geometry.attention import intrinsic_dimension_of_weights, intrinsic_dimensions
 from splinelens.geometry.codes import region_code
 from splinelens.geometry.partition import (
@@ -27,8 +29,8 @@ from splinelens.geometry.partition import (
 from splinelens.geometry.running import Running
 from splinelens.geometry.walls import nearest_wall
 from splinelens.layers import AttentionCall, watch
-from splinelens.tokens import TokenBatch
-from splinelens.weights import gate_norms, neurons_alive, routed_neurons
+from splinelens.tokens import TokenBatch, padded
+from splinelens.weights import gate_norms, routed_neurons
 
 _BLOCK = 2**18
 # Numbers of a gate that are reduced at once on a CPU: 1 MB in float32 stays in its cache.
@@ -119,21 +121,19 @@ class TokenStats:
         codes: For each layer the packed signs.
         routes: For each layer of experts the token's experts, rising.
         heads: For each layer with a softmax the intrinsic dimension of each head.
-        value_dims: For each layer whose attention exposes its values, their width in a head.
     """
 
     sign: Float[Tensor, "text token layer"] | None = None
     boundary: Float[Tensor, "text token layer"] | None = None
-    dimension: Float[Tensor, "text token 2 _layer"] | None = None
-    margins: dict[int, Float[Tensor, "text token _neuron"]] = field(default_factory=dict)
-    neurons: dict[int, Int[Tensor, "text token _neuron"]] = field(default_factory=dict)
+    dimension: Float[Tensor, "text token 2 layer"] | None = None
+    margins: dict[int, Float[Tensor, "text token neuron"]] = field(default_factory=dict)
+    neurons: dict[int, Int[Tensor, "text token neuron"]] = field(default_factory=dict)
     hidden: dict[int, Float[Tensor, "text token width"]] = field(default_factory=dict)
     nearest: Int[Tensor, "text token layer"] | None = None
     finite: Bool[Tensor, "text token layer"] | None = None
-    codes: dict[int, UInt8[Tensor, "text token _byte"]] = field(default_factory=dict)
-    routes: dict[int, Int[Tensor, "text token _route"]] = field(default_factory=dict)
-    heads: dict[int, Int[Tensor, "text token 2 _head"]] = field(default_factory=dict)
-    value_dims: dict[int, int] = field(default_factory=dict)
+    codes: dict[int, UInt8[Tensor, "text token byte"]] = field(default_factory=dict)
+    routes: dict[int, Int[Tensor, "text token route"]] = field(default_factory=dict)
+    heads: dict[int, Int[Tensor, "text token 2 head"]] = field(default_factory=dict)
 
     def text(self, row: int, start: int, stop: int) -> "TokenStats":
         """Some tokens of one row; the text axis stays, with one entry."""
@@ -164,6 +164,10 @@ class TorchEngine:
         self.model = model
         self.request = request
         self.prompt = run_prompt(model, prompt)
+        gated = request.layers if request.spline7 or request.margins or request.codes else ()
+        self.norms = {layer: gate_norms(model, layer) for layer in gated}
+        self.scales = {layer: margin_scale(norm) for layer, norm in self.norms.items()}
+        self.pruned = {layer for layer, norm in self.norms.items() if bool((norm == 0).any())}
 
     def text_stats(self, batch: TokenBatch, *, locate: bool = False) -> TextStats:
         """Run a batch and pool each row over the tokens of its span.
@@ -175,11 +179,11 @@ class TorchEngine:
         Returns:
             Statistics on the host, one row for each row of the batch.
         """
-        reducer = _Reducer(self.model, self.request, self._pooled(batch), _common(batch), locate)
+        reducer = _Reducer(self, self._pooled(batch), _common(batch), locate)
         self._run(batch, reducer, None)
         return _to_host(reducer.text_stats())
 
-    def token_stats(self, batch: TokenBatch, cache: Any = None) -> TokenStats:  # Any: see forward.py
+    def token_stats(self, batch: TokenBatch, cache: Any = None) -> TokenStats:  # Any: see run_tokens
         """Run a batch and keep the statistics of every token.
 
         Args:
@@ -189,11 +193,11 @@ class TorchEngine:
         Returns:
             Statistics on the host.
         """
-        reducer = _Reducer(self.model, self.request)
+        reducer = _Reducer(self)
         self._run(batch, reducer, cache)
         return _to_host(reducer.token_stats())
 
-    def failing_layer(self, batch: TokenBatch, cache: Any = None) -> int | None:  # Any: see forward.py
+    def failing_layer(self, batch: TokenBatch, cache: Any = None) -> int | None:  # Any: see run_tokens
         """The first layer whose gate or output is not finite at a pooled token of the batch.
 
         Args:
@@ -221,7 +225,7 @@ class TorchEngine:
         column = torch.arange(batch.ids.shape[1])
         return ((column >= start) & (column < stop)).to(next(self.model.parameters()).device)
 
-    def _run(self, batch: TokenBatch, reducer: "_Reducer", cache: Any) -> None:  # Any: see forward.py
+    def _run(self, batch: TokenBatch, reducer: "_Reducer", cache: Any) -> None:  # Any: see run_tokens
         request = self.request
         gate = reducer.gate if request.spline7 or request.margins or request.codes else None
         hidden = reducer.hidden if request.hidden else None
@@ -231,34 +235,192 @@ class TorchEngine:
             return
         with torch.no_grad(), ExitStack() as watches:
             layers = request.layers if gate or hidden else request.softmax
-            apart = attention is not None and layers != request.softmax
+            separate = attention is not None and layers != request.softmax
             watches.enter_context(  # the outer watch ends the pass
                 watch(
                     self.model,
                     gate=gate,
                     routes=routes,
                     hidden=hidden,
-                    attention=None if apart else attention,
+                    attention=None if separate else attention,
                     layers=layers,
                     stop=True,
                 )
             )
-            if apart:  # some of the layers have no softmax
+            if separate:  # some of the layers have no softmax
                 watches.enter_context(watch(self.model, attention=attention, layers=request.softmax))
             self._forward(batch, cache)
 
-    def _forward(self, batch: TokenBatch, cache: Any) -> None:  # Any: see forward.py
+    def _forward(self, batch: TokenBatch, cache: Any) -> None:  # Any: see run_tokens
         # Right padding comes after every token that is pooled, where causal attention cannot see it.
         mask = batch.mask if batch.side == "left" else None
         cache = self.prompt.cache(len(batch.ids)) if cache is None else cache
         run_tokens(self.model, batch.ids, batch.positions, mask=mask, cache=cache)
 
 
+@dataclass(frozen=True)
+class Positions:
+    """The positions of a model; after the last one it has no output.
+
+    Attributes:
+        total: How many there are; None where nothing limits them.
+        usable: How many of them one pass can use. Equal to ``total`` unless the model has longrope rotary
+            embeddings: there a position after the original ones makes transformers rotate all positions
+            of the pass by other angles, so mere padding would change the tokens before it.
+    """
+
+    total: int | None
+    usable: int | None
+
+    def exceeded(self, tokens: int, name: str) -> str | None:
+        """The limit that a row of tokens exceeds, in words that follow "exceeds", or None.
+
+        Args:
+            tokens: Tokens of the row, prompt included and padding left out.
+            name: The model's name.
+
+        Example:
+            >>> Positions(256, 64).exceeded(65, "tiny")
+            'the 64 positions that one pass of tiny can use'
+        """
+        if self.usable is None or tokens <= self.usable:
+            return None
+        if self.usable == self.total:
+            return f"the {self.total:,} positions of {name}"
+        return f"the {self.usable:,} positions that one pass of {name} can use"
+
+
+def positions_of(model: nn.Module) -> Positions:
+    """The positions that a model of transformers has, and how many of them one pass can use.
+
+    Example:
+        >>> from transformers import GPT2Config, GPT2Model
+        >>> positions_of(GPT2Model(GPT2Config(n_layer=1, n_head=2, n_embd=8, n_positions=32)))
+        Positions(total=32, usable=32)
+    """
+    config: Any = model.config  # Any: each architecture has its own class
+    config = config.get_text_config()
+    total: int | None = getattr(config, "max_position_embeddings", None)
+    rope = getattr(config, "rope_parameters", None) or {}
+    kinds = [rope, *(kind for kind in rope.values() if isinstance(kind, dict))]  # one for each kind of layer
+    original = [
+        kind.get("original_max_position_embeddings") for kind in kinds if kind.get("rope_type") == "longrope"
+    ]
+    limits = [limit for limit in (total, *original) if limit is not None]
+    return Positions(total, min(limits, default=None))
+
+
+def run_tokens(
+    model: nn.Module,
+    ids: Int[Tensor, "text token"],
+    positions: Int[Tensor, "text token"],
+    *,
+    mask: Bool[Tensor, "text token"] | None = None,
+    cache: Any = None,  # Any: a transformers Cache; the package is imported late
+) -> None:
+    """One pass over tokens, for those who watch the model.
+
+    Padding after the text, where causal attention cannot see it, may have positions beyond the last one:
+    they are clamped to it.
+
+    Args:
+        model: A transformers model.
+        ids: Token ids.
+        positions: The position of each, from 0; unused by a model that has none.
+        mask: False on padding; None where it comes after every token that matters.
+        cache: Keys and values of what stands before; those of the tokens are added to it.
+
+    Raises:
+        BadFeatures: The model is in training mode: dropout would make every number random.
+
+    Example:
+        >>> from transformers import GPT2Config, GPT2Model
+        >>> tiny = GPT2Model(GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=16, n_positions=2)).eval()
+        >>> run_tokens(tiny, torch.tensor([[1, 2, 0]]), torch.arange(3)[None])
+    """
+    if model.training:
+        raise BadFeatures("the model is in training mode, where dropout is random; call its eval() first")
+    device, limit = next(model.parameters()).device, positions_of(model).usable
+    positions = positions if limit is None else positions.clamp(max=limit - 1)
+    parameters = inspect.signature(model.forward).parameters
+    takes, earlier = "position_ids" in parameters, "cache" if "cache" in parameters else "past_key_values"
+    positioned = {"position_ids": positions.to(device)} if takes else {}
+    with torch.no_grad():
+        model(
+            ids.to(device),
+            attention_mask=None if mask is None else mask.long().to(device),
+            use_cache=cache is not None,
+            **{earlier: cache},  # so named from transformers 5.24 on, and otherwise before
+            **positioned,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """The keys and values of the tokens that stand before every text.
+
+    Attributes:
+        length: Number of those tokens.
+        states: For each block its keys and values, (1, head, token, head_dim).
+    """
+
+    length: int
+    states: tuple[tuple[Tensor, Tensor], ...]
+
+    def cache(self, rows: int) -> Any:  # a transformers Cache; the package is imported late
+        """A fresh cache for a batch, with the prompt in every row.
+
+        Args:
+            rows: Rows of the batch.
+
+        Returns:
+            A ``transformers`` cache, or None without a prompt.
+        """
+        if not self.length:
+            return None
+        from transformers import DynamicCache
+
+        cache = DynamicCache()
+        for layer, (keys, values) in enumerate(self.states):
+            cache.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), layer)
+        return cache
+
+
+def run_prompt(model: nn.Module, ids: Sequence[int]) -> Prompt:
+    """Run the prompt once and keep its keys and values.
+
+    Args:
+        model: A base model of transformers.
+        ids: The prompt's token ids, with the BOS token if the tokenizer adds one.
+
+    Returns:
+        The prompt; of length 0 if there are no ids.
+
+    Example:
+        >>> from transformers import GPT2Config, GPT2Model
+        >>> tiny = GPT2Model(GPT2Config(n_layer=2, n_head=2, n_embd=8, vocab_size=16)).eval()
+        >>> prompt = run_prompt(tiny, [1, 2, 3])
+        >>> prompt.length, prompt.cache(4).get_seq_length()
+        (3, 3)
+    """
+    if not ids:
+        return Prompt(0, ())
+    from transformers import DynamicCache
+
+    length = len(ids)
+    cache = DynamicCache()  # the model's default would drop keys outside its sliding window
+    # Padded as texts are, for the same sums; padding comes last, where attention cannot see it.
+    row = torch.tensor([[*ids, *[0] * (padded(length) - length)]])
+    run_tokens(model, row, torch.arange(row.shape[1])[None], cache=cache)
+    states = ((layer.keys[:, :, :length], layer.values[:, :, :length]) for layer in cache.layers)
+    return Prompt(length, tuple(states))
+
+
 def head_dimensions(call: AttentionCall, eps: float) -> Int[Tensor, "2 text head token"]:
     """Intrinsic dimension of each head at every token of an attention call.
 
     Args:
-        call: From ``watch(attention=...)``, with scores or with weights alone.
+        call: From ``watch(attention=...)``, with scores or with weights only.
         eps: Threshold, in (0, 1).
 
     Returns:
@@ -284,8 +446,7 @@ class _Reducer:
     """Reduces the layers of one pass as they come.
 
     Args:
-        model: The model that runs.
-        request: What to compute.
+        engine: The engine that runs the pass.
         mask: The tokens of each row to pool; None keeps every token.
         common: Tokens that all rows pool.
         locate: Also keep the token that each pooled margin comes from.
@@ -293,14 +454,13 @@ class _Reducer:
 
     def __init__(
         self,
-        model: nn.Module,
-        request: Request,
+        engine: TorchEngine,
         mask: Bool[Tensor, "row token"] | None = None,
         common: slice = slice(0, 0),
         locate: bool = False,
     ):
-        self.model = model
-        self.request = request
+        self.engine = engine
+        self.request = engine.request
         self.mask = mask
         self.common = common
         self.locate = locate
@@ -331,14 +491,15 @@ class _Reducer:
 
     def routes(self, layer: int, routes: Int[Tensor, "text token route"]) -> None:
         """Keep the experts of each token; the layer's gate comes next."""
-        self.tokens.neurons[layer] = routed_neurons(self.model, layer, routes)
+        self.tokens.neurons[layer] = routed_neurons(self.engine.model, layer, routes)
         if self.request.codes:
             self.tokens.routes[layer] = routes.clone()
 
     def gate(self, layer: int, gate: Float[Tensor, "text token neuron"]) -> None:
         """Reduce the gate of a layer."""
-        request, neurons, size = self.request, self.tokens.neurons.get(layer), gate_norms(self.model, layer)
-        norm = size if neurons is None else size[neurons]
+        request, neurons, norms = self.request, self.tokens.neurons.get(layer), self.engine.norms[layer]
+        each_token = request.codes or request.spline7 or self.mask is None
+        norm = norms if neurons is None or not each_token else norms[neurons]
         if request.codes:
             self._codes(layer, gate, norm)
         elif request.spline7:
@@ -346,7 +507,8 @@ class _Reducer:
         if request.margins and self.mask is None:
             self.tokens.margins[layer] = signed_margin(gate, norm)
         elif request.margins:
-            self.texts.margins[layer] = self._pooled(gate, neurons, len(size)).scaled(margin_scale(size))
+            pooled = self._pooled(gate, neurons, len(norms))
+            self.texts.margins[layer] = pooled.scaled(self.engine.scales[layer])
         if not (request.codes or layer in self.tokens.margins):
             self.tokens.neurons.pop(layer, None)
 
@@ -369,8 +531,6 @@ class _Reducer:
         self._keep("dimension", summed if self.mask is None else summed.expand(-1, self.mask.shape[1], -1))
         if self.request.codes:
             self.tokens.heads[layer] = counts.permute(1, 3, 0, 2)
-            if call.value is not None:
-                self.tokens.value_dims[layer] = call.value.shape[-1]
 
     def _pooled(
         self,
@@ -393,10 +553,10 @@ class _Reducer:
         rows = len(flat) if gate.device.type != "cpu" else max(1, _BLOCK // max(1, gate.shape[-1]))
         norms = norm.flatten(0, 1).split(rows) if norm.dim() > 1 else [norm] * -(-len(flat) // rows)
         sign, boundary = [], []
-        for part, own in zip(flat.split(rows), norms, strict=True):
-            margin = signed_margin(part, own)
+        for part, norm_part in zip(flat.split(rows), norms, strict=True):
+            margin = signed_margin(part, norm_part)
             sign.append(sign_fraction(margin))
-            boundary.append(boundary_distance(self._with_hyperplane(layer, margin, own)))
+            boundary.append(boundary_distance(self._with_hyperplane(layer, margin, norm_part)))
         self._keep("sign", torch.cat(sign).view(gate.shape[:2]))
         self._keep("boundary", torch.cat(boundary).view(gate.shape[:2]))
 
@@ -418,9 +578,7 @@ class _Reducer:
 
     def _with_hyperplane(self, layer: int, margin: Tensor, norm: Tensor) -> Tensor:
         """Margins, infinite where a neuron's weights are all 0: it has no hyperplane, so no boundary."""
-        if neurons_alive(self.model, layer) is None:
-            return margin
-        return margin.masked_fill(norm == 0, torch.inf)
+        return margin.masked_fill(norm == 0, torch.inf) if layer in self.engine.pruned else margin
 
     def _keep(self, name: str, values: Tensor) -> None:
         self.series.setdefault(name, []).append(values)
@@ -433,7 +591,7 @@ def _common(batch: TokenBatch) -> slice:
 
 
 def _at_last_token(call: AttentionCall, mask: Bool[Tensor, "text token"]) -> AttentionCall:
-    """The attention call of the last pooled token of each text alone."""
+    """The attention call of only the last pooled token of each text."""
     last = (mask * torch.arange(mask.shape[1], device=mask.device)).amax(1)
     text = torch.arange(len(mask), device=mask.device)
 
@@ -443,7 +601,7 @@ def _at_last_token(call: AttentionCall, mask: Bool[Tensor, "text token"]) -> Att
     visible = query_rows(call.mask)
     if visible is None and call.key is not None:
         keys = call.key.shape[2]
-        seen = keys - mask.shape[1] + last  # index of the token's own key, after the cached ones
+        seen = keys - mask.shape[1] + last  # index of the token's key, after the cached ones
         visible = (torch.arange(keys, device=mask.device) <= seen[:, None])[:, None, None]
     return replace(call, query=query_rows(call.query), mask=visible, weights=query_rows(call.weights))
 
@@ -455,7 +613,7 @@ def _mapped(record: Any, function: Callable[[Tensor], Tensor]) -> Any:  # Any: a
     if isinstance(record, dict):
         return {key: _mapped(part, function) for key, part in record.items()}
     if is_dataclass(record) and not isinstance(record, type):
-        parts = {place.name: _mapped(getattr(record, place.name), function) for place in fields(record)}
+        parts = {item.name: _mapped(getattr(record, item.name), function) for item in fields(record)}
         return replace(record, **parts)
     return record
 
@@ -473,10 +631,10 @@ def _to_host(stats: Any) -> Any:  # Any: a record of tensors
         return stats
     copies: dict[int, Tensor] = {}
     for dtype in {part.dtype for part in parts}:
-        same = [place for place, part in enumerate(parts) if part.dtype == dtype]
-        flat = torch.cat([parts[place].reshape(-1) for place in same]).cpu()
-        sizes = [parts[place].numel() for place in same]
-        for place, piece in zip(same, flat.split(sizes), strict=True):
-            copies[place] = piece.view(parts[place].shape)
+        same = [index for index, part in enumerate(parts) if part.dtype == dtype]
+        flat = torch.cat([parts[index].reshape(-1) for index in same]).cpu()
+        sizes = [parts[index].numel() for index in same]
+        for index, piece in zip(same, flat.split(sizes), strict=True):
+            copies[index] = piece.view(parts[index].shape)
     ordered = iter(range(len(parts)))
     return _mapped(stats, lambda _: copies[next(ordered)])

@@ -1,4 +1,4 @@
-"""Every statistic there is: what it needs, means, ranges over, and where it comes from.
+"""Every statistic: what it reads, its meaning, range and source.
 
 A feature name such as ``spline7`` or ``margins`` stands for one or more statistics; a statistic read
 at a layer is a column of the table. Raise ``VERSION`` when a number would change: detectors refuse
@@ -72,7 +72,7 @@ def _catalogue() -> dict[str, Statistic]:
     name, meaning = "occupancy", "share of tokens at which each neuron is on"
     rows.append(Statistic(name, name, name, "gate", "neuron", "share", 0.0, 1.0, meaning, "ours"))
     for pooling in _POOLINGS:
-        name, meaning = f"hidden_{pooling}", f"{pooling} over tokens of the residual stream behind the block"
+        name, meaning = f"hidden_{pooling}", f"{pooling} over tokens of the residual stream after the block"
         rows.append(
             Statistic(name, "hidden", pooling, "hidden", "width", "stream", *reals, meaning, "baseline")
         )
@@ -92,7 +92,7 @@ def _catalogue() -> dict[str, Statistic]:
         for threshold, edge in _ID_EDGES.items()
         for pooling, meaning in _ID_MEANINGS.items()
     ]
-    name, meaning = "length", "number of the text's own tokens, those that were cut too"
+    name, meaning = "length", "number of tokens of the text, cut ones included"
     rows.append(Statistic(name, name, "", "tokens", "scalar", "tokens", 1.0, _INF, meaning, "baseline"))
     return {row.name: row for row in rows}
 
@@ -154,8 +154,8 @@ def statistics(features: Iterable[str], pooling: Iterable[str] = ("max",)) -> tu
         ['margin_max', 'margin_mean', 'length']
     """
     features, pooling = list(features), list(pooling)
-    _known(features, (*FEATURES, *CATALOGUE), "feature")
-    _known(pooling, _POOLINGS, "pooling")
+    _check_known(features, (*FEATURES, *CATALOGUE), "feature")
+    _check_known(pooling, _POOLINGS, "pooling")
     chosen = tuple(
         row
         for row in CATALOGUE.values()
@@ -179,15 +179,12 @@ def columns(
         chosen: The statistics.
         layers: The layers to read them at.
         sizes: For the axes ``neuron`` and ``width``, the size at each of the model's layers.
-        softmax: The layers whose attention is a softmax; None stands for all. The statistics of
-            attention have columns there only.
-
-    Returns:
-        One column for each statistic and layer.
+        softmax: The layers whose attention is a softmax; only they have columns of the statistics of
+            attention. None stands for all.
 
     Example:
-        >>> found = columns(statistics(["margins", "length"]), [0, 1], {"neuron": [48, 48]})
-        >>> [(column.name, column.size) for column in found]
+        >>> layout = columns(statistics(["margins", "length"]), [0, 1], {"neuron": [48, 48]})
+        >>> [(column.name, column.size) for column in layout]
         [('layer00.margin_max', 48), ('layer01.margin_max', 48), ('length', 1)]
     """
     layered = [
@@ -199,10 +196,13 @@ def columns(
     return (*layered, *(Column(row, None, 1) for row in chosen if row.needs == "tokens"))
 
 
-def _known(names: Sequence[str], there: Sequence[str], what: str) -> None:
+def _check_known(names: Sequence[str], known: Sequence[str], what: str) -> None:
     for name in names:
-        if name not in there:
-            near = difflib.get_close_matches(name, there, n=3)
-            there = tuple(dict.fromkeys(there))
-            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(there)}"
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3)
+            hint = (
+                f"did you mean {' or '.join(near)}?"
+                if near
+                else f"known are {', '.join(dict.fromkeys(known))}"
+            )
             raise BadFeatures(f"no {what} {name!r}; {hint}")

@@ -54,9 +54,9 @@ def extract(
         eps: Attention weights above it count for ``attention_id``; in (0, 1).
         normalize: Map disguised characters of the texts to plain ones before they are tokenized.
         prefixes: One row for every prefix of a text, of 1, 2, ... tokens up to all: what the text
-            would give if it ended there. The table's ``text`` and ``prefix`` say which row is which.
+            would give if it ended at that token. The table's ``text`` and ``prefix`` say which row is which.
         output: Also write the table here as Parquet; a killed run goes on where it stopped, and
-            a table that an equal run wrote there is read instead.
+            a table that an equal run wrote is read instead.
         progress: Called as texts are finished.
 
     Returns:
@@ -108,18 +108,8 @@ def read_table(
 ) -> FeatureTable:
     """As ``extract``, with a reader that is ready and may be used again.
 
-    Args:
-        reader: Model and spec.
-        texts: The texts.
-        prefixes: One row a prefix instead of one a text.
-        output: Write Parquet here, with resume; a table of an equal run is read instead.
-        progress: Called as texts are finished.
-
-    Returns:
-        One row a text, in input order; with prefixes those of a text from short to long.
-
     Raises:
-        NoTokens: There is not one text.
+        NoTokens: There are no texts.
         BadFeatures: The rows of prefixes would not fit into memory.
         CannotResume: ``output`` has parts of another run.
         CannotWrite: ``output`` cannot be written.
@@ -142,16 +132,10 @@ def read_table(
 
 
 def provenance(reader: TextReader, texts: Texts) -> dict[str, Any]:  # Any: plain JSON values
-    """What decides the numbers of a run, without clocks, so equal runs give equal records.
+    """What decides the numbers of a run, as plain JSON values; equal runs give equal records.
 
-    Args:
-        reader: Model and spec.
-        texts: The texts.
-
-    Returns:
-        Plain JSON values: versions, model, fingerprint, device, spec, source and its hash. With
-        ``attention_id`` also ``attention``, ``"scores"`` or ``"weights"``: what its counts are made of;
-        and ``layers_left_out``, those asked for without a softmax, which have no column of it.
+    With ``attention_id`` it holds ``attention``, ``"scores"`` or ``"weights"`` (what is counted), and
+    ``layers_left_out``, the requested layers without a softmax, which have no column of it.
     """
     import torch
     import transformers
@@ -173,7 +157,7 @@ def provenance(reader: TextReader, texts: Texts) -> dict[str, Any]:  # Any: plai
 
 
 def _attention(reader: TextReader) -> dict[str, Any]:  # Any: plain JSON values
-    """What ``attention_id`` was read of, and where it was not; empty unless it is asked for."""
+    """What ``attention_id`` counts, and the layers without it; empty unless it is read."""
     softmax = reader.layout.softmax
     if not softmax:
         return {}
@@ -193,19 +177,7 @@ def read_chunks(
     prefixes: bool = False,
     progress: Progress | None = None,
 ) -> Iterator[FeatureTable]:
-    """Read texts chunk by chunk.
-
-    Args:
-        reader: Model and spec.
-        texts: The texts.
-        request: Provenance of the tables.
-        done: Chunks of an earlier run, which are skipped.
-        prefixes: One row a prefix.
-        progress: Called as texts are finished, and once for those skipped.
-
-    Yields:
-        One table a chunk.
-    """
+    """One table for each chunk of texts, without the first ``done`` chunks, which an earlier run read."""
     skipped = texts.texts[: done * CHUNK]
     if progress and skipped:
         progress(len(skipped), sum(len(text or "") for text in skipped))

@@ -6,7 +6,9 @@ attention weights have counts but no vertices. The mathematics is in ``geometry.
 ``geometry.affine``.
 """
 
+import math
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
@@ -16,7 +18,7 @@ from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.errors import BadFeatures, UnknownAnatomy
 from splinelens.features.token_report import load_up_to, read_tokens
 from splinelens.features.validation import check_layer, check_text
-from splinelens.geometry.affine import RegionMap, gated_map, piecewise_map, smooth_map
+from splinelens.geometry.affine import RegionMap, first_order_map, piecewise_map
 from splinelens.geometry.attention import THRESHOLDS, dimension_bounds
 from splinelens.geometry.codes import unpacked
 from splinelens.geometry.hulls import (
@@ -30,6 +32,9 @@ from splinelens.geometry.walls import Crossing, crossing_step
 from splinelens.layers import AttentionCall
 from splinelens.models import LoadedModel
 from splinelens.weights import linear_of, routed_neurons, walls_of
+
+SCHEMA = 1
+"""Number of the JSON form; it rises when a key is renamed, removed or changes its meaning."""
 
 _KEYS = 64
 # Keys whose vertices, (head, key, width), are held at once: all keys of a long text would take gigabytes.
@@ -58,7 +63,7 @@ class HeadHull:
 
     @property
     def vertices(self) -> Float[Tensor, "vertex width"] | None:
-        """The corners of the hull, in units of the residual stream, made when asked for."""
+        """The vertices of the hull, in units of the residual stream; computed on each access."""
         return None if self.values is None else hull_vertices(self.values[None], self.projection)[0]
 
 
@@ -83,6 +88,23 @@ class Hull:
     measured: tuple[int, int] | None
     point: Float[Tensor, " width"] | None
 
+    def to_dict(self) -> dict[str, Any]:  # Any: JSON values
+        """Counts, bounds, active tokens and their weights as JSON values."""
+        return {
+            "heads": [
+                {
+                    "absolute": head.absolute,
+                    "relative": head.relative,
+                    "tokens": list(head.tokens),
+                    "weights": head.weights.tolist(),
+                }
+                for head in self.heads
+            ],
+            "tight": list(self.tight),
+            "loose": list(self.loose),
+            "measured": self.measured and list(self.measured),
+        }
+
 
 @dataclass(frozen=True, eq=False)
 class Place:
@@ -101,9 +123,9 @@ class Place:
         sign: Share of neurons that are on.
         boundary: Distance to the nearest wall, in units of the MLP's input.
         wall: The neuron whose wall that is, by its number in the layer; -1 without any wall.
-        crossing: The shortest step through the nearest wall and no other, which ends just behind it. It is
-            found again from ``input`` in float64, ``wall`` from the model's own gate: where two walls are as
-            near as rounding can tell, its neuron may be another than ``wall``.
+        crossing: The shortest step through the nearest wall and no other, which ends just after it. It is
+            computed from ``input`` in float64, ``wall`` from the model's gate: where two walls are
+            equally near up to rounding, its neuron may differ from ``wall``.
         input: What the MLP is given.
         output: What the MLP makes of it; None on a layer of experts.
         map: What the MLP does around there: ``map.kind`` says whether that is exact throughout the
@@ -136,6 +158,39 @@ class Place:
     def on(self) -> Bool[Tensor, " neuron"]:
         """The signs of the token's neurons, in the order of ``numbers``: True where a neuron is on."""
         return unpacked(self.code[None], self.neurons)[0]
+
+    def to_dict(self) -> dict[str, Any]:  # Any: JSON values
+        """As JSON values: vectors by their norm, the map by its norms and rank; None for what is missing.
+
+        ``code`` is hexadecimal: eight signs to a byte, the first neuron in the highest bit.
+        """
+        wall, mapped = math.isfinite(self.boundary), self.map
+        return {
+            "schema": SCHEMA,
+            "layer": self.layer,
+            "token": self.token,
+            "piece": self.piece,
+            "region": self.region,
+            "code": self.code.cpu().numpy().tobytes().hex(),
+            "neurons": self.neurons,
+            "experts": list(self.experts),
+            "sign": self.sign,
+            "boundary": self.boundary if wall else None,
+            "wall": self.wall if wall else None,
+            "crossing": None if self.crossing is None else float(self.crossing.step.norm()),
+            "input": float(self.input.double().norm()),
+            "output": None if self.output is None else float(self.output.double().norm()),
+            "map": mapped
+            and {
+                "kind": mapped.kind,
+                "norm": mapped.norm(),
+                "frobenius": mapped.frobenius(),
+                "effective_rank": mapped.effective_rank(),
+            },
+            "eps": self.eps,
+            "hull": self.hull and self.hull.to_dict(),
+            "notes": list(self.notes),
+        }
 
 
 def look(
@@ -189,7 +244,7 @@ def look(
     )
     anatomy, point = anatomy_of(loaded.model), report.inputs[layer][token]
     experts = tuple(report.routes[layer][token].tolist()) if report.routes else ()
-    found, map_notes = _map(anatomy, layer, point)
+    region, map_notes = _map(anatomy, layer, point)
     crossing, crossing_notes = _crossing(anatomy, layer, point, experts)
     numbers = torch.arange(report.neurons[0])
     if experts:
@@ -213,8 +268,8 @@ def look(
         wall=int(report.wall[0, token]),
         crossing=crossing,
         input=point,
-        output=None if found is None else found.value,
-        map=found,
+        output=None if region is None else region.value,
+        map=region,
         hull=hull,
         eps=eps,
         notes=(*map_notes, *crossing_notes, *_hull_notes(anatomy, layer, report.call)),
@@ -223,11 +278,6 @@ def look(
 
 def region_map(anatomy: Anatomy, layer: int, point: Float[Tensor, " width"]) -> RegionMap:
     """What the MLP of a dense layer does around a point of its input.
-
-    Args:
-        anatomy: The model's anatomy.
-        layer: A dense layer, from 0.
-        point: What the MLP is given.
 
     Returns:
         A map whose value at the point is the MLP's output, its last bias included. Its kind is ``exact``
@@ -249,18 +299,18 @@ def region_map(anatomy: Anatomy, layer: int, point: Float[Tensor, " width"]) -> 
             "depends on the input too, so there is no map of one MLP"
         )
     activation = anatomy.activation(layer)
-    (weight, bias), out = walls_of(anatomy, layer), _linear(anatomy, layer, "down")
+    gate, down = walls_of(anatomy, layer), _linear(anatomy, layer, "down")
     if not anatomy.family.gated:
         slope = _slope(activation)
         if slope is not None:
-            return piecewise_map(point, weight, bias, *out, slope)
-        return smooth_map(point, weight, bias, *out, activation)
+            return piecewise_map(point, gate, down, slope)
+        return first_order_map(point, gate, down, activation)
     if anatomy.family.fused:
-        both, biases = _linear(anatomy, layer, "gate")
-        up = both[len(weight) :], None if biases is None else biases[len(weight) :]
+        (both, biases), neurons = _linear(anatomy, layer, "gate"), len(gate[0])
+        up = both[neurons:], None if biases is None else biases[neurons:]
     else:
         up = _linear(anatomy, layer, "up")
-    return gated_map(point, weight, bias, *up, *out, activation)
+    return first_order_map(point, gate, down, activation, up)
 
 
 def hull_of(anatomy: Anatomy, layer: int, call: AttentionCall, before: int, eps: float) -> Hull:
@@ -268,13 +318,10 @@ def hull_of(anatomy: Anatomy, layer: int, call: AttentionCall, before: int, eps:
 
     Args:
         anatomy: The model's anatomy.
-        layer: A layer with softmax attention, from 0.
-        call: What attention was given for one token of one text; no key stands behind it.
-        before: Keys that stand before the text's first token.
+        layer: A layer with softmax attention.
+        call: The attention call of one token of one text, without later keys.
+        before: Keys that come before the text's first token.
         eps: Threshold of the active keys, in (0, 1).
-
-    Returns:
-        One hull a head, and what holds for their sum.
     """
     weights = _weights(call)
     above = torch.stack([active(weights, eps, threshold) for threshold in THRESHOLDS])
@@ -282,9 +329,9 @@ def hull_of(anatomy: Anatomy, layer: int, call: AttentionCall, before: int, eps:
     projection, bias = linear_of(
         anatomy.output(layer), anatomy.family.transposed, f"the output projection of layer {layer}"
     )
-    own = projection.chunk(len(weights), dim=1)
+    projections = projection.chunk(len(weights), dim=1)
     heads = tuple(
-        _head(weights[head], above[:, head], _of_head(value, head, len(weights)), own[head], before)
+        _head(weights[head], above[:, head], _of_head(value, head, len(weights)), projections[head], before)
         for head in range(len(weights))
     )
     point, measured = None, None
@@ -293,7 +340,7 @@ def hull_of(anatomy: Anatomy, layer: int, call: AttentionCall, before: int, eps:
         point = point if bias is None else point + bias.to(point.dtype)
         absolute, relative = (measured_dimension(value, projection, chosen) for chosen in above)
         measured = absolute, relative
-    bounds = [dimension_bounds(count, own[0].shape[1], anatomy.width) for count in above.sum(dim=-1)]
+    bounds = [dimension_bounds(count, projections[0].shape[1], anatomy.width) for count in above.sum(dim=-1)]
     return Hull(
         heads=heads,
         tight=(int(bounds[0][0]), int(bounds[1][0])),
@@ -408,14 +455,14 @@ def _head(
     before: int,
 ) -> HeadHull:
     """One head's hull from all its weights and values."""
-    own = above.any(dim=0).nonzero()[:, 0]
-    own = own[weights[own].argsort(descending=True, stable=True)]
+    keys = above.any(dim=0).nonzero()[:, 0]
+    keys = keys[weights[keys].argsort(descending=True, stable=True)]
     absolute, relative = above.sum(dim=-1).tolist()
     return HeadHull(
         absolute=absolute,
         relative=relative,
-        tokens=tuple((own - before).tolist()),
-        weights=weights[own],
-        values=None if value is None else value[own],
+        tokens=tuple((keys - before).tolist()),
+        weights=weights[keys],
+        values=None if value is None else value[keys],
         projection=projection,
     )

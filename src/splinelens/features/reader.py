@@ -16,8 +16,7 @@ import numpy as np
 import torch
 
 from splinelens.anatomy import Anatomy, anatomy_of
-from splinelens.engines.forward import positions_of
-from splinelens.engines.torch import TextStats, TokenStats, TorchEngine
+from splinelens.engines.torch import TextStats, TokenStats, TorchEngine, positions_of
 from splinelens.errors import BadFeatures
 from splinelens.features.catalogue import Column, Statistic, columns, statistics
 from splinelens.features.nonfinite import first_nonfinite, location
@@ -169,7 +168,7 @@ class TextReader:
         prefixes: bool = False,
         progress: Progress | None = None,
     ) -> Iterator[Result]:
-        """As ``read``, with a function applied to each text's features as soon as they are there.
+        """As ``read``, with a function applied to each text's features as soon as they are computed.
 
         Features of wide specs are large, and a chunk of texts is in flight at a time: reduce them here.
 
@@ -202,7 +201,7 @@ class TextReader:
     def _rows(
         self, tokenized: Sequence[TokenizedText], locate: bool, prefixes: bool
     ) -> Iterator[tuple[int, np.ndarray, np.ndarray | None, str | None]]:
-        """Index, values, sources and reason of every text, as soon as they are there."""
+        """Index, values, sources and reason of every text, as soon as they are computed."""
         nothing = np.full((1, self.layout.width) if prefixes else self.layout.width, np.nan, dtype=np.float32)
         for index, text in enumerate(tokenized):
             if text.reason is not None:
@@ -234,8 +233,8 @@ class TextReader:
                     yield part.windows[row].text, values[row], source
                 for row in sorted({*range(len(part.windows))} - {*whole}):
                     window = part.windows[row]
-                    own = stats.rows(row, row + 1).located_from(window.pooled - part.spans[row][0])
-                    waiting.setdefault(window.text, []).append((window, own))
+                    one = stats.rows(row, row + 1).located_from(window.pooled - part.spans[row][0])
+                    waiting.setdefault(window.text, []).append((window, one))
                     if _is_complete(waiting[window.text], tokenized[window.text]):
                         merged = _merged(waiting.pop(window.text))
                         values_of_text = self.layout.values(merged, [tokenized[window.text].total])[0]
@@ -264,8 +263,8 @@ class TextReader:
         for batch in self._batches(tokenized):
             for part, stats in self._run(batch, self.engine.token_stats):
                 for row, window in enumerate(part.windows):
-                    own = stats.text(row, *part.spans[row])
-                    waiting.setdefault(window.text, []).append((window, own))
+                    one = stats.text(row, *part.spans[row])
+                    waiting.setdefault(window.text, []).append((window, one))
                     if _is_complete(waiting[window.text], tokenized[window.text]):
                         yield window.text, self._scan(waiting.pop(window.text))
 
@@ -309,8 +308,8 @@ class TextReader:
         """Where a text fails, in words, and the first token that it spoils; the text is run again."""
         if not all(bool(part.isfinite().all()) for pair in self.engine.prompt.states for part in pair):
             return ": the prompt before it does already", 0
-        found = first_nonfinite(windows([text], self.spec.max_tokens), partial(self._failing, text))
-        return None if found is None else (location(text, *found), found[1])
+        first = first_nonfinite(windows([text], self.spec.max_tokens), partial(self._failing, text))
+        return None if first is None else (location(text, *first), first[1])
 
     def _failing(self, text: TokenizedText, start: int, stop: int) -> int | None:
         """The first layer that fails when some tokens of a text are run."""
@@ -360,10 +359,10 @@ def _layout(anatomy: Anatomy, spec: FeatureSpec, layers: tuple[int, ...]) -> Lay
         "neuron": [_neurons(anatomy, layer) for layer in range(anatomy.depth)],
         "width": [anatomy.width] * anatomy.depth,
     }
-    found = columns(chosen, layers, sizes, softmax)
-    if not found:
+    layout_columns = columns(chosen, layers, sizes, softmax)
+    if not layout_columns:
         raise BadFeatures(f"no layer to read {', '.join(spec.features)} at; name at least one")
-    return Layout(found, layers, softmax, spec.eps)
+    return Layout(layout_columns, layers, softmax, spec.eps)
 
 
 def _neurons(anatomy: Anatomy, layer: int) -> int:

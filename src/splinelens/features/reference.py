@@ -1,8 +1,8 @@
 """Is that number usual? The seven features of a text among those of ordinary texts of its length.
 
-Minima, maxima and deviations over tokens move with the number of tokens, so a text is held against
+Minima, maxima and deviations over tokens move with the number of tokens, so a text is compared with
 the beginnings of ordinary texts that are about as long. A reference holds quantiles only, for one
-model; it is made from prefix tables (``geometry.running.running_spline7``), see
+model; it is made from prefix tables (``extract(..., prefixes=True)``), see
 benchmarks/reference.py. The shipped ones lie in the package's folder ``references``.
 """
 
@@ -23,7 +23,7 @@ from splinelens.models import Fingerprint, LoadedModel
 from splinelens.models.fingerprint import config_hash
 
 LENGTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-"""Tokens of the beginnings that a reference is made of."""
+"""Lengths of the prefixes, in tokens."""
 
 _LEVELS = 101  # the 0th to the 100th percentile
 _FAR = 1.5  # ratio of lengths; the lengths double, so a text between two of them is at most 1.42 away
@@ -59,8 +59,7 @@ class Reference:
         """Make a reference from the features of every prefix of ordinary texts.
 
         Args:
-            tables: For each text ``running_spline7`` at all layers of the model; they may come one
-                by one.
+            tables: For each text the seven features of every prefix at all layers; an iterator will do.
             source: What the texts are, in words.
             fingerprints: The model's, cut to 1, 2, 3, ... blocks.
 
@@ -69,27 +68,22 @@ class Reference:
 
         Raises:
             BadFeatures: There are not two texts, or one has features that are not finite.
-
-        Example:
-            >>> ordinary = (np.full((1, 2, 7), value, np.float32) for value in (0.0, 1.0))
-            >>> Reference.of(ordinary, "two texts", ()).lengths
-            (1, 2)
         """
-        found: dict[int, list[np.ndarray]] = {length: [] for length in LENGTHS}
+        rows_of: dict[int, list[np.ndarray]] = {length: [] for length in LENGTHS}
         for text, table in enumerate(tables):
             for length in LENGTHS:
                 if length <= table.shape[1]:
-                    found[length].append(_finite(table[:, length - 1].astype(np.float32), text, length))
-        kept = {length: np.stack(rows) for length, rows in found.items() if len(rows) > 1}
-        if not kept:
+                    rows_of[length].append(_finite(table[:, length - 1].astype(np.float32), text, length))
+        stacked = {length: np.stack(rows) for length, rows in rows_of.items() if len(rows) > 1}
+        if not stacked:
             raise BadFeatures("a reference needs two texts at least, with one token each; give more")
         levels = np.linspace(0, 1, _LEVELS)
-        quantiles = [np.moveaxis(np.quantile(rows, levels, axis=0), 0, -1) for rows in kept.values()]
-        texts = tuple(len(rows) for rows in kept.values())
-        return cls(np.stack(quantiles).astype(np.float32), tuple(kept), texts, source, tuple(fingerprints))
+        quantiles = [np.moveaxis(np.quantile(rows, levels, axis=0), 0, -1) for rows in stacked.values()]
+        texts = tuple(len(rows) for rows in stacked.values())
+        return cls(np.stack(quantiles).astype(np.float32), tuple(stacked), texts, source, tuple(fingerprints))
 
     def nearest(self, tokens: int) -> int:
-        """The length that a text of so many tokens is held against: the nearest by ratio (in log scale).
+        """The length that a text of so many tokens is compared with: the nearest by ratio (in log scale).
 
         Example:
             >>> flat = Reference(np.zeros((3, 1, 7, 101), np.float32), (1, 16, 32), (9, 9, 9), "", ())
@@ -99,48 +93,36 @@ class Reference:
         return min(self.lengths, key=lambda length: abs(np.log(length / tokens)))
 
     def far(self, tokens: int, called: str = "the text") -> str | None:
-        """Words about a text that is too long or too short for its percentiles, or None.
-
-        Args:
-            tokens: Number of tokens of the text.
-            called: What the words call it.
-
-        Returns:
-            Words if its length and the one it is held against are more than a factor of 1.5 apart.
+        """A warning where a text and its reference differ in length by more than a factor of 1.5, or None.
 
         Example:
             >>> short = Reference(np.zeros((2, 1, 7, 101), np.float32), (8, 16), (9, 9), "", ())
             >>> short.far(24), short.far(25)[:58]
-            (None, 'percentiles: the text has 25 tokens, held against the firs')
+            (None, 'percentiles: the text has 25 tokens, compared with the fir')
         """
         length = self.nearest(tokens)
         if max(length / tokens, tokens / length) <= _FAR:
             return None
         return (
-            f"percentiles: {called} has {tokens:,} tokens, held against the first {length:,} of others; "
+            f"percentiles: {called} has {tokens:,} tokens, compared with the first {length:,} of others; "
             "minima, maxima and deviations move with the number of tokens"
         )
 
     def percentiles(
         self, seven: Float[np.ndarray, "layer 7"], tokens: int, layers: Sequence[int]
     ) -> Float[np.ndarray, "layer 7"]:
-        """Where a text's features stand among those of ordinary texts of about its length.
-
-        Args:
-            seven: The text's seven features at some layers.
-            tokens: Its number of tokens.
-            layers: Which layers these are.
+        """Where the seven features of some layers stand among those of texts of about the same length.
 
         Returns:
-            Percentiles in 0..100: share of ordinary texts below, half of the equal ones included; 0
-            and 100 are at or beyond the last of them. NaN where a feature is not finite.
+            Percentiles in 0..100: share of ordinary texts below, half of the equal ones included; 0 and 100
+            are at or beyond the extremes. NaN where a feature is not finite.
 
         Raises:
             BadFeatures: A layer that the reference does not hold.
 
         Example:
             >>> rising = np.tile(np.linspace(0, 1, 101, dtype=np.float32), (1, 1, 7, 1))
-            >>> reference = Reference(rising, (8,), (500,), "made up", ())
+            >>> reference = Reference(rising, (8,), (500,), "an example", ())
             >>> reference.percentiles(np.full((1, 7), 0.25), tokens=8, layers=[0])[0, 0]
             np.float64(25.0)
         """
@@ -153,11 +135,11 @@ class Reference:
         flat = zip(seven.reshape(-1), edges.reshape(-1, _LEVELS), strict=True)
         return np.array([_percentile(float(value), edge) for value, edge in flat]).reshape(seven.shape)
 
-    def said(self, tokens: int) -> str:
-        """In words what a text of so many tokens is held against.
+    def description(self, tokens: int) -> str:
+        """The texts that a text of so many tokens is compared with, in words.
 
         Example:
-            >>> Reference(np.zeros((1, 1, 7, 101)), (8,), (1000,), "ordinary texts", ()).said(7)
+            >>> Reference(np.zeros((1, 1, 7, 101)), (8,), (1000,), "ordinary texts", ()).description(7)
             'the first 8 tokens of 1,000 ordinary texts'
         """
         length = self.nearest(tokens)
@@ -219,7 +201,7 @@ class Reference:
 
 
 def shipped(loaded: LoadedModel) -> Reference | None:
-    """The shipped reference that was made with this very model, cut to fewer blocks or not.
+    """The shipped reference of this exact model, or of its first blocks.
 
     Args:
         loaded: The model. Its weights are hashed only if its configuration is that of a reference.
@@ -227,10 +209,10 @@ def shipped(loaded: LoadedModel) -> Reference | None:
     Returns:
         The reference, or None: without one there are no percentiles.
     """
-    for place in sorted((Path(str(files("splinelens"))) / "references").glob(f"*/{_RECORD}")):
-        fingerprints = tuple(map(Fingerprint.from_dict, _record(place.parent)["fingerprints"]))
+    for path in sorted((Path(str(files("splinelens"))) / "references").glob(f"*/{_RECORD}")):
+        fingerprints = tuple(map(Fingerprint.from_dict, _record(path.parent)["fingerprints"]))
         if _difference(fingerprints, loaded) is None:
-            return Reference.load(place.parent)
+            return Reference.load(path.parent)
     return None
 
 
@@ -238,11 +220,11 @@ def _difference(fingerprints: tuple[Fingerprint, ...], loaded: LoadedModel) -> s
     """Why fingerprints are not those of a model, or None; the cheap reasons are looked for first."""
     if loaded.depth > len(fingerprints):
         return f"the reference holds {len(fingerprints)} blocks, {loaded.name} has {loaded.depth} loaded"
-    there = fingerprints[loaded.depth - 1]
+    expected = fingerprints[loaded.depth - 1]
     config: Any = loaded.model.config  # Any: each architecture has its own class
-    if there.architecture != config.model_type or there.config != config_hash(config, loaded.depth):
+    if expected.architecture != config.model_type or expected.config != config_hash(config, loaded.depth):
         return f"the reference was made with another architecture or configuration than {loaded.name}"
-    return there.difference(loaded.fingerprint)
+    return expected.difference(loaded.fingerprint)
 
 
 def _record(folder: Path) -> dict[str, Any]:  # Any: JSON

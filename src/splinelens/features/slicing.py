@@ -1,7 +1,7 @@
 """Which plane to cut a layer's partition along: through three tokens of one text, or of two.
 
 Tokens of several texts are counted through, text after text. Three tokens that lie on one line, as
-the tokens of "a a a" do in the first layers, span no plane: then others are taken, and that is said.
+the tokens of "a a a" do in the first layers, span no plane: then others are taken, and a note says so.
 """
 
 from collections import Counter
@@ -58,9 +58,9 @@ def text_slice(
             the last ones of the first two and the middle one of the first, or others if they span no plane.
 
     Returns:
-        The slice, None if no three tokens span a plane; and notes that say what is drawn differently,
-        or why nothing is. On a layer of experts the slice shows the walls of one of them: of the shared
-        one if there is one, else of the one that most of the three tokens are routed to.
+        The slice, None if no three tokens span a plane; and notes on what is drawn differently or missing.
+        On a layer of experts it shows the boundaries of the shared expert, or else of the one that most
+        of the three tokens are routed to.
 
     Raises:
         BadFeatures: A token that does not exist, or three chosen tokens that span no plane.
@@ -98,13 +98,13 @@ def slice_texts(
         prompt: Run before each text.
 
     Returns:
-        The slice; its places are those of the texts, in their order.
+        The slice; its points are those of the texts, in input order.
 
     Raises:
         BadFeatures: Not three texts, another word for ``at``, texts that span no plane, a layer that
-            does not exist, or one that consists of experts, each with a partition of its own.
+            does not exist, or one that consists of experts, each with its own partition.
         BadTexts: A text has no token, or too many.
-        BadModel: The model cannot be loaded, or its gate weight is quantised.
+        BadModel: The model cannot be loaded, or its gate weight is quantized.
 
     Example:
         >>> texts = ["Rain fell.", "Snow fell.", "The sun shone."]  # doctest: +SKIP
@@ -112,8 +112,8 @@ def slice_texts(
         1100
     """
     if isinstance(texts, str) or len(texts) != 3 or at not in ("last", "mean"):
-        found = "one string" if isinstance(texts, str) else f"{len(texts)} texts"
-        raise BadFeatures(f"{found} and at={at!r}: a slice goes through three texts, at 'last' or 'mean'")
+        given = "one string" if isinstance(texts, str) else f"{len(texts)} texts"
+        raise BadFeatures(f"{given} and at={at!r}: a slice goes through three texts, at 'last' or 'mean'")
     layer = check_layer(layer)
     names = ("the first text", "the second text", "the third text")
     texts = [check_text(text, names[index]) for index, text in enumerate(texts)]
@@ -125,7 +125,7 @@ def slice_texts(
     anatomy = anatomy_of(loaded.model)
     if anatomy.experts(layer) is not None:
         raise BadFeatures(
-            f"layer {layer} consists of experts, each with a partition of its own; slice through three "
+            f"layer {layer} consists of experts, each with its own partition; slice through three "
             "tokens of one text with inspect, which shows one expert's walls"
         )
     states = [report.inputs[layer] for report in reports]
@@ -133,21 +133,13 @@ def slice_texts(
     return slice_partition(points, *walls_of(anatomy, layer))
 
 
-def place_of(reports: Sequence[TokenReport], token: int) -> tuple[int, int]:
-    """The text that a token counted through all texts belongs to, and its number there.
-
-    Args:
-        reports: The texts.
-        token: A token that exists.
-
-    Returns:
-        Numbers of the text and of the token in it, from 0.
-    """
+def locate_token(reports: Sequence[TokenReport], token: int) -> tuple[int, int]:
+    """Index of the text, and of the token in it, for a token counted through all texts."""
     for text, report in enumerate(reports):
         if token < report.tokens:
             return text, token
         token -= report.tokens
-    raise IndexError(f"no token {token} behind the last text")
+    raise IndexError(f"no token {token} after the last text")
 
 
 def _found(
@@ -159,14 +151,14 @@ def _found(
         usual = (counts[0] - 1, counts[0] + counts[1] - 1, counts[0] // 2)
     if spans_plane(states[list(usual)]):
         return usual, []
-    found = points_apart(states, usual[0])
-    if found is None:
+    chosen = points_apart(states, usual[0])
+    if chosen is None:
         return None, [
             f"no slice: it takes three tokens that span a plane, and of the {len(states)} here no three do "
             f"at layer {layer}; give a longer text"
         ]
-    return found, [
-        f"slice: tokens {_listed(usual)} span no plane at layer {layer}; it goes through {_listed(found)}"
+    return chosen, [
+        f"slice: tokens {_listed(usual)} span no plane at layer {layer}; it goes through {_listed(chosen)}"
     ]
 
 
@@ -182,14 +174,16 @@ def _walls(
         return *walls_of(anatomy, layer), 0, []
     if anatomy.shared(layer) is not None:
         weight, bias = walls_of(anatomy, layer)
-        note = f"slice: layer {layer} consists of experts; drawn are the walls of the shared one alone"
+        note = f"slice: layer {layer} consists of experts; only the walls of the shared one are drawn"
         return weight, bias, anatomy.neurons(layer) - len(weight), [note]
-    places = [place_of(reports, token) for token in tokens]
-    met = Counter(expert for text, own in places for expert in reports[text].routes[layer][own].tolist())
+    locations = [locate_token(reports, token) for token in tokens]
+    met = Counter(
+        expert for text, token in locations for expert in reports[text].routes[layer][token].tolist()
+    )
     expert = min(met, key=lambda number: (-met[number], number))
     weight, bias = walls_of(anatomy, layer, (expert,))
     note = (
-        f"slice: layer {layer} consists of experts; drawn are the walls of expert {expert} alone, to which "
+        f"slice: layer {layer} consists of experts; only the walls of expert {expert} are drawn, to which "
         f"{met[expert]} of the three tokens are routed"
     )
     return weight, bias, expert * len(weight), [note]

@@ -50,7 +50,7 @@ class FeatureSpec:
 
     @property
     def depth(self) -> int | None:
-        """Blocks that must be run; None stands for all of the model, 0 is never asked."""
+        """Blocks that must be run; None stands for all of the model."""
         return None if self.layers is None else max(self.layers, default=0) + 1
 
     def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
@@ -71,7 +71,7 @@ class FeatureSpec:
         Raises:
             BadFeatures: A field that this version does not know.
         """
-        unknown = sorted(record.keys() - {place.name for place in fields(cls)})
+        unknown = sorted(record.keys() - {field.name for field in fields(cls)})
         if unknown:
             raise BadFeatures(
                 f"a feature spec has no {', '.join(unknown)}; it was written by another version"
@@ -86,10 +86,10 @@ class FeatureSpec:
 
         Example:
             >>> FeatureSpec(prompt="a").difference(FeatureSpec(prompt="b"))
-            "prompt is 'a' here and 'b' there"
+            "prompt is 'a' and 'b'"
         """
-        for place in fields(self):
-            mine, theirs = getattr(self, place.name), getattr(other, place.name)
+        for field in fields(self):
+            mine, theirs = getattr(self, field.name), getattr(other, field.name)
             if mine != theirs:
-                return f"{place.name} is {mine!r} here and {theirs!r} there"
+                return f"{field.name} is {mine!r} and {theirs!r}"
         return None

@@ -1,10 +1,10 @@
 """The features of a text while it grows: one token in, the row of the prefix so far out.
 
-The model's keys and values are kept, and of the features only running minima, maxima, means and
+The model's keys and values are cached, and of the features only running minima, maxima, means and
 deviations: a token costs one pass over itself and O(1) a layer, besides its attention. The numbers
 are those of ``extract(..., prefixes=True)`` up to rounding, and to the bit where the matrix library
 sums alike whatever the batch, because a step is padded as texts are. Linear
-attention cannot be padded; there distances near 0 agree to rounding of the margins only.
+attention cannot be padded; with it distances near 0 agree to rounding of the margins only.
 """
 
 from collections.abc import Sequence
@@ -16,8 +16,7 @@ import numpy as np
 import torch
 
 from splinelens.anatomy import anatomy_of
-from splinelens.engines.forward import positions_of, run_tokens
-from splinelens.engines.torch import TextStats, TokenStats
+from splinelens.engines.torch import TextStats, TokenStats, positions_of, run_tokens
 from splinelens.errors import BadTexts
 from splinelens.features.catalogue import Column, statistics
 from splinelens.features.reader import TextReader
@@ -83,7 +82,7 @@ class Stream:
         self._step = 1 if self._linear else _STEP
         prompt_cache = self._reader.engine.prompt
         self._cached = prompt_cache.length
-        self._cache: Any = prompt_cache.cache(1) or self._empty_cache()  # Any: see engines/forward.py
+        self._cache: Any = prompt_cache.cache(1) or self._empty_cache()  # Any: see engines/torch.py
         for token in self._reader.prefix:
             batch = self._batch([token])
             run_tokens(loaded.model, batch.ids, batch.positions, cache=self._cache)
@@ -98,12 +97,12 @@ class Stream:
     def reason(self) -> str | None:
         """Why the values cannot be used any more, or None: the layer and token that are not finite.
 
-        With linear attention, whose state cannot be wound back, the token alone.
+        With linear attention, whose state cannot be wound back, only the token.
         """
         return self._reason
 
     def __copy__(self) -> "Stream":
-        """Another stream that goes on from the same place; the model is shared."""
+        """Another stream that continues after the same token; the model is shared."""
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other._cache = deepcopy(self._cache)
@@ -117,7 +116,7 @@ class Stream:
         """The token ids of a text, as ``feed`` takes it.
 
         Args:
-            text: The text, or its next piece: pieces are tokenized apart, so end them between words.
+            text: The text, or its next piece: pieces are tokenized separately, so end them between words.
 
         Returns:
             Its ids, special tokens read as letters.
@@ -131,13 +130,7 @@ class Stream:
         return tokenized.ids
 
     def feed(self, text: str) -> np.ndarray:
-        """Go on with a text.
-
-        Args:
-            text: As in ``ids``.
-
-        Returns:
-            (token, entry) float32: one row for each of its tokens, the last one being of all so far.
+        """Continue with a text; one row for each of its tokens, (token, entry) float32.
 
         Raises:
             BadTexts: As in ``ids`` and ``extend``.
@@ -145,10 +138,7 @@ class Stream:
         return self.extend(self.ids(text))
 
     def push(self, token: SupportsIndex) -> np.ndarray:
-        """Go on with one token.
-
-        Args:
-            token: Its id.
+        """Continue with one token.
 
         Returns:
             (entry,) float32: the values of all columns for the text so far. From a token on whose
@@ -160,17 +150,11 @@ class Stream:
         return self.extend([token])[0]
 
     def extend(self, ids: Sequence[SupportsIndex] | np.ndarray) -> np.ndarray:
-        """Go on with several tokens, up to 64 in one pass.
-
-        Args:
-            ids: Their ids.
-
-        Returns:
-            (token, entry) float32: one row for each of them.
+        """Continue with several token ids, up to 64 in one pass; one row for each, (token, entry) float32.
 
         Raises:
-            BadTexts: An id is none of the model's, the model has no position left for them (none
-                of them is taken then), or an earlier step was interrupted.
+            BadTexts: An id is none of the model's, the model has no position left for them (then none is
+                taken), or an earlier step was interrupted.
         """
         tokens = _whole_numbers(ids)
         self._check_fit(tokens)
@@ -231,7 +215,7 @@ class Stream:
         finally:
             self._cached = cached
 
-    def _crop(self, cache: Any, length: int) -> None:  # Any: see engines/forward.py
+    def _crop(self, cache: Any, length: int) -> None:  # Any: see engines/torch.py
         """Keep the first tokens of a cache."""
         for layer in cache.layers:
             if layer.keys is not None:  # of a block after the last layer that is read
@@ -257,7 +241,7 @@ class Stream:
                 f"{limit}; start a new Stream, or read long texts in windows with extract"
             )
 
-    def _empty_cache(self) -> Any:  # Any: see engines/forward.py
+    def _empty_cache(self) -> Any:  # Any: see engines/torch.py
         from transformers import DynamicCache
 
         # Without a configuration sliding windows drop nothing; linear attention needs one.

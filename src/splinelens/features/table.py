@@ -44,10 +44,10 @@ class FeatureTable:
 
     Example:
         >>> from splinelens.features.catalogue import columns, statistics
-        >>> found = columns(statistics(["sign_mean"]), [4], {})
+        >>> layout = columns(statistics(["sign_mean"]), [4], {})
         >>> values = np.array([[0.25], [np.nan]], dtype=np.float32)
         >>> rows = np.array([7, 0]), np.array([False, False]), (None, "is empty")
-        >>> table = FeatureTable(found, values, *rows, provenance={})
+        >>> table = FeatureTable(layout, values, *rows, provenance={})
         >>> table.names, table.ok.tolist()
         (['layer04.sign_mean'], [True, False])
         >>> table.column("layer04.sign_mean")
@@ -98,7 +98,7 @@ class FeatureTable:
             (text,) for a scalar statistic, else (text, size).
 
         Raises:
-            BadFeatures: No such column; the message names those there.
+            BadFeatures: No such column; the message names the existing ones.
         """
         start = 0
         for column in self.columns:
@@ -107,7 +107,7 @@ class FeatureTable:
                 return block[:, 0] if column.statistic.axis == "scalar" else block
             start += column.size
         more = " ..." if len(self.names) > 12 else ""
-        raise BadFeatures(f"no column {name!r}; there are {', '.join(self.names[:12])}{more}")
+        raise BadFeatures(f"no column {name!r}; it has {', '.join(self.names[:12])}{more}")
 
     def write(self, path: Path) -> None:
         """Write Parquet; a reader sees either the whole file or none.
@@ -213,10 +213,10 @@ def _column_of(name: str, kind: "pa.DataType") -> Column:
     """The column of such a name and Arrow type."""
     import pyarrow as pa
 
-    place, _, statistic = name.rpartition(".")
-    layer = re.fullmatch(r"layer(\d{2,})", place)
+    prefix, _, statistic = name.rpartition(".")
+    layer = re.fullmatch(r"layer(\d{2,})", prefix)
     row = CATALOGUE.get(statistic)
-    if row is None or (layer is None) != (row.needs == "tokens") or (place and layer is None):
+    if row is None or (layer is None) != (row.needs == "tokens") or (prefix and layer is None):
         raise BadFeatures(f"column {name!r} is no statistic of this catalogue; written by another version?")
     vector = row.axis != "scalar"
     if (pa.types.is_fixed_size_list(kind) != vector) or (kind.value_type if vector else kind) != pa.float32():

@@ -15,8 +15,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from splinelens.anatomy import Anatomy, anatomy_of
-from splinelens.engines.forward import positions_of
-from splinelens.engines.torch import Request, TokenStats, TorchEngine
+from splinelens.engines.torch import Request, TokenStats, TorchEngine, positions_of
 from splinelens.errors import BadFeatures, BadTexts, NoTokens
 from splinelens.features.nonfinite import first_nonfinite, location
 from splinelens.features.spec import FeatureSpec
@@ -61,8 +60,8 @@ class TokenReport:
         neurons: For each layer how many neurons a code holds; on a layer of experts those of the
             experts that a token is routed to.
         routes: On layers of experts the token's experts, rising.
-        inputs: What the MLP was given, at the layers asked for.
-        call: What attention was given for the one token asked for, and no key behind it.
+        inputs: MLP inputs, at the layers of ``keep_inputs``.
+        call: The attention call of the token of ``keep_call``, without later keys.
         before: Tokens of the prompt that were run before the text, the opening token included.
     """
 
@@ -83,7 +82,7 @@ class TokenReport:
 
     @property
     def tokens(self) -> int:
-        """Number of the text's own tokens."""
+        """Number of tokens of the text."""
         return len(self.spans)
 
     @property
@@ -106,7 +105,7 @@ class TokenReport:
     def region_ids(self, layer: int) -> list[str]:
         """The name of each token's region at one layer that was read; see ``geometry.codes``.
 
-        On a layer of experts the name is made of the experts and of their neurons' signs.
+        On a layer of experts the name combines the experts and the signs of their neurons.
         """
         return region_ids(self._named(layer))
 
@@ -154,11 +153,11 @@ def read_tokens(
         name: What an error calls the text.
 
     Returns:
-        The reading, on the host except for what was asked to be kept.
+        The report, on the host except for kept inputs and call.
 
     Raises:
         BadTexts: The text is no string, has more tokens than ``max_tokens``, or with the prompt more than
-            the model has positions (with longrope: than one pass can use, see ``engines/forward.py``).
+            the model has positions (with longrope: than one pass can use, see ``engines/torch.py``).
         NoTokens: The text has no token.
         BadFeatures: A layer or token that does not exist or is not read, ``eps`` outside (0, 1), or
             activations that are not finite.
@@ -236,17 +235,10 @@ def read_tokens(
 
 
 def load_up_to(model: str | LoadedModel, layers: Sequence[int] | None) -> LoadedModel:
-    """The model itself, or the blocks of a named one that some layers need.
-
-    Args:
-        model: A loaded model, or the name, folder or file of one.
-        layers: The layers that will be read, from 0; None stands for all.
-
-    Returns:
-        The model, with those layers if it has them.
+    """The model itself, or of a named one the blocks that some layers need; None stands for all layers.
 
     Raises:
-        BadFeatures: A layer below 0 of a named model; a loaded one refuses it when it is watched.
+        BadFeatures: A negative layer.
         BadModel: The model cannot be loaded, or has fewer blocks.
     """
     if isinstance(model, LoadedModel):
@@ -257,27 +249,19 @@ def load_up_to(model: str | LoadedModel, layers: Sequence[int] | None) -> Loaded
 def text_distances(
     loaded: LoadedModel, report: TokenReport, other: TokenReport
 ) -> Float[np.ndarray, " layer"]:
-    """Mean share of a layer's neurons that differ in sign between a token of one text and one of another.
+    """Mean share of a layer's neurons that differ in sign between tokens of two texts, in [0, 1].
 
-    Over all pairs of tokens, at each layer that both reports hold. On a layer of experts all neurons
-    of all experts count, and those of experts that a token is not routed to are off.
-
-    Args:
-        loaded: The model that both were read with.
-        report: One text.
-        other: The other text, read at the same layers.
-
-    Returns:
-        Shares in [0, 1].
+    Over all pairs of tokens, at each layer of the reports. On a layer of experts all neurons of all experts
+    count, and those of experts that a token is not routed to are off.
     """
-    found = []
+    distances = []
     for layer, neurons in zip(report.layers, report.neurons, strict=True):
         if layer not in report.routes:
-            found.append(text_distance(report.code(layer), other.code(layer), neurons))
+            distances.append(text_distance(report.code(layer), other.code(layer), neurons))
             continue
         p, q = (_occupancy(loaded, each, layer, neurons) for each in (report, other))
-        found.append(float(occupancy_distance(p, q)))
-    return np.array(found)
+        distances.append(float(occupancy_distance(p, q)))
+    return np.array(distances)
 
 
 def _occupancy(
@@ -349,7 +333,7 @@ def _check_finite(
     elif blame is not None:
         where = location(tokens, *blame)
     else:
-        index, token = (~stats.finite[0].T).nonzero()[0].tolist()  # NaN spreads in later layers
+        token, index = (~stats.finite[0]).nonzero()[0].tolist()
         where = location(tokens, engine.request.layers[index], token)
         where += ", and does not when it is run again"
     raise BadFeatures(
@@ -371,10 +355,8 @@ def _dimensions(
         if layer not in stats.heads:
             continue
         counts = stats.heads[layer][0]
-        head_dim = stats.value_dims.get(layer)
-        if head_dim is None:  # a quantized projection cannot be read, and seldom has to be
-            projection = linear_of(anatomy.output(layer), anatomy.family.transposed)[0]
-            head_dim = projection.shape[1] // counts.shape[-1]
+        projection = linear_of(anatomy.output(layer), anatomy.family.transposed)[0]
+        head_dim = projection.shape[1] // counts.shape[-1]  # of the values
         dimension[:, index, : counts.shape[-1]] = counts.permute(1, 2, 0)
         bound[index] = dimension_bounds(counts[:, 1], head_dim, anatomy.width)[0]
     return dimension, bound

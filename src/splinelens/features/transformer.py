@@ -189,7 +189,7 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
 
     def _key(self, spec: FeatureSpec) -> ModelKey:
         cache = None if self.cache is None else fspath(self.cache)
-        return ModelKey.of(fspath(self.model), spec.depth, self.revision, self.device, cache)
+        return ModelKey(fspath(self.model), spec.depth, self.revision, self.device, cache)
 
     def _spec(self) -> FeatureSpec:
         """What to read, from parameters that can be."""
@@ -250,8 +250,6 @@ class _RowCache:
         """The rows of those texts that are cached."""
         with self._lock:
             rows = self._groups.get(group, {})
-            if rows:
-                self._groups.move_to_end(group)
             hits = ((text, rows.get(_digest(text))) for text in texts if text is not None)
             return {text: row for text, row in hits if row is not None}
 

@@ -11,11 +11,7 @@ from splinelens.errors import BadFeatures, BadTexts, NoTokens
 
 
 def check_text(text: object, name: str = "the text") -> str:
-    """Return the text if it is one.
-
-    Args:
-        text: A value from the caller.
-        name: What an error calls it.
+    """Return the text if it is a string; errors call it ``name``.
 
     Raises:
         BadTexts: It is not a string.
@@ -93,9 +89,6 @@ def check_names(names: object, parameter: str) -> tuple[str, ...]:
 def check_layers(layers: object) -> tuple[int, ...] | None:
     """Layers in rising order, each once; None stands for all.
 
-    Args:
-        layers: A value from the caller.
-
     Raises:
         BadFeatures: Not a list, an empty one, or an entry that is not a whole number from 0.
 
@@ -123,12 +116,7 @@ def check_layer(layer: object) -> int:
 
 
 def check_token(token: object, tokens: int, name: str = "the text") -> int:
-    """The index of a token, if the text has it.
-
-    Args:
-        token: A value from the caller.
-        tokens: Tokens of the text.
-        name: What an error calls the text.
+    """The index of a token, if the text, which errors call ``name``, has it.
 
     Raises:
         BadFeatures: There is no such token, or it is not a whole number.

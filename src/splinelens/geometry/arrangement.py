@@ -1,82 +1,68 @@
-"""The cells that straight lines cut a box into, exactly: an arrangement of lines, not a sampled grid.
+"""The cells into which straight lines cut a box: an exact arrangement of lines, not a sampled grid.
 
-A line ``(a, b, c)`` is where ``a x + b y + c = 0``, with unit normal ``(a, b)``. Lines are entered one by
-one into a half-edge structure: a half-edge is one direction of an edge and has its cell on its left. An
-edge with ends on both sides of a line gets a vertex, and each cell that the line enters and leaves is
-split in two. What is a vertex of which cell is thereby decided once, so rounding can never tear the
-picture. A corner closer to a line than ``TOLERANCE`` (of half the box) is *on* it: three lines through
-one point meet in one vertex, and cells thinner than that do not exist. Structure: de Berg et al.,
-Computational Geometry, chapters 2 and 8; tolerance within the topology: Sugihara and Iri, 1992.
+A line ``(a, b, c)`` is the set ``a x + b y + c = 0``; its positive side is where ``(a, b)`` points. The
+box is mapped to a square from -1 to 1 first, so a flat or tiny box loses no precision. A point closer to
+a line than ``TOLERANCE`` (of half the box) is *on* it: three lines through one point meet in one vertex,
+and thinner cells do not exist. The side of a vertex depends on its coordinates only, and both cells of an
+edge compute the same vertex bit by bit, so rounding cannot leave gaps or overlaps. Definitions: de Berg
+et al., Computational Geometry, chapter 8.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-
 import numpy as np
-from jaxtyping import Float, Int, Int8
+from jaxtyping import Bool, Float, Int
 
-from splinelens.geometry.chords import TOLERANCE, Box, crosses, from_square, in_square
+Box = tuple[float, float, float, float]
+"""``(low_x, low_y, high_x, high_y)``, of positive width and height."""
 
-_ORIGIN, _END, _NEXT, _PREVIOUS, _TWIN, _CELL, _LINE = range(7)
-_OUTSIDE = 0
+TOLERANCE = 1e-11
+"""Distance in the square below which things coincide: far above rounding, far below a pixel."""
 
-
-@dataclass(frozen=True, eq=False)
-class Cells:
-    """Convex polygons that tile a box, in flat arrays: a sequence that makes polygon i when asked.
-
-    Attributes:
-        corners: Corners of all cells, one cell after another, each counter-clockwise.
-        offsets: Cell i owns ``corners[offsets[i]:offsets[i + 1]]``; one entry more than cells.
-        neighbours: The two cells of each edge inside the box: its right one, then its left one.
-        lines: Number of the line that each of these edges lies on, positive in the left cell.
-    """
-
-    corners: Float[np.ndarray, "corner 2"]
-    offsets: Int[np.ndarray, " offset"]
-    neighbours: Int[np.ndarray, "edge 2"]
-    lines: Int[np.ndarray, " edge"]
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __getitem__(self, cell: int) -> Float[np.ndarray, "corner 2"]:
-        return self.corners[slice(*self.offsets[range(len(self))[cell] :][:2])]
-
-    def __iter__(self) -> Iterator[Float[np.ndarray, "corner 2"]]:
-        return (self[cell] for cell in range(len(self)))
+_SQUARE = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
 
 
-def arrangement(lines: Float[np.ndarray, "line 3"], box: Box) -> Cells:
+def arrangement(lines: Float[np.ndarray, "line 3"], box: Box) -> list[Float[np.ndarray, "corner 2"]]:
     """Every cell that the lines cut a box into.
 
-    In general position there are ``1 + lines + crossings`` of them, counting what crosses the box. A
-    line twice is one line; one that misses the box, touches only its corner or runs along its edge cuts
-    nothing. A thousand lines take seconds.
+    In general position there are ``1 + lines + crossings`` of them, counting lines that cross the box.
+    Duplicate lines count once; a line that misses the box, touches only its corner or runs along its edge
+    cuts nothing. A thousand lines take seconds.
 
     Args:
-        lines: ``(a, b, c)`` of each line, of any length; rows with ``a = b = 0`` are no lines.
-        box: ``(low_x, low_y, high_x, high_y)``, of positive width and height.
+        lines: ``(a, b, c)`` of each line, of any length; rows with ``a = b = 0`` are not lines.
+        box: ``(low_x, low_y, high_x, high_y)``.
 
     Returns:
-        The cells; ``lines`` counts the rows of ``lines``.
+        The corners of each cell, counter-clockwise.
 
     Example:
         >>> cells = arrangement(np.array([[1.0, 0.0, -1.0], [0.0, 1.0, -1.0]]), (0.0, 0.0, 4.0, 4.0))
         >>> sorted(cell.max(axis=0).tolist() for cell in cells)
         [[1.0, 1.0], [1.0, 4.0], [4.0, 1.0], [4.0, 4.0]]
     """
-    square = in_square(lines, box)
-    edges = _HalfEdges()
-    for line in np.flatnonzero(crosses(square)):
-        edges.cut(int(line), square[line])
-    return edges.cells(box)
+    square = _to_square(lines, box)
+    # Cells have different numbers of corners: the last one is repeated to fill the row.
+    cells, circles, count = _SQUARE[None], _circles(_SQUARE[None]), 1
+    for line in square[_crosses_square(square)]:
+        near = np.flatnonzero(np.abs(_value(circles[:count, :2], line)) <= circles[:count, 2])
+        value = _value(cells[near], line)
+        crossed = (value.min(axis=1) < -TOLERANCE) & (value.max(axis=1) > TOLERANCE)
+        above, below = _split(cells[near[crossed]], value[crossed])
+        size, total = max(cells.shape[1], above.shape[1], below.shape[1]), count + len(below)
+        if total > len(cells):
+            cells, circles = (np.concatenate([each, np.empty_like(each)]) for each in (cells, circles))
+        cells = _fill(cells, size)
+        for index, halves in ((near[crossed], above), (slice(count, total), below)):
+            cells[index], circles[index] = _fill(halves, size), _circles(halves)
+        count = total
+    new = (cells[:count] != np.roll(cells[:count], 1, axis=1)).any(axis=2)
+    places = _from_square(cells[:count], box)
+    return [corners[kept] for corners, kept in zip(places, new, strict=True)]
 
 
 def cell_around(
     lines: Float[np.ndarray, "line 3"], box: Box, place: Float[np.ndarray, " 2"]
 ) -> Float[np.ndarray, "corner 2"]:
-    """The one cell that holds a place, without building the arrangement.
+    """The cell that contains a point, without the other cells.
 
     Args:
         lines: ``(a, b, c)`` of each line, of any length.
@@ -91,151 +77,175 @@ def cell_around(
         >>> sorted(cell.tolist())
         [[1.0, 0.0], [1.0, 4.0], [4.0, 0.0], [4.0, 4.0]]
     """
-    square, low, high = in_square(lines, box), np.array(box[:2]), np.array(box[2:])
-    here = (place - low) / (high - low) * 2 - 1
-    value = square[:, :2] @ here + square[:, 2]
-    corners = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
-    for line in np.argsort(np.abs(value)):
-        if np.abs(value[line]) > np.hypot(*(corners - here).T).max():
-            break  # this line and all after it are farther away than any corner
-        depth = corners @ square[line, :2] + square[line, 2]
-        corners = _clip(corners, depth if value[line] > TOLERANCE else -depth)
-    return from_square(corners, box)
+    square, low, high = _to_square(lines, box), np.array(box[:2]), np.array(box[2:])
+    point = (place - low) / (high - low) * 2 - 1
+    distance = square[:, :2] @ point + square[:, 2]
+    cell = _SQUARE
+    for line in np.argsort(np.abs(distance)):
+        if np.abs(distance[line]) > np.hypot(*(cell - point).T).max():
+            break  # this line and all that follow are farther away than any corner
+        value = _value(cell, square[line])
+        if value.min() < -TOLERANCE and value.max() > TOLERANCE:
+            above, below = _split(cell[None], value[None])
+            cell = above[0] if distance[line] > TOLERANCE else below[0]
+    return _from_square(cell, box)
 
 
-class _HalfEdges:
-    """The growing arrangement, in a square from -1 to 1; cell 0 is the outside.
+def line_segments(
+    lines: Float[np.ndarray, "line 3"], box: Box
+) -> tuple[Bool[np.ndarray, " line"], Float[np.ndarray, "line 2 2"]]:
+    """Which lines cut a box in two, and the end points of the segments inside it.
 
-    One half-edge of an edge has an even number and the other an odd one: half of them name every edge.
+    Args:
+        lines: ``(a, b, c)`` of each line, of any length.
+        box: ``(low_x, low_y, high_x, high_y)``.
+
+    Returns:
+        Whether each line cuts the box (touching a corner or an edge is not enough), and its two points on
+        the box's edge, NaN where it does not. The positive side is on the left of the way from the first
+        to the second.
+
+    Example:
+        >>> cuts, ends = line_segments(np.array([[0.0, 1.0, -1.0]]), (0.0, 0.0, 4.0, 4.0))
+        >>> ends[0].tolist()
+        [[0.0, 1.0], [4.0, 1.0]]
     """
-
-    def __init__(self) -> None:
-        inner, none = np.arange(4), np.full(4, -1)
-        after, before = (inner + 1) % 4, (inner - 1) % 4
-        self._edges = np.empty((7, 8), dtype=np.int64)
-        self._edges[:, 0::2] = inner, after, 2 * after, 2 * before, 2 * inner + 1, none + 2, none
-        self._edges[:, 1::2] = after, inner, 2 * before + 1, 2 * after + 1, 2 * inner, none + 1, none
-        self._places = np.array([[-1.0, 1.0, 1.0, -1.0], [-1.0, -1.0, 1.0, 1.0]])
-        self._edge_count, self._place_count, self._cell_count = 8, 4, 2
-
-    def cut(self, line: int, coefficients: Float[np.ndarray, " 3"]) -> None:
-        """Enter one line: first its vertices, then the cells that it splits."""
-        a, b, c = coefficients
-        x, y = self._places[:, : self._place_count]
-        value = a * x + b * y + c
-        side = (value > TOLERANCE).astype(np.int8) - (value < -TOLERANCE)
-        start, end = side[self._edges[:2, : self._edge_count : 2]]
-        met = np.flatnonzero(start * end < 0)
-        falling = np.where(start[met] > 0, 2 * met, self._edges[_TWIN, 2 * met])
-        leaving = self._leaving(start, end) if (side == 0).any() else None
-        on, off = self._split_edges(falling, value)
-        if leaving is not None:
-            on, off = np.concatenate([on, leaving[0]]), np.concatenate([off, leaving[1]])
-        self._split_cells(on, off, line)
-
-    def cells(self, box: Box) -> Cells:
-        """The finished cells, without the outside, in the box's own coordinates."""
-        edges = self._edges[:, : self._edge_count]
-        first = np.empty(self._cell_count, dtype=np.int64)
-        first[edges[_CELL, ::-1]] = np.arange(self._edge_count)[::-1]  # of equal ones the last counts
-        size = np.bincount(edges[_CELL])[1:]
-        offsets = np.concatenate([[0], np.cumsum(size)])
-        order = np.empty(offsets[-1], dtype=np.int64)
-        current, slot, last = first[1:], offsets[:-1], offsets[1:]
-        while len(slot):
-            order[slot] = edges[_ORIGIN, current]
-            more = slot + 1 < last
-            current, slot, last = edges[_NEXT, current[more]], slot[more] + 1, last[more]
-        left, right = edges[_CELL], edges[_CELL, edges[_TWIN]]
-        inner = np.flatnonzero((left != _OUTSIDE) & (right != _OUTSIDE) & (edges[_LINE] >= 0))
-        return Cells(
-            corners=from_square(self._places[:, order].T, box),
-            offsets=offsets,
-            neighbours=np.stack([right[inner], left[inner]], 1) - 1,
-            lines=edges[_LINE, inner],
-        )
-
-    def _leaving(
-        self, start: Int8[np.ndarray, " edge"], end: Int8[np.ndarray, " edge"]
-    ) -> tuple[Int[np.ndarray, " on"], Int[np.ndarray, " off"]]:
-        """Old half-edges from a vertex on the line up and down, by the sides of each edge's two ends."""
-        ahead = 2 * np.flatnonzero((start == 0) & (end != 0))
-        back = 2 * np.flatnonzero((end == 0) & (start != 0))
-        leaving = np.concatenate([ahead, self._edges[_TWIN, back]])
-        upward = np.concatenate([end[ahead // 2], start[back // 2]]) > 0
-        return leaving[upward], leaving[~upward]
-
-    def _split_edges(
-        self, edge: Int[np.ndarray, " edge"], value: Float[np.ndarray, " vertex"]
-    ) -> tuple[Int[np.ndarray, " edge"], Int[np.ndarray, " edge"]]:
-        """Put a vertex on each edge that runs down through the line; the edges from there up and down."""
-        twin, number = self._edges[_TWIN, edge], len(edge)
-        high, low = self._edges[_ORIGIN, edge], self._edges[_END, edge]
-        share = value[high] / (value[high] - value[low])
-        vertex = self._place_count + np.arange(number)
-        self._place_count += number
-        self._places = _with_room(self._places, self._place_count)
-        self._places[:, vertex] = self._places[:, high] * (1 - share) + self._places[:, low] * share
-
-        even, odd = self._new_edges(number)
-        down, up = np.where(edge % 2, odd, even), np.where(edge % 2, even, odd)
-        edges = self._edges
-        for front, behind, back in ((edge, down, twin), (twin, up, edge)):
-            edges[:, behind] = edges[:, front]  # the far half keeps cell, line, end and successor
-            edges[_ORIGIN, behind], edges[_PREVIOUS, behind], edges[_TWIN, behind] = vertex, front, back
-        for front, behind, back in ((edge, down, up), (twin, up, down)):
-            edges[_PREVIOUS, edges[_NEXT, behind]] = behind
-            edges[_END, front], edges[_NEXT, front], edges[_TWIN, front] = vertex, behind, back
-        return up, down
-
-    def _split_cells(self, on: Int[np.ndarray, " on"], off: Int[np.ndarray, " off"], line: int) -> None:
-        """Join, in each cell with a corner on both sides, where its outline goes up and where down."""
-        cells = self._edges[_CELL]
-        on_cell, on_first = np.unique(cells[on], return_index=True)
-        off_cell, off_first = np.unique(cells[off], return_index=True)
-        shared, at_on, at_off = np.intersect1d(on_cell, off_cell, assume_unique=True, return_indices=True)
-        inside = shared != _OUTSIDE
-        rise, fall = on[on_first[at_on[inside]]], off[off_first[at_off[inside]]]
-        above, below = self._new_edges(len(rise))
-        edges = self._edges
-        fresh = self._cell_count + np.arange(len(rise))
-        self._cell_count += len(rise)
-        a, b = edges[_ORIGIN, rise], edges[_ORIGIN, fall]
-        before_rise, before_fall = edges[_PREVIOUS, rise], edges[_PREVIOUS, fall]
-        edges[:, above] = b, a, rise, before_fall, below, fresh, np.full_like(a, line)
-        # -1 marks the half-edge with the line's negative side on its left, as it marks the box's.
-        edges[:, below] = a, b, fall, before_rise, above, shared[inside], np.full_like(a, -1)
-        edges[_NEXT, before_fall], edges[_PREVIOUS, rise] = above, above
-        edges[_NEXT, before_rise], edges[_PREVIOUS, fall] = below, below
-        current = rise
-        while len(current):
-            edges[_CELL, current] = fresh
-            current = edges[_NEXT, current]
-            more = current != above
-            current, fresh, above = current[more], fresh[more], above[more]
-
-    def _new_edges(self, number: int) -> tuple[Int[np.ndarray, " edge"], Int[np.ndarray, " edge"]]:
-        even = self._edge_count + 2 * np.arange(number)
-        self._edge_count += 2 * number
-        self._edges = _with_room(self._edges, self._edge_count)
-        return even, even + 1
+    square = _to_square(lines, box)
+    cuts = _crosses_square(square)
+    a, b, c = square[cuts].T
+    foot, direction = np.stack([-c * a, -c * b], axis=1), np.stack([b, -a], axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        one, other = (-1 - foot) / direction, (1 - foot) / direction
+    parallel = direction == 0  # to an axis, which then bounds nothing
+    enter = np.where(parallel, -np.inf, np.minimum(one, other)).max(axis=1)
+    leave = np.where(parallel, np.inf, np.maximum(one, other)).min(axis=1)
+    ends = np.full((len(lines), 2, 2), np.nan)
+    reach = np.stack([enter, leave], axis=1)[:, :, None] * direction[:, None]
+    ends[cuts] = _from_square(np.clip(foot[:, None] + reach, -1, 1), box)
+    return cuts, ends
 
 
-def _clip(
-    corners: Float[np.ndarray, "corner 2"], depth: Float[np.ndarray, " corner"]
-) -> Float[np.ndarray, "rest 2"]:
-    """The part of a convex polygon where the depth is positive; all of it rather than nothing."""
-    if depth.max() <= TOLERANCE or depth.min() >= -TOLERANCE:
-        return corners
-    after = np.roll(depth, -1)
-    cut = (np.minimum(depth, after) < -TOLERANCE) & (np.maximum(depth, after) > TOLERANCE)
-    share = (depth / np.where(cut, depth - after, 1))[:, None]
-    between = corners * (1 - share) + np.roll(corners, -1, axis=0) * share
-    wanted = np.stack([depth >= -TOLERANCE, cut], axis=1)
-    return np.stack([corners, between], axis=1)[wanted]
+def count_crossings(segments: Float[np.ndarray, "line 2 2"], box: Box) -> int:
+    """How many pairs of lines cross inside the box, without the arrangement.
+
+    Two chords of a convex outline cross if their end points alternate along it.
+
+    Args:
+        segments: End points on the box's edge, from ``line_segments``.
+        box: ``(low_x, low_y, high_x, high_y)``.
+
+    Returns:
+        Number of pairs; three lines through one point count as three, lines that meet on the edge as none.
+
+    Example:
+        >>> both = np.array([[[0.0, 0.0], [1.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]]])
+        >>> count_crossings(both, (0.0, 0.0, 1.0, 1.0))
+        1
+    """
+    low, high = np.array(box[:2]), np.array(box[2:])
+    x, y = np.moveaxis((segments - low) / (high - low) * 2 - 1, -1, 0)
+    along = np.where(y <= -x, np.where(y <= x, x + 1, 7 - y), np.where(y <= x, 3 + y, 5 - x))
+    first, last = np.sort(along, axis=1)[np.argsort(along.min(axis=1))].T
+    begin, stop = np.searchsorted(first, first + TOLERANCE, "right"), np.searchsorted(first, last - TOLERANCE)
+    return sum(int((last[begin[k] : stop[k]] > last[k] + TOLERANCE).sum()) for k in range(len(first)))
 
 
-def _with_room(array: np.ndarray, columns: int) -> np.ndarray:
-    if columns <= array.shape[1]:
-        return array
-    return np.concatenate([array, np.empty((len(array), columns), dtype=array.dtype)], axis=1)
+def same_lines(lines: Float[np.ndarray, "line 3"], box: Box) -> Int[np.ndarray, " line"]:
+    """For each line the first equal one, whichever side is positive.
+
+    Args:
+        lines: ``(a, b, c)`` of each line, of any length.
+        box: ``(low_x, low_y, high_x, high_y)``; the tolerance is relative to its size.
+
+    Returns:
+        Row numbers; its own where no line before it is equal.
+
+    Example:
+        >>> lines = np.array([[1.0, 0.0, -1.0], [0.0, 1.0, 0.0], [-2.0, 0.0, 2.0]])
+        >>> same_lines(lines, (0.0, 0.0, 4.0, 4.0)).tolist()
+        [0, 1, 0]
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import cKDTree
+
+    square, count = _to_square(lines, box), len(lines)
+    if not count:
+        return np.empty(0, dtype=np.int64)
+    pairs = cKDTree(np.concatenate([square, -square])).query_pairs(TOLERANCE, output_type="ndarray") % count
+    graph = coo_array((np.ones(len(pairs)), pairs.T), shape=(count, count))
+    label = connected_components(graph, directed=False)[1]
+    return np.unique(label, return_index=True)[1][label]
+
+
+def _to_square(lines: Float[np.ndarray, "line 3"], box: Box) -> Float[np.ndarray, "line 3"]:
+    """The lines where the box runs from -1 to 1, with unit normals; (0, 0, 1) where ``a = b = 0``."""
+    low, high = np.array(box[:2]), np.array(box[2:])
+    offset = lines[:, :2] @ ((low + high) / 2) + lines[:, 2]
+    square = np.column_stack([lines[:, :2] * (high - low) / 2, offset])
+    norm = np.hypot(square[:, 0], square[:, 1])[:, None]
+    return np.where(norm > 0, square / np.where(norm > 0, norm, 1), [0.0, 0.0, 1.0])
+
+
+def _from_square(points: Float[np.ndarray, "*point 2"], box: Box) -> Float[np.ndarray, "*point 2"]:
+    """Points of the square in the box's coordinates; its corners are exact."""
+    share = (points + 1) / 2
+    return np.array(box[:2]) * (1 - share) + np.array(box[2:]) * share
+
+
+def _crosses_square(square: Float[np.ndarray, "line 3"]) -> Bool[np.ndarray, " line"]:
+    """Whether the square has corners on both sides of each line."""
+    return np.abs(square[:, 0]) + np.abs(square[:, 1]) - np.abs(square[:, 2]) > TOLERANCE
+
+
+def _value(
+    corners: Float[np.ndarray, "*cell 2"], line: Float[np.ndarray, " 3"]
+) -> Float[np.ndarray, "*cell"]:
+    """The line at each corner, by elementwise arithmetic: equal corners get equal values."""
+    return line[0] * corners[..., 0] + line[1] * corners[..., 1] + line[2]
+
+
+def _circles(cells: Float[np.ndarray, "cell corner 2"]) -> Float[np.ndarray, "cell 3"]:
+    """Centers and radii of circles around cells, to find those near a line."""
+    low, high = cells.min(axis=1), cells.max(axis=1)
+    return np.column_stack([(low + high) / 2, np.hypot(*(high - low).T) / 2])
+
+
+def _split(
+    corners: Float[np.ndarray, "cell corner 2"], value: Float[np.ndarray, "cell corner"]
+) -> tuple[Float[np.ndarray, "cell above 2"], Float[np.ndarray, "cell below 2"]]:
+    """The halves of convex cells on the positive and on the negative side of a line through all of them."""
+    side = (value > TOLERANCE).astype(np.int8) - (value < -TOLERANCE)
+    following, after = np.roll(corners, -1, axis=1), np.roll(value, -1, axis=1)
+    crossed = side * np.roll(side, -1, axis=1) < 0
+    # From the positive end to the negative one: the cell on the other side of the edge does the same.
+    falling = (value > after)[:, :, None]
+    high, low = np.where(falling, corners, following), np.where(falling, following, corners)
+    share = (np.maximum(value, after) / np.where(crossed, np.abs(value - after), 1))[:, :, None]
+    vertex = high * (1 - share) + low * share
+    points = np.stack([corners, vertex], axis=2).reshape(len(corners), 2 * corners.shape[1], 2)
+    # A corner on the line belongs to the side that the outline comes from, the last one before it
+    # changes sides to both: so the halves share exactly one edge.
+    twice = np.concatenate([side, side], axis=1)
+    latest = np.maximum.accumulate(np.where(twice != 0, np.arange(twice.shape[1]), 0), axis=1)
+    origin = np.take_along_axis(twice, latest[:, side.shape[1] :], axis=1)
+    turning = (side == 0) & (origin * np.roll(side, -1, axis=1) < 0)
+    last = (corners != following).any(axis=2)  # of several equal ones that fill the row
+
+    def half(sign: int) -> Float[np.ndarray, "cell side 2"]:
+        kept = np.stack([last & ((origin == sign) | turning), crossed], axis=2).reshape(points.shape[:2])
+        count = kept.sum(axis=1, keepdims=True)
+        order = np.argsort(~kept, axis=1, kind="stable")
+        index = np.take_along_axis(order, np.minimum(np.arange(count.max(initial=1)), count - 1), axis=1)
+        return np.take_along_axis(points, index[:, :, None], axis=1)
+
+    return half(1), half(-1)
+
+
+def _fill(cells: Float[np.ndarray, "cell corner 2"], size: int) -> Float[np.ndarray, "cell size 2"]:
+    """Rows of ``size`` corners, the last one repeated."""
+    return (
+        np.pad(cells, ((0, 0), (0, size - cells.shape[1]), (0, 0)), mode="edge")
+        if size > cells.shape[1]
+        else cells
+    )

@@ -233,27 +233,6 @@ def check_eps(eps: object) -> float:
     return number
 
 
-def check_threshold(threshold: str) -> str:
-    """Validate the kind of threshold.
-
-    Args:
-        threshold: ``absolute`` or ``relative``.
-
-    Returns:
-        ``threshold``.
-
-    Raises:
-        BadFeatures: It is neither of the two.
-
-    Example:
-        >>> check_threshold("relative")
-        'relative'
-    """
-    if threshold not in THRESHOLDS:
-        raise BadFeatures(f"threshold {threshold!r} is unknown; pass one of {', '.join(THRESHOLDS)}")
-    return threshold
-
-
 def _dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 

@@ -1,9 +1,8 @@
-"""The convex hulls whose Minkowski sum holds a token after attention, one token at a time.
+"""The convex hulls of attention, whose Minkowski sum contains a token's output, for single tokens.
 
-``MHA(X)_i = sum_h sum_j Attn_h[i, j] (V_h O_h)^T x_j``: each head contributes a point of the convex
-hull of its vertices ``(V_h O_h)^T x_j``, and the weights of attention say where in the hull it lies.
-Exact, also with shared key heads and rotary embeddings. Source: Balestriero, Cosentino and
-Shekkizhar, arXiv:2312.01648.
+``MHA(X)_i = sum_h sum_j Attn_h[i, j] (V_h O_h)^T x_j``: each head contributes a point of the convex hull
+of its vertices ``(V_h O_h)^T x_j``, with the attention weights as coordinates. Exact, also with shared key
+heads and rotary embeddings. Source: Balestriero, Cosentino and Shekkizhar, arXiv:2312.01648.
 """
 
 import math
@@ -13,10 +12,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from splinelens.errors import BadFeatures
-from splinelens.geometry.attention import attention_scores, check_eps, check_threshold
+from splinelens.geometry.attention import THRESHOLDS, attention_scores, check_eps
 
 MaskRow = Bool[Tensor, "row key"] | Float[Tensor, "row key"]
-"""Which keys one query sees, one row for all heads or one a head: bool, or a float to add."""
+"""Visible keys of one query, one row for all heads or one per head: bool, or a float to add."""
 
 
 def attention_weights(
@@ -28,26 +27,29 @@ def attention_weights(
     softcap: float | None = None,
     sinks: Float[Tensor, " head"] | None = None,
 ) -> Float[Tensor, "head key"]:
-    """Where one token lies in each head's hull: its attention weights.
+    """Attention weights of one token: its coordinates in each head's hull.
 
     Args:
         query: The token's query after rotary embedding.
-        key: Keys after rotary embedding.
-        scaling: What scores are multiplied by.
-        mask: Which keys the token sees; None sees all of them, so hand over the keys up to the token.
+        key: Keys after rotary embedding, up to the token if there is no mask.
+        scaling: Factor of the scores.
+        mask: Visible keys; None for all.
         softcap: Cap of the scores, if the model has one.
-        sinks: Sink logits, if the model has them: they take weight and are no vertex.
+        sinks: Sink logits, if the model has them; they take weight but are not vertices.
 
     Returns:
-        Weights in [0, 1] in float32 (float64 if the query is). They sum to 1, to less with sinks,
+        Weights in [0, 1] in float32 (float64 for a float64 query). They sum to 1, to less with sinks,
         and to 0 for a token that sees no key.
+
+    Raises:
+        BadFeatures: A cap that is not above 0.
 
     Example:
         >>> attention_weights(torch.ones(1, 1), torch.tensor([[[0.0], [0.0]]]), scaling=1.0)
         tensor([[0.5000, 0.5000]])
     """
-    masks = None if mask is None else mask[None, :, None]
-    scores = attention_scores(query[None, :, None], key[None], scaling, masks, softcap)[0, :, 0]
+    row = None if mask is None else mask[None, :, None]
+    scores = attention_scores(query[None, :, None], key[None], scaling, row, softcap)[0, :, 0]
     if not scores.shape[1]:
         return scores
     keys = scores.shape[1]
@@ -56,8 +58,8 @@ def attention_weights(
     weights = scores.softmax(dim=1)[:, :keys]
     if mask is None:
         return weights
-    seen = mask if mask.dtype == torch.bool else ~(mask <= torch.finfo(mask.dtype).min / 2)
-    return weights.masked_fill(~seen.any(dim=1, keepdim=True), 0)
+    visible = mask if mask.dtype == torch.bool else ~(mask <= torch.finfo(mask.dtype).min / 2)
+    return weights.masked_fill(~visible.any(dim=1, keepdim=True), 0)
 
 
 def hull_vertices(
@@ -65,16 +67,16 @@ def hull_vertices(
 ) -> Float[Tensor, "head key width"]:
     """The vertices of each head's hull in the layer's output space, ``(V_h O_h)^T x_j``.
 
-    They take head x key x width numbers: meant for chosen tokens, not for all.
+    They take head x key x width numbers: meant for single tokens.
 
     Args:
-        value: Values of the keys; each head of them serves the same number of consecutive heads.
-        output_weight: Weight of the attention's output projection, whose columns are the heads'
-            values one after the other. Its bias belongs to no head.
+        value: Values of the keys; each value head serves the same number of consecutive heads.
+        output_weight: Weight of the attention's output projection, whose columns are the concatenated
+            values of the heads. Its bias belongs to no head.
 
     Returns:
-        One vertex a head and key, in the units of the residual stream, in float32 (float64 if
-        either argument is).
+        One vertex per head and key, in units of the residual stream, in float32 (float64 if either
+        argument is).
 
     Raises:
         BadFeatures: The columns do not split into heads that share the values evenly.
@@ -94,7 +96,7 @@ def hull_vertices(
 def minkowski_point(
     vertices: Float[Tensor, "head key width"], weights: Float[Tensor, "head key"]
 ) -> Float[Tensor, " width"]:
-    """The point that the weights pick in the Minkowski sum of the hulls.
+    """The point of the Minkowski sum of the hulls with the given weights.
 
     Args:
         vertices: Vertices of each head's hull.
@@ -115,25 +117,29 @@ def minkowski_point(
 def active(
     weights: Float[Tensor, "head key"], eps: float = 0.1, threshold: str = "absolute"
 ) -> Bool[Tensor, "head key"]:
-    """Which keys count for the intrinsic dimension.
+    """The keys that the intrinsic dimension counts.
 
-    Compared in float32 at least, as ``intrinsic_dimension_of_weights`` does: half precision would round
-    the threshold.
+    Compared in float32 at least: half precision would round the threshold.
 
     Args:
         weights: The token's attention weights.
         eps: Threshold, in (0, 1).
-        threshold: ``absolute`` takes weights above ``eps``, ``relative`` those above ``eps`` times
-            the head's largest one.
+        threshold: ``absolute`` for weights above ``eps``, ``relative`` for those above ``eps`` times the
+            head's largest.
 
     Returns:
-        True for active keys; a weight that is no number is not active.
+        True for active keys; NaN is not active.
+
+    Raises:
+        BadFeatures: ``eps`` outside (0, 1), or an unknown threshold.
 
     Example:
         >>> active(torch.tensor([[0.25, 0.75]]), eps=0.3)
         tensor([[False,  True]])
     """
-    eps, threshold = check_eps(eps), check_threshold(threshold)
+    eps = check_eps(eps)
+    if threshold not in THRESHOLDS:
+        raise BadFeatures(f"threshold {threshold!r} is unknown; pass one of {', '.join(THRESHOLDS)}")
     weights = weights.to(torch.promote_types(weights.dtype, torch.float32))
     if threshold == "absolute" or not weights.shape[1]:
         return weights > eps
@@ -145,26 +151,27 @@ def measured_dimension(
     output_weight: Float[Tensor, "width head_value"],
     active: Bool[Tensor, "head key"],
 ) -> int:
-    """Dimension of the Minkowski sum of the hulls of the active vertices, as it is.
+    """Dimension of the Minkowski sum of the hulls of the active vertices.
 
-    The numerical rank of the edges between a head's active vertices, over all heads. The vertices are
-    those of ``hull_vertices`` and are never made: however many keys are active, a head's edges fold into
-    value_dim rows, in float64. Directions that are nothing but the rounding of the values count as 0. In
-    units of the longest value, times the most that its projection stretches one, that is what is shorter
-    than ``max(edges, width)`` epsilons of the values' dtype, as in NumPy's ``matrix_rank``; half precision
-    is summed up in float32, so there it is ``max(1, sqrt(edges / width))`` of its own epsilons. Keys
-    whose values are equal but for rounding are thereby one vertex; half precision hides short edges.
+    The numerical rank of the edges between the active vertices of each head, over all heads, in float64.
+    The vertices of ``hull_vertices`` are not built: a QR decomposition reduces a head's edges to
+    ``value_dim`` rows, however many keys are active.
+
+    Directions below the rounding error of the values count as 0. The tolerance is, relative to the longest
+    value times the norm of its projection, ``max(edges, width)`` epsilons of the values' dtype, as in
+    NumPy's ``matrix_rank``; for half precision, which is accumulated in float32, ``max(1, sqrt(edges /
+    width))`` epsilons. So keys with equal values are one vertex, and half precision hides short edges.
 
     Args:
-        value: Values of the keys, in the dtype that they were computed in.
+        value: Values of the keys, in the dtype in which they were computed.
         output_weight: Weight of the attention's output projection, as for ``hull_vertices``.
-        active: Which keys count.
+        active: Keys that count.
 
     Returns:
         A dimension between 0 and the width.
 
     Raises:
-        BadFeatures: An active vertex holds NaN or infinity, or the columns do not split into heads.
+        BadFeatures: An active vertex has NaN or infinity, or the columns do not split into heads.
 
     Example:
         >>> square = torch.tensor([[[0.0], [4.0]], [[1.0], [3.0]]])
@@ -172,23 +179,24 @@ def measured_dimension(
         2
     """
     _check_layout(value, output_weight)
-    maps = output_weight.cpu().double().split(value.shape[2], dim=1)
+    projections = output_weight.cpu().double().split(value.shape[2], dim=1)
     width = len(output_weight)
     triangle = torch.zeros(0, width, dtype=torch.float64)
     edges, longest = 0, 0.0
-    for head, (projection, chosen) in enumerate(zip(maps, active, strict=True)):
-        corners = value[head * len(value) // len(maps), chosen].cpu().double()
+    for head, (projection, chosen) in enumerate(zip(projections, active, strict=True)):
+        corners = value[head * len(value) // len(projections), chosen].cpu().double()
         if not len(corners):
             continue
-        folded = torch.linalg.qr(projection, mode="r").R  # keeps lengths, and takes less to multiply
-        if not (corners @ folded.T).isfinite().all():
+        reduced = torch.linalg.qr(projection, mode="r").R  # preserves lengths, with fewer rows
+        if not (corners @ reduced.T).isfinite().all():
             raise BadFeatures(
                 f"head {head} has active vertices with NaN or infinity; its hull has no dimension"
             )
-        edges, longest = edges + len(corners) - 1, max(longest, _longest(corners, folded))
-        # From their mean, not from one of them: its rounding would stand in every edge.
-        own = torch.linalg.qr(corners - corners.mean(dim=0), mode="r").R
-        triangle = torch.cat([triangle, own @ projection.T])
+        length = float(corners.norm(dim=1).max() * torch.linalg.matrix_norm(reduced, 2))
+        edges, longest = edges + len(corners) - 1, max(longest, length)
+        # Centered at the mean: relative to one corner, its rounding error would be in every edge.
+        centered = torch.linalg.qr(corners - corners.mean(dim=0), mode="r").R
+        triangle = torch.cat([triangle, centered @ projection.T])
         if len(triangle) > width:
             triangle = torch.linalg.qr(triangle, mode="r").R
     if not edges:
@@ -196,11 +204,6 @@ def measured_dimension(
     lengths = torch.linalg.svdvals(triangle)
     exact = max(edges, width) * torch.finfo(torch.float64).eps * float(lengths.max())
     return int((lengths > max(exact, longest * _rounding(value.dtype, edges, width))).sum())
-
-
-def _longest(values: Float[Tensor, "vertex value_dim"], projection: Float[Tensor, "row value_dim"]) -> float:
-    """How long a vertex may be that has a value as long as these: rounding turns a value any way."""
-    return float(values.norm(dim=1).max() * torch.linalg.matrix_norm(projection, 2))
 
 
 def _check_layout(
@@ -216,7 +219,7 @@ def _check_layout(
 
 
 def _rounding(dtype: torch.dtype, edges: int, width: int) -> float:
-    """The longest direction that rounding alone gives so many edges between vertices of length 1."""
-    kept = torch.finfo(dtype).eps * max(1, math.sqrt(edges / width))  # each number on its own
-    sums = torch.promote_types(dtype, torch.float32)  # half precision is summed up in float32
-    return max(kept, torch.finfo(sums).eps * max(edges, width))
+    """The largest singular value that rounding causes among so many edges of vertices of length 1."""
+    independent = torch.finfo(dtype).eps * max(1, math.sqrt(edges / width))  # of each stored value
+    accumulated = torch.finfo(torch.promote_types(dtype, torch.float32)).eps * max(edges, width)
+    return max(independent, accumulated)

@@ -116,10 +116,10 @@ class Running:
                 parts["square"] = (exact - parts["mean"][:, None]).where(shown, 0).square().sum(1)
         if "positive" in needs:
             kept = values.where(shown, 0)
-            parts["positive"] = (kept > 0).sum(1) + 0 * kept.sum(1, dtype=torch.float32)
+            parts["positive"] = (kept > 0).sum(1) + 0 * kept.sum(1)
         if "last" in needs:
             at = _last_token(mask)
-            parts["last"] = values[torch.arange(len(values), device=values.device), at]
+            parts["last"] = values[torch.arange(values.shape[0], device=values.device), at]
             if locate:
                 parts["last_at"] = at.reshape(-1, *[1] * (values.dim() - 2)).expand_as(parts["last"])
         return cls(tokens, tokens, **parts)
@@ -156,7 +156,7 @@ class Running:
         flat = values.flatten(1)
 
         def scattered(start: int | float, source: Tensor, how: str) -> Tensor:
-            empty = torch.full((len(values), size + 1), start, dtype=source.dtype, device=source.device)
+            empty = torch.full((values.shape[0], size + 1), start, dtype=source.dtype, device=source.device)
             return empty.scatter_reduce(1, index, source, how)
 
         count = scattered(0, torch.ones_like(index), "sum")[:, :size]
@@ -174,10 +174,10 @@ class Running:
         if "mean" in needs:
             parts["mean"] = scattered(0, flat.double(), "sum")[:, :size] / count.clamp(min=1)
         if "positive" in needs:
-            parts["positive"] = scattered(0, (flat > 0) + 0 * flat.float(), "sum")[:, :size]
+            parts["positive"] = scattered(0, (flat > 0) + 0 * flat, "sum")[:, :size]
         if "last" in needs:
-            at, row = _last_token(mask), torch.arange(len(values), device=values.device)
-            zero = values.new_zeros(len(values), size)
+            at, row = _last_token(mask), torch.arange(values.shape[0], device=values.device)
+            zero = values.new_zeros(values.shape[0], size)
             parts["last"] = zero.scatter(1, neurons[row, at], values[row, at])
             if locate:
                 there = torch.full_like(zero, -1, dtype=torch.long)
@@ -212,7 +212,7 @@ class Running:
             tensor([1., 3., 3.])
         """
         needs, ones = _needed(poolings), [1] * (values.dim() - 1)
-        tokens = torch.arange(1, len(values) + 1, device=values.device).reshape(-1, *ones)
+        tokens = torch.arange(1, values.shape[0] + 1, device=values.device).reshape(-1, *ones)
         count = tokens if seen is None else seen.cumsum(0)
         kept = values if seen is None else values.where(seen, 0)
         parts: dict[str, Tensor] = {}
@@ -229,7 +229,7 @@ class Running:
             if "square" in needs:
                 parts["square"] = (step.square().cumsum(0) - sums.square() / count.clamp(min=1)).clamp(min=0)
         if "positive" in needs:
-            parts["positive"] = ((kept > 0) + 0 * kept.float()).cumsum(0)
+            parts["positive"] = ((kept > 0) + 0 * kept).cumsum(0)
         if "last" in needs:
             parts["last"] = kept
         state = cls(tokens, count, **parts)
@@ -254,7 +254,7 @@ class Running:
             parts["low"] = torch.minimum(self.low, later.low)
             parts["low_at"] = _first_of(self.low, self.low_at, later.low, later.low_at, torch.lt)
         if self.mean is not None and later.mean is not None:
-            step, share = later.mean - self.mean, later.count.double() / count.clamp(min=1)
+            step, share = later.mean - self.mean, later.count / count.clamp(min=1)
             parts["mean"] = self.mean + step * share
             if self.square is not None and later.square is not None:
                 parts["square"] = self.square + later.square + step.square() * self.count * share
@@ -289,7 +289,7 @@ class Running:
         """The same state with a function applied to every tensor."""
         return Running(**{name: function(part) for name, part in self._parts()})
 
-    def rows(self, start: int, stop: int | None) -> "Running":
+    def rows(self, start: int, stop: int) -> "Running":
         """Some of the rows."""
         return self.map(lambda part: part[start:stop])
 
@@ -319,7 +319,7 @@ class Running:
         return replace(self, **moved)
 
     def _parts(self) -> list[tuple[str, Tensor]]:
-        parts = [(place.name, getattr(self, place.name)) for place in fields(self)]
+        parts = [(item.name, getattr(self, item.name)) for item in fields(self)]
         return [(name, part) for name, part in parts if part is not None]
 
 
@@ -340,8 +340,8 @@ def spread(
         >>> spread(torch.tensor([[5.0]]), torch.tensor([[1]]), 3)
         (tensor([[0., 5., 0.]]), tensor([[False,  True, False]]))
     """
-    seen = torch.zeros(len(margin), size, dtype=torch.bool, device=margin.device)
-    return margin.new_zeros(len(margin), size).scatter(1, neurons, margin), seen.scatter(1, neurons, True)
+    seen = torch.zeros(margin.shape[0], size, dtype=torch.bool, device=margin.device)
+    return margin.new_zeros(margin.shape[0], size).scatter(1, neurons, margin), seen.scatter(1, neurons, True)
 
 
 def _needed(poolings: Collection[str]) -> set[str]:

@@ -1,12 +1,12 @@
-"""The exact picture of an MLP's partition on the plane through three points of its input.
+"""The exact cut through an MLP's partition by the plane through three points of its input.
 
-Each neuron's hyperplane meets the plane in a line, misses it, or leaves it alone inside the box that is
-looked at. Those lines cut the box into convex cells, and inside a cell the signs of the gate are constant:
-one region of the full space, cut open. Nothing is sampled; the arithmetic is float64. With a smooth
-activation the lines are where a gate is 0, not where the map changes abruptly.
+Each neuron's hyperplane meets the plane in a line or misses the box that is drawn. These lines cut the
+box into convex cells, and the signs of the gate are constant in each: a section of one region. Nothing is
+sampled; the arithmetic is float64. With a smooth activation the lines are where a gate is 0, not where
+the map changes abruptly.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -15,58 +15,57 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from splinelens.errors import BadFeatures
-from splinelens.geometry.arrangement import Cells, arrangement, cell_around
-from splinelens.geometry.chords import Box, chords, count_crossings, same_lines
+from splinelens.geometry.arrangement import (
+    Box,
+    arrangement,
+    cell_around,
+    count_crossings,
+    line_segments,
+    same_lines,
+)
 
 MAX_CELLS = 1_000_000
-"""More cells than this are not built: 2,000 crossing walls, some 20 seconds."""
+"""More cells are not built: 2,000 crossing lines, about a minute."""
 
 _FLAT = 1e-6
-"""A triangle lower than this, in units of its longest side, has no plane to speak of."""
+"""The smallest height of a triangle that defines a plane, in units of its longest side."""
 
 _PARALLEL = 1e-12
-"""A normal whose share inside the plane is below this has a direction made of rounding."""
+"""Below this share of its length, the direction of a normal within the plane is rounding."""
 
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """A plane in the MLP's input space with coordinates that keep lengths and angles.
+    """A plane in the MLP's input space with orthonormal coordinates.
 
     Attributes:
         origin: The point with coordinates (0, 0).
-        axes: Two directions at right angles, each of length 1.
+        axes: Two orthogonal unit vectors.
     """
 
     origin: Float[np.ndarray, " width"]
     axes: Float[np.ndarray, "2 width"]
 
     def project(self, points: Float[np.ndarray, "point width"]) -> Float[np.ndarray, "point 2"]:
-        """The places in the plane that are nearest to points of the full space.
-
-        Args:
-            points: Points of the MLP's input space, in the plane or not.
-
-        Returns:
-            Coordinates in the plane.
-        """
+        """Plane coordinates of the orthogonal projections of points of the input space."""
         return (points - self.origin) @ self.axes.T
 
 
 @dataclass(frozen=True, eq=False)
 class Slice:
-    """One plane's picture of a layer's partition; cells are built when first asked for.
+    """The section of a layer's partition by one plane. Cells are built on first access.
 
     Attributes:
-        plane: Where the picture lies in the MLP's input space.
-        places: The three points in the plane, in units of the MLP's input.
-        box: What is looked at, ``(low_x, low_y, high_x, high_y)``.
-        walls: The neurons whose hyperplane crosses the box, rising.
+        plane: Where the section lies in the MLP's input space.
+        places: Plane coordinates of the three points, in units of the MLP's input.
+        box: The part of the plane that is drawn, ``(low_x, low_y, high_x, high_y)``.
+        walls: Neurons whose hyperplane crosses the box, in rising order.
         lines: For each wall ``(a, b, c)`` with ``a² + b² = 1``: ``a x + b y + c`` is the distance within
             the plane from (x, y) to the wall, positive where the neuron is on.
-        segments: For each wall its two ends on the box's edge; on is left of the way from first to second.
-        same: For each wall the first wall with the very same line: its own number unless a neuron before
-            it cuts the same line (then both are in ``walls``, and the line is drawn once).
-        silent: How many neurons do not cross the box: their sign is constant in it.
+        segments: For each wall its two ends on the box's edge; the on side is left of the way from the
+            first to the second.
+        same: For each wall the first wall on the same line: itself, unless several neurons share a line.
+        silent: Number of neurons that do not cross the box: their sign is constant in it.
     """
 
     plane: Plane
@@ -80,39 +79,34 @@ class Slice:
 
     @cached_property
     def crossings(self) -> int:
-        """Pairs of different walls that cross inside the box."""
+        """Pairs of different lines that cross inside the box."""
         return count_crossings(self.segments[np.unique(self.same)], self.box)
 
     @property
     def cell_count(self) -> int:
-        """How many cells the picture has at most, without making them: 1 + different walls + crossings.
+        """Upper bound on the number of cells, without building them: 1 + lines + crossings.
 
-        As many as there are, unless three walls meet in one point: each such point hides some, as
-        all walls do where a gate has no bias and the box shows the origin.
+        Exact unless three lines meet in one point. Without gate biases all hyperplanes contain the
+        origin, so a box around it has far fewer cells.
         """
         return 1 + len(np.unique(self.same)) + self.crossings
 
     @cached_property
-    def polygons(self) -> Cells:
-        """Every cell of the picture, a sequence of corner arrays kept flat.
-
-        ``polygons.lines`` counts ``walls``: neuron ``walls[polygons.lines[edge]]`` is what differs
-        between the two cells of an edge (and every wall that is ``same``).
+    def polygons(self) -> list[Float[np.ndarray, "corner 2"]]:
+        """The corners of every cell, counter-clockwise.
 
         Raises:
             BadFeatures: There are more than ``MAX_CELLS``.
         """
-        first = np.unique(self.same)
         if self.cell_count > MAX_CELLS:
             raise BadFeatures(
                 f"{len(self.walls)} walls cut the box {self.box} into {self.cell_count:,} cells, more than "
-                f"{MAX_CELLS:,}: pass a smaller box, or ask for single cells with cell_around(place)"
+                f"{MAX_CELLS:,}: pass a smaller box, or use cell_around(place) for single cells"
             )
-        cells = arrangement(self.lines[first], self.box)
-        return replace(cells, lines=first[cells.lines])
+        return arrangement(self.lines[np.unique(self.same)], self.box)
 
     def cell_around(self, place: Float[np.ndarray, " 2"]) -> Float[np.ndarray, "corner 2"]:
-        """The one cell that holds a place: milliseconds, whatever the number of cells.
+        """The cell that contains a place, in milliseconds whatever the number of cells.
 
         Args:
             place: A point of the box, in plane coordinates.
@@ -123,34 +117,24 @@ class Slice:
         Raises:
             BadFeatures: The place is outside the box.
         """
-        if not self._holds(place):
+        if not ((place >= self.box[:2]).all() and (place <= self.box[2:]).all()):
             raise BadFeatures(
-                f"place {place.tolist()} is outside the box {self.box}; pass a box that holds it"
+                f"place {place.tolist()} is outside the box {self.box}; pass a box that contains it"
             )
         return cell_around(self.lines, self.box, place)
 
     def on(self, places: Float[np.ndarray, "place 2"]) -> Bool[np.ndarray, "place wall"]:
-        """Which of the crossing neurons are on at places of the plane.
-
-        Args:
-            places: Coordinates in the plane.
-
-        Returns:
-            One row a place, one column a wall; on the wall itself is off.
-        """
+        """Which of the crossing neurons are on at places of the plane; on the wall itself they are off."""
         return places @ self.lines[:, :2].T + self.lines[:, 2] > 0
-
-    def _holds(self, place: Float[np.ndarray, " 2"]) -> bool:
-        return bool((place >= self.box[:2]).all() and (place <= self.box[2:]).all())
 
 
 def plane_through(points: Float[Tensor, "3 width"]) -> tuple[Plane, Float[np.ndarray, "3 2"]]:
-    """The plane through three points, and where they lie in it.
+    """The plane through three points, and their coordinates in it.
 
     The first point is (0, 0), the second lies on the positive x axis, the third above it.
 
     Args:
-        points: Three different points of one layer's input that are not on one line.
+        points: Three points of one layer's input that are not on one line.
 
     Returns:
         The plane, and the places; distances between them are those between the points.
@@ -168,19 +152,19 @@ def plane_through(points: Float[Tensor, "3 width"]) -> tuple[Plane, Float[np.nda
     first, second = exact[1] - exact[0], exact[2] - exact[0]
     across = first / np.linalg.norm(first)
     up = second - (second @ across) * across
-    up -= (up @ across) * across  # once more: a low triangle loses the right angle to rounding
+    up -= (up @ across) * across  # twice: in a flat triangle rounding spoils the right angle
     plane = Plane(exact[0].copy(), np.stack([across, up / np.linalg.norm(up)]))
     return plane, plane.project(exact)
 
 
 def spans_plane(points: Float[Tensor, "3 width"]) -> bool:
-    """Whether there is one plane through three points, as ``plane_through`` judges it.
+    """Whether ``plane_through`` accepts three points.
 
     Args:
         points: Three points of one layer's input.
 
     Returns:
-        False where points coincide, lie on one line, or are not finite.
+        False if points coincide, lie on one line, or are not finite.
 
     Example:
         >>> spans_plane(torch.tensor([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]]))
@@ -194,28 +178,28 @@ def spans_plane(points: Float[Tensor, "3 width"]) -> bool:
 
 
 def points_apart(points: Float[Tensor, "point width"], first: int) -> tuple[int, int, int] | None:
-    """Three of many points that span a plane: one of them, and others far from it and from each other.
+    """Choose three of many points that span a plane, far from each other.
 
-    The second is the farthest from the first, the third the farthest from the line through these two:
-    a step of Gram and Schmidt. So three are found wherever some three with the first one span a plane.
+    The second is the farthest from the first, the third the farthest from the line through both (a step
+    of Gram-Schmidt). If any three points that include the first span a plane, these do.
 
     Args:
         points: Points of one layer's input.
-        first: Number of the point to begin with.
+        first: Index of the first point.
 
     Returns:
-        Numbers of the three points; None if all points coincide or lie on one line, or are not finite.
+        Indices of the three points; None if all points coincide, lie on one line, or are not finite.
 
     Example:
         >>> points_apart(torch.tensor([[0.0, 0.0], [1.0, 0.0], [5.0, 0.0], [2.0, 3.0]]), first=0)
         (0, 2, 3)
     """
-    apart = (points - points[first]).double()
-    second = int(apart.norm(dim=1).argmax())
-    way = apart[second] / apart[second].norm().clamp(min=1e-300)
-    third = int((apart - (apart @ way)[:, None] * way).norm(dim=1).argmax())
-    found = (first, second, third)
-    return found if spans_plane(points[list(found)]) else None
+    offset = (points - points[first]).double()
+    second = int(offset.norm(dim=1).argmax())
+    direction = offset[second] / offset[second].norm().clamp(min=1e-300)
+    third = int((offset - (offset @ direction)[:, None] * direction).norm(dim=1).argmax())
+    chosen = (first, second, third)
+    return chosen if spans_plane(points[list(chosen)]) else None
 
 
 def slice_partition(
@@ -224,25 +208,25 @@ def slice_partition(
     bias: Float[Tensor, " neuron"] | None = None,
     box: Box | None = None,
 ) -> Slice:
-    """The picture of a layer's partition on the plane through three points of its input.
+    """Cut a layer's partition by the plane through three points of its input.
 
     Args:
-        points: Three tokens (or texts) as the layer's MLP is given them.
+        points: MLP inputs of three tokens or texts.
         weight: Gate weight; row k is the normal of hyperplane k. A row of zeros has no hyperplane.
         bias: Gate bias; None for none.
         box: ``(low_x, low_y, high_x, high_y)`` in plane coordinates; by default the extent of the three
-            places and a quarter of it more on each side.
+            places plus a quarter of it on each side.
 
     Returns:
-        The picture: walls and segments at once, cells when asked for.
+        The section: walls and segments at once, cells on first access.
 
     Raises:
-        BadFeatures: The points have no plane, a weight or bias is not finite, or the box has no area.
+        BadFeatures: The points span no plane, a weight or bias is not finite, or the box has no area.
 
     Example:
         >>> corner = torch.tensor([[0.0, 0.0], [4.0, 0.0], [0.0, 4.0]])
-        >>> picture = slice_partition(corner, torch.eye(2), torch.tensor([-1.0, -9.0]))
-        >>> picture.walls.tolist(), picture.silent, picture.segments.round(9).tolist(), picture.cell_count
+        >>> section = slice_partition(corner, torch.eye(2), torch.tensor([-1.0, -9.0]))
+        >>> section.walls.tolist(), section.silent, section.segments.round(9).tolist(), section.cell_count
         ([0], 1, [[[1.0, 5.0], [1.0, -1.0]]], 2)
     """
     plane, places = plane_through(points)
@@ -250,10 +234,13 @@ def slice_partition(
     if box is None:
         edge = (high - low) / 4
         box = (*(low - edge).tolist(), *(high + edge).tolist())
-    _check_box(box)
+    if not np.isfinite(box).all() or (np.subtract(box[2:], box[:2]) <= 1e-9 * np.abs(box).max()).any():
+        raise BadFeatures(
+            f"box {box} has no area; pass (low_x, low_y, high_x, high_y) in plane coordinates, low below high"
+        )
     lines = _lines(plane, weight, bias)
-    crosses, segments = chords(lines, box)
-    walls = np.flatnonzero(crosses)
+    cuts, segments = line_segments(lines, box)
+    walls = np.flatnonzero(cuts)
     lines = lines[walls] / np.hypot(lines[walls, 0], lines[walls, 1])[:, None]
     return Slice(
         plane=plane,
@@ -272,12 +259,11 @@ def _lines(
 ) -> Float[np.ndarray, "neuron 3"]:
     """The gate as a function of plane coordinates; (0, 0, c) where it does not depend on them."""
     frame = torch.from_numpy(np.vstack([plane.axes, plane.origin])).T
-    parts = []
+    parts = [torch.empty(0, 4, dtype=torch.float64)]
     for rows in weight.detach().split(1024):  # a float64 copy of a large gate would double its memory
         exact = rows.cpu().double()
         parts.append(torch.cat([exact @ frame, exact.norm(dim=1, keepdim=True)], dim=1))
-    lines = torch.cat(parts).numpy() if parts else np.empty((0, 4))
-    norm, lines = lines[:, 3], lines[:, :3]
+    lines, norm = np.split(torch.cat(parts).numpy(), [3], axis=1)
     if bias is not None:
         lines[:, 2] += bias.detach().cpu().double().numpy()
     broken = np.flatnonzero(~np.isfinite(lines).all(axis=1))
@@ -286,7 +272,7 @@ def _lines(
             f"weight or bias of neurons {broken[:5].tolist()} ({len(broken)} of {len(lines)}) is not finite; "
             "load the model again or leave these neurons out"
         )
-    lines[np.hypot(lines[:, 0], lines[:, 1]) <= _PARALLEL * norm, :2] = 0
+    lines[np.hypot(lines[:, 0], lines[:, 1]) <= _PARALLEL * norm[:, 0], :2] = 0
     return lines
 
 
@@ -294,34 +280,21 @@ def _check_points(points: Float[np.ndarray, "3 width"], precision: float) -> Non
     broken = np.flatnonzero(~np.isfinite(points).all(axis=1)).tolist()
     if broken:
         raise BadFeatures(f"points {broken} have values that are not finite; pass three other tokens")
+    advice = "A slice needs three different tokens that are not on one line; pass another token for"
     pairs = ((0, 1), (0, 2), (1, 2))
     side = np.array([np.linalg.norm(points[one] - points[other]) for one, other in pairs])
     smallest = max(_FLAT * side.max(), precision * np.linalg.norm(points, axis=1).max())
-    equal = [
-        f"{one} and {other}" for (one, other), length in zip(pairs, side, strict=True) if length <= smallest
-    ]
+    equal = [f"{one} and {other}" for k, (one, other) in enumerate(pairs) if side[k] <= smallest]
     if equal:
         raise BadFeatures(
-            f"points {', '.join(equal)} coincide: they are {side.min():.3g} apart. A slice needs three "
-            "different tokens that are not on one line; pass another token for one of them"
+            f"points {', '.join(equal)} coincide: they are {side.min():.3g} apart. {advice} one of them"
         )
     one, other = pairs[int(side.argmax())]
     third = 3 - one - other
-    way = (points[other] - points[one]) / side.max()
-    rest = points[third] - points[one]
-    height = float(np.linalg.norm(rest - (rest @ way) * way))
+    direction, offset = (points[other] - points[one]) / side.max(), points[third] - points[one]
+    height = float(np.linalg.norm(offset - (offset @ direction) * direction))
     if height <= smallest:
         raise BadFeatures(
             f"points 0, 1 and 2 lie on one line: point {third} is {height:.3g} away from the line through "
-            f"points {one} and {other}. A slice needs three different tokens that are not on one line; pass "
-            f"another token for point {third}"
-        )
-
-
-def _check_box(box: Box) -> None:
-    low, high = np.array(box[:2]), np.array(box[2:])
-    largest = np.abs(box).max()
-    if not np.isfinite(box).all() or (high - low <= 1e-9 * largest).any():
-        raise BadFeatures(
-            f"box {box} has no area; pass (low_x, low_y, high_x, high_y) in plane coordinates, low below high"
+            f"points {one} and {other}. {advice} point {third}"
         )

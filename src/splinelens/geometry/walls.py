@@ -1,7 +1,7 @@
-"""The wall of its region that a point is nearest to, and the shortest step through it.
+"""The nearest wall of a point's region, and the shortest step across it.
 
-Hyperplane k of a layer is ``{x : <w_k, x> + b_k = 0}``. Up to the nearest one the region code stays as
-it is; just behind it exactly one sign has flipped. Source: Balestriero, Cosentino and Shekkizhar,
+Wall k of a layer is the hyperplane of neuron k, ``{x : <w_k, x> + b_k = 0}``. The region code is constant
+up to the nearest wall; across it exactly one sign flips. Source: Balestriero, Cosentino and Shekkizhar,
 arXiv:2312.01648.
 """
 
@@ -13,9 +13,9 @@ from torch import Tensor
 
 from splinelens.errors import BadFeatures
 
-_BEHIND, _ROUNDINGS = 1e-3, 8
-# How far a step goes on behind its wall: this share of the way to it, and so many roundings of where it ends.
-_ROWS = 1024  # rows of a weight in float64 at a time: 32 MiB of a layer of width 4,096
+_BEYOND, _ROUNDINGS = 1e-3, 8
+# How far a step goes beyond its wall: this share of the distance, plus so many rounding errors.
+_ROWS = 1024  # rows of a weight converted to float64 at once: 32 MiB at width 4,096
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,10 +23,10 @@ class Crossing:
     """The shortest step from a point that crosses one wall and no other.
 
     Attributes:
-        neuron: The neuron whose sign flips: the nearest wall's.
-        distance: How far the wall is, in units of the MLP's input; the step is a thousandth longer.
-        step: What to add to the point. It is perpendicular to the wall and ends just behind it: no further
-            than it takes that rounding does not decide on which side.
+        neuron: The neuron whose sign flips.
+        distance: Distance to its wall, in units of the MLP's input; the step is a thousandth longer.
+        step: Vector to add to the point. It is perpendicular to the wall and ends just beyond it, far
+            enough that rounding does not decide the side.
     """
 
     neuron: int
@@ -37,16 +37,15 @@ class Crossing:
 def nearest_wall(
     margin: Float[Tensor, "*text token neuron"],
 ) -> tuple[Float[Tensor, "*text token"], Int[Tensor, "*text token"]]:
-    """The distance from each token to the nearest wall, and the neuron whose wall it is.
+    """Distance from each token to the nearest wall, and the neuron of that wall.
 
     Args:
-        margin: Signed margins of all neurons; infinite ones of those without a hyperplane (a neuron whose
-            weights are all 0 has margin 0 and would otherwise be taken for a wall that is touched).
+        margin: Signed margins of all neurons; infinite for neurons without a hyperplane (if all weights
+            are 0, the margin is 0 and would count as a wall at distance 0).
 
     Returns:
-        Non-negative distances in units of the MLP's input, and neurons; the first of several that are
-        equally near. A layer without any wall is infinitely far, and its neuron is -1. A token with NaN
-        has the distance NaN.
+        Non-negative distances in units of the MLP's input, and neurons, the first if several are equally
+        near. Infinity and -1 for a layer without walls; NaN for a token with NaN.
 
     Example:
         >>> nearest_wall(torch.tensor([[1.5, -0.5, torch.inf]]))
@@ -66,8 +65,8 @@ def crossing_step(
 ) -> Crossing:
     """The shortest step that crosses the nearest wall of a point, and no other.
 
-    Computed in float64, and tried out: the step as it is returned is added to the point and the code is
-    read again. Rows that are all 0 are no walls.
+    Computed in float64 and verified: the returned step is added to the point and the code is computed
+    again. Rows that are all 0 have no wall.
 
     Args:
         point: An input of the MLP.
@@ -75,13 +74,13 @@ def crossing_step(
         bias: Gate bias, or None.
 
     Returns:
-        The neuron, the distance and the step; the step has the point's dtype, at least float32. It goes on
-        behind the wall for a thousandth of the distance and 8 roundings of a number as large as the point
-        is long, but at most half way to the next wall on the ray; 0.001 from a wall through the point 0.
+        The neuron, the distance and the step; the step has the point's dtype, at least float32. It goes
+        beyond the wall by a thousandth of the distance plus 8 rounding errors of the point's norm, but at
+        most half way to the next wall on the ray; by 0.001 if the point is 0 and lies on the wall.
 
     Raises:
-        BadFeatures: The point or a weight is not finite, no row of the weight is a wall, or two walls lie
-            so near together that no step in the point's dtype crosses only the nearest one.
+        BadFeatures: The point or a weight is not finite, the layer has no wall, or two walls are so close
+            that no step in the point's dtype crosses only the nearest one.
 
     Example:
         >>> weight = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
@@ -94,25 +93,25 @@ def crossing_step(
     wall = norm > 0
     if not wall.any():
         raise BadFeatures(
-            f"all {len(norm)} rows of the gate weight are 0: the layer has no wall; take another"
+            f"all {len(norm)} rows of the gate weight are 0: the layer has no wall; choose another"
         )
     distance, nearest = torch.where(wall, gate.abs() / norm, torch.inf).min(dim=0)
     neuron, on = int(nearest), gate > 0
-    way = (-1.0 if on[neuron] else 1.0) * weight[neuron].detach().double() / norm[neuron]
-    rate = _product(weight, way)
-    turns = torch.where(on, rate < 0, rate > 0)  # walls that lie ahead, not behind
-    turns[neuron] = False
-    ahead, following = torch.where(turns, (gate / rate).abs(), torch.inf).min(dim=0)
-    gap = float(ahead - distance)  # infinite without another wall
+    direction = (-1.0 if on[neuron] else 1.0) * weight[neuron].detach().double() / norm[neuron]
+    rate = _product(weight, direction)
+    ahead = torch.where(on, rate < 0, rate > 0)
+    ahead[neuron] = False
+    second, following = torch.where(ahead, (gate / rate).abs(), torch.inf).min(dim=0)
+    gap = float(second - distance)  # infinite without another wall
     start = point.to(torch.promote_types(point.dtype, torch.float32))
     rounding = torch.finfo(start.dtype).eps * (float(point.double().norm()) + float(distance))
-    behind = min(gap / 2, (_BEHIND * float(distance) + _ROUNDINGS * rounding) or _BEHIND)
-    step = ((distance + behind) * way).to(start.dtype)
+    beyond = min(gap / 2, (_BEYOND * float(distance) + _ROUNDINGS * rounding) or _BEYOND)
+    step = ((distance + beyond) * direction).to(start.dtype)
     flipped = ((gate_at(start + step, weight, bias) > 0) != on).nonzero().flatten().tolist()
-    if flipped != [neuron] or behind <= _ROUNDINGS / 2 * rounding:
+    if flipped != [neuron] or beyond <= _ROUNDINGS / 2 * rounding:
         raise BadFeatures(
             f"no step in {start.dtype} crosses only the wall of neuron {neuron}, {float(distance):.3g} away: "
-            f"that of neuron {int(following)} follows {gap:.3g} behind it; pass a float64 point, or "
+            f"that of neuron {int(following)} follows {gap:.3g} beyond it; pass a float64 point, or "
             "another one"
         )
     return Crossing(neuron, float(distance), step)
@@ -134,7 +133,7 @@ def gate_at(
         ``weight @ point + bias``, all finite.
 
     Raises:
-        BadFeatures: The point, or a row of the weight, or the bias is not finite; it is named.
+        BadFeatures: The point, a row of the weight or the bias is not finite.
 
     Example:
         >>> gate_at(torch.tensor([1.0, 2.0]), torch.eye(2), torch.tensor([0.5, 0.0]))
@@ -143,7 +142,7 @@ def gate_at(
     point = point.detach()
     bad = (~point.isfinite()).nonzero().flatten().tolist()
     if bad:
-        raise BadFeatures(f"the point is {float(point[bad[0]])} at width {bad[0]}; take a finite one")
+        raise BadFeatures(f"the point is {float(point[bad[0]])} at width {bad[0]}; pass a finite one")
     gate = _product(weight, point.double())
     gate = gate if bias is None else gate + bias.detach().double()
     bad = (~gate.isfinite()).nonzero().flatten().tolist()

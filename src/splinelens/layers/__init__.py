@@ -1,6 +1,6 @@
-"""Each layer's tensors during a pass: ``watch`` hands them to readers and leaves no trace."""
+"""Reading each layer's tensors during a forward pass."""
 
 from splinelens.layers.attention import AttentionCall
-from splinelens.layers.watching import Reader, watch
+from splinelens.layers.hooks import Reader, watch
 
 __all__ = ["AttentionCall", "Reader", "watch"]

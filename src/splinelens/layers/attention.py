@@ -1,15 +1,15 @@
-"""What a softmax attention is given, taken from the model's own call.
+"""The inputs of a softmax attention, taken from the model's own call.
 
-Queries and keys are read as transformers' ``AttentionInterface`` hands them over: after rotary
-embedding, with the model's own mask, scaling, window, soft cap and sinks, so nothing is computed
-twice and no T x T matrix is kept. The stock function then runs as ever. Families outside that
-interface (Falcon, BLOOM, MPT, GPT-Neo, XGLM) hand over eager attention's weights.
+Queries and keys are captured in transformers' ``AttentionInterface``: after rotary embedding, with the
+model's mask, scaling, window, soft cap and sinks, so nothing is computed twice and no (token, key) matrix
+is stored. The original function then runs as usual. Families outside that interface (Falcon, BLOOM, MPT,
+GPT-Neo, XGLM) expose the weights of eager attention instead.
 """
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -19,23 +19,23 @@ from torch import Tensor, contiguous_format, nn
 from splinelens.anatomy import Anatomy
 from splinelens.errors import BadFeatures
 
-_STOCK = ("sdpa", "eager")
+_SUPPORTED = ("sdpa", "eager")
 
 
 @dataclass(frozen=True, eq=False)
 class AttentionCall:
-    """What one attention call was given, for all texts of a batch.
+    """Arguments of one attention call, for all texts of a batch.
 
     Attributes:
-        query: (text, head, token, head_dim), after rotary embedding; None where only weights are had.
+        query: (text, head, token, head_dim), after rotary embedding; None if only weights are known.
         key: (text, kv_head, key, head_dim), cached keys first; None as above.
         value: (text, kv_head, key, value_dim); None as above.
-        mask: (text, 1 or head, token, key), boolean (True is seen) or to be added to the scores;
-            None means causal: query i of n sees the keys up to number ``key count - n + i``.
+        mask: (text or 1, 1 or head, token, key), bool (True is visible) or a float added to the scores;
+            None is causal: query i of n sees the keys up to ``key count - n + i``.
         scaling: Factor of the scores.
-        softcap: Scores are ``softcap * tanh(score / softcap)``; None leaves them.
-        sinks: (head,) logits that join the softmax and stand for no token; None without.
-        weights: (text, head, token, key): eager attention's, where the family hands over no scores.
+        softcap: Scores are ``softcap * tanh(score / softcap)``; None for no cap.
+        sinks: (head,) logits that join the softmax and belong to no token; None without.
+        weights: (text, head, token, key) of eager attention, for families that expose no scores.
     """
 
     query: Tensor | None
@@ -48,18 +48,18 @@ class AttentionCall:
     weights: Tensor | None = None
 
     def part(self, row: int, start: int, stop: int) -> "AttentionCall":
-        """The part of the call that some tokens of one text have.
+        """The call for some tokens of one text.
 
-        Their queries, and the keys up to the last of them: causal attention stays causal, since the
-        last query sees the last key. Cached keys are all before the tokens and stay.
+        Keeps their queries and the keys up to the last of them, so causal attention stays causal. Cached
+        keys come before the tokens and stay.
 
         Args:
-            row: The text's number in the batch.
-            start: First token of the pass, from 0; cached ones are not counted.
-            stop: One behind the last.
+            row: Index of the text in the batch.
+            start: First token of the pass, from 0; cached tokens are not counted.
+            stop: Index after the last token.
 
         Returns:
-            A call of the same kind and of one text: views, no copies.
+            A call for one text; its tensors are views.
 
         Example:
             >>> import torch
@@ -76,8 +76,8 @@ class AttentionCall:
         def pairs(values: Tensor | None) -> Tensor | None:
             if values is None:
                 return None
-            own = one if len(values) > 1 else slice(1)  # one mask may hold for all texts
-            return values[own, :, start:stop, : self._cached + stop]
+            text = one if len(values) > 1 else slice(1)  # all texts may share one mask
+            return values[text, :, start:stop, : self._cached + stop]
 
         return replace(
             self,
@@ -89,7 +89,7 @@ class AttentionCall:
         )
 
     def copied(self) -> "AttentionCall":
-        """The same call with tensors of its own: what is kept behind the pass must not keep the whole one.
+        """The same call with copies of its tensors, so that storing it does not keep the whole batch.
 
         Example:
             >>> import torch
@@ -97,26 +97,19 @@ class AttentionCall:
             >>> whole.part(0, 3, 4).copied().weights.untyped_storage().nbytes()  # 2 heads, 4 keys
             32
         """
-
-        def own(values: Tensor | None) -> Tensor | None:
-            return None if values is None else values.clone(memory_format=contiguous_format)
-
-        return replace(
-            self,
-            query=own(self.query),
-            key=own(self.key),
-            value=own(self.value),
-            mask=own(self.mask),
-            sinks=own(self.sinks),
-            weights=own(self.weights),
-        )
+        copies: dict[str, Any] = {  # Any: mypy checks every field against it
+            field.name: part.clone(memory_format=contiguous_format)
+            for field in fields(self)
+            if isinstance(part := getattr(self, field.name), Tensor)
+        }
+        return replace(self, **copies)
 
     @property
     def _cached(self) -> int:
-        """Keys that stand before the tokens of the pass."""
+        """Number of keys before the tokens of the pass."""
         if self.weights is not None:
             return self.weights.shape[3] - self.weights.shape[2]
-        assert self.query is not None  # a call has either weights or queries and keys
+        assert self.query is not None  # without weights there are queries and keys
         assert self.key is not None
         return self.key.shape[2] - self.query.shape[2]
 
@@ -125,64 +118,61 @@ CallReader = Callable[[int, AttentionCall], None]
 """Called as ``reader(layer, call)``."""
 
 _READERS: "WeakKeyDictionary[nn.Module, list[Callable[[AttentionCall], None]]]" = WeakKeyDictionary()
-# Who reads which attention module now. A list: one watch may stand inside another.
+# Readers of each attention module. A list: watches can be nested.
 
-_RENAMED: dict[int, list[Any]] = {}  # Any: of each configuration its own name, and the watches around it
+_RENAMED: dict[int, list[Any]] = {}
+# By id of a configuration: its original implementation name, and the number of watches that changed it.
 
 
 @contextmanager
-def handing_over(anatomy: Anatomy, layers: Sequence[int], reader: CallReader) -> Iterator[None]:
-    """Hand every attention call of some layers to a reader while the ``with`` block runs.
+def watch_attention(anatomy: Anatomy, layers: Sequence[int], reader: CallReader) -> Iterator[None]:
+    """Pass every attention call of some layers to a reader while the ``with`` block runs.
 
-    The model's attention implementation is named anew for that time and then named back.
+    The model's configuration names a wrapped attention implementation meanwhile, then the original.
 
     Args:
         anatomy: The model's anatomy.
         layers: The layers.
-        reader: Called inside the pass, before the attention itself is computed (with
-            ``softmax="weights"`` behind it).
+        reader: Called before the attention is computed; after it with ``softmax="weights"``.
 
     Raises:
-        BadFeatures: A layer without softmax attention, or an attention implementation that keeps
-            its scores to itself.
+        BadFeatures: A layer without softmax attention, or an attention implementation that does not
+            expose its inputs, such as flash attention.
     """
     modules = {layer: anatomy.attention(layer) for layer in layers}
     lacking = [layer for layer, module in modules.items() if module is None]
     if lacking:
-        there = [layer for layer in range(anatomy.depth) if anatomy.attention(layer) is not None]
         raise BadFeatures(
             f"layers {lacking} have linear attention: there is no softmax, so no hull and no intrinsic "
-            f"dimension; layers that have one: {there}"
+            f"dimension; layers that have one: {list(anatomy.softmax_layers)}"
         )
-    found = {layer: module for layer, module in modules.items() if module is not None}
+    softmax = {layer: module for layer, module in modules.items() if module is not None}
     if anatomy.softmax == "weights":
-        with weights_handed_over(anatomy, found, reader):
+        with watch_weights(anatomy, softmax, reader):
             yield
         return
-    own = {module: partial(reader, layer) for layer, module in found.items()}
-    for module, read in own.items():
+    readers = {module: partial(reader, layer) for layer, module in softmax.items()}
+    for module, read in readers.items():
         _READERS.setdefault(module, []).append(read)
     try:
-        with _named(_configs(anatomy, found.values()), _watched_name):
+        with _renamed(_configs(anatomy, softmax.values()), _watched_name):
             yield
     finally:
-        for module, read in own.items():
+        for module, read in readers.items():
             _READERS[module].remove(read)
 
 
 @contextmanager
-def weights_handed_over(
-    anatomy: Anatomy, modules: dict[int, nn.Module], reader: CallReader
-) -> Iterator[None]:
-    """Hand over the weights of eager attention, which is run meanwhile whatever the model runs else.
+def watch_weights(anatomy: Anatomy, modules: dict[int, nn.Module], reader: CallReader) -> Iterator[None]:
+    """Run eager attention while the ``with`` block runs, and pass its weights to a reader.
 
     Args:
         anatomy: The model's anatomy.
         modules: The attention module of each layer to read.
-        reader: Called behind each of them, with a call that holds weights alone.
+        reader: Called after each of them, with a call that has weights only.
 
     Raises:
-        BadFeatures: A module gives no weights.
+        BadFeatures: A module returns no weights.
     """
 
     def hook(layer: int) -> Callable[[nn.Module, tuple, tuple], None]:
@@ -190,7 +180,7 @@ def weights_handed_over(
             weights = out[1] if isinstance(out, tuple) and len(out) > 1 else None
             if not isinstance(weights, Tensor) or weights.dim() != 4:
                 raise BadFeatures(
-                    f"{type(module).__name__} of layer {layer} gives no attention weights; load the model "
+                    f"{type(module).__name__} of layer {layer} returns no attention weights; load the model "
                     "with attn_implementation='eager'"
                 )
             reader(layer, AttentionCall(None, None, None, None, 1.0, weights=weights.detach()))
@@ -199,7 +189,7 @@ def weights_handed_over(
 
     handles = [module.register_forward_hook(hook(layer)) for layer, module in modules.items()]
     try:
-        with _named(_configs(anatomy, modules.values()), lambda name: "eager"):
+        with _renamed(_configs(anatomy, modules.values()), lambda name: "eager"):
             yield
     finally:
         for handle in handles:
@@ -207,8 +197,8 @@ def weights_handed_over(
 
 
 @contextmanager
-def _named(configs: list[Any], rename: Callable[[str | None], str]) -> Iterator[None]:  # Any: see _configs
-    """Name the attention implementation anew in every configuration; the last one out names it back."""
+def _renamed(configs: list[Any], rename: Callable[[str | None], str]) -> Iterator[None]:  # Any: see _configs
+    """Change the attention implementation of every configuration; the last watch to end restores it."""
     names = [rename(config._attn_implementation) for config in configs]
     for config, name in zip(configs, names, strict=True):
         _RENAMED.setdefault(id(config), [config._attn_implementation, 0])[1] += 1
@@ -224,45 +214,41 @@ def _named(configs: list[Any], rename: Callable[[str | None], str]) -> Iterator[
 
 
 def _configs(anatomy: Anatomy, modules: Any) -> list[Any]:  # Any: configurations have no common typed base
-    """The configurations that the model and its attention modules look their implementation up in."""
-    found = [anatomy.base.config, *(module.config for module in modules if hasattr(module, "config"))]
+    """The configurations in which the model and its attention modules look up their implementation."""
+    configs = [anatomy.base.config, *(module.config for module in modules if hasattr(module, "config"))]
     text = anatomy.base.config.get_text_config()  # type: ignore[union-attr, operator]  # a transformers model
-    return list({id(config): config for config in (*found, text)}.values())
+    return list({id(config): config for config in (*configs, text)}.values())
 
 
-def _watched_name(stock: str | None) -> str:
-    """The name under which the watched twin of an attention implementation is registered."""
-    if stock is not None and stock.startswith("splinelens_"):  # a watch inside another
-        return stock
-    if stock not in _STOCK:
-        raise BadFeatures(
-            f"the attention implementation {stock!r} keeps its scores to itself; load the model with "
-            "attn_implementation='sdpa' or 'eager'"
-        )
-    _register(stock)
-    return f"splinelens_{stock}"
-
-
-def _register(stock: str) -> None:
+def _watched_name(name: str | None) -> str:
+    """The registered name of the wrapped version of an attention implementation."""
     from transformers import AttentionInterface, AttentionMaskInterface
 
-    name = f"splinelens_{stock}"
-    if name not in AttentionInterface():
-        AttentionMaskInterface.register(name, AttentionMaskInterface()[stock])
-        AttentionInterface.register(name, _watched(stock))
+    if name is not None and name.startswith("splinelens_"):  # a nested watch
+        return name
+    if name not in _SUPPORTED:
+        raise BadFeatures(
+            f"the attention implementation {name!r} does not expose its scores; load the model with "
+            "attn_implementation='sdpa' or 'eager'"
+        )
+    watched = f"splinelens_{name}"
+    if watched not in AttentionInterface():
+        AttentionMaskInterface.register(watched, AttentionMaskInterface()[name])
+        AttentionInterface.register(watched, _watched(name))
+    return watched
 
 
-def _watched(stock: str) -> Callable[..., Any]:  # Any: whatever the stock function returns
+def _watched(name: str) -> Callable[..., Any]:  # Any: whatever the original function returns
     def attention(
         module: nn.Module,
         query: Tensor,
         key: Tensor,
         value: Tensor,
         attention_mask: Tensor | None,
-        **more: Any,
+        **options: Any,
     ) -> Any:  # Any: as above, and its further arguments
         for reader in _READERS.get(module, ()):
-            scaling = more.get("scaling")
+            scaling = options.get("scaling")
             reader(
                 AttentionCall(
                     query.detach(),
@@ -270,26 +256,26 @@ def _watched(stock: str) -> Callable[..., Any]:  # Any: whatever the stock funct
                     value.detach(),
                     attention_mask,
                     query.shape[-1] ** -0.5 if scaling is None else float(scaling),
-                    more.get("softcap"),
-                    more.get("s_aux"),
+                    options.get("softcap"),
+                    options.get("s_aux"),
                 )
             )
-        return _stock_function(module, stock)(module, query, key, value, attention_mask, **more)
+        return _original(module, name)(module, query, key, value, attention_mask, **options)
 
     return attention
 
 
-def _stock_function(module: nn.Module, stock: str) -> Callable[..., Any]:  # Any: as above
-    """The function that the module would have called: eager attention lies beside its class."""
-    if stock != "eager":
+def _original(module: nn.Module, name: str) -> Callable[..., Any]:  # Any: as above
+    """The function that the module calls unwatched: eager attention is in the module of its class."""
+    if name != "eager":
         from transformers import AttentionInterface
 
-        return AttentionInterface()[stock]
-    for kind in type(module).__mro__:  # a class derived elsewhere has no such neighbour
+        return AttentionInterface()[name]
+    for kind in type(module).__mro__:  # a subclass may be defined elsewhere
         function = getattr(sys.modules[kind.__module__], "eager_attention_forward", None)
         if function is not None:
             return function
     raise BadFeatures(
-        f"beside {type(module).__name__} there is no eager_attention_forward; load the model with "
-        "attn_implementation='sdpa'"
+        f"the module that defines {type(module).__name__} has no eager_attention_forward; load the model "
+        "with attn_implementation='sdpa'"
     )

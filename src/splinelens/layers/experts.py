@@ -1,9 +1,8 @@
 """The gate of a mixture of experts: the neurons of the experts that a token is routed to.
 
-A layer of experts cuts its input space by the hyperplanes of all experts, but a token meets only
-those of the experts it is routed to (and of the shared expert, where there is one): they make its
-region. Implementations hand rows to the experts in orders of their own, so the gate is computed here
-from what the experts are given; it is the same product, and costs one third of the experts' time.
+The region of a token is bounded by the hyperplanes of the experts that it is routed to, and of the shared
+expert if there is one. Implementations group tokens by expert in different orders, so the gate is computed
+here from the experts' input; this costs one third of the experts' time.
 """
 
 import torch
@@ -18,8 +17,8 @@ def expert_weight(
 
     Args:
         experts: The module that holds ``gate_up_proj``.
-        expert: Its number, from 0.
-        interleaved: The parameter is (expert, width, 2 neuron) with the gate at even places, as in
+        expert: Its index.
+        interleaved: The parameter is (expert, width, 2 neuron) with the gate at even indices, as in
             GPT-OSS; else it is (expert, 2 neuron, width), the gate first.
 
     Returns:
@@ -43,12 +42,12 @@ def routed_gate(
 
     Args:
         experts: The module that holds ``gate_up_proj``.
-        states: What the experts are given.
-        routes: For each token the numbers of its experts, in rising order.
+        states: Input of the experts.
+        routes: The indices of each token's experts, in rising order.
         interleaved: As in ``expert_weight``.
 
     Returns:
-        The experts' gates side by side, in the order of ``routes``.
+        The experts' gates, concatenated in the order of ``routes``.
     """
     neurons = expert_weight(experts, 0, interleaved)[0].shape[0]
     gate = states.new_zeros(*routes.shape, neurons)

@@ -1,10 +1,6 @@
-"""A language model at hand: found by name, checked, loaded up to a depth, and known by its fingerprint.
+"""Loading language models by name, up to a depth, with an exact fingerprint.
 
-The walk through this room, left to right::
-
-    cache  quiet  fingerprint  wheel  tokenizer  gguf  hub  source  load  inventory
-
-``load.py`` is the one to read first. Importing this room loads neither torch nor transformers.
+Read ``load`` first. Importing this package loads neither torch nor transformers.
 """
 
 from splinelens.models.fingerprint import Fingerprint

@@ -1,56 +1,41 @@
-"""Which model is this, exactly? Hashes of its configuration, its tokenizer and the weights used.
+"""Fingerprints of models: hashes of the configuration, the tokenizer and the weights that are used.
 
-The weights are hashed as a chain: link 0 covers everything outside the blocks, link i + 1 covers link
-i and block i. So a model of 30 blocks and the first 6 blocks of it agree on link 6. What does not
-change a number computed here is left out: names, paths, versions, token ids, defaults of transformers.
+The weights are hashed as a chain: link 0 covers everything outside the blocks, link i + 1 covers link i and
+block i. So a model of 30 blocks and its first 6 blocks agree on link 6. What changes no number computed
+here is left out: names, paths, versions, token ids, defaults of transformers.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
 from splinelens.anatomy import anatomy_of
 from splinelens.errors import BadModel, UnknownAnatomy
+from splinelens.files import write_text
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-SIDECAR = "fingerprint.json"
-_SCHEMA = 1
-_IRRELEVANT = {
-    "architectures",
-    "attention_dropout",
-    "dtype",
-    "gradient_checkpointing",
-    "id2label",
-    "initializer_range",
-    "label2id",
-    "output_attentions",
-    "output_hidden_states",
-    "pretraining_tp",
-    "problem_type",
-    "return_dict",
-    "tie_word_embeddings",
-    "torch_dtype",
-    "transformers_version",
-    "use_cache",
-}
+_SIDECAR = "fingerprint.json"
+_IRRELEVANT = set(
+    "architectures attention_dropout dtype gradient_checkpointing id2label initializer_range "
+    "label2id output_attentions output_hidden_states pretraining_tp problem_type return_dict "
+    "tie_word_embeddings torch_dtype transformers_version use_cache".split()
+)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid"))
 class Fingerprint:
     """What must agree for two models to give the same numbers.
 
-    Attributes:
-        architecture: ``model_type`` of the configuration.
-        config: SHA-256 of the configuration up to the depth.
-        tokenizer: SHA-256 of the tokenizer.
-        weights: SHA-256 chain over the weights up to the depth.
-        dtype: Type of the weights, such as ``float32``.
-        depth: Number of blocks covered.
+    ``config``, ``tokenizer`` and ``weights`` are hashes up to the ``depth`` in blocks; ``architecture`` is
+    the ``model_type``, ``dtype`` that of the weights, such as ``float32``.
     """
 
     architecture: str
@@ -61,7 +46,7 @@ class Fingerprint:
     depth: int
 
     def to_dict(self) -> dict[str, str | int]:
-        """The fields as plain values, ready for JSON."""
+        """The fields as JSON values."""
         return asdict(self)
 
     @classmethod
@@ -75,23 +60,16 @@ class Fingerprint:
             >>> Fingerprint.from_dict({"depth": 3})
             Traceback (most recent call last):
             ...
-            splinelens.errors.BadModel: a fingerprint needs architecture (str), ... found {'depth': 3}
+            splinelens.errors.BadModel: a fingerprint needs architecture, ... found {'depth': 3}
         """
-        wanted = {field.name: field.type for field in fields(cls)}
-        if (
-            not isinstance(values, dict)
-            or values.keys() != wanted.keys()
-            or any(type(values[key]) is not kind for key, kind in wanted.items())
-        ):
-            said = ", ".join(f"{key} ({getattr(kind, '__name__', kind)})" for key, kind in wanted.items())
-            raise BadModel(f"a fingerprint needs {said}; found {values!r}")
-        return cls(**values)
+        try:
+            return cls(**values)
+        except (TypeError, ValidationError) as error:
+            names = ", ".join(field.name for field in fields(cls))
+            raise BadModel(f"a fingerprint needs {names}; found {values!r}") from error
 
     def difference(self, other: "Fingerprint") -> str | None:
-        """Say in one clause the first thing that differs, or None if nothing does.
-
-        Args:
-            other: The other model; it is called "the other" in the clause.
+        """The first difference in one clause, or None.
 
         Example:
             >>> a = Fingerprint("llama", "c", "t", "w", "float32", 6)
@@ -100,13 +78,13 @@ class Fingerprint:
             >>> a.difference(a) is None
             True
         """
-        said = {"config": "configuration", "dtype": "number type"}
-        for part in ("architecture", "depth", "dtype", "config", "tokenizer", "weights"):
-            here, there = getattr(self, part), getattr(other, part)
-            if here != there:
-                verb = "differ" if part == "weights" else "differs"
-                two = f"{str(here)[:12]} here, {str(there)[:12]} in the other"
-                return f"the {said.get(part, part)} {verb}: {two}"
+        words = {"config": "configuration", "dtype": "number type"}
+        for name in ("architecture", "depth", "dtype", "config", "tokenizer", "weights"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if mine != theirs:
+                verb = "differ" if name == "weights" else "differs"
+                values = f"{str(mine)[:12]} here, {str(theirs)[:12]} in the other"
+                return f"the {words.get(name, name)} {verb}: {values}"
         return None
 
 
@@ -152,7 +130,7 @@ def tokenizer_hash(tokenizer: Any) -> str:  # Any: a tokenizer of transformers
     rules = json.loads(tokenizer.backend_tokenizer.to_str())
     special = {key: str(value) for key, value in tokenizer.special_tokens_map.items() if key != "pad_token"}
     kept = {key: value for key, value in rules.items() if key not in ("padding", "truncation", "version")}
-    return _json_hash({"rules": _without_nothing(kept), "special": special})
+    return _json_hash({"rules": _without_unset(kept), "special": special})
 
 
 def weight_chain(model: "nn.Module") -> tuple[str, ...]:
@@ -160,9 +138,6 @@ def weight_chain(model: "nn.Module") -> tuple[str, ...]:
 
     Parameters and persistent buffers enter with name, shape and bytes, sorted by name. All weights are
     read once: for a memory-mapped model this brings the whole file into memory.
-
-    Returns:
-        One hash more than the model has blocks.
 
     Raises:
         BadModel: The model has no list of blocks.
@@ -182,46 +157,35 @@ def weight_chain(model: "nn.Module") -> tuple[str, ...]:
     return tuple(links)
 
 
-def write_sidecar(folder: Path, chain: Sequence[str], made_from: str) -> None:
-    """Note the float32 chain beside ``model.safetensors``, with the file's size and time.
+@dataclass(frozen=True)
+class Sidecar:
+    """The float32 weight chain of a converted model, stored beside ``model.safetensors``.
 
-    Args:
-        folder: A model folder whose weights are float32.
-        chain: From :func:`weight_chain` of the whole model.
-        made_from: Name of the file the folder was converted from.
+    ``made_from`` names the file it was converted from; size and time are those of ``model.safetensors``.
     """
+
+    made_from: str
+    chain: tuple[str, ...]
+    size_bytes: int
+    mtime_ns: int
+
+
+def store_chain(folder: Path, chain: tuple[str, ...], made_from: str) -> None:
+    """Store the chain of the weights that are in the folder."""
     weights = (folder / "model.safetensors").stat()
-    note = {
-        "schema": _SCHEMA,
-        "made_from": made_from,
-        "size_bytes": weights.st_size,
-        "mtime_ns": weights.st_mtime_ns,
-        "chain": list(chain),
-    }
-    (folder / SIDECAR).write_text(json.dumps(note, indent=1), encoding="utf-8")
+    sidecar = Sidecar(made_from, chain, weights.st_size, weights.st_mtime_ns)
+    write_text(folder / _SIDECAR, json.dumps(asdict(sidecar), indent=1))
 
 
-def read_sidecar(folder: Path) -> tuple[str, ...] | None:
-    """The chain noted beside the weights; None if there is none or the weights were touched since."""
+def read_sidecar(folder: Path) -> Sidecar | None:
+    """The record of a folder; None if there is none, it is broken, or the weights were changed since."""
     try:
-        note = json.loads((folder / SIDECAR).read_text(encoding="utf-8"))
+        sidecar = TypeAdapter(Sidecar).validate_json((folder / _SIDECAR).read_bytes())
         weights = (folder / "model.safetensors").stat()
-        same = (note["schema"], note["size_bytes"], note["mtime_ns"]) == (
-            _SCHEMA,
-            weights.st_size,
-            weights.st_mtime_ns,
-        )
-        return tuple(note["chain"]) if same else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValidationError):
         return None
-
-
-def made_from(folder: Path) -> str:
-    """Name of the file a folder was converted from, or of the folder if that was not noted."""
-    try:
-        return str(json.loads((folder / SIDECAR).read_text(encoding="utf-8"))["made_from"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return folder.name
+    unchanged = (sidecar.size_bytes, sidecar.mtime_ns) == (weights.st_size, weights.st_mtime_ns)
+    return sidecar if unchanged else None
 
 
 def _blocks_of(model: "nn.Module") -> "nn.ModuleList":
@@ -253,10 +217,10 @@ def _json_hash(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _without_nothing(value: Any) -> Any:  # Any: JSON of any shape
+def _without_unset(value: Any) -> Any:  # Any: JSON of any shape
     if isinstance(value, dict):
         kept = {key: inner for key, inner in value.items() if inner is not None and inner is not False}
-        return {key: _without_nothing(inner) for key, inner in kept.items()}
+        return {key: _without_unset(inner) for key, inner in kept.items()}
     if isinstance(value, list) and value and isinstance(value[0], dict):
-        return [_without_nothing(inner) for inner in value]
+        return [_without_unset(inner) for inner in value]
     return value

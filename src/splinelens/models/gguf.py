@@ -1,81 +1,133 @@
-"""A GGUF file as a model folder: converted once to float32, then loaded in a fraction of a second.
+"""GGUF files: converted once to a folder of float32 safetensors, with the tokenizer inside the file.
 
-Reading a GGUF file with transformers takes many seconds each time (14 s for the default model) and
-all of its memory; a folder with safetensors is mapped into memory and only the pages used are read.
+Reading a GGUF file with transformers takes many seconds each time (14 s for the default model) and all of
+its memory; a folder with safetensors is mapped into memory and only the pages used are read.
+
+Tokenizers of byte-level BPE with the splits of GPT-2 (the default model's kind) are built here, from the
+file alone: what transformers makes of such a file depends on its version, and 5.3 builds another tokenizer.
+Other kinds are left to transformers. Either way a probe must survive encoding and decoding.
 """
 
 import hashlib
 import io
-import json
 import logging
 from contextlib import redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from splinelens.errors import BadModel, CannotWrite
-from splinelens.models.cache import file_sha256, place, workroom
-from splinelens.models.fingerprint import weight_chain, write_sidecar
+from splinelens.files import write_errors, write_text
+from splinelens.models.cache import file_sha256, publish, working_folder
+from splinelens.models.fingerprint import store_chain, weight_chain
 from splinelens.models.quiet import quiet
-from splinelens.models.tokenizer import gguf_tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _log = logging.getLogger(__name__)
 _FLOAT32_BYTES = 4
+_GPT2_SPLITS = {"gpt-2", "smollm"}  # smollm also splits digits, which no merge of its vocabulary joins
+_CONTROL, _USER_DEFINED = 3, 4
+_ROLES = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
+_PROBE = "The cat's 12 hats, and you."
 
 
 def converted_folder(sha256: str, cache: Path) -> Path:
-    """Where the folder made of the GGUF file with this hash lies, whether it exists or not."""
+    """The folder that a GGUF file with this hash is converted to, whether it exists or not."""
     return cache / "converted" / sha256
 
 
 def converted(gguf: Path, cache: Path, sha256: str | None = None) -> Path:
-    """The model folder made of a GGUF file; made now if the cache does not hold it.
+    """The model folder of a GGUF file, converted now if the cache lacks it.
 
-    Args:
-        gguf: The file.
-        cache: The folder of ``cache_folder``.
-        sha256: Its hash, if it is known; otherwise it is computed, and remembered for as long as
-            path, size and time of the file stay the same.
-
-    Returns:
-        A folder with ``config.json``, the tokenizer, ``model.safetensors`` in float32 and
-        ``fingerprint.json``.
+    The ``sha256`` of the file is computed where it is not given, and stored for as long as its path, size
+    and time stay the same.
 
     Raises:
         BadModel: The file is broken or of an architecture that transformers cannot convert.
         CannotWrite: The cache cannot be written or the disk is too full.
     """
-    folder = converted_folder(sha256 or _remembered_sha256(gguf, cache), cache)
+    folder = converted_folder(sha256 or _known_sha256(gguf, cache), cache)
     if not folder.is_dir():
         size_bytes = _float32_bytes(gguf)
-        with workroom(cache, size_bytes) as room:
+        with working_folder(cache, size_bytes) as temporary:
             if not folder.is_dir():
                 _log.info("converting %s once to float32 (%.0f MB)", gguf.name, size_bytes / 1e6)
-                made = room / "model"
-                made.mkdir()
-                _convert(gguf, made)
-                place(made, folder)
+                (temporary / "model").mkdir()
+                _convert(gguf, temporary / "model")
+                publish(temporary / "model", folder)
     return folder
 
 
-def _remembered_sha256(gguf: Path, cache: Path) -> str:
-    """The hash of a file; files of gigabytes are not read again for it at every load."""
-    path, state = gguf.resolve(), gguf.stat()
-    seen = {"path": str(path), "size_bytes": state.st_size, "mtime_ns": state.st_mtime_ns}
-    memo = cache / "seen" / f"{hashlib.sha256(str(path).encode()).hexdigest()}.json"
-    try:
-        known = json.loads(memo.read_text(encoding="utf-8"))
-        if {**known, **seen} == known:
-            return str(known["sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # never seen, or the note is broken: hash it
+def gguf_tokenizer(gguf: Path) -> Any:  # Any: transformers has no common type for its fast tokenizers
+    """The fast tokenizer inside a GGUF file; it adds a first token only if the file says so.
+
+    Raises:
+        BadModel: The file has none, or its tokenizer garbles text.
+    """
+    from gguf import GGUFReader
+
+    fields = GGUFReader(str(gguf)).fields
+    kind, splits = _field(fields, "model"), _field(fields, "pre")
+    if kind == "gpt2" and splits in _GPT2_SPLITS:
+        tokenizer = _byte_level(fields)
+    else:
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(gguf.parent), gguf_file=gguf.name, local_files_only=True
+        )
+    back = tokenizer.decode(tokenizer(_PROBE)["input_ids"], skip_special_tokens=True)
+    if back.strip() != _PROBE:
+        raise BadModel(
+            f"the tokenizer of {gguf} (kind {kind}, splits {splits}) turns {_PROBE!r} into {back!r}: this "
+            "version of transformers misreads it. Use a newer one, or name a folder with tokenizer.json"
+        )
+    return tokenizer
+
+
+def _field(fields: dict[str, Any], name: str) -> Any:  # Any: whatever a GGUF field holds
+    field = fields.get(f"tokenizer.ggml.{name}")
+    return None if field is None else field.contents()
+
+
+def _byte_level(fields: dict[str, Any]) -> Any:  # Any: see gguf_tokenizer
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    tokens = _field(fields, "tokens")
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    merges = [tuple(merge.split(" ", 1)) for merge in _field(fields, "merges")]
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges, continuing_subword_prefix="", end_of_word_suffix=""))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    for token, kind in zip(tokens, _field(fields, "token_type"), strict=True):
+        if kind in (_CONTROL, _USER_DEFINED):
+            tokenizer.add_tokens([AddedToken(token, special=kind == _CONTROL, normalized=False)])
+    ids = {role: _field(fields, f"{name}_token_id") for role, name in _ROLES.items()}
+    special = {role: tokens[index] for role, index in ids.items() if index is not None}
+    first = special["bos_token"] if _field(fields, "add_bos_token") else None
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{first}:0 $A:0" if first else "$A:0",
+        pair=f"{first}:0 $A:0 {first}:1 $B:1" if first else "$A:0 $B:1",
+        special_tokens=[(first, ids["bos_token"])] if first else [],
+    )
+    template = fields.get("tokenizer.chat_template")
+    chat_template = template.contents() if template else None
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, chat_template=chat_template, **special)
+
+
+def _known_sha256(gguf: Path, cache: Path) -> str:
+    """The hash of a file, stored in the cache: files of gigabytes are not hashed again at every load."""
+    state = gguf.stat()
+    key = f"{gguf.resolve()}:{state.st_size}:{state.st_mtime_ns}"
+    record = cache / "seen" / hashlib.sha256(key.encode()).hexdigest()
+    if record.is_file():
+        return record.read_text()
     sha256 = file_sha256(gguf)
-    with workroom(cache, 0) as room:
-        note = room / "note.json"
-        note.write_text(json.dumps({**seen, "sha256": sha256}), encoding="utf-8")
-        place(note, memo)
+    with write_errors(record, "set SPLINELENS_CACHE to another folder"):
+        record.parent.mkdir(parents=True, exist_ok=True)
+        write_text(record, sha256)
     return sha256
 
 
@@ -96,7 +148,7 @@ def _convert(gguf: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM
 
     try:
-        with quiet(), redirect_stderr(io.StringIO()):  # its progress bar asks no setting
+        with quiet(), redirect_stderr(io.StringIO()):  # its progress bar ignores every setting
             tokenizer = gguf_tokenizer(gguf)
             model, info = AutoModelForCausalLM.from_pretrained(
                 str(gguf.parent),
@@ -108,27 +160,23 @@ def _convert(gguf: Path, folder: Path) -> None:
     except BadModel:
         raise
     except Exception as error:  # a GGUF file fails in as many ways as there are architectures
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        advice = "Name a folder with safetensors instead"
-        raise BadModel(f"{gguf} cannot be converted: {reason[0]}. {advice}") from error
-    _require_all_weights(gguf, info)
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise BadModel(
+            f"{gguf} cannot be converted: {reason}. Name a folder with safetensors instead"
+        ) from error
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise BadModel(f"{gguf} lacks {len(missing)} of its weights, first {missing[0]}; fetch it again")
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     try:
         save_file(_unshared(model), folder / "model.safetensors", metadata={"format": "pt"})
-    except SafetensorError as error:
-        cache = folder.parent.parent
-        raise CannotWrite(f"{gguf.name} could not be converted into {cache}: {error}") from error
+    except SafetensorError as error:  # the disk filled up
+        raise CannotWrite(f"{gguf.name} could not be converted into {folder}: {error}") from error
     with quiet():
         model.config.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-    write_sidecar(folder, weight_chain(model.base_model), gguf.name)
-
-
-def _require_all_weights(gguf: Path, info: dict[str, Any]) -> None:  # Any: transformers' report
-    lacking = sorted(info["missing_keys"])
-    if lacking:
-        raise BadModel(f"{gguf} lacks {len(lacking)} of its weights, first {lacking[0]}; fetch it again")
+    store_chain(folder, weight_chain(model.base_model), gguf.name)
 
 
 def _unshared(model: "nn.Module") -> "dict[str, Tensor]":

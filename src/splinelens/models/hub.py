@@ -1,7 +1,7 @@
-"""A model of the Hugging Face hub as a folder: fetched at a fixed commit, safetensors only.
+"""Models of the Hugging Face hub as folders, at a fixed commit, safetensors only.
 
-A model that is cached whole is used as it is and the network is left alone; ``pull`` looks for a
-newer one. Torch pickles are never fetched: they can run code when read.
+A completely cached model is used without the network; ``pull`` looks for a newer one. Torch pickles are
+never fetched: they can run code when loaded.
 """
 
 import json
@@ -14,11 +14,11 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _SUFFIXES = (".json", ".txt", ".model", ".jinja")
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
 
 
 def is_hub_id(name: str) -> bool:
-    """Whether a name has the form ``owner/name`` and no file or folder bears it.
+    """Whether a name has the form ``owner/name`` and is no file or folder.
 
     Example:
         >>> is_hub_id("HuggingFaceTB/SmolLM2-360M"), is_hub_id("./models"), is_hub_id("a/b.gguf")
@@ -28,32 +28,23 @@ def is_hub_id(name: str) -> bool:
 
 
 def cached_snapshot(repository: str, revision: str | None, with_code: bool = False) -> Path | None:
-    """The folder of a hub model in the cache of transformers, if all its files are there.
-
-    Args:
-        repository: ``owner/name``.
-        revision: Branch, tag or commit; ``main`` if None.
-        with_code: Python files that the configuration names must be there as well.
-
-    Returns:
-        The folder, or None if the model must be fetched.
-    """
+    """The folder of a hub model in the cache of transformers; None if a file is missing."""
     from huggingface_hub import try_to_load_from_cache
 
     config = try_to_load_from_cache(repository, "config.json", revision=revision)
     if not isinstance(config, str):
         return None
     folder = Path(config).parent
-    tokenizer = any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json"))
     weights = shard_names(folder)
-    needs_code = with_code and "auto_map" in Path(config).read_text(encoding="utf-8")
-    code = not needs_code or any(folder.glob("*.py"))
-    whole = tokenizer and code and bool(weights) and all((folder / name).is_file() for name in weights)
-    return folder if whole else None
+    complete = bool(weights) and all((folder / name).is_file() for name in weights)
+    complete &= any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json"))
+    if with_code and "auto_map" in Path(config).read_text(encoding="utf-8"):
+        complete &= any(folder.glob("*.py"))
+    return folder if complete else None
 
 
 def shard_names(folder: Path) -> list[str]:
-    """Names of the safetensors files a folder's model consists of; empty if there is none.
+    """Names of the safetensors files of a model folder; empty if there are none.
 
     Raises:
         BadModel: The index of the files cannot be read.
@@ -70,15 +61,7 @@ def shard_names(folder: Path) -> list[str]:
 
 
 def fetch_snapshot(repository: str, revision: str | None, with_code: bool = False) -> Path:
-    """Fetch the files of a hub model that are needed, at the commit the revision stands for now.
-
-    Args:
-        repository: ``owner/name``.
-        revision: Branch, tag or commit; the default branch if None.
-        with_code: Fetch Python files too.
-
-    Returns:
-        The folder of that commit; its name is the commit.
+    """Fetch the needed files of a hub model into a folder whose name is the current commit of the revision.
 
     Raises:
         UnknownModel: The hub has no such repository or revision.
@@ -89,9 +72,9 @@ def fetch_snapshot(repository: str, revision: str | None, with_code: bool = Fals
     try:
         info = HfApi().model_info(repository, revision=revision)
         names = [sibling.rfilename for sibling in info.siblings or []]
-        wanted = _needed(repository, names, with_code)
-        # Asked for by branch, not by commit, so that the cache learns which commit the branch stands for.
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=wanted))
+        needed = _needed(repository, names, with_code)
+        # By branch and not by commit, so that the cache records the commit of the branch.
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=needed))
     except BadModel:
         raise
     except Exception as error:  # the hub fails as OSError, ValueError or an error of its HTTP library
@@ -103,11 +86,10 @@ def _needed(repository: str, names: list[str], with_code: bool) -> list[str]:
     shards = [name for name in top if name.endswith(".safetensors")] if INDEX in top else []
     weights = [WEIGHTS] if WEIGHTS in top else shards
     if not weights:
-        pickles = [name for name in names if name.endswith(_PICKLES)]
-        risky = f"only {', '.join(pickles[:3])}, which can run code when read"
-        found = risky if pickles else "no weights at all"
+        pickles = [name for name in names if name.endswith(PICKLES)][:3]
+        others = f"only {', '.join(pickles)}, which can run code when read" if pickles else "no weights"
         raise BadModel(
-            f"{repository} has no {WEIGHTS} (it has {found}). Choose a revision or repository with "
+            f"{repository} has no {WEIGHTS} (it has {others}). Choose a revision or repository with "
             "safetensors, or convert it once with save_pretrained and name the folder"
         )
     suffixes = (*_SUFFIXES, ".py") if with_code else _SUFFIXES
@@ -122,18 +104,14 @@ def _refusal(repository: str, revision: str | None, error: Exception) -> BadMode
         return BadModel(
             f"{what} is gated: accept its terms on the hub and log in with 'hf auth login', or set HF_TOKEN"
         )
-    if isinstance(error, errors.RevisionNotFoundError):
-        return UnknownModel(f"{what}: the repository exists on the hub and has no such revision")
-    if isinstance(error, errors.RepositoryNotFoundError | errors.HFValidationError):
+    if isinstance(error, errors.RepositoryNotFoundError | errors.RevisionNotFoundError):
         return UnknownModel(
-            f"{what} is no folder here and no repository on the hub that you may read; check the spelling, "
-            "and log in with 'hf auth login' if it is private"
+            f"{what} is no folder here and no repository or revision on the hub that you may read; check the "
+            "spelling, and log in with 'hf auth login' if it is private"
         )
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     if isinstance(error, errors.OfflineModeIsEnabled):
-        return BadModel(
-            f"{what} is not cached, and HF_HUB_OFFLINE keeps it from being fetched; unset it or name a folder"
-        )
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = "HF_HUB_OFFLINE is set"
     return BadModel(
         f"{what} is not cached and could not be fetched from the hub: {reason}. Check the network, or name "
         "a folder"

@@ -1,11 +1,12 @@
-"""A frozen model and its tokenizer, ready to be watched: the first k blocks, if k is asked for.
+"""Loading a frozen base transformer, or its first k blocks, with its tokenizer.
 
-The base transformer is loaded, without a language-model head. Safetensors stay mapped from disk on a
-CPU, so loading costs a few megabytes and blocks that are not loaded cost nothing.
+There is no language-model head. On a CPU the safetensors stay mapped from disk, so loading costs a few
+megabytes and blocks that are not loaded cost nothing.
 """
 
-import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -37,7 +38,7 @@ class LoadedModel:
     Attributes:
         model: The blocks and what surrounds them; no language-model head.
         tokenizer: Fast, with offsets, and always with a padding token.
-        name: Alias, folder, file or hub id, as typed.
+        name: As given to ``load_model``.
         revision: Commit of a hub model; None for everything else.
         depth: Blocks loaded.
         total_depth: Blocks of the whole model.
@@ -59,19 +60,16 @@ class LoadedModel:
 
     @property
     def device(self) -> "torch.device":
-        """Where the weights lie."""
+        """Device of the weights."""
         return next(self.model.parameters()).device
 
     @cached_property
     def fingerprint(self) -> Fingerprint:
-        """What another model must share to give the same numbers; computed when first asked for."""
+        """What another model must share to give the same numbers; computed at first use."""
         return self.fingerprint_at(self.depth)
 
     def fingerprint_at(self, depth: int) -> Fingerprint:
         """The fingerprint of the first blocks: equal to that of a model loaded with ``layers=depth``.
-
-        Args:
-            depth: From 1 to ``self.depth``.
 
         Raises:
             BadModel: There are not that many blocks.
@@ -93,9 +91,9 @@ class LoadedModel:
 
     @cached_property
     def _chain(self) -> tuple[str, ...]:
-        """The noted chain of a converted model: hashing its weights would read the whole file."""
-        noted = read_sidecar(self.folder) if self.folder and str(self.dtype) == "torch.float32" else None
-        return noted if noted and len(noted) == self.total_depth + 1 else weight_chain(self.model)
+        """The stored chain of a converted model: hashing its weights would read the whole file."""
+        sidecar = read_sidecar(self.folder) if self.folder and str(self.dtype) == "torch.float32" else None
+        return sidecar.chain if sidecar else weight_chain(self.model)
 
 
 def load_model(
@@ -118,12 +116,9 @@ def load_model(
         trust_remote_code: Run Python files that come with the model. Only for authors you trust.
         cache: Folder for fetched and converted models; see ``splinelens.models.cache``.
 
-    Returns:
-        The model, its tokenizer and where they came from.
-
     Raises:
-        UnknownModel: The name is nothing we know.
-        BadModel: The model cannot be fetched or loaded as asked; the message says why.
+        UnknownModel: No model of this name.
+        BadModel: The model cannot be fetched or loaded this way; the message says why.
         CannotWrite: The cache cannot be written.
 
     Example:
@@ -133,27 +128,22 @@ def load_model(
         ...
         splinelens.errors.BadModel: ... has no config.json: it is no model folder. ...
     """
-    _hold_sums_still()
-    number_type, place = _dtype(dtype), _device(device)
-    source = find_source(name, revision, trust_remote_code, cache)
+    _make_sums_reproducible()
+    number_type, target = _dtype(dtype), _device(device)
+    folder, commit = find_source(name, revision, trust_remote_code, cache)
     options = {"local_files_only": True, "trust_remote_code": trust_remote_code}
     with quiet():
-        config = _read_config(source.folder, options)
-        total_depth = _depth(config, source.folder)
-        _cut(config, total_depth if layers is None else layers, total_depth, source.name)
-        tokenizer = _read_tokenizer(source.folder, options)
-        model = _read_model(source.folder, config, number_type, options)
-    depth = total_depth if layers is None else layers
-    return LoadedModel(
-        _moved(model, place), tokenizer, source.name, source.revision, depth, total_depth, source.folder
-    )
+        config, total_depth = _read_config(folder, name, layers, options)
+        tokenizer = _read_tokenizer(folder, options)
+        model = _read_model(folder, config, number_type, target, options)
+    return LoadedModel(model, tokenizer, name, commit, layers or total_depth, total_depth, folder)
 
 
-def _hold_sums_still() -> None:
-    """Ask Intel's matrix library for sums that do not depend on the shape of the batch or the threads.
+def _make_sums_reproducible() -> None:
+    """Set Intel's MKL to sums that do not depend on the shape of the batch or the number of threads.
 
-    Without it a text's sums are split by the size of its batch, and distances near 0 move. It reads
-    its setting at its first product; one that the user made, or a product before, stands.
+    Otherwise a text's sums are split by the size of its batch, and distances near 0 change. MKL reads the
+    variable at its first product; a value that the user set is kept.
     """
     import torch
 
@@ -188,39 +178,26 @@ def _device(name: str | None) -> "torch.device":
         ) from error
 
 
-def _read_config(folder: Path, options: dict[str, bool]) -> Any:  # Any: transformers loads lazily
+def _read_config(
+    folder: Path, name: str, layers: int | None, options: dict[str, bool]
+) -> tuple[Any, int]:  # Any: transformers loads lazily
+    """The configuration, shortened so that later blocks are neither built nor read, and the whole depth."""
     from transformers import AutoConfig
 
-    path = folder / "config.json"
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BadModel(f"{path} is no JSON: {error}. Fetch or save the model again") from error
-    if not isinstance(values, dict) or not values.get("model_type"):
-        raise BadModel(f"{path} names no model_type; save the model again with a current transformers")
-    try:
-        return AutoConfig.from_pretrained(str(folder), **options)
-    except Exception as error:  # a configuration can break its class in any way
-        raise _refusal(folder, "the configuration", error) from error
-
-
-def _depth(config: Any, folder: Path) -> int:  # Any: as above
-    depth = getattr(config.get_text_config(), "num_hidden_layers", None)
-    if not isinstance(depth, int) or depth < 1:
-        raise BadModel(f"{folder / 'config.json'} gives {depth!r} as the number of blocks; 1 is the least")
-    return depth
-
-
-def _cut(config: Any, layers: int, total_depth: int, name: str) -> None:  # Any: as above
-    """Shorten the configuration, so that later blocks are neither built nor read."""
-    if isinstance(layers, bool) or not isinstance(layers, int) or not 1 <= layers <= total_depth:
+    with _refusals("the configuration", folder):
+        config = AutoConfig.from_pretrained(str(folder), **options)
+        text = config.get_text_config()
+        total_depth = int(text.num_hidden_layers)
+    if layers is None and total_depth > 0:
+        return config, total_depth
+    if not isinstance(layers, int) or not 1 <= layers <= total_depth:
         raise BadModel(
             f"cannot load {layers!r} blocks: {name} has {total_depth}, its layers are 0 to {total_depth - 1}"
         )
-    text = config.get_text_config()
-    for key in per_block(text) if layers < total_depth else ():
+    for key in per_block(text):
         setattr(text, key, getattr(text, key)[:layers])
     text.num_hidden_layers = layers
+    return config, total_depth
 
 
 def _read_tokenizer(folder: Path, options: dict[str, bool]) -> Any:  # Any: see LoadedModel
@@ -230,18 +207,16 @@ def _read_tokenizer(folder: Path, options: dict[str, bool]) -> Any:  # Any: see 
         raise BadModel(
             f"{folder} has no tokenizer (none of {', '.join(_VOCABULARIES)}); save it there as well"
         )
-    try:
+    with _refusals("the tokenizer", folder):
         tokenizer = AutoTokenizer.from_pretrained(str(folder), **options)
-    except Exception as error:  # a tokenizer can lack files, libraries or sense
-        raise _refusal(folder, "the tokenizer", error) from error
     if not getattr(tokenizer, "is_fast", False) or len(tokenizer) == 0:
         raise BadModel(
             f"{folder} gives no fast tokenizer ({type(tokenizer).__name__}), and only those tell which "
             "characters a token stands for. Add its tokenizer.json"
         )
     if tokenizer.pad_token is None:
-        stand_in = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
-        tokenizer.pad_token = stand_in  # padding is masked: any token of the vocabulary will do
+        # Padding is masked, so any token of the vocabulary will do.
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
     return tokenizer
 
 
@@ -249,42 +224,41 @@ def _read_model(
     folder: Path,
     config: Any,  # Any: as above
     dtype: "torch.dtype",
+    device: "torch.device",
     options: dict[str, bool],
 ) -> Any:  # Any: as above
+    from torch import OutOfMemoryError
     from transformers import AutoModel
 
-    try:
+    with _refusals("the weights", folder):
         model, info = AutoModel.from_pretrained(
             str(folder), config=config, dtype=dtype, use_safetensors=True, output_loading_info=True, **options
         )
-    except Exception as error:  # weights that do not fit, a missing library, no memory
-        raise _refusal(folder, "the weights", error) from error
-    lacking = sorted(info["missing_keys"])
-    if lacking:
+    missing = sorted(info["missing_keys"])
+    if missing:
         raise BadModel(
-            f"{folder} lacks {len(lacking)} weights of {type(model).__name__}, first {lacking[0]}: they "
+            f"{folder} lacks {len(missing)} weights of {type(model).__name__}, first {missing[0]}: they "
             "would be random. Fetch or save the whole model again"
         )
-    return model.eval().requires_grad_(False)
-
-
-def _moved(model: Any, device: "torch.device") -> Any:  # Any: as above
-    import torch
-
     try:
-        return model.to(device)
-    except torch.OutOfMemoryError as error:
+        return model.eval().requires_grad_(False).to(device)
+    except OutOfMemoryError as error:
         raise BadModel(
             f"the model does not fit on {device}: use dtype bfloat16, fewer layers, or device cpu"
         ) from error
 
 
-def _refusal(folder: Path, what: str, error: Exception) -> BadModel:
-    said = str(error).strip()
-    if "trust_remote_code" in said:
-        return BadModel(
-            f"{folder} comes with Python code of its own, which is not run unless you ask for it. If you "
-            "trust its authors, pass trust_remote_code=True (command line: --trust-remote-code)"
-        )
-    reason = (said.splitlines() or [""])[0]
-    return BadModel(f"{what} of {folder} cannot be loaded: {type(error).__name__}: {reason}")
+@contextmanager
+def _refusals(what: str, folder: Path) -> Iterator[None]:
+    """Turn what transformers raises on a broken or foreign file, which can be anything, into ``BadModel``."""
+    try:
+        yield
+    except Exception as error:
+        message = str(error).strip()
+        if "trust_remote_code" in message:
+            raise BadModel(
+                f"{folder} comes with Python code of its own, which is not run unless you ask for it. If you "
+                "trust its authors, pass trust_remote_code=True (command line: --trust-remote-code)"
+            ) from error
+        reason = (message.splitlines() or [""])[0]
+        raise BadModel(f"{what} of {folder} cannot be loaded: {type(error).__name__}: {reason}") from error

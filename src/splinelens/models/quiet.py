@@ -1,32 +1,23 @@
-"""Silence while transformers works: its progress bars and reports are off inside, as before outside."""
+"""Silence transformers: progress bars, log lines and warnings."""
 
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import RLock
 
-_ONE_AT_A_TIME = RLock()
+_LOCK = RLock()
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Switch off bars, log lines and warnings of transformers, and put every setting back afterwards.
+    """Switch off progress bars, log lines and warnings of transformers, and restore every setting afterwards.
 
     The settings are global, so threads that load at the same time take turns.
-
-    Example:
-        >>> from transformers.utils import logging
-        >>> before = logging.get_verbosity()
-        >>> with quiet():
-        ...     logging.is_progress_bar_enabled()
-        False
-        >>> logging.get_verbosity() == before
-        True
     """
     from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars
     from transformers.utils import logging
 
-    with _ONE_AT_A_TIME, warnings.catch_warnings():
+    with _LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
         hub_bars_off = are_progress_bars_disabled()  # transformers switches both

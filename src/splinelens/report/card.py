@@ -1,7 +1,6 @@
 """The model card of a detector: what it is, what it was fitted on, its metrics and its limits."""
 
 import json
-import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -20,12 +19,7 @@ from splinelens.report.tables import (
 
 
 def card(artifact: Artifact) -> str:
-    """Describe a detector in Markdown, with the metrics of the evaluations that it stores.
-
-    Args:
-        artifact: The detector. ``training["command"]`` is the command that reproduces it; without one the
-            card derives a command, with the names of columns left open.
-    """
+    """Describe a detector in Markdown, with the metrics and the command that it stores."""
     return render_markdown(
         "card",
         artifact=artifact,
@@ -41,7 +35,6 @@ def card(artifact: Artifact) -> str:
         measured_table=measured_table,
         thresholds=threshold_table(zip(artifact.labels, artifact.thresholds, strict=True)),
         languages=languages(artifact),
-        command=artifact.training.get("command") or _command(artifact),
     )
 
 
@@ -73,16 +66,6 @@ def layer_ranges(layers: Iterable[int]) -> str:
         else:
             runs.append([layer, layer])
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
-
-
-def escape_prompt(prompt: str) -> str:
-    r"""A prompt as ``--prompt`` takes it, with line breaks and tabs written as ``\n`` and ``\t``.
-
-    Example:
-        >>> escape_prompt("Comment:\n")
-        'Comment:\\n'
-    """
-    return prompt.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t")
 
 
 def settings(training: Mapping[str, Any]) -> list[tuple[str, Any]]:  # Any: the manifest's JSON
@@ -119,7 +102,7 @@ def _model_table(artifact: Artifact) -> Table:
         "prompt after the text": _quoted(spec["suffix"]),
         "window": f"{spec['max_tokens']} tokens; longer texts at training: {spec['long']}",
         **({"disguised characters": "read as plain ones"} if spec.get("normalize") else {}),
-        "head": artifact.head.kind,
+        "read in": f"{artifact.features_dtype}, engine {artifact.engine}",
         "made with": f"splinelens {artifact.version}",
     }
     return Table(("property", "value"), list(rows.items()))
@@ -138,35 +121,10 @@ def _data_table(training: Mapping[str, Any]) -> Table:  # Any: the manifest's JS
         "sources": "; ".join(training["sources"]) or "not named",
         "repeated texts": f"{repeated['texts']:,}, {contradicting}" if repeated else "not counted",
         "hash of the texts": training.get("provenance", {}).get("data_hash", "not recorded"),
-        "recipe": training["recipe"] + "".join(f", {key} = {value}" for key, value in settings(training)),
+        "head": ", ".join(["linear", *(f"{key} = {value}" for key, value in settings(training))]),
         "seed": str(training["seed"]),
     }
     return Table(("property", "value"), list(rows.items()))
-
-
-def _command(artifact: Artifact) -> str:
-    spec, training = artifact.spec, artifact.training
-    columns = artifact.labels if artifact.task == "labels" else ("LABEL",)
-    options = [
-        *(("--label", column) for column in columns),
-        ("--model", artifact.model["name"]),
-        ("--features", ",".join(spec["features"])),
-        ("--pooling", ",".join(spec["pooling"])),
-        ("--layers", layer_ranges(spec["layers"] or ())),
-        ("--prompt", escape_prompt(spec["prompt"])),
-        ("--max-tokens", str(spec["max_tokens"])),
-        ("--long", spec["long"]),
-        ("--recipe", training.get("recipe", "")),
-        ("--seed", str(training.get("seed", ""))),
-        ("--name", artifact.name),
-        ("--label-name", artifact.labels[0] if artifact.task == "binary" else ""),
-        ("--negative-name", artifact.negative),
-        *(("--language", language) for language in training.get("languages", ())),
-    ]
-    words = ["splinelens", "train", "FILE", "--column", "TEXT"]
-    words += [word for option in options if option[1] for word in option]
-    words += ["--normalize"] if spec.get("normalize") else []
-    return shlex.join([*words, "-o", "DIR"])
 
 
 def _positives(positives: int | Mapping[str, int]) -> str:

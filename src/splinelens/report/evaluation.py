@@ -248,41 +248,49 @@ class EvaluationReport:
 
     def to_markdown(self) -> str:
         """The report in Markdown; errors by row and score, without their text."""
-        return render_markdown("evaluation", report=self, tables=report_tables(self))
+        return render_markdown(
+            "evaluation",
+            report=self,
+            tables=report_tables(self),
+            flagged=f"at a threshold of {self.threshold:.4f}",
+            prevalence=percent(self.prevalence),
+        )
 
 
 def report_tables(report: EvaluationReport) -> dict[str, Table]:
-    """The tables of a report by title; no text of the data is in them."""
-    flagged = f"at a threshold of {report.threshold:.4f}"
-    tables = {
-        "Metrics": summary_table(report),
-        f"Thresholds where {percent(report.prevalence)} of texts are {report.label}": point_table(
-            report.thresholds
-        ),
-        "Calibration": Table(
-            ("rows", "mean score", "share positive", "95 % interval"),
-            [
-                (f"{part.count:,}", f"{part.score:.4f}", f"{part.share:.4f}", _bounds(part.interval))
-                for part in report.reliability
-            ],
-        ),
+    """The tables of a report by name; no text of the data is in them. What was not measured has no rows."""
+    metrics, interval = report.metrics, "95 % interval"
+    counts = [
+        ("rows", f"{metrics['n']:,}, {metrics['positives']:,} of them {report.label}", ""),
+        ("not scored", f"{metrics['undetermined']:,}", ""),
+    ]
+    head, rows = metric_table(metrics)
+    bins = [
+        (f"{part.count:,}", f"{part.score:.4f}", f"{part.share:.4f}", _bounds(part.interval))
+        for part in report.reliability
+    ]
+    return {
+        "metrics": Table(head, [*counts, *rows]),
+        "thresholds": _threshold_table(report.thresholds),
+        "calibration": Table(("rows", "mean score", "share positive", interval), bins),
+        "layers": _layer_table(report.layer_auc),
+        "hatecheck": share_table(report.hatecheck or (), "right"),
+        "hatecheck_groups": _group_table(report.hatecheck_bias),
+        "xstest": share_table(report.xstest or (), "flagged"),
+        "groups": _group_table(report.bias),
+        "evasion": _evasion_table(report.evasion or ()),
+        "false_positives": _mistake_table(report.false_positives),
+        "false_negatives": _mistake_table(report.false_negatives),
     }
-    if report.layer_auc is not None:
-        tables["Layers: AUC"] = layer_table(report.layer_auc)
-    if report.hatecheck is not None:
-        tables[f"HateCheck, {flagged}"] = share_table(report.hatecheck, "right")
-    if report.hatecheck_bias:
-        tables["HateCheck by group"] = bias_table(report.hatecheck_bias)
-    if report.xstest is not None:
-        tables[f"XSTest, {flagged}"] = share_table(report.xstest, "flagged")
-    if report.bias:
-        tables[f"Groups: {report.bias_source}"] = bias_table(report.bias)
-    if report.evasion is not None:
-        tables[f"Evasion, {flagged}"] = evasion_table(report.evasion)
-    for title, worst in (("positives", report.false_positives), ("negatives", report.false_negatives)):
-        rows = [(str(mistake.row), f"{mistake.score:.4f}") for mistake in worst]
-        tables[f"Worst false {title}"] = Table(("row", "score"), rows)
-    return tables
+
+
+def share_table(shares: Sequence[Share], counted: str) -> Table:
+    """One row per kind of text; ``counted`` heads the shares."""
+    rows = [
+        (one.name, one.expected, percent(one.share), f"{one.count} of {one.total}", _percents(one.interval))
+        for one in shares
+    ]
+    return Table(("kind", "expected", counted, "texts", "95 % interval"), rows)
 
 
 def shares(
@@ -321,28 +329,14 @@ def shares(
     return tuple(result)
 
 
-def summary_table(report: EvaluationReport) -> Table:
-    """Counts of rows, then the metrics with their intervals."""
-    metrics = report.metrics
-    head, rows = metric_table(metrics)
-    counts = [
-        ("rows", f"{metrics['n']:,}, {metrics['positives']:,} of them {report.label}", ""),
-        ("not scored", f"{metrics['undetermined']:,}", ""),
-    ]
-    return Table(head, [*counts, *rows])
-
-
-def point_table(points: Sequence[OperatingPoint]) -> Table:
-    """The effect of thresholds."""
+def _threshold_table(points: Sequence[OperatingPoint]) -> Table:
     head = ("threshold", "score", "recall", "95 % interval", "false positives", "95 % interval", "precision")
     rows = [
         (
             point.name,
             f"{point.threshold:.4f}",
-            percent(point.recall),
-            _percents(point.recall_interval),
-            percent(point.false_positive_rate),
-            _percents(point.false_positive_interval),
+            *_rate(point.recall, point.recall_interval),
+            *_rate(point.false_positive_rate, point.false_positive_interval),
             "-" if point.precision is None else percent(point.precision),
             f"{point.false_positives:,.0f}",
         )
@@ -351,68 +345,37 @@ def point_table(points: Sequence[OperatingPoint]) -> Table:
     return Table((*head, "false positives in 10,000 texts"), rows)
 
 
-def layer_table(layer_auc: LayerAuc) -> Table:
+def _layer_table(layer_auc: LayerAuc | None) -> Table:
     """One row per layer, one column per statistic."""
+    if layer_auc is None:
+        return Table(("layer",), [])
     columns = zip(*layer_auc.auc, strict=True)
-    rows = [(str(layer), *map(_auc, column)) for layer, column in zip(layer_auc.layers, columns, strict=True)]
+    rows = [(str(at), *map(_auc, column)) for at, column in zip(layer_auc.layers, columns, strict=True)]
     return Table(("layer", *layer_auc.statistics), rows)
 
 
-def share_table(rows: Sequence[Share], counted: str) -> Table:
-    """One row per kind of text; ``counted`` heads the shares."""
-    cells = [
-        (
-            row.name,
-            row.expected,
-            percent(row.share),
-            f"{row.count} of {row.total}",
-            _percents(row.interval),
-        )
-        for row in rows
-    ]
-    return Table(("kind", "expected", counted, "texts", "95 % interval"), cells)
-
-
-def bias_table(groups: Sequence[SubgroupAuc]) -> Table:
-    """The three AUCs of each group."""
-    names = ("subgroup", "BPSN", "BNSP")
-    head = (
-        "group",
-        "rows",
-        "positive",
-        *(cell for name in names for cell in (f"{name} AUC", "95 % interval")),
-    )
+def _group_table(groups: Sequence[SubgroupAuc]) -> Table:
+    aucs = [cell for name in ("subgroup", "BPSN", "BNSP") for cell in (f"{name} AUC", "95 % interval")]
     rows = [
         (
-            group.name,
-            f"{group.rows:,}",
-            f"{group.positives:,}",
-            _auc(group.subgroup_auc),
-            _bounds(group.subgroup_interval),
-            _auc(group.bpsn_auc),
-            _bounds(group.bpsn_interval),
-            _auc(group.bnsp_auc),
-            _bounds(group.bnsp_interval),
+            *(group.name, f"{group.rows:,}", f"{group.positives:,}"),
+            *(_auc(group.subgroup_auc), _bounds(group.subgroup_interval)),
+            *(_auc(group.bpsn_auc), _bounds(group.bpsn_interval)),
+            *(_auc(group.bnsp_auc), _bounds(group.bnsp_interval)),
         )
         for group in groups
     ]
-    return Table(head, rows)
+    return Table(("group", "rows", "positive", *aucs), rows)
 
 
-def evasion_table(rows: Sequence[Evasion]) -> Table:
-    """The effect of each disguise."""
-    head = (
-        *("disguise", "rows", "recall", "95 % interval", "disguised", "95 % interval", "lost"),
-        *("95 % interval", "false positives", "disguised"),
-    )
+def _evasion_table(rows: Sequence[Evasion]) -> Table:
+    rates = [cell for name in ("recall", "disguised", "lost") for cell in (name, "95 % interval")]
     cells = [
         (
             row.disguise.replace("_", " "),
             f"{row.positives} + {row.negatives}",
-            percent(row.recall),
-            _percents(row.recall_interval),
-            percent(row.disguised_recall),
-            _percents(row.disguised_recall_interval),
+            *_rate(row.recall, row.recall_interval),
+            *_rate(row.disguised_recall, row.disguised_recall_interval),
             f"{100 * row.lost:+.1f} points",
             " to ".join(f"{100 * end:+.1f}" for end in row.lost_interval) if row.lost_interval else "-",
             percent(row.false_positive_rate),
@@ -420,7 +383,11 @@ def evasion_table(rows: Sequence[Evasion]) -> Table:
         )
         for row in rows
     ]
-    return Table(head, cells)
+    return Table(("disguise", "rows", *rates, "false positives", "disguised"), cells)
+
+
+def _mistake_table(mistakes: Sequence[Mistake]) -> Table:
+    return Table(("row", "score"), [(str(one.row), f"{one.score:.4f}") for one in mistakes])
 
 
 def _lost_interval(plain: np.ndarray, disguised: np.ndarray) -> Bounds | None:
@@ -435,13 +402,17 @@ def _lost_interval(plain: np.ndarray, disguised: np.ndarray) -> Bounds | None:
     return float(low), float(high)
 
 
-def _bounds(interval: Sequence[float] | None) -> str:
-    return f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else "-"
+def _rate(share: float, interval: Bounds) -> tuple[str, str]:
+    return percent(share), _percents(interval)
+
+
+def _percents(interval: Bounds) -> str:
+    return f"{100 * interval[0]:.3g} to {percent(interval[1])}"
 
 
 def _auc(number: float | None) -> str:
     return "-" if number is None else f"{number:.4f}"
 
 
-def _percents(interval: Bounds) -> str:
-    return f"{100 * interval[0]:.3g} to {percent(interval[1])}"
+def _bounds(interval: Sequence[float] | None) -> str:
+    return f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else "-"

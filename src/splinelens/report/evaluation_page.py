@@ -15,12 +15,8 @@ from splinelens.report.evaluation import (
     LayerAuc,
     Mistake,
     Share,
-    bias_table,
-    evasion_table,
-    layer_table,
-    point_table,
+    report_tables,
     share_table,
-    summary_table,
 )
 from splinelens.report.page import render_page
 from splinelens.report.plain_text import readable
@@ -59,7 +55,8 @@ def page(report: EvaluationReport) -> str:
         report=report,
         about=(report.source, f"{rows:,} rows", f"model {report.model}"),
         links=_links(report),
-        tables=_tables(report),
+        tables=report_tables(report),
+        provenance=_provenance(report),
         series=SERIES,
         layer_scale=report.layer_auc and auc_scale(report.layer_auc),
         limit=f"{report.threshold:.4f}",
@@ -69,8 +66,8 @@ def page(report: EvaluationReport) -> str:
             (point.name, int(np.abs(thresholds - point.threshold).argmin())) for point in report.thresholds
         ],
         totals=_totals,
-        hatecheck=_bars(sorted(report.hatecheck or (), key=lambda share: share.share)),
-        xstest=_bars(report.xstest or ()),
+        hatecheck=sorted(report.hatecheck or (), key=lambda share: share.share),
+        share_table=share_table,
         explained=any(mistake.words for mistake in errors),
         false_positives=[_shown(mistake) for mistake in report.false_positives],
         false_negatives=[_shown(mistake) for mistake in report.false_negatives],
@@ -125,21 +122,13 @@ def _links(report: EvaluationReport) -> dict[str, str]:
     return {name: str(title) for name, title in titles.items() if title}
 
 
-def _tables(report: EvaluationReport) -> dict[str, Table]:
+def _provenance(report: EvaluationReport) -> Table:
     keys = {"detector": "detector", "texts": "data_hash", "seed": "seed"}
     keys |= {key: key for key in ("splinelens", "torch", "device")}
-    provenance = [
-        (name, str(report.provenance[key])) for name, key in keys.items() if key in report.provenance
-    ]
-    return {
-        "metrics": summary_table(report),
-        "thresholds": point_table(report.thresholds),
-        "layers": layer_table(report.layer_auc) if report.layer_auc else Table((), []),
-        "hatecheck_bias": bias_table(report.hatecheck_bias),
-        "bias": bias_table(report.bias),
-        "evasion": evasion_table(report.evasion or ()),
-        "provenance": Table(("provenance", "value"), provenance),
-    }
+    found = report.provenance
+    return Table(
+        ("provenance", "value"), [(name, str(found[key])) for name, key in keys.items() if key in found]
+    )
 
 
 def _sweep(report: EvaluationReport) -> dict[str, Any]:  # Any: lists of numbers
@@ -155,14 +144,6 @@ def _sweep(report: EvaluationReport) -> dict[str, Any]:  # Any: lists of numbers
 def _totals(shares: Iterable[Share]) -> tuple[str, str]:
     counts = [(share.count, share.total) for share in shares]
     return f"{sum(count for count, _ in counts):,}", f"{sum(total for _, total in counts):,}"
-
-
-def _bars(shares: Sequence[Share]) -> list[tuple[str, tuple[str, ...]]]:
-    """The width of each bar in percent, and the cells beside it."""
-    return [
-        (f"{100 * share.share:.1f}", row)
-        for share, row in zip(shares, share_table(shares, "").rows, strict=True)
-    ]
 
 
 def _shown(

@@ -1,85 +1,26 @@
-"""What a model does with one text, or with two, as records for eyes and for JSON.
+"""Results of an inspection: one text, or two, token by token and layer by layer; with their JSON.
 
-All arrays are numpy's, so that a record outlives the model it came from. A layer's place in an array is
-its place in ``Inspection.layers``, which need not begin at 0 nor be without gaps.
+Layer axes count ``Inspection.layers``, which need not begin at 0 nor be contiguous.
 """
 
 import json
-import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from splinelens.features.token_report import TokenReport
+from splinelens.geometry.attention import THRESHOLDS
 from splinelens.geometry.partition import SPLINE7
+from splinelens.report.plain_text import visible
+from splinelens.report.tables import Table
 
-SCHEMA = 1
-"""Number of the JSON form; it rises when a key changes its meaning or goes."""
+SCHEMA = 2
+"""Number of the JSON form; it rises when a key is renamed, removed or changes its meaning."""
 
-_SIGNS = {" ": "␣", "\n": "↵", "\r": "␍", "\t": "⇥", "\u00a0": "⍽"}
-_JOINERS = "\u200c\u200d"  # they hold letters of Persian and parts of emoji together
-
-
-@dataclass(frozen=True, eq=False)
-class Portrait:
-    """One text as a model reads it, token by token and layer by layer.
-
-    Attributes:
-        text: The text.
-        spans: First character and the one behind the last, of each token.
-        sign: Sign fraction, in [0, 1].
-        boundary: Boundary distance, in units of the MLP's input; infinity where a layer has no wall.
-        wall: Number of the neuron whose wall is nearest.
-        dimension: Intrinsic dimension of each head, in vertices: absolute, then relative; -1 at layers
-            without softmax attention.
-        bound: The tight upper bound on the dimension of the token's hull, relative threshold; -1 likewise.
-        regions: Distinct regions that the text visits.
-        seven: The seven features in the order of ``SPLINE7``.
-        percentiles: Where they stand among those of the reference, in 0..100; None without one.
-        prefixes: The seven features of every prefix; None unless asked for.
-        region_ids: For each layer the name of each token's region; equal names there are equal regions.
-    """
-
-    text: str
-    spans: tuple[tuple[int, int], ...]
-    sign: Float[np.ndarray, "layer token"]
-    boundary: Float[np.ndarray, "layer token"]
-    wall: Int[np.ndarray, "layer token"]
-    dimension: Int[np.ndarray, "2 layer head token"]
-    bound: Int[np.ndarray, "layer token"]
-    regions: Int[np.ndarray, " layer"]
-    seven: Float[np.ndarray, "layer 7"]
-    percentiles: Float[np.ndarray, "layer 7"] | None
-    prefixes: Float[np.ndarray, "layer token 7"] | None
-    region_ids: tuple[tuple[str, ...], ...] = ()
-
-    def labels(self) -> list[str]:
-        """The tokens as they are shown, each visible, the parts of one character numbered.
-
-        Example:
-            >>> none = np.zeros((0, 3))
-            >>> no, spans = none.astype(int), ((0, 1), (1, 3), (2, 3))
-            >>> zero = np.zeros((2, 0, 0, 3), int), no, np.zeros(0, int), np.zeros((0, 7))
-            >>> Portrait("I 🦩", spans, none, none, no, *zero, None, None).labels()
-            ['I', '␣🦩1/2', '🦩2/2']
-        """
-        shown: list[str] = []
-        for tokens in self.characters():
-            for part, token in enumerate(tokens, start=1):
-                piece = visible(self.text[slice(*self.spans[token])])
-                shown.append(piece + (f"{part}/{len(tokens)}" if len(tokens) > 1 else ""))
-        return shown
-
-    def characters(self) -> list[range]:
-        """The tokens in runs: several tokens that end in one and the same character are one run."""
-        runs: list[range] = []
-        for token, (begin, end) in enumerate(self.spans):
-            if runs and begin < end == self.spans[token - 1][1]:
-                runs[-1] = range(runs[-1].start, token + 1)
-            else:
-                runs.append(range(token, token + 1))
-        return runs
+Cell = Float[np.ndarray, "corner 2"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,32 +29,39 @@ class SliceView:
 
     Attributes:
         layer: Number of the layer.
-        labels: What the three points are.
-        places: Where they lie on the plane, in units of the MLP's input.
+        labels: Names of the three points.
+        points: Their positions on the plane, in units of the MLP's input.
         box: The window: lowest x, lowest y, highest x, highest y.
-        segments: The two ends of each wall within the window.
+        segments: Both ends of each wall inside the window.
         walls: Their neurons.
-        cells: How many regions the window shows at most; fewer where three walls meet in one point.
-        own: The corners of the cell that holds each point; None where it is not known.
-        neurons: How many neurons the layer has, whether or not their walls cross the window.
+        regions: Upper bound of the regions in the window; exact unless three walls meet in one point.
+        cells: Corners of the region around each point; None where it is not known.
+        neurons: Neurons of the layer, whether or not their walls cross the window.
     """
 
     layer: int
     labels: tuple[str, str, str]
-    places: Float[np.ndarray, "3 2"]
+    points: Float[np.ndarray, "3 2"]
     box: tuple[float, float, float, float]
     segments: Float[np.ndarray, "wall 2 2"]
     walls: Int[np.ndarray, " wall"]
-    cells: int
-    own: tuple[
-        Float[np.ndarray, "_ 2"] | None, Float[np.ndarray, "_ 2"] | None, Float[np.ndarray, "_ 2"] | None
-    ]
+    regions: int
+    cells: tuple[Cell | None, ...]
     neurons: int
+
+    def same_cell(self) -> dict[int, int]:
+        """The points that share the region of an earlier point, and which that is."""
+        shared: dict[int, int] = {}
+        for number, cell in enumerate(self.cells):
+            for earlier, other in enumerate(self.cells[:number]):
+                if cell is not None and other is not None and np.array_equal(cell, other):
+                    shared.setdefault(number, earlier)
+        return shared
 
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """One text, or two, and everything that was read of them.
+    """One text, or two, and everything that was measured of them.
 
     Attributes:
         model: Name of the model.
@@ -121,15 +69,18 @@ class Inspection:
         heads: Attention heads of a layer.
         neurons: Neurons of a layer; of the widest one if they differ.
         eps: Threshold of the intrinsic dimension, in (0, 1).
-        portraits: One text, or two.
-        slice: A picture of the partition; None unless asked for.
+        texts: One text, or two.
+        percentiles: For each text where its seven features stand among those of the reference, in 0..100;
+            None without a reference.
+        prefixes: For each text the seven features of every prefix; None unless requested.
+        slice: A slice of the partition; None if there is none.
         text_distance: Mean share of neurons whose signs differ between tokens of the two texts, in [0, 1];
             None with one text.
-        reference: The texts that percentiles stand among, in words; None without.
-        notes: What could not be had, and why.
-        own_distance: The same of each text to itself, over all pairs of its tokens; None with one text.
+        self_distance: The same of each text to itself, over all pairs of its tokens; None with one text.
             ``text_distance`` is never below the mean of the two, and equals it where both texts switch
             on each neuron equally often.
+        reference: The texts that percentiles are taken from, in words; None without.
+        notes: What is missing, and why.
     """
 
     model: str
@@ -137,86 +88,142 @@ class Inspection:
     heads: int
     neurons: int
     eps: float
-    portraits: tuple[Portrait, ...]
-    slice: SliceView | None
-    text_distance: Float[np.ndarray, " layer"] | None
-    reference: str | None
-    notes: tuple[str, ...]
-    own_distance: Float[np.ndarray, "text layer"] | None = None
+    texts: tuple[TokenReport, ...]
+    percentiles: tuple[Float[np.ndarray, "layer 7"], ...] | None = None
+    prefixes: tuple[Float[np.ndarray, "layer token 7"], ...] | None = None
+    slice: SliceView | None = None
+    text_distance: Float[np.ndarray, " layer"] | None = None
+    self_distance: Float[np.ndarray, "text layer"] | None = None
+    reference: str | None = None
+    notes: tuple[str, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
-        """As plain JSON values under the names of the attributes, arrays as nested lists.
+    def to_dict(self) -> dict[str, Any]:  # Any: JSON values
+        """As JSON values under the names of the attributes, with arrays as nested lists.
 
-        ``schema`` and ``features``, the names of the seven, are added. A number that does not exist is
-        None: a distance without a wall, an intrinsic dimension without softmax attention.
+        ``schema`` and ``features``, the names of the seven, are added; percentiles, prefixes and region names
+        are part of each text. A number that does not exist is None: a distance without a wall, an
+        intrinsic dimension without softmax attention.
 
         Example:
-            >>> record = Inspection("m", (0,), 9, 4, 0.1, (), None, np.array([0.25]), None, ()).to_dict()
+            >>> record = Inspection("m", (0,), 9, 4, 0.1, (), text_distance=np.array([0.25])).to_dict()
             >>> record["schema"], record["layers"], record["text_distance"], record["slice"]
-            (1, [0], [0.25], None)
+            (2, [0], [0.25], None)
         """
-        return {"schema": SCHEMA, "features": list(SPLINE7), **_record(self)}
+        rest = {name: value for name, value in vars(self).items() if name not in ("percentiles", "prefixes")}
+        return {
+            "schema": SCHEMA,
+            "features": list(SPLINE7),
+            **_json(rest),
+            "texts": [self._text(number) for number in range(len(self.texts))],
+        }
 
     def to_json(self) -> str:
         """One line of JSON."""
         return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False)
 
+    def _text(self, number: int) -> dict[str, Any]:  # Any: JSON values
+        text = self.texts[number]
+        names = "text spans sign boundary wall dimension bound regions seven".split()
+        return _json(
+            {
+                **{name: getattr(text, name) for name in names},
+                "percentiles": self.percentiles and self.percentiles[number],
+                "prefixes": self.prefixes and self.prefixes[number],
+                "region_ids": [text.region_ids(layer) for layer in text.layers],
+            }
+        )
 
-def visible(token: str) -> str:
-    r"""A token with nothing hidden: white space, control and invisible characters become signs.
 
-    Args:
-        token: Any string, lone surrogates included.
+def characters(text: TokenReport) -> list[range]:
+    """The tokens in groups: tokens that end in the same character form one group."""
+    groups: list[range] = []
+    for token, (begin, end) in enumerate(text.spans):
+        if groups and begin < end == text.spans[token - 1][1]:
+            groups[-1] = range(groups[-1].start, token + 1)
+        else:
+            groups.append(range(token, token + 1))
+    return groups
 
-    Returns:
-        A string that prints on one line and turns none around; ``∅`` for no character at all.
+
+def token_labels(text: TokenReport) -> list[str]:
+    """The visible form of each token; tokens of the same character are numbered, such as ``🦩1/2``."""
+    return [
+        visible(text.piece(token)) + (f"{part}/{len(group)}" if len(group) > 1 else "")
+        for group in characters(text)
+        for part, token in enumerate(group, start=1)
+    ]
+
+
+def dimension_sums(text: TokenReport, threshold: int) -> Float[np.ndarray, "layer token"]:
+    """Intrinsic dimension summed over heads; NaN at layers without softmax attention."""
+    counts = text.dimension[threshold]
+    present = (counts >= 0).all(axis=1) & (counts.shape[1] > 0)
+    return np.where(present, counts.sum(axis=1), np.nan)
+
+
+def layer_table(text: TokenReport) -> Table:
+    """One row per layer: sign fractions, nearest boundary, mean intrinsic dimension over tokens, regions."""
+    mean, smallest, largest = text.seven[:, :3].T
+    columns = {
+        "layer": [str(layer) for layer in text.layers],
+        "sign mean": _shares(mean),
+        "sign min": _shares(smallest),
+        "sign max": _shares(largest),
+        "nearest": [short(value) for value in text.boundary.min(axis=1, initial=np.inf)],
+    }
+    for threshold, name in enumerate(THRESHOLDS):
+        means = dimension_sums(text, threshold).mean(axis=1)
+        columns[f"ID {name[:3]}"] = [f"{value:.1f}" if np.isfinite(value) else "-" for value in means]
+    columns["regions"] = [str(count) for count in text.regions]
+    return Table(tuple(columns), list(zip(*columns.values(), strict=True)))
+
+
+def distance_table(inspection: Inspection) -> Table:
+    """One row per layer: the distance between two texts, and that of each text to itself."""
+    assert inspection.text_distance is not None  # there are two texts
+    columns = {
+        "layer": [str(layer) for layer in inspection.layers],
+        "1 to 2": _shares(inspection.text_distance),
+    }
+    if inspection.self_distance is not None:
+        columns |= {f"{n} to {n}": _shares(row) for n, row in enumerate(inspection.self_distance, start=1)}
+    return Table(tuple(columns), list(zip(*columns.values(), strict=True)))
+
+
+def short(number: float) -> str:
+    """A number with three digits, a dash for what is not finite.
 
     Example:
-        >>> visible(" the\n"), visible("\u202e"), visible("\x1b")
-        ('␣the↵', '⟨202E⟩', '␛')
+        >>> short(0.12345), short(0.000012345), short(float("inf"))
+        ('0.123', '1.2e-05', '-')
     """
-    joined = token.strip(_JOINERS) != ""
-    shown = "".join(
-        character if character in _JOINERS and joined else _sign(character) for character in token
-    )
-    return "◌" + shown if unicodedata.combining(shown[:1] or " ") else shown or "∅"
+    if not np.isfinite(number):
+        return "-"
+    return f"{number:.3g}" if number == 0 or abs(number) >= 1e-3 else f"{number:.1e}"
 
 
-def readable(words: str) -> str:
-    r"""Words of ours that hold some of a stranger's: as ``visible``, but blanks stay blanks.
-
-    Example:
-        >>> readable("token 1 of a\nb")
-        'token 1 of a↵b'
-    """
-    return visible(words).replace("␣", " ")
+def _shares(values: Sequence[float] | np.ndarray) -> list[str]:
+    return [f"{value:.4f}" for value in values]
 
 
-def _sign(character: str) -> str:
-    if character in _SIGNS:
-        return _SIGNS[character]
-    if character.isprintable():
-        return character
-    code = ord(character)
-    return chr(0x2400 + code) if code < 0x20 else "␡" if code == 0x7F else f"⟨{code:04X}⟩"
-
-
-def _record(value: object) -> Any:  # Any: plain JSON values
+def _json(value: Any) -> Any:  # Any: records and arrays; JSON values
     if isinstance(value, np.ndarray):
         return _numbers(value)
     if isinstance(value, tuple | list):
-        return [_record(part) for part in value]
-    if isinstance(value, Inspection | Portrait | SliceView):
-        return {name: _record(part) for name, part in vars(value).items()}
+        return [_json(part) for part in value]
+    if isinstance(value, SliceView):
+        value = vars(value)
+    if isinstance(value, dict):
+        return {name: _json(part) for name, part in value.items() if name != "texts"}
     return value
 
 
-def _numbers(array: np.ndarray) -> Any:  # Any: as above
-    """Nested lists; floats as short as they can be told apart, what does not exist as None."""
+def _numbers(array: np.ndarray) -> Any:  # Any: nested lists of numbers
+    """Nested lists with the shortest decimals that identify a float; None where no number exists."""
     if array.dtype.kind == "f":
-        there = np.isfinite(array)
+        present = np.isfinite(array)
         kept = (array.astype("U").astype(float) if array.dtype == np.float32 else array).astype(object)
     else:
-        there, kept = array >= 0, array.astype(object)
-    kept[~there] = None
+        present, kept = array >= 0, array.astype(object)
+    kept[~present] = None
     return kept.tolist()

@@ -1,87 +1,147 @@
-"""An inspection in lines of text: one a token, one a layer, and curves of blocks.
+"""An inspection, or one token of it, in a terminal: tables of tokens and layers, and curves of blocks.
 
-The same lines go to a terminal, in colours, and into a pipe, without. Nothing a text holds can move a
-cursor or turn a line around.
+Nothing that a text holds can move a cursor or turn a line around.
 """
 
 from collections.abc import Sequence
-from textwrap import fill
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from splinelens.features.token_report import TokenReport
+from splinelens.geometry.attention import THRESHOLDS
 from splinelens.geometry.partition import SPLINE7
 from splinelens.report.card import layer_ranges
-from splinelens.report.inspection import Inspection, Portrait, SliceView, readable
+from splinelens.report.inspection import (
+    Inspection,
+    dimension_sums,
+    distance_table,
+    layer_table,
+    short,
+    token_labels,
+)
+from splinelens.report.plain_text import readable, visible
+from splinelens.report.tables import Table, count_of
+from splinelens.report.terminal import rich_table
 
 if TYPE_CHECKING:
-    from rich.text import Text
+    from rich.console import Group
+    from rich.table import Table as RichTable
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 """From the lowest to the highest number of a curve."""
 
-_GAP = "·"
 _TOKEN = (8, 28)  # cells for a token: at least, at most
-_LEFT_OUT = ("least", "most", "regions", "ID abs", "ID rel")  # of two texts, where lines would be too long
 _FIXED = 36  # cells of the other columns of a token's line, gaps included
+_HEAD_TOKENS = 8  # active tokens of a head that are shown
+
+_TOKENS = (
+    "Tokens: signs is the mean over the layers read of the share of positive neurons; nearest is the "
+    "smallest boundary distance over them, in units of that layer's MLP input. Distances of different layers "
+    "have different units: compare within a layer, in the table of layers."
+)
+_CURVES = (
+    "ID: intrinsic dimension, vertices, sum over heads; curves: relative threshold, {} to {}, logarithmic."
+)
+_LAYERS = (
+    "Layers: sign mean, min and max of the tokens' sign fractions; nearest: smallest boundary distance of a "
+    "token; ID abs, ID rel: intrinsic dimension with the absolute and the relative threshold, mean over "
+    "tokens of the sum over heads; regions: distinct regions."
+)
+_DISTANCES = (
+    "1 to 2: share of neurons whose signs differ between a token of one text and one of the other; 1 to 1 "
+    "and 2 to 2 the same within a text. 1 to 2 is at least the mean of those; the excess over that mean is "
+    "the difference between the texts."
+)
 
 
-def terminal(inspection: Inspection, width: int) -> "Text":
-    """What is to be read of an inspection without pictures.
+def inspection_view(inspection: Inspection, width: int) -> "Group":
+    """Everything of an inspection that can be read without figures.
 
     Args:
         inspection: The record.
-        width: Columns of the terminal; at fewer than 60 lines are longer than that.
-
-    Returns:
-        A ``rich`` text; its ``plain`` is the form for pipes.
+        width: Columns of the terminal.
     """
+    from rich.console import Group
     from rich.text import Text
 
-    shown = Text(no_wrap=True)
-    shown.append(readable(inspection.model), style="bold")
-    shown.append(
-        f", {_counted(len(inspection.layers), 'layer')} ({layer_ranges(inspection.layers)}) of "
-        f"{_counted(inspection.neurons, 'neuron')}, {_counted(inspection.heads, 'head')}, "
-        f"eps {inspection.eps:g}\n"
+    pair = len(inspection.texts) > 1
+    sizes = (
+        f"{count_of(len(inspection.layers), 'layer')} ({layer_ranges(inspection.layers)}) of "
+        f"{count_of(inspection.neurons, 'neuron')}, {count_of(inspection.heads, 'head')}, "
+        f"eps {inspection.eps:g}"
     )
-    span = _span(inspection)
-    for number, text in enumerate(inspection.portraits):
-        name = "text" if len(inspection.portraits) == 1 else f"text {number + 1}"
-        shown.append(f"\n{name}: {_counted(len(text.spans), 'token')}\n", style="bold")
-        _tokens(shown, text, inspection, span, width)
-    shown.append("\n")
-    _lines(shown, *_layers(inspection, width))
-    for words in _legend(inspection, span):
-        shown.append(_wrapped(words, width), style="dim")
-    for number, text in enumerate(inspection.portraits):
-        name = "" if len(inspection.portraits) == 1 else f", text {number + 1}"
-        if text.percentiles is not None and inspection.reference:
-            against = f"percentiles{name}, against {readable(inspection.reference)}"
-            shown.append("\n" + _wrapped(against, width), style="bold")
-            _lines(shown, *_percentiles(text.percentiles, inspection.layers))
-        if text.prefixes is not None:
-            shown.append(f"\nwhile the text grows{name}\n", style="bold")
-            _lines(shown, *_prefixes(text.prefixes, inspection.layers, width))
+    parts: list[Any] = [Text.assemble((readable(inspection.model), "bold"), ", ", sizes)]  # Any: renderables
+    sums = np.concatenate([dimension_sums(text, 1).ravel() for text in inspection.texts])
+    sums = sums[np.isfinite(sums)]
+    legend = [_TOKENS, _LAYERS, *([_DISTANCES] if pair else [])]
+    if sums.size:
+        low, high = f"{BLOCKS[0]} {sums.min():,.0f}", f"{BLOCKS[-1]} {sums.max():,.0f} vertices"
+        legend.insert(1, _CURVES.format(low, high))
+    for number, text in enumerate(inspection.texts, start=1):
+        name = f"text {number}" if pair else "text"
+        parts += [Text(f"\n{name}: {count_of(text.tokens, 'token')}", style="bold")]
+        parts += [_token_table(text, inspection, sums, width), Text(), rich_table(layer_table(text))]
+    if inspection.text_distance is not None:
+        parts += [Text("\ndistance between the texts", style="bold"), rich_table(distance_table(inspection))]
+    parts += [Text(), *(Text(words, style="dim") for words in legend)]
+    for at in range(len(inspection.texts)):
+        name = f", text {at + 1}" if pair else ""
+        if inspection.percentiles is not None:
+            against = f"\npercentiles{name}, against {readable(inspection.reference or '')}"
+            parts += [Text(against, style="bold")]
+            parts += [rich_table(_percentile_table(inspection.percentiles[at], inspection.layers))]
+        if inspection.prefixes is not None:
+            parts += [Text(f"\nwhile the text grows{name}", style="bold")]
+            parts += [rich_table(_prefix_table(inspection.prefixes[at], inspection.layers, width))]
     if inspection.slice is not None:
-        shown.append("\n" + _wrapped(_slice(inspection.slice), width))
-    for note in inspection.notes:
-        shown.append(_wrapped(f"note: {readable(note)}", width), style="yellow")
-    shown.rstrip()
-    return shown
+        view = inspection.slice
+        through = "; ".join(readable(label) for label in view.labels)
+        regions = f"{'up to ' * (view.regions > 1)}{count_of(view.regions, 'region')}"
+        walls = f"{len(view.walls):,} of {count_of(view.neurons, 'wall')}"
+        parts += [Text(f"\nslice of layer {view.layer} through {through}: {regions}, {walls} (-o draws it)")]
+    parts += [Text(f"note: {readable(note)}", style="yellow") for note in inspection.notes]
+    return Group(*parts)
+
+
+def token_view(record: dict[str, Any], model: str, pieces: Sequence[str] = ()) -> "Group":
+    """One token at one layer.
+
+    Args:
+        record: As from ``Place.to_dict``.
+        model: Name of the model.
+        pieces: The characters of each token of the text, shown beside their numbers.
+    """
+    from rich.console import Group
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    facts = RichTable.grid(padding=(0, 2))
+    for name, words in _facts(record).items():
+        facts.add_row(Text(name, style="dim"), Text(words))
+    where = f", layer {record['layer']}, token {record['token']} '{visible(record['piece'])}'\n"
+    parts: list[Any] = [Text.assemble((readable(model), "bold"), where), facts]  # Any: renderables
+    if record["hull"] is not None:
+        heads = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        for name in ("head", "abs", "rel"):
+            heads.add_column(name, justify="right")
+        heads.add_column("active tokens and their weights", overflow="fold")
+        for number, head in enumerate(record["hull"]["heads"]):
+            counts = (str(number), str(head["absolute"]), str(head["relative"]))
+            heads.add_row(*counts, Text(_active(head, pieces)))
+        parts += [Text(), heads]
+    parts += [Text(f"note: {readable(note)}", style="yellow") for note in record["notes"]]
+    return Group(*parts)
 
 
 def curve(values: Sequence[float] | np.ndarray, low: float, high: float, room: int) -> str:
-    """Numbers as a curve of blocks; several become one, their mean, where room is short.
+    """Numbers as a curve of blocks; where room is short, several are drawn as their mean.
 
     Args:
-        values: The numbers; NaN leaves a dot.
-        low: What the lowest block stands for.
-        high: What the highest stands for.
-        room: Blocks at most.
-
-    Returns:
-        One block a number, or ``room`` of them.
+        values: The numbers; NaN is drawn as a dot.
+        low: Number of the lowest block.
+        high: Number of the highest block.
+        room: Blocks, at most.
 
     Example:
         >>> curve([0.0, 7.0, float("nan"), 3.0], 0.0, 7.0, 10)
@@ -89,172 +149,103 @@ def curve(values: Sequence[float] | np.ndarray, low: float, high: float, room: i
     """
     parts = np.array_split(np.asarray(values, float), min(room, len(values)) or 1)
     means = [part[np.isfinite(part)].mean() if np.isfinite(part).any() else np.nan for part in parts]
-    steps = len(BLOCKS) - 1
+    steps, span = len(BLOCKS) - 1, high - low
     return "".join(
-        _GAP
+        "·"
         if np.isnan(mean)
-        else BLOCKS[int(np.clip((mean - low) / (high - low) * steps, 0, steps)) if high > low else 0]
+        else BLOCKS[int(np.clip((mean - low) / span * steps, 0, steps)) if span > 0 else 0]
         for mean in means
     )
 
 
-def _legend(inspection: Inspection, span: tuple[float, float] | None) -> list[str]:
-    """What the columns of both tables are, a paragraph a table and one on two texts."""
-    tokens = (
-        "a line a token: signs is the mean over the layers read of the share of neurons on; nearest is the "
-        "smallest boundary distance over them, in units of that layer's MLP input. Distances of different "
-        "layers have different units: compare within a layer, in the second table"
-    )
-    layers = (
-        "a line a layer: signs is the mean over tokens, least and most the smallest and largest of a token; "
-        "nearest the smallest distance of a token; regions: distinct regions"
-    )
-    if span is not None:
-        low, high = span
-        tokens += (
-            f". ID: intrinsic dimension, vertices, sum over heads; curves: relative threshold, {BLOCKS[0]} "
-            f"{low:,.0f} to {BLOCKS[-1]} {high:,.0f} vertices, logarithmic"
-        )
-        layers += (
-            "; ID abs, ID rel: intrinsic dimension, vertices, with the absolute and the relative threshold: "
-            "mean over tokens of the sum over heads"
-        )
-    distances = (
-        "1 to 2: share of neurons whose signs differ between a token of one text and one of the other; 1 to "
-        "1 and 2 to 2 the same within a text. 1 to 2 is at least the mean of those: what it lies above it is "
-        "the difference of the texts"
-    )
-    return [tokens, layers] if inspection.text_distance is None else [tokens, layers, distances]
+def _token_table(text: TokenReport, inspection: Inspection, sums: np.ndarray, width: int) -> "RichTable":
+    """One line per token; the nearest boundary of the text is bold."""
+    from rich.table import Table as RichTable
+    from rich.text import Text
 
-
-def _span(inspection: Inspection) -> tuple[float, float] | None:
-    """The smallest and largest relative intrinsic dimension of both texts; None without softmax."""
-    sums = np.concatenate([_sums(text, 1).ravel() for text in inspection.portraits])
-    there = sums[np.isfinite(sums)]
-    return (float(there.min()), float(there.max())) if there.size else None
-
-
-def _sums(text: Portrait, threshold: int) -> np.ndarray:
-    """Intrinsic dimension over all heads; NaN at layers without softmax attention."""
-    counts = text.dimension[threshold]
-    there = (counts >= 0).all(axis=1) & (counts.shape[1] > 0)
-    return np.where(there, counts.sum(axis=1), np.nan)
-
-
-def _tokens(
-    shown: "Text", text: Portrait, inspection: Inspection, span: tuple[float, float] | None, width: int
-) -> None:
-    from rich.cells import cell_len
-
-    labels, layers = text.labels(), inspection.layers
+    layers, labels = inspection.layers, token_labels(text)
     digits = max(3, len(str(len(labels) - 1)))
-    wide = max(_TOKEN[0], min(_TOKEN[1], max(map(cell_len, labels), default=0)))
     room = min(len(layers), max(12, width - _FIXED - digits - _TOKEN[0]))
-    wide = max(_TOKEN[0], min(wide, width - _FIXED - digits - room))
-    head = f"{'':{digits}} {'token':{wide}}  signs  nearest  {'layer/neuron':>12}"
-    shown.append(head + (f"  ID, layers {layer_ranges(layers)}\n" if span else "\n"), style="dim")
-    logs = np.log(np.maximum(_sums(text, 1), 0.5))
-    least = text.boundary.min(initial=np.inf)
+    shown = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    shown.add_column("", justify="right", style="dim", min_width=digits)
+    longest = max(_TOKEN[0], min(_TOKEN[1], width - _FIXED - digits - room))
+    shown.add_column("token", no_wrap=True, overflow="ellipsis", max_width=longest)
+    for name in ("signs", "nearest", "layer/neuron"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    if sums.size:
+        shown.add_column(f"ID, layers {layer_ranges(layers)}", style="cyan", no_wrap=True)
+        low, high = np.log(np.maximum([sums.min(), sums.max()], 0.5))
+    logs, nearest = np.log(np.maximum(dimension_sums(text, 1), 0.5)), text.boundary.min(initial=np.inf)
     for token, label in enumerate(labels):
         at = int(np.argmin(text.boundary[:, token]))
-        nearest = text.boundary[at, token]
-        where = f"{layers[at]}/{text.wall[at, token]}" if np.isfinite(nearest) else "-"
-        shown.append(f"{token:{digits}} ", style="dim")
-        shown.append(_fitted(label, wide))
-        shown.append(f"  {text.sign[:, token].mean():.3f}")
-        shown.append(f"  {_short(nearest):>7}  {where:>12}", style="bold" if nearest == least else "")
-        if span:
-            low, high = np.log(np.maximum(span, 0.5))
-            shown.append(f"  {curve(logs[:, token], low, high, room)}", style="cyan")
-        shown.append("\n")
+        distance = text.boundary[at, token]
+        where = f"{layers[at]}/{text.wall[at, token]}" if np.isfinite(distance) else "-"
+        style = "bold" if distance == nearest else ""
+        cells = [Text(label), Text(f"{text.sign[:, token].mean():.3f}")]
+        cells += [Text(short(distance), style=style), Text(where, style=style)]
+        cells += [Text(curve(logs[:, token], low, high, room))] if sums.size else []
+        shown.add_row(str(token), *cells)
+    return shown
 
 
-def _layers(inspection: Inspection, width: int) -> tuple[list[str], list[list[str]]]:
-    """The summary of each layer: of one text in more detail, of two side by side as far as there is room."""
-    pair = len(inspection.portraits) > 1
-    table = {"layer": [str(layer) for layer in inspection.layers]}
-    for number, text in enumerate(inspection.portraits, start=1):
-        found = {
-            "signs": [f"{value:.3f}" for value in text.seven[:, 0]],
-            "least": [f"{value:.3f}" for value in text.seven[:, 1]],
-            "most": [f"{value:.3f}" for value in text.seven[:, 2]],
-            "nearest": [_short(value) for value in text.boundary.min(axis=1, initial=np.inf)],
-            "ID abs": [_mean(sums) for sums in _sums(text, 0)],
-            "ID rel": [_mean(sums) for sums in _sums(text, 1)],
-            "regions": [str(count) for count in text.regions],
-        }
-        table |= {f"{name} {number}" if pair else name: column for name, column in found.items()}
-    distances = [] if inspection.text_distance is None else [("1 to 2", inspection.text_distance)]
-    for number, own in enumerate(() if inspection.own_distance is None else inspection.own_distance, start=1):
-        distances.append((f"{number} to {number}", own))
-    table |= {name: [f"{share:.3f}" for share in shares] for name, shares in distances}
-    for name in _LEFT_OUT if pair else ():
-        if sum(2 + max(map(len, [head, *column])) for head, column in table.items()) - 2 <= width:
-            break
-        table = {head: column for head, column in table.items() if head[:-2] != name}
-    return list(table), [list(row) for row in zip(*table.values(), strict=True)]
+def _percentile_table(percentiles: np.ndarray, layers: Sequence[int]) -> Table:
+    rows = [
+        (str(layer), *(f"{share:.0f}" for share in row))
+        for layer, row in zip(layers, percentiles, strict=True)
+    ]
+    return Table(("layer", *(name.replace("boundary", "bound") for name in SPLINE7)), rows)
 
 
-def _percentiles(percentiles: np.ndarray, layers: Sequence[int]) -> tuple[list[str], list[list[str]]]:
-    heads = ["layer", *(name.replace("boundary", "bound") for name in SPLINE7)]
-    rows = zip(layers, percentiles, strict=True)
-    return heads, [[str(layer), *(f"{share:.0f}" for share in row)] for layer, row in rows]
-
-
-def _prefixes(prefixes: np.ndarray, layers: Sequence[int], width: int) -> tuple[list[str], list[list[str]]]:
-    """Three layers stand for all: the first, the middle and the last."""
-    chosen = sorted({0, len(layers) // 2, len(layers) - 1})
+def _prefix_table(prefixes: np.ndarray, layers: Sequence[int], width: int) -> Table:
+    """The first, the middle and the last layer."""
     rows = []
-    for place, name in enumerate(SPLINE7):
-        for at in chosen:
-            values = prefixes[at, :, place]
+    for feature, name in enumerate(SPLINE7):
+        for at in sorted({0, len(layers) // 2, len(layers) - 1}):
+            values = prefixes[at, :, feature]
             low, high = float(np.min(values)), float(np.max(values))
             drawn = curve(values, low, high, max(12, width - 45))
-            rows.append([name, str(layers[at]), _short(low), _short(high), drawn])
-    return ["feature", "layer", "lowest", "highest", f"over {_counted(prefixes.shape[1], 'token')}"], rows
+            rows.append((name, str(layers[at]), short(low), short(high), drawn))
+    head = ("feature", "layer", "lowest", "highest", f"over {count_of(prefixes.shape[1], 'token')}")
+    return Table(head, rows)
 
 
-def _slice(view: SliceView) -> str:
-    through = "; ".join(readable(label) for label in view.labels)
-    return (
-        f"slice of layer {view.layer} through {through}: "
-        f"{'up to ' * (view.cells > 1)}{_counted(view.cells, 'region')}, "
-        f"{len(view.walls):,} of {_counted(view.neurons, 'wall')} (-o draws it)"
-    )
+def _facts(record: dict[str, Any]) -> dict[str, str]:
+    """Everything about a token but the heads, by name."""
+    neurons = count_of(record["neurons"], "neuron")
+    facts = {
+        "region": f"{record['region']}, {record['sign']:.3f} of {neurons} positive",
+        "nearest wall": "none",
+    }
+    if record["experts"]:
+        facts["experts"] = ", ".join(map(str, record["experts"]))
+    if record["boundary"] is not None:
+        step = "no step" if record["crossing"] is None else f"a step of {record['crossing']:.3g}"
+        distance = f"neuron {record['wall']}, at distance {record['boundary']:.3g}"
+        facts["nearest wall"] = f"{distance}, {step} crosses it and no other"
+    facts["MLP"] = f"input norm {record['input']:.3g}"
+    if record["output"] is not None:
+        facts["MLP"] += f", output norm {record['output']:.3g}"
+    if record["map"] is not None:
+        norms = record["map"]
+        facts["map"] = (
+            f"{norms['kind']}, norm {norms['norm']:.3g}, Frobenius norm {norms['frobenius']:.3g}, "
+            f"effective rank {norms['effective_rank']:.1f}"
+        )
+    if (hull := record["hull"]) is not None:
+        for at, threshold in enumerate(THRESHOLDS):
+            measured = "-" if hull["measured"] is None else hull["measured"][at]
+            facts[f"ID {threshold}"] = (
+                f"{hull['loose'][at]:,} vertices, bound on the hull's dimension {hull['tight'][at]:,}, "
+                f"measured {measured}, eps {record['eps']:g}"
+            )
+    return facts
 
 
-def _counted(number: int, word: str) -> str:
-    return f"{number:,} {word}{'s' * (number != 1)}"
-
-
-def _wrapped(words: str, width: int) -> str:
-    return fill(words, max(40, width), break_on_hyphens=False) + "\n"
-
-
-def _lines(shown: "Text", heads: list[str], rows: list[list[str]]) -> None:
-    """Columns as wide as they need; numbers to the right, words and curves to the left."""
-    table = [heads, *rows]
-    widths = [max(len(row[column]) for row in table) for column in range(len(heads))]
-    words = [not any(character.isdigit() for character in cell) for cell in table[-1]]
-    for number, row in enumerate(table):
-        cells = [
-            f"{cell:<{wide}}" if left else f"{cell:>{wide}}"
-            for cell, wide, left in zip(row, widths, words, strict=True)
-        ]
-        shown.append("  ".join(cells).rstrip() + "\n", style="dim" if number == 0 else "")
-
-
-def _fitted(label: str, cells: int) -> str:
-    from rich.cells import cell_len, set_cell_size
-
-    return set_cell_size(label, cells) if cell_len(label) <= cells else set_cell_size(label, cells - 1) + "…"
-
-
-def _short(number: float) -> str:
-    if not np.isfinite(number):
-        return "-"
-    return f"{number:.3g}" if number == 0 or abs(number) >= 1e-3 else f"{number:.1e}"
-
-
-def _mean(counts: np.ndarray) -> str:
-    return f"{counts.mean():.1f}" if np.isfinite(counts).all() else "-"
+def _active(head: dict[str, Any], pieces: Sequence[str]) -> str:
+    """The active tokens of a head, and how many more there are."""
+    shown = []
+    for token, weight in zip(head["tokens"][:_HEAD_TOKENS], head["weights"], strict=False):
+        piece = "before" if token < 0 else f"'{visible(pieces[token])}'" if token < len(pieces) else ""
+        shown.append(" ".join(filter(None, (str(token), piece, f"{weight:.3f}"))))
+    more = len(head["tokens"]) - _HEAD_TOKENS
+    return ", ".join([*shown, *([f"{more:,} more"] if more > 0 else [])])

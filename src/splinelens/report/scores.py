@@ -1,31 +1,36 @@
-"""The record of one scored text, and its forms on disk: JSON lines, CSV, Parquet."""
+"""The record of one scored text, and files of such records: JSON lines, CSV, Parquet."""
 
-import csv
 import json
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from splinelens.errors import BadTexts, CannotWrite
+from splinelens.files import atomic_write
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 UNDETERMINED = "undetermined"
 """The verdict on a text that could not be scored; it is never shown as safe."""
 
 FORMATS = (".csv", ".jsonl", ".parquet")
 
-_STRETCHES = ("spans", "words", "sentences")
+_SPANS = ("spans", "words", "sentences")
+_CHUNK = 1024  # records that are converted together
 
 
 @dataclass(frozen=True)
 class Span:
-    """What one stretch of a text adds to the logit of its score.
+    """Contribution of a part of a text to the logit of its score.
 
     Attributes:
         begin: First character.
-        end: Behind the last character.
-        contribution: Added to the calibrated logit; positive leans to the positive class.
+        end: After the last character.
+        contribution: Added to the calibrated logit; positive raises the score.
     """
 
     begin: int
@@ -35,10 +40,10 @@ class Span:
 
 @dataclass(frozen=True)
 class TextScore:
-    """One text's result.
+    """The result of one text.
 
     Attributes:
-        row: Place of the text in the input, from 0.
+        row: Position of the text in the input, from 0.
         score: Calibrated probability of the positive class, in [0, 1]; of several labels the highest of
             ``scores``; None if there is none.
         verdict: The detector's positive or negative word, of several labels the one that fired with the
@@ -46,15 +51,15 @@ class TextScore:
         tokens: Tokens of the whole text.
         cut: Whether tokens at its end were not read.
         reason: Why the verdict is ``undetermined``, else None.
-        spans: With an explanation, what each stretch adds to the logit.
+        spans: With an explanation, the contribution of each token.
         constant: With an explanation, the logit of a text without any of the spans: constant plus
             all contributions is ``log(score / (1 - score))`` of the label explained.
-        words: The spans merged to whole words; they add up to the same.
-        sentences: The spans merged to sentences; they add up to the same.
-        scores: Of a detector of several labels each label's calibrated probability, against all others, so
-            those of classes do not sum to 1; empty if there is no score. Else None.
-        labels: Of several labels all that fired, by falling score. Else None.
-        explained: Of several labels the one whose logit ``spans`` and ``constant`` make up. Else None.
+        words: The spans merged to whole words; they have the same sum.
+        sentences: The spans merged to sentences; they have the same sum.
+        scores: For several labels each label's calibrated probability, against all others, so those of
+            classes do not sum to 1; empty if there is no score. Else None.
+        labels: For several labels all that fired, by falling score. Else None.
+        explained: For several labels the one whose logit ``spans`` and ``constant`` sum to. Else None.
     """
 
     row: int
@@ -71,40 +76,32 @@ class TextScore:
     labels: tuple[str, ...] | None = None
     explained: str | None = None
 
-    def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
-        """As plain JSON values; what is not there is left out, except ``score``.
+    def to_dict(self) -> dict[str, Any]:  # Any: JSON values
+        """As JSON values; what does not exist is left out, except ``score``.
 
         Example:
             >>> TextScore(0, 0.03, "clean", 5, False).to_dict()
             {'row': 0, 'score': 0.03, 'verdict': 'clean', 'tokens': 5, 'cut': False}
         """
-        record: dict[str, Any] = {
-            "row": self.row,
-            "score": self.score,
-            "verdict": self.verdict,
-            "tokens": self.tokens,
-            "cut": self.cut,
-        }
-        if self.scores is not None:
-            record |= {"scores": self.scores, "labels": list(self.labels or ())}
-        if self.reason is not None:
-            record["reason"] = self.reason
-        if self.explained is not None:
-            record["explained"] = self.explained
-        if self.spans is not None:
-            record["constant"] = self.constant
-        for name in _STRETCHES:
-            if getattr(self, name) is not None:
-                record[name] = [asdict(span) for span in getattr(self, name)]
+        names = ("scores", "labels", "reason", "explained", "constant", *_SPANS)
+        record = {name: getattr(self, name) for name in ("row", "score", "verdict", "tokens", "cut")}
+        record |= {name: value for name in names if (value := getattr(self, name)) is not None}
+        if self.labels is not None:
+            record["labels"] = list(self.labels)
+        for name in _SPANS:
+            if name in record:
+                record[name] = [asdict(span) for span in record[name]]
         return record
 
     @classmethod
-    def from_dict(cls, record: dict[str, Any]) -> "TextScore":  # Any: plain JSON values
+    def from_dict(cls, record: dict[str, Any]) -> "TextScore":  # Any: JSON values
         """From what ``to_dict`` gave."""
-        there = [name for name in _STRETCHES if record.get(name) is not None]
-        own = {name: tuple(Span(**span) for span in record[name]) for name in there}
-        labels = record.get("labels")
-        return cls(**{**record, **own, "labels": None if labels is None else tuple(labels)})
+        tuples: dict[str, Any] = {  # Any: tuples of different types
+            name: tuple(Span(**span) for span in record[name]) for name in _SPANS if name in record
+        }
+        if "labels" in record:
+            tuples["labels"] = tuple(record["labels"])
+        return cls(**(record | tuples))
 
     def to_json(self) -> str:
         """One line of JSON."""
@@ -114,10 +111,10 @@ class TextScore:
 def write_scores(
     scores: Iterable[TextScore],
     path: Path,
-    provenance: dict[str, Any] | None = None,  # Any: plain JSON values
+    provenance: dict[str, Any] | None = None,  # Any: JSON values
     labels: Sequence[str] = (),
-) -> int:
-    """Write records to a file; a reader sees either all of them or none.
+) -> None:
+    """Write records to a file atomically, some at a time.
 
     Args:
         scores: The records; they may come from a generator.
@@ -126,33 +123,30 @@ def write_scores(
         provenance: What decided the scores; Parquet keeps it in its schema under ``splinelens``.
         labels: Names of several labels; CSV then has a column ``score.NAME`` for each, Parquet a struct.
 
-    Returns:
-        How many were written.
-
     Raises:
         BadTexts: Another ending.
         CannotWrite: The disk is full or the file may not be written.
     """
     check_format(path)
-    part = path.with_name(path.name + ".tmp")
-    try:
-        if path.suffix == ".parquet":
-            count = _write_parquet(scores, part, provenance, labels)
-        elif path.suffix == ".csv":
-            count = _write_csv(scores, part, labels)
-        else:
-            count = _write_jsonl(scores, part)
-        part.replace(path)
-    except OSError as error:
-        raise CannotWrite(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):  # a disk that refuses to write refuses this too
-            part.unlink(missing_ok=True)
-    return count
+    records = iter(scores)
+    with atomic_write(path) as temporary, ExitStack() as stack:
+        if path.suffix == ".jsonl":
+            file = stack.enter_context(temporary.open("w", encoding="utf-8"))
+            file.writelines(record.to_json() + "\n" for record in records)
+            return
+        import pyarrow as pa
+
+        schema = _schema(labels, flat=path.suffix == ".csv")
+        schema = schema.with_metadata({"splinelens": json.dumps(provenance or {}, sort_keys=True)})
+        writer = stack.enter_context(_writer(temporary, path.suffix, schema))
+        while chunk := list(islice(records, _CHUNK)):
+            rows = [record.to_dict() for record in chunk]
+            rows = [_cells(row) for row in rows] if path.suffix == ".csv" else rows
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
 
 
 def check_format(path: Path) -> None:
-    """Refuse an output file whose ending is unknown, before any work is done.
+    """Validate the path of an output file before any work is done.
 
     Raises:
         BadTexts: The ending is none of ``.csv``, ``.jsonl``, ``.parquet``.
@@ -164,58 +158,32 @@ def check_format(path: Path) -> None:
         raise CannotWrite(f"cannot write {path}: there is no folder {path.parent}")
 
 
-def _write_jsonl(scores: Iterable[TextScore], path: Path) -> int:
-    count = 0
-    with path.open("w", encoding="utf-8") as file:
-        for score in scores:
-            file.write(score.to_json() + "\n")
-            count += 1
-    return count
-
-
-def _write_csv(scores: Iterable[TextScore], path: Path, labels: Sequence[str]) -> int:
-    count = 0
-    with path.open("w", encoding="utf-8", newline="") as file:
-        names = ["row", "score", "verdict", "tokens", "cut", "reason", "constant", *_STRETCHES]
-        names += ["labels", "explained", *(f"score.{label}" for label in labels)] if labels else []
-        table = csv.DictWriter(file, names)
-        table.writeheader()
-        for score in scores:
-            record = score.to_dict()
-            record |= {f"score.{label}": own for label, own in record.pop("scores", {}).items()}
-            for key in (*_STRETCHES, "labels"):
-                if key in record:
-                    record[key] = json.dumps(record[key], ensure_ascii=key != "labels")
-            table.writerow(record)
-            count += 1
-    return count
-
-
-def _write_parquet(
-    scores: Iterable[TextScore],
-    path: Path,
-    provenance: dict[str, Any] | None,  # Any: as above
-    labels: Sequence[str],
-) -> int:
+def _schema(labels: Sequence[str], flat: bool) -> "pa.Schema":
+    """The columns; a flat file has nested values as JSON and a column for the score of each label."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     span = pa.struct([("begin", pa.int64()), ("end", pa.int64()), ("contribution", pa.float64())])
-    columns = [
-        ("row", pa.int64()),
-        ("score", pa.float64()),
-        ("verdict", pa.string()),
-        ("tokens", pa.int64()),
-        ("cut", pa.bool_()),
-        ("reason", pa.string()),
-        ("constant", pa.float64()),
-        *((name, pa.list_(span)) for name in _STRETCHES),
-    ]
+    columns = [("row", pa.int64()), ("score", pa.float64()), ("verdict", pa.string()), ("tokens", pa.int64())]
+    columns += [("cut", pa.bool_()), ("reason", pa.string()), ("constant", pa.float64())]
+    columns += [(name, pa.string() if flat else pa.list_(span)) for name in _SPANS]
     if labels:
-        own = pa.struct([(label, pa.float64()) for label in labels])
-        columns += [("labels", pa.list_(pa.string())), ("explained", pa.string()), ("scores", own)]
-    schema = pa.schema(columns)
-    records = [score.to_dict() for score in scores]
-    meta = {b"splinelens": json.dumps(provenance or {}, sort_keys=True).encode()}
-    pq.write_table(pa.Table.from_pylist(records, schema=schema).replace_schema_metadata(meta), path)
-    return len(records)
+        scores = [(f"score.{label}" if flat else label, pa.float64()) for label in labels]
+        columns += [("labels", pa.string() if flat else pa.list_(pa.string())), ("explained", pa.string())]
+        columns += scores if flat else [("scores", pa.struct(scores))]
+    return pa.schema(columns)
+
+
+def _cells(row: dict[str, Any]) -> dict[str, Any]:  # Any: JSON values
+    scores = row.pop("scores", {})
+    nested = {name: json.dumps(row[name], ensure_ascii=False) for name in (*_SPANS, "labels") if name in row}
+    return row | nested | {f"score.{label}": score for label, score in scores.items()}
+
+
+def _writer(path: Path, suffix: str, schema: "pa.Schema") -> Any:  # Any: of pyarrow, which has no types
+    if suffix == ".csv":
+        from pyarrow.csv import CSVWriter
+
+        return CSVWriter(path, schema)
+    from pyarrow.parquet import ParquetWriter
+
+    return ParquetWriter(path, schema)

@@ -1,7 +1,7 @@
-"""What tokens add to a logit, merged to whole words and to sentences that a moderator can read.
+"""Contributions of tokens to a logit, merged to words and sentences.
 
-Nothing is shared out and nothing is lost: each token counts in one word and in one sentence, those that hold
-its last character that is not white space, so all three add up to the same.
+Each token counts in exactly one word and one sentence: the one with its last character that is not white
+space. Tokens, words and sentences therefore have the same sum.
 """
 
 import re
@@ -13,8 +13,8 @@ from unicodedata import category
 
 from splinelens.report.scores import Span, TextScore
 
-Stretch = tuple[int, int]
-"""First character and the one behind the last."""
+Bounds = tuple[int, int]
+"""First character, and the one after the last."""
 
 # Scripts that write no space between words: Thai, Lao, Tibetan, Burmese, Khmer, Tai, kana, bopomofo, Han.
 _UNSPACED = (
@@ -24,35 +24,35 @@ _UNSPACED = (
 )
 _ANY_UNSPACED = re.compile(f"[{_UNSPACED}]")
 _RUN = re.compile(rf"[^\w\s]*[{_UNSPACED}](?:[{_UNSPACED}]|[^\w\s])*|(?:(?![{_UNSPACED}])\S)+")
-_STOPS = "\u3002\uff01\uff1f"  # the full stop, ! and ? of scripts that set no space behind them
+_STOPS = "\u3002\uff01\uff1f"  # the full stop, ! and ? of scripts without a space after them
 _SIGNS = f"[.!?\u2026{_STOPS}]"
 _CLOSING = "[\"'\u201d\u2019\u00bb)\\]\u300d\u300f\uff09\u3011]*+"
-_SENTENCE_END = re.compile(  # each run of signs is tried once, or a million points would take hours
+_SENTENCE_END = re.compile(  # possessive: linear time on a million full stops
     rf"(?<!{_SIGNS}){_SIGNS}++{_CLOSING}(?=\s|\Z)|[{_STOPS}]++{_CLOSING}"
     r"|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+"
 )
-_SPELLING = "*@#%&/\\"  # punctuation that stands for letters in words half hidden
+_SPELLING = "*@#%&/\\"  # punctuation that replaces letters
 
 
 def words(text: str, spans: Sequence[Span]) -> tuple[Span, ...]:
     """Token spans merged to whole words.
 
-    A word is a stretch without white space, its punctuation included. Where a script has no spaces
-    between words, each token is one. A token of white space alone counts in the word behind it.
+    A word is a run without white space, punctuation included. Where a script has no spaces between words,
+    each token is one. A token of white space only counts in the next word.
 
     Args:
         text: The text.
-        spans: What its tokens add, in order.
+        spans: Contributions of its tokens, in order.
 
     Returns:
-        The words as far as there are tokens, in order; a word without a token of its own adds 0.
+        The words up to the last token, in order; a word without a token contributes 0.
 
     Example:
         >>> spans = (Span(0, 3, 0.5), Span(3, 5, 1.0), Span(5, 8, 2.0), Span(8, 9, -0.25))
         >>> [(word.begin, word.end, word.contribution) for word in words("you fool!", spans)]
         [(0, 3, 0.5), (4, 9, 2.75)]
     """
-    return _gathered(text, spans, _word_stretches(text, spans))
+    return _gathered(text, spans, _word_bounds(text, spans))
 
 
 def sentences(text: str, spans: Sequence[Span]) -> tuple[Span, ...]:
@@ -61,12 +61,8 @@ def sentences(text: str, spans: Sequence[Span]) -> tuple[Span, ...]:
     A sentence ends at a line break, at one of ``. ! ? …`` before white space or the end, and at ``。！？``
     (closing quotes and brackets belong to it). Abbreviations end one too.
 
-    Args:
-        text: The text.
-        spans: What its tokens add, in order.
-
     Returns:
-        The sentences as far as there are tokens, in order, without white space around them.
+        The sentences up to the last token, in order, without white space around them.
 
     Example:
         >>> spans = (Span(0, 5, 0.5), Span(5, 6, 0.5), Span(6, 10, -2.0))
@@ -79,14 +75,7 @@ def sentences(text: str, spans: Sequence[Span]) -> tuple[Span, ...]:
 
 
 def merged(score: TextScore, text: str | None) -> TextScore:
-    """A record with its spans merged to words and sentences too.
-
-    Args:
-        score: The record.
-        text: Its text.
-
-    Returns:
-        The record itself, if it has no explanation.
+    """A record with its spans merged to words and sentences too; as it is without an explanation.
 
     Example:
         >>> spans = (Span(0, 2, 0.5), Span(2, 4, 1.5))
@@ -98,29 +87,24 @@ def merged(score: TextScore, text: str | None) -> TextScore:
     return replace(score, words=words(text, score.spans), sentences=sentences(text, score.spans))
 
 
-def core(text: str, word: Span) -> Stretch:
-    """A word without the punctuation around it; signs that stand for letters stay.
+def core(text: str, word: Span) -> Bounds:
+    """A word without the punctuation around it; symbols that replace letters stay.
 
-    Args:
-        text: The text.
-        word: A word of it.
-
-    Returns:
-        The whole word, if it is all punctuation.
+    A word of punctuation only is returned whole.
 
     Example:
         >>> core('so "f***!"', Span(3, 10, 1.0))
         (4, 8)
     """
-    inner = [place for place in range(word.begin, word.end) if not _is_punctuation(text[place])]
+    inner = [at for at in range(word.begin, word.end) if not _is_punctuation(text[at])]
     return (inner[0], inner[-1] + 1) if inner else (word.begin, word.end)
 
 
-def _word_stretches(text: str, spans: Sequence[Span]) -> list[Stretch]:
+def _word_bounds(text: str, spans: Sequence[Span]) -> list[Bounds]:
     if not _ANY_UNSPACED.search(text):
         return [match.span() for match in re.finditer(r"\S+", text)]
-    anchors = [place for span in spans if (place := _anchor(text, span)) is not None]
-    found: list[Stretch] = []
+    anchors = [anchor for span in spans if (anchor := _anchor(text, span)) is not None]
+    found: list[Bounds] = []
     for match in _RUN.finditer(text):
         begin, end = match.span()
         if _ANY_UNSPACED.search(text, begin, end):
@@ -134,21 +118,21 @@ def _word_stretches(text: str, spans: Sequence[Span]) -> list[Stretch]:
     return found
 
 
-def _gathered(text: str, spans: Sequence[Span], stretches: Sequence[Stretch]) -> tuple[Span, ...]:
-    """The stretches that were read, each with the sum of its tokens."""
+def _gathered(text: str, spans: Sequence[Span], parts: Sequence[Bounds]) -> tuple[Span, ...]:
+    """The parts that were read, each with the sum of its tokens."""
     if not spans:
         return ()
     last = max(span.end for span in spans)
-    read = [_trimmed(text, begin, min(end, last)) for begin, end in stretches if begin < last]
+    read = [_trimmed(text, begin, min(end, last)) for begin, end in parts if begin < last]
     read = [(begin, end) for begin, end in read if begin < end] or [(spans[0].begin, last)]
     amounts: list[list[float]] = [[] for _ in read]
-    place = 0
+    part = 0
     for span in spans:
         anchor = _anchor(text, span)
-        while place < len(read) - 1 and read[place][1] <= (span.begin if anchor is None else anchor):
-            place += 1
-        amounts[place].append(span.contribution)
-    return tuple(Span(*stretch, fsum(added)) for stretch, added in zip(read, amounts, strict=True))
+        while part < len(read) - 1 and read[part][1] <= (span.begin if anchor is None else anchor):
+            part += 1
+        amounts[part].append(span.contribution)
+    return tuple(Span(*bounds, fsum(added)) for bounds, added in zip(read, amounts, strict=True))
 
 
 def _anchor(text: str, span: Span) -> int | None:
@@ -157,8 +141,8 @@ def _anchor(text: str, span: Span) -> int | None:
     return end - 1 if end > span.begin else None
 
 
-def _trimmed(text: str, begin: int, end: int) -> Stretch:
-    """A stretch without the white space around it."""
+def _trimmed(text: str, begin: int, end: int) -> Bounds:
+    """Bounds without the white space around them."""
     while begin < end and text[end - 1].isspace():
         end -= 1
     while begin < end and text[begin].isspace():

@@ -5,7 +5,8 @@ Texts come from strangers: unprintable characters are replaced, and no text is r
 
 import io
 import re
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from splinelens.report.plain_text import harmless
@@ -33,6 +34,7 @@ STYLES = ((1.0, "bold white on red"), (0.5, "bold red"), (0.25, "red"))
 _LEAST = STYLES[-1][0]  # words that contribute less are not highlighted
 _FEW = 3  # words that are named, and around which a long text is shown
 _LINE_CHARACTERS = 80
+_PIPED_WIDTH, _WIDE = 120, 10_000
 _SENTENCES = 5
 _PIECE = re.compile(r"\w{1,24}|[^\w\s]{1,24}")  # short, so that scripts without spaces come in pieces too
 
@@ -185,22 +187,15 @@ def excerpt(text: str, spans: Sequence[Span] | None, characters: int) -> list[Sp
     pieces = _pieces(text, spans or ())
     if not pieces or pieces[-1].end - pieces[0].begin <= characters:
         return list(pieces)
-    ranked = sorted(range(len(pieces)), key=lambda index: (-pieces[index].contribution, index))
-    seeds = [index for index in ranked if pieces[index].contribution >= _LEAST][:_FEW] or [0]
-    kept = set(seeds)
-    room = characters - sum(pieces[seed].end - pieces[seed].begin for seed in seeds)
-    edges = [[seed, seed] for seed in seeds]
-    grows = True
-    while grows:
-        grows = False
-        for edge in edges:
-            for side, step in ((1, 1), (0, -1)):
-                index = edge[side] + step
-                while index in kept:
-                    index += step
-                if 0 <= index < len(pieces) and (size := pieces[index].end - pieces[index].begin + 1) <= room:
-                    kept.add(index)
-                    edge[side], room, grows = index, room - size, True
+    firing = [index for index, piece in enumerate(pieces) if piece.contribution >= _LEAST]
+    seeds = sorted(firing, key=lambda index: -pieces[index].contribution)[:_FEW] or [0]
+    kept, room = set(seeds), characters - sum(pieces[seed].end - pieces[seed].begin for seed in seeds)
+    for index in sorted(range(len(pieces)), key=lambda at: (min(abs(at - seed) for seed in seeds), -at)):
+        if index not in kept:
+            room -= pieces[index].end - pieces[index].begin + 1
+            if room < 0:
+                break
+            kept.add(index)
     shown: list[Span | None] = []
     for index, piece in enumerate(pieces):
         if index in kept:
@@ -214,51 +209,52 @@ def evaluation_lines(metrics: Metrics) -> list[str]:
     """The metrics of an evaluation with their 95 % intervals; length alone follows the AUC.
 
     Args:
-        metrics: As from ``Evaluation.to_dict``.
+        metrics: As from ``Evaluation.to_dict`` or, for several labels, ``Evaluations.to_dict``: means, a
+            line per label, then the confusion of classes.
     """
-    rows = [
-        ("rows", f"{metrics['n']:,}, {metrics['positives']:,} of them positive"),
-        ("not scored", f"{metrics['undetermined']:,}"),
-        *_joined(metric_table(metrics)),
-    ]
-    for target, found in metrics["at_threshold"].items():
+    several = "labels" in metrics
+    positives = "" if several else f", {metrics['positives']:,} of them positive"
+    rows = [("rows", f"{metrics['n']:,}{positives}"), ("not scored", f"{metrics['undetermined']:,}")]
+    for name, value, bounds in (mean_table if several else metric_table)(metrics).rows:
+        rows.append((name, f"{value}  {bounds}".rstrip()))
+    for target, found in () if several else metrics["at_threshold"].items():
         alarms = f"{percent(found['false_positive_rate'])} false positives"
         bounds = percents(found["false_positive_interval"])
         effect = f"{found['score']:.4f}: {alarms} ({bounds}), recall {found['recall']:.4f}"
         rows.append((f"threshold for {percent(target)}", effect))
-    return table_lines(Table(("", ""), rows), header=False, justify="left")
-
-
-def label_lines(metrics: Metrics) -> list[str]:
-    """The metrics of several labels: means, a line per label, then the confusion of classes.
-
-    Args:
-        metrics: As from ``Evaluations.to_dict``.
-    """
-    rows = [
-        ("rows", f"{metrics['n']:,}"),
-        ("not scored", f"{metrics['undetermined']:,}"),
-        *_joined(mean_table(metrics)),
-    ]
-    lines = table_lines(Table(("", ""), rows), header=False, justify="left")
-    lines += ["", *table_lines(label_table(metrics["labels"]))]
+    lines = _lines(Table(("", ""), rows), header=False)
+    if several:
+        lines += ["", *_lines(label_table(metrics["labels"]))]
     if "confusion" in metrics:
         confusion = confusion_table(list(metrics["labels"]), metrics["confusion"])
-        lines += ["", "rows: true class, columns: predicted class", *table_lines(confusion)]
+        lines += ["", "rows: true class, columns: predicted class", *_lines(confusion)]
     return lines
 
 
-def table_lines(table: Table, *, header: bool = True, justify: str = "right") -> list[str]:
-    """A table as lines without borders; the first column is left-aligned."""
+def rich_table(table: Table, *, header: bool = True) -> "RichTable":
+    """A table without borders; columns of numbers are right-aligned, the first one if it has only digits."""
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    shown = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=header)
+    shown = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=header, header_style="dim")
     for index, name in enumerate(table.head):
-        shown.add_column(Text(harmless(name)), justify=justify if index else "left")  # type: ignore[arg-type]
+        cells = [row[index] for row in table.rows]
+        numbers = header and all(cell[:1].isdigit() or cell in ("", "-") for cell in cells)
+        shown.add_column(Text(harmless(name)), justify="right" if numbers else "left", no_wrap=True)
     for row in table.rows:
         shown.add_row(*(Text(harmless(cell)) for cell in row))
-    return plain(shown, 10_000).splitlines()
+    return shown
+
+
+def print_view(view: Callable[[int], "RenderableType"]) -> None:
+    """Print what a width gives: in color to a terminal, as plain lines of 120 columns elsewhere."""
+    from rich.console import Console
+
+    if sys.stdout.isatty():
+        console = Console(highlight=False)
+        console.print(view(console.width))
+    else:
+        print(plain(view(_PIPED_WIDTH), _PIPED_WIDTH))
 
 
 def plain(renderable: "RenderableType", width: int) -> str:
@@ -266,8 +262,12 @@ def plain(renderable: "RenderableType", width: int) -> str:
     from rich.console import Console
 
     file = io.StringIO()
-    Console(file=file, width=width, color_system=None).print(renderable, soft_wrap=False, highlight=False)
+    Console(file=file, width=width, color_system=None, highlight=False).print(renderable)
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+
+
+def _lines(table: Table, *, header: bool = True) -> list[str]:
+    return plain(rich_table(table, header=header), _WIDE).splitlines()
 
 
 def _pieces(text: str, spans: Sequence[Span]) -> list[Span]:
@@ -283,10 +283,6 @@ def _pieces(text: str, spans: Sequence[Span]) -> list[Span]:
         for begin, stop, amount in bounds
         for match in _PIECE.finditer(text, begin, stop)
     ]
-
-
-def _joined(table: Table) -> list[tuple[str, ...]]:
-    return [(name, f"{value}  {bounds}".rstrip()) for name, value, bounds in table.rows]
 
 
 def _cut(line: str, characters: int) -> str:

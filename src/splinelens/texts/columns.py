@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from splinelens.errors import BadTexts, MissingColumn
+from splinelens.texts.table import check_strings, is_name, quoted
 
 SAMPLE_ROWS = 100
 """Rows that decide which column holds the texts when none was named."""
@@ -17,12 +18,9 @@ TextsAndColumns = tuple[Sequence[str | None], dict[str, Cells]]
 
 @dataclass(frozen=True)
 class ColumnRequest:
-    """Which columns to read.
+    """Which columns to read: that of the texts (None leaves it to ``choose``), and others to keep.
 
-    Attributes:
-        source: The path, ``"stdin"``, ``"list"`` or ``hf:`` address, for messages.
-        column: The column of the texts; None leaves the choice to ``choose``.
-        keep: Names of the other columns to keep.
+    ``source`` is the path, ``"stdin"``, ``"list"`` or ``hf:`` address, for messages.
 
     Example:
         >>> ColumnRequest("a.csv", None).choose(["id", "note"], {"note": ["hello"]})
@@ -36,12 +34,7 @@ class ColumnRequest:
     def choose(self, names: Iterable[str], strings: Mapping[str, Cells]) -> str:
         """The text column: the one requested, else ``text``, else the only column of strings.
 
-        Args:
-            names: All columns.
-            strings: A sample of each column of strings.
-
-        Returns:
-            A name; ``text`` where nothing fits, for ``require`` to refuse.
+        ``strings`` is a sample of each column of strings. Where nothing fits, ``require`` refuses ``text``.
         """
         if self.column is not None:
             return self.column
@@ -70,15 +63,11 @@ class ColumnRequest:
         likely = likely or max(strings, key=lambda name: _characters(strings[name]), default=None)
         if likely is None:
             return " None holds strings."
-        return f" Try --column {shlex.quote(likely)}." if _is_name(likely) else " Has it a header line?"
+        return f" Try --column {shlex.quote(likely)}." if is_name(likely) else " Has it a header line?"
 
 
 def texts_only(values: Cells, request: ColumnRequest) -> TextsAndColumns:
-    """Texts without other columns.
-
-    Args:
-        values: Strings, and None for nulls.
-        request: A column other than ``text`` is missing.
+    """Texts without other columns; a request of one but ``text`` is a missing column.
 
     Raises:
         MissingColumn: A column was requested.
@@ -90,59 +79,15 @@ def texts_only(values: Cells, request: ColumnRequest) -> TextsAndColumns:
             f"{request.source} holds texts alone, no column {missing[0]!r}; give a table, and its format if "
             "the name does not tell it"
         )
-    for row, value in enumerate(values):
-        if not isinstance(value, str | None):
-            raise BadTexts(
-                f"{request.source}, row {row} (counted from 0): {json_type(value)}, where a string or null "
-                "is read; turn it into a string or drop it"
-            )
+    check_strings(values, request.source)
     return values, {}
 
 
-def json_type(value: object) -> str:
-    """What a value is, in the words of JSON.
-
-    Example:
-        >>> json_type(3.5), json_type({}), json_type(b"")
-        ('a number', 'an object', 'a bytes')
-    """
-    names = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
-    return "null" if value is None else names.get(type(value), f"a {type(value).__name__}")
-
-
 def closest(name: str, names: Iterable[str]) -> str | None:
-    """The name most like this one, ignoring case; None if none is close.
-
-    Example:
-        >>> closest("coment", ["id", "Comment"])
-        'Comment'
-    """
+    """The name most like this one, ignoring case; None if none is close."""
     by_lower = {other.lower(): other for other in names}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1)
     return by_lower[near[0]] if near else None
-
-
-def quoted(names: Iterable[object], most: int = 20) -> str:
-    """Names in quotes, and how many more there are.
-
-    A name that may be a text, long and with blanks, is shown as its length; other long names are cut.
-
-    Example:
-        >>> quoted(["a", "b", "c"], most=2)
-        "'a', 'b' and 1 more"
-    """
-    shown = [
-        (repr(name) if len(name) <= 60 else repr(name[:60] + "..."))
-        if _is_name(name)
-        else f"({len(name)} characters)"
-        for name in map(str, names)
-    ]
-    return ", ".join(shown[:most]) + (f" and {len(shown) - most} more" if len(shown) > most else "")
-
-
-def _is_name(value: str) -> bool:
-    """Whether a value may be quoted: short, or without blanks."""
-    return len(value) <= 24 or not any(map(str.isspace, value))
 
 
 def _characters(cells: Cells) -> int:

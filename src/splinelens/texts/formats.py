@@ -4,6 +4,8 @@ Parquet and data sets are Arrow tables. CSV and JSON are not read by pyarrow, wh
 as one huge cell, drops blank lines of a single column, turns strings that look like dates into dates, and
 refuses lone surrogates and columns of mixed types. Python's ``csv`` and ``json`` keep every text as written
 and name the line of what is broken.
+
+Each reader returns the texts, None where null, and the kept columns.
 """
 
 import csv
@@ -20,10 +22,9 @@ from splinelens.texts.columns import (
     Cells,
     ColumnRequest,
     TextsAndColumns,
-    json_type,
-    quoted,
     texts_only,
 )
+from splinelens.texts.table import json_type, quoted
 
 _JSON_ERRORS = (ValueError, RecursionError)  # broken, a number too long, nested too deep
 _ADDRESS = re.compile(r"hf:(\w[\w.-]*/\w[\w.-]*)(?::([^:\[\]]*))?(?::([^:\[\]]+(?:\[.*\])?))?")
@@ -33,20 +34,9 @@ _SPLITS = {"train", "validation", "valid", "val", "dev", "test"}
 def read_delimited(lines: TextIO, delimiter: str, request: ColumnRequest) -> TextsAndColumns:
     r"""Columns of CSV or TSV; quotes and newlines inside cells as in RFC 4180.
 
-    The first row names the columns. A cell may be as large as memory allows. A blank line is an empty cell
-    where there is one column, and skipped where there are more.
-
-    Args:
-        lines: The decoded file, opened with ``newline=""``.
-        delimiter: What separates the cells.
-        request: The columns to read.
-
-    Returns:
-        The texts and the kept columns, all strings.
-
-    Raises:
-        MissingColumn: A requested column does not exist.
-        BadTexts: A row is longer or shorter than the header, a quote is never closed, or there is no header.
+    The first row names the columns; a row of another length is refused. A cell may be as large as memory
+    allows. A blank line is an empty cell where there is one column, and skipped where there are more.
+    ``lines`` is opened with ``newline=""``.
 
     Example:
         >>> import io
@@ -80,31 +70,12 @@ def read_delimited(lines: TextIO, delimiter: str, request: ColumnRequest) -> Tex
 
 
 def read_json_lines(lines: TextIO, request: ColumnRequest) -> TextsAndColumns:
-    r"""Columns of JSON Lines: one object a line, blank lines skipped, an absent key is null.
-
-    Raises:
-        MissingColumn: A requested column is in no row.
-        BadTexts: A line is no JSON object, or its text is neither a string nor null.
-
-    Example:
-        >>> import io
-        >>> read_json_lines(io.StringIO('{"text": "hi"}\n\n{"text": null}\n'), ColumnRequest("a.jsonl", None))
-        (['hi', None], {})
-    """
+    """Columns of JSON Lines: one object a line, blank lines skipped, an absent key is null."""
     return _object_columns(_json_lines(lines, request.source), "line {}", request)
 
 
 def read_json(document: str, request: ColumnRequest) -> TextsAndColumns:
-    """Columns of one JSON list: of strings and nulls, or of objects.
-
-    Raises:
-        MissingColumn: A requested column is in no object.
-        BadTexts: Not JSON, not a list, or a row of another type.
-
-    Example:
-        >>> read_json('[{"text": "hi", "n": 1}]', ColumnRequest("a.json", None, ("n",)))
-        (['hi'], {'n': [1]})
-    """
+    """Columns of one JSON list: of strings and nulls, or of objects."""
     try:
         rows = json.loads(document)
     except _JSON_ERRORS as error:
@@ -122,13 +93,7 @@ def read_json(document: str, request: ColumnRequest) -> TextsAndColumns:
 
 
 def is_json_lines(lines: TextIO, column: str) -> bool:
-    r"""Whether the first line that is not blank is a JSON object with this column.
-
-    Example:
-        >>> import io
-        >>> is_json_lines(io.StringIO('\n{"text": "hi"}\n'), "text")
-        True
-    """
+    """Whether the first line that is not blank is a JSON object with this column."""
     first = next((line for line in lines if not line.isspace()), "")
     try:
         return first.startswith("{") and column in json.loads(first)
@@ -137,19 +102,7 @@ def is_json_lines(lines: TextIO, column: str) -> bool:
 
 
 def read_parquet(stream: BinaryIO, request: ColumnRequest) -> TextsAndColumns:
-    """Columns of a Parquet file; only those requested are read.
-
-    Args:
-        stream: The file, seekable.
-        request: The columns to read.
-
-    Returns:
-        The texts, None where null, and the kept columns as Python values.
-
-    Raises:
-        MissingColumn: A requested column does not exist.
-        BadTexts: The file is broken, or the text column does not hold strings.
-    """
+    """Columns of a seekable Parquet file; only those requested are read."""
     from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
 
@@ -165,17 +118,9 @@ def read_parquet(stream: BinaryIO, request: ColumnRequest) -> TextsAndColumns:
 def read_hub(request: ColumnRequest) -> TextsAndColumns:
     """Columns of a data set of the Hugging Face hub, read with the optional package ``datasets``.
 
-    Args:
-        request: ``source`` is ``hf:owner/name[:config][:split]``. A single part is a split if it is called
-            train, validation, valid, val, dev or test, else a config; ``hf:owner/name::split`` and
-            ``hf:owner/name:config:split`` are unambiguous. The split may be left out if there is one only.
-
-    Returns:
-        The texts, None where null, and the kept columns as Python values.
-
-    Raises:
-        MissingColumn: A requested column does not exist.
-        BadTexts: ``datasets`` is not installed, the data set cannot be loaded, or has several splits.
+    ``request.source`` is ``hf:owner/name[:config][:split]``. A single part is a split if it is called train,
+    validation, valid, val, dev or test, else a config; ``hf:owner/name::split`` and
+    ``hf:owner/name:config:split`` are unambiguous. The split may be left out if there is one only.
     """
     address = request.source
     match = _ADDRESS.fullmatch(address)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from splinelens.errors import BadTexts
-from splinelens.texts.columns import quoted
+from splinelens.texts.table import quoted
 
 if TYPE_CHECKING:
     import numpy
@@ -46,19 +46,12 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 
 def read_terms(path: Path) -> dict[str, tuple[str, ...]]:
-    r"""Terms of each group from a UTF-8 file with ``name<TAB>term`` on each line.
+    """Terms of each group from a UTF-8 file with ``name<TAB>term`` on each line.
 
     A name may be on several lines; blank lines and lines that start with # are skipped.
 
     Raises:
         BadTexts: The file cannot be read, holds no term, or a line has no tab.
-
-    Example:
-        >>> import tempfile
-        >>> file = Path(tempfile.mkdtemp()) / "terms.tsv"
-        >>> _ = file.write_text("bakers\tbaker\nbakers\tbakers\n")
-        >>> read_terms(file)
-        {'bakers': ('baker', 'bakers')}
     """
     try:
         lines = path.read_text("utf-8-sig").splitlines()
@@ -98,15 +91,10 @@ def mentions(
 
 
 def column_groups(name: str, cells: Sequence[Any]) -> "dict[str, numpy.ndarray]":  # Any: as the file held it
-    """The groups that a column names.
+    """The groups that a column names: one boolean a row for each.
 
-    Args:
-        name: The column.
-        cells: One a row. Numbers (from 0.5) and true/false say whether a row belongs; each other value is
-            a group ``column=value``. An empty cell belongs to none.
-
-    Returns:
-        One boolean a row for each group.
+    Numbers (from 0.5) and true/false say whether a row belongs; each other value is a group
+    ``column=value``. An empty cell belongs to none.
 
     Raises:
         BadTexts: All cells are empty, or there are more than 60 values.

@@ -2,10 +2,11 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from typing import TYPE_CHECKING, Any, Literal
 
 from splinelens.errors import BadLabels
-from splinelens.texts.columns import quoted
+from splinelens.texts.table import quoted
 
 if TYPE_CHECKING:
     import numpy
@@ -56,9 +57,7 @@ def read_labels(
             order, which may then hold one class only. None takes what the table holds.
 
     Raises:
-        BadLabels: All labels are missing, a column of several holds other values than 0/1, true/false or
-            yes/no, ``positive`` never occurs, one class only does, two words do not tell which counts as
-            1, or there are other classes than expected or more than 200.
+        BadLabels: Labels are all missing, of one class only, or of another kind or class than read here.
 
     Example:
         >>> read_labels({"kind": ["toxic", "clean", "", "toxic"]}).values[:, 0].tolist()
@@ -104,14 +103,11 @@ def _standard(labels: Iterable[str]) -> bool:
 
 
 def _two_words(distinct: Collection[str]) -> tuple[str, str] | None:
-    """The words for 1 and 0, if there are two and one of them is known as harmless."""
+    """The words for 1 and 0, if there are two and just one of them is known as harmless."""
     if len(distinct) != 2 or _standard(distinct):
         return None
-    first, second = distinct
-    first_is_zero, second_is_zero = _is_harmless(first, second), _is_harmless(second, first)
-    if first_is_zero == second_is_zero:
-        return None
-    return (second, first) if first_is_zero else (first, second)
+    pairs = [(one, zero) for one, zero in permutations(distinct) if _is_harmless(zero, one)]
+    return pairs[0] if len(pairs) == 1 else None
 
 
 def _is_harmless(word: str, other: str) -> bool:
@@ -136,14 +132,7 @@ def _classes(distinct: Iterable[str], name: str, expected: Sequence[str] | None)
 def _bits(
     labels: Sequence[str], name: str, positive: str | None = None, one_class: bool = False
 ) -> "numpy.ndarray":
-    """Labels of one column as 0 and 1 (int8).
-
-    Args:
-        labels: Not missing, as ``_spelling`` gives them.
-        name: The column, for messages.
-        positive: The label that counts as 1; None reads 0/1, true/false or yes/no.
-        one_class: Accept a column of one class only.
-    """
+    """Labels of one column as 0 and 1 (int8); without ``positive`` they are 0/1, true/false or yes/no."""
     import numpy
 
     distinct = dict.fromkeys(labels)

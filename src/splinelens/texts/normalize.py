@@ -15,23 +15,11 @@ from unicodedata import category, combining, decomposition, name, normalize
 MAX_MARKS = 2
 """Most combining marks kept on one letter: Vietnamese needs two, and higher stacks hide words."""
 
-CYRILLIC = dict(
-    zip(
-        "аеорсухіјѕԁԛԝһӏѵёїАВЕКМНОРСТУХІЈЅԚԜԌӀЁЇ",
-        "aeopcyxijsdqwhlvëïABEKMHOPCTYXIJSQWGIËÏ",
-        strict=True,
-    )
-)
-"""Cyrillic letters that look like a Latin one in most typefaces, and that one."""
-
-GREEK = dict(
-    zip(
-        "αεηικνορτυχωγϲϳΑΒΕΖΗΙΚΜΝΟΡΤΥΧ",
-        "aenikvoptuxwycjABEZHIKMNOPTYX",
-        strict=True,
-    )
-)
-"""Greek letters that look like a Latin one, and that one."""
+_CYRILLIC = ("аеорсухіјѕԁԛԝһӏѵёїАВЕКМНОРСТУХІЈЅԚԜԌӀЁЇ", "aeopcyxijsdqwhlvëïABEKMHOPCTYXIJSQWGIËÏ")
+_GREEK = ("αεηικνορτυχωγϲϳΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "aenikvoptuxwycjABEZHIKMNOPTYX")
+CYRILLIC = dict(zip(*_CYRILLIC, strict=True))
+GREEK = dict(zip(*_GREEK, strict=True))
+"""Letters that look like a Latin one in most typefaces, and that one."""
 
 _LOOK_ALIKES = CYRILLIC | GREEK
 _CYRILLIC_OR_GREEK = re.compile("[\u0370-\u052f]")
@@ -46,12 +34,7 @@ _EMPTY = "\u034f\u3164\uffa0"  # invisible, though not of the category of format
 
 @dataclass(frozen=True)
 class NormalizedText:
-    """A normalized text.
-
-    Attributes:
-        text: The new text.
-        origin: For each character its position in the original text; never decreasing.
-    """
+    """A normalized text; ``origin`` is the position of each character in the original, never decreasing."""
 
     text: str
     origin: tuple[int, ...]
@@ -97,42 +80,22 @@ def normalize_text(text: str) -> NormalizedText:
 
 
 def leet(text: str, rng: random.Random) -> str:
-    """Replace each a, e, i, o and s by 4, 3, 1, 0 or 5 with probability one half.
-
-    Example:
-        >>> leet("nice seats", random.Random(1))
-        'n1ce s34t5'
-    """
+    """Replace each a, e, i, o and s by 4, 3, 1, 0 or 5 with probability one half."""
     return "".join(_LEET[letter] if letter in _LEET and rng.random() < 0.5 else letter for letter in text)
 
 
 def homoglyph(text: str, rng: random.Random) -> str:
-    r"""Replace all Latin letters that have a Cyrillic look-alike by it; ``rng`` is not used.
-
-    Example:
-        >>> homoglyph("nice", random.Random(0)).encode("unicode_escape")
-        b'n\\u0456\\u0441\\u0435'
-    """
+    """Replace all Latin letters that have a Cyrillic look-alike by it; ``rng`` is not used."""
     return "".join(_FROM_LATIN.get(letter, letter) for letter in text)
 
 
 def zero_width(text: str, rng: random.Random) -> str:
-    r"""Put a zero-width space between all letters of each word; ``rng`` is not used.
-
-    Example:
-        >>> zero_width("a nice", random.Random(0)).encode("unicode_escape")
-        b'a n\\u200bi\\u200bc\\u200be'
-    """
+    """Put a zero-width space between all letters of each word; ``rng`` is not used."""
     return _LETTERS.sub(lambda word: "\u200b".join(word[0]), text)
 
 
 def spacing(text: str, rng: random.Random) -> str:
-    """Put spaces between the letters of each word with probability one third.
-
-    Example:
-        >>> spacing("what a nice day", random.Random(1))
-        'w h a t a n i c e day'
-    """
+    """Put spaces between the letters of each word with probability one third."""
     return _LETTERS.sub(lambda word: word[0] if rng.randrange(3) else " ".join(word[0]), text)
 
 

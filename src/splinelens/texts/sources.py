@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from splinelens.errors import BadTexts
-from splinelens.texts.columns import ColumnRequest, TextsAndColumns, closest, quoted, texts_only
+from splinelens.texts.columns import ColumnRequest, TextsAndColumns, closest, texts_only
 from splinelens.texts.formats import (
     is_json_lines,
     read_delimited,
@@ -18,7 +18,7 @@ from splinelens.texts.formats import (
     read_json_lines,
     read_parquet,
 )
-from splinelens.texts.table import Texts
+from splinelens.texts.table import Texts, quoted
 
 _FORMATS = {".txt": "txt", ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _FORMATS |= {".json": "json", ".parquet": "parquet"}
@@ -47,9 +47,6 @@ def read_texts(
         keep: Names of other columns to keep.
         encoding: Encoding of text files and standard input; a UTF-8 byte order mark is skipped.
         format: txt, csv, tsv, jsonl, json or parquet, overriding the ending of the path.
-
-    Returns:
-        At least one row.
 
     Raises:
         MissingColumn: A requested column does not exist; the message names those that do.
@@ -90,9 +87,7 @@ def _opened(name: str) -> BinaryIO:
         if not os.path.exists(name):
             raise BadTexts(_missing_file(name))
         if os.path.isdir(name):
-            files = [entry for entry in sorted(os.listdir(name)) if Path(entry).suffix.lower() in _FORMATS]
-            there = f"; there are {quoted(files, 5)}" if files else ""
-            raise BadTexts(f"{name} is a directory; name one file in it{there}")
+            raise BadTexts(f"{name} is a directory; name one file in it")
         stream = open(name, "rb")  # noqa: SIM115 - the caller closes it
         if stream.seekable():
             return stream
@@ -105,8 +100,7 @@ def _opened(name: str) -> BinaryIO:
 def _missing_file(name: str) -> str:
     folder, file = os.path.split(name)
     if not os.path.isdir(folder or "."):
-        advice = "check the path, or give a list to read one text"
-        return f"no file {file} in {folder}: there is no such folder; {advice}"
+        return f"no file {file} in {folder}: there is no such folder; check the path"
     near = closest(file, os.listdir(folder or "."))
     advice = f"Did you mean {os.path.join(folder, near)}?" if near else "To read one text, give a list."
     return f"no file {quoted([file])} in {folder or 'this folder'}. {advice}"

@@ -4,13 +4,12 @@ import hashlib
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from splinelens.errors import BadTexts, MissingColumn
-from splinelens.texts.columns import quoted
 
 if TYPE_CHECKING:
     import numpy
@@ -24,13 +23,13 @@ class Texts:
 
     Attributes:
         texts: One entry a row; None where the cell was null.
-        columns: The kept columns by name, each as long as ``texts``, values as read (CSV: str).
+        columns: The kept columns by name, values as read (CSV: str).
         source: The path, ``"stdin"``, ``"list"`` or the ``hf:`` address they came from.
         numbers: The number of each row in the source, from 0, without header and skipped blank lines. By
             default the rows are counted; a selection of rows keeps their numbers.
 
     Raises:
-        BadTexts: A column, or the numbers, are longer or shorter than the texts.
+        BadTexts: A column is longer or shorter than the texts.
 
     Example:
         >>> rows = Texts(("hi", None), {"split": ("train", "test")}, "list")
@@ -47,11 +46,6 @@ class Texts:
     def __post_init__(self) -> None:
         if not self.numbers:
             object.__setattr__(self, "numbers", tuple(range(len(self.texts))))
-        if len(self.numbers) != len(self.texts):
-            raise BadTexts(
-                f"{self.source}: {len(self.numbers)} numbers of rows beside {len(self.texts)} texts; give "
-                "one a text"
-            )
         for name, cells in self.columns.items():
             if len(cells) != len(self.texts):
                 raise BadTexts(
@@ -59,15 +53,24 @@ class Texts:
                     "give one cell a text"
                 )
 
+    @classmethod
+    def of(cls, values: Sequence[str | None]) -> "Texts":
+        """The texts of a list, None where one is missing.
+
+        Raises:
+            BadTexts: An empty list, or a row that is neither a string nor None.
+        """
+        if not len(values):
+            raise BadTexts("list has no rows; give at least one text")
+        check_strings(values, "list")
+        return cls(tuple(values), {}, "list")
+
     def __len__(self) -> int:
         return len(self.texts)
 
     @cached_property
     def data_hash(self) -> str:
-        """SHA-256 over the texts in order, in hexadecimal; the columns are not part of it.
-
-        A null adds ``-``; a text adds its length in bytes, ``:`` and its UTF-8, lone surrogates passed.
-        """
+        """SHA-256 over the texts: ``-`` for a null, else length in bytes, ``:`` and UTF-8 with surrogates."""
         digest = hashlib.sha256()
         for text in self.texts:
             data = b"" if text is None else text.encode("utf-8", "surrogatepass")
@@ -76,7 +79,7 @@ class Texts:
 
     @cached_property
     def columns_hash(self) -> str:
-        """SHA-256 over the kept columns by name, in hexadecimal; their order is not part of it."""
+        """SHA-256 over the kept columns, whatever their order."""
         columns = json.dumps(dict(self.columns), sort_keys=True, default=str)
         return hashlib.sha256(columns.encode()).hexdigest()
 
@@ -86,10 +89,6 @@ class Texts:
         Raises:
             MissingColumn: The column was not kept.
             BadTexts: No row matches; the message names the values that exist.
-
-        Example:
-            >>> Texts(("a", "b"), {"fold": (1, 2)}, "list").where("fold", ["2"]).texts
-            ('b',)
         """
         if column not in self.columns:
             others = quoted(self.columns) or "none"
@@ -105,12 +104,7 @@ class Texts:
         return self.at(rows)
 
     def at(self, rows: Sequence[int]) -> "Texts":
-        """The rows at these indices, from 0, in this order, with their columns and numbers.
-
-        Example:
-            >>> Texts(("a", "b", "c"), {}, "list").at([2, 0]).numbers
-            (2, 0)
-        """
+        """The rows at these indices, from 0, in this order, with their columns and numbers."""
         return Texts(
             tuple(self.texts[row] for row in rows),
             {name: tuple(cells[row] for row in rows) for name, cells in self.columns.items()},
@@ -125,10 +119,10 @@ def text_hashes(texts: Sequence[str | None]) -> "numpy.ndarray":
     They find repeated rows, and test rows that a detector was trained on, without storing a text. Each is
     the first 8 bytes of the SHA-256 of the text's letters and digits in lower case; combining marks, such as
     vowels of Hindi, count as letters. A text without letters or digits is hashed without its spaces; a
-    missing text as an empty one.
+    missing text as an empty one. Two different texts collide with a chance of about 1 in 10^19.
 
     Returns:
-        (text,) uint64. Two different texts collide with a chance of about 1 in 10^19.
+        (text,) uint64.
 
     Example:
         >>> first, second, third = text_hashes(["Have a nice day!", "have a nice  day", "Have a day"])
@@ -147,3 +141,46 @@ def _letters(text: str) -> str:
     if not any(map(str.isalnum, folded)):
         return "".join(folded.split())
     return "".join(c for c in folded if c.isalnum() or unicodedata.category(c)[0] == "M")
+
+
+def check_strings(values: Iterable[Any], source: str) -> None:
+    """Refuse a row that is neither a string nor None.
+
+    Raises:
+        BadTexts: The message names the row.
+    """
+    for row, value in enumerate(values):
+        if not isinstance(value, str | None):
+            raise BadTexts(
+                f"{source}, row {row} (counted from 0): {json_type(value)}, where a string or null is read; "
+                "turn it into a string or drop it"
+            )
+
+
+def json_type(value: object) -> str:
+    """What a value is, in the words of JSON."""
+    names = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
+    return "null" if value is None else names.get(type(value), f"a {type(value).__name__}")
+
+
+def quoted(names: Iterable[object], most: int = 20) -> str:
+    """Names in quotes, and how many more there are.
+
+    A name that may be a text, long and with blanks, is shown as its length; other long names are cut.
+
+    Example:
+        >>> quoted(["a", "b", "c"], most=2)
+        "'a', 'b' and 1 more"
+    """
+    shown = [
+        (repr(name) if len(name) <= 60 else repr(name[:60] + "..."))
+        if is_name(name)
+        else f"({len(name)} characters)"
+        for name in map(str, names)
+    ]
+    return ", ".join(shown[:most]) + (f" and {len(shown) - most} more" if len(shown) > most else "")
+
+
+def is_name(value: str) -> bool:
+    """Whether a value may be quoted: short, or without blanks."""
+    return len(value) <= 24 or not any(map(str.isspace, value))
