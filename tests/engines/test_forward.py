@@ -1,9 +1,9 @@
-"""Tests engines/forward.py: the positions of a model, one pass, and a prompt that ran once."""
+"""Tests engines/torch.py: the positions of a model, one pass over tokens, and a prompt that ran once."""
 
 import pytest
 import torch
 
-from splinelens.engines.forward import Positions, positions_of, run_prompt, run_tokens
+from splinelens.engines.torch import Positions, positions_of, run_prompt, run_tokens
 from splinelens.errors import BadFeatures
 
 
