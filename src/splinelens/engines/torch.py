@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
+from splinelens.anatomy import anatomy_of
 from splinelens.errors import BadFeatures
 from splinelens.geometry.attention import intrinsic_dimension_of_weights, intrinsic_dimensions
 from splinelens.geometry.codes import region_code
@@ -162,7 +163,16 @@ class TorchEngine:
             model: A base model of transformers.
             request: What every pass computes.
             prompt: Token ids to run once; every row of a batch then follows them.
+
+        Raises:
+            BadFeatures: The model lacks a layer of the request.
         """
+        depth = anatomy_of(model).depth
+        missing = [layer for layer in request.layers if not 0 <= layer < depth]
+        if missing:
+            raise BadFeatures(
+                f"layers {missing} do not exist: the model has {depth} blocks, 0 to {depth - 1}"
+            )
         self.model = model
         self.request = request
         self.prompt = run_prompt(model, prompt)
