@@ -377,5 +377,5 @@ def test_a_layer_of_experts_has_no_map(tiny_of):
 def test_a_quantized_weight_is_refused_by_name(tiny_llama, role):
     module = getattr(tiny_llama.layers[1].mlp, f"{role}_proj")
     module.weight = torch.nn.Parameter(module.weight.to(torch.int8), requires_grad=False)
-    with pytest.raises(BadModel, match=f"the {role} weight of layer 1 is quantised; load the model with a"):
+    with pytest.raises(BadModel, match=f"the {role} weight of layer 1 is quantized; load the model with a"):
         region_map(anatomy_of(tiny_llama), 1, torch.zeros(32))

@@ -232,13 +232,13 @@ def test_a_window_without_tokens_is_refused(tiny_llama, wrap):
         list(reader.read(TEXTS))
 
 
-def test_a_quantised_gate_is_refused_before_anything_is_run(tiny_llama, wrap):
+def test_a_quantized_gate_is_refused_before_anything_is_run(tiny_llama, wrap):
     loaded = wrap(tiny_llama)
     weight = loaded.model.layers[1].mlp.gate_proj.weight
     loaded.model.layers[1].mlp.gate_proj.weight = torch.nn.Parameter(
         weight.to(torch.int8), requires_grad=False
     )
-    with pytest.raises(BadModel, match="gate weight of layer 1 is quantised"):
+    with pytest.raises(BadModel, match="gate weight of layer 1 is quantized"):
         TextReader(loaded, FeatureSpec(max_tokens=96))
 
 

@@ -91,7 +91,7 @@ def test_the_nearest_length_is_nearest_by_ratio(reference, tokens, length):
 def test_a_text_much_longer_than_any_of_the_reference_is_noted(reference):
     assert [reference.far(tokens) for tokens in (*range(1, 17), 24)] == [None] * 17
     said = reference.far(3001, "the other text")
-    assert said.startswith("percentiles: the other text has 3,001 tokens, held against the first 16 of")
+    assert said.startswith("percentiles: the other text has 3,001 tokens, compared with the first 16 of")
     assert reference.far(25) is not None
     assert Reference(reference.quantiles[3:], (8, 16), (9, 9), "", ()).far(5) is not None
 
@@ -146,8 +146,8 @@ def test_only_the_layers_asked_for_are_used(reference):
 
 
 def test_a_reference_says_what_it_holds(reference):
-    assert reference.said(7) == "the first 8 tokens of 9 made-up texts"
-    assert reference.said(1) == "the first token of 9 made-up texts"
+    assert reference.description(7) == "the first 8 tokens of 9 made-up texts"
+    assert reference.description(1) == "the first token of 9 made-up texts"
 
 
 def test_what_is_saved_is_loaded(reference, tmp_path):

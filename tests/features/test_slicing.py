@@ -6,7 +6,7 @@ import torch
 
 from splinelens.anatomy import anatomy_of
 from splinelens.errors import BadFeatures
-from splinelens.features.slicing import place_of, slice_texts, text_slice
+from splinelens.features.slicing import locate_token, slice_texts, text_slice
 from splinelens.features.token_report import read_tokens
 
 TEXT = "the thing you are after"
@@ -37,7 +37,7 @@ def test_two_texts_are_cut_through_both_ends_and_the_first_ones_middle(cut):
     found, _, reports, _ = cut("llama", TEXT, "so it is")
     both = reports[0].tokens + reports[1].tokens
     assert found.tokens == (11, both - 1, 6)
-    assert place_of(reports, both - 1) == (1, reports[1].tokens - 1)
+    assert locate_token(reports, both - 1) == (1, reports[1].tokens - 1)
 
 
 def test_each_point_has_the_signs_of_its_token(cut):
@@ -89,22 +89,22 @@ def test_of_experts_the_one_with_most_of_the_tokens_is_drawn(cut):
     weight = loaded.model.layers[1].mlp.experts.gate_up_proj[expert, :24]
     on = report.inputs[1][list(found.tokens)] @ weight[found.picture.walls].T > 0
     assert (found.picture.on(found.picture.places) == on.numpy()).all()
-    assert f"drawn are the walls of expert {expert} alone, to which {sum(met)} of the three" in notes[0]
+    assert f"only the walls of expert {expert} are drawn, to which {sum(met)} of the three" in notes[0]
 
 
 def test_a_shared_expert_is_drawn_rather(cut):
     found, notes, (report,), loaded = cut("qwen3_next", TEXT)
     assert (found.first, found.neurons) == (4 * 24, 20)
-    assert "drawn are the walls of the shared one alone" in notes[0]
+    assert "only the walls of the shared one are drawn" in notes[0]
     weight = loaded.model.layers[1].mlp.shared_expert.gate_proj.weight
     on = report.inputs[1][list(found.tokens)] @ weight[found.picture.walls].T > 0
     assert torch.equal(torch.from_numpy(found.picture.on(found.picture.places)), on)
 
 
-def test_a_token_behind_the_last_text_is_our_own_mistake(cut):
+def test_a_token_after_the_last_text_is_our_mistake(cut):
     _, _, reports, _ = cut("llama", TEXT)
-    with pytest.raises(IndexError, match="no token 0 behind the last text"):
-        place_of(reports, 12)
+    with pytest.raises(IndexError, match="no token 0 after the last text"):
+        locate_token(reports, 12)
 
 
 @pytest.mark.parametrize("at", ["last", "mean"])
@@ -132,7 +132,7 @@ def test_what_spans_no_plane_of_texts_is_refused(tiny_of, wrap, texts, at, said)
 
 
 def test_a_slice_through_texts_needs_a_dense_layer(tiny_of, wrap):
-    with pytest.raises(BadFeatures, match="layer 1 consists of experts, each with a partition of its own"):
+    with pytest.raises(BadFeatures, match="layer 1 consists of experts, each with its own partition"):
         slice_texts([TEXT, "so it is", "rain"], wrap(tiny_of("mixtral")), layer=1)
 
 
