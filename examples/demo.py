@@ -15,6 +15,7 @@ from time import perf_counter
 from rich.console import Console
 
 import splinelens
+from splinelens.errors import SplinelensError
 from splinelens.report.terminal import score_table
 
 COMMENTS = Path(__file__).with_name("comments.csv")
@@ -68,5 +69,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except splinelens.SplinelensError as error:
+    except SplinelensError as error:
         sys.exit(f"Error: {error}")

@@ -1,21 +1,14 @@
-"""Where a text falls among the regions of a language model, exactly and almost for free.
+"""Toxicity scores and exact geometry from the activations of a frozen language model.
 
-A language model cuts its own inside into regions with known hyperplanes. splinelens reads, in one
+The MLPs of a language model divide its activation space by known hyperplanes. splinelens measures, in one
 forward pass, on which side of them and how far away each token lies, and turns that into scores.
 
-The house is one walk, left to right; a file imports only from names to its left::
-
-    errors  texts  tokens  anatomy  models  layers  weights  geometry  kernels  features
-    detect  report  apps  serve  cli
-
-Start at ``features/extract.py``: it is the whole walk in one function. The names below are all there
-is at the top; each is loaded when it is first used, so ``import splinelens`` itself is instant.
+Start reading at ``features/reader.py``, the one reading loop. Errors are in ``splinelens.errors``. Names are
+imported when they are first used, so ``import splinelens`` itself is instant.
 
 Example:
     >>> import splinelens
     >>> "Detector" in dir(splinelens)
-    True
-    >>> issubclass(splinelens.UnknownModel, splinelens.SplinelensError)
     True
 """
 
@@ -23,102 +16,51 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from splinelens.apps.detector import Detector
-    from splinelens.apps.inspection import inspect
-    from splinelens.apps.pipelines import make_detector_pipeline
-    from splinelens.errors import (
-        BadDetector,
-        BadFeatures,
-        BadLabels,
-        BadModel,
-        BadTexts,
-        BrokenArtifact,
-        BrokenDownload,
-        CannotResume,
-        CannotWrite,
-        MissingColumn,
-        NotExplainable,
-        NoTokens,
-        SplinelensError,
-        UnknownAnatomy,
-        UnknownDetector,
-        UnknownModel,
-        WrongModel,
-    )
-    from splinelens.features.extract import extract
-    from splinelens.features.look import Place, look
-    from splinelens.features.slicing import slice_texts
-    from splinelens.features.stream import Stream
-    from splinelens.features.table import FeatureTable
-    from splinelens.features.token_report import read_tokens
-    from splinelens.features.transformer import GeometryFeatures
-    from splinelens.layers import watch
-    from splinelens.models import LoadedModel, load_model
-    from splinelens.texts import Texts, read_texts
+    from splinelens.apps.detector import Detector as Detector
+    from splinelens.apps.inspection import inspect as inspect
+    from splinelens.apps.pipelines import make_detector_pipeline as make_detector_pipeline
+    from splinelens.features.extract import extract as extract
+    from splinelens.features.look import Place as Place
+    from splinelens.features.look import look as look
+    from splinelens.features.slicing import slice_texts as slice_texts
+    from splinelens.features.stream import Stream as Stream
+    from splinelens.features.table import FeatureTable as FeatureTable
+    from splinelens.features.token_report import read_tokens as read_tokens
+    from splinelens.features.transformer import GeometryFeatures as GeometryFeatures
+    from splinelens.layers import watch as watch
+    from splinelens.models import LoadedModel as LoadedModel
+    from splinelens.models import load_model as load_model
+    from splinelens.texts import Texts as Texts
+    from splinelens.texts import read_texts as read_texts
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "SplinelensError",
-    "BadTexts",
-    "MissingColumn",
-    "BadLabels",
-    "NoTokens",
-    "BadModel",
-    "UnknownModel",
-    "BrokenDownload",
-    "UnknownAnatomy",
-    "BadFeatures",
-    "CannotResume",
-    "BadDetector",
-    "UnknownDetector",
-    "BrokenArtifact",
-    "WrongModel",
-    "NotExplainable",
-    "CannotWrite",
-    "Texts",
-    "read_texts",
-    "LoadedModel",
-    "load_model",
-    "watch",
-    "FeatureTable",
-    "extract",
-    "Stream",
-    "read_tokens",
-    "Place",
-    "look",
-    "slice_texts",
-    "GeometryFeatures",
-    "Detector",
-    "make_detector_pipeline",
-    "inspect",
-]
-
-_ELSEWHERE = {
-    "Texts": "texts",
-    "read_texts": "texts",
-    "LoadedModel": "models",
-    "load_model": "models",
-    "watch": "layers",
-    "FeatureTable": "features.table",
-    "extract": "features.extract",
-    "Stream": "features.stream",
-    "read_tokens": "features.token_report",
-    "Place": "features.look",
-    "look": "features.look",
-    "slice_texts": "features.slicing",
-    "GeometryFeatures": "features.transformer",
+_MODULES = {
     "Detector": "apps.detector",
-    "make_detector_pipeline": "apps.pipelines",
+    "FeatureTable": "features.table",
+    "GeometryFeatures": "features.transformer",
+    "LoadedModel": "models",
+    "Place": "features.look",
+    "Stream": "features.stream",
+    "Texts": "texts",
+    "extract": "features.extract",
     "inspect": "apps.inspection",
+    "load_model": "models",
+    "look": "features.look",
+    "make_detector_pipeline": "apps.pipelines",
+    "read_texts": "texts",
+    "read_tokens": "features.token_report",
+    "slice_texts": "features.slicing",
+    "watch": "layers",
 }
-_EXPORTS = {name: _ELSEWHERE.get(name, "errors") for name in __all__}
+
+__all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> object:
-    if name not in _EXPORTS:
-        raise AttributeError(f"module 'splinelens' has no attribute {name!r}; there are {', '.join(__all__)}")
-    value = getattr(import_module(f"splinelens.{_EXPORTS[name]}"), name)
+    if name not in _MODULES:
+        raise AttributeError(f"module 'splinelens' has no attribute {name!r}; it has {', '.join(__all__)}")
+    value = getattr(import_module(f"splinelens.{_MODULES[name]}"), name)
     globals()[name] = value
     return value
 

@@ -333,9 +333,6 @@ class Anatomy:
 def anatomy_of(model: "nn.Module") -> Anatomy:
     """Find the blocks and gates of a transformers model.
 
-    Args:
-        model: A base model or one with a head; ``model.config.model_type`` picks the row.
-
     Returns:
         The anatomy of the base model inside ``model``.
 

@@ -5,8 +5,6 @@ import sys
 
 import pytest
 
-from splinelens.report.evaluation import EvaluationReport
-
 
 @pytest.fixture
 def disguises(monkeypatch):
@@ -35,13 +33,13 @@ def test_a_report_is_a_page_and_the_same_record_twice(report, tmp_path):
     probes = ("--hatecheck", tmp_path / "hate.csv", "--xstest", tmp_path / "x.csv")
     result = report("--report", page, *probes, "--explain", "--json")
     assert result.stderr.endswith(f"wrote {page}, {tmp_path / 'a.json'}, {tmp_path / 'a.md'}\n")
-    record = EvaluationReport.from_json((tmp_path / "a.json").read_text())
-    assert [share.name for share in record.hatecheck] == ["f", "g"]
-    assert [row.disguise for row in record.evasion] == ["spacing"]
-    assert (tmp_path / "a.md").read_text() == record.to_markdown()
+    record = json.loads((tmp_path / "a.json").read_text())
+    assert [share["name"] for share in record["hatecheck"]] == ["f", "g"]
+    assert [row["disguise"] for row in record["evasion"]] == ["spacing"]
+    assert (tmp_path / "a.md").read_text().startswith("# Evaluation of ")
     assert page.read_text().startswith("<!DOCTYPE html>")
     printed = json.loads(result.stdout)
-    assert {name: printed[name] for name in record.metrics} == record.metrics
+    assert {name: printed[name] for name in record["metrics"]} == record["metrics"]
 
 
 def test_the_numbers_are_those_without_a_report(report, tmp_path):

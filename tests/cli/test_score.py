@@ -158,7 +158,7 @@ def test_a_detector_for_another_model_is_refused(score, tiny_qwen2, tiny_tokeniz
     tiny_qwen2.save_pretrained(tmp_path / "other")
     tiny_tokenizer.save_pretrained(tmp_path / "other")
     told = score("--text", "a", "--model", tmp_path / "other", code=1).stderr
-    assert "detector tiny was made for another model" in told
+    assert "detector tiny was fitted with another model" in told
 
 
 def test_a_truncated_artifact_is_refused(score, detector):

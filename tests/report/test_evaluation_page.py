@@ -6,7 +6,7 @@ import re
 import pytest
 
 from splinelens.report.evaluation import LayerAuc, Mistake, Share, report_tables
-from splinelens.report.evaluation_page import auc_scale, figures, page
+from splinelens.report.evaluation_page import figures, page
 from splinelens.report.scores import Span
 
 EMPTY = {
@@ -162,10 +162,10 @@ def test_layers_that_are_not_read_stay_empty(evaluation):
     assert (trace["z"], trace["x"]) == ([[0.9, None], [0.6, 0.7]], ["0", "4"])
 
 
-def test_colors_begin_at_chance_unless_some_number_points_the_other_way():
-    assert auc_scale(LayerAuc(("a",), (0,), ((0.6,),), "")).low == 0.5
-    low = auc_scale(LayerAuc(("a",), (0,), ((0.3,),), ""))
-    assert (low.low, low.high) == (0.0, 1.0)
+def test_colors_begin_at_chance_unless_some_number_points_the_other_way(evaluation):
+    for auc, low in ((0.6, 0.5), (0.3, 0.0)):
+        layer_auc = LayerAuc(("a",), (0,), ((auc,),), "")
+        assert figures(evaluation(layer_auc=layer_auc))["layers"]["data"][0]["zmin"] == low
 
 
 def test_no_text_is_in_the_figures(evaluation):

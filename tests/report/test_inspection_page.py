@@ -105,9 +105,9 @@ def test_unprintable_characters_are_shown_as_symbols_and_breaks_break(inspection
 def test_every_figure_comes_with_its_definition_and_unit(inspection, view):
     text = page(full(inspection, view))
     units = {
-        "sign": "share of neurons",
-        "boundary": "units of the MLP's input",
-        "dimension": "vertices",
+        "sign": "Share of the layer's neurons",
+        "boundary": "in units of that input",
+        "dimension": "Active vertices",
         "features": "in percent",
         "text_distance": "from 0 to 1",
         "prefixes": "shares of neurons and units of the MLP's input",
@@ -332,9 +332,6 @@ def test_one_layer_of_thirty_does_not_take_the_colors_of_the_signs(inspection):
     sign[0] = 0.99
     scale = color_scales(found)["sign"]
     assert sign[1:].min() <= scale.low < scale.high <= sign[1:].max()
-    assert [words[0] for _, words in scale.ticks] == ["≤", "0", "≥"]
-    sign[:] = np.where(np.arange(20) % 2, 0.25, 0.75)
-    assert [words for _, words in color_scales(found)["sign"].ticks] == ["0.25", "0.5", "0.75"]
 
 
 def test_layers_without_softmax_do_not_reach_into_the_scale(inspection):

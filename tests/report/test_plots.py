@@ -3,9 +3,7 @@
 import numpy as np
 import pytest
 
-from splinelens.report.plots import Scale, category_axis, figure, heat_map, plotly_text, rounded
-
-COLORS = ("#000", "#777", "#fff")
+from splinelens.report.plots import Scale, category_axis, figure, plotly_text, rounded
 
 
 def test_a_figure_has_the_given_axes_and_no_template():
@@ -16,33 +14,26 @@ def test_a_figure_has_the_given_axes_and_no_template():
 
 
 def test_a_heat_map_has_the_colors_and_ends_of_its_scale():
-    scale = Scale(COLORS, 0.5, 1.0, ())
-    (trace,) = figure([heat_map([[0.5, None]], scale)], 200, {}, {})["data"]
-    assert [list(pair) for pair in trace["colorscale"]] == [[0.0, "#000"], [0.5, "#777"], [1.0, "#fff"]]
-    assert (trace["zmin"], trace["zmax"], trace["z"]) == (0.5, 1.0, [[0.5, None]])
+    trace = Scale("Viridis", 0.5, 1.0, "AUC").heat_map([[0.5, None]])
+    (drawn,) = figure([trace], 200, {}, {})["data"]
+    assert list(drawn["colorscale"][0]) == [0.0, "#440154"]
+    assert (drawn["zmin"], drawn["zmax"], drawn["z"]) == (0.5, 1.0, [[0.5, None]])
+    assert drawn["colorbar"]["title"]["text"] == "AUC"
 
 
-def test_a_logarithmic_scale_has_a_tick_at_each_decade_between_its_ends():
-    scale = Scale.logarithmic([np.array([0.002, 20.0])], COLORS)
-    assert [words for _, words in scale.ticks] == ["0.002", "0.01", "0.1", "1", "20"]  # 10 would overlap
-    assert scale.ticks[1][0] == pytest.approx((-2 - np.log10(0.002)) / 4)
+def test_a_logarithmic_scale_has_numbers_at_its_ticks_and_0_at_its_low_end():
+    scale = Scale.of([np.array([0.0, 0.01, 10.0])], "Viridis", log=True)
+    assert (scale.low, scale.high) == (-2, 1)
+    assert scale.values(np.array([0.0, 1.0])) == [-2, 0]
+    assert list(scale.heat_map([]).colorbar.ticktext) == ["0.01", "0.1", "1", "10"]
 
 
-def test_a_number_of_0_takes_the_low_end_and_is_named_there():
-    scale = Scale.logarithmic([np.array([0.0, 0.01, 1.0])], COLORS)
-    assert scale.ticks[0] == (0.0, "0")
-    assert scale.low < -2
-    assert scale.high == 0
-    assert scale.values(np.array([0.0, 1.0])) == [pytest.approx(scale.low, rel=1e-3), 0]
-
-
-@pytest.mark.parametrize("values", [[], [0.0], [0.5, 0.5], [np.inf, np.nan], [-1.0]])
-@pytest.mark.parametrize("kind", [Scale.linear, Scale.logarithmic])
-def test_no_scale_is_without_length(values, kind):
-    scale = kind([np.array(values)], COLORS)
+@pytest.mark.parametrize("values", [[], [0.0], [0.5, 0.5], [np.inf, np.nan]])
+@pytest.mark.parametrize("log", [False, True])
+def test_no_scale_is_without_length(values, log):
+    scale = Scale.of([np.array(values)], "Viridis", log=log)
     assert np.isfinite([scale.low, scale.high]).all()
     assert scale.low < scale.high
-    assert scale.ticks
 
 
 def test_numbers_keep_their_significant_digits():

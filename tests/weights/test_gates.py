@@ -9,7 +9,7 @@ import torch
 from splinelens.anatomy import anatomy_of
 from splinelens.errors import BadModel
 from splinelens.layers import watch
-from splinelens.weights import gate_norms, gate_weight, linear_of, walls_of
+from splinelens.weights import gate_norms, linear_of, walls_of
 from splinelens.weights import gates as weights
 
 
@@ -23,13 +23,13 @@ def linear_map(model, layer):
 
 def test_row_k_of_the_gate_weight_is_the_normal_of_hyperplane_k(tiny_model):
     for layer in range(3):
-        weight = gate_weight(anatomy_of(tiny_model), layer)
+        weight = walls_of(anatomy_of(tiny_model), layer)[0]
         assert weight.shape == (48, 32)
         assert torch.allclose(weight, linear_map(tiny_model, layer), atol=1e-5)
 
 
 def test_the_gate_weight_is_a_view(tiny_model):
-    weight = gate_weight(anatomy_of(tiny_model), 0)
+    weight = walls_of(anatomy_of(tiny_model), 0)[0]
     assert weight.data_ptr() == anatomy_of(tiny_model).gate(0).weight.data_ptr()
 
 
@@ -89,7 +89,7 @@ def test_norms_go_when_the_model_goes(tiny_llama):
 
 def test_a_neuron_with_a_zero_row_has_norm_0(tiny_model):
     with torch.no_grad():
-        gate_weight(anatomy_of(tiny_model), 2)[[0, 7]] = 0
+        walls_of(anatomy_of(tiny_model), 2)[0][[0, 7]] = 0
     assert gate_norms(tiny_model, 2)[[0, 7]].tolist() == [0.0, 0.0]
     assert (gate_norms(tiny_model, 2) == 0).sum() == 2
 
@@ -107,7 +107,7 @@ def test_a_quantized_weight_is_refused(tiny_llama):
     with pytest.raises(
         BadModel, match="gate weight of layer 1 is quantized; load the model with a float dtype"
     ):
-        gate_weight(anatomy_of(tiny_llama), 1)
+        walls_of(anatomy_of(tiny_llama), 1)[0]
 
 
 def test_a_linear_map_is_read_whatever_its_storage(tiny_gpt2):

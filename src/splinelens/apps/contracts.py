@@ -24,7 +24,7 @@ from splinelens.layers import watch
 from splinelens.layers.attention import watch_weights
 from splinelens.layers.experts import expert_weight
 from splinelens.models import Check, LoadedModel
-from splinelens.weights import gate_weight
+from splinelens.weights import walls_of
 
 PROBES = (
     "Have a nice day.",
@@ -108,9 +108,8 @@ def _gates(loaded: LoadedModel) -> str:
 
 def _gate_again(anatomy: Anatomy, layer: int, states: Tensor, routes: Tensor | None) -> Tensor:
     if routes is None:
-        gate = anatomy.gate(layer)
-        weight, bias = gate_weight(anatomy, layer), getattr(gate, "bias", None)
-        return states @ weight.T + (0 if bias is None else bias[: len(weight)])
+        weight, bias = walls_of(anatomy, layer)
+        return states @ weight.T + (0 if bias is None else bias)
     experts, shared = anatomy.experts(layer), anatomy.shared(layer)
     assert experts is not None  # only layers of experts have routes
     rows = []

@@ -382,9 +382,6 @@ class Prompt:
     def cache(self, rows: int) -> Any:  # a transformers Cache; the package is imported late
         """A fresh cache for a batch, with the prompt in every row.
 
-        Args:
-            rows: Rows of the batch.
-
         Returns:
             A ``transformers`` cache, or None without a prompt.
         """
@@ -400,10 +397,6 @@ class Prompt:
 
 def run_prompt(model: nn.Module, ids: Sequence[int]) -> Prompt:
     """Run the prompt once and keep its keys and values.
-
-    Args:
-        model: A base model of transformers.
-        ids: The prompt's token ids, with the BOS token if the tokenizer adds one.
 
     Returns:
         The prompt; of length 0 if there are no ids.

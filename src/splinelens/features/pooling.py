@@ -61,10 +61,6 @@ class Layout:
     def values(self, stats: TextStats, tokens: Sequence[int]) -> np.ndarray:
         """The rows that some statistics give.
 
-        Args:
-            stats: Statistics, one row for each text or prefix.
-            tokens: Tokens of each text or prefix.
-
         Returns:
             (row, entry) float32.
         """
@@ -85,9 +81,6 @@ class Layout:
 
     def sources(self, stats: TextStats) -> np.ndarray:
         """The token that each number of some rows comes from.
-
-        Args:
-            stats: Statistics computed with ``locate``.
 
         Returns:
             (row, entry); -1 where a number does not come from one token.

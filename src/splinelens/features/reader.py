@@ -33,7 +33,7 @@ from splinelens.tokens import (
     tokenize,
     windows,
 )
-from splinelens.weights import gate_weight
+from splinelens.weights import walls_of
 
 CHUNK = 1024
 """Texts that are sorted by length together: full batches, and a killed run loses little."""
@@ -369,7 +369,7 @@ def _neurons(anatomy: Anatomy, layer: int) -> int:
     """Neurons of a layer; a dense one is refused here if its weight cannot be read."""
     if anatomy.experts(layer) is not None:
         return anatomy.neurons(layer)
-    return gate_weight(anatomy, layer).shape[0]
+    return len(walls_of(anatomy, layer)[0])
 
 
 def _softmax_layers(

@@ -203,9 +203,6 @@ class Reference:
 def shipped(loaded: LoadedModel) -> Reference | None:
     """The shipped reference of this exact model, or of its first blocks.
 
-    Args:
-        loaded: The model. Its weights are hashed only if its configuration is that of a reference.
-
     Returns:
         The reference, or None: without one there are no percentiles.
     """

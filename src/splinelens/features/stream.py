@@ -113,10 +113,7 @@ class Stream:
         return self.__copy__()
 
     def ids(self, text: str) -> tuple[int, ...]:
-        """The token ids of a text, as ``feed`` takes it.
-
-        Args:
-            text: The text, or its next piece: pieces are tokenized separately, so end them between words.
+        """The token ids of a text or of its next piece; end pieces between words.
 
         Returns:
             Its ids, special tokens read as letters.

@@ -91,9 +91,6 @@ class FeatureTable:
     def column(self, name: str) -> np.ndarray:
         """The values of one column.
 
-        Args:
-            name: Its name.
-
         Returns:
             (text,) for a scalar statistic, else (text, size).
 
@@ -111,9 +108,6 @@ class FeatureTable:
 
     def write(self, path: Path) -> None:
         """Write Parquet; a reader sees either the whole file or none.
-
-        Args:
-            path: The file.
 
         Raises:
             CannotWrite: The disk is full or the file may not be written.
@@ -225,11 +219,7 @@ def _column_of(name: str, kind: "pa.DataType") -> Column:
 
 
 def read_provenance(path: Path) -> dict[str, Any] | None:  # Any: plain JSON values
-    """The provenance of a table on disk, without its values; None if there is no such table.
-
-    Args:
-        path: The file; it may be missing.
-    """
+    """The provenance of a table on disk, without its values; None if there is no such table."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -242,9 +232,6 @@ def read_provenance(path: Path) -> dict[str, Any] | None:  # Any: plain JSON val
 
 def joined(tables: Sequence[FeatureTable]) -> FeatureTable:
     """Tables of the same columns, one after the other; the provenance is the first one's.
-
-    Args:
-        tables: At least one table.
 
     Returns:
         One table with all rows.

@@ -91,10 +91,6 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
     def fit(self, X: Any = None, y: object = None) -> "GeometryFeatures":  # Any: see check_texts
         """Check the parameters and that ``X`` holds texts; no model is loaded and nothing learnt.
 
-        Args:
-            X: As in ``transform``; None checks the parameters alone.
-            y: Not read.
-
         Returns:
             The estimator itself.
 
@@ -136,9 +132,6 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
 
     def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
         """The name of each column of ``transform``; the model is loaded if it is not.
-
-        Args:
-            input_features: Not read.
 
         Returns:
             Strings such as ``layer05.sign_mean``, or ``layer05.margin_max[17]`` for the entry of one

@@ -122,9 +122,6 @@ class RegionMap:
     def apply(self, points: Float[Tensor, "*point width"]) -> Float[Tensor, "*point out"]:
         """Apply the map, ``value + J (y - point)``.
 
-        Args:
-            points: Inputs of the MLP. An exact map is valid in the region of ``point`` only.
-
         Returns:
             Outputs of the MLP, including the last bias.
 
@@ -138,9 +135,6 @@ class RegionMap:
 
     def linear(self, steps: Float[Tensor, "*point width"]) -> Float[Tensor, "*point out"]:
         """Multiply J with vectors: the change of the output for a change of the input.
-
-        Args:
-            steps: Differences of inputs of the MLP.
 
         Returns:
             Differences of outputs.
@@ -159,9 +153,6 @@ class RegionMap:
 
     def transposed(self, covectors: Float[Tensor, "*point out"]) -> Float[Tensor, "*point width"]:
         """Multiply the transpose of J with vectors: the input direction that an output direction reads.
-
-        Args:
-            covectors: Directions of the output, such as a row of the unembedding or a probe.
 
         Returns:
             The gradient of ``<covector, map(y)>`` with respect to y.

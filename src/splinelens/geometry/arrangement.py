@@ -27,10 +27,6 @@ def arrangement(lines: Float[np.ndarray, "line 3"], box: Box) -> list[Float[np.n
     Duplicate lines count once; a line that misses the box, touches only its corner or runs along its edge
     cuts nothing. A thousand lines take seconds.
 
-    Args:
-        lines: ``(a, b, c)`` of each line, of any length; rows with ``a = b = 0`` are not lines.
-        box: ``(low_x, low_y, high_x, high_y)``.
-
     Returns:
         The corners of each cell, counter-clockwise.
 
@@ -64,11 +60,6 @@ def cell_around(
 ) -> Float[np.ndarray, "corner 2"]:
     """The cell that contains a point, without the other cells.
 
-    Args:
-        lines: ``(a, b, c)`` of each line, of any length.
-        box: ``(low_x, low_y, high_x, high_y)``.
-        place: A point of the box; on a line it belongs to the negative side, as a gate of 0 is off.
-
     Returns:
         The cell's corners, counter-clockwise.
 
@@ -95,10 +86,6 @@ def line_segments(
     lines: Float[np.ndarray, "line 3"], box: Box
 ) -> tuple[Bool[np.ndarray, " line"], Float[np.ndarray, "line 2 2"]]:
     """Which lines cut a box in two, and the end points of the segments inside it.
-
-    Args:
-        lines: ``(a, b, c)`` of each line, of any length.
-        box: ``(low_x, low_y, high_x, high_y)``.
 
     Returns:
         Whether each line cuts the box (touching a corner or an edge is not enough), and its two points on
@@ -130,10 +117,6 @@ def count_crossings(segments: Float[np.ndarray, "line 2 2"], box: Box) -> int:
 
     Two chords of a convex outline cross if their end points alternate along it.
 
-    Args:
-        segments: End points on the box's edge, from ``line_segments``.
-        box: ``(low_x, low_y, high_x, high_y)``.
-
     Returns:
         Number of pairs; three lines through one point count as three, lines that meet on the edge as none.
 
@@ -152,10 +135,6 @@ def count_crossings(segments: Float[np.ndarray, "line 2 2"], box: Box) -> int:
 
 def same_lines(lines: Float[np.ndarray, "line 3"], box: Box) -> Int[np.ndarray, " line"]:
     """For each line the first equal one, whichever side is positive.
-
-    Args:
-        lines: ``(a, b, c)`` of each line, of any length.
-        box: ``(low_x, low_y, high_x, high_y)``; the tolerance is relative to its size.
 
     Returns:
         Row numbers; its own where no line before it is equal.

@@ -206,9 +206,6 @@ def dimension_bounds(
 def check_eps(eps: object) -> float:
     """Validate a threshold and return it as a float.
 
-    Args:
-        eps: Share of attention above which a key counts, in (0, 1).
-
     Returns:
         ``eps``.
 

@@ -37,10 +37,6 @@ def region_code(margin: Float[Tensor, "*text token neuron"]) -> UInt8[Tensor, "*
 def unpacked(code: UInt8[Tensor, "*text token byte"], neurons: int) -> Bool[Tensor, "*text token neuron"]:
     """Unpack codes to one sign per neuron, the inverse of ``region_code``.
 
-    Args:
-        code: Packed codes.
-        neurons: Number of packed neurons.
-
     Returns:
         True where the neuron is on.
 
@@ -58,9 +54,6 @@ def unpacked(code: UInt8[Tensor, "*text token byte"], neurons: int) -> Bool[Tens
 def region_ids(code: UInt8[Tensor, "token byte"]) -> list[str]:
     """A short identifier of each token's region, equal for tokens of the same region.
 
-    Args:
-        code: Packed codes of one layer.
-
     Returns:
         16 hexadecimal digits per token (BLAKE2b of the code). Two different regions collide with
         probability 2**-64. Not comparable between layers or models.
@@ -74,9 +67,6 @@ def region_ids(code: UInt8[Tensor, "token byte"]) -> list[str]:
 
 def distinct_regions(code: UInt8[Tensor, "token byte"]) -> int:
     """Number of different regions among the tokens.
-
-    Args:
-        code: Packed codes of one layer, of one text or several.
 
     Returns:
         Number of distinct codes, from 0 to the number of tokens.
@@ -94,10 +84,6 @@ def hamming(
     """Number of neurons of one layer that differ in sign, for every pair of tokens.
 
     This is the number of the layer's hyperplanes that the straight line between two tokens crosses.
-
-    Args:
-        code: Packed codes of some tokens.
-        other: Packed codes of other tokens at the same layer, or ``code`` itself.
 
     Returns:
         Counts from 0 (same region) to the number of neurons.
@@ -123,11 +109,6 @@ def text_distance(
 
     Computed from the occupancies of the two texts, see ``occupancy_distance``, without the pairs. The
     distance of a text to itself is not 0: it says how much its tokens differ.
-
-    Args:
-        code: Packed codes of one text at one layer.
-        other: Packed codes of the other text at that layer.
-        neurons: Number of packed neurons.
 
     Returns:
         A share in [0, 1].
@@ -156,10 +137,6 @@ def occupancy_distance(
     Neuron k differs in a share ``p_k (1 - q_k) + q_k (1 - p_k)`` of all pairs of tokens; the result is
     the mean over k.
 
-    Args:
-        p: Occupancies of one text: the share of its tokens at which each neuron is on, in [0, 1].
-        q: Occupancies of the other text at that layer.
-
     Returns:
         A share in [0, 1]; NaN without neurons.
 
@@ -175,10 +152,6 @@ def layer_distance(code: UInt8[Tensor, "layer token byte"], neurons: int) -> Flo
 
     Neuron k of one layer is unrelated to neuron k of the next, so the distance of independent codes is
     expected, see ``independent_distance``; only deviations from it mean anything.
-
-    Args:
-        code: Packed codes of a text at several layers with the same number of neurons.
-        neurons: Number of packed neurons.
 
     Returns:
         Shares in [0, 1], symmetric, 0 on the diagonal.
@@ -201,10 +174,6 @@ def layer_distance(code: UInt8[Tensor, "layer token byte"], neurons: int) -> Flo
 
 def independent_distance(share_a: float, share_b: float) -> float:
     """Expected distance of two codes with independent neurons, ``a (1 - b) + b (1 - a)``.
-
-    Args:
-        share_a: Sign fraction of one code, in [0, 1].
-        share_b: Sign fraction of the other, in [0, 1].
 
     Returns:
         The expected share of neurons that differ, in [0, 1].

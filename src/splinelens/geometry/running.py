@@ -265,9 +265,6 @@ class Running:
     def result(self, pooling: str) -> Float[Tensor, "row *axes"]:
         """The pooled numbers.
 
-        Args:
-            pooling: One of the poolings that the state was made for.
-
         Returns:
             One number for each row and number; 0 where no token has the number. ``mean`` and ``std``
             in float64.
@@ -294,12 +291,9 @@ class Running:
         return self.map(lambda part: part[start:stop])
 
     def scaled(self, factor: Float[Tensor, " neuron"]) -> "Running":
-        """The state of the values times a factor for each number; float32 where it was a half.
+        """The state of the values times a non-negative factor for each number; float32 where it was a half.
 
         Scaling commutes with pooling: maxima of products are products of maxima, also when rounded.
-
-        Args:
-            factor: Not negative; where it is 0 no value is above 0.
         """
         float32 = {
             name: part.float() * factor for name, part in self._parts() if name in ("high", "low", "last")

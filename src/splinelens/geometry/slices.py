@@ -108,9 +108,6 @@ class Slice:
     def cell_around(self, place: Float[np.ndarray, " 2"]) -> Float[np.ndarray, "corner 2"]:
         """The cell that contains a place, in milliseconds whatever the number of cells.
 
-        Args:
-            place: A point of the box, in plane coordinates.
-
         Returns:
             The cell's corners, counter-clockwise.
 
@@ -132,9 +129,6 @@ def plane_through(points: Float[Tensor, "3 width"]) -> tuple[Plane, Float[np.nda
     """The plane through three points, and their coordinates in it.
 
     The first point is (0, 0), the second lies on the positive x axis, the third above it.
-
-    Args:
-        points: Three points of one layer's input that are not on one line.
 
     Returns:
         The plane, and the places; distances between them are those between the points.
@@ -160,9 +154,6 @@ def plane_through(points: Float[Tensor, "3 width"]) -> tuple[Plane, Float[np.nda
 def spans_plane(points: Float[Tensor, "3 width"]) -> bool:
     """Whether ``plane_through`` accepts three points.
 
-    Args:
-        points: Three points of one layer's input.
-
     Returns:
         False if points coincide, lie on one line, or are not finite.
 
@@ -182,10 +173,6 @@ def points_apart(points: Float[Tensor, "point width"], first: int) -> tuple[int,
 
     The second is the farthest from the first, the third the farthest from the line through both (a step
     of Gram-Schmidt). If any three points that include the first span a plane, these do.
-
-    Args:
-        points: Points of one layer's input.
-        first: Index of the first point.
 
     Returns:
         Indices of the three points; None if all points coincide, lie on one line, or are not finite.

@@ -124,11 +124,6 @@ def gate_at(
 ) -> Float[Tensor, " neuron"]:
     """The gate values of one point in float64, without a float64 copy of the weight.
 
-    Args:
-        point: An input of the MLP.
-        weight: Gate weight, of any floating dtype.
-        bias: Gate bias, or None.
-
     Returns:
         ``weight @ point + bias``, all finite.
 

@@ -53,11 +53,6 @@ class AttentionCall:
         Keeps their queries and the keys up to the last of them, so causal attention stays causal. Cached
         keys come before the tokens and stay.
 
-        Args:
-            row: Index of the text in the batch.
-            start: First token of the pass, from 0; cached tokens are not counted.
-            stop: Index after the last token.
-
         Returns:
             A call for one text; its tensors are views.
 

@@ -40,12 +40,6 @@ def routed_gate(
 ) -> Float[Tensor, "token neuron"]:
     """The gate values of the experts that each token is routed to.
 
-    Args:
-        experts: The module that holds ``gate_up_proj``.
-        states: Input of the experts.
-        routes: The indices of each token's experts, in rising order.
-        interleaved: As in ``expert_weight``.
-
     Returns:
         The experts' gates, concatenated in the order of ``routes``.
     """

@@ -22,10 +22,6 @@ _SPARE_BYTES = 50_000_000
 def cache_folder(cache: str | os.PathLike[str] | None = None) -> Path:
     """The absolute path of the cache; it need not exist yet.
 
-    Args:
-        cache: The folder itself. Default: ``SPLINELENS_CACHE``, else ``splinelens`` below
-            ``XDG_CACHE_HOME``, else ``~/.cache/splinelens``.
-
     Example:
         >>> cache_folder("/tmp/models").as_posix()
         '/tmp/models'

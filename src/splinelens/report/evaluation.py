@@ -11,7 +11,6 @@ from splinelens.detect.bootstrap import MIN_ROWS
 from splinelens.detect.curves import Bin, OperatingPoint, Sweep
 from splinelens.detect.subgroup_auc import SubgroupAuc
 from splinelens.detect.thresholds import proportion_interval
-from splinelens.errors import BadTexts
 from splinelens.report.page import render_markdown
 from splinelens.report.scores import Span
 from splinelens.report.tables import Table, metric_table, percent
@@ -222,29 +221,6 @@ class EvaluationReport:
 
         record = {"schema": SCHEMA, **TypeAdapter(EvaluationReport).dump_python(self, mode="json")}
         return json.dumps(record, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> "EvaluationReport":
-        """Read what ``to_json`` wrote.
-
-        Raises:
-            BadTexts: Another schema, or a part is missing or of another type; the message names it.
-        """
-        from pydantic import TypeAdapter, ValidationError
-
-        try:
-            record = json.loads(text)
-            schema = record.pop("schema", None)
-        except (ValueError, AttributeError, TypeError) as error:
-            raise BadTexts(f"the report is no JSON object ({error}); evaluate again") from error
-        if schema != SCHEMA:
-            raise BadTexts(f"the report has schema {schema!r}; this version reads {SCHEMA}; evaluate again")
-        try:
-            return TypeAdapter(EvaluationReport).validate_json(json.dumps(record), strict=True)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise BadTexts(f"{where} of the report: {first['msg']}; evaluate again") from error
 
     def to_markdown(self) -> str:
         """The report in Markdown; errors by row and score, without their text."""

@@ -21,15 +21,12 @@ from splinelens.report.evaluation import (
 from splinelens.report.page import render_page
 from splinelens.report.plain_text import readable
 from splinelens.report.plots import (
-    DIVERGING,
     GRAY,
     SERIES,
-    SHARE,
     Figure,
     Scale,
     category_axis,
     figure,
-    heat_map,
     plotly_text,
     rounded,
 )
@@ -58,7 +55,6 @@ def page(report: EvaluationReport) -> str:
         tables=report_tables(report),
         provenance=_provenance(report),
         series=SERIES,
-        layer_scale=report.layer_auc and auc_scale(report.layer_auc),
         limit=f"{report.threshold:.4f}",
         prevalence=percent(report.prevalence),
         start=int(np.abs(thresholds - report.threshold).argmin()),
@@ -78,31 +74,19 @@ def figures(report: EvaluationReport) -> dict[str, Figure]:
     """Every figure by name; the last trace of the two curves is the point that the slider moves."""
     sweep, chance = report.sweep, report.metrics["positives"] / report.metrics["n"]
     precision = [np.nan if value is None else value for value in sweep.precision]
-    made = {
+    figures_by_name = {
         "roc": _curve(report, "false positives", sweep.false_positive_rate, "recall", sweep.recall, (0, 1)),
         "precision_recall": _curve(report, "recall", sweep.recall, "precision", precision, (chance, chance)),
         "reliability": _reliability(report),
     }
     if report.layer_auc is not None:
-        made["layers"] = _layers(report.layer_auc)
+        figures_by_name["layers"] = _layers(report.layer_auc)
     if report.feature_map is not None:
         first, second = (f"{100 * share:.1f} % of the variance" for share in report.feature_map.explained)
-        made["pca"] = _points(report, report.feature_map.pca, first, second)
+        figures_by_name["pca"] = _points(report, report.feature_map.pca, first, second)
         if report.feature_map.tsne:
-            made["tsne"] = _points(report, report.feature_map.tsne, "", "")
-    return made
-
-
-def auc_scale(layer_auc: LayerAuc) -> Scale:
-    """Colors of AUCs: from chance up, or around chance where some lie clearly below it.
-
-    Example:
-        >>> auc_scale(LayerAuc(("a",), (0,), ((0.9,),), "")).low
-        0.5
-    """
-    if min((cell for row in layer_auc.auc for cell in row if cell is not None), default=0.5) >= 0.47:
-        return Scale(SHARE, 0.5, 1.0, ((0.0, "0.5 chance"), (0.5, "0.75"), (1.0, "1")))
-    return Scale(DIVERGING, 0.0, 1.0, ((0.0, "0"), (0.5, "0.5 chance"), (1.0, "1")))
+            figures_by_name["tsne"] = _points(report, report.feature_map.tsne, "", "")
+    return figures_by_name
 
 
 def _links(report: EvaluationReport) -> dict[str, str]:
@@ -125,9 +109,10 @@ def _links(report: EvaluationReport) -> dict[str, str]:
 def _provenance(report: EvaluationReport) -> Table:
     keys = {"detector": "detector", "texts": "data_hash", "seed": "seed"}
     keys |= {key: key for key in ("splinelens", "torch", "device")}
-    found = report.provenance
+    provenance = report.provenance
     return Table(
-        ("provenance", "value"), [(name, str(found[key])) for name, key in keys.items() if key in found]
+        ("provenance", "value"),
+        [(name, str(provenance[key])) for name, key in keys.items() if key in provenance],
     )
 
 
@@ -216,9 +201,9 @@ def _reliability(report: EvaluationReport) -> Figure:
 
 def _layers(layer_auc: LayerAuc) -> Figure:
     cells = np.array([[np.nan if cell is None else cell for cell in row] for row in layer_auc.auc], float)
-    trace = heat_map(
+    low = 0.5 if np.nanmin(cells, initial=0.5) >= 0.47 else 0.0  # from chance up, unless some are below
+    trace = Scale("Viridis", low, 1.0, "AUC").heat_map(
         rounded(cells),
-        auc_scale(layer_auc),
         x=[str(layer) for layer in layer_auc.layers],
         y=list(layer_auc.statistics),
         xgap=1,

@@ -26,17 +26,12 @@ from splinelens.report.inspection import (
 from splinelens.report.page import render_page
 from splinelens.report.plain_text import readable, visible
 from splinelens.report.plots import (
-    DIMENSION,
-    DISTANCE,
-    DIVERGING,
     GRAY,
     SERIES,
-    SHARE,
     Figure,
     Scale,
     category_axis,
     figure,
-    heat_map,
     plotly_text,
     rounded,
     shorten,
@@ -90,11 +85,10 @@ def page(inspection: Inspection) -> str:
         ),
         links=_links(inspection, scales),
         pieces=[list(token_pieces(text)) for text in inspection.texts],
-        scales=scales,
         softmax_layers=softmax,
         titles=TITLES,
         thresholds=THRESHOLDS,
-        colors={"series": SERIES, "between": _BETWEEN},
+        colors={"series": SERIES, "between": _BETWEEN, "depth": _DEPTH},
         points=_points(view) if view else [],
         views=["whole window", *(f"near {shorten(label, 28)}" for label in view.labels)] if view else [],
         layer_tables=[layer_table(text) for text in inspection.texts],
@@ -106,24 +100,24 @@ def page(inspection: Inspection) -> str:
 def figures(inspection: Inspection) -> dict[str, Figure]:
     """Every figure by name; those of one text end in its number, such as ``sign-0``."""
     scales, layers = color_scales(inspection), [str(layer) for layer in inspection.layers]
-    made: dict[str, Figure] = {}
+    drawn: dict[str, Figure] = {}
     for number, text in enumerate(inspection.texts):
-        made[f"sign-{number}"] = _token_map(number, text, [_sign(text, scales["sign"])], layers)
-        made[f"boundary-{number}"] = _token_map(number, text, [_boundary(text, scales["boundary"])], layers)
+        drawn[f"sign-{number}"] = _token_map(number, text, [_sign(text, scales["sign"])], layers)
+        drawn[f"boundary-{number}"] = _token_map(number, text, [_boundary(text, scales["boundary"])], layers)
         if THRESHOLDS[0] in scales:
-            made[f"dimension-{number}"] = _token_map(number, text, _dimension(text, scales), layers)
-            made[f"heads-{number}"] = _heads(number, text, inspection.heads, scales)
+            drawn[f"dimension-{number}"] = _token_map(number, text, _dimension(text, scales), layers)
+            drawn[f"heads-{number}"] = _heads(number, text, inspection.heads, scales)
         if inspection.percentiles is not None:
             shares = inspection.percentiles[number]
-            made[f"percentiles-{number}"] = _percentiles(text, shares, scales["percentiles"], layers)
+            drawn[f"percentiles-{number}"] = _percentiles(text, shares, scales["percentiles"], layers)
         if inspection.prefixes is not None:
-            made |= _prefixes(number, inspection, layers)
-    made |= _feature_curves(inspection.texts, layers)
+            drawn |= _prefixes(number, inspection, layers)
+    drawn |= _feature_curves(inspection.texts, layers)
     if inspection.text_distance is not None:
-        made["text_distance"] = _distances(inspection, layers)
+        drawn["text_distance"] = _distances(inspection, layers)
     if inspection.slice is not None:
-        made["slice"] = _slice(inspection.slice)
-    return made
+        drawn["slice"] = _slice(inspection.slice)
+    return drawn
 
 
 def color_scales(inspection: Inspection) -> dict[str, Scale]:
@@ -134,21 +128,18 @@ def color_scales(inspection: Inspection) -> dict[str, Scale]:
     Without softmax attention there are no scales of the dimension.
     """
     texts = inspection.texts
-    ticks = tuple((share, f"{100 * share:g}") for share in (0.0, 0.25, 0.5, 0.75, 1.0))
+    distances = [text.boundary for text in texts]
     scales = {
-        "sign": Scale.linear([text.sign for text in texts], SHARE, trim=0.05),
-        "boundary": Scale.logarithmic([text.boundary for text in texts], DISTANCE),
-        "percentiles": Scale(DIVERGING, 0, 100, ticks),
+        "sign": Scale.of([text.sign for text in texts], "Viridis", "share of neurons", trim=0.05),
+        "boundary": Scale.of(distances, "Magma_r", "distance", log=True),
+        "percentiles": Scale("RdBu_r", 0, 100, "percentile"),
     }
-    if inspection.layers:
-        depth = ((0.0, f"layer {inspection.layers[0]}"), (1.0, f"layer {inspection.layers[-1]}"))
-        scales["depth"] = Scale(_DEPTH, 0, 1, depth)
     for number, name in enumerate(THRESHOLDS):
-        sums = [dimension_sums(text, number) for text in texts]
+        sums, log = [dimension_sums(text, number) for text in texts], name == "relative"
         heads = [np.where(text.dimension[number] < 0, np.nan, text.dimension[number]) for text in texts]
         if any(np.isfinite(array).any() for array in sums):
-            scale = Scale.logarithmic if name == "relative" else Scale.linear
-            scales[name], scales[f"heads-{name}"] = scale(sums, DIMENSION), scale(heads, DIMENSION)
+            scales[name] = Scale.of(sums, "ice", "vertices, all heads", log=log)
+            scales[f"heads-{name}"] = Scale.of(heads, "ice", "vertices, one head", log=log)
     return scales
 
 
@@ -206,8 +197,8 @@ def _data(inspection: Inspection) -> dict[str, Any]:  # Any: JSON values
     labels = [token_labels(text) for text in inspection.texts]
     return {
         "layers": list(inspection.layers),
-        "labels": [[plotly_text(f"{at} {label}") for at, label in enumerate(own)] for own in labels],
-        "ticks": [[plotly_text(_tick(label)) for label in own] for own in labels],
+        "labels": [[plotly_text(f"{at} {label}") for at, label in enumerate(text)] for text in labels],
+        "ticks": [[plotly_text(_tick(label)) for label in text] for text in labels],
         "dimension": [
             [[None if (layer < 0).any() else layer.tolist() for layer in counts] for counts in text.dimension]
             for text in inspection.texts
@@ -238,14 +229,14 @@ def _token_map(
 
 
 def _sign(text: TokenReport, scale: Scale) -> go.Heatmap:
-    return heat_map(rounded(text.sign), scale, hovertemplate=_hover("sign fraction %{z:.4~g}"))
+    return scale.heat_map(rounded(text.sign), hovertemplate=_hover("sign fraction %{z:.4~g}"))
 
 
 def _boundary(text: TokenReport, scale: Scale) -> go.Heatmap:
     distances, walls = rounded(text.boundary), text.wall.tolist()
     pairs = [list(map(list, zip(*rows, strict=True))) for rows in zip(distances, walls, strict=True)]
     words = "boundary distance %{customdata[0]:.4~g}<br>to the wall of neuron %{customdata[1]}"
-    return heat_map(scale.values(text.boundary), scale, customdata=pairs, hovertemplate=_hover(words))
+    return scale.heat_map(scale.values(text.boundary), customdata=pairs, hovertemplate=_hover(words))
 
 
 def _dimension(text: TokenReport, scales: dict[str, Scale]) -> list[go.Heatmap]:
@@ -259,9 +250,8 @@ def _dimension(text: TokenReport, scales: dict[str, Scale]) -> list[go.Heatmap]:
             details = np.stack([counts, text.bound], axis=2).tolist()
         scale = scales[name]
         traces.append(
-            heat_map(
+            scale.heat_map(
                 scale.values(dimension_sums(text, number)),
-                scale,
                 customdata=details,
                 hovertemplate=_hover(words),
                 visible=number == 0,
@@ -274,9 +264,8 @@ def _dimension(text: TokenReport, scales: dict[str, Scale]) -> list[go.Heatmap]:
 def _heads(number: int, text: TokenReport, heads: int, scales: dict[str, Scale]) -> Figure:
     """Without numbers: the page holds those of all layers, and its script inserts those of one."""
     traces = [
-        heat_map(
+        scales[f"heads-{name}"].heat_map(
             [],
-            scales[f"heads-{name}"],
             hovertemplate=_hover(f"intrinsic dimension, {name}: %{{customdata}}", "head %{y}"),
             meta={"log": scales[f"heads-{name}"].log},
             visible=name == THRESHOLDS[0],
@@ -288,9 +277,8 @@ def _heads(number: int, text: TokenReport, heads: int, scales: dict[str, Scale])
 
 
 def _percentiles(text: TokenReport, shares: np.ndarray, scale: Scale, layers: list[str]) -> Figure:
-    trace = heat_map(
+    trace = scale.heat_map(
         rounded(shares.T),
-        scale,
         x=layers,
         y=list(SPLINE7),
         customdata=rounded(text.seven.T),
@@ -302,7 +290,7 @@ def _percentiles(text: TokenReport, shares: np.ndarray, scale: Scale, layers: li
 
 def _prefixes(number: int, inspection: Inspection, layers: list[str]) -> dict[str, Figure]:
     assert inspection.prefixes is not None  # the caller checked
-    prefixes, made = inspection.prefixes[number], {}
+    prefixes, drawn = inspection.prefixes[number], {}
     colors = sample_colorscale(list(_DEPTH), np.linspace(0, 1, max(2, len(layers))).tolist())
     for at, name in enumerate(SPLINE7):
         axis, lowest = prefix_axis(
@@ -322,8 +310,8 @@ def _prefixes(number: int, inspection: Inspection, layers: list[str]) -> dict[st
             for row, layer in enumerate(layers)
         ]
         x = {"title": {"text": "tokens"}, "rangemode": "tozero"}
-        made[f"prefixes-{name}-{number}"] = figure(lines, _PANEL, x, axis, meta={"text": number})
-    return made
+        drawn[f"prefixes-{name}-{number}"] = figure(lines, _PANEL, x, axis, meta={"text": number})
+    return drawn
 
 
 def prefix_axis(arrays: Sequence[np.ndarray], log: bool) -> tuple[Figure, float]:
@@ -354,9 +342,9 @@ def _feature_curves(texts: Sequence[TokenReport], layers: list[str]) -> dict[str
     names = [f"text {number}" for number, _ in enumerate(texts, start=1)] if len(texts) > 1 else [""]
     values = {name: [text.seven[:, at] for text in texts] for at, name in enumerate(SPLINE7)}
     values["regions"] = [text.regions for text in texts]
-    made = {}
-    for name, own in values.items():
-        curves = [_curve(layers, own[at], names[at], SERIES[at]) for at in range(len(texts))]
+    drawn = {}
+    for name, curves_of in values.items():
+        curves = [_curve(layers, curves_of[at], names[at], SERIES[at]) for at in range(len(texts))]
         for curve, text in zip(curves, texts, strict=True):
             if name in _EXTREMES:
                 quantity, where = _EXTREMES[name]
@@ -364,8 +352,8 @@ def _feature_curves(texts: Sequence[TokenReport], layers: list[str]) -> dict[str
                 curve.text = [plotly_text(f"{token} {labels[token]}") for token in tokens.tolist()]
                 curve.hovertemplate = curve.hovertemplate.replace("<extra>", "<br>at token %{text}<extra>")
         y = {"rangemode": "tozero"} if name == "regions" else {}
-        made[name] = figure(curves, _PANEL, category_axis("layer", nticks=8), y)
-    return made
+        drawn[name] = figure(curves, _PANEL, category_axis("layer", nticks=8), y)
+    return drawn
 
 
 def _curve(layers: list[str], values: np.ndarray, name: str, color: str, width: float = 1.6) -> go.Scatter:
@@ -382,10 +370,10 @@ def _curve(layers: list[str], values: np.ndarray, name: str, color: str, width: 
 def _distances(inspection: Inspection, layers: list[str]) -> Figure:
     """The distance between two texts, and as thin lines that of each text to itself."""
     assert inspection.text_distance is not None  # the caller checked
-    own = () if inspection.self_distance is None else inspection.self_distance
+    selves = () if inspection.self_distance is None else inspection.self_distance
     lines = [
         _curve(layers, values, f"text {number + 1} to itself", SERIES[number], width=1)
-        for number, values in enumerate(own)
+        for number, values in enumerate(selves)
     ]
     lines.append(_curve(layers, inspection.text_distance, "text 1 to text 2", _BETWEEN, width=2))
     return figure(lines, _PANEL, category_axis("layer", nticks=8), {"rangemode": "tozero"})

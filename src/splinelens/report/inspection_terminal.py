@@ -56,12 +56,7 @@ _DISTANCES = (
 
 
 def inspection_view(inspection: Inspection, width: int) -> "Group":
-    """Everything of an inspection that can be read without figures.
-
-    Args:
-        inspection: The record.
-        width: Columns of the terminal.
-    """
+    """Everything of an inspection that can be read without figures."""
     from rich.console import Group
     from rich.text import Text
 
@@ -105,13 +100,7 @@ def inspection_view(inspection: Inspection, width: int) -> "Group":
 
 
 def token_view(record: dict[str, Any], model: str, pieces: Sequence[str] = ()) -> "Group":
-    """One token at one layer.
-
-    Args:
-        record: As from ``Place.to_dict``.
-        model: Name of the model.
-        pieces: The characters of each token of the text, shown beside their numbers.
-    """
+    """One token at one layer."""
     from rich.console import Group
     from rich.table import Table as RichTable
     from rich.text import Text
@@ -136,12 +125,6 @@ def token_view(record: dict[str, Any], model: str, pieces: Sequence[str] = ()) -
 
 def curve(values: Sequence[float] | np.ndarray, low: float, high: float, room: int) -> str:
     """Numbers as a curve of blocks; where room is short, several are drawn as their mean.
-
-    Args:
-        values: The numbers; NaN is drawn as a dot.
-        low: Number of the lowest block.
-        high: Number of the highest block.
-        room: Blocks, at most.
 
     Example:
         >>> curve([0.0, 7.0, float("nan"), 3.0], 0.0, 7.0, 10)

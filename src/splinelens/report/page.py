@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 def require_plotly(path: str = "the page") -> str:
     """The source of plotly.js.
 
-    Args:
-        path: The page to be written, for the message.
-
     Raises:
         CannotWrite: plotly is not installed.
     """

@@ -13,9 +13,6 @@ _JOINERS = "\u200c\u200d"  # they hold letters of Persian and parts of emoji tog
 def visible(token: str) -> str:
     r"""A token with every character shown: white space, control and invisible characters become symbols.
 
-    Args:
-        token: Any string, lone surrogates included.
-
     Returns:
         One line that does not change the writing direction; ``∅`` for the empty string.
 

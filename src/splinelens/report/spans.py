@@ -40,10 +40,6 @@ def words(text: str, spans: Sequence[Span]) -> tuple[Span, ...]:
     A word is a run without white space, punctuation included. Where a script has no spaces between words,
     each token is one. A token of white space only counts in the next word.
 
-    Args:
-        text: The text.
-        spans: Contributions of its tokens, in order.
-
     Returns:
         The words up to the last token, in order; a word without a token contributes 0.
 
@@ -66,7 +62,7 @@ def sentences(text: str, spans: Sequence[Span]) -> tuple[Span, ...]:
 
     Example:
         >>> spans = (Span(0, 5, 0.5), Span(5, 6, 0.5), Span(6, 10, -2.0))
-        >>> [(found.begin, found.end, found.contribution) for found in sentences("Hello! Bye", spans)]
+        >>> [(part.begin, part.end, part.contribution) for part in sentences("Hello! Bye", spans)]
         [(0, 6, 1.0), (7, 10, -2.0)]
     """
     ends = [match.end() for match in _SENTENCE_END.finditer(text)]
@@ -104,18 +100,18 @@ def _word_bounds(text: str, spans: Sequence[Span]) -> list[Bounds]:
     if not _ANY_UNSPACED.search(text):
         return [match.span() for match in re.finditer(r"\S+", text)]
     anchors = [anchor for span in spans if (anchor := _anchor(text, span)) is not None]
-    found: list[Bounds] = []
+    bounds: list[Bounds] = []
     for match in _RUN.finditer(text):
         begin, end = match.span()
         if _ANY_UNSPACED.search(text, begin, end):
             inner = anchors[bisect_left(anchors, begin) : bisect_left(anchors, end)]
             for anchor in dict.fromkeys(inner[:-1]):
                 if begin <= anchor:
-                    found.append((begin, anchor + 1))
+                    bounds.append((begin, anchor + 1))
                     begin = anchor + 1
         if begin < end:
-            found.append((begin, end))
-    return found
+            bounds.append((begin, end))
+    return bounds
 
 
 def _gathered(text: str, spans: Sequence[Span], parts: Sequence[Bounds]) -> tuple[Span, ...]:

@@ -65,9 +65,6 @@ def mean_table(metrics: Metrics) -> Table:
 def label_table(labels: Mapping[str, Metrics | None]) -> Table:
     """The main metrics of several labels, narrow enough for a terminal.
 
-    Args:
-        labels: Metrics by label; None where a label was not measured.
-
     Example:
         >>> label_table({"rude": None}).rows[0]
         ('rude', 'not measured: all or no rows', '', '', '', '', '')
@@ -76,27 +73,27 @@ def label_table(labels: Mapping[str, Metrics | None]) -> Table:
     rows = [
         (
             label,
-            f"{found['positives']:,}",
-            f"{found['auc']:.4f}",
-            interval(found["auc_interval"]),
-            f"{found['length_auc']:.4f}",
-            *(f"{found['recall_at_fpr'][rate]:.4f}" for rate in ("0.01", "0.05")),
+            f"{measured['positives']:,}",
+            f"{measured['auc']:.4f}",
+            interval(measured["auc_interval"]),
+            f"{measured['length_auc']:.4f}",
+            *(f"{measured['recall_at_fpr'][rate]:.4f}" for rate in ("0.01", "0.05")),
         )
-        if found
+        if measured
         else (label, UNMEASURED, *[""] * 5)
-        for label, found in labels.items()
+        for label, measured in labels.items()
     ]
     return Table(head, rows)
 
 
 def full_label_table(labels: Mapping[str, Metrics | None]) -> Table:
     """Every metric of several labels, each with its interval in the same cell."""
-    tables = {label: metric_table(found).rows if found else [] for label, found in labels.items()}
+    tables = {label: metric_table(measured).rows if measured else [] for label, measured in labels.items()}
     names = [row[0] for row in next(filter(None, tables.values()), [])]
     rows: list[tuple[str, ...]] = []
     for label, cells in tables.items():
-        found = labels[label]
-        count = f"{found['positives']:,}" if found else UNMEASURED
+        measured = labels[label]
+        count = f"{measured['positives']:,}" if measured else UNMEASURED
         values = [f"{value} {bounds}".rstrip() for _, value, bounds in cells] or [""] * len(names)
         rows.append((label, count, *values))
     return Table(("label", "positive", *names), rows)
@@ -143,14 +140,14 @@ def measured_table(labels: Mapping[str, Metrics | None]) -> Table:
         (
             label,
             percent(target),
-            f"{found['score']:.4f}",
-            percent(found["false_positive_rate"]),
-            percents(found.get("false_positive_interval", ())),
-            f"{found['recall']:.4f}",
-            interval(found.get("recall_interval", ())),
+            f"{measured['score']:.4f}",
+            percent(measured["false_positive_rate"]),
+            percents(measured.get("false_positive_interval", ())),
+            f"{measured['recall']:.4f}",
+            interval(measured.get("recall_interval", ())),
         )
         for label, metrics in labels.items()
-        for target, found in (metrics["at_threshold"] if metrics else {}).items()
+        for target, measured in (metrics["at_threshold"] if metrics else {}).items()
     ]
     return Table(head, rows)
 

@@ -1,6 +1,6 @@
 """Scores and metrics for a terminal: a table with colored words, plain lines, metrics with their intervals.
 
-Texts come from strangers: unprintable characters are replaced, and no text is read as markup.
+Texts are untrusted: unprintable characters are replaced, and no text is read as markup.
 """
 
 import io
@@ -42,11 +42,6 @@ _PIECE = re.compile(r"\w{1,24}|[^\w\s]{1,24}")  # short, so that scripts without
 def plain_line(score: TextScore, text: str | None, label: str) -> str:
     r"""One line for a file or a pipe: score, verdict, the beginning of the text, and the words that fired.
 
-    Args:
-        score: The record.
-        text: Its text.
-        label: The longest positive verdict; verdicts are padded to one width.
-
     Example:
         >>> plain_line(TextScore(0, 0.03, "clean", 5, False), "Have a nice\nday", "toxic")
         '0.03  clean         Have a nice day'
@@ -74,11 +69,6 @@ def verdict(score: TextScore) -> str:
 def strongest_words(text: str, spans: Sequence[Span], most: int = _FEW) -> list[tuple[str, float]]:
     """The words that raise the logit most, strongest first, then those that lower it most.
 
-    Args:
-        text: The text.
-        spans: Contributions of its tokens.
-        most: Words in each direction, at most.
-
     Returns:
         Words without the punctuation around them, and their contributions.
 
@@ -97,12 +87,8 @@ def score_table(
 ) -> "RichTable":
     """A table for a terminal; explained records show the words and sentences that moved them.
 
-    Args:
-        scores: The records.
-        texts: Their texts.
-        label: The positive verdict, shown in red; of several labels those that fired are bold.
-        width: Columns of the terminal.
-        rows: Lines for a text; of a longer one the strongest words are shown.
+    A text takes at most ``rows`` lines: of a longer one the strongest words are shown. ``label`` is the
+    positive verdict, shown in red; of several labels those that fired are bold.
     """
     from rich import box
     from rich.table import Table
@@ -171,11 +157,6 @@ def explanation(text: str, score: TextScore, width: int) -> "Text":
 def excerpt(text: str, spans: Sequence[Span] | None, characters: int) -> list[Span | None]:
     """The words of a text that fit, starting with those that fire most and their neighbors.
 
-    Args:
-        text: The text.
-        spans: Contributions of its tokens; None shows the beginning.
-        characters: Room for the words and the spaces between them.
-
     Returns:
         Pieces of words in order, each with the contribution of its word, and 0 for punctuation around
         words; None where some are left out.
@@ -206,12 +187,7 @@ def excerpt(text: str, spans: Sequence[Span] | None, characters: int) -> list[Sp
 
 
 def evaluation_lines(metrics: Metrics) -> list[str]:
-    """The metrics of an evaluation with their 95 % intervals; length alone follows the AUC.
-
-    Args:
-        metrics: As from ``Evaluation.to_dict`` or, for several labels, ``Evaluations.to_dict``: means, a
-            line per label, then the confusion of classes.
-    """
+    """The metrics of an evaluation with their 95 % intervals; length alone follows the AUC."""
     several = "labels" in metrics
     positives = "" if several else f", {metrics['positives']:,} of them positive"
     rows = [("rows", f"{metrics['n']:,}{positives}"), ("not scored", f"{metrics['undetermined']:,}")]

@@ -56,25 +56,6 @@ def linear_of(
     return weight.T if transposed else weight, None if bias is None else bias.detach()
 
 
-def gate_weight(anatomy: Anatomy, layer: int) -> Float[Tensor, "neuron width"]:
-    """The gate weight of a dense layer; row k is the normal of hyperplane k.
-
-    Args:
-        anatomy: The model's anatomy.
-        layer: The layer, from 0.
-
-    Returns:
-        A view of the weight in the model's dtype, (neuron, width) however it is stored.
-
-    Example:
-        >>> from transformers import GPT2Config, GPT2Model
-        >>> tiny = GPT2Model(GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=16))
-        >>> gate_weight(anatomy_of(tiny), 0).shape
-        torch.Size([32, 8])
-    """
-    return _dense_walls(anatomy, layer)[0]
-
-
 def walls_of(
     anatomy: Anatomy, layer: int, experts: Sequence[int] = ()
 ) -> tuple[Float[Tensor, "neuron width"], Float[Tensor, " neuron"] | None]:
@@ -112,10 +93,6 @@ def gate_norms(model: nn.Module, layer: int) -> Float[Tensor, " neuron"]:
     Cached while the model lives; changing the weights afterwards does not update them. On a layer of
     experts the rows of all experts follow each other, those of the shared expert last.
 
-    Args:
-        model: A transformers model whose architecture has a row in ``anatomy.py``.
-        layer: The layer, from 0.
-
     Returns:
         Norms; 0 where a neuron's weights are all zero (pruned): it has no hyperplane.
 
@@ -140,11 +117,6 @@ def routed_neurons(
     model: nn.Module, layer: int, routes: Int[Tensor, "*text token route"]
 ) -> Int[Tensor, "*text token neuron"]:
     """The neurons that each token's gate values belong to, on a layer of experts.
-
-    Args:
-        model: A transformers model whose architecture has a row in ``anatomy.py``.
-        layer: A layer of experts, from 0.
-        routes: The experts of each token in rising order, from ``watch(routes=...)``.
 
     Returns:
         Indices into ``gate_norms(model, layer)``: the neurons of the token's experts, then those of
@@ -183,5 +155,5 @@ def _all_weights(anatomy: Anatomy, layer: int) -> list[Tensor]:
     """The gate weight of a dense layer, or of each expert of a layer, the shared expert's last."""
     module: Any = anatomy.experts(layer)  # as above
     if module is None:
-        return [gate_weight(anatomy, layer)]
+        return [walls_of(anatomy, layer)[0]]
     return [weight for weight, _ in _expert_walls(anatomy, layer, range(len(module.gate_up_proj)))]

@@ -40,7 +40,6 @@
       for (const trace of figure.data) trace.visible = trace.name === chosen.threshold;
       if (plot.data) Plotly.react(plot, figure.data, plot.layout, Page.CONFIG);
     }
-    for (const part of document.querySelectorAll("[data-threshold]")) part.hidden = part.dataset.threshold !== chosen.threshold;
     document.getElementById("layer-chosen").textContent = `layer ${layers[chosen.layer]}`;
   }
 
