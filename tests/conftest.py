@@ -16,7 +16,7 @@ import jaxtyping
 import pytest
 import torch
 
-CHECKED = "anatomy detect features geometry kernels layers.experts tokens weights".split()
+CHECKED = "anatomy detect engines features geometry kernels layers.experts tokens weights".split()
 # Not all of layers: the signatures of its hooks would be compiled again for each watch, a third of all time.
 jaxtyping.install_import_hook([f"splinelens.{package}" for package in CHECKED], "beartype.beartype")
 

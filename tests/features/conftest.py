@@ -1,4 +1,4 @@
-"""What the tests of this room share: a loaded tiny model, and every statistic computed another way.
+"""What the tests of this package share: a loaded tiny model, and every statistic computed another way.
 
 The other way is slow on purpose: one unpadded sequence, no cache, no watch; gates from the MLP's
 input and the weights in float64, and paths to them that are typed here, not read from anatomy.py.
@@ -36,8 +36,17 @@ def wrap(tiny_tokenizer):
 
 
 @pytest.fixture
+def folder(tmp_path, tiny_llama, tiny_tokenizer):
+    """The tiny Llama as a folder that ``load_model`` reads."""
+    folder = tmp_path / "tiny"
+    tiny_llama.save_pretrained(folder)
+    tiny_tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
 def longrope(tiny_of):
-    """A tiny Phi-3 that turns all positions by other angles as soon as one lies beyond the 40th."""
+    """A tiny Phi-3 that rotates all positions by other angles as soon as one comes after the 40th."""
     factors = {"short_factor": [1.0, 1.0, 1.0, 1.0], "long_factor": [1.0, 2.0, 4.0, 8.0]}
     rope = {"rope_type": "longrope", "rope_theta": 10000.0, "factor": 6.4} | factors
     return tiny_of("phi3", rope_parameters=rope, original_max_position_embeddings=40)
@@ -55,6 +64,16 @@ def bos_tokenizer(tiny_tokenizer):
 
 
 @pytest.fixture
+def letter_tokenizer(tiny_tokenizer):
+    """A tokenizer of one token a character: the prefixes of a text are those of its tokens."""
+    from tokenizers import models
+
+    vocabulary = tiny_tokenizer.get_vocab()
+    tiny_tokenizer.backend_tokenizer.model = models.BPE(vocabulary, [], unk_token="<unk>")
+    return tiny_tokenizer
+
+
+@pytest.fixture
 def sides():
     """Where a batch with a prompt may be padded."""
     return ("right", "left")
@@ -67,11 +86,10 @@ def rows():
     def rows(loaded, texts, *, side="right", token_budget=4096, **spec):
         spec = {"features": EVERYTHING, "pooling": POOLINGS, "max_tokens": 96} | spec
         reader = TextReader(loaded, FeatureSpec(**spec), side=side, token_budget=token_budget)
-        tokenized = reader.tokenize(texts)
-        readings = sorted(reader.read(tokenized), key=lambda reading: reading.text)
-        assert [reading.text for reading in readings] == list(range(len(texts)))
-        assert all(reading.reason is None for reading in readings)
-        return np.stack([reading.values for reading in readings]), reader
+        features = list(reader.read(texts))
+        assert [text.index for text in features] == list(range(len(texts)))
+        assert all(text.reason is None for text in features)
+        return np.stack([text.values for text in features]), reader
 
     return rows
 

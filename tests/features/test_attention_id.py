@@ -1,4 +1,4 @@
-"""Tests features/reading.py: the columns of ``attention_id`` count the weights of eager attention."""
+"""Tests features/reader.py: the columns of ``attention_id`` count the weights of eager attention."""
 
 import numpy as np
 import pytest
@@ -62,9 +62,9 @@ def by_eager(model, ids, own, eps):
 
 
 def read(reader, texts):
-    readings = sorted(reader.read(reader.tokenize(texts)), key=lambda reading: reading.text)
-    assert [reading.reason for reading in readings] == [None] * len(texts)
-    return np.stack([reading.values for reading in readings]).reshape(len(texts), -1, 6)
+    features = list(reader.read(texts))
+    assert [text.reason for text in features] == [None] * len(texts)
+    return np.stack([text.values for text in features]).reshape(len(texts), -1, 6)
 
 
 @pytest.mark.parametrize("prompt", ["", "Is the following remark rude? "])
@@ -84,8 +84,8 @@ def test_padding_on_the_left_and_batches_change_no_count(tiny_model, wrap):
         loaded = wrap(tiny_model.double())
         right = read(TextReader(loaded, spec), TEXTS)
         assert np.allclose(read(TextReader(loaded, spec, side="left"), TEXTS), right, rtol=1e-6)
-        alone = np.concatenate([read(TextReader(loaded, spec), [text]) for text in TEXTS])
-        assert np.allclose(alone, right, rtol=1e-6)
+        single = np.concatenate([read(TextReader(loaded, spec), [text]) for text in TEXTS])
+        assert np.allclose(single, right, rtol=1e-6)
 
 
 def test_the_keys_of_a_long_text_are_those_of_each_tokens_window(tiny_llama, wrap):
@@ -119,24 +119,12 @@ def by_tokens(model, ids, first, eps):
     )
 
 
-def test_only_the_last_query_is_looked_at_where_that_is_enough(tiny_llama, wrap, monkeypatch):
-    import splinelens.features.reading as reading
-
-    seen, plain = [], reading.intrinsic_dimensions
-    monkeypatch.setattr(
-        reading,
-        "intrinsic_dimensions",
-        lambda query, *rest, **more: seen.append(query.shape[2]) or plain(query, *rest, **more),
-    )
-    loaded = wrap(tiny_llama)
+def test_the_counts_of_the_last_token_are_the_same_without_those_of_the_others(loaded):
     names = ("attention_id_absolute_last", "attention_id_relative_last")
-    last = TextReader(loaded, FeatureSpec(names, max_tokens=96))
-    (some,) = last.read(last.tokenize([TEXTS[3]]))
-    assert seen == [1, 1, 1]
-    every = TextReader(loaded, FeatureSpec(("attention_id",), max_tokens=96))
-    (full,) = every.read(every.tokenize([TEXTS[3]]))
-    assert seen[3] > 20
-    assert np.array_equal(some.values.reshape(3, 2), full.values.reshape(3, 6)[:, [0, 3]])
+    last = TextReader(loaded, FeatureSpec(names, max_tokens=16, prompt="So: "))
+    every = TextReader(loaded, FeatureSpec(("attention_id",), max_tokens=16, prompt="So: "))
+    some = np.stack([text.values for text in last.read(TEXTS)]).reshape(len(TEXTS), -1, 2)
+    assert np.array_equal(some, read(every, TEXTS)[:, :, [0, 3]])
 
 
 def test_a_larger_threshold_counts_fewer(tiny_llama, wrap):
@@ -153,9 +141,9 @@ def test_weights_that_are_no_numbers_show(tiny_llama, wrap):
     loaded = wrap(tiny_llama)
     loaded.model.layers[1].self_attn.q_proj.weight[0] = torch.nan
     reader = TextReader(loaded, FeatureSpec(("attention_id_absolute_last",), layers=(0, 1), max_tokens=96))
-    (reading,) = reader.read(reader.tokenize(["you"]))
-    assert np.isfinite(reading.values).tolist() == [True, False]
-    assert reading.reason == "gives values that are not finite at layer 1, token 0 (characters 0 to 3)"
+    (features,) = reader.read(["you"])
+    assert np.isnan(features.values).all()
+    assert features.reason == "gives values that are not finite at layer 1, token 0 (characters 0 to 3)"
 
 
 @pytest.mark.parametrize("name", ["qwen3_5_text", "qwen3_next", "olmo_hybrid"])
@@ -172,11 +160,10 @@ def test_layers_of_linear_attention_have_no_columns_of_it(tiny_of, wrap, name):
         "layer02.sign_mean",
         "layer02.hidden_max",
     ]
-    (reading,) = reader.read(reader.tokenize([TEXTS[3]]))
-    assert reading.reason is None
-    alone = TextReader(loaded, FeatureSpec(features[2:], max_tokens=96))
-    (only,) = alone.read(alone.tokenize([TEXTS[3]]))
-    assert only.values.tolist() == [reading.values[1 + 32 + 1 + 32]]
+    (text,) = reader.read([TEXTS[3]])
+    assert text.reason is None
+    (only,) = TextReader(loaded, FeatureSpec(features[2:], max_tokens=96)).read([TEXTS[3]])
+    assert only.values.tolist() == [text.values[1 + 32 + 1 + 32]]
     with pytest.raises(
         BadFeatures, match=r"layers \[0, 2\] have linear attention: .*layers that have one: 1$"
     ):
@@ -188,11 +175,11 @@ def test_a_prompt_before_linear_attention_is_run_with_each_text(tiny_of, wrap):
     prompt = "Is this rude? "
     reader = TextReader(loaded, FeatureSpec(("hidden",), prompt=prompt, pooling=("last",), max_tokens=96))
     (tokens, *_) = reader.tokenize(TEXTS[1:])
-    found = {reading.text: reading.values for reading in reader.read(reader.tokenize(TEXTS[1:]))}[0]
+    values = next(reader.read(TEXTS[1:])).values
     ids = tuple(loaded.tokenizer(prompt).input_ids) + tokens.ids
     with torch.no_grad():
         states = loaded.model(torch.tensor([ids]), use_cache=False, output_hidden_states=True).hidden_states
-    assert np.allclose(found[:64], torch.cat([states[1][0, -1], states[2][0, -1]]), atol=1e-4)
+    assert np.allclose(values[:64], torch.cat([states[1][0, -1], states[2][0, -1]]), atol=1e-4)
 
 
 def test_a_model_without_any_softmax_is_refused(tiny_of, wrap):

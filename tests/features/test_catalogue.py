@@ -87,7 +87,7 @@ def test_an_unknown_feature_is_told_its_nearest_names():
 def test_a_name_that_is_near_nothing_is_told_all_names():
     with pytest.raises(
         BadFeatures,
-        match="no feature 'qqq'; there are spline7, margins, occupancy, hidden, attention_id, length, sign_",
+        match="no feature 'qqq'; known are spline7, margins, occupancy, hidden, attention_id, length, sign_",
     ):
         statistics(["qqq"])
 
@@ -95,7 +95,7 @@ def test_a_name_that_is_near_nothing_is_told_all_names():
 def test_an_unknown_pooling_is_told_the_names():
     with pytest.raises(BadFeatures, match="no pooling 'maxx'; did you mean max"):
         statistics(["margins"], ["maxx"])
-    with pytest.raises(BadFeatures, match="no pooling 'occupancy'; there are max, min, mean, last"):
+    with pytest.raises(BadFeatures, match="no pooling 'occupancy'; known are max, min, mean, last"):
         statistics(["margins"], ["occupancy"])
 
 

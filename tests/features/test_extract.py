@@ -1,14 +1,13 @@
-"""Tests features/extract.py: the walk, and that a run which was killed gives the same table in the end."""
+"""Tests features/extract.py: one row a text, and that a killed run gives the same table in the end."""
 
 import json
+import os
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
 from splinelens import __version__
 from splinelens.errors import BadFeatures, BadTexts, CannotResume, CannotWrite, NoTokens
-from splinelens.features import extract as walk
 from splinelens.features.extract import extract, provenance, read_table
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
@@ -37,17 +36,32 @@ def loaded(tiny_llama, wrap):
 
 
 @pytest.fixture
-def short(monkeypatch):
-    """Stretches of three texts, and the list of those that were run."""
-    monkeypatch.setattr(walk, "_STRETCH", 3)
-    made, plain = [], walk._stretch
+def small_chunks(monkeypatch):
+    """Chunks of three texts, which are written one after the other."""
+    monkeypatch.setattr("splinelens.features.extract.CHUNK", 3)
 
-    def stretch(reader, texts, request, progress):
-        made.append(list(texts))
-        return plain(reader, texts, request, progress)
 
-    monkeypatch.setattr(walk, "_stretch", stretch)
-    return made
+class Steps:
+    """Collects progress; the run is killed as soon as so many texts were read."""
+
+    def __init__(self, limit=None):
+        self.limit, self.steps = limit, []
+
+    def __call__(self, texts, characters):
+        self.steps.append((texts, characters))
+        if self.limit is not None and sum(count for count, _ in self.steps) >= self.limit:
+            raise KeyboardInterrupt
+
+    @property
+    def characters(self):
+        return sum(characters for _, characters in self.steps)
+
+    def read(self):
+        """Texts that were skipped at once, and those that were read one by one."""
+        counts = [count for count, _ in self.steps]
+        skipped = counts[0] if counts and counts[0] > 1 else 0
+        assert set(counts[bool(skipped) :]) <= {1}
+        return skipped, len(counts) - bool(skipped)
 
 
 def same(one, other):
@@ -68,8 +82,8 @@ def test_one_row_a_text_in_input_order_with_reasons_for_the_unreadable(loaded):
             assert np.isnan(table.values[row]).all()
             assert table.tokens[row] == 0
         else:
-            alone = extract([text], loaded, **OPTIONS)
-            assert np.allclose(table.values[row], alone.values[0], rtol=1e-4, atol=1e-5)
+            single = extract([text], loaded, **OPTIONS)
+            assert np.allclose(table.values[row], single.values[0], rtol=1e-4, atol=1e-5)
             assert table.column("length")[row] == table.tokens[row] == len(loaded.tokenizer(text).input_ids)
 
 
@@ -125,8 +139,8 @@ def test_a_prefix_is_what_the_text_would_give_if_it_ended_there(loaded):
         end = offsets[table.prefix[row] - 1][1]
         if len(loaded.tokenizer(text[:end]).input_ids) != table.prefix[row]:
             continue  # cut there, the text has other tokens
-        alone = extract([text[:end]], loaded, **OPTIONS)
-        assert np.allclose(table.values[row], alone.values[0], rtol=1e-4, atol=1e-5)
+        single = extract([text[:end]], loaded, **OPTIONS)
+        assert np.allclose(table.values[row], single.values[0], rtol=1e-4, atol=1e-5)
 
 
 def test_a_text_that_fails_keeps_the_prefixes_before_that(loaded):
@@ -143,44 +157,37 @@ def test_a_text_that_fails_keeps_the_prefixes_before_that(loaded):
     assert np.isfinite(table.values[table.ok]).all()
 
 
-def test_prefixes_that_would_fill_the_memory_are_refused_before_anything_is_run(loaded, monkeypatch):
-    monkeypatch.setattr(walk, "_MOST_BYTES", 10_000)
-    ran = []
-    loaded.model.register_forward_pre_hook(lambda *_: ran.append(1))
+def test_prefixes_that_would_fill_the_memory_are_refused_before_anything_is_run(tiny_of, wrap):
+    model, ran = tiny_of("llama", intermediate_size=4096), []
+    model.register_forward_pre_hook(lambda *_: ran.append(1))
+    options = {
+        "features": ["margins", "occupancy"],
+        "pooling": ["max", "min", "mean", "last"],
+        "max_tokens": 64,
+    }
+    texts = ["you", "?!" * 4000, "!?" * 5000, ""]
     with pytest.raises(
         BadFeatures,
-        match=r"the \d+ prefixes of texts 0 to 9 \(text 2 alone has \d+\) times 166 numbers take 0\.0 GiB, "
-        r"more than 0\. Read scalar features .*fewer layers or fewer texts.*splinelens\.Stream",
+        match=r"the 18,001 prefixes of texts 0 to 3 \(text 2 alone has 10,000\) times 61,440 numbers take "
+        r"4\.1 GiB, more than 4\. Read scalar features .*fewer layers or fewer texts.*splinelens\.Stream",
     ):
-        extract(TEXTS, loaded, **OPTIONS, prefixes=True)
+        extract(texts, wrap(model), **options, prefixes=True)
     assert ran == []
-    assert len(extract(TEXTS, loaded, features=["sign_mean"], max_tokens=64, prefixes=True)) > 30
+    assert len(extract(["you", "?!"], wrap(model), features=["sign_mean"], max_tokens=64, prefixes=True)) == 3
 
 
-def test_a_run_of_prefixes_that_was_killed_goes_on(loaded, tmp_path, short):
+def test_a_killed_run_of_prefixes_resumes(loaded, tmp_path, small_chunks):
     whole = extract(TEXTS, loaded, **OPTIONS, prefixes=True)
-
-    def kill(*_):
-        if len(parts()) == 2:
-            raise KeyboardInterrupt
-
-    def parts():
-        return sorted((tmp_path / "out.parquet.parts").glob("*.parquet"))
-
     output = tmp_path / "out.parquet"
     with pytest.raises(KeyboardInterrupt):
-        extract(TEXTS, loaded, **OPTIONS, prefixes=True, output=output, progress=kill)
+        extract(TEXTS, loaded, **OPTIONS, prefixes=True, output=output, progress=Steps(7))
     with pytest.raises(CannotResume, match=r"another run: prefixes was True and is None"):
         extract(TEXTS, loaded, **OPTIONS, output=output)
-    kept = [part.stat().st_mtime_ns for part in parts()]
-    steps = []
-    again = extract(
-        TEXTS, loaded, **OPTIONS, prefixes=True, output=output, progress=lambda *step: steps.append(step)
-    )
-    assert len(kept) == 2
-    assert sum(texts for texts, _ in steps) == 10
-    same(again, whole)
+    steps = Steps()
+    again = extract(TEXTS, loaded, **OPTIONS, prefixes=True, output=output, progress=steps)
+    assert steps.read() == (6, 4)
     for table in (again, FeatureTable.read(output)):
+        same(table, whole)
         assert (table.text.tolist(), table.prefix.tolist()) == (whole.text.tolist(), whole.prefix.tolist())
 
 
@@ -281,83 +288,72 @@ def test_no_text_at_all_is_refused(loaded):
         read_table(TextReader(loaded, FeatureSpec(max_tokens=64)), Texts((), {}, "nowhere"))
 
 
-def test_progress_counts_every_text_and_character_once(loaded, short):
-    calls = []
-    table = extract(TEXTS, loaded, **OPTIONS, progress=lambda *step: calls.append(step))
-    assert len(calls) > 7  # within a stretch too
-    assert [sum(step) for step in zip(*calls, strict=True)] == [10, sum(len(text or "") for text in TEXTS)]
+def test_progress_counts_every_text_and_character_once_and_chunks_change_nothing(loaded, small_chunks):
+    steps = Steps()
+    table = extract(TEXTS, loaded, **OPTIONS, progress=steps)
+    assert steps.read() == (0, 10)
+    assert steps.characters == sum(len(text or "") for text in TEXTS)
     same(table, extract(TEXTS, loaded, **OPTIONS))
 
 
-def test_the_output_is_the_table_and_nothing_else_is_left(loaded, tmp_path, short):
+def test_the_output_is_the_table_and_nothing_else_is_left(loaded, tmp_path, small_chunks):
     table = extract(TEXTS, loaded, **OPTIONS, output=tmp_path / "out.parquet")
     same(FeatureTable.read(tmp_path / "out.parquet"), table)
-    assert [place.name for place in tmp_path.iterdir()] == ["out.parquet"]
-    assert short == [TEXTS[0:3], TEXTS[3:6], TEXTS[6:9], TEXTS[9:]]
+    assert [path.name for path in tmp_path.iterdir()] == ["out.parquet"]
 
 
-def test_a_run_killed_by_ctrl_c_goes_on_where_it_stopped(loaded, tmp_path, short):
-    whole = extract(TEXTS, loaded, **OPTIONS)
-    short.clear()
-    seen = []
+def test_an_equal_run_reads_the_table_that_is_there(loaded, tmp_path):
+    output, steps = tmp_path / "out.parquet", Steps()
+    table = extract(TEXTS, loaded, **OPTIONS, output=output)
+    same(extract(TEXTS, loaded, **OPTIONS, output=output, progress=steps), table)
+    assert steps.steps == []
+    other = extract(TEXTS, loaded, **OPTIONS, output=output, prompt="Hm", progress=steps)
+    assert steps.read() == (0, 10)
+    assert FeatureTable.read(output).provenance == other.provenance != table.provenance
 
-    def kill(texts, _):
-        seen.append(texts)
-        if sum(seen) > 7:
-            raise KeyboardInterrupt
 
-    output = tmp_path / "out.parquet"
+def test_a_killed_run_resumes_after_its_last_whole_chunk(loaded, tmp_path, small_chunks):
+    whole, output = extract(TEXTS, loaded, **OPTIONS), tmp_path / "out.parquet"
     with pytest.raises(KeyboardInterrupt):
-        extract(TEXTS, loaded, **OPTIONS, output=output, progress=kill)
+        extract(TEXTS, loaded, **OPTIONS, output=output, progress=Steps(8))
     assert not output.exists()
-    assert sorted(place.name for place in (tmp_path / "out.parquet.parts").glob("*.parquet")) == [
-        "000000.parquet",
-        "000001.parquet",
-    ]
-    assert len(short) == 3
-    short.clear()
-    steps = []
-    again = extract(TEXTS, loaded, **OPTIONS, output=output, progress=lambda *step: steps.append(step))
-    assert short == [TEXTS[6:9], TEXTS[9:]]  # finished stretches are not run again
-    assert sum(texts for texts, _ in steps) == 10
-    same(again, whole)
+    assert len([*(tmp_path / "out.parquet.parts").glob("*.arrow")]) == 2
+    steps = Steps()
+    same(extract(TEXTS, loaded, **OPTIONS, output=output, progress=steps), whole)
+    assert steps.read() == (6, 4)
+    assert steps.characters == sum(len(text or "") for text in TEXTS)
     same(FeatureTable.read(output), whole)
-    assert [place.name for place in tmp_path.iterdir()] == ["out.parquet"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out.parquet"]
 
 
-@pytest.mark.parametrize("failing", [2, 5])  # the second part, the finished table
-def test_a_full_disk_is_told_and_the_run_goes_on_once_there_is_room(
-    loaded, tmp_path, short, monkeypatch, failing
+@pytest.mark.parametrize(("failing", "finished"), [(3, 3), (6, 10)])  # the second chunk, the finished table
+def test_on_a_full_disk_finished_chunks_are_kept(
+    loaded, tmp_path, small_chunks, monkeypatch, failing, finished
 ):
-    whole = extract(TEXTS, loaded, **OPTIONS)
-    short.clear()
-    writes, plain = [], pq.write_table
+    """Every write ends in one ``fsync``: of the request, of four chunks, of the table."""
+    whole, output = extract(TEXTS, loaded, **OPTIONS), tmp_path / "out.parquet"
+    writes, plain = [], os.fsync
 
-    def full(data, where, **options):
-        writes.append(where)
+    def full(descriptor):
+        writes.append(descriptor)
         if len(writes) == failing:
-            where.write_bytes(b"PAR1 and then no more")
             raise OSError(28, "No space left on device")
-        plain(data, where, **options)
+        plain(descriptor)
 
-    monkeypatch.setattr(pq, "write_table", full)
-    with pytest.raises(CannotWrite, match=r"No space left on device. What was finished is kept; free space"):
-        extract(TEXTS, loaded, **OPTIONS, output=tmp_path / "out.parquet")
-    assert not (tmp_path / "out.parquet").exists()
-    short.clear()
-    same(extract(TEXTS, loaded, **OPTIONS, output=tmp_path / "out.parquet"), whole)
-    assert len(short) == (3 if failing == 2 else 0)
-    same(FeatureTable.read(tmp_path / "out.parquet"), whole)
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CannotWrite, match=r"cannot write .*: No space left on device; .*free space"):
+        extract(TEXTS, loaded, **OPTIONS, output=output)
+    assert not output.exists()
+    steps = Steps()
+    same(extract(TEXTS, loaded, **OPTIONS, output=output, progress=steps), whole)
+    assert steps.read() == (finished, 10 - finished)
+    same(FeatureTable.read(output), whole)
 
 
-def test_another_request_is_not_mixed_with_the_parts_that_are_there(loaded, tmp_path, short):
-    def kill(*_):
-        if len(short) == 2:
-            raise KeyboardInterrupt
-
+def test_another_request_is_not_mixed_with_the_rows_that_are_there(loaded, tmp_path, small_chunks):
     output = tmp_path / "out.parquet"
     with pytest.raises(KeyboardInterrupt):
-        extract(TEXTS, loaded, **OPTIONS, output=output, progress=kill)
+        extract(TEXTS, loaded, **OPTIONS, output=output, progress=Steps(5))
     with pytest.raises(CannotResume, match=r"another run: spec.prompt was '' and is 'Hm'"):
         extract(TEXTS, loaded, **OPTIONS, output=output, prompt="Hm")
     with pytest.raises(
@@ -370,20 +366,15 @@ def test_another_request_is_not_mixed_with_the_parts_that_are_there(loaded, tmp_
         extract(TEXTS, changed, **OPTIONS, output=output)
 
 
-def test_a_part_that_a_crash_cut_short_is_made_again(loaded, tmp_path, short):
-    whole = extract(TEXTS, loaded, **OPTIONS)
-
-    def kill(*_):
-        if len(short) == 7:  # four stretches above, three here
-            raise KeyboardInterrupt
-
+def test_a_chunk_that_a_crash_cut_short_is_read_again(loaded, tmp_path, small_chunks):
+    whole, output = extract(TEXTS, loaded, **OPTIONS), tmp_path / "out.parquet"
     with pytest.raises(KeyboardInterrupt):
-        extract(TEXTS, loaded, **OPTIONS, output=tmp_path / "out.parquet", progress=kill)
-    part = tmp_path / "out.parquet.parts" / "000000.parquet"
-    part.write_bytes(part.read_bytes()[:-40])
-    short.clear()
-    same(extract(TEXTS, loaded, **OPTIONS, output=tmp_path / "out.parquet"), whole)
-    assert short == [TEXTS[0:3], TEXTS[6:9], TEXTS[9:]]
+        extract(TEXTS, loaded, **OPTIONS, output=output, progress=Steps(8))
+    chunk = tmp_path / "out.parquet.parts" / "000001.arrow"
+    chunk.write_bytes(chunk.read_bytes()[:-40])
+    steps = Steps()
+    same(extract(TEXTS, loaded, **OPTIONS, output=output, progress=steps), whole)
+    assert steps.read() == (3, 7)
 
 
 def test_only_the_blocks_that_are_needed_are_loaded(default_model):

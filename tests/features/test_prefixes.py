@@ -1,4 +1,4 @@
-"""Tests features/rows.py and features/reader.py: the rows of all prefixes are those of each prefix alone."""
+"""Tests features/reader.py: the rows of all prefixes are those of each prefix run as a text."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,6 @@ import torch
 
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
-from splinelens.tokens import TokenizedText
 
 LONG = "The path goes over the hill, through the wood and along the river until you reach the mill."
 EVERYTHING = ("spline7", "margins", "occupancy", "hidden", "attention_id", "length")
@@ -16,10 +15,10 @@ FAMILIES = ["llama", "mistral", "gpt2", "opt", "mixtral", "qwen2_moe", "gpt_oss"
 
 
 @pytest.fixture(params=FAMILIES)
-def loaded(request, tiny_of, wrap):
+def loaded(request, tiny_of, wrap, letter_tokenizer):
     model = tiny_of(request.param).double()
     model.set_experts_implementation("eager")  # the others have no float64
-    return wrap(model)
+    return wrap(model, letter_tokenizer)
 
 
 def reader_of(loaded, side="right", **spec):
@@ -28,16 +27,15 @@ def reader_of(loaded, side="right", **spec):
 
 
 def both_ways(reader, text):
-    """The rows of all prefixes from one pass, and those of each prefix run as a text of its own."""
-    (whole,) = reader.tokenize([text])
-    (reading,) = reader.read_prefixes([whole])
-    cut = [TokenizedText(whole.ids[:n], whole.offsets[:n], n) for n in range(1, len(whole.ids) + 1)]
-    again = sorted(reader.read(cut), key=lambda row: row.text)
-    assert reading.reasons == tuple(row.reason for row in again) == (None,) * len(whole.ids)
-    return reading.values, np.stack([row.values for row in again])
+    """The rows of all prefixes from one pass, and those of each prefix run as a text; a letter is a token."""
+    (at_once,) = reader.read([text], prefixes=True)
+    single = list(reader.read([text[:end] for end in range(1, len(text) + 1)]))
+    assert at_once.offsets == single[-1].offsets
+    assert {at_once.reason, *(prefix.reason for prefix in single)} == {None}
+    return at_once.values, np.stack([prefix.values for prefix in single])
 
 
-def test_prefixes_are_what_each_gives_alone(loaded, error):
+def test_prefixes_are_what_each_gives_as_a_text(loaded, error):
     reader = reader_of(loaded)
     found, expected = both_ways(reader, LONG)
     assert found.shape[0] > 60
@@ -45,11 +43,13 @@ def test_prefixes_are_what_each_gives_alone(loaded, error):
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
-def test_a_prompt_before_them_changes_nothing_of_that(tiny_of, wrap, error, side):
+def test_so_they_are_around_a_prompt(tiny_of, wrap, letter_tokenizer, error, side):
     for name in ("mistral", "mixtral"):
         model = tiny_of(name).double()
         model.set_experts_implementation("eager")
-        reader = reader_of(wrap(model), side, prompt="Is the following remark rude? ", suffix=" (yes)")
+        reader = reader_of(
+            wrap(model, letter_tokenizer), side, prompt="Is the following remark rude? ", suffix=" (yes)"
+        )
         found, expected = both_ways(reader, LONG[:40])
         assert error(reader, found, expected) <= 1e-6
 
@@ -63,15 +63,15 @@ def test_a_text_longer_than_a_window_has_a_row_for_each_token_too(loaded, error)
     assert error(reader, found, whole) > 1e-6  # later windows see less
 
 
-def test_in_float32_they_agree_to_rounding(tiny_model, wrap, error):
-    reader = reader_of(wrap(tiny_model))
+def test_in_float32_they_agree_to_rounding(tiny_model, wrap, letter_tokenizer, error):
+    reader = reader_of(wrap(tiny_model, letter_tokenizer))
     assert error(reader, *both_ways(reader, LONG)) <= 1e-4
 
 
 def test_the_last_row_is_that_of_the_text(loaded, error):
     reader = reader_of(loaded)
-    (whole,) = reader.read(reader.tokenize([LONG]))
-    (prefixes,) = reader.read_prefixes(reader.tokenize([LONG]))
+    (whole,) = reader.read([LONG])
+    (prefixes,) = reader.read([LONG], prefixes=True)
     assert error(reader, prefixes.values[-1:], whole.values[None]) <= 1e-6
 
 
@@ -94,41 +94,45 @@ def scalars(reader, rows):
     ]
 
 
-def test_growing_never_lowers_a_maximum(tiny_model, wrap):
-    """On dense layers: the neurons of an expert that no token visits count as 0 until one does."""
-    reader = reader_of(wrap(tiny_model), features=("margins", "attention_id_absolute_max"), pooling=("max",))
+def test_growing_never_lowers_a_maximum(tiny_model, wrap, letter_tokenizer):
+    """On dense layers: the neurons of an expert that no token is routed to count as 0 until one is."""
+    loaded = wrap(tiny_model, letter_tokenizer)
+    reader = reader_of(loaded, features=("margins", "attention_id_absolute_max"), pooling=("max",))
     found, _ = both_ways(reader, LONG)
     assert (np.diff(found, axis=0) >= 0).all()
     assert (np.diff(found, axis=0) > 0).any(axis=1).sum() > 30
 
 
-def test_several_texts_come_back_with_their_own_prefixes(tiny_llama, wrap):
+def test_several_texts_come_in_input_order_with_their_prefixes(tiny_llama, wrap):
+    """A text that cannot be read has one row."""
     reader = reader_of(wrap(tiny_llama), features=("spline7", "length"))
-    tokenized = reader.tokenize(["a", "", LONG, "you and the cat", LONG + LONG])
-    readings = {reading.text: reading for reading in reader.read_prefixes(tokenized)}
-    assert sorted(readings) == [0, 2, 3, 4]
-    for text, reading in readings.items():
-        assert reading.values[:, -1].tolist() == list(range(1, len(tokenized[text].ids) + 1))
+    texts = ["a", "", LONG, "you and the cat", LONG + LONG]
+    features = list(reader.read(texts, prefixes=True))
+    assert [text.index for text in features] == [0, 1, 2, 3, 4]
+    assert (features[1].values.shape, features[1].reason) == ((1, 22), "is empty")
+    assert np.isnan(features[1].values).all()
+    for text, tokens in zip(features, reader.tokenize(texts), strict=True):
+        assert text.source is None
+        assert text.reason or text.values[:, -1].tolist() == list(range(1, len(tokens.ids) + 1))
 
 
 def test_a_text_that_was_cut_has_the_prefixes_that_were_read(tiny_llama, wrap):
     reader = reader_of(wrap(tiny_llama), features=("sign_mean", "length"), max_tokens=10, long="cut")
-    (reading,) = reader.read_prefixes(reader.tokenize([LONG]))
-    assert reading.values[:, -1].tolist() == list(range(1, 11))
+    (features,) = reader.read([LONG], prefixes=True)
+    assert features.cut
+    assert features.values[:, -1].tolist() == list(range(1, 11))
 
 
 def test_prefixes_before_a_token_that_fails_are_kept(tiny_llama, wrap):
-    place = 4
+    failing = 4
     tiny_llama.layers[0].register_forward_hook(
-        lambda _, __, out: out.masked_fill(torch.arange(out.shape[1])[:, None] == place, torch.inf)
+        lambda _, __, out: out.masked_fill(torch.arange(out.shape[1])[:, None] == failing, torch.inf)
     )
     reader = reader_of(wrap(tiny_llama), features=("hidden",), pooling=("max",), layers=(0,))
-    (tokens,) = reader.tokenize(["abcd~efg"])
-    (reading,) = reader.read_prefixes([tokens])
-    good = [reason is None for reason in reading.reasons]
-    assert good == [True] * place + [False] * (len(tokens.ids) - place)
-    assert f"at layer 0, token {place} (characters {place} to {place + 1})" in reading.reasons[-1]
-    assert np.isfinite(reading.values[:place]).all()
+    (features,) = reader.read(["abcd~efg"], prefixes=True)
+    assert np.isfinite(features.values[:failing]).all()
+    assert np.isnan(features.values[failing:]).all()
+    assert f"at layer 0, token {failing} (characters {failing} to {failing + 1})" in features.reason
 
 
 def test_a_token_that_fails_does_not_spoil_the_rows_before_it(tiny_llama, wrap):
@@ -137,9 +141,8 @@ def test_a_token_that_fails_does_not_spoil_the_rows_before_it(tiny_llama, wrap):
     loaded.model.embed_tokens.weight[loaded.tokenizer("~").input_ids[0]] = torch.nan
     for window in (96, 6):
         reader = reader_of(loaded, max_tokens=window)
-        (tokens,) = reader.tokenize(["abcdefg~hij"])
-        (alone,) = reader.read_prefixes(reader.tokenize(["abcdefg"]))
-        (reading,) = reader.read_prefixes([tokens])
-        assert np.allclose(reading.values[:7], alone.values, rtol=1e-4, atol=1e-6)
-        assert reading.reasons[:7] == (None,) * 7
-        assert all("layer 0, token 7 (characters 7 to 8)" in reason for reason in reading.reasons[7:])
+        whole, failing = reader.read(["abcdefg", "abcdefg~hij"], prefixes=True)
+        assert np.allclose(failing.values[:7], whole.values, rtol=1e-4, atol=1e-6)
+        assert np.isnan(failing.values[7:]).all()
+        assert (whole.reason, failing.values.shape[0]) == (None, 11)
+        assert "layer 0, token 7 (characters 7 to 8)" in failing.reason

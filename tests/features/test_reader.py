@@ -1,4 +1,7 @@
-"""Tests features/reader.py: alone, in a batch, padded on either side; long texts are in test_windows.py."""
+"""Tests features/reader.py: single, in a batch, padded on either side; one row a text, in input order.
+
+Long texts are in test_windows.py, prefixes in test_prefixes.py, failing texts in test_nonfinite.py.
+"""
 
 import numpy as np
 import pytest
@@ -36,7 +39,7 @@ MIXED = [
 ]
 
 
-def each(loaded, texts, rows, **options):
+def single(loaded, texts, rows, **options):
     return np.concatenate([rows(loaded, [text], **options)[0] for text in texts])
 
 
@@ -47,7 +50,7 @@ def test_a_text_gives_the_same_alone_in_a_batch_and_padded_left_or_right(
     loaded = wrap(tiny_model.to(dtype))
     right, reader = rows(loaded, TEXTS, side="right")
     left, _ = rows(loaded, TEXTS, side="left")
-    alone = each(loaded, TEXTS, rows)
+    alone = single(loaded, TEXTS, rows)
     bound = 1e-4 if dtype == torch.float32 else 1e-6  # margins are float32 also in a float64 model
     assert error(reader, right, alone) <= bound
     assert error(reader, left, alone) <= bound
@@ -67,20 +70,105 @@ def test_a_small_budget_changes_nothing(tiny_llama, wrap, rows, error):
     assert error(reader, narrow, wide) <= 1e-6
 
 
-def test_the_batches_are_sorted_and_each_reading_still_names_its_text(tiny_llama, wrap):
-    reader = TextReader(wrap(tiny_llama), FeatureSpec(("length",), max_tokens=96))
+def test_texts_come_in_input_order_with_those_that_cannot_be_read(tiny_llama, wrap):
+    reader = TextReader(wrap(tiny_llama), FeatureSpec(("length", "sign_mean"), layers=(0,), max_tokens=96))
+    features = list(reader.read(["", "Good morning.", None, "a", "  ", TEXTS[2]]))
+    assert [text.index for text in features] == [0, 1, 2, 3, 4, 5]
+    assert [text.reason for text in features] == [
+        "is empty",
+        None,
+        "is missing",
+        None,
+        "is only white space",
+        None,
+    ]
+    for text in features:
+        assert (text.values.shape, text.values.dtype) == ((2,), np.float32)
+        assert np.isnan(text.values).all() == (text.reason is not None)
+        assert text.source is None
+        assert len(text.offsets) == text.tokens
+        assert text.tokens == (0 if text.reason else text.values[1])
+    assert [features[1].offsets[0][0], features[1].offsets[-1][1]] == [0, len("Good morning.")]
+
+
+def test_no_text_gives_nothing(tiny_llama, wrap):
+    assert list(TextReader(wrap(tiny_llama), FeatureSpec(max_tokens=96)).read([])) == []
+
+
+def test_a_function_is_applied_as_soon_as_a_text_is_there_and_yielded_in_input_order(tiny_llama, wrap):
+    """The longest texts run first, and rows of wide specs need not be in memory together."""
+    reader = TextReader(wrap(tiny_llama), FeatureSpec(max_tokens=96), token_budget=32)
+    calls = []
+
+    def apply(features):
+        calls.append(features.index)
+        return features.index, len(features.offsets)
+
+    results = reader.map(apply, [*TEXTS, ""])
+    first = next(results)
+    assert sorted(calls) == list(range(9))
+    assert calls != sorted(calls)
     lengths = [len(text.ids) for text in reader.tokenize(TEXTS)]
-    readings = list(reader.read(reader.tokenize(TEXTS)))
-    assert [reading.text for reading in readings] != sorted(range(len(TEXTS)))  # longest first
-    assert {reading.text: reading.values.tolist() for reading in readings} == {
-        text: [length] for text, length in enumerate(lengths)
-    }
+    assert [first, *results] == list(enumerate([*lengths, 0]))
 
 
-def test_unreadable_texts_are_passed_over(tiny_llama, wrap):
+def test_chunks_change_nothing(tiny_llama, wrap, monkeypatch):
+    """Each chunk is read and yielded before the next one is tokenized."""
+    reader = TextReader(wrap(tiny_llama), FeatureSpec(("spline7", "length"), max_tokens=96))
+    whole = list(reader.read([*TEXTS, None]))
+    monkeypatch.setattr("splinelens.features.reader.CHUNK", 4)
+    steps = []
+    features = reader.read([*TEXTS, None], progress=lambda *step: steps.append(step))
+    first = next(features)
+    assert len(steps) == 4
+    parts = [first, *features]
+    assert [text.index for text in parts] == list(range(9))
+    assert [text.reason for text in parts] == [text.reason for text in whole]
+    together, apart = (np.stack([text.values for text in texts]) for texts in (whole, parts))
+    assert np.allclose(together, apart, rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+def test_progress_counts_every_text_and_character_once(tiny_llama, wrap):
+    reader = TextReader(wrap(tiny_llama), FeatureSpec(max_tokens=12))
+    texts, steps = [*TEXTS, "", None], []
+    list(reader.read(texts, progress=lambda *step: steps.append(step)))
+    assert sorted(steps) == sorted((1, len(text or "")) for text in texts)
+
+
+@pytest.mark.parametrize("options", [{}, {"side": "left"}, {"prefixes": True}, {"max_tokens": 16}])
+def test_where_memory_runs_out_the_halves_of_a_batch_are_run(tiny_llama, wrap, options):
+    """A batch of more than two rows fails; every text still has the row that it has otherwise."""
+    spec = FeatureSpec(("spline7", "margins", "hidden"), max_tokens=options.pop("max_tokens", 96))
+    prefixes, side = options.get("prefixes", False), options.get("side", "right")
+    loaded, widths = wrap(tiny_llama.double()), []
+    expected = list(TextReader(loaded, spec, side=side).read(TEXTS, prefixes=prefixes))
+
+    def exhaust(_module, args, kwargs):
+        rows = len(kwargs["input_ids"] if "input_ids" in kwargs else args[0])
+        widths.append(rows)
+        if rows > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    reader = TextReader(loaded, spec, side=side)
+    handle = tiny_llama.register_forward_pre_hook(exhaust, with_kwargs=True)
+    features = list(reader.read(TEXTS, prefixes=prefixes))
+    handle.remove()
+    assert widths[0] > 2
+    assert reader.token_budget < 4096
+    assert [text.index for text in features] == list(range(8))
+    for text, other in zip(features, expected, strict=True):
+        assert np.allclose(text.values, other.values, rtol=1e-5, atol=1e-5)
+        assert text.reason is None
+
+
+def test_a_single_text_that_exceeds_the_memory_is_an_error(tiny_llama, wrap):
+    def exhaust(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
     reader = TextReader(wrap(tiny_llama), FeatureSpec(max_tokens=96))
-    tokenized = reader.tokenize(["", "Good morning.", None])
-    assert [reading.text for reading in reader.read(tokenized)] == [1]
+    tiny_llama.register_forward_pre_hook(exhaust)
+    with pytest.raises(torch.OutOfMemoryError):
+        list(reader.read(["you"]))
 
 
 def test_a_normalizing_reader_reads_disguised_texts_as_plain_ones(tiny_llama, wrap, rows):
@@ -120,7 +208,7 @@ def test_a_prompt_and_a_window_beyond_the_positions_are_refused(tiny_llama, wrap
 
 
 def test_the_last_position_can_be_used(tiny_model, wrap, rows, slow, error, sides, tiny_tokenizer):
-    """Five prompt tokens and 251 of the text fill 256 positions; the padding stands behind the last one."""
+    """Five prompt tokens and 251 of the text fill 256 positions; the padding comes after the last one."""
     text = "yes, " * 48 + "and so on..."
     prompt = tuple(tiny_tokenizer("(((((").input_ids)
     for side in sides:
@@ -130,18 +218,18 @@ def test_the_last_position_can_be_used(tiny_model, wrap, rows, slow, error, side
         assert error(reader, got, slow(reader, [(prompt + tokens.ids, slice(5, None))])[None]) <= 1e-6
 
 
-def test_windows_beyond_what_longrope_turns_alike_are_refused(tiny_phi3, wrap):
+def test_windows_beyond_the_positions_that_longrope_can_use_are_refused(tiny_phi3, wrap):
     loaded = wrap(tiny_phi3)
     loaded.model.config.rope_parameters = {"rope_type": "longrope", "original_max_position_embeddings": 64}
     TextReader(loaded, FeatureSpec(prompt="((", max_tokens=62))
-    with pytest.raises(BadFeatures, match="exceed the 64 positions that tiny turns alike; lower"):
+    with pytest.raises(BadFeatures, match="exceed the 64 positions that one pass of tiny can use; lower"):
         TextReader(loaded, FeatureSpec(prompt="((", max_tokens=63))
 
 
 def test_a_window_without_tokens_is_refused(tiny_llama, wrap):
     reader = TextReader(wrap(tiny_llama), FeatureSpec(max_tokens=0))
     with pytest.raises(BadTexts, match="max_tokens=0"):
-        reader.tokenize(TEXTS)
+        list(reader.read(TEXTS))
 
 
 def test_a_quantized_gate_is_refused_before_anything_is_run(tiny_llama, wrap):
@@ -164,26 +252,23 @@ def test_values_that_are_not_finite_give_a_reason_that_names_layer_and_token(
     loaded = wrap(tiny_llama)
     loaded.model.layers[1].mlp.gate_proj.weight[5] = poison
     reader = TextReader(loaded, FeatureSpec(features, layers=(0, 1), max_tokens=96))
-    readings = list(reader.read(reader.tokenize(TEXTS)))
-    assert len(readings) == len(TEXTS)
-    for reading in readings:
-        end = reader.tokenize(TEXTS)[reading.text].offsets[0][1]
-        said = f"gives values that are not finite at layer 1, token 0 (characters 0 to {end})"
-        assert reading.reason == said
+    for text in reader.read(TEXTS):
+        end = text.offsets[0][1]
+        reason = f"gives values that are not finite at layer 1, token 0 (characters 0 to {end})"
+        assert text.reason == reason
+        assert np.isnan(text.values).all()
 
 
-def test_one_row_that_is_not_finite_leaves_the_others_alone(tiny_llama, wrap, rows):
+def test_one_row_that_is_not_finite_leaves_the_others_unchanged(tiny_llama, wrap, rows):
     clean, _ = rows(wrap(tiny_llama), ["in the garden", "you"], pooling=("max",))
     loaded = wrap(tiny_llama)
     loaded.model.embed_tokens.weight[loaded.tokenizer("~").input_ids[0]] = float("inf")
     reader = TextReader(
         loaded, FeatureSpec(("spline7", "margins", "occupancy", "hidden", "length"), max_tokens=96)
     )
-    readings = {
-        reading.text: reading for reading in reader.read(reader.tokenize(["in the garden", "~", "you"]))
-    }
-    assert [readings[text].reason is None for text in range(3)] == [True, False, True]
-    assert np.array_equal(np.stack([readings[0].values, readings[2].values]), clean)
+    first, failing, last = reader.read(["in the garden", "~", "you"])
+    assert [text.reason is None for text in (first, failing, last)] == [True, False, True]
+    assert np.array_equal(np.stack([first.values, last.values]), clean)
 
 
 @pytest.fixture
@@ -205,7 +290,7 @@ def test_the_default_model_gives_64_mixed_sentences_the_same_numbers_alone_and_i
     near 0, by some percent of theirs: the next test bounds that.
     """
     loaded = load_model(default_model, layers=3, device="cpu")
-    alone = each(loaded, MIXED, rows, max_tokens=256)
+    alone = single(loaded, MIXED, rows, max_tokens=256)
     for side in ("right", "left"):
         together, reader = rows(loaded, MIXED, max_tokens=256, side=side)
         assert error(reader, together, alone) <= 1e-4
@@ -215,7 +300,7 @@ def test_the_default_model_with_a_prompt_and_many_threads_differs_by_rounding_on
     loaded = load_model(default_model, layers=3, device="cpu")
     options = {"max_tokens": 256, "prompt": "Is this comment rude? ", "layers": (2,), "pooling": ("max",)}
     together, reader = rows(loaded, MIXED[:16], side="left", **options)
-    alone = each(loaded, MIXED[:16], rows, **options)
+    alone = single(loaded, MIXED[:16], rows, **options)
     start, found = 0, {}
     for column in reader.columns:
         block = np.s_[:, start : start + column.size]
@@ -238,7 +323,7 @@ def test_the_default_model_in_float64_gives_the_same_whatever_the_threads(defaul
         "suffix": " Yes",
         "pooling": ("max", "last"),
     }
-    alone = each(loaded, MIXED[::6], rows, **options)
+    alone = single(loaded, MIXED[::6], rows, **options)
     for side in ("right", "left"):
         together, reader = rows(loaded, MIXED[::6], side=side, **options)
         assert error(reader, together, alone) <= 1e-6

@@ -6,20 +6,26 @@ import math
 import numpy as np
 import pytest
 import torch
-from splinelens.features.tokenwise import read_tokens
 
 from splinelens.errors import BadFeatures
 from splinelens.features.reference import LENGTHS, Reference, shipped
-from splinelens.geometry.partition import spline7
-from splinelens.geometry.running import running_spline7
+from splinelens.features.token_report import read_tokens
+from splinelens.geometry.partition import BOUNDARY_POOLINGS, SIGN_POOLINGS, spline7
+from splinelens.geometry.running import Running
 from splinelens.models import load_model
 
 
 def tables(count=9, tokens=20, layers=3):
     generator = torch.Generator().manual_seed(1)
     for _ in range(count):
-        sign, boundary = torch.rand(2, layers, tokens, generator=generator)
-        yield running_spline7(sign, boundary).numpy()
+        sign, boundary = torch.rand(2, tokens, layers, generator=generator)
+        yield seven_of_prefixes(sign, boundary)
+
+
+def seven_of_prefixes(sign, boundary):
+    """The seven features of every prefix, (layer, prefix, 7); (token, layer) in."""
+    states = Running.scan(sign, SIGN_POOLINGS), Running.scan(boundary, BOUNDARY_POOLINGS)
+    return spline7(*states).transpose(0, 1).numpy()
 
 
 def fingerprints(loaded):
@@ -85,7 +91,7 @@ def test_the_nearest_length_is_nearest_by_ratio(reference, tokens, length):
 def test_a_text_much_longer_than_any_of_the_reference_is_noted(reference):
     assert [reference.far(tokens) for tokens in (*range(1, 17), 24)] == [None] * 17
     said = reference.far(3001, "the other text")
-    assert said.startswith("percentiles: the other text has 3,001 tokens, held against the first 16 of")
+    assert said.startswith("percentiles: the other text has 3,001 tokens, compared with the first 16 of")
     assert reference.far(25) is not None
     assert Reference(reference.quantiles[3:], (8, 16), (9, 9), "", ()).far(5) is not None
 
@@ -132,7 +138,7 @@ def test_a_feature_that_is_not_finite_has_no_percentile(reference):
 
 
 def test_only_the_layers_asked_for_are_used(reference):
-    seven = spline7(torch.rand(1, 8), torch.rand(1, 8)).numpy()
+    seven = seven_of_prefixes(*torch.rand(2, 8, 1))[:, -1]
     alone = reference.percentiles(seven, 8, [2])
     assert (reference.percentiles(np.repeat(seven, 2, axis=0), 8, [2, 0])[0] == alone[0]).all()
     with pytest.raises(BadFeatures, match=r"the reference has no layers \[3\]: it holds 0 to 2"):
@@ -140,8 +146,8 @@ def test_only_the_layers_asked_for_are_used(reference):
 
 
 def test_a_reference_says_what_it_holds(reference):
-    assert reference.said(7) == "the first 8 tokens of 9 made-up texts"
-    assert reference.said(1) == "the first token of 9 made-up texts"
+    assert reference.description(7) == "the first 8 tokens of 9 made-up texts"
+    assert reference.description(1) == "the first token of 9 made-up texts"
 
 
 def test_what_is_saved_is_loaded(reference, tmp_path):
@@ -221,6 +227,6 @@ def test_the_reference_of_the_default_model_is_whole(default_model):
         pytest.skip("no reference is shipped yet; make it: python benchmarks/reference.py --data DIR")
     assert reference.lengths == LENGTHS
     assert min(reference.texts) >= 900
-    reading = read_tokens("The committee met on Tuesday to discuss the new budget.", loaded, attention=False)
-    percentiles = reference.percentiles(reading.seven, reading.tokens, reading.layers)
+    report = read_tokens("The committee met on Tuesday to discuss the new budget.", loaded, attention=False)
+    percentiles = reference.percentiles(report.seven, report.tokens, report.layers)
     assert 1 < np.median(percentiles) < 99

@@ -3,48 +3,47 @@
 import numpy as np
 import pytest
 import torch
-from splinelens.features.tokenwise import read_tokens
 
 from splinelens.anatomy import anatomy_of
 from splinelens.errors import BadFeatures
-from splinelens.features import tokenwise
-from splinelens.features.slicing import place_of, slice_texts, text_slice
+from splinelens.features.slicing import locate_token, slice_texts, text_slice
+from splinelens.features.token_report import read_tokens
 
 TEXT = "the thing you are after"
 
 
 @pytest.fixture
 def cut(tiny_of, wrap):
-    """Cuts a layer of a tiny model along texts: gives the slice, the notes and the readings."""
+    """Cuts a layer of a tiny model along texts: gives the slice, the notes and the reports."""
 
     def cut(name, *texts, layer=1, tokens=None):
         loaded = wrap(tiny_of(name))
-        readings = [read_tokens(text, loaded, keep_inputs=[layer]) for text in texts]
-        return *text_slice(anatomy_of(loaded.model), readings, layer, tokens), readings, loaded
+        reports = [read_tokens(text, loaded, keep_inputs=[layer]) for text in texts]
+        return *text_slice(anatomy_of(loaded.model), reports, layer, tokens), reports, loaded
 
     return cut
 
 
 def test_one_text_is_cut_through_its_first_middle_and_last_token(cut):
-    found, notes, (reading,), _ = cut("llama", TEXT)
+    found, notes, (report,), _ = cut("llama", TEXT)
     assert found.tokens == (0, 6, 11)
     assert (found.first, found.neurons, notes) == (0, 48, [])
     plane = found.picture.plane
     lifted = plane.origin + found.picture.places @ plane.axes
-    assert np.allclose(lifted, reading.inputs[1][[0, 6, 11]].numpy(), atol=1e-5)
+    assert np.allclose(lifted, report.inputs[1][[0, 6, 11]].numpy(), atol=1e-5)
 
 
 def test_two_texts_are_cut_through_both_ends_and_the_first_ones_middle(cut):
-    found, _, readings, _ = cut("llama", TEXT, "so it is")
-    both = readings[0].tokens + readings[1].tokens
+    found, _, reports, _ = cut("llama", TEXT, "so it is")
+    both = reports[0].tokens + reports[1].tokens
     assert found.tokens == (11, both - 1, 6)
-    assert place_of(readings, both - 1) == (1, readings[1].tokens - 1)
+    assert locate_token(reports, both - 1) == (1, reports[1].tokens - 1)
 
 
 def test_each_point_has_the_signs_of_its_token(cut):
-    found, _, (reading,), loaded = cut("gpt2", TEXT)
+    found, _, (report,), loaded = cut("gpt2", TEXT)
     mlp = loaded.model.h[1].mlp.c_fc
-    gate = reading.inputs[1] @ mlp.weight + mlp.bias
+    gate = report.inputs[1] @ mlp.weight + mlp.bias
     crossing = found.picture.on(found.picture.places)
     assert (crossing == (gate[list(found.tokens)][:, found.picture.walls] > 0).numpy()).all()
 
@@ -54,8 +53,8 @@ def test_chosen_tokens_are_taken(cut):
 
 
 def test_tokens_that_span_no_plane_are_replaced_and_that_is_said(cut):
-    found, notes, (reading,), _ = cut("llama", "aaaaaa!?", layer=0)  # tokens 0 and 4 are one point
-    assert sorted(reading.piece(token) for token in found.tokens) == ["!", "?", "a"]
+    found, notes, (report,), _ = cut("llama", "aaaaaa!?", layer=0)  # tokens 0 and 4 are one point
+    assert sorted(report.piece(token) for token in found.tokens) == ["!", "?", "a"]
     numbers = ", ".join(map(str, found.tokens))
     assert notes == [f"slice: tokens 0, 4, 7 span no plane at layer 0; it goes through {numbers}"]
 
@@ -79,33 +78,33 @@ def test_chosen_tokens_that_do_not_exist_are_refused(cut):
         cut("llama", TEXT, TEXT, tokens=(0, 1, 24))
 
 
-def test_of_experts_the_most_visited_one_is_drawn(cut):
-    found, notes, (reading,), loaded = cut("mixtral", TEXT)
+def test_of_experts_the_one_with_most_of_the_tokens_is_drawn(cut):
+    found, notes, (report,), loaded = cut("mixtral", TEXT)
     expert = found.first // 24
-    met = [expert in reading.routes[1][token] for token in found.tokens]
+    met = [expert in report.routes[1][token] for token in found.tokens]
     assert sum(met) == max(
-        sum(other in reading.routes[1][token] for token in found.tokens) for other in range(4)
+        sum(other in report.routes[1][token] for token in found.tokens) for other in range(4)
     )
     assert found.neurons == 24
     weight = loaded.model.layers[1].mlp.experts.gate_up_proj[expert, :24]
-    on = reading.inputs[1][list(found.tokens)] @ weight[found.picture.walls].T > 0
+    on = report.inputs[1][list(found.tokens)] @ weight[found.picture.walls].T > 0
     assert (found.picture.on(found.picture.places) == on.numpy()).all()
-    assert f"drawn are the walls of expert {expert} alone, to which {sum(met)} of the three" in notes[0]
+    assert f"only the walls of expert {expert} are drawn, to which {sum(met)} of the three" in notes[0]
 
 
 def test_a_shared_expert_is_drawn_rather(cut):
-    found, notes, (reading,), loaded = cut("qwen3_next", TEXT)
+    found, notes, (report,), loaded = cut("qwen3_next", TEXT)
     assert (found.first, found.neurons) == (4 * 24, 20)
-    assert "drawn are the walls of the shared one alone" in notes[0]
+    assert "only the walls of the shared one are drawn" in notes[0]
     weight = loaded.model.layers[1].mlp.shared_expert.gate_proj.weight
-    on = reading.inputs[1][list(found.tokens)] @ weight[found.picture.walls].T > 0
+    on = report.inputs[1][list(found.tokens)] @ weight[found.picture.walls].T > 0
     assert torch.equal(torch.from_numpy(found.picture.on(found.picture.places)), on)
 
 
-def test_a_token_behind_the_last_text_is_our_own_mistake(cut):
-    _, _, readings, _ = cut("llama", TEXT)
-    with pytest.raises(IndexError, match="no token 0 behind the last text"):
-        place_of(readings, 12)
+def test_a_token_after_the_last_text_is_our_mistake(cut):
+    _, _, reports, _ = cut("llama", TEXT)
+    with pytest.raises(IndexError, match="no token 0 after the last text"):
+        locate_token(reports, 12)
 
 
 @pytest.mark.parametrize("at", ["last", "mean"])
@@ -133,24 +132,14 @@ def test_what_spans_no_plane_of_texts_is_refused(tiny_of, wrap, texts, at, said)
 
 
 def test_a_slice_through_texts_needs_a_dense_layer(tiny_of, wrap):
-    with pytest.raises(BadFeatures, match="layer 1 consists of experts, each with a partition of its own"):
+    with pytest.raises(BadFeatures, match="layer 1 consists of experts, each with its own partition"):
         slice_texts([TEXT, "so it is", "rain"], wrap(tiny_of("mixtral")), layer=1)
 
 
-def test_a_model_given_by_name_is_loaded_up_to_the_layer(tiny_of, wrap, monkeypatch):
-    asked, whole = [], wrap(tiny_of("llama"))
-
-    def load_model(name, layers=None):
-        asked.append((name, layers))
-        return whole
-
-    monkeypatch.setattr(tokenwise, "load_model", load_model)
+def test_a_named_model_is_loaded_up_to_the_layer(tiny_llama, wrap, folder):
     texts = [TEXT, "so it is", "rain"]
-    found = slice_texts(texts, "some/model", layer=1)
-    assert asked == [("some/model", 2)]
-    assert (found.segments == slice_texts(texts, whole, layer=1).segments).all()
-    slice_texts(texts, layer=1)
-    assert asked[1:] == [("smollm2-135m", 2)]
+    named = slice_texts(texts, folder, layer=1)
+    assert (named.segments == slice_texts(texts, wrap(tiny_llama), layer=1).segments).all()
 
 
 def test_a_layer_that_does_not_exist_is_refused(tiny_of, wrap):
@@ -158,6 +147,6 @@ def test_a_layer_that_does_not_exist_is_refused(tiny_of, wrap):
         slice_texts([TEXT, "so it is", "rain"], wrap(tiny_of("llama")), layer=9)
 
 
-def test_a_layer_below_0_is_refused_before_a_model_is_looked_for():
+def test_a_layer_below_0_is_refused_before_a_model_is_loaded():
     with pytest.raises(BadFeatures, match=r"layers \[-1\] do not exist: they are counted from 0"):
         slice_texts([TEXT, "so it is", "rain"], "no/such-model", layer=-1)

@@ -68,11 +68,11 @@ def test_a_threshold_is_kept_as_a_plain_number():
     assert type(FeatureSpec(eps=np.float64(0.5)).eps) is float
 
 
-@pytest.mark.parametrize("place", [field.name for field in fields(FeatureSpec)])
-def test_a_difference_in_any_field_is_told(place):
-    value = getattr(OTHER, place)
-    said = replace(FeatureSpec(), **{place: value}).difference(FeatureSpec())
-    assert said == f"{place} is {value!r} here and {getattr(FeatureSpec(), place)!r} there"
+@pytest.mark.parametrize("name", [field.name for field in fields(FeatureSpec)])
+def test_a_difference_in_any_field_is_named(name):
+    value = getattr(OTHER, name)
+    difference = replace(FeatureSpec(), **{name: value}).difference(FeatureSpec())
+    assert difference == f"{name} is {value!r} and {getattr(FeatureSpec(), name)!r}"
 
 
 def test_equal_specs_do_not_differ():

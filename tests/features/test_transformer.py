@@ -20,14 +20,12 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.validation import validate_data
-from splinelens.features.kept import KEPT
 
 import splinelens
-from splinelens.errors import BadFeatures, BadTexts, NoTokens
-from splinelens.features import transformer
+from splinelens.errors import BadFeatures, BadTexts
 from splinelens.features.extract import extract
 from splinelens.features.reader import TextReader
-from splinelens.features.transformer import GeometryFeatures, column_of_texts
+from splinelens.features.transformer import GeometryFeatures
 from splinelens.models.shared import forget_models
 
 KIND = ["you are good", "the tea is fine", "what a nice thing", "we are at the sea", "thanks to you all"]
@@ -37,21 +35,11 @@ LABELS = np.arange(40) % 2
 
 
 @pytest.fixture(autouse=True)
-def _nothing_kept():
-    KEPT.forget()
+def _no_shared_model():
+    """Rows are cached by folder, and each test has another one."""
     forget_models()
     yield
-    KEPT.forget()
     forget_models()
-
-
-@pytest.fixture
-def folder(tmp_path, tiny_llama, tiny_tokenizer):
-    """The tiny Llama as a folder that ``load_model`` reads."""
-    folder = tmp_path / "tiny"
-    tiny_llama.save_pretrained(folder)
-    tiny_tokenizer.save_pretrained(folder)
-    return str(folder)
 
 
 @pytest.fixture
@@ -71,7 +59,7 @@ def detector(geometry):
 
 @pytest.fixture
 def run_texts(monkeypatch):
-    """How many texts the model was run on, one number a call."""
+    """How many texts were read, one number a chunk."""
     counts, plain = [], TextReader.tokenize
 
     def tokenize(self, texts):
@@ -82,14 +70,14 @@ def run_texts(monkeypatch):
     return counts
 
 
-class OfNumbers(GeometryFeatures):
-    """Each row of numbers spelt as a text: scikit-learn's checks, which know only numbers, reach our code."""
+class NumbersAsTexts(GeometryFeatures):
+    """Each row of numbers as a text: scikit-learn's checks, which know only numbers, reach our code."""
 
     def fit(self, X, y=None):
-        return super().fit(spelt(validate_data(self, X)), y)
+        return super().fit(as_texts(validate_data(self, X)), y)
 
     def transform(self, X):
-        return super().transform(spelt(validate_data(self, X, reset=False)))
+        return super().transform(as_texts(validate_data(self, X, reset=False)))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -97,7 +85,7 @@ class OfNumbers(GeometryFeatures):
         return tags
 
 
-def spelt(table):
+def as_texts(table):
     return [" ".join(f"{number:.6g}" for number in row) for row in table]
 
 
@@ -107,9 +95,9 @@ TYPED = {
 }
 
 
-@pytest.mark.parametrize("room_bytes", [0, 2**20])
-def test_all_of_scikit_learns_checks_pass_on_texts_spelt_from_numbers(folder, room_bytes):
-    estimator = OfNumbers(folder, max_tokens=64, device="cpu", room_bytes=room_bytes)
+@pytest.mark.parametrize("cache_bytes", [0, 2**20])
+def test_all_checks_of_scikit_learn_pass_on_numbers_as_texts(folder, cache_bytes):
+    estimator = NumbersAsTexts(folder, max_tokens=64, device="cpu", cache_bytes=cache_bytes)
     results = check_estimator(estimator, on_skip=None, on_fail=None, expected_failed_checks=TYPED)
     found = {result["check_name"]: (result["status"], result["exception"]) for result in results}
     failed = {name: why for name, (status, why) in found.items() if status == "failed"}
@@ -134,7 +122,7 @@ def test_init_and_set_params_take_anything_without_the_comparison_of_types():
     assert run.returncode == 0, run.stderr
 
 
-def test_rows_are_those_of_the_walk(geometry, folder):
+def test_rows_are_those_of_extract(geometry, folder):
     texts = [*TEXTS[:5], TEXTS[0]]
     spec = {"features": ("spline7", "margins", "length"), "layers": [2, 0], "pooling": ["max", "mean"]}
     table = extract(texts, folder, max_tokens=64, **spec)
@@ -157,71 +145,6 @@ def test_names_tell_layer_statistic_and_entry(geometry):
     )
 
 
-class Series:
-    """As pandas has it: a shape, an index that does not begin at 0, and iteration over values."""
-
-    def __init__(self, values):
-        self.values, self.shape = values, (len(values),)
-
-    def __iter__(self):
-        return iter(self.values)
-
-
-@pytest.mark.parametrize(
-    "rows",
-    [
-        ["one", "two"],
-        ("one", "two"),
-        np.array(["one", "two"]),
-        np.array(["one", "two"], dtype=object),
-        np.array([["one"], ["two"]]),
-        Series(["one", "two"]),
-        (word for word in ["one", "two"]),
-    ],
-    ids=["list", "tuple", "array", "objects", "column", "series", "generator"],
-)
-def test_texts_come_in_any_container_of_one_column(rows):
-    texts = column_of_texts(rows)
-    assert texts == ["one", "two"]
-    assert {type(text) for text in texts} == {str}
-
-
-def test_what_pandas_holds_is_read():
-    pandas = pytest.importorskip("pandas")
-    series = pandas.Series(["one", None, "two", pandas.NA], index=[7, 3, 5, 9])
-    assert column_of_texts(series) == ["one", None, "two", None]
-    assert column_of_texts(series.astype("string")) == ["one", None, "two", None]
-    assert column_of_texts(series.to_frame("text")) == ["one", None, "two", None]
-    assert column_of_texts(series.astype("category")) == ["one", None, "two", None]
-
-
-@pytest.mark.parametrize(
-    ("rows", "error", "words"),
-    [
-        ("one text", BadTexts, "one string"),
-        ([], NoTokens, "no texts"),
-        (["fine", 3.5], BadTexts, r"row 1 of X .* is a float"),
-        ([["one"], ["two"]], BadTexts, "row 0 of X .* is a list"),
-        (np.ones((2, 3)), BadTexts, r"shape \(2, 3\).*one column"),
-        (np.ones(3), BadTexts, "row 0 .* float64"),
-        (np.array("one"), BadTexts, "ndarray"),
-        (None, BadTexts, "NoneType"),
-        (3, BadTexts, "X is a int"),
-        ([1, 2], BadTexts, r"row 0 of X .* is a int, where a text is read"),
-        (np.arange(3), BadTexts, "row 0 .* int64"),
-        ({"text": ["one", "two"]}, BadTexts, "X is a dict; give a list of texts"),
-        ({"one"}, BadTexts, "X is a set"),
-        (b"one text", BadTexts, "one string"),
-    ],
-)
-def test_what_holds_no_texts_is_refused(rows, error, words):
-    with pytest.raises(error, match=words):
-        column_of_texts(rows)
-    if rows is not None:  # which asks fit to check the parameters alone
-        with pytest.raises(error, match=words):
-            GeometryFeatures().fit(rows)
-
-
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
@@ -235,8 +158,8 @@ def test_what_holds_no_texts_is_refused(rows, error, words):
         ({"layers": "a"}, "layers='a': need a list of whole numbers from 0"),
         ({"layers": "01"}, "layers='01'"),
         ({"layers": 3}, "layers=3"),
-        ({"layers": [0.5]}, r"layers=\[0.5\]"),
-        ({"layers": [True]}, r"layers=\[True\]"),
+        ({"layers": [0.5]}, "0.5 is not a layer: give a whole number from 0"),
+        ({"layers": [True]}, "True is not a layer"),
         ({"prompt": 3}, "prompt=3"),
         ({"prompt": None}, "prompt=None"),
         ({"max_tokens": "12"}, "max_tokens='12'"),
@@ -246,7 +169,7 @@ def test_what_holds_no_texts_is_refused(rows, error, words):
         ({"revision": 3}, "revision=3: need a name, or None"),
         ({"device": 0}, "device=0"),
         ({"cache": 3}, "cache=3"),
-        ({"room_bytes": "1"}, "room_bytes='1'"),
+        ({"cache_bytes": "1"}, "cache_bytes='1'"),
         ({"model": 3}, "model is a int"),
     ],
 )
@@ -258,16 +181,16 @@ def test_a_parameter_of_a_wrong_kind_is_refused_in_our_words(wrong, words):
 
 def test_texts_that_cannot_be_read_raise_with_their_row_and_without_their_words(geometry):
     texts = [*TEXTS, "", None, "secret\0word"]
-    with pytest.raises(BadTexts, match=r"row 40 \(counted from 0\) is empty \(and 2 more.*unreadable='nan'"):
+    with pytest.raises(BadTexts, match=r"row 40 \(counted from 0\) is empty; .*unreadable='nan'"):
         geometry().transform(texts)
     with pytest.raises(BadTexts) as caught:
         geometry().transform(["secret\0word"])
     assert "secret" not in str(caught.value)
 
 
-def test_or_they_give_rows_of_nan_in_their_place(geometry):
+def test_or_they_give_rows_of_nan(geometry):
     texts = ["", TEXTS[0], None, float("nan"), TEXTS[1], ""]
-    for _ in range(2):  # read, then kept
+    for _ in range(2):  # read, then from the cache
         values = geometry(unreadable="nan").transform(texts)
         assert np.isnan(values).all(axis=1).tolist() == [True, False, True, True, False, True]
         assert np.isfinite(values[[1, 4]]).all()
@@ -279,12 +202,12 @@ def test_or_they_give_rows_of_nan_in_their_place(geometry):
         ({"features": "splines7"}, "did you mean spline7"),
         ({"pooling": ("max", "median")}, "no pooling 'median'"),
         ({"layers": "0-5"}, "layers='0-5'"),
-        ({"layers": [-1]}, r"layers=\[-1\]"),
+        ({"layers": [-1]}, r"layers \[-1\] do not exist"),
         ({"layers": []}, "no layer"),
         ({"max_tokens": 0}, "max_tokens=0"),
         ({"long": "chop"}, "long='chop'"),
         ({"unreadable": "skip"}, "unreadable='skip'"),
-        ({"room_bytes": -1}, "room_bytes=-1"),
+        ({"cache_bytes": -1}, "cache_bytes=-1"),
         ({"model": object()}, "model is a object.*loaded model cannot be cloned"),
         ({"layers": [9]}, "cannot load 10 blocks"),
     ],
@@ -306,22 +229,45 @@ def test_fit_loads_no_model():
         estimator.transform(["a"])
 
 
-def test_a_text_is_read_once_however_often_it_is_asked_for(geometry, run_texts):
+def test_a_text_is_read_once(geometry, run_texts):
     first = geometry().transform([*TEXTS, *TEXTS])
     again = clone(geometry()).fit_transform(TEXTS[::-1])
     assert run_texts == [40]
     assert (first[:40] == again[::-1]).all()
     geometry().transform([*TEXTS[:3], "a new one"])
     geometry(layers=[0]).transform(TEXTS[:2])
-    geometry(room_bytes=0).transform(TEXTS[:2])
+    geometry(cache_bytes=0).transform(TEXTS[:2])
     assert run_texts == [40, 1, 2, 2]
 
 
-def test_stretches_give_the_rows_of_one_go(geometry, monkeypatch, run_texts):
-    whole = geometry(room_bytes=0).transform(TEXTS)
-    monkeypatch.setattr(transformer, "_STRETCH", 7)
-    assert geometry(room_bytes=0).transform(TEXTS) == pytest.approx(whole, rel=1e-4, abs=1e-5)
-    assert run_texts == [40, 7, 7, 7, 7, 7, 5]
+ROW_BYTES = 4 * 7 + 256
+"""Of the seven features of one layer; a cached row has some overhead."""
+
+
+def test_a_full_cache_keeps_what_fits(geometry, run_texts):
+    """The same texts are read again in the same order: the first rows are found each time."""
+    for _ in range(3):
+        geometry(layers=[0], cache_bytes=5 * ROW_BYTES + 10).transform(TEXTS)
+    assert run_texts == [40, 35, 35]
+
+
+def test_rows_of_the_spec_used_longest_ago_are_dropped_first(geometry, run_texts):
+    def read(layer):
+        run_texts.clear()
+        geometry(layers=[layer], cache_bytes=10 * ROW_BYTES + 10).transform(TEXTS[:5])
+        return sum(run_texts)
+
+    assert [read(layer) for layer in (0, 1)] == [5, 5]
+    assert [read(layer) for layer in (1, 0)] == [0, 0]
+    assert read(2) == 5  # drops those of layer 1
+    assert [read(layer) for layer in (0, 2, 1)] == [0, 0, 5]
+
+
+def test_cached_rows_are_copies(geometry):
+    first = geometry().transform(TEXTS[:2])
+    expected = first.copy()
+    first[:] = 7
+    assert (geometry().transform(TEXTS[:2]) == expected).all()
 
 
 def test_a_grid_search_reads_each_text_once_for_each_spec(detector, run_texts):
@@ -336,19 +282,19 @@ def test_a_grid_search_reads_each_text_once_for_each_spec(detector, run_texts):
 def test_workers_of_joblib_load_the_model_for_themselves(detector, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(splinelens.__file__).parents[1]))
     grid = {"geometry__layers": [[0], [1]]}
-    alone = GridSearchCV(detector(features="margins"), grid, cv=2, error_score="raise").fit(TEXTS, LABELS)
-    pair = clone(alone).set_params(n_jobs=2).fit(TEXTS, LABELS)
-    assert pair.cv_results_["mean_test_score"] == pytest.approx(alone.cv_results_["mean_test_score"])
-    assert pair.predict(TEXTS).tolist() == alone.predict(TEXTS).tolist()
+    single = GridSearchCV(detector(features="margins"), grid, cv=2, error_score="raise").fit(TEXTS, LABELS)
+    pair = clone(single).set_params(n_jobs=2).fit(TEXTS, LABELS)
+    assert pair.cv_results_["mean_test_score"] == pytest.approx(single.cv_results_["mean_test_score"])
+    assert pair.predict(TEXTS).tolist() == single.predict(TEXTS).tolist()
 
 
 def test_threads_take_turns(detector):
     import joblib
 
     with joblib.parallel_backend("threading", n_jobs=4):
-        shares = cross_val_predict(detector(room_bytes=0), TEXTS, LABELS, cv=4, method="predict_proba")
-    alone = cross_val_predict(detector(), TEXTS, LABELS, cv=4, method="predict_proba")
-    assert shares == pytest.approx(alone, abs=1e-3)
+        shares = cross_val_predict(detector(cache_bytes=0), TEXTS, LABELS, cv=4, method="predict_proba")
+    single = cross_val_predict(detector(), TEXTS, LABELS, cv=4, method="predict_proba")
+    assert shares == pytest.approx(single, abs=1e-3)
 
 
 def test_a_pickle_holds_no_model(detector):
@@ -356,12 +302,11 @@ def test_a_pickle_holds_no_model(detector):
     stored = pickle.dumps(fitted["geometry"])
     assert len(stored) < 2000
     forget_models()
-    KEPT.forget()
     again = pickle.loads(pickle.dumps(fitted))
     assert again.predict_proba(TEXTS) == pytest.approx(fitted.predict_proba(TEXTS), abs=1e-5)
 
 
-def test_it_stands_beside_word_counts_in_a_union(geometry):
+def test_it_works_with_word_counts_in_a_union(geometry):
     union = FeatureUnion([("geometry", geometry()), ("words", TfidfVectorizer())])
     values = union.fit_transform(TEXTS)
     names = union.get_feature_names_out()
@@ -384,7 +329,7 @@ def test_it_can_put_names_on_its_columns(geometry):
     assert frame.columns[0] == "layer00.sign_mean"
 
 
-def test_it_says_that_it_takes_texts():
+def test_its_tags_tell_that_it_takes_texts():
     tags = sklearn.utils.get_tags(GeometryFeatures())
     assert tags.input_tags.string
     assert not tags.input_tags.two_d_array

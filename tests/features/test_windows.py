@@ -66,40 +66,38 @@ def test_a_window_that_sees_the_whole_text_changes_nothing(tiny_llama, wrap, row
 
 @pytest.mark.parametrize("window", [20, 200])
 @pytest.mark.parametrize("pooling", ["max", "min", "last"])
-def test_where_points_to_the_token_that_has_the_margin(tiny_llama, wrap, slow_margins, window, pooling):
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_source_is_the_token_that_has_the_margin(tiny_llama, wrap, slow_margins, window, pooling, side):
     reader = TextReader(
-        wrap(tiny_llama), FeatureSpec(("margins", "sign_mean"), (pooling,), max_tokens=window)
+        wrap(tiny_llama), FeatureSpec(("margins", "sign_mean"), (pooling,), max_tokens=window), side=side
     )
-    tokenized = reader.tokenize(TEXTS)
-    for reading in reader.read(tokenized, located=True):
-        ids = tokenized[reading.text].ids
-        margins = slow_margins(reader, windowed(ids, window))
+    for text, tokens in zip(reader.read(TEXTS, locate=True), reader.tokenize(TEXTS), strict=True):
+        margins = slow_margins(reader, windowed(tokens.ids, window))
         for layer in range(3):
-            assert reading.where[49 * layer] == -1  # sign_mean comes from all tokens
+            assert text.source[49 * layer] == -1  # sign_mean comes from all tokens
             entries = slice(49 * layer + 1, 49 * layer + 49)
-            where = reading.where[entries]
-            at = margins[layer][where, np.arange(48)]
-            assert np.allclose(at, reading.values[entries], atol=1e-5)
+            source = text.source[entries]
+            at = margins[layer][source, np.arange(48)]
+            assert np.allclose(at, text.values[entries], atol=1e-5)
             best = {"max": margins[layer].max(0), "min": margins[layer].min(0), "last": margins[layer][-1]}[
                 pooling
             ]
             assert np.allclose(at, best, atol=1e-5)
-            assert pooling != "last" or (where == len(ids) - 1).all()
+            assert pooling != "last" or (source == len(tokens.ids) - 1).all()
 
 
-def test_where_is_not_computed_unless_asked_for(tiny_llama, wrap):
-    reader = TextReader(wrap(tiny_llama), FeatureSpec(("margins",), max_tokens=20))
-    tokenized = reader.tokenize(TEXTS)
-    plain = {reading.text: reading for reading in reader.read(tokenized)}
-    located = {reading.text: reading for reading in reader.read(tokenized, located=True)}
-    assert all(reading.where is None for reading in plain.values())
-    assert all(np.array_equal(plain[text].values, located[text].values) for text in plain)
+def test_sources_are_computed_on_request_and_change_no_value(tiny_llama, wrap):
+    reader = TextReader(wrap(tiny_llama), FeatureSpec(("margins",), ("max", "last"), max_tokens=20))
+    plain, located = reader.read(TEXTS), reader.read(TEXTS, locate=True)
+    for text, other in zip(plain, located, strict=True):
+        assert text.source is None
+        assert np.array_equal(text.values, other.values)
 
 
-def test_a_mean_has_no_place(tiny_llama, wrap):
+def test_a_mean_has_no_source(tiny_llama, wrap):
     reader = TextReader(wrap(tiny_llama), FeatureSpec(("margins", "occupancy"), ("mean",), max_tokens=20))
-    (reading,) = reader.read(reader.tokenize([LONG]), located=True)
-    assert (reading.where == -1).all()
+    (text,) = reader.read([LONG], locate=True)
+    assert (text.source == -1).all()
 
 
 def test_a_cut_text_is_read_to_the_cut_and_its_length_counted_whole(tiny_llama, wrap, rows):
@@ -116,7 +114,7 @@ def test_a_cut_text_is_read_to_the_cut_and_its_length_counted_whole(tiny_llama, 
 
 
 def test_appending_tokens_never_lowers_a_largest_margin_nor_raises_a_smallest(tiny_model, wrap, rows):
-    """Attention is causal: what follows leaves the earlier tokens alone."""
+    """Attention is causal: what follows does not change the earlier tokens."""
     loaded = wrap(tiny_model.double())
     texts = [" ".join(LONG.split()[:words]) for words in (1, 4, 9, 14)]
     tokens = [text.ids for text in TextReader(loaded, FeatureSpec(max_tokens=96)).tokenize(texts)]

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
+from splinelens.anatomy import anatomy_of
 from splinelens.errors import BadFeatures
 from splinelens.geometry.attention import intrinsic_dimension_of_weights, intrinsic_dimensions
 from splinelens.geometry.codes import region_code
@@ -121,19 +122,21 @@ class TokenStats:
         codes: For each layer the packed signs.
         routes: For each layer of experts the token's experts, rising.
         heads: For each layer with a softmax the intrinsic dimension of each head.
+        value_dims: For each layer whose attention exposes its values, their width in a head.
     """
 
     sign: Float[Tensor, "text token layer"] | None = None
     boundary: Float[Tensor, "text token layer"] | None = None
-    dimension: Float[Tensor, "text token 2 layer"] | None = None
-    margins: dict[int, Float[Tensor, "text token neuron"]] = field(default_factory=dict)
-    neurons: dict[int, Int[Tensor, "text token neuron"]] = field(default_factory=dict)
+    dimension: Float[Tensor, "text token 2 _layer"] | None = None
+    margins: dict[int, Float[Tensor, "text token _neuron"]] = field(default_factory=dict)
+    neurons: dict[int, Int[Tensor, "text token _neuron"]] = field(default_factory=dict)
     hidden: dict[int, Float[Tensor, "text token width"]] = field(default_factory=dict)
     nearest: Int[Tensor, "text token layer"] | None = None
     finite: Bool[Tensor, "text token layer"] | None = None
-    codes: dict[int, UInt8[Tensor, "text token byte"]] = field(default_factory=dict)
-    routes: dict[int, Int[Tensor, "text token route"]] = field(default_factory=dict)
-    heads: dict[int, Int[Tensor, "text token 2 head"]] = field(default_factory=dict)
+    codes: dict[int, UInt8[Tensor, "text token _byte"]] = field(default_factory=dict)
+    routes: dict[int, Int[Tensor, "text token _route"]] = field(default_factory=dict)
+    heads: dict[int, Int[Tensor, "text token 2 _head"]] = field(default_factory=dict)
+    value_dims: dict[int, int] = field(default_factory=dict)
 
     def text(self, row: int, start: int, stop: int) -> "TokenStats":
         """Some tokens of one row; the text axis stays, with one entry."""
@@ -160,7 +163,16 @@ class TorchEngine:
             model: A base model of transformers.
             request: What every pass computes.
             prompt: Token ids to run once; every row of a batch then follows them.
+
+        Raises:
+            BadFeatures: The model lacks a layer of the request.
         """
+        depth = anatomy_of(model).depth
+        missing = [layer for layer in request.layers if not 0 <= layer < depth]
+        if missing:
+            raise BadFeatures(
+                f"layers {missing} do not exist: the model has {depth} blocks, 0 to {depth - 1}"
+            )
         self.model = model
         self.request = request
         self.prompt = run_prompt(model, prompt)
@@ -524,6 +536,8 @@ class _Reducer:
         self._keep("dimension", summed if self.mask is None else summed.expand(-1, self.mask.shape[1], -1))
         if self.request.codes:
             self.tokens.heads[layer] = counts.permute(1, 3, 0, 2)
+            if call.value is not None:
+                self.tokens.value_dims[layer] = call.value.shape[-1]
 
     def _pooled(
         self,

@@ -333,7 +333,7 @@ def _check_finite(
     elif blame is not None:
         where = location(tokens, *blame)
     else:
-        token, index = (~stats.finite[0]).nonzero()[0].tolist()
+        index, token = (~stats.finite[0].T).nonzero()[0].tolist()  # NaN spreads in later layers
         where = location(tokens, engine.request.layers[index], token)
         where += ", and does not when it is run again"
     raise BadFeatures(
@@ -355,8 +355,10 @@ def _dimensions(
         if layer not in stats.heads:
             continue
         counts = stats.heads[layer][0]
-        projection = linear_of(anatomy.output(layer), anatomy.family.transposed)[0]
-        head_dim = projection.shape[1] // counts.shape[-1]  # of the values
+        head_dim = stats.value_dims.get(layer)
+        if head_dim is None:  # a quantized projection cannot be read, and seldom has to be
+            projection = linear_of(anatomy.output(layer), anatomy.family.transposed)[0]
+            head_dim = projection.shape[1] // counts.shape[-1]
         dimension[:, index, : counts.shape[-1]] = counts.permute(1, 2, 0)
         bound[index] = dimension_bounds(counts[:, 1], head_dim, anatomy.width)[0]
     return dimension, bound

@@ -243,6 +243,8 @@ class _RowCache:
         """The rows of those texts that are cached."""
         with self._lock:
             rows = self._groups.get(group, {})
+            if rows:
+                self._groups.move_to_end(group)
             hits = ((text, rows.get(_digest(text))) for text in texts if text is not None)
             return {text: row for text, row in hits if row is not None}
 

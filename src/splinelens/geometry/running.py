@@ -116,7 +116,7 @@ class Running:
                 parts["square"] = (exact - parts["mean"][:, None]).where(shown, 0).square().sum(1)
         if "positive" in needs:
             kept = values.where(shown, 0)
-            parts["positive"] = (kept > 0).sum(1) + 0 * kept.sum(1)
+            parts["positive"] = (kept > 0).sum(1) + 0 * kept.sum(1, dtype=torch.float32)
         if "last" in needs:
             at = _last_token(mask)
             parts["last"] = values[torch.arange(values.shape[0], device=values.device), at]
@@ -174,7 +174,7 @@ class Running:
         if "mean" in needs:
             parts["mean"] = scattered(0, flat.double(), "sum")[:, :size] / count.clamp(min=1)
         if "positive" in needs:
-            parts["positive"] = scattered(0, (flat > 0) + 0 * flat, "sum")[:, :size]
+            parts["positive"] = scattered(0, (flat > 0) + 0 * flat.float(), "sum")[:, :size]
         if "last" in needs:
             at, row = _last_token(mask), torch.arange(values.shape[0], device=values.device)
             zero = values.new_zeros(values.shape[0], size)
@@ -229,7 +229,7 @@ class Running:
             if "square" in needs:
                 parts["square"] = (step.square().cumsum(0) - sums.square() / count.clamp(min=1)).clamp(min=0)
         if "positive" in needs:
-            parts["positive"] = ((kept > 0) + 0 * kept).cumsum(0)
+            parts["positive"] = ((kept > 0) + 0 * kept.float()).cumsum(0)
         if "last" in needs:
             parts["last"] = kept
         state = cls(tokens, count, **parts)
@@ -254,7 +254,7 @@ class Running:
             parts["low"] = torch.minimum(self.low, later.low)
             parts["low_at"] = _first_of(self.low, self.low_at, later.low, later.low_at, torch.lt)
         if self.mean is not None and later.mean is not None:
-            step, share = later.mean - self.mean, later.count / count.clamp(min=1)
+            step, share = later.mean - self.mean, later.count.double() / count.clamp(min=1)
             parts["mean"] = self.mean + step * share
             if self.square is not None and later.square is not None:
                 parts["square"] = self.square + later.square + step.square() * self.count * share
@@ -286,7 +286,7 @@ class Running:
         """The same state with a function applied to every tensor."""
         return Running(**{name: function(part) for name, part in self._parts()})
 
-    def rows(self, start: int, stop: int) -> "Running":
+    def rows(self, start: int, stop: int | None) -> "Running":
         """Some of the rows."""
         return self.map(lambda part: part[start:stop])
 

@@ -1,14 +1,13 @@
-"""Tests features/tokenwise.py."""
+"""Tests features/token_report.py."""
 
 import numpy as np
 import pytest
-import splinelens.features.tokenwise as tokenwise
 import torch
-from splinelens.features.tokenwise import read_tokens, text_distances
 
 from splinelens.errors import BadFeatures, BadTexts, NoTokens
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
+from splinelens.features.token_report import load_up_to, read_tokens, text_distances
 from splinelens.geometry.codes import unpacked
 from splinelens.models import LoadedModel
 from splinelens.weights import routed_neurons
@@ -28,8 +27,8 @@ def slowly(slow_margins):
 
     def slowly(loaded, text, before=()):
         reader = TextReader(loaded, FeatureSpec(max_tokens=8))  # it cuts ids only when it runs them
-        own = reader.tokenize([text])[0].ids
-        return slow_margins(reader, [([*before, *own], slice(len(before), None))])
+        ids = reader.tokenize([text])[0].ids
+        return slow_margins(reader, [([*before, *ids], slice(len(before), None))])
 
     return slowly
 
@@ -51,15 +50,15 @@ def attention_of(model, ids):
 
 def test_each_token_has_the_sign_wall_and_code_of_its_margins(tiny_model, wrap, slowly):
     loaded = wrap(tiny_model)
-    reading = read_tokens(TEXT, loaded)
+    report = read_tokens(TEXT, loaded)
     for layer, margin in enumerate(slowly(loaded, TEXT)):
-        assert reading.sign[layer] == pytest.approx((margin > 0).mean(axis=1))
-        assert reading.boundary[layer] == pytest.approx(np.abs(margin).min(axis=1), abs=1e-5)
-        assert reading.wall[layer].tolist() == np.abs(margin).argmin(axis=1).tolist()
-        assert reading.neurons[layer] == 48
-        assert (unpacked(reading.code(layer), 48).numpy() == (margin > 0)).all()
-        assert reading.regions[layer] == len({row.tobytes() for row in margin > 0})
-        assert len(set(reading.region_ids(layer))) == reading.regions[layer]
+        assert report.sign[layer] == pytest.approx((margin > 0).mean(axis=1))
+        assert report.boundary[layer] == pytest.approx(np.abs(margin).min(axis=1), abs=1e-5)
+        assert report.wall[layer].tolist() == np.abs(margin).argmin(axis=1).tolist()
+        assert report.neurons[layer] == 48
+        assert (unpacked(report.code(layer), 48).numpy() == (margin > 0)).all()
+        assert report.regions[layer] == len({row.tobytes() for row in margin > 0})
+        assert len(set(report.region_ids(layer))) == report.regions[layer]
 
 
 def test_the_seven_features_are_those_of_extract(any_model, tiny_tokenizer, rows):
@@ -71,26 +70,26 @@ def test_the_seven_features_are_those_of_extract(any_model, tiny_tokenizer, rows
 @pytest.mark.parametrize("eps", [0.05, 0.3])
 def test_dimensions_count_the_weights_of_eager_attention(load, eps):
     loaded = load("llama")
-    reading = read_tokens(TEXT, loaded, eps=eps)
+    report = read_tokens(TEXT, loaded, eps=eps)
     ids = loaded.tokenizer(TEXT).input_ids
     for layer, weights in enumerate(attention_of(loaded.model, ids)):
         relative = weights > eps * weights.amax(-1, keepdim=True)
-        assert reading.dimension[0, layer].tolist() == (weights > eps).sum(-1).tolist()
-        assert reading.dimension[1, layer].tolist() == relative.sum(-1).tolist()
+        assert report.dimension[0, layer].tolist() == (weights > eps).sum(-1).tolist()
+        assert report.dimension[1, layer].tolist() == relative.sum(-1).tolist()
         tight = (relative.sum(-1) - 1).clamp(max=8).sum(0).clamp(max=32)
-        assert reading.bound[layer].tolist() == tight.tolist()
+        assert report.bound[layer].tolist() == tight.tolist()
 
 
 def test_a_prompt_is_attended_to_and_never_reported(load, slowly):
     loaded = load("llama")
     before = loaded.tokenizer("so it is ").input_ids
-    reading = read_tokens(TEXT, loaded, prompt="so it is ")
-    assert (reading.tokens, reading.before) == (len(loaded.tokenizer(TEXT).input_ids), len(before))
+    report = read_tokens(TEXT, loaded, prompt="so it is ")
+    assert (report.tokens, report.before) == (len(loaded.tokenizer(TEXT).input_ids), len(before))
     for layer, margin in enumerate(slowly(loaded, TEXT, before)):
-        assert reading.boundary[layer] == pytest.approx(np.abs(margin).min(axis=1), abs=1e-5)
+        assert report.boundary[layer] == pytest.approx(np.abs(margin).min(axis=1), abs=1e-5)
     ids = [*before, *loaded.tokenizer(TEXT).input_ids]
     weights = attention_of(loaded.model, ids)[1][:, len(before) :]
-    assert reading.dimension[0, 1].tolist() == (weights > 0.1).sum(-1).tolist()
+    assert report.dimension[0, 1].tolist() == (weights > 0.1).sum(-1).tolist()
 
 
 @pytest.mark.parametrize("text", ["a", TEXT, TEXT * 2])
@@ -101,7 +100,7 @@ def test_windows_shorter_and_longer_than_the_text_are_the_models_own(load, text)
         assert read_tokens(text, loaded).dimension[0, layer].tolist() == (weights > 0.1).sum(-1).tolist()
 
 
-def test_what_stands_behind_a_token_does_not_change_it(load):
+def test_what_comes_after_a_token_does_not_change_it(load):
     loaded = load("qwen2")
     long, short = read_tokens(TEXT, loaded), read_tokens(TEXT[:9], loaded)
     count = short.tokens - 1  # the last token of the short one is another
@@ -110,10 +109,10 @@ def test_what_stands_behind_a_token_does_not_change_it(load):
 
 
 def test_layers_without_softmax_have_no_dimension(load):
-    reading = read_tokens(TEXT, load("qwen3_next"))
-    assert (reading.dimension[:, [0, 2]] == -1).all()
-    assert (reading.bound[[0, 2]] == -1).all()
-    assert (reading.dimension[:, 1] > 0).all()
+    report = read_tokens(TEXT, load("qwen3_next"))
+    assert (report.dimension[:, [0, 2]] == -1).all()
+    assert (report.bound[[0, 2]] == -1).all()
+    assert (report.dimension[:, 1] > 0).all()
     alone = read_tokens(TEXT, load("qwen3_next"), layers=[0])
     assert alone.dimension.shape == (2, 1, 4, alone.tokens)
 
@@ -125,52 +124,85 @@ def test_without_attention_all_else_is_the_same(load):
     assert (with_it.boundary == without.boundary).all()
 
 
-def test_only_the_layers_asked_for_are_read(load):
+def test_only_the_requested_layers_are_read(load):
     loaded = load("llama")
     ran = []
-    handle = loaded.model.layers[2].register_forward_hook(lambda *_: ran.append(2))
+    handle = loaded.model.layers[2].register_forward_pre_hook(lambda *_: ran.append(2))
     some, whole = read_tokens(TEXT, loaded, layers=[1]), read_tokens(TEXT, loaded)
     handle.remove()
-    assert ran == [2]  # the first pass ended behind layer 1
+    assert ran == [2]  # the first pass ended after layer 1
     assert some.layers == (1,)
     assert (some.boundary[0] == whole.boundary[1]).all()
     assert (some.dimension[:, 0] == whole.dimension[:, 1]).all()
 
 
-def test_inputs_and_call_are_kept_where_asked_for_only(load):
+def test_inputs_and_call_are_kept_on_request_only(load):
     loaded = load("llama")
-    reading = read_tokens(TEXT, loaded, keep_inputs=[1], keep_call=(2, 3))
-    assert list(reading.inputs) == [1]
-    gate = reading.inputs[1] @ loaded.model.layers[1].mlp.gate_proj.weight.T
-    assert (unpacked(reading.code(1), 48) == (gate > 0)).all()
-    assert reading.call.query.shape == (1, 4, 1, 8)
-    assert reading.call.key.shape == (1, 2, 4, 8)
+    report = read_tokens(TEXT, loaded, keep_inputs=[1], keep_call=(2, 3))
+    assert list(report.inputs) == [1]
+    gate = report.inputs[1] @ loaded.model.layers[1].mlp.gate_proj.weight.T
+    assert (unpacked(report.code(1), 48) == (gate > 0)).all()
+    assert report.call.query.shape == (1, 4, 1, 8)
+    assert report.call.key.shape == (1, 2, 4, 8)
     assert read_tokens(TEXT, loaded).call is None
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral", "bloom"])
+def test_a_call_that_is_kept_holds_no_more_than_its_numbers(load, name):
+    """Not the T x T tensors of the pass: Mistral's mask with its window, BLOOM's weights."""
+    call = read_tokens(TEXT * 3, load(name), keep_call=(1, 20)).call
+    kept = [value for value in vars(call).values() if isinstance(value, torch.Tensor)]
+    assert kept
+    for value in kept:
+        assert value.untyped_storage().nbytes() == value.numel() * value.element_size()
+
+
+class QuantizedLinear(torch.nn.Module):
+    """A linear map whose weight is stored as whole numbers."""
+
+    def __init__(self, linear):
+        super().__init__()
+        weight = linear.weight.detach()
+        self.scale = float(weight.abs().max()) / 127
+        self.weight = torch.nn.Parameter((weight / self.scale).round().to(torch.int8), False)
+
+    def forward(self, states):
+        return states @ (self.scale * self.weight.float()).T
+
+
+def test_the_bound_needs_no_output_weight_where_there_are_values(load):
+    """A quantized output projection cannot be read, and need not be."""
+    loaded = load("llama")
+    for block in loaded.model.layers:
+        block.self_attn.o_proj = QuantizedLinear(block.self_attn.o_proj)
+    report = read_tokens(TEXT, loaded)
+    expected = (report.dimension[1] - 1).clip(0, 8).sum(axis=1).clip(max=32)
+    assert (report.bound == expected).all()
 
 
 def test_a_region_of_experts_is_named_by_experts_and_signs(load):
     loaded = load("mixtral")
-    reading = read_tokens(TEXT, loaded)
-    for layer in reading.layers:
-        signs = unpacked(reading.code(layer), reading.neurons[layer]).tolist()
+    report = read_tokens(TEXT, loaded)
+    for layer in report.layers:
+        signs = unpacked(report.code(layer), report.neurons[layer]).tolist()
         pairs = {
             (tuple(routes), tuple(row))
-            for routes, row in zip(reading.routes[layer].tolist(), signs, strict=True)
+            for routes, row in zip(report.routes[layer].tolist(), signs, strict=True)
         }
-        assert reading.regions[layer] == len(pairs)
-        assert reading.neurons[layer] == 48
-        assert ((reading.wall[layer] >= 0) & (reading.wall[layer] < 96)).all()
+        assert report.regions[layer] == len(pairs)
+        assert report.neurons[layer] == 48
+        assert ((report.wall[layer] >= 0) & (report.wall[layer] < 96)).all()
 
 
-def test_the_wall_of_an_expert_is_the_nearest_of_those_it_is_routed_to(load):
+def test_the_wall_of_a_routed_token_is_the_nearest_of_its_experts(load):
     loaded = load("mixtral")
-    reading = read_tokens(TEXT, loaded, keep_inputs=[1])
+    report = read_tokens(TEXT, loaded, keep_inputs=[1])
     weight = loaded.model.layers[1].mlp.experts.gate_up_proj[:, :24].reshape(96, 32)
-    margin = (reading.inputs[1] @ weight.T) / weight.norm(dim=1)
-    numbers = routed_neurons(loaded.model, 1, reading.routes[1])
+    margin = (report.inputs[1] @ weight.T) / weight.norm(dim=1)
+    numbers = routed_neurons(loaded.model, 1, report.routes[1])
     far = torch.full_like(margin, torch.inf).scatter(1, numbers, margin.abs().gather(1, numbers))
-    assert reading.wall[1].tolist() == far.argmin(dim=1).tolist()
-    assert reading.boundary[1] == pytest.approx(far.amin(dim=1).numpy(), abs=1e-6)
+    assert report.wall[1].tolist() == far.argmin(dim=1).tolist()
+    assert report.boundary[1] == pytest.approx(far.amin(dim=1).numpy(), abs=1e-6)
 
 
 def test_a_dead_neuron_is_no_wall(tiny_of, wrap):
@@ -186,9 +218,9 @@ def test_a_dead_neuron_is_no_wall(tiny_of, wrap):
 def test_a_layer_without_any_wall_is_infinitely_far(tiny_of, wrap):
     model = tiny_of("llama")
     model.layers[1].mlp.gate_proj.weight.data.zero_()
-    reading = read_tokens(TEXT, wrap(model))
-    assert (reading.wall[1] == -1).all()
-    assert np.isinf(reading.boundary[1]).all()
+    report = read_tokens(TEXT, wrap(model))
+    assert (report.wall[1] == -1).all()
+    assert np.isinf(report.boundary[1]).all()
 
 
 @pytest.mark.parametrize("name", ["llama", "mixtral", "qwen2_moe"])
@@ -203,12 +235,12 @@ def test_the_distance_of_two_texts_is_the_mean_over_all_pairs_of_tokens(load, na
     assert text_distances(loaded, one, other) == pytest.approx(text_distances(loaded, other, one))
 
 
-def signs_of(loaded, reading, layer):
+def signs_of(loaded, report, layer):
     """The signs of all neurons of a layer at each token; those not routed to are off."""
-    own = unpacked(reading.code(layer), reading.neurons[layer])
-    if layer not in reading.routes:
+    own = unpacked(report.code(layer), report.neurons[layer])
+    if layer not in report.routes:
         return own
-    numbers = routed_neurons(loaded.model, layer, reading.routes[layer])
+    numbers = routed_neurons(loaded.model, layer, report.routes[layer])
     size = 4 * 24 + (20 if loaded.model.config.model_type == "qwen2_moe" else 0)
     return torch.zeros(len(own), size, dtype=torch.bool).scatter(1, numbers, own)
 
@@ -250,35 +282,28 @@ def test_a_text_longer_than_the_models_positions_is_refused(load):
     assert read_tokens("!" * 256, load("llama")).tokens == 256
 
 
-def test_longrope_turns_no_token_by_another_angle_and_longer_texts_are_refused(longrope, wrap, slowly):
+def test_with_longrope_a_text_is_read_as_it_is_and_longer_ones_are_refused(longrope, wrap, slowly):
     loaded = wrap(longrope)
     for text, prompt in ((TEXT * 3, ""), (TEXT * 2, "so it is the ")):
         before = loaded.tokenizer(prompt).input_ids if prompt else ()
-        reading = read_tokens(text, loaded, prompt=prompt)
-        assert 32 < len(before) + reading.tokens <= 40  # padded to 48, and yet
+        report = read_tokens(text, loaded, prompt=prompt)
+        assert 32 < len(before) + report.tokens <= 40  # padded to 48, and yet
         for layer, margin in enumerate(slowly(loaded, text, before)):
-            assert reading.boundary[layer] == pytest.approx(np.abs(margin).min(axis=1), abs=1e-6)
-            assert (unpacked(reading.code(layer), 48).numpy() == (margin > 0)).all()
+            assert report.boundary[layer] == pytest.approx(np.abs(margin).min(axis=1), abs=1e-6)
+            assert (unpacked(report.code(layer), 48).numpy() == (margin > 0)).all()
     assert read_tokens("!" * 40, loaded).tokens == 40
-    wording = (
-        "the text has 39 tokens and 2 more come before it: that exceeds the 40 positions that tiny turns"
-    )
+    wording = "the text has 39 tokens and 2 more come before it: that exceeds the 40 positions that one pass"
     with pytest.raises(BadTexts, match=wording):
         read_tokens("!" * 39, loaded, prompt="so")
 
 
-def test_of_a_named_model_only_the_layers_needed_are_loaded(tiny_llama, wrap, monkeypatch):
-    asked = []
-
-    def load_model(name, *, layers):
-        asked.append((name, layers))
-        return wrap(tiny_llama)
-
-    monkeypatch.setattr(tokenwise, "load_model", load_model)
-    named = read_tokens(TEXT, "some model", layers=[1, 0])
+def test_of_a_named_model_only_the_layers_needed_are_loaded(tiny_llama, wrap, folder):
+    named = read_tokens(TEXT, folder, layers=[1, 0])
     assert (named.sign == read_tokens(TEXT, wrap(tiny_llama), layers=[0, 1]).sign).all()
-    read_tokens(TEXT)
-    assert asked == [("some model", 2), ("smollm2-135m", None)]
+    assert load_up_to(folder, [1, 0]).depth == 2
+    assert load_up_to(folder, None).depth == 3
+    loaded = wrap(tiny_llama)
+    assert load_up_to(loaded, [0]) is loaded
 
 
 @pytest.mark.parametrize("eps", [0.0, 1.0, -0.1, float("nan")])
@@ -331,17 +356,23 @@ def test_a_prompt_that_is_not_finite_is_not_blamed_on_the_text(tiny_llama, wrap)
         read_tokens("you", loaded, prompt="Hm~ ")
 
 
-def test_what_fails_only_once_is_named_where_it_was_seen(tiny_llama, wrap, monkeypatch):
-    tiny_llama.layers[1].mlp.gate_proj.register_forward_hook(
-        lambda _module, _args, gate: gate.masked_fill(torch.arange(gate.shape[1])[:, None] >= 5, torch.nan)
-    )
-    monkeypatch.setattr(tokenwise, "failing_layer", lambda *_: None)
+def test_what_fails_only_once_is_named_where_it_was_seen(tiny_llama, wrap):
+    passes = []
+
+    def fail_once(_module, _args, gate):
+        passes.append(1)
+        if len(passes) == 1:
+            return gate.masked_fill(torch.arange(gate.shape[1])[:, None] >= 5, torch.nan)
+        return gate
+
+    tiny_llama.layers[1].mlp.gate_proj.register_forward_hook(fail_once)
     with pytest.raises(
         BadFeatures, match=r"at layer 1, token 5 \(characters .* not when it is run again; load"
     ):
         read_tokens(TEXT, wrap(tiny_llama))
+    assert len(passes) > 1
 
 
-def test_a_layer_below_0_is_refused_before_a_model_is_looked_for():
+def test_a_layer_below_0_is_refused_before_a_model_is_loaded():
     with pytest.raises(BadFeatures, match=r"layers \[-2, -1\] do not exist: they are counted from 0"):
         read_tokens(TEXT, "no/such-model", layers=[0, -2, -1])

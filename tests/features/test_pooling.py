@@ -1,15 +1,16 @@
-"""Tests features/rows.py: windows become a row, on layers of experts too; the definitions are written out."""
+"""Tests features/pooling.py: rows by hand, and on layers of experts against the definitions."""
 
 import numpy as np
 import pytest
 import torch
-from splinelens.features.reading import RowReading
-from splinelens.features.rows import Layout, prefix_rows, text_row, threshold_number
 
-from splinelens.features.catalogue import columns, statistics
+from splinelens.engines.torch import TextStats, TokenStats
+from splinelens.features.catalogue import CATALOGUE, columns, statistics
+from splinelens.features.pooling import Layout, threshold_index
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
-from splinelens.tokens import Window
+from splinelens.geometry.partition import BOUNDARY_POOLINGS, SIGN_POOLINGS
+from splinelens.geometry.running import Running
 
 TEXTS = ["you", "the kettle sings in the kitchen and you pour the tea", "?!"]
 FEATURES = ("spline7", "margins", "occupancy")
@@ -18,89 +19,102 @@ EXPERTS = {"mixtral": (24, 4, 0), "qwen2_moe": (24, 4, 20), "gpt_oss": (24, 4, 0
 """Neurons of an expert, experts, neurons of the shared expert; qwen2_moe's layer 1 is dense."""
 
 
-def layout(*names, layers=(0,), size=3):
-    found = columns(statistics(names, POOLINGS), layers, {"neuron": [size] * 9, "width": [size] * 9})
-    return Layout(found, layers, layers)
+def layout(*names, layers=(0,), size=3, pooling=POOLINGS):
+    sizes = {"neuron": [size] * 9, "width": [size] * 9}
+    return Layout(columns(statistics(names, pooling), layers, sizes), layers, layers)
 
 
-def reading(**parts):
-    return RowReading(**({"series": None, "pooled": {}, "where": {}} | parts))
+def reduced(values, poolings, **options):
+    """The state of one text whose tokens are all pooled."""
+    return Running.reduce(values[None], torch.ones(1, len(values), dtype=torch.bool), poolings, **options)
 
 
-def test_the_tokens_of_all_windows_are_put_end_to_end():
-    first = reading(series=np.array([[[0.25, 0.75]], [[1.0, 3.0]]]))
-    second = reading(series=np.array([[[0.5]], [[8.0]]]))
-    parts = [(Window(0, 0, 0, 2), first), (Window(0, 1, 2, 3), second)]
-    row, where = text_row(layout("spline7"), 3, parts)
-    assert np.allclose(row, [0.5, 0.25, 0.75, 0.25, 1, 4, np.std([1, 3, 8], ddof=1)])
-    assert where.tolist() == [-1] * 7
-    assert np.allclose(prefix_rows(layout("spline7"), parts)[1:, :3], [[0.5, 0.25, 0.75], [0.5, 0.25, 0.75]])
+def test_a_request_holds_what_the_columns_need():
+    request = layout("margins", "sign_mean", layers=(0, 2)).request
+    assert (request.layers, request.spline7, request.margins, request.hidden) == ((0, 2), True, POOLINGS, ())
+    request = layout("hidden", "attention_id_relative_max", "length", pooling=("mean",)).request
+    assert (request.spline7, request.margins, request.hidden, request.attention) == (
+        False,
+        (),
+        ("mean",),
+        ("max",),
+    )
+    assert layout("margins", "occupancy", pooling=("last",)).request.margins == ("last", "occupancy")
+
+
+def test_the_seven_features_by_hand():
+    sign, boundary = torch.tensor([[0.25], [0.75], [0.5]]), torch.tensor([[1.0], [3.0], [8.0]])
+    stats = TextStats(reduced(sign, SIGN_POOLINGS), reduced(boundary, BOUNDARY_POOLINGS))
+    found = layout("spline7", "length").values(stats, [3])
+    assert found.dtype == np.float32
+    assert np.allclose(found, [[0.5, 0.25, 0.75, 0.25, 1, 4, np.std([1, 3, 8], ddof=1), 3]])
+    prefixes = layout("spline7").scan(TokenStats(sign=sign[None], boundary=boundary[None]), None)
+    rows = layout("spline7").values(prefixes, [1, 2, 3])
+    assert np.allclose(rows[:, :3], [[0.25] * 3, [0.5, 0.25, 0.75], [0.5, 0.25, 0.75]])
+    assert np.allclose(rows[2:], found[:, :7])
+
+
+def test_a_distance_that_is_not_a_number_shows_in_all_seven():
+    """The sign of NaN counts as off, which would look like a number."""
+    sign, boundary = torch.tensor([[0.25], [0.0]]), torch.tensor([[1.0], [torch.nan]])
+    stats = TextStats(reduced(sign, SIGN_POOLINGS), reduced(boundary, BOUNDARY_POOLINGS))
+    assert np.isnan(layout("spline7").values(stats, [2])).all()
 
 
 def test_dimensions_by_hand():
-    first = reading(dimension=np.array([[[4.0, 2.0]], [[5.0, 9.0]]], dtype=np.float32))
-    second = reading(dimension=np.array([[[3.0]], [[7.0]]], dtype=np.float32))
-    parts = [(Window(0, 0, 0, 2), first), (Window(0, 1, 2, 3), second)]
-    assert text_row(layout("attention_id"), 3, parts)[0].tolist() == [3, 3, 4, 7, 7, 9]
-    assert prefix_rows(layout("attention_id"), parts).tolist() == [
+    counts = torch.tensor([[4.0, 5.0], [2.0, 9.0], [3.0, 7.0]])[..., None]  # (token, threshold, layer)
+    found = layout("attention_id")
+    row = found.values(TextStats(dimension=reduced(counts, found.request.attention)), [3])
+    assert row.tolist() == [[3, 3, 4, 7, 7, 9]]
+    prefixes = found.scan(TokenStats(dimension=counts[None]), None)
+    assert found.values(prefixes, [1, 2, 3]).tolist() == [
         [4, 4, 4, 5, 5, 5],
         [2, 3, 4, 9, 7, 9],
         [3, 3, 4, 7, 7, 9],
     ]
 
 
-def test_a_threshold_is_told_from_the_name():
-    assert [threshold_number(f"attention_id_{name}_max") for name in ("absolute", "relative")] == [0, 1]
+def test_a_threshold_has_its_index():
+    names = [f"attention_id_{threshold}_max" for threshold in ("absolute", "relative")]
+    assert [threshold_index(CATALOGUE[name]) for name in names] == [0, 1]
 
 
-def routed_windows():
-    """Neuron 0 is visited in both windows, 1 in the first, 2 in the second, 3 never."""
-    names = [f"margin_{pooling}" for pooling in POOLINGS] + ["occupancy"]
-    first = dict(
-        zip(
-            names,
-            np.array([[-1, 5, 0, 0], [-3, 4, 0, 0], [-2, 4.5, 0, 0], [-1, 0, 0, 0], [0, 1, 0, 0]]),
-            strict=True,
-        )
-    )
-    second = dict(
-        zip(
-            names,
-            np.array([[-4, 0, 6, 0], [-4, 0, 6, 0], [-4, 0, 6, 0], [0, 0, 6, 0], [0, 0, 1, 0]]),
-            strict=True,
-        )
-    )
-    where = [
-        {("margin_max", 0): np.array([1, 0, -1, -1]), ("margin_min", 0): np.array([0, 1, -1, -1])},
-        {("margin_max", 0): np.array([0, -1, 0, -1]), ("margin_min", 0): np.array([0, -1, 0, -1])},
-    ]
-    visits = [np.array([2, 2, 0, 0]), np.array([1, 0, 1, 0])]
-    return [
-        (
-            window,
-            reading(
-                pooled={(name, 0): values for name, values in pooled.items()}, where=at, visits={0: seen}
-            ),
-        )
-        for window, pooled, at, seen in zip(
-            [Window(0, 0, 0, 2), Window(0, 1, 2, 4)], [first, second], where, visits, strict=True
-        )
-    ]
+def test_numbers_of_all_tokens_have_no_source():
+    """Those of attention, of the whole text and of no layer have none either."""
+    values = torch.tensor([[1.0, 5.0, -2.0], [3.0, 4.0, -2.0]])
+    found = layout("margins", "length", "sign_mean", pooling=("max", "mean"))
+    stats = TextStats(margins={0: reduced(values, ("max", "mean"), locate=True)})
+    assert found.sources(stats).tolist() == [[-1, 1, 0, 0, -1, -1, -1, -1]]
 
 
-def test_a_window_that_an_expert_is_not_visited_in_does_not_count():
-    found = layout("margins", "occupancy", size=4)
-    row, where = text_row(found, 4, routed_windows())
-    assert dict(
-        zip([column.statistic.name for column in found.columns], row.reshape(5, 4).tolist(), strict=True)
-    ) == {
+def routed_window(margin, neurons):
+    """The state of one window on a layer of four neurons."""
+    margin, neurons = torch.tensor([margin]), torch.tensor([neurons])
+    mask = torch.ones(neurons.shape[:2], dtype=torch.bool)
+    poolings = (*POOLINGS, "occupancy")
+    return Running.reduce_routed(margin, neurons, 4, mask, poolings, locate=True)
+
+
+def test_a_window_without_a_token_of_an_expert_does_not_count():
+    """Neuron 0 has tokens in both windows, 1 in the first, 2 in the second, 3 in neither."""
+    first = TextStats(margins={0: routed_window([[-3.0, 5.0], [-1.0, 4.0]], [[0, 1], [0, 1]])})
+    second = TextStats(margins={0: routed_window([[-4.0, 6.0]], [[0, 2]])})
+    merged, found = first.merge(second.located_from(2)), layout("margins", "occupancy", size=4)
+    row = found.values(merged, [3])[0].reshape(5, 4).tolist()
+    assert dict(zip([column.statistic.name for column in found.columns], row, strict=True)) == {
         "margin_max": [-1, 5, 6, 0],
         "margin_min": [-4, 4, 6, 0],
         "margin_mean": pytest.approx([-8 / 3, 4.5, 6, 0]),
-        "margin_last": [0, 0, 6, 0],
-        "occupancy": [0, 0.5, 0.5, 0],
+        "margin_last": [-4, 0, 6, 0],
+        "occupancy": [0, pytest.approx(2 / 3), pytest.approx(1 / 3), 0],
     }
-    assert where.reshape(5, 4)[:2].tolist() == [[1, 0, 2, -1], [2, 1, 2, -1]]
+    assert found.sources(merged).reshape(5, 4).tolist() == [
+        [1, 0, 2, -1],
+        [2, 1, 2, -1],
+        [-1] * 4,
+        [2, -1, 2, -1],
+        [-1] * 4,
+    ]
 
 
 def own_margins(model, name, ids):
@@ -167,7 +181,7 @@ def test_layers_of_experts_are_read_as_defined(tiny_of, wrap, error, name, windo
     model = tiny_of(name).double()
     model.set_experts_implementation("eager")  # the others have no float64
     reader = TextReader(wrap(model), FeatureSpec(FEATURES, POOLINGS, max_tokens=window))
-    readings = sorted(reader.read(reader.tokenize(TEXTS)), key=lambda row: row.text)
+    found = np.stack([text.values for text in reader.read(TEXTS)])
     expected = []
     for text in reader.tokenize(TEXTS):
         layers = [[], [], []]
@@ -177,9 +191,8 @@ def test_layers_of_experts_are_read_as_defined(tiny_of, wrap, error, name, windo
         size, experts, shared = EXPERTS[name]
         sizes = [48 if (name, layer) == ("qwen2_moe", 1) else size * experts + shared for layer in range(3)]
         expected.append(np.concatenate([by_definition(*both) for both in zip(layers, sizes, strict=True)]))
-    found = np.stack([row.values for row in readings])
     assert error(reader, found, np.stack(expected)) <= 1e-6
-    assert (found == 0).any()  # some experts are not visited by short texts
+    assert (found == 0).any()  # no token of a short text is routed to some experts
 
 
 def cuts(length, window):
@@ -190,19 +203,18 @@ def cuts(length, window):
     return found
 
 
-def test_where_an_experts_margin_comes_from_is_told(tiny_of, wrap):
+def test_the_source_of_an_experts_margin_is_its_token(tiny_of, wrap):
     model = tiny_of("mixtral").double()
     model.set_experts_implementation("eager")
     reader = TextReader(wrap(model), FeatureSpec(("margins",), ("max",), max_tokens=8))
-    tokenized = reader.tokenize(TEXTS)
-    for reading in reader.read(tokenized, located=True):
-        ids, layers = tokenized[reading.text].ids, [[], [], []]
+    for text, tokenized in zip(reader.read(TEXTS, locate=True), reader.tokenize(TEXTS), strict=True):
+        ids, layers = tokenized.ids, [[], [], []]
         for start, pooled, stop in cuts(len(ids), 8):
             for layer, tokens in enumerate(own_margins(model, "mixtral", ids[start:stop])):
                 layers[layer] += tokens[pooled - start :]
         for layer in range(3):
             for neuron in range(96):
-                at, value = reading.where[layer * 96 + neuron], reading.values[layer * 96 + neuron]
+                at, value = text.source[layer * 96 + neuron], text.values[layer * 96 + neuron]
                 if at < 0:
                     assert value == 0
                     assert not any(neuron in token for token in layers[layer])
@@ -210,12 +222,12 @@ def test_where_an_experts_margin_comes_from_is_told(tiny_of, wrap):
                     assert layers[layer][at][neuron] == pytest.approx(value, rel=1e-5)
 
 
-def test_neurons_of_experts_without_a_row_are_no_walls(tiny_of, wrap):
+def test_zero_rows_of_experts_have_no_boundary(tiny_of, wrap):
     model = tiny_of("mixtral")
     with torch.no_grad():
         model.layers[0].mlp.experts.gate_up_proj[:, 5] = 0
     reader = TextReader(wrap(model), FeatureSpec(("boundary_min", "margins", "occupancy"), max_tokens=64))
-    for reading in reader.read(reader.tokenize(TEXTS)):
-        assert reading.reason is None
-        assert reading.values[0] > 0
-        assert (reading.values[1:193].reshape(2, 4, 24)[:, :, 5] == 0).all()
+    for text in reader.read(TEXTS):
+        assert text.reason is None
+        assert text.values[0] > 0
+        assert (text.values[1:193].reshape(2, 4, 24)[:, :, 5] == 0).all()

@@ -1,8 +1,6 @@
-"""Tests features/prompt.py: cached keys and values are those of the prompt and text run as one sequence."""
+"""Tests features/reader.py with prompts: seen as if prompt and text were one sequence, never pooled."""
 
 import numpy as np
-import torch
-from splinelens.features.prompt import run_prompt
 
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
@@ -28,7 +26,7 @@ def test_cached_states_equal_running_prompt_and_text_as_one_sequence(
         assert error(reader, got, expected) <= 1e-6
 
 
-def test_a_prompt_that_is_padded_beyond_what_longrope_turns_alike_is_not_turned_anew(
+def test_a_prompt_padded_beyond_the_positions_that_longrope_can_use_is_rotated_as_it_is(
     longrope, wrap, rows, slow, error, tiny_tokenizer
 ):
     before = tuple(tiny_tokenizer("(" * 34).input_ids)  # padded to 48
@@ -72,43 +70,14 @@ def test_the_opening_token_is_run_but_never_pooled(tiny_model, wrap, rows, slow,
         for prompt in ("", "Hm: "):
             got, reader = rows(wrap(tiny_model.double(), bos_tokenizer), TEXTS, prompt=prompt, side=side)
             before = (1, *bos_tokenizer(prompt, add_special_tokens=False).input_ids)
-            assert (reader.prompt.length, reader.prefix) == (
-                (len(before), ()) if side == "right" else (0, before)
-            )
             ids = [text.ids for text in reader.tokenize(TEXTS)]
             assert all(1 not in own for own in ids)
             expected = np.stack([slow(reader, around(reader, own, before)) for own in ids])
             assert error(reader, got, expected) <= 1e-6
 
 
-def test_a_batch_only_borrows_the_states(tiny_llama, wrap):
+def test_a_prompt_serves_any_number_of_batches(tiny_llama, wrap):
     reader = TextReader(wrap(tiny_llama), FeatureSpec(prompt=PROMPT, max_tokens=96))
-    before = [(keys.clone(), values.clone()) for keys, values in reader.prompt.states]
-    first = [reading.values for reading in reader.read(reader.tokenize(TEXTS))]
-    again = [reading.values for reading in reader.read(reader.tokenize(TEXTS))]
+    first = [text.values for text in reader.read(TEXTS)]
+    again = [text.values for text in reader.read(TEXTS)]
     assert all(map(np.array_equal, first, again))
-    for kept, now in zip(before, reader.prompt.states, strict=True):
-        assert torch.equal(kept[0], now[0])
-        assert torch.equal(kept[1], now[1])
-
-
-def test_the_states_are_one_pair_a_block_and_each_row_of_a_batch_gets_them(tiny_llama):
-    prompt = run_prompt(tiny_llama, [5, 6, 7])
-    assert prompt.length == 3
-    assert [(keys.shape, values.shape) for keys, values in prompt.states] == [
-        ((1, 2, 3, 8), (1, 2, 3, 8))
-    ] * 3
-    assert not any(keys.requires_grad for keys, _ in prompt.states)
-    cache = prompt.cache(4)
-    assert cache.get_seq_length() == 3
-    assert all(torch.equal(cache.layers[2].keys[row], prompt.states[2][0][0]) for row in range(4))
-
-
-def test_a_sliding_window_drops_nothing_of_the_states(tiny_mistral):
-    assert tiny_mistral.config.sliding_window == 16
-    assert run_prompt(tiny_mistral, range(4, 44)).states[0][0].shape[2] == 40
-
-
-def test_no_ids_are_no_prompt(tiny_llama):
-    prompt = run_prompt(tiny_llama, ())
-    assert (prompt.length, prompt.states, prompt.cache(4)) == (0, (), None)
