@@ -155,24 +155,16 @@ def evaluation_report(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> EvaluationReport:
-    """Measure everything that a report shows.
+    """Measure everything that a report shows; probes that are None are not measured.
 
-    Args:
-        detector: A loaded detector.
-        texts: The texts.
-        labels: (text,), 0 or 1; of a detector of several labels (text, label).
-        label: The label that the report shows, of a detector of several; all are measured in the same pass.
-        hatecheck: As from ``read_hatecheck``; None does not measure it.
-        xstest: As from ``read_xstest``; None does not measure it.
-        groups: As from ``read_groups``.
-        bias_source: As from ``read_groups``.
-        disguises: Ways to disguise a text, by name; None measures no evasion.
-        explain: Also give the contribution of each word of the worst errors.
-        prevalence: Share of positive texts that the operating points assume.
-        fpr: The stored false-positive rate whose threshold decides what is flagged.
-        resamples: Bootstrap resamples of the metrics; those of groups take a tenth.
-        seed: Of the bootstrap, the sampled rows and t-SNE.
-        progress: Called as the labeled texts are finished.
+    Labels are (text,), of a detector of several labels (text, label): all are measured in one pass, and the
+    report shows ``label``. HateCheck, XSTest, groups and their source are as from the functions that read
+    them; ``disguises`` are ways to disguise a text, by name. With ``explain`` the words of the worst errors
+    have their contributions.
+
+    The operating points assume the ``prevalence`` of positive texts; the stored threshold for ``fpr`` decides
+    what is flagged. Groups take a tenth of the bootstrap resamples. The seed is that of the bootstrap, the
+    sampled rows and t-SNE.
 
     Raises:
         BadLabels: Not one 0 or 1 per text and label, or one class only among the scored texts.

@@ -111,11 +111,6 @@ def operating_points(
 
     Raises:
         BadLabels: One class only, or ``prevalence`` is not in (0, 1).
-
-    Example:
-        >>> points = operating_points(np.array([0, 0, 1]), np.array([0.2, 0.6, 0.9]), {"half": 0.5}, 0.1)
-        >>> points[0].false_positives, round(points[0].precision, 3)
-        (4500.0, 0.182)
     """
     if not 0 < prevalence < 1:
         raise BadLabels(f"a prevalence of {prevalence} is no share of texts; give one between 0 and 1")

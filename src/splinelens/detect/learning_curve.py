@@ -112,14 +112,8 @@ def learning_curve(
     keep the share of each combination of labels. A label of which a sample has one class only counts 0.5.
     With fewer than 100 rows left to train on the curve has no points.
 
-    Args:
-        rows: (text, column), finite.
-        labels: 0 or 1, (text,) or (text, label); each label is fitted by itself.
-        strengths: C of each label; None takes 0.001.
-        groups: (text,) one number per row, equal for rows with the same text; None takes all as different.
-        samples: Random samples of each size.
-        max_rows: Largest size. A curve that it caps says so.
-        seed: Of the samples.
+    Labels are (text,) or (text, label); each is fitted by itself at its C, ``strengths``, or at 0.001.
+    ``groups`` has one number per row, equal for rows with the same text. No size is above ``max_rows``.
 
     Raises:
         BadLabels: Not one label per row, labels other than 0 and 1, or a label with one class only.

@@ -114,15 +114,10 @@ def evaluate(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Evaluation:
-    """Evaluate the scores of one label.
+    """Evaluate the calibrated scores of one label, 0 or 1; NaN marks rows that could not be scored.
 
-    Args:
-        labels: 0 or 1 for each text.
-        scores: Calibrated scores; NaN marks rows that could not be scored.
-        lengths: Tokens of each text, for the length-only baseline.
-        thresholds: Scores to measure verdicts at, by name.
-        resamples: Bootstrap resamples; 0 for no bootstrap intervals.
-        seed: Of the bootstrap.
+    ``lengths`` are the tokens of each text, for the length-only baseline; ``thresholds`` are scores to
+    measure verdicts at, by name. Without resamples there are no bootstrap intervals.
 
     Raises:
         BadLabels: The scored rows hold one class only, or other labels than 0 and 1.

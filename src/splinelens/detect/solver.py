@@ -280,12 +280,7 @@ def gram_factor(gram: np.ndarray, jitter: float = 1e-8) -> np.ndarray:
 
 
 def balanced_weights(labels: np.ndarray, keep: np.ndarray | None = None) -> np.ndarray:
-    """Row weights under which both classes weigh the same; 0 for rows that are not kept.
-
-    Example:
-        >>> balanced_weights(np.array([1, 0, 0])).tolist()
-        [1.5, 0.75, 0.75]
-    """
+    """Row weights under which both classes weigh the same; 0 for rows that are not kept."""
     from sklearn.utils.class_weight import compute_sample_weight
 
     keep = np.ones(len(labels), dtype=bool) if keep is None else keep

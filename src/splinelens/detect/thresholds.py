@@ -100,12 +100,7 @@ def max_false_positives(negatives: int, fpr: float) -> int:
 
 
 def proportion_interval(count: int, total: int) -> Interval:
-    """95 % Clopper-Pearson interval of ``count`` successes in ``total`` trials, at least 1.
-
-    Example:
-        >>> tuple(round(bound, 3) for bound in proportion_interval(5, 100))
-        (0.016, 0.113)
-    """
+    """95 % Clopper-Pearson interval of ``count`` successes in ``total`` trials, at least 1."""
     from scipy.stats import binomtest
 
     interval = binomtest(count, total).proportion_ci()
