@@ -46,7 +46,8 @@ def extract(
         features: ``spline7``, ``margins``, ``occupancy``, ``hidden``, ``attention_id``, ``length``.
         layers: Layers to read, from 0; None reads all.
         pooling: Poolings of margins and hidden states: ``max``, ``min``, ``mean``, ``last``.
-        prompt, suffix: Run before and after every text, never pooled.
+        prompt: Run before every text, never pooled.
+        suffix: Run after every text, never pooled.
         max_tokens: Tokens of a window; longer texts are read in overlapping windows.
         long: ``"cut"`` drops what exceeds one window instead; the table says which were cut.
         eps: Attention weights above it count for ``attention_id``; in (0, 1).

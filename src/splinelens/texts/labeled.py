@@ -25,13 +25,18 @@ def read_labeled(
     keep: Sequence[str] = (),
     report: Callable[[str], None] = lambda line: None,
 ) -> tuple[Texts, Labels]:
-    """Read texts and their labels; rows without a label are left out and counted.
+    r"""Read texts and their labels; rows without a label are left out and counted.
 
     Args:
-        file: What ``read_texts`` takes, as are ``column``, ``encoding``, ``format`` and ``keep``.
+        file: What ``read_texts`` takes.
+        column: Column of the texts.
         label: Column of the labels, or one column of 0 and 1 for each of several labels.
-        positive: The label that counts as 1; ``expected``: as ``read_labels`` takes it.
+        positive: The label that counts as 1.
+        expected: The labels of a detector of several, as ``read_labels`` takes them.
         split: Take only the rows where this column has this value.
+        encoding: Of text files.
+        format: Of the file, overriding its ending.
+        keep: Other columns to keep beside the texts.
         report: Called with a line if rows have no label, and if rows outside the split have the same text
             as rows inside.
 
@@ -42,6 +47,15 @@ def read_labeled(
         MissingColumn: A column does not exist.
         BadTexts: The file cannot be read, no row has the value, or the texts are numbers only.
         BadLabels: Labels are all missing, of another kind, or of one class.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "a.csv"
+        >>> _ = file.write_text("text,toxic\nyou idiot,1\nhello,0\nwell,\n")
+        >>> texts, labels = read_labeled(str(file), "text", "toxic", report=print)
+        1 of 3 rows left out: their label is missing
+        >>> texts.texts, labels.values.tolist(), labels.missing
+        (('you idiot', 'hello'), [[1], [0]], 1)
     """
     names = list(dict.fromkeys([label] if isinstance(label, str) else label))
     columns = [*names, *([] if split is None else [split[0]]), *keep]
