@@ -1,4 +1,4 @@
-"""What the tests of the command line share: a tiny model, labelled comments, a detector."""
+"""What the tests of the command line share: a tiny model, labeled comments, a detector."""
 
 import csv
 import random

@@ -74,10 +74,10 @@ def test_only_rows_of_the_split_are_used(fit, tmp_path):
 
 def test_suspects_and_contradictions_have_the_row_numbers_of_the_file(fit, run, comments, tmp_path):
     head, *rows = comments.read_text().splitlines()
-    unlabelled, elsewhere = "900,you sunny garden,,kind,train", "901,the sunny trash,1,rude,dev"
+    unlabeled, elsewhere = "900,you sunny garden,,kind,train", "901,the sunny trash,1,rude,dev"
     twice = [f"90{row},so it is and so it stays,{row % 2},kind,train" for row in (2, 3)]
     file = tmp_path / "more.csv"
-    file.write_text("\n".join([head, unlabelled, *twice, elsewhere, "", *rows]) + "\n")
+    file.write_text("\n".join([head, unlabeled, *twice, elsewhere, "", *rows]) + "\n")
     fit("--split", "split=train", file=file)
     with (tmp_path / "out" / "suspects.csv").open(newline="") as found:
         listed = [row["row"] for row in csv.DictReader(found) if row["kind"] == "contradiction"]

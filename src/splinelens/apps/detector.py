@@ -292,7 +292,7 @@ class Detector:
         resamples: int = 10_000,
         progress: Progress | None = None,
     ) -> Evaluation | Evaluations:
-        """Score labelled texts and measure how well the scores separate the labels.
+        """Score labeled texts and measure how well the scores separate the labels.
 
         Args:
             texts: The texts.

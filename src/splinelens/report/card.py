@@ -44,11 +44,11 @@ def languages(artifact: Artifact) -> str:
     if not names:
         return (
             "No language was named when it was trained, so none counts as measured: do not act on its scores "
-            "before `splinelens evaluate` on your labelled texts."
+            "before `splinelens evaluate` on your labeled texts."
         )
     return (
         f"Measured on {', '.join(names)} only. Texts in other languages get a score too, but its quality is "
-        "unknown: do not act on it before `splinelens evaluate` on labelled texts in that language."
+        "unknown: do not act on it before `splinelens evaluate` on labeled texts in that language."
     )
 
 

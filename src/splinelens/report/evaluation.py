@@ -1,4 +1,4 @@
-"""Results of one detector on labelled texts: a record, its JSON, its tables and its Markdown."""
+"""Results of one detector on labeled texts: a record, its JSON, its tables and its Markdown."""
 
 import json
 from collections.abc import Sequence
@@ -154,7 +154,7 @@ class Mistake:
 
 @dataclass(frozen=True)
 class EvaluationReport:
-    """One detector on one set of labelled texts.
+    """One detector on one set of labeled texts.
 
     Attributes:
         detector: Its name.

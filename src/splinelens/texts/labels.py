@@ -75,15 +75,15 @@ def read_labels(
     if not rows:
         names = ", ".join(map(repr, spelled))
         raise BadLabels(f"label {names} is missing in all {count} rows; choose another --label")
-    labelled = {name: [cells[row] for row in rows] for name, cells in spelled.items()}
+    labeled = {name: [cells[row] for row in rows] for name, cells in spelled.items()}
     missing = count - len(rows)
-    if len(labelled) > 1:
+    if len(labeled) > 1:
         if positive is not None:
             raise BadLabels("a positive value is for one label column; give several columns of 0 and 1")
-        order = tuple(labelled if expected is None else expected)
-        bits = [_bits(labelled[name], name, one_class=expected is not None) for name in order]
+        order = tuple(labeled if expected is None else expected)
+        bits = [_bits(labeled[name], name, one_class=expected is not None) for name in order]
         return Labels("labels", order, None, numpy.stack(bits, axis=1), rows, missing)
-    (name, cells), *_ = labelled.items()
+    (name, cells), *_ = labeled.items()
     distinct = dict.fromkeys(cells)
     if expected is not None or (positive is None and len(distinct) > 2 and not _standard(distinct)):
         classes = _classes(distinct, name, expected)
