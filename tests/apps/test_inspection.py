@@ -105,7 +105,7 @@ def test_notes_say_what_an_architecture_lacks(load):
     assert (
         "layers 1, 2: signs, walls and regions are those of the experts that a token is routed to" in hybrid
     )
-    assert "slice: layer 1 consists of experts; drawn are the walls of the shared one alone" in hybrid
+    assert "slice: layer 1 consists of experts; only the walls of the shared one are drawn" in hybrid
     falcon = inspect(TEXT, load("falcon")).notes
     assert (
         "FalconModel hands over no scores: intrinsic dimensions are counted on its attention weights"
