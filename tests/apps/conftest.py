@@ -12,7 +12,7 @@ KIND = ["you are good", "the tea is fine", "what a nice thing", "we are at the s
 RUDE = ["you rude toad", "what a rude thing", "the rude lot of you", "go and be rude there", "rude rude you"]
 
 
-def labelled(count=40):
+def labeled(count=40):
     """Texts of which half hold the word ``rude``, and their labels."""
     texts = [f"{(RUDE if row % 2 else KIND)[row // 2 % 5]} {row}" for row in range(count)]
     return texts, np.array([row % 2 for row in range(count)])
@@ -38,7 +38,7 @@ def fit_on(loaded):
 
     def fit(**spec):
         reader = TextReader(loaded, FeatureSpec(**{"features": ("margins",), "max_tokens": 24, **spec}))
-        texts, labels = labelled()
+        texts, labels = labeled()
         words = {"label": "toxic", "negative": "clean"}
         return train(texts, labels, reader, name="tiny", strengths=(1e-2, 1.0), **words).artifact
 

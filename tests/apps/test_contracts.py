@@ -8,7 +8,7 @@ import pytest
 from splinelens.anatomy import anatomy_of
 from splinelens.apps import contracts as contracts_file
 from splinelens.apps.contracts import contracts
-from splinelens.engines import torch as engine_file
+from splinelens.engines import torch as engine
 from splinelens.features.reader import TextReader
 from splinelens.models import LoadedModel
 
@@ -50,9 +50,14 @@ def test_experts_have_no_map_and_relu_has_an_exact_one(tiny_of, loaded_as):
     assert details(contracts(loaded_as(tiny_of("gpt2"))))["region maps"].startswith("first-order, ")
 
 
-def test_a_gate_read_at_the_wrong_layer_is_found(tiny_llama, loaded_as, monkeypatch):
+def test_a_gate_read_at_the_wrong_place_is_found(tiny_llama, loaded_as, monkeypatch):
     right = contracts_file.walls_of
-    monkeypatch.setattr(contracts_file, "walls_of", lambda anatomy, layer: right(anatomy, layer - 1))
+
+    def walls_of(*layer):
+        weight, bias = right(*layer)
+        return 1.1 * weight, bias
+
+    monkeypatch.setattr(contracts_file, "walls_of", walls_of)
     broken = [point.what for point in contracts(loaded_as(tiny_llama)) if not point.ok]
     assert broken == ["gate values"]
 
@@ -60,11 +65,9 @@ def test_a_gate_read_at_the_wrong_layer_is_found(tiny_llama, loaded_as, monkeypa
 @pytest.mark.parametrize("broken", ["softcap", "scaling", "mask"])
 def test_a_count_from_other_scores_is_found(tiny_of, loaded_as, monkeypatch, broken):
     """What a wrong interception would hand over: no soft cap, another scaling, no sliding window."""
-    right = engine_file.intrinsic_dimensions
+    right = engine.intrinsic_dimensions
     changes = {"softcap": {"softcap": None}, "scaling": {"scaling": 3.0}, "mask": {"mask": None}}[broken]
-    monkeypatch.setattr(
-        engine_file, "intrinsic_dimensions", lambda *args, **more: right(*args, **more | changes)
-    )
+    monkeypatch.setattr(engine, "intrinsic_dimensions", lambda *args, **more: right(*args, **more | changes))
     points = contracts(loaded_as(tiny_of("gemma2", attn_logit_softcapping=1.0)))
     assert "attention ID" in [point.what for point in points if not point.ok]
     assert "counts differ from eager attention's" in details(points)["attention ID"]

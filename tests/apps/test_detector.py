@@ -23,7 +23,7 @@ from splinelens.features.spec import FeatureSpec
 from splinelens.models import load_model
 from splinelens.report.card import card
 
-from .conftest import labelled
+from .conftest import labeled
 
 MIXED = ["you are good", "", "what a rude thing you said there, and then once more all of it again", "x"]
 
@@ -65,7 +65,7 @@ def test_parts_add_up_on_layers_of_experts_that_no_token_visits(tiny_of, tiny_to
     tiny_tokenizer.save_pretrained(folder)
     loaded = load_model(str(folder), device="cpu")
     reader = TextReader(loaded, FeatureSpec(features=("margins",), max_tokens=24))
-    texts, labels = labelled()
+    texts, labels = labeled()
     words = {"name": "routed", "label": "toxic", "negative": "clean", "strengths": (1.0,)}
     fitted = train(texts, labels, reader, **words).artifact
     fitted.save(tmp_path / "d")
@@ -103,7 +103,7 @@ def test_each_part_is_what_its_tokens_maxima_add(detector):
 
 
 def test_a_text_scores_the_same_alone_and_in_company(detector):
-    texts, _ = labelled()
+    texts, _ = labeled()
     together = [record.score for record in detector.score(texts)]
     alone = [detector.score([text])[0].score for text in texts]
     np.testing.assert_allclose(together, alone, rtol=1e-4)
@@ -188,7 +188,7 @@ def test_thresholds_are_those_stored(detector):
 
 
 def test_evaluation_counts_what_could_not_be_scored(detector):
-    texts, labels = labelled(60)
+    texts, labels = labeled(60)
     found = detector.evaluate(["", *texts], np.array([1, *labels]), resamples=50)
     assert (found.n, found.undetermined) == (60, 1)
     assert found.auc > 0.9
@@ -216,7 +216,7 @@ def test_a_detector_refuses_changed_weights_and_too_few_blocks(fit_on, tmp_path,
 def test_a_deeper_model_of_the_same_weights_serves(fit_on, tmp_path, tiny_folder, detector):
     deep = load_model(str(tiny_folder), device="cpu")
     assert deep.depth == 3
-    texts, _ = labelled()
+    texts, _ = labeled()
     scores = [record.score for record in Detector.load(tmp_path / "tiny-detector", model=deep).score(texts)]
     assert scores == pytest.approx([record.score for record in detector.score(texts)], rel=1e-5)
 
@@ -307,7 +307,7 @@ def test_one_string_and_labels_that_do_not_fit_are_refused_before_any_work(detec
 
 
 def test_plain_lists_of_labels_will_do(detector):
-    texts, labels = labelled(60)
+    texts, labels = labeled(60)
     assert detector.evaluate(texts, labels.tolist(), resamples=0).n == 60
 
 

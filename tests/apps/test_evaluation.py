@@ -11,7 +11,7 @@ from splinelens.apps.evaluation import evaluation_report, read_hatecheck, read_x
 from splinelens.errors import BadLabels, BadTexts, MissingColumn
 from splinelens.texts import Texts
 
-from .conftest import labelled
+from .conftest import labeled
 
 DISGUISES = {
     "none": lambda text, dice: text,
@@ -34,14 +34,14 @@ def detector(fit_on, loaded, tmp_path):
 @pytest.fixture
 def rows():
     """Sixty texts of which one is empty, and their labels."""
-    texts, labels = labelled(60)
+    texts, labels = labeled(60)
     return Texts((*texts[:-1], ""), {}, "list"), labels
 
 
 @pytest.fixture
 def probes():
     """A few cases in the form of HateCheck and of XSTest."""
-    texts, labels = labelled(8)
+    texts, labels = labeled(8)
     gold = tuple(("non-hateful", "hateful")[label] for label in labels)
     cells = {"functionality": ("b", "a") * 4, "label_gold": gold, "target_ident": ("women", None) * 4}
     safe = {"type": ("figurative",) * 8, "label": tuple(("safe", "unsafe")[label] for label in labels)}
@@ -131,7 +131,7 @@ def test_rows_are_called_by_their_numbers_in_the_file(detector, rows):
 
 
 def test_few_rows_have_no_interval_and_a_note(detector):
-    texts, labels = labelled(12)
+    texts, labels = labeled(12)
     report = evaluation_report(detector(), Texts(tuple(texts), {}, "list"), labels)
     assert report.metrics["auc_interval"] is None
     assert report.metrics["average_precision_interval"] is None
@@ -148,10 +148,10 @@ def test_unread_probes_are_counted(detector, rows, probes):
 def test_files_of_probes_are_known_by_their_hashes(detector, rows, probes):
     made, (cases, prompts) = detector(), probes
     turned = tuple(reversed(prompts.columns["label"]))
-    relabelled = Texts(prompts.texts, {**prompts.columns, "label": turned}, "prompts")
+    relabeled = Texts(prompts.texts, {**prompts.columns, "label": turned}, "prompts")
     first, second = (
         evaluation_report(made, *rows, hatecheck=cases, xstest=own, resamples=0).provenance
-        for own in (prompts, relabelled)
+        for own in (prompts, relabeled)
     )
     assert first["hatecheck"] == second["hatecheck"]
     assert first["hatecheck"]["data_hash"] == cases.data_hash

@@ -18,7 +18,7 @@ FILL = ["you and the lot", "what we said there", "a thing of the sea", "good to 
 _FITTED = {}  # a fitted artifact takes seconds
 
 
-def labelled(count=96):
+def labeled(count=96):
     """Texts with any of three words, and which of them each has."""
     labels = np.random.default_rng(0).integers(0, 2, size=(count, 3))
     labels[::3] = 0
@@ -44,7 +44,7 @@ def several(reader, tmp_path):
 
     def fitted(task):
         if task not in _FITTED:
-            texts, labels = labelled() if task == "labels" else of_class()
+            texts, labels = labeled() if task == "labels" else of_class()
             words = {"name": task, "label": WORDS, "negative": "none"}
             _FITTED[task] = train(texts, labels, reader, task=task, strengths=(1.0,), **words).artifact
         _FITTED[task].save(tmp_path / task)
@@ -61,12 +61,12 @@ def test_every_label_is_found_with_numbers_and_thresholds_of_its_own(several):
     assert measured["mean_auc"] == np.mean([measured["labels"][word]["auc"] for word in WORDS])
     assert [[stored.target for stored in own] for own in artifact.thresholds] == [[0.001, 0.01, 0.05]] * 3
     assert set(artifact.training["settings"]["C"]) == set(WORDS)
-    assert artifact.training["positives"] == dict(zip(WORDS, labelled()[1].sum(axis=0).tolist(), strict=True))
+    assert artifact.training["positives"] == dict(zip(WORDS, labeled()[1].sum(axis=0).tolist(), strict=True))
 
 
 def test_each_label_is_what_a_detector_of_it_gives(several, reader):
     """The slow way: three binary detectors; heads are equal, calibrations differ by their folds."""
-    detector, (texts, labels) = several("labels"), labelled()
+    detector, (texts, labels) = several("labels"), labeled()
     table = read_table(reader, read_texts(texts))
     for place, word in enumerate(WORDS):
         single = train(texts, labels[:, place], reader, name=word, label=word, strengths=(1.0,)).artifact
@@ -75,7 +75,7 @@ def test_each_label_is_what_a_detector_of_it_gives(several, reader):
 
 
 def test_labels_fire_at_their_own_thresholds_and_the_highest_is_the_verdict(several):
-    detector, (texts, _) = several("labels"), labelled()
+    detector, (texts, _) = several("labels"), labeled()
     at = dict(zip(WORDS, detector.limits(0.05), strict=True))
     assert detector.threshold(0.05, "spam") == at["spam"]
     records = detector.score(texts)
@@ -132,7 +132,7 @@ def test_what_was_not_read_is_undetermined(several, task, tmp_path):
 
 
 def test_evaluation_counts_and_refuses(several):
-    detector, (texts, labels) = several("labels"), labelled()
+    detector, (texts, labels) = several("labels"), labeled()
     found = detector.evaluate(["", *texts], np.vstack([labels[:1], labels]), resamples=0)
     assert (found.n, found.undetermined, found.accuracy) == (96, 1, None)
     assert set(found.labels["rude"].at_threshold) == {"0.001", "0.01", "0.05"}
@@ -141,7 +141,7 @@ def test_evaluation_counts_and_refuses(several):
 
 
 def test_repeated_and_contradicting_texts_are_counted_and_hashes_are_kept(reader):
-    texts, labels = labelled()
+    texts, labels = labeled()
     texts, labels = (
         [*texts, texts[0].upper() + "!", texts[1], ""],
         np.vstack([labels, labels[0], 1 - labels[1], 0 * labels[0]]),
@@ -190,7 +190,7 @@ def test_repeats_by_hand():
     ],
 )
 def test_labels_that_do_not_fit_the_task_are_refused(reader, change, found):
-    texts, labels = labelled()
+    texts, labels = labeled()
     if change.pop("rare", False):
         labels[:, 2] = np.arange(96) < 3
     with pytest.raises(BadLabels, match=found):
@@ -211,7 +211,7 @@ def test_a_single_label_scores_and_explains_as_it_did_among_others(several, task
 
 
 def test_a_report_of_one_label_names_the_detector_that_it_belongs_to(several):
-    detector, (texts, labels) = several("labels"), labelled()
+    detector, (texts, labels) = several("labels"), labeled()
     source = Texts(tuple(texts), {}, "list")
     report = evaluation_report(detector, source, labels, label="spam", resamples=0)
     again = evaluation_report(detector.single_label("spam"), source, labels[:, 1], resamples=0)

@@ -1,4 +1,4 @@
-"""Tests ``apps/training.py``: labelled texts become a calibrated detector."""
+"""Tests ``apps/training.py``: labeled texts become a calibrated detector."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.texts import read_texts
 
-from .conftest import labelled
+from .conftest import labeled
 
 
 def test_a_trained_detector_tells_the_classes_apart_and_says_how_it_was_made(fit_on):
@@ -27,7 +27,7 @@ def test_a_trained_detector_tells_the_classes_apart_and_says_how_it_was_made(fit
 
 
 def test_a_training_is_written_with_its_card_and_report(loaded, tmp_path):
-    texts, labels = labelled(60)
+    texts, labels = labeled(60)
     reader = TextReader(loaded, FeatureSpec(features=("margins",), max_tokens=24))
     command = "splinelens train a.csv -o here"
     training = train(texts, labels, reader, name="n", command=command, strengths=(1.0,))
@@ -57,7 +57,7 @@ def test_out_of_fold_numbers_come_from_heads_that_did_not_see_the_row(loaded):
 
 
 def test_rows_that_do_not_judge_only_help_to_fit(loaded):
-    texts, labels = labelled(60)
+    texts, labels = labeled(60)
     reader = TextReader(loaded, FeatureSpec(features=("margins",), max_tokens=24))
     words = {"name": "mixed", "label": "toxic", "negative": "clean"}
     artifact = train(texts, labels, reader, judged=np.arange(60) < 40, strengths=(1.0,), **words).artifact
@@ -66,7 +66,7 @@ def test_rows_that_do_not_judge_only_help_to_fit(loaded):
 
 
 def test_unreadable_texts_are_left_out_and_counted(loaded):
-    texts, labels = labelled(44)
+    texts, labels = labeled(44)
     texts[0], texts[3] = "", "\0"
     reader = TextReader(loaded, FeatureSpec(features=("margins",), max_tokens=24))
     artifact = train(
@@ -79,14 +79,14 @@ def test_unreadable_texts_are_left_out_and_counted(loaded):
 def test_every_feature_can_be_trained_saved_and_used(fit_on, loaded, tmp_path, features):
     artifact = fit_on(features=features)
     artifact.save(tmp_path)
-    detector, (texts, _) = Detector.load(tmp_path, model=loaded), labelled()
+    detector, (texts, _) = Detector.load(tmp_path, model=loaded), labeled()
     scores = [record.score for record in detector.score(texts)]
     expected = artifact.scores(artifact.head.logit(read_table(detector.reader, read_texts(texts)).values))
     np.testing.assert_allclose(scores, expected[:, 0], rtol=1e-4, atol=1e-6)
 
 
 def test_a_prior_moves_weight_from_one_statistic_to_the_others(loaded):
-    texts, labels = labelled()
+    texts, labels = labeled()
     reader = TextReader(loaded, FeatureSpec(features=("margin_max", "margin_last"), max_tokens=24))
     table = read_table(reader, read_texts(texts))
     last = np.repeat(["last" in column.name for column in reader.columns], [c.size for c in reader.columns])
@@ -107,10 +107,10 @@ def test_a_prior_moves_weight_from_one_statistic_to_the_others(loaded):
 
 
 def test_bad_requests_are_refused(loaded):
-    texts, labels = labelled()
+    texts, labels = labeled()
     reader = TextReader(loaded, FeatureSpec(features=("margins",), max_tokens=24))
     words = {"name": "n", "label": "toxic", "negative": "clean"}
-    with pytest.raises(BadLabels, match="40 texts but 3 labels"):
+    with pytest.raises(BadLabels, match="40 rows need as many labels"):
         train(texts, labels[:3], reader, **words)
     with pytest.raises(BadLabels, match="0 positive"):
         train(texts, np.zeros(40), reader, **words)

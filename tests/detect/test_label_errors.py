@@ -103,5 +103,5 @@ def test_equal_texts_with_other_labels_contradict_each_other():
     keys = ["a", "b", "a", "a", "c", None]
     assert contradictions(keys, labels) == [Contradiction((0, 2, 3), (1,))]
     assert contradictions([None, None], np.array([0, 1])) == []
-    with pytest.raises(BadLabels, match="2 keys need as many labels"):
+    with pytest.raises(BadLabels, match="2 rows need as many labels"):
         contradictions(["a", "b"], np.array([0]))

@@ -219,7 +219,7 @@ def test_a_label_with_too_few_rows_is_named_with_its_counts():
         fit(values, labels, names=NAMES)
     with pytest.raises(BadLabels, match=r"^0 positive of 160 rows are too few"):
         fit(values, np.zeros((160, 1)))
-    with pytest.raises(BadLabels, match=r"labels are \[0, 2\] where 0 and 1 are fitted"):
+    with pytest.raises(BadLabels, match=r"labels are \[0, 2\] where 0 and 1 are needed"):
         fit(values, np.arange(160)[:, None] % 2 * 2)
 
 

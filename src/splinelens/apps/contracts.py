@@ -22,7 +22,6 @@ from splinelens.features.spec import FeatureSpec
 from splinelens.features.stream import Stream
 from splinelens.layers import watch
 from splinelens.layers.attention import watch_weights
-from splinelens.layers.experts import expert_weight
 from splinelens.models import Check, LoadedModel
 from splinelens.weights import walls_of
 
@@ -39,14 +38,9 @@ _CLOSE, _EPS = 1e-4, 0.1
 
 
 def contracts(loaded: LoadedModel) -> list[Check]:
-    """Run every contract on a model.
+    """Run every contract on a model in float32 or float64, with all its blocks, on a few short texts.
 
-    Args:
-        loaded: The model, in float32 or float64; all its blocks are run on a few short texts.
-
-    Returns:
-        The points in the order they were looked at. A quantity that the architecture lacks has
-        ``ok`` and a detail that begins with ``none``.
+    A quantity that the architecture lacks has ``ok`` and a detail that begins with ``none``.
 
     Example:
         >>> from splinelens import load_model  # doctest: +SKIP
@@ -63,10 +57,10 @@ class _Broken(SplinelensError):
 def _point(what: str, contract: Callable[[LoadedModel], str], loaded: LoadedModel) -> Check:
     try:
         return Check(what, True, contract(loaded))
-    except Exception as error:  # whatever is wrong with a model is what was asked for
-        return Check(
-            what, False, f"{'' if isinstance(error, _Broken) else type(error).__name__ + ': '}{error}"
-        )
+    except _Broken as error:
+        return Check(what, False, str(error))
+    except Exception as error:  # any error of a model is a result
+        return Check(what, False, f"{type(error).__name__}: {error}")
 
 
 def _run(loaded: LoadedModel, text: str = PROBES[1]) -> Tensor:
@@ -95,32 +89,26 @@ def _watching(loaded: LoadedModel) -> str:
 
 def _gates(loaded: LoadedModel) -> str:
     """The gate is the gate weight times the MLP's input, plus the bias."""
-    anatomy, seen = anatomy_of(loaded.model), _Seen()
-    with watch(loaded.model, gate=seen("gate"), inputs=seen("inputs"), routes=seen("routes")):
+    anatomy = anatomy_of(loaded.model)
+    gates: dict[int, Tensor] = {}
+    inputs: dict[int, Tensor] = {}
+    routes: dict[int, Tensor] = {}
+    with watch(loaded.model, gate=_keep(gates), inputs=_keep(inputs), routes=_keep(routes)):
         _run(loaded)
     worst = 0.0
     for layer in range(anatomy.depth):
-        gate, states = seen.of("gate", layer)[0], seen.of("inputs", layer)[0]
-        worst = max(worst, _difference(gate, _gate_again(anatomy, layer, states, seen.of("routes", layer))))
+        again = _gate_again(anatomy, layer, inputs[layer][0], routes.get(layer))
+        worst = max(worst, _difference(gates[layer][0], again))
     _require(worst < _CLOSE, f"gates differ from weight times input by {worst:.1e} of their scale")
     return f"weight times input in all {anatomy.depth} layers ({worst:.0e}); {_kinds(anatomy)}"
 
 
 def _gate_again(anatomy: Anatomy, layer: int, states: Tensor, routes: Tensor | None) -> Tensor:
-    if routes is None:
-        weight, bias = walls_of(anatomy, layer)
-        return states @ weight.T + (0 if bias is None else bias)
-    experts, shared = anatomy.experts(layer), anatomy.shared(layer)
-    assert experts is not None  # only layers of experts have routes
+    experts = [()] * len(states) if routes is None else routes[0].tolist()
     rows = []
-    for token, chosen in zip(states, routes[0].tolist(), strict=True):
-        parts = []
-        for expert in chosen:
-            weight, bias = expert_weight(experts, expert, anatomy.family.interleaved)
-            parts.append(weight @ token + (0 if bias is None else bias))
-        if shared is not None:
-            parts.append(shared.gate_proj(token))  # type: ignore[operator]  # a linear map
-        rows.append(torch.cat(parts))
+    for token, chosen in zip(states, experts, strict=True):
+        weight, bias = walls_of(anatomy, layer, chosen)
+        rows.append(weight @ token + (0 if bias is None else bias))
     return torch.stack(rows)
 
 
@@ -134,14 +122,14 @@ def _company(loaded: LoadedModel) -> str:
     )
     alone = np.concatenate([_rows(right, [text]) for text in PROBES])
     left = TextReader(loaded, spec, side="left")
-    told = []
+    results = []
     for name, rows in (("in a batch", _rows(right, PROBES)), ("padded left", _rows(left, PROBES))):
         differ = float((rows[:, counts] != alone[:, counts]).mean()) if counts.any() else 0.0
         _require(differ < 0.01, f"{differ:.1%} of the intrinsic dimensions of a text {name} differ")
         worst = _columnwise(right, rows, alone)
         _require(worst < _CLOSE, f"numbers of a text {name} differ by {worst:.1e} of their scale")
-        told.append(f"{name} as alone ({worst:.0e})")
-    return "; ".join(told)
+        results.append(f"{name} as alone ({worst:.0e})")
+    return "; ".join(results)
 
 
 def _dimensions(loaded: LoadedModel) -> str:
@@ -150,15 +138,16 @@ def _dimensions(loaded: LoadedModel) -> str:
     layers = anatomy.softmax_layers
     if not layers:
         return "none: no layer has softmax attention"
-    seen, eager = _Seen(), _Seen()
-    with watch(loaded.model, attention=seen("attention"), layers=layers):
+    calls: dict[int, Any] = {}  # Any: calls of attention, with scores or with weights
+    eager: dict[int, Any] = {}
+    with watch(loaded.model, attention=_keep(calls), layers=layers):
         _run(loaded)
     modules = {layer: anatomy.attention(layer) for layer in layers}
-    with watch_weights(anatomy, modules, eager("attention")):  # type: ignore[arg-type]  # they have one
+    with watch_weights(anatomy, modules, _keep(eager)):  # type: ignore[arg-type]  # they have one
         _run(loaded)
     differ = total = 0
     for layer in layers:
-        call, weights = seen.of("attention", layer), eager.of("attention", layer).weights[0]
+        call, weights = calls[layer], eager[layer].weights[0]
         top = weights.amax(-1, keepdim=True)
         whole = torch.stack([(weights > _EPS).sum(-1), (weights > _EPS * top).sum(-1)])
         blocks = head_dimensions(call, _EPS)[:, 0]
@@ -185,19 +174,18 @@ def _hulls(loaded: LoadedModel) -> str:
     layers = _few(anatomy.softmax_layers)
     worst = 0.0
     for layer in layers:
-        output = _output_at_last_token(loaded, anatomy.output(layer))
-        place = look(PROBES[1], loaded, layer=layer, token=output[0])
-        assert place.hull is not None
-        assert place.hull.point is not None
-        worst = max(worst, _difference(place.hull.point, output[1]))
-        measured, tight, loose = (
-            part[1] for part in (place.hull.measured or (0, 0), place.hull.tight, place.hull.loose)
-        )
+        token, output = _output_at_last_token(loaded, anatomy.output(layer))
+        hull = look(PROBES[1], loaded, layer=layer, token=token).hull
+        assert hull is not None
+        assert hull.point is not None
+        worst = max(worst, _difference(hull.point, output))
+        measured, tight, loose = (part[1] for part in (hull.measured or (0, 0), hull.tight, hull.loose))
         _require(
             measured <= tight <= loose, f"layer {layer}: measured {measured}, bounds {tight} and {loose}"
         )
     _require(worst < _CLOSE, f"hull points and the attention's output differ by {worst:.1e} of their scale")
-    return f"their points add up to the attention's output in layers {_listed(layers)} ({worst:.0e})"
+    named = ", ".join(map(str, layers))
+    return f"their points add up to the attention's output in layers {named} ({worst:.0e})"
 
 
 def _maps(loaded: LoadedModel) -> str:
@@ -215,7 +203,8 @@ def _maps(loaded: LoadedModel) -> str:
         kinds.add(place.map.kind)
         worst = max(worst, _difference(place.map.value, output))
     _require(worst < _CLOSE, f"the map and the MLP differ by {worst:.1e} of their scale")
-    return f"{' and '.join(sorted(kinds))}, the MLP's output in layers {_listed(layers)} ({worst:.0e})"
+    named = ", ".join(map(str, layers))
+    return f"{' and '.join(sorted(kinds))}, the MLP's output in layers {named} ({worst:.0e})"
 
 
 def _prefixes(loaded: LoadedModel) -> str:
@@ -257,27 +246,17 @@ _CONTRACTS = {
 }
 
 
-class _Seen:
-    """Keeps what readers are handed, of a few layers and short texts."""
+def _keep(values: dict[int, Any]) -> Callable[[int, Any], None]:  # Any: tensors or calls of attention
+    """A callback that stores each layer's values."""
 
-    def __init__(self) -> None:
-        self._parts: dict[tuple[str, int], Any] = {}
+    def keep(layer: int, value: Any) -> None:  # Any: as above
+        values[layer] = value.clone() if isinstance(value, Tensor) else value
 
-    def __call__(self, kind: str) -> Callable[[int, Any], None]:  # Any: a tensor or an attention call
-        """A reader that keeps one kind."""
-
-        def keep(layer: int, values: Any) -> None:  # Any: as above
-            self._parts[kind, layer] = values.clone() if isinstance(values, Tensor) else values
-
-        return keep
-
-    def of(self, kind: str, layer: int) -> Any:  # Any: as above
-        """What was handed over of a layer; None if nothing was."""
-        return self._parts.get((kind, layer))
+    return keep
 
 
 def _ignore(_layer: int, _values: object) -> None:
-    """A reader of nothing."""
+    """A callback that keeps nothing."""
 
 
 def _kinds(anatomy: Anatomy) -> str:
@@ -305,10 +284,6 @@ def _rows(reader: TextReader, texts: Sequence[str]) -> np.ndarray:
 def _few(layers: Sequence[int]) -> list[int]:
     """The first, a middle and the last of some layers."""
     return sorted({layers[0], layers[len(layers) // 2], layers[-1]})
-
-
-def _listed(layers: Sequence[int]) -> str:
-    return ", ".join(map(str, layers))
 
 
 def _difference(found: Tensor, expected: Tensor) -> float:

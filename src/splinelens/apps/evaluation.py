@@ -5,7 +5,6 @@ HateCheck: Röttger et al., arXiv:2012.15606. XSTest: Röttger et al., arXiv:230
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -50,59 +49,39 @@ class Scorer(Protocol):
     @property
     def artifact(self) -> Artifact:
         """Head, calibration and thresholds."""
-        ...
 
     @property
     def reader(self) -> TextReader:
         """Reads texts for the head."""
-        ...
 
     def single_label(self, label: str) -> "Scorer":
         """One label against the rest."""
-        ...
 
     @property
     def inseparable(self) -> str | None:
         """Why a logit does not split into words, or None."""
-        ...
 
     def scores(self, texts: Texts | Sequence[str | None], *, explain: bool = False) -> Iterator[TextScore]:
         """One record per text, in order."""
-        ...
 
 
 def read_hatecheck(file: str) -> Texts:
-    """The cases of HateCheck with the columns that are used.
-
-    Raises:
-        MissingColumn: No ``functionality``, ``test_case``, ``label_gold`` or ``target_ident``.
-        BadTexts: The file cannot be read.
-    """
+    """The cases of HateCheck; a file without one of these columns is refused."""
     return read_texts(file, "test_case", keep=["functionality", "label_gold", "target_ident"])
 
 
 def read_xstest(file: str) -> Texts:
-    """The prompts of XSTest with the columns that are used.
-
-    Raises:
-        MissingColumn: No ``prompt``, ``type`` or ``label``.
-        BadTexts: The file cannot be read.
-    """
+    """The prompts of XSTest; a file without one of these columns is refused."""
     return read_texts(file, "prompt", keep=["type", "label"])
 
 
 def read_groups(
     texts: Texts, columns: Sequence[str] = (), terms: Path | None = None
 ) -> tuple[dict[str, np.ndarray], str]:
-    """The groups of texts, from columns beside them and from terms in them.
+    """Whether each text belongs to each group, and in words where the groups come from.
 
-    Args:
-        texts: The texts, with those columns.
-        columns: Columns that say which group a row concerns.
-        terms: File of the terms of groups; some English ones if there are no columns either.
-
-    Returns:
-        For each group whether a text belongs to it, and in words where the groups come from.
+    They come from columns beside the texts, and from terms in them: those of a file, or some English ones if
+    there are no columns either.
 
     Raises:
         BadTexts: The file cannot be read, or a column names no group.
@@ -136,16 +115,9 @@ def require_task(artifact: Artifact, labels: Labels, column: str) -> None:
 def training_rows(
     artifact: Artifact, texts: Texts, allowed: bool, report: Callable[[str], None]
 ) -> int | None:
-    """Count texts that the detector was fitted on.
+    """Count texts that the detector was fitted on; None if it does not record its training texts.
 
-    Args:
-        artifact: The detector.
-        texts: The texts.
-        allowed: Do not refuse them.
-        report: Called with a line if there are any, or if the detector does not record its training texts.
-
-    Returns:
-        Their number; None if it cannot be known.
+    ``report`` is called with a line if there are any, or if they are not known.
 
     Raises:
         BadTexts: There are some, and they are not allowed.
@@ -183,27 +155,16 @@ def evaluation_report(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> EvaluationReport:
-    """Measure everything that a report shows.
+    """Measure everything that a report shows; probes that are None are not measured.
 
-    Args:
-        detector: A loaded detector.
-        texts: The texts.
-        labels: (text,), 0 or 1; of a detector of several labels (text, label).
-        label: The label that the report shows, of a detector of several; all are measured in the same pass.
-        hatecheck: As from ``read_hatecheck``.
-        xstest: As from ``read_xstest``.
-        groups: For each group whether a text belongs to it, one boolean per text.
-        bias_source: Where the groups come from, in words.
-        disguises: Ways to disguise a text, by name; None measures no evasion.
-        explain: Also give the contribution of each word of the worst errors.
-        prevalence: Share of positive texts that the operating points assume.
-        fpr: The stored false-positive rate whose threshold decides what is flagged.
-        resamples: Bootstrap resamples of the metrics; those of groups take a tenth.
-        seed: Of the bootstrap, the sampled rows and t-SNE.
-        progress: Called as the labeled texts are finished.
+    Labels are (text,), of a detector of several labels (text, label): all are measured in one pass, and the
+    report shows ``label``. HateCheck, XSTest, groups and their source are as from the functions that read
+    them; ``disguises`` are ways to disguise a text, by name. With ``explain`` the words of the worst errors
+    have their contributions.
 
-    Returns:
-        The record.
+    The operating points assume the ``prevalence`` of positive texts; the stored threshold for ``fpr`` decides
+    what is flagged. Groups take a tenth of the bootstrap resamples. The seed is that of the bootstrap, the
+    sampled rows and t-SNE.
 
     Raises:
         BadLabels: Not one 0 or 1 per text and label, or one class only among the scored texts.
@@ -215,15 +176,16 @@ def evaluation_report(
     detector = detector.single_label(whole.labels[index])
     artifact = detector.artifact
     threshold = artifact.thresholds_at(fpr)[0]
-    read = _Read.of(detector, whole, texts, seed, progress)
-    all_labels = whole.evaluate(known, read.scores, read.tokens, resamples=resamples, seed=seed)
+    map_rows = np.sort(np.random.default_rng(seed).permutation(len(texts))[:MAP_ROWS])
+    all_scores, tokens, blocks, map_values = _read(detector, whole, texts, map_rows, progress)
+    all_labels = whole.evaluate(known, all_scores, tokens, resamples=resamples, seed=seed)
     several = all_labels if isinstance(all_labels, Evaluations) else None
     evaluation = several.labels[artifact.labels[0]] if several else all_labels
     if evaluation is None or isinstance(evaluation, Evaluations):
         raise BadLabels(
             f"label {label!r} is the same in all scored rows; 0 and 1 are both needed for its report"
         )
-    truth, scores = known[:, index], read.scores[:, index]
+    truth, scores = known[:, index], all_scores[:, index]
     scored = np.isfinite(scores)
     y, s = truth[scored].astype(int), scores[scored]
     stored = {f"target {100 * point.target:g} %": point.score for point in artifact.thresholds[0]}
@@ -242,8 +204,8 @@ def evaluation_report(
         prevalence=prevalence,
         thresholds=operating_points(y, s, stored, prevalence),
         threshold=threshold,
-        layer_auc=read.layer_auc(truth, detector),
-        feature_map=read.feature_map(texts, truth, scores, seed),
+        layer_auc=_layer_auc(truth, blocks, detector.reader),
+        feature_map=_feature_map(texts, truth, scores, map_rows, map_values, seed),
         hatecheck=functions,
         hatecheck_bias=targets,
         xstest=None if xstest is None else probe.xstest(xstest),
@@ -267,14 +229,7 @@ def evaluation_report(
 
 
 def write_report(report: EvaluationReport, html: Path) -> tuple[Path, ...]:
-    """Write the page, and the record as JSON and Markdown beside it.
-
-    Args:
-        report: The record.
-        html: Path of the page; the others have its name with another ending.
-
-    Returns:
-        The files.
+    """Write the page, and the record as JSON and Markdown beside it; returns the three files.
 
     Raises:
         CannotWrite: The disk is full or a file may not be written.
@@ -289,79 +244,66 @@ def write_report(report: EvaluationReport, html: Path) -> tuple[Path, ...]:
     return tuple(contents)
 
 
-@dataclass(frozen=True, eq=False)
-class _Read:
-    """What one pass over the texts keeps: a little of each, and whole rows of features of a few.
+def _read(
+    detector: Scorer, whole: Artifact, texts: Texts, map_rows: np.ndarray, progress: Progress | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Read the texts once and keep only what a report needs; NaN where a text could not be read.
 
-    Attributes:
-        scores: (text, label), calibrated; NaN where a text could not be scored.
-        tokens: Tokens of each text.
-        blocks: (text, column), what each column says by itself; see ``LinearHead.block_scores``.
-        rows: Indices of the texts whose features were kept.
-        values: Those features, one row each; NaN where a text could not be read.
+    Returns:
+        (text, label) scores for all labels of the whole detector; (text,) tokens; (text, column) what each
+        column says by itself, see ``LinearHead.block_scores``; and the features of the rows of the map.
     """
+    head, reader, n = detector.artifact.head, detector.reader, len(texts)
+    sizes = [column.size for column in reader.columns]
+    position = {row: at for at, row in enumerate(map_rows.tolist())}
+    scores, tokens = np.full((n, len(whole.labels)), np.nan), np.zeros(n, dtype=int)
+    blocks = np.full((n, len(sizes)), np.nan)
+    map_values = np.full((len(map_rows), sum(sizes)), np.nan, dtype=np.float32)
 
-    scores: np.ndarray
-    tokens: np.ndarray
-    blocks: np.ndarray
-    rows: np.ndarray
-    values: np.ndarray
+    def keep(features: TextFeatures) -> None:
+        row, values = features.index, features.values
+        tokens[row] = features.tokens
+        if features.reason is None:
+            scores[row] = whole.scores(whole.head.logit(values[None]))[0]
+            blocks[row] = head.block_scores(values, sizes)
+            if row in position:
+                map_values[position[row]] = values
 
-    @classmethod
-    def of(
-        cls, detector: Scorer, whole: Artifact, texts: Texts, seed: int, progress: Progress | None
-    ) -> "_Read":
-        """Read the texts, and score them for all labels of the whole detector."""
-        head, reader, n = detector.artifact.head, detector.reader, len(texts)
-        sizes = [column.size for column in reader.columns]
-        rows = np.sort(np.random.default_rng(seed).permutation(n)[:MAP_ROWS])
-        kept = {row: position for position, row in enumerate(rows.tolist())}
-        scores, tokens = np.full((n, len(whole.labels)), np.nan), np.zeros(n, dtype=int)
-        blocks = np.full((n, len(sizes)), np.nan)
-        values = np.full((len(rows), sum(sizes)), np.nan, dtype=np.float32)
+    for _ in reader.map(keep, texts.texts, progress=progress):
+        pass
+    return scores, tokens, blocks, map_values
 
-        def keep(features: TextFeatures) -> None:
-            row, tokens[features.index] = features.index, features.tokens
-            if features.reason is None:
-                scores[row] = whole.scores(whole.head.logit(features.values[None]))[0]
-                blocks[row] = head.block_scores(features.values, sizes)
-                if row in kept:
-                    values[kept[row]] = features.values
 
-        for _ in reader.map(keep, texts.texts, progress=progress):
-            pass
-        return cls(scores, tokens, blocks, rows, values)
+def _layer_auc(labels: np.ndarray, blocks: np.ndarray, reader: TextReader) -> LayerAuc | None:
+    """The AUC of each column by itself, by statistic and layer."""
+    cells = {
+        (column.statistic.name, column.layer): _auc(labels, numbers)
+        for column, numbers in zip(reader.columns, blocks.T, strict=True)
+        if column.layer is not None
+    }
+    if all(auc is None for auc in cells.values()):
+        return None
+    names = tuple(dict.fromkeys(name for name, _ in cells))
+    layers = tuple(sorted({layer for _, layer in cells}))
+    table = tuple(tuple(cells.get((name, layer)) for layer in layers) for name in names)
+    what = "AUC of what each layer adds to the logit, of a single number its own AUC"
+    return LayerAuc(names, layers, table, what)
 
-    def layer_auc(self, labels: np.ndarray, detector: Scorer) -> LayerAuc | None:
-        """The AUC of each column by itself, by statistic and layer."""
-        columns = [
-            (column.statistic.name, column.layer, _auc(labels, numbers))
-            for column, numbers in zip(detector.reader.columns, self.blocks.T, strict=True)
-            if column.layer is not None
-        ]
-        if all(auc is None for _, _, auc in columns):
-            return None
-        names = tuple(dict.fromkeys(name for name, _, _ in columns))
-        layers = tuple(sorted({layer for _, layer, _ in columns}))
-        cells = {(name, layer): auc for name, layer, auc in columns}
-        table = tuple(tuple(cells.get((name, layer)) for layer in layers) for name in names)
-        what = "AUC of what each layer adds to the logit, of a single number its own AUC"
-        return LayerAuc(names, layers, table, what)
 
-    def feature_map(
-        self, texts: Texts, labels: np.ndarray, scores: np.ndarray, seed: int
-    ) -> FeatureMap | None:
-        """The kept rows in two dimensions."""
-        finite = np.isfinite(self.values).all(axis=1) if self.values.size else np.zeros(0, dtype=bool)
-        rows, values = self.rows[finite], self.values[finite]
-        if len(rows) < 3 or values.shape[1] < 2:
-            return None
-        return FeatureMap(
-            tuple(np.array(texts.numbers)[rows].tolist()),
-            tuple(labels[rows].astype(int).tolist()),
-            tuple(scores[rows].tolist()),
-            *embed_2d(values, seed),
-        )
+def _feature_map(
+    texts: Texts, labels: np.ndarray, scores: np.ndarray, rows: np.ndarray, values: np.ndarray, seed: int
+) -> FeatureMap | None:
+    """Some rows in two dimensions, from their features."""
+    finite = np.isfinite(values).all(axis=1)
+    rows, values = rows[finite], values[finite]
+    if len(rows) < 3 or values.shape[1] < 2:
+        return None
+    return FeatureMap(
+        tuple(np.array(texts.numbers)[rows].tolist()),
+        tuple(labels[rows].astype(int).tolist()),
+        tuple(scores[rows].tolist()),
+        *embed_2d(values, seed),
+    )
 
 
 class _Probe:

@@ -37,24 +37,22 @@ def inspect(
 
     Args:
         text: The text, with one token at least.
-        model: A loaded model, or the name, folder or file of one; of a name only the blocks needed
-            are loaded.
-        versus: Another text to hold beside it.
+        model: A loaded model, or the name, folder or file of one; only the blocks needed are loaded.
+        versus: Another text to compare.
         layers: The layers to read, from 0; None reads all.
         prompt: Run before each text, never reported.
         eps: Threshold of the intrinsic dimension, in (0, 1).
         max_tokens: Longer texts are refused.
         prefixes: Also give the seven features of every prefix.
         slice_at: One of those layers, and the three tokens through which its slice goes; tokens of ``versus``
-            are counted on behind those of ``text``. By default the middle one of the layers, and
-            the first, middle and last token of ``text``; with ``versus`` the last tokens of both
-            and the middle one of ``text``.
+            are counted on after those of ``text``. By default the middle layer, and the first, middle and
+            last token of ``text``; with ``versus`` the last tokens of both and the middle one of ``text``.
         reference: What percentiles are taken from, or its folder; by default the shipped one of the
             very same model, if there is one.
 
     Returns:
-        One record; what cannot be had is None, or -1 in an array of whole numbers (null in JSON), and a
-            note says why.
+        One record; what is not available is None, or -1 in an array of whole numbers (null in JSON), and a
+        note says why.
 
     Raises:
         BadTexts: A text is no string, has no token, more than ``max_tokens``, or more than the model has
@@ -91,8 +89,9 @@ def inspect(
         for name, each in texts.items()
     ]
     picture, drawn = text_slice(anatomy, reports, cut, slice_at and slice_at[1])
-    held, without = _held(loaded, reference, prompt)
-    far = [held.far(each.tokens, name) for name, each in zip(texts, reports, strict=True)] if held else []
+    used, missing = _fitting_reference(loaded, reference, prompt)
+    far = [used.far(each.tokens, name) for name, each in zip(texts, reports, strict=True)] if used else []
+    descriptions = dict.fromkeys(used.description(report.tokens) for report in reports) if used else ()
     return Inspection(
         model=loaded.name,
         layers=chosen,
@@ -101,13 +100,13 @@ def inspect(
         eps=eps,
         texts=tuple(reports),
         percentiles=None
-        if held is None
-        else tuple(held.percentiles(report.seven, report.tokens, report.layers) for report in reports),
+        if used is None
+        else tuple(used.percentiles(report.seven, report.tokens, report.layers) for report in reports),
         prefixes=tuple(report.prefixes for report in reports) if prefixes else None,
         slice=None if picture is None else _view(picture, reports),
         text_distance=None if versus is None else text_distances(loaded, *reports),
-        reference=None if held is None else _said(held, reports),
-        notes=(*_notes(anatomy, chosen), *drawn, *without, *filter(None, far)),
+        reference="; ".join(descriptions) or None,
+        notes=(*_notes(anatomy, chosen), *drawn, *missing, *filter(None, far)),
         self_distance=None
         if versus is None
         else np.stack([text_distances(loaded, report, report) for report in reports]),
@@ -148,27 +147,23 @@ def _listed(layers: list[int]) -> str:
     return f"layer{'s' if len(layers) > 1 else ''} {', '.join(map(str, layers))}"
 
 
-def _held(
+def _fitting_reference(
     loaded: LoadedModel, reference: Reference | str | Path | None, prompt: str
 ) -> tuple[Reference | None, list[str]]:
-    """What the text is held against, if it is of this very model; else a note that says why nothing is."""
-    found = Reference.load(reference) if isinstance(reference, str | Path) else reference
+    """The reference if it is of this very model; else a note that says why there is none."""
+    if isinstance(reference, str | Path):
+        reference = Reference.load(reference)
+    reference = reference or shipped(loaded)
     if prompt:
-        why = "references are made without a prompt, and this text was read with one"
-        return None, [f"no percentiles: {why}"]
-    if found is None:
-        found = shipped(loaded)
-        why = (
+        reason: str | None = "references are made without a prompt, and this text was read with one"
+    elif reference is None:
+        reason = (
             f"no reference comes with splinelens for this model ({loaded.name}); make one with "
             "benchmarks/reference.py"
         )
-        return found, [] if found else [f"no percentiles: {why}"]
-    reason = found.fits(loaded)
-    return (found, []) if reason is None else (None, [f"no percentiles: {reason}"])
-
-
-def _said(held: Reference, reports: list[TokenReport]) -> str:
-    return "; ".join(dict.fromkeys(held.description(report.tokens) for report in reports))
+    else:
+        reason = reference.fits(loaded)
+    return (reference, []) if reason is None else (None, [f"no percentiles: {reason}"])
 
 
 def _view(slice_: TextSlice, reports: list[TokenReport]) -> SliceView:

@@ -6,7 +6,7 @@ the same text.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,8 @@ from splinelens.detect.artifact import Artifact, Task
 from splinelens.detect.calibration import Calibration, calibrate
 from splinelens.detect.heads import LinearHead
 from splinelens.detect.learning_curve import learning_curve
-from splinelens.detect.metrics import evaluate, evaluate_labels
-from splinelens.detect.solver import STRENGTHS, Fitted, fit, require_rows
-from splinelens.detect.thresholds import TARGETS, Threshold, thresholds
+from splinelens.detect.solver import STRENGTHS, Fitted, fit, label_columns, require_rows
+from splinelens.detect.thresholds import TARGETS, thresholds
 from splinelens.errors import BadFeatures, BadLabels
 from splinelens.features.extract import read_table
 from splinelens.features.reader import Progress, TextReader
@@ -37,6 +36,7 @@ MIN_HASHES = 10_000
 
 _MANIFEST_BYTES = 200_000
 _RESAMPLES = 2000  # of the out-of-fold metrics
+_MAX_CURVE_ROWS = 2000  # of the largest point of the learning curve, for the time it takes
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,6 @@ class Training:
     """A trained detector and what a report on its training is made of.
 
     Attributes:
-        artifact: The detector, not yet saved.
         values: (row, column), the features of the rows that were read.
         labels: (row, label), 0 or 1.
         scores: (row, label), calibrated and out of fold; NaN where a row was not judged.
@@ -59,19 +58,15 @@ class Training:
     numbers: np.ndarray
     groups: np.ndarray
 
-    def report(self, max_curve_rows: int = 2000) -> TrainingReport:
-        """Learning curve, suspected label errors and contradictions.
-
-        Args:
-            max_curve_rows: Rows of the largest point of the learning curve, for the time it takes.
-        """
+    def report(self) -> TrainingReport:
+        """Learning curve, suspected label errors and contradictions."""
         artifact, strengths = self.artifact, self.artifact.training["settings"]["C"]
         curve = learning_curve(
             self.values,
             self.labels,
             [strengths[label] for label in artifact.labels] if isinstance(strengths, dict) else [strengths],
             groups=self.groups,
-            max_rows=max_curve_rows,
+            max_rows=_MAX_CURVE_ROWS,
             seed=artifact.training["seed"],
         )
         keys = self.groups.tolist()
@@ -80,10 +75,7 @@ class Training:
         )
 
     def write(self, folder: Path) -> TrainingReport:
-        """Write the detector, ``CARD.md``, ``TRAINING.md`` and ``suspects.csv``.
-
-        Returns:
-            The report on the training.
+        """Write the detector, ``CARD.md``, ``TRAINING.md`` and ``suspects.csv``; returns the report.
 
         Raises:
             CannotWrite: The disk is full or the folder may not be written.
@@ -160,7 +152,6 @@ def train(
     judge = np.ones(len(y), dtype=bool) if judged is None else np.asarray(judged)[ok]
     hashes = text_hashes([text for text, usable in zip(source.texts, ok, strict=True) if usable])
     different, groups = np.unique(hashes, return_inverse=True)
-    column_prior = _column_prior(table, prior) if prior else None
     fitted = fit(
         values,
         y,
@@ -169,13 +160,9 @@ def train(
         seed=seed,
         names=names,
         groups=groups,
-        prior=column_prior,
+        prior=_column_prior(table, prior) if prior else None,
     )
     tokens, numbers = table.tokens[ok], np.array(source.numbers)[ok]
-    calibrations = _calibrations(fitted, y[judge], names, task)
-    judged_scores = _scores(calibrations, fitted.logits)
-    scores = np.full(y.shape, np.nan)
-    scores[judge] = judged_scores
     seen = different[: max_hashes(fitted.head)]
     positives = y.sum(axis=0).tolist()
     artifact = Artifact(
@@ -188,8 +175,8 @@ def train(
         features_dtype=features_dtype or reader.loaded.fingerprint.dtype,
         columns=tuple((column.name, column.size) for column in reader.columns),
         head=fitted.head,
-        calibrations=calibrations,
-        thresholds=_thresholds(y[judge], judged_scores, targets),
+        calibrations=_calibrations(fitted, y[judge], names, task),
+        thresholds=((),) * len(names),
         training={
             "settings": {**fitted.settings, **({"prior": dict(prior)} if prior else {})},
             "seed": seed,
@@ -204,35 +191,30 @@ def train(
             "labels_hash": hashlib.sha256(y.astype(np.int8).tobytes()).hexdigest(),
             "provenance": table.provenance,
         },
-        metrics={"out_of_fold": _metrics(y[judge], judged_scores, tokens[judge], names, task, seed)},
         command=command,
         version=__version__,
         seen=seen,
     )
+    judged_scores = artifact.scores(fitted.logits)
+    metrics = artifact.evaluate(y[judge], judged_scores, tokens[judge], resamples=_RESAMPLES, seed=seed)
+    chosen = [thresholds(*label, targets) for label in zip(y[judge].T, judged_scores.T, strict=True)]
+    artifact = replace(
+        artifact, thresholds=tuple(map(tuple, chosen)), metrics={"out_of_fold": metrics.to_dict()}
+    )
+    scores = np.full(y.shape, np.nan)
+    scores[judge] = judged_scores
     return Training(artifact, values, y, scores, numbers, groups)
 
 
 def require_labels(labels: np.ndarray, task: Task, names: Sequence[str], texts: int) -> np.ndarray:
-    """Validate labels before a model is loaded.
-
-    Args:
-        labels: (text,) or (text, label), 0 or 1.
-        task: As for ``train``.
-        names: Of the labels.
-        texts: Number of texts.
-
-    Returns:
-        (text, label).
+    """Validate the labels of ``train`` for a number of texts, before a model is loaded; as (text, label).
 
     Raises:
         BadLabels: Another number of rows or labels, names that do not fit the task or occur twice, rows of
             ``classes`` without exactly one label, or fewer than 10 positive or negative rows of a label.
     """
-    known = np.asarray(labels)
-    known = known[:, None] if known.ndim == 1 else known
-    if len(known) != texts:
-        raise BadLabels(f"{texts} texts but {len(known)} labels; give one per text")
-    if known.ndim != 2 or known.shape[1] != len(names) or len(set(names)) < len(names):
+    known = label_columns(labels, texts)
+    if known.shape[1] != len(names) or len(set(names)) < len(names):
         raise BadLabels(f"labels of shape {known.shape} need as many different names, not {list(names)}")
     if (task == "binary") != (len(names) == 1):
         raise BadLabels(f"task {task!r} with {len(names)} labels; one label is binary, more are not")
@@ -245,14 +227,9 @@ def require_labels(labels: np.ndarray, task: Task, names: Sequence[str], texts: 
 
 
 def count_repeated(groups: np.ndarray, labels: np.ndarray) -> dict[str, int]:
-    """Count texts that occur more than once, and those of them with contradicting labels.
+    """Count texts that occur more than once, all their rows, and texts with contradicting labels.
 
-    Args:
-        groups: (text,) one number per row, equal for rows with the same text.
-        labels: (text, label).
-
-    Returns:
-        ``texts``, ``rows`` (all rows of those texts) and ``contradicting`` (texts).
+    Rows with the same number in ``groups`` have the same text.
 
     Example:
         >>> count_repeated(np.array([0, 1, 0, 2, 2]), np.array([[0], [1], [1], [0], [0]]))
@@ -302,26 +279,3 @@ def _calibrations(
         except BadLabels as error:
             raise error if task == "binary" else BadLabels(f"label {name!r}: {error}") from error
     return tuple(calibrations)
-
-
-def _scores(calibrations: Sequence[Calibration], logits: np.ndarray) -> np.ndarray:
-    pairs = zip(calibrations, logits.T, strict=True)
-    return np.stack([calibration.score(column) for calibration, column in pairs], axis=1)
-
-
-def _thresholds(
-    labels: np.ndarray, scores: np.ndarray, targets: Sequence[float]
-) -> tuple[tuple[Threshold, ...], ...]:
-    return tuple(tuple(thresholds(y, column, targets)) for y, column in zip(labels.T, scores.T, strict=True))
-
-
-def _metrics(
-    labels: np.ndarray, scores: np.ndarray, lengths: np.ndarray, names: Sequence[str], task: Task, seed: int
-) -> dict[str, Any]:  # Any: plain JSON values
-    """Out-of-fold metrics."""
-    if task == "binary":
-        return evaluate(labels[:, 0], scores[:, 0], lengths, resamples=_RESAMPLES, seed=seed).to_dict()
-    classes = task == "classes"
-    return evaluate_labels(
-        labels, scores, lengths, names, classes=classes, resamples=_RESAMPLES, seed=seed
-    ).to_dict()

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import ConfigDict, InstanceOf, PositiveInt, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
+from pydantic_core import to_json
 
 from splinelens.detect.calibration import Calibration
 from splinelens.detect.heads import LinearHead
@@ -40,21 +41,15 @@ class Manifest:
     """Everything of a detector but its arrays.
 
     Attributes:
-        name: Its name.
-        task: ``binary``; ``classes``, of which each text has one; or ``labels``, of which it has any number.
-        labels: The labels, each with its own logit; of ``binary`` the positive verdict only.
+        labels: The labels, each with a logit; of ``binary`` the positive verdict only.
         negative: The verdict on a text without any label, such as ``clean``; empty for ``classes``.
         model: Name, revision and fingerprint of the model.
-        spec: The feature spec, as plain values.
         features_dtype: Number type of the model that read the features it was fitted on.
-        engine: Engine that read them.
         columns: Names and sizes of the columns that the head reads, in order.
-        calibrations: From the head's logits to scores, one per label.
-        thresholds: Scores for false-positive rates, the same rates for each label.
+        thresholds: For each label, scores for the same false-positive rates.
         training: Rows, hashes and sources that it was fitted on.
-        metrics: What was measured at training; NaN and infinities are stored as null.
+        metrics: Measured at training; NaN and infinities are stored as null.
         command: The command that makes the detector again; empty if it was trained from Python.
-        version: Version of the code that made it.
     """
 
     name: str
@@ -88,14 +83,9 @@ class Artifact(Manifest):
     seen: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
 
     def scores(self, logits: np.ndarray) -> np.ndarray:
-        """Calibrated scores.
+        """Calibrated scores of the head's logits, (text, label), each in [0, 1] or NaN.
 
-        Args:
-            logits: (text, label), as from the head.
-
-        Returns:
-            (text, label), each in [0, 1] or NaN; those of several classes are each against all others and
-            do not sum to 1.
+        Those of several classes are each against all others and do not sum to 1.
         """
         columns = zip(self.calibrations, logits.T, strict=True)
         return np.stack([calibration.score(column) for calibration, column in columns], axis=1)
@@ -146,15 +136,10 @@ class Artifact(Manifest):
         )
 
     def fired(self, scores: np.ndarray, thresholds: Sequence[float]) -> tuple[int, ...]:
-        """The labels of the verdict on one text.
+        """The labels of the verdict on one text by index, in order of descending score.
 
-        Args:
-            scores: (label,), finite.
-            thresholds: The score of each label at and above which it fires; of classes the one with the
-                highest score fires, whatever its threshold.
-
-        Returns:
-            Indices of labels by descending score, equal ones in order.
+        A label fires at and above its threshold; of classes the one with the highest score fires, whatever
+        its threshold.
         """
         order = np.argsort(-scores, kind="stable").tolist()
         if self.task == "classes":
@@ -162,14 +147,7 @@ class Artifact(Manifest):
         return tuple(index for index in order if scores[index] >= thresholds[index])
 
     def require_labels(self, labels: np.ndarray, texts: int) -> np.ndarray:
-        """Validate labels of texts.
-
-        Args:
-            labels: (text,), 0 or 1; of a detector of several labels (text, label).
-            texts: Number of texts.
-
-        Returns:
-            (text, label).
+        """Validate labels of a number of texts and return them as (text, label).
 
         Raises:
             BadLabels: Not one 0 or 1 per text and label.
@@ -192,14 +170,7 @@ class Artifact(Manifest):
         resamples: int = 10_000,
         seed: int = 0,
     ) -> Evaluation | Evaluations:
-        """Evaluate its scores, at its stored thresholds too.
-
-        Args:
-            labels: (text, label), as from ``require_labels``.
-            scores: (text, label), calibrated; NaN in rows that could not be scored.
-            lengths: Tokens of each text.
-            resamples: Bootstrap resamples.
-            seed: Of the bootstrap.
+        """Evaluate (text, label) scores, at the stored thresholds too; see ``metrics.evaluate``.
 
         Returns:
             ``Evaluation`` of a binary detector, ``Evaluations`` of one of several labels.
@@ -220,13 +191,9 @@ class Artifact(Manifest):
         )
 
     def seen_in(self, texts: Sequence[str | None]) -> np.ndarray:
-        """Which texts the detector was fitted on, as far as it recorded them.
+        """(text,) boolean, which texts the detector was fitted on, as far as it recorded them.
 
-        Args:
-            texts: The texts; case, spaces and punctuation do not count.
-
-        Returns:
-            (text,) boolean.
+        Case, spaces and punctuation do not count.
         """
         return np.isin(text_hashes(texts), self.seen)
 
@@ -247,9 +214,6 @@ class Artifact(Manifest):
     def save(self, folder: Path) -> None:
         """Write the artifact; an existing one is replaced only after both files are written.
 
-        Args:
-            folder: Created if it does not exist.
-
         Raises:
             CannotWrite: The disk is full or the folder may not be written.
         """
@@ -258,10 +222,9 @@ class Artifact(Manifest):
         arrays = self.head.arrays() | ({_SEEN: self.seen} if len(self.seen) else {})
         data = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
         values = {entry.name: getattr(self, entry.name) for entry in fields(Manifest)}
-        values["calibrations"] = [asdict(calibration) for calibration in self.calibrations]
-        values["thresholds"] = [[asdict(stored) for stored in label] for label in self.thresholds]
         file = {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-        manifest = _json({"schema": SCHEMA, **values, "head": "linear", "arrays": file})
+        record = {"schema": SCHEMA, **values, "head": "linear", "arrays": file}
+        manifest = json.loads(to_json(record, inf_nan_mode="null", fallback=np.generic.item))
         text = json.dumps({**manifest, "sha256": _hash(manifest)}, indent=1, allow_nan=False) + "\n"
         with write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -317,17 +280,6 @@ def _labels_problem(artifact: Artifact) -> str | None:
     if len(counts) > 1 or len(rates) > 1:
         return f"{count} labels need as many rows of weights, calibrations and equal lists of thresholds"
     return None
-
-
-def _json(value: Any) -> Any:  # Any: Python values in, JSON values out
-    """As JSON values: NumPy numbers as numbers, NaN and infinities as null."""
-    if isinstance(value, dict):
-        return {str(key): _json(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_json(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _hash(manifest: dict[str, Any]) -> str:

@@ -18,13 +18,7 @@ MIN_ROWS = 50
 
 @dataclass(frozen=True, eq=False)
 class ScoreHistogram:
-    """How often each score occurs in each class.
-
-    Attributes:
-        score: Distinct scores, ascending.
-        negative: Negative rows with each score; may be 0.
-        positive: Positive rows with each score; may be 0.
-    """
+    """How many negative and positive rows have each score; ``score`` holds the distinct ones, ascending."""
 
     score: np.ndarray
     negative: np.ndarray
@@ -32,12 +26,7 @@ class ScoreHistogram:
 
     @classmethod
     def of(cls, labels: np.ndarray, scores: np.ndarray) -> "ScoreHistogram":
-        """From a label, 0 or 1, and a finite score for each row.
-
-        Example:
-            >>> ScoreHistogram.of(np.array([0, 1, 1]), np.array([0.2, 0.2, 0.9])).roc_auc()
-            0.75
-        """
+        """From a label, 0 or 1, and a finite score for each row."""
         score, codes = _codes(labels, scores)
         return cls._of_codes(score, codes)
 
@@ -90,21 +79,11 @@ def bootstrap(
 ) -> dict[str, np.ndarray]:
     """Values of several metrics on the same bootstrap resamples.
 
-    Args:
-        labels: 0 or 1 for each row.
-        scores: Finite scores.
-        metrics: Functions of a histogram, by name.
-        resamples: Number of resamples.
-        seed: Tables of as many rows with the same seed are resampled alike.
+    Tables of as many rows with the same seed are resampled alike.
 
     Returns:
         For each metric one value per resample, NaN where a class is missing; empty arrays with fewer than
         ``MIN_ROWS`` rows.
-
-    Example:
-        >>> rows = np.arange(60) % 2
-        >>> bootstrap(rows, rows, {"auc": ScoreHistogram.roc_auc}, resamples=3)["auc"].tolist()
-        [1.0, 1.0, 1.0]
     """
     n, rng = len(labels), np.random.default_rng(seed)
     if n < MIN_ROWS:
@@ -118,18 +97,7 @@ def bootstrap(
 
 
 def percentile_interval(values: np.ndarray) -> Interval | None:
-    """95 % percentile interval of bootstrap values.
-
-    Args:
-        values: One value per resample; NaN is left out.
-
-    Returns:
-        The 2.5th and 97.5th percentile; None if no value is left.
-
-    Example:
-        >>> percentile_interval(np.array([1.0, 1.0, np.nan]))
-        (1.0, 1.0)
-    """
+    """95 % percentile interval of bootstrap values, NaN left out; None if no value is left."""
     finite = values[np.isfinite(values)]
     if not len(finite):
         return None
@@ -140,12 +108,7 @@ def percentile_interval(values: np.ndarray) -> Interval | None:
 def auc_interval(
     labels: np.ndarray, scores: np.ndarray, resamples: int = 10_000, seed: int = 0
 ) -> Interval | None:
-    """95 % bootstrap interval of the ROC AUC; None with fewer than ``MIN_ROWS`` rows or no resamples.
-
-    Example:
-        >>> auc_interval(np.arange(60) % 2, np.arange(60) % 2, resamples=20)
-        (1.0, 1.0)
-    """
+    """95 % bootstrap interval of the ROC AUC; None with fewer than ``MIN_ROWS`` rows or no resamples."""
     return percentile_interval(
         bootstrap(labels, scores, {"auc": ScoreHistogram.roc_auc}, resamples, seed)["auc"]
     )

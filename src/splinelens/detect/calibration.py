@@ -22,35 +22,19 @@ class Calibration:
         return self.slope * logit + self.intercept
 
     def score(self, logit: np.ndarray) -> np.ndarray:
-        """The calibrated probability, in [0, 1]; NaN stays NaN.
-
-        Example:
-            >>> Calibration(1.0, 0.0).score(np.array([0.0])).tolist()
-            [0.5]
-        """
+        """The calibrated probability, in [0, 1]; NaN stays NaN."""
         return 1 / (1 + np.exp(-np.clip(self.logit(logit), -60, 60)))
 
 
 def calibrate(labels: np.ndarray, logits: np.ndarray) -> Calibration:
-    """Fit Platt scaling.
+    """Fit Platt scaling to out-of-fold logits; the slope is positive.
 
     The targets are Platt's, ``(n1 + 1) / (n1 + 2)`` and ``1 / (n0 + 2)`` for n1 positive and n0 negative
     rows, so that logits which separate the classes perfectly get a finite slope.
 
-    Args:
-        labels: 0 or 1, both present.
-        logits: Out-of-fold logits.
-
-    Returns:
-        The calibration; its slope is positive.
-
     Raises:
         BadLabels: One class only, or the logits do not rise with the labels.
         BadFeatures: A logit is not finite.
-
-    Example:
-        >>> calibrate(np.array([0, 0, 1, 1]), np.array([-2.0, 1.0, -1.0, 2.0])).slope > 0
-        True
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -73,18 +57,11 @@ def calibrate(labels: np.ndarray, logits: np.ndarray) -> Calibration:
 
 
 def require_out_of_fold(labels: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Validate out-of-fold logits or scores.
-
-    Returns:
-        Whether each row is positive, and its number in float64.
+    """Validate out-of-fold logits or scores: whether each row is positive, and its number in float64.
 
     Raises:
         BadLabels: One class only.
         BadFeatures: A number is not finite.
-
-    Example:
-        >>> require_out_of_fold(np.array([0, 1]), np.array([0.5, 2.0]))[0].tolist()
-        [False, True]
     """
     positive, numbers = np.asarray(labels) == 1, np.asarray(numbers, dtype=np.float64)
     if not positive.any() or positive.all():

@@ -1,11 +1,14 @@
-"""What a threshold does: ROC and precision-recall curves, operating points, and calibration in bins."""
+"""What a threshold does: ROC and precision-recall curves, operating points, and calibration in bins.
+
+Labels are 0 or 1. Rows of one class raise ``BadLabels``, scores that are not finite ``BadFeatures``.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from splinelens.detect.thresholds import Interval, proportion_interval
+from splinelens.detect.thresholds import Interval, proportion_interval, threshold_rates
 from splinelens.errors import BadFeatures, BadLabels
 
 TEXTS = 10_000
@@ -19,13 +22,7 @@ class Sweep:
     """Rates at descending thresholds, from nothing flagged to everything flagged.
 
     ``false_positive_rate`` and ``recall`` are the ROC curve, ``recall`` and ``precision`` the
-    precision-recall curve on the same rows.
-
-    Attributes:
-        threshold: Descending scores; a text is flagged at or above one. The first is above all scores.
-        recall: Share of positive rows that are flagged.
-        false_positive_rate: Share of negative rows that are flagged.
-        precision: Share of flagged rows that are positive; None where nothing is flagged.
+    precision-recall curve on the same rows. ``precision`` is None where nothing is flagged.
     """
 
     threshold: tuple[float, ...]
@@ -38,11 +35,8 @@ class Sweep:
 class Bin:
     """Rows of about the same score.
 
-    Attributes:
-        count: Rows.
-        score: Their mean score.
-        share: Share of positive rows among them; equal to ``score`` where the calibration is right.
-        interval: 95 % Clopper-Pearson interval of the share.
+    ``share`` of them are positive, with a 95 % Clopper-Pearson interval; it is their mean ``score`` where the
+    calibration is right.
     """
 
     count: int
@@ -55,15 +49,8 @@ class Bin:
 class OperatingPoint:
     """What one threshold does at a stated prevalence of positive texts.
 
-    Attributes:
-        name: Name of the threshold.
-        threshold: Texts with this score or more are flagged.
-        recall: Share of positive rows that are flagged.
-        recall_interval: 95 % Clopper-Pearson interval.
-        false_positive_rate: Share of negative rows that are flagged.
-        false_positive_interval: 95 % Clopper-Pearson interval.
-        precision: Share of flagged texts that are positive, at the prevalence; None if nothing is flagged.
-        false_positives: Of 10,000 texts at the prevalence, those flagged though negative.
+    The rates are ``threshold_rates``. ``precision`` is the share of flagged texts that are positive, None if
+    nothing is flagged; ``false_positives`` are negative texts among 10,000 that are flagged.
     """
 
     name: str
@@ -77,26 +64,12 @@ class OperatingPoint:
 
 
 def sweep(labels: np.ndarray, scores: np.ndarray, keep: Sequence[float] = (), most: int = 400) -> Sweep:
-    """Rates at every score, thinned where there are many.
+    """Rates at every score, thinned to ``most`` points that are spaced evenly along the ROC curve.
 
-    Args:
-        labels: 0 or 1 for each row, both present.
-        scores: Finite scores.
-        keep: Thresholds that must be among the points.
-        most: Points at most, ``keep`` not counted; they are spaced evenly along the ROC curve.
-
-    Returns:
-        The points; the first flags nothing, the last everything.
-
-    Raises:
-        BadLabels: One class only.
-        BadFeatures: A score is not finite.
-
-    Example:
-        >>> sweep(np.array([0, 1, 1]), np.array([0.2, 0.4, 0.9])).recall
-        (0.0, 0.5, 1.0, 1.0)
+    The thresholds ``keep`` are always among the points. The first point flags nothing, the last everything.
     """
-    negative, positive = _classes(labels, scores)
+    _require_both(labels, scores)
+    negative, positive = np.sort(scores[labels == 0]), np.sort(scores[labels == 1])
     distinct = np.unique(scores)[::-1]
     points = np.append(np.nextafter(distinct[0], np.inf), distinct)
     if len(points) > most:
@@ -114,25 +87,11 @@ def sweep(labels: np.ndarray, scores: np.ndarray, keep: Sequence[float] = (), mo
 
 
 def reliability(labels: np.ndarray, scores: np.ndarray, bins: int = 10) -> tuple[Bin, ...]:
-    """The share of positive rows in bins of about equal count; rows of equal score share a bin.
+    """The share of positive rows in bins of about equal count, by ascending score.
 
-    Args:
-        labels: 0 or 1 for each row, both present.
-        scores: Calibrated scores.
-        bins: Number of bins at most.
-
-    Returns:
-        Bins by ascending score; empty ones are left out.
-
-    Raises:
-        BadLabels: One class only.
-        BadFeatures: A score is not finite.
-
-    Example:
-        >>> [(part.count, part.share) for part in reliability(np.array([0, 1, 1]), np.array([0.1, 0.8, 0.8]))]
-        [(1, 0.0), (2, 1.0)]
+    Rows of equal score share a bin, so there may be fewer bins.
     """
-    _classes(labels, scores)
+    _require_both(labels, scores)
     _, rank, counts = np.unique(scores, return_inverse=True, return_counts=True)
     bin_of_row = ((np.cumsum(counts) - counts / 2) * bins / len(scores)).astype(int)[rank]
     records = []
@@ -146,57 +105,37 @@ def reliability(labels: np.ndarray, scores: np.ndarray, bins: int = 10) -> tuple
 def operating_points(
     labels: np.ndarray, scores: np.ndarray, thresholds: Mapping[str, float], prevalence: float
 ) -> tuple[OperatingPoint, ...]:
-    """What thresholds do at a stated prevalence.
+    """What named thresholds do where the share of positive texts is ``prevalence``, in (0, 1).
 
-    Args:
-        labels: 0 or 1 for each row, both present.
-        scores: Finite scores.
-        thresholds: By name.
-        prevalence: Share of positive texts where the detector will work, in (0, 1); recall and
-            false-positive rate are those of the rows, precision follows from it.
-
-    Returns:
-        One point per threshold.
+    Recall and false-positive rate are those of the rows; precision follows from them and the prevalence.
 
     Raises:
         BadLabels: One class only, or ``prevalence`` is not in (0, 1).
-        BadFeatures: A score is not finite.
-
-    Example:
-        >>> points = operating_points(np.array([0, 0, 1]), np.array([0.2, 0.6, 0.9]), {"half": 0.5}, 0.1)
-        >>> points[0].false_positives, round(points[0].precision, 3)
-        (4500.0, 0.182)
     """
     if not 0 < prevalence < 1:
         raise BadLabels(f"a prevalence of {prevalence} is no share of texts; give one between 0 and 1")
-    negative, positive = _classes(labels, scores)
+    _require_both(labels, scores)
     points = []
     for name, threshold in thresholds.items():
-        hits, alarms = int((positive >= threshold).sum()), int((negative >= threshold).sum())
-        recall, rate = hits / len(positive), alarms / len(negative)
-        true, false = prevalence * recall, (1 - prevalence) * rate
+        rates = threshold_rates(labels, scores, threshold)
+        true, false = prevalence * rates["recall"], (1 - prevalence) * rates["false_positive_rate"]
         points.append(
             OperatingPoint(
                 name,
                 float(threshold),
-                recall,
-                proportion_interval(hits, len(positive)),
-                rate,
-                proportion_interval(alarms, len(negative)),
-                true / (true + false) if true + false else None,
-                TEXTS * false,
+                **rates,
+                precision=true / (true + false) if true + false else None,
+                false_positives=TEXTS * false,
             )
         )
     return tuple(points)
 
 
-def _classes(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted scores of the negative and of the positive rows."""
+def _require_both(labels: np.ndarray, scores: np.ndarray) -> None:
     if not np.isfinite(scores).all():
         raise BadFeatures("a score is not finite; leave out the rows that could not be scored")
     if not np.isin([0, 1], labels).all():
         raise BadLabels(f"{len(labels)} rows hold one class only; curves need rows of both")
-    return np.sort(scores[labels == 0]), np.sort(scores[labels == 1])
 
 
 def _share_from(ascending: np.ndarray, thresholds: np.ndarray) -> np.ndarray:

@@ -11,11 +11,7 @@ _MIN_ROWS = 10  # for t-SNE
 
 
 def embed_2d(values: np.ndarray, seed: int = 0) -> tuple[Points, tuple[float, float], Points]:
-    """Embed the rows of a table in the plane.
-
-    Args:
-        values: (row, column), finite; columns are standardized here.
-        seed: Of both methods; the same table and seed give the same points on one machine.
+    """Embed the finite rows of a table in the plane; columns are standardized here.
 
     Returns:
         Coordinates along the first two principal components, their shares of the variance, and t-SNE
@@ -24,10 +20,6 @@ def embed_2d(values: np.ndarray, seed: int = 0) -> tuple[Points, tuple[float, fl
 
     Raises:
         BadFeatures: Fewer than 3 rows or 2 columns.
-
-    Example:
-        >>> embed_2d(np.array([[0.0, 0.0], [1.0, 2.0], [2.0, 4.0]]))[1][0] > 0.99
-        True
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
@@ -45,8 +37,5 @@ def embed_2d(values: np.ndarray, seed: int = 0) -> tuple[Points, tuple[float, fl
     if len(values) >= _MIN_ROWS and np.ptp(components, axis=0).any():
         perplexity = min(30.0, (len(values) - 1) / 3)
         tsne = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(components)
-    return _points(components[:, :2]), (first, second), _points(tsne)
-
-
-def _points(coordinates: np.ndarray) -> Points:
-    return tuple((float(x), float(y)) for x, y in coordinates.tolist())
+    pca = tuple((float(x), float(y)) for x, y in components[:, :2].tolist())
+    return pca, (first, second), tuple((float(x), float(y)) for x, y in tsne.tolist())

@@ -31,18 +31,10 @@ class LinearHead:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "LinearHead":
-        """A head from stored arrays.
-
-        Args:
-            arrays: As from ``arrays``.
+        """A head from what ``arrays`` gave.
 
         Raises:
             BrokenArtifact: Missing arrays, wrong shapes or types, or numbers that are not finite.
-
-        Example:
-            >>> one = np.ones(1)
-            >>> LinearHead.from_arrays({"mean": one, "scale": one, "weight": one[None], "bias": one}).width
-            1
         """
         if set(arrays) != {field.name for field in fields(cls)}:
             raise BrokenArtifact(f"a linear head needs other arrays than {', '.join(sorted(arrays))}")
@@ -70,13 +62,9 @@ class LinearHead:
         return LinearHead(self.mean, self.scale, self.weight[[label]], self.bias[[label]])
 
     def logit(self, values: np.ndarray) -> np.ndarray:
-        """Logits of rows; a row gives the same bits by itself and in any table.
+        """(text, label) logits in float64 of (text, column) values; NaN where a value is not finite.
 
-        Args:
-            values: (text, column).
-
-        Returns:
-            (text, label) float64; NaN where a value is not finite.
+        A row gives the same bits by itself and in any table.
 
         Raises:
             BadFeatures: The table has another number of columns than the head.
@@ -94,14 +82,9 @@ class LinearHead:
         return np.where(np.isfinite(logit), logit, np.nan)
 
     def contributions(self, values: np.ndarray, label: int = 0) -> np.ndarray:
-        """What each column adds to a label's logit beyond the bias; the result is as large as the table.
+        """What each column adds to a label's logit, (text, column) in float64.
 
-        Args:
-            values: (text, column).
-            label: Index of the label.
-
-        Returns:
-            (text, column) float64; each row sums to its logit without the bias.
+        Each row sums to its logit without the bias. The result is as large as the table.
 
         Raises:
             BadFeatures: The table has another number of columns than the head.
@@ -110,21 +93,9 @@ class LinearHead:
         return (values - self.mean.astype(np.float64)) * self._slope[label]
 
     def block_scores(self, values: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
-        """What each block of columns, one statistic of one layer, says by itself in one row.
+        """One number per block of consecutive columns, such as one statistic of one layer, of one row.
 
-        Args:
-            values: (column,).
-            sizes: Columns of each block, in order.
-
-        Returns:
-            One number per block: the value itself of a single column, else the sum of what its columns
-            add to the logit of the first label.
-
-        Example:
-            >>> one = np.ones(3)
-            >>> head = LinearHead(0 * one, one, np.array([[1.0, 2.0, 3.0]]), np.zeros(1))
-            >>> head.block_scores(np.array([5.0, 1.0, 1.0]), [1, 2]).tolist()
-            [5.0, 5.0]
+        Of a single column its value, else the sum of what its columns add to the logit of the first label.
         """
         starts, single = np.cumsum(sizes) - np.asarray(sizes), np.asarray(sizes) == 1
         sums = np.add.reduceat(self.contributions(values[None])[0], starts)

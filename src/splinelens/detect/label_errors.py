@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from splinelens.detect.solver import label_columns
 from splinelens.errors import BadFeatures, BadLabels
 
 
@@ -21,8 +22,8 @@ class Suspect:
         row: Index of the row.
         label: Index of the label; None if the columns are classes of which a row has one.
         given: The label of the row: 0 or 1, or the index of its class.
-        suggested: What its scores suggest, in the same way.
-        score: Score of the suggestion, in [0, 1].
+        suggested: Likewise, by its scores.
+        score: Score of the suggestion.
         margin: By how much that exceeds its threshold, plus by how much the score of the given label
             falls short of its threshold; above 0, higher is more suspect.
     """
@@ -37,30 +38,20 @@ class Suspect:
 
 @dataclass(frozen=True)
 class Contradiction:
-    """Rows of one text with different labels.
-
-    Attributes:
-        rows: Indices of all rows of that text, ascending.
-        labels: Indices of the labels in which they differ.
-    """
+    """All rows of one text, ascending, and the labels in which they differ, by index."""
 
     rows: tuple[int, ...]
     labels: tuple[int, ...]
 
 
 def suspected_labels(labels: np.ndarray, scores: np.ndarray, *, exclusive: bool = False) -> list[Suspect]:
-    """The suspect rows, the most suspect first.
+    """The suspect rows, the most suspect first; the class that exceeds its threshold by most is suggested.
 
     Args:
         labels: 0 or 1, (text,) or (text, label).
-        scores: Calibrated out-of-fold probabilities of the same shape; rows with NaN were not judged
-            and are skipped.
+        scores: Calibrated out-of-fold probabilities of the same shape; rows with NaN are skipped.
         exclusive: The columns are classes and each row has exactly one; else each column is a separate
             label.
-
-    Returns:
-        Suspects by descending margin, then by row. The suggestion is the class that exceeds its threshold
-        by most.
 
     Raises:
         BadLabels: Labels other than 0 and 1, or with ``exclusive`` not exactly one class a row.
@@ -72,7 +63,15 @@ def suspected_labels(labels: np.ndarray, scores: np.ndarray, *, exclusive: bool 
         >>> [(suspect.row, suspect.suggested, round(suspect.margin, 2)) for suspect in suspects]
         [(2, 1, 0.8), (5, 0, 0.8)]
     """
-    given, judged = _tables(labels, scores)
+    given, judged = np.asarray(labels), np.asarray(scores, dtype=np.float64)
+    if given.shape != judged.shape:
+        raise BadFeatures(
+            f"labels have the shape {given.shape} and scores {judged.shape}; give one score per label"
+        )
+    if (judged < 0).any() or (judged > 1).any():
+        raise BadFeatures("scores outside [0, 1] are no probabilities; calibrate them first")
+    given = label_columns(given, len(given))
+    judged = judged.reshape(given.shape)
     suspects: list[Suspect] = []
     if exclusive:
         if given.shape[1] < 2 or (given.sum(axis=1) != 1).any():
@@ -87,26 +86,14 @@ def suspected_labels(labels: np.ndarray, scores: np.ndarray, *, exclusive: bool 
 
 
 def contradictions(keys: Sequence[Hashable], labels: np.ndarray) -> list[Contradiction]:
-    """Groups of rows with the same key and different labels.
+    """Groups of rows with the same key, such as a hash of the text, and different labels.
 
-    Args:
-        keys: Equal for rows of equal texts, such as hashes; None for a row without a text.
-        labels: 0 or 1, (text,) or (text, label).
-
-    Returns:
-        One record per group, by its first row.
+    Labels are (text,) or (text, label). A row whose key is None is in no group.
 
     Raises:
-        BadLabels: Not one label per key.
-
-    Example:
-        >>> contradictions(["a", "b", "a", "b"], np.array([0, 1, 1, 1]))
-        [Contradiction(rows=(0, 2), labels=(0,))]
+        BadLabels: Not one 0 or 1 per key and label.
     """
-    given = np.asarray(labels)
-    given = given[:, None] if given.ndim == 1 else given
-    if given.ndim != 2 or len(given) != len(keys):
-        raise BadLabels(f"{len(keys)} keys need as many labels; these have the shape {np.shape(labels)}")
+    given = label_columns(labels, len(keys))
     groups: dict[Hashable, list[int]] = {}
     for row, key in enumerate(keys):
         if key is not None:
@@ -117,21 +104,6 @@ def contradictions(keys: Sequence[Hashable], labels: np.ndarray) -> list[Contrad
         if len(differ):
             records.append(Contradiction(tuple(rows), tuple(map(int, differ))))
     return records
-
-
-def _tables(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and scores as (text, label), checked."""
-    given, judged = np.asarray(labels), np.asarray(scores, dtype=np.float64)
-    if given.shape != judged.shape or given.ndim not in (1, 2):
-        raise BadFeatures(
-            f"labels have the shape {given.shape} and scores {judged.shape}; give one score per label"
-        )
-    if not np.isin(given, (0, 1)).all():
-        raise BadLabels(f"labels are {np.unique(given).tolist()[:5]} where 0 and 1 are judged")
-    if (judged < 0).any() or (judged > 1).any():
-        raise BadFeatures("scores outside [0, 1] are no probabilities; calibrate them first")
-    shape = (len(given), -1) if len(given) else (0, 1)
-    return given.reshape(shape).astype(int), judged.reshape(shape)
 
 
 def _suspects(given: np.ndarray, scores: np.ndarray, label: int | None) -> list[Suspect]:

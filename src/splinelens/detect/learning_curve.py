@@ -5,13 +5,12 @@ texts. The law is ``a - b * n ** -c``; it is extrapolated to twice the rows at m
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from math import ceil
-from typing import Any
 
 import numpy as np
 
-from splinelens.detect.solver import Basis
+from splinelens.detect.solver import Basis, label_columns
 from splinelens.errors import BadFeatures, BadLabels
 
 SMALLEST = 50
@@ -29,26 +28,19 @@ _EXPONENTS = np.geomspace(0.1, 2.0, 40)
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """``limit - scale * rows ** -exponent``.
-
-    Attributes:
-        limit: AUC of infinitely many rows, at most 1.
-        scale: How far below it a single row would be, at least 0.
-        exponent: Rate of approach, in [0.1, 2].
-    """
+    """AUC = ``limit - scale * rows ** -exponent``: limit <= 1, scale >= 0, exponent in [0.1, 2]."""
 
     limit: float
     scale: float
     exponent: float
 
     def at(self, rows: int | float) -> float:
-        """AUC at a number of training rows.
-
-        Example:
-            >>> PowerLaw(0.9, 1.0, 0.5).at(100)
-            0.8
-        """
+        """AUC at a number of training rows."""
         return self.limit - self.scale * float(rows) ** -self.exponent
+
+    def gain(self, rows: int | float) -> float:
+        """What twice the rows add to the AUC; the law is not extrapolated further."""
+        return self.at(2 * rows) - self.at(rows)
 
 
 @dataclass(frozen=True)
@@ -57,12 +49,11 @@ class LearningCurve:
 
     Attributes:
         rows: Training rows of each point, ascending; empty if there were too few for a curve.
-        samples: AUC of each random sample of that size, one tuple per point; the mean over labels if there
-            are several. All rows are one sample.
+        samples: AUC of each random sample of that size, the mean over labels, one tuple per point; all rows
+            are one sample.
         held_out_rows: Rows that judge.
-        law: Power law fitted to the points; None if they do not support one.
-        gain_interval: Gain of twice the rows by the laws of resampled samples, 2.5th to 97.5th
-            percentile; None without a law.
+        law: Fitted to the points; None if they do not support one.
+        gain_interval: 95 % interval of ``law.gain``, by the laws of resampled samples.
         reason: Why there is no law; empty if there is one.
         capped_from: Rows available for training, if the largest point was capped below that; else None.
     """
@@ -85,10 +76,6 @@ class LearningCurve:
         """Standard deviation over the samples of each point; None for a single sample."""
         return tuple(float(np.std(values, ddof=1)) if len(values) > 1 else None for values in self.samples)
 
-    def gain(self) -> float | None:
-        """What twice the rows of the last point would add to the AUC by the law; None without one."""
-        return None if self.law is None else _gain(self.law, self.rows[-1])
-
     @property
     def sentence(self) -> str:
         """The forecast in one sentence, and whether the curve was capped."""
@@ -99,19 +86,14 @@ class LearningCurve:
 
     @property
     def _forecast(self) -> str:
-        gain = self.gain()
-        if gain is None or self.gain_interval is None:
+        if self.law is None or self.gain_interval is None:
             return f"No forecast of what more rows would add: {self.reason}."
         last, (low, high) = self.rows[-1], self.gain_interval
+        gain = self.law.gain(last)
         rows = f"Twice the rows ({last:,} to {2 * last:,} to train on)"
         if gain < 0.001:
             return f"{rows} would add less than {max(ceil(1000 * high), 1) / 1000:.3f} to the AUC."
         return f"{rows} would add about {gain:.3f} to the AUC ({low:.3f} to {high:.3f} over resamples)."
-
-    def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
-        """As plain JSON values, with the means, the spreads and the sentence."""
-        derived = {"auc": list(self.auc), "spread": list(self.spread), "sentence": self.sentence}
-        return asdict(self) | derived
 
 
 def learning_curve(
@@ -128,32 +110,19 @@ def learning_curve(
 
     30 % of the rows are held out, 5,000 at most; rows of one group are all held out or none is. Samples
     keep the share of each combination of labels. A label of which a sample has one class only counts 0.5.
+    With fewer than 100 rows left to train on the curve has no points.
 
-    Args:
-        rows: (text, column), finite.
-        labels: 0 or 1, (text,) or (text, label); each label is fitted by itself.
-        strengths: C of each label; None takes 0.001.
-        groups: (text,) one number per row, equal for rows with the same text; None takes all texts as
-            different.
-        samples: Random samples of each size.
-        max_rows: Largest size. A curve that it caps says so.
-        seed: Of the samples.
-
-    Returns:
-        The curve; without points if fewer than 100 rows are left to train on.
+    Labels are (text,) or (text, label); each is fitted by itself at its C, ``strengths``, or at 0.001.
+    ``groups`` has one number per row, equal for rows with the same text. No size is above ``max_rows``.
 
     Raises:
         BadLabels: Not one label per row, labels other than 0 and 1, or a label with one class only.
         BadFeatures: Not one strength per label.
-
-    Example:
-        >>> labels = np.arange(400) % 2
-        >>> values = np.random.default_rng(0).normal(size=(400, 5)) + labels[:, None]
-        >>> curve = learning_curve(values, labels)
-        >>> curve.rows, curve.held_out_rows
-        ((50, 100, 200, 280), 120)
     """
-    columns = _columns(labels, len(rows))
+    columns = label_columns(labels, len(rows))
+    single = [column for column in range(columns.shape[1]) if len(np.unique(columns[:, column])) < 2]
+    if single:
+        raise BadLabels(f"label columns {single[:5]} hold one class only; give rows of both")
     settings = np.full(columns.shape[1], _STRENGTH) if strengths is None else np.asarray(strengths)
     if settings.shape != columns.shape[1:]:
         raise BadFeatures(f"{len(settings)} strengths for {columns.shape[1]} labels; give one per label")
@@ -176,15 +145,9 @@ def learning_curve(
 
 
 def held_out_rows(columns: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Choose the rows that judge: 30 %, 5,000 at most, whole groups, with about the same share of labels.
+    """Choose the rows that judge, (text,) boolean: 30 %, 5,000 at most, in whole groups.
 
-    Args:
-        columns: (text, label), 0 or 1.
-        groups: (text,) one number per row, equal for rows with the same text.
-        rng: Of the order in which groups are tried.
-
-    Returns:
-        (text,) boolean.
+    The shares of the labels, (text, label), stay about the same.
     """
     _, first, group_of_row, sizes = np.unique(
         groups, return_index=True, return_inverse=True, return_counts=True
@@ -209,7 +172,7 @@ def with_law(curve: LearningCurve, rng: np.random.Generator) -> LearningCurve:
     if reason:
         return replace(curve, reason=reason)
     law, before = _fit_law(rows, means, noise), _fit_law(rows[:-1], means[:-1], noise[:-1])
-    gain, (low, high) = _gain(law, rows[-1]), _gain_interval(curve, noise, rng)
+    gain, (low, high) = law.gain(rows[-1]), _gain_interval(curve, noise, rng)
     misfit = (means - [law.at(size) for size in rows]) / noise
     if np.sqrt(np.mean(misfit**2)) > 2:
         reason = "the points do not lie on a power law"
@@ -218,20 +181,6 @@ def with_law(curve: LearningCurve, rng: np.random.Generator) -> LearningCurve:
     elif high - low > max(0.01, 1.5 * gain):
         reason = "the samples differ too much to tell what more rows would do"
     return replace(curve, reason=reason) if reason else replace(curve, law=law, gain_interval=(low, high))
-
-
-def _columns(labels: np.ndarray, rows: int) -> np.ndarray:
-    """Labels as (text, label) of 0 and 1, both present in each column."""
-    columns = np.asarray(labels)
-    columns = columns[:, None] if columns.ndim == 1 else columns
-    if columns.ndim != 2 or len(columns) != rows:
-        raise BadLabels(f"{rows} rows need as many labels; these have the shape {np.shape(labels)}")
-    if not np.isin(columns, (0, 1)).all():
-        raise BadLabels(f"labels are {np.unique(columns).tolist()[:5]} where 0 and 1 are fitted")
-    single = [column for column in range(columns.shape[1]) if len(np.unique(columns[:, column])) < 2]
-    if single:
-        raise BadLabels(f"label columns {single[:5]} hold one class only; give rows of both")
-    return columns.astype(np.int8)
 
 
 def _stratified_order(columns: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -275,14 +224,9 @@ def _gain_interval(curve: LearningCurve, noise: np.ndarray, rng: np.random.Gener
     single = np.where([len(values) == 1 for values in curve.samples], noise, 0)
     for _ in range(_RESAMPLES):
         means = np.array([np.mean(rng.choice(values, len(values))) for values in curve.samples])
-        gains.append(_gain(_fit_law(rows, means + rng.normal(0, single), noise), rows[-1]))
+        gains.append(_fit_law(rows, means + rng.normal(0, single), noise).gain(rows[-1]))
     low, high = np.quantile(gains, [0.025, 0.975])
     return float(low), float(high)
-
-
-def _gain(law: PowerLaw, rows: int | float) -> float:
-    """What twice the rows add by a law, which is not extrapolated further."""
-    return law.at(2 * rows) - law.at(rows)
 
 
 def _noise(curve: LearningCurve) -> np.ndarray:

@@ -4,14 +4,15 @@ Metrics that scikit-learn has are scikit-learn's; intervals come from ``bootstra
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
+from pydantic_core import to_jsonable_python
 
 from splinelens.detect.bootstrap import MIN_ROWS, ScoreHistogram, auc_interval, bootstrap, percentile_interval
-from splinelens.detect.thresholds import Interval, proportion_interval
+from splinelens.detect.thresholds import Interval, proportion_interval, threshold_rates
 from splinelens.errors import BadLabels
 
 RATES = (0.01, 0.05)
@@ -30,31 +31,25 @@ _METRICS: dict[str, Callable[[ScoreHistogram], float]] = {
 class Evaluation:
     """Metrics of one label on one set of labeled texts.
 
+    Intervals are 95 % bootstrap intervals; None with fewer than 50 scored rows.
+
     Attributes:
         n: Rows that were scored.
         positives: Positive rows among them.
         undetermined: Rows that could not be scored; they are in no other number.
         auc: Area under the ROC curve.
-        auc_interval: 95 % bootstrap interval; None with fewer than 50 scored rows, as all bootstrap
-            intervals.
+        auc_interval: Its interval, as of each number below.
         average_precision: Area under the precision-recall curve as a sum of steps; the share of positive
             rows is what chance gives.
-        average_precision_interval: 95 % bootstrap interval.
         recall_at_fpr: Recall at 1 % and 5 % false positives, keys ``0.01`` and ``0.05``; the threshold is
-            chosen on these rows.
-        recall_intervals: 95 % bootstrap intervals, the threshold chosen again on each resample.
+            chosen on these rows, and for the interval on each resample.
         brier: Mean squared difference of score and label.
-        brier_interval: 95 % bootstrap interval.
-        calibration_error: Expected calibration error over 15 bins of about equal count; rows of equal
-            score share a bin.
-        calibration_interval: 95 % bootstrap interval. Chance adds to a calibration error, and twice to that
-            of a resample, so the resamples are shifted to have the mean of the rows themselves.
+        calibration_error: ``ScoreHistogram.calibration_error`` over 15 bins.
+        calibration_interval: Chance adds to a calibration error, and twice to that of a resample, so the
+            resamples are shifted to have the mean of the rows themselves.
         length_auc: AUC of the number of tokens, in the direction that is better on these rows, so at
             least 0.5: what a detector that cannot read would reach.
-        length_auc_interval: 95 % bootstrap interval, in the same direction.
-        at_threshold: For each stored threshold the ``score``, and on these rows ``false_positive_rate`` and
-            ``recall``, each with its 95 % Clopper-Pearson interval as ``false_positive_interval`` and
-            ``recall_interval``.
+        at_threshold: For each stored threshold the ``score``, and its ``threshold_rates`` on these rows.
     """
 
     n: int
@@ -76,30 +71,25 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
         """As plain JSON values; an interval is a list."""
-        return {key: _json(value) for key, value in asdict(self).items()}
+        return to_jsonable_python(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Evaluations:
-    """Metrics of several labels on one set of labeled texts.
+    """Metrics of several labels on one set of labeled texts; accuracy to confusion of classes only.
 
     Attributes:
         n: Rows that were scored.
         undetermined: Rows that could not be scored; they are in no other number.
-        labels: Each label against all others; None for a label that all scored rows have or none has.
         mean_auc: Mean of the AUCs of the measured labels.
-        mean_auc_interval: 95 % bootstrap interval; None with fewer than 50 scored rows.
-        accuracy: Of classes, share of rows whose class has the highest score; else None.
-        accuracy_interval: 95 % Clopper-Pearson interval.
-        macro_f1: Of classes, mean F1 over the classes that occur among labels or predictions; else None.
-        macro_f1_interval: 95 % bootstrap interval; None with fewer than 50 scored rows.
-        confusion: Of classes, ``confusion[label][prediction]`` counts rows, in the order of ``labels``;
-            else None.
+        accuracy: Share of rows whose class has the highest score, with a Clopper-Pearson interval.
+        macro_f1: Mean F1 over the classes that occur among labels or predictions.
+        confusion: ``confusion[label][prediction]`` counts rows, in the order of ``labels``.
+        labels: Each label against all others; None for a label that all scored rows have or none has.
     """
 
     n: int
     undetermined: int
-    labels: dict[str, Evaluation | None]
     mean_auc: float
     mean_auc_interval: Interval | None = None
     accuracy: float | None = None
@@ -107,14 +97,12 @@ class Evaluations:
     macro_f1: float | None = None
     macro_f1_interval: Interval | None = None
     confusion: tuple[tuple[int, ...], ...] | None = None
+    labels: dict[str, Evaluation | None]
 
     def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
         """As plain JSON values; the metrics of classes only if the labels are classes."""
-        names = ["n", "undetermined", "mean_auc", "mean_auc_interval"]
-        if self.confusion is not None:
-            names += ["accuracy", "accuracy_interval", "macro_f1", "macro_f1_interval", "confusion"]
-        labels = {name: label and label.to_dict() for name, label in self.labels.items()}
-        return {**{name: _json(getattr(self, name)) for name in names}, "labels": labels}
+        of_classes = {"accuracy", "accuracy_interval", "macro_f1", "macro_f1_interval", "confusion"}
+        return to_jsonable_python(self, exclude=of_classes if self.confusion is None else None)
 
 
 def evaluate(
@@ -126,18 +114,10 @@ def evaluate(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Evaluation:
-    """Evaluate the scores of one label.
+    """Evaluate the calibrated scores of one label, 0 or 1; NaN marks rows that could not be scored.
 
-    Args:
-        labels: 0 or 1 for each text.
-        scores: Calibrated scores; NaN marks rows that could not be scored.
-        lengths: Tokens of each text, for the length-only baseline.
-        thresholds: Scores to measure verdicts at, by name.
-        resamples: Bootstrap resamples; 0 for no bootstrap intervals.
-        seed: Of the bootstrap.
-
-    Returns:
-        The metrics.
+    ``lengths`` are the tokens of each text, for the length-only baseline; ``thresholds`` are scores to
+    measure verdicts at, by name. Without resamples there are no bootstrap intervals.
 
     Raises:
         BadLabels: The scored rows hold one class only, or other labels than 0 and 1.
@@ -161,30 +141,13 @@ def evaluate_labels(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Evaluations:
-    """Evaluate the scores of several labels.
+    """Evaluate the scores of several labels, (text, label); the other arguments are those of ``evaluate``.
 
-    Args:
-        labels: (text, label), 0 or 1; with ``classes`` one 1 per row.
-        scores: (text, label), calibrated; NaN in rows that could not be scored.
-        lengths: Tokens of each text, for the length-only baseline.
-        names: Of the labels.
-        classes: Each text has one label: also accuracy, macro F1 and the confusion matrix.
-        thresholds: For each name the scores to measure verdicts at, by name.
-        resamples: Bootstrap resamples; 0 for no bootstrap intervals.
-        seed: Of the bootstrap.
-
-    Returns:
-        The metrics.
+    ``thresholds`` are scores by name for each of the label's ``names``. With ``classes`` each text has one
+    label, and there are also accuracy, macro F1 and the confusion matrix.
 
     Raises:
         BadLabels: No label divides the scored rows, or labels other than 0 and 1.
-
-    Example:
-        >>> labels = np.array([[1, 0], [1, 0], [0, 1], [0, 1]])
-        >>> scores = np.array([[0.9, 0.2], [0.3, 0.8], [0.1, 0.7], [0.2, 0.9]])
-        >>> result = evaluate_labels(labels, scores, np.arange(4), ["a", "b"], classes=True, resamples=0)
-        >>> result.accuracy, result.confusion, result.mean_auc
-        (0.75, ((1, 1), (0, 2)), 0.875)
     """
     scored = np.isfinite(scores).all(axis=1)
     evaluations: dict[str, Evaluation | None] = dict.fromkeys(names)
@@ -202,11 +165,11 @@ def evaluate_labels(
             "give rows with and without a label"
         )
     return Evaluations(
-        int(scored.sum()),
-        int((~scored).sum()),
-        evaluations,
-        float(np.mean(measured)),
-        percentile_interval(np.mean(resampled_aucs, axis=0)),
+        n=int(scored.sum()),
+        undetermined=int((~scored).sum()),
+        mean_auc=float(np.mean(measured)),
+        mean_auc_interval=percentile_interval(np.mean(resampled_aucs, axis=0)),
+        labels=evaluations,
         **(_class_metrics(labels[scored], scores[scored], resamples, seed) if classes else {}),
     )
 
@@ -252,7 +215,10 @@ def _evaluate(
         calibration_interval=intervals["calibration_error"],
         length_auc=float(roc_auc_score(y, by_length)),
         length_auc_interval=auc_interval(y, by_length, resamples, seed),
-        at_threshold={name: _at_threshold(score, y, s) for name, score in thresholds.items()},
+        at_threshold={
+            name: {"score": float(score), **threshold_rates(y, s, score)}
+            for name, score in thresholds.items()
+        },
     )
     return evaluation, values["auc"]
 
@@ -284,24 +250,3 @@ def _macro_f1(confusion: np.ndarray) -> float:
     occurrences = confusion.sum(axis=0) + confusion.sum(axis=1)
     occurs = occurrences > 0
     return float((2 * np.diag(confusion)[occurs] / occurrences[occurs]).mean())
-
-
-def _at_threshold(
-    score: float, labels: np.ndarray, scores: np.ndarray
-) -> dict[str, Any]:  # Any: see Evaluation
-    """What a threshold does to the rows of each class."""
-    negatives, positives = scores[labels == 0], scores[labels == 1]
-    false_positives, hits = int((negatives >= score).sum()), int((positives >= score).sum())
-    return {
-        "score": float(score),
-        "false_positive_rate": false_positives / len(negatives),
-        "false_positive_interval": proportion_interval(false_positives, len(negatives)),
-        "recall": hits / len(positives),
-        "recall_interval": proportion_interval(hits, len(positives)),
-    }
-
-
-def _json(value: Any) -> Any:  # Any: fields of a record in, plain JSON values out
-    if isinstance(value, dict):
-        return {key: _json(item) for key, item in value.items()}
-    return [_json(item) for item in value] if isinstance(value, tuple) else value

@@ -45,10 +45,10 @@ _FLOAT64_ENTRIES = (
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A head and its out-of-fold logits.
+    """A head, fitted on all rows, and its out-of-fold logits.
 
     Attributes:
-        head: Fitted on all rows.
+        head: One for all labels.
         settings: The chosen strength ``C`` and the out-of-fold AUC of each strength that was tried,
             ``validation_auc``; by name if there are several labels.
         logits: (judged text, label), each row's from a head fitted without its fold.
@@ -83,13 +83,9 @@ def fit(
         strengths: Values of C to choose from.
         seed: Of the folds.
         names: Names of the labels, for messages and settings; needed if there are several.
-        groups: (text,) one number per row, equal for rows with the same text; None takes all texts as
-            different.
+        groups: (text,) one number per row, equal for rows with the same text; None takes all as different.
         prior: (column,) relative prior variance of each weight, above 0: with 0.1 a weight is penalized
             ten times as much. None takes 1.
-
-    Returns:
-        The head, its settings and the out-of-fold logits of the judged rows, in order.
 
     Raises:
         BadFeatures: Values that are not finite, or a prior that does not fit the columns.
@@ -105,12 +101,18 @@ def fit(
     """
     judge = np.ones(len(rows), dtype=bool) if judged is None else np.asarray(judged)
     groups = np.arange(len(rows)) if groups is None else np.asarray(groups)
-    labels = np.asarray(labels).astype(int)
-    _require_labels(labels, judge, groups, names)
+    labels = label_columns(labels, len(rows))
+    _, different = np.unique(groups[judge], return_index=True)
+    named = names if labels.shape[1] > 1 else (None,)
+    for y, name in zip(labels.T, named, strict=True):
+        require_rows(y, name)
+        require_rows(y[judge], name)
+        require_rows(y[judge][different], name, what="different texts")
     fold = np.full(len(rows), -1)
     for number, held_out in enumerate(folds(labels, judge, groups, seed)):
         same_texts = np.isin(groups, groups[held_out])
-        _require_both(labels[~same_texts], names)
+        for y, name in zip(labels[~same_texts].T, named, strict=True):
+            require_rows(y, name, what=f"rows outside one of {FOLDS} folds", least=1)
         fold[same_texts] = number
     basis = Basis.of(rows, prior)
     chosen = cross_validate(basis.coordinates, labels, fold, strengths, judged=judge)
@@ -127,9 +129,8 @@ class Basis:
 
     Attributes:
         rows: (row, column), the table.
-        mean: (column,), mean of each column.
-        scale: (column,), standard deviation of each column, 1 where it is constant, divided by the square
-            root of its prior variance.
+        mean: (column,), as in ``LinearHead``.
+        scale: (column,), as in ``LinearHead``.
         coordinates: (row, direction), what to fit on.
         anchors: The rows that span the weights.
         factor: Cholesky factor of their Gram matrix; None if the coordinates are the columns themselves.
@@ -146,20 +147,13 @@ class Basis:
     def of(
         cls, rows: np.ndarray, prior: np.ndarray | None = None, *, anchors: np.ndarray | None = None
     ) -> "Basis":
-        """Of a table.
+        """The basis of a table, with the prior of ``fit``.
 
-        Args:
-            rows: (row, column), finite.
-            prior: As for ``fit``.
-            anchors: Indices of the rows that span the weights; None takes all rows of a table of up to
-                ``EXACT_ROWS``, else ``ANCHOR_ROWS`` random ones.
+        ``anchors`` are indices of the rows that span the weights; None takes all rows of a table of up to
+        ``EXACT_ROWS``, else ``ANCHOR_ROWS`` random ones.
 
         Raises:
             BadFeatures: No columns, values that are not finite, or a prior that does not fit the columns.
-
-        Example:
-            >>> Basis.of(np.random.default_rng(0).normal(size=(20, 300))).coordinates.shape
-            (20, 20)
         """
         from scipy.linalg import solve_triangular
         from scipy.linalg.blas import dsyrk
@@ -190,17 +184,7 @@ class Basis:
         return cls(rows, mean, scale, _rounded(cross), anchors, factor)
 
     def fitted_head(self, labels: np.ndarray, strengths: Sequence[float] | np.ndarray) -> LinearHead:
-        """Fit all rows and return the head of the table's columns.
-
-        Args:
-            labels: (row, label), 0 or 1, both present in each label.
-            strengths: C of each label.
-
-        Example:
-            >>> rows, labels = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([[0], [0], [1], [1]])
-            >>> Basis.of(rows).fitted_head(labels, [1.0]).logit(rows)[:, 0].argmax()
-            np.int64(3)
-        """
+        """Fit (row, label) labels, both classes present, each at its C; a head of the table's columns."""
         from scipy.linalg import solve_triangular
 
         models = [
@@ -239,20 +223,10 @@ def cross_validate(
     *,
     judged: np.ndarray | None = None,
 ) -> CrossValidation:
-    """Choose the strength of each label by the AUC of its out-of-fold logits.
+    """Choose the strength of each label, (row, label), by the AUC of its out-of-fold logits.
 
-    Args:
-        coordinates: (row, direction), as in ``Basis``.
-        labels: (row, label), 0 or 1.
-        fold: The fold of each row, from 0; -1 for rows that help to fit every fold.
-        strengths: Values of C.
-        judged: (row,) boolean, the rows whose AUC counts; None takes all that have a fold.
-
-    Example:
-        >>> rows = np.random.default_rng(0).normal(size=(40, 90))
-        >>> y = (rows[:, :30].sum(axis=1) > 0).astype(int)[:, None]
-        >>> cross_validate(Basis.of(rows).coordinates, y, np.arange(40) % 4, [1e-3, 1e-2]).auc.shape
-        (1, 2)
+    ``fold`` is the fold of each row, from 0; -1 for rows that help to fit every fold. The AUC is that of the
+    rows ``judged``; None takes all that have a fold.
     """
     from sklearn.metrics import roc_auc_score
 
@@ -278,23 +252,9 @@ def cross_validate(
 
 
 def folds(labels: np.ndarray, judge: np.ndarray, groups: np.ndarray, seed: int) -> Iterator[np.ndarray]:
-    """Split the judged rows into ``FOLDS`` folds, rows of one group together.
+    """Split the rows in ``judge`` into ``FOLDS`` folds of row indices, rows of one group together.
 
     A single label is spread evenly over the folds; of several, each set of labels that is frequent enough.
-
-    Args:
-        labels: (text, label), 0 or 1.
-        judge: (text,) boolean, the rows to split.
-        groups: (text,) one number per row, equal for rows with the same text.
-        seed: Of the split.
-
-    Yields:
-        Row indices; each judged row once.
-
-    Example:
-        >>> labels = np.arange(20)[:, None] % 2
-        >>> [len(part) for part in folds(labels, np.ones(20, dtype=bool), np.arange(20), 0)]
-        [4, 4, 4, 4, 4]
     """
     from sklearn.model_selection import StratifiedKFold
 
@@ -307,19 +267,10 @@ def folds(labels: np.ndarray, judge: np.ndarray, groups: np.ndarray, seed: int) 
 
 
 def gram_factor(gram: np.ndarray, jitter: float = 1e-8) -> np.ndarray:
-    """Cholesky factor of a Gram matrix: the coordinates of its rows. The matrix is overwritten.
+    """Lower Cholesky factor of a float64 Gram matrix, the coordinates of its rows; overwrites the matrix.
 
-    Args:
-        gram: (row, row) float64; only the lower triangle is read.
-        jitter: Share of the mean diagonal that is added: the Gram matrix of centered columns is singular.
-            One that was computed in float32 needs 1e-5.
-
-    Returns:
-        (row, row) float64, lower triangular.
-
-    Example:
-        >>> gram_factor(np.array([[4.0, 2.0], [2.0, 5.0]])).round(3).tolist()
-        [[2.0, 0.0], [1.0, 2.0]]
+    Only the lower triangle is read. The Gram matrix of centered columns is singular, so the share ``jitter``
+    of the mean diagonal is added; one that was computed in float32 needs 1e-5.
     """
     from scipy.linalg import cholesky
 
@@ -329,12 +280,7 @@ def gram_factor(gram: np.ndarray, jitter: float = 1e-8) -> np.ndarray:
 
 
 def balanced_weights(labels: np.ndarray, keep: np.ndarray | None = None) -> np.ndarray:
-    """Row weights under which both classes weigh the same; 0 for rows that are not kept.
-
-    Example:
-        >>> balanced_weights(np.array([1, 0, 0])).tolist()
-        [1.5, 0.75, 0.75]
-    """
+    """Row weights under which both classes weigh the same; 0 for rows that are not kept."""
     from sklearn.utils.class_weight import compute_sample_weight
 
     keep = np.ones(len(labels), dtype=bool) if keep is None else keep
@@ -343,30 +289,38 @@ def balanced_weights(labels: np.ndarray, keep: np.ndarray | None = None) -> np.n
     return weight
 
 
-def require_rows(labels: np.ndarray, name: str | None = None, *, what: str = "rows") -> None:
-    """Refuse a label that is not 0 or 1, or has fewer than 10 rows of a class.
-
-    Args:
-        labels: 0 or 1.
-        name: Of the label, for messages; None for a single one.
-        what: What an entry is, for messages.
+def label_columns(labels: np.ndarray, rows: int) -> np.ndarray:
+    """Labels of a number of rows, 0 or 1, (text,) or (text, label), as integers (text, label).
 
     Raises:
-        BadLabels: The message says how many rows there are and how many are needed.
-
-    Example:
-        >>> require_rows(np.arange(20) % 2)
+        BadLabels: Another number of rows, or other labels.
     """
-    labels, whose = np.asarray(labels), "" if name is None else f"label {name!r}: "
-    if not np.isin(labels, (0, 1)).all():
-        raise BadLabels(f"{whose}labels are {np.unique(labels).tolist()[:5]} where 0 and 1 are fitted")
+    columns = np.asarray(labels)
+    columns = columns[:, None] if columns.ndim == 1 else columns
+    if columns.ndim != 2 or len(columns) != rows:
+        raise BadLabels(f"{rows} rows need as many labels; these have the shape {np.shape(labels)}")
+    if not np.isin(columns, (0, 1)).all():
+        raise BadLabels(f"labels are {np.unique(columns).tolist()[:5]} where 0 and 1 are needed")
+    return columns.astype(int)
+
+
+def require_rows(
+    labels: np.ndarray, name: str | None = None, *, what: str = "rows", least: int = ROWS_PER_CLASS
+) -> None:
+    """Refuse a label, 0 or 1, with fewer than ``least`` rows of a class.
+
+    Raises:
+        BadLabels: The message says how many rows there are and how many are needed. It names the label by
+            ``name`` unless it is the only one, and calls its entries ``what``.
+    """
+    whose = "" if name is None else f"label {name!r}: "
     positives = int((labels == 1).sum())
     counts = {"positive": positives, "negative": len(labels) - positives}
-    few = [f"{count} {kind}" for kind, count in counts.items() if count < ROWS_PER_CLASS]
+    few = [f"{count} {kind}" for kind, count in counts.items() if count < least]
     if few:
         raise BadLabels(
             f"{whose}{' and '.join(few)} of {len(labels)} {what} are too few to fit a detector; "
-            f"give at least {ROWS_PER_CLASS} of each class"
+            f"give at least {least} of each class"
         )
 
 
@@ -440,23 +394,3 @@ def _strata(labels: np.ndarray) -> np.ndarray:
         keys = [most if key == -1 else key for key in keys]
     numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     return np.array([numbers[key] for key in keys])
-
-
-def _require_labels(labels: np.ndarray, judge: np.ndarray, groups: np.ndarray, names: Sequence[str]) -> None:
-    """Refuse a label with too few rows, too few judged rows, or too few different texts."""
-    _, first = np.unique(groups[judge], return_index=True)
-    for index, y in enumerate(labels.T):
-        name = names[index] if labels.shape[1] > 1 else None
-        require_rows(y, name)
-        require_rows(y[judge], name)
-        require_rows(y[judge][first], name, what="different texts")
-
-
-def _require_both(labels: np.ndarray, names: Sequence[str]) -> None:
-    """Refuse a fold outside which a label has one class only."""
-    for index, y in enumerate(labels.T):
-        if len(np.unique(y)) < 2:
-            whose = f"label {names[index]!r}" if labels.shape[1] > 1 else "the label"
-            raise BadLabels(
-                f"{whose} has one class only outside one of {FOLDS} folds; give more rows of both"
-            )

@@ -19,20 +19,18 @@ ROWS_PER_CLASS = 10
 
 @dataclass(frozen=True)
 class SubgroupAuc:
-    """Three AUCs of one group; each is None with fewer than 10 rows of either class.
+    """Three AUCs of one group, with 95 % bootstrap intervals.
+
+    An AUC is None with fewer than 10 rows of either class, its interval with fewer than 50 rows.
 
     Attributes:
-        name: The group.
-        rows: Rows that belong to it.
+        rows: Rows that belong to the group.
         positives: Positive rows among them.
         subgroup_auc: AUC among the group's rows; low if classes are confused within the group.
-        subgroup_interval: 95 % bootstrap interval; None with fewer than 50 rows.
         bpsn_auc: Background positives against subgroup negatives; low if harmless texts that mention the
             group score too high.
-        bpsn_interval: As above.
         bnsp_auc: Background negatives against subgroup positives; low if attacks that mention the group
             score too low.
-        bnsp_interval: As above.
     """
 
     name: str
@@ -56,23 +54,11 @@ def subgroup_aucs(
 ) -> tuple[SubgroupAuc, ...]:
     """Measure each group against its background.
 
-    Args:
-        labels: 0 or 1 for each row.
-        scores: One per row; rows with NaN are left out.
-        groups: For each group whether a row belongs to it, boolean.
-        resamples: Bootstrap resamples; 0 for no intervals.
-        seed: Of the bootstrap.
-
-    Returns:
-        One record per group, in order; groups without a scored row are left out.
+    Rows whose score is NaN, and groups without a scored row, are left out. ``groups`` says of each group
+    whether a row belongs to it, boolean. Without ``resamples`` there are no intervals.
 
     Raises:
         BadLabels: A group has another number of rows than the labels.
-
-    Example:
-        >>> labels, scores = np.tile([0, 1], 20), np.tile([0.2, 0.9], 20)
-        >>> subgroup_aucs(labels, scores, {"a": np.arange(40) < 20}, resamples=0)[0].bpsn_auc
-        1.0
     """
     records, scored = [], np.isfinite(scores)
     positive, scores = labels[scored] == 1, scores[scored]

@@ -1,6 +1,7 @@
 """Thresholds that keep a false-positive rate, chosen on out-of-fold scores, and intervals of rates."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from pydantic import ConfigDict
@@ -22,8 +23,7 @@ class Threshold:
 
     Attributes:
         target: The requested false-positive rate.
-        score: The threshold. It lies above 1, so that nothing is positive, where too many negative rows
-            have a score of 1.
+        score: The threshold; above 1, so that nothing is positive, where too many negative rows score 1.
         rate: The rate on the rows it was chosen on, at most ``target``.
         interval: 95 % interval (Clopper-Pearson) of the true rate.
         recall: Share of positive rows at or above it.
@@ -37,18 +37,10 @@ class Threshold:
 
 
 def thresholds(labels: np.ndarray, scores: np.ndarray, targets: Sequence[float] = TARGETS) -> list[Threshold]:
-    """The lowest score for each target whose false-positive rate stays at or under it.
+    """The lowest out-of-fold score for each target whose false-positive rate stays at or under it.
 
     With fewer than ``1 / target`` negative rows not one of them may be flagged, and the threshold is just
     above the highest negative score.
-
-    Args:
-        labels: 0 or 1, both present.
-        scores: Out-of-fold scores.
-        targets: False-positive rates, each in (0, 1).
-
-    Returns:
-        One threshold per target, with the interval of its true rate.
 
     Raises:
         BadLabels: One class only.
@@ -61,37 +53,44 @@ def thresholds(labels: np.ndarray, scores: np.ndarray, targets: Sequence[float] 
         0.05
     """
     positive, scores = require_out_of_fold(labels, scores)
-    negatives, positives = scores[~positive], scores[positive]
+    negatives = scores[~positive]
     stored = []
     for target in targets:
         if not 0 < target < 1:
             raise BadDetector(f"{target!r} is no false-positive rate to aim at; give one between 0 and 1")
         score = float(np.nextafter(score_at_fpr(negatives, target), np.inf))
-        count = int((negatives >= score).sum())
-        rate, interval = count / len(negatives), proportion_interval(count, len(negatives))
-        stored.append(Threshold(float(target), score, rate, interval, float((positives >= score).mean())))
+        rates = threshold_rates(positive, scores, score)
+        rate, interval = rates["false_positive_rate"], rates["false_positive_interval"]
+        stored.append(Threshold(float(target), score, rate, interval, rates["recall"]))
     return stored
 
 
-def score_at_fpr(negatives: np.ndarray, fpr: float) -> float:
-    """The lowest score of a negative row such that flagging only above it keeps a false-positive rate.
-
-    Args:
-        negatives: Scores of negative rows, in any order.
-        fpr: In (0, 1).
+def threshold_rates(
+    labels: np.ndarray, scores: np.ndarray, threshold: float
+) -> dict[str, Any]:  # Any: a rate, or the two bounds of its interval
+    """Recall and false-positive rate of a threshold, with 95 % Clopper-Pearson intervals.
 
     Returns:
-        That score.
-
-    Example:
-        >>> score_at_fpr(np.array([0.1, 0.9, 0.4, 0.7]), 0.25)
-        0.7
+        ``false_positive_rate``, ``false_positive_interval``, ``recall`` and ``recall_interval``.
     """
+    flagged, positive = scores >= threshold, np.asarray(labels) == 1
+    rates: dict[str, Any] = {}
+    for rate, interval, rows in (
+        ("false_positive_rate", "false_positive_interval", ~positive),
+        ("recall", "recall_interval", positive),
+    ):
+        count, total = int(flagged[rows].sum()), int(rows.sum())
+        rates |= {rate: count / total, interval: proportion_interval(count, total)}
+    return rates
+
+
+def score_at_fpr(negatives: np.ndarray, fpr: float) -> float:
+    """The lowest score of a negative row such that flagging only above it keeps a false-positive rate."""
     return float(np.sort(negatives)[len(negatives) - max_false_positives(len(negatives), fpr) - 1])
 
 
 def max_false_positives(negatives: int, fpr: float) -> int:
-    """The largest count of false positives whose rate does not exceed ``fpr``.
+    """The largest count of false positives whose rate, as a float, does not exceed ``fpr``.
 
     Example:
         >>> max_false_positives(200, 0.01), max_false_positives(99, 0.01)
@@ -101,19 +100,7 @@ def max_false_positives(negatives: int, fpr: float) -> int:
 
 
 def proportion_interval(count: int, total: int) -> Interval:
-    """95 % Clopper-Pearson interval of a proportion.
-
-    Args:
-        count: Successes.
-        total: Trials, at least 1.
-
-    Returns:
-        Lower and upper bound in [0, 1].
-
-    Example:
-        >>> tuple(round(bound, 3) for bound in proportion_interval(5, 100))
-        (0.016, 0.113)
-    """
+    """95 % Clopper-Pearson interval of ``count`` successes in ``total`` trials, at least 1."""
     from scipy.stats import binomtest
 
     interval = binomtest(count, total).proportion_ci()

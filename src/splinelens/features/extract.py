@@ -37,14 +37,13 @@ def extract(
     output: str | Path | None = None,
     progress: Progress | None = None,
 ) -> FeatureTable:
-    """Read the geometry of texts with a frozen model.
+    """Read the features of texts with a frozen model.
 
     Args:
         texts: Texts, in order; ``None`` stands for a missing one.
-        model: A loaded model, or the name, folder or file of one; of a name only the blocks
-            needed are loaded.
-        features: Feature names: ``spline7``, ``margins``, ``occupancy``, ``hidden``,
-            ``attention_id``, ``length``.
+        model: A loaded model, or the name, folder or file of one; of a name only the blocks needed are
+            loaded.
+        features: ``spline7``, ``margins``, ``occupancy``, ``hidden``, ``attention_id``, ``length``.
         layers: Layers to read, from 0; None reads all.
         pooling: Poolings of margins and hidden states: ``max``, ``min``, ``mean``, ``last``.
         prompt: Run before every text, never pooled.
@@ -53,19 +52,19 @@ def extract(
         long: ``"cut"`` drops what exceeds one window instead; the table says which were cut.
         eps: Attention weights above it count for ``attention_id``; in (0, 1).
         normalize: Map disguised characters of the texts to plain ones before they are tokenized.
-        prefixes: One row for every prefix of a text, of 1, 2, ... tokens up to all: what the text
-            would give if it ended at that token. The table's ``text`` and ``prefix`` say which row is which.
-        output: Also write the table here as Parquet; a killed run goes on where it stopped, and
-            a table that an equal run wrote is read instead.
-        progress: Called as texts are finished.
+        prefixes: One row for every prefix of a text: what the text would give if it ended there. The
+            table's ``text`` and ``prefix`` say which row is which.
+        output: Also write the table here as Parquet; a killed run resumes, and a table of an equal run is
+            read instead.
+        progress: Called with the texts and characters that were read since the last call.
 
     Returns:
         One row a text, in input order. Texts that cannot be read keep their row with a reason.
 
     Raises:
-        BadTexts: ``texts`` is one string, is empty, or holds what is no text.
-        BadFeatures: Names or layers that do not exist, ``eps`` outside (0, 1), or prefixes whose
-            rows would not fit into memory.
+        BadTexts: ``texts`` is one string, is empty, or holds something other than texts.
+        BadFeatures: Names or layers that do not exist, ``eps`` outside (0, 1), or prefixes whose rows
+            would not fit into memory.
         BadModel: The model cannot be loaded.
         CannotResume: ``output`` has parts of another run.
         CannotWrite: ``output`` cannot be written.

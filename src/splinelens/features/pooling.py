@@ -97,10 +97,6 @@ class Layout:
     def scan(self, tokens: TokenStats, before: TextStats | None) -> TextStats:
         """Pool every prefix of one text.
 
-        Args:
-            tokens: Statistics of some of its tokens; the text axis has one entry.
-            before: Statistics of the tokens that come before these, with one row.
-
         Returns:
             One row a prefix.
         """

@@ -58,11 +58,6 @@ class Reference:
     ) -> "Reference":
         """Make a reference from the features of every prefix of ordinary texts.
 
-        Args:
-            tables: For each text the seven features of every prefix at all layers; an iterator will do.
-            source: What the texts are, in words.
-            fingerprints: The model's, cut to 1, 2, 3, ... blocks.
-
         Returns:
             Quantiles at those of ``LENGTHS`` that at least two texts reach.
 

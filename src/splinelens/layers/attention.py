@@ -161,11 +161,6 @@ def watch_attention(anatomy: Anatomy, layers: Sequence[int], reader: CallReader)
 def watch_weights(anatomy: Anatomy, modules: dict[int, nn.Module], reader: CallReader) -> Iterator[None]:
     """Run eager attention while the ``with`` block runs, and pass its weights to a reader.
 
-    Args:
-        anatomy: The model's anatomy.
-        modules: The attention module of each layer to read.
-        reader: Called after each of them, with a call that has weights only.
-
     Raises:
         BadFeatures: A module returns no weights.
     """

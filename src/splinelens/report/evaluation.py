@@ -112,14 +112,7 @@ class Evasion:
 
     @classmethod
     def of(cls, disguise: str, positive: np.ndarray, plain: np.ndarray, disguised: np.ndarray) -> "Evasion":
-        """Compare flags, where both classes are present.
-
-        Args:
-            disguise: Its name.
-            positive: Whether each row is positive.
-            plain: Whether each row is flagged as it is.
-            disguised: Whether each row is flagged when disguised.
-        """
+        """Compare flags, where both classes are present."""
         count = int(positive.sum())
         hits, disguised_hits = int(plain[positive].sum()), int(disguised[positive].sum())
         return cls(
@@ -277,13 +270,6 @@ def shares(
     classes: tuple[str, str],
 ) -> tuple[Share, ...]:
     """For each kind of text the share that counts.
-
-    Args:
-        names: The kind of each text.
-        counted: Whether it counts.
-        positive: Whether it is a positive text.
-        scored: Whether it was scored; others are in no number.
-        classes: Names of the positive and of the negative class.
 
     Returns:
         The kinds in order of appearance, without those of which no text was scored.

@@ -39,11 +39,6 @@ def require_plotly(path: str = "the page") -> str:
 def render_page(name: str, data: Mapping[str, Any], **context: Any) -> str:  # Any: JSON; template values
     """One HTML file that needs no other file and no network.
 
-    Args:
-        name: Of the page: ``html/NAME.html.j2``, ``NAME.css`` and ``NAME.js``.
-        data: What the scripts read; JSON values without NaN.
-        context: What the template reads; everything is escaped.
-
     Returns:
         The page; it can be encoded as UTF-8.
 

@@ -95,13 +95,6 @@ class Scale:
 def figure(traces: Sequence[Any], height: int, x: Figure, y: Figure, **layout: Any) -> Figure:
     """A figure with one pair of axes, without legend or template.
 
-    Args:
-        traces: Of ``plotly.graph_objects``.
-        height: In pixels.
-        x: Properties of the horizontal axis.
-        y: Properties of the vertical axis.
-        layout: Further properties of the layout.
-
     Example:
         >>> figure([], 200, {}, {})["layout"]["height"]
         200
