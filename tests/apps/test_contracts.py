@@ -20,7 +20,7 @@ def loaded_as(tiny_tokenizer):
     return lambda model: LoadedModel(model, tiny_tokenizer, "tiny", None, 3, 3)
 
 
-def told(points):
+def details(points):
     return {point.what: point.detail for point in points}
 
 
@@ -32,22 +32,22 @@ def test_every_architecture_keeps_every_contract(any_model, loaded_as):
 
 @pytest.mark.parametrize("name", WEIGHTS_ONLY)
 def test_families_without_the_interface_say_so(name, tiny_of, loaded_as):
-    found = told(contracts(loaded_as(tiny_of(name))))
+    found = details(contracts(loaded_as(tiny_of(name))))
     assert "in 3 layers, from weights, for want of scores, are those of" in found["attention ID"]
     assert found["hulls"] == "none: the family hands over no values"
 
 
 @pytest.mark.parametrize("name", ["qwen3_next", "qwen3_5_text"])
 def test_linear_attention_and_gated_outputs_say_so(name, tiny_of, loaded_as):
-    found = told(contracts(loaded_as(tiny_of(name))))
+    found = details(contracts(loaded_as(tiny_of(name))))
     assert "layers without softmax" in found["attention ID"]
     assert found["hulls"].startswith("vertices only: the model gates")
 
 
 def test_experts_have_no_map_and_relu_has_an_exact_one(tiny_of, loaded_as):
-    assert told(contracts(loaded_as(tiny_of("mixtral"))))["region maps"].startswith("none: every layer")
-    assert told(contracts(loaded_as(tiny_of("opt"))))["region maps"].startswith("exact, ")
-    assert told(contracts(loaded_as(tiny_of("gpt2"))))["region maps"].startswith("first-order, ")
+    assert details(contracts(loaded_as(tiny_of("mixtral"))))["region maps"].startswith("none: every layer")
+    assert details(contracts(loaded_as(tiny_of("opt"))))["region maps"].startswith("exact, ")
+    assert details(contracts(loaded_as(tiny_of("gpt2"))))["region maps"].startswith("first-order, ")
 
 
 def test_a_gate_read_at_the_wrong_place_is_found(tiny_llama, loaded_as, monkeypatch):
@@ -70,7 +70,7 @@ def test_a_count_from_other_scores_is_found(tiny_of, loaded_as, monkeypatch, bro
     monkeypatch.setattr(engine, "intrinsic_dimensions", lambda *args, **more: right(*args, **more | changes))
     points = contracts(loaded_as(tiny_of("gemma2", attn_logit_softcapping=1.0)))
     assert "attention ID" in [point.what for point in points if not point.ok]
-    assert "counts differ from eager attention's" in told(points)["attention ID"]
+    assert "counts differ from eager attention's" in details(points)["attention ID"]
 
 
 def test_a_model_that_looks_ahead_is_found(tiny_llama, loaded_as):
@@ -88,36 +88,34 @@ def wide_channel(tiny_llama, loaded_as):
     return loaded_as(tiny_llama)
 
 
-def margins_grown(columns, values):
-    """Rows with margins that are a twentieth too large."""
-    factors = [[1.05 if column.statistic.feature == "margins" else 1.0] * column.size for column in columns]
-    return values * np.concatenate(factors)
-
-
-def test_wrong_margins_in_a_batch_are_found_beside_a_wide_channel(wide_channel, monkeypatch):
-    right = contracts_file._rows
-
-    def rows(reader, texts):
-        found = right(reader, texts)
-        return margins_grown(reader.columns, found) if len(texts) > 1 else found
-
-    assert told(contracts(wide_channel))["alone or not"].startswith("in a batch as alone")
-    monkeypatch.setattr(contracts_file, "_rows", rows)
-    broken = [point.what for point in contracts(wide_channel) if not point.ok]
-    assert broken == ["alone or not"]
-
-
-def test_wrong_margins_of_prefixes_are_found_beside_a_wide_channel(wide_channel, monkeypatch):
+@pytest.fixture
+def grow_margins(monkeypatch):
+    """Makes a reader give margins that are a twentieth too large for some calls of ``read``."""
     right = TextReader.read
 
-    def read(reader, texts, *, prefixes=False, **options):
-        for features in right(reader, texts, prefixes=prefixes, **options):
-            values = margins_grown(reader.columns, features.values) if prefixes else features.values
-            yield replace(features, values=values)
+    def grow(affected):
+        def read(self, texts, **options):
+            sizes = [column.size for column in self.columns]
+            factors = [1.05 if column.statistic.feature == "margins" else 1.0 for column in self.columns]
+            for features in right(self, texts, **options):
+                wrong = affected(texts, options)
+                values = features.values * np.repeat(factors, sizes) if wrong else features.values
+                yield replace(features, values=values)
 
-    monkeypatch.setattr(TextReader, "read", read)
-    broken = [point.what for point in contracts(wide_channel) if not point.ok]
-    assert broken == ["prefixes"]
+        monkeypatch.setattr(TextReader, "read", read)
+
+    return grow
+
+
+def test_wrong_margins_in_a_batch_are_found_beside_a_wide_channel(wide_channel, grow_margins):
+    assert details(contracts(wide_channel))["alone or not"].startswith("in a batch as alone")
+    grow_margins(lambda texts, _: len(texts) > 1)
+    assert [point.what for point in contracts(wide_channel) if not point.ok] == ["alone or not"]
+
+
+def test_wrong_margins_of_prefixes_are_found_beside_a_wide_channel(wide_channel, grow_margins):
+    grow_margins(lambda _, options: options.get("prefixes"))
+    assert [point.what for point in contracts(wide_channel) if not point.ok] == ["prefixes"]
 
 
 def test_an_error_becomes_a_point_with_its_name(tiny_llama, loaded_as):
@@ -127,4 +125,4 @@ def test_an_error_becomes_a_point_with_its_name(tiny_llama, loaded_as):
     tiny_llama.layers[1].mlp.register_forward_hook(stop)
     points = contracts(loaded_as(tiny_llama))
     assert not any(point.ok for point in points if point.what == "watching")
-    assert "ValueError: no sense" in told(points)["watching"]
+    assert "ValueError: no sense" in details(points)["watching"]

@@ -12,6 +12,7 @@ from splinelens.errors import (
     BadLabels,
     BadTexts,
     BrokenArtifact,
+    CannotResume,
     NotExplainable,
     UnknownDetector,
     UnknownModel,
@@ -111,6 +112,51 @@ def test_a_text_scores_the_same_alone_and_in_company(detector):
 def test_explaining_changes_no_score(detector):
     plain, explained = detector.score(MIXED), detector.score(MIXED, explain=True)
     assert [record.score for record in plain] == [record.score for record in explained]
+
+
+@pytest.fixture
+def small_chunks(monkeypatch):
+    """Chunks of eight texts, which are written one after the other."""
+    for module in ("features.reader", "apps.detector"):
+        monkeypatch.setattr(f"splinelens.{module}.CHUNK", 8)
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("explain", [False, True])
+def test_scores_written_after_a_kill_are_those_of_one_run(detector, tmp_path, small_chunks, ending, explain):
+    texts = ["", *labelled()[0], None]
+    whole, output, read = tmp_path / f"whole.{ending}", tmp_path / f"out.{ending}", []
+    detector.write_scores(texts, whole, explain=explain)
+
+    def kill(count, _characters):
+        read.append(count)
+        if len(read) == 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        detector.write_scores(texts, output, explain=explain, progress=kill)
+    assert not output.exists()
+    with pytest.raises(CannotResume, match="settings was"):
+        detector.write_scores(texts, output, explain=explain, threshold=0.5)
+    again, observed = [], []
+    detector.write_scores(
+        texts,
+        output,
+        explain=explain,
+        progress=lambda count, _characters: again.append(count),
+        observe=observed.append,
+    )
+    assert sum(again) == len(texts) - 16  # two chunks were kept
+    assert output.read_bytes() == whole.read_bytes()
+    assert observed == detector.score(texts, explain=explain)
+    assert {path.name for path in tmp_path.glob("*.*")} == {whole.name, output.name}
+
+
+def test_scores_can_start_at_any_row(detector):
+    texts, _ = labelled()
+    rest = list(detector.scores(texts, start=37))
+    assert [record.row for record in rest] == [37, 38, 39]
+    assert rest == detector.score(texts)[37:]
 
 
 def test_a_cut_text_that_looks_clean_is_undetermined(detector, tmp_path):

@@ -16,7 +16,7 @@ from splinelens.geometry.attention import intrinsic_dimension_of_weights, intrin
 from splinelens.geometry.codes import unpacked
 from splinelens.layers import watch
 from splinelens.tokens import TokenizedText, batches
-from splinelens.weights import gate_norms, gate_weight, routed_neurons
+from splinelens.weights import gate_norms, routed_neurons, walls_of
 
 POOLINGS = ("max", "min", "mean", "last", "occupancy")
 STATES = ("max", "min", "mean", "last")
@@ -418,7 +418,7 @@ def test_a_half_precision_gate_is_read_in_float32(tiny_llama, dtype):
 def test_a_neuron_with_a_zero_row_has_no_boundary(tiny_model, codes):
     anatomy = anatomy_of(tiny_model)
     with torch.no_grad():
-        gate_weight(anatomy, 1)[5] = 0
+        walls_of(anatomy, 1)[0][5] = 0
         if getattr(anatomy.gate(1), "bias", None) is not None:
             anatomy.gate(1).bias[5] = 0
     engine = TorchEngine(tiny_model, everything(tiny_model, codes=codes))
@@ -439,7 +439,7 @@ def test_one_rule_for_zero_rows_holds_for_texts_and_codes(tiny_of, name):
     model = tiny_of(name).requires_grad_(False)
     for layer in range(3):
         experts = anatomy_of(model).experts(layer)
-        weight = gate_weight(anatomy_of(model), layer) if experts is None else experts.gate_up_proj
+        weight = walls_of(anatomy_of(model), layer)[0] if experts is None else experts.gate_up_proj
         weight[: len(weight) // 2] = 0
     plain = TorchEngine(model, everything(model)).token_stats(batch_of())
     coded = TorchEngine(model, everything(model, codes=True)).token_stats(batch_of())

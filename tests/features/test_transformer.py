@@ -22,7 +22,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.validation import validate_data
 
 import splinelens
-from splinelens.errors import BadFeatures, BadTexts
+from splinelens.errors import BadFeatures, BadTexts, SplinelensError, UnknownModel
 from splinelens.features.extract import extract
 from splinelens.features.reader import TextReader
 from splinelens.features.transformer import GeometryFeatures
@@ -215,7 +215,7 @@ def test_or_they_give_rows_of_nan(geometry):
 def test_parameters_that_cannot_be_are_refused(geometry, changes, words):
     estimator = geometry().set_params(**changes)
     late = words.startswith(("no layer", "cannot load"))  # that is only known with the model
-    with pytest.raises(splinelens.SplinelensError, match=words):
+    with pytest.raises(SplinelensError, match=words):
         estimator.transform(["a"]) if late else estimator.fit(["a"])
 
 
@@ -225,7 +225,7 @@ def test_fit_loads_no_model():
     assert estimator.fit() is estimator
     with pytest.raises(BadTexts):
         estimator.fit([3])
-    with pytest.raises(splinelens.UnknownModel):
+    with pytest.raises(UnknownModel):
         estimator.transform(["a"])
 
 
