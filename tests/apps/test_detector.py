@@ -124,7 +124,7 @@ def small_chunks(monkeypatch):
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
 @pytest.mark.parametrize("explain", [False, True])
 def test_scores_written_after_a_kill_are_those_of_one_run(detector, tmp_path, small_chunks, ending, explain):
-    texts = ["", *labelled()[0], None]
+    texts = ["", *labeled()[0], None]
     whole, output, read = tmp_path / f"whole.{ending}", tmp_path / f"out.{ending}", []
     detector.write_scores(texts, whole, explain=explain)
 
@@ -153,7 +153,7 @@ def test_scores_written_after_a_kill_are_those_of_one_run(detector, tmp_path, sm
 
 
 def test_scores_can_start_at_any_row(detector):
-    texts, _ = labelled()
+    texts, _ = labeled()
     rest = list(detector.scores(texts, start=37))
     assert [record.row for record in rest] == [37, 38, 39]
     assert rest == detector.score(texts)[37:]
