@@ -158,8 +158,9 @@ def prompt_ids(tokenizer: Any, prompt: str, *, beginning: bool) -> tuple[int, ..
     reason = _unreadable(prompt) if prompt else None
     if reason:
         raise BadTexts(f"the prompt {reason}")
-    bos = [i for i in tokenizer("").input_ids if i == tokenizer.bos_token_id] if beginning else []
-    return (*bos, *_backend(tokenizer).encode(prompt, add_special_tokens=False).ids)
+    with _TOKENIZER_LOCK:
+        bos = [i for i in tokenizer("").input_ids if i == tokenizer.bos_token_id] if beginning else []
+        return (*bos, *_backend(tokenizer).encode(prompt, add_special_tokens=False).ids)
 
 
 def windows(tokenized: Sequence[TokenizedText], max_tokens: int) -> list[Window]:

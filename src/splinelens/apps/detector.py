@@ -262,26 +262,23 @@ class Detector:
         settings = [explain, *self.limits(fpr, threshold), *words]
         request = {**provenance(self.reader, source), "detector": artifact.digest, "settings": settings}
 
-        def records() -> Iterator[TextScore]:
+        def stored() -> Iterator[TextScore]:
             for chunk in store:
                 for line in chunk["record"].to_pylist():
                     yield TextScore.from_dict(json.loads(line))
-            start = store.rows
+
+        with RowStore.beside(output, request) as store:
+            for record in stored():
+                observe(record)
             fresh = self.scores(
-                source, explain=explain, fpr=fpr, threshold=threshold, start=start, progress=progress
+                source, explain=explain, fpr=fpr, threshold=threshold, start=store.rows, progress=progress
             )
             while chunk := list(islice(fresh, CHUNK)):
                 store.append(pa.table({"record": [record.to_json() for record in chunk]}))
-                yield from chunk
-
-        def observed() -> Iterator[TextScore]:
-            for record in records():
-                observe(record)
-                yield record
-
-        with RowStore.beside(output, request) as store:
+                for record in chunk:
+                    observe(record)
             labels = () if artifact.task == "binary" else artifact.labels
-            write_scores(observed(), output, request, labels)
+            write_scores(stored(), output, request, labels)
             store.remove()
 
     def evaluate(

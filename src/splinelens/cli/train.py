@@ -115,6 +115,7 @@ def train(
     )
     reader = TextReader(load_model(model, spec.depth, revision, device=device), spec)
     features_file = output / "features.parquet"
+    keep_features = keep_features or features_file.exists()
     try:
         with progress_bar(texts, shown=not quiet) as progress:
             trained = training.train(

@@ -471,28 +471,41 @@ class _Reducer:
         self.locate = locate
         self.tokens = TokenStats()
         self.texts = TextStats()
-        self.series: dict[str, list[Tensor]] = {}  # one tensor a layer, by field of TokenStats
+        self.sign: list[Float[Tensor, "text token"]] = []  # one tensor a layer, here and below
+        self.boundary: list[Float[Tensor, "text token"]] = []
+        self.nearest: list[Int[Tensor, "text token"]] = []
+        self.finite: list[Bool[Tensor, "text token"]] = []
+        self.dimension: list[Float[Tensor, "text token 2"]] = []
 
     def text_stats(self) -> TextStats:
         """Text statistics of the whole pass."""
-        poolings = {
-            "sign": SIGN_POOLINGS,
-            "boundary": BOUNDARY_POOLINGS,
-            "dimension": self.request.attention,
-        }
-        assert self.mask is not None
-        pooled: dict[str, Any] = {  # Any: fields of TextStats
-            name: Running.reduce(torch.stack(layers, -1), self.mask, poolings[name])
-            for name, layers in self.series.items()
-        }
-        return replace(self.texts, **pooled)
+        mask = self.mask
+        assert mask is not None
+
+        def pooled(layers: list[Tensor], poolings: Sequence[str]) -> Running | None:
+            return Running.reduce(torch.stack(layers, -1), mask, poolings) if layers else None
+
+        return replace(
+            self.texts,
+            sign=pooled(self.sign, SIGN_POOLINGS),
+            boundary=pooled(self.boundary, BOUNDARY_POOLINGS),
+            dimension=pooled(self.dimension, self.request.attention),
+        )
 
     def token_stats(self) -> TokenStats:
         """Token statistics of the whole pass."""
-        stacked: dict[str, Any] = {  # Any: fields of TokenStats
-            name: torch.stack(layers, -1) for name, layers in self.series.items()
-        }
-        return replace(self.tokens, **stacked)
+
+        def stacked(layers: list[Tensor]) -> Tensor | None:
+            return torch.stack(layers, -1) if layers else None
+
+        return replace(
+            self.tokens,
+            sign=stacked(self.sign),
+            boundary=stacked(self.boundary),
+            nearest=stacked(self.nearest),
+            finite=stacked(self.finite),
+            dimension=stacked(self.dimension),
+        )
 
     def routes(self, layer: int, routes: Int[Tensor, "text token route"]) -> None:
         """Keep the experts of each token; the layer's gate comes next."""
@@ -533,7 +546,7 @@ class _Reducer:
         counts = head_dimensions(call, self.request.eps)
         broken = (counts < 0).any(2)
         summed = counts.sum(2).float().masked_fill(broken, torch.nan).permute(1, 2, 0)
-        self._keep("dimension", summed if self.mask is None else summed.expand(-1, self.mask.shape[1], -1))
+        self.dimension.append(summed if self.mask is None else summed.expand(-1, self.mask.shape[1], -1))
         if self.request.codes:
             self.tokens.heads[layer] = counts.permute(1, 3, 0, 2)
             if call.value is not None:
@@ -564,8 +577,8 @@ class _Reducer:
             margin = signed_margin(part, norm_part)
             sign.append(sign_fraction(margin))
             boundary.append(boundary_distance(self._with_hyperplane(layer, margin, norm_part)))
-        self._keep("sign", torch.cat(sign).view(gate.shape[:2]))
-        self._keep("boundary", torch.cat(boundary).view(gate.shape[:2]))
+        self.sign.append(torch.cat(sign).view(gate.shape[:2]))
+        self.boundary.append(torch.cat(boundary).view(gate.shape[:2]))
 
     def _codes(
         self, layer: int, gate: Float[Tensor, "text token neuron"], norm: Float[Tensor, "*text_token neuron"]
@@ -577,18 +590,15 @@ class _Reducer:
         if neurons is not None:
             index = neurons.gather(-1, nearest.clamp(min=0)[..., None])[..., 0]
             nearest = index.masked_fill(nearest < 0, -1)
-        self._keep("sign", sign_fraction(margin))
-        self._keep("boundary", distance)
-        self._keep("nearest", nearest)
-        self._keep("finite", margin.isfinite().all(dim=-1))
+        self.sign.append(sign_fraction(margin))
+        self.boundary.append(distance)
+        self.nearest.append(nearest)
+        self.finite.append(margin.isfinite().all(dim=-1))
         self.tokens.codes[layer] = region_code(margin)
 
     def _with_hyperplane(self, layer: int, margin: Tensor, norm: Tensor) -> Tensor:
         """Margins, infinite where a neuron's weights are all 0: it has no hyperplane, so no boundary."""
         return margin.masked_fill(norm == 0, torch.inf) if layer in self.engine.pruned else margin
-
-    def _keep(self, name: str, values: Tensor) -> None:
-        self.series.setdefault(name, []).append(values)
 
 
 def _common(batch: TokenBatch) -> slice:

@@ -79,14 +79,13 @@ class Layout:
             start += column.size
         return values
 
-    def sources(self, stats: TextStats) -> np.ndarray:
+    def sources(self, stats: TextStats, rows: int) -> np.ndarray:
         """The token that each number of some rows comes from.
 
         Returns:
             (row, entry); -1 where a number does not come from one token.
         """
         blocks = []
-        rows = next(iter(stats.margins.values())).tokens.shape[0]
         for column in self.columns:
             source = None
             if column.layer is not None and column.statistic.needs == "gate":

@@ -225,7 +225,7 @@ class TextReader:
                 whole = [row for row, window in enumerate(part.windows) if _is_whole(window, tokenized)]
                 totals = [tokenized[window.text].total for window in part.windows]
                 values = self.layout.values(stats, totals)
-                sources = self.layout.sources(stats) if locate else None
+                sources = self.layout.sources(stats, len(part.windows)) if locate else None
                 for row in whole:
                     source = None
                     if sources is not None:
@@ -238,7 +238,7 @@ class TextReader:
                     if _is_complete(waiting[window.text], tokenized[window.text]):
                         merged = _merged(waiting.pop(window.text))
                         values_of_text = self.layout.values(merged, [tokenized[window.text].total])[0]
-                        source = self.layout.sources(merged)[0] if locate else None
+                        source = self.layout.sources(merged, 1)[0] if locate else None
                         yield window.text, values_of_text, source
 
     def _prefix_rows(
@@ -297,7 +297,7 @@ class TextReader:
         except torch.OutOfMemoryError:
             if len(batch.windows) == 1:
                 raise
-            self.token_budget = max(1, self.token_budget // 2)
+            self.token_budget = min(self.token_budget, max(1, batch.ids.numel() // 2))
         else:
             yield batch, stats
             return

@@ -80,16 +80,3 @@ class FeatureSpec:
             key: tuple(value) if isinstance(value, list) else value for key, value in record.items()
         }
         return cls(**values)
-
-    def difference(self, other: "FeatureSpec") -> str | None:
-        """Say in what two specs differ, or None.
-
-        Example:
-            >>> FeatureSpec(prompt="a").difference(FeatureSpec(prompt="b"))
-            "prompt is 'a' and 'b'"
-        """
-        for field in fields(self):
-            mine, theirs = getattr(self, field.name), getattr(other, field.name)
-            if mine != theirs:
-                return f"{field.name} is {mine!r} and {theirs!r}"
-        return None

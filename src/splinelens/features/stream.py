@@ -157,27 +157,31 @@ class Stream:
         self._check_fit(tokens)
         rows = [np.empty((0, self._reader.layout.width), dtype=np.float32)]
         for start in range(0, len(tokens), self._step):
-            part = tokens[start : start + self._step]
-            stats = self._run(part)
-            if self._reason is None and not _is_finite(stats):
-                layer = self._failing_layer(part)
-                if layer is not None and len(part) > 1:  # it spoils tokens before it, too
-                    self._crop(self._cache, self._cached - len(part))
-                    self._cached -= len(part)
-                    rows += [self.extend([token]) for token in part]
-                    continue
-                self._set_reason(layer, stats)
-            rows.append(self._rows(stats, len(part)))
+            rows += self._take(tokens[start : start + self._step])
         return np.concatenate(rows)
 
-    def _run(self, ids: Sequence[int]) -> TokenStats:
-        """Run some tokens after those in the cache."""
+    def _take(self, part: Sequence[int]) -> list[np.ndarray]:
+        """Take in the tokens of one pass; the rows of their prefixes."""
         cache = self._cache
         if cache is None:
             raise BadTexts("an earlier step of this stream was interrupted; start a new Stream")
-        self._cache = None  # until all layers have taken the tokens in
-        stats = self._reader.engine.token_stats(self._batch(ids), cache)
+        self._cache = None  # until the step is complete
+        stats = self._run(part, cache)
+        if self._reason is None and not _is_finite(stats):
+            layer = self._failing_layer(part, cache)
+            if layer is not None and len(part) > 1:  # it spoils tokens before it, too
+                self._cached -= len(part)
+                self._crop(cache, self._cached)
+                self._cache = cache
+                return [row for token in part for row in self._take([token])]
+            self._set_reason(layer, stats)
+        rows = self._rows(stats, len(part))
         self._cache = cache
+        return [rows]
+
+    def _run(self, ids: Sequence[int], cache: Any) -> TokenStats:  # Any: see engines/torch.py
+        """Run some tokens after those in the cache."""
+        stats = self._reader.engine.token_stats(self._batch(ids), cache)
         self._cached += len(ids)
         if not self._linear:
             self._crop(cache, self._cached)  # the padding leaves the cache again
@@ -200,11 +204,11 @@ class Stream:
         self._state, self.length = pooled.rows(-1, None), self.length + count
         return layout.values(pooled, lengths)
 
-    def _failing_layer(self, ids: Sequence[int]) -> int | None:
+    def _failing_layer(self, ids: Sequence[int], cache: Any) -> int | None:  # Any: see engines/torch.py
         """The first layer that fails when the tokens that were run last are run again, on a copy."""
         if self._linear:
             return None
-        cache, cached = deepcopy(self._cache), self._cached
+        cache, cached = deepcopy(cache), self._cached
         self._cached -= len(ids)
         self._crop(cache, self._cached)
         try:

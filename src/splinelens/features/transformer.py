@@ -126,7 +126,8 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
                 missing.setdefault(text, row)
         if missing:
             fresh = self._read(group, missing)
-            _CACHE.put(group, fresh, self.cache_bytes)
+            if self.cache_bytes:
+                _CACHE.put(group, fresh, self.cache_bytes)
             rows |= fresh
         return np.stack([rows[text] for text in texts])
 
@@ -254,11 +255,12 @@ class _RowCache:
             cached = self._groups.setdefault(group, {})
             self._groups.move_to_end(group)
             for text, row in rows.items():
-                size = row.nbytes + self._OVERHEAD_BYTES
-                if text is None or np.isnan(row).any() or not self._make_room(size, limit_bytes):
+                if text is None or np.isnan(row).any() or (digest := _digest(text)) in cached:
                     continue
-                cached[_digest(text)] = row.copy()  # a view would keep a whole batch
-                self._size_bytes += size
+                size = row.nbytes + self._OVERHEAD_BYTES
+                if self._make_room(size, limit_bytes):
+                    cached[digest] = row.copy()  # a view would keep a whole batch
+                    self._size_bytes += size
 
     def _make_room(self, size: int, limit_bytes: int) -> bool:
         while self._size_bytes + size > limit_bytes and len(self._groups) > 1:

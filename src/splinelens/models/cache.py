@@ -64,8 +64,10 @@ def publish(finished: Path, target: Path) -> None:
     same, and stays.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    mask = os.umask(0)
-    os.umask(mask)
+    probe = finished.with_name(".umask")  # to read the umask itself is to change it, for all threads
+    probe.mkdir()
+    mask = 0o777 & ~probe.stat().st_mode
+    probe.rmdir()
     for path in [finished, *finished.rglob("*")]:  # temporary folders and safetensors are for the owner only
         path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
     try:

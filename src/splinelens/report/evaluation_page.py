@@ -144,7 +144,9 @@ def _shown(
             pieces.append((_lines(mistake.text[word.begin : word.end]), amount, strength))
             end = word.end
     pieces.append((_lines(mistake.text[end:]), 0.0, 0))
-    logit = mistake.rest and mistake.rest + sum(word.contribution for word in mistake.words)
+    logit = None
+    if mistake.rest is not None:
+        logit = mistake.rest + sum(word.contribution for word in mistake.words)
     return mistake, pieces, strongest_words(mistake.text, mistake.words), logit
 
 
