@@ -17,7 +17,7 @@ from splinelens.features.look import Place, region_map
 from splinelens.features.token_report import TokenReport, read_tokens, text_distances
 from splinelens.geometry.affine import piecewise_map
 from splinelens.geometry.attention import THRESHOLDS
-from splinelens.geometry.codes import hamming, independent_distance, layer_distance, region_code, unpacked
+from splinelens.geometry.codes import hamming, region_code, unpacked
 from splinelens.geometry.hulls import active, attention_weights, hull_vertices, minkowski_point
 from splinelens.geometry.partition import SPLINE7, signed_margin
 from splinelens.geometry.slices import slice_partition
@@ -185,17 +185,28 @@ def texts(loaded: LoadedModel, report: TokenReport) -> str:
     return svg(760, far + 60, body, "Distances between the tokens of two texts")
 
 
+def neighbor_distances(report: TokenReport) -> tuple[np.ndarray, np.ndarray]:
+    """Share of neurons with the same index that differ in sign between layers l and l + 1.
+
+    Returns:
+        For each l the measured share, and ``r (1 - r') + r' (1 - r)``, expected of independent codes with
+        the tokens' sign fractions r and r'.
+    """
+    neurons = report.neurons[0]
+    signs = np.stack([unpacked(code, neurons).numpy() for code in report.codes])
+    share = report.sign.astype(np.float64)
+    measured = (signs[1:] != signs[:-1]).mean(axis=(1, 2))
+    expected = (share[:-1] * (1 - share[1:]) + share[1:] * (1 - share[:-1])).mean(axis=1)
+    return measured, expected
+
+
 def layers(report: TokenReport) -> str:
     """Distance between neighboring layers, and what unmatched neurons give."""
-    found = layer_distance(torch.stack(report.codes), report.neurons[0]).numpy()
-    depth, share = len(report.layers), report.sign.tolist()
-    chance = [
-        np.mean([independent_distance(a, b) for a, b in zip(share[k], share[k + 1], strict=True)])
-        for k in range(depth - 1)
-    ]
+    measured, expected = neighbor_distances(report)
+    depth = len(report.layers)
     x, y = (0, depth - 2, 60, 600), (0.3, 0.6, 260, 40)
-    body = [curve(np.arange(depth - 1), np.array([found[k, k + 1] for k in range(depth - 1)]), x, y, "one")]
-    body += [curve(np.arange(depth - 1), np.array(chance), x, y, "two")]
+    body = [curve(np.arange(depth - 1), measured, x, y, "one")]
+    body += [curve(np.arange(depth - 1), expected, x, y, "two")]
     body += axes(x, y, range(0, depth - 1, 4), [0.3, 0.4, 0.5, 0.6], "layer l", "share that differs")
     body += [dot(250, 216, 1), text(262, 220, "signs of layers l and l + 1, measured")]
     body += [dot(250, 236, 2), text(262, 240, "if their neurons had nothing to do with each other")]

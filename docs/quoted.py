@@ -7,12 +7,11 @@ of the model are read.
 import sys
 
 import numpy as np
-import torch
-from pictures import OTHER, SENTENCE
+from pictures import OTHER, SENTENCE, neighbor_distances
 
 import splinelens
 from splinelens.features.token_report import TokenReport, read_tokens, text_distances
-from splinelens.geometry.codes import hamming, independent_distance, layer_distance
+from splinelens.geometry.codes import hamming
 from splinelens.models import LoadedModel
 
 
@@ -47,15 +46,8 @@ def distances(loaded: LoadedModel, reading: TokenReport) -> None:
     layer = min(12, loaded.depth - 1)
     apart, own = (text_distances(loaded, reading, each)[layer] for each in (other, reading))
     print(f"layer {layer}: to another text {apart:.3f}, to itself {own:.3f}")
-    found, share = (
-        layer_distance(torch.stack(reading.codes), reading.neurons[0]).numpy(),
-        reading.sign.tolist(),
-    )
-    gaps = [
-        found[k, k + 1]
-        - np.mean([independent_distance(a, b) for a, b in zip(share[k], share[k + 1], strict=True)])
-        for k in range(loaded.depth - 1)
-    ]
+    measured, expected = neighbor_distances(reading)
+    gaps = measured - expected
     print(f"neighboring layers differ from unmatched codes by {np.abs(gaps).max():.3f} at most")
 
 

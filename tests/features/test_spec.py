@@ -1,7 +1,7 @@
 """Tests features/spec.py."""
 
 import json
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -66,14 +66,3 @@ def test_a_threshold_that_is_no_share_is_refused(eps):
 
 def test_a_threshold_is_kept_as_a_plain_number():
     assert type(FeatureSpec(eps=np.float64(0.5)).eps) is float
-
-
-@pytest.mark.parametrize("name", [field.name for field in fields(FeatureSpec)])
-def test_a_difference_in_any_field_is_named(name):
-    value = getattr(OTHER, name)
-    difference = replace(FeatureSpec(), **{name: value}).difference(FeatureSpec())
-    assert difference == f"{name} is {value!r} and {getattr(FeatureSpec(), name)!r}"
-
-
-def test_equal_specs_do_not_differ():
-    assert OTHER.difference(replace(OTHER)) is None

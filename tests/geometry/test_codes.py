@@ -11,8 +11,6 @@ from splinelens.errors import BadFeatures, NoTokens
 from splinelens.geometry.codes import (
     distinct_regions,
     hamming,
-    independent_distance,
-    layer_distance,
     occupancy_distance,
     region_code,
     region_ids,
@@ -138,47 +136,11 @@ def test_repeating_a_text_leaves_its_distances_alone():
     assert once == pytest.approx(twice, abs=1e-12)
 
 
-def test_layer_distance_is_what_slow_loops_give():
-    margin = torch.randn(3, 6, 21)
-    got = layer_distance(region_code(margin), 21)
-    for one in range(3):
-        for two in range(3):
-            slow = sum(
-                (margin[one, token, k] > 0) != (margin[two, token, k] > 0)
-                for token in range(6)
-                for k in range(21)
-            )
-            assert got[one, two].item() == pytest.approx(slow.item() / 126 if one != two else 0.0, abs=1e-7)
-
-
-def test_unmatched_layers_differ_as_independent_signs_do():
-    """Many neurons: the law of large numbers at two layers with shares 0.2 and 0.7."""
-    margin = torch.rand(2, 40, 5000) - torch.tensor([0.8, 0.3])[:, None, None]
-    shares = (margin > 0).float().mean(dim=(1, 2)).tolist()
-    got = layer_distance(region_code(margin), 5000)[0, 1].item()
-    assert got == pytest.approx(independent_distance(*shares), abs=0.005)
-    assert independent_distance(0.2, 0.7) == pytest.approx(0.62)
-
-
-@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_against_a_fair_coin_half_differ(share):
-    assert independent_distance(share, 0.5) == pytest.approx(0.5)
-    assert independent_distance(share, 0.0) == pytest.approx(share)
-
-
-@pytest.mark.parametrize("share", [-0.1, 1.1, math.nan])
-def test_a_share_outside_0_and_1_is_refused(share):
-    with pytest.raises(BadFeatures, match=r"sign fractions .* must lie in \[0, 1\]"):
-        independent_distance(0.5, share)
-
-
 @pytest.mark.parametrize("neurons", [8, 17, 0, -1])
 def test_a_number_of_neurons_that_does_not_fit_is_refused(neurons):
     code = region_code(torch.randn(2, 3, 9))
     with pytest.raises(BadFeatures, match=f"codes of 2 bytes hold 9 to 16 neurons, not {neurons}"):
         unpacked(code, neurons)
-    with pytest.raises(BadFeatures, match="hold 9 to 16 neurons"):
-        layer_distance(code, neurons)
     with pytest.raises(BadFeatures, match="hold 9 to 16 neurons"):
         text_distance(code[0], code[1], neurons)
 
@@ -193,15 +155,13 @@ def test_a_text_without_tokens_has_no_distance():
     code = region_code(torch.randn(2, 3, 9))
     with pytest.raises(NoTokens, match="codes of 3 and 0 tokens have no pair"):
         text_distance(code[0], code[1, :0], 9)
-    with pytest.raises(NoTokens, match="codes of 0 tokens have no distance between layers"):
-        layer_distance(code[:, :0], 9)
 
 
 def test_arguments_are_left_as_they_are():
     margin = torch.randn(2, 3, 9)
     before, code = margin.clone(), region_code(margin)
     packed = code.clone()
-    unpacked(code, 9), hamming(code[0], code[1]), layer_distance(code, 9), text_distance(code[0], code[1], 9)
+    unpacked(code, 9), hamming(code[0], code[1]), text_distance(code[0], code[1], 9)
     assert torch.equal(margin, before)
     assert torch.equal(code, packed)
 
@@ -212,7 +172,6 @@ def test_arguments_are_left_as_they_are():
         lambda: region_code(torch.ones(2, 3, dtype=torch.int64)),
         lambda: unpacked(torch.ones(2, 3), 24),
         lambda: hamming(torch.ones(2, 3, dtype=torch.uint8), torch.ones(2, 4, dtype=torch.uint8)),
-        lambda: layer_distance(torch.ones(2, 3, dtype=torch.uint8), 24),
     ],
 )
 def test_wrong_shapes_and_types_are_refused(call):

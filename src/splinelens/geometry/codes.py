@@ -147,49 +147,6 @@ def occupancy_distance(
     return (p * (1 - q) + q * (1 - p)).mean(dim=-1)
 
 
-def layer_distance(code: UInt8[Tensor, "layer token byte"], neurons: int) -> Float[Tensor, "layer layer"]:
-    """Mean share of neurons with the same index that differ in sign between two layers, at the same token.
-
-    Neuron k of one layer is unrelated to neuron k of the next, so the distance of independent codes is
-    expected, see ``independent_distance``; only deviations from it mean anything.
-
-    Returns:
-        Shares in [0, 1], symmetric, 0 on the diagonal.
-
-    Raises:
-        NoTokens: There are no tokens.
-        BadFeatures: No neurons, or the codes have a different number of bytes.
-
-    Example:
-        >>> layer_distance(region_code(torch.tensor([[[1.0, 1.0]], [[1.0, -1.0]]])), neurons=2)
-        tensor([[0.0000, 0.5000],
-                [0.5000, 0.0000]])
-    """
-    _check(code, neurons, at_least=1)
-    if not code.shape[1]:
-        raise NoTokens("codes of 0 tokens have no distance between layers; pass the codes of a text")
-    signs = code.flatten(1)  # one long code per layer
-    return hamming(signs, signs).float() / (code.shape[1] * neurons)
-
-
-def independent_distance(share_a: float, share_b: float) -> float:
-    """Expected distance of two codes with independent neurons, ``a (1 - b) + b (1 - a)``.
-
-    Returns:
-        The expected share of neurons that differ, in [0, 1].
-
-    Raises:
-        BadFeatures: A share is outside [0, 1] or NaN.
-
-    Example:
-        >>> round(independent_distance(0.25, 0.5), 4)
-        0.5
-    """
-    if not (0 <= share_a <= 1 and 0 <= share_b <= 1):
-        raise BadFeatures(f"sign fractions {share_a} and {share_b}: both must lie in [0, 1]")
-    return share_a * (1 - share_b) + share_b * (1 - share_a)
-
-
 def _bits(code: UInt8[Tensor, "*text byte"]) -> UInt8[Tensor, "*text bit"]:
     """Every bit of the codes as 0 or 1, including padding."""
     bits = code.unsqueeze(-1)
