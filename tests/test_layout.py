@@ -344,7 +344,7 @@ def test_a_text_passes_fourteen_files_from_score_to_its_verdict(default_model):
         detector.score(["You are a silly goose."])
     finally:
         sys.setprofile(None)
-    passed = passed - {"anatomy.py"} | {"cli/score.py", "report/terminal.py"}
+    passed = passed - {"anatomy.py"} | {"cli/score.py", "report/scores.py"}  # a record has no function
     assert len(passed) <= 14
     contributing = (package.parents[1] / "CONTRIBUTING.md").read_text("utf-8")
     listed = contributing.partition("a text passes these files")[2].partition("###")[0]

@@ -84,7 +84,7 @@ def test_numbers_of_all_tokens_have_no_source():
     values = torch.tensor([[1.0, 5.0, -2.0], [3.0, 4.0, -2.0]])
     found = layout("margins", "length", "sign_mean", pooling=("max", "mean"))
     stats = TextStats(margins={0: reduced(values, ("max", "mean"), locate=True)})
-    assert found.sources(stats).tolist() == [[-1, 1, 0, 0, -1, -1, -1, -1]]
+    assert found.sources(stats, 1).tolist() == [[-1, 1, 0, 0, -1, -1, -1, -1]]
 
 
 def routed_window(margin, neurons):
@@ -108,7 +108,7 @@ def test_a_window_without_a_token_of_an_expert_does_not_count():
         "margin_last": [-4, 0, 6, 0],
         "occupancy": [0, pytest.approx(2 / 3), pytest.approx(1 / 3), 0],
     }
-    assert found.sources(merged).reshape(5, 4).tolist() == [
+    assert found.sources(merged, 1).reshape(5, 4).tolist() == [
         [1, 0, 2, -1],
         [2, 1, 2, -1],
         [-1] * 4,

@@ -327,3 +327,23 @@ def test_the_default_model_in_float64_gives_the_same_whatever_the_threads(defaul
     for side in ("right", "left"):
         together, reader = rows(loaded, MIXED[::6], side=side, **options)
         assert error(reader, together, alone) <= 1e-6
+
+
+def test_many_batches_that_fail_cost_no_more_than_one(tiny_llama, wrap):
+    """The budget falls to half of a batch that did not fit, not to half again with each of them."""
+    reader = TextReader(wrap(tiny_llama), FeatureSpec(("sign_mean",), max_tokens=64), token_budget=256)
+
+    def first_argument(_module, args, kwargs):
+        rows, tokens = (args[0] if args else kwargs["input_ids"]).shape
+        if rows * tokens > 128:
+            raise torch.OutOfMemoryError("full")
+
+    reader.loaded.model.register_forward_pre_hook(first_argument, with_kwargs=True)
+    assert len(list(reader.read(["in the garden you"] * 200))) == 200
+    assert reader.token_budget == 128
+
+
+def test_sources_are_located_without_margins_too(tiny_llama, wrap):
+    reader = TextReader(wrap(tiny_llama), FeatureSpec(("sign_mean", "length"), max_tokens=64))
+    (features,) = reader.read(["you"], locate=True)
+    assert (features.source == -1).all()

@@ -88,7 +88,7 @@ class Layout:
         blocks = []
         for column in self.columns:
             source = None
-            if column.layer is not None and column.statistic.needs == "gate":
+            if column.layer in stats.margins and column.statistic.needs == "gate":
                 source = stats.margins[column.layer].source(column.statistic.pooling)
             blocks.append(np.full((rows, column.size), -1) if source is None else source.numpy())
         return np.concatenate(blocks, axis=1)
