@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from detection.data import IDENTITY_MENTIONS, TYPES, EvaluationData, read_evaluation
+from detection.data import IDENTITY_MENTIONS, SETS, TYPES, EvaluationData, read_evaluation
 from detection.features import READINGS, read_cached
 from detection.training_rows import Part, domain_parts, measured_part, toxic_parts, type_parts
 
@@ -153,7 +153,7 @@ def fit(recipe: Recipe, data: EvaluationData, cache: Path, dtype: str) -> Artifa
         label=recipe.labels or tuple(sorted(set(data.sets["domains"].columns["domain"]))),
         negative=recipe.negative,
         judged=judged,
-        sources=[f"{part.name} train" for part in parts],
+        sources=[f"{Path(SETS[part.name].file).parent} train" for part in parts],
         languages=["English"],
         strengths=WIDE_STRENGTHS if wide else NARROW_STRENGTHS,
         prior=recipe.prior,

@@ -126,7 +126,7 @@ def markdown(record: Mapping[str, Any], protocols: Sequence[tuple[Protocol, Sequ
         protocols: What was run.
     """
     lines = [
-        "# The benchmark of detectors",
+        "# Benchmark of detectors",
         "",
         *_preface(record, [r for _, rows in protocols for r in rows]),
     ]

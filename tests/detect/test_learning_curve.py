@@ -157,7 +157,7 @@ def test_a_flat_curve_says_that_more_rows_add_nothing():
     [
         ([0.7, 0.8, 0.85], 0.001, "3 points are too few, 4 are needed"),
         ([0.7, 0.8, 0.6, 0.8, 0.6], 0.001, "do not lie on a power law"),
-        ([0.6, 0.62, 0.64, 0.66, 0.705], 0.02, "did not foretell the last"),
+        ([0.6, 0.62, 0.64, 0.66, 0.705], 0.02, "did not predict the last"),
         ([0.6, 0.65, 0.69, 0.72, 0.745], 0.08, "differ too much"),
     ],
 )

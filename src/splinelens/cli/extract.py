@@ -36,7 +36,7 @@ def extract(
     suffix: Annotated[
         str,
         typer.Option(
-            "--suffix", help="Run behind every text, never pooled.", metavar="TEXT", show_default=False
+            "--suffix", help="Run after every text, never pooled.", metavar="TEXT", show_default=False
         ),
     ] = "",
     max_tokens: options.MaxTokens = 512,

@@ -74,7 +74,8 @@ def train(
 ) -> None:
     """Fit a detector on labeled texts and write it with its card.
 
-    One column of two values is binary, of more words classes; several columns of 0/1 are labels of which a
+    One column of two values is binary: 0/1, yes/no, or a word and a harmless one, such as toxic and clean.
+    Two other words need --positive; more words are classes. Several columns of 0/1 are labels of which a
     text may have any number. Prints what was chosen and the out-of-fold numbers, length alone beside them.
     Rows in suspects.csv and TRAINING.md are those of the file, from 0, as score counts them. A run that was
     stopped goes on when the same command is given again.
@@ -177,7 +178,7 @@ def _print(artifact: "Artifact") -> None:
         repeated = training["repeated"]
         contradicting = f"{repeated['contradicting']:,} with contradicting labels"
         print(f"{repeated['texts']:,} texts occur more than once, {contradicting}")
-    print("out of fold, each row judged by a head that did not see it:")
+    print("out of fold, each row scored by a head that was not fitted on it:")
     print("\n".join(evaluation_lines(artifact.metrics["out_of_fold"])))
     for label, thresholds in zip(artifact.labels, artifact.thresholds, strict=True):
         for stored in thresholds if artifact.task != "classes" else ():

@@ -177,7 +177,7 @@ def with_law(curve: LearningCurve, rng: np.random.Generator) -> LearningCurve:
     if np.sqrt(np.mean(misfit**2)) > 2:
         reason = "the points do not lie on a power law"
     elif abs(before.at(rows[-1]) - means[-1]) > 2 * noise[-1] + _NOISE:
-        reason = "the points before the last did not foretell the last"
+        reason = "the points before the last did not predict the last"
     elif high - low > max(0.01, 1.5 * gain):
         reason = "the samples differ too much to tell what more rows would do"
     return replace(curve, reason=reason) if reason else replace(curve, law=law, gain_interval=(low, high))

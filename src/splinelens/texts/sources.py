@@ -102,7 +102,8 @@ def _missing_file(name: str) -> str:
     if not os.path.isdir(folder or "."):
         return f"no file {file} in {folder}: there is no such folder; check the path"
     near = closest(file, os.listdir(folder or "."))
-    advice = f"Did you mean {os.path.join(folder, near)}?" if near else "To read one text, give a list."
+    one = "To read one text, give a list, or --text on the command line."
+    advice = f"Did you mean {os.path.join(folder, near)}?" if near else one
     return f"no file {quoted([file])} in {folder or 'this folder'}. {advice}"
 
 
