@@ -33,7 +33,7 @@ from splinelens.report.evaluation_page import page
 from splinelens.report.scores import TextScore
 from splinelens.report.spans import words
 from splinelens.texts import Labels, Texts, read_texts
-from splinelens.texts.groups import GROUPS, column_groups, mentions, read_terms
+from splinelens.texts.groups import column_groups, mentions, read_terms
 
 Disguise = Callable[[str, random.Random], str]
 
@@ -91,7 +91,7 @@ def read_groups(
         groups |= column_groups(column, texts.columns[column])
     sources = [f"column {column}" for column in columns]
     if terms or not columns:
-        groups |= mentions(texts.texts, read_terms(terms) if terms else GROUPS)
+        groups |= mentions(texts.texts, read_terms(terms))
         sources.append(
             f"texts that hold a term of {terms}" if terms else "texts that name a group in English"
         )

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,48 +14,20 @@ if TYPE_CHECKING:
 
 _MOST_VALUES = 60
 _YES, _NO = ("true", "yes"), ("false", "no")
-
-GROUPS: dict[str, tuple[str, ...]] = {
-    "women": ("women", "woman", "female", "females"),
-    "men": ("men", "man", "male", "males"),
-    "girls": ("girl", "girls"),
-    "boys": ("boy", "boys"),
-    "gay": ("gay", "gays", "homosexual", "homosexuals"),
-    "lesbian": ("lesbian", "lesbians"),
-    "bisexual": ("bisexual", "bisexuals"),
-    "trans": ("trans", "transgender", "transsexual"),
-    "straight": ("heterosexual", "heterosexuals", "straight people"),
-    "muslim": ("muslim", "muslims", "islam", "islamic"),
-    "jewish": ("jewish", "jew", "jews", "judaism"),
-    "christian": ("christian", "christians", "christianity"),
-    "catholic": ("catholic", "catholics"),
-    "hindu": ("hindu", "hindus", "hinduism"),
-    "buddhist": ("buddhist", "buddhists", "buddhism"),
-    "atheist": ("atheist", "atheists", "atheism"),
-    "black": ("black people", "black man", "black men", "black woman", "black women", "african american"),
-    "white": ("white people", "white man", "white men", "white woman", "white women"),
-    "asian": ("asian", "asians", "chinese", "indian", "japanese"),
-    "latino": ("latino", "latina", "latinos", "hispanic", "mexican", "mexicans"),
-    "immigrants": ("immigrant", "immigrants", "migrant", "migrants", "refugee", "refugees"),
-    "old": ("old people", "elderly", "old man", "old woman"),
-    "young": ("young people", "teenager", "teenagers"),
-    "disabled": ("disabled", "disability", "disabilities", "handicapped"),
-    "deaf or blind": ("deaf", "blind people", "blind person"),
-    "mentally ill": ("mental illness", "mentally ill", "depressed", "autistic"),
-}
-"""English terms for groups: enough to see whether a mention moves scores, not a list of all groups."""
+_ENGLISH = files("splinelens.texts") / "groups.tsv"
 
 
-def read_terms(path: Path) -> dict[str, tuple[str, ...]]:
+def read_terms(path: Path | None = None) -> dict[str, tuple[str, ...]]:
     """Terms of each group from a UTF-8 file with ``name<TAB>term`` on each line.
 
-    A name may be on several lines; blank lines and lines that start with # are skipped.
+    A name may be on several lines; blank lines and lines that start with # are skipped. None reads
+    the English terms that come with splinelens.
 
     Raises:
         BadTexts: The file cannot be read, holds no term, or a line has no tab.
     """
     try:
-        lines = path.read_text("utf-8-sig").splitlines()
+        lines = (path or _ENGLISH).read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise BadTexts(f"cannot read terms from {path}: {reason}; give a UTF-8 file") from error
@@ -71,9 +44,7 @@ def read_terms(path: Path) -> dict[str, tuple[str, ...]]:
     return groups
 
 
-def mentions(
-    texts: Sequence[str | None], groups: Mapping[str, Sequence[str]] = GROUPS
-) -> "dict[str, numpy.ndarray]":
+def mentions(texts: Sequence[str | None], groups: Mapping[str, Sequence[str]]) -> "dict[str, numpy.ndarray]":
     """Which texts contain a term of each group, as a whole word in any case: one boolean a text.
 
     Example:
