@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-import torch
+from scipy.spatial.distance import pdist
 
 from splinelens.anatomy import anatomy_of
 from splinelens.errors import BadFeatures
@@ -10,6 +10,17 @@ from splinelens.features.slicing import locate_token, slice_texts, text_slice
 from splinelens.features.token_report import read_tokens
 
 TEXT = "the thing you are after"
+
+
+def numbers_of(found):
+    """Numbers of the three tokens of a slice, from their labels."""
+    return [int(label.split()[-2]) for label in found.labels]
+
+
+def on(found):
+    """For each point and each wall whether the neuron is on: the point is left of the wall."""
+    along, offset = found.segments[:, 1] - found.segments[:, 0], found.points[:, None] - found.segments[:, 0]
+    return along[:, 0] * offset[..., 1] - along[:, 1] * offset[..., 0] > 0
 
 
 @pytest.fixture
@@ -26,17 +37,16 @@ def cut(tiny_of, wrap):
 
 def test_one_text_is_cut_through_its_first_middle_and_last_token(cut):
     found, notes, (report,), _ = cut("llama", TEXT)
-    assert found.tokens == (0, 6, 11)
-    assert (found.first, found.neurons, notes) == (0, 48, [])
-    plane = found.picture.plane
-    lifted = plane.origin + found.picture.places @ plane.axes
-    assert np.allclose(lifted, report.inputs[1][[0, 6, 11]].numpy(), atol=1e-5)
+    assert numbers_of(found) == [0, 6, 11]
+    assert found.labels[0] == "token 0 'the'"
+    assert (found.neurons, notes) == (48, [])
+    assert np.allclose(pdist(found.points), pdist(report.inputs[1][[0, 6, 11]].numpy()), atol=1e-5)
 
 
 def test_two_texts_are_cut_through_both_ends_and_the_first_ones_middle(cut):
     found, _, reports, _ = cut("llama", TEXT, "so it is")
     both = reports[0].tokens + reports[1].tokens
-    assert found.tokens == (11, both - 1, 6)
+    assert found.labels == ("text 1, token 11 'er'", "text 2, token 7 's'", "text 1, token 6 'r'")
     assert locate_token(reports, both - 1) == (1, reports[1].tokens - 1)
 
 
@@ -44,18 +54,17 @@ def test_each_point_has_the_signs_of_its_token(cut):
     found, _, (report,), loaded = cut("gpt2", TEXT)
     mlp = loaded.model.h[1].mlp.c_fc
     gate = report.inputs[1] @ mlp.weight + mlp.bias
-    crossing = found.picture.on(found.picture.places)
-    assert (crossing == (gate[list(found.tokens)][:, found.picture.walls] > 0).numpy()).all()
+    assert (on(found) == (gate[numbers_of(found)][:, found.walls] > 0).numpy()).all()
 
 
 def test_chosen_tokens_are_taken(cut):
-    assert cut("llama", TEXT, tokens=(3, 1, 2))[0].tokens == (3, 1, 2)
+    assert numbers_of(cut("llama", TEXT, tokens=(3, 1, 2))[0]) == [3, 1, 2]
 
 
 def test_tokens_that_span_no_plane_are_replaced_and_that_is_said(cut):
     found, notes, (report,), _ = cut("llama", "aaaaaa!?", layer=0)  # tokens 0 and 4 are one point
-    assert sorted(report.piece(token) for token in found.tokens) == ["!", "?", "a"]
-    numbers = ", ".join(map(str, found.tokens))
+    assert sorted(report.piece(token) for token in numbers_of(found)) == ["!", "?", "a"]
+    numbers = ", ".join(map(str, numbers_of(found)))
     assert notes == [f"slice: tokens 0, 4, 7 span no plane at layer 0; it goes through {numbers}"]
 
 
@@ -80,25 +89,23 @@ def test_chosen_tokens_that_do_not_exist_are_refused(cut):
 
 def test_of_experts_the_one_with_most_of_the_tokens_is_drawn(cut):
     found, notes, (report,), loaded = cut("mixtral", TEXT)
-    expert = found.first // 24
-    met = [expert in report.routes[1][token] for token in found.tokens]
-    assert sum(met) == max(
-        sum(other in report.routes[1][token] for token in found.tokens) for other in range(4)
-    )
+    tokens, expert = numbers_of(found), found.walls[0] // 24
+    met = [expert in report.routes[1][token] for token in tokens]
+    assert sum(met) == max(sum(other in report.routes[1][token] for token in tokens) for other in range(4))
     assert found.neurons == 24
     weight = loaded.model.layers[1].mlp.experts.gate_up_proj[expert, :24]
-    on = report.inputs[1][list(found.tokens)] @ weight[found.picture.walls].T > 0
-    assert (found.picture.on(found.picture.places) == on.numpy()).all()
+    gate = report.inputs[1][tokens] @ weight[found.walls - expert * 24].T
+    assert (on(found) == (gate > 0).numpy()).all()
     assert f"only the walls of expert {expert} are drawn, to which {sum(met)} of the three" in notes[0]
 
 
 def test_a_shared_expert_is_drawn_rather(cut):
     found, notes, (report,), loaded = cut("qwen3_next", TEXT)
-    assert (found.first, found.neurons) == (4 * 24, 20)
+    assert found.neurons == 20
     assert "only the walls of the shared one are drawn" in notes[0]
     weight = loaded.model.layers[1].mlp.shared_expert.gate_proj.weight
-    on = report.inputs[1][list(found.tokens)] @ weight[found.picture.walls].T > 0
-    assert torch.equal(torch.from_numpy(found.picture.on(found.picture.places)), on)
+    gate = report.inputs[1][numbers_of(found)] @ weight[found.walls - 4 * 24].T
+    assert (on(found) == (gate > 0).numpy()).all()
 
 
 def test_a_token_after_the_last_text_is_our_mistake(cut):

@@ -17,6 +17,7 @@ from splinelens.detect.heads import LinearHead
 from splinelens.detect.metrics import evaluate
 from splinelens.detect.subgroup_auc import subgroup_aucs
 from splinelens.detect.thresholds import Threshold
+from splinelens.features.slicing import TextSlice
 from splinelens.features.token_report import TokenReport
 from splinelens.report.evaluation import (
     EvaluationReport,
@@ -26,7 +27,7 @@ from splinelens.report.evaluation import (
     Mistake,
     shares,
 )
-from splinelens.report.inspection import Inspection, SliceView
+from splinelens.report.inspection import Inspection
 from splinelens.report.scores import Span
 
 TRICKS = """a <b>b</b> </script><script>alert(1)</script> --> <!-- <img src=x onerror=alert(1)> & "x" """
@@ -183,7 +184,7 @@ def make_inspection(
 def view():
     """A slice by two walls through a square: four cells, and three points of which two share one."""
     low = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
-    return SliceView(
+    return TextSlice(
         layer=1,
         labels=("token 0 'a'", "token 1 '<b>\u202e'", "token 2 '%{x}'"),
         points=np.array([[0.25, 0.25], [0.75, 0.5], [1.5, 1.5]]),

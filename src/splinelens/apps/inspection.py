@@ -11,13 +11,12 @@ import numpy as np
 from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.errors import BadFeatures
 from splinelens.features.reference import Reference, shipped
-from splinelens.features.slicing import TextSlice, locate_token, text_slice
-from splinelens.features.token_report import TokenReport, load_up_to, read_tokens, text_distances
+from splinelens.features.slicing import text_slice
+from splinelens.features.token_report import load_up_to, read_tokens, text_distances
 from splinelens.features.validation import check_layers, check_max_tokens, check_text
 from splinelens.geometry.attention import check_eps
 from splinelens.models import LoadedModel
-from splinelens.report.inspection import Inspection, SliceView
-from splinelens.report.plain_text import visible
+from splinelens.report.inspection import Inspection
 
 
 def inspect(
@@ -88,7 +87,7 @@ def inspect(
         )
         for name, each in texts.items()
     ]
-    picture, drawn = text_slice(anatomy, reports, cut, slice_at and slice_at[1])
+    view, drawn = text_slice(anatomy, reports, cut, slice_at and slice_at[1])
     used, missing = _fitting_reference(loaded, reference, prompt)
     far = [used.far(each.tokens, name) for name, each in zip(texts, reports, strict=True)] if used else []
     descriptions = dict.fromkeys(used.description(report.tokens) for report in reports) if used else ()
@@ -103,7 +102,7 @@ def inspect(
         if used is None
         else tuple(used.percentiles(report.seven, report.tokens, report.layers) for report in reports),
         prefixes=tuple(report.prefixes for report in reports) if prefixes else None,
-        slice=None if picture is None else _view(picture, reports),
+        slice=view,
         text_distance=None if versus is None else text_distances(loaded, *reports),
         reference="; ".join(descriptions) or None,
         notes=(*_notes(anatomy, chosen), *drawn, *missing, *filter(None, far)),
@@ -164,25 +163,3 @@ def _fitting_reference(
     else:
         reason = reference.fits(loaded)
     return (reference, []) if reason is None else (None, [f"no percentiles: {reason}"])
-
-
-def _view(slice_: TextSlice, reports: list[TokenReport]) -> SliceView:
-    picture = slice_.picture
-    first, second, third = (_label(reports, token) for token in slice_.tokens)
-    return SliceView(
-        layer=slice_.layer,
-        labels=(first, second, third),
-        points=picture.places,
-        box=picture.box,
-        segments=picture.segments,
-        walls=picture.walls + slice_.first,
-        regions=picture.cell_count,
-        cells=tuple(picture.cell_around(point) for point in picture.places),
-        neurons=slice_.neurons,
-    )
-
-
-def _label(reports: list[TokenReport], token: int) -> str:
-    text, own = locate_token(reports, token)
-    before = f"text {text + 1}, " if len(reports) > 1 else ""
-    return f"{before}token {own} '{visible(reports[text].piece(own))}'"

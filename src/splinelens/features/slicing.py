@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from splinelens.anatomy import Anatomy, anatomy_of
@@ -18,28 +19,47 @@ from splinelens.features.token_report import TokenReport, load_up_to, read_token
 from splinelens.features.validation import check_layer, check_text, check_token
 from splinelens.geometry.slices import Slice, points_apart, slice_partition, spans_plane
 from splinelens.models import LoadedModel
+from splinelens.texts.plain_text import visible
 from splinelens.weights import walls_of
 
 Triple = tuple[int, int, int]
+Cell = Float[np.ndarray, "_ 2"]  # corners: each cell has another number of them
 
 
 @dataclass(frozen=True, eq=False)
 class TextSlice:
-    """A slice of a layer's partition through three tokens.
+    """The walls of one layer on the plane through three tokens.
 
     Attributes:
-        layer: The layer.
-        tokens: The three tokens, counted through all texts.
-        picture: The slice.
-        first: Number of the first neuron whose wall was looked for; ``picture.walls`` counts from it.
-        neurons: How many neurons' walls were looked for.
+        layer: Number of the layer.
+        labels: Names of the three tokens.
+        points: Their positions on the plane, in units of the MLP's input.
+        box: The window: lowest x, lowest y, highest x, highest y.
+        segments: Both ends of each wall inside the window.
+        walls: Their neurons, counted through all experts.
+        regions: Upper bound of the regions in the window; exact unless three walls meet in one point.
+        cells: Corners of the region around each point; None where it is not known.
+        neurons: Neurons of the layer, whether or not their walls cross the window.
     """
 
     layer: int
-    tokens: Triple
-    picture: Slice
-    first: int
+    labels: tuple[str, ...]
+    points: Float[np.ndarray, "3 2"]
+    box: tuple[float, float, float, float]
+    segments: Float[np.ndarray, "wall 2 2"]
+    walls: Int[np.ndarray, " wall"]
+    regions: int
+    cells: tuple[Cell | None, ...]
     neurons: int
+
+    def same_cell(self) -> dict[int, int]:
+        """The points that share the region of an earlier point, and which that is."""
+        shared: dict[int, int] = {}
+        for number, cell in enumerate(self.cells):
+            for earlier, other in enumerate(self.cells[:number]):
+                if cell is not None and other is not None and np.array_equal(cell, other):
+                    shared.setdefault(number, earlier)
+        return shared
 
 
 def text_slice(
@@ -76,7 +96,18 @@ def text_slice(
         return None, notes
     weight, bias, first, drawn = _walls(anatomy, layer, reports, tokens)
     picture = slice_partition(states[list(tokens)], weight, bias)
-    return TextSlice(layer, tokens, picture, first, len(weight)), notes + drawn
+    view = TextSlice(
+        layer=layer,
+        labels=tuple(_label(reports, token) for token in tokens),
+        points=picture.places,
+        box=picture.box,
+        segments=picture.segments,
+        walls=picture.walls + first,
+        regions=picture.cell_count,
+        cells=tuple(picture.cell_around(point) for point in picture.places),
+        neurons=len(weight),
+    )
+    return view, notes + drawn
 
 
 def slice_texts(
@@ -140,6 +171,12 @@ def locate_token(reports: Sequence[TokenReport], token: int) -> tuple[int, int]:
             return text, token
         token -= report.tokens
     raise IndexError(f"no token {token} after the last text")
+
+
+def _label(reports: Sequence[TokenReport], token: int) -> str:
+    text, index = locate_token(reports, token)
+    before = f"text {text + 1}, " if len(reports) > 1 else ""
+    return f"{before}token {index} '{visible(reports[text].piece(index))}'"
 
 
 def _found(

@@ -19,7 +19,6 @@ from splinelens.report.evaluation import (
     share_table,
 )
 from splinelens.report.page import render_page
-from splinelens.report.plain_text import readable
 from splinelens.report.plots import (
     GRAY,
     SERIES,
@@ -32,6 +31,7 @@ from splinelens.report.plots import (
 )
 from splinelens.report.tables import Table, percent
 from splinelens.report.terminal import strongest_words
+from splinelens.texts.plain_text import readable
 
 _CURVE, _CELL = 360, 26  # pixels: height of a curve and of a cell of the heat map
 _FAINT, _STRONG = 0.1, 2.0  # contributions below have no color; at and above have the full color

@@ -9,54 +9,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
+from splinelens.features.slicing import TextSlice
 from splinelens.features.token_report import TokenReport
 from splinelens.geometry.attention import THRESHOLDS
 from splinelens.geometry.partition import SPLINE7
-from splinelens.report.plain_text import visible
 from splinelens.report.tables import Table
+from splinelens.texts.plain_text import visible
 
 SCHEMA = 2
 """Number of the JSON form; it rises when a key is renamed, removed or changes its meaning."""
-
-Cell = Float[np.ndarray, "corner 2"]
-
-
-@dataclass(frozen=True, eq=False)
-class SliceView:
-    """The walls of one layer on the plane through three points of its input.
-
-    Attributes:
-        layer: Number of the layer.
-        labels: Names of the three points.
-        points: Their positions on the plane, in units of the MLP's input.
-        box: The window: lowest x, lowest y, highest x, highest y.
-        segments: Both ends of each wall inside the window.
-        walls: Their neurons.
-        regions: Upper bound of the regions in the window; exact unless three walls meet in one point.
-        cells: Corners of the region around each point; None where it is not known.
-        neurons: Neurons of the layer, whether or not their walls cross the window.
-    """
-
-    layer: int
-    labels: tuple[str, str, str]
-    points: Float[np.ndarray, "3 2"]
-    box: tuple[float, float, float, float]
-    segments: Float[np.ndarray, "wall 2 2"]
-    walls: Int[np.ndarray, " wall"]
-    regions: int
-    cells: tuple[Cell | None, ...]
-    neurons: int
-
-    def same_cell(self) -> dict[int, int]:
-        """The points that share the region of an earlier point, and which that is."""
-        shared: dict[int, int] = {}
-        for number, cell in enumerate(self.cells):
-            for earlier, other in enumerate(self.cells[:number]):
-                if cell is not None and other is not None and np.array_equal(cell, other):
-                    shared.setdefault(number, earlier)
-        return shared
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +54,7 @@ class Inspection:
     texts: tuple[TokenReport, ...]
     percentiles: tuple[Float[np.ndarray, "layer 7"], ...] | None = None
     prefixes: tuple[Float[np.ndarray, "layer token 7"], ...] | None = None
-    slice: SliceView | None = None
+    slice: TextSlice | None = None
     text_distance: Float[np.ndarray, " layer"] | None = None
     self_distance: Float[np.ndarray, "text layer"] | None = None
     reference: str | None = None
@@ -211,7 +174,7 @@ def _json(value: Any) -> Any:  # Any: records and arrays; JSON values
         return _numbers(value)
     if isinstance(value, tuple | list):
         return [_json(part) for part in value]
-    if isinstance(value, SliceView):
+    if isinstance(value, TextSlice):
         value = vars(value)
     if isinstance(value, dict):
         return {name: _json(part) for name, part in value.items() if name != "texts"}

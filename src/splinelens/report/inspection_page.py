@@ -9,14 +9,13 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
+from splinelens.features.slicing import Cell, TextSlice
 from splinelens.features.token_report import TokenReport
 from splinelens.geometry.attention import THRESHOLDS
 from splinelens.geometry.partition import SPLINE7
 from splinelens.report.card import layer_ranges
 from splinelens.report.inspection import (
-    Cell,
     Inspection,
-    SliceView,
     characters,
     dimension_sums,
     distance_table,
@@ -24,7 +23,6 @@ from splinelens.report.inspection import (
     token_labels,
 )
 from splinelens.report.page import render_page
-from splinelens.report.plain_text import readable, visible
 from splinelens.report.plots import (
     GRAY,
     SERIES,
@@ -37,6 +35,7 @@ from splinelens.report.plots import (
     shorten,
 )
 from splinelens.report.tables import count_of
+from splinelens.texts.plain_text import readable, visible
 
 TITLES = {
     "sign_mean": "sign fraction, mean",
@@ -379,7 +378,7 @@ def _distances(inspection: Inspection, layers: list[str]) -> Figure:
     return figure(lines, _PANEL, category_axis("layer", nticks=8), {"rangemode": "tozero"})
 
 
-def _points(view: SliceView) -> list[tuple[str, str, str]]:
+def _points(view: TextSlice) -> list[tuple[str, str, str]]:
     """Color, label and remark of each point of a slice."""
     shared, points = view.same_cell(), []
     for number, label in enumerate(view.labels):
@@ -390,7 +389,7 @@ def _points(view: SliceView) -> list[tuple[str, str, str]]:
     return points
 
 
-def _slice(view: SliceView) -> Figure:
+def _slice(view: TextSlice) -> Figure:
     labels, shared = [readable(label) for label in view.labels], view.same_cell()
     cells = [
         _cell(None if number in shared else cell, SERIES[number]) for number, cell in enumerate(view.cells)
@@ -421,7 +420,7 @@ def _slice(view: SliceView) -> Figure:
     )
 
 
-def _walls(view: SliceView) -> go.Scatter:
+def _walls(view: TextSlice) -> go.Scatter:
     """All walls as one line with gaps; each has points to hover over, also near the three points."""
     many, few = len(view.walls), len(view.walls) < 200
     begin, along = view.segments[:, 0], view.segments[:, 1] - view.segments[:, 0]
@@ -456,7 +455,7 @@ def _cell(corners: Cell | None, color: str) -> go.Scatter:
     )
 
 
-def _views(view: SliceView) -> list[list[float]]:
+def _views(view: TextSlice) -> list[list[float]]:
     """The window, and one around each point that shows its region; (low x, low y, high x, high y)."""
     low_x, low_y, high_x, high_y = view.box
     views = [list(view.box)]

@@ -20,9 +20,9 @@ from splinelens.report.inspection import (
     short,
     token_labels,
 )
-from splinelens.report.plain_text import readable, visible
 from splinelens.report.tables import Table, count_of
 from splinelens.report.terminal import rich_table
+from splinelens.texts.plain_text import readable, visible
 
 if TYPE_CHECKING:
     from rich.console import Group

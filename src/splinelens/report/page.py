@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from splinelens import __version__
 from splinelens.errors import CannotWrite
-from splinelens.report.plain_text import readable
 from splinelens.report.tables import one_line
+from splinelens.texts.plain_text import readable
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from splinelens.report.plain_text import harmless
 from splinelens.report.scores import UNDETERMINED, Span, TextScore
 from splinelens.report.spans import core, sentences, words
 from splinelens.report.tables import (
@@ -22,6 +21,7 @@ from splinelens.report.tables import (
     percent,
     percents,
 )
+from splinelens.texts.plain_text import harmless
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

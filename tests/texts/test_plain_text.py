@@ -1,8 +1,8 @@
-"""Tests ``report/plain_text.py``: no text can play tricks on a terminal, and scripts stay whole."""
+"""Tests ``texts/plain_text.py``: no text can play tricks on a terminal, and scripts stay whole."""
 
 import pytest
 
-from splinelens.report.plain_text import harmless, readable, visible
+from splinelens.texts.plain_text import harmless, readable, visible
 
 TRICKS = "\x1b\x9b\x07\r\n\x7f\u202e\u2066\ud800\u2028\ufeff\x00\ue000"
 SCRIPTS = ("👩‍👩‍👧 ok", "می‌خواهم", "naïve é", "日本語")
