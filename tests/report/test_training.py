@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from splinelens.apps.training import Training
 from splinelens.detect.learning_curve import LearningCurve, PowerLaw
 from splinelens.detect.thresholds import thresholds
 from splinelens.errors import BadFeatures
@@ -15,7 +16,6 @@ from splinelens.report.training import (
     suspects_csv,
     training_lines,
     training_markdown,
-    training_report,
 )
 
 LABELS = np.array([[0, 1], [0, 0], [0, 1], [1, 0], [1, 1], [1, 0]])
@@ -40,6 +40,7 @@ def detector(artifact):
             task=task,
             labels=labels,
             thresholds=stored,
+            training=artifact.training | {"settings": {"C": dict.fromkeys(labels, 0.001)}},
             metrics={"out_of_fold": metrics},
         )
 
@@ -50,14 +51,15 @@ def detector(artifact):
 def report(detector):
     """A report with everything."""
     stored = thresholds(LABELS[:, 0], SCORES[:, 0])
-    return training_report(
+    training = Training(
         detector("rude", "loud", thresholds=stored),
-        LABELS,
-        SCORES,
+        values=np.zeros((6, 1)),
+        labels=LABELS,
+        scores=SCORES,
         numbers=np.array([10, 11, 12, 13, 14, 15]),
-        keys=["a", "b", "c", "a", "d", "e"],
-        curve=CURVE,
+        groups=np.array([0, 1, 2, 0, 3, 4]),
     )
+    return replace(training.report(), curve=CURVE)
 
 
 def test_suspects_and_contradictions_have_the_row_numbers_of_the_file(report):
@@ -102,9 +104,9 @@ def test_the_file_has_a_line_for_each_suspect_and_each_contradicting_row(report)
     assert (rows[0]["given"], rows[0]["suggested"], rows[0]["score"]) == ("0", "1", "0.9000")
 
 
-def rows_of(artifact, labels, scores, **options):
+def report_of(artifact, labels, scores):
     numbers = np.arange(len(labels))
-    return training_report(artifact, labels, scores, numbers=numbers, keys=numbers.tolist(), **options)
+    return Training(artifact, np.zeros((len(labels), 1)), labels, scores, numbers, numbers).report()
 
 
 def test_classes_are_named_in_the_users_words(detector):
@@ -112,7 +114,7 @@ def test_classes_are_named_in_the_users_words(detector):
     scores = np.array(
         [[0.9, 0.05, 0.05]] * 2 + [[0.1, 0.1, 0.8]] + [[0.1, 0.8, 0.1]] * 2 + [[0.3, 0, 0.7]] * 2
     )
-    found = rows_of(detector("a", "b", "c", task="classes"), labels, scores)
+    found = report_of(detector("a", "b", "c", task="classes"), labels, scores)
     assert [line.split(",")[:5] for line in suspects_csv(found).splitlines()[1:]] == [
         ["2", "suspect", "class", "a", "c"]
     ]
@@ -120,26 +122,25 @@ def test_classes_are_named_in_the_users_words(detector):
 
 def test_a_clean_training_says_so(detector):
     labels, scores = np.arange(8) % 2, np.arange(8) % 2 * 0.8 + 0.1
-    found = rows_of(detector("rude", task="binary"), labels, scores)
+    found = report_of(detector("rude", task="binary"), labels, scores)
     page = training_markdown(found)
     assert "None: no score favors another label" in page
-    assert "No learning curve was computed." in page
+    assert found.curve.sentence in page
     assert "None stored." in page
-    assert training_lines(found) == []
+    assert training_lines(found) == [found.curve.sentence]
     assert suspects_csv(found) == ",".join(SUSPECT_COLUMNS) + "\n"
 
 
 def test_many_suspects_are_cut_on_the_page_and_whole_in_the_file(detector):
     labels, scores = np.repeat([0, 1], 100), np.repeat([0.1, 0.9], 100)
     scores[:30] = 0.95
-    few = LearningCurve((), (), 10, reason="30 rows to train on are too few for a curve, 100 are needed")
-    found = rows_of(detector("rude", task="binary"), labels, scores, curve=few)
+    found = report_of(detector("rude", task="binary"), labels, scores)
     page = training_markdown(found)
     assert "The first 20; all are in `suspects.csv`." in page
-    assert few.sentence in page
+    assert found.curve.sentence in page
     assert len(suspects_csv(found).splitlines()) == 31
 
 
 def test_scores_must_fit_the_labels(detector):
     with pytest.raises(BadFeatures, match="one score per label"):
-        rows_of(detector("rude", "loud"), LABELS, SCORES[:, :1])
+        report_of(detector("rude", "loud"), LABELS, SCORES[:, :1])

@@ -16,6 +16,7 @@ from splinelens import __version__
 from splinelens.detect.artifact import Artifact, Task
 from splinelens.detect.calibration import Calibration, calibrate
 from splinelens.detect.heads import LinearHead
+from splinelens.detect.label_errors import contradictions, suspected_labels
 from splinelens.detect.learning_curve import learning_curve
 from splinelens.detect.solver import STRENGTHS, Fitted, fit, label_columns, require_rows
 from splinelens.detect.thresholds import TARGETS, thresholds
@@ -25,7 +26,7 @@ from splinelens.features.reader import Progress, TextReader
 from splinelens.features.table import FeatureTable
 from splinelens.files import write_text
 from splinelens.report.card import card
-from splinelens.report.training import TrainingReport, suspects_csv, training_markdown, training_report
+from splinelens.report.training import TrainingReport, suspects_csv, training_markdown
 from splinelens.texts import Texts, read_texts, text_hashes
 
 MAX_BYTES = 4_000_000
@@ -59,7 +60,7 @@ class Training:
     groups: np.ndarray
 
     def report(self) -> TrainingReport:
-        """Learning curve, suspected label errors and contradictions."""
+        """Learning curve, suspected label errors and contradictions, with row numbers of the source."""
         artifact, strengths = self.artifact, self.artifact.training["settings"]["C"]
         curve = learning_curve(
             self.values,
@@ -69,9 +70,13 @@ class Training:
             max_rows=_MAX_CURVE_ROWS,
             seed=artifact.training["seed"],
         )
-        keys = self.groups.tolist()
-        return training_report(
-            artifact, self.labels, self.scores, numbers=self.numbers, keys=keys, curve=curve
+        suspects = suspected_labels(self.labels, self.scores, exclusive=artifact.task == "classes")
+        conflicts = contradictions(self.groups.tolist(), self.labels)
+        return TrainingReport(
+            artifact,
+            tuple(replace(suspect, row=int(self.numbers[suspect.row])) for suspect in suspects),
+            tuple(replace(group, rows=tuple(self.numbers[list(group.rows)].tolist())) for group in conflicts),
+            curve,
         )
 
     def write(self, folder: Path) -> TrainingReport:

@@ -5,13 +5,10 @@ Rows are named by number, never by their text, so that the report can be shared.
 
 import csv
 import io
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
-
-import numpy as np
+from dataclasses import dataclass
 
 from splinelens.detect.artifact import Artifact
-from splinelens.detect.label_errors import Contradiction, Suspect, contradictions, suspected_labels
+from splinelens.detect.label_errors import Contradiction, Suspect
 from splinelens.detect.learning_curve import LearningCurve
 from splinelens.report.page import render_markdown
 from splinelens.report.tables import Table, count_of, label_table, threshold_table
@@ -30,53 +27,18 @@ class TrainingReport:
         artifact: The detector, with its out-of-fold metrics and thresholds.
         suspects: Labels that are likely wrong, the most suspect first.
         contradictions: Rows of equal texts with different labels.
-        curve: The learning curve; None if none was computed.
+        curve: The learning curve; without points if there are too few rows.
     """
 
     artifact: Artifact
     suspects: tuple[Suspect, ...]
     contradictions: tuple[Contradiction, ...]
-    curve: LearningCurve | None = None
-
-
-def training_report(
-    artifact: Artifact,
-    labels: np.ndarray,
-    scores: np.ndarray,
-    *,
-    numbers: np.ndarray,
-    keys: Sequence[Hashable],
-    curve: LearningCurve | None = None,
-) -> TrainingReport:
-    """Build a report from out-of-fold scores.
-
-    Args:
-        artifact: The detector.
-        labels: 0 or 1, (text, label), of the rows that were read.
-        scores: Calibrated out-of-fold probabilities of the same shape; NaN where a row was not scored.
-        numbers: The number of each row in the user's file, from 0.
-        keys: Equal for rows of equal texts, to find contradictions.
-        curve: The learning curve.
-
-    Raises:
-        BadFeatures: Scores of another shape or outside [0, 1].
-        BadLabels: Labels other than 0 and 1.
-    """
-    suspects = suspected_labels(labels, scores, exclusive=artifact.task == "classes")
-    return TrainingReport(
-        artifact,
-        tuple(replace(suspect, row=int(numbers[suspect.row])) for suspect in suspects),
-        tuple(
-            replace(group, rows=tuple(numbers[list(group.rows)].tolist()))
-            for group in contradictions(keys, labels)
-        ),
-        curve,
-    )
+    curve: LearningCurve
 
 
 def training_lines(report: TrainingReport) -> list[str]:
     """A few lines for the terminal: the learning curve, suspects, contradictions."""
-    lines = [report.curve.sentence] if report.curve else []
+    lines = [report.curve.sentence]
     if report.suspects:
         first = ", ".join(str(suspect.row) for suspect in report.suspects[:5])
         lines.append(f"{count_of(len(report.suspects), 'label')} may be wrong; look at rows {first} first")
@@ -125,11 +87,12 @@ def suspects_csv(report: TrainingReport) -> str:
     return out.getvalue()
 
 
-def _curve_table(curve: LearningCurve | None) -> Table:
-    points = zip(curve.rows, curve.auc, curve.spread, curve.samples, strict=True) if curve else ()
+def _curve_table(curve: LearningCurve) -> Table:
     rows = [
         (f"{rows:,}", f"{mean:.4f}", "one sample" if spread is None else f"{spread:.4f}", str(len(samples)))
-        for rows, mean, spread, samples in points
+        for rows, mean, spread, samples in zip(
+            curve.rows, curve.auc, curve.spread, curve.samples, strict=True
+        )
     ]
     return Table(("rows to train on", "AUC", "standard deviation", "samples"), rows)
 
