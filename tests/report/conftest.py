@@ -192,7 +192,7 @@ def view():
         segments=np.array([[[1.0, 0.0], [1.0, 2.0]], [[0.0, 1.0], [2.0, 1.0]]]),
         walls=np.array([7, 11]),
         regions=4,
-        cells=(low, low, None),
+        cells=(low, low, low + 1),
         neurons=48,
     )
 

@@ -57,7 +57,6 @@ def test_json_says_null_where_there_is_no_number(inspection, view):
     assert (
         text["percentiles"] is text["prefixes"] is record["text_distance"] is record["self_distance"] is None
     )
-    assert record["slice"]["cells"][2] is None
     assert record["slice"]["cells"][0] == view.cells[0].tolist()
     assert record["slice"]["labels"] == list(view.labels)
 

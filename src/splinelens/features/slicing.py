@@ -38,7 +38,7 @@ class TextSlice:
         segments: Both ends of each wall inside the window.
         walls: Their neurons, counted through all experts.
         regions: Upper bound of the regions in the window; exact unless three walls meet in one point.
-        cells: Corners of the region around each point; None where it is not known.
+        cells: Corners of the region around each point.
         neurons: Neurons of the layer, whether or not their walls cross the window.
     """
 
@@ -49,7 +49,7 @@ class TextSlice:
     segments: Float[np.ndarray, "wall 2 2"]
     walls: Int[np.ndarray, " wall"]
     regions: int
-    cells: tuple[Cell | None, ...]
+    cells: tuple[Cell, ...]
     neurons: int
 
     def same_cell(self) -> dict[int, int]:
@@ -57,7 +57,7 @@ class TextSlice:
         shared: dict[int, int] = {}
         for number, cell in enumerate(self.cells):
             for earlier, other in enumerate(self.cells[:number]):
-                if cell is not None and other is not None and np.array_equal(cell, other):
+                if np.array_equal(cell, other):
                     shared.setdefault(number, earlier)
         return shared
 

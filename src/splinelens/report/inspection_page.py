@@ -380,13 +380,11 @@ def _distances(inspection: Inspection, layers: list[str]) -> Figure:
 
 def _points(view: TextSlice) -> list[tuple[str, str, str]]:
     """Color, label and remark of each point of a slice."""
-    shared, points = view.same_cell(), []
-    for number, label in enumerate(view.labels):
-        remark = " (its region is not known)" if view.cells[number] is None else ""
-        if number in shared:
-            remark = f" (in the same region as {view.labels[shared[number]]})"
-        points.append((SERIES[number], label, remark))
-    return points
+    remarks = {
+        number: f" (in the same region as {view.labels[earlier]})"
+        for number, earlier in view.same_cell().items()
+    }
+    return [(SERIES[at], label, remarks.get(at, "")) for at, label in enumerate(view.labels)]
 
 
 def _slice(view: TextSlice) -> Figure:
@@ -457,10 +455,9 @@ def _cell(corners: Cell | None, color: str) -> go.Scatter:
 
 def _views(view: TextSlice) -> list[list[float]]:
     """The window, and one around each point that shows its region; (low x, low y, high x, high y)."""
-    low_x, low_y, high_x, high_y = view.box
     views = [list(view.box)]
     for point, cell in zip(view.points, view.cells, strict=True):
-        reach = 0.05 * max(high_x - low_x, high_y - low_y) if cell is None else 3 * np.abs(cell - point).max()
+        reach = 3 * np.abs(cell - point).max()
         views.append([*(point - reach).tolist(), *(point + reach).tolist()])
     return views
 
