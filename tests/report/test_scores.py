@@ -44,7 +44,7 @@ def test_a_record_comes_back_from_its_plain_form_also_from_before_words_and_sent
 
 
 def test_json_is_one_line_and_loses_nothing():
-    record = TextScore(3, 0.1 + 0.2, "böse", 1, False, "has\na break")
+    record = TextScore(3, 0.1 + 0.2, "böse", 1, False, reason="has\na break")
     assert "\n" not in record.to_json()
     assert "böse" in record.to_json()
     assert json.loads(record.to_json()) == record.to_dict()
@@ -144,7 +144,7 @@ SEVERAL = TextScore(
     0, 0.9, "rude", 4, False, spans=SPANS, constant=0.5,
     scores={"rude": 0.9, "spam": 0.6}, labels=("rude", "spam"), explained="rude",
 )  # fmt: skip
-NOTHING = TextScore(1, None, "undetermined", 0, False, "is empty", scores={}, labels=())
+NOTHING = TextScore(1, None, "undetermined", 0, False, reason="is empty", scores={}, labels=())
 
 
 def test_several_labels_come_back_from_json():

@@ -151,7 +151,7 @@ def test_the_core_of_a_word_has_no_punctuation_around_it(word, inner):
 
 def test_a_record_without_explanation_is_left_alone():
     for record in (
-        TextScore(0, None, "undetermined", 0, False, "is missing"),
+        TextScore(0, None, "undetermined", 0, False, reason="is missing"),
         TextScore(0, 0.5, "clean", 1, False),
     ):
         assert merged(record, None) is record

@@ -75,7 +75,7 @@ def test_a_table_shows_row_score_verdict_text_and_reason():
     scores = [
         TextScore(0, 0.967, "toxic", 4, False),
         TextScore(1, 0.031, "clean", 4, False),
-        TextScore(2, None, "undetermined", 0, False, "is empty"),
+        TextScore(2, None, "undetermined", 0, False, reason="is empty"),
     ]
     shown = rendered(score_table(scores, ["you fool", "have a\nnice day", ""], "toxic", 80))
     lines = [" ".join(line.split()) for line in shown.splitlines() if line.strip()]
@@ -108,7 +108,8 @@ def test_a_table_reads_no_markup_and_lets_no_control_character_through():
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_a_table_fits_its_width_and_long_texts_take_few_lines(width):
     scores = [
-        TextScore(row, 0.5, "undetermined", 900, True, "was cut at 5 of 900 tokens") for row in (0, 1000)
+        TextScore(row, 0.5, "undetermined", 900, True, reason="was cut at 5 of 900 tokens")
+        for row in (0, 1000)
     ]
     shown = rendered(score_table(scores, ["word " * 900, "x" * 5000], "toxic", width), width)
     assert all(len(line) <= width for line in shown.splitlines())
@@ -116,7 +117,7 @@ def test_a_table_fits_its_width_and_long_texts_take_few_lines(width):
 
 
 def test_a_plain_line_is_one_line_with_the_reason_or_the_words():
-    cut = TextScore(0, 0.4, "undetermined", 9, True, "was cut at 4 of 9 tokens; the rest was not read")
+    cut = TextScore(0, 0.4, "undetermined", 9, True, reason="was cut at 4 of 9 tokens; the rest was not read")
     line = plain_line(cut, "a\tb\x1b[0m\n" + "word " * 40, "toxic")
     assert line.isprintable()
     assert line.startswith("0.40  undetermined  a b␛[0m word")
@@ -125,7 +126,7 @@ def test_a_plain_line_is_one_line_with_the_reason_or_the_words():
     assert plain_line(fired, "you fool", "toxic") == "0.90  toxic         you fool  fool +2.2  you +0.5"
     calm = TextScore(1, 0.2, "clean", 2, False, spans=(Span(0, 3, 0.1), Span(3, 8, -2.25)), constant=-0.5)
     assert plain_line(calm, "you dear", "toxic") == "0.20  clean         you dear  dear -2.2"
-    assert plain_line(TextScore(2, None, "undetermined", 0, False, "is missing"), None, "toxic") == (
+    assert plain_line(TextScore(2, None, "undetermined", 0, False, reason="is missing"), None, "toxic") == (
         "   -  undetermined  [text is missing]"
     )
 

@@ -319,7 +319,7 @@ class Detector:
     ) -> TextScore:
         artifact, binary = self.artifact, self.artifact.task == "binary"
         if features.reason is not None:
-            record = TextScore(row, None, UNDETERMINED, features.tokens, features.cut, features.reason)
+            record = TextScore(row, None, UNDETERMINED, features.tokens, features.cut, reason=features.reason)
             return record if binary else replace(record, scores={}, labels=())
         scores = artifact.scores(artifact.head.logit(features.values[None]))[0]
         firing = artifact.fired(scores, limits)
@@ -328,7 +328,7 @@ class Detector:
             verdict, firing = UNDETERMINED, ()
             read = len(features.offsets)
             reason = f"was cut at {read} of {features.tokens} tokens; the rest was not read"
-        record = TextScore(row, float(scores.max()), verdict, features.tokens, features.cut, reason)
+        record = TextScore(row, float(scores.max()), verdict, features.tokens, features.cut, reason=reason)
         if not binary:
             by_label = dict(zip(artifact.labels, scores.tolist(), strict=True))
             labels = tuple(artifact.labels[index] for index in firing)

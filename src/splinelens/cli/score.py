@@ -103,6 +103,7 @@ def score(
     )
 
     from splinelens.apps.detector import Detector
+    from splinelens.report.terminal import plain_line, print_view, score_table
 
     found = Detector.load(detector, model=model, device=device, max_tokens=max_tokens, long=long.value)
     table = not (as_json or output) and sys.stdout.isatty()
@@ -131,9 +132,10 @@ def score(
             elif table:
                 rows = list(records)
             else:
-                _print_lines(records, source, max(artifact.labels, key=len))
+                for record, line in zip(records, source.texts, strict=True):
+                    print(plain_line(record, line, max(artifact.labels, key=len)), flush=True)
     if table:
-        _print_table(rows, source, artifact.labels[0])
+        print_view(lambda width: score_table(rows, source.texts, artifact.labels[0], width))
     if not quiet:
         spec, loaded = found.reader.spec, found.reader.loaded
         line = tally.summary(perf_counter() - begun, str(loaded.device), spec.max_tokens)
@@ -156,7 +158,7 @@ class Tally:
 
     Example:
         >>> tally = Tally()
-        >>> _ = list(tally.over([TextScore(0, None, "undetermined", 0, False, "is empty")]))
+        >>> _ = list(tally.over([TextScore(0, None, "undetermined", 0, False, reason="is empty")]))
         >>> tally.summary(0.25, "cpu", 512)
         '1 text, 0 tokens, 0.2 s on cpu; 1 undetermined'
     """
@@ -187,19 +189,3 @@ class Tally:
         line += f"{seconds:.1f} s on {device}"
         line += f"; {self.undetermined:,} undetermined" if self.undetermined else ""
         return line + (f"; {self.cut:,} cut at {max_tokens:,} tokens" if self.cut else "")
-
-
-def _print_lines(records: Iterable[TextScore], source: Texts, label: str) -> None:
-    from splinelens.report.terminal import plain_line
-
-    for record, text in zip(records, source.texts, strict=True):
-        print(plain_line(record, text, label), flush=True)
-
-
-def _print_table(records: Iterable[TextScore], source: Texts, label: str) -> None:
-    from rich.console import Console
-
-    from splinelens.report.terminal import score_table
-
-    console = Console()
-    console.print(score_table(records, source.texts, label, console.width))

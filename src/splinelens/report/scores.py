@@ -3,7 +3,8 @@
 import json
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from splinelens.files import atomic_write
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from pydantic import TypeAdapter
 
 UNDETERMINED = "undetermined"
 """The verdict on a text that could not be scored; it is never shown as safe."""
@@ -50,16 +52,16 @@ class TextScore:
             highest score; or ``undetermined``.
         tokens: Tokens of the whole text.
         cut: Whether tokens at its end were not read.
-        reason: Why the verdict is ``undetermined``, else None.
-        spans: With an explanation, the contribution of each token.
-        constant: With an explanation, the logit of a text without any of the spans: constant plus
-            all contributions is ``log(score / (1 - score))`` of the label explained.
-        words: The spans merged to whole words; they have the same sum.
-        sentences: The spans merged to sentences; they have the same sum.
         scores: For several labels each label's calibrated probability, against all others, so those of
             classes do not sum to 1; empty if there is no score. Else None.
         labels: For several labels all that fired, by falling score. Else None.
+        reason: Why the verdict is ``undetermined``, else None.
         explained: For several labels the one whose logit ``spans`` and ``constant`` sum to. Else None.
+        constant: With an explanation, the logit of a text without any of the spans: constant plus
+            all contributions is ``log(score / (1 - score))`` of the label explained.
+        spans: With an explanation, the contribution of each token.
+        words: The spans merged to whole words; they have the same sum.
+        sentences: The spans merged to sentences; they have the same sum.
     """
 
     row: int
@@ -67,14 +69,14 @@ class TextScore:
     verdict: str
     tokens: int
     cut: bool
-    reason: str | None = None
-    spans: tuple[Span, ...] | None = None
-    constant: float | None = None
-    words: tuple[Span, ...] | None = None
-    sentences: tuple[Span, ...] | None = None
     scores: dict[str, float] | None = None
     labels: tuple[str, ...] | None = None
+    reason: str | None = None
     explained: str | None = None
+    constant: float | None = None
+    spans: tuple[Span, ...] | None = None
+    words: tuple[Span, ...] | None = None
+    sentences: tuple[Span, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON values
         """As JSON values; what does not exist is left out, except ``score``.
@@ -83,29 +85,23 @@ class TextScore:
             >>> TextScore(0, 0.03, "clean", 5, False).to_dict()
             {'row': 0, 'score': 0.03, 'verdict': 'clean', 'tokens': 5, 'cut': False}
         """
-        names = ("scores", "labels", "reason", "explained", "constant", *_SPANS)
-        record = {name: getattr(self, name) for name in ("row", "score", "verdict", "tokens", "cut")}
-        record |= {name: value for name in names if (value := getattr(self, name)) is not None}
-        if self.labels is not None:
-            record["labels"] = list(self.labels)
-        for name in _SPANS:
-            if name in record:
-                record[name] = [asdict(span) for span in record[name]]
-        return record
+        return _adapter().dump_python(self, mode="json", exclude_defaults=True)
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> "TextScore":  # Any: JSON values
         """From what ``to_dict`` gave."""
-        tuples: dict[str, Any] = {  # Any: tuples of different types
-            name: tuple(Span(**span) for span in record[name]) for name in _SPANS if name in record
-        }
-        if "labels" in record:
-            tuples["labels"] = tuple(record["labels"])
-        return cls(**(record | tuples))
+        return _adapter().validate_python(record)
 
     def to_json(self) -> str:
         """One line of JSON."""
         return json.dumps(self.to_dict(), ensure_ascii=False)
+
+
+@cache
+def _adapter() -> "TypeAdapter[TextScore]":
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(TextScore)
 
 
 def write_scores(
