@@ -4,14 +4,11 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from splinelens.cli import options
-
-if TYPE_CHECKING:
-    from splinelens.models import LoadedModel
 
 
 def inspect(
@@ -106,8 +103,12 @@ def inspect(
     content = text if text is not None and text != "-" else _read(file or "-")
 
     from splinelens.apps.inspection import inspect as look_at
+    from splinelens.features.look import look
     from splinelens.features.spec import FeatureSpec
     from splinelens.models import load_model
+    from splinelens.report.inspection_terminal import inspection_view, token_view
+    from splinelens.report.terminal import print_view
+    from splinelens.tokens import tokenize
 
     loaded = load_model(
         model,
@@ -119,7 +120,15 @@ def inspect(
     )
     prompt = options.unescape(prompt)
     if location:
-        _show_token(content, loaded, location, prompt, eps, max_tokens, as_json)
+        layer, token = location
+        place = look(content, loaded, layer=layer, token=token, prompt=prompt, eps=eps, max_tokens=max_tokens)
+        record = {"model": loaded.name, **place.to_dict()}
+        if as_json:
+            print(json.dumps(record, ensure_ascii=False, allow_nan=False))
+            return
+        (tokens,) = tokenize([content], loaded.tokenizer)
+        pieces = [content[begin:end] for begin, end in tokens.offsets]
+        print_view(lambda _: token_view(record, loaded.name, pieces))
         return
     result = look_at(
         content,
@@ -143,36 +152,7 @@ def inspect(
     elif as_json:
         print(result.to_json())
     else:
-        from splinelens.report.inspection_terminal import inspection_view
-        from splinelens.report.terminal import print_view
-
         print_view(lambda width: inspection_view(result, width))
-
-
-def _show_token(
-    text: str,
-    loaded: "LoadedModel",
-    location: list[int],
-    prompt: str,
-    eps: float,
-    max_tokens: int,
-    as_json: bool,
-) -> None:
-    """One token at one layer, on stdout."""
-    from splinelens.features.look import look
-    from splinelens.report.inspection_terminal import token_view
-    from splinelens.report.terminal import print_view
-    from splinelens.tokens import tokenize
-
-    layer, token = location
-    place = look(text, loaded, layer=layer, token=token, prompt=prompt, eps=eps, max_tokens=max_tokens)
-    record = place.to_dict()
-    if as_json:
-        print(json.dumps({"model": loaded.name, **record}, ensure_ascii=False, allow_nan=False))
-        return
-    (tokens,) = tokenize([text], loaded.tokenizer)
-    pieces = [text[begin:end] for begin, end in tokens.offsets]
-    print_view(lambda _: token_view(record, loaded.name, pieces))
 
 
 def _layer_and_tokens(value: str | None, tokens: int, option: str, example: str) -> list[int] | None:

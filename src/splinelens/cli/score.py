@@ -183,9 +183,10 @@ class Tally:
 
     def summary(self, seconds: float, device: str, max_tokens: int) -> str:
         """One line."""
+        from splinelens.report.tables import count_of
+
         line = (
-            f"{self.texts:,} text{'s' * (self.texts != 1)}, {self.tokens:,} token{'s' * (self.tokens != 1)}, "
+            f"{count_of(self.texts, 'text')}, {count_of(self.tokens, 'token')}, {seconds:.1f} s on {device}"
         )
-        line += f"{seconds:.1f} s on {device}"
         line += f"; {self.undetermined:,} undetermined" if self.undetermined else ""
         return line + (f"; {self.cut:,} cut at {max_tokens:,} tokens" if self.cut else "")
