@@ -107,3 +107,8 @@ def _python(code, cwd=None):
 
 def _env():
     return os.environ | {"PYTHONPATH": str(REPOSITORY / "src"), "HF_HUB_OFFLINE": "1"}
+
+
+def test_no_placeholder_is_left(readme):
+    words = re.sub(r"`[^`]*`", "", readme)
+    assert not re.findall(r"\b[A-Z]{3,}_[A-Z]{3,}\b", words)

@@ -8,6 +8,7 @@ import pytest
 
 from splinelens import __version__
 from splinelens.errors import BadFeatures, BadTexts, CannotResume, CannotWrite, NoTokens
+from splinelens.features.catalogue import CATALOGUE
 from splinelens.features.extract import extract, provenance, read_table
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
@@ -213,6 +214,15 @@ def test_normalizing_reaches_the_numbers_and_the_provenance(loaded):
 def test_a_threshold_outside_its_range_shows_before_a_model_is_looked_for():
     with pytest.raises(BadFeatures, match=r"eps is 0\.0; pass a number above 0 and below 1"):
         extract(["a"], "no-such-model", features=["attention_id"], eps=0.0)
+
+
+def test_all_poolings_of_a_text_of_one_token_are_its_value(loaded):
+    every = dict.fromkeys(row.pooling for row in CATALOGUE.values() if row.feature == "margins")
+    table = extract(["a"], loaded, features=["margins"], pooling=list(every), layers=[1], max_tokens=64)
+    first = table.column(table.names[0])
+    assert len(table.names) == len(every) > 1 and np.abs(first).sum() > 0
+    for name in table.names:
+        np.testing.assert_allclose(table.column(name), first, rtol=1e-6)
 
 
 def test_layers_prompt_and_pooling_reach_the_table(loaded):

@@ -295,15 +295,19 @@ class Running:
 
         Scaling commutes with pooling: maxima of products are products of maxima, also when rounded.
         """
-        float32 = {
-            name: part.float() * factor for name, part in self._parts() if name in ("high", "low", "last")
-        }
-        exact = {} if self.mean is None else {"mean": self.mean * factor}
-        if self.square is not None:
-            exact["square"] = self.square * factor.double().square()
-        if self.positive is not None:
-            exact["positive"] = self.positive.float() * (factor > 0)
-        return replace(self, **float32, **exact)
+        scaled: dict[str, Tensor] = {}
+        for name, part in self._parts():
+            if name in ("high", "low", "last"):
+                scaled[name] = part.float() * factor
+            elif name == "mean":
+                scaled[name] = part * factor
+            elif name == "square":
+                scaled[name] = part * factor.double().square()
+            elif name == "positive":
+                scaled[name] = part.float() * (factor > 0)
+            elif name not in ("tokens", "count", "high_at", "low_at", "last_at"):
+                raise NotImplementedError(f"how {name} scales")
+        return replace(self, **scaled)
 
     def located_from(self, offset: int) -> "Running":
         """The same state with token indices moved by an offset, those of -1 kept."""
