@@ -86,6 +86,12 @@ def test_a_lock_is_held_against_another_process_and_released_when_it_dies(tmp_pa
         pass
 
 
+def test_a_missing_folder_of_the_output_is_not_made(tmp_path):
+    with pytest.raises(CannotWrite, match="missing is not a folder; make it first"):
+        RowStore.beside(tmp_path / "missing" / "out.csv", REQUEST)
+    assert not (tmp_path / "missing").exists()
+
+
 def test_rows_are_read_back_in_order(tmp_path):
     with RowStore(tmp_path / "deep" / "s", REQUEST) as store:
         for start in (0, 3, 6):

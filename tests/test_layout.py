@@ -347,5 +347,5 @@ def test_a_text_passes_fourteen_files_from_score_to_its_verdict(default_model):
     passed = passed - {"anatomy.py"} | {"cli/score.py", "report/scores.py"}  # a record has no function
     assert len(passed) <= 14
     contributing = (package.parents[1] / "CONTRIBUTING.md").read_text("utf-8")
-    listed = contributing.partition("a text passes these files")[2].partition("###")[0]
+    listed = contributing.partition("a text passes these 14 files")[2].partition("###")[0]
     assert [path for path in sorted(passed) if f"`{path}`" not in listed] == []

@@ -121,7 +121,8 @@ class RowStore:
 
     ``request.json`` records what decides the rows; each chunk is one Arrow IPC file, uncompressed, so reading
     maps it into memory without a copy. Chunks are written atomically. A killed run that opens the store
-    again continues after the last sound chunk; opening with another request is refused.
+    again continues after the last chunk that has its end (what a disk damages inside is not noticed);
+    opening with another request is refused.
 
     While a store is open it is locked against other processes. After ``close`` it can still be read.
 
@@ -169,7 +170,13 @@ class RowStore:
 
     @classmethod
     def beside(cls, output: Path, request: dict[str, Any]) -> "RowStore":  # Any: as in __init__
-        """The store of an unfinished run, ``OUTPUT.parts``; the run removes it when ``output`` is written."""
+        """The store of an unfinished run, ``OUTPUT.parts``; the run removes it when ``output`` is written.
+
+        Raises:
+            CannotWrite: The folder of ``output`` is missing, or as in the class.
+        """
+        if not output.parent.is_dir():
+            raise CannotWrite(f"cannot write {output}: {output.parent} is not a folder; make it first")
         return cls(output.with_name(output.name + ".parts"), request)
 
     @property

@@ -296,6 +296,12 @@ def test_shipped_detectors_reach_their_numbers_on_a_sample_of_test_rows(data_dir
     assert found.auc > 0.93  # the whole test split gives 0.9640, with rows of every length
 
 
+@pytest.mark.parametrize("texts", [{"a": 1}, {"a", "b"}, b"you", None, 5])
+def test_what_is_no_list_of_texts_is_refused(detector, texts):
+    with pytest.raises(BadTexts, match=f"texts is a {type(texts).__name__}; give a list"):
+        detector.score(texts)
+
+
 def test_one_string_and_labels_that_do_not_fit_are_refused_before_any_work(detector):
     with pytest.raises(BadTexts, match="texts is one string; give a list"):
         detector.score("you are good")

@@ -43,6 +43,14 @@ def test_a_field_of_another_version_is_refused():
         FeatureSpec.from_dict({"shape": 1, "colour": 2, "prompt": ""})
 
 
+@pytest.mark.parametrize(
+    "values", [{"layers": "x"}, {"layers": [0, 1.5]}, {"max_tokens": "x"}, {"prompt": 3}]
+)
+def test_a_value_of_the_wrong_type_is_refused_by_name(values):
+    with pytest.raises(BadFeatures, match=f"a feature spec is damaged at '{next(iter(values))}"):
+        FeatureSpec.from_dict(values)
+
+
 def test_a_record_from_before_eps_has_its_default():
     record = OTHER.to_dict()
     del record["eps"]

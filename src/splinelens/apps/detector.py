@@ -19,7 +19,6 @@ from splinelens.detect.metrics import Evaluation, Evaluations
 from splinelens.errors import (
     BadDetector,
     BadModel,
-    BadTexts,
     NotExplainable,
     UnknownDetector,
     WrongModel,
@@ -117,7 +116,7 @@ class Detector:
             )
         window = fitted_with.max_tokens if max_tokens is None else max_tokens
         spec = replace(fitted_with, max_tokens=window, long=long)
-        fingerprint = Fingerprint.from_dict(artifact.model["fingerprint"])
+        fingerprint = Fingerprint.from_dict(artifact.model.get("fingerprint", {}))
         if not isinstance(model, LoadedModel):
             model = _load_model(artifact, fingerprint, model, device)
         _check_model(artifact, fingerprint, model)
@@ -217,7 +216,7 @@ class Detector:
             self.artifact.label_index(explain)
         if explain and self.inseparable:
             raise NotExplainable(f"detector {self.artifact.name} cannot be explained: {self.inseparable}")
-        rows = _texts(texts).texts[start:]
+        rows = Texts.of(texts).texts[start:]
 
         def record(features: TextFeatures) -> TextScore:
             scored = self._record(start + features.index, features, limits, explain)
@@ -257,7 +256,7 @@ class Detector:
         """
         import pyarrow as pa
 
-        source, artifact = _texts(texts), self.artifact
+        source, artifact = Texts.of(texts), self.artifact
         words = [artifact.task, *artifact.labels, artifact.negative]
         settings = [explain, *self.limits(fpr, threshold), *words]
         request = {**provenance(self.reader, source), "detector": artifact.digest, "settings": settings}
@@ -304,7 +303,7 @@ class Detector:
         Raises:
             BadLabels: Not one 0 or 1 a text and label, or one class only among the texts that were scored.
         """
-        source, artifact = _texts(texts), self.artifact
+        source, artifact = Texts.of(texts), self.artifact
         known = artifact.require_labels(np.asarray(labels), len(source))
         records = list(self.scores(source, progress=progress))
         scores = np.full((len(records), len(artifact.labels)), np.nan)
@@ -363,12 +362,6 @@ class Detector:
             spans.append(Span(begin, end, amount))
         constant = calibration.logit(head.bias.astype(np.float64))[label] + parts[~located].sum()
         return tuple(spans), float(constant)
-
-
-def _texts(texts: Texts | Sequence[str | None]) -> Texts:
-    if isinstance(texts, str):
-        raise BadTexts("texts is one string; give a list of texts, or the name of a file to read_texts")
-    return texts if isinstance(texts, Texts) else Texts.of(list(texts))
 
 
 def _load_model(

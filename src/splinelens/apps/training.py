@@ -27,7 +27,7 @@ from splinelens.features.table import FeatureTable
 from splinelens.files import write_text
 from splinelens.report.card import card
 from splinelens.report.training import TrainingReport, suspects_csv, training_markdown
-from splinelens.texts import Texts, read_texts, text_hashes
+from splinelens.texts import Texts, text_hashes
 
 MAX_BYTES = 4_000_000
 """Size of a detector: as many hashes of training texts are kept as fit beside its head."""
@@ -148,7 +148,7 @@ def train(
         BadLabels: Labels that do not fit the task, one class only, or too few rows of a class to split.
         BadFeatures: A prior that does not fit the features.
     """
-    source = texts if isinstance(texts, Texts) else read_texts(list(texts))
+    source = Texts.of(texts)
     names = (label,) if isinstance(label, str) else tuple(label)
     known = require_labels(labels, task, names, len(source))
     table = table or read_table(reader, source, output=output, progress=progress)

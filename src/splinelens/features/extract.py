@@ -9,14 +9,14 @@ import numpy as np
 
 from splinelens import __version__
 from splinelens.anatomy import anatomy_of
-from splinelens.errors import BadTexts, NoTokens
+from splinelens.errors import NoTokens
 from splinelens.features.catalogue import statistics
 from splinelens.features.reader import CHUNK, Progress, TextFeatures, TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.features.table import FeatureTable, joined, read_provenance
 from splinelens.files import RowStore
 from splinelens.models import LoadedModel, load_model
-from splinelens.texts import Texts, read_texts
+from splinelens.texts import Texts
 from splinelens.tokens import Long
 
 
@@ -75,8 +75,7 @@ def extract(
         >>> table.column("layer00.sign_mean")  # doctest: +SKIP
         array([0.37], dtype=float32)
     """
-    if isinstance(texts, str):
-        raise BadTexts("texts is one string; give a list of texts, or read_texts(path) for a file")
+    texts = Texts.of(texts)
     features = (features,) if isinstance(features, str) else features
     pooling = (pooling,) if isinstance(pooling, str) else pooling
     chosen = None if layers is None else tuple(sorted(set(layers)))
@@ -92,9 +91,8 @@ def extract(
         normalize=normalize,
     )
     statistics(spec.features, spec.pooling)  # a wrong name shows before a model is loaded
-    source = texts if isinstance(texts, Texts) else read_texts(list(texts))
     loaded = load_model(model, layers=spec.depth) if isinstance(model, str) else model
-    return read_table(TextReader(loaded, spec), source, prefixes=prefixes, output=output, progress=progress)
+    return read_table(TextReader(loaded, spec), texts, prefixes=prefixes, output=output, progress=progress)
 
 
 def read_table(

@@ -1,7 +1,10 @@
 """Everything that decides a feature's value, besides the text and the model."""
 
+import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from splinelens.errors import BadFeatures
 from splinelens.features.catalogue import VERSION
@@ -69,14 +72,16 @@ class FeatureSpec:
         """From what ``to_dict`` gave; a field that it lacks has its default.
 
         Raises:
-            BadFeatures: A field that this version does not know.
+            BadFeatures: A field that this version does not know, or a value of the wrong type.
         """
         unknown = sorted(record.keys() - {field.name for field in fields(cls)})
         if unknown:
             raise BadFeatures(
                 f"a feature spec has no {', '.join(unknown)}; it was written by another version"
             )
-        values: dict[str, Any] = {  # Any: as above
-            key: tuple(value) if isinstance(value, list) else value for key, value in record.items()
-        }
-        return cls(**values)
+        try:
+            return TypeAdapter(cls).validate_json(json.dumps(record), strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise BadFeatures(f"a feature spec is damaged at {where!r}: {first['msg']}") from error

@@ -4,7 +4,7 @@ import hashlib
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -54,16 +54,23 @@ class Texts:
                 )
 
     @classmethod
-    def of(cls, values: Sequence[str | None]) -> "Texts":
-        """The texts of a list, None where one is missing.
+    def of(cls, texts: "Texts | Iterable[str | None]") -> "Texts":
+        """The texts of a list, None where one is missing; ``Texts`` as they are.
 
         Raises:
-            BadTexts: An empty list, or a row that is neither a string nor None.
+            BadTexts: One string, a dictionary or set, no text at all, or a row that is neither a string nor
+                None.
         """
-        if not len(values):
+        if isinstance(texts, cls):
+            return texts
+        if isinstance(texts, str | bytes | Mapping | Set) or not isinstance(texts, Iterable):
+            given = "one string" if isinstance(texts, str) else f"a {type(texts).__name__}"
+            raise BadTexts(f"texts is {given}; give a list of texts, or read_texts(path) for a file")
+        values = tuple(texts)
+        if not values:
             raise BadTexts("list has no rows; give at least one text")
         check_strings(values, "list")
-        return cls(tuple(values), {}, "list")
+        return cls(values, {}, "list")
 
     def __len__(self) -> int:
         return len(self.texts)
