@@ -136,7 +136,7 @@ def test_kept_features_are_used_again_and_only_for_the_same_question(fit, tmp_pa
     monkeypatch.setattr(TextReader, "map", lambda *a, **k: read.append(1) or plain(*a, **k))
     fit("--split", "split", "--layers", "1")
     assert read
-    assert not (tmp_path / "out" / "features.parquet").exists()
+    assert (tmp_path / "out" / "features.parquet").read_bytes() != kept  # of the new question, still kept
 
 
 def test_the_same_command_gives_the_same_detector(fit, tmp_path):

@@ -9,6 +9,7 @@ import typer
 from splinelens.cli import options
 from splinelens.cli.exits import STOPPED, exit_with
 from splinelens.cli.progress import progress_bar
+from splinelens.files import write_errors
 from splinelens.report.scores import UNDETERMINED
 from splinelens.texts import Labels
 
@@ -115,6 +116,8 @@ def train(
         normalize=normalize,
     )
     reader = TextReader(load_model(model, spec.depth, revision, device=device), spec)
+    with write_errors(output):
+        output.mkdir(parents=True, exist_ok=True)
     features_file = output / "features.parquet"
     keep_features = keep_features or features_file.exists()
     try:
