@@ -95,10 +95,10 @@ def compare_logits(before: Path, data: str) -> None:
 
 def compare_speed(before: Path, data: str, name: str, texts: int, pairs: int) -> None:
     ratios, seconds, memory = [], [], []
-    for _ in range(pairs):
-        (old, old_mb), (new, new_mb) = (
-            map(float, worker(source, name, data, str(texts)).split()) for source in (before, HERE)
-        )
+    for pair in range(pairs):
+        order = (before, HERE) if pair % 2 == 0 else (HERE, before)  # neither is always the second
+        found = {source: [*map(float, worker(source, name, data, str(texts)).split())] for source in order}
+        (old, old_mb), (new, new_mb) = found[before], found[HERE]
         ratios.append(old / new)
         seconds.append((texts / old, texts / new))
         memory.append((old_mb, new_mb))

@@ -100,15 +100,15 @@ class Running:
         shown = mask.reshape(*mask.shape, *[1] * (values.dim() - 2))
         tokens = shown.sum(1)
         parts: dict[str, Tensor] = {}
-        for name, fill, extreme, both in (
-            ("high", -torch.inf, torch.amax, torch.max),
-            ("low", torch.inf, torch.amin, torch.min),
-        ):
-            if name in needs:
-                if locate:
+        if locate:
+            for name, fill, both in (("high", -torch.inf, torch.max), ("low", torch.inf, torch.min)):
+                if name in needs:
                     parts[name], parts[f"{name}_at"] = both(values.where(shown, fill), dim=1)
-                else:
-                    parts[name] = _masked(values, shown, unmasked, fill, extreme)
+        elif needs & {"high", "low"}:
+            pieces = _pieces(values, mask, shown, unmasked)
+            for name, extreme in (("high", torch.amax), ("low", torch.amin)):
+                if name in needs:
+                    parts[name] = extreme(torch.stack([extreme(piece, dim=1) for piece in pieces]), dim=0)
         if "mean" in needs:
             exact = values.double().where(shown, 0)
             parts["mean"] = exact.sum(1) / tokens
@@ -349,19 +349,20 @@ def _needed(poolings: Collection[str]) -> set[str]:
     return {name for pooling in poolings for name in _NEEDS[pooling]}
 
 
-def _masked(
+def _pieces(
     values: Float[Tensor, "text token *axes"],
+    mask: Bool[Tensor, "text token"],
     shown: Bool[Tensor, "text token *_"],
     unmasked: slice,
-    fill: float,
-    extreme: Callable[..., Tensor],
-) -> Float[Tensor, "text *axes"]:
-    """Maximum or minimum over the shown tokens."""
-    parts = [extreme(values[:, unmasked], dim=1)] if unmasked.start < unmasked.stop else []
+) -> list[Tensor]:
+    """The values by stretches of tokens; padding holds the text's last value, which changes no extreme."""
+    row = torch.arange(values.shape[0], device=values.device)
+    last = values[row, _last_token(mask)][:, None]
+    pieces = [values[:, unmasked]] if unmasked.start < unmasked.stop else []
     for side in (slice(0, unmasked.start), slice(unmasked.stop, values.shape[1])):
         if side.start < side.stop:
-            parts.append(extreme(values[:, side].where(shown[:, side], fill), dim=1))
-    return parts[0] if len(parts) == 1 else extreme(torch.stack(parts), dim=0)
+            pieces.append(values[:, side].where(shown[:, side], last))
+    return pieces
 
 
 def _last_token(mask: Bool[Tensor, "text token"]) -> Int[Tensor, " text"]:
