@@ -97,7 +97,7 @@ def prefixes(loaded: LoadedModel) -> list[str]:
 def _batched(reader: TextReader, texts: list[TokenizedText]) -> np.ndarray:
     """The features of each text, in order, read in batches."""
     rows = np.empty((len(texts), reader.layout.width), np.float32)
-    for batch in batches(texts, max_tokens=TOKENS, token_budget=reader.token_budget):
+    for batch in batches(texts, max_tokens=TOKENS, batch_tokens=reader.batch_tokens):
         index = [window.text for window in batch.windows]
         rows[index] = reader.layout.values(
             reader.engine.text_stats(batch), [len(texts[text].ids) for text in index]

@@ -63,7 +63,7 @@ def pairs(one: Callable[[], object], other: Callable[[], object], count: int) ->
 def batch_of(ids: torch.Tensor) -> TokenBatch:
     """One batch of texts of equal length, without padding."""
     texts = [TokenizedText(ids=tuple(row), total=len(row)) for row in ids.tolist()]
-    (batch,) = batches(texts, max_tokens=ids.shape[1], token_budget=ids.numel())
+    (batch,) = batches(texts, max_tokens=ids.shape[1], batch_tokens=ids.numel())
     return batch
 
 
@@ -190,8 +190,8 @@ def agreement(loaded: LoadedModel) -> list[str]:
     lines = []
     for prompt in ("", "Is the following comment rude?\nComment: "):
         spec = FeatureSpec(("spline7", "margins", "occupancy"), ("max", "min", "mean", "last"), prompt=prompt)
-        right = TextReader(loaded, spec, token_budget=64 * 256)
-        left = TextReader(loaded, spec, side="left", token_budget=64 * 256)
+        right = TextReader(loaded, spec, batch_tokens=64 * 256)
+        left = TextReader(loaded, spec, side="left", batch_tokens=64 * 256)
         alone = np.concatenate([_values(right, [text]) for text in texts])
         scale = np.maximum(np.abs(alone).max(axis=0), 1e-30)
         kinds = np.concatenate([[column.statistic.name] * column.size for column in right.columns])

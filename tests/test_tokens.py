@@ -216,7 +216,7 @@ def test_the_overlap_of_windows_is_run_but_not_pooled():
 def test_the_budget_is_kept_and_every_window_read_once(side):
     rng = random.Random(1)
     records = [record(rng.randint(0, 120)) for _ in range(60)]
-    result = list(batches(records, max_tokens=50, token_budget=256, suffix=(7,), side=side))
+    result = list(batches(records, max_tokens=50, batch_tokens=256, suffix=(7,), side=side))
     expected = windows(records, 50)
     assert sorted((w for batch in result for w in batch.windows), key=lambda w: (w.text, w.start)) == expected
     widths = [batch.ids.shape[1] for batch in result]
@@ -233,7 +233,7 @@ def test_the_budget_is_kept_and_every_window_read_once(side):
 
 
 def test_a_window_beyond_the_budget_is_a_batch_of_its_own():
-    result = list(batches([record(40), record(2), record(39)], max_tokens=64, token_budget=20))
+    result = list(batches([record(40), record(2), record(39)], max_tokens=64, batch_tokens=20))
     assert [batch.ids.shape for batch in result] == [(1, 48), (1, 48), (1, 16)]
 
 

@@ -187,7 +187,7 @@ def batches(
     tokenized: Sequence[TokenizedText],
     *,
     max_tokens: int,
-    token_budget: int = 4096,
+    batch_tokens: int = 1024,
     offset: int = 0,
     prefix: Sequence[int] = (),
     suffix: Sequence[int] = (),
@@ -198,7 +198,7 @@ def batches(
     Args:
         tokenized: The texts, as from ``tokenize``.
         max_tokens: Tokens in a window.
-        token_budget: Upper bound of rows times padded length; a single longer window is
+        batch_tokens: Upper bound of rows times padded length; a single longer window is
             still one batch.
         offset: Tokens before each window in the model's cache.
         prefix: Ids to run before each window's text, never pooled.
@@ -215,7 +215,7 @@ def batches(
         windows(tokenized, max_tokens), key=lambda window: (-window.length, window.text, window.start)
     ):
         widest = padded(len(prefix) + (group or [window])[0].length + len(suffix), offset)
-        if group and (len(group) + 1) * widest > token_budget:
+        if group and (len(group) + 1) * widest > batch_tokens:
             yield _batch(tokenized, group, offset, prefix, suffix, side)
             group = []
         group.append(window)

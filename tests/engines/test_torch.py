@@ -30,7 +30,7 @@ EPS = 0.2
 def batch_of(texts=TEXTS, **options):
     """All texts in one batch, longest first."""
     tokenized = [TokenizedText(text, ((0, 0),) * len(text), len(text)) for text in texts]
-    (batch,) = batches(tokenized, max_tokens=250, token_budget=10**6, **options)
+    (batch,) = batches(tokenized, max_tokens=250, batch_tokens=10**6, **options)
     return batch
 
 

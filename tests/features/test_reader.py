@@ -66,7 +66,7 @@ def test_every_statistic_is_what_its_definition_says(tiny_model, wrap, rows, slo
 def test_a_small_budget_changes_nothing(tiny_llama, wrap, rows, error):
     loaded = wrap(tiny_llama.double())
     wide, reader = rows(loaded, TEXTS)
-    narrow, _ = rows(loaded, TEXTS, token_budget=32)
+    narrow, _ = rows(loaded, TEXTS, batch_tokens=32)
     assert error(reader, narrow, wide) <= 1e-6
 
 
@@ -97,7 +97,7 @@ def test_no_text_gives_nothing(tiny_llama, wrap):
 
 def test_a_function_is_applied_as_soon_as_a_text_is_there_and_yielded_in_input_order(tiny_llama, wrap):
     """The longest texts run first, and rows of wide specs need not be in memory together."""
-    reader = TextReader(wrap(tiny_llama), FeatureSpec(max_tokens=96), token_budget=32)
+    reader = TextReader(wrap(tiny_llama), FeatureSpec(max_tokens=96), batch_tokens=32)
     calls = []
 
     def apply(features):
@@ -150,11 +150,12 @@ def test_where_memory_runs_out_the_halves_of_a_batch_are_run(tiny_llama, wrap, o
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     reader = TextReader(loaded, spec, side=side)
+    before = reader.batch_tokens
     handle = tiny_llama.register_forward_pre_hook(exhaust, with_kwargs=True)
     features = list(reader.read(TEXTS, prefixes=prefixes))
     handle.remove()
     assert widths[0] > 2
-    assert reader.token_budget < 4096
+    assert reader.batch_tokens < before
     assert [text.index for text in features] == list(range(8))
     for text, other in zip(features, expected, strict=True):
         assert np.allclose(text.values, other.values, rtol=1e-5, atol=1e-5)
@@ -331,7 +332,7 @@ def test_the_default_model_in_float64_gives_the_same_whatever_the_threads(defaul
 
 def test_many_batches_that_fail_cost_no_more_than_one(tiny_llama, wrap):
     """The budget falls to half of a batch that did not fit, not to half again with each of them."""
-    reader = TextReader(wrap(tiny_llama), FeatureSpec(("sign_mean",), max_tokens=64), token_budget=256)
+    reader = TextReader(wrap(tiny_llama), FeatureSpec(("sign_mean",), max_tokens=64), batch_tokens=256)
 
     def first_argument(_module, args, kwargs):
         rows, tokens = (args[0] if args else kwargs["input_ids"]).shape
@@ -340,7 +341,7 @@ def test_many_batches_that_fail_cost_no_more_than_one(tiny_llama, wrap):
 
     reader.loaded.model.register_forward_pre_hook(first_argument, with_kwargs=True)
     assert len(list(reader.read(["in the garden you"] * 200))) == 200
-    assert reader.token_budget == 128
+    assert reader.batch_tokens == 128
 
 
 def test_sources_are_located_without_margins_too(tiny_llama, wrap):

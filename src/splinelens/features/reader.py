@@ -82,7 +82,12 @@ class TextReader:
     """
 
     def __init__(
-        self, loaded: LoadedModel, spec: FeatureSpec, *, side: Side = "right", token_budget: int = 4096
+        self,
+        loaded: LoadedModel,
+        spec: FeatureSpec,
+        *,
+        side: Side = "right",
+        batch_tokens: int | None = None,
     ):
         """Bind a model to a spec.
 
@@ -90,7 +95,8 @@ class TextReader:
             loaded: The model; it must have the layers of the spec.
             spec: What to read.
             side: Where batches are padded; the numbers are the same.
-            token_budget: Tokens of a batch, padding included; halved when memory runs out.
+            batch_tokens: Tokens of a batch, padding included; halved when memory runs out. Default: 1,024
+                on a CPU, whose caches they fit, else 4,096.
 
         Raises:
             BadFeatures: Unknown names, layers the model lacks, no layer at all, or a window and prompt
@@ -99,7 +105,7 @@ class TextReader:
         self.loaded = loaded
         self.spec = spec
         self.side = side
-        self.token_budget = token_budget
+        self.batch_tokens = batch_tokens or (1024 if loaded.device.type == "cpu" else 4096)
         anatomy = anatomy_of(loaded.model)
         self.layers = tuple(range(anatomy.depth)) if spec.layers is None else tuple(sorted(set(spec.layers)))
         missing = [layer for layer in self.layers if not 0 <= layer < anatomy.depth]
@@ -281,7 +287,7 @@ class TextReader:
         return batches(
             tokenized,
             max_tokens=self.spec.max_tokens,
-            token_budget=self.token_budget,
+            batch_tokens=self.batch_tokens,
             offset=self.engine.prompt.length,
             prefix=self.prefix,
             suffix=self.suffix,
@@ -297,7 +303,7 @@ class TextReader:
         except torch.OutOfMemoryError:
             if len(batch.windows) == 1:
                 raise
-            self.token_budget = min(self.token_budget, max(1, batch.ids.numel() // 2))
+            self.batch_tokens = min(self.batch_tokens, max(1, batch.ids.numel() // 2))
         else:
             yield batch, stats
             return
