@@ -1,14 +1,15 @@
 """Search prompts, layers, poolings, their weights and training rows for the toxicity detectors.
 
     python benchmarks/search.py --data DIR --cache CACHE [--dtype bfloat16] [--stage rows | blocks | prompts]
-    python benchmarks/search.py --data DIR --cache CACHE [--dtype bfloat16] --stage domain
+    python benchmarks/search.py --data DIR --cache CACHE [--dtype bfloat16] --stage domain | anchors
 
 Every try is judged by out-of-fold AUC on the training rows of jigsaw-test-binary-12k (5 folds, the best of a
 few L2 strengths); its test rows are never scored. Features come from CACHE as ``bench_detectors.py`` lays them
-out, read now where they are not there. Heads are fitted from inner products of rows (``detect/dual.py``), one
+out, read now where they are not there. Heads are fitted from inner products of rows, one
 matrix a block of columns, kept below CACHE/search: a try adds blocks, each times a weight, so weights of
 layers and poolings cost no pass over the columns. ``--stage domain`` compares heads on spline7 of 64 tokens by
-their mean out-of-fold AUC over nine domains. Prints one line a try, collected in benchmarks/search.md.
+their mean out-of-fold AUC over nine domains; ``--stage anchors`` fits 3,600 rows exactly, and with weights in the
+span of fewer of them. Prints one line a try, collected in benchmarks/search.md.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from detection.training_rows import Part, domain_parts, toxic_parts
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from splinelens.detect.solver import cross_validate, folds, gram_factor
+from splinelens.detect.solver import Basis, cross_validate, folds, gram_factor
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.models import LoadedModel, load_model
@@ -182,6 +183,28 @@ def domain(data: EvaluationData, model: LoadedModel, cache: Path) -> None:
         )
 
 
+def anchors(table: Table) -> None:
+    """What is lost where the weights lie in the span of some of 3,600 rows, as in tables of over 30,000."""
+    (part,), (store,) = table.parts, table.stores
+    chosen = np.sort(np.random.default_rng(0).permutation(len(part.index))[:3600])
+    names = [name for name in store.sizes if name.endswith(".margin_max")][:12]
+    values, labels = store.rows(names, part.index[chosen]), part.labels[chosen]
+    whole, fold = np.ones(len(values), dtype=bool), np.full(len(values), -1)
+    for number, held in enumerate(folds(labels, whole, np.arange(len(values)), 0)):
+        fold[held] = number
+    order = np.random.default_rng(1).permutation(len(values))
+    for count in (3600, 1800, 900):
+        began = time.perf_counter()
+        basis = Basis.of(values, anchors=None if count == len(values) else np.sort(order[:count]))
+        changed = time.perf_counter()
+        best = cross_validate(basis.coordinates, labels, fold, (1e-4, 3e-4, 1e-3, 3e-3))
+        print(
+            f"| {count} of {len(values)} | {values.shape[1]} | {best.strengths[0]:g} | {100 * best.auc.max():.2f} | "
+            f"{changed - began:.0f} s | {time.perf_counter() - changed:.0f} s |",
+            flush=True,
+        )
+
+
 def prompts(data: EvaluationData, model: LoadedModel, cache: Path) -> None:
     """Max and min margins of the balanced rows alone under each prompt."""
     for name, prompt in PROMPTS.items():
@@ -214,7 +237,9 @@ def main() -> None:
     parser.add_argument(
         "--dtype", default="float32", help="of the model that reads features: float32, bfloat16"
     )
-    parser.add_argument("--stage", choices=["rows", "blocks", "prompts", "domain"], default="blocks")
+    parser.add_argument(
+        "--stage", choices=["rows", "blocks", "prompts", "domain", "anchors"], default="blocks"
+    )
     arguments = parser.parse_args()
     data, model = read_evaluation(arguments.data), load_model("smollm2-135m", dtype=arguments.dtype)
     if arguments.stage == "domain":
@@ -222,6 +247,9 @@ def main() -> None:
             "| head | columns | rows | mean out-of-fold AUC | worst domain | time |\n|---|---|---|---|---|---|"
         )
         return domain(data, model, arguments.cache)
+    if arguments.stage == "anchors":
+        print("| anchors | columns | C | out-of-fold AUC | basis | fits |\n|---|---|---|---|---|---|")
+        return anchors(_table(data, model, READINGS["prompted"], arguments.cache, "prompted", ["jig"]))
     print("| try | rows of | rows | C | out-of-fold AUC | time |\n|---|---|---|---|---|---|")
     if arguments.stage == "prompts":
         return prompts(data, model, arguments.cache)
