@@ -106,10 +106,13 @@ class Artifact(Manifest):
         """One label against the rest, as a binary detector; of a binary detector itself.
 
         It gives that label's score and thresholds and keeps the ``origin``.
+
+        Raises:
+            BadDetector: No such label; the message lists the labels.
         """
+        index = self.label_index(label)
         if self.task == "binary":
             return self
-        index = self.label_index(label)
         return replace(
             self,
             task="binary",
@@ -167,6 +170,7 @@ class Artifact(Manifest):
         scores: np.ndarray,
         lengths: np.ndarray,
         *,
+        cut: np.ndarray | None = None,
         resamples: int = 10_000,
         seed: int = 0,
     ) -> Evaluation | Evaluations:
@@ -182,12 +186,12 @@ class Artifact(Manifest):
             label: {f"{stored.target:g}": stored.score for stored in thresholds}
             for label, thresholds in zip(self.labels, self.thresholds, strict=True)
         }
-        bootstrap = {"resamples": resamples, "seed": seed}
+        options: dict[str, Any] = {"cut": cut, "resamples": resamples, "seed": seed}  # Any: of several types
         if self.task == "binary":
-            return evaluate(labels[:, 0], scores[:, 0], lengths, thresholds=at[self.labels[0]], **bootstrap)
+            return evaluate(labels[:, 0], scores[:, 0], lengths, thresholds=at[self.labels[0]], **options)
         classes = self.task == "classes"
         return evaluate_labels(
-            labels, scores, lengths, self.labels, classes=classes, thresholds=at, **bootstrap
+            labels, scores, lengths, self.labels, classes=classes, thresholds=at, **options
         )
 
     def seen_in(self, texts: Sequence[str | None]) -> np.ndarray:
@@ -327,10 +331,8 @@ def _read_arrays(path: Path, file: _ArrayFile) -> tuple[LinearHead, np.ndarray]:
         if seen.dtype != np.uint64 or seen.ndim != 1 or (seen[1:] <= seen[:-1]).any():
             raise BrokenArtifact(f"{_SEEN} holds something other than ascending hashes")
         return LinearHead.from_arrays(arrays), seen
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (BrokenArtifact, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise BrokenArtifact(f"{path} does not hold arrays that can be read: {error}; {_AGAIN}") from error
-    except BrokenArtifact as error:
-        raise BrokenArtifact(f"{path}: {error}; {_AGAIN}") from error
 
 
 def _read(path: Path, limit: int) -> bytes:

@@ -72,7 +72,8 @@ class Inspection:
             >>> record["schema"], record["layers"], record["text_distance"], record["slice"]
             (2, [0], [0.25], None)
         """
-        rest = {name: value for name, value in vars(self).items() if name not in ("percentiles", "prefixes")}
+        per_text = ("texts", "percentiles", "prefixes")
+        rest = {name: value for name, value in vars(self).items() if name not in per_text}
         return {
             "schema": SCHEMA,
             "features": list(SPLINE7),
@@ -177,7 +178,7 @@ def _json(value: Any) -> Any:  # Any: records and arrays; JSON values
     if isinstance(value, TextSlice):
         value = vars(value)
     if isinstance(value, dict):
-        return {name: _json(part) for name, part in value.items() if name != "texts"}
+        return {name: _json(part) for name, part in value.items()}
     return value
 
 

@@ -32,9 +32,8 @@ from splinelens.report.plots import (
     figure,
     plotly_text,
     rounded,
-    shorten,
 )
-from splinelens.report.tables import count_of
+from splinelens.report.tables import count_of, shorten
 from splinelens.texts.plain_text import readable, visible
 
 TITLES = {

@@ -140,16 +140,6 @@ def rounded(array: np.ndarray, digits: int = 4) -> Any:  # Any: nested lists of 
     return np.array(flat, dtype=object).reshape(array.shape).tolist()
 
 
-def shorten(label: str, characters: int) -> str:
-    """A label of at most so many characters, an ellipsis included.
-
-    Example:
-        >>> shorten("Donaudampfschiff", 8)
-        'Donauda…'
-    """
-    return label if len(label) <= characters else label[: characters - 1] + "…"
-
-
 def plotly_text(label: str) -> str:
     """A label that plotly shows as it is, and whose writing direction ends with it.
 

@@ -194,6 +194,16 @@ def percents(bounds: Sequence[float]) -> str:
     return " to ".join(map(percent, bounds))
 
 
+def shorten(label: str, characters: int) -> str:
+    """A label of at most so many characters, an ellipsis included.
+
+    Example:
+        >>> shorten("Donaudampfschiff", 8), shorten("a long day", 8)
+        ('Donauda…', 'a long…')
+    """
+    return label if len(label) <= characters else label[: characters - 1].rstrip() + "…"
+
+
 def count_of(number: int, noun: str) -> str:
     """A number and its noun.
 

@@ -21,7 +21,7 @@ _SHOWN = 20  # suspects in the Markdown; the file has all
 
 @dataclass(frozen=True, eq=False)
 class TrainingReport:
-    """The end of a training.
+    """Learning curve, suspected label errors and contradictions.
 
     Attributes:
         artifact: The detector, with its out-of-fold metrics and thresholds.
