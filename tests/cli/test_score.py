@@ -125,7 +125,7 @@ def test_the_summary_counts():
         TextScore(0, 0.5, "clean", 10, False),
         TextScore(1, 0.1, "undetermined", 300, True, reason="was cut"),
     ]
-    assert list(tally.over(given)) == given
+    assert list(map(tally.add, given)) == given
     assert tally.summary(1.23, "cuda:0", 256) == (
         "2 texts, 310 tokens, 1.2 s on cuda:0; 1 undetermined; 1 cut at 256 tokens"
     )

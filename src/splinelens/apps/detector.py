@@ -228,26 +228,17 @@ class Detector:
         fpr: float = 0.05,
         threshold: float | None = None,
         progress: Progress | None = None,
-        observe: Callable[[TextScore], None] = lambda record: None,
+        observe: Callable[[TextScore], object] = lambda record: None,
     ) -> None:
         """Score texts into a file; a run that was stopped resumes when it is started again.
 
-        Until the file is written, finished records are kept in the folder ``OUTPUT.parts``.
-
-        Args:
-            texts: The texts.
-            output: A file that ends in ``.csv``, ``.jsonl`` or ``.parquet``.
-            explain: As in ``score``.
-            fpr: As in ``score``.
-            threshold: As in ``score``.
-            progress: Called as texts are finished.
-            observe: Called with every record, in order.
+        Until the file is written, finished records are kept in the folder ``OUTPUT.parts``. ``output``
+        ends in ``.csv``, ``.jsonl`` or ``.parquet``. ``progress`` is called as texts are finished, and
+        ``observe`` with every record, in order; all else, with its errors, is as in ``score``.
 
         Raises:
             CannotResume: ``OUTPUT.parts`` holds records of another run.
             CannotWrite: The disk is full or the file may not be written.
-            NotExplainable: As in ``score``.
-            BadDetector: As in ``score``.
         """
         import pyarrow as pa
 

@@ -5,6 +5,7 @@ HateCheck: Röttger et al., arXiv:2012.15606. XSTest: Röttger et al., arXiv:230
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -312,15 +313,15 @@ def _feature_map(
     )
 
 
+@dataclass(frozen=True)
 class _Probe:
     """Scores further texts, and records what could not be scored."""
 
-    def __init__(self, detector: Scorer, threshold: float, resamples: int, seed: int):
-        self.detector = detector
-        self.threshold = threshold
-        self.resamples = resamples
-        self.seed = seed
-        self.notes: list[str] = []
+    detector: Scorer
+    threshold: float
+    resamples: int
+    seed: int
+    notes: list[str] = field(default_factory=list)
 
     def hatecheck(self, cases: Texts) -> tuple[tuple[Share, ...], tuple[SubgroupAuc, ...]]:
         """Share of right verdicts of each functionality, and the AUCs of each targeted group."""

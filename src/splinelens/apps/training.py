@@ -242,10 +242,6 @@ def count_repeated(groups: np.ndarray, labels: np.ndarray) -> dict[str, int]:
     """Count texts that occur more than once, all their rows, and texts with contradicting labels.
 
     Rows with the same number in ``groups`` have the same text.
-
-    Example:
-        >>> count_repeated(np.array([0, 1, 0, 2, 2]), np.array([[0], [1], [1], [0], [0]]))
-        {'texts': 2, 'rows': 4, 'contradicting': 1}
     """
     counts = np.bincount(groups)
     return {

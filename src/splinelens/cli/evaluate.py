@@ -191,15 +191,13 @@ def evaluate(
 
 def _report_path(report: Path | None, needs_report: bool) -> Path | None:
     """The page to write, refused before any work if it cannot be written; None without a report."""
-    if report is None:
-        if needs_report:
-            raise typer.BadParameter(
-                "--hatecheck, --xstest, --subgroup, --terms, --prevalence, --report-label and --explain "
-                "belong to a report; name its page",
-                param_hint="--report",
-            )
-        return None
-    return options.page_path(report / _PAGE if report.is_dir() else report, "--report")
+    if report is None and needs_report:
+        raise typer.BadParameter(
+            "--hatecheck, --xstest, --subgroup, --terms, --prevalence, --report-label and --explain "
+            "belong to a report; name its page",
+            param_hint="--report",
+        )
+    return report and options.page_path(report / _PAGE if report.is_dir() else report, "--report")
 
 
 def _report_label(artifact: "Artifact", label: str | None) -> str:
@@ -214,11 +212,11 @@ def _report_label(artifact: "Artifact", label: str | None) -> str:
 
 def _columns(artifact: "Artifact", label: list[str]) -> list[str]:
     """The columns of the labels."""
-    if artifact.task != "labels" and len(label) != 1:
-        raise typer.BadParameter(
-            f"detector {artifact.name} is measured on one column of labels", param_hint="--label"
-        )
     if artifact.task != "labels":
+        if len(label) != 1:
+            raise typer.BadParameter(
+                f"detector {artifact.name} is measured on one column of labels", param_hint="--label"
+            )
         return label
     if label and set(label) != set(artifact.labels):
         raise typer.BadParameter(

@@ -18,12 +18,7 @@ _SHOWN = 3  # rows that could not be read, with their reasons
 
 
 def extract(
-    file: Annotated[
-        str,
-        typer.Argument(
-            metavar="FILE|-", help="CSV, TSV, JSONL, JSON, Parquet, TXT or hf:owner/name; - is stdin."
-        ),
-    ],
+    file: Annotated[str, options.TEXTS_FILE],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The Parquet file to write.", metavar="FILE")
     ],

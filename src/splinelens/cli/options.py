@@ -22,6 +22,9 @@ class LongTexts(StrEnum):
     cut = "cut"
 
 
+TEXTS_FILE = typer.Argument(
+    metavar="FILE|-", help="CSV, TSV, JSONL, JSON, Parquet, TXT or hf:owner/name; - is stdin."
+)
 LabeledFile = Annotated[
     str, typer.Argument(metavar="FILE|-", help="CSV, TSV, JSONL, JSON, Parquet or hf:owner/name; - is stdin.")
 ]
@@ -167,12 +170,7 @@ DETECTOR_HELP = "A shipped detector, or a folder written by train; ./NAME where 
 
 
 def page_path(page: Path, option: str) -> Path:
-    """The page to write, refused before any work if it could not be written.
-
-    Raises:
-        typer.BadParameter: It does not end in .html.
-        CannotWrite: It is a folder or its folder does not exist, or plotly is not installed.
-    """
+    """The page to write, refused before any work if it could not be written."""
     from splinelens.report.page import require_plotly
 
     if page.suffix.lower() not in (".html", ".htm"):

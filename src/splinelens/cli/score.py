@@ -1,7 +1,7 @@
 """``splinelens score``: texts in, one score and verdict a text out, in order."""
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -22,12 +22,7 @@ FPR = 0.05
 
 
 def score(
-    file: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="FILE|-", help="CSV, TSV, JSONL, JSON, Parquet, TXT or hf:owner/name; - is stdin."
-        ),
-    ] = None,
+    file: Annotated[str | None, options.TEXTS_FILE] = None,
     text: Annotated[
         list[str] | None, typer.Option("--text", "-t", help="A text itself; may be repeated.", metavar="TEXT")
     ] = None,
@@ -129,7 +124,7 @@ def score(
             except KeyboardInterrupt as stop:
                 raise stopped(f"{output}.parts") from stop
         else:
-            records = tally.over(loaded.scores(source, **settings, progress=progress))
+            records = map(tally.add, loaded.scores(source, **settings, progress=progress))
             if as_json:
                 for record in records:
                     print(record.to_json(), flush=True)
@@ -163,7 +158,7 @@ class Tally:
 
     Example:
         >>> tally = Tally()
-        >>> _ = list(tally.over([TextScore(0, None, "undetermined", 0, False, reason="is empty")]))
+        >>> record = tally.add(TextScore(0, None, "undetermined", 0, False, reason="is empty"))
         >>> tally.summary(0.25, "cpu", 512)
         '1 text, 0 tokens, 0.2 s on cpu; 1 undetermined'
     """
@@ -173,18 +168,13 @@ class Tally:
     undetermined: int = 0
     cut: int = 0
 
-    def add(self, record: TextScore) -> None:
-        """Count a record."""
+    def add(self, record: TextScore) -> TextScore:
+        """Count a record, and return it."""
         self.texts += 1
         self.tokens += record.tokens
         self.undetermined += record.verdict == UNDETERMINED
         self.cut += record.cut
-
-    def over(self, records: Iterable[TextScore]) -> Iterator[TextScore]:
-        """Count records as they pass."""
-        for record in records:
-            self.add(record)
-            yield record
+        return record
 
     def summary(self, seconds: float, device: str, max_tokens: int) -> str:
         """One line."""

@@ -106,9 +106,6 @@ class Artifact(Manifest):
         """One label against the rest, as a binary detector; of a binary detector itself.
 
         It gives that label's score and thresholds and keeps the ``origin``.
-
-        Raises:
-            BadDetector: No such label; the message lists the labels.
         """
         index = self.label_index(label)
         if self.task == "binary":

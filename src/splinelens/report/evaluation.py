@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from pydantic_core import to_jsonable_python
 
 from splinelens.detect.bootstrap import lost_recall_interval
 from splinelens.detect.curves import Bin, OperatingPoint, Sweep
@@ -210,9 +211,7 @@ class EvaluationReport:
 
     def to_json(self) -> str:
         """One JSON object with the names of the attributes and ``schema``; texts of errors are part of it."""
-        from pydantic import TypeAdapter
-
-        record = {"schema": SCHEMA, **TypeAdapter(EvaluationReport).dump_python(self, mode="json")}
+        record = {"schema": SCHEMA, **to_jsonable_python(self)}
         return json.dumps(record, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
 
     def to_markdown(self) -> str:

@@ -47,14 +47,9 @@ class Scale:
         log: bool = False,
         trim: float = 0.0,
     ) -> "Scale":
-        """The scale of every finite number of some arrays.
+        """The scale of every finite number of some arrays, none below 0 if ``log``.
 
-        Args:
-            arrays: The numbers, none below 0 if ``log``.
-            colors: Name of a color scale of plotly.
-            unit: Title of the color bar.
-            log: Whether the scale is logarithmic.
-            trim: Share of the numbers at each end that have the color of that end.
+        ``trim`` is the share of the numbers at each end that have the color of that end.
 
         Example:
             >>> scale = Scale.of([np.array([1.0, 100.0])], "Viridis", log=True)

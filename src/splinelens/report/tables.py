@@ -32,21 +32,13 @@ class Table(NamedTuple):
 def metric_table(metrics: Metrics) -> Table:
     """The metrics of one label with their 95 % intervals; the AUC of length alone follows the AUC."""
     recalls = metrics.get("recall_intervals", {})
-    values = [
-        ("AUC", metrics["auc"], metrics["auc_interval"]),
-        ("AUC of length alone", metrics["length_auc"], metrics["length_auc_interval"]),
-        *(
-            [("average precision", metrics["average_precision"], metrics["average_precision_interval"])]
-            if "average_precision" in metrics
-            else []
-        ),
-        *(
-            (f"recall at {percent(rate)} false positives", recall, recalls.get(rate, ()))
-            for rate, recall in metrics["recall_at_fpr"].items()
-        ),
-        ("Brier score", metrics["brier"], metrics.get("brier_interval", ())),
-        ("calibration error", metrics["calibration_error"], metrics.get("calibration_interval", ())),
-    ]
+    names = {"auc": "AUC", "length_auc": "AUC of length alone", "average_precision": "average precision"}
+    values = [(names[key], metrics[key], metrics[f"{key}_interval"]) for key in names if key in metrics]
+    for rate, recall in metrics["recall_at_fpr"].items():
+        values.append((f"recall at {percent(rate)} false positives", recall, recalls.get(rate, ())))
+    values.append(("Brier score", metrics["brier"], metrics.get("brier_interval", ())))
+    error = metrics["calibration_error"], metrics.get("calibration_interval", ())
+    values.append(("calibration error", *error))
     rows = [(name, f"{value:.4f}", interval(bounds)) for name, value, bounds in values]
     return Table(("metric", "value", "95 % interval"), rows)
 
