@@ -30,7 +30,7 @@ from splinelens.report.evaluation import (
     Share,
     shares,
 )
-from splinelens.report.evaluation_page import page
+from splinelens.report.evaluation_page import evaluation_html
 from splinelens.report.scores import TextScore
 from splinelens.report.spans import words
 from splinelens.texts import Labels, Texts, read_texts
@@ -240,7 +240,7 @@ def write_report(report: EvaluationReport, html: Path) -> tuple[Path, ...]:
         CannotWrite: The disk is full or a file may not be written.
     """
     contents = {
-        html: page(report),
+        html: evaluation_html(report),
         html.with_suffix(".json"): report.to_json(),
         html.with_suffix(".md"): report.to_markdown(),
     }

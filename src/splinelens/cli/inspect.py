@@ -145,9 +145,9 @@ def inspect(
     )
     if output:
         from splinelens.files import write_text
-        from splinelens.report.inspection_page import page
+        from splinelens.report.inspection_page import inspection_html
 
-        write_text(output, page(inspection))
+        write_text(output, inspection_html(inspection))
         if not quiet:
             typer.echo(f"wrote {output}", err=True)
     elif as_json:

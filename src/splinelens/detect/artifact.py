@@ -28,7 +28,7 @@ from splinelens.texts import text_hashes
 Task = Literal["binary", "classes", "labels"]
 """One label or not, one of several classes, or any of several labels."""
 
-SCHEMA = 3
+_SCHEMA = 3
 _MANIFEST, _ARRAYS = "detector.json", "detector.safetensors"
 _SEEN = "seen"
 _MAX_MANIFEST_BYTES, _MAX_ARRAYS_BYTES = 4_000_000, 1_000_000_000
@@ -224,7 +224,7 @@ class Artifact(Manifest):
         data = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
         values = {entry.name: getattr(self, entry.name) for entry in fields(Manifest)}
         file = {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-        record = {"schema": SCHEMA, **values, "head": "linear", "arrays": file}
+        record = {"schema": _SCHEMA, **values, "head": "linear", "arrays": file}
         manifest = json.loads(to_json(record, inf_nan_mode="null", fallback=np.generic.item))
         text = json.dumps({**manifest, "sha256": _hash(manifest)}, indent=1, allow_nan=False) + "\n"
         with write_errors(folder):
@@ -298,9 +298,9 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise BrokenArtifact(f"{path} is not JSON, perhaps cut short: {error}; {_AGAIN}") from error
     schema = manifest.pop("schema", None) if isinstance(manifest, dict) else None
-    if schema != SCHEMA or isinstance(schema, bool):
+    if schema != _SCHEMA or isinstance(schema, bool):
         older = "made by an older version; " if schema in (1, 2) else ""
-        raise BrokenArtifact(f"{path} has schema {schema!r}; {older}this version reads {SCHEMA}; {_AGAIN}")
+        raise BrokenArtifact(f"{path} has schema {schema!r}; {older}this version reads {_SCHEMA}; {_AGAIN}")
     if manifest.pop("sha256", None) != expected:
         raise BrokenArtifact(f"{path} does not have the hash that it states: damaged or edited; {_AGAIN}")
     if (head := manifest.pop("head", None)) != "linear":

@@ -16,7 +16,7 @@ from splinelens.report.page import render_markdown
 from splinelens.report.scores import Span
 from splinelens.report.tables import Table, metric_table, percent, percents
 
-SCHEMA = 3
+_SCHEMA = 3
 """Number of the JSON form; it rises when a key is renamed, removed or changes its meaning."""
 
 
@@ -211,7 +211,7 @@ class EvaluationReport:
 
     def to_json(self) -> str:
         """One JSON object with the names of the attributes and ``schema``; texts of errors are part of it."""
-        record = {"schema": SCHEMA, **to_jsonable_python(self)}
+        record = {"schema": _SCHEMA, **to_jsonable_python(self)}
         return json.dumps(record, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
 
     def to_markdown(self) -> str:

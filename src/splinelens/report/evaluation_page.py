@@ -37,7 +37,7 @@ _CURVE, _CELL = 360, 26  # pixels: height of a curve and of a cell of the heat m
 _FAINT, _STRONG = 0.1, 2.0  # contributions below have no color; at and above have the full color
 
 
-def page(report: EvaluationReport) -> str:
+def evaluation_html(report: EvaluationReport) -> str:
     """One HTML file that needs no other file.
 
     Raises:
@@ -48,7 +48,7 @@ def page(report: EvaluationReport) -> str:
     rows = report.metrics["n"] + report.metrics["undetermined"]
     return render_page(
         "evaluation",
-        data={"sweep": _sweep(report), "figures": figures(report)},
+        data={"sweep": _sweep(report), "figures": evaluation_figures(report)},
         report=report,
         about=(report.source, f"{rows:,} rows", f"model {report.model}"),
         links=_links(report),
@@ -70,7 +70,7 @@ def page(report: EvaluationReport) -> str:
     )
 
 
-def figures(report: EvaluationReport) -> dict[str, Figure]:
+def evaluation_figures(report: EvaluationReport) -> dict[str, Figure]:
     """Every figure by name; the last trace of the two curves is the point that the slider moves."""
     sweep, chance = report.sweep, report.metrics["positives"] / report.metrics["n"]
     figures_by_name = {

@@ -18,7 +18,7 @@ from splinelens.geometry.partition import SPLINE7
 from splinelens.report.tables import Table
 from splinelens.texts.plain_text import visible
 
-SCHEMA = 2
+_SCHEMA = 2
 """Number of the JSON form; it rises when a key is renamed, removed or changes its meaning."""
 
 
@@ -75,7 +75,7 @@ class Inspection:
         per_text = ("texts", "percentiles", "prefixes")
         rest = {name: value for name, value in vars(self).items() if name not in per_text}
         return {
-            "schema": SCHEMA,
+            "schema": _SCHEMA,
             "features": list(SPLINE7),
             **_json(rest),
             "texts": [self._text(number) for number in range(len(self.texts))],
