@@ -299,7 +299,8 @@ class Detector:
         for row, record in enumerate(records):
             if record.score is not None:
                 scores[row] = list(record.scores.values()) if record.scores else record.score
-        lengths, cut = (np.array([getattr(record, name) for record in records]) for name in ("tokens", "cut"))
+        lengths = np.array([record.tokens for record in records])
+        cut = np.array([record.cut for record in records])
         return artifact.evaluate(known, scores, lengths, cut=cut, resamples=resamples)
 
     def _record(

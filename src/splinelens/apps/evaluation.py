@@ -263,13 +263,14 @@ def _read(
     sizes = [column.size for column in reader.columns]
     position = {row: at for at, row in enumerate(map_rows.tolist())}
     scores = np.full((n, len(whole.labels)), np.nan)
-    tokens, cut = np.zeros((2, n), dtype=int)
+    tokens, cut = np.zeros(n, dtype=int), np.zeros(n, dtype=bool)
     blocks = np.full((n, len(sizes)), np.nan)
     map_values = np.full((len(map_rows), sum(sizes)), np.nan, dtype=np.float32)
 
     def keep(features: TextFeatures) -> None:
         row, values = features.index, features.values
-        tokens[row], cut[row] = features.tokens, features.cut
+        tokens[row] = features.tokens
+        cut[row] = features.cut
         if features.reason is None:
             scores[row] = whole.scores(whole.head.logit(values[None]))[0]
             blocks[row] = head.block_scores(values, sizes)

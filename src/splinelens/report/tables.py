@@ -36,9 +36,10 @@ def metric_table(metrics: Metrics) -> Table:
     values = [(names[key], metrics[key], metrics[f"{key}_interval"]) for key in names if key in metrics]
     for rate, recall in metrics["recall_at_fpr"].items():
         values.append((f"recall at {percent(rate)} false positives", recall, recalls.get(rate, ())))
-    values.append(("Brier score", metrics["brier"], metrics.get("brier_interval", ())))
-    error = metrics["calibration_error"], metrics.get("calibration_interval", ())
-    values.append(("calibration error", *error))
+    values += [
+        ("Brier score", metrics["brier"], metrics.get("brier_interval", ())),
+        ("calibration error", metrics["calibration_error"], metrics.get("calibration_interval", ())),
+    ]
     rows = [(name, f"{value:.4f}", interval(bounds)) for name, value, bounds in values]
     return Table(("metric", "value", "95 % interval"), rows)
 
