@@ -224,7 +224,7 @@ def with_measurements(detector: Detector, data: EvaluationData) -> Artifact:
             "calibration and thresholds hold for such rows only."
         )
     if artifact.task == "classes":
-        limits = ["It read the first 64 tokens of each text; what follows is not read."]
+        limits = ["Fitted on the first 64 tokens of each text; longer texts are scored in windows."]
     print(f"{artifact.name}: {json.dumps(numbers)}\n" + "\n".join(limits), flush=True)
     metrics = {"out_of_fold": artifact.metrics["out_of_fold"], title: numbers}
     return replace(artifact, metrics=metrics, training={**artifact.training, "limits": limits})
@@ -261,9 +261,8 @@ def disguised(detector: Detector, texts: Texts, labels: np.ndarray) -> str:
         lost = [100 * (recall - _flagged(one, changed) / len(toxic)) for one in (detector, written)]
         costs.append(f"{name} {lost[0]:.0f} ({lost[1]:.0f})")
     return (
-        f"Disguised, of {len(toxic)} toxic test rows {100 * recall:.0f} % of which are flagged at the 5 % "
-        "threshold, so many percent more get through (in brackets: if disguised characters were not read as "
-        f"plain ones): {'; '.join(costs)}."
+        f"Points of recall lost per disguise (without normalization in brackets), on {len(toxic)} toxic test "
+        f"rows, {100 * recall:.0f} % of which are flagged at the 5 % threshold: {'; '.join(costs)}."
     )
 
 

@@ -33,7 +33,7 @@ def test_every_architecture_keeps_every_contract(any_model, loaded_as):
 @pytest.mark.parametrize("name", WEIGHTS_ONLY)
 def test_families_without_the_interface_say_so(name, tiny_of, loaded_as):
     found = details(contracts(loaded_as(tiny_of(name))))
-    assert "in 3 layers, from weights, for want of scores, are those of" in found["attention ID"]
+    assert "in 3 layers, from weights, no scores available, are those of" in found["attention ID"]
     assert found["hulls"] == "none: the family hands over no values"
 
 
@@ -108,9 +108,9 @@ def grow_margins(monkeypatch):
 
 
 def test_wrong_margins_in_a_batch_are_found_beside_a_wide_channel(wide_channel, grow_margins):
-    assert details(contracts(wide_channel))["alone or not"].startswith("in a batch as alone")
+    assert details(contracts(wide_channel))["single or batched"].startswith("in a batch as by itself")
     grow_margins(lambda texts, _: len(texts) > 1)
-    assert [point.what for point in contracts(wide_channel) if not point.ok] == ["alone or not"]
+    assert [point.what for point in contracts(wide_channel) if not point.ok] == ["single or batched"]
 
 
 def test_wrong_margins_of_prefixes_are_found_beside_a_wide_channel(wide_channel, grow_margins):

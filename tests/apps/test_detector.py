@@ -1,6 +1,7 @@
 """Tests ``apps/detector.py``: scores, verdicts, exact explanations, refusals."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -146,10 +147,18 @@ def test_scores_written_after_a_kill_are_those_of_one_run(detector, tmp_path, sm
         progress=lambda count, _characters: again.append(count),
         observe=observed.append,
     )
-    assert sum(again) == len(texts) - 16  # two chunks were kept
+    assert again[0] == 16  # two chunks were kept
+    assert sum(again) == len(texts)  # so that a progress bar ends at its end
     assert output.read_bytes() == whole.read_bytes()
     assert observed == detector.score(texts, explain=explain)
     assert {path.name for path in tmp_path.glob("*.*")} == {whole.name, output.name}
+
+
+def test_a_path_is_a_folder_even_if_a_shipped_detector_has_its_name(detector, tmp_path, monkeypatch):
+    detector.artifact.save(tmp_path / "toxicity")
+    monkeypatch.chdir(tmp_path)
+    assert find_artifact("./toxicity").name == find_artifact(Path("toxicity")).name == "tiny"
+    assert find_artifact("toxicity").name == "toxicity"
 
 
 def test_scores_can_start_at_any_row(detector):

@@ -1,13 +1,14 @@
 """Tests ``apps/evaluation.py``: every part of a report, what is left out, and what is refused."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from splinelens.apps.detector import Detector
-from splinelens.apps.evaluation import evaluation_report, read_hatecheck, read_xstest
+from splinelens.apps.evaluation import evaluation_report, read_hatecheck, read_xstest, training_rows
 from splinelens.errors import BadLabels, BadTexts, MissingColumn
 from splinelens.texts import Texts
 
@@ -170,6 +171,33 @@ def test_one_class_and_wrong_labels_are_refused(detector, rows, probes):
     wrong = Texts(probes[0].texts, {**probes[0].columns, "label_gold": ("yes",) * 8}, "cases")
     with pytest.raises(BadTexts, match="'label_gold' of row 0 is neither 'hateful' nor 'non-hateful'"):
         evaluation_report(made, texts, labels, hatecheck=wrong, resamples=0)
+
+
+def test_errors_are_scored_again_only_for_their_words(detector, rows, monkeypatch):
+    again, plain = [], Detector.scores
+    monkeypatch.setattr(Detector, "scores", lambda *a, **k: again.append(k) or plain(*a, **k))
+    made, texts, labels = detector(), *rows
+    report = evaluation_report(made, texts, 1 - labels, resamples=0)
+    assert report.false_positives
+    assert not again
+    report = evaluation_report(made, texts, 1 - labels, resamples=0, explain=True)
+    assert report.false_positives[0].words
+    assert [options["explain"] for options in again] == [True, True]
+
+
+def test_rows_of_a_training_that_is_not_recorded_whole_are_at_least_so_many(detector, rows):
+    whole, lines = detector().artifact, []
+    part = replace(whole, seen=whole.seen[:20], training=whole.training | {"seen": {"texts": 40, "kept": 20}})
+    counted = training_rows(part, rows[0], True, lines.append)
+    assert counted == 20
+    assert lines == [
+        "at least 20 of 60 rows were in the training data of detector tiny, which records 20 of its 40 texts"
+    ]
+    other = Texts(("of something else",), {}, "list")
+    assert training_rows(part, other, False, lines.append) == 0
+    assert lines[1].startswith("at least 0 of 1 rows were")
+    assert training_rows(whole, other, False, lines.append) == 0
+    assert len(lines) == 2
 
 
 def test_files_without_the_columns_are_refused(tmp_path):

@@ -10,7 +10,7 @@ from splinelens.errors import BadFeatures, BadLabels
 from splinelens.features.extract import read_table
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
-from splinelens.texts import read_texts
+from splinelens.texts import Texts, read_texts
 
 from .conftest import labeled
 
@@ -36,6 +36,16 @@ def test_a_training_is_written_with_its_card_and_report(loaded, tmp_path):
     assert written == ["CARD.md", "TRAINING.md", "detector.json", "detector.safetensors", "suspects.csv"]
     assert command in (tmp_path / "here" / "CARD.md").read_text("utf-8")
     assert report.artifact.training["rows"] == 60
+
+
+def test_a_table_of_other_texts_or_columns_is_refused(loaded):
+    texts, labels = labeled()
+    reader = TextReader(loaded, FeatureSpec(features=("margins",), max_tokens=24))
+    other = TextReader(loaded, FeatureSpec(features=("margins",), layers=(0,), max_tokens=24))
+    with pytest.raises(BadFeatures, match="a table of 39 rows and 2 columns does not fit 40 texts and 2 col"):
+        train(texts, labels, reader, name="n", table=read_table(reader, Texts.of(texts[1:])))
+    with pytest.raises(BadFeatures, match="a table of 40 rows and 1 columns does not fit 40 texts and 2 col"):
+        train(texts, labels, reader, name="n", table=read_table(other, Texts.of(texts)))
 
 
 def test_training_twice_gives_the_same_artifact(fit_on, tmp_path):

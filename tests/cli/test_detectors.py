@@ -1,10 +1,12 @@
 """Tests ``cli/detectors.py``: the list of shipped detectors, and a card."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 import splinelens.apps.detector
+from splinelens.detect.artifact import Artifact
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +38,11 @@ def test_the_list_for_eyes_shows_the_auc_with_its_interval(run):
 def test_the_card_of_a_name_or_a_folder_is_printed(run, detector):
     assert run("detectors", "show", "tiny").stdout.startswith("# tiny\n")
     assert run("detectors", "show", detector).stdout == run("detectors", "show", "tiny").stdout
+
+
+def test_the_card_of_a_folder_cannot_move_the_cursor(run, detector):
+    replace(Artifact.load(detector), name="a\x1b[2Jb").save(detector)
+    assert run("detectors", "show", detector).stdout.startswith("# a␛[2Jb\n")
 
 
 def test_the_card_shown_is_the_one_in_the_folder(run, detector):

@@ -52,6 +52,28 @@ def test_unread_texts_are_counted_apart(evaluate, comments, tmp_path):
     assert (numbers["rows"], numbers["n"], numbers["undetermined"]) == (121, 120, 1)
 
 
+def test_cut_texts_are_counted_and_their_scores_count(evaluate, tmp_path):
+    cut = ("--long", "cut", "--max-tokens", 6)
+    numbers = json.loads(evaluate("--json", *cut).stdout)
+    assert 0 < numbers["cut"] <= numbers["n"] == 120
+    assert json.loads(evaluate("--json").stdout)["cut"] == 0
+    assert f"cut, scored by their beginning  {numbers['cut']}" in evaluate(*cut).stdout
+    page = tmp_path / "a.html"
+    more = ("--no-evasion", "--report", page, "--json")
+    assert json.loads(evaluate(*cut, *more).stdout)["cut"] == numbers["cut"]
+    note = f"- {numbers['cut']} rows were cut and are scored by their beginning"
+    assert note in page.with_suffix(".md").read_text("utf-8").splitlines()
+
+
+def test_names_cannot_move_the_cursor(evaluate, comments, detector):
+    from dataclasses import replace
+
+    from splinelens.detect.artifact import Artifact
+
+    replace(Artifact.load(detector), name="a\x1b[2Jb").save(detector)
+    assert evaluate("--quiet").stdout.startswith(f"a␛[2Jb on {comments}, ")
+
+
 def test_a_split_is_a_column_and_a_value(evaluate):
     assert "is not COLUMN=VALUE, such as split=test" in evaluate("--split", "split=", code=2).stderr
     assert json.loads(evaluate("--split", "split", "--json").stdout)["rows"] == 40

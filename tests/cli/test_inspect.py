@@ -246,12 +246,23 @@ def test_a_folder_is_no_page(run, asked, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "closed", "words"),
     [
-        (["-"], "<&-", "Error: cannot read -: standard input is closed; pipe a text into it"),
-        (["a"], ">&-", "Error: cannot write to standard output: it is closed; open it, or name a page"),
+        ("inspect -", "<&-", "Error: cannot read -: standard input is closed; pipe a text into it"),
+        ("inspect a", ">&-", "Error: cannot write to standard output: it is closed; open it, or name a page"),
+        (
+            "score -t a --json",
+            ">&-",
+            "Error: cannot write to standard output: it is closed; open it, or name",
+        ),
+        (
+            "score -t a",
+            ">&-",
+            "Error: cannot write to standard output: it is closed; open it, or name a file",
+        ),
+        ("evaluate toxicity a.csv", ">&-", "Error: cannot write to standard output: it is closed; open it"),
     ],
 )
 def test_a_closed_stream_is_an_error_of_ours(arguments, closed, words):
-    command = shlex.join([sys.executable, "-m", "splinelens", "inspect", *arguments])
+    command = shlex.join([sys.executable, "-m", "splinelens", *arguments.split()])
     ended = subprocess.run(f"{command} {closed}", shell=True, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 1
     assert ended.stderr.startswith(words)

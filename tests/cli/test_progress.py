@@ -51,6 +51,12 @@ def test_no_terminal_no_bar(monkeypatch):
         assert update is None
 
 
+def test_a_closed_stderr_has_no_bar(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    with progress_bar(TEXTS) as update:
+        assert update is None
+
+
 def test_the_bar_is_erased_when_a_run_fails(monkeypatch):
     screen = terminal(monkeypatch)
     with pytest.raises(KeyboardInterrupt), progress_bar(TEXTS, delay_s=0) as update:

@@ -3,14 +3,17 @@
 import csv
 import io
 import json
+import logging
 import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from splinelens.cli.score import Tally
+from splinelens.detect.artifact import Artifact
 from splinelens.report.scores import TextScore
 
 
@@ -74,6 +77,13 @@ def test_plain_lines_have_no_control_character_and_no_tab(score):
     assert second == "   -  undetermined  [text is empty]"
 
 
+def test_plain_lines_leave_room_for_the_longest_verdict(score, detector):
+    replace(Artifact.load(detector), negative="not_identity_hate").save(detector)
+    lines = score("--text", "you fool", "--text", "sunny garden", "--threshold", 0.5).stdout.splitlines()
+    assert [line[6:24] for line in lines] == ["toxic             ", "not_identity_hate "]
+    assert [line[25:] for line in lines] == ["you fool", "sunny garden"]
+
+
 def test_plain_lines_name_the_words_when_asked(score):
     shown = score("--text", "you stupid fool", "--explain").stdout
     assert re.search(r"  (stupid|fool|you) \+\d\.\d", shown)
@@ -104,6 +114,9 @@ def test_the_summary_is_on_stderr_and_quiet_silences_it(score):
     line = r"2 texts, 1 token, \d+\.\d s on cpu; 1 undetermined; toxic from 0\.\d\d\n"
     assert re.fullmatch(line, result.stderr)
     assert score("--text", "you", "--quiet").stderr == ""
+    assert not logging.getLogger("splinelens").isEnabledFor(logging.INFO)  # of fetching and converting
+    score("--text", "you")
+    assert logging.getLogger("splinelens").isEnabledFor(logging.INFO)
 
 
 def test_the_summary_counts():
@@ -112,7 +125,7 @@ def test_the_summary_counts():
         TextScore(0, 0.5, "clean", 10, False),
         TextScore(1, 0.1, "undetermined", 300, True, reason="was cut"),
     ]
-    assert list(tally.over(given)) == given
+    assert list(map(tally.add, given)) == given
     assert tally.summary(1.23, "cuda:0", 256) == (
         "2 texts, 310 tokens, 1.2 s on cuda:0; 1 undetermined; 1 cut at 256 tokens"
     )
@@ -138,7 +151,7 @@ def test_records_are_written_to_a_file(score, tmp_path, ending):
 
 def test_an_output_that_cannot_be_written_is_refused_before_any_work(score, tmp_path):
     assert (
-        "use one of .csv, .jsonl, .parquet" in score("--text", "a", "-o", tmp_path / "a.xlsx", code=1).stderr
+        "in none of .csv, .jsonl, .parquet" in score("--text", "a", "-o", tmp_path / "a.xlsx", code=2).stderr
     )
     assert "there is no folder" in score("--text", "a", "-o", tmp_path / "no" / "a.csv", code=1).stderr
 

@@ -75,10 +75,12 @@ def test_a_column_of_words_becomes_classes_with_a_confusion(fit, run, table, tmp
     place = tmp_path / "out"
     [record] = run("score", "-d", place, "--text", "tea tea", "--json").stdout.splitlines()
     assert json.loads(record)["verdict"] in ("law", "sea", "tea")
-    assert (
-        "the one with the highest score"
-        in run("score", "-d", place, "-t", "a", "--fpr", "0.01", code=2).stderr
-    )
+    for option in ("--fpr", "--threshold"):
+        told = run("score", "-d", place, "-t", "a", option, "0.01", code=2).stderr
+        assert option in told
+        assert "the one with the highest score" in told
+    told = run("evaluate", place, table(), "--label", "kind", "--positive", "tea", code=2).stderr
+    assert "detector out has several labels" in told
     numbers = json.loads(
         run("evaluate", place, table(), "--label", "kind", "--allow-training-rows", "--json").stdout
     )
@@ -106,6 +108,8 @@ def test_what_cannot_be_fitted_is_refused_before_a_model_is_loaded(fit, table, t
         "each text in column 'spam' is a number, not words; it has 'text', 'rude', 'spam', 'kind'" in message
     )
     assert "called as in the file" in fit(table(), "kind", more=["--label-name", "x"], code=2).stderr
+    told = fit(table(), "kind", more=["--negative-name", "x"], code=2).stderr
+    assert "each text has one of the classes" in told
 
 
 def test_a_report_shows_one_label_of_several(fit, run, table, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from splinelens.apps import training
 from splinelens.detect.artifact import Artifact
 
 
@@ -149,12 +150,30 @@ def test_the_same_command_gives_the_same_detector(fit, tmp_path):
 def test_ctrl_c_keeps_what_is_finished_and_says_where(fit, tmp_path, monkeypatch):
     from splinelens.features.reader import TextReader
 
-    def stop(self, *arguments, **options):
+    def stop(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(TextReader, "map", stop)
-    message = fit(code=130).stderr
-    assert f"Stopped. Finished rows are kept in {tmp_path / 'out' / 'features.parquet.parts'}" in message
+    with monkeypatch.context() as patch:
+        patch.setattr(TextReader, "map", stop)
+        message = fit(code=130).stderr
+    file = tmp_path / "out" / "unfinished.parquet"
+    assert f"Stopped. Finished rows are kept in {file}.parts; run the same command to continue." in message
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "fit", stop)
+        message = fit(code=130).stderr
+    assert f"Stopped. Finished rows are kept in {file}; run the same command to continue." in message
+    with monkeypatch.context() as patch:
+        patch.setattr(TextReader, "map", lambda *_, **__: pytest.fail("read again"))
+        fit()
+    assert not list((tmp_path / "out").glob("*.parquet*"))
+
+
+def test_cut_rows_are_counted_and_printed(fit, tmp_path):
+    shown = fit("--split", "split", "--long", "cut", "--max-tokens", 6).stdout
+    training = Artifact.load(tmp_path / "out").training
+    assert training["cut"] > 0
+    assert re.search(rf"cut, scored by their beginning +{training['cut']}\b", shown)
+    assert "cut, scored" not in fit("--split", "split").stdout
 
 
 def test_a_missing_column_names_those_there(fit):

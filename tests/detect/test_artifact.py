@@ -352,7 +352,9 @@ def test_an_unknown_head_is_refused(folder):
 )
 def test_arrays_that_do_not_fit_are_refused(artifact, folder, change, found):
     exchange_arrays(folder, save_arrays(artifact.head.arrays() | change))
-    with pytest.raises(BrokenArtifact, match=rf"detector\.safetensors: .*{found}"):
+    with pytest.raises(
+        BrokenArtifact, match=rf"detector\.safetensors does not hold arrays that can be read: .*{found}"
+    ):
         Artifact.load(folder)
 
 

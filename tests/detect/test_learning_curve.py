@@ -73,14 +73,12 @@ def test_each_label_has_the_strength_given():
         learning_curve(rows, both, [0.1])
 
 
-def test_a_capped_curve_says_so():
+def test_a_capped_curve_begins_with_the_rows_it_is_about():
     rows, labels = table(700)
     curve = learning_curve(rows, labels, max_rows=200, samples=2)
     assert curve.capped_from == 490
-    assert curve.sentence.endswith(
-        "The curve's largest point is capped at 200 rows; 490 could be trained on."
-    )
-    assert "capped" not in learning_curve(rows, labels, samples=2).sentence
+    assert curve.sentence.startswith("On 200 of your 490 rows to train on: ")
+    assert not learning_curve(rows, labels, samples=2).sentence.startswith("On ")
 
 
 def test_more_rows_give_a_better_auc_and_the_same_seed_the_same_curve():

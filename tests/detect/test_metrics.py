@@ -160,7 +160,16 @@ def test_each_label_has_the_metrics_of_a_single_evaluation():
     )
     assert found.labels["b"] == evaluate(labels[:, 1], scores[:, 1], lengths, resamples=20, seed=3)
     assert (found.accuracy, found.confusion) == (None, None)
-    assert list(found.to_dict()) == ["n", "undetermined", "mean_auc", "mean_auc_interval", "labels"]
+    assert list(found.to_dict()) == ["n", "undetermined", "cut", "mean_auc", "mean_auc_interval", "labels"]
+
+
+def test_cut_rows_are_counted_among_those_with_a_score():
+    labels = np.array([[0, 1], [1, 0], [0, 1], [1, 0]])
+    scores = np.array([[0.1, 0.9], [0.9, 0.1], [0.1, 0.9], [np.nan, np.nan]])
+    cut = np.array([True, True, False, True])
+    found = evaluate_labels(labels, scores, np.arange(4), ["a", "b"], cut=cut, resamples=0)
+    assert (found.n, found.cut, found.labels["a"].cut, found.labels["b"].cut) == (3, 2, 2, 2)
+    assert evaluate(labels[:, 0], scores[:, 0], np.arange(4), resamples=0).cut == 0
 
 
 def test_every_number_has_an_interval_that_holds_it():

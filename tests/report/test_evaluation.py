@@ -58,6 +58,8 @@ def test_lost_recall_has_an_interval_of_the_pairs():
     assert found.lost == pytest.approx(0.2)
     assert found.lost_interval == pytest.approx((0.2 - spread, 0.2 + spread), abs=0.011)
     assert Evasion.of("none", positive, before, before).lost_interval == (0.0, 0.0)
+    assert found == Evasion.of("leet", positive, before, after, seed=0)
+    assert found != Evasion.of("leet", positive, before, after, seed=1)
 
 
 def test_json_holds_every_attribute(evaluation):

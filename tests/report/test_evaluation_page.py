@@ -6,7 +6,7 @@ import re
 import pytest
 
 from splinelens.report.evaluation import LayerAuc, Mistake, Share, report_tables
-from splinelens.report.evaluation_page import figures, page
+from splinelens.report.evaluation_page import evaluation_figures, evaluation_html
 from splinelens.report.scores import Span
 
 EMPTY = {
@@ -27,11 +27,11 @@ def section(text, name):
 def full(evaluation):
     """One full report and its page, rendered once."""
     report = evaluation()
-    return report, page(report)
+    return report, evaluation_html(report)
 
 
 def test_links_labels_and_sections_belong_together(evaluation, read_page, full):
-    for text in (full[1], page(evaluation(layer_auc=None, **EMPTY))):
+    for text in (full[1], evaluation_html(evaluation(layer_auc=None, **EMPTY))):
         reader = read_page(text)
         ids = reader.named("id")
         assert len(ids) == len(set(ids))
@@ -55,7 +55,7 @@ def test_hostile_texts_stay_text(evaluation, read_page, hostile):
         false_positives=(mistake,),
         false_negatives=(mistake,),
     )
-    read_page.is_safe(page(report))
+    read_page.is_safe(evaluation_html(report))
 
 
 def test_the_page_loads_nothing(full, read_page):
@@ -75,7 +75,7 @@ def test_every_figure_has_one_place_and_its_data(full, read_page):
     report, text = full
     reader = read_page(text)
     data = json.loads(reader.scripts[0])
-    assert data["figures"] == json.loads(json.dumps(figures(report)))
+    assert data["figures"] == json.loads(json.dumps(evaluation_figures(report)))
     assert sorted(reader.named("data-figure")) == sorted(data["figures"])
     assert data["sweep"]["recall"] == pytest.approx(report.sweep.recall, abs=1e-5)
     assert data["sweep"]["precision"][0] is None
@@ -83,7 +83,7 @@ def test_every_figure_has_one_place_and_its_data(full, read_page):
 
 
 def test_what_was_not_measured_has_no_section(evaluation):
-    text = page(evaluation(layer_auc=None, **EMPTY))
+    text = evaluation_html(evaluation(layer_auc=None, **EMPTY))
     assert re.findall(r'<section id="(\w+)"', text) == "metrics thresholds curves layers errors notes".split()
     assert "does not split into layers" in section(text, "layers")
 
@@ -99,7 +99,7 @@ def test_texts_of_errors_lie_in_closed_elements_below_a_warning(full):
 def test_words_are_colored_by_their_contribution(evaluation):
     words = (Span(0, 3, -1.0), Span(4, 5, 0.01), Span(6, 9, 5.0))
     mistakes = (Mistake(0, 0.9, "you a fox", 9, words, 0.25), Mistake(1, 0.9, "no words", 12))
-    shown = section(page(evaluation(false_positives=mistakes)), "errors")
+    shown = section(evaluation_html(evaluation(false_positives=mistakes)), "errors")
     assert '<span class="word against" style="--strength:50%" title="-1.00">you</span> a ' in shown
     assert '<span class="word for" style="--strength:100%" title="+5.00">fox</span>' in shown
     assert "strongest: fox +5.0" in shown
@@ -113,7 +113,7 @@ def test_the_worst_functionality_comes_first_and_totals_are_sums(evaluation):
         Share(name, "toxic", count, 10, count / 10, (0.0, 1.0)) for name, count in (("a", 9), ("b", 2))
     )
     prompts = (Share("c", "safe", 1, 10, 0.1, (0.0, 0.4)), Share("d", "unsafe", 5, 10, 0.5, (0.2, 0.8)))
-    text = page(evaluation(hatecheck=kinds, xstest=prompts))
+    text = evaluation_html(evaluation(hatecheck=kinds, xstest=prompts))
     shown = section(text, "hatecheck")
     assert shown.index(">b<") < shown.index(">a<")
     assert "11 of 20 cases are right" in shown
@@ -130,7 +130,7 @@ def test_the_slider_begins_at_the_stored_threshold(full):
 
 def test_the_curves_are_the_sweep(evaluation):
     report = evaluation()
-    found = figures(report)
+    found = evaluation_figures(report)
     line = found["roc"]["data"][0]
     assert line["x"] == pytest.approx(report.sweep.false_positive_rate, abs=1e-3)
     assert line["y"] == pytest.approx(report.sweep.recall, abs=1e-3)
@@ -143,7 +143,7 @@ def test_the_curves_are_the_sweep(evaluation):
 
 def test_error_bars_reach_the_ends_of_the_intervals(evaluation):
     report = evaluation()
-    dots = figures(report)["reliability"]["data"][0]
+    dots = evaluation_figures(report)["reliability"]["data"][0]
     for at, part in enumerate(report.reliability):
         assert dots["y"][at] + dots["error_y"]["array"][at] == pytest.approx(part.interval[1], abs=2e-3)
         assert dots["y"][at] - dots["error_y"]["arrayminus"][at] == pytest.approx(part.interval[0], abs=2e-3)
@@ -151,26 +151,26 @@ def test_error_bars_reach_the_ends_of_the_intervals(evaluation):
 
 def test_every_row_is_a_point_of_its_class(evaluation):
     for name in ("pca", "tsne"):
-        clean, toxic = figures(evaluation(rows=60))[name]["data"]
+        clean, toxic = evaluation_figures(evaluation(rows=60))[name]["data"]
         assert [pair[0] for pair in clean["customdata"]] == list(range(0, 60, 2))
         assert len(toxic["x"]) == len(toxic["customdata"]) == 30
 
 
 def test_layers_that_are_not_read_stay_empty(evaluation):
     layer_auc = LayerAuc(("a", "b"), (0, 4), ((0.9, None), (0.6, 0.7)), "AUC")
-    trace = figures(evaluation(layer_auc=layer_auc))["layers"]["data"][0]
+    trace = evaluation_figures(evaluation(layer_auc=layer_auc))["layers"]["data"][0]
     assert (trace["z"], trace["x"]) == ([[0.9, None], [0.6, 0.7]], ["0", "4"])
 
 
 def test_colors_begin_at_chance_unless_some_number_points_the_other_way(evaluation):
     for auc, low in ((0.6, 0.5), (0.3, 0.0)):
         layer_auc = LayerAuc(("a",), (0,), ((auc,),), "")
-        assert figures(evaluation(layer_auc=layer_auc))["layers"]["data"][0]["zmin"] == low
+        assert evaluation_figures(evaluation(layer_auc=layer_auc))["layers"]["data"][0]["zmin"] == low
 
 
 def test_no_text_is_in_the_figures(evaluation):
     report = evaluation(text="you silly goose", label="<b>%{x}")
-    drawn = json.dumps(figures(report), allow_nan=False)
+    drawn = json.dumps(evaluation_figures(report), allow_nan=False)
     assert "silly" not in drawn
     assert "<b>" not in drawn
 

@@ -11,7 +11,13 @@ import pytest
 
 from splinelens.geometry.attention import THRESHOLDS
 from splinelens.geometry.partition import SPLINE7
-from splinelens.report.inspection_page import color_scales, figures, page, prefix_axis, token_pieces
+from splinelens.report.inspection_page import (
+    color_scales,
+    inspection_figures,
+    inspection_html,
+    prefix_axis,
+    token_pieces,
+)
 from splinelens.report.page import require_plotly
 from splinelens.report.plots import plotly_text
 
@@ -35,7 +41,7 @@ def plain(html):
 
 def test_links_labels_and_sections_belong_together(inspection, view, read_page):
     for found in (full(inspection, view), inspection("a")):
-        reader = read_page(page(found))
+        reader = read_page(inspection_html(found))
         ids = reader.named("id")
         assert len(ids) == len(set(ids))
         assert [link.removeprefix("#") for link in reader.named("href")] == [
@@ -46,18 +52,20 @@ def test_links_labels_and_sections_belong_together(inspection, view, read_page):
 
 def test_hostile_texts_stay_text(inspection, view, read_page, hostile):
     odd = replace(view, labels=(hostile, hostile, hostile))
-    read_page.is_safe(page(replace(full(inspection, odd, hostile), model=hostile, reference=hostile)))
+    read_page.is_safe(
+        inspection_html(replace(full(inspection, odd, hostile), model=hostile, reference=hostile))
+    )
 
 
 def test_the_page_loads_nothing(inspection, view, read_page):
-    read_page.is_offline(page(full(inspection, view)))
+    read_page.is_offline(inspection_html(full(inspection, view)))
 
 
 def test_every_figure_has_one_place_and_its_data(inspection, view, read_page):
     found = full(inspection, view)
-    reader = read_page(page(found))
+    reader = read_page(inspection_html(found))
     data = json.loads(reader.scripts[0])
-    assert data["figures"] == json.loads(json.dumps(figures(found)))
+    assert data["figures"] == json.loads(json.dumps(inspection_figures(found)))
     assert sorted(reader.named("data-figure")) == sorted(data["figures"])
     assert data["labels"][1] == [plotly_text(f"{at} {label}") for at, label in enumerate("<b>")]
     assert data["dimension"] == [text.dimension.tolist() for text in found.texts]
@@ -66,7 +74,7 @@ def test_every_figure_has_one_place_and_its_data(inspection, view, read_page):
 def test_layers_without_softmax_have_no_heads_and_cannot_be_chosen(inspection, read_page):
     found = inspection("ab", layers=4)
     found.texts[0].dimension[:, 1] = -1
-    text = page(found)
+    text = inspection_html(found)
     held = json.loads(read_page(text).scripts[0])["dimension"][0]
     assert [counts[1] for counts in held] == [None, None]
     assert held[0][0] == found.texts[0].dimension[0, 0].tolist()
@@ -75,19 +83,19 @@ def test_layers_without_softmax_have_no_heads_and_cannot_be_chosen(inspection, r
     assert 'max="2"' in html
     assert "layer 2</output>" in html
     found.texts[0].dimension[:] = -1
-    assert 'id="dimension"' not in page(found)
+    assert 'id="dimension"' not in inspection_html(found)
 
 
 def test_256_tokens_of_30_layers_take_less_than_3_megabytes(inspection):
     found = inspection("word" * 256, layers=30, heads=9, size=4, percentiles=True, prefixes=True)
-    text = page(found)
+    text = inspection_html(found)
     assert len(text.encode()) - len(require_plotly().encode()) < 3e6
     assert "min-width:1340px" in section(text, "sign")  # a long text scrolls
 
 
 def test_a_text_is_shown_in_its_tokens_and_nothing_of_it_is_lost(inspection, text_report):
     text = replace(text_report("I 🦩!?"), spans=((0, 1), (1, 3), (2, 3), (3, 4)))
-    html = section(page(replace(inspection("xx"), texts=(text,))), "texts")
+    html = section(inspection_html(replace(inspection("xx"), texts=(text,))), "texts")
     assert '<span data-tokens="0" title="token 0">I</span>' in html
     assert '<span data-tokens="1 2" title="tokens 1 to 2"> 🦩</span>' in html
     assert "!</span><i>?</i></div>" in html  # belongs to no token
@@ -96,14 +104,14 @@ def test_a_text_is_shown_in_its_tokens_and_nothing_of_it_is_lost(inspection, tex
 
 
 def test_unprintable_characters_are_shown_as_symbols_and_breaks_break(inspection):
-    html = section(page(inspection("a\n\u202e<")), "texts")
+    html = section(inspection_html(inspection("a\n\u202e<")), "texts")
     assert "<i>↵\n</i>" in html
     assert "<i>⟨202E⟩</i>" in html
     assert ">&lt;</span>" in html
 
 
 def test_every_figure_comes_with_its_definition_and_unit(inspection, view):
-    text = page(full(inspection, view))
+    text = inspection_html(full(inspection, view))
     units = {
         "sign": "Share of the layer's neurons",
         "boundary": "in units of that input",
@@ -118,14 +126,14 @@ def test_every_figure_comes_with_its_definition_and_unit(inspection, view):
 
 
 def test_the_slice_says_how_many_regions_and_walls_it_shows(inspection, view):
-    words = plain(section(page(inspection("ab", view=view)), "slice"))
+    words = plain(section(inspection_html(inspection("ab", view=view)), "slice"))
     assert "up to 4 regions of layer 1 in this window; 2 of 48 walls cross it" in words
     assert "(in the same region as token 0 'a')" in words
     assert "token 1 '<b>⟨202E⟩'" in words
 
 
 def test_every_control_and_figure_can_be_reached_by_keyboard_and_says_what_it_is(inspection, view, read_page):
-    reader = read_page(page(full(inspection, view)))
+    reader = read_page(inspection_html(full(inspection, view)))
     plots = [values for _, values in reader.elements if values.get("class") == "plot"]
     assert plots
     assert all(values["tabindex"] == "0" and len(values["aria-label"]) > 10 for values in plots)
@@ -138,15 +146,17 @@ def test_every_control_and_figure_can_be_reached_by_keyboard_and_says_what_it_is
 
 
 def test_there_is_a_figure_for_everything_the_record_holds(inspection, view):
-    names = set(figures(full(inspection, view)))
+    names = set(inspection_figures(full(inspection, view)))
     texts = {f"{name}-{number}" for name in (*HEAT, "percentiles") for number in (0, 1)}
     grown = {f"prefixes-{name}-{number}" for name in SPLINE7 for number in (0, 1)}
     assert names == texts | grown | set(SPLINE7) | {"regions", "text_distance", "slice"}
-    assert set(figures(inspection("a"))) == {f"{name}-0" for name in HEAT} | set(SPLINE7) | {"regions"}
+    assert set(inspection_figures(inspection("a"))) == {f"{name}-0" for name in HEAT} | set(SPLINE7) | {
+        "regions"
+    }
 
 
 def test_every_hover_names_token_layer_and_number(inspection, view):
-    for name, figure in figures(full(inspection, view)).items():
+    for name, figure in inspection_figures(full(inspection, view)).items():
         json.dumps(figure, allow_nan=False)
         plotly.graph_objects.Figure(figure)  # raises at a property or a value that does not exist
         for trace in figure["data"]:
@@ -167,7 +177,7 @@ def test_every_hover_names_token_layer_and_number(inspection, view):
 
 def test_heat_maps_hold_the_numbers_of_each_layer_and_token(inspection):
     found = inspection("one two")
-    text, drawn = found.texts[0], figures(found)
+    text, drawn = found.texts[0], inspection_figures(found)
     np.testing.assert_allclose(drawn["sign-0"]["data"][0]["z"], text.sign, rtol=1e-3)
     boundary = drawn["boundary-0"]["data"][0]
     np.testing.assert_allclose(np.array(boundary["customdata"])[..., 0], text.boundary, rtol=1e-3)
@@ -182,14 +192,14 @@ def test_heat_maps_hold_the_numbers_of_each_layer_and_token(inspection):
 
 
 def test_the_layers_of_a_map_are_named_by_their_numbers(inspection):
-    drawn = figures(replace(inspection("ab"), layers=(0, 5, 29)))
+    drawn = inspection_figures(replace(inspection("ab"), layers=(0, 5, 29)))
     assert list(drawn["sign-0"]["data"][0]["y"]) == ["0", "5", "29"]
     assert drawn["sign-0"]["layout"]["yaxis"]["type"] == "category"
     assert list(drawn["sign_mean"]["data"][0]["x"]) == ["0", "5", "29"]
 
 
 def test_equal_tokens_keep_a_column_each(inspection):
-    figure = figures(inspection("aaaa"))["sign-0"]
+    figure = inspection_figures(inspection("aaaa"))["sign-0"]
     assert len(figure["data"][0]["z"][0]) == 4
     assert "x" not in figure["data"][0]
     assert "type" not in figure["layout"]["xaxis"]  # numbers, not categories
@@ -198,7 +208,7 @@ def test_equal_tokens_keep_a_column_each(inspection):
 def test_a_distance_of_0_is_drawn_and_one_without_wall_is_not(inspection):
     found = inspection("ab")
     found.texts[0].boundary[0, 0], found.texts[0].boundary[1, 1] = 0, np.inf
-    trace = figures(found)["boundary-0"]["data"][0]
+    trace = inspection_figures(found)["boundary-0"]["data"][0]
     assert trace["z"][0][0] == pytest.approx(trace["zmin"], rel=1e-3)
     assert trace["customdata"][0][0][0] == 0
     assert trace["z"][1][1] is None
@@ -207,15 +217,15 @@ def test_a_distance_of_0_is_drawn_and_one_without_wall_is_not(inspection):
 def test_layers_without_softmax_are_gaps(inspection):
     found = inspection("ab")
     found.texts[0].dimension[:, 1] = -1
-    for trace in figures(found)["dimension-0"]["data"]:
+    for trace in inspection_figures(found)["dimension-0"]["data"]:
         assert trace["z"][1] == [None, None]
         assert None not in trace["z"][0]
     found.texts[0].dimension[:] = -1
-    assert not {"dimension-0", "heads-0"} & set(figures(found))
+    assert not {"dimension-0", "heads-0"} & set(inspection_figures(found))
 
 
 def test_both_texts_share_their_colors_and_ranges(inspection):
-    drawn = figures(inspection("one", "two", prefixes=True))
+    drawn = inspection_figures(inspection("one", "two", prefixes=True))
     for name in HEAT:
         one, two = (drawn[f"{name}-{number}"]["data"] for number in (0, 1))
         for first, second in zip(one, two, strict=True):
@@ -228,12 +238,12 @@ def test_both_texts_share_their_colors_and_ranges(inspection):
 
 def test_prefixes_have_a_line_per_layer_from_the_first_token_on(inspection):
     found = inspection("one two", prefixes=True)
-    lines = figures(found)["prefixes-sign_std-0"]["data"]
+    lines = inspection_figures(found)["prefixes-sign_std-0"]["data"]
     assert [line["name"] for line in lines] == ["layer 0", "layer 1", "layer 2"]
     assert lines[0]["x"] == [1, 2, 3, 4, 5, 6, 7]
     np.testing.assert_allclose(lines[1]["y"], found.prefixes[0][1, :, 3], rtol=1e-3)
     assert len({line["line"]["color"] for line in lines}) == 3
-    single = figures(inspection("a", prefixes=True))["prefixes-sign_mean-0"]["data"][0]
+    single = inspection_figures(inspection("a", prefixes=True))["prefixes-sign_mean-0"]["data"][0]
     assert single["mode"] == "markers"
 
 
@@ -241,13 +251,13 @@ def test_boundary_features_grow_on_a_logarithmic_axis_with_0_at_its_low_end(insp
     found = inspection("one two", prefixes=True)
     found.prefixes[0][..., 6] = 1e-4
     found.prefixes[0][:, 0, 6] = 0
-    figure = figures(found)["prefixes-boundary_std-0"]
+    figure = inspection_figures(found)["prefixes-boundary_std-0"]
     axis, line = figure["layout"]["yaxis"], figure["data"][0]
     assert axis["type"] == "log"
     assert line["customdata"][:2] == [0, 1e-4]
     assert line["y"][:2] == [5e-5, 1e-4]
     assert 10 ** axis["range"][0] < 5e-5 < 1e-4 < 10 ** axis["range"][1]
-    assert "type" not in figures(found)["prefixes-sign_std-0"]["layout"]["yaxis"]
+    assert "type" not in inspection_figures(found)["prefixes-sign_std-0"]["layout"]["yaxis"]
 
 
 def test_an_axis_of_prefixes_is_logarithmic_only_if_a_number_is_above_0():
@@ -260,7 +270,7 @@ def test_an_axis_of_prefixes_is_logarithmic_only_if_a_number_is_above_0():
 
 def test_each_text_has_a_thin_line_of_its_distance_to_itself(inspection):
     found = inspection("one", "two")
-    one, two, between = figures(found)["text_distance"]["data"]
+    one, two, between = inspection_figures(found)["text_distance"]["data"]
     for line, values in ((one, found.self_distance[0]), (two, found.self_distance[1])):
         np.testing.assert_allclose(line["y"], values, rtol=1e-3)
         assert line["line"]["width"] < between["line"]["width"]
@@ -269,7 +279,7 @@ def test_each_text_has_a_thin_line_of_its_distance_to_itself(inspection):
 
 def test_percentiles_have_a_row_per_feature(inspection):
     found = inspection("ab", percentiles=True)
-    trace = figures(found)["percentiles-0"]["data"][0]
+    trace = inspection_figures(found)["percentiles-0"]["data"][0]
     assert (list(trace["y"]), list(trace["x"])) == (list(SPLINE7), ["0", "1", "2"])
     np.testing.assert_allclose(trace["z"], found.percentiles[0].T, rtol=1e-3)
     np.testing.assert_allclose(trace["customdata"], found.texts[0].seven.T, rtol=1e-3)
@@ -278,12 +288,12 @@ def test_percentiles_have_a_row_per_feature(inspection):
 def test_extremes_name_the_token_that_reached_them(inspection):
     found = inspection("abc")
     found.texts[0].boundary[1] = [3e-3, 2e-3, 1e-3]
-    assert figures(found)["boundary_min"]["data"][0]["text"][1] == plotly_text("2 c")
-    assert "text" not in figures(found)["boundary_mean"]["data"][0]
+    assert inspection_figures(found)["boundary_min"]["data"][0]["text"][1] == plotly_text("2 c")
+    assert "text" not in inspection_figures(found)["boundary_mean"]["data"][0]
 
 
 def test_the_slice_draws_walls_cells_and_points(view, inspection):
-    figure = figures(inspection("ab", view=view))["slice"]
+    figure = inspection_figures(inspection("ab", view=view))["slice"]
     walls, *rest = figure["data"]
     assert {7, 11} == set(walls["customdata"])
     assert walls["x"].count(None) == 2  # after each wall, so that no line joins two
@@ -297,11 +307,11 @@ def test_the_slice_draws_walls_cells_and_points(view, inspection):
     assert list(zip(points[0]["x"], points[0]["y"], strict=True)) == [tuple(point) for point in view.points]
     assert figure["layout"]["yaxis"]["scaleanchor"] == "x"
     empty = replace(view, segments=np.zeros((0, 2, 2)), walls=np.zeros(0, int), regions=1)
-    assert figures(inspection("ab", view=empty))["slice"]["data"][0]["x"] == []
+    assert inspection_figures(inspection("ab", view=empty))["slice"]["data"][0]["x"] == []
 
 
 def test_the_views_of_a_slice_hold_the_cell_of_their_point(view, inspection):
-    whole, *parts, third = figures(inspection("ab", view=view))["slice"]["layout"]["meta"]["views"]
+    whole, *parts, third = inspection_figures(inspection("ab", view=view))["slice"]["layout"]["meta"]["views"]
     assert whole == [0, 0, 2, 2]
     for left, low, right, high in parts:
         assert max(left, low) < 0
@@ -310,7 +320,7 @@ def test_the_views_of_a_slice_hold_the_cell_of_their_point(view, inspection):
 
 
 def test_what_plotly_would_read_as_markup_is_escaped(view, inspection):
-    words = json.dumps(figures(inspection("ab", view=view))["slice"])
+    words = json.dumps(inspection_figures(inspection("ab", view=view))["slice"])
     for trick in ("<b>\\u202e", "'%{x}'", "\\u202e"):
         assert trick not in words
     assert "&lt;b&gt;" in words

@@ -15,14 +15,16 @@ def test_without_plotly_the_error_says_what_to_install(monkeypatch):
 
 
 def test_plotly_is_written_into_a_page_once_and_cannot_end_its_element(evaluation):
-    from splinelens.report.evaluation_page import page
+    from splinelens.report.evaluation_page import evaluation_html
 
     script = require_plotly()
     assert "</script" not in script
-    assert page(evaluation()).count(script) == 1
+    assert evaluation_html(evaluation()).count(script) == 1
 
 
 def test_a_full_page_takes_less_than_a_megabyte_beside_plotly(evaluation):
-    from splinelens.report.evaluation_page import page
+    from splinelens.report.evaluation_page import evaluation_html
 
-    assert len(page(evaluation(rows=1000, layers=30)).encode()) - len(require_plotly().encode()) < 1e6
+    assert (
+        len(evaluation_html(evaluation(rows=1000, layers=30)).encode()) - len(require_plotly().encode()) < 1e6
+    )

@@ -104,9 +104,10 @@ def test_the_file_has_a_line_for_each_suspect_and_each_contradicting_row(report)
     assert (rows[0]["given"], rows[0]["suggested"], rows[0]["score"]) == ("0", "1", "0.9000")
 
 
-def report_of(artifact, labels, scores):
+def report_of(artifact, labels, scores, groups=None):
     numbers = np.arange(len(labels))
-    return Training(artifact, np.zeros((len(labels), 1)), labels, scores, numbers, numbers).report()
+    groups = numbers if groups is None else groups
+    return Training(artifact, np.zeros((len(labels), 1)), labels, scores, numbers, groups).report()
 
 
 def test_classes_are_named_in_the_users_words(detector):
@@ -139,6 +140,15 @@ def test_many_suspects_are_cut_on_the_page_and_whole_in_the_file(detector):
     assert "The first 20; all are in `suspects.csv`." in page
     assert found.curve.sentence in page
     assert len(suspects_csv(found).splitlines()) == 31
+
+
+@pytest.mark.parametrize("groups", [np.arange(200) // 2, np.arange(200) // 12])
+def test_not_all_contradictions_are_on_the_page_and_it_says_so(detector, groups):
+    labels = np.arange(200) % 2
+    found = report_of(detector("rude", task="binary"), labels, labels * 0.8 + 0.1, groups)
+    assert "at rows (the first 5 rows of the first 20 texts; all are in `suspects.csv`) 0, 1" in (
+        training_markdown(found)
+    )
 
 
 def test_scores_must_fit_the_labels(detector):

@@ -1,1 +1,1 @@
-"""Uses of the geometry: each composes the rooms to its left and adds no mathematics of its own."""
+"""Applications: each composes the modules to its left and adds no mathematics."""

@@ -33,8 +33,8 @@ PROBES = (
 )
 """What the contracts are tried on."""
 
-_CLOSE, _EPS = 1e-4, 0.1
-# Of the largest value of its kind; and the threshold of the intrinsic dimension.
+_CLOSE = 1e-4  # of the largest value of its kind
+_EPS = 0.1  # threshold of the intrinsic dimension
 
 
 def contracts(loaded: LoadedModel) -> list[Check]:
@@ -112,23 +112,23 @@ def _gate_again(anatomy: Anatomy, layer: int, states: Tensor, routes: Tensor | N
     return torch.stack(rows)
 
 
-def _company(loaded: LoadedModel) -> str:
-    """A text alone, in a batch, padded left or right gives the same numbers."""
+def _batched(loaded: LoadedModel) -> str:
+    """A single text, in a batch, padded left or right gives the same numbers."""
     features = ("margins", "hidden") + (("attention_id",) if anatomy_of(loaded.model).softmax_layers else ())
     spec = FeatureSpec(features, ("max", "mean", "last"), max_tokens=64)
     right = TextReader(loaded, spec)
     counts = np.concatenate(
         [[column.statistic.needs == "attention"] * column.size for column in right.columns]
     )
-    alone = np.concatenate([_rows(right, [text]) for text in PROBES])
+    single = np.concatenate([_rows(right, [text]) for text in PROBES])
     left = TextReader(loaded, spec, side="left")
     results = []
     for name, rows in (("in a batch", _rows(right, PROBES)), ("padded left", _rows(left, PROBES))):
-        differ = float((rows[:, counts] != alone[:, counts]).mean()) if counts.any() else 0.0
+        differ = float((rows[:, counts] != single[:, counts]).mean()) if counts.any() else 0.0
         _require(differ < 0.01, f"{differ:.1%} of the intrinsic dimensions of a text {name} differ")
-        worst = _columnwise(right, rows, alone)
+        worst = _columnwise(right, rows, single)
         _require(worst < _CLOSE, f"numbers of a text {name} differ by {worst:.1e} of their scale")
-        results.append(f"{name} as alone ({worst:.0e})")
+        results.append(f"{name} as by itself ({worst:.0e})")
     return "; ".join(results)
 
 
@@ -156,7 +156,7 @@ def _dimensions(loaded: LoadedModel) -> str:
             blocks, whole = blocks[1:], whole[1:]
         differ, total = differ + int((blocks != whole).sum()), total + whole.numel()
     _require(differ <= max(2, total / 1000), f"{differ} of {total} counts differ from eager attention's")
-    source = "weights, for want of scores" if anatomy.softmax == "weights" else "scores"
+    source = "weights, no scores available" if anatomy.softmax == "weights" else "scores"
     rest = anatomy.depth - len(layers)
     lacking = f"; none in {rest} layers without softmax" if rest else ""
     return f"{total:,} counts in {len(layers)} layers, from {source}, are those of eager attention{lacking}"
@@ -197,11 +197,11 @@ def _maps(loaded: LoadedModel) -> str:
     worst, kinds, layers = 0.0, set(), _few(dense)
     for layer in layers:
         token, output = _output_at_last_token(loaded, anatomy.down(layer))
-        place = look(PROBES[1], loaded, layer=layer, token=token)
-        _require(place.map is not None, f"layer {layer} has no map: {'; '.join(place.notes)}")
-        assert place.map is not None
-        kinds.add(place.map.kind)
-        worst = max(worst, _difference(place.map.value, output))
+        result = look(PROBES[1], loaded, layer=layer, token=token)
+        _require(result.map is not None, f"layer {layer} has no map: {'; '.join(result.notes)}")
+        assert result.map is not None
+        kinds.add(result.map.kind)
+        worst = max(worst, _difference(result.map.value, output))
     _require(worst < _CLOSE, f"the map and the MLP differ by {worst:.1e} of their scale")
     named = ", ".join(map(str, layers))
     return f"{' and '.join(sorted(kinds))}, the MLP's output in layers {named} ({worst:.0e})"
@@ -215,8 +215,7 @@ def _prefixes(loaded: LoadedModel) -> str:
     ends = sorted({1, 2, len(prefixes.values) // 2, len(prefixes.values)})
     readers = [TextReader(loaded, replace(spec, max_tokens=end)) for end in ends]
     again = np.concatenate([_rows(each, [PROBES[1]]) for each in readers])
-    found = prefixes.values[[end - 1 for end in ends]]
-    difference = _columnwise(reader, found, again)
+    difference = _columnwise(reader, prefixes.values[[end - 1 for end in ends]], again)
     _require(
         difference < _CLOSE, f"prefixes differ from passes of their own by {difference:.1e} of their scale"
     )
@@ -237,7 +236,7 @@ def _stream(loaded: LoadedModel) -> str:
 _CONTRACTS = {
     "watching": _watching,
     "gate values": _gates,
-    "alone or not": _company,
+    "single or batched": _batched,
     "attention ID": _dimensions,
     "hulls": _hulls,
     "region maps": _maps,
@@ -267,7 +266,7 @@ def _kinds(anatomy: Anatomy) -> str:
 
 def _output_at_last_token(loaded: LoadedModel, module: nn.Module | None) -> tuple[int, Tensor]:
     """The last token of the probe, and what a linear map of a layer gives for it."""
-    assert module is not None  # asked of layers that have one only
+    assert module is not None  # called for layers that have one only
     seen: list[Tensor] = []
     handle = module.register_forward_hook(lambda _module, _args, out: seen.append(out.detach().clone()))
     try:
@@ -286,13 +285,13 @@ def _few(layers: Sequence[int]) -> list[int]:
     return sorted({layers[0], layers[len(layers) // 2], layers[-1]})
 
 
-def _difference(found: Tensor, expected: Tensor) -> float:
+def _difference(result: Tensor, expected: Tensor) -> float:
     """The largest difference, in shares of the largest value."""
     scale = float(expected.detach().abs().max()) or 1.0
-    return float((found.detach().double() - expected.detach().double()).abs().max()) / scale
+    return float((result.detach().double() - expected.detach().double()).abs().max()) / scale
 
 
-def _columnwise(reader: TextReader, found: np.ndarray, expected: np.ndarray) -> float:
+def _columnwise(reader: TextReader, result: np.ndarray, expected: np.ndarray) -> float:
     """The largest difference of two tables, each column's in shares of its own largest value; counts aside.
 
     One scale for all would be that of the widest hidden channel, and beside it no margin counts.
@@ -302,12 +301,14 @@ def _columnwise(reader: TextReader, found: np.ndarray, expected: np.ndarray) -> 
         block = np.s_[:, start : start + column.size]
         start += column.size
         if column.statistic.needs != "attention":
-            worst = max(worst, _difference(torch.from_numpy(found[block]), torch.from_numpy(expected[block])))
+            worst = max(
+                worst, _difference(torch.from_numpy(result[block]), torch.from_numpy(expected[block]))
+            )
     return worst
 
 
-def _same(found: Tensor, expected: Tensor, what: str) -> None:
-    _require(torch.equal(found, expected), f"{what} ({_difference(found, expected):.1e} of their scale)")
+def _same(result: Tensor, expected: Tensor, what: str) -> None:
+    _require(torch.equal(result, expected), f"{what} ({_difference(result, expected):.1e} of their scale)")
 
 
 def _require(holds: bool, otherwise: str) -> None:

@@ -16,13 +16,7 @@ import numpy as np
 
 from splinelens.detect.artifact import Artifact
 from splinelens.detect.metrics import Evaluation, Evaluations
-from splinelens.errors import (
-    BadDetector,
-    BadModel,
-    NotExplainable,
-    UnknownDetector,
-    WrongModel,
-)
+from splinelens.errors import BadDetector, BadModel, NotExplainable, UnknownDetector, WrongModel
 from splinelens.features.catalogue import VERSION
 from splinelens.features.extract import provenance
 from splinelens.features.reader import CHUNK, Progress, TextFeatures, TextReader
@@ -49,13 +43,15 @@ def shipped() -> dict[str, Path]:
 def find_artifact(name: str | Path) -> Artifact:
     """The artifact of a shipped detector such as ``toxicity``, or of a folder.
 
+    A shipped name wins over a folder of that name; ``./toxicity`` or a ``Path`` is the folder.
+
     Raises:
         UnknownDetector: Neither; the message suggests similar names.
         BrokenArtifact: It exists but cannot be read.
     """
     known = shipped()
-    if str(name) in known:
-        return Artifact.load(known[str(name)])
+    if isinstance(name, str) and name in known:
+        return Artifact.load(known[name])
     folder = Path(name)
     if folder.is_dir():
         return Artifact.load(folder)
@@ -133,7 +129,6 @@ class Detector:
         Raises:
             BadDetector: No such label; the message lists the labels.
         """
-        self.artifact.label_index(label)
         return Detector(self.artifact.single_label(label), self.reader)
 
     def threshold(self, fpr: float = 0.05, label: str | None = None) -> float:
@@ -233,26 +228,17 @@ class Detector:
         fpr: float = 0.05,
         threshold: float | None = None,
         progress: Progress | None = None,
-        observe: Callable[[TextScore], None] = lambda record: None,
+        observe: Callable[[TextScore], object] = lambda record: None,
     ) -> None:
         """Score texts into a file; a run that was stopped resumes when it is started again.
 
-        Until the file is written, finished records are kept in the folder ``OUTPUT.parts``.
-
-        Args:
-            texts: The texts.
-            output: A file that ends in ``.csv``, ``.jsonl`` or ``.parquet``.
-            explain: As in ``score``.
-            fpr: As in ``score``.
-            threshold: As in ``score``.
-            progress: Called as texts are finished.
-            observe: Called with every record, in order.
+        Until the file is written, finished records are kept in the folder ``OUTPUT.parts``. ``output``
+        ends in ``.csv``, ``.jsonl`` or ``.parquet``. ``progress`` is called as texts are finished, and
+        ``observe`` with every record, in order; all else, with its errors, is as in ``score``.
 
         Raises:
             CannotResume: ``OUTPUT.parts`` holds records of another run.
             CannotWrite: The disk is full or the file may not be written.
-            NotExplainable: As in ``score``.
-            BadDetector: As in ``score``.
         """
         import pyarrow as pa
 
@@ -269,6 +255,8 @@ class Detector:
         with RowStore.beside(output, request) as store:
             for record in stored():
                 observe(record)
+            if progress and store.rows:
+                progress(store.rows, sum(len(text or "") for text in source.texts[: store.rows]))
             fresh = self.scores(
                 source, explain=explain, fpr=fpr, threshold=threshold, start=store.rows, progress=progress
             )
@@ -297,21 +285,23 @@ class Detector:
             progress: Called as texts are finished.
 
         Returns:
-            The numbers, length-only baseline included; undetermined texts are counted separately. One label
-            gives an ``Evaluation``, several give ``Evaluations``.
+            The numbers, length-only baseline included; texts without a score are counted separately, and so
+            are those that were cut, whose scores count. One label gives an ``Evaluation``, several give
+            ``Evaluations``.
 
         Raises:
             BadLabels: Not one 0 or 1 a text and label, or one class only among the texts that were scored.
         """
         source, artifact = Texts.of(texts), self.artifact
-        known = artifact.require_labels(np.asarray(labels), len(source))
+        known = artifact.require_labels(labels, len(source))
         records = list(self.scores(source, progress=progress))
         scores = np.full((len(records), len(artifact.labels)), np.nan)
         for row, record in enumerate(records):
             if record.score is not None:
                 scores[row] = list(record.scores.values()) if record.scores else record.score
         lengths = np.array([record.tokens for record in records])
-        return artifact.evaluate(known, scores, lengths, resamples=resamples)
+        cut = np.array([record.cut for record in records])
+        return artifact.evaluate(known, scores, lengths, cut=cut, resamples=resamples)
 
     def _record(
         self, row: int, features: TextFeatures, limits: tuple[float, ...], explain: bool | str

@@ -4,7 +4,8 @@ HateCheck: Röttger et al., arXiv:2012.15606. XSTest: Röttger et al., arXiv:230
 """
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ from splinelens.detect.artifact import Artifact
 from splinelens.detect.bootstrap import MIN_ROWS
 from splinelens.detect.curves import operating_points, reliability, sweep
 from splinelens.detect.embedding_2d import embed_2d
-from splinelens.detect.metrics import Evaluations
+from splinelens.detect.metrics import Evaluation, Evaluations
 from splinelens.detect.subgroup_auc import SubgroupAuc, subgroup_aucs
 from splinelens.errors import BadLabels, BadTexts
 from splinelens.features.extract import provenance
@@ -29,7 +30,7 @@ from splinelens.report.evaluation import (
     Share,
     shares,
 )
-from splinelens.report.evaluation_page import page
+from splinelens.report.evaluation_page import evaluation_html
 from splinelens.report.scores import TextScore
 from splinelens.report.spans import words
 from splinelens.texts import Labels, Texts, read_texts
@@ -37,9 +38,9 @@ from splinelens.texts.groups import column_groups, mentions, read_terms
 
 Disguise = Callable[[str, random.Random], str]
 
-MAP_ROWS, WORST_ROWS, DISGUISED_ROWS = 1000, 20, 150
-"""Rows of the feature map, worst errors of each kind, and rows of each class that are disguised."""
-
+_MAP_ROWS = 1000
+_WORST_ROWS = 20  # errors of each kind
+_DISGUISED_ROWS = 150  # of each class
 _SHOWN_CHARACTERS = 2000
 
 
@@ -117,7 +118,7 @@ def training_rows(
 ) -> int | None:
     """Count texts that the detector was fitted on; None if it does not record its training texts.
 
-    ``report`` is called with a line if there are any, or if they are not known.
+    ``report`` is called with a line if there are any, or if not all training texts are recorded.
 
     Raises:
         BadTexts: There are some, and they are not allowed.
@@ -126,13 +127,17 @@ def training_rows(
         report(f"detector {artifact.name} does not record its training texts; rows among them are not known")
         return None
     rows = int(artifact.seen_in(texts.texts).sum())
+    recorded = artifact.training.get("seen", {"texts": 0, "kept": 0})
+    some = recorded["kept"] < recorded["texts"]
     line = f"{rows:,} of {len(texts):,} rows were in the training data of detector {artifact.name}"
+    if some:
+        line = f"at least {line}, which records {recorded['kept']:,} of its {recorded['texts']:,} texts"
     if rows and not allowed:
         raise BadTexts(
             f"{texts.source}: {line}, so its metrics would be too good; leave them out, or give "
             "--allow-training-rows"
         )
-    if rows:
+    if rows or some:
         report(line)
     return rows
 
@@ -164,21 +169,21 @@ def evaluation_report(
 
     The operating points assume the ``prevalence`` of positive texts; the stored threshold for ``fpr`` decides
     what is flagged. Groups take a tenth of the bootstrap resamples. The seed is that of the bootstrap, the
-    sampled rows and t-SNE.
+    sampled rows, the disguises and t-SNE.
 
     Raises:
         BadLabels: Not one 0 or 1 per text and label, or one class only among the scored texts.
         BadDetector: No threshold was stored for ``fpr``, or ``label`` is none of the detector's.
     """
     whole = detector.artifact
-    known = whole.require_labels(np.asarray(labels), len(texts))
+    known = whole.require_labels(labels, len(texts))
     index = 0 if label is None and whole.task == "binary" else whole.label_index(label or "")
     detector = detector.single_label(whole.labels[index])
     artifact = detector.artifact
     threshold = artifact.thresholds_at(fpr)[0]
-    map_rows = np.sort(np.random.default_rng(seed).permutation(len(texts))[:MAP_ROWS])
-    all_scores, tokens, blocks, map_values = _read(detector, whole, texts, map_rows, progress)
-    all_labels = whole.evaluate(known, all_scores, tokens, resamples=resamples, seed=seed)
+    map_rows = np.sort(np.random.default_rng(seed).permutation(len(texts))[:_MAP_ROWS])
+    all_scores, tokens, cut, blocks, map_values = _read(detector, whole, texts, map_rows, progress)
+    all_labels = whole.evaluate(known, all_scores, tokens, cut=cut, resamples=resamples, seed=seed)
     several = all_labels if isinstance(all_labels, Evaluations) else None
     evaluation = several.labels[artifact.labels[0]] if several else all_labels
     if evaluation is None or isinstance(evaluation, Evaluations):
@@ -215,7 +220,7 @@ def evaluation_report(
         false_positives=probe.worst(texts, truth, scores, 0, explain),
         false_negatives=probe.worst(texts, truth, scores, 1, explain),
         notes=(
-            *_notes(detector, len(y), explain, HateCheck=hatecheck, XSTest=xstest, groups=groups),
+            *_notes(detector, evaluation, explain, HateCheck=hatecheck, XSTest=xstest, groups=groups),
             *probe.notes,
         ),
         provenance={
@@ -235,7 +240,7 @@ def write_report(report: EvaluationReport, html: Path) -> tuple[Path, ...]:
         CannotWrite: The disk is full or a file may not be written.
     """
     contents = {
-        html: page(report),
+        html: evaluation_html(report),
         html.with_suffix(".json"): report.to_json(),
         html.with_suffix(".md"): report.to_markdown(),
     }
@@ -246,23 +251,26 @@ def write_report(report: EvaluationReport, html: Path) -> tuple[Path, ...]:
 
 def _read(
     detector: Scorer, whole: Artifact, texts: Texts, map_rows: np.ndarray, progress: Progress | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, ...]:
     """Read the texts once and keep only what a report needs; NaN where a text could not be read.
 
     Returns:
-        (text, label) scores for all labels of the whole detector; (text,) tokens; (text, column) what each
-        column says by itself, see ``LinearHead.block_scores``; and the features of the rows of the map.
+        (text, label) scores for all labels of the whole detector; (text,) tokens, and whether the text was
+        cut; (text, column) what each column says by itself, see ``LinearHead.block_scores``; and the
+        features of the rows of the map.
     """
     head, reader, n = detector.artifact.head, detector.reader, len(texts)
     sizes = [column.size for column in reader.columns]
     position = {row: at for at, row in enumerate(map_rows.tolist())}
-    scores, tokens = np.full((n, len(whole.labels)), np.nan), np.zeros(n, dtype=int)
+    scores = np.full((n, len(whole.labels)), np.nan)
+    tokens, cut = np.zeros(n, dtype=int), np.zeros(n, dtype=bool)
     blocks = np.full((n, len(sizes)), np.nan)
     map_values = np.full((len(map_rows), sum(sizes)), np.nan, dtype=np.float32)
 
     def keep(features: TextFeatures) -> None:
         row, values = features.index, features.values
         tokens[row] = features.tokens
+        cut[row] = features.cut
         if features.reason is None:
             scores[row] = whole.scores(whole.head.logit(values[None]))[0]
             blocks[row] = head.block_scores(values, sizes)
@@ -271,7 +279,7 @@ def _read(
 
     for _ in reader.map(keep, texts.texts, progress=progress):
         pass
-    return scores, tokens, blocks, map_values
+    return scores, tokens, cut, blocks, map_values
 
 
 def _layer_auc(labels: np.ndarray, blocks: np.ndarray, reader: TextReader) -> LayerAuc | None:
@@ -306,13 +314,15 @@ def _feature_map(
     )
 
 
+@dataclass(frozen=True)
 class _Probe:
-    """Scores further texts, and notes what could not be scored."""
+    """Scores further texts, and records what could not be scored."""
 
-    def __init__(self, detector: Scorer, threshold: float, resamples: int, seed: int):
-        self.detector, self.threshold = detector, threshold
-        self.resamples, self.seed = resamples, seed
-        self.notes: list[str] = []
+    detector: Scorer
+    threshold: float
+    resamples: int
+    seed: int
+    notes: list[str] = field(default_factory=list)
 
     def hatecheck(self, cases: Texts) -> tuple[tuple[Share, ...], tuple[SubgroupAuc, ...]]:
         """Share of right verdicts of each functionality, and the AUCs of each targeted group."""
@@ -339,7 +349,7 @@ class _Probe:
         rng, samples = np.random.default_rng(self.seed), []
         for side in (1, 0):
             rows = np.flatnonzero((labels == side) & np.isfinite(scores))
-            samples.append(np.sort(rng.permutation(rows)[:DISGUISED_ROWS]))
+            samples.append(np.sort(rng.permutation(rows)[:_DISGUISED_ROWS]))
         rows = np.concatenate(samples)
         records = []
         for name, disguise in disguises.items():
@@ -350,7 +360,7 @@ class _Probe:
             positive = labels[rows][both] == 1
             if positive.any() and not positive.all():
                 plain_flags, flags = scores[rows][both] >= self.threshold, disguised[both] >= self.threshold
-                records.append(Evasion.of(name, positive, plain_flags, flags))
+                records.append(Evasion.of(name, positive, plain_flags, flags, self.seed))
         return tuple(records)
 
     def worst(
@@ -359,12 +369,11 @@ class _Probe:
         """Rows of one class on the wrong side of the threshold, the worst first."""
         order = np.argsort(scores if side else -scores, kind="stable")
         wrong = scores < self.threshold if side else scores >= self.threshold
-        rows = order[(labels[order] == side) & wrong[order]][:WORST_ROWS].tolist()
-        if not rows:
-            return ()
+        rows = order[(labels[order] == side) & wrong[order]][:_WORST_ROWS].tolist()
         chosen = [texts.texts[row] or "" for row in rows]
-        explain = explain and self.detector.inseparable is None
-        records = self.detector.scores(chosen, explain=explain)
+        records: Iterable[TextScore | None] = [None] * len(rows)
+        if rows and explain and self.detector.inseparable is None:
+            records = self.detector.scores(chosen, explain=True)
         return tuple(
             _mistake(texts.numbers[row], float(scores[row]), text, record)
             for row, text, record in zip(rows, chosen, records, strict=True)
@@ -379,11 +388,11 @@ class _Probe:
         return scores
 
 
-def _mistake(row: int, score: float, text: str, record: TextScore) -> Mistake:
-    found = words(text, record.spans) if record.spans else ()
-    shown = tuple(word for word in found if word.end <= _SHOWN_CHARACTERS)
-    hidden = sum(word.contribution for word in found[len(shown) :])
-    rest = (record.constant or 0.0) + hidden if found else None
+def _mistake(row: int, score: float, text: str, record: TextScore | None) -> Mistake:
+    explained = words(text, record.spans) if record and record.spans else ()
+    shown = tuple(word for word in explained if word.end <= _SHOWN_CHARACTERS)
+    hidden = sum(word.contribution for word in explained[len(shown) :])
+    rest = (record.constant or 0.0) + hidden if record and explained else None
     return Mistake(row, score, text[:_SHOWN_CHARACTERS], len(text), shown, rest)
 
 
@@ -419,11 +428,13 @@ def _binary(texts: Texts, column: str, one: str, zero: str) -> np.ndarray:
     return np.array([cell == one for cell in cells])
 
 
-def _notes(detector: Scorer, rows: int, explain: bool, **data: object) -> list[str]:
+def _notes(detector: Scorer, evaluation: Evaluation, explain: bool, **data: object) -> list[str]:
     missing = ", ".join(name for name, given in data.items() if not given)
-    notes = [f"not measured, for want of data: {missing} (docs/reports.md says how)"] if missing else []
-    if rows < MIN_ROWS:
-        notes.append(f"{rows} scored rows are fewer than {MIN_ROWS}: no bootstrap interval is given")
+    notes = [f"not measured, no data given: {missing} (docs/reports.md says how)"] if missing else []
+    if evaluation.n < MIN_ROWS:
+        notes.append(f"{evaluation.n} scored rows are fewer than {MIN_ROWS}: no bootstrap interval is given")
+    if evaluation.cut:
+        notes.append(f"{evaluation.cut:,} rows were cut and are scored by their beginning")
     if explain and detector.inseparable:
         notes.append(f"no words beside the errors: {detector.inseparable}")
     return notes

@@ -62,8 +62,8 @@ def inspect(
 
     Example:
         >>> import splinelens
-        >>> found = splinelens.inspect("Good morning.", layers=[0])  # doctest: +SKIP
-        >>> found.texts[0].sign.shape  # layer, token  # doctest: +SKIP
+        >>> inspection = splinelens.inspect("Good morning.", layers=[0])  # doctest: +SKIP
+        >>> inspection.texts[0].sign.shape  # layer, token  # doctest: +SKIP
         (1, 3)
     """
     texts = {"the text": text} if versus is None else {"the text": text, "the other text": versus}
@@ -73,7 +73,7 @@ def inspect(
     loaded = load_up_to(model, requested)
     anatomy = anatomy_of(loaded.model)
     chosen = tuple(range(anatomy.depth)) if requested is None else requested
-    cut = _slice_layer(chosen, slice_at)
+    slice_layer = _slice_layer(chosen, slice_at)
     reports = [
         read_tokens(
             each,
@@ -82,12 +82,12 @@ def inspect(
             prompt=prompt,
             eps=eps,
             max_tokens=max_tokens,
-            keep_inputs=[cut],
+            keep_inputs=[slice_layer],
             name=name,
         )
         for name, each in texts.items()
     ]
-    view, drawn = text_slice(anatomy, reports, cut, slice_at and slice_at[1])
+    view, drawn = text_slice(anatomy, reports, slice_layer, slice_at and slice_at[1])
     used, missing = _fitting_reference(loaded, reference, prompt)
     far = [used.far(each.tokens, name) for name, each in zip(texts, reports, strict=True)] if used else []
     descriptions = dict.fromkeys(used.description(report.tokens) for report in reports) if used else ()
@@ -117,8 +117,8 @@ def _slice_layer(chosen: tuple[int, ...], slice_at: tuple[int, tuple[int, int, i
         return chosen[len(chosen) // 2]
     layer, tokens = slice_at
     if layer not in chosen:
-        there = f"{chosen[0]} to {chosen[-1]}" if len(chosen) > 8 else ", ".join(map(str, chosen))
-        raise BadFeatures(f"no slice at layer {layer}: the layers that are read are {there}")
+        readable = f"{chosen[0]} to {chosen[-1]}" if len(chosen) > 8 else ", ".join(map(str, chosen))
+        raise BadFeatures(f"no slice at layer {layer}: the layers that are read are {readable}")
     if len(tokens) != 3:
         raise BadFeatures(f"a slice goes through three tokens, not through {len(tokens)}; name three")
     return layer

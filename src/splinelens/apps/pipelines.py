@@ -16,7 +16,8 @@ def make_detector_pipeline(
 ) -> "Pipeline":
     """Texts in, classes out: geometry, standardized columns, balanced logistic regression.
 
-    The last two steps are the model that ``splinelens train`` fits. Any number of classes.
+    Of two classes the last two steps are the head that ``splinelens train`` fits, without its calibration;
+    of more they are one multinomial model, where ``train`` fits and calibrates one against the rest each.
 
     Args:
         features: As in ``GeometryFeatures``.

@@ -146,12 +146,17 @@ def train(
 
     Raises:
         BadLabels: Labels that do not fit the task, one class only, or too few rows of a class to split.
-        BadFeatures: A prior that does not fit the features.
+        BadFeatures: A prior that does not fit the features, or a table of other texts or columns.
     """
     source = Texts.of(texts)
     names = (label,) if isinstance(label, str) else tuple(label)
     known = require_labels(labels, task, names, len(source))
     table = table or read_table(reader, source, output=output, progress=progress)
+    if table.columns != reader.columns or len(table) != len(source):
+        raise BadFeatures(
+            f"a table of {len(table)} rows and {len(table.columns)} columns does not fit {len(source)} texts "
+            f"and {len(reader.columns)} columns; read it with the same spec from the same texts"
+        )
     ok = table.ok
     y, values = known[ok].astype(int), table.values if ok.all() else table.values[ok]
     judge = np.ones(len(y), dtype=bool) if judged is None else np.asarray(judged)[ok]
@@ -189,6 +194,7 @@ def train(
             "positives": positives[0] if task == "binary" else dict(zip(names, positives, strict=True)),
             "left_out": int((~ok).sum()),
             "judged_rows": int(judge.sum()),
+            "cut": int(table.cut[ok].sum()),
             "repeated": count_repeated(groups, y),
             "seen": {"texts": len(different), "kept": len(seen)},
             "sources": list(sources),
@@ -201,7 +207,8 @@ def train(
         seen=seen,
     )
     judged_scores = artifact.scores(fitted.logits)
-    metrics = artifact.evaluate(y[judge], judged_scores, tokens[judge], resamples=_RESAMPLES, seed=seed)
+    evaluated = y[judge], judged_scores, tokens[judge]
+    metrics = artifact.evaluate(*evaluated, cut=table.cut[ok][judge], resamples=_RESAMPLES, seed=seed)
     chosen = [thresholds(*label, targets) for label in zip(y[judge].T, judged_scores.T, strict=True)]
     artifact = replace(
         artifact, thresholds=tuple(map(tuple, chosen)), metrics={"out_of_fold": metrics.to_dict()}
@@ -235,18 +242,12 @@ def count_repeated(groups: np.ndarray, labels: np.ndarray) -> dict[str, int]:
     """Count texts that occur more than once, all their rows, and texts with contradicting labels.
 
     Rows with the same number in ``groups`` have the same text.
-
-    Example:
-        >>> count_repeated(np.array([0, 1, 0, 2, 2]), np.array([[0], [1], [1], [0], [0]]))
-        {'texts': 2, 'rows': 4, 'contradicting': 1}
     """
-    _, text, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    labeled_texts = np.unique(np.column_stack([text, labels]), axis=0)[:, 0]
-    contradicting = np.bincount(labeled_texts, minlength=len(counts)) > 1
+    counts = np.bincount(groups)
     return {
         "texts": int((counts > 1).sum()),
         "rows": int(counts[counts > 1].sum()),
-        "contradicting": int(contradicting.sum()),
+        "contradicting": len(contradictions(groups.tolist(), labels)),
     }
 
 

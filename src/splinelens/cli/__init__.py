@@ -50,7 +50,7 @@ def _splinelens(
 
 
 def _add(group: typer.Typer, name: str, command: Callable[..., None]) -> None:
-    """Register a command with its exit codes, and keep the lines of its example apart."""
+    """Register a command with its exit codes, and keep its example lines separate."""
     page = re.sub(r"^(Examples?:)$", "\b\n\\1", cleandoc(command.__doc__ or ""), flags=re.M)
     group.command(name, help=page)(exits(command))
 
@@ -79,5 +79,5 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a text file
     log = logging.getLogger("splinelens")
     log.addHandler(logging.StreamHandler())  # on stderr: that a model is being fetched
-    log.setLevel(logging.INFO)
+    log.setLevel(logging.INFO)  # ``--quiet`` raises it
     app(prog_name="splinelens")

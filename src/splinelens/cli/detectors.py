@@ -34,9 +34,7 @@ def list_(as_json: options.AsJson = False) -> None:
 
 
 def show(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="A shipped detector, or a folder made by train.")
-    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help=options.DETECTOR_HELP)],
 ) -> None:
     """Print a detector's card.
 
@@ -47,8 +45,9 @@ def show(
     """
     from splinelens.apps.detector import find_artifact
     from splinelens.report.card import card
+    from splinelens.texts.plain_text import harmless
 
-    print(card(find_artifact(name)), end="")
+    print("\n".join(map(harmless, card(find_artifact(name)).split("\n"))), end="")
 
 
 def _headline(row: dict[str, Any]) -> str:  # Any: plain JSON values

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from splinelens.cli import options
+from splinelens.cli.exits import require_stdout
 from splinelens.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -17,9 +18,7 @@ _PAGE = "evaluation.html"
 
 
 def evaluate(
-    detector: Annotated[
-        str, typer.Argument(metavar="DETECTOR", help="A shipped detector, or a folder made by train.")
-    ],
+    detector: Annotated[str, typer.Argument(metavar="DETECTOR", help=options.DETECTOR_HELP)],
     file: options.LabeledFile,
     label: options.DetectorsLabels = None,
     column: options.Column = None,
@@ -101,13 +100,14 @@ def evaluate(
     errors are in the page and the JSON, not in the Markdown; their rows are those of the file, from 0, as
     score counts them. Of a detector of several labels the page shows one, --report-label, against the rest.
 
-    With --json one object: "n", "positives", "undetermined", "auc", "auc_interval", "average_precision",
-    "average_precision_interval", "recall_at_fpr", "recall_intervals", "brier", "brier_interval",
-    "calibration_error", "calibration_interval", "length_auc", "length_auc_interval", "at_threshold"; of
-    several labels "n", "undetermined", "mean_auc", "mean_auc_interval", "labels" (those metrics of each), and
-    of classes "accuracy", "accuracy_interval", "macro_f1", "macro_f1_interval", "confusion"; then "detector",
-    "source", "rows", "training_rows", "seconds", "device", "provenance". Intervals are 95 % bootstrap
-    intervals, of shares Clopper-Pearson ones. A file with rows that the detector was fitted on is refused.
+    With --json one object: "n", "positives", "undetermined", "cut", "auc", "auc_interval",
+    "average_precision", "average_precision_interval", "recall_at_fpr", "recall_intervals", "brier",
+    "brier_interval", "calibration_error", "calibration_interval", "length_auc", "length_auc_interval",
+    "at_threshold"; of several labels "n", "undetermined", "cut", "mean_auc", "mean_auc_interval", "labels"
+    (those metrics of each), and of classes "accuracy", "accuracy_interval", "macro_f1", "macro_f1_interval",
+    "confusion"; then "detector", "source", "rows", "training_rows", "seconds", "device", "provenance".
+    Intervals are 95 % bootstrap intervals, of shares Clopper-Pearson ones. A file with rows that the detector
+    was fitted on is refused.
 
     Example:
       splinelens evaluate toxicity comments.csv --column text --label toxic --split split=test
@@ -116,6 +116,7 @@ def evaluate(
     groups, print_line = subgroup or [], options.stderr_printer(quiet)
     needs_report = (hatecheck, xstest, groups, terms, explain, prevalence, report_label)
     html = _report_path(report, any(needs_report))
+    require_stdout("")
     if prevalence is not None and not 0 < prevalence < 1:
         raise typer.BadParameter(f"{prevalence:g} is no share between 0 and 1", param_hint="--prevalence")
 
@@ -127,6 +128,8 @@ def evaluate(
 
     artifact = find_artifact(detector)
     columns = _columns(artifact, label or [])
+    if positive and artifact.task != "binary":
+        raise typer.BadParameter(f"detector {artifact.name} has several labels", param_hint="--positive")
     texts, labels = read_labeled(
         file,
         column,
@@ -154,7 +157,8 @@ def evaluate(
         }
     training_rows = evaluation.training_rows(artifact, texts, allow_training_rows, print_line)
     loaded = Detector.load(detector, model=model, device=device, max_tokens=max_tokens, long=long.value)
-    begin, known = perf_counter(), labels.values[:, 0] if artifact.task == "binary" else labels.values
+    known = labels.values[:, 0] if artifact.task == "binary" else labels.values
+    started = perf_counter()
     with progress_bar(texts, shown=not quiet) as progress:
         if html:
             record = evaluation.evaluation_report(
@@ -168,7 +172,7 @@ def evaluate(
         "source": texts.source,
         "rows": len(texts),
         "training_rows": training_rows,
-        "seconds": round(perf_counter() - begin, 3),
+        "seconds": round(perf_counter() - started, 3),
         "device": str(loaded.reader.loaded.device),
         "provenance": {"detector": artifact.digest, **provenance(loaded.reader, texts)},
     }
@@ -179,31 +183,21 @@ def evaluate(
         return
 
     from splinelens.report.terminal import evaluation_lines
+    from splinelens.texts.plain_text import harmless
 
-    print(f"{run['detector']} on {run['source']}, {run['seconds']:.1f} s on {run['device']}")
+    print(f"{harmless(artifact.name)} on {harmless(texts.source)}, {run['seconds']:.1f} s on {run['device']}")
     print("\n".join(evaluation_lines(metrics)))
 
 
 def _report_path(report: Path | None, needs_report: bool) -> Path | None:
     """The page to write, refused before any work if it cannot be written; None without a report."""
-    from splinelens.errors import CannotWrite
-    from splinelens.report.page import require_plotly
-
-    if report is None:
-        if needs_report:
-            raise typer.BadParameter(
-                "--hatecheck, --xstest, --subgroup, --terms, --prevalence, --report-label and --explain "
-                "belong to a report; name its page",
-                param_hint="--report",
-            )
-        return None
-    html = report / _PAGE if report.is_dir() else report
-    if html.suffix.lower() not in (".html", ".htm"):
-        raise typer.BadParameter(f"{html} is no folder and does not end in .html", param_hint="--report")
-    if not html.parent.is_dir():
-        raise CannotWrite(f"cannot write {html}: there is no folder {html.parent}; make it first")
-    require_plotly(str(html))
-    return html
+    if report is None and needs_report:
+        raise typer.BadParameter(
+            "--hatecheck, --xstest, --subgroup, --terms, --prevalence, --report-label and --explain "
+            "belong to a report; name its page",
+            param_hint="--report",
+        )
+    return report and options.page_path(report / _PAGE if report.is_dir() else report, "--report")
 
 
 def _report_label(artifact: "Artifact", label: str | None) -> str:
@@ -218,11 +212,11 @@ def _report_label(artifact: "Artifact", label: str | None) -> str:
 
 def _columns(artifact: "Artifact", label: list[str]) -> list[str]:
     """The columns of the labels."""
-    if artifact.task != "labels" and len(label) != 1:
-        raise typer.BadParameter(
-            f"detector {artifact.name} is measured on one column of labels", param_hint="--label"
-        )
     if artifact.task != "labels":
+        if len(label) != 1:
+            raise typer.BadParameter(
+                f"detector {artifact.name} is measured on one column of labels", param_hint="--label"
+            )
         return label
     if label and set(label) != set(artifact.labels):
         raise typer.BadParameter(

@@ -8,11 +8,12 @@ import os
 import sys
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import ParamSpec
 
 import typer
 
-from splinelens.errors import SplinelensError
+from splinelens.errors import CannotWrite, SplinelensError
 
 OURS, STOPPED = 1, 130
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -54,6 +55,17 @@ def exit_with(message: str, code: int) -> typer.Exit:
     """Print a last line on stderr, and return the exit to raise."""
     typer.echo(message, err=True)
     return typer.Exit(code)
+
+
+def stopped(kept: Path | str) -> typer.Exit:
+    """The exit of a run that Ctrl-C stopped, after a line that says where its finished rows are."""
+    return exit_with(f"Stopped. Finished rows are kept in {kept}; run the same command to continue.", STOPPED)
+
+
+def require_stdout(instead: str) -> None:
+    """Refuse a closed standard output, before any work, where results would be lost."""
+    if sys.stdout is None:
+        raise CannotWrite(f"cannot write to standard output: it is closed; open it{instead}")
 
 
 def _close_stdout() -> None:

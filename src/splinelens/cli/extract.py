@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from splinelens.cli import options
-from splinelens.cli.exits import STOPPED, exit_with
+from splinelens.cli.exits import stopped
 from splinelens.cli.progress import progress_bar
 from splinelens.texts import read_texts
 
@@ -18,12 +18,7 @@ _SHOWN = 3  # rows that could not be read, with their reasons
 
 
 def extract(
-    file: Annotated[
-        str,
-        typer.Argument(
-            metavar="FILE|-", help="CSV, TSV, JSONL, JSON, Parquet, TXT or hf:owner/name; - is stdin."
-        ),
-    ],
+    file: Annotated[str, options.TEXTS_FILE],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The Parquet file to write.", metavar="FILE")
     ],
@@ -95,7 +90,7 @@ def extract(
         device=device,
         trust_remote_code=trust_remote_code,
     )
-    reader, begun = TextReader(loaded, spec), perf_counter()
+    reader, started = TextReader(loaded, spec), perf_counter()
     parts, show = output.with_name(output.name + ".parts"), options.stderr_printer(quiet)
     if attention := _attention(provenance(reader, texts)):
         show(attention)
@@ -105,10 +100,8 @@ def extract(
         with progress_bar(texts, shown=not quiet) as progress:
             table = read_table(reader, texts, prefixes=prefixes, output=output, progress=progress)
     except KeyboardInterrupt as stop:
-        raise exit_with(
-            f"Stopped. Finished rows are kept in {parts}; run the same command to continue.", STOPPED
-        ) from stop
-    seconds = perf_counter() - begun
+        raise stopped(parts) from stop
+    seconds = perf_counter() - started
     show("\n".join([*_summary(table, f"{seconds:.1f} s on {loaded.device}"), f"wrote {output}"]))
 
 

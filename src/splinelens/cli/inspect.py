@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from splinelens.cli import options
+from splinelens.cli.exits import require_stdout
 
 
 def inspect(
@@ -70,9 +71,9 @@ def inspect(
 
     Without -o a line a token and a line a layer. With --json the whole record: arrays as lists whose axes are
     layer, token (sign, boundary, wall, bound, region_ids), threshold, layer, head, token (dimension), layer,
-    feature (seven, percentiles), layer, token, feature (prefixes) and text, layer (self_distance); null is
-    what does not exist. With --at one token at one layer, its hull head by head. One line break at the end
-    of a file is not read.
+    feature (seven, percentiles), layer, token, feature (prefixes), layer (regions, text_distance) and text,
+    layer (self_distance); null is what does not exist. With --at one token at one layer, its hull head by
+    head. One line break at the end of a file is not read.
 
     Examples:
       splinelens inspect "Have a nice day."
@@ -80,26 +81,24 @@ def inspect(
       splinelens inspect "Have a nice day." --at 2:3
       cat letter.txt | splinelens inspect - --layers 0-9 --slice 5:0,3,7 --json
     """
-    from splinelens.errors import CannotWrite
-
     if (text is None) == (file is None):
         raise typer.BadParameter("give either a text (- is stdin) or --file", param_hint="TEXT")
     if as_json and output:
         raise typer.BadParameter("give --json or --output, not both", param_hint="--json")
     chosen = options.layer_numbers(layers)
-    cut = _layer_and_tokens(
+    plane = _layer_and_tokens(
         slice_at, 3, "--slice", "LAYER:A,B,C, such as 5:0,3,7 for tokens 0, 3 and 7 at layer 5"
     )
     location = _layer_and_tokens(at, 1, "--at", "LAYER:TOKEN, such as 5:3 for token 3 at layer 5")
-    if location and (versus is not None or output or prefixes or layers or cut or reference):
+    if location and (versus is not None or output or prefixes or layers or plane or reference):
         raise typer.BadParameter(
             "it takes no --versus, --output, --prefixes, --layers, --slice or --reference",
             param_hint="--at",
         )
     if output:
-        _check(output)
-    elif sys.stdout is None:
-        raise CannotWrite("cannot write to standard output: it is closed; open it, or name a page with -o")
+        options.page_path(output, "--output")
+    else:
+        require_stdout(", or name a page with -o")
     content = text if text is not None and text != "-" else _read(file or "-")
 
     from splinelens.apps.inspection import inspect as look_at
@@ -121,8 +120,10 @@ def inspect(
     prompt = options.unescape(prompt)
     if location:
         layer, token = location
-        place = look(content, loaded, layer=layer, token=token, prompt=prompt, eps=eps, max_tokens=max_tokens)
-        record = {"model": loaded.name, **place.to_dict()}
+        result = look(
+            content, loaded, layer=layer, token=token, prompt=prompt, eps=eps, max_tokens=max_tokens
+        )
+        record = {"model": loaded.name, **result.to_dict()}
         if as_json:
             print(json.dumps(record, ensure_ascii=False, allow_nan=False))
             return
@@ -130,7 +131,7 @@ def inspect(
         pieces = [content[begin:end] for begin, end in tokens.offsets]
         print_view(lambda _: token_view(record, loaded.name, pieces))
         return
-    result = look_at(
+    inspection = look_at(
         content,
         loaded,
         versus=versus,
@@ -139,20 +140,20 @@ def inspect(
         eps=eps,
         max_tokens=max_tokens,
         prefixes=prefixes,
-        slice_at=(cut[0], (cut[1], cut[2], cut[3])) if cut else None,
+        slice_at=(plane[0], (plane[1], plane[2], plane[3])) if plane else None,
         reference=reference,
     )
     if output:
         from splinelens.files import write_text
-        from splinelens.report.inspection_page import page
+        from splinelens.report.inspection_page import inspection_html
 
-        write_text(output, page(result))
+        write_text(output, inspection_html(inspection))
         if not quiet:
             typer.echo(f"wrote {output}", err=True)
     elif as_json:
-        print(result.to_json())
+        print(inspection.to_json())
     else:
-        print_view(lambda width: inspection_view(result, width))
+        print_view(lambda width: inspection_view(inspection, width))
 
 
 def _layer_and_tokens(value: str | None, tokens: int, option: str, example: str) -> list[int] | None:
@@ -164,22 +165,6 @@ def _layer_and_tokens(value: str | None, tokens: int, option: str, example: str)
     if match is None:
         raise typer.BadParameter(f"{value!r} is not {example}", param_hint=option)
     return [int(number) for number in match.groups()]
-
-
-def _check(output: Path) -> None:
-    """Refuse a page that could not be written, before a model is loaded."""
-    from splinelens.errors import CannotWrite
-    from splinelens.report.page import require_plotly
-
-    if output.suffix.lower() not in (".html", ".htm"):
-        raise typer.BadParameter(f"{output} does not end in .html", param_hint="--output")
-    if not output.parent.is_dir():
-        raise CannotWrite(f"cannot write {output}: there is no folder {output.parent}")
-    if output.is_dir():
-        raise CannotWrite(
-            f"cannot write {output}: it is a folder; name a file, such as {output / 'page.html'}"
-        )
-    require_plotly(str(output))
 
 
 def _read(file: str) -> str:

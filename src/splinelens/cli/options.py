@@ -1,11 +1,15 @@
 """Options that several commands share, and parsers of their values."""
 
+import logging
 import re
 from collections.abc import Callable
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from splinelens.errors import CannotWrite
 
 MAX_LAYERS = 1000
 _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\"}
@@ -18,6 +22,9 @@ class LongTexts(StrEnum):
     cut = "cut"
 
 
+TEXTS_FILE = typer.Argument(
+    metavar="FILE|-", help="CSV, TSV, JSONL, JSON, Parquet, TXT or hf:owner/name; - is stdin."
+)
 LabeledFile = Annotated[
     str, typer.Argument(metavar="FILE|-", help="CSV, TSV, JSONL, JSON, Parquet or hf:owner/name; - is stdin.")
 ]
@@ -149,7 +156,31 @@ Normalize = Annotated[
 
 Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of the random number generators.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable: stable keys, UTF-8.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")]
+
+
+def _set_log_level(quiet: bool) -> bool:
+    logging.getLogger("splinelens").setLevel(logging.ERROR if quiet else logging.INFO)
+    return quiet
+
+
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.", callback=_set_log_level)
+]
+DETECTOR_HELP = "A shipped detector, or a folder written by train; ./NAME where both have that name."
+
+
+def page_path(page: Path, option: str) -> Path:
+    """The page to write, refused before any work if it could not be written."""
+    from splinelens.report.page import require_plotly
+
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise typer.BadParameter(f"{page} does not end in .html", param_hint=option)
+    if not page.parent.is_dir():
+        raise CannotWrite(f"cannot write {page}: there is no folder {page.parent}; make it first")
+    if page.is_dir():
+        raise CannotWrite(f"cannot write {page}: it is a folder; name a file, such as {page / 'page.html'}")
+    require_plotly(str(page))
+    return page
 
 
 def layer_numbers(ranges: str | None) -> tuple[int, ...] | None:

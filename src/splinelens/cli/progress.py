@@ -24,7 +24,7 @@ def progress_bar(
         ...     print(progress)
         None
     """
-    if not (shown and sys.stderr.isatty()):
+    if not shown or sys.stderr is None or not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
@@ -42,13 +42,13 @@ def progress_bar(
         redirect_stderr=False,
     )
     # In characters: the time of a text grows with its length.
-    total, begun, done = len(texts), perf_counter(), 0
+    total, started, done = len(texts), perf_counter(), 0
     task = bar.add_task("", total=sum(len(text or "") + 1 for text in texts.texts))
 
     def update(count: int, characters: int) -> None:
         nonlocal done
         done += count
-        elapsed_s = perf_counter() - begun
+        elapsed_s = perf_counter() - started
         rate = f"{done / elapsed_s:,.3g} texts/s"
         bar.update(task, advance=characters + count, texts=f"{done:,}/{total:,} texts", rate=rate)
         if elapsed_s > delay_s:

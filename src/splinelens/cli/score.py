@@ -1,7 +1,7 @@
 """``splinelens score``: texts in, one score and verdict a text out, in order."""
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from splinelens.cli import options
-from splinelens.cli.exits import STOPPED, exit_with
+from splinelens.cli.exits import require_stdout, stopped
 from splinelens.cli.progress import progress_bar
-from splinelens.report.scores import UNDETERMINED, TextScore, check_format
+from splinelens.report.scores import FORMATS, UNDETERMINED, TextScore, check_format
 from splinelens.texts import Texts, read_texts
 
 if TYPE_CHECKING:
@@ -22,21 +22,14 @@ FPR = 0.05
 
 
 def score(
-    file: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="FILE|-", help="CSV, TSV, JSONL, JSON, Parquet, TXT or hf:owner/name; - is stdin."
-        ),
-    ] = None,
+    file: Annotated[str | None, options.TEXTS_FILE] = None,
     text: Annotated[
         list[str] | None, typer.Option("--text", "-t", help="A text itself; may be repeated.", metavar="TEXT")
     ] = None,
     column: options.Column = None,
     detector: Annotated[
         str,
-        typer.Option(
-            "--detector", "-d", help="A shipped detector, or a folder made by train.", metavar="NAME"
-        ),
+        typer.Option("--detector", "-d", help=options.DETECTOR_HELP, metavar="NAME"),
     ] = "toxicity",
     model: options.DetectorsModel = None,
     device: options.Device = None,
@@ -96,50 +89,57 @@ def score(
         raise typer.BadParameter("give a score from 0 to 1", param_hint="--threshold")
     if as_json and output:
         raise typer.BadParameter("give --json or --output, not both", param_hint="--json")
+    if output and output.suffix not in FORMATS:
+        raise typer.BadParameter(f"{output} ends in none of {', '.join(FORMATS)}", param_hint="--output")
     if output:
         check_format(output)
+    else:
+        require_stdout(", or name a file with -o")
     source = (
         Texts.of(text or []) if file is None else read_texts(file, column, encoding=encoding, format=format)
     )
 
     from splinelens.apps.detector import Detector
     from splinelens.report.terminal import plain_line, print_view, score_table
+    from splinelens.texts.plain_text import harmless
 
-    found = Detector.load(detector, model=model, device=device, max_tokens=max_tokens, long=long.value)
+    loaded = Detector.load(detector, model=model, device=device, max_tokens=max_tokens, long=long.value)
     table = not (as_json or output) and sys.stdout.isatty()
-    explains = explain if explain is not None else table and found.inseparable is None
+    explains = explain if explain is not None else table and loaded.inseparable is None
     explained: bool | str = explain_label or explains
-    rate, artifact = FPR if fpr is None else fpr, found.artifact
-    if fpr is not None and artifact.task == "classes":
+    artifact = loaded.artifact
+    if artifact.task == "classes" and (fpr, threshold) != (None, None):
         raise typer.BadParameter(
-            "the verdict on classes is the one with the highest score", param_hint="--fpr"
+            "the verdict on classes is the one with the highest score",
+            param_hint="--threshold" if fpr is None else "--fpr",
         )
-    limits = found.limits(rate, threshold)
-    tally, begun = Tally(), perf_counter()
+    rate = FPR if fpr is None else fpr
+    limits = loaded.limits(rate, threshold)
+    tally, started = Tally(), perf_counter()
     settings: dict[str, Any] = {"explain": explained, "fpr": rate, "threshold": threshold}  # Any: as typed
     with progress_bar(source, shown=not quiet and (output is not None or table)) as progress:
         if output:
             try:
-                found.write_scores(source, output, **settings, progress=progress, observe=tally.add)
+                loaded.write_scores(source, output, **settings, progress=progress, observe=tally.add)
             except KeyboardInterrupt as stop:
-                kept = f"Stopped. Finished rows are kept in {output}.parts; run the same command to continue."
-                raise exit_with(kept, STOPPED) from stop
+                raise stopped(f"{output}.parts") from stop
         else:
-            records = tally.over(found.scores(source, **settings, progress=progress))
+            records = map(tally.add, loaded.scores(source, **settings, progress=progress))
             if as_json:
                 for record in records:
                     print(record.to_json(), flush=True)
             elif table:
                 rows = list(records)
             else:
+                longest = max((*artifact.labels, artifact.negative), key=len)
                 for record, line in zip(records, source.texts, strict=True):
-                    print(plain_line(record, line, max(artifact.labels, key=len)), flush=True)
+                    print(plain_line(record, line, longest), flush=True)
     if table:
         print_view(lambda width: score_table(rows, source.texts, artifact.labels[0], width))
     if not quiet:
-        spec, loaded = found.reader.spec, found.reader.loaded
-        line = tally.summary(perf_counter() - begun, str(loaded.device), spec.max_tokens)
-        typer.echo(f"{line}; {_verdicts(artifact, limits)}", err=True)
+        reader = loaded.reader
+        line = tally.summary(perf_counter() - started, str(reader.loaded.device), reader.spec.max_tokens)
+        typer.echo(f"{line}; {harmless(_verdicts(artifact, limits))}", err=True)
         if output:
             typer.echo(f"wrote {output}", err=True)
 
@@ -158,7 +158,7 @@ class Tally:
 
     Example:
         >>> tally = Tally()
-        >>> _ = list(tally.over([TextScore(0, None, "undetermined", 0, False, reason="is empty")]))
+        >>> record = tally.add(TextScore(0, None, "undetermined", 0, False, reason="is empty"))
         >>> tally.summary(0.25, "cpu", 512)
         '1 text, 0 tokens, 0.2 s on cpu; 1 undetermined'
     """
@@ -168,18 +168,13 @@ class Tally:
     undetermined: int = 0
     cut: int = 0
 
-    def add(self, record: TextScore) -> None:
-        """Count a record."""
+    def add(self, record: TextScore) -> TextScore:
+        """Count a record, and return it."""
         self.texts += 1
         self.tokens += record.tokens
         self.undetermined += record.verdict == UNDETERMINED
         self.cut += record.cut
-
-    def over(self, records: Iterable[TextScore]) -> Iterator[TextScore]:
-        """Count records as they pass."""
-        for record in records:
-            self.add(record)
-            yield record
+        return record
 
     def summary(self, seconds: float, device: str, max_tokens: int) -> str:
         """One line."""

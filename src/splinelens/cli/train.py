@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from splinelens.cli import options
-from splinelens.cli.exits import STOPPED, exit_with
+from splinelens.cli.exits import stopped
 from splinelens.cli.progress import progress_bar
 from splinelens.files import write_errors
 from splinelens.report.scores import UNDETERMINED
@@ -118,8 +118,9 @@ def train(
     reader = TextReader(load_model(model, spec.depth, revision, device=device), spec)
     with write_errors(output):
         output.mkdir(parents=True, exist_ok=True)
-    features_file = output / "features.parquet"
-    keep_features = keep_features or features_file.exists()
+    kept = output / "features.parquet"
+    keep_features = keep_features or kept.exists()
+    features_file = kept if keep_features else output / "unfinished.parquet"
     try:
         with progress_bar(texts, shown=not quiet) as progress:
             trained = training.train(
@@ -138,10 +139,7 @@ def train(
                 progress=progress,
             )
     except KeyboardInterrupt as stop:
-        raise exit_with(
-            f"Stopped. Finished rows are kept in {features_file}.parts; run the same command to continue.",
-            STOPPED,
-        ) from stop
+        raise stopped(features_file if features_file.exists() else f"{features_file}.parts") from stop
     report = trained.write(output)
     if not keep_features:
         features_file.unlink()
@@ -159,6 +157,8 @@ def _verdicts(
         negative = negative_name or labels.negative or ("clean" if names[0] == "toxic" else f"not_{names[0]}")
     elif label_name:
         raise typer.BadParameter("several labels are called as in the file", param_hint="--label-name")
+    elif negative_name and labels.task == "classes":
+        raise typer.BadParameter("each text has one of the classes", param_hint="--negative-name")
     else:
         names, negative = labels.names, "" if labels.task == "classes" else negative_name or "none"
     if len({*names, negative, UNDETERMINED}) < len(names) + 2:
@@ -171,10 +171,11 @@ def _print(artifact: "Artifact") -> None:
     from splinelens.report.card import settings
     from splinelens.report.tables import percent, percents
     from splinelens.report.terminal import evaluation_lines
+    from splinelens.texts.plain_text import harmless
 
     training = artifact.training
     chosen = ", ".join(f"{key} = {value}" for key, value in settings(training))
-    print(f"{artifact.name}: logistic, {chosen}, {artifact.head.width:,} numbers per text")
+    print(harmless(f"{artifact.name}: linear, {chosen}, {artifact.head.width:,} numbers per text"))
     if training["left_out"]:
         print(f"{training['left_out']:,} rows left out: their texts could not be read")
     if training["repeated"]["texts"]:
@@ -187,7 +188,7 @@ def _print(artifact: "Artifact") -> None:
         for stored in thresholds if artifact.task != "classes" else ():
             rate = f"{percent(stored.rate)} ({percents(stored.interval)})"
             target = f"for {percent(stored.target)} false positives"
-            print(f"{label} at {stored.score:.4g} and above, {target}: out of fold {rate}")
+            print(f"{harmless(label)} at {stored.score:.4g} and above, {target}: out of fold {rate}")
 
 
 def _command(context: typer.Context) -> str:

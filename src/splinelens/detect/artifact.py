@@ -28,7 +28,7 @@ from splinelens.texts import text_hashes
 Task = Literal["binary", "classes", "labels"]
 """One label or not, one of several classes, or any of several labels."""
 
-SCHEMA = 3
+_SCHEMA = 3
 _MANIFEST, _ARRAYS = "detector.json", "detector.safetensors"
 _SEEN = "seen"
 _MAX_MANIFEST_BYTES, _MAX_ARRAYS_BYTES = 4_000_000, 1_000_000_000
@@ -107,9 +107,9 @@ class Artifact(Manifest):
 
         It gives that label's score and thresholds and keeps the ``origin``.
         """
+        index = self.label_index(label)
         if self.task == "binary":
             return self
-        index = self.label_index(label)
         return replace(
             self,
             task="binary",
@@ -167,6 +167,7 @@ class Artifact(Manifest):
         scores: np.ndarray,
         lengths: np.ndarray,
         *,
+        cut: np.ndarray | None = None,
         resamples: int = 10_000,
         seed: int = 0,
     ) -> Evaluation | Evaluations:
@@ -182,12 +183,12 @@ class Artifact(Manifest):
             label: {f"{stored.target:g}": stored.score for stored in thresholds}
             for label, thresholds in zip(self.labels, self.thresholds, strict=True)
         }
-        bootstrap = {"resamples": resamples, "seed": seed}
+        options: dict[str, Any] = {"cut": cut, "resamples": resamples, "seed": seed}  # Any: of several types
         if self.task == "binary":
-            return evaluate(labels[:, 0], scores[:, 0], lengths, thresholds=at[self.labels[0]], **bootstrap)
+            return evaluate(labels[:, 0], scores[:, 0], lengths, thresholds=at[self.labels[0]], **options)
         classes = self.task == "classes"
         return evaluate_labels(
-            labels, scores, lengths, self.labels, classes=classes, thresholds=at, **bootstrap
+            labels, scores, lengths, self.labels, classes=classes, thresholds=at, **options
         )
 
     def seen_in(self, texts: Sequence[str | None]) -> np.ndarray:
@@ -223,7 +224,7 @@ class Artifact(Manifest):
         data = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
         values = {entry.name: getattr(self, entry.name) for entry in fields(Manifest)}
         file = {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-        record = {"schema": SCHEMA, **values, "head": "linear", "arrays": file}
+        record = {"schema": _SCHEMA, **values, "head": "linear", "arrays": file}
         manifest = json.loads(to_json(record, inf_nan_mode="null", fallback=np.generic.item))
         text = json.dumps({**manifest, "sha256": _hash(manifest)}, indent=1, allow_nan=False) + "\n"
         with write_errors(folder):
@@ -297,9 +298,9 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise BrokenArtifact(f"{path} is not JSON, perhaps cut short: {error}; {_AGAIN}") from error
     schema = manifest.pop("schema", None) if isinstance(manifest, dict) else None
-    if schema != SCHEMA or isinstance(schema, bool):
+    if schema != _SCHEMA or isinstance(schema, bool):
         older = "made by an older version; " if schema in (1, 2) else ""
-        raise BrokenArtifact(f"{path} has schema {schema!r}; {older}this version reads {SCHEMA}; {_AGAIN}")
+        raise BrokenArtifact(f"{path} has schema {schema!r}; {older}this version reads {_SCHEMA}; {_AGAIN}")
     if manifest.pop("sha256", None) != expected:
         raise BrokenArtifact(f"{path} does not have the hash that it states: damaged or edited; {_AGAIN}")
     if (head := manifest.pop("head", None)) != "linear":
@@ -327,10 +328,8 @@ def _read_arrays(path: Path, file: _ArrayFile) -> tuple[LinearHead, np.ndarray]:
         if seen.dtype != np.uint64 or seen.ndim != 1 or (seen[1:] <= seen[:-1]).any():
             raise BrokenArtifact(f"{_SEEN} holds something other than ascending hashes")
         return LinearHead.from_arrays(arrays), seen
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (BrokenArtifact, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise BrokenArtifact(f"{path} does not hold arrays that can be read: {error}; {_AGAIN}") from error
-    except BrokenArtifact as error:
-        raise BrokenArtifact(f"{path}: {error}; {_AGAIN}") from error
 
 
 def _read(path: Path, limit: int) -> bytes:

@@ -1,7 +1,7 @@
 """Score histogram per class: every metric and its bootstrap interval are computed from it.
 
 Labeled scores are fully described by how often each distinct score occurs among the negative and among the
-positive rows. A bootstrap resample is then one ``bincount`` of drawn row indices, without sorting, and all
+positive rows. A bootstrap resample is then one ``bincount`` of sampled row indices, without sorting, and all
 metrics of a resample share it: 10,000 resamples of 10,000 rows take seconds.
 """
 
@@ -112,6 +112,20 @@ def auc_interval(
     return percentile_interval(
         bootstrap(labels, scores, {"auc": ScoreHistogram.roc_auc}, resamples, seed)["auc"]
     )
+
+
+def lost_recall_interval(plain: np.ndarray, disguised: np.ndarray, seed: int = 0) -> Interval | None:
+    """95 % bootstrap interval of the share of rows flagged when plain minus that when disguised.
+
+    A resample is fully described by how many rows are lost and gained. None with fewer than ``MIN_ROWS``.
+    """
+    rows = len(plain)
+    if rows < MIN_ROWS:
+        return None
+    lost, gained = int((plain & ~disguised).sum()), int((disguised & ~plain).sum())
+    probabilities = np.array([lost, gained, rows - lost - gained]) / rows
+    samples = np.random.default_rng(seed).multinomial(rows, probabilities, 10_000)
+    return percentile_interval((samples[:, 0] - samples[:, 1]) / rows)
 
 
 def _codes(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

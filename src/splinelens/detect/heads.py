@@ -75,8 +75,7 @@ class LinearHead:
         with np.errstate(invalid="ignore"):  # inf - inf
             for start in range(0, len(values), step):
                 rows = slice(start, start + step)
-                for label, slope in enumerate(self._slope):
-                    constant = float(self.bias[label]) - float((self.mean * slope).sum())
+                for label, (slope, constant) in enumerate(zip(self._slope, self._constants, strict=True)):
                     # A sum along contiguous rows does not depend on how many rows there are.
                     logit[rows, label] = np.multiply(values[rows], slope, order="C").sum(axis=1) + constant
         return np.where(np.isfinite(logit), logit, np.nan)
@@ -105,6 +104,12 @@ class LinearHead:
     def _slope(self) -> np.ndarray:
         """(label, column), coefficients of the columns in their units, float64."""
         return self.weight.astype(np.float64) / self.scale.astype(np.float64)
+
+    @cached_property
+    def _constants(self) -> list[float]:
+        """The logit of each label for a text whose columns are all 0."""
+        pairs = zip(self.bias, self._slope, strict=True)
+        return [float(bias) - float((self.mean * slope).sum()) for bias, slope in pairs]
 
     def _require_width(self, values: np.ndarray) -> None:
         if values.ndim != 2 or values.shape[1] != self.width:

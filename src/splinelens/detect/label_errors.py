@@ -115,19 +115,12 @@ def _suspects(given: np.ndarray, scores: np.ndarray, label: int | None) -> list[
     thresholds = np.array(
         [scores[given == one, one].mean() if present[one] else np.inf for one in classes]
     )  # a class without rows is never suggested
-    over = scores - thresholds
-    short = -over[np.arange(len(given)), given]
-    over[np.arange(len(given)), given] = -np.inf
+    over, each = scores - thresholds, np.arange(len(given))
+    short = -over[each, given]
+    over[each, given] = -np.inf
     other = over.argmax(axis=1) if len(given) else np.zeros(0, dtype=int)
-    excess = over[np.arange(len(given)), other]
-    return [
-        Suspect(
-            int(rows[index]),
-            label,
-            int(given[index]),
-            int(other[index]),
-            float(scores[index, other[index]]),
-            float(excess[index] + short[index]),
-        )
-        for index in np.flatnonzero((excess > 0) & (short > 0))
-    ]
+    excess = over[each, other]
+    wrong = (excess > 0) & (short > 0)
+    columns = (rows, given, other, scores[each, other], excess + short)
+    suspects = zip(*(column[wrong].tolist() for column in columns), strict=True)
+    return [Suspect(row, label, *rest) for row, *rest in suspects]

@@ -78,11 +78,11 @@ class LearningCurve:
 
     @property
     def sentence(self) -> str:
-        """The forecast in one sentence, and whether the curve was capped."""
+        """The forecast in one sentence; of a capped curve it begins with the rows it is about."""
         if self.capped_from is None:
             return self._forecast
-        rest = f"{self.capped_from:,} could be trained on"
-        return f"{self._forecast} The curve's largest point is capped at {self.rows[-1]:,} rows; {rest}."
+        rows = f"On {self.rows[-1]:,} of your {self.capped_from:,} rows to train on"
+        return f"{rows}: {self._forecast[0].lower()}{self._forecast[1:]}"
 
     @property
     def _forecast(self) -> str:

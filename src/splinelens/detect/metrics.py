@@ -50,6 +50,7 @@ class Evaluation:
         length_auc: AUC of the number of tokens, in the direction that is better on these rows, so at
             least 0.5: what a detector that cannot read would reach.
         at_threshold: For each stored threshold the ``score``, and its ``threshold_rates`` on these rows.
+        cut: Scored rows of which only the beginning was read.
     """
 
     n: int
@@ -68,6 +69,7 @@ class Evaluation:
     length_auc: float
     length_auc_interval: Interval | None
     at_threshold: dict[str, dict[str, Any]]  # Any: a number, or the two of an interval
+    cut: int = 0
 
     def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
         """As plain JSON values; an interval is a list."""
@@ -81,6 +83,7 @@ class Evaluations:
     Attributes:
         n: Rows that were scored.
         undetermined: Rows that could not be scored; they are in no other number.
+        cut: Scored rows of which only the beginning was read.
         mean_auc: Mean of the AUCs of the measured labels.
         accuracy: Share of rows whose class has the highest score, with a Clopper-Pearson interval.
         macro_f1: Mean F1 over the classes that occur among labels or predictions.
@@ -90,6 +93,7 @@ class Evaluations:
 
     n: int
     undetermined: int
+    cut: int = 0
     mean_auc: float
     mean_auc_interval: Interval | None = None
     accuracy: float | None = None
@@ -111,13 +115,15 @@ def evaluate(
     lengths: np.ndarray,
     *,
     thresholds: Mapping[str, float] | None = None,
+    cut: np.ndarray | None = None,
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Evaluation:
     """Evaluate the calibrated scores of one label, 0 or 1; NaN marks rows that could not be scored.
 
     ``lengths`` are the tokens of each text, for the length-only baseline; ``thresholds`` are scores to
-    measure verdicts at, by name. Without resamples there are no bootstrap intervals.
+    measure verdicts at, by name; ``cut`` marks texts of which only the beginning was read. Without resamples
+    there are no bootstrap intervals.
 
     Raises:
         BadLabels: The scored rows hold one class only, or other labels than 0 and 1.
@@ -127,7 +133,7 @@ def evaluate(
         >>> evaluate(labels, scores, np.array([3, 4, 5, 6]), resamples=10).auc
         0.75
     """
-    return _evaluate(labels, scores, lengths, thresholds or {}, resamples, seed)[0]
+    return _evaluate(labels, scores, lengths, thresholds or {}, cut, resamples, seed)[0]
 
 
 def evaluate_labels(
@@ -138,6 +144,7 @@ def evaluate_labels(
     *,
     classes: bool = False,
     thresholds: Mapping[str, Mapping[str, float]] | None = None,
+    cut: np.ndarray | None = None,
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Evaluations:
@@ -156,7 +163,7 @@ def evaluate_labels(
         if len(np.unique(labels[scored, index])) < 2:
             continue
         column, limits = np.where(scored, scores[:, index], np.nan), (thresholds or {}).get(name, {})
-        evaluations[name], aucs = _evaluate(labels[:, index], column, lengths, limits, resamples, seed)
+        evaluations[name], aucs = _evaluate(labels[:, index], column, lengths, limits, cut, resamples, seed)
         resampled_aucs.append(aucs)  # all labels share the rows of a resample
     measured = [evaluation.auc for evaluation in evaluations.values() if evaluation]
     if not measured:
@@ -167,6 +174,7 @@ def evaluate_labels(
     return Evaluations(
         n=int(scored.sum()),
         undetermined=int((~scored).sum()),
+        cut=0 if cut is None else int(cut[scored].sum()),
         mean_auc=float(np.mean(measured)),
         mean_auc_interval=percentile_interval(np.mean(resampled_aucs, axis=0)),
         labels=evaluations,
@@ -179,6 +187,7 @@ def _evaluate(
     scores: np.ndarray,
     lengths: np.ndarray,
     thresholds: Mapping[str, float],
+    cut: np.ndarray | None,
     resamples: int,
     seed: int,
 ) -> tuple[Evaluation, np.ndarray]:
@@ -219,6 +228,7 @@ def _evaluate(
             name: {"score": float(score), **threshold_rates(y, s, score)}
             for name, score in thresholds.items()
         },
+        cut=0 if cut is None else int(cut[scored].sum()),
     )
     return evaluation, values["auc"]
 

@@ -26,21 +26,20 @@ STRENGTHS = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1)
 """Inverse L2 strengths C to choose from; wide tables choose small ones."""
 
 FOLDS = 5
-"""Parts of the judged rows; each is judged by a head fitted on all others."""
+"""Folds of the judged rows; each is judged by a head fitted on all others."""
 
 ROWS_PER_CLASS = 10
 """Fewest rows of each class to fit on."""
 
 EXACT_ROWS = 30_000
-"""The Gram matrix of more rows, 7 GB, is not made."""
+"""Rows of the largest table that is fitted exactly; its Gram matrix takes 7 GB."""
 
 ANCHOR_ROWS = 20_000
 """Rows that span the weights of larger tables."""
 
 _BLOCK = 1024  # columns that are standardized at once
-_FLOAT64_ENTRIES = (
-    5000**2
-)  # coordinates of larger tables are float32, which moves logits by 3e-4 of their range
+# Coordinates of larger tables are float32, which moves logits by 3e-4 of their range.
+_FLOAT64_ENTRIES = 5000**2
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,10 +165,8 @@ class Basis:
         if anchors is None and n > EXACT_ROWS:
             anchors = np.sort(np.random.default_rng(0).permutation(n)[:ANCHOR_ROWS])
         size = n if anchors is None else len(anchors)
-        gram, cross = (
-            np.zeros((size, size), order="F"),
-            np.zeros((n, 0 if anchors is None else size), np.float32),
-        )
+        gram = np.zeros((size, size), order="F")
+        cross = np.zeros((n, 0 if anchors is None else size), np.float32)
         for block in _standardized(rows, mean, scale):
             spanning = block if anchors is None else block[anchors]
             gram = dsyrk(1.0, spanning.T, beta=1.0, c=gram, trans=1, lower=1, overwrite_c=1)

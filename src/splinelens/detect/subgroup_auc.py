@@ -13,8 +13,7 @@ from splinelens.detect.bootstrap import auc_interval
 from splinelens.detect.thresholds import Interval
 from splinelens.errors import BadLabels
 
-ROWS_PER_CLASS = 10
-"""With fewer rows of a class no AUC is given."""
+_ROWS_PER_CLASS = 10  # with fewer rows of a class no AUC is given
 
 
 @dataclass(frozen=True)
@@ -83,6 +82,6 @@ def _auc(
 ) -> tuple[float | None, Interval | None]:
     from sklearn.metrics import roc_auc_score
 
-    if min(positive.sum(), (~positive).sum()) < ROWS_PER_CLASS:
+    if min(positive.sum(), (~positive).sum()) < _ROWS_PER_CLASS:
         return None, None
     return float(roc_auc_score(positive, scores)), auc_interval(positive, scores, resamples, seed)

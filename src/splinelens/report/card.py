@@ -75,16 +75,11 @@ def settings(training: Mapping[str, Any]) -> list[tuple[str, Any]]:  # Any: the 
         >>> settings({"settings": {"C": {"rude": 0.01, "spam": 0.1}, "validation_auc": {}}})
         [('C', '0.01 (rude), 0.1 (spam)')]
     """
-    return [
-        (
-            key,
-            ", ".join(f"{one} ({label})" for label, one in value.items())
-            if isinstance(value, dict)
-            else value,
-        )
-        for key, value in training.get("settings", {}).items()
-        if key != "validation_auc"
-    ]
+    chosen = {key: value for key, value in training.get("settings", {}).items() if key != "validation_auc"}
+    for key, value in chosen.items():
+        if isinstance(value, dict):
+            chosen[key] = ", ".join(f"{one} ({label})" for label, one in value.items())
+    return list(chosen.items())
 
 
 def _model_table(artifact: Artifact) -> Table:

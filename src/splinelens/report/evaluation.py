@@ -6,19 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from pydantic_core import to_jsonable_python
 
-from splinelens.detect.bootstrap import MIN_ROWS
+from splinelens.detect.bootstrap import lost_recall_interval
 from splinelens.detect.curves import Bin, OperatingPoint, Sweep
 from splinelens.detect.subgroup_auc import SubgroupAuc
-from splinelens.detect.thresholds import proportion_interval
+from splinelens.detect.thresholds import Interval, proportion_interval
 from splinelens.report.page import render_markdown
 from splinelens.report.scores import Span
-from splinelens.report.tables import Table, metric_table, percent
+from splinelens.report.tables import Table, metric_table, percent, percents
 
-SCHEMA = 3
+_SCHEMA = 3
 """Number of the JSON form; it rises when a key is renamed, removed or changes its meaning."""
-
-Bounds = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -54,9 +53,9 @@ class FeatureMap:
     row: tuple[int, ...]
     label: tuple[int, ...]
     score: tuple[float, ...]
-    pca: tuple[Bounds, ...]
-    explained: Bounds
-    tsne: tuple[Bounds, ...]
+    pca: tuple[Interval, ...]
+    explained: Interval
+    tsne: tuple[Interval, ...]
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ class Share:
     count: int
     total: int
     share: float
-    interval: Bounds
+    interval: Interval
 
 
 @dataclass(frozen=True)
@@ -101,17 +100,19 @@ class Evasion:
     disguise: str
     positives: int
     recall: float
-    recall_interval: Bounds
+    recall_interval: Interval
     disguised_recall: float
-    disguised_recall_interval: Bounds
+    disguised_recall_interval: Interval
     lost: float
-    lost_interval: Bounds | None
+    lost_interval: Interval | None
     negatives: int
     false_positive_rate: float
     disguised_false_positive_rate: float
 
     @classmethod
-    def of(cls, disguise: str, positive: np.ndarray, plain: np.ndarray, disguised: np.ndarray) -> "Evasion":
+    def of(
+        cls, disguise: str, positive: np.ndarray, plain: np.ndarray, disguised: np.ndarray, seed: int = 0
+    ) -> "Evasion":
         """Compare flags, where both classes are present."""
         count = int(positive.sum())
         hits, disguised_hits = int(plain[positive].sum()), int(disguised[positive].sum())
@@ -123,7 +124,7 @@ class Evasion:
             disguised_recall=disguised_hits / count,
             disguised_recall_interval=proportion_interval(disguised_hits, count),
             lost=(hits - disguised_hits) / count,
-            lost_interval=_lost_interval(plain[positive], disguised[positive]),
+            lost_interval=lost_recall_interval(plain[positive], disguised[positive], seed),
             negatives=int((~positive).sum()),
             false_positive_rate=float(plain[~positive].mean()),
             disguised_false_positive_rate=float(disguised[~positive].mean()),
@@ -210,9 +211,7 @@ class EvaluationReport:
 
     def to_json(self) -> str:
         """One JSON object with the names of the attributes and ``schema``; texts of errors are part of it."""
-        from pydantic import TypeAdapter
-
-        record = {"schema": SCHEMA, **TypeAdapter(EvaluationReport).dump_python(self, mode="json")}
+        record = {"schema": _SCHEMA, **to_jsonable_python(self)}
         return json.dumps(record, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
 
     def to_markdown(self) -> str:
@@ -256,7 +255,7 @@ def report_tables(report: EvaluationReport) -> dict[str, Table]:
 def share_table(shares: Sequence[Share], counted: str) -> Table:
     """One row per kind of text; ``counted`` heads the shares."""
     rows = [
-        (one.name, one.expected, percent(one.share), f"{one.count} of {one.total}", _percents(one.interval))
+        (one.name, one.expected, percent(one.share), f"{one.count} of {one.total}", percents(one.interval))
         for one in shares
     ]
     return Table(("kind", "expected", counted, "texts", "95 % interval"), rows)
@@ -352,24 +351,8 @@ def _mistake_table(mistakes: Sequence[Mistake]) -> Table:
     return Table(("row", "score"), [(str(one.row), f"{one.score:.4f}") for one in mistakes])
 
 
-def _lost_interval(plain: np.ndarray, disguised: np.ndarray) -> Bounds | None:
-    """Bootstrap of the lost recall: a resample is fully described by how many rows are lost and gained."""
-    rows = len(plain)
-    if rows < MIN_ROWS:
-        return None
-    lost, gained = int((plain & ~disguised).sum()), int((disguised & ~plain).sum())
-    probabilities = np.array([lost, gained, rows - lost - gained]) / rows
-    samples = np.random.default_rng(0).multinomial(rows, probabilities, 10_000)
-    low, high = np.quantile((samples[:, 0] - samples[:, 1]) / rows, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def _rate(share: float, interval: Bounds) -> tuple[str, str]:
-    return percent(share), _percents(interval)
-
-
-def _percents(interval: Bounds) -> str:
-    return f"{100 * interval[0]:.3g} to {percent(interval[1])}"
+def _rate(share: float, interval: Interval) -> tuple[str, str]:
+    return percent(share), percents(interval)
 
 
 def _auc(number: float | None) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from splinelens.detect.thresholds import Interval
 from splinelens.report.evaluation import (
-    Bounds,
     EvaluationReport,
     LayerAuc,
     Mistake,
@@ -37,7 +37,7 @@ _CURVE, _CELL = 360, 26  # pixels: height of a curve and of a cell of the heat m
 _FAINT, _STRONG = 0.1, 2.0  # contributions below have no color; at and above have the full color
 
 
-def page(report: EvaluationReport) -> str:
+def evaluation_html(report: EvaluationReport) -> str:
     """One HTML file that needs no other file.
 
     Raises:
@@ -48,7 +48,7 @@ def page(report: EvaluationReport) -> str:
     rows = report.metrics["n"] + report.metrics["undetermined"]
     return render_page(
         "evaluation",
-        data={"sweep": _sweep(report), "figures": figures(report)},
+        data={"sweep": _sweep(report), "figures": evaluation_figures(report)},
         report=report,
         about=(report.source, f"{rows:,} rows", f"model {report.model}"),
         links=_links(report),
@@ -70,13 +70,14 @@ def page(report: EvaluationReport) -> str:
     )
 
 
-def figures(report: EvaluationReport) -> dict[str, Figure]:
+def evaluation_figures(report: EvaluationReport) -> dict[str, Figure]:
     """Every figure by name; the last trace of the two curves is the point that the slider moves."""
     sweep, chance = report.sweep, report.metrics["positives"] / report.metrics["n"]
-    precision = [np.nan if value is None else value for value in sweep.precision]
     figures_by_name = {
         "roc": _curve(report, "false positives", sweep.false_positive_rate, "recall", sweep.recall, (0, 1)),
-        "precision_recall": _curve(report, "recall", sweep.recall, "precision", precision, (chance, chance)),
+        "precision_recall": _curve(
+            report, "recall", sweep.recall, "precision", sweep.precision, (chance, chance)
+        ),
         "reliability": _reliability(report),
     }
     if report.layer_auc is not None:
@@ -122,7 +123,7 @@ def _sweep(report: EvaluationReport) -> dict[str, Any]:  # Any: lists of numbers
         "threshold": rounded(np.array(sweep.threshold), 6),
         "recall": rounded(np.array(sweep.recall), 6),
         "rate": rounded(np.array(sweep.false_positive_rate), 6),
-        "precision": rounded(np.array([np.nan if p is None else p for p in sweep.precision]), 6),
+        "precision": rounded(np.array(sweep.precision, dtype=float), 6),
     }
 
 
@@ -160,14 +161,14 @@ def _curve(
     x_name: str,
     x: Sequence[float],
     y_name: str,
-    y: Sequence[float],
+    y: Sequence[float | None],
     chance: tuple[float, float],
 ) -> Figure:
     words = f"{x_name} %{{x:.4~g}}<br>{y_name} %{{y:.4~g}}<br>threshold %{{customdata:.4~g}}<extra></extra>"
     line = go.Scatter(
         mode="lines",
         x=rounded(np.array(x)),
-        y=rounded(np.array(y)),
+        y=rounded(np.array(y, dtype=float)),
         customdata=rounded(np.array(report.sweep.threshold)),
         line={"color": SERIES[0], "width": 2},
         hovertemplate=words,
@@ -202,7 +203,7 @@ def _reliability(report: EvaluationReport) -> Figure:
 
 
 def _layers(layer_auc: LayerAuc) -> Figure:
-    cells = np.array([[np.nan if cell is None else cell for cell in row] for row in layer_auc.auc], float)
+    cells = np.array(layer_auc.auc, dtype=float)
     low = 0.5 if np.nanmin(cells, initial=0.5) >= 0.47 else 0.0  # from chance up, unless some are below
     trace = Scale("Viridis", low, 1.0, "AUC").heat_map(
         rounded(cells),
@@ -217,10 +218,10 @@ def _layers(layer_auc: LayerAuc) -> Figure:
     return figure([trace], height, category_axis("layer"), y, meta={"grid": True})
 
 
-def _points(report: EvaluationReport, places: tuple[Bounds, ...], x_name: str, y_name: str) -> Figure:
+def _points(report: EvaluationReport, coordinates: tuple[Interval, ...], x_name: str, y_name: str) -> Figure:
     rows = report.feature_map
     assert rows is not None  # the caller checked
-    points, label = np.array(places), np.array(rows.label)
+    points, label = np.array(coordinates), np.array(rows.label)
     traces = []
     for value, name in enumerate((report.negative, report.label)):
         chosen = np.flatnonzero(label == value)

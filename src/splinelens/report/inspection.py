@@ -18,7 +18,7 @@ from splinelens.geometry.partition import SPLINE7
 from splinelens.report.tables import Table
 from splinelens.texts.plain_text import visible
 
-SCHEMA = 2
+_SCHEMA = 2
 """Number of the JSON form; it rises when a key is renamed, removed or changes its meaning."""
 
 
@@ -72,9 +72,10 @@ class Inspection:
             >>> record["schema"], record["layers"], record["text_distance"], record["slice"]
             (2, [0], [0.25], None)
         """
-        rest = {name: value for name, value in vars(self).items() if name not in ("percentiles", "prefixes")}
+        per_text = ("texts", "percentiles", "prefixes")
+        rest = {name: value for name, value in vars(self).items() if name not in per_text}
         return {
-            "schema": SCHEMA,
+            "schema": _SCHEMA,
             "features": list(SPLINE7),
             **_json(rest),
             "texts": [self._text(number) for number in range(len(self.texts))],
@@ -177,7 +178,7 @@ def _json(value: Any) -> Any:  # Any: records and arrays; JSON values
     if isinstance(value, TextSlice):
         value = vars(value)
     if isinstance(value, dict):
-        return {name: _json(part) for name, part in value.items() if name != "texts"}
+        return {name: _json(part) for name, part in value.items()}
     return value
 
 

@@ -32,9 +32,8 @@ from splinelens.report.plots import (
     figure,
     plotly_text,
     rounded,
-    shorten,
 )
-from splinelens.report.tables import count_of
+from splinelens.report.tables import count_of, shorten
 from splinelens.texts.plain_text import readable, visible
 
 TITLES = {
@@ -58,7 +57,7 @@ _ROW, _MAP, _PANEL = 13, (150, 560), 210  # pixels
 _TICK = 14  # characters of a token's label below a figure
 
 
-def page(inspection: Inspection) -> str:
+def inspection_html(inspection: Inspection) -> str:
     """One HTML file that needs no other file.
 
     Raises:
@@ -96,7 +95,7 @@ def page(inspection: Inspection) -> str:
     )
 
 
-def figures(inspection: Inspection) -> dict[str, Figure]:
+def inspection_figures(inspection: Inspection) -> dict[str, Figure]:
     """Every figure by name; those of one text end in its number, such as ``sign-0``."""
     scales, layers = color_scales(inspection), [str(layer) for layer in inspection.layers]
     drawn: dict[str, Figure] = {}
@@ -202,7 +201,7 @@ def _data(inspection: Inspection) -> dict[str, Any]:  # Any: JSON values
             [[None if (layer < 0).any() else layer.tolist() for layer in counts] for counts in text.dimension]
             for text in inspection.texts
         ],
-        "figures": figures(inspection),
+        "figures": inspection_figures(inspection),
     }
 
 

@@ -47,14 +47,9 @@ class Scale:
         log: bool = False,
         trim: float = 0.0,
     ) -> "Scale":
-        """The scale of every finite number of some arrays.
+        """The scale of every finite number of some arrays, none below 0 if ``log``.
 
-        Args:
-            arrays: The numbers, none below 0 if ``log``.
-            colors: Name of a color scale of plotly.
-            unit: Title of the color bar.
-            log: Whether the scale is logarithmic.
-            trim: Share of the numbers at each end that have the color of that end.
+        ``trim`` is the share of the numbers at each end that have the color of that end.
 
         Example:
             >>> scale = Scale.of([np.array([1.0, 100.0])], "Viridis", log=True)
@@ -138,16 +133,6 @@ def rounded(array: np.ndarray, digits: int = 4) -> Any:  # Any: nested lists of 
         float(f"{number:.{digits}g}") if math.isfinite(number) else None for number in array.ravel().tolist()
     ]
     return np.array(flat, dtype=object).reshape(array.shape).tolist()
-
-
-def shorten(label: str, characters: int) -> str:
-    """A label of at most so many characters, an ellipsis included.
-
-    Example:
-        >>> shorten("Donaudampfschiff", 8)
-        'Donauda…'
-    """
-    return label if len(label) <= characters else label[: characters - 1] + "…"
 
 
 def plotly_text(label: str) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 UNDETERMINED = "undetermined"
-"""The verdict on a text that could not be scored; it is never shown as safe."""
+"""The verdict on a text that could not be read, or was cut and looks clean so far; never shown as safe."""
 
 FORMATS = (".csv", ".jsonl", ".parquet")
 

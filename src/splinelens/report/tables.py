@@ -32,18 +32,11 @@ class Table(NamedTuple):
 def metric_table(metrics: Metrics) -> Table:
     """The metrics of one label with their 95 % intervals; the AUC of length alone follows the AUC."""
     recalls = metrics.get("recall_intervals", {})
-    values = [
-        ("AUC", metrics["auc"], metrics["auc_interval"]),
-        ("AUC of length alone", metrics["length_auc"], metrics["length_auc_interval"]),
-        *(
-            [("average precision", metrics["average_precision"], metrics["average_precision_interval"])]
-            if "average_precision" in metrics
-            else []
-        ),
-        *(
-            (f"recall at {percent(rate)} false positives", recall, recalls.get(rate, ()))
-            for rate, recall in metrics["recall_at_fpr"].items()
-        ),
+    names = {"auc": "AUC", "length_auc": "AUC of length alone", "average_precision": "average precision"}
+    values = [(names[key], metrics[key], metrics[f"{key}_interval"]) for key in names if key in metrics]
+    for rate, recall in metrics["recall_at_fpr"].items():
+        values.append((f"recall at {percent(rate)} false positives", recall, recalls.get(rate, ())))
+    values += [
         ("Brier score", metrics["brier"], metrics.get("brier_interval", ())),
         ("calibration error", metrics["calibration_error"], metrics.get("calibration_interval", ())),
     ]
@@ -192,6 +185,16 @@ def percents(bounds: Sequence[float]) -> str:
         '1 % to 5.34 %'
     """
     return " to ".join(map(percent, bounds))
+
+
+def shorten(label: str, characters: int) -> str:
+    """A label of at most so many characters, an ellipsis included.
+
+    Example:
+        >>> shorten("Donaudampfschiff", 8), shorten("a long day", 8)
+        ('Donauda…', 'a long…')
+    """
+    return label if len(label) <= characters else label[: characters - 1].rstrip() + "…"
 
 
 def count_of(number: int, noun: str) -> str:

@@ -20,6 +20,7 @@ from splinelens.report.tables import (
     metric_table,
     percent,
     percents,
+    shorten,
 )
 from splinelens.texts.plain_text import harmless
 
@@ -46,7 +47,7 @@ def plain_line(score: TextScore, text: str | None, label: str) -> str:
         >>> plain_line(TextScore(0, 0.03, "clean", 5, False), "Have a nice\nday", "toxic")
         '0.03  clean         Have a nice day'
     """
-    shown = _cut(" ".join(harmless(text or "").split()), _LINE_CHARACTERS)
+    shown = shorten(" ".join(harmless(text or "").split()), _LINE_CHARACTERS)
     if score.reason:
         shown += f"  [text {score.reason}]" if shown else f"[text {score.reason}]"
     if score.spans:
@@ -83,22 +84,22 @@ def strongest_words(text: str, spans: Sequence[Span], most: int = _FEW) -> list[
 
 
 def score_table(
-    scores: Iterable[TextScore], texts: Iterable[str | None], label: str, width: int, rows: int = 2
+    scores: Iterable[TextScore], texts: Iterable[str | None], label: str, width: int
 ) -> "RichTable":
     """A table for a terminal; explained records show the words and sentences that moved them.
 
-    A text takes at most ``rows`` lines: of a longer one the strongest words are shown. ``label`` is the
+    A text takes at most two lines: of a longer one the strongest words are shown. ``label`` is the
     positive verdict, shown in red; of several labels those that fired are bold.
     """
     from rich import box
-    from rich.table import Table
+    from rich.table import Table as RichTable
     from rich.text import Text
 
     pairs = list(zip(scores, texts, strict=True))
     verdict_width = max((len(verdict(score)) for score, _ in pairs), default=7)
     number_width = max(3, len(str(pairs[-1][0].row)) if pairs else 0)
     room = max(20, width - number_width - verdict_width - len("score") - 8)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     table.add_column("row", justify="right", style="dim", no_wrap=True)
     table.add_column("score", justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
@@ -106,7 +107,7 @@ def score_table(
     colors = {label: "bold red", UNDETERMINED: "yellow"}
     for score, text in pairs:
         color = "bold" if score.labels else colors.get(score.verdict, "green")
-        shown = colored(text or "", score, rows * (room - 4 * _FEW))
+        shown = colored(text or "", score, 2 * (room - 4 * _FEW))
         shown.append_text(explanation(text or "", score, room))
         table.add_row(str(score.row), Text(_number(score)), Text(verdict(score), style=color), shown)
     return table
@@ -143,7 +144,7 @@ def explanation(text: str, score: TextScore, width: int) -> "Text":
         most = sorted(parts, key=lambda part: -abs(part.contribution))[:_SENTENCES]
         rest = [part.contribution for part in parts if part not in most]
         for part in (part for part in parts if part in most):
-            line = _cut(" ".join(harmless(text[part.begin : part.end]).split()), width - len("+12.34  "))
+            line = shorten(" ".join(harmless(text[part.begin : part.end]).split()), width - len("+12.34  "))
             shown.append(f"\n{part.contribution:+6.2f}  ", style=_style(part.contribution)).append(line)
         if rest:
             shown.append(f"\n{sum(rest):+6.2f}  (the other {len(rest)} sentences)", style="dim")
@@ -191,12 +192,13 @@ def evaluation_lines(metrics: Metrics) -> list[str]:
     several = "labels" in metrics
     positives = "" if several else f", {metrics['positives']:,} of them positive"
     rows = [("rows", f"{metrics['n']:,}{positives}"), ("not scored", f"{metrics['undetermined']:,}")]
+    rows += [("cut, scored by their beginning", f"{metrics['cut']:,}")] if metrics.get("cut") else []
     for name, value, bounds in (mean_table if several else metric_table)(metrics).rows:
         rows.append((name, f"{value}  {bounds}".rstrip()))
-    for target, found in () if several else metrics["at_threshold"].items():
-        alarms = f"{percent(found['false_positive_rate'])} false positives"
-        bounds = percents(found["false_positive_interval"])
-        effect = f"{found['score']:.4f}: {alarms} ({bounds}), recall {found['recall']:.4f}"
+    for target, measured in () if several else metrics["at_threshold"].items():
+        alarms = f"{percent(measured['false_positive_rate'])} false positives"
+        bounds = percents(measured["false_positive_interval"])
+        effect = f"{measured['score']:.4f}: {alarms} ({bounds}), recall {measured['recall']:.4f}"
         rows.append((f"threshold for {percent(target)}", effect))
     lines = _lines(Table(("", ""), rows), header=False)
     if several:
@@ -259,10 +261,6 @@ def _pieces(text: str, spans: Sequence[Span]) -> list[Span]:
         for begin, stop, amount in bounds
         for match in _PIECE.finditer(text, begin, stop)
     ]
-
-
-def _cut(line: str, characters: int) -> str:
-    return line if len(line) <= characters else line[: characters - 1].rstrip() + "…"
 
 
 def _number(score: TextScore) -> str:

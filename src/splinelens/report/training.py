@@ -21,7 +21,7 @@ _SHOWN = 20  # suspects in the Markdown; the file has all
 
 @dataclass(frozen=True, eq=False)
 class TrainingReport:
-    """The end of a training.
+    """Learning curve, suspected label errors and contradictions.
 
     Attributes:
         artifact: The detector, with its out-of-fold metrics and thresholds.
@@ -79,8 +79,8 @@ def suspects_csv(report: TrainingReport) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(SUSPECT_COLUMNS)
     for suspect in report.suspects:
-        numbers = f"{suspect.score:.4f}", f"{suspect.margin:.4f}"
-        writer.writerow([suspect.row, "suspect", *_names(report, suspect), *numbers])
+        row, *cells = _cells(report, suspect)
+        writer.writerow([row, "suspect", *cells])
     for group in report.contradictions:
         label = " ".join(report.artifact.labels[at] for at in group.labels)
         writer.writerows([row, "contradiction", label, "", "", "", ""] for row in group.rows)
@@ -98,16 +98,13 @@ def _curve_table(curve: LearningCurve) -> Table:
 
 
 def _suspect_table(report: TrainingReport) -> Table:
-    rows = [
-        (str(suspect.row), *_names(report, suspect), f"{suspect.score:.4f}", f"{suspect.margin:.4f}")
-        for suspect in report.suspects[:_SHOWN]
-    ]
+    rows = [_cells(report, suspect) for suspect in report.suspects[:_SHOWN]]
     return Table(("row", "label", "given", "suggested", "score of that", "margin"), rows)
 
 
-def _names(report: TrainingReport, suspect: Suspect) -> tuple[str, str, str]:
-    """The label, the given value and the suggested value, in the user's names."""
-    labels = report.artifact.labels
-    if suspect.label is None:
-        return "class", labels[suspect.given], labels[suspect.suggested]
-    return labels[suspect.label], str(suspect.given), str(suspect.suggested)
+def _cells(report: TrainingReport, suspect: Suspect) -> tuple[str, ...]:
+    """Row, label, given and suggested value in the user's names, score and margin."""
+    names, values = report.artifact.labels, (suspect.given, suspect.suggested)
+    label = "class" if suspect.label is None else names[suspect.label]
+    shown = [names[value] if suspect.label is None else str(value) for value in values]
+    return str(suspect.row), label, *shown, f"{suspect.score:.4f}", f"{suspect.margin:.4f}"

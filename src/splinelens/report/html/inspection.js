@@ -13,11 +13,11 @@
     const count = ticks[text].length;
     const [first, last] = plot.layout.xaxis.range || [-0.5, count - 0.5];
     const step = Math.max(1, Math.ceil(((last - first) * 15) / Math.max(100, plot.clientWidth - 60)));
-    const places = ticks[text].map((_, at) => at).filter((at) => at % step === 0);
+    const shown = ticks[text].map((_, at) => at).filter((at) => at % step === 0);
     Plotly.relayout(plot, {
       "xaxis.tickmode": "array",
-      "xaxis.tickvals": places,
-      "xaxis.ticktext": places.map((at) => ticks[text][at]),
+      "xaxis.tickvals": shown,
+      "xaxis.ticktext": shown.map((at) => ticks[text][at]),
       "xaxis.tickangle": -60,
     });
   }

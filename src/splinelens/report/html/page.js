@@ -1,4 +1,4 @@
-// Shared by all pages: draws each figure when it comes into view, in the colors of the scheme, tells the values of a
+// Shared by all pages: draws each figure when it comes into view, in the colors of the scheme, shows the values of a
 // point below it, and moves over points by arrow keys.
 "use strict";
 const Page = (() => {
@@ -85,8 +85,8 @@ const Page = (() => {
     });
   }
 
-  function start(own) {
-    page = own;
+  function start(hooks) {
+    page = hooks;
     for (const plot of plots) plot.addEventListener("keydown", move);
     dark.addEventListener("change", () => {
       for (const plot of plots.filter((plot) => plot.drawn)) Plotly.relayout(plot, colors(figureOf(plot).layout));
