@@ -197,10 +197,10 @@ def test_a_batch_by_hand_padded_left():
 
 
 def test_a_prefix_stands_right_before_its_text_on_either_side():
-    (right,) = batches([record(2), record(3)], max_tokens=8, prefix=(7, 8))
+    (right,) = batches([record(2), record(3)], max_tokens=8, prompt=(7, 8))
     assert lists(right.ids) == [[7, 8, 10, 11, 12] + [0] * 11, [7, 8, 10, 11] + [0] * 12]
     assert right.spans == ((2, 5), (2, 4))
-    (left,) = batches([record(2), record(3)], max_tokens=8, prefix=(7, 8), side="left")
+    (left,) = batches([record(2), record(3)], max_tokens=8, prompt=(7, 8), side="left")
     assert lists(left.ids) == [[0] * 11 + [7, 8, 10, 11, 12], [0] * 12 + [7, 8, 10, 11]]
     assert left.spans == ((13, 16), (14, 16))
 

@@ -178,7 +178,7 @@ def check_row(stats, row, slow, request):
 
 
 def check_batch(model, side):
-    batch, request = batch_of(prefix=(9, 8), suffix=(7,), side=side), everything(model)
+    batch, request = batch_of(prompt=(9, 8), suffix=(7,), side=side), everything(model)
     stats = TorchEngine(model, request).text_stats(batch)
     tokens = TorchEngine(model, request).token_stats(batch)
     codes = TorchEngine(model, everything(model, margins=(), hidden=(), codes=True)).token_stats(batch)
@@ -243,7 +243,7 @@ def check_codes(stats, slow):
 def test_where_the_last_token_is_enough_its_attention_is_that_of_the_whole(tiny_of, name, side):
     """Plain, with a window, sinks, a soft cap, eager weights, values of another width."""
     model = exact(tiny_of(name))
-    batch = batch_of(prefix=(9, 8), suffix=(7,), side=side)
+    batch = batch_of(prompt=(9, 8), suffix=(7,), side=side)
     some, whole = (
         TorchEngine(model, everything(model, attention=poolings)).text_stats(batch).dimension
         for poolings in (("last",), COUNTS)
@@ -263,7 +263,7 @@ def test_after_a_prompt_the_last_token_sees_the_prompt(tiny_llama):
 @pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("name", ["llama", "mixtral"])
 def test_the_source_of_a_margin_is_a_column_of_the_batch(tiny_of, name, side):
-    model, batch = exact(tiny_of(name)), batch_of(prefix=(9,), side=side)
+    model, batch = exact(tiny_of(name)), batch_of(prompt=(9,), side=side)
     stats = TorchEngine(model, everything(model)).text_stats(batch, locate=True)
     plain = TorchEngine(model, everything(model)).text_stats(batch)
     for row, window in enumerate(batch.windows):

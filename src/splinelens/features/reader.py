@@ -121,7 +121,7 @@ class TextReader:
         # Padded left, the prompt runs in each row: after the padding, next to its text. So it does
         # with linear attention, whose state cannot be shared by several texts.
         shared = side == "right" and len(anatomy.softmax_layers) == anatomy.depth
-        self.prefix = () if shared else before
+        self.prompt = () if shared else before
         self.engine = TorchEngine(loaded.model, self.layout.request, before if shared else ())
 
     @property
@@ -289,7 +289,7 @@ class TextReader:
             max_tokens=self.spec.max_tokens,
             batch_tokens=self.batch_tokens,
             offset=self.engine.prompt.length,
-            prefix=self.prefix,
+            prompt=self.prompt,
             suffix=self.suffix,
             side=self.side,
         )

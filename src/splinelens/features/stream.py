@@ -83,7 +83,7 @@ class Stream:
         prompt_cache = self._reader.engine.prompt
         self._cached = prompt_cache.length
         self._cache: Any = prompt_cache.cache(1) or self._empty_cache()  # Any: see engines/torch.py
-        for token in self._reader.prefix:
+        for token in self._reader.prompt:
             batch = self._batch([token])
             run_tokens(loaded.model, batch.ids, batch.positions, cache=self._cache)
             self._cached += 1

@@ -310,7 +310,7 @@ def _tokenize(loaded: LoadedModel, text: str, max_tokens: int, name: str) -> Tok
 
 def _batch(tokens: TokenizedText, before: Sequence[int]) -> TokenBatch:
     """One row: the prompt and the text."""
-    (batch,) = batches([tokens], max_tokens=len(tokens.ids), prefix=before)
+    (batch,) = batches([tokens], max_tokens=len(tokens.ids), prompt=before)
     return batch
 
 
