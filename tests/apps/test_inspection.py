@@ -76,7 +76,7 @@ def test_the_slice_is_that_of_the_middle_layer_unless_told(load):
     assert (found.walls == picture.walls).all()
     assert (found.segments == picture.segments).all()
     assert found.regions == len(picture.polygons)
-    for cell, place in zip(found.cells, picture.places, strict=True):
+    for cell, place in zip(found.cells, picture.positions, strict=True):
         inside, point = picture.on(np.stack([cell.mean(axis=0), place]))
         assert (inside == point).all()
         assert any(np.allclose(cell.mean(axis=0), each.mean(axis=0)) for each in picture.polygons)

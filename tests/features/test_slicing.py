@@ -118,7 +118,7 @@ def test_a_token_after_the_last_text_is_our_mistake(cut):
 def test_three_texts_are_cut_through_where_they_are(tiny_of, wrap, at):
     loaded, texts = wrap(tiny_of("llama")), [TEXT, "so it is", "rain"]
     found = slice_texts(texts, loaded, layer=2, at=at)
-    for text, place in zip(texts, found.places, strict=True):
+    for text, place in zip(texts, found.positions, strict=True):
         states = read_tokens(text, loaded, keep_inputs=[2]).inputs[2]
         point = states[-1] if at == "last" else states.mean(dim=0)
         assert np.allclose(found.plane.origin + place @ found.plane.axes, point.numpy(), atol=1e-5)

@@ -107,7 +107,7 @@ class Hull:
 
 
 @dataclass(frozen=True, eq=False)
-class Place:
+class TokenDetail:
     """One token at one layer; vectors, map and hull are left out of what ``print`` shows.
 
     Attributes:
@@ -202,7 +202,7 @@ def look(
     prompt: str = "",
     eps: float = 0.1,
     max_tokens: int = 2048,
-) -> Place:
+) -> TokenDetail:
     """Say everything about one token at one layer.
 
     Args:
@@ -216,7 +216,7 @@ def look(
         max_tokens: Longer texts are refused.
 
     Returns:
-        The place; what cannot be had is None, with a note.
+        The record; what is missing is None, with a note.
 
     Raises:
         BadFeatures: A layer or token that does not exist, ``eps`` outside (0, 1), or activations that
@@ -225,8 +225,8 @@ def look(
         BadModel: The model cannot be loaded.
 
     Example:
-        >>> place = look("Good morning.", layer=0, token=2)  # doctest: +SKIP
-        >>> place.map.kind  # doctest: +SKIP
+        >>> detail = look("Good morning.", layer=0, token=2)  # doctest: +SKIP
+        >>> detail.map.kind  # doctest: +SKIP
         'first-order'
     """
     layer = check_layer(layer)
@@ -254,7 +254,7 @@ def look(
     hull = None
     if report.call is not None:
         hull = hull_of(anatomy, layer, report.call, report.before, eps)
-    return Place(
+    return TokenDetail(
         layer=layer,
         token=token,
         piece=report.piece(token),

@@ -99,12 +99,12 @@ def text_slice(
     view = TextSlice(
         layer=layer,
         labels=tuple(_label(reports, token) for token in tokens),
-        points=picture.places,
+        points=picture.positions,
         box=picture.box,
         segments=picture.segments,
         walls=picture.walls + first,
         regions=picture.cell_count,
-        cells=tuple(picture.cell_around(point) for point in picture.places),
+        cells=tuple(picture.cell_around(point) for point in picture.positions),
         neurons=len(weight),
     )
     return view, notes + drawn
