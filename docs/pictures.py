@@ -99,7 +99,7 @@ def _ray(detail: TokenDetail, met: np.ndarray) -> list[str]:
     following = met[met > 0][1]
     x = (-0.6 * following, 1.2 * following, 40, 720)
     first, here, end = at(detail.boundary, x), at(0, x), at(step, x)
-    body = [text(20, 312, f"straight to the wall of neuron {detail.wall}, and through it")]
+    body = [text(20, 312, f"straight to the wall of neuron {detail.nearest_wall}, and through it")]
     body.append('<path class="axis" d="M40 356H720"/>')
     seen = met[(met > x[0]) & (met < x[1])]
     body += [f'<path class="axis" d="M{at(wall, x):.1f} 340v32"/>' for wall in seen]
@@ -192,7 +192,7 @@ def neighbor_distances(report: TokenReport) -> tuple[np.ndarray, np.ndarray]:
         For each l the measured share, and ``r (1 - r') + r' (1 - r)``, expected of independent codes with
         the tokens' sign fractions r and r'.
     """
-    neurons = report.neurons[0]
+    neurons = report.neuron_count[0]
     signs = np.stack([unpacked(code, neurons).numpy() for code in report.codes])
     share = report.sign.astype(np.float64)
     measured = (signs[1:] != signs[:-1]).mean(axis=(1, 2))

@@ -15,14 +15,13 @@ def main() -> None:
     print("token          region            on      nearest wall   distance")
     for token in range(9):
         detail = splinelens.look(TEXT, loaded, layer=LAYER, token=token)
-        wall = f"neuron {detail.wall:6}  {detail.boundary:.6f}"
+        wall = f"neuron {detail.nearest_wall:6}  {detail.boundary:.6f}"
         print(f"{detail.piece:13}  {detail.region}  {detail.sign:6.1%}  {wall}")
 
     detail = splinelens.look(TEXT, loaded, layer=LAYER, token=2)
     length = float(detail.input.norm())
-    print(
-        f"\n{detail.piece.strip()!r} is a point of length {length:.2f} in front of {detail.neurons:,} walls."
-    )
+    walls = detail.neuron_count
+    print(f"\n{detail.piece.strip()!r} is a point of length {length:.2f} in front of {walls:,} walls.")
     share = detail.boundary / length
     print(f"A step of {detail.boundary:.6f} reaches the nearest one: {share:.1e} of that length.")
     print(

@@ -228,7 +228,7 @@ def check_codes(stats, slow):
         if layer in slow.neurons:
             margin = np.take_along_axis(margin, slow.neurons[layer], axis=1)
         assert (unpacked(stats.codes[layer][0], margin.shape[1]).numpy() == (margin > 0)).all()
-        assert (stats.nearest[0, :, layer].numpy() == slow.distances(layer).argmin(1)).all()
+        assert (stats.nearest_wall[0, :, layer].numpy() == slow.distances(layer).argmin(1)).all()
         assert close(stats.sign[0, :, layer], slow.sign(layer))
         assert close(stats.boundary[0, :, layer], slow.distances(layer).min(1))
     for layer, counts in slow.heads.items():
@@ -425,7 +425,7 @@ def test_a_neuron_with_a_zero_row_has_no_boundary(tiny_model, codes):
     tokens = engine.token_stats(batch_of())
     assert (tokens.boundary > 0).all()
     if codes:
-        assert not (tokens.nearest[:, :, 1] == 5).any()
+        assert not (tokens.nearest_wall[:, :, 1] == 5).any()
         return
     texts = engine.text_stats(batch_of())
     assert (texts.boundary.result("min") > 0).all()
@@ -447,7 +447,7 @@ def test_one_rule_for_zero_rows_holds_for_texts_and_codes(tiny_of, name):
     assert torch.equal(plain.boundary, coded.boundary)
     assert (plain.boundary > 0).all()
     for layer in range(3):
-        nearest = coded.nearest[:, :, layer]
+        nearest = coded.nearest_wall[:, :, layer]
         assert (gate_norms(model, layer)[nearest[nearest >= 0]] > 0).all()
         assert torch.equal(nearest < 0, plain.boundary[:, :, layer].isinf())
 
@@ -459,7 +459,7 @@ def test_a_layer_without_any_hyperplane_is_infinitely_far(tiny_llama):
     stats = engine.token_stats(batch_of())
     assert stats.boundary[:, :, 1].isinf().all()
     assert stats.boundary[:, :, [0, 2]].isfinite().all()
-    assert (stats.nearest[:, :, 1] == -1).all()
+    assert (stats.nearest_wall[:, :, 1] == -1).all()
 
 
 def test_tokens_may_follow_a_cache(tiny_llama):

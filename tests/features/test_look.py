@@ -30,7 +30,7 @@ def test_a_place_agrees_with_the_report_of_its_text(load, name, dtype):
     for layer in range(3):
         detail = look(TEXT, loaded, layer=layer, token=5)
         assert detail.region == report.region_ids(layer)[5]
-        assert detail.wall == report.wall[layer, 5]
+        assert detail.nearest_wall == report.nearest_wall[layer, 5]
         assert detail.boundary == pytest.approx(report.boundary[layer, 5], rel=1e-4, abs=1e-6)
         assert detail.sign == report.sign[layer, 5]
         assert detail.piece == report.piece(5)
@@ -65,7 +65,7 @@ def test_opt_is_exact(load):
 def test_the_crossing_step_flips_the_sign_of_the_nearest_wall_only(load, name):
     loaded = load(name)
     detail = look(TEXT, loaded, layer=0, token=3)
-    assert detail.crossing.neuron == detail.wall
+    assert detail.crossing.neuron == detail.nearest_wall
     assert detail.crossing.distance == pytest.approx(detail.boundary, rel=1e-3, abs=1e-6)
     flipped = detail.on != signs_at(
         loaded.model, detail.experts, detail.input.double() + detail.crossing.step
@@ -138,7 +138,7 @@ def test_a_layer_without_walls_has_no_crossing_step(tiny_of, wrap):
     model = tiny_of("llama")
     model.layers[1].mlp.gate_proj.weight.data.zero_()
     detail = look(TEXT, wrap(model), layer=1, token=4)
-    assert (detail.crossing, detail.wall, detail.boundary) == (None, -1, float("inf"))
+    assert (detail.crossing, detail.nearest_wall, detail.boundary) == (None, -1, float("inf"))
     assert "no crossing step: all 48 rows of the gate weight are 0" in detail.notes[0]
 
 
@@ -164,9 +164,9 @@ def test_the_wall_of_a_place_is_one_of_its_neurons(tiny_of, wrap, name):
     loaded = wrap(tiny_of(name))
     for layer in range(3):
         detail = look("the thing", loaded, layer=layer, token=3)
-        assert len(detail.numbers) == len(detail.on) == detail.neurons
-        [bit] = (detail.numbers == detail.wall).nonzero().flatten().tolist()
-        assert detail.crossing.neuron == detail.wall
+        assert len(detail.neurons) == len(detail.on) == detail.neuron_count
+        [bit] = (detail.neurons == detail.nearest_wall).nonzero().flatten().tolist()
+        assert detail.crossing.neuron == detail.nearest_wall
         after = read_gate(loaded, layer, detail, detail.crossing.step)
         assert (after > 0).ne(detail.on).nonzero().flatten().tolist() == [bit]
 

@@ -54,8 +54,8 @@ def test_each_token_has_the_sign_wall_and_code_of_its_margins(tiny_model, wrap, 
     for layer, margin in enumerate(slowly(loaded, TEXT)):
         assert report.sign[layer] == pytest.approx((margin > 0).mean(axis=1))
         assert report.boundary[layer] == pytest.approx(np.abs(margin).min(axis=1), abs=1e-5)
-        assert report.wall[layer].tolist() == np.abs(margin).argmin(axis=1).tolist()
-        assert report.neurons[layer] == 48
+        assert report.nearest_wall[layer].tolist() == np.abs(margin).argmin(axis=1).tolist()
+        assert report.neuron_count[layer] == 48
         assert (unpacked(report.code(layer), 48).numpy() == (margin > 0)).all()
         assert report.regions[layer] == len({row.tobytes() for row in margin > 0})
         assert len(set(report.region_ids(layer))) == report.regions[layer]
@@ -184,14 +184,14 @@ def test_a_region_of_experts_is_named_by_experts_and_signs(load):
     loaded = load("mixtral")
     report = read_tokens(TEXT, loaded)
     for layer in report.layers:
-        signs = unpacked(report.code(layer), report.neurons[layer]).tolist()
+        signs = unpacked(report.code(layer), report.neuron_count[layer]).tolist()
         pairs = {
             (tuple(routes), tuple(row))
             for routes, row in zip(report.routes[layer].tolist(), signs, strict=True)
         }
         assert report.regions[layer] == len(pairs)
-        assert report.neurons[layer] == 48
-        assert ((report.wall[layer] >= 0) & (report.wall[layer] < 96)).all()
+        assert report.neuron_count[layer] == 48
+        assert ((report.nearest_wall[layer] >= 0) & (report.nearest_wall[layer] < 96)).all()
 
 
 def test_the_wall_of_a_routed_token_is_the_nearest_of_its_experts(load):
@@ -201,17 +201,17 @@ def test_the_wall_of_a_routed_token_is_the_nearest_of_its_experts(load):
     margin = (report.inputs[1] @ weight.T) / weight.norm(dim=1)
     numbers = routed_neurons(loaded.model, 1, report.routes[1])
     far = torch.full_like(margin, torch.inf).scatter(1, numbers, margin.abs().gather(1, numbers))
-    assert report.wall[1].tolist() == far.argmin(dim=1).tolist()
+    assert report.nearest_wall[1].tolist() == far.argmin(dim=1).tolist()
     assert report.boundary[1] == pytest.approx(far.amin(dim=1).numpy(), abs=1e-6)
 
 
 def test_a_dead_neuron_is_no_wall(tiny_of, wrap):
     model = tiny_of("llama")
-    nearest = read_tokens(TEXT, wrap(model)).wall[1, 4]
+    nearest = read_tokens(TEXT, wrap(model)).nearest_wall[1, 4]
     model = tiny_of("llama")
     model.layers[1].mlp.gate_proj.weight.data[nearest] = 0
     after = read_tokens(TEXT, wrap(model))
-    assert after.wall[1, 4] != nearest
+    assert after.nearest_wall[1, 4] != nearest
     assert after.boundary[1, 4] > 0
 
 
@@ -219,7 +219,7 @@ def test_a_layer_without_any_wall_is_infinitely_far(tiny_of, wrap):
     model = tiny_of("llama")
     model.layers[1].mlp.gate_proj.weight.data.zero_()
     report = read_tokens(TEXT, wrap(model))
-    assert (report.wall[1] == -1).all()
+    assert (report.nearest_wall[1] == -1).all()
     assert np.isinf(report.boundary[1]).all()
 
 
@@ -237,7 +237,7 @@ def test_the_distance_of_two_texts_is_the_mean_over_all_pairs_of_tokens(load, na
 
 def signs_of(loaded, report, layer):
     """The signs of all neurons of a layer at each token; those not routed to are off."""
-    own = unpacked(report.code(layer), report.neurons[layer])
+    own = unpacked(report.code(layer), report.neuron_count[layer])
     if layer not in report.routes:
         return own
     numbers = routed_neurons(loaded.model, layer, report.routes[layer])

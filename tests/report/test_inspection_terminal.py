@@ -32,7 +32,7 @@ def test_a_token_line_holds_its_numbers(inspection):
     found = inspection("abc")
     text = found.texts[0]
     text.boundary[:, 1] = [0.5, 0.25, 0.75]
-    text.wall[1, 1] = 1234
+    text.nearest_wall[1, 1] = 1234
     line = next(line for line in lines(found) if line.split()[:2] == ["1", "b"])
     _, _, signs, nearest, where, drawn = line.split()
     assert (nearest, where) == ("0.25", "1/1234")
@@ -142,12 +142,12 @@ def detail():
         piece=PIECES[2],
         region="00112233445566ff",
         code=torch.tensor([0x80], dtype=torch.uint8),
-        neurons=2,
-        numbers=torch.arange(2),
+        neuron_count=2,
+        neurons=torch.arange(2),
         experts=(),
         sign=0.5,
         boundary=3.0,
-        wall=0,
+        nearest_wall=0,
         crossing=Crossing(0, 3.0, torch.tensor([-6.0, 0.0])),
         input=point,
         output=torch.tensor([12.0, 5.0]),
@@ -216,7 +216,14 @@ def test_the_lines_of_a_token_by_hand(detail):
 
 def test_what_does_not_exist_is_null_and_not_shown(detail):
     bare = replace(
-        detail, experts=(3, 5), boundary=math.inf, wall=-1, crossing=None, output=None, map=None, hull=None
+        detail,
+        experts=(3, 5),
+        boundary=math.inf,
+        nearest_wall=-1,
+        crossing=None,
+        output=None,
+        map=None,
+        hull=None,
     )
     record = bare.to_dict()
     assert [record[name] for name in ("boundary", "wall", "crossing", "output", "map", "hull")] == [None] * 6

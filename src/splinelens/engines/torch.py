@@ -117,7 +117,7 @@ class TokenStats:
         margins: For each layer the margins; on a layer of experts those of the token's experts.
         neurons: For each layer of experts the neurons that these margins belong to.
         hidden: For each layer the residual stream.
-        nearest: The neuron of the nearest boundary, -1 without any.
+        nearest_wall: The neuron of the nearest boundary, -1 without any.
         finite: Whether a token's gate is finite.
         codes: For each layer the packed signs.
         routes: For each layer of experts the token's experts, rising.
@@ -131,7 +131,7 @@ class TokenStats:
     margins: dict[int, Float[Tensor, "text token _neuron"]] = field(default_factory=dict)
     neurons: dict[int, Int[Tensor, "text token _neuron"]] = field(default_factory=dict)
     hidden: dict[int, Float[Tensor, "text token width"]] = field(default_factory=dict)
-    nearest: Int[Tensor, "text token layer"] | None = None
+    nearest_wall: Int[Tensor, "text token layer"] | None = None
     finite: Bool[Tensor, "text token layer"] | None = None
     codes: dict[int, UInt8[Tensor, "text token _byte"]] = field(default_factory=dict)
     routes: dict[int, Int[Tensor, "text token _route"]] = field(default_factory=dict)
@@ -473,7 +473,7 @@ class _Reducer:
         self.texts = TextStats()
         self.sign: list[Float[Tensor, "text token"]] = []  # one tensor a layer, here and below
         self.boundary: list[Float[Tensor, "text token"]] = []
-        self.nearest: list[Int[Tensor, "text token"]] = []
+        self.nearest_wall: list[Int[Tensor, "text token"]] = []
         self.finite: list[Bool[Tensor, "text token"]] = []
         self.dimension: list[Float[Tensor, "text token 2"]] = []
 
@@ -502,7 +502,7 @@ class _Reducer:
             self.tokens,
             sign=stacked(self.sign),
             boundary=stacked(self.boundary),
-            nearest=stacked(self.nearest),
+            nearest_wall=stacked(self.nearest_wall),
             finite=stacked(self.finite),
             dimension=stacked(self.dimension),
         )
@@ -592,7 +592,7 @@ class _Reducer:
             nearest = index.masked_fill(nearest < 0, -1)
         self.sign.append(sign_fraction(margin))
         self.boundary.append(distance)
-        self.nearest.append(nearest)
+        self.nearest_wall.append(nearest)
         self.finite.append(margin.isfinite().all(dim=-1))
         self.tokens.codes[layer] = region_code(margin)
 

@@ -116,16 +116,16 @@ class TokenDetail:
         piece: The characters that it stands for.
         region: Name of its region; equal names at one layer are equal regions.
         code: The packed signs of its neurons (see ``geometry.codes``).
-        neurons: How many neurons the code holds.
-        numbers: The number of each of them among all neurons of the layer: 0, 1, 2, ... on a dense one;
+        neuron_count: How many neurons the code holds.
+        neurons: The number of each of them among all neurons of the layer: 0, 1, 2, ... on a dense one;
             on a layer of experts those of the token's experts and of the shared one.
         experts: The experts that the token is routed to; empty on a dense layer.
         sign: Share of neurons that are on.
         boundary: Distance to the nearest wall, in units of the MLP's input.
-        wall: The neuron whose wall that is, by its number in the layer; -1 without any wall.
+        nearest_wall: The neuron whose wall that is, by its number in the layer; -1 without any wall.
         crossing: The shortest step through the nearest wall and no other, which ends just after it. It is
-            computed from ``input`` in float64, ``wall`` from the model's gate: where two walls are
-            equally near up to rounding, its neuron may differ from ``wall``.
+            computed from ``input`` in float64, ``nearest_wall`` from the model's gate: where two walls are
+            equally near up to rounding, its neuron may differ from ``nearest_wall``.
         input: What the MLP is given.
         output: What the MLP makes of it; None on a layer of experts.
         map: What the MLP does around there: ``map.kind`` says whether that is exact throughout the
@@ -140,12 +140,12 @@ class TokenDetail:
     piece: str
     region: str
     code: UInt8[Tensor, " byte"] = field(repr=False)
-    neurons: int
-    numbers: Int[Tensor, " neuron"] = field(repr=False)
+    neuron_count: int
+    neurons: Int[Tensor, " neuron"] = field(repr=False)
     experts: tuple[int, ...]
     sign: float
     boundary: float
-    wall: int
+    nearest_wall: int
     crossing: Crossing | None = field(repr=False)
     input: Float[Tensor, " width"] = field(repr=False)
     output: Float[Tensor, " width"] | None = field(repr=False)
@@ -156,8 +156,8 @@ class TokenDetail:
 
     @property
     def on(self) -> Bool[Tensor, " neuron"]:
-        """The signs of the token's neurons, in the order of ``numbers``: True where a neuron is on."""
-        return unpacked(self.code[None], self.neurons)[0]
+        """The signs of the token's neurons, in the order of ``neurons``: True where a neuron is on."""
+        return unpacked(self.code[None], self.neuron_count)[0]
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON values
         """As JSON values: vectors by their norm, the map by its norms and rank; None for what is missing.
@@ -172,11 +172,11 @@ class TokenDetail:
             "piece": self.piece,
             "region": self.region,
             "code": self.code.cpu().numpy().tobytes().hex(),
-            "neurons": self.neurons,
+            "neurons": self.neuron_count,
             "experts": list(self.experts),
             "sign": self.sign,
             "boundary": self.boundary if wall else None,
-            "wall": self.wall if wall else None,
+            "wall": self.nearest_wall if wall else None,
             "crossing": None if self.crossing is None else float(self.crossing.step.norm()),
             "input": float(self.input.double().norm()),
             "output": None if self.output is None else float(self.output.double().norm()),
@@ -246,11 +246,11 @@ def look(
     experts = tuple(report.routes[layer][token].tolist()) if report.routes else ()
     region, map_notes = _map(anatomy, layer, point)
     crossing, crossing_notes = _crossing(anatomy, layer, point, experts)
-    numbers = torch.arange(report.neurons[0])
+    neurons = torch.arange(report.neuron_count[0])
     if experts:
-        numbers = routed_neurons(loaded.model, layer, report.routes[layer])[token]
+        neurons = routed_neurons(loaded.model, layer, report.routes[layer])[token]
     if crossing is not None:
-        crossing = replace(crossing, neuron=int(numbers[crossing.neuron]))
+        crossing = replace(crossing, neuron=int(neurons[crossing.neuron]))
     hull = None
     if report.call is not None:
         hull = hull_of(anatomy, layer, report.call, report.before, eps)
@@ -260,12 +260,12 @@ def look(
         piece=report.piece(token),
         region=report.region_ids(layer)[token],
         code=report.code(layer)[token],
-        neurons=report.neurons[0],
-        numbers=numbers,
+        neuron_count=report.neuron_count[0],
+        neurons=neurons,
         experts=experts,
         sign=float(report.sign[0, token]),
         boundary=float(report.boundary[0, token]),
-        wall=int(report.wall[0, token]),
+        nearest_wall=int(report.nearest_wall[0, token]),
         crossing=crossing,
         input=point,
         output=None if region is None else region.value,

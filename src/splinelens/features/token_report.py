@@ -52,12 +52,12 @@ class TokenReport:
         layers: The layers that were read, rising; the layer axes below count these.
         sign: Share of neurons that are on.
         boundary: Distance to the nearest wall, in units of the MLP's input.
-        wall: The neuron whose wall that is, numbered as in ``gate_norms``; -1 without any wall.
+        nearest_wall: The neuron whose wall that is, numbered as in ``gate_norms``; -1 without any wall.
         dimension: Active keys of each head: with the absolute threshold, then with the relative
             one; -1 at layers without softmax attention.
         bound: Upper bound on the hull's dimension from the relative counts; -1 likewise.
         codes: For each layer the packed signs of the token's neurons (see ``geometry.codes``).
-        neurons: For each layer how many neurons a code holds; on a layer of experts those of the
+        neuron_count: For each layer how many neurons a code holds; on a layer of experts those of the
             experts that a token is routed to.
         routes: On layers of experts the token's experts, rising.
         inputs: MLP inputs, at the layers of ``keep_inputs``.
@@ -70,11 +70,11 @@ class TokenReport:
     layers: tuple[int, ...]
     sign: Float[np.ndarray, "layer token"]
     boundary: Float[np.ndarray, "layer token"]
-    wall: Int[np.ndarray, "layer token"]
+    nearest_wall: Int[np.ndarray, "layer token"]
     dimension: Int[np.ndarray, "2 layer head token"]
     bound: Int[np.ndarray, "layer token"]
     codes: tuple[UInt8[Tensor, "token _"], ...]
-    neurons: tuple[int, ...]
+    neuron_count: tuple[int, ...]
     routes: dict[int, Int[Tensor, "token _"]]
     inputs: dict[int, Float[Tensor, "token width"]]
     call: AttentionCall | None
@@ -212,18 +212,18 @@ def read_tokens(
     dimension, bound = _dimensions(anatomy, stats, chosen)
     assert stats.sign is not None
     assert stats.boundary is not None
-    assert stats.nearest is not None
+    assert stats.nearest_wall is not None
     return TokenReport(
         text=text,
         spans=tokens.offsets,
         layers=chosen,
         sign=stats.sign[0].T.numpy(),
         boundary=stats.boundary[0].T.numpy(),
-        wall=stats.nearest[0].T.numpy(),
+        nearest_wall=stats.nearest_wall[0].T.numpy(),
         dimension=dimension,
         bound=bound,
         codes=tuple(stats.codes[layer][0] for layer in chosen),
-        neurons=tuple(
+        neuron_count=tuple(
             stats.neurons[layer].shape[-1] if layer in stats.neurons else anatomy.neurons(layer)
             for layer in chosen
         ),
@@ -255,7 +255,7 @@ def text_distances(
     count, and those of experts that a token is not routed to are off.
     """
     distances = []
-    for layer, neurons in zip(report.layers, report.neurons, strict=True):
+    for layer, neurons in zip(report.layers, report.neuron_count, strict=True):
         if layer not in report.routes:
             distances.append(text_distance(report.code(layer), other.code(layer), neurons))
             continue
