@@ -39,7 +39,7 @@ def everything(model, **changes):
     anatomy = anatomy_of(model)
     request = {
         "layers": tuple(range(anatomy.depth)),
-        "softmax": anatomy.softmax_layers,
+        "softmax_layers": anatomy.softmax_layers,
         "spline7": True,
         "margins": POOLINGS,
         "hidden": STATES,
@@ -171,7 +171,7 @@ def check_row(stats, row, slow, request):
             assert close(stats.margins[layer].result(pooling)[row], slow.pooled(layer, pooling))
         for pooling in request.hidden:
             assert close(stats.hidden[layer].result(pooling)[row], pooled(slow.hidden[layer], pooling))
-    for index, layer in enumerate(request.softmax):
+    for index, layer in enumerate(request.softmax_layers):
         for pooling in request.attention:
             expected = pooled(slow.heads[layer].sum(1).T, pooling)
             assert close(stats.dimension.result(pooling)[row, :, index], expected)
@@ -302,7 +302,7 @@ def test_a_batch_too_large_for_the_cache_is_reduced_in_blocks(tiny_of, name):
         ({"margins": ("max",)}, {"margins"}),
         ({"spline7": True}, {"sign", "boundary"}),
         ({"hidden": ("mean",)}, {"hidden"}),
-        ({"softmax": (1,), "attention": ("last",)}, {"dimension"}),
+        ({"softmax_layers": (1,), "attention": ("last",)}, {"dimension"}),
     ],
 )
 def test_only_what_is_requested_is_computed(tiny_llama, request_of, present):

@@ -43,7 +43,7 @@ class Request:
 
     Attributes:
         layers: Layers whose gate and states are reduced, rising.
-        softmax: Layers whose attention is reduced, rising.
+        softmax_layers: Layers whose attention is reduced, rising.
         spline7: Sign fraction and boundary distance.
         margins: Poolings of the signed margins.
         hidden: Poolings of the residual stream after the block.
@@ -54,7 +54,7 @@ class Request:
     """
 
     layers: tuple[int, ...]
-    softmax: tuple[int, ...] = ()
+    softmax_layers: tuple[int, ...] = ()
     spline7: bool = False
     margins: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ()
@@ -241,13 +241,13 @@ class TorchEngine:
         request = self.request
         gate = reducer.gate if request.spline7 or request.margins or request.codes else None
         hidden = reducer.hidden if request.hidden else None
-        attention = reducer.attention if request.softmax else None
+        attention = reducer.attention if request.softmax_layers else None
         routes = reducer.routes if gate else None
         if not (gate or hidden or attention):
             return
         with torch.no_grad(), ExitStack() as watches:
-            layers = request.layers if gate or hidden else request.softmax
-            separate = attention is not None and layers != request.softmax
+            layers = request.layers if gate or hidden else request.softmax_layers
+            separate = attention is not None and layers != request.softmax_layers
             watches.enter_context(  # the outer watch ends the pass
                 watch(
                     self.model,
@@ -260,7 +260,7 @@ class TorchEngine:
                 )
             )
             if separate:  # some of the layers have no softmax
-                watches.enter_context(watch(self.model, attention=attention, layers=request.softmax))
+                watches.enter_context(watch(self.model, attention=attention, layers=request.softmax_layers))
             self._forward(batch, cache)
 
     def _forward(self, batch: TokenBatch, cache: Any) -> None:  # Any: see run_tokens

@@ -155,7 +155,7 @@ def provenance(reader: TextReader, texts: Texts) -> dict[str, Any]:  # Any: plai
 
 def _attention(reader: TextReader) -> dict[str, Any]:  # Any: plain JSON values
     """What ``attention_id`` counts, and the layers without it; empty unless it is read."""
-    softmax = reader.layout.softmax
+    softmax = reader.layout.softmax_layers
     if not softmax:
         return {}
     way = anatomy_of(reader.loaded.model).softmax

@@ -25,13 +25,13 @@ class Layout:
     Attributes:
         columns: The columns, in order.
         layers: Layers that are read, rising.
-        softmax: Those of them whose attention is read.
+        softmax_layers: Those of them whose attention is read.
         eps: Threshold of the intrinsic dimension.
     """
 
     columns: tuple[Column, ...]
     layers: tuple[int, ...]
-    softmax: tuple[int, ...]
+    softmax_layers: tuple[int, ...]
     eps: float = 0.1
 
     @cached_property
@@ -50,7 +50,7 @@ class Layout:
 
         return Request(
             layers=self.layers,
-            softmax=self.softmax,
+            softmax_layers=self.softmax_layers,
             spline7=any(row.feature == "spline7" for row in statistics),
             margins=poolings("gate"),
             hidden=poolings("hidden"),
@@ -134,7 +134,7 @@ class Layout:
         if row.needs == "attention":
             assert stats.dimension is not None
             counts = stats.dimension.result(row.pooling)
-            return counts[:, threshold_index(row), self.softmax.index(layer), None].numpy()
+            return counts[:, threshold_index(row), self.softmax_layers.index(layer), None].numpy()
         states = stats.margins if row.needs == "gate" else stats.hidden
         return states[layer].result(row.pooling).numpy()
 
