@@ -18,7 +18,7 @@ from splinelens.features.token_report import TokenReport, read_tokens, text_dist
 from splinelens.geometry.affine import piecewise_map
 from splinelens.geometry.attention import THRESHOLDS
 from splinelens.geometry.codes import hamming, region_code, unpacked
-from splinelens.geometry.hulls import active, attention_weights, hull_vertices, minkowski_point
+from splinelens.geometry.hulls import active_keys, attention_weights, hull_vertices, minkowski_point
 from splinelens.geometry.partition import SPLINE7, signed_margin
 from splinelens.geometry.slices import slice_partition
 from splinelens.geometry.walls import gate_at
@@ -315,7 +315,7 @@ def hull(loaded: LoadedModel, report: TokenReport) -> str:
     projection = anatomy.output(HULL_LAYER).weight.detach()
     corners = hull_vertices(call.value[0].double(), projection)[HULL_HEAD]
     point = minkowski_point(corners[None], weights[None]).numpy()
-    inner, outer = (active(weights[None], threshold=name)[0].numpy() for name in THRESHOLDS)
+    inner, outer = (active_keys(weights[None], threshold=name)[0].numpy() for name in THRESHOLDS)
     share, corners, most = weights.numpy(), corners.numpy(), float(weights.max())
     kinds = np.where(inner, 2, np.where(outer, 1, 3))
     body = [text(20, 24, f"layer {HULL_LAYER}, head {HULL_HEAD}, token “{_piece(report, HULL_TOKEN)}”: ")]

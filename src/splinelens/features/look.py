@@ -22,7 +22,7 @@ from splinelens.geometry.affine import RegionMap, first_order_map, piecewise_map
 from splinelens.geometry.attention import THRESHOLDS, dimension_bounds
 from splinelens.geometry.codes import unpacked
 from splinelens.geometry.hulls import (
-    active,
+    active_keys,
     attention_weights,
     hull_vertices,
     measured_dimension,
@@ -324,7 +324,7 @@ def hull_of(anatomy: Anatomy, layer: int, call: AttentionCall, before: int, eps:
         eps: Threshold of the active keys, in (0, 1).
     """
     weights = _weights(call)
-    above = torch.stack([active(weights, eps, threshold) for threshold in THRESHOLDS])
+    above = torch.stack([active_keys(weights, eps, threshold) for threshold in THRESHOLDS])
     value = None if call.value is None else call.value[0]
     projection, bias = linear_of(
         anatomy.output(layer), anatomy.family.transposed, f"the output projection of layer {layer}"
