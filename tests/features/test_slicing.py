@@ -6,7 +6,7 @@ from scipy.spatial.distance import pdist
 
 from splinelens.anatomy import anatomy_of
 from splinelens.errors import BadFeatures
-from splinelens.features.slicing import locate_token, slice_texts, text_slice
+from splinelens.features.slicing import locate_token, slice_texts, slice_tokens
 from splinelens.features.token_report import read_tokens
 
 TEXT = "the thing you are after"
@@ -30,7 +30,7 @@ def cut(tiny_of, wrap):
     def cut(name, *texts, layer=1, tokens=None):
         loaded = wrap(tiny_of(name))
         reports = [read_tokens(text, loaded, keep_inputs=[layer]) for text in texts]
-        return *text_slice(anatomy_of(loaded.model), reports, layer, tokens), reports, loaded
+        return *slice_tokens(anatomy_of(loaded.model), reports, layer, tokens), reports, loaded
 
     return cut
 

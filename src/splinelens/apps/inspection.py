@@ -11,7 +11,7 @@ import numpy as np
 from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.errors import BadFeatures
 from splinelens.features.reference import Reference, shipped
-from splinelens.features.slicing import text_slice
+from splinelens.features.slicing import slice_tokens
 from splinelens.features.token_report import load_up_to, read_tokens, text_distances
 from splinelens.features.validation import check_layers, check_max_tokens, check_text
 from splinelens.geometry.attention import check_eps
@@ -87,7 +87,7 @@ def inspect(
         )
         for name, each in texts.items()
     ]
-    view, drawn = text_slice(anatomy, reports, cut, slice_at and slice_at[1])
+    view, drawn = slice_tokens(anatomy, reports, cut, slice_at and slice_at[1])
     used, missing = _fitting_reference(loaded, reference, prompt)
     far = [used.far(each.tokens, name) for name, each in zip(texts, reports, strict=True)] if used else []
     descriptions = dict.fromkeys(used.description(report.tokens) for report in reports) if used else ()

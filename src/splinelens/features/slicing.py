@@ -62,7 +62,7 @@ class TextSlice:
         return shared
 
 
-def text_slice(
+def slice_tokens(
     anatomy: Anatomy,
     reports: Sequence[TokenReport],
     layer: int,
@@ -88,7 +88,7 @@ def text_slice(
     states = torch.cat([report.inputs[layer] for report in reports])
     notes: list[str] = []
     if tokens is None:
-        tokens, notes = _found([report.tokens for report in reports], states, layer)
+        tokens, notes = _default_tokens([report.tokens for report in reports], states, layer)
     else:
         for token in tokens:
             check_token(token, len(states), "all texts together" if len(reports) > 1 else "the text")
@@ -179,7 +179,7 @@ def _label(reports: Sequence[TokenReport], token: int) -> str:
     return f"{before}token {index} '{visible(reports[text].piece(index))}'"
 
 
-def _found(
+def _default_tokens(
     counts: list[int], states: Float[Tensor, "token width"], layer: int
 ) -> tuple[Triple | None, list[str]]:
     """The usual three tokens, or others that span a plane, or None; notes unless it is the usual ones."""

@@ -164,8 +164,8 @@ def read_tokens(
         BadModel: The model cannot be loaded.
 
     Example:
-        >>> reading = read_tokens("Good morning.", layers=[0])  # doctest: +SKIP
-        >>> reading.sign.shape  # doctest: +SKIP
+        >>> report = read_tokens("Good morning.", layers=[0])  # doctest: +SKIP
+        >>> report.sign.shape  # doctest: +SKIP
         (1, 3)
     """
     eps, text, max_tokens = check_eps(eps), check_text(text, name), check_max_tokens(max_tokens)

@@ -180,8 +180,8 @@ class Running:
             zero = values.new_zeros(values.shape[0], size)
             parts["last"] = zero.scatter(1, neurons[row, at], values[row, at])
             if locate:
-                there = torch.full_like(zero, -1, dtype=torch.long)
-                parts["last_at"] = there.scatter(1, neurons[row, at], at[:, None].expand_as(neurons[row, at]))
+                empty = torch.full_like(zero, -1, dtype=torch.long)
+                parts["last_at"] = empty.scatter(1, neurons[row, at], at[:, None].expand_as(neurons[row, at]))
         return cls(mask.sum(1, keepdim=True), count, **parts)
 
     @classmethod

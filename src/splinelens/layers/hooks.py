@@ -20,7 +20,7 @@ from splinelens.layers.experts import routed_gate
 Reader = Callable[[int, Tensor], None]
 """Called as ``reader(layer, tensor)``, with a tensor of shape (text, token, neuron or width)."""
 
-Handle = torch.utils.hooks.RemovableHandle
+_Handle = torch.utils.hooks.RemovableHandle
 
 _LOCKS: "WeakKeyDictionary[nn.Module, threading.RLock]" = WeakKeyDictionary()
 _NEW_LOCK = threading.Lock()
@@ -95,7 +95,7 @@ def watch(
 
         return None if reader is None else read
 
-    handles: list[Handle] = []
+    handles: list[_Handle] = []
     with _lock_of(anatomy.base), ExitStack() as contexts:
         try:
             if on_call := guarded("attention", attention):
@@ -134,7 +134,7 @@ def _hook_mlp(
     inputs: Callable[..., None] | None,
     gate: Callable[..., None] | None,
     routes: Callable[..., None] | None,
-) -> list[Handle]:
+) -> list[_Handle]:
     """Hook the input of a layer's MLP and its gate."""
     if inputs is None and gate is None and routes is None:
         return []
@@ -171,7 +171,7 @@ def _hook_experts(
     inputs: Callable[..., None] | None,
     gate: Callable[..., None] | None,
     routes: Callable[..., None] | None,
-) -> list[Handle]:
+) -> list[_Handle]:
     """Hook a layer of experts; the shared expert may run before or after them."""
     experts, shared = anatomy.experts(layer), anatomy.shared(layer)
     assert experts is not None
@@ -207,7 +207,7 @@ def _hook_experts(
     return handles
 
 
-def _hook_hidden(anatomy: Anatomy, layer: int, reader: Callable[..., None]) -> Handle:
+def _hook_hidden(anatomy: Anatomy, layer: int, reader: Callable[..., None]) -> _Handle:
     def read(_module: nn.Module, _args: tuple, out: Tensor | tuple) -> None:
         reader(layer, (out[0] if isinstance(out, tuple) else out).detach())
 
