@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from splinelens.apps.inspection import inspect
-from splinelens.errors import BadFeatures, BadModel, BadTexts, NoTokens
+from splinelens.errors import BadFeatures, BadTexts, NoTokens
 from splinelens.features.reference import Reference
 from splinelens.features.token_report import read_tokens, text_distances
 from splinelens.geometry.slices import slice_partition
@@ -37,7 +37,7 @@ def test_a_report_holds_what_was_read_of_the_text(load):
     loaded = load("llama")
     found, reading = inspect(TEXT, loaded), read_tokens(TEXT, loaded)
     (text,) = found.texts
-    for name in ("sign", "boundary", "wall", "dimension", "bound", "regions", "seven"):
+    for name in ("sign", "boundary", "nearest_wall", "dimension", "bound", "regions", "seven"):
         assert (getattr(text, name) == getattr(reading, name)).all(), name
     assert (text.text, text.spans) == (TEXT, reading.spans)
     assert (found.model, found.layers, found.heads, found.neurons) == ("tiny", (0, 1, 2), 4, 48)
@@ -166,7 +166,7 @@ def test_a_model_is_loaded_by_name_and_only_as_deep_as_needed(tmp_path, tiny_lla
     whole, some = inspect(TEXT, str(tmp_path)), inspect(TEXT, str(tmp_path), layers=[1, 0, 1])
     assert some.layers == (0, 1)
     assert (some.texts[0].boundary == whole.texts[0].boundary[:2]).all()
-    with pytest.raises(BadModel, match=r"cannot load 9 blocks: .* has 3, its layers are 0 to 2"):
+    with pytest.raises(BadFeatures, match=r"cannot load 9 blocks: .* has 3, its layers are 0 to 2"):
         inspect(TEXT, str(tmp_path), layers=[8])
     with pytest.raises(BadFeatures, match=r"layers \[-1\] do not exist: they are counted from 0"):
         inspect(TEXT, str(tmp_path), layers=[-1])

@@ -6,8 +6,8 @@ import torch
 
 from splinelens.errors import BadFeatures, BadTexts, NoTokens
 from splinelens.features.reader import TextReader
-from splinelens.features.spec import FeatureSpec
-from splinelens.features.token_report import load_up_to, read_tokens, text_distances
+from splinelens.features.spec import FeatureSpec, load_up_to
+from splinelens.features.token_report import read_tokens, text_distances
 from splinelens.geometry.codes import unpacked
 from splinelens.models import LoadedModel
 from splinelens.weights import routed_neurons

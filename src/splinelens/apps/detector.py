@@ -18,6 +18,7 @@ from splinelens.detect.artifact import Artifact
 from splinelens.detect.metrics import Evaluation, Evaluations
 from splinelens.errors import (
     BadDetector,
+    BadFeatures,
     BadModel,
     NotExplainable,
     UnknownDetector,
@@ -372,8 +373,8 @@ def _load_model(
     revision = artifact.model.get("revision") if name is None else None
     try:
         return load_model(source, fingerprint.depth, revision, dtype=fingerprint.dtype, device=device)
-    except BadModel as error:
-        if name is None or type(error) is not BadModel:
+    except (BadFeatures, BadModel) as error:
+        if name is None or type(error) not in (BadFeatures, BadModel):
             raise
         raise WrongModel(
             f"detector {artifact.name} needs {fingerprint.depth} blocks of {artifact.model['name']}: {error}"

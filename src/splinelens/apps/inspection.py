@@ -12,7 +12,8 @@ from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.errors import BadFeatures
 from splinelens.features.reference import Reference, shipped
 from splinelens.features.slicing import slice_tokens
-from splinelens.features.token_report import load_up_to, read_tokens, text_distances
+from splinelens.features.spec import load_up_to
+from splinelens.features.token_report import read_tokens, text_distances
 from splinelens.features.validation import check_layers, check_max_tokens, check_text
 from splinelens.geometry.attention import check_eps
 from splinelens.models import LoadedModel

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.errors import BadFeatures, UnknownAnatomy
-from splinelens.features.token_report import load_up_to, read_tokens
+from splinelens.features.spec import load_up_to
+from splinelens.features.token_report import read_tokens
 from splinelens.features.validation import check_layer, check_text
 from splinelens.geometry.affine import RegionMap, first_order_map, piecewise_map
 from splinelens.geometry.attention import THRESHOLDS, dimension_bounds

@@ -18,10 +18,10 @@ import torch
 from splinelens.anatomy import anatomy_of
 from splinelens.engines.torch import TextStats, TokenStats, positions_of, run_tokens
 from splinelens.errors import BadTexts
-from splinelens.features.catalogue import Column, statistics
+from splinelens.features.catalogue import Column
 from splinelens.features.reader import TextReader
-from splinelens.features.spec import FeatureSpec
-from splinelens.models import LoadedModel, load_model
+from splinelens.features.spec import FeatureSpec, load_up_to
+from splinelens.models import LoadedModel
 from splinelens.tokens import TokenBatch, Window, padded
 
 _STEP = 64
@@ -66,12 +66,8 @@ class Stream:
             BadFeatures: Names or layers that do not exist, or ``eps`` outside (0, 1).
             BadModel: The model cannot be loaded.
         """
-        features = (features,) if isinstance(features, str) else features
-        pooling = (pooling,) if isinstance(pooling, str) else pooling
-        chosen = None if layers is None else tuple(sorted(set(layers)))
-        spec = FeatureSpec(tuple(features), tuple(pooling), chosen, prompt, max_tokens=1, eps=eps)
-        statistics(spec.features, spec.pooling)  # a wrong name shows before a model is loaded
-        loaded = load_model(model, layers=spec.depth) if isinstance(model, str) else model
+        spec = FeatureSpec.of(features, layers, pooling, prompt=prompt, max_tokens=1, eps=eps)
+        loaded = load_up_to(model, spec.layers)
         self._reader = TextReader(loaded, spec)
         self.columns: tuple[Column, ...] = self._reader.columns
         self.length = 0

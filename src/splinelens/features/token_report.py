@@ -18,7 +18,7 @@ from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.engines.torch import Request, TokenStats, TorchEngine, positions_of
 from splinelens.errors import BadFeatures, BadTexts, NoTokens
 from splinelens.features.nonfinite import first_nonfinite, location
-from splinelens.features.spec import FeatureSpec
+from splinelens.features.spec import load_up_to
 from splinelens.features.validation import (
     check_layer,
     check_layers,
@@ -37,7 +37,7 @@ from splinelens.geometry.codes import (
 from splinelens.geometry.partition import BOUNDARY_POOLINGS, SIGN_POOLINGS, spline7
 from splinelens.geometry.running import Running
 from splinelens.layers import AttentionCall, watch
-from splinelens.models import LoadedModel, load_model
+from splinelens.models import LoadedModel
 from splinelens.tokens import TokenBatch, TokenizedText, Window, batches, prompt_ids, tokenize
 from splinelens.weights import linear_of, routed_neurons
 
@@ -232,18 +232,6 @@ def read_tokens(
         call=calls[0] if calls else None,
         before=len(before),
     )
-
-
-def load_up_to(model: str | LoadedModel, layers: Sequence[int] | None) -> LoadedModel:
-    """The model itself, or of a named one the blocks that some layers need; None stands for all layers.
-
-    Raises:
-        BadFeatures: A negative layer.
-        BadModel: The model cannot be loaded, or has fewer blocks.
-    """
-    if isinstance(model, LoadedModel):
-        return model
-    return load_model(model, layers=FeatureSpec(layers=check_layers(layers)).depth)
 
 
 def text_distances(
