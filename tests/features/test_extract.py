@@ -302,11 +302,6 @@ def test_layers_that_do_not_exist_are_refused(folder, layers, words, read):
         read(folder, layers=layers)
 
 
-def test_layers_may_be_numbers_of_numpy(loaded, tmp_path):
-    table = extract(TEXTS, loaded, layers=[*np.arange(2)], output=tmp_path / "out.parquet")
-    same(table, extract(TEXTS, loaded, layers=[0, 1]))
-
-
 def test_one_string_is_no_list_of_texts(loaded):
     with pytest.raises(BadTexts, match="texts is one string; give a list of texts, or read_texts"):
         extract("comments.csv", loaded)

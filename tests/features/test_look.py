@@ -151,7 +151,7 @@ def test_what_does_not_exist_is_refused(load):
     loaded = load("llama")
     with pytest.raises(BadFeatures, match="token 12 does not exist: the text has 12 tokens, 0 to 11"):
         look(TEXT, loaded, layer=0, token=12)
-    with pytest.raises(BadFeatures, match=r"layers \[7\] do not exist: the model has 3 blocks, 0 to 2"):
+    with pytest.raises(BadFeatures, match=r"layers \[7\] do not exist: 3 blocks are loaded, 0 to 2"):
         look(TEXT, loaded, layer=7, token=0)
     with pytest.raises(BadFeatures, match=r"eps is 1\.0"):
         look(TEXT, loaded, layer=0, token=0, eps=1.0)

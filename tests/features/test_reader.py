@@ -191,7 +191,7 @@ def test_layers_are_read_once_each_in_their_order(tiny_llama, wrap, rows):
 
 
 def test_a_layer_that_was_not_loaded_is_refused(tiny_llama, wrap):
-    with pytest.raises(BadFeatures, match=r"layers \[-1, 3\] do not exist: tiny has 3 blocks loaded, 0 to 2"):
+    with pytest.raises(BadFeatures, match=r"layers \[-1, 3\] do not exist: 3 blocks are loaded, 0 to 2"):
         TextReader(wrap(tiny_llama), FeatureSpec(layers=(0, 3, -1), max_tokens=96))
 
 

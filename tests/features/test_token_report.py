@@ -314,7 +314,7 @@ def test_a_threshold_outside_0_and_1_is_refused(load, eps):
 
 def test_layers_and_tokens_that_do_not_exist_are_refused(load):
     loaded = load("llama")
-    with pytest.raises(BadFeatures, match=r"layers \[3\] do not exist: the model has 3 blocks, 0 to 2"):
+    with pytest.raises(BadFeatures, match=r"layers \[3\] do not exist: 3 blocks are loaded, 0 to 2"):
         read_tokens(TEXT, loaded, layers=[0, 3])
     with pytest.raises(BadFeatures, match="no layer to read; name at least one"):
         read_tokens(TEXT, loaded, layers=[])

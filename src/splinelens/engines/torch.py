@@ -167,12 +167,7 @@ class TorchEngine:
         Raises:
             BadFeatures: The model lacks a layer of the request.
         """
-        depth = anatomy_of(model).depth
-        missing = [layer for layer in request.layers if not 0 <= layer < depth]
-        if missing:
-            raise BadFeatures(
-                f"layers {missing} do not exist: the model has {depth} blocks, 0 to {depth - 1}"
-            )
+        anatomy_of(model).layers(request.layers)
         self.model = model
         self.request = request
         self.prompt = run_prompt(model, prompt)

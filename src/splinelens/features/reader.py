@@ -107,20 +107,14 @@ class TextReader:
         self.side = side
         self.batch_tokens = batch_tokens or (1024 if loaded.device.type == "cpu" else 4096)
         anatomy = anatomy_of(loaded.model)
-        self.layers = tuple(range(anatomy.depth)) if spec.layers is None else tuple(sorted(set(spec.layers)))
-        missing = [layer for layer in self.layers if not 0 <= layer < anatomy.depth]
-        if missing:
-            raise BadFeatures(
-                f"layers {missing} do not exist: {loaded.name} has {anatomy.depth} blocks loaded, 0 to "
-                f"{anatomy.depth - 1}"
-            )
+        self.layers = anatomy.layers(spec.layers)
         self.layout = _layout(anatomy, spec, self.layers)
         before = prompt_ids(loaded.tokenizer, spec.prompt, beginning=True)
         self.suffix = prompt_ids(loaded.tokenizer, spec.suffix, beginning=False) if spec.suffix else ()
         self._check_positions(len(before) + len(self.suffix))
         # Padded left, the prompt runs in each row: after the padding, next to its text. So it does
         # with linear attention, whose state cannot be shared by several texts.
-        shared = side == "right" and len(anatomy.softmax_layers) == anatomy.depth
+        shared = side == "right" and not anatomy.has_linear_attention
         self.prompt = () if shared else before
         self.engine = TorchEngine(loaded.model, self.layout.request, before if shared else ())
 

@@ -73,8 +73,7 @@ class Stream:
         self.length = 0
         self._reason: str | None = None
         self._state: TextStats | None = None
-        anatomy = anatomy_of(loaded.model)
-        self._linear = len(anatomy.softmax_layers) < anatomy.depth
+        self._linear = anatomy_of(loaded.model).has_linear_attention
         self._step = 1 if self._linear else _STEP
         prompt_cache = self._reader.engine.prompt
         self._cached = prompt_cache.length

@@ -172,7 +172,7 @@ def read_tokens(
     requested = check_layers(layers)
     loaded = load_up_to(model, requested)
     anatomy = anatomy_of(loaded.model)
-    chosen = tuple(range(anatomy.depth)) if requested is None else requested
+    chosen = anatomy.layers(requested)
     keep_inputs = [_kept_layer(layer, chosen, "inputs") for layer in keep_inputs]
     tokens = _tokenize(loaded, text, max_tokens, name)
     before = prompt_ids(loaded.tokenizer, prompt, beginning=True)

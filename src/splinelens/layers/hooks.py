@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from splinelens.anatomy import Anatomy, anatomy_of
-from splinelens.errors import BadFeatures
 from splinelens.layers.attention import CallReader, watch_attention
 from splinelens.layers.experts import routed_gate
 
@@ -76,7 +75,7 @@ def watch(
         1 (1, 3, 32)
     """
     anatomy = anatomy_of(model)
-    chosen = _validated(layers, anatomy.depth)
+    chosen = anatomy.layers(layers)
     thread, end = threading.get_ident(), _Stop()
     readers = {"gate": gate, "hidden": hidden, "inputs": inputs, "attention": attention}
     pending = {kind for kind, reader in readers.items() if reader} if stop and chosen else set()
@@ -118,14 +117,6 @@ def watch(
 def _lock_of(base: nn.Module) -> threading.RLock:
     with _NEW_LOCK:
         return _LOCKS.setdefault(base, threading.RLock())
-
-
-def _validated(layers: Iterable[int] | None, depth: int) -> list[int]:
-    chosen = list(range(depth)) if layers is None else sorted(set(layers))
-    wrong = [layer for layer in chosen if not 0 <= layer < depth]
-    if wrong:
-        raise BadFeatures(f"layers {wrong} do not exist: the model has {depth} blocks, 0 to {depth - 1}")
-    return chosen
 
 
 def _hook_mlp(
