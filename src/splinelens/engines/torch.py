@@ -27,7 +27,7 @@ from splinelens.geometry.partition import (
     sign_fraction,
     signed_margin,
 )
-from splinelens.geometry.running import Running
+from splinelens.geometry.running import Running, last_token
 from splinelens.geometry.walls import nearest_wall
 from splinelens.layers import AttentionCall, watch
 from splinelens.tokens import TokenBatch, padded
@@ -604,7 +604,7 @@ def _common(batch: TokenBatch) -> slice:
 
 def _at_last_token(call: AttentionCall, mask: Bool[Tensor, "text token"]) -> AttentionCall:
     """The attention call of only the last pooled token of each text."""
-    last = (mask * torch.arange(mask.shape[1], device=mask.device)).amax(1)
+    last = last_token(mask)
     text = torch.arange(len(mask), device=mask.device)
 
     def query_rows(values: Tensor | None) -> Tensor | None:

@@ -332,7 +332,13 @@ def hull_of(anatomy: Anatomy, layer: int, call: AttentionCall, before: int, eps:
     )
     projections = projection.chunk(len(weights), dim=1)
     heads = tuple(
-        _head(weights[head], above[:, head], _of_head(value, head, len(weights)), projections[head], before)
+        _head(
+            weights[head],
+            above[:, head],
+            None if value is None else value[head * len(value) // len(weights)],  # consecutive heads share it
+            projections[head],
+            before,
+        )
         for head in range(len(weights))
     )
     point, measured = None, None
@@ -341,11 +347,11 @@ def hull_of(anatomy: Anatomy, layer: int, call: AttentionCall, before: int, eps:
         point = point if bias is None else point + bias.to(point.dtype)
         absolute, relative = (measured_dimension(value, projection, chosen) for chosen in above)
         measured = absolute, relative
-    bounds = [dimension_bounds(count, projections[0].shape[1], anatomy.width) for count in above.sum(dim=-1)]
+    tight, loose = dimension_bounds(above.sum(dim=-1), projections[0].shape[1], anatomy.width)
     return Hull(
         heads=heads,
-        tight=(int(bounds[0][0]), int(bounds[1][0])),
-        loose=(int(bounds[0][1]), int(bounds[1][1])),
+        tight=(int(tight[0]), int(tight[1])),
+        loose=(int(loose[0]), int(loose[1])),
         measured=measured,
         point=point,
     )
@@ -439,13 +445,6 @@ def _point(
         some = slice(start, start + _KEYS)
         total = total + minkowski_point(hull_vertices(value[:, some], projection), weights[:, some])
     return total
-
-
-def _of_head(
-    value: Float[Tensor, "kv_head key value_dim"] | None, head: int, heads: int
-) -> Float[Tensor, "key value_dim"] | None:
-    """The values that a head reads: consecutive heads share them."""
-    return None if value is None else value[head * len(value) // heads]
 
 
 def _head(

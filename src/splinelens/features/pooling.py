@@ -100,7 +100,7 @@ class Layout:
             One row a prefix.
         """
         sizes = {column.layer: column.size for column in self.columns if column.statistic.axis == "neuron"}
-        request = self.request
+        request, before = self.request, before or TextStats()
 
         def scanned(
             values: Tensor | None, poolings: Sequence[str], earlier: Running | None
@@ -112,15 +112,13 @@ class Layout:
             one, seen = values[0], None
             if layer in tokens.neurons:
                 one, seen = spread(one, tokens.neurons[layer][0], sizes[layer])
-            earlier = None if before is None else before.margins[layer]
-            margins[layer] = Running.scan(one, request.margins, seen=seen, before=earlier)
+            margins[layer] = Running.scan(one, request.margins, seen=seen, before=before.margins.get(layer))
         for layer, values in tokens.hidden.items():
-            earlier = None if before is None else before.hidden[layer]
-            hidden[layer] = Running.scan(values[0], request.hidden, before=earlier)
+            hidden[layer] = Running.scan(values[0], request.hidden, before=before.hidden.get(layer))
         return TextStats(
-            scanned(tokens.sign, SIGN_POOLINGS, None if before is None else before.sign),
-            scanned(tokens.boundary, BOUNDARY_POOLINGS, None if before is None else before.boundary),
-            scanned(tokens.dimension, request.attention, None if before is None else before.dimension),
+            scanned(tokens.sign, SIGN_POOLINGS, before.sign),
+            scanned(tokens.boundary, BOUNDARY_POOLINGS, before.boundary),
+            scanned(tokens.dimension, request.attention, before.dimension),
             margins,
             hidden,
         )

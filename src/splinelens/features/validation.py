@@ -100,19 +100,18 @@ def check_layers(layers: object) -> tuple[int, ...] | None:
         return None
     if isinstance(layers, str | bytes) or not isinstance(layers, Iterable):
         raise BadFeatures(f"layers={layers!r}: need a list of whole numbers from 0, such as [0, 5], or None")
-    chosen = tuple(sorted({_whole_number(layer, "a layer", "such as 5") for layer in layers}))
+    chosen = sorted({check_layer(layer) for layer in layers})
     if not chosen:
         raise BadFeatures("no layer to read; name at least one")
-    negative = [layer for layer in chosen if layer < 0]
-    if negative:
-        raise BadFeatures(f"layers {negative} do not exist: they are counted from 0")
-    return chosen
+    return tuple(chosen)
 
 
 def check_layer(layer: object) -> int:
     """One layer, as in ``check_layers``."""
-    layers = check_layers([layer])
-    return layers[0] if layers else 0
+    number = _whole_number(layer, "a layer", "such as 5")
+    if number < 0:
+        raise BadFeatures(f"layers [{number}] do not exist: they are counted from 0")
+    return number
 
 
 def check_token(token: object, tokens: int, name: str = "the text") -> int:

@@ -56,9 +56,7 @@ def linear_of(
     return weight.T if transposed else weight, None if bias is None else bias.detach()
 
 
-def walls_of(
-    anatomy: Anatomy, layer: int, experts: Sequence[int] = ()
-) -> tuple[Float[Tensor, "neuron width"], Float[Tensor, " neuron"] | None]:
+def walls_of(anatomy: Anatomy, layer: int, experts: Sequence[int] = ()) -> Walls:
     """Normals and biases of the hyperplanes of a dense layer, or of some experts of a layer of experts.
 
     Args:
