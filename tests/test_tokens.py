@@ -146,6 +146,10 @@ def test_a_prompt_is_tokenized_apart_with_the_opening_token_first(tiny_tokenizer
     assert prompt_ids(tiny_tokenizer, "", beginning=True) == (1,)
 
 
+def test_white_space_is_a_prompt(tiny_tokenizer):
+    assert prompt_ids(tiny_tokenizer, "\n", beginning=True) == tuple(tiny_tokenizer("\n").input_ids)
+
+
 def test_a_prompt_that_cannot_be_encoded_is_refused(tiny_tokenizer):
     with pytest.raises(BadTexts, match="the prompt has a NUL character at position 0"):
         prompt_ids(tiny_tokenizer, "\0", beginning=True)

@@ -155,7 +155,7 @@ def prompt_ids(tokenizer: Any, prompt: str, *, beginning: bool) -> tuple[int, ..
     Raises:
         BadTexts: The prompt holds a character that cannot be encoded.
     """
-    reason = _unreadable(prompt) if prompt else None
+    reason = _unreadable(prompt) if prompt.strip() else None
     if reason:
         raise BadTexts(f"the prompt {reason}")
     with _TOKENIZER_LOCK:

@@ -174,13 +174,13 @@ def test_a_model_is_loaded_by_name_and_only_as_deep_as_needed(tmp_path, tiny_lla
 
 def test_bad_texts_are_refused(load):
     loaded = load("llama")
-    with pytest.raises(NoTokens, match="the text is empty; give one with at least one token"):
+    with pytest.raises(NoTokens, match="the text is empty; give another text"):
         inspect("", loaded)
     with pytest.raises(NoTokens, match="the other text is only white space"):
         inspect(TEXT, loaded, versus="  ")
     with pytest.raises(BadTexts, match="the text must be one string, and this is a list; give one text"):
         inspect([TEXT], loaded)
-    with pytest.raises(BadTexts, match=r"has 12 tokens; inspect reads at most 8: pass max_tokens=12"):
+    with pytest.raises(BadTexts, match=r"has 12 tokens; at most 8 are read: pass max_tokens=12"):
         inspect(TEXT, loaded, max_tokens=8)
 
 

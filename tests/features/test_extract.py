@@ -170,7 +170,7 @@ def test_prefixes_that_would_fill_the_memory_are_refused_before_anything_is_run(
     texts = ["you", "?!" * 4000, "!?" * 5000, ""]
     with pytest.raises(
         BadFeatures,
-        match=r"the 18,001 prefixes of texts 0 to 3 \(text 2 alone has 10,000\) times 61,440 numbers take "
+        match=r"the 18,001 prefixes of texts 0 to 3 \(text 2 has 10,000\) times 61,440 numbers take "
         r"4\.1 GiB, more than 4\. Read scalar features .*fewer layers or fewer texts.*splinelens\.Stream",
     ):
         extract(texts, wrap(model), **options, prefixes=True)

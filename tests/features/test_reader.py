@@ -241,6 +241,8 @@ def test_a_quantized_gate_is_refused_before_anything_is_run(tiny_llama, wrap):
     )
     with pytest.raises(BadModel, match="gate weight of layer 1 is quantized"):
         TextReader(loaded, FeatureSpec(max_tokens=96))
+    for spec in (FeatureSpec(("hidden",), max_tokens=96), FeatureSpec(layers=(0, 2), max_tokens=96)):
+        TextReader(loaded, spec)  # that weight is not needed
 
 
 @pytest.mark.parametrize(

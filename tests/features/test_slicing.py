@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.distance import pdist
 
 from splinelens.anatomy import anatomy_of
-from splinelens.errors import BadFeatures
+from splinelens.errors import BadFeatures, BadTexts
 from splinelens.features.slicing import locate_token, slice_texts, slice_tokens
 from splinelens.features.token_report import read_tokens
 
@@ -108,9 +108,15 @@ def test_a_shared_expert_is_drawn_rather(cut):
     assert (on(found) == (gate > 0).numpy()).all()
 
 
+def test_longer_texts_than_allowed_are_refused_with_what_to_pass(tiny_of, wrap):
+    texts, loaded = ["a", "b", "the thing"], wrap(tiny_of("llama"))
+    with pytest.raises(BadTexts, match="at most 1 are read: pass max_tokens="):
+        slice_texts(texts, loaded, layer=1, max_tokens=1)
+
+
 def test_a_token_after_the_last_text_is_our_mistake(cut):
     _, _, reports, _ = cut("llama", TEXT)
-    with pytest.raises(IndexError, match="no token 0 after the last text"):
+    with pytest.raises(IndexError, match="no token 12 after the last text"):
         locate_token(reports, 12)
 
 

@@ -248,9 +248,9 @@ def signs_of(loaded, report, layer):
 @pytest.mark.parametrize(
     ("text", "wording"),
     [
-        ("", "the text is empty; give one with at least one token"),
-        ("  \n ", "the text is only white space; give one"),
-        ("a\0b", "the text has a NUL character at position 1"),
+        ("", "the text is empty; give another text"),
+        ("  \n ", "the text is only white space; give another text"),
+        ("a\0b", "the text has a NUL character at position 1.*; give another text"),
     ],
 )
 def test_a_text_without_tokens_is_refused(load, text, wording):
@@ -260,7 +260,7 @@ def test_a_text_without_tokens_is_refused(load, text, wording):
 
 def test_a_text_that_is_too_long_is_refused_with_what_to_pass(load):
     wording = (
-        r"the text has 10,000 tokens; inspect reads at most 2,048: pass max_tokens=10000 "
+        r"the text has 10,000 tokens; at most 2,048 are read: pass max_tokens=10000 "
         r"\(command line: --max-tokens 10000\), or a shorter text"
     )
     with pytest.raises(BadTexts, match=wording):
@@ -374,5 +374,5 @@ def test_what_fails_only_once_is_named_where_it_was_seen(tiny_llama, wrap):
 
 
 def test_a_layer_below_0_is_refused_before_a_model_is_loaded():
-    with pytest.raises(BadFeatures, match=r"layers \[-2, -1\] do not exist: they are counted from 0"):
-        read_tokens(TEXT, "no/such-model", layers=[0, -2, -1])
+    with pytest.raises(BadFeatures, match=r"layers \[-2\] do not exist: they are counted from 0"):
+        read_tokens(TEXT, "no/such-model", layers=[0, -2])

@@ -118,6 +118,7 @@ def slice_texts(
     layer: int,
     at: str = "last",
     prompt: str = "",
+    max_tokens: int = 2048,
 ) -> Slice:
     """Cut the partition of a layer along the plane through three texts.
 
@@ -128,6 +129,7 @@ def slice_texts(
         layer: A dense layer, from 0.
         at: Where a text is: at its ``last`` token, or at the ``mean`` of its tokens' MLP inputs.
         prompt: Run before each text.
+        max_tokens: Longer texts are refused.
 
     Returns:
         The slice; its points are those of the texts, in input order.
@@ -151,7 +153,15 @@ def slice_texts(
     texts = [check_text(text, names[index]) for index, text in enumerate(texts)]
     loaded = load_up_to(model, [layer])
     reports = [
-        read_tokens(text, loaded, layers=[layer], prompt=prompt, keep_inputs=[layer], name=names[index])
+        read_tokens(
+            text,
+            loaded,
+            layers=[layer],
+            prompt=prompt,
+            max_tokens=max_tokens,
+            keep_inputs=[layer],
+            name=names[index],
+        )
         for index, text in enumerate(texts)
     ]
     anatomy = anatomy_of(loaded.model)
@@ -167,10 +177,11 @@ def slice_texts(
 
 def locate_token(reports: Sequence[TokenReport], token: int) -> tuple[int, int]:
     """Index of the text, and of the token in it, for a token counted through all texts."""
+    index = token
     for text, report in enumerate(reports):
-        if token < report.tokens:
-            return text, token
-        token -= report.tokens
+        if index < report.tokens:
+            return text, index
+        index -= report.tokens
     raise IndexError(f"no token {token} after the last text")
 
 

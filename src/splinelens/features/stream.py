@@ -9,6 +9,7 @@ attention cannot be padded; with it distances near 0 agree to rounding of the ma
 
 from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import replace
 from operator import index
 from typing import Any, SupportsIndex
 
@@ -57,7 +58,7 @@ class Stream:
         Args:
             model: A loaded model, or the name, folder or file of one.
             features: As in ``extract``.
-            layers: Layers to read, from 0; None reads all. Blocks above the last one are not run.
+            layers: Layers to read, from 0; None reads all. Blocks above the last one run the prompt only.
             pooling: Poolings of margins and hidden states.
             prompt: Run before the text, never pooled.
             eps: Attention weights above it count for ``attention_id``; in (0, 1).
@@ -219,9 +220,10 @@ class Stream:
 
     def _set_reason(self, layer: int | None, stats: TokenStats) -> None:
         """Record where a pass over one token failed; a layer without hyperplanes is no failure."""
+        boundary = torch.zeros(1) if stats.boundary is None else stats.boundary
         if layer is not None:
             self._reason = f"gives values that are not finite at layer {layer}, token {self.length}"
-        elif self._linear and stats.boundary is not None and bool(stats.boundary.isnan().any()):
+        elif self._linear and (boundary.isnan().any() or not _is_finite(replace(stats, boundary=None))):
             self._reason = f"gives values that are not finite at token {self.length}"
 
     def _check_fit(self, ids: Sequence[int]) -> None:

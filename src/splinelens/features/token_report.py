@@ -5,8 +5,8 @@ nothing of size (token, neuron) or (token, token) outlives its layer. A prompt r
 the same row; attention sees its tokens, and they are never reported.
 """
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -174,14 +174,8 @@ def read_tokens(
     anatomy = anatomy_of(loaded.model)
     chosen = anatomy.layers(requested)
     keep_inputs = [_kept_layer(layer, chosen, "inputs") for layer in keep_inputs]
-    tokens = _tokenize(loaded, text, max_tokens, name)
     before = prompt_ids(loaded.tokenizer, prompt, beginning=True)
-    limit = positions_of(loaded.model).exceeded(len(before) + len(tokens.ids), loaded.name)
-    if limit is not None:
-        raise BadTexts(
-            f"{name} has {len(tokens.ids):,} tokens and {len(before)} more come before it: that exceeds "
-            f"{limit}; give a shorter one"
-        )
+    tokens = _tokenize(loaded, text, len(before), max_tokens, name)
     if keep_call is not None:
         if not attention:
             raise BadFeatures("no call to keep without attention; pass attention=True")
@@ -191,22 +185,8 @@ def read_tokens(
     engine = TorchEngine(loaded.model, Request(chosen, softmax, eps=eps, codes=True))
     batch = _batch(tokens, before)
     ((start, stop),) = batch.spans
-    inputs = _Inputs()
-    calls: list[AttentionCall] = []
-    with ExitStack() as watches:
-        if keep_inputs:
-
-            def keep(layer: int, states: Tensor) -> None:
-                inputs[layer] = states[0, start:stop].clone()
-
-            watches.enter_context(watch(loaded.model, inputs=keep, layers=keep_inputs))
-        if keep_call is not None and keep_call[0] in softmax:
-            column = start + keep_call[1]
-
-            def keep_one(_layer: int, call: AttentionCall) -> None:
-                calls.append(call.part(0, column, column + 1).copied())
-
-            watches.enter_context(watch(loaded.model, attention=keep_one, layers=[keep_call[0]]))
+    kept_call = keep_call if keep_call is not None and keep_call[0] in softmax else None
+    with _kept(loaded, start, stop, keep_inputs, kept_call) as (inputs, calls):
         stats = engine.token_stats(batch).text(0, start, stop)
     _check_finite(engine, stats, tokens, before, name)
     dimension, bound = _dimensions(anatomy, stats, chosen)
@@ -269,6 +249,29 @@ class _Inputs(dict[int, Tensor]):
         raise BadFeatures(f"inputs of layer {layer} were not kept: pass keep_inputs=[{layer}] to read_tokens")
 
 
+@contextmanager
+def _kept(
+    loaded: LoadedModel, start: int, stop: int, layers: Sequence[int], call_of: tuple[int, int] | None
+) -> Iterator[tuple[_Inputs, list[AttentionCall]]]:
+    """MLP inputs at some layers, and the attention call of one layer and token, as the text is run."""
+    inputs = _Inputs()
+    calls: list[AttentionCall] = []
+
+    def keep_inputs(layer: int, states: Tensor) -> None:
+        inputs[layer] = states[0, start:stop].clone()
+
+    layer, token = call_of or (0, 0)
+
+    def keep_call(_layer: int, call: AttentionCall) -> None:
+        calls.append(call.part(0, start + token, start + token + 1).copied())
+
+    with (
+        watch(loaded.model, inputs=keep_inputs, layers=layers),
+        watch(loaded.model, attention=keep_call if call_of else None, layers=[layer]),
+    ):
+        yield inputs, calls
+
+
 def _kept_layer(layer: object, chosen: tuple[int, ...], what: str) -> int:
     """A layer to keep something of, if it is among those that are read."""
     number = check_layer(layer)
@@ -278,19 +281,21 @@ def _kept_layer(layer: object, chosen: tuple[int, ...], what: str) -> int:
     return number
 
 
-def _tokenize(loaded: LoadedModel, text: str, max_tokens: int, name: str) -> TokenizedText:
+def _tokenize(loaded: LoadedModel, text: str, before: int, max_tokens: int, name: str) -> TokenizedText:
+    """The tokens of a text that fits into one pass, with those of the prompt before it."""
     (tokens,) = tokenize([text], loaded.tokenizer)
     if tokens.reason is not None:
-        raise NoTokens(f"{name} {tokens.reason}; give one with at least one token")
-    limit = positions_of(loaded.model).exceeded(tokens.total, loaded.name)
+        raise NoTokens(f"{name} {tokens.reason}; give another text")
+    limit = positions_of(loaded.model).exceeded(before + tokens.total, loaded.name)
     if limit is not None:
+        more = f" and {before} more come before it" if before else ""
         raise BadTexts(
-            f"{name} has {tokens.total:,} tokens: that exceeds {limit}; give a shorter text, or read its "
-            "features in windows with extract"
+            f"{name} has {tokens.total:,} tokens{more}: that exceeds {limit}; give a shorter text, or read "
+            "its features in windows with extract"
         )
     if tokens.total > max_tokens:
         raise BadTexts(
-            f"{name} has {tokens.total:,} tokens; inspect reads at most {max_tokens:,}: pass "
+            f"{name} has {tokens.total:,} tokens; at most {max_tokens:,} are read: pass "
             f"max_tokens={tokens.total} (command line: --max-tokens {tokens.total}), or a shorter text"
         )
     return tokens

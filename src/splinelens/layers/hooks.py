@@ -60,7 +60,7 @@ def watch(
         attention: Receives each layer's attention call: queries, keys, values and mask.
         layers: The layers to read, from 0; None reads all.
         stop: Leave the ``with`` block as soon as the last layer has been read: the rest of the pass and
-            of the block is skipped.
+            of the block is skipped. ``routes`` alone never stop it: the last layer may be dense.
 
     Raises:
         BadFeatures: A layer that does not exist, or ``attention`` on a layer without softmax.
