@@ -116,7 +116,7 @@ def test_longer_texts_than_allowed_are_refused_with_what_to_pass(tiny_of, wrap):
 
 def test_a_token_after_the_last_text_is_our_mistake(cut):
     _, _, reports, _ = cut("llama", TEXT)
-    with pytest.raises(IndexError, match="no token 12 after the last text"):
+    with pytest.raises(IndexError, match="the token is after the last text"):
         locate_token(reports, 12)
 
 

@@ -253,7 +253,7 @@ def test_points_that_coincide_are_refused_by_number():
     points[2] = points[0]
     with pytest.raises(
         BadFeatures,
-        match=r"points 0 and 2 coincide: they are 0 apart.*three different tokens.*pass another token",
+        match=r"points 0 and 2 coincide: their distance is 0.*three different tokens.*pass another token",
     ):
         plane_through(points)
     with pytest.raises(BadFeatures, match="points 0 and 1, 0 and 2, 1 and 2 coincide"):

@@ -1,4 +1,4 @@
-"""The PyTorch engine: one watched forward pass, each layer reduced as soon as it is there.
+"""The PyTorch engine: one watched forward pass, each layer reduced as soon as it is computed.
 
 Works on every architecture of ``anatomy.py``. Reducers are batched and masked; a layer's gate, states
 and attention are gone when the next layer runs, and a pass is copied to the host once. A prompt is

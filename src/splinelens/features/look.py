@@ -128,12 +128,12 @@ class TokenDetail:
             computed from ``input`` in float64, ``nearest_wall`` from the model's gate: where two walls are
             equally near up to rounding, its neuron may differ from ``nearest_wall``.
         input: What the MLP is given.
-        output: What the MLP makes of it; None on a layer of experts.
-        map: What the MLP does around there: ``map.kind`` says whether that is exact throughout the
+        output: The MLP's output; None on a layer of experts.
+        map: What the MLP does near the point: ``map.kind`` says whether that is exact throughout the
             region or of first order.
         hull: Where the attention's output lies.
         eps: Threshold of the hull's active keys.
-        notes: What could not be had, and why.
+        notes: What is missing, and why.
     """
 
     layer: int
@@ -204,7 +204,7 @@ def look(
     eps: float = 0.1,
     max_tokens: int = 2048,
 ) -> TokenDetail:
-    """Say everything about one token at one layer.
+    """Describe one token at one layer.
 
     Args:
         text: The text.

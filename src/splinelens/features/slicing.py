@@ -154,15 +154,9 @@ def slice_texts(
     loaded = load_up_to(model, [layer])
     reports = [
         read_tokens(
-            text,
-            loaded,
-            layers=[layer],
-            prompt=prompt,
-            max_tokens=max_tokens,
-            keep_inputs=[layer],
-            name=names[index],
+            text, loaded, layers=[layer], prompt=prompt, max_tokens=max_tokens, keep_inputs=[layer], name=name
         )
-        for index, text in enumerate(texts)
+        for name, text in zip(names, texts, strict=True)
     ]
     anatomy = anatomy_of(loaded.model)
     if anatomy.experts(layer) is not None:
@@ -177,12 +171,11 @@ def slice_texts(
 
 def locate_token(reports: Sequence[TokenReport], token: int) -> tuple[int, int]:
     """Index of the text, and of the token in it, for a token counted through all texts."""
-    index = token
     for text, report in enumerate(reports):
-        if index < report.tokens:
-            return text, index
-        index -= report.tokens
-    raise IndexError(f"no token {token} after the last text")
+        if token < report.tokens:
+            return text, token
+        token -= report.tokens
+    raise IndexError("the token is after the last text")
 
 
 def _label(reports: Sequence[TokenReport], token: int) -> str:

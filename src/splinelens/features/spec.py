@@ -73,7 +73,7 @@ class FeatureSpec:
     def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
         """As plain JSON values: what JSON gives back is equal.
 
-        ``normalize`` is there only where it is true, so tables from before it are still those of equal runs.
+        ``normalize`` is written only when true, so tables written before it existed still match.
         """
         return {
             key: list(value) if isinstance(value, tuple) else value

@@ -1,10 +1,9 @@
-"""The features of a text while it grows: one token in, the row of the prefix so far out.
+"""The features of a growing text: one token in, the row of the prefix so far out.
 
-The model's keys and values are cached, and of the features only running minima, maxima, means and
-deviations: a token costs one pass over itself and O(1) a layer, besides its attention. The numbers
-are those of ``extract(..., prefixes=True)`` up to rounding, and to the bit where the matrix library
-sums alike whatever the batch, because a step is padded as texts are. Linear
-attention cannot be padded; with it distances near 0 agree to rounding of the margins only.
+The model's keys and values are cached, and running statistics of the features. A token costs one pass over
+itself and O(1) a layer, besides its attention. The numbers are those of ``extract(..., prefixes=True)`` up to
+rounding. They are bit-equal where the matrix library sums alike for any batch: a step is padded as texts are.
+Linear attention cannot be padded: with it, distances near 0 agree to rounding of the margins only.
 """
 
 from collections.abc import Sequence

@@ -45,8 +45,8 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
         revision: Branch, tag or commit of a hub id.
         device: Such as ``cpu`` or ``cuda:0``; without it the GPU if there is one.
         cache: Folder of fetched and converted models; None takes the usual one.
-        cache_bytes: Memory of a process for rows that were read before, shared by all these
-            estimators; 0 reads every text every time.
+        cache_bytes: In-memory cache of feature rows, in bytes, shared by all these estimators of a
+            process; 0 reads every text every time.
 
     Example:
         >>> geometry = GeometryFeatures(features="margins", layers=[0, 1])

@@ -274,7 +274,7 @@ def _check_points(points: Float[np.ndarray, "3 width"], precision: float) -> Non
     equal = [f"{one} and {other}" for k, (one, other) in enumerate(pairs) if side[k] <= smallest]
     if equal:
         raise BadFeatures(
-            f"points {', '.join(equal)} coincide: they are {side.min():.3g} apart. {advice} one of them"
+            f"points {', '.join(equal)} coincide: their distance is {side.min():.3g}. {advice} one of them"
         )
     one, other = pairs[int(side.argmax())]
     third = 3 - one - other
