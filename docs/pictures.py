@@ -13,12 +13,12 @@ from drawing import at, axes, color, curve, dot, frame, legend, svg, text
 
 import splinelens
 from splinelens.anatomy import anatomy_of
-from splinelens.features.look import Place, region_map
+from splinelens.features.look import TokenDetail, region_map
 from splinelens.features.token_report import TokenReport, read_tokens, text_distances
 from splinelens.geometry.affine import piecewise_map
 from splinelens.geometry.attention import THRESHOLDS
 from splinelens.geometry.codes import hamming, region_code, unpacked
-from splinelens.geometry.hulls import active, attention_weights, hull_vertices, minkowski_point
+from splinelens.geometry.hulls import active_keys, attention_weights, hull_vertices, minkowski_point
 from splinelens.geometry.partition import SPLINE7, signed_margin
 from splinelens.geometry.slices import slice_partition
 from splinelens.geometry.walls import gate_at
@@ -63,9 +63,9 @@ def main() -> None:
 
 def token_(loaded: LoadedModel, report: TokenReport) -> str:
     """One token among the walls of one layer: margins, code, and the step through the nearest wall."""
-    place = splinelens.look(SENTENCE, loaded, layer=LAYER, token=FIRST)
+    detail = splinelens.look(SENTENCE, loaded, layer=LAYER, token=FIRST)
     weight, bias = walls_of(anatomy_of(loaded.model), LAYER)
-    gate = gate_at(place.input.double(), weight, bias)[None]
+    gate = gate_at(detail.input.double(), weight, bias)[None]
     margin = signed_margin(gate, weight.norm(dim=1))[0].numpy()
     rising, off, half = np.sort(margin), int((margin <= 0).sum()), max(abs(margin))
     x, y = (0, len(margin), 60, 300), (-half, half, 230, 50)
@@ -75,7 +75,7 @@ def token_(loaded: LoadedModel, report: TokenReport) -> str:
         body.append(curve(np.arange(begin, end), rising[begin:end], x, y, kind))
     body.append(f'<path class="dash" d="M60 {middle:.1f}H300M{turn:.1f} 230V50"/>')
     body += axes(x, y, [0, off, len(margin)], [-0.5, 0, 0.5], "neurons, by margin", "signed margin")
-    body.append(text(turn + 6, 222, f"on: {place.sign:.1%}", "ink", size=12))
+    body.append(text(turn + 6, 222, f"on: {detail.sign:.1%}", "ink", size=12))
     bits = unpacked(region_code(torch.from_numpy(margin)[None]), len(margin))[0].reshape(-1, 48).tolist()
     ones = "".join(
         f"M{360 + 4 * column} {52 + 6 * row}h4"
@@ -85,21 +85,21 @@ def token_(loaded: LoadedModel, report: TokenReport) -> str:
     )
     body += [f'<path class="one" style="stroke-width:5" d="{ones}"/>', frame(360, 48, 192, 6 * len(bits) + 2)]
     body += [text(360, 260, "code, one cell a neuron, on is filled", "faint", size=12)]
-    body.append(text(360, 276, f"region {place.region}", "faint", size=12))
-    way = place.crossing.step.double() / place.crossing.step.norm()
-    met = (-gate_at(place.input.double(), weight, bias) / (weight.double() @ way)).numpy()
+    body.append(text(360, 276, f"region {detail.region}", "faint", size=12))
+    way = detail.crossing.step.double() / detail.crossing.step.norm()
+    met = (-gate_at(detail.input.double(), weight, bias) / (weight.double() @ way)).numpy()
     return svg(
-        760, 420, body + _ray(place, np.sort(met)), "One token: its margins, its code, and the nearest wall"
+        760, 420, body + _ray(detail, np.sort(met)), "One token: its margins, its code, and the nearest wall"
     )
 
 
-def _ray(place: Place, met: np.ndarray) -> list[str]:
+def _ray(detail: TokenDetail, met: np.ndarray) -> list[str]:
     """The walls on the way of the crossing step, behind the token and in front of it."""
-    step = float(place.crossing.step.norm())
+    step = float(detail.crossing.step.norm())
     following = met[met > 0][1]
     x = (-0.6 * following, 1.2 * following, 40, 720)
-    first, here, end = at(place.boundary, x), at(0, x), at(step, x)
-    body = [text(20, 312, f"straight to the wall of neuron {place.wall}, and through it")]
+    first, here, end = at(detail.boundary, x), at(0, x), at(step, x)
+    body = [text(20, 312, f"straight to the wall of neuron {detail.nearest_wall}, and through it")]
     body.append('<path class="axis" d="M40 356H720"/>')
     seen = met[(met > x[0]) & (met < x[1])]
     body += [f'<path class="axis" d="M{at(wall, x):.1f} 340v32"/>' for wall in seen]
@@ -109,7 +109,7 @@ def _ray(place: Place, met: np.ndarray) -> list[str]:
         f'<path class="two" d="M{here:.1f} 330H{end:.1f}"/>'
     )
     body += [dot(here, 356, 1), dot(end, 330, 2, 4)]
-    body.append(text(here - 8, 390, f"boundary distance {place.boundary:.1e}", "ink", anchor="end", size=12))
+    body.append(text(here - 8, 390, f"boundary distance {detail.boundary:.1e}", "ink", anchor="end", size=12))
     return [*body, text(end + 8, 326, f"crossing step {step:.1e}, ends just behind it", "ink", size=12)]
 
 
@@ -127,10 +127,10 @@ def slice_(loaded: LoadedModel, report: TokenReport) -> str:
     lines = "".join(f"M{a:.1f} {b:.1f}L{c:.1f} {d:.1f}" for (a, b), (c, d) in ends)
     body = [text(20, 24, f"layer {LAYER}: {len(whole.walls):,} of {len(weight):,} walls cross this window")]
     body += [f'<path class="hair" d="{lines}"/>', frame(20, 44, 340, tall)]
-    for number, (place, token) in enumerate(zip(whole.places, (FIRST, SECOND, THIRD), strict=True), 1):
+    for number, (place, token) in enumerate(zip(whole.positions, (FIRST, SECOND, THIRD), strict=True), 1):
         left, top = at(place[0], x), at(place[1], y)
         body += [dot(left, top, number), text(left + 8, top - 8, f"“{_piece(report, token)}”")]
-    own = near.on(near.places[:1])[0]
+    own = near.on(near.positions[:1])[0]
     x, y = (-half, half, 400, 740), (-half, half, 384, 44)
     apart = [int((near.on(cell.mean(axis=0)[None])[0] != own).sum()) for cell in near.polygons]
     body += [text(400, 24, f"{len(apart):,} cells around “{_piece(report, FIRST)}”")]
@@ -192,7 +192,7 @@ def neighbor_distances(report: TokenReport) -> tuple[np.ndarray, np.ndarray]:
         For each l the measured share, and ``r (1 - r') + r' (1 - r)``, expected of independent codes with
         the tokens' sign fractions r and r'.
     """
-    neurons = report.neurons[0]
+    neurons = report.neuron_count[0]
     signs = np.stack([unpacked(code, neurons).numpy() for code in report.codes])
     share = report.sign.astype(np.float64)
     measured = (signs[1:] != signs[:-1]).mean(axis=(1, 2))
@@ -315,7 +315,7 @@ def hull(loaded: LoadedModel, report: TokenReport) -> str:
     projection = anatomy.output(HULL_LAYER).weight.detach()
     corners = hull_vertices(call.value[0].double(), projection)[HULL_HEAD]
     point = minkowski_point(corners[None], weights[None]).numpy()
-    inner, outer = (active(weights[None], threshold=name)[0].numpy() for name in THRESHOLDS)
+    inner, outer = (active_keys(weights[None], threshold=name)[0].numpy() for name in THRESHOLDS)
     share, corners, most = weights.numpy(), corners.numpy(), float(weights.max())
     kinds = np.where(inner, 2, np.where(outer, 1, 3))
     body = [text(20, 24, f"layer {HULL_LAYER}, head {HULL_HEAD}, token “{_piece(report, HULL_TOKEN)}”: ")]

@@ -74,8 +74,8 @@ def rounding(name: str, reading: TokenReport, exact: TokenReport) -> None:
     pairs = zip(reading.codes, exact.codes, strict=True)
     signs = sum(int(hamming(a, b).diagonal().sum()) for a, b in pairs)
     counts = int((reading.dimension != exact.dimension).sum())
-    same = float((reading.wall == exact.wall).mean())
-    total = sum(reading.neurons) * reading.tokens
+    same = float((reading.nearest_wall == exact.nearest_wall).mean())
+    total = sum(reading.neuron_count) * reading.tokens
     print(f"{name}: {signs} of {total:,} signs differ ({signs / total:.2%})")
     print(f"{name}: {counts} of {exact.dimension.size:,} counts differ ({counts / exact.dimension.size:.1%})")
     most = f"{error.max():.0f}-fold" if error.max() > 10 else f"{error.max():.0%}"

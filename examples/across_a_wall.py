@@ -33,9 +33,9 @@ def main() -> None:
     across(anatomy_of(tiny), 0, torch.randn(64, dtype=torch.float64))
 
     loaded = splinelens.load_model("smollm2-135m", layers=6)
-    place = splinelens.look(TEXT, loaded, layer=5, token=2)
+    detail = splinelens.look(TEXT, loaded, layer=5, token=2)
     print("\nThe default model (gated, SiLU), layer 5, 'lighthouse'")
-    across(anatomy_of(loaded.model), 5, place.input.double())
+    across(anatomy_of(loaded.model), 5, detail.input.double())
 
 
 def across(anatomy: Anatomy, layer: int, point: torch.Tensor) -> None:

@@ -11,11 +11,11 @@ LAYER, TOKEN, EPS = 9, 11, 0.1
 
 def main() -> None:
     loaded = splinelens.load_model("smollm2-135m", layers=LAYER + 1)
-    place = splinelens.look(TEXT, loaded, layer=LAYER, token=TOKEN, eps=EPS)
-    hull = place.hull
+    detail = splinelens.look(TEXT, loaded, layer=LAYER, token=TOKEN, eps=EPS)
+    hull = detail.hull
     reading = splinelens.read_tokens(TEXT, loaded, layers=[LAYER])
 
-    print(f"{place.piece.strip()!r}, token {TOKEN} of {TEXT!r}, layer {LAYER}\n")
+    print(f"{detail.piece.strip()!r}, token {TOKEN} of {TEXT!r}, layer {LAYER}\n")
     print("head  absolute  relative  looks at (share of the attention)")
     for number, head in enumerate(hull.heads):
         seen = zip(head.tokens, head.weights.tolist(), strict=True)

@@ -30,7 +30,7 @@ def main() -> None:
     print(f"that makes {whole.cell_count:,} cells")
 
     near = slice_partition(points, weight, bias, box=(-HALF, -HALF, HALF, HALF))
-    own = near.on(near.places[:1])[0]
+    own = near.on(near.positions[:1])[0]
     shapes = []
     for cell in near.polygons:
         apart = int((near.on(cell.mean(axis=0)[None])[0] != own).sum())

@@ -146,6 +146,10 @@ def test_a_prompt_is_tokenized_apart_with_the_opening_token_first(tiny_tokenizer
     assert prompt_ids(tiny_tokenizer, "", beginning=True) == (1,)
 
 
+def test_white_space_is_a_prompt(tiny_tokenizer):
+    assert prompt_ids(tiny_tokenizer, "\n", beginning=True) == tuple(tiny_tokenizer("\n").input_ids)
+
+
 def test_a_prompt_that_cannot_be_encoded_is_refused(tiny_tokenizer):
     with pytest.raises(BadTexts, match="the prompt has a NUL character at position 0"):
         prompt_ids(tiny_tokenizer, "\0", beginning=True)
@@ -197,10 +201,10 @@ def test_a_batch_by_hand_padded_left():
 
 
 def test_a_prefix_stands_right_before_its_text_on_either_side():
-    (right,) = batches([record(2), record(3)], max_tokens=8, prefix=(7, 8))
+    (right,) = batches([record(2), record(3)], max_tokens=8, prompt=(7, 8))
     assert lists(right.ids) == [[7, 8, 10, 11, 12] + [0] * 11, [7, 8, 10, 11] + [0] * 12]
     assert right.spans == ((2, 5), (2, 4))
-    (left,) = batches([record(2), record(3)], max_tokens=8, prefix=(7, 8), side="left")
+    (left,) = batches([record(2), record(3)], max_tokens=8, prompt=(7, 8), side="left")
     assert lists(left.ids) == [[0] * 11 + [7, 8, 10, 11, 12], [0] * 12 + [7, 8, 10, 11]]
     assert left.spans == ((13, 16), (14, 16))
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from splinelens.apps.inspection import inspect as inspect
     from splinelens.apps.pipelines import make_detector_pipeline as make_detector_pipeline
     from splinelens.features.extract import extract as extract
-    from splinelens.features.look import Place as Place
+    from splinelens.features.look import TokenDetail as TokenDetail
     from splinelens.features.look import look as look
     from splinelens.features.slicing import slice_texts as slice_texts
     from splinelens.features.stream import Stream as Stream
@@ -40,9 +40,9 @@ _MODULES = {
     "FeatureTable": "features.table",
     "GeometryFeatures": "features.transformer",
     "LoadedModel": "models",
-    "Place": "features.look",
     "Stream": "features.stream",
     "Texts": "texts",
+    "TokenDetail": "features.look",
     "extract": "features.extract",
     "inspect": "apps.inspection",
     "load_model": "models",

@@ -7,13 +7,13 @@ instantiated with transformers 5.24.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakSet
 
-from splinelens.errors import UnknownAnatomy
+from splinelens.errors import BadFeatures, UnknownAnatomy
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -232,6 +232,11 @@ class Anatomy:
         return len(self.blocks)
 
     @property
+    def has_linear_attention(self) -> bool:
+        """Whether some layer has no softmax attention."""
+        return len(self.softmax_layers) < self.depth
+
+    @property
     def width(self) -> int:
         """Width of the residual stream, for a multimodal model that of its language model."""
         config: Any = self.base.config  # transformers' configurations share no typed interface
@@ -248,6 +253,20 @@ class Anatomy:
     def softmax_layers(self) -> tuple[int, ...]:
         """The layers with softmax attention, in rising order."""
         return tuple(layer for layer in range(self.depth) if self.attention(layer) is not None)
+
+    def layers(self, requested: Iterable[int] | None) -> tuple[int, ...]:
+        """The requested layers in rising order, each once; None stands for all.
+
+        Raises:
+            BadFeatures: A layer that does not exist.
+        """
+        chosen = range(self.depth) if requested is None else sorted(set(requested))
+        wrong = [layer for layer in chosen if not 0 <= layer < self.depth]
+        if wrong:
+            raise BadFeatures(
+                f"layers {wrong} do not exist: {self.depth} blocks are loaded, 0 to {self.depth - 1}"
+            )
+        return tuple(chosen)
 
     def gate(self, layer: int) -> "nn.Module":
         """The linear map whose output is the gate of a dense layer (with ``fused``, its first half).
@@ -371,11 +390,14 @@ def anatomy_of(model: "nn.Module") -> Anatomy:
 
 def _verify(anatomy: Anatomy, layer: int) -> None:
     """Follow every path of the row; a wrong one raises ``AttributeError``."""
-    anatomy.attention(layer), anatomy.output(layer), anatomy.neurons(layer)
+    anatomy.attention(layer)
+    anatomy.output(layer)
+    anatomy.neurons(layer)
     if anatomy.family.activation:
         anatomy.activation(layer)
     if anatomy.experts(layer) is None:
-        anatomy.down(layer), anatomy.up(layer)
+        anatomy.down(layer)
+        anatomy.up(layer)
         for path in ("experts", "mlp.experts"):
             if _optional(anatomy.blocks[layer], path) is not None:
                 raise AttributeError(f"layer {layer} has experts at {path!r}, which the row does not name")

@@ -8,7 +8,7 @@ import errno
 import json
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -206,17 +206,17 @@ class RowStore:
             writer.write_table(table.combine_chunks())
         self._rows.append(len(table))
 
-    def read(self, columns: Sequence[str] | None = None) -> "pa.Table":
-        """All rows, mapped from disk: only what is used is loaded. ``columns`` None reads all.
+    def read(self) -> "pa.Table":
+        """All rows, mapped from disk: only what is used is loaded.
 
         Raises:
-            BadFeatures: The store is empty or lacks a column.
+            BadFeatures: The store is empty.
         """
         import pyarrow as pa
 
         if not self._rows:
             raise BadFeatures(f"{self.folder} holds no rows yet; append some first")
-        return pa.concat_tables(_read(self._path(index), columns) for index in range(self.chunks))
+        return pa.concat_tables(self)
 
     def __iter__(self) -> Iterator["pa.Table"]:
         """The chunks in order."""
@@ -285,19 +285,12 @@ def differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -
     return phrases
 
 
-def _read(path: Path, columns: Sequence[str] | None = None) -> "pa.Table":
+def _read(path: Path) -> "pa.Table":
     import pyarrow as pa
 
     # Closing the map closes its file descriptor; the memory stays mapped while the table lives.
     with pa.memory_map(str(path)) as source:
-        table = pa.ipc.open_file(source).read_all()
-    if columns is None:
-        return table
-    missing = [name for name in columns if name not in table.column_names]
-    if missing:
-        there = ", ".join(table.column_names[:12])
-        raise BadFeatures(f"{path.parent} has no column {missing[0]!r}; it has {there}")
-    return table.select(columns)  # included_fields of the reader would copy all columns into memory
+        return pa.ipc.open_file(source).read_all()
 
 
 def _sound_rows(path: Path) -> int | None:

@@ -155,7 +155,7 @@ def prompt_ids(tokenizer: Any, prompt: str, *, beginning: bool) -> tuple[int, ..
     Raises:
         BadTexts: The prompt holds a character that cannot be encoded.
     """
-    reason = _unreadable(prompt) if prompt else None
+    reason = _unreadable(prompt) if prompt.strip() else None
     if reason:
         raise BadTexts(f"the prompt {reason}")
     with _TOKENIZER_LOCK:
@@ -189,7 +189,7 @@ def batches(
     max_tokens: int,
     batch_tokens: int = 1024,
     offset: int = 0,
-    prefix: Sequence[int] = (),
+    prompt: Sequence[int] = (),
     suffix: Sequence[int] = (),
     side: Side = "right",
 ) -> Iterator[TokenBatch]:
@@ -201,7 +201,7 @@ def batches(
         batch_tokens: Upper bound of rows times padded length; a single longer window is
             still one batch.
         offset: Tokens before each window in the model's cache.
-        prefix: Ids to run before each window's text, never pooled.
+        prompt: Ids to run before each window's text, never pooled.
         suffix: Ids to run after each window's text, never pooled.
         side: Where to pad.
 
@@ -214,13 +214,13 @@ def batches(
     for window in sorted(
         windows(tokenized, max_tokens), key=lambda window: (-window.length, window.text, window.start)
     ):
-        widest = padded(len(prefix) + (group or [window])[0].length + len(suffix), offset)
+        widest = padded(len(prompt) + (group or [window])[0].length + len(suffix), offset)
         if group and (len(group) + 1) * widest > batch_tokens:
-            yield _batch(tokenized, group, offset, prefix, suffix, side)
+            yield _batch(tokenized, group, offset, prompt, suffix, side)
             group = []
         group.append(window)
     if group:
-        yield _batch(tokenized, group, offset, prefix, suffix, side)
+        yield _batch(tokenized, group, offset, prompt, suffix, side)
 
 
 def padded(length: int, offset: int = 0) -> int:
@@ -239,11 +239,11 @@ def _batch(
     tokenized: Sequence[TokenizedText],
     group: list[Window],
     offset: int,
-    prefix: Sequence[int],
+    prompt: Sequence[int],
     suffix: Sequence[int],
     side: Side,
 ) -> TokenBatch:
-    around = len(prefix) + len(suffix)
+    around = len(prompt) + len(suffix)
     width = padded(group[0].length + around, offset)
     ids = torch.zeros(len(group), width, dtype=torch.long)
     mask = torch.zeros(len(group), width, dtype=torch.bool)
@@ -252,10 +252,10 @@ def _batch(
         used = window.length + around
         first = 0 if side == "right" else width - used
         ids[row, first : first + used] = torch.tensor(
-            (*prefix, *tokenized[window.text].ids[window.start : window.stop], *suffix)
+            (*prompt, *tokenized[window.text].ids[window.start : window.stop], *suffix)
         )
         mask[row, first : first + used] = True
-        begin = first + len(prefix)
+        begin = first + len(prompt)
         spans.append((begin + window.pooled - window.start, begin + window.length))
     ranks = torch.arange(width).repeat(len(group), 1)  # unbroken, or transformers sees packed sequences
     if side == "left":

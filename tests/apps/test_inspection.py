@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from splinelens.apps.inspection import inspect
-from splinelens.errors import BadFeatures, BadModel, BadTexts, NoTokens
+from splinelens.errors import BadFeatures, BadTexts, NoTokens
 from splinelens.features.reference import Reference
 from splinelens.features.token_report import read_tokens, text_distances
 from splinelens.geometry.slices import slice_partition
@@ -37,7 +37,7 @@ def test_a_report_holds_what_was_read_of_the_text(load):
     loaded = load("llama")
     found, reading = inspect(TEXT, loaded), read_tokens(TEXT, loaded)
     (text,) = found.texts
-    for name in ("sign", "boundary", "wall", "dimension", "bound", "regions", "seven"):
+    for name in ("sign", "boundary", "nearest_wall", "dimension", "bound", "regions", "seven"):
         assert (getattr(text, name) == getattr(reading, name)).all(), name
     assert (text.text, text.spans) == (TEXT, reading.spans)
     assert (found.model, found.layers, found.heads, found.neurons) == ("tiny", (0, 1, 2), 4, 48)
@@ -76,7 +76,7 @@ def test_the_slice_is_that_of_the_middle_layer_unless_told(load):
     assert (found.walls == picture.walls).all()
     assert (found.segments == picture.segments).all()
     assert found.regions == len(picture.polygons)
-    for cell, place in zip(found.cells, picture.places, strict=True):
+    for cell, place in zip(found.cells, picture.positions, strict=True):
         inside, point = picture.on(np.stack([cell.mean(axis=0), place]))
         assert (inside == point).all()
         assert any(np.allclose(cell.mean(axis=0), each.mean(axis=0)) for each in picture.polygons)
@@ -166,7 +166,7 @@ def test_a_model_is_loaded_by_name_and_only_as_deep_as_needed(tmp_path, tiny_lla
     whole, some = inspect(TEXT, str(tmp_path)), inspect(TEXT, str(tmp_path), layers=[1, 0, 1])
     assert some.layers == (0, 1)
     assert (some.texts[0].boundary == whole.texts[0].boundary[:2]).all()
-    with pytest.raises(BadModel, match=r"cannot load 9 blocks: .* has 3, its layers are 0 to 2"):
+    with pytest.raises(BadFeatures, match=r"cannot load 9 blocks: .* has 3, its layers are 0 to 2"):
         inspect(TEXT, str(tmp_path), layers=[8])
     with pytest.raises(BadFeatures, match=r"layers \[-1\] do not exist: they are counted from 0"):
         inspect(TEXT, str(tmp_path), layers=[-1])
@@ -174,13 +174,13 @@ def test_a_model_is_loaded_by_name_and_only_as_deep_as_needed(tmp_path, tiny_lla
 
 def test_bad_texts_are_refused(load):
     loaded = load("llama")
-    with pytest.raises(NoTokens, match="the text is empty; give one with at least one token"):
+    with pytest.raises(NoTokens, match="the text is empty; give another text"):
         inspect("", loaded)
     with pytest.raises(NoTokens, match="the other text is only white space"):
         inspect(TEXT, loaded, versus="  ")
     with pytest.raises(BadTexts, match="the text must be one string, and this is a list; give one text"):
         inspect([TEXT], loaded)
-    with pytest.raises(BadTexts, match=r"has 12 tokens; inspect reads at most 8: pass max_tokens=12"):
+    with pytest.raises(BadTexts, match=r"has 12 tokens; at most 8 are read: pass max_tokens=12"):
         inspect(TEXT, loaded, max_tokens=8)
 
 

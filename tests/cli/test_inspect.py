@@ -174,7 +174,7 @@ def test_one_token_at_one_layer_is_shown(run, model_folder):
     shown = run("inspect", TEXT, "--model", model_folder, "--at", "1:3").stdout
     assert f"layer 1, token 3 '{place.piece.replace(' ', '␣')}'" in shown
     assert place.region in shown
-    assert f"neuron {place.wall}, at distance {place.boundary:.3g}" in shown
+    assert f"neuron {place.nearest_wall}, at distance {place.boundary:.3g}" in shown
     assert len(re.findall(r"^ +\d+ +\d+ +\d+  \d", shown, re.MULTILINE)) == 4  # heads
     assert "\x1b" not in shown
 

@@ -186,7 +186,7 @@ def test_a_missing_column_names_those_there(fit):
 
 def test_labels_of_another_kind_point_to_positive(fit):
     message = fit(label="kind", code=1).stderr
-    assert "label 'kind' holds 'kind', 'rude', where 0/1 or true/false is read" in message
+    assert "label 'kind' holds 'kind', 'rude', where 0/1, true/false or only yes/no is read" in message
     assert "--positive VALUE" in message
 
 

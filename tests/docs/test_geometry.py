@@ -92,14 +92,14 @@ def test_the_python_of_the_geometry_page_runs(default_model, tmp_path, monkeypat
     code = compile("\n".join(found), "geometry.md", "exec")
     names = {}
     exec(code, names)
-    place, near, whole, apart = (names[name] for name in ("place", "near", "whole", "apart"))
-    assert (place.map.kind, place.piece) == ("first-order", " lighthouse")
+    detail, near, whole, apart = (names[name] for name in ("detail", "near", "whole", "apart"))
+    assert (detail.map.kind, detail.piece) == ("first-order", " lighthouse")
     shown = re.search(r"# (\d+), (\d+), (\d+): many cells", "".join(found))
     counts = len(whole.walls), whole.crossings, len(near.polygons)
     # other processors round otherwise
     assert counts == pytest.approx(tuple(map(int, shown.groups())), rel=0.02)
     assert int(apart[2, 7]) == pytest.approx(int(re.search(r"# (\d+), between", "".join(found))[1]), abs=2)
-    assert (place.map.norm(), place.map.effective_rank()) == pytest.approx((61, 399), rel=0.02)
+    assert (detail.map.norm(), detail.map.effective_rank()) == pytest.approx((61, 399), rel=0.02)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

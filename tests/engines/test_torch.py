@@ -39,7 +39,7 @@ def everything(model, **changes):
     anatomy = anatomy_of(model)
     request = {
         "layers": tuple(range(anatomy.depth)),
-        "softmax": anatomy.softmax_layers,
+        "softmax_layers": anatomy.softmax_layers,
         "spline7": True,
         "margins": POOLINGS,
         "hidden": STATES,
@@ -171,14 +171,14 @@ def check_row(stats, row, slow, request):
             assert close(stats.margins[layer].result(pooling)[row], slow.pooled(layer, pooling))
         for pooling in request.hidden:
             assert close(stats.hidden[layer].result(pooling)[row], pooled(slow.hidden[layer], pooling))
-    for index, layer in enumerate(request.softmax):
+    for index, layer in enumerate(request.softmax_layers):
         for pooling in request.attention:
             expected = pooled(slow.heads[layer].sum(1).T, pooling)
             assert close(stats.dimension.result(pooling)[row, :, index], expected)
 
 
 def check_batch(model, side):
-    batch, request = batch_of(prefix=(9, 8), suffix=(7,), side=side), everything(model)
+    batch, request = batch_of(prompt=(9, 8), suffix=(7,), side=side), everything(model)
     stats = TorchEngine(model, request).text_stats(batch)
     tokens = TorchEngine(model, request).token_stats(batch)
     codes = TorchEngine(model, everything(model, margins=(), hidden=(), codes=True)).token_stats(batch)
@@ -228,7 +228,7 @@ def check_codes(stats, slow):
         if layer in slow.neurons:
             margin = np.take_along_axis(margin, slow.neurons[layer], axis=1)
         assert (unpacked(stats.codes[layer][0], margin.shape[1]).numpy() == (margin > 0)).all()
-        assert (stats.nearest[0, :, layer].numpy() == slow.distances(layer).argmin(1)).all()
+        assert (stats.nearest_wall[0, :, layer].numpy() == slow.distances(layer).argmin(1)).all()
         assert close(stats.sign[0, :, layer], slow.sign(layer))
         assert close(stats.boundary[0, :, layer], slow.distances(layer).min(1))
     for layer, counts in slow.heads.items():
@@ -243,7 +243,7 @@ def check_codes(stats, slow):
 def test_where_the_last_token_is_enough_its_attention_is_that_of_the_whole(tiny_of, name, side):
     """Plain, with a window, sinks, a soft cap, eager weights, values of another width."""
     model = exact(tiny_of(name))
-    batch = batch_of(prefix=(9, 8), suffix=(7,), side=side)
+    batch = batch_of(prompt=(9, 8), suffix=(7,), side=side)
     some, whole = (
         TorchEngine(model, everything(model, attention=poolings)).text_stats(batch).dimension
         for poolings in (("last",), COUNTS)
@@ -263,7 +263,7 @@ def test_after_a_prompt_the_last_token_sees_the_prompt(tiny_llama):
 @pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("name", ["llama", "mixtral"])
 def test_the_source_of_a_margin_is_a_column_of_the_batch(tiny_of, name, side):
-    model, batch = exact(tiny_of(name)), batch_of(prefix=(9,), side=side)
+    model, batch = exact(tiny_of(name)), batch_of(prompt=(9,), side=side)
     stats = TorchEngine(model, everything(model)).text_stats(batch, locate=True)
     plain = TorchEngine(model, everything(model)).text_stats(batch)
     for row, window in enumerate(batch.windows):
@@ -302,7 +302,7 @@ def test_a_batch_too_large_for_the_cache_is_reduced_in_blocks(tiny_of, name):
         ({"margins": ("max",)}, {"margins"}),
         ({"spline7": True}, {"sign", "boundary"}),
         ({"hidden": ("mean",)}, {"hidden"}),
-        ({"softmax": (1,), "attention": ("last",)}, {"dimension"}),
+        ({"softmax_layers": (1,), "attention": ("last",)}, {"dimension"}),
     ],
 )
 def test_only_what_is_requested_is_computed(tiny_llama, request_of, present):
@@ -425,7 +425,7 @@ def test_a_neuron_with_a_zero_row_has_no_boundary(tiny_model, codes):
     tokens = engine.token_stats(batch_of())
     assert (tokens.boundary > 0).all()
     if codes:
-        assert not (tokens.nearest[:, :, 1] == 5).any()
+        assert not (tokens.nearest_wall[:, :, 1] == 5).any()
         return
     texts = engine.text_stats(batch_of())
     assert (texts.boundary.result("min") > 0).all()
@@ -447,7 +447,7 @@ def test_one_rule_for_zero_rows_holds_for_texts_and_codes(tiny_of, name):
     assert torch.equal(plain.boundary, coded.boundary)
     assert (plain.boundary > 0).all()
     for layer in range(3):
-        nearest = coded.nearest[:, :, layer]
+        nearest = coded.nearest_wall[:, :, layer]
         assert (gate_norms(model, layer)[nearest[nearest >= 0]] > 0).all()
         assert torch.equal(nearest < 0, plain.boundary[:, :, layer].isinf())
 
@@ -459,7 +459,7 @@ def test_a_layer_without_any_hyperplane_is_infinitely_far(tiny_llama):
     stats = engine.token_stats(batch_of())
     assert stats.boundary[:, :, 1].isinf().all()
     assert stats.boundary[:, :, [0, 2]].isfinite().all()
-    assert (stats.nearest[:, :, 1] == -1).all()
+    assert (stats.nearest_wall[:, :, 1] == -1).all()
 
 
 def test_tokens_may_follow_a_cache(tiny_llama):

@@ -130,7 +130,7 @@ def test_every_pooling_of_attention_is_read_whatever_is_asked_for_others():
 
 def test_attention_has_columns_only_where_it_is_a_softmax():
     chosen = statistics(["sign_mean", "attention_id_absolute_last"])
-    found = [column.name for column in columns(chosen, [0, 1, 2], {}, softmax=[1])]
+    found = [column.name for column in columns(chosen, [0, 1, 2], {}, softmax_layers=[1])]
     assert found == [
         "layer00.sign_mean",
         "layer01.sign_mean",

@@ -2,11 +2,12 @@
 
 import json
 import os
+from functools import partial
 
 import numpy as np
 import pytest
 
-from splinelens import __version__
+from splinelens import Stream, __version__
 from splinelens.errors import BadFeatures, BadTexts, CannotResume, CannotWrite, NoTokens
 from splinelens.features.catalogue import CATALOGUE
 from splinelens.features.extract import extract, provenance, read_table
@@ -169,7 +170,7 @@ def test_prefixes_that_would_fill_the_memory_are_refused_before_anything_is_run(
     texts = ["you", "?!" * 4000, "!?" * 5000, ""]
     with pytest.raises(
         BadFeatures,
-        match=r"the 18,001 prefixes of texts 0 to 3 \(text 2 alone has 10,000\) times 61,440 numbers take "
+        match=r"the 18,001 prefixes of texts 0 to 3 \(text 2 has 10,000\) times 61,440 numbers take "
         r"4\.1 GiB, more than 4\. Read scalar features .*fewer layers or fewer texts.*splinelens\.Stream",
     ):
         extract(texts, wrap(model), **options, prefixes=True)
@@ -285,6 +286,20 @@ def test_provenance_is_plain_json_and_equal_for_equal_runs(loaded):
 def test_a_wrong_name_shows_before_a_model_is_looked_for():
     with pytest.raises(BadFeatures, match="no feature 'marginz'; did you mean margins"):
         extract(["a"], "no-such-model", features=["marginz"])
+
+
+@pytest.mark.parametrize(
+    ("layers", "words"),
+    [
+        ([-1], r"layers \[-1\] do not exist: they are counted from 0"),
+        ([], "no layer to read; name at least one"),
+        ([3], "cannot load 4 blocks: .* has 3, its layers are 0 to 2"),
+    ],
+)
+@pytest.mark.parametrize("read", [partial(extract, ["a"]), Stream], ids=["extract", "stream"])
+def test_layers_that_do_not_exist_are_refused(folder, layers, words, read):
+    with pytest.raises(BadFeatures, match=words):
+        read(folder, layers=layers)
 
 
 def test_one_string_is_no_list_of_texts(loaded):

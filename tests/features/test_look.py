@@ -1,4 +1,4 @@
-"""Tests features/look.py: places, hulls and region maps."""
+"""Tests features/look.py: token details, hulls and region maps."""
 
 import pytest
 import torch
@@ -28,46 +28,48 @@ def test_a_place_agrees_with_the_report_of_its_text(load, name, dtype):
     loaded.model.to(dtype)
     report = read_tokens(TEXT, loaded)
     for layer in range(3):
-        place = look(TEXT, loaded, layer=layer, token=5)
-        assert place.region == report.region_ids(layer)[5]
-        assert place.wall == report.wall[layer, 5]
-        assert place.boundary == pytest.approx(report.boundary[layer, 5], rel=1e-4, abs=1e-6)
-        assert place.sign == report.sign[layer, 5]
-        assert place.piece == report.piece(5)
-        assert torch.equal(place.code, report.code(layer)[5])
-        if place.hull is not None:
-            counts = [[head.absolute, head.relative] for head in place.hull.heads]
+        detail = look(TEXT, loaded, layer=layer, token=5)
+        assert detail.region == report.region_ids(layer)[5]
+        assert detail.nearest_wall == report.nearest_wall[layer, 5]
+        assert detail.boundary == pytest.approx(report.boundary[layer, 5], rel=1e-4, abs=1e-6)
+        assert detail.sign == report.sign[layer, 5]
+        assert detail.piece == report.piece(5)
+        assert torch.equal(detail.code, report.code(layer)[5])
+        if detail.hull is not None:
+            counts = [[head.absolute, head.relative] for head in detail.hull.heads]
             assert counts == report.dimension[:, layer, :, 5].T.tolist()
-            assert place.hull.tight[1] == report.bound[layer, 5]
+            assert detail.hull.tight[1] == report.bound[layer, 5]
 
 
 def test_the_map_and_the_output_are_those_of_the_mlp(load):
     loaded = load("llama")
     mlp = loaded.model.double().layers[1].mlp
-    place = look(TEXT, loaded, layer=1, token=4)
+    detail = look(TEXT, loaded, layer=1, token=4)
     with torch.no_grad():
-        assert (place.output - mlp(place.input)).abs().max() < 1e-10
-        assert place.map.value is place.output
-        assert place.map.kind == "first-order"
-        assert place.notes == ()
+        assert (detail.output - mlp(detail.input)).abs().max() < 1e-10
+        assert detail.map.value is detail.output
+        assert detail.map.kind == "first-order"
+        assert detail.notes == ()
 
 
 def test_opt_is_exact(load):
     loaded = load("opt")
     block = loaded.model.double().decoder.layers[2]
-    place = look(TEXT, loaded, layer=2, token=4)
-    assert place.map.kind == "exact"
+    detail = look(TEXT, loaded, layer=2, token=4)
+    assert detail.map.kind == "exact"
     with torch.no_grad():
-        assert (place.output - block.fc2(block.fc1(place.input).relu())).abs().max() < 1e-10
+        assert (detail.output - block.fc2(block.fc1(detail.input).relu())).abs().max() < 1e-10
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "opt", "mixtral", "qwen2_moe"])
 def test_the_crossing_step_flips_the_sign_of_the_nearest_wall_only(load, name):
     loaded = load(name)
-    place = look(TEXT, loaded, layer=0, token=3)
-    assert place.crossing.neuron == place.wall
-    assert place.crossing.distance == pytest.approx(place.boundary, rel=1e-3, abs=1e-6)
-    flipped = place.on != signs_at(loaded.model, place.experts, place.input.double() + place.crossing.step)
+    detail = look(TEXT, loaded, layer=0, token=3)
+    assert detail.crossing.neuron == detail.nearest_wall
+    assert detail.crossing.distance == pytest.approx(detail.boundary, rel=1e-3, abs=1e-6)
+    flipped = detail.on != signs_at(
+        loaded.model, detail.experts, detail.input.double() + detail.crossing.step
+    )
     assert int(flipped.sum()) == 1
 
 
@@ -89,27 +91,27 @@ def signs_at(model, experts, point):
 
 
 def test_experts_have_walls_and_hulls_but_no_map(load):
-    place = look(TEXT, load("mixtral"), layer=1, token=4)
-    assert (place.map, place.output) == (None, None)
-    assert len(place.experts) == 2
-    assert place.hull.point is not None
-    assert "no map and no output: layer 1 of MixtralModel consists of experts" in place.notes[0]
-    assert f"crosses one wall of experts {place.experts[0]}, {place.experts[1]}" in place.notes[1]
+    detail = look(TEXT, load("mixtral"), layer=1, token=4)
+    assert (detail.map, detail.output) == (None, None)
+    assert len(detail.experts) == 2
+    assert detail.hull.point is not None
+    assert "no map and no output: layer 1 of MixtralModel consists of experts" in detail.notes[0]
+    assert f"crosses one wall of experts {detail.experts[0]}, {detail.experts[1]}" in detail.notes[1]
 
 
 def test_linear_attention_has_no_hull(load):
-    place = look(TEXT, load("qwen3_next"), layer=0, token=4)
-    assert place.hull is None
-    assert place.map is not None
-    assert place.notes == ("layer 0 has linear attention: there is no softmax, so no hull and no dimension",)
+    detail = look(TEXT, load("qwen3_next"), layer=0, token=4)
+    assert detail.hull is None
+    assert detail.map is not None
+    assert detail.notes == ("layer 0 has linear attention: there is no softmax, so no hull and no dimension",)
 
 
 @pytest.mark.parametrize("name", ["falcon", "bloom"])
 def test_weights_alone_give_counts_but_no_vertices(load, name):
-    place = look(TEXT, load(name), layer=1, token=4)
-    assert (place.hull.point, place.hull.measured) == (None, None)
-    assert all(head.vertices is None and head.absolute > 0 for head in place.hull.heads)
-    assert "exposes attention weights only: the counts are there" in place.notes[0]
+    detail = look(TEXT, load(name), layer=1, token=4)
+    assert (detail.hull.point, detail.hull.measured) == (None, None)
+    assert all(head.vertices is None and head.absolute > 0 for head in detail.hull.heads)
+    assert "exposes attention weights only: the counts are there" in detail.notes[0]
 
 
 def test_notes_tell_of_an_output_gate_and_of_sinks(load):
@@ -120,36 +122,36 @@ def test_notes_tell_of_an_output_gate_and_of_sinks(load):
 
 
 def test_tokens_of_a_prompt_are_vertices_with_indices_below_0(load):
-    place = look("the", load("llama"), layer=1, token=0, prompt="so it is ", eps=0.01)
-    numbers = {token for head in place.hull.heads for token in head.tokens}
+    detail = look("the", load("llama"), layer=1, token=0, prompt="so it is ", eps=0.01)
+    numbers = {token for head in detail.hull.heads for token in head.tokens}
     assert min(numbers) < 0
     assert max(numbers) == 0
 
 
 def test_a_single_token_lies_on_a_vertex(load):
-    place = look("a", load("llama"), layer=0, token=0)
-    assert (place.hull.tight, place.hull.measured) == ((0, 0), (0, 0))
-    assert [head.tokens for head in place.hull.heads] == [(0,)] * 4
+    detail = look("a", load("llama"), layer=0, token=0)
+    assert (detail.hull.tight, detail.hull.measured) == ((0, 0), (0, 0))
+    assert [head.tokens for head in detail.hull.heads] == [(0,)] * 4
 
 
 def test_a_layer_without_walls_has_no_crossing_step(tiny_of, wrap):
     model = tiny_of("llama")
     model.layers[1].mlp.gate_proj.weight.data.zero_()
-    place = look(TEXT, wrap(model), layer=1, token=4)
-    assert (place.crossing, place.wall, place.boundary) == (None, -1, float("inf"))
-    assert "no crossing step: all 48 rows of the gate weight are 0" in place.notes[0]
+    detail = look(TEXT, wrap(model), layer=1, token=4)
+    assert (detail.crossing, detail.nearest_wall, detail.boundary) == (None, -1, float("inf"))
+    assert "no crossing step: all 48 rows of the gate weight are 0" in detail.notes[0]
 
 
 def test_a_named_model_is_loaded_up_to_the_layer(load, folder):
-    place = look(TEXT, folder, layer=1, token=4)
-    assert place.boundary == look(TEXT, load("llama"), layer=1, token=4).boundary
+    detail = look(TEXT, folder, layer=1, token=4)
+    assert detail.boundary == look(TEXT, load("llama"), layer=1, token=4).boundary
 
 
 def test_what_does_not_exist_is_refused(load):
     loaded = load("llama")
     with pytest.raises(BadFeatures, match="token 12 does not exist: the text has 12 tokens, 0 to 11"):
         look(TEXT, loaded, layer=0, token=12)
-    with pytest.raises(BadFeatures, match=r"layers \[7\] do not exist: the model has 3 blocks, 0 to 2"):
+    with pytest.raises(BadFeatures, match=r"layers \[7\] do not exist: 3 blocks are loaded, 0 to 2"):
         look(TEXT, loaded, layer=7, token=0)
     with pytest.raises(BadFeatures, match=r"eps is 1\.0"):
         look(TEXT, loaded, layer=0, token=0, eps=1.0)
@@ -161,18 +163,18 @@ def test_what_does_not_exist_is_refused(load):
 def test_the_wall_of_a_place_is_one_of_its_neurons(tiny_of, wrap, name):
     loaded = wrap(tiny_of(name))
     for layer in range(3):
-        place = look("the thing", loaded, layer=layer, token=3)
-        assert len(place.numbers) == len(place.on) == place.neurons
-        [bit] = (place.numbers == place.wall).nonzero().flatten().tolist()
-        assert place.crossing.neuron == place.wall
-        after = read_gate(loaded, layer, place, place.crossing.step)
-        assert (after > 0).ne(place.on).nonzero().flatten().tolist() == [bit]
+        detail = look("the thing", loaded, layer=layer, token=3)
+        assert len(detail.neurons) == len(detail.on) == detail.neuron_count
+        [bit] = (detail.neurons == detail.nearest_wall).nonzero().flatten().tolist()
+        assert detail.crossing.neuron == detail.nearest_wall
+        after = read_gate(loaded, layer, detail, detail.crossing.step)
+        assert (after > 0).ne(detail.on).nonzero().flatten().tolist() == [bit]
 
 
-def read_gate(loaded, layer, place, step):
-    """The gate of the place's neurons after a step, from their weights."""
-    weight, bias = walls_of(anatomy_of(loaded.model), layer, place.experts)
-    gate = weight.double() @ (place.input.double() + step)
+def read_gate(loaded, layer, detail, step):
+    """The gate of the detail's neurons after a step, from their weights."""
+    weight, bias = walls_of(anatomy_of(loaded.model), layer, detail.experts)
+    gate = weight.double() @ (detail.input.double() + step)
     return gate if bias is None else gate + bias
 
 
@@ -245,7 +247,7 @@ def test_the_measured_dimension_is_the_rank_of_all_edges(tiny_llama):
     for token in (0, 1, 4, 8):
         call, _ = called(model, 2, token)
         hull = hull_of(anatomy_of(model), 2, call, 0, 0.05)
-        for place, counts in enumerate(
+        for detail, counts in enumerate(
             zip(*((head.absolute, head.relative) for head in hull.heads), strict=True)
         ):
             edges = [
@@ -253,9 +255,9 @@ def test_the_measured_dimension_is_the_rank_of_all_edges(tiny_llama):
                 for head, count in zip(hull.heads, counts, strict=True)
                 if count
             ]
-            assert hull.measured[place] == torch.linalg.matrix_rank(torch.cat(edges))
-            assert hull.tight[place] == min(sum(min(max(count - 1, 0), 8) for count in counts), 32)
-            assert hull.loose[place] == sum(counts)
+            assert hull.measured[detail] == torch.linalg.matrix_rank(torch.cat(edges))
+            assert hull.tight[detail] == min(sum(min(max(count - 1, 0), 8) for count in counts), 32)
+            assert hull.loose[detail] == sum(counts)
 
 
 def test_keys_on_one_point_have_no_dimension(tiny_llama):

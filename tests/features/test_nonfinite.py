@@ -84,10 +84,11 @@ def test_a_layer_that_breaks_is_named_though_only_a_later_one_is_read(tiny_llama
     assert features.reason.startswith("gives values that are not finite at layer 1, token 0 (characters 0 to")
 
 
-def test_a_prompt_that_fails_is_not_blamed_on_the_text(tiny_llama, wrap):
-    loaded = wrap(tiny_llama)
+@pytest.mark.parametrize(("family", "side"), [("llama", "right"), ("llama", "left"), ("qwen3_next", "right")])
+def test_a_prompt_that_fails_is_not_blamed_on_the_text(tiny_of, wrap, family, side):
+    loaded = wrap(tiny_of(family))
     loaded.model.embed_tokens.weight[loaded.tokenizer("~").input_ids[0]] = torch.inf
-    reader = TextReader(loaded, FeatureSpec(("spline7",), prompt="Hm~ ", max_tokens=64))
+    reader = TextReader(loaded, FeatureSpec(("spline7",), prompt="Hm~ ", max_tokens=64), side=side)
     (features,) = reader.read(["you"])
     assert features.reason == "gives values that are not finite: the prompt before it does already"
 

@@ -191,7 +191,7 @@ def test_layers_are_read_once_each_in_their_order(tiny_llama, wrap, rows):
 
 
 def test_a_layer_that_was_not_loaded_is_refused(tiny_llama, wrap):
-    with pytest.raises(BadFeatures, match=r"layers \[-1, 3\] do not exist: tiny has 3 blocks loaded, 0 to 2"):
+    with pytest.raises(BadFeatures, match=r"layers \[-1, 3\] do not exist: 3 blocks are loaded, 0 to 2"):
         TextReader(wrap(tiny_llama), FeatureSpec(layers=(0, 3, -1), max_tokens=96))
 
 
@@ -241,6 +241,8 @@ def test_a_quantized_gate_is_refused_before_anything_is_run(tiny_llama, wrap):
     )
     with pytest.raises(BadModel, match="gate weight of layer 1 is quantized"):
         TextReader(loaded, FeatureSpec(max_tokens=96))
+    for spec in (FeatureSpec(("hidden",), max_tokens=96), FeatureSpec(layers=(0, 2), max_tokens=96)):
+        TextReader(loaded, spec)  # that weight is not needed
 
 
 @pytest.mark.parametrize(

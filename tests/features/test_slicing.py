@@ -5,8 +5,8 @@ import pytest
 from scipy.spatial.distance import pdist
 
 from splinelens.anatomy import anatomy_of
-from splinelens.errors import BadFeatures
-from splinelens.features.slicing import locate_token, slice_texts, text_slice
+from splinelens.errors import BadFeatures, BadTexts
+from splinelens.features.slicing import locate_token, slice_texts, slice_tokens
 from splinelens.features.token_report import read_tokens
 
 TEXT = "the thing you are after"
@@ -30,7 +30,7 @@ def cut(tiny_of, wrap):
     def cut(name, *texts, layer=1, tokens=None):
         loaded = wrap(tiny_of(name))
         reports = [read_tokens(text, loaded, keep_inputs=[layer]) for text in texts]
-        return *text_slice(anatomy_of(loaded.model), reports, layer, tokens), reports, loaded
+        return *slice_tokens(anatomy_of(loaded.model), reports, layer, tokens), reports, loaded
 
     return cut
 
@@ -108,9 +108,15 @@ def test_a_shared_expert_is_drawn_rather(cut):
     assert (on(found) == (gate > 0).numpy()).all()
 
 
+def test_longer_texts_than_allowed_are_refused_with_what_to_pass(tiny_of, wrap):
+    texts, loaded = ["a", "b", "the thing"], wrap(tiny_of("llama"))
+    with pytest.raises(BadTexts, match="at most 1 are read: pass max_tokens="):
+        slice_texts(texts, loaded, layer=1, max_tokens=1)
+
+
 def test_a_token_after_the_last_text_is_our_mistake(cut):
     _, _, reports, _ = cut("llama", TEXT)
-    with pytest.raises(IndexError, match="no token 0 after the last text"):
+    with pytest.raises(IndexError, match="the token is after the last text"):
         locate_token(reports, 12)
 
 
@@ -118,7 +124,7 @@ def test_a_token_after_the_last_text_is_our_mistake(cut):
 def test_three_texts_are_cut_through_where_they_are(tiny_of, wrap, at):
     loaded, texts = wrap(tiny_of("llama")), [TEXT, "so it is", "rain"]
     found = slice_texts(texts, loaded, layer=2, at=at)
-    for text, place in zip(texts, found.places, strict=True):
+    for text, place in zip(texts, found.positions, strict=True):
         states = read_tokens(text, loaded, keep_inputs=[2]).inputs[2]
         point = states[-1] if at == "last" else states.mean(dim=0)
         assert np.allclose(found.plane.origin + place @ found.plane.axes, point.numpy(), atol=1e-5)

@@ -29,6 +29,17 @@ def test_the_depth_is_the_number_of_blocks_that_must_run(layers, depth):
     assert FeatureSpec(layers=layers).depth == depth
 
 
+def test_user_input_becomes_plain_tuples_and_numbers():
+    spec = FeatureSpec.of("margins", np.array([2, 0, 2]), ["max", "min"], prompt="a")
+    assert spec == FeatureSpec(("margins",), ("max", "min"), (0, 2), "a")
+    assert {type(layer) for layer in spec.layers} == {int}
+
+
+def test_layers_that_are_no_list_are_refused():
+    with pytest.raises(BadFeatures, match="layers=3: need a list of whole numbers from 0"):
+        FeatureSpec.of("margins", 3, "max")
+
+
 @pytest.mark.parametrize("spec", [FeatureSpec(), OTHER])
 def test_json_gives_back_the_same_record_and_spec(spec):
     record = spec.to_dict()

@@ -202,6 +202,20 @@ def test_from_a_token_that_is_not_finite_on_nothing_is(tiny_llama, wrap):
     )
 
 
+@pytest.mark.parametrize("feature", ["spline7", "margins", "hidden", "attention_id"])
+@pytest.mark.parametrize("family", ["llama", "qwen3_next"])
+def test_every_feature_shows_why_it_is_not_finite(tiny_of, wrap, family, feature):
+    loaded = wrap(tiny_of(family))
+    loaded.model.embed_tokens.weight[7] = torch.nan
+    layers = [1] if feature == "attention_id" else None
+    stream = Stream(loaded, features=[feature], layers=layers)
+    stream.extend([5, 6])
+    assert stream.reason is None
+    stream.push(7)
+    assert stream.reason.startswith("gives values that are not finite at ")
+    assert stream.reason.endswith("token 2")
+
+
 def split(stream, rows):
     return np.split(rows, np.cumsum([column.size for column in stream.columns])[:-1], axis=-1)
 

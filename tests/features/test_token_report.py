@@ -6,8 +6,8 @@ import torch
 
 from splinelens.errors import BadFeatures, BadTexts, NoTokens
 from splinelens.features.reader import TextReader
-from splinelens.features.spec import FeatureSpec
-from splinelens.features.token_report import load_up_to, read_tokens, text_distances
+from splinelens.features.spec import FeatureSpec, load_up_to
+from splinelens.features.token_report import read_tokens, text_distances
 from splinelens.geometry.codes import unpacked
 from splinelens.models import LoadedModel
 from splinelens.weights import routed_neurons
@@ -54,8 +54,8 @@ def test_each_token_has_the_sign_wall_and_code_of_its_margins(tiny_model, wrap, 
     for layer, margin in enumerate(slowly(loaded, TEXT)):
         assert report.sign[layer] == pytest.approx((margin > 0).mean(axis=1))
         assert report.boundary[layer] == pytest.approx(np.abs(margin).min(axis=1), abs=1e-5)
-        assert report.wall[layer].tolist() == np.abs(margin).argmin(axis=1).tolist()
-        assert report.neurons[layer] == 48
+        assert report.nearest_wall[layer].tolist() == np.abs(margin).argmin(axis=1).tolist()
+        assert report.neuron_count[layer] == 48
         assert (unpacked(report.code(layer), 48).numpy() == (margin > 0)).all()
         assert report.regions[layer] == len({row.tobytes() for row in margin > 0})
         assert len(set(report.region_ids(layer))) == report.regions[layer]
@@ -184,14 +184,14 @@ def test_a_region_of_experts_is_named_by_experts_and_signs(load):
     loaded = load("mixtral")
     report = read_tokens(TEXT, loaded)
     for layer in report.layers:
-        signs = unpacked(report.code(layer), report.neurons[layer]).tolist()
+        signs = unpacked(report.code(layer), report.neuron_count[layer]).tolist()
         pairs = {
             (tuple(routes), tuple(row))
             for routes, row in zip(report.routes[layer].tolist(), signs, strict=True)
         }
         assert report.regions[layer] == len(pairs)
-        assert report.neurons[layer] == 48
-        assert ((report.wall[layer] >= 0) & (report.wall[layer] < 96)).all()
+        assert report.neuron_count[layer] == 48
+        assert ((report.nearest_wall[layer] >= 0) & (report.nearest_wall[layer] < 96)).all()
 
 
 def test_the_wall_of_a_routed_token_is_the_nearest_of_its_experts(load):
@@ -201,17 +201,17 @@ def test_the_wall_of_a_routed_token_is_the_nearest_of_its_experts(load):
     margin = (report.inputs[1] @ weight.T) / weight.norm(dim=1)
     numbers = routed_neurons(loaded.model, 1, report.routes[1])
     far = torch.full_like(margin, torch.inf).scatter(1, numbers, margin.abs().gather(1, numbers))
-    assert report.wall[1].tolist() == far.argmin(dim=1).tolist()
+    assert report.nearest_wall[1].tolist() == far.argmin(dim=1).tolist()
     assert report.boundary[1] == pytest.approx(far.amin(dim=1).numpy(), abs=1e-6)
 
 
 def test_a_dead_neuron_is_no_wall(tiny_of, wrap):
     model = tiny_of("llama")
-    nearest = read_tokens(TEXT, wrap(model)).wall[1, 4]
+    nearest = read_tokens(TEXT, wrap(model)).nearest_wall[1, 4]
     model = tiny_of("llama")
     model.layers[1].mlp.gate_proj.weight.data[nearest] = 0
     after = read_tokens(TEXT, wrap(model))
-    assert after.wall[1, 4] != nearest
+    assert after.nearest_wall[1, 4] != nearest
     assert after.boundary[1, 4] > 0
 
 
@@ -219,7 +219,7 @@ def test_a_layer_without_any_wall_is_infinitely_far(tiny_of, wrap):
     model = tiny_of("llama")
     model.layers[1].mlp.gate_proj.weight.data.zero_()
     report = read_tokens(TEXT, wrap(model))
-    assert (report.wall[1] == -1).all()
+    assert (report.nearest_wall[1] == -1).all()
     assert np.isinf(report.boundary[1]).all()
 
 
@@ -237,7 +237,7 @@ def test_the_distance_of_two_texts_is_the_mean_over_all_pairs_of_tokens(load, na
 
 def signs_of(loaded, report, layer):
     """The signs of all neurons of a layer at each token; those not routed to are off."""
-    own = unpacked(report.code(layer), report.neurons[layer])
+    own = unpacked(report.code(layer), report.neuron_count[layer])
     if layer not in report.routes:
         return own
     numbers = routed_neurons(loaded.model, layer, report.routes[layer])
@@ -248,9 +248,9 @@ def signs_of(loaded, report, layer):
 @pytest.mark.parametrize(
     ("text", "wording"),
     [
-        ("", "the text is empty; give one with at least one token"),
-        ("  \n ", "the text is only white space; give one"),
-        ("a\0b", "the text has a NUL character at position 1"),
+        ("", "the text is empty; give another text"),
+        ("  \n ", "the text is only white space; give another text"),
+        ("a\0b", "the text has a NUL character at position 1.*; give another text"),
     ],
 )
 def test_a_text_without_tokens_is_refused(load, text, wording):
@@ -260,7 +260,7 @@ def test_a_text_without_tokens_is_refused(load, text, wording):
 
 def test_a_text_that_is_too_long_is_refused_with_what_to_pass(load):
     wording = (
-        r"the text has 10,000 tokens; inspect reads at most 2,048: pass max_tokens=10000 "
+        r"the text has 10,000 tokens; at most 2,048 are read: pass max_tokens=10000 "
         r"\(command line: --max-tokens 10000\), or a shorter text"
     )
     with pytest.raises(BadTexts, match=wording):
@@ -314,7 +314,7 @@ def test_a_threshold_outside_0_and_1_is_refused(load, eps):
 
 def test_layers_and_tokens_that_do_not_exist_are_refused(load):
     loaded = load("llama")
-    with pytest.raises(BadFeatures, match=r"layers \[3\] do not exist: the model has 3 blocks, 0 to 2"):
+    with pytest.raises(BadFeatures, match=r"layers \[3\] do not exist: 3 blocks are loaded, 0 to 2"):
         read_tokens(TEXT, loaded, layers=[0, 3])
     with pytest.raises(BadFeatures, match="no layer to read; name at least one"):
         read_tokens(TEXT, loaded, layers=[])
@@ -374,5 +374,5 @@ def test_what_fails_only_once_is_named_where_it_was_seen(tiny_llama, wrap):
 
 
 def test_a_layer_below_0_is_refused_before_a_model_is_loaded():
-    with pytest.raises(BadFeatures, match=r"layers \[-2, -1\] do not exist: they are counted from 0"):
-        read_tokens(TEXT, "no/such-model", layers=[0, -2, -1])
+    with pytest.raises(BadFeatures, match=r"layers \[-2\] do not exist: they are counted from 0"):
+        read_tokens(TEXT, "no/such-model", layers=[0, -2])

@@ -14,7 +14,7 @@ from splinelens.geometry.attention import (
     intrinsic_dimensions,
 )
 from splinelens.geometry.hulls import (
-    active,
+    active_keys,
     attention_weights,
     hull_vertices,
     measured_dimension,
@@ -135,8 +135,8 @@ def test_the_identity_holds_from_the_states_with_the_models_own_matrices():
 
 def test_active_keys_by_hand():
     weights = torch.tensor([[0.05, 0.35, 0.6], [0.09, 0.45, 0.46]])
-    assert active(weights, 0.1).tolist() == [[False, True, True]] * 2
-    assert active(weights, 0.1, "relative").tolist() == [[False, True, True], [True, True, True]]
+    assert active_keys(weights, 0.1).tolist() == [[False, True, True]] * 2
+    assert active_keys(weights, 0.1, "relative").tolist() == [[False, True, True], [True, True, True]]
 
 
 @pytest.mark.parametrize("sunk", [False, True])
@@ -151,12 +151,12 @@ def test_as_many_keys_are_active_as_the_intrinsic_dimension_says(sunk):
             query[:, token], key[:, : token + 1], scaling=0.3, sinks=sinks, softcap=4.0
         )
         for row, threshold in enumerate(("absolute", "relative")):
-            assert torch.equal(active(weights, 0.15, threshold).sum(1), counts[row, :, token])
+            assert torch.equal(active_keys(weights, 0.15, threshold).sum(1), counts[row, :, token])
 
 
 def test_no_key_is_active_where_there_is_none():
-    assert active(torch.ones(2, 0), 0.1, "relative").shape == (2, 0)
-    assert not active(torch.zeros(2, 3), 0.1, "relative").any()
+    assert active_keys(torch.ones(2, 0), 0.1, "relative").shape == (2, 0)
+    assert not active_keys(torch.zeros(2, 3), 0.1, "relative").any()
 
 
 def dimension_of(vertices, chosen):
@@ -197,7 +197,7 @@ def test_the_measured_dimension_respects_the_bounds(heads, eps):
     reached = []
     for token in (0, 1, 3, 20, 39):
         weights = attention_weights(query[:heads, token], key[:, : token + 1], scaling=0.3)
-        chosen = active(weights, eps)
+        chosen = active_keys(weights, eps)
         tight, loose = dimension_bounds(chosen.sum(1), VALUE_DIM, WIDTH)
         dimension = measured_dimension(value[:, : token + 1], projection, chosen)
         assert dimension <= tight <= loose
@@ -295,9 +295,9 @@ def test_an_output_projection_of_another_layout_is_refused():
 
 def test_a_wrong_eps_or_threshold_is_refused():
     with pytest.raises(BadFeatures, match=r"eps is 2\.0; pass a number above 0 and below 1"):
-        active(torch.ones(1, 1), 2.0)
+        active_keys(torch.ones(1, 1), 2.0)
     with pytest.raises(BadFeatures, match="threshold 'max' is unknown; pass one of absolute, relative"):
-        active(torch.ones(1, 1), 0.1, "max")
+        active_keys(torch.ones(1, 1), 0.1, "max")
 
 
 def test_arguments_are_left_as_they_are():
@@ -308,7 +308,7 @@ def test_arguments_are_left_as_they_are():
     vertices = hull_vertices(value, output_weight)
     kept = vertices.clone(), weights.clone()
     minkowski_point(vertices, weights)
-    measured_dimension(value, output_weight, active(weights))
+    measured_dimension(value, output_weight, active_keys(weights))
     assert all(torch.equal(argument, old) for argument, old in zip(arguments, before, strict=True))
     assert torch.equal(vertices, kept[0])
     assert torch.equal(weights, kept[1])
@@ -320,7 +320,7 @@ def test_arguments_are_left_as_they_are():
         lambda: attention_weights(torch.ones(2, 3), torch.ones(1, 4, 5), scaling=1.0),
         lambda: minkowski_point(torch.ones(2, 3, 4), torch.ones(2, 4)),
         lambda: measured_dimension(torch.ones(2, 3, 4), torch.ones(5, 8), torch.ones(2, 3)),
-        lambda: active(torch.ones(2)),
+        lambda: active_keys(torch.ones(2)),
     ],
 )
 def test_wrong_shapes_and_types_are_refused(call):
@@ -331,7 +331,7 @@ def test_wrong_shapes_and_types_are_refused(call):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_weights_in_half_precision_are_held_against_the_threshold_itself(dtype):
     weights = torch.tensor([[0.1, 0.9], [0.0775, 0.775]]).to(dtype)
-    counts = [active(weights, 0.1, threshold).sum(dim=1) for threshold in ("absolute", "relative")]
+    counts = [active_keys(weights, 0.1, threshold).sum(dim=1) for threshold in ("absolute", "relative")]
     assert torch.equal(
         torch.stack(counts), intrinsic_dimension_of_weights(weights[None, :, None], 0.1)[:, 0, :, 0]
     )

@@ -20,9 +20,9 @@ def random_layer(neurons=60, width=16, dtype=torch.float64):
     return points, torch.randn(neurons, width, dtype=dtype), torch.randn(neurons, dtype=dtype)
 
 
-def lift(plane, places):
-    """The points of the full space at places in the plane."""
-    return plane.origin + places @ plane.axes
+def lift(plane, positions):
+    """The points of the full space at positions in the plane."""
+    return plane.origin + positions @ plane.axes
 
 
 def centers(picture):
@@ -31,16 +31,16 @@ def centers(picture):
 
 def own_centers(picture):
     """The middle of the cell of each of the three points."""
-    return np.array([picture.cell_around(place).mean(axis=0) for place in picture.places])
+    return np.array([picture.cell_around(position).mean(axis=0) for position in picture.positions])
 
 
-def gate_at(picture, places, weight, bias):
-    """The gate in the full space, where the plane's places are."""
-    return torch.from_numpy(lift(picture.plane, places)) @ weight.double().T + bias.double()
+def gate_at(picture, positions, weight, bias):
+    """The gate in the full space, where the plane's positions are."""
+    return torch.from_numpy(lift(picture.plane, positions)) @ weight.double().T + bias.double()
 
 
 def inner_samples(picture, seed=0, per_cell=3):
-    """For each cell some places well inside it: random means of its corners."""
+    """For each cell some positions well inside it: random means of its corners."""
     rng = np.random.default_rng(seed)
     for cell, polygon in enumerate(picture.polygons):
         share = rng.dirichlet(np.ones(len(polygon)), per_cell) * 0.9 + 0.1 / len(polygon)
@@ -52,7 +52,7 @@ def test_a_slice_by_hand():
     bias = torch.tensor([-4.0, 1.0, -1.0, 90.0])
     picture = slice_partition(CORNER.float(), weight, bias)
     assert picture.box == (-1.0, -1.0, 5.0, 5.0)
-    assert picture.places.tolist() == [[0, 0], [4, 0], [0, 4]]
+    assert picture.positions.tolist() == [[0, 0], [4, 0], [0, 4]]
     assert (picture.walls.tolist(), picture.silent) == ([0, 1], 2)
     assert np.allclose(picture.segments, [[[2, 5], [2, -1]], [[5, 1], [-1, 1]]], atol=1e-12)
     assert np.allclose(picture.lines, [[1, 0, -2], [0, -1, 1]], atol=1e-12)
@@ -69,31 +69,33 @@ def test_a_slice_by_hand():
 @pytest.mark.parametrize("width", [2, 3, 50])
 def test_plane_coordinates_keep_distances_and_lead_back(width):
     points = torch.randn(3, width, dtype=torch.float64) * 5 + 100
-    plane, places = plane_through(points)
+    plane, positions = plane_through(points)
     assert np.allclose(plane.axes @ plane.axes.T, np.eye(2), atol=1e-14)
-    assert np.allclose(lift(plane, places), points.numpy(), atol=1e-11)
-    assert np.allclose(plane.project(lift(plane, places)), places, atol=1e-11)
+    assert np.allclose(lift(plane, positions), points.numpy(), atol=1e-11)
+    assert np.allclose(plane.project(lift(plane, positions)), positions, atol=1e-11)
     expected = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
-    assert np.allclose(np.linalg.norm(places[:, None] - places[None], axis=2), expected.numpy(), atol=1e-11)
-    assert places[:2, 1].tolist() == pytest.approx([0, 0], abs=1e-12)
-    assert places[1, 0] > 0
-    assert places[2, 1] > 0
+    assert np.allclose(
+        np.linalg.norm(positions[:, None] - positions[None], axis=2), expected.numpy(), atol=1e-11
+    )
+    assert positions[:2, 1].tolist() == pytest.approx([0, 0], abs=1e-12)
+    assert positions[1, 0] > 0
+    assert positions[2, 1] > 0
 
 
 def test_a_point_beside_the_plane_is_projected_to_its_nearest_place():
-    plane, places = plane_through(CORNER)
+    plane, positions = plane_through(CORNER)
     beside = CORNER.numpy() + np.array([0.0, 0.0, 5.0])
-    assert np.allclose(plane.project(beside), places)
+    assert np.allclose(plane.project(beside), positions)
 
 
 def test_inside_a_cell_the_signs_of_the_gate_in_the_full_space_are_constant():
     points, weight, bias = random_layer()
     picture = slice_partition(points, weight, bias)
     codes = []
-    for _, places in inner_samples(picture):
-        code = gate_at(picture, places, weight, bias) > 0
+    for _, positions in inner_samples(picture):
+        code = gate_at(picture, positions, weight, bias) > 0
         assert (code == code[0]).all()
-        assert (code[:, picture.walls].numpy() == picture.on(places)).all()
+        assert (code[:, picture.walls].numpy() == picture.on(positions)).all()
         codes.append(code[0])
     codes = torch.stack(codes)
     assert len(codes) > 100
@@ -127,9 +129,9 @@ def test_the_walls_are_those_whose_gate_changes_sign_on_the_edge_of_the_box():
 def test_the_lines_give_the_distance_to_a_wall_within_the_plane():
     points, weight, bias = random_layer()
     picture = slice_partition(points, weight, bias)
-    gate = gate_at(picture, picture.places, weight, bias)[:, picture.walls].numpy()
+    gate = gate_at(picture, picture.positions, weight, bias)[:, picture.walls].numpy()
     steepness = np.linalg.norm(weight.numpy()[picture.walls] @ picture.plane.axes.T, axis=1)
-    distance = picture.places @ picture.lines[:, :2].T + picture.lines[:, 2]
+    distance = picture.positions @ picture.lines[:, :2].T + picture.lines[:, 2]
     assert np.allclose(distance, gate / steepness, atol=1e-12)
 
 
@@ -144,9 +146,9 @@ def test_one_cell_alone_is_the_one_of_the_whole_picture():
     points, weight, bias = random_layer(neurons=100)
     picture = slice_partition(points, weight, bias)
     code = picture.on(centers(picture))
-    for place in picture.places:
-        (cell,) = np.flatnonzero((code == picture.on(place[None])).all(axis=1)).tolist()
-        alone, polygon = picture.cell_around(place), picture.polygons[cell]
+    for position in picture.positions:
+        (cell,) = np.flatnonzero((code == picture.on(position[None])).all(axis=1)).tolist()
+        alone, polygon = picture.cell_around(position), picture.polygons[cell]
         assert np.allclose(sorted(alone.tolist()), sorted(polygon.tolist()), atol=1e-9)
 
 
@@ -154,9 +156,9 @@ def test_a_point_outside_the_box_is_in_no_cell():
     points, weight, bias = random_layer()
     box = slice_partition(points, weight, bias).box
     picture = slice_partition(points, weight, bias, (box[0], box[1], 0.1, 0.1))
-    assert len(picture.cell_around(picture.places[0])) >= 3
-    with pytest.raises(BadFeatures, match=r"place .* is outside the box .*; pass a box that contains it"):
-        picture.cell_around(picture.places[1])
+    assert len(picture.cell_around(picture.positions[0])) >= 3
+    with pytest.raises(BadFeatures, match=r"position .* is outside the box .*; pass a box that contains it"):
+        picture.cell_around(picture.positions[1])
 
 
 def test_a_smaller_box_shows_a_part_of_the_same_picture():
@@ -167,16 +169,16 @@ def test_a_smaller_box_shows_a_part_of_the_same_picture():
     assert part.box == box
     assert set(part.walls) < set(whole.walls)
     assert len(part.polygons) < len(whole.polygons)
-    for _, places in inner_samples(part, per_cell=1):
-        code = part.on(places)[0]
-        assert (code == whole.on(places)[0][np.isin(whole.walls, part.walls)]).all()
+    for _, positions in inner_samples(part, per_cell=1):
+        code = part.on(positions)[0]
+        assert (code == whole.on(positions)[0][np.isin(whole.walls, part.walls)]).all()
 
 
 def test_a_token_on_a_wall_belongs_to_the_side_where_the_neuron_is_off():
     for sign in (1.0, -1.0):
         picture = slice_partition(CORNER, torch.tensor([[sign, 0.0, 0.0]], dtype=torch.float64))
         assert (own_centers(picture)[:, 0] < 0).tolist() == ([True, False, True] if sign > 0 else [False] * 3)
-        assert not picture.on(picture.places[:1]).any()
+        assert not picture.on(picture.positions[:1]).any()
 
 
 def test_two_neurons_with_the_same_line_are_both_named_and_cut_once():
@@ -251,7 +253,7 @@ def test_points_that_coincide_are_refused_by_number():
     points[2] = points[0]
     with pytest.raises(
         BadFeatures,
-        match=r"points 0 and 2 coincide: they are 0 apart.*three different tokens.*pass another token",
+        match=r"points 0 and 2 coincide: their distance is 0.*three different tokens.*pass another token",
     ):
         plane_through(points)
     with pytest.raises(BadFeatures, match="points 0 and 1, 0 and 2, 1 and 2 coincide"):
@@ -274,7 +276,7 @@ def test_a_low_triangle_is_still_a_plane():
         points, torch.tensor([[0.0, 1.0], [1.0, 0.0]]).double(), torch.tensor([-5e-6, -0.3]).double()
     )
     assert len(picture.polygons) == 4
-    assert picture.places[2].tolist() == pytest.approx([0.5, 1e-5], rel=1e-12)
+    assert picture.positions[2].tolist() == pytest.approx([0.5, 1e-5], rel=1e-12)
 
 
 def test_points_apart_by_hand():
@@ -343,18 +345,18 @@ def test_more_cells_than_can_be_built_are_refused_but_one_is_still_to_be_had(mon
         BadFeatures, match=r"walls cut the box .* into \d,?\d+ cells, more than 50: pass a smaller"
     ):
         len(picture.polygons)
-    assert len(picture.cell_around(picture.places[0])) >= 3
+    assert len(picture.cell_around(picture.positions[0])) >= 3
 
 
 def test_arguments_are_left_as_they_are():
     given = random_layer()
     before = [tensor.clone() for tensor in given]
     picture = slice_partition(*given)
-    places = picture.places.copy()
+    positions = picture.positions.copy()
     assert len(own_centers(picture)) == 3
     picture.plane.origin[:] = 0
     assert all(torch.equal(one, other) for one, other in zip(given, before, strict=True))
-    assert (picture.places == places).all()
+    assert (picture.positions == positions).all()
 
 
 def test_gradients_of_a_model_do_not_matter():

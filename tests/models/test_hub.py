@@ -68,7 +68,7 @@ def test_a_folder_of_that_form_is_no_hub_id(tmp_path, monkeypatch):
     assert is_hub_id("someone/tiny")
     monkeypatch.chdir(tmp_path)
     assert not is_hub_id("someone/tiny")
-    assert not any(map(is_hub_id, ["gpt2", "/a/b", "./a", "a/b/c", "a/b.gguf", "../a"]))
+    assert not any(map(is_hub_id, ["gpt2", "/a/b", "./a", "a/b/c", "a/b.gguf", "a/b.GGUF", "../a"]))
 
 
 def test_a_whole_cached_model_is_found_by_branch_and_commit(snapshot):

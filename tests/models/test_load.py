@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModel, Qwen3Config
 
-from splinelens.errors import BadModel, UnknownModel
+from splinelens.errors import BadFeatures, BadModel, UnknownModel
 from splinelens.models import Fingerprint, load, load_model
 
 IDS = torch.arange(4, 20)[None]
@@ -144,7 +144,7 @@ def test_a_missing_padding_token_is_set_without_growing_the_vocabulary(model_fol
 
 @pytest.mark.parametrize("layers", [0, -1, 4, 1.0, "2"])
 def test_a_depth_that_does_not_exist_is_refused(model_folder, layers):
-    with pytest.raises(BadModel, match=r"cannot load .* blocks: .* has 3, its layers are 0 to 2"):
+    with pytest.raises(BadFeatures, match=r"cannot load .* blocks: .* has 3, its layers are 0 to 2"):
         load_model(str(model_folder), layers=layers, device="cpu")
 
 

@@ -93,7 +93,7 @@ def test_a_pip_that_fetches_nothing_is_told(shop, cache, monkeypatch):
     monkeypatch.setattr(
         subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 0, "", "")
     )
-    with pytest.raises(BadModel, match=r"could not fetch tiny-model==1.0 \(exit 0\): pip said nothing"):
+    with pytest.raises(BadModel, match=r"could not fetch tiny-model==1.0 \(exit 0\): no output"):
         fetch_gguf("tiny", cache)
 
 

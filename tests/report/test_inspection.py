@@ -28,10 +28,12 @@ def test_json_holds_every_array_as_lists_in_the_order_of_its_axes(inspection):
     assert record["layers"] == [0, 1, 2]
     np.testing.assert_allclose(record["self_distance"], found.self_distance)
     for at, (shown, text) in enumerate(zip(record["texts"], found.texts, strict=True)):
-        arrays = {
-            name: getattr(text, name) for name in "sign boundary wall dimension bound regions seven".split()
+        arrays = {name: getattr(text, name) for name in "sign boundary dimension bound regions seven".split()}
+        arrays |= {
+            "wall": text.nearest_wall,
+            "percentiles": found.percentiles[at],
+            "prefixes": found.prefixes[at],
         }
-        arrays |= {"percentiles": found.percentiles[at], "prefixes": found.prefixes[at]}
         for name, array in arrays.items():
             assert np.shape(shown[name]) == array.shape, name
             np.testing.assert_allclose(np.array(shown[name], float), array, rtol=1e-6)

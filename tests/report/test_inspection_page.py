@@ -181,7 +181,7 @@ def test_heat_maps_hold_the_numbers_of_each_layer_and_token(inspection):
     np.testing.assert_allclose(drawn["sign-0"]["data"][0]["z"], text.sign, rtol=1e-3)
     boundary = drawn["boundary-0"]["data"][0]
     np.testing.assert_allclose(np.array(boundary["customdata"])[..., 0], text.boundary, rtol=1e-3)
-    np.testing.assert_array_equal(np.array(boundary["customdata"])[..., 1], text.wall)
+    np.testing.assert_array_equal(np.array(boundary["customdata"])[..., 1], text.nearest_wall)
     np.testing.assert_allclose(boundary["z"], np.log10(text.boundary), atol=1e-2)
     absolute, relative = drawn["dimension-0"]["data"]
     np.testing.assert_array_equal(absolute["customdata"], text.dimension[0].sum(axis=1))

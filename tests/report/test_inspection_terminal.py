@@ -9,7 +9,7 @@ import pytest
 import torch
 from rich.cells import cell_len
 
-from splinelens.features.look import HeadHull, Hull, Place
+from splinelens.features.look import HeadHull, Hull, TokenDetail
 from splinelens.geometry.affine import piecewise_map
 from splinelens.geometry.walls import Crossing
 from splinelens.report.inspection_terminal import BLOCKS, curve, inspection_view, token_view
@@ -32,7 +32,7 @@ def test_a_token_line_holds_its_numbers(inspection):
     found = inspection("abc")
     text = found.texts[0]
     text.boundary[:, 1] = [0.5, 0.25, 0.75]
-    text.wall[1, 1] = 1234
+    text.nearest_wall[1, 1] = 1234
     line = next(line for line in lines(found) if line.split()[:2] == ["1", "b"])
     _, _, signs, nearest, where, drawn = line.split()
     assert (nearest, where) == ("0.25", "1/1234")
@@ -130,24 +130,24 @@ PIECES = ("The", " lamp", "\u202e\x1b[31m")
 
 
 @pytest.fixture
-def place():
+def detail():
     """Two neurons whose walls are the axes of the plane, one positive and one not, at (3, -4)."""
     point = torch.tensor([3.0, -4.0])
     weight = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     two = HeadHull(1, 2, (1, -1), torch.tensor([0.75, 0.25]), None, torch.zeros(2, 1))
     one = HeadHull(1, 1, (2,), torch.tensor([1.0]), None, torch.zeros(2, 1))
-    return Place(
+    return TokenDetail(
         layer=5,
         token=2,
         piece=PIECES[2],
         region="00112233445566ff",
         code=torch.tensor([0x80], dtype=torch.uint8),
-        neurons=2,
-        numbers=torch.arange(2),
+        neuron_count=2,
+        neurons=torch.arange(2),
         experts=(),
         sign=0.5,
         boundary=3.0,
-        wall=0,
+        nearest_wall=0,
         crossing=Crossing(0, 3.0, torch.tensor([-6.0, 0.0])),
         input=point,
         output=torch.tensor([12.0, 5.0]),
@@ -158,12 +158,12 @@ def place():
     )
 
 
-def shown_token(place, width=120, pieces=()):
-    return plain(token_view(place.to_dict(), "tiny", pieces), width)
+def shown_token(detail, width=120, pieces=()):
+    return plain(token_view(detail.to_dict(), "tiny", pieces), width)
 
 
-def test_the_record_of_a_token_by_hand(place):
-    record = json.loads(json.dumps(place.to_dict(), allow_nan=False))
+def test_the_record_of_a_token_by_hand(detail):
+    record = json.loads(json.dumps(detail.to_dict(), allow_nan=False))
     norms = record.pop("map")
     assert norms.pop("kind") == "exact"
     assert norms == pytest.approx({"norm": 2, "frobenius": 2, "effective_rank": 1}, rel=1e-6)
@@ -196,8 +196,8 @@ def test_the_record_of_a_token_by_hand(place):
     }
 
 
-def test_the_lines_of_a_token_by_hand(place):
-    assert shown_token(place, pieces=PIECES).split("\n") == [
+def test_the_lines_of_a_token_by_hand(detail):
+    assert shown_token(detail, pieces=PIECES).split("\n") == [
         "tiny, layer 5, token 2 '⟨202E⟩␛[31m'",
         "",
         "region        00112233445566ff, 0.500 of 2 neurons positive",
@@ -214,9 +214,16 @@ def test_the_lines_of_a_token_by_hand(place):
     ]
 
 
-def test_what_does_not_exist_is_null_and_not_shown(place):
+def test_what_does_not_exist_is_null_and_not_shown(detail):
     bare = replace(
-        place, experts=(3, 5), boundary=math.inf, wall=-1, crossing=None, output=None, map=None, hull=None
+        detail,
+        experts=(3, 5),
+        boundary=math.inf,
+        nearest_wall=-1,
+        crossing=None,
+        output=None,
+        map=None,
+        hull=None,
     )
     record = bare.to_dict()
     assert [record[name] for name in ("boundary", "wall", "crossing", "output", "map", "hull")] == [None] * 6
@@ -225,18 +232,18 @@ def test_what_does_not_exist_is_null_and_not_shown(place):
     assert "head" not in shown
 
 
-def test_a_wall_without_a_step_and_a_hull_without_vertices_are_named(place):
-    shown = shown_token(replace(place, crossing=None, hull=replace(place.hull, measured=None)))
+def test_a_wall_without_a_step_and_a_hull_without_vertices_are_named(detail):
+    shown = shown_token(replace(detail, crossing=None, hull=replace(detail.hull, measured=None)))
     assert "at distance 3, no step crosses it and no other" in shown
     assert shown.count("measured -") == 2
     assert "1 0.750, -1 before 0.250" in shown  # without the tokens' characters
 
 
 @pytest.mark.parametrize("width", [60, 80])
-def test_no_line_of_a_token_is_wider_than_the_terminal_and_nothing_is_lost(place, width):
+def test_no_line_of_a_token_is_wider_than_the_terminal_and_nothing_is_lost(detail, width):
     wide = HeadHull(0, 11, tuple(range(11)), torch.full((11,), 0.05), None, torch.zeros(2, 1))
-    place = replace(place, hull=replace(place.hull, heads=(wide,)), notes=("words " * 30,))
-    shown = shown_token(place, width, ["日本語"] * 11)
+    detail = replace(detail, hull=replace(detail.hull, heads=(wide,)), notes=("words " * 30,))
+    shown = shown_token(detail, width, ["日本語"] * 11)
     assert max(map(cell_len, shown.split("\n"))) <= width
     assert "".join(shown.split()).count("'日本語'") == 8
     assert "3 more" in " ".join(shown.split())

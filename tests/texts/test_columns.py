@@ -88,7 +88,7 @@ def test_plain_texts_pass_unchanged():
     ],
 )
 def test_plain_texts_have_no_columns(columns, name):
-    with pytest.raises(MissingColumn, match=f"list holds texts alone, no column '{name}'; give a table"):
+    with pytest.raises(MissingColumn, match=f"list holds only texts, no column '{name}'; give a table"):
         texts_only(["a"], columns)
 
 

@@ -156,6 +156,7 @@ def test_another_separator_is_noticed_instead_of_scoring_whole_rows():
     with pytest.raises(BadTexts, match=r"separated by ',', not '\\t'"):
         read_csv("id,comment\n1,a\n", column="comment", delimiter="\t")
     assert read_csv("id;comment\n1;a\n", column="id;comment")[0] == ["1;a"]
+    assert read_csv('"Comment, free"\n"a, b"\n')[0] == ["a, b"]
 
 
 def test_json_lines_by_hand():

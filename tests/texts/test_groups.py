@@ -1,5 +1,6 @@
 """Tests ``texts/groups.py``: whole words in any case, columns of several kinds, and files of terms."""
 
+import numpy as np
 import pytest
 
 from splinelens.errors import BadTexts
@@ -29,6 +30,8 @@ def test_the_default_groups_are_found_and_distinct():
 def test_columns_of_numbers_and_of_words():
     assert column_groups("g", ["0.5", "0.49", None, 1])["g"].tolist() == [True, False, False, True]
     assert column_groups("g", [True, "false", float("nan")])["g"].tolist() == [True, False, False]
+    missing = [np.float32("nan"), type("NAType", (), {})()]
+    assert column_groups("g", [1, *missing])["g"].tolist() == [True, False, False]
     assert list(column_groups("g", ["b", "a", "b", " "])) == ["g=a", "g=b"]
 
 

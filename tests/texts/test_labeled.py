@@ -51,7 +51,7 @@ def test_a_column_of_numbers_is_no_column_of_texts(tmp_path):
         read_labeled(str(tmp_path / "c.csv"), "id", "kind", positive="y")
     assert str(caught.value) == (
         f"{tmp_path / 'c.csv'}: each text in column 'id' is a number, not words; "
-        "it has 'id', 'note', 'kind'. Try --column note."
+        "name the column of the texts with --column"
     )
     assert read_labeled(str(tmp_path / "c.csv"), "note", "kind", positive="y")[0].texts[2] == ""
 

@@ -52,7 +52,21 @@ def test_a_positive_value_that_never_occurs_in_this_case_is_refused(positive):
         binary(["hate", "none"], positive)
 
 
-@pytest.mark.parametrize("missing", [None, "", "  ", "NaN", float("nan"), np.float64("nan")], ids=repr)
+class NAType:
+    """As the NA of pandas: a comparison is neither true nor false."""
+
+    def __ne__(self, other):
+        return self
+
+    def __bool__(self):
+        raise TypeError("boolean value of NA is ambiguous")
+
+    __hash__ = None
+
+
+@pytest.mark.parametrize(
+    "missing", [None, "", "  ", "NaN", float("nan"), np.float64("nan"), np.float32("nan"), NAType()], ids=repr
+)
 @pytest.mark.parametrize("positive", [None, "1"])
 def test_rows_without_a_label_are_left_out(missing, positive):
     labels = read_labels({"toxic": ["1", missing, "0", missing]}, positive)
@@ -63,14 +77,14 @@ def test_other_values_of_several_columns_are_named_up_to_five():
     with pytest.raises(BadLabels) as caught:
         read_labels({"kind": ["a", "0", "b", "c", "a", "d", "e", "f", "1"], "rude": [0, 1] * 4 + [0]})
     assert str(caught.value) == (
-        "label 'kind' holds 'a', 'b', 'c', 'd', 'e' and 1 more, where 0/1 or true/false is read; "
-        "say which value counts as 1 with --positive VALUE"
+        "label 'kind' holds 'a', 'b', 'c', 'd', 'e' and 1 more, where 0/1, true/false or only yes/no "
+        "is read; say which value counts as 1 with --positive VALUE"
     )
 
 
 @pytest.mark.parametrize("value", [2, -1, 0.5, "yes", "01", [1], float("inf")], ids=repr)
 def test_a_value_that_only_looks_binary_is_refused(value):
-    with pytest.raises(BadLabels, match="where 0/1 or true/false is read"):
+    with pytest.raises(BadLabels, match="where 0/1, true/false or only yes/no is read"):
         read_labels({"toxic": [0, 1, value], "rude": [0, 1, 1]})
 
 
@@ -100,7 +114,9 @@ def test_two_values_that_tell_which_counts_as_1_are_binary(values, names, negati
 
 
 def test_two_words_that_do_not_tell_need_a_positive_value():
-    with pytest.raises(BadLabels, match="holds 'cat', 'dog', where 0/1 or true/false is read; say which"):
+    with pytest.raises(
+        BadLabels, match="holds 'cat', 'dog', where 0/1, true/false or only yes/no is read; say which"
+    ):
         read_labels({"kind": ["cat", "dog"]})
     result = read_labels({"kind": ["cat", "dog", "eel"]}, positive="dog")
     assert (result.task, result.names, result.values[:, 0].tolist()) == ("binary", ("dog",), [0, 1, 0])

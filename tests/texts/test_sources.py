@@ -275,7 +275,7 @@ def test_standard_input_without_the_column_is_plain_text(stdin):
     assert read_texts("-").texts == ('{"comment": "a"}',)
     stdin('{"comment": "a"}\n')
     with pytest.raises(
-        MissingColumn, match="stdin holds texts alone, no column 'note'; give a table, and its"
+        MissingColumn, match="stdin holds only texts, no column 'note'; give a table, or set its"
     ):
         read_texts("-", column="note")
 

@@ -16,7 +16,14 @@ import numpy as np
 
 from splinelens.detect.artifact import Artifact
 from splinelens.detect.metrics import Evaluation, Evaluations
-from splinelens.errors import BadDetector, BadModel, NotExplainable, UnknownDetector, WrongModel
+from splinelens.errors import (
+    BadDetector,
+    BadFeatures,
+    BadModel,
+    NotExplainable,
+    UnknownDetector,
+    WrongModel,
+)
 from splinelens.features.catalogue import VERSION
 from splinelens.features.extract import provenance
 from splinelens.features.reader import CHUNK, Progress, TextFeatures, TextReader
@@ -362,8 +369,8 @@ def _load_model(
     revision = artifact.model.get("revision") if name is None else None
     try:
         return load_model(source, fingerprint.depth, revision, dtype=fingerprint.dtype, device=device)
-    except BadModel as error:
-        if name is None or type(error) is not BadModel:
+    except (BadFeatures, BadModel) as error:
+        if name is None or type(error) not in (BadFeatures, BadModel):
             raise
         raise WrongModel(
             f"detector {artifact.name} needs {fingerprint.depth} blocks of {artifact.model['name']}: {error}"

@@ -11,8 +11,9 @@ import numpy as np
 from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.errors import BadFeatures
 from splinelens.features.reference import Reference, shipped
-from splinelens.features.slicing import text_slice
-from splinelens.features.token_report import load_up_to, read_tokens, text_distances
+from splinelens.features.slicing import slice_tokens
+from splinelens.features.spec import load_up_to
+from splinelens.features.token_report import read_tokens, text_distances
 from splinelens.features.validation import check_layers, check_max_tokens, check_text
 from splinelens.geometry.attention import check_eps
 from splinelens.models import LoadedModel
@@ -87,7 +88,7 @@ def inspect(
         )
         for name, each in texts.items()
     ]
-    view, drawn = text_slice(anatomy, reports, slice_layer, slice_at and slice_at[1])
+    view, drawn = slice_tokens(anatomy, reports, slice_layer, slice_at and slice_at[1])
     used, missing = _fitting_reference(loaded, reference, prompt)
     far = [used.far(each.tokens, name) for name, each in zip(texts, reports, strict=True)] if used else []
     descriptions = dict.fromkeys(used.description(report.tokens) for report in reports) if used else ()

@@ -1,4 +1,4 @@
-"""The PyTorch engine: one watched forward pass, each layer reduced as soon as it is there.
+"""The PyTorch engine: one watched forward pass, each layer reduced as soon as it is computed.
 
 Works on every architecture of ``anatomy.py``. Reducers are batched and masked; a layer's gate, states
 and attention are gone when the next layer runs, and a pass is copied to the host once. A prompt is
@@ -27,7 +27,7 @@ from splinelens.geometry.partition import (
     sign_fraction,
     signed_margin,
 )
-from splinelens.geometry.running import Running
+from splinelens.geometry.running import Running, last_token
 from splinelens.geometry.walls import nearest_wall
 from splinelens.layers import AttentionCall, watch
 from splinelens.tokens import TokenBatch, padded
@@ -43,7 +43,7 @@ class Request:
 
     Attributes:
         layers: Layers whose gate and states are reduced, rising.
-        softmax: Layers whose attention is reduced, rising.
+        softmax_layers: Layers whose attention is reduced, rising.
         spline7: Sign fraction and boundary distance.
         margins: Poolings of the signed margins.
         hidden: Poolings of the residual stream after the block.
@@ -54,7 +54,7 @@ class Request:
     """
 
     layers: tuple[int, ...]
-    softmax: tuple[int, ...] = ()
+    softmax_layers: tuple[int, ...] = ()
     spline7: bool = False
     margins: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ()
@@ -117,7 +117,7 @@ class TokenStats:
         margins: For each layer the margins; on a layer of experts those of the token's experts.
         neurons: For each layer of experts the neurons that these margins belong to.
         hidden: For each layer the residual stream.
-        nearest: The neuron of the nearest boundary, -1 without any.
+        nearest_wall: The neuron of the nearest boundary, -1 without any.
         finite: Whether a token's gate is finite.
         codes: For each layer the packed signs.
         routes: For each layer of experts the token's experts, rising.
@@ -131,7 +131,7 @@ class TokenStats:
     margins: dict[int, Float[Tensor, "text token _neuron"]] = field(default_factory=dict)
     neurons: dict[int, Int[Tensor, "text token _neuron"]] = field(default_factory=dict)
     hidden: dict[int, Float[Tensor, "text token width"]] = field(default_factory=dict)
-    nearest: Int[Tensor, "text token layer"] | None = None
+    nearest_wall: Int[Tensor, "text token layer"] | None = None
     finite: Bool[Tensor, "text token layer"] | None = None
     codes: dict[int, UInt8[Tensor, "text token _byte"]] = field(default_factory=dict)
     routes: dict[int, Int[Tensor, "text token _route"]] = field(default_factory=dict)
@@ -167,12 +167,7 @@ class TorchEngine:
         Raises:
             BadFeatures: The model lacks a layer of the request.
         """
-        depth = anatomy_of(model).depth
-        missing = [layer for layer in request.layers if not 0 <= layer < depth]
-        if missing:
-            raise BadFeatures(
-                f"layers {missing} do not exist: the model has {depth} blocks, 0 to {depth - 1}"
-            )
+        anatomy_of(model).layers(request.layers)
         self.model = model
         self.request = request
         self.prompt = run_prompt(model, prompt)
@@ -241,13 +236,13 @@ class TorchEngine:
         request = self.request
         gate = reducer.gate if request.spline7 or request.margins or request.codes else None
         hidden = reducer.hidden if request.hidden else None
-        attention = reducer.attention if request.softmax else None
+        attention = reducer.attention if request.softmax_layers else None
         routes = reducer.routes if gate else None
         if not (gate or hidden or attention):
             return
         with torch.no_grad(), ExitStack() as watches:
-            layers = request.layers if gate or hidden else request.softmax
-            separate = attention is not None and layers != request.softmax
+            layers = request.layers if gate or hidden else request.softmax_layers
+            separate = attention is not None and layers != request.softmax_layers
             watches.enter_context(  # the outer watch ends the pass
                 watch(
                     self.model,
@@ -260,7 +255,7 @@ class TorchEngine:
                 )
             )
             if separate:  # some of the layers have no softmax
-                watches.enter_context(watch(self.model, attention=attention, layers=request.softmax))
+                watches.enter_context(watch(self.model, attention=attention, layers=request.softmax_layers))
             self._forward(batch, cache)
 
     def _forward(self, batch: TokenBatch, cache: Any) -> None:  # Any: see run_tokens
@@ -473,7 +468,7 @@ class _Reducer:
         self.texts = TextStats()
         self.sign: list[Float[Tensor, "text token"]] = []  # one tensor a layer, here and below
         self.boundary: list[Float[Tensor, "text token"]] = []
-        self.nearest: list[Int[Tensor, "text token"]] = []
+        self.nearest_wall: list[Int[Tensor, "text token"]] = []
         self.finite: list[Bool[Tensor, "text token"]] = []
         self.dimension: list[Float[Tensor, "text token 2"]] = []
 
@@ -502,7 +497,7 @@ class _Reducer:
             self.tokens,
             sign=stacked(self.sign),
             boundary=stacked(self.boundary),
-            nearest=stacked(self.nearest),
+            nearest_wall=stacked(self.nearest_wall),
             finite=stacked(self.finite),
             dimension=stacked(self.dimension),
         )
@@ -592,7 +587,7 @@ class _Reducer:
             nearest = index.masked_fill(nearest < 0, -1)
         self.sign.append(sign_fraction(margin))
         self.boundary.append(distance)
-        self.nearest.append(nearest)
+        self.nearest_wall.append(nearest)
         self.finite.append(margin.isfinite().all(dim=-1))
         self.tokens.codes[layer] = region_code(margin)
 
@@ -609,7 +604,7 @@ def _common(batch: TokenBatch) -> slice:
 
 def _at_last_token(call: AttentionCall, mask: Bool[Tensor, "text token"]) -> AttentionCall:
     """The attention call of only the last pooled token of each text."""
-    last = (mask * torch.arange(mask.shape[1], device=mask.device)).amax(1)
+    last = last_token(mask)
     text = torch.arange(len(mask), device=mask.device)
 
     def query_rows(values: Tensor | None) -> Tensor | None:

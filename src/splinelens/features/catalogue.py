@@ -171,7 +171,7 @@ def columns(
     chosen: Sequence[Statistic],
     layers: Sequence[int],
     sizes: dict[str, Sequence[int]],
-    softmax: Sequence[int] | None = None,
+    softmax_layers: Sequence[int] | None = None,
 ) -> tuple[Column, ...]:
     """The columns of a table, layer by layer, those without a layer last.
 
@@ -179,7 +179,7 @@ def columns(
         chosen: The statistics.
         layers: The layers to read them at.
         sizes: For the axes ``neuron`` and ``width``, the size at each of the model's layers.
-        softmax: The layers whose attention is a softmax; only they have columns of the statistics of
+        softmax_layers: The layers whose attention is a softmax; only they have columns of the statistics of
             attention. None stands for all.
 
     Example:
@@ -191,7 +191,8 @@ def columns(
         Column(row, layer, 1 if row.axis == "scalar" else sizes[row.axis][layer])
         for layer in layers
         for row in chosen
-        if row.needs != "tokens" and (row.needs != "attention" or softmax is None or layer in softmax)
+        if row.needs != "tokens"
+        and (row.needs != "attention" or softmax_layers is None or layer in softmax_layers)
     ]
     return (*layered, *(Column(row, None, 1) for row in chosen if row.needs == "tokens"))
 

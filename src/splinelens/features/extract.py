@@ -10,12 +10,11 @@ import numpy as np
 from splinelens import __version__
 from splinelens.anatomy import anatomy_of
 from splinelens.errors import NoTokens
-from splinelens.features.catalogue import statistics
 from splinelens.features.reader import CHUNK, Progress, TextFeatures, TextReader
-from splinelens.features.spec import FeatureSpec
+from splinelens.features.spec import FeatureSpec, load_up_to
 from splinelens.features.table import FeatureTable, joined, read_provenance
 from splinelens.files import RowStore
-from splinelens.models import LoadedModel, load_model
+from splinelens.models import LoadedModel
 from splinelens.texts import Texts
 from splinelens.tokens import Long
 
@@ -76,23 +75,19 @@ def extract(
         array([0.37], dtype=float32)
     """
     texts = Texts.of(texts)
-    features = (features,) if isinstance(features, str) else features
-    pooling = (pooling,) if isinstance(pooling, str) else pooling
-    chosen = None if layers is None else tuple(sorted(set(layers)))
-    spec = FeatureSpec(
-        tuple(features),
-        tuple(pooling),
-        chosen,
-        prompt,
-        suffix,
-        max_tokens,
-        long,
+    spec = FeatureSpec.of(
+        features,
+        layers,
+        pooling,
+        prompt=prompt,
+        suffix=suffix,
+        max_tokens=max_tokens,
+        long=long,
         eps=eps,
         normalize=normalize,
     )
-    statistics(spec.features, spec.pooling)  # a wrong name shows before a model is loaded
-    loaded = load_model(model, layers=spec.depth) if isinstance(model, str) else model
-    return read_table(TextReader(loaded, spec), texts, prefixes=prefixes, output=output, progress=progress)
+    reader = TextReader(load_up_to(model, spec.layers), spec)
+    return read_table(reader, texts, prefixes=prefixes, output=output, progress=progress)
 
 
 def read_table(
@@ -155,7 +150,7 @@ def provenance(reader: TextReader, texts: Texts) -> dict[str, Any]:  # Any: plai
 
 def _attention(reader: TextReader) -> dict[str, Any]:  # Any: plain JSON values
     """What ``attention_id`` counts, and the layers without it; empty unless it is read."""
-    softmax = reader.layout.softmax
+    softmax = reader.layout.softmax_layers
     if not softmax:
         return {}
     way = anatomy_of(reader.loaded.model).softmax

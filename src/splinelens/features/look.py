@@ -16,13 +16,14 @@ from torch import Tensor, nn
 
 from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.errors import BadFeatures, UnknownAnatomy
-from splinelens.features.token_report import load_up_to, read_tokens
+from splinelens.features.spec import load_up_to
+from splinelens.features.token_report import read_tokens
 from splinelens.features.validation import check_layer, check_text
 from splinelens.geometry.affine import RegionMap, first_order_map, piecewise_map
 from splinelens.geometry.attention import THRESHOLDS, dimension_bounds
 from splinelens.geometry.codes import unpacked
 from splinelens.geometry.hulls import (
-    active,
+    active_keys,
     attention_weights,
     hull_vertices,
     measured_dimension,
@@ -107,7 +108,7 @@ class Hull:
 
 
 @dataclass(frozen=True, eq=False)
-class Place:
+class TokenDetail:
     """One token at one layer; vectors, map and hull are left out of what ``print`` shows.
 
     Attributes:
@@ -116,23 +117,23 @@ class Place:
         piece: The characters that it stands for.
         region: Name of its region; equal names at one layer are equal regions.
         code: The packed signs of its neurons (see ``geometry.codes``).
-        neurons: How many neurons the code holds.
-        numbers: The number of each of them among all neurons of the layer: 0, 1, 2, ... on a dense one;
+        neuron_count: How many neurons the code holds.
+        neurons: The number of each of them among all neurons of the layer: 0, 1, 2, ... on a dense one;
             on a layer of experts those of the token's experts and of the shared one.
         experts: The experts that the token is routed to; empty on a dense layer.
         sign: Share of neurons that are on.
         boundary: Distance to the nearest wall, in units of the MLP's input.
-        wall: The neuron whose wall that is, by its number in the layer; -1 without any wall.
+        nearest_wall: The neuron whose wall that is, by its number in the layer; -1 without any wall.
         crossing: The shortest step through the nearest wall and no other, which ends just after it. It is
-            computed from ``input`` in float64, ``wall`` from the model's gate: where two walls are
-            equally near up to rounding, its neuron may differ from ``wall``.
+            computed from ``input`` in float64, ``nearest_wall`` from the model's gate: where two walls are
+            equally near up to rounding, its neuron may differ from ``nearest_wall``.
         input: What the MLP is given.
-        output: What the MLP makes of it; None on a layer of experts.
-        map: What the MLP does around there: ``map.kind`` says whether that is exact throughout the
+        output: The MLP's output; None on a layer of experts.
+        map: What the MLP does near the point: ``map.kind`` says whether that is exact throughout the
             region or of first order.
         hull: Where the attention's output lies.
         eps: Threshold of the hull's active keys.
-        notes: What could not be had, and why.
+        notes: What is missing, and why.
     """
 
     layer: int
@@ -140,12 +141,12 @@ class Place:
     piece: str
     region: str
     code: UInt8[Tensor, " byte"] = field(repr=False)
-    neurons: int
-    numbers: Int[Tensor, " neuron"] = field(repr=False)
+    neuron_count: int
+    neurons: Int[Tensor, " neuron"] = field(repr=False)
     experts: tuple[int, ...]
     sign: float
     boundary: float
-    wall: int
+    nearest_wall: int
     crossing: Crossing | None = field(repr=False)
     input: Float[Tensor, " width"] = field(repr=False)
     output: Float[Tensor, " width"] | None = field(repr=False)
@@ -156,8 +157,8 @@ class Place:
 
     @property
     def on(self) -> Bool[Tensor, " neuron"]:
-        """The signs of the token's neurons, in the order of ``numbers``: True where a neuron is on."""
-        return unpacked(self.code[None], self.neurons)[0]
+        """The signs of the token's neurons, in the order of ``neurons``: True where a neuron is on."""
+        return unpacked(self.code[None], self.neuron_count)[0]
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON values
         """As JSON values: vectors by their norm, the map by its norms and rank; None for what is missing.
@@ -172,11 +173,11 @@ class Place:
             "piece": self.piece,
             "region": self.region,
             "code": self.code.cpu().numpy().tobytes().hex(),
-            "neurons": self.neurons,
+            "neurons": self.neuron_count,
             "experts": list(self.experts),
             "sign": self.sign,
             "boundary": self.boundary if wall else None,
-            "wall": self.wall if wall else None,
+            "wall": self.nearest_wall if wall else None,
             "crossing": None if self.crossing is None else float(self.crossing.step.norm()),
             "input": float(self.input.double().norm()),
             "output": None if self.output is None else float(self.output.double().norm()),
@@ -202,8 +203,8 @@ def look(
     prompt: str = "",
     eps: float = 0.1,
     max_tokens: int = 2048,
-) -> Place:
-    """Say everything about one token at one layer.
+) -> TokenDetail:
+    """Describe one token at one layer.
 
     Args:
         text: The text.
@@ -216,7 +217,7 @@ def look(
         max_tokens: Longer texts are refused.
 
     Returns:
-        The place; what cannot be had is None, with a note.
+        The record; what is missing is None, with a note.
 
     Raises:
         BadFeatures: A layer or token that does not exist, ``eps`` outside (0, 1), or activations that
@@ -225,8 +226,8 @@ def look(
         BadModel: The model cannot be loaded.
 
     Example:
-        >>> place = look("Good morning.", layer=0, token=2)  # doctest: +SKIP
-        >>> place.map.kind  # doctest: +SKIP
+        >>> detail = look("Good morning.", layer=0, token=2)  # doctest: +SKIP
+        >>> detail.map.kind  # doctest: +SKIP
         'first-order'
     """
     layer = check_layer(layer)
@@ -246,26 +247,26 @@ def look(
     experts = tuple(report.routes[layer][token].tolist()) if report.routes else ()
     region, map_notes = _map(anatomy, layer, point)
     crossing, crossing_notes = _crossing(anatomy, layer, point, experts)
-    numbers = torch.arange(report.neurons[0])
+    neurons = torch.arange(report.neuron_count[0])
     if experts:
-        numbers = routed_neurons(loaded.model, layer, report.routes[layer])[token]
+        neurons = routed_neurons(loaded.model, layer, report.routes[layer])[token]
     if crossing is not None:
-        crossing = replace(crossing, neuron=int(numbers[crossing.neuron]))
+        crossing = replace(crossing, neuron=int(neurons[crossing.neuron]))
     hull = None
     if report.call is not None:
         hull = hull_of(anatomy, layer, report.call, report.before, eps)
-    return Place(
+    return TokenDetail(
         layer=layer,
         token=token,
         piece=report.piece(token),
         region=report.region_ids(layer)[token],
         code=report.code(layer)[token],
-        neurons=report.neurons[0],
-        numbers=numbers,
+        neuron_count=report.neuron_count[0],
+        neurons=neurons,
         experts=experts,
         sign=float(report.sign[0, token]),
         boundary=float(report.boundary[0, token]),
-        wall=int(report.wall[0, token]),
+        nearest_wall=int(report.nearest_wall[0, token]),
         crossing=crossing,
         input=point,
         output=None if region is None else region.value,
@@ -324,14 +325,20 @@ def hull_of(anatomy: Anatomy, layer: int, call: AttentionCall, before: int, eps:
         eps: Threshold of the active keys, in (0, 1).
     """
     weights = _weights(call)
-    above = torch.stack([active(weights, eps, threshold) for threshold in THRESHOLDS])
+    above = torch.stack([active_keys(weights, eps, threshold) for threshold in THRESHOLDS])
     value = None if call.value is None else call.value[0]
     projection, bias = linear_of(
         anatomy.output(layer), anatomy.family.transposed, f"the output projection of layer {layer}"
     )
     projections = projection.chunk(len(weights), dim=1)
     heads = tuple(
-        _head(weights[head], above[:, head], _of_head(value, head, len(weights)), projections[head], before)
+        _head(
+            weights[head],
+            above[:, head],
+            None if value is None else value[head * len(value) // len(weights)],  # consecutive heads share it
+            projections[head],
+            before,
+        )
         for head in range(len(weights))
     )
     point, measured = None, None
@@ -340,11 +347,11 @@ def hull_of(anatomy: Anatomy, layer: int, call: AttentionCall, before: int, eps:
         point = point if bias is None else point + bias.to(point.dtype)
         absolute, relative = (measured_dimension(value, projection, chosen) for chosen in above)
         measured = absolute, relative
-    bounds = [dimension_bounds(count, projections[0].shape[1], anatomy.width) for count in above.sum(dim=-1)]
+    tight, loose = dimension_bounds(above.sum(dim=-1), projections[0].shape[1], anatomy.width)
     return Hull(
         heads=heads,
-        tight=(int(bounds[0][0]), int(bounds[1][0])),
-        loose=(int(bounds[0][1]), int(bounds[1][1])),
+        tight=(int(tight[0]), int(tight[1])),
+        loose=(int(loose[0]), int(loose[1])),
         measured=measured,
         point=point,
     )
@@ -438,13 +445,6 @@ def _point(
         some = slice(start, start + _KEYS)
         total = total + minkowski_point(hull_vertices(value[:, some], projection), weights[:, some])
     return total
-
-
-def _of_head(
-    value: Float[Tensor, "kv_head key value_dim"] | None, head: int, heads: int
-) -> Float[Tensor, "key value_dim"] | None:
-    """The values that a head reads: consecutive heads share them."""
-    return None if value is None else value[head * len(value) // heads]
 
 
 def _head(

@@ -1,4 +1,4 @@
-"""Which token of a text makes numbers that are not finite, and at which layer they first show.
+"""Which token of a text gives non-finite values, and at which layer they first show.
 
 Attention mixes tokens: once one of them is NaN, kernels may hand NaN to tokens before it as well,
 because 0 * NaN is NaN. So the token cannot be read off one pass. Prefixes of the text are run

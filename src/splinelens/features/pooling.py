@@ -25,13 +25,13 @@ class Layout:
     Attributes:
         columns: The columns, in order.
         layers: Layers that are read, rising.
-        softmax: Those of them whose attention is read.
+        softmax_layers: Those of them whose attention is read.
         eps: Threshold of the intrinsic dimension.
     """
 
     columns: tuple[Column, ...]
     layers: tuple[int, ...]
-    softmax: tuple[int, ...]
+    softmax_layers: tuple[int, ...]
     eps: float = 0.1
 
     @cached_property
@@ -50,7 +50,7 @@ class Layout:
 
         return Request(
             layers=self.layers,
-            softmax=self.softmax,
+            softmax_layers=self.softmax_layers,
             spline7=any(row.feature == "spline7" for row in statistics),
             margins=poolings("gate"),
             hidden=poolings("hidden"),
@@ -100,7 +100,7 @@ class Layout:
             One row a prefix.
         """
         sizes = {column.layer: column.size for column in self.columns if column.statistic.axis == "neuron"}
-        request = self.request
+        request, before = self.request, before or TextStats()
 
         def scanned(
             values: Tensor | None, poolings: Sequence[str], earlier: Running | None
@@ -112,15 +112,13 @@ class Layout:
             one, seen = values[0], None
             if layer in tokens.neurons:
                 one, seen = spread(one, tokens.neurons[layer][0], sizes[layer])
-            earlier = None if before is None else before.margins[layer]
-            margins[layer] = Running.scan(one, request.margins, seen=seen, before=earlier)
+            margins[layer] = Running.scan(one, request.margins, seen=seen, before=before.margins.get(layer))
         for layer, values in tokens.hidden.items():
-            earlier = None if before is None else before.hidden[layer]
-            hidden[layer] = Running.scan(values[0], request.hidden, before=earlier)
+            hidden[layer] = Running.scan(values[0], request.hidden, before=before.hidden.get(layer))
         return TextStats(
-            scanned(tokens.sign, SIGN_POOLINGS, None if before is None else before.sign),
-            scanned(tokens.boundary, BOUNDARY_POOLINGS, None if before is None else before.boundary),
-            scanned(tokens.dimension, request.attention, None if before is None else before.dimension),
+            scanned(tokens.sign, SIGN_POOLINGS, before.sign),
+            scanned(tokens.boundary, BOUNDARY_POOLINGS, before.boundary),
+            scanned(tokens.dimension, request.attention, before.dimension),
             margins,
             hidden,
         )
@@ -134,7 +132,7 @@ class Layout:
         if row.needs == "attention":
             assert stats.dimension is not None
             counts = stats.dimension.result(row.pooling)
-            return counts[:, threshold_index(row), self.softmax.index(layer), None].numpy()
+            return counts[:, threshold_index(row), self.softmax_layers.index(layer), None].numpy()
         states = stats.margins if row.needs == "gate" else stats.hidden
         return states[layer].result(row.pooling).numpy()
 

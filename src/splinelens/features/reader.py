@@ -33,7 +33,6 @@ from splinelens.tokens import (
     tokenize,
     windows,
 )
-from splinelens.weights import walls_of
 
 CHUNK = 1024
 """Texts that are sorted by length together: full batches, and a killed run loses little."""
@@ -107,21 +106,15 @@ class TextReader:
         self.side = side
         self.batch_tokens = batch_tokens or (1024 if loaded.device.type == "cpu" else 4096)
         anatomy = anatomy_of(loaded.model)
-        self.layers = tuple(range(anatomy.depth)) if spec.layers is None else tuple(sorted(set(spec.layers)))
-        missing = [layer for layer in self.layers if not 0 <= layer < anatomy.depth]
-        if missing:
-            raise BadFeatures(
-                f"layers {missing} do not exist: {loaded.name} has {anatomy.depth} blocks loaded, 0 to "
-                f"{anatomy.depth - 1}"
-            )
+        self.layers = anatomy.layers(spec.layers)
         self.layout = _layout(anatomy, spec, self.layers)
         before = prompt_ids(loaded.tokenizer, spec.prompt, beginning=True)
         self.suffix = prompt_ids(loaded.tokenizer, spec.suffix, beginning=False) if spec.suffix else ()
         self._check_positions(len(before) + len(self.suffix))
         # Padded left, the prompt runs in each row: after the padding, next to its text. So it does
         # with linear attention, whose state cannot be shared by several texts.
-        shared = side == "right" and len(anatomy.softmax_layers) == anatomy.depth
-        self.prefix = () if shared else before
+        shared = side == "right" and not anatomy.has_linear_attention
+        self.prompt = () if shared else before
         self.engine = TorchEngine(loaded.model, self.layout.request, before if shared else ())
 
     @property
@@ -289,7 +282,7 @@ class TextReader:
             max_tokens=self.spec.max_tokens,
             batch_tokens=self.batch_tokens,
             offset=self.engine.prompt.length,
-            prefix=self.prefix,
+            prompt=self.prompt,
             suffix=self.suffix,
             side=self.side,
         )
@@ -312,7 +305,10 @@ class TextReader:
 
     def _blame(self, text: TokenizedText) -> tuple[str, int] | None:
         """Where a text fails, in words, and the first token that it spoils; the text is run again."""
-        if not all(bool(part.isfinite().all()) for pair in self.engine.prompt.states for part in pair):
+        prompt = TokenizedText(self.prompt, ((0, 0),) * len(self.prompt), len(self.prompt))
+        rows = batches([prompt], max_tokens=len(self.prompt), side=self.side)  # none without a prompt
+        finite = (bool(part.isfinite().all()) for pair in self.engine.prompt.states for part in pair)
+        if not all(finite) or any(self.engine.failing_layer(row) is not None for row in rows):
             return ": the prompt before it does already", 0
         first = first_nonfinite(windows([text], self.spec.max_tokens), partial(self._failing, text))
         return None if first is None else (location(text, *first), first[1])
@@ -350,7 +346,7 @@ class TextReader:
             longest = int(rows.argmax())
             raise BadFeatures(
                 f"the {int(rows.sum()):,} prefixes of texts {start} to {start + len(tokenized) - 1} (text "
-                f"{start + longest} alone has {int(rows[longest]):,}) times {self.layout.width:,} numbers "
+                f"{start + longest} has {int(rows[longest]):,}) times {self.layout.width:,} numbers "
                 f"take {needed / 2**30:.1f} GiB, more than {_MAX_PREFIX_BYTES / 2**30:.0f}. Read scalar "
                 "features (spline7, attention_id), fewer layers or fewer texts at once, or follow each text "
                 "with splinelens.Stream"
@@ -362,20 +358,13 @@ def _layout(anatomy: Anatomy, spec: FeatureSpec, layers: tuple[int, ...]) -> Lay
     chosen = statistics(spec.features, spec.pooling)
     softmax = _softmax_layers(anatomy, spec, layers, chosen)
     sizes: dict[str, Sequence[int]] = {
-        "neuron": [_neurons(anatomy, layer) for layer in range(anatomy.depth)],
+        "neuron": [anatomy.neurons(layer) for layer in range(anatomy.depth)],
         "width": [anatomy.width] * anatomy.depth,
     }
     layout_columns = columns(chosen, layers, sizes, softmax)
     if not layout_columns:
         raise BadFeatures(f"no layer to read {', '.join(spec.features)} at; name at least one")
     return Layout(layout_columns, layers, softmax, spec.eps)
-
-
-def _neurons(anatomy: Anatomy, layer: int) -> int:
-    """Neurons of a layer; a dense one is refused here if its weight cannot be read."""
-    if anatomy.experts(layer) is not None:
-        return anatomy.neurons(layer)
-    return len(walls_of(anatomy, layer)[0])
 
 
 def _softmax_layers(

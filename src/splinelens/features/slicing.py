@@ -15,7 +15,8 @@ from torch import Tensor
 
 from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.errors import BadFeatures
-from splinelens.features.token_report import TokenReport, load_up_to, read_tokens
+from splinelens.features.spec import load_up_to
+from splinelens.features.token_report import TokenReport, read_tokens
 from splinelens.features.validation import check_layer, check_text, check_token
 from splinelens.geometry.slices import Slice, points_apart, slice_partition, spans_plane
 from splinelens.models import LoadedModel
@@ -62,7 +63,7 @@ class TextSlice:
         return shared
 
 
-def text_slice(
+def slice_tokens(
     anatomy: Anatomy,
     reports: Sequence[TokenReport],
     layer: int,
@@ -88,7 +89,7 @@ def text_slice(
     states = torch.cat([report.inputs[layer] for report in reports])
     notes: list[str] = []
     if tokens is None:
-        tokens, notes = _found([report.tokens for report in reports], states, layer)
+        tokens, notes = _default_tokens([report.tokens for report in reports], states, layer)
     else:
         for token in tokens:
             check_token(token, len(states), "all texts together" if len(reports) > 1 else "the text")
@@ -99,12 +100,12 @@ def text_slice(
     view = TextSlice(
         layer=layer,
         labels=tuple(_label(reports, token) for token in tokens),
-        points=picture.places,
+        points=picture.positions,
         box=picture.box,
         segments=picture.segments,
         walls=picture.walls + first,
         regions=picture.cell_count,
-        cells=tuple(picture.cell_around(point) for point in picture.places),
+        cells=tuple(picture.cell_around(point) for point in picture.positions),
         neurons=len(weight),
     )
     return view, notes + drawn
@@ -117,6 +118,7 @@ def slice_texts(
     layer: int,
     at: str = "last",
     prompt: str = "",
+    max_tokens: int = 2048,
 ) -> Slice:
     """Cut the partition of a layer along the plane through three texts.
 
@@ -127,6 +129,7 @@ def slice_texts(
         layer: A dense layer, from 0.
         at: Where a text is: at its ``last`` token, or at the ``mean`` of its tokens' MLP inputs.
         prompt: Run before each text.
+        max_tokens: Longer texts are refused.
 
     Returns:
         The slice; its points are those of the texts, in input order.
@@ -150,8 +153,10 @@ def slice_texts(
     texts = [check_text(text, names[index]) for index, text in enumerate(texts)]
     loaded = load_up_to(model, [layer])
     reports = [
-        read_tokens(text, loaded, layers=[layer], prompt=prompt, keep_inputs=[layer], name=names[index])
-        for index, text in enumerate(texts)
+        read_tokens(
+            text, loaded, layers=[layer], prompt=prompt, max_tokens=max_tokens, keep_inputs=[layer], name=name
+        )
+        for name, text in zip(names, texts, strict=True)
     ]
     anatomy = anatomy_of(loaded.model)
     if anatomy.experts(layer) is not None:
@@ -170,7 +175,7 @@ def locate_token(reports: Sequence[TokenReport], token: int) -> tuple[int, int]:
         if token < report.tokens:
             return text, token
         token -= report.tokens
-    raise IndexError(f"no token {token} after the last text")
+    raise IndexError("the token is after the last text")
 
 
 def _label(reports: Sequence[TokenReport], token: int) -> str:
@@ -179,7 +184,7 @@ def _label(reports: Sequence[TokenReport], token: int) -> str:
     return f"{before}token {index} '{visible(reports[text].piece(index))}'"
 
 
-def _found(
+def _default_tokens(
     counts: list[int], states: Float[Tensor, "token width"], layer: int
 ) -> tuple[Triple | None, list[str]]:
     """The usual three tokens, or others that span a plane, or None; notes unless it is the usual ones."""

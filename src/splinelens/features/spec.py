@@ -1,14 +1,17 @@
 """Everything that decides a feature's value, besides the text and the model."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from splinelens.errors import BadFeatures
-from splinelens.features.catalogue import VERSION
+from splinelens.features.catalogue import VERSION, statistics
+from splinelens.features.validation import check_layers, check_names
 from splinelens.geometry.attention import check_eps
+from splinelens.models import LoadedModel, load_model
 from splinelens.tokens import Long
 
 
@@ -51,6 +54,17 @@ class FeatureSpec:
     def __post_init__(self) -> None:
         object.__setattr__(self, "eps", check_eps(self.eps))  # a plain float, whatever it came as
 
+    @classmethod
+    def of(cls, features: object, layers: object, pooling: object, **settings: Any) -> "FeatureSpec":
+        """Validate user input before a model is loaded; ``settings`` are the other fields.
+
+        Raises:
+            BadFeatures: Names or layers that cannot be, no layer, or ``eps`` outside (0, 1).
+        """
+        names, poolings = check_names(features, "features"), check_names(pooling, "pooling")
+        statistics(names, poolings)
+        return cls(names, poolings, check_layers(layers), **settings)
+
     @property
     def depth(self) -> int | None:
         """Blocks that must be run; None stands for all of the model."""
@@ -59,7 +73,7 @@ class FeatureSpec:
     def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
         """As plain JSON values: what JSON gives back is equal.
 
-        ``normalize`` is there only where it is true, so tables from before it are still those of equal runs.
+        ``normalize`` is written only when true, so tables written before it existed still match.
         """
         return {
             key: list(value) if isinstance(value, tuple) else value
@@ -85,3 +99,15 @@ class FeatureSpec:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise BadFeatures(f"a feature spec is damaged at {where!r}: {first['msg']}") from error
+
+
+def load_up_to(model: str | LoadedModel, layers: Sequence[int] | None) -> LoadedModel:
+    """The model itself, or of a named one the blocks that some layers need; None stands for all layers.
+
+    Raises:
+        BadFeatures: A layer that does not exist.
+        BadModel: The model cannot be loaded.
+    """
+    if isinstance(model, LoadedModel):
+        return model
+    return load_model(model, layers=FeatureSpec(layers=check_layers(layers)).depth)

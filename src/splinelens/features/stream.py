@@ -1,14 +1,14 @@
-"""The features of a text while it grows: one token in, the row of the prefix so far out.
+"""The features of a growing text: one token in, the row of the prefix so far out.
 
-The model's keys and values are cached, and of the features only running minima, maxima, means and
-deviations: a token costs one pass over itself and O(1) a layer, besides its attention. The numbers
-are those of ``extract(..., prefixes=True)`` up to rounding, and to the bit where the matrix library
-sums alike whatever the batch, because a step is padded as texts are. Linear
-attention cannot be padded; with it distances near 0 agree to rounding of the margins only.
+The model's keys and values are cached, and running statistics of the features. A token costs one pass over
+itself and O(1) a layer, besides its attention. The numbers are those of ``extract(..., prefixes=True)`` up to
+rounding. They are bit-equal where the matrix library sums alike for any batch: a step is padded as texts are.
+Linear attention cannot be padded: with it, distances near 0 agree to rounding of the margins only.
 """
 
 from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import replace
 from operator import index
 from typing import Any, SupportsIndex
 
@@ -18,10 +18,10 @@ import torch
 from splinelens.anatomy import anatomy_of
 from splinelens.engines.torch import TextStats, TokenStats, positions_of, run_tokens
 from splinelens.errors import BadTexts
-from splinelens.features.catalogue import Column, statistics
+from splinelens.features.catalogue import Column
 from splinelens.features.reader import TextReader
-from splinelens.features.spec import FeatureSpec
-from splinelens.models import LoadedModel, load_model
+from splinelens.features.spec import FeatureSpec, load_up_to
+from splinelens.models import LoadedModel
 from splinelens.tokens import TokenBatch, Window, padded
 
 _STEP = 64
@@ -57,7 +57,7 @@ class Stream:
         Args:
             model: A loaded model, or the name, folder or file of one.
             features: As in ``extract``.
-            layers: Layers to read, from 0; None reads all. Blocks above the last one are not run.
+            layers: Layers to read, from 0; None reads all. Blocks above the last one run the prompt only.
             pooling: Poolings of margins and hidden states.
             prompt: Run before the text, never pooled.
             eps: Attention weights above it count for ``attention_id``; in (0, 1).
@@ -66,24 +66,19 @@ class Stream:
             BadFeatures: Names or layers that do not exist, or ``eps`` outside (0, 1).
             BadModel: The model cannot be loaded.
         """
-        features = (features,) if isinstance(features, str) else features
-        pooling = (pooling,) if isinstance(pooling, str) else pooling
-        chosen = None if layers is None else tuple(sorted(set(layers)))
-        spec = FeatureSpec(tuple(features), tuple(pooling), chosen, prompt, max_tokens=1, eps=eps)
-        statistics(spec.features, spec.pooling)  # a wrong name shows before a model is loaded
-        loaded = load_model(model, layers=spec.depth) if isinstance(model, str) else model
+        spec = FeatureSpec.of(features, layers, pooling, prompt=prompt, max_tokens=1, eps=eps)
+        loaded = load_up_to(model, spec.layers)
         self._reader = TextReader(loaded, spec)
         self.columns: tuple[Column, ...] = self._reader.columns
         self.length = 0
         self._reason: str | None = None
         self._state: TextStats | None = None
-        anatomy = anatomy_of(loaded.model)
-        self._linear = len(anatomy.softmax_layers) < anatomy.depth
+        self._linear = anatomy_of(loaded.model).has_linear_attention
         self._step = 1 if self._linear else _STEP
         prompt_cache = self._reader.engine.prompt
         self._cached = prompt_cache.length
         self._cache: Any = prompt_cache.cache(1) or self._empty_cache()  # Any: see engines/torch.py
-        for token in self._reader.prefix:
+        for token in self._reader.prompt:
             batch = self._batch([token])
             run_tokens(loaded.model, batch.ids, batch.positions, cache=self._cache)
             self._cached += 1
@@ -224,9 +219,10 @@ class Stream:
 
     def _set_reason(self, layer: int | None, stats: TokenStats) -> None:
         """Record where a pass over one token failed; a layer without hyperplanes is no failure."""
+        boundary = torch.zeros(1) if stats.boundary is None else stats.boundary
         if layer is not None:
             self._reason = f"gives values that are not finite at layer {layer}, token {self.length}"
-        elif self._linear and stats.boundary is not None and bool(stats.boundary.isnan().any()):
+        elif self._linear and (boundary.isnan().any() or not _is_finite(replace(stats, boundary=None))):
             self._reason = f"gives values that are not finite at token {self.length}"
 
     def _check_fit(self, ids: Sequence[int]) -> None:

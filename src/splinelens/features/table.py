@@ -150,7 +150,7 @@ class FeatureTable:
 
     @classmethod
     def from_arrow(cls, table: "pa.Table") -> "FeatureTable":
-        """From what ``to_arrow`` gave, or rows of it.
+        """From what ``to_arrow`` gave in float32, or rows of it.
 
         Raises:
             BadFeatures: The table was not written by this library, or under another catalogue.

@@ -5,8 +5,8 @@ nothing of size (token, neuron) or (token, token) outlives its layer. A prompt r
 the same row; attention sees its tokens, and they are never reported.
 """
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +18,7 @@ from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.engines.torch import Request, TokenStats, TorchEngine, positions_of
 from splinelens.errors import BadFeatures, BadTexts, NoTokens
 from splinelens.features.nonfinite import first_nonfinite, location
-from splinelens.features.spec import FeatureSpec
+from splinelens.features.spec import load_up_to
 from splinelens.features.validation import (
     check_layer,
     check_layers,
@@ -37,7 +37,7 @@ from splinelens.geometry.codes import (
 from splinelens.geometry.partition import BOUNDARY_POOLINGS, SIGN_POOLINGS, spline7
 from splinelens.geometry.running import Running
 from splinelens.layers import AttentionCall, watch
-from splinelens.models import LoadedModel, load_model
+from splinelens.models import LoadedModel
 from splinelens.tokens import TokenBatch, TokenizedText, Window, batches, prompt_ids, tokenize
 from splinelens.weights import linear_of, routed_neurons
 
@@ -52,12 +52,12 @@ class TokenReport:
         layers: The layers that were read, rising; the layer axes below count these.
         sign: Share of neurons that are on.
         boundary: Distance to the nearest wall, in units of the MLP's input.
-        wall: The neuron whose wall that is, numbered as in ``gate_norms``; -1 without any wall.
+        nearest_wall: The neuron whose wall that is, numbered as in ``gate_norms``; -1 without any wall.
         dimension: Active keys of each head: with the absolute threshold, then with the relative
             one; -1 at layers without softmax attention.
         bound: Upper bound on the hull's dimension from the relative counts; -1 likewise.
         codes: For each layer the packed signs of the token's neurons (see ``geometry.codes``).
-        neurons: For each layer how many neurons a code holds; on a layer of experts those of the
+        neuron_count: For each layer how many neurons a code holds; on a layer of experts those of the
             experts that a token is routed to.
         routes: On layers of experts the token's experts, rising.
         inputs: MLP inputs, at the layers of ``keep_inputs``.
@@ -70,11 +70,11 @@ class TokenReport:
     layers: tuple[int, ...]
     sign: Float[np.ndarray, "layer token"]
     boundary: Float[np.ndarray, "layer token"]
-    wall: Int[np.ndarray, "layer token"]
+    nearest_wall: Int[np.ndarray, "layer token"]
     dimension: Int[np.ndarray, "2 layer head token"]
     bound: Int[np.ndarray, "layer token"]
     codes: tuple[UInt8[Tensor, "token _"], ...]
-    neurons: tuple[int, ...]
+    neuron_count: tuple[int, ...]
     routes: dict[int, Int[Tensor, "token _"]]
     inputs: dict[int, Float[Tensor, "token width"]]
     call: AttentionCall | None
@@ -164,24 +164,18 @@ def read_tokens(
         BadModel: The model cannot be loaded.
 
     Example:
-        >>> reading = read_tokens("Good morning.", layers=[0])  # doctest: +SKIP
-        >>> reading.sign.shape  # doctest: +SKIP
+        >>> report = read_tokens("Good morning.", layers=[0])  # doctest: +SKIP
+        >>> report.sign.shape  # doctest: +SKIP
         (1, 3)
     """
     eps, text, max_tokens = check_eps(eps), check_text(text, name), check_max_tokens(max_tokens)
     requested = check_layers(layers)
     loaded = load_up_to(model, requested)
     anatomy = anatomy_of(loaded.model)
-    chosen = tuple(range(anatomy.depth)) if requested is None else requested
+    chosen = anatomy.layers(requested)
     keep_inputs = [_kept_layer(layer, chosen, "inputs") for layer in keep_inputs]
-    tokens = _tokenize(loaded, text, max_tokens, name)
     before = prompt_ids(loaded.tokenizer, prompt, beginning=True)
-    limit = positions_of(loaded.model).exceeded(len(before) + len(tokens.ids), loaded.name)
-    if limit is not None:
-        raise BadTexts(
-            f"{name} has {len(tokens.ids):,} tokens and {len(before)} more come before it: that exceeds "
-            f"{limit}; give a shorter one"
-        )
+    tokens = _tokenize(loaded, text, len(before), max_tokens, name)
     if keep_call is not None:
         if not attention:
             raise BadFeatures("no call to keep without attention; pass attention=True")
@@ -191,39 +185,25 @@ def read_tokens(
     engine = TorchEngine(loaded.model, Request(chosen, softmax, eps=eps, codes=True))
     batch = _batch(tokens, before)
     ((start, stop),) = batch.spans
-    inputs = _Inputs()
-    calls: list[AttentionCall] = []
-    with ExitStack() as watches:
-        if keep_inputs:
-
-            def keep(layer: int, states: Tensor) -> None:
-                inputs[layer] = states[0, start:stop].clone()
-
-            watches.enter_context(watch(loaded.model, inputs=keep, layers=keep_inputs))
-        if keep_call is not None and keep_call[0] in softmax:
-            column = start + keep_call[1]
-
-            def keep_one(_layer: int, call: AttentionCall) -> None:
-                calls.append(call.part(0, column, column + 1).copied())
-
-            watches.enter_context(watch(loaded.model, attention=keep_one, layers=[keep_call[0]]))
+    kept_call = keep_call if keep_call is not None and keep_call[0] in softmax else None
+    with _kept(loaded, start, stop, keep_inputs, kept_call) as (inputs, calls):
         stats = engine.token_stats(batch).text(0, start, stop)
     _check_finite(engine, stats, tokens, before, name)
     dimension, bound = _dimensions(anatomy, stats, chosen)
     assert stats.sign is not None
     assert stats.boundary is not None
-    assert stats.nearest is not None
+    assert stats.nearest_wall is not None
     return TokenReport(
         text=text,
         spans=tokens.offsets,
         layers=chosen,
         sign=stats.sign[0].T.numpy(),
         boundary=stats.boundary[0].T.numpy(),
-        wall=stats.nearest[0].T.numpy(),
+        nearest_wall=stats.nearest_wall[0].T.numpy(),
         dimension=dimension,
         bound=bound,
         codes=tuple(stats.codes[layer][0] for layer in chosen),
-        neurons=tuple(
+        neuron_count=tuple(
             stats.neurons[layer].shape[-1] if layer in stats.neurons else anatomy.neurons(layer)
             for layer in chosen
         ),
@@ -232,18 +212,6 @@ def read_tokens(
         call=calls[0] if calls else None,
         before=len(before),
     )
-
-
-def load_up_to(model: str | LoadedModel, layers: Sequence[int] | None) -> LoadedModel:
-    """The model itself, or of a named one the blocks that some layers need; None stands for all layers.
-
-    Raises:
-        BadFeatures: A negative layer.
-        BadModel: The model cannot be loaded, or has fewer blocks.
-    """
-    if isinstance(model, LoadedModel):
-        return model
-    return load_model(model, layers=FeatureSpec(layers=check_layers(layers)).depth)
 
 
 def text_distances(
@@ -255,7 +223,7 @@ def text_distances(
     count, and those of experts that a token is not routed to are off.
     """
     distances = []
-    for layer, neurons in zip(report.layers, report.neurons, strict=True):
+    for layer, neurons in zip(report.layers, report.neuron_count, strict=True):
         if layer not in report.routes:
             distances.append(text_distance(report.code(layer), other.code(layer), neurons))
             continue
@@ -281,6 +249,29 @@ class _Inputs(dict[int, Tensor]):
         raise BadFeatures(f"inputs of layer {layer} were not kept: pass keep_inputs=[{layer}] to read_tokens")
 
 
+@contextmanager
+def _kept(
+    loaded: LoadedModel, start: int, stop: int, layers: Sequence[int], call_of: tuple[int, int] | None
+) -> Iterator[tuple[_Inputs, list[AttentionCall]]]:
+    """MLP inputs at some layers, and the attention call of one layer and token, as the text is run."""
+    inputs = _Inputs()
+    calls: list[AttentionCall] = []
+
+    def keep_inputs(layer: int, states: Tensor) -> None:
+        inputs[layer] = states[0, start:stop].clone()
+
+    layer, token = call_of or (0, 0)
+
+    def keep_call(_layer: int, call: AttentionCall) -> None:
+        calls.append(call.part(0, start + token, start + token + 1).copied())
+
+    with (
+        watch(loaded.model, inputs=keep_inputs, layers=layers),
+        watch(loaded.model, attention=keep_call if call_of else None, layers=[layer]),
+    ):
+        yield inputs, calls
+
+
 def _kept_layer(layer: object, chosen: tuple[int, ...], what: str) -> int:
     """A layer to keep something of, if it is among those that are read."""
     number = check_layer(layer)
@@ -290,19 +281,21 @@ def _kept_layer(layer: object, chosen: tuple[int, ...], what: str) -> int:
     return number
 
 
-def _tokenize(loaded: LoadedModel, text: str, max_tokens: int, name: str) -> TokenizedText:
+def _tokenize(loaded: LoadedModel, text: str, before: int, max_tokens: int, name: str) -> TokenizedText:
+    """The tokens of a text that fits into one pass, with those of the prompt before it."""
     (tokens,) = tokenize([text], loaded.tokenizer)
     if tokens.reason is not None:
-        raise NoTokens(f"{name} {tokens.reason}; give one with at least one token")
-    limit = positions_of(loaded.model).exceeded(tokens.total, loaded.name)
+        raise NoTokens(f"{name} {tokens.reason}; give another text")
+    limit = positions_of(loaded.model).exceeded(before + tokens.total, loaded.name)
     if limit is not None:
+        more = f" and {before} more come before it" if before else ""
         raise BadTexts(
-            f"{name} has {tokens.total:,} tokens: that exceeds {limit}; give a shorter text, or read its "
-            "features in windows with extract"
+            f"{name} has {tokens.total:,} tokens{more}: that exceeds {limit}; give a shorter text, or read "
+            "its features in windows with extract"
         )
     if tokens.total > max_tokens:
         raise BadTexts(
-            f"{name} has {tokens.total:,} tokens; inspect reads at most {max_tokens:,}: pass "
+            f"{name} has {tokens.total:,} tokens; at most {max_tokens:,} are read: pass "
             f"max_tokens={tokens.total} (command line: --max-tokens {tokens.total}), or a shorter text"
         )
     return tokens
@@ -310,7 +303,7 @@ def _tokenize(loaded: LoadedModel, text: str, max_tokens: int, name: str) -> Tok
 
 def _batch(tokens: TokenizedText, before: Sequence[int]) -> TokenBatch:
     """One row: the prompt and the text."""
-    (batch,) = batches([tokens], max_tokens=len(tokens.ids), prefix=before)
+    (batch,) = batches([tokens], max_tokens=len(tokens.ids), prompt=before)
     return batch
 
 

@@ -15,14 +15,13 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from splinelens.errors import BadFeatures, BadTexts
-from splinelens.features.catalogue import statistics
 from splinelens.features.spec import FeatureSpec
-from splinelens.features.validation import check_layers, check_names, check_texts, is_whole_number
+from splinelens.features.validation import check_texts, is_whole_number
 from splinelens.models.shared import ModelKey, shared_model
 from splinelens.tokens import Long
 
 CACHE_BYTES = 2**30
-"""Default memory of a process for rows that were read before."""
+"""Default of a process for its in-memory cache of feature rows, in bytes."""
 
 
 class GeometryFeatures(TransformerMixin, BaseEstimator):
@@ -46,8 +45,8 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
         revision: Branch, tag or commit of a hub id.
         device: Such as ``cpu`` or ``cuda:0``; without it the GPU if there is one.
         cache: Folder of fetched and converted models; None takes the usual one.
-        cache_bytes: Memory of a process for rows that were read before, shared by all these
-            estimators; 0 reads every text every time.
+        cache_bytes: In-memory cache of feature rows, in bytes, shared by all these estimators of a
+            process; 0 reads every text every time.
 
     Example:
         >>> geometry = GeometryFeatures(features="margins", layers=[0, 1])
@@ -206,12 +205,10 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
                 f"prompt={self.prompt!r}, normalize={self.normalize!r}: need a string, and True or False"
             )
         self._require_names_or_none()
-        features, pooling = check_names(self.features, "features"), check_names(self.pooling, "pooling")
-        statistics(features, pooling)  # a wrong name shows before a model is loaded
-        return FeatureSpec(
-            features=features,
-            pooling=pooling,
-            layers=check_layers(self.layers),
+        return FeatureSpec.of(
+            self.features,
+            self.layers,
+            self.pooling,
             prompt=self.prompt,
             max_tokens=int(self.max_tokens),
             long=self.long,

@@ -1,13 +1,13 @@
 """Validate user input: texts, layers, tokens and names."""
 
 from collections.abc import Iterable, Mapping, Set
-from math import isnan
 from operator import index
 from typing import Any
 
 import numpy as np
 
 from splinelens.errors import BadFeatures, BadTexts, NoTokens
+from splinelens.texts.table import is_missing
 
 
 def check_text(text: object, name: str = "the text") -> str:
@@ -56,7 +56,7 @@ def check_texts(X: Any) -> list[str | None]:  # Any: lists, arrays, Series and f
         X = X[:, 0]
     if not isinstance(X, Iterable) or isinstance(X, Mapping | Set) or getattr(X, "shape", None) == ():
         raise BadTexts(f"X is a {type(X).__name__}; give a list of texts")
-    texts = [None if _is_missing(value) else value for value in X]
+    texts = [None if is_missing(value) else value for value in X]
     for row, value in enumerate(texts):
         if value is not None and not isinstance(value, str):
             raise BadTexts(
@@ -100,19 +100,18 @@ def check_layers(layers: object) -> tuple[int, ...] | None:
         return None
     if isinstance(layers, str | bytes) or not isinstance(layers, Iterable):
         raise BadFeatures(f"layers={layers!r}: need a list of whole numbers from 0, such as [0, 5], or None")
-    chosen = tuple(sorted({_whole_number(layer, "a layer", "such as 5") for layer in layers}))
+    chosen = sorted({check_layer(layer) for layer in layers})
     if not chosen:
         raise BadFeatures("no layer to read; name at least one")
-    negative = [layer for layer in chosen if layer < 0]
-    if negative:
-        raise BadFeatures(f"layers {negative} do not exist: they are counted from 0")
-    return chosen
+    return tuple(chosen)
 
 
 def check_layer(layer: object) -> int:
     """One layer, as in ``check_layers``."""
-    layers = check_layers([layer])
-    return layers[0] if layers else 0
+    number = _whole_number(layer, "a layer", "such as 5")
+    if number < 0:
+        raise BadFeatures(f"layers [{number}] do not exist: they are counted from 0")
+    return number
 
 
 def check_token(token: object, tokens: int, name: str = "the text") -> int:
@@ -165,8 +164,3 @@ def _whole_number(value: object, name: str, example: str) -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise BadFeatures(f"{value!r} is not {name}: give a whole number from 0, {example}")
     return int(index(value))
-
-
-def _is_missing(value: object) -> bool:
-    """Whether a cell is None, NaN or the NA of pandas, which is neither true nor false."""
-    return value is None or type(value).__name__ == "NAType" or (isinstance(value, float) and isnan(value))

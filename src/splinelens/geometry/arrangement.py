@@ -51,12 +51,12 @@ def arrangement(lines: Float[np.ndarray, "line 3"], box: Box) -> list[Float[np.n
             cells[index], circles[index] = _fill(halves, size), _circles(halves)
         count = total
     new = (cells[:count] != np.roll(cells[:count], 1, axis=1)).any(axis=2)
-    places = _from_square(cells[:count], box)
-    return [corners[kept] for corners, kept in zip(places, new, strict=True)]
+    positions = _from_square(cells[:count], box)
+    return [corners[kept] for corners, kept in zip(positions, new, strict=True)]
 
 
 def cell_around(
-    lines: Float[np.ndarray, "line 3"], box: Box, place: Float[np.ndarray, " 2"]
+    lines: Float[np.ndarray, "line 3"], box: Box, position: Float[np.ndarray, " 2"]
 ) -> Float[np.ndarray, "corner 2"]:
     """The cell that contains a point, without the other cells.
 
@@ -69,7 +69,7 @@ def cell_around(
         [[1.0, 0.0], [1.0, 4.0], [4.0, 0.0], [4.0, 4.0]]
     """
     square, low, high = _to_square(lines, box), np.array(box[:2]), np.array(box[2:])
-    point = (place - low) / (high - low) * 2 - 1
+    point = (position - low) / (high - low) * 2 - 1
     distance = square[:, :2] @ point + square[:, 2]
     cell = _SQUARE
     for line in np.argsort(np.abs(distance)):

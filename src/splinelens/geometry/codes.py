@@ -1,8 +1,7 @@
 """Region codes, one bit per neuron, and Hamming distances between them.
 
 The signs of a token's gate identify its region; packed eight per byte they take 1/32 of the memory of the
-margins. Neurons of two layers are unrelated: compare ``layer_distance`` with ``independent_distance``.
-Source: Balestriero, Cosentino and Shekkizhar, arXiv:2312.01648.
+margins. Source: Balestriero, Cosentino and Shekkizhar, arXiv:2312.01648.
 """
 
 from hashlib import blake2b

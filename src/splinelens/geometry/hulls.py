@@ -114,7 +114,7 @@ def minkowski_point(
     return weights.to(vertices.dtype).flatten() @ vertices.flatten(0, 1)
 
 
-def active(
+def active_keys(
     weights: Float[Tensor, "head key"], eps: float = 0.1, threshold: str = "absolute"
 ) -> Bool[Tensor, "head key"]:
     """The keys that the intrinsic dimension counts.
@@ -134,7 +134,7 @@ def active(
         BadFeatures: ``eps`` outside (0, 1), or an unknown threshold.
 
     Example:
-        >>> active(torch.tensor([[0.25, 0.75]]), eps=0.3)
+        >>> active_keys(torch.tensor([[0.25, 0.75]]), eps=0.3)
         tensor([[False,  True]])
     """
     eps = check_eps(eps)

@@ -118,7 +118,7 @@ class Running:
             kept = values.where(shown, 0)
             parts["positive"] = (kept > 0).sum(1) + 0 * kept.sum(1, dtype=torch.float32)
         if "last" in needs:
-            at = _last_token(mask)
+            at = last_token(mask)
             parts["last"] = values[torch.arange(values.shape[0], device=values.device), at]
             if locate:
                 parts["last_at"] = at.reshape(-1, *[1] * (values.dim() - 2)).expand_as(parts["last"])
@@ -176,12 +176,12 @@ class Running:
         if "positive" in needs:
             parts["positive"] = scattered(0, (flat > 0) + 0 * flat.float(), "sum")[:, :size]
         if "last" in needs:
-            at, row = _last_token(mask), torch.arange(values.shape[0], device=values.device)
+            at, row = last_token(mask), torch.arange(values.shape[0], device=values.device)
             zero = values.new_zeros(values.shape[0], size)
             parts["last"] = zero.scatter(1, neurons[row, at], values[row, at])
             if locate:
-                there = torch.full_like(zero, -1, dtype=torch.long)
-                parts["last_at"] = there.scatter(1, neurons[row, at], at[:, None].expand_as(neurons[row, at]))
+                empty = torch.full_like(zero, -1, dtype=torch.long)
+                parts["last_at"] = empty.scatter(1, neurons[row, at], at[:, None].expand_as(neurons[row, at]))
         return cls(mask.sum(1, keepdim=True), count, **parts)
 
     @classmethod
@@ -342,6 +342,11 @@ def spread(
     return margin.new_zeros(margin.shape[0], size).scatter(1, neurons, margin), seen.scatter(1, neurons, True)
 
 
+def last_token(mask: Bool[Tensor, "text token"]) -> Int[Tensor, " text"]:
+    """Index of the last token of each text."""
+    return (mask * torch.arange(mask.shape[1], device=mask.device)).amax(1)
+
+
 def _needed(poolings: Collection[str]) -> set[str]:
     unknown = sorted(set(poolings) - set(POOLINGS))
     if unknown:
@@ -355,18 +360,14 @@ def _pieces(
     shown: Bool[Tensor, "text token *_"],
     unmasked: slice,
 ) -> list[Tensor]:
-    """The values by stretches of tokens; padding holds the text's last value, which changes no extreme."""
+    """The values by chunks of tokens; padding holds the text's last value, which changes no extreme."""
     row = torch.arange(values.shape[0], device=values.device)
-    last = values[row, _last_token(mask)][:, None]
+    last = values[row, last_token(mask)][:, None]
     pieces = [values[:, unmasked]] if unmasked.start < unmasked.stop else []
     for side in (slice(0, unmasked.start), slice(unmasked.stop, values.shape[1])):
         if side.start < side.stop:
             pieces.append(values[:, side].where(shown[:, side], last))
     return pieces
-
-
-def _last_token(mask: Bool[Tensor, "text token"]) -> Int[Tensor, " text"]:
-    return (mask * torch.arange(mask.shape[1], device=mask.device)).amax(1)
 
 
 def _first_of(
@@ -383,5 +384,5 @@ def _first_of(
 
 
 def _present(part: Tensor | None) -> Tensor:
-    assert part is not None  # asked for at reduce or scan
+    assert part is not None  # requested at reduce or scan
     return part

@@ -57,7 +57,7 @@ class Slice:
 
     Attributes:
         plane: Where the section lies in the MLP's input space.
-        places: Plane coordinates of the three points, in units of the MLP's input.
+        positions: Plane coordinates of the three points, in units of the MLP's input.
         box: The part of the plane that is drawn, ``(low_x, low_y, high_x, high_y)``.
         walls: Neurons whose hyperplane crosses the box, in rising order.
         lines: For each wall ``(a, b, c)`` with ``a² + b² = 1``: ``a x + b y + c`` is the distance within
@@ -69,7 +69,7 @@ class Slice:
     """
 
     plane: Plane
-    places: Float[np.ndarray, "3 2"]
+    positions: Float[np.ndarray, "3 2"]
     box: Box
     walls: Int[np.ndarray, " wall"]
     lines: Float[np.ndarray, "wall 3"]
@@ -101,28 +101,28 @@ class Slice:
         if self.cell_count > MAX_CELLS:
             raise BadFeatures(
                 f"{len(self.walls)} walls cut the box {self.box} into {self.cell_count:,} cells, more than "
-                f"{MAX_CELLS:,}: pass a smaller box, or use cell_around(place) for single cells"
+                f"{MAX_CELLS:,}: pass a smaller box, or use cell_around(position) for single cells"
             )
         return arrangement(self.lines[np.unique(self.same)], self.box)
 
-    def cell_around(self, place: Float[np.ndarray, " 2"]) -> Float[np.ndarray, "corner 2"]:
-        """The cell that contains a place, in milliseconds whatever the number of cells.
+    def cell_around(self, position: Float[np.ndarray, " 2"]) -> Float[np.ndarray, "corner 2"]:
+        """The cell that contains a position, in milliseconds whatever the number of cells.
 
         Returns:
             The cell's corners, counter-clockwise.
 
         Raises:
-            BadFeatures: The place is outside the box.
+            BadFeatures: The position is outside the box.
         """
-        if not ((place >= self.box[:2]).all() and (place <= self.box[2:]).all()):
+        if not ((position >= self.box[:2]).all() and (position <= self.box[2:]).all()):
             raise BadFeatures(
-                f"place {place.tolist()} is outside the box {self.box}; pass a box that contains it"
+                f"position {position.tolist()} is outside the box {self.box}; pass a box that contains it"
             )
-        return cell_around(self.lines, self.box, place)
+        return cell_around(self.lines, self.box, position)
 
-    def on(self, places: Float[np.ndarray, "place 2"]) -> Bool[np.ndarray, "place wall"]:
-        """Which of the crossing neurons are on at places of the plane; on the wall itself they are off."""
-        return places @ self.lines[:, :2].T + self.lines[:, 2] > 0
+    def on(self, positions: Float[np.ndarray, "position 2"]) -> Bool[np.ndarray, "position wall"]:
+        """Which of the crossing neurons are on at positions of the plane; on the wall itself they are off."""
+        return positions @ self.lines[:, :2].T + self.lines[:, 2] > 0
 
 
 def plane_through(points: Float[Tensor, "3 width"]) -> tuple[Plane, Float[np.ndarray, "3 2"]]:
@@ -131,14 +131,14 @@ def plane_through(points: Float[Tensor, "3 width"]) -> tuple[Plane, Float[np.nda
     The first point is (0, 0), the second lies on the positive x axis, the third above it.
 
     Returns:
-        The plane, and the places; distances between them are those between the points.
+        The plane, and the positions; distances between them are those between the points.
 
     Raises:
         BadFeatures: A point is not finite, points coincide, or all lie on one line.
 
     Example:
-        >>> plane, places = plane_through(torch.tensor([[1.0, 1, 1], [1, 1, 4], [1, 3, 1]]))
-        >>> places.tolist()
+        >>> plane, positions = plane_through(torch.tensor([[1.0, 1, 1], [1, 1, 4], [1, 3, 1]]))
+        >>> positions.tolist()
         [[0.0, 0.0], [3.0, 0.0], [0.0, 2.0]]
     """
     exact = points.detach().cpu().double().numpy()
@@ -202,7 +202,7 @@ def slice_partition(
         weight: Gate weight; row k is the normal of hyperplane k. A row of zeros has no hyperplane.
         bias: Gate bias; None for none.
         box: ``(low_x, low_y, high_x, high_y)`` in plane coordinates; by default the extent of the three
-            places plus a quarter of it on each side.
+            positions plus a quarter of it on each side.
 
     Returns:
         The section: walls and segments at once, cells on first access.
@@ -216,8 +216,8 @@ def slice_partition(
         >>> section.walls.tolist(), section.silent, section.segments.round(9).tolist(), section.cell_count
         ([0], 1, [[[1.0, 5.0], [1.0, -1.0]]], 2)
     """
-    plane, places = plane_through(points)
-    low, high = places.min(axis=0), places.max(axis=0)
+    plane, positions = plane_through(points)
+    low, high = positions.min(axis=0), positions.max(axis=0)
     if box is None:
         edge = (high - low) / 4
         box = (*(low - edge).tolist(), *(high + edge).tolist())
@@ -231,7 +231,7 @@ def slice_partition(
     lines = lines[walls] / np.hypot(lines[walls, 0], lines[walls, 1])[:, None]
     return Slice(
         plane=plane,
-        places=places,
+        positions=positions,
         box=box,
         walls=walls,
         lines=lines,
@@ -274,7 +274,7 @@ def _check_points(points: Float[np.ndarray, "3 width"], precision: float) -> Non
     equal = [f"{one} and {other}" for k, (one, other) in enumerate(pairs) if side[k] <= smallest]
     if equal:
         raise BadFeatures(
-            f"points {', '.join(equal)} coincide: they are {side.min():.3g} apart. {advice} one of them"
+            f"points {', '.join(equal)} coincide: their distance is {side.min():.3g}. {advice} one of them"
         )
     one, other = pairs[int(side.argmax())]
     third = 3 - one - other

@@ -13,14 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from splinelens.anatomy import Anatomy, anatomy_of
-from splinelens.errors import BadFeatures
 from splinelens.layers.attention import CallReader, watch_attention
 from splinelens.layers.experts import routed_gate
 
 Reader = Callable[[int, Tensor], None]
 """Called as ``reader(layer, tensor)``, with a tensor of shape (text, token, neuron or width)."""
 
-Handle = torch.utils.hooks.RemovableHandle
+_Handle = torch.utils.hooks.RemovableHandle
 
 _LOCKS: "WeakKeyDictionary[nn.Module, threading.RLock]" = WeakKeyDictionary()
 _NEW_LOCK = threading.Lock()
@@ -61,7 +60,7 @@ def watch(
         attention: Receives each layer's attention call: queries, keys, values and mask.
         layers: The layers to read, from 0; None reads all.
         stop: Leave the ``with`` block as soon as the last layer has been read: the rest of the pass and
-            of the block is skipped.
+            of the block is skipped. ``routes`` alone never stop it: the last layer may be dense.
 
     Raises:
         BadFeatures: A layer that does not exist, or ``attention`` on a layer without softmax.
@@ -76,7 +75,7 @@ def watch(
         1 (1, 3, 32)
     """
     anatomy = anatomy_of(model)
-    chosen = _validated(layers, anatomy.depth)
+    chosen = anatomy.layers(layers)
     thread, end = threading.get_ident(), _Stop()
     readers = {"gate": gate, "hidden": hidden, "inputs": inputs, "attention": attention}
     pending = {kind for kind, reader in readers.items() if reader} if stop and chosen else set()
@@ -95,7 +94,7 @@ def watch(
 
         return None if reader is None else read
 
-    handles: list[Handle] = []
+    handles: list[_Handle] = []
     with _lock_of(anatomy.base), ExitStack() as contexts:
         try:
             if on_call := guarded("attention", attention):
@@ -120,21 +119,13 @@ def _lock_of(base: nn.Module) -> threading.RLock:
         return _LOCKS.setdefault(base, threading.RLock())
 
 
-def _validated(layers: Iterable[int] | None, depth: int) -> list[int]:
-    chosen = list(range(depth)) if layers is None else sorted(set(layers))
-    wrong = [layer for layer in chosen if not 0 <= layer < depth]
-    if wrong:
-        raise BadFeatures(f"layers {wrong} do not exist: the model has {depth} blocks, 0 to {depth - 1}")
-    return chosen
-
-
 def _hook_mlp(
     anatomy: Anatomy,
     layer: int,
     inputs: Callable[..., None] | None,
     gate: Callable[..., None] | None,
     routes: Callable[..., None] | None,
-) -> list[Handle]:
+) -> list[_Handle]:
     """Hook the input of a layer's MLP and its gate."""
     if inputs is None and gate is None and routes is None:
         return []
@@ -171,7 +162,7 @@ def _hook_experts(
     inputs: Callable[..., None] | None,
     gate: Callable[..., None] | None,
     routes: Callable[..., None] | None,
-) -> list[Handle]:
+) -> list[_Handle]:
     """Hook a layer of experts; the shared expert may run before or after them."""
     experts, shared = anatomy.experts(layer), anatomy.shared(layer)
     assert experts is not None
@@ -207,7 +198,7 @@ def _hook_experts(
     return handles
 
 
-def _hook_hidden(anatomy: Anatomy, layer: int, reader: Callable[..., None]) -> Handle:
+def _hook_hidden(anatomy: Anatomy, layer: int, reader: Callable[..., None]) -> _Handle:
     def read(_module: nn.Module, _args: tuple, out: Tensor | tuple) -> None:
         reader(layer, (out[0] if isinstance(out, tuple) else out).detach())
 

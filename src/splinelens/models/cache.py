@@ -1,6 +1,6 @@
 """The cache of fetched and converted models; files appear in it whole or not at all.
 
-Everything is made in a temporary folder inside the cache and moved to its path with one rename. A lock
+Everything is created in a temporary folder inside the cache and moved to its path with one rename. A lock
 keeps two processes from doing the same work twice.
 """
 

@@ -24,7 +24,7 @@ def is_hub_id(name: str) -> bool:
         >>> is_hub_id("HuggingFaceTB/SmolLM2-360M"), is_hub_id("./models"), is_hub_id("a/b.gguf")
         (True, False, False)
     """
-    return bool(_HUB_ID.fullmatch(name)) and not name.endswith(".gguf") and not Path(name).exists()
+    return bool(_HUB_ID.fullmatch(name)) and not name.lower().endswith(".gguf") and not Path(name).exists()
 
 
 def cached_snapshot(repository: str, revision: str | None, with_code: bool = False) -> Path | None:

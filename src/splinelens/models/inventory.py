@@ -129,7 +129,7 @@ def _check_gguf(name: str, cache: Path) -> str:
     sha256 = file_sha256(path)
     if sha256 != alias.gguf_sha256:
         raise BadModel(
-            f"{path} has sha256 {sha256}, not {alias.gguf_sha256}; 'splinelens models pull {name}' mends it"
+            f"{path} has sha256 {sha256}, not {alias.gguf_sha256}; 'splinelens models pull {name}' fetches it"
         )
     return f"{path}, sha256 as expected"
 

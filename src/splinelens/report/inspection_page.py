@@ -231,7 +231,7 @@ def _sign(text: TokenReport, scale: Scale) -> go.Heatmap:
 
 
 def _boundary(text: TokenReport, scale: Scale) -> go.Heatmap:
-    distances, walls = rounded(text.boundary), text.wall.tolist()
+    distances, walls = rounded(text.boundary), text.nearest_wall.tolist()
     pairs = [list(map(list, zip(*rows, strict=True))) for rows in zip(distances, walls, strict=True)]
     words = "boundary distance %{customdata[0]:.4~g}<br>to the wall of neuron %{customdata[1]}"
     return scale.heat_map(scale.values(text.boundary), customdata=pairs, hovertemplate=_hover(words))

@@ -162,7 +162,7 @@ def _token_table(text: TokenReport, inspection: Inspection, sums: np.ndarray, wi
     for token, label in enumerate(labels):
         at = int(np.argmin(text.boundary[:, token]))
         distance = text.boundary[at, token]
-        where = f"{layers[at]}/{text.wall[at, token]}" if np.isfinite(distance) else "-"
+        where = f"{layers[at]}/{text.nearest_wall[at, token]}" if np.isfinite(distance) else "-"
         style = "bold" if distance == nearest else ""
         cells = [Text(label), Text(f"{text.sign[:, token].mean():.3f}")]
         cells += [Text(short(distance), style=style), Text(where, style=style)]

@@ -63,7 +63,7 @@ class ColumnRequest:
         likely = likely or max(strings, key=lambda name: _characters(strings[name]), default=None)
         if likely is None:
             return " None holds strings."
-        return f" Try --column {shlex.quote(likely)}." if is_name(likely) else " Has it a header line?"
+        return f" Try --column {shlex.quote(likely)}." if is_name(likely) else " Does it have a header line?"
 
 
 def texts_only(values: Cells, request: ColumnRequest) -> TextsAndColumns:
@@ -76,8 +76,7 @@ def texts_only(values: Cells, request: ColumnRequest) -> TextsAndColumns:
     missing = [*request.keep] if request.column in (None, "text") else [request.column]
     if missing:
         raise MissingColumn(
-            f"{request.source} holds texts alone, no column {missing[0]!r}; give a table, and its format if "
-            "the name does not tell it"
+            f"{request.source} holds only texts, no column {missing[0]!r}; give a table, or set its format"
         )
     check_strings(values, request.source)
     return values, {}

@@ -51,7 +51,8 @@ def read_delimited(lines: TextIO, delimiter: str, request: ColumnRequest) -> Tex
         cells = [*zip(*sample, strict=True)] or [()] * len(names)
         strings = dict(zip(names, cells, strict=True))
         column = request.choose(names, strings)
-        if len(names) == 1 and request.column not in names and (other := set(names[0]) & set(",;\t|")):
+        other = set(names[0]) & (set(",;\t|") - {delimiter})
+        if len(names) == 1 and request.column not in names and other:
             raise BadTexts(
                 f"{request.source}: cells look separated by {min(other)!r}, not {delimiter!r}; save it with "
                 f"{delimiter!r}, or name its only column"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from splinelens.errors import BadTexts
-from splinelens.texts.table import quoted
+from splinelens.texts.table import is_missing, quoted
 
 if TYPE_CHECKING:
     import numpy
@@ -78,7 +78,7 @@ def column_groups(name: str, cells: Sequence[Any]) -> "dict[str, numpy.ndarray]"
     """
     import numpy
 
-    words = ["" if cell is None or cell != cell else str(cell).strip() for cell in cells]
+    words = ["" if is_missing(cell) else str(cell).strip() for cell in cells]
     values = sorted({word for word in words if word})
     if not values:
         raise BadTexts(f"column {name!r} is empty in all {len(words)} rows; it cannot name groups")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from splinelens.errors import BadTexts, MissingColumn
+from splinelens.errors import BadTexts
 from splinelens.texts.labels import Labels, read_labels
 from splinelens.texts.sources import read_texts
 from splinelens.texts.table import Texts
@@ -60,7 +60,7 @@ def read_labeled(
     names = list(dict.fromkeys([label] if isinstance(label, str) else label))
     columns = [*names, *([] if split is None else [split[0]]), *keep]
     texts = read_texts(file, column, keep=list(dict.fromkeys(columns)), encoding=encoding, format=format)
-    _require_words(texts, file, column, encoding, format)
+    _require_words(texts, column)
     if split is not None:
         whole, texts = texts, texts.where(split[0], [split[1]])
         _report_repeats(whole, texts, split, report)
@@ -80,17 +80,11 @@ def _report_repeats(
         report(f"{count:,} rows outside {split[0]}={split[1]} hold the same text as rows inside: split again")
 
 
-def _require_words(texts: Texts, file: str, column: str | None, encoding: str, format: str | None) -> None:
-    """Refuse a column of numbers as texts, and suggest other columns."""
+def _require_words(texts: Texts, column: str | None) -> None:
+    """Refuse a column of numbers as texts."""
     given = [text for text in texts.texts if text and text.strip()]
-    if not given or not all(map(_NUMBER.fullmatch, given)):
-        return
-    columns = "name the column of the texts with --column"
-    if file != "-":
-        try:  # a column that cannot exist: the message lists the columns, and the likeliest
-            read_texts(file, "\0", encoding=encoding, format=format)
-        except MissingColumn as error:
-            columns = str(error).partition("; ")[2]
-    raise BadTexts(
-        f"{texts.source}: each text in column {column or 'text'!r} is a number, not words; {columns}"
-    )
+    if given and all(map(_NUMBER.fullmatch, given)):
+        raise BadTexts(
+            f"{texts.source}: each text in column {column or 'text'!r} is a number, not words; name the "
+            "column of the texts with --column"
+        )

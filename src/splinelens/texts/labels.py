@@ -6,7 +6,7 @@ from itertools import permutations
 from typing import TYPE_CHECKING, Any, Literal
 
 from splinelens.errors import BadLabels
-from splinelens.texts.table import quoted
+from splinelens.texts.table import is_missing, quoted
 
 if TYPE_CHECKING:
     import numpy
@@ -145,8 +145,8 @@ def _bits(
     else:
         others = [label for label in distinct if label.lower() not in _BITS]
         raise BadLabels(
-            f"label {name!r} holds {quoted(others, 5)}, where 0/1 or true/false is read; say which value "
-            "counts as 1 with --positive VALUE"
+            f"label {name!r} holds {quoted(others, 5)}, where 0/1, true/false or only yes/no is read; "
+            "say which value counts as 1 with --positive VALUE"
         )
     if not one_class and len(set(bits)) < 2:
         raise BadLabels(
@@ -160,7 +160,7 @@ def _spelling(value: Any) -> str:  # Any: a label is whatever the file held
     """One spelling a value: True and ``true``, 1.0 and ``1`` agree; empty where it is missing, or ``nan``."""
     if hasattr(value, "item"):  # numbers of NumPy
         value = value.item()
-    if value is None or value != value:
+    if is_missing(value):
         return ""
     if isinstance(value, bool):
         return str(value).lower()

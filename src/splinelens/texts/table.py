@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import isnan
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from splinelens.errors import BadTexts, MissingColumn
@@ -162,6 +164,12 @@ def check_strings(values: Iterable[Any], source: str) -> None:
                 f"{source}, row {row} (counted from 0): {json_type(value)}, where a string or null is read; "
                 "turn it into a string or drop it"
             )
+
+
+def is_missing(value: object) -> bool:
+    """Whether a cell is None, NaN, or the NA or NaT of pandas."""
+    missing = value is None or type(value).__name__ in ("NAType", "NaTType")  # NA is neither true nor false
+    return missing or (isinstance(value, Real) and isnan(value))
 
 
 def json_type(value: object) -> str:

@@ -26,12 +26,10 @@ _ROWS = 1024
 # Rows of a weight that are converted to float64 at once.
 
 Walls = tuple[Float[Tensor, "neuron width"], Float[Tensor, " neuron"] | None]
-"""Normals and biases of hyperplanes."""
+"""Normals and biases of hyperplanes: the rows of a linear map."""
 
 
-def linear_of(
-    module: nn.Module | None, transposed: bool, name: str = "the weight of a linear map"
-) -> tuple[Float[Tensor, "out width"], Float[Tensor, " out"] | None]:
+def linear_of(module: nn.Module | None, transposed: bool, name: str = "the weight of a linear map") -> Walls:
     """Weight and bias of a linear module, always as (out, width).
 
     Args:
@@ -56,9 +54,7 @@ def linear_of(
     return weight.T if transposed else weight, None if bias is None else bias.detach()
 
 
-def walls_of(
-    anatomy: Anatomy, layer: int, experts: Sequence[int] = ()
-) -> tuple[Float[Tensor, "neuron width"], Float[Tensor, " neuron"] | None]:
+def walls_of(anatomy: Anatomy, layer: int, experts: Sequence[int] = ()) -> Walls:
     """Normals and biases of the hyperplanes of a dense layer, or of some experts of a layer of experts.
 
     Args:
