@@ -1,5 +1,6 @@
 """Tests files.py: what is on disk is whole, a killed run continues, and two runs never mix."""
 
+import errno
 import json
 import os
 import stat
@@ -84,6 +85,23 @@ def test_a_lock_is_held_against_another_process_and_released_when_it_dies(tmp_pa
     assert run(take, path).stdout == "held\n"
     with lock(path, 0):
         pass
+
+
+@pytest.mark.parametrize("error", [NotImplementedError(), OSError(errno.ENOLCK, "No locks available")])
+def test_a_file_system_without_locks_is_used_unlocked(tmp_path, monkeypatch, error):
+    def acquire(_self):
+        raise error
+
+    monkeypatch.setattr("filelock.FileLock.acquire", acquire)
+    with lock(tmp_path / "lock"):
+        (tmp_path / "written").touch()
+    assert (tmp_path / "written").exists()
+
+
+def test_a_lock_that_may_not_be_created_is_an_error(tmp_path):
+    (tmp_path / "lock").mkdir()
+    with pytest.raises(OSError), lock(tmp_path / "lock"):
+        raise AssertionError("not reached")
 
 
 def test_a_missing_folder_of_the_output_is_not_made(tmp_path):

@@ -8,9 +8,15 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from splinelens.apps.detector import Detector
-from splinelens.apps.evaluation import evaluation_report, read_hatecheck, read_xstest, training_rows
+from splinelens.apps.evaluation import (
+    evaluation_report,
+    read_hatecheck,
+    read_xstest,
+    require_task,
+    training_rows,
+)
 from splinelens.errors import BadLabels, BadTexts, MissingColumn
-from splinelens.texts import Texts
+from splinelens.texts import Texts, read_labels
 
 from .conftest import labeled
 
@@ -198,6 +204,20 @@ def test_rows_of_a_training_that_is_not_recorded_whole_are_at_least_so_many(dete
     assert lines[1].startswith("at least 0 of 1 rows were")
     assert training_rows(whole, other, False, lines.append) == 0
     assert len(lines) == 2
+    assert training_rows(replace(whole, seen=whole.seen[:0]), other, False, lines.append) is None
+    assert lines[2] == "detector tiny does not record its training texts; rows among them are not known"
+
+
+def test_labels_of_another_task_are_refused(detector):
+    several = read_labels({"kind": ["court", "patent", "wiki"]}, None)
+    with pytest.raises(BadLabels, match="label 'kind' holds 'court', 'patent', 'wiki'; say which value counts as 1"):
+        require_task(detector().artifact, several, "kind")
+
+
+def test_few_rows_have_no_map_and_no_cells(detector):
+    texts, labels = labeled(2)
+    report = evaluation_report(detector(), Texts(tuple(texts), {}, "list"), labels, resamples=0)
+    assert report.feature_map is None
 
 
 def test_files_without_the_columns_are_refused(tmp_path):

@@ -2,6 +2,7 @@
 
 import copy
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -260,3 +261,10 @@ def test_a_copy_goes_its_own_way(tiny_of, wrap, family):
         assert np.allclose(other.extend([9, 9, 7])[0], copy.copy(stream).push(9), rtol=1e-4, atol=1e-6)
         assert (other.length, stream.length) == (5, 2)
     assert np.allclose(stream.push(7), expected[2], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("ids", ["abc", [0.5], [None]])
+def test_ids_that_are_no_whole_numbers_are_refused(letters, tiny_llama, ids):
+    jaxtyping.config.update("jaxtyping_disable", True)  # as in use
+    with pytest.raises(BadTexts, match="token ids are whole numbers"):
+        Stream(letters(tiny_llama)).push(ids)

@@ -1,6 +1,7 @@
 """Tests ``texts/labels.py``: two classes, several classes, and several labels a row."""
 
 import numpy as np
+import pandas
 import pytest
 
 from splinelens.errors import BadLabels
@@ -52,20 +53,10 @@ def test_a_positive_value_that_never_occurs_in_this_case_is_refused(positive):
         binary(["hate", "none"], positive)
 
 
-class NAType:
-    """As the NA of pandas: a comparison is neither true nor false."""
-
-    def __ne__(self, other):
-        return self
-
-    def __bool__(self):
-        raise TypeError("boolean value of NA is ambiguous")
-
-    __hash__ = None
-
-
 @pytest.mark.parametrize(
-    "missing", [None, "", "  ", "NaN", float("nan"), np.float64("nan"), np.float32("nan"), NAType()], ids=repr
+    "missing",
+    [None, "", "  ", "NaN", float("nan"), np.float64("nan"), np.float32("nan"), pandas.NA],
+    ids=repr,
 )
 @pytest.mark.parametrize("positive", [None, "1"])
 def test_rows_without_a_label_are_left_out(missing, positive):
