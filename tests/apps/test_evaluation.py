@@ -210,7 +210,9 @@ def test_rows_of_a_training_that_is_not_recorded_whole_are_at_least_so_many(dete
 
 def test_labels_of_another_task_are_refused(detector):
     several = read_labels({"kind": ["court", "patent", "wiki"]}, None)
-    with pytest.raises(BadLabels, match="label 'kind' holds 'court', 'patent', 'wiki'; say which value counts as 1"):
+    with pytest.raises(
+        BadLabels, match="'kind' holds 'court', 'patent', 'wiki'; say which value counts as 1"
+    ):
         require_task(detector().artifact, several, "kind")
 
 
