@@ -3,6 +3,7 @@
 Ratios come from runs that alternate in one process, as in run.py.
 """
 
+import argparse
 import json
 import os
 import platform
@@ -201,6 +202,7 @@ def layer() -> list[str]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()  # for --help
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     loaded = load_model("smollm2-135m", device="cpu")
     commit = subprocess.run(

@@ -4,6 +4,7 @@ Every ratio comes from runs that alternate in one process (pairs), so that a bus
 sides; the median and the spread (10th to 90th percentile) of the pairs' ratios are given.
 """
 
+import argparse
 import json
 import os
 import platform
@@ -213,6 +214,7 @@ def _values(reader: TextReader, texts: list[str]) -> np.ndarray:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()  # for --help
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     loaded = load_model("smollm2-135m", device="cpu")
     commit = subprocess.run(

@@ -75,7 +75,7 @@ def test_model_and_data_are_named(artifact):
     found = rows(card(artifact))
     assert found["architecture"] == ["llama, the first 6 blocks are run"]
     assert found["layers"] == ["0-2,5"]
-    assert found["read in"] == ["bfloat16, engine torch"]
+    assert found["training rows read in"] == ["bfloat16, engine torch"]
     assert found["numbers per text"] == ["6"]
     assert found["rows"] == ["1,400, 814 of them positive"]
     assert found["rows in the metrics"] == ["1,000; the others are used for fitting only"]

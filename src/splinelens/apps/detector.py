@@ -340,7 +340,11 @@ class Detector:
     def inseparable(self) -> str | None:
         """Why the logit does not split exactly into one number per token, or None if it does."""
         for column in self.reader.columns:
-            if column.statistic.feature != "margins" or column.statistic.pooling == "mean":
+            if column.statistic.feature != "margins" or column.statistic.pooling not in (
+                "max",
+                "min",
+                "last",
+            ):
                 return f"it reads {column.name}, and only max, min and last margins come from one token"
         return None
 

@@ -5,11 +5,11 @@ the Gram matrix, ``X X' = L L'``, and ``v = L' a`` the logits are ``X w = L v`` 
 ``|w| = |v|``: the same problem with ``L`` (row, row) in place of ``X`` (row, column). scikit-learn solves
 it, and ``w = X' L^-T v``. This is exact, for every fold too, since the span of its rows lies in that of all
 rows. Any factor of the Gram matrix would do, its eigenvectors too; Cholesky is the cheapest: 0.6 s on one
-core for 3,600 rows, where an eigendecomposition takes 19 s.
+core for 3,600 rows, where an eigendecomposition takes 19 s. Above 25 million entries L is kept in float32.
 
 Tables of more than ``EXACT_ROWS`` rows are approximated: weights are restricted to the span of
 ``ANCHOR_ROWS`` random rows (Nystroem's method, Williams and Seeger 2001), and all rows are fitted and judged.
-On 3,600 rows of 18,432 margins, 1,800 anchors lowered the best out-of-fold AUC from 0.9523 to 0.9506.
+On 3,600 rows of 18,432 margins, 1,800 anchors lowered the best out-of-fold AUC from 0.9650 to 0.9642.
 """
 
 from collections import Counter

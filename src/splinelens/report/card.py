@@ -97,7 +97,7 @@ def _model_table(artifact: Artifact) -> Table:
         "prompt after the text": _quoted(spec["suffix"]),
         "window": f"{spec['max_tokens']} tokens; longer texts at training: {spec['long']}",
         **({"disguised characters": "read as plain ones"} if spec.get("normalize") else {}),
-        "read in": f"{artifact.features_dtype}, engine {artifact.engine}",
+        "training rows read in": f"{artifact.features_dtype}, engine {artifact.engine}",
         "made with": f"splinelens {artifact.version}",
     }
     return Table(("property", "value"), list(rows.items()))
