@@ -35,6 +35,8 @@ from splinelens.report.spans import merged
 from splinelens.texts import Texts
 from splinelens.tokens import Long
 
+_ONE_TOKEN = {"max", "min", "last"}  # poolings whose value is the margin of one token
+
 
 def shipped() -> dict[str, Path]:
     """The detectors that come with the package, by name.
@@ -340,11 +342,7 @@ class Detector:
     def inseparable(self) -> str | None:
         """Why the logit does not split exactly into one number per token, or None if it does."""
         for column in self.reader.columns:
-            if column.statistic.feature != "margins" or column.statistic.pooling not in (
-                "max",
-                "min",
-                "last",
-            ):
+            if column.statistic.feature != "margins" or column.statistic.pooling not in _ONE_TOKEN:
                 return f"it reads {column.name}, and only max, min and last margins come from one token"
         return None
 
