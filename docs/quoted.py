@@ -18,13 +18,13 @@ from splinelens.models import LoadedModel
 def main() -> None:
     """Print them all."""
     blocks = int(sys.argv[1]) if len(sys.argv) > 1 else None
-    loaded = splinelens.load_model("smollm2-135m", layers=blocks, device="cpu")
+    loaded = splinelens.load_model("smollm2-135m", n_layers=blocks, device="cpu")
     reading = read_tokens(SENTENCE, loaded, keep_inputs=range(loaded.depth))
     walls(reading)
     distances(loaded, reading)
     hulls(loaded, reading)
-    exact = splinelens.load_model("smollm2-135m", layers=blocks, dtype="float64", device="cpu")
-    half = splinelens.load_model("smollm2-135m", layers=blocks, dtype="bfloat16", device="cpu")
+    exact = splinelens.load_model("smollm2-135m", n_layers=blocks, dtype="float64", device="cpu")
+    half = splinelens.load_model("smollm2-135m", n_layers=blocks, dtype="bfloat16", device="cpu")
     for name, other in (("float32", loaded), ("bfloat16", half)):
         rounding(name, read_tokens(SENTENCE, other), read_tokens(SENTENCE, exact))
 

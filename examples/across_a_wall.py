@@ -32,7 +32,7 @@ def main() -> None:
     print("A random OPT with ReLU, float64")
     across(anatomy_of(tiny), 0, torch.randn(64, dtype=torch.float64))
 
-    loaded = splinelens.load_model("smollm2-135m", layers=6)
+    loaded = splinelens.load_model("smollm2-135m", n_layers=6)
     detail = splinelens.look(TEXT, loaded, layer=5, token=2)
     print("\nThe default model (gated, SiLU), layer 5, 'lighthouse'")
     across(anatomy_of(loaded.model), 5, detail.input.double())

@@ -32,7 +32,7 @@ CONFIG = {
 
 
 def main() -> None:
-    tokenizer = splinelens.load_model("smollm2-135m", layers=1).tokenizer
+    tokenizer = splinelens.load_model("smollm2-135m", n_layers=1).tokenizer
     torch.manual_seed(0)
     model = Qwen3NextModel(Qwen3NextConfig(**CONFIG, vocab_size=len(tokenizer))).eval().requires_grad_(False)
     ids, seen = tokenizer(TEXT, return_tensors="pt").input_ids, {}

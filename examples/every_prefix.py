@@ -14,7 +14,7 @@ CHOICE = {"features": ["spline7", "attention_id"], "layers": [4]}
 
 
 def main() -> None:
-    loaded = splinelens.load_model("smollm2-135m", layers=5)
+    loaded = splinelens.load_model("smollm2-135m", n_layers=5)
     splinelens.extract(["Warm up."], loaded, **CHOICE)
 
     begun = perf_counter()

@@ -10,7 +10,7 @@ LAYER, TOKEN, EPS = 9, 11, 0.1
 
 
 def main() -> None:
-    loaded = splinelens.load_model("smollm2-135m", layers=LAYER + 1)
+    loaded = splinelens.load_model("smollm2-135m", n_layers=LAYER + 1)
     detail = splinelens.look(TEXT, loaded, layer=LAYER, token=TOKEN, eps=EPS)
     hull = detail.hull
     reading = splinelens.read_tokens(TEXT, loaded, layers=[LAYER])

@@ -10,7 +10,7 @@ LAYER = 5
 
 
 def main() -> None:
-    loaded = splinelens.load_model("smollm2-135m", layers=LAYER + 1)
+    loaded = splinelens.load_model("smollm2-135m", n_layers=LAYER + 1)
     print(f"{TEXT!r}, layer {LAYER}\n")
     print("token          region            on      nearest wall   distance")
     for token in range(9):

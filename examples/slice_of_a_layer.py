@@ -17,7 +17,7 @@ LAYER, TOKENS, HALF = 5, (2, 4, 8), 0.12
 
 def main() -> None:
     output = Path(sys.argv[1] if len(sys.argv) > 1 else "slice.svg")
-    loaded = splinelens.load_model("smollm2-135m", layers=LAYER + 1)
+    loaded = splinelens.load_model("smollm2-135m", n_layers=LAYER + 1)
     reading = splinelens.read_tokens(TEXT, loaded, layers=[LAYER], keep_inputs=[LAYER], attention=False)
     points = reading.inputs[LAYER][list(TOKENS)]
     weight, bias = walls_of(anatomy_of(loaded.model), LAYER)

@@ -15,6 +15,8 @@ Example:
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from splinelens import errors as errors
+
 if TYPE_CHECKING:
     from splinelens.apps.detector import Detector as Detector
     from splinelens.apps.inspection import inspect as inspect
@@ -66,4 +68,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted([*__all__, "__version__", "errors"])

@@ -29,7 +29,7 @@ def tiny_folder(tmp_path, tiny_llama, tiny_tokenizer):
 
 @pytest.fixture
 def loaded(tiny_folder):
-    return load_model(str(tiny_folder), layers=2, device="cpu")
+    return load_model(str(tiny_folder), n_layers=2, device="cpu")
 
 
 @pytest.fixture

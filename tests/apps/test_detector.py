@@ -182,7 +182,7 @@ def test_a_cut_text_that_looks_clean_is_undetermined(detector, tmp_path):
 
 def test_values_that_are_not_finite_are_undetermined(fit_on, tmp_path, tiny_folder):
     fit_on().save(tmp_path / "d")
-    own = load_model(str(tiny_folder), layers=2, device="cpu")
+    own = load_model(str(tiny_folder), n_layers=2, device="cpu")
     detector = Detector.load(tmp_path / "d", model=own)
     own.model.layers[1].mlp.gate_proj.weight.data[:, 0] = np.inf
     [record] = detector.score(["you are good"])
@@ -214,12 +214,12 @@ def test_a_detector_refuses_another_model(fit_on, tmp_path, tiny_gpt2, tiny_toke
 
 def test_a_detector_refuses_changed_weights_and_too_few_blocks(fit_on, tmp_path, tiny_folder):
     fit_on().save(tmp_path / "d")
-    changed = load_model(str(tiny_folder), layers=2, device="cpu")
+    changed = load_model(str(tiny_folder), n_layers=2, device="cpu")
     changed.model.layers[1].mlp.gate_proj.weight.data[0, 0] += 1
     with pytest.raises(WrongModel, match="the weights differ"):
         Detector.load(tmp_path / "d", model=changed)
     with pytest.raises(WrongModel, match=r"reads 2 blocks; .* has 1"):
-        Detector.load(tmp_path / "d", model=load_model(str(tiny_folder), layers=1, device="cpu"))
+        Detector.load(tmp_path / "d", model=load_model(str(tiny_folder), n_layers=1, device="cpu"))
 
 
 def test_a_deeper_model_of_the_same_weights_serves(fit_on, tmp_path, tiny_folder, detector):

@@ -83,7 +83,7 @@ def test_options_reach_the_app(run, asked):
     options += ["--max-tokens", "9", "--slice", "2: 0, 3,11", "--reference", "r"]
     options += ["--dtype", "bfloat16", "--device", "cpu", "--revision", "v1", "--trust-remote-code"]
     assert run("inspect", "a", *options, code=1).stderr == "Error: the text has no token\n"
-    load = {"layers": 3, "revision": "v1", "dtype": "bfloat16", "device": "cpu"}
+    load = {"n_layers": 3, "revision": "v1", "dtype": "bfloat16", "device": "cpu"}
     assert asked[0][0][1][1].pop("trust_remote_code") is True
     assert asked == [
         (

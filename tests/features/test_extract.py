@@ -406,5 +406,5 @@ def test_a_chunk_that_a_crash_cut_short_is_read_again(loaded, tmp_path, small_ch
 def test_only_the_blocks_that_are_needed_are_loaded(default_model):
     table = extract(["Good morning."], default_model, layers=[0, 1])
     assert table.provenance["fingerprint"]["depth"] == 2
-    shared = load_model(default_model, layers=3)
+    shared = load_model(default_model, n_layers=3)
     assert np.allclose(table.values, extract(["Good morning."], shared, layers=[0, 1]).values, atol=1e-5)

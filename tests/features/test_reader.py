@@ -292,7 +292,7 @@ def test_the_default_model_gives_64_mixed_sentences_the_same_numbers_alone_and_i
     the batch. The margins then differ by 1e-6 of their scale, but the smallest distances, which lie
     near 0, by some percent of theirs: the next test bounds that.
     """
-    loaded = load_model(default_model, layers=3, device="cpu")
+    loaded = load_model(default_model, n_layers=3, device="cpu")
     alone = single(loaded, MIXED, rows, max_tokens=256)
     for side in ("right", "left"):
         together, reader = rows(loaded, MIXED, max_tokens=256, side=side)
@@ -300,7 +300,7 @@ def test_the_default_model_gives_64_mixed_sentences_the_same_numbers_alone_and_i
 
 
 def test_the_default_model_with_a_prompt_and_many_threads_differs_by_rounding_only(default_model, rows):
-    loaded = load_model(default_model, layers=3, device="cpu")
+    loaded = load_model(default_model, n_layers=3, device="cpu")
     options = {"max_tokens": 256, "prompt": "Is this comment rude? ", "layers": (2,), "pooling": ("max",)}
     together, reader = rows(loaded, MIXED[:16], side="left", **options)
     alone = single(loaded, MIXED[:16], rows, **options)
@@ -319,7 +319,7 @@ def test_the_default_model_with_a_prompt_and_many_threads_differs_by_rounding_on
 
 
 def test_the_default_model_in_float64_gives_the_same_whatever_the_threads(default_model, rows, error):
-    loaded = load_model(default_model, layers=2, dtype="float64", device="cpu")
+    loaded = load_model(default_model, n_layers=2, dtype="float64", device="cpu")
     options = {
         "max_tokens": 256,
         "prompt": "Is this comment rude? ",

@@ -201,7 +201,7 @@ def test_a_model_cut_to_fewer_blocks_has_the_same_reference(reference, tmp_path,
     tiny_tokenizer.save_pretrained(tmp_path)
     whole = load_model(str(tmp_path), device="cpu")
     made = Reference.of(tables(), "texts", fingerprints(whole))
-    assert made.fits(load_model(str(tmp_path), layers=2, device="cpu")) is None
+    assert made.fits(load_model(str(tmp_path), n_layers=2, device="cpu")) is None
 
 
 def test_the_shipped_reference_of_the_model_is_found(reference, loaded, tiny_of, wrap, tmp_path, monkeypatch):
@@ -221,7 +221,7 @@ def test_a_model_of_another_configuration_is_not_hashed(reference, tiny_of, wrap
 
 
 def test_the_reference_of_the_default_model_is_whole(default_model):
-    loaded = load_model(default_model, layers=2, device="cpu")
+    loaded = load_model(default_model, n_layers=2, device="cpu")
     reference = shipped(loaded)
     if reference is None:
         pytest.skip("no reference is shipped yet; make it: python benchmarks/reference.py --data DIR")

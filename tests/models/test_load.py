@@ -49,7 +49,7 @@ def test_a_cached_hub_model_is_loaded_without_network(tmp_path, model_folder, mo
     (place / "refs" / "main").write_text("c0ffee")
     (place / "snapshots").mkdir()
     model_folder.rename(place / "snapshots" / "c0ffee")
-    loaded = load_model("someone/tiny", layers=2, device="cpu")
+    loaded = load_model("someone/tiny", n_layers=2, device="cpu")
     assert (loaded.name, loaded.revision, loaded.depth) == ("someone/tiny", "c0ffee", 2)
 
 
@@ -67,7 +67,7 @@ def test_a_gguf_file_gives_the_numbers_of_its_folder(gguf_file, model_folder):
 
 
 def test_fewer_layers_are_the_first_blocks(model_folder, tiny_causal):
-    loaded = load_model(str(model_folder), layers=2, device="cpu")
+    loaded = load_model(str(model_folder), n_layers=2, device="cpu")
     assert (loaded.depth, loaded.total_depth, len(loaded.model.layers)) == (2, 3, 2)
     with torch.no_grad():
         states = tiny_causal.model(IDS, output_hidden_states=True).hidden_states
@@ -78,7 +78,7 @@ def test_fewer_layers_are_the_first_blocks(model_folder, tiny_causal):
 
 def test_a_cut_model_has_the_fingerprint_of_the_whole_one_at_that_depth(model_folder):
     whole = load_model(str(model_folder), device="cpu")
-    cut = load_model(str(model_folder), layers=2, device="cpu")
+    cut = load_model(str(model_folder), n_layers=2, device="cpu")
     assert cut.fingerprint == whole.fingerprint_at(2)
     assert whole.fingerprint.difference(cut.fingerprint) == "the depth differs: 3 here, 2 in the other"
     with pytest.raises(BadModel, match=r"no fingerprint at depth 3: .* loaded with 2 blocks"):
@@ -94,7 +94,7 @@ def test_lists_with_one_entry_a_block_are_cut_with_the_blocks(tmp_path, tiny_tok
     )  # fmt: skip
     AutoModel.from_config(config).save_pretrained(tmp_path / "qwen")
     tiny_tokenizer.save_pretrained(tmp_path / "qwen")
-    whole, cut = (load_model(str(tmp_path / "qwen"), layers=k, device="cpu") for k in (None, 2))
+    whole, cut = (load_model(str(tmp_path / "qwen"), n_layers=k, device="cpu") for k in (None, 2))
     assert cut.model.config.layer_types == kinds[:2]
     assert cut.fingerprint == whole.fingerprint_at(2)
 
@@ -103,7 +103,7 @@ def test_lists_with_one_entry_a_block_are_cut_with_the_blocks(tmp_path, tiny_tok
 def test_other_families_are_cut_too(tmp_path, request, tiny_tokenizer, name):
     request.getfixturevalue(f"tiny_{name}").save_pretrained(tmp_path / name)
     tiny_tokenizer.save_pretrained(tmp_path / name)
-    whole, cut = (load_model(str(tmp_path / name), layers=k, device="cpu") for k in (None, 1))
+    whole, cut = (load_model(str(tmp_path / name), n_layers=k, device="cpu") for k in (None, 1))
     assert (cut.depth, cut.total_depth) == (1, 3)
     assert cut.fingerprint == whole.fingerprint_at(1)
     assert isinstance(cut.fingerprint, Fingerprint)
@@ -112,7 +112,7 @@ def test_other_families_are_cut_too(tmp_path, request, tiny_tokenizer, name):
 def test_the_stored_chain_spares_reading_the_weights(gguf_file, monkeypatch):
     load_model(str(gguf_file), device="cpu")
     monkeypatch.setattr(load, "weight_chain", lambda model: pytest.fail("the weights were read"))
-    assert load_model(str(gguf_file), layers=2, device="cpu").fingerprint.depth == 2
+    assert load_model(str(gguf_file), n_layers=2, device="cpu").fingerprint.depth == 2
 
 
 def test_the_stored_chain_is_not_used_for_changed_weights_or_another_dtype(gguf_file):
@@ -130,7 +130,7 @@ def test_the_stored_chain_is_not_used_for_changed_weights_or_another_dtype(gguf_
 
 
 def test_loading_prints_nothing(model_folder, capfd):
-    load_model(str(model_folder), layers=1, device="cpu")
+    load_model(str(model_folder), n_layers=1, device="cpu")
     assert capfd.readouterr() == ("", "")
 
 
@@ -145,7 +145,7 @@ def test_a_missing_padding_token_is_set_without_growing_the_vocabulary(model_fol
 @pytest.mark.parametrize("layers", [0, -1, 4, 1.0, "2"])
 def test_a_depth_that_does_not_exist_is_refused(model_folder, layers):
     with pytest.raises(BadFeatures, match=r"cannot load .* blocks: .* has 3, its layers are 0 to 2"):
-        load_model(str(model_folder), layers=layers, device="cpu")
+        load_model(str(model_folder), n_layers=layers, device="cpu")
 
 
 @pytest.mark.parametrize("dtype", ["int8", "float", "", None])
@@ -218,7 +218,7 @@ def test_weights_that_are_missing_are_never_random(model_folder):
     _edit(model_folder / "config.json", num_hidden_layers=4)
     with pytest.raises(BadModel, match=r"lacks 9 weights of LlamaModel, first layers\.3\..*would be random"):
         load_model(str(model_folder), device="cpu")
-    assert load_model(str(model_folder), layers=3, device="cpu").depth == 3
+    assert load_model(str(model_folder), n_layers=3, device="cpu").depth == 3
 
 
 def test_weights_of_another_shape_are_refused(model_folder):
@@ -269,10 +269,10 @@ torch.set_num_threads(1)
 ids = torch.arange(4, 34)[None]
 with torch.no_grad():
     torch.nn.Linear(64, 64)(torch.ones(8, 64))  # the arithmetic library itself
-    load_model(cache=sys.argv[1], layers=1, device="cpu").model(ids)
+    load_model(cache=sys.argv[1], n_layers=1, device="cpu").model(ids)
     for layers in (6, None):
         start = resident_mb()
-        loaded = load_model(cache=sys.argv[1], layers=layers, device="cpu")
+        loaded = load_model(cache=sys.argv[1], n_layers=layers, device="cpu")
         loading = resident_mb() - start
         loaded.fingerprint
         noted = resident_mb() - start

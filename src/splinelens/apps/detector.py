@@ -370,7 +370,9 @@ def _load_model(
     source = artifact.model["name"] if name is None else name
     revision = artifact.model.get("revision") if name is None else None
     try:
-        return load_model(source, fingerprint.depth, revision, dtype=fingerprint.dtype, device=device)
+        return load_model(
+            source, n_layers=fingerprint.depth, revision=revision, dtype=fingerprint.dtype, device=device
+        )
     except (BadFeatures, BadModel) as error:
         if name is None or type(error) not in (BadFeatures, BadModel):
             raise

@@ -84,7 +84,7 @@ def extract(
     )
     loaded = load_model(
         model,
-        layers=spec.depth,
+        n_layers=spec.depth,
         revision=revision,
         dtype=dtype,
         device=device,

@@ -111,7 +111,7 @@ def inspect(
 
     loaded = load_model(
         model,
-        layers=FeatureSpec(layers=(location[0],) if location else chosen, eps=eps).depth,
+        n_layers=FeatureSpec(layers=(location[0],) if location else chosen, eps=eps).depth,
         revision=revision,
         dtype=dtype,
         device=device,

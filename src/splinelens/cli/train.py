@@ -115,7 +115,7 @@ def train(
         long=long.value,
         normalize=normalize,
     )
-    reader = TextReader(load_model(model, spec.depth, revision, device=device), spec)
+    reader = TextReader(load_model(model, n_layers=spec.depth, revision=revision, device=device), spec)
     with write_errors(output):
         output.mkdir(parents=True, exist_ok=True)
     kept = output / "features.parquet"

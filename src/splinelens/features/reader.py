@@ -75,7 +75,7 @@ class TextReader:
 
     Example:
         >>> from splinelens import load_model  # doctest: +SKIP
-        >>> reader = TextReader(load_model(layers=2), FeatureSpec(layers=(0, 1)))  # doctest: +SKIP
+        >>> reader = TextReader(load_model(n_layers=2), FeatureSpec(layers=(0, 1)))  # doctest: +SKIP
         >>> [features.tokens for features in reader.read(["Good morning.", ""])]  # doctest: +SKIP
         [3, 0]
     """

@@ -110,4 +110,4 @@ def load_up_to(model: str | LoadedModel, layers: Sequence[int] | None) -> Loaded
     """
     if isinstance(model, LoadedModel):
         return model
-    return load_model(model, layers=FeatureSpec(layers=check_layers(layers)).depth)
+    return load_model(model, n_layers=FeatureSpec(layers=check_layers(layers)).depth)

@@ -69,7 +69,7 @@ class LoadedModel:
         return self.fingerprint_at(self.depth)
 
     def fingerprint_at(self, depth: int) -> Fingerprint:
-        """The fingerprint of the first blocks: equal to that of a model loaded with ``layers=depth``.
+        """The fingerprint of the first blocks: equal to that of a model loaded with ``n_layers=depth``.
 
         Raises:
             BadModel: There are not that many blocks.
@@ -97,8 +97,9 @@ class LoadedModel:
 
 
 def load_model(
-    name: str = "smollm2-135m",
-    layers: int | None = None,
+    name: str | os.PathLike[str] = "smollm2-135m",
+    *,
+    n_layers: int | None = None,
     revision: str | None = None,
     dtype: str = "float32",
     device: str | None = None,
@@ -109,7 +110,7 @@ def load_model(
 
     Args:
         name: An alias (``smollm2-135m``), a folder, a ``.gguf`` file, or a hub id ``owner/name``.
-        layers: Load only the first blocks, from 1 to all; None loads all.
+        n_layers: Load only the first blocks, from 1 to all; None loads all.
         revision: Branch, tag or commit of a hub id.
         dtype: ``float32``, ``bfloat16``, ``float16`` or ``float64``.
         device: Such as ``cpu`` or ``cuda:0``; without it the GPU if there is one.
@@ -117,7 +118,7 @@ def load_model(
         cache: Folder for fetched and converted models; see ``splinelens.models.cache``.
 
     Raises:
-        BadFeatures: More ``layers`` than the model has, or none.
+        BadFeatures: ``n_layers`` above what the model has, or none.
         UnknownModel: No model of this name.
         BadModel: The model cannot be fetched or loaded this way; the message says why.
         CannotWrite: The cache cannot be written.
@@ -130,14 +131,14 @@ def load_model(
         splinelens.errors.BadModel: ... has no config.json: it is no model folder. ...
     """
     _make_sums_reproducible()
-    number_type, target = _dtype(dtype), _device(device)
+    number_type, target, name = _dtype(dtype), _device(device), os.fspath(name)
     folder, commit = find_source(name, revision, trust_remote_code, cache)
     options = {"local_files_only": True, "trust_remote_code": trust_remote_code}
     with quiet():
-        config, total_depth = _read_config(folder, name, layers, options)
+        config, total_depth = _read_config(folder, name, n_layers, options)
         tokenizer = _read_tokenizer(folder, options)
         model = _read_model(folder, config, number_type, target, options)
-    return LoadedModel(model, tokenizer, name, commit, layers or total_depth, total_depth, folder)
+    return LoadedModel(model, tokenizer, name, commit, n_layers or total_depth, total_depth, folder)
 
 
 def _make_sums_reproducible() -> None:
@@ -180,7 +181,7 @@ def _device(name: str | None) -> "torch.device":
 
 
 def _read_config(
-    folder: Path, name: str, layers: int | None, options: dict[str, bool]
+    folder: Path, name: str, n_layers: int | None, options: dict[str, bool]
 ) -> tuple[Any, int]:  # Any: transformers loads lazily
     """The configuration, shortened so that later blocks are neither built nor read, and the whole depth."""
     from transformers import AutoConfig
@@ -189,16 +190,17 @@ def _read_config(
         config = AutoConfig.from_pretrained(str(folder), **options)
         text = config.get_text_config()
         total_depth = int(text.num_hidden_layers)
-    if layers is None and total_depth > 0:
+    if n_layers is None and total_depth > 0:
         return config, total_depth
-    if not isinstance(layers, int) or not 1 <= layers <= total_depth:
-        error = BadModel if layers is None else BadFeatures
+    if not isinstance(n_layers, int) or not 1 <= n_layers <= total_depth:
+        error = BadModel if n_layers is None else BadFeatures
         raise error(
-            f"cannot load {layers!r} blocks: {name} has {total_depth}, its layers are 0 to {total_depth - 1}"
+            f"cannot load {n_layers!r} blocks: {name} has {total_depth}, its layers are 0 to "
+            f"{total_depth - 1}"
         )
     for key in per_block(text):
-        setattr(text, key, getattr(text, key)[:layers])
-    text.num_hidden_layers = layers
+        setattr(text, key, getattr(text, key)[:n_layers])
+    text.num_hidden_layers = n_layers
     return config, total_depth
 
 

@@ -26,10 +26,11 @@ class ModelKey:
     """
 
     name: str
-    layers: int | None = None
+    n_layers: int | None = None
     revision: str | None = None
     device: str | None = None
     cache: str | None = None
+    dtype: str = "float32"
     changed_ns: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -56,4 +57,11 @@ def forget_models() -> None:
 
 @lru_cache(maxsize=2)  # one for each of two depths; on a CPU their weights are one mapped file
 def _load(key: ModelKey) -> LoadedModel:
-    return load_model(key.name, key.layers, key.revision, device=key.device, cache=key.cache)
+    return load_model(
+        key.name,
+        n_layers=key.n_layers,
+        revision=key.revision,
+        dtype=key.dtype,
+        device=key.device,
+        cache=key.cache,
+    )
