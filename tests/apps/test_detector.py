@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 
 from splinelens.apps.detector import Detector, find_artifact, shipped
@@ -305,10 +306,30 @@ def test_shipped_detectors_reach_their_numbers_on_a_sample_of_test_rows(data_dir
     assert found.auc > 0.93  # the whole test split gives 0.9640, with rows of every length
 
 
-@pytest.mark.parametrize("texts", [{"a": 1}, {"a", "b"}, b"you", None, 5])
-def test_what_is_no_list_of_texts_is_refused(detector, texts):
-    with pytest.raises(BadTexts, match=f"texts is a {type(texts).__name__}; give a list"):
-        detector.score(texts)
+@pytest.mark.parametrize(
+    ("texts", "words"),
+    [
+        (pandas.DataFrame({"id": [1], "text": ["a"]}), r"the columns 'id', 'text'; give one: df\[\"text\"\]"),
+        ({"a": 1}, r"texts is a dict with the columns 'a'; give one"),
+        ({"a", "b"}, "texts is a set, which has no order; give a list"),
+        (b"you", "texts is bytes; give a list"),
+        (None, "texts is a NoneType; give a list"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_no_list_of_texts_is_refused(detector, texts, words):
+    for use in (detector.score, lambda texts: detector.evaluate(texts, np.array([1]))):
+        with pytest.raises(BadTexts, match=words):
+            use(texts)
+
+
+def test_a_column_of_a_frame_is_scored_row_by_row_and_what_is_missing_has_no_score(detector):
+    frame = pandas.DataFrame({"text": ["you are good", None, float("nan"), "rude"]}, index=[9, 8, 7, 6])
+    records = detector.score(frame["text"])
+    assert [record.row for record in records] == [0, 1, 2, 3]
+    assert [record.reason for record in records] == [None, "is missing", "is missing", None]
+    assert records[1].verdict == "undetermined"
+    assert records == detector.score(["you are good", None, None, "rude"])
 
 
 def test_one_string_and_labels_that_do_not_fit_are_refused_before_any_work(detector):

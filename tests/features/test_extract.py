@@ -303,7 +303,7 @@ def test_layers_that_do_not_exist_are_refused(folder, layers, words, read):
 
 
 def test_one_string_is_no_list_of_texts(loaded):
-    with pytest.raises(BadTexts, match="texts is one string; give a list of texts, or read_texts"):
+    with pytest.raises(BadTexts, match="texts is one string; give a list, or read_texts"):
         extract("comments.csv", loaded)
 
 

@@ -93,7 +93,7 @@ def test_plain_texts_have_no_columns(columns, name):
 
 
 @pytest.mark.parametrize(
-    ("value", "words"), [(7, "a number"), (True, "true or false"), (["a"], "a list"), (b"a", "a bytes")]
+    ("value", "words"), [(7, "a number"), (True, "true or false"), (["a"], "a list"), (b"a", "bytes")]
 )
 def test_a_text_that_is_no_string_is_named_with_its_row(value, words):
     with pytest.raises(BadTexts, match=rf"list, row 1 \(counted from 0\): {words}, where a string or null"):
@@ -102,7 +102,7 @@ def test_a_text_that_is_no_string_is_named_with_its_row(value, words):
 
 def test_json_types_have_names():
     values = [None, False, 1, 0.5, [], {}, b"", object()]
-    words = ["null", "true or false", "a number", "a number", "a list", "an object", "a bytes", "a object"]
+    words = ["null", "true or false", "a number", "a number", "a list", "an object", "bytes", "a object"]
     assert [json_type(value) for value in values] == words
 
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pandas
+import polars
+import pyarrow
 import pytest
 
 from splinelens.errors import BadLabels
@@ -24,8 +26,14 @@ def binary(values, positive=None):
         ["0", True, 1.0],
         [np.int64(0), np.bool_(True), np.float32(1)],
         np.array([0, 1, 1]),
+        pandas.Series([0.0, 1.0, 1.0]),
+        pandas.Series(["0", "1", "1"], dtype="category"),
+        pandas.Series([False, True, True], dtype="boolean"),
+        polars.Series([False, True, True]),
+        pyarrow.array([0, 1, 1]),
+        iter(["no", "yes", "YES"]),
     ],
-    ids=str,
+    ids=lambda values: f"{type(values).__name__} {getattr(values, 'dtype', '')}",
 )
 def test_every_spelling_of_two_classes_is_read(values):
     labels = read_labels({"toxic": values})

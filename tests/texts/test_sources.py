@@ -49,11 +49,24 @@ def test_a_list_or_tuple_is_read_as_it_is():
     assert read_texts(("a",), column="text").texts == ("a",)
 
 
-@pytest.mark.parametrize("source", [7, None, {"text": "a"}, np.array(["a"]), iter(["a"]), b"a.csv"])
-def test_a_source_of_another_type_is_refused(source):
-    with pytest.raises(
-        BadTexts, match=f"cannot read a {type(source).__name__}; give a list of texts, a path"
-    ):
+def test_any_column_is_read_as_a_list_is():
+    assert read_texts(np.array(["a", "b"])).texts == ("a", "b")
+    assert read_texts(iter(["a", float("nan")])).texts == ("a", None)
+    with pytest.raises(MissingColumn, match="list holds only texts, no column 'note'"):
+        read_texts(np.array(["a"]), column="note")
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (7, "texts is a int; give a list, or read_texts"),
+        (None, "texts is a NoneType"),
+        ({"text": "a"}, "texts is a dict with the columns 'text'"),
+        (b"a.csv", "texts is bytes; give a list, or read_texts"),
+    ],
+)
+def test_a_source_of_another_type_is_refused(source, words):
+    with pytest.raises(BadTexts, match=words):
         read_texts(source)
 
 

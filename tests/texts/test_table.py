@@ -1,9 +1,14 @@
 """Tests ``texts/table.py``: the record of texts, its hash and its selection, and hashes of single texts."""
 
+import decimal
 import hashlib
+import io
 import pickle
 
 import numpy as np
+import pandas
+import polars
+import pyarrow
 import pytest
 
 from splinelens.errors import BadTexts, MissingColumn
@@ -23,6 +28,104 @@ def test_repr_shows_no_text_and_no_cell():
 def test_a_column_of_another_length_is_refused():
     with pytest.raises(BadTexts, match="list: column 'n' has 1 rows beside 2 texts"):
         Texts(("a", "b"), {"n": (1,)}, "list")
+
+
+FRAME = pandas.DataFrame({"id": [1, 2, 3], "text": ["a", None, "c"]}, index=[7, 3, 5])
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        ["a", None, "c"],
+        ("a", None, "c"),
+        (text for text in ["a", None, "c"]),
+        {1: "a", 2: None, 3: "c"}.values(),
+        np.array(["a", np.nan, "c"], dtype=object),
+        np.ma.array(["a", "b", "c"], mask=[False, True, False]),
+        FRAME["text"],
+        FRAME["text"].astype(object),
+        FRAME["text"].astype("string"),
+        FRAME["text"].astype("category"),
+        FRAME["text"].astype(pandas.ArrowDtype(pyarrow.string())),
+        pandas.Index(FRAME["text"]),
+        polars.Series(["a", None, "c"]),
+        polars.Series(["a", None, "c"], dtype=polars.Categorical),
+        pyarrow.array(["a", None, "c"]),
+        pyarrow.chunked_array([["a", None], ["c"]]),
+        pyarrow.array(["a", None, "c"]).dictionary_encode(),
+    ],
+    ids=lambda column: type(column).__name__,
+)
+def test_every_column_of_strings_is_texts(column):
+    texts = Texts.of(column)
+    assert texts.texts == ("a", None, "c")
+    assert {type(text) for text in texts.texts} == {str, type(None)}
+    assert texts.data_hash == Texts(("a", None, "c"), {}, "list").data_hash
+
+
+def test_a_string_of_numpy_becomes_a_string():
+    assert {type(text) for text in Texts.of(np.array(["a", "b"])).texts} == {str}
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        None,
+        float("nan"),
+        np.float32("nan"),
+        decimal.Decimal("nan"),
+        pandas.NA,
+        pandas.NaT,
+        np.datetime64("NaT"),
+        np.ma.masked,
+    ],
+    ids=lambda missing: type(missing).__name__,
+)
+def test_what_is_missing_in_a_column_is_no_text(missing):
+    assert Texts.of(["nan", missing, "NaT"]).texts == ("nan", None, "NaT")
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        (FRAME, "texts is a DataFrame with the columns 'id', 'text'; give one: df[\"text\"]"),
+        (FRAME[["id"]], "texts is a DataFrame with the columns 'id'; give one: df[\"id\"]"),
+        (polars.DataFrame({"id": [1], "note": ["a"]}), "with the columns 'id', 'note'; give one: df["),
+        (
+            polars.LazyFrame({"text": ["a"]}),
+            "texts is a LazyFrame with the columns 'text'; give one: df.coll",
+        ),
+        (pyarrow.table({"text": ["a"]}), "texts is a Table with the columns 'text'; give one: df[\"text\"]"),
+        (pandas.DataFrame(), "texts is a DataFrame with the columns (none)"),
+        ({"text": ["a"]}, "texts is a dict with the columns 'text'; give one: texts[\"text\"]"),
+        ({"a"}, "texts is a set, which has no order; give a list"),
+        (frozenset("a"), "texts is a frozenset, which has no order; give a list"),
+        ("a", "texts is one string; give a list, or read_texts(path) for a file"),
+        (np.str_("a"), "texts is one string"),
+        (b"a", "texts is bytes; give a list"),
+        (bytearray(b"a"), "texts is bytes; give a list"),
+        (io.StringIO("a"), "texts is an open file; give a list, or read_texts(path)"),
+        (
+            np.array([["a"], ["b"]]),
+            "texts is a ndarray of shape (2, 1); give one column, such as array[:, 0]",
+        ),
+        (np.array("a"), "texts is a ndarray; give a list"),
+        (FRAME["text"].str, "texts is a StringMethods; give a list"),
+        (str, "texts is a type; give a list"),
+        ([], "list has no rows"),
+        (FRAME["id"], "list, row 0 (counted from 0): a number, where a string or null is read"),
+        (["a", np.int64(3)], "list, row 1 (counted from 0): a number"),
+        (["a", True], "list, row 1 (counted from 0): true or false"),
+        (["a", float("inf")], "list, row 1 (counted from 0): a number"),
+        (np.array([b"a"]), "list, row 0 (counted from 0): bytes, where a string or null is read; decode it"),
+        ([{"text": "a"}], "list, row 0 (counted from 0): an object"),
+    ],
+    ids=lambda value: None if isinstance(value, str) else type(value).__name__,
+)
+def test_what_is_no_column_of_texts_is_refused_with_the_way_out(table, words):
+    with pytest.raises(BadTexts) as caught:
+        Texts.of(table)
+    assert words in str(caught.value)
 
 
 def test_data_hash_by_hand():

@@ -1,13 +1,13 @@
 """Validate user input: texts, layers, tokens and names."""
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable
 from operator import index
 from typing import Any
 
 import numpy as np
 
 from splinelens.errors import BadFeatures, BadTexts, NoTokens
-from splinelens.texts.table import is_missing
+from splinelens.texts.table import column_cells
 
 
 def check_text(text: object, name: str = "the text") -> str:
@@ -47,16 +47,9 @@ def check_texts(X: Any) -> list[str | None]:  # Any: lists, arrays, Series and f
         >>> check_texts(np.array([["good"], [None]], dtype=object))
         ['good', None]
     """
-    if isinstance(X, str | bytes):
-        raise BadTexts("X is one string; give a list of texts")
-    if len(getattr(X, "shape", ())) > 1:
-        X = np.asarray(X, dtype=object)
-        if X.ndim != 2 or X.shape[1] != 1:
-            raise BadTexts(f"X has the shape {X.shape}; one text a row is read: choose one column")
-        X = X[:, 0]
-    if not isinstance(X, Iterable) or isinstance(X, Mapping | Set) or getattr(X, "shape", None) == ():
-        raise BadTexts(f"X is a {type(X).__name__}; give a list of texts")
-    texts = [None if is_missing(value) else value for value in X]
+    if getattr(X, "shape", ())[1:] == (1,):
+        X = np.asarray(X, dtype=object)[:, 0]
+    texts = column_cells(X, "X")
     for row, value in enumerate(texts):
         if value is not None and not isinstance(value, str):
             raise BadTexts(
@@ -65,7 +58,7 @@ def check_texts(X: Any) -> list[str | None]:  # Any: lists, arrays, Series and f
             )
     if not texts:
         raise NoTokens("X has no texts; give at least one")
-    return [None if text is None else str(text) for text in texts]
+    return texts
 
 
 def check_names(names: object, parameter: str) -> tuple[str, ...]:

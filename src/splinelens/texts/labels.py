@@ -6,7 +6,7 @@ from itertools import permutations
 from typing import TYPE_CHECKING, Any, Literal
 
 from splinelens.errors import BadLabels
-from splinelens.texts.table import is_missing, quoted
+from splinelens.texts.table import column_cells, is_missing, quoted
 
 if TYPE_CHECKING:
     import numpy
@@ -69,7 +69,10 @@ def read_labels(
     """
     import numpy
 
-    spelled = {name: [_spelling(value) for value in values] for name, values in columns.items()}
+    spelled = {
+        name: [_spelling(value) for value in column_cells(values, f"label {name!r}")]
+        for name, values in columns.items()
+    }
     count = len(next(iter(spelled.values())))
     rows = tuple(row for row in range(count) if all(cells[row] for cells in spelled.values()))
     if not rows:

@@ -4,7 +4,7 @@ import codecs
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,7 +18,7 @@ from splinelens.texts.formats import (
     read_json_lines,
     read_parquet,
 )
-from splinelens.texts.table import Texts, quoted
+from splinelens.texts.table import Texts, column_cells, quoted
 
 _FORMATS = {".txt": "txt", ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _FORMATS |= {".json": "json", ".parquet": "parquet"}
@@ -27,7 +27,7 @@ _MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF16_LE: "utf-16", codecs.B
 
 
 def read_texts(
-    source: str | os.PathLike[str] | Sequence[str | None],
+    source: str | os.PathLike[str] | Iterable[str | None],
     column: str | None = None,
     keep: Sequence[str] = (),
     encoding: str = "utf-8",
@@ -41,8 +41,9 @@ def read_texts(
     line is an object with the text column.
 
     Args:
-        source: A list or tuple of strings; a path ending in .txt, .csv, .tsv, .jsonl, .ndjson, .json (one
-            list) or .parquet; ``"-"`` for standard input; or ``"hf:owner/name[:config][:split]"``.
+        source: A list, array or Series of strings, None or NaN where one is missing; a path ending in .txt,
+            .csv, .tsv, .jsonl, .ndjson, .json (one list) or .parquet; ``"-"`` for standard input; or
+            ``"hf:owner/name[:config][:split]"``.
         column: The column of the texts. Default: ``text`` if present, else the only column of strings.
         keep: Names of other columns to keep.
         encoding: Encoding of text files and standard input; a UTF-8 byte order mark is skipped.
@@ -57,12 +58,9 @@ def read_texts(
         ('Have a nice day', None)
     """
     keep = (keep,) if isinstance(keep, str) else tuple(keep)
-    if isinstance(source, list | tuple):
+    if not isinstance(source, str | os.PathLike):
         request = ColumnRequest("list", column, keep)
-        texts, columns = texts_only(source, request)
-    elif not isinstance(source, str | os.PathLike):
-        kind = type(source).__name__
-        raise BadTexts(f"cannot read a {kind}; give a list of texts, a path, '-' or 'hf:owner/name'")
+        texts, columns = texts_only(column_cells(source), request)
     elif (name := os.fspath(source)).startswith("hf:"):
         request = ColumnRequest(name, column, keep)
         texts, columns = read_hub(request)

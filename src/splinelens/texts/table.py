@@ -6,9 +6,10 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cached_property
-from math import isnan
-from numbers import Real
+from io import IOBase
+from numbers import Number, Real
 from typing import TYPE_CHECKING, Any
 
 from splinelens.errors import BadTexts, MissingColumn
@@ -57,22 +58,23 @@ class Texts:
 
     @classmethod
     def of(cls, texts: "Texts | Iterable[str | None]") -> "Texts":
-        """The texts of a list, None where one is missing; ``Texts`` as they are.
+        """The texts of a column (see ``column_cells``), None where one is missing; ``Texts`` as they are.
 
         Raises:
-            BadTexts: One string, a dictionary or set, no text at all, or a row that is neither a string nor
-                None.
+            BadTexts: One string, a table, a dictionary or set, no text at all, or a row that is neither a
+                string nor missing.
+
+        Example:
+            >>> Texts.of(text for text in ["hi", float("nan")]).texts
+            ('hi', None)
         """
         if isinstance(texts, cls):
             return texts
-        if isinstance(texts, str | bytes | Mapping | Set) or not isinstance(texts, Iterable):
-            given = "one string" if isinstance(texts, str) else f"a {type(texts).__name__}"
-            raise BadTexts(f"texts is {given}; give a list of texts, or read_texts(path) for a file")
-        values = tuple(texts)
+        values = column_cells(texts)
         if not values:
             raise BadTexts("list has no rows; give at least one text")
         check_strings(values, "list")
-        return cls(values, {}, "list")
+        return cls(tuple(values), {}, "list")
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -152,6 +154,70 @@ def _letters(text: str) -> str:
     return "".join(c for c in folded if c.isalnum() or unicodedata.category(c)[0] == "M")
 
 
+def column_cells(values: Any, name: str = "texts") -> list[Any]:  # Any: columns have no common type
+    """The cells of one column, None where one is missing; errors call the column ``name``.
+
+    A column is a list, tuple or generator, a NumPy array of one axis, a Series of pandas or polars, or an
+    array of pyarrow.
+
+    Raises:
+        BadTexts: One string, or what has no order or more than one column: a data frame, a dictionary, a
+            set, an open file. The message names the columns and how to give one.
+
+    Example:
+        >>> column_cells({"id": [1], "text": ["hi"]})
+        Traceback (most recent call last):
+        ...
+        splinelens.errors.BadTexts: texts is a dict with the columns 'id', 'text'; give one: texts["text"]
+    """
+    if isinstance(values, str | bytes | bytearray | IOBase):
+        given = {str: "one string", IOBase: "an open file"}
+        what = next((words for kind, words in given.items() if isinstance(values, kind)), "bytes")
+        raise BadTexts(f"{name} is {what}; give a list, or read_texts(path) for a file")
+    if (columns := _column_names(values)) is not None:
+        table = name if isinstance(values, Mapping) else "df"
+        table += ".collect()" if hasattr(values, "collect") else ""
+        column = "text" if "text" in columns else next(iter(columns), "text")
+        key = f'"{column}"' if isinstance(column, str) else repr(column)
+        raise BadTexts(
+            f"{name} is a {type(values).__name__} with the columns {quoted(columns) or '(none)'}; "
+            f"give one: {table}[{key}]"
+        )
+    if isinstance(values, Set) or not _iterates(values):
+        order = ", which has no order" if isinstance(values, Set) else ""
+        raise BadTexts(
+            f"{name} is a {type(values).__name__}{order}; give a list, or read_texts(path) for a file"
+        )
+    shape = getattr(values, "shape", None)
+    if isinstance(shape, tuple) and len(shape) != 1:
+        raise BadTexts(
+            f"{name} is a {type(values).__name__} of shape {shape}; give one column, such as array[:, 0]"
+        )
+    if hasattr(values, "to_pylist"):  # pyarrow, whose cells are scalars of its own
+        values = values.to_pylist()
+    return [
+        None if is_missing(value) else str(value) if isinstance(value, str) else value for value in values
+    ]
+
+
+def _iterates(values: object) -> bool:
+    try:
+        return iter(values) is not None  # type: ignore[call-overload]  # TypeError below
+    except TypeError:
+        return False
+
+
+def _column_names(values: Any) -> list[Any] | None:  # Any: as in column_cells
+    """The columns of a table of pandas, polars, pyarrow or datasets, the keys of a dictionary, or None."""
+    if isinstance(values, Mapping):
+        return [*values]
+    if hasattr(values, "collect_schema"):  # polars, which warns of the columns of a lazy frame
+        return [*values.collect_schema().names()]
+    names = getattr(values, "column_names", None)
+    names = getattr(values, "columns", None) if names is None else names
+    return [*names] if isinstance(names, Iterable) else None
+
+
 def check_strings(values: Iterable[Any], source: str) -> None:
     """Refuse a row that is neither a string nor None.
 
@@ -160,22 +226,34 @@ def check_strings(values: Iterable[Any], source: str) -> None:
     """
     for row, value in enumerate(values):
         if not isinstance(value, str | None):
+            fix = "decode" if isinstance(value, bytes) else "turn it into a string or drop"
             raise BadTexts(
                 f"{source}, row {row} (counted from 0): {json_type(value)}, where a string or null is read; "
-                "turn it into a string or drop it"
+                f"{fix} it"
             )
 
 
 def is_missing(value: object) -> bool:
-    """Whether a cell is None, NaN, or the NA or NaT of pandas."""
-    missing = value is None or type(value).__name__ in ("NAType", "NaTType")  # NA is neither true nor false
-    return missing or (isinstance(value, Real) and isnan(value))
+    """Whether a cell is None, NaN, the NA or NaT of pandas, or masked or NaT in NumPy."""
+    if value is None or isinstance(value, str):
+        return value is None
+    if type(value).__name__ in ("NAType", "NaTType", "MaskedConstant"):  # NA is neither true nor false
+        return True
+    if isinstance(value, Decimal):
+        return value.is_nan()
+    if type(value).__name__ in ("datetime64", "timedelta64"):
+        return str(value) == "NaT"
+    return isinstance(value, Real) and value != value
 
 
 def json_type(value: object) -> str:
     """What a value is, in the words of JSON."""
-    names = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
-    return "null" if value is None else names.get(type(value), f"a {type(value).__name__}")
+    names = {bool: "true or false", Number: "a number", list: "a list", dict: "an object", bytes: "bytes"}
+    if value is None:
+        return "null"
+    return next(
+        (name for kind, name in names.items() if isinstance(value, kind)), f"a {type(value).__name__}"
+    )
 
 
 def quoted(names: Iterable[object], most: int = 20) -> str:
