@@ -37,7 +37,7 @@ def test_lines_for_eyes_show_length_alone_below_the_auc(evaluate, comments):
     assert shown[0].startswith(f"tiny on {comments}, ")
     place = next(place for place, line in enumerate(shown) if line.startswith("AUC "))
     assert shown[place + 1].startswith("AUC of length alone")
-    assert "120, 60 of them positive" in shown[1]
+    assert "120, 60 of them toxic" in shown[1]
 
 
 def test_another_positive_value_turns_the_numbers_around(evaluate):

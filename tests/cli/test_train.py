@@ -46,7 +46,7 @@ def test_names_and_verdicts_have_the_promised_defaults(fit, tmp_path):
     assert (artifact.name, artifact.labels, artifact.negative) == ("out", ("toxic",), "clean")
     fit("--positive", "rude", label="kind")
     artifact = Artifact.load(tmp_path / "out")
-    assert (artifact.labels, artifact.negative) == (("rude",), "not_rude")
+    assert (artifact.labels, artifact.negative) == (("rude",), "kind")
     fit(
         "--positive",
         "rude",

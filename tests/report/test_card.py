@@ -66,7 +66,7 @@ def test_stored_thresholds_are_told_as_measured_on_other_rows(artifact):
     own = artifact.metrics["out_of_fold"]
     other = {**own, "at_threshold": {"0.05": MEASURED}}
     text = card(replace(artifact, metrics={"out_of_fold": own, "the test rows": other}))
-    assert "On the test rows, whose rows took no part in fitting. 1,000 rows, 500 of them positive." in text
+    assert "On the test rows, whose rows took no part in fitting. 1,000 rows, 500 of them toxic." in text
     assert text.count("The stored thresholds on these rows:") == 1
     assert "| toxic | 5 % | 0.8400 | 6 % | 5 % to 7 % | 0.8000 | [0.7500, 0.8500] |" in text
 
@@ -77,7 +77,7 @@ def test_model_and_data_are_named(artifact):
     assert found["layers"] == ["0-2,5"]
     assert found["training rows read in"] == ["bfloat16, engine torch"]
     assert found["numbers per text"] == ["6"]
-    assert found["rows"] == ["1,400, 814 of them positive"]
+    assert found["rows"] == ["1,400, 814 of them toxic"]
     assert found["rows in the metrics"] == ["1,000; the others are used for fitting only"]
     assert found["sources"] == ["a.csv (split = train); b.csv"]
     assert found["head"] == ["linear, C = 0.001"]

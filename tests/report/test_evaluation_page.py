@@ -120,6 +120,16 @@ def test_the_worst_functionality_comes_first_and_totals_are_sums(evaluation):
     assert "1 of 10 safe prompts are flagged" in section(text, "xstest")
 
 
+def test_the_words_are_the_labels_of_the_detector(evaluation, read_page):
+    report = evaluation(label="rude", negative="polite", hatecheck=None, xstest=None)
+    words = " ".join(" ".join(read_page(evaluation_html(report)).words).split())
+    assert not re.search(r"(?<!false[ -])positive|negative texts|\btoxic\b", words)
+    assert "share of rude texts is the dotted line" in words
+    assert "BPSN: polite texts of the group against rude ones of others" in words
+    axis = evaluation_figures(report)["reliability"]["layout"]["yaxis"]
+    assert "rude" in axis["title"]["text"]
+
+
 def test_the_slider_begins_at_the_stored_threshold(full):
     report, text = full
     shown, points = section(text, "thresholds"), report.sweep.threshold

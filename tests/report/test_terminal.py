@@ -234,9 +234,9 @@ NUMBERS = {
 
 
 def test_length_alone_always_stands_below_the_auc():
-    lines = [re.sub(" {2,}", " | ", line) for line in evaluation_lines(NUMBERS)]
+    lines = [re.sub(" {2,}", " | ", line) for line in evaluation_lines(NUMBERS, "rude")]
     assert lines == [
-        "rows | 1,200, 600 of them positive",
+        "rows | 1,200, 600 of them rude",
         "not scored | 3",
         "AUC | 0.9651 | [0.9600, 0.9700]",
         "AUC of length alone | 0.6600 | (too few rows for an interval)",

@@ -121,6 +121,22 @@ def test_two_words_that_do_not_tell_need_a_positive_value():
     assert (result.task, result.names, result.values[:, 0].tolist()) == ("binary", ("dog",), [0, 1, 0])
 
 
+@pytest.mark.parametrize(
+    ("values", "positive", "negative"),
+    [
+        (["rude", "polite", ""], "rude", "polite"),
+        (["rude", "polite", ""], "polite", "rude"),
+        (["yes", "no"], "yes", "no"),
+        ([1, 0], "1", None),
+        (["rude", "polite", "odd"], "rude", None),
+    ],
+    ids=["words", "turned", "yes-no", "numbers", "three"],
+)
+def test_the_other_of_two_words_names_the_negative(values, positive, negative):
+    result = read_labels({"kind": values}, positive)
+    assert (result.names, result.negative) == ((positive,), negative)
+
+
 def test_more_words_are_classes_in_order():
     result = read_labels({"field": ["law", "art", "tax", "law"]})
     assert (result.task, result.names) == ("classes", ("art", "law", "tax"))

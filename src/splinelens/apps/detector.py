@@ -294,7 +294,7 @@ class Detector:
             progress: Called as texts are finished.
 
         Returns:
-            The numbers, length-only baseline included; texts without a score are counted separately, and so
+            The numbers, that of length alone included; texts without a score are counted separately, and so
             are those that were cut, whose scores count. One label gives an ``Evaluation``, several give
             ``Evaluations``.
 

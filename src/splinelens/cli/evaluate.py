@@ -186,7 +186,7 @@ def evaluate(
     from splinelens.texts.plain_text import harmless
 
     print(f"{harmless(artifact.name)} on {harmless(texts.source)}, {run['seconds']:.1f} s on {run['device']}")
-    print("\n".join(evaluation_lines(metrics)))
+    print("\n".join(evaluation_lines(metrics, artifact.labels[0])))
 
 
 def _report_path(report: Path | None, needs_report: bool) -> Path | None:

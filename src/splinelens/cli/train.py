@@ -183,7 +183,7 @@ def _print(artifact: "Artifact") -> None:
         contradicting = f"{repeated['contradicting']:,} with contradicting labels"
         print(f"{repeated['texts']:,} texts occur more than once, {contradicting}")
     print("out of fold, each row scored by a head that was not fitted on it:")
-    print("\n".join(evaluation_lines(artifact.metrics["out_of_fold"])))
+    print("\n".join(evaluation_lines(artifact.metrics["out_of_fold"], artifact.labels[0])))
     for label, thresholds in zip(artifact.labels, artifact.thresholds, strict=True):
         for stored in thresholds if artifact.task != "classes" else ():
             rate = f"{percent(stored.rate)} ({percents(stored.interval)})"

@@ -121,7 +121,7 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate the calibrated scores of one label, 0 or 1; NaN marks rows that could not be scored.
 
-    ``lengths`` are the tokens of each text, for the length-only baseline; ``thresholds`` are scores to
+    ``lengths`` are the tokens of each text, for the AUC of length alone; ``thresholds`` are scores to
     measure verdicts at, by name; ``cut`` marks texts of which only the beginning was read. Without resamples
     there are no bootstrap intervals.
 

@@ -27,7 +27,7 @@ def card(artifact: Artifact) -> str:
         negative=_code(artifact.negative),
         model=_code(artifact.model["name"]),
         model_table=_model_table(artifact),
-        data_table=artifact.training and _data_table(artifact.training),
+        data_table=artifact.training and _data_table(artifact),
         metric_table=metric_table,
         full_label_table=full_label_table,
         mean_table=mean_table,
@@ -103,12 +103,13 @@ def _model_table(artifact: Artifact) -> Table:
     return Table(("property", "value"), list(rows.items()))
 
 
-def _data_table(training: Mapping[str, Any]) -> Table:  # Any: the manifest's JSON
+def _data_table(artifact: Artifact) -> Table:
+    training = artifact.training
     scored = training.get("judged_rows", training["rows"])
     repeated = training.get("repeated")
     contradicting = repeated and f"{repeated['contradicting']:,} of them with contradicting labels"
     rows = {
-        "rows": f"{training['rows']:,}, {_positives(training['positives'])}",
+        "rows": f"{training['rows']:,}, {_positives(training['positives'], artifact.labels[0])}",
         "left out, not readable": f"{training['left_out']:,}",
         "rows in the metrics": "all"
         if scored == training["rows"]
@@ -122,9 +123,9 @@ def _data_table(training: Mapping[str, Any]) -> Table:  # Any: the manifest's JS
     return Table(("property", "value"), list(rows.items()))
 
 
-def _positives(positives: int | Mapping[str, int]) -> str:
+def _positives(positives: int | Mapping[str, int], label: str) -> str:
     if isinstance(positives, int):
-        return f"{positives:,} of them positive"
+        return f"{positives:,} of them {label}"
     return "of them " + ", ".join(f"{count:,} {label}" for label, count in positives.items())
 
 

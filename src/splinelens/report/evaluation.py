@@ -240,12 +240,12 @@ def report_tables(report: EvaluationReport) -> dict[str, Table]:
     return {
         "metrics": Table(head, [*counts, *rows]),
         "thresholds": _threshold_table(report.thresholds),
-        "calibration": Table(("rows", "mean score", "share positive", interval), bins),
+        "calibration": Table(("rows", "mean score", f"share {report.label}", interval), bins),
         "layers": _layer_table(report.layer_auc),
         "hatecheck": share_table(report.hatecheck or (), "right"),
-        "hatecheck_groups": _group_table(report.hatecheck_bias),
+        "hatecheck_groups": _group_table(report.hatecheck_bias, report.label),
         "xstest": share_table(report.xstest or (), "flagged"),
-        "groups": _group_table(report.bias),
+        "groups": _group_table(report.bias, report.label),
         "evasion": _evasion_table(report.evasion or ()),
         "false_positives": _mistake_table(report.false_positives),
         "false_negatives": _mistake_table(report.false_negatives),
@@ -315,7 +315,7 @@ def _layer_table(layer_auc: LayerAuc | None) -> Table:
     return Table(("layer", *layer_auc.statistics), rows)
 
 
-def _group_table(groups: Sequence[SubgroupAuc]) -> Table:
+def _group_table(groups: Sequence[SubgroupAuc], label: str) -> Table:
     aucs = [cell for name in ("subgroup", "BPSN", "BNSP") for cell in (f"{name} AUC", "95 % interval")]
     rows = [
         (
@@ -326,7 +326,7 @@ def _group_table(groups: Sequence[SubgroupAuc]) -> Table:
         )
         for group in groups
     ]
-    return Table(("group", "rows", "positive", *aucs), rows)
+    return Table(("group", "rows", label, *aucs), rows)
 
 
 def _evasion_table(rows: Sequence[Evasion]) -> Table:

@@ -196,10 +196,10 @@ def _reliability(report: EvaluationReport) -> Figure:
         },
         line={"color": SERIES[0], "width": 1},
         marker={"size": 7},
-        hovertemplate="%{customdata[0]} rows<br>mean score %{x:.4~g}<br>share positive %{y:.4~g}"
+        hovertemplate="%{customdata[0]} rows<br>mean score %{x:.4~g}<br>share %{y:.4~g}"
         "<br>95 % interval %{customdata[1]} to %{customdata[2]}<extra></extra>",
     )
-    return figure([dots, _dotted((0, 1))], _CURVE, _axis("mean score"), _axis("share positive"))
+    return figure([dots, _dotted((0, 1))], _CURVE, _axis("mean score"), _axis(f"share {plotly_text(readable(report.label))}"))
 
 
 def _layers(layer_auc: LayerAuc) -> Figure:

@@ -62,7 +62,7 @@ def label_table(labels: Mapping[str, Metrics | None]) -> Table:
         >>> label_table({"rude": None}).rows[0]
         ('rude', 'not measured: all or no rows', '', '', '', '', '')
     """
-    head = ("label", "positive", "AUC", "95 % interval", "length alone", "recall at 1 %", "recall at 5 %")
+    head = ("label", "rows with it", "AUC", "95 % interval", "length alone", "recall at 1 %", "recall at 5 %")
     rows = [
         (
             label,
@@ -89,7 +89,7 @@ def full_label_table(labels: Mapping[str, Metrics | None]) -> Table:
         count = f"{measured['positives']:,}" if measured else UNMEASURED
         values = [f"{value} {bounds}".rstrip() for _, value, bounds in cells] or [""] * len(names)
         rows.append((label, count, *values))
-    return Table(("label", "positive", *names), rows)
+    return Table(("label", "rows with it", *names), rows)
 
 
 def confusion_table(names: Sequence[str], counts: Sequence[Sequence[int]]) -> Table:

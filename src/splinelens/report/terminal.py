@@ -187,10 +187,13 @@ def excerpt(text: str, spans: Sequence[Span] | None, characters: int) -> list[Sp
     return shown
 
 
-def evaluation_lines(metrics: Metrics) -> list[str]:
-    """The metrics of an evaluation with their 95 % intervals; length alone follows the AUC."""
+def evaluation_lines(metrics: Metrics, label: str = "positive") -> list[str]:
+    """The metrics of an evaluation with their 95 % intervals; length alone follows the AUC.
+
+    ``label`` is what a binary detector calls its positive texts.
+    """
     several = "labels" in metrics
-    positives = "" if several else f", {metrics['positives']:,} of them positive"
+    positives = "" if several else f", {metrics['positives']:,} of them {label}"
     rows = [("rows", f"{metrics['n']:,}{positives}"), ("not scored", f"{metrics['undetermined']:,}")]
     rows += [("cut, scored by their beginning", f"{metrics['cut']:,}")] if metrics.get("cut") else []
     for name, value, bounds in (mean_table if several else metric_table)(metrics).rows:

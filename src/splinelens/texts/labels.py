@@ -52,7 +52,8 @@ def read_labels(
 
     Args:
         columns: The cells of each label column, by name.
-        positive: The value of the one column that counts as 1; every other value then counts as 0.
+        positive: The value of the one column that counts as 1; every other value then counts as 0,
+            and names it if there is one, a word.
         expected: The labels of a detector of several: the classes of the one column, or the columns in this
             order, which may then hold one class only. None takes what the table holds.
 
@@ -93,10 +94,13 @@ def read_labels(
         index = {label: position for position, label in enumerate(classes)}
         one_hot = numpy.eye(len(classes), dtype=numpy.int8)[[index[cell] for cell in cells]]
         return Labels("classes", classes, None, one_hot, rows, missing)
-    one, zero = _two_words(distinct) or (None, None)
-    values = _bits(cells, name, one if positive is None else _spelling(positive))
-    named = (positive if positive is not None else one if one is not None else name,)
-    return Labels("binary", named, zero if positive is None else None, values[:, None], rows, missing)
+    if positive is None:
+        one, zero = _two_words(distinct) or (None, None)
+    else:
+        one, zero = positive, _other_word(distinct, _spelling(positive))
+    values = _bits(cells, name, None if one is None else _spelling(one))
+    named = name if one is None else one
+    return Labels("binary", (named,), zero, values[:, None], rows, missing)
 
 
 def _standard(labels: Iterable[str]) -> bool:
@@ -111,6 +115,12 @@ def _two_words(distinct: Collection[str]) -> tuple[str, str] | None:
         return None
     pairs = [(one, zero) for one, zero in permutations(distinct) if _is_harmless(zero, one)]
     return pairs[0] if len(pairs) == 1 else None
+
+
+def _other_word(distinct: Collection[str], positive: str) -> str | None:
+    """The value beside the positive one, if there are two and they are words; None for numbers."""
+    others = [label for label in distinct if label != positive]
+    return others[0] if len(distinct) == 2 and len(others) == 1 and not others[0].isdigit() else None
 
 
 def _is_harmless(word: str, other: str) -> bool:
