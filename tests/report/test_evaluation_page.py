@@ -96,6 +96,21 @@ def test_texts_of_errors_lie_in_closed_elements_below_a_warning(full):
     assert "row 7 · score 0.8750" in shown
 
 
+def test_one_button_opens_all_errors(evaluation):
+    one = Mistake(0, 0.9, "a goose", 7)
+    shown = section(evaluation_html(evaluation(false_positives=(one, one), false_negatives=(one,))), "errors")
+    assert re.search(r'<button [^>]*id="open-errors"[^>]*hidden>Open all 3 texts</button>', shown)
+    shown = section(evaluation_html(evaluation(false_positives=(one,), false_negatives=())), "errors")
+    assert "open-errors" not in shown
+
+
+def test_everything_that_scrolls_sideways_can_say_so(full):
+    body = full[1].split("<main>")[1]
+    assert body.count('class="sideways"') == body.count('<div class="table') + body.count(
+        '<div class="scroll"'
+    )
+
+
 def test_words_are_colored_by_their_contribution(evaluation):
     words = (Span(0, 3, -1.0), Span(4, 5, 0.01), Span(6, 9, 5.0))
     mistakes = (Mistake(0, 0.9, "you a fox", 9, words, 0.25), Mistake(1, 0.9, "no words", 12))

@@ -19,7 +19,7 @@ from splinelens.report.inspection_page import (
     token_pieces,
 )
 from splinelens.report.page import require_plotly
-from splinelens.report.plots import plotly_text
+from splinelens.report.plots import SERIES, plotly_text
 
 HEAT = ("sign", "boundary", "dimension", "heads")
 
@@ -224,6 +224,26 @@ def test_layers_without_softmax_are_gaps(inspection):
     assert not {"dimension-0", "heads-0"} & set(inspection_figures(found))
 
 
+@pytest.mark.parametrize(("text", "room"), [("ab", 22), ("兎", 28)], ids=["narrow", "wide"])
+def test_below_a_heat_map_is_room_for_the_labels_of_tokens_and_no_more(inspection, text, room):
+    layout = inspection_figures(inspection(text))["sign-0"]["layout"]
+    assert layout["margin"]["b"] == room
+    assert layout["height"] == 150 + room
+
+
+def test_layers_have_one_color_scale_that_no_text_shares(inspection):
+    found = inspection("one two", "three", layers=5, prefixes=True)
+    drawn = inspection_figures(found)
+    per_figure = [
+        [line["line"]["color"] for line in drawn[f"prefixes-{name}-{number}"]["data"]]
+        for name in SPLINE7
+        for number in (0, 1)
+    ]
+    assert all(colors == per_figure[0] for colors in per_figure)
+    legend = re.search(r"linear-gradient\(to right, ([^)]*)\)", section(inspection_html(found), "prefixes"))
+    assert not set(legend[1].split(", ")) & set(SERIES)
+
+
 def test_both_texts_share_their_colors_and_ranges(inspection):
     drawn = inspection_figures(inspection("one", "two", prefixes=True))
     for name in HEAT:
@@ -311,12 +331,28 @@ def test_the_slice_draws_walls_cells_and_points(view, inspection):
 
 
 def test_the_views_of_a_slice_hold_the_cell_of_their_point(view, inspection):
-    whole, *parts, third = inspection_figures(inspection("ab", view=view))["slice"]["layout"]["meta"]["views"]
+    *parts, third, whole = inspection_figures(inspection("ab", view=view))["slice"]["layout"]["meta"]["views"]
     assert whole == [0, 0, 2, 2]
     for left, low, right, high in parts:
         assert max(left, low) < 0
         assert min(right, high) > 1
     assert third == [0, 0, 3, 3]
+
+
+def test_the_slice_opens_near_the_first_token(view, inspection):
+    ends = np.linspace(
+        [[0.0, 0.0], [2.0, 2.0]], [[2.0, 0.0], [0.0, 2.0]], 300
+    )  # as many walls as a layer has
+    many = replace(view, segments=ends, walls=np.arange(300))
+    found = inspection("ab", view=many)
+    figure = inspection_figures(found)["slice"]
+    layout, walls = figure["layout"], figure["data"][0]
+    left, low, right, high = layout["meta"]["views"][0]
+    assert (layout["xaxis"]["range"], layout["yaxis"]["range"]) == ([left, right], [low, high])
+    assert (walls["line"]["width"], walls["opacity"]) == (1, 1)
+    assert layout["meta"]["whole"] == {"width": 0.6, "opacity": 0.85}
+    views = re.findall(r'value="(\d)"( checked)?>', section(inspection_html(found), "slice"))
+    assert views == [("0", " checked"), ("1", ""), ("2", ""), ("3", "")]
 
 
 def test_what_plotly_would_read_as_markup_is_escaped(view, inspection):

@@ -199,7 +199,8 @@ def _reliability(report: EvaluationReport) -> Figure:
         hovertemplate="%{customdata[0]} rows<br>mean score %{x:.4~g}<br>share %{y:.4~g}"
         "<br>95 % interval %{customdata[1]} to %{customdata[2]}<extra></extra>",
     )
-    return figure([dots, _dotted((0, 1))], _CURVE, _axis("mean score"), _axis(f"share {plotly_text(readable(report.label))}"))
+    share_axis = _axis(f"share {plotly_text(readable(report.label))}")
+    return figure([dots, _dotted((0, 1))], _CURVE, _axis("mean score"), share_axis)
 
 
 def _layers(layer_auc: LayerAuc) -> Figure:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
+from unicodedata import east_asian_width
 
 import numpy as np
 import plotly.graph_objects as go
@@ -52,7 +53,7 @@ _EXTREMES = {
     "boundary_min": ("boundary", np.argmin),
 }
 _BETWEEN = "#8a4fc4"
-_DEPTH = ("#2f7ed8", "#7a5cc9", "#c0449a", "#e8563f", "#e89b23")
+_DEPTH = ("#7a5cd6", "#c0449a", "#d9a521")  # of layers, first to last; no color of a text
 _ROW, _MAP, _PANEL = 13, (150, 560), 210  # pixels
 _TICK = 14  # characters of a token's label below a figure
 
@@ -88,7 +89,7 @@ def inspection_html(inspection: Inspection) -> str:
         thresholds=THRESHOLDS,
         colors={"series": SERIES, "between": _BETWEEN, "depth": _DEPTH},
         points=_points(view) if view else [],
-        views=["whole window", *(f"near {shorten(label, 28)}" for label in view.labels)] if view else [],
+        views=[*(f"near {shorten(label, 28)}" for label in view.labels), "whole window"] if view else [],
         layer_tables=[layer_table(text) for text in inspection.texts],
         distances=None if inspection.text_distance is None else distance_table(inspection),
         count_of=count_of,
@@ -209,13 +210,18 @@ def _tick(label: str) -> str:
     return shorten(label.removeprefix("␣") or label, _TICK)
 
 
+def _width(label: str) -> int:
+    """Columns that a label takes: a wide character, such as a Chinese one, takes two."""
+    return sum(2 if east_asian_width(character) in "WF" else 1 for character in label)
+
+
 def _token_map(
     number: int, text: TokenReport, traces: Sequence[go.Heatmap], rows: list[str], axis: str = "layer"
 ) -> Figure:
     """A heat map whose columns are tokens; the script adds their labels, for which room is left here."""
     for trace in traces:
         trace.y = rows
-    room = 22 + 7 * max((len(_tick(label)) for label in token_labels(text)), default=0)
+    room = 16 + round(5.8 * max((_width(_tick(label)) for label in token_labels(text)), default=0))
     return figure(
         traces,
         min(max(_ROW * len(rows), _MAP[0]), _MAP[1]) + room,
@@ -404,16 +410,19 @@ def _slice(view: TextSlice) -> Figure:
         {"x": x, "y": y, "text": plotly_text(shorten(label, 28)), **shared_note}
         for (x, y), label in zip(view.points.tolist(), labels, strict=True)
     ]
-    low_x, low_y, high_x, high_y = view.box
+    walls, views = _walls(view), _views(view)
+    whole = {"width": walls.line.width, "opacity": walls.opacity}
+    walls.update(line_width=1, opacity=1)  # the figure opens near the first point
+    low_x, low_y, high_x, high_y = views[0]
     bare = {"zeroline": False, "showgrid": False, "constrain": "domain", "automargin": False}
     return figure(
-        [_walls(view), *cells, points],
+        [walls, *cells, points],
         620,
         {"title": {"text": "units of the MLP's input"}, "range": [low_x, high_x], **bare},
         {"scaleanchor": "x", "range": [low_y, high_y], **bare},
         margin={"l": 40, "r": 8, "t": 8, "b": 44},
         annotations=notes,
-        meta={"views": _views(view)},
+        meta={"views": views, "whole": whole},
     )
 
 
@@ -453,12 +462,12 @@ def _cell(corners: Cell | None, color: str) -> go.Scatter:
 
 
 def _views(view: TextSlice) -> list[list[float]]:
-    """The window, and one around each point that shows its region; (low x, low y, high x, high y)."""
-    views = [list(view.box)]
+    """A window around each point that shows its region, then the whole; (low x, low y, high x, high y)."""
+    views = []
     for point, cell in zip(view.points, view.cells, strict=True):
         reach = 3 * np.abs(cell - point).max()
         views.append([*(point - reach).tolist(), *(point + reach).tolist()])
-    return views
+    return [*views, list(view.box)]
 
 
 def _hover(words: str, row: str = "layer %{y}") -> str:

@@ -41,6 +41,18 @@
   prevalence.addEventListener("input", refresh);
   for (const button of document.querySelectorAll("[data-point]"))
     button.addEventListener("click", () => choose(Number(button.dataset.point)));
+
+  const opener = document.getElementById("open-errors");
+  if (opener) {
+    const closed = opener.textContent;
+    opener.hidden = false;
+    opener.addEventListener("click", () => {
+      const open = opener.getAttribute("aria-expanded") === "false";
+      for (const mistake of document.querySelectorAll(".mistake")) mistake.open = open;
+      opener.setAttribute("aria-expanded", String(open));
+      opener.textContent = open ? "Close all" : closed;
+    });
+  }
   refresh();
   Page.start({
     after: (plot) => {

@@ -45,10 +45,11 @@
 
   function look(view) {
     const plot = document.querySelector('[data-figure="slice"]');
-    const { data, layout } = Page.figureOf(plot);
+    const { layout } = Page.figureOf(plot);
     const [left, low, right, high] = layout.meta.views[view];
-    const { line, opacity } = data[0];
-    const walls = view ? { "line.width": 1, opacity: 1 } : { "line.width": line.width, opacity };
+    const { width, opacity } = layout.meta.whole;
+    const whole = view === layout.meta.views.length - 1;
+    const walls = whole ? { "line.width": width, opacity } : { "line.width": 1, opacity: 1 };
     if (plot.data) Plotly.update(plot, walls, { "xaxis.range": [left, right], "yaxis.range": [low, high] }, [0]);
   }
 
@@ -73,6 +74,7 @@
   Page.start({
     before: (plot, figure) => {
       const text = textOf(plot);
+      if (kind(plot) === "slice") figure.layout.height = Math.min(figure.layout.height, plot.clientWidth + 20);
       for (const trace of figure.data)
         if (text !== undefined) trace.text = trace.z ? trace.z.map(() => labels[text]) : labels[text];
     },

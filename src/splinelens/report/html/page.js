@@ -85,8 +85,19 @@ const Page = (() => {
     });
   }
 
+  // A box that is wider than its place says where it goes on.
+  function overflow(box) {
+    box.classList.toggle("more-left", box.scrollLeft > 2);
+    box.classList.toggle("more-right", box.scrollLeft + box.clientWidth < box.scrollWidth - 2);
+  }
+
   function start(hooks) {
     page = hooks;
+    const sized = new ResizeObserver((boxes) => boxes.forEach(({ target }) => overflow(target)));
+    for (const box of document.querySelectorAll(".scroll, .table")) {
+      box.addEventListener("scroll", () => overflow(box), { passive: true });
+      sized.observe(box);
+    }
     for (const plot of plots) plot.addEventListener("keydown", move);
     dark.addEventListener("change", () => {
       for (const plot of plots.filter((plot) => plot.drawn)) Plotly.relayout(plot, colors(figureOf(plot).layout));
