@@ -43,7 +43,7 @@ NOTES = {
     "ernie4_5_moe": "first layers may be dense",
     "exaone4": f"window; {RAW}; {NORMED}",
     "exaone_moe": "window; first layers may be dense",
-    "falcon": f"{PARALLEL} by configuration; ALiBi by configuration",
+    "falcon": f"{PARALLEL} by configuration; with ALiBi (by configuration) no attention is read",
     "flex_olmo": f"{RAW}; {NORMED}",
     "gemma2": f"window; soft cap; {NORMED}",
     "gemma3": f"window; {NORMED}; {IMAGE}",

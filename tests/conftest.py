@@ -168,6 +168,9 @@ TINY = {
     "xglm": ("XGLMConfig", {"ffn_dim": 48}),
 }
 
+VARIANTS = {"falcon_alibi": ("FalconConfig", {"ffn_hidden_size": 48, "alibi": True})}
+"""Configurations of a family that are read otherwise than its usual one."""
+
 STRUCTURES = ["llama", "mistral", "qwen2", "qwen3", "phi3", "gpt2", "gpt_neox", "opt"]
 """One family per structure of a dense block; ``TINY`` holds all families."""
 
@@ -184,7 +187,7 @@ def build_tiny(name, seed=0, **changes):
     """
     import transformers
 
-    config_name, more = TINY[name]
+    config_name, more = (TINY | VARIANTS)[name]
     if "text_config" in more:  # a language model inside a multimodal one
         text = {"text_config": _SIZES | more["text_config"] | changes}
         config = getattr(transformers, config_name)(**(more | text))
@@ -219,9 +222,9 @@ def tiny_model(request):
     return build_tiny(request.param)
 
 
-@pytest.fixture(params=list(TINY))
+@pytest.fixture(params=[*TINY, *VARIANTS])
 def any_model(request):
-    """Each family in turn, also with experts, linear attention and multimodal models.
+    """Each family and variant in turn, also with experts, linear attention and multimodal models.
 
     Each is built once per run, and again after a test that changes it. Shapes are checked for one
     family per structure only: the checks take half of the time.
@@ -279,6 +282,27 @@ def tiny_tokenizer():
         model_max_length=256,
         clean_up_tokenization_spaces=False,
     )
+
+
+@pytest.fixture
+def bos_tokenizer(tiny_tokenizer):
+    """The tiny tokenizer, adding ``<bos>`` before every text as Llama's does."""
+    return _opened_by(tiny_tokenizer, "<bos> $A", ("<bos>", 1))
+
+
+@pytest.fixture
+def opening_tokenizer(tiny_tokenizer):
+    """The tiny tokenizer with two special tokens before every text, none its BOS, and one after it."""
+    return _opened_by(tiny_tokenizer, "<eos> <unk> $A <bos>", ("<bos>", 1), ("<eos>", 2), ("<unk>", 3))
+
+
+def _opened_by(tokenizer, template, *special):
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=template, special_tokens=list(special)
+    )
+    return tokenizer
 
 
 @pytest.fixture

@@ -223,6 +223,8 @@ def test_the_shared_expert_is_a_gated_mlp_of_its_own(name, tiny_of):
 
 def test_attention_is_missing_exactly_where_it_is_linear(any_model):
     anatomy = anatomy_of(any_model)
+    if getattr(any_model.config, "alibi", False):  # see the next test
+        return
     kinds = getattr(any_model.config.get_text_config(), "layer_types", None) or ["full_attention"] * 3
     for layer, kind in enumerate(kinds):
         attention, output = anatomy.attention(layer), anatomy.output(layer)
@@ -232,6 +234,15 @@ def test_attention_is_missing_exactly_where_it_is_linear(any_model):
             assert any(module is output for module in attention.modules())
     assert anatomy.softmax_layers == tuple(i for i, kind in enumerate(kinds) if kind != "linear_attention")
     assert anatomy.softmax_layers
+
+
+def test_falcon_with_alibi_has_no_attention_to_read(tiny_of):
+    anatomy = anatomy_of(tiny_of("falcon_alibi"))
+    assert anatomy.softmax_layers == ()
+    assert anatomy.attention(1) is None
+    assert anatomy.no_attention(1).startswith("eager attention in transformers adds the ALiBi bias")
+    assert not anatomy.has_linear_attention
+    assert anatomy_of(tiny_of("falcon")).no_attention(1) is None
 
 
 @pytest.fixture

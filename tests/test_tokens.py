@@ -146,6 +146,13 @@ def test_a_prompt_is_tokenized_apart_with_the_opening_token_first(tiny_tokenizer
     assert prompt_ids(tiny_tokenizer, "", beginning=True) == (1,)
 
 
+def test_every_special_token_before_a_text_opens_it(opening_tokenizer):
+    assert opening_tokenizer("you").input_ids[:2] == [2, 3]
+    assert prompt_ids(opening_tokenizer, "", beginning=True) == (2, 3)
+    letters = prompt_ids(opening_tokenizer, "you", beginning=False)
+    assert prompt_ids(opening_tokenizer, "you", beginning=True) == (2, 3, *letters)
+
+
 def test_white_space_is_a_prompt(tiny_tokenizer):
     assert prompt_ids(tiny_tokenizer, "\n", beginning=True) == tuple(tiny_tokenizer("\n").input_ids)
 

@@ -50,6 +50,10 @@ class Family:
             only eager attention returns its weights, as its second output.
         output_gate: The attention's result is multiplied by a gate before the output projection, so
             the output is not a sum of hull points.
+        unread_with: A switch of the configuration with which transformers' eager attention computes
+            other weights than the model uses, so that its attention cannot be read.
+        unread_because: What eager attention does then.
+        no_float64: Why transformers cannot run the family in float64; empty if it can.
     """
 
     blocks: str
@@ -70,6 +74,9 @@ class Family:
     linear: str = ""
     softmax: Literal["interface", "weights"] = "interface"
     output_gate: bool = False
+    unread_with: str = ""
+    unread_because: str = ""
+    no_float64: str = ""
 
 
 _LLAMA = Family(
@@ -164,7 +171,11 @@ FAMILIES: dict[str, Family] = {
     "arcee": _UNGATED,
     "bloom": replace(_FALCON, activation="mlp.gelu_impl"),
     "codegen": _GPTJ,
-    "falcon": _FALCON,
+    "falcon": replace(
+        _FALCON,
+        unread_with="alibi",
+        unread_because="eager attention in transformers adds the ALiBi bias of Falcon twice",
+    ),
     "gpt2": replace(_GPT2, transposed=True),
     "gpt_bigcode": _GPT2,
     "gpt_neo": _GPTNEO,
@@ -186,7 +197,13 @@ FAMILIES: dict[str, Family] = {
     "persimmon": replace(_NEOX, attention="self_attn", output="self_attn.dense"),
     "phi": replace(_FC, output="self_attn.dense"),
     "starcoder2": replace(_UNGATED, gate="mlp.c_fc", down="mlp.c_proj", activation="mlp.act"),
-    "xglm": replace(_OPT, blocks="layers", flattened=False, softmax="weights"),
+    "xglm": replace(
+        _OPT,
+        blocks="layers",
+        flattened=False,
+        softmax="weights",
+        no_float64="its attention creates the least float64 as a float32",
+    ),
     # experts, in all or some blocks
     "deepseek_v2": _DEEPSEEK,
     "deepseek_v3": _DEEPSEEK,
@@ -233,8 +250,8 @@ class Anatomy:
 
     @property
     def has_linear_attention(self) -> bool:
-        """Whether some layer has no softmax attention."""
-        return len(self.softmax_layers) < self.depth
+        """Whether some layer has linear attention."""
+        return any(_optional(block, self.family.linear) is not None for block in self.blocks)
 
     @property
     def width(self) -> int:
@@ -251,7 +268,7 @@ class Anatomy:
 
     @property
     def softmax_layers(self) -> tuple[int, ...]:
-        """The layers with softmax attention, in rising order."""
+        """The layers with softmax attention that can be read, in rising order."""
         return tuple(layer for layer in range(self.depth) if self.attention(layer) is not None)
 
     def layers(self, requested: Iterable[int] | None) -> tuple[int, ...]:
@@ -301,12 +318,26 @@ class Anatomy:
         return _optional(self.blocks[layer], self.family.shared)
 
     def attention(self, layer: int) -> "nn.Module | None":
-        """The attention module of a layer; None without softmax (linear attention)."""
+        """The attention module of a layer; None where ``no_attention`` gives a reason."""
         return self._softmax(layer, self.family.attention)
 
     def output(self, layer: int) -> "nn.Module | None":
-        """The output projection of a layer's attention; None without softmax."""
+        """The output projection of a layer's attention; None as for ``attention``."""
         return self._softmax(layer, self.family.output)
+
+    def no_attention(self, layer: int) -> str | None:
+        """Why the attention of a layer cannot be read, or None.
+
+        Linear attention has no softmax. Falcon with ALiBi has one, but transformers' eager attention, which
+        alone exposes its weights, adds the bias twice: its weights, and all states after it, are those of
+        another model.
+        """
+        if _optional(self.blocks[layer], self.family.linear) is not None:
+            return "linear attention has no softmax"
+        config: Any = self.base.config  # Any: see width
+        if self.family.unread_with and getattr(config, self.family.unread_with, False):
+            return f"{self.family.unread_because}, so its weights are not those of the model"
+        return None
 
     def activation(self, layer: int) -> "Callable[[Tensor], Tensor]":
         """The elementwise nonlinearity that a layer applies to its gate.
@@ -345,8 +376,7 @@ class Anatomy:
         return _below(self.blocks[layer], path)
 
     def _softmax(self, layer: int, path: str) -> "nn.Module | None":
-        block = self.blocks[layer]
-        return None if _optional(block, self.family.linear) is not None else _below(block, path)
+        return None if self.no_attention(layer) else _below(self.blocks[layer], path)
 
 
 def anatomy_of(model: "nn.Module") -> Anatomy:

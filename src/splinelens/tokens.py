@@ -7,6 +7,7 @@ of its text, so results return in input order. A prompt before or after the text
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from threading import Lock
 from typing import Any, Literal
 
@@ -150,7 +151,9 @@ def tokenize(
 def prompt_ids(tokenizer: Any, prompt: str, *, beginning: bool) -> tuple[int, ...]:  # Any: as in tokenize
     """Token ids of a prompt, tokenized separately, so they are the same for every text.
 
-    With ``beginning`` the tokenizer's BOS token is first, if it uses one.
+    With ``beginning`` the tokenizer's opening is first: all special tokens that it puts before a text, such
+    as ``<bos>``, or ``[gMASK]<sop>`` of GLM. Those that it puts after a text are left out: in a causal model
+    no token of the text sees them.
 
     Raises:
         BadTexts: The prompt holds a character that cannot be encoded.
@@ -159,8 +162,8 @@ def prompt_ids(tokenizer: Any, prompt: str, *, beginning: bool) -> tuple[int, ..
     if reason:
         raise BadTexts(f"the prompt {reason}")
     with _TOKENIZER_LOCK:
-        bos = [i for i in tokenizer("").input_ids if i == tokenizer.bos_token_id] if beginning else []
-        return (*bos, *_backend(tokenizer).encode(prompt, add_special_tokens=False).ids)
+        opening = _opening(tokenizer) if beginning else ()
+        return (*opening, *_backend(tokenizer).encode(prompt, add_special_tokens=False).ids)
 
 
 def windows(tokenized: Sequence[TokenizedText], max_tokens: int) -> list[Window]:
@@ -275,6 +278,13 @@ def _encode(tokenizer: Any, texts: list[str]) -> list[Any]:  # Any: as in tokeni
         finally:
             backend.encode_special_tokens = before
     return encodings
+
+
+def _opening(tokenizer: Any) -> Iterator[int]:  # Any: as in tokenize
+    """The special tokens that the tokenizer puts before any text."""
+    encoded = tokenizer("a", return_special_tokens_mask=True)
+    pairs = zip(encoded.input_ids, encoded["special_tokens_mask"], strict=True)
+    return (token for token, _ in takewhile(lambda pair: pair[1], pairs))
 
 
 def _backend(tokenizer: Any) -> Any:  # Any: as in tokenize

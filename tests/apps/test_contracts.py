@@ -30,6 +30,19 @@ def test_every_architecture_keeps_every_contract(any_model, loaded_as):
     assert len(points) == 8
 
 
+@pytest.mark.parametrize("name", ["llama", "gpt2", "opt", "qwen3_next"])
+@pytest.mark.parametrize("opened_by", ["bos_tokenizer", "opening_tokenizer"])
+def test_every_contract_holds_after_the_opening_of_a_tokenizer(name, opened_by, tiny_of, request):
+    loaded = LoadedModel(tiny_of(name), request.getfixturevalue(opened_by), "tiny", None, 3, 3)
+    assert [(point.what, point.detail) for point in contracts(loaded) if not point.ok] == []
+
+
+def test_falcon_with_alibi_says_that_its_attention_cannot_be_read(tiny_of, loaded_as):
+    found = details(contracts(loaded_as(tiny_of("falcon_alibi"))))
+    assert found["attention ID"] == found["hulls"]
+    assert found["hulls"].startswith("none: eager attention in transformers adds the ALiBi bias")
+
+
 @pytest.mark.parametrize("name", WEIGHTS_ONLY)
 def test_families_without_the_interface_say_so(name, tiny_of, loaded_as):
     found = details(contracts(loaded_as(tiny_of(name))))

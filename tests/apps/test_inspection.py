@@ -101,7 +101,7 @@ def test_every_structure_can_be_inspected(load, name):
 
 def test_notes_say_what_an_architecture_lacks(load):
     hybrid = inspect(TEXT, load("qwen3_next")).notes
-    assert "layers 0, 2: linear attention has no softmax, so no intrinsic dimension" in hybrid
+    assert "layers 0, 2: no intrinsic dimension, since linear attention has no softmax" in hybrid
     assert (
         "layers 1, 2: signs, walls and regions are those of the experts that a token is routed to" in hybrid
     )
@@ -112,7 +112,7 @@ def test_notes_say_what_an_architecture_lacks(load):
         in falcon
     )
     linear = inspect(TEXT, load("qwen3_next"), layers=[0])
-    assert linear.notes[0] == "layer 0: linear attention has no softmax, so no intrinsic dimension"
+    assert linear.notes[0] == "layer 0: no intrinsic dimension, since linear attention has no softmax"
     assert (linear.texts[0].dimension == -1).all()
 
 

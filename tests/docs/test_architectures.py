@@ -93,7 +93,7 @@ def test_the_notes_are_true_of_a_tiny_model(any_model):
     assert ("one key head" in note) == any(call.key.shape[1] == 1 for call in scored)
     assert ("(width, neuron)" in note) == anatomy.family.transposed
     assert ("learned constants" in note) == _learns(anatomy)
-    block = anatomy.blocks[anatomy.softmax_layers[0]]
+    block = anatomy.blocks[anatomy.softmax_layers[0] if anatomy.softmax_layers else 0]
     norms = {path for path, _ in block.named_children() if "norm" in path}
     behind = {"post_attention_layernorm", "post_feedforward_layernorm"}
     assert (SCRIPT["RAW"] in note) == (norms == behind)

@@ -53,17 +53,6 @@ def longrope(tiny_of):
 
 
 @pytest.fixture
-def bos_tokenizer(tiny_tokenizer):
-    """The tiny tokenizer, adding ``<bos>`` before every text as Llama's does."""
-    from tokenizers.processors import TemplateProcessing
-
-    tiny_tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
-        single="<bos> $A", special_tokens=[("<bos>", 1)]
-    )
-    return tiny_tokenizer
-
-
-@pytest.fixture
 def letter_tokenizer(tiny_tokenizer):
     """A tokenizer of one token a character: the prefixes of a text are those of its tokens."""
     from tokenizers import models

@@ -7,6 +7,7 @@ import torch
 from splinelens.errors import BadFeatures
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
+from splinelens.layers import watch
 
 TEXTS = [
     "a",
@@ -165,7 +166,7 @@ def test_layers_of_linear_attention_have_no_columns_of_it(tiny_of, wrap, name):
     (only,) = TextReader(loaded, FeatureSpec(features[2:], max_tokens=96)).read([TEXTS[3]])
     assert only.values.tolist() == [text.values[1 + 32 + 1 + 32]]
     with pytest.raises(
-        BadFeatures, match=r"layers \[0, 2\] have linear attention: .*layers that have one: 1$"
+        BadFeatures, match=r"layers \[0, 2\] have no attention_id: linear .*; layers that have one: 1$"
     ):
         TextReader(loaded, FeatureSpec(features, layers=(0, 1, 2), max_tokens=96))
 
@@ -185,5 +186,21 @@ def test_a_prompt_before_linear_attention_is_run_with_each_text(tiny_of, wrap):
 def test_a_model_without_any_softmax_is_refused(tiny_of, wrap):
     loaded = wrap(tiny_of("qwen3_next"))
     loaded.model.layers = loaded.model.layers[:1]
-    with pytest.raises(BadFeatures, match=r"layers \[0\] have linear attention: .*the model has none at all"):
+    with pytest.raises(BadFeatures, match=r"layers \[0\] have no attention_id: linear .* has none at all"):
         TextReader(loaded, FeatureSpec(("attention_id",), max_tokens=96))
+
+
+def test_falcon_with_alibi_has_margins_but_no_attention_id(tiny_of, wrap):
+    """Its eager attention would change the margins of the same call, too."""
+    loaded = wrap(tiny_of("falcon_alibi"))
+    reason = (
+        r"layers \[0, 1, 2\] have no attention_id: eager attention .* ALiBi bias of Falcon twice.*none at all"
+    )
+    for features in (("attention_id",), ("margins", "attention_id")):
+        with pytest.raises(BadFeatures, match=reason):
+            TextReader(loaded, FeatureSpec(features, max_tokens=96))
+    with (
+        pytest.raises(BadFeatures, match=r"attention of layers \[1\] cannot be read: eager attention"),
+        watch(loaded.model, attention=lambda *_: None, layers=[1]),
+    ):
+        pass

@@ -8,6 +8,7 @@ from splinelens.errors import BadFeatures, BadModel, NoTokens, UnknownAnatomy
 from splinelens.features.look import hull_of, look, region_map
 from splinelens.features.token_report import read_tokens
 from splinelens.layers import AttentionCall, watch
+from splinelens.tokens import tokenize
 from splinelens.weights import walls_of
 
 TEXT = "the thing you are after"
@@ -103,7 +104,18 @@ def test_linear_attention_has_no_hull(load):
     detail = look(TEXT, load("qwen3_next"), layer=0, token=4)
     assert detail.hull is None
     assert detail.map is not None
-    assert detail.notes == ("layer 0 has linear attention: there is no softmax, so no hull and no dimension",)
+    assert detail.notes == ("layer 0 has no hull and no dimension: linear attention has no softmax",)
+
+
+def test_falcon_with_alibi_has_no_hull_and_the_states_that_it_has_unwatched(load):
+    loaded = load("falcon_alibi")
+    detail = look(TEXT, loaded, layer=2, token=4)
+    assert detail.hull is None
+    assert "layer 2 has no hull and no dimension: eager attention" in detail.notes[0]
+    unwatched, ids = [], tokenize([TEXT], loaded.tokenizer)[0].ids
+    with torch.no_grad(), watch(loaded.model, inputs=lambda _, values: unwatched.append(values.clone())):
+        loaded.model(torch.tensor([ids]), use_cache=False)
+    assert torch.allclose(detail.input, unwatched[2][0, 4], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["falcon", "bloom"])

@@ -76,6 +76,13 @@ def test_the_opening_token_is_run_but_never_pooled(tiny_model, wrap, rows, slow,
             assert error(reader, got, expected) <= 1e-6
 
 
+def test_an_opening_of_several_tokens_is_run_whole(tiny_llama, wrap, rows, slow, error, opening_tokenizer):
+    got, reader = rows(wrap(tiny_llama.double(), opening_tokenizer), TEXTS)
+    ids = [text.ids for text in reader.tokenize(TEXTS)]
+    expected = np.stack([slow(reader, around(reader, own, (2, 3))) for own in ids])
+    assert error(reader, got, expected) <= 1e-6
+
+
 def test_a_prompt_serves_any_number_of_batches(tiny_llama, wrap):
     reader = TextReader(wrap(tiny_llama), FeatureSpec(prompt=PROMPT, max_tokens=96))
     first = [text.values for text in reader.read(TEXTS)]

@@ -210,7 +210,7 @@ def test_linear_attention_says_that_it_has_no_softmax(name, tiny_of):
     lacking = sorted(set(range(3)) - set(there))
     assert lacking
     with (
-        pytest.raises(BadFeatures, match=rf"layers \[{lacking[0]}.*no softmax.*that have one: \[{there[0]}"),
+        pytest.raises(BadFeatures, match=rf"layers \[{lacking[0]}.*no softmax.*attention can: \[{there[0]}"),
         watch(model, attention=lambda *_: None),
     ):
         pass

@@ -109,6 +109,16 @@ def test_other_families_are_cut_too(tmp_path, request, tiny_tokenizer, name):
     assert isinstance(cut.fingerprint, Fingerprint)
 
 
+@pytest.mark.parametrize("name", ["mixtral", "llama"])
+def test_float64_runs_with_and_without_experts(tmp_path, tiny_of, tiny_tokenizer, name):
+    for saved in (tiny_of(name), tiny_tokenizer):
+        saved.save_pretrained(tmp_path / "tiny")
+    double, single = (load_model(str(tmp_path / "tiny"), dtype=dtype) for dtype in ("float64", "float32"))
+    states = double.model(IDS).last_hidden_state
+    assert states.dtype == torch.float64
+    assert torch.allclose(states.float(), single.model(IDS).last_hidden_state, atol=1e-4)
+
+
 def test_the_stored_chain_spares_reading_the_weights(gguf_file, monkeypatch):
     load_model(str(gguf_file), device="cpu")
     monkeypatch.setattr(load, "weight_chain", lambda model: pytest.fail("the weights were read"))

@@ -23,6 +23,7 @@ from splinelens.features.stream import Stream
 from splinelens.layers import watch
 from splinelens.layers.attention import watch_weights
 from splinelens.models import Check, LoadedModel
+from splinelens.tokens import prompt_ids, tokenize
 from splinelens.weights import walls_of
 
 PROBES = (
@@ -64,9 +65,14 @@ def _point(what: str, contract: Callable[[LoadedModel], str], loaded: LoadedMode
 
 
 def _run(loaded: LoadedModel, text: str = PROBES[1]) -> Tensor:
-    ids = loaded.tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids
+    """The last hidden states of the tokens that every reader runs: the tokenizer's opening, then the text."""
+    ids = torch.tensor([_opening(loaded) + tokenize([text], loaded.tokenizer)[0].ids])
     with torch.no_grad():
         return loaded.model(ids.to(loaded.device), use_cache=False).last_hidden_state
+
+
+def _opening(loaded: LoadedModel) -> tuple[int, ...]:
+    return prompt_ids(loaded.tokenizer, "", beginning=True)
 
 
 def _watching(loaded: LoadedModel) -> str:
@@ -137,7 +143,7 @@ def _dimensions(loaded: LoadedModel) -> str:
     anatomy = anatomy_of(loaded.model)
     layers = anatomy.softmax_layers
     if not layers:
-        return "none: no layer has softmax attention"
+        return f"none: {anatomy.no_attention(0)}"
     calls: dict[int, Any] = {}  # Any: calls of attention, with scores or with weights
     eager: dict[int, Any] = {}
     with watch(loaded.model, attention=_keep(calls), layers=layers):
@@ -166,7 +172,7 @@ def _hulls(loaded: LoadedModel) -> str:
     """The attention's output is the Minkowski sum of its hulls' points."""
     anatomy = anatomy_of(loaded.model)
     if not anatomy.softmax_layers:
-        return "none: no layer has softmax attention"
+        return f"none: {anatomy.no_attention(0)}"
     if anatomy.softmax == "weights":
         return "none: the family hands over no values"
     if anatomy.family.output_gate:
@@ -265,7 +271,7 @@ def _kinds(anatomy: Anatomy) -> str:
 
 
 def _output_at_last_token(loaded: LoadedModel, module: nn.Module | None) -> tuple[int, Tensor]:
-    """The last token of the probe, and what a linear map of a layer gives for it."""
+    """The last token of the probe, counted without the opening, and what a linear map gives for it."""
     assert module is not None  # called for layers that have one only
     seen: list[Tensor] = []
     handle = module.register_forward_hook(lambda _module, _args, out: seen.append(out.detach().clone()))
@@ -273,7 +279,7 @@ def _output_at_last_token(loaded: LoadedModel, module: nn.Module | None) -> tupl
         tokens = _run(loaded).shape[1]
     finally:
         handle.remove()
-    return tokens - 1, seen[0].reshape(-1, seen[0].shape[-1])[tokens - 1]
+    return tokens - 1 - len(_opening(loaded)), seen[0].reshape(-1, seen[0].shape[-1])[tokens - 1]
 
 
 def _rows(reader: TextReader, texts: Sequence[str]) -> np.ndarray:

@@ -128,10 +128,11 @@ def _slice_layer(chosen: tuple[int, ...], slice_at: tuple[int, tuple[int, int, i
 def _notes(anatomy: Anatomy, layers: tuple[int, ...]) -> list[str]:
     """What this architecture cannot give, or gives in another sense."""
     notes, name = [], type(anatomy.base).__name__
-    linear = [layer for layer in layers if anatomy.attention(layer) is None]
-    if linear:
-        notes.append(f"{_listed(linear)}: linear attention has no softmax, so no intrinsic dimension")
-    if anatomy.softmax == "weights" and len(linear) < len(layers):
+    unread = [layer for layer in layers if anatomy.attention(layer) is None]
+    if unread:
+        reason = anatomy.no_attention(unread[0])
+        notes.append(f"{_listed(unread)}: no intrinsic dimension, since {reason}")
+    if anatomy.softmax == "weights" and len(unread) < len(layers):
         notes.append(
             f"{name} hands over no scores: intrinsic dimensions are counted on its attention weights"
         )

@@ -6,8 +6,8 @@ the same for all texts and attention is causal, so its keys and values are compu
 """
 
 import inspect
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
@@ -338,7 +338,8 @@ def run_tokens(
         cache: Keys and values of what stands before; those of the tokens are added to it.
 
     Raises:
-        BadFeatures: The model is in training mode: dropout would make every number random.
+        BadFeatures: The model is in training mode, where dropout would make every number random; or it is in
+            float64, and transformers cannot run it so.
 
     Example:
         >>> from transformers import GPT2Config, GPT2Model
@@ -347,19 +348,62 @@ def run_tokens(
     """
     if model.training:
         raise BadFeatures("the model is in training mode, where dropout is random; call its eval() first")
+    double = next(model.parameters()).dtype == torch.float64
+    if double:
+        _check_float64(model)
     device, limit = next(model.parameters()).device, positions_of(model).usable
     positions = positions if limit is None else positions.clamp(max=limit - 1)
     parameters = inspect.signature(model.forward).parameters
     takes, earlier = "position_ids" in parameters, "cache" if "cache" in parameters else "past_key_values"
     positioned = {"position_ids": positions.to(device)} if takes else {}
-    with torch.no_grad():
+    mask = None if mask is None else mask.to(device)
+    with torch.no_grad(), _finite_padding(model, mask) if double and mask is not None else nullcontext():
         model(
             ids.to(device),
-            attention_mask=None if mask is None else mask.long().to(device),
+            attention_mask=None if mask is None else mask.long(),
             use_cache=cache is not None,
             **{earlier: cache},  # so named from transformers 5.24 on, and otherwise before
             **positioned,
         )
+
+
+def _check_float64(model: nn.Module) -> None:
+    """Refuse a model in float64 that transformers cannot run."""
+    anatomy, name = anatomy_of(model), type(model).__name__
+    if anatomy.family.no_float64:
+        raise BadFeatures(
+            f"{name} does not run in float64: in transformers {anatomy.family.no_float64}; load it with "
+            "dtype='float32'"
+        )
+    config: Any = model.config  # Any: each architecture has its own class
+    experts = getattr(config.get_text_config(), "_experts_implementation", None) or "eager"
+    if experts != "eager" and any(anatomy.experts(layer) is not None for layer in range(anatomy.depth)):
+        raise BadFeatures(
+            f"the experts of {name} do not run in float64 as {experts!r}; call its "
+            "set_experts_implementation('eager'), or load it with load_model(..., dtype='float64')"
+        )
+
+
+@contextmanager
+def _finite_padding(model: nn.Module, mask: Bool[Tensor, "text token"]) -> Iterator[None]:
+    """Set what a block gives for padding to 0 while the ``with`` block runs.
+
+    Padding on the left sees no key. Where a family computes its softmax of float64 scores in float32
+    (Gemma-2, BLOOM, MPT), their least value becomes minus infinity there and the outcome NaN, and in the next
+    block NaN times a weight of 0 would spoil every token.
+    """
+
+    def clear(_module: nn.Module, _args: tuple, out: Tensor | tuple) -> Tensor | tuple:
+        states = out[0] if isinstance(out, tuple) else out
+        cleared = states.masked_fill(~mask[:, -states.shape[1] :, None], 0.0)
+        return (cleared, *out[1:]) if isinstance(out, tuple) else cleared
+
+    handles = [block.register_forward_hook(clear) for block in anatomy_of(model).blocks]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @dataclass(frozen=True, eq=False)

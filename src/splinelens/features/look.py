@@ -384,7 +384,7 @@ def _crossing(
 def _hull_notes(anatomy: Anatomy, layer: int, call: AttentionCall | None) -> list[str]:
     """What the hull of this architecture lacks, or means."""
     if call is None:
-        return [f"layer {layer} has linear attention: there is no softmax, so no hull and no dimension"]
+        return [f"layer {layer} has no hull and no dimension: {anatomy.no_attention(layer)}"]
     notes = []
     if call.value is None:
         notes.append(

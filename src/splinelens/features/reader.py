@@ -378,7 +378,7 @@ def _softmax_layers(
     if lacking and (spec.layers is not None or not available):
         has = f"layers that have one: {', '.join(map(str, available))}"
         raise BadFeatures(
-            f"layers {lacking} have linear attention: no softmax, so no attention_id; "
+            f"layers {lacking} have no attention_id: {anatomy.no_attention(lacking[0])}; "
             + (has if available else "the model has none at all")
         )
     return tuple(layer for layer in layers if layer in available)

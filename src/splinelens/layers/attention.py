@@ -131,17 +131,20 @@ def watch_attention(anatomy: Anatomy, layers: Sequence[int], reader: CallReader)
         reader: Called before the attention is computed; after it with ``softmax="weights"``.
 
     Raises:
-        BadFeatures: A layer without softmax attention, or an attention implementation that does not
-            expose its inputs, such as flash attention.
+        BadFeatures: A layer whose attention cannot be read (see ``Anatomy.no_attention``), or an attention
+            implementation that does not expose its inputs, such as flash attention.
     """
     modules = {layer: anatomy.attention(layer) for layer in layers}
     lacking = [layer for layer, module in modules.items() if module is None]
     if lacking:
         raise BadFeatures(
-            f"layers {lacking} have linear attention: there is no softmax, so no hull and no intrinsic "
-            f"dimension; layers that have one: {list(anatomy.softmax_layers)}"
+            f"the attention of layers {lacking} cannot be read: {anatomy.no_attention(lacking[0])}; layers "
+            f"whose attention can: {list(anatomy.softmax_layers)}"
         )
     softmax = {layer: module for layer, module in modules.items() if module is not None}
+    if not softmax:  # the model's own attention stays
+        yield
+        return
     if anatomy.softmax == "weights":
         with watch_weights(anatomy, softmax, reader):
             yield

@@ -231,12 +231,20 @@ def _read_model(
     device: "torch.device",
     options: dict[str, bool],
 ) -> Any:  # Any: as above
-    from torch import OutOfMemoryError
+    import torch
     from transformers import AutoModel
 
+    # The faster ways to run experts have no float64.
+    experts = {"experts_implementation": "eager"} if dtype == torch.float64 else {}
     with _refusals("the weights", folder):
         model, info = AutoModel.from_pretrained(
-            str(folder), config=config, dtype=dtype, use_safetensors=True, output_loading_info=True, **options
+            str(folder),
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            output_loading_info=True,
+            **experts,
+            **options,
         )
     missing = sorted(info["missing_keys"])
     if missing:
@@ -246,7 +254,7 @@ def _read_model(
         )
     try:
         return model.eval().requires_grad_(False).to(device)
-    except OutOfMemoryError as error:
+    except torch.OutOfMemoryError as error:
         raise BadModel(
             f"the model does not fit on {device}: use dtype bfloat16, fewer layers, or device cpu"
         ) from error
