@@ -47,6 +47,31 @@ def test_scores_come_in_order_with_verdicts(detector):
         assert record.verdict == ("toxic" if record.score >= detector.threshold() else "clean")
 
 
+@pytest.mark.parametrize("explain", [False, True])
+@pytest.mark.parametrize(
+    ("weight", "scale", "slope"), [(3e38, 1e-300, 1.0), (3e38, 1e-200, 1e150)], ids=["logit", "calibrated"]
+)
+def test_a_score_that_is_not_finite_is_never_clean(
+    fit_on, loaded, tmp_path, capsys, weight, scale, slope, explain
+):
+    artifact = fit_on()
+    head = replace(
+        artifact.head,
+        weight=np.full_like(artifact.head.weight, weight),
+        scale=np.full(artifact.head.width, scale),
+    )
+    calibrations = (replace(artifact.calibrations[0], slope=slope),)
+    replace(artifact, head=head, calibrations=calibrations).save(tmp_path / "d")
+    detector = Detector.load(tmp_path / "d", model=loaded)
+    for record in detector.score(["you are good", "a"], explain=explain):
+        assert (record.score, record.verdict) == (None, "undetermined")
+        assert record.reason == "gives a score that is not a finite number"
+        assert record.spans is None
+    texts, labels = labeled()
+    with pytest.raises(BadLabels, match="0 scored rows"):
+        detector.evaluate(texts, labels)
+
+
 @pytest.mark.parametrize("pooling", [("max",), ("min",), ("last",), ("max", "min", "last")])
 def test_parts_add_up_to_the_logit_also_across_windows(fit_on, loaded, tmp_path, pooling):
     fit_on(pooling=pooling).save(tmp_path / "d")

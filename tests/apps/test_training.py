@@ -6,7 +6,7 @@ from sklearn.metrics import roc_auc_score
 
 from splinelens.apps.detector import Detector
 from splinelens.apps.training import train
-from splinelens.errors import BadFeatures, BadLabels
+from splinelens.errors import BadDetector, BadFeatures, BadLabels
 from splinelens.features.extract import read_table
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
@@ -122,5 +122,11 @@ def test_bad_requests_are_refused(loaded):
     words = {"name": "n", "label": "toxic", "negative": "clean"}
     with pytest.raises(BadLabels, match="40 rows need as many labels"):
         train(texts, labels[:3], reader, **words)
+    for label, negative in [("undetermined", "clean"), ("toxic", "toxic"), ("toxic", "undetermined")]:
+        with pytest.raises(BadLabels, match="must differ and not be empty; choose other names"):
+            train(texts, labels, reader, name="n", label=label, negative=negative)
+    for seed in (-1, 2**32):
+        with pytest.raises(BadDetector, match=f"seed {seed} is not from 0 to 4294967295"):
+            train(texts, labels, reader, seed=seed, **words)
     with pytest.raises(BadLabels, match="0 positive"):
         train(texts, np.zeros(40), reader, **words)

@@ -50,6 +50,10 @@ def test_each_label_has_the_score_of_its_own_calibration(of_two):
     [
         ({"task": "binary"}, "2 labels, 2 of them different, for task binary"),
         ({"labels": ["rude", "rude"]}, "2 labels, 1 of them different, for task labels"),
+        ({"labels": ["rude", "undetermined"]}, "the verdicts 'rude', 'undetermined', 'none' and"),
+        ({"labels": ["rude", ""]}, "must differ and not be empty"),
+        ({"negative": "rude"}, "the verdicts .* must differ"),
+        ({"negative": ""}, "must differ and not be empty"),
         ({"labels": []}, "0 labels"),
         ({"labels": ["a", "b", "c"]}, "3 labels need as many rows of weights"),
         ({"calibrations": []}, "2 labels need as many rows of weights"),

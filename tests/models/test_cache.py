@@ -10,6 +10,7 @@ import pytest
 
 from splinelens.errors import CannotWrite
 from splinelens.models.cache import cache_folder, file_sha256, publish, working_folder
+from splinelens.models.source import find_source
 
 
 def test_the_folder_is_the_argument_then_our_variable_then_the_shared_one_then_home(monkeypatch):
@@ -21,6 +22,21 @@ def test_the_folder_is_the_argument_then_our_variable_then_the_shared_one_then_h
     assert cache_folder() == Path("/shared/splinelens")
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == Path.home() / ".cache" / "splinelens"
+
+
+def test_without_a_home_folder_the_cache_must_be_named(monkeypatch):
+    for name in ("SPLINELENS_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "")
+    with pytest.raises(CannotWrite, match=r"below no home folder; .*set SPLINELENS_CACHE"):
+        cache_folder("~nosuchuser/cache")
+
+
+@pytest.mark.parametrize("name", ["file", "/proc/none", "n" * 300, "file/inside", "\ud800"], ids=ascii)
+def test_a_cache_that_cannot_be_made_is_refused(tmp_path, gguf_file, name):
+    (tmp_path / "file").touch()
+    with pytest.raises(CannotWrite, match=r"cannot .*set SPLINELENS_CACHE to another folder"):
+        find_source(str(gguf_file), cache=tmp_path / name)
 
 
 def test_the_working_folder_is_inside_the_cache_and_gone_afterwards(cache):

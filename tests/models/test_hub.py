@@ -1,5 +1,6 @@
 """Tests models/hub.py, against a hub made of functions and a cache folder made by hand."""
 
+import hashlib
 import shutil
 from types import SimpleNamespace
 
@@ -8,7 +9,8 @@ import pytest
 from huggingface_hub import errors
 
 from splinelens.errors import BadModel, UnknownModel
-from splinelens.models.hub import cached_snapshot, fetch_snapshot, is_hub_id, shard_names
+from splinelens.models.cache import file_sha256
+from splinelens.models.hub import cached_snapshot, discard_broken, fetch_snapshot, is_hub_id, shard_names
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -89,6 +91,24 @@ def test_a_cached_model_without_its_code_must_be_fetched_if_code_is_wanted(snaps
     assert cached_snapshot("someone/tiny", None, with_code=True) is None
     (snapshot / "odd.py").touch()
     assert cached_snapshot("someone/tiny", None, with_code=True) == snapshot
+
+
+def test_damaged_files_of_a_snapshot_are_found_by_their_hashes_and_deleted(snapshot):
+    blobs = snapshot.parents[1] / "blobs"
+    blobs.mkdir()
+    for path in list(snapshot.iterdir()):
+        content = path.read_bytes()
+        git = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+        name = file_sha256(path) if path.suffix == ".safetensors" else git
+        path.rename(blobs / name)
+        path.symlink_to(blobs / name)
+    assert discard_broken("someone/tiny", None) == []
+    for name in ("model.safetensors", "tokenizer.json"):
+        blob = (snapshot / name).resolve()
+        blob.write_bytes(b"?" + blob.read_bytes()[1:])
+    assert discard_broken("someone/tiny", None) == ["model.safetensors", "tokenizer.json"]
+    assert cached_snapshot("someone/tiny", None) is None
+    assert discard_broken("someone/other", None) == []
 
 
 def test_only_what_is_needed_is_fetched(hub):

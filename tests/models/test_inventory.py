@@ -1,6 +1,9 @@
 """Tests models/inventory.py."""
 
 import json
+import os
+import re
+import shutil
 
 import huggingface_hub
 import pytest
@@ -74,6 +77,52 @@ def test_pulling_mends_what_is_broken(shop, pip, cache):
     assert file_sha256(path) == shop.alias.gguf_sha256
     assert len(pip) == 2
     assert all(point.ok for point in check("tiny"))
+
+
+def _flip(path, at=-2):
+    """Change one bit, and keep size and time."""
+    content, state = bytearray(path.read_bytes()), path.stat()
+    content[at] ^= 64
+    path.write_bytes(content)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+@pytest.mark.parametrize("earlier", [False, True], ids=["today", "earlier"])
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda folder: _flip(folder / "model.safetensors"), "hash"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "no weights"),
+        (lambda folder: (folder / "config.json").write_text("{"), "hash|config"),
+        (lambda folder: (folder / "tokenizer.json").unlink(), "tokenizer"),
+        (lambda folder: (folder / "fingerprint.json").write_text("[]"), "record of hashes"),
+        (lambda folder: (shutil.rmtree(folder), folder.write_text("")), "config"),
+    ],
+    ids=["garbled", "no weights", "config", "tokenizer", "record", "file"],
+)
+def test_pulling_mends_a_damaged_conversion_and_says_so(shop, pip, caplog, damage, said, earlier):
+    folder = pull("tiny")
+    whole = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "fingerprint.json"}
+    if earlier:  # its record has no hashes of files
+        record = folder / "fingerprint.json"
+        record.write_text(json.dumps(json.loads(record.read_text()) | {"files": {}}))
+    damage(folder)
+    assert pull("tiny") == folder
+    assert re.search(rf"was damaged \(.*({said}).*\); converting it again", caplog.text)
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.name in whole} == whole
+    caplog.clear()
+    pull("tiny")
+    assert caplog.text == ""
+    assert all(point.ok for point in check("tiny"))
+
+
+def test_pulling_a_gguf_file_mends_its_conversion(gguf_file, caplog):
+    folder = pull(str(gguf_file))
+    whole = (folder / "model.safetensors").read_bytes()
+    _flip(folder / "model.safetensors")
+    assert pull(str(gguf_file)) == folder
+    assert "converting it again" in caplog.text
+    assert (folder / "model.safetensors").read_bytes() == whole
 
 
 def test_a_sound_model_passes_every_point(shop, pip, model_folder):

@@ -1,6 +1,8 @@
 """Tests models/load.py."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +13,7 @@ from transformers import AutoModel, Qwen3Config
 
 from splinelens.errors import BadFeatures, BadModel, UnknownModel
 from splinelens.models import Fingerprint, load, load_model
+from splinelens.models.fingerprint import read_sidecar
 
 IDS = torch.arange(4, 20)[None]
 
@@ -126,8 +129,6 @@ def test_the_stored_chain_spares_reading_the_weights(gguf_file, monkeypatch):
 
 
 def test_the_stored_chain_is_not_used_for_changed_weights_or_another_dtype(gguf_file):
-    import os
-
     stored = load_model(str(gguf_file), device="cpu")
     half = load_model(str(gguf_file), dtype="bfloat16", device="cpu")
     assert half.fingerprint.dtype == "bfloat16"
@@ -137,6 +138,18 @@ def test_the_stored_chain_is_not_used_for_changed_weights_or_another_dtype(gguf_
     assert load_model(str(gguf_file), device="cpu").fingerprint.weights == "0" * 64
     os.utime(stored.folder / "model.safetensors", ns=(7, 7))
     assert load_model(str(gguf_file), device="cpu").fingerprint.weights == stored.fingerprint.weights
+
+
+def test_the_stored_chain_of_another_folder_is_not_believed(gguf_file, tmp_path):
+    stored = load_model(str(gguf_file), device="cpu")
+    copy = shutil.copytree(stored.folder, tmp_path / "elsewhere" / "converted" / stored.folder.name)
+    weights = copy / "model.safetensors"
+    content, state = bytearray(weights.read_bytes()), weights.stat()
+    content[-2] ^= 64
+    weights.write_bytes(content)
+    os.utime(weights, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert read_sidecar(copy) is not None
+    assert load_model(str(copy), device="cpu").fingerprint.weights != stored.fingerprint.weights
 
 
 def test_loading_prints_nothing(model_folder, capfd):
@@ -164,7 +177,7 @@ def test_an_unknown_dtype_is_refused(model_folder, dtype):
         load_model(str(model_folder), dtype=dtype)
 
 
-@pytest.mark.parametrize("device", ["cuda:99", "gpu", "", 3.5])
+@pytest.mark.parametrize("device", ["cuda:99", "gpu", "", 3.5, "meta", "mkldnn", "lazy", "xla", "cpu:-2"])
 def test_a_device_that_is_not_there_is_refused(model_folder, device):
     with pytest.raises(BadModel, match=r"device .* is not available here: this torch sees the CPU and"):
         load_model(str(model_folder), device=device)

@@ -1,5 +1,6 @@
 """Tests models/source.py."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from splinelens.errors import BadModel, UnknownModel
 from splinelens.models import source
 from splinelens.models.gguf import converted_folder
+from splinelens.models.shared import ModelKey
 from splinelens.models.source import find_source, require_complete
 
 
@@ -66,6 +68,24 @@ def test_a_misspelt_folder_or_file_is_told_the_nearest(model_folder, gguf_file, 
 def test_a_name_near_nothing_is_told_what_there_is():
     with pytest.raises(UnknownModel, match=r"name\. Known aliases: smollm2-135m\. .* written owner/name"):
         find_source("zzz")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["~nosuchuser/model", "n" * 300, f"a/{'n' * 300}.gguf", "\ud800", "a\0b", "o/" + "n" * 300, "a/b--c"],
+)
+def test_a_name_that_no_file_can_have_is_unknown(name):
+    assert ModelKey(name).changed_ns == 0
+    with pytest.raises(UnknownModel, match="no model"):
+        find_source(name)
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../model.safetensors", 3, ["a"], None, "weights.bin"])
+def test_an_index_names_only_safetensors_beside_it(model_folder, name):
+    (model_folder / "model.safetensors").unlink()
+    (model_folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": name}}))
+    with pytest.raises(BadModel, match=r"index\.json (names .*no safetensors file beside it|is broken)"):
+        require_complete(model_folder)
 
 
 def test_another_kind_of_file_is_refused(tmp_path):

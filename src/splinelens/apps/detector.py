@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from splinelens.detect import UNDETERMINED
 from splinelens.detect.artifact import Artifact
 from splinelens.detect.metrics import Evaluation, Evaluations
 from splinelens.errors import (
@@ -30,7 +31,7 @@ from splinelens.features.reader import CHUNK, Progress, TextFeatures, TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.files import RowStore
 from splinelens.models import Fingerprint, LoadedModel, load_model
-from splinelens.report.scores import UNDETERMINED, Span, TextScore, write_scores
+from splinelens.report.scores import Span, TextScore, write_scores
 from splinelens.report.spans import merged
 from splinelens.texts import Texts
 from splinelens.tokens import Long
@@ -320,6 +321,9 @@ class Detector:
             record = TextScore(row, None, UNDETERMINED, features.tokens, features.cut, reason=features.reason)
             return record if binary else replace(record, scores={}, labels=())
         scores = artifact.scores(artifact.head.logit(features.values[None]))[0]
+        if not np.isfinite(scores).all():
+            features = replace(features, reason="gives a score that is not a finite number")
+            return self._record(row, features, limits, explain)
         firing = artifact.fired(scores, limits)
         verdict, reason = artifact.labels[firing[0]] if firing else artifact.negative, None
         if features.cut and (not firing or artifact.task == "classes"):
@@ -335,6 +339,8 @@ class Detector:
             return record
         label = artifact.label_index(explain) if isinstance(explain, str) else int(scores.argmax())
         spans, constant = self._explain(features, label)
+        if not np.isfinite([constant, *(span.contribution for span in spans)]).all():
+            return record  # of enormous weights whose contributions cancel
         explained = None if binary else artifact.labels[label]
         return replace(record, spans=spans, constant=constant, explained=explained)
 

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from splinelens import __version__
-from splinelens.detect.artifact import Artifact, Task
+from splinelens.detect.artifact import Artifact, Task, verdicts_problem
 from splinelens.detect.calibration import Calibration, calibrate
 from splinelens.detect.heads import LinearHead
 from splinelens.detect.label_errors import contradictions, suspected_labels
 from splinelens.detect.learning_curve import learning_curve
 from splinelens.detect.solver import STRENGTHS, Fitted, fit, label_columns, require_rows
 from splinelens.detect.thresholds import TARGETS, thresholds
-from splinelens.errors import BadFeatures, BadLabels
+from splinelens.errors import BadDetector, BadFeatures, BadLabels
 from splinelens.features.extract import read_table
 from splinelens.features.reader import Progress, TextReader
 from splinelens.features.table import FeatureTable
@@ -34,6 +34,9 @@ MAX_BYTES = 4_000_000
 
 MIN_HASHES = 10_000
 """Hashes that are kept however large the head is."""
+
+MAX_SEED = 2**32 - 1
+"""The largest seed that scikit-learn takes."""
 
 _MANIFEST_BYTES = 200_000
 _RESAMPLES = 2000  # of the out-of-fold metrics
@@ -145,12 +148,18 @@ def train(
         The artifact, not yet saved, with the evidence for a report.
 
     Raises:
-        BadLabels: Labels that do not fit the task, one class only, or too few rows of a class to split.
+        BadLabels: Labels that do not fit the task, one class only, too few rows of a class to split, or
+            verdicts that are equal, empty or ``undetermined``.
+        BadDetector: A seed that is negative or above 32 bits.
         BadFeatures: A prior that does not fit the features, or a table of other texts or columns.
     """
     source = Texts.of(texts)
     names = (label,) if isinstance(label, str) else tuple(label)
     known = require_labels(labels, task, names, len(source))
+    if problem := verdicts_problem(task, names, negative):
+        raise BadLabels(f"{problem}; choose other names")
+    if not 0 <= seed <= MAX_SEED:
+        raise BadDetector(f"seed {seed} is not from 0 to {MAX_SEED}; choose another")
     table = table or read_table(reader, source, output=output, progress=progress)
     if table.columns != reader.columns or len(table) != len(source):
         raise BadFeatures(

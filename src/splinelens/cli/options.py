@@ -154,7 +154,10 @@ Normalize = Annotated[
     ),
 ]
 
-Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of the random number generators.")]
+Seed = Annotated[
+    int,
+    typer.Option("--seed", metavar="N", min=0, max=2**32 - 1, help="Of the random number generators."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable: stable keys, UTF-8.")]
 
 

@@ -12,7 +12,8 @@ import typer
 from splinelens.cli import options
 from splinelens.cli.exits import require_stdout, stopped
 from splinelens.cli.progress import progress_bar
-from splinelens.report.scores import FORMATS, UNDETERMINED, TextScore, check_format
+from splinelens.detect import UNDETERMINED
+from splinelens.report.scores import FORMATS, TextScore, check_format
 from splinelens.texts import Texts, read_texts
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import typer
 from splinelens.cli import options
 from splinelens.cli.exits import stopped
 from splinelens.cli.progress import progress_bar
+from splinelens.detect import UNDETERMINED
 from splinelens.files import write_errors
-from splinelens.report.scores import UNDETERMINED
 from splinelens.texts import Labels
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from pydantic import ConfigDict, InstanceOf, PositiveInt, TypeAdapter, Validatio
 from pydantic.dataclasses import dataclass
 from pydantic_core import to_json
 
+from splinelens.detect import UNDETERMINED
 from splinelens.detect.calibration import Calibration
 from splinelens.detect.heads import LinearHead
 from splinelens.detect.metrics import Evaluation, Evaluations, evaluate, evaluate_labels
@@ -271,6 +272,20 @@ class _ArrayFile:
 _VALUES, _FILE = TypeAdapter(Manifest), TypeAdapter(_ArrayFile)
 
 
+def verdicts_problem(task: Task, labels: Sequence[str], negative: str) -> str | None:
+    """Why the labels and the negative verdict of a task cannot be told apart, or None.
+
+    Example:
+        >>> verdicts_problem("binary", ("toxic",), "toxic")
+        "the verdicts 'toxic', 'toxic' and 'undetermined' must differ and not be empty"
+    """
+    verdicts = [*labels, *([] if task == "classes" else [negative])]
+    if len({*verdicts, UNDETERMINED}) > len(verdicts) and all(verdicts):
+        return None
+    words = ", ".join(f"{verdict!r:.100}" for verdict in verdicts)
+    return f"the verdicts {words} and {UNDETERMINED!r} must differ and not be empty"
+
+
 def _labels_problem(artifact: Artifact) -> str | None:
     """What is wrong with the labels, or None."""
     count = len(artifact.labels)
@@ -280,7 +295,7 @@ def _labels_problem(artifact: Artifact) -> str | None:
     rates = {tuple(stored.target for stored in label) for label in artifact.thresholds}
     if len(counts) > 1 or len(rates) > 1:
         return f"{count} labels need as many rows of weights, calibrations and equal lists of thresholds"
-    return None
+    return verdicts_problem(artifact.task, artifact.labels, artifact.negative)
 
 
 def _hash(manifest: dict[str, Any]) -> str:

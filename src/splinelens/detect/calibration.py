@@ -22,8 +22,10 @@ class Calibration:
         return self.slope * logit + self.intercept
 
     def score(self, logit: np.ndarray) -> np.ndarray:
-        """The calibrated probability, in [0, 1]; NaN stays NaN."""
-        return 1 / (1 + np.exp(-np.clip(self.logit(logit), -60, 60)))
+        """The calibrated probability, in [0, 1]; NaN where the calibrated logit is not finite."""
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows has no score
+            calibrated = self.logit(logit)
+        return np.where(np.isfinite(calibrated), 1 / (1 + np.exp(-np.clip(calibrated, -60, 60))), np.nan)
 
 
 def calibrate(labels: np.ndarray, logits: np.ndarray) -> Calibration:

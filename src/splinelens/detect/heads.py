@@ -72,7 +72,7 @@ class LinearHead:
         self._require_width(values)
         logit = np.empty((len(values), self.labels))
         step = max(1, _CHUNK // max(1, self.width))
-        with np.errstate(invalid="ignore"):  # inf - inf
+        with np.errstate(over="ignore", invalid="ignore"):  # inf - inf
             for start in range(0, len(values), step):
                 rows = slice(start, start + step)
                 for label, (slope, constant) in enumerate(zip(self._slope, self._constants, strict=True)):
@@ -89,7 +89,8 @@ class LinearHead:
             BadFeatures: The table has another number of columns than the head.
         """
         self._require_width(values)
-        return (values - self.mean.astype(np.float64)) * self._slope[label]
+        with np.errstate(over="ignore", invalid="ignore"):
+            return (values - self.mean.astype(np.float64)) * self._slope[label]
 
     def block_scores(self, values: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
         """One number per block of consecutive columns, such as one statistic of one layer, of one row.
@@ -102,14 +103,16 @@ class LinearHead:
 
     @cached_property
     def _slope(self) -> np.ndarray:
-        """(label, column), coefficients of the columns in their units, float64."""
-        return self.weight.astype(np.float64) / self.scale.astype(np.float64)
+        """(label, column), coefficients of the columns in their units, float64; inf where they overflow."""
+        with np.errstate(over="ignore"):
+            return self.weight.astype(np.float64) / self.scale.astype(np.float64)
 
     @cached_property
     def _constants(self) -> list[float]:
         """The logit of each label for a text whose columns are all 0."""
         pairs = zip(self.bias, self._slope, strict=True)
-        return [float(bias) - float((self.mean * slope).sum()) for bias, slope in pairs]
+        with np.errstate(over="ignore", invalid="ignore"):
+            return [float(bias) - float((self.mean * slope).sum()) for bias, slope in pairs]
 
     def _require_width(self, values: np.ndarray) -> None:
         if values.ndim != 2 or values.shape[1] != self.width:

@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from splinelens.errors import CannotWrite
@@ -22,14 +22,25 @@ _SPARE_BYTES = 50_000_000
 def cache_folder(cache: str | os.PathLike[str] | None = None) -> Path:
     """The absolute path of the cache; it need not exist yet.
 
+    Raises:
+        CannotWrite: It has a name that no folder can have, or is below a home folder that is not there.
+
     Example:
         >>> cache_folder("/tmp/models").as_posix()
         '/tmp/models'
     """
     if cache is None:
-        shared = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        cache = os.environ.get("SPLINELENS_CACHE") or Path(shared) / "splinelens"
-    return Path(cache).expanduser().absolute()
+        shared = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
+        cache = os.environ.get("SPLINELENS_CACHE") or os.path.join(shared, "splinelens")
+    path = os.path.expanduser(cache)
+    if os.fspath(path).startswith("~"):
+        raise CannotWrite(f"the model cache {cache} is below no home folder; {_ADVICE}")
+    try:
+        with write_errors(path, _ADVICE), suppress(FileNotFoundError, NotADirectoryError):
+            os.stat(path)
+    except ValueError as error:
+        raise CannotWrite(f"the model cache cannot have the name {path!r}: {error}; {_ADVICE}") from error
+    return Path(path).absolute()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ here is left out: names, paths, versions, token ids, defaults of transformers.
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, fields
+from dataclasses import asdict, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from pydantic.dataclasses import dataclass
 from splinelens.anatomy import anatomy_of
 from splinelens.errors import BadModel, UnknownAnatomy
 from splinelens.files import write_text
+from splinelens.models.cache import file_sha256
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -161,25 +162,35 @@ def weight_chain(model: "nn.Module") -> tuple[str, ...]:
 class Sidecar:
     """The float32 weight chain of a converted model, stored beside ``model.safetensors``.
 
-    ``made_from`` names the file it was converted from; size and time are those of ``model.safetensors``.
+    Only the folders of our own cache are believed: anyone can write a record, and set the times of files.
+
+    Attributes:
+        made_from: Name of the file it was converted from.
+        chain: As from ``weight_chain``.
+        size_bytes: Of ``model.safetensors``, as ``mtime_ns``.
+        files: SHA-256 of every file of the folder, to find damage; empty of older conversions.
     """
 
     made_from: str
     chain: tuple[str, ...]
     size_bytes: int
     mtime_ns: int
+    files: dict[str, str] = field(default_factory=dict)
 
 
 def store_chain(folder: Path, chain: tuple[str, ...], made_from: str) -> None:
-    """Store the chain of the weights that are in the folder."""
+    """Store the chain of the weights that are in the folder, and the hashes of its files."""
     weights = (folder / "model.safetensors").stat()
-    sidecar = Sidecar(made_from, chain, weights.st_size, weights.st_mtime_ns)
+    files = {path.name: file_sha256(path) for path in sorted(folder.iterdir()) if path.name != _SIDECAR}
+    sidecar = Sidecar(made_from, chain, weights.st_size, weights.st_mtime_ns, files)
     write_text(folder / _SIDECAR, json.dumps(asdict(sidecar), indent=1))
 
 
 def read_sidecar(folder: Path) -> Sidecar | None:
     """The record of a folder; None if there is none, it is broken, or the weights were changed since."""
     try:
+        if not (folder / _SIDECAR).is_file():
+            return None
         sidecar = TypeAdapter(Sidecar).validate_json((folder / _SIDECAR).read_bytes())
         weights = (folder / "model.safetensors").stat()
     except (OSError, ValidationError):

@@ -11,6 +11,8 @@ Other kinds are left to transformers. Either way a probe must survive encoding a
 import hashlib
 import io
 import logging
+import os
+import re
 from contextlib import redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +37,16 @@ _PROBE = "The cat's 12 hats, and you."
 def converted_folder(sha256: str, cache: Path) -> Path:
     """The folder that a GGUF file with this hash is converted to, whether it exists or not."""
     return cache / "converted" / sha256
+
+
+def is_converted(folder: Path, cache: Path) -> bool:
+    """Whether a folder was converted into this cache, so that its record of hashes can be believed."""
+    return folder.parent == cache / "converted" and not folder.is_symlink()
+
+
+def is_gguf(path: Path) -> bool:
+    """Whether a path is a file that is called ``.gguf``."""
+    return path.suffix.lower() == ".gguf" and os.path.isfile(path)
 
 
 def converted(gguf: Path, cache: Path, sha256: str | None = None) -> Path:
@@ -118,12 +130,15 @@ def _byte_level(fields: dict[str, Any]) -> Any:  # Any: see gguf_tokenizer
 
 
 def _known_sha256(gguf: Path, cache: Path) -> str:
-    """The hash of a file, stored in the cache: files of gigabytes are not hashed again at every load."""
+    """The hash of a file, stored in the cache: files of gigabytes are not hashed again at every load.
+
+    Times of change count, since users can set every other time of a file.
+    """
     state = gguf.stat()
-    key = f"{gguf.resolve()}:{state.st_size}:{state.st_mtime_ns}"
-    record = cache / "seen" / hashlib.sha256(key.encode()).hexdigest()
-    if record.is_file():
-        return record.read_text()
+    key = f"{gguf.resolve()}:{state.st_size}:{state.st_mtime_ns}:{state.st_ctime_ns}"
+    record = cache / "seen" / hashlib.sha256(os.fsencode(key)).hexdigest()
+    if os.path.isfile(record) and re.fullmatch("[0-9a-f]{64}", known := record.read_text(errors="replace")):
+        return known
     sha256 = file_sha256(gguf)
     with write_errors(record, "set SPLINELENS_CACHE to another folder"):
         record.parent.mkdir(parents=True, exist_ok=True)

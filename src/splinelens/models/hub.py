@@ -4,11 +4,14 @@ A completely cached model is used without the network; ``pull`` looks for a newe
 never fetched: they can run code when loaded.
 """
 
+import hashlib
 import json
+import os
 import re
 from pathlib import Path
 
 from splinelens.errors import BadModel, UnknownModel
+from splinelens.models.cache import file_sha256
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -24,7 +27,16 @@ def is_hub_id(name: str) -> bool:
         >>> is_hub_id("HuggingFaceTB/SmolLM2-360M"), is_hub_id("./models"), is_hub_id("a/b.gguf")
         (True, False, False)
     """
-    return bool(_HUB_ID.fullmatch(name)) and not name.lower().endswith(".gguf") and not Path(name).exists()
+    if not _HUB_ID.fullmatch(name) or name.lower().endswith(".gguf") or os.path.exists(name):
+        return False
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:  # too long, or with -- or .. inside
+        return False
+    return True
 
 
 def cached_snapshot(repository: str, revision: str | None, with_code: bool = False) -> Path | None:
@@ -43,6 +55,34 @@ def cached_snapshot(repository: str, revision: str | None, with_code: bool = Fal
     return folder if complete else None
 
 
+def discard_broken(repository: str, revision: str | None) -> list[str]:
+    """Delete the cached files of a snapshot whose content has another hash than the hub gave, and name them.
+
+    The cache calls a file's content by its hash: the SHA-256 of large files, that of git for small ones.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(repository, "config.json", revision=revision)
+    names = []
+    for path in Path(config).parent.iterdir() if isinstance(config, str) else ():
+        blob = path.resolve()
+        if path.is_symlink() and blob.is_file() and _content_hash(blob) not in (blob.name, None):
+            path.unlink()
+            blob.unlink()
+            names.append(path.name)
+    return sorted(names)
+
+
+def _content_hash(blob: Path) -> str | None:
+    """The hash of a file of the kind that its name is; None if the name is no hash."""
+    if re.fullmatch("[0-9a-f]{64}", blob.name):
+        return file_sha256(blob)
+    if re.fullmatch("[0-9a-f]{40}", blob.name):
+        content = blob.read_bytes()
+        return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+    return None
+
+
 def shard_names(folder: Path) -> list[str]:
     """Names of the safetensors files of a model folder; empty if there are none.
 
@@ -55,9 +95,15 @@ def shard_names(folder: Path) -> list[str]:
     if not index.is_file():
         return []
     try:
-        return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadModel(f"{index} is broken ({error}): fetch the model again") from error
+    for name in names:
+        if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
+            raise BadModel(
+                f"{index} names {name!r:.100}, which is no safetensors file beside it: fetch the model again"
+            )
+    return names
 
 
 def fetch_snapshot(repository: str, revision: str | None, with_code: bool = False) -> Path:

@@ -1,7 +1,7 @@
 """List, fetch and check the cached models."""
 
+import logging
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,14 +9,15 @@ from typing import Literal
 
 from splinelens.anatomy import anatomy_of
 from splinelens.errors import BadModel
-from splinelens.models.cache import cache_folder, file_sha256
+from splinelens.models.cache import cache_folder, file_sha256, working_folder
 from splinelens.models.fingerprint import read_sidecar, weight_chain
-from splinelens.models.gguf import converted_folder
-from splinelens.models.hub import cached_snapshot, is_hub_id
+from splinelens.models.gguf import converted_folder, is_gguf
+from splinelens.models.hub import cached_snapshot, discard_broken, is_hub_id
 from splinelens.models.load import LoadedModel, load_model
 from splinelens.models.source import find_source, require_complete
 from splinelens.models.wheel import ALIASES, gguf_path
 
+_log = logging.getLogger(__name__)
 _PROBE = "Have a nice day."
 
 
@@ -74,15 +75,24 @@ def list_models(cache: str | os.PathLike[str] | None = None) -> list[ModelRecord
 
 
 def pull(name: str, cache: str | os.PathLike[str] | None = None, revision: str | None = None) -> Path:
-    """Fetch, verify and convert a model, so that later loads need no network; repair a broken alias.
+    """Fetch, verify and convert a model, so that later loads need no network; mend what is damaged.
 
-    Arguments and errors as in ``load_model``; also ``BrokenDownload`` for a file of the wrong size or hash.
+    Files of the caches that do not have the hashes they must have are made or fetched again, with a warning
+    in the log. A folder of the user is only checked. Arguments and errors as in ``load_model``; also
+    ``BrokenDownload`` for a file of the wrong size or hash.
 
     Returns:
         The folder the model is loaded from.
     """
+    root = cache_folder(cache)
     if name in ALIASES:
-        _discard_broken(name, cache_folder(cache))
+        _discard_broken_gguf(name, root)
+        _discard_broken_conversion(ALIASES[name].gguf_sha256, root)
+    elif is_gguf(path := Path(os.path.expanduser(name))):
+        _discard_broken_conversion(file_sha256(path), root)
+    elif is_hub_id(name):
+        for file in discard_broken(name, revision):
+            _log.warning("%s of %s was damaged in the cache of the hub; fetching it again", file, name)
     return find_source(name, revision, cache=cache, refresh=True)[0]
 
 
@@ -152,10 +162,13 @@ def _check_offsets(loaded: LoadedModel) -> str:
 
 def _check_fingerprint(loaded: LoadedModel) -> str:
     link = weight_chain(loaded.model)[-1]
-    sidecar = read_sidecar(loaded.folder) if loaded.folder else None
-    if sidecar and sidecar.chain[-1] != link:
-        raise BadModel(f"the weights hash to {link}, not to {sidecar.chain[-1]} as when they were converted")
-    return f"weights {link[:12]}" + (", as stored at conversion" if sidecar else ", computed now")
+    stored = loaded.stored_chain
+    if stored and stored[-1] != link:
+        raise BadModel(
+            f"the weights hash to {link}, not to {stored[-1]} as when they were converted; "
+            f"'splinelens models pull {loaded.name}' converts them again"
+        )
+    return f"weights {link[:12]}" + (", as stored at conversion" if stored else ", computed now")
 
 
 def _check_forward_pass(loaded: LoadedModel) -> str:
@@ -176,17 +189,39 @@ def _check_gates(loaded: LoadedModel) -> str:
     return f"in all {anatomy.depth} blocks: {', '.join(paths)}"
 
 
-def _discard_broken(name: str, cache: Path) -> None:
-    """Delete broken files of an alias, for a pull to make again."""
+def _discard_broken_gguf(name: str, cache: Path) -> None:
+    """Delete the GGUF file of an alias if it is not the original, for a pull to fetch again."""
     path = gguf_path(name, cache)
     if path.is_file() and file_sha256(path) != ALIASES[name].gguf_sha256:
+        _log.warning("%s was damaged; removed", path)
         path.unlink()
-    folder = converted_folder(ALIASES[name].gguf_sha256, cache)
+
+
+def _discard_broken_conversion(sha256: str, cache: Path) -> None:
+    """Delete a converted folder that is not as it was made, for a pull to make again."""
+    folder = converted_folder(sha256, cache)
+    if os.path.lexists(folder) and (damage := _damage(folder)):
+        _log.warning("%s was damaged (%s); converting it again", folder, damage)
+        with working_folder(cache, 0) as temporary:  # removed in one step, and not while it is being made
+            folder.replace(temporary / "damaged")
+
+
+def _damage(folder: Path) -> str | None:
+    """What of a converted folder is not as it was made, or None."""
     try:
-        if folder.is_dir():
-            require_complete(folder)
-    except BadModel:
-        shutil.rmtree(folder)
+        require_complete(folder)
+        sidecar = read_sidecar(folder)
+        if sidecar is None:
+            return "its record of hashes is missing, broken or of other weights"
+        for name, sha256 in sidecar.files.items():
+            if not (folder / name).is_file() or file_sha256(folder / name) != sha256:
+                return f"{name} is missing or has another hash"
+        if not sidecar.files:  # converted by an earlier version
+            chain = weight_chain(load_model(str(folder), device="cpu").model)
+            return None if chain == sidecar.chain else "the weights have another hash"
+    except (BadModel, OSError, ValueError) as error:
+        return str(error)
+    return None
 
 
 def _hub_models() -> list[ModelRecord]:

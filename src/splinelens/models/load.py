@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from splinelens.errors import BadFeatures, BadModel
+from splinelens.models.cache import cache_folder
 from splinelens.models.fingerprint import (
     Fingerprint,
     config_hash,
@@ -21,6 +22,7 @@ from splinelens.models.fingerprint import (
     tokenizer_hash,
     weight_chain,
 )
+from splinelens.models.gguf import is_converted
 from splinelens.models.quiet import quiet
 from splinelens.models.source import find_source
 
@@ -43,6 +45,8 @@ class LoadedModel:
         depth: Blocks loaded.
         total_depth: Blocks of the whole model.
         folder: Where the weights were read from.
+        stored_chain: The weight chain that our cache stored when it converted the model; None where the
+            weights must be hashed.
     """
 
     model: "torch.nn.Module"
@@ -52,6 +56,7 @@ class LoadedModel:
     depth: int
     total_depth: int
     folder: Path | None = field(default=None, repr=False)
+    stored_chain: tuple[str, ...] | None = field(default=None, repr=False)
 
     @property
     def dtype(self) -> "torch.dtype":
@@ -92,8 +97,9 @@ class LoadedModel:
     @cached_property
     def _chain(self) -> tuple[str, ...]:
         """The stored chain of a converted model: hashing its weights would read the whole file."""
-        sidecar = read_sidecar(self.folder) if self.folder and str(self.dtype) == "torch.float32" else None
-        return sidecar.chain if sidecar else weight_chain(self.model)
+        if self.stored_chain and str(self.dtype) == "torch.float32":
+            return self.stored_chain
+        return weight_chain(self.model)
 
 
 def load_model(
@@ -138,7 +144,9 @@ def load_model(
         config, total_depth = _read_config(folder, name, n_layers, options)
         tokenizer = _read_tokenizer(folder, options)
         model = _read_model(folder, config, number_type, target, options)
-    return LoadedModel(model, tokenizer, name, commit, n_layers or total_depth, total_depth, folder)
+    sidecar = read_sidecar(folder) if is_converted(folder, cache_folder(cache)) else None
+    chain = sidecar.chain if sidecar and len(sidecar.chain) == total_depth + 1 else None
+    return LoadedModel(model, tokenizer, name, commit, n_layers or total_depth, total_depth, folder, chain)
 
 
 def _make_sums_reproducible() -> None:
@@ -170,9 +178,9 @@ def _device(name: str | None) -> "torch.device":
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        torch.empty(0, device=name)
+        torch.zeros(1, device=name).tolist()  # the device meta holds no numbers
         return torch.device(name)
-    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+    except Exception as error:  # devices that this torch was built without fail in many ways
         gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
         raise BadModel(
             f"device {name!r} is not available here: this torch sees the CPU and {gpus} CUDA devices. Use "

@@ -34,9 +34,13 @@ class ModelKey:
     changed_ns: int = field(init=False)
 
     def __post_init__(self) -> None:
-        path = Path(self.name)
-        files = [file for file in (path, *path.glob("*")) if file.is_file()]
-        object.__setattr__(self, "changed_ns", max((file.stat().st_mtime_ns for file in files), default=0))
+        try:
+            path = Path(self.name)
+            files = [file for file in (path, *path.glob("*")) if file.is_file()]
+            changed_ns = max((file.stat().st_mtime_ns for file in files), default=0)
+        except (OSError, ValueError):  # no file can have that name; load_model says so
+            changed_ns = 0
+        object.__setattr__(self, "changed_ns", changed_ns)
 
 
 @contextmanager

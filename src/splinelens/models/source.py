@@ -10,7 +10,7 @@ from pathlib import Path
 
 from splinelens.errors import BadModel, UnknownModel
 from splinelens.models.cache import cache_folder
-from splinelens.models.gguf import converted, converted_folder
+from splinelens.models.gguf import converted, converted_folder, is_gguf
 from splinelens.models.hub import (
     INDEX,
     PICKLES,
@@ -86,18 +86,20 @@ def _local_folder(name: str, cache: Path) -> Path:
         sha256 = ALIASES[name].gguf_sha256
         folder = converted_folder(sha256, cache)
         return folder if folder.is_dir() else converted(fetch_gguf(name, cache), cache, sha256)
-    path = Path(name).expanduser()
-    if path.is_dir():
+    path = Path(os.path.expanduser(name))  # what follows is false for names that no file can have
+    if os.path.isdir(path):
         return path.absolute()
-    if path.is_file() and path.suffix.lower() == ".gguf":
+    if is_gguf(path):
         return converted(path, cache)
-    if path.exists():
+    if os.path.exists(path):
         raise BadModel(f"{path} is neither a folder nor a .gguf file; name the folder that holds config.json")
-    beside = [str(entry) for entry in path.parent.glob("*") if (entry / "config.json").is_file()]
-    beside += [str(entry) for entry in path.parent.glob("*.gguf")]
+    beside: list[str] = []
+    if os.path.isdir(path.parent):
+        beside += [str(entry) for entry in path.parent.glob("*") if os.path.isfile(entry / "config.json")]
+        beside += [str(entry) for entry in path.parent.glob("*.gguf")]
     near = difflib.get_close_matches(name, [*ALIASES, *beside], n=3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(near)}? " if near else ""
     raise UnknownModel(
-        f"no model {name!r}: no alias, folder or .gguf file of that name. {hint}Known aliases: "
+        f"no model {name!r:.300}: no alias, folder or .gguf file of that name. {hint}Known aliases: "
         f"{', '.join(ALIASES)}. A model of the Hugging Face hub is written owner/name"
     )

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pydantic import TypeAdapter
 
-UNDETERMINED = "undetermined"
-"""The verdict on a text that could not be read, or was cut and looks clean so far; never shown as safe."""
-
 FORMATS = (".csv", ".jsonl", ".parquet")
 
 _SPANS = ("spans", "words", "sentences")

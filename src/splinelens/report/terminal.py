@@ -9,7 +9,8 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from splinelens.report.scores import UNDETERMINED, Span, TextScore
+from splinelens.detect import UNDETERMINED
+from splinelens.report.scores import Span, TextScore
 from splinelens.report.spans import core, sentences, words
 from splinelens.report.tables import (
     Metrics,
