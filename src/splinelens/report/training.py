@@ -5,11 +5,13 @@ Rows are named by number, never by their text, so that the report can be shared.
 
 import csv
 import io
+import math
 from dataclasses import dataclass
 
 from splinelens.detect.artifact import Artifact
 from splinelens.detect.label_errors import Contradiction, Suspect
 from splinelens.detect.learning_curve import LearningCurve
+from splinelens.detect.solver import FOLDS
 from splinelens.report.page import render_markdown
 from splinelens.report.tables import Table, count_of, label_table, threshold_table
 
@@ -38,7 +40,7 @@ class TrainingReport:
 
 def training_lines(report: TrainingReport) -> list[str]:
     """A few lines for the terminal: the learning curve, suspects, contradictions."""
-    lines = [report.curve.sentence]
+    lines = list(filter(None, (report.curve.sentence, curve_difference(report))))
     if report.suspects:
         first = ", ".join(str(suspect.row) for suspect in report.suspects[:5])
         lines.append(f"{count_of(len(report.suspects), 'label')} may be wrong; look at rows {first} first")
@@ -49,6 +51,21 @@ def training_lines(report: TrainingReport) -> list[str]:
     if report.suspects or report.contradictions:
         lines.append("rows are counted from 0; all are in suspects.csv")
     return lines
+
+
+def curve_difference(report: TrainingReport) -> str:
+    """Why the last AUC of the learning curve is not the out-of-fold one; empty without a curve."""
+    curve, metrics = report.curve, report.artifact.metrics["out_of_fold"]
+    measured = metrics.get("auc", metrics.get("mean_auc"))
+    if not curve.rows or measured is None or not math.isfinite(curve.auc[-1]):
+        return ""
+    fitted = report.artifact.training["rows"] - round(metrics["n"] / FOLDS)
+    return (
+        f"The curve ends at AUC {curve.auc[-1]:.4f}, the out-of-fold AUC is {measured:.4f}: the curve's last "
+        f"heads are fitted on {curve.rows[-1]:,} rows and evaluated on {curve.held_out_rows:,} others, those "
+        f"out of fold are fitted on about {fitted:,} and together evaluated on {metrics['n']:,}. Quote the "
+        "out-of-fold AUC; the curve shows what more rows would add."
+    )
 
 
 def training_markdown(report: TrainingReport) -> str:
@@ -63,6 +80,7 @@ def training_markdown(report: TrainingReport) -> str:
         labels=label_table(metrics.get("labels", {artifact.labels[0]: metrics})),
         thresholds=threshold_table(zip(artifact.labels, artifact.thresholds, strict=True)),
         curve_points=_curve_table(report.curve),
+        difference=curve_difference(report),
         suspects=_suspect_table(report),
         shown=_SHOWN,
         count_of=count_of,
@@ -106,5 +124,7 @@ def _cells(report: TrainingReport, suspect: Suspect) -> tuple[str, ...]:
     """Row, label, given and suggested value in the user's names, score and margin."""
     names, values = report.artifact.labels, (suspect.given, suspect.suggested)
     label = "class" if suspect.label is None else names[suspect.label]
-    shown = [names[value] if suspect.label is None else str(value) for value in values]
+    if report.artifact.task == "binary":
+        names = (report.artifact.negative, *names)
+    shown = [str(value) if report.artifact.task == "labels" else names[value] for value in values]
     return str(suspect.row), label, *shown, f"{suspect.score:.4f}", f"{suspect.margin:.4f}"
