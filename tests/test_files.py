@@ -12,8 +12,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from splinelens.errors import BadFeatures, CannotResume, CannotWrite
-from splinelens.files import RowStore, atomic_write, lock, write_bytes, write_text
+from splinelens.errors import BadFeatures, CannotResume, CannotWrite, OutputExists
+from splinelens.files import (
+    RowStore,
+    atomic_write,
+    check_folder,
+    check_output,
+    lock,
+    write_bytes,
+    write_text,
+)
 
 REQUEST = {"model": "tiny", "spec": {"prompt": "a", "layers": [0, 1]}, "data_hash": "00"}
 
@@ -57,6 +65,104 @@ def test_a_link_is_followed_and_a_device_is_written_to(tmp_path):
     assert (tmp_path / "target").read_text() == "x"
     write_text("/dev/null", "x")
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+
+
+def test_the_rights_of_an_older_file_are_kept_and_a_new_one_follows_the_umask(tmp_path):
+    for mode in (0o600, 0o640, 0o444, 0o777):
+        path = tmp_path / f"{mode:o}"
+        path.write_text("old")
+        path.chmod(mode)
+        (tmp_path / "link").symlink_to(path)
+        with atomic_write(tmp_path / "link") as temporary:
+            assert stat.S_IMODE(temporary.stat().st_mode) == 0o600  # not even briefly readable by others
+            temporary.write_text("new")
+        assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == ("new", mode)
+        (tmp_path / "link").unlink()
+    before = os.umask(0o027)
+    try:
+        write_text(tmp_path / "fresh", "x")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "fresh").stat().st_mode) == 0o640
+
+
+def test_a_name_of_the_greatest_length_is_written(tmp_path):
+    for name in ("a" * 255, "ä" * 127):
+        write_text(tmp_path / name, "x")
+    assert len(os.listdir(tmp_path)) == 2
+
+
+def test_an_output_that_exists_is_refused_unless_it_may_be_replaced(tmp_path):
+    path = tmp_path / "a.csv"
+    check_output(path)
+    path.write_text("mine")
+    with pytest.raises(OutputExists, match=r"a\.csv: it exists; name another file, or pass --overwrite"):
+        check_output(path)
+    check_output(path, overwrite=True)
+    for name in ("/dev/null", "/dev/full"):
+        check_output(name)
+    os.mkfifo(tmp_path / "pipe.csv")
+    check_output(tmp_path / "pipe.csv")
+
+
+def test_the_input_is_never_the_output_by_whatever_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("a.csv").write_text("mine")
+    Path("link.csv").symlink_to("a.csv")
+    Path("hard.csv").hardlink_to("a.csv")
+    for name in ("a.csv", "./a.csv", str(tmp_path / "a.csv"), "link.csv", "hard.csv"):
+        with pytest.raises(OutputExists, match="it is the input; name another file"):
+            check_output(name, overwrite=True, source="a.csv")
+    check_output("a.csv", overwrite=True, source="-")
+    check_output("a.csv", overwrite=True, source="hf:owner/name")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("none/a.csv", "there is no folder .*none; make it first"),
+        ("file/a.csv", "there is no folder .*file; make it first"),
+        ("broken.csv", r"it is a link to .*gone/a\.csv, and there is no folder .*gone; make it first"),
+        ("circle.csv", "Too many levels of symbolic links"),
+        ("folder.csv", r"it is a folder; name a file, such as .*folder\.csv/name\.csv"),
+        ("a" * 255, "File name too long"),  # OUTPUT.parts would be
+        ("a\0b", "null (byte|character)"),
+    ],
+    ids=["none", "file", "broken", "circle", "folder", "long", "nul"],
+)
+def test_an_output_that_cannot_be_is_refused_with_the_reason(tmp_path, name, said):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "broken.csv").symlink_to(tmp_path / "gone" / "a.csv")
+    (tmp_path / "circle.csv").symlink_to(tmp_path / "circle.csv")
+    with pytest.raises(CannotWrite, match=said):
+        check_output(tmp_path / name, overwrite=True)
+
+
+def test_a_link_to_a_file_that_is_still_missing_is_fine(tmp_path):
+    (tmp_path / "link.csv").symlink_to(tmp_path / "new.csv")
+    check_output(tmp_path / "link.csv")
+
+
+def test_a_folder_of_results_must_be_empty_new_or_of_a_stopped_run(tmp_path):
+    folder = tmp_path / "deep" / "out"
+    check_folder(folder, ["a"])
+    folder.mkdir(parents=True)
+    check_folder(folder, ["a"])
+    (folder / "rest").touch()
+    check_folder(folder, ["a"], ["rest"])
+    with pytest.raises(OutputExists, match="the folder holds rest and perhaps more; name another folder"):
+        check_folder(folder, ["a"])
+    check_folder(folder, ["a"], overwrite=True)
+    check_folder(folder, ["a"], overwrite=True, source=str(folder / "rest"))
+    with pytest.raises(OutputExists, match=r"the input .*rest would be replaced"):
+        check_folder(folder, ["a", "rest"], overwrite=True, source=str(folder / "rest"))
+    for name in (folder / "rest", folder / "rest" / "in"):
+        with pytest.raises(OutputExists, match="rest is a file; name another folder"):
+            check_folder(name, ["a"])
+    (folder / "broken").symlink_to("nowhere")
+    with pytest.raises(OutputExists, match="it is a link to a missing folder"):
+        check_folder(folder / "broken", ["a"])
 
 
 @pytest.mark.parametrize("name", ["missing/a", "file/a", "folder"])

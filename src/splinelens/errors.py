@@ -19,9 +19,10 @@
     |   |-- WrongModel       the detector was made for another model, prompt or catalogue
     |   `-- NotExplainable   the score does not split into one number per token
     `-- CannotWrite          the disk is full, or a file is not writable or in use
+        `-- OutputExists     the output exists, or is the input or a folder
 
 Each message says what happened, where, and what to do next. The command line prints only the message and
-exits with 1.
+exits with 1, and with 2 on ``OutputExists``.
 """
 
 
@@ -91,3 +92,7 @@ class NotExplainable(BadDetector):
 
 class CannotWrite(SplinelensError):
     """The disk is full, or a file is not writable or in use by another run."""
+
+
+class OutputExists(CannotWrite):
+    """The output exists and may not be replaced, or is the input or a folder."""

@@ -8,20 +8,113 @@ import errno
 import json
 import os
 import secrets
-from collections.abc import Iterator
+import stat
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from splinelens.errors import BadFeatures, CannotResume, CannotWrite
+from splinelens.errors import BadFeatures, CannotResume, CannotWrite, OutputExists
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _ADVICE = "free space or choose another path"
 _CONTINUE = "finished rows are kept: free space, and the same command continues after them"
+_OVERWRITE = "pass --overwrite (in Python overwrite=True)"
+_NAME_CHARACTERS = 48  # of the output, in the name of its temporary file: a name has at most 255 bytes
 _LOCKS_UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _LOCK_WAIT_S = 2.0  # long enough for another process to open a finished store, short enough to fail fast
+
+
+def check_output(path: str | Path, *, overwrite: bool = False, source: str | None = None) -> None:
+    """Refuse a file that cannot or must not be written, before any work is done.
+
+    Devices and pipes do not count as existing: nothing in them is lost.
+
+    Args:
+        path: The file to write; a symbolic link stands for its target.
+        overwrite: Whether an existing file may be replaced.
+        source: The file that is read, ``"-"`` for standard input; it is never replaced.
+
+    Raises:
+        OutputExists: It exists and ``overwrite`` is false, or it is the input, or a folder.
+        CannotWrite: Its folder is missing, it may not be written, or its name is too long.
+
+    Example:
+        >>> check_output("missing/scores.csv")
+        Traceback (most recent call last):
+        ...
+        splinelens.errors.CannotWrite: cannot write missing/scores.csv: there is no folder ...; make it first
+    """
+    output, problem = Path(path), f"cannot write {path}"
+    try:
+        status, _ = _status(output), _status(parts_folder(output))
+        target = Path(os.path.realpath(output))
+    except (OSError, ValueError) as error:  # a name too long, a circle of links, a NUL
+        reason = getattr(error, "strerror", None) or error
+        raise CannotWrite(f"{problem}: {reason}; choose another path") from error
+    if status is None and not target.parent.is_dir():
+        link = f"it is a link to {target}, and " if output.is_symlink() else ""
+        raise CannotWrite(f"{problem}: {link}there is no folder {target.parent}; make it first")
+    if status is not None and stat.S_ISDIR(status.st_mode):
+        example = output / f"name{output.suffix}"
+        raise OutputExists(f"{problem}: it is a folder; name a file, such as {example}")
+    if status is not None and stat.S_ISREG(status.st_mode):
+        if _is_input(output, source):
+            raise OutputExists(f"{problem}: it is the input; name another file")
+        if not overwrite:
+            raise OutputExists(f"{problem}: it exists; name another file, or {_OVERWRITE}")
+    folders = {output.parent, target.parent} if status is None or stat.S_ISREG(status.st_mode) else ()
+    if not all(os.access(folder, os.W_OK | os.X_OK) for folder in folders) or (
+        status is not None and not os.access(output, os.W_OK)
+    ):
+        raise CannotWrite(f"{problem}: permission denied; change its rights or choose another path")
+
+
+def check_folder(
+    path: str | Path,
+    written: Collection[str],
+    unfinished: Collection[str] = (),
+    *,
+    overwrite: bool = False,
+    source: str | None = None,
+) -> None:
+    """As ``check_output``, for a folder of results. A missing one is no error: it is made with its parents.
+
+    Args:
+        path: The folder.
+        written: Names of the files that are written into it; none may be the input.
+        unfinished: Names that a stopped run leaves; they do not count as existing.
+        overwrite: Whether a folder that holds files may be written to.
+        source: As in ``check_output``.
+
+    Raises:
+        OutputExists: It holds files and ``overwrite`` is false, it is a file, or the input would be replaced.
+        CannotWrite: It cannot be made, or may not be written.
+    """
+    folder, problem = Path(path), f"cannot write {path}"
+    with write_errors(folder, "choose another path"):
+        if folder.is_symlink() and _status(folder) is None:
+            raise OutputExists(f"{problem}: it is a link to a missing folder; name another folder")
+        nearest = next(place for place in (folder, *folder.absolute().parents) if _status(place))
+        if not nearest.is_dir():
+            raise OutputExists(f"{problem}: {nearest} is a file; name another folder")
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        others = sorted({*os.listdir(folder)} - {*unfinished}) if nearest == folder else []
+    for name in written:
+        if _is_input(folder / name, source):
+            raise OutputExists(f"{problem}: the input {source} would be replaced; name another folder")
+    if others and not overwrite:
+        raise OutputExists(
+            f"{problem}: the folder holds {others[0]} and perhaps more; name another folder, or {_OVERWRITE}"
+        )
+
+
+def parts_folder(output: Path) -> Path:
+    """Where an unfinished run keeps its rows: ``OUTPUT.parts``."""
+    return output.with_name(output.name + ".parts")
 
 
 @contextmanager
@@ -30,7 +123,8 @@ def atomic_write(path: str | Path, advice: str = _ADVICE) -> Iterator[Path]:
 
     The body writes to a temporary file in the same folder. If it succeeds, the file is flushed to disk
     and renamed to ``path``; if it raises, the temporary file is deleted and an older ``path`` stays.
-    A symbolic link is followed. A device or pipe is written to directly.
+    A symbolic link is followed, and the rights and owner of an older file are kept. A device or pipe is
+    written to directly.
 
     Yields:
         The temporary path to write to.
@@ -47,14 +141,19 @@ def atomic_write(path: str | Path, advice: str = _ADVICE) -> Iterator[Path]:
         >>> path.read_text()
         'done'
     """
-    target = Path(os.path.realpath(path))
     with write_errors(path, advice):
-        if target.exists() and not (target.is_file() or target.is_dir()):
-            yield target
+        target, older = Path(os.path.realpath(path)), _status(Path(path))
+        if older is not None and not (stat.S_ISREG(older.st_mode) or stat.S_ISDIR(older.st_mode)):
+            yield Path(path)
             return
-        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+        temporary = target.with_name(f".{target.name[:_NAME_CHARACTERS]}.{secrets.token_hex(4)}.tmp")
         try:
+            # Never readable by more than the older file was.
+            mode = 0o666 if older is None else 0o600
+            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
             yield temporary
+            if older is not None:
+                _copy_rights(older, temporary)
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             temporary.replace(target)
@@ -177,7 +276,7 @@ class RowStore:
         """
         if not output.parent.is_dir():
             raise CannotWrite(f"cannot write {output}: {output.parent} is not a folder; make it first")
-        return cls(output.with_name(output.name + ".parts"), request)
+        return cls(parts_folder(output), request)
 
     @property
     def chunks(self) -> int:
@@ -283,6 +382,32 @@ def differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -
         elif old != new:
             phrases.append(f"{prefix}{key} was {old!r} and is {new!r}")
     return phrases
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """Of what a path leads to; None if there is nothing."""
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _is_input(path: Path, source: str | None) -> bool:
+    """Whether both are the same file, by whatever names."""
+    if not source:
+        return False
+    try:
+        return path.samefile("/dev/stdin" if source == "-" else source)
+    except (OSError, ValueError):  # one does not exist
+        return False
+
+
+def _copy_rights(older: os.stat_result, path: Path) -> None:
+    """Give a new file the owner, where the system lets us, and the rights of an older one."""
+    with suppress(OSError, AttributeError):  # Windows has no owners
+        if (older.st_uid, older.st_gid) != (path.stat().st_uid, path.stat().st_gid):
+            os.chown(path, older.st_uid, older.st_gid)
+    path.chmod(stat.S_IMODE(older.st_mode))
 
 
 def _read(path: Path) -> "pa.Table":

@@ -16,6 +16,7 @@ from splinelens.errors import (
     BrokenArtifact,
     CannotResume,
     NotExplainable,
+    OutputExists,
     UnknownDetector,
     UnknownModel,
     WrongModel,
@@ -24,6 +25,7 @@ from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.models import load_model
 from splinelens.report.card import card
+from splinelens.texts import read_texts
 
 from .conftest import labeled
 
@@ -178,6 +180,17 @@ def test_scores_written_after_a_kill_are_those_of_one_run(detector, tmp_path, sm
     assert output.read_bytes() == whole.read_bytes()
     assert observed == detector.score(texts, explain=explain)
     assert {path.name for path in tmp_path.glob("*.*")} == {whole.name, output.name}
+
+
+def test_scores_are_not_written_over_a_file_or_the_input(detector, tmp_path):
+    output = tmp_path / "a.csv"
+    output.write_text("text\nyou fool\n")
+    with pytest.raises(OutputExists, match="it exists"):
+        detector.write_scores(["you fool"], output)
+    with pytest.raises(OutputExists, match="it is the input"):
+        detector.write_scores(read_texts(output), output, overwrite=True)
+    detector.write_scores(["you fool"], output, overwrite=True)
+    assert output.read_text().startswith('"row"')
 
 
 def test_a_path_is_a_folder_even_if_a_shipped_detector_has_its_name(detector, tmp_path, monkeypatch):

@@ -63,7 +63,8 @@ def test_a_page_is_written_and_stdout_stays_empty(run, model_folder, tmp_path):
     assert "plotly.js v" in written
     assert "2 layers (0,2)" in written
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
-    assert run("inspect", TEXT, "--model", model_folder, "-o", page, "--quiet").stderr == ""
+    again = ("-o", page, "--overwrite", "--quiet")
+    assert run("inspect", TEXT, "--model", model_folder, *again).stderr == ""
 
 
 def test_options_reach_the_app(run, asked):
@@ -224,21 +225,21 @@ def test_a_page_that_cannot_be_written_leaves_everything_as_it_was(run, model_fo
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, "replace", full)
-        told = run("inspect", TEXT, "--model", model_folder, "-o", page, code=1)
+        told = run("inspect", TEXT, "--model", model_folder, "-o", page, "--overwrite", code=1)
     advice = "free space or choose another path"
     assert told.stderr == f"Error: cannot write {page}: No space left on device; {advice}\n"
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
         "page.html.tmp": "mine",
         "page.html": "mine",
     }
-    run("inspect", TEXT, "--model", model_folder, "-o", page)
+    run("inspect", TEXT, "--model", model_folder, "-o", page, "--overwrite")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "page.html.tmp"]
     assert (tmp_path / "page.html.tmp").read_text() == "mine"
 
 
 def test_a_folder_is_no_page(run, asked, tmp_path):
     (tmp_path / "page.html").mkdir()
-    told = run("inspect", "a", "-o", tmp_path / "page.html", code=1).stderr
+    told = run("inspect", "a", "-o", tmp_path / "page.html", code=2).stderr
     assert told.startswith(f"Error: cannot write {tmp_path / 'page.html'}: it is a folder; name a file")
     assert not asked
 

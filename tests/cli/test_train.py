@@ -16,7 +16,7 @@ def fit(run, comments, model_folder, tmp_path):
 
     def fit(*more, label="toxic", column="comment", file=comments, code=0):
         options = ["--column", column, "--label", label, "--model", model_folder, "--max-tokens", 64]
-        return run("train", file, *options, "-o", tmp_path / "out", *more, code=code)
+        return run("train", file, *options, "-o", tmp_path / "out", "--overwrite", *more, code=code)
 
     return fit
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from splinelens import Stream, __version__
-from splinelens.errors import BadFeatures, BadTexts, CannotResume, CannotWrite, NoTokens
+from splinelens.errors import BadFeatures, BadTexts, CannotResume, CannotWrite, NoTokens, OutputExists
 from splinelens.features.catalogue import CATALOGUE
 from splinelens.features.extract import extract, provenance, read_table
 from splinelens.features.reader import TextReader
@@ -333,7 +333,10 @@ def test_an_equal_run_reads_the_table_that_is_there(loaded, tmp_path):
     table = extract(TEXTS, loaded, **OPTIONS, output=output)
     same(extract(TEXTS, loaded, **OPTIONS, output=output, progress=steps), table)
     assert steps.steps == []
-    other = extract(TEXTS, loaded, **OPTIONS, output=output, prompt="Hm", progress=steps)
+    with pytest.raises(OutputExists, match="it exists; name another file, or pass --overwrite"):
+        extract(TEXTS, loaded, **OPTIONS, output=output, prompt="Hm")
+    assert FeatureTable.read(output).provenance == table.provenance
+    other = extract(TEXTS, loaded, **OPTIONS, output=output, prompt="Hm", overwrite=True, progress=steps)
     assert steps.read() == (0, 10)
     assert FeatureTable.read(output).provenance == other.provenance != table.provenance
 

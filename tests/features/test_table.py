@@ -195,6 +195,6 @@ def test_a_write_that_fails_leaves_the_earlier_file_and_no_other(tmp_path, monke
 
     monkeypatch.setattr(pq, "write_table", full)
     with pytest.raises(CannotWrite, match="No space left"):
-        table(9).write(tmp_path / "a.parquet")
+        table(9).write(tmp_path / "a.parquet", overwrite=True)
     assert [place.name for place in tmp_path.iterdir()] == ["a.parquet"]
     same(FeatureTable.read(tmp_path / "a.parquet"), table())

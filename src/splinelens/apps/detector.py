@@ -29,7 +29,7 @@ from splinelens.features.catalogue import VERSION
 from splinelens.features.extract import provenance
 from splinelens.features.reader import CHUNK, Progress, TextFeatures, TextReader
 from splinelens.features.spec import FeatureSpec
-from splinelens.files import RowStore
+from splinelens.files import RowStore, check_output
 from splinelens.models import Fingerprint, LoadedModel, load_model
 from splinelens.report.scores import Span, TextScore, write_scores
 from splinelens.report.spans import merged
@@ -232,27 +232,31 @@ class Detector:
     def write_scores(
         self,
         texts: Texts | Sequence[str | None],
-        output: Path,
+        output: str | Path,
         *,
         explain: bool | str = False,
         fpr: float = 0.05,
         threshold: float | None = None,
+        overwrite: bool = False,
         progress: Progress | None = None,
         observe: Callable[[TextScore], object] = lambda record: None,
     ) -> None:
         """Score texts into a file; a run that was stopped resumes when it is started again.
 
         Until the file is written, finished records are kept in the folder ``OUTPUT.parts``. ``output``
-        ends in ``.csv``, ``.jsonl`` or ``.parquet``. ``progress`` is called as texts are finished, and
+        ends in ``.csv``, ``.jsonl`` or ``.parquet``; one that exists is replaced with ``overwrite`` only, and
+        the file that the texts were read from never. ``progress`` is called as texts are finished, and
         ``observe`` with every record, in order; all else, with its errors, is as in ``score``.
 
         Raises:
+            OutputExists: ``output`` exists without ``overwrite``, or is a folder or the input.
             CannotResume: ``OUTPUT.parts`` holds records of another run.
             CannotWrite: The disk is full or the file may not be written.
         """
         import pyarrow as pa
 
-        source, artifact = Texts.of(texts), self.artifact
+        source, artifact, output = Texts.of(texts), self.artifact, Path(output)
+        check_output(output, overwrite=overwrite, source=source.source)
         words = [artifact.task, *artifact.labels, artifact.negative]
         settings = [explain, *self.limits(fpr, threshold), *words]
         request = {**provenance(self.reader, source), "detector": artifact.digest, "settings": settings}

@@ -20,7 +20,7 @@ from splinelens.detect.subgroup_auc import SubgroupAuc, subgroup_aucs
 from splinelens.errors import BadLabels, BadTexts
 from splinelens.features.extract import provenance
 from splinelens.features.reader import Progress, TextFeatures, TextReader
-from splinelens.files import write_text
+from splinelens.files import check_output, write_text
 from splinelens.report.evaluation import (
     EvaluationReport,
     Evasion,
@@ -233,20 +233,25 @@ def evaluation_report(
     )
 
 
-def write_report(report: EvaluationReport, html: Path) -> tuple[Path, ...]:
+def report_files(html: Path) -> tuple[Path, Path, Path]:
+    """The files of a report: the page, and the record as JSON and Markdown beside it."""
+    return html, html.with_suffix(".json"), html.with_suffix(".md")
+
+
+def write_report(report: EvaluationReport, html: Path, *, overwrite: bool = False) -> tuple[Path, ...]:
     """Write the page, and the record as JSON and Markdown beside it; returns the three files.
 
     Raises:
+        OutputExists: One of them exists, without ``overwrite``.
         CannotWrite: The disk is full or a file may not be written.
     """
-    contents = {
-        html: evaluation_html(report),
-        html.with_suffix(".json"): report.to_json(),
-        html.with_suffix(".md"): report.to_markdown(),
-    }
-    for path, text in contents.items():
+    paths = report_files(html)
+    for path in paths:
+        check_output(path, overwrite=overwrite)
+    contents = evaluation_html(report), report.to_json(), report.to_markdown()
+    for path, text in zip(paths, contents, strict=True):
         write_text(path, text, errors="backslashreplace")
-    return tuple(contents)
+    return paths
 
 
 def _read(

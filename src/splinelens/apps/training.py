@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from splinelens import __version__
-from splinelens.detect.artifact import Artifact, Task, verdicts_problem
+from splinelens.detect.artifact import ARTIFACT_FILES, Artifact, Task, verdicts_problem
 from splinelens.detect.calibration import Calibration, calibrate
 from splinelens.detect.heads import LinearHead
 from splinelens.detect.label_errors import contradictions, suspected_labels
@@ -24,13 +24,16 @@ from splinelens.errors import BadDetector, BadFeatures, BadLabels
 from splinelens.features.extract import read_table
 from splinelens.features.reader import Progress, TextReader
 from splinelens.features.table import FeatureTable
-from splinelens.files import write_text
+from splinelens.files import check_output, write_text
 from splinelens.report.card import card
 from splinelens.report.training import TrainingReport, suspects_csv, training_markdown
 from splinelens.texts import Texts, text_hashes
 
 MAX_BYTES = 4_000_000
 """Size of a detector: as many hashes of training texts are kept as fit beside its head."""
+
+FILES = (*ARTIFACT_FILES, "CARD.md", "TRAINING.md", "suspects.csv")
+"""What ``Training.write`` writes."""
 
 MIN_HASHES = 10_000
 """Hashes that are kept however large the head is."""
@@ -82,12 +85,16 @@ class Training:
             curve,
         )
 
-    def write(self, folder: Path) -> TrainingReport:
+    def write(self, folder: str | Path, *, overwrite: bool = False) -> TrainingReport:
         """Write the detector, ``CARD.md``, ``TRAINING.md`` and ``suspects.csv``; returns the report.
 
         Raises:
+            OutputExists: The folder holds one of these files, without ``overwrite``.
             CannotWrite: The disk is full or the folder may not be written.
         """
+        folder = Path(folder)
+        for name in FILES if folder.is_dir() else ():
+            check_output(folder / name, overwrite=overwrite)
         self.artifact.save(folder)
         write_text(folder / "CARD.md", card(self.artifact))
         report = self.report()
@@ -116,6 +123,7 @@ def train(
     features_dtype: str | None = None,
     command: str = "",
     output: str | Path | None = None,
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Training:
     """Fit a detector on labeled texts.
@@ -142,6 +150,7 @@ def train(
         features_dtype: Number type of the model that read ``table``; None takes that of the reader's model.
         command: The command that makes the detector again, for the card.
         output: File that keeps the features: a stopped run resumes, and an equal one reads them.
+        overwrite: Replace another file that is at ``output``; else it is refused.
         progress: Called as texts are finished.
 
     Returns:
@@ -160,7 +169,7 @@ def train(
         raise BadLabels(f"{problem}; choose other names")
     if not 0 <= seed <= MAX_SEED:
         raise BadDetector(f"seed {seed} is not from 0 to {MAX_SEED}; choose another")
-    table = table or read_table(reader, source, output=output, progress=progress)
+    table = table or read_table(reader, source, output=output, overwrite=overwrite, progress=progress)
     if table.columns != reader.columns or len(table) != len(source):
         raise BadFeatures(
             f"a table of {len(table)} rows and {len(table.columns)} columns does not fit {len(source)} texts "

@@ -10,6 +10,7 @@ import typer
 from splinelens.cli import options
 from splinelens.cli.exits import require_stdout
 from splinelens.cli.progress import progress_bar
+from splinelens.files import check_output
 
 if TYPE_CHECKING:
     from splinelens.detect.artifact import Artifact
@@ -32,6 +33,7 @@ def evaluate(
             metavar="HTML|DIR",
         ),
     ] = None,
+    overwrite: options.Overwrite = False,
     hatecheck: Annotated[
         str | None,
         typer.Option(
@@ -115,10 +117,10 @@ def evaluate(
     """
     groups, print_line = subgroup or [], options.stderr_printer(quiet)
     needs_report = (hatecheck, xstest, groups, terms, explain, prevalence, report_label)
-    html = _report_path(report, any(needs_report))
-    require_stdout("")
     if prevalence is not None and not 0 < prevalence < 1:
         raise typer.BadParameter(f"{prevalence:g} is no share between 0 and 1", param_hint="--prevalence")
+    html = _report_path(report, any(needs_report), overwrite, (file, hatecheck, xstest, terms))
+    require_stdout("")
 
     from splinelens.apps import evaluation
     from splinelens.apps.detector import Detector, find_artifact
@@ -177,7 +179,7 @@ def evaluate(
         "provenance": {"detector": artifact.digest, **provenance(loaded.reader, texts)},
     }
     if html:
-        print_line(f"wrote {', '.join(map(str, evaluation.write_report(record, html)))}")
+        print_line(f"wrote {', '.join(map(str, evaluation.write_report(record, html, overwrite=overwrite)))}")
     if as_json:
         print(json.dumps(metrics | run, ensure_ascii=False))
         return
@@ -189,15 +191,30 @@ def evaluate(
     print("\n".join(evaluation_lines(metrics, artifact.labels[0])))
 
 
-def _report_path(report: Path | None, needs_report: bool) -> Path | None:
+def _report_path(
+    report: Path | None, needs_report: bool, overwrite: bool, sources: tuple[str | Path | None, ...]
+) -> Path | None:
     """The page to write, refused before any work if it cannot be written; None without a report."""
+    from splinelens.apps.evaluation import report_files
+
     if report is None and needs_report:
         raise typer.BadParameter(
             "--hatecheck, --xstest, --subgroup, --terms, --prevalence, --report-label and --explain "
             "belong to a report; name its page",
             param_hint="--report",
         )
-    return report and options.page_path(report / _PAGE if report.is_dir() else report, "--report")
+    if report is None:
+        return None
+    if not report.suffix and not report.exists():
+        raise typer.BadParameter(
+            f"there is no folder {report}; make it first, or name a page, such as {report}.html",
+            param_hint="--report",
+        )
+    page = report / _PAGE if report.is_dir() else report
+    for source in filter(None, sources):
+        for path in report_files(page):
+            check_output(path, overwrite=overwrite, source=str(source))
+    return options.page_path(page, "--report", overwrite=overwrite)
 
 
 def _report_label(artifact: "Artifact", label: str | None) -> str:

@@ -13,9 +13,9 @@ from typing import ParamSpec
 
 import typer
 
-from splinelens.errors import CannotWrite, SplinelensError
+from splinelens.errors import CannotWrite, OutputExists, SplinelensError
 
-OURS, STOPPED = 1, 130
+OURS, USAGE, STOPPED = 1, 2, 130
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _Options = ParamSpec("_Options")
 
@@ -32,6 +32,8 @@ def exits(command: Callable[_Options, None]) -> Callable[_Options, None]:
             command(*args, **kwargs)
             if sys.stdout is not None:  # it may be closed
                 sys.stdout.flush()
+        except OutputExists as error:
+            raise exit_with(f"Error: {error}", USAGE) from error
         except SplinelensError as error:
             raise exit_with(f"Error: {error}", OURS) from error
         except KeyboardInterrupt as error:

@@ -9,6 +9,7 @@ import typer
 from splinelens.cli import options
 from splinelens.cli.exits import stopped
 from splinelens.cli.progress import progress_bar
+from splinelens.files import check_output, parts_folder
 from splinelens.texts import read_texts
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def extract(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The Parquet file to write.", metavar="FILE")
     ],
+    overwrite: options.Overwrite = False,
     column: options.Column = None,
     model: options.Model = "smollm2-135m",
     features: options.Features = "spline7",
@@ -64,6 +66,7 @@ def extract(
     numbers = options.layer_numbers(layers)
     if output.suffix != ".parquet":
         raise typer.BadParameter(f"{output} does not end in .parquet", param_hint="--output")
+    check_output(output, overwrite=overwrite, source=file)
     texts = read_texts(file, column, encoding=encoding, format=format)
 
     from splinelens.features.extract import provenance, read_table
@@ -91,14 +94,16 @@ def extract(
         trust_remote_code=trust_remote_code,
     )
     reader, started = TextReader(loaded, spec), perf_counter()
-    parts, show = output.with_name(output.name + ".parts"), options.stderr_printer(quiet)
+    parts, show = parts_folder(output), options.stderr_printer(quiet)
     if attention := _attention(provenance(reader, texts)):
         show(attention)
     if parts.is_dir():
         show(f"continuing {parts}")
     try:
         with progress_bar(texts, shown=not quiet) as progress:
-            table = read_table(reader, texts, prefixes=prefixes, output=output, progress=progress)
+            table = read_table(
+                reader, texts, prefixes=prefixes, output=output, overwrite=overwrite, progress=progress
+            )
     except KeyboardInterrupt as stop:
         raise stopped(parts) from stop
     seconds = perf_counter() - started

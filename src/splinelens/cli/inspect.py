@@ -27,6 +27,7 @@ def inspect(
         Path | None,
         typer.Option("--output", "-o", help="Write a page with pictures, readable offline.", metavar="HTML"),
     ] = None,
+    overwrite: options.Overwrite = False,
     prefixes: options.Prefixes = False,
     slice_at: Annotated[
         str | None,
@@ -96,7 +97,7 @@ def inspect(
             param_hint="--at",
         )
     if output:
-        options.page_path(output, "--output")
+        options.page_path(output, "--output", overwrite=overwrite, source=file)
     else:
         require_stdout(", or name a page with -o")
     content = text if text is not None and text != "-" else _read(file or "-")

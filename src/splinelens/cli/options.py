@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from splinelens.errors import CannotWrite
+from splinelens.files import check_output
 
 MAX_LAYERS = 1000
 _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\"}
@@ -154,6 +154,9 @@ Normalize = Annotated[
     ),
 ]
 
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace what exists at the output; else it is refused.")
+]
 Seed = Annotated[
     int,
     typer.Option("--seed", metavar="N", min=0, max=2**32 - 1, help="Of the random number generators."),
@@ -172,16 +175,13 @@ Quiet = Annotated[
 DETECTOR_HELP = "A shipped detector, or a folder written by train; ./NAME where both have that name."
 
 
-def page_path(page: Path, option: str) -> Path:
-    """The page to write, refused before any work if it could not be written."""
+def page_path(page: Path, option: str, *, overwrite: bool, source: str | None = None) -> Path:
+    """The page to write, refused before any work if it could not be written; ``source`` is what is read."""
     from splinelens.report.page import require_plotly
 
     if page.suffix.lower() not in (".html", ".htm"):
         raise typer.BadParameter(f"{page} does not end in .html", param_hint=option)
-    if not page.parent.is_dir():
-        raise CannotWrite(f"cannot write {page}: there is no folder {page.parent}; make it first")
-    if page.is_dir():
-        raise CannotWrite(f"cannot write {page}: it is a folder; name a file, such as {page / 'page.html'}")
+    check_output(page, overwrite=overwrite, source=source)
     require_plotly(str(page))
     return page
 

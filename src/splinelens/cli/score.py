@@ -13,7 +13,8 @@ from splinelens.cli import options
 from splinelens.cli.exits import require_stdout, stopped
 from splinelens.cli.progress import progress_bar
 from splinelens.detect import UNDETERMINED
-from splinelens.report.scores import FORMATS, TextScore, check_format
+from splinelens.files import check_output
+from splinelens.report.scores import FORMATS, TextScore
 from splinelens.texts import Texts, read_texts
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def score(
         Path | None,
         typer.Option("--output", "-o", help="Write .csv, .jsonl or .parquet instead.", metavar="FILE"),
     ] = None,
+    overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Score texts, and say which words fired.
@@ -93,7 +95,7 @@ def score(
     if output and output.suffix not in FORMATS:
         raise typer.BadParameter(f"{output} ends in none of {', '.join(FORMATS)}", param_hint="--output")
     if output:
-        check_format(output)
+        check_output(output, overwrite=overwrite, source=file)
     else:
         require_stdout(", or name a file with -o")
     source = (
@@ -121,7 +123,9 @@ def score(
     with progress_bar(source, shown=not quiet and (output is not None or table)) as progress:
         if output:
             try:
-                loaded.write_scores(source, output, **settings, progress=progress, observe=tally.add)
+                loaded.write_scores(
+                    source, output, **settings, overwrite=overwrite, progress=progress, observe=tally.add
+                )
             except KeyboardInterrupt as stop:
                 raise stopped(f"{output}.parts") from stop
         else:

@@ -10,7 +10,7 @@ from splinelens.cli import options
 from splinelens.cli.exits import stopped
 from splinelens.cli.progress import progress_bar
 from splinelens.detect import UNDETERMINED
-from splinelens.files import write_errors
+from splinelens.files import check_folder, parts_folder, write_errors
 from splinelens.texts import Labels
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def train(
     file: options.LabeledFile,
     label: options.Labels,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the detector.", metavar="DIR")],
+    overwrite: options.Overwrite = False,
     column: options.Column = None,
     positive: options.Positive = None,
     split: options.Split = None,
@@ -92,6 +93,10 @@ def train(
     from splinelens.report.training import training_lines
     from splinelens.texts.labeled import read_labeled
 
+    kept, unfinished = output / "features.parquet", output / "unfinished.parquet"
+    tables = {path.name for table in (kept, unfinished) for path in (table, parts_folder(table))}
+    written = {*training.FILES, kept.name, unfinished.name}
+    check_folder(output, written, tables, overwrite=overwrite, source=file)
     numbers, rows = options.layer_numbers(layers), options.column_and_value(split, "train")
     texts, labels = read_labeled(
         file,
@@ -118,9 +123,8 @@ def train(
     reader = TextReader(load_model(model, n_layers=spec.depth, revision=revision, device=device), spec)
     with write_errors(output):
         output.mkdir(parents=True, exist_ok=True)
-    kept = output / "features.parquet"
     keep_features = keep_features or kept.exists()
-    features_file = kept if keep_features else output / "unfinished.parquet"
+    features_file = kept if keep_features else unfinished
     try:
         with progress_bar(texts, shown=not quiet) as progress:
             trained = training.train(
@@ -136,11 +140,12 @@ def train(
                 seed=seed,
                 command=_command(context),
                 output=features_file,
+                overwrite=overwrite,
                 progress=progress,
             )
     except KeyboardInterrupt as stop:
-        raise stopped(features_file if features_file.exists() else f"{features_file}.parts") from stop
-    report = trained.write(output)
+        raise stopped(features_file if features_file.exists() else parts_folder(features_file)) from stop
+    report = trained.write(output, overwrite=overwrite)
     if not keep_features:
         features_file.unlink()
     _print(trained.artifact)
@@ -197,7 +202,7 @@ def _command(context: typer.Context) -> str:
     for parameter in context.command.params:
         value = context.params.get(parameter.name or "")
         source = context.get_parameter_source(parameter.name or "")
-        if source is None or source.name != "COMMANDLINE":
+        if source is None or source.name != "COMMANDLINE" or parameter.name == "overwrite":
             continue
         names = parameter.secondary_opts if value is False else parameter.opts
         option = names[:1] if names[0].startswith("-") else []

@@ -29,8 +29,11 @@ from splinelens.texts import text_hashes
 Task = Literal["binary", "classes", "labels"]
 """One label or not, one of several classes, or any of several labels."""
 
+ARTIFACT_FILES = ("detector.json", "detector.safetensors")
+"""What a detector's folder holds."""
+
 _SCHEMA = 3
-_MANIFEST, _ARRAYS = "detector.json", "detector.safetensors"
+_MANIFEST, _ARRAYS = ARTIFACT_FILES
 _SEEN = "seen"
 _MAX_MANIFEST_BYTES, _MAX_ARRAYS_BYTES = 4_000_000, 1_000_000_000
 _AGAIN = "fetch or train the detector again"

@@ -13,7 +13,7 @@ from splinelens.errors import NoTokens
 from splinelens.features.reader import CHUNK, Progress, TextFeatures, TextReader
 from splinelens.features.spec import FeatureSpec, load_up_to
 from splinelens.features.table import FeatureTable, joined, read_provenance
-from splinelens.files import RowStore
+from splinelens.files import RowStore, check_output
 from splinelens.models import LoadedModel
 from splinelens.texts import Texts
 from splinelens.tokens import Long
@@ -34,6 +34,7 @@ def extract(
     normalize: bool = False,
     prefixes: bool = False,
     output: str | Path | None = None,
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> FeatureTable:
     """Read the features of texts with a frozen model.
@@ -55,6 +56,7 @@ def extract(
             table's ``text`` and ``prefix`` say which row is which.
         output: Also write the table here as Parquet; a killed run resumes, and a table of an equal run is
             read instead.
+        overwrite: Replace another file that is at ``output``; else it is refused.
         progress: Called with the texts and characters that were read since the last call.
 
     Returns:
@@ -66,7 +68,7 @@ def extract(
             would not fit into memory.
         BadModel: The model cannot be loaded.
         CannotResume: ``output`` has parts of another run.
-        CannotWrite: ``output`` cannot be written.
+        CannotWrite: ``output`` cannot be written, or exists and is no table of an equal run.
 
     Example:
         >>> import splinelens
@@ -75,6 +77,9 @@ def extract(
         array([0.37], dtype=float32)
     """
     texts = Texts.of(texts)
+    if output is not None:
+        older = read_provenance(Path(output))  # perhaps of an equal run
+        check_output(output, overwrite=overwrite or older is not None, source=texts.source)
     spec = FeatureSpec.of(
         features,
         layers,
@@ -87,7 +92,7 @@ def extract(
         normalize=normalize,
     )
     reader = TextReader(load_up_to(model, spec.layers), spec)
-    return read_table(reader, texts, prefixes=prefixes, output=output, progress=progress)
+    return read_table(reader, texts, prefixes=prefixes, output=output, overwrite=overwrite, progress=progress)
 
 
 def read_table(
@@ -96,6 +101,7 @@ def read_table(
     *,
     prefixes: bool = False,
     output: str | Path | None = None,
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> FeatureTable:
     """As ``extract``, with a reader that is ready and may be used again.
@@ -104,7 +110,7 @@ def read_table(
         NoTokens: There are no texts.
         BadFeatures: The rows of prefixes would not fit into memory.
         CannotResume: ``output`` has parts of another run.
-        CannotWrite: ``output`` cannot be written.
+        CannotWrite: ``output`` cannot be written, or exists and is no table of an equal run.
     """
     if not len(texts):
         raise NoTokens(f"{texts.source} has no texts; give at least one")
@@ -114,11 +120,12 @@ def read_table(
     path = Path(output)
     if read_provenance(path) == request:
         return FeatureTable.read(path)
+    check_output(path, overwrite=overwrite, source=texts.source)
     with RowStore.beside(path, request) as store:
         for chunk in read_chunks(reader, texts, request, store.chunks, prefixes=prefixes, progress=progress):
             store.append(chunk.to_arrow())
         table = FeatureTable.from_arrow(store.read())
-        table.write(path)
+        table.write(path, overwrite=overwrite)
         store.remove()
     return table
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from splinelens.errors import BadFeatures
 from splinelens.features.catalogue import CATALOGUE, Column
-from splinelens.files import atomic_write
+from splinelens.files import atomic_write, check_output
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -106,14 +106,16 @@ class FeatureTable:
         more = " ..." if len(self.names) > 12 else ""
         raise BadFeatures(f"no column {name!r}; it has {', '.join(self.names[:12])}{more}")
 
-    def write(self, path: Path) -> None:
+    def write(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write Parquet; a reader sees either the whole file or none.
 
         Raises:
+            OutputExists: The file exists, without ``overwrite``.
             CannotWrite: The disk is full or the file may not be written.
         """
         import pyarrow.parquet as pq
 
+        check_output(path, overwrite=overwrite)
         with atomic_write(path) as temporary:
             pq.write_table(self.to_arrow(), temporary, compression="zstd")
 
@@ -223,6 +225,8 @@ def read_provenance(path: Path) -> dict[str, Any] | None:  # Any: plain JSON val
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if not path.is_file():  # opening a pipe waits for its writer
+        return None
     try:
         meta = pq.read_schema(path).metadata or {}
         return json.loads(meta[_META])

@@ -9,8 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from splinelens.errors import BadTexts, CannotWrite
-from splinelens.files import atomic_write
+from splinelens.errors import BadTexts
+from splinelens.files import atomic_write, check_output
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -142,13 +142,12 @@ def check_format(path: Path) -> None:
     """Validate the path of an output file before any work is done.
 
     Raises:
-        BadTexts: The ending is none of ``.csv``, ``.jsonl``, ``.parquet``.
-        CannotWrite: Its folder does not exist.
+        BadTexts: The ending is none of ``FORMATS``.
+        CannotWrite: As ``files.check_output`` with ``overwrite``.
     """
     if path.suffix not in FORMATS:
         raise BadTexts(f"output {path} ends in {path.suffix!r}; use one of {', '.join(FORMATS)}")
-    if not path.parent.is_dir():
-        raise CannotWrite(f"cannot write {path}: there is no folder {path.parent}")
+    check_output(path, overwrite=True)
 
 
 def _schema(labels: Sequence[str], flat: bool) -> "pa.Schema":
