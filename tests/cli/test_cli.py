@@ -38,6 +38,13 @@ def test_every_command_has_help_with_an_example(run, command):
     assert run(*command, "-h").stdout == page
 
 
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_fits_80_columns_and_no_summary_is_cut(run, command):
+    lines = run(*command, "--help").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert not [line for line in lines if re.match(r"  [a-z]+ .*\.\.\.$", line)]
+
+
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c not in GROUPS], ids=" ".join)
 def test_the_examples_of_a_help_page_name_options_that_exist(run, command):
     examples = re.findall(r"^    (?:.*\| )?splinelens (.*)$", run(*command, "--help").stdout, re.M)

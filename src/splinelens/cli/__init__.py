@@ -24,7 +24,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # they print the values of variables, and those are texts
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog='Example: splinelens score --text "Have a nice day."',
+    epilog='Example: splinelens score --text "Have a nice day." Each command has more: splinelens COMMAND '
+    "--help. No text leaves this machine; a model is fetched once, when it is first needed. Exit codes: 0 "
+    "done, 1 an error, 2 a wrong command line.",
 )
 _models = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="List the models; fetch or check one."

@@ -71,8 +71,8 @@ def evaluate(
         float | None,
         typer.Option(
             "--prevalence",
-            help="Share of positive texts where the detector will work, for the report's thresholds. "
-            "Default: 0.05.",
+            help="Share of positive texts that you expect where it will work, for the precision in the "
+            "report. Default: 0.05.",
             metavar="SHARE",
         ),
     ] = None,
@@ -90,12 +90,15 @@ def evaluate(
     format: options.Format = None,
     allow_training_rows: Annotated[
         bool,
-        typer.Option("--allow-training-rows", help="Go on where the file holds texts it was fitted on."),
+        typer.Option("--allow-training-rows", help="Go on although the file holds texts it was fitted on."),
     ] = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Measure a detector on labeled texts, length alone beside it.
+
+    AUC is the share of pairs of a positive and a negative text that have the higher score on the positive
+    one: 0.5 is chance. A file with rows that the detector was fitted on is refused.
 
     With --report one page with curves, a threshold slider, layers, a map of the texts, groups, evasion and
     the worst errors, readable offline; beside it the same record as JSON and as Markdown. The texts of the
@@ -108,12 +111,11 @@ def evaluate(
     "at_threshold"; of several labels "n", "undetermined", "cut", "mean_auc", "mean_auc_interval", "labels"
     (those metrics of each), and of classes "accuracy", "accuracy_interval", "macro_f1", "macro_f1_interval",
     "confusion"; then "detector", "source", "rows", "training_rows", "seconds", "device", "provenance".
-    Intervals are 95 % bootstrap intervals, of shares Clopper-Pearson ones. A file with rows that the detector
-    was fitted on is refused.
+    Intervals are 95 % bootstrap intervals, of shares Clopper-Pearson ones.
 
-    Example:
-      splinelens evaluate toxicity comments.csv --column text --label toxic --split split=test
-      splinelens evaluate toxicity comments.csv --label toxic --report toxicity.html --explain
+    Examples:
+      splinelens evaluate toxicity comments.csv --label toxic --split split=test
+      splinelens evaluate toxicity comments.csv --label toxic --report page.html
     """
     groups, print_line = subgroup or [], options.stderr_printer(quiet)
     needs_report = (hatecheck, xstest, groups, terms, explain, prevalence, report_label)

@@ -59,9 +59,9 @@ def extract(
 
     Examples:
       splinelens extract comments.csv -o features.parquet --column comment
-      splinelens extract comments.csv -o features.parquet --features spline7,margins --layers 0-5
+      splinelens extract comments.csv -o a.parquet -f spline7,margins --layers 0-5
       splinelens extract - -o features.parquet --prompt "Is this rude?\n"
-      splinelens extract story.txt -o growing.parquet --features attention_id --eps 0.05 --prefixes
+      splinelens extract story.txt -o a.parquet -f attention_id --prefixes
     """
     numbers = options.layer_numbers(layers)
     if output.suffix != ".parquet":

@@ -33,7 +33,8 @@ def inspect(
         str | None,
         typer.Option(
             "--slice",
-            help="Layer and three tokens, from 0, through which the partition is cut. Default: the middle. "
+            help="Layer and three tokens, from 0, through which the partition is cut. Default: the "
+            "middle layer and the first, middle and last token. "
             "With --versus the tokens of the second text are counted after those of the first.",
             metavar="LAYER:A,B,C",
         ),
@@ -57,7 +58,8 @@ def inspect(
         str | None,
         typer.Option(
             "--reference",
-            help="Folder of what percentiles are taken from. Default: the shipped.",
+            help="Folder of ordinary texts to take percentiles from (benchmarks/reference.py makes "
+            "one). Default: the shipped one, of smollm2-135m.",
             metavar="DIR",
         ),
     ] = None,
@@ -68,7 +70,10 @@ def inspect(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Show where a text falls: signs, walls, hulls and regions, token by token and layer by layer.
+    """Show where a text falls, token by token and layer by layer.
+
+    A wall is the hyperplane where one neuron's gate is 0, a region lies between walls, a hull is what
+    attention can reach (docs/geometry.md).
 
     Without -o a line a token and a line a layer. With --json the whole record: arrays as lists whose axes are
     layer, token (sign, boundary, wall, bound, region_ids), threshold, layer, head, token (dimension), layer,
@@ -78,7 +83,7 @@ def inspect(
 
     Examples:
       splinelens inspect "Have a nice day."
-      splinelens inspect "Have a nice day." --versus "Get lost." --prefixes -o page.html
+      splinelens inspect "Have a nice day." --versus "Get lost." -o page.html
       splinelens inspect "Have a nice day." --at 2:3
       cat letter.txt | splinelens inspect - --layers 0-9 --slice 5:0,3,7 --json
     """

@@ -31,7 +31,7 @@ LabeledFile = Annotated[
 Column = Annotated[
     str | None,
     typer.Option(
-        "--column", "-c", metavar="NAME", help="Column of the texts. Default: text, or the only one."
+        "--column", "-c", metavar="NAME", help="Column of the texts. Default: text, or the only column."
     ),
 ]
 Encoding = Annotated[
@@ -40,7 +40,9 @@ Encoding = Annotated[
 Format = Annotated[
     str | None,
     typer.Option(
-        "--format", metavar="FORMAT", help="Overrides the ending: txt, csv, tsv, jsonl, json, parquet."
+        "--format",
+        metavar="FORMAT",
+        help="Format of the file, whatever its ending: txt, csv, tsv, jsonl, json, parquet.",
     ),
 ]
 Labels = Annotated[
@@ -64,14 +66,17 @@ DetectorsLabels = Annotated[
 ]
 Positive = Annotated[
     str | None,
-    typer.Option("--positive", metavar="VALUE", help="The label that counts as 1; every other is 0."),
+    typer.Option(
+        "--positive", metavar="VALUE", help="The value that counts as positive; every other is negative."
+    ),
 ]
 Split = Annotated[
     str | None,
     typer.Option(
         "--split",
         metavar="COLUMN[=VALUE]",
-        help="Take only rows with this value. Default value: train to train, test to evaluate.",
+        help="Take only rows with this value in this column. Default value: train to train, test to "
+        "evaluate.",
     ),
 ]
 
@@ -88,7 +93,10 @@ Revision = Annotated[
     str | None, typer.Option("--revision", metavar="NAME", help="Branch, tag or commit of a hub id.")
 ]
 Dtype = Annotated[
-    str, typer.Option("--dtype", metavar="NAME", help="Of the weights: float32, bfloat16, float16, float64.")
+    str,
+    typer.Option(
+        "--dtype", metavar="NAME", help="Number type of the weights: float32, bfloat16, float16, float64."
+    ),
 ]
 Device = Annotated[
     str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda:0, ... Default: the GPU, if any.")
@@ -101,7 +109,10 @@ TrustRemoteCode = Annotated[
 Features = Annotated[
     str,
     typer.Option(
-        "--features", "-f", metavar="NAMES", help="margins, spline7, occupancy, hidden, attention_id, length."
+        "--features",
+        "-f",
+        metavar="NAMES",
+        help="Of margins, spline7, occupancy, hidden, attention_id, length (see docs/features.md).",
     ),
 ]
 Layers = Annotated[
@@ -109,7 +120,10 @@ Layers = Annotated[
     typer.Option("--layers", metavar="RANGE", help="Layers to read, such as 0-29 or 0,2,5-7. Default: all."),
 ]
 Pooling = Annotated[
-    str, typer.Option("--pooling", metavar="NAMES", help="Of margins and hidden: max, min, mean, last.")
+    str,
+    typer.Option(
+        "--pooling", metavar="NAMES", help="How margins and hidden go over tokens: max, min, mean, last."
+    ),
 ]
 Prompt = Annotated[
     str,
@@ -159,9 +173,9 @@ Overwrite = Annotated[
 ]
 Seed = Annotated[
     int,
-    typer.Option("--seed", metavar="N", min=0, max=2**32 - 1, help="Of the random number generators."),
+    typer.Option("--seed", metavar="N", min=0, max=2**32 - 1, help="Seed of the random number generators."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable: stable keys, UTF-8.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON with stable keys, in UTF-8.")]
 
 
 def _set_log_level(quiet: bool) -> bool:
@@ -170,9 +184,12 @@ def _set_log_level(quiet: bool) -> bool:
 
 
 Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.", callback=_set_log_level)
+    bool, typer.Option("--quiet", "-q", help="Print nothing on stderr but errors.", callback=_set_log_level)
 ]
-DETECTOR_HELP = "A shipped detector, or a folder written by train; ./NAME where both have that name."
+DETECTOR_HELP = (
+    "A shipped detector (splinelens detectors list), or a folder written by train; ./NAME where both have "
+    "that name."
+)
 
 
 def page_path(page: Path, option: str, *, overwrite: bool, source: str | None = None) -> Path:

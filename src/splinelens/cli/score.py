@@ -51,12 +51,21 @@ def score(
     ] = None,
     fpr: Annotated[
         float | None,
-        typer.Option("--fpr", help=f"False-positive rate of the verdict. Default: {FPR}.", metavar="RATE"),
+        typer.Option(
+            "--fpr",
+            help="Share of negative texts that the verdict may flag wrongly: 0.001, 0.01 or 0.05. "
+            f"Default: {FPR}.",
+            metavar="RATE",
+        ),
     ] = None,
     threshold: Annotated[
         float | None,
         typer.Option(
-            "--threshold", help="Score of the verdict instead of --fpr.", metavar="SCORE", min=0, max=1
+            "--threshold",
+            help="Score from which on a label fires, instead of --fpr.",
+            metavar="SCORE",
+            min=0,
+            max=1,
         ),
     ] = None,
     max_tokens: options.DetectorsMaxTokens = None,
@@ -66,18 +75,24 @@ def score(
     as_json: options.AsJson = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Write .csv, .jsonl or .parquet instead.", metavar="FILE"),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write a .csv, .jsonl or .parquet file instead of printing.",
+            metavar="FILE",
+        ),
     ] = None,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Score texts, and say which words fired.
 
-    One record a text, in order: {"row", "score", "verdict", "tokens", "cut"}, and where it applies "reason",
-    "constant" and "spans" [{"begin", "end", "contribution"}], one a token, and their sums over "words" and
-    "sentences". A detector of several labels adds "scores" by label, "labels" that fired, and "explained".
-    The verdict is undetermined where a text could not be read, or was cut and looks clean so far. A run with
-    --output that was stopped goes on when the same command is given again.
+    Prints a line a text: score, verdict, text; in a terminal also the words that raised (+) or lowered (-)
+    the score. With --json or -o one record a text, in order: {"row", "score", "verdict", "tokens", "cut"},
+    and where it applies "reason", "constant" and "spans" [{"begin", "end", "contribution"}], one a token, and
+    their sums over "words" and "sentences". A detector of several labels adds "scores" by label, "labels"
+    that fired, and "explained". The verdict is undetermined where a text could not be read, or was cut and
+    looks clean so far. A run with --output that was stopped goes on when the same command is given again.
 
     Examples:
       splinelens score --text "Have a nice day."

@@ -36,13 +36,13 @@ def train(
     normalize: options.Normalize = False,
     name: Annotated[
         str | None,
-        typer.Option("--name", help="Of the detector. Default: that of its folder.", metavar="NAME"),
+        typer.Option("--name", help="Name of the detector. Default: that of its folder.", metavar="NAME"),
     ] = None,
     label_name: Annotated[
         str | None,
         typer.Option(
             "--label-name",
-            help="Positive verdict. Default: that of --positive, or the label's column.",
+            help="Verdict on a positive text. Default: --positive, the file's word, or the label's column.",
             metavar="WORD",
         ),
     ] = None,
@@ -50,8 +50,8 @@ def train(
         str | None,
         typer.Option(
             "--negative-name",
-            help="Negative verdict. Default: the file's word, clean, or not_ and the label; of several "
-            "labels none.",
+            help="Verdict on every other text. Default: the file's other word; of 0/1 clean beside toxic, "
+            "else not_ and the label; of several labels none.",
             metavar="WORD",
         ),
     ] = None,
@@ -70,21 +70,25 @@ def train(
     revision: options.Revision = None,
     keep_features: Annotated[
         bool,
-        typer.Option("--keep-features", help="Keep DIR/features.parquet: another fit needs no new pass."),
+        typer.Option(
+            "--keep-features",
+            help="Keep DIR/features.parquet, so that a later fit of the same texts runs no model.",
+        ),
     ] = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Fit a detector on labeled texts and write it with its card.
 
     One column of two values is binary: 0/1, yes/no, or a word and a harmless one, such as toxic and clean.
-    Two other words need --positive; more words are classes. Several columns of 0/1 are labels of which a
-    text may have any number. Prints what was chosen and the out-of-fold numbers, length alone beside them.
-    Rows in suspects.csv and TRAINING.md are those of the file, from 0, as score counts them. A run that was
-    stopped goes on when the same command is given again.
+    Two other words, such as rude and polite, need --positive rude; more words are classes. Several columns of
+    0/1 are labels of which a text may have any number. Prints what was chosen and the out-of-fold numbers,
+    length alone beside them. Rows in suspects.csv and TRAINING.md are those of the file, from 0, as score
+    counts them. A run that was stopped goes on when the same command is given again.
 
     Examples:
-      splinelens train comments.csv --column text --label toxic --split split=train -o my-detector
-      splinelens train comments.csv --label toxic --label insult --label threat -o my-types
+      splinelens train comments.csv --column text --label toxic -o my-detector
+      splinelens train comments.csv --label verdict --positive rude -o my-rude
+      splinelens train comments.csv --label toxic --label insult -o my-types
     """
     from splinelens.apps import training
     from splinelens.features.reader import TextReader
