@@ -112,6 +112,14 @@ def test_other_families_are_cut_too(tmp_path, request, tiny_tokenizer, name):
     assert isinstance(cut.fingerprint, Fingerprint)
 
 
+@pytest.mark.parametrize("name", ["qwen2", "qwen3_5_text", "gemma2", "phi3"])
+def test_the_tokenizer_does_what_its_file_says_whatever_the_family(tmp_path, tiny_of, tiny_tokenizer, name):
+    for saved in (tiny_of(name, num_hidden_layers=2, layer_types=None), tiny_tokenizer):
+        saved.save_pretrained(tmp_path / "tiny")
+    loaded = load_model(str(tmp_path / "tiny"))
+    assert loaded.tokenizer("you and the cat").input_ids == tiny_tokenizer("you and the cat").input_ids
+
+
 @pytest.mark.parametrize("name", ["mixtral", "llama"])
 def test_float64_runs_with_and_without_experts(tmp_path, tiny_of, tiny_tokenizer, name):
     for saved in (tiny_of(name), tiny_tokenizer):
@@ -224,6 +232,7 @@ def test_a_slow_tokenizer_is_refused(model_folder, monkeypatch):
             return 9
 
     monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", lambda *_, **__: Slow())
+    _edit(model_folder / "tokenizer_config.json", tokenizer_class="SlowTokenizer")
     with pytest.raises(BadModel, match=r"gives no fast tokenizer \(Slow\).*Add its tokenizer\.json"):
         load_model(str(model_folder), device="cpu")
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+_GENERIC = ("TokenizersBackend", "PreTrainedTokenizerFast")  # classes that do what tokenizer.json says
 
 
 @dataclass(frozen=True)
@@ -213,14 +214,20 @@ def _read_config(
 
 
 def _read_tokenizer(folder: Path, options: dict[str, bool]) -> Any:  # Any: see LoadedModel
-    from transformers import AutoTokenizer
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
     if not any((folder / name).is_file() for name in _VOCABULARIES):
         raise BadModel(
             f"{folder} has no tokenizer (none of {', '.join(_VOCABULARIES)}); save it there as well"
         )
     with _refusals("the tokenizer", folder):
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), **options)
+        # For Qwen2 and Qwen3.5 AutoTokenizer replaces a generic class that the folder names by its own one,
+        # which splits and joins otherwise than tokenizer.json says: characters would be lost.
+        declared = get_tokenizer_config(str(folder), local_files_only=True)
+        generic = declared.get("tokenizer_class") in _GENERIC and "auto_map" not in declared
+        kind = PreTrainedTokenizerFast if generic and (folder / "tokenizer.json").is_file() else AutoTokenizer
+        tokenizer: Any = kind.from_pretrained(str(folder), **options)
     if not getattr(tokenizer, "is_fast", False) or len(tokenizer) == 0:
         raise BadModel(
             f"{folder} gives no fast tokenizer ({type(tokenizer).__name__}), and only those tell which "
