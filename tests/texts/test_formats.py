@@ -5,6 +5,7 @@ import io
 import json
 import random
 import sys
+from itertools import chain, repeat
 from types import SimpleNamespace
 
 import pyarrow
@@ -15,6 +16,7 @@ import pytest
 from splinelens.errors import BadTexts, MissingColumn
 from splinelens.texts.columns import ColumnRequest
 from splinelens.texts.formats import (
+    check_delimiter,
     is_json_lines,
     read_delimited,
     read_hub,
@@ -24,8 +26,9 @@ from splinelens.texts.formats import (
 )
 
 
-def read_csv(document, column=None, keep=(), delimiter=","):
-    return read_delimited(io.StringIO(document, newline=""), delimiter, ColumnRequest("a.csv", column, keep))
+def read_csv(document, column=None, keep=(), delimiter=",", header=True):
+    request = ColumnRequest("a.csv", column, keep)
+    return read_delimited(io.StringIO(document, newline=""), delimiter, request, header)
 
 
 def read_lines(document, column=None, keep=()):
@@ -151,12 +154,96 @@ def test_a_header_that_names_another_column_twice_is_read():
 
 
 def test_another_separator_is_noticed_instead_of_scoring_whole_rows():
-    with pytest.raises(BadTexts, match="cells look separated by ';', not ','; save it with ','"):
+    with pytest.raises(BadTexts, match=r"separated by ';', not ','. Try --delimiter ';', or name"):
         read_csv("id;comment\n1;a\n")
-    with pytest.raises(BadTexts, match=r"separated by ',', not '\\t'"):
+    with pytest.raises(BadTexts, match=r"separated by ',', not '\\t'\. Try --format csv, or name"):
         read_csv("id,comment\n1,a\n", column="comment", delimiter="\t")
+    with pytest.raises(BadTexts, match=r"separated by '\\t', not ','\. Try --format tsv, or name"):
+        read_csv("id\tcomment\n1\ta, b\n", column="comment")
+    with pytest.raises(BadTexts, match=r"separated by ';', not ','. Try --delimiter ';'$"):
+        read_csv("id;remark, free;kind\n1;a;b\n")
     assert read_csv("id;comment\n1;a\n", column="id;comment")[0] == ["1;a"]
-    assert read_csv('"Comment, free"\n"a, b"\n')[0] == ["a, b"]
+    assert read_csv('"Comment, free"\n"a, b"\n', column="Comment, free")[0] == ["a, b"]
+
+
+def test_the_first_line_of_excel_that_names_the_separator_is_refused():
+    with pytest.raises(BadTexts, match=r"begins with sep=.*; delete that line, and add --delimiter ';'$"):
+        read_csv("sep=;\nid;text\n1;a\n")
+    with pytest.raises(BadTexts, match=r"begins with sep=.*; delete that line$"):
+        read_csv("sep=,\nid,text\n1,a\n")
+
+
+def test_without_a_header_columns_are_numbered_from_1():
+    assert read_csv("you are nice\nwell\n", header=False)[0] == ["you are nice", "well"]
+    document = "1,a b\n2,c d\n"
+    assert read_csv(document, "2", ("1",), header=False) == (["a b", "c d"], {"1": ["1", "2"]})
+    with pytest.raises(MissingColumn, match=r"no column 'text'; it has '1', '2'\. Try --column 2\.$"):
+        read_csv(document, header=False)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "you are nice",
+        "hello",
+        "Thanks!",
+        "You are, honestly, a fool.",
+        "Nice comment",
+        "Good text?",
+        "😀",
+        "5",
+    ],
+)
+def test_a_single_column_whose_header_may_be_a_text_is_refused(first):
+    with pytest.raises(
+        BadTexts, match=r"a.csv has one column, and .* --no-header; if it names the column, add"
+    ):
+        read_csv(f'"{first}"\nsecond\n')
+    assert read_csv(f'"{first}"\nsecond\n', header=False)[0] == [first, "second"]
+    assert read_csv(f'"{first}"\nsecond\n', column=first)[0] == ["second"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "text",
+        "Text",
+        "TEXT",
+        "comment_text",
+        "Comment Text",
+        "commentText",
+        "tweet",
+        "full_text",
+        "Kommentar",
+    ],
+)
+def test_the_usual_names_of_a_single_column_need_no_option(name):
+    assert read_csv(f"{name}\nhello\n")[0] == ["hello"]
+
+
+def test_a_first_text_is_not_quoted_where_it_may_be_private():
+    with pytest.raises(BadTexts) as caught:
+        read_csv("my secret thoughts of which nobody knows\nb\n")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_cell_without_end_is_refused():
+    with pytest.raises(
+        BadTexts, match="line 2: a cell of over 67,108,864 characters; close each quoted cell"
+    ):
+        read_delimited(
+            chain(["id,text\n", '1,"'], repeat("word " * 10**6 + "\n")), ",", ColumnRequest("a.csv", None)
+        )
+
+
+@pytest.mark.parametrize("delimiter", ["", ";;", '"', "\n", "\r", "tab", "x" * 1000])
+def test_what_separates_no_cells_is_refused(delimiter):
+    with pytest.raises(BadTexts, match=r"no delimiter .*; give one character, such as ';'"):
+        check_delimiter(delimiter)
+
+
+def test_a_tab_may_be_written_as_an_escape():
+    assert [check_delimiter(given) for given in (r"\t", "\t", ";", None)] == ["\t", "\t", ";", None]
 
 
 def test_json_lines_by_hand():

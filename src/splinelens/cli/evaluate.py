@@ -88,6 +88,8 @@ def evaluate(
     long: options.Long = options.LongTexts.windows,
     encoding: options.Encoding = "utf-8",
     format: options.Format = None,
+    delimiter: options.Delimiter = None,
+    no_header: options.NoHeader = False,
     allow_training_rows: Annotated[
         bool,
         typer.Option("--allow-training-rows", help="Go on although the file holds texts it was fitted on."),
@@ -143,6 +145,8 @@ def evaluate(
         split=options.column_and_value(split, "test"),
         encoding=encoding,
         format=format,
+        delimiter=delimiter,
+        header=not no_header,
         keep=groups,
         report=print_line,
     )

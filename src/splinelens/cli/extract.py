@@ -43,6 +43,8 @@ def extract(
     prefixes: options.Prefixes = False,
     encoding: options.Encoding = "utf-8",
     format: options.Format = None,
+    delimiter: options.Delimiter = None,
+    no_header: options.NoHeader = False,
     device: options.Device = None,
     revision: options.Revision = None,
     dtype: options.Dtype = "float32",
@@ -67,7 +69,9 @@ def extract(
     if output.suffix != ".parquet":
         raise typer.BadParameter(f"{output} does not end in .parquet", param_hint="--output")
     check_output(output, overwrite=overwrite, source=file)
-    texts = read_texts(file, column, encoding=encoding, format=format)
+    texts = read_texts(
+        file, column, encoding=encoding, format=format, delimiter=delimiter, header=not no_header
+    )
 
     from splinelens.features.extract import provenance, read_table
     from splinelens.features.reader import TextReader

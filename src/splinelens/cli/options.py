@@ -9,7 +9,11 @@ from typing import Annotated
 
 import typer
 
+from splinelens.errors import BadTexts
 from splinelens.files import check_output
+from splinelens.texts.encodings import check_encoding
+from splinelens.texts.formats import check_delimiter
+from splinelens.texts.sources import check_format
 
 MAX_LAYERS = 1000
 _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\"}
@@ -34,8 +38,30 @@ Column = Annotated[
         "--column", "-c", metavar="NAME", help="Column of the texts. Default: text, or the only column."
     ),
 ]
+
+
+def _checked(check: Callable[[str], object]) -> Callable[[str | None], str | None]:
+    """A callback of typer: what ``check`` refuses is wrong usage, before any work."""
+
+    def value_checked(value: str | None) -> str | None:
+        try:
+            if value is not None:
+                check(value)
+        except BadTexts as error:
+            raise typer.BadParameter(str(error)) from error
+        return value
+
+    return value_checked
+
+
 Encoding = Annotated[
-    str, typer.Option("--encoding", metavar="NAME", help="Encoding of text files, such as utf-8 or latin-1.")
+    str,
+    typer.Option(
+        "--encoding",
+        metavar="NAME",
+        help="Encoding of text files, such as cp1252 of Excel, utf-16 or latin-1.",
+        callback=_checked(check_encoding),
+    ),
 ]
 Format = Annotated[
     str | None,
@@ -43,7 +69,21 @@ Format = Annotated[
         "--format",
         metavar="FORMAT",
         help="Format of the file, whatever its ending: txt, csv, tsv, jsonl, json, parquet.",
+        callback=_checked(check_format),
     ),
+]
+Delimiter = Annotated[
+    str | None,
+    typer.Option(
+        "--delimiter",
+        metavar="CHARACTER",
+        help="Between the cells of CSV, such as ';'. Default: a comma.",
+        callback=_checked(check_delimiter),
+    ),
+]
+NoHeader = Annotated[
+    bool,
+    typer.Option("--no-header", help="CSV without a line of names: its columns are called 1, 2, ..."),
 ]
 Labels = Annotated[
     list[str],

@@ -72,6 +72,8 @@ def score(
     long: options.Long = options.LongTexts.windows,
     encoding: options.Encoding = "utf-8",
     format: options.Format = None,
+    delimiter: options.Delimiter = None,
+    no_header: options.NoHeader = False,
     as_json: options.AsJson = False,
     output: Annotated[
         Path | None,
@@ -114,7 +116,11 @@ def score(
     else:
         require_stdout(", or name a file with -o")
     source = (
-        Texts.of(text or []) if file is None else read_texts(file, column, encoding=encoding, format=format)
+        Texts.of(text or [])
+        if file is None
+        else read_texts(
+            file, column, encoding=encoding, format=format, delimiter=delimiter, header=not no_header
+        )
     )
 
     from splinelens.apps.detector import Detector

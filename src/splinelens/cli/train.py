@@ -66,6 +66,8 @@ def train(
     seed: options.Seed = 0,
     encoding: options.Encoding = "utf-8",
     format: options.Format = None,
+    delimiter: options.Delimiter = None,
+    no_header: options.NoHeader = False,
     device: options.Device = None,
     revision: options.Revision = None,
     keep_features: Annotated[
@@ -110,6 +112,8 @@ def train(
         split=rows,
         encoding=encoding,
         format=format,
+        delimiter=delimiter,
+        header=not no_header,
         report=options.stderr_printer(quiet),
     )
     names, negative = _verdicts(labels, label_name, negative_name)

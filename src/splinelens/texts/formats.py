@@ -12,9 +12,9 @@ import csv
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO
 
 from splinelens.errors import BadTexts
 from splinelens.texts.columns import (
@@ -24,39 +24,55 @@ from splinelens.texts.columns import (
     TextsAndColumns,
     texts_only,
 )
-from splinelens.texts.table import json_type, quoted
+from splinelens.texts.table import is_name, json_type, quoted
+
+MAX_CHARACTERS = 2**26
+"""The longest line and cell that is read, so that an endless one does not fill the memory."""
 
 _JSON_ERRORS = (ValueError, RecursionError)  # broken, a number too long, nested too deep
 _ADDRESS = re.compile(r"hf:(\w[\w.-]*/\w[\w.-]*)(?::([^:\[\]]*))?(?::([^:\[\]]+(?:\[.*\])?))?")
+_TEXT_NAMES = set(
+    "text texts comment comments content contents body message messages msg tweet tweets post posts review "
+    "reviews sentence sentences prompt prompts question questions answer answers title description document "
+    "documents utterance response responses reply replies feedback headline caption paragraph statement "
+    "input kommentar kommentare texte commentaire commentaires texto textos comentario comentarios nachricht "
+    "testo commento tekst".split()
+)
 _SPLITS = {"train", "validation", "valid", "val", "dev", "test"}
 
 
-def read_delimited(lines: TextIO, delimiter: str, request: ColumnRequest) -> TextsAndColumns:
+def read_delimited(
+    lines: Iterable[str], delimiter: str, request: ColumnRequest, header: bool = True
+) -> TextsAndColumns:
     r"""Columns of CSV or TSV; quotes and newlines inside cells as in RFC 4180.
 
-    The first row names the columns; a row of another length is refused. A cell may be as large as memory
-    allows. A blank line is an empty cell where there is one column, and skipped where there are more.
-    ``lines`` is opened with ``newline=""``.
+    The first row names the columns; without ``header`` they are called ``1``, ``2`` and so on. A row of
+    another length is refused. A blank line is an empty cell where there is one column, and skipped where
+    there are more. ``lines`` keep their ends, as with ``newline=""``.
+
+    Raises:
+        BadTexts: A row of another length, a quote that is not closed, a cell over ``MAX_CHARACTERS``, another
+            delimiter, or one column whose header may be a text.
+        MissingColumn: A requested column does not exist.
 
     Example:
         >>> import io
         >>> read_delimited(io.StringIO("id,text\r\n1,hello\r\n"), ",", ColumnRequest("a.csv", None, ("id",)))
         (['hello'], {'id': ['1']})
     """
-    limit = csv.field_size_limit(2**31 - 1)
+    limit = csv.field_size_limit(MAX_CHARACTERS)
     try:
         rows = _delimited_rows(lines, delimiter, request.source)
         names = next(rows)
+        if header:
+            _check_header(names, delimiter, request)
+        else:
+            rows = chain([names], rows)
+            names = [str(number + 1) for number in range(len(names))]
         sample = list(islice(rows, SAMPLE_ROWS))
         cells = [*zip(*sample, strict=True)] or [()] * len(names)
         strings = dict(zip(names, cells, strict=True))
         column = request.choose(names, strings)
-        other = set(names[0]) & (set(",;\t|") - {delimiter})
-        if len(names) == 1 and request.column not in names and other:
-            raise BadTexts(
-                f"{request.source}: cells look separated by {min(other)!r}, not {delimiter!r}; save it with "
-                f"{delimiter!r}, or name its only column"
-            )
         request.require(column, names, strings)
         index, kept_index = names.index(column), {name: names.index(name) for name in request.keep}
         texts: list[str] = []
@@ -70,7 +86,28 @@ def read_delimited(lines: TextIO, delimiter: str, request: ColumnRequest) -> Tex
         csv.field_size_limit(limit)
 
 
-def read_json_lines(lines: TextIO, request: ColumnRequest) -> TextsAndColumns:
+def check_delimiter(delimiter: str | None) -> str | None:
+    r"""The character that separates cells; a backslash and t is a tab.
+
+    Raises:
+        BadTexts: Not one character, or a quote or line break.
+    """
+    delimiter = "\t" if delimiter == r"\t" else delimiter
+    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n\0'):
+        raise BadTexts(f"no delimiter {delimiter[:60]!r}; give one character, such as ';' or '\\t'")
+    return delimiter
+
+
+def delimiter_option(delimiter: str, current: str = "") -> str:
+    """The option that reads cells with this delimiter."""
+    if delimiter == "\t":
+        return "--format tsv" if current in ("", ",") else r"--delimiter '\t'"
+    if delimiter == "," and current in ("", "\t"):
+        return "--format csv"
+    return f"--delimiter '{delimiter}'" if current else f"--format csv --delimiter '{delimiter}'"
+
+
+def read_json_lines(lines: Iterable[str], request: ColumnRequest) -> TextsAndColumns:
     """Columns of JSON Lines: one object a line, blank lines skipped, an absent key is null."""
     return _object_columns(_json_lines(lines, request.source), "line {}", request)
 
@@ -93,13 +130,25 @@ def read_json(document: str, request: ColumnRequest) -> TextsAndColumns:
     return _object_columns(iter(enumerate(rows)), "row {} (counted from 0)", request)
 
 
-def is_json_lines(lines: TextIO, column: str) -> bool:
+def is_json_lines(lines: Iterable[str], column: str) -> bool:
     """Whether the first line that is not blank is a JSON object with this column."""
     first = next((line for line in lines if not line.isspace()), "")
+    return json_format(first) == "jsonl" and column in json.loads(first)
+
+
+def json_format(line: str) -> str | None:
+    """``jsonl`` for a JSON object on one line, ``json`` for what begins as a list, else None.
+
+    Example:
+        >>> json_format('{"text": "hi"}'), json_format('[{"text":'), json_format("hi")
+        ('jsonl', 'json', None)
+    """
+    if re.match(r'\s*\[\s*([\[{"]|$)', line):
+        return "json"
     try:
-        return first.startswith("{") and column in json.loads(first)
+        return "jsonl" if line.startswith("{") and isinstance(json.loads(line), dict) else None
     except _JSON_ERRORS:
-        return False
+        return None
 
 
 def read_parquet(stream: BinaryIO, request: ColumnRequest) -> TextsAndColumns:
@@ -188,7 +237,38 @@ def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
-def _delimited_rows(lines: TextIO, delimiter: str, source: str) -> Iterator[list[str]]:
+def _check_header(names: list[str], delimiter: str, request: ColumnRequest) -> None:
+    """Refuse a first row that shows another delimiter, or that may be a text."""
+    source = request.source
+    if match := re.fullmatch(r"sep=(.?)", names[0], re.IGNORECASE):
+        option = delimiter_option(match[1] or delimiter, delimiter)
+        fix = f"delete that line, and add {option}" if match[1] else "delete that line"
+        raise BadTexts(f"{source} begins with sep=, which only Excel reads; {fix}")
+    if (request.column or "text") in names:
+        return
+    other = max(set(";,\t|") - {delimiter}, key="".join(names).count)
+    if "".join(names).count(other) > len(names) - 1:
+        option = delimiter_option(other, delimiter)
+        only = ", or name its only column with --column" if len(names) == 1 else ""
+        raise BadTexts(f"{source}: cells look separated by {other!r}, not {delimiter!r}. Try {option}{only}")
+    if len(names) == 1 and request.column is None and not request.keep and not _names_texts(names[0]):
+        name = shlex.quote(names[0]) if is_name(names[0]) else "NAME"
+        raise BadTexts(
+            f"{source} has one column, and its first line {quoted(names)} may be a text. If it is, add "
+            f"--no-header; if it names the column, add --column {name}"
+        )
+
+
+def _names_texts(name: str) -> bool:
+    """Whether a header is a usual name of a column of texts, such as ``Comment`` or ``review_text``."""
+    words = re.findall(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+", name)
+    usual = [word.lower() in _TEXT_NAMES for word in words]
+    if set(name) & set(".,!?"):
+        return False
+    return bool(usual) and (all(usual) if " " in name else any(usual))
+
+
+def _delimited_rows(lines: Iterable[str], delimiter: str, source: str) -> Iterator[list[str]]:
     """The header, then rows of its width."""
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     width, start = 0, 1
@@ -209,14 +289,15 @@ def _delimited_rows(lines: TextIO, delimiter: str, source: str) -> Iterator[list
                 yield [""]
             start = reader.line_num + 1
     except csv.Error as error:
+        why = f"a cell of over {MAX_CHARACTERS:,} characters" if "limit" in str(error) else error
         raise BadTexts(
-            f"{source}, line {start}: {error}; close each quoted cell, and write a quote inside it twice"
+            f"{source}, line {start}: {why}; close each quoted cell, and write a quote inside it twice"
         ) from error
     if not width:
         raise BadTexts(f"{source} is empty; its first row must name the columns")
 
 
-def _json_lines(lines: TextIO, source: str) -> Iterator[tuple[int, Any]]:  # Any: JSON holds anything
+def _json_lines(lines: Iterable[str], source: str) -> Iterator[tuple[int, Any]]:  # Any: JSON holds anything
     for number, line in enumerate(lines, 1):
         if line.isspace():
             continue

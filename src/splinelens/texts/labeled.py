@@ -22,6 +22,8 @@ def read_labeled(
     split: tuple[str, str] | None = None,
     encoding: str = "utf-8",
     format: str | None = None,
+    delimiter: str | None = None,
+    header: bool = True,
     keep: Sequence[str] = (),
     report: Callable[[str], None] = lambda line: None,
 ) -> tuple[Texts, Labels]:
@@ -36,6 +38,8 @@ def read_labeled(
         split: Take only the rows where this column has this value.
         encoding: Of text files.
         format: Of the file, overriding its ending.
+        delimiter: Of the cells of CSV.
+        header: Whether the first row of CSV names the columns.
         keep: Other columns to keep beside the texts.
         report: Called with a line if rows have no label, and if rows outside the split have the same text
             as rows inside.
@@ -59,7 +63,15 @@ def read_labeled(
     """
     names = list(dict.fromkeys([label] if isinstance(label, str) else label))
     columns = [*names, *([] if split is None else [split[0]]), *keep]
-    texts = read_texts(file, column, keep=list(dict.fromkeys(columns)), encoding=encoding, format=format)
+    texts = read_texts(
+        file,
+        column,
+        keep=list(dict.fromkeys(columns)),
+        encoding=encoding,
+        format=format,
+        delimiter=delimiter,
+        header=header,
+    )
     _require_words(texts, column)
     if split is not None:
         whole, texts = texts, texts.where(split[0], [split[1]])
