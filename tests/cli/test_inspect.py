@@ -120,6 +120,25 @@ def test_a_text_comes_from_stdin_or_a_file_without_its_last_line_break(run, aske
     assert [arguments[0] for arguments, _ in asked] == [text] * 3
 
 
+@pytest.mark.parametrize("name", ["letter.txt", "no ending"])
+def test_a_file_in_place_of_the_text_is_refused_with_the_option(run, asked, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_text("you are nice")
+    shown = " ".join(run("inspect", name, code=2).stderr.replace("│", " ").split())
+    assert f"{name!r} is a file, and the text itself is read here. Try --file {shlex.quote(name)};" in shown
+    run("inspect", "-", input=name, code=1)
+    run("inspect", "x" * 5000, code=1)
+    assert [arguments[0] for arguments, _ in asked] == [name, "x" * 5000]
+
+
+def test_a_file_of_another_encoding_is_read_with_it(run, asked, tmp_path):
+    file = tmp_path / "letter.txt"
+    for encoding in ("cp1252", "utf-16"):
+        file.write_bytes("café\r\n".encode(encoding))
+        run("inspect", "--file", file, "--encoding", encoding, code=1)
+    assert [arguments[0] for arguments, _ in asked] == ["café"] * 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -146,8 +165,11 @@ def test_wrong_usage_exits_2_before_anything_is_read(run, asked, arguments, word
 def test_our_errors_exit_1_and_say_what_to_do(run, asked, tmp_path, monkeypatch):
     latin = tmp_path / "latin.txt"
     latin.write_bytes(b"caf\xe9")
-    assert "byte 3 cannot be read; convert it first" in run("inspect", "--file", latin, code=1).stderr
-    assert "name a text file" in run("inspect", "--file", tmp_path / "none.txt", code=1).stderr
+    assert (
+        "byte 3 (0xe9) is not utf-8. Try --encoding cp1252" in run("inspect", "--file", latin, code=1).stderr
+    )
+    assert "no file 'none.txt' in" in run("inspect", "--file", tmp_path / "none.txt", code=1).stderr
+    assert "is a directory; name one file" in run("inspect", "--file", tmp_path, code=1).stderr
     assert "there is no folder" in run("inspect", "a", "-o", tmp_path / "no" / "a.html", code=1).stderr
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
     shown = run("inspect", "a", "-o", tmp_path / "a.html", code=1).stderr
@@ -247,7 +269,7 @@ def test_a_folder_is_no_page(run, asked, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "closed", "words"),
     [
-        ("inspect -", "<&-", "Error: cannot read -: standard input is closed; pipe a text into it"),
+        ("inspect -", "<&-", "Error: stdin is closed; name a file or send texts to stdin"),
         ("inspect a", ">&-", "Error: cannot write to standard output: it is closed; open it, or name a page"),
         (
             "score -t a --json",

@@ -59,3 +59,28 @@ def test_a_column_alone_takes_the_usual_value():
 def test_half_a_pair_is_refused(pair):
     with pytest.raises(typer.BadParameter, match="is not COLUMN=VALUE, such as split=test"):
         column_and_value(pair, "test")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        *[
+            ("--encoding", name, "no text encoding")
+            for name in ("klingon", "base64", "idna", "undefined", "unicode_escape", "a\0b", "x" * 10_000)
+        ],
+        ("--format", "xlsx", "no format 'xlsx'; there are 'txt', 'csv', 'tsv', 'jsonl'"),
+        ("--delimiter", "", "no delimiter ''; give one character, such as ';'"),
+        ("--delimiter", ";;", "no delimiter ';;'"),
+    ],
+    ids=lambda value: ascii(value)[:12],
+)
+@pytest.mark.parametrize("command", ["score", "extract", "train", "evaluate toxicity"])
+def test_how_files_are_read_is_checked_before_any_is(run, command, option, value, words):
+    shown = run(*command.split(), "no-such-file.csv", option, value, code=2).stderr
+    assert words in " ".join(shown.replace("│", " ").split())
+
+
+def test_help_names_the_options_of_input(run):
+    shown = run("score", "--help").stdout
+    for words in ("--delimiter", "--no-header", "cp1252", "tsv", "--encoding"):
+        assert words in shown

@@ -198,7 +198,7 @@ def test_broken_files_are_refused(score, tmp_path):
     (tmp_path / "empty.csv").touch()
     assert "is empty; give at least one text" in score(tmp_path / "empty.csv", code=1).stderr
     (tmp_path / "latin.csv").write_bytes("text\ncafé\n".encode("latin-1"))
-    assert "Try --encoding latin-1" in score(tmp_path / "latin.csv", code=1).stderr
+    assert "Try --encoding cp1252" in score(tmp_path / "latin.csv", code=1).stderr
     assert score(tmp_path / "latin.csv", "--encoding", "latin-1").exit_code == 0
     (tmp_path / "a.csv").write_text("id,note\n1,hello\n")
     told = score(tmp_path / "a.csv", "--column", "text", code=1).stderr
@@ -296,3 +296,19 @@ def test_a_terminal_gets_a_coloured_table(real, tmp_path):
     assert re.search(r"verdict", screen)
     assert re.search(r"\x1b\[[\d;]*31m(toxic|stupid|fool|you)", screen)
     assert told.startswith("2 texts, ")
+
+
+def test_semicolons_and_a_missing_header_are_read_as_told(run, detector, tmp_path):
+    file = tmp_path / "comments.csv"
+    file.write_bytes("id;text\n1;you lovely café\n2;\n".encode("cp1252"))
+    shown = run("score", file, "-d", detector, code=1).stderr
+    assert "is not utf-8. Try --encoding cp1252" in shown
+    shown = run("score", file, "-d", detector, "--encoding", "cp1252", code=1).stderr
+    assert "cells look separated by ';', not ','. Try --delimiter ';'" in shown
+    options = ["--encoding", "cp1252", "--delimiter", ";"]
+    lines = run("score", file, "-d", detector, *options, "--json").stdout.splitlines()
+    assert [json.loads(line)["verdict"] for line in lines][1] == "undetermined"
+    file.write_text("you lovely friend\nyou fool\n")
+    shown = run("score", file, "-d", detector, code=1).stderr
+    assert "may be a text. If it is, add --no-header" in shown
+    assert len(run("score", file, "-d", detector, "--no-header", "--json").stdout.splitlines()) == 2

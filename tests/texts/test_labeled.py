@@ -79,3 +79,10 @@ def test_texts_that_another_part_of_the_file_repeats_are_reported(tmp_path):
         str(tmp_path / "d.csv"), None, "kind", positive="x", split=("split", "train"), report=lines.append
     )
     assert len(lines) == 1
+
+
+def test_a_table_with_semicolons_and_without_a_header_has_numbered_columns(tmp_path):
+    file = tmp_path / "bare.csv"
+    file.write_text("1;you idiot, you;1\n2;hello;0\n3;well;\n")
+    texts, labels = read_labeled(str(file), "2", "3", delimiter=";", header=False)
+    assert (texts.texts, labels.values.tolist()) == (("you idiot, you", "hello"), [[1], [0]])

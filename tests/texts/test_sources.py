@@ -203,6 +203,21 @@ def test_a_utf8_byte_order_mark_is_passed_over(write, name):
     assert read_texts(write(name, b"\xef\xbb\xbf" + data.encode())).texts == ("ü",)
 
 
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"a\nb\n", "a\nb"),
+        (b"\xef\xbb\xbfa\r\n", "a"),
+        ("é".encode("utf-16"), "é"),
+        (b"", ""),
+        (b"a\n\n", "a\n"),
+    ],
+)
+def test_a_whole_file_is_one_text(write, data, text):
+    encoding = "utf-16" if data.startswith(b"\xff\xfe") else "utf-8"
+    assert sources.read_text(write("letter", data), encoding) == text
+
+
 def test_a_file_of_another_encoding_names_line_byte_and_the_way_out(write):
     path = write("a.csv", "id,text\n1,fine\n2,caf\xe9\n".encode("latin-1"))
     with pytest.raises(BadTexts) as caught:

@@ -1,8 +1,9 @@
 """``splinelens inspect``: one text in, or two; what a model does with it out, as lines, a page or JSON."""
 
 import json
+import os
 import re
-import sys
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 
 from splinelens.cli import options
 from splinelens.cli.exits import require_stdout
+from splinelens.texts.sources import read_text
 
 
 def inspect(
@@ -18,8 +20,9 @@ def inspect(
     ] = None,
     file: Annotated[
         str | None,
-        typer.Option("--file", help="Read the text from a UTF-8 file; - is stdin.", metavar="FILE|-"),
+        typer.Option("--file", help="Read a whole file as one text; - is stdin.", metavar="FILE|-"),
     ] = None,
+    encoding: options.Encoding = "utf-8",
     versus: Annotated[
         str | None, typer.Option("--versus", help="Another text to compare with.", metavar="TEXT")
     ] = None,
@@ -89,6 +92,12 @@ def inspect(
     """
     if (text is None) == (file is None):
         raise typer.BadParameter("give either a text (- is stdin) or --file", param_hint="TEXT")
+    if text is not None and text != "-" and os.path.isfile(text):  # Path raises on long texts
+        raise typer.BadParameter(
+            f"{text!r} is a file, and the text itself is read here. Try --file {shlex.quote(text)}; to "
+            "inspect its name, send that to stdin (-)",
+            param_hint="TEXT",
+        )
     if as_json and output:
         raise typer.BadParameter("give --json or --output, not both", param_hint="--json")
     chosen = options.layer_numbers(layers)
@@ -105,7 +114,7 @@ def inspect(
         options.page_path(output, "--output", overwrite=overwrite, source=file)
     else:
         require_stdout(", or name a page with -o")
-    content = text if text is not None and text != "-" else _read(file or "-")
+    content = text if text is not None and text != "-" else read_text(file or "-", encoding)
 
     from splinelens.apps.inspection import inspect as look_at
     from splinelens.features.look import look
@@ -171,22 +180,3 @@ def _layer_and_tokens(value: str | None, tokens: int, option: str, example: str)
     if match is None:
         raise typer.BadParameter(f"{value!r} is not {example}", param_hint=option)
     return [int(number) for number in match.groups()]
-
-
-def _read(file: str) -> str:
-    """A whole file as one text, without the line break that ends its last line."""
-    from splinelens.errors import BadTexts
-
-    if file == "-" and sys.stdin is None:
-        raise BadTexts(
-            "cannot read -: standard input is closed; pipe a text into it, or give the text itself"
-        )
-    try:
-        raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadTexts(f"{file} is not UTF-8: byte {error.start} cannot be read; convert it first") from error
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise BadTexts(f"cannot read {file}: {reason}; name a text file, or give the text itself") from error
-    return text.removesuffix("\n").removesuffix("\r")

@@ -193,7 +193,7 @@ def _missing_file(name: str) -> str:
     if not os.path.isdir(folder or "."):
         return f"no file {file} in {folder}: there is no such folder; check the path"
     near = closest(file, os.listdir(folder or "."))
-    one = "To read one text, give a list, or --text on the command line."
+    one = "To read one text, give a list; score takes it with --text, and inspect as it is."
     advice = f"Did you mean {os.path.join(folder, near)}?" if near else one
     return f"no file {quoted([file])} in {folder or 'this folder'}. {advice}"
 
