@@ -256,8 +256,7 @@ tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3, tiny_phi3, tiny_gpt2, tiny_gpt
 )
 
 
-@pytest.fixture
-def tiny_tokenizer():
+def build_tokenizer():
     """A fast tokenizer built in memory: printable ASCII and a few merges, 110 tokens, exact offsets.
 
     Like the default model's tokenizer it adds no special tokens; ``<pad>``, ``<bos>``, ``<eos>``, ``<unk>``
@@ -282,6 +281,12 @@ def tiny_tokenizer():
         model_max_length=256,
         clean_up_tokenization_spaces=False,
     )
+
+
+@pytest.fixture
+def tiny_tokenizer():
+    """A ``build_tokenizer`` that a test may change."""
+    return build_tokenizer()
 
 
 @pytest.fixture
