@@ -70,7 +70,16 @@ OPTIONS = {
     "at": "0:0 9:0 0:99 -1:0 a:b 0 0:0,1 : 0:٣".split(),
     "slice_at": "0:0,1,2 0:0,0,0 9:0,1,2 0:0,1 0:0,1,99 : a".split(),
     "format": "txt csv tsv jsonl json parquet CSV xml exe".split(),
-    "model": ["{detector}", "{texts}", "{model}/config.json", "{model}/..", "fifo", "smollm2-136m", "cut.gguf", "."],
+    "model": [
+        "{detector}",
+        "{texts}",
+        "{model}/config.json",
+        "{model}/..",
+        "fifo",
+        "smollm2-136m",
+        "cut.gguf",
+        ".",
+    ],
     "detector": ["{model}", "{texts}", "{detector}/detector.json", "{detector}/..", "fifo", "toxicty", "."],
     "output": "out.csv out.jsonl out.parquet out.html out a/b.csv folder.csv loop.csv /dev/null old.csv".split(),
     "split": "split split=train split= =x = split=nothing nothing".split(),
@@ -139,7 +148,13 @@ def make_sound(folder, build_tiny, tokenizer, families):
         table.writerow(["id", "comment", "toxic", "kind", "split"])
         for row in range(60):
             rude = row % 2
-            words = ["you", "the", "a", *rng.sample(["toad", "fool"] if rude else ["tea", "sea"], 2), str(row)]
+            words = [
+                "you",
+                "the",
+                "a",
+                *rng.sample(["toad", "fool"] if rude else ["tea", "sea"], 2),
+                str(row),
+            ]
             kind = ("rude", "kind", "dull")[row % 3]
             table.writerow([row, " ".join(words), rude, kind, "train" if row < 40 else "test"])
     gguf = folder / "tiny.gguf"
@@ -156,7 +171,7 @@ def make_detectors(folder, model, texts):
     from splinelens.features.spec import FeatureSpec
     from splinelens.models import load_model
 
-    rows = list(csv.DictReader(texts.open(newline="")))
+    rows = list(csv.DictReader(io.StringIO(texts.read_text())))
     comments = [row["comment"] for row in rows]
     toxic = np.array([int(row["toxic"]) for row in rows])
     kinds = np.array([[int(row["kind"] == kind) for kind in ("rude", "kind", "dull")] for row in rows])
@@ -220,7 +235,9 @@ def write_gguf(path, model, tokenizer):
 def make_case(kind, sound, seed, index):
     """The case of a number, in the current folder, which is empty."""
     rng = random.Random(f"{kind} {seed} {index}")
-    return {"arguments": _arguments, "detectors": _detector, "models": _model, "ggufs": _gguf}[kind](rng, sound)
+    return {"arguments": _arguments, "detectors": _detector, "models": _model, "ggufs": _gguf}[kind](
+        rng, sound
+    )
 
 
 def _arguments(rng, sound):
@@ -229,7 +246,11 @@ def _arguments(rng, sound):
 
     from splinelens.cli import app
 
-    words = {"texts": "comments.csv", "model": str(sound.model), "detector": str(rng.choice([*sound.detectors.values()]))}
+    words = {
+        "texts": "comments.csv",
+        "model": str(sound.model),
+        "detector": str(rng.choice([*sound.detectors.values()])),
+    }
     shutil.copy(sound.texts, "comments.csv")
     shutil.copy(sound.texts, "old.csv")
     Path("file").touch()
@@ -258,18 +279,30 @@ def _arguments(rng, sound):
     click = typer.main.get_command(app)
     click = click.commands[group].commands[command] if group else click.commands[command]
     parameters = {name: each for each in click.params for name in each.opts if name.startswith("-")}
-    about, environment, stdin = [], {}, rng.choice([b"", b"you are a toad\na second\n", JUNK, b"\xff\xfe\x00a", b"[" * 10**5])
+    about, environment, stdin = (
+        [],
+        {},
+        rng.choice([b"", b"you are a toad\na second\n", JUNK, b"\xff\xfe\x00a", b"[" * 10**5]),
+    )
     for _ in range(rng.randint(1, 3)):
-        how = rng.choice(["option", "option", "option", "value", "value", "input", "environment", "drop", "extra"])
+        how = rng.choice(
+            "option option option option option value value input input environment drop extra".split()
+        )
         if how == "option" and parameters:
             name = rng.choice(sorted(parameters))
             takes = not getattr(parameters[name], "is_flag", False)
-            value = [rng.choice([*OPTIONS.get(parameters[name].name, []), *rng.sample(STRINGS, 3)])] if takes else []
+            value = (
+                [rng.choice([*OPTIONS.get(parameters[name].name, []), *rng.sample(STRINGS, 3)])]
+                if takes
+                else []
+            )
             parts, note = [*parts, name, *value], f"{name} {value}"
         elif how == "value" and parts:
             at = rng.randrange(len(parts))
             option = parameters.get(parts[at - 1]) if at else None
             pool = OPTIONS.get(option.name, []) if option else OPTIONS["model"] + OPTIONS["detector"]
+            if parts[at] == "comments.csv":  # a pipe of texts waits for its writer, as it should
+                pool = [value for value in pool if value != "fifo"]
             parts = [*parts[:at], rng.choice([*pool, *rng.sample(STRINGS, 3)]), *parts[at + 1 :]]
             note = f"part {at} is {parts[at]!r:.60}"
         elif how == "input":
@@ -287,7 +320,14 @@ def _arguments(rng, sound):
             parts, note = [*parts, extra], f"with {extra!r:.60}"
         about.append(note)
     line = [group, command] if group else [command]
-    line += [part.replace("\0", "") if "{0}" in part else part.format(**words) if "{" in part and part[-1] != "{" and part != "{}" else part for part in parts]
+    line += [
+        part.replace("\0", "")
+        if "{0}" in part
+        else part.format(**words)
+        if "{" in part and part[-1] != "{" and part != "{}"
+        else part
+        for part in parts
+    ]
     return Case("; ".join(about), [line], stdin, environment)
 
 
@@ -308,7 +348,9 @@ def _odd_file(rng, sound):
         "deep object": b'{"comment":' * 50_000 + b"1" + b"}" * 50_000,
         "JSON types": b'{"comment": 1}\n{"comment": null}\n{"comment": {"a": []}}\n[1]\n"a"\n{}\n',
         "JSON surrogate": b'{"comment": "\\ud800", "toxic": 1}\n{"comment": "a\\u0000b", "toxic": 0}\n',
-        "JSON numbers": b'{"comment": "a", "toxic": 1e999}\n{"comment": "b", "toxic": ' + b"9" * 5000 + b"}\n",
+        "JSON numbers": b'{"comment": "a", "toxic": 1e999}\n{"comment": "b", "toxic": '
+        + b"9" * 5000
+        + b"}\n",
         "wide": b",".join(b"c%d" % n for n in range(5000)) + b"\n" + b",".join([b"x"] * 5000) + b"\n",
         "twice the column": b"comment,comment,toxic\na,b,1\nc,d,0\n",
         "labels": b"comment,toxic\na,0.5\nb,nan\nc,=1+1\nd,\ne,1\nf,yes\n",
@@ -324,7 +366,19 @@ def _odd_file(rng, sound):
         "formula": b"comment,toxic\n=cmd|' /C calc'!A0,1\n@x,0\n",
     }
     what = rng.choice(sorted(contents))
-    suffixes = [".csv", ".tsv", ".jsonl", ".json", ".parquet", ".txt", "", ".CSV", ".xlsx", ".csv.gz", ".arrow"]
+    suffixes = [
+        ".csv",
+        ".tsv",
+        ".jsonl",
+        ".json",
+        ".parquet",
+        ".txt",
+        "",
+        ".CSV",
+        ".xlsx",
+        ".csv.gz",
+        ".arrow",
+    ]
     name = rng.choice(["odd", "odd", "-odd", "a b", "odd\n", "ö", "odd\udcff"]) + rng.choice(suffixes)
     Path(name).write_bytes(contents[what])
     return name, f"{what} in {name!r}"
@@ -350,7 +404,15 @@ def _detector(rng, sound):
     else:
         about = _change_json_text(rng, manifest, rehash=True)
     labels = {"binary": ["toxic"], "classes": ["kind"], "labels": ["rude", "mild"]}[task]
-    evaluate = ["evaluate", "./detector", "comments.csv", "--column", "comment", "--allow-training-rows", "-q"]
+    evaluate = [
+        "evaluate",
+        "./detector",
+        "comments.csv",
+        "--column",
+        "comment",
+        "--allow-training-rows",
+        "-q",
+    ]
     evaluate += [part for label in labels for part in ("--label", label)]
     model = [] if rng.random() < 0.3 else ["--model", str(sound.model)]
     texts = ["--text", "you are a toad", "--text", ""]
@@ -372,7 +434,9 @@ def _model(rng, sound):
     family = rng.choice(sorted(sound.models)) if rng.random() < 0.7 else "llama"
     shutil.copytree(sound.models[family], "model")
     folder = Path("model")
-    how = rng.choice(["config"] * 8 + ["tokenizer"] * 3 + ["weights"] * 3 + "file text index pickle code bytes".split())
+    how = rng.choice(
+        ["config"] * 8 + ["tokenizer"] * 3 + ["weights"] * 3 + "file text index pickle code bytes".split()
+    )
     name = rng.choice(["config.json", "tokenizer.json", "tokenizer_config.json"])
     if how == "config":
         record = json.loads((folder / "config.json").read_text())
@@ -383,7 +447,10 @@ def _model(rng, sound):
     elif how == "weights":
         about = _change_weights(rng, folder / "model.safetensors")
     elif how == "file":
-        about = _replace_file(rng, folder / rng.choice([name, "model.safetensors", "generation_config.json", "chat_template.jinja"]))
+        about = _replace_file(
+            rng,
+            folder / rng.choice([name, "model.safetensors", "generation_config.json", "chat_template.jinja"]),
+        )
     elif how == "text":
         about = _change_json_text(rng, folder / name)
     elif how == "index":
@@ -397,8 +464,8 @@ def _model(rng, sound):
     lines = [
         ["models", "check", "model", "--json"],
         ["models", "pull", "./model"],
-        ["extract", "-", "-o", "out.parquet", "--model", "./model", "--format", "txt", "-q"],
-        ["extract", "-", "-o", "out.parquet", "--model", "./model", "--format", "txt", "--features", "margins", "--layers", "0-1"],
+        ["extract", "-", "-o", "out.parquet", "--model", "./model", "--format", "txt", "--max-tokens", "64", "-q"],
+        ["extract", "-", "-o", "out.parquet", "--model", "./model", "--format", "txt", "--max-tokens", "64", "--features", "margins", "--layers", "0-1"],
         ["inspect", "you are a toad", "--model", "./model", "--json"],
         ["score", "--text", "you are a toad", "--detector", str(sound.detectors["binary"]), "--model", "./model", "--json"],
     ]  # fmt: skip
@@ -436,7 +503,19 @@ def _gguf(rng, sound):
     line = rng.choice(
         [
             ["models", "pull", "bad.gguf"],
-            ["extract", "-", "-o", "out.parquet", "--model", "./bad.gguf", "--format", "txt", "-q"],
+            [
+                "extract",
+                "-",
+                "-o",
+                "out.parquet",
+                "--model",
+                "./bad.gguf",
+                "--format",
+                "txt",
+                "--max-tokens",
+                "64",
+                "-q",
+            ],
         ]
     )
     return Case(about, [line], b"you are a toad\n", {"SPLINELENS_CACHE": str(Path("cache").absolute())})
@@ -499,7 +578,9 @@ def _change_arrays(rng, manifest, path):
     changes = {
         "NaN": lambda: np.full_like(array, np.nan) if array.dtype.kind == "f" else array + 1,
         "inf": lambda: np.full_like(array, np.inf) if array.dtype.kind == "f" else array[::-1],
-        "enormous": lambda: np.full_like(array, np.finfo(array.dtype).max) if array.dtype.kind == "f" else array,
+        "enormous": lambda: (
+            np.full_like(array, np.finfo(array.dtype).max) if array.dtype.kind == "f" else array
+        ),
         "tiny": lambda: np.full_like(array, np.finfo(array.dtype).tiny) if array.dtype.kind == "f" else array,
         "large": lambda: np.full(array.shape, 1e300),
         "negative": lambda: -array.astype(np.float64),
@@ -563,7 +644,9 @@ def _change_bytes(rng, path):
 
 def _replace_file(rng, path):
     """Put something else where a file or folder is."""
-    how = rng.choice(["missing", "folder", "fifo", "zero", "random", "loop", "dangling", "sparse", "socket", "secret"])
+    how = rng.choice(
+        ["missing", "folder", "fifo", "zero", "random", "loop", "dangling", "sparse", "socket", "secret"]
+    )
     if path.is_dir():
         shutil.rmtree(path)
     else:
@@ -586,7 +669,10 @@ def _replace_file(rng, path):
 
 def _change_json_text(rng, path, rehash=False):
     """JSON of the wrong form: deep, twice the same key, another encoding, no object at all."""
-    text, how = path.read_text(), rng.choice(["deep", "deep value", "array", "number", "bom", "utf-16", "twice", "nan", "huge"])
+    text, how = (
+        path.read_text(),
+        rng.choice(["deep", "deep value", "array", "number", "bom", "utf-16", "twice", "nan", "huge"]),
+    )
     nest = rng.choice([500, 990, 3000, 100_000])
     if how == "deep":
         text = rng.choice(["[", '{"a":']) * nest
@@ -634,7 +720,11 @@ def _change_config(rng, record):
         "sliding_window": [0, -1, 10**30, "x"], "attn_logit_softcapping": [0, "x"], "text_config": [None, {}, [], "x", {"model_type": "x"}],
     }  # fmt: skip
     if rng.random() < 0.45:
-        inner = record["text_config"] if isinstance(record.get("text_config"), dict) and rng.random() < 0.7 else record
+        inner = (
+            record["text_config"]
+            if isinstance(record.get("text_config"), dict) and rng.random() < 0.7
+            else record
+        )
         key = rng.choice(sorted(special))
         inner[key] = copy.deepcopy(rng.choice(special[key]))
         return f"{key} is {inner[key]!r:.60}"
@@ -659,7 +749,9 @@ def _change_tokenizer(rng, folder):
         record["added_tokens"].append(token | {"normalized": False, "special": rng.random() < 0.5})
         about = f"an added token has id {number}"
     else:
-        (folder / "special_tokens_map.json").write_text(json.dumps({"pad_token": _nonsense(rng), "bos_token": _nonsense(rng)}))
+        (folder / "special_tokens_map.json").write_text(
+            json.dumps({"pad_token": _nonsense(rng), "bos_token": _nonsense(rng)})
+        )
         about = "special_tokens_map.json"
     path.write_text(json.dumps(record))
     return f"{path.name}: {about}"
@@ -669,14 +761,31 @@ def _change_weights(rng, path):
     data = path.read_bytes()
     length = struct.unpack("<Q", data[:8])[0]
     header, body = json.loads(data[8 : 8 + length]), data[8 + length :]
-    how = rng.choice(["cut", "length", "field", "dtype", "offsets", "shape", "missing", "renamed", "nan", "flip", "deep", "swap"])
+    how = rng.choice(
+        [
+            "cut",
+            "length",
+            "field",
+            "dtype",
+            "offsets",
+            "shape",
+            "missing",
+            "renamed",
+            "nan",
+            "flip",
+            "deep",
+            "swap",
+        ]
+    )
     names = [name for name in header if name != "__metadata__"]
     name, other = rng.sample(names, 2)
     if how == "cut":
         path.write_bytes(data[: rng.randrange(len(data))])
         return "weights cut"
     if how == "length":
-        path.write_bytes(struct.pack("<Q", rng.choice([HUGE, 2**63, 0, 1, 100_000_001, length + 1])) + data[8:])
+        path.write_bytes(
+            struct.pack("<Q", rng.choice([HUGE, 2**63, 0, 1, 100_000_001, length + 1])) + data[8:]
+        )
         return "length of the header"
     if how == "nan":
         path.write_bytes(data[: 8 + length] + b"\xff" * len(body))
@@ -696,7 +805,9 @@ def _change_weights(rng, path):
         header[name]["data_offsets"] = rng.choice([[0, HUGE], [4, 0], [0, 0], [-4, 8], [0, len(body)]])
         about = f"{name} at {header[name]['data_offsets']}"
     elif how == "shape":
-        header[name]["shape"] = rng.choice([[HUGE], [0], [-1], [2**32, 2**32], header[name]["shape"][::-1], []])
+        header[name]["shape"] = rng.choice(
+            [[HUGE], [0], [-1], [2**32, 2**32], header[name]["shape"][::-1], []]
+        )
         about = f"{name} has shape {header[name]['shape']}"
     elif how == "missing":
         del header[name]
@@ -719,7 +830,19 @@ def _add_index(rng, folder):
     """An index of weight files that names what it should not."""
     shard = rng.choice(["model-00001-of-00001.safetensors", "other.safetensors"])
     (folder / "model.safetensors").rename(folder / shard)
-    names = [shard, "../../../etc/passwd", "/etc/passwd", "/dev/zero", "fifo.safetensors", 3, None, ["a"], {}, "", "no.safetensors"]
+    names = [
+        shard,
+        "../../../etc/passwd",
+        "/etc/passwd",
+        "/dev/zero",
+        "fifo.safetensors",
+        3,
+        None,
+        ["a"],
+        {},
+        "",
+        "no.safetensors",
+    ]
     name = rng.choice(names)
     os.mkfifo(folder / "fifo.safetensors")
     weights = rng.choice([{"embed_tokens.weight": name}, {"a": shard, "b": name}, [name], name, {}, None])
@@ -732,7 +855,14 @@ def _add_index(rng, folder):
 def _add_pickle(rng, folder):
     """A pickle that makes a file when it is loaded, beside the weights or in their place."""
     code = b"cposix\nsystem\n(S'touch %s'\ntR." % str(Path("canary").absolute()).encode()
-    names = ["pytorch_model.bin", "model.pt", "adapter_model.bin", "training_args.bin", "tokenizer.pkl", "model.safetensors"]
+    names = [
+        "pytorch_model.bin",
+        "model.pt",
+        "adapter_model.bin",
+        "training_args.bin",
+        "tokenizer.pkl",
+        "model.safetensors",
+    ]
     name = rng.choice(names)
     if rng.random() < 0.6:
         (folder / "model.safetensors").unlink()
@@ -750,10 +880,12 @@ def _add_code(rng, folder):
     (folder / "custom_generate").mkdir()
     (folder / "custom_generate" / "generate.py").write_text(code)
     places = ["AutoConfig", "AutoModel", "AutoModelForCausalLM", "AutoTokenizer"]
-    target = rng.choice(["odd.Odd", "owner/name--odd.Odd", "../odd.Odd", "./model--odd.Odd", 3, ["odd.Odd", "odd.Odd"]])
+    target = rng.choice(
+        ["odd.Odd", "owner/name--odd.Odd", "../odd.Odd", "./model--odd.Odd", 3, ["odd.Odd", "odd.Odd"]]
+    )
     path = folder / rng.choice(["config.json", "tokenizer_config.json", "config.json"])
     record = json.loads(path.read_text())
-    record["auto_map"] = {place: target for place in rng.sample(places, rng.randint(1, 4))}
+    record["auto_map"] = dict.fromkeys(rng.sample(places, rng.randint(1, 4)), target)
     if rng.random() < 0.5:
         record["model_type"] = "odd"
     if rng.random() < 0.3:
@@ -832,7 +964,13 @@ def _invoke(line, stdin):
         if "Traceback" in told:
             failure = told[-3000:]
         if "--verbose" in sys.argv:
-            print(ascii(line)[:300], code, told.strip()[-600:].encode(errors="backslashreplace").decode(), sep="\n  ", file=streams[2])
+            print(
+                ascii(line)[:300],
+                code,
+                told.strip()[-600:].encode(errors="backslashreplace").decode(),
+                sep="\n  ",
+                file=streams[2],
+            )
     except BaseException:
         failure = traceback.format_exc()[-3000:]
     finally:
@@ -869,7 +1007,7 @@ def _dishonest_file(path):
     if path.suffix == ".jsonl":
         return _dishonest(path.read_text("utf-8"))
     if path.suffix == ".csv":
-        rows = list(csv.DictReader(path.open(newline="", encoding="utf-8", errors="replace")))
+        rows = list(csv.DictReader(io.StringIO(path.read_text("utf-8", errors="replace"))))
         with contextlib.suppress(ValueError, TypeError):
             rows = [row | {"score": float(row["score"]) if row.get("score") else None} for row in rows]
     else:
@@ -949,7 +1087,9 @@ def main():
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, help="run the case of this number")
-    parser.add_argument("--verbose", action="store_true", help="print every command line, exit code and message")
+    parser.add_argument(
+        "--verbose", action="store_true", help="print every command line, exit code and message"
+    )
     options = parser.parse_args()
     indices = [*range(options.count)] if options.only is None else [options.only]
     exits, failed = Counter(), []
@@ -960,7 +1100,9 @@ def main():
         load.join()
         while indices:
             ours, theirs = fork.Pipe(duplex=False)
-            child = fork.Process(target=_work, args=(options.kind, options.seed, indices, Path(folder), theirs))
+            child = fork.Process(
+                target=_work, args=(options.kind, options.seed, indices, Path(folder), theirs)
+            )
             child.start()
             theirs.close()
             current, running = indices[0], ""
@@ -983,7 +1125,10 @@ def main():
                 indices = [each for each in indices if each != index]
                 if failures:
                     failed.append(index)
-                    print(f"FAILED {index}: {about!a}\n" + "\n".join(map(ascii, failures)).replace("\\n", "\n"), flush=True)
+                    print(
+                        f"FAILED {index}: {about!a}\n" + "\n".join(map(ascii, failures)).replace("\\n", "\n"),
+                        flush=True,
+                    )
                 elif options.verbose:
                     print(f"{index}: {about!a} {codes}", flush=True)
                 if message in ("hang", "died"):
@@ -992,7 +1137,9 @@ def main():
             child.join()
     total = options.count if options.only is None else 1
     counts = ", ".join(f"{code}: {count}" for code, count in sorted(exits.items(), key=str))
-    print(f"{options.kind}, seed {options.seed}: {total} cases, {len(failed)} failed {failed}; exit codes {counts}")
+    print(
+        f"{options.kind}, seed {options.seed}: {total} cases, {len(failed)} failed {failed}; exit codes {counts}"
+    )
     sys.exit(bool(failed))
 
 

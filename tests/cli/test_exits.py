@@ -32,6 +32,11 @@ def end(error):
         (KeyboardInterrupt(), 130, "Stopped.\n"),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), 0, ""),
         (OSError(errno.ENOSPC, "No space left on device"), 1, "Error: cannot write to standard output: "),
+        (
+            OSError(errno.ENAMETOOLONG, "File name too long", "n"),
+            1,
+            "Error: cannot use 'n': File name too long; name another file or change its rights\n",
+        ),
         (typer.Exit(3), 3, ""),
     ],
     ids=lambda value: type(value).__name__,

@@ -3,6 +3,7 @@
 import ast
 import errno
 import json
+import os
 import re
 import subprocess
 import sys
@@ -133,6 +134,32 @@ def test_a_missing_file_is_named(folder, name):
     with pytest.raises(
         BrokenArtifact, match=rf"{name} cannot be read: No such file .*; a detector is a folder"
     ):
+        Artifact.load(folder)
+
+
+@pytest.mark.parametrize("target", [None, "/dev/zero"], ids=["pipe", "device"])
+@pytest.mark.parametrize("name", ["detector.json", "detector.safetensors"])
+def test_what_may_have_no_end_is_not_read(folder, name, target):
+    (folder / name).unlink()
+    (folder / name).symlink_to(target) if target else os.mkfifo(folder / name)
+    with pytest.raises(BrokenArtifact, match=rf"{name} is no file; a detector is a folder with"):
+        Artifact.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        (lambda model: model.pop("name"), "model.name"),
+        (lambda model: model.update(name=3), "model.name"),
+        (lambda model: model.update(fingerprint=[]), "model.fingerprint"),
+        (lambda model: model.update(revision=1), "model.revision"),
+        (lambda model: model.update(more=1), "model.more"),
+    ],
+    ids=["missing", "name", "fingerprint", "revision", "more"],
+)
+def test_a_damaged_record_of_the_model_is_refused(folder, change, where):
+    rewrite(folder, lambda manifest: change(manifest["model"]))
+    with pytest.raises(BrokenArtifact, match=rf"detector\.json is damaged at '{where}'"):
         Artifact.load(folder)
 
 
@@ -370,7 +397,7 @@ def test_what_is_no_safetensors_file_is_refused(folder, data):
 
 
 def test_the_load_path_imports_nothing_that_could_run_code_out_of_a_file():
-    allowed = {*"collections dataclasses functools hashlib json math pathlib typing".split()}
+    allowed = {*"collections dataclasses functools hashlib json math pathlib stat typing".split()}
     allowed |= {"numpy", "pydantic", "pydantic_core", "scipy", "sklearn", "safetensors", "splinelens"}
     found = set()
     for name in ("artifact", "calibration", "heads", "metrics", "thresholds"):

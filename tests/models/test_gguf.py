@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import struct
 from contextlib import nullcontext
 
 import pytest
@@ -79,6 +80,18 @@ def test_a_cut_file_is_refused_by_name(gguf_file, cache, kept):
     content = gguf_file.read_bytes()
     gguf_file.write_bytes(content[: int(kept * len(content)) if kept < 1 else kept])
     with pytest.raises(BadModel, match=r"tiny\.gguf is not a whole GGUF file.*Fetch it again"):
+        converted(gguf_file, cache)
+
+
+@pytest.mark.parametrize("length", [2**62, 2**64 - 1, 10**9])
+@pytest.mark.parametrize("before", [b"tokenizer.ggml.tokens", b"tokenizer.ggml.model", b"GGUF\3\0\0\0"])
+def test_a_length_beyond_the_end_is_refused_at_once(gguf_file, cache, before, length):
+    data = bytearray(gguf_file.read_bytes())
+    at = data.index(before) + len(before)
+    at += {b"tokenizer.ggml.tokens": 8, b"tokenizer.ggml.model": 4}.get(before, 8)
+    struct.pack_into("<Q", data, at, length)
+    gguf_file.write_bytes(data)
+    with pytest.raises(BadModel, match=rf"not a whole GGUF file: {length:,} entries are announced at"):
         converted(gguf_file, cache)
 
 

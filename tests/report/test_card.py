@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from splinelens.cli.options import layer_numbers
+from splinelens.errors import BrokenArtifact
 from splinelens.report.card import card, layer_ranges
 
 
@@ -34,6 +35,23 @@ def test_a_detector_that_normalizes_says_so(artifact):
     assert rows(undisguised)["disguised characters"] == ["read as plain ones"]
     assert "normalize" not in card(artifact)
     assert "disguised" not in card(artifact)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"training": {"rows": "many"}},
+        {"training": {"settings": []}},
+        {"metrics": {"out_of_fold": 3}},
+        {"metrics": {"out_of_fold": {"n": None}}},
+        {"spec": {}},
+        {"model": {"name": "tiny", "fingerprint": {}}},
+    ],
+    ids=str,
+)
+def test_records_that_train_does_not_write_are_refused(artifact, change):
+    with pytest.raises(BrokenArtifact, match=r"detector mine does not record what its card shows: .*Error"):
+        card(replace(artifact, **change))
 
 
 def test_length_alone_stands_below_the_auc_with_its_interval(artifact):

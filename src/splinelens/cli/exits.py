@@ -23,7 +23,8 @@ _Options = ParamSpec("_Options")
 def exits(command: Callable[_Options, None]) -> Callable[_Options, None]:
     """Wrap a command to end with ``typer.Exit`` where it raises; its signature stays, for typer.
 
-    Our errors become one line on stderr. A reader that closes stdout early, such as ``head``, is no error.
+    Our errors, and a file that the system refuses, become one line on stderr. A reader that
+    closes stdout early, such as ``head``, is no error.
     """
 
     @wraps(command)
@@ -42,6 +43,12 @@ def exits(command: Callable[_Options, None]) -> Callable[_Options, None]:
             _close_stdout()
             raise typer.Exit(0) from error
         except OSError as error:
+            if error.filename is not None:  # a file that the user named or that the cache holds
+                raise exit_with(
+                    f"Error: cannot use {error.filename!r:.300}: {error.strerror}; name another file or "
+                    "change its rights",
+                    OURS,
+                ) from error
             if error.errno not in _FULL:
                 raise
             # Writers of files turn this into CannotWrite, so it was standard output.

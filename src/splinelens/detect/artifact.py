@@ -7,6 +7,7 @@ cut or edited artifact is refused. The hashes detect damage; they do not prove w
 import hashlib
 import json
 import math
+import stat
 from collections.abc import Sequence
 from dataclasses import asdict, field, fields, replace
 from pathlib import Path
@@ -247,12 +248,15 @@ class Artifact(Manifest):
         """
         path = folder / _MANIFEST
         values = _read_manifest(path)
+        where = ""
         try:
             file = _FILE.validate_json(json.dumps(values.pop("arrays", None)))
             manifest = _VALUES.validate_json(json.dumps(values))
+            where = "model."
+            _MODEL.validate_json(json.dumps(manifest.model))
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "arrays"
+            where = where + ".".join(map(str, first["loc"])) or "arrays"
             raise BrokenArtifact(f"{path} is damaged at {where!r}: {first['msg']}; {_AGAIN}") from error
         head, seen = _read_arrays(folder / _ARRAYS, file)
         total = sum(size for _, size in manifest.columns)
@@ -272,7 +276,14 @@ class _ArrayFile:
     sha256: str
 
 
-_VALUES, _FILE = TypeAdapter(Manifest), TypeAdapter(_ArrayFile)
+@dataclass(frozen=True, config=_STRICT)
+class _ModelRecord:
+    name: str
+    fingerprint: dict[str, Any]  # Any: validated by Fingerprint.from_dict
+    revision: str | None = None
+
+
+_VALUES, _FILE, _MODEL = TypeAdapter(Manifest), TypeAdapter(_ArrayFile), TypeAdapter(_ModelRecord)
 
 
 def verdicts_problem(task: Task, labels: Sequence[str], negative: str) -> str | None:
@@ -352,8 +363,10 @@ def _read_arrays(path: Path, file: _ArrayFile) -> tuple[LinearHead, np.ndarray]:
 
 def _read(path: Path, limit: int) -> bytes:
     try:
-        size = path.stat().st_size
-        if size > limit:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe or device may never end
+            raise BrokenArtifact(f"{path} is no file; a detector is a folder with {_MANIFEST} and {_ARRAYS}")
+        if (size := status.st_size) > limit:
             raise BrokenArtifact(
                 f"{path} has {size:,} bytes, more than the {limit:,} that a detector may have"
             )

@@ -11,8 +11,10 @@ Other kinds are left to transformers. Either way a probe must survive encoding a
 import hashlib
 import io
 import logging
+import mmap
 import os
 import re
+import struct
 from contextlib import redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +32,8 @@ _log = logging.getLogger(__name__)
 _FLOAT32_BYTES = 4
 _GPT2_SPLITS = {"gpt-2", "smollm"}  # smollm also splits digits, which no merge of its vocabulary joins
 _CONTROL, _USER_DEFINED = 3, 4
+_STRING, _LIST = 8, 9  # kinds of values of the format
+_KIND_BYTES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 _ROLES = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
 _PROBE = "The cat's 12 hats, and you."
 
@@ -149,11 +153,62 @@ def _known_sha256(gguf: Path, cache: Path) -> str:
 def _float32_bytes(gguf: Path) -> int:
     from gguf import GGUFReader
 
+    _require_possible_lengths(gguf)
     try:
         tensors = GGUFReader(str(gguf)).tensors
         return _FLOAT32_BYTES * sum(int(tensor.n_elements) for tensor in tensors)
     except Exception as error:  # the reader fails in many ways on a cut or foreign file
         raise BadModel(f"{gguf} is not a whole GGUF file: {error}. Fetch it again") from error
+
+
+def _require_possible_lengths(gguf: Path) -> None:
+    """Refuse counts and lengths beyond the end of the file: its reader would go through them one by one."""
+    if not gguf.stat().st_size:
+        raise BadModel(f"{gguf} is not a whole GGUF file: it is empty. Fetch it again")
+    with gguf.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        try:
+            magic, version, tensors, fields = struct.unpack_from("<4sIQQ", data)
+            if magic != b"GGUF" or not 2 <= version < 2**16:
+                raise ValueError(
+                    f"it starts with {magic!r}, version {version}"
+                )  # or is of big-endian machines
+            at = 24
+            for _ in range(_possible(fields, data, at)):
+                at = _after_string(data, at)
+                at = _after_value(data, at + 4, struct.unpack_from("<I", data, at)[0])
+            _possible(tensors, data, at)
+        except (ValueError, struct.error) as error:
+            raise BadModel(f"{gguf} is not a whole GGUF file: {error}. Fetch it again") from error
+
+
+def _possible(count: int, data: mmap.mmap, at: int) -> int:
+    """A count of things of a byte or more that follow an offset."""
+    if count > len(data) - at:
+        raise ValueError(f"{count:,} entries are announced at byte {at:,} of {len(data):,}")
+    return count
+
+
+def _after_string(data: mmap.mmap, at: int) -> int:
+    return at + 8 + _possible(struct.unpack_from("<Q", data, at)[0], data, at + 8)
+
+
+def _after_value(data: mmap.mmap, at: int, kind: int) -> int:
+    """The offset after a value of a kind; those of strings and lists state their length."""
+    if kind == _STRING:
+        return _after_string(data, at)
+    if kind != _LIST:
+        if kind not in _KIND_BYTES:
+            raise ValueError(f"byte {at:,} is of the unknown kind {kind}")
+        return at + _KIND_BYTES[kind]
+    inner, length = struct.unpack_from("<IQ", data, at)
+    at += 12
+    if inner in _KIND_BYTES:
+        return at + _possible(length * _KIND_BYTES[inner], data, at)
+    if inner != _STRING:
+        raise ValueError(f"byte {at:,} is a list of the unknown kind {inner}")
+    for _ in range(_possible(length, data, at)):
+        at = _after_string(data, at)
+    return at
 
 
 def _convert(gguf: Path, folder: Path) -> None:

@@ -4,6 +4,7 @@ There is no language-model head. On a CPU the safetensors stay mapped from disk,
 megabytes and blocks that are not loaded cost nothing.
 """
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from splinelens.models.fingerprint import (
     weight_chain,
 )
 from splinelens.models.gguf import is_converted
+from splinelens.models.hub import shard_names
 from splinelens.models.quiet import quiet
 from splinelens.models.source import find_source
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     import torch
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
+_DEPTHS = {"num_hidden_layers", "n_layer", "n_layers", "num_layers", "depth"}  # keys of configurations
 _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 _GENERIC = ("TokenizersBackend", "PreTrainedTokenizerFast")  # classes that do what tokenizer.json says
 
@@ -82,14 +85,15 @@ class LoadedModel:
         """
         if not 1 <= depth <= self.depth:
             raise BadModel(f"no fingerprint at depth {depth}: {self.name} is loaded with {self.depth} blocks")
-        return Fingerprint(
-            architecture=self.model.config.model_type,  # type: ignore[union-attr, arg-type]  # set by transformers
-            config=config_hash(self.model.config, depth),
-            tokenizer=self._tokenizer_hash,
-            weights=self._chain[depth],
-            dtype=str(self.dtype).removeprefix("torch."),
-            depth=depth,
-        )
+        with _refusals("the fingerprint", self.name):
+            return Fingerprint(
+                architecture=self.model.config.model_type,  # type: ignore[union-attr, arg-type]  # set by transformers
+                config=config_hash(self.model.config, depth),
+                tokenizer=self._tokenizer_hash,
+                weights=self._chain[depth],
+                dtype=str(self.dtype).removeprefix("torch."),
+                depth=depth,
+            )
 
     @cached_property
     def _tokenizer_hash(self) -> str:
@@ -145,6 +149,7 @@ def load_model(
         config, total_depth = _read_config(folder, name, n_layers, options)
         tokenizer = _read_tokenizer(folder, options)
         model = _read_model(folder, config, number_type, target, options)
+        _require_embeddings(model, tokenizer, folder)
     sidecar = read_sidecar(folder) if is_converted(folder, cache_folder(cache)) else None
     chain = sidecar.chain if sidecar and len(sidecar.chain) == total_depth + 1 else None
     return LoadedModel(model, tokenizer, name, commit, n_layers or total_depth, total_depth, folder, chain)
@@ -195,10 +200,11 @@ def _read_config(
     """The configuration, shortened so that later blocks are neither built nor read, and the whole depth."""
     from transformers import AutoConfig
 
+    _require_possible_depth(folder)
     with _refusals("the configuration", folder):
         config = AutoConfig.from_pretrained(str(folder), **options)
         text = config.get_text_config()
-        total_depth = int(text.num_hidden_layers)
+        total_depth, blocks = int(text.num_hidden_layers), per_block(text)
     if n_layers is None and total_depth > 0:
         return config, total_depth
     if not isinstance(n_layers, int) or not 1 <= n_layers <= total_depth:
@@ -207,10 +213,31 @@ def _read_config(
             f"cannot load {n_layers!r} blocks: {name} has {total_depth}, its layers are 0 to "
             f"{total_depth - 1}"
         )
-    for key in per_block(text):
+    for key in blocks:
         setattr(text, key, getattr(text, key)[:n_layers])
     text.num_hidden_layers = n_layers
     return config, total_depth
+
+
+def _require_possible_depth(folder: Path) -> None:
+    """Refuse more blocks than there are weights: transformers would build them for hours."""
+    from safetensors import safe_open
+
+    with _refusals("the configuration", folder):
+        found = [json.loads((folder / "config.json").read_bytes())]
+    tensors = 0
+    for name in shard_names(folder):
+        with safe_open(folder / name, framework="numpy") as file:
+            tensors += len(file.keys())
+    while found:
+        value = found.pop()
+        found += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        for key in _DEPTHS & value.keys() if isinstance(value, dict) else ():
+            if isinstance(value[key], int | float) and value[key] > tensors:
+                raise BadModel(
+                    f"{folder / 'config.json'} states {key} {value[key]:,}, and the weights are {tensors:,} "
+                    "tensors in all; fetch or save the model again"
+                )
 
 
 def _read_tokenizer(folder: Path, options: dict[str, bool]) -> Any:  # Any: see LoadedModel
@@ -275,17 +302,35 @@ def _read_model(
         ) from error
 
 
+def _require_embeddings(model: "torch.nn.Module", tokenizer: Any, folder: Path) -> None:  # Any: as above
+    """Refuse a tokenizer whose ids the model has no embedding for.
+
+    Special tokens do not count, other than those put around every text: texts cannot contain them.
+    """
+    with _refusals("the tokenizer", folder):
+        rows = len(model.get_input_embeddings().weight)  # type: ignore[operator]  # set by transformers
+        special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+        ids = {*tokenizer.get_vocab().values()} - special | {*tokenizer("a")["input_ids"]}
+    if max(ids) >= rows:
+        raise BadModel(
+            f"the tokenizer of {folder} has ids up to {max(ids):,}, and the model embeds {rows:,} tokens: "
+            "they are of different models. Fetch or save both again"
+        )
+
+
 @contextmanager
-def _refusals(what: str, folder: Path) -> Iterator[None]:
+def _refusals(what: str, folder: Path | str) -> Iterator[None]:
     """Turn what transformers raises on a broken or foreign file, which can be anything, into ``BadModel``."""
     try:
         yield
-    except Exception as error:
+    except (BadModel, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic of the tokenizers library is no Exception
         message = str(error).strip()
         if "trust_remote_code" in message:
             raise BadModel(
                 f"{folder} comes with Python code of its own, which is not run unless you ask for it. If you "
                 "trust its authors, pass trust_remote_code=True (command line: --trust-remote-code)"
             ) from error
-        reason = (message.splitlines() or [""])[0]
+        reason = (message.splitlines() or [""])[0][:300]
         raise BadModel(f"{what} of {folder} cannot be loaded: {type(error).__name__}: {reason}") from error

@@ -6,6 +6,8 @@ before transformers reads them, so that errors name what is missing or cut.
 
 import difflib
 import os
+import stat
+from contextlib import suppress
 from pathlib import Path
 
 from splinelens.errors import BadModel, UnknownModel
@@ -21,6 +23,9 @@ from splinelens.models.hub import (
     shard_names,
 )
 from splinelens.models.wheel import ALIASES, fetch_gguf
+
+_TEXTS = (".json", ".txt", ".model", ".jinja")
+_MAX_TEXT_BYTES = 1_000_000_000
 
 
 def find_source(
@@ -57,6 +62,7 @@ def require_complete(folder: Path) -> None:
     """
     from safetensors import SafetensorError, safe_open
 
+    _require_files(folder)
     if not (folder / "config.json").is_file():
         raise BadModel(f"{folder} has no config.json: it is no model folder. Make one with save_pretrained")
     names = shard_names(folder)
@@ -78,6 +84,20 @@ def require_complete(folder: Path) -> None:
             if folder.parent.name == "converted":
                 advice = "delete the folder, and the next load makes it again"
             raise BadModel(f"{folder / name} is cut short or broken ({error}); {advice}") from error
+
+
+def _require_files(folder: Path) -> None:
+    """Refuse pipes, devices and enormous files where transformers would read to their end."""
+    for path in sorted(folder.iterdir()):
+        with suppress(OSError):  # a link that leads nowhere is as no file
+            status = path.stat()
+            regular = stat.S_ISREG(status.st_mode)
+            if not (regular or stat.S_ISDIR(status.st_mode)):
+                raise BadModel(f"{path} is a pipe, socket or device; a model folder holds files only")
+            if regular and status.st_size > _MAX_TEXT_BYTES and path.suffix in _TEXTS:
+                raise BadModel(
+                    f"{path} has {status.st_size:,} bytes, too many to read; fetch the model again"
+                )
 
 
 def _local_folder(name: str, cache: Path) -> Path:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from splinelens.detect.artifact import Artifact
+from splinelens.errors import BrokenArtifact
 from splinelens.report.page import render_markdown
 from splinelens.report.tables import (
     Table,
@@ -19,23 +20,33 @@ from splinelens.report.tables import (
 
 
 def card(artifact: Artifact) -> str:
-    """Describe a detector in Markdown, with the metrics and the command that it stores."""
-    return render_markdown(
-        "card",
-        artifact=artifact,
-        labels=[_code(label) for label in artifact.labels],
-        negative=_code(artifact.negative),
-        model=_code(artifact.model["name"]),
-        model_table=_model_table(artifact),
-        data_table=artifact.training and _data_table(artifact),
-        metric_table=metric_table,
-        full_label_table=full_label_table,
-        mean_table=mean_table,
-        confusion_table=confusion_table,
-        measured_table=measured_table,
-        thresholds=threshold_table(zip(artifact.labels, artifact.thresholds, strict=True)),
-        languages=languages(artifact),
-    )
+    """Describe a detector in Markdown, with the metrics and the command that it stores.
+
+    Raises:
+        BrokenArtifact: What it records of its training and metrics is not what ``train`` writes.
+    """
+    try:
+        return render_markdown(
+            "card",
+            artifact=artifact,
+            labels=[_code(label) for label in artifact.labels],
+            negative=_code(artifact.negative),
+            model=_code(artifact.model["name"]),
+            model_table=_model_table(artifact),
+            data_table=artifact.training and _data_table(artifact),
+            metric_table=metric_table,
+            full_label_table=full_label_table,
+            mean_table=mean_table,
+            confusion_table=confusion_table,
+            measured_table=measured_table,
+            thresholds=threshold_table(zip(artifact.labels, artifact.thresholds, strict=True)),
+            languages=languages(artifact),
+        )
+    except Exception as error:  # these records are plain JSON, and an edited one can be anything
+        raise BrokenArtifact(
+            f"detector {one_line(artifact.name)} does not record what its card shows: "
+            f"{type(error).__name__}: {one_line(str(error))[:200]}; fetch or train the detector again"
+        ) from error
 
 
 def languages(artifact: Artifact) -> str:
