@@ -16,7 +16,8 @@ from detection.data import read_evaluation
 from detection.run import PROTOCOLS, run
 from detection.table import terminal_table
 
-from splinelens.apps.detector import Detector, shipped
+from splinelens.apps.detector import Detector
+from splinelens.detect.shipped import shipped
 from splinelens.errors import SplinelensError
 from splinelens.models import load_model
 

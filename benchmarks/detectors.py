@@ -24,7 +24,7 @@ from detection.features import READINGS, read_cached
 from detection.training_rows import Part, domain_parts, measured_part, toxic_parts, type_parts
 
 from splinelens.apps.detector import Detector
-from splinelens.apps.training import train
+from splinelens.apps.training import fit_detector
 from splinelens.detect.artifact import Artifact, Task
 from splinelens.detect.thresholds import proportion_interval
 from splinelens.features.extract import read_table
@@ -144,7 +144,7 @@ def fit(recipe: Recipe, data: EvaluationData, cache: Path, dtype: str) -> Artifa
     else:
         output = cache / f"{recipe.name}-{dtype}.parquet"
         table = read_table(TextReader(source, recipe.spec), texts, output=output)
-    return train(
+    return fit_detector(
         texts,
         np.concatenate([part.labels for part in parts]),
         reader,

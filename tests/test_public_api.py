@@ -1,8 +1,15 @@
 """What a user of transformers, pandas and scikit-learn types, on tiny models."""
 
+import numpy as np
 import pytest
 
 import splinelens
+
+KIND = ["you are good", "the tea is fine", "what a nice thing", "we are at the sea", "thanks to you all"]
+RUDE = ["you rude toad", "what a rude thing", "the rude lot of you", "go and be rude there", "rude rude you"]
+TEXTS = [f"{(RUDE if row % 2 else KIND)[row // 2 % 5]} {row}" for row in range(40)]
+WORDS = ["toxic" if row % 2 else "clean" for row in range(40)]
+_TRAINED = {}  # what takes a second is made once
 
 
 @pytest.fixture
@@ -14,9 +21,17 @@ def tiny_folder(tmp_path, tiny_llama, tiny_tokenizer):
     return folder
 
 
+@pytest.fixture
+def trained(tiny_folder):
+    """A training on words."""
+    if "trained" not in _TRAINED:
+        _TRAINED["trained"] = splinelens.train(TEXTS, WORDS, tiny_folder, layers=[0, 1], device="cpu")
+    return _TRAINED["trained"]
+
+
 def test_the_package_offers_what_one_calls_and_errors_in_their_own_module():
     offered = dir(splinelens)
-    assert {"Detector", "load_model", "extract", "errors", "__version__"} <= set(offered)
+    assert {"Detector", "FeatureSpec", "train", "evaluate", "errors", "__version__"} <= set(offered)
     assert not [name for name in offered if name.startswith(("Bad", "Cannot", "Unknown", "import_"))]
     assert issubclass(splinelens.errors.BadTexts, splinelens.errors.SplinelensError)
 
@@ -26,3 +41,103 @@ def test_a_model_of_a_folder_is_loaded_up_to_some_layers(tiny_folder):
     assert loaded.depth == 2
     with pytest.raises(splinelens.errors.BadFeatures, match=r"cannot load 9 blocks: .*tiny has 3"):
         splinelens.load_model(tiny_folder, n_layers=9, device="cpu")
+
+
+def test_a_detector_is_trained_saved_loaded_and_scores_alike(trained, tiny_folder, tmp_path):
+    detector = trained.detector
+    assert trained.artifact.metrics["out_of_fold"]["n"] == 40
+    detector.save(tmp_path / "mine")
+    again = splinelens.Detector.load(tmp_path / "mine", model=tiny_folder, device="cpu", batch_tokens=64)
+    assert again.predict_proba(TEXTS) == pytest.approx(detector.predict_proba(TEXTS))
+    assert (tmp_path / "mine" / "CARD.md").is_file()
+
+
+def test_probabilities_have_a_column_a_class_and_nan_where_nothing_was_read(trained):
+    detector = trained.detector
+    probabilities = detector.predict_proba(["you rude toad", "the tea is fine", "", None])
+    assert detector.classes_.tolist() == ["clean", "toxic"]
+    assert probabilities.shape == (4, 2)
+    assert probabilities[:2].sum(axis=1) == pytest.approx(1)
+    assert np.isnan(probabilities[2:]).all()
+    verdicts = detector.predict(["you rude toad", "the tea is fine", ""])
+    assert verdicts.tolist() == ["toxic", "clean", "undetermined"]
+
+
+def test_probabilities_of_classes_add_up_to_one(tiny_folder):
+    kinds = [("sea", "tea", "rude")[row % 3] for row in range(45)]
+    texts = [f"{kind} {KIND[row % 5]} {kind} {row}" for row, kind in enumerate(kinds)]
+    detector = splinelens.train(texts, kinds, tiny_folder, layers=[0], device="cpu").detector
+    assert detector.classes_.tolist() == ["rude", "sea", "tea"]
+    assert detector.predict_proba(TEXTS[:3]).sum(axis=1) == pytest.approx(1)
+    assert set(detector.predict(TEXTS[:3])) <= {"rude", "sea", "tea"}
+
+
+def test_several_labels_are_a_table_of_zeros_and_ones(tiny_folder):
+    table = {"rude": [row % 2 for row in range(40)], "loud": [int(row % 4 > 1) for row in range(40)]}
+    texts = [f"{text}{'!!!!' * loud}" for text, loud in zip(TEXTS, table["loud"], strict=True)]
+    detector = splinelens.train(texts, table, tiny_folder, layers=[0], device="cpu").detector
+    assert detector.classes_.tolist() == ["rude", "loud"]
+    fired = detector.predict([TEXTS[1], ""])
+    assert fired.shape == (2, 2)
+    assert np.isnan(fired[1]).all()
+    array = np.stack([table["rude"], table["loud"]], axis=1)
+    measured = splinelens.evaluate(detector, texts, array, allow_training_rows=True, resamples=0)
+    assert set(measured.labels) == {"rude", "loud"}
+
+
+@pytest.mark.parametrize("kind", ["words", "numbers", "array", "pandas", "polars"])
+def test_a_detector_is_measured_on_labels_of_any_kind(trained, kind):
+    polars, pandas = pytest.importorskip("polars"), pytest.importorskip("pandas")
+    bits = [row % 2 for row in range(40)]
+    labels = {
+        "words": WORDS,
+        "numbers": bits,
+        "array": np.array(bits, dtype=bool),
+        "pandas": pandas.Series(bits),
+        "polars": polars.Series(bits),
+    }[kind]
+    new = [f"{text} again" for text in TEXTS]
+    assert splinelens.evaluate(trained.detector, new, labels, resamples=0).n == 40
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"labels": WORDS[:9]}, "9 labels 'positive' for 40 texts"),
+        ({"labels": [*WORDS[:39], None]}, "1 of 40 labels 'positive' are missing, the first in row 39"),
+        ({"labels": "toxic"}, "labels is a str"),
+        ({"labels": ["toxic"] * 40}, "is toxic|holds 'toxic'|in all 40 rows"),
+        ({"features": "margin"}, "margin"),
+        ({"layers": [-1]}, "counted from 0"),
+    ],
+    ids=["few", "missing", "a word", "one class", "features", "layers"],
+)
+def test_train_refuses_wrong_options_before_it_loads_a_model(change, words):
+    options = {"labels": WORDS, "model": "owner/that-is-nowhere", **change}
+    with pytest.raises((splinelens.errors.BadLabels, splinelens.errors.BadFeatures), match=words):
+        splinelens.train(TEXTS, **options)
+
+
+def test_evaluate_refuses_texts_that_the_detector_was_fitted_on(trained):
+    with pytest.raises(splinelens.errors.BadTexts, match="allow_training_rows=True"):
+        splinelens.evaluate(trained.detector, TEXTS, WORDS)
+
+
+def test_a_detector_says_where_to_give_a_model_that_has_moved(tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tiny_folder.parent)
+    trained = splinelens.train(TEXTS, WORDS, "tiny", layers=[0], device="cpu")
+    assert trained.artifact.model["name"] == str(tiny_folder)
+    trained.detector.save(tmp_path / "mine")
+    tiny_folder.rename(tmp_path / "moved")
+    with pytest.raises(splinelens.errors.UnknownModel, match=r"which is not there; .*--model FOLDER"):
+        splinelens.Detector.load(tmp_path / "mine")
+    moved = splinelens.Detector.load(tmp_path / "mine", model=tmp_path / "moved", device="cpu")
+    assert moved.score(["the tea is fine"])[0].score is not None
+
+
+def test_a_detector_reads_in_another_number_type_if_asked(trained, tiny_folder, tmp_path):
+    trained.detector.save(tmp_path / "mine")
+    half = splinelens.Detector.load(tmp_path / "mine", model=tiny_folder, device="cpu", dtype="bfloat16")
+    assert half.predict_proba(TEXTS[:4]) == pytest.approx(trained.detector.predict_proba(TEXTS[:4]), abs=0.2)
+    with pytest.raises(splinelens.errors.BadModel, match="dtype='bfloat16' belongs to load_model"):
+        splinelens.Detector.load(tmp_path / "mine", model=half.reader.loaded, dtype="bfloat16")

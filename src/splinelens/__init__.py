@@ -19,12 +19,15 @@ from splinelens import errors as errors
 
 if TYPE_CHECKING:
     from splinelens.apps.detector import Detector as Detector
+    from splinelens.apps.evaluation import evaluate as evaluate
     from splinelens.apps.inspection import inspect as inspect
     from splinelens.apps.pipelines import make_detector_pipeline as make_detector_pipeline
+    from splinelens.apps.training import train as train
     from splinelens.features.extract import extract as extract
     from splinelens.features.look import TokenDetail as TokenDetail
     from splinelens.features.look import look as look
     from splinelens.features.slicing import slice_texts as slice_texts
+    from splinelens.features.spec import FeatureSpec as FeatureSpec
     from splinelens.features.stream import Stream as Stream
     from splinelens.features.table import FeatureTable as FeatureTable
     from splinelens.features.token_report import read_tokens as read_tokens
@@ -39,12 +42,14 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "Detector": "apps.detector",
+    "FeatureSpec": "features.spec",
     "FeatureTable": "features.table",
     "GeometryFeatures": "features.transformer",
     "LoadedModel": "models",
     "Stream": "features.stream",
     "Texts": "texts",
     "TokenDetail": "features.look",
+    "evaluate": "apps.evaluation",
     "extract": "features.extract",
     "inspect": "apps.inspection",
     "load_model": "models",
@@ -53,6 +58,7 @@ _MODULES = {
     "read_texts": "texts",
     "read_tokens": "features.token_report",
     "slice_texts": "features.slicing",
+    "train": "apps.training",
     "watch": "layers",
 }
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from splinelens.apps.training import train
+from splinelens.apps.training import fit_detector
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.models import load_model
@@ -40,6 +40,6 @@ def fit_on(loaded):
         reader = TextReader(loaded, FeatureSpec(**{"features": ("margins",), "max_tokens": 24, **spec}))
         texts, labels = labeled()
         words = {"label": "toxic", "negative": "clean"}
-        return train(texts, labels, reader, name="tiny", strengths=(1e-2, 1.0), **words).artifact
+        return fit_detector(texts, labels, reader, name="tiny", strengths=(1e-2, 1.0), **words).artifact
 
     return fit

@@ -7,8 +7,9 @@ import numpy as np
 import pandas
 import pytest
 
-from splinelens.apps.detector import Detector, find_artifact, shipped
-from splinelens.apps.training import train
+from splinelens.apps.detector import Detector
+from splinelens.apps.training import fit_detector
+from splinelens.detect.shipped import find_artifact, shipped
 from splinelens.errors import (
     BadDetector,
     BadLabels,
@@ -96,7 +97,7 @@ def test_parts_add_up_on_layers_of_experts_that_no_token_visits(tiny_of, tiny_to
     reader = TextReader(loaded, FeatureSpec(features=("margins",), max_tokens=24))
     texts, labels = labeled()
     words = {"name": "routed", "label": "toxic", "negative": "clean", "strengths": (1.0,)}
-    fitted = train(texts, labels, reader, **words).artifact
+    fitted = fit_detector(texts, labels, reader, **words).artifact
     fitted.save(tmp_path / "d")
     detector = Detector.load(tmp_path / "d", model=loaded)
     (features,) = detector.reader.read(["a"], locate=True)

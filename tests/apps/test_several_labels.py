@@ -5,7 +5,7 @@ import pytest
 
 from splinelens.apps.detector import Detector
 from splinelens.apps.evaluation import evaluation_report
-from splinelens.apps.training import MAX_BYTES, MIN_HASHES, count_repeated, max_hashes, train
+from splinelens.apps.training import MAX_BYTES, MIN_HASHES, count_repeated, fit_detector, max_hashes
 from splinelens.detect.heads import LinearHead
 from splinelens.errors import BadDetector, BadLabels
 from splinelens.features.extract import read_table
@@ -46,7 +46,7 @@ def several(reader, tmp_path):
         if task not in _FITTED:
             texts, labels = labeled() if task == "labels" else of_class()
             words = {"name": task, "label": WORDS, "negative": "none"}
-            _FITTED[task] = train(texts, labels, reader, task=task, strengths=(1.0,), **words).artifact
+            _FITTED[task] = fit_detector(texts, labels, reader, task=task, strengths=(1.0,), **words).artifact
         _FITTED[task].save(tmp_path / task)
         return Detector.load(tmp_path / task, model=reader.loaded)
 
@@ -69,7 +69,9 @@ def test_each_label_is_what_a_detector_of_it_gives(several, reader):
     detector, (texts, labels) = several("labels"), labeled()
     table = read_table(reader, read_texts(texts))
     for place, word in enumerate(WORDS):
-        single = train(texts, labels[:, place], reader, name=word, label=word, strengths=(1.0,)).artifact
+        single = fit_detector(
+            texts, labels[:, place], reader, name=word, label=word, strengths=(1.0,)
+        ).artifact
         expected = single.head.logit(table.values)[:, 0]
         assert detector.artifact.head.logit(table.values)[:, place] == pytest.approx(expected, abs=1e-6)
 
@@ -146,7 +148,7 @@ def test_repeated_and_contradicting_texts_are_counted_and_hashes_are_kept(reader
         [*texts, texts[0].upper() + "!", texts[1], ""],
         np.vstack([labels, labels[0], 1 - labels[1], 0 * labels[0]]),
     )
-    artifact = train(
+    artifact = fit_detector(
         texts, labels[:, 0], reader, name="twice", strengths=(1.0,), languages=["English"]
     ).artifact
     assert artifact.training["repeated"] == {"texts": 2, "rows": 4, "contradicting": 1}
@@ -194,7 +196,7 @@ def test_labels_that_do_not_fit_the_task_are_refused(reader, change, found):
     if change.pop("rare", False):
         labels[:, 2] = np.arange(96) < 3
     with pytest.raises(BadLabels, match=found):
-        train(texts, labels, reader, **{"name": "n", "task": "labels", "label": WORDS, **change})
+        fit_detector(texts, labels, reader, **{"name": "n", "task": "labels", "label": WORDS, **change})
 
 
 @pytest.mark.parametrize("task", ["labels", "classes"])

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from splinelens.apps.detector import Detector
-from splinelens.apps.training import train
+from splinelens.apps.training import fit_detector
 from splinelens.errors import BadDetector, BadFeatures, BadLabels
 from splinelens.features.extract import read_table
 from splinelens.features.reader import TextReader
@@ -30,7 +30,7 @@ def test_a_training_is_written_with_its_card_and_report(loaded, tmp_path):
     texts, labels = labeled(60)
     reader = TextReader(loaded, FeatureSpec(features=("margins",), max_tokens=24))
     command = "splinelens train a.csv -o here"
-    training = train(texts, labels, reader, name="n", command=command, strengths=(1.0,))
+    training = fit_detector(texts, labels, reader, name="n", command=command, strengths=(1.0,))
     report = training.write(tmp_path / "here")
     written = sorted(path.name for path in (tmp_path / "here").iterdir())
     assert written == ["CARD.md", "TRAINING.md", "detector.json", "detector.safetensors", "suspects.csv"]
@@ -43,9 +43,9 @@ def test_a_table_of_other_texts_or_columns_is_refused(loaded):
     reader = TextReader(loaded, FeatureSpec(features=("margins",), max_tokens=24))
     other = TextReader(loaded, FeatureSpec(features=("margins",), layers=(0,), max_tokens=24))
     with pytest.raises(BadFeatures, match="a table of 39 rows and 2 columns does not fit 40 texts and 2 col"):
-        train(texts, labels, reader, name="n", table=read_table(reader, Texts.of(texts[1:])))
+        fit_detector(texts, labels, reader, name="n", table=read_table(reader, Texts.of(texts[1:])))
     with pytest.raises(BadFeatures, match="a table of 40 rows and 1 columns does not fit 40 texts and 2 col"):
-        train(texts, labels, reader, name="n", table=read_table(other, Texts.of(texts)))
+        fit_detector(texts, labels, reader, name="n", table=read_table(other, Texts.of(texts)))
 
 
 def test_training_twice_gives_the_same_artifact(fit_on, tmp_path):
@@ -60,7 +60,7 @@ def test_out_of_fold_numbers_come_from_heads_that_did_not_see_the_row(loaded):
     texts = [f"text number {row} of many" for row in range(60)]
     labels = np.random.default_rng(1).permutation(np.arange(60) % 2)
     reader = TextReader(loaded, FeatureSpec(features=("margins",), max_tokens=24))
-    artifact = train(texts, labels, reader, name="noise", strengths=(1.0,)).artifact
+    artifact = fit_detector(texts, labels, reader, name="noise", strengths=(1.0,)).artifact
     table = read_table(reader, read_texts(texts))
     assert artifact.metrics["out_of_fold"]["auc"] < 0.75
     assert roc_auc_score(labels, artifact.head.logit(table.values)[:, 0]) > 0.95
@@ -70,7 +70,9 @@ def test_rows_that_do_not_judge_only_help_to_fit(loaded):
     texts, labels = labeled(60)
     reader = TextReader(loaded, FeatureSpec(features=("margins",), max_tokens=24))
     words = {"name": "mixed", "label": "toxic", "negative": "clean"}
-    artifact = train(texts, labels, reader, judged=np.arange(60) < 40, strengths=(1.0,), **words).artifact
+    artifact = fit_detector(
+        texts, labels, reader, judged=np.arange(60) < 40, strengths=(1.0,), **words
+    ).artifact
     assert artifact.training["judged_rows"] == 40
     assert artifact.metrics["out_of_fold"]["n"] == 40
 
@@ -79,7 +81,7 @@ def test_unreadable_texts_are_left_out_and_counted(loaded):
     texts, labels = labeled(44)
     texts[0], texts[3] = "", "\0"
     reader = TextReader(loaded, FeatureSpec(features=("margins",), max_tokens=24))
-    artifact = train(
+    artifact = fit_detector(
         texts, labels, reader, name="n", label="toxic", negative="clean", strengths=(1.0,)
     ).artifact
     assert (artifact.training["rows"], artifact.training["left_out"]) == (42, 2)
@@ -101,8 +103,8 @@ def test_a_prior_moves_weight_from_one_statistic_to_the_others(loaded):
     table = read_table(reader, read_texts(texts))
     last = np.repeat(["last" in column.name for column in reader.columns], [c.size for c in reader.columns])
     words = {"name": "n", "label": "toxic", "negative": "clean", "strengths": (0.01,), "table": table}
-    plain = train(texts, labels, reader, **words).artifact
-    less = train(texts, labels, reader, prior={"margin_last": 0.01}, **words).artifact
+    plain = fit_detector(texts, labels, reader, **words).artifact
+    less = fit_detector(texts, labels, reader, prior={"margin_last": 0.01}, **words).artifact
 
     def share(artifact):  # of the logit's spread over the rows
         apart = artifact.head.weight[0] * (table.values - artifact.head.mean) / artifact.head.scale
@@ -113,7 +115,7 @@ def test_a_prior_moves_weight_from_one_statistic_to_the_others(loaded):
     with pytest.raises(
         BadFeatures, match="a prior for margin_mean, but the features are margin_max, margin_last"
     ):
-        train(texts, labels, reader, prior={"margin_mean": 1.0}, **words)
+        fit_detector(texts, labels, reader, prior={"margin_mean": 1.0}, **words)
 
 
 def test_bad_requests_are_refused(loaded):
@@ -121,12 +123,12 @@ def test_bad_requests_are_refused(loaded):
     reader = TextReader(loaded, FeatureSpec(features=("margins",), max_tokens=24))
     words = {"name": "n", "label": "toxic", "negative": "clean"}
     with pytest.raises(BadLabels, match="40 rows need as many labels"):
-        train(texts, labels[:3], reader, **words)
+        fit_detector(texts, labels[:3], reader, **words)
     for label, negative in [("undetermined", "clean"), ("toxic", "toxic"), ("toxic", "undetermined")]:
         with pytest.raises(BadLabels, match="must differ and not be empty; choose other names"):
-            train(texts, labels, reader, name="n", label=label, negative=negative)
+            fit_detector(texts, labels, reader, name="n", label=label, negative=negative)
     for seed in (-1, 2**32):
         with pytest.raises(BadDetector, match=f"seed {seed} is not from 0 to 4294967295"):
-            train(texts, labels, reader, seed=seed, **words)
+            fit_detector(texts, labels, reader, seed=seed, **words)
     with pytest.raises(BadLabels, match="0 positive"):
-        train(texts, np.zeros(40), reader, **words)
+        fit_detector(texts, np.zeros(40), reader, **words)

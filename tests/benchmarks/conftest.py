@@ -11,7 +11,7 @@ from detection.features import Features
 from detection.protocols import Plan
 
 from splinelens.apps.detector import Detector
-from splinelens.apps.training import train
+from splinelens.apps.training import fit_detector
 from splinelens.features.reader import TextReader
 from splinelens.models import LoadedModel
 from splinelens.texts import Texts
@@ -140,6 +140,6 @@ def fitted(data, loaded):
     def fitted(spec, rows, **more):
         texts, reader = Texts(tuple(rows.texts(data)), {}, "rows"), TextReader(loaded, spec)
         more = {"name": "ours", "strengths": (1e-2,), "sources": ["these rows"], **more}
-        return Detector(train(texts, rows.labels, reader, **more).artifact, reader)
+        return Detector(fit_detector(texts, rows.labels, reader, **more).artifact, reader)
 
     return fitted

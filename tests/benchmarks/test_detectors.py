@@ -7,8 +7,8 @@ import pytest
 from detection.training_rows import measured_part, toxic_parts, type_parts
 from detectors import RECIPES, command, parse, with_measurements
 
-from splinelens.apps.detector import shipped
 from splinelens.detect.artifact import Artifact
+from splinelens.detect.shipped import shipped
 from splinelens.features.catalogue import columns, statistics
 from splinelens.features.spec import FeatureSpec
 

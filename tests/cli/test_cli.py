@@ -61,9 +61,9 @@ def test_the_examples_of_a_help_page_name_options_that_exist(run, command):
 
 
 def test_the_examples_of_score_run_on_a_tiny_model(run, detector, comments, monkeypatch, tmp_path):
-    import splinelens.apps.detector
+    import splinelens.detect.shipped
 
-    monkeypatch.setattr(splinelens.apps.detector, "shipped", lambda: {"toxicity": detector})
+    monkeypatch.setattr(splinelens.detect.shipped, "shipped", lambda: {"toxicity": detector})
     monkeypatch.chdir(tmp_path)
     (tmp_path / "comments.csv").write_bytes(comments.read_bytes())
     page = run("score", "--help").stdout

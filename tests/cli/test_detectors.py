@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-import splinelens.apps.detector
+import splinelens.detect.shipped
 from splinelens.detect.artifact import Artifact
 
 
 @pytest.fixture(autouse=True)
 def _one_shipped(detector, monkeypatch):
-    monkeypatch.setattr(splinelens.apps.detector, "shipped", lambda: {"tiny": detector})
+    monkeypatch.setattr(splinelens.detect.shipped, "shipped", lambda: {"tiny": detector})
 
 
 def test_the_list_has_stable_keys(run, detector, model_folder):

@@ -163,9 +163,9 @@ def test_exactly_one_source_is_wanted(score, comments):
 
 
 def test_an_unknown_detector_names_the_nearest(run, detector, monkeypatch):
-    import splinelens.apps.detector
+    import splinelens.detect.shipped
 
-    monkeypatch.setattr(splinelens.apps.detector, "shipped", lambda: {"toxicity": detector})
+    monkeypatch.setattr(splinelens.detect.shipped, "shipped", lambda: {"toxicity": detector})
     told = run("score", "--text", "a", "--detector", "toxcity", code=1).stderr
     assert told == "Error: no detector and no folder 'toxcity'; did you mean toxicity?\n"
 

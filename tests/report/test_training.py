@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from splinelens.apps.detector import Detector
 from splinelens.apps.training import Training
 from splinelens.detect.learning_curve import LearningCurve, PowerLaw
 from splinelens.detect.thresholds import thresholds
@@ -56,7 +57,7 @@ def report(detector):
     """A report with everything."""
     stored = thresholds(LABELS[:, 0], SCORES[:, 0])
     training = Training(
-        detector("rude", "loud", thresholds=stored),
+        Detector(detector("rude", "loud", thresholds=stored), None),
         values=np.zeros((6, 1)),
         labels=LABELS,
         scores=SCORES,
@@ -115,7 +116,8 @@ def test_the_file_has_a_line_for_each_suspect_and_each_contradicting_row(report)
 def report_of(artifact, labels, scores, groups=None):
     numbers = np.arange(len(labels))
     groups = numbers if groups is None else groups
-    return Training(artifact, np.zeros((len(labels), 1)), labels, scores, numbers, groups).report()
+    values, scorer = np.zeros((len(labels), 1)), Detector(artifact, None)
+    return Training(scorer, values, labels, scores, numbers, groups).report()
 
 
 def test_classes_are_named_in_the_users_words(detector):

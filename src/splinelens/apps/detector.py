@@ -4,73 +4,39 @@ The features are read with the model that the detector was fitted with; its line
 max-pooled margin is reached at one token, so the logit is exactly a constant plus one number a token.
 """
 
-import difflib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from itertools import islice
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
 
 from splinelens.detect import UNDETERMINED
-from splinelens.detect.artifact import Artifact
+from splinelens.detect.artifact import ARTIFACT_FILES, Artifact
 from splinelens.detect.metrics import Evaluation, Evaluations
+from splinelens.detect.shipped import find_artifact
 from splinelens.errors import (
-    BadDetector,
     BadFeatures,
     BadModel,
-    NotExplainable,
-    UnknownDetector,
+    UnknownModel,
     WrongModel,
 )
 from splinelens.features.catalogue import VERSION
 from splinelens.features.extract import provenance
 from splinelens.features.reader import CHUNK, Progress, TextFeatures, TextReader
-from splinelens.features.spec import FeatureSpec
-from splinelens.files import RowStore, check_output
+from splinelens.features.spec import FeatureSpec, require_unset
+from splinelens.files import RowStore, check_output, write_text
 from splinelens.models import Fingerprint, LoadedModel, load_model
+from splinelens.report.card import card
 from splinelens.report.scores import Span, TextScore, write_scores
 from splinelens.report.spans import merged
 from splinelens.texts import Texts
 from splinelens.tokens import Long
 
-_ONE_TOKEN = {"max", "min", "last"}  # poolings whose value is the margin of one token
 
-
-def shipped() -> dict[str, Path]:
-    """The detectors that come with the package, by name.
-
-    Example:
-        >>> sorted(shipped())
-        ['domain', 'toxicity', 'toxicity-fast', 'types']
-    """
-    folder = Path(str(files("splinelens"))) / "detectors"
-    return {path.parent.name: path.parent for path in sorted(folder.glob("*/detector.json"))}
-
-
-def find_artifact(name: str | Path) -> Artifact:
-    """The artifact of a shipped detector such as ``toxicity``, or of a folder.
-
-    A shipped name wins over a folder of that name; ``./toxicity`` or a ``Path`` is the folder.
-
-    Raises:
-        UnknownDetector: Neither; the message suggests similar names.
-        BrokenArtifact: It exists but cannot be read.
-    """
-    known = shipped()
-    if isinstance(name, str) and name in known:
-        return Artifact.load(known[name])
-    folder = Path(name)
-    if folder.is_dir():
-        return Artifact.load(folder)
-    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"shipped are {', '.join(known)}"
-    raise UnknownDetector(f"no detector and no folder {str(name)!r}; {hint}")
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Detector:
     """A fitted head and the reader of its features.
 
@@ -87,10 +53,12 @@ class Detector:
     @classmethod
     def load(
         cls,
-        name: str | Path = "toxicity",
+        name: str | PathLike[str] = "toxicity",
         *,
-        model: LoadedModel | str | None = None,
+        model: LoadedModel | str | PathLike[str] | None = None,
         device: str | None = None,
+        dtype: str | None = None,
+        batch_tokens: int | None = None,
         max_tokens: int | None = None,
         long: Long = "windows",
     ) -> "Detector":
@@ -100,7 +68,10 @@ class Detector:
             name: A shipped name or a folder.
             model: The model, if it is loaded already or lies elsewhere; it must be the one that
                 the detector was fitted with.
-            device: Such as ``cpu`` or ``cuda:0``.
+            device: Such as ``cpu`` or ``cuda:0``; without it the GPU if there is one.
+            dtype: Number type of the weights, such as ``bfloat16``; None takes the one that the detector was
+                fitted with. Another one moves scores by its rounding, not the thresholds.
+            batch_tokens: Tokens of a batch, padding included.
             max_tokens: Tokens of a window; None takes that of the detector.
             long: ``"windows"`` reads long texts whole, ``"cut"`` drops what exceeds a window.
 
@@ -111,7 +82,7 @@ class Detector:
             UnknownDetector: No such detector.
             BrokenArtifact: The artifact is damaged.
             WrongModel: It was fitted with another model or catalogue; the message says what differs.
-            BadModel: The model cannot be loaded.
+            BadModel: The model cannot be loaded, or ``device`` or ``dtype`` are given for a loaded one.
         """
         artifact = find_artifact(name)
         fitted_with = FeatureSpec.from_dict(artifact.spec)
@@ -123,15 +94,102 @@ class Detector:
         window = fitted_with.max_tokens if max_tokens is None else max_tokens
         spec = replace(fitted_with, max_tokens=window, long=long)
         fingerprint = Fingerprint.from_dict(artifact.model.get("fingerprint", {}))
-        if not isinstance(model, LoadedModel):
-            model = _load_model(artifact, fingerprint, model, device)
-        _check_model(artifact, fingerprint, model)
-        reader = TextReader(model, spec)
+        if isinstance(model, LoadedModel):
+            require_unset(device=device, dtype=dtype)
+            loaded = model
+        else:
+            loaded = _load_model(artifact, fingerprint, model, device)
+        _check_model(artifact, fingerprint, loaded)
+        if dtype is not None:  # the model is the right one: now its weights in the other number type
+            blocks, revision = fingerprint.depth, loaded.revision
+            loaded = load_model(loaded.name, n_layers=blocks, revision=revision, dtype=dtype, device=device)
+        reader = TextReader(loaded, spec, batch_tokens=batch_tokens)
         if tuple((column.name, column.size) for column in reader.columns) != artifact.columns:
             raise WrongModel(
                 f"detector {artifact.name} reads other columns than its spec gives; train it again"
             )
         return cls(artifact, reader)
+
+    def __repr__(self) -> str:
+        artifact, loaded = self.artifact, self.reader.loaded
+        return f"Detector({artifact.name!r}, {artifact.summary}; {loaded.name}, {loaded.device})"
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """What the columns of ``predict_proba`` stand for: of a binary detector the negative one first."""
+        artifact = self.artifact
+        first = (artifact.negative,) if artifact.task == "binary" else ()
+        return np.array([*first, *artifact.labels], dtype=object)
+
+    def predict_proba(
+        self,
+        texts: Texts | Sequence[str | None],
+        *,
+        fpr: float = 0.05,
+        threshold: float | None = None,
+        progress: Progress | None = None,
+    ) -> np.ndarray:
+        """The calibrated probability of each class, as scikit-learn has it.
+
+        Rows of a binary detector and of classes add up to 1 (of classes the scores, each against all others,
+        are divided by their sum); of several labels each column is one label's own probability. A row is NaN
+        where ``score`` gives the verdict ``undetermined``.
+
+        Args:
+            texts: The texts.
+            fpr: As in ``score``; it decides only whether a cut text is undetermined.
+            threshold: Likewise.
+            progress: Called as texts are finished.
+
+        Returns:
+            (text, class), columns as in ``classes_``.
+
+        Raises:
+            BadDetector: As in ``score``.
+            BadTexts: As in ``score``.
+
+        Example:
+            >>> detector = Detector.load("toxicity-fast")  # doctest: +SKIP
+            >>> detector.predict_proba(["Have a nice day."]).round(2)  # doctest: +SKIP
+            array([[0.99, 0.01]])
+        """
+        rows = [
+            self._probabilities(record)
+            for record in self.scores(texts, fpr=fpr, threshold=threshold, progress=progress)
+        ]
+        return np.array(rows, dtype=np.float64)
+
+    def predict(
+        self,
+        texts: Texts | Sequence[str | None],
+        *,
+        fpr: float = 0.05,
+        threshold: float | None = None,
+        progress: Progress | None = None,
+    ) -> np.ndarray:
+        """The verdicts of ``score``; arguments and errors are those of ``predict_proba``.
+
+        Returns:
+            (text,) strings: one of ``classes_``, or ``undetermined``. Of a detector of several labels
+            (text, label): 1 where a label fired, 0 where it did not, NaN where the text is undetermined.
+        """
+        records = self.scores(texts, fpr=fpr, threshold=threshold, progress=progress)
+        if self.artifact.task != "labels":
+            return np.array([record.verdict for record in records], dtype=object)
+        return np.array([self._fired(record) for record in records])
+
+    def save(self, folder: str | PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the detector and its card to a folder, which ``Detector.load`` reads; the model stays out.
+
+        Raises:
+            OutputExists: The folder holds a detector, without ``overwrite``.
+            CannotWrite: The disk is full or the folder may not be written.
+        """
+        path = Path(folder)
+        for name in (*ARTIFACT_FILES, "CARD.md") if path.is_dir() else ():
+            check_output(path / name, overwrite=overwrite)
+        self.artifact.save(path)
+        write_text(path / "CARD.md", card(self.artifact))
 
     def single_label(self, label: str) -> "Detector":
         """One label against the rest, as a binary detector.
@@ -166,15 +224,7 @@ class Detector:
             BadDetector: No thresholds were stored for that rate, or ``threshold`` is not in [0, 1] or given
                 for classes, of which the one with the highest score is the verdict.
         """
-        if threshold is None:
-            return self.artifact.thresholds_at(fpr)
-        if not 0 <= threshold <= 1:
-            raise BadDetector(f"threshold {threshold} is no score; give one from 0 to 1")
-        if self.artifact.task == "classes":
-            raise BadDetector(
-                f"detector {self.artifact.name} gives the class with the highest score; leave out threshold"
-            )
-        return (threshold,) * len(self.artifact.labels)
+        return self.artifact.limits(fpr, threshold)
 
     def score(
         self,
@@ -217,10 +267,7 @@ class Detector:
     ) -> Iterator[TextScore]:
         """As ``score``, one record after the other; rows before ``start`` are skipped."""
         limits = self.limits(fpr, threshold)
-        if isinstance(explain, str):
-            self.artifact.label_index(explain)
-        if explain and self.inseparable:
-            raise NotExplainable(f"detector {self.artifact.name} cannot be explained: {self.inseparable}")
+        self.artifact.require_explainable(explain)
         rows = Texts.of(texts).texts[start:]
 
         def record(features: TextFeatures) -> TextScore:
@@ -317,6 +364,25 @@ class Detector:
         cut = np.array([record.cut for record in records])
         return artifact.evaluate(known, scores, lengths, cut=cut, resamples=resamples)
 
+    def _fired(self, record: TextScore) -> list[float]:
+        """One row of ``predict``, of a detector of several labels."""
+        labels, fired = self.artifact.labels, record.labels or ()
+        if record.verdict == UNDETERMINED:
+            return [np.nan] * len(labels)
+        return [float(label in fired) for label in labels]
+
+    def _probabilities(self, record: TextScore) -> list[float]:
+        """One row of ``predict_proba``."""
+        if record.verdict == UNDETERMINED or record.score is None:
+            return [np.nan] * len(self.classes_)
+        if record.scores is None:
+            return [1 - record.score, record.score]
+        scores = list(record.scores.values())
+        if self.artifact.task == "labels":
+            return scores
+        total = sum(scores)
+        return [score / total if total else 1 / len(scores) for score in scores]
+
     def _record(
         self, row: int, features: TextFeatures, limits: tuple[float, ...], explain: bool | str
     ) -> TextScore:
@@ -351,10 +417,7 @@ class Detector:
     @property
     def inseparable(self) -> str | None:
         """Why the logit does not split exactly into one number per token, or None if it does."""
-        for column in self.reader.columns:
-            if column.statistic.feature != "margins" or column.statistic.pooling not in _ONE_TOKEN:
-                return f"it reads {column.name}, and only max, min and last margins come from one token"
-        return None
+        return self.artifact.inseparable
 
     def _explain(self, features: TextFeatures, label: int) -> tuple[tuple[Span, ...], float]:
         """What each token adds to the calibrated logit of a label, and the rest."""
@@ -374,7 +437,7 @@ class Detector:
 
 
 def _load_model(
-    artifact: Artifact, fingerprint: Fingerprint, name: str | None, device: str | None
+    artifact: Artifact, fingerprint: Fingerprint, name: str | PathLike[str] | None, device: str | None
 ) -> LoadedModel:
     """The blocks that the detector reads, of its own model or of one that is named."""
     source = artifact.model["name"] if name is None else name
@@ -383,6 +446,13 @@ def _load_model(
         return load_model(
             source, n_layers=fingerprint.depth, revision=revision, dtype=fingerprint.dtype, device=device
         )
+    except UnknownModel as error:
+        if name is not None:
+            raise
+        raise UnknownModel(
+            f"detector {artifact.name} was fitted with the model {source}, which is not there; say where it "
+            "is now: --model FOLDER (Python: model=)"
+        ) from error
     except (BadFeatures, BadModel) as error:
         if name is None or type(error) not in (BadFeatures, BadModel):
             raise

@@ -4,23 +4,28 @@ HateCheck: Röttger et al., arXiv:2012.15606. XSTest: Röttger et al., arXiv:230
 """
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
+from splinelens.apps.detector import Detector
 from splinelens.detect.artifact import Artifact
 from splinelens.detect.bootstrap import MIN_ROWS
 from splinelens.detect.curves import operating_points, reliability, sweep
 from splinelens.detect.embedding_2d import embed_2d
 from splinelens.detect.metrics import Evaluation, Evaluations
+from splinelens.detect.shipped import find_artifact
 from splinelens.detect.subgroup_auc import SubgroupAuc, subgroup_aucs
 from splinelens.errors import BadLabels, BadTexts
 from splinelens.features.extract import provenance
 from splinelens.features.reader import Progress, TextFeatures, TextReader
+from splinelens.features.spec import require_unset
 from splinelens.files import check_output, write_text
+from splinelens.models import LoadedModel
 from splinelens.report.evaluation import (
     EvaluationReport,
     Evasion,
@@ -35,6 +40,7 @@ from splinelens.report.scores import TextScore
 from splinelens.report.spans import words
 from splinelens.texts import Labels, Texts, read_texts
 from splinelens.texts.groups import column_groups, mentions, read_terms
+from splinelens.texts.labels import labels_of
 
 Disguise = Callable[[str, random.Random], str]
 
@@ -44,26 +50,80 @@ _DISGUISED_ROWS = 150  # of each class
 _SHOWN_CHARACTERS = 2000
 
 
-class Scorer(Protocol):
-    """What a report needs of a detector; ``apps.detector.Detector`` is one."""
+def evaluate(
+    detector: Detector | str | PathLike[str],
+    texts: Texts | Sequence[str | None],
+    labels: Any,  # Any: see labels_of
+    *,
+    allow_training_rows: bool = False,
+    resamples: int = 10_000,
+    model: LoadedModel | str | PathLike[str] | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    batch_tokens: int | None = None,
+    progress: Progress | None = None,
+) -> Evaluation | Evaluations:
+    """Measure how well a detector separates labeled texts; labels are checked before a model is loaded.
 
-    @property
-    def artifact(self) -> Artifact:
-        """Head, calibration and thresholds."""
+    Args:
+        detector: A detector, or the shipped name or folder of one.
+        texts: The texts.
+        labels: One label a text: 0 and 1, or words of which the detector's is 1; of a detector of classes
+            words; of several labels a table of 0 and 1, columns named or ordered as the detector's labels.
+        allow_training_rows: Go on where the detector was fitted on some of the texts: then the numbers are
+            too good.
+        resamples: Bootstrap resamples of the intervals.
+        model: As in ``Detector.load``, as are the next three; only for a name or folder.
+        device: Such as ``cpu`` or ``cuda:0``.
+        dtype: Number type of the weights; None takes that of the detector.
+        batch_tokens: Tokens of a batch, padding included.
+        progress: Called as texts are finished.
 
-    @property
-    def reader(self) -> TextReader:
-        """Reads texts for the head."""
+    Returns:
+        ``Evaluation`` of one label (``auc``, ``recall_at_fpr``, ``length_auc`` ...), ``Evaluations`` of
+        several (``mean_auc``, ``labels``). Texts without a score are counted as undetermined.
 
-    def single_label(self, label: str) -> "Scorer":
-        """One label against the rest."""
+    Raises:
+        BadLabels: Not one label a text, labels of another kind than the detector's, or one class only.
+        BadTexts: The detector was fitted on some of the texts.
+        BadDetector: No such detector, or it is damaged.
+        BadModel: The model cannot be loaded, or an option of loading is given for a loaded detector.
 
-    @property
-    def inseparable(self) -> str | None:
-        """Why a logit does not split into words, or None."""
+    Example:
+        >>> import splinelens
+        >>> result = splinelens.evaluate("toxicity-fast", texts, labels)  # doctest: +SKIP
+        >>> result.auc, result.auc_interval  # doctest: +SKIP
+        (0.96, (0.95, 0.97))
+    """
+    options = {"model": model, "device": device, "dtype": dtype, "batch_tokens": batch_tokens}
+    if isinstance(detector, Detector):
+        require_unset(**options)
+        artifact = detector.artifact
+    else:
+        artifact = find_artifact(detector)
+    source = Texts.of(texts)
+    known = _known_labels(artifact, labels, len(source))
+    training_rows(artifact, source, allow_training_rows, lambda line: None)
+    if not isinstance(detector, Detector):
+        detector = Detector.load(detector, model=model, device=device, dtype=dtype, batch_tokens=batch_tokens)
+    return detector.evaluate(source, known, resamples=resamples, progress=progress)
 
-    def scores(self, texts: Texts | Sequence[str | None], *, explain: bool = False) -> Iterator[TextScore]:
-        """One record per text, in order."""
+
+def _known_labels(artifact: Artifact, labels: Any, texts: int) -> np.ndarray:  # Any: see labels_of
+    """The labels of a detector's task as 0 and 1, (text,) or (text, label)."""
+    if artifact.task != "binary":
+        known = labels_of(labels, texts, expected=artifact.labels)
+        if artifact.task == "labels" and known.task != "labels":
+            raise BadLabels(
+                f"detector {artifact.name} has the labels {', '.join(artifact.labels)}; give a column of "
+                "0 and 1 for each"
+            )
+        return known.values
+    word = artifact.labels[0]
+    words = isinstance(labels, Iterable) and word in set(map(str, labels))
+    known = labels_of(labels, texts, positive=word if words else None)
+    require_task(artifact, known, "labels")
+    return known.values[:, 0]
 
 
 def read_hatecheck(file: str) -> Texts:
@@ -135,7 +195,7 @@ def training_rows(
     if rows and not allowed:
         raise BadTexts(
             f"{texts.source}: {line}, so its metrics would be too good; leave them out, or give "
-            "--allow-training-rows"
+            "--allow-training-rows (Python: allow_training_rows=True)"
         )
     if rows or some:
         report(line)
@@ -143,7 +203,7 @@ def training_rows(
 
 
 def evaluation_report(
-    detector: Scorer,
+    detector: Detector,
     texts: Texts,
     labels: np.ndarray,
     *,
@@ -255,7 +315,7 @@ def write_report(report: EvaluationReport, html: Path, *, overwrite: bool = Fals
 
 
 def _read(
-    detector: Scorer, whole: Artifact, texts: Texts, map_rows: np.ndarray, progress: Progress | None
+    detector: Detector, whole: Artifact, texts: Texts, map_rows: np.ndarray, progress: Progress | None
 ) -> tuple[np.ndarray, ...]:
     """Read the texts once and keep only what a report needs; NaN where a text could not be read.
 
@@ -323,7 +383,7 @@ def _feature_map(
 class _Probe:
     """Scores further texts, and records what could not be scored."""
 
-    detector: Scorer
+    detector: Detector
     threshold: float
     resamples: int
     seed: int
@@ -433,7 +493,7 @@ def _binary(texts: Texts, column: str, one: str, zero: str) -> np.ndarray:
     return np.array([cell == one for cell in cells])
 
 
-def _notes(detector: Scorer, evaluation: Evaluation, explain: bool, **data: object) -> list[str]:
+def _notes(detector: Detector, evaluation: Evaluation, explain: bool, **data: object) -> list[str]:
     missing = ", ".join(name for name, given in data.items() if not given)
     notes = [f"not measured, no data given: {missing} (docs/reports.md says how)"] if missing else []
     if evaluation.n < MIN_ROWS:

@@ -7,12 +7,14 @@ the same text.
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from splinelens import __version__
+from splinelens.apps.detector import Detector
 from splinelens.detect.artifact import ARTIFACT_FILES, Artifact, Task, verdicts_problem
 from splinelens.detect.calibration import Calibration, calibrate
 from splinelens.detect.heads import LinearHead
@@ -23,11 +25,16 @@ from splinelens.detect.thresholds import TARGETS, thresholds
 from splinelens.errors import BadDetector, BadFeatures, BadLabels
 from splinelens.features.extract import read_table
 from splinelens.features.reader import Progress, TextReader
+from splinelens.features.spec import FeatureSpec, load_up_to
 from splinelens.features.table import FeatureTable
 from splinelens.files import check_output, write_text
+from splinelens.models import LoadedModel
+from splinelens.models.source import lasting_name
 from splinelens.report.card import card
 from splinelens.report.training import TrainingReport, suspects_csv, training_markdown
 from splinelens.texts import Texts, text_hashes
+from splinelens.texts.labels import labels_of
+from splinelens.tokens import Long
 
 MAX_BYTES = 4_000_000
 """Size of a detector: as many hashes of training texts are kept as fit beside its head."""
@@ -46,11 +53,12 @@ _RESAMPLES = 2000  # of the out-of-fold metrics
 _MAX_CURVE_ROWS = 2000  # of the largest point of the learning curve, for the time it takes
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Training:
     """A trained detector and what a report on its training is made of.
 
     Attributes:
+        detector: Scores texts, and saves itself.
         values: (row, column), the features of the rows that were read.
         labels: (row, label), 0 or 1.
         scores: (row, label), calibrated and out of fold; NaN where a row was not judged.
@@ -58,12 +66,20 @@ class Training:
         groups: One number per row, equal for rows with the same text.
     """
 
-    artifact: Artifact
+    detector: Detector
     values: np.ndarray
     labels: np.ndarray
     scores: np.ndarray
     numbers: np.ndarray
     groups: np.ndarray
+
+    def __repr__(self) -> str:
+        return f"Training({self.detector!r}, {len(self.values):,} rows)"
+
+    @property
+    def artifact(self) -> Artifact:
+        """What is saved of the detector: head, calibration, thresholds, and ``metrics["out_of_fold"]``."""
+        return self.detector.artifact
 
     def report(self) -> TrainingReport:
         """Learning curve, suspected label errors and contradictions, with row numbers of the source."""
@@ -105,6 +121,115 @@ class Training:
 
 def train(
     texts: Texts | Sequence[str | None],
+    labels: Any,  # Any: see labels_of
+    model: str | PathLike[str] | LoadedModel = "smollm2-135m",
+    *,
+    features: str | Sequence[str] = "margins",
+    layers: Sequence[int] | None = None,
+    pooling: str | Sequence[str] = "max",
+    prompt: str = "",
+    max_tokens: int | None = None,
+    long: Long = "windows",
+    normalize: bool = False,
+    label: str | Sequence[str] | None = None,
+    negative: str | None = None,
+    name: str = "detector",
+    sources: Sequence[str] = (),
+    languages: Sequence[str] = (),
+    seed: int = 0,
+    command: str = "",
+    revision: str | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    batch_tokens: int | None = None,
+    output: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Training:
+    """Fit a detector on labeled texts: labels and options are checked before the model is loaded.
+
+    Args:
+        texts: The texts; those that cannot be read are left out and counted.
+        labels: One label a text: 0 and 1, True and False, two words of which one is harmless, such as
+            ``toxic`` and ``clean``, or more words for classes. A table of 0 and 1 has one label a column,
+            of which a text may have any number.
+        model: A loaded model, or the name, folder or file of one; of a name only the blocks needed are
+            loaded.
+        features: As in ``extract``, as are the next six.
+        layers: Layers to read, from 0; None reads all.
+        pooling: Poolings of margins and hidden states.
+        prompt: Run before every text, never pooled.
+        max_tokens: Tokens of a window; None takes 512, or what fits into the model's positions.
+        long: ``"windows"`` reads long texts whole; ``"cut"`` drops what exceeds one window.
+        normalize: Read disguised characters as plain ones.
+        label: Verdict of a positive text, or the name of each label; None takes the words of ``labels``,
+            or the name of their column.
+        negative: Verdict of a text without any label; None takes the word of ``labels``, or a name.
+        name: Name of the detector.
+        sources: Names of the data, for the card.
+        languages: Languages of the texts, for the card, such as ``English``.
+        seed: Of the folds and the bootstrap.
+        command: The command that makes the detector again, for the card.
+        revision: Branch, tag or commit of a hub id.
+        device: Such as ``cpu`` or ``cuda:0``; without it the GPU if there is one.
+        dtype: Number type of the weights; None takes ``float32``.
+        batch_tokens: Tokens of a batch, padding included.
+        output: File that keeps the features: a stopped run resumes, and an equal one reads them.
+        progress: Called as texts are finished.
+
+    Returns:
+        The training; its ``detector`` scores texts, its ``write`` saves detector, card and report.
+
+    Raises:
+        BadLabels: Not one label a text, labels of another kind, one class only, or too few rows of a class.
+        BadFeatures: Names or layers that do not exist.
+        BadModel: The model cannot be loaded.
+
+    Example:
+        >>> import splinelens
+        >>> texts = ["Have a nice day.", "You fool."] * 50
+        >>> trained = splinelens.train(texts, [0, 1] * 50, layers=range(6))  # doctest: +SKIP
+        >>> trained.detector.save("mine")  # doctest: +SKIP
+    """
+    source = Texts.of(texts)
+    known = labels_of(labels, len(source))
+    names = known.names if label is None else (label,) if isinstance(label, str) else tuple(label)
+    values = known.values[:, 0] if known.task == "binary" else known.values
+    require_labels(values, known.task, names, len(source))
+    spec = FeatureSpec.of(
+        features, layers, pooling, prompt=prompt, long=long, normalize=normalize, max_tokens=max_tokens
+    )
+    loaded = load_up_to(model, spec.layers, revision=revision, device=device, dtype=dtype)
+    return fit_detector(
+        source,
+        values,
+        TextReader(loaded, spec, batch_tokens=batch_tokens),
+        name=name,
+        task=known.task,
+        label=names,
+        negative=negative or known.negative or default_negative(names),
+        sources=sources or [source.source],
+        languages=languages,
+        seed=seed,
+        command=command,
+        output=output,
+        progress=progress,
+    )
+
+
+def default_negative(labels: Sequence[str]) -> str:
+    """The verdict on a text without any of these labels, where nothing names it.
+
+    Example:
+        >>> default_negative(["toxic"]), default_negative(["rude"]), default_negative(["rude", "spam"])
+        ('clean', 'not_rude', 'none')
+    """
+    if len(labels) > 1:
+        return "none"
+    return {"toxic": "clean", "positive": "negative"}.get(labels[0], f"not_{labels[0]}")
+
+
+def fit_detector(
+    texts: Texts | Sequence[str | None],
     labels: np.ndarray,
     reader: TextReader,
     *,
@@ -126,7 +251,7 @@ def train(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Training:
-    """Fit a detector on labeled texts.
+    """As ``train``, with a reader that is ready and labels as 0 and 1.
 
     Args:
         texts: The texts; those that cannot be read are left out and counted.
@@ -233,11 +358,11 @@ def train(
     )
     scores = np.full(y.shape, np.nan)
     scores[judge] = judged_scores
-    return Training(artifact, values, y, scores, numbers, groups)
+    return Training(Detector(artifact, reader), values, y, scores, numbers, groups)
 
 
 def require_labels(labels: np.ndarray, task: Task, names: Sequence[str], texts: int) -> np.ndarray:
-    """Validate the labels of ``train`` for a number of texts, before a model is loaded; as (text, label).
+    """Validate the labels of ``fit_detector`` for a number of texts; returns them as (text, label).
 
     Raises:
         BadLabels: Another number of rows or labels, names that do not fit the task or occur twice, rows of
@@ -290,7 +415,8 @@ def _model(reader: TextReader) -> dict[str, Any]:  # Any: plain JSON values
     """The model that a detector works with."""
     loaded, depth = reader.loaded, max(reader.layers, default=0) + 1
     fingerprint = loaded.fingerprint_at(depth).to_dict()
-    return {"name": loaded.name, "revision": loaded.revision, "fingerprint": fingerprint}
+    name = lasting_name(loaded.name)
+    return {"name": name, "revision": loaded.revision, "fingerprint": fingerprint}
 
 
 def _calibrations(

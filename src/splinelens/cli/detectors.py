@@ -19,7 +19,7 @@ def list_(as_json: options.AsJson = False) -> None:
     Example:
       splinelens detectors list
     """
-    from splinelens.apps.detector import shipped
+    from splinelens.detect.shipped import shipped
 
     rows = [_row(name, folder) for name, folder in shipped().items()]
     if as_json:
@@ -43,7 +43,7 @@ def show(
     Example:
       splinelens detectors show toxicity
     """
-    from splinelens.apps.detector import find_artifact
+    from splinelens.detect.shipped import find_artifact
     from splinelens.report.card import card
     from splinelens.texts.plain_text import harmless
 

@@ -36,7 +36,7 @@ def extract(
             "--suffix", help="Run after every text, never pooled.", metavar="TEXT", show_default=False
         ),
     ] = "",
-    max_tokens: options.MaxTokens = 512,
+    max_tokens: options.MaxTokens = None,
     long: options.Long = options.LongTexts.windows,
     eps: options.Eps = 0.1,
     normalize: options.Normalize = False,

@@ -185,7 +185,15 @@ Eps = Annotated[
 Prefixes = Annotated[
     bool, typer.Option("--prefixes", help="The features of every prefix of a text, all from its one pass.")
 ]
-MaxTokens = Annotated[int, typer.Option("--max-tokens", metavar="N", min=1, help="Tokens of a window.")]
+MaxTokens = Annotated[
+    int | None,
+    typer.Option(
+        "--max-tokens",
+        metavar="N",
+        min=1,
+        help="Tokens of a window. Default: 512, or what fits the model.",
+    ),
+]
 DetectorsMaxTokens = Annotated[
     int | None,
     typer.Option(

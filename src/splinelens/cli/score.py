@@ -164,7 +164,7 @@ def score(
         print_view(lambda width: score_table(rows, source.texts, artifact.labels[0], width))
     if not quiet:
         reader = loaded.reader
-        line = tally.summary(perf_counter() - started, str(reader.loaded.device), reader.spec.max_tokens)
+        line = tally.summary(perf_counter() - started, str(reader.loaded.device), reader.max_tokens)
         typer.echo(f"{line}; {harmless(_verdicts(artifact, limits))}", err=True)
         if output:
             typer.echo(f"wrote {output}", err=True)

@@ -31,7 +31,7 @@ def train(
     layers: options.Layers = None,
     pooling: options.Pooling = "max",
     prompt: options.Prompt = "",
-    max_tokens: options.MaxTokens = 512,
+    max_tokens: options.MaxTokens = None,
     long: options.Long = options.LongTexts.windows,
     normalize: options.Normalize = False,
     name: Annotated[
@@ -135,7 +135,7 @@ def train(
     features_file = kept if keep_features else unfinished
     try:
         with progress_bar(texts, shown=not quiet) as progress:
-            trained = training.train(
+            trained = training.fit_detector(
                 texts,
                 known,
                 reader,

@@ -23,7 +23,7 @@ from splinelens.detect.calibration import Calibration
 from splinelens.detect.heads import LinearHead
 from splinelens.detect.metrics import Evaluation, Evaluations, evaluate, evaluate_labels
 from splinelens.detect.thresholds import Threshold
-from splinelens.errors import BadDetector, BadLabels, BrokenArtifact
+from splinelens.errors import BadDetector, BadLabels, BrokenArtifact, NotExplainable
 from splinelens.files import atomic_write, write_errors
 from splinelens.texts import text_hashes
 
@@ -33,6 +33,7 @@ Task = Literal["binary", "classes", "labels"]
 ARTIFACT_FILES = ("detector.json", "detector.safetensors")
 """What a detector's folder holds."""
 
+_ONE_TOKEN = {"margin_max", "margin_min", "margin_last"}  # statistics whose value is the margin of one token
 _SCHEMA = 3
 _MANIFEST, _ARRAYS = ARTIFACT_FILES
 _SEEN = "seen"
@@ -74,7 +75,7 @@ class Manifest:
     version: str = ""
 
 
-@dataclass(frozen=True, eq=False, kw_only=True, config=_STRICT)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False, config=_STRICT)
 class Artifact(Manifest):
     """A fitted detector.
 
@@ -139,6 +140,60 @@ class Artifact(Manifest):
         raise BadDetector(
             f"detector {self.name} has thresholds for false-positive rates {rates}, not {fpr:g}"
         )
+
+    def limits(self, fpr: float = 0.05, threshold: float | None = None) -> tuple[float, ...]:
+        """The scores at and above which each label fires.
+
+        Args:
+            fpr: One of the rates that were stored at training.
+            threshold: A score for every label instead.
+
+        Raises:
+            BadDetector: No thresholds were stored for that rate, or ``threshold`` is not in [0, 1] or given
+                for classes, of which the one with the highest score is the verdict.
+        """
+        if threshold is None:
+            return self.thresholds_at(fpr)
+        if not 0 <= threshold <= 1:
+            raise BadDetector(f"threshold {threshold} is no score; give one from 0 to 1")
+        if self.task == "classes":
+            raise BadDetector(
+                f"detector {self.name} gives the class with the highest score; leave out threshold"
+            )
+        return (threshold,) * len(self.labels)
+
+    @property
+    def summary(self) -> str:
+        """Task and labels in a few words."""
+        labels = ", ".join(self.labels[:9]) + (" ..." if len(self.labels) > 9 else "")
+        other = f" or {self.negative}" if self.negative else ""
+        return f"{self.task}: {labels}{other}"
+
+    def __repr__(self) -> str:
+        return f"Artifact({self.name!r}, {self.summary})"
+
+    @property
+    def inseparable(self) -> str | None:
+        """Why the logit does not split exactly into one number per token, or None if it does."""
+        for name, _ in self.columns:
+            if name.rpartition(".")[2] not in _ONE_TOKEN:
+                return f"it reads {name}, and only max, min and last margins come from one token"
+        return None
+
+    def require_explainable(self, explain: bool | str) -> None:
+        """Refuse to explain what cannot be explained.
+
+        Args:
+            explain: Whether, or of which label.
+
+        Raises:
+            BadDetector: No such label.
+            NotExplainable: The logit does not split into one number per token.
+        """
+        if isinstance(explain, str):
+            self.label_index(explain)
+        if explain and self.inseparable:
+            raise NotExplainable(f"detector {self.name} cannot be explained: {self.inseparable}")
 
     def fired(self, scores: np.ndarray, thresholds: Sequence[float]) -> tuple[int, ...]:
         """The labels of the verdict on one text by index, in order of descending score.

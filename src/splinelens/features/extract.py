@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +22,22 @@ from splinelens.tokens import Long
 
 def extract(
     texts: Texts | Sequence[str | None],
-    model: str | LoadedModel = "smollm2-135m",
+    model: str | PathLike[str] | LoadedModel = "smollm2-135m",
     *,
-    features: Sequence[str] = ("spline7",),
+    features: str | Sequence[str] = "spline7",
     layers: Sequence[int] | None = None,
-    pooling: Sequence[str] = ("max",),
+    pooling: str | Sequence[str] = "max",
     prompt: str = "",
     suffix: str = "",
-    max_tokens: int = 512,
+    max_tokens: int | None = None,
     long: Long = "windows",
     eps: float = 0.1,
     normalize: bool = False,
     prefixes: bool = False,
+    revision: str | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    batch_tokens: int | None = None,
     output: str | Path | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -48,12 +53,17 @@ def extract(
         pooling: Poolings of margins and hidden states: ``max``, ``min``, ``mean``, ``last``.
         prompt: Run before every text, never pooled.
         suffix: Run after every text, never pooled.
-        max_tokens: Tokens of a window; longer texts are read in overlapping windows.
+        max_tokens: Tokens of a window; longer texts are read in overlapping windows. None takes 512, or what
+            fits into the model's positions.
         long: ``"cut"`` drops what exceeds one window instead; the table says which were cut.
         eps: Attention weights above it count for ``attention_id``; in (0, 1).
         normalize: Map disguised characters of the texts to plain ones before they are tokenized.
         prefixes: One row for every prefix of a text: what the text would give if it ended there. The
             table's ``text`` and ``prefix`` say which row is which.
+        revision: Branch, tag or commit of a hub id.
+        device: Such as ``cpu`` or ``cuda:0``; without it the GPU if there is one.
+        dtype: Number type of the weights, such as ``bfloat16``; None takes ``float32``.
+        batch_tokens: Tokens of a batch, padding included; None takes 1,024 on a CPU, else 4,096.
         output: Also write the table here as Parquet; a killed run resumes, and a table of an equal run is
             read instead.
         overwrite: Replace another file that is at ``output``; else it is refused.
@@ -66,7 +76,7 @@ def extract(
         BadTexts: ``texts`` is one string, is empty, or holds something other than texts.
         BadFeatures: Names or layers that do not exist, ``eps`` outside (0, 1), or prefixes whose rows
             would not fit into memory.
-        BadModel: The model cannot be loaded.
+        BadModel: The model cannot be loaded, or an option of loading is given for a loaded one.
         CannotResume: ``output`` has parts of another run.
         CannotWrite: ``output`` cannot be written, or exists and is no table of an equal run.
 
@@ -91,7 +101,8 @@ def extract(
         eps=eps,
         normalize=normalize,
     )
-    reader = TextReader(load_up_to(model, spec.layers), spec)
+    loaded = load_up_to(model, spec.layers, revision=revision, device=device, dtype=dtype)
+    reader = TextReader(loaded, spec, batch_tokens=batch_tokens)
     return read_table(reader, texts, prefixes=prefixes, output=output, overwrite=overwrite, progress=progress)
 
 

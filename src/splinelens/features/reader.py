@@ -8,7 +8,7 @@ windows of a long text may be in different batches and are merged when all are t
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -36,6 +36,9 @@ from splinelens.tokens import (
 
 CHUNK = 1024
 """Texts that are sorted by length together: full batches, and a killed run loses little."""
+
+WINDOW = 512
+"""Tokens of a window where none are given and the model has the positions."""
 
 Progress = Callable[[int, int], None]
 """Called with the texts and the characters that were read since the last call."""
@@ -110,7 +113,8 @@ class TextReader:
         self.layout = _layout(anatomy, spec, self.layers)
         before = prompt_ids(loaded.tokenizer, spec.prompt, beginning=True)
         self.suffix = prompt_ids(loaded.tokenizer, spec.suffix, beginning=False) if spec.suffix else ()
-        self._check_positions(len(before) + len(self.suffix))
+        self.max_tokens = self._window(len(before) + len(self.suffix))
+        self.spec = replace(spec, max_tokens=self.max_tokens)
         # Padded left, the prompt runs in each row: after the padding, next to its text. So it does
         # with linear attention, whose state cannot be shared by several texts.
         shared = side == "right" and not anatomy.has_linear_attention
@@ -127,7 +131,7 @@ class TextReader:
         return tokenize(
             texts,
             self.loaded.tokenizer,
-            max_tokens=self.spec.max_tokens,
+            max_tokens=self.max_tokens,
             long=self.spec.long,
             normalize=self.spec.normalize,
         )
@@ -279,7 +283,7 @@ class TextReader:
     def _batches(self, tokenized: Sequence[TokenizedText]) -> Iterator[TokenBatch]:
         return batches(
             tokenized,
-            max_tokens=self.spec.max_tokens,
+            max_tokens=self.max_tokens,
             batch_tokens=self.batch_tokens,
             offset=self.engine.prompt.length,
             prompt=self.prompt,
@@ -310,7 +314,7 @@ class TextReader:
         finite = (bool(part.isfinite().all()) for pair in self.engine.prompt.states for part in pair)
         if not all(finite) or any(self.engine.failing_layer(row) is not None for row in rows):
             return ": the prompt before it does already", 0
-        first = first_nonfinite(windows([text], self.spec.max_tokens), partial(self._failing, text))
+        first = first_nonfinite(windows([text], self.max_tokens), partial(self._failing, text))
         return None if first is None else (location(text, *first), first[1])
 
     def _failing(self, text: TokenizedText, start: int, stop: int) -> int | None:
@@ -328,15 +332,19 @@ class TextReader:
         name = self.columns[int(np.searchsorted(ends, bad[0], side="right"))].name
         return f"gives values that are not finite at {name}"
 
-    def _check_positions(self, around: int) -> None:
-        """Refuse windows and prompts that do not fit into the model's positions."""
+    def _window(self, around: int) -> int:
+        """Tokens of a window; refused if it does not fit into the model's positions with the prompts."""
+        positions = positions_of(self.loaded.model)
         window = self.spec.max_tokens
-        limit = positions_of(self.loaded.model).exceeded(around + window, self.loaded.name)
+        if window is None:
+            window = WINDOW if positions.usable is None else max(1, min(WINDOW, positions.usable - around))
+        limit = positions.exceeded(around + window, self.loaded.name)
         if limit is not None:
             raise BadFeatures(
                 f"{around} prompt tokens and windows of {window} exceed {limit}; lower max_tokens "
                 "(command line: --max-tokens N)"
             )
+        return window
 
     def _check_memory(self, tokenized: Sequence[TokenizedText], start: int) -> None:
         """Refuse prefixes whose rows would fill the memory, before anything is run."""

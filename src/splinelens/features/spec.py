@@ -3,11 +3,12 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from os import PathLike
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from splinelens.errors import BadFeatures
+from splinelens.errors import BadFeatures, BadModel
 from splinelens.features.catalogue import VERSION, statistics
 from splinelens.features.validation import check_layers, check_names
 from splinelens.geometry.attention import check_eps
@@ -25,7 +26,7 @@ class FeatureSpec:
         layers: Layers to read, from 0; None stands for all of the model.
         prompt: Run before every text, never pooled.
         suffix: Run after every text, never pooled (a causal model does not let it reach the text).
-        max_tokens: Tokens of a window.
+        max_tokens: Tokens of a window; None takes 512, or what fits into the model's positions.
         long: ``"windows"`` reads long texts whole; ``"cut"`` drops what exceeds one window.
         version: Catalogue version of the numbers.
         eps: Attention weights above it (``absolute``), or above it times the head's largest one
@@ -45,7 +46,7 @@ class FeatureSpec:
     layers: tuple[int, ...] | None = None
     prompt: str = ""
     suffix: str = ""
-    max_tokens: int = 512
+    max_tokens: int | None = None
     long: Long = "windows"
     version: int = VERSION
     eps: float = 0.1
@@ -101,13 +102,39 @@ class FeatureSpec:
             raise BadFeatures(f"a feature spec is damaged at {where!r}: {first['msg']}") from error
 
 
-def load_up_to(model: str | LoadedModel, layers: Sequence[int] | None) -> LoadedModel:
+def load_up_to(
+    model: str | PathLike[str] | LoadedModel,
+    layers: Sequence[int] | None,
+    *,
+    revision: str | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+) -> LoadedModel:
     """The model itself, or of a named one the blocks that some layers need; None stands for all layers.
 
     Raises:
         BadFeatures: A layer that does not exist.
-        BadModel: The model cannot be loaded.
+        BadModel: The model cannot be loaded, or an option of loading is given for a loaded one.
     """
     if isinstance(model, LoadedModel):
+        require_unset(revision=revision, device=device, dtype=dtype)
         return model
-    return load_model(model, n_layers=FeatureSpec(layers=check_layers(layers)).depth)
+    depth = FeatureSpec(layers=check_layers(layers)).depth
+    return load_model(model, n_layers=depth, revision=revision, dtype=dtype or "float32", device=device)
+
+
+def require_unset(**options: object) -> None:
+    """Refuse options of loading for a model that is loaded already.
+
+    Raises:
+        BadModel: One of them is not None.
+
+    Example:
+        >>> require_unset(device=None, dtype="bfloat16")
+        Traceback (most recent call last):
+        ...
+        splinelens.errors.BadModel: dtype='bfloat16' belongs to load_model: the model is loaded already
+    """
+    for name, value in options.items():
+        if value is not None:
+            raise BadModel(f"{name}={value!r} belongs to load_model: the model is loaded already")

@@ -37,13 +37,17 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
         layers: Layers to read, from 0; None reads all. Blocks above the last one are not loaded.
         pooling: Poolings of margins and hidden states, or one: ``max``, ``min``, ``mean``, ``last``.
         prompt: Run before every text, never pooled.
-        max_tokens: Tokens of a window.
+        suffix: Run after every text, never pooled.
+        max_tokens: Tokens of a window; None takes 512, or what fits into the model's positions.
         long: ``"windows"`` reads long texts whole; ``"cut"`` drops what exceeds one window.
+        eps: Attention weights above it count for ``attention_id``; in (0, 1).
         normalize: Read disguised characters as plain ones.
         unreadable: What a text that cannot be read (missing, empty, broken) gives: ``"raise"`` an error,
             or ``"nan"`` a row of NaN.
         revision: Branch, tag or commit of a hub id.
         device: Such as ``cpu`` or ``cuda:0``; without it the GPU if there is one.
+        dtype: Number type of the weights: ``float32``, ``bfloat16``, ``float16`` or ``float64``.
+        batch_tokens: Tokens of a batch, padding included; None takes 1,024 on a CPU, else 4,096.
         cache: Folder of fetched and converted models; None takes the usual one.
         cache_bytes: In-memory cache of feature rows, in bytes, shared by all these estimators of a
             process; 0 reads every text every time.
@@ -64,12 +68,16 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
         layers: Sequence[int] | None = None,
         pooling: str | Sequence[str] = "max",
         prompt: str = "",
-        max_tokens: int = 512,
+        suffix: str = "",
+        max_tokens: int | None = None,
         long: Long = "windows",
+        eps: float = 0.1,
         normalize: bool = False,
         unreadable: Literal["raise", "nan"] = "raise",
         revision: str | None = None,
         device: str | None = None,
+        dtype: str = "float32",
+        batch_tokens: int | None = None,
         cache: str | PathLike[str] | None = None,
         cache_bytes: int = CACHE_BYTES,
     ):
@@ -78,12 +86,16 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
         self.layers = layers
         self.pooling = pooling
         self.prompt = prompt
+        self.suffix = suffix
         self.max_tokens = max_tokens
         self.long = long
+        self.eps = eps
         self.normalize = normalize
         self.unreadable = unreadable
         self.revision = revision
         self.device = device
+        self.dtype = dtype
+        self.batch_tokens = batch_tokens
         self.cache = cache
         self.cache_bytes = cache_bytes
 
@@ -177,12 +189,12 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
             return features.values
 
         with shared_model(group[0]) as loaded:
-            read = TextReader(loaded, group[1]).map(values, texts)
+            read = TextReader(loaded, group[1], batch_tokens=self.batch_tokens).map(values, texts)
             return dict(zip(texts, read, strict=True))
 
     def _key(self, spec: FeatureSpec) -> ModelKey:
         cache = None if self.cache is None else fspath(self.cache)
-        return ModelKey(fspath(self.model), spec.depth, self.revision, self.device, cache)
+        return ModelKey(fspath(self.model), spec.depth, self.revision, self.device, cache, self.dtype)
 
     def _spec(self) -> FeatureSpec:
         """What to read, from parameters that can be."""
@@ -193,30 +205,34 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
             )
         if self.unreadable not in ("raise", "nan"):
             raise BadFeatures(f"unreadable={self.unreadable!r}: need 'raise' or 'nan'")
-        if self.long not in ("windows", "cut") or not is_whole_number(self.max_tokens, 1):
-            raise BadFeatures(
-                f"max_tokens={self.max_tokens!r}, long={self.long!r}: need a positive number, and 'windows' "
-                "or 'cut'"
-            )
+        for name in ("max_tokens", "batch_tokens"):
+            value = getattr(self, name)
+            if value is not None and not is_whole_number(value, 1):
+                raise BadFeatures(f"{name}={value!r}: need a positive number, or None")
+        if self.long not in ("windows", "cut"):
+            raise BadFeatures(f"long={self.long!r}: need 'windows' or 'cut'")
         if not is_whole_number(self.cache_bytes, 0):
             raise BadFeatures(f"cache_bytes={self.cache_bytes!r}: need a number of bytes, 0 to keep no rows")
-        if not isinstance(self.prompt, str) or not isinstance(self.normalize, bool | np.bool_):
-            raise BadFeatures(
-                f"prompt={self.prompt!r}, normalize={self.normalize!r}: need a string, and True or False"
-            )
+        if not isinstance(self.normalize, bool | np.bool_):
+            raise BadFeatures(f"normalize={self.normalize!r}: need True or False")
         self._require_names_or_none()
         return FeatureSpec.of(
             self.features,
             self.layers,
             self.pooling,
             prompt=self.prompt,
-            max_tokens=int(self.max_tokens),
+            suffix=self.suffix,
+            max_tokens=None if self.max_tokens is None else int(self.max_tokens),
             long=self.long,
+            eps=self.eps,
             normalize=bool(self.normalize),
         )
 
     def _require_names_or_none(self) -> None:
-        """Refuse what cannot say where a model lies or runs."""
+        """Refuse prompts that are no strings, and what cannot say where a model lies or runs."""
+        for name in ("prompt", "suffix", "dtype"):
+            if not isinstance(getattr(self, name), str):
+                raise BadFeatures(f"{name}={getattr(self, name)!r}: need a string")
         for name, kinds in (("revision", str), ("device", str), ("cache", str | PathLike)):
             value = getattr(self, name)
             if value is not None and not isinstance(value, kinds):

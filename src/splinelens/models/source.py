@@ -54,6 +54,19 @@ def find_source(
     return folder, None
 
 
+def lasting_name(name: str) -> str:
+    """The name by which a model is found again from any folder: of a folder or file the absolute path.
+
+    Example:
+        >>> lasting_name("smollm2-135m"), lasting_name("owner/name")
+        ('smollm2-135m', 'owner/name')
+    """
+    if name in ALIASES:
+        return name
+    path = Path(name).expanduser()
+    return name if not path.exists() else str(path.absolute())
+
+
 def require_complete(folder: Path) -> None:
     """Refuse a folder without ``config.json`` or without whole safetensors files.
 

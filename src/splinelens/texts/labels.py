@@ -1,6 +1,6 @@
 """Labels as 0 and 1 from the columns of a table: two classes, several classes, or several labels a row."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import permutations
 from typing import TYPE_CHECKING, Any, Literal
@@ -101,6 +101,68 @@ def read_labels(
     values = _bits(cells, name, None if one is None else _spelling(one))
     named = name if one is None else one
     return Labels("binary", (named,), zero, values[:, None], rows, missing)
+
+
+def labels_of(
+    labels: Any,  # Any: lists, arrays, columns and tables have no common type
+    texts: int,
+    *,
+    positive: str | None = None,
+    expected: Sequence[str] | None = None,
+) -> Labels:
+    """Labels in memory: one value a text, as in a column of ``read_labels``, or a table of 0 and 1.
+
+    Args:
+        labels: A list, an array or a column of a data frame; for several labels a data frame, a dictionary of
+            columns or an array of two axes; ``Labels`` as they are.
+        texts: How many texts there are.
+        positive: As in ``read_labels``.
+        expected: As in ``read_labels``; columns without names are these, in order.
+
+    Raises:
+        BadLabels: Not one label a text, a missing one, one class only, or another kind than read here.
+
+    Example:
+        >>> labels_of(["toxic", "clean"], 2).values[:, 0].tolist()
+        [1, 0]
+    """
+    columns: dict[str, Any] = (  # Any: as above
+        {"labels": labels.values} if isinstance(labels, Labels) else _columns_of(labels, expected)
+    )
+    for name, cells in columns.items():
+        if len(cells) != texts:
+            raise BadLabels(f"{len(cells)} labels {name!r} for {texts} texts; give one label a text")
+    if isinstance(labels, Labels):
+        return labels
+    if expected is not None and len(columns) > 1:
+        if absent := [name for name in expected if name not in columns]:
+            raise BadLabels(f"no labels {quoted(absent, 5)}; the columns are {quoted(columns, 5)}")
+        columns = {name: columns[name] for name in expected}
+    for name, cells in columns.items():
+        missing = [row for row, cell in enumerate(cells) if not _spelling(cell)]
+        if missing:
+            raise BadLabels(
+                f"{len(missing)} of {texts} labels {name!r} are missing, the first in row {missing[0]} "
+                "(counted from 0); leave those rows out"
+            )
+    return read_labels(columns, positive, expected)
+
+
+def _columns_of(labels: Any, expected: Sequence[str] | None) -> dict[str, list[Any]]:  # Any: as in labels_of
+    """The columns of labels in memory, by name."""
+    if isinstance(labels, str | bytes | Set) or not isinstance(labels, Iterable):
+        raise BadLabels(f"labels is a {type(labels).__name__}; give one label a text")
+    table: Any = labels  # Any: a data frame, or a dictionary
+    if isinstance(labels, Mapping) or hasattr(labels, "columns"):
+        return {str(name): list(table[name]) for name in getattr(table, "columns", table)}
+    rows = list(labels)
+    if not rows or isinstance(rows[0], str) or not hasattr(rows[0], "__len__"):
+        return {str(getattr(labels, "name", None) or "positive"): rows}
+    width = len(rows[0])
+    if any(len(row) != width for row in rows) or (expected is not None and width != len(expected)):
+        raise BadLabels(f"labels of {width} columns; give each row one value for each of the labels")
+    names = expected or (["positive"] if width == 1 else [f"label{column}" for column in range(width)])
+    return {name: [row[column] for row in rows] for column, name in enumerate(names)}
 
 
 def _standard(labels: Iterable[str]) -> bool:
