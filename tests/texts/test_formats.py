@@ -106,7 +106,7 @@ def test_the_limit_is_put_back_after_an_error_too():
 
 @pytest.mark.parametrize(("row", "cells"), [("3", 1), ("3,c,d", 3)])
 def test_a_ragged_row_is_refused_with_the_line_it_starts_at(row, cells):
-    with pytest.raises(BadTexts, match=f"a.csv, line 4: {cells} cells where the header has 2; put quotes"):
+    with pytest.raises(BadTexts, match=f"a.csv, line 4: {cells} cells where the first row has 2; put quotes"):
         read_csv(f'id,text\n1,"two\nlines"\n{row}\n4,e\n')
 
 
@@ -221,6 +221,28 @@ def test_the_usual_names_of_a_single_column_need_no_option(name):
     assert read_csv(f"{name}\nhello\n")[0] == ["hello"]
 
 
+def test_a_first_row_of_several_columns_that_is_no_header_is_refused():
+    for column in (None, "comment"):
+        with pytest.raises(MissingColumn, match="If its first line is a row, add --no-header and the number"):
+            read_csv("17,you are nice\n18,well\n", column)
+    with pytest.raises(MissingColumn, match="If its first line is a row, add --no-header"):
+        read_csv("ann,this is a remark of many words\nbob,well\n")
+    with pytest.raises(MissingColumn, match=r"If its first line is a row, add --no-header .* --column 1$"):
+        read_csv("you are nice\nwell\n", "text")
+
+
+@pytest.mark.parametrize("name", ["\x1b[31mred", "a\nb", "\ud800", "x" * 5000])
+def test_advice_repeats_no_name_that_would_harm_a_terminal(name):
+    with pytest.raises(MissingColumn, match=r"Try --column NAME\.$") as caught:
+        read_csv(f'"{name}",n\nwords,1\n')
+    assert str(caught.value).isprintable()
+
+
+def test_the_column_with_most_letters_is_suggested_not_a_date():
+    with pytest.raises(MissingColumn, match=r"Try --column Note\.$"):
+        read_csv("Note,Date\nok so,2024-01-01 00:00\n")
+
+
 def test_a_first_text_is_not_quoted_where_it_may_be_private():
     with pytest.raises(BadTexts) as caught:
         read_csv("my secret thoughts of which nobody knows\nb\n")
@@ -261,6 +283,19 @@ def test_the_only_string_column_of_json_lines_needs_no_name():
 
 def test_an_empty_string_is_a_string():
     assert read_lines('{"id": 1, "note": ""}\n')[0] == [""]
+
+
+def test_nan_in_json_is_a_missing_text():
+    assert read_lines('{"note": NaN}\n{"note": "b"}\n')[0] == [None, "b"]
+    assert json_rows('["a", NaN]')[0] == ["a", None]
+    with pytest.raises(BadTexts, match="'text' is a number"):
+        read_lines('{"text": Infinity}\n')
+
+
+@pytest.mark.parametrize("document", ["[" * 100_000, "[" * 100_000 + "]" * 100_000, "[" + "1" * 5000 + "]"])
+def test_json_that_python_cannot_hold_is_one_error(document):
+    with pytest.raises(BadTexts, match="not one JSON list, nested too deep or a number too long;"):
+        json_rows(document)
 
 
 def test_two_string_columns_of_json_lines_need_a_name():
@@ -359,7 +394,9 @@ def test_a_broken_row_of_a_json_list_is_counted_from_0():
 def test_json_that_is_no_list_is_refused():
     with pytest.raises(BadTexts, match=r"a.json holds an object, not a list"):
         json_rows({"data": []})
-    with pytest.raises(BadTexts, match=r"not one JSON list .* for one object a line, name it .jsonl"):
+    with pytest.raises(
+        BadTexts, match=r"not one JSON list, Extra data .* for one object a line, add --format jsonl"
+    ):
         json_rows('{"text": "a"}\n{"text": "b"}\n')
 
 

@@ -126,11 +126,18 @@ def test_the_format_given_beats_the_ending(write):
         read_texts(path, format="xml")
 
 
-@pytest.mark.parametrize("name", ["a.xlsx", "a.csv.gz", "a.text"])
-def test_an_unknown_ending_is_refused_naming_those_read(write, name):
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("a.xlsx", "Save it as CSV"),
+        ("a.csv.gz", "Unpack it"),
+        ("a.text", "If it is one of these, add --format"),
+    ],
+)
+def test_an_unknown_ending_is_refused_naming_those_read(write, name, advice):
     ending = name[name.rindex(".") :]
     with pytest.raises(
-        BadTexts, match=f"cannot read files ending in '{ending}'; read are .txt, .csv, .tsv, "
+        BadTexts, match=rf"cannot read files ending in '{ending}'; read are .txt, .csv, .tsv, .*\. {advice}"
     ):
         read_texts(write(name, "text\na\n"))
 
@@ -295,13 +302,26 @@ def test_a_mark_is_passed_over_though_the_encoding_names_the_order(write, encodi
         ("“quoted”", "cp1252", "cp1252"),
         ("\x81", "latin-1", "latin-1"),
         ("text", "utf-16-le", "utf-16-le"),
+        ("привет " * 9, "koi8-r", "NAME, the one it was saved in, such as cp1251, shift_jis or gb18030"),
     ],
 )
 def test_the_encoding_that_fits_is_suggested(write, data, encoding, advice):
     path = write("a.txt", data.encode(encoding))
     with pytest.raises(BadTexts, match=f"Try --encoding {advice}$"):
         read_texts(path, encoding="utf-16" if encoding == "utf-16-le" else "utf-8")
-    assert read_texts(path, encoding=advice).texts == (data,)
+    assert read_texts(path, encoding=encoding).texts == (data,)
+
+
+@pytest.mark.parametrize("text", ["hi", "你好世界你好世界"])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_few_wide_characters_are_recognized_by_their_beginning(write, encoding, text):
+    with pytest.raises(BadTexts, match=f"looks like {encoding.upper()}, not utf-8"):
+        read_texts(write("a.txt", f"hi!\n{text}\n".encode(encoding)))
+
+
+def test_a_file_that_is_cut_within_a_character_says_so(write):
+    with pytest.raises(BadTexts, match="is only a part of a character; is the file cut short"):
+        read_texts(write("a.txt", "some words\n".encode("utf-16")[:-1]), encoding="utf-16")
 
 
 def test_utf16_without_its_mark_is_an_error_of_ours(write):

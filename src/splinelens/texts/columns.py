@@ -58,12 +58,12 @@ class ColumnRequest:
                 raise BadTexts(f"{self.source} has {many}; rename all but one")
 
     def _likely_text(self, names: Sequence[str], strings: Mapping[str, Cells]) -> str:
-        """Advice that names the closest column, or the one with the longest strings."""
+        """Advice that names the closest column, or the one with most letters."""
         likely = closest(self.column, names) if self.column else None
-        likely = likely or max(strings, key=lambda name: _characters(strings[name]), default=None)
+        likely = likely or max(strings, key=lambda name: _letters(strings[name]), default=None)
         if likely is None:
             return " None holds strings."
-        return f" Try --column {shlex.quote(likely)}." if is_name(likely) else " Does it have a header line?"
+        return f" Try {column_option(likely)}."
 
 
 def texts_only(values: Cells, request: ColumnRequest) -> TextsAndColumns:
@@ -82,6 +82,12 @@ def texts_only(values: Cells, request: ColumnRequest) -> TextsAndColumns:
     return values, {}
 
 
+def column_option(name: str) -> str:
+    """The option that names a column; a name that may be a text, or is not printable, is not shown."""
+    shown = is_name(name) and len(name) <= 60 and name.isprintable()
+    return f"--column {shlex.quote(name) if shown else 'NAME'}"
+
+
 def closest(name: str, names: Iterable[str]) -> str | None:
     """The name most like this one, ignoring case; None if none is close."""
     by_lower = {other.lower(): other for other in names}
@@ -89,5 +95,6 @@ def closest(name: str, names: Iterable[str]) -> str | None:
     return by_lower[near[0]] if near else None
 
 
-def _characters(cells: Cells) -> int:
-    return sum(len(cell or "") for cell in cells)
+def _letters(cells: Cells) -> int:
+    """What tells texts from dates and numbers."""
+    return sum(sum(map(str.isalpha, cell or "")) for cell in cells)

@@ -56,7 +56,8 @@ def codec_with_mark(head: bytes, codec: str, source: str) -> str:
     marked = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
     likely = marked or (None if codec.startswith(("utf-16", "utf-32")) else _unmarked(head))
     if likely and not codec.startswith(likely):
-        raise BadTexts(f"{source} looks like {likely.upper()}, not {codec}. Try --encoding {likely}")
+        given = codec.removesuffix("-sig")
+        raise BadTexts(f"{source} looks like {likely.upper()}, not {given}. Try --encoding {likely}")
     return marked if marked and marked != "utf-8" else codec
 
 
@@ -74,6 +75,8 @@ def undecodable(stream: BinaryIO, codec: str, error: UnicodeError) -> str:
     except UnicodeDecodeError as exact:
         line = data.count(b"\n", 0, exact.start) + 1
         byte = f"byte {exact.start} (0x{data[exact.start]:02x})"
+        if exact.reason == "truncated data":
+            return f", line {line}: {byte} is only a part of a character; is the file cut short?"
         return f", line {line}: {byte} is not {codec}. Try --encoding {other}"
     except UnicodeError:
         pass
@@ -81,9 +84,12 @@ def undecodable(stream: BinaryIO, codec: str, error: UnicodeError) -> str:
 
 
 def _fitting(data: bytes, codec: str) -> str:
-    """An encoding that the bytes may be of."""
+    """An encoding that the bytes may be of; one of Western Europe has few bytes beyond ASCII."""
     if b"\0" in data:
         return _unmarked(data[:4096]) or "utf-16-le"
+    foreign = len(data) - len(data.translate(None, bytes(range(128, 256))))
+    if foreign > max(16, len(data) // 3) and codec == "utf-8":
+        return "NAME, the one it was saved in, such as cp1251, shift_jis or gb18030"
     for other in ("utf-8", "cp1252"):
         if other != codec:
             try:
@@ -96,6 +102,9 @@ def _fitting(data: bytes, codec: str) -> str:
 
 def _unmarked(head: bytes) -> str | None:
     """UTF-16 or UTF-32 without a mark: zeros, and few other bytes, at every second or fourth byte."""
+    start = [byte == 0 for byte in head[:6]]
+    if start in ([False, True] * 3, [True, False] * 3):
+        return "utf-16-be" if start[0] else "utf-16-le"
     if len(head) < 16:
         return None
     quarters = [head[start::4] for start in range(4)]

@@ -11,20 +11,20 @@ Each reader returns the texts, None where null, and the kept columns.
 import csv
 import json
 import re
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any, BinaryIO
 
-from splinelens.errors import BadTexts
+from splinelens.errors import BadTexts, MissingColumn
 from splinelens.texts.columns import (
     SAMPLE_ROWS,
     Cells,
     ColumnRequest,
     TextsAndColumns,
+    column_option,
     texts_only,
 )
-from splinelens.texts.table import is_name, json_type, quoted
+from splinelens.texts.table import column_cells, is_missing, is_name, json_type, quoted
 
 MAX_CHARACTERS = 2**26
 """The longest line and cell that is read, so that an endless one does not fill the memory."""
@@ -38,6 +38,7 @@ _TEXT_NAMES = set(
     "input kommentar kommentare texte commentaire commentaires texto textos comentario comentarios nachricht "
     "testo commento tekst".split()
 )
+_NAME, _NUMBER = re.compile(r"[\w /-]+"), re.compile(r"\s*[-+]?[\d.,]*\d\s*")
 _SPLITS = {"train", "validation", "valid", "val", "dev", "test"}
 
 
@@ -118,15 +119,16 @@ def read_json(document: str, request: ColumnRequest) -> TextsAndColumns:
         rows = json.loads(document)
     except _JSON_ERRORS as error:
         raise BadTexts(
-            f"{request.source}: not one JSON list ({error}); for one object a line, name it .jsonl"
+            f"{request.source}: not one JSON list, {_json_error(error)}; for one object a line, add --format "
+            "jsonl"
         ) from error
     if not isinstance(rows, list):
         raise BadTexts(
             f"{request.source} holds {json_type(rows)}, not a list; give a list of texts or of objects, or "
-            "name it .jsonl if it is JSON Lines"
+            "add --format jsonl if it is JSON Lines"
         )
     if not any(isinstance(row, dict) for row in rows):
-        return texts_only(rows, request)
+        return texts_only(column_cells(rows), request)
     return _object_columns(iter(enumerate(rows)), "row {} (counted from 0)", request)
 
 
@@ -217,7 +219,7 @@ def _arrow_columns(
         sample = read(strings).slice(0, SAMPLE_ROWS).to_pydict()
     request.require(column, names, sample)
     if column not in strings:
-        advice = f" Try --column {shlex.quote(strings[0])}." if strings else " No column does."
+        advice = f" Try {column_option(strings[0])}." if strings else " No column does."
         raise BadTexts(
             f"{request.source}: column {column!r} holds {schema.field(column).type}, where strings are read."
             f"{advice}"
@@ -252,10 +254,16 @@ def _check_header(names: list[str], delimiter: str, request: ColumnRequest) -> N
         only = ", or name its only column with --column" if len(names) == 1 else ""
         raise BadTexts(f"{source}: cells look separated by {other!r}, not {delimiter!r}. Try {option}{only}")
     if len(names) == 1 and request.column is None and not request.keep and not _names_texts(names[0]):
-        name = shlex.quote(names[0]) if is_name(names[0]) else "NAME"
         raise BadTexts(
             f"{source} has one column, and its first line {quoted(names)} may be a text. If it is, add "
-            f"--no-header; if it names the column, add --column {name}"
+            f"--no-header; if it names the column, add {column_option(names[0])}"
+        )
+    alone = len(names) == 1 and " " in names[0] and not _names_texts(names[0])
+    if alone or any(_NUMBER.fullmatch(name) or not is_name(name) for name in names):
+        wanted = request.column or "text"
+        raise MissingColumn(
+            f"{source} has no column {wanted!r}; it has {quoted(names)}. If its first line is a row, add "
+            f"--no-header and the number of the column, such as --column {len(names)}"
         )
 
 
@@ -263,9 +271,7 @@ def _names_texts(name: str) -> bool:
     """Whether a header is a usual name of a column of texts, such as ``Comment`` or ``review_text``."""
     words = re.findall(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+", name)
     usual = [word.lower() in _TEXT_NAMES for word in words]
-    if set(name) & set(".,!?"):
-        return False
-    return bool(usual) and (all(usual) if " " in name else any(usual))
+    return bool(usual and _NAME.fullmatch(name)) and (all(usual) if " " in name else any(usual))
 
 
 def _delimited_rows(lines: Iterable[str], delimiter: str, source: str) -> Iterator[list[str]]:
@@ -279,7 +285,7 @@ def _delimited_rows(lines: Iterable[str], delimiter: str, source: str) -> Iterat
                     yield row
             elif row and width:
                 raise BadTexts(
-                    f"{source}, line {start}: {len(row)} cells where the header has {width}; put quotes "
+                    f"{source}, line {start}: {len(row)} cells where the first row has {width}; put quotes "
                     f"around a cell with a {delimiter!r} in it"
                 )
             elif row:
@@ -304,11 +310,17 @@ def _json_lines(lines: Iterable[str], source: str) -> Iterator[tuple[int, Any]]:
         try:
             row = json.loads(line.rstrip())  # else an error at its end is at column 1
         except _JSON_ERRORS as error:
-            why = "nested too deep or a number too long"
-            if isinstance(error, json.JSONDecodeError):
-                why = f"{error.msg} at column {error.colno}"
-            raise BadTexts(f"{source}, line {number}: not JSON, {why}; write one object a line") from error
+            raise BadTexts(
+                f"{source}, line {number}: not JSON, {_json_error(error)}; write one object a line"
+            ) from error
         yield number, row
+
+
+def _json_error(error: Exception) -> str:
+    if not isinstance(error, json.JSONDecodeError):
+        return "nested too deep or a number too long"
+    line = f" of line {error.lineno}" if error.lineno > 1 else ""
+    return f"{error.msg} at column {error.colno}{line}"
 
 
 def _object_columns(
@@ -330,7 +342,7 @@ def _object_columns(
                 f"{request.source}, {position.format(number)}: {json_type(row)}, where an object is read; "
                 'write {"text": ...}'
             )
-        text = row.get(column)
+        text = None if is_missing(row.get(column)) else row.get(column)
         if not isinstance(text, str | None):
             raise BadTexts(
                 f"{request.source}, {position.format(number)}: {column!r} is {json_type(text)}, where a "
@@ -347,7 +359,10 @@ def _object_columns(
 
 def _string_columns(rows: Sequence[dict[str, Any]]) -> dict[str, Cells]:  # Any: JSON holds anything
     """The columns that hold strings and nulls only, and at least one string."""
-    columns = {name: [row.get(name) for row in rows] for name in dict.fromkeys(chain(*rows))}
+    columns = {
+        name: [None if is_missing(row.get(name)) else row.get(name) for row in rows]
+        for name in dict.fromkeys(chain(*rows))
+    }
     types = {name: set(map(type, cells)) for name, cells in columns.items()}
     return {
         name: cells

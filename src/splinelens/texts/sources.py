@@ -34,7 +34,7 @@ _FORMATS = {".txt": "txt", ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".nd
 _FORMATS |= {".json": "json", ".parquet": "parquet"}
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
 _HEAD, _CHUNK = 4096, 2**20
-_SHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
+_SHEETS, _PACKED = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers"), (".gz", ".zip", ".bz2", ".xz", ".zst")
 
 
 def read_texts(
@@ -205,6 +205,7 @@ def _format_of(name: str) -> str | None:
         kind = f"files ending in {ending!r}" if ending else "a file without an ending"
         advice = f"If it is one of these, add {_choice(_FORMATS.values())}"
         advice = "Save it as CSV (UTF-8)" if ending in _SHEETS else advice
+        advice = "Unpack it first" if ending in _PACKED else advice
         raise BadTexts(f"{name}: cannot read {kind}; read are {', '.join(_FORMATS)}. {advice}")
     return _FORMATS.get(ending)
 
