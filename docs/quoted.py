@@ -1,10 +1,12 @@
 """Measure the numbers that docs/geometry.md quotes: python docs/quoted.py [BLOCKS].
 
-About half a minute on one core; tests/docs reads its lines. With BLOCKS, for a trial, only the first blocks
-of the model are read.
+About a minute on one core; tests/docs reads its lines. With BLOCKS, for a trial, only the first blocks of the
+model are read.
 """
 
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from pictures import OTHER, SENTENCE, neighbor_distances
@@ -13,6 +15,8 @@ import splinelens
 from splinelens.features.token_report import TokenReport, read_tokens, text_distances
 from splinelens.geometry.codes import hamming
 from splinelens.models import LoadedModel
+
+TEXTS = tuple((Path(__file__).parent / "sentences.txt").read_text("utf-8").splitlines())
 
 
 def main() -> None:
@@ -25,8 +29,9 @@ def main() -> None:
     hulls(loaded, reading)
     exact = splinelens.load_model("smollm2-135m", n_layers=blocks, dtype="float64", device="cpu")
     half = splinelens.load_model("smollm2-135m", n_layers=blocks, dtype="bfloat16", device="cpu")
+    references = [read_tokens(text, exact) for text in TEXTS]
     for name, other in (("float32", loaded), ("bfloat16", half)):
-        rounding(name, read_tokens(SENTENCE, other), read_tokens(SENTENCE, exact))
+        rounding(name, [read_tokens(text, other) for text in TEXTS], references)
 
 
 def walls(reading: TokenReport) -> None:
@@ -68,18 +73,33 @@ def hulls(loaded: LoadedModel, reading: TokenReport) -> None:
     print(f"map: effective rank {region.effective_rank():.0f}")
 
 
-def rounding(name: str, reading: TokenReport, exact: TokenReport) -> None:
-    """What a number type does to signs, counts and distances."""
-    error = np.abs(reading.boundary - exact.boundary) / exact.boundary
-    pairs = zip(reading.codes, exact.codes, strict=True)
-    signs = sum(int(hamming(a, b).diagonal().sum()) for a, b in pairs)
-    counts = int((reading.dimension != exact.dimension).sum())
-    same = float((reading.nearest_wall == exact.nearest_wall).mean())
-    total = sum(reading.neuron_count) * reading.tokens
-    print(f"{name}: {signs} of {total:,} signs differ ({signs / total:.2%})")
-    print(f"{name}: {counts} of {exact.dimension.size:,} counts differ ({counts / exact.dimension.size:.1%})")
-    most = f"{error.max():.0f}-fold" if error.max() > 10 else f"{error.max():.0%}"
-    print(f"{name}: same wall {same:.0%}, distance off by {np.median(error):.2%}, at most {most}")
+def rounding(name: str, reports: Sequence[TokenReport], references: Sequence[TokenReport]) -> None:
+    """What a number type does to signs, counts and distances: of each text, then median and largest."""
+    signs, counts, moved, errors, largest = [], [], [], [], []
+    for report, exact in zip(reports, references, strict=True):
+        error = np.abs(report.boundary - exact.boundary) / exact.boundary
+        pairs = zip(report.codes, exact.codes, strict=True)
+        differ = sum(int(hamming(a, b).diagonal().sum()) for a, b in pairs)
+        signs.append(100 * differ / (sum(report.neuron_count) * report.tokens))
+        counts.append(100 * float((report.dimension != exact.dimension).mean()))
+        moved.append(100 * float((report.nearest_wall != exact.nearest_wall).mean()))
+        errors.append(100 * float(np.median(error)))
+        largest.append(100 * float(error.max()))
+    tokens = [report.tokens for report in reports]
+    print(f"{name}: {len(reports)} texts of {min(tokens)} to {max(tokens)} tokens, {sum(tokens)} in all")
+    for what, shares in (
+        ("signs that differ", signs),
+        ("counts that differ", counts),
+        ("other nearest wall", moved),
+        ("median error of the distance", errors),
+        ("largest error of the distance", largest),
+    ):
+        print(f"{name}: {what} {percent(np.median(shares))}, at most {percent(np.max(shares))}")
+
+
+def percent(share: float) -> str:
+    """A share in percent, or as a multiple from 1,000 % on."""
+    return f"{share / 100:,.0f}-fold" if share >= 1000 else f"{share:.2g} %"
 
 
 if __name__ == "__main__":
