@@ -126,6 +126,8 @@ def test_a_file_in_place_of_the_text_is_refused_with_the_option(run, asked, tmp_
     (tmp_path / name).write_text("you are nice")
     shown = " ".join(run("inspect", name, code=2).stderr.replace("│", " ").split())
     assert f"{name!r} is a file, and the text itself is read here. Try --file {shlex.quote(name)};" in shown
+    shown = " ".join(run("inspect", "a", "--versus", name, code=2).stderr.replace("│", " ").split())
+    assert f'Try --versus "$(cat {shlex.quote(name)})"' in shown
     run("inspect", "-", input=name, code=1)
     run("inspect", "x" * 5000, code=1)
     assert [arguments[0] for arguments, _ in asked] == [name, "x" * 5000]

@@ -5,9 +5,11 @@ import pandas
 import polars
 import pyarrow
 import pytest
+import torch
 
 from splinelens.errors import BadLabels
 from splinelens.texts import read_labels
+from splinelens.texts.labels import labels_of
 
 
 def binary(values, positive=None):
@@ -81,7 +83,7 @@ def test_other_values_of_several_columns_are_named_up_to_five():
     )
 
 
-@pytest.mark.parametrize("value", [2, -1, 0.5, "yes", "01", [1], float("inf")], ids=repr)
+@pytest.mark.parametrize("value", [2, -1, 0.5, "yes", "01", float("inf")], ids=repr)
 def test_a_value_that_only_looks_binary_is_refused(value):
     with pytest.raises(BadLabels, match="where 0/1, true/false or only yes/no is read"):
         read_labels({"toxic": [0, 1, value], "rude": [0, 1, 1]})
@@ -179,3 +181,51 @@ def test_rows_without_a_label_are_left_out_and_all_missing_is_refused():
     assert (result.rows, result.missing, result.values.tolist()) == ((0, 2), 3, [[1], [0]])
     with pytest.raises(BadLabels, match="label 'toxic' is missing in all 2 rows; choose another --label"):
         read_labels({"toxic": [None, " "]})
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ([1], "a label is a list, where a number or a word is read"),
+        ({}, "a label is an object"),
+        (b"1", "a label is bytes"),
+        (10**5000, "a label is a number of over 64 bits"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_no_label_is_refused(value, words):
+    with pytest.raises(BadLabels, match=words):
+        read_labels({"toxic": [0, 1, value]})
+    with pytest.raises(BadLabels, match=words):
+        labels_of([0, 1, value], 3)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [0, 1, None],
+        np.ma.array([0, 1, 1], mask=[False, False, True]),
+        pandas.Series([0, 1, None], dtype="Int64"),
+        polars.Series([0, 1, None]),
+        pyarrow.array([0, 1, None]),
+    ],
+    ids=lambda labels: type(labels).__name__,
+)
+def test_a_missing_label_in_memory_is_refused_with_its_row(labels):
+    with pytest.raises(BadLabels, match=r"1 of 3 labels .* are missing, the first in row 2"):
+        labels_of(labels, 3)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        torch.tensor([0, 1, 1]),
+        pyarrow.array([False, True, True]),
+        pandas.Series([0, 1, 1]).astype("category"),
+        (bit for bit in [0.0, 1.0, 1.0]),
+        [np.int8(0), np.float32(1), np.bool_(True)],
+    ],
+    ids=lambda labels: type(labels).__name__,
+)
+def test_labels_in_memory_come_in_any_column(labels):
+    assert labels_of(labels, 3).values.tolist() == [[0], [1], [1]]

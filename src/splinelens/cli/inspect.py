@@ -92,12 +92,10 @@ def inspect(
     """
     if (text is None) == (file is None):
         raise typer.BadParameter("give either a text (- is stdin) or --file", param_hint="TEXT")
-    if text is not None and text != "-" and os.path.isfile(text):  # Path raises on long texts
-        raise typer.BadParameter(
-            f"{text!r} is a file, and the text itself is read here. Try --file {shlex.quote(text)}; to "
-            "inspect its name, send that to stdin (-)",
-            param_hint="TEXT",
-        )
+    if text is not None and text != "-":
+        _refuse_file(text, "TEXT", f"--file {shlex.quote(text)}; to inspect its name, send that to stdin (-)")
+    if versus is not None:
+        _refuse_file(versus, "--versus", f'--versus "$(cat {shlex.quote(versus)})"')
     if as_json and output:
         raise typer.BadParameter("give --json or --output, not both", param_hint="--json")
     chosen = options.layer_numbers(layers)
@@ -180,3 +178,11 @@ def _layer_and_tokens(value: str | None, tokens: int, option: str, example: str)
     if match is None:
         raise typer.BadParameter(f"{value!r} is not {example}", param_hint=option)
     return [int(number) for number in match.groups()]
+
+
+def _refuse_file(text: str, hint: str, instead: str) -> None:
+    """Refuse the name of a file where a text is read."""
+    if os.path.isfile(text):  # Path raises on long texts
+        raise typer.BadParameter(
+            f"{text!r} is a file, and the text itself is read here. Try {instead}", param_hint=hint
+        )

@@ -6,7 +6,7 @@ from itertools import permutations
 from typing import TYPE_CHECKING, Any, Literal
 
 from splinelens.errors import BadLabels
-from splinelens.texts.table import column_cells, is_missing, quoted
+from splinelens.texts.table import column_cells, is_missing, json_type, quoted
 
 if TYPE_CHECKING:
     import numpy
@@ -155,8 +155,11 @@ def _columns_of(labels: Any, expected: Sequence[str] | None) -> dict[str, list[A
     table: Any = labels  # Any: a data frame, or a dictionary
     if isinstance(labels, Mapping) or hasattr(labels, "columns"):
         return {str(name): list(table[name]) for name in getattr(table, "columns", table)}
-    rows = list(labels)
-    if not rows or isinstance(rows[0], str) or not hasattr(rows[0], "__len__"):
+    rows = (
+        labels.to_pylist() if hasattr(labels, "to_pylist") else list(labels)
+    )  # cells of pyarrow are its own
+    single = not rows or isinstance(rows[0], str | bytes | dict) or getattr(rows[0], "shape", None) == ()
+    if single or not hasattr(rows[0], "__len__"):
         return {str(getattr(labels, "name", None) or "positive"): rows}
     width = len(rows[0])
     if any(len(row) != width for row in rows) or (expected is not None and width != len(expected)):
@@ -232,11 +235,19 @@ def _bits(
 
 
 def _spelling(value: Any) -> str:  # Any: a label is whatever the file held
-    """One spelling a value: True and ``true``, 1.0 and ``1`` agree; empty where it is missing, or ``nan``."""
+    """One spelling a value: True and ``true``, 1.0 and ``1`` agree; empty where it is missing, or ``nan``.
+
+    Raises:
+        BadLabels: A list, an object, bytes or a huge number, which is no label.
+    """
+    if is_missing(value):  # before item(): a masked value would be 0
+        return ""
     if hasattr(value, "item"):  # numbers of NumPy
         value = value.item()
-    if is_missing(value):
-        return ""
+    if isinstance(value, list | tuple | dict | bytes):
+        raise BadLabels(f"a label is {json_type(value)}, where a number or a word is read; give one a text")
+    if isinstance(value, int) and value.bit_length() > 64:
+        raise BadLabels("a label is a number of over 64 bits; give 0 and 1, or words for classes")
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float) and value.is_integer():
