@@ -51,7 +51,7 @@ class TokenizedText:
     @property
     def cut(self) -> bool:
         """Whether tokens at the end were dropped."""
-        return self.total > len(self.ids)
+        return self.reason is None and self.total > len(self.ids)
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,7 @@ def tokenize(
     max_tokens: int = 512,
     long: Long = "windows",
     normalize: bool = False,
+    max_text_tokens: int | None = None,
 ) -> list[TokenizedText]:
     """Tokenize texts; one that cannot be read keeps its index, with a reason.
 
@@ -116,6 +117,7 @@ def tokenize(
         max_tokens: With ``long="cut"``, tokens kept of each text.
         long: ``"windows"`` keeps every token; ``"cut"`` drops those after ``max_tokens``.
         normalize: Tokenize each text with its disguised characters mapped to plain ones.
+        max_text_tokens: A text of more tokens gets a reason instead of ids; None reads texts of any length.
 
     Raises:
         BadTexts: ``max_tokens`` is not positive, or ``long`` is another word.
@@ -139,12 +141,17 @@ def tokenize(
     keep = max_tokens if long == "cut" else None
     encodings = _encode(tokenizer, [*readable.values()])
     for row, encoding in zip(readable, encodings, strict=True):
+        total = len(encoding.ids)
+        if max_text_tokens is not None and total > max_text_tokens:
+            too_long = f"has {total:,} tokens, more than the limit of {max_text_tokens:,}"
+            tokenized[row] = TokenizedText(total=total, reason=too_long)
+            continue
         offsets = encoding.offsets[:keep]
         if row in normalized:
             offsets = [normalized[row].span(begin, end) for begin, end in offsets]
         reason = None if encoding.ids else "has no tokens"
         ids = tuple(encoding.ids[:keep])
-        tokenized[row] = TokenizedText(ids, tuple(offsets), len(encoding.ids), reason)
+        tokenized[row] = TokenizedText(ids, tuple(offsets), total, reason)
     return tokenized
 
 

@@ -172,6 +172,34 @@ def test_the_first_rows_that_cannot_be_read_are_named(extract, tmp_path):
     assert lines[5].startswith("wrote ")
 
 
+def test_columns_of_the_file_are_kept_on_request(extract, run, tmp_path, comments):
+    extract(tmp_path / "a.parquet", "--keep", "id,comment", "--features", "sign_mean,length", "--quiet")
+    table = FeatureTable.read(tmp_path / "a.parquet")
+    assert table.kept["id"].to_pylist()[:2] == ["0", "1"]
+    assert table.kept.column_names == ["id", "comment"]
+    assert "length" in table.names
+    extract(tmp_path / "b.parquet", "--keep", "id", "--features", "sign_mean", "--prefixes", "--quiet")
+    grown = FeatureTable.read(tmp_path / "b.parquet")
+    assert grown.kept["id"].to_pylist() == [str(text) for text in grown.text]
+    (tmp_path / "c.csv").write_text("text,row,length,id\na,1,2,3\n")
+    words = ("extract", tmp_path / "c.csv", "-o", tmp_path / "c.parquet", "-m", "no-such-model", "--keep")
+    for name in ("row", "length"):
+        assert f"column '{name}' cannot be kept" in run(*words, name, code=1).stderr
+    assert "column 'text' cannot be kept" in run(*words, "text", "--prefixes", code=1).stderr
+    assert "it has 'text', 'row', 'length', 'id'" in run(*words, "nope", code=1).stderr
+
+
+def test_texts_of_too_many_tokens_are_not_read(extract, tmp_path):
+    path = tmp_path / "some.csv"
+    path.write_text(f"comment\nfine\n{'lovely ' * 60}\n", "utf-8")
+    told = extract(tmp_path / "a.parquet", "--max-text-tokens", "20", file=path).stderr
+    table = FeatureTable.read(tmp_path / "a.parquet")
+    assert table.reasons[1] == f"has {table.tokens[1]} tokens, more than the limit of 20"
+    assert (table.ok.tolist(), table.cut.tolist()) == ([True, False], [False, False])
+    assert "; 1 not readable" in told
+    assert table.reasons[1] in told
+
+
 def same(one, other):
     first, second = FeatureTable.read(one), FeatureTable.read(other)
     np.testing.assert_array_equal(first.values, second.values)

@@ -131,14 +131,104 @@ def test_the_summary_counts():
     )
 
 
-@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_columns_of_the_file_are_kept_on_request(score, tmp_path):
+    (tmp_path / "a.csv").write_text("id,author,text\n007,=a,you fool\n08,b,sunny garden\n")
+    found = records(score(tmp_path / "a.csv", "--keep", "id,author", "--json"))
+    assert [(row["id"], row["author"]) for row in found] == [("007", "=a"), ("08", "b")]
+    assert "text" not in found[0]
+    score(tmp_path / "a.csv", "--keep", "text, id", "--explain", "-o", tmp_path / "out.csv")
+    first, _ = csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text()))
+    assert [*first][:4] == ["row", "text", "id", "score"]
+    assert (first["id"], first["text"]) == ("007", "you fool")
+    assert re.search(r"(fool|you) \+\d\.\d", first["top_words"])
+    found = records(
+        score("-", "--keep", "text,id", "--json", input='{"text": "a", "id": 1}\n{"text": "b"}\n')
+    )
+    assert [(row["text"], row["id"]) for row in found] == [("a", 1), ("b", None)]
+    assert records(score("--text", "a", "--keep", "text", "--json"))[0]["text"] == "a"
+
+
+def test_columns_that_cannot_be_kept_are_refused_before_a_detector_is_loaded(run, tmp_path):
+    (tmp_path / "a.csv").write_text("id,author,score,text\n1,b,c,d\n")
+
+    def refused(*more, code):
+        return run(
+            "score", tmp_path / "a.csv", "-d", "no-such", "-o", tmp_path / "o.csv", *more, code=code
+        ).stderr
+
+    assert "it has 'id', 'author', 'score', 'text'. Did you mean 'author'?" in refused(
+        "--keep", "auther", code=1
+    )
+    assert "column 'score' cannot be kept" in refused("--keep", "score", code=1)
+    assert "--json" in run("score", tmp_path / "a.csv", "--keep", "id", code=2).stderr
+    assert "no column 'id'" in run("score", "--text", "a", "--keep", "id", "--json", code=1).stderr
+
+
+def test_lines_of_standard_input_are_rows_also_blank_ones(score):
+    found = records(score("-", "--json", input="\n\nyou fool\r\n\n  \nlovely"))
+    assert [record["row"] for record in found] == [0, 1, 2, 3, 4, 5]
+    assert [record["verdict"] == "undetermined" for record in found] == [True, True, False, True, True, False]
+    found = records(score("-", "--json", input='\n{"text": "you fool"}\n\n{"text": null}\n{"n": 1}\n'))
+    assert [record.get("reason") for record in found] == [
+        "is empty", None, "is empty", "is missing", "is missing"
+    ]  # fmt: skip
+    assert "is empty; give at least one text" in score("-", input="", code=1).stderr
+    broken = score("-", "--json", input='{"text": "you"}\n{"text": 3}\n', code=1)
+    assert "stdin, line 2: 'text' is a number" in broken.stderr
+    assert (
+        "stdin, line 2 is not utf-8. Try --encoding cp1252" in score("-", input=b"a\n\xe9\n", code=1).stderr
+    )
+    assert len(records(score("-", "--json", "--encoding", "utf-16", input="a\nb".encode("utf-16")))) == 2
+
+
+def test_a_line_in_is_a_line_out_while_the_pipe_stays_open(real):
+    process = real(
+        "-", "--json", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    for row, line in enumerate(["you fool", "", "sunny garden"]):
+        process.stdin.write(f"{line}\n")
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["row"] == row
+    shown, told = process.communicate()
+    assert (process.returncode, shown) == (0, "")
+    assert told.startswith("3 texts, ")
+
+
+def test_a_text_that_is_no_file_is_pointed_to_its_option(run):
+    for command in ("score", "extract", "evaluate", "train"):
+        more = {"extract": ["-o", "a.parquet"], "train": ["-l", "x", "-o", "a-folder-that-is-not"]}.get(
+            command, []
+        )
+        words = (
+            ["toxicity-fast", "Have a nice day, said w/o a secret."]
+            if command == "evaluate"
+            else ["Have a nice day, said w/o a secret."]
+        )
+        more = ["-l", "x"] if command == "evaluate" else more
+        told = run(command, *words, *more, code=1).stderr
+        assert "To read one text, give a list; score takes it with --text" in told
+        assert "secret" not in told
+
+
+def test_texts_of_too_many_tokens_are_not_read_and_counted(score):
+    long = "lovely garden " * 40
+    result = score("--text", long, "--text", "you", "--json", "--max-text-tokens", 16)
+    first, other = records(result)
+    assert (first["verdict"], first["cut"], first["tokens"]) == ("undetermined", False, first["tokens"])
+    assert first["reason"] == f"has {first['tokens']} tokens, more than the limit of 16"
+    assert other["verdict"] != "undetermined"
+    assert "; 1 undetermined (1 of more than 16 tokens)" in result.stderr
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet", "tsv"])
 def test_records_are_written_to_a_file(score, tmp_path, ending):
     path = tmp_path / f"scores.{ending}"
     result = score("--text", "you fool", "--text", "", "--output", path, "--explain")
     assert result.stdout == ""
     assert f"wrote {path}" in result.stderr
-    if ending == "csv":
-        rows = list(csv.DictReader(io.StringIO(path.read_text())))
+    if ending in ("csv", "tsv"):
+        delimiter = "," if ending == "csv" else "\t"
+        rows = list(csv.DictReader(io.StringIO(path.read_text()), delimiter=delimiter))
     elif ending == "jsonl":
         rows = [json.loads(line) for line in path.read_text().splitlines()]
     else:

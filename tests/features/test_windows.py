@@ -126,3 +126,14 @@ def test_appending_tokens_never_lowers_a_largest_margin_nor_raises_a_smallest(ti
     assert (np.diff(smallest, axis=0) <= 1e-6).all()
     assert (np.diff(nearest, axis=0) <= 1e-6).all()
     assert (np.diff(largest, axis=0) > 0.01).any()
+
+
+def test_progress_is_reported_within_a_long_text(tiny_llama, wrap):
+    texts, steps = ["good morning " * 40, "a"], []
+    reader = TextReader(wrap(tiny_llama), FeatureSpec(layers=(0,), max_tokens=16), batch_tokens=32)
+    for prefixes in (False, True):
+        steps.clear()
+        list(reader.read(texts, prefixes=prefixes, progress=lambda *step: steps.append(step)))
+        assert sum(count for count, _ in steps) == 2
+        assert sum(characters for _, characters in steps) == sum(map(len, texts))
+        assert sum(count == 0 for count, _ in steps) > 5

@@ -30,7 +30,7 @@ from splinelens.features.spec import FeatureSpec, require_unset
 from splinelens.files import RowStore, check_output, write_text
 from splinelens.models import Fingerprint, LoadedModel, load_model
 from splinelens.report.card import card
-from splinelens.report.scores import Span, TextScore, write_scores
+from splinelens.report.scores import Span, TextScore, check_kept, write_scores
 from splinelens.report.spans import merged
 from splinelens.texts import Texts
 from splinelens.tokens import Long
@@ -61,6 +61,7 @@ class Detector:
         batch_tokens: int | None = None,
         max_tokens: int | None = None,
         long: Long = "windows",
+        max_text_tokens: int | None = None,
     ) -> "Detector":
         """Load a detector and, of its model, only the blocks that it reads.
 
@@ -74,6 +75,8 @@ class Detector:
             batch_tokens: Tokens of a batch, padding included.
             max_tokens: Tokens of a window; None takes that of the detector.
             long: ``"windows"`` reads long texts whole, ``"cut"`` drops what exceeds a window.
+            max_text_tokens: Texts of more tokens are not read and ``undetermined``; None reads texts of any
+                length.
 
         Returns:
             The detector, ready to score.
@@ -92,7 +95,7 @@ class Detector:
                 f"catalogue, this is version {VERSION}; train it again"
             )
         window = fitted_with.max_tokens if max_tokens is None else max_tokens
-        spec = replace(fitted_with, max_tokens=window, long=long)
+        spec = replace(fitted_with, max_tokens=window, long=long, max_text_tokens=max_text_tokens)
         fingerprint = Fingerprint.from_dict(artifact.model.get("fingerprint", {}))
         if isinstance(model, LoadedModel):
             require_unset(device=device, dtype=dtype)
@@ -284,6 +287,7 @@ class Detector:
         explain: bool | str = False,
         fpr: float = 0.05,
         threshold: float | None = None,
+        keep: Sequence[str] = (),
         overwrite: bool = False,
         progress: Progress | None = None,
         observe: Callable[[TextScore], object] = lambda record: None,
@@ -291,11 +295,14 @@ class Detector:
         """Score texts into a file; a run that was stopped resumes when it is started again.
 
         Until the file is written, finished records are kept in the folder ``OUTPUT.parts``. ``output``
-        ends in ``.csv``, ``.jsonl`` or ``.parquet``; one that exists is replaced with ``overwrite`` only, and
-        the file that the texts were read from never. ``progress`` is called as texts are finished, and
+        ends in one of ``report.scores.FORMATS``; one that exists is replaced with ``overwrite`` only, and
+        the file that the texts were read from never. The columns of ``texts`` that are named in ``keep``
+        stand after ``row``. ``progress`` is called as texts are finished, and
         ``observe`` with every record, in order; all else, with its errors, is as in ``score``.
 
         Raises:
+            MissingColumn: ``texts`` have no column of ``keep``.
+            BadTexts: A column of ``keep`` has the name of one of ours.
             OutputExists: ``output`` exists without ``overwrite``, or is a folder or the input.
             CannotResume: ``OUTPUT.parts`` holds records of another run.
             CannotWrite: The disk is full or the file may not be written.
@@ -304,6 +311,8 @@ class Detector:
 
         source, artifact, output = Texts.of(texts), self.artifact, Path(output)
         check_output(output, overwrite=overwrite, source=source.source)
+        kept = source.keep(keep)
+        check_kept(kept.columns)
         words = [artifact.task, *artifact.labels, artifact.negative]
         settings = [explain, *self.limits(fpr, threshold), *words]
         request = {**provenance(self.reader, source), "detector": artifact.digest, "settings": settings}
@@ -326,7 +335,7 @@ class Detector:
                 for record in chunk:
                     observe(record)
             labels = () if artifact.task == "binary" else artifact.labels
-            write_scores(stored(), output, request, labels)
+            write_scores(stored(), output, request, labels, kept=kept, explained=bool(explain))
             store.remove()
 
     def evaluate(

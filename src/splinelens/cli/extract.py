@@ -25,6 +25,7 @@ def extract(
     ],
     overwrite: options.Overwrite = False,
     column: options.Column = None,
+    keep: options.Keep = "",
     model: options.Model = "smollm2-135m",
     features: options.Features = "spline7",
     layers: options.Layers = None,
@@ -37,6 +38,7 @@ def extract(
         ),
     ] = "",
     max_tokens: options.MaxTokens = None,
+    max_text_tokens: options.MaxTextTokens = None,
     long: options.Long = options.LongTexts.windows,
     eps: options.Eps = 0.1,
     normalize: options.Normalize = False,
@@ -69,8 +71,12 @@ def extract(
     if output.suffix != ".parquet":
         raise typer.BadParameter(f"{output} does not end in .parquet", param_hint="--output")
     check_output(output, overwrite=overwrite, source=file)
+    from splinelens.features.table import FeatureTable
+
+    kept = options.names(keep)
+    FeatureTable.check_kept(kept, prefixes=prefixes)
     texts = read_texts(
-        file, column, encoding=encoding, format=format, delimiter=delimiter, header=not no_header
+        file, column, kept, encoding=encoding, format=format, delimiter=delimiter, header=not no_header
     )
 
     from splinelens.features.extract import provenance, read_table
@@ -88,6 +94,7 @@ def extract(
         long.value,
         eps=eps,
         normalize=normalize,
+        max_text_tokens=max_text_tokens,
     )
     loaded = load_model(
         model,
@@ -106,7 +113,13 @@ def extract(
     try:
         with progress_bar(texts, shown=not quiet) as progress:
             table = read_table(
-                reader, texts, prefixes=prefixes, output=output, overwrite=overwrite, progress=progress
+                reader,
+                texts,
+                prefixes=prefixes,
+                keep=kept,
+                output=output,
+                overwrite=overwrite,
+                progress=progress,
             )
     except KeyboardInterrupt as stop:
         raise stopped(parts) from stop

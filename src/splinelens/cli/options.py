@@ -38,6 +38,15 @@ Column = Annotated[
         "--column", "-c", metavar="NAME", help="Column of the texts. Default: text, or the only column."
     ),
 ]
+Keep = Annotated[
+    str,
+    typer.Option(
+        "--keep",
+        metavar="NAMES",
+        help="Columns of the file to copy into the output, such as id,author.",
+        show_default=False,
+    ),
+]
 
 
 def _checked(check: Callable[[str], object]) -> Callable[[str | None], str | None]:
@@ -200,6 +209,15 @@ DetectorsMaxTokens = Annotated[
         "--max-tokens", metavar="N", min=1, help="Tokens of a window. Default: those of the detector."
     ),
 ]
+MaxTextTokens = Annotated[
+    int | None,
+    typer.Option(
+        "--max-text-tokens",
+        metavar="N",
+        min=1,
+        help="Texts of more tokens are not read, and undetermined. Default: any length is read.",
+    ),
+]
 Long = Annotated[
     LongTexts,
     typer.Option(
@@ -276,8 +294,8 @@ def layer_numbers(ranges: str | None) -> tuple[int, ...] | None:
 
 
 def names(listed: str) -> tuple[str, ...]:
-    """Parse a list separated by commas."""
-    return tuple(name.strip() for name in listed.split(",") if name.strip())
+    """Parse a list separated by commas; a name that occurs twice counts once."""
+    return tuple(dict.fromkeys(name.strip() for name in listed.split(",") if name.strip()))
 
 
 def stderr_printer(quiet: bool) -> Callable[[str], None]:

@@ -50,6 +50,7 @@ def progress_bar(
         done += count
         elapsed_s = perf_counter() - started
         rate = f"{done / elapsed_s:,.3g} texts/s"
+        rate = rate if done else "reading a long text"
         bar.update(task, advance=characters + count, texts=f"{done:,}/{total:,} texts", rate=rate)
         if elapsed_s > delay_s:
             bar.start()

@@ -1,8 +1,9 @@
 """``splinelens score``: texts in, one score and verdict a text out, in order."""
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,8 +15,8 @@ from splinelens.cli.exits import require_stdout, stopped
 from splinelens.cli.progress import progress_bar
 from splinelens.detect import UNDETERMINED
 from splinelens.files import check_output
-from splinelens.report.scores import FORMATS, TextScore
-from splinelens.texts import Texts, read_texts
+from splinelens.report.scores import FORMATS, TextScore, check_kept, kept_cells
+from splinelens.texts import Texts, read_texts, stream_texts
 
 if TYPE_CHECKING:
     from splinelens.detect.artifact import Artifact
@@ -29,6 +30,7 @@ def score(
         list[str] | None, typer.Option("--text", "-t", help="A text itself; may be repeated.", metavar="TEXT")
     ] = None,
     column: options.Column = None,
+    keep: options.Keep = "",
     detector: Annotated[
         str,
         typer.Option("--detector", "-d", help=options.DETECTOR_HELP, metavar="NAME"),
@@ -69,6 +71,7 @@ def score(
         ),
     ] = None,
     max_tokens: options.DetectorsMaxTokens = None,
+    max_text_tokens: options.MaxTextTokens = None,
     long: options.Long = options.LongTexts.windows,
     encoding: options.Encoding = "utf-8",
     format: options.Format = None,
@@ -80,7 +83,7 @@ def score(
         typer.Option(
             "--output",
             "-o",
-            help="Write a .csv, .jsonl or .parquet file instead of printing.",
+            help="Write a .csv, .tsv, .jsonl or .parquet file instead of printing.",
             metavar="FILE",
         ),
     ] = None,
@@ -92,13 +95,16 @@ def score(
     Prints a line a text: score, verdict, text; in a terminal also the words that raised (+) or lowered (-)
     the score. With --json or -o one record a text, in order: {"row", "score", "verdict", "tokens", "cut"},
     and where it applies "reason", "constant" and "spans" [{"begin", "end", "contribution"}], one a token, and
-    their sums over "words" and "sentences". A detector of several labels adds "scores" by label, "labels"
-    that fired, and "explained". The verdict is undetermined where a text could not be read, or was cut and
-    looks clean so far. A run with --output that was stopped goes on when the same command is given again.
+    their sums over "words" and "sentences"; tables have "top_words" instead. A detector of several labels
+    adds "scores" by label, "labels" that fired, and "explained". The verdict is undetermined where a text
+    could not be read, or was cut and looks clean so far. From stdin each line is scored as it comes, one
+    line out for each line in. A run with --output that was stopped goes on when the same command is given
+    again.
 
     Examples:
       splinelens score --text "Have a nice day."
       splinelens score comments.csv --column comment --json
+      splinelens score comments.csv --keep id,author --explain -o scores.csv
       cat comments.txt | splinelens score - --output scores.csv
     """
     if (file is None) == (not text):
@@ -115,21 +121,39 @@ def score(
         check_output(output, overwrite=overwrite, source=file)
     else:
         require_stdout(", or name a file with -o")
-    source = (
-        Texts.of(text or [])
-        if file is None
-        else read_texts(
-            file, column, encoding=encoding, format=format, delimiter=delimiter, header=not no_header
-        )
-    )
+    kept = options.names(keep)
+    if kept and not (as_json or output):
+        raise typer.BadParameter("lines have no columns; give --json, or a file with -o", param_hint="--keep")
+    check_kept(kept)
+    streams = file == "-" and not output  # a line in gives a line out at once
+    batches: Iterator[Texts] = iter(())
+    reading: dict[str, Any] = {
+        "encoding": encoding,
+        "format": format,
+        "delimiter": delimiter,
+    }  # Any: as typed
+    if streams:
+        batches = stream_texts(column, kept, **reading, header=not no_header)
+        source = next(batches)
+    else:
+        read = text or [] if file is None else file
+        source = read_texts(read, column, kept, **reading, header=not no_header)
 
     from splinelens.apps.detector import Detector
     from splinelens.report.terminal import plain_line, print_view, score_table
     from splinelens.texts.plain_text import harmless
 
-    loaded = Detector.load(detector, model=model, device=device, max_tokens=max_tokens, long=long.value)
-    table = not (as_json or output) and sys.stdout.isatty()
-    explains = explain if explain is not None else table and loaded.inseparable is None
+    loaded = Detector.load(
+        detector,
+        model=model,
+        device=device,
+        max_tokens=max_tokens,
+        long=long.value,
+        max_text_tokens=max_text_tokens,
+    )
+    shown = not (as_json or output) and sys.stdout.isatty()
+    table = shown and not streams
+    explains = explain if explain is not None else shown and loaded.inseparable is None
     explained: bool | str = explain_label or explains
     artifact = loaded.artifact
     if artifact.task == "classes" and (fpr, threshold) != (None, None):
@@ -139,27 +163,34 @@ def score(
         )
     rate = FPR if fpr is None else fpr
     limits = loaded.limits(rate, threshold)
-    tally, started = Tally(), perf_counter()
+    tally, started, rows = Tally(max_text_tokens=max_text_tokens), perf_counter(), list[TextScore]()
     settings: dict[str, Any] = {"explain": explained, "fpr": rate, "threshold": threshold}  # Any: as typed
     with progress_bar(source, shown=not quiet and (output is not None or table)) as progress:
         if output:
             try:
                 loaded.write_scores(
-                    source, output, **settings, overwrite=overwrite, progress=progress, observe=tally.add
+                    source,
+                    output,
+                    **settings,
+                    keep=kept,
+                    overwrite=overwrite,
+                    progress=progress,
+                    observe=tally.add,
                 )
             except KeyboardInterrupt as stop:
                 raise stopped(f"{output}.parts") from stop
         else:
-            records = map(tally.add, loaded.scores(source, **settings, progress=progress))
-            if as_json:
-                for record in records:
-                    print(record.to_json(), flush=True)
-            elif table:
-                rows = list(records)
-            else:
-                longest = max((*artifact.labels, artifact.negative), key=len)
-                for record, line in zip(records, source.texts, strict=True):
-                    print(plain_line(record, line, longest), flush=True)
+            longest = max((*artifact.labels, artifact.negative), key=len)
+            for batch in chain([source], batches):
+                records = loaded.scores(batch, **settings, progress=progress)
+                for index, scored in enumerate(records):
+                    record = tally.add(replace(scored, row=tally.texts))
+                    if as_json:
+                        print(record.to_json(kept_cells(batch, index)), flush=True)
+                    elif table:
+                        rows.append(record)
+                    else:
+                        print(plain_line(record, batch.texts[index], longest), flush=True)
     if table:
         print_view(lambda width: score_table(rows, source.texts, artifact.labels[0], width))
     if not quiet:
@@ -193,6 +224,8 @@ class Tally:
     tokens: int = 0
     undetermined: int = 0
     cut: int = 0
+    max_text_tokens: int | None = None
+    too_long: int = 0
 
     def add(self, record: TextScore) -> TextScore:
         """Count a record, and return it."""
@@ -200,6 +233,7 @@ class Tally:
         self.tokens += record.tokens
         self.undetermined += record.verdict == UNDETERMINED
         self.cut += record.cut
+        self.too_long += self.max_text_tokens is not None and record.tokens > self.max_text_tokens
         return record
 
     def summary(self, seconds: float, device: str, max_tokens: int) -> str:
@@ -210,4 +244,5 @@ class Tally:
             f"{count_of(self.texts, 'text')}, {count_of(self.tokens, 'token')}, {seconds:.1f} s on {device}"
         )
         line += f"; {self.undetermined:,} undetermined" if self.undetermined else ""
+        line += f" ({self.too_long:,} of more than {self.max_text_tokens:,} tokens)" if self.too_long else ""
         return line + (f"; {self.cut:,} cut at {max_tokens:,} tokens" if self.cut else "")

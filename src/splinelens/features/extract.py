@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,9 @@ def extract(
     long: Long = "windows",
     eps: float = 0.1,
     normalize: bool = False,
+    max_text_tokens: int | None = None,
     prefixes: bool = False,
+    keep: Sequence[str] = (),
     revision: str | None = None,
     device: str | None = None,
     dtype: str | None = None,
@@ -58,8 +61,10 @@ def extract(
         long: ``"cut"`` drops what exceeds one window instead; the table says which were cut.
         eps: Attention weights above it count for ``attention_id``; in (0, 1).
         normalize: Map disguised characters of the texts to plain ones before they are tokenized.
+        max_text_tokens: Texts of more tokens are not read; their reason counts the tokens.
         prefixes: One row for every prefix of a text: what the text would give if it ended there. The
             table's ``text`` and ``prefix`` say which row is which.
+        keep: Columns of ``texts`` that stand in the table too.
         revision: Branch, tag or commit of a hub id.
         device: Such as ``cpu`` or ``cuda:0``; without it the GPU if there is one.
         dtype: Number type of the weights, such as ``bfloat16``; None takes ``float32``.
@@ -73,7 +78,8 @@ def extract(
         One row a text, in input order. Texts that cannot be read keep their row with a reason.
 
     Raises:
-        BadTexts: ``texts`` is one string, is empty, or holds something other than texts.
+        BadTexts: ``texts`` is one string, is empty, or holds something other than texts; or a column to
+            keep is missing or has the name of one of ours.
         BadFeatures: Names or layers that do not exist, ``eps`` outside (0, 1), or prefixes whose rows
             would not fit into memory.
         BadModel: The model cannot be loaded, or an option of loading is given for a loaded one.
@@ -100,10 +106,13 @@ def extract(
         long=long,
         eps=eps,
         normalize=normalize,
+        max_text_tokens=max_text_tokens,
     )
     loaded = load_up_to(model, spec.layers, revision=revision, device=device, dtype=dtype)
     reader = TextReader(loaded, spec, batch_tokens=batch_tokens)
-    return read_table(reader, texts, prefixes=prefixes, output=output, overwrite=overwrite, progress=progress)
+    return read_table(
+        reader, texts, prefixes=prefixes, keep=keep, output=output, overwrite=overwrite, progress=progress
+    )
 
 
 def read_table(
@@ -111,6 +120,7 @@ def read_table(
     texts: Texts,
     *,
     prefixes: bool = False,
+    keep: Sequence[str] = (),
     output: str | Path | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -125,9 +135,13 @@ def read_table(
     """
     if not len(texts):
         raise NoTokens(f"{texts.source} has no texts; give at least one")
+    kept = texts.keep(keep)
+    FeatureTable.check_kept(kept.columns, prefixes=prefixes)
     request = provenance(reader, texts) | ({"prefixes": True} if prefixes else {})
+    request |= {"keep": [*kept.columns], "columns_hash": kept.columns_hash} if keep else {}
     if output is None:
-        return joined([*read_chunks(reader, texts, request, prefixes=prefixes, progress=progress)])
+        read = read_chunks(reader, texts, request, prefixes=prefixes, progress=progress)
+        return _with_columns(joined([*read]), kept)
     path = Path(output)
     if read_provenance(path) == request:
         return FeatureTable.read(path)
@@ -135,10 +149,18 @@ def read_table(
     with RowStore.beside(path, request) as store:
         for chunk in read_chunks(reader, texts, request, store.chunks, prefixes=prefixes, progress=progress):
             store.append(chunk.to_arrow())
-        table = FeatureTable.from_arrow(store.read())
+        table = _with_columns(FeatureTable.from_arrow(store.read()), kept)
         table.write(path, overwrite=overwrite)
         store.remove()
     return table
+
+
+def _with_columns(table: FeatureTable, kept: Texts) -> FeatureTable:
+    """The table with the user's columns, repeated for the prefixes of a text."""
+    if not kept.columns:
+        return table
+    columns = kept.to_arrow()
+    return replace(table, kept=columns if table.text is None else columns.take(table.text))
 
 
 def provenance(reader: TextReader, texts: Texts) -> dict[str, Any]:  # Any: plain JSON values

@@ -41,7 +41,10 @@ WINDOW = 512
 """Tokens of a window where none are given and the model has the positions."""
 
 Progress = Callable[[int, int], None]
-"""Called with the texts and the characters that were read since the last call."""
+"""Called with the texts and the characters that were read since the last call.
+
+Also while a long text is read: with no text, and its share of the characters.
+"""
 
 _MAX_PREFIX_BYTES = 4 * 2**30  # the rows of all prefixes of a chunk are in memory together
 
@@ -134,6 +137,7 @@ class TextReader:
             max_tokens=self.max_tokens,
             long=self.spec.long,
             normalize=self.spec.normalize,
+            max_text_tokens=self.spec.max_text_tokens,
         )
 
     def read(
@@ -191,35 +195,42 @@ class TextReader:
             if prefixes:
                 self._check_memory(tokenized, start)
             results: dict[int, Result] = {}
-            for index, values, source, reason in self._rows(tokenized, locate, prefixes):
+            advance = _Advance(chunk, tokenized, progress or (lambda texts, characters: None))
+            for index, values, source, reason in self._rows(tokenized, locate, prefixes, advance.window):
                 text = tokenized[index]
                 results[index] = function(
                     TextFeatures(start + index, values, source, text.total, text.cut, text.offsets, reason)
                 )
-                if progress:
-                    progress(1, len(chunk[index] or ""))
+                advance.text(index)
             for index in range(len(chunk)):
                 yield results.pop(index)
 
     def _rows(
-        self, tokenized: Sequence[TokenizedText], locate: bool, prefixes: bool
+        self,
+        tokenized: Sequence[TokenizedText],
+        locate: bool,
+        prefixes: bool,
+        observe: Callable[[Window], None],
     ) -> Iterator[tuple[int, np.ndarray, np.ndarray | None, str | None]]:
-        """Index, values, sources and reason of every text, as soon as they are computed."""
+        """Index, values, sources and reason of every text, as soon as they are computed.
+
+        ``observe`` is called with each window that is a part of a text only.
+        """
         nothing = np.full((1, self.layout.width) if prefixes else self.layout.width, np.nan, dtype=np.float32)
         for index, text in enumerate(tokenized):
             if text.reason is not None:
                 yield index, nothing, None, text.reason
         if prefixes:
-            yield from self._prefix_rows(tokenized)
+            yield from self._prefix_rows(tokenized, observe)
             return
-        for index, values, source in self._text_rows(tokenized, locate):
+        for index, values, source in self._text_rows(tokenized, locate, observe):
             reason = None
             if not np.isfinite(values).all():
                 reason = self._nonfinite_reason(values[None], self._blame(tokenized[index]))
             yield index, nothing if reason else values, source, reason
 
     def _text_rows(
-        self, tokenized: Sequence[TokenizedText], locate: bool
+        self, tokenized: Sequence[TokenizedText], locate: bool, observe: Callable[[Window], None]
     ) -> Iterator[tuple[int, np.ndarray, np.ndarray | None]]:
         """Index, values and sources of every readable text."""
         waiting: dict[int, list[tuple[Window, TextStats]]] = {}
@@ -238,6 +249,7 @@ class TextReader:
                     window = part.windows[row]
                     one = stats.rows(row, row + 1).located_from(window.pooled - part.spans[row][0])
                     waiting.setdefault(window.text, []).append((window, one))
+                    observe(window)
                     if _is_complete(waiting[window.text], tokenized[window.text]):
                         merged = _merged(waiting.pop(window.text))
                         values_of_text = self.layout.values(merged, [tokenized[window.text].total])[0]
@@ -245,10 +257,10 @@ class TextReader:
                         yield window.text, values_of_text, source
 
     def _prefix_rows(
-        self, tokenized: Sequence[TokenizedText]
+        self, tokenized: Sequence[TokenizedText], observe: Callable[[Window], None]
     ) -> Iterator[tuple[int, np.ndarray, None, str | None]]:
         """As ``_rows``, one row for every prefix; those before a failing token are kept."""
-        for index, values in self._scans(tokenized):
+        for index, values in self._scans(tokenized, observe):
             text, reason = tokenized[index], None
             if not np.isfinite(values).all():
                 blame = self._blame(text)
@@ -260,7 +272,9 @@ class TextReader:
                 values[~np.isfinite(values).all(axis=1)] = np.nan
             yield index, values, None, reason
 
-    def _scans(self, tokenized: Sequence[TokenizedText]) -> Iterator[tuple[int, np.ndarray]]:
+    def _scans(
+        self, tokenized: Sequence[TokenizedText], observe: Callable[[Window], None] = lambda window: None
+    ) -> Iterator[tuple[int, np.ndarray]]:
         """Index of every readable text, and the rows of its prefixes."""
         waiting: dict[int, list[tuple[Window, TokenStats]]] = {}
         for batch in self._batches(tokenized):
@@ -268,6 +282,8 @@ class TextReader:
                 for row, window in enumerate(part.windows):
                     one = stats.text(row, *part.spans[row])
                     waiting.setdefault(window.text, []).append((window, one))
+                    if not _is_whole(window, tokenized):
+                        observe(window)
                     if _is_complete(waiting[window.text], tokenized[window.text]):
                         yield window.text, self._scan(waiting.pop(window.text))
 
@@ -390,6 +406,26 @@ def _softmax_layers(
             + (has if available else "the model has none at all")
         )
     return tuple(layer for layer in layers if layer in available)
+
+
+class _Advance:
+    """Reports the progress of a chunk: its texts, and shares of the characters of long ones."""
+
+    def __init__(self, texts: Sequence[str | None], tokenized: Sequence[TokenizedText], progress: Progress):
+        self._characters = [len(text or "") for text in texts]
+        self._tokenized, self._progress = tokenized, progress
+        self._reported = [0] * len(texts)
+
+    def window(self, window: Window) -> None:
+        """A window of a text was read."""
+        tokens = len(self._tokenized[window.text].ids)
+        share = self._characters[window.text] * (window.stop - window.pooled) // tokens
+        self._reported[window.text] += share
+        self._progress(0, share)
+
+    def text(self, index: int) -> None:
+        """A text was finished."""
+        self._progress(1, self._characters[index] - self._reported[index])
 
 
 def _is_whole(window: Window, tokenized: Sequence[TokenizedText]) -> bool:

@@ -32,9 +32,10 @@ class FeatureSpec:
         eps: Attention weights above it (``absolute``), or above it times the head's largest one
             (``relative``), count for ``attention_id``; in (0, 1).
         normalize: Disguised characters of a text become plain ones before it is tokenized.
+        max_text_tokens: Texts of more tokens are not read; None reads texts of any length.
 
     Raises:
-        BadFeatures: ``eps`` is not in (0, 1).
+        BadFeatures: ``eps`` is not in (0, 1), or ``max_text_tokens`` below 1.
 
     Example:
         >>> FeatureSpec(layers=(0, 2)).depth
@@ -51,9 +52,12 @@ class FeatureSpec:
     version: int = VERSION
     eps: float = 0.1
     normalize: bool = False
+    max_text_tokens: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "eps", check_eps(self.eps))  # a plain float, whatever it came as
+        if self.max_text_tokens is not None and self.max_text_tokens < 1:
+            raise BadFeatures(f"max_text_tokens is {self.max_text_tokens}; pass a positive number or None")
 
     @classmethod
     def of(cls, features: object, layers: object, pooling: object, **settings: Any) -> "FeatureSpec":
@@ -74,12 +78,13 @@ class FeatureSpec:
     def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
         """As plain JSON values: what JSON gives back is equal.
 
-        ``normalize`` is written only when true, so tables written before it existed still match.
+        ``normalize`` and ``max_text_tokens`` are written only when set, so tables written before they existed
+        still match.
         """
         return {
             key: list(value) if isinstance(value, tuple) else value
             for key, value in asdict(self).items()
-            if key != "normalize" or value
+            if key not in ("normalize", "max_text_tokens") or value
         }
 
     @classmethod

@@ -7,14 +7,14 @@ a vector; the provenance is JSON in the schema's metadata under ``splinelens``.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from splinelens.errors import BadFeatures
+from splinelens.errors import BadFeatures, BadTexts
 from splinelens.features.catalogue import CATALOGUE, Column
 from splinelens.files import atomic_write, check_output
 
@@ -41,6 +41,7 @@ class FeatureTable:
         text: In a table of prefixes, the text that each row belongs to, from 0; else None.
         prefix: In a table of prefixes, how many of the text's tokens the row is of: 1, 2, ... up to
             all that were read; 0 in the one row of a text that could not be read. Else None.
+        kept: Columns of the user's table, a row for each row, or None.
 
     Example:
         >>> from splinelens.features.catalogue import columns, statistics
@@ -62,6 +63,7 @@ class FeatureTable:
     provenance: dict[str, Any]
     text: np.ndarray | None = None
     prefix: np.ndarray | None = None
+    kept: "pa.Table | None" = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -140,6 +142,8 @@ class FeatureTable:
                 "text": pa.array(self.text, pa.int64()),
                 "prefix": pa.array(self.prefix, pa.int64()),
             }
+        if self.kept is not None:
+            arrays |= dict(zip(self.kept.column_names, self.kept.columns, strict=True))
         start = 0
         for column in self.columns:
             block = self.values[:, start : start + column.size].clip(-limit, limit).astype(dtype)
@@ -149,6 +153,22 @@ class FeatureTable:
             start += column.size
         meta = {_META: json.dumps(self.provenance, sort_keys=True).encode()}
         return pa.table(arrays).replace_schema_metadata(meta)
+
+    @classmethod
+    def check_kept(cls, names: Iterable[str], *, prefixes: bool) -> None:
+        """Refuse columns of the user that have the name of one of a feature table.
+
+        Raises:
+            BadTexts: The message names the column.
+        """
+        for name in names:
+            if (
+                name in (*_ROW_COLUMNS, *_PREFIX_COLUMNS[: 2 * prefixes])
+                or name.rpartition(".")[2] in CATALOGUE
+            ):
+                raise BadTexts(
+                    f"column {name!r} cannot be kept: feature tables have a column of that name; rename it"
+                )
 
     @classmethod
     def from_arrow(cls, table: "pa.Table") -> "FeatureTable":
@@ -164,9 +184,11 @@ class FeatureTable:
                 f"columns {', '.join(missing)}" if _META in meta else "'splinelens' metadata in its schema"
             )
             raise BadFeatures(f"not a feature table: it has no {lacks}; write one with splinelens extract")
-        columns, blocks = [], []
+        columns, blocks, provenance = [], [], json.loads(meta[_META])
+        prefixes = "prefix" in table.column_names
+        kept = [name for name in provenance.get("keep", ()) if name in table.column_names]
         for name in table.column_names:
-            if name in _ROW_COLUMNS + _PREFIX_COLUMNS:
+            if name in (*_ROW_COLUMNS, *kept) or (prefixes and name in _PREFIX_COLUMNS):
                 continue
             column = _column_of(name, table.schema.field(name).type)
             data = table[name].combine_chunks()
@@ -181,8 +203,10 @@ class FeatureTable:
             table["tokens"].to_numpy(),
             table["cut"].to_numpy(),
             tuple(table["reason"].to_pylist()),
-            json.loads(meta[_META]),
-            *(table[name].to_numpy() if name in table.column_names else None for name in _PREFIX_COLUMNS),
+            provenance,
+            table["text"].to_numpy() if prefixes else None,
+            table["prefix"].to_numpy() if prefixes else None,
+            table.select(kept) if kept else None,
         )
 
     @classmethod

@@ -1,7 +1,8 @@
-"""The record of one scored text, and files of such records: JSON lines, CSV, Parquet."""
+"""The record of one scored text, and files of such records: JSON lines, CSV, TSV, Parquet."""
 
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
@@ -11,14 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from splinelens.errors import BadTexts
 from splinelens.files import atomic_write, check_output
+from splinelens.texts.table import Texts, json_value
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from pydantic import TypeAdapter
 
-FORMATS = (".csv", ".jsonl", ".parquet")
+FORMATS = (".csv", ".jsonl", ".parquet", ".tsv")
 
-_SPANS = ("spans", "words", "sentences")
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_FORMULA = re.compile(r"[=+\-@\t\r\n]")  # https://owasp.org/www-community/attacks/CSV_Injection
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _CHUNK = 1024  # records that are converted together
 
 
@@ -59,6 +63,8 @@ class TextScore:
         spans: With an explanation, the contribution of each token.
         words: The spans merged to whole words; they have the same sum.
         sentences: The spans merged to sentences; they have the same sum.
+        top_words: The words that raise the logit most, then those that lower it most, with what they add,
+            such as ``"idiot +3.8; you +1.5"``.
     """
 
     row: int
@@ -74,6 +80,7 @@ class TextScore:
     spans: tuple[Span, ...] | None = None
     words: tuple[Span, ...] | None = None
     sentences: tuple[Span, ...] | None = None
+    top_words: str | None = None
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON values
         """As JSON values; what does not exist is left out, except ``score``.
@@ -89,9 +96,17 @@ class TextScore:
         """From what ``to_dict`` gave."""
         return _adapter().validate_python(record)
 
-    def to_json(self) -> str:
-        """One line of JSON."""
-        return json.dumps(self.to_dict(), ensure_ascii=False)
+    def to_json(self, kept: Mapping[str, Any] | None = None) -> str:  # Any: a cell is what the file held
+        """One line of JSON, with cells of the user's columns after ``row``.
+
+        Example:
+            >>> TextScore(0, 0.03, "clean", 5, False).to_json({"id": "007"})
+            '{"row": 0, "id": "007", "score": 0.03, "verdict": "clean", "tokens": 5, "cut": false}'
+        """
+        own = self.to_dict()
+        cells = {name: json_value(cell) for name, cell in (kept or {}).items()}
+        line = json.dumps({"row": self.row, **cells, **own}, ensure_ascii=False)
+        return line.encode("utf-8", "backslashreplace").decode()  # a lone surrogate as its JSON escape
 
 
 @cache
@@ -101,41 +116,85 @@ def _adapter() -> "TypeAdapter[TextScore]":
     return TypeAdapter(TextScore)
 
 
+def check_kept(names: Iterable[str]) -> None:
+    """Refuse columns of the user that have the name of one of ours.
+
+    Raises:
+        BadTexts: The message names the column.
+    """
+    ours = TextScore.__dataclass_fields__
+    for name in names:
+        if name in ours or name.startswith("score."):
+            raise BadTexts(f"column {name!r} cannot be kept: scores have a column of that name; rename it")
+
+
+def kept_cells(kept: Texts, row: int) -> dict[str, Any]:  # Any: as in Texts
+    """The cells of one row."""
+    return {name: cells[row] for name, cells in kept.columns.items()}
+
+
 def write_scores(
     scores: Iterable[TextScore],
     path: Path,
     provenance: dict[str, Any] | None = None,  # Any: JSON values
     labels: Sequence[str] = (),
+    *,
+    kept: Texts | None = None,
+    explained: bool = False,
 ) -> None:
     """Write records to a file atomically, some at a time.
 
+    JSON Lines hold records whole. Tables hold no spans but, of explained records, ``top_words``. In CSV and
+    TSV a cell of text that a spreadsheet would run as a formula starts with an apostrophe, unless it is a
+    number.
+
     Args:
         scores: The records; they may come from a generator.
-        path: ``.csv`` (spans, words, sentences and fired labels as JSON in one cell each), ``.jsonl`` or
-            ``.parquet``.
+        path: Ends in one of ``FORMATS``.
         provenance: What decided the scores; Parquet keeps it in its schema under ``splinelens``.
         labels: Names of several labels; CSV then has a column ``score.NAME`` for each, Parquet a struct.
+        kept: Its columns stand after ``row``.
+        explained: Whether the records have explanations.
 
     Raises:
-        BadTexts: Another ending.
+        BadTexts: Another ending, or a kept column with the name of one of ours.
         CannotWrite: The disk is full or the file may not be written.
     """
     check_format(path)
+    check_kept(kept.columns if kept else ())
     records = iter(scores)
     with atomic_write(path) as temporary, ExitStack() as stack:
         if path.suffix == ".jsonl":
             file = stack.enter_context(temporary.open("w", encoding="utf-8"))
-            file.writelines(record.to_json() + "\n" for record in records)
+            for record in records:
+                file.write(record.to_json(kept_cells(kept, record.row) if kept else None) + "\n")
             return
         import pyarrow as pa
 
-        schema = _schema(labels, flat=path.suffix == ".csv")
+        flat = path.suffix in _DELIMITERS
+        user = _user_columns(kept, flat)
+        ours = _schema(labels, flat, explained)
+        schema = pa.schema(
+            [ours.field("row"), *user.schema, *(field for field in ours if field.name != "row")]
+        )
         schema = schema.with_metadata({"splinelens": json.dumps(provenance or {}, sort_keys=True)})
         writer = stack.enter_context(_writer(temporary, path.suffix, schema))
         while chunk := list(islice(records, _CHUNK)):
             rows = [record.to_dict() for record in chunk]
-            rows = [_cells(row) for row in rows] if path.suffix == ".csv" else rows
-            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+            table = pa.Table.from_pylist([_cells(row) for row in rows] if flat else rows, schema=ours)
+            beside = user.take([record.row for record in chunk])
+            columns = [beside[name] if name in user.column_names else table[name] for name in schema.names]
+            writer.write_table(pa.table(columns, schema=schema))
+
+
+def safe_cell(cell: str) -> str:
+    """A cell of CSV that no spreadsheet runs as a formula: an apostrophe is put before it. Numbers stay.
+
+    Example:
+        >>> safe_cell("=1+1"), safe_cell("-5"), safe_cell("fine")
+        ("'=1+1", '-5', 'fine')
+    """
+    return f"'{cell}" if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell) else cell
 
 
 def check_format(path: Path) -> None:
@@ -150,14 +209,13 @@ def check_format(path: Path) -> None:
     check_output(path, overwrite=True)
 
 
-def _schema(labels: Sequence[str], flat: bool) -> "pa.Schema":
-    """The columns; a flat file has nested values as JSON and a column for the score of each label."""
+def _schema(labels: Sequence[str], flat: bool, explained: bool) -> "pa.Schema":
+    """Our columns; a flat file has labels as JSON and a column for the score of each label."""
     import pyarrow as pa
 
-    span = pa.struct([("begin", pa.int64()), ("end", pa.int64()), ("contribution", pa.float64())])
     columns = [("row", pa.int64()), ("score", pa.float64()), ("verdict", pa.string()), ("tokens", pa.int64())]
-    columns += [("cut", pa.bool_()), ("reason", pa.string()), ("constant", pa.float64())]
-    columns += [(name, pa.string() if flat else pa.list_(span)) for name in _SPANS]
+    columns += [("cut", pa.bool_()), ("reason", pa.string())]
+    columns += [("top_words", pa.string())] if explained else []
     if labels:
         scores = [(f"score.{label}" if flat else label, pa.float64()) for label in labels]
         columns += [("labels", pa.string() if flat else pa.list_(pa.string())), ("explained", pa.string())]
@@ -165,17 +223,40 @@ def _schema(labels: Sequence[str], flat: bool) -> "pa.Schema":
     return pa.schema(columns)
 
 
+def _user_columns(kept: Texts | None, flat: bool) -> "pa.Table":
+    """The kept columns; in a flat file only numbers and truth values are no text."""
+    import pyarrow as pa
+
+    table = kept.to_arrow() if kept else pa.table({})
+    if not flat:
+        return table
+    columns = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        kind = column.type
+        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+            values = map(json_value, column.to_pylist())
+            texts = [None if value is None else _text(value) for value in values]
+            column = pa.chunked_array([pa.array(texts, pa.string())])
+        columns[safe_cell(name)] = column
+    return pa.table(columns)
+
+
+def _text(value: Any) -> str:  # Any: JSON values
+    return safe_cell(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
 def _cells(row: dict[str, Any]) -> dict[str, Any]:  # Any: JSON values
+    """The cells of a flat file."""
     scores = row.pop("scores", {})
-    nested = {name: json.dumps(row[name], ensure_ascii=False) for name in (*_SPANS, "labels") if name in row}
-    return row | nested | {f"score.{label}": score for label, score in scores.items()}
+    texts = {name: _text(value) for name, value in row.items() if isinstance(value, str | list)}
+    return row | texts | {f"score.{label}": score for label, score in scores.items()}
 
 
 def _writer(path: Path, suffix: str, schema: "pa.Schema") -> Any:  # Any: of pyarrow, which has no types
-    if suffix == ".csv":
-        from pyarrow.csv import CSVWriter
+    if suffix in _DELIMITERS:
+        from pyarrow.csv import CSVWriter, WriteOptions
 
-        return CSVWriter(path, schema)
+        return CSVWriter(path, schema, write_options=WriteOptions(delimiter=_DELIMITERS[suffix]))
     from pyarrow.parquet import ParquetWriter
 
     return ParquetWriter(path, schema)

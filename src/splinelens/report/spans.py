@@ -12,6 +12,13 @@ from math import fsum
 from unicodedata import category
 
 from splinelens.report.scores import Span, TextScore
+from splinelens.texts.plain_text import harmless
+
+LEAST = 0.25
+"""Words that contribute less are neither named nor highlighted."""
+
+FEW = 3
+"""Words that are named, and around which a long text is shown."""
 
 Bounds = tuple[int, int]
 """First character, and the one after the last."""
@@ -71,7 +78,9 @@ def sentences(text: str, spans: Sequence[Span]) -> tuple[Span, ...]:
 
 
 def merged(score: TextScore, text: str | None) -> TextScore:
-    """A record with its spans merged to words and sentences too; as it is without an explanation.
+    """A record with its spans merged to words and sentences, and its strongest words.
+
+    Without an explanation it is returned as it is.
 
     Example:
         >>> spans = (Span(0, 2, 0.5), Span(2, 4, 1.5))
@@ -80,7 +89,29 @@ def merged(score: TextScore, text: str | None) -> TextScore:
     """
     if score.spans is None or text is None:
         return score
-    return replace(score, words=words(text, score.spans), sentences=sentences(text, score.spans))
+    strongest = (f"{word} {amount:+.1f}" for word, amount in strongest_words(text, score.spans))
+    return replace(
+        score,
+        words=words(text, score.spans),
+        sentences=sentences(text, score.spans),
+        top_words="; ".join(strongest),
+    )
+
+
+def strongest_words(text: str, spans: Sequence[Span], most: int = FEW) -> list[tuple[str, float]]:
+    """The words that raise the logit most, strongest first, then those that lower it most.
+
+    Returns:
+        Words without the punctuation around them, and their contributions.
+
+    Example:
+        >>> strongest_words("you fool!", (Span(0, 3, -0.5), Span(3, 8, 2.5), Span(8, 9, 0.5)), most=1)
+        [('fool', 3.0), ('you', -0.5)]
+    """
+    ranked = sorted(words(text, spans), key=lambda word: -word.contribution)
+    up = [word for word in ranked[:most] if word.contribution >= LEAST]
+    down = [word for word in ranked[::-1][:most] if word.contribution <= -LEAST]
+    return [(harmless(text[slice(*core(text, word))]), word.contribution) for word in up + down]
 
 
 def core(text: str, word: Span) -> Bounds:

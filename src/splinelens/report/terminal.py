@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from splinelens.detect import UNDETERMINED
 from splinelens.report.scores import Span, TextScore
-from splinelens.report.spans import core, sentences, words
+from splinelens.report.spans import FEW, LEAST, core, sentences, strongest_words, words
 from splinelens.report.tables import (
     Metrics,
     Table,
@@ -30,11 +30,9 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-STYLES = ((1.0, "bold white on red"), (0.5, "bold red"), (0.25, "red"))
+STYLES = ((1.0, "bold white on red"), (0.5, "bold red"), (LEAST, "red"))
 """Styles of words by their contribution to the logit, strongest first; 1.0 multiplies the odds by 2.7."""
 
-_LEAST = STYLES[-1][0]  # words that contribute less are not highlighted
-_FEW = 3  # words that are named, and around which a long text is shown
 _LINE_CHARACTERS = 80
 _PIPED_WIDTH, _WIDE = 120, 10_000
 _SENTENCES = 5
@@ -68,22 +66,6 @@ def verdict(score: TextScore) -> str:
     return harmless(", ".join(score.labels or ()) or score.verdict)
 
 
-def strongest_words(text: str, spans: Sequence[Span], most: int = _FEW) -> list[tuple[str, float]]:
-    """The words that raise the logit most, strongest first, then those that lower it most.
-
-    Returns:
-        Words without the punctuation around them, and their contributions.
-
-    Example:
-        >>> strongest_words("you fool!", (Span(0, 3, -0.5), Span(3, 8, 2.5), Span(8, 9, 0.5)), most=1)
-        [('fool', 3.0), ('you', -0.5)]
-    """
-    ranked = sorted(words(text, spans), key=lambda word: -word.contribution)
-    up = [word for word in ranked[:most] if word.contribution >= _LEAST]
-    down = [word for word in ranked[::-1][:most] if word.contribution <= -_LEAST]
-    return [(harmless(text[slice(*core(text, word))]), word.contribution) for word in up + down]
-
-
 def score_table(
     scores: Iterable[TextScore], texts: Iterable[str | None], label: str, width: int
 ) -> "RichTable":
@@ -108,7 +90,7 @@ def score_table(
     colors = {label: "bold red", UNDETERMINED: "yellow"}
     for score, text in pairs:
         color = "bold" if score.labels else colors.get(score.verdict, "green")
-        shown = colored(text or "", score, 2 * (room - 4 * _FEW))
+        shown = colored(text or "", score, 2 * (room - 4 * FEW))
         shown.append_text(explanation(text or "", score, room))
         table.add_row(str(score.row), Text(_number(score)), Text(verdict(score), style=color), shown)
     return table
@@ -170,8 +152,8 @@ def excerpt(text: str, spans: Sequence[Span] | None, characters: int) -> list[Sp
     pieces = _pieces(text, spans or ())
     if not pieces or pieces[-1].end - pieces[0].begin <= characters:
         return list(pieces)
-    firing = [index for index, piece in enumerate(pieces) if piece.contribution >= _LEAST]
-    seeds = sorted(firing, key=lambda index: -pieces[index].contribution)[:_FEW] or [0]
+    firing = [index for index, piece in enumerate(pieces) if piece.contribution >= LEAST]
+    seeds = sorted(firing, key=lambda index: -pieces[index].contribution)[:FEW] or [0]
     kept, room = set(seeds), characters - sum(pieces[seed].end - pieces[seed].begin for seed in seeds)
     for index in sorted(range(len(pieces)), key=lambda at: (min(abs(at - seed) for seed in seeds), -at)):
         if index not in kept:

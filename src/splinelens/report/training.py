@@ -13,6 +13,7 @@ from splinelens.detect.label_errors import Contradiction, Suspect
 from splinelens.detect.learning_curve import LearningCurve
 from splinelens.detect.solver import FOLDS
 from splinelens.report.page import render_markdown
+from splinelens.report.scores import safe_cell
 from splinelens.report.tables import Table, count_of, label_table, threshold_table
 
 SUSPECT_COLUMNS = ("row", "kind", "label", "given", "suggested", "score", "margin")
@@ -98,10 +99,11 @@ def suspects_csv(report: TrainingReport) -> str:
     writer.writerow(SUSPECT_COLUMNS)
     for suspect in report.suspects:
         row, *cells = _cells(report, suspect)
-        writer.writerow([row, "suspect", *cells])
+        writer.writerow([row, "suspect", *map(safe_cell, cells)])
     for group in report.contradictions:
         label = " ".join(report.artifact.labels[at] for at in group.labels)
-        writer.writerows([row, "contradiction", label, "", "", "", ""] for row in group.rows)
+        rest = [safe_cell(label), "", "", "", ""]
+        writer.writerows([row, "contradiction", *rest] for row in group.rows)
     return out.getvalue()
 
 

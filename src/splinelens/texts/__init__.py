@@ -5,7 +5,7 @@ row counted from 0, and no message quotes a text. Read ``sources`` first.
 """
 
 from splinelens.texts.labels import Labels, read_labels
-from splinelens.texts.sources import read_texts
+from splinelens.texts.sources import read_texts, stream_texts
 from splinelens.texts.table import Texts, text_hashes
 
-__all__ = ["Labels", "Texts", "read_labels", "read_texts", "text_hashes"]
+__all__ = ["Labels", "Texts", "read_labels", "read_texts", "stream_texts", "text_hashes"]

@@ -225,7 +225,15 @@ def _arrow_columns(
             f"{advice}"
         )
     table = read([*dict.fromkeys((column, *request.keep))])
-    return table.column(column).to_pylist(), {name: table.column(name).to_pylist() for name in request.keep}
+    return table.column(column).to_pylist(), {name: TypedCells(table.column(name)) for name in request.keep}
+
+
+class TypedCells(list[Any]):  # Any: a cell is whatever the file held
+    """The cells of an Arrow column, and its ``type``."""
+
+    def __init__(self, column: Any):  # Any: untyped pyarrow
+        super().__init__(column.to_pylist())
+        self.type = column.type
 
 
 def _is_string(kind: Any) -> bool:  # Any: untyped pyarrow
@@ -305,15 +313,29 @@ def _delimited_rows(lines: Iterable[str], delimiter: str, source: str) -> Iterat
 
 def _json_lines(lines: Iterable[str], source: str) -> Iterator[tuple[int, Any]]:  # Any: JSON holds anything
     for number, line in enumerate(lines, 1):
-        if line.isspace():
-            continue
-        try:
-            row = json.loads(line.rstrip())  # else an error at its end is at column 1
-        except _JSON_ERRORS as error:
-            raise BadTexts(
-                f"{source}, line {number}: not JSON, {_json_error(error)}; write one object a line"
-            ) from error
-        yield number, row
+        if not line.isspace():
+            yield number, json_row(line, f"{source}, line {number}")
+
+
+def json_row(line: str, position: str) -> Any:  # Any: JSON holds anything
+    """The value of a line of JSON Lines; ``position`` is the source and line, for messages."""
+    try:
+        return json.loads(line.rstrip())  # else an error at its end is at column 1
+    except _JSON_ERRORS as error:
+        raise BadTexts(f"{position}: not JSON, {_json_error(error)}; write one object a line") from error
+
+
+def text_of(row: Any, column: str, position: str) -> str | None:  # Any: as above
+    """The text of a row, which must be an object; ``position`` as in ``json_row``."""
+    if not isinstance(row, dict):
+        raise BadTexts(f'{position}: {json_type(row)}, where an object is read; write {{"text": ...}}')
+    text = None if is_missing(row.get(column)) else row.get(column)
+    if not isinstance(text, str | None):
+        raise BadTexts(
+            f"{position}: {column!r} is {json_type(text)}, where a string or null is read; quote it or "
+            "choose another --column"
+        )
+    return text
 
 
 def _json_error(error: Exception) -> str:
@@ -331,23 +353,13 @@ def _object_columns(
     """Columns of numbered JSON objects; ``position`` says in messages what the numbers count."""
     sample = list(islice(rows, SAMPLE_ROWS))
     objects = [row for _, row in sample if isinstance(row, dict)]
-    strings = _string_columns(objects)
+    strings = string_columns(objects)
     column = request.choose(set(chain(*objects)), strings)
     names: dict[str, object] = {}
     texts: list[str | None] = []
     kept: dict[str, list[Any]] = {name: [] for name in request.keep}  # Any: as above
     for number, row in chain(sample, rows):
-        if not isinstance(row, dict):
-            raise BadTexts(
-                f"{request.source}, {position.format(number)}: {json_type(row)}, where an object is read; "
-                'write {"text": ...}'
-            )
-        text = None if is_missing(row.get(column)) else row.get(column)
-        if not isinstance(text, str | None):
-            raise BadTexts(
-                f"{request.source}, {position.format(number)}: {column!r} is {json_type(text)}, where a "
-                "string or null is read; quote it or choose another --column"
-            )
+        text = text_of(row, column, f"{request.source}, {position.format(number)}")
         texts.append(text)
         names.update(row)
         for name, cells in kept.items():
@@ -357,7 +369,7 @@ def _object_columns(
     return texts, dict(kept)
 
 
-def _string_columns(rows: Sequence[dict[str, Any]]) -> dict[str, Cells]:  # Any: JSON holds anything
+def string_columns(rows: Sequence[dict[str, Any]]) -> dict[str, Cells]:  # Any: JSON holds anything
     """The columns that hold strings and nulls only, and at least one string."""
     columns = {
         name: [None if is_missing(row.get(name)) else row.get(name) for row in rows]

@@ -7,23 +7,28 @@ import select
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from splinelens.errors import BadTexts
 from splinelens.texts.columns import ColumnRequest, TextsAndColumns, closest, texts_only
 from splinelens.texts.encodings import check_encoding, codec_with_mark, undecodable
 from splinelens.texts.formats import (
     MAX_CHARACTERS,
+    TypedCells,
     check_delimiter,
     delimiter_option,
     is_json_lines,
     json_format,
+    json_row,
     read_delimited,
     read_hub,
     read_json,
     read_json_lines,
     read_parquet,
+    string_columns,
+    text_of,
 )
 from splinelens.texts.table import Texts, column_cells, quoted
 
@@ -75,7 +80,7 @@ def read_texts(
     keep = (keep,) if isinstance(keep, str) else tuple(keep)
     if not isinstance(source, str | os.PathLike):
         request = ColumnRequest("list", column, keep)
-        texts, columns = texts_only(column_cells(source), request)
+        texts, columns = _single_column(column_cells(source), request)
     elif (name := os.fspath(source)).startswith("hf:"):
         request = ColumnRequest(name, column, keep)
         texts, columns = read_hub(request)
@@ -94,7 +99,108 @@ def read_texts(
             texts, columns = _read(stream, format, codec, separator, header, request, typed)
     if not texts:
         raise BadTexts(f"{request.source} has no rows; give at least one text")
-    return Texts(tuple(texts), {name: tuple(cells) for name, cells in columns.items()}, request.source)
+    types = {name: cells.type for name, cells in columns.items() if isinstance(cells, TypedCells)}
+    kept = {name: tuple(cells) for name, cells in columns.items()}
+    return Texts(tuple(texts), kept, request.source, types=types)
+
+
+def stream_texts(
+    column: str | None = None,
+    keep: Sequence[str] = (),
+    encoding: str = "utf-8",
+    format: str | None = None,
+    delimiter: str | None = None,
+    header: bool = True,
+) -> Iterator[Texts]:
+    """Texts of standard input as they arrive; lines that came together are together.
+
+    Each line is a row: a text, or, where the first line that is not blank is one with the text column, an
+    object. A blank line is an empty text. Other formats are read whole, and so are encodings such as UTF-16.
+
+    Args:
+        column: As in ``read_texts``.
+        keep: As in ``read_texts``; the first object has them all, later ones may lack some.
+        encoding: As in ``read_texts``.
+        format: As in ``read_texts``.
+        delimiter: As in ``read_texts``.
+        header: As in ``read_texts``.
+
+    Raises:
+        MissingColumn: As in ``read_texts``.
+        BadTexts: As in ``read_texts``; the lines before it were yielded.
+    """
+    codec, typed = check_encoding(encoding).removesuffix("-sig"), format is not None
+    if delimiter or format not in (None, "txt", "jsonl") or "\n".encode(codec) != b"\n":
+        yield read_texts("-", column, keep, encoding, format, delimiter, header)
+        return
+    if sys.stdin is None:
+        raise BadTexts("stdin is closed; name a file or send texts to stdin")
+    request, first, started = ColumnRequest("stdin", column, tuple(keep)), 1, False
+    for lines in _arriving_lines(sys.stdin.buffer, codec):
+        content = next((line for line in lines if line.strip()), None)
+        if content is not None and not started:
+            started = True
+            if format is None and is_json_lines([content], column or "text"):
+                format = "jsonl"
+            _refuse_other_format([line for line in lines if line.strip()][:20], format, request, typed)
+            format = format or "txt"
+            if format == "jsonl":
+                request = _request_of(content, request)
+        texts, columns = (
+            _single_column(lines, request) if format == "txt" else _objects(lines, first, request)
+        )
+        yield Texts(tuple(texts), {name: tuple(cells) for name, cells in columns.items()}, "stdin")
+        first += len(lines)
+    if first == 1:
+        raise BadTexts("stdin is empty; give at least one text")
+
+
+def _arriving_lines(stream: BinaryIO, codec: str) -> Iterator[list[str]]:
+    """Decoded lines of a stream, without their line breaks, as soon as they arrive."""
+    rest, number = b"", 0
+    while True:
+        data = stream.read1(_CHUNK)  # type: ignore[attr-defined]  # of buffered streams; it waits once
+        *lines, rest = (rest + data).split(b"\n")
+        if len(rest) > 4 * MAX_CHARACTERS:
+            raise BadTexts(f"stdin has a line of over {len(rest):,} bytes; give one text a line")
+        if not data and rest:
+            lines.append(rest)
+        if lines and not number:
+            codec_with_mark(lines[0][:_HEAD], codec, "stdin")  # refuses UTF-16
+            lines[0] = lines[0].removeprefix(codecs.BOM_UTF8 if codec == "utf-8" else b"")
+        if lines:
+            yield [_decoded(line.removesuffix(b"\r"), codec, at) for at, line in enumerate(lines, number + 1)]
+            number += len(lines)
+        if not data:
+            return
+
+
+def _decoded(line: bytes, codec: str, number: int) -> str:
+    try:
+        return line.decode(codec)
+    except UnicodeError as error:
+        other = "cp1252" if codec == "utf-8" else "utf-8"
+        raise BadTexts(f"stdin, line {number} is not {codec}. Try --encoding {other}") from error
+
+
+def _request_of(line: str, request: ColumnRequest) -> ColumnRequest:
+    """The request with its text column, by the first object of a stream."""
+    row = json_row(line, "stdin")
+    text_of(row, request.column or "text", "stdin")  # an object
+    strings = string_columns([row])
+    column = request.choose(row, strings)
+    request.require(column, [*row], strings)
+    return replace(request, column=column)
+
+
+def _objects(lines: Sequence[str], first: int, request: ColumnRequest) -> TextsAndColumns:
+    """Columns of lines of objects; a blank line is an empty text."""
+    column, texts, rows = request.column or "text", [], []
+    for number, line in enumerate(lines, first):
+        position = f"stdin, line {number}"
+        rows.append(json_row(line, position) if line.strip() else {column: ""})
+        texts.append(text_of(rows[-1], column, position))
+    return texts, {name: [row.get(name) for row in rows] for name in request.keep}
 
 
 def check_format(format: str) -> None:
@@ -190,10 +296,13 @@ def _check_start(chunk: bytes, codec: str, source: str) -> None:
 
 def _missing_file(name: str) -> str:
     folder, file = os.path.split(name)
+    one = "To read one text, give a list; score takes it with --text, and inspect as it is."
+    if " " in name.strip() and Path(name).suffix.lower() not in _FORMATS:  # a text itself
+        several = "For several, a .txt file, one a line, or - for standard input."
+        return f"no file {quoted([name])} in this folder. {one} {several}"
     if not os.path.isdir(folder or "."):
         return f"no file {file} in {folder}: there is no such folder; check the path"
     near = closest(file, os.listdir(folder or "."))
-    one = "To read one text, give a list; score takes it with --text, and inspect as it is."
     advice = f"Did you mean {os.path.join(folder, near)}?" if near else one
     return f"no file {quoted([file])} in {folder or 'this folder'}. {advice}"
 
@@ -245,11 +354,18 @@ def _read(
             return read_json_lines(rows, request)
         if format == "json":
             return read_json(lines.read(), request)
-        return texts_only([line.removesuffix("\r\n").removesuffix("\n") for line in rows], request)
+        return _single_column([line.removesuffix("\r\n").removesuffix("\n") for line in rows], request)
     except UnicodeError as error:
         raise BadTexts(f"{request.source}{undecodable(stream, codec, error)}") from error
     finally:
         lines.detach()  # the caller closes the stream
+
+
+def _single_column(texts: Sequence[Any], request: ColumnRequest) -> TextsAndColumns:
+    """Texts without other columns; they are the column ``text`` where that is to be kept."""
+    others = tuple(name for name in request.keep if name != "text")
+    values, _ = texts_only(texts, replace(request, keep=others))
+    return values, {"text": values} if "text" in request.keep else {}
 
 
 def _first_lines(lines: TextIO) -> list[str]:

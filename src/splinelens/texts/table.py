@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
 from io import IOBase
+from math import isfinite
 from numbers import Number, Real
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from splinelens.errors import BadTexts, MissingColumn
 
 if TYPE_CHECKING:
     import numpy
+    import pyarrow
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Texts:
         source: The path, ``"stdin"``, ``"list"`` or the ``hf:`` address they came from.
         numbers: The number of each row in the source, from 0, without header and skipped blank lines. By
             default the rows are counted; a selection of rows keeps their numbers.
+        types: Arrow types of the columns whose file declares them, such as Parquet.
 
     Raises:
         BadTexts: A column is longer or shorter than the texts.
@@ -45,6 +48,7 @@ class Texts:
     columns: Mapping[str, tuple[Any, ...]] = field(repr=False)  # Any: a cell is whatever the file held
     source: str
     numbers: tuple[int, ...] = field(default=(), repr=False)
+    types: Mapping[str, Any] = field(default_factory=dict, repr=False)  # Any: untyped pyarrow
 
     def __post_init__(self) -> None:
         if not self.numbers:
@@ -121,7 +125,73 @@ class Texts:
             {name: tuple(cells[row] for row in rows) for name, cells in self.columns.items()},
             self.source,
             tuple(self.numbers[row] for row in rows),
+            self.types,
         )
+
+    def keep(self, names: Sequence[str]) -> "Texts":
+        """The same texts with these columns only, in this order.
+
+        Raises:
+            MissingColumn: A column was not kept when the texts were read.
+        """
+        for name in names:
+            if name not in self.columns:
+                others = quoted(self.columns) or "none"
+                raise MissingColumn(
+                    f"{self.source}: no column {name!r} was kept, of others {others}; keep it"
+                )
+        columns = {name: self.columns[name] for name in names}
+        return Texts(self.texts, columns, self.source, self.numbers, self.types)
+
+    def to_arrow(self) -> "pyarrow.Table":
+        """The columns as an Arrow table, with the types of their file where it declares them.
+
+        A column whose cells have no common type holds them as JSON.
+
+        Example:
+            >>> Texts(("hi", "ho"), {"id": ("007", "8"), "n": (1, None)}, "list").to_arrow().to_pylist()
+            [{'id': '007', 'n': 1}, {'id': '8', 'n': None}]
+        """
+        import pyarrow
+
+        return pyarrow.table(
+            {name: _arrow_column(cells, self.types.get(name)) for name, cells in self.columns.items()}
+        )
+
+
+def json_value(cell: Any) -> Any:  # Any: a cell is whatever the file held
+    """A cell as JSON can hold it: dates as ISO 8601, numbers that are not finite as null.
+
+    Example:
+        >>> json_value({"n": float("nan"), "at": [1, Decimal("2.50")]})
+        {'n': None, 'at': [1, '2.50']}
+    """
+    if isinstance(cell, float):
+        return cell if isfinite(cell) else None
+    if cell is None or isinstance(cell, str | int):
+        return cell
+    if isinstance(cell, Mapping):
+        return {str(key): json_value(value) for key, value in cell.items()}
+    if isinstance(cell, list | tuple):
+        return [json_value(value) for value in cell]
+    if isinstance(cell, bytes):
+        return cell.decode("utf-8", "backslashreplace")
+    return cell.isoformat() if hasattr(cell, "isoformat") else str(cell)
+
+
+def _arrow_column(cells: Sequence[Any], kind: Any) -> Any:  # Any: as above, and untyped pyarrow
+    import pyarrow
+
+    try:
+        return pyarrow.array(cells, type=kind)
+    except (pyarrow.ArrowException, OverflowError, UnicodeEncodeError):  # no common type, or a lone surrogate
+        shown = (cell if isinstance(cell, str) else _json(cell) for cell in cells)
+        printable = [text and text.encode("utf-8", "backslashreplace").decode() for text in shown]
+        return pyarrow.array(printable, pyarrow.string())
+
+
+def _json(cell: Any) -> str | None:  # Any: as above
+    return None if cell is None else json.dumps(json_value(cell), ensure_ascii=False)
 
 
 def text_hashes(texts: Sequence[str | None]) -> "numpy.ndarray":
