@@ -186,7 +186,7 @@ def test_a_prompt_before_linear_attention_is_run_with_each_text(tiny_of, wrap):
 def test_a_model_without_any_softmax_is_refused(tiny_of, wrap):
     loaded = wrap(tiny_of("qwen3_next"))
     loaded.model.layers = loaded.model.layers[:1]
-    with pytest.raises(BadFeatures, match=r"layers \[0\] have no attention_id: linear .* has none at all"):
+    with pytest.raises(BadFeatures, match=r"have no attention_id: linear .*; none of layers 0 to 0 has one"):
         TextReader(loaded, FeatureSpec(("attention_id",), max_tokens=96))
 
 
@@ -194,7 +194,7 @@ def test_falcon_with_alibi_has_margins_but_no_attention_id(tiny_of, wrap):
     """Its eager attention would change the margins of the same call, too."""
     loaded = wrap(tiny_of("falcon_alibi"))
     reason = (
-        r"layers \[0, 1, 2\] have no attention_id: eager attention .* ALiBi bias of Falcon twice.*none at all"
+        r"layers \[0, 1, 2\] have no attention_id: eager .* ALiBi bias of Falcon twice.*leave attention_id"
     )
     for features in (("attention_id",), ("margins", "attention_id")):
         with pytest.raises(BadFeatures, match=reason):

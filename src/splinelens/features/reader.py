@@ -401,9 +401,10 @@ def _softmax_layers(
     lacking = [layer for layer in layers if layer not in available]
     if lacking and (spec.layers is not None or not available):
         has = f"layers that have one: {', '.join(map(str, available))}"
+        none = f"none of layers 0 to {anatomy.depth - 1} has one: leave attention_id out"
         raise BadFeatures(
             f"layers {lacking} have no attention_id: {anatomy.no_attention(lacking[0])}; "
-            + (has if available else "the model has none at all")
+            f"{has if available else none}"
         )
     return tuple(layer for layer in layers if layer in available)
 
