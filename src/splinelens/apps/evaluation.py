@@ -338,6 +338,7 @@ def _read(
         cut[row] = features.cut
         if features.reason is None:
             scores[row] = whole.scores(whole.head.logit(values[None]))[0]
+        if np.isfinite(scores[row]).all():
             blocks[row] = head.block_scores(values, sizes)
             if row in position:
                 map_values[position[row]] = values

@@ -98,7 +98,8 @@ class LinearHead:
         Of a single column its value, else the sum of what its columns add to the logit of the first label.
         """
         starts, single = np.cumsum(sizes) - np.asarray(sizes), np.asarray(sizes) == 1
-        sums = np.add.reduceat(self.contributions(values[None])[0], starts)
+        with np.errstate(over="ignore", invalid="ignore"):
+            sums = np.add.reduceat(self.contributions(values[None])[0], starts)
         return np.where(single, values[starts], sums)
 
     @cached_property

@@ -92,7 +92,7 @@ def require_complete(folder: Path) -> None:
                 pass  # opening compares the header with the size of the file
         except FileNotFoundError as error:
             raise BadModel(f"{folder / name} is missing, and {INDEX} names it; fetch it again") from error
-        except (SafetensorError, OSError) as error:
+        except (SafetensorError, OSError, MemoryError) as error:
             advice = "fetch or save the model again"
             if folder.parent.name == "converted":
                 advice = "delete the folder, and the next load makes it again"
