@@ -38,6 +38,9 @@ def test_a_report_is_a_page_and_the_same_record_twice(report, tmp_path):
     assert [row["disguise"] for row in record["evasion"]] == ["spacing"]
     assert (tmp_path / "a.md").read_text().startswith("# Evaluation of ")
     assert page.read_text().startswith("<!DOCTYPE html>")
+    assert record["training_rows"] == 80
+    for text in (page.read_text(), (tmp_path / "a.md").read_text()):
+        assert "80, so these metrics are too good" in text
     printed = json.loads(result.stdout)
     assert {name: printed[name] for name in record["metrics"]} == record["metrics"]
 

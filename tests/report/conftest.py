@@ -220,6 +220,7 @@ def make_evaluation(rows=200, text="you silly goose", name="tiny", layers=3, **c
         "negative": "clean",
         "model": "tiny",
         "source": "comments.csv",
+        "training_rows": 0,
         "metrics": metrics.to_dict(),
         "all_labels": None,
         "sweep": sweep(labels, scores, [0.7]),

@@ -94,7 +94,7 @@ def test_the_lines_say_what_to_do_next(report):
         CURVE.sentence,
         "The curve ends at AUC 0.8800, the out-of-fold AUC is 0.9490: the curve's last heads are fitted "
         "on 200 rows and evaluated on 120 others, those out of fold are fitted on about 1,200 and together "
-        "evaluated on 1,000. Quote the out-of-fold AUC; the curve shows what more rows would add.",
+        "evaluated on 1,000. Quote the out-of-fold AUC; read the curve for how the AUC grows with rows.",
         "2 labels may be wrong; look at rows 12, 15 first",
         "1 text with contradicting labels, such as in rows 10 and 13",
         "rows are counted from 0; all are in suspects.csv",

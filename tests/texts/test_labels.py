@@ -139,6 +139,14 @@ def test_the_other_of_two_words_names_the_negative(values, positive, negative):
     assert (result.names, result.negative) == ((positive,), negative)
 
 
+def test_the_words_of_a_detector_are_read_without_a_positive_value():
+    result = read_labels({"kind": ["rude", "polite"]}, verdicts=("rude", "polite"))
+    assert (result.names, result.negative, result.values[:, 0].tolist()) == (("rude",), "polite", [1, 0])
+    assert read_labels({"kind": [1, 0]}, verdicts=("rude", "polite")).values[:, 0].tolist() == [1, 0]
+    with pytest.raises(BadLabels, match="say which"):
+        read_labels({"kind": ["rude", "kind"]}, verdicts=("rude", "polite"))
+
+
 def test_more_words_are_classes_in_order():
     result = read_labels({"field": ["law", "art", "tax", "law"]})
     assert (result.task, result.names) == ("classes", ("art", "law", "tax"))

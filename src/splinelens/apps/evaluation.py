@@ -262,6 +262,7 @@ def evaluation_report(
         negative=artifact.negative,
         model=detector.reader.loaded.name,
         source=texts.source,
+        training_rows=int(whole.seen_in(texts.texts).sum()),
         metrics=evaluation.to_dict(),
         all_labels=several.to_dict() if several else None,
         sweep=sweep(y, s, keep=list(stored.values())),

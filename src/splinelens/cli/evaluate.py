@@ -142,6 +142,7 @@ def evaluate(
         columns,
         positive=positive,
         expected=artifact.labels if artifact.task != "binary" else None,
+        verdicts=(artifact.labels[0], artifact.negative) if artifact.task == "binary" else None,
         split=options.column_and_value(split, "test"),
         encoding=encoding,
         format=format,

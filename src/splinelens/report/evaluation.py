@@ -163,6 +163,7 @@ class EvaluationReport:
         negative: Name of the negative class.
         model: The model that the detector reads.
         source: Where the texts come from.
+        training_rows: Rows that the detector was fitted on, as far as it records its texts.
         metrics: Those of ``detect.metrics.Evaluation`` as JSON values.
         all_labels: Those of ``detect.metrics.Evaluations`` for a detector of several labels, else None.
         sweep: Rates at every score: the ROC and the precision-recall curve.
@@ -189,6 +190,7 @@ class EvaluationReport:
     negative: str
     model: str
     source: str
+    training_rows: int
     metrics: dict[str, Any]  # Any: JSON values, here and below
     all_labels: dict[str, Any] | None
     sweep: Sweep
@@ -232,6 +234,10 @@ def report_tables(report: EvaluationReport) -> dict[str, Table]:
         ("rows", f"{metrics['n']:,}, {metrics['positives']:,} of them {report.label}", ""),
         ("not scored", f"{metrics['undetermined']:,}", ""),
     ]
+    if report.training_rows:
+        counts.append(
+            ("rows it was fitted on", f"{report.training_rows:,}, so these metrics are too good", "")
+        )
     head, rows = metric_table(metrics)
     bins = [
         (f"{part.count:,}", f"{part.score:.4f}", f"{part.share:.4f}", _bounds(part.interval))

@@ -65,7 +65,7 @@ def curve_difference(report: TrainingReport) -> str:
         f"The curve ends at AUC {curve.auc[-1]:.4f}, the out-of-fold AUC is {measured:.4f}: the curve's last "
         f"heads are fitted on {curve.rows[-1]:,} rows and evaluated on {curve.held_out_rows:,} others, those "
         f"out of fold are fitted on about {fitted:,} and together evaluated on {metrics['n']:,}. Quote the "
-        "out-of-fold AUC; the curve shows what more rows would add."
+        "out-of-fold AUC; read the curve for how the AUC grows with rows."
     )
 
 

@@ -19,6 +19,7 @@ def read_labeled(
     *,
     positive: str | None = None,
     expected: Sequence[str] | None = None,
+    verdicts: tuple[str, str] | None = None,
     split: tuple[str, str] | None = None,
     encoding: str = "utf-8",
     format: str | None = None,
@@ -35,6 +36,7 @@ def read_labeled(
         label: Column of the labels, or one column of 0 and 1 for each of several labels.
         positive: The label that counts as 1.
         expected: The labels of a detector of several, as ``read_labels`` takes them.
+        verdicts: The words of a binary detector, likewise.
         split: Take only the rows where this column has this value.
         encoding: Of text files.
         format: Of the file, overriding its ending.
@@ -76,7 +78,7 @@ def read_labeled(
     if split is not None:
         whole, texts = texts, texts.where(split[0], [split[1]])
         _report_repeats(whole, texts, split, report)
-    labels = read_labels({name: texts.columns[name] for name in names}, positive, expected)
+    labels = read_labels({name: texts.columns[name] for name in names}, positive, expected, verdicts)
     if labels.missing:
         total = labels.missing + len(labels.rows)
         report(f"{labels.missing:,} of {total:,} rows left out: their label is missing")

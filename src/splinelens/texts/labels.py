@@ -43,6 +43,7 @@ def read_labels(
     columns: Mapping[str, Sequence[Any]],  # Any: a label is whatever the file held
     positive: str | None = None,
     expected: Sequence[str] | None = None,
+    verdicts: tuple[str, str] | None = None,
 ) -> Labels:
     """Read label columns; rows without a label (None, NaN, blank) are left out and counted.
 
@@ -56,6 +57,8 @@ def read_labels(
             and names it if there is one, a word.
         expected: The labels of a detector of several: the classes of the one column, or the columns in this
             order, which may then hold one class only. None takes what the table holds.
+        verdicts: The words of a binary detector, the positive one first; a column of just these is read by
+            them without ``positive``.
 
     Raises:
         BadLabels: Labels are all missing, of one class only, or of another kind or class than read here.
@@ -94,6 +97,8 @@ def read_labels(
         index = {label: position for position, label in enumerate(classes)}
         one_hot = numpy.eye(len(classes), dtype=numpy.int8)[[index[cell] for cell in cells]]
         return Labels("classes", classes, None, one_hot, rows, missing)
+    if positive is None and verdicts is not None and set(distinct) == set(verdicts):
+        positive = verdicts[0]
     if positive is None:
         one, zero = _two_words(distinct) or (None, None)
     else:
