@@ -28,8 +28,8 @@ _TOKENIZER_LOCK = Lock()  # held while a setting of a shared tokenizer is change
 
 _PAD_MULTIPLE = 16
 # Attention kernels sum the last 1-15 keys in another order than full vectors of 16. Padded to a multiple of
-# 16 together with its prompt, a text gets the same sums single and in a batch (measured to 127 tokens; a few
-# longer texts differ by the rounding of float32). ``models/load.py`` does the same for the matrix library.
+# 16 together with its prompt, a text gets the same sums single and in a batch (measured to 127 tokens; longer
+# texts differ by rounding). ``models/load.py`` does the same for the matrix library.
 
 
 @dataclass(frozen=True)
