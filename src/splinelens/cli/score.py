@@ -104,7 +104,7 @@ def score(
     Examples:
       splinelens score --text "Have a nice day."
       splinelens score comments.csv --column comment --json
-      splinelens score comments.csv --keep id,author --explain -o scores.csv
+      splinelens score comments.csv -c comment --keep id --explain -o words.csv
       cat comments.txt | splinelens score - --output scores.csv
     """
     if (file is None) == (not text):
