@@ -166,7 +166,7 @@ def make_detectors(folder, model, texts):
     """A binary detector, one of classes and one of labels, on the tiny Llama."""
     import numpy as np
 
-    from splinelens.apps.training import train
+    from splinelens.apps.training import fit_detector
     from splinelens.features.reader import TextReader
     from splinelens.features.spec import FeatureSpec
     from splinelens.models import load_model
@@ -185,7 +185,7 @@ def make_detectors(folder, model, texts):
         words = {"name": task, "task": task, "label": names, "negative": "clean", "strengths": (0.01,)}
         with contextlib.suppress(Exception):  # the classes of these few rows may not rise with the features
             made[task] = folder / task
-            train(comments, labels, reader, **words).artifact.save(made[task])
+            fit_detector(comments, labels, reader, **words).artifact.save(made[task])
     return {task: path for task, path in made.items() if path.is_dir()}
 
 

@@ -90,7 +90,10 @@ def test_what_is_missing_in_a_column_is_no_text(missing):
     [
         (FRAME, "texts is a DataFrame with the columns 'id', 'text'; give one: df[\"text\"]"),
         (FRAME[["id"]], "texts is a DataFrame with the columns 'id'; give one: df[\"id\"]"),
-        (polars.DataFrame({"id": [1], "note": ["a"]}), "with the columns 'id', 'note'; give one: df["),
+        (
+            polars.DataFrame({"id": [1], "note": ["a"]}),
+            "with the columns 'id', 'note'; give one: df[\"note\"]",
+        ),
         (
             polars.LazyFrame({"text": ["a"]}),
             "texts is a LazyFrame with the columns 'text'; give one: df.coll",

@@ -247,7 +247,7 @@ def column_cells(values: Any, name: str = "texts") -> list[Any]:  # Any: columns
     if (columns := _column_names(values)) is not None:
         table = name if isinstance(values, Mapping) else "df"
         table += ".collect()" if hasattr(values, "collect") else ""
-        column = "text" if "text" in columns else next(iter(columns), "text")
+        column = _likely_column(values, columns)
         key = f'"{column}"' if isinstance(column, str) else repr(column)
         raise BadTexts(
             f"{name} is a {type(values).__name__} with the columns {quoted(columns) or '(none)'}; "
@@ -268,6 +268,17 @@ def column_cells(values: Any, name: str = "texts") -> list[Any]:  # Any: columns
     return [
         None if is_missing(value) else str(value) if isinstance(value, str) else value for value in values
     ]
+
+
+def _likely_column(table: Any, columns: list[Any]) -> Any:  # Any: as in column_cells
+    """The column ``text``, else the first whose first cell is a string, else the first."""
+    for column in columns if "text" not in columns else ():
+        try:
+            if isinstance(next(iter(table[column]), None), str):
+                return column
+        except (TypeError, LookupError):  # a lazy frame, or a value that is no column
+            break
+    return next(iter(columns), "text") if "text" not in columns else "text"
 
 
 def _iterates(values: object) -> bool:
