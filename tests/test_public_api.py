@@ -141,3 +141,90 @@ def test_a_detector_reads_in_another_number_type_if_asked(trained, tiny_folder, 
     assert half.predict_proba(TEXTS[:4]) == pytest.approx(trained.detector.predict_proba(TEXTS[:4]), abs=0.2)
     with pytest.raises(splinelens.errors.BadModel, match="dtype='bfloat16' belongs to load_model"):
         splinelens.Detector.load(tmp_path / "mine", model=half.reader.loaded, dtype="bfloat16")
+
+
+def test_what_one_prints_is_one_line(trained, tiny_folder):
+    detector, loaded = trained.detector, splinelens.load_model(tiny_folder, device="cpu")
+    detail = splinelens.look("the tea is fine", loaded, layer=1, token=-1)
+    report = splinelens.read_tokens("the tea is fine", loaded)
+    table = splinelens.extract(["the tea is fine"], loaded)
+    places = [detail, detail.hull, detail.hull.heads[0], detail.map, detail.crossing, report]
+    for shown in [detector, detector.artifact, trained, loaded, table, *places]:
+        assert "\n" not in repr(shown)
+        assert len(repr(shown)) < 300
+    assert repr(detector).startswith("Detector('detector', binary: toxic or clean")
+    assert "3 of 3 blocks" in repr(loaded)
+
+
+def test_a_token_is_counted_from_the_end_too(tiny_folder):
+    loaded = splinelens.load_model(tiny_folder, device="cpu")
+    last = splinelens.look("the tea is fine", loaded, layer=1, token=-1)
+    assert last.token == len(splinelens.read_tokens("the tea is fine", loaded).spans) - 1
+    with pytest.raises(splinelens.errors.BadFeatures, match="token -99 does not exist"):
+        splinelens.look("the tea is fine", loaded, layer=1, token=-99)
+
+
+def test_windows_default_to_what_fits_the_model(tiny_llama, tiny_tokenizer, tmp_path):
+    tiny_llama.config.max_position_embeddings = 128
+    tiny_llama.save_pretrained(tmp_path)
+    tiny_tokenizer.save_pretrained(tmp_path)
+    table = splinelens.extract(["the tea is fine " * 40], tmp_path, prompt="a b", device="cpu")
+    assert 100 < table.provenance["spec"]["max_tokens"] < 128
+    geometry = splinelens.GeometryFeatures(str(tmp_path), device="cpu", eps=0.2, suffix=" a", dtype="float64")
+    assert np.isfinite(geometry.transform(["the tea is fine " * 40])).all()
+    with pytest.raises(splinelens.errors.BadFeatures, match="lower max_tokens"):
+        splinelens.extract(["the tea is fine"], tmp_path, max_tokens=512, device="cpu")
+
+
+def test_features_are_a_data_frame(tiny_folder):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"text": ["the tea is fine", None], "id": [7, 8]}, index=["a", "b"])
+    table = splinelens.extract(frame["text"], tiny_folder, features=["length", "margins"], layers=[1])
+    joined = frame.join(table.to_pandas(frame.index))
+    assert joined.loc["a", "layer01.margin_max[3]"] == table.column("layer01.margin_max")[0, 3]
+    assert joined["reason"].notna().tolist() == [False, True]
+    assert np.isnan(joined.loc["b", "layer01.margin_max[3]"])
+
+
+@pytest.mark.parametrize("kind", ["list", "array", "pandas", "polars"])
+def test_a_column_of_any_kind_is_texts(trained, kind):
+    polars, pandas = pytest.importorskip("polars"), pytest.importorskip("pandas")
+    make = {"list": list, "array": np.array, "pandas": pandas.Series, "polars": polars.Series}[kind]
+    scores = trained.detector.predict_proba(make(TEXTS[:3]))
+    assert scores == pytest.approx(trained.detector.predict_proba(TEXTS[:3]))
+
+
+def test_a_pipeline_is_cross_validated_searched_and_gives_data_frames(tiny_folder):
+    pandas = pytest.importorskip("pandas")
+    from sklearn.base import clone
+    from sklearn.model_selection import GridSearchCV, cross_val_score
+
+    options = {"model": str(tiny_folder), "layers": [0, 1], "device": "cpu", "batch_tokens": 256}
+    pipeline = splinelens.make_detector_pipeline(**options)
+    assert clone(pipeline).get_params()["geometry__batch_tokens"] == 256
+    assert cross_val_score(pipeline, np.array(TEXTS), WORDS, cv=3).mean() > 0.8
+    grid = {"geometry__pooling": ["max", ["max", "min"]], "head__C": [1e-3, 1e-2]}
+    assert GridSearchCV(pipeline, grid, cv=2).fit(pandas.Series(TEXTS), WORDS).best_score_ > 0.8
+    geometry = splinelens.GeometryFeatures(**options).set_output(transform="pandas")
+    frame = geometry.fit_transform(pandas.Series(TEXTS[:2], index=[5, 6]))
+    assert frame.index.tolist() == [5, 6]
+    assert frame.columns[0] == "layer00.sign_mean"
+    assert len(geometry.fit_transform(TEXTS[:2])) == 2
+
+
+def test_loading_options_have_the_same_names_everywhere():
+    from inspect import signature
+
+    for function in (
+        splinelens.load_model,
+        splinelens.Detector.load,
+        splinelens.extract,
+        splinelens.train,
+        splinelens.evaluate,
+        splinelens.GeometryFeatures,
+        splinelens.read_tokens,
+        splinelens.look,
+        splinelens.inspect,
+        splinelens.Stream,
+    ):
+        assert {"device", "dtype"} <= set(signature(function).parameters), function

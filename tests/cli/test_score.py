@@ -153,7 +153,7 @@ def test_columns_that_cannot_be_kept_are_refused_before_a_detector_is_loaded(run
 
     def refused(*more, code):
         return run(
-            "score", tmp_path / "a.csv", "-d", "no-such", "-o", tmp_path / "o.csv", *more, code=code
+            "score", tmp_path / "a.csv", "-m", "owner/nowhere", "-o", tmp_path / "o.csv", *more, code=code
         ).stderr
 
     assert "it has 'id', 'author', 'score', 'text'. Did you mean 'author'?" in refused(

@@ -98,9 +98,10 @@ def test_what_is_no_whole_number_is_no_token(loaded, token):
 
 
 def test_a_token_that_the_text_lacks_is_refused():
-    assert check_token(np.int64(3), 4) == 3
-    with pytest.raises(BadFeatures, match="token -1 does not exist: the text has 4 tokens, 0 to 3"):
-        check_token(-1, 4)
+    assert check_token(np.int64(3), 4) == check_token(-1, 4) == 3
+    for token in (4, -5):
+        with pytest.raises(BadFeatures, match=f"token {token} does not exist: the text has 4 tokens, 0 to 3"):
+            check_token(token, 4)
 
 
 def test_names_are_one_string_or_several():

@@ -5,7 +5,7 @@ max-pooled margin is reached at one token, so the logit is exactly a constant pl
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from os import PathLike
@@ -126,7 +126,7 @@ class Detector:
 
     def predict_proba(
         self,
-        texts: Texts | Sequence[str | None],
+        texts: Texts | Iterable[str | None],
         *,
         fpr: float = 0.05,
         threshold: float | None = None,
@@ -164,7 +164,7 @@ class Detector:
 
     def predict(
         self,
-        texts: Texts | Sequence[str | None],
+        texts: Texts | Iterable[str | None],
         *,
         fpr: float = 0.05,
         threshold: float | None = None,
@@ -231,7 +231,7 @@ class Detector:
 
     def score(
         self,
-        texts: Texts | Sequence[str | None],
+        texts: Texts | Iterable[str | None],
         *,
         explain: bool | str = False,
         fpr: float = 0.05,
@@ -260,7 +260,7 @@ class Detector:
 
     def scores(
         self,
-        texts: Texts | Sequence[str | None],
+        texts: Texts | Iterable[str | None],
         *,
         explain: bool | str = False,
         fpr: float = 0.05,
@@ -281,7 +281,7 @@ class Detector:
 
     def write_scores(
         self,
-        texts: Texts | Sequence[str | None],
+        texts: Texts | Iterable[str | None],
         output: str | Path,
         *,
         explain: bool | str = False,
@@ -340,7 +340,7 @@ class Detector:
 
     def evaluate(
         self,
-        texts: Texts | Sequence[str | None],
+        texts: Texts | Iterable[str | None],
         labels: np.ndarray,
         *,
         resamples: int = 10_000,

@@ -52,7 +52,7 @@ _SHOWN_CHARACTERS = 2000
 
 def evaluate(
     detector: Detector | str | PathLike[str],
-    texts: Texts | Sequence[str | None],
+    texts: Texts | Iterable[str | None],
     labels: Any,  # Any: see labels_of
     *,
     allow_training_rows: bool = False,

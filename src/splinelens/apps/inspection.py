@@ -4,6 +4,7 @@ One pass a text; the record holds numbers only and outlives the model.
 """
 
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from splinelens.report.inspection import Inspection
 
 def inspect(
     text: str,
-    model: str | LoadedModel = "smollm2-135m",
+    model: str | PathLike[str] | LoadedModel = "smollm2-135m",
     *,
     versus: str | None = None,
     layers: Sequence[int] | None = None,
@@ -32,6 +33,8 @@ def inspect(
     prefixes: bool = False,
     slice_at: tuple[int, tuple[int, int, int]] | None = None,
     reference: Reference | str | Path | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
 ) -> Inspection:
     """Read everything about a text, token by token and layer by layer.
 
@@ -49,6 +52,8 @@ def inspect(
             last token of ``text``; with ``versus`` the last tokens of both and the middle one of ``text``.
         reference: What percentiles are taken from, or its folder; by default the shipped one of the
             very same model, if there is one.
+        device: Such as ``cpu`` or ``cuda:0``; without it the GPU if there is one.
+        dtype: Number type of the weights; None takes ``float32``.
 
     Returns:
         One record; what is not available is None, or -1 in an array of whole numbers (null in JSON), and a
@@ -59,7 +64,7 @@ def inspect(
             positions.
         BadFeatures: Layers or tokens that do not exist, ``eps`` outside (0, 1), activations that are
             not finite, three tokens that span no plane, or a broken reference.
-        BadModel: The model cannot be loaded.
+        BadModel: The model cannot be loaded, or ``device`` or ``dtype`` are given for a loaded one.
 
     Example:
         >>> import splinelens
@@ -71,7 +76,8 @@ def inspect(
     for name, each in texts.items():
         check_text(each, name)
     eps, requested, max_tokens = check_eps(eps), check_layers(layers), check_max_tokens(max_tokens)
-    loaded = load_up_to(model, requested)
+    reference = check_request(requested, slice_at, reference)
+    loaded = load_up_to(model, requested, device=device, dtype=dtype)
     anatomy = anatomy_of(loaded.model)
     chosen = tuple(range(anatomy.depth)) if requested is None else requested
     slice_layer = _slice_layer(chosen, slice_at)
@@ -113,6 +119,21 @@ def inspect(
     )
 
 
+def check_request(
+    layers: Sequence[int] | None,
+    slice_at: tuple[int, tuple[int, int, int]] | None,
+    reference: Reference | str | Path | None,
+) -> Reference | None:
+    """Refuse what ``inspect`` can refuse before a model is loaded; returns the reference, read.
+
+    Raises:
+        BadFeatures: The slice is at none of the layers, or the reference is broken.
+    """
+    if layers is not None:
+        _slice_layer(tuple(layers), slice_at)
+    return Reference.load(reference) if isinstance(reference, str | Path) else reference
+
+
 def _slice_layer(chosen: tuple[int, ...], slice_at: tuple[int, tuple[int, int, int]] | None) -> int:
     if slice_at is None:
         return chosen[len(chosen) // 2]
@@ -149,11 +170,9 @@ def _listed(layers: list[int]) -> str:
 
 
 def _fitting_reference(
-    loaded: LoadedModel, reference: Reference | str | Path | None, prompt: str
+    loaded: LoadedModel, reference: Reference | None, prompt: str
 ) -> tuple[Reference | None, list[str]]:
     """The reference if it is of this very model; else a note that says why there is none."""
-    if isinstance(reference, str | Path):
-        reference = Reference.load(reference)
     reference = reference or shipped(loaded)
     if prompt:
         reason: str | None = "references are made without a prompt, and this text was read with one"

@@ -5,7 +5,7 @@ the same text.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -120,7 +120,7 @@ class Training:
 
 
 def train(
-    texts: Texts | Sequence[str | None],
+    texts: Texts | Iterable[str | None],
     labels: Any,  # Any: see labels_of
     model: str | PathLike[str] | LoadedModel = "smollm2-135m",
     *,
@@ -143,6 +143,7 @@ def train(
     dtype: str | None = None,
     batch_tokens: int | None = None,
     output: str | Path | None = None,
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Training:
     """Fit a detector on labeled texts: labels and options are checked before the model is loaded.
@@ -174,6 +175,7 @@ def train(
         dtype: Number type of the weights; None takes ``float32``.
         batch_tokens: Tokens of a batch, padding included.
         output: File that keeps the features: a stopped run resumes, and an equal one reads them.
+        overwrite: Replace another file that is at ``output``; else it is refused.
         progress: Called as texts are finished.
 
     Returns:
@@ -195,6 +197,8 @@ def train(
     names = known.names if label is None else (label,) if isinstance(label, str) else tuple(label)
     values = known.values[:, 0] if known.task == "binary" else known.values
     require_labels(values, known.task, names, len(source))
+    negative = negative or known.negative or default_negative(names)
+    _require_names_and_seed(known.task, names, negative, seed)
     spec = FeatureSpec.of(
         features, layers, pooling, prompt=prompt, long=long, normalize=normalize, max_tokens=max_tokens
     )
@@ -206,12 +210,13 @@ def train(
         name=name,
         task=known.task,
         label=names,
-        negative=negative or known.negative or default_negative(names),
+        negative=negative,
         sources=sources or [source.source],
         languages=languages,
         seed=seed,
         command=command,
         output=output,
+        overwrite=overwrite,
         progress=progress,
     )
 
@@ -229,7 +234,7 @@ def default_negative(labels: Sequence[str]) -> str:
 
 
 def fit_detector(
-    texts: Texts | Sequence[str | None],
+    texts: Texts | Iterable[str | None],
     labels: np.ndarray,
     reader: TextReader,
     *,
@@ -290,10 +295,7 @@ def fit_detector(
     source = Texts.of(texts)
     names = (label,) if isinstance(label, str) else tuple(label)
     known = require_labels(labels, task, names, len(source))
-    if problem := verdicts_problem(task, names, negative):
-        raise BadLabels(f"{problem}; choose other names")
-    if not 0 <= seed <= MAX_SEED:
-        raise BadDetector(f"seed {seed} is not from 0 to {MAX_SEED}; choose another")
+    _require_names_and_seed(task, names, negative, seed)
     table = table or read_table(reader, source, output=output, overwrite=overwrite, progress=progress)
     if table.columns != reader.columns or len(table) != len(source):
         raise BadFeatures(
@@ -379,6 +381,14 @@ def require_labels(labels: np.ndarray, task: Task, names: Sequence[str], texts: 
         rows = int((known.sum(axis=1) != 1).sum())
         raise BadLabels(f"{rows} of {len(known)} rows have no class or several; give one, or task='labels'")
     return known
+
+
+def _require_names_and_seed(task: Task, names: Sequence[str], negative: str, seed: int) -> None:
+    """Refuse verdicts that cannot be told apart, and a seed that no generator takes."""
+    if problem := verdicts_problem(task, names, negative):
+        raise BadLabels(f"{problem}; choose other names")
+    if not 0 <= seed <= MAX_SEED:
+        raise BadDetector(f"seed {seed} is not from 0 to {MAX_SEED}; choose another")
 
 
 def count_repeated(groups: np.ndarray, labels: np.ndarray) -> dict[str, int]:

@@ -126,14 +126,13 @@ def evaluate(
     html = _report_path(report, any(needs_report), overwrite, (file, hatecheck, xstest, terms))
     require_stdout("")
 
-    from splinelens.apps import evaluation
-    from splinelens.apps.detector import Detector, find_artifact
-    from splinelens.features.extract import provenance
+    from splinelens.detect.shipped import find_artifact
     from splinelens.texts.labeled import read_labeled
     from splinelens.texts.normalize import DISGUISES
 
     artifact = find_artifact(detector)
     columns = _columns(artifact, label or [])
+    shown = _report_label(artifact, report_label) if html else None
     if positive and artifact.task != "binary":
         raise typer.BadParameter(f"detector {artifact.name} has several labels", param_hint="--positive")
     texts, labels = read_labeled(
@@ -151,8 +150,12 @@ def evaluate(
         keep=groups,
         report=print_line,
     )
+
+    from splinelens.apps import evaluation
+    from splinelens.apps.detector import Detector
+    from splinelens.features.extract import provenance
+
     evaluation.require_task(artifact, labels, columns[0])
-    shown = _report_label(artifact, report_label) if html else None
     probes: dict[str, Any] = {}  # Any: arguments of different types
     if html:
         masks, source = evaluation.read_groups(texts, groups, terms)

@@ -84,14 +84,14 @@ def extract(
     from splinelens.features.spec import FeatureSpec
     from splinelens.models import load_model
 
-    spec = FeatureSpec(
+    spec = FeatureSpec.of(
         options.names(features),
-        options.names(pooling),
         numbers,
-        options.unescape(prompt),
-        options.unescape(suffix),
-        max_tokens,
-        long.value,
+        options.names(pooling),
+        prompt=options.unescape(prompt),
+        suffix=options.unescape(suffix),
+        max_tokens=max_tokens,
+        long=long.value,
         eps=eps,
         normalize=normalize,
         max_text_tokens=max_text_tokens,

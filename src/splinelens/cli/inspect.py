@@ -46,7 +46,8 @@ def inspect(
         str | None,
         typer.Option(
             "--at",
-            help="Everything about one token at one layer, both from 0, and nothing else.",
+            help="Everything about one token at one layer, both from 0, and nothing else. Token -1 is "
+            "the last.",
             metavar="LAYER:TOKEN",
         ),
     ] = None,
@@ -102,7 +103,9 @@ def inspect(
     plane = _layer_and_tokens(
         slice_at, 3, "--slice", "LAYER:A,B,C, such as 5:0,3,7 for tokens 0, 3 and 7 at layer 5"
     )
-    location = _layer_and_tokens(at, 1, "--at", "LAYER:TOKEN, such as 5:3 for token 3 at layer 5")
+    location = _layer_and_tokens(
+        at, 1, "--at", "LAYER:TOKEN, such as 5:3 for token 3 at layer 5; -1 is the last"
+    )
     if location and (versus is not None or output or prefixes or layers or plane or reference):
         raise typer.BadParameter(
             "it takes no --versus, --output, --prefixes, --layers, --slice or --reference",
@@ -114,6 +117,7 @@ def inspect(
         require_stdout(", or name a page with -o")
     content = text if text is not None and text != "-" else read_text(file or "-", encoding)
 
+    from splinelens.apps.inspection import check_request
     from splinelens.apps.inspection import inspect as look_at
     from splinelens.features.look import look
     from splinelens.features.spec import FeatureSpec
@@ -122,6 +126,8 @@ def inspect(
     from splinelens.report.terminal import print_view
     from splinelens.tokens import tokenize
 
+    slice_through = (plane[0], (plane[1], plane[2], plane[3])) if plane else None
+    percentiles = check_request(chosen, slice_through, reference)
     loaded = load_model(
         model,
         n_layers=FeatureSpec(layers=(location[0],) if location else chosen, eps=eps).depth,
@@ -153,8 +159,8 @@ def inspect(
         eps=eps,
         max_tokens=max_tokens,
         prefixes=prefixes,
-        slice_at=(plane[0], (plane[1], plane[2], plane[3])) if plane else None,
-        reference=reference,
+        slice_at=slice_through,
+        reference=percentiles,
     )
     if output:
         from splinelens.files import write_text
@@ -173,7 +179,8 @@ def _layer_and_tokens(value: str | None, tokens: int, option: str, example: str)
     """A layer and some tokens, written as LAYER:A,B,..."""
     if value is None:
         return None
-    pattern = r"(\d{1,4}):(\d{1,6})" + r",(\d{1,6})" * (tokens - 1)
+    token = r"(-?\d{1,6})" if tokens == 1 else r"(\d{1,6})"
+    pattern = r"(\d{1,4}):" + ",".join([token] * tokens)
     match = re.fullmatch(pattern, value.replace(" ", ""), re.ASCII)
     if match is None:
         raise typer.BadParameter(f"{value!r} is not {example}", param_hint=option)

@@ -125,6 +125,21 @@ def score(
     if kept and not (as_json or output):
         raise typer.BadParameter("lines have no columns; give --json, or a file with -o", param_hint="--keep")
     check_kept(kept)
+
+    from splinelens.detect.shipped import find_artifact
+
+    artifact = find_artifact(detector)
+    shown = not (as_json or output) and sys.stdout.isatty()
+    explains = explain if explain is not None else shown and artifact.inseparable is None
+    explained: bool | str = explain_label or explains
+    if artifact.task == "classes" and (fpr, threshold) != (None, None):
+        raise typer.BadParameter(
+            "the verdict on classes is the one with the highest score",
+            param_hint="--threshold" if fpr is None else "--fpr",
+        )
+    rate = FPR if fpr is None else fpr
+    limits = artifact.limits(rate, threshold)
+    artifact.require_explainable(explained)
     streams = file == "-" and not output  # a line in gives a line out at once
     batches: Iterator[Texts] = iter(())
     reading: dict[str, Any] = {
@@ -151,18 +166,7 @@ def score(
         long=long.value,
         max_text_tokens=max_text_tokens,
     )
-    shown = not (as_json or output) and sys.stdout.isatty()
     table = shown and not streams
-    explains = explain if explain is not None else shown and loaded.inseparable is None
-    explained: bool | str = explain_label or explains
-    artifact = loaded.artifact
-    if artifact.task == "classes" and (fpr, threshold) != (None, None):
-        raise typer.BadParameter(
-            "the verdict on classes is the one with the highest score",
-            param_hint="--threshold" if fpr is None else "--fpr",
-        )
-    rate = FPR if fpr is None else fpr
-    limits = loaded.limits(rate, threshold)
     tally, started, rows = Tally(max_text_tokens=max_text_tokens), perf_counter(), list[TextScore]()
     settings: dict[str, Any] = {"explain": explained, "fpr": rate, "threshold": threshold}  # Any: as typed
     with progress_bar(source, shown=not quiet and (output is not None or table)) as progress:

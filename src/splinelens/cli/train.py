@@ -119,10 +119,10 @@ def train(
     names, negative = _verdicts(labels, label_name, negative_name)
     known = labels.values[:, 0] if labels.task == "binary" else labels.values
     training.require_labels(known, labels.task, names, len(texts))  # before a model is loaded
-    spec = FeatureSpec(
-        features=options.names(features),
-        pooling=options.names(pooling),
-        layers=numbers,
+    spec = FeatureSpec.of(
+        options.names(features),
+        numbers,
+        options.names(pooling),
         prompt=options.unescape(prompt),
         max_tokens=max_tokens,
         long=long.value,

@@ -1,7 +1,7 @@
 """Texts in, a table of features out; long runs write to disk and resume."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -22,7 +22,7 @@ from splinelens.tokens import Long
 
 
 def extract(
-    texts: Texts | Sequence[str | None],
+    texts: Texts | Iterable[str | None],
     model: str | PathLike[str] | LoadedModel = "smollm2-135m",
     *,
     features: str | Sequence[str] = "spline7",

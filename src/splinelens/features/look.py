@@ -8,6 +8,7 @@ attention weights have counts but no vertices. The mathematics is in ``geometry.
 
 import math
 from dataclasses import dataclass, field, replace
+from os import PathLike
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.errors import BadFeatures, UnknownAnatomy
 from splinelens.features.spec import load_up_to
 from splinelens.features.token_report import read_tokens
-from splinelens.features.validation import check_layer, check_text
+from splinelens.features.validation import check_layer, check_text, check_token
 from splinelens.geometry.affine import RegionMap, first_order_map, piecewise_map
 from splinelens.geometry.attention import THRESHOLDS, dimension_bounds
 from splinelens.geometry.codes import unpacked
@@ -62,6 +63,9 @@ class HeadHull:
     values: Float[Tensor, "vertex value_dim"] | None
     projection: Float[Tensor, "width value_dim"]
 
+    def __repr__(self) -> str:
+        return f"HeadHull({self.absolute} absolute, {self.relative} relative active keys)"
+
     @property
     def vertices(self) -> Float[Tensor, "vertex width"] | None:
         """The vertices of the hull, in units of the residual stream; computed on each access."""
@@ -89,6 +93,10 @@ class Hull:
     measured: tuple[int, int] | None
     point: Float[Tensor, " width"] | None
 
+    def __repr__(self) -> str:
+        measured = "" if self.measured is None else f"measured={self.measured}, "
+        return f"Hull({len(self.heads)} heads, {measured}tight={self.tight}, loose={self.loose})"
+
     def to_dict(self) -> dict[str, Any]:  # Any: JSON values
         """Counts, bounds, active tokens and their weights as JSON values."""
         return {
@@ -109,7 +117,7 @@ class Hull:
 
 @dataclass(frozen=True, eq=False)
 class TokenDetail:
-    """One token at one layer; vectors, map and hull are left out of what ``print`` shows.
+    """One token at one layer; ``print`` shows it in one line, without vectors, map and hull.
 
     Attributes:
         layer: The layer.
@@ -155,6 +163,12 @@ class TokenDetail:
     eps: float
     notes: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        return (
+            f"TokenDetail(layer {self.layer}, token {self.token} {self.piece!r}, region {self.region}, "
+            f"sign {self.sign:.3f}, boundary {self.boundary:.3g} at neuron {self.nearest_wall})"
+        )
+
     @property
     def on(self) -> Bool[Tensor, " neuron"]:
         """The signs of the token's neurons, in the order of ``neurons``: True where a neuron is on."""
@@ -196,13 +210,15 @@ class TokenDetail:
 
 def look(
     text: str,
-    model: str | LoadedModel = "smollm2-135m",
+    model: str | PathLike[str] | LoadedModel = "smollm2-135m",
     *,
     layer: int,
     token: int,
     prompt: str = "",
     eps: float = 0.1,
     max_tokens: int = 2048,
+    device: str | None = None,
+    dtype: str | None = None,
 ) -> TokenDetail:
     """Describe one token at one layer.
 
@@ -211,10 +227,12 @@ def look(
         model: A loaded model, or the name, folder or file of one; of a name only the blocks up to the
             layer are loaded.
         layer: The layer, from 0.
-        token: The token, from 0.
+        token: The token, from 0; -1 is the last.
         prompt: Run before the text; attention sees it.
         eps: Threshold of the hull's active keys, in (0, 1).
         max_tokens: Longer texts are refused.
+        device: Such as ``cpu`` or ``cuda:0``; without it the GPU if there is one.
+        dtype: Number type of the weights; None takes ``float32``.
 
     Returns:
         The record; what is missing is None, with a note.
@@ -232,7 +250,7 @@ def look(
     """
     layer = check_layer(layer)
     check_text(text)
-    loaded = load_up_to(model, [layer])
+    loaded = load_up_to(model, [layer], device=device, dtype=dtype)
     report = read_tokens(
         text,
         loaded,
@@ -243,6 +261,7 @@ def look(
         keep_inputs=[layer],
         keep_call=(layer, token),
     )
+    token = check_token(token, report.tokens)
     anatomy, point = anatomy_of(loaded.model), report.inputs[layer][token]
     experts = tuple(report.routes[layer][token].tolist()) if report.routes else ()
     region, map_notes = _map(anatomy, layer, point)

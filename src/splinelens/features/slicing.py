@@ -91,8 +91,9 @@ def slice_tokens(
     if tokens is None:
         tokens, notes = _default_tokens([report.tokens for report in reports], states, layer)
     else:
-        for token in tokens:
-            check_token(token, len(states), "all texts together" if len(reports) > 1 else "the text")
+        name = "all texts together" if len(reports) > 1 else "the text"
+        first_token, second_token, third_token = (check_token(token, len(states), name) for token in tokens)
+        tokens = (first_token, second_token, third_token)
     if tokens is None:
         return None, notes
     weight, bias, first, drawn = _walls(anatomy, layer, reports, tokens)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
 from operator import index
+from os import PathLike
 from typing import Any, SupportsIndex
 
 import numpy as np
@@ -33,6 +34,9 @@ class Stream:
 
     Attributes:
         columns: What the values are, in order.
+        names: Their names, such as ``layer05.sign_mean``; a vector such as ``layer05.margin_max`` has one
+            name and ``columns[i].size`` values.
+        reason: Why the values cannot be used any more, or None.
         length: Tokens of the text so far, the prompt not counted.
 
     Example:
@@ -44,13 +48,15 @@ class Stream:
 
     def __init__(
         self,
-        model: str | LoadedModel = "smollm2-135m",
+        model: str | PathLike[str] | LoadedModel = "smollm2-135m",
         *,
-        features: Sequence[str] = ("spline7",),
+        features: str | Sequence[str] = "spline7",
         layers: Sequence[int] | None = None,
-        pooling: Sequence[str] = ("max",),
+        pooling: str | Sequence[str] = "max",
         prompt: str = "",
         eps: float = 0.1,
+        device: str | None = None,
+        dtype: str | None = None,
     ):
         """Start with an empty text.
 
@@ -61,13 +67,15 @@ class Stream:
             pooling: Poolings of margins and hidden states.
             prompt: Run before the text, never pooled.
             eps: Attention weights above it count for ``attention_id``; in (0, 1).
+            device: Such as ``cpu`` or ``cuda:0``; without it the GPU if there is one.
+            dtype: Number type of the weights; None takes ``float32``.
 
         Raises:
             BadFeatures: Names or layers that do not exist, or ``eps`` outside (0, 1).
             BadModel: The model cannot be loaded.
         """
         spec = FeatureSpec.of(features, layers, pooling, prompt=prompt, max_tokens=1, eps=eps)
-        loaded = load_up_to(model, spec.layers)
+        loaded = load_up_to(model, spec.layers, device=device, dtype=dtype)
         self._reader = TextReader(loaded, spec)
         self.columns: tuple[Column, ...] = self._reader.columns
         self.length = 0

@@ -19,6 +19,7 @@ from splinelens.features.catalogue import CATALOGUE, Column
 from splinelens.files import atomic_write, check_output
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
 _META = b"splinelens"
@@ -67,6 +68,10 @@ class FeatureTable:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def __repr__(self) -> str:
+        names = self.names if len(self.names) < 4 else [self.names[0], "...", self.names[-1]]
+        return f"FeatureTable({len(self):,} rows, {len(self.columns)} columns: {', '.join(names)})"
 
     @property
     def texts(self) -> int:
@@ -154,6 +159,35 @@ class FeatureTable:
         meta = {_META: json.dumps(self.provenance, sort_keys=True).encode()}
         return pa.table(arrays).replace_schema_metadata(meta)
 
+    def to_pandas(self, index: Any = None) -> "pd.DataFrame":  # Any: what pandas takes
+        """As a data frame: ``tokens``, ``cut`` and ``reason``, then a column a number.
+
+        A vector has a column an entry, such as ``layer05.margin_max[17]``; names are those of
+        ``GeometryFeatures``. Rows that could not be read hold NaN. A table of prefixes begins with ``text``
+        and ``prefix``.
+
+        Args:
+            index: Of the frame, such as that of the frame that the texts are from; None counts the rows.
+
+        Raises:
+            BadFeatures: pandas is not installed.
+
+        Example:
+            >>> table = FeatureTable((), np.zeros((1, 0)), np.array([7]), np.array([False]), (None,), {})
+            >>> table.to_pandas()["tokens"].tolist()
+            [7]
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise BadFeatures("to_pandas needs pandas, which is not here: pip install pandas") from error
+
+        rows = {"tokens": self.tokens, "cut": self.cut, "reason": list(self.reasons)}
+        if self.text is not None and self.prefix is not None:
+            rows = {"text": self.text, "prefix": self.prefix, **rows}
+        values = pd.DataFrame(self.values, columns=entry_names(self.columns), index=index)
+        return pd.concat([pd.DataFrame(rows, index=index), values], axis=1)
+
     @classmethod
     def check_kept(cls, names: Iterable[str], *, prefixes: bool) -> None:
         """Refuse columns of the user that have the name of one of a feature table.
@@ -227,6 +261,21 @@ class FeatureTable:
             return cls.from_arrow(table)
         except BadFeatures as error:
             raise BadFeatures(f"{path}: {error}") from error
+
+
+def entry_names(columns: Sequence[Column]) -> list[str]:
+    """The name of each number: of a scalar its column's, of a vector that of the entry.
+
+    Example:
+        >>> from splinelens.features.catalogue import columns, statistics
+        >>> entry_names(columns(statistics(["margins"], ["max"]), [5], {"neuron": [2] * 6}))
+        ['layer05.margin_max[0]', 'layer05.margin_max[1]']
+    """
+    names: list[str] = []
+    for column in columns:
+        scalar = column.statistic.axis == "scalar"
+        names += [column.name] if scalar else [f"{column.name}[{entry}]" for entry in range(column.size)]
+    return names
 
 
 def _column_of(name: str, kind: "pa.DataType") -> Column:

@@ -8,6 +8,7 @@ the same row; attention sees its tokens, and they are never reported.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from os import PathLike
 
 import numpy as np
 import torch
@@ -80,6 +81,9 @@ class TokenReport:
     call: AttentionCall | None
     before: int
 
+    def __repr__(self) -> str:
+        return f"TokenReport({self.tokens} tokens, layers {self.layers[0]} to {self.layers[-1]})"
+
     @property
     def tokens(self) -> int:
         """Number of tokens of the text."""
@@ -126,7 +130,7 @@ class TokenReport:
 
 def read_tokens(
     text: str,
-    model: str | LoadedModel = "smollm2-135m",
+    model: str | PathLike[str] | LoadedModel = "smollm2-135m",
     *,
     layers: Sequence[int] | None = None,
     prompt: str = "",
@@ -136,6 +140,8 @@ def read_tokens(
     keep_call: tuple[int, int] | None = None,
     attention: bool = True,
     name: str = "the text",
+    device: str | None = None,
+    dtype: str | None = None,
 ) -> TokenReport:
     """Read every token of one text in one pass.
 
@@ -151,6 +157,8 @@ def read_tokens(
         keep_call: A layer, among those read, and a token: keep what attention was given for it.
         attention: Also read intrinsic dimensions; False is faster and leaves them at -1.
         name: What an error calls the text.
+        device: Such as ``cpu`` or ``cuda:0``; without it the GPU if there is one.
+        dtype: Number type of the weights; None takes ``float32``.
 
     Returns:
         The report, on the host except for kept inputs and call.
@@ -170,7 +178,7 @@ def read_tokens(
     """
     eps, text, max_tokens = check_eps(eps), check_text(text, name), check_max_tokens(max_tokens)
     requested = check_layers(layers)
-    loaded = load_up_to(model, requested)
+    loaded = load_up_to(model, requested, device=device, dtype=dtype)
     anatomy = anatomy_of(loaded.model)
     chosen = anatomy.layers(requested)
     keep_inputs = [_kept_layer(layer, chosen, "inputs") for layer in keep_inputs]

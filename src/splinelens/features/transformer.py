@@ -16,6 +16,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from splinelens.errors import BadFeatures, BadTexts
 from splinelens.features.spec import FeatureSpec
+from splinelens.features.table import entry_names
 from splinelens.features.validation import check_texts, is_whole_number
 from splinelens.models.shared import ModelKey, shared_model
 from splinelens.tokens import Long
@@ -158,11 +159,7 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
         spec = self._spec()
         with shared_model(self._key(spec)) as loaded:
             columns = TextReader(loaded, spec).columns
-        names: list[str] = []
-        for column in columns:
-            scalar = column.statistic.axis == "scalar"
-            names += [column.name] if scalar else [f"{column.name}[{entry}]" for entry in range(column.size)]
-        return np.array(names, dtype=object)
+        return np.array(entry_names(columns), dtype=object)
 
     def __sklearn_tags__(self) -> Any:  # Any: scikit-learn has no types
         tags = super().__sklearn_tags__()

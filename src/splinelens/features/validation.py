@@ -108,7 +108,7 @@ def check_layer(layer: object) -> int:
 
 
 def check_token(token: object, tokens: int, name: str = "the text") -> int:
-    """The index of a token, if the text, which errors call ``name``, has it.
+    """The index of a token from 0, if the text, which errors call ``name``, has it; -1 is the last.
 
     Raises:
         BadFeatures: There is no such token, or it is not a whole number.
@@ -120,9 +120,9 @@ def check_token(token: object, tokens: int, name: str = "the text") -> int:
         splinelens.errors.BadFeatures: token 9 does not exist: the text has 4 tokens, 0 to 3
     """
     number = _whole_number(token, "a token", "such as 3")
-    if not 0 <= number < tokens:
+    if not -tokens <= number < tokens:
         raise BadFeatures(f"token {number} does not exist: {name} has {tokens} tokens, 0 to {tokens - 1}")
-    return number
+    return number % tokens
 
 
 def check_max_tokens(max_tokens: object) -> int:

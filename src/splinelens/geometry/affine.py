@@ -119,6 +119,9 @@ class RegionMap:
     scales: tuple[Float[Tensor, " neuron"], ...]
     out_weight: Float[Tensor, "out neuron"]
 
+    def __repr__(self) -> str:
+        return f"RegionMap({self.kind}, {len(self.point)} -> {len(self.value)})"
+
     def apply(self, points: Float[Tensor, "*point width"]) -> Float[Tensor, "*point out"]:
         """Apply the map, ``value + J (y - point)``.
 

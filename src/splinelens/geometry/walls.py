@@ -33,6 +33,9 @@ class Crossing:
     distance: float
     step: Float[Tensor, " width"]
 
+    def __repr__(self) -> str:
+        return f"Crossing(neuron {self.neuron}, distance {self.distance:.3g})"
+
 
 def nearest_wall(
     margin: Float[Tensor, "*text token neuron"],

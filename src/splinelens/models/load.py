@@ -62,6 +62,11 @@ class LoadedModel:
     folder: Path | None = field(default=None, repr=False)
     stored_chain: tuple[str, ...] | None = field(default=None, repr=False)
 
+    def __repr__(self) -> str:
+        kind, dtype = type(self.model).__name__, str(self.dtype).removeprefix("torch.")
+        blocks = f"{self.depth} of {self.total_depth} blocks"
+        return f"LoadedModel({self.name!r}, {kind}, {blocks}, {dtype}, {self.device})"
+
     @property
     def dtype(self) -> "torch.dtype":
         """Number type of the weights."""
