@@ -147,15 +147,14 @@ def make_sound(folder, build_tiny, tokenizer, families):
         table = csv.writer(file)
         table.writerow(["id", "comment", "toxic", "kind", "split"])
         for row in range(60):
-            rude = row % 2
+            rude, kind = row % 2, ("rude", "kind", "dull")[row % 3]
             words = [
                 "you",
                 "the",
-                "a",
+                kind,
                 *rng.sample(["toad", "fool"] if rude else ["tea", "sea"], 2),
                 str(row),
             ]
-            kind = ("rude", "kind", "dull")[row % 3]
             table.writerow([row, " ".join(words), rude, kind, "train" if row < 40 else "test"])
     gguf = folder / "tiny.gguf"
     write_gguf(gguf, build_tiny("llama", num_key_value_heads=4), tokenizer)
@@ -178,15 +177,14 @@ def make_detectors(folder, model, texts):
     loaded, made = load_model(str(model), device="cpu"), {}
     for task, features, labels, names in (
         ("binary", "margins", toxic, "toxic"),
-        ("classes", "spline7", kinds, ("rude", "kind", "dull")),
+        ("classes", "margins", kinds, ("rude", "kind", "dull")),
         ("labels", "hidden", np.stack([toxic, 1 - toxic], axis=1), ("rude", "mild")),
     ):
         reader = TextReader(loaded, FeatureSpec(features=(features,), layers=(0, 1), max_tokens=24))
         words = {"name": task, "task": task, "label": names, "negative": "clean", "strengths": (0.01,)}
-        with contextlib.suppress(Exception):  # the classes of these few rows may not rise with the features
-            made[task] = folder / task
-            fit_detector(comments, labels, reader, **words).artifact.save(made[task])
-    return {task: path for task, path in made.items() if path.is_dir()}
+        made[task] = folder / task
+        fit_detector(comments, labels, reader, **words).artifact.save(made[task])
+    return made
 
 
 def write_gguf(path, model, tokenizer):
@@ -312,7 +310,7 @@ def _arguments(rng, sound):
             name = rng.choice(sorted(ENVIRONMENT))
             environment[name] = rng.choice(ENVIRONMENT[name])
             note = f"{name}={environment[name]!r:.60}"
-        elif how == "drop" and parts:
+        elif how == "drop" and parts and not parts[-1].startswith("--"):  # no default detector: it is large
             note = f"without {parts[-1]!r:.60}"
             parts = parts[:-1]
         else:

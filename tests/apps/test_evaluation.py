@@ -216,6 +216,16 @@ def test_labels_of_another_task_are_refused(detector):
         require_task(detector().artifact, several, "kind")
 
 
+def test_texts_without_a_finite_score_are_in_no_part(fit_on, loaded, tmp_path, rows):
+    artifact = fit_on()
+    weight = np.full_like(artifact.head.weight, 3e38)
+    scale = np.full(artifact.head.width, 1e-270)
+    head = replace(artifact.head, weight=weight, scale=scale, mean=np.zeros(artifact.head.width))
+    replace(artifact, head=head).save(tmp_path / "enormous")
+    with pytest.raises(BadLabels, match="0 scored rows"):
+        evaluation_report(Detector.load(tmp_path / "enormous", model=loaded), *rows, resamples=50)
+
+
 def test_few_rows_have_no_map_and_no_cells(detector):
     texts, labels = labeled(2)
     report = evaluation_report(detector(), Texts(tuple(texts), {}, "list"), labels, resamples=0)
