@@ -163,6 +163,13 @@ def test_a_damaged_record_of_the_model_is_refused(folder, change, where):
         Artifact.load(folder)
 
 
+@pytest.mark.parametrize("seen", [-1, "x", None, True, {"texts": 3}, {"texts": 3, "kept": "3"}], ids=str)
+def test_damaged_counts_of_seen_texts_are_refused(folder, seen):
+    rewrite(folder, lambda manifest: manifest["training"].update(seen=seen))
+    with pytest.raises(BrokenArtifact, match=r"detector\.json is damaged at 'training\.seen\."):
+        Artifact.load(folder)
+
+
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(BrokenArtifact, match=r"nowhere.detector\.json cannot be read: No such file"):
         Artifact.load(tmp_path / "nowhere")

@@ -309,6 +309,9 @@ class Artifact(Manifest):
             manifest = _VALUES.validate_json(json.dumps(values))
             where = "model."
             _MODEL.validate_json(json.dumps(manifest.model))
+            if _SEEN in manifest.training:
+                where = "training.seen."
+                _COUNTS.validate_json(json.dumps(manifest.training[_SEEN]))
         except ValidationError as error:
             first = error.errors()[0]
             where = where + ".".join(map(str, first["loc"])) or "arrays"
@@ -338,7 +341,14 @@ class _ModelRecord:
     revision: str | None = None
 
 
-_VALUES, _FILE, _MODEL = TypeAdapter(Manifest), TypeAdapter(_ArrayFile), TypeAdapter(_ModelRecord)
+@dataclass(frozen=True, config=_STRICT)
+class _SeenCounts:
+    texts: int
+    kept: int
+
+
+_VALUES, _FILE = TypeAdapter(Manifest), TypeAdapter(_ArrayFile)
+_MODEL, _COUNTS = TypeAdapter(_ModelRecord), TypeAdapter(_SeenCounts)
 
 
 def verdicts_problem(task: Task, labels: Sequence[str], negative: str) -> str | None:
