@@ -442,6 +442,15 @@ def test_an_endless_stream_is_refused_before_it_fills_the_memory(monkeypatch, pi
         read_texts("-")
 
 
+@pytest.mark.parametrize(
+    ("piece", "words"), [(b"\0", "NUL bytes; it is no"), (b"word ", "a line of over 2[0-9,]+")]
+)
+def test_an_endless_line_is_refused_where_lines_are_read_as_they_arrive(monkeypatch, piece, words):
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BufferedReader(Endless(piece), 2**16)))
+    with pytest.raises(BadTexts, match=words):
+        next(sources.stream_texts())
+
+
 def test_a_line_that_no_text_needs_is_refused(write):
     with pytest.raises(BadTexts, match=r"a.txt, line 2: 67,108,864 characters or more; split it"):
         read_texts(write("a.txt", b"short\n" + b"x" * 2**26))

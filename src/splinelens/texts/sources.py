@@ -157,14 +157,19 @@ def stream_texts(
 
 def _arriving_lines(stream: BinaryIO, codec: str) -> Iterator[list[str]]:
     """Decoded lines of a stream, without their line breaks, as soon as they arrive."""
-    rest, number = b"", 0
+    rest, number = bytearray(), 0
     while True:
         data = stream.read1(_CHUNK)  # type: ignore[attr-defined]  # of buffered streams; it waits once
-        *lines, rest = (rest + data).split(b"\n")
-        if len(rest) > 4 * MAX_CHARACTERS:
-            raise BadTexts(f"stdin has a line of over {len(rest):,} bytes; give one text a line")
-        if not data and rest:
-            lines.append(rest)
+        if not number and not rest:
+            codec_with_mark(data[:_HEAD], codec, "stdin")  # an endless line has no end to wait for
+        whole, newline, tail = data.rpartition(b"\n")
+        if data and not newline:
+            rest += data  # one copy of what is new: a long line comes in thousands of pieces
+            if len(rest) > 4 * MAX_CHARACTERS:
+                raise BadTexts(f"stdin has a line of over {len(rest):,} bytes; give one text a line")
+            continue
+        rest += whole
+        lines, rest = bytes(rest).split(b"\n") if newline or rest else [], bytearray(tail)
         if lines and not number:
             codec_with_mark(lines[0][:_HEAD], codec, "stdin")  # refuses UTF-16
             lines[0] = lines[0].removeprefix(codecs.BOM_UTF8 if codec == "utf-8" else b"")
