@@ -1,6 +1,9 @@
 """What a user of transformers, pandas and scikit-learn types, on tiny models."""
 
+from dataclasses import replace
+
 import numpy as np
+import pyarrow
 import pytest
 
 import splinelens
@@ -180,6 +183,8 @@ def test_features_are_a_data_frame(tiny_folder):
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"text": ["the tea is fine", None], "id": [7, 8]}, index=["a", "b"])
     table = splinelens.extract(frame["text"], tiny_folder, features=["length", "margins"], layers=[1])
+    named = replace(table, kept=pyarrow.table({"author": ["x", "y"]}))
+    assert named.to_pandas()["author"].tolist() == ["x", "y"]
     joined = frame.join(table.to_pandas(frame.index))
     assert joined.loc["a", "layer01.margin_max[3]"] == table.column("layer01.margin_max")[0, 3]
     assert joined["reason"].notna().tolist() == [False, True]

@@ -160,7 +160,7 @@ class FeatureTable:
         return pa.table(arrays).replace_schema_metadata(meta)
 
     def to_pandas(self, index: Any = None) -> "pd.DataFrame":  # Any: what pandas takes
-        """As a data frame: ``tokens``, ``cut`` and ``reason``, then a column a number.
+        """As a data frame: ``tokens``, ``cut`` and ``reason``, columns that were kept, then a column a number.
 
         A vector has a column an entry, such as ``layer05.margin_max[17]``; names are those of
         ``GeometryFeatures``. Rows that could not be read hold NaN. A table of prefixes begins with ``text``
@@ -185,6 +185,8 @@ class FeatureTable:
         rows = {"tokens": self.tokens, "cut": self.cut, "reason": list(self.reasons)}
         if self.text is not None and self.prefix is not None:
             rows = {"text": self.text, "prefix": self.prefix, **rows}
+        if self.kept is not None:
+            rows |= self.kept.to_pydict()
         values = pd.DataFrame(self.values, columns=entry_names(self.columns), index=index)
         return pd.concat([pd.DataFrame(rows, index=index), values], axis=1)
 
