@@ -160,7 +160,7 @@ class FeatureTable:
         return pa.table(arrays).replace_schema_metadata(meta)
 
     def to_pandas(self, index: Any = None) -> "pd.DataFrame":  # Any: what pandas takes
-        """As a data frame: ``tokens``, ``cut`` and ``reason``, columns that were kept, then a column a number.
+        """As a data frame: ``tokens``, ``cut``, ``reason``, columns that were kept, then a column a number.
 
         A vector has a column an entry, such as ``layer05.margin_max[17]``; names are those of
         ``GeometryFeatures``. Rows that could not be read hold NaN. A table of prefixes begins with ``text``
