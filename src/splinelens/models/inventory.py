@@ -208,6 +208,8 @@ def _discard_broken_conversion(sha256: str, cache: Path) -> None:
 
 def _damage(folder: Path) -> str | None:
     """What of a converted folder is not as it was made, or None."""
+    if not folder.is_dir():
+        return "it is no folder"
     try:
         require_complete(folder)
         sidecar = read_sidecar(folder)
