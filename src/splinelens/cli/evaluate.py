@@ -205,8 +205,6 @@ def _report_path(
     report: Path | None, needs_report: bool, overwrite: bool, sources: tuple[str | Path | None, ...]
 ) -> Path | None:
     """The page to write, refused before any work if it cannot be written; None without a report."""
-    from splinelens.apps.evaluation import report_files
-
     if report is None and needs_report:
         raise typer.BadParameter(
             "--hatecheck, --xstest, --subgroup, --terms, --prevalence, --report-label and --explain "
@@ -220,6 +218,9 @@ def _report_path(
             f"there is no folder {report}; make it first, or name a page, such as {report}.html",
             param_hint="--report",
         )
+
+    from splinelens.apps.evaluation import report_files
+
     page = report / _PAGE if report.is_dir() else report
     for source in filter(None, sources):
         for path in report_files(page):
