@@ -79,44 +79,32 @@ def extract(
         file, column, kept, encoding=encoding, format=format, delimiter=delimiter, header=not no_header
     )
 
-    from splinelens.features.extract import provenance, read_table
-    from splinelens.features.reader import TextReader
-    from splinelens.features.spec import FeatureSpec
-    from splinelens.models import load_model
+    from splinelens.features import extract as features_extract
 
-    spec = FeatureSpec.of(
-        options.names(features),
-        numbers,
-        options.names(pooling),
-        prompt=options.unescape(prompt),
-        suffix=options.unescape(suffix),
-        max_tokens=max_tokens,
-        long=long.value,
-        eps=eps,
-        normalize=normalize,
-        max_text_tokens=max_text_tokens,
-    )
-    loaded = load_model(
-        model,
-        n_layers=spec.depth,
-        revision=revision,
-        dtype=dtype,
-        device=device,
-        trust_remote_code=trust_remote_code,
-    )
-    reader, started = TextReader(loaded, spec), perf_counter()
-    parts, show = parts_folder(output), options.stderr_printer(quiet)
-    if attention := _attention(provenance(reader, texts)):
-        show(attention)
+    parts, show, started = parts_folder(output), options.stderr_printer(quiet), perf_counter()
     if parts.is_dir():
         show(f"continuing {parts}")
     try:
         with progress_bar(texts, shown=not quiet) as progress:
-            table = read_table(
-                reader,
+            table = features_extract.extract(
                 texts,
+                model,
+                features=options.names(features),
+                layers=numbers,
+                pooling=options.names(pooling),
+                prompt=options.unescape(prompt),
+                suffix=options.unescape(suffix),
+                max_tokens=max_tokens,
+                long=long.value,
+                eps=eps,
+                normalize=normalize,
+                max_text_tokens=max_text_tokens,
                 prefixes=prefixes,
                 keep=kept,
+                revision=revision,
+                device=device,
+                dtype=dtype,
+                trust_remote_code=trust_remote_code,
                 output=output,
                 overwrite=overwrite,
                 progress=progress,
@@ -124,7 +112,10 @@ def extract(
     except KeyboardInterrupt as stop:
         raise stopped(parts) from stop
     seconds = perf_counter() - started
-    show("\n".join([*_summary(table, f"{seconds:.1f} s on {loaded.device}"), f"wrote {output}"]))
+    if attention := _attention(table.provenance):
+        show(attention)
+    run = f"{seconds:.1f} s on {table.provenance['device']}"
+    show("\n".join([*_summary(table, run), f"wrote {output}"]))
 
 
 def _summary(table: "FeatureTable", run: str) -> list[str]:

@@ -1,6 +1,7 @@
 """``splinelens train``: labeled texts in, a detector with its card out."""
 
 import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ from splinelens.cli import options
 from splinelens.cli.exits import stopped
 from splinelens.cli.progress import progress_bar
 from splinelens.detect import UNDETERMINED
+from splinelens.errors import SplinelensError
 from splinelens.files import check_folder, parts_folder, write_errors
 from splinelens.texts import Labels
 
@@ -93,9 +95,6 @@ def train(
       splinelens train comments.csv --label toxic --label insult -o my-types
     """
     from splinelens.apps import training
-    from splinelens.features.reader import TextReader
-    from splinelens.features.spec import FeatureSpec
-    from splinelens.models import load_model
     from splinelens.report.training import training_lines
     from splinelens.texts.labeled import read_labeled
 
@@ -117,42 +116,42 @@ def train(
         report=options.stderr_printer(quiet),
     )
     names, negative = _verdicts(labels, label_name, negative_name)
-    known = labels.values[:, 0] if labels.task == "binary" else labels.values
-    training.require_labels(known, labels.task, names, len(texts))  # before a model is loaded
-    spec = FeatureSpec.of(
-        options.names(features),
-        numbers,
-        options.names(pooling),
-        prompt=options.unescape(prompt),
-        max_tokens=max_tokens,
-        long=long.value,
-        normalize=normalize,
-    )
-    reader = TextReader(load_model(model, n_layers=spec.depth, revision=revision, device=device), spec)
     with write_errors(output):
         output.mkdir(parents=True, exist_ok=True)
     keep_features = keep_features or kept.exists()
     features_file = kept if keep_features else unfinished
     try:
         with progress_bar(texts, shown=not quiet) as progress:
-            trained = training.fit_detector(
+            trained = training.train(
                 texts,
-                known,
-                reader,
-                name=name or output.resolve().name,
-                task=labels.task,
+                labels,
+                model,
+                features=options.names(features),
+                layers=numbers,
+                pooling=options.names(pooling),
+                prompt=options.unescape(prompt),
+                max_tokens=max_tokens,
+                long=long.value,
+                normalize=normalize,
                 label=names,
                 negative=negative,
-                languages=language or [],
+                name=name or output.resolve().name,
                 sources=[texts.source + (f" ({' = '.join(rows)})" if rows else "")],
+                languages=language or [],
                 seed=seed,
                 command=_command(context),
+                revision=revision,
+                device=device,
                 output=features_file,
                 overwrite=overwrite,
                 progress=progress,
             )
     except KeyboardInterrupt as stop:
         raise stopped(features_file if features_file.exists() else parts_folder(features_file)) from stop
+    except SplinelensError:
+        with suppress(OSError):  # it holds features
+            output.rmdir()
+        raise
     report = trained.write(output, overwrite=overwrite)
     if not keep_features:
         features_file.unlink()

@@ -41,6 +41,7 @@ def extract(
     device: str | None = None,
     dtype: str | None = None,
     batch_tokens: int | None = None,
+    trust_remote_code: bool = False,
     output: str | Path | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -69,6 +70,7 @@ def extract(
         device: Such as ``cpu`` or ``cuda:0``; without it the GPU if there is one.
         dtype: Number type of the weights, such as ``bfloat16``; None takes ``float32``.
         batch_tokens: Tokens of a batch, padding included; None takes 1,024 on a CPU, else 4,096.
+        trust_remote_code: Run Python files that come with the model. Only for authors you trust.
         output: Also write the table here as Parquet; a killed run resumes, and a table of an equal run is
             read instead.
         overwrite: Replace another file that is at ``output``; else it is refused.
@@ -108,7 +110,14 @@ def extract(
         normalize=normalize,
         max_text_tokens=max_text_tokens,
     )
-    loaded = load_up_to(model, spec.layers, revision=revision, device=device, dtype=dtype)
+    loaded = load_up_to(
+        model,
+        spec.layers,
+        revision=revision,
+        device=device,
+        dtype=dtype,
+        trust_remote_code=trust_remote_code,
+    )
     reader = TextReader(loaded, spec, batch_tokens=batch_tokens)
     return read_table(
         reader, texts, prefixes=prefixes, keep=keep, output=output, overwrite=overwrite, progress=progress

@@ -114,6 +114,7 @@ def load_up_to(
     revision: str | None = None,
     device: str | None = None,
     dtype: str | None = None,
+    trust_remote_code: bool = False,
 ) -> LoadedModel:
     """The model itself, or of a named one the blocks that some layers need; None stands for all layers.
 
@@ -122,10 +123,19 @@ def load_up_to(
         BadModel: The model cannot be loaded, or an option of loading is given for a loaded one.
     """
     if isinstance(model, LoadedModel):
-        require_unset(revision=revision, device=device, dtype=dtype)
+        require_unset(
+            revision=revision, device=device, dtype=dtype, trust_remote_code=trust_remote_code or None
+        )
         return model
     depth = FeatureSpec(layers=check_layers(layers)).depth
-    return load_model(model, n_layers=depth, revision=revision, dtype=dtype or "float32", device=device)
+    return load_model(
+        model,
+        n_layers=depth,
+        revision=revision,
+        dtype=dtype or "float32",
+        device=device,
+        trust_remote_code=trust_remote_code,
+    )
 
 
 def require_unset(**options: object) -> None:
