@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from splinelens.errors import BadTexts, CannotWrite
-from splinelens.report.scores import FORMATS, Span, TextScore, check_format, safe_cell, write_scores
+from splinelens.report.scores import FORMATS, Span, TextScore, check_ending, safe_cell, write_scores
 from splinelens.texts import Texts, read_texts
 
 PLAIN = TextScore(0, 0.25, "clean", 7, False)
@@ -179,9 +179,9 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
 
 def test_another_ending_and_a_missing_folder_are_refused(tmp_path):
     with pytest.raises(BadTexts, match=r"ends in '\.xlsx'; use one of \.csv, \.jsonl, \.parquet, \.tsv"):
-        check_format(tmp_path / "scores.xlsx")
-    with pytest.raises(CannotWrite, match="there is no folder"):
-        check_format(tmp_path / "no" / "scores.csv")
+        check_ending(tmp_path / "scores.xlsx")
+    with pytest.raises(CannotWrite, match="No such file or directory"):
+        write_scores([], tmp_path / "no" / "scores.csv")
     with pytest.raises(BadTexts, match="ends in ''"):
         write_scores([], tmp_path / "scores")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from splinelens.errors import BadTexts
-from splinelens.files import atomic_write, check_output
+from splinelens.files import atomic_write
 from splinelens.texts.table import Texts, json_value
 
 if TYPE_CHECKING:
@@ -116,6 +116,16 @@ def _adapter() -> "TypeAdapter[TextScore]":
     return TypeAdapter(TextScore)
 
 
+def check_ending(path: Path) -> None:
+    """Refuse an output whose format is unknown.
+
+    Raises:
+        BadTexts: The ending is none of ``FORMATS``.
+    """
+    if path.suffix not in FORMATS:
+        raise BadTexts(f"output {path} ends in {path.suffix!r}; use one of {', '.join(FORMATS)}")
+
+
 def check_kept(names: Iterable[str]) -> None:
     """Refuse columns of the user that have the name of one of ours.
 
@@ -160,7 +170,7 @@ def write_scores(
         BadTexts: Another ending, or a kept column with the name of one of ours.
         CannotWrite: The disk is full or the file may not be written.
     """
-    check_format(path)
+    check_ending(path)
     check_kept(kept.columns if kept else ())
     records = iter(scores)
     with atomic_write(path) as temporary, ExitStack() as stack:
@@ -195,18 +205,6 @@ def safe_cell(cell: str) -> str:
         ("'=1+1", '-5', 'fine')
     """
     return f"'{cell}" if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell) else cell
-
-
-def check_format(path: Path) -> None:
-    """Validate the path of an output file before any work is done.
-
-    Raises:
-        BadTexts: The ending is none of ``FORMATS``.
-        CannotWrite: As ``files.check_output`` with ``overwrite``.
-    """
-    if path.suffix not in FORMATS:
-        raise BadTexts(f"output {path} ends in {path.suffix!r}; use one of {', '.join(FORMATS)}")
-    check_output(path, overwrite=True)
 
 
 def _schema(labels: Sequence[str], flat: bool, explained: bool) -> "pa.Schema":
