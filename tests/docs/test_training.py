@@ -9,17 +9,24 @@ from splinelens.detect.solver import ANCHOR_ROWS, EXACT_ROWS, ROWS_PER_CLASS
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "training.md"
 
 
-def test_the_python_of_the_training_page_runs(default_model, capsys):
+def test_the_python_of_the_training_page_runs(default_model, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
+    assert "```text" not in PAGE.read_text("utf-8"), "a block that nothing runs"
     names = {}
     exec(compile("\n".join(blocks), "training.md", "exec"), names)
     said = re.search(r"print\(curve.sentence\)  # (.*) \.\.\.", blocks[-1])[1]
     assert capsys.readouterr().out.startswith(said)
-    first = re.search(r"get_feature_names_out\(\)\[0\]  # (\S+)", blocks[1])[1]
+    first = re.search(r"get_feature_names_out\(\)\[0\]  # (\S+)", blocks[2])[1]
     assert names["both"].get_feature_names_out()[0] == first
     assert names["search"].predict(["when is it?"]).tolist() == ["question"]
     assert names["scores"].shape == (18, 3)
+    verdicts = re.search(r"predict\(\[.*\]\)  # (\w+), (\w+)", blocks[0]).groups()
+    texts = ["Where is the tower?", "I like the tower."]
+    assert tuple(names["trained"].detector.predict(texts)) == tuple(names["detector"].predict(texts)) == verdicts
+    files = {"detector.json", "detector.safetensors", "CARD.md", "TRAINING.md", "suspects.csv"}
+    assert {path.name for path in Path("mine").iterdir()} == files
 
 
 def test_the_numbers_of_rows_on_the_page_are_those_of_the_code():

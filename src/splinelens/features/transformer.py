@@ -29,7 +29,8 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
     """Texts in, one row of numbers a text out; for pipelines, grid searches and feature unions.
 
     Nothing is learnt from texts: ``fit`` checks the parameters and ``transform`` works without it. A
-    text gives the same row whatever stands beside it, to the rounding of float32.
+    text gives the same row whatever stands beside it, to rounding: beyond 127 tokens margins to 1e-5 of
+    their column's largest value; ``boundary_min`` may move by tenths (docs/features.md).
 
     Args:
         model: Alias, hub id, folder or ``.gguf`` file; a name, not a loaded model.
