@@ -24,7 +24,9 @@ def test_the_python_of_the_training_page_runs(default_model, tmp_path, monkeypat
     assert names["scores"].shape == (18, 3)
     verdicts = re.search(r"predict\(\[.*\]\)  # (\w+), (\w+)", blocks[0]).groups()
     texts = ["Where is the tower?", "I like the tower."]
-    assert tuple(names["trained"].detector.predict(texts)) == tuple(names["detector"].predict(texts)) == verdicts
+    assert (
+        tuple(names["trained"].detector.predict(texts)) == tuple(names["detector"].predict(texts)) == verdicts
+    )
     files = {"detector.json", "detector.safetensors", "CARD.md", "TRAINING.md", "suspects.csv"}
     assert {path.name for path in Path("mine").iterdir()} == files
 
