@@ -28,8 +28,9 @@ _TOKENIZER_LOCK = Lock()  # held while a setting of a shared tokenizer is change
 
 _PAD_MULTIPLE = 16
 # Attention kernels sum the last 1-15 keys in another order than full vectors of 16. Padded to a multiple of
-# 16 together with its prompt, a text gets the same sums single and in a batch (measured to 127 tokens;
-# beyond, margins to 1e-5 of their column's largest value; ``boundary_min`` may move by tenths, docs/features.md).
+# 16 together with its prompt, a text gets the same sums single and in a batch (measured to 127 tokens; beyond
+# that, margins to 1e-5 of their column's largest value; ``boundary_min`` may move by tenths:
+# docs/features.md).
 # ``models/load.py`` does the same for the matrix library.
 
 
