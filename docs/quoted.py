@@ -1,11 +1,13 @@
-"""Measure the numbers that docs/geometry.md quotes: python docs/quoted.py [BLOCKS].
+"""Measure the numbers that docs/geometry.md quotes: python docs/quoted.py [FILE] [TEXT ...].
 
-About a minute on one core; tests/docs reads its lines. With BLOCKS, for a trial, only the first blocks of the
-model are read.
+Prints them and writes the rounding of each text of docs/sentences.txt to FILE, by default docs/rounding.tsv,
+from which the page's table of medians and worst texts is computed. With TEXTs, numbers from 0, only those are
+measured; tests/docs does so and compares. About a minute on one core for all of them.
 """
 
+import csv
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,19 +21,35 @@ from splinelens.models import LoadedModel
 TEXTS = tuple((Path(__file__).parent / "sentences.txt").read_text("utf-8").splitlines())
 
 
+ROUNDING = Path(__file__).with_name("rounding.tsv")
+DTYPES = ("float32", "bfloat16")
+QUANTITIES = (
+    "signs that differ",
+    "counts that differ",
+    "other nearest wall",
+    "median error of the distance",
+    "largest error of the distance",
+)
+
+
 def main() -> None:
     """Print them all."""
-    blocks = int(sys.argv[1]) if len(sys.argv) > 1 else None
-    loaded = splinelens.load_model("smollm2-135m", n_layers=blocks, device="cpu")
+    file = Path(sys.argv[1]) if len(sys.argv) > 1 else ROUNDING
+    chosen = list(map(int, sys.argv[2:])) or list(range(len(TEXTS)))
+    loaded = splinelens.load_model("smollm2-135m", device="cpu")
     reading = read_tokens(SENTENCE, loaded, keep_inputs=range(loaded.depth))
     walls(reading)
     distances(loaded, reading)
     hulls(loaded, reading)
-    exact = splinelens.load_model("smollm2-135m", n_layers=blocks, dtype="float64", device="cpu")
-    half = splinelens.load_model("smollm2-135m", n_layers=blocks, dtype="bfloat16", device="cpu")
-    references = [read_tokens(text, exact) for text in TEXTS]
-    for name, other in (("float32", loaded), ("bfloat16", half)):
-        rounding(name, [read_tokens(text, other) for text in TEXTS], references)
+    exact = splinelens.load_model("smollm2-135m", dtype="float64", device="cpu")
+    half = splinelens.load_model("smollm2-135m", dtype="bfloat16", device="cpu")
+    rows = [rounding(text, exact, {"float32": loaded, "bfloat16": half}) for text in chosen]
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, rows[0], delimiter="\t", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    for line in summary(rows):
+        print(line)
 
 
 def walls(reading: TokenReport) -> None:
@@ -73,33 +91,43 @@ def hulls(loaded: LoadedModel, reading: TokenReport) -> None:
     print(f"map: effective rank {region.effective_rank():.0f}")
 
 
-def rounding(name: str, reports: Sequence[TokenReport], references: Sequence[TokenReport]) -> None:
-    """What a number type does to signs, counts and distances: of each text, then median and largest."""
-    signs, counts, moved, errors, largest = [], [], [], [], []
-    for report, exact in zip(reports, references, strict=True):
-        error = np.abs(report.boundary - exact.boundary) / exact.boundary
-        pairs = zip(report.codes, exact.codes, strict=True)
+def rounding(number: int, exact: LoadedModel, others: Mapping[str, LoadedModel]) -> dict[str, str]:
+    """What number types do to the signs, counts and distances of one text, in percent."""
+    reference = read_tokens(TEXTS[number], exact)
+    row = {"text": str(number), "tokens": str(reference.tokens)}
+    for name, loaded in others.items():
+        report = read_tokens(TEXTS[number], loaded)
+        error = np.abs(report.boundary - reference.boundary) / reference.boundary
+        pairs = zip(report.codes, reference.codes, strict=True)
         differ = sum(int(hamming(a, b).diagonal().sum()) for a, b in pairs)
-        signs.append(100 * differ / (sum(report.neuron_count) * report.tokens))
-        counts.append(100 * float((report.dimension != exact.dimension).mean()))
-        moved.append(100 * float((report.nearest_wall != exact.nearest_wall).mean()))
-        errors.append(100 * float(np.median(error)))
-        largest.append(100 * float(error.max()))
-    tokens = [report.tokens for report in reports]
-    print(f"{name}: {len(reports)} texts of {min(tokens)} to {max(tokens)} tokens, {sum(tokens)} in all")
-    for what, shares in (
-        ("signs that differ", signs),
-        ("counts that differ", counts),
-        ("other nearest wall", moved),
-        ("median error of the distance", errors),
-        ("largest error of the distance", largest),
-    ):
-        print(f"{name}: {what} {percent(np.median(shares))}, at most {percent(np.max(shares))}")
+        shares = (
+            differ / (sum(report.neuron_count) * report.tokens),
+            (report.dimension != reference.dimension).mean(),
+            (report.nearest_wall != reference.nearest_wall).mean(),
+            np.median(error),
+            error.max(),
+        )
+        row |= {
+            f"{name}: {what}": f"{100 * share:.4g}" for what, share in zip(QUANTITIES, shares, strict=True)
+        }
+    return row
+
+
+def summary(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """The median text and the worst one of each quantity, as lines."""
+    tokens = [int(row["tokens"]) for row in rows]
+    lines = [f"rounding: {len(rows)} texts of {min(tokens)} to {max(tokens)} tokens, {sum(tokens)} in all"]
+    for name in (f"{dtype}: {what}" for dtype in DTYPES for what in QUANTITIES):
+        shares = [float(row[name]) for row in rows]
+        lines.append(f"{name} = {percent(np.median(shares))} ({percent(np.max(shares))})")
+    return lines
 
 
 def percent(share: float) -> str:
-    """A share in percent, or as a multiple from 1,000 % on."""
-    return f"{share / 100:,.0f}-fold" if share >= 1000 else f"{share:.2g} %"
+    """Two digits of a share in percent, or as a multiple from 1,000 % on."""
+    if share < 1000:
+        return f"{float(f'{share:.2g}'):g} %"
+    return f"{float(f'{share / 100:.2g}'):,.0f}-fold"
 
 
 if __name__ == "__main__":
