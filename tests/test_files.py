@@ -6,12 +6,14 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from splinelens import files
 from splinelens.errors import BadFeatures, CannotResume, CannotWrite, OutputExists
 from splinelens.files import (
     RowStore,
@@ -161,7 +163,7 @@ def test_a_folder_of_results_must_be_empty_new_or_of_a_stopped_run(tmp_path):
         with pytest.raises(OutputExists, match="rest is a file; name another folder"):
             check_folder(name, ["a"])
     (folder / "broken").symlink_to("nowhere")
-    with pytest.raises(OutputExists, match="it is a link to a missing folder"):
+    with pytest.raises(CannotWrite, match="it is a link to a missing folder"):
         check_folder(folder / "broken", ["a"])
 
 
@@ -210,10 +212,18 @@ def test_a_lock_that_may_not_be_created_is_an_error(tmp_path):
         raise AssertionError("not reached")
 
 
-def test_a_missing_folder_of_the_output_is_not_made(tmp_path):
-    with pytest.raises(CannotWrite, match="missing is not a folder; make it first"):
-        RowStore.beside(tmp_path / "missing" / "out.csv", REQUEST)
-    assert not (tmp_path / "missing").exists()
+def test_a_pipe_is_written_to_if_something_reads_from_it(tmp_path, monkeypatch):
+    path, read = tmp_path / "pipe.csv", []
+    os.mkfifo(path)
+    reader = threading.Thread(target=lambda: read.append(path.read_text()))
+    reader.start()
+    write_text(path, "done")
+    reader.join()
+    assert read == ["done"]
+    monkeypatch.setattr(files, "PIPE_SECONDS", 0.1)
+    check_output(path)
+    with pytest.raises(CannotWrite, match="is a pipe that nothing reads; start its reader, or name a"):
+        write_text(path, "lost")
 
 
 def test_rows_are_read_back_in_order(tmp_path):

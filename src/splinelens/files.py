@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import stat
+import time
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,9 @@ from splinelens.errors import BadFeatures, CannotResume, CannotWrite, OutputExis
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+PIPE_SECONDS = 5
+"""How long a named pipe may have nobody at its other end."""
 
 _ADVICE = "free space or choose another path"
 _CONTINUE = "finished rows are kept: free space, and the same command continues after them"
@@ -49,7 +53,8 @@ def check_output(path: str | Path, *, overwrite: bool = False, source: str | Non
     """
     output, problem = Path(path), f"cannot write {path}"
     try:
-        status, _ = _status(output), _status(parts_folder(output))
+        status = _status(output)
+        _status(parts_folder(output))  # its name is longer, perhaps too long
         target = Path(os.path.realpath(output))
     except (OSError, ValueError) as error:  # a name too long, a circle of links, a NUL
         reason = getattr(error, "strerror", None) or error
@@ -91,12 +96,12 @@ def check_folder(
 
     Raises:
         OutputExists: It holds files and ``overwrite`` is false, it is a file, or the input would be replaced.
-        CannotWrite: It cannot be made, or may not be written.
+        CannotWrite: It cannot be made, may not be written, or is a link to a missing folder.
     """
     folder, problem = Path(path), f"cannot write {path}"
     with write_errors(folder, "choose another path"):
         if folder.is_symlink() and _status(folder) is None:
-            raise OutputExists(f"{problem}: it is a link to a missing folder; name another folder")
+            raise CannotWrite(f"{problem}: it is a link to a missing folder; name another folder")
         nearest = next(place for place in (folder, *folder.absolute().parents) if _status(place))
         if not nearest.is_dir():
             raise OutputExists(f"{problem}: {nearest} is a file; name another folder")
@@ -124,14 +129,14 @@ def atomic_write(path: str | Path, advice: str = _ADVICE) -> Iterator[Path]:
     The body writes to a temporary file in the same folder. If it succeeds, the file is flushed to disk
     and renamed to ``path``; if it raises, the temporary file is deleted and an older ``path`` stays.
     A symbolic link is followed, and the rights and owner of an older file are kept. A device or pipe is
-    written to directly.
+    written to directly; a pipe has ``PIPE_SECONDS`` to be read from.
 
     Yields:
         The temporary path to write to.
 
     Raises:
-        CannotWrite: The system refused: the disk is full, or the folder is missing or read-only. The message
-            ends in ``advice``.
+        CannotWrite: Nothing reads from the pipe, or the system refused: the disk is full, or the folder is
+            missing or read-only. The message then ends in ``advice``.
 
     Example:
         >>> import tempfile
@@ -143,6 +148,10 @@ def atomic_write(path: str | Path, advice: str = _ADVICE) -> Iterator[Path]:
     """
     with write_errors(path, advice):
         target, older = Path(os.path.realpath(path)), _status(Path(path))
+        if older is not None and stat.S_ISFIFO(older.st_mode):
+            with _read_pipe(Path(path)):
+                yield Path(path)
+            return
         if older is not None and not (stat.S_ISREG(older.st_mode) or stat.S_ISDIR(older.st_mode)):
             yield Path(path)
             return
@@ -269,13 +278,7 @@ class RowStore:
 
     @classmethod
     def beside(cls, output: Path, request: dict[str, Any]) -> "RowStore":  # Any: as in __init__
-        """The store of an unfinished run, ``OUTPUT.parts``; the run removes it when ``output`` is written.
-
-        Raises:
-            CannotWrite: The folder of ``output`` is missing, or as in the class.
-        """
-        if not output.parent.is_dir():
-            raise CannotWrite(f"cannot write {output}: {output.parent} is not a folder; make it first")
+        """The store of an unfinished run, ``OUTPUT.parts``; the run removes it when ``output`` is written."""
         return cls(parts_folder(output), request)
 
     @property
@@ -382,6 +385,32 @@ def differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -
         elif old != new:
             phrases.append(f"{prefix}{key} was {old!r} and is {new!r}")
     return phrases
+
+
+@contextmanager
+def _read_pipe(path: Path) -> Iterator[None]:
+    """Hold a pipe open that something reads from; opening one waits for ever otherwise.
+
+    Raises:
+        CannotWrite: Nothing opened it for reading within ``PIPE_SECONDS``.
+    """
+    end = time.monotonic() + PIPE_SECONDS
+    while True:
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+            break
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            if time.monotonic() > end:
+                raise CannotWrite(
+                    f"cannot write {path}: it is a pipe that nothing reads; start its reader, or name a file"
+                ) from error
+            time.sleep(0.05)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _status(path: Path) -> os.stat_result | None:

@@ -1,5 +1,6 @@
 """Tests ``cli/score.py``: records in order, their forms, the summary, and every refusal."""
 
+import builtins
 import csv
 import io
 import json
@@ -206,7 +207,7 @@ def test_a_text_that_is_no_file_is_pointed_to_its_option(run):
         )
         more = ["-l", "x"] if command == "evaluate" else more
         told = run(command, *words, *more, code=1).stderr
-        assert "To read one text, give a list; score takes it with --text" in told
+        assert "To score one text, put --text before it; inspect takes it as it is" in told
         assert "secret" not in told
 
 
@@ -402,3 +403,23 @@ def test_semicolons_and_a_missing_header_are_read_as_told(run, detector, tmp_pat
     shown = run("score", file, "-d", detector, code=1).stderr
     assert "may be a text. If it is, add --no-header" in shown
     assert len(run("score", file, "-d", detector, "--no-header", "--json").stdout.splitlines()) == 2
+
+
+def test_a_label_is_not_explained_where_nothing_is(score):
+    told = score("--text", "you", "--no-explain", "--explain-label", "toxic", code=2).stderr
+    assert "give --explain-label or --no-explain, not both" in " ".join(told.replace("│", " ").split())
+
+
+def test_a_column_of_numbers_is_not_scored_as_texts(score, comments):
+    told = score(comments, "--column", "toxic", code=1).stderr
+    assert "each text in column 'toxic' is a number, not words; name the column of the texts" in told
+
+
+@pytest.mark.parametrize(("stream", "flushes"), [(True, 3), (False, 0)])
+def test_lines_are_flushed_one_by_one_in_a_stream_only(score, tmp_path, monkeypatch, stream, flushes):
+    flushed = []
+    plain = builtins.print
+    monkeypatch.setattr(builtins, "print", lambda *words, flush=False: flushed.append(flush) or plain(*words))
+    (tmp_path / "a.txt").write_text("a\nb\nc\n")
+    score("-" if stream else tmp_path / "a.txt", input="a\nb\nc\n")
+    assert sum(flushed) == flushes

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 
 import numpy as np
 import pytest
@@ -185,6 +186,15 @@ def test_a_broken_reference_is_refused(reference, tmp_path, harm):
     }
     place.write_text(json.dumps(record | changes[harm]), "utf-8")
     with pytest.raises(BadFeatures, match=r"is broken: |is no reference of schema 1"):
+        Reference.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["reference.json", "quantiles.safetensors"])
+def test_a_reference_of_a_pipe_is_refused(reference, tmp_path, name):
+    reference.save(tmp_path)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(BadFeatures, match=f"no reference at .*: {name} is no file"):
         Reference.load(tmp_path)
 
 

@@ -71,7 +71,7 @@ def test_every_format_holds_every_record(tmp_path, ending):
 @pytest.mark.parametrize("ending", [".csv", ".parquet", ".tsv"])
 def test_tables_of_explained_records_have_words_and_no_offsets(tmp_path, ending):
     path = tmp_path / f"scores{ending}"
-    write_scores(RECORDS, path, explained=True)
+    write_scores(RECORDS, path, top_words=True)
     assert read(path)[1]["top_words"] == "a +0.5; b -1.2"
     assert not {"spans", "words", "sentences", "constant"} & set().union(*read(path))
 
@@ -98,7 +98,7 @@ def test_kept_columns_stand_after_the_row_and_are_not_changed(tmp_path):
 def test_no_cell_of_a_flat_file_is_run_as_a_formula_and_numbers_stay_numbers(tmp_path, ending, delimiter):
     path, kept = tmp_path / f"scores{ending}", KEPT
     record = TextScore(0, 0.5, "=cmd", 1, False, top_words="+up +1.0", explained="@x", labels=("=cmd",))
-    write_scores([record], path, labels=("=cmd",), kept=kept.at([0]), explained=True)
+    write_scores([record], path, labels=("=cmd",), kept=kept.at([0]), top_words=True)
     with path.open(newline="") as file:
         (row,) = csv.DictReader(file, delimiter=delimiter)
     assert (row["id"], row["by"], row["n"], row["tags"]) == ("007", "'=1+1", "1", '["a"]')

@@ -18,6 +18,7 @@ from splinelens.report.terminal import (
     plain_line,
     score_table,
     strongest_words,
+    words,
 )
 
 TRICKS = "\x1b[2J\x9b31m\x07\r\n\x7f\u202e\u2066\ud800\u2028\ufeff\x00\ue000"
@@ -147,7 +148,7 @@ def test_punctuation_around_a_word_has_no_color_and_no_place_in_the_list():
     assert shown.plain == text
     styles = {shown.plain[span.start : span.end]: str(span.style) for span in shown.spans}
     assert styles == {"fool": "bold white on red", "f": "bold red", "***": "bold red"}
-    assert strongest_words(text, spans) == [("fool", 2.0), ("f***", 0.6)]
+    assert strongest_words(text, words(text, spans)) == [("fool", 2.0), ("f***", 0.6)]
 
 
 def explained(text, *amounts):

@@ -1,9 +1,13 @@
 """Tests ``texts/groups.py``: whole words in any case, columns of several kinds, and files of terms."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from splinelens.errors import BadTexts
+from splinelens.texts import sources
 from splinelens.texts.groups import column_groups, mentions, read_terms
 
 
@@ -52,5 +56,17 @@ def test_files_of_terms(tmp_path):
     file.write_text("\n")
     with pytest.raises(BadTexts, match="holds no term"):
         read_terms(file)
-    with pytest.raises(BadTexts, match="cannot read terms from"):
+    with pytest.raises(BadTexts, match=r"cannot read terms from .*: there is no such file"):
         read_terms(tmp_path / "none.tsv")
+    file.write_bytes(b"bakers\tp\xe2tissier\n")
+    with pytest.raises(BadTexts, match=r"cannot read terms from .*; give a UTF-8 file"):
+        read_terms(file)
+
+
+def test_terms_from_what_may_never_end_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "PIPE_SECONDS", 0.1)
+    os.mkfifo(tmp_path / "pipe.tsv")
+    with pytest.raises(BadTexts, match="is a pipe that nothing writes to"):
+        read_terms(tmp_path / "pipe.tsv")
+    with pytest.raises(BadTexts, match="is a device; name a file"):
+        read_terms(Path("/dev/zero"))

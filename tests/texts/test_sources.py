@@ -164,7 +164,7 @@ def test_a_missing_file_names_the_nearest_in_its_folder(write, tmp_path):
 def test_a_missing_file_like_no_other_tells_how_to_give_a_text(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        BadTexts, match=r"no file 'You are kind' in this folder\. To read one text, give a list"
+        BadTexts, match=r"no file 'You are kind' in this folder\. To score one text, put --text before it"
     ):
         read_texts("You are kind")
     with pytest.raises(BadTexts, match=r"no file 'a{60}\.\.\.' in this folder"):
@@ -433,27 +433,67 @@ class Endless(io.RawIOBase):
     [
         (b"\0", "stdin starts with 4,096 NUL bytes; it is no text file"),
         (b"\x8f\xff\n", r"stdin, line 1: byte 0 \(0x8f\) is not utf-8"),
-        (b"word ", "stdin has a line of over 2[0-9,]+ bytes; give one text a line"),
+        (b"word ", "stdin has a line of over [45],[0-9,]+ bytes; give one text a line"),
+        (b"word\n", "stdin has over 3,000,000 bytes and is read whole; write it to a file"),
     ],
 )
 def test_an_endless_stream_is_refused_before_it_fills_the_memory(monkeypatch, piece, words):
+    monkeypatch.setattr(sources, "MAX_CHARACTERS", 2**20)
+    monkeypatch.setattr(sources, "MAX_BYTES", 3_000_000 if piece == b"word\n" else 2**30)
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BufferedReader(Endless(piece))))
     with pytest.raises(BadTexts, match=words):
         read_texts("-")
 
 
 @pytest.mark.parametrize(
-    ("piece", "words"), [(b"\0", "NUL bytes; it is no"), (b"word ", "a line of over 2[0-9,]+")]
+    ("piece", "words"), [(b"\0", "NUL bytes; it is no"), (b"word ", "a line of over [45],[0-9,]+")]
 )
 def test_an_endless_line_is_refused_where_lines_are_read_as_they_arrive(monkeypatch, piece, words):
+    monkeypatch.setattr(sources, "MAX_CHARACTERS", 2**20)
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BufferedReader(Endless(piece), 2**16)))
     with pytest.raises(BadTexts, match=words):
         next(sources.stream_texts())
 
 
-def test_a_line_that_no_text_needs_is_refused(write):
-    with pytest.raises(BadTexts, match=r"a.txt, line 2: 67,108,864 characters or more; split it"):
-        read_texts(write("a.txt", b"short\n" + b"x" * 2**26))
+def test_a_line_that_no_text_needs_is_refused(write, monkeypatch):
+    monkeypatch.setattr(sources, "MAX_CHARACTERS", 1000)
+    with pytest.raises(BadTexts, match=r"a.txt, line 2: 1,000 characters or more; split it"):
+        read_texts(write("a.txt", b"short\n" + b"x" * 1000))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("a.txt", "txt"), ("a.jsonl", "jsonl"), ("a.json", "json"), ("a.parquet", "parquet")]
+)
+def test_options_of_tables_are_refused_for_other_formats(write, name, kind):
+    file = write(name, b"[]")
+    with pytest.raises(BadTexts, match=f"is read as {kind}, without a line of names.*leave out --no-header"):
+        read_texts(file, header=False)
+    with pytest.raises(BadTexts, match=f"is read as {kind}, without a delimiter.*leave out --delimiter"):
+        read_texts(file, delimiter=";")
+
+
+def test_options_of_tables_are_refused_where_there_is_no_table(stdin):
+    stdin("a\n")
+    with pytest.raises(BadTexts, match="stdin is read as one text a line, without a line of names"):
+        next(sources.stream_texts(header=False))
+    with pytest.raises(BadTexts, match="list is read as texts, without a line of names"):
+        read_texts(["a"], header=False)
+    with pytest.raises(BadTexts, match="hf:a/b is read as a data set, without a delimiter"):
+        read_texts("hf:a/b", delimiter=";")
+    stdin("a;b\n")
+    assert next(sources.stream_texts("2", format="csv", delimiter=";", header=False)).texts == ("b",)
+
+
+def test_a_key_that_occurs_twice_is_refused(write, stdin):
+    line = '{"text": "a"}\n{"text": "b", "n": {"id": 1}, "text": "c"}\n'
+    told = "line 2: an object has the key 'text' twice; keep one of them"
+    with pytest.raises(BadTexts, match=told):
+        read_texts(write("a.jsonl", line))
+    stdin(line)
+    with pytest.raises(BadTexts, match=told):
+        [*sources.stream_texts()]
+    with pytest.raises(BadTexts, match=r"a.json: an object has the key 'n' twice"):
+        read_texts(write("a.json", '[{"text": "a", "o": {"n": 1, "n": 2}}]'))
 
 
 def test_standard_input_has_one_text_a_line(stdin):

@@ -335,7 +335,7 @@ class Detector:
                 for record in chunk:
                     observe(record)
             labels = () if artifact.task == "binary" else artifact.labels
-            write_scores(stored(), output, request, labels, kept=kept, explained=bool(explain))
+            write_scores(stored(), output, request, labels, kept=kept, top_words=bool(explain))
             store.remove()
 
     def evaluate(

@@ -49,8 +49,7 @@ def progress_bar(
         nonlocal done
         done += count
         elapsed_s = perf_counter() - started
-        rate = f"{done / elapsed_s:,.3g} texts/s"
-        rate = rate if done else "reading a long text"
+        rate = f"{done / elapsed_s:,.3g} texts/s" if done else "reading a long text"
         bar.update(task, advance=characters + count, texts=f"{done:,}/{total:,} texts", rate=rate)
         if elapsed_s > delay_s:
             bar.start()

@@ -17,6 +17,7 @@ from splinelens.detect import UNDETERMINED
 from splinelens.files import check_output
 from splinelens.report.scores import FORMATS, TextScore, check_kept, kept_cells
 from splinelens.texts import Texts, read_texts, stream_texts
+from splinelens.texts.labeled import require_words
 
 if TYPE_CHECKING:
     from splinelens.detect.artifact import Artifact
@@ -113,6 +114,10 @@ def score(
         raise typer.BadParameter("give --fpr or --threshold, not both", param_hint="--fpr")
     if threshold is not None and not 0 <= threshold <= 1:  # nan passes the range of older typers
         raise typer.BadParameter("give a score from 0 to 1", param_hint="--threshold")
+    if explain is False and explain_label is not None:
+        raise typer.BadParameter(
+            "give --explain-label or --no-explain, not both", param_hint="--explain-label"
+        )
     if as_json and output:
         raise typer.BadParameter("give --json or --output, not both", param_hint="--json")
     if output and output.suffix not in FORMATS:
@@ -131,7 +136,7 @@ def score(
     artifact = find_artifact(detector)
     shown = not (as_json or output) and sys.stdout.isatty()
     explains = explain if explain is not None else shown and artifact.inseparable is None
-    explained: bool | str = explain_label or explains
+    requested: bool | str = explain_label or explains
     if artifact.task == "classes" and (fpr, threshold) != (None, None):
         raise typer.BadParameter(
             "the verdict on classes is the one with the highest score",
@@ -139,20 +144,23 @@ def score(
         )
     rate = FPR if fpr is None else fpr
     limits = artifact.limits(rate, threshold)
-    artifact.require_explainable(explained)
+    artifact.require_explainable(requested)
     streams = file == "-" and not output  # a line in gives a line out at once
     batches: Iterator[Texts] = iter(())
-    reading: dict[str, Any] = {
+    reading: dict[str, Any] = {  # Any: of different types
         "encoding": encoding,
         "format": format,
         "delimiter": delimiter,
-    }  # Any: as typed
+        "header": not no_header,
+    }
     if streams:
-        batches = stream_texts(column, kept, **reading, header=not no_header)
+        batches = stream_texts(column, kept, **reading)
         source = next(batches)
     else:
         read = text or [] if file is None else file
-        source = read_texts(read, column, kept, **reading, header=not no_header)
+        source = read_texts(read, column, kept, **reading)
+        if column is not None:
+            require_words(source, column)
 
     from splinelens.apps.detector import Detector
     from splinelens.report.terminal import plain_line, print_view, score_table
@@ -168,7 +176,11 @@ def score(
     )
     table = shown and not streams
     tally, started, rows = Tally(max_text_tokens=max_text_tokens), perf_counter(), list[TextScore]()
-    settings: dict[str, Any] = {"explain": explained, "fpr": rate, "threshold": threshold}  # Any: as typed
+    settings: dict[str, Any] = {
+        "explain": requested,
+        "fpr": rate,
+        "threshold": threshold,
+    }  # Any: of different types
     with progress_bar(source, shown=not quiet and (output is not None or table)) as progress:
         if output:
             try:
@@ -190,11 +202,11 @@ def score(
                 for index, scored in enumerate(records):
                     record = tally.add(replace(scored, row=tally.texts))
                     if as_json:
-                        print(record.to_json(kept_cells(batch, index)), flush=True)
+                        print(record.to_json(kept_cells(batch, index)), flush=streams)
                     elif table:
                         rows.append(record)
                     else:
-                        print(plain_line(record, batch.texts[index], longest), flush=True)
+                        print(plain_line(record, batch.texts[index], longest), flush=streams)
     if table:
         print_view(lambda width: score_table(rows, source.texts, artifact.labels[0], width))
     if not quiet:

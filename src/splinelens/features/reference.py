@@ -221,6 +221,12 @@ def _difference(fingerprints: tuple[Fingerprint, ...], loaded: LoadedModel) -> s
 
 def _record(folder: Path) -> dict[str, Any]:  # Any: JSON
     """The JSON half of a reference."""
+    for path in (folder / _RECORD, folder / _ARRAYS):
+        if path.exists() and not path.is_file():  # a pipe or device may never end
+            raise BadFeatures(
+                f"no reference at {folder}: {path.name} is no file. Give a folder made by "
+                "benchmarks/reference.py"
+            )
     try:
         record = json.loads((folder / _RECORD).read_text("utf-8"))
     except (OSError, ValueError) as error:

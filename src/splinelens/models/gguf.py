@@ -168,10 +168,9 @@ def _require_possible_lengths(gguf: Path) -> None:
     with gguf.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:
             magic, version, tensors, fields = struct.unpack_from("<4sIQQ", data)
+            # A version of big-endian machines reads as a large number.
             if magic != b"GGUF" or not 2 <= version < 2**16:
-                raise ValueError(
-                    f"it starts with {magic!r}, version {version}"
-                )  # or is of big-endian machines
+                raise ValueError(f"it starts with {magic!r}, version {version}")
             at = 24
             for _ in range(_possible(fields, data, at)):
                 at = _after_string(data, at)

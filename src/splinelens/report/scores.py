@@ -150,7 +150,7 @@ def write_scores(
     labels: Sequence[str] = (),
     *,
     kept: Texts | None = None,
-    explained: bool = False,
+    top_words: bool = False,
 ) -> None:
     """Write records to a file atomically, some at a time.
 
@@ -164,7 +164,7 @@ def write_scores(
         provenance: What decided the scores; Parquet keeps it in its schema under ``splinelens``.
         labels: Names of several labels; CSV then has a column ``score.NAME`` for each, Parquet a struct.
         kept: Its columns stand after ``row``.
-        explained: Whether the records have explanations.
+        top_words: Whether the records have explanations, and so tables a column ``top_words``.
 
     Raises:
         BadTexts: Another ending, or a kept column with the name of one of ours.
@@ -183,7 +183,7 @@ def write_scores(
 
         flat = path.suffix in _DELIMITERS
         user = _user_columns(kept, flat)
-        ours = _schema(labels, flat, explained)
+        ours = _schema(labels, flat, top_words)
         schema = pa.schema(
             [ours.field("row"), *user.schema, *(field for field in ours if field.name != "row")]
         )
@@ -207,13 +207,13 @@ def safe_cell(cell: str) -> str:
     return f"'{cell}" if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell) else cell
 
 
-def _schema(labels: Sequence[str], flat: bool, explained: bool) -> "pa.Schema":
+def _schema(labels: Sequence[str], flat: bool, top_words: bool) -> "pa.Schema":
     """Our columns; a flat file has labels as JSON and a column for the score of each label."""
     import pyarrow as pa
 
     columns = [("row", pa.int64()), ("score", pa.float64()), ("verdict", pa.string()), ("tokens", pa.int64())]
     columns += [("cut", pa.bool_()), ("reason", pa.string())]
-    columns += [("top_words", pa.string())] if explained else []
+    columns += [("top_words", pa.string())] if top_words else []
     if labels:
         scores = [(f"score.{label}" if flat else label, pa.float64()) for label in labels]
         columns += [("labels", pa.string() if flat else pa.list_(pa.string())), ("explained", pa.string())]

@@ -89,26 +89,32 @@ def merged(score: TextScore, text: str | None) -> TextScore:
     """
     if score.spans is None or text is None:
         return score
-    strongest = (f"{word} {amount:+.1f}" for word, amount in strongest_words(text, score.spans))
+    whole = words(text, score.spans)
+    strongest = (f"{word} {amount:+.1f}" for word, amount in strongest_words(text, whole))
     return replace(
         score,
-        words=words(text, score.spans),
+        words=whole,
         sentences=sentences(text, score.spans),
         top_words="; ".join(strongest),
     )
 
 
-def strongest_words(text: str, spans: Sequence[Span], most: int = FEW) -> list[tuple[str, float]]:
+def strongest_words(text: str, whole: Sequence[Span], most: int = FEW) -> list[tuple[str, float]]:
     """The words that raise the logit most, strongest first, then those that lower it most.
+
+    Args:
+        text: The text.
+        whole: What ``words`` gives.
+        most: How many of each.
 
     Returns:
         Words without the punctuation around them, and their contributions.
 
     Example:
-        >>> strongest_words("you fool!", (Span(0, 3, -0.5), Span(3, 8, 2.5), Span(8, 9, 0.5)), most=1)
+        >>> strongest_words("you fool!", (Span(0, 3, -0.5), Span(4, 9, 3.0)), most=1)
         [('fool', 3.0), ('you', -0.5)]
     """
-    ranked = sorted(words(text, spans), key=lambda word: -word.contribution)
+    ranked = sorted(whole, key=lambda word: -word.contribution)
     up = [word for word in ranked[:most] if word.contribution >= LEAST]
     down = [word for word in ranked[::-1][:most] if word.contribution <= -LEAST]
     return [(harmless(text[slice(*core(text, word))]), word.contribution) for word in up + down]

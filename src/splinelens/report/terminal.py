@@ -51,7 +51,8 @@ def plain_line(score: TextScore, text: str | None, label: str) -> str:
         shown += f"  [text {score.reason}]" if shown else f"[text {score.reason}]"
     if score.spans:
         shown += "".join(
-            f"  {word} {amount:+.1f}" for word, amount in strongest_words(text or "", score.spans)
+            f"  {word} {amount:+.1f}"
+            for word, amount in strongest_words(text or "", words(text or "", score.spans))
         )
     return f"{_number(score)}  {verdict(score):{max(len(label), len(UNDETERMINED))}}  {shown}".rstrip()
 
@@ -131,7 +132,7 @@ def explanation(text: str, score: TextScore, width: int) -> "Text":
             shown.append(f"\n{part.contribution:+6.2f}  ", style=_style(part.contribution)).append(line)
         if rest:
             shown.append(f"\n{sum(rest):+6.2f}  (the other {len(rest)} sentences)", style="dim")
-    strongest = strongest_words(text, score.spans)
+    strongest = strongest_words(text, words(text, score.spans))
     for name, sign in (("raised by", 1), ("lowered by", -1)):
         listed = [f"{word} {amount:+.1f}" for word, amount in strongest if sign * amount > 0]
         shown.append(f"\n{name} {', '.join(listed)}" if listed else "", style="dim")

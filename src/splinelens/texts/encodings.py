@@ -20,8 +20,8 @@ _SIGNATURES = {
     b"\xd0\xcf\x11\xe0": "an old Excel or Word file",
     b"%PDF-": "a PDF",
 }
-_SCRIPTS = 6
-"""The first bytes of UTF-16 units of one language are few: letters, digits, punctuation."""
+_MOST_HIGH_BYTES = 6
+"""How many different high bytes the UTF-16 of one language has: letters, digits, punctuation."""
 
 
 def check_encoding(encoding: str) -> str:
@@ -117,6 +117,6 @@ def _unmarked(head: bytes) -> str | None:
             return name
     even, odd = head[0::2], head[1::2]
     for name, high, low in (("utf-16-le", odd, even), ("utf-16-be", even, odd)):
-        if high.count(0) > 10 * low.count(0) and len({*high}) <= min(_SCRIPTS, len(high) // 4):
+        if high.count(0) > 10 * low.count(0) and len({*high}) <= min(_MOST_HIGH_BYTES, len(high) // 4):
             return name
     return None

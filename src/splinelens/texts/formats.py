@@ -29,7 +29,7 @@ from splinelens.texts.table import column_cells, is_missing, is_name, json_type,
 MAX_CHARACTERS = 2**26
 """The longest line and cell that is read, so that an endless one does not fill the memory."""
 
-_JSON_ERRORS = (ValueError, RecursionError)  # broken, a number too long, nested too deep
+_JSON_ERRORS = (ValueError, RecursionError)  # broken, a key twice, a number too long, nested too deep
 _ADDRESS = re.compile(r"hf:(\w[\w.-]*/\w[\w.-]*)(?::([^:\[\]]*))?(?::([^:\[\]]+(?:\[.*\])?))?")
 _TEXT_NAMES = set(
     "text texts comment comments content contents body message messages msg tweet tweets post posts review "
@@ -116,7 +116,9 @@ def read_json_lines(lines: Iterable[str], request: ColumnRequest) -> TextsAndCol
 def read_json(document: str, request: ColumnRequest) -> TextsAndColumns:
     """Columns of one JSON list: of strings and nulls, or of objects."""
     try:
-        rows = json.loads(document)
+        rows = json.loads(document, object_pairs_hook=_object)
+    except _RepeatedKey as error:
+        raise BadTexts(f"{request.source}: {error}") from error
     except _JSON_ERRORS as error:
         raise BadTexts(
             f"{request.source}: not one JSON list, {_json_error(error)}; for one object a line, add --format "
@@ -320,9 +322,26 @@ def _json_lines(lines: Iterable[str], source: str) -> Iterator[tuple[int, Any]]:
 def json_row(line: str, position: str) -> Any:  # Any: JSON holds anything
     """The value of a line of JSON Lines; ``position`` is the source and line, for messages."""
     try:
-        return json.loads(line.rstrip())  # else an error at its end is at column 1
+        # Without its end, where an error would be at column 1.
+        return json.loads(line.rstrip(), object_pairs_hook=_object)
+    except _RepeatedKey as error:
+        raise BadTexts(f"{position}: {error}") from error
     except _JSON_ERRORS as error:
         raise BadTexts(f"{position}: not JSON, {_json_error(error)}; write one object a line") from error
+
+
+class _RepeatedKey(ValueError):
+    """An object has a key twice."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:  # Any: JSON holds anything
+    """A JSON object. Python keeps the last value of a key that occurs twice and drops the others."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in values if names.count(name) > 1)
+        raise _RepeatedKey(f"an object has the key {quoted([repeated])} twice; keep one of them")
+    return values
 
 
 def text_of(row: Any, column: str, position: str) -> str | None:  # Any: as above

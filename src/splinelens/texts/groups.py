@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from splinelens.errors import BadTexts
+from splinelens.texts.sources import opened
 from splinelens.texts.table import is_missing, quoted
 
 if TYPE_CHECKING:
@@ -26,11 +27,7 @@ def read_terms(path: Path | None = None) -> dict[str, tuple[str, ...]]:
     Raises:
         BadTexts: The file cannot be read, holds no term, or a line has no tab.
     """
-    try:
-        lines = (path or _ENGLISH).read_text("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise BadTexts(f"cannot read terms from {path}: {reason}; give a UTF-8 file") from error
+    lines = _ENGLISH.read_text("utf-8").splitlines() if path is None else _lines(path)
     groups: dict[str, tuple[str, ...]] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#"):
@@ -91,6 +88,17 @@ def column_groups(name: str, cells: Sequence[Any]) -> "dict[str, numpy.ndarray]"
             f"at most {_MOST_VALUES}, or holds 0/1"
         )
     return {f"{name}={word}": numpy.array([each == word for each in words]) for word in values}
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a UTF-8 file."""
+    if not path.exists():
+        raise BadTexts(f"cannot read terms from {path}: there is no such file; check the path")
+    try:
+        with opened(str(path), "utf-8-sig") as stream:
+            return stream.read().decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise BadTexts(f"cannot read terms from {path}: {error}; give a UTF-8 file") from error
 
 
 def _share(word: str) -> float | None:

@@ -74,7 +74,7 @@ def read_labeled(
         delimiter=delimiter,
         header=header,
     )
-    _require_words(texts, column)
+    require_words(texts, column)
     if split is not None:
         whole, texts = texts, texts.where(split[0], [split[1]])
         _report_repeats(whole, texts, split, report)
@@ -85,6 +85,20 @@ def read_labeled(
     return replace(texts, columns={name: texts.columns[name] for name in keep}).at(labels.rows), labels
 
 
+def require_words(texts: Texts, column: str | None) -> None:
+    """Refuse a column of numbers as texts.
+
+    Raises:
+        BadTexts: Each text that is not blank is a number.
+    """
+    given = [text for text in texts.texts if text and text.strip()]
+    if given and all(map(_NUMBER.fullmatch, given)):
+        raise BadTexts(
+            f"{texts.source}: each text in column {column or 'text'!r} is a number, not words; name the "
+            "column of the texts with --column"
+        )
+
+
 def _report_repeats(
     whole: Texts, chosen: Texts, split: tuple[str, str], report: Callable[[str], None]
 ) -> None:
@@ -92,13 +106,3 @@ def _report_repeats(
     pairs = zip(whole.numbers, whole.texts, strict=True)
     if count := sum(text in inside for number, text in pairs if number not in numbers):
         report(f"{count:,} rows outside {split[0]}={split[1]} hold the same text as rows inside: split again")
-
-
-def _require_words(texts: Texts, column: str | None) -> None:
-    """Refuse a column of numbers as texts."""
-    given = [text for text in texts.texts if text and text.strip()]
-    if given and all(map(_NUMBER.fullmatch, given)):
-        raise BadTexts(
-            f"{texts.source}: each text in column {column or 'text'!r} is a number, not words; name the "
-            "column of the texts with --column"
-        )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 from splinelens.errors import BadTexts
+from splinelens.files import PIPE_SECONDS
 from splinelens.texts.columns import ColumnRequest, TextsAndColumns, closest, texts_only
 from splinelens.texts.encodings import check_encoding, codec_with_mark, undecodable
 from splinelens.texts.formats import (
@@ -32,8 +33,8 @@ from splinelens.texts.formats import (
 )
 from splinelens.texts.table import Texts, column_cells, quoted
 
-PIPE_SECONDS = 5
-"""How long a named pipe may have no writer."""
+MAX_BYTES = 2**30
+"""The most that is read whole from standard input or a pipe, so that an endless one ends in an error."""
 
 _FORMATS = {".txt": "txt", ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _FORMATS |= {".json": "json", ".parquet": "parquet"}
@@ -79,9 +80,11 @@ def read_texts(
     """
     keep = (keep,) if isinstance(keep, str) else tuple(keep)
     if not isinstance(source, str | os.PathLike):
+        _refuse_table_options("list", "texts", delimiter, header)
         request = ColumnRequest("list", column, keep)
         texts, columns = _single_column(column_cells(source), request)
     elif (name := os.fspath(source)).startswith("hf:"):
+        _refuse_table_options(name, "a data set", delimiter, header)
         request = ColumnRequest(name, column, keep)
         texts, columns = read_hub(request)
     else:
@@ -89,14 +92,13 @@ def read_texts(
             check_format(format)
         codec, separator = check_encoding(encoding), check_delimiter(delimiter)
         request = ColumnRequest("stdin" if name == "-" else name, column, keep)
-        with _opened(name, codec) as stream:
-            typed = format is not None
+        with opened(name, codec) as stream:
+            format_given = format is not None
             format = format or _format_of(name)
-            if separator and format not in _DELIMITERS:
-                kind = format or "one text a line"
-                raise BadTexts(f"{request.source} is read as {kind}, without a delimiter. Try --format csv")
+            if format not in _DELIMITERS:
+                _refuse_table_options(request.source, format or "one text a line", separator, header)
             separator = separator or _DELIMITERS.get(format or "")
-            texts, columns = _read(stream, format, codec, separator, header, request, typed)
+            texts, columns = _read(stream, format, codec, separator, header, request, format_given)
     if not texts:
         raise BadTexts(f"{request.source} has no rows; give at least one text")
     types = {name: cells.type for name, cells in columns.items() if isinstance(cells, TypedCells)}
@@ -129,8 +131,10 @@ def stream_texts(
         MissingColumn: As in ``read_texts``.
         BadTexts: As in ``read_texts``; the lines before it were yielded.
     """
-    codec, typed = check_encoding(encoding).removesuffix("-sig"), format is not None
-    if delimiter or format not in (None, "txt", "jsonl") or "\n".encode(codec) != b"\n":
+    codec, format_given = check_encoding(encoding).removesuffix("-sig"), format is not None
+    if format not in _DELIMITERS:
+        _refuse_table_options("stdin", format or "one text a line", delimiter, header)
+    if format not in (None, "txt", "jsonl") or "\n".encode(codec) != b"\n":
         yield read_texts("-", column, keep, encoding, format, delimiter, header)
         return
     if sys.stdin is None:
@@ -142,7 +146,7 @@ def stream_texts(
             started = True
             if format is None and is_json_lines([content], column or "text"):
                 format = "jsonl"
-            _refuse_other_format([line for line in lines if line.strip()][:20], format, request, typed)
+            _refuse_other_format([line for line in lines if line.strip()][:20], format, request, format_given)
             format = format or "txt"
             if format == "jsonl":
                 request = _request_of(content, request)
@@ -225,7 +229,7 @@ def read_text(name: str, encoding: str = "utf-8") -> str:
         BadTexts: It cannot be read, or is of another encoding.
     """
     codec, source = check_encoding(encoding), "stdin" if name == "-" else name
-    with _opened(name, codec) as stream:
+    with opened(name, codec) as stream:
         codec = codec_with_mark(stream.read(_HEAD), codec, source)
         stream.seek(0)
         try:
@@ -235,8 +239,13 @@ def read_text(name: str, encoding: str = "utf-8") -> str:
     return text.removesuffix("\n").removesuffix("\r")
 
 
-def _opened(name: str, codec: str) -> BinaryIO:
-    """The bytes of a file or of standard input, as a seekable stream."""
+def opened(name: str, codec: str) -> BinaryIO:
+    """The bytes of a file or of standard input (``-``), as a seekable stream, which the caller closes.
+
+    Raises:
+        BadTexts: There is no such file, it is a folder, a device or a pipe that nothing writes to, or a pipe
+            holds bytes of another encoding, an endless line or over ``MAX_BYTES``.
+    """
     if name == "-":
         if sys.stdin is None:
             raise BadTexts("stdin is closed; name a file or send texts to stdin")
@@ -284,6 +293,10 @@ def _buffered(stream: BinaryIO, codec: str, source: str) -> BinaryIO:
         data.write(chunk)
         newline = chunk.rfind(b"\n")
         line = line + len(chunk) if newline < 0 else len(chunk) - newline
+        if data.tell() > MAX_BYTES:
+            raise BadTexts(
+                f"{source} has over {MAX_BYTES:,} bytes and is read whole; write it to a file, and name that"
+            )
         if line > 4 * MAX_CHARACTERS:
             raise BadTexts(f"{source} has a line of over {line:,} bytes; give one text a line")
     data.seek(0)
@@ -301,15 +314,22 @@ def _check_start(chunk: bytes, codec: str, source: str) -> None:
 
 def _missing_file(name: str) -> str:
     folder, file = os.path.split(name)
-    one = "To read one text, give a list; score takes it with --text, and inspect as it is."
+    one = "To score one text, put --text before it; inspect takes it as it is."
     if " " in name.strip() and Path(name).suffix.lower() not in _FORMATS:  # a text itself
-        several = "For several, a .txt file, one a line, or - for standard input."
+        several = "For several, give a .txt file, one a line, or - for standard input."
         return f"no file {quoted([name])} in this folder. {one} {several}"
     if not os.path.isdir(folder or "."):
         return f"no file {file} in {folder}: there is no such folder; check the path"
     near = closest(file, os.listdir(folder or "."))
     advice = f"Did you mean {os.path.join(folder, near)}?" if near else one
     return f"no file {quoted([file])} in {folder or 'this folder'}. {advice}"
+
+
+def _refuse_table_options(source: str, kind: str, delimiter: str | None, header: bool) -> None:
+    """Refuse options that only CSV and TSV have, for what is read as another kind."""
+    if delimiter or not header:
+        part, option = ("a delimiter", "--delimiter") if delimiter else ("a line of names", "--no-header")
+        raise BadTexts(f"{source} is read as {kind}, without {part}. Try --format csv, or leave out {option}")
 
 
 def _format_of(name: str) -> str | None:
@@ -336,9 +356,9 @@ def _read(
     delimiter: str | None,
     header: bool,
     request: ColumnRequest,
-    typed: bool,
+    format_given: bool,
 ) -> TextsAndColumns:
-    """Read a stream; ``typed`` says that the format was given, not taken from the ending."""
+    """Read a stream; ``format_given`` says that the format was not taken from the ending."""
     head = stream.read(_HEAD)
     stream.seek(0)
     if not head:
@@ -351,7 +371,7 @@ def _read(
         start = _first_lines(lines)
         if format is None and is_json_lines(start[:1], request.column or "text"):
             format = "jsonl"
-        _refuse_other_format(start, format, request, typed)
+        _refuse_other_format(start, format, request, format_given)
         rows = _bounded(lines, request.source)
         if delimiter:
             return read_delimited(rows, delimiter, request, header)
@@ -384,7 +404,7 @@ def _first_lines(lines: TextIO) -> list[str]:
 
 
 def _refuse_other_format(
-    start: Sequence[str], format: str | None, request: ColumnRequest, typed: bool
+    start: Sequence[str], format: str | None, request: ColumnRequest, format_given: bool
 ) -> None:
     """Refuse JSON named CSV, CSV named JSON Lines, and tables named text, by their first lines."""
     first = next(iter(start), "")
@@ -396,7 +416,7 @@ def _refuse_other_format(
         raise BadTexts(f"{source} holds one JSON list, not an object a line. Try --format json")
     if format in ("jsonl", "json") and first.lstrip()[:1] not in ("", *'{["'):
         raise BadTexts(f"{source} does not begin as JSON. Try {_choice(('csv', 'tsv', 'txt'))}")
-    if typed or format not in (None, "txt"):
+    if format_given or format not in (None, "txt"):
         return
     if kind == "jsonl" and format == "txt":
         raise BadTexts(f"{source}: each line looks like JSON. Try --format jsonl, {as_texts}")

@@ -105,9 +105,7 @@ class Texts:
             MissingColumn: The column was not kept.
             BadTexts: No row matches; the message names the values that exist.
         """
-        if column not in self.columns:
-            others = quoted(self.columns) or "none"
-            raise MissingColumn(f"{self.source}: no column {column!r} was kept, of others {others}; keep it")
+        self._require_kept(column)
         requested = {values} if isinstance(values, str) else set(values)
         cells = self.columns[column]
         rows = [row for row, cell in enumerate(cells) if cell is not None and str(cell) in requested]
@@ -135,13 +133,14 @@ class Texts:
             MissingColumn: A column was not kept when the texts were read.
         """
         for name in names:
-            if name not in self.columns:
-                others = quoted(self.columns) or "none"
-                raise MissingColumn(
-                    f"{self.source}: no column {name!r} was kept, of others {others}; keep it"
-                )
+            self._require_kept(name)
         columns = {name: self.columns[name] for name in names}
         return Texts(self.texts, columns, self.source, self.numbers, self.types)
+
+    def _require_kept(self, name: str) -> None:
+        if name not in self.columns:
+            others = quoted(self.columns) or "none"
+            raise MissingColumn(f"{self.source}: no column {name!r} was kept, of others {others}; keep it")
 
     def to_arrow(self) -> "pyarrow.Table":
         """The columns as an Arrow table, with the types of their file where it declares them.
