@@ -42,6 +42,10 @@ def test_the_package_offers_what_one_calls_and_errors_in_their_own_module():
 def test_a_model_of_a_folder_is_loaded_up_to_some_layers(tiny_folder):
     loaded = splinelens.load_model(tiny_folder, n_layers=2, device="cpu")
     assert loaded.depth == 2
+    numpy = splinelens.load_model(tiny_folder, n_layers=np.int64(2), device="cpu")
+    assert type(numpy.depth) is int
+    with pytest.raises(splinelens.errors.BadFeatures, match="cannot load True blocks"):
+        splinelens.load_model(tiny_folder, n_layers=True, device="cpu")
     with pytest.raises(splinelens.errors.BadFeatures, match=r"cannot load 9 blocks: .*tiny has 3"):
         splinelens.load_model(tiny_folder, n_layers=9, device="cpu")
 
@@ -121,6 +125,67 @@ def test_train_refuses_wrong_options_before_it_loads_a_model(change, words):
         splinelens.train(TEXTS, **options)
 
 
+@pytest.mark.parametrize("kind", ["frame", "dictionary", "generator", "arrow", "arrow column"])
+def test_labels_in_a_table_or_a_generator_are_read_once_and_by_column(trained, kind):
+    pandas = pytest.importorskip("pandas")
+    bits = [row % 2 for row in range(40)]
+    labels = {
+        "frame": pandas.DataFrame({"toxic": bits}),
+        "dictionary": {"toxic": bits},
+        "generator": (bit for bit in bits),
+        "arrow": pyarrow.table({"toxic": bits}),
+        "arrow column": pyarrow.chunked_array([WORDS]),
+    }[kind]
+    new = [f"{text} again" for text in TEXTS]
+    assert splinelens.evaluate(trained.detector, new, labels, resamples=0).n == 40
+
+
+def test_two_words_of_which_none_is_harmless_need_a_positive_one(tiny_folder, trained):
+    labels = ["rude" if row % 2 else "polite" for row in range(40)]
+    with pytest.raises(splinelens.errors.BadLabels, match=r"--positive VALUE \(Python: positive=VALUE\)"):
+        splinelens.train(TEXTS, labels, tiny_folder)
+    made = splinelens.train(TEXTS, labels, tiny_folder, positive="rude", layers=[0], device="cpu")
+    assert made.detector.classes_.tolist() == ["polite", "rude"]
+    new = [f"{text} again" for text in TEXTS]
+    with pytest.raises(splinelens.errors.BadLabels, match=r"\(Python: positive=VALUE\)"):
+        splinelens.evaluate(trained.detector, new, labels)
+    found = splinelens.evaluate(trained.detector, new, labels, positive="rude", resamples=0)
+    assert found.auc == splinelens.evaluate(trained.detector, new, WORDS, resamples=0).auc
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"max_tokens": 0}, "max_tokens=0: need a positive number"),
+        ({"batch_tokens": -5}, "batch_tokens=-5: need a positive number"),
+        ({"batch_tokens": 0}, "batch_tokens=0: need a positive number"),
+    ],
+    ids=["max_tokens", "negative batch", "empty batch"],
+)
+def test_limits_are_checked_before_a_model_is_loaded(change, words):
+    nowhere = "owner/that-is-nowhere"
+    for use in (
+        lambda: splinelens.extract(TEXTS, nowhere, **change),
+        lambda: splinelens.train(TEXTS, WORDS, nowhere, **change),
+        lambda: splinelens.Detector.load("toxicity-fast", model=nowhere, **change),
+    ):
+        with pytest.raises(splinelens.errors.BadFeatures, match=words):
+            use()
+
+
+def test_outputs_are_refused_before_any_text_is_read(trained, tiny_folder, tmp_path):
+    with pytest.raises(splinelens.errors.BadTexts, match=r"ends in '\.xlsx'; use one of"):
+        trained.detector.write_scores(TEXTS, tmp_path / "scores.xlsx", progress=pytest.fail)
+    file, nowhere = tmp_path / "table.parquet", "owner/that-is-nowhere"
+    splinelens.extract(TEXTS[:3], tiny_folder, layers=[0], device="cpu", output=file)
+    for texts, options in ((TEXTS[:2], {}), (TEXTS[:3], {"eps": 0.2}), (TEXTS[:3], {"prefixes": True})):
+        with pytest.raises(splinelens.errors.OutputExists, match="it exists"):
+            splinelens.extract(texts, nowhere, layers=[0], output=file, **options)
+    with pytest.raises(splinelens.errors.OutputExists, match="it exists"):
+        splinelens.train(TEXTS, WORDS, nowhere, output=file)
+    assert len(splinelens.extract(TEXTS[:3], tiny_folder, layers=[0], device="cpu", output=file)) == 3
+
+
 def test_evaluate_refuses_texts_that_the_detector_was_fitted_on(trained):
     with pytest.raises(splinelens.errors.BadTexts, match="allow_training_rows=True"):
         splinelens.evaluate(trained.detector, TEXTS, WORDS)
@@ -142,6 +207,10 @@ def test_a_detector_reads_in_another_number_type_if_asked(trained, tiny_folder, 
     trained.detector.save(tmp_path / "mine")
     half = splinelens.Detector.load(tmp_path / "mine", model=tiny_folder, device="cpu", dtype="bfloat16")
     assert half.predict_proba(TEXTS[:4]) == pytest.approx(trained.detector.predict_proba(TEXTS[:4]), abs=0.2)
+    same = splinelens.Detector.load(tmp_path / "mine", model=tiny_folder, device="cpu", dtype="float32")
+    assert same.predict_proba(TEXTS[:4]) == pytest.approx(trained.detector.predict_proba(TEXTS[:4]))
+    with pytest.raises(splinelens.errors.BadModel, match=r"belongs to Detector\.load: the detector"):
+        splinelens.evaluate(half, TEXTS, WORDS, batch_tokens=64)
     with pytest.raises(splinelens.errors.BadModel, match="dtype='bfloat16' belongs to load_model"):
         splinelens.Detector.load(tmp_path / "mine", model=half.reader.loaded, dtype="bfloat16")
 

@@ -197,8 +197,8 @@ def test_one_class_only_is_refused(fit, tmp_path):
 
 
 def test_verdicts_must_differ(fit):
-    assert "must differ" in fit("--negative-name", "toxic", code=2).stderr
-    assert "must differ" in fit("--label-name", "undetermined", code=2).stderr
+    assert "must differ" in fit("--negative-name", "toxic", code=1).stderr
+    assert "must differ" in fit("--label-name", "undetermined", code=1).stderr
 
 
 def test_an_unknown_model_names_the_nearest(fit):

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -85,3 +86,22 @@ def test_a_threshold_that_is_no_share_is_refused(eps):
 
 def test_a_threshold_is_kept_as_a_plain_number():
     assert type(FeatureSpec(eps=np.float64(0.5)).eps) is float
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"max_tokens": 0}, "max_tokens=0: need a positive number"),
+        ({"max_text_tokens": -1}, "max_text_tokens=-1: need a positive number"),
+    ],
+    ids=["window", "text"],
+)
+def test_limits_that_cannot_be_are_refused(change, words):
+    with pytest.raises(BadFeatures, match=words):
+        FeatureSpec(**change)
+
+
+def test_another_word_for_long_is_refused(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the annotation alone would refuse it
+    with pytest.raises(BadFeatures, match="long='cutt': need 'windows' or 'cut'"):
+        FeatureSpec.of("margins", None, "max", long="cutt")

@@ -6,7 +6,7 @@ import torch
 
 from splinelens.errors import BadFeatures, BadTexts, NoTokens
 from splinelens.features.reader import TextReader
-from splinelens.features.spec import FeatureSpec, load_up_to
+from splinelens.features.spec import FeatureSpec
 from splinelens.features.token_report import read_tokens, text_distances
 from splinelens.geometry.codes import unpacked
 from splinelens.models import LoadedModel
@@ -269,7 +269,7 @@ def test_a_text_that_is_too_long_is_refused_with_what_to_pass(load):
         BadTexts, match="10,000 tokens: that exceeds the 256 positions of tiny; give a shorter"
     ):
         read_tokens("!" * 10_000, load("llama"))  # passing max_tokens would not help
-    with pytest.raises(BadTexts, match="max_tokens=0: need a positive number"):
+    with pytest.raises(BadFeatures, match="max_tokens=0: need a positive number"):
         read_tokens("a", load("llama"), max_tokens=0)
 
 

@@ -7,6 +7,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import jaxtyping
 import numpy as np
 import pytest
 import sklearn
@@ -173,7 +174,8 @@ def test_names_tell_layer_statistic_and_entry(geometry):
         ({"model": 3}, "model is a int"),
     ],
 )
-def test_a_parameter_of_a_wrong_kind_is_refused_in_our_words(wrong, words):
+def test_a_parameter_of_a_wrong_kind_is_refused_in_our_words(wrong, words, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # an annotation alone would refuse some
     for call in (GeometryFeatures.fit, GeometryFeatures.transform, GeometryFeatures.get_feature_names_out):
         with pytest.raises(BadFeatures, match=words):
             call(GeometryFeatures().set_params(**wrong), ["a text"])  # init's types are checked in tests
@@ -212,7 +214,8 @@ def test_or_they_give_rows_of_nan(geometry):
         ({"layers": [9]}, "cannot load 10 blocks"),
     ],
 )
-def test_parameters_that_cannot_be_are_refused(geometry, changes, words):
+def test_parameters_that_cannot_be_are_refused(geometry, changes, words, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # an annotation alone would refuse some
     estimator = geometry().set_params(**changes)
     late = words.startswith(("no layer", "cannot load"))  # that is only known with the model
     with pytest.raises(SplinelensError, match=words):

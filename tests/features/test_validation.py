@@ -12,8 +12,8 @@ from splinelens.features.token_report import read_tokens
 from splinelens.features.validation import (
     check_layer,
     check_layers,
-    check_max_tokens,
     check_names,
+    check_positive,
     check_text,
     check_texts,
     check_token,
@@ -85,8 +85,11 @@ def test_layers_of_any_kind_are_put_in_order():
 
 @pytest.mark.parametrize("limit", [None, "5", 0, 2.5, True])
 def test_a_limit_is_a_positive_number(loaded, limit):
-    for read in (lambda: check_max_tokens(limit), lambda: inspect(TEXT, loaded, max_tokens=limit)):
-        with pytest.raises(BadTexts, match=r"max_tokens=.*: need a positive number"):
+    for read in (
+        lambda: check_positive(limit, "max_tokens"),
+        lambda: inspect(TEXT, loaded, max_tokens=limit),
+    ):
+        with pytest.raises(BadFeatures, match=r"max_tokens=.*: need a positive number"):
             read()
 
 

@@ -79,7 +79,7 @@ def test_other_values_of_several_columns_are_named_up_to_five():
         read_labels({"kind": ["a", "0", "b", "c", "a", "d", "e", "f", "1"], "rude": [0, 1] * 4 + [0]})
     assert str(caught.value) == (
         "label 'kind' holds 'a', 'b', 'c', 'd', 'e' and 1 more, where 0/1, true/false or only yes/no "
-        "is read; say which value counts as 1 with --positive VALUE"
+        "is read; say which value counts as 1 with --positive VALUE (Python: positive=VALUE)"
     )
 
 

@@ -20,17 +20,20 @@ from splinelens.detect.shipped import find_artifact
 from splinelens.errors import (
     BadFeatures,
     BadModel,
+    BrokenArtifact,
     UnknownModel,
     WrongModel,
 )
 from splinelens.features.catalogue import VERSION
 from splinelens.features.extract import provenance
 from splinelens.features.reader import CHUNK, Progress, TextFeatures, TextReader
-from splinelens.features.spec import FeatureSpec, require_unset
+from splinelens.features.spec import FeatureSpec
+from splinelens.features.validation import check_batch_tokens
 from splinelens.files import RowStore, check_output, write_text
 from splinelens.models import Fingerprint, LoadedModel, load_model
+from splinelens.models.load import require_unset
 from splinelens.report.card import card
-from splinelens.report.scores import Span, TextScore, check_kept, write_scores
+from splinelens.report.scores import Span, TextScore, check_ending, check_kept, write_scores
 from splinelens.report.spans import merged
 from splinelens.texts import Texts
 from splinelens.tokens import Long
@@ -68,7 +71,7 @@ class Detector:
         Args:
             name: A shipped name or a folder.
             model: The model, if it is loaded already or lies elsewhere; it must be the one that
-                the detector was fitted with.
+                the detector was fitted with, a loaded one in the same number type.
             device: Such as ``cpu`` or ``cuda:0``; without it the GPU if there is one.
             dtype: Number type of the weights, such as ``bfloat16``; None takes the one that the detector was
                 fitted with. Another one moves scores by its rounding, not the thresholds.
@@ -87,8 +90,9 @@ class Detector:
             WrongModel: It was fitted with another model or catalogue; the message says what differs.
             BadModel: The model cannot be loaded, or ``device`` or ``dtype`` are given for a loaded one.
         """
+        check_batch_tokens(batch_tokens)
         artifact = find_artifact(name)
-        fitted_with = FeatureSpec.from_dict(artifact.spec)
+        fitted_with, fingerprint = _fitted_with(artifact)
         if fitted_with.version != VERSION:
             raise WrongModel(
                 f"detector {artifact.name} was fitted with version {fitted_with.version} of the feature "
@@ -96,16 +100,18 @@ class Detector:
             )
         window = fitted_with.max_tokens if max_tokens is None else max_tokens
         spec = replace(fitted_with, max_tokens=window, long=long, max_text_tokens=max_text_tokens)
-        fingerprint = Fingerprint.from_dict(artifact.model.get("fingerprint", {}))
         if isinstance(model, LoadedModel):
-            require_unset(device=device, dtype=dtype)
+            require_unset("load_model: the model", device=device, dtype=dtype)
             loaded = model
         else:
             loaded = _load_model(artifact, fingerprint, model, device)
         _check_model(artifact, fingerprint, loaded)
-        if dtype is not None:  # the model is the right one: now its weights in the other number type
-            blocks, revision = fingerprint.depth, loaded.revision
-            loaded = load_model(loaded.name, n_layers=blocks, revision=revision, dtype=dtype, device=device)
+        if dtype not in (None, fingerprint.dtype):  # it is the right model: now in the other number type
+            name, revision = loaded.name, loaded.revision
+            del loaded
+            loaded = load_model(
+                name, n_layers=fingerprint.depth, revision=revision, dtype=dtype, device=device
+            )
         reader = TextReader(loaded, spec, batch_tokens=batch_tokens)
         if tuple((column.name, column.size) for column in reader.columns) != artifact.columns:
             raise WrongModel(
@@ -302,7 +308,7 @@ class Detector:
 
         Raises:
             MissingColumn: ``texts`` have no column of ``keep``.
-            BadTexts: A column of ``keep`` has the name of one of ours.
+            BadTexts: ``output`` has another ending, or a column of ``keep`` has the name of one of ours.
             OutputExists: ``output`` exists without ``overwrite``, or is a folder or the input.
             CannotResume: ``OUTPUT.parts`` holds records of another run.
             CannotWrite: The disk is full or the file may not be written.
@@ -310,6 +316,7 @@ class Detector:
         import pyarrow as pa
 
         source, artifact, output = Texts.of(texts), self.artifact, Path(output)
+        check_ending(output)
         check_output(output, overwrite=overwrite, source=source.source)
         kept = source.keep(keep)
         check_kept(kept.columns)
@@ -443,6 +450,17 @@ class Detector:
             spans.append(Span(begin, end, amount))
         constant = calibration.logit(head.bias.astype(np.float64))[label] + parts[~located].sum()
         return tuple(spans), float(constant)
+
+
+def _fitted_with(artifact: Artifact) -> tuple[FeatureSpec, Fingerprint]:
+    """What the detector reads, and the model that it was fitted with."""
+    try:
+        fingerprint = Fingerprint.from_dict(artifact.model.get("fingerprint", {}))
+        return FeatureSpec.from_dict(artifact.spec), fingerprint
+    except (BadFeatures, BadModel) as error:
+        raise BrokenArtifact(
+            f"detector {artifact.name} is damaged: {error}; fetch or train the detector again"
+        ) from error
 
 
 def _load_model(

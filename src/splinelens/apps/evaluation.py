@@ -23,9 +23,9 @@ from splinelens.detect.subgroup_auc import SubgroupAuc, subgroup_aucs
 from splinelens.errors import BadLabels, BadTexts
 from splinelens.features.extract import provenance
 from splinelens.features.reader import Progress, TextFeatures, TextReader
-from splinelens.features.spec import require_unset
 from splinelens.files import check_output, write_text
 from splinelens.models import LoadedModel
+from splinelens.models.load import require_unset
 from splinelens.report.evaluation import (
     EvaluationReport,
     Evasion,
@@ -55,6 +55,7 @@ def evaluate(
     texts: Texts | Iterable[str | None],
     labels: Any,  # Any: see labels_of
     *,
+    positive: str | None = None,
     allow_training_rows: bool = False,
     resamples: int = 10_000,
     model: LoadedModel | str | PathLike[str] | None = None,
@@ -70,6 +71,7 @@ def evaluate(
         texts: The texts.
         labels: One label a text: 0 and 1, or words of which the detector's is 1; of a detector of classes
             words; of several labels a table of 0 and 1, columns named or ordered as the detector's labels.
+        positive: The label that counts as 1, every other one as 0; only for a detector of one label.
         allow_training_rows: Go on where the detector was fitted on some of the texts: then the numbers are
             too good.
         resamples: Bootstrap resamples of the intervals.
@@ -97,21 +99,28 @@ def evaluate(
     """
     options = {"model": model, "device": device, "dtype": dtype, "batch_tokens": batch_tokens}
     if isinstance(detector, Detector):
-        require_unset(**options)
+        require_unset("Detector.load: the detector", **options)
         artifact = detector.artifact
     else:
         artifact = find_artifact(detector)
     source = Texts.of(texts)
-    known = _known_labels(artifact, labels, len(source))
+    known = _known_labels(artifact, labels, len(source), positive)
     training_rows(artifact, source, allow_training_rows, lambda line: None)
     if not isinstance(detector, Detector):
         detector = Detector.load(detector, model=model, device=device, dtype=dtype, batch_tokens=batch_tokens)
     return detector.evaluate(source, known, resamples=resamples, progress=progress)
 
 
-def _known_labels(artifact: Artifact, labels: Any, texts: int) -> np.ndarray:  # Any: see labels_of
+def _known_labels(
+    artifact: Artifact,
+    labels: Any,  # Any: see labels_of
+    texts: int,
+    positive: str | None,
+) -> np.ndarray:
     """The labels of a detector's task as 0 and 1, (text,) or (text, label)."""
     if artifact.task != "binary":
+        if positive is not None:
+            raise BadLabels(f"detector {artifact.name} has several labels; leave out positive")
         known = labels_of(labels, texts, expected=artifact.labels)
         if artifact.task == "labels" and known.task != "labels":
             raise BadLabels(
@@ -119,9 +128,7 @@ def _known_labels(artifact: Artifact, labels: Any, texts: int) -> np.ndarray:  #
                 "0 and 1 for each"
             )
         return known.values
-    word = artifact.labels[0]
-    words = isinstance(labels, Iterable) and word in set(map(str, labels))
-    known = labels_of(labels, texts, positive=word if words else None)
+    known = labels_of(labels, texts, positive=positive, verdicts=(artifact.labels[0], artifact.negative))
     require_task(artifact, known, "labels")
     return known.values[:, 0]
 
@@ -169,7 +176,8 @@ def require_task(artifact: Artifact, labels: Labels, column: str) -> None:
         held = ", ".join(map(repr, labels.names[:5]))
         raise BadLabels(
             f"detector {artifact.name} tells {artifact.labels[0]} from {artifact.negative}; label "
-            f"{column!r} holds {held}; say which value counts as 1 with --positive VALUE"
+            f"{column!r} holds {held}; say which value counts as 1 with --positive VALUE (Python: "
+            "positive=VALUE)"
         )
 
 
@@ -262,7 +270,7 @@ def evaluation_report(
         negative=artifact.negative,
         model=detector.reader.loaded.name,
         source=texts.source,
-        training_rows=int(whole.seen_in(texts.texts).sum()),
+        training_rows=int(whole.seen_in(texts.texts).sum()) if len(whole.seen) else None,
         metrics=evaluation.to_dict(),
         all_labels=several.to_dict() if several else None,
         sweep=sweep(y, s, keep=list(stored.values())),

@@ -13,11 +13,11 @@ from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.errors import BadFeatures
 from splinelens.features.reference import Reference, shipped
 from splinelens.features.slicing import slice_tokens
-from splinelens.features.spec import load_up_to
 from splinelens.features.token_report import read_tokens, text_distances
-from splinelens.features.validation import check_layers, check_max_tokens, check_text
+from splinelens.features.validation import check_layers, check_positive, check_text
 from splinelens.geometry.attention import check_eps
 from splinelens.models import LoadedModel
+from splinelens.models.load import load_up_to
 from splinelens.report.inspection import Inspection
 
 
@@ -75,7 +75,11 @@ def inspect(
     texts = {"the text": text} if versus is None else {"the text": text, "the other text": versus}
     for name, each in texts.items():
         check_text(each, name)
-    eps, requested, max_tokens = check_eps(eps), check_layers(layers), check_max_tokens(max_tokens)
+    eps, requested, max_tokens = (
+        check_eps(eps),
+        check_layers(layers),
+        check_positive(max_tokens, "max_tokens"),
+    )
     reference = check_request(requested, slice_at, reference)
     loaded = load_up_to(model, requested, device=device, dtype=dtype)
     anatomy = anatomy_of(loaded.model)

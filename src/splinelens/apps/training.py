@@ -23,14 +23,15 @@ from splinelens.detect.learning_curve import learning_curve
 from splinelens.detect.solver import STRENGTHS, Fitted, fit, label_columns, require_rows
 from splinelens.detect.thresholds import TARGETS, thresholds
 from splinelens.errors import BadDetector, BadFeatures, BadLabels
-from splinelens.features.extract import read_table
+from splinelens.features.extract import check_table_output, read_table
 from splinelens.features.reader import Progress, TextReader
-from splinelens.features.spec import FeatureSpec, load_up_to
+from splinelens.features.spec import FeatureSpec
 from splinelens.features.table import FeatureTable
+from splinelens.features.validation import check_batch_tokens
 from splinelens.files import check_output, write_text
 from splinelens.models import LoadedModel
+from splinelens.models.load import load_up_to
 from splinelens.models.source import lasting_name
-from splinelens.report.card import card
 from splinelens.report.training import TrainingReport, suspects_csv, training_markdown
 from splinelens.texts import Texts, text_hashes
 from splinelens.texts.labels import labels_of
@@ -39,7 +40,7 @@ from splinelens.tokens import Long
 MAX_BYTES = 4_000_000
 """Size of a detector: as many hashes of training texts are kept as fit beside its head."""
 
-FILES = (*ARTIFACT_FILES, "CARD.md", "TRAINING.md", "suspects.csv")
+TRAINING_FILES = (*ARTIFACT_FILES, "CARD.md", "TRAINING.md", "suspects.csv")
 """What ``Training.write`` writes."""
 
 MIN_HASHES = 10_000
@@ -109,10 +110,9 @@ class Training:
             CannotWrite: The disk is full or the folder may not be written.
         """
         folder = Path(folder)
-        for name in FILES if folder.is_dir() else ():
+        for name in TRAINING_FILES if folder.is_dir() else ():
             check_output(folder / name, overwrite=overwrite)
-        self.artifact.save(folder)
-        write_text(folder / "CARD.md", card(self.artifact))
+        self.detector.save(folder, overwrite=overwrite)
         report = self.report()
         write_text(folder / "TRAINING.md", training_markdown(report))
         write_text(folder / "suspects.csv", suspects_csv(report))
@@ -131,6 +131,7 @@ def train(
     max_tokens: int | None = None,
     long: Long = "windows",
     normalize: bool = False,
+    positive: str | None = None,
     label: str | Sequence[str] | None = None,
     negative: str | None = None,
     name: str = "detector",
@@ -162,6 +163,8 @@ def train(
         max_tokens: Tokens of a window; None takes 512, or what fits into the model's positions.
         long: ``"windows"`` reads long texts whole; ``"cut"`` drops what exceeds one window.
         normalize: Read disguised characters as plain ones.
+        positive: The label that counts as 1, every other one as 0; for two words of which none is known
+            as harmless, such as ``rude`` and ``polite``.
         label: Verdict of a positive text, or the name of each label; None takes the words of ``labels``,
             or the name of their column.
         negative: Verdict of a text without any label; None takes the word of ``labels``, or a name.
@@ -193,7 +196,7 @@ def train(
         >>> trained.detector.save("mine")  # doctest: +SKIP
     """
     source = Texts.of(texts)
-    known = labels_of(labels, len(source))
+    known = labels_of(labels, len(source), positive=positive)
     names = known.names if label is None else (label,) if isinstance(label, str) else tuple(label)
     values = known.values[:, 0] if known.task == "binary" else known.values
     require_labels(values, known.task, names, len(source))
@@ -202,6 +205,8 @@ def train(
     spec = FeatureSpec.of(
         features, layers, pooling, prompt=prompt, long=long, normalize=normalize, max_tokens=max_tokens
     )
+    check_batch_tokens(batch_tokens)
+    check_table_output(output, source, spec, overwrite=overwrite)
     loaded = load_up_to(model, spec.layers, revision=revision, device=device, dtype=dtype)
     return fit_detector(
         source,

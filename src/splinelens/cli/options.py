@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -16,6 +16,7 @@ from splinelens.texts.formats import check_delimiter
 from splinelens.texts.sources import check_format
 
 MAX_LAYERS = 1000
+Value = TypeVar("Value")
 _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\"}
 
 
@@ -49,10 +50,10 @@ Keep = Annotated[
 ]
 
 
-def _checked(check: Callable[[str], object]) -> Callable[[str | None], str | None]:
+def checked(check: Callable[[Value], object]) -> Callable[[Value | None], Value | None]:
     """A callback of typer: what ``check`` refuses is wrong usage, before any work."""
 
-    def value_checked(value: str | None) -> str | None:
+    def value_checked(value: Value | None) -> Value | None:
         try:
             if value is not None:
                 check(value)
@@ -69,7 +70,7 @@ Encoding = Annotated[
         "--encoding",
         metavar="NAME",
         help="Encoding of text files, such as cp1252 of Excel, utf-16 or latin-1.",
-        callback=_checked(check_encoding),
+        callback=checked(check_encoding),
     ),
 ]
 Format = Annotated[
@@ -78,7 +79,7 @@ Format = Annotated[
         "--format",
         metavar="FORMAT",
         help="Format of the file, whatever its ending: txt, csv, tsv, jsonl, json, parquet.",
-        callback=_checked(check_format),
+        callback=checked(check_format),
     ),
 ]
 Delimiter = Annotated[
@@ -87,7 +88,7 @@ Delimiter = Annotated[
         "--delimiter",
         metavar="CHARACTER",
         help="Between the cells of CSV, such as ';'. Default: a comma.",
-        callback=_checked(check_delimiter),
+        callback=checked(check_delimiter),
     ),
 ]
 NoHeader = Annotated[

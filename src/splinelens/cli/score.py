@@ -15,7 +15,7 @@ from splinelens.cli.exits import require_stdout, stopped
 from splinelens.cli.progress import progress_bar
 from splinelens.detect import UNDETERMINED
 from splinelens.files import check_output
-from splinelens.report.scores import FORMATS, TextScore, check_kept, kept_cells
+from splinelens.report.scores import TextScore, check_ending, check_kept, kept_cells
 from splinelens.texts import Texts, read_texts, stream_texts
 from splinelens.texts.labeled import require_words
 
@@ -86,6 +86,7 @@ def score(
             "-o",
             help="Write a .csv, .tsv, .jsonl or .parquet file instead of printing.",
             metavar="FILE",
+            callback=options.checked(check_ending),
         ),
     ] = None,
     overwrite: options.Overwrite = False,
@@ -120,8 +121,6 @@ def score(
         )
     if as_json and output:
         raise typer.BadParameter("give --json or --output, not both", param_hint="--json")
-    if output and output.suffix not in FORMATS:
-        raise typer.BadParameter(f"{output} ends in none of {', '.join(FORMATS)}", param_hint="--output")
     if output:
         check_output(output, overwrite=overwrite, source=file)
     else:

@@ -10,10 +10,8 @@ import typer
 from splinelens.cli import options
 from splinelens.cli.exits import stopped
 from splinelens.cli.progress import progress_bar
-from splinelens.detect import UNDETERMINED
 from splinelens.errors import SplinelensError
 from splinelens.files import check_folder, parts_folder, write_errors
-from splinelens.texts import Labels
 
 if TYPE_CHECKING:
     from splinelens.detect.artifact import Artifact
@@ -100,7 +98,7 @@ def train(
 
     kept, unfinished = output / "features.parquet", output / "unfinished.parquet"
     tables = {path.name for table in (kept, unfinished) for path in (table, parts_folder(table))}
-    written = {*training.FILES, kept.name, unfinished.name}
+    written = {*training.TRAINING_FILES, kept.name, unfinished.name}
     check_folder(output, written, tables, overwrite=overwrite, source=file)
     numbers, rows = options.layer_numbers(layers), options.column_and_value(split, "train")
     texts, labels = read_labeled(
@@ -115,7 +113,10 @@ def train(
         header=not no_header,
         report=options.stderr_printer(quiet),
     )
-    names, negative = _verdicts(labels, label_name, negative_name)
+    if label_name and labels.task != "binary":
+        raise typer.BadParameter("several labels are called as in the file", param_hint="--label-name")
+    if negative_name and labels.task == "classes":
+        raise typer.BadParameter("each text has one of the classes", param_hint="--negative-name")
     with write_errors(output):
         output.mkdir(parents=True, exist_ok=True)
     keep_features = keep_features or kept.exists()
@@ -133,8 +134,8 @@ def train(
                 max_tokens=max_tokens,
                 long=long.value,
                 normalize=normalize,
-                label=names,
-                negative=negative,
+                label=label_name,
+                negative=negative_name,
                 name=name or output.resolve().name,
                 sources=[texts.source + (f" ({' = '.join(rows)})" if rows else "")],
                 languages=language or [],
@@ -158,25 +159,6 @@ def train(
     _print(trained.artifact)
     print("\n".join(training_lines(report)))
     print(f"wrote {output}")
-
-
-def _verdicts(
-    labels: Labels, label_name: str | None, negative_name: str | None
-) -> tuple[tuple[str, ...], str]:
-    """The names of the labels, and of what has none."""
-    if labels.task == "binary":
-        names: tuple[str, ...] = (label_name or labels.names[0],)
-        negative = negative_name or labels.negative or ("clean" if names[0] == "toxic" else f"not_{names[0]}")
-    elif label_name:
-        raise typer.BadParameter("several labels are called as in the file", param_hint="--label-name")
-    elif negative_name and labels.task == "classes":
-        raise typer.BadParameter("each text has one of the classes", param_hint="--negative-name")
-    else:
-        names, negative = labels.names, "" if labels.task == "classes" else negative_name or "none"
-    if len({*names, negative, UNDETERMINED}) < len(names) + 2:
-        words = ", ".join(map(repr, filter(None, (*names, negative, UNDETERMINED))))
-        raise typer.BadParameter(f"the verdicts {words} must differ")
-    return names, negative
 
 
 def _print(artifact: "Artifact") -> None:

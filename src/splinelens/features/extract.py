@@ -13,10 +13,12 @@ from splinelens import __version__
 from splinelens.anatomy import anatomy_of
 from splinelens.errors import NoTokens
 from splinelens.features.reader import CHUNK, Progress, TextFeatures, TextReader
-from splinelens.features.spec import FeatureSpec, load_up_to
+from splinelens.features.spec import FeatureSpec
 from splinelens.features.table import FeatureTable, joined, read_provenance
+from splinelens.features.validation import check_batch_tokens
 from splinelens.files import RowStore, check_output
 from splinelens.models import LoadedModel
+from splinelens.models.load import load_up_to
 from splinelens.texts import Texts
 from splinelens.tokens import Long
 
@@ -95,9 +97,6 @@ def extract(
         array([0.37], dtype=float32)
     """
     texts = Texts.of(texts)
-    if output is not None:
-        older = read_provenance(Path(output))  # perhaps of an equal run
-        check_output(output, overwrite=overwrite or older is not None, source=texts.source)
     spec = FeatureSpec.of(
         features,
         layers,
@@ -110,6 +109,8 @@ def extract(
         normalize=normalize,
         max_text_tokens=max_text_tokens,
     )
+    check_batch_tokens(batch_tokens)
+    check_table_output(output, texts, spec, prefixes=prefixes, overwrite=overwrite)
     loaded = load_up_to(
         model,
         spec.layers,
@@ -122,6 +123,36 @@ def extract(
     return read_table(
         reader, texts, prefixes=prefixes, keep=keep, output=output, overwrite=overwrite, progress=progress
     )
+
+
+def check_table_output(
+    output: str | PathLike[str] | None,
+    texts: Texts,
+    spec: FeatureSpec,
+    *,
+    prefixes: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Refuse an output that cannot be written before a model is loaded; a table of an equal run is fine.
+
+    Raises:
+        OutputExists: It exists and is no table of these texts and settings, or is a folder or the input.
+        CannotWrite: It cannot be written.
+    """
+    if output is None:
+        return
+    older = read_provenance(Path(output))
+    equal = older is not None and _is_of(older, texts, spec, prefixes)
+    check_output(Path(output), overwrite=overwrite or equal, source=texts.source)
+
+
+def _is_of(older: dict[str, Any], texts: Texts, spec: FeatureSpec, prefixes: bool) -> bool:  # Any: JSON
+    """Whether a table may be of these texts and settings, as far as this is known without the model."""
+    recorded, wanted = older.get("spec"), spec.to_dict()
+    if isinstance(recorded, dict) and spec.max_tokens is None:  # the model decides what fits
+        wanted["max_tokens"] = recorded.get("max_tokens")
+    asked = recorded, older.get("data_hash"), older.get("prefixes", False)
+    return asked == (wanted, texts.data_hash, prefixes)
 
 
 def read_table(

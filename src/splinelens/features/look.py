@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.errors import BadFeatures, UnknownAnatomy
-from splinelens.features.spec import load_up_to
 from splinelens.features.token_report import read_tokens
 from splinelens.features.validation import check_layer, check_text, check_token
 from splinelens.geometry.affine import RegionMap, first_order_map, piecewise_map
@@ -33,6 +32,7 @@ from splinelens.geometry.hulls import (
 from splinelens.geometry.walls import Crossing, crossing_step
 from splinelens.layers import AttentionCall
 from splinelens.models import LoadedModel
+from splinelens.models.load import load_up_to
 from splinelens.weights import linear_of, routed_neurons, walls_of
 
 SCHEMA = 1

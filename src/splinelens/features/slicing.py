@@ -15,11 +15,11 @@ from torch import Tensor
 
 from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.errors import BadFeatures
-from splinelens.features.spec import load_up_to
 from splinelens.features.token_report import TokenReport, read_tokens
 from splinelens.features.validation import check_layer, check_text, check_token
 from splinelens.geometry.slices import Slice, points_apart, slice_partition, spans_plane
 from splinelens.models import LoadedModel
+from splinelens.models.load import load_up_to
 from splinelens.texts.plain_text import visible
 from splinelens.weights import walls_of
 

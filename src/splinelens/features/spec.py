@@ -1,18 +1,15 @@
 """Everything that decides a feature's value, besides the text and the model."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from os import PathLike
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from splinelens.errors import BadFeatures, BadModel
+from splinelens.errors import BadFeatures
 from splinelens.features.catalogue import VERSION, statistics
-from splinelens.features.validation import check_layers, check_names
+from splinelens.features.validation import check_layers, check_names, check_positive
 from splinelens.geometry.attention import check_eps
-from splinelens.models import LoadedModel, load_model
 from splinelens.tokens import Long
 
 
@@ -35,7 +32,8 @@ class FeatureSpec:
         max_text_tokens: Texts of more tokens are not read; None reads texts of any length.
 
     Raises:
-        BadFeatures: ``eps`` is not in (0, 1), or ``max_text_tokens`` below 1.
+        BadFeatures: ``eps`` is not in (0, 1), ``max_tokens`` or ``max_text_tokens`` is no positive number, or
+            ``long`` another word.
 
     Example:
         >>> FeatureSpec(layers=(0, 2)).depth
@@ -56,15 +54,18 @@ class FeatureSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "eps", check_eps(self.eps))  # a plain float, whatever it came as
-        if self.max_text_tokens is not None and self.max_text_tokens < 1:
-            raise BadFeatures(f"max_text_tokens is {self.max_text_tokens}; pass a positive number or None")
+        if self.long not in ("windows", "cut"):
+            raise BadFeatures(f"long={self.long!r}: need 'windows' or 'cut'")
+        for name in ("max_tokens", "max_text_tokens"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, check_positive(value, name))
 
     @classmethod
     def of(cls, features: object, layers: object, pooling: object, **settings: Any) -> "FeatureSpec":
         """Validate user input before a model is loaded; ``settings`` are the other fields.
 
         Raises:
-            BadFeatures: Names or layers that cannot be, no layer, or ``eps`` outside (0, 1).
+            BadFeatures: Names or layers that cannot be, no layer, or a field that ``FeatureSpec`` refuses.
         """
         names, poolings = check_names(features, "features"), check_names(pooling, "pooling")
         statistics(names, poolings)
@@ -105,51 +106,3 @@ class FeatureSpec:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise BadFeatures(f"a feature spec is damaged at {where!r}: {first['msg']}") from error
-
-
-def load_up_to(
-    model: str | PathLike[str] | LoadedModel,
-    layers: Sequence[int] | None,
-    *,
-    revision: str | None = None,
-    device: str | None = None,
-    dtype: str | None = None,
-    trust_remote_code: bool = False,
-) -> LoadedModel:
-    """The model itself, or of a named one the blocks that some layers need; None stands for all layers.
-
-    Raises:
-        BadFeatures: A layer that does not exist.
-        BadModel: The model cannot be loaded, or an option of loading is given for a loaded one.
-    """
-    if isinstance(model, LoadedModel):
-        require_unset(
-            revision=revision, device=device, dtype=dtype, trust_remote_code=trust_remote_code or None
-        )
-        return model
-    depth = FeatureSpec(layers=check_layers(layers)).depth
-    return load_model(
-        model,
-        n_layers=depth,
-        revision=revision,
-        dtype=dtype or "float32",
-        device=device,
-        trust_remote_code=trust_remote_code,
-    )
-
-
-def require_unset(**options: object) -> None:
-    """Refuse options of loading for a model that is loaded already.
-
-    Raises:
-        BadModel: One of them is not None.
-
-    Example:
-        >>> require_unset(device=None, dtype="bfloat16")
-        Traceback (most recent call last):
-        ...
-        splinelens.errors.BadModel: dtype='bfloat16' belongs to load_model: the model is loaded already
-    """
-    for name, value in options.items():
-        if value is not None:
-            raise BadModel(f"{name}={value!r} belongs to load_model: the model is loaded already")

@@ -21,8 +21,9 @@ from splinelens.engines.torch import TextStats, TokenStats, positions_of, run_to
 from splinelens.errors import BadTexts
 from splinelens.features.catalogue import Column
 from splinelens.features.reader import TextReader
-from splinelens.features.spec import FeatureSpec, load_up_to
+from splinelens.features.spec import FeatureSpec
 from splinelens.models import LoadedModel
+from splinelens.models.load import load_up_to
 from splinelens.tokens import TokenBatch, Window, padded
 
 _STEP = 64

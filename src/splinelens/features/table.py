@@ -304,7 +304,8 @@ def read_provenance(path: Path) -> dict[str, Any] | None:  # Any: plain JSON val
         return None
     try:
         meta = pq.read_schema(path).metadata or {}
-        return json.loads(meta[_META])
+        record = json.loads(meta[_META])
+        return record if isinstance(record, dict) else None
     except (OSError, pa.ArrowException, KeyError, ValueError):
         return None
 

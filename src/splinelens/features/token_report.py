@@ -19,11 +19,10 @@ from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.engines.torch import Request, TokenStats, TorchEngine, positions_of
 from splinelens.errors import BadFeatures, BadTexts, NoTokens
 from splinelens.features.nonfinite import first_nonfinite, location
-from splinelens.features.spec import load_up_to
 from splinelens.features.validation import (
     check_layer,
     check_layers,
-    check_max_tokens,
+    check_positive,
     check_text,
     check_token,
 )
@@ -39,6 +38,7 @@ from splinelens.geometry.partition import BOUNDARY_POOLINGS, SIGN_POOLINGS, spli
 from splinelens.geometry.running import Running
 from splinelens.layers import AttentionCall, watch
 from splinelens.models import LoadedModel
+from splinelens.models.load import load_up_to
 from splinelens.tokens import TokenBatch, TokenizedText, Window, batches, prompt_ids, tokenize
 from splinelens.weights import linear_of, routed_neurons
 
@@ -176,7 +176,7 @@ def read_tokens(
         >>> report.sign.shape  # doctest: +SKIP
         (1, 3)
     """
-    eps, text, max_tokens = check_eps(eps), check_text(text, name), check_max_tokens(max_tokens)
+    eps, text, max_tokens = check_eps(eps), check_text(text, name), check_positive(max_tokens, "max_tokens")
     requested = check_layers(layers)
     loaded = load_up_to(model, requested, device=device, dtype=dtype)
     anatomy = anatomy_of(loaded.model)

@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from splinelens.errors import BadFeatures, BadTexts
 from splinelens.features.spec import FeatureSpec
 from splinelens.features.table import entry_names
-from splinelens.features.validation import check_texts, is_whole_number
+from splinelens.features.validation import check_batch_tokens, check_texts, is_whole_number
 from splinelens.models.shared import ModelKey, shared_model
 from splinelens.tokens import Long
 
@@ -203,12 +203,7 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
             )
         if self.unreadable not in ("raise", "nan"):
             raise BadFeatures(f"unreadable={self.unreadable!r}: need 'raise' or 'nan'")
-        for name in ("max_tokens", "batch_tokens"):
-            value = getattr(self, name)
-            if value is not None and not is_whole_number(value, 1):
-                raise BadFeatures(f"{name}={value!r}: need a positive number, or None")
-        if self.long not in ("windows", "cut"):
-            raise BadFeatures(f"long={self.long!r}: need 'windows' or 'cut'")
+        check_batch_tokens(self.batch_tokens)
         if not is_whole_number(self.cache_bytes, 0):
             raise BadFeatures(f"cache_bytes={self.cache_bytes!r}: need a number of bytes, 0 to keep no rows")
         if not isinstance(self.normalize, bool | np.bool_):
@@ -220,7 +215,7 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
             self.pooling,
             prompt=self.prompt,
             suffix=self.suffix,
-            max_tokens=None if self.max_tokens is None else int(self.max_tokens),
+            max_tokens=self.max_tokens,
             long=self.long,
             eps=self.eps,
             normalize=bool(self.normalize),

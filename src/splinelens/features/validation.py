@@ -125,19 +125,28 @@ def check_token(token: object, tokens: int, name: str = "the text") -> int:
     return number % tokens
 
 
-def check_max_tokens(max_tokens: object) -> int:
-    """The maximum number of tokens, if it is a positive whole number.
+def check_positive(number: object, parameter: str) -> int:
+    """A whole number from 1, as a number of Python.
 
     Raises:
-        BadTexts: It is not.
+        BadFeatures: It is none.
 
     Example:
-        >>> check_max_tokens(2048)
+        >>> check_positive(np.int64(2048), "max_tokens")
         2048
     """
-    if not is_whole_number(max_tokens, minimum=1):
-        raise BadTexts(f"max_tokens={max_tokens!r}: need a positive number")
-    return int(max_tokens)  # type: ignore[call-overload]  # checked above
+    if not is_whole_number(number, minimum=1):
+        raise BadFeatures(f"{parameter}={number!r}: need a positive number")
+    return index(number)  # type: ignore[arg-type]  # checked above
+
+
+def check_batch_tokens(batch_tokens: object) -> int | None:
+    """The tokens of a batch, before a model is loaded; None stands for the default.
+
+    Raises:
+        BadFeatures: Neither None nor a positive number.
+    """
+    return None if batch_tokens is None else check_positive(batch_tokens, "batch_tokens")
 
 
 def is_whole_number(value: object, minimum: int) -> bool:

@@ -6,10 +6,11 @@ megabytes and blocks that are not loaded cost nothing.
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,8 +118,8 @@ def load_model(
     *,
     n_layers: int | None = None,
     revision: str | None = None,
-    dtype: str = "float32",
     device: str | None = None,
+    dtype: str | None = None,
     trust_remote_code: bool = False,
     cache: str | os.PathLike[str] | None = None,
 ) -> LoadedModel:
@@ -128,8 +129,8 @@ def load_model(
         name: An alias (``smollm2-135m``), a folder, a ``.gguf`` file, or a hub id ``owner/name``.
         n_layers: Load only the first blocks, from 1 to all; None loads all.
         revision: Branch, tag or commit of a hub id.
-        dtype: ``float32``, ``bfloat16``, ``float16`` or ``float64``.
         device: Such as ``cpu`` or ``cuda:0``; without it the GPU if there is one.
+        dtype: ``float32``, ``bfloat16``, ``float16`` or ``float64``; None takes ``float32``.
         trust_remote_code: Run Python files that come with the model. Only for authors you trust.
         cache: Folder for fetched and converted models; see ``splinelens.models.cache``.
 
@@ -147,17 +148,57 @@ def load_model(
         splinelens.errors.BadModel: ... has no config.json: it is no model folder. ...
     """
     _make_sums_reproducible()
-    number_type, target, name = _dtype(dtype), _device(device), os.fspath(name)
+    number_type, target, name = _dtype(dtype or "float32"), _device(device), os.fspath(name)
     folder, commit = find_source(name, revision, trust_remote_code, cache)
     options = {"local_files_only": True, "trust_remote_code": trust_remote_code}
     with quiet():
-        config, total_depth = _read_config(folder, name, n_layers, options)
+        config, depth, total_depth = _read_config(folder, name, n_layers, options)
         tokenizer = _read_tokenizer(folder, options)
         model = _read_model(folder, config, number_type, target, options)
         _require_embeddings(model, tokenizer, folder)
     sidecar = read_sidecar(folder) if is_converted(folder, cache_folder(cache)) else None
     chain = sidecar.chain if sidecar and len(sidecar.chain) == total_depth + 1 else None
-    return LoadedModel(model, tokenizer, name, commit, n_layers or total_depth, total_depth, folder, chain)
+    return LoadedModel(model, tokenizer, name, commit, depth, total_depth, folder, chain)
+
+
+def load_up_to(
+    model: str | os.PathLike[str] | LoadedModel,
+    layers: Sequence[int] | None,
+    *,
+    revision: str | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    trust_remote_code: bool = False,
+) -> LoadedModel:
+    """The model itself, or of a named one the blocks that some layers need; None stands for all layers.
+
+    Raises:
+        BadFeatures: A layer that does not exist.
+        BadModel: The model cannot be loaded, or an option of loading is given for a loaded one.
+    """
+    options = {"revision": revision, "device": device, "dtype": dtype}
+    if isinstance(model, LoadedModel):
+        require_unset("load_model: the model", **options, trust_remote_code=trust_remote_code or None)
+        return model
+    depth = None if layers is None else max(layers, default=0) + 1
+    return load_model(model, n_layers=depth, **options, trust_remote_code=trust_remote_code)
+
+
+def require_unset(owner: str, /, **options: object) -> None:
+    """Refuse options of loading for what is loaded already; ``owner`` says where they belong.
+
+    Raises:
+        BadModel: One of them is not None.
+
+    Example:
+        >>> require_unset("load_model: the model", device=None, dtype="bfloat16")
+        Traceback (most recent call last):
+        ...
+        splinelens.errors.BadModel: dtype='bfloat16' belongs to load_model: the model is loaded already
+    """
+    for name, value in options.items():
+        if value is not None:
+            raise BadModel(f"{name}={value!r} belongs to {owner} is loaded already")
 
 
 def _make_sums_reproducible() -> None:
@@ -201,8 +242,8 @@ def _device(name: str | None) -> "torch.device":
 
 def _read_config(
     folder: Path, name: str, n_layers: int | None, options: dict[str, bool]
-) -> tuple[Any, int]:  # Any: transformers loads lazily
-    """The configuration, shortened so that later blocks are neither built nor read, and the whole depth."""
+) -> tuple[Any, int, int]:  # Any: transformers loads lazily
+    """The configuration without later blocks, which are neither built nor read; blocks to load, and all."""
     from transformers import AutoConfig
 
     _require_possible_depth(folder)
@@ -210,18 +251,25 @@ def _read_config(
         config = AutoConfig.from_pretrained(str(folder), **options)
         text = config.get_text_config()
         total_depth, blocks = int(text.num_hidden_layers), per_block(text)
-    if n_layers is None and total_depth > 0:
-        return config, total_depth
-    if not isinstance(n_layers, int) or not 1 <= n_layers <= total_depth:
+    depth = _depth(n_layers, total_depth, name)
+    if n_layers is not None:
+        for key in blocks:
+            setattr(text, key, getattr(text, key)[:depth])
+        text.num_hidden_layers = depth
+    return config, depth, total_depth
+
+
+def _depth(n_layers: object, total_depth: int, name: str) -> int:
+    """How many blocks to load; None stands for all."""
+    whole = hasattr(n_layers, "__index__") and not isinstance(n_layers, bool)  # numbers of NumPy too
+    depth = index(n_layers) if whole else total_depth if n_layers is None else 0  # type: ignore[arg-type]
+    if not 1 <= depth <= total_depth:
         error = BadModel if n_layers is None else BadFeatures
         raise error(
             f"cannot load {n_layers!r} blocks: {name} has {total_depth}, its layers are 0 to "
             f"{total_depth - 1}"
         )
-    for key in blocks:
-        setattr(text, key, getattr(text, key)[:n_layers])
-    text.num_hidden_layers = n_layers
-    return config, total_depth
+    return depth
 
 
 def _require_possible_depth(folder: Path) -> None:

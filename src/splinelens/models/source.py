@@ -63,8 +63,8 @@ def lasting_name(name: str) -> str:
     """
     if name in ALIASES:
         return name
-    path = Path(name).expanduser()
-    return name if not path.exists() else str(path.absolute())
+    path = Path(os.path.expanduser(name))  # what follows is false for names that no file can have
+    return str(path.absolute()) if os.path.exists(path) else name
 
 
 def require_complete(folder: Path) -> None:

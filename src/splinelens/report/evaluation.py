@@ -163,7 +163,8 @@ class EvaluationReport:
         negative: Name of the negative class.
         model: The model that the detector reads.
         source: Where the texts come from.
-        training_rows: Rows that the detector was fitted on, as far as it records its texts.
+        training_rows: Rows that the detector was fitted on, as far as it records its texts; None if it
+            records none.
         metrics: Those of ``detect.metrics.Evaluation`` as JSON values.
         all_labels: Those of ``detect.metrics.Evaluations`` for a detector of several labels, else None.
         sweep: Rates at every score: the ROC and the precision-recall curve.
@@ -190,7 +191,7 @@ class EvaluationReport:
     negative: str
     model: str
     source: str
-    training_rows: int
+    training_rows: int | None
     metrics: dict[str, Any]  # Any: JSON values, here and below
     all_labels: dict[str, Any] | None
     sweep: Sweep

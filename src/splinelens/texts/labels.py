@@ -6,7 +6,7 @@ from itertools import permutations
 from typing import TYPE_CHECKING, Any, Literal
 
 from splinelens.errors import BadLabels
-from splinelens.texts.table import column_cells, is_missing, json_type, quoted
+from splinelens.texts.table import column_cells, column_names, is_missing, json_type, quoted
 
 if TYPE_CHECKING:
     import numpy
@@ -114,6 +114,7 @@ def labels_of(
     *,
     positive: str | None = None,
     expected: Sequence[str] | None = None,
+    verdicts: tuple[str, str] | None = None,
 ) -> Labels:
     """Labels in memory: one value a text, as in a column of ``read_labels``, or a table of 0 and 1.
 
@@ -123,6 +124,7 @@ def labels_of(
         texts: How many texts there are.
         positive: As in ``read_labels``.
         expected: As in ``read_labels``; columns without names are these, in order.
+        verdicts: As in ``read_labels``.
 
     Raises:
         BadLabels: Not one label a text, a missing one, one class only, or another kind than read here.
@@ -150,19 +152,17 @@ def labels_of(
                 f"{len(missing)} of {texts} labels {name!r} are missing, the first in row {missing[0]} "
                 "(counted from 0); leave those rows out"
             )
-    return read_labels(columns, positive, expected)
+    return read_labels(columns, positive, expected, verdicts)
 
 
 def _columns_of(labels: Any, expected: Sequence[str] | None) -> dict[str, list[Any]]:  # Any: as in labels_of
     """The columns of labels in memory, by name."""
+    table_columns = None if isinstance(labels, str | bytes | Set) else column_names(labels)
+    if table_columns is not None:
+        return {str(name): _cells_of(labels[name]) for name in table_columns}
     if isinstance(labels, str | bytes | Set) or not isinstance(labels, Iterable):
         raise BadLabels(f"labels is a {type(labels).__name__}; give one label a text")
-    table: Any = labels  # Any: a data frame, or a dictionary
-    if isinstance(labels, Mapping) or hasattr(labels, "columns"):
-        return {str(name): list(table[name]) for name in getattr(table, "columns", table)}
-    rows = (
-        labels.to_pylist() if hasattr(labels, "to_pylist") else list(labels)
-    )  # cells of pyarrow are its own
+    rows = _cells_of(labels)
     single = not rows or isinstance(rows[0], str | bytes | dict) or getattr(rows[0], "shape", None) == ()
     if single or not hasattr(rows[0], "__len__"):
         return {str(getattr(labels, "name", None) or "positive"): rows}
@@ -171,6 +171,11 @@ def _columns_of(labels: Any, expected: Sequence[str] | None) -> dict[str, list[A
         raise BadLabels(f"labels of {width} columns; give each row one value for each of the labels")
     names = expected or (["positive"] if width == 1 else [f"label{column}" for column in range(width)])
     return {name: [row[column] for row in rows] for column, name in enumerate(names)}
+
+
+def _cells_of(column: Any) -> list[Any]:  # Any: as in labels_of
+    """The cells of a column; those of pyarrow as Python values."""
+    return [*(column.to_pylist() if hasattr(column, "to_pylist") else column)]
 
 
 def _standard(labels: Iterable[str]) -> bool:
@@ -229,7 +234,7 @@ def _bits(
         others = [label for label in distinct if label.lower() not in _BITS]
         raise BadLabels(
             f"label {name!r} holds {quoted(others, 5)}, where 0/1, true/false or only yes/no is read; "
-            "say which value counts as 1 with --positive VALUE"
+            "say which value counts as 1 with --positive VALUE (Python: positive=VALUE)"
         )
     if not one_class and len(set(bits)) < 2:
         raise BadLabels(

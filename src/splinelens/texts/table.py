@@ -243,7 +243,7 @@ def column_cells(values: Any, name: str = "texts") -> list[Any]:  # Any: columns
         given = {str: "one string", IOBase: "an open file"}
         what = next((words for kind, words in given.items() if isinstance(values, kind)), "bytes")
         raise BadTexts(f"{name} is {what}; give a list, or read_texts(path) for a file")
-    if (columns := _column_names(values)) is not None:
+    if (columns := column_names(values)) is not None:
         table = name if isinstance(values, Mapping) else "df"
         table += ".collect()" if hasattr(values, "collect") else ""
         column = _likely_column(values, columns)
@@ -287,7 +287,7 @@ def _iterates(values: object) -> bool:
         return False
 
 
-def _column_names(values: Any) -> list[Any] | None:  # Any: as in column_cells
+def column_names(values: Any) -> list[Any] | None:  # Any: as in column_cells
     """The columns of a table of pandas, polars, pyarrow or datasets, the keys of a dictionary, or None."""
     if isinstance(values, Mapping):
         return [*values]
