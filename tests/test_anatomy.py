@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from splinelens.anatomy import FAMILIES, anatomy_of
 from splinelens.errors import UnknownAnatomy
+from splinelens.models import LoadedModel
 
 TOKENS = 20  # longer than the sliding windows of the tiny models
 EXPERTS = sorted(name for name, row in FAMILIES.items() if row.experts)
@@ -325,6 +326,12 @@ def test_the_output_projection_is_the_last_step_of_the_attention(any_model):
         assert torch.equal(calls[0][1] + residual, given[-1][0])
 
 
+def test_what_load_model_returns_is_refused_with_its_model(tiny_llama, tiny_tokenizer):
+    loaded = LoadedModel(tiny_llama, tiny_tokenizer, "tiny", None, 1, 1)
+    with pytest.raises(UnknownAnatomy, match=r"a LoadedModel is no .* give its \.model"):
+        anatomy_of(loaded)
+
+
 def test_a_layer_of_experts_has_no_one_gate(tiny_of):
     anatomy = anatomy_of(tiny_of("deepseek_v3"))
     assert anatomy.gate(0) is anatomy.blocks[0].mlp.gate_proj
@@ -371,7 +378,7 @@ def test_the_language_model_is_found_among_other_parts(tiny_of):
 
 @pytest.mark.parametrize("model", [torch.nn.Linear(2, 2), SimpleNamespace(config=None)])
 def test_what_is_no_transformers_model_is_refused(model):
-    with pytest.raises(UnknownAnatomy, match="architecture None"):
+    with pytest.raises(UnknownAnatomy, match="is no transformers model and has no row in anatomy"):
         anatomy_of(model)
 
 

@@ -395,6 +395,12 @@ def anatomy_of(model: "nn.Module") -> Anatomy:
         2
     """
     model_type = getattr(getattr(model, "config", None), "model_type", None)
+    if model_type is None:
+        kind = type(model).__name__
+        raise UnknownAnatomy(
+            f"a {kind} is no transformers model and has no row in anatomy.py; "
+            f"give {'its .model' if kind == 'LoadedModel' else 'a model, such as load_model(name).model'}"
+        )
     family = FAMILIES.get(str(model_type))
     if family is None:
         raise UnknownAnatomy(

@@ -286,6 +286,27 @@ def test_what_does_not_split_is_not_explained(fit_on, tmp_path, loaded, spec):
         detector.score(["you"], explain=True)
 
 
+def test_what_is_no_name_of_a_detector_is_refused():
+    with pytest.raises(
+        UnknownDetector, match="a name or a folder, and this is a NoneType; give one of these"
+    ):
+        find_artifact(None)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "x" * 300, "a\0b", "~nosuchuser/mine"], ids=["empty", "long", "NUL", "~"]
+)
+def test_a_name_that_no_folder_can_have_is_no_detector(name):
+    with pytest.raises(UnknownDetector, match="no detector and no folder"):
+        find_artifact(name)
+
+
+def test_a_file_of_a_detector_is_refused_with_its_folder(tmp_path):
+    (tmp_path / "detector.json").write_text("{}")
+    with pytest.raises(UnknownDetector, match="a detector is a folder: give"):
+        find_artifact(tmp_path / "detector.json")
+
+
 def test_unknown_names_get_near_ones():
     with pytest.raises(UnknownDetector, match="no folder 'toxicty'; did you mean toxicity"):
         find_artifact("toxicty")

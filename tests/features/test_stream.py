@@ -268,3 +268,19 @@ def test_ids_that_are_no_whole_numbers_are_refused(letters, tiny_llama, ids):
     jaxtyping.config.update("jaxtyping_disable", True)  # as in use
     with pytest.raises(BadTexts, match="token ids are whole numbers"):
         Stream(letters(tiny_llama)).push(ids)
+
+
+def test_a_model_in_training_mode_is_refused_at_the_start(tiny_llama, letters):
+    loaded = letters(tiny_llama)
+    try:
+        tiny_llama.train()
+        with pytest.raises(BadFeatures, match="training mode, where dropout is random; call its eval"):
+            Stream(loaded)
+    finally:
+        tiny_llama.eval()
+
+
+def test_a_stream_is_printed_in_one_line(tiny_llama, letters):
+    stream = Stream(letters(tiny_llama), layers=[1])
+    stream.feed("good")
+    assert repr(stream) == "Stream('tiny', 4 tokens, 7 columns, layer 1)"

@@ -1,5 +1,6 @@
 """Tests features/token_report.py."""
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -376,3 +377,27 @@ def test_what_fails_only_once_is_named_where_it_was_seen(tiny_llama, wrap):
 def test_a_layer_below_0_is_refused_before_a_model_is_loaded():
     with pytest.raises(BadFeatures, match=r"layers \[-2\] do not exist: they are counted from 0"):
         read_tokens(TEXT, "no/such-model", layers=[0, -2])
+
+
+@pytest.mark.parametrize("layer", [0, 9, -1])
+def test_a_layer_that_was_not_read_has_no_code(load, layer):
+    report = read_tokens(TEXT, load("llama"), layers=[1])
+    for method in (report.code, report.region_ids):
+        with pytest.raises(BadFeatures, match=f"layer {layer} was not read; the layers that were are 1"):
+            method(layer)
+
+
+def test_reports_of_other_layers_or_models_have_no_distance(load):
+    llama = load("llama")
+    report, other = (read_tokens(TEXT, llama, layers=[layer]) for layer in (0, 1))
+    with pytest.raises(BadFeatures, match="of layers 0, the other of 1; read both at the same layers"):
+        text_distances(llama, report, other)
+    wider = read_tokens(TEXT, load("llama", intermediate_size=64), layers=[0])
+    with pytest.raises(BadFeatures, match="read both texts with one model"):
+        text_distances(llama, report, wider)
+
+
+def test_inputs_to_keep_are_a_list_of_layers(load):
+    jaxtyping.config.update("jaxtyping_disable", True)  # as in use
+    with pytest.raises(BadFeatures, match="keep_inputs=1: need a list of layers"):
+        read_tokens(TEXT, load("llama"), keep_inputs=1)

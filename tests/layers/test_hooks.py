@@ -9,6 +9,7 @@ import torch
 
 from splinelens.errors import BadFeatures, UnknownAnatomy
 from splinelens.layers import watch
+from splinelens.models import LoadedModel
 
 IDS = torch.arange(4, 24).reshape(2, 10)
 _ACTIVATIONS = {"phi3": "mlp.activation_fn", "opt": "activation_fn", "gpt2": "mlp.act", "gpt_neox": "mlp.act"}
@@ -272,3 +273,17 @@ def test_a_pass_of_another_thread_is_not_read(tiny_of, name):
         run(model)
         pytest.fail("what follows in the block is not run")
     assert {"gate", "hidden", "inputs", "attention"} <= set(read)
+
+
+def test_what_load_model_returns_is_watched_as_its_model(tiny_llama, tiny_tokenizer):
+    depth = tiny_llama.config.num_hidden_layers
+    loaded, seen = LoadedModel(tiny_llama, tiny_tokenizer, "tiny", None, depth, depth), []
+    with watch(loaded, gate=lambda layer, values: seen.append(layer)):
+        run(tiny_llama)
+    assert seen == list(range(depth))
+
+
+def test_what_is_no_transformers_model_is_named_with_what_to_give():
+    wording = r"a str is no transformers model .* give a model, such as load_model\(name\)\.model"
+    with pytest.raises(UnknownAnatomy, match=wording), watch("smollm2-135m", gate=lambda *_: None):
+        pass

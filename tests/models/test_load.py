@@ -368,3 +368,19 @@ def test_memory_shows_the_layers_loaded(default_cache):
     assert max(noted_6, noted_30) < 80  # nor does the fingerprint, from its note
     assert pass_30 > 350  # 30 blocks of 14.2 MB each are read by the pass
     assert pass_6 < 0.4 * pass_30
+
+
+@pytest.mark.parametrize(
+    ("kind", "advice"),
+    [
+        ("tiny_causal", "save it and its tokenizer with save_pretrained, and give the folder"),
+        (None, "give one"),
+    ],
+    ids=["a model in memory", "None"],
+)
+def test_what_is_no_name_is_refused(request, kind, advice):
+    given = kind and request.getfixturevalue(kind)
+    with pytest.raises(
+        BadModel, match=f"what load_model returns, and this is a {type(given).__name__}; {advice}"
+    ):
+        load_model(given)

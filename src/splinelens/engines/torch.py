@@ -346,8 +346,7 @@ def run_tokens(
         >>> tiny = GPT2Model(GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=16, n_positions=2)).eval()
         >>> run_tokens(tiny, torch.tensor([[1, 2, 0]]), torch.arange(3)[None])
     """
-    if model.training:
-        raise BadFeatures("the model is in training mode, where dropout is random; call its eval() first")
+    require_evaluation(model)
     double = next(model.parameters()).dtype == torch.float64
     if double:
         _check_float64(model)
@@ -365,6 +364,16 @@ def run_tokens(
             **{earlier: cache},  # so named from transformers 5.24 on, and otherwise before
             **positioned,
         )
+
+
+def require_evaluation(model: nn.Module) -> None:
+    """Refuse a model in training mode.
+
+    Raises:
+        BadFeatures: It is.
+    """
+    if model.training:
+        raise BadFeatures("the model is in training mode, where dropout is random; call its eval() first")
 
 
 def _check_float64(model: nn.Module) -> None:

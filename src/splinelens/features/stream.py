@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from splinelens.anatomy import anatomy_of
-from splinelens.engines.torch import TextStats, TokenStats, positions_of, run_tokens
+from splinelens.engines.torch import TextStats, TokenStats, positions_of, require_evaluation, run_tokens
 from splinelens.errors import BadTexts
 from splinelens.features.catalogue import Column
 from splinelens.features.reader import TextReader
@@ -72,11 +72,13 @@ class Stream:
             dtype: Number type of the weights; None takes ``float32``.
 
         Raises:
-            BadFeatures: Names or layers that do not exist, or ``eps`` outside (0, 1).
+            BadFeatures: Names or layers that do not exist, ``eps`` outside (0, 1), or a model in
+                training mode.
             BadModel: The model cannot be loaded.
         """
         spec = FeatureSpec.of(features, layers, pooling, prompt=prompt, max_tokens=1, eps=eps)
         loaded = load_up_to(model, spec.layers, device=device, dtype=dtype)
+        require_evaluation(loaded.model)
         self._reader = TextReader(loaded, spec)
         self.columns: tuple[Column, ...] = self._reader.columns
         self.length = 0
@@ -91,6 +93,15 @@ class Stream:
             batch = self._batch([token])
             run_tokens(loaded.model, batch.ids, batch.positions, cache=self._cache)
             self._cached += 1
+
+    def __repr__(self) -> str:
+        layers = self._reader.layers
+        read = (
+            f"{len(layers)} layers ({layers[0]} to {layers[-1]})" if len(layers) > 1 else f"layer {layers[0]}"
+        )
+        return (
+            f"Stream({self._reader.loaded.name!r}, {self.length} tokens, {len(self.columns)} columns, {read})"
+        )
 
     @property
     def names(self) -> list[str]:

@@ -5,7 +5,7 @@ nothing of size (token, neuron) or (token, token) outlives its layer. A prompt r
 the same row; attention sees its tokens, and they are never reported.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -114,7 +114,13 @@ class TokenReport:
         return region_ids(self._named(layer))
 
     def code(self, layer: int) -> UInt8[Tensor, "token byte"]:
-        """The packed signs of each token at one layer that was read."""
+        """The packed signs of each token at one layer that was read, by its number in the model.
+
+        Raises:
+            BadFeatures: The layer was not read.
+        """
+        if layer not in self.layers:
+            raise BadFeatures(f"layer {layer} was not read; the layers that were are {_listed(self.layers)}")
         return self.codes[self.layers.index(layer)]
 
     def piece(self, token: int) -> str:
@@ -181,6 +187,8 @@ def read_tokens(
     loaded = load_up_to(model, requested, device=device, dtype=dtype)
     anatomy = anatomy_of(loaded.model)
     chosen = anatomy.layers(requested)
+    if not isinstance(keep_inputs, Iterable):
+        raise BadFeatures(f"keep_inputs={keep_inputs!r}: need a list of layers, such as [5]")
     keep_inputs = [_kept_layer(layer, chosen, "inputs") for layer in keep_inputs]
     before = prompt_ids(loaded.tokenizer, prompt, beginning=True)
     tokens = _tokenize(loaded, text, len(before), max_tokens, name)
@@ -229,7 +237,15 @@ def text_distances(
 
     Over all pairs of tokens, at each layer of the reports. On a layer of experts all neurons of all experts
     count, and those of experts that a token is not routed to are off.
+
+    Raises:
+        BadFeatures: The reports are of other layers, or of models with other neurons.
     """
+    if report.layers != other.layers:
+        one, two = _listed(report.layers), _listed(other.layers)
+        raise BadFeatures(f"one report is of layers {one}, the other of {two}; read both at the same layers")
+    if report.neuron_count != other.neuron_count or report.routes.keys() != other.routes.keys():
+        raise BadFeatures("the reports are of models with other neurons; read both texts with one model")
     distances = []
     for layer, neurons in zip(report.layers, report.neuron_count, strict=True):
         if layer not in report.routes:
@@ -284,9 +300,14 @@ def _kept_layer(layer: object, chosen: tuple[int, ...], what: str) -> int:
     """A layer to keep something of, if it is among those that are read."""
     number = check_layer(layer)
     if number not in chosen:
-        available = f"{chosen[0]} to {chosen[-1]}" if len(chosen) > 8 else ", ".join(map(str, chosen))
-        raise BadFeatures(f"no {what} to keep at layer {number}: the layers that are read are {available}")
+        raise BadFeatures(
+            f"no {what} to keep at layer {number}: the layers that are read are {_listed(chosen)}"
+        )
     return number
+
+
+def _listed(layers: tuple[int, ...]) -> str:
+    return f"{layers[0]} to {layers[-1]}" if len(layers) > 8 else ", ".join(map(str, layers))
 
 
 def _tokenize(loaded: LoadedModel, text: str, before: int, max_tokens: int, name: str) -> TokenizedText:

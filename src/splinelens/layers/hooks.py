@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.layers.attention import CallReader, watch_attention
 from splinelens.layers.experts import routed_gate
+from splinelens.models import LoadedModel
 
 Reader = Callable[[int, Tensor], None]
 """Called as ``reader(layer, tensor)``, with a tensor of shape (text, token, neuron or width)."""
@@ -32,7 +33,7 @@ class _Stop(Exception):
 
 @contextmanager
 def watch(
-    model: nn.Module,
+    model: nn.Module | LoadedModel,
     *,
     gate: Reader | None = None,
     hidden: Reader | None = None,
@@ -46,10 +47,12 @@ def watch(
 
     A model is watched by one thread at a time: others wait at the ``with``. Passes that other threads
     run meanwhile are not read. If attention is read and the family's row says ``softmax="weights"``, the
-    model runs eager attention, which may round differently.
+    model runs eager attention, which may round differently. A model in training mode is read as it is, with
+    its dropout: call its ``eval()`` for numbers that can be repeated.
 
     Args:
-        model: A transformers model whose architecture has a row in ``anatomy.py``.
+        model: A transformers model whose architecture has a row in ``anatomy.py``, or what ``load_model``
+            returned; then the passes are those of its ``model``.
         gate: Receives each layer's gate, before the nonlinearity: (text, token, neuron). On a layer
             of experts, the gates of the experts that a token is routed to, in rising order, then that
             of the shared expert.
@@ -74,7 +77,7 @@ def watch(
         0 (1, 3, 32)
         1 (1, 3, 32)
     """
-    anatomy = anatomy_of(model)
+    anatomy = anatomy_of(model.model if isinstance(model, LoadedModel) else model)
     chosen = anatomy.layers(layers)
     thread, end = threading.get_ident(), _Stop()
     readers = {"gate": gate, "hidden": hidden, "inputs": inputs, "attention": attention}

@@ -147,6 +147,7 @@ def load_model(
         ...
         splinelens.errors.BadModel: ... has no config.json: it is no model folder. ...
     """
+    _require_name(name)
     _make_sums_reproducible()
     number_type, target, name = _dtype(dtype or "float32"), _device(device), os.fspath(name)
     folder, commit = find_source(name, revision, trust_remote_code, cache)
@@ -199,6 +200,19 @@ def require_unset(owner: str, /, **options: object) -> None:
     for name, value in options.items():
         if value is not None:
             raise BadModel(f"{name}={value!r} belongs to {owner} is loaded already")
+
+
+def _require_name(name: object) -> None:
+    if isinstance(name, str | os.PathLike):
+        return
+    in_memory = hasattr(name, "save_pretrained")
+    advice = (
+        "save it and its tokenizer with save_pretrained, and give the folder" if in_memory else "give one"
+    )
+    raise BadModel(
+        "a model is a name, a folder, a file or what load_model returns, and this is a "
+        f"{type(name).__name__}; {advice}"
+    )
 
 
 def _make_sums_reproducible() -> None:
