@@ -23,6 +23,10 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 GEOMETRY = DOCS / "geometry.md"
 PAGES = sorted(DOCS.glob("*.md"))
 PICTURES = sorted(DOCS.glob("pictures/*.svg"))
+COMMANDS = (
+    *("score", "inspect", "extract", "train", "evaluate"),
+    *("models list", "models pull", "models check", "detectors list", "detectors show"),
+)
 # The page's words, the script's line, and how far rounding on other processors may move a number.
 QUOTED = (
     (r"visits (\d+) regions with (\d+) tokens", r"^regions of (\d+) tokens: (\d+) to \2 at a layer$", 0.0),
@@ -106,6 +110,19 @@ def test_the_commands_of_a_page_run(page, default_model, tmp_path, monkeypatch):
         assert words[0] == "splinelens"
         result = CliRunner().invoke(app, words[1:])
         assert result.exit_code == 0, f"{line}\n{result.output}"
+
+
+@pytest.mark.parametrize("page", [*PAGES, DOCS.parent / "README.md"], ids=lambda page: page.stem)
+def test_every_option_of_the_commands_of_a_page_exists(page):
+    text = page.read_text("utf-8").replace("\\\n", " ")
+    for words, options in re.findall(r"\bsplinelens ((?:(?:models|detectors) )?[a-z]+)\b([^`\n|]*)", text):
+        if words in COMMANDS:
+            shown = CliRunner().invoke(app, [*words.split(), "--help"]).stdout
+            for option in re.findall(r"(?<!\S)--?[a-z][a-z-]*", options):
+                assert re.search(rf"(?<![\w-]){option}(?![\w-])", shown), (words, option)
+    shown = "".join(CliRunner().invoke(app, [command, "--help"]).stdout for command in COMMANDS[:5])
+    for option in re.findall(r"`(--[a-z][a-z-]+)", text):
+        assert re.search(rf"{option}(?![\w-])", shown), option
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
