@@ -70,17 +70,14 @@ OPTIONS = {
     "at": "0:0 9:0 0:99 -1:0 a:b 0 0:0,1 : 0:٣".split(),
     "slice_at": "0:0,1,2 0:0,0,0 9:0,1,2 0:0,1 0:0,1,99 : a".split(),
     "format": "txt csv tsv jsonl json parquet CSV xml exe".split(),
-    "model": [
-        "{detector}",
-        "{texts}",
-        "{model}/config.json",
-        "{model}/..",
-        "fifo",
-        "smollm2-136m",
-        "cut.gguf",
-        ".",
-    ],
-    "detector": ["{model}", "{texts}", "{detector}/detector.json", "{detector}/..", "fifo", "toxicty", "."],
+    "model": "{detector} {texts} {model}/config.json {model}/.. fifo smollm2-136m cut.gguf .".split(),
+    "detector": "{model} {texts} {detector}/detector.json {detector}/.. fifo toxicty .".split(),
+    "file": "fifo /dev/zero /dev/null folder loop file cut.gguf {model} none.csv - hf:a/b".split(),
+    "terms": "{texts} fifo /dev/zero /dev/null folder loop file cut.gguf none.tsv -".split(),
+    "hatecheck": "{texts} fifo /dev/zero folder loop.csv file none.csv -".split(),
+    "xstest": "{texts} fifo /dev/zero folder loop.csv file none.csv -".split(),
+    "reference": "{model} {texts} fifo /dev/zero folder loop file .".split(),
+    "report": "out.html out fifo fifo.html /dev/null folder loop a/b.html old.csv {texts}".split(),
     "output": "out.csv out.jsonl out.parquet out.html out a/b.csv folder.csv loop.csv /dev/null old.csv".split(),
     "split": "split split=train split= =x = split=nothing nothing".split(),
     "label": "toxic kind comment id nothing split".split(),
@@ -148,13 +145,8 @@ def make_sound(folder, build_tiny, tokenizer, families):
         table.writerow(["id", "comment", "toxic", "kind", "split"])
         for row in range(60):
             rude, kind = row % 2, ("rude", "kind", "dull")[row % 3]
-            words = [
-                "you",
-                "the",
-                kind,
-                *rng.sample(["toad", "fool"] if rude else ["tea", "sea"], 2),
-                str(row),
-            ]
+            nouns = rng.sample(["toad", "fool"] if rude else ["tea", "sea"], 2)
+            words = ["you", "the", kind, *nouns, str(row)]
             table.writerow([row, " ".join(words), rude, kind, "train" if row < 40 else "test"])
     gguf = folder / "tiny.gguf"
     write_gguf(gguf, build_tiny("llama", num_key_value_heads=4), tokenizer)
@@ -244,11 +236,8 @@ def _arguments(rng, sound):
 
     from splinelens.cli import app
 
-    words = {
-        "texts": "comments.csv",
-        "model": str(sound.model),
-        "detector": str(rng.choice([*sound.detectors.values()])),
-    }
+    detector = rng.choice([*sound.detectors.values()])
+    words = {"texts": "comments.csv", "model": str(sound.model), "detector": str(detector)}
     shutil.copy(sound.texts, "comments.csv")
     shutil.copy(sound.texts, "old.csv")
     Path("file").touch()
@@ -258,6 +247,7 @@ def _arguments(rng, sound):
     Path("folder").mkdir()
     Path("cut.gguf").write_bytes(sound.gguf.read_bytes()[:3000])
     os.mkfifo("fifo")
+    os.mkfifo("fifo.html")
     group, command, parts = rng.choice(
         [
             ("", "score", ["comments.csv", "--column", "comment", "--detector", "{detector}", "--json"]),
@@ -299,8 +289,7 @@ def _arguments(rng, sound):
             at = rng.randrange(len(parts))
             option = parameters.get(parts[at - 1]) if at else None
             pool = OPTIONS.get(option.name, []) if option else OPTIONS["model"] + OPTIONS["detector"]
-            if parts[at] == "comments.csv":  # a pipe of texts waits for its writer, as it should
-                pool = [value for value in pool if value != "fifo"]
+            pool = OPTIONS["file"] if parts[at] == "comments.csv" else pool
             parts = [*parts[:at], rng.choice([*pool, *rng.sample(STRINGS, 3)]), *parts[at + 1 :]]
             note = f"part {at} is {parts[at]!r:.60}"
         elif how == "input":
@@ -364,19 +353,7 @@ def _odd_file(rng, sound):
         "formula": b"comment,toxic\n=cmd|' /C calc'!A0,1\n@x,0\n",
     }
     what = rng.choice(sorted(contents))
-    suffixes = [
-        ".csv",
-        ".tsv",
-        ".jsonl",
-        ".json",
-        ".parquet",
-        ".txt",
-        "",
-        ".CSV",
-        ".xlsx",
-        ".csv.gz",
-        ".arrow",
-    ]
+    suffixes = ["", *".csv .tsv .jsonl .json .parquet .txt .CSV .xlsx .csv.gz .arrow".split()]
     name = rng.choice(["odd", "odd", "-odd", "a b", "odd\n", "ö", "odd\udcff"]) + rng.choice(suffixes)
     Path(name).write_bytes(contents[what])
     return name, f"{what} in {name!r}"
@@ -402,15 +379,7 @@ def _detector(rng, sound):
     else:
         about = _change_json_text(rng, manifest, rehash=True)
     labels = {"binary": ["toxic"], "classes": ["kind"], "labels": ["rude", "mild"]}[task]
-    evaluate = [
-        "evaluate",
-        "./detector",
-        "comments.csv",
-        "--column",
-        "comment",
-        "--allow-training-rows",
-        "-q",
-    ]
+    evaluate = "evaluate ./detector comments.csv --column comment --allow-training-rows -q".split()
     evaluate += [part for label in labels for part in ("--label", label)]
     model = [] if rng.random() < 0.3 else ["--model", str(sound.model)]
     texts = ["--text", "you are a toad", "--text", ""]
@@ -498,24 +467,8 @@ def _gguf(rng, sound):
             data[rng.randrange(8000)] = rng.randrange(256)
         about = "bytes changed"
     Path("bad.gguf").write_bytes(data)
-    line = rng.choice(
-        [
-            ["models", "pull", "bad.gguf"],
-            [
-                "extract",
-                "-",
-                "-o",
-                "out.parquet",
-                "--model",
-                "./bad.gguf",
-                "--format",
-                "txt",
-                "--max-tokens",
-                "64",
-                "-q",
-            ],
-        ]
-    )
+    extract = "extract - -o out.parquet --model ./bad.gguf --format txt --max-tokens 64 -q"
+    line = rng.choice(["models pull bad.gguf", extract]).split()
     return Case(about, [line], b"you are a toad\n", {"SPLINELENS_CACHE": str(Path("cache").absolute())})
 
 
@@ -828,19 +781,8 @@ def _add_index(rng, folder):
     """An index of weight files that names what it should not."""
     shard = rng.choice(["model-00001-of-00001.safetensors", "other.safetensors"])
     (folder / "model.safetensors").rename(folder / shard)
-    names = [
-        shard,
-        "../../../etc/passwd",
-        "/etc/passwd",
-        "/dev/zero",
-        "fifo.safetensors",
-        3,
-        None,
-        ["a"],
-        {},
-        "",
-        "no.safetensors",
-    ]
+    names = [shard, 3, None, ["a"], {}, "", "no.safetensors"]
+    names += ["../../../etc/passwd", "/etc/passwd", "/dev/zero", "fifo.safetensors"]
     name = rng.choice(names)
     os.mkfifo(folder / "fifo.safetensors")
     weights = rng.choice([{"embed_tokens.weight": name}, {"a": shard, "b": name}, [name], name, {}, None])
@@ -853,15 +795,8 @@ def _add_index(rng, folder):
 def _add_pickle(rng, folder):
     """A pickle that makes a file when it is loaded, beside the weights or in their place."""
     code = b"cposix\nsystem\n(S'touch %s'\ntR." % str(Path("canary").absolute()).encode()
-    names = [
-        "pytorch_model.bin",
-        "model.pt",
-        "adapter_model.bin",
-        "training_args.bin",
-        "tokenizer.pkl",
-        "model.safetensors",
-    ]
-    name = rng.choice(names)
+    names = "pytorch_model.bin model.pt adapter_model.bin training_args.bin tokenizer.pkl model.safetensors"
+    name = rng.choice(names.split())
     if rng.random() < 0.6:
         (folder / "model.safetensors").unlink()
     if rng.random() < 0.3:

@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import suppress
 
 import huggingface_hub
 import pytest
@@ -290,8 +289,8 @@ def test_a_pipe_in_a_model_folder_is_refused(model_folder, name):
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "tokenizer.json"])
 def test_deeply_nested_json_is_refused(model_folder, name, depth):
     text = (model_folder / name).read_text()
-    (model_folder / name).write_text(text.rstrip().rstrip("}") + ', "x": ' + "[" * depth + "]" * depth + "}")
-    with suppress(BadModel) if depth == 500 else pytest.raises(BadModel, match="cannot be loaded"):
+    (model_folder / name).write_text(text.rstrip()[:-1] + ', "x": ' + "[" * depth + "]" * depth + "}")
+    with pytest.raises(BadModel, match="cannot be loaded"):
         load_model(str(model_folder), device="cpu").fingerprint  # noqa: B018
 
 

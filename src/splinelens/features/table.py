@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from splinelens.errors import BadFeatures, BadTexts
+from splinelens.errors import BadFeatures
 from splinelens.features.catalogue import CATALOGUE, Column
 from splinelens.files import atomic_write, check_output
+from splinelens.texts.columns import refuse_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -197,14 +198,10 @@ class FeatureTable:
         Raises:
             BadTexts: The message names the column.
         """
-        for name in names:
-            if (
-                name in (*_ROW_COLUMNS, *_PREFIX_COLUMNS[: 2 * prefixes])
-                or name.rpartition(".")[2] in CATALOGUE
-            ):
-                raise BadTexts(
-                    f"column {name!r} cannot be kept: feature tables have a column of that name; rename it"
-                )
+        ours = (*_ROW_COLUMNS, *_PREFIX_COLUMNS[: 2 * prefixes])
+        refuse_names(
+            (name for name in names if name in ours or name.rpartition(".")[2] in CATALOGUE), "feature tables"
+        )
 
     @classmethod
     def from_arrow(cls, table: "pa.Table") -> "FeatureTable":

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from splinelens.errors import BadTexts
 from splinelens.files import atomic_write
+from splinelens.texts.columns import refuse_names
 from splinelens.texts.table import Texts, json_value
 
 if TYPE_CHECKING:
@@ -133,9 +134,7 @@ def check_kept(names: Iterable[str]) -> None:
         BadTexts: The message names the column.
     """
     ours = TextScore.__dataclass_fields__
-    for name in names:
-        if name in ours or name.startswith("score."):
-            raise BadTexts(f"column {name!r} cannot be kept: scores have a column of that name; rename it")
+    refuse_names((name for name in names if name in ours or name.startswith("score.")), "scores")
 
 
 def kept_cells(kept: Texts, row: int) -> dict[str, Any]:  # Any: as in Texts

@@ -82,6 +82,16 @@ def texts_only(values: Cells, request: ColumnRequest) -> TextsAndColumns:
     return values, {}
 
 
+def refuse_names(taken: Iterable[str], results: str) -> None:
+    """Refuse to keep columns of the user whose names are taken in the results.
+
+    Raises:
+        BadTexts: There is one; the message names it.
+    """
+    for name in taken:
+        raise BadTexts(f"column {name!r} cannot be kept: {results} have a column of that name; rename it")
+
+
 def column_option(name: str) -> str:
     """The option that names a column; a name that may be a text, or is not printable, is not shown."""
     shown = is_name(name) and len(name) <= 60 and name.isprintable()
