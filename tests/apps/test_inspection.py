@@ -122,13 +122,13 @@ def test_percentiles_come_from_the_reference_of_the_model(load, tmp_path):
     found = inspect(TEXT, loaded, reference=reference)
     (text,), (percentiles,) = found.texts, found.percentiles
     assert (percentiles == reference.percentiles(text.seven, 12, (0, 1, 2))).all()
-    assert found.reference == "the first 8 tokens of 5 random texts"
+    assert found.reference == ("the first 8 tokens of 5 random texts",)
     assert found.notes == ()
     reference.save(tmp_path)
     again = inspect(TEXT, loaded, reference=tmp_path, layers=[2])
     assert (again.percentiles[0][0] == percentiles[2]).all()
     both = inspect("a", loaded, versus=TEXT, reference=reference)
-    assert both.reference == "the first token of 5 random texts; the first 8 tokens of 5 random texts"
+    assert both.reference == ("the first token of 5 random texts", "the first 8 tokens of 5 random texts")
     long = inspect("a", loaded, versus=TEXT * 3, reference=reference)
     assert "percentiles: the other text has" in " ".join(long.notes)
     assert "percentiles: the text has" not in " ".join(long.notes)

@@ -200,6 +200,14 @@ def test_texts_of_too_many_tokens_are_not_read(extract, tmp_path):
     assert table.reasons[1] in told
 
 
+def test_texts_in_several_windows_are_counted(extract, tmp_path):
+    path = tmp_path / "some.csv"
+    path.write_text(f"comment\n{'lovely ' * 60}\n", "utf-8")
+    told = extract(tmp_path / "a.parquet", "--max-tokens", "20", file=path).stderr
+    assert told.startswith("1 text, ")
+    assert "; 1 read in windows of 20 tokens" in told
+
+
 def same(one, other):
     first, second = FeatureTable.read(one), FeatureTable.read(other)
     np.testing.assert_array_equal(first.values, second.values)

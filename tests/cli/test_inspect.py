@@ -81,7 +81,7 @@ def test_options_reach_the_app(run, asked):
         "--eps",
         "0.2",
     ]
-    options += ["--max-tokens", "9", "--slice", "2: 0, 3,11"]
+    options += ["--max-tokens", "9", "--slice", "2: 0, 3,-1"]
     options += ["--dtype", "bfloat16", "--device", "cpu", "--revision", "v1", "--trust-remote-code"]
     assert run("inspect", "a", *options, code=1).stderr == "Error: the text has no token\n"
     load = {"n_layers": 3, "revision": "v1", "dtype": "bfloat16", "device": "cpu"}
@@ -96,7 +96,7 @@ def test_options_reach_the_app(run, asked):
                 "eps": 0.2,
                 "max_tokens": 9,
                 "prefixes": True,
-                "slice_at": (2, (0, 3, 11)),
+                "slice_at": (2, (0, 3, -1)),
                 "reference": None,
             },
         )
@@ -149,7 +149,7 @@ def test_a_file_of_another_encoding_is_read_with_it(run, asked, tmp_path):
         (["a", "--json", "-o", "a.html"], "give --json or --output"),
         (["a", "-o", "a.png"], "a.png does not end in .html"),
         (["a", "--slice", "0:1,2"], "is not LAYER:A,B,C"),
-        (["a", "--slice", "0:1,2,-3"], "is not LAYER:A,B,C"),
+        (["a", "--slice", "-1:1,2,3"], "is not LAYER:A,B,C"),
         (["a", "--at", "3"], "is not LAYER:TOKEN, such as 5:3"),
         (["a", "--at", "3:-x"], "is not LAYER:TOKEN"),
         (["a", "--at", "3:1", "--layers", "0-3"], "it takes no --versus"),

@@ -209,6 +209,8 @@ def test_a_prompt_and_a_window_beyond_the_positions_are_refused(tiny_llama, wrap
         BadFeatures, match="5 prompt tokens and windows of 252 exceed the 256 positions of tiny"
     ):
         TextReader(wrap(tiny_llama), FeatureSpec(prompt="(((", suffix="))", max_tokens=252))
+    with pytest.raises(BadFeatures, match=r"256 prompt tokens and a token .* of tiny; shorten the prompt"):
+        TextReader(wrap(tiny_llama), FeatureSpec(prompt="(" * 256))
 
 
 def test_the_last_position_can_be_used(tiny_model, wrap, rows, slow, error, sides, tiny_tokenizer):

@@ -136,7 +136,7 @@ def test_three_texts_are_cut_through_where_they_are(tiny_of, wrap, at):
         ("rain", "last", "one string and at='last': a slice goes through three texts"),
         (["rain", "snow"], "last", "2 texts and"),
         (["rain", "snow", "sun"], "first", "at='first'"),
-        (["rain", "rain", "sun"], "last", "coincide|same|line"),
+        (["rain", "rain", "sun"], "last", "two of the texts are the same"),
     ],
 )
 def test_what_spans_no_plane_of_texts_is_refused(tiny_of, wrap, texts, at, said):

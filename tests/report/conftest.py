@@ -175,7 +175,7 @@ def make_inspection(
         slice=view,
         text_distance=np.linspace(0.1, 0.4, layers) if pair else None,
         self_distance=np.linspace([0.1, 0.05], [0.3, 0.2], layers).T if pair else None,
-        reference="1,000 texts of a kind" if percentiles else None,
+        reference=("1,000 texts of a kind",) * len(reports) if percentiles else None,
         notes=tuple(notes),
     )
 

@@ -53,7 +53,7 @@ def test_links_labels_and_sections_belong_together(inspection, view, read_page):
 def test_hostile_texts_stay_text(inspection, view, read_page, hostile):
     odd = replace(view, labels=(hostile, hostile, hostile))
     read_page.is_safe(
-        inspection_html(replace(full(inspection, odd, hostile), model=hostile, reference=hostile))
+        inspection_html(replace(full(inspection, odd, hostile), model=hostile, reference=(hostile,) * 2))
     )
 
 
@@ -283,7 +283,11 @@ def test_boundary_features_grow_on_a_logarithmic_axis_with_0_at_its_low_end(insp
 def test_an_axis_of_prefixes_is_logarithmic_only_if_a_number_is_above_0():
     assert prefix_axis([np.array([1.0, 3.0])], log=False) == ({"range": [0.9, 3.1]}, -np.inf)
     axis, lowest = prefix_axis([np.array([0.0, 0.2]), np.array([10.0, np.inf])], log=True)
-    assert (axis, lowest) == ({"type": "log", "range": pytest.approx([-1.1, 1.1])}, 0.1)
+    assert (axis["type"], axis["range"], lowest) == ("log", pytest.approx([-1.1, 1.1]), 0.1)
+    assert (axis["tickvals"], axis["ticktext"]) == (
+        pytest.approx([0.1, 10 ** (-1 / 3), 10 ** (1 / 3), 10]),
+        ["0.1", "0.464", "2.15", "10"],
+    )
     assert prefix_axis([np.zeros(3)], log=True)[0] == {"range": [-1, 1]}
     assert prefix_axis([np.array([np.inf])], log=True)[0] == {}
 

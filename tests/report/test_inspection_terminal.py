@@ -81,7 +81,7 @@ def test_lines_fit_the_terminal(inspection, view, width, texts):
     found = inspection(
         *texts, layers=60, size=5, percentiles=True, prefixes=True, view=view, notes=["long " * 40]
     )
-    shown = lines(replace(found, reference="a long name of texts, " * 9), width)
+    shown = lines(replace(found, reference=("a long name of texts, " * 9,) * len(texts)), width)
     assert max(map(cell_len, shown)) <= width
     assert "…" not in "".join(line for line in shown if "日" not in line)
 

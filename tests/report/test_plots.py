@@ -28,6 +28,20 @@ def test_a_logarithmic_scale_has_numbers_at_its_ticks_and_0_at_its_low_end():
     assert list(scale.heat_map([]).colorbar.ticktext) == ["0.01", "0.1", "1", "10"]
 
 
+@pytest.mark.parametrize(
+    ("values", "log", "ticks"),
+    [
+        ([9, 9], False, ["9", "10"]),
+        ([9, 9], True, ["9", "10"]),
+        ([1, 1200], True, ["1", "11", "113", "1,200"]),
+    ],
+    ids=["one value", "one value, log", "log"],
+)
+def test_counts_have_whole_ticks(values, log, ticks):
+    bar = Scale.of([np.array(values)], "ice", log=log, whole=True).heat_map([]).colorbar
+    assert list(bar.ticktext) == ticks
+
+
 @pytest.mark.parametrize("values", [[], [0.0], [0.5, 0.5], [np.inf, np.nan]])
 @pytest.mark.parametrize("log", [False, True])
 def test_no_scale_is_without_length(values, log):

@@ -101,7 +101,6 @@ def inspect(
     view, drawn = slice_tokens(anatomy, reports, slice_layer, slice_at and slice_at[1])
     used, missing = _fitting_reference(loaded, reference, prompt)
     far = [used.far(each.tokens, name) for name, each in zip(texts, reports, strict=True)] if used else []
-    descriptions = dict.fromkeys(used.description(report.tokens) for report in reports) if used else ()
     return Inspection(
         model=loaded.name,
         layers=chosen,
@@ -115,7 +114,7 @@ def inspect(
         prefixes=tuple(report.prefixes for report in reports) if prefixes else None,
         slice=view,
         text_distance=None if versus is None else text_distances(loaded, *reports),
-        reference="; ".join(descriptions) or None,
+        reference=None if used is None else tuple(used.description(report.tokens) for report in reports),
         notes=(*_notes(anatomy, chosen), *drawn, *missing, *filter(None, far)),
         self_distance=None
         if versus is None

@@ -121,12 +121,17 @@ def extract(
 def _summary(table: "FeatureTable", run: str) -> list[str]:
     """Sizes, what was cut, and the first rows that could not be read, with the reasons."""
     texts, unreadable = table.whole, (~table.ok).nonzero()[0].tolist()
-    line = f"{len(texts):,} texts, {int(table.tokens[texts].sum()):,} tokens, "
+    from splinelens.report.tables import count_of
+
+    spec, tokens = table.provenance["spec"], table.tokens[texts]
+    line = f"{count_of(len(texts), 'text')}, {count_of(int(tokens.sum()), 'token')}, "
     line += f"{len(table):,} rows, " if len(table) != len(texts) else ""
     line += f"{len(table.columns)} columns, {run}"
     line += f"; {len(unreadable):,} not readable" if unreadable else ""
     cut = int(table.cut[texts].sum())
-    line += f"; {cut:,} cut at {table.provenance['spec']['max_tokens']:,} tokens" if cut else ""
+    line += f"; {cut:,} cut at {spec['max_tokens']:,} tokens" if cut else ""
+    long = 0 if spec["long"] == "cut" else int((table.ok[texts] & (tokens > spec["max_tokens"])).sum())
+    line += f"; {long:,} read in windows of {spec['max_tokens']:,} tokens" if long else ""
     lines = [line, *(f"  row {row}: {table.reasons[row]}" for row in unreadable[:_SHOWN])]
     more = len(unreadable) - _SHOWN
     return lines + ([f"  and {more:,} more rows; the column reason says why"] if more > 0 else [])

@@ -36,8 +36,8 @@ def inspect(
         str | None,
         typer.Option(
             "--slice",
-            help="Layer and three tokens, from 0, through which the partition is cut. Default: the "
-            "middle layer and the first, middle and last token. "
+            help="Layer and three tokens, from 0, through which the partition is cut; token -1 is the last. "
+            "Default: the middle layer and the first, middle and last token. "
             "With --versus the tokens of the second text are counted after those of the first.",
             metavar="LAYER:A,B,C",
         ),
@@ -104,7 +104,7 @@ def inspect(
         slice_at, 3, "--slice", "LAYER:A,B,C, such as 5:0,3,7 for tokens 0, 3 and 7 at layer 5"
     )
     location = _layer_and_tokens(
-        at, 1, "--at", "LAYER:TOKEN, such as 5:3 for token 3 at layer 5; -1 is the last"
+        at, 1, "--at", "LAYER:TOKEN, such as 5:3 for token 3 at layer 5; token -1 is the last"
     )
     if location and (versus is not None or output or prefixes or layers or plane or reference):
         raise typer.BadParameter(
@@ -179,8 +179,7 @@ def _layer_and_tokens(value: str | None, tokens: int, option: str, example: str)
     """A layer and some tokens, written as LAYER:A,B,..."""
     if value is None:
         return None
-    token = r"(-?\d{1,6})" if tokens == 1 else r"(\d{1,6})"
-    pattern = r"(\d{1,4}):" + ",".join([token] * tokens)
+    pattern = r"(\d{1,4}):" + ",".join([r"(-?\d{1,6})"] * tokens)
     match = re.fullmatch(pattern, value.replace(" ", ""), re.ASCII)
     if match is None:
         raise typer.BadParameter(f"{value!r} is not {example}", param_hint=option)

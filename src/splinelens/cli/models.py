@@ -70,6 +70,6 @@ def check(name: Name, revision: options.Revision = None, as_json: options.AsJson
     else:
         for each in checks:
             passed = "none  " if each.detail.startswith("none") else "ok    "
-            print(f"{passed if each.ok else 'FAILED'}  {each.what:16}  {each.detail}")
+            print(f"{passed if each.ok else 'FAILED'}  {each.what:16}  {each.detail.removeprefix('none: ')}")
     if not all(each.ok for each in checks):
         raise typer.Exit(OURS)

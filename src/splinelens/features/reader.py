@@ -355,6 +355,10 @@ class TextReader:
         if window is None:
             window = WINDOW if positions.usable is None else max(1, min(WINDOW, positions.usable - around))
         limit = positions.exceeded(around + window, self.loaded.name)
+        if limit is not None and positions.exceeded(around + 1, self.loaded.name) is not None:
+            raise BadFeatures(
+                f"{around} prompt tokens and a token of a text exceed {limit}; shorten the prompt"
+            )
         if limit is not None:
             raise BadFeatures(
                 f"{around} prompt tokens and windows of {window} exceed {limit}; lower max_tokens "

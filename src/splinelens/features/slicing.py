@@ -152,6 +152,8 @@ def slice_texts(
     layer = check_layer(layer)
     names = ("the first text", "the second text", "the third text")
     texts = [check_text(text, names[index]) for index, text in enumerate(texts)]
+    if len(set(texts)) < 3:
+        raise BadFeatures("two of the texts are the same; a slice goes through three different ones")
     loaded = load_up_to(model, [layer])
     reports = [
         read_tokens(

@@ -27,7 +27,7 @@ def signed_margin(
     """Signed distance from each token to each hyperplane, ``gate_k / ||w_k||``.
 
     A length in units of the MLP's input, positive where the neuron is on. Computed in float32
-    whatever the model's dtype: half precision loses the small distances that matter most.
+    or better, whatever the model's dtype: half precision loses the small distances that matter most.
 
     Args:
         gate: Gate values, before the nonlinearity.
@@ -36,7 +36,7 @@ def signed_margin(
             token has neurons, and so norms, of its own.
 
     Returns:
-        Signed margins in float32.
+        Signed margins, in float64 if ``norm`` is, else in float32.
 
     Example:
         >>> signed_margin(torch.tensor([[3.0, -8.0]]), torch.tensor([2.0, 4.0]))

@@ -42,7 +42,7 @@ class Inspection:
         self_distance: The same of each text to itself, over all pairs of its tokens; None with one text.
             ``text_distance`` is never below the mean of the two, and equals it where both texts switch
             on each neuron equally often.
-        reference: The texts that percentiles are taken from, in words; None without.
+        reference: For each text the texts that its percentiles are taken from, in words; None without.
         notes: What is missing, and why.
     """
 
@@ -57,7 +57,7 @@ class Inspection:
     slice: TextSlice | None = None
     text_distance: Float[np.ndarray, " layer"] | None = None
     self_distance: Float[np.ndarray, "text layer"] | None = None
-    reference: str | None = None
+    reference: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON values

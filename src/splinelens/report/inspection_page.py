@@ -137,8 +137,8 @@ def color_scales(inspection: Inspection) -> dict[str, Scale]:
         sums, log = [dimension_sums(text, number) for text in texts], name == "relative"
         heads = [np.where(text.dimension[number] < 0, np.nan, text.dimension[number]) for text in texts]
         if any(np.isfinite(array).any() for array in sums):
-            scales[name] = Scale.of(sums, "ice", "vertices, all heads", log=log)
-            scales[f"heads-{name}"] = Scale.of(heads, "ice", "vertices, one head", log=log)
+            scales[name] = Scale.of(sums, "ice", "vertices, all heads", log=log, whole=True)
+            scales[f"heads-{name}"] = Scale.of(heads, "ice", "vertices, one head", log=log, whole=True)
     return scales
 
 
@@ -313,7 +313,7 @@ def _prefixes(number: int, inspection: Inspection, layers: list[str]) -> dict[st
             )
             for row, layer in enumerate(layers)
         ]
-        x = {"title": {"text": "tokens"}, "rangemode": "tozero"}
+        x = {"title": {"text": "tokens"}}
         drawn[f"prefixes-{name}-{number}"] = figure(lines, _PANEL, x, axis, meta={"text": number})
     return drawn
 
@@ -333,10 +333,13 @@ def prefix_axis(arrays: Sequence[np.ndarray], log: bool) -> tuple[Figure, float]
     values = values[np.isfinite(values)]
     if not values.size:
         return {}, -math.inf
-    low, high, lowest, axis = float(values.min()), float(values.max()), -math.inf, {}
+    axis: Figure = {}
+    low, high, lowest = float(values.min()), float(values.max()), -math.inf
     if log and high > 0:
         lowest, axis = float(values[values > 0].min()) / 2, {"type": "log"}
         low, high = math.log10(max(low, lowest)), math.log10(high)
+        ticks = (10 ** np.linspace(low, high, 4)).tolist()  # plotly's own pile up where the range is narrow
+        axis |= {"tickvals": ticks, "ticktext": [f"{tick:.3g}" for tick in ticks]}
     room = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
     return {**axis, "range": [low - room, high + room]}, lowest
 

@@ -83,7 +83,8 @@ def inspection_view(inspection: Inspection, width: int) -> "Group":
     for at in range(len(inspection.texts)):
         name = f", text {at + 1}" if pair else ""
         if inspection.percentiles is not None:
-            against = f"\npercentiles{name}, against {readable(inspection.reference or '')}"
+            reference = readable(inspection.reference[at]) if inspection.reference else ""
+            against = f"\npercentiles{name}, against {reference}"
             parts += [Text(against, style="bold")]
             parts += [rich_table(_percentile_table(inspection.percentiles[at], inspection.layers))]
         if inspection.prefixes is not None:

@@ -29,6 +29,7 @@ class Scale:
         high: Number of the last color; likewise.
         unit: Title of the color bar.
         log: Whether the scale is logarithmic; 0 then has the first color.
+        whole: Whether the numbers are counts, whose ticks are whole numbers.
     """
 
     colors: str
@@ -36,6 +37,7 @@ class Scale:
     high: float
     unit: str = ""
     log: bool = False
+    whole: bool = False
 
     @classmethod
     def of(
@@ -45,9 +47,10 @@ class Scale:
         unit: str = "",
         *,
         log: bool = False,
+        whole: bool = False,
         trim: float = 0.0,
     ) -> "Scale":
-        """The scale of every finite number of some arrays, none below 0 if ``log``.
+        """The scale of every finite number of some arrays, none below 0 if ``log``; of counts if ``whole``.
 
         ``trim`` is the share of the numbers at each end that have the color of that end.
 
@@ -60,7 +63,10 @@ class Scale:
         values = values[np.isfinite(values)]
         values = np.log10(values[values > 0]) if log else values
         low, high = map(float, np.quantile(values, [trim, 1 - trim])) if values.size else (0.0, 1.0)
-        return cls(colors, low, high if high > low else low + (abs(low) or 1.0) * 1e-3, unit, log)
+        if high <= low and whole:
+            high = math.log10(10**low + 1) if log else low + 1
+        high = high if high > low else low + (abs(low) or 1.0) * 1e-3
+        return cls(colors, low, high, unit, log, whole)
 
     def values(self, numbers: np.ndarray) -> Any:  # Any: nested lists of numbers
         """Numbers as the color axis takes them, rounded: logarithms if the scale is logarithmic."""
@@ -73,7 +79,12 @@ class Scale:
         """A heat map in these colors, with a color bar; None leaves a hole."""
         bar: Figure = {"thickness": 9, "outlinewidth": 0, "xpad": 4, "ypad": 2, "nticks": 5}
         bar["title"] = {"text": self.unit, "side": "right"}
-        if self.log:
+        if self.whole:
+            shown = np.linspace(self.low, self.high, 4)
+            counts = np.unique((10**shown if self.log else shown).round())
+            ticks = np.log10(counts) if self.log else counts
+            bar |= {"tickvals": ticks.tolist(), "ticktext": [f"{count:,.0f}" for count in counts]}
+        elif self.log:
             ticks = np.linspace(self.low, self.high, 4)
             bar |= {"tickvals": ticks.tolist(), "ticktext": [f"{10**tick:.2g}" for tick in ticks]}
         return go.Heatmap(
