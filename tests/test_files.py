@@ -25,7 +25,12 @@ from splinelens.files import (
     write_text,
 )
 
-REQUEST = {"model": "tiny", "spec": {"prompt": "a", "layers": [0, 1]}, "data_hash": "00"}
+REQUEST = {
+    "model": "tiny",
+    "spec": {"prompt": "a", "layers": [0, 1]},
+    "data_hash": "00",
+    "threshold": 0.7614333,
+}
 
 
 def table(start, stop):
@@ -289,12 +294,15 @@ def test_a_damaged_chunk_and_those_after_it_are_dropped(tmp_path, kept_bytes, da
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"spec": {"prompt": "b", "layers": [0, 1]}}, "spec.prompt was 'a' and is 'b'"),
+        ({"spec": {"prompt": "b", "layers": [0, 1]}}, "prompt was 'a' and is 'b'"),
         (
             {"spec": {"prompt": "a", "layers": [0]}, "model": "big"},
-            r"model was 'tiny' and is 'big'; spec.layers was \[0, 1\] and is \[0\]",
+            r"model was 'tiny' and is 'big'; layers was \[0, 1\] and is \[0\]",
         ),
         ({"device": "cuda:0"}, "device was None and is 'cuda:0'"),
+        ({"data_hash": "c"}, "the texts are others"),
+        ({"threshold": 0.9}, "threshold was 0.7614 and is 0.9"),
+        ({"threshold": 0.76143}, "threshold was 0.7614333 and is 0.76143"),
     ],
 )
 def test_rows_of_another_request_are_refused_with_what_differs(tmp_path, change, said):

@@ -50,7 +50,7 @@ class FeatureStore:
         self.provenance: dict[str, Any] = provenance(reader, texts)  # Any: plain JSON values
         self.sizes = {column.name: column.size for column in reader.columns}
         with RowStore(folder, self.provenance) as store:
-            for chunk in read_chunks(reader, texts, self.provenance, store.chunks, progress=progress):
+            for chunk in read_chunks(reader, texts, self.provenance, store.rows, progress=progress):
                 store.append(chunk.to_arrow("float16"))
             self._table: pa.Table = store.read()
         self.tokens = self._table["tokens"].to_numpy()

@@ -26,6 +26,11 @@ PIPE_SECONDS = 5
 _ADVICE = "free space or choose another path"
 _CONTINUE = "finished rows are kept: free space, and the same command continues after them"
 _OVERWRITE = "pass --overwrite (in Python overwrite=True)"
+_HASHES = {
+    "data_hash": "the texts are others",
+    "columns_hash": "the kept columns hold other cells",
+    "detector": "the detector is another",
+}
 _NAME_CHARACTERS = 48  # of the output, in the name of its temporary file: a name has at most 255 bytes
 _LOCKS_UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _LOCK_WAIT_S = 2.0  # long enough for another process to open a finished store, short enough to fail fast
@@ -120,6 +125,14 @@ def check_folder(
 def parts_folder(output: Path) -> Path:
     """Where an unfinished run keeps its rows: ``OUTPUT.parts``."""
     return output.with_name(output.name + ".parts")
+
+
+def rows_kept(output: Path) -> int:
+    """Rows that an unfinished run of ``output`` has stored; 0 if there is none."""
+    rows, chunk = 0, 0
+    while (stored := _sound_rows(_chunk_path(parts_folder(output), chunk))) is not None:
+        rows, chunk = rows + stored, chunk + 1
+    return rows
 
 
 @contextmanager
@@ -346,7 +359,7 @@ class RowStore:
         self.close()
 
     def _path(self, index: int) -> Path:
-        return self.folder / f"{index:06d}.arrow"
+        return _chunk_path(self.folder, index)
 
     def _chunk_paths(self) -> list[Path]:
         return [*self.folder.glob("[0-9]" * 6 + ".arrow")]
@@ -376,15 +389,25 @@ class RowStore:
 
 
 def differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:  # Any: JSON
-    """One phrase for each key whose value differs between two records, such as ``"dtype was 1 and is 2"``."""
+    """One phrase for each key whose value differs between two records, such as ``"dtype was 1 and is 2"``.
+
+    A hash has no value that a reader knows, so of those in ``_HASHES`` the phrase only says what is another.
+    """
     phrases = []
     for key in sorted({*before, *now}):
         old, new = before.get(key), now.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
             phrases += differences(old, new, f"{prefix}{key}.")
         elif old != new:
-            phrases.append(f"{prefix}{key} was {old!r} and is {new!r}")
+            named = f"{prefix}{key}".removeprefix("spec.")
+            phrases.append(_HASHES.get(named) or f"{named} was {_shown(old, new)} and is {_shown(new, old)}")
     return phrases
+
+
+def _shown(value: Any, other: Any) -> str:  # Any: JSON
+    """A value; a float in as few digits as tell it from the other one."""
+    short = f"{value:.4g}" if isinstance(value, float) else repr(value)
+    return repr(value) if isinstance(other, float) and short == f"{other:.4g}" else short
 
 
 @contextmanager
@@ -437,6 +460,10 @@ def _copy_rights(older: os.stat_result, path: Path) -> None:
         if (older.st_uid, older.st_gid) != (path.stat().st_uid, path.stat().st_gid):
             os.chown(path, older.st_uid, older.st_gid)
     path.chmod(stat.S_IMODE(older.st_mode))
+
+
+def _chunk_path(folder: Path, index: int) -> Path:
+    return folder / f"{index:06d}.arrow"
 
 
 def _read(path: Path) -> "pa.Table":

@@ -50,7 +50,7 @@ def test_values_out_of_the_range_of_a_half_are_clipped(loaded, tmp_path):
 def test_a_killed_store_resumes_and_an_equal_run_only_opens_it(reader, tmp_path, monkeypatch):
     texts = read_texts(TEXTS)
     whole = FeatureStore(reader, texts, tmp_path / "whole")
-    monkeypatch.setattr("splinelens.features.extract.CHUNK", 2)
+    monkeypatch.setattr("splinelens.features.reader.CHUNK", 2)
     read = []
 
     def stop(count, _):
@@ -70,7 +70,7 @@ def test_a_killed_store_resumes_and_an_equal_run_only_opens_it(reader, tmp_path,
 
 def test_another_run_and_no_texts_are_refused(reader, tmp_path):
     FeatureStore(reader, read_texts(TEXTS), tmp_path)
-    with pytest.raises(CannotResume, match="holds rows of another run: data_hash was"):
+    with pytest.raises(CannotResume, match="holds rows of another run: the texts are others"):
         FeatureStore(reader, read_texts(["the one"]), tmp_path)
     with pytest.raises(NoTokens, match="nowhere has no texts; give at least one"):
         FeatureStore(reader, Texts((), {}, "nowhere"), tmp_path)

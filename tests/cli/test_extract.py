@@ -22,7 +22,7 @@ def extract(run, comments, model_folder):
 @pytest.fixture
 def small_chunks(monkeypatch):
     """Chunks of 50 texts, so that 120 texts make three."""
-    monkeypatch.setattr("splinelens.features.extract.CHUNK", 50)
+    monkeypatch.setattr("splinelens.features.reader.CHUNK", 50)
 
 
 def test_a_table_is_written_and_told_of(extract, tmp_path):
@@ -104,11 +104,11 @@ def test_ctrl_c_keeps_the_parts_and_the_same_command_goes_on(extract, tmp_path, 
     monkeypatch.setattr(TextReader, "tokenize", stop)
     told = extract(tmp_path / "a.parquet", code=130).stderr
     parts = tmp_path / "a.parquet.parts"
-    assert told == f"Stopped. Finished rows are kept in {parts}; run the same command to continue.\n"
+    assert told == f"Stopped. 50 of 120 rows are kept in {parts}; run the same command to continue.\n"
     assert not (tmp_path / "a.parquet").exists()
     again = extract(tmp_path / "a.parquet")
     assert calls == [50, 50, 50, 20]  # the first part was not read again
-    assert f"continuing {parts}" in again.stderr
+    assert f"continuing after the 50 rows in {parts}" in again.stderr
     assert same(tmp_path / "a.parquet", tmp_path / "whole.parquet")
 
 

@@ -221,6 +221,32 @@ def test_texts_of_too_many_tokens_are_not_read_and_counted(score):
     assert "; 1 undetermined (1 of more than 16 tokens)" in result.stderr
 
 
+def test_ctrl_c_counts_the_rows_that_are_kept_and_the_next_run_those_it_takes_over(
+    score, comments, tmp_path, monkeypatch
+):
+    from splinelens.features.reader import TextReader
+
+    monkeypatch.setattr("splinelens.features.reader.CHUNK", 50)
+    tokenize, calls, output = TextReader.tokenize, [], tmp_path / "a.csv"
+
+    def stop(self, texts):
+        calls.append(len(texts))
+        if len(calls) in (1, 3):
+            raise KeyboardInterrupt
+        return tokenize(self, texts)
+
+    monkeypatch.setattr(TextReader, "tokenize", stop)
+    arguments = (comments, "-c", "comment", "-o", output)
+    told = score(*arguments, code=130).stderr
+    assert told == "Stopped. No row is kept yet; the same command starts from the first.\n"
+    told = score(*arguments, code=130).stderr
+    assert told == f"Stopped. 50 of 120 rows are kept in {output}.parts; run the same command to continue.\n"
+    told = score(*arguments, "--threshold", 0.9, code=1).stderr
+    assert re.search(r"threshold was 0\.\d{1,4} and is 0\.9\. Delete it", told)
+    assert score(*arguments).stderr.startswith("120 texts (50 of them from the stopped run), ")
+    assert calls == [50, 50, 50, 50, 20]
+
+
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet", "tsv"])
 def test_records_are_written_to_a_file(score, tmp_path, ending):
     path = tmp_path / f"scores.{ending}"

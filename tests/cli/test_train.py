@@ -157,11 +157,11 @@ def test_ctrl_c_keeps_what_is_finished_and_says_where(fit, tmp_path, monkeypatch
         patch.setattr(TextReader, "map", stop)
         message = fit(code=130).stderr
     file = tmp_path / "out" / "unfinished.parquet"
-    assert f"Stopped. Finished rows are kept in {file}.parts; run the same command to continue." in message
+    assert "Stopped. No row is kept yet; the same command starts from the first." in message
     with monkeypatch.context() as patch:
         patch.setattr(training, "fit", stop)
         message = fit(code=130).stderr
-    assert f"Stopped. Finished rows are kept in {file}; run the same command to continue." in message
+    assert f"Stopped. All features are kept in {file}; run the same command to continue." in message
     with monkeypatch.context() as patch:
         patch.setattr(TextReader, "map", lambda *_, **__: pytest.fail("read again"))
         fit()

@@ -26,7 +26,7 @@ from splinelens.errors import (
 )
 from splinelens.features.catalogue import VERSION
 from splinelens.features.extract import provenance
-from splinelens.features.reader import CHUNK, Progress, TextFeatures, TextReader
+from splinelens.features.reader import Progress, TextFeatures, TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.features.validation import check_batch_tokens
 from splinelens.files import RowStore, check_output, write_text
@@ -320,9 +320,14 @@ class Detector:
         check_output(output, overwrite=overwrite, source=source.source)
         kept = source.keep(keep)
         check_kept(kept.columns)
-        words = [artifact.task, *artifact.labels, artifact.negative]
-        settings = [explain, *self.limits(fpr, threshold), *words]
-        request = {**provenance(self.reader, source), "detector": artifact.digest, "settings": settings}
+        limits = dict(zip(artifact.labels, self.limits(fpr, threshold), strict=True))
+        request = {
+            **provenance(self.reader, source),
+            "detector": artifact.digest,
+            "explain": explain,
+            "threshold": limits if len(limits) > 1 else next(iter(limits.values())),
+            "verdicts": [artifact.task, *artifact.labels, artifact.negative],
+        }
 
         def stored() -> Iterator[TextScore]:
             for chunk in store:
@@ -337,7 +342,7 @@ class Detector:
             fresh = self.scores(
                 source, explain=explain, fpr=fpr, threshold=threshold, start=store.rows, progress=progress
             )
-            while chunk := list(islice(fresh, CHUNK)):
+            while chunk := list(islice(fresh, self.reader.chunk)):
                 store.append(pa.table({"record": [record.to_json() for record in chunk]}))
                 for record in chunk:
                     observe(record)

@@ -14,6 +14,7 @@ from typing import ParamSpec
 import typer
 
 from splinelens.errors import CannotWrite, OutputExists, SplinelensError
+from splinelens.files import parts_folder, rows_kept
 
 OURS, USAGE, STOPPED = 1, 2, 130
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -66,9 +67,19 @@ def exit_with(message: str, code: int) -> typer.Exit:
     return typer.Exit(code)
 
 
-def stopped(kept: Path | str) -> typer.Exit:
-    """The exit of a run that Ctrl-C stopped, after a line that says where its finished rows are."""
-    return exit_with(f"Stopped. Finished rows are kept in {kept}; run the same command to continue.", STOPPED)
+def stopped(output: Path, texts: int | None = None) -> typer.Exit:
+    """The exit of a run that Ctrl-C stopped, after a line that counts its finished rows.
+
+    Args:
+        output: The file that the run was to write.
+        texts: How many rows it will have; None if that is not known.
+    """
+    rows = rows_kept(output)
+    if not rows:
+        return exit_with("Stopped. No row is kept yet; the same command starts from the first.", STOPPED)
+    count = f"{rows:,} rows" if texts is None else f"{rows:,} of {texts:,} rows"
+    parts = parts_folder(output)
+    return exit_with(f"Stopped. {count} are kept in {parts}; run the same command to continue.", STOPPED)
 
 
 def require_stdout(instead: str) -> None:

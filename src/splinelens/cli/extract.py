@@ -9,7 +9,7 @@ import typer
 from splinelens.cli import options
 from splinelens.cli.exits import stopped
 from splinelens.cli.progress import progress_bar
-from splinelens.files import check_output, parts_folder
+from splinelens.files import check_output, parts_folder, rows_kept
 from splinelens.texts import read_texts
 
 if TYPE_CHECKING:
@@ -81,9 +81,9 @@ def extract(
 
     from splinelens.features import extract as features_extract
 
-    parts, show, started = parts_folder(output), options.stderr_printer(quiet), perf_counter()
-    if parts.is_dir():
-        show(f"continuing {parts}")
+    show, started = options.stderr_printer(quiet), perf_counter()
+    if rows := rows_kept(output):
+        show(f"continuing after the {rows:,} rows in {parts_folder(output)}")
     try:
         with progress_bar(texts, shown=not quiet) as progress:
             table = features_extract.extract(
@@ -110,7 +110,7 @@ def extract(
                 progress=progress,
             )
     except KeyboardInterrupt as stop:
-        raise stopped(parts) from stop
+        raise stopped(output, None if prefixes else len(texts)) from stop
     seconds = perf_counter() - started
     if attention := _attention(table.provenance):
         show(attention)

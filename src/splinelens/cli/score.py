@@ -14,7 +14,7 @@ from splinelens.cli import options
 from splinelens.cli.exits import require_stdout, stopped
 from splinelens.cli.progress import progress_bar
 from splinelens.detect import UNDETERMINED
-from splinelens.files import check_output
+from splinelens.files import check_output, rows_kept
 from splinelens.report.scores import TextScore, check_ending, check_kept, kept_cells
 from splinelens.texts import Texts, read_texts, stream_texts
 from splinelens.texts.labeled import require_words
@@ -175,6 +175,7 @@ def score(
     )
     table = shown and not streams
     tally, started, rows = Tally(max_text_tokens=max_text_tokens), perf_counter(), list[TextScore]()
+    tally.earlier = rows_kept(output) if output else 0
     settings: dict[str, Any] = {
         "explain": requested,
         "fpr": rate,
@@ -193,7 +194,7 @@ def score(
                     observe=tally.add,
                 )
             except KeyboardInterrupt as stop:
-                raise stopped(f"{output}.parts") from stop
+                raise stopped(output, len(source)) from stop
         else:
             longest = max((*artifact.labels, artifact.negative), key=len)
             for batch in chain([source], batches):
@@ -241,6 +242,7 @@ class Tally:
     cut: int = 0
     max_text_tokens: int | None = None
     too_long: int = 0
+    earlier: int = 0
 
     def add(self, record: TextScore) -> TextScore:
         """Count a record, and return it."""
@@ -255,9 +257,9 @@ class Tally:
         """One line."""
         from splinelens.report.tables import count_of
 
-        line = (
-            f"{count_of(self.texts, 'text')}, {count_of(self.tokens, 'token')}, {seconds:.1f} s on {device}"
-        )
+        line = count_of(self.texts, "text")
+        line += f" ({self.earlier:,} of them from the stopped run)" if self.earlier else ""
+        line += f", {count_of(self.tokens, 'token')}, {seconds:.1f} s on {device}"
         line += f"; {self.undetermined:,} undetermined" if self.undetermined else ""
         line += f" ({self.too_long:,} of more than {self.max_text_tokens:,} tokens)" if self.too_long else ""
         return line + (f"; {self.cut:,} cut at {max_tokens:,} tokens" if self.cut else "")

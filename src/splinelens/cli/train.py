@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from splinelens.cli import options
-from splinelens.cli.exits import stopped
+from splinelens.cli.exits import STOPPED, exit_with, stopped
 from splinelens.cli.progress import progress_bar
 from splinelens.errors import SplinelensError
-from splinelens.files import check_folder, parts_folder, write_errors
+from splinelens.files import check_folder, parts_folder, rows_kept, write_errors
 
 if TYPE_CHECKING:
     from splinelens.detect.artifact import Artifact
@@ -121,6 +121,9 @@ def train(
         output.mkdir(parents=True, exist_ok=True)
     keep_features = keep_features or kept.exists()
     features_file = kept if keep_features else unfinished
+    if rows_before := rows_kept(features_file):
+        show = options.stderr_printer(quiet)
+        show(f"continuing after the {rows_before:,} rows in {parts_folder(features_file)}")
     try:
         with progress_bar(texts, shown=not quiet) as progress:
             trained = training.train(
@@ -148,7 +151,10 @@ def train(
                 progress=progress,
             )
     except KeyboardInterrupt as stop:
-        raise stopped(features_file if features_file.exists() else parts_folder(features_file)) from stop
+        if features_file.exists() and not rows_kept(features_file):
+            told = f"Stopped. All features are kept in {features_file}; run the same command to continue."
+            raise exit_with(told, STOPPED) from stop
+        raise stopped(features_file, len(texts)) from stop
     except SplinelensError:
         with suppress(OSError):  # it holds features
             output.rmdir()

@@ -12,7 +12,7 @@ import numpy as np
 from splinelens import __version__
 from splinelens.anatomy import anatomy_of
 from splinelens.errors import NoTokens
-from splinelens.features.reader import CHUNK, Progress, TextFeatures, TextReader
+from splinelens.features.reader import Progress, TextFeatures, TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.features.table import FeatureTable, joined, read_provenance
 from splinelens.features.validation import check_batch_tokens
@@ -187,7 +187,10 @@ def read_table(
         return FeatureTable.read(path)
     check_output(path, overwrite=overwrite, source=texts.source)
     with RowStore.beside(path, request) as store:
-        for chunk in read_chunks(reader, texts, request, store.chunks, prefixes=prefixes, progress=progress):
+        done = store.rows
+        if prefixes and done:
+            done = store.read()["text"][-1].as_py() + 1
+        for chunk in read_chunks(reader, texts, request, done, prefixes=prefixes, progress=progress):
             store.append(chunk.to_arrow())
         table = _with_columns(FeatureTable.from_arrow(store.read()), kept)
         table.write(path, overwrite=overwrite)
@@ -249,12 +252,12 @@ def read_chunks(
     prefixes: bool = False,
     progress: Progress | None = None,
 ) -> Iterator[FeatureTable]:
-    """One table for each chunk of texts, without the first ``done`` chunks, which an earlier run read."""
-    skipped = texts.texts[: done * CHUNK]
+    """One table for each chunk of texts, without the first ``done`` texts, which an earlier run read."""
+    skipped = texts.texts[:done]
     if progress and skipped:
         progress(len(skipped), sum(len(text or "") for text in skipped))
-    for start in range(done * CHUNK, len(texts), CHUNK):
-        chunk = texts.texts[start : start + CHUNK]
+    for start in range(done, len(texts), reader.chunk):
+        chunk = texts.texts[start : start + reader.chunk]
         read = _read_prefixes if prefixes else _read_texts
         yield read(reader, chunk, start, request, progress)
 

@@ -34,8 +34,8 @@ from splinelens.tokens import (
     windows,
 )
 
-CHUNK = 1024
-"""Texts that are sorted by length together: full batches, and a killed run loses little."""
+CHUNK = 256
+"""Texts sorted by length together on a CPU: 1,024 pad 7 % less, but a stopped run loses four times more."""
 
 WINDOW = 512
 """Tokens of a window where none are given and the model has the positions."""
@@ -111,6 +111,7 @@ class TextReader:
         self.spec = spec
         self.side = side
         self.batch_tokens = batch_tokens or (1024 if loaded.device.type == "cpu" else 4096)
+        self._chunks = 1 if loaded.device.type == "cpu" else 4
         anatomy = anatomy_of(loaded.model)
         self.layers = anatomy.layers(spec.layers)
         self.layout = _layout(anatomy, spec, self.layers)
@@ -123,6 +124,11 @@ class TextReader:
         shared = side == "right" and not anatomy.has_linear_attention
         self.prompt = () if shared else before
         self.engine = TorchEngine(loaded.model, self.layout.request, before if shared else ())
+
+    @property
+    def chunk(self) -> int:
+        """Texts that are sorted by length and stored together; more on a GPU, whose batches are larger."""
+        return self._chunks * CHUNK
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -189,8 +195,8 @@ class TextReader:
         Yields:
             What the function returns for each text, in input order.
         """
-        for start in range(0, len(texts), CHUNK):
-            chunk = texts[start : start + CHUNK]
+        for start in range(0, len(texts), self.chunk):
+            chunk = texts[start : start + self.chunk]
             tokenized = self.tokenize(chunk)
             if prefixes:
                 self._check_memory(tokenized, start)
