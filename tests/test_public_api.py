@@ -1,5 +1,8 @@
 """What a user of transformers, pandas and scikit-learn types, on tiny models."""
 
+import functools
+import inspect
+import logging
 from dataclasses import replace
 
 import numpy as np
@@ -157,10 +160,11 @@ def test_two_words_of_which_none_is_harmless_need_a_positive_one(tiny_folder, tr
     ("change", "words"),
     [
         ({"max_tokens": 0}, "max_tokens=0: need a positive number"),
+        ({"max_text_tokens": -1}, "max_text_tokens=-1: need a positive number"),
         ({"batch_tokens": -5}, "batch_tokens=-5: need a positive number"),
         ({"batch_tokens": 0}, "batch_tokens=0: need a positive number"),
     ],
-    ids=["max_tokens", "negative batch", "empty batch"],
+    ids=["max_tokens", "max_text_tokens", "negative batch", "empty batch"],
 )
 def test_limits_are_checked_before_a_model_is_loaded(change, words):
     nowhere = "owner/that-is-nowhere"
@@ -168,6 +172,7 @@ def test_limits_are_checked_before_a_model_is_loaded(change, words):
         lambda: splinelens.extract(TEXTS, nowhere, **change),
         lambda: splinelens.train(TEXTS, WORDS, nowhere, **change),
         lambda: splinelens.Detector.load("toxicity-fast", model=nowhere, **change),
+        lambda: splinelens.evaluate("toxicity-fast", TEXTS, WORDS, model=nowhere, **change),
     ):
         with pytest.raises(splinelens.errors.BadFeatures, match=words):
             use()
@@ -189,6 +194,43 @@ def test_outputs_are_refused_before_any_text_is_read(trained, tiny_folder, tmp_p
 def test_evaluate_refuses_texts_that_the_detector_was_fitted_on(trained):
     with pytest.raises(splinelens.errors.BadTexts, match="allow_training_rows=True"):
         splinelens.evaluate(trained.detector, TEXTS, WORDS)
+
+
+def test_rows_that_may_be_of_the_training_are_a_warning_of_the_log(trained, caplog):
+    unrecorded = replace(trained.artifact, seen=np.zeros(0, dtype=np.uint64))
+    detector = replace(trained.detector, artifact=unrecorded)
+    with caplog.at_level(logging.WARNING, logger="splinelens"):
+        splinelens.evaluate(detector, TEXTS, WORDS, resamples=0)
+    assert "does not record its training texts" in caplog.text
+
+
+def test_a_seed_that_no_generator_takes_is_refused_before_a_model_is_loaded():
+    for seed in (-1, 2**32):
+        with pytest.raises(splinelens.errors.BadFeatures, match=f"seed {seed} is not a whole number"):
+            splinelens.train(TEXTS, WORDS, "owner/that-is-nowhere", seed=seed)
+
+
+def test_a_damaged_spec_or_fingerprint_is_a_broken_artifact(trained, tmp_path):
+    artifact = trained.artifact
+    damaged = {
+        "spec": replace(artifact, spec={**artifact.spec, "eps": 7}),
+        "window": replace(artifact, spec={**artifact.spec, "long": "all"}),
+        "fingerprint": replace(artifact, model={**artifact.model, "fingerprint": {"depth": "two"}}),
+    }
+    for name, broken in damaged.items():
+        broken.save(tmp_path / name)
+        with pytest.raises(splinelens.errors.BrokenArtifact, match="is damaged"):
+            splinelens.Detector.load(tmp_path / name)
+
+
+def test_texts_over_a_limit_are_left_out_of_features_and_training(tiny_folder):
+    texts = [*TEXTS, "the tea is fine " * 30]
+    options = {"layers": [0], "device": "cpu", "max_text_tokens": 60}
+    trained = splinelens.train(texts, [*WORDS, "clean"], tiny_folder, suffix=" a", eps=0.2, **options)
+    assert trained.artifact.training["left_out"] == 1
+    assert trained.artifact.spec["suffix"] == " a"
+    geometry = splinelens.GeometryFeatures(str(tiny_folder), unreadable="nan", **options)
+    assert np.isnan(geometry.transform(texts)).all(axis=1).tolist() == [False] * 40 + [True]
 
 
 def test_a_detector_says_where_to_give_a_model_that_has_moved(tiny_folder, tmp_path, monkeypatch):
@@ -221,6 +263,9 @@ def test_what_one_prints_is_one_line(trained, tiny_folder):
     report = splinelens.read_tokens("the tea is fine", loaded)
     table = splinelens.extract(["the tea is fine"], loaded)
     places = [detail, detail.hull, detail.hull.heads[0], detail.map, detail.crossing, report]
+    inspection = splinelens.inspect("the tea is fine", loaded)
+    cut = splinelens.slice_texts(TEXTS[:3], loaded, layer=0)
+    places += [inspection, cut]
     for shown in [detector, detector.artifact, trained, loaded, table, *places]:
         assert "\n" not in repr(shown)
         assert len(repr(shown)) < 300
@@ -286,19 +331,70 @@ def test_a_pipeline_is_cross_validated_searched_and_gives_data_frames(tiny_folde
     assert len(geometry.fit_transform(TEXTS[:2])) == 2
 
 
-def test_loading_options_have_the_same_names_everywhere():
-    from inspect import signature
+KEYWORDS = {
+    "features": {"spline7", "margins"},  # of train margins, which it can explain
+    "layers": {None},
+    "pooling": {"max"},
+    "prompt": {""},
+    "suffix": {""},
+    "max_tokens": {None, 2048},  # read_tokens, look and inspect refuse longer texts
+    "max_text_tokens": {None},
+    "long": {"windows"},
+    "eps": {0.1},
+    "normalize": {False},
+    "revision": {None},
+    "device": {None},
+    "dtype": {None},
+    "batch_tokens": {None},
+    "trust_remote_code": {False},
+    "output": {None},
+    "overwrite": {False},
+    "progress": {None},
+}
+"""The order and the defaults of what several public functions take."""
 
-    for function in (
-        splinelens.load_model,
-        splinelens.Detector.load,
-        splinelens.extract,
-        splinelens.train,
-        splinelens.evaluate,
-        splinelens.GeometryFeatures,
-        splinelens.read_tokens,
-        splinelens.look,
-        splinelens.inspect,
-        splinelens.Stream,
-    ):
-        assert {"device", "dtype"} <= set(signature(function).parameters), function
+READING = {
+    "features",
+    "layers",
+    "pooling",
+    "prompt",
+    "suffix",
+    "max_tokens",
+    "max_text_tokens",
+    "long",
+    "eps",
+}
+LOADING = {"revision", "device", "dtype"}
+PUBLIC = {
+    "load_model": LOADING,
+    "extract": READING | LOADING | {"normalize", "batch_tokens", "output", "overwrite", "progress"},
+    "train": READING | LOADING | {"normalize", "batch_tokens", "output", "overwrite", "progress"},
+    "GeometryFeatures": READING | LOADING | {"normalize", "batch_tokens"},
+    "Stream": {"features", "layers", "pooling", "prompt", "eps"} | LOADING,
+    "Detector.load": {"max_tokens", "max_text_tokens", "long", "device", "dtype", "batch_tokens"},
+    "evaluate": {"max_tokens", "max_text_tokens", "long", "device", "dtype", "batch_tokens", "progress"},
+    "read_tokens": {"layers", "prompt", "max_tokens", "eps"} | LOADING,
+    "look": {"prompt", "max_tokens", "eps"} | LOADING,
+    "inspect": {"layers", "prompt", "max_tokens", "eps"} | LOADING,
+    "slice_texts": {"prompt", "max_tokens"} | LOADING,
+    "Detector.score": {"progress"},
+    "Detector.write_scores": {"overwrite", "progress"},
+    "Detector.predict": {"progress"},
+    "Detector.predict_proba": {"progress"},
+    "Detector.save": {"overwrite"},
+}
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_keywords_have_one_order_and_the_same_defaults_everywhere(name):
+    function = functools.reduce(getattr, name.split("."), splinelens)
+    parameters = {
+        keyword: parameter
+        for keyword, parameter in inspect.signature(function).parameters.items()
+        if keyword in KEYWORDS and parameter.default is not inspect.Parameter.empty
+    }
+    assert set(parameters) >= PUBLIC[name]
+    assert [*parameters] == sorted(parameters, key=[*KEYWORDS].index)
+    for keyword, parameter in parameters.items():
+        assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        assert parameter.default in KEYWORDS[keyword], keyword

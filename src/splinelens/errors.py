@@ -11,7 +11,7 @@
     |   |-- UnknownModel     no alias, folder, file or hub id of that name
     |   |-- BrokenDownload   a fetched file is incomplete or has the wrong hash
     |   `-- UnknownAnatomy   an architecture without a row in ``anatomy.py``
-    |-- BadFeatures          a feature, layer or pooling that does not exist, or a broken table
+    |-- BadFeatures          a feature, layer or option that cannot be, or a broken table
     |   `-- CannotResume     rows of an earlier run belong to other settings
     |-- BadDetector          a detector cannot be used
     |   |-- UnknownDetector  no shipped detector or folder of that name
@@ -63,7 +63,7 @@ class UnknownAnatomy(BadModel):
 
 
 class BadFeatures(SplinelensError):
-    """A feature, layer or pooling that does not exist, or a broken table."""
+    """A feature, layer or other option that cannot be, or a broken table."""
 
 
 class CannotResume(BadFeatures):

@@ -280,7 +280,7 @@ def test_another_catalogue_version_is_refused(fit_on, tmp_path, loaded):
 def test_what_does_not_split_is_not_explained(fit_on, tmp_path, loaded, spec):
     fit_on(**spec).save(tmp_path / "d")
     detector = Detector.load(tmp_path / "d", model=loaded)
-    assert detector.inseparable
+    assert detector.artifact.inseparable
     with pytest.raises(NotExplainable, match="only max, min and last margins come from one token"):
         detector.score(["you"], explain=True)
 

@@ -78,7 +78,7 @@ def test_each_label_is_what_a_detector_of_it_gives(several, reader):
 
 def test_labels_fire_at_their_own_thresholds_and_the_highest_is_the_verdict(several):
     detector, (texts, _) = several("labels"), labeled()
-    at = dict(zip(WORDS, detector.limits(0.05), strict=True))
+    at = dict(zip(WORDS, detector.artifact.limits(0.05), strict=True))
     assert detector.threshold(0.05, "spam") == at["spam"]
     records = detector.score(texts)
     assert len({record.labels for record in records}) > 3

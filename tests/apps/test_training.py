@@ -6,7 +6,7 @@ from sklearn.metrics import roc_auc_score
 
 from splinelens.apps.detector import Detector
 from splinelens.apps.training import fit_detector
-from splinelens.errors import BadDetector, BadFeatures, BadLabels
+from splinelens.errors import BadFeatures, BadLabels
 from splinelens.features.extract import read_table
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
@@ -128,7 +128,7 @@ def test_bad_requests_are_refused(loaded):
         with pytest.raises(BadLabels, match="must differ and not be empty; choose other names"):
             fit_detector(texts, labels, reader, name="n", label=label, negative=negative)
     for seed in (-1, 2**32):
-        with pytest.raises(BadDetector, match=f"seed {seed} is not from 0 to 4294967295"):
+        with pytest.raises(BadFeatures, match=f"seed {seed} is not a whole number from 0 to 4294967295"):
             fit_detector(texts, labels, reader, seed=seed, **words)
     with pytest.raises(BadLabels, match="0 positive"):
         fit_detector(texts, np.zeros(40), reader, **words)

@@ -29,7 +29,6 @@ def asked(monkeypatch):
         raise NoTokens("the text has no token")
 
     monkeypatch.setattr(splinelens.apps.inspection, "inspect", look)
-    monkeypatch.setattr(splinelens.models, "load_model", lambda name, **options: (name, options))
     return calls
 
 
@@ -84,11 +83,10 @@ def test_options_reach_the_app(run, asked):
     options += ["--max-tokens", "9", "--slice", "2: 0, 3,-1"]
     options += ["--dtype", "bfloat16", "--device", "cpu", "--revision", "v1", "--trust-remote-code"]
     assert run("inspect", "a", *options, code=1).stderr == "Error: the text has no token\n"
-    load = {"n_layers": 3, "revision": "v1", "dtype": "bfloat16", "device": "cpu"}
-    assert asked[0][0][1][1].pop("trust_remote_code") is True
+    assert asked[0][1].pop("trust_remote_code") is True
     assert asked == [
         (
-            ("a", ("m", load)),
+            ("a", "m"),
             {
                 "versus": "b",
                 "layers": (0, 1, 2),
@@ -98,6 +96,9 @@ def test_options_reach_the_app(run, asked):
                 "prefixes": True,
                 "slice_at": (2, (0, 3, -1)),
                 "reference": None,
+                "revision": "v1",
+                "device": "cpu",
+                "dtype": "bfloat16",
             },
         )
     ]
@@ -105,7 +106,7 @@ def test_options_reach_the_app(run, asked):
 
 def test_code_of_a_model_is_not_run_unless_that_is_typed(run, asked):
     run("inspect", "a", code=1)
-    assert asked[0][0][1][1]["trust_remote_code"] is False
+    assert asked[0][1]["trust_remote_code"] is False
 
 
 @pytest.mark.parametrize(

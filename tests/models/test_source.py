@@ -10,7 +10,7 @@ from splinelens.errors import BadModel, UnknownModel
 from splinelens.models import source
 from splinelens.models.gguf import converted_folder
 from splinelens.models.shared import ModelKey
-from splinelens.models.source import find_source, require_complete
+from splinelens.models.source import find_source, lasting_name, require_complete
 
 
 @pytest.mark.usefixtures("no_network")
@@ -140,3 +140,10 @@ def test_a_missing_shard_is_refused_by_name(model_folder):
 def test_a_home_folder_may_be_written_short(model_folder, monkeypatch):
     monkeypatch.setenv("HOME", str(model_folder.parent))
     assert find_source("~/tiny")[0] == model_folder == Path("~/tiny").expanduser()
+
+
+def test_a_folder_whose_name_begins_with_a_tilde_has_a_lasting_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "~nosuchuser").mkdir()
+    assert lasting_name("~nosuchuser") == str(tmp_path / "~nosuchuser")
+    assert lasting_name("a\0b") == "a\0b"

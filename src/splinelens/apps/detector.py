@@ -59,12 +59,12 @@ class Detector:
         name: str | PathLike[str] = "toxicity",
         *,
         model: LoadedModel | str | PathLike[str] | None = None,
+        max_tokens: int | None = None,
+        max_text_tokens: int | None = None,
+        long: Long = "windows",
         device: str | None = None,
         dtype: str | None = None,
         batch_tokens: int | None = None,
-        max_tokens: int | None = None,
-        long: Long = "windows",
-        max_text_tokens: int | None = None,
     ) -> "Detector":
         """Load a detector and, of its model, only the blocks that it reads.
 
@@ -72,14 +72,14 @@ class Detector:
             name: A shipped name or a folder.
             model: The model, if it is loaded already or lies elsewhere; it must be the one that
                 the detector was fitted with, a loaded one in the same number type.
+            max_tokens: Tokens of a window; None takes that of the detector.
+            max_text_tokens: Texts of more tokens are not read and ``undetermined``; None reads texts of any
+                length.
+            long: ``"windows"`` reads long texts whole, ``"cut"`` drops what exceeds a window.
             device: Such as ``cpu`` or ``cuda:0``; without it the GPU if there is one.
             dtype: Number type of the weights, such as ``bfloat16``; None takes the one that the detector was
                 fitted with. Another one moves scores by its rounding, not the thresholds.
-            batch_tokens: Tokens of a batch, padding included.
-            max_tokens: Tokens of a window; None takes that of the detector.
-            long: ``"windows"`` reads long texts whole, ``"cut"`` drops what exceeds a window.
-            max_text_tokens: Texts of more tokens are not read and ``undetermined``; None reads texts of any
-                length.
+            batch_tokens: Tokens of a batch, padding included; None takes 1,024 on a CPU, else 4,096.
 
         Returns:
             The detector, ready to score.
@@ -88,6 +88,7 @@ class Detector:
             UnknownDetector: No such detector.
             BrokenArtifact: The artifact is damaged.
             WrongModel: It was fitted with another model or catalogue; the message says what differs.
+            BadFeatures: ``max_tokens``, ``max_text_tokens``, ``long`` or ``batch_tokens`` that cannot be.
             BadModel: The model cannot be loaded, or ``device`` or ``dtype`` are given for a loaded one.
         """
         check_batch_tokens(batch_tokens)
@@ -134,8 +135,6 @@ class Detector:
         self,
         texts: Texts | Iterable[str | None],
         *,
-        fpr: float = 0.05,
-        threshold: float | None = None,
         progress: Progress | None = None,
     ) -> np.ndarray:
         """The calibrated probability of each class, as scikit-learn has it.
@@ -146,15 +145,12 @@ class Detector:
 
         Args:
             texts: The texts.
-            fpr: As in ``score``; it decides only whether a cut text is undetermined.
-            threshold: Likewise.
             progress: Called as texts are finished.
 
         Returns:
             (text, class), columns as in ``classes_``.
 
         Raises:
-            BadDetector: As in ``score``.
             BadTexts: As in ``score``.
 
         Example:
@@ -162,10 +158,7 @@ class Detector:
             >>> detector.predict_proba(["Have a nice day."]).round(2)  # doctest: +SKIP
             array([[0.99, 0.01]])
         """
-        rows = [
-            self._probabilities(record)
-            for record in self.scores(texts, fpr=fpr, threshold=threshold, progress=progress)
-        ]
+        rows = [self._probabilities(record) for record in self.scores(texts, progress=progress)]
         return np.array(rows, dtype=np.float64)
 
     def predict(
@@ -176,7 +169,7 @@ class Detector:
         threshold: float | None = None,
         progress: Progress | None = None,
     ) -> np.ndarray:
-        """The verdicts of ``score``; arguments and errors are those of ``predict_proba``.
+        """The verdicts of ``score``; arguments and errors are those of ``score``.
 
         Returns:
             (text,) strings: one of ``classes_``, or ``undetermined``. Of a detector of several labels
@@ -222,19 +215,6 @@ class Detector:
         index = 0 if label is None else self.artifact.label_index(label)
         return self.artifact.thresholds_at(fpr)[index]
 
-    def limits(self, fpr: float = 0.05, threshold: float | None = None) -> tuple[float, ...]:
-        """The scores at and above which each label fires.
-
-        Args:
-            fpr: One of the rates that were stored at training.
-            threshold: A score for every label instead.
-
-        Raises:
-            BadDetector: No thresholds were stored for that rate, or ``threshold`` is not in [0, 1] or given
-                for classes, of which the one with the highest score is the verdict.
-        """
-        return self.artifact.limits(fpr, threshold)
-
     def score(
         self,
         texts: Texts | Iterable[str | None],
@@ -242,6 +222,7 @@ class Detector:
         explain: bool | str = False,
         fpr: float = 0.05,
         threshold: float | None = None,
+        progress: Progress | None = None,
     ) -> list[TextScore]:
         """Score texts.
 
@@ -252,6 +233,7 @@ class Detector:
             fpr: The stored false-positive rate whose thresholds make the verdict; of classes the one
                 with the highest score is the verdict.
             threshold: A score to use instead, for every label.
+            progress: Called as texts are finished.
 
         Returns:
             One record a text, in order.
@@ -262,7 +244,7 @@ class Detector:
                 classes, or ``explain`` names no label.
             BadTexts: ``texts`` is one string instead of a list.
         """
-        return list(self.scores(texts, explain=explain, fpr=fpr, threshold=threshold))
+        return list(self.scores(texts, explain=explain, fpr=fpr, threshold=threshold, progress=progress))
 
     def scores(
         self,
@@ -275,7 +257,7 @@ class Detector:
         progress: Progress | None = None,
     ) -> Iterator[TextScore]:
         """As ``score``, one record after the other; rows before ``start`` are skipped."""
-        limits = self.limits(fpr, threshold)
+        limits = self.artifact.limits(fpr, threshold)
         self.artifact.require_explainable(explain)
         rows = Texts.of(texts).texts[start:]
 
@@ -288,7 +270,7 @@ class Detector:
     def write_scores(
         self,
         texts: Texts | Iterable[str | None],
-        output: str | Path,
+        output: str | PathLike[str],
         *,
         explain: bool | str = False,
         fpr: float = 0.05,
@@ -320,7 +302,7 @@ class Detector:
         check_output(output, overwrite=overwrite, source=source.source)
         kept = source.keep(keep)
         check_kept(kept.columns)
-        limits = dict(zip(artifact.labels, self.limits(fpr, threshold), strict=True))
+        limits = dict(zip(artifact.labels, artifact.limits(fpr, threshold), strict=True))
         request = {
             **provenance(self.reader, source),
             "detector": artifact.digest,
@@ -434,11 +416,6 @@ class Detector:
             return record  # of enormous weights whose contributions cancel
         explained = None if binary else artifact.labels[label]
         return replace(record, spans=spans, constant=constant, explained=explained)
-
-    @property
-    def inseparable(self) -> str | None:
-        """Why the logit does not split exactly into one number per token, or None if it does."""
-        return self.artifact.inseparable
 
     def _explain(self, features: TextFeatures, label: int) -> tuple[tuple[Span, ...], float]:
         """What each token adds to the calibrated logit of a label, and the rest."""

@@ -3,6 +3,7 @@
 HateCheck: Röttger et al., arXiv:2012.15606. XSTest: Röttger et al., arXiv:2308.01263.
 """
 
+import logging
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from splinelens.detect.subgroup_auc import SubgroupAuc, subgroup_aucs
 from splinelens.errors import BadLabels, BadTexts
 from splinelens.features.extract import provenance
 from splinelens.features.reader import Progress, TextFeatures, TextReader
+from splinelens.features.validation import check_batch_tokens
 from splinelens.files import check_output, write_text
 from splinelens.models import LoadedModel
 from splinelens.models.load import require_unset
@@ -41,9 +43,12 @@ from splinelens.report.spans import words
 from splinelens.texts import Labels, Texts, read_texts
 from splinelens.texts.groups import column_groups, mentions, read_terms
 from splinelens.texts.labels import labels_of
+from splinelens.texts.plain_text import harmless
+from splinelens.tokens import Long
 
 Disguise = Callable[[str, random.Random], str]
 
+_log = logging.getLogger(__name__)
 _MAP_ROWS = 1000
 _WORST_ROWS = 20  # errors of each kind
 _DISGUISED_ROWS = 150  # of each class
@@ -59,6 +64,9 @@ def evaluate(
     allow_training_rows: bool = False,
     resamples: int = 10_000,
     model: LoadedModel | str | PathLike[str] | None = None,
+    max_tokens: int | None = None,
+    max_text_tokens: int | None = None,
+    long: Long = "windows",
     device: str | None = None,
     dtype: str | None = None,
     batch_tokens: int | None = None,
@@ -75,10 +83,13 @@ def evaluate(
         allow_training_rows: Go on where the detector was fitted on some of the texts: then the numbers are
             too good.
         resamples: Bootstrap resamples of the intervals.
-        model: As in ``Detector.load``, as are the next three; only for a name or folder.
+        model: As in ``Detector.load``, as are the next six; only for a name or folder.
+        max_tokens: Tokens of a window; None takes that of the detector.
+        max_text_tokens: Texts of more tokens are not read and undetermined.
+        long: ``"windows"`` reads long texts whole; ``"cut"`` drops what exceeds one window.
         device: Such as ``cpu`` or ``cuda:0``.
         dtype: Number type of the weights; None takes that of the detector.
-        batch_tokens: Tokens of a batch, padding included.
+        batch_tokens: Tokens of a batch, padding included; None takes 1,024 on a CPU, else 4,096.
         progress: Called as texts are finished.
 
     Returns:
@@ -88,7 +99,8 @@ def evaluate(
     Raises:
         BadLabels: Not one label a text, labels of another kind than the detector's, or one class only.
         BadTexts: The detector was fitted on some of the texts.
-        BadDetector: No such detector, or it is damaged.
+        BadDetector: No such detector, or it is damaged or was fitted with another model.
+        BadFeatures: ``max_tokens``, ``max_text_tokens``, ``long`` or ``batch_tokens`` that cannot be.
         BadModel: The model cannot be loaded, or an option of loading is given for a loaded detector.
 
     Example:
@@ -97,17 +109,27 @@ def evaluate(
         >>> result.auc, result.auc_interval  # doctest: +SKIP
         (0.96, (0.95, 0.97))
     """
-    options = {"model": model, "device": device, "dtype": dtype, "batch_tokens": batch_tokens}
+    options: dict[str, Any] = {  # Any: arguments of different types
+        "model": model,
+        "max_tokens": max_tokens,
+        "max_text_tokens": max_text_tokens,
+        "long": None if long == "windows" else long,
+        "device": device,
+        "dtype": dtype,
+        "batch_tokens": batch_tokens,
+    }
     if isinstance(detector, Detector):
         require_unset("Detector.load: the detector", **options)
         artifact = detector.artifact
     else:
         artifact = find_artifact(detector)
+        check_batch_tokens(batch_tokens)
     source = Texts.of(texts)
     known = _known_labels(artifact, labels, len(source), positive)
-    training_rows(artifact, source, allow_training_rows, lambda line: None)
+    if not allow_training_rows:
+        training_rows(artifact, source, allowed=False)
     if not isinstance(detector, Detector):
-        detector = Detector.load(detector, model=model, device=device, dtype=dtype, batch_tokens=batch_tokens)
+        detector = Detector.load(detector, **options | {"long": long})
     return detector.evaluate(source, known, resamples=resamples, progress=progress)
 
 
@@ -181,18 +203,19 @@ def require_task(artifact: Artifact, labels: Labels, column: str) -> None:
         )
 
 
-def training_rows(
-    artifact: Artifact, texts: Texts, allowed: bool, report: Callable[[str], None]
-) -> int | None:
+def training_rows(artifact: Artifact, texts: Texts, *, allowed: bool) -> int | None:
     """Count texts that the detector was fitted on; None if it does not record its training texts.
 
-    ``report`` is called with a line if there are any, or if not all training texts are recorded.
+    A warning is logged if there are any, or if not all training texts are recorded.
 
     Raises:
         BadTexts: There are some, and they are not allowed.
     """
     if not len(artifact.seen):
-        report(f"detector {artifact.name} does not record its training texts; rows among them are not known")
+        _log.warning(
+            "detector %s does not record its training texts; rows among them are not known",
+            harmless(artifact.name),
+        )
         return None
     rows = int(artifact.seen_in(texts.texts).sum())
     recorded = artifact.training.get("seen", {"texts": 0, "kept": 0})
@@ -206,7 +229,7 @@ def training_rows(
             "--allow-training-rows (Python: allow_training_rows=True)"
         )
     if rows or some:
-        report(line)
+        _log.warning(harmless(line))
     return rows
 
 
@@ -447,7 +470,7 @@ class _Probe:
         rows = order[(labels[order] == side) & wrong[order]][:_WORST_ROWS].tolist()
         chosen = [texts.texts[row] or "" for row in rows]
         records: Iterable[TextScore | None] = [None] * len(rows)
-        if rows and explain and self.detector.inseparable is None:
+        if rows and explain and self.detector.artifact.inseparable is None:
             records = self.detector.scores(chosen, explain=True)
         return tuple(
             _mistake(texts.numbers[row], float(scores[row]), text, record)
@@ -510,6 +533,6 @@ def _notes(detector: Detector, evaluation: Evaluation, explain: bool, **data: ob
         notes.append(f"{evaluation.n} scored rows are fewer than {MIN_ROWS}: no bootstrap interval is given")
     if evaluation.cut:
         notes.append(f"{evaluation.cut:,} rows were cut and are scored by their beginning")
-    if explain and detector.inseparable:
-        notes.append(f"no words beside the errors: {detector.inseparable}")
+    if explain and detector.artifact.inseparable:
+        notes.append(f"no words beside the errors: {detector.artifact.inseparable}")
     return notes

@@ -5,7 +5,6 @@ One pass a text; the record holds numbers only and outlives the model.
 
 from collections.abc import Sequence
 from os import PathLike
-from pathlib import Path
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.errors import BadFeatures
 from splinelens.features.reference import Reference, shipped
 from splinelens.features.slicing import slice_tokens
-from splinelens.features.token_report import read_tokens, text_distances
+from splinelens.features.token_report import report_tokens, text_distances
 from splinelens.features.validation import check_layers, check_positive, check_text
 from splinelens.geometry.attention import check_eps
 from splinelens.models import LoadedModel
@@ -28,13 +27,15 @@ def inspect(
     versus: str | None = None,
     layers: Sequence[int] | None = None,
     prompt: str = "",
-    eps: float = 0.1,
     max_tokens: int = 2048,
+    eps: float = 0.1,
     prefixes: bool = False,
     slice_at: tuple[int, tuple[int, int, int]] | None = None,
-    reference: Reference | str | Path | None = None,
+    reference: Reference | str | PathLike[str] | None = None,
+    revision: str | None = None,
     device: str | None = None,
     dtype: str | None = None,
+    trust_remote_code: bool = False,
 ) -> Inspection:
     """Read everything about a text, token by token and layer by layer.
 
@@ -44,16 +45,18 @@ def inspect(
         versus: Another text to compare.
         layers: The layers to read, from 0; None reads all.
         prompt: Run before each text, never reported.
-        eps: Threshold of the intrinsic dimension, in (0, 1).
         max_tokens: Longer texts are refused.
+        eps: Threshold of the intrinsic dimension, in (0, 1).
         prefixes: Also give the seven features of every prefix.
         slice_at: One of those layers, and the three tokens through which its slice goes; tokens of ``versus``
             are counted on after those of ``text``. By default the middle layer, and the first, middle and
             last token of ``text``; with ``versus`` the last tokens of both and the middle one of ``text``.
         reference: What percentiles are taken from, or its folder; by default the shipped one of the
             very same model, if there is one.
+        revision: Branch, tag or commit of a hub id.
         device: Such as ``cpu`` or ``cuda:0``; without it the GPU if there is one.
         dtype: Number type of the weights; None takes ``float32``.
+        trust_remote_code: Run Python files that come with the model. Only for authors you trust.
 
     Returns:
         One record; what is not available is None, or -1 in an array of whole numbers (null in JSON), and a
@@ -64,7 +67,7 @@ def inspect(
             positions.
         BadFeatures: Layers or tokens that do not exist, ``eps`` outside (0, 1), activations that are
             not finite, three tokens that span no plane, or a broken reference.
-        BadModel: The model cannot be loaded, or ``device`` or ``dtype`` are given for a loaded one.
+        BadModel: The model cannot be loaded, or an option of loading is given for a loaded one.
 
     Example:
         >>> import splinelens
@@ -80,16 +83,26 @@ def inspect(
         check_layers(layers),
         check_positive(max_tokens, "max_tokens"),
     )
-    reference = check_request(requested, slice_at, reference)
-    loaded = load_up_to(model, requested, device=device, dtype=dtype)
+    if requested is not None:
+        _slice_layer(requested, slice_at)
+    if isinstance(reference, str | PathLike):
+        reference = Reference.load(reference)
+    loaded = load_up_to(
+        model,
+        requested,
+        revision=revision,
+        device=device,
+        dtype=dtype,
+        trust_remote_code=trust_remote_code,
+    )
     anatomy = anatomy_of(loaded.model)
     chosen = tuple(range(anatomy.depth)) if requested is None else requested
     slice_layer = _slice_layer(chosen, slice_at)
     reports = [
-        read_tokens(
+        report_tokens(
             each,
             loaded,
-            layers=chosen,
+            chosen,
             prompt=prompt,
             eps=eps,
             max_tokens=max_tokens,
@@ -120,21 +133,6 @@ def inspect(
         if versus is None
         else np.stack([text_distances(loaded, report, report) for report in reports]),
     )
-
-
-def check_request(
-    layers: Sequence[int] | None,
-    slice_at: tuple[int, tuple[int, int, int]] | None,
-    reference: Reference | str | Path | None,
-) -> Reference | None:
-    """Refuse what ``inspect`` can refuse before a model is loaded; returns the reference, read.
-
-    Raises:
-        BadFeatures: The slice is at none of the layers, or the reference is broken.
-    """
-    if layers is not None:
-        _slice_layer(tuple(layers), slice_at)
-    return Reference.load(reference) if isinstance(reference, str | Path) else reference
 
 
 def _slice_layer(chosen: tuple[int, ...], slice_at: tuple[int, tuple[int, int, int]] | None) -> int:

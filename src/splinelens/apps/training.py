@@ -22,12 +22,12 @@ from splinelens.detect.label_errors import contradictions, suspected_labels
 from splinelens.detect.learning_curve import learning_curve
 from splinelens.detect.solver import STRENGTHS, Fitted, fit, label_columns, require_rows
 from splinelens.detect.thresholds import TARGETS, thresholds
-from splinelens.errors import BadDetector, BadFeatures, BadLabels
+from splinelens.errors import BadFeatures, BadLabels
 from splinelens.features.extract import check_table_output, read_table
 from splinelens.features.reader import Progress, TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.features.table import FeatureTable
-from splinelens.features.validation import check_batch_tokens
+from splinelens.features.validation import check_batch_tokens, is_whole_number
 from splinelens.files import check_output, write_text
 from splinelens.models import LoadedModel
 from splinelens.models.load import load_up_to
@@ -102,7 +102,7 @@ class Training:
             curve,
         )
 
-    def write(self, folder: str | Path, *, overwrite: bool = False) -> TrainingReport:
+    def write(self, folder: str | PathLike[str], *, overwrite: bool = False) -> TrainingReport:
         """Write the detector, ``CARD.md``, ``TRAINING.md`` and ``suspects.csv``; returns the report.
 
         Raises:
@@ -128,8 +128,11 @@ def train(
     layers: Sequence[int] | None = None,
     pooling: str | Sequence[str] = "max",
     prompt: str = "",
+    suffix: str = "",
     max_tokens: int | None = None,
+    max_text_tokens: int | None = None,
     long: Long = "windows",
+    eps: float = 0.1,
     normalize: bool = False,
     positive: str | None = None,
     label: str | Sequence[str] | None = None,
@@ -143,7 +146,7 @@ def train(
     device: str | None = None,
     dtype: str | None = None,
     batch_tokens: int | None = None,
-    output: str | Path | None = None,
+    output: str | PathLike[str] | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Training:
@@ -156,12 +159,15 @@ def train(
             of which a text may have any number.
         model: A loaded model, or the name, folder or file of one; of a name only the blocks needed are
             loaded.
-        features: As in ``extract``, as are the next six.
+        features: As in ``extract``, as are the next nine.
         layers: Layers to read, from 0; None reads all.
         pooling: Poolings of margins and hidden states.
         prompt: Run before every text, never pooled.
+        suffix: Run after every text, never pooled.
         max_tokens: Tokens of a window; None takes 512, or what fits into the model's positions.
+        max_text_tokens: Texts of more tokens are not read and left out.
         long: ``"windows"`` reads long texts whole; ``"cut"`` drops what exceeds one window.
+        eps: Attention weights above it count for ``attention_id``; in (0, 1).
         normalize: Read disguised characters as plain ones.
         positive: The label that counts as 1, every other one as 0; for two words of which none is known
             as harmless, such as ``rude`` and ``polite``.
@@ -176,7 +182,7 @@ def train(
         revision: Branch, tag or commit of a hub id.
         device: Such as ``cpu`` or ``cuda:0``; without it the GPU if there is one.
         dtype: Number type of the weights; None takes ``float32``.
-        batch_tokens: Tokens of a batch, padding included.
+        batch_tokens: Tokens of a batch, padding included; None takes 1,024 on a CPU, else 4,096.
         output: File that keeps the features: a stopped run resumes, and an equal one reads them.
         overwrite: Replace another file that is at ``output``; else it is refused.
         progress: Called as texts are finished.
@@ -185,9 +191,15 @@ def train(
         The training; its ``detector`` scores texts, its ``write`` saves detector, card and report.
 
     Raises:
-        BadLabels: Not one label a text, labels of another kind, one class only, or too few rows of a class.
-        BadFeatures: Names or layers that do not exist.
-        BadModel: The model cannot be loaded.
+        BadTexts: ``texts`` is one string, is empty, or holds something other than texts.
+        BadLabels: Not one label a text, labels of another kind, one class only, too few rows of a class, or
+            verdicts that are equal, empty or ``undetermined``.
+        BadFeatures: Names or layers that do not exist, or an option that cannot be, such as a seed above 32
+            bits.
+        BadModel: The model cannot be loaded, or an option of loading is given for a loaded one.
+        OutputExists: ``output`` exists and is no table of an equal run, or is a folder or the input.
+        CannotResume: ``output`` has parts of another run.
+        CannotWrite: ``output`` cannot be written.
 
     Example:
         >>> import splinelens
@@ -203,7 +215,16 @@ def train(
     negative = negative or known.negative or default_negative(names)
     _require_names_and_seed(known.task, names, negative, seed)
     spec = FeatureSpec.of(
-        features, layers, pooling, prompt=prompt, long=long, normalize=normalize, max_tokens=max_tokens
+        features,
+        layers,
+        pooling,
+        prompt=prompt,
+        suffix=suffix,
+        max_tokens=max_tokens,
+        max_text_tokens=max_text_tokens,
+        long=long,
+        eps=eps,
+        normalize=normalize,
     )
     check_batch_tokens(batch_tokens)
     check_table_output(output, source, spec, overwrite=overwrite)
@@ -257,7 +278,7 @@ def fit_detector(
     table: FeatureTable | None = None,
     features_dtype: str | None = None,
     command: str = "",
-    output: str | Path | None = None,
+    output: str | PathLike[str] | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Training:
@@ -294,8 +315,8 @@ def fit_detector(
     Raises:
         BadLabels: Labels that do not fit the task, one class only, too few rows of a class to split, or
             verdicts that are equal, empty or ``undetermined``.
-        BadDetector: A seed that is negative or above 32 bits.
-        BadFeatures: A prior that does not fit the features, or a table of other texts or columns.
+        BadFeatures: A prior that does not fit the features, a table of other texts or columns, or a seed that
+            is negative or above 32 bits.
     """
     source = Texts.of(texts)
     names = (label,) if isinstance(label, str) else tuple(label)
@@ -392,8 +413,8 @@ def _require_names_and_seed(task: Task, names: Sequence[str], negative: str, see
     """Refuse verdicts that cannot be told apart, and a seed that no generator takes."""
     if problem := verdicts_problem(task, names, negative):
         raise BadLabels(f"{problem}; choose other names")
-    if not 0 <= seed <= MAX_SEED:
-        raise BadDetector(f"seed {seed} is not from 0 to {MAX_SEED}; choose another")
+    if not is_whole_number(seed, 0) or seed > MAX_SEED:
+        raise BadFeatures(f"seed {seed!r} is not a whole number from 0 to {MAX_SEED}; choose another")
 
 
 def count_repeated(groups: np.ndarray, labels: np.ndarray) -> dict[str, int]:

@@ -167,7 +167,7 @@ def evaluate(
             "disguises": DISGUISES if evasion else None,
             "prevalence": 0.05 if prevalence is None else prevalence,
         }
-    training_rows = evaluation.training_rows(artifact, texts, allow_training_rows, print_line)
+    training_rows = evaluation.training_rows(artifact, texts, allowed=allow_training_rows)
     loaded = Detector.load(detector, model=model, device=device, max_tokens=max_tokens, long=long.value)
     known = labels.values[:, 0] if artifact.task == "binary" else labels.values
     started = perf_counter()
@@ -178,7 +178,8 @@ def evaluate(
             )
             metrics = record.all_labels or record.metrics
         else:
-            metrics = loaded.evaluate(texts, known, progress=progress).to_dict()
+            measured = evaluation.evaluate(loaded, texts, labels, allow_training_rows=True, progress=progress)
+            metrics = measured.to_dict()
     run = {
         "detector": artifact.name,
         "source": texts.source,

@@ -5,7 +5,7 @@ import os
 import re
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -116,51 +116,34 @@ def inspect(
     else:
         require_stdout(", or name a page with -o")
     content = text if text is not None and text != "-" else read_text(file or "-", encoding)
+    loading: dict[str, Any] = {  # Any: arguments of different types
+        "revision": revision,
+        "device": device,
+        "dtype": dtype,
+        "trust_remote_code": trust_remote_code,
+    }
 
-    from splinelens.apps.inspection import check_request
-    from splinelens.apps.inspection import inspect as look_at
-    from splinelens.features.look import look
-    from splinelens.features.spec import FeatureSpec
-    from splinelens.models import load_model
-    from splinelens.report.inspection_terminal import inspection_view, token_view
-    from splinelens.report.terminal import print_view
-    from splinelens.tokens import tokenize
-
-    slice_through = (plane[0], (plane[1], plane[2], plane[3])) if plane else None
-    percentiles = check_request(chosen, slice_through, reference)
-    loaded = load_model(
-        model,
-        n_layers=FeatureSpec(layers=(location[0],) if location else chosen, eps=eps).depth,
-        revision=revision,
-        dtype=dtype,
-        device=device,
-        trust_remote_code=trust_remote_code,
-    )
     prompt = options.unescape(prompt)
     if location:
-        layer, token = location
-        result = look(
-            content, loaded, layer=layer, token=token, prompt=prompt, eps=eps, max_tokens=max_tokens
-        )
-        record = {"model": loaded.name, **result.to_dict()}
-        if as_json:
-            print(json.dumps(record, ensure_ascii=False, allow_nan=False))
-            return
-        (tokens,) = tokenize([content], loaded.tokenizer)
-        pieces = [content[begin:end] for begin, end in tokens.offsets]
-        print_view(lambda _: token_view(record, loaded.name, pieces))
+        _look(content, location, model, prompt, max_tokens, eps, loading, as_json)
         return
-    inspection = look_at(
+
+    from splinelens.apps import inspection as apps_inspection
+    from splinelens.report.inspection_terminal import inspection_view
+    from splinelens.report.terminal import print_view
+
+    inspection = apps_inspection.inspect(
         content,
-        loaded,
+        model,
         versus=versus,
         layers=chosen,
         prompt=prompt,
-        eps=eps,
         max_tokens=max_tokens,
+        eps=eps,
         prefixes=prefixes,
-        slice_at=slice_through,
-        reference=percentiles,
+        slice_at=(plane[0], (plane[1], plane[2], plane[3])) if plane else None,
+        reference=reference,
+        **loading,
     )
     if output:
         from splinelens.files import write_text
@@ -173,6 +156,35 @@ def inspect(
         print(inspection.to_json())
     else:
         print_view(lambda width: inspection_view(inspection, width))
+
+
+def _look(
+    text: str,
+    location: list[int],
+    model: str,
+    prompt: str,
+    max_tokens: int,
+    eps: float,
+    loading: dict[str, Any],  # Any: as above
+    as_json: bool,
+) -> None:
+    """Print everything about one token at one layer."""
+    from splinelens.features.look import look
+    from splinelens.models.load import load_up_to
+    from splinelens.report.inspection_terminal import token_view
+    from splinelens.report.terminal import print_view
+    from splinelens.tokens import tokenize
+
+    layer, token = location
+    loaded = load_up_to(model, [layer], **loading)
+    result = look(text, loaded, layer=layer, token=token, prompt=prompt, max_tokens=max_tokens, eps=eps)
+    record = {"model": loaded.name, **result.to_dict()}
+    if as_json:
+        print(json.dumps(record, ensure_ascii=False, allow_nan=False))
+        return
+    (tokens,) = tokenize([text], loaded.tokenizer)
+    pieces = [text[begin:end] for begin, end in tokens.offsets]
+    print_view(lambda _: token_view(record, loaded.name, pieces))
 
 
 def _layer_and_tokens(value: str | None, tokens: int, option: str, example: str) -> list[int] | None:

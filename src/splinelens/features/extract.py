@@ -33,10 +33,10 @@ def extract(
     prompt: str = "",
     suffix: str = "",
     max_tokens: int | None = None,
+    max_text_tokens: int | None = None,
     long: Long = "windows",
     eps: float = 0.1,
     normalize: bool = False,
-    max_text_tokens: int | None = None,
     prefixes: bool = False,
     keep: Sequence[str] = (),
     revision: str | None = None,
@@ -44,7 +44,7 @@ def extract(
     dtype: str | None = None,
     batch_tokens: int | None = None,
     trust_remote_code: bool = False,
-    output: str | Path | None = None,
+    output: str | PathLike[str] | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> FeatureTable:
@@ -61,10 +61,10 @@ def extract(
         suffix: Run after every text, never pooled.
         max_tokens: Tokens of a window; longer texts are read in overlapping windows. None takes 512, or what
             fits into the model's positions.
+        max_text_tokens: Texts of more tokens are not read; their reason counts the tokens.
         long: ``"cut"`` drops what exceeds one window instead; the table says which were cut.
         eps: Attention weights above it count for ``attention_id``; in (0, 1).
         normalize: Map disguised characters of the texts to plain ones before they are tokenized.
-        max_text_tokens: Texts of more tokens are not read; their reason counts the tokens.
         prefixes: One row for every prefix of a text: what the text would give if it ended there. The
             table's ``text`` and ``prefix`` say which row is which.
         keep: Columns of ``texts`` that stand in the table too.
@@ -84,11 +84,12 @@ def extract(
     Raises:
         BadTexts: ``texts`` is one string, is empty, or holds something other than texts; or a column to
             keep is missing or has the name of one of ours.
-        BadFeatures: Names or layers that do not exist, ``eps`` outside (0, 1), or prefixes whose rows
+        BadFeatures: Names or layers that do not exist, an option that cannot be, or prefixes whose rows
             would not fit into memory.
         BadModel: The model cannot be loaded, or an option of loading is given for a loaded one.
+        OutputExists: ``output`` exists and is no table of an equal run, or is a folder or the input.
         CannotResume: ``output`` has parts of another run.
-        CannotWrite: ``output`` cannot be written, or exists and is no table of an equal run.
+        CannotWrite: ``output`` cannot be written.
 
     Example:
         >>> import splinelens
@@ -104,10 +105,10 @@ def extract(
         prompt=prompt,
         suffix=suffix,
         max_tokens=max_tokens,
+        max_text_tokens=max_text_tokens,
         long=long,
         eps=eps,
         normalize=normalize,
-        max_text_tokens=max_text_tokens,
     )
     check_batch_tokens(batch_tokens)
     check_table_output(output, texts, spec, prefixes=prefixes, overwrite=overwrite)
@@ -161,7 +162,7 @@ def read_table(
     *,
     prefixes: bool = False,
     keep: Sequence[str] = (),
-    output: str | Path | None = None,
+    output: str | PathLike[str] | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> FeatureTable:
@@ -170,8 +171,9 @@ def read_table(
     Raises:
         NoTokens: There are no texts.
         BadFeatures: The rows of prefixes would not fit into memory.
+        OutputExists: ``output`` exists and is no table of an equal run, or is a folder or the input.
         CannotResume: ``output`` has parts of another run.
-        CannotWrite: ``output`` cannot be written, or exists and is no table of an equal run.
+        CannotWrite: ``output`` cannot be written.
     """
     if not len(texts):
         raise NoTokens(f"{texts.source} has no texts; give at least one")

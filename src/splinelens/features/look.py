@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.errors import BadFeatures, UnknownAnatomy
 from splinelens.features.token_report import read_tokens
-from splinelens.features.validation import check_layer, check_text, check_token
+from splinelens.features.validation import check_layer, check_positive, check_text, check_token
 from splinelens.geometry.affine import RegionMap, first_order_map, piecewise_map
-from splinelens.geometry.attention import THRESHOLDS, dimension_bounds
+from splinelens.geometry.attention import THRESHOLDS, check_eps, dimension_bounds
 from splinelens.geometry.codes import unpacked
 from splinelens.geometry.hulls import (
     active_keys,
@@ -215,8 +215,9 @@ def look(
     layer: int,
     token: int,
     prompt: str = "",
-    eps: float = 0.1,
     max_tokens: int = 2048,
+    eps: float = 0.1,
+    revision: str | None = None,
     device: str | None = None,
     dtype: str | None = None,
 ) -> TokenDetail:
@@ -229,8 +230,9 @@ def look(
         layer: The layer, from 0.
         token: The token, from 0; -1 is the last.
         prompt: Run before the text; attention sees it.
-        eps: Threshold of the hull's active keys, in (0, 1).
         max_tokens: Longer texts are refused.
+        eps: Threshold of the hull's active keys, in (0, 1).
+        revision: Branch, tag or commit of a hub id.
         device: Such as ``cpu`` or ``cuda:0``; without it the GPU if there is one.
         dtype: Number type of the weights; None takes ``float32``.
 
@@ -241,16 +243,16 @@ def look(
         BadFeatures: A layer or token that does not exist, ``eps`` outside (0, 1), or activations that
             are not finite.
         BadTexts: The text is no string, has no token, or too many.
-        BadModel: The model cannot be loaded.
+        BadModel: The model cannot be loaded, or an option of loading is given for a loaded one.
 
     Example:
         >>> detail = look("Good morning.", layer=0, token=2)  # doctest: +SKIP
         >>> detail.map.kind  # doctest: +SKIP
         'first-order'
     """
-    layer = check_layer(layer)
+    layer, eps, max_tokens = check_layer(layer), check_eps(eps), check_positive(max_tokens, "max_tokens")
     check_text(text)
-    loaded = load_up_to(model, [layer], device=device, dtype=dtype)
+    loaded = load_up_to(model, [layer], revision=revision, device=device, dtype=dtype)
     report = read_tokens(
         text,
         loaded,

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,7 @@ class Reference:
         first = "token" if length == 1 else f"{length} tokens"
         return f"the first {first} of {self.texts[self.lengths.index(length)]:,} {self.source}"
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | PathLike[str]) -> None:
         """Write ``quantiles.safetensors`` and ``reference.json`` into a folder.
 
         Raises:
@@ -164,7 +165,7 @@ class Reference:
         write_text(folder / _RECORD, json.dumps(record, indent=1) + "\n")
 
     @classmethod
-    def load(cls, folder: str | Path) -> "Reference":
+    def load(cls, folder: str | PathLike[str]) -> "Reference":
         """Read what :meth:`save` wrote, given the folder or a file in it.
 
         Raises:

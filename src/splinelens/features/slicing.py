@@ -7,6 +7,7 @@ the tokens of "a a a" do in the first layers, span no plane: then others are tak
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os import PathLike
 
 import numpy as np
 import torch
@@ -15,8 +16,8 @@ from torch import Tensor
 
 from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.errors import BadFeatures
-from splinelens.features.token_report import TokenReport, read_tokens
-from splinelens.features.validation import check_layer, check_text, check_token
+from splinelens.features.token_report import TokenReport, report_tokens
+from splinelens.features.validation import check_layer, check_positive, check_text, check_token
 from splinelens.geometry.slices import Slice, points_apart, slice_partition, spans_plane
 from splinelens.models import LoadedModel
 from splinelens.models.load import load_up_to
@@ -114,12 +115,15 @@ def slice_tokens(
 
 def slice_texts(
     texts: Sequence[str],
-    model: str | LoadedModel = "smollm2-135m",
+    model: str | PathLike[str] | LoadedModel = "smollm2-135m",
     *,
     layer: int,
     at: str = "last",
     prompt: str = "",
     max_tokens: int = 2048,
+    revision: str | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
 ) -> Slice:
     """Cut the partition of a layer along the plane through three texts.
 
@@ -131,6 +135,9 @@ def slice_texts(
         at: Where a text is: at its ``last`` token, or at the ``mean`` of its tokens' MLP inputs.
         prompt: Run before each text.
         max_tokens: Longer texts are refused.
+        revision: Branch, tag or commit of a hub id.
+        device: Such as ``cpu`` or ``cuda:0``; without it the GPU if there is one.
+        dtype: Number type of the weights; None takes ``float32``.
 
     Returns:
         The slice; its points are those of the texts, in input order.
@@ -139,7 +146,8 @@ def slice_texts(
         BadFeatures: Not three texts, another word for ``at``, texts that span no plane, a layer that
             does not exist, or one that consists of experts, each with its own partition.
         BadTexts: A text has no token, or too many.
-        BadModel: The model cannot be loaded, or its gate weight is quantized.
+        BadModel: The model cannot be loaded, its gate weight is quantized, or an option of loading is given
+            for a loaded one.
 
     Example:
         >>> texts = ["Rain fell.", "Snow fell.", "The sun shone."]  # doctest: +SKIP
@@ -149,15 +157,15 @@ def slice_texts(
     if isinstance(texts, str) or len(texts) != 3 or at not in ("last", "mean"):
         given = "one string" if isinstance(texts, str) else f"{len(texts)} texts"
         raise BadFeatures(f"{given} and at={at!r}: a slice goes through three texts, at 'last' or 'mean'")
-    layer = check_layer(layer)
+    layer, max_tokens = check_layer(layer), check_positive(max_tokens, "max_tokens")
     names = ("the first text", "the second text", "the third text")
     texts = [check_text(text, names[index]) for index, text in enumerate(texts)]
     if len(set(texts)) < 3:
         raise BadFeatures("two of the texts are the same; a slice goes through three different ones")
-    loaded = load_up_to(model, [layer])
+    loaded = load_up_to(model, [layer], revision=revision, device=device, dtype=dtype)
     reports = [
-        read_tokens(
-            text, loaded, layers=[layer], prompt=prompt, max_tokens=max_tokens, keep_inputs=[layer], name=name
+        report_tokens(
+            text, loaded, [layer], prompt=prompt, max_tokens=max_tokens, keep_inputs=[layer], name=name
         )
         for name, text in zip(names, texts, strict=True)
     ]

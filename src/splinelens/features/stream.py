@@ -56,6 +56,7 @@ class Stream:
         pooling: str | Sequence[str] = "max",
         prompt: str = "",
         eps: float = 0.1,
+        revision: str | None = None,
         device: str | None = None,
         dtype: str | None = None,
     ):
@@ -68,16 +69,17 @@ class Stream:
             pooling: Poolings of margins and hidden states.
             prompt: Run before the text, never pooled.
             eps: Attention weights above it count for ``attention_id``; in (0, 1).
+            revision: Branch, tag or commit of a hub id.
             device: Such as ``cpu`` or ``cuda:0``; without it the GPU if there is one.
             dtype: Number type of the weights; None takes ``float32``.
 
         Raises:
             BadFeatures: Names or layers that do not exist, ``eps`` outside (0, 1), or a model in
                 training mode.
-            BadModel: The model cannot be loaded.
+            BadModel: The model cannot be loaded, or an option of loading is given for a loaded one.
         """
         spec = FeatureSpec.of(features, layers, pooling, prompt=prompt, max_tokens=1, eps=eps)
-        loaded = load_up_to(model, spec.layers, device=device, dtype=dtype)
+        loaded = load_up_to(model, spec.layers, revision=revision, device=device, dtype=dtype)
         require_evaluation(loaded.model)
         self._reader = TextReader(loaded, spec)
         self.columns: tuple[Column, ...] = self._reader.columns

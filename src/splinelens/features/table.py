@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,7 +115,7 @@ class FeatureTable:
         more = " ..." if len(self.names) > 12 else ""
         raise BadFeatures(f"no column {name!r}; it has {', '.join(self.names[:12])}{more}")
 
-    def write(self, path: str | Path, *, overwrite: bool = False) -> None:
+    def write(self, path: str | PathLike[str], *, overwrite: bool = False) -> None:
         """Write Parquet; a reader sees either the whole file or none.
 
         Raises:
@@ -123,8 +124,8 @@ class FeatureTable:
         """
         import pyarrow.parquet as pq
 
-        check_output(path, overwrite=overwrite)
-        with atomic_write(path) as temporary:
+        check_output(Path(path), overwrite=overwrite)
+        with atomic_write(Path(path)) as temporary:
             pq.write_table(self.to_arrow(), temporary, compression="zstd")
 
     def to_arrow(self, dtype: str = "float32") -> "pa.Table":

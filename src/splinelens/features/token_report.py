@@ -140,12 +140,12 @@ def read_tokens(
     *,
     layers: Sequence[int] | None = None,
     prompt: str = "",
-    eps: float = 0.1,
     max_tokens: int = 2048,
+    eps: float = 0.1,
     keep_inputs: Sequence[int] = (),
     keep_call: tuple[int, int] | None = None,
     attention: bool = True,
-    name: str = "the text",
+    revision: str | None = None,
     device: str | None = None,
     dtype: str | None = None,
 ) -> TokenReport:
@@ -157,12 +157,12 @@ def read_tokens(
             loaded.
         layers: The layers to read, from 0; None reads all.
         prompt: Run before the text, never reported.
-        eps: Threshold of the intrinsic dimension, in (0, 1).
         max_tokens: Longer texts are refused.
+        eps: Threshold of the intrinsic dimension, in (0, 1).
         keep_inputs: Layers, among those read, whose MLP inputs are kept.
         keep_call: A layer, among those read, and a token: keep what attention was given for it.
         attention: Also read intrinsic dimensions; False is faster and leaves them at -1.
-        name: What an error calls the text.
+        revision: Branch, tag or commit of a hub id.
         device: Such as ``cpu`` or ``cuda:0``; without it the GPU if there is one.
         dtype: Number type of the weights; None takes ``float32``.
 
@@ -175,18 +175,45 @@ def read_tokens(
         NoTokens: The text has no token.
         BadFeatures: A layer or token that does not exist or is not read, ``eps`` outside (0, 1), or
             activations that are not finite.
-        BadModel: The model cannot be loaded.
+        BadModel: The model cannot be loaded, or an option of loading is given for a loaded one.
 
     Example:
         >>> report = read_tokens("Good morning.", layers=[0])  # doctest: +SKIP
         >>> report.sign.shape  # doctest: +SKIP
         (1, 3)
     """
-    eps, text, max_tokens = check_eps(eps), check_text(text, name), check_positive(max_tokens, "max_tokens")
+    eps, text, max_tokens = check_eps(eps), check_text(text), check_positive(max_tokens, "max_tokens")
     requested = check_layers(layers)
-    loaded = load_up_to(model, requested, device=device, dtype=dtype)
+    loaded = load_up_to(model, requested, revision=revision, device=device, dtype=dtype)
+    return report_tokens(
+        text,
+        loaded,
+        requested,
+        prompt=prompt,
+        max_tokens=max_tokens,
+        eps=eps,
+        keep_inputs=keep_inputs,
+        keep_call=keep_call,
+        attention=attention,
+    )
+
+
+def report_tokens(
+    text: str,
+    loaded: LoadedModel,
+    layers: Sequence[int] | None,
+    *,
+    prompt: str = "",
+    max_tokens: int = 2048,
+    eps: float = 0.1,
+    keep_inputs: Sequence[int] = (),
+    keep_call: tuple[int, int] | None = None,
+    attention: bool = True,
+    name: str = "the text",
+) -> TokenReport:
+    """As ``read_tokens``, with a model that is ready and checked options; errors call the text ``name``."""
     anatomy = anatomy_of(loaded.model)
-    chosen = anatomy.layers(requested)
+    chosen = anatomy.layers(layers)
     if not isinstance(keep_inputs, Iterable):
         raise BadFeatures(f"keep_inputs={keep_inputs!r}: need a list of layers, such as [5]")
     keep_inputs = [_kept_layer(layer, chosen, "inputs") for layer in keep_inputs]

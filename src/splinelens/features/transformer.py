@@ -41,14 +41,16 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
         prompt: Run before every text, never pooled.
         suffix: Run after every text, never pooled.
         max_tokens: Tokens of a window; None takes 512, or what fits into the model's positions.
+        max_text_tokens: Texts of more tokens cannot be read; None reads texts of any length.
         long: ``"windows"`` reads long texts whole; ``"cut"`` drops what exceeds one window.
         eps: Attention weights above it count for ``attention_id``; in (0, 1).
         normalize: Read disguised characters as plain ones.
-        unreadable: What a text that cannot be read (missing, empty, broken) gives: ``"raise"`` an error,
-            or ``"nan"`` a row of NaN.
+        unreadable: What a text that cannot be read (missing, empty, broken, too long) gives: ``"raise"`` an
+            error, or ``"nan"`` a row of NaN.
         revision: Branch, tag or commit of a hub id.
         device: Such as ``cpu`` or ``cuda:0``; without it the GPU if there is one.
-        dtype: Number type of the weights: ``float32``, ``bfloat16``, ``float16`` or ``float64``.
+        dtype: Number type of the weights: ``float32``, ``bfloat16``, ``float16`` or ``float64``; None takes
+            ``float32``.
         batch_tokens: Tokens of a batch, padding included; None takes 1,024 on a CPU, else 4,096.
         cache: Folder of fetched and converted models; None takes the usual one.
         cache_bytes: In-memory cache of feature rows, in bytes, shared by all these estimators of a
@@ -72,13 +74,14 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
         prompt: str = "",
         suffix: str = "",
         max_tokens: int | None = None,
+        max_text_tokens: int | None = None,
         long: Long = "windows",
         eps: float = 0.1,
         normalize: bool = False,
         unreadable: Literal["raise", "nan"] = "raise",
         revision: str | None = None,
         device: str | None = None,
-        dtype: str = "float32",
+        dtype: str | None = None,
         batch_tokens: int | None = None,
         cache: str | PathLike[str] | None = None,
         cache_bytes: int = CACHE_BYTES,
@@ -90,6 +93,7 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
         self.prompt = prompt
         self.suffix = suffix
         self.max_tokens = max_tokens
+        self.max_text_tokens = max_text_tokens
         self.long = long
         self.eps = eps
         self.normalize = normalize
@@ -216,6 +220,7 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
             prompt=self.prompt,
             suffix=self.suffix,
             max_tokens=self.max_tokens,
+            max_text_tokens=self.max_text_tokens,
             long=self.long,
             eps=self.eps,
             normalize=bool(self.normalize),
@@ -223,10 +228,10 @@ class GeometryFeatures(TransformerMixin, BaseEstimator):
 
     def _require_names_or_none(self) -> None:
         """Refuse prompts that are no strings, and what cannot say where a model lies or runs."""
-        for name in ("prompt", "suffix", "dtype"):
+        for name in ("prompt", "suffix"):
             if not isinstance(getattr(self, name), str):
                 raise BadFeatures(f"{name}={getattr(self, name)!r}: need a string")
-        for name, kinds in (("revision", str), ("device", str), ("cache", str | PathLike)):
+        for name, kinds in (("revision", str), ("device", str), ("dtype", str), ("cache", str | PathLike)):
             value = getattr(self, name)
             if value is not None and not isinstance(value, kinds):
                 raise BadFeatures(f"{name}={value!r}: need a name, or None")

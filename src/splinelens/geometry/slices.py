@@ -77,6 +77,9 @@ class Slice:
     same: Int[np.ndarray, " wall"]
     silent: int
 
+    def __repr__(self) -> str:
+        return f"Slice({len(self.walls)} walls, {self.silent} neurons outside)"
+
     @cached_property
     def crossings(self) -> int:
         """Pairs of different lines that cross inside the box."""

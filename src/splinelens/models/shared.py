@@ -30,7 +30,7 @@ class ModelKey:
     revision: str | None = None
     device: str | None = None
     cache: str | None = None
-    dtype: str = "float32"
+    dtype: str | None = None
     changed_ns: int = field(init=False)
 
     def __post_init__(self) -> None:

@@ -60,6 +60,10 @@ class Inspection:
     reference: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        counts = " and ".join(str(text.tokens) for text in self.texts)
+        return f"Inspection({self.model!r}, {len(self.layers)} layers, {counts} tokens)"
+
     def to_dict(self) -> dict[str, Any]:  # Any: JSON values
         """As JSON values under the names of the attributes, with arrays as nested lists.
 
