@@ -38,20 +38,31 @@ def test_a_detector_that_normalizes_says_so(artifact):
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "where"),
     [
-        {"training": {"rows": "many"}},
-        {"training": {"settings": []}},
-        {"metrics": {"out_of_fold": 3}},
-        {"metrics": {"out_of_fold": {"n": None}}},
-        {"spec": {}},
-        {"model": {"name": "tiny", "fingerprint": {}}},
+        ({"training": {"rows": "many"}}, "training.rows"),
+        ({"training": {"settings": []}}, "training.rows"),
+        ({"metrics": {"out_of_fold": 3}}, "metrics.out_of_fold"),
+        ({"metrics": {"out_of_fold": {"n": None}}}, "metrics.out_of_fold.n"),
+        ({"metrics": {"own": {"n": 3, "labels": {}, "confusion": [[1]]}}}, "metrics.own"),
+        ({"metrics": {"own": {"n": 3, "labels": {}, "mean_auc": 10**400}}}, "metrics.own.mean_auc"),
+        ({"spec": {}}, "spec.features"),
+        ({"model": {"name": "tiny", "fingerprint": {}}}, "model.fingerprint.architecture"),
     ],
     ids=str,
 )
-def test_records_that_train_does_not_write_are_refused(artifact, change):
-    with pytest.raises(BrokenArtifact, match=r"detector mine does not record what its card shows: .*Error"):
+def test_records_that_train_does_not_write_are_refused(artifact, change, where):
+    with pytest.raises(BrokenArtifact, match=f"detector mine does not record what its card shows: {where}: "):
         card(replace(artifact, **change))
+
+
+def test_an_error_of_ours_is_not_called_a_broken_detector(artifact, monkeypatch):
+    def broken(name, **values):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("splinelens.report.card.render_markdown", broken)
+    with pytest.raises(ZeroDivisionError):
+        card(artifact)
 
 
 def test_length_alone_stands_below_the_auc_with_its_interval(artifact):

@@ -1,8 +1,15 @@
 """The model card of a detector: what it is, what it was fitted on, its metrics and its limits."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from dataclasses import field
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import AfterValidator, ConfigDict, StringConstraints, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+from pydantic_core import to_json
 
 from splinelens.detect.artifact import Artifact
 from splinelens.errors import BrokenArtifact
@@ -25,28 +32,23 @@ def card(artifact: Artifact) -> str:
     Raises:
         BrokenArtifact: What it records of its training and metrics is not what ``train`` writes.
     """
-    try:
-        return render_markdown(
-            "card",
-            artifact=artifact,
-            labels=[_code(label) for label in artifact.labels],
-            negative=_code(artifact.negative),
-            model=_code(artifact.model["name"]),
-            model_table=_model_table(artifact),
-            data_table=artifact.training and _data_table(artifact),
-            metric_table=metric_table,
-            full_label_table=full_label_table,
-            mean_table=mean_table,
-            confusion_table=confusion_table,
-            measured_table=measured_table,
-            thresholds=threshold_table(zip(artifact.labels, artifact.thresholds, strict=True)),
-            languages=languages(artifact),
-        )
-    except Exception as error:  # these records are plain JSON, and an edited one can be anything
-        raise BrokenArtifact(
-            f"detector {one_line(artifact.name)} does not record what its card shows: "
-            f"{type(error).__name__}: {one_line(str(error))[:200]}; fetch or train the detector again"
-        ) from error
+    _require_records(artifact)
+    return render_markdown(
+        "card",
+        artifact=artifact,
+        labels=[_code(label) for label in artifact.labels],
+        negative=_code(artifact.negative),
+        model=_code(artifact.model["name"]),
+        model_table=_model_table(artifact),
+        data_table=artifact.training and _data_table(artifact),
+        metric_table=metric_table,
+        full_label_table=full_label_table,
+        mean_table=mean_table,
+        confusion_table=confusion_table,
+        measured_table=measured_table,
+        thresholds=threshold_table(zip(artifact.labels, artifact.thresholds, strict=True)),
+        languages=languages(artifact),
+    )
 
 
 def languages(artifact: Artifact) -> str:
@@ -91,6 +93,146 @@ def settings(training: Mapping[str, Any]) -> list[tuple[str, Any]]:  # Any: the 
         if isinstance(value, dict):
             chosen[key] = ", ".join(f"{one} ({label})" for label, one in value.items())
     return list(chosen.items())
+
+
+# What the card reads of records that are plain JSON, which an edited detector can fill with anything. A
+# default says that a value may be missing; it may not be null then, unless None is among its types.
+_RECORD = ConfigDict(strict=True)
+
+
+def _of_usual_size(number: float) -> float:
+    """JSON writes a number of 400 digits, and no format shows it."""
+    if math.isinf(number):
+        raise ValueError("the number is too large")
+    return number
+
+
+_Number = Annotated[float, AfterValidator(_of_usual_size)]
+_Bounds = tuple[_Number, _Number]
+_Rate = Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+)?(e-?\d+)?$")]
+
+
+@dataclass(frozen=True, config=_RECORD)
+class _Fingerprint:
+    architecture: str
+    depth: int
+    dtype: str
+    weights: str
+
+
+@dataclass(frozen=True, config=_RECORD)
+class _Model:
+    name: str
+    fingerprint: _Fingerprint
+    revision: str | None = None
+
+
+@dataclass(frozen=True, config=_RECORD)
+class _Spec:
+    features: list[str]
+    version: int
+    pooling: list[str]
+    layers: list[int] | None
+    prompt: str
+    suffix: str
+    max_tokens: int | None
+    long: str
+
+
+@dataclass(frozen=True, config=_RECORD)
+class _Repeated:
+    texts: int
+    contradicting: int
+
+
+@dataclass(frozen=True, config=_RECORD)
+class _Provenance:
+    data_hash: str = ""
+
+
+@dataclass(frozen=True, config=_RECORD)
+class _Training:
+    rows: int
+    positives: int | dict[str, int]
+    left_out: int
+    sources: list[str]
+    seed: int
+    judged_rows: int = 0
+    repeated: _Repeated | None = None
+    settings: dict[str, Any] = field(default_factory=dict)  # Any: shown as it is
+    provenance: _Provenance = field(default_factory=_Provenance)
+    languages: list[str] = field(default_factory=list)
+    limits: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, config=_RECORD)
+class _AtThreshold:
+    score: _Number
+    false_positive_rate: _Number
+    recall: _Number
+    false_positive_interval: _Bounds = (0, 0)
+    recall_interval: _Bounds | None = None
+
+
+@dataclass(frozen=True, config=_RECORD)
+class _OneLabel:
+    n: int
+    positives: int
+    recall_at_fpr: dict[_Rate, _Number]
+    brier: _Number
+    calibration_error: _Number
+    at_threshold: dict[_Rate, _AtThreshold]
+    auc: _Number = 0
+    length_auc: _Number = 0
+    average_precision: _Number = 0
+    auc_interval: _Bounds | None = None
+    length_auc_interval: _Bounds | None = None
+    average_precision_interval: _Bounds | None = None
+    recall_intervals: dict[str, _Bounds | None] = field(default_factory=dict)
+    brier_interval: _Bounds | None = None
+    calibration_interval: _Bounds | None = None
+
+
+@dataclass(frozen=True, config=_RECORD)
+class _SeveralLabels:
+    n: int
+    labels: dict[str, _OneLabel | None]
+    mean_auc: _Number = 0
+    accuracy: _Number = 0
+    macro_f1: _Number = 0
+    mean_auc_interval: _Bounds | None = None
+    accuracy_interval: _Bounds | None = None
+    macro_f1_interval: _Bounds | None = None
+    confusion: list[list[int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.confusion and len(self.confusion) != len(self.labels):
+            raise ValueError("a row of the confusion for each label is needed")
+
+
+def _require_records(artifact: Artifact) -> None:
+    """Check the records before anything is rendered, so that a bug of ours shows as one."""
+    records: list[tuple[str, type, Any]] = [  # Any: plain JSON values
+        ("model", _Model, artifact.model),
+        ("spec", _Spec, artifact.spec),
+    ]
+    if artifact.training:
+        records.append(("training", _Training, artifact.training))
+    for name, metrics in artifact.metrics.items():
+        several = isinstance(metrics, dict) and "labels" in metrics
+        records.append((f"metrics.{name}", _SeveralLabels if several else _OneLabel, metrics))
+    for name, kind, record in records:
+        try:
+            TypeAdapter(kind).validate_json(
+                to_json(record, inf_nan_mode="constants", fallback=np.generic.item)
+            )
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = one_line(".".join(map(str, (name, *first["loc"]))))
+            raise BrokenArtifact(
+                f"detector {one_line(artifact.name)} does not record what its card shows: {where}: "
+                f"{first['msg']}; fetch or train the detector again"
+            ) from error
 
 
 def _model_table(artifact: Artifact) -> Table:

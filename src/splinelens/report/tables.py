@@ -33,7 +33,9 @@ def metric_table(metrics: Metrics) -> Table:
     """The metrics of one label with their 95 % intervals; the AUC of length alone follows the AUC."""
     recalls = metrics.get("recall_intervals", {})
     names = {"auc": "AUC", "length_auc": "AUC of length alone", "average_precision": "average precision"}
-    values = [(names[key], metrics[key], metrics[f"{key}_interval"]) for key in names if key in metrics]
+    values = [
+        (names[key], metrics[key], metrics.get(f"{key}_interval", ())) for key in names if key in metrics
+    ]
     for rate, recall in metrics["recall_at_fpr"].items():
         values.append((f"recall at {percent(rate)} false positives", recall, recalls.get(rate, ())))
     values += [
