@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -371,3 +372,23 @@ def test_a_folder_that_cannot_be_created_is_refused(tmp_path):
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(CannotWrite, match=r"cannot write .*file/s: Not a directory; free space"):
         RowStore(Path(tmp_path, "file", "s"), REQUEST)
+
+
+def test_a_file_that_appears_meanwhile_is_replaced_only_with_overwrite(tmp_path):
+    path = tmp_path / "a"
+    for overwrite in (False, True):
+        expected = (
+            pytest.raises(OutputExists, match="has appeared there since") if not overwrite else nullcontext()
+        )
+        with expected, atomic_write(path, overwrite=overwrite) as temporary:
+            temporary.write_text("ours")
+            path.write_text("theirs")
+        assert path.read_text() == ("ours" if overwrite else "theirs")
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_without_overwrite_a_new_file_and_the_target_of_a_link_are_written(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    write_text(tmp_path / "link", "x", overwrite=False)
+    assert (tmp_path / "target").read_text() == "x"
+    assert (tmp_path / "target").stat().st_nlink == 1

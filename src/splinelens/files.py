@@ -136,7 +136,7 @@ def rows_kept(output: Path) -> int:
 
 
 @contextmanager
-def atomic_write(path: str | Path, advice: str = _ADVICE) -> Iterator[Path]:
+def atomic_write(path: str | Path, advice: str = _ADVICE, *, overwrite: bool = True) -> Iterator[Path]:
     """Write a file completely or not at all.
 
     The body writes to a temporary file in the same folder. If it succeeds, the file is flushed to disk
@@ -144,10 +144,16 @@ def atomic_write(path: str | Path, advice: str = _ADVICE) -> Iterator[Path]:
     A symbolic link is followed, and the rights and owner of an older file are kept. A device or pipe is
     written to directly; a pipe has ``PIPE_SECONDS`` to be read from.
 
+    Args:
+        path: The file.
+        advice: The end of the message where the system refuses.
+        overwrite: Whether a file that is at ``path`` when the body ends is replaced.
+
     Yields:
         The temporary path to write to.
 
     Raises:
+        OutputExists: A file is at ``path``, without ``overwrite``.
         CannotWrite: Nothing reads from the pipe, or the system refused: the disk is full, or the folder is
             missing or read-only. The message then ends in ``advice``.
 
@@ -178,20 +184,20 @@ def atomic_write(path: str | Path, advice: str = _ADVICE) -> Iterator[Path]:
                 _copy_rights(older, temporary)
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
-            temporary.replace(target)
+            _rename(temporary, target, overwrite, path)
         finally:
             temporary.unlink(missing_ok=True)
 
 
-def write_bytes(path: str | Path, data: bytes) -> None:
+def write_bytes(path: str | Path, data: bytes, *, overwrite: bool = True) -> None:
     """Write bytes atomically; see ``atomic_write``."""
-    with atomic_write(path) as temporary:
+    with atomic_write(path, overwrite=overwrite) as temporary:
         temporary.write_bytes(data)
 
 
-def write_text(path: str | Path, text: str, errors: str = "strict") -> None:
+def write_text(path: str | Path, text: str, errors: str = "strict", *, overwrite: bool = True) -> None:
     """Write text as UTF-8 atomically; see ``atomic_write``. ``errors`` is that of ``str.encode``."""
-    write_bytes(path, text.encode("utf-8", errors))
+    write_bytes(path, text.encode("utf-8", errors), overwrite=overwrite)
 
 
 @contextmanager
@@ -434,6 +440,22 @@ def _read_pipe(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _rename(temporary: Path, target: Path, overwrite: bool, path: str | Path) -> None:
+    """Give a temporary file its final name; ``path`` is what the user called it."""
+    if overwrite:
+        temporary.replace(target)
+        return
+    try:
+        os.link(temporary, target)  # unlike a rename, it replaces nothing
+    except OSError as error:
+        if os.path.lexists(target):
+            raise OutputExists(
+                f"cannot write {path}: a file has appeared there since the run began; move it away and run "
+                f"this again, or {_OVERWRITE}"
+            ) from error
+        temporary.replace(target)  # a file system without hard links
 
 
 def _status(path: Path) -> os.stat_result | None:

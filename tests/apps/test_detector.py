@@ -415,3 +415,15 @@ def test_a_model_that_is_too_shallow_is_another_model(fit_on, tmp_path, tiny_lla
         Detector.load(tmp_path / "d", model=str(tmp_path / "shallow"))
     with pytest.raises(UnknownModel):
         Detector.load(tmp_path / "d", model="no-such-model")
+
+
+def test_a_file_that_appears_during_a_run_is_kept_and_so_are_the_scores(detector, tmp_path):
+    output = tmp_path / "a.csv"
+    with pytest.raises(OutputExists, match=r"a\.csv: a file has appeared there since the run began; move it"):
+        detector.write_scores(["you fool"], output, observe=lambda _: output.write_text("mine"))
+    assert output.read_text() == "mine"
+    output.unlink()
+    read = []
+    detector.write_scores(["you fool"], output, progress=lambda count, _: read.append(count))
+    assert read == [1]
+    assert [path.name for path in tmp_path.glob("*a.csv*")] == ["a.csv"]

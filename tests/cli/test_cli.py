@@ -105,3 +105,19 @@ def test_an_error_of_ours_is_one_line_without_a_traceback():
     assert done.stdout == ""
     assert done.stderr.startswith("Error: no file 'no-such-file.csv'")
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["score", "--help"], ["--version"]], ids=" ".join)
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+def test_help_that_cannot_be_written_is_one_line_and_a_closed_reader_no_error(arguments, unbuffered):
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUNBUFFERED": unbuffered}
+    command = [sys.executable, "-m", "splinelens", *arguments]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
+    told = "Error: cannot write to standard output: No space left on device; free space\n"
+    assert (done.returncode, done.stderr) == (1, told)
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, env=environment)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")

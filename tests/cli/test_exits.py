@@ -51,3 +51,7 @@ def test_each_end_has_its_code_and_its_words(error, code, told):
 @pytest.mark.parametrize("bug", [ZeroDivisionError("a bug"), OSError(errno.EACCES, "a bug")])
 def test_a_bug_is_not_swallowed(bug):
     assert end(bug).exception is bug
+
+
+def test_a_message_does_not_steer_the_terminal():
+    assert end(BadTexts("\x1b[31mred\x07\nnext line")).stderr == "Error: ␛[31mred␇\nnext line\n"

@@ -16,7 +16,7 @@ import pyarrow.parquet
 import pytest
 
 from splinelens.errors import BadTexts, MissingColumn
-from splinelens.texts import read_texts, sources
+from splinelens.texts import read_texts, sources, stream_texts
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "comments.csv"
 
@@ -569,3 +569,18 @@ def test_the_example_file_is_what_the_demo_promises():
     assert len(long.split()) > 800
     assert 300 < len(long[: long.index("stupid")].split()) < 700  # far from both ends
     assert EXAMPLE.stat().st_size < 40_000
+
+
+@pytest.mark.parametrize("format", [None, "csv"])
+def test_standard_input_that_cannot_be_read_is_an_error_of_ours(monkeypatch, tmp_path, format):
+    with open(tmp_path / "a", "wb", buffering=0) as file, open(file.fileno(), closefd=False) as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        with pytest.raises(BadTexts, match="cannot read stdin: Bad file descriptor; name a file"):
+            next(stream_texts(format=format))
+        with pytest.raises(BadTexts, match="cannot read stdin: Bad file descriptor; name a file"):
+            read_texts("-")
+
+
+def test_a_file_that_the_system_does_not_read_is_an_error_of_ours():
+    with pytest.raises(BadTexts, match="cannot read /proc/self/mem: Input/output error"):
+        read_texts("/proc/self/mem", format="txt")

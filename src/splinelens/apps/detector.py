@@ -190,8 +190,8 @@ class Detector:
         path = Path(folder)
         for name in (*ARTIFACT_FILES, "CARD.md") if path.is_dir() else ():
             check_output(path / name, overwrite=overwrite)
-        self.artifact.save(path)
-        write_text(path / "CARD.md", card(self.artifact))
+        self.artifact.save(path, overwrite=overwrite)
+        write_text(path / "CARD.md", card(self.artifact), overwrite=overwrite)
 
     def single_label(self, label: str) -> "Detector":
         """One label against the rest, as a binary detector.
@@ -329,7 +329,9 @@ class Detector:
                 for record in chunk:
                     observe(record)
             labels = () if artifact.task == "binary" else artifact.labels
-            write_scores(stored(), output, request, labels, kept=kept, top_words=bool(explain))
+            write_scores(
+                stored(), output, request, labels, kept=kept, top_words=bool(explain), overwrite=overwrite
+            )
             store.remove()
 
     def evaluate(

@@ -342,7 +342,7 @@ def write_report(report: EvaluationReport, html: Path, *, overwrite: bool = Fals
         check_output(path, overwrite=overwrite)
     contents = evaluation_html(report), report.to_json(), report.to_markdown()
     for path, text in zip(paths, contents, strict=True):
-        write_text(path, text, errors="backslashreplace")
+        write_text(path, text, errors="backslashreplace", overwrite=overwrite)
     return paths
 
 

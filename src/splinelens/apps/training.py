@@ -114,8 +114,8 @@ class Training:
             check_output(folder / name, overwrite=overwrite)
         self.detector.save(folder, overwrite=overwrite)
         report = self.report()
-        write_text(folder / "TRAINING.md", training_markdown(report))
-        write_text(folder / "suspects.csv", suspects_csv(report))
+        write_text(folder / "TRAINING.md", training_markdown(report), overwrite=overwrite)
+        write_text(folder / "suspects.csv", suspects_csv(report), overwrite=overwrite)
         return report
 
 

@@ -38,7 +38,7 @@ _detectors = typer.Typer(
 
 def _version(requested: bool) -> None:
     if requested:
-        print(f"splinelens {__version__}")
+        typer.echo(f"splinelens {__version__}")
         raise typer.Exit
 
 
@@ -82,4 +82,11 @@ def main() -> None:
     log = logging.getLogger("splinelens")
     log.addHandler(logging.StreamHandler())  # on stderr: that a model is being fetched
     log.setLevel(logging.INFO)  # ``--quiet`` raises it
-    app(prog_name="splinelens")
+    try:
+        exits(app)(prog_name="splinelens")  # help and version are written outside a command
+    except typer.Exit as end:
+        sys.exit(end.exit_code)
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # the reader closed stdout, which is no error
+            sys.exit(0)
+        raise

@@ -62,8 +62,10 @@ def exits(command: Callable[_Options, None]) -> Callable[_Options, None]:
 
 
 def exit_with(message: str, code: int) -> typer.Exit:
-    """Print a last line on stderr, and return the exit to raise."""
-    typer.echo(message, err=True)
+    """Print a last line on stderr, without characters that steer a terminal, and return the exit to raise."""
+    from splinelens.texts.plain_text import harmless
+
+    typer.echo("\n".join(map(harmless, message.split("\n"))), err=True)
     return typer.Exit(code)
 
 

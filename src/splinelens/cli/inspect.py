@@ -149,7 +149,7 @@ def inspect(
         from splinelens.files import write_text
         from splinelens.report.inspection_page import inspection_html
 
-        write_text(output, inspection_html(inspection))
+        write_text(output, inspection_html(inspection), overwrite=overwrite)
         if not quiet:
             typer.echo(f"wrote {output}", err=True)
     elif as_json:

@@ -272,10 +272,11 @@ class Artifact(Manifest):
         """The digest of the detector that this one is a single label of, or else its own."""
         return str(self.training.get("part_of") or self.digest)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, *, overwrite: bool = True) -> None:
         """Write the artifact; an existing one is replaced only after both files are written.
 
         Raises:
+            OutputExists: The folder holds one, without ``overwrite``.
             CannotWrite: The disk is full or the folder may not be written.
         """
         from safetensors.numpy import save
@@ -290,7 +291,10 @@ class Artifact(Manifest):
         with write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         # Both are written before either takes its final name.
-        with atomic_write(folder / _ARRAYS) as arrays_file, atomic_write(folder / _MANIFEST) as manifest_file:
+        with (
+            atomic_write(folder / _ARRAYS, overwrite=overwrite) as arrays_file,
+            atomic_write(folder / _MANIFEST, overwrite=overwrite) as manifest_file,
+        ):
             arrays_file.write_bytes(data)
             manifest_file.write_bytes(text.encode())
 

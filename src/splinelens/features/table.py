@@ -125,7 +125,7 @@ class FeatureTable:
         import pyarrow.parquet as pq
 
         check_output(Path(path), overwrite=overwrite)
-        with atomic_write(Path(path)) as temporary:
+        with atomic_write(Path(path), overwrite=overwrite) as temporary:
             pq.write_table(self.to_arrow(), temporary, compression="zstd")
 
     def to_arrow(self, dtype: str = "float32") -> "pa.Table":

@@ -150,6 +150,7 @@ def write_scores(
     *,
     kept: Texts | None = None,
     top_words: bool = False,
+    overwrite: bool = True,
 ) -> None:
     """Write records to a file atomically, some at a time.
 
@@ -164,15 +165,17 @@ def write_scores(
         labels: Names of several labels; CSV then has a column ``score.NAME`` for each, Parquet a struct.
         kept: Its columns stand after ``row``.
         top_words: Whether the records have explanations, and so tables a column ``top_words``.
+        overwrite: Whether an existing file is replaced.
 
     Raises:
         BadTexts: Another ending, or a kept column with the name of one of ours.
+        OutputExists: The file exists, without ``overwrite``.
         CannotWrite: The disk is full or the file may not be written.
     """
     check_ending(path)
     check_kept(kept.columns if kept else ())
     records = iter(scores)
-    with atomic_write(path) as temporary, ExitStack() as stack:
+    with atomic_write(path, overwrite=overwrite) as temporary, ExitStack() as stack:
         if path.suffix == ".jsonl":
             file = stack.enter_context(temporary.open("w", encoding="utf-8"))
             for record in records:

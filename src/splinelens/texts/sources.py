@@ -7,6 +7,7 @@ import select
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
@@ -92,7 +93,7 @@ def read_texts(
             check_format(format)
         codec, separator = check_encoding(encoding), check_delimiter(delimiter)
         request = ColumnRequest("stdin" if name == "-" else name, column, keep)
-        with opened(name, codec) as stream:
+        with _read_errors(request.source), opened(name, codec) as stream:
             format_given = format is not None
             format = format or _format_of(name)
             if format not in _DELIMITERS:
@@ -163,7 +164,8 @@ def _arriving_lines(stream: BinaryIO, codec: str) -> Iterator[list[str]]:
     """Decoded lines of a stream, without their line breaks, as soon as they arrive."""
     rest, number = bytearray(), 0
     while True:
-        data = stream.read1(_CHUNK)  # type: ignore[attr-defined]  # of buffered streams; it waits once
+        with _read_errors("stdin"):
+            data = stream.read1(_CHUNK)  # type: ignore[attr-defined]  # of buffered streams; it waits once
         if not number and not rest:
             codec_with_mark(data[:_HEAD], codec, "stdin")  # an endless line has no end to wait for
         whole, newline, tail = data.rpartition(b"\n")
@@ -229,7 +231,7 @@ def read_text(name: str, encoding: str = "utf-8") -> str:
         BadTexts: It cannot be read, or is of another encoding.
     """
     codec, source = check_encoding(encoding), "stdin" if name == "-" else name
-    with opened(name, codec) as stream:
+    with _read_errors(source), opened(name, codec) as stream:
         codec = codec_with_mark(stream.read(_HEAD), codec, source)
         stream.seek(0)
         try:
@@ -265,6 +267,15 @@ def opened(name: str, codec: str) -> BinaryIO:
             return _buffered(stream, codec, name)
     except OSError as error:
         raise BadTexts(f"cannot open {name}: {error.strerror}; check its rights") from error
+
+
+@contextmanager
+def _read_errors(source: str) -> Iterator[None]:
+    """Turn what the system refuses to read, such as a stdin that is open for writing, into ``BadTexts``."""
+    try:
+        yield
+    except OSError as error:
+        raise BadTexts(f"cannot read {source}: {error.strerror or error}; name a file of texts") from error
 
 
 def _opened_pipe(name: str) -> BinaryIO:
