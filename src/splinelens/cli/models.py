@@ -52,8 +52,8 @@ def check(name: Name, revision: options.Revision = None, as_json: options.AsJson
     First files, hashes, tokenizer and one pass; then every contract, computed a second way on a few
     short texts: gates, batches and padding, attention ID, hulls, region maps, prefixes, stream.
     "none" is a quantity that the architecture does not have; in brackets is the largest difference, as
-    a share of the largest value. Exits 1 if a check fails. Nothing is fetched. With --json a list of
-    {"what", "ok", "detail"}.
+    a share of the largest value. Exits 1 if a check fails. Nothing is fetched; weights are read in
+    float32. With --json a list of {"what", "ok", "detail"}.
 
     Example:
       splinelens models check smollm2-135m
