@@ -57,8 +57,8 @@ def read_texts(
 
     A .txt file holds one text a line, and a blank line is an empty text. In .csv and .tsv the first row
     names the columns; blank lines are skipped, unless there is one column only. In .jsonl blank lines are
-    skipped and an absent key is null. Standard input has one text a line, or is JSON Lines where its first
-    line is an object with the text column.
+    skipped, an absent key is null, and a key that occurs twice is refused. Standard input has one text a
+    line, or is JSON Lines where its first line is an object with the text column.
 
     Args:
         source: A list, array or Series of strings, None or NaN where one is missing; a path ending in .txt,
@@ -340,7 +340,9 @@ def _refuse_table_options(source: str, kind: str, delimiter: str | None, header:
     """Refuse options that only CSV and TSV have, for what is read as another kind."""
     if delimiter or not header:
         part, option = ("a delimiter", "--delimiter") if delimiter else ("a line of names", "--no-header")
-        raise BadTexts(f"{source} is read as {kind}, without {part}. Try --format csv, or leave out {option}")
+        raise BadTexts(
+            f"{source} is read as {kind}, without {part}. Leave out {option}, or for CSV add --format csv"
+        )
 
 
 def _format_of(name: str) -> str | None:
