@@ -174,12 +174,46 @@ def test_lines_of_standard_input_are_rows_also_blank_ones(score):
         "is empty", None, "is empty", "is missing", "is missing"
     ]  # fmt: skip
     assert "is empty; give at least one text" in score("-", input="", code=1).stderr
-    broken = score("-", "--json", input='{"text": "you"}\n{"text": 3}\n', code=1)
-    assert "stdin, line 2: 'text' is a number" in broken.stderr
-    assert (
-        "stdin, line 2 is not utf-8. Try --encoding cp1252" in score("-", input=b"a\n\xe9\n", code=1).stderr
-    )
     assert len(records(score("-", "--json", "--encoding", "utf-16", input="a\nb".encode("utf-16")))) == 2
+
+
+def test_a_broken_line_of_a_pipe_is_undetermined_and_the_lines_around_it_are_scored(score):
+    lines = [
+        '{"text": "you", "id": 7}',
+        "broken",
+        '{"text": 3}',
+        '{"text": "a", "text": "b"}',
+        "[1]",
+        "",
+        "\x80",
+    ]
+    given = "\n".join([*lines, '{"text": "fool", "id": 9}']).encode("latin-1")
+    found = records(score("-", "--json", "--keep", "id", input=given))
+    assert [record["row"] for record in found] == [*range(8)]
+    assert [record["id"] for record in found] == [7, *[None] * 6, 9]
+    assert [record.get("reason") for record in found] == [
+        None,
+        "is not JSON, Expecting value at column 1; write one object a line",
+        "was not read: 'text' is a number, where a string or null is read; quote it or choose another "
+        "--column",
+        "was not read: an object has the key 'text' twice; keep one of them",
+        'was not read: a list, where an object is read; write {"text": ...}',
+        "is empty",
+        "is not UTF-8. Try --encoding cp1252",
+        None,
+    ]
+    told = score("-", input=b"a\n\xe9\nfool\n")
+    assert "[text is not UTF-8. Try --encoding cp1252]" in told.stdout.splitlines()[1]
+    assert "; 1 undetermined" in told.stderr
+    told = score("-", input=b"\n\xe9\nfool\n", code=1).stderr  # the first: probably the whole pipe
+    assert told == "Error: stdin, line 2 is not UTF-8. Try --encoding cp1252\n"
+
+
+def test_piped_json_without_the_column_is_not_scored_as_it_stands(run, tmp_path):
+    line = '{"id": 7, "comment": "You fool"}\n'
+    fix = "stdin: each line looks like JSON. Try --format jsonl --column comment, or --format txt"
+    for more in ([], ["--keep", "id", "--json"], ["-o", tmp_path / "a.csv"], ["-c", "coment"]):
+        assert fix in run("score", "-", *more, "-d", "toxicity-fast", input=line, code=1).stderr
 
 
 def test_a_line_in_is_a_line_out_while_the_pipe_stays_open(real):

@@ -365,7 +365,16 @@ def test_another_kind_of_file_under_a_wrong_name_is_recognized(write, data, what
             "begins as a table, with 'id', 'text'. Try --format csv, or --format txt",
         ),
         ("a.txt", 'id;"text"\r\n1;a\r\n', "as a table, .* Try --format csv --delimiter ';', or --format txt"),
-        ("a.txt", "nr\tnote\n1\ta\n2\tb\n", "each line has 1 tabs. Try --format tsv, or --format txt"),
+        (
+            "a.txt",
+            "nr\tnote\n1\ta\n2\tb\n",
+            "each line has a tab. Try --format tsv and --column NAME for the",
+        ),
+        (
+            "a.txt",
+            'nr\tnote\n1\t"a\nb"\n2\tc\n',
+            "most lines have a tab. Try --format tsv and --column NAME for",
+        ),
     ],
 )
 def test_a_file_of_another_format_than_its_name_is_refused_with_the_option(write, name, data, words):
@@ -493,8 +502,9 @@ def test_a_key_that_occurs_twice_is_refused(write, stdin):
     with pytest.raises(BadTexts, match=told):
         read_texts(write("a.jsonl", line))
     stdin(line)
-    with pytest.raises(BadTexts, match=told):
-        [*sources.stream_texts()]
+    (batch,) = sources.stream_texts()
+    assert batch.texts == ("a", None)
+    assert batch.broken == {1: "was not read: an object has the key 'text' twice; keep one of them"}
     with pytest.raises(BadTexts, match=r"a.json: an object has the key 'n' twice"):
         read_texts(write("a.json", '[{"text": "a", "o": {"n": 1, "n": 2}}]'))
 
@@ -513,12 +523,15 @@ def test_standard_input_that_starts_as_json_lines_is_json_lines(stdin):
     assert read_texts("-", column="comment").texts == ("a",)
 
 
-def test_standard_input_without_the_column_is_plain_text(stdin):
+def test_json_lines_on_standard_input_without_the_column_are_refused_as_in_a_file(stdin):
     stdin('{"comment": "a"}\n')
-    assert read_texts("-").texts == ('{"comment": "a"}',)
+    with pytest.raises(BadTexts, match=r"looks like JSON. Try --format jsonl --column comment, or"):
+        read_texts("-")
     stdin('{"comment": "a"}\n')
+    assert read_texts("-", format="txt").texts == ('{"comment": "a"}',)
+    stdin("a\n")
     with pytest.raises(
-        MissingColumn, match="stdin holds only texts, no column 'note'; give a table, or set its"
+        MissingColumn, match="stdin holds only texts, no column 'note'; give a table, or say what it is, such"
     ):
         read_texts("-", column="note")
 

@@ -256,13 +256,19 @@ class Detector:
         start: int = 0,
         progress: Progress | None = None,
     ) -> Iterator[TextScore]:
-        """As ``score``, one record after the other; rows before ``start`` are skipped."""
+        """As ``score``, one record after the other; rows before ``start`` are skipped.
+
+        A row of ``Texts.broken`` has its reason.
+        """
         limits = self.artifact.limits(fpr, threshold)
         self.artifact.require_explainable(explain)
-        rows = Texts.of(texts).texts[start:]
+        source = Texts.of(texts)
+        rows = source.texts[start:]
 
         def record(features: TextFeatures) -> TextScore:
-            scored = self._record(start + features.index, features, limits, explain)
+            row = start + features.index
+            features = replace(features, reason=source.broken.get(row, features.reason))
+            scored = self._record(row, features, limits, explain)
             return merged(scored, rows[features.index]) if explain else scored
 
         yield from self.reader.map(record, rows, locate=bool(explain), progress=progress)

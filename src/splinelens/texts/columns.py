@@ -57,13 +57,14 @@ class ColumnRequest:
                 many = f"{names.count(name)} columns named {name!r}"
                 raise BadTexts(f"{self.source} has {many}; rename all but one")
 
+    def likely(self, names: Iterable[str], strings: Mapping[str, Cells]) -> str | None:
+        """The column closest to the one requested, or that of strings with most letters; None if none is."""
+        near = closest(self.column, names) if self.column else None
+        return near or max(strings, key=lambda name: _letters(strings[name]), default=None)
+
     def _likely_text(self, names: Sequence[str], strings: Mapping[str, Cells]) -> str:
-        """Advice that names the closest column, or the one with most letters."""
-        likely = closest(self.column, names) if self.column else None
-        likely = likely or max(strings, key=lambda name: _letters(strings[name]), default=None)
-        if likely is None:
-            return " None holds strings."
-        return f" Try {column_option(likely)}."
+        likely = self.likely(names, strings)
+        return " None holds strings." if likely is None else f" Try {column_option(likely)}."
 
 
 def texts_only(values: Cells, request: ColumnRequest) -> TextsAndColumns:
@@ -76,7 +77,8 @@ def texts_only(values: Cells, request: ColumnRequest) -> TextsAndColumns:
     missing = [*request.keep] if request.column in (None, "text") else [request.column]
     if missing:
         raise MissingColumn(
-            f"{request.source} holds only texts, no column {missing[0]!r}; give a table, or set its format"
+            f"{request.source} holds only texts, no column {missing[0]!r}; give a table, or say what it is, "
+            "such as --format csv or --format jsonl"
         )
     check_strings(values, request.source)
     return values, {}

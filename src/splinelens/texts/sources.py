@@ -2,6 +2,7 @@
 
 import codecs
 import io
+import json
 import os
 import select
 import stat
@@ -14,7 +15,7 @@ from typing import Any, BinaryIO, TextIO
 
 from splinelens.errors import BadTexts
 from splinelens.files import PIPE_SECONDS
-from splinelens.texts.columns import ColumnRequest, TextsAndColumns, closest, texts_only
+from splinelens.texts.columns import ColumnRequest, TextsAndColumns, closest, column_option, texts_only
 from splinelens.texts.encodings import check_encoding, codec_with_mark, undecodable
 from splinelens.texts.formats import (
     MAX_CHARACTERS,
@@ -118,7 +119,9 @@ def stream_texts(
     """Texts of standard input as they arrive; lines that came together are together.
 
     Each line is a row: a text, or, where the first line that is not blank is one with the text column, an
-    object. A blank line is an empty text. Other formats are read whole, and so are encodings such as UTF-16.
+    object. A blank line is an empty text; a line after the first that is no object or not of the encoding
+    is a missing text, with its reason in ``Texts.broken``. Other formats are read whole, and so are encodings
+    such as UTF-16.
 
     Args:
         column: As in ``read_texts``.
@@ -142,26 +145,32 @@ def stream_texts(
         raise BadTexts("stdin is closed; name a file or send texts to stdin")
     request, first, started = ColumnRequest("stdin", column, tuple(keep)), 1, False
     for lines in _arriving_lines(sys.stdin.buffer, codec):
-        content = next((line for line in lines if line.strip()), None)
-        if content is not None and not started:
-            started = True
+        filled = [(number, line) for number, line in enumerate(lines, first) if line is None or line.strip()]
+        if filled and not started:
+            started, (number, content) = True, filled[0]
+            if content is None:
+                raise BadTexts(f"stdin, line {number} {_other_encoding(codec)}")
             if format is None and is_json_lines([content], column or "text"):
                 format = "jsonl"
-            _refuse_other_format([line for line in lines if line.strip()][:20], format, request, format_given)
+            start = [line for _, line in filled[:20] if line is not None]
+            _refuse_other_format(start, format, request, format_given)
             format = format or "txt"
             if format == "jsonl":
                 request = _request_of(content, request)
-        texts, columns = (
-            _single_column(lines, request) if format == "txt" else _objects(lines, first, request)
-        )
-        yield Texts(tuple(texts), {name: tuple(cells) for name, cells in columns.items()}, "stdin")
+        broken = {row: _other_encoding(codec) for row, line in enumerate(lines) if line is None}
+        if format == "txt":
+            texts, columns = _single_column(lines, request)
+        else:
+            texts, columns = _objects(lines, request, broken)
+        kept = {name: tuple(cells) for name, cells in columns.items()}
+        yield Texts(tuple(texts), kept, "stdin", broken=broken)
         first += len(lines)
     if first == 1:
         raise BadTexts("stdin is empty; give at least one text")
 
 
-def _arriving_lines(stream: BinaryIO, codec: str) -> Iterator[list[str]]:
-    """Decoded lines of a stream, without their line breaks, as soon as they arrive."""
+def _arriving_lines(stream: BinaryIO, codec: str) -> Iterator[list[str | None]]:
+    """Lines of a stream, without their line breaks, as soon as they arrive; None where one is not decoded."""
     rest, number = bytearray(), 0
     while True:
         with _read_errors("stdin"):
@@ -180,18 +189,21 @@ def _arriving_lines(stream: BinaryIO, codec: str) -> Iterator[list[str]]:
             codec_with_mark(lines[0][:_HEAD], codec, "stdin")  # refuses UTF-16
             lines[0] = lines[0].removeprefix(codecs.BOM_UTF8 if codec == "utf-8" else b"")
         if lines:
-            yield [_decoded(line.removesuffix(b"\r"), codec, at) for at, line in enumerate(lines, number + 1)]
+            yield [_decoded(line.removesuffix(b"\r"), codec) for line in lines]
             number += len(lines)
         if not data:
             return
 
 
-def _decoded(line: bytes, codec: str, number: int) -> str:
+def _decoded(line: bytes, codec: str) -> str | None:
     try:
         return line.decode(codec)
-    except UnicodeError as error:
-        other = "cp1252" if codec == "utf-8" else "utf-8"
-        raise BadTexts(f"stdin, line {number} is not {codec}. Try --encoding {other}") from error
+    except UnicodeError:
+        return None
+
+
+def _other_encoding(codec: str) -> str:
+    return f"is not {codec.upper()}. Try --encoding {'cp1252' if codec == 'utf-8' else 'utf-8'}"
 
 
 def _request_of(line: str, request: ColumnRequest) -> ColumnRequest:
@@ -204,13 +216,19 @@ def _request_of(line: str, request: ColumnRequest) -> ColumnRequest:
     return replace(request, column=column)
 
 
-def _objects(lines: Sequence[str], first: int, request: ColumnRequest) -> TextsAndColumns:
-    """Columns of lines of objects; a blank line is an empty text."""
-    column, texts, rows = request.column or "text", [], []
-    for number, line in enumerate(lines, first):
-        position = f"stdin, line {number}"
-        rows.append(json_row(line, position) if line.strip() else {column: ""})
-        texts.append(text_of(rows[-1], column, position))
+def _objects(lines: Sequence[str | None], request: ColumnRequest, broken: dict[int, str]) -> TextsAndColumns:
+    """Columns of lines of objects; a blank line is an empty text. Adds to the reasons in ``broken``."""
+    column = request.column or "text"
+    texts: list[str | None] = [None] * len(lines)
+    rows: list[dict[str, Any]] = [{} for _ in lines]  # Any: JSON holds anything
+    for row, line in enumerate(lines):
+        if line is None:
+            continue
+        try:
+            value = json_row(line, "was not read") if line.strip() else {column: ""}
+            texts[row], rows[row] = text_of(value, column, "was not read"), value
+        except BadTexts as error:
+            broken[row] = str(error).replace("was not read: not", "is not", 1)
     return texts, {name: [row.get(name) for row in rows] for name in request.keep}
 
 
@@ -431,16 +449,23 @@ def _refuse_other_format(
         raise BadTexts(f"{source} does not begin as JSON. Try {_choice(('csv', 'tsv', 'txt'))}")
     if format_given or format not in (None, "txt"):
         return
-    if kind == "jsonl" and format == "txt":
-        raise BadTexts(f"{source}: each line looks like JSON. Try --format jsonl, {as_texts}")
+    if kind == "jsonl":
+        row = json.loads(first)
+        likely = request.likely(row, string_columns([row]))
+        option = "" if likely in (None, "text") else f" {column_option(likely)}"
+        raise BadTexts(f"{source}: each line looks like JSON. Try --format jsonl{option}, {as_texts}")
     for delimiter in ",;\t":
         names = [name.strip(' "\r\n') for name in first.split(delimiter)]
         if len(names) > 1 and (request.column or "text") in names:
             option = delimiter_option(delimiter)
             raise BadTexts(f"{source} begins as a table, with {quoted(names)}. Try {option}, {as_texts}")
-    tabs = {line.count("\t") for line in start}
-    if format == "txt" and len(start) > 1 and len(tabs) == 1 and tabs != {0}:
-        raise BadTexts(f"{source}: each line has {tabs.pop()} tabs. Try --format tsv, {as_texts}")
+    tabs = first.count("\t")
+    alike = sum(line.count("\t") == tabs for line in start)  # a cell with a line break has lines of fewer
+    if format == "txt" and tabs and alike > 1 and 2 * alike > len(start):
+        lines = "each line has" if alike == len(start) else "most lines have"
+        count = f"{tabs} tabs" if tabs > 1 else "a tab"
+        column = "" if request.column else " and --column NAME for the texts"
+        raise BadTexts(f"{source}: {lines} {count}. Try --format tsv{column}, {as_texts}")
 
 
 def _bounded(lines: TextIO, source: str) -> Iterator[str]:

@@ -33,6 +33,7 @@ class Texts:
         numbers: The number of each row in the source, from 0, without header and skipped blank lines. By
             default the rows are counted; a selection of rows keeps their numbers.
         types: Arrow types of the columns whose file declares them, such as Parquet.
+        broken: Why a row has no text, where its line of standard input could not be read.
 
     Raises:
         BadTexts: A column is longer or shorter than the texts.
@@ -49,6 +50,7 @@ class Texts:
     source: str
     numbers: tuple[int, ...] = field(default=(), repr=False)
     types: Mapping[str, Any] = field(default_factory=dict, repr=False)  # Any: untyped pyarrow
+    broken: Mapping[int, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if not self.numbers:
