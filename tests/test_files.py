@@ -22,6 +22,7 @@ from splinelens.files import (
     check_folder,
     check_output,
     lock,
+    results_folder,
     write_bytes,
     write_text,
 )
@@ -392,3 +393,18 @@ def test_without_overwrite_a_new_file_and_the_target_of_a_link_are_written(tmp_p
     write_text(tmp_path / "link", "x", overwrite=False)
     assert (tmp_path / "target").read_text() == "x"
     assert (tmp_path / "target").stat().st_nlink == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("", "name a folder"),
+        ("~nosuchuser/mine", "~nosuchuser is no user here"),
+        ("x" * 300, "choose another path"),
+        ("a\0b", "choose another path"),
+    ],
+    ids=["empty", "user", "long", "NUL"],
+)
+def test_a_folder_of_results_that_cannot_be_is_refused(path, words):
+    with pytest.raises(CannotWrite, match=f"cannot write .*{words}"):
+        results_folder(path, ["a"])

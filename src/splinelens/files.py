@@ -122,6 +122,44 @@ def check_folder(
         )
 
 
+def results_folder(
+    path: str | os.PathLike[str], written: Collection[str], *, overwrite: bool = False
+) -> Path:
+    """The folder that files are written into, which may be missing; ``~`` in a string is the home folder.
+
+    Args:
+        path: The folder.
+        written: Names of the files.
+        overwrite: Whether those that exist may be replaced.
+
+    Raises:
+        OutputExists: It holds one of them and ``overwrite`` is false.
+        CannotWrite: The path is empty, names no user, or cannot be.
+
+    Example:
+        >>> results_folder("", [])
+        Traceback (most recent call last):
+        ...
+        splinelens.errors.CannotWrite: cannot write '': name a folder; '.' is the current one
+    """
+    folder, problem = (
+        Path(os.path.expanduser(path) if isinstance(path, str) else path),
+        f"cannot write {path}",
+    )
+    if not os.fspath(path):
+        raise CannotWrite("cannot write '': name a folder; '.' is the current one")
+    if isinstance(path, str) and str(folder).startswith("~"):
+        raise CannotWrite(f"{problem}: {folder.parts[0]} is no user here; choose another path")
+    try:
+        _status(folder)
+    except (OSError, ValueError) as error:  # a folder that may not be read, a name too long, a NUL
+        reason = getattr(error, "strerror", None) or error
+        raise CannotWrite(f"{problem}: {reason}; choose another path") from error
+    for name in written if folder.is_dir() else ():
+        check_output(folder / name, overwrite=overwrite)
+    return folder
+
+
 def parts_folder(output: Path) -> Path:
     """Where an unfinished run keeps its rows: ``OUTPUT.parts``."""
     return output.with_name(output.name + ".parts")

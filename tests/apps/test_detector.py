@@ -16,6 +16,7 @@ from splinelens.errors import (
     BadTexts,
     BrokenArtifact,
     CannotResume,
+    CannotWrite,
     NotExplainable,
     OutputExists,
     UnknownDetector,
@@ -257,7 +258,7 @@ def test_a_detector_refuses_changed_weights_and_too_few_blocks(fit_on, tmp_path,
     changed.model.layers[1].mlp.gate_proj.weight.data[0, 0] += 1
     with pytest.raises(WrongModel, match="the weights differ"):
         Detector.load(tmp_path / "d", model=changed)
-    with pytest.raises(WrongModel, match=r"reads 2 blocks; .* has 1"):
+    with pytest.raises(WrongModel, match=r"reads 2 blocks; of .* 1 are loaded: load_model"):
         Detector.load(tmp_path / "d", model=load_model(str(tiny_folder), n_layers=1, device="cpu"))
 
 
@@ -399,6 +400,26 @@ def test_one_string_and_labels_that_do_not_fit_are_refused_before_any_work(detec
             detector.evaluate(["a", "b", "c"], labels)
     with pytest.raises(BadDetector, match=r"threshold 7 is no score"):
         detector.score(["a"], threshold=7)
+
+
+@pytest.mark.parametrize("value", ["0.5", [0.5, 0.6]], ids=["a string", "a list"])
+def test_a_rate_or_threshold_that_is_no_number_is_refused(detector, value):
+    with pytest.raises(BadDetector, match=r"threshold .* is no score; give one from 0 to 1"):
+        detector.predict(["a"], threshold=value)
+    for fpr in (value, None):
+        with pytest.raises(BadDetector, match=r"is no number; .* has thresholds for 0\.001, 0\.01, 0\.05"):
+            detector.predict(["a"], fpr=fpr)
+
+
+def test_a_detector_is_saved_to_the_home_folder_and_loaded_from_there(
+    detector, loaded, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    detector.save("~/mine")
+    assert (tmp_path / "mine" / "detector.json").is_file()
+    assert Detector.load("~/mine", model=loaded).artifact.name == "tiny"
+    with pytest.raises(CannotWrite, match="name a folder"):
+        detector.save("")
 
 
 def test_plain_lists_of_labels_will_do(detector):

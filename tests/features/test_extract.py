@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from splinelens import Stream, __version__
-from splinelens.errors import BadFeatures, BadTexts, CannotResume, CannotWrite, NoTokens, OutputExists
+from splinelens.errors import (
+    BadFeatures,
+    BadTexts,
+    CannotResume,
+    CannotWrite,
+    MissingColumn,
+    NoTokens,
+    OutputExists,
+)
 from splinelens.features.catalogue import CATALOGUE
 from splinelens.features.extract import extract, provenance, read_table
 from splinelens.features.reader import TextReader
@@ -409,3 +417,20 @@ def test_only_the_blocks_that_are_needed_are_loaded(default_model):
     assert table.provenance["fingerprint"]["depth"] == 2
     shared = load_model(default_model, n_layers=3)
     assert np.allclose(table.values, extract(["Good morning."], shared, layers=[0, 1]).values, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("a.csv", "end its name in .parquet"), ("x" * 300 + ".parquet", "choose another path")],
+    ids=["ending", "long"],
+)
+def test_an_output_that_cannot_be_is_refused_before_a_model_is_loaded(tmp_path, name, words):
+    with pytest.raises(CannotWrite, match=words):
+        extract(TEXTS, "no-such-model", output=tmp_path / name)
+
+
+def test_a_column_of_a_data_frame_is_joined_by_its_index():
+    with pytest.raises(
+        MissingColumn, match=r"join by the index of a data frame: table.to_pandas\(frame.index\)"
+    ):
+        extract(["a"], "no-such-model", keep=["id"])

@@ -182,7 +182,7 @@ def test_a_truncated_file_is_refused(tmp_path, kept):
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(BadFeatures, match=r"nothing.parquet cannot be read as a feature table"):
+    with pytest.raises(BadFeatures, match=r"there is no feature table .*nothing.parquet; give the file"):
         FeatureTable.read(tmp_path / "nothing.parquet")
 
 
@@ -198,3 +198,8 @@ def test_a_write_that_fails_leaves_the_earlier_file_and_no_other(tmp_path, monke
         table(9).write(tmp_path / "a.parquet", overwrite=True)
     assert [place.name for place in tmp_path.iterdir()] == ["a.parquet"]
     same(FeatureTable.read(tmp_path / "a.parquet"), table())
+
+
+def test_an_index_of_another_length_is_refused():
+    with pytest.raises(BadFeatures, match=f"an index of 1 for {len(table())} rows"):
+        table().to_pandas(index=["a"])

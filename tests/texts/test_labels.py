@@ -237,3 +237,15 @@ def test_a_missing_label_in_memory_is_refused_with_its_row(labels):
 )
 def test_labels_in_memory_come_in_any_column(labels):
     assert labels_of(labels, 3).values.tolist() == [[0], [1], [1]]
+
+
+def test_lists_of_tags_are_refused_with_the_way_to_a_table():
+    with pytest.raises(
+        BadLabels, match=r"rows of different lengths; of lists of tags .* MultiLabelBinarizer"
+    ):
+        labels_of([["rude"], [], ["travel"]], 3)
+
+
+def test_labels_without_a_name_are_called_by_the_verdict():
+    with pytest.raises(BadLabels, match="label 'rude' is 1 in all 2 rows"):
+        labels_of([1, 1], 2, verdicts=("rude", "polite"))

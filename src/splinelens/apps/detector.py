@@ -29,7 +29,7 @@ from splinelens.features.extract import provenance
 from splinelens.features.reader import Progress, TextFeatures, TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.features.validation import check_batch_tokens
-from splinelens.files import RowStore, check_output, write_text
+from splinelens.files import RowStore, check_output, results_folder, write_text
 from splinelens.models import Fingerprint, LoadedModel, load_model
 from splinelens.models.load import require_unset
 from splinelens.report.card import card
@@ -187,9 +187,7 @@ class Detector:
             OutputExists: The folder holds a detector, without ``overwrite``.
             CannotWrite: The disk is full or the folder may not be written.
         """
-        path = Path(folder)
-        for name in (*ARTIFACT_FILES, "CARD.md") if path.is_dir() else ():
-            check_output(path / name, overwrite=overwrite)
+        path = results_folder(folder, (*ARTIFACT_FILES, "CARD.md"), overwrite=overwrite)
         self.artifact.save(path, overwrite=overwrite)
         write_text(path / "CARD.md", card(self.artifact), overwrite=overwrite)
 
@@ -482,7 +480,8 @@ def _check_model(artifact: Artifact, fingerprint: Fingerprint, model: LoadedMode
     """Refuse another model than the detector was fitted with, and say what differs."""
     if model.depth < fingerprint.depth:
         raise WrongModel(
-            f"detector {artifact.name} reads {fingerprint.depth} blocks; {model.name} has {model.depth}"
+            f"detector {artifact.name} reads {fingerprint.depth} blocks; of {model.name} {model.depth} are "
+            f"loaded: load_model(..., n_layers={fingerprint.depth})"
         )
     difference = fingerprint.difference(model.fingerprint_at(fingerprint.depth))
     if difference:

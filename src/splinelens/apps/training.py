@@ -8,7 +8,6 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ from splinelens.features.reader import Progress, TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.features.table import FeatureTable
 from splinelens.features.validation import check_batch_tokens, is_whole_number
-from splinelens.files import check_output, write_text
+from splinelens.files import results_folder, write_text
 from splinelens.models import LoadedModel
 from splinelens.models.load import load_up_to
 from splinelens.models.source import lasting_name
@@ -109,9 +108,7 @@ class Training:
             OutputExists: The folder holds one of these files, without ``overwrite``.
             CannotWrite: The disk is full or the folder may not be written.
         """
-        folder = Path(folder)
-        for name in TRAINING_FILES if folder.is_dir() else ():
-            check_output(folder / name, overwrite=overwrite)
+        folder = results_folder(folder, TRAINING_FILES, overwrite=overwrite)
         self.detector.save(folder, overwrite=overwrite)
         report = self.report()
         write_text(folder / "TRAINING.md", training_markdown(report), overwrite=overwrite)

@@ -10,6 +10,7 @@ import math
 import stat
 from collections.abc import Sequence
 from dataclasses import asdict, field, fields, replace
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -133,10 +134,12 @@ class Artifact(Manifest):
         Raises:
             BadDetector: No thresholds were stored for that rate; the message lists the rates.
         """
+        rates = ", ".join(f"{stored.target:g}" for stored in self.thresholds[0])
+        if not _is_number(fpr):
+            raise BadDetector(f"fpr={fpr!r} is no number; detector {self.name} has thresholds for {rates}")
         for index, stored in enumerate(self.thresholds[0]):
             if math.isclose(stored.target, fpr, rel_tol=1e-5):
                 return tuple(thresholds[index].score for thresholds in self.thresholds)
-        rates = ", ".join(f"{stored.target:g}" for stored in self.thresholds[0])
         raise BadDetector(
             f"detector {self.name} has thresholds for false-positive rates {rates}, not {fpr:g}"
         )
@@ -154,8 +157,8 @@ class Artifact(Manifest):
         """
         if threshold is None:
             return self.thresholds_at(fpr)
-        if not 0 <= threshold <= 1:
-            raise BadDetector(f"threshold {threshold} is no score; give one from 0 to 1")
+        if not _is_number(threshold) or not 0 <= threshold <= 1:
+            raise BadDetector(f"threshold {threshold!r} is no score; give one from 0 to 1")
         if self.task == "classes":
             raise BadDetector(
                 f"detector {self.name} gives the class with the highest score; leave out threshold"
@@ -449,3 +452,7 @@ def _read(path: Path, limit: int) -> bytes:
 
 def _refuse_constant(constant: str) -> None:
     raise ValueError(f"{constant} is no JSON number")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real)

@@ -1,5 +1,6 @@
 """Texts in, a table of features out; long runs write to disk and resume."""
 
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -11,7 +12,7 @@ import numpy as np
 
 from splinelens import __version__
 from splinelens.anatomy import anatomy_of
-from splinelens.errors import NoTokens
+from splinelens.errors import CannotWrite, NoTokens
 from splinelens.features.reader import Progress, TextFeatures, TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.features.table import FeatureTable, joined, read_provenance
@@ -67,14 +68,15 @@ def extract(
         normalize: Map disguised characters of the texts to plain ones before they are tokenized.
         prefixes: One row for every prefix of a text: what the text would give if it ended there. The
             table's ``text`` and ``prefix`` say which row is which.
-        keep: Columns of ``texts`` that stand in the table too.
+        keep: Columns that ``read_texts(path, keep=...)`` kept and that the table has too. Those of a data
+            frame are joined afterwards: ``frame.join(table.to_pandas(frame.index))``.
         revision: Branch, tag or commit of a hub id.
         device: Such as ``cpu`` or ``cuda:0``; without it the GPU if there is one.
         dtype: Number type of the weights, such as ``bfloat16``; None takes ``float32``.
         batch_tokens: Tokens of a batch, padding included; None takes 1,024 on a CPU, else 4,096.
         trust_remote_code: Run Python files that come with the model. Only for authors you trust.
-        output: Also write the table here as Parquet; a killed run resumes, and a table of an equal run is
-            read instead.
+        output: Also write the table here, to a name that ends in ``.parquet``; a killed run resumes, and a
+            table of an equal run is read instead.
         overwrite: Replace another file that is at ``output``; else it is refused.
         progress: Called with the texts and characters that were read since the last call.
 
@@ -111,6 +113,7 @@ def extract(
         normalize=normalize,
     )
     check_batch_tokens(batch_tokens)
+    FeatureTable.check_kept(texts.keep(keep).columns, prefixes=prefixes)
     check_table_output(output, texts, spec, prefixes=prefixes, overwrite=overwrite)
     loaded = load_up_to(
         model,
@@ -138,10 +141,12 @@ def check_table_output(
 
     Raises:
         OutputExists: It exists and is no table of these texts and settings, or is a folder or the input.
-        CannotWrite: It cannot be written.
+        CannotWrite: It cannot be written, or does not end in ``.parquet``.
     """
     if output is None:
         return
+    if Path(output).suffix != ".parquet" and (os.path.isfile(output) or not os.path.exists(output)):
+        raise CannotWrite(f"cannot write {output}: a feature table is Parquet; end its name in .parquet")
     older = read_provenance(Path(output))
     equal = older is not None and _is_of(older, texts, spec, prefixes)
     check_output(Path(output), overwrite=overwrite or equal, source=texts.source)

@@ -6,6 +6,7 @@ a vector; the provenance is JSON in the schema's metadata under ``splinelens``.
 """
 
 import json
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -172,7 +173,7 @@ class FeatureTable:
             index: Of the frame, such as that of the frame that the texts are from; None counts the rows.
 
         Raises:
-            BadFeatures: pandas is not installed.
+            BadFeatures: pandas is not installed, or the index is of another length.
 
         Example:
             >>> table = FeatureTable((), np.zeros((1, 0)), np.array([7]), np.array([False]), (None,), {})
@@ -184,6 +185,8 @@ class FeatureTable:
         except ImportError as error:
             raise BadFeatures("to_pandas needs pandas, which is not here: pip install pandas") from error
 
+        if index is not None and len(index) != len(self):
+            raise BadFeatures(f"an index of {len(index)} for {len(self)} rows; give one of the texts' frame")
         rows = {"tokens": self.tokens, "cut": self.cut, "reason": list(self.reasons)}
         if self.text is not None and self.prefix is not None:
             rows = {"text": self.text, "prefix": self.prefix, **rows}
@@ -253,6 +256,8 @@ class FeatureTable:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        if not os.path.exists(path):
+            raise BadFeatures(f"there is no feature table {path}; give the file that extract wrote")
         try:
             table = pq.read_table(path)
         except (OSError, pa.ArrowException) as error:
@@ -298,7 +303,7 @@ def read_provenance(path: Path) -> dict[str, Any] | None:  # Any: plain JSON val
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if not path.is_file():  # opening a pipe waits for its writer
+    if not os.path.isfile(path):  # false for names that no file can have; opening a pipe waits for its writer
         return None
     try:
         meta = pq.read_schema(path).metadata or {}

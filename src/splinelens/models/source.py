@@ -50,7 +50,10 @@ def find_source(
             f"revision {revision!r} was given, but only hub models have one; {name!r} is no hub id"
         )
     folder = _local_folder(name, cache_folder(cache))
-    require_complete(folder)
+    try:
+        require_complete(folder)
+    except PermissionError as error:
+        raise BadModel(f"{folder} may not be read; change its rights or choose another model") from error
     return folder, None
 
 

@@ -134,7 +134,9 @@ def labels_of(
         [1, 0]
     """
     columns: dict[str, Any] = (  # Any: as above
-        {"labels": labels.values} if isinstance(labels, Labels) else _columns_of(labels, expected)
+        {"labels": labels.values}
+        if isinstance(labels, Labels)
+        else _columns_of(labels, expected, "positive" if verdicts is None else verdicts[0])
     )
     for name, cells in columns.items():
         if len(cells) != texts:
@@ -155,8 +157,12 @@ def labels_of(
     return read_labels(columns, positive, expected, verdicts)
 
 
-def _columns_of(labels: Any, expected: Sequence[str] | None) -> dict[str, list[Any]]:  # Any: as in labels_of
-    """The columns of labels in memory, by name."""
+def _columns_of(
+    labels: Any,  # Any: as in labels_of
+    expected: Sequence[str] | None,
+    unnamed: str,
+) -> dict[str, list[Any]]:
+    """The columns of labels in memory, by name; a column without one is called ``unnamed``."""
     table_columns = None if isinstance(labels, str | bytes | Set) else column_names(labels)
     if table_columns is not None:
         return {str(name): _cells_of(labels[name]) for name in table_columns}
@@ -165,11 +171,16 @@ def _columns_of(labels: Any, expected: Sequence[str] | None) -> dict[str, list[A
     rows = _cells_of(labels)
     single = not rows or isinstance(rows[0], str | bytes | dict) or getattr(rows[0], "shape", None) == ()
     if single or not hasattr(rows[0], "__len__"):
-        return {str(getattr(labels, "name", None) or "positive"): rows}
+        return {str(getattr(labels, "name", None) or unnamed): rows}
     width = len(rows[0])
-    if any(len(row) != width for row in rows) or (expected is not None and width != len(expected)):
+    if any(not hasattr(row, "__len__") or len(row) != width for row in rows):
+        raise BadLabels(
+            "labels of rows of different lengths; of lists of tags give the table of scikit-learn's "
+            "MultiLabelBinarizer, and its classes_ as label="
+        )
+    if expected is not None and width != len(expected):
         raise BadLabels(f"labels of {width} columns; give each row one value for each of the labels")
-    names = expected or (["positive"] if width == 1 else [f"label{column}" for column in range(width)])
+    names = expected or ([unnamed] if width == 1 else [f"label{column}" for column in range(width)])
     return {name: [row[column] for row in rows] for column, name in enumerate(names)}
 
 

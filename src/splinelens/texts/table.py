@@ -142,7 +142,11 @@ class Texts:
     def _require_kept(self, name: str) -> None:
         if name not in self.columns:
             others = quoted(self.columns) or "none"
-            raise MissingColumn(f"{self.source}: no column {name!r} was kept, of others {others}; keep it")
+            raise MissingColumn(
+                f"{self.source}: no column {name!r} was kept, of others {others}; keep it in "
+                "read_texts(path, keep=...), or join by the index of a data frame: "
+                "table.to_pandas(frame.index)"
+            )
 
     def to_arrow(self) -> "pyarrow.Table":
         """The columns as an Arrow table, with the types of their file where it declares them.
