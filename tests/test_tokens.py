@@ -1,14 +1,15 @@
 """Tests tokens.py."""
 
+import copy
 import inspect
 import random
 import threading
 
 import pytest
-from tokenizers import normalizers
+from tokenizers import Regex, normalizers, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 
-from splinelens.errors import BadTexts
+from splinelens.errors import BadModel, BadTexts
 from splinelens.tokens import TokenizedText, Window, batches, padded, prompt_ids, tokenize, windows
 
 UNREADABLE = {
@@ -35,6 +36,15 @@ def test_an_unreadable_text_keeps_its_index_with_a_reason(tiny_tokenizer, text):
     assert (result.ids, result.total, result.cut) == ((), 0, False)
     assert before.reason is after.reason is None
     assert len(before.ids) == 1
+
+
+def test_a_tokenizer_that_fails_inside_is_named(tiny_tokenizer):
+    bad = copy.deepcopy(tiny_tokenizer)
+    bad.backend_tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("(a+)+$"), "isolated")
+    bad.name_or_path = "models/bad"
+    with pytest.raises(BadModel, match=r"the tokenizer of models/bad failed at these texts: .*retry-limit"):
+        tokenize(["a" * 40 + "b"], bad)
+    assert tokenize(["b"], bad)[0].total == 1
 
 
 def test_unreadable_texts_never_reach_the_tokenizer():

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from splinelens.errors import BadTexts
+from splinelens.errors import BadModel, BadTexts
 from splinelens.texts.normalize import NormalizedText, normalize_text
 
 Long = Literal["windows", "cut"]
@@ -123,6 +123,7 @@ def tokenize(
 
     Raises:
         BadTexts: ``max_tokens`` is not positive, or ``long`` is another word.
+        BadModel: The tokenizer itself fails, such as at its limit for regular expressions.
 
     Example:
         >>> [text.reason for text in tokenize(["", None], None)]
@@ -284,6 +285,14 @@ def _encode(tokenizer: Any, texts: list[str]) -> list[Any]:  # Any: as in tokeni
         before, backend.encode_special_tokens = backend.encode_special_tokens, True
         try:
             encodings: list[Any] = backend.encode_batch(texts, add_special_tokens=False)
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":  # of the Rust library, which exports no such name
+                raise
+            raise BadModel(
+                f"the tokenizer of {getattr(tokenizer, 'name_or_path', '') or 'the model'} failed at these "
+                f"texts: {error}; use a model with another tokenizer, or leave out texts that repeat one "
+                "character very often"
+            ) from error
         finally:
             backend.encode_special_tokens = before
     return encodings

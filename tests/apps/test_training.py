@@ -124,8 +124,14 @@ def test_bad_requests_are_refused(loaded):
     words = {"name": "n", "label": "toxic", "negative": "clean"}
     with pytest.raises(BadLabels, match="40 rows need as many labels"):
         fit_detector(texts, labels[:3], reader, **words)
-    for label, negative in [("undetermined", "clean"), ("toxic", "toxic"), ("toxic", "undetermined")]:
-        with pytest.raises(BadLabels, match="must differ and not be empty; choose other names"):
+    same = [
+        ("undetermined", "clean"),
+        ("toxic", "toxic"),
+        ("toxic", "undetermined"),
+        ("toxic", "Toxic\u200b"),
+    ]
+    for label, negative in same:
+        with pytest.raises(BadLabels, match=r"must differ .*not be empty; choose other names"):
             fit_detector(texts, labels, reader, name="n", label=label, negative=negative)
     for seed in (-1, 2**32):
         with pytest.raises(BadFeatures, match=f"seed {seed} is not a whole number from 0 to 4294967295"):

@@ -356,6 +356,27 @@ def test_a_damaged_part_of_the_manifest_is_refused(folder, change):
         Artifact.load(folder)
 
 
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"calibrations": [{"slope": 0.0, "intercept": 0.0}]}, "a calibration has slope 0 "),
+        ({"calibrations": [{"slope": -1.0, "intercept": 0.0}]}, "a calibration has slope -1 "),
+        ({"calibrations": [{"slope": 1e300, "intercept": 0.0}]}, r"a calibration has slope 1e\+300"),
+        ({"calibrations": [{"slope": 1.0, "intercept": 1e308}]}, r"and intercept 1e\+308"),
+        ({"thresholds": [[]]}, "there are no thresholds"),
+        ({"thresholds": [[THRESHOLD, THRESHOLD]]}, "ascending false-positive rates"),
+        ({"thresholds": [[THRESHOLD | {"target": 0.0}]]}, "false-positive rates between 0 and 1"),
+        ({"thresholds": [[THRESHOLD | {"score": 1.5}]]}, "scores from 0 to 1 that fall as the rate rises"),
+        ({"thresholds": [[THRESHOLD, THRESHOLD | {"target": 0.05, "score": 0.95}]]}, "that fall as the"),
+    ],
+    ids=str,
+)
+def test_numbers_that_make_no_sense_are_refused(folder, change, found):
+    rewrite(folder, lambda manifest: manifest.update(change))
+    with pytest.raises(BrokenArtifact, match=rf"detector\.json is inconsistent: .*{found}.*; fetch or train"):
+        Artifact.load(folder)
+
+
 def test_a_number_too_large_for_a_float_is_refused(folder):
     path = folder / "detector.json"
     rewrite(folder, lambda manifest: manifest["calibrations"][0].update(slope=float("inf")))
@@ -404,7 +425,7 @@ def test_what_is_no_safetensors_file_is_refused(folder, data):
 
 
 def test_the_load_path_imports_nothing_that_could_run_code_out_of_a_file():
-    allowed = {*"collections dataclasses functools hashlib json math pathlib stat typing".split()}
+    allowed = {*"collections dataclasses functools hashlib json math pathlib stat typing unicodedata".split()}
     allowed |= {"numpy", "pydantic", "pydantic_core", "scipy", "sklearn", "safetensors", "splinelens"}
     found = set()
     for name in ("artifact", "calibration", "heads", "metrics", "thresholds"):

@@ -1,5 +1,6 @@
 """Tests ``report/card.py``: what a detector is, was fitted on, reached, and how to reproduce it."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -117,6 +118,15 @@ def test_no_value_breaks_a_table(artifact):
     assert r'| prompt before the text | "Rude? \| yes\n" |' in card(artifact)
     odd = replace(artifact, name="a\n# b", labels=("`x`\n|y|",))
     assert len([line for line in card(odd).splitlines() if line.startswith("#")]) == 8
+
+
+def test_names_and_labels_are_no_html(artifact):
+    model = {**artifact.model, "name": "<b>m</b>"}
+    named = replace(artifact, name="<i>n", labels=("<script>`",), negative="a&amp;", model=model)
+    shown = card(named)
+    assert shown.startswith("# \\<i>n\n")
+    assert "`<script>'`" in shown  # code
+    assert re.sub("`[^`\n]*`", "", shown).replace("\\<", "").count("<") == 0
 
 
 def test_the_recorded_command_ends_the_card(artifact):

@@ -107,12 +107,14 @@ def test_no_cell_of_a_flat_file_is_run_as_a_formula_and_numbers_stay_numbers(tmp
     assert f"-5{delimiter}" in path.read_text().replace('"', "")
 
 
-@pytest.mark.parametrize("cell", ["=1", "+a", "-a", "@a", "\ta", "\ra", "-1+cmd"])
+@pytest.mark.parametrize(
+    "cell", ["=1", "+a", "-a", "@a", "\ta", "\ra", "-1+cmd", " =1", "\u00a0@a", "\uff1d1", " \uff0ba"]
+)
 def test_a_cell_that_a_spreadsheet_would_run_is_quoted(cell):
     assert safe_cell(cell) == f"'{cell}"
 
 
-@pytest.mark.parametrize("cell", ["-5", "+49123", "-1.5e-3", "", "a=1", "007", "'=1"])
+@pytest.mark.parametrize("cell", ["-5", " -5", "+49123", "a;-)", "-1.5e-3", "", "a=1", "007", "'=1"])
 def test_other_cells_are_not_changed(cell):
     assert safe_cell(cell) == cell
 

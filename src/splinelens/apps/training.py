@@ -377,7 +377,9 @@ def fit_detector(
     judged_scores = artifact.scores(fitted.logits)
     evaluated = y[judge], judged_scores, tokens[judge]
     metrics = artifact.evaluate(*evaluated, cut=table.cut[ok][judge], resamples=_RESAMPLES, seed=seed)
-    chosen = [thresholds(*label, targets) for label in zip(y[judge].T, judged_scores.T, strict=True)]
+    chosen = [
+        thresholds(*label, sorted({*targets})) for label in zip(y[judge].T, judged_scores.T, strict=True)
+    ]
     artifact = replace(
         artifact, thresholds=tuple(map(tuple, chosen)), metrics={"out_of_fold": metrics.to_dict()}
     )

@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import stat
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict, field, fields, replace
 from numbers import Real
@@ -39,6 +40,8 @@ _SCHEMA = 3
 _MANIFEST, _ARRAYS = ARTIFACT_FILES
 _SEEN = "seen"
 _MAX_MANIFEST_BYTES, _MAX_ARRAYS_BYTES = 4_000_000, 1_000_000_000
+_MAX_VERDICT = 200  # characters
+_MAX_CALIBRATION = 1e15  # of slope and intercept; fitted ones stay far below
 _AGAIN = "fetch or train the detector again"
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
 
@@ -330,7 +333,7 @@ class Artifact(Manifest):
                 f"{path} names columns of {total} entries, {_ARRAYS} beside it weighs {head.width}; {_AGAIN}"
             )
         artifact = cls(**vars(manifest), head=head, seen=seen)
-        if problem := _labels_problem(artifact):
+        if problem := _labels_problem(artifact) or _numbers_problem(artifact):
             raise BrokenArtifact(f"{path} is inconsistent: {problem}; {_AGAIN}")
         return artifact
 
@@ -361,15 +364,48 @@ _MODEL, _COUNTS = TypeAdapter(_ModelRecord), TypeAdapter(_SeenCounts)
 def verdicts_problem(task: Task, labels: Sequence[str], negative: str) -> str | None:
     """Why the labels and the negative verdict of a task cannot be told apart, or None.
 
+    Case, width and characters that are not seen do not make a difference.
+
     Example:
         >>> verdicts_problem("binary", ("toxic",), "toxic")
         "the verdicts 'toxic', 'toxic' and 'undetermined' must differ and not be empty"
+        >>> verdicts_problem("binary", ("toxic",), "Toxic ")
+        "the verdicts 'toxic', 'Toxic ' and 'undetermined' must differ by what is seen and not be empty"
     """
     verdicts = [*labels, *([] if task == "classes" else [negative])]
-    if len({*verdicts, UNDETERMINED}) > len(verdicts) and all(verdicts):
+    for verdict in verdicts:
+        if len(verdict) > _MAX_VERDICT:
+            return f"a verdict has {len(verdict):,} characters, more than {_MAX_VERDICT}: {verdict!r:.40}..."
+        if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in verdict):
+            return f"the verdict {verdict!r} holds a line break or control character"
+    seen = [_seen(verdict) for verdict in verdicts]
+    if len({*seen, UNDETERMINED}) > len(seen) and all(seen):
         return None
     words = ", ".join(f"{verdict!r:.100}" for verdict in verdicts)
-    return f"the verdicts {words} and {UNDETERMINED!r} must differ and not be empty"
+    same = len({*verdicts, UNDETERMINED}) <= len(verdicts) or not all(verdicts)
+    differ = "differ" if same else "differ by what is seen"
+    return f"the verdicts {words} and {UNDETERMINED!r} must {differ} and not be empty"
+
+
+def _seen(verdict: str) -> str:
+    """What a reader tells a verdict by: without case, width, outer spaces and invisible characters."""
+    shown = "".join(character for character in verdict if unicodedata.category(character) != "Cf")
+    return unicodedata.normalize("NFKC", shown).casefold().strip()
+
+
+def _numbers_problem(artifact: Artifact) -> str | None:
+    """What is wrong with the calibrations and thresholds, or None."""
+    for calibration in artifact.calibrations:
+        if not 0 < calibration.slope < _MAX_CALIBRATION or abs(calibration.intercept) > _MAX_CALIBRATION:
+            return f"a calibration has slope {calibration.slope:g} and intercept {calibration.intercept:g}"
+    highest = math.nextafter(1, 2)  # where nothing is to be positive
+    for label in artifact.thresholds:
+        targets, scores = [stored.target for stored in label], [stored.score for stored in label]
+        if not all(0 < target < 1 for target in targets) or targets != sorted({*targets}):
+            return f"thresholds need ascending false-positive rates between 0 and 1, not {targets}"
+        if not all(0 <= score <= highest for score in scores) or scores != sorted(scores, reverse=True):
+            return f"thresholds need scores from 0 to 1 that fall as the rate rises, not {scores}"
+    return None if all(artifact.thresholds) else "there are no thresholds"
 
 
 def _labels_problem(artifact: Artifact) -> str | None:

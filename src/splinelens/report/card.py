@@ -16,6 +16,7 @@ from splinelens.errors import BrokenArtifact
 from splinelens.report.page import render_markdown
 from splinelens.report.tables import (
     Table,
+    code,
     confusion_table,
     full_label_table,
     mean_table,
@@ -36,9 +37,9 @@ def card(artifact: Artifact) -> str:
     return render_markdown(
         "card",
         artifact=artifact,
-        labels=[_code(label) for label in artifact.labels],
-        negative=_code(artifact.negative),
-        model=_code(artifact.model["name"]),
+        labels=[code(label) for label in artifact.labels],
+        negative=code(artifact.negative),
+        model=code(artifact.model["name"]),
         model_table=_model_table(artifact),
         data_table=artifact.training and _data_table(artifact),
         metric_table=metric_table,
@@ -280,11 +281,6 @@ def _positives(positives: int | Mapping[str, int], label: str) -> str:
     if isinstance(positives, int):
         return f"{positives:,} of them {label}"
     return "of them " + ", ".join(f"{count:,} {label}" for label, count in positives.items())
-
-
-def _code(text: str) -> str:
-    """Text as code in Markdown."""
-    return f"`{one_line(text).replace('`', chr(39))}`"
 
 
 def _quoted(prompt: str) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from splinelens import __version__
 from splinelens.errors import CannotWrite
-from splinelens.report.tables import one_line
+from splinelens.report.tables import code, one_line
 from splinelens.texts.plain_text import readable
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _environment() -> "Environment":
         keep_trailing_newline=True,
     )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    environment.filters |= {"readable": readable, "one_line": one_line}
+    environment.filters |= {"readable": readable, "one_line": one_line, "code": code}
     return environment
 
 

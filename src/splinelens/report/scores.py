@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 FORMATS = (".csv", ".jsonl", ".parquet", ".tsv")
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
-_FORMULA = re.compile(r"[=+\-@\t\r\n]")  # https://owasp.org/www-community/attacks/CSV_Injection
+_FORMULA = re.compile(
+    r"[\t\r\n]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20]"
+)  # https://owasp.org/www-community/attacks/CSV_Injection
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _CHUNK = 1024  # records that are converted together
 
@@ -206,7 +208,7 @@ def safe_cell(cell: str) -> str:
         >>> safe_cell("=1+1"), safe_cell("-5"), safe_cell("fine")
         ("'=1+1", '-5', 'fine')
     """
-    return f"'{cell}" if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell) else cell
+    return f"'{cell}" if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell.strip()) else cell
 
 
 def _schema(labels: Sequence[str], flat: bool, top_words: bool) -> "pa.Schema":

@@ -1,5 +1,6 @@
 """Tables of metrics and thresholds as plain cells, shared by cards, reports, pages and the terminal."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -8,6 +9,8 @@ from splinelens.detect.thresholds import Threshold
 Metrics = Mapping[str, Any]  # Any: JSON values, as from Evaluation.to_dict
 
 UNMEASURED = "not measured: all or no rows"
+
+_MARKUP = re.compile(r"[|<&`]")  # what breaks a cell, begins HTML or code; a backslash makes it a letter
 
 
 class Table(NamedTuple):
@@ -148,13 +151,23 @@ def measured_table(labels: Mapping[str, Metrics | None]) -> Table:
 
 
 def one_line(text: str) -> str:
-    r"""A text that breaks no line and no cell of Markdown.
+    r"""A text that breaks no line and no cell of Markdown, and holds no HTML.
 
     Example:
-        >>> one_line("a\nb|c")
-        'a b\\|c'
+        >>> one_line("a\nb|c <b>")
+        'a b\\|c \\<b>'
     """
-    return " ".join(text.replace("|", "\\|").split())
+    return " ".join(_MARKUP.sub(r"\\\g<0>", text).split())
+
+
+def code(text: str) -> str:
+    """A text as code in Markdown; not for cells of tables.
+
+    Example:
+        >>> code("a <b> `c`")
+        "`a <b> 'c'`"
+    """
+    return f"`{' '.join(text.replace('`', chr(39)).split())}`"
 
 
 def interval(bounds: Sequence[float] | None) -> str:
