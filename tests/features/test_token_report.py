@@ -11,6 +11,7 @@ from splinelens.features.spec import FeatureSpec
 from splinelens.features.token_report import read_tokens, text_distances
 from splinelens.geometry.codes import unpacked
 from splinelens.models import LoadedModel
+from splinelens.models.load import load_up_to
 from splinelens.weights import routed_neurons
 
 TEXT = "the thing you are after"
