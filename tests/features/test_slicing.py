@@ -57,6 +57,11 @@ def test_each_point_has_the_signs_of_its_token(cut):
     assert (on(found) == (gate[numbers_of(found)][:, found.walls] > 0).numpy()).all()
 
 
+def test_a_slice_is_printed_in_one_line(cut):
+    found = cut("llama", TEXT, layer=1)[0]
+    assert repr(found) == f"TextSlice(layer 1, {len(found.walls)} of 48 walls)"
+
+
 def test_chosen_tokens_are_taken(cut):
     assert numbers_of(cut("llama", TEXT, tokens=(3, 1, 2))[0]) == [3, 1, 2]
 

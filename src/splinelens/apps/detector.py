@@ -41,7 +41,15 @@ from splinelens.tokens import Long
 
 @dataclass(frozen=True, repr=False)
 class Detector:
-    """A fitted head and the reader of its features.
+    """A fitted head and the reader of its features; ``load`` and ``splinelens.train`` make one.
+
+    ``score``, ``predict`` and ``predict_proba`` read texts, ``evaluate`` measures, and ``save`` keeps it: a
+    pickle would hold the whole model. To cross-validate use ``make_detector_pipeline``.
+
+    Attributes:
+        artifact: What was fitted: ``name``, ``task``, ``labels``, ``negative``, ``metrics`` ...
+        reader: What reads the features; ``reader.loaded`` is the model.
+        classes_: What the columns of ``predict_proba`` stand for.
 
     Example:
         >>> import splinelens
@@ -145,7 +153,7 @@ class Detector:
 
         Args:
             texts: The texts.
-            progress: Called as texts are finished.
+            progress: Called with the texts and the characters read since the last call.
 
         Returns:
             (text, class), columns as in ``classes_``.
@@ -171,6 +179,15 @@ class Detector:
     ) -> np.ndarray:
         """The verdicts of ``score``; arguments and errors are those of ``score``.
 
+        A label is the verdict from ``threshold(fpr)`` on, which need not be 0.5: ``threshold=0.5`` is
+        scikit-learn's rule. Of classes the one with the highest score is the verdict.
+
+        Args:
+            texts: The texts.
+            fpr: As in ``score``.
+            threshold: As in ``score``.
+            progress: As in ``score``.
+
         Returns:
             (text,) strings: one of ``classes_``, or ``undetermined``. Of a detector of several labels
             (text, label): 1 where a label fired, 0 where it did not, NaN where the text is undetermined.
@@ -182,6 +199,10 @@ class Detector:
 
     def save(self, folder: str | PathLike[str], *, overwrite: bool = False) -> None:
         """Write the detector and its card to a folder, which ``Detector.load`` reads; the model stays out.
+
+        Args:
+            folder: Made if it is missing; ``~`` is the home folder. ``Training.write`` adds a report.
+            overwrite: Replace a detector that is there.
 
         Raises:
             OutputExists: The folder holds a detector, without ``overwrite``.
@@ -203,7 +224,7 @@ class Detector:
         """The score at and above which a label fires, for a false-positive rate.
 
         Args:
-            fpr: One of the rates that were stored at training.
+            fpr: One of the rates that were stored at training: 0.001, 0.01 or 0.05.
             label: The label; None takes the first, the only one of a binary detector.
 
         Raises:
@@ -228,13 +249,14 @@ class Detector:
             texts: The texts.
             explain: Also say what each token, word and sentence adds to the logit: of the label with the
                 highest score, or of the label named.
-            fpr: The stored false-positive rate whose thresholds make the verdict; of classes the one
-                with the highest score is the verdict.
+            fpr: The false-positive rate whose thresholds make the verdict: one of those stored at training,
+                0.001, 0.01 or 0.05. Of classes the one with the highest score is the verdict.
             threshold: A score to use instead, for every label.
-            progress: Called as texts are finished.
+            progress: Called with the texts and the characters read since the last call.
 
         Returns:
-            One record a text, in order.
+            One record a text, in order: ``score``, ``verdict``, ``reason`` ..., as in ``TextScore``. They are
+            numbered from 0: ``pandas.DataFrame(records, index=frame.index)`` is in step with a frame.
 
         Raises:
             NotExplainable: ``explain`` with a detector whose logit does not split into tokens.
@@ -352,7 +374,7 @@ class Detector:
             texts: The texts.
             labels: (text,), 0 or 1; of a detector of several labels (text, label).
             resamples: Bootstrap resamples of the intervals.
-            progress: Called as texts are finished.
+            progress: Called with the texts and the characters read since the last call.
 
         Returns:
             The numbers, that of length alone included; texts without a score are counted separately, and so

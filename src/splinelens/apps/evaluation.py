@@ -90,7 +90,7 @@ def evaluate(
         device: Such as ``cpu`` or ``cuda:0``.
         dtype: Number type of the weights; None takes that of the detector.
         batch_tokens: Tokens of a batch, padding included; None takes 1,024 on a CPU, else 4,096.
-        progress: Called as texts are finished.
+        progress: Called with the texts and the characters read since the last call.
 
     Returns:
         ``Evaluation`` of one label (``auc``, ``recall_at_fpr``, ``length_auc`` ...), ``Evaluations`` of

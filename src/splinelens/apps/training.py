@@ -153,7 +153,7 @@ def train(
         texts: The texts; those that cannot be read are left out and counted.
         labels: One label a text: 0 and 1, True and False, two words of which one is harmless, such as
             ``toxic`` and ``clean``, or more words for classes. A table of 0 and 1 has one label a column,
-            of which a text may have any number.
+            of which a text may have any number. They belong to texts by position, whatever their index.
         model: A loaded model, or the name, folder or file of one; of a name only the blocks needed are
             loaded.
         features: As in ``extract``, as are the next nine.
@@ -168,9 +168,10 @@ def train(
         normalize: Read disguised characters as plain ones.
         positive: The label that counts as 1, every other one as 0; for two words of which none is known
             as harmless, such as ``rude`` and ``polite``.
-        label: Verdict of a positive text, or the name of each label; None takes the words of ``labels``,
-            or the name of their column.
-        negative: Verdict of a text without any label; None takes the word of ``labels``, or a name.
+        label: Verdict of a positive text, or the name of each label; None takes the words of ``labels``, or
+            the name of their column, or ``positive``.
+        negative: Verdict of a text without any label; None takes the word of ``labels``, or ``clean`` beside
+            ``toxic``, ``not_rude`` beside ``rude``, ``negative`` beside ``positive``.
         name: Name of the detector.
         sources: Names of the data, for the card.
         languages: Languages of the texts, for the card, such as ``English``.
@@ -180,9 +181,9 @@ def train(
         device: Such as ``cpu`` or ``cuda:0``; without it the GPU if there is one.
         dtype: Number type of the weights; None takes ``float32``.
         batch_tokens: Tokens of a batch, padding included; None takes 1,024 on a CPU, else 4,096.
-        output: File that keeps the features: a stopped run resumes, and an equal one reads them.
+        output: Parquet file that keeps the features: a stopped run resumes, and an equal one reads them.
         overwrite: Replace another file that is at ``output``; else it is refused.
-        progress: Called as texts are finished.
+        progress: Called with the texts and the characters read since the last call.
 
     Returns:
         The training; its ``detector`` scores texts, its ``write`` saves detector, card and report.
@@ -302,9 +303,9 @@ def fit_detector(
         table: Features that were read before; None reads them.
         features_dtype: Number type of the model that read ``table``; None takes that of the reader's model.
         command: The command that makes the detector again, for the card.
-        output: File that keeps the features: a stopped run resumes, and an equal one reads them.
+        output: Parquet file that keeps the features: a stopped run resumes, and an equal one reads them.
         overwrite: Replace another file that is at ``output``; else it is refused.
-        progress: Called as texts are finished.
+        progress: Called with the texts and the characters read since the last call.
 
     Returns:
         The artifact, not yet saved, with the evidence for a report.

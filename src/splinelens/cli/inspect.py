@@ -83,7 +83,8 @@ def inspect(
     layer, token (sign, boundary, wall, bound, region_ids), threshold, layer, head, token (dimension), layer,
     feature (seven, percentiles), layer, token, feature (prefixes), layer (regions, text_distance) and text,
     layer (self_distance); null is what does not exist. With --at one token at one layer, its hull head by
-    head. One line break at the end of a file is not read.
+    head; in its JSON input and output are norms of the MLP's input and output, crossing is the length of the
+    step. One line break at the end of a file is not read.
 
     Examples:
       splinelens inspect "Have a nice day."

@@ -160,7 +160,7 @@ class TextReader:
             texts: The texts; None stands for a missing one.
             locate: Also say which token each max, min and last margin comes from.
             prefixes: Give one row for every prefix of 1, 2, ... tokens.
-            progress: Called as texts are finished.
+            progress: Called with the texts and the characters read since the last call.
 
         Yields:
             The features of each text, in input order.

@@ -54,6 +54,9 @@ class TextSlice:
     cells: tuple[Cell, ...]
     neurons: int
 
+    def __repr__(self) -> str:
+        return f"TextSlice(layer {self.layer}, {len(self.walls)} of {self.neurons} walls)"
+
     def same_cell(self) -> dict[int, int]:
         """The points that share the region of an earlier point, and which that is."""
         shared: dict[int, int] = {}
