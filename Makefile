@@ -47,7 +47,8 @@ $(STAMP): pyproject.toml
 	fi; \
 	echo "installing splinelens and its dependencies into $(VENV) (minutes the first time)"; \
 	$(BIN)/python -m pip install --quiet --editable '.[dev,plot]'; \
-	touch $@
+	touch $@; \
+	echo "ready; next: source $(BIN)/activate, then splinelens --help, or make demo"
 
 # The default model is fetched once and then lies in the user's cache.
 model: $(STAMP)

@@ -29,6 +29,12 @@ def end(error):
     [
         (None, 0, ""),
         (BadTexts("a.csv is empty; give a text"), 1, "Error: a.csv is empty; give a text\n"),
+        (
+            BadTexts("it exists; pass --overwrite (in Python overwrite=True)"),
+            1,
+            "Error: it exists; pass --overwrite\n",
+        ),
+        (BadTexts("say --positive V (Python: positive=V)"), 1, "Error: say --positive V\n"),
         (KeyboardInterrupt(), 130, "Stopped.\n"),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), 0, ""),
         (OSError(errno.ENOSPC, "No space left on device"), 1, "Error: cannot write to standard output: "),

@@ -83,7 +83,8 @@ def test_the_page_shows_all_of_it(report):
     assert "| 50 | 0.8100 | 0.0141 | 2 |" in page
     assert "| 200 | 0.8800 | one sample | 1 |" in page
     assert "AUC = 0.9500 - 1 * rows ^ -0.50" in page
-    assert training_lines(report)[1] in page
+    assert training_lines(report)[2] in page
+    assert training_lines(report)[0] in page
     assert "| 12 | rude | 0 | 1 | 0.9000 |" in page
     assert "1 text with contradicting labels, at rows 10, 13" in page
 
@@ -91,13 +92,15 @@ def test_the_page_shows_all_of_it(report):
 def test_the_lines_say_what_to_do_next(report):
     lines = training_lines(report)
     assert lines == [
+        "rude: the thresholds for 0.1 %, 1 %, 5 % false positives are the same; the 500 rows without the "
+        "label cannot tell them apart.",
         CURVE.sentence,
         "The curve ends at AUC 0.8800, the out-of-fold AUC is 0.9490: the curve's last heads are fitted "
         "on 200 rows and evaluated on 120 others, those out of fold are fitted on about 1,200 and together "
         "evaluated on 1,000. Quote the out-of-fold AUC; read the curve for how the AUC grows with rows.",
         "2 labels may be wrong; look at rows 12, 15 first",
         "1 text with contradicting labels, such as in rows 10 and 13",
-        "rows are counted from 0; all are in suspects.csv",
+        "row 0 is the first after the line of names; all are in suspects.csv",
     ]
 
 

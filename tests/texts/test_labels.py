@@ -94,6 +94,10 @@ def test_one_class_is_refused_saying_which_and_how_often():
         binary([1, "1", True])
     with pytest.raises(BadLabels, match=r"label 'kind' is 1 in all 2 rows \('hate'\)"):
         binary(["hate", "hate"], "hate")
+    with pytest.raises(
+        BadLabels, match=r"\('x'\); empty cells \(1\) count as missing, write a value such as no there"
+    ):
+        binary(["x", "", "x"], "x")
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog='Example: splinelens score --text "Have a nice day." Each command has more: splinelens COMMAND '
     "--help. No text leaves this machine; a model is fetched once, when it is first needed. Exit codes: 0 "
-    "done, 1 an error, 2 a wrong command line.",
+    "done, 1 an error, 2 a wrong command line, 130 stopped by Ctrl-C.",
 )
 _models = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="List the models; fetch or check one."

@@ -62,7 +62,10 @@ def evaluate(
         ),
     ] = None,
     evasion: Annotated[
-        bool, typer.Option("--evasion/--no-evasion", help="Also score disguised texts; part of a report.")
+        bool,
+        typer.Option(
+            "--evasion/--no-evasion", help="Also score disguised texts, five passes; part of a report."
+        ),
     ] = True,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say what each word of the worst errors adds; part of a report.")
@@ -244,7 +247,8 @@ def _columns(artifact: "Artifact", label: list[str]) -> list[str]:
     if artifact.task != "labels":
         if len(label) != 1:
             raise typer.BadParameter(
-                f"detector {artifact.name} is measured on one column of labels", param_hint="--label"
+                f"detector {artifact.name} is measured on one column of labels; give its name",
+                param_hint="--label",
             )
         return label
     if label and set(label) != set(artifact.labels):

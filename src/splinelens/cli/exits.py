@@ -5,6 +5,7 @@ A bug shows its traceback instead.
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -35,9 +36,9 @@ def exits(command: Callable[_Options, None]) -> Callable[_Options, None]:
             if sys.stdout is not None:  # it may be closed
                 sys.stdout.flush()
         except OutputExists as error:
-            raise exit_with(f"Error: {error}", USAGE) from error
+            raise exit_with(f"Error: {_for_terminal(error)}", USAGE) from error
         except SplinelensError as error:
-            raise exit_with(f"Error: {error}", OURS) from error
+            raise exit_with(f"Error: {_for_terminal(error)}", OURS) from error
         except KeyboardInterrupt as error:
             raise exit_with("Stopped.", STOPPED) from error
         except BrokenPipeError as error:
@@ -59,6 +60,11 @@ def exits(command: Callable[_Options, None]) -> Callable[_Options, None]:
             ) from error
 
     return run
+
+
+def _for_terminal(error: SplinelensError) -> str:
+    """The message without its advice for Python, such as ``(in Python overwrite=True)``."""
+    return re.sub(r" \((?:in Python|Python:) [^()]*\)", "", str(error))
 
 
 def exit_with(message: str, code: int) -> typer.Exit:

@@ -44,7 +44,7 @@ Keep = Annotated[
     typer.Option(
         "--keep",
         metavar="NAMES",
-        help="Columns of the file to copy into the output, such as id,author.",
+        help="Columns of the file to copy into the output, such as id,author; the texts only if named.",
         show_default=False,
     ),
 ]
@@ -117,7 +117,9 @@ DetectorsLabels = Annotated[
 Positive = Annotated[
     str | None,
     typer.Option(
-        "--positive", metavar="VALUE", help="The value that counts as positive; every other is negative."
+        "--positive",
+        metavar="VALUE",
+        help="The value that counts as positive; every other is negative, but an empty cell is missing.",
     ),
 ]
 Split = Annotated[
@@ -236,7 +238,11 @@ Normalize = Annotated[
 ]
 
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace what exists at the output; else it is refused.")
+    bool,
+    typer.Option(
+        "--overwrite",
+        help="Replace what exists at the output; else it is refused. A stopped run still continues.",
+    ),
 ]
 Seed = Annotated[
     int,

@@ -65,10 +65,8 @@ def score(
         float | None,
         typer.Option(
             "--threshold",
-            help="Score from which on a label fires, instead of --fpr.",
+            help="Score from 0 to 1 from which on a label fires, instead of --fpr.",
             metavar="SCORE",
-            min=0,
-            max=1,
         ),
     ] = None,
     max_tokens: options.DetectorsMaxTokens = None,
@@ -95,13 +93,14 @@ def score(
     """Score texts, and say which words fired.
 
     Prints a line a text: score, verdict, text; in a terminal also the words that raised (+) or lowered (-)
-    the score. With --json or -o one record a text, in order: {"row", "score", "verdict", "tokens", "cut"},
-    and where it applies "reason", "constant" and "spans" [{"begin", "end", "contribution"}], one a token, and
-    their sums over "words" and "sentences"; tables have "top_words" instead. A detector of several labels
-    adds "scores" by label, "labels" that fired, and "explained". The verdict is undetermined where a text
-    could not be read, or was cut and looks clean so far. From stdin each line is scored as it comes, one
-    line out for each line in. A run with --output that was stopped goes on when the same command is given
-    again.
+    the score. With --json or -o one record a text, in order: {"row" (from 0, the first after the line of
+    names), "score", "verdict", "tokens", "cut"}, and where it applies "reason", "constant" and "spans"
+    [{"begin", "end", "contribution"}], one a token, and their sums over "words" and "sentences"; tables
+    have "top_words" instead. A detector of several labels adds "scores" by label, "labels" that fired, and
+    "explained". The verdict is undetermined where a text could not be read, or was cut and looks clean so
+    far. The logit of a score is log(score / (1 - score)). From stdin each line is scored as it comes, one
+    line out for each line in; with -o only when the input ends. A run with --output that was stopped goes
+    on when the same command is given again.
 
     Examples:
       splinelens score --text "Have a nice day."
@@ -113,7 +112,7 @@ def score(
         raise typer.BadParameter("give either a file (- is stdin) or --text", param_hint="FILE")
     if fpr is not None and threshold is not None:
         raise typer.BadParameter("give --fpr or --threshold, not both", param_hint="--fpr")
-    if threshold is not None and not 0 <= threshold <= 1:  # nan passes the range of older typers
+    if threshold is not None and not 0 <= threshold <= 1:  # also nan
         raise typer.BadParameter("give a score from 0 to 1", param_hint="--threshold")
     if explain is False and explain_label is not None:
         raise typer.BadParameter(

@@ -14,7 +14,8 @@ from splinelens.detect.learning_curve import LearningCurve
 from splinelens.detect.solver import FOLDS
 from splinelens.report.page import render_markdown
 from splinelens.report.scores import safe_cell
-from splinelens.report.tables import Table, count_of, label_table, threshold_table
+from splinelens.report.tables import Table, count_of, label_table, percent, threshold_table
+from splinelens.texts.plain_text import harmless
 
 SUSPECT_COLUMNS = ("row", "kind", "label", "given", "suggested", "score", "margin")
 """Columns of ``suspects.csv``."""
@@ -41,7 +42,9 @@ class TrainingReport:
 
 def training_lines(report: TrainingReport) -> list[str]:
     """A few lines for the terminal: the learning curve, suspects, contradictions."""
-    lines = list(filter(None, (report.curve.sentence, curve_difference(report))))
+    lines = list(
+        filter(None, (*shared_thresholds(report.artifact), report.curve.sentence, curve_difference(report)))
+    )
     if report.suspects:
         first = ", ".join(str(suspect.row) for suspect in report.suspects[:5])
         lines.append(f"{count_of(len(report.suspects), 'label')} may be wrong; look at rows {first} first")
@@ -50,7 +53,23 @@ def training_lines(report: TrainingReport) -> list[str]:
         groups = count_of(len(report.contradictions), "text")
         lines.append(f"{groups} with contradicting labels, such as in rows {first}")
     if report.suspects or report.contradictions:
-        lines.append("rows are counted from 0; all are in suspects.csv")
+        lines.append("row 0 is the first after the line of names; all are in suspects.csv")
+    return lines
+
+
+def shared_thresholds(artifact: Artifact) -> list[str]:
+    """One sentence for each label whose stored thresholds are the same for several targets."""
+    metrics, lines = artifact.metrics["out_of_fold"], []
+    for label, thresholds in zip(artifact.labels, artifact.thresholds, strict=True):
+        measured = metrics.get("labels", {label: metrics})[label]
+        for score in dict.fromkeys(stored.score for stored in thresholds):
+            targets = [percent(stored.target) for stored in thresholds if stored.score == score]
+            if len(targets) > 1 and measured and artifact.task != "classes":
+                negative = measured["n"] - measured["positives"]
+                lines.append(
+                    f"{harmless(label)}: the thresholds for {', '.join(targets)} false positives are the "
+                    f"same; the {negative:,} rows without the label cannot tell them apart."
+                )
     return lines
 
 
@@ -79,6 +98,7 @@ def training_markdown(report: TrainingReport) -> str:
         rows=artifact.training["rows"],
         left_out=artifact.training["left_out"],
         labels=label_table(metrics.get("labels", {artifact.labels[0]: metrics})),
+        shared=shared_thresholds(artifact),
         thresholds=threshold_table(zip(artifact.labels, artifact.thresholds, strict=True)),
         curve_points=_curve_table(report.curve),
         difference=curve_difference(report),

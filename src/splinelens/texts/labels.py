@@ -103,7 +103,7 @@ def read_labels(
         one, zero = _two_words(distinct) or (None, None)
     else:
         one, zero = positive, _other_word(distinct, _spelling(positive))
-    values = _bits(cells, name, None if one is None else _spelling(one))
+    values = _bits(cells, name, None if one is None else _spelling(one), missing=missing)
     named = name if one is None else one
     return Labels("binary", (named,), zero, values[:, None], rows, missing)
 
@@ -229,7 +229,11 @@ def _classes(distinct: Iterable[str], name: str, expected: Sequence[str] | None)
 
 
 def _bits(
-    labels: Sequence[str], name: str, positive: str | None = None, one_class: bool = False
+    labels: Sequence[str],
+    name: str,
+    positive: str | None = None,
+    one_class: bool = False,
+    missing: int = 0,
 ) -> "numpy.ndarray":
     """Labels of one column as 0 and 1 (int8); without ``positive`` they are 0/1, true/false or yes/no."""
     import numpy
@@ -248,9 +252,12 @@ def _bits(
             "say which value counts as 1 with --positive VALUE (Python: positive=VALUE)"
         )
     if not one_class and len(set(bits)) < 2:
+        empty = (
+            f"; empty cells ({missing:,}) count as missing, write a value such as no there" if missing else ""
+        )
         raise BadLabels(
-            f"label {name!r} is {bits[0]} in all {len(bits)} rows ({quoted(distinct, 5)}); give rows of both "
-            "classes"
+            f"label {name!r} is {bits[0]} in all {len(bits)} rows ({quoted(distinct, 5)}){empty}; give rows "
+            "of both classes"
         )
     return numpy.array(bits, dtype=numpy.int8)
 
