@@ -179,7 +179,7 @@ def test_a_depth_that_does_not_exist_is_refused(model_folder, layers):
         load_model(str(model_folder), n_layers=layers, device="cpu")
 
 
-@pytest.mark.parametrize("dtype", ["int8", "float", "", None])
+@pytest.mark.parametrize("dtype", ["int8", "float", ""])
 def test_an_unknown_dtype_is_refused(model_folder, dtype):
     with pytest.raises(BadModel, match=r"dtype .* is not one of float32, bfloat16, float16, float64"):
         load_model(str(model_folder), dtype=dtype)

@@ -149,7 +149,11 @@ def load_model(
     """
     _require_name(name)
     _make_sums_reproducible()
-    number_type, target, name = _dtype(dtype or "float32"), _device(device), os.fspath(name)
+    number_type, target, name = (
+        _dtype("float32" if dtype is None else dtype),
+        _device(device),
+        os.fspath(name),
+    )
     folder, commit = find_source(name, revision, trust_remote_code, cache)
     options = {"local_files_only": True, "trust_remote_code": trust_remote_code}
     with quiet():
