@@ -408,3 +408,23 @@ def test_without_overwrite_a_new_file_and_the_target_of_a_link_are_written(tmp_p
 def test_a_folder_of_results_that_cannot_be_is_refused(path, words):
     with pytest.raises(CannotWrite, match=f"cannot write .*{words}"):
         results_folder(path, ["a"])
+
+
+def test_a_store_that_another_run_removes_meanwhile_says_so(tmp_path):
+    errors = []
+
+    def work():
+        for _ in range(12):
+            try:
+                with RowStore(tmp_path / "a.parts", REQUEST) as store:
+                    store.append(table(0, 1))
+                    store.remove()
+            except CannotWrite as error:
+                errors.append(str(error))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all("another run " in error for error in errors), errors

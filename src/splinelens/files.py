@@ -331,6 +331,11 @@ class RowStore:
                 raise CannotWrite(
                     f"another run is writing to {self.folder}; wait for it to end, or choose another output"
                 ) from error
+            if isinstance(error.__cause__, FileNotFoundError):  # removed between two steps
+                raise CannotWrite(
+                    f"another run has just finished and removed {self.folder}; look at its output, or run "
+                    "this again"
+                ) from error
             raise
 
     @classmethod
