@@ -428,3 +428,9 @@ def test_a_store_that_another_run_removes_meanwhile_says_so(tmp_path):
     for thread in threads:
         thread.join()
     assert all("another run " in error for error in errors), errors
+
+
+@pytest.mark.parametrize("path", ["/proc/x.csv", "/sys/x.csv"])
+def test_a_file_system_that_takes_no_files_is_refused_before_any_work(path):
+    with pytest.raises(CannotWrite, match=f"cannot write {path}: .*; c"):
+        check_output(path)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from splinelens.errors import BadFeatures, CannotResume, CannotWrite, OutputExists
@@ -80,6 +81,9 @@ def check_output(path: str | Path, *, overwrite: bool = False, source: str | Non
         status is not None and not os.access(output, os.W_OK)
     ):
         raise CannotWrite(f"{problem}: permission denied; change its rights or choose another path")
+    with write_errors(path, "choose another path"):  # a file system that only looks as if it takes files
+        for folder in folders:
+            TemporaryFile(dir=folder).close()
 
 
 def check_folder(

@@ -600,3 +600,24 @@ def test_standard_input_that_cannot_be_read_is_an_error_of_ours(monkeypatch, tmp
 def test_a_file_that_the_system_does_not_read_is_an_error_of_ours():
     with pytest.raises(BadTexts, match="cannot read /proc/self/mem: Input/output error"):
         read_texts("/proc/self/mem", format="txt")
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"PK\x03\x04\x14\0\6\0\x08\0", "a zip or Excel file"),
+        (b"\x1f\x8b\x08\0abc\n", "a gzip file"),
+        (b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n", "a PDF"),
+        (b"\x7fELF\2\1\1\0\0\0\0\0\0\0\0\0\3\0>\0", "a program"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_what_is_no_text_is_refused_by_its_kind_on_standard_input_too(monkeypatch, data, what):
+    for read in (lambda: next(stream_texts()), lambda: read_texts("-")):
+        monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(data)))
+        with pytest.raises(BadTexts, match=f"stdin is {what}, whatever its name says; unpack it"):
+            read()
+
+
+def test_a_text_that_names_a_format_is_read(write):
+    assert read_texts(write("a.txt", "%PDF-1.4 is a mark\n")).texts == ("%PDF-1.4 is a mark",)

@@ -19,7 +19,11 @@ _SIGNATURES = {
     b"\x1f\x8b": "a gzip file",
     b"\xd0\xcf\x11\xe0": "an old Excel or Word file",
     b"%PDF-": "a PDF",
+    b"\x7fELF": "a program",
+    b"\x89PNG": "an image",
+    b"\xff\xd8\xff": "an image",
 }
+_CONTROLS = bytes({*range(32)} - {*b"\t\n\f\r\x1b"}) + b"\x7f"
 _MOST_HIGH_BYTES = 6
 """How many different high bytes the UTF-16 of one language has: letters, digits, punctuation."""
 
@@ -49,8 +53,11 @@ def codec_with_mark(head: bytes, codec: str, source: str) -> str:
     """The codec that reads a file which starts with these bytes, its byte order mark included.
 
     Raises:
-        BadTexts: The bytes are of another encoding, by their mark or by the zeros of UTF-16 and UTF-32.
+        BadTexts: The bytes are of another encoding, by their mark or by the zeros of UTF-16 and UTF-32, or
+            of no text, by the signature of their format.
     """
+    if (what := _signed(head)) and not _is_text(head, codec):
+        raise BadTexts(f"{source}{what}")
     if len(head) >= 1024 and not head.strip(b"\0"):
         raise BadTexts(f"{source} starts with {len(head):,} NUL bytes; it is no text file")
     marked = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
@@ -66,9 +73,8 @@ def undecodable(stream: BinaryIO, codec: str, error: UnicodeError) -> str:
     stream.seek(0)
     data = stream.read()
     codec = codec.removesuffix("-sig")
-    for signature, what in _SIGNATURES.items():
-        if data.startswith(signature):
-            return f" is {what}, whatever its name says; unpack it, rename it or save it as CSV"
+    if what := _signed(data):
+        return what
     other = _fitting(data, codec)
     try:
         data.decode(codec)
@@ -81,6 +87,23 @@ def undecodable(stream: BinaryIO, codec: str, error: UnicodeError) -> str:
     except UnicodeError:
         pass
     return f": not {codec} ({error}). Try --encoding {other}"
+
+
+def _signed(data: bytes) -> str | None:
+    """What a file is that starts with the signature of a format, and what to do with it."""
+    for signature, what in _SIGNATURES.items():
+        if data.startswith(signature):
+            return f" is {what}, whatever its name says; unpack it, rename it or save it as CSV"
+    return None
+
+
+def _is_text(head: bytes, codec: str) -> bool:
+    """Whether the first bytes of a file are of this encoding, without control characters."""
+    try:
+        codecs.getincrementaldecoder(codec)().decode(head)
+    except UnicodeError:
+        return False
+    return len(head.translate(None, _CONTROLS)) == len(head)
 
 
 def _fitting(data: bytes, codec: str) -> str:
