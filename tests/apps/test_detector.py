@@ -398,6 +398,8 @@ def test_one_string_and_labels_that_do_not_fit_are_refused_before_any_work(detec
     for labels in ([1, 0], [[1, 0, 1]], [0, 1, 2]):
         with pytest.raises(BadLabels, match="3 texts need as many labels, each 0 or 1"):
             detector.evaluate(["a", "b", "c"], labels)
+    with pytest.raises(BadLabels, match=r"splinelens\.evaluate reads words"):
+        detector.evaluate(["a", "b"], ["toxic", "clean"])
     with pytest.raises(BadDetector, match=r"threshold 7 is no score"):
         detector.score(["a"], threshold=7)
 

@@ -80,6 +80,8 @@ def test_a_choice_stands_for_its_statistics_each_once_in_the_order_of_the_catalo
 def test_an_unknown_feature_is_told_its_nearest_names():
     with pytest.raises(BadFeatures, match=r"no feature 'margin'; did you mean .*margins"):
         statistics(["margin"])
+    with pytest.raises(BadFeatures, match="no feature 'spline7,length'; give a list of names"):
+        statistics(["spline7,length"])
     with pytest.raises(BadFeatures, match="no feature 'splines'; did you mean spline7"):
         statistics(["length", "splines"])
 

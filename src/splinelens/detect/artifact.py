@@ -224,6 +224,7 @@ class Artifact(Manifest):
             each = "" if binary else f" for each of {', '.join(self.labels)}"
             raise BadLabels(
                 f"{texts} texts need as many labels{each}, each 0 or 1; these have shape {labels.shape}"
+                + ("" if labels.dtype.kind in "biuf" else ": splinelens.evaluate reads words")
             )
         return labels.reshape(texts, -1)
 

@@ -206,4 +206,6 @@ def _check_known(names: Sequence[str], known: Sequence[str], what: str) -> None:
                 if near
                 else f"known are {', '.join(dict.fromkeys(known))}"
             )
+            if "," in name:
+                hint = "give a list of names"
             raise BadFeatures(f"no {what} {name!r}; {hint}")
