@@ -43,6 +43,7 @@ def test_two_columns_become_two_labels_that_are_scored_and_measured(fit, run, ta
     twice = [["good to you law law 59!", 1, 1, "law"], ["what", "", 1, "tea"]]
     result = fit(table(more=twice), "rude", "spam", more=["--language", "English"])
     assert "1 of 62 rows left out: their label is missing" in result.stderr
+    assert "(rows without a label left out: 1)" in (tmp_path / "out" / "CARD.md").read_text("utf-8")
     assert "rude at " in result.stdout
     card = run("detectors", "show", tmp_path / "out").stdout
     assert (

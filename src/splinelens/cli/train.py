@@ -117,6 +117,8 @@ def train(
         raise typer.BadParameter("several labels are called as in the file", param_hint="--label-name")
     if negative_name and labels.task == "classes":
         raise typer.BadParameter("each text has one of the classes", param_hint="--negative-name")
+    chosen = [" = ".join(rows)] if rows else []
+    chosen += [f"rows without a label left out: {labels.missing:,}"] if labels.missing else []
     with write_errors(output):
         output.mkdir(parents=True, exist_ok=True)
     keep_features = keep_features or kept.exists()
@@ -140,7 +142,7 @@ def train(
                 label=label_name,
                 negative=negative_name,
                 name=name or output.resolve().name,
-                sources=[texts.source + (f" ({' = '.join(rows)})" if rows else "")],
+                sources=[texts.source + (f" ({', '.join(chosen)})" if chosen else "")],
                 languages=language or [],
                 seed=seed,
                 command=_command(context),

@@ -103,7 +103,7 @@ def delimiter_option(delimiter: str, current: str = "") -> str:
     """The option that reads cells with this delimiter."""
     if delimiter == "\t":
         return "--format tsv" if current in ("", ",") else r"--delimiter '\t'"
-    if delimiter == "," and current in ("", "\t"):
+    if delimiter == "," and not current:
         return "--format csv"
     return f"--delimiter '{delimiter}'" if current else f"--format csv --delimiter '{delimiter}'"
 
@@ -261,7 +261,8 @@ def _check_header(names: list[str], delimiter: str, request: ColumnRequest) -> N
     other = max(set(";,\t|") - {delimiter}, key="".join(names).count)
     if "".join(names).count(other) > len(names) - 1:
         option = delimiter_option(other, delimiter)
-        only = ", or name its only column with --column" if len(names) == 1 else ""
+        single = len(names) == 1 and request.column is None
+        only = ", or name its only column with --column" if single else ""
         raise BadTexts(f"{source}: cells look separated by {other!r}, not {delimiter!r}. Try {option}{only}")
     if len(names) == 1 and request.column is None and not request.keep and not _names_texts(names[0]):
         raise BadTexts(
