@@ -504,7 +504,9 @@ def test_a_key_that_occurs_twice_is_refused(write, stdin):
     stdin(line)
     (batch,) = sources.stream_texts()
     assert batch.texts == ("a", None)
-    assert batch.broken == {1: "was not read: an object has the key 'text' twice; keep one of them"}
+    reason = "was not read: an object has the key 'text' twice; keep one of them"
+    assert batch.broken == batch.keep([]).broken == {1: reason}
+    assert batch.at([1]).broken == {0: reason}
     with pytest.raises(BadTexts, match=r"a.json: an object has the key 'n' twice"):
         read_texts(write("a.json", '[{"text": "a", "o": {"n": 1, "n": 2}}]'))
 

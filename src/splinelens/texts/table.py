@@ -126,6 +126,7 @@ class Texts:
             self.source,
             tuple(self.numbers[row] for row in rows),
             self.types,
+            {at: self.broken[row] for at, row in enumerate(rows) if row in self.broken},
         )
 
     def keep(self, names: Sequence[str]) -> "Texts":
@@ -137,7 +138,7 @@ class Texts:
         for name in names:
             self._require_kept(name)
         columns = {name: self.columns[name] for name in names}
-        return Texts(self.texts, columns, self.source, self.numbers, self.types)
+        return Texts(self.texts, columns, self.source, self.numbers, self.types, self.broken)
 
     def _require_kept(self, name: str) -> None:
         if name not in self.columns:
