@@ -8,15 +8,29 @@ NOWHERE = ["--model", "owner/nowhere"]
 @pytest.mark.parametrize(
     ("arguments", "words", "code"),
     [
-        (["--detector", "toxicity-fast", "--fpr", "5"], "has thresholds for false-positive rates", 1),
+        (["--detector", "toxicity-fast", "--fpr", "5"], "give a rate between 0 and 1", 2),
+        (["--fpr", "nan"], "give a rate between 0 and 1", 2),
+        (["--explain-label", " "], "name a label", 2),
+        (["--json", "--keep", " ,"], "name a column", 2),
         (["--detector", "toxicity-fast", "--threshold", "7"], "--threshold", 2),
-        (["--detector", "toxicity-fast", "--explain-label", "kind"], "has no label 'kind'", 1),
+        (["--detector", "toxicity-fast", "--explain-label", "kind"], "has no label 'kind'", 2),
         (["--detector", "domain", "--explain"], "cannot be explained", 1),
         (["--detector", "domain", "--fpr", "0.05"], "the one with the highest score", 2),
         (["--detector", "nothing"], "no detector and no folder 'nothing'", 1),
         (["--output", "missing/scores.csv"], "there is no folder", 1),
     ],
-    ids=["fpr", "threshold", "label", "explain", "classes", "detector", "folder"],
+    ids=[
+        "fpr",
+        "nan",
+        "no-label",
+        "no-column",
+        "threshold",
+        "label",
+        "explain",
+        "classes",
+        "detector",
+        "folder",
+    ],
 )
 def test_score_checks_its_options_first(run, arguments, words, code):
     result = run("score", "--text", "good day", *NOWHERE, *arguments, code=code)

@@ -17,7 +17,7 @@ from safetensors.numpy import save as save_arrays
 
 import splinelens.detect
 from splinelens.detect.artifact import Artifact
-from splinelens.errors import BrokenArtifact, CannotWrite
+from splinelens.errors import BadDetector, BrokenArtifact, CannotWrite
 
 ROOM = Path(splinelens.detect.__file__).parent
 
@@ -425,7 +425,9 @@ def test_what_is_no_safetensors_file_is_refused(folder, data):
 
 
 def test_the_load_path_imports_nothing_that_could_run_code_out_of_a_file():
-    allowed = {*"collections dataclasses functools hashlib json math pathlib stat typing unicodedata".split()}
+    allowed = {
+        *"collections dataclasses functools hashlib json math numbers pathlib stat typing unicodedata".split()
+    }
     allowed |= {"numpy", "pydantic", "pydantic_core", "scipy", "sklearn", "safetensors", "splinelens"}
     found = set()
     for name in ("artifact", "calibration", "heads", "metrics", "thresholds"):
@@ -449,3 +451,14 @@ def test_loading_and_scoring_need_neither_sklearn_nor_torch(folder):
     environment = {"PYTHONPATH": str(ROOM.parents[1])}
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert (run.stdout.strip(), run.stderr) == ("[]", "")
+
+
+def test_a_lone_surrogate_in_the_manifest_is_named(folder):
+    rewrite(folder, lambda manifest: manifest.update(name="a\ud800"))
+    with pytest.raises(BrokenArtifact, match="surrogates not allowed"):
+        Artifact.load(folder)
+
+
+def test_a_rate_and_a_threshold_are_not_both_taken(artifact):
+    with pytest.raises(BadDetector, match=r"fpr=0\.01 and threshold=0\.5: give one of them"):
+        artifact.limits(0.01, 0.5)

@@ -3,6 +3,7 @@
 import decimal
 import hashlib
 import io
+import itertools
 import pickle
 
 import numpy as np
@@ -12,7 +13,7 @@ import pyarrow
 import pytest
 
 from splinelens.errors import BadTexts, MissingColumn
-from splinelens.texts import Texts, text_hashes
+from splinelens.texts import Texts, read_texts, text_hashes
 
 SPLIT = Texts(("a", None, "c"), {"split": ("train", "test", "train"), "fold": (1, None, 2)}, "a.csv")
 
@@ -253,3 +254,21 @@ def test_what_differs_in_letters_has_another_number(one, other):
 
 def test_no_texts_have_no_hashes():
     assert text_hashes([]).shape == (0,)
+
+
+def test_a_text_is_what_a_string_holds_not_what_its_class_shows():
+    class Odd(str):
+        def __str__(self):
+            return "another"
+
+        def __len__(self):
+            return 0
+
+    (text,) = Texts.of([Odd("you")]).texts
+    assert (type(text), text) == (str, "you")
+
+
+@pytest.mark.parametrize("read", [Texts.of, read_texts])
+def test_a_generator_without_an_end_is_refused_at_its_first_number(read):
+    with pytest.raises(BadTexts, match=r"list, row 1 \(counted from 0\)"):
+        read(value or "a" for value in itertools.count())

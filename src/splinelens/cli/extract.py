@@ -73,7 +73,7 @@ def extract(
     check_output(output, overwrite=overwrite, source=file)
     from splinelens.features.table import FeatureTable
 
-    kept = options.names(keep)
+    kept = options.kept_columns(keep)
     FeatureTable.check_kept(kept, prefixes=prefixes)
     texts = read_texts(
         file, column, kept, encoding=encoding, format=format, delimiter=delimiter, header=not no_header

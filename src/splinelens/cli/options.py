@@ -305,6 +305,13 @@ def names(listed: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for name in listed.split(",") if name.strip()))
 
 
+def kept_columns(listed: str) -> tuple[str, ...]:
+    """Parse ``--keep``; commas without a name are wrong usage."""
+    if listed and not names(listed):
+        raise typer.BadParameter("name a column", param_hint="--keep")
+    return names(listed)
+
+
 def stderr_printer(quiet: bool) -> Callable[[str], None]:
     """A function that prints a line to stderr, or does nothing if ``quiet``."""
     return lambda line: None if quiet else typer.echo(line, err=True)

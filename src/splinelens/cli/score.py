@@ -112,19 +112,23 @@ def score(
         raise typer.BadParameter("give either a file (- is stdin) or --text", param_hint="FILE")
     if fpr is not None and threshold is not None:
         raise typer.BadParameter("give --fpr or --threshold, not both", param_hint="--fpr")
+    if fpr is not None and not 0 < fpr < 1:  # also nan
+        raise typer.BadParameter("give a rate between 0 and 1, such as 0.05", param_hint="--fpr")
     if threshold is not None and not 0 <= threshold <= 1:  # also nan
         raise typer.BadParameter("give a score from 0 to 1", param_hint="--threshold")
     if explain is False and explain_label is not None:
         raise typer.BadParameter(
             "give --explain-label or --no-explain, not both", param_hint="--explain-label"
         )
+    if explain_label is not None and not explain_label.strip():
+        raise typer.BadParameter("name a label", param_hint="--explain-label")
     if as_json and output:
         raise typer.BadParameter("give --json or --output, not both", param_hint="--json")
     if output:
         check_output(output, overwrite=overwrite, source=file)
     else:
         require_stdout(", or name a file with -o")
-    kept = options.names(keep)
+    kept = options.kept_columns(keep)
     if kept and not (as_json or output):
         raise typer.BadParameter("lines have no columns; give --json, or a file with -o", param_hint="--keep")
     check_kept(kept)
@@ -139,6 +143,12 @@ def score(
         raise typer.BadParameter(
             "the verdict on classes is the one with the highest score",
             param_hint="--threshold" if fpr is None else "--fpr",
+        )
+    if explain_label is not None and explain_label not in artifact.labels:
+        raise typer.BadParameter(
+            f"detector {artifact.name} has no label {explain_label!r}; it has "
+            f"{', '.join(map(repr, artifact.labels))}",
+            param_hint="--explain-label",
         )
     rate = FPR if fpr is None else fpr
     limits = artifact.limits(rate, threshold)

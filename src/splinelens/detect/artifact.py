@@ -40,6 +40,7 @@ _SCHEMA = 3
 _MANIFEST, _ARRAYS = ARTIFACT_FILES
 _SEEN = "seen"
 _MAX_MANIFEST_BYTES, _MAX_ARRAYS_BYTES = 4_000_000, 1_000_000_000
+_DEFAULT_FPR = 0.05
 _MAX_VERDICT = 200  # characters
 _MAX_CALIBRATION = 1e15  # of slope and intercept; fitted ones stay far below
 _AGAIN = "fetch or train the detector again"
@@ -147,7 +148,7 @@ class Artifact(Manifest):
             f"detector {self.name} has thresholds for false-positive rates {rates}, not {fpr:g}"
         )
 
-    def limits(self, fpr: float = 0.05, threshold: float | None = None) -> tuple[float, ...]:
+    def limits(self, fpr: float = _DEFAULT_FPR, threshold: float | None = None) -> tuple[float, ...]:
         """The scores at and above which each label fires.
 
         Args:
@@ -155,11 +156,13 @@ class Artifact(Manifest):
             threshold: A score for every label instead.
 
         Raises:
-            BadDetector: No thresholds were stored for that rate, or ``threshold`` is not in [0, 1] or given
-                for classes, of which the one with the highest score is the verdict.
+            BadDetector: No thresholds were stored for that rate, both are given, or ``threshold`` is not in
+                [0, 1] or given for classes, of which the one with the highest score is the verdict.
         """
         if threshold is None:
             return self.thresholds_at(fpr)
+        if fpr != _DEFAULT_FPR:
+            raise BadDetector(f"fpr={fpr!r} and threshold={threshold!r}: give one of them")
         if not _is_number(threshold) or not 0 <= threshold <= 1:
             raise BadDetector(f"threshold {threshold!r} is no score; give one from 0 to 1")
         if self.task == "classes":
@@ -432,6 +435,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     raw = _read(path, _MAX_MANIFEST_BYTES)
     try:
         manifest = json.loads(raw, parse_constant=_refuse_constant)
+        json.dumps(manifest, ensure_ascii=False).encode()  # refuses lone surrogates
         expected = _hash(manifest) if isinstance(manifest, dict) else ""
     except (ValueError, RecursionError) as error:
         raise BrokenArtifact(f"{path} is not JSON, perhaps cut short: {error}; {_AGAIN}") from error

@@ -84,7 +84,7 @@ def read_texts(
     if not isinstance(source, str | os.PathLike):
         _refuse_table_options("list", "texts", delimiter, header)
         request = ColumnRequest("list", column, keep)
-        texts, columns = _single_column(column_cells(source), request)
+        texts, columns = _single_column(column_cells(source, strings=True), request)
     elif (name := os.fspath(source)).startswith("hf:"):
         _refuse_table_options(name, "a data set", delimiter, header)
         request = ColumnRequest(name, column, keep)

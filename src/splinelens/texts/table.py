@@ -76,10 +76,9 @@ class Texts:
         """
         if isinstance(texts, cls):
             return texts
-        values = column_cells(texts)
+        values = column_cells(texts, strings=True)
         if not values:
             raise BadTexts("list has no rows; give at least one text")
-        check_strings(values, "list")
         return cls(tuple(values), {}, "list")
 
     def __len__(self) -> int:
@@ -230,15 +229,20 @@ def _letters(text: str) -> str:
     return "".join(c for c in folded if c.isalnum() or unicodedata.category(c)[0] == "M")
 
 
-def column_cells(values: Any, name: str = "texts") -> list[Any]:  # Any: columns have no common type
+def column_cells(
+    values: Any, name: str = "texts", *, strings: bool = False
+) -> list[Any]:  # Any: columns have no common type
     """The cells of one column, None where one is missing; errors call the column ``name``.
+
+    With ``strings`` another cell is refused as soon as it comes: a generator may have no end.
 
     A column is a list, tuple or generator, a NumPy array of one axis, a Series of pandas or polars, or an
     array of pyarrow.
 
     Raises:
         BadTexts: One string, or what has no order or more than one column: a data frame, a dictionary, a
-            set, an open file. The message names the columns and how to give one.
+            set, an open file. The message names the columns and how to give one. With ``strings`` also a
+            cell that is neither a string nor missing.
 
     Example:
         >>> column_cells({"id": [1], "text": ["hi"]})
@@ -271,9 +275,15 @@ def column_cells(values: Any, name: str = "texts") -> list[Any]:  # Any: columns
         )
     if hasattr(values, "to_pylist"):  # pyarrow, whose cells are scalars of its own
         values = values.to_pylist()
-    return [
-        None if is_missing(value) else str(value) if isinstance(value, str) else value for value in values
-    ]
+    cells: list[Any] = []  # Any: as the values
+    for value in values:
+        if isinstance(value, str):
+            cells.append(str.__str__(value))  # as str itself: a subclass may show another text
+            continue
+        cells.append(None if is_missing(value) else value)
+        if strings:
+            _check_string(cells[-1], len(cells) - 1, "list")
+    return cells
 
 
 def _likely_column(table: Any, columns: list[Any]) -> Any:  # Any: as in column_cells
@@ -312,12 +322,16 @@ def check_strings(values: Iterable[Any], source: str) -> None:
         BadTexts: The message names the row.
     """
     for row, value in enumerate(values):
-        if not isinstance(value, str | None):
-            fix = "decode" if isinstance(value, bytes) else "turn it into a string or drop"
-            raise BadTexts(
-                f"{source}, row {row} (counted from 0): {json_type(value)}, where a string or null is read; "
-                f"{fix} it"
-            )
+        _check_string(value, row, source)
+
+
+def _check_string(value: Any, row: int, source: str) -> None:  # Any: as in check_strings
+    if not isinstance(value, str | None):
+        fix = "decode" if isinstance(value, bytes) else "turn it into a string or drop"
+        raise BadTexts(
+            f"{source}, row {row} (counted from 0): {json_type(value)}, where a string or null is read; "
+            f"{fix} it"
+        )
 
 
 def is_missing(value: object) -> bool:
