@@ -87,8 +87,9 @@ def crossing_step(
 
     Example:
         >>> weight = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
-        >>> crossing_step(torch.tensor([-1.0, -2.0]), weight, None)
-        Crossing(neuron=0, distance=1.0, step=tensor([1.0010, 0.0000]))
+        >>> crossing = crossing_step(torch.tensor([-1.0, -2.0]), weight, None)
+        >>> crossing, crossing.step
+        (Crossing(neuron 0, distance 1), tensor([1.0010, 0.0000]))
     """
     point = point.detach()
     gate = gate_at(point, weight, bias)
