@@ -196,6 +196,15 @@ def test_one_class_only_is_refused(fit, tmp_path):
     assert "label 'toxic' is 1 in all 8 rows" in fit(file=file, code=1).stderr
 
 
+def test_names_that_are_not_utf8_are_stored_escaped(fit, comments, tmp_path):
+    file = tmp_path / "caf\udce9.csv"
+    file.write_bytes(comments.read_bytes())
+    fit("--language", "\ud800", file=file)
+    training = Artifact.load(tmp_path / "out").training
+    assert training["languages"] == ["\\ud800"]
+    assert training["sources"][0].endswith("caf\\udce9.csv")
+
+
 def test_verdicts_must_differ(fit):
     assert "must differ" in fit("--negative-name", "toxic", code=1).stderr
     assert "must differ" in fit("--label-name", "undetermined", code=1).stderr

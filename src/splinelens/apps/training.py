@@ -345,7 +345,7 @@ def fit_detector(
     seen = different[: max_hashes(fitted.head)]
     positives = y.sum(axis=0).tolist()
     artifact = Artifact(
-        name=name,
+        name=_escaped(name),
         task=task,
         labels=names,
         negative="" if task == "classes" else negative,
@@ -366,12 +366,12 @@ def fit_detector(
             "cut": int(table.cut[ok].sum()),
             "repeated": count_repeated(groups, y),
             "seen": {"texts": len(different), "kept": len(seen)},
-            "sources": list(sources),
-            "languages": list(languages),
+            "sources": [_escaped(name) for name in sources],
+            "languages": [_escaped(name) for name in languages],
             "labels_hash": hashlib.sha256(y.astype(np.int8).tobytes()).hexdigest(),
             "provenance": table.provenance,
         },
-        command=command,
+        command=_escaped(command),
         version=__version__,
         seen=seen,
     )
@@ -387,6 +387,11 @@ def fit_detector(
     scores = np.full(y.shape, np.nan)
     scores[judge] = judged_scores
     return Training(Detector(artifact, reader), values, y, scores, numbers, groups)
+
+
+def _escaped(name: str) -> str:
+    """The name with lone surrogates escaped: file names that are not UTF-8 hold them, and JSON may not."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def require_labels(labels: np.ndarray, task: Task, names: Sequence[str], texts: int) -> np.ndarray:
