@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from splinelens.engines.torch import Positions, positions_of, run_prompt, run_tokens
-from splinelens.errors import BadFeatures
+from splinelens.errors import BadFeatures, BadModel
 
 
 @pytest.fixture
@@ -94,6 +94,11 @@ def test_a_model_without_positions_is_given_none(tiny_of):
 def test_a_model_in_training_mode_is_refused(tiny_gpt2):
     with pytest.raises(BadFeatures, match=r"training mode, where dropout is random; call its eval\(\)"):
         run_tokens(tiny_gpt2.train(), torch.tensor([[5, 6]]), torch.arange(2)[None])
+
+
+def test_a_pass_that_the_model_cannot_make_is_an_error_of_the_model(tiny_gpt2):
+    with pytest.raises(BadModel, match=r"a forward pass of GPT2Model fails \(index out of range"):
+        run_tokens(tiny_gpt2, torch.tensor([[1, 10**6]]), torch.arange(2)[None])
 
 
 def test_the_states_of_a_prompt_are_one_pair_a_block_and_each_row_of_a_batch_gets_them(tiny_llama):

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
 from splinelens.anatomy import anatomy_of
-from splinelens.errors import BadFeatures
+from splinelens.errors import BadFeatures, BadModel
 from splinelens.geometry.attention import intrinsic_dimension_of_weights, intrinsic_dimensions
 from splinelens.geometry.codes import region_code
 from splinelens.geometry.partition import (
@@ -340,6 +340,7 @@ def run_tokens(
     Raises:
         BadFeatures: The model is in training mode, where dropout would make every number random; or it is in
             float64, and transformers cannot run it so.
+        BadModel: The pass fails, as where the configuration does not fit the weights.
 
     Example:
         >>> from transformers import GPT2Config, GPT2Model
@@ -356,14 +357,21 @@ def run_tokens(
     takes, earlier = "position_ids" in parameters, "cache" if "cache" in parameters else "past_key_values"
     positioned = {"position_ids": positions.to(device)} if takes else {}
     mask = None if mask is None else mask.to(device)
-    with torch.no_grad(), _finite_padding(model, mask) if double and mask is not None else nullcontext():
-        model(
-            ids.to(device),
-            attention_mask=None if mask is None else mask.long(),
-            use_cache=cache is not None,
-            **{earlier: cache},  # so named from transformers 5.24 on, and otherwise before
-            **positioned,
-        )
+    try:
+        with torch.no_grad(), _finite_padding(model, mask) if double and mask is not None else nullcontext():
+            model(
+                ids.to(device),
+                attention_mask=None if mask is None else mask.long(),
+                use_cache=cache is not None,
+                **{earlier: cache},  # so named from transformers 5.24 on, and otherwise before
+                **positioned,
+            )
+    except torch.OutOfMemoryError:
+        raise  # the reader halves the batch
+    except (RuntimeError, IndexError) as error:
+        raise BadModel(
+            f"a forward pass of {type(model).__name__} fails ({error}); does its config.json fit its weights?"
+        ) from error
 
 
 def require_evaluation(model: nn.Module) -> None:
