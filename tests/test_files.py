@@ -213,6 +213,12 @@ def test_a_file_system_without_locks_is_used_unlocked(tmp_path, monkeypatch, err
     assert (tmp_path / "written").exists()
 
 
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs /proc")
+def test_a_lock_in_a_folder_that_takes_no_files_is_an_error():
+    with pytest.raises(FileNotFoundError), lock(Path("/proc/lock"), 5):
+        raise AssertionError("not reached")
+
+
 def test_a_lock_that_may_not_be_created_is_an_error(tmp_path):
     (tmp_path / "lock").mkdir()
     with pytest.raises(OSError), lock(tmp_path / "lock"):

@@ -271,6 +271,8 @@ def lock(path: Path, timeout_s: float = -1) -> Iterator[None]:
     """
     from filelock import FileLock
 
+    with path.open("a"):  # where no file can be made, as in /proc, filelock would wait for ever
+        pass
     file_lock = FileLock(path, timeout=timeout_s, thread_local=False)
     try:
         file_lock.acquire()
