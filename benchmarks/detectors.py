@@ -220,8 +220,8 @@ def with_measurements(detector: Detector, data: EvaluationData) -> Artifact:
         limits += [*false_alarms(detector, data), disguised(detector, texts, part.labels[:, 0])]
     if artifact.task == "labels":
         limits.append(
-            "The rows are lower case without punctuation, and rude ones are far more frequent than in life: "
-            "calibration and thresholds hold for such rows only."
+            "Rude comments are more frequent among the rows than in life, and of the rare labels there are few: "
+            "look at the intervals, and at the precision of a threshold, before you use one."
         )
     if artifact.task == "classes":
         limits = ["Fitted on the first 64 tokens of each text; longer texts are scored in windows."]

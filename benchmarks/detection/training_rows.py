@@ -1,7 +1,7 @@
 """The rows the shipped detectors are fitted on, and those they are measured on.
 
-No row that fits a detector shares its letters and digits with a test row of ``jigsaw-test-binary-12k``, and
-each text occurs once.
+No row that fits a detector shares its letters and digits with a test row of ``jigsaw-test-binary-12k``, none
+that fits ``types`` with a test row of ``jigsaw6-raw`` or ``jigsaw6-clean``, and each text occurs once.
 """
 
 from collections.abc import Sequence
@@ -48,12 +48,20 @@ def toxic_parts(data: EvaluationData, names: Sequence[str] = ("jig", "clean", "r
     return parts
 
 
-def type_parts(data: EvaluationData) -> list[Part]:
-    """Jigsaw comments with six labels, cleaned ones."""
-    seen = _keys(data, "clean", _of_split(data, "clean", "test"))
-    seen |= _keys(data, "jig", _of_split(data, "jig", "test"))
-    index = _unseen(data, "clean", _of_split(data, "clean", "train"), seen)
-    return [Part("clean", index, _types(data)[index])]
+def type_parts(data: EvaluationData, names: Sequence[str] = ("raw", "clean")) -> list[Part]:
+    """Jigsaw comments with six labels; only those as they were written decide thresholds.
+
+    The cleaned ones, lower case without punctuation, help to fit: of the comments as written 21 threaten.
+    ``toxic-spans`` is no part: it marks what is toxic and says nothing of the other five labels.
+    """
+    seen = _keys(data, "jig", _of_split(data, "jig", "test"))
+    for name in ("raw", "clean"):
+        seen |= _keys(data, name, _of_split(data, name, "test"))
+    parts = []
+    for name in names:
+        index = _unseen(data, name, _of_split(data, name, "train"), seen)
+        parts.append(Part(name, index, _types(data, name)[index], judges=name == "raw"))
+    return parts
 
 
 def domain_parts(data: EvaluationData) -> list[Part]:
@@ -71,8 +79,8 @@ def measured_part(task: str, data: EvaluationData) -> tuple[str, Part]:
         index = _of_split(data, "jig", "test")
         title = "the test rows of jigsaw-test-binary-12k, 256 tokens, cut"
         return title, Part("jig", index, _positive(data, "jig")[index])
-    index = _of_split(data, "clean", "test")
-    return "the test rows of jigsaw6-clean, 256 tokens, cut", Part("clean", index, _types(data)[index])
+    index = _of_split(data, "raw", "test")
+    return "the test rows of jigsaw6-raw, 256 tokens, cut", Part("raw", index, _types(data, "raw")[index])
 
 
 def _plan(data: EvaluationData) -> Plan:
@@ -87,8 +95,8 @@ def _positive(data: EvaluationData, name: str) -> np.ndarray:
     return np.array(data.sets[name].columns["positive"], dtype=int)[:, None]
 
 
-def _types(data: EvaluationData) -> np.ndarray:
-    columns = data.sets["clean"].columns
+def _types(data: EvaluationData, name: str) -> np.ndarray:
+    columns = data.sets[name].columns
     return np.array([[value == "1" for value in columns[name]] for name in TYPES]).T.astype(int)
 
 

@@ -56,7 +56,21 @@ def test_no_training_row_repeats_a_test_row_or_another(data):
     assert len(set(texts)) == len(texts)
     assert not set(texts) & set(measured_part("binary", data)[1].texts(data))
     assert [part.judges for part in parts] == [True, False, False]
-    assert type_parts(data)[0].labels.shape[1] == 6
+
+
+def test_types_are_fitted_on_comments_as_written_and_judged_on_them_only(data):
+    parts = type_parts(data)
+    texts = [text for part in parts for text in part.texts(data)]
+    tests = [set(measured_part(task, data)[1].texts(data)) for task in ("binary", "labels")]
+    assert len(set(texts)) == len(texts)
+    assert not set(texts) & set.union(*tests)
+    assert [(part.name, part.judges, part.labels.shape[1]) for part in parts] == [
+        ("raw", True, 6),
+        ("clean", False, 6),
+    ]
+    title, measured = measured_part("labels", data)
+    assert (title.startswith("the test rows of jigsaw6-raw"), measured.name) == (True, "raw")
+    assert [part.name for part in type_parts(data, ("raw",))] == ["raw"]
 
 
 def test_a_measured_detector_has_the_numbers_of_its_scores_and_its_limits(data, fitted, halves):
