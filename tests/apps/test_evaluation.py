@@ -123,6 +123,7 @@ def test_the_worst_errors_come_first_with_their_words(detector, rows):
             assert mistake.text == texts.texts[mistake.row]
             logit = sum(word.contribution for word in mistake.words) + mistake.rest
             assert logit == pytest.approx(np.log(mistake.score / (1 - mistake.score)), abs=1e-4)
+            assert mistake.constant == pytest.approx(mistake.rest)  # all words of these short texts are shown
     assert all(mistake.score >= report.threshold for mistake in report.false_positives)
     assert all(mistake.score < report.threshold for mistake in report.false_negatives)
 

@@ -113,12 +113,12 @@ def test_everything_that_scrolls_sideways_can_say_so(full):
 
 def test_words_are_colored_by_their_contribution(evaluation):
     words = (Span(0, 3, -1.0), Span(4, 5, 0.01), Span(6, 9, 5.0))
-    mistakes = (Mistake(0, 0.9, "you a fox", 9, words, 0.25), Mistake(1, 0.9, "no words", 12))
+    mistakes = (Mistake(0, 0.9, "you a fox", 9, words, 0.25, -0.5), Mistake(1, 0.9, "no words", 12))
     shown = section(evaluation_html(evaluation(false_positives=mistakes)), "errors")
     assert '<span class="word against" style="--strength:50%" title="-1.00">you</span> a ' in shown
     assert '<span class="word for" style="--strength:100%" title="+5.00">fox</span>' in shown
     assert "strongest: fox +5.0" in shown
-    assert "all words and +0.25 for the rest: logit 4.26" in shown
+    assert "words +4.76, constant -0.50: logit +4.26" in shown
     assert '<p class="text" dir="auto">no words</p>' in shown
     assert "4 more characters are not shown" in shown
 

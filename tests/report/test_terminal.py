@@ -124,9 +124,11 @@ def test_a_plain_line_is_one_line_with_the_reason_or_the_words():
     assert line.startswith("0.40  undetermined  a b␛[0m word")
     assert line.endswith("…  [text was cut at 4 of 9 tokens; the rest was not read]")
     fired = TextScore(1, 0.9, "toxic", 2, False, spans=(Span(0, 3, 0.5), Span(3, 8, 2.25)), constant=-0.5)
-    assert plain_line(fired, "you fool", "toxic") == "0.90  toxic         you fool  fool +2.2  you +0.5"
+    assert plain_line(fired, "you fool", "toxic") == (
+        "0.90  toxic         you fool  fool +2.2  you +0.5  constant -0.5"
+    )
     calm = TextScore(1, 0.2, "clean", 2, False, spans=(Span(0, 3, 0.1), Span(3, 8, -2.25)), constant=-0.5)
-    assert plain_line(calm, "you dear", "toxic") == "0.20  clean         you dear  dear -2.2"
+    assert plain_line(calm, "you dear", "toxic") == ("0.20  clean         you dear  dear -2.2  constant -0.5")
     assert plain_line(TextScore(2, None, "undetermined", 0, False, reason="is missing"), None, "toxic") == (
         "   -  undetermined  [text is missing]"
     )
@@ -171,9 +173,13 @@ def test_several_sentences_are_shown_with_their_amounts_and_one_is_not():
         " +0.12  ␛[2J",
         "raised by fool +2.2, You +0.5",
         "lowered by nice -1.5",
+        "tokens +1.25, constant -1.00: logit +0.25",
     ]
-    assert explanation("a fool", explained("a fool", 0.0, 1.0), 60).plain == "\nraised by fool +1.0"
-    assert explanation("a b", explained("a b", 0.0, 0.1), 60).plain == ""
+    constant = "constant -1.00: logit"
+    assert explanation("a fool", explained("a fool", 0.0, 1.0), 60).plain == (
+        f"\nraised by fool +1.0\ntokens +1.00, {constant} +0.00"
+    )
+    assert explanation("a b", explained("a b", 0.0, 0.1), 60).plain == f"\ntokens +0.10, {constant} -0.90"
     assert explanation("a b", TextScore(0, 0.9, "toxic", 2, False), 60).plain == ""
 
 
@@ -204,6 +210,7 @@ def test_a_table_explains_each_text_below_it():
         "-1.00 Thanks.",
         "raised by fool +2.0, You +0.5",
         "lowered by Thanks -1.0",
+        "tokens +1.50, constant -1.00: logit +0.50",
         "1 0.10 clean fine",
     ]
 

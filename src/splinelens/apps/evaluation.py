@@ -490,8 +490,9 @@ def _mistake(row: int, score: float, text: str, record: TextScore | None) -> Mis
     explained = words(text, record.spans) if record and record.spans else ()
     shown = tuple(word for word in explained if word.end <= _SHOWN_CHARACTERS)
     hidden = sum(word.contribution for word in explained[len(shown) :])
-    rest = (record.constant or 0.0) + hidden if record and explained else None
-    return Mistake(row, score, text[:_SHOWN_CHARACTERS], len(text), shown, rest)
+    constant = (record.constant or 0.0) if record and explained else None
+    rest = None if constant is None else constant + hidden
+    return Mistake(row, score, text[:_SHOWN_CHARACTERS], len(text), shown, rest, constant)
 
 
 def _auc(labels: np.ndarray, numbers: np.ndarray) -> float | None:

@@ -98,9 +98,9 @@ def score(
     [{"begin", "end", "contribution"}], one a token, and their sums over "words" and "sentences"; tables
     have "top_words" instead. A detector of several labels adds "scores" by label, "labels" that fired, and
     "explained". The verdict is undetermined where a text could not be read, or was cut and looks clean so
-    far. The logit of a score is log(score / (1 - score)). From stdin each line is scored as it comes, one
-    line out for each line in; with -o only when the input ends. A run with --output that was stopped goes
-    on when the same command is given again.
+    far. The logit of a score is log(score / (1 - score)), and with --explain all tokens + constant. From
+    stdin each line is scored as it comes, one line out for each line in; with -o only when the input
+    ends. A run with --output that was stopped goes on when the same command is given again.
 
     Examples:
       splinelens score --text "Have a nice day."

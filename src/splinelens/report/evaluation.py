@@ -143,6 +143,7 @@ class Mistake:
         words: Contribution of each word to the logit; empty without an explanation.
         rest: Logit minus the contributions of ``words``: the constant of the head, and words that are not
             shown. None without an explanation.
+        constant: The constant of the head, a part of ``rest``. None without an explanation.
     """
 
     row: int
@@ -151,6 +152,7 @@ class Mistake:
     characters: int
     words: tuple[Span, ...] = ()
     rest: float | None = None
+    constant: float | None = None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import io
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from math import fsum
 from typing import TYPE_CHECKING
 
 from splinelens.detect import UNDETERMINED
@@ -40,7 +41,9 @@ _PIECE = re.compile(r"\w{1,24}|[^\w\s]{1,24}")  # short, so that scripts without
 
 
 def plain_line(score: TextScore, text: str | None, label: str) -> str:
-    r"""One line for a file or a pipe: score, verdict, the beginning of the text, and the words that fired.
+    r"""One line for a file or a pipe: score, verdict, the beginning of the text, the words that fired.
+
+    An explained score ends in the constant, which is part of its logit as the words are.
 
     Example:
         >>> plain_line(TextScore(0, 0.03, "clean", 5, False), "Have a nice\nday", "toxic")
@@ -54,6 +57,8 @@ def plain_line(score: TextScore, text: str | None, label: str) -> str:
             f"  {word} {amount:+.1f}"
             for word, amount in strongest_words(text or "", words(text or "", score.spans))
         )
+    if score.constant is not None:
+        shown += f"  constant {score.constant:+.1f}"
     return f"{_number(score)}  {verdict(score):{max(len(label), len(UNDETERMINED))}}  {shown}".rstrip()
 
 
@@ -117,7 +122,10 @@ def colored(text: str, score: TextScore, characters: int) -> "Text":
 
 
 def explanation(text: str, score: TextScore, width: int) -> "Text":
-    """The sentences that moved a score, if there are several, and its strongest words; one on each line."""
+    """What moved a score, one on each line: sentences if there are several, the strongest words, and the sum.
+
+    The sum is ``tokens + constant = logit``, each rounded by itself.
+    """
     from rich.text import Text
 
     shown = Text()
@@ -136,6 +144,10 @@ def explanation(text: str, score: TextScore, width: int) -> "Text":
     for name, sign in (("raised by", 1), ("lowered by", -1)):
         listed = [f"{word} {amount:+.1f}" for word, amount in strongest if sign * amount > 0]
         shown.append(f"\n{name} {', '.join(listed)}" if listed else "", style="dim")
+    if score.constant is not None:
+        tokens = fsum(span.contribution for span in score.spans)
+        line = f"tokens {tokens:+.2f}, constant {score.constant:+.2f}: logit {tokens + score.constant:+.2f}"
+        shown.append(f"\n{line}", style="dim")
     return shown
 
 
