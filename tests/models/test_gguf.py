@@ -14,10 +14,10 @@ from transformers import AutoModelForCausalLM
 
 from splinelens.errors import BadModel, CannotWrite
 from splinelens.models import ALIASES
+from splinelens.models.aliases import gguf_path
 from splinelens.models.cache import file_sha256
 from splinelens.models.fingerprint import read_sidecar, tokenizer_hash, weight_chain
 from splinelens.models.gguf import converted, converted_folder, gguf_tokenizer
-from splinelens.models.wheel import gguf_path
 
 CHARACTERS = [chr(code) for code in range(33, 127)]
 TOKENS = ["<unk>", "<s>", "</s>", "<tool>", "Ġ", *CHARACTERS, "Ġt", "he", "Ġthe", "12"]

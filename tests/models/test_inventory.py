@@ -11,9 +11,9 @@ import pytest
 
 from splinelens.errors import BadModel, UnknownModel
 from splinelens.models import check, list_models, load_model, pull
+from splinelens.models.aliases import gguf_path
 from splinelens.models.cache import file_sha256
 from splinelens.models.gguf import converted_folder
-from splinelens.models.wheel import gguf_path
 
 
 @pytest.fixture(autouse=True)

@@ -3,10 +3,10 @@
 Read ``load`` first. Importing this package loads neither torch nor transformers.
 """
 
+from splinelens.models.aliases import ALIASES
 from splinelens.models.fingerprint import Fingerprint
 from splinelens.models.inventory import Check, ModelRecord, check, list_models, pull
 from splinelens.models.load import LoadedModel, load_model
-from splinelens.models.wheel import ALIASES
 
 __all__ = [
     "ALIASES",

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from splinelens.errors import CannotWrite
+from splinelens.errors import BrokenDownload, CannotWrite
 from splinelens.files import lock, write_errors
 
 _ADVICE = "make room in the model cache, or set SPLINELENS_CACHE to another folder"
@@ -92,3 +92,16 @@ def file_sha256(path: Path) -> str:
     """The SHA-256 of a file in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def require_original(what: str, expected: int | str, actual: int | str) -> None:
+    """Refuse a fetched file whose size or hash is not that of the original.
+
+    Raises:
+        BrokenDownload: The message has both values.
+    """
+    if actual != expected:
+        raise BrokenDownload(
+            f"broken download: {what} should be {expected} and is {actual}. Nothing was cached; try again, "
+            "and if it stays so another file is handed out under that name"
+        )

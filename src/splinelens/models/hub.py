@@ -127,6 +127,21 @@ def fetch_snapshot(repository: str, revision: str | None, with_code: bool = Fals
         raise _refusal(repository, revision, error) from error
 
 
+def fetch_file(repository: str, file: str, folder: Path) -> Path:
+    """Fetch one file of a hub repository into a folder.
+
+    Raises:
+        UnknownModel: The hub has no such repository.
+        BadModel: The hub cannot be reached, refuses, or has no such file there.
+    """
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(repository, file, local_dir=folder))
+    except Exception as error:  # as above
+        raise _refusal(repository, None, error) from error
+
+
 def _needed(repository: str, names: list[str], with_code: bool) -> list[str]:
     top = [name for name in names if "/" not in name]
     shards = [name for name in top if name.endswith(".safetensors")] if INDEX in top else []
@@ -160,5 +175,5 @@ def _refusal(repository: str, revision: str | None, error: Exception) -> BadMode
         reason = "HF_HUB_OFFLINE is set"
     return BadModel(
         f"{what} is not cached and could not be fetched from the hub: {reason}. Check the network, or name "
-        "a folder"
+        "a folder or a .gguf file"
     )

@@ -9,13 +9,13 @@ from typing import Literal
 
 from splinelens.anatomy import anatomy_of
 from splinelens.errors import BadModel
+from splinelens.models.aliases import ALIASES, gguf_path
 from splinelens.models.cache import cache_folder, file_sha256, working_folder
 from splinelens.models.fingerprint import read_sidecar, weight_chain
 from splinelens.models.gguf import converted_folder, is_gguf
 from splinelens.models.hub import cached_snapshot, discard_broken, is_hub_id
 from splinelens.models.load import LoadedModel, load_model
 from splinelens.models.source import find_source, require_complete
-from splinelens.models.wheel import ALIASES, gguf_path
 
 _log = logging.getLogger(__name__)
 _PROBE = "Have a nice day."

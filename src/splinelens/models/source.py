@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from splinelens.errors import BadModel, UnknownModel
+from splinelens.models.aliases import ALIASES, fetch_gguf
 from splinelens.models.cache import cache_folder
 from splinelens.models.gguf import converted, converted_folder, is_gguf
 from splinelens.models.hub import (
@@ -22,7 +23,6 @@ from splinelens.models.hub import (
     is_hub_id,
     shard_names,
 )
-from splinelens.models.wheel import ALIASES, fetch_gguf
 
 _TEXTS = (".json", ".txt", ".model", ".jinja")
 _MAX_TEXT_BYTES = 1_000_000_000
