@@ -126,7 +126,8 @@ def load_model(
     """Load a model by name; the network is used only for what no cache holds.
 
     Args:
-        name: An alias (``smollm2-135m``, ``qwen2.5-coder-0.5b``, ``qwen2.5-coder-1.5b``), a folder, a ``.gguf`` file, or a hub id ``owner/name``.
+        name: An alias (``smollm2-135m``, ``qwen2.5-coder-0.5b``, ``qwen2.5-coder-1.5b``), a folder, a
+            ``.gguf`` file, or a hub id ``owner/name``.
         n_layers: Load only the first blocks, from 1 to all; None loads all.
         revision: Branch, tag or commit of a hub id.
         device: Such as ``cpu`` or ``cuda:0``; without it the GPU if there is one.
