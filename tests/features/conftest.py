@@ -72,9 +72,11 @@ def sides():
 def rows():
     """Reads texts into one array, (text, entry), and the reader that did it; every statistic by default."""
 
-    def rows(loaded, texts, *, side="right", batch_tokens=4096, **spec):
+    def rows(loaded, texts, *, side="right", batch_tokens=4096, directions=None, **spec):
         spec = {"features": EVERYTHING, "pooling": POOLINGS, "max_tokens": 96} | spec
-        reader = TextReader(loaded, FeatureSpec(**spec), side=side, batch_tokens=batch_tokens)
+        reader = TextReader(
+            loaded, FeatureSpec(**spec), side=side, batch_tokens=batch_tokens, directions=directions
+        )
         features = list(reader.read(texts))
         assert [text.index for text in features] == list(range(len(texts)))
         assert all(text.reason is None for text in features)

@@ -5,6 +5,7 @@ import pytest
 
 from splinelens.errors import BadFeatures
 from splinelens.features.catalogue import CATALOGUE, FEATURES, VERSION, columns, statistics
+from splinelens.geometry.directions import Directions
 from splinelens.geometry.partition import SPLINE7
 
 
@@ -19,13 +20,21 @@ def test_every_statistic_is_documented(name):
     assert row.low < row.high
     assert (row.needs == "tokens") == (row.feature == "length")
     assert (row.needs == "attention") == (row.feature == "attention_id")
-    assert row.axis == {"hidden": "width", "margins": "neuron", "occupancy": "neuron"}.get(
-        row.feature, "scalar"
-    )
+    assert (row.needs == "inputs") == (row.feature == "directions")
+    axes = {"hidden": "width", "margins": "neuron", "occupancy": "neuron", "directions": "direction"}
+    assert row.axis == axes.get(row.feature, "scalar")
 
 
 def test_the_names_are_those_of_the_contract():
-    assert FEATURES == ("spline7", "margins", "occupancy", "hidden", "attention_id", "length")
+    assert FEATURES == (
+        "spline7",
+        "margins",
+        "occupancy",
+        "hidden",
+        "attention_id",
+        "directions",
+        "length",
+    )
     assert list(CATALOGUE)[:7] == list(SPLINE7)
     assert [name for name in CATALOGUE if name.startswith("margin_")] == [
         "margin_max",
@@ -50,7 +59,8 @@ def test_what_was_there_before_keeps_its_version():
 
 def test_values_stay_in_the_range_that_the_catalogue_names(tiny_model, wrap, rows):
     texts = ["a", "yes, you", "What a day! The sun is out, and so are you.", "#" * 90, "ä ö ü"]
-    values, reader = rows(wrap(tiny_model), texts, features=FEATURES)
+    directions = Directions(np.ones((2, 3, 32), dtype=np.float32), np.zeros(2, dtype=np.float32))
+    values, reader = rows(wrap(tiny_model), texts, features=FEATURES, directions=directions)
     assert {column.statistic.name for column in reader.columns} == set(CATALOGUE)
     start = 0
     for column in reader.columns:
@@ -89,7 +99,7 @@ def test_an_unknown_feature_is_told_its_nearest_names():
 def test_a_name_that_is_near_nothing_is_told_all_names():
     with pytest.raises(
         BadFeatures,
-        match="no feature 'qqq'; known are spline7, margins, occupancy, hidden, attention_id, length, sign_",
+        match="no feature 'qqq'; known are spline7, margins, occupancy, hidden, attention_id, directions, le",
     ):
         statistics(["qqq"])
 

@@ -121,7 +121,7 @@ class Detector:
             loaded = load_model(
                 name, n_layers=fingerprint.depth, revision=revision, dtype=dtype, device=device
             )
-        reader = TextReader(loaded, spec, batch_tokens=batch_tokens)
+        reader = TextReader(loaded, spec, batch_tokens=batch_tokens, directions=artifact.directions)
         if tuple((column.name, column.size) for column in reader.columns) != artifact.columns:
             raise WrongModel(
                 f"detector {artifact.name} reads other columns than its spec gives; train it again"
@@ -452,14 +452,29 @@ class Detector:
         parts = calibration.slope * head.contributions(features.values[None], label)[0]
         located = source >= 0  # else no token is routed to the neuron's expert
         tokens = np.bincount(source[located], weights=parts[located], minlength=len(features.offsets))
+        rest = parts[~located].sum()
+        if features.learned is not None:  # the mean of what its tokens give is what a mean gives
+            start, stop = self._direction_mean()
+            each = head.columns(start, stop).contributions(features.learned, label).sum(axis=1)
+            each *= calibration.slope / len(each)
+            tokens, rest = tokens + each, rest - each.sum()
         spans: list[Span] = []
         for (begin, end), amount in zip(features.offsets, tokens.tolist(), strict=True):
             if spans and begin < spans[-1].end:  # they share a character, such as the bytes of an emoji
                 last = spans.pop()
                 begin, end, amount = last.begin, max(end, last.end), last.contribution + amount
             spans.append(Span(begin, end, amount))
-        constant = calibration.logit(head.bias.astype(np.float64))[label] + parts[~located].sum()
+        constant = calibration.logit(head.bias.astype(np.float64))[label] + rest
         return tuple(spans), float(constant)
+
+    def _direction_mean(self) -> tuple[int, int]:
+        """Where the columns of the mean of learned margins begin and end."""
+        start = 0
+        for column in self.reader.columns:
+            if column.statistic.name == "direction_mean":
+                return start, start + column.size
+            start += column.size
+        raise IndexError("the detector reads no mean of learned margins")
 
 
 def _fitted_with(artifact: Artifact) -> tuple[FeatureSpec, Fingerprint]:

@@ -28,6 +28,7 @@ from splinelens.features.spec import FeatureSpec
 from splinelens.features.table import FeatureTable
 from splinelens.features.validation import check_batch_tokens, is_whole_number
 from splinelens.files import results_folder, write_text
+from splinelens.geometry.directions import Directions
 from splinelens.models import LoadedModel
 from splinelens.models.load import load_up_to
 from splinelens.models.source import lasting_name
@@ -285,7 +286,7 @@ def fit_detector(
     Args:
         texts: The texts; those that cannot be read are left out and counted.
         labels: (text,) or (text, label), 0 or 1; of ``classes`` each row has one 1.
-        reader: Model and spec.
+        reader: Model and spec, and learned directions if the spec reads them; the artifact keeps these.
         name: Name of the detector.
         task: ``binary``, ``classes`` (each text has one label) or ``labels`` (each has any number).
         label: Verdict of a positive text, or the name of each label.
@@ -342,7 +343,8 @@ def fit_detector(
         prior=_column_prior(table, prior) if prior else None,
     )
     tokens, numbers = table.tokens[ok], np.array(source.numbers)[ok]
-    seen = different[: max_hashes(fitted.head)]
+    directions = reader.layout.directions
+    seen = different[: max_hashes(fitted.head, directions)]
     positives = y.sum(axis=0).tolist()
     artifact = Artifact(
         name=_escaped(name),
@@ -374,6 +376,7 @@ def fit_detector(
         command=_escaped(command),
         version=__version__,
         seen=seen,
+        directions=directions,
     )
     judged_scores = artifact.scores(fitted.logits)
     evaluated = y[judge], judged_scores, tokens[judge]
@@ -435,9 +438,11 @@ def count_repeated(groups: np.ndarray, labels: np.ndarray) -> dict[str, int]:
     }
 
 
-def max_hashes(head: LinearHead) -> int:
-    """Hashes of training texts that fit into a detector beside its head."""
+def max_hashes(head: LinearHead, directions: Directions | None = None) -> int:
+    """Hashes of training texts that fit into a detector beside its head and directions."""
     head_bytes = sum(array.nbytes for array in head.arrays().values())
+    if directions is not None:
+        head_bytes += directions.weight.nbytes
     return max(MIN_HASHES, (MAX_BYTES - _MANIFEST_BYTES - head_bytes) // 8)
 
 

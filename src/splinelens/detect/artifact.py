@@ -25,8 +25,9 @@ from splinelens.detect.calibration import Calibration
 from splinelens.detect.heads import LinearHead
 from splinelens.detect.metrics import Evaluation, Evaluations, evaluate, evaluate_labels
 from splinelens.detect.thresholds import Threshold
-from splinelens.errors import BadDetector, BadLabels, BrokenArtifact, NotExplainable
+from splinelens.errors import BadDetector, BadFeatures, BadLabels, BrokenArtifact, NotExplainable
 from splinelens.files import atomic_write, write_errors
+from splinelens.geometry.directions import Directions
 from splinelens.texts import text_hashes
 
 Task = Literal["binary", "classes", "labels"]
@@ -36,9 +37,12 @@ ARTIFACT_FILES = ("detector.json", "detector.safetensors")
 """What a detector's folder holds."""
 
 _ONE_TOKEN = {"margin_max", "margin_min", "margin_last"}  # statistics whose value is the margin of one token
+_LEARNED = {"direction_max", "direction_min", "direction_last", "direction_mean"}
+# The first three likewise; a mean is a sum over tokens, few enough to keep the margins of each.
 _SCHEMA = 3
 _MANIFEST, _ARRAYS = ARTIFACT_FILES
 _SEEN = "seen"
+_WEIGHT, _BIAS = "directions.weight", "directions.bias"
 _MAX_MANIFEST_BYTES, _MAX_ARRAYS_BYTES = 4_000_000, 1_000_000_000
 _DEFAULT_FPR = 0.05
 _MAX_VERDICT = 200  # characters
@@ -88,10 +92,12 @@ class Artifact(Manifest):
         head: The fitted head.
         seen: Hashes of the training texts (``texts.text_hashes``), ascending; the lowest ones if there were
             too many to keep, none if they were not recorded.
+        directions: Learned hyperplanes, if the head reads margins to them.
     """
 
     head: InstanceOf[LinearHead]
     seen: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
+    directions: InstanceOf[Directions] | None = None
 
     def scores(self, logits: np.ndarray) -> np.ndarray:
         """Calibrated scores of the head's logits, (text, label), each in [0, 1] or NaN.
@@ -185,7 +191,7 @@ class Artifact(Manifest):
     def inseparable(self) -> str | None:
         """Why the logit does not split exactly into one number per token, or None if it does."""
         for name, _ in self.columns:
-            if name.rpartition(".")[2] not in _ONE_TOKEN:
+            if name.rpartition(".")[2] not in _ONE_TOKEN | _LEARNED:
                 return f"it reads {name}, and only max, min and last margins come from one token"
         return None
 
@@ -270,11 +276,13 @@ class Artifact(Manifest):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of everything that decides a score: model, spec, head and calibrations."""
+        """SHA-256 of everything that decides a score: model, spec, directions, head and calibrations."""
         calibrations = [asdict(calibration) for calibration in self.calibrations]
         digest = hashlib.sha256(json.dumps([self.model, self.spec, calibrations], sort_keys=True).encode())
         for name, array in sorted(self.head.arrays().items()):
             digest.update(name.encode() + array.tobytes())
+        if self.directions is not None:
+            digest.update(self.directions.digest.encode())
         return digest.hexdigest()
 
     @property
@@ -292,6 +300,8 @@ class Artifact(Manifest):
         from safetensors.numpy import save
 
         arrays = self.head.arrays() | ({_SEEN: self.seen} if len(self.seen) else {})
+        if self.directions is not None:
+            arrays |= {_WEIGHT: self.directions.weight, _BIAS: self.directions.bias}
         data = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
         values = {entry.name: getattr(self, entry.name) for entry in fields(Manifest)}
         file = {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
@@ -330,14 +340,15 @@ class Artifact(Manifest):
             first = error.errors()[0]
             where = where + ".".join(map(str, first["loc"])) or "arrays"
             raise BrokenArtifact(f"{path} is damaged at {where!r}: {first['msg']}; {_AGAIN}") from error
-        head, seen = _read_arrays(folder / _ARRAYS, file)
+        head, seen, directions = _read_arrays(folder / _ARRAYS, file)
         total = sum(size for _, size in manifest.columns)
         if total != head.width:
             raise BrokenArtifact(
                 f"{path} names columns of {total} entries, {_ARRAYS} beside it weighs {head.width}; {_AGAIN}"
             )
-        artifact = cls(**vars(manifest), head=head, seen=seen)
-        if problem := _labels_problem(artifact) or _numbers_problem(artifact):
+        artifact = cls(**vars(manifest), head=head, seen=seen, directions=directions)
+        problem = _labels_problem(artifact) or _numbers_problem(artifact) or _directions_problem(artifact)
+        if problem:
             raise BrokenArtifact(f"{path} is inconsistent: {problem}; {_AGAIN}")
         return artifact
 
@@ -424,6 +435,19 @@ def _labels_problem(artifact: Artifact) -> str | None:
     return verdicts_problem(artifact.task, artifact.labels, artifact.negative)
 
 
+def _directions_problem(artifact: Artifact) -> str | None:
+    """Why the directions do not fit the columns and the layers, or None."""
+    sizes = {name: size for name, size in artifact.columns if name in _LEARNED}
+    if artifact.directions is None:
+        return f"{', '.join(sizes)} without {_WEIGHT}" if sizes else None
+    shape, layers = artifact.directions.weight.shape, artifact.spec.get("layers")
+    if not sizes or set(sizes.values()) != {shape[0]}:
+        return f"{shape[0]} directions beside columns {sizes or 'that read none'}"
+    if isinstance(layers, list) and len(layers) != shape[1]:
+        return f"directions across {shape[1]} layers, where the spec has {len(layers)}"
+    return None
+
+
 def _hash(manifest: dict[str, Any]) -> str:
     """Of everything in the manifest but the hash itself; spaces and order do not matter."""
     text = json.dumps({key: value for key, value in manifest.items() if key != "sha256"}, sort_keys=True)
@@ -450,8 +474,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def _read_arrays(path: Path, file: _ArrayFile) -> tuple[LinearHead, np.ndarray]:
-    """The head and the hashes of seen texts, from a file of this size and hash."""
+def _read_arrays(path: Path, file: _ArrayFile) -> tuple[LinearHead, np.ndarray, Directions | None]:
+    """The head, the hashes of seen texts and the directions, from a file of this size and hash."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -469,8 +493,11 @@ def _read_arrays(path: Path, file: _ArrayFile) -> tuple[LinearHead, np.ndarray]:
         seen = arrays.pop(_SEEN, np.zeros(0, dtype=np.uint64))
         if seen.dtype != np.uint64 or seen.ndim != 1 or (seen[1:] <= seen[:-1]).any():
             raise BrokenArtifact(f"{_SEEN} holds something other than ascending hashes")
-        return LinearHead.from_arrays(arrays), seen
-    except (BrokenArtifact, SafetensorError, KeyError, TypeError, ValueError) as error:
+        directions = None
+        if _WEIGHT in arrays or _BIAS in arrays:
+            directions = Directions(arrays.pop(_WEIGHT), arrays.pop(_BIAS))
+        return LinearHead.from_arrays(arrays), seen, directions
+    except (BadFeatures, BrokenArtifact, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise BrokenArtifact(f"{path} does not hold arrays that can be read: {error}; {_AGAIN}") from error
 
 

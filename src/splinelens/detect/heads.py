@@ -61,6 +61,11 @@ class LinearHead:
         """The head of one label."""
         return LinearHead(self.mean, self.scale, self.weight[[label]], self.bias[[label]])
 
+    def columns(self, start: int, stop: int) -> "LinearHead":
+        """The head of some consecutive columns."""
+        chosen = slice(start, stop)
+        return LinearHead(self.mean[chosen], self.scale[chosen], self.weight[:, chosen], self.bias)
+
     def logit(self, values: np.ndarray) -> np.ndarray:
         """(text, label) logits in float64 of (text, column) values; NaN where a value is not finite.
 

@@ -19,10 +19,12 @@ from splinelens.anatomy import anatomy_of
 from splinelens.errors import BadFeatures, BadModel
 from splinelens.geometry.attention import intrinsic_dimension_of_weights, intrinsic_dimensions
 from splinelens.geometry.codes import region_code
+from splinelens.geometry.directions import Directions
 from splinelens.geometry.partition import (
     BOUNDARY_POOLINGS,
     SIGN_POOLINGS,
     boundary_distance,
+    learned_margin,
     margin_scale,
     sign_fraction,
     signed_margin,
@@ -51,6 +53,8 @@ class Request:
         eps: Threshold of the intrinsic dimension.
         codes: Region codes, nearest boundaries, routes and the dimension of each head, for
             ``token_stats``.
+        directions: Learned hyperplanes across the layers.
+        learned: Poolings of the margins to them.
     """
 
     layers: tuple[int, ...]
@@ -61,6 +65,8 @@ class Request:
     attention: tuple[str, ...] = ()
     eps: float = 0.1
     codes: bool = False
+    directions: Directions | None = None
+    learned: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +80,8 @@ class TextStats:
             attention is not finite.
         margins: For each layer the margins, (row, neuron).
         hidden: For each layer the residual stream, (row, width).
+        learned: Learned margins, (row, direction).
+        learned_tokens: Learned margins of every token, padding included; only if their mean is located.
     """
 
     sign: Running | None = None
@@ -81,15 +89,24 @@ class TextStats:
     dimension: Running | None = None
     margins: dict[int, Running] = field(default_factory=dict)
     hidden: dict[int, Running] = field(default_factory=dict)
+    learned: Running | None = None
+    learned_tokens: Float[Tensor, "row token direction"] | None = None
 
     def rows(self, start: int, stop: int | None) -> "TextStats":
         """Some of the rows."""
         return _mapped(self, lambda part: part[start:stop])
 
-    def located_from(self, offset: int) -> "TextStats":
-        """The same statistics with the token that each margin comes from moved by an offset."""
-        moved = {layer: state.located_from(offset) for layer, state in self.margins.items()}
-        return replace(self, margins=moved)
+    def placed(self, span: tuple[int, int], first: int) -> "TextStats":
+        """One row with its tokens counted in the text, where the first of its span is the token ``first``."""
+        start, stop = span
+        moved = {layer: state.located_from(first - start) for layer, state in self.margins.items()}
+        learned, tokens = self.learned, self.learned_tokens
+        return replace(
+            self,
+            margins=moved,
+            learned=None if learned is None else learned.located_from(first - start),
+            learned_tokens=None if tokens is None else tokens[:, start:stop],
+        )
 
     def merge(self, later: "TextStats") -> "TextStats":
         """Statistics of the tokens of this record and then those of a later one."""
@@ -97,12 +114,15 @@ class TextStats:
         def merged(first: Running | None, second: Running | None) -> Running | None:
             return None if first is None or second is None else first.merge(second)
 
+        first, second = self.learned_tokens, later.learned_tokens
         return TextStats(
             merged(self.sign, later.sign),
             merged(self.boundary, later.boundary),
             merged(self.dimension, later.dimension),
             {layer: state.merge(later.margins[layer]) for layer, state in self.margins.items()},
             {layer: state.merge(later.hidden[layer]) for layer, state in self.hidden.items()},
+            merged(self.learned, later.learned),
+            None if first is None or second is None else torch.cat([first, second], dim=1),
         )
 
 
@@ -123,6 +143,7 @@ class TokenStats:
         routes: For each layer of experts the token's experts, rising.
         heads: For each layer with a softmax the intrinsic dimension of each head.
         value_dims: For each layer whose attention exposes its values, their width in a head.
+        learned: Learned margins.
     """
 
     sign: Float[Tensor, "text token layer"] | None = None
@@ -137,6 +158,7 @@ class TokenStats:
     routes: dict[int, Int[Tensor, "text token _route"]] = field(default_factory=dict)
     heads: dict[int, Int[Tensor, "text token 2 _head"]] = field(default_factory=dict)
     value_dims: dict[int, int] = field(default_factory=dict)
+    learned: Float[Tensor, "text token direction"] | None = None
 
     def text(self, row: int, start: int, stop: int) -> "TokenStats":
         """Some tokens of one row; the text axis stays, with one entry."""
@@ -175,13 +197,20 @@ class TorchEngine:
         self.norms = {layer: gate_norms(model, layer) for layer in gated}
         self.scales = {layer: margin_scale(norm) for layer, norm in self.norms.items()}
         self.pruned = {layer for layer, norm in self.norms.items() if bool((norm == 0).any())}
+        device = next(model.parameters()).device
+        self.normals: dict[int, Float[Tensor, "direction width"]] = {}
+        if request.directions is not None:
+            weight = torch.from_numpy(request.directions.weight).float().to(device)
+            self.normals = dict(zip(request.layers, weight.unbind(1), strict=True))
+            self.bias = torch.from_numpy(request.directions.bias).to(device)
 
     def text_stats(self, batch: TokenBatch, *, locate: bool = False) -> TextStats:
         """Run a batch and pool each row over the tokens of its span.
 
         Args:
             batch: The batch.
-            locate: Also keep the column of the batch that each margin comes from.
+            locate: Also keep the column of the batch that each margin comes from, and the learned margins of
+                every token if their mean is pooled.
 
         Returns:
             Statistics on the host, one row for each row of the batch.
@@ -238,16 +267,18 @@ class TorchEngine:
         hidden = reducer.hidden if request.hidden else None
         attention = reducer.attention if request.softmax_layers else None
         routes = reducer.routes if gate else None
-        if not (gate or hidden or attention):
+        inputs = reducer.inputs if request.learned else None
+        if not (gate or hidden or attention or inputs):
             return
         with torch.no_grad(), ExitStack() as watches:
-            layers = request.layers if gate or hidden else request.softmax_layers
+            layers = request.layers if gate or hidden or inputs else request.softmax_layers
             separate = attention is not None and layers != request.softmax_layers
             watches.enter_context(  # the outer watch ends the pass
                 watch(
                     self.model,
                     gate=gate,
                     routes=routes,
+                    inputs=inputs,
                     hidden=hidden,
                     attention=None if separate else attention,
                     layers=layers,
@@ -510,7 +541,7 @@ class _Reducer:
         engine: The engine that runs the pass.
         mask: The tokens of each row to pool; None keeps every token.
         common: Tokens that all rows pool.
-        locate: Also keep the token that each pooled margin comes from.
+        locate: Also keep the token that each pooled margin comes from, and what a mean is of.
     """
 
     def __init__(
@@ -532,6 +563,7 @@ class _Reducer:
         self.nearest_wall: list[Int[Tensor, "text token"]] = []
         self.finite: list[Bool[Tensor, "text token"]] = []
         self.dimension: list[Float[Tensor, "text token 2"]] = []
+        self.learned: Float[Tensor, "text token direction"] | None = None  # summed over the layers so far
 
     def text_stats(self) -> TextStats:
         """Text statistics of the whole pass."""
@@ -546,6 +578,12 @@ class _Reducer:
             sign=pooled(self.sign, SIGN_POOLINGS),
             boundary=pooled(self.boundary, BOUNDARY_POOLINGS),
             dimension=pooled(self.dimension, self.request.attention),
+            learned=None
+            if self.learned is None
+            else Running.reduce(
+                self.learned, mask, self.request.learned, locate=self.locate, unmasked=self.common
+            ),
+            learned_tokens=self.learned if self.locate and "mean" in self.request.learned else None,
         )
 
     def token_stats(self) -> TokenStats:
@@ -561,6 +599,7 @@ class _Reducer:
             nearest_wall=stacked(self.nearest_wall),
             finite=stacked(self.finite),
             dimension=stacked(self.dimension),
+            learned=self.learned,
         )
 
     def routes(self, layer: int, routes: Int[Tensor, "text token route"]) -> None:
@@ -585,6 +624,11 @@ class _Reducer:
             self.texts.margins[layer] = pooled.scaled(self.engine.scales[layer])
         if not (request.codes or layer in self.tokens.margins):
             self.tokens.neurons.pop(layer, None)
+
+    def inputs(self, layer: int, states: Float[Tensor, "text token width"]) -> None:
+        """Add what a layer's MLP inputs contribute to the learned margins."""
+        before = self.engine.bias if self.learned is None else self.learned
+        self.learned = before + learned_margin(states, self.engine.normals[layer])
 
     def hidden(self, layer: int, states: Float[Tensor, "text token width"]) -> None:
         """Reduce the output of a block."""

@@ -15,8 +15,8 @@ from splinelens.geometry.partition import SPLINE7
 
 VERSION = 1
 
-Needs = Literal["gate", "hidden", "attention", "tokens"]
-Axis = Literal["scalar", "neuron", "width"]
+Needs = Literal["gate", "hidden", "attention", "inputs", "tokens"]
+Axis = Literal["scalar", "neuron", "width", "direction"]
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,9 @@ class Statistic:
         name: Its name in tables and detectors.
         feature: The feature that it belongs to.
         pooling: How it is pooled over tokens; empty when the feature fixes that.
-        needs: Which tensor of a layer it reads; ``tokens`` means no layer at all.
-        axis: One number a layer (``scalar``), or one per neuron, or one per width of the stream.
+        needs: Which tensor of a layer it reads; ``inputs`` are read at all layers for one number, and
+            ``tokens`` means no layer at all.
+        axis: One number (``scalar``), or one per neuron, per width of the stream, or per learned direction.
         unit: Its unit.
         low: Smallest possible value.
         high: Largest possible value.
@@ -47,12 +48,17 @@ class Statistic:
     meaning: str
     source: str
 
+    @property
+    def layered(self) -> bool:
+        """Whether each layer has a column of it."""
+        return self.needs not in ("inputs", "tokens")
+
 
 _INF = float("inf")
 _PAPER = "arXiv:2312.01648, features 1-7"
 _HULLS = "arXiv:2312.01648, intrinsic dimension"
 _POOLINGS = ("max", "min", "mean", "last")
-_POOLED = ("margins", "hidden")  # the features that leave their pooling open
+_POOLED = ("margins", "hidden", "directions")  # the features that leave their pooling open
 
 
 def _catalogue() -> dict[str, Statistic]:
@@ -92,6 +98,14 @@ def _catalogue() -> dict[str, Statistic]:
         for threshold, edge in _ID_EDGES.items()
         for pooling, meaning in _ID_MEANINGS.items()
     ]
+    for pooling in _POOLINGS:
+        name, meaning = (
+            f"direction_{pooling}",
+            f"{pooling} over tokens of the margin to each learned hyperplane",
+        )
+        rows.append(
+            Statistic(name, "directions", pooling, "inputs", "direction", "learned", *reals, meaning, "ours")
+        )
     name, meaning = "length", "number of tokens of the text, cut ones included"
     rows.append(Statistic(name, name, "", "tokens", "scalar", "tokens", 1.0, _INF, meaning, "baseline"))
     return {row.name: row for row in rows}
@@ -119,7 +133,10 @@ CATALOGUE: dict[str, Statistic] = _catalogue()
 """Every statistic by name."""
 
 FEATURES: tuple[str, ...] = tuple(dict.fromkeys(row.feature for row in CATALOGUE.values()))
-"""The names that ``--features`` takes, besides the names of single statistics."""
+"""The names that ``--features`` takes, besides the names of single statistics.
+
+``directions`` needs learned hyperplanes, which only detectors have.
+"""
 
 
 @dataclass(frozen=True)
@@ -172,6 +189,7 @@ def columns(
     layers: Sequence[int],
     sizes: dict[str, Sequence[int]],
     softmax_layers: Sequence[int] | None = None,
+    directions: int = 0,
 ) -> tuple[Column, ...]:
     """The columns of a table, layer by layer, those without a layer last.
 
@@ -181,6 +199,7 @@ def columns(
         sizes: For the axes ``neuron`` and ``width``, the size at each of the model's layers.
         softmax_layers: The layers whose attention is a softmax; only they have columns of the statistics of
             attention. None stands for all.
+        directions: Number of learned directions.
 
     Example:
         >>> layout = columns(statistics(["margins", "length"]), [0, 1], {"neuron": [48, 48]})
@@ -191,10 +210,12 @@ def columns(
         Column(row, layer, 1 if row.axis == "scalar" else sizes[row.axis][layer])
         for layer in layers
         for row in chosen
-        if row.needs != "tokens"
-        and (row.needs != "attention" or softmax_layers is None or layer in softmax_layers)
+        if row.layered and (row.needs != "attention" or softmax_layers is None or layer in softmax_layers)
     ]
-    return (*layered, *(Column(row, None, 1) for row in chosen if row.needs == "tokens"))
+    whole = [
+        Column(row, None, directions if row.axis == "direction" else 1) for row in chosen if not row.layered
+    ]
+    return (*layered, *whole)
 
 
 def _check_known(names: Sequence[str], known: Sequence[str], what: str) -> None:

@@ -18,6 +18,7 @@ from splinelens.features.spec import FeatureSpec
 from splinelens.features.table import FeatureTable, joined, read_provenance
 from splinelens.features.validation import check_batch_tokens
 from splinelens.files import RowStore, check_output
+from splinelens.geometry.directions import Directions
 from splinelens.models import LoadedModel
 from splinelens.models.load import load_up_to
 from splinelens.texts import Texts
@@ -39,6 +40,7 @@ def extract(
     eps: float = 0.1,
     normalize: bool = False,
     prefixes: bool = False,
+    directions: Directions | None = None,
     keep: Sequence[str] = (),
     revision: str | None = None,
     device: str | None = None,
@@ -55,9 +57,10 @@ def extract(
         texts: Texts, in order; ``None`` stands for a missing one.
         model: A loaded model, or the name, folder or file of one; of a name only the blocks needed are
             loaded.
-        features: ``spline7``, ``margins``, ``occupancy``, ``hidden``, ``attention_id``, ``length``.
+        features: ``spline7``, ``margins``, ``occupancy``, ``hidden``, ``attention_id``, ``directions``,
+            ``length``.
         layers: Layers to read, from 0; None reads all.
-        pooling: Poolings of margins and hidden states: ``max``, ``min``, ``mean``, ``last``.
+        pooling: Poolings of margins, hidden states and directions: ``max``, ``min``, ``mean``, ``last``.
         prompt: Run before every text, never pooled.
         suffix: Run after every text, never pooled.
         max_tokens: Tokens of a window; longer texts are read in overlapping windows. None takes 512, or what
@@ -68,6 +71,8 @@ def extract(
         normalize: Map disguised characters of the texts to plain ones before they are tokenized.
         prefixes: One row for every prefix of a text: what the text would give if it ended there. The
             table's ``text`` and ``prefix`` say which row is which.
+        directions: Learned hyperplanes for the feature ``directions``: ``detector.artifact.directions``, with
+            the ``layers`` of that detector.
         keep: Columns that ``read_texts(path, keep=...)`` kept and that the table has too. Those of a data
             frame are joined afterwards: ``frame.join(table.to_pandas(frame.index))``.
         revision: Branch, tag or commit of a hub id.
@@ -111,6 +116,7 @@ def extract(
         long=long,
         eps=eps,
         normalize=normalize,
+        directions=directions,
     )
     check_batch_tokens(batch_tokens)
     FeatureTable.check_kept(texts.keep(keep).columns, prefixes=prefixes)
@@ -123,7 +129,7 @@ def extract(
         dtype=dtype,
         trust_remote_code=trust_remote_code,
     )
-    reader = TextReader(loaded, spec, batch_tokens=batch_tokens)
+    reader = TextReader(loaded, spec, batch_tokens=batch_tokens, directions=directions)
     return read_table(
         reader, texts, prefixes=prefixes, keep=keep, output=output, overwrite=overwrite, progress=progress
     )
@@ -217,7 +223,8 @@ def provenance(reader: TextReader, texts: Texts) -> dict[str, Any]:  # Any: plai
     """What decides the numbers of a run, as plain JSON values; equal runs give equal records.
 
     With ``attention_id`` it holds ``attention``, ``"scores"`` or ``"weights"`` (what is counted), and
-    ``layers_left_out``, the requested layers without a softmax, which have no column of it.
+    ``layers_left_out``, the requested layers without a softmax, which have no column of it. With
+    ``directions`` it holds their hash.
     """
     import torch
     import transformers
@@ -235,6 +242,7 @@ def provenance(reader: TextReader, texts: Texts) -> dict[str, Any]:  # Any: plai
         "texts": len(texts),
         "data_hash": texts.data_hash,
         **_attention(reader),
+        **({} if reader.layout.directions is None else {"directions": reader.layout.directions.digest}),
     }
 
 

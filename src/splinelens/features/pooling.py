@@ -14,6 +14,7 @@ from torch import Tensor
 from splinelens.engines.torch import Request, TextStats, TokenStats
 from splinelens.features.catalogue import Column, Statistic
 from splinelens.geometry.attention import THRESHOLDS
+from splinelens.geometry.directions import Directions
 from splinelens.geometry.partition import BOUNDARY_POOLINGS, SIGN_POOLINGS, SPLINE7, spline7
 from splinelens.geometry.running import Running, spread
 
@@ -27,12 +28,14 @@ class Layout:
         layers: Layers that are read, rising.
         softmax_layers: Those of them whose attention is read.
         eps: Threshold of the intrinsic dimension.
+        directions: Learned hyperplanes across the layers.
     """
 
     columns: tuple[Column, ...]
     layers: tuple[int, ...]
     softmax_layers: tuple[int, ...]
     eps: float = 0.1
+    directions: Directions | None = None
 
     @cached_property
     def width(self) -> int:
@@ -56,6 +59,8 @@ class Layout:
             hidden=poolings("hidden"),
             attention=poolings("attention"),
             eps=self.eps,
+            directions=self.directions,
+            learned=poolings("inputs"),
         )
 
     def values(self, stats: TextStats, tokens: Sequence[int]) -> np.ndarray:
@@ -73,9 +78,8 @@ class Layout:
         start = 0
         for column in self.columns:
             block = values[:, start : start + column.size]
-            block[:] = (
-                np.asarray(tokens)[:, None] if column.layer is None else self._column(column, stats, seven)
-            )
+            length = column.statistic.needs == "tokens"
+            block[:] = np.asarray(tokens)[:, None] if length else self._column(column, stats, seven)
             start += column.size
         return values
 
@@ -90,6 +94,8 @@ class Layout:
             source = None
             if column.layer in stats.margins and column.statistic.needs == "gate":
                 source = stats.margins[column.layer].source(column.statistic.pooling)
+            elif column.statistic.needs == "inputs" and stats.learned is not None:
+                source = stats.learned.source(column.statistic.pooling)
             blocks.append(np.full((rows, column.size), -1) if source is None else source.numpy())
         return np.concatenate(blocks, axis=1)
 
@@ -121,10 +127,14 @@ class Layout:
             scanned(tokens.dimension, request.attention, before.dimension),
             margins,
             hidden,
+            scanned(tokens.learned, request.learned, before.learned),
         )
 
     def _column(self, column: Column, stats: TextStats, seven: Tensor | None) -> np.ndarray:
         row, layer = column.statistic, column.layer
+        if row.needs == "inputs":
+            assert stats.learned is not None
+            return stats.learned.result(row.pooling).numpy()
         assert layer is not None
         if row.feature == "spline7":
             assert seven is not None

@@ -22,6 +22,7 @@ from splinelens.features.catalogue import Column, Statistic, columns, statistics
 from splinelens.features.nonfinite import first_nonfinite, location
 from splinelens.features.pooling import Layout
 from splinelens.features.spec import FeatureSpec
+from splinelens.geometry.directions import Directions
 from splinelens.models import LoadedModel
 from splinelens.tokens import (
     Side,
@@ -50,6 +51,8 @@ _MAX_PREFIX_BYTES = 4 * 2**30  # the rows of all prefixes of a chunk are in memo
 
 Result = TypeVar("Result")
 
+_Located = tuple[np.ndarray | None, np.ndarray | None]  # source and learned margins, as in TextFeatures
+
 
 @dataclass(frozen=True, eq=False)
 class TextFeatures:
@@ -59,8 +62,10 @@ class TextFeatures:
         index: Index of the text among those read.
         values: One number per entry of the columns, float32; (prefix, entry) if prefixes were read.
             NaN where the text cannot be used.
-        source: For max, min and last margins the token that each entry comes from, else -1; None
-            unless located.
+        source: For max, min and last margins, learned ones too, the token that each entry comes from, else
+            -1; None unless located.
+        learned: (token, direction), the learned margins of each token that was read; None unless located and
+            a mean of them is among the columns.
         tokens: Tokens of the whole text; 0 if it could not be tokenized.
         cut: Whether tokens at the end were dropped.
         offsets: Character span (begin, end) of each token that was read.
@@ -70,6 +75,7 @@ class TextFeatures:
     index: int
     values: np.ndarray
     source: np.ndarray | None
+    learned: np.ndarray | None
     tokens: int
     cut: bool
     offsets: tuple[tuple[int, int], ...]
@@ -93,6 +99,7 @@ class TextReader:
         *,
         side: Side = "right",
         batch_tokens: int | None = None,
+        directions: Directions | None = None,
     ):
         """Bind a model to a spec.
 
@@ -102,10 +109,11 @@ class TextReader:
             side: Where batches are padded; the numbers are the same.
             batch_tokens: Tokens of a batch, padding included; halved when memory runs out. Default: 1,024
                 on a CPU, whose caches they fit, else 4,096.
+            directions: Learned hyperplanes across the layers of the spec, for the feature ``directions``.
 
         Raises:
-            BadFeatures: Unknown names, layers the model lacks, no layer at all, or a window and prompt
-                longer than the model's positions.
+            BadFeatures: Unknown names, layers the model lacks, no layer at all, a window and prompt longer
+                than the model's positions, or directions that are missing, unused or of other layers.
         """
         self.loaded = loaded
         self.spec = spec
@@ -114,7 +122,8 @@ class TextReader:
         self._chunks = 1 if loaded.device.type == "cpu" else 4
         anatomy = anatomy_of(loaded.model)
         self.layers = anatomy.layers(spec.layers)
-        self.layout = _layout(anatomy, spec, self.layers)
+        spec.require_directions(directions)
+        self.layout = _layout(anatomy, spec, self.layers, directions)
         before = prompt_ids(loaded.tokenizer, spec.prompt, beginning=True)
         self.suffix = prompt_ids(loaded.tokenizer, spec.suffix, beginning=False) if spec.suffix else ()
         self.max_tokens = self._window(len(before) + len(self.suffix))
@@ -158,7 +167,8 @@ class TextReader:
 
         Args:
             texts: The texts; None stands for a missing one.
-            locate: Also say which token each max, min and last margin comes from.
+            locate: Also say which token each max, min and last margin comes from, and give the learned
+                margins of each token if their mean is read.
             prefixes: Give one row for every prefix of 1, 2, ... tokens.
             progress: Called with the texts and the characters read since the last call.
 
@@ -202,10 +212,10 @@ class TextReader:
                 self._check_memory(tokenized, start)
             results: dict[int, Result] = {}
             advance = _Advance(chunk, tokenized, progress or (lambda texts, characters: None))
-            for index, values, source, reason in self._rows(tokenized, locate, prefixes, advance.window):
+            for index, values, located, reason in self._rows(tokenized, locate, prefixes, advance.window):
                 text = tokenized[index]
                 results[index] = function(
-                    TextFeatures(start + index, values, source, text.total, text.cut, text.offsets, reason)
+                    TextFeatures(start + index, values, *located, text.total, text.cut, text.offsets, reason)
                 )
                 advance.text(index)
             for index in range(len(chunk)):
@@ -217,28 +227,28 @@ class TextReader:
         locate: bool,
         prefixes: bool,
         observe: Callable[[Window], None],
-    ) -> Iterator[tuple[int, np.ndarray, np.ndarray | None, str | None]]:
-        """Index, values, sources and reason of every text, as soon as they are computed.
+    ) -> Iterator[tuple[int, np.ndarray, _Located, str | None]]:
+        """Index, values, tokens and reason of every text, as soon as they are computed.
 
         ``observe`` is called with each window that is a part of a text only.
         """
         nothing = np.full((1, self.layout.width) if prefixes else self.layout.width, np.nan, dtype=np.float32)
         for index, text in enumerate(tokenized):
             if text.reason is not None:
-                yield index, nothing, None, text.reason
+                yield index, nothing, (None, None), text.reason
         if prefixes:
             yield from self._prefix_rows(tokenized, observe)
             return
-        for index, values, source in self._text_rows(tokenized, locate, observe):
+        for index, values, located in self._text_rows(tokenized, locate, observe):
             reason = None
             if not np.isfinite(values).all():
                 reason = self._nonfinite_reason(values[None], self._blame(tokenized[index]))
-            yield index, nothing if reason else values, source, reason
+            yield index, nothing if reason else values, located, reason
 
     def _text_rows(
         self, tokenized: Sequence[TokenizedText], locate: bool, observe: Callable[[Window], None]
-    ) -> Iterator[tuple[int, np.ndarray, np.ndarray | None]]:
-        """Index, values and sources of every readable text."""
+    ) -> Iterator[tuple[int, np.ndarray, _Located]]:
+        """Index, values and tokens of every readable text."""
         waiting: dict[int, list[tuple[Window, TextStats]]] = {}
         for batch in self._batches(tokenized):
             for part, stats in self._run(batch, partial(self.engine.text_stats, locate=locate)):
@@ -247,24 +257,27 @@ class TextReader:
                 values = self.layout.values(stats, totals)
                 sources = self.layout.sources(stats, len(part.windows)) if locate else None
                 for row in whole:
-                    source = None
+                    source, learned = None, stats.learned_tokens
                     if sources is not None:
                         source = np.where(sources[row] < 0, -1, sources[row] - part.spans[row][0])
-                    yield part.windows[row].text, values[row], source
+                    of_text = None if learned is None else learned[row, slice(*part.spans[row])].numpy()
+                    yield part.windows[row].text, values[row], (source, of_text)
                 for row in sorted({*range(len(part.windows))} - {*whole}):
                     window = part.windows[row]
-                    one = stats.rows(row, row + 1).located_from(window.pooled - part.spans[row][0])
+                    one = stats.rows(row, row + 1).placed(part.spans[row], window.pooled)
                     waiting.setdefault(window.text, []).append((window, one))
                     observe(window)
                     if _is_complete(waiting[window.text], tokenized[window.text]):
                         merged = _merged(waiting.pop(window.text))
                         values_of_text = self.layout.values(merged, [tokenized[window.text].total])[0]
                         source = self.layout.sources(merged, 1)[0] if locate else None
-                        yield window.text, values_of_text, source
+                        learned = merged.learned_tokens
+                        of_text = None if learned is None else learned[0].numpy()
+                        yield window.text, values_of_text, (source, of_text)
 
     def _prefix_rows(
         self, tokenized: Sequence[TokenizedText], observe: Callable[[Window], None]
-    ) -> Iterator[tuple[int, np.ndarray, None, str | None]]:
+    ) -> Iterator[tuple[int, np.ndarray, _Located, str | None]]:
         """As ``_rows``, one row for every prefix; those before a failing token are kept."""
         for index, values in self._scans(tokenized, observe):
             text, reason = tokenized[index], None
@@ -276,7 +289,7 @@ class TextReader:
                     ((_, before),) = self._scans([TokenizedText(text.ids[:end], text.offsets[:end], end)])
                     values = np.concatenate([before, np.full_like(values[end:], np.nan)])
                 values[~np.isfinite(values).all(axis=1)] = np.nan
-            yield index, values, None, reason
+            yield index, values, (None, None), reason
 
     def _scans(
         self, tokenized: Sequence[TokenizedText], observe: Callable[[Window], None] = lambda window: None
@@ -387,18 +400,23 @@ class TextReader:
             )
 
 
-def _layout(anatomy: Anatomy, spec: FeatureSpec, layers: tuple[int, ...]) -> Layout:
+def _layout(
+    anatomy: Anatomy, spec: FeatureSpec, layers: tuple[int, ...], directions: Directions | None
+) -> Layout:
     """The columns that a spec stands for with a model."""
+    if directions is not None:
+        directions.require_fit(len(layers), anatomy.width)
     chosen = statistics(spec.features, spec.pooling)
     softmax = _softmax_layers(anatomy, spec, layers, chosen)
     sizes: dict[str, Sequence[int]] = {
         "neuron": [anatomy.neurons(layer) for layer in range(anatomy.depth)],
         "width": [anatomy.width] * anatomy.depth,
     }
-    layout_columns = columns(chosen, layers, sizes, softmax)
+    count = 0 if directions is None else len(directions)
+    layout_columns = columns(chosen, layers, sizes, softmax, count)
     if not layout_columns:
         raise BadFeatures(f"no layer to read {', '.join(spec.features)} at; name at least one")
-    return Layout(layout_columns, layers, softmax, spec.eps)
+    return Layout(layout_columns, layers, softmax, spec.eps, directions)
 
 
 def _softmax_layers(

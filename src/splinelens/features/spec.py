@@ -10,6 +10,7 @@ from splinelens.errors import BadFeatures
 from splinelens.features.catalogue import VERSION, statistics
 from splinelens.features.validation import check_layers, check_names, check_positive
 from splinelens.geometry.attention import check_eps
+from splinelens.geometry.directions import Directions
 from splinelens.tokens import Long
 
 
@@ -61,15 +62,41 @@ class FeatureSpec:
                 object.__setattr__(self, name, check_positive(value, name))
 
     @classmethod
-    def of(cls, features: object, layers: object, pooling: object, **settings: Any) -> "FeatureSpec":
+    def of(
+        cls,
+        features: object,
+        layers: object,
+        pooling: object,
+        *,
+        directions: Directions | None = None,
+        **settings: Any,
+    ) -> "FeatureSpec":
         """Validate user input before a model is loaded; ``settings`` are the other fields.
 
         Raises:
-            BadFeatures: Names or layers that cannot be, no layer, or a field that ``FeatureSpec`` refuses.
+            BadFeatures: Names or layers that cannot be, no layer, a field that ``FeatureSpec`` refuses, or as
+                in ``require_directions``.
         """
         names, poolings = check_names(features, "features"), check_names(pooling, "pooling")
         statistics(names, poolings)
-        return cls(names, poolings, check_layers(layers), **settings)
+        spec = cls(names, poolings, check_layers(layers), **settings)
+        spec.require_directions(directions)
+        return spec
+
+    def require_directions(self, directions: Directions | None) -> None:
+        """Refuse the feature ``directions`` without learned directions, and these without the feature.
+
+        Raises:
+            BadFeatures: One of the two is missing.
+        """
+        reads = any(row.needs == "inputs" for row in statistics(self.features, self.pooling))
+        if reads and directions is None:
+            raise BadFeatures(
+                "the feature directions needs learned hyperplanes, which only detectors have: score with "
+                "such a detector, or in Python pass directions=detector.artifact.directions"
+            )
+        if directions is not None and not reads:
+            raise BadFeatures(f"{directions!r} are given, but features name no 'directions'; add it")
 
     @property
     def depth(self) -> int | None:

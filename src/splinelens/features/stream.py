@@ -22,6 +22,7 @@ from splinelens.errors import BadTexts
 from splinelens.features.catalogue import Column
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
+from splinelens.geometry.directions import Directions
 from splinelens.models import LoadedModel
 from splinelens.models.load import load_up_to
 from splinelens.tokens import TokenBatch, Window, padded
@@ -56,6 +57,7 @@ class Stream:
         pooling: str | Sequence[str] = "max",
         prompt: str = "",
         eps: float = 0.1,
+        directions: Directions | None = None,
         revision: str | None = None,
         device: str | None = None,
         dtype: str | None = None,
@@ -69,6 +71,7 @@ class Stream:
             pooling: Poolings of margins and hidden states.
             prompt: Run before the text, never pooled.
             eps: Attention weights above it count for ``attention_id``; in (0, 1).
+            directions: Learned hyperplanes for the feature ``directions``, as in ``extract``.
             revision: Branch, tag or commit of a hub id.
             device: Such as ``cpu`` or ``cuda:0``; without it the GPU if there is one.
             dtype: Number type of the weights; None takes ``float32``.
@@ -78,10 +81,12 @@ class Stream:
                 training mode.
             BadModel: The model cannot be loaded, or an option of loading is given for a loaded one.
         """
-        spec = FeatureSpec.of(features, layers, pooling, prompt=prompt, max_tokens=1, eps=eps)
+        spec = FeatureSpec.of(
+            features, layers, pooling, directions=directions, prompt=prompt, max_tokens=1, eps=eps
+        )
         loaded = load_up_to(model, spec.layers, revision=revision, device=device, dtype=dtype)
         require_evaluation(loaded.model)
-        self._reader = TextReader(loaded, spec)
+        self._reader = TextReader(loaded, spec, directions=directions)
         self.columns: tuple[Column, ...] = self._reader.columns
         self.length = 0
         self._reason: str | None = None
@@ -276,5 +281,6 @@ def _whole_numbers(ids: Sequence[SupportsIndex] | np.ndarray) -> tuple[int, ...]
 
 def _is_finite(stats: TokenStats) -> bool:
     """Whether every number of some tokens is finite."""
-    parts = [stats.sign, stats.boundary, stats.dimension, *stats.margins.values(), *stats.hidden.values()]
+    pooled = stats.sign, stats.boundary, stats.dimension, stats.learned
+    parts = (*pooled, *stats.margins.values(), *stats.hidden.values())
     return all(bool(part.isfinite().all()) for part in parts if part is not None)

@@ -290,7 +290,7 @@ def _column_of(name: str, kind: "pa.DataType") -> Column:
     prefix, _, statistic = name.rpartition(".")
     layer = re.fullmatch(r"layer(\d{2,})", prefix)
     row = CATALOGUE.get(statistic)
-    if row is None or (layer is None) != (row.needs == "tokens") or (prefix and layer is None):
+    if row is None or (layer is None) == row.layered or (prefix and layer is None):
         raise BadFeatures(f"column {name!r} is no statistic of this catalogue; written by another version?")
     vector = row.axis != "scalar"
     if (pa.types.is_fixed_size_list(kind) != vector) or (kind.value_type if vector else kind) != pa.float32():

@@ -55,6 +55,25 @@ def margin_scale(norm: Float[Tensor, "*neuron"]) -> Float[Tensor, "*neuron"]:
     return torch.where(norm == 0, torch.inf, norm).reciprocal()
 
 
+def learned_margin(
+    inputs: Float[Tensor, "*text token width"], weight: Float[Tensor, "direction width"]
+) -> Float[Tensor, "*text token direction"]:
+    """What one layer adds to each token's margin to learned hyperplanes, ``<w_h, x>``, in float32.
+
+    A learned hyperplane cuts the MLP inputs of several layers at once: its margin is the sum over them, plus
+    a bias (see ``directions.Directions``).
+
+    Args:
+        inputs: The layer's MLP inputs, of any number type.
+        weight: The part of each normal that belongs to the layer, float32.
+
+    Example:
+        >>> learned_margin(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 0.0], [1.0, -1.0]]))
+        tensor([[ 3., -1.]])
+    """
+    return inputs.float() @ weight.T
+
+
 def sign_fraction(margin: Float[Tensor, "*text token neuron"]) -> Float[Tensor, "*text token"]:
     """Share of neurons that are on at each token, ``mean_k 1[margin_k > 0]``, in [0, 1].
 
