@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from splinelens import errors as errors
 
 if TYPE_CHECKING:
+    from splinelens.apps.adaptation import adapt as adapt
     from splinelens.apps.detector import Detector as Detector
     from splinelens.apps.evaluation import evaluate as evaluate
     from splinelens.apps.inspection import inspect as inspect
@@ -49,6 +50,7 @@ _MODULES = {
     "Stream": "features.stream",
     "Texts": "texts",
     "TokenDetail": "features.look",
+    "adapt": "apps.adaptation",
     "evaluate": "apps.evaluation",
     "extract": "features.extract",
     "inspect": "apps.inspection",

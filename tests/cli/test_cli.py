@@ -16,6 +16,7 @@ COMMANDS = [
     ["extract"],
     ["train"],
     ["evaluate"],
+    ["adapt"],
     ["inspect"],
     ["models"],
     ["models", "list"],

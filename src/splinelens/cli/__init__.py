@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from splinelens import __version__
-from splinelens.cli import detectors, evaluate, extract, inspect, models, score, train
+from splinelens.cli import adapt, detectors, evaluate, extract, inspect, models, score, train
 from splinelens.cli.exits import exits
 
 app = typer.Typer(
@@ -61,6 +61,7 @@ _add(app, "score", score.score)
 _add(app, "extract", extract.extract)
 _add(app, "train", train.train)
 _add(app, "evaluate", evaluate.evaluate)
+_add(app, "adapt", adapt.adapt)
 _add(app, "inspect", inspect.inspect)
 _add(_models, "list", models.list_)
 _add(_models, "pull", models.pull)

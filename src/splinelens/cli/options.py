@@ -2,6 +2,7 @@
 
 import logging
 import re
+import shlex
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -325,6 +326,21 @@ def unescape(prompt: str) -> str:
         'Comment:\n'
     """
     return re.sub(r"\\([nt\\])", lambda match: _ESCAPES[match[1]], prompt)
+
+
+def given_command(context: typer.Context) -> str:
+    """The command with the options that were given, for a card; without ``--overwrite``."""
+    words = ["splinelens", context.command.name or ""]
+    for parameter in context.command.params:
+        value = context.params.get(parameter.name or "")
+        source = context.get_parameter_source(parameter.name or "")
+        if source is None or source.name != "COMMANDLINE" or parameter.name == "overwrite":
+            continue
+        names = parameter.secondary_opts if value is False else parameter.opts
+        option = names[:1] if names[0].startswith("-") else []
+        for item in value if isinstance(value, tuple | list) else (value,):
+            words += option if isinstance(item, bool) else [*option, str(item)]
+    return shlex.join(words)
 
 
 def column_and_value(pair: str | None, default: str) -> tuple[str, str] | None:

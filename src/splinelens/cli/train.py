@@ -1,6 +1,5 @@
 """``splinelens train``: labeled texts in, a detector with its card out."""
 
-import shlex
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -145,7 +144,7 @@ def train(
                 sources=[texts.source + (f" ({', '.join(chosen)})" if chosen else "")],
                 languages=language or [],
                 seed=seed,
-                command=_command(context),
+                command=options.given_command(context),
                 revision=revision,
                 device=device,
                 output=features_file,
@@ -191,18 +190,3 @@ def _print(artifact: "Artifact") -> None:
             rate = f"{percent(stored.rate)} ({percents(stored.interval)})"
             target = f"for {percent(stored.target)} false positives"
             print(f"{harmless(label)} at {stored.score:.4g} and above, {target}: out of fold {rate}")
-
-
-def _command(context: typer.Context) -> str:
-    """The command with the options that were given, for the card."""
-    words = ["splinelens", "train"]
-    for parameter in context.command.params:
-        value = context.params.get(parameter.name or "")
-        source = context.get_parameter_source(parameter.name or "")
-        if source is None or source.name != "COMMANDLINE" or parameter.name == "overwrite":
-            continue
-        names = parameter.secondary_opts if value is False else parameter.opts
-        option = names[:1] if names[0].startswith("-") else []
-        for item in value if isinstance(value, tuple | list) else (value,):
-            words += option if isinstance(item, bool) else [*option, str(item)]
-    return shlex.join(words)

@@ -114,6 +114,18 @@ def auc_interval(
     )
 
 
+def auc_gain_interval(
+    labels: np.ndarray, before: np.ndarray, after: np.ndarray, resamples: int = 10_000, seed: int = 0
+) -> Interval | None:
+    """95 % bootstrap interval of the AUC of ``after`` minus that of ``before``, on the same resamples.
+
+    None with fewer than ``MIN_ROWS`` rows.
+    """
+    auc = {"auc": ScoreHistogram.roc_auc}
+    values = [bootstrap(labels, scores, auc, resamples, seed)["auc"] for scores in (before, after)]
+    return percentile_interval(values[1] - values[0])
+
+
 def lost_recall_interval(plain: np.ndarray, disguised: np.ndarray, seed: int = 0) -> Interval | None:
     """95 % bootstrap interval of the share of rows flagged when plain minus that when disguised.
 

@@ -13,6 +13,7 @@ from pydantic_core import to_json
 
 from splinelens.detect.artifact import Artifact
 from splinelens.errors import BrokenArtifact
+from splinelens.report.adaptation import adaptation_summary, adaptation_table
 from splinelens.report.page import render_markdown
 from splinelens.report.tables import (
     Table,
@@ -42,6 +43,8 @@ def card(artifact: Artifact) -> str:
         model=code(artifact.model["name"]),
         model_table=_model_table(artifact),
         data_table=artifact.training and _data_table(artifact),
+        adaptation_summary=adaptation_summary,
+        adaptation_table=adaptation_table,
         metric_table=metric_table,
         full_label_table=full_label_table,
         mean_table=mean_table,
@@ -152,6 +155,22 @@ class _Provenance:
 
 
 @dataclass(frozen=True, config=_RECORD)
+class _Adapted:
+    detector: str
+    digest: str
+    rows: int
+    positives: int
+    penalty: _Number | None
+    auc_before: _Number
+    auc_before_interval: _Bounds | None
+    auc_after: _Number
+    auc_after_interval: _Bounds | None
+    gain: _Number
+    gain_interval: _Bounds | None
+    notes: list[str]
+
+
+@dataclass(frozen=True, config=_RECORD)
 class _Training:
     rows: int
     positives: int | dict[str, int]
@@ -164,6 +183,7 @@ class _Training:
     provenance: _Provenance = field(default_factory=_Provenance)
     languages: list[str] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)
+    adapted: _Adapted | None = None
 
 
 @dataclass(frozen=True, config=_RECORD)

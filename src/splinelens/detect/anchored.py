@@ -1,0 +1,262 @@
+"""Refit a linear head on few rows so that it stays near the head it was.
+
+The new logit is ``z + x . d + c``: the logit ``z`` of the anchor plus a change of weights ``d`` and of bias
+``c``. They minimize the logistic loss of the rows, each logit calibrated as the anchor's, plus
+``penalty / 2 * s * |d|**2``: a Gaussian prior around the anchor's weights, whose width the rows choose. ``s``
+is the mean squared norm of the centered rows, so a penalty means the same for 100 columns and for 50,000. The
+bias is free, since shares of positive texts differ. ``d`` lies in the span of the rows, so the problem is
+solved exactly in as many dimensions as rows, as in ``detect.solver``.
+
+An infinite penalty is the anchor itself, and wins unless another is better by more than one standard error
+(Breiman, Friedman, Olshen, Stone: Classification and Regression Trees, 1984, section 3.4.3).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from splinelens.detect.calibration import Calibration
+from splinelens.detect.heads import LinearHead
+from splinelens.detect.solver import folds, gram_factor, label_columns, require_rows
+from splinelens.errors import BadFeatures, BadLabels
+
+PENALTIES = (10.0, 3.0, 1.0, 0.3)
+"""Penalties to choose from besides infinity; a smaller one lets the head move further from its anchor."""
+
+_MAX_STEPS, _TOLERANCE = 100, 1e-8  # of Newton's method
+_REPEATS = 3  # of the folds that a penalty is chosen on
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What a penalty gains over the anchor on rows that were held out.
+
+    Attributes:
+        penalty: Relative to the mean squared norm of the rows.
+        gain: AUC minus that of the anchor, on the same rows.
+        error: Standard error of the gain (DeLong, DeLong, Clarke-Pearson: Biometrics 44, 1988).
+    """
+
+    penalty: float
+    gain: float
+    error: float
+
+
+@dataclass(frozen=True, eq=False)
+class Anchored:
+    """A refitted head and what it does on rows that were held out.
+
+    Attributes:
+        head: Fitted on all rows; the anchor itself at an infinite penalty.
+        penalty: The one chosen on all rows.
+        tried: Every finite penalty.
+        logits: (row,), each from a head fitted without its fold, the choice of the penalty included.
+        anchor_logits: (row,), of the anchor.
+    """
+
+    head: LinearHead
+    penalty: float
+    tried: tuple[Tried, ...]
+    logits: np.ndarray
+    anchor_logits: np.ndarray
+
+
+def refit_anchored(
+    rows: np.ndarray,
+    labels: np.ndarray,
+    anchor: LinearHead,
+    calibration: Calibration,
+    *,
+    penalties: Sequence[float] = PENALTIES,
+    groups: np.ndarray | None = None,
+    seed: int = 0,
+) -> Anchored:
+    """Refit the head of one label, and judge the rows out of fold.
+
+    Args:
+        rows: (row, column), finite, in the units of the anchor's columns.
+        labels: (row,), 0 or 1.
+        anchor: The head to stay near.
+        calibration: Of the anchor's logits.
+        penalties: Finite ones to choose from.
+        groups: (row,) one number per row, equal for rows with the same text, which share a fold.
+        seed: Of the folds.
+
+    Raises:
+        BadFeatures: Rows of another width, or values that are not finite.
+        BadLabels: Fewer than 10 rows of a class, or of their different texts.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> rows = rng.normal(size=(60, 4))
+        >>> anchor = LinearHead(np.zeros(4), np.ones(4), np.array([[1.0, 0, 0, 0]]), np.zeros(1))
+        >>> same = refit_anchored(rows, (rows[:, 0] > 0).astype(int), anchor, Calibration(1.0, 0.0))
+        >>> same.penalty, same.head is anchor
+        (inf, True)
+    """
+    columns = label_columns(labels, len(rows))
+    groups = np.arange(len(rows)) if groups is None else np.asarray(groups)
+    if anchor.labels != 1 or columns.shape[1] != 1:
+        raise BadLabels(f"a head of {anchor.labels} labels and {columns.shape[1]}: one label is refitted")
+    y = columns[:, 0]
+    require_rows(y)
+    require_rows(y[np.unique(groups, return_index=True)[1]], what="different texts")
+    anchor_logits = anchor.logit(rows)[:, 0]
+    if not np.isfinite(anchor_logits).all():
+        raise BadFeatures("a row has no finite logit; leave out rows that cannot be read")
+    problem = _Problem.of(rows, y, anchor, anchor_logits, calibration, groups)
+    everything = np.arange(len(rows))
+    penalty, tried = problem.choose(everything, penalties, seed)
+    logits = anchor_logits.copy()
+    for held_out in problem.folds(everything, seed):
+        others = np.setdiff1d(everything, held_out)
+        chosen, _ = problem.choose(others, penalties, seed)
+        logits[held_out] = problem.held_out_logits(others, held_out, chosen)
+    head = anchor if math.isinf(penalty) else problem.head(penalty)
+    return Anchored(head, penalty, tried, logits, anchor_logits)
+
+
+@dataclass(frozen=True, eq=False)
+class _Problem:
+    """The rows in coordinates in which the penalty is the squared norm.
+
+    ``coordinates`` is (row, row), the Cholesky factor of the Gram matrix of the centered rows divided by the
+    mean of its diagonal, so ``penalty`` multiplies the squared norm itself.
+    """
+
+    centered: np.ndarray
+    center: np.ndarray
+    unit: float
+    coordinates: np.ndarray
+    labels: np.ndarray
+    anchor: LinearHead
+    logits: np.ndarray
+    calibration: Calibration
+    groups: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        rows: np.ndarray,
+        labels: np.ndarray,
+        anchor: LinearHead,
+        logits: np.ndarray,
+        calibration: Calibration,
+        groups: np.ndarray,
+    ) -> "_Problem":
+        centered = (rows - anchor.mean) / anchor.scale
+        center = centered.mean(axis=0)
+        centered -= center
+        gram = centered @ centered.T
+        unit = float(np.trace(gram)) / len(rows) or 1.0
+        factor = gram_factor(gram / unit)
+        return cls(centered, center, unit, factor, labels, anchor, logits, calibration, groups)
+
+    def folds(self, rows: np.ndarray, seed: int) -> list[np.ndarray]:
+        """Folds of some rows, rows of one text together."""
+        judge = np.zeros(len(self.labels), dtype=bool)
+        judge[rows] = True
+        return list(folds(self.labels[:, None], judge, self.groups, seed))
+
+    def choose(
+        self, rows: np.ndarray, penalties: Sequence[float], seed: int
+    ) -> tuple[float, tuple[Tried, ...]]:
+        """The largest penalty that is not clearly worse than the best; infinity if none is clearly better.
+
+        Clearly means by more than one standard error of the difference of AUCs.
+        """
+        y, descending = self.labels[rows], sorted(penalties, reverse=True)
+        anchored = _placements(y, self.logits[rows])
+        placements = np.zeros((len(descending), len(rows)))
+        for repeat in range(_REPEATS):
+            splits = self.folds(rows, seed + repeat)
+            for index, penalty in enumerate(descending):
+                logits = np.empty(len(self.labels))
+                for held_out in splits:
+                    others = np.setdiff1d(rows, held_out)
+                    logits[held_out] = self.held_out_logits(others, held_out, penalty)
+                placements[index] += _placements(y, logits[rows]) / _REPEATS
+        tried = tuple(
+            Tried(penalty, *_gain(y, placed - anchored))
+            for penalty, placed in zip(descending, placements, strict=True)
+        )
+        best = max(range(len(tried)), key=lambda index: tried[index].gain)
+        if tried[best].gain <= tried[best].error:
+            return math.inf, tried
+        for index, penalty in enumerate(descending):
+            lost, error = _gain(y, placements[best] - placements[index])
+            if tried[index].gain > tried[index].error and lost <= error:
+                return penalty, tried
+        return descending[best], tried
+
+    def held_out_logits(self, rows: np.ndarray, held_out: np.ndarray, penalty: float) -> np.ndarray:
+        """Logits of rows that are held out, from a head fitted on others, in units of the anchor's logit.
+
+        The change of the bias stays out: it would only move whole folds against each other.
+        """
+        if math.isinf(penalty):
+            return self.logits[held_out]
+        change, _ = self._fit(rows, penalty)
+        moved = (self.coordinates[held_out] - self.coordinates[rows].mean(axis=0)) @ change
+        return self.logits[held_out] + moved / self.calibration.slope
+
+    def head(self, penalty: float) -> LinearHead:
+        """The head fitted on all rows."""
+        from scipy.linalg import solve_triangular
+
+        change, bias = self._fit(np.arange(len(self.labels)), penalty)
+        alpha = solve_triangular(self.coordinates, change, lower=True, trans="T")
+        weight = alpha @ self.centered / (self.unit * self.calibration.slope)
+        shift = bias / self.calibration.slope - float(self.center @ weight)
+        return LinearHead(
+            self.anchor.mean,
+            self.anchor.scale,
+            (self.anchor.weight[0] + weight)[None].astype(np.float32),
+            self.anchor.bias + shift,
+        )
+
+    def _fit(self, rows: np.ndarray, penalty: float) -> tuple[np.ndarray, float]:
+        """The change of the calibrated logit: its coordinates, and that of the bias; by Newton's method."""
+        from scipy.linalg import solve
+
+        root = math.sqrt(penalty)  # in coordinates divided by it the penalty is that of a unit prior
+        table = np.column_stack([self.coordinates[rows] / root, np.ones(len(rows))])
+        ridge = np.append(np.ones(table.shape[1] - 1), 1e-9)  # the bias is free
+        sign, start = 2.0 * self.labels[rows] - 1, self.calibration.logit(self.logits[rows])
+
+        def value(point: np.ndarray) -> float:
+            losses = np.logaddexp(0, -sign * (start + table @ point))
+            return float(losses.sum() + ridge @ point**2 / 2)
+
+        point = np.zeros(table.shape[1])
+        current = value(point)
+        for _ in range(_MAX_STEPS):
+            wrong = np.exp(-np.logaddexp(0, sign * (start + table @ point)))  # the share of the other label
+            gradient = ridge * point - table.T @ (sign * wrong)
+            if np.abs(gradient).max() < _TOLERANCE:
+                break
+            hessian = table.T @ ((wrong * (1 - wrong))[:, None] * table) + np.diag(ridge)
+            step = solve(hessian, gradient, assume_a="pos")
+            while (lower := value(point - step)) > current and np.abs(step).max() > _TOLERANCE:
+                step /= 2
+            point, current = point - step, lower
+        return point[:-1] / root, float(point[-1])
+
+
+def _placements(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """The share of the rows of the other class that each row is on the right side of, ties one half.
+
+    The mean over the rows of either class is the AUC.
+    """
+    difference = np.sign(logits[labels == 1][:, None] - logits[labels == 0][None]) / 2 + 0.5
+    placed = np.empty(len(labels))
+    placed[labels == 1], placed[labels == 0] = difference.mean(axis=1), difference.mean(axis=0)
+    return placed
+
+
+def _gain(labels: np.ndarray, moved: np.ndarray) -> tuple[float, float]:
+    """Difference of two AUCs from the differences of placements, and its standard error (DeLong et al.)."""
+    classes = moved[labels == 1], moved[labels == 0]
+    return float(classes[0].mean()), math.sqrt(sum(one.var(ddof=1) / len(one) for one in classes))

@@ -1,0 +1,122 @@
+"""Tests ``apps/adaptation.py``: an adapted detector is one like every other; what is refused."""
+
+import numpy as np
+import pytest
+
+from splinelens.apps.adaptation import adapt
+from splinelens.apps.detector import Detector
+from splinelens.apps.training import fit_detector
+from splinelens.errors import BadDetector, BadFeatures, BadLabels, BadTexts
+from splinelens.features.reader import TextReader
+from splinelens.features.spec import FeatureSpec
+
+from .conftest import labeled
+
+PLACES = ["harbor", "garden", "station", "library", "market", "museum", "bridge", "school"]
+
+
+def forum(count=64):
+    """Texts of another kind, of which every other one is about a ``kick``, and their labels."""
+    texts = [f"{'a kick' if row % 2 else 'a talk'} by the {PLACES[row % 8]} {row}" for row in range(count)]
+    return texts, np.arange(count) % 2
+
+
+@pytest.fixture
+def detector(loaded):
+    """Tells texts that hold ``rude``; fitted on 40."""
+    reader = TextReader(loaded, FeatureSpec(features=("margins",), max_tokens=24))
+    texts, labels = labeled()
+    words = {"label": "toxic", "negative": "clean"}
+    return fit_detector(texts, labels, reader, name="tiny", strengths=(1.0,), **words).detector
+
+
+def test_an_adapted_detector_loads_scores_explains_and_says_where_it_comes_from(detector, loaded, tmp_path):
+    texts, labels = forum()
+    adapted = adapt(detector, texts, labels, name="mine")
+    assert adapted.after.auc > adapted.before.auc
+    adapted.detector.save(tmp_path / "mine")
+    again = Detector.load(tmp_path / "mine", model=loaded)
+    fresh, truth = forum(80)
+    records = again.score(fresh[64:], explain=True)
+    assert [r.score for r in records] == [r.score for r in adapted.detector.score(fresh[64:])]
+    assert all(record.spans for record in records)
+    scores = np.array([record.score for record in records])
+    assert scores[truth[64:] == 1].mean() > scores[truth[64:] == 0].mean()
+    record = again.artifact.training["adapted"]
+    assert (record["detector"], record["digest"]) == ("tiny", detector.artifact.digest)
+    assert (record["rows"], record["positives"]) == (64, 32)
+    assert record["gain"] == pytest.approx(adapted.after.auc - adapted.before.auc)
+    card = (tmp_path / "mine" / "CARD.md").read_text("utf-8")
+    assert "Adapted from tiny to 64 rows, 32 of them positive" in card
+    assert detector.artifact.digest in card
+    assert "| gain | +" in card
+
+
+def test_labels_that_it_knows_already_leave_the_weights_and_say_so(detector):
+    texts, labels = labeled(120)
+    adapted = adapt(detector, texts[40:], labels[40:])
+    assert adapted.detector.artifact.head is detector.artifact.head
+    assert adapted.record["penalty"] is None
+    notes = " ".join(adapted.record["notes"])
+    assert "The weights are kept" in notes
+    assert "80 rows are too few to tell" in notes
+    assert "40 negative rows are too few for a threshold at 0.1 % and 1 % false positives" in notes
+
+
+def test_adapting_twice_gives_the_same_detector(detector):
+    texts, labels = forum()
+    one, two = (adapt(detector, texts, labels) for _ in range(2))
+    assert one.detector.artifact.digest == two.detector.artifact.digest
+    assert one.to_dict() == two.to_dict()
+    assert one.detector.artifact.name == "tiny-adapted"
+
+
+def test_texts_that_were_trained_on_or_adapted_to_are_refused_with_their_count(detector):
+    texts, labels = forum()
+    known, truth = labeled(3)
+    with pytest.raises(BadTexts, match="3 of 67 rows were in the training data of detector tiny"):
+        adapt(detector, texts + known, [*labels, *truth])
+    adapted = adapt(detector, texts, labels)
+    with pytest.raises(BadTexts, match="64 of 64 rows were in the training data of detector tiny-adapted"):
+        adapt(adapted.detector, texts, labels)
+
+
+def test_texts_that_cannot_be_read_are_left_out_and_counted(detector):
+    texts, labels = forum()
+    adapted = adapt(detector, [*texts, "", None], [*labels, 0, 1])
+    assert adapted.detector.artifact.training["left_out"] == 2
+    assert adapted.record["rows"] == 64
+
+
+@pytest.mark.parametrize(
+    ("rows", "change", "message"),
+    [
+        (31, lambda texts, labels: (texts, labels), "31 labeled texts are too few to adapt to; label at lea"),
+        (40, lambda texts, labels: (texts, labels * 0), "labels 'toxic' is 0 in all 40 rows|is 0 in all 40"),
+        (40, lambda texts, labels: (texts, np.arange(40) < 9), "9 positive of 40 rows are too few"),
+        (
+            40,
+            lambda texts, labels: ([*texts[:38], texts[0], texts[1]], np.append(labels[:38], [1, 1])),
+            r"1 text occurs with both labels, such as in rows 0 and 38",
+        ),
+        (40, lambda texts, labels: (texts, labels[:-1]), "39 labels"),
+        (40, lambda texts, labels: (texts, ["a", "b", "c", "d"] * 10), "the labels are 'a', 'b', 'c', 'd'"),
+        (34, lambda texts, labels: ([*texts[:30], "", "", "", ""], labels), "30 texts that can be read are"),
+    ],
+    ids=["few", "one-class", "rare", "contradictions", "lengths", "words", "unreadable"],
+)
+def test_labels_that_cannot_be_adapted_to_are_refused(detector, rows, change, message):
+    texts, labels = change(*forum(rows))
+    with pytest.raises(BadLabels, match=message):
+        adapt(detector, texts, labels)
+
+
+def test_several_labels_and_a_seed_that_cannot_be_are_refused(detector, loaded):
+    reader = TextReader(loaded, FeatureSpec(features=("margins",), max_tokens=24))
+    texts, labels = labeled()
+    both = np.stack([labels, 1 - labels], axis=1)
+    several = fit_detector(texts, both, reader, name="two", task="labels", label=["a", "b"], strengths=(1.0,))
+    with pytest.raises(BadDetector, match="detector two has the labels a, b; only a detector of one label"):
+        adapt(several.detector, *forum())
+    with pytest.raises(BadFeatures, match="seed -1 is not a whole number"):
+        adapt(detector, *forum(), seed=-1)

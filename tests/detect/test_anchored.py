@@ -1,0 +1,99 @@
+"""Tests ``detect/anchored.py``: what is minimized, when the anchor wins, and what is held out."""
+
+import math
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from splinelens.detect.anchored import refit_anchored
+from splinelens.detect.calibration import Calibration
+from splinelens.detect.heads import LinearHead
+from splinelens.errors import BadFeatures, BadLabels
+
+AS_IT_IS = Calibration(1.0, 0.0)
+
+
+def head(weight, mean=0.0, scale=1.0, bias=0.0):
+    width = len(weight)
+    weight = np.array([weight], dtype=np.float32)
+    return LinearHead(np.full(width, mean), np.full(width, scale), weight, np.array([bias]))
+
+
+def table(rows, width, seed=0):
+    return np.random.default_rng(seed).normal(size=(rows, width))
+
+
+def test_from_an_anchor_without_weights_it_is_ridge_logistic_regression():
+    rows = table(60, 20)
+    labels = (rows[:, 0] + 0.3 * rows[:, 1] > 0).astype(int)
+    refitted = refit_anchored(rows, labels, head([0.0] * 20), AS_IT_IS, penalties=[0.1])
+    unit = ((rows - rows.mean(axis=0)) ** 2).sum() / 60
+    direct = LogisticRegression(C=1 / (0.1 * unit), tol=1e-10, max_iter=10_000).fit(rows, labels)
+    assert refitted.penalty == 0.1
+    assert refitted.head.weight == pytest.approx(direct.coef_, rel=1e-4, abs=1e-6)
+    assert refitted.head.bias == pytest.approx(direct.intercept_, abs=1e-5)
+
+
+def test_it_is_stationary_for_the_penalized_distance_to_the_anchor():
+    rows = 2 * table(80, 30) + 1
+    anchor, calibration = head([0.5] + [0.0] * 29, mean=1.0, scale=2.0, bias=0.3), Calibration(0.8, -0.1)
+    labels = (rows[:, 1] + rows[:, 2] > 2).astype(int)
+    refitted = refit_anchored(rows, labels, anchor, calibration, penalties=[0.3])
+    standardized = (rows - 1) / 2
+    unit = ((standardized - standardized.mean(axis=0)) ** 2).sum() / 80
+    wrong = 1 / (1 + np.exp(-calibration.logit(refitted.head.logit(rows)[:, 0]))) - labels
+    change = 0.8 * (refitted.head.weight - anchor.weight)[0]
+    assert wrong.sum() == pytest.approx(0, abs=1e-4)  # the bias is free
+    assert wrong @ standardized + 0.3 * unit * change == pytest.approx(0, abs=1e-3)
+
+
+def test_the_anchor_is_kept_where_labels_hold_nothing_new():
+    rows = table(64, 300)
+    anchor = head([1.0] + [0.0] * 299)
+    kept = 0
+    for seed in range(1, 5):
+        labels = (rows[:, 0] + table(64, 1, seed)[:, 0] > 0).astype(int)
+        refitted = refit_anchored(rows, labels, anchor, Calibration(1.7, 0.0))
+        if math.isinf(refitted.penalty):
+            kept += 1
+            assert refitted.head is anchor
+            assert max(tried.gain - tried.error for tried in refitted.tried) <= 0
+    assert kept >= 3  # a standard error is exceeded by chance now and then
+
+
+def test_an_anchor_that_is_wrong_here_is_moved_and_rows_are_judged_held_out():
+    rows = table(100, 40)
+    anchor = head([1.0] + [0.0] * 39)
+    labels = (rows[:, 0] + 3 * rows[:, 1] > 0).astype(int)
+    refitted = refit_anchored(rows, labels, anchor, AS_IT_IS)
+    new = table(500, 40, seed=1)
+    truth = new[:, 0] + 3 * new[:, 1] > 0
+    moved = roc_auc_score(truth, refitted.head.logit(new)[:, 0])
+    held_out = roc_auc_score(labels, refitted.logits)
+    assert moved > roc_auc_score(truth, anchor.logit(new)[:, 0]) + 0.1
+    assert held_out == pytest.approx(moved, abs=0.08)
+    assert roc_auc_score(labels, refitted.anchor_logits) < held_out
+
+
+def test_the_unit_of_the_columns_does_not_matter():
+    rows = table(60, 10)
+    labels = (rows[:, 1] > 0).astype(int)
+    one = refit_anchored(rows, labels, head([1.0] + [0.0] * 9), AS_IT_IS, penalties=[1.0])
+    wide = head([1.0] + [0.0] * 9, scale=8.0)
+    other = refit_anchored(8 * rows, labels, wide, AS_IT_IS, penalties=[1.0])
+    assert other.logits == pytest.approx(one.logits)
+    assert other.head.weight == pytest.approx(one.head.weight)
+
+
+def test_what_cannot_be_refitted_is_refused():
+    rows, labels = table(40, 3), np.arange(40) % 2
+    anchor = head([1.0, 0.0, 0.0])
+    with pytest.raises(BadLabels, match="0 negative of 40 rows are too few"):
+        refit_anchored(rows, np.ones(40, dtype=int), anchor, AS_IT_IS)
+    with pytest.raises(BadLabels, match="8 positive and 8 negative of 16 different texts are too few"):
+        refit_anchored(rows, labels, anchor, AS_IT_IS, groups=np.arange(40) % 16)
+    broken = np.where(np.arange(120).reshape(40, 3) == 7, np.nan, rows)
+    with pytest.raises(BadFeatures, match="a row has no finite logit"):
+        refit_anchored(broken, labels, anchor, AS_IT_IS)
