@@ -1,10 +1,12 @@
 """Tests ``apps/detector.py``: scores, verdicts, exact explanations, refusals."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas
+import pyarrow.parquet
 import pytest
 
 from splinelens.apps.detector import Detector
@@ -450,3 +452,44 @@ def test_a_file_that_appears_during_a_run_is_kept_and_so_are_the_scores(detector
     detector.write_scores(["you fool"], output, progress=lambda count, _: read.append(count))
     assert read == [1]
     assert [path.name for path in tmp_path.glob("*a.csv*")] == ["a.csv"]
+
+
+def test_a_prevalence_multiplies_the_odds_and_keeps_verdicts_and_explanations(detector, tmp_path):
+    assert detector.artifact.shares == (0.5,)
+    plain, moved = (detector.score(MIXED, explain=True, prevalence=share) for share in (None, 0.02))
+    for before, after in zip(plain, moved, strict=True):
+        assert after.verdict == before.verdict
+        if before.score is None:
+            assert after.score is None
+            continue
+        odds = [score / (1 - score) for score in (before.score, after.score)]
+        assert odds[1] / odds[0] == pytest.approx(0.02 / 0.98, rel=1e-9)
+        total = after.constant + sum(span.contribution for span in after.spans)
+        assert total == pytest.approx(np.log(odds[1]), abs=1e-4)
+        assert after.spans == before.spans
+    assert detector.predict_proba(MIXED, prevalence=0.02)[:, 1].tolist() == pytest.approx(
+        [np.nan if record.score is None else record.score for record in moved], nan_ok=True
+    )
+    assert detector.predict(MIXED, prevalence=0.02).tolist() == detector.predict(MIXED).tolist()
+    assert detector.score(MIXED[:1], threshold=1e-9, prevalence=0.02)[0].verdict == "toxic"
+    output = tmp_path / "scores.parquet"
+    detector.write_scores(MIXED, output, prevalence=0.02)
+    table = pyarrow.parquet.read_table(output)
+    assert table["score"].to_pylist() == [record.score for record in moved]
+    assert json.loads(table.schema.metadata[b"splinelens"])["prevalence"] == 0.02
+    for share in (0, 1):
+        with pytest.raises(BadDetector, match=f"prevalence {share} is no share"):
+            detector.score(MIXED, prevalence=share)
+
+
+def test_an_evaluation_at_a_prevalence_keeps_ranks_and_rates(detector):
+    texts, labels = labeled(60)
+    plain, moved = (
+        detector.evaluate(texts, labels, resamples=50, prevalence=share) for share in (None, 0.02)
+    )
+    assert (moved.auc, moved.recall_at_fpr) == (plain.auc, plain.recall_at_fpr)
+    for target, measured in plain.at_threshold.items():
+        assert moved.at_threshold[target]["recall"] == measured["recall"]
+        assert moved.at_threshold[target]["false_positive_rate"] == measured["false_positive_rate"]
+        assert moved.at_threshold[target]["score"] < measured["score"]
+    assert moved.brier < 0.05  # always saying 2 % gives .0196, and rows of which half are toxic over .4

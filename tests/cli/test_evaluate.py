@@ -104,3 +104,12 @@ def test_rows_that_it_was_fitted_on_are_refused_with_their_count(run, detector, 
     allowed = run(*command, "--allow-training-rows", "--json")
     assert json.loads(allowed.stdout)["training_rows"] == 80
     assert caplog.messages == ["80 of 120 rows were in the training data of detector tiny"]
+
+
+def test_a_prevalence_is_recorded_and_moves_thresholds(evaluate):
+    plain, moved = (json.loads(evaluate("--json", *more).stdout) for more in ((), ("--prevalence", "0.02")))
+    assert moved["provenance"]["prevalence"] == 0.02
+    assert "prevalence" not in plain["provenance"]
+    assert moved["auc"] == plain["auc"]
+    assert moved["at_threshold"]["0.05"]["score"] < plain["at_threshold"]["0.05"]["score"]
+    assert "no share" in evaluate("--prevalence", "0", code=2).stderr

@@ -63,7 +63,7 @@ def test_groups_come_from_columns_and_terms(report, tmp_path):
 
 
 def test_parts_of_a_report_need_one(report, tmp_path):
-    for words in (("--explain",), ("--terms", "a"), ("--hatecheck", "a"), ("--prevalence", "0.1")):
+    for words in (("--explain",), ("--terms", "a"), ("--hatecheck", "a")):
         assert "belong to a report" in " ".join(report(*words, code=2).stderr.split())
 
 

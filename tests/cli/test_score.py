@@ -112,7 +112,8 @@ def test_cut_texts_are_counted_and_never_clean(score):
 
 def test_the_summary_is_on_stderr_and_quiet_silences_it(score):
     result = score("--text", "you", "--text", "", "--json")
-    line = r"2 texts, 1 token, \d+\.\d s on cpu; 1 undetermined; toxic from 0\.\d\d\n"
+    line = r"2 texts, 1 token, \d+\.\d s on cpu; 1 undetermined; toxic from 0\.\d\d"
+    line += r"; a score is the probability where half of the texts are toxic\n"
     assert re.fullmatch(line, result.stderr)
     assert score("--text", "you", "--quiet").stderr == ""
     assert not logging.getLogger("splinelens").isEnabledFor(logging.INFO)  # of fetching and converting
@@ -482,3 +483,17 @@ def test_lines_are_flushed_one_by_one_in_a_stream_only(score, tmp_path, monkeypa
     (tmp_path / "a.txt").write_text("a\nb\nc\n")
     score("-" if stream else tmp_path / "a.txt", input="a\nb\nc\n")
     assert sum(flushed) == flushes
+
+
+def test_a_prevalence_changes_scores_and_no_verdict(score, run):
+    texts = ["--text", "you fool", "--text", "lovely garden", "--json"]
+    plain, moved = score(*texts), score(*texts, "--prevalence", 0.02)
+    for before, after in zip(records(plain), records(moved), strict=True):
+        assert after["verdict"] == before["verdict"]
+        assert after["score"] < before["score"]
+    assert "probability where half of the texts are toxic" in plain.stderr
+    assert "probability where 2 % of the texts are toxic" in moved.stderr
+    for share in ("0", "1", "nan", "-1"):
+        assert "between 0 and 1" in score("--text", "a", "--prevalence", share, code=2).stderr
+    several = run("score", "--text", "a", "--detector", "types", "--prevalence", "0.1", code=2)
+    assert "has several labels" in several.stderr

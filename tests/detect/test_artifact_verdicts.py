@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from splinelens.detect.artifact import Artifact
 from splinelens.detect.metrics import evaluate, evaluate_labels
 from splinelens.detect.thresholds import Threshold
 from splinelens.errors import BadDetector, BadLabels
@@ -79,3 +80,38 @@ def test_labels_become_a_table_or_are_refused(of_three, artifact):
         artifact.require_labels(np.array([0]), 2)
     with pytest.raises(BadLabels, match=r"labels for each of rude, spam, threat, each 0 or 1"):
         of_three.require_labels(np.array([[0, 1, 2]]), 1)
+
+
+def test_another_prevalence_moves_scores_and_thresholds_and_no_verdict(artifact):
+    with_share = replace(artifact, calibrations=(replace(artifact.calibrations[0], share=0.5),))
+    logits = np.random.default_rng(0).normal(size=(200, 1)) * 4
+    for prevalence in (0.001, 0.02, 0.5, 0.9):
+        moved = with_share.at_prevalence(prevalence)
+        verdicts = [
+            [one.fired(score, one.limits(0.01)) for score in one.scores(logits)]
+            for one in (with_share, moved)
+        ]
+        assert verdicts[0] == verdicts[1]
+        assert moved.shares == (prevalence,)
+        assert moved.origin == with_share.origin
+        assert (moved.digest == with_share.digest) == (prevalence == 0.5)
+    low, plain = with_share.at_prevalence(0.02).scores(logits), with_share.scores(logits)
+    assert (low < plain).all()
+
+
+def test_the_share_of_an_older_detector_is_that_of_its_out_of_fold_rows(artifact, tmp_path):
+    assert artifact.shares == (None,)
+    older = replace(artifact, metrics={"out_of_fold": {"n": 400, "positives": 100}})
+    older.save(tmp_path / "older")
+    assert Artifact.load(tmp_path / "older").shares == (0.25,)
+    assert older.digest == artifact.digest
+    with pytest.raises(BadDetector, match="does not record what share of toxic texts its scores assume"):
+        artifact.at_prevalence(0.1)
+
+
+@pytest.mark.parametrize(
+    "prevalence", [0, 1, 0.0, 1.0, -0.1, 2, float("nan"), float("inf"), True, "0.5", None]
+)
+def test_what_is_no_share_of_texts_is_refused(artifact, prevalence):
+    with pytest.raises(BadDetector, match=r"is no share of positive texts; give one between 0 and 1"):
+        artifact.at_prevalence(prevalence)

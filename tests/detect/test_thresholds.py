@@ -5,7 +5,9 @@ from math import comb
 import numpy as np
 import pytest
 
-from splinelens.detect.calibration import Calibration, calibrate
+from splinelens.detect.bootstrap import ScoreHistogram
+from splinelens.detect.calibration import Calibration, calibrate, shifted_score
+from splinelens.detect.curves import reliability
 from splinelens.detect.thresholds import proportion_interval, score_at_fpr, thresholds
 from splinelens.errors import BadDetector, BadFeatures, BadLabels
 
@@ -173,3 +175,29 @@ def test_numbers_that_are_not_finite_are_refused(fitted):
 def test_a_target_that_is_no_rate_is_refused(target):
     with pytest.raises(BadDetector, match="is no false-positive rate to aim at; give one between 0 and 1"):
         thresholds(*sample(50), [target])
+
+
+def test_prior_shift_multiplies_the_odds():
+    assert shifted_score(0.9, 0.5, 0.02) == pytest.approx(9 * 0.02 / 0.98 / (1 + 9 * 0.02 / 0.98))
+    assert shifted_score(0.3, 0.2, 0.2) == pytest.approx(0.3)
+    assert shifted_score(np.nextafter(1, 2), 0.5, 0.02) > 1  # still nothing is at or above it
+    calibration = Calibration(1.5, -0.5, 0.4)
+    plain, moved = calibration.score(np.array([-3.0, 0.0, 2.0])), calibration.shifted(0.4, 0.05)
+    expected = [shifted_score(score, 0.4, 0.05) for score in plain.tolist()]
+    assert moved.score(np.array([-3.0, 0.0, 2.0])) == pytest.approx(expected, rel=1e-12)
+    assert moved.share == 0.05
+
+
+def test_scores_shifted_to_the_share_of_other_rows_are_probabilities_there():
+    rng = np.random.default_rng(0)
+    labels = np.arange(40_000) % 2
+    scores = Calibration(1.0, 0.0).score(labels * 2.0 - 1.0 + rng.normal(size=40_000) * 2**0.5)
+    moved = np.array([shifted_score(score, 0.5, 0.1) for score in scores.tolist()])
+    rare = np.flatnonzero((labels == 0) | (rng.random(40_000) < 1 / 9))  # a tenth of them positive
+    drawn = ScoreHistogram.of(labels[rare], moved[rare])
+    assert drawn.calibration_error() < 0.01 < 0.1 < ScoreHistogram.of(labels, moved).calibration_error()
+    weighted = ScoreHistogram.of(labels, moved).reweighted(0.1)
+    assert weighted.calibration_error() == pytest.approx(drawn.calibration_error(), abs=5e-3)
+    assert weighted.brier() == pytest.approx(drawn.brier(), abs=5e-3)
+    bins = reliability(labels, moved, prevalence=0.1)
+    assert all(part.interval[0] - 0.01 <= part.score <= part.interval[1] + 0.01 for part in bins)

@@ -226,6 +226,7 @@ def make_evaluation(rows=200, text="you silly goose", name="tiny", layers=3, **c
         "sweep": sweep(labels, scores, [0.7]),
         "reliability": reliability(labels, scores),
         "prevalence": 0.05,
+        "score_share": 0.5,
         "thresholds": operating_points(labels, scores, {"target 5 %": 0.7}, 0.05),
         "threshold": 0.7,
         "layer_auc": LayerAuc(

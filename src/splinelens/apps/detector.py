@@ -143,6 +143,7 @@ class Detector:
         self,
         texts: Texts | Iterable[str | None],
         *,
+        prevalence: float | None = None,
         progress: Progress | None = None,
     ) -> np.ndarray:
         """The calibrated probability of each class, as scikit-learn has it.
@@ -153,12 +154,14 @@ class Detector:
 
         Args:
             texts: The texts.
+            prevalence: As in ``score``.
             progress: Called with the texts and the characters read since the last call.
 
         Returns:
             (text, class), columns as in ``classes_``.
 
         Raises:
+            BadDetector: A ``prevalence`` as ``score`` refuses it.
             BadTexts: As in ``score``.
 
         Example:
@@ -166,7 +169,8 @@ class Detector:
             >>> detector.predict_proba(["Have a nice day."]).round(2)  # doctest: +SKIP
             array([[0.99, 0.01]])
         """
-        rows = [self._probabilities(record) for record in self.scores(texts, progress=progress)]
+        records = self.scores(texts, prevalence=prevalence, progress=progress)
+        rows = [self._probabilities(record) for record in records]
         return np.array(rows, dtype=np.float64)
 
     def predict(
@@ -175,6 +179,7 @@ class Detector:
         *,
         fpr: float = 0.05,
         threshold: float | None = None,
+        prevalence: float | None = None,
         progress: Progress | None = None,
     ) -> np.ndarray:
         """The verdicts of ``score``; arguments and errors are those of ``score``.
@@ -186,13 +191,14 @@ class Detector:
             texts: The texts.
             fpr: As in ``score``.
             threshold: As in ``score``.
+            prevalence: As in ``score``; without a ``threshold`` it changes nothing.
             progress: As in ``score``.
 
         Returns:
             (text,) strings: one of ``classes_``, or ``undetermined``. Of a detector of several labels
             (text, label): 1 where a label fired, 0 where it did not, NaN where the text is undetermined.
         """
-        records = self.scores(texts, fpr=fpr, threshold=threshold, progress=progress)
+        records = self.scores(texts, fpr=fpr, threshold=threshold, prevalence=prevalence, progress=progress)
         if self.artifact.task != "labels":
             return np.array([record.verdict for record in records], dtype=object)
         return np.array([self._fired(record) for record in records])
@@ -220,6 +226,18 @@ class Detector:
         """
         return Detector(self.artifact.single_label(label), self.reader)
 
+    def at_prevalence(self, prevalence: float | None) -> "Detector":
+        """The same detector with scores for another share of positive texts; of None itself.
+
+        ``score(..., prevalence=)`` does this for one call.
+
+        Raises:
+            BadDetector: ``prevalence`` is not between 0 and 1, or the detector has several labels.
+        """
+        if prevalence is None:
+            return self
+        return Detector(self.artifact.at_prevalence(prevalence), self.reader)
+
     def threshold(self, fpr: float = 0.05, label: str | None = None) -> float:
         """The score at and above which a label fires, for a false-positive rate.
 
@@ -241,9 +259,13 @@ class Detector:
         explain: bool | str = False,
         fpr: float = 0.05,
         threshold: float | None = None,
+        prevalence: float | None = None,
         progress: Progress | None = None,
     ) -> list[TextScore]:
         """Score texts.
+
+        A score is the probability that a text has the label where the share of such texts is that of the rows
+        that the calibration was fitted on (``artifact.shares``): half, for the shipped detectors of toxicity.
 
         Args:
             texts: The texts.
@@ -252,6 +274,9 @@ class Detector:
             fpr: The false-positive rate whose thresholds make the verdict: one of those stored at training,
                 0.001, 0.01 or 0.05. Of classes the one with the highest score is the verdict.
             threshold: A score to use instead, for every label.
+            prevalence: The share of texts with the label where you score, such as 0.02: scores are then
+                probabilities there. The verdicts at the stored thresholds stay, since these move along; a
+                ``threshold`` is compared with the scores that you get. Only for detectors of one label.
             progress: Called with the texts and the characters read since the last call.
 
         Returns:
@@ -261,10 +286,20 @@ class Detector:
         Raises:
             NotExplainable: ``explain`` with a detector whose logit does not split into tokens.
             BadDetector: No threshold was stored for ``fpr``, ``threshold`` is not in [0, 1] or given for
-                classes, or ``explain`` names no label.
+                classes, ``prevalence`` is not between 0 and 1 or given for several labels, or ``explain``
+                names no label.
             BadTexts: ``texts`` is one string instead of a list.
         """
-        return list(self.scores(texts, explain=explain, fpr=fpr, threshold=threshold, progress=progress))
+        return list(
+            self.scores(
+                texts,
+                explain=explain,
+                fpr=fpr,
+                threshold=threshold,
+                prevalence=prevalence,
+                progress=progress,
+            )
+        )
 
     def scores(
         self,
@@ -273,6 +308,7 @@ class Detector:
         explain: bool | str = False,
         fpr: float = 0.05,
         threshold: float | None = None,
+        prevalence: float | None = None,
         start: int = 0,
         progress: Progress | None = None,
     ) -> Iterator[TextScore]:
@@ -280,15 +316,16 @@ class Detector:
 
         A row of ``Texts.broken`` has its reason.
         """
-        limits = self.artifact.limits(fpr, threshold)
-        self.artifact.require_explainable(explain)
+        detector = self.at_prevalence(prevalence)
+        limits = detector.artifact.limits(fpr, threshold)
+        detector.artifact.require_explainable(explain)
         source = Texts.of(texts)
         rows = source.texts[start:]
 
         def record(features: TextFeatures) -> TextScore:
             row = start + features.index
             features = replace(features, reason=source.broken.get(row, features.reason))
-            scored = self._record(row, features, limits, explain)
+            scored = detector._record(row, features, limits, explain)
             return merged(scored, rows[features.index]) if explain else scored
 
         yield from self.reader.map(record, rows, locate=bool(explain), progress=progress)
@@ -301,6 +338,7 @@ class Detector:
         explain: bool | str = False,
         fpr: float = 0.05,
         threshold: float | None = None,
+        prevalence: float | None = None,
         keep: Sequence[str] = (),
         overwrite: bool = False,
         progress: Progress | None = None,
@@ -323,7 +361,8 @@ class Detector:
         """
         import pyarrow as pa
 
-        source, artifact, output = Texts.of(texts), self.artifact, Path(output)
+        artifact = self.at_prevalence(prevalence).artifact
+        source, output = Texts.of(texts), Path(output)
         check_ending(output)
         check_output(output, overwrite=overwrite, source=source.source)
         kept = source.keep(keep)
@@ -331,8 +370,9 @@ class Detector:
         limits = dict(zip(artifact.labels, artifact.limits(fpr, threshold), strict=True))
         request = {
             **provenance(self.reader, source),
-            "detector": artifact.digest,
+            "detector": self.artifact.digest,
             "explain": explain,
+            **({} if prevalence is None else {"prevalence": prevalence}),
             "threshold": limits if len(limits) > 1 else next(iter(limits.values())),
             "verdicts": [artifact.task, *artifact.labels, artifact.negative],
         }
@@ -348,7 +388,13 @@ class Detector:
             if progress and store.rows:
                 progress(store.rows, sum(len(text or "") for text in source.texts[: store.rows]))
             fresh = self.scores(
-                source, explain=explain, fpr=fpr, threshold=threshold, start=store.rows, progress=progress
+                source,
+                explain=explain,
+                fpr=fpr,
+                threshold=threshold,
+                prevalence=prevalence,
+                start=store.rows,
+                progress=progress,
             )
             while chunk := list(islice(fresh, self.reader.chunk)):
                 store.append(pa.table({"record": [record.to_json() for record in chunk]}))
@@ -365,6 +411,7 @@ class Detector:
         texts: Texts | Iterable[str | None],
         labels: np.ndarray,
         *,
+        prevalence: float | None = None,
         resamples: int = 10_000,
         progress: Progress | None = None,
     ) -> Evaluation | Evaluations:
@@ -373,6 +420,8 @@ class Detector:
         Args:
             texts: The texts.
             labels: (text,), 0 or 1; of a detector of several labels (text, label).
+            prevalence: As in ``score``: thresholds, Brier score and calibration error are those of the scores
+                for that share, and the latter two count the rows as if they had it. AUC and rates stay.
             resamples: Bootstrap resamples of the intervals.
             progress: Called with the texts and the characters read since the last call.
 
@@ -383,17 +432,18 @@ class Detector:
 
         Raises:
             BadLabels: Not one 0 or 1 a text and label, or one class only among the texts that were scored.
+            BadDetector: A ``prevalence`` as ``score`` refuses it.
         """
-        source, artifact = Texts.of(texts), self.artifact
+        source, artifact = Texts.of(texts), self.at_prevalence(prevalence).artifact
         known = artifact.require_labels(labels, len(source))
-        records = list(self.scores(source, progress=progress))
+        records = list(self.scores(source, prevalence=prevalence, progress=progress))
         scores = np.full((len(records), len(artifact.labels)), np.nan)
         for row, record in enumerate(records):
             if record.score is not None:
                 scores[row] = list(record.scores.values()) if record.scores else record.score
         lengths = np.array([record.tokens for record in records])
         cut = np.array([record.cut for record in records])
-        return artifact.evaluate(known, scores, lengths, cut=cut, resamples=resamples)
+        return artifact.evaluate(known, scores, lengths, cut=cut, prevalence=prevalence, resamples=resamples)
 
     def _fired(self, record: TextScore) -> list[float]:
         """One row of ``predict``, of a detector of several labels."""

@@ -53,6 +53,7 @@ _MAP_ROWS = 1000
 _WORST_ROWS = 20  # errors of each kind
 _DISGUISED_ROWS = 150  # of each class
 _SHOWN_CHARACTERS = 2000
+_PREVALENCE = 0.05  # that operating points assume where none is given
 
 
 def evaluate(
@@ -62,6 +63,7 @@ def evaluate(
     *,
     positive: str | None = None,
     allow_training_rows: bool = False,
+    prevalence: float | None = None,
     resamples: int = 10_000,
     model: LoadedModel | str | PathLike[str] | None = None,
     max_tokens: int | None = None,
@@ -82,6 +84,7 @@ def evaluate(
         positive: The label that counts as 1, every other one as 0; only for a detector of one label.
         allow_training_rows: Go on where the detector was fitted on some of the texts: then the numbers are
             too good.
+        prevalence: Share of texts with the label to measure the scores at; as in ``Detector.evaluate``.
         resamples: Bootstrap resamples of the intervals.
         model: As in ``Detector.load``, as are the next six; only for a name or folder.
         max_tokens: Tokens of a window; None takes that of the detector.
@@ -99,7 +102,8 @@ def evaluate(
     Raises:
         BadLabels: Not one label a text, labels of another kind than the detector's, or one class only.
         BadTexts: The detector was fitted on some of the texts.
-        BadDetector: No such detector, or it is damaged or was fitted with another model.
+        BadDetector: No such detector, it is damaged or was fitted with another model, or ``prevalence`` is
+            not between 0 and 1 or given for several labels.
         BadFeatures: ``max_tokens``, ``max_text_tokens``, ``long`` or ``batch_tokens`` that cannot be.
         BadModel: The model cannot be loaded, or an option of loading is given for a loaded detector.
 
@@ -124,13 +128,15 @@ def evaluate(
     else:
         artifact = find_artifact(detector)
         check_batch_tokens(batch_tokens)
+    if prevalence is not None:
+        artifact.at_prevalence(prevalence)
     source = Texts.of(texts)
     known = _known_labels(artifact, labels, len(source), positive)
     if not allow_training_rows:
         training_rows(artifact, source, allowed=False)
     if not isinstance(detector, Detector):
         detector = Detector.load(detector, **options | {"long": long})
-    return detector.evaluate(source, known, resamples=resamples, progress=progress)
+    return detector.evaluate(source, known, prevalence=prevalence, resamples=resamples, progress=progress)
 
 
 def _known_labels(
@@ -245,7 +251,7 @@ def evaluation_report(
     bias_source: str = "groups",
     disguises: Mapping[str, Disguise] | None = None,
     explain: bool = False,
-    prevalence: float = 0.05,
+    prevalence: float | None = None,
     fpr: float = 0.05,
     resamples: int = 10_000,
     seed: int = 0,
@@ -258,32 +264,43 @@ def evaluation_report(
     them; ``disguises`` are ways to disguise a text, by name. With ``explain`` the words of the worst errors
     have their contributions.
 
-    The operating points assume the ``prevalence`` of positive texts; the stored threshold for ``fpr`` decides
-    what is flagged. Groups take a tenth of the bootstrap resamples. The seed is that of the bootstrap, the
-    sampled rows, the disguises and t-SNE.
+    With a ``prevalence`` of positive texts scores and thresholds are those for it, and Brier score,
+    calibration and operating points assume it; without one the scores are as they are, and the operating
+    points assume 0.05. The stored threshold for ``fpr`` decides what is flagged. Groups take a tenth of
+    the bootstrap resamples. The seed is that of the bootstrap, the sampled rows, the disguises and t-SNE.
 
     Raises:
         BadLabels: Not one 0 or 1 per text and label, or one class only among the scored texts.
-        BadDetector: No threshold was stored for ``fpr``, or ``label`` is none of the detector's.
+        BadDetector: No threshold was stored for ``fpr``, ``label`` is none of the detector's, or
+            ``prevalence`` is not between 0 and 1.
     """
     whole = detector.artifact
     known = whole.require_labels(labels, len(texts))
     index = 0 if label is None and whole.task == "binary" else whole.label_index(label or "")
-    detector = detector.single_label(whole.labels[index])
+    detector = detector.single_label(whole.labels[index]).at_prevalence(prevalence)
     artifact = detector.artifact
     threshold = artifact.thresholds_at(fpr)[0]
     map_rows = np.sort(np.random.default_rng(seed).permutation(len(texts))[:_MAP_ROWS])
-    all_scores, tokens, cut, blocks, map_values = _read(detector, whole, texts, map_rows, progress)
-    all_labels = whole.evaluate(known, all_scores, tokens, cut=cut, resamples=resamples, seed=seed)
-    several = all_labels if isinstance(all_labels, Evaluations) else None
-    evaluation = several.labels[artifact.labels[0]] if several else all_labels
+    all_logits, tokens, cut, blocks, map_values = _read(detector, whole, texts, map_rows, progress)
+    truth, scores = known[:, index], artifact.scores(all_logits[:, [index]])[:, 0]
+    measured: dict[str, Any] = {"cut": cut, "resamples": resamples, "seed": seed}  # Any: of several types
+    every = (
+        None
+        if whole.task == "binary"
+        else whole.evaluate(known, whole.scores(all_logits), tokens, **measured)
+    )
+    several = every if isinstance(every, Evaluations) else None
+    evaluation: Evaluation | Evaluations | None = several.labels[artifact.labels[0]] if several else None
+    if several is None or (evaluation and prevalence is not None):
+        column = truth[:, None], scores[:, None]
+        evaluation = artifact.evaluate(*column, tokens, prevalence=prevalence, **measured)
     if evaluation is None or isinstance(evaluation, Evaluations):
         raise BadLabels(
             f"label {label!r} is the same in all scored rows; 0 and 1 are both needed for its report"
         )
-    truth, scores = known[:, index], all_scores[:, index]
     scored = np.isfinite(scores)
     y, s = truth[scored].astype(int), scores[scored]
+    expected = _PREVALENCE if prevalence is None else prevalence
     stored = {f"target {100 * point.target:g} %": point.score for point in artifact.thresholds[0]}
     probe = _Probe(detector, threshold, resamples // 10, seed)
     functions, targets = (None, ()) if hatecheck is None else probe.hatecheck(hatecheck)
@@ -297,9 +314,10 @@ def evaluation_report(
         metrics=evaluation.to_dict(),
         all_labels=several.to_dict() if several else None,
         sweep=sweep(y, s, keep=list(stored.values())),
-        reliability=reliability(y, s),
-        prevalence=prevalence,
-        thresholds=operating_points(y, s, stored, prevalence),
+        reliability=reliability(y, s, prevalence=prevalence),
+        prevalence=expected,
+        score_share=artifact.shares[0],
+        thresholds=operating_points(y, s, stored, expected),
         threshold=threshold,
         layer_auc=_layer_auc(truth, blocks, detector.reader),
         feature_map=_feature_map(texts, truth, scores, map_rows, map_values, seed),
@@ -352,14 +370,14 @@ def _read(
     """Read the texts once and keep only what a report needs; NaN where a text could not be read.
 
     Returns:
-        (text, label) scores for all labels of the whole detector; (text,) tokens, and whether the text was
-        cut; (text, column) what each column says by itself, see ``LinearHead.block_scores``; and the
-        features of the rows of the map.
+        (text, label) logits of the head for all labels of the whole detector; (text,) tokens, and whether
+        the text was cut; (text, column) what each column says by itself, see ``LinearHead.block_scores``;
+        and the features of the rows of the map.
     """
     head, reader, n = detector.artifact.head, detector.reader, len(texts)
     sizes = [column.size for column in reader.columns]
     position = {row: at for at, row in enumerate(map_rows.tolist())}
-    scores = np.full((n, len(whole.labels)), np.nan)
+    logits = np.full((n, len(whole.labels)), np.nan)
     tokens, cut = np.zeros(n, dtype=int), np.zeros(n, dtype=bool)
     blocks = np.full((n, len(sizes)), np.nan)
     map_values = np.full((len(map_rows), sum(sizes)), np.nan, dtype=np.float32)
@@ -369,15 +387,15 @@ def _read(
         tokens[row] = features.tokens
         cut[row] = features.cut
         if features.reason is None:
-            scores[row] = whole.scores(whole.head.logit(values[None]))[0]
-        if np.isfinite(scores[row]).all():
+            logits[row] = whole.head.logit(values[None])[0]
+        if np.isfinite(whole.scores(logits[[row]])).all():
             blocks[row] = head.block_scores(values, sizes)
             if row in position:
                 map_values[position[row]] = values
 
     for _ in reader.map(keep, texts.texts, progress=progress):
         pass
-    return scores, tokens, cut, blocks, map_values
+    return logits, tokens, cut, blocks, map_values
 
 
 def _layer_auc(labels: np.ndarray, blocks: np.ndarray, reader: TextReader) -> LayerAuc | None:

@@ -74,8 +74,9 @@ def evaluate(
         float | None,
         typer.Option(
             "--prevalence",
-            help="Share of positive texts that you expect where it will work, for the precision in the "
-            "report. Default: 0.05.",
+            help="Share of positive texts that you expect where it will work: scores, thresholds, Brier "
+            "score and calibration error are those for it, and the precision in a report. Default: scores "
+            "as they are, and 0.05 for the precision.",
             metavar="SHARE",
         ),
     ] = None,
@@ -116,6 +117,7 @@ def evaluate(
     "at_threshold"; of several labels "n", "undetermined", "cut", "mean_auc", "mean_auc_interval", "labels"
     (those metrics of each), and of classes "accuracy", "accuracy_interval", "macro_f1", "macro_f1_interval",
     "confusion"; then "detector", "source", "rows", "training_rows", "seconds", "device", "provenance".
+    With --prevalence Brier score and calibration error count the rows as if that share were positive.
     Intervals are 95 % bootstrap intervals, of shares Clopper-Pearson ones.
 
     Examples:
@@ -123,7 +125,7 @@ def evaluate(
       splinelens evaluate toxicity comments.csv --label toxic --report page.html
     """
     groups, print_line = subgroup or [], options.stderr_printer(quiet)
-    needs_report = (hatecheck, xstest, groups, terms, explain, prevalence, report_label)
+    needs_report = (hatecheck, xstest, groups, terms, explain, report_label)
     if prevalence is not None and not 0 < prevalence < 1:
         raise typer.BadParameter(f"{prevalence:g} is no share between 0 and 1", param_hint="--prevalence")
     html = _report_path(report, any(needs_report), overwrite, (file, hatecheck, xstest, terms))
@@ -136,6 +138,14 @@ def evaluate(
     artifact = find_artifact(detector)
     columns = _columns(artifact, label or [])
     shown = _report_label(artifact, report_label) if html else None
+    if prevalence is not None:
+        if shown is None and artifact.task != "binary":
+            raise typer.BadParameter(
+                f"detector {artifact.name} has several labels, each with a share of its own; name a --report "
+                "and its --report-label",
+                param_hint="--prevalence",
+            )
+        artifact.single_label(shown or artifact.labels[0]).at_prevalence(prevalence)
     if positive and artifact.task != "binary":
         raise typer.BadParameter(f"detector {artifact.name} has several labels", param_hint="--positive")
     texts, labels = read_labeled(
@@ -168,7 +178,7 @@ def evaluate(
             "groups": masks,
             "bias_source": source,
             "disguises": DISGUISES if evasion else None,
-            "prevalence": 0.05 if prevalence is None else prevalence,
+            "prevalence": prevalence,
         }
     training_rows = evaluation.training_rows(artifact, texts, allowed=allow_training_rows)
     loaded = Detector.load(detector, model=model, device=device, max_tokens=max_tokens, long=long.value)
@@ -181,7 +191,9 @@ def evaluate(
             )
             metrics = record.all_labels or record.metrics
         else:
-            measured = evaluation.evaluate(loaded, texts, labels, allow_training_rows=True, progress=progress)
+            measured = evaluation.evaluate(
+                loaded, texts, labels, allow_training_rows=True, prevalence=prevalence, progress=progress
+            )
             metrics = measured.to_dict()
     run = {
         "detector": artifact.name,
@@ -190,7 +202,11 @@ def evaluate(
         "training_rows": training_rows,
         "seconds": round(perf_counter() - started, 3),
         "device": str(loaded.reader.loaded.device),
-        "provenance": {"detector": artifact.digest, **provenance(loaded.reader, texts)},
+        "provenance": {
+            "detector": artifact.digest,
+            **({} if prevalence is None else {"prevalence": prevalence}),
+            **provenance(loaded.reader, texts),
+        },
     }
     if html:
         print_line(f"wrote {', '.join(map(str, evaluation.write_report(record, html, overwrite=overwrite)))}")
@@ -211,7 +227,7 @@ def _report_path(
     """The page to write, refused before any work if it cannot be written; None without a report."""
     if report is None and needs_report:
         raise typer.BadParameter(
-            "--hatecheck, --xstest, --subgroup, --terms, --prevalence, --report-label and --explain "
+            "--hatecheck, --xstest, --subgroup, --terms, --report-label and --explain "
             "belong to a report; name its page",
             param_hint="--report",
         )

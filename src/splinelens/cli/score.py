@@ -69,6 +69,15 @@ def score(
             metavar="SCORE",
         ),
     ] = None,
+    prevalence: Annotated[
+        float | None,
+        typer.Option(
+            "--prevalence",
+            help="Share of texts with the label where you score, such as 0.02: scores are probabilities "
+            "there. Verdicts at --fpr stay. Default: the share of its calibration, half for toxicity.",
+            metavar="SHARE",
+        ),
+    ] = None,
     max_tokens: options.DetectorsMaxTokens = None,
     max_text_tokens: options.MaxTextTokens = None,
     long: options.Long = options.LongTexts.windows,
@@ -98,9 +107,11 @@ def score(
     [{"begin", "end", "contribution"}], one a token, and their sums over "words" and "sentences"; tables
     have "top_words" instead. A detector of several labels adds "scores" by label, "labels" that fired, and
     "explained". The verdict is undetermined where a text could not be read, or was cut and looks clean so
-    far. The logit of a score is log(score / (1 - score)), and with --explain all tokens + constant. From
-    stdin each line is scored as it comes, one line out for each line in; with -o only when the input
-    ends. A run with --output that was stopped goes on when the same command is given again.
+    far. A score is the probability of the label where the share of texts with it is that of the
+    detector's calibration: of the shipped toxicity detectors, where half of the texts are toxic. The
+    logit of a score is log(score / (1 - score)), and with --explain all tokens + constant. From stdin
+    each line is scored as it comes, one line out for each line in; with -o only when the input ends. A
+    run with --output that was stopped goes on when the same command is given again.
 
     Examples:
       splinelens score --text "Have a nice day."
@@ -116,6 +127,8 @@ def score(
         raise typer.BadParameter("give a rate between 0 and 1, such as 0.05", param_hint="--fpr")
     if threshold is not None and not 0 <= threshold <= 1:  # also nan
         raise typer.BadParameter("give a score from 0 to 1", param_hint="--threshold")
+    if prevalence is not None and not 0 < prevalence < 1:  # also nan
+        raise typer.BadParameter("give a share between 0 and 1, such as 0.02", param_hint="--prevalence")
     if explain is False and explain_label is not None:
         raise typer.BadParameter(
             "give --explain-label or --no-explain, not both", param_hint="--explain-label"
@@ -150,7 +163,14 @@ def score(
             f"{', '.join(map(repr, artifact.labels))}",
             param_hint="--explain-label",
         )
+    if prevalence is not None and artifact.task != "binary":
+        raise typer.BadParameter(
+            f"detector {artifact.name} has several labels, each with a share of its own; leave it out",
+            param_hint="--prevalence",
+        )
     rate = FPR if fpr is None else fpr
+    if prevalence is not None:
+        artifact = artifact.at_prevalence(prevalence)
     limits = artifact.limits(rate, threshold)
     artifact.require_explainable(requested)
     streams = file == "-" and not output  # a line in gives a line out at once
@@ -189,6 +209,7 @@ def score(
         "explain": requested,
         "fpr": rate,
         "threshold": threshold,
+        "prevalence": prevalence,
     }  # Any: of different types
     with progress_bar(source, shown=not quiet and (output is not None or table)) as progress:
         if output:
@@ -227,11 +248,16 @@ def score(
 
 
 def _verdicts(artifact: "Artifact", limits: Sequence[float]) -> str:
-    """From where on each label fires."""
+    """From where on each label fires, and what the score of a single one is."""
+    from splinelens.report.tables import share_words
+
     if artifact.task == "classes":
         return f"the verdict is the highest of {len(limits)} classes"
     pairs = zip(artifact.labels, limits, strict=True)
-    return ", ".join(f"{label} from {limit:.2f}" for label, limit in pairs)
+    line = ", ".join(f"{label} from {limit:{'.2f' if limit >= 0.1 else '.2g'}}" for label, limit in pairs)
+    if artifact.task == "labels":
+        return line
+    return f"{line}; a score is the probability {share_words(artifact.shares[0], artifact.labels[0])}"
 
 
 @dataclass

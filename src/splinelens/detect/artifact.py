@@ -21,7 +21,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import to_json
 
 from splinelens.detect import UNDETERMINED
-from splinelens.detect.calibration import Calibration
+from splinelens.detect.calibration import Calibration, require_prevalence, shifted_score
 from splinelens.detect.heads import LinearHead
 from splinelens.detect.metrics import Evaluation, Evaluations, evaluate, evaluate_labels
 from splinelens.detect.thresholds import Threshold
@@ -138,6 +138,54 @@ class Artifact(Manifest):
             training={**self.training, "part_of": self.origin},
         )
 
+    @property
+    def shares(self) -> tuple[float | None, ...]:
+        """For each label the share of texts with it that its scores assume; None where it is not known.
+
+        It is that of the rows that the calibration was fitted on, which are those of the out-of-fold metrics.
+        """
+        measured = self.metrics.get("out_of_fold")
+        rows = measured if isinstance(measured, dict) else {}
+        by_label = {self.labels[0]: rows} if self.task == "binary" else rows.get("labels", {})
+        shares = []
+        for label, calibration in zip(self.labels, self.calibrations, strict=True):
+            share, counts = calibration.share, by_label.get(label) or {}
+            if share is None and {"positives", "n"} <= counts.keys():
+                share = counts["positives"] / counts["n"]
+            shares.append(share)
+        return tuple(shares)
+
+    def at_prevalence(self, prevalence: float) -> "Artifact":
+        """The same detector with scores for another share of positive texts (``detect.calibration``).
+
+        The thresholds move with the scores, so verdicts stay as they are. It keeps the ``origin``.
+
+        Raises:
+            BadDetector: ``prevalence`` is not between 0 and 1, the detector has several labels, or it does
+                not record what share its scores assume.
+        """
+        prevalence = require_prevalence(prevalence)
+        if self.task != "binary":
+            raise BadDetector(
+                f"detector {self.name} has several labels, each with a share of its own; take one: "
+                f"detector.single_label({self.labels[0]!r}) takes a prevalence"
+            )
+        share = self.shares[0]
+        if share is None:
+            raise BadDetector(
+                f"detector {self.name} does not record what share of {self.labels[0]} texts its scores "
+                "assume; train it again, or leave out prevalence"
+            )
+        moved = (
+            replace(one, score=shifted_score(one.score, share, prevalence)) for one in self.thresholds[0]
+        )
+        return replace(
+            self,
+            calibrations=(self.calibrations[0].shifted(share, prevalence),),
+            thresholds=(tuple(moved),),
+            training={**self.training, "part_of": self.origin},
+        )
+
     def thresholds_at(self, fpr: float) -> tuple[float, ...]:
         """The stored threshold of each label for a false-positive rate.
 
@@ -244,10 +292,13 @@ class Artifact(Manifest):
         lengths: np.ndarray,
         *,
         cut: np.ndarray | None = None,
+        prevalence: float | None = None,
         resamples: int = 10_000,
         seed: int = 0,
     ) -> Evaluation | Evaluations:
         """Evaluate (text, label) scores, at the stored thresholds too; see ``metrics.evaluate``.
+
+        A ``prevalence`` is that of ``at_prevalence``, for a binary detector.
 
         Returns:
             ``Evaluation`` of a binary detector, ``Evaluations`` of one of several labels.
@@ -261,7 +312,8 @@ class Artifact(Manifest):
         }
         options: dict[str, Any] = {"cut": cut, "resamples": resamples, "seed": seed}  # Any: of several types
         if self.task == "binary":
-            return evaluate(labels[:, 0], scores[:, 0], lengths, thresholds=at[self.labels[0]], **options)
+            options |= {"thresholds": at[self.labels[0]], "prevalence": prevalence}
+            return evaluate(labels[:, 0], scores[:, 0], lengths, **options)
         classes = self.task == "classes"
         return evaluate_labels(
             labels, scores, lengths, self.labels, classes=classes, thresholds=at, **options
@@ -278,6 +330,9 @@ class Artifact(Manifest):
     def digest(self) -> str:
         """SHA-256 of everything that decides a score: model, spec, directions, head and calibrations."""
         calibrations = [asdict(calibration) for calibration in self.calibrations]
+        for values in calibrations:
+            if values["share"] is None:  # as before it was recorded
+                del values["share"]
         digest = hashlib.sha256(json.dumps([self.model, self.spec, calibrations], sort_keys=True).encode())
         for name, array in sorted(self.head.arrays().items()):
             digest.update(name.encode() + array.tobytes())
@@ -287,7 +342,7 @@ class Artifact(Manifest):
 
     @property
     def origin(self) -> str:
-        """The digest of the detector that this one is a single label of, or else its own."""
+        """The digest of the detector that this one is a label or a shift of, or else its own."""
         return str(self.training.get("part_of") or self.digest)
 
     def save(self, folder: Path, *, overwrite: bool = True) -> None:
@@ -411,6 +466,8 @@ def _seen(verdict: str) -> str:
 def _numbers_problem(artifact: Artifact) -> str | None:
     """What is wrong with the calibrations and thresholds, or None."""
     for calibration in artifact.calibrations:
+        if calibration.share is not None and not 0 < calibration.share < 1:
+            return f"a calibration assumes a share of {calibration.share:g}"
         if not 0 < calibration.slope < _MAX_CALIBRATION or abs(calibration.intercept) > _MAX_CALIBRATION:
             return f"a calibration has slope {calibration.slope:g} and intercept {calibration.intercept:g}"
     highest = math.nextafter(1, 2)  # where nothing is to be positive

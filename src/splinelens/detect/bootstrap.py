@@ -35,6 +35,11 @@ class ScoreHistogram:
         counts = np.bincount(codes, minlength=2 * len(score))
         return cls(score, counts[: len(score)], counts[len(score) :])
 
+    def reweighted(self, prevalence: float) -> "ScoreHistogram":
+        """Shares instead of counts, as if ``prevalence`` of the rows were positive; it takes both classes."""
+        negative, positive = self.negative / self.negative.sum(), self.positive / self.positive.sum()
+        return ScoreHistogram(self.score, (1 - prevalence) * negative, prevalence * positive)
+
     def roc_auc(self) -> float:
         """Share of (positive, negative) pairs in the right order, ties one half; NaN without a class."""
         pairs = int(self.negative.sum()) * int(self.positive.sum())

@@ -1,21 +1,34 @@
-"""From logits to probabilities: Platt scaling, fitted on out-of-fold logits.
+"""From logits to probabilities: Platt scaling, fitted on out-of-fold logits, and prior shift.
 
-Source: Platt, Probabilistic outputs for support vector machines, 1999.
+A probability holds for a share of positive texts; prior shift gives it for another share. Sources: Platt,
+Probabilistic outputs for support vector machines, 1999; Saerens, Latinne and Decaestecker, Adjusting the
+outputs of a classifier to new a priori probabilities, Neural Computation 14, 2002, equation 2.4.
 """
+
+from dataclasses import replace
+from math import log
 
 import numpy as np
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from splinelens.errors import BadFeatures, BadLabels
+from splinelens.errors import BadDetector, BadFeatures, BadLabels
 
 
 @dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
 class Calibration:
-    """Platt scaling: ``score = 1 / (1 + exp(-(slope * logit + intercept)))``."""
+    """Platt scaling: ``score = 1 / (1 + exp(-(slope * logit + intercept)))``.
+
+    Attributes:
+        slope: Of the head's logit, above 0.
+        intercept: The calibrated logit where the head's is 0.
+        share: Share of positive texts that the scores assume: that of the rows it was fitted on. None in
+            detectors from before it was recorded.
+    """
 
     slope: float
     intercept: float
+    share: float | None = None
 
     def logit(self, logit: np.ndarray) -> np.ndarray:
         """The calibrated logit."""
@@ -26,6 +39,44 @@ class Calibration:
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows has no score
             calibrated = self.logit(logit)
         return np.where(np.isfinite(calibrated), 1 / (1 + np.exp(-np.clip(calibrated, -60, 60))), np.nan)
+
+    def shifted(self, share: float, prevalence: float) -> "Calibration":
+        """Scores for a ``prevalence`` of positive texts, from those that assume a ``share`` of them.
+
+        Example:
+            >>> float(Calibration(1.0, 0.0).shifted(0.5, 0.1).score(np.array([0.0]))[0].round(6))
+            0.1
+        """
+        added = log(prevalence / (1 - prevalence)) - log(share / (1 - share))
+        return replace(self, intercept=self.intercept + added, share=prevalence)
+
+
+def shifted_score(score: float, share: float, prevalence: float) -> float:
+    """A score after prior shift: its odds times ``(prevalence / (1 - prevalence)) / (share / (1 - share))``.
+
+    A threshold of 1 and above, which no score or only 1 reaches, stays as it is.
+
+    Example:
+        >>> round(shifted_score(0.9, 0.5, 0.1), 6)
+        0.5
+    """
+    ratio = prevalence / (1 - prevalence) / (share / (1 - share))
+    return score if score >= 1 else ratio * score / (ratio * score + 1 - score)
+
+
+def require_prevalence(prevalence: float) -> float:
+    """Validate a share of positive texts.
+
+    Raises:
+        BadDetector: Not a number between 0 and 1; these two would make every score 0 or 1.
+    """
+    if (
+        not isinstance(prevalence, int | float | np.number) or not 0 < prevalence < 1
+    ):  # also nan, True and False
+        raise BadDetector(
+            f"prevalence {prevalence!r} is no share of positive texts; give one between 0 and 1, such as 0.02"
+        )
+    return float(prevalence)
 
 
 def calibrate(labels: np.ndarray, logits: np.ndarray) -> Calibration:
@@ -55,7 +106,7 @@ def calibrate(labels: np.ndarray, logits: np.ndarray) -> Calibration:
             f"the out-of-fold logits do not rise with the labels (slope {slope:.3g}): the features say "
             "nothing of these labels; check the label column and which value is positive, or give more rows"
         )
-    return Calibration(slope, float(model.intercept_[0]) - slope * center)
+    return Calibration(slope, float(model.intercept_[0]) - slope * center, float(positive.mean()))
 
 
 def require_out_of_fold(labels: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from splinelens.detect.calibration import shifted_score
 from splinelens.detect.thresholds import Interval, proportion_interval, threshold_rates
 from splinelens.errors import BadFeatures, BadLabels
 
@@ -86,19 +87,29 @@ def sweep(labels: np.ndarray, scores: np.ndarray, keep: Sequence[float] = (), mo
     return Sweep(tuple(points.tolist()), tuple(recall.tolist()), tuple(rate.tolist()), tuple(precision))
 
 
-def reliability(labels: np.ndarray, scores: np.ndarray, bins: int = 10) -> tuple[Bin, ...]:
+def reliability(
+    labels: np.ndarray, scores: np.ndarray, bins: int = 10, *, prevalence: float | None = None
+) -> tuple[Bin, ...]:
     """The share of positive rows in bins of about equal count, by ascending score.
 
-    Rows of equal score share a bin, so there may be fewer bins.
+    Rows of equal score share a bin, so there may be fewer bins. With a ``prevalence`` rows have weights, as
+    if that share of them were positive: in the means, and by prior shift in the shares and intervals.
     """
     _require_both(labels, scores)
+    whole = float(np.mean(labels))
+    share = whole if prevalence is None else prevalence
+    weight = np.where(labels == 1, share / whole, (1 - share) / (1 - whole))
     _, rank, counts = np.unique(scores, return_inverse=True, return_counts=True)
     bin_of_row = ((np.cumsum(counts) - counts / 2) * bins / len(scores)).astype(int)[rank]
     records = []
     for number in np.unique(bin_of_row):
         rows = bin_of_row == number
         count, hits = int(rows.sum()), int(labels[rows].sum())
-        records.append(Bin(count, float(scores[rows].mean()), hits / count, proportion_interval(hits, count)))
+        shown, *bounds = hits / count, *proportion_interval(hits, count)
+        if prevalence is not None:
+            shown, *bounds = (shifted_score(value, whole, share) for value in (shown, *bounds))
+        mean = float(np.average(scores[rows], weights=weight[rows]))
+        records.append(Bin(count, mean, shown, (bounds[0], bounds[1])))
     return tuple(records)
 
 

@@ -116,14 +116,16 @@ def evaluate(
     *,
     thresholds: Mapping[str, float] | None = None,
     cut: np.ndarray | None = None,
+    prevalence: float | None = None,
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Evaluation:
     """Evaluate the calibrated scores of one label, 0 or 1; NaN marks rows that could not be scored.
 
     ``lengths`` are the tokens of each text, for the AUC of length alone; ``thresholds`` are scores to
-    measure verdicts at, by name; ``cut`` marks texts of which only the beginning was read. Without resamples
-    there are no bootstrap intervals.
+    measure verdicts at, by name; ``cut`` marks texts of which only the beginning was read. With a
+    ``prevalence`` Brier score and calibration error count the rows as if that share of them were positive, as
+    suits scores for that share. Without resamples there are no bootstrap intervals.
 
     Raises:
         BadLabels: The scored rows hold one class only, or other labels than 0 and 1.
@@ -133,7 +135,7 @@ def evaluate(
         >>> evaluate(labels, scores, np.array([3, 4, 5, 6]), resamples=10).auc
         0.75
     """
-    return _evaluate(labels, scores, lengths, thresholds or {}, cut, resamples, seed)[0]
+    return _evaluate(labels, scores, lengths, thresholds or {}, cut, resamples, seed, prevalence)[0]
 
 
 def evaluate_labels(
@@ -190,9 +192,10 @@ def _evaluate(
     cut: np.ndarray | None,
     resamples: int,
     seed: int,
+    prevalence: float | None = None,
 ) -> tuple[Evaluation, np.ndarray]:
     """The metrics of one label, and its AUC on each resample."""
-    from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
+    from sklearn.metrics import average_precision_score, roc_auc_score
 
     scored = np.isfinite(scores)
     y, s, tokens = labels[scored].astype(int), scores[scored], lengths[scored].astype(float)
@@ -202,10 +205,14 @@ def _evaluate(
             "0 and 1 are both needed to evaluate"
         )
     by_length = -tokens if roc_auc_score(y, tokens) < 0.5 else tokens
-    histogram, values = ScoreHistogram.of(y, s), bootstrap(y, s, _METRICS, resamples, seed)
-    calibration_error = histogram.calibration_error()
+    metrics = _METRICS | {
+        name: partial(_at_prevalence, metric=_METRICS[name], prevalence=prevalence)
+        for name in ("brier", "calibration_error")
+    }
+    histogram, values = ScoreHistogram.of(y, s), bootstrap(y, s, metrics, resamples, seed)
+    calibration_error = metrics["calibration_error"](histogram)
     if len(values["calibration_error"]):
-        shift = calibration_error - values["calibration_error"].mean()
+        shift = calibration_error - np.nanmean(values["calibration_error"])
         values["calibration_error"] = (values["calibration_error"] + shift).clip(min=0)
     intervals = {name: percentile_interval(resampled) for name, resampled in values.items()}
     evaluation = Evaluation(
@@ -218,7 +225,7 @@ def _evaluate(
         average_precision_interval=intervals["average_precision"],
         recall_at_fpr={f"{fpr:g}": histogram.recall_at_fpr(fpr) for fpr in RATES},
         recall_intervals={f"{fpr:g}": intervals[f"{fpr:g}"] for fpr in RATES},
-        brier=float(brier_score_loss(y, s)),
+        brier=metrics["brier"](histogram),
         brier_interval=intervals["brier"],
         calibration_error=calibration_error,
         calibration_interval=intervals["calibration_error"],
@@ -231,6 +238,17 @@ def _evaluate(
         cut=0 if cut is None else int(cut[scored].sum()),
     )
     return evaluation, values["auc"]
+
+
+def _at_prevalence(
+    histogram: ScoreHistogram, metric: Callable[[ScoreHistogram], float], prevalence: float | None
+) -> float:
+    """A metric as if a share of the rows were positive, None for theirs; NaN without a class."""
+    if prevalence is None:
+        return metric(histogram)
+    if not histogram.negative.any() or not histogram.positive.any():
+        return float("nan")
+    return metric(histogram.reweighted(prevalence))
 
 
 def _class_metrics(

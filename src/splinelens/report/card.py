@@ -24,6 +24,8 @@ from splinelens.report.tables import (
     measured_table,
     metric_table,
     one_line,
+    percent,
+    share_words,
     threshold_table,
 )
 
@@ -50,6 +52,7 @@ def card(artifact: Artifact) -> str:
         mean_table=mean_table,
         confusion_table=confusion_table,
         measured_table=measured_table,
+        shares=_shares(artifact),
         thresholds=threshold_table(zip(artifact.labels, artifact.thresholds, strict=True)),
         languages=languages(artifact),
     )
@@ -295,6 +298,14 @@ def _data_table(artifact: Artifact) -> Table:
         "seed": str(training["seed"]),
     }
     return Table(("property", "value"), list(rows.items()))
+
+
+def _shares(artifact: Artifact) -> list[str]:
+    """The shares that the scores assume: of a binary detector in words, else of each label if known."""
+    if artifact.task == "binary":
+        return [share_words(artifact.shares[0], code(artifact.labels[0]))]
+    known = zip(artifact.shares, artifact.labels, strict=True)
+    return [f"{percent(share)} {code(label)}" for share, label in known if share is not None]
 
 
 def _positives(positives: int | Mapping[str, int], label: str) -> str:

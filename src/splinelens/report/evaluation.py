@@ -14,7 +14,7 @@ from splinelens.detect.subgroup_auc import SubgroupAuc
 from splinelens.detect.thresholds import Interval, proportion_interval
 from splinelens.report.page import render_markdown
 from splinelens.report.scores import Span
-from splinelens.report.tables import Table, metric_table, percent, percents
+from splinelens.report.tables import Table, metric_table, percent, percents, share_words
 
 _SCHEMA = 3
 """Number of the JSON form; it rises when a key is renamed, removed or changes its meaning."""
@@ -172,6 +172,7 @@ class EvaluationReport:
         sweep: Rates at every score: the ROC and the precision-recall curve.
         reliability: Calibration, bin by bin.
         prevalence: Share of positive texts that ``thresholds`` assume.
+        score_share: Share of positive texts that the scores assume; None if the detector does not record it.
         thresholds: Effect of the detector's stored thresholds.
         threshold: The score from which a text counts as flagged in everything below.
         layer_auc: AUC by layer and statistic; None if the detector does not split into layers.
@@ -199,6 +200,7 @@ class EvaluationReport:
     sweep: Sweep
     reliability: tuple[Bin, ...]
     prevalence: float
+    score_share: float | None
     thresholds: tuple[OperatingPoint, ...]
     threshold: float
     layer_auc: LayerAuc | None
@@ -227,6 +229,7 @@ class EvaluationReport:
             tables=report_tables(self),
             flagged=f"at a threshold of {self.threshold:.4f}",
             prevalence=percent(self.prevalence),
+            score_words=share_words(self.score_share, self.label),
         )
 
 

@@ -29,7 +29,7 @@ from splinelens.report.plots import (
     plotly_text,
     rounded,
 )
-from splinelens.report.tables import Table, percent
+from splinelens.report.tables import Table, percent, share_words
 from splinelens.report.terminal import strongest_words
 from splinelens.texts.plain_text import readable
 
@@ -57,6 +57,7 @@ def evaluation_html(report: EvaluationReport) -> str:
         series=SERIES,
         limit=f"{report.threshold:.4f}",
         prevalence=percent(report.prevalence),
+        score_words=share_words(report.score_share, readable(report.label)),
         start=int(np.abs(thresholds - report.threshold).argmin()),
         stored=[
             (point.name, int(np.abs(thresholds - point.threshold).argmin())) for point in report.thresholds

@@ -50,8 +50,9 @@ class TextScore:
 
     Attributes:
         row: Position of the text in the input, from 0.
-        score: Calibrated probability of the positive class, in [0, 1]; of several labels the highest of
-            ``scores``; None if there is none.
+        score: Calibrated probability of the positive class, in [0, 1], where the share of positive texts is
+            that of the calibration (``Artifact.shares``) or the ``prevalence`` that was given; of several
+            labels the highest of ``scores``; None if there is none.
         verdict: The detector's positive or negative word, of several labels the one that fired with the
             highest score; or ``undetermined``.
         tokens: Tokens of the whole text.

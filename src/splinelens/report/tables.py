@@ -192,6 +192,18 @@ def percent(share: float | str) -> str:
     return f"{100 * float(share):.3g} %"
 
 
+def share_words(share: float | None, label: str) -> str:
+    """For what share of positive texts a score is a probability, to stand after that word.
+
+    Example:
+        >>> share_words(0.4998, "toxic"), share_words(0.02, "rude")
+        ('where half of the texts are toxic', 'where 2 % of the texts are rude')
+    """
+    if share is None:
+        return f"where as many of the texts are {label} as in the rows of its calibration"
+    return f"where {'half' if abs(share - 0.5) < 0.005 else percent(share)} of the texts are {label}"
+
+
 def percents(bounds: Sequence[float]) -> str:
     """An interval of shares in percent; empty if it was not recorded.
 
