@@ -29,6 +29,8 @@ from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.models import load_model
 from splinelens.report.card import card
+from splinelens.report.scores import SentenceScore
+from splinelens.report.spans import sentence_bounds
 from splinelens.texts import read_texts
 
 from .conftest import labeled
@@ -477,8 +479,10 @@ def test_a_prevalence_multiplies_the_odds_and_keeps_verdicts_and_explanations(de
     table = pyarrow.parquet.read_table(output)
     assert table["score"].to_pylist() == [record.score for record in moved]
     assert json.loads(table.schema.metadata[b"splinelens"])["prevalence"] == 0.02
-    for share in (0, 1):
-        with pytest.raises(BadDetector, match=f"prevalence {share} is no share"):
+    for share in (0, 1, True, "0.5", [0.5]):
+        with pytest.raises(
+            BadDetector, match=r"prevalence .* is no share of positive texts; give one between"
+        ):
             detector.score(MIXED, prevalence=share)
 
 
@@ -493,3 +497,92 @@ def test_an_evaluation_at_a_prevalence_keeps_ranks_and_rates(detector):
         assert moved.at_threshold[target]["false_positive_rate"] == measured["false_positive_rate"]
         assert moved.at_threshold[target]["score"] < measured["score"]
     assert moved.brier < 0.05  # always saying 2 % gives .0196, and rows of which half are toxic over .4
+
+
+SENTENCES = "You are good.  What a nice thing!\nWhat a rude thing you rude toad. Thanks to you all"
+
+
+def test_the_highest_sentence_is_that_of_sentences_scored_as_texts(detector):
+    (record,) = detector.score([SENTENCES], by="sentence")
+    (whole,) = detector.score([SENTENCES])
+    parts = [SENTENCES[begin:end] for begin, end in sentence_bounds(SENTENCES)]
+    assert len(parts) == 4
+    scores = [one.score for one in detector.score(parts)]
+    found = record.highest_sentence
+    assert SENTENCES[found.begin : found.end] == parts[int(np.argmax(scores))] == parts[2]
+    assert found.score == pytest.approx(max(scores), rel=1e-5)
+    assert (record.score, record.tokens) == (whole.score, whole.tokens)
+
+
+@pytest.mark.parametrize("threshold", [None, 0.5])
+def test_a_text_is_flagged_by_itself_or_by_a_sentence(detector, threshold):
+    texts = [
+        SENTENCES,
+        "You are good. We are at the sea. " * 4,
+        "what a rude thing",
+        "",
+        "\u200b\u200b. You. Rude.",
+    ]
+    records = detector.score(texts, by="sentence", threshold=threshold)
+    for text, record in zip(texts, records, strict=True):
+        if record.score is None:
+            assert (record.verdict, record.highest_sentence) == ("undetermined", None)
+            continue
+        whole, each = detector.artifact.sentence_limits(len(sentence_bounds(text)), 0.05, threshold)
+        flagged = record.score >= whole[0] or record.highest_sentence.score >= each[0]
+        assert record.verdict == ("toxic" if flagged else "clean")
+    assert records[3].reason == "is empty"
+    single = detector.score(["what a rude thing"], threshold=threshold)[0]
+    assert (records[2].score, records[2].verdict) == (single.score, single.verdict)
+    assert records[2].highest_sentence == SentenceScore(0, 17, single.score)
+
+
+def test_a_sentence_behind_the_cut_still_flags_a_text(detector, loaded, tmp_path):
+    detector.save(tmp_path / "d")
+    cutting = Detector.load(tmp_path / "d", model=loaded, max_tokens=8, long="cut")
+    text = "You are good. We are at the sea. What a nice thing. You rude rude toad."
+    (last,) = cutting.score(["You rude rude toad."])
+    (record,) = cutting.score([text], by="sentence", threshold=last.score)
+    assert (record.verdict, record.cut, record.reason) == ("toxic", True, None)
+    (record,) = cutting.score([text], by="sentence", threshold=1.0)
+    assert (record.verdict, record.cut) == ("undetermined", True)
+    assert record.highest_sentence is not None
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
+def test_scores_by_sentence_resume_and_have_their_columns(detector, tmp_path, small_chunks, ending):
+    texts = [SENTENCES, "", "You are good."] * 3
+    progress = []
+    output = tmp_path / f"scores{ending}"
+    whole = tmp_path / f"whole{ending}"
+    detector.write_scores(texts, whole, by="sentence", progress=lambda *read: progress.append(read))
+    assert [sum(part) for part in zip(*progress, strict=True)] == [len(texts), sum(map(len, texts))]
+
+    def stop(record):
+        if record.row == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        detector.write_scores(texts, output, by="sentence", observe=stop)
+    with pytest.raises(CannotResume):
+        detector.write_scores(texts, output)
+    detector.write_scores(texts, output, by="sentence")
+    assert output.read_bytes() == whole.read_bytes()
+    found = detector.score(texts, by="sentence")[0].highest_sentence
+    if ending == ".jsonl":
+        row = json.loads(output.read_text().splitlines()[0])["highest_sentence"]
+        assert row == {"begin": found.begin, "end": found.end, "score": found.score}
+    elif ending == ".csv":
+        row = pandas.read_csv(output)
+        columns = [f"highest_sentence.{name}" for name in ("begin", "end", "score")]
+        assert row.loc[0, columns].tolist() == [found.begin, found.end, found.score]
+        assert row.loc[1, columns].isna().all()
+    else:
+        cells = pyarrow.parquet.read_table(output)["highest_sentence"].to_pylist()
+        assert cells[0] == {"begin": found.begin, "end": found.end, "score": found.score}
+        assert cells[1] is None
+
+
+def test_other_ways_to_score_are_refused(detector):
+    with pytest.raises(BadDetector, match="by='word' is no way to score; give 'text' or 'sentence'"):
+        detector.score(["a"], by="word")

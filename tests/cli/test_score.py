@@ -497,3 +497,16 @@ def test_a_prevalence_changes_scores_and_no_verdict(score, run):
         assert "between 0 and 1" in score("--text", "a", "--prevalence", share, code=2).stderr
     several = run("score", "--text", "a", "--detector", "types", "--prevalence", "0.1", code=2)
     assert "has several labels" in several.stderr
+
+
+def test_by_sentence_names_the_highest_one(score, run):
+    text = "lovely garden. thanks, friend! you stupid fool. sunny day"
+    (found,) = records(score("--text", text, "--by", "sentence", "--json"))
+    place = found["highest_sentence"]
+    assert text[place["begin"] : place["end"]] == "you stupid fool."
+    line = score("--text", text, "--by", "sentence").stdout
+    assert f"[sentence {place['score']:.2f}: you stupid fool.]" in line
+    assert score("-", "--by", "sentence", input=f"{text}\n").stdout == line
+    assert "sentence" not in score("--text", "you fool", "--by", "sentence").stdout
+    run("score", "--text", "a", "--detector", "domain", "--by", "sentence", code=2)
+    score("--text", "a", "--by", "word", code=2)

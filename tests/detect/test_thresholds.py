@@ -1,5 +1,6 @@
 """Tests ``detect/thresholds.py``: calibrated scores and thresholds that keep their promise."""
 
+from itertools import pairwise
 from math import comb
 
 import numpy as np
@@ -8,7 +9,13 @@ import pytest
 from splinelens.detect.bootstrap import ScoreHistogram
 from splinelens.detect.calibration import Calibration, calibrate, shifted_score
 from splinelens.detect.curves import reliability
-from splinelens.detect.thresholds import proportion_interval, score_at_fpr, thresholds
+from splinelens.detect.thresholds import (
+    Threshold,
+    proportion_interval,
+    score_at_fpr,
+    threshold_between,
+    thresholds,
+)
 from splinelens.errors import BadDetector, BadFeatures, BadLabels
 
 
@@ -201,3 +208,29 @@ def test_scores_shifted_to_the_share_of_other_rows_are_probabilities_there():
     assert weighted.brier() == pytest.approx(drawn.brier(), abs=5e-3)
     bins = reliability(labels, moved, prevalence=0.1)
     assert all(part.interval[0] - 0.01 <= part.score <= part.interval[1] + 0.01 for part in bins)
+
+
+def stored_at(**scores):
+    return [Threshold(float(rate[1:]) / 1000, score, 0.0, (0.0, 1.0), 0.5) for rate, score in scores.items()]
+
+
+def test_thresholds_between_the_stored_ones_fall_as_the_rate_rises():
+    stored = stored_at(_1=0.99, _10=0.9, _50=0.7)
+    rates = np.geomspace(1e-6, 0.5, 60)
+    between = [threshold_between(stored, rate) for rate in rates]
+    assert all(low >= high for low, high in pairwise(between))
+    assert [threshold_between(stored, one.target) for one in stored] == pytest.approx([0.99, 0.9, 0.7])
+    assert threshold_between(stored, 0.3) == 0.7
+    odds = [
+        score / (1 - score) for score in (threshold_between(stored, 1e-5), threshold_between(stored, 5e-6))
+    ]
+    assert odds[1] >= 2 * odds[0] * (1 - 1e-9)
+
+
+def test_thresholds_below_a_single_or_a_repeated_rate_take_twice_the_odds_for_half_of_it():
+    for stored in (stored_at(_50=0.8), stored_at(_10=0.8, _50=0.8)):
+        lowest = stored[0].target
+        assert threshold_between(stored, lowest / 4) == pytest.approx(16 / 17)
+    never = stored_at(_1=np.nextafter(1, 2), _10=0.9)
+    assert threshold_between(never, 0.005) > 1
+    assert threshold_between(never, 0.02) == 0.9

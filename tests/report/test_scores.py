@@ -12,7 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from splinelens.errors import BadTexts, CannotWrite
-from splinelens.report.scores import FORMATS, Span, TextScore, check_ending, safe_cell, write_scores
+from splinelens.report.scores import (
+    FORMATS,
+    SentenceScore,
+    Span,
+    TextScore,
+    check_ending,
+    safe_cell,
+    write_scores,
+)
 from splinelens.texts import Texts, read_texts
 
 PLAIN = TextScore(0, 0.25, "clean", 7, False)
@@ -227,6 +235,29 @@ SEVERAL = TextScore(
     scores={"rude": 0.9, "spam": 0.6}, labels=("rude", "spam"), explained="rude",
 )  # fmt: skip
 NOTHING = TextScore(1, None, "undetermined", 0, False, reason="is empty", scores={}, labels=())
+
+
+def test_several_labels_have_the_label_of_their_highest_sentence(tmp_path):
+    several = TextScore(
+        0,
+        0.9,
+        "rude",
+        3,
+        False,
+        scores={"rude": 0.9, "spam": 0.2},
+        labels=("rude",),
+        highest_sentence=SentenceScore(4, 9, 0.875, "rude"),
+    )
+    write_scores([several], tmp_path / "a.tsv", labels=("rude", "spam"), by_sentence=True)
+    head, cells = (line.split("\t") for line in (tmp_path / "a.tsv").read_text().splitlines())
+    row = {name.strip('"'): cell.strip('"') for name, cell in zip(head, cells, strict=True)}
+    assert [row[f"highest_sentence.{name}"] for name in ("begin", "end", "score", "label")] == [
+        "4",
+        "9",
+        "0.875",
+        "rude",
+    ]
+    assert TextScore.from_dict(several.to_dict()) == several
 
 
 def test_several_labels_come_back_from_json():

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from os import PathLike
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from splinelens.detect.artifact import ARTIFACT_FILES, Artifact
 from splinelens.detect.metrics import Evaluation, Evaluations
 from splinelens.detect.shipped import find_artifact
 from splinelens.errors import (
+    BadDetector,
     BadFeatures,
     BadModel,
     BrokenArtifact,
@@ -33,10 +35,13 @@ from splinelens.files import RowStore, check_output, results_folder, write_text
 from splinelens.models import Fingerprint, LoadedModel, load_model
 from splinelens.models.load import require_unset
 from splinelens.report.card import card
-from splinelens.report.scores import Span, TextScore, check_ending, check_kept, write_scores
-from splinelens.report.spans import merged
+from splinelens.report.scores import SentenceScore, Span, TextScore, check_ending, check_kept, write_scores
+from splinelens.report.spans import merged, sentence_bounds
 from splinelens.texts import Texts
 from splinelens.tokens import Long
+
+By = Literal["text", "sentence"]
+"""What is scored: the text as a whole, or also each of its sentences by itself."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -180,6 +185,7 @@ class Detector:
         fpr: float = 0.05,
         threshold: float | None = None,
         prevalence: float | None = None,
+        by: By = "text",
         progress: Progress | None = None,
     ) -> np.ndarray:
         """The verdicts of ``score``; arguments and errors are those of ``score``.
@@ -192,6 +198,7 @@ class Detector:
             fpr: As in ``score``.
             threshold: As in ``score``.
             prevalence: As in ``score``; without a ``threshold`` it changes nothing.
+            by: As in ``score``.
             progress: As in ``score``.
 
         Returns:
@@ -260,6 +267,7 @@ class Detector:
         fpr: float = 0.05,
         threshold: float | None = None,
         prevalence: float | None = None,
+        by: By = "text",
         progress: Progress | None = None,
     ) -> list[TextScore]:
         """Score texts.
@@ -277,6 +285,9 @@ class Detector:
             prevalence: The share of texts with the label where you score, such as 0.02: scores are then
                 probabilities there. The verdicts at the stored thresholds stay, since these move along; a
                 ``threshold`` is compared with the scores that you get. Only for detectors of one label.
+            by: ``"sentence"`` also scores each sentence by itself: a record has its ``highest_sentence``, and
+                the verdict is that of the text or of any of its sentences. Half of ``fpr`` is then for the
+                text, and half is shared by its sentences (``Artifact.sentence_limits``).
             progress: Called with the texts and the characters read since the last call.
 
         Returns:
@@ -286,8 +297,8 @@ class Detector:
         Raises:
             NotExplainable: ``explain`` with a detector whose logit does not split into tokens.
             BadDetector: No threshold was stored for ``fpr``, ``threshold`` is not in [0, 1] or given for
-                classes, ``prevalence`` is not between 0 and 1 or given for several labels, or ``explain``
-                names no label.
+                classes, ``prevalence`` is not between 0 and 1 or given for several labels, ``by`` is another
+                word or ``"sentence"`` for classes, or ``explain`` names no label.
             BadTexts: ``texts`` is one string instead of a list.
         """
         return list(
@@ -297,6 +308,7 @@ class Detector:
                 fpr=fpr,
                 threshold=threshold,
                 prevalence=prevalence,
+                by=by,
                 progress=progress,
             )
         )
@@ -309,6 +321,7 @@ class Detector:
         fpr: float = 0.05,
         threshold: float | None = None,
         prevalence: float | None = None,
+        by: By = "text",
         start: int = 0,
         progress: Progress | None = None,
     ) -> Iterator[TextScore]:
@@ -317,18 +330,36 @@ class Detector:
         A row of ``Texts.broken`` has its reason.
         """
         detector = self.at_prevalence(prevalence)
-        limits = detector.artifact.limits(fpr, threshold)
-        detector.artifact.require_explainable(explain)
+        artifact = detector.artifact
+        if by not in ("text", "sentence"):
+            raise BadDetector(f"by={by!r} is no way to score; give 'text' or 'sentence'")
+        limits = artifact.limits(fpr, threshold)
+        if by == "sentence":
+            artifact.sentence_limits(1, fpr, threshold)
+        artifact.require_explainable(explain)
         source = Texts.of(texts)
         rows = source.texts[start:]
 
         def record(features: TextFeatures) -> TextScore:
             row = start + features.index
             features = replace(features, reason=source.broken.get(row, features.reason))
-            scored = detector._record(row, features, limits, explain)
+            judged = limits
+            if by == "sentence":
+                sentences = sentence_bounds(rows[features.index] or "")
+                judged, _ = artifact.sentence_limits(len(sentences), fpr, threshold)
+            scored = detector._record(row, features, judged, explain)
             return merged(scored, rows[features.index]) if explain else scored
 
-        yield from self.reader.map(record, rows, locate=bool(explain), progress=progress)
+        if by == "text":
+            yield from self.reader.map(record, rows, locate=bool(explain), progress=progress)
+            return
+        advance = _Halves(progress or (lambda texts, characters: None))
+        whole = self.reader.map(record, rows, locate=bool(explain), progress=advance)
+        while chunk := list(islice(whole, self.reader.chunk)):
+            first = chunk[0].row - start
+            texts_of_chunk = [text or "" for text in rows[first : first + len(chunk)]]
+            yield from detector._by_sentence(chunk, texts_of_chunk, fpr, threshold, advance)
+            advance.finish(len(chunk), sum(map(len, texts_of_chunk)))
 
     def write_scores(
         self,
@@ -339,6 +370,7 @@ class Detector:
         fpr: float = 0.05,
         threshold: float | None = None,
         prevalence: float | None = None,
+        by: By = "text",
         keep: Sequence[str] = (),
         overwrite: bool = False,
         progress: Progress | None = None,
@@ -373,6 +405,7 @@ class Detector:
             "detector": self.artifact.digest,
             "explain": explain,
             **({} if prevalence is None else {"prevalence": prevalence}),
+            **({} if by == "text" else {"by": by}),
             "threshold": limits if len(limits) > 1 else next(iter(limits.values())),
             "verdicts": [artifact.task, *artifact.labels, artifact.negative],
         }
@@ -393,6 +426,7 @@ class Detector:
                 fpr=fpr,
                 threshold=threshold,
                 prevalence=prevalence,
+                by=by,
                 start=store.rows,
                 progress=progress,
             )
@@ -402,7 +436,14 @@ class Detector:
                     observe(record)
             labels = () if artifact.task == "binary" else artifact.labels
             write_scores(
-                stored(), output, request, labels, kept=kept, top_words=bool(explain), overwrite=overwrite
+                stored(),
+                output,
+                request,
+                labels,
+                kept=kept,
+                top_words=bool(explain),
+                by_sentence=by == "sentence",
+                overwrite=overwrite,
             )
             store.remove()
 
@@ -495,6 +536,80 @@ class Detector:
         explained = None if binary else artifact.labels[label]
         return replace(record, spans=spans, constant=constant, explained=explained)
 
+    def _by_sentence(
+        self,
+        records: Sequence[TextScore],
+        texts: Sequence[str],
+        fpr: float,
+        threshold: float | None,
+        progress: Progress,
+    ) -> Iterator[TextScore]:
+        """Records of whole texts with their highest sentence, and verdicts by text and sentences."""
+        bounds = [
+            [] if record.score is None else sentence_bounds(text)
+            for record, text in zip(records, texts, strict=True)
+        ]
+        parts = [
+            text[begin:end]
+            for text, places in zip(texts, bounds, strict=True)
+            for begin, end in (places if len(places) > 1 else ())
+        ]
+        head, artifact = self.artifact.head, self.artifact
+
+        def score(features: TextFeatures) -> tuple[np.ndarray, str | None]:
+            if features.reason is None:
+                scores = artifact.scores(head.logit(features.values[None]))[0]
+                return scores, None if np.isfinite(scores).all() else "has a score that is not finite"
+            nothing = np.full(len(artifact.labels), np.nan)
+            return nothing, features.reason if features.tokens else None  # without tokens nothing is to score
+
+        scored = self.reader.map(score, parts, progress=progress)
+        for record, places in zip(records, bounds, strict=True):
+            if len(places) > 1:
+                _, limits = artifact.sentence_limits(len(places), fpr, threshold)
+                rows, reasons = zip(*islice(scored, len(places)), strict=True)
+                yield self._with_sentences(record, places, np.stack(rows), reasons, limits)
+            elif places and record.score is not None:
+                label = max(record.scores, key=record.scores.__getitem__) if record.scores else None
+                yield replace(record, highest_sentence=SentenceScore(*places[0], record.score, label))
+            else:
+                yield record
+
+    def _with_sentences(
+        self,
+        record: TextScore,
+        places: Sequence[tuple[int, int]],
+        scores: np.ndarray,
+        reasons: Sequence[str | None],
+        limits: tuple[float, ...],
+    ) -> TextScore:
+        """The record of a text with its (sentence, label) scores taken into account."""
+        artifact, binary = self.artifact, self.artifact.task == "binary"
+        fires = scores >= np.array(limits)
+        fired = {artifact.labels[index] for index in np.flatnonzero(fires.any(axis=0))}
+        failed = next((index for index, reason in enumerate(reasons) if reason), None)
+        if fired:
+            whole = record.scores or {artifact.labels[0]: record.score or 0.0}
+            own = record.labels or () if not binary else (record.verdict,)
+            highest = dict(zip(artifact.labels, np.nan_to_num(scores).max(axis=0).tolist(), strict=True))
+            labels = sorted(
+                (label for label in artifact.labels if label in fired or label in own),
+                key=lambda label: -max(highest[label], whole[label]),
+            )
+            record = replace(record, verdict=labels[0], labels=None if binary else tuple(labels), reason=None)
+        elif failed is not None and record.verdict == artifact.negative:
+            begin, end = places[failed]
+            reason = f"has a sentence, characters {begin} to {end}, that {reasons[failed]}"
+            record = replace(record, verdict=UNDETERMINED, reason=reason)
+        if np.isnan(scores).all():
+            return record
+        best = np.where(fires, scores, -1) if fired else scores
+        index, label = divmod(int(np.nanargmax(best)), best.shape[1])
+        name = None if binary else artifact.labels[label]
+        begin, end = places[index]
+        sentence = SentenceScore(begin, end, float(scores[index, label]), name)
+        return replace(record, highest_sentence=sentence)
+
     def _explain(self, features: TextFeatures, label: int) -> tuple[tuple[Span, ...], float]:
         """What each token adds to the calibrated logit of a label, and the rest."""
         head, calibration, source = self.artifact.head, self.artifact.calibrations[label], features.source
@@ -525,6 +640,22 @@ class Detector:
                 return start, start + column.size
             start += column.size
         raise IndexError("the detector reads no mean of learned margins")
+
+
+class _Halves:
+    """Progress of texts that are read twice: characters of each pass count half, and texts at the end."""
+
+    def __init__(self, progress: Progress):
+        self._progress, self._reported = progress, 0
+
+    def __call__(self, texts: int, characters: int) -> None:
+        self._reported += characters // 2
+        self._progress(0, characters // 2)
+
+    def finish(self, texts: int, characters: int) -> None:
+        """So many texts of so many characters were read twice."""
+        self._progress(texts, characters - self._reported)
+        self._reported = 0
 
 
 def _fitted_with(artifact: Artifact) -> tuple[FeatureSpec, Fingerprint]:

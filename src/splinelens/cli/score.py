@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from itertools import chain
 from pathlib import Path
 from time import perf_counter
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
     from splinelens.detect.artifact import Artifact
 
 FPR = 0.05
+
+
+class ScoredBy(StrEnum):
+    """What is scored: texts, or also each of their sentences."""
+
+    text = "text"
+    sentence = "sentence"
 
 
 def score(
@@ -78,6 +86,14 @@ def score(
             metavar="SHARE",
         ),
     ] = None,
+    by: Annotated[
+        ScoredBy,
+        typer.Option(
+            "--by",
+            help="sentence also scores each sentence by itself: the highest is named, and the verdict is "
+            "that of the text or of any sentence; these share --fpr, so false positives stay within it.",
+        ),
+    ] = ScoredBy.text,
     max_tokens: options.DetectorsMaxTokens = None,
     max_text_tokens: options.MaxTextTokens = None,
     long: options.Long = options.LongTexts.windows,
@@ -101,22 +117,24 @@ def score(
 ) -> None:
     """Score texts, and say which words fired.
 
-    Prints a line a text: score, verdict, text; in a terminal also the words that raised (+) or lowered (-)
-    the score. With --json or -o one record a text, in order: {"row" (from 0, the first after the line of
-    names), "score", "verdict", "tokens", "cut"}, and where it applies "reason", "constant" and "spans"
+    Prints a line a text: score, verdict, text; in a terminal also the words that raised (+) or lowered
+    (-) the score. With --json or -o one record a text, in order: {"row" (from 0, the first after the line
+    of names), "score", "verdict", "tokens", "cut"}, and where it applies "reason", "constant" and "spans"
     [{"begin", "end", "contribution"}], one a token, and their sums over "words" and "sentences"; tables
-    have "top_words" instead. A detector of several labels adds "scores" by label, "labels" that fired, and
-    "explained". The verdict is undetermined where a text could not be read, or was cut and looks clean so
-    far. A score is the probability of the label where the share of texts with it is that of the
-    detector's calibration: of the shipped toxicity detectors, where half of the texts are toxic. The
-    logit of a score is log(score / (1 - score)), and with --explain all tokens + constant. From stdin
-    each line is scored as it comes, one line out for each line in; with -o only when the input ends. A
-    run with --output that was stopped goes on when the same command is given again.
+    have "top_words" instead. With --by sentence "highest_sentence" {"begin", "end", "score"}. A detector
+    of several labels adds "scores" by label, "labels" that fired, and "explained". The verdict is
+    undetermined where a text could not be read, or was cut and looks clean so far. A score is the
+    probability of the label where the share of texts with it is that of the detector's calibration: of
+    the shipped toxicity detectors, where half of the texts are toxic. The logit of a score is log(score /
+    (1 - score)), and with --explain all tokens + constant. From stdin each line is scored as it comes,
+    one line out for each line in; with -o only when the input ends. A run with --output that was stopped
+    goes on when the same command is given again.
 
     Examples:
       splinelens score --text "Have a nice day."
       splinelens score comments.csv --column comment --json
       splinelens score comments.csv -c comment --keep id --explain -o words.csv
+      splinelens score comments.csv -c comment --by sentence --prevalence 0.02 -o scores.csv
       cat comments.txt | splinelens score - --output scores.csv
     """
     if (file is None) == (not text):
@@ -168,6 +186,10 @@ def score(
             f"detector {artifact.name} has several labels, each with a share of its own; leave it out",
             param_hint="--prevalence",
         )
+    if by is ScoredBy.sentence and artifact.task == "classes":
+        raise typer.BadParameter(
+            f"detector {artifact.name} gives one class for a whole text", param_hint="--by"
+        )
     rate = FPR if fpr is None else fpr
     if prevalence is not None:
         artifact = artifact.at_prevalence(prevalence)
@@ -210,6 +232,7 @@ def score(
         "fpr": rate,
         "threshold": threshold,
         "prevalence": prevalence,
+        "by": by.value,
     }  # Any: of different types
     with progress_bar(source, shown=not quiet and (output is not None or table)) as progress:
         if output:

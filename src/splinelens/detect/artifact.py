@@ -24,7 +24,7 @@ from splinelens.detect import UNDETERMINED
 from splinelens.detect.calibration import Calibration, require_prevalence, shifted_score
 from splinelens.detect.heads import LinearHead
 from splinelens.detect.metrics import Evaluation, Evaluations, evaluate, evaluate_labels
-from splinelens.detect.thresholds import Threshold
+from splinelens.detect.thresholds import Threshold, threshold_between
 from splinelens.errors import BadDetector, BadFeatures, BadLabels, BrokenArtifact, NotExplainable
 from splinelens.files import atomic_write, write_errors
 from splinelens.geometry.directions import Directions
@@ -224,6 +224,34 @@ class Artifact(Manifest):
                 f"detector {self.name} gives the class with the highest score; leave out threshold"
             )
         return (threshold,) * len(self.labels)
+
+    def sentence_limits(
+        self, sentences: int, fpr: float = _DEFAULT_FPR, threshold: float | None = None
+    ) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """As ``limits``, where a text is judged as a whole and by each of its sentences.
+
+        Half of the rate is for the whole text and half is shared by the sentences, so that all together flag
+        at most ``fpr`` of the negative texts (Bonferroni): the more sentences, the higher the score that one
+        of them needs. Of a single sentence all is for the text. A ``threshold`` holds for text and sentences.
+
+        Returns:
+            The limits of the text and those of each sentence, a number a label.
+
+        Raises:
+            BadDetector: As ``limits``, or the detector is one of classes.
+        """
+        if self.task == "classes":
+            raise BadDetector(
+                f"detector {self.name} gives one class for a whole text; leave out by='sentence'"
+            )
+        limits = self.limits(fpr, threshold)
+        if threshold is not None or sentences < 2:
+            return limits, limits
+        whole, each = (
+            tuple(threshold_between(stored, rate) for stored in self.thresholds)
+            for rate in (fpr / 2, fpr / 2 / sentences)
+        )
+        return whole, each
 
     @property
     def summary(self) -> str:

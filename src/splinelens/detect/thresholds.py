@@ -1,6 +1,7 @@
 """Thresholds that keep a false-positive rate, chosen on out-of-fold scores, and intervals of rates."""
 
 from collections.abc import Sequence
+from math import exp, log
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,29 @@ def thresholds(labels: np.ndarray, scores: np.ndarray, targets: Sequence[float] 
         rate, interval = rates["false_positive_rate"], rates["false_positive_interval"]
         stored.append(Threshold(float(target), score, rate, interval, rates["recall"]))
     return stored
+
+
+def threshold_between(stored: Sequence[Threshold], rate: float) -> float:
+    """The score for a false-positive rate that need not be one of those stored.
+
+    The logit of the score is linear in the logarithm of the rate between two stored rates, and below the
+    lowest one along the same line, but so that half the rate takes at least twice the odds. It is an estimate
+    there, since few negative rows were seen at such a rate. From the highest stored rate on its score holds.
+
+    Example:
+        >>> stored = [Threshold(0.01, 0.9, 0.01, (0, 1), 0.5), Threshold(0.04, 0.5, 0.04, (0, 1), 0.8)]
+        >>> [round(threshold_between(stored, rate), 3) for rate in (0.04, 0.02, 0.01, 0.005)]
+        [0.5, 0.75, 0.9, 0.964]
+    """
+    known = [(log(one.target), log(one.score / (1 - one.score))) for one in stored if 0 < one.score < 1]
+    if not known or log(rate) >= known[-1][0] or len(known) < len(stored):
+        return next((one.score for one in reversed(stored) if one.target <= rate), stored[0].score)
+    place = max(1, sum(target <= log(rate) for target, _ in known))
+    (low, high_score), (high, low_score) = known[place - 1 : place + 1] if len(known) > 1 else (known[0],) * 2
+    slope = (high_score - low_score) / (high - low) if high > low else 1.0
+    slope = max(slope, 1.0) if log(rate) < low else slope
+    logit = high_score + slope * (low - log(rate))
+    return 1 / (1 + exp(-logit))
 
 
 def threshold_rates(

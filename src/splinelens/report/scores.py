@@ -45,6 +45,23 @@ class Span:
 
 
 @dataclass(frozen=True)
+class SentenceScore:
+    """The sentence of a text with the highest score, scored by itself.
+
+    Attributes:
+        begin: First character.
+        end: After the last character.
+        score: Its score, as that of a text.
+        label: For several labels the one with that score. Else None.
+    """
+
+    begin: int
+    end: int
+    score: float
+    label: str | None = None
+
+
+@dataclass(frozen=True)
 class TextScore:
     """The result of one text.
 
@@ -61,6 +78,7 @@ class TextScore:
             classes do not sum to 1; empty if there is no score. Else None.
         labels: For several labels all that fired, by falling score. Else None.
         reason: Why the verdict is ``undetermined``, else None.
+        highest_sentence: By sentence, the sentence with the highest score: of those that fired if any did.
         explained: For several labels the one whose logit ``spans`` and ``constant`` sum to. Else None.
         constant: With an explanation, the logit of a text without any of the spans: constant plus
             all contributions is ``log(score / (1 - score))`` of the label explained.
@@ -79,6 +97,7 @@ class TextScore:
     scores: dict[str, float] | None = None
     labels: tuple[str, ...] | None = None
     reason: str | None = None
+    highest_sentence: SentenceScore | None = None
     explained: str | None = None
     constant: float | None = None
     spans: tuple[Span, ...] | None = None
@@ -137,7 +156,8 @@ def check_kept(names: Iterable[str]) -> None:
         BadTexts: The message names the column.
     """
     ours = TextScore.__dataclass_fields__
-    refuse_names((name for name in names if name in ours or name.startswith("score.")), "scores")
+    parts = ("score.", "highest_sentence.")
+    refuse_names((name for name in names if name in ours or name.startswith(parts)), "scores")
 
 
 def kept_cells(kept: Texts, row: int) -> dict[str, Any]:  # Any: as in Texts
@@ -153,6 +173,7 @@ def write_scores(
     *,
     kept: Texts | None = None,
     top_words: bool = False,
+    by_sentence: bool = False,
     overwrite: bool = True,
 ) -> None:
     """Write records to a file atomically, some at a time.
@@ -168,6 +189,8 @@ def write_scores(
         labels: Names of several labels; CSV then has a column ``score.NAME`` for each, Parquet a struct.
         kept: Its columns stand after ``row``.
         top_words: Whether the records have explanations, and so tables a column ``top_words``.
+        by_sentence: Whether the records have a highest sentence: a struct in Parquet, in CSV a column for
+            each of its numbers.
         overwrite: Whether an existing file is replaced.
 
     Raises:
@@ -188,7 +211,7 @@ def write_scores(
 
         flat = path.suffix in _DELIMITERS
         user = _user_columns(kept, flat)
-        ours = _schema(labels, flat, top_words)
+        ours = _schema(labels, flat, top_words, by_sentence)
         schema = pa.schema(
             [ours.field("row"), *user.schema, *(field for field in ours if field.name != "row")]
         )
@@ -212,12 +235,17 @@ def safe_cell(cell: str) -> str:
     return f"'{cell}" if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell.strip()) else cell
 
 
-def _schema(labels: Sequence[str], flat: bool, top_words: bool) -> "pa.Schema":
-    """Our columns; a flat file has labels as JSON and a column for the score of each label."""
+def _schema(labels: Sequence[str], flat: bool, top_words: bool, by_sentence: bool) -> "pa.Schema":
+    """Our columns; a flat file has labels as JSON, and columns for what a record holds by name."""
     import pyarrow as pa
 
     columns = [("row", pa.int64()), ("score", pa.float64()), ("verdict", pa.string()), ("tokens", pa.int64())]
     columns += [("cut", pa.bool_()), ("reason", pa.string())]
+    if by_sentence:
+        parts = [("begin", pa.int64()), ("end", pa.int64()), ("score", pa.float64())]
+        parts += [("label", pa.string())] if labels else []
+        named = [(f"highest_sentence.{name}", kind) for name, kind in parts]
+        columns += named if flat else [("highest_sentence", pa.struct(parts))]
     columns += [("top_words", pa.string())] if top_words else []
     if labels:
         scores = [(f"score.{label}" if flat else label, pa.float64()) for label in labels]
@@ -251,6 +279,8 @@ def _text(value: Any) -> str:  # Any: JSON values
 def _cells(row: dict[str, Any]) -> dict[str, Any]:  # Any: JSON values
     """The cells of a flat file."""
     scores = row.pop("scores", {})
+    sentence = row.pop("highest_sentence", {})
+    row |= {f"highest_sentence.{name}": value for name, value in sentence.items()}
     texts = {name: _text(value) for name, value in row.items() if isinstance(value, str | list)}
     return row | texts | {f"score.{label}": score for label, score in scores.items()}
 

@@ -72,9 +72,17 @@ def sentences(text: str, spans: Sequence[Span]) -> tuple[Span, ...]:
         >>> [(part.begin, part.end, part.contribution) for part in sentences("Hello! Bye", spans)]
         [(0, 6, 1.0), (7, 10, -2.0)]
     """
-    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
-    bounds = zip([0, *ends], [*ends, len(text)], strict=True)
-    return _gathered(text, spans, [_trimmed(text, *bound) for bound in bounds])
+    return _gathered(text, spans, _sentence_bounds(text))
+
+
+def sentence_bounds(text: str) -> list[Bounds]:
+    """Where the sentences of a text are, by the rule of ``sentences``; none of a text of white space.
+
+    Example:
+        >>> sentence_bounds("Hello!  Bye ")
+        [(0, 6), (8, 11)]
+    """
+    return [(begin, end) for begin, end in _sentence_bounds(text) if begin < end]
 
 
 def merged(score: TextScore, text: str | None) -> TextScore:
@@ -131,6 +139,13 @@ def core(text: str, word: Span) -> Bounds:
     """
     inner = [at for at in range(word.begin, word.end) if not _is_punctuation(text[at])]
     return (inner[0], inner[-1] + 1) if inner else (word.begin, word.end)
+
+
+def _sentence_bounds(text: str) -> list[Bounds]:
+    """As ``sentence_bounds``, with empty ones."""
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    bounds = zip([0, *ends], [*ends, len(text)], strict=True)
+    return [_trimmed(text, *bound) for bound in bounds]
 
 
 def _word_bounds(text: str, spans: Sequence[Span]) -> list[Bounds]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from splinelens.detect import UNDETERMINED
 from splinelens.report.scores import Span, TextScore
-from splinelens.report.spans import FEW, LEAST, core, sentences, strongest_words, words
+from splinelens.report.spans import FEW, LEAST, core, sentence_bounds, sentences, strongest_words, words
 from splinelens.report.tables import (
     Metrics,
     Table,
@@ -52,6 +52,8 @@ def plain_line(score: TextScore, text: str | None, label: str) -> str:
     shown = shorten(" ".join(harmless(text or "").split()), _LINE_CHARACTERS)
     if score.reason:
         shown += f"  [text {score.reason}]" if shown else f"[text {score.reason}]"
+    if sentence := _highest_sentence(score, text or "", _LINE_CHARACTERS):
+        shown += f"  [{sentence}]"
     if score.spans:
         shown += "".join(
             f"  {word} {amount:+.1f}"
@@ -97,6 +99,8 @@ def score_table(
     for score, text in pairs:
         color = "bold" if score.labels else colors.get(score.verdict, "green")
         shown = colored(text or "", score, 2 * (room - 4 * FEW))
+        if sentence := _highest_sentence(score, text or "", room):
+            shown.append(f"\n{sentence}", style="yellow")
         shown.append_text(explanation(text or "", score, room))
         table.add_row(str(score.row), Text(_number(score)), Text(verdict(score), style=color), shown)
     return table
@@ -260,6 +264,17 @@ def _pieces(text: str, spans: Sequence[Span]) -> list[Span]:
         for begin, stop, amount in bounds
         for match in _PIECE.finditer(text, begin, stop)
     ]
+
+
+def _highest_sentence(score: TextScore, text: str, characters: int) -> str:
+    """Score and beginning of the highest sentence, of a text of several; else empty."""
+    sentence = score.highest_sentence
+    if sentence is None or len(sentence_bounds(text)) < 2:
+        return ""
+    name = f"sentence {sentence.score:.2f}{f' {harmless(sentence.label)}' if sentence.label else ''}: "
+    return name + shorten(
+        " ".join(harmless(text[sentence.begin : sentence.end]).split()), characters - len(name)
+    )
 
 
 def _number(score: TextScore) -> str:
