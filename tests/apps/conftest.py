@@ -6,6 +6,7 @@ import pytest
 from splinelens.apps.training import fit_detector
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
+from splinelens.geometry.directions import Directions
 from splinelens.models import load_model
 
 KIND = ["you are good", "the tea is fine", "what a nice thing", "we are at the sea", "thanks to you all"]
@@ -33,11 +34,20 @@ def loaded(tiny_folder):
 
 
 @pytest.fixture
+def directions():
+    """Six hyperplanes across the two layers of ``loaded``."""
+    rng = np.random.default_rng(1)
+    weight = rng.normal(size=(6, 2, 32)).astype(np.float16)
+    return Directions(weight, rng.normal(size=6).astype(np.float32))
+
+
+@pytest.fixture
 def fit_on(loaded):
     """Fits a detector on the tiny model; changes go to the spec or to ``train``."""
 
-    def fit(**spec):
-        reader = TextReader(loaded, FeatureSpec(**{"features": ("margins",), "max_tokens": 24, **spec}))
+    def fit(directions=None, **spec):
+        spec = FeatureSpec(**{"features": ("margins",), "max_tokens": 24, **spec})
+        reader = TextReader(loaded, spec, directions=directions)
         texts, labels = labeled()
         words = {"label": "toxic", "negative": "clean"}
         return fit_detector(texts, labels, reader, name="tiny", strengths=(1e-2, 1.0), **words).artifact

@@ -14,6 +14,7 @@ from splinelens.apps.training import fit_detector
 from splinelens.detect.shipped import find_artifact, shipped
 from splinelens.errors import (
     BadDetector,
+    BadFeatures,
     BadLabels,
     BadTexts,
     BrokenArtifact,
@@ -27,6 +28,7 @@ from splinelens.errors import (
 )
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
+from splinelens.geometry.directions import Directions
 from splinelens.models import load_model
 from splinelens.report.card import card
 from splinelens.report.scores import SentenceScore
@@ -110,6 +112,53 @@ def test_parts_add_up_on_layers_of_experts_that_no_token_visits(tiny_of, tiny_to
     [record] = detector.score(["a"], explain=True)
     logit = np.log(record.score / (1 - record.score))
     assert record.constant + sum(span.contribution for span in record.spans) == pytest.approx(logit, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"features": ("directions",), "pooling": ("max", "min", "mean", "last")},
+        {"features": ("directions",), "pooling": ("mean",)},
+        {"features": ("direction_mean", "margin_max", "direction_max")},
+    ],
+    ids=["all", "mean", "beside margins"],
+)
+def test_learned_directions_come_back_from_disk_and_split_into_tokens(
+    fit_on, loaded, tmp_path, directions, spec
+):
+    fitted = fit_on(directions=directions, **spec)
+    assert fitted.training["provenance"]["directions"] == directions.digest
+    fitted.save(tmp_path / "d")
+    text = "a rude thing that goes on and on over many windows, äöü 😀 and ends here"
+    short, long = (Detector.load(tmp_path / "d", model=loaded, max_tokens=window) for window in (64, 8))
+    assert short.artifact.directions.digest == directions.digest
+    assert short.artifact.digest == fitted.digest
+    for detector in (short, long):
+        (features,) = detector.reader.read([text])
+        exact = fitted.calibrations[0].logit(fitted.head.logit(features.values[None])[0])[0]
+        [record] = detector.score([text], explain=True)
+        total = record.constant + sum(span.contribution for span in record.spans)
+        assert total == pytest.approx(exact, abs=1e-6)
+        assert 1 / (1 + np.exp(-exact)) == pytest.approx(record.score, abs=1e-9)
+        assert np.std([span.contribution for span in record.spans]) > 0
+
+
+def test_each_token_adds_its_share_of_a_mean(fit_on, loaded, tmp_path, directions):
+    fit_on(directions=directions, features=("directions",), pooling=("mean",)).save(tmp_path / "d")
+    detector = Detector.load(tmp_path / "d", model=loaded)
+    head, slope = detector.artifact.head, detector.artifact.calibrations[0].slope
+    [record] = detector.score(["you rude toad"], explain=True)
+    [features] = detector.reader.read(["you rude toad"], locate=True)
+    expected = slope * (features.learned - head.mean) @ (head.weight[0] / head.scale) / features.tokens
+    assert [span.contribution for span in record.spans] == pytest.approx(expected.tolist(), abs=1e-6)
+
+
+def test_directions_of_another_width_are_refused(fit_on, loaded, tmp_path, directions):
+    fitted = fit_on(directions=directions, features=("directions",))
+    narrow = Directions(directions.weight[..., :31], directions.bias)
+    replace(fitted, directions=narrow).save(tmp_path / "d")
+    with pytest.raises(BadFeatures, match="of width 31 do not fit the 2 layers of width 32"):
+        Detector.load(tmp_path / "d", model=loaded)
 
 
 def test_words_and_sentences_add_up_to_the_same_as_the_tokens(detector):

@@ -1,5 +1,7 @@
 """What the tests of detectors on disk share: a small artifact, and its folder."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from splinelens.detect.artifact import Artifact
 from splinelens.detect.calibration import Calibration
 from splinelens.detect.heads import LinearHead
 from splinelens.detect.thresholds import Threshold
+from splinelens.geometry.directions import Directions
 
 
 @pytest.fixture
@@ -30,6 +33,19 @@ def artifact():
         training={"rows": 10},
         metrics={"auc": 0.9},
         version="0.1.0",
+    )
+
+
+@pytest.fixture
+def directed(artifact):
+    """The artifact with three learned directions across two layers, pooled twice."""
+    rng = np.random.default_rng(1)
+    weight = rng.normal(size=(3, 2, 8)).astype(np.float16)
+    return replace(
+        artifact,
+        spec={"features": ["directions"], "layers": [0, 2]},
+        columns=(("direction_max", 3), ("direction_mean", 3)),
+        directions=Directions(weight, rng.normal(size=3).astype(np.float32)),
     )
 
 

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 import splinelens.detect
 from splinelens.detect.artifact import Artifact
 from splinelens.errors import BadDetector, BrokenArtifact, CannotWrite
+from splinelens.geometry.directions import Directions
 
 ROOM = Path(splinelens.detect.__file__).parent
 
@@ -60,6 +62,52 @@ def test_an_artifact_comes_back_bit_by_bit(artifact, folder):
     for name, array in artifact.head.arrays().items():
         found = again.head.arrays()[name]
         assert (found.dtype, found.tobytes()) == (array.dtype, array.tobytes())
+
+
+def test_learned_directions_come_back_bit_by_bit_and_count_in_the_digest(artifact, directed, tmp_path):
+    directed.save(tmp_path)
+    again, known = Artifact.load(tmp_path), directed.directions
+    assert (again.directions.weight.dtype, again.directions.bias.dtype) == (np.float16, np.float32)
+    assert again.directions.digest == known.digest
+    assert again.digest == directed.digest
+    assert again.inseparable is None
+    moved = replace(directed, directions=Directions(known.weight, known.bias + 1))
+    wider = replace(directed, directions=Directions(known.weight.astype(np.float32), known.bias))
+    bare = replace(directed, directions=None)
+    assert len({each.digest for each in (directed, moved, wider, bare)}) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"directions.weight": None, "directions.bias": None}, "direction_max, direction_mean without dir"),
+        ({"directions.bias": None}, "does not hold arrays that can be read: 'directions.bias'"),
+        ({"directions.weight": None}, "does not hold arrays that can be read: 'directions.weight'"),
+        ({"directions.weight": np.ones((3, 2), np.float32)}, r"have \(3, 2\) and \(3,\)"),
+        ({"directions.weight": np.ones((3, 1, 8), np.float32)}, "across 1 layers, where the spec has 2"),
+        ({"directions.weight": np.ones((3, 2, 8))}, "weight of directions is float64"),
+        ({"directions.weight": np.full((3, 2, 8), np.nan, np.float32)}, "weight .* not finite"),
+        ({"directions.bias": np.full(3, np.inf, np.float32)}, "bias .* not finite"),
+        (
+            {"directions.weight": np.ones((2, 2, 8), np.float32), "directions.bias": np.ones(2, np.float32)},
+            "2 directions beside columns",
+        ),
+    ],
+    ids=["none", "bias", "weight", "flat", "layers", "double", "nan", "infinite", "count"],
+)
+def test_damaged_directions_are_refused(directed, tmp_path, change, message):
+    directed.save(tmp_path)
+    arrays = load_arrays((tmp_path / "detector.safetensors").read_bytes()) | change
+    kept = {name: array for name, array in arrays.items() if array is not None}
+    exchange_arrays(tmp_path, save_arrays(kept))
+    with pytest.raises(BrokenArtifact, match=message):
+        Artifact.load(tmp_path)
+
+
+def test_directions_that_no_column_reads_are_refused(artifact, directed, tmp_path):
+    replace(artifact, directions=directed.directions).save(tmp_path)
+    with pytest.raises(BrokenArtifact, match="3 directions beside columns that read none"):
+        Artifact.load(tmp_path)
 
 
 def test_saving_again_writes_the_same_bytes(folder, tmp_path):

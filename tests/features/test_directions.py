@@ -16,6 +16,8 @@ from splinelens.layers import watch
 COUNT, WIDTH = 5, 32
 POOLINGS = ("max", "min", "mean", "last")
 LONG = "The path goes over the hill, through the wood and along the river until you reach the old mill."
+FAMILIES = ["llama", "phi3", "gpt2", "opt", "gemma2", "mixtral", "qwen2_moe", "gpt_oss", "olmo_hybrid"]
+# Dense, fused, Conv1D, flattened, two norms, experts, a shared expert, fused experts, linear attention.
 TEXTS = ["a", "yes, you", "What a day! The sun is out, and so are you.", LONG, "ä ö ü"]
 
 
@@ -91,8 +93,9 @@ def test_one_direction_by_hand(tiny_llama, wrap):
     np.testing.assert_allclose(row, expected, atol=1e-5)
 
 
-def test_in_every_family_batches_and_sides_change_nothing(any_model, wrap, error):
-    loaded = wrap(any_model)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_batches_and_sides_change_nothing(tiny_of, wrap, error, family):
+    loaded = wrap(tiny_of(family))
     right, left = reader_of(loaded), reader_of(loaded, side="left")
     single = np.concatenate([values_of(right, [text]) for text in TEXTS])
     assert np.isfinite(single).all()

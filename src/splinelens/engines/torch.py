@@ -96,17 +96,17 @@ class TextStats:
         """Some of the rows."""
         return _mapped(self, lambda part: part[start:stop])
 
-    def placed(self, span: tuple[int, int], first: int) -> "TextStats":
-        """One row with its tokens counted in the text, where the first of its span is the token ``first``."""
-        start, stop = span
-        moved = {layer: state.located_from(first - start) for layer, state in self.margins.items()}
-        learned, tokens = self.learned, self.learned_tokens
-        return replace(
-            self,
-            margins=moved,
-            learned=None if learned is None else learned.located_from(first - start),
-            learned_tokens=None if tokens is None else tokens[:, start:stop],
-        )
+    def text(self, row: int, start: int, stop: int) -> "TextStats":
+        """One row, whose pooled tokens are these."""
+        one = self.rows(row, row + 1)
+        tokens = one.learned_tokens
+        return one if tokens is None else replace(one, learned_tokens=tokens[:, start:stop])
+
+    def located_from(self, offset: int) -> "TextStats":
+        """The same statistics with the token that each margin comes from moved by an offset."""
+        moved = {layer: state.located_from(offset) for layer, state in self.margins.items()}
+        learned = None if self.learned is None else self.learned.located_from(offset)
+        return replace(self, margins=moved, learned=learned)
 
     def merge(self, later: "TextStats") -> "TextStats":
         """Statistics of the tokens of this record and then those of a later one."""

@@ -264,7 +264,8 @@ class TextReader:
                     yield part.windows[row].text, values[row], (source, of_text)
                 for row in sorted({*range(len(part.windows))} - {*whole}):
                     window = part.windows[row]
-                    one = stats.rows(row, row + 1).placed(part.spans[row], window.pooled)
+                    start, stop = part.spans[row]
+                    one = stats.text(row, start, stop).located_from(window.pooled - start)
                     waiting.setdefault(window.text, []).append((window, one))
                     observe(window)
                     if _is_complete(waiting[window.text], tokenized[window.text]):
