@@ -55,6 +55,9 @@ class Recipe:
     layers: tuple[int, ...]
     parts: Callable[[EvaluationData], list[Part]]
     prior: Mapping[str, float] | None = None
+    floor: float = 0.0
+    min_tokens: int = 0
+    min_score: float = 0.0
 
     @property
     def spec(self) -> FeatureSpec:
@@ -85,8 +88,19 @@ RECIPES = (
         FAST,
         toxic_parts,
     ),
-    Recipe("types", "labels", TYPES, "none", "prompted", ("margin_max",), ALL, type_parts),
-    Recipe("domain", "classes", (), "", "plain64", ("spline7",), ALL, domain_parts),
+    Recipe("types", "labels", TYPES, "none", "prompted", ("margin_max",), ALL, type_parts, floor=0.25),
+    Recipe(
+        "domain",
+        "classes",
+        (),
+        "",
+        "plain64",
+        ("spline7",),
+        ALL,
+        domain_parts,
+        min_tokens=30,
+        min_score=0.5,
+    ),
 )
 
 
@@ -144,7 +158,7 @@ def fit(recipe: Recipe, data: EvaluationData, cache: Path, dtype: str) -> Artifa
     else:
         output = cache / f"{recipe.name}-{dtype}.parquet"
         table = read_table(TextReader(source, recipe.spec), texts, output=output)
-    return fit_detector(
+    fitted = fit_detector(
         texts,
         np.concatenate([part.labels for part in parts]),
         reader,
@@ -157,10 +171,12 @@ def fit(recipe: Recipe, data: EvaluationData, cache: Path, dtype: str) -> Artifa
         languages=["English"],
         strengths=WIDE_STRENGTHS if wide else NARROW_STRENGTHS,
         prior=recipe.prior,
+        floor=recipe.floor,
         table=table,
         features_dtype=dtype,
         command=command(recipe.name, dtype),
     ).artifact
+    return replace(fitted, min_tokens=recipe.min_tokens, min_score=recipe.min_score)
 
 
 def command(name: str, dtype: str) -> str:
@@ -225,9 +241,27 @@ def with_measurements(detector: Detector, data: EvaluationData) -> Artifact:
         )
     if artifact.task == "classes":
         limits = ["Fitted on the first 64 tokens of each text; longer texts are scored in windows."]
+        limits += abstentions(artifact, scores, table.tokens, part.labels)
     print(f"{artifact.name}: {json.dumps(numbers)}\n" + "\n".join(limits), flush=True)
     metrics = {"out_of_fold": artifact.metrics["out_of_fold"], title: numbers}
     return replace(artifact, metrics=metrics, training={**artifact.training, "limits": limits})
+
+
+def abstentions(
+    artifact: Artifact, scores: np.ndarray, tokens: np.ndarray, labels: np.ndarray
+) -> Iterator[str]:
+    """On how many test texts a detector of classes abstains, and how often it is right on the others."""
+    kept = np.array(
+        [artifact.abstains(*row) is None for row in zip(tokens.tolist(), scores, strict=True)], dtype=bool
+    )
+    if not kept.all() and kept.any():
+        right = int((scores[kept].argmax(axis=1) == labels[kept].argmax(axis=1)).sum())
+        low, high = proportion_interval(right, int(kept.sum()))
+        yield (
+            f"It abstains on {int((~kept).sum())} of {len(kept)} test texts; of the others {right} of "
+            f"{int(kept.sum())} have the right verdict ({100 * right / kept.sum():.1f} %, 95 % interval "
+            f"{100 * low:.1f} to {100 * high:.1f} %). Accuracy above counts all."
+        )
 
 
 def false_alarms(detector: Detector, data: EvaluationData) -> Iterator[str]:

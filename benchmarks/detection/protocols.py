@@ -159,15 +159,15 @@ def domains(plan: Plan) -> Iterator[Task]:
 
 
 def types(plan: Plan) -> Iterator[Task]:
-    """Jigsaw's six labels on cleaned text."""
-    columns = plan.data.sets["clean"].columns
-    labels = np.array([[int(cell) for cell in columns[name]] for name in TYPES]).T
-    split = np.array(columns["split"])
-    rows = rows_of("clean", np.arange(len(split)), labels, TYPES)
-    test = Test("jigsaw6-clean test", rows.take(split == "test"))
-    train = rows.take(split == "train")
-    compared = (*plan.fitted, "types")
-    yield plan.task("jigsaw6-clean train", train, test, contenders=compared, each_label=True)
+    """Jigsaw's six labels on comments as written, and on cleaned ones."""
+    for name in ("raw", "clean"):
+        columns = plan.data.sets[name].columns
+        labels = np.array([[int(cell) for cell in columns[label]] for label in TYPES]).T
+        split = np.array(columns["split"])
+        rows = rows_of(name, np.arange(len(split)), labels, TYPES)
+        test = Test(f"jigsaw6-{name} test", rows.take(split == "test"))
+        compared, train = (*plan.fitted, "types"), rows.take(split == "train")
+        yield plan.task(f"jigsaw6-{name} train", train, test, contenders=compared, each_label=True)
 
 
 def mixed(plan: Plan) -> Iterator[Task]:

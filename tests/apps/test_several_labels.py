@@ -1,5 +1,7 @@
 """Tests ``apps/training.py``, ``detector.py``, ``evaluation.py``: of several labels and of classes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -105,6 +107,32 @@ def test_of_classes_the_one_with_the_highest_score_is_the_verdict(several):
     assert detector.artifact.negative == ""
     with pytest.raises(BadDetector, match="gives the class with the highest score; leave out threshold"):
         detector.score(texts[:1], threshold=0.5)
+
+
+def test_a_detector_of_classes_abstains_on_short_texts_and_low_scores(several, tmp_path):
+    detector, (texts, _) = several("classes"), of_class()
+    free = detector.score(texts)
+    lowest, median = min(record.tokens for record in free), np.median([record.score for record in free])
+    limited = replace(detector.artifact, min_tokens=lowest + 1, min_score=float(median))
+    limited.save(tmp_path / "limited")
+    limited = Detector.load(tmp_path / "limited", model=detector.reader.loaded)
+    reasons = {"tokens": 0, "score": 0, None: 0}
+    for before, record in zip(free, limited.score(texts), strict=True):
+        assert record.scores == before.scores
+        if record.tokens <= lowest:
+            assert record.reason == f"has {lowest} tokens, fewer than the {lowest + 1} that a verdict needs"
+        elif record.score < median:
+            best = max(WORDS, key=lambda word: record.scores[word])
+            assert record.reason == (
+                f"has no score of {median:g} or more; the highest is {best} {record.score:.2f}"
+            )
+        else:
+            assert record == before
+        kind = record.reason and ("tokens" if "tokens" in record.reason else "score")
+        reasons[kind] += 1
+        assert (record.verdict == "undetermined", record.labels == ()) == (kind is not None,) * 2
+    assert all(reasons.values())
+    assert limited.predict(texts[:3]).tolist() == [record.verdict for record in limited.score(texts[:3])]
 
 
 @pytest.mark.parametrize("explain", [True, "rude", "law"])

@@ -1,6 +1,7 @@
 """Tests benchmarks/detectors.py: the shipped detectors are those of its recipes; its commands and numbers."""
 
 import shlex
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -71,6 +72,28 @@ def test_types_are_fitted_on_comments_as_written_and_judged_on_them_only(data):
     title, measured = measured_part("labels", data)
     assert (title.startswith("the test rows of jigsaw6-raw"), measured.name) == (True, "raw")
     assert [part.name for part in type_parts(data, ("raw",))] == ["raw"]
+
+
+def test_a_detector_of_classes_says_on_how_many_texts_it_abstains(data, fitted, plan):
+    train, _, names = plan.domains()
+    spec = FeatureSpec(("spline7",), max_tokens=256)
+    detector = fitted(spec, train, task="classes", label=names, negative="")
+    _, part = measured_part("classes", data)
+    middle = int(np.median([record.tokens for record in detector.score(part.texts(data))]))
+    limited = replace(detector, artifact=replace(detector.artifact, min_tokens=middle, min_score=0.2))
+    artifact = with_measurements(limited, data)
+    records = limited.score(part.texts(data))
+    kept = [record.verdict != "undetermined" for record in records]
+    verdicts = [
+        names.index(record.verdict) if held else -1 for record, held in zip(records, kept, strict=True)
+    ]
+    right = int((part.labels.argmax(axis=1) == verdicts).sum())
+    assert 0 < sum(kept) < len(kept)
+    line = (
+        f"abstains on {len(kept) - sum(kept)} of {len(kept)} test texts; of the others {right} of {sum(kept)}"
+    )
+    assert line in artifact.training["limits"][1]
+    assert len(with_measurements(detector, data).training["limits"]) == 1
 
 
 def test_a_measured_detector_has_the_numbers_of_its_scores_and_its_limits(data, fitted, halves):

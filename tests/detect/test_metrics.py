@@ -99,6 +99,8 @@ def test_stored_thresholds_are_measured_at_and_above_them():
             "false_positive_interval": proportion_interval(2, 4),
             "recall": 0.5,
             "recall_interval": proportion_interval(1, 2),
+            "precision": 1 / 3,
+            "precision_interval": proportion_interval(1, 3),
         },
         "0.01": {
             "score": 2.0,
@@ -106,6 +108,8 @@ def test_stored_thresholds_are_measured_at_and_above_them():
             "false_positive_interval": proportion_interval(0, 4),
             "recall": 0.0,
             "recall_interval": proportion_interval(0, 2),
+            "precision": None,
+            "precision_interval": None,
         },
     }
 

@@ -49,6 +49,27 @@ def test_a_threshold_by_hand():
     assert (found.rate, found.recall) == (0.05, 0.75)
 
 
+def test_recall_and_precision_have_intervals_by_hand():
+    labels = np.r_[np.zeros(20), np.ones(4)].astype(int)
+    [found] = thresholds(labels, np.r_[np.arange(20) / 20, 0.90, 0.95, 0.96, 0.97], [0.05])
+    assert (found.precision, found.precision_interval) == (3 / 4, proportion_interval(3, 4))
+    assert found.recall_interval == proportion_interval(3, 4)
+    [none] = thresholds(np.array([0, 1]), np.array([0.9, 0.1]), [0.05])
+    assert (none.recall, none.precision, none.precision_interval) == (0.0, None, None)
+
+
+def test_no_threshold_is_below_the_floor_and_the_target_is_kept():
+    labels = np.r_[np.zeros(20), np.ones(4)].astype(int)
+    scores = np.r_[np.arange(20) / 200, 0.02, 0.05, 0.3, 0.4]
+    free, floored = (thresholds(labels, scores, [0.05], floor=floor)[0] for floor in (0.0, 0.25))
+    assert free.score < 0.1
+    assert (floored.score, floored.rate, floored.recall, floored.precision) == (0.25, 0.0, 0.5, 1.0)
+    assert thresholds(labels, scores, [0.05], floor=0.01)[0] == free
+    for floor in (-0.1, 1.1, np.nan):
+        with pytest.raises(BadDetector, match="is no lowest threshold; give a score from 0 to 1"):
+            thresholds(labels, scores, [0.05], floor=floor)
+
+
 def test_clean_rows_that_tie_fire_together_or_not_at_all():
     labels = np.r_[np.zeros(20), 1].astype(int)
     [found] = thresholds(labels, np.r_[np.zeros(17), 0.6, 0.6, 0.6, 0.6], [0.1])  # 2 may fire, 3 tie

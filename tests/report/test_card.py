@@ -73,7 +73,25 @@ def test_length_alone_stands_below_the_auc_with_its_interval(artifact):
 
 
 def test_thresholds_have_promise_and_interval(artifact):
-    assert rows(card(artifact))["toxic"] == ["5 %", "0.8400", "4.95 %", "3.34 % to 7.03 %", "0.7000"]
+    rates = ["5 %", "0.8400", "4.95 %", "3.34 % to 7.03 %", "0.7000"]
+    assert rows(card(artifact))["toxic"][:5] == rates
+
+
+def test_a_threshold_shows_the_precision_and_the_floor_that_were_recorded(artifact):
+    rates = {"recall_interval": (0.6, 0.8), "precision": 0.25, "precision_interval": (0.2, 0.3)}
+    [[stored]] = artifact.thresholds
+    precise = replace(artifact, thresholds=((replace(stored, **rates),),))
+    assert rows(card(precise))["toxic"][4:] == ["0.7000", "[0.6000, 0.8000]", "25 %", "20 % to 30 %"]
+    assert "No threshold is below" not in card(precise)
+    floored = replace(artifact, training={**artifact.training, "floor": 0.25})
+    assert "No threshold is below 0.25, whatever the rate." in card(floored)
+
+
+def test_a_detector_that_abstains_says_when(artifact):
+    assert "abstain" not in card(artifact).lower()
+    assert rows(card(replace(artifact, min_tokens=30)))["abstains"] == ["below 30 tokens"]
+    classes = replace(artifact, min_tokens=30, min_score=0.5)
+    assert rows(card(classes))["abstains"] == ["below 30 tokens, and where no score reaches 0.5"]
 
 
 def test_each_number_stands_with_its_interval(artifact):
@@ -98,7 +116,7 @@ def test_stored_thresholds_are_told_as_measured_on_other_rows(artifact):
     text = card(replace(artifact, metrics={"out_of_fold": own, "the test rows": other}))
     assert "On the test rows, whose rows took no part in fitting. 1,000 rows, 500 of them toxic." in text
     assert text.count("The stored thresholds on these rows:") == 1
-    assert "| toxic | 5 % | 0.8400 | 6 % | 5 % to 7 % | 0.8000 | [0.7500, 0.8500] |" in text
+    assert "| toxic | 5 % | 0.8400 | 6 % | 5 % to 7 % | 0.8000 | [0.7500, 0.8500] | - |  |" in text
 
 
 def test_model_and_data_are_named(artifact):
@@ -198,7 +216,7 @@ def test_thresholds_of_each_label_are_told_as_measured_on_other_rows(of_two):
     other = {**own, "labels": {"rude": rude, "spam": None}}
     for task in ("labels", "classes"):
         text = card(replace(of_two, task=task, metrics={"out_of_fold": own, "the test rows": other}))
-        assert "| rude | 5 % | 0.8400 | 6 % | 5 % to 7 % | 0.8000 | [0.7500, 0.8500] |" in text
+        assert "| rude | 5 % | 0.8400 | 6 % | 5 % to 7 % | 0.8000 | [0.7500, 0.8500] | - |  |" in text
 
 
 def test_a_card_of_classes_has_the_confusion(of_two):

@@ -68,7 +68,15 @@ def test_a_measured_threshold_has_the_intervals_of_both_rates():
     scores = np.r_[np.arange(100) / 100, np.full(100, 0.97)]
     metrics = evaluate(labels, scores, np.arange(200), thresholds={"0.05": 0.95}, resamples=0)
     table = measured_table({"rude": metrics.to_dict(), "none": None})
-    assert table.rows == [("rude", "5 %", "0.9500", "5 %", "1.64 % to 11.3 %", "1.0000", "[0.9638, 1.0000]")]
+    rates = ("5 %", "1.64 % to 11.3 %", "1.0000", "[0.9638, 1.0000]", "95.2 %", "89.2 % to 98.4 %")
+    assert table.rows == [("rude", "5 %", "0.9500", *rates)]
+    old = {"score": 0.95, "false_positive_rate": 0.05, "recall": 1.0}
+    assert measured_table({"rude": {"at_threshold": {"0.05": old}}}).rows[0][-2:] == ("-", "")
+
+
+def test_recall_at_few_false_positives_stands_beside_the_aucs():
+    names = [name for name, _, _ in metric_table(measured().labels["a"].to_dict()).rows]
+    assert names[2:4] == ["recall at 1 % false positives", "recall at 5 % false positives"]
 
 
 def test_no_cell_breaks_a_table():

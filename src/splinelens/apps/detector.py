@@ -408,6 +408,7 @@ class Detector:
             **({} if by == "text" else {"by": by}),
             "threshold": limits if len(limits) > 1 else next(iter(limits.values())),
             "verdicts": [artifact.task, *artifact.labels, artifact.negative],
+            "abstains": [artifact.min_tokens, artifact.min_score],
         }
 
         def stored() -> Iterator[TextScore]:
@@ -518,7 +519,9 @@ class Detector:
             return self._record(row, features, limits, explain)
         firing = artifact.fired(scores, limits)
         verdict, reason = artifact.labels[firing[0]] if firing else artifact.negative, None
-        if features.cut and (not firing or artifact.task == "classes"):
+        if abstains := artifact.abstains(features.tokens, scores):
+            verdict, firing, reason = UNDETERMINED, (), abstains
+        elif features.cut and (not firing or artifact.task == "classes"):
             verdict, firing = UNDETERMINED, ()
             read = len(features.offsets)
             reason = f"was cut at {read} of {features.tokens} tokens; the rest was not read"

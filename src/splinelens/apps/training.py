@@ -271,6 +271,7 @@ def fit_detector(
     sources: Sequence[str] = (),
     languages: Sequence[str] = (),
     targets: Sequence[float] = TARGETS,
+    floor: float = 0.0,
     strengths: Sequence[float] = STRENGTHS,
     prior: Mapping[str, float] | None = None,
     seed: int = 0,
@@ -296,6 +297,7 @@ def fit_detector(
         sources: Names of the data, for the card.
         languages: Languages of the texts, for the card, such as ``English``; others count as not measured.
         targets: False-positive rates to store thresholds for.
+        floor: No label fires at a lower score, whatever the rate; see ``detect.thresholds``.
         strengths: L2 strengths C to choose from, separately for each label.
         prior: Relative prior variance of the weights of a statistic's columns, above 0, such as
             ``{"margin_last": 0.1}`` for a statistic that helps but would crowd out the others; those not
@@ -363,6 +365,7 @@ def fit_detector(
             "seed": seed,
             "rows": len(y),
             "positives": positives[0] if task == "binary" else dict(zip(names, positives, strict=True)),
+            **({"floor": floor} if floor else {}),
             "left_out": int((~ok).sum()),
             "judged_rows": int(judge.sum()),
             "cut": int(table.cut[ok].sum()),
@@ -382,7 +385,8 @@ def fit_detector(
     evaluated = y[judge], judged_scores, tokens[judge]
     metrics = artifact.evaluate(*evaluated, cut=table.cut[ok][judge], resamples=_RESAMPLES, seed=seed)
     chosen = [
-        thresholds(*label, sorted({*targets})) for label in zip(y[judge].T, judged_scores.T, strict=True)
+        thresholds(*label, sorted({*targets}), floor=floor)
+        for label in zip(y[judge].T, judged_scores.T, strict=True)
     ]
     artifact = replace(
         artifact, thresholds=tuple(map(tuple, chosen)), metrics={"out_of_fold": metrics.to_dict()}

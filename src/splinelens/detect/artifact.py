@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import ConfigDict, InstanceOf, PositiveInt, TypeAdapter, ValidationError
+from pydantic import ConfigDict, InstanceOf, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic_core import to_json
 
@@ -62,6 +62,8 @@ class Manifest:
         features_dtype: Number type of the model that read the features it was fitted on.
         columns: Names and sizes of the columns that the head reads, in order.
         thresholds: For each label, scores for the same false-positive rates.
+        min_tokens: Texts of fewer tokens are undetermined.
+        min_score: Of classes, a text is undetermined if its highest score is lower.
         training: Rows, hashes and sources that it was fitted on.
         metrics: Measured at training; NaN and infinities are stored as null.
         command: The command that makes the detector again; empty if it was trained from Python.
@@ -78,6 +80,8 @@ class Manifest:
     columns: tuple[tuple[str, PositiveInt], ...]
     calibrations: tuple[Calibration, ...]
     thresholds: tuple[tuple[Threshold, ...], ...]
+    min_tokens: NonNegativeInt = 0
+    min_score: float = 0.0
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     command: str = ""
@@ -129,6 +133,7 @@ class Artifact(Manifest):
             return self
         return replace(
             self,
+            min_score=0.0,
             task="binary",
             labels=(label,),
             negative=f"not {label}",
@@ -296,6 +301,22 @@ class Artifact(Manifest):
         if self.task == "classes":
             return (order[0],)
         return tuple(index for index in order if scores[index] >= thresholds[index])
+
+    def abstains(self, tokens: int, scores: np.ndarray) -> str | None:
+        """Why the verdict on a text of so many tokens and these scores is undetermined, or None.
+
+        Example:
+            >>> from splinelens.detect.shipped import find_artifact
+            >>> domain = replace(find_artifact("domain"), min_tokens=30, min_score=0.5)
+            >>> domain.abstains(4, np.full(9, 0.9)), domain.abstains(64, np.full(9, 0.9))
+            ('has 4 tokens, fewer than the 30 that a verdict needs', None)
+        """
+        if tokens < self.min_tokens:
+            return f"has {tokens:,} tokens, fewer than the {self.min_tokens:,} that a verdict needs"
+        if scores.max() < self.min_score:
+            best = f"{self.labels[int(scores.argmax())]} {scores.max():.2f}"
+            return f"has no score of {self.min_score:g} or more; the highest is {best}"
+        return None
 
     def require_labels(self, labels: np.ndarray, texts: int) -> np.ndarray:
         """Validate labels of a number of texts and return them as (text, label).
@@ -505,6 +526,8 @@ def _numbers_problem(artifact: Artifact) -> str | None:
             return f"thresholds need ascending false-positive rates between 0 and 1, not {targets}"
         if not all(0 <= score <= highest for score in scores) or scores != sorted(scores, reverse=True):
             return f"thresholds need scores from 0 to 1 that fall as the rate rises, not {scores}"
+    if artifact.min_score and (artifact.task != "classes" or not 0 <= artifact.min_score <= 1):
+        return f"min_score {artifact.min_score:g} for task {artifact.task}; classes may have one from 0 to 1"
     return None if all(artifact.thresholds) else "there are no thresholds"
 
 

@@ -129,6 +129,7 @@ def operating_points(
     points = []
     for name, threshold in thresholds.items():
         rates = threshold_rates(labels, scores, threshold)
+        del rates["precision"], rates["precision_interval"]  # those of the rows
         true, false = prevalence * rates["recall"], (1 - prevalence) * rates["false_positive_rate"]
         points.append(
             OperatingPoint(

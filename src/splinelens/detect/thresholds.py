@@ -28,6 +28,10 @@ class Threshold:
         rate: The rate on the rows it was chosen on, at most ``target``.
         interval: 95 % interval (Clopper-Pearson) of the true rate.
         recall: Share of positive rows at or above it.
+        recall_interval: 95 % interval (Clopper-Pearson) of the recall; None if it was not recorded.
+        precision: Share of positive rows among those at or above it; where positive texts are rarer than
+            among these rows it is lower. None if no row is, or if it was not recorded.
+        precision_interval: 95 % interval (Clopper-Pearson) of the precision; None as ``precision``.
     """
 
     target: float
@@ -35,18 +39,26 @@ class Threshold:
     rate: float
     interval: Interval
     recall: float
+    recall_interval: Interval | None = None
+    precision: float | None = None
+    precision_interval: Interval | None = None
 
 
-def thresholds(labels: np.ndarray, scores: np.ndarray, targets: Sequence[float] = TARGETS) -> list[Threshold]:
+def thresholds(
+    labels: np.ndarray, scores: np.ndarray, targets: Sequence[float] = TARGETS, *, floor: float = 0.0
+) -> list[Threshold]:
     """The lowest out-of-fold score for each target whose false-positive rate stays at or under it.
 
     With fewer than ``1 / target`` negative rows not one of them may be flagged, and the threshold is just
     above the highest negative score.
 
+    No threshold is below ``floor``: of a rare label a score of 0.05 can keep a rate of 5 %, and nearly all
+    that it flags is wrong. A floor only lowers the rate, so the target is kept.
+
     Raises:
         BadLabels: One class only.
         BadFeatures: A score is not finite.
-        BadDetector: A target is not in (0, 1).
+        BadDetector: A target is not in (0, 1), or ``floor`` not in [0, 1].
 
     Example:
         >>> labels, scores = np.array([0] * 100 + [1]), np.append(np.arange(100) / 100, 1.0)
@@ -54,15 +66,17 @@ def thresholds(labels: np.ndarray, scores: np.ndarray, targets: Sequence[float] 
         0.05
     """
     positive, scores = require_out_of_fold(labels, scores)
+    if not 0 <= floor <= 1:
+        raise BadDetector(f"{floor!r} is no lowest threshold; give a score from 0 to 1")
     negatives = scores[~positive]
     stored = []
     for target in targets:
         if not 0 < target < 1:
             raise BadDetector(f"{target!r} is no false-positive rate to aim at; give one between 0 and 1")
-        score = float(np.nextafter(score_at_fpr(negatives, target), np.inf))
+        score = max(float(np.nextafter(score_at_fpr(negatives, target), np.inf)), float(floor))
         rates = threshold_rates(positive, scores, score)
-        rate, interval = rates["false_positive_rate"], rates["false_positive_interval"]
-        stored.append(Threshold(float(target), score, rate, interval, rates["recall"]))
+        rate, interval = rates.pop("false_positive_rate"), rates.pop("false_positive_interval")
+        stored.append(Threshold(float(target), score, rate, interval, **rates))
     return stored
 
 
@@ -92,10 +106,11 @@ def threshold_between(stored: Sequence[Threshold], rate: float) -> float:
 def threshold_rates(
     labels: np.ndarray, scores: np.ndarray, threshold: float
 ) -> dict[str, Any]:  # Any: a rate, or the two bounds of its interval
-    """Recall and false-positive rate of a threshold, with 95 % Clopper-Pearson intervals.
+    """Recall, false-positive rate and precision of a threshold, with 95 % Clopper-Pearson intervals.
 
     Returns:
-        ``false_positive_rate``, ``false_positive_interval``, ``recall`` and ``recall_interval``.
+        ``false_positive_rate``, ``false_positive_interval``, ``recall``, ``recall_interval``, ``precision``
+        and ``precision_interval``; the last two are None where no row is flagged.
     """
     flagged, positive = scores >= threshold, np.asarray(labels) == 1
     rates: dict[str, Any] = {}
@@ -105,6 +120,9 @@ def threshold_rates(
     ):
         count, total = int(flagged[rows].sum()), int(rows.sum())
         rates |= {rate: count / total, interval: proportion_interval(count, total)}
+    hits, total = int(flagged[positive].sum()), int(flagged.sum())
+    rates["precision"] = hits / total if total else None
+    rates["precision_interval"] = proportion_interval(hits, total) if total else None
     return rates
 
 

@@ -196,6 +196,8 @@ class _AtThreshold:
     recall: _Number
     false_positive_interval: _Bounds = (0, 0)
     recall_interval: _Bounds | None = None
+    precision: _Number | None = None
+    precision_interval: _Bounds | None = None
 
 
 @dataclass(frozen=True, config=_RECORD)
@@ -273,11 +275,20 @@ def _model_table(artifact: Artifact) -> Table:
         "prompt before the text": _quoted(spec["prompt"]),
         "prompt after the text": _quoted(spec["suffix"]),
         "window": f"{spec['max_tokens']} tokens; longer texts at training: {spec['long']}",
+        **({"abstains": abstention} if (abstention := _abstention(artifact)) else {}),
         **({"disguised characters": "read as plain ones"} if spec.get("normalize") else {}),
         "training rows read in": f"{artifact.features_dtype}, engine {artifact.engine}",
         "made with": f"splinelens {artifact.version}",
     }
     return Table(("property", "value"), list(rows.items()))
+
+
+def _abstention(artifact: Artifact) -> str:
+    """When the verdict is undetermined although the text was read whole; empty if never."""
+    conditions = [f"below {artifact.min_tokens:,} tokens"] if artifact.min_tokens else []
+    if artifact.min_score:
+        conditions.append(f"where no score reaches {artifact.min_score:g}")
+    return ", and ".join(conditions)
 
 
 def _data_table(artifact: Artifact) -> Table:

@@ -33,18 +33,22 @@ class Table(NamedTuple):
 
 
 def metric_table(metrics: Metrics) -> Table:
-    """The metrics of one label with their 95 % intervals; the AUC of length alone follows the AUC."""
+    """The metrics of one label with their 95 % intervals.
+
+    The AUC of length alone follows the AUC, then recall at few false positives: what a moderator gets.
+    """
     recalls = metrics.get("recall_intervals", {})
-    names = {"auc": "AUC", "length_auc": "AUC of length alone", "average_precision": "average precision"}
-    values = [
-        (names[key], metrics[key], metrics.get(f"{key}_interval", ())) for key in names if key in metrics
-    ]
+    aucs = {"auc": "AUC", "length_auc": "AUC of length alone"}
+    values = [(aucs[key], metrics[key], metrics.get(f"{key}_interval", ())) for key in aucs if key in metrics]
     for rate, recall in metrics["recall_at_fpr"].items():
         values.append((f"recall at {percent(rate)} false positives", recall, recalls.get(rate, ())))
+    names = {"average_precision": "average precision", "brier": "Brier score"}
     values += [
-        ("Brier score", metrics["brier"], metrics.get("brier_interval", ())),
-        ("calibration error", metrics["calibration_error"], metrics.get("calibration_interval", ())),
+        (names[key], metrics[key], metrics.get(f"{key}_interval", ())) for key in names if key in metrics
     ]
+    values.append(
+        ("calibration error", metrics["calibration_error"], metrics.get("calibration_interval", ()))
+    )
     rows = [(name, f"{value:.4f}", interval(bounds)) for name, value, bounds in values]
     return Table(("metric", "value", "95 % interval"), rows)
 
@@ -113,9 +117,10 @@ def threshold_table(stored: Iterable[tuple[str, Iterable[Threshold]]]) -> Table:
 
     Example:
         >>> threshold_table([("rude", [Threshold(0.05, 0.84, 0.0495, (0.0334, 0.0703), 0.7)])]).rows
-        [('rude', '5 %', '0.8400', '4.95 %', '3.34 % to 7.03 %', '0.7000')]
+        [('rude', '5 %', '0.8400', '4.95 %', '3.34 % to 7.03 %', '0.7000', '', '-', '')]
     """
-    head = ("label", "target false positives", "threshold", "out of fold", "95 % interval", "recall")
+    head = ("label", "target false positives", "threshold", "out of fold", "95 % interval")
+    head = (*head, "recall", "95 % interval", "precision", "95 % interval")
     rows = [
         (
             label,
@@ -124,6 +129,8 @@ def threshold_table(stored: Iterable[tuple[str, Iterable[Threshold]]]) -> Table:
             percent(one.rate),
             percents(one.interval),
             f"{one.recall:.4f}",
+            interval(one.recall_interval or ()),
+            *_precision(one.precision, one.precision_interval),
         )
         for label, thresholds in stored
         for one in thresholds
@@ -134,6 +141,7 @@ def threshold_table(stored: Iterable[tuple[str, Iterable[Threshold]]]) -> Table:
 def measured_table(labels: Mapping[str, Metrics | None]) -> Table:
     """What the stored thresholds of each label do on the evaluated rows."""
     head = ("label", "target", "threshold", "false positives", "95 % interval", "recall", "95 % interval")
+    head = (*head, "precision", "95 % interval")
     rows = [
         (
             label,
@@ -143,11 +151,17 @@ def measured_table(labels: Mapping[str, Metrics | None]) -> Table:
             percents(measured.get("false_positive_interval", ())),
             f"{measured['recall']:.4f}",
             interval(measured.get("recall_interval", ())),
+            *_precision(measured.get("precision"), measured.get("precision_interval")),
         )
         for label, metrics in labels.items()
         for target, measured in (metrics["at_threshold"] if metrics else {}).items()
     ]
     return Table(head, rows)
+
+
+def _precision(precision: float | None, bounds: Sequence[float] | None) -> tuple[str, str]:
+    """Two cells; a dash where nothing was flagged or the precision was not recorded."""
+    return ("-" if precision is None else percent(precision)), percents(bounds or ())
 
 
 def one_line(text: str) -> str:
