@@ -19,9 +19,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from detection.data import IDENTITY_MENTIONS, SETS, TYPES, EvaluationData, read_evaluation
+from detection.data import SETS, TYPES, EvaluationData, read_evaluation
 from detection.features import READINGS, read_cached
 from detection.training_rows import Part, domain_parts, measured_part, toxic_parts, type_parts
+from pydantic_core import to_jsonable_python
 
 from splinelens.apps.detector import Detector
 from splinelens.apps.training import fit_detector
@@ -33,6 +34,7 @@ from splinelens.features.spec import FeatureSpec
 from splinelens.features.table import FeatureTable
 from splinelens.models import LoadedModel, load_model
 from splinelens.report.card import card
+from splinelens.report.evaluation import IDENTITY_MENTIONS, Share
 from splinelens.texts import Texts
 from splinelens.texts.normalize import DISGUISES
 
@@ -233,7 +235,8 @@ def with_measurements(detector: Detector, data: EvaluationData) -> Artifact:
         "little higher, and one rude sentence in a long friendly text may stay below the threshold."
     ]
     if artifact.task == "binary":
-        limits += [*false_alarms(detector, data), disguised(detector, texts, part.labels[:, 0])]
+        numbers["flagged"] = [to_jsonable_python(share) for share in false_alarms(detector, data)]
+        limits.append(disguised(detector, texts, part.labels[:, 0]))
     if artifact.task == "labels":
         limits.append(
             "Rude comments are more frequent among the rows than in life, and of the rare labels there are few: "
@@ -264,23 +267,19 @@ def abstentions(
         )
 
 
-def false_alarms(detector: Detector, data: EvaluationData) -> Iterator[str]:
-    """How many harmless sentences of three kinds are called toxic."""
+def false_alarms(detector: Detector, data: EvaluationData) -> Iterator[Share]:
+    """How many harmless sentences of three kinds are flagged at the stored 5 % threshold."""
     hatecheck = data.sets["hatecheck"]
     pairs = zip(hatecheck.texts, hatecheck.columns["functionality"], strict=True)
     kinds = {
-        "Harmless sentences that name a group of people (HateCheck, functionalities ident_neutral_nh and "
-        "ident_pos_nh)": [text for text, kind in pairs if kind in IDENTITY_MENTIONS],
-        "Safe prompts with words of harm (XSTest)": _clean_texts(data, "xstest"),
-        "Neutral statements on groups of people (ToxiGen)": _clean_texts(data, "toxigen"),
+        "harmless identity mentions (HateCheck)": [text for text, kind in pairs if kind in IDENTITY_MENTIONS],
+        "safe prompts with words of harm (XSTest)": _clean_texts(data, "xstest"),
+        "neutral statements on groups of people (ToxiGen)": _clean_texts(data, "toxigen"),
     }
     for kind, texts in kinds.items():
-        flagged = _flagged(detector, texts)
-        low, high = proportion_interval(flagged, len(texts))
-        yield (
-            f"{kind}: {flagged} of {len(texts)} are called toxic at the 5 % threshold "
-            f"({100 * flagged / len(texts):.1f} %, 95 % interval {100 * low:.1f} to {100 * high:.1f} %)."
-        )
+        flagged, name = _flagged(detector, texts), f"{kind} flagged at the stored 5 % threshold"
+        interval = proportion_interval(flagged, len(texts))
+        yield Share(name, detector.artifact.negative, flagged, len(texts), flagged / len(texts), interval)
 
 
 def disguised(detector: Detector, texts: Texts, labels: np.ndarray) -> str:

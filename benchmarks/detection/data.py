@@ -14,9 +14,6 @@ from splinelens.texts import Texts, read_texts
 TYPES = ("toxic", "severe_toxic", "obscene", "threat", "insult", "identity_hate")
 """Jigsaw's six labels, those of the sets ``raw`` and ``clean``."""
 
-IDENTITY_MENTIONS = ("ident_neutral_nh", "ident_pos_nh")
-"""HateCheck's functionalities of harmless sentences that name a group of people."""
-
 
 @dataclass(frozen=True)
 class _Set:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detection.data import IDENTITY_MENTIONS, TYPES, EvaluationData
+from detection.data import TYPES, EvaluationData
 from detection.rows import (
     Rows,
     Task,
@@ -21,6 +21,7 @@ from detection.rows import (
     split_groups,
 )
 from splinelens.geometry.partition import SPLINE7 as STATISTICS
+from splinelens.report.evaluation import IDENTITY_MENTIONS
 
 TRAIN_SHARE = 0.7
 LABEL_SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0)

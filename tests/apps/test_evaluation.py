@@ -1,7 +1,9 @@
 """Tests ``apps/evaluation.py``: every part of a report, what is left out, and what is refused."""
 
+import csv
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,13 +11,19 @@ from sklearn.metrics import roc_auc_score
 
 from splinelens.apps.detector import Detector
 from splinelens.apps.evaluation import (
+    evaluate,
+    evaluate_spans,
     evaluation_report,
     read_hatecheck,
     read_xstest,
     require_task,
     training_rows,
 )
-from splinelens.errors import BadLabels, BadTexts, MissingColumn
+from splinelens.detect.artifact import Artifact
+from splinelens.detect.span_metrics import character_f1
+from splinelens.errors import BadFeatures, BadLabels, BadTexts, MissingColumn, OutputExists
+from splinelens.report.card import card
+from splinelens.report.evaluation import report_tables
 from splinelens.texts import Texts, read_labels
 
 from .conftest import labeled
@@ -79,6 +87,75 @@ def test_every_part_is_there_and_survives_json(detector, rows, probes):
     assert report.bias[0].rows == groups["you"].sum()
     assert report.provenance["data_hash"] == texts.data_hash
     assert (report.threshold, report.detector) == (made.threshold(), "tiny")
+
+
+def test_harmless_identity_mentions_end_the_first_table(detector, rows):
+    texts, labels = labeled(8)
+    functions = ("ident_neutral_nh", "derog_neg_emote_h") * 2 + ("ident_pos_nh", "derog_neg_emote_h") * 2
+    gold = tuple(("non-hateful", "hateful")[label] for label in labels)
+    cells = {"functionality": functions, "label_gold": gold, "target_ident": (None,) * 8}
+    made = detector()
+    report = evaluation_report(made, *rows, hatecheck=Texts(tuple(texts), cells, "cases"), resamples=0)
+    flagged = sum(record.verdict == "toxic" for record in made.score(texts[::2]))
+    (share,) = report.metrics["flagged"]
+    assert (share["count"], share["total"], share["share"]) == (flagged, 4, flagged / 4)
+    name, value, bounds = report_tables(report)["metrics"].rows[-1]
+    assert name == "harmless identity mentions (HateCheck) flagged at the stored 5 % threshold"
+    assert value == f"{25 * flagged} %, {flagged} of 4"
+    assert bounds.count(" to ") == 1
+    assert name in report.to_markdown()
+
+
+def test_words_that_an_explanation_marks_are_compared_with_those_people_marked(detector):
+    made, (texts, _) = detector(), labeled(20)
+    texts = Texts((*texts, ""), {}, "list")
+    gold = [
+        frozenset(range(at, at + 4)) if (at := text.find("rude")) >= 0 else frozenset()
+        for text in texts.texts
+    ]
+    found = evaluate_spans(made, texts, gold, resamples=0)
+    assert (found.n, found.undetermined, found.without_gold, found.limit) == (20, 1, 10, 0.25)
+    assert found.word_auc > 0.7
+    slow = []
+    for text, marked, record in zip(texts.texts, gold, made.score(texts, explain=True), strict=True):
+        words = [word for word in record.words or () if word.contribution >= found.limit]
+        spans = {at for word in words for at in range(word.begin, word.end)}
+        spans |= {a.end for a, b in pairwise(words) if b.begin == a.end + 1}
+        slow += [character_f1(marked, spans)] if text else []
+    assert found.character_f1 == pytest.approx(np.mean(slow))  # there is no punctuation around words
+    own = replace(made, artifact=replace(made.artifact, word_limit=99.0))
+    assert evaluate_spans(own, texts, gold, resamples=0).character_f1 == 0.5  # nothing is marked
+    assert evaluate_spans(own, texts, gold, limit=0.25, resamples=0) == found
+    with pytest.raises(BadFeatures, match="limit nan is no finite number; give a contribution"):
+        evaluate_spans(made, texts, gold, limit=np.nan)
+
+
+def test_the_limit_of_words_is_kept_on_disk_and_shown(detector, tmp_path):
+    artifact = replace(detector().artifact, word_limit=0.75)
+    artifact.save(tmp_path / "own")
+    assert Artifact.load(tmp_path / "own").word_limit == 0.75
+    assert "| words marked from | +0.75 |" in card(artifact)
+
+
+def test_suspects_are_written_with_their_texts_on_request(detector, rows, tmp_path):
+    texts, labels = rows
+    wrong = labels.copy()
+    wrong[7] = 0
+    moved = Texts((*texts.texts[:-1], texts.texts[0]), {}, "list", tuple(range(100, 160)))
+    made, file = detector(), tmp_path / "suspects.csv"
+    found = evaluate(made, moved, wrong, allow_training_rows=True, resamples=0, suspects=file)
+    assert found == evaluate(made, moved, wrong, allow_training_rows=True, resamples=0)
+    with file.open(encoding="utf-8", newline="") as opened:
+        lines = list(csv.DictReader(opened))
+    suspects = [line for line in lines if line["kind"] == "suspect"]
+    assert {line["row"] for line in suspects} == {"107", "159"}
+    assert all(line["text"] == moved.texts[int(line["row"]) - 100] for line in lines)
+    assert [line["row"] for line in lines if line["kind"] == "contradiction"] == ["100", "159"]
+    with pytest.raises(OutputExists):
+        evaluate(made, moved, wrong, allow_training_rows=True, suspects=file)
+    before = file.read_bytes()
+    evaluation_report(made, moved, wrong, resamples=0, suspects=file, overwrite=True)
+    assert file.read_bytes() == before
 
 
 def test_disguises_are_measured_on_the_same_rows(detector, rows):

@@ -12,6 +12,7 @@ from splinelens.detect.artifact import Artifact
 from splinelens.detect.shipped import shipped
 from splinelens.features.catalogue import columns, statistics
 from splinelens.features.spec import FeatureSpec
+from splinelens.report.card import card
 
 DEPTH, SIZES = 30, {"neuron": [1536] * 30, "width": [576] * 30}  # of smollm2-135m
 
@@ -106,4 +107,7 @@ def test_a_measured_detector_has_the_numbers_of_its_scores_and_its_limits(data, 
     recall = np.mean(np.array(flagged)[part.labels[:, 0] == 1])
     assert numbers["at_threshold"]["0.05"]["recall"] == pytest.approx(recall)
     assert any("leet" in line for line in artifact.training["limits"])
-    assert sum("are called toxic at the 5 % threshold" in line for line in artifact.training["limits"]) == 3
+    names = [share["name"] for share in numbers["flagged"]]
+    assert len(names) == 3
+    shown = card(artifact).splitlines()
+    assert all(any(line.startswith(f"| {name} | ") for line in shown) for name in names)

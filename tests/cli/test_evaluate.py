@@ -1,10 +1,12 @@
 """Tests ``cli/evaluate.py``: the numbers, their stable keys, and what is refused."""
 
 import json
+import re
 
 import pytest
 
 from splinelens.detect.metrics import Evaluation
+from splinelens.detect.span_metrics import SpanEvaluation
 
 
 @pytest.fixture
@@ -113,3 +115,51 @@ def test_a_prevalence_is_recorded_and_moves_thresholds(evaluate):
     assert moved["auc"] == plain["auc"]
     assert moved["at_threshold"]["0.05"]["score"] < plain["at_threshold"]["0.05"]["score"]
     assert "no share" in evaluate("--prevalence", "0", code=2).stderr
+
+
+def test_suspects_are_written_on_request_and_never_over_a_file(evaluate, comments, tmp_path):
+    file = tmp_path / "suspects.csv"
+    result = evaluate("--suspects", file, "--json")
+    assert json.loads(result.stdout) | {"seconds": 0} == json.loads(evaluate("--json").stdout) | {
+        "seconds": 0
+    }
+    assert f"wrote {file}, with texts" in result.stderr
+    assert file.read_text().splitlines()[0] == "row,kind,label,given,suggested,score,margin,text"
+    assert "suspects.csv: it exists" in evaluate("--suspects", file, code=2).stderr
+    assert "comments.csv" in evaluate("--suspects", comments, "--overwrite", code=2).stderr
+
+
+@pytest.fixture
+def marked(tmp_path):
+    """Texts whose rude word is marked."""
+    lines = ["comment,spans,split"]
+    for row in range(60):
+        text = f"you {('idiot', 'fool', 'trash')[row % 3]} the garden {row}"
+        end = text.index(" the")
+        lines.append(f'{text},"{list(range(4, end))}",{("train", "test")[row % 2]}')
+    (tmp_path / "marked.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path / "marked.csv"
+
+
+def test_explanations_are_measured_against_marked_characters(run, detector, marked):
+    command = ("evaluate", detector, marked, "--column", "comment", "--spans", "spans")
+    numbers = json.loads(run(*command, "--json").stdout)
+    keys = [*SpanEvaluation.__dataclass_fields__, "detector", "source", "rows"]
+    assert list(numbers) == [*keys, "training_rows", "seconds", "device", "provenance"]
+    assert (numbers["n"], numbers["limit"], numbers["word_auc_texts"]) == (60, 0.25, 60)
+    assert 0.5 < numbers["word_auc"] < 1
+    shown = re.sub(" {2,}", " | ", run(*command, "--split", "split", "--word-limit", "50").stdout)
+    assert "\ntexts | 30\n" in shown
+    assert "marked | words that add at least 50 to the logit" in shown
+    assert "character F1 | 0.0000" in shown
+
+
+def test_what_does_not_fit_marked_characters_is_refused(run, detector, marked, tmp_path):
+    command = ("evaluate", detector, marked, "--column", "comment")
+    for more in (("--label", "x"), ("--report", tmp_path / "a.html"), ("--suspects", tmp_path / "a.csv")):
+        told = " ".join(run(*command, "--spans", "spans", *more, code=2).stderr.split())
+        assert "explanations are measured by themselves" in told
+    assert "give it with --spans" in run(*command, "--label", "x", "--word-limit", "1", code=2).stderr
+    assert "finite number" in run(*command, "--spans", "spans", "--word-limit", "nan", code=2).stderr
+    assert "no column 'toxic'" in run(*command, "--spans", "toxic", code=1).stderr
+    assert "is no list of character offsets" in run(*command, "--spans", "split", code=1).stderr

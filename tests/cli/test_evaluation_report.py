@@ -45,6 +45,21 @@ def test_a_report_is_a_page_and_the_same_record_twice(report, tmp_path):
     assert {name: printed[name] for name in record["metrics"]} == record["metrics"]
 
 
+def test_hatecheck_is_printed_with_the_share_of_harmless_mentions_that_are_flagged(report, tmp_path):
+    (tmp_path / "hate.csv").write_text(
+        "functionality,test_case,label_gold,target_ident\n"
+        "ident_pos_nh,you are a lovely friend,non-hateful,women\nderog_neg_emote_h,you idiot,hateful,women\n"
+    )
+    words = ("--report", tmp_path / "a.html", "--no-evasion", "--hatecheck", tmp_path / "hate.csv")
+    shown = report(*words, "--quiet").stdout
+    assert "harmless identity mentions (HateCheck) flagged at the stored 5 % threshold  0 %, 0 of 1" in shown
+    assert "\nHateCheck, at the stored 5 % threshold:\nkind " in shown
+    assert shown.splitlines()[-1].startswith("derog_neg_emote_h  toxic ")
+    printed = json.loads(report(*words, "--overwrite", "--json").stdout)
+    assert [one["name"] for one in printed["hatecheck"]] == ["ident_pos_nh", "derog_neg_emote_h"]
+    assert printed["flagged"][0]["total"] == 1
+
+
 def test_the_numbers_are_those_without_a_report(report, tmp_path):
     plain = json.loads(report("--json").stdout)
     with_page = json.loads(report("--json", "--report", tmp_path, "--no-evasion").stdout)

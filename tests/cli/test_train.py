@@ -98,6 +98,14 @@ def test_layers_features_and_a_prompt_reach_the_spec(fit, tmp_path):
     assert "15 numbers per text" in shown
 
 
+def test_suspects_have_their_texts_in_a_file_of_their_own_on_request(fit, tmp_path):
+    fit("--split", "split", "--suspects", tmp_path / "mine.csv")
+    with_texts = (tmp_path / "mine.csv").read_text("utf-8").splitlines()
+    without = (tmp_path / "out" / "suspects.csv").read_text("utf-8").splitlines()
+    assert [line.rpartition(",")[0] for line in with_texts] == without
+    assert with_texts[0].endswith(",text")
+
+
 def test_the_card_holds_the_command_as_typed(fit, comments, tmp_path):
     fit("--split", "split", "--prompt", r"Rude?\n", "--keep-features")
     card = (tmp_path / "out" / "CARD.md").read_text("utf-8")

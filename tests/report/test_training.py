@@ -105,7 +105,7 @@ def test_the_lines_say_what_to_do_next(report):
 
 
 def test_the_file_has_a_line_for_each_suspect_and_each_contradicting_row(report):
-    rows = list(csv.DictReader(io.StringIO(suspects_csv(report))))
+    rows = list(csv.DictReader(io.StringIO(csv_of(report))))
     assert tuple(rows[0]) == SUSPECT_COLUMNS
     assert [(row["row"], row["kind"], row["label"]) for row in rows] == [
         ("12", "suspect", "rude"),
@@ -114,6 +114,19 @@ def test_the_file_has_a_line_for_each_suspect_and_each_contradicting_row(report)
         ("13", "contradiction", "rude loud"),
     ]
     assert (rows[0]["given"], rows[0]["suggested"], rows[0]["score"]) == ("0", "1", "0.9000")
+
+
+def test_the_texts_stand_in_the_file_on_request_only(report):
+    texts = {row: f"text {row}" for row in range(20)} | {12: "=1+1", 13: None}
+    found = suspects_csv(report.artifact, report.suspects, report.contradictions, texts)
+    rows = list(csv.DictReader(io.StringIO(found)))
+    assert tuple(rows[0]) == (*SUSPECT_COLUMNS, "text")
+    assert [row["text"] for row in rows] == ["'=1+1", "text 15", "text 10", ""]
+    assert "text" not in csv_of(report)
+
+
+def csv_of(report):
+    return suspects_csv(report.artifact, report.suspects, report.contradictions)
 
 
 def report_of(artifact, labels, scores, groups=None):
@@ -129,7 +142,7 @@ def test_classes_are_named_in_the_users_words(detector):
         [[0.9, 0.05, 0.05]] * 2 + [[0.1, 0.1, 0.8]] + [[0.1, 0.8, 0.1]] * 2 + [[0.3, 0, 0.7]] * 2
     )
     found = report_of(detector("a", "b", "c", task="classes"), labels, scores)
-    assert [line.split(",")[:5] for line in suspects_csv(found).splitlines()[1:]] == [
+    assert [line.split(",")[:5] for line in csv_of(found).splitlines()[1:]] == [
         ["2", "suspect", "class", "a", "c"]
     ]
 
@@ -137,7 +150,7 @@ def test_classes_are_named_in_the_users_words(detector):
 def test_suspects_of_two_classes_are_named_in_the_users_words(detector):
     scores = np.array([0.1, 0.2, 0.9, 0.9, 0.8, 0.1])
     found = report_of(replace(detector("rude", task="binary"), negative="polite"), LABELS[:, 0], scores)
-    assert [line.split(",")[:5] for line in suspects_csv(found).splitlines()[1:]] == [
+    assert [line.split(",")[:5] for line in csv_of(found).splitlines()[1:]] == [
         ["2", "suspect", "rude", "polite", "rude"],
         ["5", "suspect", "rude", "rude", "polite"],
     ]
@@ -151,7 +164,7 @@ def test_a_clean_training_says_so(detector):
     assert found.curve.sentence in page
     assert "None stored." in page
     assert training_lines(found) == [found.curve.sentence]
-    assert suspects_csv(found) == ",".join(SUSPECT_COLUMNS) + "\n"
+    assert csv_of(found) == ",".join(SUSPECT_COLUMNS) + "\n"
 
 
 def test_many_suspects_are_cut_on_the_page_and_whole_in_the_file(detector):
@@ -161,7 +174,7 @@ def test_many_suspects_are_cut_on_the_page_and_whole_in_the_file(detector):
     page = training_markdown(found)
     assert "The first 20; all are in `suspects.csv`." in page
     assert found.curve.sentence in page
-    assert len(suspects_csv(found).splitlines()) == 31
+    assert len(csv_of(found).splitlines()) == 31
 
 
 @pytest.mark.parametrize("groups", [np.arange(200) // 2, np.arange(200) // 12])

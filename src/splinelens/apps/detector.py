@@ -478,14 +478,37 @@ class Detector:
         """
         source, artifact = Texts.of(texts), self.at_prevalence(prevalence).artifact
         known = artifact.require_labels(labels, len(source))
-        records = list(self.scores(source, prevalence=prevalence, progress=progress))
-        scores = np.full((len(records), len(artifact.labels)), np.nan)
+        scores, tokens, cut = self.label_scores(source, prevalence=prevalence, progress=progress)
+        return artifact.evaluate(known, scores, tokens, cut=cut, prevalence=prevalence, resamples=resamples)
+
+    def label_scores(
+        self,
+        texts: Texts | Iterable[str | None],
+        *,
+        prevalence: float | None = None,
+        progress: Progress | None = None,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Calibrated scores as an array, whatever the verdicts.
+
+        Args:
+            texts: The texts.
+            prevalence: As in ``score``.
+            progress: Called with the texts and the characters read since the last call.
+
+        Returns:
+            (text, label) scores, NaN where a text has none; (text,) its tokens, and whether it was cut.
+
+        Raises:
+            BadTexts: As in ``score``.
+            BadDetector: A ``prevalence`` as ``score`` refuses it.
+        """
+        records = list(self.scores(texts, prevalence=prevalence, progress=progress))
+        scores = np.full((len(records), len(self.artifact.labels)), np.nan)
         for row, record in enumerate(records):
             if record.score is not None:
                 scores[row] = list(record.scores.values()) if record.scores else record.score
-        lengths = np.array([record.tokens for record in records])
-        cut = np.array([record.cut for record in records])
-        return artifact.evaluate(known, scores, lengths, cut=cut, prevalence=prevalence, resamples=resamples)
+        tokens = np.array([record.tokens for record in records])
+        return scores, tokens, np.array([record.cut for record in records])
 
     def _fired(self, record: TextScore) -> list[float]:
         """One row of ``predict``, of a detector of several labels."""

@@ -5,8 +5,8 @@ HateCheck: Röttger et al., arXiv:2012.15606. XSTest: Röttger et al., arXiv:230
 
 import logging
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,13 @@ from splinelens.detect.artifact import Artifact
 from splinelens.detect.bootstrap import MIN_ROWS
 from splinelens.detect.curves import operating_points, reliability, sweep
 from splinelens.detect.embedding_2d import embed_2d
+from splinelens.detect.label_errors import contradictions, suspected_labels
 from splinelens.detect.metrics import Evaluation, Evaluations
 from splinelens.detect.shipped import find_artifact
+from splinelens.detect.span_metrics import ScoredWords, SpanEvaluation
+from splinelens.detect.span_metrics import evaluate_spans as measure_spans
 from splinelens.detect.subgroup_auc import SubgroupAuc, subgroup_aucs
-from splinelens.errors import BadLabels, BadTexts
+from splinelens.errors import BadFeatures, BadLabels, BadTexts
 from splinelens.features.extract import provenance
 from splinelens.features.reader import Progress, TextFeatures, TextReader
 from splinelens.features.validation import check_batch_tokens
@@ -35,12 +38,14 @@ from splinelens.report.evaluation import (
     LayerAuc,
     Mistake,
     Share,
+    identity_mentions,
     shares,
 )
 from splinelens.report.evaluation_page import evaluation_html
 from splinelens.report.scores import TextScore
-from splinelens.report.spans import words
-from splinelens.texts import Labels, Texts, read_texts
+from splinelens.report.spans import LEAST, core, words
+from splinelens.report.training import suspects_csv
+from splinelens.texts import Labels, Texts, read_texts, text_hashes
 from splinelens.texts.groups import column_groups, mentions, read_terms
 from splinelens.texts.labels import labels_of
 from splinelens.texts.plain_text import harmless
@@ -72,6 +77,8 @@ def evaluate(
     device: str | None = None,
     dtype: str | None = None,
     batch_tokens: int | None = None,
+    suspects: str | PathLike[str] | None = None,
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Evaluation | Evaluations:
     """Measure how well a detector separates labeled texts; labels are checked before a model is loaded.
@@ -93,6 +100,8 @@ def evaluate(
         device: Such as ``cpu`` or ``cuda:0``.
         dtype: Number type of the weights; None takes that of the detector.
         batch_tokens: Tokens of a batch, padding included; None takes 1,024 on a CPU, else 4,096.
+        suspects: A CSV to write the rows to whose label looks wrong, with their texts.
+        overwrite: Replace ``suspects`` if it exists.
         progress: Called with the texts and the characters read since the last call.
 
     Returns:
@@ -106,6 +115,8 @@ def evaluate(
             not between 0 and 1 or given for several labels.
         BadFeatures: ``max_tokens``, ``max_text_tokens``, ``long`` or ``batch_tokens`` that cannot be.
         BadModel: The model cannot be loaded, or an option of loading is given for a loaded detector.
+        OutputExists: ``suspects`` exists, without ``overwrite``, or is the input.
+        CannotWrite: ``suspects`` cannot be written.
 
     Example:
         >>> import splinelens
@@ -132,11 +143,116 @@ def evaluate(
         artifact.at_prevalence(prevalence)
     source = Texts.of(texts)
     known = _known_labels(artifact, labels, len(source), positive)
+    if suspects is not None:
+        check_output(Path(suspects), overwrite=overwrite, source=source.source)
     if not allow_training_rows:
         training_rows(artifact, source, allowed=False)
     if not isinstance(detector, Detector):
         detector = Detector.load(detector, **options | {"long": long})
-    return detector.evaluate(source, known, prevalence=prevalence, resamples=resamples, progress=progress)
+    if suspects is None:
+        return detector.evaluate(source, known, prevalence=prevalence, resamples=resamples, progress=progress)
+    artifact = detector.at_prevalence(prevalence).artifact
+    scores, tokens, cut = detector.label_scores(source, prevalence=prevalence, progress=progress)
+    known = artifact.require_labels(known, len(source))
+    write_suspects(Path(suspects), artifact, source, known, scores, overwrite=overwrite)
+    return artifact.evaluate(known, scores, tokens, cut=cut, prevalence=prevalence, resamples=resamples)
+
+
+def evaluate_spans(
+    detector: Detector,
+    texts: Texts,
+    gold: Sequence[Set[int]],
+    *,
+    limit: float | None = None,
+    resamples: int = 10_000,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> SpanEvaluation:
+    """Compare the words that explanations mark with the characters that people marked.
+
+    Args:
+        detector: A binary detector, such as ``Detector.single_label`` gives.
+        texts: The texts.
+        gold: The offsets of the marked characters of each text, as from ``read_offsets``.
+        limit: Contribution to the logit at and above which a word is marked; None takes the detector's
+            ``word_limit``, or else 0.25, from which on words are highlighted.
+        resamples: Bootstrap resamples of the intervals.
+        seed: Of the bootstrap.
+        progress: Called with the texts and the characters read since the last call.
+
+    Raises:
+        NotExplainable: The detector's logit does not split into tokens.
+        BadFeatures: ``limit`` is no finite number.
+        BadLabels: No text has an explanation.
+    """
+    chosen = word_limit(detector.artifact) if limit is None else limit
+    if not np.isfinite(chosen):
+        raise BadFeatures(
+            f"limit {limit!r} is no finite number; give a contribution to the logit, such as 0.5"
+        )
+    scored = scored_words(detector, texts, gold, progress=progress)
+    return measure_spans(scored, chosen, resamples=resamples, seed=seed)
+
+
+def word_limit(artifact: Artifact) -> float:
+    """Contribution at and above which an explanation marks a word, where none is given."""
+    return LEAST if artifact.word_limit is None else artifact.word_limit
+
+
+def scored_words(
+    detector: Detector, texts: Texts, gold: Sequence[Set[int]], *, progress: Progress | None = None
+) -> list[ScoredWords | None]:
+    """The words of each text with their contributions, without the punctuation around them.
+
+    None is a text that could not be explained. Errors are those of ``evaluate_spans``.
+    """
+    scored: list[ScoredWords | None] = []
+    records = detector.scores(texts, explain=True, progress=progress)
+    for record, text, marked in zip(records, texts.texts, gold, strict=True):
+        if record.words is None or text is None:
+            scored.append(None)
+            continue
+        bounds = np.array([core(text, word) for word in record.words], dtype=int).reshape(-1, 2)
+        amounts = np.array([word.contribution for word in record.words], dtype=float)
+        scored.append(ScoredWords(bounds, amounts, marked))
+    return scored
+
+
+def write_suspects(
+    path: Path,
+    artifact: Artifact,
+    texts: Texts,
+    labels: np.ndarray,
+    scores: np.ndarray,
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Write the rows whose label looks wrong, and equal texts with different labels, with their texts.
+
+    Args:
+        path: The CSV.
+        artifact: The detector; it must not be fitted on the texts.
+        texts: The texts.
+        labels: (text, label), 0 or 1.
+        scores: (text, label); rows with NaN are not judged.
+        overwrite: Replace the file.
+
+    Raises:
+        OutputExists: The file exists, without ``overwrite``, or is the input.
+        CannotWrite: The disk is full or the file may not be written.
+    """
+    check_output(path, overwrite=overwrite, source=texts.source)
+    found = suspected_labels(labels, scores, exclusive=artifact.task == "classes")
+    hashes = zip(text_hashes(texts.texts).tolist(), texts.texts, strict=True)
+    groups = contradictions([key if text else None for key, text in hashes], labels)
+    numbers = np.array(texts.numbers)
+    content = suspects_csv(
+        artifact,
+        [replace(suspect, row=int(numbers[suspect.row])) for suspect in found],
+        [replace(group, rows=tuple(numbers[list(group.rows)].tolist())) for group in groups],
+        dict(zip(texts.numbers, texts.texts, strict=True)),
+    )
+    write_text(path, content, errors="backslashreplace", overwrite=overwrite)
 
 
 def _known_labels(
@@ -253,6 +369,8 @@ def evaluation_report(
     explain: bool = False,
     prevalence: float | None = None,
     fpr: float = 0.05,
+    suspects: Path | None = None,
+    overwrite: bool = False,
     resamples: int = 10_000,
     seed: int = 0,
     progress: Progress | None = None,
@@ -268,6 +386,7 @@ def evaluation_report(
     calibration and operating points assume it; without one the scores are as they are, and the operating
     points assume 0.05. The stored threshold for ``fpr`` decides what is flagged. Groups take a tenth of
     the bootstrap resamples. The seed is that of the bootstrap, the sampled rows, the disguises and t-SNE.
+    ``suspects`` is a CSV for the rows whose label looks wrong.
 
     Raises:
         BadLabels: Not one 0 or 1 per text and label, or one class only among the scored texts.
@@ -298,12 +417,16 @@ def evaluation_report(
         raise BadLabels(
             f"label {label!r} is the same in all scored rows; 0 and 1 are both needed for its report"
         )
+    if suspects is not None:
+        judged = scores[:, None] if whole.task == "binary" else whole.scores(all_logits)
+        write_suspects(suspects, whole, texts, known, judged, overwrite=overwrite)
     scored = np.isfinite(scores)
     y, s = truth[scored].astype(int), scores[scored]
     expected = _PREVALENCE if prevalence is None else prevalence
     stored = {f"target {100 * point.target:g} %": point.score for point in artifact.thresholds[0]}
     probe = _Probe(detector, threshold, resamples // 10, seed)
     functions, targets = (None, ()) if hatecheck is None else probe.hatecheck(hatecheck)
+    flagged = [] if functions is None else identity_mentions(functions, fpr)
     return EvaluationReport(
         detector=artifact.name,
         label=artifact.labels[0],
@@ -311,7 +434,7 @@ def evaluation_report(
         model=detector.reader.loaded.name,
         source=texts.source,
         training_rows=int(whole.seen_in(texts.texts).sum()) if len(whole.seen) else None,
-        metrics=evaluation.to_dict(),
+        metrics=evaluation.to_dict() | ({"flagged": flagged} if flagged else {}),
         all_labels=several.to_dict() if several else None,
         sweep=sweep(y, s, keep=list(stored.values())),
         reliability=reliability(y, s, prevalence=prevalence),

@@ -111,9 +111,13 @@ class Training:
         """
         folder = results_folder(folder, TRAINING_FILES, overwrite=overwrite)
         self.detector.save(folder, overwrite=overwrite)
-        report = self.report()
+        report, artifact = self.report(), self.artifact
         write_text(folder / "TRAINING.md", training_markdown(report), overwrite=overwrite)
-        write_text(folder / "suspects.csv", suspects_csv(report), overwrite=overwrite)
+        write_text(
+            folder / "suspects.csv",
+            suspects_csv(artifact, report.suspects, report.contradictions),
+            overwrite=overwrite,
+        )
         return report
 
 

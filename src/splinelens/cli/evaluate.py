@@ -1,6 +1,8 @@
 """``splinelens evaluate``: how well a detector separates labeled texts."""
 
 import json
+from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +16,7 @@ from splinelens.files import check_output
 
 if TYPE_CHECKING:
     from splinelens.detect.artifact import Artifact
+    from splinelens.report.evaluation import Share
 
 _PAGE = "evaluation.html"
 
@@ -86,6 +89,32 @@ def evaluate(
             "--report-label", help="The label that a report shows, of a detector of several.", metavar="NAME"
         ),
     ] = None,
+    suspects: Annotated[
+        Path | None,
+        typer.Option(
+            "--suspects",
+            help="Write the rows whose label looks wrong, with their texts.",
+            metavar="CSV",
+        ),
+    ] = None,
+    spans: Annotated[
+        str | None,
+        typer.Option(
+            "--spans",
+            help="Measure explanations instead: column of the characters that people marked, such as "
+            "[4, 5, 6].",
+            metavar="COLUMN",
+        ),
+    ] = None,
+    word_limit: Annotated[
+        float | None,
+        typer.Option(
+            "--word-limit",
+            help="With --spans: what a word must add to the logit to be marked. Default: the detector's own, "
+            "else 0.25.",
+            metavar="NUMBER",
+        ),
+    ] = None,
     model: options.DetectorsModel = None,
     device: options.Device = None,
     max_tokens: options.DetectorsMaxTokens = None,
@@ -116,28 +145,56 @@ def evaluate(
     "brier_interval", "calibration_error", "calibration_interval", "length_auc", "length_auc_interval",
     "at_threshold"; of several labels "n", "undetermined", "cut", "mean_auc", "mean_auc_interval", "labels"
     (those metrics of each), and of classes "accuracy", "accuracy_interval", "macro_f1", "macro_f1_interval",
-    "confusion"; then "detector", "source", "rows", "training_rows", "seconds", "device", "provenance".
+    "confusion"; then "detector", "source", "rows", "training_rows", "seconds", "device", "provenance". With
+    --hatecheck also "flagged", harmless identity mentions among it, and "hatecheck", its functionalities.
     With --prevalence Brier score and calibration error count the rows as if that share were positive.
     Intervals are 95 % bootstrap intervals, of shares Clopper-Pearson ones.
+
+    With --suspects a CSV of rows that the scores contradict, the most suspect first, and of equal texts with
+    different labels: "row", "kind", "label", "given", "suggested", "score", "margin", "text".
+
+    With --spans no label is read. A word of the explanation is marked if it adds at least --word-limit to the
+    logit, and so is what lies between two marked neighbors. With --json "n", "undetermined", "limit",
+    "character_f1", "character_f1_interval" (mean over texts of the F1 of characters),
+    "word_auc", "word_auc_interval", "word_auc_texts" (mean over texts with words of both kinds),
+    "without_gold", "without_mark", and the run as above.
 
     Examples:
       splinelens evaluate toxicity comments.csv --label toxic --split split=test
       splinelens evaluate toxicity comments.csv --label toxic --report page.html
+      splinelens evaluate toxicity comments.csv --label toxic --suspects suspects.csv
+      splinelens evaluate toxicity marked.csv --spans spans
     """
     groups, print_line = subgroup or [], options.stderr_printer(quiet)
     needs_report = (hatecheck, xstest, groups, terms, explain, report_label)
     if prevalence is not None and not 0 < prevalence < 1:
         raise typer.BadParameter(f"{prevalence:g} is no share between 0 and 1", param_hint="--prevalence")
-    html = _report_path(report, any(needs_report), overwrite, (file, hatecheck, xstest, terms))
+    alone = (label, positive, report, suspects, prevalence, *needs_report[:-1])
+    if spans is not None and any(alone):
+        raise typer.BadParameter(
+            "explanations are measured by themselves; leave out labels and the report", param_hint="--spans"
+        )
+    if word_limit is not None and (spans is None or not isfinite(word_limit)):
+        raise typer.BadParameter("give it with --spans, as a finite number", param_hint="--word-limit")
+    sources = (file, hatecheck, xstest, terms)
+    html = _report_path(report, any(needs_report) and spans is None, overwrite, sources)
+    if suspects is not None:
+        check_output(suspects, overwrite=overwrite, source=file)
     require_stdout("")
 
     from splinelens.detect.shipped import find_artifact
-    from splinelens.texts.labeled import read_labeled
+    from splinelens.texts.labeled import read_labeled, read_marked
     from splinelens.texts.normalize import DISGUISES
 
     artifact = find_artifact(detector)
-    columns = _columns(artifact, label or [])
-    shown = _report_label(artifact, report_label) if html else None
+    rows = options.column_and_value(split, "test")
+    reading: dict[str, Any] = {
+        "encoding": encoding,
+        "format": format,
+        "delimiter": delimiter,
+    }  # Any: as above
+    reading |= {"header": not no_header, "split": rows}
+    shown = _report_label(artifact, report_label) if html or spans is not None else None
     if prevalence is not None:
         if shown is None and artifact.task != "binary":
             raise typer.BadParameter(
@@ -146,29 +203,31 @@ def evaluate(
                 param_hint="--prevalence",
             )
         artifact.single_label(shown or artifact.labels[0]).at_prevalence(prevalence)
-    if positive and artifact.task != "binary":
-        raise typer.BadParameter(f"detector {artifact.name} has several labels", param_hint="--positive")
-    texts, labels = read_labeled(
-        file,
-        column,
-        columns,
-        positive=positive,
-        expected=artifact.labels if artifact.task != "binary" else None,
-        verdicts=(artifact.labels[0], artifact.negative) if artifact.task == "binary" else None,
-        split=options.column_and_value(split, "test"),
-        encoding=encoding,
-        format=format,
-        delimiter=delimiter,
-        header=not no_header,
-        keep=groups,
-        report=print_line,
-    )
+    if spans is not None:
+        artifact.single_label(shown or "").require_explainable(True)
+        texts, gold = read_marked(file, column, spans, **reading)
+    else:
+        columns = _columns(artifact, label or [])
+        if positive and artifact.task != "binary":
+            raise typer.BadParameter(f"detector {artifact.name} has several labels", param_hint="--positive")
+        texts, labels = read_labeled(
+            file,
+            column,
+            columns,
+            positive=positive,
+            expected=artifact.labels if artifact.task != "binary" else None,
+            verdicts=(artifact.labels[0], artifact.negative) if artifact.task == "binary" else None,
+            keep=groups,
+            report=print_line,
+            **reading,
+        )
 
     from splinelens.apps import evaluation
     from splinelens.apps.detector import Detector
     from splinelens.features.extract import provenance
 
-    evaluation.require_task(artifact, labels, columns[0])
+    if spans is None:
+        evaluation.require_task(artifact, labels, columns[0])
     probes: dict[str, Any] = {}  # Any: arguments of different types
     if html:
         masks, source = evaluation.read_groups(texts, groups, terms)
@@ -182,19 +241,26 @@ def evaluate(
         }
     training_rows = evaluation.training_rows(artifact, texts, allowed=allow_training_rows)
     loaded = Detector.load(detector, model=model, device=device, max_tokens=max_tokens, long=long.value)
-    known = labels.values[:, 0] if artifact.task == "binary" else labels.values
+    suspicion: dict[str, Any] = {"suspects": suspects, "overwrite": overwrite}  # Any: likewise
+    functions: tuple[Share, ...] = ()
     started = perf_counter()
     with progress_bar(texts, shown=not quiet) as progress:
-        if html:
+        if spans is not None:
+            explained = loaded.single_label(shown or "")
+            metrics = evaluation.evaluate_spans(
+                explained, texts, gold, limit=word_limit, progress=progress
+            ).to_dict()
+        elif html:
+            known = labels.values[:, 0] if artifact.task == "binary" else labels.values
             record = evaluation.evaluation_report(
-                loaded, texts, known, label=shown, explain=explain, progress=progress, **probes
+                loaded, texts, known, label=shown, explain=explain, progress=progress, **suspicion, **probes
             )
-            metrics = record.all_labels or record.metrics
+            metrics, functions = record.all_labels or record.metrics, record.hatecheck or ()
         else:
-            measured = evaluation.evaluate(
-                loaded, texts, labels, allow_training_rows=True, prevalence=prevalence, progress=progress
-            )
-            metrics = measured.to_dict()
+            suspicion["prevalence"] = prevalence
+            metrics = evaluation.evaluate(
+                loaded, texts, labels, allow_training_rows=True, progress=progress, **suspicion
+            ).to_dict()
     run = {
         "detector": artifact.name,
         "source": texts.source,
@@ -210,15 +276,27 @@ def evaluate(
     }
     if html:
         print_line(f"wrote {', '.join(map(str, evaluation.write_report(record, html, overwrite=overwrite)))}")
+    if suspects is not None:
+        print_line(f"wrote {suspects}, with texts")
     if as_json:
-        print(json.dumps(metrics | run, ensure_ascii=False))
+        by_function = {"hatecheck": [asdict(share) for share in functions]} if functions else {}
+        print(json.dumps(metrics | by_function | run, ensure_ascii=False))
         return
 
-    from splinelens.report.terminal import evaluation_lines
+    from splinelens.report.evaluation import share_table
+    from splinelens.report.terminal import evaluation_lines, span_lines, table_lines
     from splinelens.texts.plain_text import harmless
 
     print(f"{harmless(artifact.name)} on {harmless(texts.source)}, {run['seconds']:.1f} s on {run['device']}")
-    print("\n".join(evaluation_lines(metrics, artifact.labels[0])))
+    print(
+        "\n".join(span_lines(metrics) if spans is not None else evaluation_lines(metrics, artifact.labels[0]))
+    )
+    if functions:
+        print(
+            "\n".join(
+                ["", "HateCheck, at the stored 5 % threshold:", *table_lines(share_table(functions, "right"))]
+            )
+        )
 
 
 def _report_path(

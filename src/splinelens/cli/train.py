@@ -10,7 +10,14 @@ from splinelens.cli import options
 from splinelens.cli.exits import STOPPED, exit_with, stopped
 from splinelens.cli.progress import progress_bar
 from splinelens.errors import SplinelensError
-from splinelens.files import check_folder, parts_folder, rows_kept, write_errors
+from splinelens.files import (
+    check_folder,
+    check_output,
+    parts_folder,
+    rows_kept,
+    write_errors,
+    write_text,
+)
 
 if TYPE_CHECKING:
     from splinelens.detect.artifact import Artifact
@@ -76,6 +83,14 @@ def train(
             help="Keep DIR/features.parquet, so that a later fit of the same texts runs no model.",
         ),
     ] = False,
+    suspects: Annotated[
+        Path | None,
+        typer.Option(
+            "--suspects",
+            help="Also write the rows whose label looks wrong with their texts; DIR/suspects.csv has none.",
+            metavar="CSV",
+        ),
+    ] = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Fit a detector on labeled texts and write it with its card.
@@ -92,13 +107,15 @@ def train(
       splinelens train comments.csv --label toxic --label insult -o my-types
     """
     from splinelens.apps import training
-    from splinelens.report.training import training_lines
+    from splinelens.report.training import suspects_csv, training_lines
     from splinelens.texts.labeled import read_labeled
 
     kept, unfinished = output / "features.parquet", output / "unfinished.parquet"
     tables = {path.name for table in (kept, unfinished) for path in (table, parts_folder(table))}
     written = {*training.TRAINING_FILES, kept.name, unfinished.name}
     check_folder(output, written, tables, overwrite=overwrite, source=file)
+    if suspects is not None:
+        check_output(suspects, overwrite=overwrite, source=file)
     numbers, rows = options.layer_numbers(layers), options.column_and_value(split, "train")
     texts, labels = read_labeled(
         file,
@@ -161,6 +178,10 @@ def train(
             output.rmdir()
         raise
     report = trained.write(output, overwrite=overwrite)
+    if suspects is not None:
+        numbered = dict(zip(texts.numbers, texts.texts, strict=True))
+        rows_with_texts = suspects_csv(report.artifact, report.suspects, report.contradictions, numbered)
+        write_text(suspects, rows_with_texts, errors="backslashreplace", overwrite=overwrite)
     if not keep_features:
         features_file.unlink()
     _print(trained.artifact)

@@ -64,6 +64,8 @@ class Manifest:
         thresholds: For each label, scores for the same false-positive rates.
         min_tokens: Texts of fewer tokens are undetermined.
         min_score: Of classes, a text is undetermined if its highest score is lower.
+        word_limit: Contribution to the logit at and above which an explanation marks a word as toxic, see
+            ``detect.span_metrics``; None if none was chosen.
         training: Rows, hashes and sources that it was fitted on.
         metrics: Measured at training; NaN and infinities are stored as null.
         command: The command that makes the detector again; empty if it was trained from Python.
@@ -82,6 +84,7 @@ class Manifest:
     thresholds: tuple[tuple[Threshold, ...], ...]
     min_tokens: NonNegativeInt = 0
     min_score: float = 0.0
+    word_limit: float | None = None
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     command: str = ""
@@ -134,6 +137,7 @@ class Artifact(Manifest):
         return replace(
             self,
             min_score=0.0,
+            word_limit=None,
             task="binary",
             labels=(label,),
             negative=f"not {label}",

@@ -201,6 +201,15 @@ class _AtThreshold:
 
 
 @dataclass(frozen=True, config=_RECORD)
+class _Flagged:
+    name: str
+    count: int
+    total: int
+    share: _Number
+    interval: _Bounds
+
+
+@dataclass(frozen=True, config=_RECORD)
 class _OneLabel:
     n: int
     positives: int
@@ -217,6 +226,7 @@ class _OneLabel:
     recall_intervals: dict[str, _Bounds | None] = field(default_factory=dict)
     brier_interval: _Bounds | None = None
     calibration_interval: _Bounds | None = None
+    flagged: list[_Flagged] = field(default_factory=list)
 
 
 @dataclass(frozen=True, config=_RECORD)
@@ -276,6 +286,7 @@ def _model_table(artifact: Artifact) -> Table:
         "prompt after the text": _quoted(spec["suffix"]),
         "window": f"{spec['max_tokens']} tokens; longer texts at training: {spec['long']}",
         **({"abstains": abstention} if (abstention := _abstention(artifact)) else {}),
+        **({"words marked from": f"{artifact.word_limit:+.4g}"} if artifact.word_limit is not None else {}),
         **({"disguised characters": "read as plain ones"} if spec.get("normalize") else {}),
         "training rows read in": f"{artifact.features_dtype}, engine {artifact.engine}",
         "made with": f"splinelens {artifact.version}",

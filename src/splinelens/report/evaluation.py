@@ -16,6 +16,9 @@ from splinelens.report.page import render_markdown
 from splinelens.report.scores import Span
 from splinelens.report.tables import Table, metric_table, percent, percents, share_words
 
+IDENTITY_MENTIONS = ("ident_neutral_nh", "ident_pos_nh")
+"""HateCheck's functionalities of harmless sentences that name a group of people."""
+
 _SCHEMA = 3
 """Number of the JSON form; it rises when a key is renamed, removed or changes its meaning."""
 
@@ -300,6 +303,32 @@ def shares(
             interval = proportion_interval(count, total)
             result.append(Share(name, expected, count, total, count / total, interval))
     return tuple(result)
+
+
+def identity_mentions(functions: Sequence[Share], fpr: float) -> list[dict[str, Any]]:
+    """How many harmless sentences that name a group of people are flagged, from HateCheck's functionalities.
+
+    Args:
+        functions: The share of right verdicts of each.
+        fpr: The false-positive rate whose stored threshold was used, for the name.
+
+    Returns:
+        A list of one ``Share`` as JSON values, as ``Evaluation`` records it under ``flagged``; empty without
+        these functionalities.
+
+    Example:
+        >>> right = Share("ident_neutral_nh", "clean", 9, 10, 0.9, (0.5, 1.0))
+        >>> [(share["count"], share["total"]) for share in identity_mentions([right], 0.05)]
+        [(1, 10)]
+    """
+    named = [one for one in functions if one.name in IDENTITY_MENTIONS]
+    if not named:
+        return []
+    total = sum(one.total for one in named)
+    count = total - sum(one.count for one in named)
+    name = f"harmless identity mentions (HateCheck) flagged at the stored {percent(fpr)} threshold"
+    share = Share(name, named[0].expected, count, total, count / total, proportion_interval(count, total))
+    return [to_jsonable_python(share)]
 
 
 def _threshold_table(points: Sequence[OperatingPoint]) -> Table:

@@ -36,6 +36,7 @@ def metric_table(metrics: Metrics) -> Table:
     """The metrics of one label with their 95 % intervals.
 
     The AUC of length alone follows the AUC, then recall at few false positives: what a moderator gets.
+    Shares of further harmless texts that are flagged end it, where they were measured.
     """
     recalls = metrics.get("recall_intervals", {})
     aucs = {"auc": "AUC", "length_auc": "AUC of length alone"}
@@ -50,6 +51,9 @@ def metric_table(metrics: Metrics) -> Table:
         ("calibration error", metrics["calibration_error"], metrics.get("calibration_interval", ()))
     )
     rows = [(name, f"{value:.4f}", interval(bounds)) for name, value, bounds in values]
+    for share in metrics.get("flagged", ()):
+        counts = f"{percent(share['share'])}, {share['count']:,} of {share['total']:,}"
+        rows.append((share["name"], counts, percents(share["interval"])))
     return Table(("metric", "value", "95 % interval"), rows)
 
 
@@ -119,8 +123,7 @@ def threshold_table(stored: Iterable[tuple[str, Iterable[Threshold]]]) -> Table:
         >>> threshold_table([("rude", [Threshold(0.05, 0.84, 0.0495, (0.0334, 0.0703), 0.7)])]).rows
         [('rude', '5 %', '0.8400', '4.95 %', '3.34 % to 7.03 %', '0.7000', '', '-', '')]
     """
-    head = ("label", "target false positives", "threshold", "out of fold", "95 % interval")
-    head = (*head, "recall", "95 % interval", "precision", "95 % interval")
+    rates = ("out of fold", "95 % interval", "recall", "95 % interval", "precision", "95 % interval")
     rows = [
         (
             label,
@@ -135,13 +138,12 @@ def threshold_table(stored: Iterable[tuple[str, Iterable[Threshold]]]) -> Table:
         for label, thresholds in stored
         for one in thresholds
     ]
-    return Table(head, rows)
+    return Table(("label", "target false positives", "threshold", *rates), rows)
 
 
 def measured_table(labels: Mapping[str, Metrics | None]) -> Table:
     """What the stored thresholds of each label do on the evaluated rows."""
-    head = ("label", "target", "threshold", "false positives", "95 % interval", "recall", "95 % interval")
-    head = (*head, "precision", "95 % interval")
+    rates = ("false positives", "95 % interval", "recall", "95 % interval", "precision", "95 % interval")
     rows = [
         (
             label,
@@ -156,7 +158,7 @@ def measured_table(labels: Mapping[str, Metrics | None]) -> Table:
         for label, metrics in labels.items()
         for target, measured in (metrics["at_threshold"] if metrics else {}).items()
     ]
-    return Table(head, rows)
+    return Table(("label", "target", "threshold", *rates), rows)
 
 
 def _precision(precision: float | None, bounds: Sequence[float] | None) -> tuple[str, str]:

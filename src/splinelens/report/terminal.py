@@ -17,6 +17,7 @@ from splinelens.report.tables import (
     Metrics,
     Table,
     confusion_table,
+    interval,
     label_table,
     mean_table,
     metric_table,
@@ -203,13 +204,34 @@ def evaluation_lines(metrics: Metrics, label: str = "positive") -> list[str]:
         bounds = percents(measured["false_positive_interval"])
         effect = f"{measured['score']:.4f}: {alarms} ({bounds}), recall {measured['recall']:.4f}"
         rows.append((f"threshold for {percent(target)}", effect))
-    lines = _lines(Table(("", ""), rows), header=False)
+    lines = table_lines(Table(("", ""), rows), header=False)
     if several:
-        lines += ["", *_lines(label_table(metrics["labels"]))]
+        lines += ["", *table_lines(label_table(metrics["labels"]))]
     if "confusion" in metrics:
         confusion = confusion_table(list(metrics["labels"]), metrics["confusion"])
-        lines += ["", "rows: true class, columns: predicted class", *_lines(confusion)]
+        lines += ["", "rows: true class, columns: predicted class", *table_lines(confusion)]
     return lines
+
+
+def span_lines(metrics: Metrics) -> list[str]:
+    """How explanations agree with what people marked, as from ``SpanEvaluation.to_dict``."""
+    auc = "-" if metrics["word_auc"] is None else f"{metrics['word_auc']:.4f}"
+    rows = [
+        ("texts", f"{metrics['n']:,}"),
+        ("not explained", f"{metrics['undetermined']:,}"),
+        ("marked", f"words that add at least {metrics['limit']:.4g} to the logit"),
+        ("character F1", f"{metrics['character_f1']:.4f}  {interval(metrics['character_f1_interval'])}"),
+        ("AUC of words within a text", f"{auc}  {interval(metrics['word_auc_interval'])}"),
+        ("texts with words of both kinds", f"{metrics['word_auc_texts']:,}"),
+        ("texts in which people marked nothing", f"{metrics['without_gold']:,}"),
+        ("texts in which no word is marked", f"{metrics['without_mark']:,}"),
+    ]
+    return table_lines(Table(("", ""), rows), header=False)
+
+
+def table_lines(table: Table, *, header: bool = True) -> list[str]:
+    """A table as lines without colors, however wide."""
+    return plain(rich_table(table, header=header), _WIDE).splitlines()
 
 
 def rich_table(table: Table, *, header: bool = True) -> "RichTable":
@@ -245,10 +267,6 @@ def plain(renderable: "RenderableType", width: int) -> str:
     file = io.StringIO()
     Console(file=file, width=width, color_system=None, highlight=False).print(renderable)
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
-
-
-def _lines(table: Table, *, header: bool = True) -> list[str]:
-    return plain(rich_table(table, header=header), _WIDE).splitlines()
 
 
 def _pieces(text: str, spans: Sequence[Span]) -> list[Span]:

@@ -1,11 +1,12 @@
 """The report of a training: whether more rows would help, and which labels are likely wrong.
 
-Rows are named by number, never by their text, so that the report can be shared.
+Rows are named by number, so that the report can be shared; texts stand beside them only on request.
 """
 
 import csv
 import io
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from splinelens.detect.artifact import Artifact
@@ -18,7 +19,7 @@ from splinelens.report.tables import Table, count_of, label_table, percent, thre
 from splinelens.texts.plain_text import harmless
 
 SUSPECT_COLUMNS = ("row", "kind", "label", "given", "suggested", "score", "margin")
-"""Columns of ``suspects.csv``."""
+"""Columns of ``suspects.csv``; ``text`` follows on request."""
 
 _SHOWN = 20  # suspects in the Markdown; the file has all
 
@@ -108,22 +109,36 @@ def training_markdown(report: TrainingReport) -> str:
     )
 
 
-def suspects_csv(report: TrainingReport) -> str:
-    """All suspects and contradictions as CSV, without a word of any text.
+def suspects_csv(
+    artifact: Artifact,
+    suspects: Iterable[Suspect],
+    contradictions: Iterable[Contradiction],
+    texts: Mapping[int, str | None] | None = None,
+) -> str:
+    """All suspects and contradictions as CSV; without ``texts`` not a word of any text.
+
+    Args:
+        artifact: The detector, for the names of labels.
+        suspects: Labels that are likely wrong.
+        contradictions: Rows of equal texts with different labels.
+        texts: The text of each row, for a last column ``text``.
 
     Returns:
         A header, one line per suspect, then one line per row of each contradiction; ``row`` counts from 0.
     """
+    lines: list[tuple[str, ...]] = []
+    for suspect in suspects:
+        row, *cells = _cells(artifact, suspect)
+        lines.append((row, "suspect", *cells))
+    for group in contradictions:
+        label = " ".join(artifact.labels[at] for at in group.labels)
+        lines += [(str(row), "contradiction", label, "", "", "", "") for row in group.rows]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(SUSPECT_COLUMNS)
-    for suspect in report.suspects:
-        row, *cells = _cells(report, suspect)
-        writer.writerow([row, "suspect", *map(safe_cell, cells)])
-    for group in report.contradictions:
-        label = " ".join(report.artifact.labels[at] for at in group.labels)
-        rest = [safe_cell(label), "", "", "", ""]
-        writer.writerows([row, "contradiction", *rest] for row in group.rows)
+    writer.writerow(SUSPECT_COLUMNS if texts is None else (*SUSPECT_COLUMNS, "text"))
+    for line in lines:
+        text = () if texts is None else (texts[int(line[0])] or "",)
+        writer.writerow(map(safe_cell, (*line, *text)))
     return out.getvalue()
 
 
@@ -138,15 +153,15 @@ def _curve_table(curve: LearningCurve) -> Table:
 
 
 def _suspect_table(report: TrainingReport) -> Table:
-    rows = [_cells(report, suspect) for suspect in report.suspects[:_SHOWN]]
+    rows = [_cells(report.artifact, suspect) for suspect in report.suspects[:_SHOWN]]
     return Table(("row", "label", "given", "suggested", "score of that", "margin"), rows)
 
 
-def _cells(report: TrainingReport, suspect: Suspect) -> tuple[str, ...]:
+def _cells(artifact: Artifact, suspect: Suspect) -> tuple[str, ...]:
     """Row, label, given and suggested value in the user's names, score and margin."""
-    names, values = report.artifact.labels, (suspect.given, suspect.suggested)
+    names, values = artifact.labels, (suspect.given, suspect.suggested)
     label = "class" if suspect.label is None else names[suspect.label]
-    if report.artifact.task == "binary":
-        names = (report.artifact.negative, *names)
-    shown = [str(value) if report.artifact.task == "labels" else names[value] for value in values]
+    if artifact.task == "binary":
+        names = (artifact.negative, *names)
+    shown = [str(value) if artifact.task == "labels" else names[value] for value in values]
     return str(suspect.row), label, *shown, f"{suspect.score:.4f}", f"{suspect.margin:.4f}"

@@ -1,4 +1,4 @@
-"""Texts with their labels, from chosen rows of a file."""
+"""Texts with their labels or marked characters, from chosen rows of a file."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from splinelens.errors import BadTexts
 from splinelens.texts.labels import Labels, read_labels
+from splinelens.texts.offsets import read_offsets
 from splinelens.texts.sources import read_texts
 from splinelens.texts.table import Texts
 
@@ -83,6 +84,36 @@ def read_labeled(
         total = labels.missing + len(labels.rows)
         report(f"{labels.missing:,} of {total:,} rows left out: their label is missing")
     return replace(texts, columns={name: texts.columns[name] for name in keep}).at(labels.rows), labels
+
+
+def read_marked(
+    file: str,
+    column: str | None,
+    spans: str,
+    *,
+    split: tuple[str, str] | None = None,
+    encoding: str = "utf-8",
+    format: str | None = None,
+    delimiter: str | None = None,
+    header: bool = True,
+) -> tuple[Texts, tuple[frozenset[int], ...]]:
+    """Read texts and the characters that people marked in each, as ``read_offsets`` has them.
+
+    ``spans`` names the column of the lists; the other arguments are those of ``read_labeled``.
+
+    Raises:
+        MissingColumn: A column does not exist.
+        BadTexts: The file cannot be read, no row has the value of ``split``, the texts are numbers only, or a
+            list is none or lies outside its text.
+    """
+    keep = list(dict.fromkeys([spans, *([] if split is None else [split[0]])]))
+    texts = read_texts(
+        file, column, keep=keep, encoding=encoding, format=format, delimiter=delimiter, header=header
+    )
+    require_words(texts, column)
+    if split is not None:
+        texts = texts.where(split[0], [split[1]])
+    return texts, read_offsets(texts, spans)
 
 
 def require_words(texts: Texts, column: str | None) -> None:
