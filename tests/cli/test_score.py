@@ -504,7 +504,9 @@ def test_by_sentence_names_the_highest_one(score, run):
     (found,) = records(score("--text", text, "--by", "sentence", "--json"))
     place = found["highest_sentence"]
     assert text[place["begin"] : place["end"]] == "you stupid fool."
-    line = score("--text", text, "--by", "sentence").stdout
+    shown = score("--text", text, "--by", "sentence")
+    line = shown.stdout
+    assert shown.stderr.endswith(" (higher for the parts of texts of several sentences)\n")
     assert f"[sentence {place['score']:.2f}: you stupid fool.]" in line
     assert score("-", "--by", "sentence", input=f"{text}\n").stdout == line
     assert "sentence" not in score("--text", "you fool", "--by", "sentence").stdout

@@ -265,7 +265,9 @@ def score(
     if not quiet:
         reader = loaded.reader
         line = tally.summary(perf_counter() - started, str(reader.loaded.device), reader.max_tokens)
-        typer.echo(f"{line}; {harmless(_verdicts(artifact, limits))}", err=True)
+        shared = by is ScoredBy.sentence and threshold is None
+        higher = " (higher for the parts of texts of several sentences)" if shared else ""
+        typer.echo(f"{line}; {harmless(_verdicts(artifact, limits))}{higher}", err=True)
         if output:
             typer.echo(f"wrote {output}", err=True)
 
