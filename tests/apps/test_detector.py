@@ -635,3 +635,14 @@ def test_scores_by_sentence_resume_and_have_their_columns(detector, tmp_path, sm
 def test_other_ways_to_score_are_refused(detector):
     with pytest.raises(BadDetector, match="by='word' is no way to score; give 'text' or 'sentence'"):
         detector.score(["a"], by="word")
+
+
+def test_sentences_shorter_than_the_detector_judges_do_not_count(detector):
+    (record,) = detector.score([SENTENCES], by="sentence")
+    tokens = [one.tokens for one in detector.score([SENTENCES[a:b] for a, b in sentence_bounds(SENTENCES)])]
+    assert tokens[2] == max(tokens)  # the rude one, which is the highest
+    longer = Detector(replace(detector.artifact, min_tokens=max(tokens)), detector.reader)
+    assert longer.score([SENTENCES], by="sentence") == [record]
+    none = Detector(replace(detector.artifact, min_tokens=max(tokens) + 1), detector.reader)
+    (without,) = none.score([SENTENCES], by="sentence", threshold=0.0)
+    assert (without.highest_sentence, without.verdict) == (None, "toxic")  # of the whole text

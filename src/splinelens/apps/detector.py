@@ -583,10 +583,12 @@ class Detector:
         head, artifact = self.artifact.head, self.artifact
 
         def score(features: TextFeatures) -> tuple[np.ndarray, str | None]:
+            nothing = np.full(len(artifact.labels), np.nan)
+            if features.reason is None and features.tokens < artifact.min_tokens:
+                return nothing, None
             if features.reason is None:
                 scores = artifact.scores(head.logit(features.values[None]))[0]
                 return scores, None if np.isfinite(scores).all() else "has a score that is not finite"
-            nothing = np.full(len(artifact.labels), np.nan)
             return nothing, features.reason if features.tokens else None  # without tokens nothing is to score
 
         scored = self.reader.map(score, parts, progress=progress)
