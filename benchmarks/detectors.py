@@ -228,7 +228,7 @@ def with_measurements(detector: Detector, data: EvaluationData) -> Artifact:
     title, part = measured_part(artifact.task, data)
     texts = Texts(tuple(part.texts(data)), {}, part.name)
     table = read_table(detector.reader, texts, progress=progress(f"{artifact.name}, test"))
-    scores = artifact.scores(artifact.head.logit(table.values))
+    scores = artifact.scores(artifact.head.logit(table.values), table.tokens)
     numbers = artifact.evaluate(part.labels, scores, table.tokens).to_dict()
     limits = [
         "Thresholds were chosen on texts of up to 256 tokens; longer texts, read whole in windows, score a "

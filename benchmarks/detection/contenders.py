@@ -128,7 +128,9 @@ class Shipped(Ready):
         results = []
         for test in tests:
             chunks = (self.features.values(rows, self.reading, self.columns) for rows in _chunks(test))
-            scores = np.concatenate([self.artifact.scores(self.artifact.head.logit(rows)) for rows in chunks])
+            logits = np.concatenate([self.artifact.head.logit(rows) for rows in chunks])
+            by_length = any(calibration.by_length for calibration in self.artifact.calibrations)
+            scores = self.artifact.scores(logits, self.features.tokens(test) if by_length else None)
             scores[self.fitted_on(test)] = np.nan
             results.append(scores[:, order] if train.names else scores[:, 0])
         return results

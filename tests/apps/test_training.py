@@ -10,6 +10,7 @@ from splinelens.errors import BadFeatures, BadLabels
 from splinelens.features.extract import read_table
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
+from splinelens.report.card import card
 from splinelens.texts import Texts, read_texts
 
 from .conftest import labeled
@@ -138,3 +139,32 @@ def test_bad_requests_are_refused(loaded):
             fit_detector(texts, labels, reader, seed=seed, **words)
     with pytest.raises(BadLabels, match="0 positive"):
         fit_detector(texts, np.zeros(40), reader, **words)
+
+
+def test_scores_by_length_keep_the_rate_of_long_texts(loaded, tmp_path):
+    """Learned from short texts: the words of harmless ones, many times over, are no longer flagged."""
+    rng = np.random.default_rng(0)
+    words = "the sea tea road house tree good fine day you we are all nice thing what".split()
+    texts = [" ".join(rng.choice(words, size=rng.integers(2, 7))) for _ in range(600)]
+    labels = rng.integers(0, 2, size=600)
+    texts = [f"{text} rude" if label else text for text, label in zip(texts, labels, strict=True)]
+    reader = TextReader(loaded, FeatureSpec(("margins",), max_tokens=64))
+    options = {"name": "tiny", "label": "toxic", "negative": "clean", "strengths": (1e-2,)}
+    plain = fit_detector(texts, labels, reader, **options)
+    fitted = fit_detector(texts, labels, reader, by_length=True, **options)
+    (calibration,) = fitted.artifact.calibrations
+    assert [tokens for tokens, _ in calibration.by_length][-1] >= 512
+    assert np.array_equal(fitted.artifact.head.weight, plain.artifact.head.weight)
+    fitted.detector.save(tmp_path / "d")
+    detector = Detector.load(tmp_path / "d", model=loaded)
+    harmless = [" ".join(rng.choice(words, size=size)) for size in (60, 120, 240) for _ in range(10)]
+    before, after = (
+        np.mean([record.verdict == "toxic" for record in one.score(harmless)])
+        for one in (plain.detector, detector)
+    )
+    assert after <= before
+    [record] = detector.score(harmless[-1:], explain=True)
+    total = record.constant + sum(span.contribution for span in record.spans)
+    assert total == pytest.approx(np.log(record.score / (1 - record.score)), abs=1e-4)
+    assert "Scores take the length of a text into account" in card(detector.artifact)
+    assert "Scores take the length" not in card(plain.artifact)

@@ -10,6 +10,7 @@ from splinelens import Stream, extract
 from splinelens.errors import BadFeatures
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
+from splinelens.features.table import joined_rows
 from splinelens.geometry.directions import Directions
 from splinelens.layers import watch
 
@@ -177,6 +178,25 @@ def test_they_stand_beside_margins(tiny_llama, wrap):
     margins = TextReader(loaded, FeatureSpec(("margins",), layers=(0, 1), max_tokens=96))
     parts = [values_of(margins, TEXTS), values_of(single, TEXTS)]
     np.testing.assert_allclose(values_of(both, TEXTS)[:, :-1], np.concatenate(parts, axis=1), rtol=1e-6)
+
+
+def test_joined_rows_are_those_of_windows_read_together(tiny_llama, wrap):
+    """Windows that share no token: what each gives as a text, joined, is what their tokens give together."""
+    reader = reader_of(wrap(tiny_llama), features=("directions", "margins", "length"))
+    features = list(reader.read(TEXTS[:4], locate=True))
+    values, tokens = (
+        np.stack([text.values for text in features]),
+        np.array([text.tokens for text in features]),
+    )
+    rows, lengths = joined_rows(reader.columns, values, tokens, 2)
+    assert rows.shape == (2, reader.layout.width)
+    assert lengths.tolist() == rows[:, -1].tolist() == [tokens[:2].sum(), tokens[2:].sum()]
+    margins = [np.concatenate([text.learned for text in features[start : start + 2]]) for start in (0, 2)]
+    expected = [pooled(both) for both in margins]
+    np.testing.assert_allclose(rows[:, -4 * COUNT - 1 : -1], expected, atol=1e-5)
+    plain = TextReader(reader.loaded, FeatureSpec(max_tokens=96))
+    with pytest.raises(BadFeatures, match=r"layer00\.sign_mean of a text does not follow"):
+        joined_rows(plain.columns, values_of(plain, TEXTS[:2]), tokens, 2)
 
 
 def test_a_half_precision_weight_is_read_in_float32(tiny_llama, wrap):

@@ -536,7 +536,7 @@ class Detector:
         if features.reason is not None:
             record = TextScore(row, None, UNDETERMINED, features.tokens, features.cut, reason=features.reason)
             return record if binary else replace(record, scores={}, labels=())
-        scores = artifact.scores(artifact.head.logit(features.values[None]))[0]
+        scores = self._scores(features)
         if not np.isfinite(scores).all():
             features = replace(features, reason="gives a score that is not a finite number")
             return self._record(row, features, limits, explain)
@@ -580,14 +580,14 @@ class Detector:
             for text, places in zip(texts, bounds, strict=True)
             for begin, end in (places if len(places) > 1 else ())
         ]
-        head, artifact = self.artifact.head, self.artifact
+        artifact = self.artifact
 
         def score(features: TextFeatures) -> tuple[np.ndarray, str | None]:
             nothing = np.full(len(artifact.labels), np.nan)
             if features.reason is None and features.tokens < artifact.min_tokens:
                 return nothing, None
             if features.reason is None:
-                scores = artifact.scores(head.logit(features.values[None]))[0]
+                scores = self._scores(features)
                 return scores, None if np.isfinite(scores).all() else "has a score that is not finite"
             return nothing, features.reason if features.tokens else None  # without tokens nothing is to score
 
@@ -638,6 +638,11 @@ class Detector:
         sentence = SentenceScore(begin, end, float(scores[index, label]), name)
         return replace(record, highest_sentence=sentence)
 
+    def _scores(self, features: TextFeatures) -> np.ndarray:
+        """(label,) scores of one text that was read."""
+        logits = self.artifact.head.logit(features.values[None])
+        return self.artifact.scores(logits, np.array([features.tokens]))[0]
+
     def _explain(self, features: TextFeatures, label: int) -> tuple[tuple[Span, ...], float]:
         """What each token adds to the calibrated logit of a label, and the rest."""
         head, calibration, source = self.artifact.head, self.artifact.calibrations[label], features.source
@@ -657,7 +662,8 @@ class Detector:
                 last = spans.pop()
                 begin, end, amount = last.begin, max(end, last.end), last.contribution + amount
             spans.append(Span(begin, end, amount))
-        constant = calibration.logit(head.bias.astype(np.float64))[label] + rest
+        bias = head.bias[[label]].astype(np.float64)
+        constant = calibration.logit(bias, np.array([features.tokens]))[0] + rest
         return tuple(spans), float(constant)
 
     def _direction_mean(self) -> tuple[int, int]:

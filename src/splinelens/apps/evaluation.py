@@ -401,12 +401,12 @@ def evaluation_report(
     threshold = artifact.thresholds_at(fpr)[0]
     map_rows = np.sort(np.random.default_rng(seed).permutation(len(texts))[:_MAP_ROWS])
     all_logits, tokens, cut, blocks, map_values = _read(detector, whole, texts, map_rows, progress)
-    truth, scores = known[:, index], artifact.scores(all_logits[:, [index]])[:, 0]
+    truth, scores = known[:, index], artifact.scores(all_logits[:, [index]], tokens)[:, 0]
     measured: dict[str, Any] = {"cut": cut, "resamples": resamples, "seed": seed}  # Any: of several types
     every = (
         None
         if whole.task == "binary"
-        else whole.evaluate(known, whole.scores(all_logits), tokens, **measured)
+        else whole.evaluate(known, whole.scores(all_logits, tokens), tokens, **measured)
     )
     several = every if isinstance(every, Evaluations) else None
     evaluation: Evaluation | Evaluations | None = several.labels[artifact.labels[0]] if several else None
@@ -511,7 +511,7 @@ def _read(
         cut[row] = features.cut
         if features.reason is None:
             logits[row] = whole.head.logit(values[None])[0]
-        if np.isfinite(whole.scores(logits[[row]])).all():
+        if np.isfinite(whole.scores(logits[[row]], tokens[[row]])).all():
             blocks[row] = head.block_scores(values, sizes)
             if row in position:
                 map_values[position[row]] = values

@@ -15,17 +15,18 @@ import numpy as np
 from splinelens import __version__
 from splinelens.apps.detector import Detector
 from splinelens.detect.artifact import ARTIFACT_FILES, Artifact, Task, verdicts_problem
-from splinelens.detect.calibration import Calibration, calibrate
+from splinelens.detect.calibration import Calibration, Knots, calibrate, length_offsets
 from splinelens.detect.heads import LinearHead
 from splinelens.detect.label_errors import contradictions, suspected_labels
 from splinelens.detect.learning_curve import learning_curve
-from splinelens.detect.solver import STRENGTHS, Fitted, fit, label_columns, require_rows
+from splinelens.detect.solver import STRENGTHS, Basis, Fitted, fit, folds, label_columns, require_rows
 from splinelens.detect.thresholds import TARGETS, thresholds
 from splinelens.errors import BadFeatures, BadLabels
+from splinelens.features.catalogue import Column
 from splinelens.features.extract import check_table_output, read_table
 from splinelens.features.reader import Progress, TextReader
 from splinelens.features.spec import FeatureSpec
-from splinelens.features.table import FeatureTable
+from splinelens.features.table import FeatureTable, joined_rows
 from splinelens.features.validation import check_batch_tokens, is_whole_number
 from splinelens.files import results_folder, write_text
 from splinelens.geometry.directions import Directions
@@ -51,6 +52,8 @@ MAX_SEED = 2**32 - 1
 
 _MANIFEST_BYTES = 200_000
 _RESAMPLES = 2000  # of the out-of-fold metrics
+_LONGEST = 4096  # tokens of the longest texts that are joined from rows
+_JOINED = 200  # joined texts of each size and fold, at least
 _MAX_CURVE_ROWS = 2000  # of the largest point of the learning curve, for the time it takes
 
 
@@ -278,6 +281,7 @@ def fit_detector(
     floor: float = 0.0,
     strengths: Sequence[float] = STRENGTHS,
     prior: Mapping[str, float] | None = None,
+    by_length: bool = False,
     seed: int = 0,
     table: FeatureTable | None = None,
     features_dtype: str | None = None,
@@ -306,6 +310,9 @@ def fit_detector(
         prior: Relative prior variance of the weights of a statistic's columns, above 0, such as
             ``{"margin_last": 0.1}`` for a statistic that helps but would crowd out the others; those not
             named have 1. See ``detect.solver.fit``.
+        by_length: Let scores go by the length of a text, so that a threshold keeps its false-positive rate at
+            every length; fitted on negative rows, also joined to longer texts (``joined_rows``). Another five
+            fits.
         seed: Of the folds and the bootstrap.
         table: Features that were read before; None reads them.
         features_dtype: Number type of the model that read ``table``; None takes that of the reader's model.
@@ -320,8 +327,8 @@ def fit_detector(
     Raises:
         BadLabels: Labels that do not fit the task, one class only, too few rows of a class to split, or
             verdicts that are equal, empty or ``undetermined``.
-        BadFeatures: A prior that does not fit the features, a table of other texts or columns, or a seed that
-            is negative or above 32 bits.
+        BadFeatures: A prior that does not fit the features, a table of other texts or columns, a seed that is
+            negative or above 32 bits, or ``by_length`` with statistics of which long texts cannot be joined.
     """
     source = Texts.of(texts)
     names = (label,) if isinstance(label, str) else tuple(label)
@@ -338,6 +345,7 @@ def fit_detector(
     judge = np.ones(len(y), dtype=bool) if judged is None else np.asarray(judged)[ok]
     hashes = text_hashes([text for text, usable in zip(source.texts, ok, strict=True) if usable])
     different, groups = np.unique(hashes, return_inverse=True)
+    column_prior = _column_prior(table, prior) if prior else None
     fitted = fit(
         values,
         y,
@@ -346,10 +354,20 @@ def fit_detector(
         seed=seed,
         names=names,
         groups=groups,
-        prior=_column_prior(table, prior) if prior else None,
+        prior=column_prior,
     )
     tokens, numbers = table.tokens[ok], np.array(source.numbers)[ok]
     directions = reader.layout.directions
+    knots: list[Knots] = [()] * len(names)
+    if by_length:
+        long = _joined_negatives(table.columns, values, y, tokens, judge, groups, fitted, column_prior, seed)
+        knots = [
+            length_offsets(
+                np.append(fitted.logits[y[judge, label] == 0, label], logits),
+                np.append(tokens[judge & (y[:, label] == 0)], lengths),
+            )
+            for label, (logits, lengths) in enumerate(long)
+        ]
     seen = different[: max_hashes(fitted.head, directions)]
     positives = y.sum(axis=0).tolist()
     artifact = Artifact(
@@ -362,7 +380,7 @@ def fit_detector(
         features_dtype=features_dtype or reader.loaded.fingerprint.dtype,
         columns=tuple((column.name, column.size) for column in reader.columns),
         head=fitted.head,
-        calibrations=_calibrations(fitted, y[judge], names, task),
+        calibrations=_calibrations(fitted, y[judge], tokens[judge], knots, names, task),
         thresholds=((),) * len(names),
         training={
             "settings": {**fitted.settings, **({"prior": dict(prior)} if prior else {})},
@@ -385,7 +403,7 @@ def fit_detector(
         seen=seen,
         directions=directions,
     )
-    judged_scores = artifact.scores(fitted.logits)
+    judged_scores = artifact.scores(fitted.logits, tokens[judge])
     evaluated = y[judge], judged_scores, tokens[judge]
     metrics = artifact.evaluate(*evaluated, cut=table.cut[ok][judge], resamples=_RESAMPLES, seed=seed)
     chosen = [
@@ -473,13 +491,53 @@ def _model(reader: TextReader) -> dict[str, Any]:  # Any: plain JSON values
     return {"name": name, "revision": loaded.revision, "fingerprint": fingerprint}
 
 
+def _joined_negatives(
+    columns: Sequence[Column],
+    values: np.ndarray,
+    labels: np.ndarray,
+    tokens: np.ndarray,
+    judge: np.ndarray,
+    groups: np.ndarray,
+    fitted: Fitted,
+    prior: np.ndarray | None,
+    seed: int,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each label, logits and tokens of long negative texts: judged rows, joined within a fold.
+
+    They are judged by a head of the other folds.
+    """
+    strengths, rng = fitted.settings["C"], np.random.default_rng(seed)
+    strengths = [*strengths.values()] if isinstance(strengths, dict) else [strengths]
+    parts: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in labels.T]
+    for held_out in folds(labels, judge, groups, seed):
+        rest = ~np.isin(groups, groups[held_out])
+        head = Basis.of(values[rest], prior).fitted_head(labels[rest], strengths)
+        for label, y in enumerate(labels.T):
+            rows, size = held_out[y[held_out] == 0], 2
+            while size <= len(rows) and size * tokens[rows].mean() <= _LONGEST:
+                for _ in range(-(-_JOINED * size // len(rows))):
+                    some = rng.permutation(rows)
+                    joined, lengths = joined_rows(columns, values[some], tokens[some], size)
+                    parts[label].append((head.logit(joined)[:, label], lengths))
+                size *= 2
+    return [
+        (np.concatenate([np.empty(0), *logits]), np.concatenate([np.empty(0), *lengths]))
+        for logits, lengths in (([a for a, _ in part], [b for _, b in part]) for part in parts)
+    ]
+
+
 def _calibrations(
-    fitted: Fitted, labels: np.ndarray, names: Sequence[str], task: Task
+    fitted: Fitted,
+    labels: np.ndarray,
+    tokens: np.ndarray,
+    knots: Sequence[Knots],
+    names: Sequence[str],
+    task: Task,
 ) -> tuple[Calibration, ...]:
     calibrations = []
-    for name, y, logits in zip(names, labels.T, fitted.logits.T, strict=True):
+    for name, y, logits, by_length in zip(names, labels.T, fitted.logits.T, knots, strict=True):
         try:
-            calibrations.append(calibrate(y, logits))
+            calibrations.append(calibrate(y, logits, tokens, by_length))
         except BadLabels as error:
             raise error if task == "binary" else BadLabels(f"label {name!r}: {error}") from error
     return tuple(calibrations)

@@ -106,13 +106,22 @@ class Artifact(Manifest):
     seen: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
     directions: InstanceOf[Directions] | None = None
 
-    def scores(self, logits: np.ndarray) -> np.ndarray:
+    def scores(self, logits: np.ndarray, tokens: np.ndarray | None = None) -> np.ndarray:
         """Calibrated scores of the head's logits, (text, label), each in [0, 1] or NaN.
 
         Those of several classes are each against all others and do not sum to 1.
+
+        Args:
+            logits: (text, label).
+            tokens: (text,) tokens of each whole text; needed if a calibration goes by length.
+
+        Raises:
+            BadFeatures: They are needed and not given.
         """
+        if tokens is None and any(calibration.by_length for calibration in self.calibrations):
+            raise BadFeatures(f"scores of detector {self.name} go by the length of a text; pass its tokens")
         columns = zip(self.calibrations, logits.T, strict=True)
-        return np.stack([calibration.score(column) for calibration, column in columns], axis=1)
+        return np.stack([calibration.score(column, tokens) for calibration, column in columns], axis=1)
 
     def label_index(self, label: str) -> int:
         """Index of a label.
@@ -386,6 +395,8 @@ class Artifact(Manifest):
         for values in calibrations:
             if values["share"] is None:  # as before it was recorded
                 del values["share"]
+            if not values["by_length"]:  # likewise
+                del values["by_length"]
         digest = hashlib.sha256(json.dumps([self.model, self.spec, calibrations], sort_keys=True).encode())
         for name, array in sorted(self.head.arrays().items()):
             digest.update(name.encode() + array.tobytes())
@@ -523,6 +534,12 @@ def _numbers_problem(artifact: Artifact) -> str | None:
             return f"a calibration assumes a share of {calibration.share:g}"
         if not 0 < calibration.slope < _MAX_CALIBRATION or abs(calibration.intercept) > _MAX_CALIBRATION:
             return f"a calibration has slope {calibration.slope:g} and intercept {calibration.intercept:g}"
+        tokens = [knot for knot, _ in calibration.by_length]
+        offsets = [offset for _, offset in calibration.by_length]
+        if tokens != sorted({*tokens}) or not all(1 <= knot < _MAX_CALIBRATION for knot in tokens):
+            return f"offsets by length need rising numbers of tokens, not {tokens}"
+        if any(abs(offset) > _MAX_CALIBRATION for offset in offsets) or offsets != sorted(offsets):
+            return f"offsets by length may not fall, as {offsets} do"
     highest = math.nextafter(1, 2)  # where nothing is to be positive
     for label in artifact.thresholds:
         targets, scores = [stored.target for stored in label], [stored.score for stored in label]

@@ -268,6 +268,48 @@ class FeatureTable:
             raise BadFeatures(f"{path}: {error}") from error
 
 
+def joined_rows(
+    columns: Sequence[Column], values: np.ndarray, tokens: np.ndarray, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of long texts whose windows are ``size`` consecutive rows each; rows left over are dropped.
+
+    Maxima and minima are those of the rows, last values those of the last row, and means are weighted by
+    tokens: what reading such windows gives, on layers without experts.
+
+    Args:
+        columns: What the values are.
+        values: (row, entry), finite.
+        tokens: (row,) tokens of each row.
+        size: How many rows make one.
+
+    Returns:
+        (joined row, entry) values, and the tokens of each joined row.
+
+    Raises:
+        BadFeatures: A column that does not follow from those of the windows, such as a deviation.
+
+    Example:
+        >>> from splinelens.features.catalogue import columns, statistics
+        >>> layout = columns(statistics(["margins"], ["max"]), [5], {"neuron": [1] * 6})
+        >>> rows = np.array([[1.0], [3.0], [2.0]], dtype=np.float32)
+        >>> joined_rows(layout, rows, np.array([4, 5, 6]), 2)
+        (array([[3.]], dtype=float32), array([9]))
+    """
+    count, start, blocks = len(values) // size, 0, []
+    lengths = tokens[: count * size].reshape(count, size)
+    for column in columns:
+        block = values[: count * size, start : start + column.size].reshape(count, size, column.size)
+        start += column.size
+        how = "sum" if column.statistic.needs == "tokens" else column.statistic.pooling
+        if how in ("mean", "occupancy"):
+            blocks.append((block * (lengths / lengths.sum(axis=1, keepdims=True))[..., None]).sum(axis=1))
+        elif how in ("max", "min", "sum", "last"):
+            blocks.append(block[:, -1] if how == "last" else getattr(block, how)(axis=1))
+        else:
+            raise BadFeatures(f"{column.name} of a text does not follow from that of its windows")
+    return np.concatenate(blocks, axis=1).astype(np.float32), lengths.sum(axis=1)
+
+
 def entry_names(columns: Sequence[Column]) -> list[str]:
     """The name of each number: of a scalar its column's, of a vector that of the entry.
 

@@ -53,6 +53,7 @@ def card(artifact: Artifact) -> str:
         confusion_table=confusion_table,
         measured_table=measured_table,
         shares=_shares(artifact),
+        offsets=_offset_table(artifact),
         thresholds=threshold_table(zip(artifact.labels, artifact.thresholds, strict=True)),
         languages=languages(artifact),
     )
@@ -269,6 +270,18 @@ def _require_records(artifact: Artifact) -> None:
                 f"detector {one_line(artifact.name)} does not record what its card shows: {where}: "
                 f"{first['msg']}; fetch or train the detector again"
             ) from error
+
+
+def _offset_table(artifact: Artifact) -> Table | None:
+    """What is subtracted from the logit at each length, or None."""
+    knots = {
+        label: {str(tokens): f"{offset:.2f}" for tokens, offset in calibration.by_length}
+        for label, calibration in zip(artifact.labels, artifact.calibrations, strict=True)
+        if calibration.by_length
+    }
+    lengths = sorted({tokens for offsets in knots.values() for tokens in offsets}, key=int)
+    rows = [(label, *(offsets.get(tokens, "") for tokens in lengths)) for label, offsets in knots.items()]
+    return Table(("tokens", *lengths), rows) if rows else None
 
 
 def _model_table(artifact: Artifact) -> Table:
