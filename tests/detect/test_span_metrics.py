@@ -11,7 +11,7 @@ from splinelens.errors import BadLabels
 
 def words(contributions, gold=(), size=4):
     """Words of ``size`` characters with a space between them."""
-    bounds = np.array([[(size + 1) * at, (size + 1) * at + size] for at in range(len(contributions))])
+    bounds = np.array([[(size + 1) * at, (size + 1) * at + size] for at in range(len(contributions))], int)
     return ScoredWords(bounds.reshape(-1, 2), np.array(contributions, dtype=float), frozenset(gold))
 
 
