@@ -189,6 +189,22 @@ def test_columns_of_the_file_are_kept_on_request(extract, run, tmp_path, comment
     assert "it has 'text', 'row', 'length', 'id'" in run(*words, "nope", code=1).stderr
 
 
+def test_named_spans_have_a_row_each(extract, tmp_path):
+    path, answer = tmp_path / "some.csv", ("--at", "answer")
+    path.write_text('comment,at,answer\nhello you,"[[0, 5], [6, 9]]",x\nyes,,x\nno,[],x\n', "utf-8")
+    told = extract(tmp_path / "a.parquet", "--at", "at", "--keep", "answer", file=path).stderr
+    table = FeatureTable.read(tmp_path / "a.parquet")
+    assert (table.text.tolist(), table.spans.tolist()) == ([0, 0], [[0, 5], [6, 9]])
+    assert table.kept.to_pydict() == {"answer": ["x", "x"]}
+    assert told.startswith(f"1 text, {table.tokens[0]} tokens, 2 rows, ")
+    assert "; 2 texts without a span" in told
+    extract(tmp_path / "b.parquet", *answer, "--suffix", r"\nRude?", file=path)  # not the column of that name
+    table = FeatureTable.read(tmp_path / "b.parquet")
+    assert (len(table), table.spans, table.provenance["at"]) == (3, None, "answer")
+    assert "--suffix TEXT" in extract(tmp_path / "c.parquet", *answer, file=path, code=1).stderr
+    assert "is no JSON" in extract(tmp_path / "c.parquet", "--at", "comment", file=path, code=1).stderr
+
+
 def test_texts_of_too_many_tokens_are_not_read(extract, tmp_path):
     path = tmp_path / "some.csv"
     path.write_text(f"comment\nfine\n{'lovely ' * 60}\n", "utf-8")

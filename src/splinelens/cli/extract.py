@@ -11,6 +11,7 @@ from splinelens.cli.exits import stopped
 from splinelens.cli.progress import progress_bar
 from splinelens.files import check_output, parts_folder, rows_kept
 from splinelens.texts import read_texts
+from splinelens.texts.spans import read_spans
 
 if TYPE_CHECKING:
     from splinelens.features.table import FeatureTable
@@ -43,6 +44,7 @@ def extract(
     eps: options.Eps = 0.1,
     normalize: options.Normalize = False,
     prefixes: options.Prefixes = False,
+    at: options.At = None,
     encoding: options.Encoding = "utf-8",
     format: options.Format = None,
     delimiter: options.Delimiter = None,
@@ -59,13 +61,16 @@ def extract(
     rows are in FILE.parts.
 
     A TXT file holds one text a line. With --prefixes the columns text and prefix say which text a row is of,
-    and of how many of its tokens.
+    and of how many of its tokens. With --at and a column of spans the columns text, begin and end say which
+    characters of which text a row is of; texts are still run whole, once each.
 
     Examples:
       splinelens extract comments.csv -o features.parquet --column comment
       splinelens extract comments.csv -o a.parquet -f spline7,margins --layers 0-5
       splinelens extract - -o features.parquet --prompt "Is this rude?\n"
       splinelens extract story.txt -o a.parquet -f attention_id --prefixes
+      splinelens extract marked.csv -o words.parquet --column comment --at spans
+      splinelens extract a.csv -o b.parquet --suffix "\nIs this rude? Answer:" --at answer
     """
     numbers = options.layer_numbers(layers)
     if output.suffix != ".parquet":
@@ -74,11 +79,19 @@ def extract(
     from splinelens.features.table import FeatureTable
 
     kept = options.kept_columns(keep)
-    FeatureTable.check_kept(kept, prefixes=prefixes)
+    spans_column = "" if at is None or at == "answer" else at
+    FeatureTable.check_kept(kept, prefixes=prefixes, spans=bool(spans_column))
     texts = read_texts(
-        file, column, kept, encoding=encoding, format=format, delimiter=delimiter, header=not no_header
+        file,
+        column,
+        tuple(dict.fromkeys(filter(None, (*kept, spans_column)))),
+        encoding=encoding,
+        format=format,
+        delimiter=delimiter,
+        header=not no_header,
     )
 
+    places = read_spans(texts, spans_column) if spans_column else at
     from splinelens.features import extract as features_extract
 
     show, started = options.stderr_printer(quiet), perf_counter()
@@ -100,6 +113,7 @@ def extract(
                 normalize=normalize,
                 max_text_tokens=max_text_tokens,
                 prefixes=prefixes,
+                at=places,
                 keep=kept,
                 revision=revision,
                 device=device,
@@ -110,7 +124,7 @@ def extract(
                 progress=progress,
             )
     except KeyboardInterrupt as stop:
-        raise stopped(output, None if prefixes else len(texts)) from stop
+        raise stopped(output, None if prefixes or spans_column else len(texts)) from stop
     seconds = perf_counter() - started
     if attention := _attention(table.provenance):
         show(attention)
@@ -128,6 +142,8 @@ def _summary(table: "FeatureTable", run: str) -> list[str]:
     line += f"{len(table):,} rows, " if len(table) != len(texts) else ""
     line += f"{len(table.columns)} columns, {run}"
     line += f"; {len(unreadable):,} not readable" if unreadable else ""
+    without = table.provenance["texts"] - len(texts)
+    line += f"; {count_of(without, 'text')} without a span" if without else ""
     cut = int(table.cut[texts].sum())
     line += f"; {cut:,} cut at {spec['max_tokens']:,} tokens" if cut else ""
     long = 0 if spec["long"] == "cut" else int((table.ok[texts] & (tokens > spec["max_tokens"])).sum())

@@ -198,6 +198,15 @@ Eps = Annotated[
 Prefixes = Annotated[
     bool, typer.Option("--prefixes", help="The features of every prefix of a text, all from its one pass.")
 ]
+At = Annotated[
+    str | None,
+    typer.Option(
+        "--at",
+        metavar="COLUMN",
+        help="Only the tokens of named characters: a column of spans such as [[0, 5], [10, 14]]; one row a "
+        "span. The word answer stands for the last token of --suffix; one row a text.",
+    ),
+]
 MaxTokens = Annotated[
     int | None,
     typer.Option(

@@ -96,6 +96,10 @@ class TextStats:
         """Some of the rows."""
         return _mapped(self, lambda part: part[start:stop])
 
+    def clone(self) -> "TextStats":
+        """A copy that holds no rows in memory but its own."""
+        return _mapped(self, Tensor.clone)
+
     def text(self, row: int, start: int, stop: int) -> "TextStats":
         """One row, whose pooled tokens are these."""
         one = self.rows(row, row + 1)

@@ -1,5 +1,7 @@
 """Texts in, a table of features out; long runs write to disk and resume."""
 
+import hashlib
+import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,10 +15,10 @@ import numpy as np
 from splinelens import __version__
 from splinelens.anatomy import anatomy_of
 from splinelens.errors import CannotWrite, NoTokens
-from splinelens.features.reader import Progress, TextFeatures, TextReader
+from splinelens.features.reader import At, Progress, TextFeatures, TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.features.table import FeatureTable, joined, read_provenance
-from splinelens.features.validation import check_batch_tokens
+from splinelens.features.validation import check_at, check_batch_tokens
 from splinelens.files import RowStore, check_output
 from splinelens.geometry.directions import Directions
 from splinelens.models import LoadedModel
@@ -40,6 +42,7 @@ def extract(
     eps: float = 0.1,
     normalize: bool = False,
     prefixes: bool = False,
+    at: str | Iterable[Sequence[Sequence[int]] | None] | None = None,
     directions: Directions | None = None,
     keep: Sequence[str] = (),
     revision: str | None = None,
@@ -71,6 +74,10 @@ def extract(
         normalize: Map disguised characters of the texts to plain ones before they are tokenized.
         prefixes: One row for every prefix of a text: what the text would give if it ended there. The
             table's ``text`` and ``prefix`` say which row is which.
+        at: Pool only named tokens of each text, which is still run whole. For each text a list of spans
+            (begin, end) of its characters, any number: one row a span, in this order, all from the text's one
+            pass, and the table's ``text`` and ``spans`` say which row is which. ``"answer"``: the last token
+            of the suffix, one row a text.
         directions: Learned hyperplanes for the feature ``directions``: ``detector.artifact.directions``, with
             the ``layers`` of that detector.
         keep: Columns that ``read_texts(path, keep=...)`` kept and that the table has too. Those of a data
@@ -86,13 +93,15 @@ def extract(
         progress: Called with the texts and characters that were read since the last call.
 
     Returns:
-        One row a text, in input order. Texts that cannot be read keep their row with a reason.
+        One row a text, in input order. Texts that cannot be read, and spans without a token, keep their row
+        with a reason.
 
     Raises:
-        BadTexts: ``texts`` is one string, is empty, or holds something other than texts; or a column to
-            keep is missing or has the name of one of ours.
-        BadFeatures: Names or layers that do not exist, an option that cannot be, or prefixes whose rows
-            would not fit into memory.
+        BadTexts: ``texts`` is one string, is empty, or holds something other than texts; a column to
+            keep is missing or has the name of one of ours; or a span is empty, outside its text or only white
+            space, or there is not one list of spans a text.
+        BadFeatures: Names or layers that do not exist, an option that cannot be, ``at`` with prefixes or
+            without the suffix that it needs, or prefixes whose rows would not fit into memory.
         BadModel: The model cannot be loaded, or an option of loading is given for a loaded one.
         OutputExists: ``output`` exists and is no table of an equal run, or is a folder or the input.
         CannotResume: ``output`` has parts of another run.
@@ -119,8 +128,9 @@ def extract(
         directions=directions,
     )
     check_batch_tokens(batch_tokens)
-    FeatureTable.check_kept(texts.keep(keep).columns, prefixes=prefixes)
-    check_table_output(output, texts, spec, prefixes=prefixes, overwrite=overwrite)
+    places = check_at(at, texts, suffix=suffix, prefixes=prefixes)
+    FeatureTable.check_kept(texts.keep(keep).columns, prefixes=prefixes, spans=_are_spans(places))
+    check_table_output(output, texts, spec, prefixes=prefixes, at=places, overwrite=overwrite)
     loaded = load_up_to(
         model,
         spec.layers,
@@ -131,7 +141,14 @@ def extract(
     )
     reader = TextReader(loaded, spec, batch_tokens=batch_tokens, directions=directions)
     return read_table(
-        reader, texts, prefixes=prefixes, keep=keep, output=output, overwrite=overwrite, progress=progress
+        reader,
+        texts,
+        prefixes=prefixes,
+        at=places,
+        keep=keep,
+        output=output,
+        overwrite=overwrite,
+        progress=progress,
     )
 
 
@@ -141,6 +158,7 @@ def check_table_output(
     spec: FeatureSpec,
     *,
     prefixes: bool = False,
+    at: At | None = None,
     overwrite: bool = False,
 ) -> None:
     """Refuse an output that cannot be written before a model is loaded; a table of an equal run is fine.
@@ -154,17 +172,35 @@ def check_table_output(
     if Path(output).suffix != ".parquet" and (os.path.isfile(output) or not os.path.exists(output)):
         raise CannotWrite(f"cannot write {output}: a feature table is Parquet; end its name in .parquet")
     older = read_provenance(Path(output))
-    equal = older is not None and _is_of(older, texts, spec, prefixes)
+    equal = older is not None and _is_of(older, texts, spec, prefixes, at)
     check_output(Path(output), overwrite=overwrite or equal, source=texts.source)
 
 
-def _is_of(older: dict[str, Any], texts: Texts, spec: FeatureSpec, prefixes: bool) -> bool:  # Any: JSON
+def _is_of(
+    older: dict[str, Any],  # Any: plain JSON values
+    texts: Texts,
+    spec: FeatureSpec,
+    prefixes: bool,
+    at: At | None,
+) -> bool:
     """Whether a table may be of these texts and settings, as far as this is known without the model."""
     recorded, wanted = older.get("spec"), spec.to_dict()
     if isinstance(recorded, dict) and spec.max_tokens is None:  # the model decides what fits
         wanted["max_tokens"] = recorded.get("max_tokens")
-    asked = recorded, older.get("data_hash"), older.get("prefixes", False)
-    return asked == (wanted, texts.data_hash, prefixes)
+    asked = recorded, older.get("data_hash"), older.get("prefixes", False), older.get("at")
+    return asked == (wanted, texts.data_hash, prefixes, _recorded(at))
+
+
+def _are_spans(at: At | None) -> bool:
+    return at is not None and not isinstance(at, str)
+
+
+def _recorded(at: At | None) -> str | dict[str, Any] | None:  # Any: plain JSON values
+    """What the provenance says of named tokens."""
+    if at is None or isinstance(at, str):
+        return at
+    digest = hashlib.sha256(json.dumps(at).encode()).hexdigest()
+    return {"spans": sum(map(len, at)), "hash": digest}
 
 
 def read_table(
@@ -172,12 +208,13 @@ def read_table(
     texts: Texts,
     *,
     prefixes: bool = False,
+    at: At | None = None,
     keep: Sequence[str] = (),
     output: str | PathLike[str] | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> FeatureTable:
-    """As ``extract``, with a reader that is ready and may be used again.
+    """As ``extract``, with a reader that is ready and may be used again; ``at`` as ``check_at`` gives it.
 
     Raises:
         NoTokens: There are no texts.
@@ -189,11 +226,12 @@ def read_table(
     if not len(texts):
         raise NoTokens(f"{texts.source} has no texts; give at least one")
     kept = texts.keep(keep)
-    FeatureTable.check_kept(kept.columns, prefixes=prefixes)
+    FeatureTable.check_kept(kept.columns, prefixes=prefixes, spans=_are_spans(at))
     request = provenance(reader, texts) | ({"prefixes": True} if prefixes else {})
+    request |= {} if at is None else {"at": _recorded(at)}
     request |= {"keep": [*kept.columns], "columns_hash": kept.columns_hash} if keep else {}
     if output is None:
-        read = read_chunks(reader, texts, request, prefixes=prefixes, progress=progress)
+        read = read_chunks(reader, texts, request, prefixes=prefixes, at=at, progress=progress)
         return _with_columns(joined([*read]), kept)
     path = Path(output)
     if read_provenance(path) == request:
@@ -201,9 +239,9 @@ def read_table(
     check_output(path, overwrite=overwrite, source=texts.source)
     with RowStore.beside(path, request) as store:
         done = store.rows
-        if prefixes and done:
+        if done and (prefixes or _are_spans(at)):
             done = store.read()["text"][-1].as_py() + 1
-        for chunk in read_chunks(reader, texts, request, done, prefixes=prefixes, progress=progress):
+        for chunk in read_chunks(reader, texts, request, done, prefixes=prefixes, at=at, progress=progress):
             store.append(chunk.to_arrow())
         table = _with_columns(FeatureTable.from_arrow(store.read()), kept)
         table.write(path, overwrite=overwrite)
@@ -212,7 +250,7 @@ def read_table(
 
 
 def _with_columns(table: FeatureTable, kept: Texts) -> FeatureTable:
-    """The table with the user's columns, repeated for the prefixes of a text."""
+    """The table with the user's columns, repeated for the prefixes or spans of a text."""
     if not kept.columns:
         return table
     columns = kept.to_arrow()
@@ -265,6 +303,7 @@ def read_chunks(
     done: int = 0,
     *,
     prefixes: bool = False,
+    at: At | None = None,
     progress: Progress | None = None,
 ) -> Iterator[FeatureTable]:
     """One table for each chunk of texts, without the first ``done`` texts, which an earlier run read."""
@@ -273,6 +312,10 @@ def read_chunks(
         progress(len(skipped), sum(len(text or "") for text in skipped))
     for start in range(done, len(texts), reader.chunk):
         chunk = texts.texts[start : start + reader.chunk]
+        if at is not None:
+            here = at if isinstance(at, str) else at[start : start + len(chunk)]
+            yield _read_places(reader, chunk, here, start, request, progress)
+            continue
         read = _read_prefixes if prefixes else _read_texts
         yield read(reader, chunk, start, request, progress)
 
@@ -318,4 +361,29 @@ def _read_prefixes(
         request,
         np.repeat(np.arange(start, start + len(texts)), rows),
         np.concatenate([np.arange(len(f.values)) + 1 if f.offsets else np.zeros(1, int) for f in read]),
+    )
+
+
+def _read_places(
+    reader: TextReader,
+    texts: Sequence[str | None],
+    at: At,
+    start: int,
+    request: dict[str, Any],  # Any: as above
+    progress: Progress | None,
+) -> FeatureTable:
+    """One row a span, or one of the answer position a text."""
+    read = list(reader.read_at(texts, at, progress=progress))
+    spans = None
+    if not isinstance(at, str):
+        spans = np.array([span for of_text in at for span in of_text], dtype=int).reshape(-1, 2)
+    return FeatureTable(
+        reader.columns,
+        np.array([row.values for row in read], dtype=np.float32).reshape(-1, reader.layout.width),
+        np.array([row.tokens for row in read], dtype=int),
+        np.array([row.cut for row in read], dtype=bool),
+        tuple(row.reason for row in read),
+        request,
+        None if spans is None else np.array([start + row.index for row in read], dtype=int),
+        spans=spans,
     )

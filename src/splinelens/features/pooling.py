@@ -130,6 +130,14 @@ class Layout:
             scanned(tokens.learned, request.learned, before.learned),
         )
 
+    def pool(self, tokens: TokenStats) -> TextStats:
+        """Pool some tokens of one text.
+
+        Returns:
+            One row.
+        """
+        return self.scan(tokens, None).rows(-1, None).clone()
+
     def _column(self, column: Column, stats: TextStats, seven: Tensor | None) -> np.ndarray:
         row, layer = column.statistic, column.layer
         if row.needs == "inputs":

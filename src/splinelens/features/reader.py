@@ -4,13 +4,14 @@ texts -> tokens -> batches -> one watched forward pass each -> pooled statistics
 
 Everything that reads texts uses ``TextReader.read``. Texts are sorted by length inside chunks; the
 windows of a long text may be in different batches and are merged when all are there. With
-``prefixes`` the same pass gives one row for every prefix of a text: attention is causal.
+``prefixes`` the same pass gives one row for every prefix of a text: attention is causal. ``read_at`` gives
+one row for every named span of a text, also from its one pass.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from splinelens.features.pooling import Layout
 from splinelens.features.spec import FeatureSpec
 from splinelens.geometry.directions import Directions
 from splinelens.models import LoadedModel
+from splinelens.texts.spans import CharacterSpan
 from splinelens.tokens import (
     Side,
     TokenBatch,
@@ -48,6 +50,9 @@ Also while a long text is read: with no text, and its share of the characters.
 """
 
 _MAX_PREFIX_BYTES = 4 * 2**30  # the rows of all prefixes of a chunk are in memory together
+
+At = Literal["answer"] | Sequence[Sequence[CharacterSpan]]
+"""The tokens of named spans, a list of them for each text, or the last token of the suffix."""
 
 Result = TypeVar("Result")
 
@@ -221,6 +226,55 @@ class TextReader:
             for index in range(len(chunk)):
                 yield results.pop(index)
 
+    def read_at(
+        self, texts: Sequence[str | None], at: At, *, progress: Progress | None = None
+    ) -> Iterator[TextFeatures]:
+        """Read named tokens of texts; each text is run whole, once, and only these tokens are pooled.
+
+        A token belongs to a span if one of its characters does, without the white space at the ends of the
+        span. In a text of several windows a span is pooled over those that hold it, and the answer over the
+        suffix of each window.
+
+        Args:
+            texts: As in ``read``.
+            at: For each text its spans, as ``check_spans`` gives them; or ``"answer"``.
+            progress: As in ``read``.
+
+        Yields:
+            One record a span, in input order, or with ``"answer"`` one a text. ``tokens``, ``cut`` and
+            ``offsets`` are those of the text; ``length`` counts the tokens that are pooled.
+
+        Raises:
+            BadFeatures: ``"answer"`` where the suffix has no token.
+        """
+        if isinstance(at, str) and not self.suffix:
+            raise BadFeatures(f"the suffix {self.spec.suffix!r} has no token, so there is no answer position")
+        for start in range(0, len(texts), self.chunk):
+            chunk = texts[start : start + self.chunk]
+            tokenized = self.tokenize(chunk)
+            places = _places(tokenized, chunk, at if isinstance(at, str) else at[start : start + len(chunk)])
+            run = [
+                tokens if any(reason is None for _, reason in of_text) else TokenizedText()
+                for tokens, of_text in zip(tokenized, places, strict=True)
+            ]
+            advance = _Advance(chunk, tokenized, progress or (lambda texts, characters: None))
+            values = {}
+            for index, rows in self._place_rows(run, places, advance.window):
+                values[index] = rows
+                advance.text(index)
+            for index, text in enumerate(tokenized):
+                if index not in values:
+                    advance.text(index)
+                rows = values.pop(index, [None] * len(places[index]))
+                for row, (_, reason) in zip(rows, places[index], strict=True):
+                    reason = text.reason or reason
+                    if row is not None and not np.isfinite(row).all():
+                        reason, row = self._nonfinite_reason(row[None], self._blame(text)), None
+                    row = np.full(self.layout.width, np.nan, dtype=np.float32) if row is None else row
+                    yield TextFeatures(
+                        start + index, row, None, None, text.total, text.cut, text.offsets, reason
+                    )
+
     def _rows(
         self,
         tokenized: Sequence[TokenizedText],
@@ -315,6 +369,48 @@ class TextReader:
             rows.append(self.layout.values(stats, range(window.pooled + 1, window.stop + 1)))
             state = stats.rows(-1, None)
         return np.concatenate(rows)
+
+    def _place_rows(
+        self,
+        tokenized: Sequence[TokenizedText],
+        places: Sequence[Sequence["_Place"]],
+        observe: Callable[[Window], None],
+    ) -> Iterator[tuple[int, list[np.ndarray | None]]]:
+        """Index of every text that is run, and the row of each of its places; None without a token."""
+        waiting: dict[int, list[tuple[Window, list[tuple[int, TextStats]]]]] = {}
+        for batch in self._batches(tokenized):
+            for part, stats in self._run(batch, self.engine.token_stats):
+                for row, window in enumerate(part.windows):
+                    first = part.spans[row][0] - window.pooled  # column of the text's first token
+                    pooled = []
+                    for tokens, _ in places[window.text]:
+                        here = self._in_window(tokens, window)
+                        one = stats.text(row, first + here.start, first + here.stop) if here else None
+                        pooled.append((len(here), TextStats() if one is None else self.layout.pool(one)))
+                    waiting.setdefault(window.text, []).append((window, pooled))
+                    if not _is_whole(window, tokenized):
+                        observe(window)
+                    if _is_complete(waiting[window.text], tokenized[window.text]):
+                        yield window.text, self._merged_rows(waiting.pop(window.text))
+
+    def _in_window(self, tokens: range | None, window: Window) -> range:
+        """Which of some tokens a window pools, counted from the text's first; None is the suffix's last."""
+        if tokens is None:
+            end = window.stop + len(self.suffix)
+            return range(end - 1, end)
+        return range(max(tokens.start, window.pooled), min(tokens.stop, window.stop))
+
+    def _merged_rows(
+        self, parts: list[tuple[Window, list[tuple[int, TextStats]]]]
+    ) -> list[np.ndarray | None]:
+        """The row of each place of a text, from the tokens and statistics that its windows have of it."""
+        rows: list[np.ndarray | None] = []
+        for place in range(len(parts[0][1])):
+            pooled = [(window, *of_window[place]) for window, of_window in parts]
+            count = sum(tokens for _, tokens, _ in pooled)
+            states = [(window, state) for window, tokens, state in pooled if tokens]
+            rows.append(self.layout.values(_merged(states), [count])[0] if count else None)
+        return rows
 
     def _batches(self, tokenized: Sequence[TokenizedText]) -> Iterator[TokenBatch]:
         return batches(
@@ -456,6 +552,33 @@ class _Advance:
     def text(self, index: int) -> None:
         """A text was finished."""
         self._progress(1, self._characters[index] - self._reported[index])
+
+
+_Place = tuple[range | None, str | None]  # tokens of a span, None for the answer; and why it has none
+
+
+def _places(tokenized: Sequence[TokenizedText], texts: Sequence[str | None], at: At) -> list[list[_Place]]:
+    """For each text the tokens of its spans, or the answer position."""
+    if isinstance(at, str):
+        return [[(None, None)] for _ in texts]
+    return [
+        [_place(tokens, text or "", span) for span in spans]
+        for tokens, text, spans in zip(tokenized, texts, at, strict=True)
+    ]
+
+
+def _place(text: TokenizedText, characters: str, span: CharacterSpan) -> _Place:
+    """The tokens of a text that belong to a span of its characters."""
+    begin, end = span
+    shown = characters[begin:end]
+    first, last = begin + len(shown) - len(shown.lstrip()), end - (len(shown) - len(shown.rstrip()))
+    offsets = np.array(text.offsets).reshape(-1, 2)
+    tokens = np.flatnonzero((offsets[:, 0] < last) & (offsets[:, 1] > first))
+    if len(tokens):
+        return range(int(tokens[0]), int(tokens[-1]) + 1), None
+    if text.cut and first >= offsets[-1, 1]:
+        return range(0), f"characters {begin} to {end} come after the {len(offsets):,} tokens that were read"
+    return range(0), f"characters {begin} to {end} have no token"
 
 
 def _is_whole(window: Window, tokenized: Sequence[TokenizedText]) -> bool:

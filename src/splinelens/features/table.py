@@ -1,8 +1,10 @@
 """The feature table: rows are texts, columns are (layer, statistic), with provenance.
 
-With prefixes a row is a text up to one of its tokens; two more columns say which text and token. On
-disk it is Parquet: one column a (layer, statistic), a list of fixed length where the statistic is
-a vector; the provenance is JSON in the schema's metadata under ``splinelens``.
+With prefixes a row is a text up to one of its tokens; two more columns say which text and token. With
+named spans a row is a span of a text; three more columns say which text and characters.
+
+On disk it is Parquet: one column a (layer, statistic), a list of fixed length where the statistic is a
+vector; the provenance is JSON in the schema's metadata under ``splinelens``.
 """
 
 import json
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 _META = b"splinelens"
 _ROW_COLUMNS = ("row", "tokens", "cut", "reason")
 _PREFIX_COLUMNS = ("text", "prefix")
+_SPAN_COLUMNS = ("text", "begin", "end")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,10 +45,11 @@ class FeatureTable:
         cut: Whether tokens at the end of each text were dropped.
         reasons: Why a text could not be read, or None.
         provenance: Versions, model fingerprint, spec, data hash: plain JSON values.
-        text: In a table of prefixes, the text that each row belongs to, from 0; else None.
+        text: In a table of prefixes or spans, the text that each row belongs to, from 0; else None.
         prefix: In a table of prefixes, how many of the text's tokens the row is of: 1, 2, ... up to
             all that were read; 0 in the one row of a text that could not be read. Else None.
         kept: Columns of the user's table, a row for each row, or None.
+        spans: In a table of spans, (row, 2), the characters (begin, end) of each row in its text; else None.
 
     Example:
         >>> from splinelens.features.catalogue import columns, statistics
@@ -68,6 +72,7 @@ class FeatureTable:
     text: np.ndarray | None = None
     prefix: np.ndarray | None = None
     kept: "pa.Table | None" = None
+    spans: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -78,12 +83,12 @@ class FeatureTable:
 
     @property
     def texts(self) -> int:
-        """Number of texts: of rows, unless these are prefixes."""
+        """Number of texts that have a row."""
         return len(self.whole)
 
     @property
     def whole(self) -> np.ndarray:
-        """The row of each whole text: the last of its rows in a table of prefixes, else all rows."""
+        """One row of each text: the last of its prefixes, which is the whole text, or of its spans."""
         if self.text is None:
             return np.arange(len(self))
         return np.flatnonzero(np.append(self.text[1:] != self.text[:-1], True))
@@ -145,11 +150,7 @@ class FeatureTable:
             "cut": pa.array(self.cut, pa.bool_()),
             "reason": pa.array(self.reasons, pa.string()),
         }
-        if self.text is not None and self.prefix is not None:
-            arrays |= {
-                "text": pa.array(self.text, pa.int64()),
-                "prefix": pa.array(self.prefix, pa.int64()),
-            }
+        arrays |= {name: pa.array(cells, pa.int64()) for name, cells in self._keys().items()}
         if self.kept is not None:
             arrays |= dict(zip(self.kept.column_names, self.kept.columns, strict=True))
         start = 0
@@ -167,7 +168,7 @@ class FeatureTable:
 
         A vector has a column an entry, such as ``layer05.margin_max[17]``; names are those of
         ``GeometryFeatures``. Rows that could not be read hold NaN. A table of prefixes begins with ``text``
-        and ``prefix``.
+        and ``prefix``, one of spans with ``text``, ``begin`` and ``end``.
 
         Args:
             index: Of the frame, such as that of the frame that the texts are from; None counts the rows.
@@ -187,22 +188,28 @@ class FeatureTable:
 
         if index is not None and len(index) != len(self):
             raise BadFeatures(f"an index of {len(index)} for {len(self)} rows; give one of the texts' frame")
-        rows = {"tokens": self.tokens, "cut": self.cut, "reason": list(self.reasons)}
-        if self.text is not None and self.prefix is not None:
-            rows = {"text": self.text, "prefix": self.prefix, **rows}
+        rows = {**self._keys(), "tokens": self.tokens, "cut": self.cut, "reason": list(self.reasons)}
         if self.kept is not None:
             rows |= self.kept.to_pydict()
         values = pd.DataFrame(self.values, columns=entry_names(self.columns), index=index)
         return pd.concat([pd.DataFrame(rows, index=index), values], axis=1)
 
+    def _keys(self) -> dict[str, np.ndarray]:
+        """The columns that say which prefix or span of which text a row is of."""
+        if self.text is None:
+            return {}
+        if self.spans is not None:
+            return dict(zip(_SPAN_COLUMNS, (self.text, *self.spans.T), strict=True))
+        return {} if self.prefix is None else {"text": self.text, "prefix": self.prefix}
+
     @classmethod
-    def check_kept(cls, names: Iterable[str], *, prefixes: bool) -> None:
+    def check_kept(cls, names: Iterable[str], *, prefixes: bool = False, spans: bool = False) -> None:
         """Refuse columns of the user that have the name of one of a feature table.
 
         Raises:
             BadTexts: The message names the column.
         """
-        ours = (*_ROW_COLUMNS, *_PREFIX_COLUMNS[: 2 * prefixes])
+        ours = (*_ROW_COLUMNS, *(_PREFIX_COLUMNS if prefixes else _SPAN_COLUMNS if spans else ()))
         refuse_names(
             (name for name in names if name in ours or name.rpartition(".")[2] in CATALOGUE), "feature tables"
         )
@@ -222,10 +229,11 @@ class FeatureTable:
             )
             raise BadFeatures(f"not a feature table: it has no {lacks}; write one with splinelens extract")
         columns, blocks, provenance = [], [], json.loads(meta[_META])
-        prefixes = "prefix" in table.column_names
         kept = [name for name in provenance.get("keep", ()) if name in table.column_names]
+        ours = {*table.column_names} - {*kept}
+        keys = next((names for names in (_PREFIX_COLUMNS, _SPAN_COLUMNS) if ours.issuperset(names)), ())
         for name in table.column_names:
-            if name in (*_ROW_COLUMNS, *kept) or (prefixes and name in _PREFIX_COLUMNS):
+            if name in (*_ROW_COLUMNS, *kept, *keys):
                 continue
             column = _column_of(name, table.schema.field(name).type)
             data = table[name].combine_chunks()
@@ -241,9 +249,10 @@ class FeatureTable:
             table["cut"].to_numpy(),
             tuple(table["reason"].to_pylist()),
             provenance,
-            table["text"].to_numpy() if prefixes else None,
-            table["prefix"].to_numpy() if prefixes else None,
+            table["text"].to_numpy() if keys else None,
+            table["prefix"].to_numpy() if keys == _PREFIX_COLUMNS else None,
             table.select(kept) if kept else None,
+            np.stack([table["begin"], table["end"]], axis=1) if keys == _SPAN_COLUMNS else None,
         )
 
     @classmethod
@@ -363,6 +372,7 @@ def joined(tables: Sequence[FeatureTable]) -> FeatureTable:
     """
     texts = [table.text for table in tables if table.text is not None]
     prefixes = [table.prefix for table in tables if table.prefix is not None]
+    spans = [table.spans for table in tables if table.spans is not None]
     return FeatureTable(
         tables[0].columns,
         np.concatenate([table.values for table in tables]),
@@ -372,4 +382,5 @@ def joined(tables: Sequence[FeatureTable]) -> FeatureTable:
         tables[0].provenance,
         np.concatenate(texts) if texts else None,
         np.concatenate(prefixes) if prefixes else None,
+        spans=np.concatenate(spans) if spans else None,
     )

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 from operator import index
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from splinelens.errors import BadFeatures, BadTexts, NoTokens
-from splinelens.texts.table import column_cells
+from splinelens.texts.spans import CharacterSpan, check_spans
+from splinelens.texts.table import Texts, column_cells
 
 
 def check_text(text: object, name: str = "the text") -> str:
@@ -59,6 +60,39 @@ def check_texts(X: Any) -> list[str | None]:  # Any: lists, arrays, Series and f
     if not texts:
         raise NoTokens("X has no texts; give at least one")
     return texts
+
+
+def check_at(
+    at: Any,  # Any: user input
+    texts: Texts,
+    *,
+    suffix: str,
+    prefixes: bool,
+) -> Literal["answer"] | tuple[tuple[CharacterSpan, ...], ...] | None:
+    """The tokens to name: spans of each text, or the answer position after a suffix; None names none.
+
+    Raises:
+        BadFeatures: Another word, ``"answer"`` without a suffix, or prefixes as well.
+        BadTexts: As in ``check_spans``.
+
+    Example:
+        >>> check_at([[(0, 4)]], Texts.of(["Good morning."]), suffix="", prefixes=False)
+        (((0, 4),),)
+    """
+    if at is None:
+        return None
+    if prefixes:
+        raise BadFeatures("at and prefixes cannot be combined: a row is of a span or of a prefix; choose one")
+    if not isinstance(at, str):
+        return check_spans(at, texts)
+    if at != "answer":
+        raise BadFeatures(f"at={at!r}: need a list of spans (begin, end) for each text, or 'answer'")
+    if not suffix:
+        raise BadFeatures(
+            "at='answer' is the last token of the suffix, and there is no suffix; give one (command line: "
+            "--suffix TEXT)"
+        )
+    return "answer"
 
 
 def check_names(names: object, parameter: str) -> tuple[str, ...]:
