@@ -22,6 +22,7 @@ from detection.heads import fit_scorer
 from detection.protocols import POOLINGS, READY
 from detection.rivals import Rival, rivals
 from detection.rows import Rows
+from detection.score_cache import are_cached, read_scores
 from splinelens.apps.detector import Detector
 from splinelens.errors import BadDetector
 from splinelens.features.catalogue import statistics
@@ -100,14 +101,21 @@ class Ready(ABC):
 
 
 class Shipped(Ready):
-    """One of our detectors; its head reads the cached features."""
+    """One of our detectors; its head reads the cached features, or what it learned needs the texts.
+
+    Margins to learned directions are no columns of a reading, so a detector that has directions scores each
+    set once as a user does, and these scores are cached.
+    """
 
     def __init__(self, features: Features, detector: Detector):
         self.features, self.detector = features, detector
         self.artifact = detector.artifact
         self.columns = [name for name, _ in self.artifact.columns]
-        spec = replace(FeatureSpec.from_dict(self.artifact.spec), long="cut")
-        self.reading = features.reading_for(spec, self.columns, self.artifact.name)
+        self.reading: str | None = None
+        if self.artifact.directions is None:
+            spec = replace(FeatureSpec.from_dict(self.artifact.spec), long="cut")
+            self.reading = features.reading_for(spec, self.columns, self.artifact.name)
+        self._sets: dict[str, np.ndarray] = {}  # (text, label) of whole sets, with directions
         self.sources = ", ".join(self.artifact.training.get("sources", [])) or Ready.sources
         kept = len(self.artifact.seen)
         texts = self.artifact.training.get("seen", {}).get("texts", kept)
@@ -117,7 +125,12 @@ class Shipped(Ready):
             self.unrecorded = f"only {kept:,} of the {texts:,} texts it was fitted on are recorded"
 
     def unavailable(self, sets: Sequence[str]) -> str | None:
-        return self.features.unavailable(sets, self.reading)
+        if self.reading is not None:
+            return self.features.unavailable(sets, self.reading)
+        for name in sets if self.features.cached_only else ():
+            if not are_cached(self.detector, self.features.data.sets[name], self.features.cache):
+                return f"scores of {name} by {self.artifact.name} are not cached"
+        return None
 
     def scores(self, train: Rows, tests: Sequence[Rows]) -> list[np.ndarray]:
         """As of ``Ready``; rows it was fitted on have no score, and other labels are refused."""
@@ -127,13 +140,29 @@ class Shipped(Ready):
         order = [self.artifact.labels.index(name) for name in train.names or self.artifact.labels]
         results = []
         for test in tests:
-            chunks = (self.features.values(rows, self.reading, self.columns) for rows in _chunks(test))
-            logits = np.concatenate([self.artifact.head.logit(rows) for rows in chunks])
-            by_length = any(calibration.by_length for calibration in self.artifact.calibrations)
-            scores = self.artifact.scores(logits, self.features.tokens(test) if by_length else None)
+            scores = self._from_features(test) if self.reading else self._from_texts(test)
             scores[self.fitted_on(test)] = np.nan
             results.append(scores[:, order] if train.names else scores[:, 0])
         return results
+
+    def _from_features(self, rows: Rows) -> np.ndarray:
+        """(row, label), from the cached features."""
+        chunks = (self.features.values(some, self.reading, self.columns) for some in _chunks(rows))
+        logits = np.concatenate([self.artifact.head.logit(some) for some in chunks])
+        by_length = any(calibration.by_length for calibration in self.artifact.calibrations)
+        return self.artifact.scores(logits, self.features.tokens(rows) if by_length else None)
+
+    def _from_texts(self, rows: Rows) -> np.ndarray:
+        """(row, label), from the texts of whole sets."""
+
+        def of_set(name: str, index: np.ndarray) -> np.ndarray:
+            if name not in self._sets:
+                self.features.report(f"scores {name}/{self.artifact.name}")
+                texts = self.features.data.sets[name]
+                self._sets[name] = read_scores(self.detector, texts, self.features.cache).scores
+            return self._sets[name][index]
+
+        return gathered(rows, of_set)
 
     def fitted_on(self, rows: Rows) -> np.ndarray:
         return self.artifact.seen_in(rows.texts(self.features.data))

@@ -10,9 +10,13 @@ from detection.protocols import FITTED
 from detection.rows import Rows, concatenated
 from sklearn.metrics import roc_auc_score
 
+from splinelens.apps.detector import Detector
+from splinelens.apps.training import fit_detector
 from splinelens.errors import BadDetector
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
+from splinelens.geometry.directions import Directions
+from splinelens.texts import Texts
 
 SPEC = FeatureSpec(("margins",), ("max",), layers=(0, 2), prompt=PROMPT, max_tokens=256, normalize=True)
 
@@ -66,6 +70,23 @@ def test_a_shipped_detector_scores_the_cached_features_as_it_scores_texts(featur
     other = fitted(replace(SPEC, prompt="Rude? "), halves[0])
     assert np.isfinite(Shipped(features, other).scores(halves[0], [test])[0]).all()
     assert (features.cache / "jig" / "ours").is_dir()
+
+
+def test_a_detector_with_learned_directions_is_scored_from_the_texts_once(features, halves, data, loaded):
+    train, test = halves[0], halves[1].take(np.arange(1, 60))
+    weight = np.random.default_rng(0).normal(size=(8, 2, 32)).astype(np.float32)
+    spec = FeatureSpec(("direction_max",), layers=(0, 2), max_tokens=256, normalize=True)
+    reader = TextReader(loaded, spec, directions=Directions(weight, np.zeros(8, np.float32)))
+    texts = Texts(tuple(train.texts(data)), {}, "rows")
+    detector = Detector(fit_detector(texts, train.labels, reader, name="ours").artifact, reader)
+    shipped = Shipped(features, detector)
+    [scores] = shipped.scores(train, [test])
+    assert scores.tolist() == [record.score for record in detector.score(test.texts(data))]
+    assert len(list((features.cache / "scores").iterdir())) == 1
+    quick = Features(data, features.cache, loaded, cached_only=True)
+    assert Shipped(quick, detector).unavailable(["jig"]) is None
+    assert Shipped(quick, detector).unavailable(["jig", "para"]) == "scores of para by ours are not cached"
+    assert np.array_equal(Shipped(quick, detector).scores(train, [test])[0], scores)
 
 
 def test_rows_that_a_detector_was_fitted_on_have_no_score(features, halves, fitted):
