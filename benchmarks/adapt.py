@@ -5,8 +5,9 @@
 Each draw takes so many random rows of a set (the test part of tweeteval; all rows of FILE, CSV or JSONL with
 ``text`` and ``label``, 0 or 1), refits the detector's head near the old one as ``splinelens adapt`` does, and
 measures the AUC on the rest of the set and on the test part of jigsaw-test-binary-12k, against the head as it
-was. ``estimated`` is the gain that held-out folds of the drawn rows show, which is what a user sees. Features
-are read once and kept in CACHE.
+was. ``estimated`` is the gain that held-out folds of the drawn rows show, and ``expected loss`` the mean of what
+the sample of training rows says of the source, which is what a user sees. Features are read once and kept in
+CACHE.
 """
 
 import argparse
@@ -45,6 +46,7 @@ class Draw:
     gain: float
     source: float
     estimated: float
+    expected_loss: float | None
     penalty: float
 
 
@@ -61,7 +63,15 @@ def main() -> None:
         for name, part in measured.items()
         for rows in args.rows
     ]
-    head = ("set", "labels", "AUC gain on the rest", "on the source's test rows", "estimated", "moved")
+    head = (
+        "set",
+        "labels",
+        "AUC gain on the rest",
+        "on the source's test rows",
+        "estimated",
+        "expected loss",
+        "moved",
+    )
     print(f"{detector.artifact.name}, {args.draws} draws, means with 95 % intervals\n")
     print(Table(head, rows).markdown())
 
@@ -109,7 +119,13 @@ def draws(artifact: Artifact, part: Measured, source: Measured, rows: int, count
         some, rest = order[:rows], order[rows:]
         if min(np.bincount(part.labels[some], minlength=2)) < ROWS_PER_CLASS:
             continue
-        fitted = refit_anchored(part.values[some], part.labels[some], artifact.head, artifact.calibrations[0])
+        fitted = refit_anchored(
+            part.values[some],
+            part.labels[some],
+            artifact.head,
+            artifact.calibrations[0],
+            sample=artifact.sample,
+        )
         after = fitted.head.logit(part.values[rest])[:, 0]
         drawn.append(
             Draw(
@@ -117,6 +133,7 @@ def draws(artifact: Artifact, part: Measured, source: Measured, rows: int, count
                 roc_auc_score(source.labels, fitted.head.logit(source.values)[:, 0]) - source_before,
                 roc_auc_score(part.labels[some], fitted.logits)
                 - roc_auc_score(part.labels[some], fitted.anchor_logits),
+                fitted.sample_loss,
                 fitted.penalty,
             )
         )
@@ -126,12 +143,14 @@ def draws(artifact: Artifact, part: Measured, source: Measured, rows: int, count
 def summary(name: str, rows: int, drawn: list[Draw]) -> tuple[str, ...]:
     """A row of the table."""
     source = [draw.source for draw in drawn]
+    losses = [draw.expected_loss for draw in drawn if draw.expected_loss is not None]
     return (
         name,
         str(rows),
         _mean([draw.gain for draw in drawn]),
         f"{_mean(source)}, worst {min(source):+.4f}",
         _mean([draw.estimated for draw in drawn]),
+        f"{np.mean(losses):.4f}" if losses else "no sample",
         f"{sum(np.isfinite(draw.penalty) for draw in drawn)} of {len(drawn)}",
     )
 

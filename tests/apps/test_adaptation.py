@@ -1,11 +1,15 @@
 """Tests ``apps/adaptation.py``: an adapted detector is one like every other; what is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from splinelens.apps.adaptation import adapt
 from splinelens.apps.detector import Detector
-from splinelens.apps.training import fit_detector
+from splinelens.apps.training import fit_detector, training_sample
+from splinelens.detect.anchored import MAX_LOSS
+from splinelens.detect.heads import LinearHead
 from splinelens.errors import BadDetector, BadFeatures, BadLabels, BadTexts
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
@@ -50,6 +54,45 @@ def test_an_adapted_detector_loads_scores_explains_and_says_where_it_comes_from(
     assert "Adapted from tiny to 64 rows, 32 of them positive" in card
     assert detector.artifact.digest in card
     assert "| gain | +" in card
+
+
+def test_a_detector_with_few_columns_holds_a_sample_that_limits_the_change(fit_on, loaded, tmp_path):
+    known = fit_on(features=("hidden",))
+    rows = labeled()[0]
+    assert known.sample.shape == (len(rows), known.head.width)
+    spread = known.sample.astype(float)
+    assert spread.mean(axis=0) == pytest.approx(0, abs=1e-2)
+    assert spread.std(axis=0) == pytest.approx(1, abs=1e-2)
+    known.save(tmp_path / "known")
+    adapted = adapt(tmp_path / "known", *forum(), model=loaded)
+    again = adapted.detector.artifact
+    assert again.sample.tobytes() == known.sample.tobytes()
+    assert 0 <= adapted.record["expected_loss"] <= MAX_LOSS
+    assert 0 < adapted.record["step"] <= 1
+    if adapted.record["penalty"] is not None:
+        assert "the change is expected to cost 0.00" in " ".join(adapted.record["notes"])
+
+
+def test_a_detector_without_a_sample_adapts_and_says_what_is_not_known(detector):
+    bare = Detector(replace(detector.artifact, sample=None), detector.reader)
+    adapted = adapt(bare, *forum())
+    assert (adapted.record["step"], adapted.record["expected_loss"]) == (1, None)
+    assert adapted.record["penalty"] is not None
+    assert "what the change costs on texts like those is not known" in " ".join(adapted.record["notes"])
+
+
+@pytest.mark.parametrize(("width", "rows"), [(976, 256), (977, None)])
+def test_a_sample_takes_at_most_half_a_megabyte_of_judged_rows(width, rows):
+    values = np.repeat(np.arange(400.0)[:, None], width, axis=1)
+    head = LinearHead(np.zeros(width), np.ones(width), np.zeros((1, width), np.float32), np.zeros(1))
+    sample = training_sample(head, values, np.arange(400) % 4 > 0, seed=0)
+    if rows is None:
+        assert sample is None
+        return
+    assert sample.shape == (rows, width)
+    assert sample.nbytes <= 500_000
+    assert (sample[:, 0] % 4 > 0).all()
+    assert len({*sample[:, 0].tolist()}) == rows
 
 
 def test_labels_that_it_knows_already_leave_the_weights_and_say_so(detector):

@@ -7,7 +7,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from splinelens.detect.anchored import refit_anchored
+from splinelens.detect.anchored import MAX_LOSS, SAMPLE_WEIGHT, refit_anchored
 from splinelens.detect.calibration import Calibration
 from splinelens.detect.heads import LinearHead
 from splinelens.errors import BadFeatures, BadLabels
@@ -85,6 +85,50 @@ def test_the_unit_of_the_columns_does_not_matter():
     other = refit_anchored(8 * rows, labels, wide, AS_IT_IS, penalties=[1.0])
     assert other.logits == pytest.approx(one.logits)
     assert other.head.weight == pytest.approx(one.head.weight)
+
+
+def expected_auc(positive, logits):
+    """That of random labels with these probabilities, pair by pair."""
+    pairs = [(i, j) for i in range(len(logits)) for j in range(len(logits))]
+    won = [(logits[i] > logits[j]) + (i == j) / 2 for i, j in pairs]
+    weights = [positive[i] * (1 - positive[j]) for i, j in pairs]
+    return np.average(won, weights=weights)
+
+
+def test_a_sample_adds_the_squared_change_of_its_logits_to_the_penalty():
+    rows, sample = table(80, 30), table(50, 30, seed=1) + 0.5
+    anchor = head([0.5] + [0.0] * 29, bias=0.3)
+    labels = (rows[:, 1] + rows[:, 2] > 0).astype(int)
+    refitted = refit_anchored(rows, labels, anchor, AS_IT_IS, penalties=[0.1], sample=sample)
+    unit = ((rows - rows.mean(axis=0)) ** 2).sum() / 80
+    change = (refitted.head.weight - anchor.weight)[0].astype(float)
+    spread = sample - sample.mean(axis=0)
+    wrong = 1 / (1 + np.exp(-refitted.head.logit(rows)[:, 0])) - labels
+    penalty = unit * change + SAMPLE_WEIGHT * spread.T @ (spread @ change) / 50
+    assert np.abs(change).max() > 0.01
+    assert refitted.step == 1
+    assert wrong @ rows + 0.1 * penalty == pytest.approx(0, abs=1e-3)
+
+
+def test_a_change_is_shortened_until_the_sample_keeps_its_order():
+    rows, sample = table(100, 8), table(200, 8, seed=1)
+    anchor, calibration = head([2.0] + [0.0] * 7), Calibration(0.8, -0.1)
+    labels = (rows[:, 0] - 4 * rows[:, 1] > 0).astype(int)
+    free = refit_anchored(rows, labels, anchor, calibration)
+    refitted = refit_anchored(rows, labels, anchor, calibration, sample=sample)
+    assert (free.step, free.sample_loss) == (1, None)
+    before, after = (one.logit(sample)[:, 0] for one in (anchor, refitted.head))
+    positive = calibration.score(before)
+    lost = expected_auc(positive, before) - expected_auc(positive, after)
+    assert refitted.sample_loss == pytest.approx(lost, abs=1e-6)
+    assert 0.8 * MAX_LOSS < lost <= MAX_LOSS
+    assert 0 < refitted.step < 1
+    new = table(500, 8, seed=2)
+    truth = new[:, 0] - 4 * new[:, 1] > 0
+    gains = [roc_auc_score(truth, one.head.logit(new)[:, 0]) for one in (free, refitted)]
+    assert gains[0] > gains[1] > roc_auc_score(truth, new[:, 0])
+    held_out = roc_auc_score(labels, refitted.logits)  # shortened as well
+    assert held_out == pytest.approx(gains[1], abs=0.08)
 
 
 def test_what_cannot_be_refitted_is_refused():

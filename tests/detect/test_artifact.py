@@ -104,6 +104,35 @@ def test_damaged_directions_are_refused(directed, tmp_path, change, message):
         Artifact.load(tmp_path)
 
 
+def test_a_sample_of_training_rows_comes_back_and_decides_no_score(artifact, tmp_path):
+    assert artifact.sample is None
+    sample = np.random.default_rng(0).normal(size=(4, artifact.head.width)).astype(np.float16)
+    known = replace(artifact, sample=sample)
+    known.save(tmp_path)
+    again = Artifact.load(tmp_path)
+    assert again.sample.dtype == np.float16
+    assert again.sample.tobytes() == sample.tobytes()
+    assert again.digest == known.digest == artifact.digest
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda sample: sample.astype(np.float32), "sample holds something other than finite float16"),
+        (lambda sample: sample * np.float16("inf"), "sample holds something other than finite float16"),
+        (lambda sample: sample[:, 1:].copy(), r"sample has shape \(4, \d+\) beside a head of \d+ columns"),
+        (lambda sample: sample[0], r"sample has shape \(\d+,\) beside a head"),
+        (lambda sample: sample[:0], r"sample has shape \(0, \d+\) beside a head"),
+    ],
+    ids=["float32", "infinite", "width", "flat", "empty"],
+)
+def test_a_damaged_sample_is_refused(artifact, folder, change, message):
+    sample = change(np.ones((4, artifact.head.width), np.float16))
+    exchange_arrays(folder, save_arrays(artifact.head.arrays() | {"sample": sample}))
+    with pytest.raises(BrokenArtifact, match=message):
+        Artifact.load(folder)
+
+
 def test_directions_that_no_column_reads_are_refused(artifact, directed, tmp_path):
     replace(artifact, directions=directed.directions).save(tmp_path)
     with pytest.raises(BrokenArtifact, match="3 directions beside columns that read none"):

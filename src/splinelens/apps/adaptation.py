@@ -61,7 +61,7 @@ class Adaptation:
 
     @property
     def record(self) -> dict[str, Any]:  # Any: plain JSON values
-        """What the detector was adapted from, the penalty, the gain with its interval, and notes."""
+        """What the detector was adapted from, the penalty, gain and expected loss, and notes."""
         return dict(self.detector.artifact.training["adapted"])
 
     def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
@@ -86,8 +86,9 @@ def adapt(
     """Adapt a detector of one label to 32 to 500 labeled texts; labels are checked before a model is loaded.
 
     The weights are fitted again near those they had (``detect.anchored``): how near is chosen by
-    cross-validation, and they stay as they are unless the gain is clear. Calibration and thresholds are new,
-    from held-out rows.
+    cross-validation, and they stay as they are unless the gain is clear. If the detector holds a sample of
+    its training rows, what the change may cost on them is limited. Calibration and thresholds are new, from
+    held-out rows.
 
     Args:
         detector: A detector, or the shipped name or folder of one.
@@ -150,6 +151,7 @@ def adapt(
         artifact.head,
         artifact.calibrations[0],
         groups=np.unique(hashes, return_inverse=True)[1],
+        sample=artifact.sample,
         seed=seed,
     )
     calibration, limits, notes = _verdicts(artifact, y, fitted.logits, tokens)
@@ -195,6 +197,8 @@ def adapt(
         "positives": int(y.sum()),
         "penalty": None if fitted.penalty == np.inf else fitted.penalty,
         "tried": [asdict(tried) for tried in fitted.tried],
+        "step": fitted.step,
+        "expected_loss": fitted.sample_loss,
         "auc_before": before.auc,
         "auc_before_interval": before.auc_interval,
         "auc_after": after.auc,
@@ -313,6 +317,17 @@ def _notes(fitted: Anchored, interval: tuple[float, float] | None, rows: int) ->
         notes.append(
             "The weights are kept: no change gained more on held-out rows than one standard error. "
             "Calibration and thresholds are new."
+        )
+    elif fitted.sample_loss is None:
+        notes.append(
+            "The detector holds no sample of its training rows, so what the change costs on texts like those "
+            "is not known."
+        )
+    else:
+        shortened = "" if fitted.step == 1 else f" {100 * fitted.step:.0f} % of the change is kept for that."
+        notes.append(
+            "On texts like those that it was fitted on, the change is expected to cost "
+            f"{fitted.sample_loss:.4f} of the AUC.{shortened}"
         )
     if interval is None or interval[0] <= 0:
         notes.append(f"{rows} rows are too few to tell whether adapting it changed the AUC; label more.")

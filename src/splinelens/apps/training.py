@@ -51,6 +51,7 @@ MAX_SEED = 2**32 - 1
 """The largest seed that scikit-learn takes."""
 
 _MANIFEST_BYTES = 200_000
+_SAMPLE_ROWS, _SAMPLE_BYTES = 256, 500_000  # of the stored training rows; 976 columns are the most
 _RESAMPLES = 2000  # of the out-of-fold metrics
 _LONGEST = 4096  # tokens of the longest texts that are joined from rows
 _JOINED = 200  # joined texts of each size and fold, at least
@@ -368,7 +369,8 @@ def fit_detector(
             )
             for label, (logits, lengths) in enumerate(long)
         ]
-    seen = different[: max_hashes(fitted.head, directions)]
+    sample = training_sample(fitted.head, values, judge, seed)
+    seen = different[: max_hashes(fitted.head, directions, sample)]
     positives = y.sum(axis=0).tolist()
     artifact = Artifact(
         name=_escaped(name),
@@ -402,6 +404,7 @@ def fit_detector(
         version=__version__,
         seen=seen,
         directions=directions,
+        sample=sample,
     )
     judged_scores = artifact.scores(fitted.logits, tokens[judge])
     evaluated = y[judge], judged_scores, tokens[judge]
@@ -464,12 +467,26 @@ def count_repeated(groups: np.ndarray, labels: np.ndarray) -> dict[str, int]:
     }
 
 
-def max_hashes(head: LinearHead, directions: Directions | None = None) -> int:
-    """Hashes of training texts that fit into a detector beside its head and directions."""
-    head_bytes = sum(array.nbytes for array in head.arrays().values())
+def max_hashes(
+    head: LinearHead, directions: Directions | None = None, sample: np.ndarray | None = None
+) -> int:
+    """Hashes of training texts that fit into a detector beside its other arrays."""
+    others = sum(array.nbytes for array in head.arrays().values())
     if directions is not None:
-        head_bytes += directions.weight.nbytes
-    return max(MIN_HASHES, (MAX_BYTES - _MANIFEST_BYTES - head_bytes) // 8)
+        others += directions.weight.nbytes
+    if sample is not None:
+        others += sample.nbytes
+    return max(MIN_HASHES, (MAX_BYTES - _MANIFEST_BYTES - others) // 8)
+
+
+def training_sample(head: LinearHead, values: np.ndarray, judge: np.ndarray, seed: int) -> np.ndarray | None:
+    """Standardized features of 256 random judged rows, float16; None where they would take above 0.5 MB."""
+    if 2 * _SAMPLE_ROWS * head.width > _SAMPLE_BYTES:
+        return None
+    rows = np.random.default_rng(seed).permutation(np.flatnonzero(judge))[:_SAMPLE_ROWS]
+    largest = float(np.finfo(np.float16).max)
+    standardized = (values[np.sort(rows)] - head.mean) / head.scale
+    return np.clip(standardized, -largest, largest).astype(np.float16)
 
 
 def _column_prior(table: FeatureTable, prior: Mapping[str, float]) -> np.ndarray:

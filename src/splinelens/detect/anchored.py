@@ -4,8 +4,14 @@ The new logit is ``z + x . d + c``: the logit ``z`` of the anchor plus a change 
 ``c``. They minimize the logistic loss of the rows, each logit calibrated as the anchor's, plus
 ``penalty / 2 * s * |d|**2``: a Gaussian prior around the anchor's weights, whose width the rows choose. ``s``
 is the mean squared norm of the centered rows, so a penalty means the same for 100 columns and for 50,000. The
-bias is free, since shares of positive texts differ. ``d`` lies in the span of the rows, so the problem is
-solved exactly in as many dimensions as rows, as in ``detect.solver``.
+bias is free, since shares of positive texts differ. The problem is solved exactly in as many dimensions as
+rows, as in ``detect.solver``.
+
+With a sample of the rows that the anchor was fitted on, their labels not needed, the head moves further and
+forgets less. The mean squared change of their logits is penalized, too, ``SAMPLE_WEIGHT`` times as much as
+``s * |d|**2``. Then the change is shortened until it costs at most ``MAX_LOSS`` of the AUC that is expected
+on the sample if the anchor's calibrated scores are the probabilities of its labels:
+``sum_ij p_i (1 - p_j) [z_i > z_j] / sum_ij p_i (1 - p_j)``. No logits have a higher one than the anchor's.
 
 An infinite penalty is the anchor itself, and wins unless another is better by more than one standard error
 (Breiman, Friedman, Olshen, Stone: Classification and Regression Trees, 1984, section 3.4.3).
@@ -25,7 +31,14 @@ from splinelens.errors import BadFeatures, BadLabels
 PENALTIES = (10.0, 3.0, 1.0, 0.3)
 """Penalties to choose from besides infinity; a smaller one lets the head move further from its anchor."""
 
+SAMPLE_WEIGHT = 100.0
+"""Weight of the squared change of the logits on the sample, against that of the weights."""
+
+MAX_LOSS = 0.002
+"""Most of the expected AUC on the sample that a change may cost."""
+
 _MAX_STEPS, _TOLERANCE = 100, 1e-8  # of Newton's method
+_HALVINGS = 10  # of the interval in which the length of the change is searched
 _REPEATS = 3  # of the folds that a penalty is chosen on
 
 
@@ -54,6 +67,8 @@ class Anchored:
         tried: Every finite penalty.
         logits: (row,), each from a head fitted without its fold, the choice of the penalty included.
         anchor_logits: (row,), of the anchor.
+        step: Share of the change that is kept, 1 unless a sample shortens it.
+        sample_loss: Expected AUC that the change costs on the sample; None without one.
     """
 
     head: LinearHead
@@ -61,6 +76,8 @@ class Anchored:
     tried: tuple[Tried, ...]
     logits: np.ndarray
     anchor_logits: np.ndarray
+    step: float
+    sample_loss: float | None
 
 
 def refit_anchored(
@@ -71,6 +88,7 @@ def refit_anchored(
     *,
     penalties: Sequence[float] = PENALTIES,
     groups: np.ndarray | None = None,
+    sample: np.ndarray | None = None,
     seed: int = 0,
 ) -> Anchored:
     """Refit the head of one label, and judge the rows out of fold.
@@ -82,6 +100,7 @@ def refit_anchored(
         calibration: Of the anchor's logits.
         penalties: Finite ones to choose from.
         groups: (row,) one number per row, equal for rows with the same text, which share a fold.
+        sample: (row of the sample, column), standardized: rows whose order by logit is to last.
         seed: Of the folds.
 
     Raises:
@@ -106,7 +125,7 @@ def refit_anchored(
     anchor_logits = anchor.logit(rows)[:, 0]
     if not np.isfinite(anchor_logits).all():
         raise BadFeatures("a row has no finite logit; leave out rows that cannot be read")
-    problem = _Problem.of(rows, y, anchor, anchor_logits, calibration, groups)
+    problem = _Problem.of(rows, y, anchor, anchor_logits, calibration, groups, sample)
     everything = np.arange(len(rows))
     penalty, tried = problem.choose(everything, penalties, seed)
     logits = anchor_logits.copy()
@@ -114,22 +133,30 @@ def refit_anchored(
         others = np.setdiff1d(everything, held_out)
         chosen, _ = problem.choose(others, penalties, seed)
         logits[held_out] = problem.held_out_logits(others, held_out, chosen)
-    head = anchor if math.isinf(penalty) else problem.head(penalty)
-    return Anchored(head, penalty, tried, logits, anchor_logits)
+    if math.isinf(penalty):
+        loss = None if sample is None else 0.0
+        return Anchored(anchor, penalty, tried, logits, anchor_logits, 1.0, loss)
+    head, step, loss = problem.head(penalty)
+    return Anchored(head, penalty, tried, logits, anchor_logits, step, loss)
 
 
 @dataclass(frozen=True, eq=False)
 class _Problem:
     """The rows in coordinates in which the penalty is the squared norm.
 
-    ``coordinates`` is (row, row), the Cholesky factor of the Gram matrix of the centered rows divided by the
-    mean of its diagonal, so ``penalty`` multiplies the squared norm itself.
+    ``spanning`` is (row, column): the change of the weights is a sum of its rows. Without a sample it is the
+    centered rows, with one their product with ``inv(I + c * S.T @ S)`` for the centered sample S.
+    ``coordinates`` is (row, row), the Cholesky factor of the matrix of its inner products with the centered
+    rows, divided by their mean squared norm, so ``penalty`` multiplies the squared norm itself;
+    ``sample_coordinates`` are those of the sample.
     """
 
-    centered: np.ndarray
+    spanning: np.ndarray
     center: np.ndarray
     unit: float
     coordinates: np.ndarray
+    sample: "_Sample | None"
+    sample_coordinates: np.ndarray
     labels: np.ndarray
     anchor: LinearHead
     logits: np.ndarray
@@ -145,14 +172,36 @@ class _Problem:
         logits: np.ndarray,
         calibration: Calibration,
         groups: np.ndarray,
+        sample: np.ndarray | None,
     ) -> "_Problem":
+        from scipy.linalg import solve, solve_triangular
+
         centered = (rows - anchor.mean) / anchor.scale
         center = centered.mean(axis=0)
         centered -= center
-        gram = centered @ centered.T
-        unit = float(np.trace(gram)) / len(rows) or 1.0
-        factor = gram_factor(gram / unit)
-        return cls(centered, center, unit, factor, labels, anchor, logits, calibration, groups)
+        unit = float((centered**2).sum()) / len(rows) or 1.0
+        spanning, known, sample_coordinates = centered, None, np.zeros((0, len(rows)))
+        if sample is not None:
+            known = _Sample.of(sample, anchor, calibration)
+            ridge = unit * len(sample) / SAMPLE_WEIGHT * np.eye(len(sample))
+            inner = solve(ridge + known.rows @ known.rows.T, known.rows @ centered.T, assume_a="pos")
+            spanning = centered - inner.T @ known.rows
+        factor = gram_factor(spanning @ centered.T / unit)
+        if known is not None:
+            sample_coordinates = solve_triangular(factor, spanning @ known.rows.T / unit, lower=True).T
+        return cls(
+            spanning,
+            center,
+            unit,
+            factor,
+            known,
+            sample_coordinates,
+            labels,
+            anchor,
+            logits,
+            calibration,
+            groups,
+        )
 
     def folds(self, rows: np.ndarray, seed: int) -> list[np.ndarray]:
         """Folds of some rows, rows of one text together."""
@@ -199,23 +248,41 @@ class _Problem:
         if math.isinf(penalty):
             return self.logits[held_out]
         change, _ = self._fit(rows, penalty)
+        change = self._step(change) * change
         moved = (self.coordinates[held_out] - self.coordinates[rows].mean(axis=0)) @ change
         return self.logits[held_out] + moved / self.calibration.slope
 
-    def head(self, penalty: float) -> LinearHead:
-        """The head fitted on all rows."""
+    def head(self, penalty: float) -> tuple[LinearHead, float, float | None]:
+        """The head fitted on all rows, the share of its change that is kept, and what it costs."""
         from scipy.linalg import solve_triangular
 
         change, bias = self._fit(np.arange(len(self.labels)), penalty)
+        step = self._step(change)
+        change, bias = step * change, step * bias
+        loss = self.sample.loss(self.sample_coordinates @ change) if self.sample else None
         alpha = solve_triangular(self.coordinates, change, lower=True, trans="T")
-        weight = alpha @ self.centered / (self.unit * self.calibration.slope)
+        weight = alpha @ self.spanning / (self.unit * self.calibration.slope)
         shift = bias / self.calibration.slope - float(self.center @ weight)
-        return LinearHead(
+        head = LinearHead(
             self.anchor.mean,
             self.anchor.scale,
             (self.anchor.weight[0] + weight)[None].astype(np.float32),
             self.anchor.bias + shift,
         )
+        return head, step, loss
+
+    def _step(self, change: np.ndarray) -> float:
+        """The largest share of a change, up to 1, that costs no more than ``MAX_LOSS`` on the sample."""
+        if self.sample is None:
+            return 1.0
+        moved = self.sample_coordinates @ change
+        if self.sample.loss(moved) <= MAX_LOSS:
+            return 1.0
+        low, high = 0.0, 1.0
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.sample.loss(middle * moved) <= MAX_LOSS else (low, middle)
+        return low
 
     def _fit(self, rows: np.ndarray, penalty: float) -> tuple[np.ndarray, float]:
         """The change of the calibrated logit: its coordinates, and that of the bias; by Newton's method."""
@@ -243,6 +310,30 @@ class _Problem:
                 step /= 2
             point, current = point - step, lower
         return point[:-1] / root, float(point[-1])
+
+
+@dataclass(frozen=True, eq=False)
+class _Sample:
+    """Rows that the anchor was fitted on: centered, their calibrated logits, and what these expect."""
+
+    rows: np.ndarray
+    logits: np.ndarray
+    positive: np.ndarray
+
+    @classmethod
+    def of(cls, rows: np.ndarray, anchor: LinearHead, calibration: Calibration) -> "_Sample":
+        rows = rows.astype(np.float64)
+        logits = rows @ anchor.weight[0].astype(np.float64) + anchor.bias[0]
+        return cls(rows - rows.mean(axis=0), calibration.logit(logits), calibration.score(logits))
+
+    def loss(self, moved: np.ndarray) -> float:
+        """Expected AUC of the calibrated logits, less that of the logits that are moved."""
+        return self._expected_auc(self.logits) - self._expected_auc(self.logits + moved)
+
+    def _expected_auc(self, logits: np.ndarray) -> float:
+        positive = self.positive[np.argsort(logits, kind="stable")]
+        below = np.cumsum(1 - positive) - (1 - positive) / 2  # a row is not above itself
+        return float(positive @ below / (positive.sum() * (1 - positive).sum()))
 
 
 def _placements(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:

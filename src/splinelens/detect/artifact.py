@@ -41,7 +41,7 @@ _LEARNED = {"direction_max", "direction_min", "direction_last", "direction_mean"
 # The first three likewise; a mean is a sum over tokens, few enough to keep the margins of each.
 _SCHEMA = 3
 _MANIFEST, _ARRAYS = ARTIFACT_FILES
-_SEEN = "seen"
+_SEEN, _SAMPLE = "seen", "sample"
 _WEIGHT, _BIAS = "directions.weight", "directions.bias"
 _MAX_MANIFEST_BYTES, _MAX_ARRAYS_BYTES = 4_000_000, 1_000_000_000
 _DEFAULT_FPR = 0.05
@@ -100,11 +100,14 @@ class Artifact(Manifest):
         seen: Hashes of the training texts (``texts.text_hashes``), ascending; the lowest ones if there were
             too many to keep, none if they were not recorded.
         directions: Learned hyperplanes, if the head reads margins to them.
+        sample: (row, column) float16, standardized features of random judged training rows, for
+            ``detect.anchored``; None if there are too many columns. They decide no score.
     """
 
     head: InstanceOf[LinearHead]
     seen: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
     directions: InstanceOf[Directions] | None = None
+    sample: np.ndarray | None = None
 
     def scores(self, logits: np.ndarray, tokens: np.ndarray | None = None) -> np.ndarray:
         """Calibrated scores of the head's logits, (text, label), each in [0, 1] or NaN.
@@ -419,6 +422,8 @@ class Artifact(Manifest):
         from safetensors.numpy import save
 
         arrays = self.head.arrays() | ({_SEEN: self.seen} if len(self.seen) else {})
+        if self.sample is not None:
+            arrays[_SAMPLE] = self.sample
         if self.directions is not None:
             arrays |= {_WEIGHT: self.directions.weight, _BIAS: self.directions.bias}
         data = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
@@ -459,13 +464,13 @@ class Artifact(Manifest):
             first = error.errors()[0]
             where = where + ".".join(map(str, first["loc"])) or "arrays"
             raise BrokenArtifact(f"{path} is damaged at {where!r}: {first['msg']}; {_AGAIN}") from error
-        head, seen, directions = _read_arrays(folder / _ARRAYS, file)
+        head, seen, directions, sample = _read_arrays(folder / _ARRAYS, file)
         total = sum(size for _, size in manifest.columns)
         if total != head.width:
             raise BrokenArtifact(
                 f"{path} names columns of {total} entries, {_ARRAYS} beside it weighs {head.width}; {_AGAIN}"
             )
-        artifact = cls(**vars(manifest), head=head, seen=seen, directions=directions)
+        artifact = cls(**vars(manifest), head=head, seen=seen, directions=directions, sample=sample)
         problem = _labels_problem(artifact) or _numbers_problem(artifact) or _directions_problem(artifact)
         if problem:
             raise BrokenArtifact(f"{path} is inconsistent: {problem}; {_AGAIN}")
@@ -603,8 +608,10 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def _read_arrays(path: Path, file: _ArrayFile) -> tuple[LinearHead, np.ndarray, Directions | None]:
-    """The head, the hashes of seen texts and the directions, from a file of this size and hash."""
+def _read_arrays(
+    path: Path, file: _ArrayFile
+) -> tuple[LinearHead, np.ndarray, Directions | None, np.ndarray | None]:
+    """Head, hashes of seen texts, directions and sample, from a file of this size and hash."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -625,7 +632,13 @@ def _read_arrays(path: Path, file: _ArrayFile) -> tuple[LinearHead, np.ndarray, 
         directions = None
         if _WEIGHT in arrays or _BIAS in arrays:
             directions = Directions(arrays.pop(_WEIGHT), arrays.pop(_BIAS))
-        return LinearHead.from_arrays(arrays), seen, directions
+        sample = arrays.pop(_SAMPLE, None)
+        head = LinearHead.from_arrays(arrays)
+        if sample is not None and (sample.dtype != np.float16 or not np.isfinite(sample).all()):
+            raise BrokenArtifact(f"{_SAMPLE} holds something other than finite float16 numbers")
+        if sample is not None and (sample.shape[1:] != (head.width,) or not len(sample)):
+            raise BrokenArtifact(f"{_SAMPLE} has shape {sample.shape} beside a head of {head.width} columns")
+        return head, seen, directions, sample
     except (BadFeatures, BrokenArtifact, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise BrokenArtifact(f"{path} does not hold arrays that can be read: {error}; {_AGAIN}") from error
 
