@@ -7,7 +7,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from splinelens.detect.anchored import MAX_LOSS, SAMPLE_WEIGHT, refit_anchored
+from splinelens.detect.anchored import MAX_LOSS, SAMPLE_WEIGHT, Sample, refit_anchored
 from splinelens.detect.calibration import Calibration
 from splinelens.detect.heads import LinearHead
 from splinelens.errors import BadFeatures, BadLabels
@@ -87,6 +87,10 @@ def test_the_unit_of_the_columns_does_not_matter():
     assert other.head.weight == pytest.approx(one.head.weight)
 
 
+def sampled(rows, logits):
+    return Sample(rows.astype(np.float16), logits.astype(np.float32))
+
+
 def expected_auc(positive, logits):
     """That of random labels with these probabilities, pair by pair."""
     pairs = [(i, j) for i in range(len(logits)) for j in range(len(logits))]
@@ -96,13 +100,13 @@ def expected_auc(positive, logits):
 
 
 def test_a_sample_adds_the_squared_change_of_its_logits_to_the_penalty():
-    rows, sample = table(80, 30), table(50, 30, seed=1) + 0.5
+    rows, sample = table(80, 30), sampled(table(50, 30, seed=1) + 0.5, np.tile([-20, 20], 25))
     anchor = head([0.5] + [0.0] * 29, bias=0.3)
     labels = (rows[:, 1] + rows[:, 2] > 0).astype(int)
     refitted = refit_anchored(rows, labels, anchor, AS_IT_IS, penalties=[0.1], sample=sample)
     unit = ((rows - rows.mean(axis=0)) ** 2).sum() / 80
     change = (refitted.head.weight - anchor.weight)[0].astype(float)
-    spread = sample - sample.mean(axis=0)
+    spread = sample.rows - sample.rows.mean(axis=0, dtype=float)
     wrong = 1 / (1 + np.exp(-refitted.head.logit(rows)[:, 0])) - labels
     penalty = unit * change + SAMPLE_WEIGHT * spread.T @ (spread @ change) / 50
     assert np.abs(change).max() > 0.01
@@ -111,16 +115,19 @@ def test_a_sample_adds_the_squared_change_of_its_logits_to_the_penalty():
 
 
 def test_a_change_is_shortened_until_the_sample_keeps_its_order():
-    rows, sample = table(100, 8), table(200, 8, seed=1)
+    rows, known = table(100, 8), table(200, 8, seed=1)
+    sample = sampled(known, 1.5 * known[:, 0])  # less sure than the anchor is of it
     anchor, calibration = head([2.0] + [0.0] * 7), Calibration(0.8, -0.1)
     labels = (rows[:, 0] - 4 * rows[:, 1] > 0).astype(int)
     free = refit_anchored(rows, labels, anchor, calibration)
     refitted = refit_anchored(rows, labels, anchor, calibration, sample=sample)
     assert (free.step, free.sample_loss) == (1, None)
-    before, after = (one.logit(sample)[:, 0] for one in (anchor, refitted.head))
-    positive = calibration.score(before)
-    lost = expected_auc(positive, before) - expected_auc(positive, after)
-    assert refitted.sample_loss == pytest.approx(lost, abs=1e-6)
+    after = sample.moved(anchor, refitted.head).logits
+    positive = calibration.score(sample.logits)
+    lost = expected_auc(positive, sample.logits) - expected_auc(positive, after)
+    assert refitted.sample_loss == pytest.approx(lost, abs=1e-5)
+    change = refitted.head.logit(known)[:, 0] - anchor.logit(known)[:, 0]
+    assert after == pytest.approx(sample.logits + change, abs=0.01)
     assert 0.8 * MAX_LOSS < lost <= MAX_LOSS
     assert 0 < refitted.step < 1
     new = table(500, 8, seed=2)

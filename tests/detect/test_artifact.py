@@ -17,6 +17,7 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 import splinelens.detect
+from splinelens.detect.anchored import Sample
 from splinelens.detect.artifact import Artifact
 from splinelens.errors import BadDetector, BrokenArtifact, CannotWrite
 from splinelens.geometry.directions import Directions
@@ -106,29 +107,32 @@ def test_damaged_directions_are_refused(directed, tmp_path, change, message):
 
 def test_a_sample_of_training_rows_comes_back_and_decides_no_score(artifact, tmp_path):
     assert artifact.sample is None
-    sample = np.random.default_rng(0).normal(size=(4, artifact.head.width)).astype(np.float16)
-    known = replace(artifact, sample=sample)
+    rows = np.random.default_rng(0).normal(size=(4, artifact.head.width)).astype(np.float16)
+    known = replace(artifact, sample=Sample(rows, np.arange(4, dtype=np.float32)))
     known.save(tmp_path)
     again = Artifact.load(tmp_path)
-    assert again.sample.dtype == np.float16
-    assert again.sample.tobytes() == sample.tobytes()
+    assert again.sample.rows.tobytes() == rows.tobytes()
+    assert again.sample.logits.tolist() == [0, 1, 2, 3]
     assert again.digest == known.digest == artifact.digest
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("rows", "logits", "message"),
     [
-        (lambda sample: sample.astype(np.float32), "sample holds something other than finite float16"),
-        (lambda sample: sample * np.float16("inf"), "sample holds something other than finite float16"),
-        (lambda sample: sample[:, 1:].copy(), r"sample has shape \(4, \d+\) beside a head of \d+ columns"),
-        (lambda sample: sample[0], r"sample has shape \(\d+,\) beside a head"),
-        (lambda sample: sample[:0], r"sample has shape \(0, \d+\) beside a head"),
+        (np.ones((4, 2), np.float32), np.ones(4, np.float32), "rows of a sample are not finite float16"),
+        (np.full((4, 2), np.inf, np.float16), np.ones(4, np.float32), "rows of a sample are not finite"),
+        (np.ones(4, np.float16), np.ones(4, np.float32), "rows of a sample are not finite float16 of 2 axes"),
+        (np.ones((4, 2), np.float16), np.ones(4), "logits of a sample are not finite float32"),
+        (np.ones((4, 2), np.float16), np.ones(3, np.float32), "a sample has 4 rows and 3 logits"),
+        (np.ones((0, 2), np.float16), np.ones(0, np.float32), "a sample has 0 rows"),
+        (np.ones((4, 99), np.float16), np.ones(4, np.float32), "a sample of 99 columns beside a head of"),
+        (np.ones((4, 2), np.float16), None, "can be read: 'sample.logits'"),
     ],
-    ids=["float32", "infinite", "width", "flat", "empty"],
+    ids=["float32", "infinite", "flat", "double", "lengths", "empty", "width", "none"],
 )
-def test_a_damaged_sample_is_refused(artifact, folder, change, message):
-    sample = change(np.ones((4, artifact.head.width), np.float16))
-    exchange_arrays(folder, save_arrays(artifact.head.arrays() | {"sample": sample}))
+def test_a_damaged_sample_is_refused(artifact, folder, rows, logits, message):
+    arrays = artifact.head.arrays() | {"sample.rows": rows, "sample.logits": logits}
+    exchange_arrays(folder, save_arrays({key: array for key, array in arrays.items() if array is not None}))
     with pytest.raises(BrokenArtifact, match=message):
         Artifact.load(folder)
 

@@ -161,6 +161,7 @@ def adapt(
         artifact,
         name=name or f"{artifact.name}-adapted",
         head=fitted.head,
+        sample=artifact.sample and artifact.sample.moved(artifact.head, fitted.head),
         calibrations=(calibration,),
         thresholds=(limits,),
         command=command,

@@ -14,8 +14,9 @@ import numpy as np
 
 from splinelens import __version__
 from splinelens.apps.detector import Detector
+from splinelens.detect.anchored import Sample
 from splinelens.detect.artifact import ARTIFACT_FILES, Artifact, Task, verdicts_problem
-from splinelens.detect.calibration import Calibration, Knots, calibrate, length_offsets
+from splinelens.detect.calibration import Calibration, Knots, calibrate, length_offsets, offsets_at
 from splinelens.detect.heads import LinearHead
 from splinelens.detect.label_errors import contradictions, suspected_labels
 from splinelens.detect.learning_curve import learning_curve
@@ -369,7 +370,10 @@ def fit_detector(
             )
             for label, (logits, lengths) in enumerate(long)
         ]
-    sample = training_sample(fitted.head, values, judge, seed)
+    sample = None
+    if task == "binary":
+        offset = offsets_at(knots[0], tokens[judge]) if knots[0] else 0.0
+        sample = training_sample(fitted.head, values[judge], fitted.logits[:, 0] - offset, seed)
     seen = different[: max_hashes(fitted.head, directions, sample)]
     positives = y.sum(axis=0).tolist()
     artifact = Artifact(
@@ -467,9 +471,7 @@ def count_repeated(groups: np.ndarray, labels: np.ndarray) -> dict[str, int]:
     }
 
 
-def max_hashes(
-    head: LinearHead, directions: Directions | None = None, sample: np.ndarray | None = None
-) -> int:
+def max_hashes(head: LinearHead, directions: Directions | None = None, sample: Sample | None = None) -> int:
     """Hashes of training texts that fit into a detector beside its other arrays."""
     others = sum(array.nbytes for array in head.arrays().values())
     if directions is not None:
@@ -479,14 +481,14 @@ def max_hashes(
     return max(MIN_HASHES, (MAX_BYTES - _MANIFEST_BYTES - others) // 8)
 
 
-def training_sample(head: LinearHead, values: np.ndarray, judge: np.ndarray, seed: int) -> np.ndarray | None:
-    """Standardized features of 256 random judged rows, float16; None where they would take above 0.5 MB."""
+def training_sample(head: LinearHead, values: np.ndarray, logits: np.ndarray, seed: int) -> Sample | None:
+    """A sample of 256 random rows with these logits; None where their features would take above 0.5 MB."""
     if 2 * _SAMPLE_ROWS * head.width > _SAMPLE_BYTES:
         return None
-    rows = np.random.default_rng(seed).permutation(np.flatnonzero(judge))[:_SAMPLE_ROWS]
+    rows = np.sort(np.random.default_rng(seed).permutation(len(values))[:_SAMPLE_ROWS])
     largest = float(np.finfo(np.float16).max)
-    standardized = (values[np.sort(rows)] - head.mean) / head.scale
-    return np.clip(standardized, -largest, largest).astype(np.float16)
+    standardized = np.clip((values[rows] - head.mean) / head.scale, -largest, largest)
+    return Sample(standardized.astype(np.float16), logits[rows].astype(np.float32))
 
 
 def _column_prior(table: FeatureTable, prior: Mapping[str, float]) -> np.ndarray:

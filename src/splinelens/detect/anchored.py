@@ -7,11 +7,12 @@ is the mean squared norm of the centered rows, so a penalty means the same for 1
 bias is free, since shares of positive texts differ. The problem is solved exactly in as many dimensions as
 rows, as in ``detect.solver``.
 
-With a sample of the rows that the anchor was fitted on, their labels not needed, the head moves further and
+With a sample of the rows that the anchor was fitted on, without their labels, the head moves further and
 forgets less. The mean squared change of their logits is penalized, too, ``SAMPLE_WEIGHT`` times as much as
 ``s * |d|**2``. Then the change is shortened until it costs at most ``MAX_LOSS`` of the AUC that is expected
-on the sample if the anchor's calibrated scores are the probabilities of its labels:
-``sum_ij p_i (1 - p_j) [z_i > z_j] / sum_ij p_i (1 - p_j)``. No logits have a higher one than the anchor's.
+on the sample if its calibrated scores are the probabilities of its labels:
+``sum_ij p_i (1 - p_j) [z_i > z_j] / sum_ij p_i (1 - p_j)``. No logits have a higher one than those of the
+scores. These are out of fold: of rows that it was fitted on an anchor is too sure to tell what would harm.
 
 An infinite penalty is the anchor itself, and wins unless another is better by more than one standard error
 (Breiman, Friedman, Olshen, Stone: Classification and Regression Trees, 1984, section 3.4.3).
@@ -58,6 +59,43 @@ class Tried:
 
 
 @dataclass(frozen=True, eq=False)
+class Sample:
+    """Rows that a head was fitted on, kept with it.
+
+    Attributes:
+        rows: (row, column) float16, standardized as the head's columns.
+        logits: (row,) float32, out of fold, offsets by length subtracted.
+
+    Raises:
+        BadFeatures: Other shapes or number types, no rows, or numbers that are not finite.
+    """
+
+    rows: np.ndarray
+    logits: np.ndarray
+
+    def __post_init__(self) -> None:
+        arrays = {"rows": (self.rows, np.float16, 2), "logits": (self.logits, np.float32, 1)}
+        for name, (array, dtype, axes) in arrays.items():
+            if array.dtype != dtype or array.ndim != axes or not np.isfinite(array).all():
+                raise BadFeatures(f"the {name} of a sample are not finite {np.dtype(dtype)} of {axes} axes")
+        if not len(self.rows) or len(self.rows) != len(self.logits):
+            raise BadFeatures(f"a sample has {len(self.rows)} rows and {len(self.logits)} logits")
+
+    def __repr__(self) -> str:
+        return f"Sample({self.rows.shape[0]} rows of {self.rows.shape[1]} columns)"
+
+    @property
+    def nbytes(self) -> int:
+        """Size on disk."""
+        return self.rows.nbytes + self.logits.nbytes
+
+    def moved(self, old: LinearHead, new: LinearHead) -> "Sample":
+        """The sample of a head that another one became, of one label and the same columns."""
+        change = self.rows @ (new.weight[0] - old.weight[0]) + (new.bias[0] - old.bias[0])
+        return Sample(self.rows, (self.logits + change).astype(np.float32))
+
+
+@dataclass(frozen=True, eq=False)
 class Anchored:
     """A refitted head and what it does on rows that were held out.
 
@@ -88,7 +126,7 @@ def refit_anchored(
     *,
     penalties: Sequence[float] = PENALTIES,
     groups: np.ndarray | None = None,
-    sample: np.ndarray | None = None,
+    sample: Sample | None = None,
     seed: int = 0,
 ) -> Anchored:
     """Refit the head of one label, and judge the rows out of fold.
@@ -100,7 +138,7 @@ def refit_anchored(
         calibration: Of the anchor's logits.
         penalties: Finite ones to choose from.
         groups: (row,) one number per row, equal for rows with the same text, which share a fold.
-        sample: (row of the sample, column), standardized: rows whose order by logit is to last.
+        sample: Rows that the anchor was fitted on, whose order is to last.
         seed: Of the folds.
 
     Raises:
@@ -155,7 +193,7 @@ class _Problem:
     center: np.ndarray
     unit: float
     coordinates: np.ndarray
-    sample: "_Sample | None"
+    sample: "_Centered | None"
     sample_coordinates: np.ndarray
     labels: np.ndarray
     anchor: LinearHead
@@ -172,7 +210,7 @@ class _Problem:
         logits: np.ndarray,
         calibration: Calibration,
         groups: np.ndarray,
-        sample: np.ndarray | None,
+        sample: Sample | None,
     ) -> "_Problem":
         from scipy.linalg import solve, solve_triangular
 
@@ -182,8 +220,8 @@ class _Problem:
         unit = float((centered**2).sum()) / len(rows) or 1.0
         spanning, known, sample_coordinates = centered, None, np.zeros((0, len(rows)))
         if sample is not None:
-            known = _Sample.of(sample, anchor, calibration)
-            ridge = unit * len(sample) / SAMPLE_WEIGHT * np.eye(len(sample))
+            known = _Centered.of(sample, calibration)
+            ridge = unit * len(known.rows) / SAMPLE_WEIGHT * np.eye(len(known.rows))
             inner = solve(ridge + known.rows @ known.rows.T, known.rows @ centered.T, assume_a="pos")
             spanning = centered - inner.T @ known.rows
         factor = gram_factor(spanning @ centered.T / unit)
@@ -313,17 +351,16 @@ class _Problem:
 
 
 @dataclass(frozen=True, eq=False)
-class _Sample:
-    """Rows that the anchor was fitted on: centered, their calibrated logits, and what these expect."""
+class _Centered:
+    """A sample with centered rows, calibrated logits, and the probabilities that these give."""
 
     rows: np.ndarray
     logits: np.ndarray
     positive: np.ndarray
 
     @classmethod
-    def of(cls, rows: np.ndarray, anchor: LinearHead, calibration: Calibration) -> "_Sample":
-        rows = rows.astype(np.float64)
-        logits = rows @ anchor.weight[0].astype(np.float64) + anchor.bias[0]
+    def of(cls, sample: Sample, calibration: Calibration) -> "_Centered":
+        rows, logits = sample.rows.astype(np.float64), sample.logits.astype(np.float64)
         return cls(rows - rows.mean(axis=0), calibration.logit(logits), calibration.score(logits))
 
     def loss(self, moved: np.ndarray) -> float:

@@ -21,6 +21,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import to_json
 
 from splinelens.detect import UNDETERMINED
+from splinelens.detect.anchored import Sample
 from splinelens.detect.calibration import Calibration, require_prevalence, shifted_score
 from splinelens.detect.heads import LinearHead
 from splinelens.detect.metrics import Evaluation, Evaluations, evaluate, evaluate_labels
@@ -41,8 +42,9 @@ _LEARNED = {"direction_max", "direction_min", "direction_last", "direction_mean"
 # The first three likewise; a mean is a sum over tokens, few enough to keep the margins of each.
 _SCHEMA = 3
 _MANIFEST, _ARRAYS = ARTIFACT_FILES
-_SEEN, _SAMPLE = "seen", "sample"
+_SEEN = "seen"
 _WEIGHT, _BIAS = "directions.weight", "directions.bias"
+_ROWS, _LOGITS = "sample.rows", "sample.logits"
 _MAX_MANIFEST_BYTES, _MAX_ARRAYS_BYTES = 4_000_000, 1_000_000_000
 _DEFAULT_FPR = 0.05
 _MAX_VERDICT = 200  # characters
@@ -100,14 +102,14 @@ class Artifact(Manifest):
         seen: Hashes of the training texts (``texts.text_hashes``), ascending; the lowest ones if there were
             too many to keep, none if they were not recorded.
         directions: Learned hyperplanes, if the head reads margins to them.
-        sample: (row, column) float16, standardized features of random judged training rows, for
-            ``detect.anchored``; None if there are too many columns. They decide no score.
+        sample: Random judged training rows, for ``detect.anchored``; None if there are too many columns or
+            several labels. It decides no score.
     """
 
     head: InstanceOf[LinearHead]
     seen: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
     directions: InstanceOf[Directions] | None = None
-    sample: np.ndarray | None = None
+    sample: InstanceOf[Sample] | None = None
 
     def scores(self, logits: np.ndarray, tokens: np.ndarray | None = None) -> np.ndarray:
         """Calibrated scores of the head's logits, (text, label), each in [0, 1] or NaN.
@@ -423,7 +425,7 @@ class Artifact(Manifest):
 
         arrays = self.head.arrays() | ({_SEEN: self.seen} if len(self.seen) else {})
         if self.sample is not None:
-            arrays[_SAMPLE] = self.sample
+            arrays |= {_ROWS: self.sample.rows, _LOGITS: self.sample.logits}
         if self.directions is not None:
             arrays |= {_WEIGHT: self.directions.weight, _BIAS: self.directions.bias}
         data = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
@@ -610,7 +612,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 def _read_arrays(
     path: Path, file: _ArrayFile
-) -> tuple[LinearHead, np.ndarray, Directions | None, np.ndarray | None]:
+) -> tuple[LinearHead, np.ndarray, Directions | None, Sample | None]:
     """Head, hashes of seen texts, directions and sample, from a file of this size and hash."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
@@ -632,12 +634,15 @@ def _read_arrays(
         directions = None
         if _WEIGHT in arrays or _BIAS in arrays:
             directions = Directions(arrays.pop(_WEIGHT), arrays.pop(_BIAS))
-        sample = arrays.pop(_SAMPLE, None)
+        sample = None
+        if _ROWS in arrays or _LOGITS in arrays:
+            sample = Sample(arrays.pop(_ROWS), arrays.pop(_LOGITS))
         head = LinearHead.from_arrays(arrays)
-        if sample is not None and (sample.dtype != np.float16 or not np.isfinite(sample).all()):
-            raise BrokenArtifact(f"{_SAMPLE} holds something other than finite float16 numbers")
-        if sample is not None and (sample.shape[1:] != (head.width,) or not len(sample)):
-            raise BrokenArtifact(f"{_SAMPLE} has shape {sample.shape} beside a head of {head.width} columns")
+        if sample is not None and (sample.rows.shape[1] != head.width or head.labels != 1):
+            raise BrokenArtifact(
+                f"a sample of {sample.rows.shape[1]} columns beside a head of {head.width} and {head.labels} "
+                "labels"
+            )
         return head, seen, directions, sample
     except (BadFeatures, BrokenArtifact, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise BrokenArtifact(f"{path} does not hold arrays that can be read: {error}; {_AGAIN}") from error
