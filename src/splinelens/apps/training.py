@@ -52,7 +52,7 @@ MAX_SEED = 2**32 - 1
 """The largest seed that scikit-learn takes."""
 
 _MANIFEST_BYTES = 200_000
-_SAMPLE_ROWS, _SAMPLE_BYTES = 256, 500_000  # of the stored training rows; 976 columns are the most
+_SAMPLE_ROWS, _SAMPLE_BYTES = (256, 1024), 500_000  # of the stored training rows
 _RESAMPLES = 2000  # of the out-of-fold metrics
 _LONGEST = 4096  # tokens of the longest texts that are joined from rows
 _JOINED = 200  # joined texts of each size and fold, at least
@@ -482,10 +482,15 @@ def max_hashes(head: LinearHead, directions: Directions | None = None, sample: S
 
 
 def training_sample(head: LinearHead, values: np.ndarray, logits: np.ndarray, seed: int) -> Sample | None:
-    """A sample of 256 random rows with these logits; None where their features would take above 0.5 MB."""
-    if 2 * _SAMPLE_ROWS * head.width > _SAMPLE_BYTES:
+    """A sample of random rows with these logits: up to 1,024 rows, as many as 0.5 MB hold.
+
+    None where these would be fewer than 256, which is the case from 977 columns.
+    """
+    fewest, most = _SAMPLE_ROWS
+    count = min(most, _SAMPLE_BYTES // (2 * head.width))
+    if count < fewest:
         return None
-    rows = np.sort(np.random.default_rng(seed).permutation(len(values))[:_SAMPLE_ROWS])
+    rows = np.sort(np.random.default_rng(seed).permutation(len(values))[:count])
     largest = float(np.finfo(np.float16).max)
     standardized = np.clip((values[rows] - head.mean) / head.scale, -largest, largest)
     return Sample(standardized.astype(np.float16), logits[rows].astype(np.float32))

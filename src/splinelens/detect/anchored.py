@@ -32,11 +32,12 @@ from splinelens.errors import BadFeatures, BadLabels
 PENALTIES = (10.0, 3.0, 1.0, 0.3)
 """Penalties to choose from besides infinity; a smaller one lets the head move further from its anchor."""
 
-SAMPLE_WEIGHT = 100.0
-"""Weight of the squared change of the logits on the sample, against that of the weights."""
+SAMPLE_WEIGHT = 10.0
+"""Weight of the squared change of the logits on the sample, against that of the weights. With a larger one
+the change fits the few rows of the sample, so that others of the source lose more than it expects."""
 
-MAX_LOSS = 0.002
-"""Most of the expected AUC on the sample that a change may cost."""
+MAX_LOSS = 0.003
+"""Most of the expected AUC on the sample that a change may cost; below 0.005 for what the sample misses."""
 
 _MAX_STEPS, _TOLERANCE = 100, 1e-8  # of Newton's method
 _HALVINGS = 10  # of the interval in which the length of the change is searched
