@@ -32,7 +32,7 @@ from splinelens.errors import BadFeatures, BadLabels
 PENALTIES = (10.0, 3.0, 1.0, 0.3)
 """Penalties to choose from besides infinity; a smaller one lets the head move further from its anchor."""
 
-SAMPLE_WEIGHT = 10.0
+SAMPLE_WEIGHT = 30.0
 """Weight of the squared change of the logits on the sample, against that of the weights. With a larger one
 the change fits the few rows of the sample, so that others of the source lose more than it expects."""
 
