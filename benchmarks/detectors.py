@@ -1,27 +1,30 @@
 """Fit the detectors that the package ships from the training rows of the evaluation data: make detectors.
 
     python benchmarks/detectors.py --data DIR --cache CACHE [--only NAME ...] [--dtype bfloat16]
+    python benchmarks/detectors.py --data DIR --cache CACHE --model MODEL --output DIR
     python benchmarks/detectors.py --data DIR --measure-only [NAME ...]
 
-The choices (prompt, layers, pooling, rows) come from benchmarks/search.md. Wide features are kept in CACHE in
-half precision, as ``bench_detectors.py`` keeps them, so a stopped run continues; the few features of ``domain``
-are kept in float32. Fitting uses the test rows only to leave out training rows that repeat them. Each detector is
-then measured on the test rows from the texts, in float32 as a user scores them, and its card is written;
-``--measure-only`` does only that, for detectors that exist. ``--dtype`` is that of the model that reads the
-training rows: bfloat16 is twice as fast and moves a margin by 0.02 of its standard deviation.
+The choices (prompt, layers, directions, rows) come from benchmarks/search.md; the rows are those of
+``detection/sources.py``. MLP inputs of the training rows are kept in CACHE in half precision, 35 GB for the default
+model; the few features of ``domain`` are kept in float32. Fitting uses the test rows only to leave out training
+rows that repeat them. Each detector is then measured on the test rows from the texts, in float32 as a user scores
+them, and its card is written; ``--measure-only`` does only that, for detectors that exist. ``--dtype`` is that of
+the model that reads the training rows: bfloat16 is twice as fast.
 """
 
 import argparse
 import json
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from detection.data import SETS, TYPES, EvaluationData, read_evaluation
-from detection.features import READINGS, read_cached
-from detection.training_rows import Part, domain_parts, measured_part, toxic_parts, type_parts
+from detection.features import READINGS
+from detection.fitting import Head, Learned, cached_layers, fit_learned
+from detection.learned import Settings
+from detection.training_rows import Part, domain_parts, measured_part
 from pydantic_core import to_jsonable_python
 
 from splinelens.apps.detector import Detector
@@ -31,7 +34,6 @@ from splinelens.detect.thresholds import proportion_interval
 from splinelens.features.extract import read_table
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
-from splinelens.features.table import FeatureTable
 from splinelens.models import LoadedModel, load_model
 from splinelens.report.card import card
 from splinelens.report.evaluation import IDENTITY_MENTIONS, Share
@@ -40,79 +42,68 @@ from splinelens.texts.normalize import DISGUISES
 
 HERE = Path(__file__).parent
 SHIPPED = HERE.parent / "src/splinelens/detectors"
-WIDE_STRENGTHS, NARROW_STRENGTHS = (3e-4, 1e-3, 3e-3), (1e-2, 1e-1, 1.0, 10.0)
+DEFAULT_MODEL = "smollm2-135m"
+STRENGTHS = (1e-2, 1e-1, 1.0, 10.0)
 DISGUISED_ROWS = 100
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What one shipped detector reads and is fitted on; ``reading`` names the cached features."""
+    """What one shipped detector of a fixed set of features reads and is fitted on."""
 
     name: str
     task: Task
-    labels: tuple[str, ...]
     negative: str
-    reading: str
     features: tuple[str, ...]
-    layers: tuple[int, ...]
     parts: Callable[[EvaluationData], list[Part]]
-    prior: Mapping[str, float] | None = None
-    floor: float = 0.0
     min_tokens: int = 0
     min_score: float = 0.0
 
     @property
     def spec(self) -> FeatureSpec:
-        """What the detector reads: some columns of a reading of the benchmark."""
-        return replace(READINGS[self.reading], features=self.features, layers=self.layers)
+        """What the detector reads."""
+        return replace(READINGS["plain64"], features=self.features, layers=tuple(range(30)))
 
 
-ALL, FAST = tuple(range(30)), tuple(range(6))
-RECIPES = (
-    Recipe(
-        "toxicity",
-        "binary",
-        ("toxic",),
-        "clean",
-        "prompted",
-        ("margin_max", "margin_min", "margin_last"),
-        ALL,
-        toxic_parts,
-        {"margin_last": 0.3},
-    ),
-    Recipe(
-        "toxicity-fast",
-        "binary",
-        ("toxic",),
-        "clean",
-        "prompted",
-        ("margin_max", "margin_min"),
-        FAST,
-        toxic_parts,
-    ),
-    Recipe("types", "labels", TYPES, "none", "prompted", ("margin_max",), ALL, type_parts, floor=0.25),
-    Recipe(
-        "domain",
-        "classes",
-        (),
-        "",
-        "plain64",
-        ("spline7",),
-        ALL,
-        domain_parts,
-        min_tokens=30,
-        min_score=0.5,
-    ),
-)
+JIGSAW = {"jig": 1.0, "raw": 1.0, "clean": 1.0}
+OTHERS = {"tgann": 1.5, "tweet": 0.5, "para": 0.3, "domains": 0.5, "wiki": 0.5}
+ALL = {"jig": 3.0, "raw": 3.0, "clean": 0.5, **OTHERS}
+
+
+def recipes(depth: int) -> tuple[Recipe | Learned, ...]:
+    """The recipe of each detector, for a model of so many blocks."""
+    cached = cached_layers(depth)
+    fast, middle = cached[:6], cached[-6:]
+    toxicity = (
+        Head(Settings(64, fast, epochs=4), JIGSAW, 0.1),
+        Head(Settings(64, middle, epochs=4), JIGSAW, 0.1),
+        Head(Settings(128, middle, epochs=4), {**ALL, "pairs": 12.0}, 0.8),
+    )
+    toxicity_fast = (
+        Head(Settings(64, fast, epochs=4), JIGSAW, 0.35),
+        Head(Settings(64, fast, epochs=4, seed=1), JIGSAW, 0.35),
+        Head(Settings(64, fast, epochs=4), {**ALL, "pairs": 6.0}, 0.3),
+    )
+    types = (
+        Head(Settings(64, fast, epochs=4), JIGSAW, 0.5),
+        Head(Settings(64, middle, epochs=4), JIGSAW, 0.5),
+    )
+    return (
+        Learned("toxicity", "binary", ("toxic",), "clean", toxicity),
+        Learned("toxicity-fast", "binary", ("toxic",), "clean", toxicity_fast),
+        Learned("types", "labels", TYPES, "none", types, judge="raw", floor=0.25),
+        Recipe("domain", "classes", "", ("spline7",), domain_parts, min_tokens=30, min_score=0.5),
+    )
 
 
 def main() -> None:
     args = parse()
     data = read_evaluation(args.data)
-    for recipe in RECIPES:
+    model = load_model(args.model) if args.only else None
+    for recipe in recipes(model.depth if model else 30):
         folder = args.output / recipe.name
-        if recipe.name in args.only:
-            fit(recipe, data, args.cache, args.dtype).save(folder)
+        if model and recipe.name in args.only:
+            fit(recipe, data, args.data, args.cache, model, args.dtype).save(folder)
         if recipe.name in (*args.only, *args.measure_only):
             artifact = Artifact.load(folder)
             detector = Detector.load(folder, max_tokens=artifact.spec["max_tokens"], long="cut")
@@ -126,16 +117,21 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    names = [recipe.name for recipe in RECIPES]
+    names = [recipe.name for recipe in recipes(30)]
     parser.add_argument("--data", type=Path, required=True, help="folder of the evaluation data")
     parser.add_argument("--cache", type=Path, help="folder of the features; needed to fit")
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help="fit these; default: all")
     parser.add_argument("--measure-only", nargs="*", metavar="NAME", help="fit nothing, measure these or all")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="of another one give --output, too")
     parser.add_argument("--dtype", default="float32", help="of the model that reads the training rows")
     parser.add_argument("--output", type=Path, default=SHIPPED, help="folder of the detectors")
     args = parser.parse_args(arguments)
     if args.measure_only is None and not args.cache:
         parser.error("give --cache, or --measure-only")
+    if args.model != DEFAULT_MODEL and args.output == SHIPPED:
+        parser.error(
+            "the shipped detectors are for the default model; give --output DIR for those of another"
+        )
     if unknown := sorted({*(args.measure_only or ())} - {*names}):
         parser.error(f"no detector {', '.join(unknown)}; there are {', '.join(names)}")
     if args.measure_only is None:
@@ -145,81 +141,39 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def fit(recipe: Recipe, data: EvaluationData, cache: Path, dtype: str) -> Artifact:
-    """Read the training rows with a model in ``dtype``, or open their cached features, and fit a detector."""
-    model = load_model("smollm2-135m")
-    source = model if dtype == "float32" else load_model("smollm2-135m", dtype=dtype)
+def fit(
+    recipe: Recipe | Learned, data: EvaluationData, folder: Path, cache: Path, model: LoadedModel, dtype: str
+) -> Artifact:
+    """Read the training rows with the model in ``dtype``, or open their cached features, and fit a detector."""
+    source = model if dtype == "float32" else load_model(model.name, n_layers=model.depth, dtype=dtype)
+    said = command(recipe.name, model.name, dtype)
+    if isinstance(recipe, Learned):
+        return fit_learned(recipe, folder, cache, model, source, said)
     parts = recipe.parts(data)
     texts = Texts(tuple(text for part in parts for text in part.texts(data)), {}, "the evaluation data")
-    judged = np.concatenate([np.full(len(part.index), part.judges) for part in parts])
-    print(f"{recipe.name}: {len(texts)} training rows, {int(judged.sum())} for thresholds", flush=True)
-    reader = TextReader(model, recipe.spec)
-    wide = recipe.reading == "prompted"
-    if wide:
-        table = cached_table(recipe, reader, source, data, parts, cache)
-    else:
-        output = cache / f"{recipe.name}-{dtype}.parquet"
-        table = read_table(TextReader(source, recipe.spec), texts, output=output)
+    output = cache / f"{recipe.name}-{dtype}.parquet"
     fitted = fit_detector(
         texts,
         np.concatenate([part.labels for part in parts]),
-        reader,
+        TextReader(model, recipe.spec),
         name=recipe.name,
         task=recipe.task,
-        label=recipe.labels or tuple(sorted(set(data.sets["domains"].columns["domain"]))),
+        label=tuple(sorted(set(data.sets["domains"].columns["domain"]))),
         negative=recipe.negative,
-        judged=judged,
         sources=[f"{Path(SETS[part.name].file).parent} train" for part in parts],
         languages=["English"],
-        strengths=WIDE_STRENGTHS if wide else NARROW_STRENGTHS,
-        prior=recipe.prior,
-        floor=recipe.floor,
-        table=table,
+        strengths=STRENGTHS,
+        table=read_table(TextReader(source, recipe.spec), texts, output=output),
         features_dtype=dtype,
-        command=command(recipe.name, dtype),
+        command=said,
     ).artifact
     return replace(fitted, min_tokens=recipe.min_tokens, min_score=recipe.min_score)
 
 
-def command(name: str, dtype: str) -> str:
+def command(name: str, model: str, dtype: str) -> str:
     """The command that fits a detector again."""
-    return f"python benchmarks/detectors.py --data DIR --cache CACHE --only {name} --dtype {dtype}"
-
-
-def cached_table(
-    recipe: Recipe,
-    reader: TextReader,
-    source: LoadedModel,
-    data: EvaluationData,
-    parts: Sequence[Part],
-    cache: Path,
-) -> FeatureTable:
-    """The detector's columns out of the cached features of each set, which hold more."""
-    spec = READINGS[recipe.reading]
-    stores = [
-        read_cached(
-            TextReader(source, spec),
-            data.sets[part.name],
-            cache / part.name / recipe.reading,
-            progress(part.name),
-        )
-        for part in parts
-    ]
-    names = [column.name for column in reader.columns]
-    pairs = list(zip(stores, parts, strict=True))
-    values = np.empty((sum(len(p.index) for p in parts), sum(c.size for c in reader.columns)), np.float32)
-    start = 0
-    for store, part in pairs:
-        values[start : start + len(part.index)] = store.rows(names, part.index)
-        start += len(part.index)
-    return FeatureTable(
-        reader.columns,
-        values,
-        np.concatenate([store.tokens[part.index] for store, part in pairs]),
-        np.concatenate([store.tokens[part.index] > recipe.spec.max_tokens for store, part in pairs]),
-        tuple(store.reasons[row] for store, part in pairs for row in part.index),
-        {"half_precision": True, "stores": [store.provenance for store in stores]},
-    )
+    named = "" if model == DEFAULT_MODEL else f" --model {model}"
+    return f"python benchmarks/detectors.py --data DIR --cache CACHE --only {name} --dtype {dtype}{named}"
 
 
 def with_measurements(detector: Detector, data: EvaluationData) -> Artifact:

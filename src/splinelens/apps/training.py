@@ -5,7 +5,7 @@ the same text.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
@@ -286,6 +286,7 @@ def fit_detector(
     by_length: bool = False,
     seed: int = 0,
     table: FeatureTable | None = None,
+    fitted: Fitted | None = None,
     features_dtype: str | None = None,
     command: str = "",
     output: str | PathLike[str] | None = None,
@@ -317,6 +318,8 @@ def fit_detector(
             fits.
         seed: Of the folds and the bootstrap.
         table: Features that were read before; None reads them.
+        fitted: A head that was fitted before on the rows of ``table`` that have features, with the
+            out-of-fold logits of the judged ones; None fits one.
         features_dtype: Number type of the model that read ``table``; None takes that of the reader's model.
         command: The command that makes the detector again, for the card.
         output: Parquet file that keeps the features: a stopped run resumes, and an equal one reads them.
@@ -348,7 +351,7 @@ def fit_detector(
     hashes = text_hashes([text for text, usable in zip(source.texts, ok, strict=True) if usable])
     different, groups = np.unique(hashes, return_inverse=True)
     column_prior = _column_prior(table, prior) if prior else None
-    fitted = fit(
+    fitted = fitted or fit(
         values,
         y,
         judged=judge,
@@ -362,7 +365,9 @@ def fit_detector(
     directions = reader.layout.directions
     knots: list[Knots] = [()] * len(names)
     if by_length:
-        long = _joined_negatives(table.columns, values, y, tokens, judge, groups, fitted, column_prior, seed)
+        long = fitted.long or _joined_negatives(
+            table.columns, values, y, tokens, judge, groups, fitted, column_prior, seed
+        )
         knots = [
             length_offsets(
                 np.append(fitted.logits[y[judge, label] == 0, label], logits),
@@ -515,6 +520,22 @@ def _model(reader: TextReader) -> dict[str, Any]:  # Any: plain JSON values
     return {"name": name, "revision": loaded.revision, "fingerprint": fingerprint}
 
 
+def long_texts(
+    columns: Sequence[Column], values: np.ndarray, tokens: np.ndarray, rng: np.random.Generator
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Feature rows of long texts: 2, 4, 8 ... rows joined, as long as they stay below 4,096 tokens.
+
+    Yields:
+        Some rows, and their tokens.
+    """
+    size = 2
+    while size <= len(values) and size * tokens.mean() <= _LONGEST:
+        for _ in range(-(-_JOINED * size // len(values))):
+            some = rng.permutation(len(values))
+            yield joined_rows(columns, values[some], tokens[some], size)
+        size *= 2
+
+
 def _joined_negatives(
     columns: Sequence[Column],
     values: np.ndarray,
@@ -537,13 +558,9 @@ def _joined_negatives(
         rest = ~np.isin(groups, groups[held_out])
         head = Basis.of(values[rest], prior).fitted_head(labels[rest], strengths)
         for label, y in enumerate(labels.T):
-            rows, size = held_out[y[held_out] == 0], 2
-            while size <= len(rows) and size * tokens[rows].mean() <= _LONGEST:
-                for _ in range(-(-_JOINED * size // len(rows))):
-                    some = rng.permutation(rows)
-                    joined, lengths = joined_rows(columns, values[some], tokens[some], size)
-                    parts[label].append((head.logit(joined)[:, label], lengths))
-                size *= 2
+            rows = held_out[y[held_out] == 0]
+            for joined, lengths in long_texts(columns, values[rows], tokens[rows], rng):
+                parts[label].append((head.logit(joined)[:, label], lengths))
     return [
         (np.concatenate([np.empty(0), *logits]), np.concatenate([np.empty(0), *lengths]))
         for logits, lengths in (([a for a, _ in part], [b for _, b in part]) for part in parts)

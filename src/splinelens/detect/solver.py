@@ -51,11 +51,13 @@ class Fitted:
         settings: The chosen strength ``C`` and the out-of-fold AUC of each strength that was tried,
             ``validation_auc``; by name if there are several labels.
         logits: (judged text, label), each row's from a head fitted without its fold.
+        long: For each label, logits and tokens of long negative texts, if they were computed.
     """
 
     head: LinearHead
     settings: dict[str, Any]  # Any: plain JSON values
     logits: np.ndarray
+    long: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
 
 
 def fit(

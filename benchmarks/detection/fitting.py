@@ -1,0 +1,357 @@
+"""Fit a detector whose directions are learned: from sources of rows to an artifact.
+
+Calibration, thresholds and metrics come from rows of one source, each scored by directions and a head that
+were fitted without its fold; the stored ones are then fitted on all rows.
+"""
+
+from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.model_selection import StratifiedKFold
+
+from detection.data import letters_and_digits
+from detection.inputs import read_inputs
+from detection.learned import Network, Settings, Tokens, folded, moments, pooled, train
+from detection.sources import SOURCES, SourceRows, tested_texts
+from splinelens.apps.training import fit_detector, long_texts
+from splinelens.detect.artifact import Artifact, Task
+from splinelens.detect.heads import LinearHead
+from splinelens.detect.solver import Fitted
+from splinelens.features.catalogue import Column
+from splinelens.features.reader import TextReader
+from splinelens.features.spec import FeatureSpec
+from splinelens.features.table import FeatureTable
+from splinelens.geometry.directions import Directions
+from splinelens.models import LoadedModel
+from splinelens.texts import Texts
+
+PROMPT = (Path(__file__).parent.parent / "prompt.txt").read_text("utf-8")
+FOLDS = 4
+
+
+@dataclass(frozen=True)
+class Head:
+    """One head of the sum.
+
+    Attributes:
+        settings: Of the fit.
+        weights: Weight of a row of each source; others are left out.
+        share: What a standard deviation of its logit over rows of ``JUDGE`` adds to the sum.
+    """
+
+    settings: Settings
+    weights: Mapping[str, float]
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A detector with learned directions: the sum of heads, each fitted on sources of its own.
+
+    The sum splits over tokens as each head does. Heads that are fitted apart keep what a single fit on all
+    sources loses: what Wikipedia calls toxic is not what people on a forum find hostile.
+
+    Attributes:
+        name: Its name.
+        task: ``binary``, or ``labels`` for Jigsaw's six.
+        labels: Names of the labels.
+        negative: Verdict on a text without any label.
+        heads: The heads.
+        judge: The source whose rows give calibration, thresholds and metrics.
+        floor: No label fires at a lower score.
+    """
+
+    name: str
+    task: Task
+    labels: tuple[str, ...]
+    negative: str
+    heads: tuple[Head, ...]
+    judge: str = "jig"
+    floor: float = 0.0
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers that any head reads, rising."""
+        return tuple(sorted({layer for part in self.heads for layer in part.settings.layers}))
+
+    @property
+    def sources(self) -> list[str]:
+        """The sources that any head is fitted on."""
+        return [name for name in SOURCES if any(part.weights.get(name) for part in self.heads)]
+
+    @property
+    def spec(self) -> FeatureSpec:
+        """What the detector reads."""
+        return FeatureSpec(
+            ("direction_max", "direction_min"),
+            layers=self.layers,
+            prompt=PROMPT,
+            max_tokens=256,
+            normalize=True,
+        )
+
+    def without(self, source: str) -> "Learned":
+        """The recipe without a source, for numbers on that source."""
+        kept = (
+            replace(part, weights={name: w for name, w in part.weights.items() if name != source})
+            for part in self.heads
+        )
+        return replace(self, heads=tuple(kept))
+
+
+def cached_layers(depth: int) -> tuple[int, ...]:
+    """The layers that are read into the cache: the first six, and six up to four fifths of the depth.
+
+    Equal for all detectors of a model, so that the model runs once.
+
+    Example:
+        >>> cached_layers(30)
+        (0, 1, 2, 3, 4, 5, 8, 11, 14, 17, 20, 23)
+    """
+    middle = (round(depth * layer / 30) for layer in (8, 11, 14, 17, 20, 23))
+    return tuple(sorted({*range(min(6, depth)), *middle}))
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The rows of several sources, one after the other.
+
+    Attributes:
+        names: The sources.
+        texts: The texts.
+        labels: (row, label); NaN where the source does not have the label.
+        sources: (row,), number of the source.
+        usable: (row,) boolean: may be fitted on, repeats no tested text and no earlier row.
+    """
+
+    names: list[str]
+    texts: tuple[str, ...]
+    labels: np.ndarray
+    sources: np.ndarray
+    usable: np.ndarray
+
+    def of(self, name: str) -> np.ndarray:
+        """(row,) boolean, whether a row is of a source."""
+        return self.sources == self.names.index(name)
+
+
+def gather(recipe: Learned, folder: Path) -> Rows:
+    """The rows of a recipe's sources in the evaluation data."""
+    names = recipe.sources
+    parts = [SOURCES[name].read(folder) for name in names]
+    texts = tuple(text for part in parts for text in part.texts)
+    seen, usable = tested_texts(folder), np.zeros(len(texts), bool)
+    for row in np.flatnonzero(np.concatenate([part.train for part in parts])):
+        key = letters_and_digits(texts[row])
+        usable[row] = bool(key) and key not in seen
+        seen.add(key)
+    labels = np.concatenate([_labels(part, recipe) for part in parts])
+    sources = np.repeat(np.arange(len(names)), [len(part.texts) for part in parts])
+    return Rows(names, texts, labels, sources, usable)
+
+
+def read_tokens(recipe: Learned, rows: Rows, folder: Path, cache: Path, loaded: LoadedModel) -> list[Tokens]:
+    """Standardized inputs of all rows, for each head at its layers; heads with equal layers share them."""
+    inputs, cached = [], cached_layers(loaded.depth)
+    for name in rows.names:
+        texts, cut = SOURCES[name].read(folder).texts, SOURCES[name].max_tokens
+        where = cache / "inputs" / name
+        inputs.append(read_inputs(loaded, texts, where, prompt=PROMPT, layers=cached, max_tokens=cut))
+    mean, scale = moments(inputs[rows.names.index(recipe.judge)])
+    by_layers: dict[tuple[int, ...], Tokens] = {}
+    for part in recipe.heads:
+        layers = part.settings.layers
+        if layers not in by_layers:
+            by_layers[layers] = Tokens(
+                inputs, rows.usable, [cached.index(layer) for layer in layers], mean, scale
+            )
+    return [by_layers[part.settings.layers] for part in recipe.heads]
+
+
+class Ensemble:
+    """The sum of fitted heads, as directions across all their layers and one linear layer.
+
+    Args:
+        recipe: What is fitted.
+        tokens: The inputs of all rows, for each head.
+        rows: The rows.
+        train_on: The rows to fit on.
+        title: Printed before each epoch.
+    """
+
+    def __init__(
+        self,
+        recipe: Learned,
+        tokens: Sequence[Tokens],
+        rows: Rows,
+        train_on: np.ndarray,
+        title: str,
+        trained: dict[str, Network] | None = None,
+    ):
+        self.recipe, self.tokens = recipe, tokens
+        trained = {} if trained is None else trained
+        self.networks: list[Network] = []
+        self.factors: list[np.ndarray] = []  # (label,): the head's share of the sum
+        judge = train_on[rows.of(recipe.judge)[train_on]]
+        for number, (part, inputs) in enumerate(zip(recipe.heads, tokens, strict=True)):
+            weights = np.array([part.weights.get(name, 0.0) for name in rows.names])[rows.sources]
+
+            def report(line: str, number: int = number) -> None:
+                print(f"{recipe.name}, {title}, head {number + 1} of {len(recipe.heads)}: {line}", flush=True)
+
+            fit_on, key = train_on[weights[train_on] > 0], repr((part.settings, part.weights))
+            if key not in trained:
+                labels, sources = rows.labels, rows.sources
+                trained[key] = train(inputs, fit_on, labels, weights, sources, part.settings, report)
+            network = trained[key]
+            self.networks.append(network)
+            own = pooled(network, inputs, judge, part.settings) @ _array(network.out.weight).T
+            self.factors.append(part.share / np.nanstd(own, axis=0))
+
+    def on(self, tokens: Sequence[Tokens]) -> "Ensemble":
+        """The same heads, for other texts."""
+        other = copy(self)
+        other.tokens = tokens
+        return other
+
+    def pooled(self, rows: np.ndarray) -> np.ndarray:
+        """(row, 2 * direction): the maxima of all heads, then the minima."""
+        parts = zip(self.networks, self.tokens, self.recipe.heads, strict=True)
+        each = [pooled(network, tokens, rows, head.settings) for network, tokens, head in parts]
+        halves = [np.hsplit(values, 2) for values in each]
+        return np.hstack([*(first for first, _ in halves), *(second for _, second in halves)])
+
+    def weight(self) -> tuple[np.ndarray, np.ndarray]:
+        """Weight (label, 2 * direction) of the linear layer on ``pooled``, and bias (label,)."""
+        pairs = list(zip(self.networks, self.factors, strict=True))
+        halves = [np.hsplit(_array(network.out.weight) * factor[:, None], 2) for network, factor in pairs]
+        weight = np.hstack([*(first for first, _ in halves), *(second for _, second in halves)])
+        return weight, np.sum([_array(network.out.bias) * factor for network, factor in pairs], axis=0)
+
+    def logits(self, rows: np.ndarray) -> np.ndarray:
+        """(row, label)."""
+        weight, bias = self.weight()
+        return self.pooled(rows).astype(np.float64) @ weight.T + bias
+
+    def directions(self) -> Directions:
+        """The directions of all heads on inputs that are not standardized, rounded to half precision."""
+        layers, weights, biases = self.recipe.layers, [], []
+        for network, tokens, part in zip(self.networks, self.tokens, self.recipe.heads, strict=True):
+            weight, bias = folded(network, tokens.mean, tokens.scale)
+            full = np.zeros((len(weight), len(layers), weight.shape[2]), np.float16)
+            full[:, [layers.index(layer) for layer in part.settings.layers]] = weight
+            weights.append(full)
+            biases.append(bias)
+        return Directions(np.concatenate(weights), np.concatenate(biases))
+
+    def head(self, values: np.ndarray) -> LinearHead:
+        """The linear layer as a head on standardized columns; the logits are the same."""
+        weight, bias = self.weight()
+        mean, scale = values.mean(0, dtype=np.float64), values.std(0, dtype=np.float64) + 1e-6
+        return LinearHead(mean, scale, weight * scale, bias + weight @ mean)
+
+
+def fit_learned(
+    recipe: Learned, folder: Path, cache: Path, model: LoadedModel, source: LoadedModel, command: str
+) -> Artifact:
+    """Fit a detector.
+
+    Args:
+        recipe: What is fitted.
+        folder: The evaluation data.
+        cache: Folder of the inputs.
+        model: The model that the detector works with.
+        source: The same, in the number type that reads the training rows.
+        command: The command that makes the detector again.
+    """
+    rows = gather(recipe, folder)
+    tokens = read_tokens(recipe, rows, folder, cache, source)
+    usable = np.flatnonzero(rows.usable & (tokens[0].lengths > 0))
+    judge = rows.of(recipe.judge)[usable]
+    judged = usable[judge]
+    print(f"{recipe.name}: {len(usable)} rows, {len(judged)} for thresholds", flush=True)
+    logits = np.empty((len(judged), len(recipe.labels)))
+    held_apart = []
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
+    for fold, (_, held_out) in enumerate(folds.split(judged, rows.labels[judged, 0])):
+        title = f"fold {fold + 1} of {FOLDS}"
+        held = judged[held_out]
+        ensemble = Ensemble(recipe, tokens, rows, np.setdiff1d(usable, held), title)
+        logits[held_out] = ensemble.logits(held)
+        held_apart.append((held, ensemble.pooled(held), *ensemble.weight()))
+    final = Ensemble(recipe, tokens, rows, usable, "all rows")
+    values = final.pooled(usable)
+    reader = TextReader(model, recipe.spec, directions=final.directions())
+    long = tuple(
+        _long_negatives(reader.columns, held_apart, rows.labels[:, label], tokens[0].lengths, label)
+        for label in range(len(recipe.labels))
+    )
+    counts = {name: int((rows.sources[usable] == at).sum()) for at, name in enumerate(rows.names)}
+    nothing = np.zeros(len(usable), bool)
+    table = FeatureTable(
+        reader.columns, values, tokens[0].lengths[usable], nothing, (None,) * len(usable), {"rows": counts}
+    )
+    heads = [
+        {**vars(part.settings), "weights": dict(part.weights), "share": part.share} for part in recipe.heads
+    ]
+    return fit_detector(
+        Texts(tuple(rows.texts[row] for row in usable), {}, "the training rows"),
+        np.nan_to_num(rows.labels[usable]),
+        reader,
+        name=recipe.name,
+        task=recipe.task,
+        label=recipe.labels,
+        negative=recipe.negative,
+        judged=judge,
+        sources=[f"{SOURCES[name].what} ({SOURCES[name].licence})" for name in rows.names],
+        languages=["English"],
+        floor=recipe.floor,
+        table=table,
+        by_length=True,
+        fitted=Fitted(final.head(values), {"heads": heads}, logits, long),
+        features_dtype=source.fingerprint.dtype,
+        command=command,
+    ).artifact
+
+
+def _long_negatives(
+    columns: Sequence[Column],
+    held_apart: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]],
+    labels: np.ndarray,
+    lengths: np.ndarray,
+    label: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits and tokens of long texts without a label, joined from rows of one fold.
+
+    ``held_apart`` has for each fold its rows, their pooled margins, and weight and bias of the linear layer.
+    """
+    rng, logits, tokens = np.random.default_rng(0), [], []
+    for held, values, weight, bias in held_apart:
+        negative = labels[held] == 0
+        for joined, counts in long_texts(columns, values[negative], lengths[held][negative], rng):
+            logits.append(joined @ weight[label] + bias[label])
+            tokens.append(counts)
+    return np.concatenate(logits), np.concatenate(tokens)
+
+
+def _array(parameter: torch.Tensor) -> np.ndarray:
+    return parameter.detach().double().numpy()
+
+
+def _labels(part: SourceRows, recipe: Learned) -> np.ndarray:
+    """(row, label): Jigsaw's six labels; of a source without them only the first, ``toxic``.
+
+    What is not toxic has none of the other five.
+    """
+    if recipe.task == "binary":
+        return part.labels.astype(float)[:, None]
+    if part.types is not None:
+        return part.types.astype(float)
+    labels = np.full((len(part.labels), len(recipe.labels)), np.nan)
+    labels[:, 0] = part.labels
+    labels[part.labels == 0] = 0.0
+    return labels
