@@ -15,7 +15,7 @@ import numpy as np
 from detection.data import read_evaluation
 from detection.fitting import PROMPT, Ensemble, Learned, cached_layers, gather, read_tokens
 from detection.inputs import read_inputs
-from detection.learned import Network, Tokens
+from detection.learned import Tokens
 from detectors import DEFAULT_MODEL, recipes
 from sklearn.metrics import roc_auc_score
 
@@ -42,10 +42,9 @@ def main() -> None:
             rows = gather(recipe, args.data)
             tokens = read_tokens(recipe, rows, args.data, args.cache, loaded)
             usable = np.flatnonzero(rows.usable & (tokens[0].lengths > 0))
-            trained: dict[str, Network] = {}
             for source in LEFT_OUT:
                 title = f"without {source}"
-                ensemble = Ensemble(recipe.without(source), tokens, rows, usable, title, trained)
+                ensemble = Ensemble(recipe.without(source), tokens, rows, usable, title, args.cache)
                 if source == "tgann":
                     labels, logits = seed_sentences(ensemble, args.data, args.cache)
                 else:

@@ -4,6 +4,7 @@ Calibration, thresholds and metrics come from rows of one source, each scored by
 were fitted without its fold; the stored ones are then fitted on all rows.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
@@ -190,10 +191,9 @@ class Ensemble:
         rows: Rows,
         train_on: np.ndarray,
         title: str,
-        trained: dict[str, Network] | None = None,
+        cache: Path,
     ):
         self.recipe, self.tokens = recipe, tokens
-        trained = {} if trained is None else trained
         self.networks: list[Network] = []
         self.factors: list[np.ndarray] = []  # (label,): the head's share of the sum
         judge = train_on[rows.of(recipe.judge)[train_on]]
@@ -203,11 +203,21 @@ class Ensemble:
             def report(line: str, number: int = number) -> None:
                 print(f"{recipe.name}, {title}, head {number + 1} of {len(recipe.heads)}: {line}", flush=True)
 
-            fit_on, key = train_on[weights[train_on] > 0], repr((part.settings, part.weights))
-            if key not in trained:
-                labels, sources = rows.labels, rows.sources
-                trained[key] = train(inputs, fit_on, labels, weights, sources, part.settings, report)
-            network = trained[key]
+            fit_on = train_on[weights[train_on] > 0]
+            decides = [
+                repr((part.settings, part.weights, rows.names)).encode(),
+                fit_on.tobytes(),
+                rows.labels.tobytes(),
+            ]
+            decides.append(inputs.lengths.tobytes())
+            file = cache / "networks" / f"{hashlib.sha256(b''.join(decides)).hexdigest()}.pt"
+            if file.is_file():
+                network = Network(inputs.values.shape[1], part.settings, rows.labels.shape[1]).eval()
+                network.load_state_dict(torch.load(file, weights_only=True))
+            else:
+                network = train(inputs, fit_on, rows.labels, weights, rows.sources, part.settings, report)
+                file.parent.mkdir(exist_ok=True)
+                torch.save(network.state_dict(), file)
             self.networks.append(network)
             own = pooled(network, inputs, judge, part.settings) @ _array(network.out.weight).T
             self.factors.append(part.share / np.nanstd(own, axis=0))
@@ -280,10 +290,10 @@ def fit_learned(
     for fold, (_, held_out) in enumerate(folds.split(judged, rows.labels[judged, 0])):
         title = f"fold {fold + 1} of {FOLDS}"
         held = judged[held_out]
-        ensemble = Ensemble(recipe, tokens, rows, np.setdiff1d(usable, held), title)
+        ensemble = Ensemble(recipe, tokens, rows, np.setdiff1d(usable, held), title, cache)
         logits[held_out] = ensemble.logits(held)
         held_apart.append((held, ensemble.pooled(held), *ensemble.weight()))
-    final = Ensemble(recipe, tokens, rows, usable, "all rows")
+    final = Ensemble(recipe, tokens, rows, usable, "all rows", cache)
     values = final.pooled(usable)
     reader = TextReader(model, recipe.spec, directions=final.directions())
     long = tuple(

@@ -83,8 +83,9 @@ def length_offsets(logits: np.ndarray, tokens: np.ndarray, knots: Sequence[int] 
     """Fit offsets under which negative rows of every length exceed a threshold equally often.
 
     At each knot the 99 % quantile of ``logit - offset`` over the rows of lengths near it is made that of the
-    others, and likewise the 95 % quantile; the two offsets are averaged. They never fall with the length,
-    since a maximum over more tokens never does. The offset is 0 at the knot with the most rows.
+    others, and likewise the 95 % quantile; the two offsets are averaged. A maximum over more tokens never
+    falls, but a head weighs maxima and minima against each other: offsets may rise or fall with the length.
+    The offset is 0 at the knot with the most rows.
 
     Args:
         logits: (row,) of negative rows, out of fold.
@@ -103,8 +104,6 @@ def length_offsets(logits: np.ndarray, tokens: np.ndarray, knots: Sequence[int] 
         >>> [(knot, round(offset, 6)) for knot, offset in length_offsets(logits, tokens)]
         [(8, 0.0), (32, 0.5)]
     """
-    from sklearn.isotonic import IsotonicRegression
-
     if not np.isfinite(logits).all():
         raise BadFeatures("a logit is not finite; leave out rows that cannot be read")
     size, places = np.log2(np.maximum(tokens, 1)), np.log2(knots)
@@ -120,10 +119,9 @@ def length_offsets(logits: np.ndarray, tokens: np.ndarray, knots: Sequence[int] 
             rest = logits - np.interp(size, places[used], offset)
             quantiles = np.array([np.quantile(rest[rows], 1 - rate) for rows in classes])
             offset += quantiles - quantiles[base]
-    isotonic = IsotonicRegression().fit(places[used], offsets.mean(axis=0), counts[used])
-    rising = isotonic.predict(places[used])
-    rising -= rising[base]
-    return tuple((knots[knot], float(offset)) for knot, offset in zip(used.tolist(), rising, strict=True))
+    return tuple(
+        (knots[knot], float(offset)) for knot, offset in zip(used.tolist(), offsets.mean(axis=0), strict=True)
+    )
 
 
 def shifted_score(score: float, share: float, prevalence: float) -> float:
