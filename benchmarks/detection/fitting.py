@@ -321,7 +321,7 @@ def fit_learned(
         languages=["English"],
         floor=recipe.floor,
         table=table,
-        by_length=True,
+        by_length=0.5,
         fitted=Fitted(final.head(values), {"heads": heads}, logits, long),
         features_dtype=source.fingerprint.dtype,
         command=command,

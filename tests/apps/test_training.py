@@ -151,7 +151,7 @@ def test_scores_by_length_keep_the_rate_of_long_texts(loaded, tmp_path):
     reader = TextReader(loaded, FeatureSpec(("margins",), max_tokens=64))
     options = {"name": "tiny", "label": "toxic", "negative": "clean", "strengths": (1e-2,)}
     plain = fit_detector(texts, labels, reader, **options)
-    fitted = fit_detector(texts, labels, reader, by_length=True, **options)
+    fitted = fit_detector(texts, labels, reader, by_length=1.0, **options)
     (calibration,) = fitted.artifact.calibrations
     assert [tokens for tokens, _ in calibration.by_length][-1] >= 512
     assert np.array_equal(fitted.artifact.head.weight, plain.artifact.head.weight)

@@ -283,7 +283,7 @@ def fit_detector(
     floor: float = 0.0,
     strengths: Sequence[float] = STRENGTHS,
     prior: Mapping[str, float] | None = None,
-    by_length: bool = False,
+    by_length: float = 0.0,
     seed: int = 0,
     table: FeatureTable | None = None,
     fitted: Fitted | None = None,
@@ -313,9 +313,10 @@ def fit_detector(
         prior: Relative prior variance of the weights of a statistic's columns, above 0, such as
             ``{"margin_last": 0.1}`` for a statistic that helps but would crowd out the others; those not
             named have 1. See ``detect.solver.fit``.
-        by_length: Let scores go by the length of a text, so that a threshold keeps its false-positive rate at
-            every length; fitted on negative rows, also joined to longer texts (``joined_rows``). Another five
-            fits.
+        by_length: Let scores go by the length of a text: the share, from 0 to 1, that is taken of the offsets
+            under which a threshold has the same false-positive rate at every length. They are fitted on
+            negative rows, also joined to longer texts (``joined_rows``), with another five fits. They cost
+            ranking where length itself tells the classes apart.
         seed: Of the folds and the bootstrap.
         table: Features that were read before; None reads them.
         fitted: A head that was fitted before on the rows of ``table`` that have features, with the
@@ -372,6 +373,7 @@ def fit_detector(
             length_offsets(
                 np.append(fitted.logits[y[judge, label] == 0, label], logits),
                 np.append(tokens[judge & (y[:, label] == 0)], lengths),
+                share=by_length,
             )
             for label, (logits, lengths) in enumerate(long)
         ]

@@ -79,7 +79,9 @@ def offsets_at(knots: Knots, tokens: np.ndarray) -> np.ndarray:
     return np.interp(np.log2(np.maximum(tokens, 1)), np.log2(places), offsets)
 
 
-def length_offsets(logits: np.ndarray, tokens: np.ndarray, knots: Sequence[int] = KNOTS) -> Knots:
+def length_offsets(
+    logits: np.ndarray, tokens: np.ndarray, knots: Sequence[int] = KNOTS, share: float = 1.0
+) -> Knots:
     """Fit offsets under which negative rows of every length exceed a threshold equally often.
 
     At each knot the 99 % quantile of ``logit - offset`` over the rows of lengths near it is made that of the
@@ -91,6 +93,7 @@ def length_offsets(logits: np.ndarray, tokens: np.ndarray, knots: Sequence[int] 
         logits: (row,) of negative rows, out of fold.
         tokens: (row,) their lengths.
         knots: Tokens, rising. One with fewer than 200 rows near it is left out.
+        share: What the offsets are multiplied with.
 
     Returns:
         Knots and their offsets, in units of the logit; none if all rows are of one length.
@@ -120,7 +123,8 @@ def length_offsets(logits: np.ndarray, tokens: np.ndarray, knots: Sequence[int] 
             quantiles = np.array([np.quantile(rest[rows], 1 - rate) for rows in classes])
             offset += quantiles - quantiles[base]
     return tuple(
-        (knots[knot], float(offset)) for knot, offset in zip(used.tolist(), offsets.mean(axis=0), strict=True)
+        (knots[knot], float(share * offset))
+        for knot, offset in zip(used.tolist(), offsets.mean(axis=0), strict=True)
     )
 
 
