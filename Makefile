@@ -14,7 +14,7 @@ SUITABLE   := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_i
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup model demo test check bench bench-detectors detectors clients clean
+.PHONY: help setup model demo test check bench bench-detectors bars detectors clients clean
 
 help:
 	@echo "make setup      create $(VENV) with everything in it (minutes once, then nothing)"
@@ -23,6 +23,7 @@ help:
 	@echo "make check      lint, format, types"
 	@echo "make bench      measure speed and memory"
 	@echo "make bench-detectors  measure rivals, controls and the shipped detectors on DATA=$(DATA)"
+	@echo "make bars       one table of what the shipped detectors of toxicity reach on DATA=$(DATA)"
 	@echo "make detectors  fit the shipped detectors again, from DATA=$(DATA)"
 	@echo "make clients    real third-party clients against the server"
 	@echo "make clean      remove $(VENV), caches and builds"
@@ -71,9 +72,12 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/geometry.py
 
-# Options of these two scripts go into ARGS, such as ARGS="--quick --only transfer".
+# Options of these scripts go into ARGS, such as ARGS="--quick --only transfer".
 bench-detectors: $(STAMP)
 	$(BIN)/python benchmarks/bench_detectors.py --data $(DATA) --cache $(CACHE) -o $(OUT) $(ARGS)
+
+bars: $(STAMP)
+	$(BIN)/python benchmarks/bars.py --data $(DATA) --cache $(CACHE) -o $(OUT)/bars.md $(ARGS)
 
 detectors: $(STAMP)
 	$(BIN)/python benchmarks/detectors.py --data $(DATA) --cache $(CACHE) $(ARGS)
