@@ -12,6 +12,7 @@ from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.report.card import card
 from splinelens.texts import Texts, read_texts
+from splinelens.texts.row_groups import row_groups
 
 from .conftest import labeled
 
@@ -168,3 +169,29 @@ def test_scores_by_length_keep_the_rate_of_long_texts(loaded, tmp_path):
     assert total == pytest.approx(np.log(record.score / (1 - record.score)), abs=1e-4)
     assert "Scores take the length of a text into account" in card(detector.artifact)
     assert "Scores take the length" not in card(plain.artifact)
+
+
+def test_groups_are_recorded_measured_and_kept_whole(loaded, tmp_path):
+    texts, labels = labeled(80)
+    reader = TextReader(loaded, FeatureSpec(features=("margins",), max_tokens=24))
+    source = Texts(tuple(texts), {"author": tuple(f"author {row // 4}" for row in range(80))}, "list")
+    groups = row_groups("author", source)
+    training = fit_detector(source, labels, reader, name="n", groups=groups, strengths=(1.0,))
+    assert training.artifact.training["groups"] == {"column": "author", "groups": 20, "missing": 0}
+    within = training.artifact.metrics["out_of_fold"]["within_groups"]
+    assert (within["groups"], within["mixed"], within["pairs"]) == (20, 20, 80)
+    training.write(tmp_path / "here")
+    card = (tmp_path / "here" / "CARD.md").read_text("utf-8")
+    assert "| groups | 20 by author, kept whole in folds and for intervals |" in card
+    assert "| AUC within groups | " in card
+    report = (tmp_path / "here" / "TRAINING.md").read_text("utf-8")
+    assert "Groups: 20 by author, kept whole in folds and for intervals; AUC within groups" in report
+    assert Detector.load(tmp_path / "here", model=loaded).artifact.training["groups"]["groups"] == 20
+
+
+def test_a_class_within_one_group_is_refused(loaded):
+    texts, labels = labeled(40)
+    reader = TextReader(loaded, FeatureSpec(features=("margins",), max_tokens=24))
+    groups = row_groups(labels, Texts.of(texts))
+    with pytest.raises(BadLabels, match="all 20 positive rows are in one group"):
+        fit_detector(texts, labels, reader, name="n", groups=groups)

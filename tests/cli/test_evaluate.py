@@ -156,10 +156,48 @@ def test_explanations_are_measured_against_marked_characters(run, detector, mark
 
 def test_what_does_not_fit_marked_characters_is_refused(run, detector, marked, tmp_path):
     command = ("evaluate", detector, marked, "--column", "comment")
-    for more in (("--label", "x"), ("--report", tmp_path / "a.html"), ("--suspects", tmp_path / "a.csv")):
+    for more in (
+        ("--label", "x"),
+        ("--group", "split"),
+        ("--report", tmp_path / "a.html"),
+        ("--suspects", tmp_path / "a.csv"),
+    ):
         told = " ".join(run(*command, "--spans", "spans", *more, code=2).stderr.split())
         assert "explanations are measured by themselves" in told
     assert "give it with --spans" in run(*command, "--label", "x", "--word-limit", "1", code=2).stderr
     assert "finite number" in run(*command, "--spans", "spans", "--word-limit", "nan", code=2).stderr
     assert "no column 'toxic'" in run(*command, "--spans", "toxic", code=1).stderr
     assert "is no list of character offsets" in run(*command, "--spans", "split", code=1).stderr
+
+
+def test_groups_give_an_auc_within_them(evaluate, comments, tmp_path):
+    lines = comments.read_text().splitlines()
+    authors = ["author", *(f"author {row // 4}" for row in range(len(lines) - 1))]
+    path = tmp_path / "grouped.csv"
+    path.write_text("\n".join(f"{line},{author}" for line, author in zip(lines, authors, strict=True)))
+    numbers = json.loads(evaluate("--group", "author", "--json", file=path).stdout)
+    within = numbers["within_groups"]
+    assert (within["groups"], within["mixed"], within["pairs"]) == (30, 30, 120)
+    assert within["auc"] > 0.9
+    assert numbers["provenance"]["groups"] == {"column": "author", "groups": 30, "missing": 0}
+    assert "AUC within groups" in evaluate("--group", "author", file=path).stdout
+    assert json.loads(evaluate("--json", file=path).stdout)["within_groups"] is None
+    assert (
+        "all 120 rows are of one group"
+        in evaluate("--group", "all", file=_with_column(path, "all", "x"), code=1).stderr
+    )
+
+
+def _with_column(path, name, value):
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([f"{header},{name}", *(f"{row},{value}" for row in rows)]))
+    return path
+
+
+def test_a_report_has_groups_too(evaluate, comments, tmp_path):
+    page = tmp_path / "page.html"
+    evaluate("--group", "kind", "--report", page, "--no-evasion")
+    record = json.loads(page.with_suffix(".json").read_text("utf-8"))
+    assert record["provenance"]["groups"] == {"column": "kind", "groups": 2, "missing": 0}
+    assert record["metrics"]["within_groups"]["auc"] is None
+    assert "| AUC within groups | no pair |" in page.with_suffix(".md").read_text("utf-8")

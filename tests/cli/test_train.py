@@ -226,3 +226,35 @@ def test_the_manifest_records_where_the_texts_came_from(fit, comments, tmp_path)
     fit("--split", "split")
     manifest = json.loads((tmp_path / "out" / "detector.json").read_text())
     assert manifest["training"]["sources"] == [f"{comments} (split = train)"]
+
+
+@pytest.fixture
+def grouped(comments, tmp_path):
+    """The comments with a column of authors, four rows each, one without."""
+    lines = comments.read_text().splitlines()
+    authors = ["author", "", *(f"author {row // 4}" for row in range(1, len(lines) - 1))]
+    path = tmp_path / "grouped.csv"
+    path.write_text("\n".join(f"{line},{author}" for line, author in zip(lines, authors, strict=True)))
+    return path
+
+
+def test_groups_are_kept_whole_and_named(fit, grouped, tmp_path, caplog):
+    result = fit("--group", "author", file=grouped)
+    artifact = Artifact.load(tmp_path / "out")
+    assert artifact.training["groups"] == {"column": "author", "groups": 31, "missing": 1}
+    assert "--group author" in artifact.command
+    assert "1 of 120 rows have no group 'author'" in caplog.text
+    assert re.search(r"groups, resampled whole +31, 30 with rows of both classes", result.stdout)
+    assert re.search(r"AUC within groups +\d\.\d{4} ", result.stdout)
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        ("writer", "has no column 'writer'"),
+        ("id", "no two of 120 rows have the same group 'id'"),
+        ("kind", "all 60 positive rows are in one group"),
+    ],
+)
+def test_groups_that_hold_nothing_together_are_refused(fit, grouped, column, said):
+    assert said in fit("--group", column, file=grouped, code=1).stderr

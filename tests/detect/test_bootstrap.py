@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score, roc_curve
 
-from splinelens.detect.bootstrap import ScoreHistogram, auc_interval, bootstrap, percentile_interval
+from splinelens.detect.bootstrap import (
+    ScoreHistogram,
+    auc_interval,
+    bootstrap,
+    lost_recall_interval,
+    percentile_interval,
+)
 from splinelens.detect.thresholds import score_at_fpr
 
 LABELS, SCORES = np.array([0, 0, 1, 1, 0]), np.array([0.2, 0.4, 0.4, 0.9, 0.2])
@@ -89,3 +95,30 @@ def test_few_rows_or_no_resamples_have_no_interval():
 def test_a_single_positive_row_still_has_an_interval():
     labels = np.arange(60) == 59  # about a third of the resamples lack it
     assert auc_interval(labels, np.linspace(0, 1, 60), resamples=50) == (1.0, 1.0)
+
+
+def test_groups_are_resampled_whole():
+    labels, scores = sample(120)
+    groups, rng = np.arange(120) % 12, np.random.default_rng(3)
+    values = bootstrap(labels, scores, {"auc": ScoreHistogram.roc_auc}, 20, 3, groups)["auc"]
+    for value in values:
+        rows = np.concatenate([np.flatnonzero(groups == drawn) for drawn in rng.integers(0, 12, 12)])
+        assert value == pytest.approx(roc_auc_score(labels[rows], scores[rows]))
+
+
+def test_repeated_rows_make_the_interval_of_single_rows_too_narrow():
+    labels, scores = sample(100)
+    labels, scores, groups = np.repeat(labels, 9), np.repeat(scores, 9), np.repeat(np.arange(100), 9)
+    low, high = auc_interval(labels, scores, 300)
+    least, most = auc_interval(labels, scores, 300, groups=groups)
+    assert 2 < (most - least) / (high - low) < 4  # the square root of 9
+
+
+def test_few_groups_have_no_interval():
+    labels, scores = sample(100)
+    flags = np.arange(100) % 3 == 0
+    assert auc_interval(labels, scores, 20, groups=np.arange(100) % 10) is not None
+    assert auc_interval(labels, scores, 20, groups=np.arange(100) % 9) is None
+    assert lost_recall_interval(flags, ~flags, groups=np.arange(100) % 9) is None
+    low, high = lost_recall_interval(flags, ~flags, groups=np.arange(100) % 20)
+    assert low <= (2 * flags.mean() - 1) <= high

@@ -62,6 +62,13 @@ def test_a_text_of_half_the_rows_is_trained_on_and_leaves_room_for_the_others():
     assert not held_out[:200].any()
 
 
+def test_the_smallest_group_is_held_out_where_all_are_large():
+    labels, groups = np.arange(400) % 2, (np.arange(400) >= 180).astype(int)
+    held_out = held_out_rows(labels[:, None], groups, np.random.default_rng(0))
+    assert np.unique(groups[held_out]).tolist() == [0]
+    assert held_out.sum() == 180
+
+
 def test_each_label_has_the_strength_given():
     rows, labels = table(300)
     both = np.stack([labels, labels], axis=1)

@@ -176,13 +176,53 @@ def test_rows_of_one_text_are_in_one_fold():
     assert all((np.bincount(groups[part])[groups[part]] == 2).all() for part in parts)
 
 
+def test_groups_of_both_classes_stay_whole_and_folds_keep_their_shares():
+    labels, groups = np.arange(300)[:, None] % 3 == 0, np.arange(300) // 7
+    parts = list(folds(labels.astype(int), np.ones(300, dtype=bool), groups, 0))
+    assert sorted(np.concatenate(parts).tolist()) == list(range(300))
+    assert len(parts) == 5
+    assert sum(len(np.unique(groups[part])) for part in parts) == len(np.unique(groups))
+    assert all(abs(labels[part].mean() - 1 / 3) < 0.05 for part in parts)
+
+
+def test_fewer_groups_than_folds_give_a_fold_each():
+    labels, groups = np.arange(60)[:, None] % 2, np.arange(60) // 20
+    parts = list(folds(labels, np.ones(60, dtype=bool), groups, 0))
+    assert sorted(np.unique(groups[part]).tolist() for part in parts) == [[0], [1], [2]]
+
+
+def test_no_row_is_judged_by_a_head_fitted_on_its_group():
+    # What a group's rows share says their label, at random from group to group: only a leak finds it.
+    rng = np.random.default_rng(0)
+    groups, shared = np.arange(200) // 10, rng.normal(size=(20, 30))
+    labels = rng.permutation(np.arange(20) % 2)[groups][:, None]
+    values = (shared[groups] + 0.1 * rng.normal(size=(200, 30))).astype(np.float32)
+    logits = fit(values, labels, groups=groups, strengths=(0.1,)).logits[:, 0]
+    assert roc_auc_score(labels[:, 0], logits) < 0.75
+    assert roc_auc_score(labels[:, 0], fit(values, labels, strengths=(0.1,)).logits[:, 0]) > 0.95
+
+
+def test_rows_of_equal_texts_join_their_groups():
+    values, labels = table()
+    texts = np.where(np.arange(160) % 2, 0, np.arange(160))  # one text is in every second row
+    with pytest.raises(BadLabels, match=r"all \d+ positive rows are in one group, rows of equal texts"):
+        fit(values, labels[:, :1], texts=texts, groups=np.arange(160) // 2)
+
+
+def test_a_class_within_one_group_is_refused():
+    values, _ = table()
+    labels = (np.arange(160) < 80).astype(int)
+    with pytest.raises(BadLabels, match=r"all 80 positive rows are in one group.*each class rows in two"):
+        fit(values, labels, groups=np.arange(160) // 80)
+
+
 def test_a_text_is_judged_by_a_head_that_never_saw_it_in_a_row_that_only_helps():
     values, _ = wide_table(100)
     groups, judged = np.arange(100) % 50, np.arange(100) < 50
     values[50:] = values[:50]
     noise = np.random.default_rng(0).integers(0, 2, 50)
     labels = np.concatenate([noise, noise])[:, None]
-    logits = fit(values, labels, judged=judged, groups=groups, strengths=(0.1,)).logits[:, 0]
+    logits = fit(values, labels, judged=judged, texts=groups, strengths=(0.1,)).logits[:, 0]
     assert roc_auc_score(noise, logits) < 0.75
     leaked = fit(values, labels, judged=judged, strengths=(0.1,)).logits[:, 0]
     assert roc_auc_score(noise, leaked) > 0.95
@@ -226,7 +266,7 @@ def test_a_label_with_too_few_rows_is_named_with_its_counts():
 def test_few_texts_in_many_rows_are_refused():
     values, _ = table()
     with pytest.raises(BadLabels, match="of 8 different texts are too few to fit a detector"):
-        fit(values, (np.arange(160) % 8 < 4)[:, None].astype(int), groups=np.arange(160) % 8)
+        fit(values, (np.arange(160) % 8 < 4)[:, None].astype(int), texts=np.arange(160) % 8)
 
 
 def test_one_in_many_is_fitted_where_ten_are_present():

@@ -13,6 +13,7 @@ from splinelens.detect.thresholds import (
     Threshold,
     proportion_interval,
     score_at_fpr,
+    share_interval,
     threshold_between,
     thresholds,
 )
@@ -255,3 +256,17 @@ def test_thresholds_below_a_single_or_a_repeated_rate_take_twice_the_odds_for_ha
     never = stored_at(_1=np.nextafter(1, 2), _10=0.9)
     assert threshold_between(never, 0.005) > 1
     assert threshold_between(never, 0.02) == 0.9
+
+
+def test_the_interval_of_a_share_is_wider_where_rows_of_a_group_agree():
+    groups = np.arange(200) // 20
+    hits = groups % 2 == 0
+    assert share_interval(hits) == proportion_interval(100, 200)
+    low, high = share_interval(hits, groups)
+    exact = proportion_interval(100, 200)
+    assert low < exact[0] - 0.1
+    assert high > exact[1] + 0.1
+
+
+def test_a_share_of_none_keeps_its_upper_bound_over_groups():
+    assert share_interval(np.zeros(40, dtype=bool), np.arange(40) // 4) == proportion_interval(0, 40)

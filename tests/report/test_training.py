@@ -62,7 +62,7 @@ def report(detector):
         labels=LABELS,
         scores=SCORES,
         numbers=np.array([10, 11, 12, 13, 14, 15]),
-        groups=np.array([0, 1, 2, 0, 3, 4]),
+        same_text=np.array([0, 1, 2, 0, 3, 4]),
     )
     return replace(training.report(), curve=CURVE)
 

@@ -38,6 +38,7 @@ from splinelens.report.card import card
 from splinelens.report.scores import SentenceScore, Span, TextScore, check_ending, check_kept, write_scores
 from splinelens.report.spans import merged, sentence_bounds
 from splinelens.texts import Texts
+from splinelens.texts.row_groups import RowGroups
 from splinelens.tokens import Long
 
 By = Literal["text", "sentence"]
@@ -454,6 +455,7 @@ class Detector:
         labels: np.ndarray,
         *,
         prevalence: float | None = None,
+        groups: RowGroups | None = None,
         resamples: int = 10_000,
         progress: Progress | None = None,
     ) -> Evaluation | Evaluations:
@@ -464,6 +466,7 @@ class Detector:
             labels: (text,), 0 or 1; of a detector of several labels (text, label).
             prevalence: As in ``score``: thresholds, Brier score and calibration error are those of the scores
                 for that share, and the latter two count the rows as if they had it. AUC and rates stay.
+            groups: The group of each text, for the AUC within groups and intervals over groups.
             resamples: Bootstrap resamples of the intervals.
             progress: Called with the texts and the characters read since the last call.
 
@@ -479,7 +482,10 @@ class Detector:
         source, artifact = Texts.of(texts), self.at_prevalence(prevalence).artifact
         known = artifact.require_labels(labels, len(source))
         scores, tokens, cut = self.label_scores(source, prevalence=prevalence, progress=progress)
-        return artifact.evaluate(known, scores, tokens, cut=cut, prevalence=prevalence, resamples=resamples)
+        numbers = None if groups is None else groups.numbers
+        return artifact.evaluate(
+            known, scores, tokens, cut=cut, prevalence=prevalence, groups=numbers, resamples=resamples
+        )
 
     def label_scores(
         self,

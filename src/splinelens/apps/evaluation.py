@@ -49,6 +49,7 @@ from splinelens.texts import Labels, Texts, read_texts, text_hashes
 from splinelens.texts.groups import column_groups, mentions, read_terms
 from splinelens.texts.labels import labels_of
 from splinelens.texts.plain_text import harmless
+from splinelens.texts.row_groups import RowGroups, row_groups
 from splinelens.tokens import Long
 
 Disguise = Callable[[str, random.Random], str]
@@ -67,6 +68,7 @@ def evaluate(
     labels: Any,  # Any: see labels_of
     *,
     positive: str | None = None,
+    groups: Any = None,  # Any: see row_groups
     allow_training_rows: bool = False,
     prevalence: float | None = None,
     resamples: int = 10_000,
@@ -89,6 +91,9 @@ def evaluate(
         labels: One label a text: 0 and 1, or words of which the detector's is 1; of a detector of classes
             words; of several labels a table of 0 and 1, columns named or ordered as the detector's labels.
         positive: The label that counts as 1, every other one as 0; only for a detector of one label.
+        groups: One value a text, such as its author, or the name of a column kept beside the texts: adds the
+            AUC within groups, and intervals come from resampling groups. A row whose value is missing is a
+            group of its own, with a warning.
         allow_training_rows: Go on where the detector was fitted on some of the texts: then the numbers are
             too good.
         prevalence: Share of texts with the label to measure the scores at; as in ``Detector.evaluate``.
@@ -110,7 +115,9 @@ def evaluate(
 
     Raises:
         BadLabels: Not one label a text, labels of another kind than the detector's, or one class only.
-        BadTexts: The detector was fitted on some of the texts.
+        BadTexts: The detector was fitted on some of the texts; ``groups`` are not one value a text, one group
+            only, or only groups of one row.
+        MissingColumn: ``groups`` names a column that was not kept.
         BadDetector: No such detector, it is damaged or was fitted with another model, or ``prevalence`` is
             not between 0 and 1 or given for several labels.
         BadFeatures: ``max_tokens``, ``max_text_tokens``, ``long`` or ``batch_tokens`` that cannot be.
@@ -143,6 +150,7 @@ def evaluate(
         artifact.at_prevalence(prevalence)
     source = Texts.of(texts)
     known = _known_labels(artifact, labels, len(source), positive)
+    members = None if groups is None else row_groups(groups, source)
     if suspects is not None:
         check_output(Path(suspects), overwrite=overwrite, source=source.source)
     if not allow_training_rows:
@@ -150,12 +158,17 @@ def evaluate(
     if not isinstance(detector, Detector):
         detector = Detector.load(detector, **options | {"long": long})
     if suspects is None:
-        return detector.evaluate(source, known, prevalence=prevalence, resamples=resamples, progress=progress)
+        return detector.evaluate(
+            source, known, prevalence=prevalence, groups=members, resamples=resamples, progress=progress
+        )
     artifact = detector.at_prevalence(prevalence).artifact
     scores, tokens, cut = detector.label_scores(source, prevalence=prevalence, progress=progress)
     known = artifact.require_labels(known, len(source))
     write_suspects(Path(suspects), artifact, source, known, scores, overwrite=overwrite)
-    return artifact.evaluate(known, scores, tokens, cut=cut, prevalence=prevalence, resamples=resamples)
+    numbers = None if members is None else members.numbers
+    return artifact.evaluate(
+        known, scores, tokens, cut=cut, prevalence=prevalence, groups=numbers, resamples=resamples
+    )
 
 
 def evaluate_spans(
@@ -364,6 +377,7 @@ def evaluation_report(
     hatecheck: Texts | None = None,
     xstest: Texts | None = None,
     groups: Mapping[str, np.ndarray] | None = None,
+    row_groups: RowGroups | None = None,
     bias_source: str = "groups",
     disguises: Mapping[str, Disguise] | None = None,
     explain: bool = False,
@@ -384,9 +398,10 @@ def evaluation_report(
 
     With a ``prevalence`` of positive texts scores and thresholds are those for it, and Brier score,
     calibration and operating points assume it; without one the scores are as they are, and the operating
-    points assume 0.05. The stored threshold for ``fpr`` decides what is flagged. Groups take a tenth of
-    the bootstrap resamples. The seed is that of the bootstrap, the sampled rows, the disguises and t-SNE.
-    ``suspects`` is a CSV for the rows whose label looks wrong.
+    points assume 0.05. The stored threshold for ``fpr`` decides what is flagged. With ``row_groups``
+    intervals on the rows come from resampling these whole. Groups take a tenth of the bootstrap resamples.
+    The seed is that of the bootstrap, the sampled rows, the disguises and t-SNE. ``suspects`` is a CSV for
+    the rows whose label looks wrong.
 
     Raises:
         BadLabels: Not one 0 or 1 per text and label, or one class only among the scored texts.
@@ -402,7 +417,13 @@ def evaluation_report(
     map_rows = np.sort(np.random.default_rng(seed).permutation(len(texts))[:_MAP_ROWS])
     all_logits, tokens, cut, blocks, map_values = _read(detector, whole, texts, map_rows, progress)
     truth, scores = known[:, index], artifact.scores(all_logits[:, [index]], tokens)[:, 0]
-    measured: dict[str, Any] = {"cut": cut, "resamples": resamples, "seed": seed}  # Any: of several types
+    members = None if row_groups is None else row_groups.numbers
+    measured: dict[str, Any] = {  # Any: of several types
+        "cut": cut,
+        "groups": members,
+        "resamples": resamples,
+        "seed": seed,
+    }
     every = (
         None
         if whole.task == "binary"
@@ -423,6 +444,7 @@ def evaluation_report(
     scored = np.isfinite(scores)
     y, s = truth[scored].astype(int), scores[scored]
     expected = _PREVALENCE if prevalence is None else prevalence
+    within = None if members is None else members[scored]
     stored = {f"target {100 * point.target:g} %": point.score for point in artifact.thresholds[0]}
     probe = _Probe(detector, threshold, resamples // 10, seed)
     functions, targets = (None, ()) if hatecheck is None else probe.hatecheck(hatecheck)
@@ -437,22 +459,25 @@ def evaluation_report(
         metrics=evaluation.to_dict() | ({"flagged": flagged} if flagged else {}),
         all_labels=several.to_dict() if several else None,
         sweep=sweep(y, s, keep=list(stored.values())),
-        reliability=reliability(y, s, prevalence=prevalence),
+        reliability=reliability(y, s, prevalence=prevalence, groups=within),
         prevalence=expected,
         score_share=artifact.shares[0],
-        thresholds=operating_points(y, s, stored, expected),
+        thresholds=operating_points(y, s, stored, expected, within),
         threshold=threshold,
         layer_auc=_layer_auc(truth, blocks, detector.reader),
         feature_map=_feature_map(texts, truth, scores, map_rows, map_values, seed),
         hatecheck=functions,
         hatecheck_bias=targets,
         xstest=None if xstest is None else probe.xstest(xstest),
-        bias=subgroup_aucs(truth, scores, groups or {}, resamples=resamples // 10, seed=seed),
+        bias=subgroup_aucs(
+            truth, scores, groups or {}, row_groups=members, resamples=resamples // 10, seed=seed
+        ),
         bias_source=bias_source,
-        evasion=None if disguises is None else probe.evasion(texts, truth, scores, disguises),
+        evasion=None if disguises is None else probe.evasion(texts, truth, scores, disguises, members),
         false_positives=probe.worst(texts, truth, scores, 0, explain),
         false_negatives=probe.worst(texts, truth, scores, 1, explain),
         notes=(
+            *([_groups_note(row_groups)] if row_groups else []),
             *_notes(detector, evaluation, explain, HateCheck=hatecheck, XSTest=xstest, groups=groups),
             *probe.notes,
         ),
@@ -460,6 +485,7 @@ def evaluation_report(
             **provenance(detector.reader, texts),
             "detector": artifact.origin,
             **{name: _hashes(file) for name, file in (("hatecheck", hatecheck), ("xstest", xstest)) if file},
+            **({"groups": row_groups.record()} if row_groups else {}),
             "seed": seed,
             "resamples": resamples,
         },
@@ -582,7 +608,12 @@ class _Probe:
         return shares(_names(prompts, "type"), flagged, unsafe, np.isfinite(scores), ("unsafe", "safe"))
 
     def evasion(
-        self, texts: Texts, labels: np.ndarray, scores: np.ndarray, disguises: Mapping[str, Disguise]
+        self,
+        texts: Texts,
+        labels: np.ndarray,
+        scores: np.ndarray,
+        disguises: Mapping[str, Disguise],
+        groups: np.ndarray | None,
     ) -> tuple[Evasion, ...]:
         """The same rows plain and in each disguise."""
         rng, samples = np.random.default_rng(self.seed), []
@@ -599,7 +630,8 @@ class _Probe:
             positive = labels[rows][both] == 1
             if positive.any() and not positive.all():
                 plain_flags, flags = scores[rows][both] >= self.threshold, disguised[both] >= self.threshold
-                records.append(Evasion.of(name, positive, plain_flags, flags, self.seed))
+                members = None if groups is None else groups[rows][both]
+                records.append(Evasion.of(name, positive, plain_flags, flags, self.seed, members))
         return tuple(records)
 
     def worst(
@@ -666,6 +698,11 @@ def _binary(texts: Texts, column: str, one: str, zero: str) -> np.ndarray:
             f"{len(wrong)} rows); give the file as it was published"
         )
     return np.array([cell == one for cell in cells])
+
+
+def _groups_note(groups: RowGroups) -> str:
+    record = groups.record()
+    return f"intervals on these rows are from resampling whole groups: {record['groups']:,} by {groups.name}"
 
 
 def _notes(detector: Detector, evaluation: Evaluation, explain: bool, **data: object) -> list[str]:

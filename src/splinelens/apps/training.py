@@ -1,7 +1,7 @@
 """Labeled texts become a detector: features, a fitted head, calibration, thresholds, an artifact.
 
 Calibration and thresholds come from out-of-fold logits: no training row judges itself, nor does a row with
-the same text.
+the same text or of the same group.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ from splinelens.apps.detector import Detector
 from splinelens.detect.anchored import Sample
 from splinelens.detect.artifact import ARTIFACT_FILES, Artifact, Task, verdicts_problem
 from splinelens.detect.calibration import Calibration, Knots, calibrate, length_offsets, offsets_at
+from splinelens.detect.groups import joined
 from splinelens.detect.heads import LinearHead
 from splinelens.detect.label_errors import contradictions, suspected_labels
 from splinelens.detect.learning_curve import learning_curve
@@ -37,6 +38,7 @@ from splinelens.models.source import lasting_name
 from splinelens.report.training import TrainingReport, suspects_csv, training_markdown
 from splinelens.texts import Texts, text_hashes
 from splinelens.texts.labels import labels_of
+from splinelens.texts.row_groups import RowGroups, row_groups
 from splinelens.tokens import Long
 
 MAX_BYTES = 4_000_000
@@ -69,7 +71,8 @@ class Training:
         labels: (row, label), 0 or 1.
         scores: (row, label), calibrated and out of fold; NaN where a row was not judged.
         numbers: The number of each row in the source of the texts, from 0.
-        groups: One number per row, equal for rows with the same text.
+        same_text: One number per row, equal for rows with the same text.
+        groups: One number per row, equal for rows of one group; None without groups.
     """
 
     detector: Detector
@@ -77,7 +80,8 @@ class Training:
     labels: np.ndarray
     scores: np.ndarray
     numbers: np.ndarray
-    groups: np.ndarray
+    same_text: np.ndarray
+    groups: np.ndarray | None = None
 
     def __repr__(self) -> str:
         return f"Training({self.detector!r}, {len(self.values):,} rows)"
@@ -94,12 +98,12 @@ class Training:
             self.values,
             self.labels,
             [strengths[label] for label in artifact.labels] if isinstance(strengths, dict) else [strengths],
-            groups=self.groups,
+            groups=self.same_text if self.groups is None else joined(self.same_text, self.groups),
             max_rows=_MAX_CURVE_ROWS,
             seed=artifact.training["seed"],
         )
         suspects = suspected_labels(self.labels, self.scores, exclusive=artifact.task == "classes")
-        conflicts = contradictions(self.groups.tolist(), self.labels)
+        conflicts = contradictions(self.same_text.tolist(), self.labels)
         return TrainingReport(
             artifact,
             tuple(replace(suspect, row=int(self.numbers[suspect.row])) for suspect in suspects),
@@ -144,6 +148,7 @@ def train(
     positive: str | None = None,
     label: str | Sequence[str] | None = None,
     negative: str | None = None,
+    groups: Any = None,  # Any: see row_groups
     name: str = "detector",
     sources: Sequence[str] = (),
     languages: Sequence[str] = (),
@@ -182,6 +187,9 @@ def train(
             the name of their column, or ``positive``.
         negative: Verdict of a text without any label; None takes the word of ``labels``, or ``clean`` beside
             ``toxic``, ``not_rude`` beside ``rude``, ``negative`` beside ``positive``.
+        groups: One value a text, such as its author, or the name of a column kept beside the texts. Rows of
+            one group, or with the same text, are in one fold, in the learning curve too, and intervals come
+            from resampling groups. A row whose value is missing is a group of its own, with a warning.
         name: Name of the detector.
         sources: Names of the data, for the card.
         languages: Languages of the texts, for the card, such as ``English``.
@@ -199,9 +207,11 @@ def train(
         The training; its ``detector`` scores texts, its ``write`` saves detector, card and report.
 
     Raises:
-        BadTexts: ``texts`` is one string, is empty, or holds something other than texts.
+        BadTexts: ``texts`` is one string, is empty, or holds something other than texts; ``groups`` are not
+            one value a text, one group only, or only groups of one row.
         BadLabels: Not one label a text, labels of another kind, one class only, too few rows of a class, or
-            verdicts that are equal, empty or ``undetermined``.
+            verdicts that are equal, empty or ``undetermined``; or a class whose rows are all in one group.
+        MissingColumn: ``groups`` names a column that was not kept.
         BadFeatures: Names or layers that do not exist, or an option that cannot be, such as a seed above 32
             bits.
         BadModel: The model cannot be loaded, or an option of loading is given for a loaded one.
@@ -220,6 +230,7 @@ def train(
     names = known.names if label is None else (label,) if isinstance(label, str) else tuple(label)
     values = known.values[:, 0] if known.task == "binary" else known.values
     require_labels(values, known.task, names, len(source))
+    members = None if groups is None else row_groups(groups, source)
     negative = negative or known.negative or default_negative(names)
     _require_names_and_seed(known.task, names, negative, seed)
     spec = FeatureSpec.of(
@@ -245,6 +256,7 @@ def train(
         task=known.task,
         label=names,
         negative=negative,
+        groups=members,
         sources=sources or [source.source],
         languages=languages,
         seed=seed,
@@ -277,6 +289,7 @@ def fit_detector(
     label: str | Sequence[str] = "positive",
     negative: str = "negative",
     judged: np.ndarray | None = None,
+    groups: RowGroups | None = None,
     sources: Sequence[str] = (),
     languages: Sequence[str] = (),
     targets: Sequence[float] = TARGETS,
@@ -305,6 +318,7 @@ def fit_detector(
         negative: Verdict of a text without any label; not used for ``classes``.
         judged: Boolean, the rows on which calibration, thresholds and metrics are computed; None takes
             all. Other rows only help to fit.
+        groups: The group of each text, kept whole in folds; None is no groups.
         sources: Names of the data, for the card.
         languages: Languages of the texts, for the card, such as ``English``; others count as not measured.
         targets: False-positive rates to store thresholds for.
@@ -350,7 +364,8 @@ def fit_detector(
     y, values = known[ok].astype(int), table.values if ok.all() else table.values[ok]
     judge = np.ones(len(y), dtype=bool) if judged is None else np.asarray(judged)[ok]
     hashes = text_hashes([text for text, usable in zip(source.texts, ok, strict=True) if usable])
-    different, groups = np.unique(hashes, return_inverse=True)
+    different, same_text = np.unique(hashes, return_inverse=True)
+    members = None if groups is None else groups.numbers[ok]
     column_prior = _column_prior(table, prior) if prior else None
     fitted = fitted or fit(
         values,
@@ -359,15 +374,17 @@ def fit_detector(
         strengths=strengths,
         seed=seed,
         names=names,
-        groups=groups,
+        texts=same_text,
+        groups=members,
         prior=column_prior,
     )
     tokens, numbers = table.tokens[ok], np.array(source.numbers)[ok]
     directions = reader.layout.directions
     knots: list[Knots] = [()] * len(names)
     if by_length:
+        together = same_text if members is None else joined(same_text, members)
         long = fitted.long or _joined_negatives(
-            table.columns, values, y, tokens, judge, groups, fitted, column_prior, seed
+            table.columns, values, y, tokens, judge, together, fitted, column_prior, seed
         )
         knots = [
             length_offsets(
@@ -404,7 +421,8 @@ def fit_detector(
             "left_out": int((~ok).sum()),
             "judged_rows": int(judge.sum()),
             "cut": int(table.cut[ok].sum()),
-            "repeated": count_repeated(groups, y),
+            "repeated": count_repeated(same_text, y),
+            **({"groups": groups.record()} if groups else {}),
             "seen": {"texts": len(different), "kept": len(seen)},
             "sources": [_escaped(name) for name in sources],
             "languages": [_escaped(name) for name in languages],
@@ -419,9 +437,12 @@ def fit_detector(
     )
     judged_scores = artifact.scores(fitted.logits, tokens[judge])
     evaluated = y[judge], judged_scores, tokens[judge]
-    metrics = artifact.evaluate(*evaluated, cut=table.cut[ok][judge], resamples=_RESAMPLES, seed=seed)
+    within = None if members is None else members[judge]
+    metrics = artifact.evaluate(
+        *evaluated, cut=table.cut[ok][judge], groups=within, resamples=_RESAMPLES, seed=seed
+    )
     chosen = [
-        thresholds(*label, sorted({*targets}), floor=floor)
+        thresholds(*label, sorted({*targets}), floor=floor, groups=within)
         for label in zip(y[judge].T, judged_scores.T, strict=True)
     ]
     artifact = replace(
@@ -429,7 +450,7 @@ def fit_detector(
     )
     scores = np.full(y.shape, np.nan)
     scores[judge] = judged_scores
-    return Training(Detector(artifact, reader), values, y, scores, numbers, groups)
+    return Training(Detector(artifact, reader), values, y, scores, numbers, same_text, members)
 
 
 def _escaped(name: str) -> str:
@@ -465,16 +486,16 @@ def _require_names_and_seed(task: Task, names: Sequence[str], negative: str, see
         raise BadFeatures(f"seed {seed!r} is not a whole number from 0 to {MAX_SEED}; choose another")
 
 
-def count_repeated(groups: np.ndarray, labels: np.ndarray) -> dict[str, int]:
+def count_repeated(same_text: np.ndarray, labels: np.ndarray) -> dict[str, int]:
     """Count texts that occur more than once, all their rows, and texts with contradicting labels.
 
-    Rows with the same number in ``groups`` have the same text.
+    Rows with the same number in ``same_text`` have the same text.
     """
-    counts = np.bincount(groups)
+    counts = np.bincount(same_text)
     return {
         "texts": int((counts > 1).sum()),
         "rows": int(counts[counts > 1].sum()),
-        "contradicting": len(contradictions(groups.tolist(), labels)),
+        "contradicting": len(contradictions(same_text.tolist(), labels)),
     }
 
 
@@ -561,8 +582,8 @@ def _joined_negatives(
         head = Basis.of(values[rest], prior).fitted_head(labels[rest], strengths)
         for label, y in enumerate(labels.T):
             rows = held_out[y[held_out] == 0]
-            for joined, lengths in long_texts(columns, values[rows], tokens[rows], rng):
-                parts[label].append((head.logit(joined)[:, label], lengths))
+            for long, lengths in long_texts(columns, values[rows], tokens[rows], rng):
+                parts[label].append((head.logit(long)[:, label], lengths))
     return [
         (np.concatenate([np.empty(0), *logits]), np.concatenate([np.empty(0), *lengths]))
         for logits, lengths in (([a for a, _ in part], [b for _, b in part]) for part in parts)

@@ -28,6 +28,7 @@ def evaluate(
     column: options.Column = None,
     positive: options.Positive = None,
     split: options.Split = None,
+    group: options.Group = None,
     report: Annotated[
         Path | None,
         typer.Option(
@@ -143,12 +144,14 @@ def evaluate(
     With --json one object: "n", "positives", "undetermined", "cut", "auc", "auc_interval",
     "average_precision", "average_precision_interval", "recall_at_fpr", "recall_intervals", "brier",
     "brier_interval", "calibration_error", "calibration_interval", "length_auc", "length_auc_interval",
-    "at_threshold"; of several labels "n", "undetermined", "cut", "mean_auc", "mean_auc_interval", "labels"
+    "at_threshold", "within_groups" ({"groups", "mixed", "pairs", "auc", "auc_interval"}; null without
+    --group); of several labels "n", "undetermined", "cut", "mean_auc", "mean_auc_interval", "labels"
     (those metrics of each), and of classes "accuracy", "accuracy_interval", "macro_f1", "macro_f1_interval",
     "confusion"; then "detector", "source", "rows", "training_rows", "seconds", "device", "provenance". With
     --hatecheck also "flagged", harmless identity mentions among it, and "hatecheck", its functionalities.
     With --prevalence Brier score and calibration error count the rows as if that share were positive.
-    Intervals are 95 % bootstrap intervals, of shares Clopper-Pearson ones.
+    Intervals are 95 % bootstrap intervals, of shares Clopper-Pearson ones. With --group whole groups are
+    resampled, and there is the AUC within groups: the share of pairs of one group in the right order.
 
     With --suspects a CSV of rows that the scores contradict, the most suspect first, and of equal texts with
     different labels: "row", "kind", "label", "given", "suggested", "score", "margin", "text".
@@ -169,10 +172,11 @@ def evaluate(
     needs_report = (hatecheck, xstest, groups, terms, explain, report_label)
     if prevalence is not None and not 0 < prevalence < 1:
         raise typer.BadParameter(f"{prevalence:g} is no share between 0 and 1", param_hint="--prevalence")
-    alone = (label, positive, report, suspects, prevalence, *needs_report[:-1])
+    alone = (label, positive, group, report, suspects, prevalence, *needs_report[:-1])
     if spans is not None and any(alone):
         raise typer.BadParameter(
-            "explanations are measured by themselves; leave out labels and the report", param_hint="--spans"
+            "explanations are measured by themselves; leave out labels, groups and the report",
+            param_hint="--spans",
         )
     if word_limit is not None and (spans is None or not isfinite(word_limit)):
         raise typer.BadParameter("give it with --spans, as a finite number", param_hint="--word-limit")
@@ -217,7 +221,7 @@ def evaluate(
             positive=positive,
             expected=artifact.labels if artifact.task != "binary" else None,
             verdicts=(artifact.labels[0], artifact.negative) if artifact.task == "binary" else None,
-            keep=groups,
+            keep=[*groups, *([group] if group else [])],
             report=print_line,
             **reading,
         )
@@ -225,9 +229,11 @@ def evaluate(
     from splinelens.apps import evaluation
     from splinelens.apps.detector import Detector
     from splinelens.features.extract import provenance
+    from splinelens.texts.row_groups import row_groups
 
     if spans is None:
         evaluation.require_task(artifact, labels, columns[0])
+    members = None if group is None else row_groups(group, texts)
     probes: dict[str, Any] = {}  # Any: arguments of different types
     if html:
         masks, source = evaluation.read_groups(texts, groups, terms)
@@ -253,11 +259,19 @@ def evaluate(
         elif html:
             known = labels.values[:, 0] if artifact.task == "binary" else labels.values
             record = evaluation.evaluation_report(
-                loaded, texts, known, label=shown, explain=explain, progress=progress, **suspicion, **probes
+                loaded,
+                texts,
+                known,
+                label=shown,
+                row_groups=members,
+                explain=explain,
+                progress=progress,
+                **suspicion,
+                **probes,
             )
             metrics, functions = record.all_labels or record.metrics, record.hatecheck or ()
         else:
-            suspicion["prevalence"] = prevalence
+            suspicion |= {"prevalence": prevalence, "groups": members}
             metrics = evaluation.evaluate(
                 loaded, texts, labels, allow_training_rows=True, progress=progress, **suspicion
             ).to_dict()
@@ -272,6 +286,7 @@ def evaluate(
             "detector": artifact.digest,
             **({} if prevalence is None else {"prevalence": prevalence}),
             **provenance(loaded.reader, texts),
+            **({"groups": members.record()} if members else {}),
         },
     }
     if html:

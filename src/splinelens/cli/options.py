@@ -106,6 +106,15 @@ Labels = Annotated[
         "for each of several labels.",
     ),
 ]
+Group = Annotated[
+    str | None,
+    typer.Option(
+        "--group",
+        metavar="COLUMN",
+        help="Column of values that rows belonging together share, such as author or document. A row without "
+        "one is a group of its own.",
+    ),
+]
 DetectorsLabels = Annotated[
     list[str] | None,
     typer.Option(

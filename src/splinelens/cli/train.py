@@ -32,6 +32,7 @@ def train(
     column: options.Column = None,
     positive: options.Positive = None,
     split: options.Split = None,
+    group: options.Group = None,
     model: options.Model = "smollm2-135m",
     features: options.Features = "margins",
     layers: options.Layers = None,
@@ -101,6 +102,9 @@ def train(
     length alone beside them. Rows in suspects.csv and TRAINING.md are those of the file, from 0, as score
     counts them. A run that was stopped goes on when the same command is given again.
 
+    With --group rows of one group are in one fold, in the learning curve too, as rows of equal texts always
+    are, and intervals come from resampling whole groups.
+
     Examples:
       splinelens train comments.csv --column text --label toxic -o my-detector
       splinelens train comments.csv --label verdict --positive rude -o my-rude
@@ -127,6 +131,7 @@ def train(
         format=format,
         delimiter=delimiter,
         header=not no_header,
+        keep=[group] if group else [],
         report=options.stderr_printer(quiet),
     )
     if label_name and labels.task != "binary":
@@ -157,6 +162,7 @@ def train(
                 normalize=normalize,
                 label=label_name,
                 negative=negative_name,
+                groups=group,
                 name=name or output.resolve().name,
                 sources=[texts.source + (f" ({', '.join(chosen)})" if chosen else "")],
                 languages=language or [],

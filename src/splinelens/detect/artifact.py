@@ -360,6 +360,7 @@ class Artifact(Manifest):
         *,
         cut: np.ndarray | None = None,
         prevalence: float | None = None,
+        groups: np.ndarray | None = None,
         resamples: int = 10_000,
         seed: int = 0,
     ) -> Evaluation | Evaluations:
@@ -377,7 +378,12 @@ class Artifact(Manifest):
             label: {f"{stored.target:g}": stored.score for stored in thresholds}
             for label, thresholds in zip(self.labels, self.thresholds, strict=True)
         }
-        options: dict[str, Any] = {"cut": cut, "resamples": resamples, "seed": seed}  # Any: of several types
+        options: dict[str, Any] = {  # Any: of several types
+            "cut": cut,
+            "groups": groups,
+            "resamples": resamples,
+            "seed": seed,
+        }
         if self.task == "binary":
             options |= {"thresholds": at[self.labels[0]], "prevalence": prevalence}
             return evaluate(labels[:, 0], scores[:, 0], lengths, **options)

@@ -5,15 +5,19 @@ positive rows. A bootstrap resample is then one ``bincount`` of sampled row indi
 metrics of a resample share it: 10,000 resamples of 10,000 rows take seconds.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from splinelens.detect.groups import resampled_groups
 from splinelens.detect.thresholds import Interval, max_false_positives
 
 MIN_ROWS = 50
 """With fewer rows a bootstrap interval is too narrow to be honest, and none is given."""
+
+MIN_GROUPS = 10
+"""The same, of groups that are resampled whole."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +35,10 @@ class ScoreHistogram:
         return cls._of_codes(score, codes)
 
     @classmethod
-    def _of_codes(cls, score: np.ndarray, codes: np.ndarray) -> "ScoreHistogram":
-        counts = np.bincount(codes, minlength=2 * len(score))
+    def _of_codes(
+        cls, score: np.ndarray, codes: np.ndarray, times: np.ndarray | None = None
+    ) -> "ScoreHistogram":
+        counts = np.bincount(codes, times, minlength=2 * len(score)).astype(int)
         return cls(score, counts[: len(score)], counts[len(score) :])
 
     def reweighted(self, prevalence: float) -> "ScoreHistogram":
@@ -81,24 +87,41 @@ def bootstrap(
     metrics: Mapping[str, Callable[[ScoreHistogram], float]],
     resamples: int = 10_000,
     seed: int = 0,
+    groups: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Values of several metrics on the same bootstrap resamples.
 
-    Tables of as many rows with the same seed are resampled alike.
+    Tables of as many rows with the same seed are resampled alike. With ``groups``, one number per row, whole
+    groups are resampled, not rows: rows of one group resemble each other, and as single rows they would make
+    intervals too narrow.
 
     Returns:
         For each metric one value per resample, NaN where a class is missing; empty arrays with fewer than
-        ``MIN_ROWS`` rows.
+        ``MIN_ROWS`` rows or ``MIN_GROUPS`` groups.
     """
-    n, rng = len(labels), np.random.default_rng(seed)
-    if n < MIN_ROWS:
+    if not can_resample(len(labels), groups):
         return {name: np.zeros(0) for name in metrics}
     score, codes = _codes(labels, scores)
     values = np.zeros((resamples, len(metrics)))
-    for row in values:
-        histogram = ScoreHistogram._of_codes(score, codes[rng.integers(0, n, n)])
+    for row, times in zip(values, row_samples(len(labels), groups, resamples, seed), strict=True):
+        histogram = ScoreHistogram._of_codes(score, codes, times)
         row[:] = [metric(histogram) for metric in metrics.values()]
     return dict(zip(metrics, values.T, strict=True))
+
+
+def can_resample(rows: int, groups: np.ndarray | None) -> bool:
+    """Whether there are enough rows, and groups if there are any, for a bootstrap interval."""
+    return rows >= MIN_ROWS and (groups is None or len(np.unique(groups)) >= MIN_GROUPS)
+
+
+def row_samples(rows: int, groups: np.ndarray | None, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Bootstrap samples of rows, or of whole groups, (row,): how often each row was drawn."""
+    if groups is None:
+        yield from resampled_groups(rows, resamples, seed)  # each row is a group
+    else:
+        _, numbers = np.unique(groups, return_inverse=True)
+        for drawn in resampled_groups(int(numbers.max()) + 1, resamples, seed):
+            yield drawn[numbers]
 
 
 def percentile_interval(values: np.ndarray) -> Interval | None:
@@ -111,11 +134,15 @@ def percentile_interval(values: np.ndarray) -> Interval | None:
 
 
 def auc_interval(
-    labels: np.ndarray, scores: np.ndarray, resamples: int = 10_000, seed: int = 0
+    labels: np.ndarray,
+    scores: np.ndarray,
+    resamples: int = 10_000,
+    seed: int = 0,
+    groups: np.ndarray | None = None,
 ) -> Interval | None:
-    """95 % bootstrap interval of the ROC AUC; None with fewer than ``MIN_ROWS`` rows or no resamples."""
+    """95 % interval of the ROC AUC by ``bootstrap``; None with too few rows or groups, or no resamples."""
     return percentile_interval(
-        bootstrap(labels, scores, {"auc": ScoreHistogram.roc_auc}, resamples, seed)["auc"]
+        bootstrap(labels, scores, {"auc": ScoreHistogram.roc_auc}, resamples, seed, groups)["auc"]
     )
 
 
@@ -131,14 +158,21 @@ def auc_gain_interval(
     return percentile_interval(values[1] - values[0])
 
 
-def lost_recall_interval(plain: np.ndarray, disguised: np.ndarray, seed: int = 0) -> Interval | None:
+def lost_recall_interval(
+    plain: np.ndarray, disguised: np.ndarray, seed: int = 0, groups: np.ndarray | None = None
+) -> Interval | None:
     """95 % bootstrap interval of the share of rows flagged when plain minus that when disguised.
 
-    A resample is fully described by how many rows are lost and gained. None with fewer than ``MIN_ROWS``.
+    A resample of rows is fully described by how many rows are lost and gained. ``groups`` and None as in
+    ``auc_interval``.
     """
     rows = len(plain)
-    if rows < MIN_ROWS:
+    if not can_resample(rows, groups):
         return None
+    if groups is not None:
+        change = plain.astype(int) - disguised.astype(int)
+        values = [drawn @ change / drawn.sum() for drawn in row_samples(rows, groups, 10_000, seed)]
+        return percentile_interval(np.array(values))
     lost, gained = int((plain & ~disguised).sum()), int((disguised & ~plain).sum())
     probabilities = np.array([lost, gained, rows - lost - gained]) / rows
     samples = np.random.default_rng(seed).multinomial(rows, probabilities, 10_000)

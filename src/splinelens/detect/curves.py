@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from splinelens.detect.calibration import shifted_score
-from splinelens.detect.thresholds import Interval, proportion_interval, threshold_rates
+from splinelens.detect.thresholds import Interval, share_interval, threshold_rates
 from splinelens.errors import BadFeatures, BadLabels
 
 TEXTS = 10_000
@@ -36,7 +36,7 @@ class Sweep:
 class Bin:
     """Rows of about the same score.
 
-    ``share`` of them are positive, with a 95 % Clopper-Pearson interval; it is their mean ``score`` where the
+    ``share`` of them are positive, with its ``share_interval``; it is their mean ``score`` where the
     calibration is right.
     """
 
@@ -88,12 +88,18 @@ def sweep(labels: np.ndarray, scores: np.ndarray, keep: Sequence[float] = (), mo
 
 
 def reliability(
-    labels: np.ndarray, scores: np.ndarray, bins: int = 10, *, prevalence: float | None = None
+    labels: np.ndarray,
+    scores: np.ndarray,
+    bins: int = 10,
+    *,
+    prevalence: float | None = None,
+    groups: np.ndarray | None = None,
 ) -> tuple[Bin, ...]:
     """The share of positive rows in bins of about equal count, by ascending score.
 
     Rows of equal score share a bin, so there may be fewer bins. With a ``prevalence`` rows have weights, as
     if that share of them were positive: in the means, and by prior shift in the shares and intervals.
+    ``groups`` are those of ``share_interval``.
     """
     _require_both(labels, scores)
     whole = float(np.mean(labels))
@@ -104,21 +110,26 @@ def reliability(
     records = []
     for number in np.unique(bin_of_row):
         rows = bin_of_row == number
-        count, hits = int(rows.sum()), int(labels[rows].sum())
-        shown, *bounds = hits / count, *proportion_interval(hits, count)
+        hits, within = labels[rows] == 1, None if groups is None else groups[rows]
+        shown, *bounds = float(hits.mean()), *share_interval(hits, within)
         if prevalence is not None:
             shown, *bounds = (shifted_score(value, whole, share) for value in (shown, *bounds))
         mean = float(np.average(scores[rows], weights=weight[rows]))
-        records.append(Bin(count, mean, shown, (bounds[0], bounds[1])))
+        records.append(Bin(int(rows.sum()), mean, shown, (bounds[0], bounds[1])))
     return tuple(records)
 
 
 def operating_points(
-    labels: np.ndarray, scores: np.ndarray, thresholds: Mapping[str, float], prevalence: float
+    labels: np.ndarray,
+    scores: np.ndarray,
+    thresholds: Mapping[str, float],
+    prevalence: float,
+    groups: np.ndarray | None = None,
 ) -> tuple[OperatingPoint, ...]:
     """What named thresholds do where the share of positive texts is ``prevalence``, in (0, 1).
 
     Recall and false-positive rate are those of the rows; precision follows from them and the prevalence.
+    ``groups`` are those of ``share_interval``.
 
     Raises:
         BadLabels: One class only, or ``prevalence`` is not in (0, 1).
@@ -128,7 +139,7 @@ def operating_points(
     _require_both(labels, scores)
     points = []
     for name, threshold in thresholds.items():
-        rates = threshold_rates(labels, scores, threshold)
+        rates = threshold_rates(labels, scores, threshold, groups)
         del rates["precision"], rates["precision_interval"]  # those of the rows
         true, false = prevalence * rates["recall"], (1 - prevalence) * rates["false_positive_rate"]
         points.append(

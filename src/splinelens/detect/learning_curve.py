@@ -1,7 +1,7 @@
 """Learning curve: AUC against the number of training rows, and the power law it follows, if any.
 
-All samples are judged on the same held-out rows; no head is fitted on these, nor on a row with one of their
-texts. The law is ``a - b * n ** -c``; it is extrapolated to twice the rows at most.
+All samples are judged on the same held-out rows; no head is fitted on these, nor on a row of one of their
+groups. The law is ``a - b * n ** -c``; it is extrapolated to twice the rows at most.
 """
 
 from collections.abc import Sequence
@@ -113,7 +113,7 @@ def learning_curve(
     With fewer than 100 rows left to train on the curve has no points.
 
     Labels are (text,) or (text, label); each is fitted by itself at its C, ``strengths``, or at 0.001.
-    ``groups`` has one number per row, equal for rows with the same text. No size is above ``max_rows``.
+    ``groups`` has one number per row, equal for rows of one text or group. No size is above ``max_rows``.
 
     Raises:
         BadLabels: Not one label per row, labels other than 0 and 1, or a label with one class only.
@@ -147,7 +147,8 @@ def learning_curve(
 def held_out_rows(columns: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Choose the rows that judge, (text,) boolean: 30 %, 5,000 at most, in whole groups.
 
-    The shares of the labels, (text, label), stay about the same.
+    The shares of the labels, (text, label), stay about the same. Where each group is larger, the smallest is
+    held out.
     """
     _, first, group_of_row, sizes = np.unique(
         groups, return_index=True, return_inverse=True, return_counts=True
@@ -158,6 +159,8 @@ def held_out_rows(columns: np.ndarray, groups: np.ndarray, rng: np.random.Genera
         if sizes[group] <= remaining:
             held_out[group] = True
             remaining -= int(sizes[group])
+    if not held_out.any():
+        held_out[sizes.argmin()] = True
     return held_out[group_of_row]
 
 

@@ -11,8 +11,16 @@ from typing import Any
 import numpy as np
 from pydantic_core import to_jsonable_python
 
-from splinelens.detect.bootstrap import MIN_ROWS, ScoreHistogram, auc_interval, bootstrap, percentile_interval
-from splinelens.detect.thresholds import Interval, proportion_interval, threshold_rates
+from splinelens.detect.bootstrap import (
+    ScoreHistogram,
+    auc_interval,
+    bootstrap,
+    can_resample,
+    percentile_interval,
+    row_samples,
+)
+from splinelens.detect.thresholds import Interval, share_interval, threshold_rates
+from splinelens.detect.within_group_auc import WithinGroupAuc, within_group_auc
 from splinelens.errors import BadLabels
 
 RATES = (0.01, 0.05)
@@ -31,7 +39,8 @@ _METRICS: dict[str, Callable[[ScoreHistogram], float]] = {
 class Evaluation:
     """Metrics of one label on one set of labeled texts.
 
-    Intervals are 95 % bootstrap intervals; None with fewer than 50 scored rows.
+    Intervals are 95 % bootstrap intervals, over rows or, if these have groups, over whole groups; None with
+    fewer than 50 scored rows or 10 groups.
 
     Attributes:
         n: Rows that were scored.
@@ -51,6 +60,7 @@ class Evaluation:
             least 0.5: what a detector that cannot read would reach.
         at_threshold: For each stored threshold the ``score``, and its ``threshold_rates`` on these rows.
         cut: Scored rows of which only the beginning was read.
+        within_groups: AUC within groups; None without groups.
     """
 
     n: int
@@ -70,6 +80,7 @@ class Evaluation:
     length_auc_interval: Interval | None
     at_threshold: dict[str, dict[str, Any]]  # Any: a number, or the two of an interval
     cut: int = 0
+    within_groups: WithinGroupAuc | None = None
 
     def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
         """As plain JSON values; an interval is a list."""
@@ -85,7 +96,7 @@ class Evaluations:
         undetermined: Rows that could not be scored; they are in no other number.
         cut: Scored rows of which only the beginning was read.
         mean_auc: Mean of the AUCs of the measured labels.
-        accuracy: Share of rows whose class has the highest score, with a Clopper-Pearson interval.
+        accuracy: Share of rows whose class has the highest score, with its ``share_interval``.
         macro_f1: Mean F1 over the classes that occur among labels or predictions.
         confusion: ``confusion[label][prediction]`` counts rows, in the order of ``labels``.
         labels: Each label against all others; None for a label that all scored rows have or none has.
@@ -117,6 +128,7 @@ def evaluate(
     thresholds: Mapping[str, float] | None = None,
     cut: np.ndarray | None = None,
     prevalence: float | None = None,
+    groups: np.ndarray | None = None,
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Evaluation:
@@ -125,7 +137,8 @@ def evaluate(
     ``lengths`` are the tokens of each text, for the AUC of length alone; ``thresholds`` are scores to
     measure verdicts at, by name; ``cut`` marks texts of which only the beginning was read. With a
     ``prevalence`` Brier score and calibration error count the rows as if that share of them were positive, as
-    suits scores for that share. Without resamples there are no bootstrap intervals.
+    suits scores for that share. ``groups`` has a number per row, equal within a group. Without resamples
+    there are no bootstrap intervals.
 
     Raises:
         BadLabels: The scored rows hold one class only, or other labels than 0 and 1.
@@ -135,7 +148,7 @@ def evaluate(
         >>> evaluate(labels, scores, np.array([3, 4, 5, 6]), resamples=10).auc
         0.75
     """
-    return _evaluate(labels, scores, lengths, thresholds or {}, cut, resamples, seed, prevalence)[0]
+    return _evaluate(labels, scores, lengths, thresholds or {}, cut, groups, resamples, seed, prevalence)[0]
 
 
 def evaluate_labels(
@@ -147,6 +160,7 @@ def evaluate_labels(
     classes: bool = False,
     thresholds: Mapping[str, Mapping[str, float]] | None = None,
     cut: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Evaluations:
@@ -165,7 +179,9 @@ def evaluate_labels(
         if len(np.unique(labels[scored, index])) < 2:
             continue
         column, limits = np.where(scored, scores[:, index], np.nan), (thresholds or {}).get(name, {})
-        evaluations[name], aucs = _evaluate(labels[:, index], column, lengths, limits, cut, resamples, seed)
+        evaluations[name], aucs = _evaluate(
+            labels[:, index], column, lengths, limits, cut, groups, resamples, seed
+        )
         resampled_aucs.append(aucs)  # all labels share the rows of a resample
     measured = [evaluation.auc for evaluation in evaluations.values() if evaluation]
     if not measured:
@@ -180,7 +196,13 @@ def evaluate_labels(
         mean_auc=float(np.mean(measured)),
         mean_auc_interval=percentile_interval(np.mean(resampled_aucs, axis=0)),
         labels=evaluations,
-        **(_class_metrics(labels[scored], scores[scored], resamples, seed) if classes else {}),
+        **(
+            _class_metrics(
+                labels[scored], scores[scored], None if groups is None else groups[scored], resamples, seed
+            )
+            if classes
+            else {}
+        ),
     )
 
 
@@ -190,6 +212,7 @@ def _evaluate(
     lengths: np.ndarray,
     thresholds: Mapping[str, float],
     cut: np.ndarray | None,
+    groups: np.ndarray | None,
     resamples: int,
     seed: int,
     prevalence: float | None = None,
@@ -209,7 +232,8 @@ def _evaluate(
         name: partial(_at_prevalence, metric=_METRICS[name], prevalence=prevalence)
         for name in ("brier", "calibration_error")
     }
-    histogram, values = ScoreHistogram.of(y, s), bootstrap(y, s, metrics, resamples, seed)
+    members = None if groups is None else groups[scored]
+    histogram, values = ScoreHistogram.of(y, s), bootstrap(y, s, metrics, resamples, seed, members)
     calibration_error = metrics["calibration_error"](histogram)
     if len(values["calibration_error"]):
         shift = calibration_error - np.nanmean(values["calibration_error"])
@@ -230,12 +254,15 @@ def _evaluate(
         calibration_error=calibration_error,
         calibration_interval=intervals["calibration_error"],
         length_auc=float(roc_auc_score(y, by_length)),
-        length_auc_interval=auc_interval(y, by_length, resamples, seed),
+        length_auc_interval=auc_interval(y, by_length, resamples, seed, members),
         at_threshold={
-            name: {"score": float(score), **threshold_rates(y, s, score)}
+            name: {"score": float(score), **threshold_rates(y, s, score, members)}
             for name, score in thresholds.items()
         },
         cut=0 if cut is None else int(cut[scored].sum()),
+        within_groups=None
+        if members is None
+        else within_group_auc(y, s, members, resamples=resamples, seed=seed),
     )
     return evaluation, values["auc"]
 
@@ -252,21 +279,20 @@ def _at_prevalence(
 
 
 def _class_metrics(
-    labels: np.ndarray, scores: np.ndarray, resamples: int, seed: int
+    labels: np.ndarray, scores: np.ndarray, groups: np.ndarray | None, resamples: int, seed: int
 ) -> dict[str, Any]:  # Any: accuracy and macro F1 with their intervals, and the confusion matrix
     from sklearn.metrics import confusion_matrix
 
     label, prediction, classes = labels.argmax(axis=1), scores.argmax(axis=1), labels.shape[1]
     confusion = confusion_matrix(label, prediction, labels=range(classes))
-    codes, n, rng = label * classes + prediction, len(label), np.random.default_rng(seed)
-    resampled = []
-    for _ in range(resamples if n >= MIN_ROWS else 0):
-        counts = np.bincount(codes[rng.integers(0, n, n)], minlength=classes**2)
+    codes, n, resampled = label * classes + prediction, len(label), []
+    for times in row_samples(n, groups, resamples if can_resample(n, groups) else 0, seed):
+        counts = np.bincount(codes, times, minlength=classes**2)
         resampled.append(_macro_f1(counts.reshape(classes, classes)))
-    correct = int(np.trace(confusion))
+    correct = label == prediction
     return {
-        "accuracy": correct / n,
-        "accuracy_interval": proportion_interval(correct, n),
+        "accuracy": float(correct.mean()),
+        "accuracy_interval": share_interval(correct, groups),
         "macro_f1": _macro_f1(confusion),
         "macro_f1_interval": percentile_interval(np.array(resampled)),
         "confusion": tuple(tuple(row) for row in confusion.tolist()),

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from splinelens.detect.groups import joined
 from splinelens.detect.heads import LinearHead
 from splinelens.errors import BadFeatures, BadLabels
 
@@ -26,7 +27,7 @@ STRENGTHS = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1)
 """Inverse L2 strengths C to choose from; wide tables choose small ones."""
 
 FOLDS = 5
-"""Folds of the judged rows; each is judged by a head fitted on all others."""
+"""Folds of the judged rows, or as many as they have groups; each is judged by a head fitted on all others."""
 
 ROWS_PER_CLASS = 10
 """Fewest rows of each class to fit on."""
@@ -68,14 +69,15 @@ def fit(
     strengths: Sequence[float] = STRENGTHS,
     seed: int = 0,
     names: Sequence[str] = (),
+    texts: np.ndarray | None = None,
     groups: np.ndarray | None = None,
     prior: np.ndarray | None = None,
 ) -> Fitted:
     """Fit one head per label and judge rows out of fold.
 
     Each label is a balanced logistic regression against all others, at the strength with the best AUC of
-    the out-of-fold logits. Rows of one group are in one fold, so no row is judged by a head that was
-    fitted on its text.
+    the out-of-fold logits. Rows of one text or group are in one fold, so no row is judged by a head that was
+    fitted on its text, or on another row of its group.
 
     Args:
         rows: (text, column), finite.
@@ -84,14 +86,16 @@ def fit(
         strengths: Values of C to choose from.
         seed: Of the folds.
         names: Names of the labels, for messages and settings; needed if there are several.
-        groups: (text,) one number per row, equal for rows with the same text; None takes all as different.
+        texts: (text,) one number per row, equal for rows with the same text; None takes all as different.
+        groups: (text,) one number per row, equal for rows of one group; None is no groups.
         prior: (column,) relative prior variance of each weight, above 0: with 0.1 a weight is penalized
             ten times as much. None takes 1.
 
     Raises:
         BadFeatures: Values that are not finite, or a prior that does not fit the columns.
         BadLabels: Fewer than 10 positive or negative rows of a label, among all rows, the judged ones, or
-            their different texts; the message names the label and counts.
+            their different texts; or a class whose rows are all in one group. The message names the label and
+            counts.
 
     Example:
         >>> rows = np.random.default_rng(0).normal(size=(80, 3))
@@ -101,20 +105,22 @@ def fit(
         (2, (80, 2), ['first', 'second'])
     """
     judge = np.ones(len(rows), dtype=bool) if judged is None else np.asarray(judged)
-    groups = np.arange(len(rows)) if groups is None else np.asarray(groups)
+    texts = np.arange(len(rows)) if texts is None else np.asarray(texts)
+    together = texts if groups is None else joined(texts, np.asarray(groups))
     labels = label_columns(labels, len(rows))
-    _, different = np.unique(groups[judge], return_index=True)
+    _, different = np.unique(texts[judge], return_index=True)
     named = names if labels.shape[1] > 1 else (None,)
     for y, name in zip(labels.T, named, strict=True):
         require_rows(y, name)
         require_rows(y[judge], name)
         require_rows(y[judge][different], name, what="different texts")
+        _require_groups(y[judge], together[judge], name)
     fold = np.full(len(rows), -1)
-    for number, held_out in enumerate(folds(labels, judge, groups, seed)):
-        same_texts = np.isin(groups, groups[held_out])
-        for y, name in zip(labels[~same_texts].T, named, strict=True):
-            require_rows(y, name, what=f"rows outside one of {FOLDS} folds", least=1)
-        fold[same_texts] = number
+    for number, held_out in enumerate(folds(labels, judge, together, seed)):
+        inside = np.isin(together, together[held_out])
+        for y, name in zip(labels[~inside].T, named, strict=True):
+            require_rows(y, name, what="rows outside one of the folds", least=1)
+        fold[inside] = number
     basis = Basis.of(rows, prior)
     chosen = cross_validate(basis.coordinates, labels, fold, strengths, judged=judge)
     return Fitted(
@@ -254,15 +260,18 @@ def folds(labels: np.ndarray, judge: np.ndarray, groups: np.ndarray, seed: int) 
     """Split the rows in ``judge`` into ``FOLDS`` folds of row indices, rows of one group together.
 
     A single label is spread evenly over the folds; of several, each set of labels that is frequent enough.
+    With fewer groups there is a fold for each.
     """
-    from sklearn.model_selection import StratifiedKFold
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     judged = np.flatnonzero(judge)
-    _, first = np.unique(groups[judged], return_index=True)
-    representatives = judged[np.sort(first)]  # the first row of each group, in order
-    splitter = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    for _, held_out in splitter.split(representatives, _strata(labels[representatives])):
-        yield judged[np.isin(groups[judged], groups[representatives[held_out]])]
+    strata, count = _strata(labels[judged]), len(np.unique(groups[judged]))
+    members = None if count == len(judged) else groups[judged]
+    kind = StratifiedKFold if members is None else StratifiedGroupKFold
+    splitter = kind(min(FOLDS, count), shuffle=True, random_state=seed)
+    for _, held_out in splitter.split(judged, strata, members):
+        if len(held_out):  # else the groups are of very different sizes
+            yield judged[held_out]
 
 
 def gram_factor(gram: np.ndarray, jitter: float = 1e-8) -> np.ndarray:
@@ -321,6 +330,17 @@ def require_rows(
             f"{whose}{' and '.join(few)} of {len(labels)} {what} are too few to fit a detector; "
             f"give at least {least} of each class"
         )
+
+
+def _require_groups(labels: np.ndarray, groups: np.ndarray, name: str | None) -> None:
+    """Refuse a label, 0 or 1, of which a class is in one group only: folds hold a group back whole."""
+    whose = "" if name is None else f"label {name!r}: "
+    for value, kind in ((1, "positive"), (0, "negative")):
+        if len(np.unique(groups[labels == value])) < 2:
+            raise BadLabels(
+                f"{whose}all {int((labels == value).sum())} {kind} rows are in one group, rows of equal "
+                "texts included, and folds hold a group back whole; give each class rows in two groups"
+            )
 
 
 def _logistic(C: float = 1.0) -> Any:  # Any: scikit-learn ships no types

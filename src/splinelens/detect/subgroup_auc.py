@@ -48,19 +48,22 @@ def subgroup_aucs(
     scores: np.ndarray,
     groups: Mapping[str, np.ndarray],
     *,
+    row_groups: np.ndarray | None = None,
     resamples: int = 1000,
     seed: int = 0,
 ) -> tuple[SubgroupAuc, ...]:
     """Measure each group against its background.
 
     Rows whose score is NaN, and groups without a scored row, are left out. ``groups`` says of each group
-    whether a row belongs to it, boolean. Without ``resamples`` there are no intervals.
+    whether a row belongs to it, boolean; ``row_groups`` numbers rows that are resampled together. Without
+    ``resamples`` there are no intervals.
 
     Raises:
         BadLabels: A group has another number of rows than the labels.
     """
     records, scored = [], np.isfinite(scores)
     positive, scores = labels[scored] == 1, scores[scored]
+    together = np.arange(len(scores)) if row_groups is None else row_groups[scored]
     for name, members in groups.items():
         if len(members) != len(scored):
             raise BadLabels(f"group {name!r} marks {len(members)} rows of {len(scored)}; mark every row")
@@ -68,7 +71,7 @@ def subgroup_aucs(
         if not inside.any():
             continue
         subgroup, bpsn, bnsp = (
-            _auc(positive[rows], scores[rows], resamples, seed)
+            _auc(positive[rows], scores[rows], together[rows], resamples, seed)
             for rows in (inside, inside != positive, inside == positive)
         )
         records.append(
@@ -78,10 +81,10 @@ def subgroup_aucs(
 
 
 def _auc(
-    positive: np.ndarray, scores: np.ndarray, resamples: int, seed: int
+    positive: np.ndarray, scores: np.ndarray, groups: np.ndarray, resamples: int, seed: int
 ) -> tuple[float | None, Interval | None]:
     from sklearn.metrics import roc_auc_score
 
     if min(positive.sum(), (~positive).sum()) < _ROWS_PER_CLASS:
         return None, None
-    return float(roc_auc_score(positive, scores)), auc_interval(positive, scores, resamples, seed)
+    return float(roc_auc_score(positive, scores)), auc_interval(positive, scores, resamples, seed, groups)

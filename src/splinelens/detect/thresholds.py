@@ -9,6 +9,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from splinelens.detect.calibration import require_out_of_fold
+from splinelens.detect.groups import resampled_groups
 from splinelens.errors import BadDetector
 
 Interval = tuple[float, float]
@@ -16,6 +17,8 @@ Interval = tuple[float, float]
 
 TARGETS = (0.001, 0.01, 0.05)
 """False-positive rates that thresholds are stored for by default."""
+
+_RESAMPLES = 2000  # of groups, for the interval of a share
 
 
 @dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
@@ -26,7 +29,7 @@ class Threshold:
         target: The requested false-positive rate.
         score: The threshold; above 1, so that nothing is positive, where too many negative rows score 1.
         rate: The rate on the rows it was chosen on, at most ``target``.
-        interval: 95 % interval (Clopper-Pearson) of the true rate.
+        interval: 95 % interval of the true rate, see ``share_interval``.
         recall: Share of positive rows at or above it.
         recall_interval: 95 % interval (Clopper-Pearson) of the recall; None if it was not recorded.
         precision: Share of positive rows among those at or above it; where positive texts are rarer than
@@ -45,12 +48,17 @@ class Threshold:
 
 
 def thresholds(
-    labels: np.ndarray, scores: np.ndarray, targets: Sequence[float] = TARGETS, *, floor: float = 0.0
+    labels: np.ndarray,
+    scores: np.ndarray,
+    targets: Sequence[float] = TARGETS,
+    *,
+    floor: float = 0.0,
+    groups: np.ndarray | None = None,
 ) -> list[Threshold]:
     """The lowest out-of-fold score for each target whose false-positive rate stays at or under it.
 
     With fewer than ``1 / target`` negative rows not one of them may be flagged, and the threshold is just
-    above the highest negative score.
+    above the highest negative score. ``groups`` are those of ``share_interval``.
 
     No threshold is below ``floor``: of a rare label a score of 0.05 can keep a rate of 5 %, and nearly all
     that it flags is wrong. A floor only lowers the rate, so the target is kept.
@@ -74,7 +82,7 @@ def thresholds(
         if not 0 < target < 1:
             raise BadDetector(f"{target!r} is no false-positive rate to aim at; give one between 0 and 1")
         score = max(float(np.nextafter(score_at_fpr(negatives, target), np.inf)), float(floor))
-        rates = threshold_rates(positive, scores, score)
+        rates = threshold_rates(positive, scores, score, groups)
         rate, interval = rates.pop("false_positive_rate"), rates.pop("false_positive_interval")
         stored.append(Threshold(float(target), score, rate, interval, **rates))
     return stored
@@ -104,25 +112,28 @@ def threshold_between(stored: Sequence[Threshold], rate: float) -> float:
 
 
 def threshold_rates(
-    labels: np.ndarray, scores: np.ndarray, threshold: float
+    labels: np.ndarray, scores: np.ndarray, threshold: float, groups: np.ndarray | None = None
 ) -> dict[str, Any]:  # Any: a rate, or the two bounds of its interval
-    """Recall, false-positive rate and precision of a threshold, with 95 % Clopper-Pearson intervals.
+    """Recall, false-positive rate and precision of a threshold, with the intervals of ``share_interval``.
 
     Returns:
         ``false_positive_rate``, ``false_positive_interval``, ``recall``, ``recall_interval``, ``precision``
         and ``precision_interval``; the last two are None where no row is flagged.
     """
     flagged, positive = scores >= threshold, np.asarray(labels) == 1
+
+    def members(rows: np.ndarray) -> np.ndarray | None:
+        return None if groups is None else groups[rows]
+
     rates: dict[str, Any] = {}
     for rate, interval, rows in (
         ("false_positive_rate", "false_positive_interval", ~positive),
         ("recall", "recall_interval", positive),
     ):
-        count, total = int(flagged[rows].sum()), int(rows.sum())
-        rates |= {rate: count / total, interval: proportion_interval(count, total)}
-    hits, total = int(flagged[positive].sum()), int(flagged.sum())
-    rates["precision"] = hits / total if total else None
-    rates["precision_interval"] = proportion_interval(hits, total) if total else None
+        rates |= {rate: float(flagged[rows].mean()), interval: share_interval(flagged[rows], members(rows))}
+    hits = positive[flagged]
+    rates["precision"] = float(hits.mean()) if len(hits) else None
+    rates["precision_interval"] = share_interval(hits, members(flagged)) if len(hits) else None
     return rates
 
 
@@ -147,3 +158,24 @@ def proportion_interval(count: int, total: int) -> Interval:
 
     interval = binomtest(count, total).proportion_ci()
     return float(interval.low), float(interval.high)
+
+
+def share_interval(hits: np.ndarray, groups: np.ndarray | None = None) -> Interval:
+    """95 % interval of the share of rows that are hits, (row,) boolean with at least one row.
+
+    Clopper-Pearson. Rows of one group resemble each other, so with ``groups``, one number per row, it is
+    widened to a percentile interval over 2,000 bootstrap samples of whole groups.
+
+    Example:
+        >>> low, high = share_interval(np.arange(100) < 50, np.arange(100) // 10)
+        >>> bool(low < share_interval(np.arange(100) < 50)[0])
+        True
+    """
+    low, high = proportion_interval(int(hits.sum()), len(hits))
+    if groups is None:
+        return low, high
+    _, numbers, rows = np.unique(groups, return_inverse=True, return_counts=True)
+    counts = np.bincount(numbers, weights=hits)
+    shares = [(drawn @ counts) / (drawn @ rows) for drawn in resampled_groups(len(rows), _RESAMPLES)]
+    least, most = np.quantile(shares, [0.025, 0.975])
+    return min(low, float(least)), max(high, float(most))

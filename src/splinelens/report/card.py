@@ -20,6 +20,7 @@ from splinelens.report.tables import (
     code,
     confusion_table,
     full_label_table,
+    group_summary,
     mean_table,
     measured_table,
     metric_table,
@@ -154,6 +155,13 @@ class _Repeated:
 
 
 @dataclass(frozen=True, config=_RECORD)
+class _Groups:
+    column: str
+    groups: int
+    missing: int
+
+
+@dataclass(frozen=True, config=_RECORD)
 class _Provenance:
     data_hash: str = ""
 
@@ -183,6 +191,7 @@ class _Training:
     seed: int
     judged_rows: int = 0
     repeated: _Repeated | None = None
+    groups: _Groups | None = None
     settings: dict[str, Any] = field(default_factory=dict)  # Any: shown as it is
     provenance: _Provenance = field(default_factory=_Provenance)
     languages: list[str] = field(default_factory=list)
@@ -211,6 +220,14 @@ class _Flagged:
 
 
 @dataclass(frozen=True, config=_RECORD)
+class _WithinGroups:
+    groups: int
+    mixed: int
+    auc: _Number | None
+    auc_interval: _Bounds | None
+
+
+@dataclass(frozen=True, config=_RECORD)
 class _OneLabel:
     n: int
     positives: int
@@ -228,6 +245,7 @@ class _OneLabel:
     brier_interval: _Bounds | None = None
     calibration_interval: _Bounds | None = None
     flagged: list[_Flagged] = field(default_factory=list)
+    within_groups: _WithinGroups | None = None
 
 
 @dataclass(frozen=True, config=_RECORD)
@@ -328,6 +346,7 @@ def _data_table(artifact: Artifact) -> Table:
         else f"{scored:,}; the others are used for fitting only",
         "sources": "; ".join(training["sources"]) or "not named",
         "repeated texts": f"{repeated['texts']:,}, {contradicting}" if repeated else "not counted",
+        **({"groups": group_summary(training["groups"])} if training.get("groups") else {}),
         "hash of the texts": training.get("provenance", {}).get("data_hash", "not recorded"),
         "head": ", ".join(["linear", *(f"{key} = {value}" for key, value in settings(training))]),
         "seed": str(training["seed"]),

@@ -11,7 +11,7 @@ from pydantic_core import to_jsonable_python
 from splinelens.detect.bootstrap import lost_recall_interval
 from splinelens.detect.curves import Bin, OperatingPoint, Sweep
 from splinelens.detect.subgroup_auc import SubgroupAuc
-from splinelens.detect.thresholds import Interval, proportion_interval
+from splinelens.detect.thresholds import Interval, proportion_interval, share_interval
 from splinelens.report.page import render_markdown
 from splinelens.report.scores import Span
 from splinelens.report.tables import Table, metric_table, percent, percents, share_words
@@ -90,11 +90,12 @@ class Evasion:
         disguise: Its name.
         positives: Positive rows that were scored both ways.
         recall: Share of them that are flagged when plain.
-        recall_interval: 95 % interval (Clopper-Pearson).
+        recall_interval: Its ``share_interval``.
         disguised_recall: Share of them that are flagged when disguised.
-        disguised_recall_interval: 95 % interval (Clopper-Pearson).
+        disguised_recall_interval: Its ``share_interval``.
         lost: The difference; negative if more are flagged when disguised.
-        lost_interval: 95 % bootstrap interval over rows; None with fewer than 50 positive rows.
+        lost_interval: 95 % bootstrap interval over rows or groups; None with fewer than 50 positive rows or
+            10 groups of them.
         negatives: Negative rows that were scored both ways.
         false_positive_rate: Share of them that are flagged when plain.
         disguised_false_positive_rate: Share of them that are flagged when disguised.
@@ -114,20 +115,26 @@ class Evasion:
 
     @classmethod
     def of(
-        cls, disguise: str, positive: np.ndarray, plain: np.ndarray, disguised: np.ndarray, seed: int = 0
+        cls,
+        disguise: str,
+        positive: np.ndarray,
+        plain: np.ndarray,
+        disguised: np.ndarray,
+        seed: int = 0,
+        groups: np.ndarray | None = None,
     ) -> "Evasion":
-        """Compare flags, where both classes are present."""
-        count = int(positive.sum())
+        """Compare flags, where both classes are present; ``groups`` has a number per row."""
+        count, members = int(positive.sum()), None if groups is None else groups[positive]
         hits, disguised_hits = int(plain[positive].sum()), int(disguised[positive].sum())
         return cls(
             disguise=disguise,
             positives=count,
             recall=hits / count,
-            recall_interval=proportion_interval(hits, count),
+            recall_interval=share_interval(plain[positive], members),
             disguised_recall=disguised_hits / count,
-            disguised_recall_interval=proportion_interval(disguised_hits, count),
+            disguised_recall_interval=share_interval(disguised[positive], members),
             lost=(hits - disguised_hits) / count,
-            lost_interval=lost_recall_interval(plain[positive], disguised[positive], seed),
+            lost_interval=lost_recall_interval(plain[positive], disguised[positive], seed, members),
             negatives=int((~positive).sum()),
             false_positive_rate=float(plain[~positive].mean()),
             disguised_false_positive_rate=float(disguised[~positive].mean()),

@@ -41,6 +41,8 @@ def metric_table(metrics: Metrics) -> Table:
     recalls = metrics.get("recall_intervals", {})
     aucs = {"auc": "AUC", "length_auc": "AUC of length alone"}
     values = [(aucs[key], metrics[key], metrics.get(f"{key}_interval", ())) for key in aucs if key in metrics]
+    if within := metrics.get("within_groups"):
+        values.insert(1, ("AUC within groups", within["auc"], within["auc_interval"]))
     for rate, recall in metrics["recall_at_fpr"].items():
         values.append((f"recall at {percent(rate)} false positives", recall, recalls.get(rate, ())))
     names = {"average_precision": "average precision", "brier": "Brier score"}
@@ -50,7 +52,10 @@ def metric_table(metrics: Metrics) -> Table:
     values.append(
         ("calibration error", metrics["calibration_error"], metrics.get("calibration_interval", ()))
     )
-    rows = [(name, f"{value:.4f}", interval(bounds)) for name, value, bounds in values]
+    rows = [
+        (name, "no pair" if value is None else f"{value:.4f}", interval(bounds))
+        for name, value, bounds in values
+    ]
     for share in metrics.get("flagged", ()):
         counts = f"{percent(share['share'])}, {share['count']:,} of {share['total']:,}"
         rows.append((share["name"], counts, percents(share["interval"])))
@@ -103,6 +108,17 @@ def full_label_table(labels: Mapping[str, Metrics | None]) -> Table:
         values = [f"{value} {bounds}".rstrip() for _, value, bounds in cells] or [""] * len(names)
         rows.append((label, count, *values))
     return Table(("label", "rows with it", *names), rows)
+
+
+def group_summary(groups: Mapping[str, Any]) -> str:  # Any: plain JSON values
+    """What a detector records of its groups of rows, in words.
+
+    Example:
+        >>> group_summary({"column": "author", "groups": 1200, "missing": 3})
+        '1,200 by author, kept whole in folds and for intervals; 3 rows without one are one each'
+    """
+    missing = f"; {groups['missing']:,} rows without one are one each" if groups["missing"] else ""
+    return f"{groups['groups']:,} by {groups['column']}, kept whole in folds and for intervals{missing}"
 
 
 def confusion_table(names: Sequence[str], counts: Sequence[Sequence[int]]) -> Table:

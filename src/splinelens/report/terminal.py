@@ -197,6 +197,9 @@ def evaluation_lines(metrics: Metrics, label: str = "positive") -> list[str]:
     positives = "" if several else f", {metrics['positives']:,} of them {label}"
     rows = [("rows", f"{metrics['n']:,}{positives}"), ("not scored", f"{metrics['undetermined']:,}")]
     rows += [("cut, scored by their beginning", f"{metrics['cut']:,}")] if metrics.get("cut") else []
+    if within := metrics.get("within_groups"):
+        both = f"{within['mixed']:,} with rows of both classes"
+        rows.append(("groups, resampled whole", f"{within['groups']:,}, {both}"))
     for name, value, bounds in (mean_table if several else metric_table)(metrics).rows:
         rows.append((name, f"{value}  {bounds}".rstrip()))
     for target, measured in () if several else metrics["at_threshold"].items():

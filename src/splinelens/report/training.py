@@ -15,7 +15,7 @@ from splinelens.detect.learning_curve import LearningCurve
 from splinelens.detect.solver import FOLDS
 from splinelens.report.page import render_markdown
 from splinelens.report.scores import safe_cell
-from splinelens.report.tables import Table, count_of, label_table, percent, threshold_table
+from splinelens.report.tables import Table, count_of, group_summary, label_table, percent, threshold_table
 from splinelens.texts.plain_text import harmless
 
 SUSPECT_COLUMNS = ("row", "kind", "label", "given", "suggested", "score", "margin")
@@ -80,7 +80,8 @@ def curve_difference(report: TrainingReport) -> str:
     measured = metrics.get("auc", metrics.get("mean_auc"))
     if not curve.rows or measured is None or not math.isfinite(curve.auc[-1]):
         return ""
-    fitted = report.artifact.training["rows"] - round(metrics["n"] / FOLDS)
+    folds = min(FOLDS, report.artifact.training.get("groups", {}).get("groups", FOLDS))
+    fitted = report.artifact.training["rows"] - round(metrics["n"] / folds)
     return (
         f"The curve ends at AUC {curve.auc[-1]:.4f}, the out-of-fold AUC is {measured:.4f}: the curve's last "
         f"heads are fitted on {curve.rows[-1]:,} rows and evaluated on {curve.held_out_rows:,} others, those "
@@ -98,6 +99,7 @@ def training_markdown(report: TrainingReport) -> str:
         report=report,
         rows=artifact.training["rows"],
         left_out=artifact.training["left_out"],
+        groups=_groups(artifact),
         labels=label_table(metrics.get("labels", {artifact.labels[0]: metrics})),
         shared=shared_thresholds(artifact),
         thresholds=threshold_table(zip(artifact.labels, artifact.thresholds, strict=True)),
@@ -140,6 +142,15 @@ def suspects_csv(
         text = () if texts is None else (texts[int(line[0])] or "",)
         writer.writerow(map(safe_cell, (*line, *text)))
     return out.getvalue()
+
+
+def _groups(artifact: Artifact) -> str:
+    """The groups of the rows and, of one label, the AUC within them; empty without groups."""
+    if "groups" not in artifact.training:
+        return ""
+    within = artifact.metrics["out_of_fold"].get("within_groups")
+    auc = f"; AUC within groups {within['auc']:.4f}" if within and within["auc"] is not None else ""
+    return group_summary(artifact.training["groups"]) + auc
 
 
 def _curve_table(curve: LearningCurve) -> Table:
