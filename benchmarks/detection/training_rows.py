@@ -1,7 +1,7 @@
-"""The rows the shipped detectors are fitted on, and those they are measured on.
+"""The rows of ``domain`` and of the tries in search.py, and those that each shipped detector is measured on.
 
-No row that fits a detector shares its letters and digits with a test row of ``jigsaw-test-binary-12k``, none
-that fits ``types`` with a test row of ``jigsaw6-raw`` or ``jigsaw6-clean``, and each text occurs once.
+No row of a try shares its letters and digits with a test row of ``jigsaw-test-binary-12k``, and each text occurs
+once. The rows of the detectors with learned directions are those of ``sources.py``.
 """
 
 from collections.abc import Sequence
@@ -45,22 +45,6 @@ def toxic_parts(data: EvaluationData, names: Sequence[str] = ("jig", "clean", "r
             index = index[np.array(marks)[index] == "0"]
         index = _unseen(data, name, index, seen)
         parts.append(Part(name, index, _positive(data, name)[index], judges=name == "jig"))
-    return parts
-
-
-def type_parts(data: EvaluationData, names: Sequence[str] = ("raw", "clean")) -> list[Part]:
-    """Jigsaw comments with six labels; only those as they were written decide thresholds.
-
-    The cleaned ones, lower case without punctuation, help to fit: of the comments as written 21 threaten.
-    ``toxic-spans`` is no part: it marks what is toxic and says nothing of the other five labels.
-    """
-    seen = _keys(data, "jig", _of_split(data, "jig", "test"))
-    for name in ("raw", "clean"):
-        seen |= _keys(data, name, _of_split(data, name, "test"))
-    parts = []
-    for name in names:
-        index = _unseen(data, name, _of_split(data, name, "train"), seen)
-        parts.append(Part(name, index, _types(data, name)[index], judges=name == "raw"))
     return parts
 
 

@@ -24,7 +24,7 @@ DOMAINS = ("rivers", "kitchens", "patent")
 
 @pytest.fixture
 def loaded(tiny_of, tiny_tokenizer):
-    model = tiny_of("llama", max_position_embeddings=512)  # room for a window behind the prompt
+    model = tiny_of("llama", max_position_embeddings=2048)  # room for a window after the longest prompt
     return LoadedModel(model.eval().requires_grad_(False), tiny_tokenizer, "tiny", None, 3, 3)
 
 
@@ -53,6 +53,23 @@ def _harmless(place, sentence):
         place / "xstest/xstest_prompts.csv",
         [{"prompt": sentence(row % 2), "label": ("safe", "unsafe")[row % 2]} for row in range(20)],
     )
+
+
+def _other_sources(place, sentence, tested, trained):
+    """What only detection/sources.py reads; one row repeats a tested text, one a row of another source."""
+    _write(
+        place / "toxigen-annotated/toxigen_annotated.csv",
+        [
+            {"text": text, "label": ("neutral", "hate")[row % 2]}
+            for row, text in enumerate([tested.title() + "?", trained + "!!", *map(sentence, [0, 1] * 15)])
+        ],
+    )
+    _write(
+        place / "toxic-spans/tsd_trial.csv", [{"spans": "[]", "text": sentence(row % 2)} for row in range(9)]
+    )
+    lines = [" = A mill = ", *(" ".join(sentence(0) for _ in range(9)) for _ in range(9)), "too short"]
+    (place / "wikitext2-test").mkdir()
+    (place / "wikitext2-test/wiki.test.txt").write_text("".join(f" {line} \n" for line in lines), "utf-8")
 
 
 @pytest.fixture
@@ -93,10 +110,8 @@ def folder(tmp_path):
             for row in range(50)
         ],
     )
-    write(
-        "toxigen-seed/toxigen_seed_sentences.csv",
-        [{"text": sentence(row % 2), "label": ("neutral", "hate")[row % 2]} for row in range(50)],
-    )
+    seed = [{"text": sentence(row % 2), "label": ("neutral", "hate")[row % 2]} for row in range(50)]
+    write("toxigen-seed/toxigen_seed_sentences.csv", seed)
     _harmless(place, sentence)
     lines = [
         {"domain": kind, "doc_id": f"{row // 2}:{row}", "text": f"{kind} {sentence(0)} {kind}"}
@@ -105,6 +120,7 @@ def folder(tmp_path):
     ]
     (place / "domains").mkdir()
     (place / "domains/domains.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    _other_sources(place, sentence, seed[0]["text"], jig[1]["comment_text"])
     return place
 
 

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from detection.training_rows import measured_part, toxic_parts, type_parts
-from detectors import RECIPES, command, parse, with_measurements
+from detection.fitting import Learned
+from detection.training_rows import domain_parts, measured_part, toxic_parts
+from detectors import Recipe, command, parse, recipes, with_measurements
 
 from splinelens.detect.artifact import Artifact
 from splinelens.detect.shipped import shipped
@@ -14,45 +15,93 @@ from splinelens.features.catalogue import columns, statistics
 from splinelens.features.spec import FeatureSpec
 from splinelens.report.card import card
 
-DEPTH, SIZES = 30, {"neuron": [1536] * 30, "width": [576] * 30}  # of smollm2-135m
+DEPTH, WIDTH = 30, 576  # of smollm2-135m
+RECIPES = {recipe.name: recipe for recipe in recipes(DEPTH)}
+LEARNED = [name for name, recipe in RECIPES.items() if isinstance(recipe, Learned)]
+
+
+def _directions(name):
+    """How many learned directions a recipe has."""
+    return sum(head.settings.directions for head in RECIPES[name].heads) if name in LEARNED else 0
 
 
 def test_there_is_a_recipe_for_each_shipped_detector():
-    assert {recipe.name for recipe in RECIPES} == set(shipped())
+    assert set(RECIPES) == set(shipped())
+    assert [name for name, recipe in RECIPES.items() if isinstance(recipe, Recipe)] == ["domain"]
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
-def test_a_shipped_detector_reads_what_its_recipe_says(recipe):
-    found = Artifact.load(shipped()[recipe.name])
-    made = recipe.spec.to_dict()
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_shipped_detector_reads_what_its_recipe_says(name):
+    found = Artifact.load(shipped()[name])
+    made = RECIPES[name].spec.to_dict()
     assert {**found.spec, "pooling": None} == {**made, "pooling": None}  # it shows in the columns, see below
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
-def test_a_shipped_detector_has_the_columns_of_its_recipe(recipe):
-    found, spec = Artifact.load(shipped()[recipe.name]), recipe.spec
-    made = columns(statistics(spec.features, spec.pooling), spec.layers, SIZES)
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_shipped_detector_has_the_columns_of_its_recipe(name):
+    found, spec = Artifact.load(shipped()[name]), RECIPES[name].spec
+    sizes = {"neuron": [1536] * DEPTH, "width": [WIDTH] * DEPTH}
+    made = columns(statistics(spec.features, spec.pooling), spec.layers, sizes, directions=_directions(name))
     assert found.columns == tuple((column.name, column.size) for column in made)
-    assert found.model["fingerprint"]["depth"] == max(recipe.layers) + 1 <= DEPTH
+    assert found.model["fingerprint"]["depth"] == max(spec.layers) + 1 <= DEPTH
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
-def test_a_shipped_detector_tells_what_its_recipe_says(recipe):
-    found = Artifact.load(shipped()[recipe.name])
-    assert (found.name, found.task, found.negative) == (recipe.name, recipe.task, recipe.negative)
-    assert recipe.labels in (found.labels, ())
-    assert found.training["settings"].get("prior", {}) == dict(recipe.prior or {})
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_shipped_detector_tells_what_its_recipe_says(name):
+    found, recipe = Artifact.load(shipped()[name]), RECIPES[name]
+    labels = recipe.labels if isinstance(recipe, Learned) else found.labels
+    assert (found.name, found.task, found.labels) == (name, recipe.task, labels)
+    assert found.negative == recipe.negative
+    if isinstance(recipe, Recipe):
+        assert (found.min_tokens, found.min_score) == (recipe.min_tokens, recipe.min_score)
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_a_shipped_detector_has_the_directions_and_heads_of_its_recipe(name):
+    found, recipe = Artifact.load(shipped()[name]), RECIPES[name]
+    assert found.directions.weight.shape == (_directions(name), len(recipe.layers), WIDTH)
+    said = [
+        (head["directions"], tuple(head["layers"]), head["seed"], head["weights"], head["share"])
+        for head in found.training["settings"]["heads"]
+    ]
+    assert said == [
+        (
+            head.settings.directions,
+            head.settings.layers,
+            head.settings.seed,
+            dict(head.weights),
+            head.share,
+        )
+        for head in recipe.heads
+    ]
+    assert len(found.training["sources"]) == len(recipe.sources)
+
+
+def test_a_fast_detector_runs_six_blocks_of_any_model():
+    for depth in (6, 12, 30, 48):
+        made = {recipe.name: recipe for recipe in recipes(depth)}
+        assert made["toxicity-fast"].layers == tuple(range(6))
+        assert max(made["toxicity"].layers) < depth
 
 
 def test_the_recorded_command_fits_one_detector_and_measuring_fits_none():
-    args = parse(shlex.split(command("domain", "bfloat16"))[2:])
+    args = parse(shlex.split(command("domain", "smollm2-135m", "bfloat16"))[2:])
     assert (args.only, args.measure_only, args.dtype) == (["domain"], [], "bfloat16")
     assert parse(["--data", "DIR", "--measure-only", "types"]).measure_only == ["types"]
     args = parse(["--data", "DIR", "--measure-only"])
     assert (args.only, len(args.measure_only)) == ([], 4)
 
 
-def test_no_training_row_repeats_a_test_row_or_another(data):
+def test_detectors_of_another_model_are_not_written_over_the_shipped_ones(capsys):
+    said = shlex.split(command("toxicity", "mine/chat", "float32"))[2:]
+    with pytest.raises(SystemExit):
+        parse(said)
+    assert "give --output DIR for those of another" in capsys.readouterr().err
+    args = parse([*said, "--output", "OURS"])
+    assert (args.model, args.only, str(args.output)) == ("mine/chat", ["toxicity"], "OURS")
+
+
+def test_no_row_of_the_search_repeats_a_test_row_or_another(data):
     parts = toxic_parts(data)
     texts = [text for part in parts for text in part.texts(data)]
     assert len(set(texts)) == len(texts)
@@ -60,19 +109,23 @@ def test_no_training_row_repeats_a_test_row_or_another(data):
     assert [part.judges for part in parts] == [True, False, False]
 
 
-def test_types_are_fitted_on_comments_as_written_and_judged_on_them_only(data):
-    parts = type_parts(data)
-    texts = [text for part in parts for text in part.texts(data)]
-    tests = [set(measured_part(task, data)[1].texts(data)) for task in ("binary", "labels")]
-    assert len(set(texts)) == len(texts)
-    assert not set(texts) & set.union(*tests)
-    assert [(part.name, part.judges, part.labels.shape[1]) for part in parts] == [
-        ("raw", True, 6),
-        ("clean", False, 6),
-    ]
-    title, measured = measured_part("labels", data)
-    assert (title.startswith("the test rows of jigsaw6-raw"), measured.name) == (True, "raw")
-    assert [part.name for part in type_parts(data, ("raw",))] == ["raw"]
+@pytest.mark.parametrize(
+    ("task", "title", "name", "labels"),
+    [
+        ("binary", "the test rows of jigsaw-test-binary-12k", "jig", 1),
+        ("labels", "the test rows of jigsaw6-raw", "raw", 6),
+        ("classes", "the test documents of nine domains", "domains", 3),
+    ],
+)
+def test_a_detector_is_measured_on_the_test_rows_of_its_task(data, task, title, name, labels):
+    said, part = measured_part(task, data)
+    assert said.startswith(title)
+    assert (part.name, part.labels.shape) == (name, (len(part.index), labels))
+    splits = data.sets[name].columns.get("split")
+    if splits:
+        assert {splits[row] for row in part.index} == {"test"}
+    else:
+        assert not {*part.index} & {*domain_parts(data)[0].index}
 
 
 def test_a_detector_of_classes_says_on_how_many_texts_it_abstains(data, fitted, plan):

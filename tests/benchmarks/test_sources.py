@@ -1,0 +1,109 @@
+"""Tests detection/sources.py: no row to fit on repeats a tested text, and twins share a group."""
+
+import json
+
+import numpy as np
+import pytest
+from detection import sources
+from detection.data import letters_and_digits, read_evaluation
+from detection.fitting import gather
+from detection.sources import FORUM, SOURCES
+from detectors import recipes
+
+
+@pytest.fixture
+def rows(folder):
+    """The rows of the recipe with all sources."""
+    (recipe,) = (recipe for recipe in recipes(30) if recipe.name == "toxicity")
+    return gather(recipe, folder)
+
+
+def test_every_source_names_its_licence_and_has_rows(folder):
+    for name, source in SOURCES.items():
+        rows = source.read(folder)
+        assert (source.name, bool(source.what), bool(source.licence)) == (name, True, True)
+        assert len(rows.texts) == len(rows.labels) == len(rows.train) == len(rows.groups) > 0
+        assert set(rows.labels.tolist()) <= {0, 1}
+        assert rows.train.any()
+
+
+def test_no_row_to_fit_on_has_the_letters_and_digits_of_a_tested_text_or_of_another_row(rows, folder):
+    keys = [letters_and_digits(rows.texts[row]) for row in np.flatnonzero(rows.usable)]
+    assert all(keys)
+    assert len(set(keys)) == len(keys)
+    assert not set(keys) & sources.tested_texts(folder)
+
+
+def test_rows_that_repeat_a_tested_text_or_an_earlier_row_are_left_out(rows):
+    repeats_test, repeats_seed, repeats_row, first = (
+        rows.usable[np.flatnonzero(rows.of(name))[row]]
+        for name, row in (("jig", 0), ("tgann", 0), ("tgann", 1), ("jig", 1))
+    )
+    assert not repeats_test
+    assert not repeats_seed
+    assert not repeats_row
+    assert first
+
+
+def test_every_kind_of_tested_text_is_known(folder):
+    sets = read_evaluation(folder).sets
+    with FORUM.open(encoding="utf-8") as file:
+        tested = [json.loads(line)["text"] for line in file]
+    for name in ("toxigen", "hatecheck", "xstest"):
+        tested += sets[name].texts
+    for name in ("jig", "raw", "clean"):
+        pairs = zip(sets[name].texts, sets[name].columns["split"], strict=True)
+        tested += [text for text, split in pairs if split == "test"]
+    lines = (folder / "toxic-spans/tsd_trial.csv").read_text("utf-8").splitlines()[1:]
+    tested += [line.removeprefix("[],") for line in lines]
+    assert set(map(letters_and_digits, tested)) == sources.tested_texts(folder)
+
+
+@pytest.mark.parametrize("name", ["jig", "raw", "clean", "tweet"])
+def test_test_rows_are_never_fitted_on(name, folder):
+    rows, texts = SOURCES[name].read(folder), read_evaluation(folder, [name]).sets[name]
+    of_split = {"train": set(), "test": set()}
+    for text, split in zip(texts.texts, texts.columns["split"], strict=True):
+        of_split[split].add(text)
+    fitted_on = {text for text, train in zip(rows.texts, rows.train, strict=True) if train}
+    assert fitted_on <= of_split["train"]
+    assert {*rows.texts} - fitted_on <= of_split["test"]
+
+
+def test_rows_of_the_balanced_test_set_are_not_fitted_on_elsewhere(folder):
+    path = folder / "jigsaw6-raw/jigsaw6_raw.csv"
+    header, first, *rest = path.read_text("utf-8").splitlines()
+    assert SOURCES["raw"].read(folder).train[0]
+    path.write_text("\n".join([header, first.replace(",0,train", ",1,train"), *rest, ""]), "utf-8")
+    assert not SOURCES["raw"].read(folder).train[0]
+
+
+@pytest.mark.parametrize(("name", "pairs"), [("pairs", 2710), ("para", 40)])
+def test_the_twins_of_a_pair_share_a_group_and_nobody_else_does(name, pairs, folder):
+    rows = SOURCES[name].read(folder)
+    groups, counts = np.unique(rows.groups, return_counts=True)
+    assert len(groups) == pairs
+    assert set(counts.tolist()) == {2}
+    rude = {group: rows.labels[rows.groups == group].sum() for group in groups[:40]}
+    assert set(rude.values()) == {1}
+
+
+def test_paragraphs_and_documents_are_harmless_and_begin_where_their_text_begins(folder):
+    for name, count in (("wiki", 9), ("domains", 84)):
+        rows = SOURCES[name].read(folder)
+        assert (len(rows.texts), rows.labels.sum()) == (count, 0)
+        assert max(len(text.split(" ")) for text in rows.texts) <= 190
+    whole = (folder / "wikitext2-test/wiki.test.txt").read_text("utf-8")
+    assert all(text in whole for text in SOURCES["wiki"].read(folder).texts)
+    names = {text.split(" ")[0] for text in SOURCES["domains"].read(folder).texts}
+    assert names == {"rivers", "kitchens", "patent"}
+
+
+def test_only_comments_with_six_labels_say_which_of_the_five_others_a_rude_row_has(folder):
+    (recipe,) = (recipe for recipe in recipes(30) if recipe.name == "types")
+    rows = gather(recipe, folder)
+    assert rows.names == ["jig", "raw", "clean"]
+    unknown = np.isnan(rows.labels)
+    assert not unknown[:, 0].any()
+    assert (unknown[:, 1:] == (rows.of("jig") & (rows.labels[:, 0] == 1))[:, None]).all()
+    assert not np.nansum(rows.labels[rows.labels[:, 0] == 0])
