@@ -24,7 +24,7 @@ help:
 	@echo "make bench      measure speed and memory"
 	@echo "make bench-detectors  measure rivals, controls and the shipped detectors on DATA=$(DATA)"
 	@echo "make bars       one table of what the shipped detectors of toxicity reach on DATA=$(DATA)"
-	@echo "make detectors  fit the shipped detectors again, from DATA=$(DATA)"
+	@echo "make detectors  fit the shipped detectors again, from DATA=$(DATA); MODEL=NAME OUTPUT=DIR: those of another model"
 	@echo "make clients    real third-party clients against the server"
 	@echo "make clean      remove $(VENV), caches and builds"
 
@@ -80,7 +80,7 @@ bars: $(STAMP)
 	$(BIN)/python benchmarks/bars.py --data $(DATA) --cache $(CACHE) -o $(OUT)/bars.md $(ARGS)
 
 detectors: $(STAMP)
-	$(BIN)/python benchmarks/detectors.py --data $(DATA) --cache $(CACHE) $(ARGS)
+	$(BIN)/python benchmarks/detectors.py --data $(DATA) --cache $(CACHE) --model $(MODEL) $(if $(OUTPUT),--output $(OUTPUT)) $(ARGS)
 
 clients:
 	@echo "make clients: nothing to run yet, the server comes later"
