@@ -241,7 +241,12 @@ def disguised(detector: Detector, texts: Texts, labels: np.ndarray) -> str:
     rng = np.random.default_rng(0)
     toxic = [texts.texts[row] or "" for row in rng.permutation(np.flatnonzero(labels))[:DISGUISED_ROWS]]
     reader = detector.reader
-    written = Detector(detector.artifact, TextReader(reader.loaded, replace(reader.spec, normalize=False)))
+    written = Detector(
+        detector.artifact,
+        TextReader(
+            reader.loaded, replace(reader.spec, normalize=False), directions=detector.artifact.directions
+        ),
+    )
     recall, costs = _flagged(detector, toxic) / len(toxic), []
     for name, disguise in DISGUISES.items():
         changed = [disguise(text, random.Random(row)) for row, text in enumerate(toxic)]
