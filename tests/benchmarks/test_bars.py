@@ -48,7 +48,7 @@ def whole(folder):
             for row in range(8)
         ]
         write(f"multilingual-hatecheck/{language}.csv", cases)
-    (folder / "wikitext2-test").mkdir()
+    (folder / "wikitext2-test").mkdir(parents=True, exist_ok=True)
     lines = [f" {row} {LINE * (3 + row % 4)}\n" for row in range(1, 740)]
     (folder / "wikitext2-test/wiki.test.txt").write_text(" = Title = \n" + "".join(lines), "utf-8")
     return folder

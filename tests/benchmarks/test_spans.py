@@ -15,7 +15,7 @@ from splinelens.texts.labeled import read_marked
 def marked(folder, data, halves):
     """Rude rows of the small folder, their rude words marked; the first of trial is in train too."""
     texts = [text for text, label in zip(halves[1].texts(data), halves[1].labels, strict=True) if label]
-    (folder / "toxic-spans").mkdir()
+    (folder / "toxic-spans").mkdir(parents=True, exist_ok=True)
     for name, rows in (("tsd_train.csv", texts[:20]), ("tsd_trial.csv", [texts[0].upper(), *texts[20:]])):
         with (folder / "toxic-spans" / name).open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)

@@ -58,7 +58,7 @@ def adapt(
 
     Examples:
       splinelens adapt toxicity labels.csv --column text --label rude -o my-forum
-      splinelens adapt toxicity labels.csv --label verdict --positive rude -o my-forum
+      splinelens adapt toxicity labels.csv --label verdict --positive rude -o mine
     """
     check_folder(
         output, ("detector.json", "detector.safetensors", "CARD.md"), overwrite=overwrite, source=file

@@ -165,7 +165,7 @@ def evaluate(
     Examples:
       splinelens evaluate toxicity comments.csv --label toxic --split split=test
       splinelens evaluate toxicity comments.csv --label toxic --report page.html
-      splinelens evaluate toxicity comments.csv --label toxic --suspects suspects.csv
+      splinelens evaluate toxicity a.csv --label toxic --suspects suspects.csv
       splinelens evaluate toxicity marked.csv --spans spans
     """
     groups, print_line = subgroup or [], options.stderr_printer(quiet)

@@ -70,7 +70,7 @@ def extract(
       splinelens extract - -o features.parquet --prompt "Is this rude?\n"
       splinelens extract story.txt -o a.parquet -f attention_id --prefixes
       splinelens extract marked.csv -o words.parquet --column comment --at spans
-      splinelens extract a.csv -o b.parquet --suffix "\nIs this rude? Answer:" --at answer
+      splinelens extract a.csv -o b.parquet --suffix "\nRude? Answer:" --at answer
     """
     numbers = options.layer_numbers(layers)
     if output.suffix != ".parquet":
