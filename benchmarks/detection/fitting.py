@@ -209,7 +209,7 @@ class Ensemble:
                 fit_on.tobytes(),
                 rows.labels.tobytes(),
             ]
-            decides.append(inputs.lengths.tobytes())
+            decides += [inputs.lengths.tobytes(), inputs.mean.tobytes(), inputs.scale.tobytes()]
             file = cache / "networks" / f"{hashlib.sha256(b''.join(decides)).hexdigest()}.pt"
             if file.is_file():
                 network = Network(inputs.values.shape[1], part.settings, rows.labels.shape[1]).eval()
