@@ -295,7 +295,7 @@ PROTOCOLS = {
     for protocol in (
         Protocol("splits", "the paper's five random splits", ("jig",), splits),
         Protocol("domains", "nine domains, each against the others", ("domains",), domains),
-        Protocol("types", "Jigsaw's six types", ("clean",), types),
+        Protocol("types", "Jigsaw's six types", ("raw", "clean"), types),
         Protocol("mixed", "sources mixed as in the paper", ("jig", "toxigen", "domains"), mixed),
         Protocol("transfer", "trained on Jigsaw, measured there and elsewhere", ("jig",), transfer),
         Protocol("own", "each set on rows of its own", (), own),

@@ -60,9 +60,10 @@ def test_a_share_of_the_labels_is_known_and_the_rest_is_hidden(plan):
 
 
 def test_types_have_six_labels_and_domains_one_each(plan):
-    [task] = protocols.types(plan)
-    assert task.train.labels.shape == (40, 6)
-    assert task.train.names == task.tests[0].rows.names == TYPES
+    raw, clean = protocols.types(plan)
+    for task in (raw, clean):
+        assert task.train.labels.shape == (40, 6)
+        assert task.train.names == task.tests[0].rows.names == TYPES
     long = replace(plan, count_tokens=lambda rows: np.arange(len(rows)) + 40.0)
     whole, cut = protocols.domains(long)
     assert whole.train.labels.shape[1] == 3
