@@ -518,7 +518,7 @@ def training_sample(head: LinearHead, values: np.ndarray, logits: np.ndarray, se
     count = min(most, _SAMPLE_BYTES // (2 * head.width))
     if count < fewest:
         return None
-    rows = np.sort(np.random.default_rng(seed).permutation(len(values))[:count])
+    rows = np.random.default_rng(seed).permutation(len(values))[:count]  # in random order: it is halved
     largest = float(np.finfo(np.float16).max)
     standardized = np.clip((values[rows] - head.mean) / head.scale, -largest, largest)
     return Sample(standardized.astype(np.float16), logits[rows].astype(np.float32))
