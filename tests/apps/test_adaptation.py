@@ -82,7 +82,7 @@ def test_a_detector_without_a_sample_adapts_and_says_what_is_not_known(detector)
 
 
 @pytest.mark.parametrize(("width", "rows"), [(100, 1024), (585, 256), (586, None)])
-def test_a_sample_takes_at_most_half_a_megabyte_of_judged_rows(width, rows):
+def test_a_sample_takes_at_most_300_kb_of_judged_rows(width, rows):
     values = np.repeat(np.arange(1100.0)[:, None], width, axis=1)
     head = LinearHead(np.zeros(width), np.ones(width), np.zeros((1, width), np.float32), np.zeros(1))
     sample = training_sample(head, values, np.arange(1100) / 2, seed=0)
@@ -90,7 +90,7 @@ def test_a_sample_takes_at_most_half_a_megabyte_of_judged_rows(width, rows):
         assert sample is None
         return
     assert sample.rows.shape == (rows, width)
-    assert sample.rows.nbytes <= 500_000
+    assert sample.rows.nbytes <= 300_000
     assert sample.logits.tolist() == (sample.rows[:, 0] / 2).tolist()
     assert len({*sample.logits.tolist()}) == rows
 
