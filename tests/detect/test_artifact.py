@@ -78,23 +78,49 @@ def test_learned_directions_come_back_bit_by_bit_and_count_in_the_digest(artifac
     assert len({each.digest for each in (directed, moved, wider, bare)}) == 4
 
 
+def test_only_the_layers_that_a_direction_reads_take_space(directed, tmp_path):
+    weight = directed.directions.weight.copy()
+    weight[0, 0] = weight[2, 1] = 0
+    sparse = replace(directed, directions=Directions(weight, directed.directions.bias))
+    sparse.save(tmp_path)
+    arrays = load_arrays((tmp_path / "detector.safetensors").read_bytes())
+    assert arrays["directions.weight"].shape == (4, weight.shape[2])
+    assert Artifact.load(tmp_path).directions.weight.tobytes() == weight.tobytes()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"directions.weight": None, "directions.bias": None}, "direction_max, direction_mean without dir"),
+        (
+            {"directions.weight": None, "directions.bias": None, "directions.read": None},
+            "direction_max, direction_mean without dir",
+        ),
         ({"directions.bias": None}, "does not hold arrays that can be read: 'directions.bias'"),
         ({"directions.weight": None}, "does not hold arrays that can be read: 'directions.weight'"),
-        ({"directions.weight": np.ones((3, 2), np.float32)}, r"have \(3, 2\) and \(3,\)"),
-        ({"directions.weight": np.ones((3, 1, 8), np.float32)}, "across 1 layers, where the spec has 2"),
-        ({"directions.weight": np.ones((3, 2, 8))}, "weight of directions is float64"),
-        ({"directions.weight": np.full((3, 2, 8), np.nan, np.float32)}, "weight .* not finite"),
+        ({"directions.read": None}, "does not hold arrays that can be read: 'directions.read'"),
+        ({"directions.weight": np.ones((3, 2, 8), np.float32)}, "do not belong together"),
+        ({"directions.weight": np.ones((5, 8), np.float32)}, "do not belong together"),
+        ({"directions.read": np.ones((3, 2), np.uint8)}, "do not belong together"),
+        (
+            {"directions.weight": np.ones((3, 8), np.float32), "directions.read": np.ones((3, 1), bool)},
+            "across 1 layers, where the spec has 2",
+        ),
+        ({"directions.weight": np.ones((6, 8))}, "weight of directions is float64"),
+        ({"directions.weight": np.full((6, 8), np.nan, np.float32)}, "weight .* not finite"),
         ({"directions.bias": np.full(3, np.inf, np.float32)}, "bias .* not finite"),
         (
-            {"directions.weight": np.ones((2, 2, 8), np.float32), "directions.bias": np.ones(2, np.float32)},
+            {
+                "directions.weight": np.ones((4, 8), np.float32),
+                "directions.read": np.ones((2, 2), bool),
+                "directions.bias": np.ones(2, np.float32),
+            },
             "2 directions beside columns",
         ),
     ],
-    ids=["none", "bias", "weight", "flat", "layers", "double", "nan", "infinite", "count"],
+    ids=[
+        *("none", "bias", "weight", "read", "three axes", "too few", "integers", "layers", "double", "nan"),
+        *("infinite", "count"),
+    ],
 )
 def test_damaged_directions_are_refused(directed, tmp_path, change, message):
     directed.save(tmp_path)

@@ -54,7 +54,7 @@ MAX_SEED = 2**32 - 1
 """The largest seed that scikit-learn takes."""
 
 _MANIFEST_BYTES = 200_000
-_SAMPLE_ROWS, _SAMPLE_BYTES = (256, 1024), 300_000  # of the stored training rows
+_SAMPLE_ROWS, _SAMPLE_BYTES = (256, 1024), 460_000  # of the stored training rows
 _RESAMPLES = 2000  # of the out-of-fold metrics
 _LONGEST = 4096  # tokens of the longest texts that are joined from rows
 _JOINED = 200  # joined texts of each size and fold, at least
@@ -503,16 +503,16 @@ def max_hashes(head: LinearHead, directions: Directions | None = None, sample: S
     """Hashes of training texts that fit into a detector beside its other arrays."""
     others = sum(array.nbytes for array in head.arrays().values())
     if directions is not None:
-        others += directions.weight.nbytes
+        others += directions.weight[directions.layers_read].nbytes
     if sample is not None:
         others += sample.nbytes
     return max(MIN_HASHES, (MAX_BYTES - _MANIFEST_BYTES - others) // 8)
 
 
 def training_sample(head: LinearHead, values: np.ndarray, logits: np.ndarray, seed: int) -> Sample | None:
-    """A sample of random rows with these logits: up to 1,024 rows, as many as 0.3 MB hold.
+    """A sample of random rows with these logits: up to 1,024 rows, as many as 0.46 MB hold.
 
-    None where these would be fewer than 256, which is the case from 586 columns.
+    None where these would be fewer than 256, which is the case from 899 columns.
     """
     fewest, most = _SAMPLE_ROWS
     count = min(most, _SAMPLE_BYTES // (2 * head.width))

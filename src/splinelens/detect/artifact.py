@@ -43,7 +43,7 @@ _LEARNED = {"direction_max", "direction_min", "direction_last", "direction_mean"
 _SCHEMA = 3
 _MANIFEST, _ARRAYS = ARTIFACT_FILES
 _SEEN = "seen"
-_WEIGHT, _BIAS = "directions.weight", "directions.bias"
+_WEIGHT, _BIAS, _READ = "directions.weight", "directions.bias", "directions.read"
 _ROWS, _LOGITS = "sample.rows", "sample.logits"
 _MAX_MANIFEST_BYTES, _MAX_ARRAYS_BYTES = 4_000_000, 1_000_000_000
 _DEFAULT_FPR = 0.05
@@ -433,7 +433,8 @@ class Artifact(Manifest):
         if self.sample is not None:
             arrays |= {_ROWS: self.sample.rows, _LOGITS: self.sample.logits}
         if self.directions is not None:
-            arrays |= {_WEIGHT: self.directions.weight, _BIAS: self.directions.bias}
+            read = self.directions.layers_read  # normals are kept of the layers that a direction reads
+            arrays |= {_WEIGHT: self.directions.weight[read], _READ: read, _BIAS: self.directions.bias}
         data = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
         values = {entry.name: getattr(self, entry.name) for entry in fields(Manifest)}
         file = {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
@@ -639,7 +640,12 @@ def _read_arrays(
             raise BrokenArtifact(f"{_SEEN} holds something other than ascending hashes")
         directions = None
         if _WEIGHT in arrays or _BIAS in arrays:
-            directions = Directions(arrays.pop(_WEIGHT), arrays.pop(_BIAS))
+            kept, read = arrays.pop(_WEIGHT), arrays.pop(_READ)
+            if kept.ndim != 2 or read.ndim != 2 or read.dtype != np.bool_ or len(kept) != read.sum():
+                raise BrokenArtifact(f"{_READ} and {_WEIGHT} do not belong together")
+            weight = np.zeros((*read.shape, *kept.shape[1:]), kept.dtype)
+            weight[read] = kept
+            directions = Directions(weight, arrays.pop(_BIAS))
         sample = None
         if _ROWS in arrays or _LOGITS in arrays:
             sample = Sample(arrays.pop(_ROWS), arrays.pop(_LOGITS))

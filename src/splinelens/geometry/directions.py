@@ -60,6 +60,11 @@ class Directions:
         return len(self.weight)
 
     @property
+    def layers_read(self) -> np.ndarray:
+        """(direction, layer) boolean, where a normal is not zero: the layers that a direction reads."""
+        return np.any(self.weight, axis=2)
+
+    @property
     def digest(self) -> str:
         """SHA-256 of shape, number type and numbers."""
         digest = hashlib.sha256()
