@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from detection.data import letters_and_digits, read_evaluation
-from detection.sources import FORUM, SOURCES
+from detection.sources import FORUM, SOURCES, unfitted_documents
 from splinelens.errors import BadTexts
 from splinelens.models import LoadedModel
 from splinelens.texts import Texts
@@ -110,16 +110,12 @@ def labeled_sets(folder: Path, fitted_on: Set[str]) -> dict[str, TestSet]:
 def ordinary_windows(folder: Path, model: LoadedModel, limit: int | None = None) -> TestSet:
     """Windows of ordinary text in each class of length, cut between words; ``kinds`` is ``window``.
 
-    The text is that of the documents of ``domains`` and of the paragraphs of WikiText-2 whose beginnings no
-    detector was fitted on, those of one domain joined.
+    The text is that of the documents of ``domains`` and of the paragraphs of WikiText-2 that no detector was
+    fitted on, those of one domain joined.
     """
-    domains = read_evaluation(folder, ["domains"]).sets["domains"]
-    columns = (domains.texts, domains.columns["domain"], domains.columns["doc_id"])
-    known = set(SOURCES["domains"].read(folder).groups.tolist())
     streams: dict[str, list[str]] = {}
-    for text, domain, document in zip(*columns, strict=True):
-        if document not in known:
-            streams.setdefault(domain, []).append(text or "")
+    for domain, text in unfitted_documents(folder):
+        streams.setdefault(domain, []).append(text)
     with open(folder / "wikitext2-test/wiki.test.txt", encoding="utf-8") as file:
         lines = [line.strip() for line in file if len(line) > 200 and not line.strip().startswith("=")]
     begun = tuple(SOURCES["wiki"].read(folder).texts)
@@ -179,10 +175,7 @@ def _pairs(texts: Texts, fitted_on: Set[str]) -> TestSet:
 def _spans_beside_ordinary(folder: Path) -> TestSet:
     """Toxic texts, and as many beginnings of ordinary documents with their numbers of words."""
     toxic = [row["text"] for row in _csv(folder / "toxic-spans/tsd_trial.csv")]
-    domains = read_evaluation(folder, ["domains"]).sets["domains"]
-    known = set(SOURCES["domains"].read(folder).groups.tolist())
-    pairs = zip(domains.texts, domains.columns["doc_id"], strict=True)
-    held = [text for text, document in pairs if text and document not in known]
+    held = [text for _, text in unfitted_documents(folder)]
     order = np.random.default_rng(0).permutation(len(held))
     words = [len(text.split()) for text in toxic]
     ordinary = [" ".join(held[row].split(" ")[:count]) for row, count in zip(order, words, strict=False)]

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from detection.data import TYPES, letters_and_digits, read_evaluation
+from detection.protocols import document
+from splinelens.texts import Texts
 
 HERE = Path(__file__).parent.parent
 PAIRS, FORUM = HERE / "texts/pairs.jsonl", HERE / "texts/forum.jsonl"
@@ -26,14 +28,12 @@ class SourceRows:
         texts: The texts.
         labels: 1 for toxic.
         train: Whether a row may be fitted on.
-        groups: Rows of one group, such as a pair, stay in one fold.
         types: (row, label) of Jigsaw's six labels, where the source has them.
     """
 
     texts: list[str]
     labels: np.ndarray
     train: np.ndarray
-    groups: np.ndarray
     types: np.ndarray | None = None
 
 
@@ -78,7 +78,7 @@ def _evaluation(name: str) -> Callable[[Path], SourceRows]:
                 np.array([[v == "1" for v in texts.columns[label]] for label in TYPES]).T[rows].astype(int)
             )
         labels = np.array(texts.columns["positive"], dtype=int)[rows]
-        return SourceRows([texts.texts[r] or "" for r in rows], labels, train[rows], rows, types)
+        return SourceRows([texts.texts[r] or "" for r in rows], labels, train[rows], types)
 
     return read
 
@@ -89,44 +89,58 @@ def _paradetox(folder: Path) -> SourceRows:
     pairs = _sample(np.arange(half), 4000)
     rows = np.concatenate([pairs, pairs + half])
     labels = np.array(texts.columns["positive"], dtype=int)[rows]
-    return SourceRows([texts.texts[r] or "" for r in rows], labels, np.ones(len(rows), bool), rows % half)
+    return SourceRows([texts.texts[r] or "" for r in rows], labels, np.ones(len(rows), bool))
 
 
 def _toxigen(folder: Path) -> SourceRows:
     with open(folder / "toxigen-annotated/toxigen_annotated.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     labels = np.array([row["label"] == "hate" for row in rows], dtype=int)
-    return SourceRows([row["text"] for row in rows], labels, np.ones(len(rows), bool), np.arange(len(rows)))
+    return SourceRows([row["text"] for row in rows], labels, np.ones(len(rows), bool))
 
 
 def _domains(folder: Path) -> SourceRows:
     texts = read_evaluation(folder, ["domains"]).sets["domains"]
-    docs = np.array(texts.columns["doc_id"])
-    names = np.unique(docs)
-    train = set(np.random.default_rng(_SEED).permutation(names)[: int(0.7 * len(names))])
-    rows = [row for row in range(len(texts)) if docs[row] in train]
-    return _beginnings([texts.texts[row] or "" for row in rows], docs[rows])
+    rows = _sampled_pieces(texts)
+    train = np.isin(_documents(texts), _training_documents(texts))[rows]
+    return _beginnings([texts.texts[row] or "" for row in rows], train)
+
+
+def _sampled_pieces(texts: Texts) -> np.ndarray:
+    pieces = np.array(texts.columns["doc_id"])
+    names = np.unique(pieces)
+    chosen = np.random.default_rng(_SEED).permutation(names)[: int(0.7 * len(names))]
+    return np.flatnonzero(np.isin(pieces, chosen))
+
+
+def _documents(texts: Texts) -> np.ndarray:
+    return np.array(list(map(document, texts.columns["domain"], texts.columns["doc_id"])))
+
+
+def _training_documents(texts: Texts) -> np.ndarray:
+    """The documents whose first piece is among the sampled ones."""
+    names, first = np.unique(_documents(texts), return_index=True)
+    return names[np.isin(first, _sampled_pieces(texts))]
 
 
 def _wikitext(folder: Path) -> SourceRows:
     with open(folder / "wikitext2-test/wiki.test.txt", encoding="utf-8") as file:
         lines = [line.strip() for line in file if len(line) > 200 and not line.strip().startswith("=")]
-    return _beginnings(lines[:700], np.arange(len(lines[:700])))
+    return _beginnings(lines[:700], np.ones(len(lines[:700]), bool))
 
 
-def _beginnings(texts: list[str], groups: np.ndarray) -> SourceRows:
+def _beginnings(texts: list[str], train: np.ndarray) -> SourceRows:
     """Harmless texts, each cut to its first 12 to 190 words, so that length says nothing."""
     rng = np.random.default_rng(5)
     texts = [" ".join(text.split(" ")[: int(rng.choice([12, 25, 50, 100, 190]))]) for text in texts]
-    return SourceRows(texts, np.zeros(len(texts), int), np.ones(len(texts), bool), groups)
+    return SourceRows(texts, np.zeros(len(texts), int), train)
 
 
 def _pairs(_folder: Path) -> SourceRows:
     with open(PAIRS, encoding="utf-8") as file:
         pairs = [json.loads(line) for line in file]
     texts = [text for pair in pairs for text in (pair["rude"], pair["harmless"])]
-    groups = np.repeat([pair["pair"] for pair in pairs], 2)
-    return SourceRows(texts, np.tile([1, 0], len(pairs)), np.ones(len(texts), bool), groups)
+    return SourceRows(texts, np.tile([1, 0], len(pairs)), np.ones(len(texts), bool))
 
 
 def _sample(rows: np.ndarray, count: int) -> np.ndarray:
@@ -174,15 +188,23 @@ SOURCES = {
 
 def tested_texts(folder: Path) -> set[str]:
     """Letters and digits of every text that a number is reported on; none of them is fitted on."""
-    data = read_evaluation(folder, ["jig", "raw", "clean", "toxigen", "hatecheck", "xstest"]).sets
+    data = read_evaluation(folder, ["jig", "raw", "clean", "tweet", "toxigen", "hatecheck", "xstest"]).sets
     keys = {
         letters_and_digits(text) for name in ("toxigen", "hatecheck", "xstest") for text in data[name].texts
     }
-    for name in ("jig", "raw", "clean"):
+    for name in ("jig", "raw", "clean", "tweet"):
         pairs = zip(data[name].texts, data[name].columns["split"], strict=True)
-        keys |= {letters_and_digits(text) for text, split in pairs if split == "test"}
+        keys |= {letters_and_digits(text) for text, split in pairs if split != "train"}
     with open(folder / "toxic-spans/tsd_trial.csv", newline="", encoding="utf-8") as file:
         keys |= {letters_and_digits(row["text"]) for row in csv.DictReader(file)}
     with open(FORUM, encoding="utf-8") as file:
         keys |= {letters_and_digits(json.loads(line)["text"]) for line in file}
     return keys
+
+
+def unfitted_documents(folder: Path) -> list[tuple[str, str]]:
+    """Domain and text of every piece of the documents of ``domains`` that nothing is fitted on."""
+    texts = read_evaluation(folder, ["domains"]).sets["domains"]
+    kept = ~np.isin(_documents(texts), _training_documents(texts))
+    pairs = zip(texts.columns["domain"], texts.texts, kept, strict=True)
+    return [(domain, text) for domain, text, keep in pairs if keep and text]

@@ -106,7 +106,7 @@ def folder(tmp_path):
     write(
         "tweeteval/tweeteval_offensive.csv",
         [
-            {"text": sentence(row % 2), "label": row % 2, "split": ("train", "test")[row // 25]}
+            {"text": sentence(row % 2), "label": row % 2, "split": ("train", "test", "val")[row // 20]}
             for row in range(50)
         ],
     )

@@ -1,4 +1,4 @@
-"""Tests detection/sources.py: no row to fit on repeats a tested text, and twins share a group."""
+"""Tests detection/sources.py: no row to fit on repeats a tested text or is of a tested document."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 from detection import sources
 from detection.data import letters_and_digits, read_evaluation
 from detection.fitting import gather
-from detection.sources import FORUM, SOURCES
+from detection.sources import FORUM, SOURCES, unfitted_documents
 from detectors import recipes
 
 
@@ -22,7 +22,7 @@ def test_every_source_names_its_licence_and_has_rows(folder):
     for name, source in SOURCES.items():
         rows = source.read(folder)
         assert (source.name, bool(source.what), bool(source.licence)) == (name, True, True)
-        assert len(rows.texts) == len(rows.labels) == len(rows.train) == len(rows.groups) > 0
+        assert len(rows.texts) == len(rows.labels) == len(rows.train) > 0
         assert set(rows.labels.tolist()) <= {0, 1}
         assert rows.train.any()
 
@@ -51,9 +51,9 @@ def test_every_kind_of_tested_text_is_known(folder):
         tested = [json.loads(line)["text"] for line in file]
     for name in ("toxigen", "hatecheck", "xstest"):
         tested += sets[name].texts
-    for name in ("jig", "raw", "clean"):
+    for name in ("jig", "raw", "clean", "tweet"):
         pairs = zip(sets[name].texts, sets[name].columns["split"], strict=True)
-        tested += [text for text, split in pairs if split == "test"]
+        tested += [text for text, split in pairs if split in ("test", "val")]
     lines = (folder / "toxic-spans/tsd_trial.csv").read_text("utf-8").splitlines()[1:]
     tested += [line.removeprefix("[],") for line in lines]
     assert set(map(letters_and_digits, tested)) == sources.tested_texts(folder)
@@ -62,12 +62,12 @@ def test_every_kind_of_tested_text_is_known(folder):
 @pytest.mark.parametrize("name", ["jig", "raw", "clean", "tweet"])
 def test_test_rows_are_never_fitted_on(name, folder):
     rows, texts = SOURCES[name].read(folder), read_evaluation(folder, [name]).sets[name]
-    of_split = {"train": set(), "test": set()}
+    of_split = {"train": set(), "test": set(), "val": set()}
     for text, split in zip(texts.texts, texts.columns["split"], strict=True):
         of_split[split].add(text)
     fitted_on = {text for text, train in zip(rows.texts, rows.train, strict=True) if train}
     assert fitted_on <= of_split["train"]
-    assert {*rows.texts} - fitted_on <= of_split["test"]
+    assert {*rows.texts} - fitted_on <= of_split["test"] | of_split["val"]
 
 
 def test_rows_of_the_balanced_test_set_are_not_fitted_on_elsewhere(folder):
@@ -79,13 +79,25 @@ def test_rows_of_the_balanced_test_set_are_not_fitted_on_elsewhere(folder):
 
 
 @pytest.mark.parametrize(("name", "pairs"), [("pairs", 2710), ("para", 40)])
-def test_the_twins_of_a_pair_share_a_group_and_nobody_else_does(name, pairs, folder):
+def test_both_twins_of_a_pair_are_there(name, pairs, folder):
     rows = SOURCES[name].read(folder)
-    groups, counts = np.unique(rows.groups, return_counts=True)
-    assert len(groups) == pairs
-    assert set(counts.tolist()) == {2}
-    rude = {group: rows.labels[rows.groups == group].sum() for group in groups[:40]}
-    assert set(rude.values()) == {1}
+    assert (len(rows.texts), rows.labels.sum()) == (2 * pairs, pairs)
+
+
+def test_a_document_of_several_pieces_is_fitted_on_or_measured_but_never_both(folder):
+    words = [" ".join([f"d{row // 4}", f"r{row}", *"abcdefghij"]) for row in range(200)]
+    lines = [
+        {"domain": "patent", "doc_id": f"{row // 4}:{row}", "text": text} for row, text in enumerate(words)
+    ]
+    path = folder / "domains/domains.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    rows = SOURCES["domains"].read(folder)
+    fitted_on = {text.split()[0] for text, train in zip(rows.texts, rows.train, strict=True) if train}
+    measured = [text.split()[0] for _, text in unfitted_documents(folder)]
+    assert not fitted_on & set(measured)
+    assert len(fitted_on) + len(set(measured)) == 50
+    assert {measured.count(name) for name in measured} == {4}
+    assert 0 < len(rows.texts) - rows.train.sum() < 100  # pieces of documents that are measured
 
 
 def test_paragraphs_and_documents_are_harmless_and_begin_where_their_text_begins(folder):
