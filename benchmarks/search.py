@@ -1,7 +1,7 @@
 """Search prompts, layers, poolings, their weights and training rows for the toxicity detectors.
 
     python benchmarks/search.py --data DIR --cache CACHE [--dtype bfloat16] [--stage rows | blocks | prompts]
-    python benchmarks/search.py --data DIR --cache CACHE [--dtype bfloat16] --stage domain | anchors
+    python benchmarks/search.py --data DIR --cache CACHE [--dtype bfloat16] --stage domain | anchors | sums
 
 Every try is judged by out-of-fold AUC on the training rows of jigsaw-test-binary-12k (5 folds, the best of a
 few L2 strengths); its test rows are never scored. Features come from CACHE as ``bench_detectors.py`` lays them
@@ -9,10 +9,12 @@ out, read now where they are not there. Heads are fitted from inner products of 
 matrix a block of columns, kept below CACHE/search: a try adds blocks, each times a weight, so weights of
 layers and poolings cost no pass over the columns. ``--stage domain`` compares heads on spline7 of 64 tokens by
 their mean out-of-fold AUC over nine domains; ``--stage anchors`` fits 3,600 rows exactly, and with weights in the
-span of fewer of them. Prints one line a try, collected in benchmarks/search.md.
+span of fewer of them. ``--stage sums`` fits the heads of learned directions without a fifth of the Jigsaw rows and
+without some writers of contrast pairs, and measures sums of them on these. Prints one line a try, collected in benchmarks/search.md.
 """
 
 import argparse
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,10 +24,15 @@ import numpy as np
 from detection.data import EvaluationData, read_evaluation
 from detection.feature_store import FeatureStore
 from detection.features import PROMPT, READINGS, read_cached
+from detection.fitting import FOLDS, Ensemble, Head, Learned, cached_layers, gather, read_tokens
 from detection.heads import fit_scorer
+from detection.learned import Settings
 from detection.protocols import document
+from detection.sources import PAIRS
 from detection.training_rows import Part, domain_parts, toxic_parts
+from detectors import ALL, JIGSAW
 from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
 from splinelens.detect.solver import Basis, cross_validate, folds, gram_factor
@@ -214,6 +221,77 @@ def prompts(data: EvaluationData, model: LoadedModel, cache: Path) -> None:
         tried(f"{name}: max+min, layers 0-5", table, even(MARGINS, ["0-5"]), ["jig"])
 
 
+def sum_heads(depth: int) -> dict[str, Head]:
+    """The heads that are added in ``sums``, by name."""
+    cached = cached_layers(depth)
+    early, middle = cached[:6], cached[-6:]
+    return {
+        "early": Head(Settings(64, early, epochs=4), JIGSAW),
+        "early 1": Head(Settings(64, early, epochs=4, seed=1), JIGSAW),
+        "middle": Head(Settings(64, middle, epochs=4), JIGSAW),
+        "middle 1": Head(Settings(64, middle, epochs=4, seed=1), JIGSAW),
+        "all": Head(Settings(128, middle, epochs=4), {**ALL, "pairs": 12.0}),
+        "all 1": Head(Settings(128, middle, epochs=4, seed=1), {**ALL, "pairs": 12.0}),
+        "all, pairs x30": Head(Settings(128, middle, epochs=4), {**ALL, "pairs": 30.0}),
+    }
+
+
+SHARES: tuple[dict[str, float], ...] = (
+    {"early": 0.1, "middle": 0.1, "all": 0.8},
+    {"early": 0.1, "middle": 0.1, "all": 0.4, "all 1": 0.4},
+    {"early": 0.15, "middle": 0.15, "all": 0.35, "all 1": 0.35},
+    {"early": 0.2, "middle": 0.2, "all": 0.3, "all 1": 0.3},
+    {"early": 0.1, "middle": 0.1, "early 1": 0.1, "middle 1": 0.1, "all": 0.3, "all 1": 0.3},
+    {"early": 0.15, "middle": 0.15, "all, pairs x30": 0.7},
+    {"early": 0.2, "middle": 0.2, "all, pairs x30": 0.6},
+    {"early": 0.25, "middle": 0.25, "all, pairs x30": 0.5},
+    {"early": 0.15, "middle": 0.15, "all": 0.35, "all, pairs x30": 0.35},
+    {"early": 0.2, "middle": 0.2, "all": 0.3, "all, pairs x30": 0.3},
+    {"all": 0.5, "all 1": 0.5},
+    {"all": 1.0},
+    {"early": 0.5, "middle": 0.5},
+    {"early": 0.25, "middle": 0.25, "early 1": 0.25, "middle 1": 0.25},
+)
+HELD_WRITERS = (3, 6)
+
+
+def sums(folder: Path, cache: Path, model: LoadedModel) -> None:
+    """Sums of heads with other shares, on held-out Jigsaw rows and on pairs of writers who were held out."""
+    heads = sum_heads(model.depth)
+    recipe = Learned("toxicity", "binary", ("toxic",), "clean", tuple(heads.values()))
+    rows = gather(recipe, folder)
+    tokens = read_tokens(recipe, rows, folder, cache, model)
+    usable = np.flatnonzero(rows.usable & (tokens[0].lengths > 0))
+    jig = usable[rows.of("jig")[usable]]
+    held = next(StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(jig, rows.labels[jig, 0]))[1]
+    with open(PAIRS, encoding="utf-8") as file:
+        pairs = [json.loads(line) for line in file]
+    first = int(np.flatnonzero(rows.of("pairs"))[0])
+    writers = {
+        writer: np.concatenate(
+            [first + 2 * at + np.arange(2) for at, pair in enumerate(pairs) if pair["writer"] == writer]
+        )
+        for writer in HELD_WRITERS
+    }
+    out = [jig[held], *writers.values()]
+    ensemble = Ensemble(recipe, tokens, rows, np.setdiff1d(usable, np.concatenate(out)), "search", cache)
+    logits = [np.stack([one[:, 0] for one in ensemble.of_heads(part)]) for part in out]
+    for shares in SHARES:
+        share = np.array([shares.get(name, 0.0) for name in heads])
+        numbers = []
+        for part, each in zip(out, logits, strict=True):
+            y, total = rows.labels[part, 0] == 1, share @ each
+            if not numbers:
+                harmless = np.sort(total[~y])
+                limits = [harmless[int((1 - rate) * len(harmless))] for rate in (0.01, 0.05)]
+                told = "".join(f" / {(total[y] > limit).mean():.3f}" for limit in limits)
+            else:
+                told = f" ({100 * (total[~y] > limits[1]).mean():.0f} / {100 * (total[y] > limits[1]).mean():.0f})"
+            numbers.append(f"{roc_auc_score(y, total):.4f}{told}")
+        named = ", ".join(f"{name} {value:g}" for name, value in shares.items())
+        print(f"| {named} | {' | '.join(numbers)} |", flush=True)
+
+
 def _table(
     data: EvaluationData,
     model: LoadedModel,
@@ -238,9 +316,14 @@ def main() -> None:
         "--dtype", default="float32", help="of the model that reads features: float32, bfloat16"
     )
     parser.add_argument(
-        "--stage", choices=["rows", "blocks", "prompts", "domain", "anchors"], default="blocks"
+        "--stage", choices=["rows", "blocks", "prompts", "domain", "anchors", "sums"], default="blocks"
     )
     arguments = parser.parse_args()
+    if arguments.stage == "sums":
+        print(f"| shares | Jigsaw | {' | '.join(f'writer {writer}' for writer in HELD_WRITERS)} |")
+        print("|---" * (2 + len(HELD_WRITERS)) + "|")
+        model = load_model("smollm2-135m", dtype=arguments.dtype)
+        return sums(arguments.data, arguments.cache, model)
     data, model = read_evaluation(arguments.data), load_model("smollm2-135m", dtype=arguments.dtype)
     if arguments.stage == "domain":
         print(

@@ -206,10 +206,12 @@ class Ensemble:
             fit_on = train_on[weights[train_on] > 0]
             decides = [
                 repr((part.settings, part.weights, rows.names)).encode(),
-                fit_on.tobytes(),
-                rows.labels.tobytes(),
+                "\0".join(rows.texts[row] for row in fit_on).encode("utf-8", "backslashreplace"),
             ]
-            decides += [inputs.lengths.tobytes(), inputs.mean.tobytes(), inputs.scale.tobytes()]
+            decides += [
+                np.ascontiguousarray(array).tobytes()
+                for array in (rows.labels[fit_on], inputs.lengths[fit_on], inputs.mean, inputs.scale)
+            ]
             file = cache / "networks" / f"{hashlib.sha256(b''.join(decides)).hexdigest()}.pt"
             if file.is_file():
                 network = Network(inputs.values.shape[1], part.settings, rows.labels.shape[1]).eval()
@@ -241,6 +243,16 @@ class Ensemble:
         halves = [np.hsplit(_array(network.out.weight) * factor[:, None], 2) for network, factor in pairs]
         weight = np.hstack([*(first for first, _ in halves), *(second for _, second in halves)])
         return weight, np.sum([_array(network.out.bias) * factor for network, factor in pairs], axis=0)
+
+    def of_heads(self, rows: np.ndarray) -> list[np.ndarray]:
+        """(row, label) logits of each head, which add up to those of the sum."""
+        found = []
+        for network, tokens, head, factor in zip(
+            self.networks, self.tokens, self.recipe.heads, self.factors, strict=True
+        ):
+            margins = pooled(network, tokens, rows, head.settings).astype(np.float64)
+            found.append((margins @ _array(network.out.weight).T + _array(network.out.bias)) * factor)
+        return found
 
     def logits(self, rows: np.ndarray) -> np.ndarray:
         """(row, label)."""
