@@ -180,7 +180,7 @@ SOURCES = {
         Source("para", "4,000 toxic sentences and their neutral paraphrases (ParaDetox)", "CC0", _paradetox),
         Source("domains", "beginnings of ordinary texts of nine domains", "per source", _domains),
         Source("wiki", "beginnings of Wikipedia paragraphs (WikiText-2)", "CC BY-SA 3.0", _wikitext),
-        Source("pairs", "2,710 contrast pairs written for this project", "Apache-2.0", _pairs),
+        Source("pairs", "3,670 contrast pairs written for this project", "Apache-2.0", _pairs),
     )
 }
 """Every source by name, in the order of the training rows."""

@@ -78,7 +78,7 @@ def test_rows_of_the_balanced_test_set_are_not_fitted_on_elsewhere(folder):
     assert not SOURCES["raw"].read(folder).train[0]
 
 
-@pytest.mark.parametrize(("name", "pairs"), [("pairs", 2710), ("para", 40)])
+@pytest.mark.parametrize(("name", "pairs"), [("pairs", 3670), ("para", 40)])
 def test_both_twins_of_a_pair_are_there(name, pairs, folder):
     rows = SOURCES[name].read(folder)
     assert (len(rows.texts), rows.labels.sum()) == (2 * pairs, pairs)
