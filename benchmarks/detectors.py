@@ -1,7 +1,7 @@
 """Fit the detectors that the package ships from the training rows of the evaluation data: make detectors.
 
     python benchmarks/detectors.py --data DIR --cache CACHE [--only NAME ...] [--dtype bfloat16]
-    python benchmarks/detectors.py --data DIR --cache CACHE --model MODEL --output DIR
+    python benchmarks/detectors.py --data DIR --cache CACHE [--model MODEL] [--without SOURCE ...] --output DIR
     python benchmarks/detectors.py --data DIR --measure-only [NAME ...]
 
 The choices (prompt, layers, directions, rows) come from benchmarks/search.md; the rows are those of
@@ -9,7 +9,8 @@ The choices (prompt, layers, directions, rows) come from benchmarks/search.md; t
 model; the few features of ``domain`` are kept in float32. Fitting uses the test rows only to leave out training
 rows that repeat them. Each detector is then measured on the test rows from the texts, in float32 as a user scores
 them, and its card is written; ``--measure-only`` does only that, for detectors that exist. ``--dtype`` is that of
-the model that reads the training rows: bfloat16 is twice as fast.
+the model that reads the training rows: bfloat16 is twice as fast. ``--without`` leaves out sources of rows, for
+numbers on these.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from detection.data import SETS, TYPES, EvaluationData, read_evaluation
 from detection.features import READINGS
 from detection.fitting import Head, Learned, cached_layers, fit_learned
 from detection.learned import Settings
+from detection.sources import SOURCES
 from detection.training_rows import Part, domain_parts, measured_part
 from pydantic_core import to_jsonable_python
 
@@ -101,9 +103,12 @@ def main() -> None:
     data = read_evaluation(args.data)
     model = load_model(args.model) if args.only else None
     for recipe in recipes(model.depth if model else 30):
+        for source in args.without if isinstance(recipe, Learned) else ():
+            recipe = recipe.without(source)
         folder = args.output / recipe.name
         if model and recipe.name in args.only:
-            fit(recipe, data, args.data, args.cache, model, args.dtype).save(folder)
+            said = command(recipe.name, model.name, args.dtype, args.without)
+            fit(recipe, data, args.data, args.cache, model, args.dtype, said).save(folder)
         if recipe.name in (*args.only, *args.measure_only):
             artifact = Artifact.load(folder)
             detector = Detector.load(folder, max_tokens=artifact.spec["max_tokens"], long="cut")
@@ -123,14 +128,17 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help="fit these; default: all")
     parser.add_argument("--measure-only", nargs="*", metavar="NAME", help="fit nothing, measure these or all")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="of another one give --output, too")
+    parser.add_argument(
+        "--without", nargs="+", default=[], choices=SOURCES, metavar="SOURCE", help="sources to leave out"
+    )
     parser.add_argument("--dtype", default="float32", help="of the model that reads the training rows")
     parser.add_argument("--output", type=Path, default=SHIPPED, help="folder of the detectors")
     args = parser.parse_args(arguments)
     if args.measure_only is None and not args.cache:
         parser.error("give --cache, or --measure-only")
-    if args.model != DEFAULT_MODEL and args.output == SHIPPED:
+    if (args.model != DEFAULT_MODEL or args.without) and args.output == SHIPPED:
         parser.error(
-            "the shipped detectors are for the default model; give --output DIR for those of another"
+            "the shipped detectors are for the default model and fitted on all sources; give --output DIR for others"
         )
     if unknown := sorted({*(args.measure_only or ())} - {*names}):
         parser.error(f"no detector {', '.join(unknown)}; there are {', '.join(names)}")
@@ -142,11 +150,16 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def fit(
-    recipe: Recipe | Learned, data: EvaluationData, folder: Path, cache: Path, model: LoadedModel, dtype: str
+    recipe: Recipe | Learned,
+    data: EvaluationData,
+    folder: Path,
+    cache: Path,
+    model: LoadedModel,
+    dtype: str,
+    said: str,
 ) -> Artifact:
     """Read the training rows with the model in ``dtype``, or open their cached features, and fit a detector."""
     source = model if dtype == "float32" else load_model(model.name, n_layers=model.depth, dtype=dtype)
-    said = command(recipe.name, model.name, dtype)
     if isinstance(recipe, Learned):
         return fit_learned(recipe, folder, cache, model, source, said)
     parts = recipe.parts(data)
@@ -170,10 +183,12 @@ def fit(
     return replace(fitted, min_tokens=recipe.min_tokens, min_score=recipe.min_score)
 
 
-def command(name: str, model: str, dtype: str) -> str:
+def command(name: str, model: str, dtype: str, without: Sequence[str]) -> str:
     """The command that fits a detector again."""
-    named = "" if model == DEFAULT_MODEL else f" --model {model}"
-    return f"python benchmarks/detectors.py --data DIR --cache CACHE --only {name} --dtype {dtype}{named}"
+    other = "" if model == DEFAULT_MODEL else f" --model {model}"
+    if without:
+        other += f" --without {' '.join(without)}"
+    return f"python benchmarks/detectors.py --data DIR --cache CACHE --only {name} --dtype {dtype}{other}"
 
 
 def with_measurements(detector: Detector, data: EvaluationData) -> Artifact:

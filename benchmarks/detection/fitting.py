@@ -204,13 +204,11 @@ class Ensemble:
                 print(f"{recipe.name}, {title}, head {number + 1} of {len(recipe.heads)}: {line}", flush=True)
 
             fit_on = train_on[weights[train_on] > 0]
+            known = (weights[fit_on], rows.labels[fit_on], inputs.lengths[fit_on], inputs.mean, inputs.scale)
             decides = [
-                repr((part.settings, part.weights, rows.names)).encode(),
+                repr((part.settings, [name for name in rows.names if part.weights.get(name)])).encode(),
                 "\0".join(rows.texts[row] for row in fit_on).encode("utf-8", "backslashreplace"),
-            ]
-            decides += [
-                np.ascontiguousarray(array).tobytes()
-                for array in (rows.labels[fit_on], inputs.lengths[fit_on], inputs.mean, inputs.scale)
+                *(np.ascontiguousarray(array).tobytes() for array in known),
             ]
             file = cache / "networks" / f"{hashlib.sha256(b''.join(decides)).hexdigest()}.pt"
             if file.is_file():

@@ -85,7 +85,7 @@ def test_a_fast_detector_runs_six_blocks_of_any_model():
 
 
 def test_the_recorded_command_fits_one_detector_and_measuring_fits_none():
-    args = parse(shlex.split(command("domain", "smollm2-135m", "bfloat16"))[2:])
+    args = parse(shlex.split(command("domain", "smollm2-135m", "bfloat16", []))[2:])
     assert (args.only, args.measure_only, args.dtype) == (["domain"], [], "bfloat16")
     assert parse(["--data", "DIR", "--measure-only", "types"]).measure_only == ["types"]
     args = parse(["--data", "DIR", "--measure-only"])
@@ -93,12 +93,14 @@ def test_the_recorded_command_fits_one_detector_and_measuring_fits_none():
 
 
 def test_detectors_of_another_model_are_not_written_over_the_shipped_ones(capsys):
-    said = shlex.split(command("toxicity", "mine/chat", "float32"))[2:]
+    said = shlex.split(command("toxicity", "mine/chat", "float32", ["pairs"]))[2:]
     with pytest.raises(SystemExit):
         parse(said)
-    assert "give --output DIR for those of another" in capsys.readouterr().err
+    assert "give --output DIR for others" in capsys.readouterr().err
     args = parse([*said, "--output", "OURS"])
-    assert (args.model, args.only, str(args.output)) == ("mine/chat", ["toxicity"], "OURS")
+    assert (args.model, args.only, args.without) == ("mine/chat", ["toxicity"], ["pairs"])
+    with pytest.raises(SystemExit):
+        parse(["--data", "DIR", "--cache", "CACHE", "--without", "pairs"])
 
 
 def test_no_row_of_the_search_repeats_a_test_row_or_another(data):
