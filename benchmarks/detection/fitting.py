@@ -26,9 +26,11 @@ from splinelens.features.catalogue import Column
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.features.table import FeatureTable
+from splinelens.files import atomic_write
 from splinelens.geometry.directions import Directions
 from splinelens.models import LoadedModel
 from splinelens.texts import Texts
+from splinelens.tokens import tokenize
 
 PROMPT = (Path(__file__).parent.parent / "prompt.txt").read_text("utf-8")
 FOLDS = 4
@@ -217,7 +219,8 @@ class Ensemble:
             else:
                 network = train(inputs, fit_on, rows.labels, weights, rows.sources, part.settings, report)
                 file.parent.mkdir(exist_ok=True)
-                torch.save(network.state_dict(), file)
+                with atomic_write(file) as temporary:
+                    torch.save(network.state_dict(), temporary)
             self.networks.append(network)
             own = pooled(network, inputs, judge, part.settings) @ _array(network.out.weight).T
             self.factors.append(part.share / np.nanstd(own, axis=0))
@@ -311,9 +314,9 @@ def fit_learned(
         for label in range(len(recipe.labels))
     )
     counts = {name: int((rows.sources[usable] == at).sum()) for at, name in enumerate(rows.names)}
-    nothing = np.zeros(len(usable), bool)
+    cut = _cut(rows, usable, source)
     table = FeatureTable(
-        reader.columns, values, tokens[0].lengths[usable], nothing, (None,) * len(usable), {"rows": counts}
+        reader.columns, values, tokens[0].lengths[usable], cut, (None,) * len(usable), {"rows": counts}
     )
     heads = [
         {**vars(part.settings), "weights": dict(part.weights), "share": part.share} for part in recipe.heads
@@ -336,6 +339,13 @@ def fit_learned(
         features_dtype=source.fingerprint.dtype,
         command=command,
     ).artifact
+
+
+def _cut(rows: Rows, chosen: np.ndarray, loaded: LoadedModel) -> np.ndarray:
+    """Whether each of the chosen rows has more tokens than are read of its source."""
+    limit = np.array([SOURCES[name].max_tokens for name in rows.names])[rows.sources[chosen]]
+    tokenized = tokenize([rows.texts[row] for row in chosen], loaded.tokenizer, normalize=True)
+    return np.array([text.total for text in tokenized]) > limit
 
 
 def _long_negatives(

@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 from splinelens.apps.detector import Detector
 from splinelens.detect.artifact import Artifact
 from splinelens.features.reader import TextReader
+from splinelens.tokens import tokenize
 
 FIT = {"epochs": 8, "rate": 1e-2, "batch_texts": 16}
 SOURCES = ["jig", "raw", "clean", "tgann", "tweet", "para", "wiki"]
@@ -118,6 +119,9 @@ def test_a_fitted_detector_is_saved_loaded_scores_and_explains(folder, cache, lo
     artifact = fit_learned(RECIPE, folder, cache, loaded, loaded, "the command")
     rows = gather(RECIPE, folder)
     assert artifact.training["rows"] == rows.usable.sum()
+    lengths = [text.total for text in tokenize(rows.texts, loaded.tokenizer, normalize=True)]
+    limit = np.where(rows.of("clean"), 128, 256)
+    assert artifact.training["cut"] == (rows.usable & (lengths > limit)).sum() > 0
     assert artifact.training["judged_rows"] == (rows.usable & rows.of("jig")).sum()
     assert [head["share"] for head in artifact.training["settings"]["heads"]] == [0.4, 0.6]
     assert (
