@@ -141,6 +141,15 @@ def test_a_sound_model_passes_every_point(shop, pip, model_folder):
     assert check(str(model_folder))[0].what == "loads"
 
 
+def test_an_alias_that_was_converted_from_a_file_elsewhere_is_sound(shop, pip, gguf_file):
+    folder = pull(str(gguf_file))
+    points = check("tiny")
+    assert all(point.ok for point in points), points
+    assert points[0].detail == "none: the model was converted from a file elsewhere"
+    assert points[1].detail == str(folder)
+    assert pip == []
+
+
 @pytest.mark.parametrize("name", ["tiny", "someone/tiny"])
 def test_checking_what_is_not_cached_fetches_nothing(shop, pip, cache, name):
     points = check(name)

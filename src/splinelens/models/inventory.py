@@ -112,8 +112,11 @@ def check(name: str, cache: str | os.PathLike[str] | None = None, revision: str 
         return checks[-1].ok
 
     if name in ALIASES:
-        passes("GGUF file", lambda: _check_gguf(name, root))
         folder = converted_folder(ALIASES[name].gguf_sha256, root)
+        if folder.is_dir() and not gguf_path(name, root).is_file():
+            checks.append(Check("GGUF file", True, "none: the model was converted from a file elsewhere"))
+        else:
+            passes("GGUF file", lambda: _check_gguf(name, root))
         passes("converted folder", lambda: _check_cached(name, folder))
     elif is_hub_id(name):
         passes("hub cache", lambda: _check_cached(name, cached_snapshot(name, revision)))
