@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from splinelens.apps.adaptation import adapt
 from splinelens.apps.detector import Detector
@@ -71,6 +72,22 @@ def test_a_detector_with_few_columns_holds_a_sample_that_limits_the_change(fit_o
     assert 0 < adapted.record["step"] <= 1
     if adapted.record["penalty"] is not None:
         assert "the change is expected to cost 0.00" in " ".join(adapted.record["notes"])
+
+
+def test_offsets_by_length_count_in_the_gain_as_they_do_in_the_scores(detector):
+    artifact = detector.artifact
+    knots = ((4, 0.0), (24, 40.0))
+    calibration = replace(artifact.calibrations[0], by_length=knots)
+    longer = Detector(replace(artifact, calibrations=(calibration,), sample=None), detector.reader)
+    texts, labels = forum()
+    texts = [f"{text} and on and on" if label else text for text, label in zip(texts, labels, strict=True)]
+    adapted = adapt(longer, texts, labels)
+    known = np.array([record.score for record in longer.score(texts)])
+    assert adapted.before.auc == pytest.approx(roc_auc_score(labels, known)) != 1
+    assert adapted.detector.artifact.calibrations[0].by_length == knots
+    low, high = adapted.record["gain_interval"]
+    assert low <= adapted.record["gain"] <= high
+    assert low > 0.5  # the offsets put the long positive texts below all others
 
 
 def test_a_detector_without_a_sample_adapts_and_says_what_is_not_known(detector):

@@ -151,10 +151,11 @@ def adapt(
         artifact.head,
         artifact.calibrations[0],
         groups=np.unique(hashes, return_inverse=True)[1],
+        tokens=tokens,
         sample=artifact.sample,
         seed=seed,
     )
-    calibration, limits, notes = _verdicts(artifact, y, fitted.logits, tokens)
+    calibration, limits, notes = _verdicts(artifact, y, fitted.logits)
     seen = np.union1d(artifact.seen, hashes)
     recorded = artifact.training.get("seen", {"texts": 0, "kept": 0})
     adapted = replace(
@@ -185,7 +186,7 @@ def adapt(
     )
     shared: dict[str, Any] = {"cut": cut, "resamples": _RESAMPLES, "seed": seed}  # Any: of several types
     before, after = (
-        one.evaluate(y[:, None], one.scores(logits[:, None], tokens), tokens, **shared)
+        one.evaluate(y[:, None], one.calibrations[0].score(logits)[:, None], tokens, **shared)
         for one, logits in ((artifact, fitted.anchor_logits), (adapted, fitted.logits))
     )
     assert isinstance(before, Evaluation)  # of one label
@@ -280,15 +281,14 @@ def _require_new_texts(artifact: Artifact, texts: Texts, labels: np.ndarray) -> 
 
 
 def _verdicts(
-    artifact: Artifact, labels: np.ndarray, logits: np.ndarray, tokens: np.ndarray
+    artifact: Artifact, labels: np.ndarray, logits: np.ndarray
 ) -> tuple[Calibration, tuple[Threshold, ...], list[str]]:
     """Calibration and thresholds from held-out logits; the old ones if they do not rise with the labels.
 
-    Offsets by length stay: so few rows say nothing of them.
+    Offsets by length, already subtracted from the logits, stay: so few rows say nothing of them.
     """
-    knots = artifact.calibrations[0].by_length
     try:
-        calibration = calibrate(labels, logits, tokens, knots)
+        calibration = replace(calibrate(labels, logits), by_length=artifact.calibrations[0].by_length)
     except BadLabels:
         note = (
             "On held-out rows higher scores do not go with the positive label, so calibration and thresholds "
@@ -296,7 +296,7 @@ def _verdicts(
         )
         return artifact.calibrations[0], artifact.thresholds[0], [note]
     targets = [stored.target for stored in artifact.thresholds[0]]
-    chosen = tuple(thresholds(labels, calibration.score(logits, tokens), targets))
+    chosen = tuple(thresholds(labels, calibration.score(logits), targets))
     negatives = int((labels == 0).sum())
     short = [f"{100 * target:g} %" for target in targets if target * negatives < 1]
     if not short:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from splinelens.detect.calibration import Calibration
+from splinelens.detect.calibration import Calibration, offsets_at
 from splinelens.detect.heads import LinearHead
 from splinelens.detect.solver import folds, gram_factor, label_columns, require_rows
 from splinelens.errors import BadFeatures, BadLabels
@@ -104,8 +104,9 @@ class Anchored:
         head: Fitted on all rows; the anchor itself at an infinite penalty.
         penalty: The one chosen on all rows.
         tried: Every finite penalty.
-        logits: (row,), each from a head fitted without its fold, the choice of the penalty included.
-        anchor_logits: (row,), of the anchor.
+        logits: (row,), each from a head fitted without its fold, the choice of the penalty included; offsets
+            by length are subtracted.
+        anchor_logits: (row,), of the anchor, likewise.
         step: Share of the change that is kept, 1 unless a sample shortens it.
         sample_loss: Expected AUC that the change costs on a half of the sample; None without one.
     """
@@ -127,6 +128,7 @@ def refit_anchored(
     *,
     penalties: Sequence[float] = PENALTIES,
     groups: np.ndarray | None = None,
+    tokens: np.ndarray | None = None,
     sample: Sample | None = None,
     seed: int = 0,
 ) -> Anchored:
@@ -139,6 +141,7 @@ def refit_anchored(
         calibration: Of the anchor's logits.
         penalties: Finite ones to choose from.
         groups: (row,) one number per row, equal for rows with the same text, which share a fold.
+        tokens: (row,) tokens of each text, for the calibration's offsets by length; None leaves these out.
         sample: Rows that the anchor was fitted on, whose order is to last.
         seed: Of the folds.
 
@@ -164,6 +167,8 @@ def refit_anchored(
     anchor_logits = anchor.logit(rows)[:, 0]
     if not np.isfinite(anchor_logits).all():
         raise BadFeatures("a row has no finite logit; leave out rows that cannot be read")
+    if tokens is not None and calibration.by_length:
+        anchor_logits = anchor_logits - offsets_at(calibration.by_length, tokens)
     problem = _Problem.of(rows, y, anchor, anchor_logits, calibration, groups, sample)
     everything = np.arange(len(rows))
     penalty, tried = problem.choose(everything, penalties, seed)
