@@ -31,11 +31,9 @@ from pydantic_core import to_jsonable_python
 from splinelens.apps.detector import Detector
 from splinelens.apps.evaluation import evaluate_spans
 from splinelens.detect.bootstrap import (
-    MIN_ROWS,
     ScoreHistogram,
     auc_gain_interval,
     auc_interval,
-    percentile_interval,
 )
 from splinelens.detect.metrics import evaluate
 from splinelens.detect.thresholds import Interval, proportion_interval
@@ -354,9 +352,8 @@ class Bars:
         if len(np.unique(labels)) < 2:
             return None, None
         value = ScoreHistogram.of(labels, scores).roc_auc()
-        if one.groups is None:
-            return value, auc_interval(labels, scores, self.resamples)
-        return value, grouped_auc_interval(labels, scores, one.groups[scored], self.resamples)
+        groups = None if one.groups is None else one.groups[scored]
+        return value, auc_interval(labels, scores, self.resamples, groups=groups)
 
     def _flagged(self, one: TestSet, chosen: np.ndarray, what: str, fpr: float = 0.05) -> Measured:
         """The share of some rows at or above a stored threshold."""
@@ -377,29 +374,6 @@ def training_rows(name: str, folder: Path) -> Rows | None:
     """The rows that the recipe of a detector is fitted on; None if no recipe has the name."""
     known = {recipe.name: recipe for recipe in recipes(_DEPTH) if isinstance(recipe, Learned)}
     return gather(known[name], folder) if name in known else None
-
-
-def grouped_auc_interval(
-    labels: np.ndarray, scores: np.ndarray, groups: np.ndarray, resamples: int = RESAMPLES, seed: int = 0
-) -> Interval | None:
-    """95 % bootstrap interval of the AUC over whole groups of rows; None with fewer than ``MIN_ROWS`` groups.
-
-    Example:
-        >>> groups = np.repeat(np.arange(60), 2)
-        >>> grouped_auc_interval(np.tile([0, 1], 60), np.tile([0.1, 0.9], 60), groups, 10)
-        (1.0, 1.0)
-    """
-    names, number = np.unique(groups, return_inverse=True)
-    if len(names) < MIN_ROWS:
-        return None
-    score, rank = np.unique(scores, return_inverse=True)
-    rng, values = np.random.default_rng(seed), np.zeros(resamples)
-    negative, positive = labels == 0, labels == 1
-    for at in range(resamples):
-        times = np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))[number]
-        counts = [np.bincount(rank[of], times[of], len(score)).astype(int) for of in (negative, positive)]
-        values[at] = ScoreHistogram(score, *counts).roc_auc()
-    return percentile_interval(values)
 
 
 def table(rows: Sequence[Measured], preface: str) -> str:

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from bars import GROUPS, Bars, Measured, grouped_auc_interval, main, read_left_out, table, training_rows
+from bars import GROUPS, Bars, Measured, main, read_left_out, table, training_rows
 from detection.bar_sets import LENGTHS, in_length, joined_comments, labeled_sets, ordinary_windows
 from detection.data import letters_and_digits
 from detection.sources import SOURCES
@@ -123,15 +123,17 @@ def test_windows_are_of_their_class_and_of_documents_that_no_source_holds(whole,
     assert all("\n" in text for text in joined_comments(jig, loaded).texts)
 
 
-def test_a_pair_is_resampled_together():
-    rng = np.random.default_rng(0)
-    topic = np.repeat(rng.normal(size=200), 2)
-    labels, scores = np.tile([0, 1], 200), topic + np.tile([0, 0.5], 200)
-    low, high = grouped_auc_interval(labels, scores, np.repeat(np.arange(200), 2), 500)
-    assert low < roc_auc_score(labels, scores) < high
-    plain = auc_interval(labels, scores, 500)
-    assert high - low < 0.5 * (plain[1] - plain[0])  # twins differ by what is measured only
-    assert grouped_auc_interval(labels[:60], scores[:60], np.repeat(np.arange(30), 2)) is None
+def test_a_pair_is_resampled_together(whole, fitted, halves, tmp_path):
+    detector = fitted(FeatureSpec(("margin_max",), max_tokens=64), halves[0], label="toxic", negative="clean")
+    one = Bars(detector, whole, tmp_path / "cache", limit=60)
+    para = one.sets["para"]
+    scores = np.array([record.score for record in detector.score(para.texts)])
+    (row,) = (
+        row for row in one.measured() if row.section.startswith("ParaDetox") and row.what.startswith("AUC")
+    )
+    assert len(para.texts) == 60
+    assert row.interval == auc_interval(para.labels, scores, one.resamples, groups=para.groups)
+    assert row.interval != auc_interval(para.labels, scores, one.resamples)
 
 
 def test_a_bar_is_met_missed_or_not_judged():
