@@ -28,9 +28,10 @@ RECIPE = Learned(
 )
 
 
-@pytest.fixture
-def cache(tmp_path):
-    return tmp_path / "cache"
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """One for all tests: inputs and networks are keyed by all that decides them, so each is made once."""
+    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture
@@ -103,16 +104,16 @@ def test_a_head_is_fitted_on_the_rows_of_its_sources_and_no_others(read, cache):
     )
 
 
-def test_a_head_that_was_fitted_before_on_the_same_rows_is_taken_from_the_cache(read, cache):
+def test_a_head_that_was_fitted_before_on_the_same_rows_is_taken_from_the_cache(read, tmp_path):
     rows, tokens, usable = read(RECIPE)
-    first = Ensemble(RECIPE, tokens, rows, usable, "all", cache).logits(usable)
-    files = set((cache / "networks").iterdir())
+    first = Ensemble(RECIPE, tokens, rows, usable, "all", tmp_path).logits(usable)
+    files = set((tmp_path / "networks").iterdir())
     assert len(files) == 2
-    assert np.array_equal(first, Ensemble(RECIPE, tokens, rows, usable, "all", cache).logits(usable))
-    Ensemble(RECIPE.without("tgann"), tokens, rows, usable, "without", cache)  # another second head
-    assert len(set((cache / "networks").iterdir()) - files) == 1
-    Ensemble(RECIPE, tokens, rows, usable[:-20], "less", cache)
-    assert len(set((cache / "networks").iterdir()) - files) >= 2
+    assert np.array_equal(first, Ensemble(RECIPE, tokens, rows, usable, "all", tmp_path).logits(usable))
+    Ensemble(RECIPE.without("tgann"), tokens, rows, usable, "without", tmp_path)  # another second head
+    assert len(set((tmp_path / "networks").iterdir()) - files) == 1
+    Ensemble(RECIPE, tokens, rows, usable[:-20], "less", tmp_path)
+    assert len(set((tmp_path / "networks").iterdir()) - files) >= 2
 
 
 def test_a_fitted_detector_is_saved_loaded_scores_and_explains(folder, cache, loaded, tmp_path):
@@ -141,7 +142,7 @@ def test_a_fitted_detector_is_saved_loaded_scores_and_explains(folder, cache, lo
         assert 1 / (1 + np.exp(-logit)) == pytest.approx(record.score, abs=1e-6)
 
 
-def test_several_labels_are_fitted_and_judged_together(folder, cache, loaded, tmp_path):
+def test_several_labels_are_fitted_and_judged_together(folder, loaded, tmp_path):
     path = folder / "jigsaw6-raw/jigsaw6_raw.csv"
     header, *_ = path.read_text("utf-8").splitlines()
     words = ("gentle, clear and warm", "silly dull goose")
@@ -150,7 +151,7 @@ def test_several_labels_are_fitted_and_judged_together(folder, cache, loaded, tm
     heads = (Head(Settings(4, (0, 2), **FIT), {"jig": 1.0, "raw": 1.0, "clean": 1.0}),)
     six = ("toxic", "severe_toxic", "obscene", "threat", "insult", "identity_hate")
     recipe = Learned("ours", "labels", six, "none", heads, judge="raw", floor=0.25)
-    artifact = fit_learned(recipe, folder, cache, loaded, loaded, "")
+    artifact = fit_learned(recipe, folder, tmp_path, loaded, loaded, "")
     artifact.save(tmp_path / "ours")
     found = Artifact.load(tmp_path / "ours")
     assert (found.labels, found.head.labels, found.training["floor"]) == (six, 6, 0.25)
