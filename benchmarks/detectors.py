@@ -69,22 +69,17 @@ class Recipe:
 
 JIGSAW = {"jig": 1.0, "raw": 1.0, "clean": 1.0}
 OTHERS = {"tgann": 1.5, "tweet": 0.5, "para": 0.3, "domains": 0.5, "wiki": 0.5}
-ALL = {"jig": 3.0, "raw": 3.0, "clean": 0.5, **OTHERS}
+ALL = {"jig": 8.0, "raw": 8.0, "clean": 0.5, "pairs": 12.0, **OTHERS}
 
 
 def recipes(depth: int) -> tuple[Recipe | Learned, ...]:
     """The recipe of each detector, for a model of so many blocks."""
     cached = cached_layers(depth)
     fast, middle = cached[:6], cached[-6:]
-    toxicity = (
-        Head(Settings(64, fast, epochs=4), JIGSAW, 0.1),
-        Head(Settings(64, middle, epochs=4), JIGSAW, 0.1),
-        Head(Settings(128, middle, epochs=4), {**ALL, "pairs": 12.0}, 0.8),
-    )
+    toxicity = tuple(Head(Settings(128, middle, epochs=4, seed=seed), ALL, 1 / 3) for seed in range(3))
     toxicity_fast = (
-        Head(Settings(64, fast, epochs=4), JIGSAW, 0.35),
-        Head(Settings(64, fast, epochs=4, seed=1), JIGSAW, 0.35),
-        Head(Settings(64, fast, epochs=4), {**ALL, "pairs": 6.0}, 0.3),
+        *(Head(Settings(64, fast, epochs=4, seed=seed), JIGSAW, 0.22) for seed in range(3)),
+        Head(Settings(128, fast, epochs=4), ALL, 0.34),
     )
     types = (
         Head(Settings(64, fast, epochs=4), JIGSAW, 0.5),
