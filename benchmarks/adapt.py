@@ -23,6 +23,8 @@ from sklearn.metrics import roc_auc_score
 from splinelens.apps.detector import Detector
 from splinelens.detect.anchored import refit_anchored
 from splinelens.detect.artifact import Artifact
+from splinelens.detect.calibration import Calibration
+from splinelens.detect.heads import LinearHead
 from splinelens.detect.solver import ROWS_PER_CLASS
 from splinelens.report.tables import Table
 from splinelens.texts import Texts
@@ -33,10 +35,11 @@ WINDOW = 256
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Features and labels of the rows of a set that can be read."""
+    """Features, labels and tokens of the rows of a set that can be read."""
 
     values: np.ndarray
     labels: np.ndarray
+    tokens: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -105,13 +108,14 @@ def read(detector: Detector, texts: Texts, labels: np.ndarray, folder: Path) -> 
     """The features of a set, from the cache or read now."""
     store = read_cached(detector.reader, texts, folder)
     index = np.flatnonzero(store.ok)
-    return Measured(store.rows(list(store.sizes), index), np.asarray(labels)[index].astype(int))
+    labels = np.asarray(labels)[index].astype(int)
+    return Measured(store.rows(list(store.sizes), index), labels, store.tokens[index])
 
 
 def draws(artifact: Artifact, part: Measured, source: Measured, rows: int, count: int) -> list[Draw]:
     """Adapt to random rows, as often as asked; each draw has at least ten rows of either class."""
-    before = artifact.head.logit(part.values)[:, 0]
-    source_before = _auc(artifact, source)
+    calibration, tested = artifact.calibrations[0], np.arange(len(source.labels))
+    source_before = _auc(artifact.head, calibration, source, tested)
     drawn: list[Draw] = []
     rng = np.random.default_rng(0)
     while len(drawn) < count:
@@ -123,14 +127,14 @@ def draws(artifact: Artifact, part: Measured, source: Measured, rows: int, count
             part.values[some],
             part.labels[some],
             artifact.head,
-            artifact.calibrations[0],
+            calibration,
+            tokens=part.tokens[some],
             sample=artifact.sample,
         )
-        after = fitted.head.logit(part.values[rest])[:, 0]
         drawn.append(
             Draw(
-                roc_auc_score(part.labels[rest], after) - roc_auc_score(part.labels[rest], before[rest]),
-                roc_auc_score(source.labels, fitted.head.logit(source.values)[:, 0]) - source_before,
+                _auc(fitted.head, calibration, part, rest) - _auc(artifact.head, calibration, part, rest),
+                _auc(fitted.head, calibration, source, tested) - source_before,
                 roc_auc_score(part.labels[some], fitted.logits)
                 - roc_auc_score(part.labels[some], fitted.anchor_logits),
                 fitted.sample_loss,
@@ -155,8 +159,10 @@ def summary(name: str, rows: int, drawn: list[Draw]) -> tuple[str, ...]:
     )
 
 
-def _auc(artifact: Artifact, part: Measured) -> float:
-    return float(roc_auc_score(part.labels, artifact.head.logit(part.values)[:, 0]))
+def _auc(head: LinearHead, calibration: Calibration, part: Measured, rows: np.ndarray) -> float:
+    """Of calibrated scores, which go by length."""
+    scores = calibration.score(head.logit(part.values[rows])[:, 0], part.tokens[rows])
+    return float(roc_auc_score(part.labels[rows], scores))
 
 
 def _mean(values: list[float]) -> str:
