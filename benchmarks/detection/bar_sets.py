@@ -18,7 +18,7 @@ from splinelens.tokens import tokenize
 
 LENGTHS = ((8, 32), (33, 128), (129, 512), (513, 4096))
 """Classes of length in tokens, both ends included."""
-WINDOWS = (2000, 2000, 1000, 300)
+WINDOWS = (2000, 2000, 500, 100)
 """Windows of ordinary text in each class, at most."""
 PAIRS = 4000
 """Pairs of ParaDetox."""
