@@ -637,6 +637,20 @@ def test_other_ways_to_score_are_refused(detector):
         detector.score(["a"], by="word")
 
 
+def test_predict_gives_the_verdicts_of_the_way_that_it_is_asked_for(detector):
+    texts = [SENTENCES, "You are good. We are at the sea."]
+    (record,) = detector.score([SENTENCES], by="sentence")
+    assert record.highest_sentence.score > record.score
+    between = (record.highest_sentence.score + record.score) / 2
+    assert detector.predict(texts, threshold=between).tolist() == ["clean", "clean"]
+    assert detector.predict(texts, threshold=between, by="sentence").tolist() == ["toxic", "clean"]
+    for fpr in (0.01, 0.05):
+        verdicts = [record.verdict for record in detector.score(texts, fpr=fpr, by="sentence")]
+        assert detector.predict(texts, fpr=fpr, by="sentence").tolist() == verdicts
+    with pytest.raises(BadDetector, match="by='word' is no way to score"):
+        detector.predict(texts, by="word")
+
+
 def test_sentences_shorter_than_the_detector_judges_do_not_count(detector):
     (record,) = detector.score([SENTENCES], by="sentence")
     tokens = [one.tokens for one in detector.score([SENTENCES[a:b] for a, b in sentence_bounds(SENTENCES)])]

@@ -206,7 +206,9 @@ class Detector:
             (text,) strings: one of ``classes_``, or ``undetermined``. Of a detector of several labels
             (text, label): 1 where a label fired, 0 where it did not, NaN where the text is undetermined.
         """
-        records = self.scores(texts, fpr=fpr, threshold=threshold, prevalence=prevalence, progress=progress)
+        records = self.scores(
+            texts, fpr=fpr, threshold=threshold, prevalence=prevalence, by=by, progress=progress
+        )
         if self.artifact.task != "labels":
             return np.array([record.verdict for record in records], dtype=object)
         return np.array([self._fired(record) for record in records])
