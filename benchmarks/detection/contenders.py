@@ -149,8 +149,7 @@ class Shipped(Ready):
         """(row, label), from the cached features."""
         chunks = (self.features.values(some, self.reading, self.columns) for some in _chunks(rows))
         logits = np.concatenate([self.artifact.head.logit(some) for some in chunks])
-        by_length = any(calibration.by_length for calibration in self.artifact.calibrations)
-        return self.artifact.scores(logits, self.features.tokens(rows) if by_length else None)
+        return self.artifact.scores(logits, self.features.tokens(rows))
 
     def _from_texts(self, rows: Rows) -> np.ndarray:
         """(row, label), from the texts of whole sets."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from splinelens.apps.detector import Detector
-from splinelens.apps.evaluation import evaluation_report
+from splinelens.apps.evaluation import evaluate, evaluation_report
 from splinelens.apps.training import MAX_BYTES, MIN_HASHES, count_repeated, fit_detector, max_hashes
 from splinelens.detect.heads import LinearHead
 from splinelens.errors import BadDetector, BadLabels
@@ -251,3 +251,16 @@ def test_a_report_of_one_label_names_the_detector_that_it_belongs_to(several):
     assert report.all_labels == detector.evaluate(source, labels, resamples=0).to_dict()
     with pytest.raises(BadDetector, match="has no label"):
         evaluation_report(detector, source, labels, resamples=0)
+
+
+def test_suspects_of_a_report_are_those_of_the_scores_by_length(several, tmp_path):
+    detector, (texts, labels) = several("labels"), labeled()
+    labels[5] = 1 - labels[5]
+    by_length = tuple(replace(one, by_length=((1, 0.0), (9, 4.0))) for one in detector.artifact.calibrations)
+    longer = Detector(replace(detector.artifact, calibrations=by_length), detector.reader)
+    source = Texts(tuple(texts), {}, "list")
+    one, other = tmp_path / "report.csv", tmp_path / "plain.csv"
+    evaluation_report(longer, source, labels, label="spam", resamples=0, suspects=one)
+    evaluate(longer, source, labels, allow_training_rows=True, resamples=0, suspects=other)
+    assert one.read_bytes() == other.read_bytes()
+    assert len(one.read_text("utf-8").splitlines()) > 1

@@ -95,7 +95,8 @@ def test_every_feature_can_be_trained_saved_and_used(fit_on, loaded, tmp_path, f
     artifact.save(tmp_path)
     detector, (texts, _) = Detector.load(tmp_path, model=loaded), labeled()
     scores = [record.score for record in detector.score(texts)]
-    expected = artifact.scores(artifact.head.logit(read_table(detector.reader, read_texts(texts)).values))
+    table = read_table(detector.reader, read_texts(texts))
+    expected = artifact.scores(artifact.head.logit(table.values), table.tokens)
     np.testing.assert_allclose(scores, expected[:, 0], rtol=1e-4, atol=1e-6)
 
 

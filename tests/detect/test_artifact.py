@@ -556,7 +556,7 @@ def test_loading_and_scoring_need_neither_sklearn_nor_torch(folder):
         "import sys, pathlib, numpy\n"
         "from splinelens.detect.artifact import Artifact\n"
         f"artifact = Artifact.load(pathlib.Path({str(folder)!r}))\n"
-        "score = artifact.scores(artifact.head.logit(numpy.zeros((1, 6))))\n"
+        "score = artifact.scores(artifact.head.logit(numpy.zeros((1, 6))), numpy.array([4]))\n"
         "print([name for name in ('sklearn', 'scipy', 'torch') if name in sys.modules])\n"
     )
     environment = {"PYTHONPATH": str(ROOM.parents[1])}

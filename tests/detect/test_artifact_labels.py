@@ -39,10 +39,10 @@ def test_several_labels_and_the_hashes_of_seen_texts_come_back(of_two, tmp_path)
 
 
 def test_each_label_has_the_score_of_its_own_calibration(of_two):
-    logits = np.array([[2.0, -1.0], [0.0, np.nan]])
+    logits, tokens = np.array([[2.0, -1.0], [0.0, np.nan]]), np.array([3, 4])
     by_hand = [[1 / (1 + np.exp(-(1.5 * 2 + 0.1))), 1 / (1 + np.exp(0.5 + 0.2))]]
-    assert of_two.scores(logits)[:1] == pytest.approx(np.array(by_hand))
-    assert np.isnan(of_two.scores(logits)[1]).tolist() == [False, True]
+    assert of_two.scores(logits, tokens)[:1] == pytest.approx(np.array(by_hand))
+    assert np.isnan(of_two.scores(logits, tokens)[1]).tolist() == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -82,11 +82,11 @@ def test_hashes_that_do_not_ascend_are_refused(artifact, folder, seen):
 
 
 def test_a_single_label_is_a_binary_detector_with_its_numbers(of_two, tmp_path):
-    values = np.random.default_rng(2).normal(size=(5, 6))
+    values, tokens = np.random.default_rng(2).normal(size=(5, 6)), np.arange(1, 6)
     single = of_two.single_label("spam")
     assert (single.task, single.labels, single.negative) == ("binary", ("spam",), "not spam")
-    both = of_two.scores(of_two.head.logit(values))
-    assert single.scores(single.head.logit(values))[:, 0].tolist() == both[:, 1].tolist()
+    both = of_two.scores(of_two.head.logit(values), tokens)
+    assert single.scores(single.head.logit(values), tokens)[:, 0].tolist() == both[:, 1].tolist()
     assert single.thresholds == (of_two.thresholds[1],)
     single.save(tmp_path)
     assert Artifact.load(tmp_path).labels == ("spam",)

@@ -84,18 +84,18 @@ def test_labels_become_a_table_or_are_refused(of_three, artifact):
 
 def test_another_prevalence_moves_scores_and_thresholds_and_no_verdict(artifact):
     with_share = replace(artifact, calibrations=(replace(artifact.calibrations[0], share=0.5),))
-    logits = np.random.default_rng(0).normal(size=(200, 1)) * 4
+    logits, tokens = np.random.default_rng(0).normal(size=(200, 1)) * 4, np.arange(1, 201)
     for prevalence in (0.001, 0.02, 0.5, 0.9):
         moved = with_share.at_prevalence(prevalence)
         verdicts = [
-            [one.fired(score, one.limits(0.01)) for score in one.scores(logits)]
+            [one.fired(score, one.limits(0.01)) for score in one.scores(logits, tokens)]
             for one in (with_share, moved)
         ]
         assert verdicts[0] == verdicts[1]
         assert moved.shares == (prevalence,)
         assert moved.origin == with_share.origin
         assert (moved.digest == with_share.digest) == (prevalence == 0.5)
-    low, plain = with_share.at_prevalence(0.02).scores(logits), with_share.scores(logits)
+    low, plain = (one.scores(logits, tokens) for one in (with_share.at_prevalence(0.02), with_share))
     assert (low < plain).all()
 
 

@@ -424,11 +424,8 @@ def evaluation_report(
         "resamples": resamples,
         "seed": seed,
     }
-    every = (
-        None
-        if whole.task == "binary"
-        else whole.evaluate(known, whole.scores(all_logits, tokens), tokens, **measured)
-    )
+    all_scores = scores[:, None] if whole.task == "binary" else whole.scores(all_logits, tokens)
+    every = None if whole.task == "binary" else whole.evaluate(known, all_scores, tokens, **measured)
     several = every if isinstance(every, Evaluations) else None
     evaluation: Evaluation | Evaluations | None = several.labels[artifact.labels[0]] if several else None
     if several is None or (evaluation and prevalence is not None):
@@ -439,8 +436,7 @@ def evaluation_report(
             f"label {label!r} is the same in all scored rows; 0 and 1 are both needed for its report"
         )
     if suspects is not None:
-        judged = scores[:, None] if whole.task == "binary" else whole.scores(all_logits)
-        write_suspects(suspects, whole, texts, known, judged, overwrite=overwrite)
+        write_suspects(suspects, whole, texts, known, all_scores, overwrite=overwrite)
     scored = np.isfinite(scores)
     y, s = truth[scored].astype(int), scores[scored]
     expected = _PREVALENCE if prevalence is None else prevalence

@@ -111,20 +111,15 @@ class Artifact(Manifest):
     directions: InstanceOf[Directions] | None = None
     sample: InstanceOf[Sample] | None = None
 
-    def scores(self, logits: np.ndarray, tokens: np.ndarray | None = None) -> np.ndarray:
+    def scores(self, logits: np.ndarray, tokens: np.ndarray) -> np.ndarray:
         """Calibrated scores of the head's logits, (text, label), each in [0, 1] or NaN.
 
         Those of several classes are each against all others and do not sum to 1.
 
         Args:
             logits: (text, label).
-            tokens: (text,) tokens of each whole text; needed if a calibration goes by length.
-
-        Raises:
-            BadFeatures: They are needed and not given.
+            tokens: (text,) tokens of each whole text; a calibration may go by them.
         """
-        if tokens is None and any(calibration.by_length for calibration in self.calibrations):
-            raise BadFeatures(f"scores of detector {self.name} go by the length of a text; pass its tokens")
         columns = zip(self.calibrations, logits.T, strict=True)
         return np.stack([calibration.score(column, tokens) for calibration, column in columns], axis=1)
 
