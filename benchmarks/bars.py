@@ -1,4 +1,4 @@
-"""Every number that a moderator asks for, in one table with its interval, its bar and a rival: make bars.
+"""What the shipped detectors of toxicity and types reach, beside bars and a rival: make bars.
 
     python benchmarks/bars.py --data DIR --cache CACHE [--detector NAME_OR_FOLDER ...] -o REPORT.md
     python benchmarks/bars.py --data DIR --cache CACHE --leave-one-out FILE.json -o REPORT.md
@@ -7,7 +7,8 @@ Texts are scored with ``splinelens.Detector`` as a user does, in float32, long o
 detector; scores are kept in CACHE, so a stopped run continues. The rival is TF-IDF (characters 2-5, words 1-2) with
 logistic regression, fitted on the training rows of the detector. Rows that a detector was fitted on are left out of
 its numbers. Intervals are 95 %: bootstrap of rows (of pairs in ParaDetox), Clopper-Pearson for shares. FILE.json is
-written by ``leave_one_out.py``. Writes REPORT.md and, beside it, REPORT.json.
+written by ``leave_one_out.py``; the bars of ``splinelens adapt`` are those of ``adapt.py``. Writes REPORT.md and,
+beside it, REPORT.json. The report of the shipped detectors is ``benchmarks/bars.md``.
 """
 
 import argparse
@@ -20,10 +21,18 @@ from typing import Any
 
 import numpy as np
 import spans
-from detection.bar_sets import LENGTHS, TestSet, in_length, joined_comments, labeled_sets, ordinary_windows
-from detection.data import letters_and_digits, read_evaluation
+from detection.bar_sets import (
+    LENGTHS,
+    TestSet,
+    in_length,
+    joined_comments,
+    labeled_sets,
+    ordinary_windows,
+    types_set,
+)
+from detection.data import TYPES, letters_and_digits, read_evaluation
 from detection.fitting import Learned, Rows, gather
-from detection.score_cache import read_scores
+from detection.score_cache import Scores, read_scores
 from detection.tfidf import Tfidf
 from detectors import recipes
 from pydantic_core import to_jsonable_python
@@ -35,7 +44,8 @@ from splinelens.detect.bootstrap import (
     auc_gain_interval,
     auc_interval,
 )
-from splinelens.detect.metrics import evaluate
+from splinelens.detect.calibration import offsets_at
+from splinelens.detect.metrics import evaluate, evaluate_labels
 from splinelens.detect.thresholds import Interval, proportion_interval
 from splinelens.errors import BadTexts, SplinelensError
 from splinelens.features.extract import provenance
@@ -102,7 +112,7 @@ class Bars:
     """The numbers of one detector.
 
     Args:
-        detector: The detector, binary.
+        detector: The detector, binary or of the six types.
         data: The evaluation data.
         cache: Folder of the scores.
         limit: At most so many texts a set, for a try of the command.
@@ -125,7 +135,7 @@ class Bars:
         self.name = detector.artifact.name
         self.resamples = RESAMPLES if limit is None else 200
         self.rows = training_rows(self.name, data)
-        self._read: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._read: dict[str, Scores] = {}
         self.keys: set[str] = set()
         self.tfidf: Tfidf | None = None
         if self.rows is None:
@@ -133,13 +143,13 @@ class Bars:
         else:
             self.keys = {letters_and_digits(self.rows.texts[row]) for row in np.flatnonzero(self.rows.usable)}
             self.tfidf = self._tfidf(self.rows.usable)
-        self.sets = {
-            name: self._unseen(one).sample(limit) for name, one in labeled_sets(data, self.keys).items()
-        }
+        binary = detector.artifact.task == "binary"
+        sets = labeled_sets(data, self.keys) if binary else {"types": types_set(data)}
+        self.sets = {name: self._unseen(one).sample(limit) for name, one in sets.items()}
 
     def measured(self) -> Iterator[Measured]:
         """All rows of the table."""
-        for part in (
+        binary = (
             self._jigsaw,
             self._hatecheck,
             self._other_sets,
@@ -147,7 +157,8 @@ class Bars:
             self._forum,
             self._lengths,
             self._spans,
-        ):
+        )
+        for part in binary if self.detector.artifact.task == "binary" else (self._types,):
             yield from part()
 
     def _jigsaw(self) -> Iterator[Measured]:
@@ -259,6 +270,8 @@ class Bars:
 
     def _lengths(self) -> Iterator[Measured]:
         model, jig = self.detector.reader.loaded, self.sets["jig"]
+        by_length = self.detector.artifact.calibrations[0].by_length
+        limit = self._limit_without_offsets() if by_length else np.inf
         ordinary = ordinary_windows(self.data, model, self.limit)
         for one in (ordinary, jig, joined_comments(jig, model, self.limit)):
             _, tokens = self._scores(one)
@@ -267,6 +280,53 @@ class Bars:
                 row = self._flagged(one, chosen, f"harmless, {low:,} to {high:,} tokens", fpr=0.01)
                 if row.n:
                     yield row.between(0.005, 0.015) if one is ordinary else row
+                    if by_length:
+                        yield self._flagged_without_offsets(one, chosen, f"{low:,} to {high:,} tokens", limit)
+
+    def _limit_without_offsets(self) -> float:
+        """The logit without offsets that as many harmless Jigsaw test rows reach as the stored 1 % threshold."""
+        jig = self.sets["jig"]
+        harmless = jig.labels == 0
+        flagged = int((self._scores(jig)[0][harmless] >= self.detector.threshold(0.01)).sum())
+        logits = self._without_offsets(jig)[harmless]
+        return float(np.sort(logits[np.isfinite(logits)])[-flagged]) if flagged else np.inf
+
+    def _flagged_without_offsets(
+        self, one: TestSet, chosen: np.ndarray, length: str, limit: float
+    ) -> Measured:
+        """The share of harmless rows that would be flagged if the length of a text did not count."""
+        logits = self._without_offsets(one)[chosen]
+        count, n = int((logits >= limit).sum()), len(logits)
+        what = f"before, {length}: flagged without offsets by length, at the 1 % threshold's rate on Jigsaw"
+        return self._row(one, what, n, count / n, proportion_interval(count, n))
+
+    def _without_offsets(self, one: TestSet) -> np.ndarray:
+        """(text,) calibrated logits as if the length of a text did not count; NaN without a score."""
+        scores, tokens = self._scores(one)
+        with np.errstate(divide="ignore"):  # a score of 1 stays above every threshold
+            logits = np.log(scores) - np.log1p(-scores)
+        calibration = self.detector.artifact.calibrations[0]
+        return logits + calibration.slope * offsets_at(calibration.by_length, tokens)
+
+    def _types(self) -> Iterator[Measured]:
+        one, labels = self.sets["types"], self.detector.artifact.labels
+        assert one.types is not None
+        read = self._scored(one)
+        order = [TYPES.index(label) for label in labels]
+        columns = [read.scores]
+        if self.rows:
+            rivals = [self._tfidf(self.rows.usable, at).scores(one.texts) for at in order]
+            columns.append(np.stack(rivals, axis=1))
+        found = [
+            evaluate_labels(one.types[:, order], scores, read.tokens, labels, resamples=self.resamples)
+            for scores in columns
+        ]
+        means = [value for each in found for value in (each.mean_auc, each.mean_auc_interval)]
+        yield self._row(one, "mean AUC of the six types", found[0].n, *means).at_least(0.95)
+        for label in labels:
+            each = [evaluations.labels[label] for evaluations in found]
+            aucs = [value for e in each for value in ((e.auc, e.auc_interval) if e else (None, None))]
+            yield self._row(one, f"AUC of {label}", found[0].n, *aucs)
 
     def _spans(self) -> Iterator[Measured]:
         artifact = self.detector.artifact
@@ -295,10 +355,10 @@ class Bars:
             row = Measured(self.name, "toxic-spans trial", what, numbers[n], numbers[name])
             yield replace(row, interval=tuple(interval) if interval else None).at_least(bar)
 
-    def _tfidf(self, usable: np.ndarray) -> Tfidf:
-        """TF-IDF on the usable training rows that have a label."""
+    def _tfidf(self, usable: np.ndarray, label: int = 0) -> Tfidf:
+        """TF-IDF on the usable training rows of which a label is known."""
         assert self.rows is not None
-        labels = self.rows.labels[:, 0]
+        labels = self.rows.labels[:, label]
         chosen = np.flatnonzero(usable & np.isfinite(labels))
         if self.limit is not None:
             chosen = np.sort(np.random.default_rng(0).permutation(chosen)[: 100 * self.limit])
@@ -312,14 +372,20 @@ class Bars:
         return replace(one.take(~seen), name=_TITLES[one.name] + left_out)
 
     def _scores(self, one: TestSet) -> tuple[np.ndarray, np.ndarray]:
-        """(text,) scores, and tokens; each set is read once."""
+        """(text,) scores of the first label, and tokens."""
+        read = self._scored(one)
+        return read.scores[:, 0], read.tokens
+
+    def _scored(self, one: TestSet) -> Scores:
+        """The scores of all labels; each set is read once."""
         if one.name not in self._read:
 
             def progress(done: int) -> None:
                 self.report(f"{self.name}: {one.name}, {done:,} of {len(one.texts):,} texts")
 
-            scored = read_scores(self.detector, Texts(one.texts, {}, one.name), self.cache, progress)
-            self._read[one.name] = scored.scores[:, 0], scored.tokens
+            self._read[one.name] = read_scores(
+                self.detector, Texts(one.texts, {}, one.name), self.cache, progress
+            )
         return self._read[one.name]
 
     def _row(
@@ -406,7 +472,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--detector",
         nargs="+",
-        default=["toxicity", FAST],
+        default=["toxicity", FAST, "types"],
         metavar="NAME_OR_FOLDER",
         help="default: the shipped ones",
     )
@@ -423,8 +489,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     origins = []
     for name in args.detector:
         detector = Detector.load(name, dtype="float32")
-        if detector.artifact.task != "binary":
-            raise BadTexts(f"detector {name} has several labels; bars are those of binary detectors")
+        if detector.artifact.task != "binary" and {*detector.artifact.labels} != {*TYPES}:
+            raise BadTexts(
+                f"detector {name} has several labels other than {', '.join(TYPES)}; no bar is of them"
+            )
         one = left_out.get(detector.artifact.name)
         options = {"limit": args.limit, "left_out": one, "report": report}
         rows += Bars(detector, args.data, args.cache, **options).measured()
@@ -444,8 +512,10 @@ def preface(origins: Sequence[dict[str, Any]], limit: int | None) -> str:  # Any
         f"Made by `benchmarks/bars.py` with {names}, in float32, texts of any length read whole. Intervals are 95 %: "
         "bootstrap of rows, of pairs in ParaDetox, Clopper-Pearson for shares. `TF-IDF` (characters 2-5, words 1-2, "
         "logistic regression) is fitted on the same training rows, each counted once. `flagged` of harmless texts is "
-        "the rate of false positives, of toxic ones the recall. Bars that differ between the two detectors are those "
-        "of Jigsaw; the others are applied to both."
+        "the rate of false positives, of toxic ones the recall. Bars that differ between the two detectors of toxicity "
+        "are those of Jigsaw; the others are applied to both. `before` is the rate of false positives that a detector "
+        "would have if its scores did not take the length of a text into account, at the threshold that flags as many "
+        "harmless Jigsaw test rows as the stored 1 % threshold."
     ]
     if limit is not None:
         lines.append(
@@ -498,6 +568,7 @@ _TITLES = {
     "spanish": "HateCheck, Spanish",
     "forum": "forum comments",
     "tsd": "toxic-spans trial",
+    "types": "jigsaw6-raw test rows",
 }
 
 

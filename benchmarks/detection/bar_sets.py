@@ -4,13 +4,14 @@ import csv
 import json
 import math
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from detection.data import letters_and_digits, read_evaluation
 from detection.sources import FORUM, SOURCES, unfitted_documents
+from detection.training_rows import measured_part
 from splinelens.errors import BadTexts
 from splinelens.models import LoadedModel
 from splinelens.texts import Texts
@@ -35,6 +36,7 @@ class TestSet:
         kinds: (text,), what the text is an example of; empty where nobody says.
         groups: (text,), rows of a group are resampled together; None where each row stands by itself.
         writers: (text,), who wrote it; empty where nobody says.
+        types: (text, type), which of the six types a text has; None where nobody says.
     """
 
     name: str
@@ -43,6 +45,7 @@ class TestSet:
     kinds: np.ndarray
     groups: np.ndarray | None = None
     writers: np.ndarray | None = None
+    types: np.ndarray | None = None
 
     __test__ = False  # pytest takes classes of this name for tests
 
@@ -55,8 +58,10 @@ class TestSet:
     def take(self, rows: np.ndarray) -> "TestSet":
         """Some of the rows, by number or by a boolean mask."""
         texts = tuple(np.array(self.texts, dtype=object)[rows].tolist())
-        groups, writers = (None if column is None else column[rows] for column in (self.groups, self.writers))
-        return TestSet(self.name, texts, self.labels[rows], self.kinds[rows], groups, writers)
+        groups, writers, types = (
+            None if column is None else column[rows] for column in (self.groups, self.writers, self.types)
+        )
+        return TestSet(self.name, texts, self.labels[rows], self.kinds[rows], groups, writers, types)
 
     def sample(self, limit: int | None) -> "TestSet":
         """At most so many rows; whole pairs where the rows are pairs."""
@@ -105,6 +110,14 @@ def labeled_sets(folder: Path, fitted_on: Set[str]) -> dict[str, TestSet]:
     sets["forum"] = TestSet("forum", forum.texts, forum.labels, forum.kinds, writers=writers)
     sets["tsd"] = _spans_beside_ordinary(folder)
     return sets
+
+
+def types_set(folder: Path) -> TestSet:
+    """The test rows of jigsaw6-raw with their six labels."""
+    data = read_evaluation(folder, ["raw"])
+    _, part = measured_part("labels", data)
+    one = TestSet.of("types", part.texts(data), part.labels[:, 0])
+    return replace(one, types=part.labels)
 
 
 def ordinary_windows(folder: Path, model: LoadedModel, limit: int | None = None) -> TestSet:

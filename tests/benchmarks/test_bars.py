@@ -2,13 +2,15 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from bars import GROUPS, Bars, Measured, main, read_left_out, table, training_rows
 from detection.bar_sets import LENGTHS, in_length, joined_comments, labeled_sets, ordinary_windows
-from detection.data import letters_and_digits
+from detection.data import TYPES, letters_and_digits
 from detection.sources import SOURCES
+from detection.training_rows import measured_part
 from sklearn.metrics import roc_auc_score
 
 from splinelens.detect.bootstrap import auc_interval
@@ -121,6 +123,47 @@ def test_windows_are_of_their_class_and_of_documents_that_no_source_holds(whole,
     assert len(known) == 700
     jig = labeled_sets(whole, set())["jig"]
     assert all("\n" in text for text in joined_comments(jig, loaded).texts)
+
+
+def test_before_is_the_rate_of_a_detector_whose_scores_have_no_offsets_by_length(whole, detector, tmp_path):
+    calibration = replace(detector.artifact.calibrations[0], by_length=((8, 0.0), (32, 0.7), (512, -0.9)))
+    thresholds = tuple(replace(one, score=0.4) for one in detector.artifact.thresholds[0])
+    artifact = replace(detector.artifact, calibrations=(calibration,), thresholds=(thresholds,))
+    with_offsets = Bars(replace(detector, artifact=artifact), whole, tmp_path / "cache", limit=60)
+    rows = {(row.section, row.what): row for row in with_offsets.measured()}
+    ordinary = ordinary_windows(whole, detector.reader.loaded, limit=60)
+    jig = with_offsets.sets["jig"]
+    plain, tokens, _ = detector.label_scores(ordinary.texts)
+    harmless = jig.labels == 0
+    flagged = (replace(detector, artifact=artifact).label_scores(jig.texts)[0][harmless, 0] >= 0.4).sum()
+    assert 0 < flagged < harmless.sum()
+    limit = np.sort(detector.label_scores(jig.texts)[0][harmless, 0])[-flagged]
+    for low, high in LENGTHS:
+        chosen = in_length(tokens, low, high)
+        what = (
+            f"before, {low:,} to {high:,} tokens: flagged without offsets by length, at the 1 % threshold's"
+        )
+        row = rows["ordinary text", f"{what} rate on Jigsaw"]
+        expected = (plain[chosen, 0] > limit - 1e-9).mean()
+        assert (row.value, row.n) == (pytest.approx(expected), chosen.sum())
+
+
+def test_types_are_measured_by_label_beside_a_rival_fitted_on_the_same_rows(whole, data, fitted, tmp_path):
+    _, part = measured_part("labels", data)
+    train = replace(part, index=np.arange(40), labels=np.tile([[0] * 6, [1] * 6], (20, 1)))
+    spec = FeatureSpec(("margin_max",), max_tokens=64)
+    detector = fitted(spec, train, name="types", task="labels", label=TYPES[::-1], negative="none")
+    bars = Bars(detector, whole, tmp_path / "cache")
+    mean, *each = bars.measured()
+    assert (mean.what, mean.bar) == ("mean AUC of the six types", ">= 0.95")
+    assert mean.n == len(bars.sets["types"].texts) == 60
+    scores = detector.label_scores(bars.sets["types"].texts)[0]
+    for at, row in enumerate(each):
+        assert row.what == f"AUC of {TYPES[::-1][at]}"
+        assert row.value == pytest.approx(roc_auc_score(bars.sets["types"].labels, scores[:, at]))
+        assert 0 <= row.rival <= 1
+    assert mean.value == pytest.approx(np.mean([row.value for row in each]))
+    assert mean.rival == pytest.approx(np.mean([row.rival for row in each]))
 
 
 def test_a_pair_is_resampled_together(whole, fitted, halves, tmp_path):
