@@ -10,10 +10,12 @@ from splinelens.apps.adaptation import adapt
 from splinelens.apps.detector import Detector
 from splinelens.apps.training import fit_detector, training_sample
 from splinelens.detect.anchored import MAX_LOSS
+from splinelens.detect.artifact import Artifact
 from splinelens.detect.heads import LinearHead
 from splinelens.errors import BadDetector, BadFeatures, BadLabels, BadTexts
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
+from splinelens.texts import Texts
 
 from .conftest import labeled
 
@@ -70,8 +72,8 @@ def test_a_detector_with_few_columns_holds_a_sample_that_limits_the_change(fit_o
     assert again.sample.rows.tobytes() == known.sample.rows.tobytes()
     assert 0 <= adapted.record["expected_loss"] <= MAX_LOSS
     assert 0 < adapted.record["step"] <= 1
-    if adapted.record["penalty"] is not None:
-        assert "the change is expected to cost 0.00" in " ".join(adapted.record["notes"])
+    assert adapted.record["penalty"] is not None
+    assert "the change is expected to cost 0.00" in " ".join(adapted.record["notes"])
 
 
 def test_offsets_by_length_count_in_the_gain_as_they_do_in_the_scores(detector):
@@ -141,6 +143,30 @@ def test_texts_that_were_trained_on_or_adapted_to_are_refused_with_their_count(d
         adapt(adapted.detector, texts, labels)
 
 
+def test_it_says_where_only_some_training_texts_are_known(detector, caplog):
+    artifact = detector.artifact
+    training = artifact.training | {"seen": {"texts": 40, "kept": 20}}
+    part = Detector(replace(artifact, seen=artifact.seen[:20], training=training), detector.reader)
+    adapt(part, *forum())
+    assert caplog.messages == [
+        "at least 0 of 64 rows were in the training data of detector tiny, which records 20 of its 40 texts"
+    ]
+    known, truth = labeled(40)
+    with pytest.raises(BadTexts, match=r"list: at least 20 of 40 rows were .* 20 of its 40 texts, so a gain"):
+        adapt(part, known, truth)
+
+
+def test_names_that_are_not_utf8_are_stored_escaped(detector, tmp_path):
+    texts, labels = forum()
+    source = Texts(tuple(texts), {}, "caf\udce9.csv")
+    adapted = adapt(detector, source, labels, name="caf\udce9", command="splinelens adapt caf\udce9.csv")
+    adapted.detector.save(tmp_path / "mine")
+    again = Artifact.load(tmp_path / "mine")
+    assert again.name == "caf\\udce9"
+    assert again.command == "splinelens adapt caf\\udce9.csv"
+    assert again.training["sources"] == ["caf\\udce9.csv"]
+
+
 def test_texts_that_cannot_be_read_are_left_out_and_counted(detector):
     texts, labels = forum()
     adapted = adapt(detector, [*texts, "", None], [*labels, 0, 1])
@@ -160,7 +186,11 @@ def test_texts_that_cannot_be_read_are_left_out_and_counted(detector):
             r"1 text occurs with both labels, such as in rows 0 and 38",
         ),
         (40, lambda texts, labels: (texts, labels[:-1]), "39 labels"),
-        (40, lambda texts, labels: (texts, ["a", "b", "c", "d"] * 10), "the labels are 'a', 'b', 'c', 'd'"),
+        (
+            40,
+            lambda texts, labels: (texts, ["a", "b", "c", "d"] * 10),
+            "labels' holds 'a', 'b', 'c', 'd'",
+        ),
         (34, lambda texts, labels: ([*texts[:30], "", "", "", ""], labels), "30 texts that can be read are"),
     ],
     ids=["few", "one-class", "rare", "contradictions", "lengths", "words", "unreadable"],

@@ -16,8 +16,6 @@ from splinelens.apps.evaluation import (
     evaluation_report,
     read_hatecheck,
     read_xstest,
-    require_task,
-    training_rows,
 )
 from splinelens.detect.artifact import Artifact
 from splinelens.detect.span_metrics import character_f1
@@ -269,32 +267,12 @@ def test_errors_are_scored_again_only_for_their_words(detector, rows, monkeypatc
     assert [options["explain"] for options in again] == [True, True]
 
 
-def test_rows_of_a_training_that_is_not_recorded_whole_are_at_least_so_many(detector, rows, caplog):
-    whole = detector().artifact
-    part = replace(whole, seen=whole.seen[:20], training=whole.training | {"seen": {"texts": 40, "kept": 20}})
-    counted = training_rows(part, rows[0], allowed=True)
-    assert counted == 20
-    assert caplog.messages == [
-        "at least 20 of 60 rows were in the training data of detector tiny, which records 20 of its 40 texts"
-    ]
-    other = Texts(("of something else",), {}, "list")
-    assert training_rows(part, other, allowed=False) == 0
-    assert caplog.messages[1].startswith("at least 0 of 1 rows were")
-    assert training_rows(whole, other, allowed=False) == 0
-    assert len(caplog.messages) == 2
-    assert training_rows(replace(whole, seen=whole.seen[:0]), other, allowed=False) is None
-    assert (
-        caplog.messages[2]
-        == "detector tiny does not record its training texts; rows among them are not known"
-    )
-
-
 def test_labels_of_another_task_are_refused(detector):
     several = read_labels({"kind": ["court", "patent", "wiki"]}, None)
     with pytest.raises(
         BadLabels, match="'kind' holds 'court', 'patent', 'wiki'; say which value counts as 1"
     ):
-        require_task(detector().artifact, several, "kind")
+        detector().artifact.require_task(several, "kind")
 
 
 def test_texts_without_a_finite_score_are_in_no_part(fit_on, loaded, tmp_path, rows):

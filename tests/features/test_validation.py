@@ -14,6 +14,7 @@ from splinelens.features.validation import (
     check_layers,
     check_names,
     check_positive,
+    check_seed,
     check_text,
     check_texts,
     check_token,
@@ -159,6 +160,13 @@ def test_what_pandas_holds_is_read():
     assert check_texts(series.astype("string")) == ["one", None, "two", None]
     assert check_texts(series.to_frame("text")) == ["one", None, "two", None]
     assert check_texts(series.astype("category")) == ["one", None, "two", None]
+
+
+def test_a_seed_is_one_that_generators_and_scikit_learn_take():
+    assert [check_seed(seed) for seed in (0, np.int64(7), 2**32 - 1)] == [0, 7, 2**32 - 1]
+    for seed in (-1, 2**32, 1.0, True, "1", None):
+        with pytest.raises(BadFeatures, match=f"seed {seed!r} is not a whole number from 0 to 4294967295"):
+            check_seed(seed)
 
 
 @pytest.mark.parametrize(

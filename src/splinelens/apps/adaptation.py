@@ -21,16 +21,18 @@ from splinelens.detect.bootstrap import auc_gain_interval
 from splinelens.detect.calibration import Calibration, calibrate
 from splinelens.detect.label_errors import contradictions
 from splinelens.detect.metrics import Evaluation
+from splinelens.detect.seen_texts import count_seen
 from splinelens.detect.shipped import find_artifact
 from splinelens.detect.thresholds import Threshold, thresholds
-from splinelens.errors import BadDetector, BadFeatures, BadLabels, BadTexts
+from splinelens.errors import BadDetector, BadLabels
 from splinelens.features.extract import read_table
 from splinelens.features.reader import Progress
-from splinelens.features.validation import check_batch_tokens, is_whole_number
+from splinelens.features.validation import check_batch_tokens, check_seed
 from splinelens.models import LoadedModel
 from splinelens.models.load import require_unset
 from splinelens.texts import Texts, text_hashes
 from splinelens.texts.labels import labels_of
+from splinelens.texts.plain_text import storable
 
 MIN_ROWS = 32
 """Fewest labeled texts to adapt to."""
@@ -38,7 +40,6 @@ MIN_ROWS = 32
 MANY_ROWS = 500
 """With more texts ``splinelens.train`` may give the better detector."""
 
-_MAX_SEED = 2**32 - 1  # the largest that scikit-learn takes
 _RESAMPLES = 2000
 
 
@@ -133,8 +134,7 @@ def adapt(
         artifact = find_artifact(detector)
         check_batch_tokens(batch_tokens)
     require_adaptable(artifact)
-    if not is_whole_number(seed, 0) or seed > _MAX_SEED:
-        raise BadFeatures(f"seed {seed!r} is not a whole number from 0 to {_MAX_SEED}; choose another")
+    check_seed(seed)
     source = Texts.of(texts)
     y = _known_labels(artifact, labels, len(source), positive)
     _require_new_texts(artifact, source, y)
@@ -160,12 +160,12 @@ def adapt(
     recorded = artifact.training.get("seen", {"texts": 0, "kept": 0})
     adapted = replace(
         artifact,
-        name=name or f"{artifact.name}-adapted",
+        name=storable(name or f"{artifact.name}-adapted"),
         head=fitted.head,
         sample=artifact.sample and artifact.sample.moved(artifact.head, fitted.head),
         calibrations=(calibration,),
         thresholds=(limits,),
-        command=command,
+        command=storable(command),
         version=__version__,
         seen=seen,
         metrics={},
@@ -178,7 +178,7 @@ def adapt(
             "judged_rows": len(y),
             "cut": int(cut.sum()),
             "seen": {"texts": recorded["texts"] + len(seen) - len(artifact.seen), "kept": len(seen)},
-            "sources": [source.source.encode("utf-8", "backslashreplace").decode()],
+            "sources": [storable(source.source)],
             "languages": artifact.training.get("languages", []),
             "labels_hash": hashlib.sha256(y.astype(np.int8).tobytes()).hexdigest(),
             "provenance": table.provenance,
@@ -251,12 +251,7 @@ def _known_labels(
 ) -> np.ndarray:
     """The labels as 0 and 1."""
     known = labels_of(labels, texts, positive=positive, verdicts=(artifact.labels[0], artifact.negative))
-    if known.task != "binary":
-        held = ", ".join(map(repr, known.names[:5]))
-        raise BadLabels(
-            f"detector {artifact.name} tells {artifact.labels[0]} from {artifact.negative}; the labels are "
-            f"{held}; say which value counts as 1 with --positive VALUE (Python: positive=VALUE)"
-        )
+    artifact.require_task(known, "labels")
     require_enough(texts)
     return known.values[:, 0].astype(int)
 
@@ -272,12 +267,7 @@ def _require_new_texts(artifact: Artifact, texts: Texts, labels: np.ndarray) -> 
             f"{texts.source}: {len(groups)} {several} with both labels, such as in rows {numbers} (counted "
             "from 0); with so few labels each counts: decide for one, or leave them out"
         )
-    rows = int(artifact.seen_in(texts.texts).sum())
-    if rows:
-        raise BadTexts(
-            f"{texts.source}: {rows:,} of {len(texts):,} rows were in the training data of detector "
-            f"{artifact.name}, which knows them; leave them out"
-        )
+    count_seen(artifact, texts, refusal="so a gain on them would say nothing; leave them out")
 
 
 def _verdicts(

@@ -3,7 +3,6 @@
 HateCheck: Röttger et al., arXiv:2012.15606. XSTest: Röttger et al., arXiv:2308.01263.
 """
 
-import logging
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,7 @@ from splinelens.detect.curves import operating_points, reliability, sweep
 from splinelens.detect.embedding_2d import embed_2d
 from splinelens.detect.label_errors import contradictions, suspected_labels
 from splinelens.detect.metrics import Evaluation, Evaluations
+from splinelens.detect.seen_texts import count_seen
 from splinelens.detect.shipped import find_artifact
 from splinelens.detect.span_metrics import ScoredWords, SpanEvaluation
 from splinelens.detect.span_metrics import evaluate_spans as measure_spans
@@ -45,16 +45,20 @@ from splinelens.report.evaluation_page import evaluation_html
 from splinelens.report.scores import TextScore
 from splinelens.report.spans import LEAST, core, words
 from splinelens.report.training import suspects_csv
-from splinelens.texts import Labels, Texts, read_texts, text_hashes
+from splinelens.texts import Texts, read_texts, text_hashes
 from splinelens.texts.groups import column_groups, mentions, read_terms
 from splinelens.texts.labels import labels_of
-from splinelens.texts.plain_text import harmless
 from splinelens.texts.row_groups import RowGroups, row_groups
 from splinelens.tokens import Long
 
 Disguise = Callable[[str, random.Random], str]
 
-_log = logging.getLogger(__name__)
+TOO_GOOD = (
+    "so its metrics would be too good; leave them out, or give --allow-training-rows (Python: "
+    "allow_training_rows=True)"
+)
+"""Why texts that a detector was fitted on are refused; see ``detect.seen_texts``."""
+
 _MAP_ROWS = 1000
 _WORST_ROWS = 20  # errors of each kind
 _DISGUISED_ROWS = 150  # of each class
@@ -154,7 +158,7 @@ def evaluate(
     if suspects is not None:
         check_output(Path(suspects), overwrite=overwrite, source=source.source)
     if not allow_training_rows:
-        training_rows(artifact, source, allowed=False)
+        count_seen(artifact, source, refusal=TOO_GOOD)
     if not isinstance(detector, Detector):
         detector = Detector.load(detector, **options | {"long": long})
     if suspects is None:
@@ -286,7 +290,7 @@ def _known_labels(
             )
         return known.values
     known = labels_of(labels, texts, positive=positive, verdicts=(artifact.labels[0], artifact.negative))
-    require_task(artifact, known, "labels")
+    artifact.require_task(known, "labels")
     return known.values[:, 0]
 
 
@@ -321,51 +325,6 @@ def read_groups(
             f"texts that hold a term of {terms}" if terms else "texts that name a group in English"
         )
     return groups, ", ".join(sources)
-
-
-def require_task(artifact: Artifact, labels: Labels, column: str) -> None:
-    """Refuse labels of another task than the detector's.
-
-    Raises:
-        BadLabels: The message says what the column holds.
-    """
-    if labels.task != artifact.task:
-        held = ", ".join(map(repr, labels.names[:5]))
-        raise BadLabels(
-            f"detector {artifact.name} tells {artifact.labels[0]} from {artifact.negative}; label "
-            f"{column!r} holds {held}; say which value counts as 1 with --positive VALUE (Python: "
-            "positive=VALUE)"
-        )
-
-
-def training_rows(artifact: Artifact, texts: Texts, *, allowed: bool) -> int | None:
-    """Count texts that the detector was fitted on; None if it does not record its training texts.
-
-    A warning is logged if there are any, or if not all training texts are recorded.
-
-    Raises:
-        BadTexts: There are some, and they are not allowed.
-    """
-    if not len(artifact.seen):
-        _log.warning(
-            "detector %s does not record its training texts; rows among them are not known",
-            harmless(artifact.name),
-        )
-        return None
-    rows = int(artifact.seen_in(texts.texts).sum())
-    recorded = artifact.training.get("seen", {"texts": 0, "kept": 0})
-    some = recorded["kept"] < recorded["texts"]
-    line = f"{rows:,} of {len(texts):,} rows were in the training data of detector {artifact.name}"
-    if some:
-        line = f"at least {line}, which records {recorded['kept']:,} of its {recorded['texts']:,} texts"
-    if rows and not allowed:
-        raise BadTexts(
-            f"{texts.source}: {line}, so its metrics would be too good; leave them out, or give "
-            "--allow-training-rows (Python: allow_training_rows=True)"
-        )
-    if rows or some:
-        _log.warning(harmless(line))
-    return rows
 
 
 def evaluation_report(

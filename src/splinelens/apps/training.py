@@ -29,7 +29,7 @@ from splinelens.features.extract import check_table_output, read_table
 from splinelens.features.reader import Progress, TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.features.table import FeatureTable, joined_rows
-from splinelens.features.validation import check_batch_tokens, is_whole_number
+from splinelens.features.validation import check_batch_tokens, check_seed
 from splinelens.files import results_folder, write_text
 from splinelens.geometry.directions import Directions
 from splinelens.models import LoadedModel
@@ -38,6 +38,7 @@ from splinelens.models.source import lasting_name
 from splinelens.report.training import TrainingReport, suspects_csv, training_markdown
 from splinelens.texts import Texts, text_hashes
 from splinelens.texts.labels import labels_of
+from splinelens.texts.plain_text import storable
 from splinelens.texts.row_groups import RowGroups, row_groups
 from splinelens.tokens import Long
 
@@ -49,9 +50,6 @@ TRAINING_FILES = (*ARTIFACT_FILES, "CARD.md", "TRAINING.md", "suspects.csv")
 
 MIN_HASHES = 10_000
 """Hashes that are kept however large the head is."""
-
-MAX_SEED = 2**32 - 1
-"""The largest seed that scikit-learn takes."""
 
 _MANIFEST_BYTES = 200_000
 _SAMPLE_ROWS, _SAMPLE_BYTES = (256, 1024), 460_000  # of the stored training rows
@@ -232,7 +230,8 @@ def train(
     require_labels(values, known.task, names, len(source))
     members = None if groups is None else row_groups(groups, source)
     negative = negative or known.negative or default_negative(names)
-    _require_names_and_seed(known.task, names, negative, seed)
+    _require_verdicts(known.task, names, negative)
+    check_seed(seed)
     spec = FeatureSpec.of(
         features,
         layers,
@@ -353,7 +352,8 @@ def fit_detector(
     source = Texts.of(texts)
     names = (label,) if isinstance(label, str) else tuple(label)
     known = require_labels(labels, task, names, len(source))
-    _require_names_and_seed(task, names, negative, seed)
+    _require_verdicts(task, names, negative)
+    check_seed(seed)
     table = table or read_table(reader, source, output=output, overwrite=overwrite, progress=progress)
     if table.columns != reader.columns or len(table) != len(source):
         raise BadFeatures(
@@ -401,7 +401,7 @@ def fit_detector(
     seen = different[: max_hashes(fitted.head, directions, sample)]
     positives = y.sum(axis=0).tolist()
     artifact = Artifact(
-        name=_escaped(name),
+        name=storable(name),
         task=task,
         labels=names,
         negative="" if task == "classes" else negative,
@@ -424,12 +424,12 @@ def fit_detector(
             "repeated": count_repeated(same_text, y),
             **({"groups": groups.record()} if groups else {}),
             "seen": {"texts": len(different), "kept": len(seen)},
-            "sources": [_escaped(name) for name in sources],
-            "languages": [_escaped(name) for name in languages],
+            "sources": [storable(name) for name in sources],
+            "languages": [storable(name) for name in languages],
             "labels_hash": hashlib.sha256(y.astype(np.int8).tobytes()).hexdigest(),
             "provenance": table.provenance,
         },
-        command=_escaped(command),
+        command=storable(command),
         version=__version__,
         seen=seen,
         directions=directions,
@@ -453,11 +453,6 @@ def fit_detector(
     return Training(Detector(artifact, reader), values, y, scores, numbers, same_text, members)
 
 
-def _escaped(name: str) -> str:
-    """The name with lone surrogates escaped: file names that are not UTF-8 hold them, and JSON may not."""
-    return name.encode("utf-8", "backslashreplace").decode()
-
-
 def require_labels(labels: np.ndarray, task: Task, names: Sequence[str], texts: int) -> np.ndarray:
     """Validate the labels of ``fit_detector`` for a number of texts; returns them as (text, label).
 
@@ -478,12 +473,10 @@ def require_labels(labels: np.ndarray, task: Task, names: Sequence[str], texts: 
     return known
 
 
-def _require_names_and_seed(task: Task, names: Sequence[str], negative: str, seed: int) -> None:
-    """Refuse verdicts that cannot be told apart, and a seed that no generator takes."""
+def _require_verdicts(task: Task, names: Sequence[str], negative: str) -> None:
+    """Refuse verdicts that cannot be told apart."""
     if problem := verdicts_problem(task, names, negative):
         raise BadLabels(f"{problem}; choose other names")
-    if not is_whole_number(seed, 0) or seed > MAX_SEED:
-        raise BadFeatures(f"seed {seed!r} is not a whole number from 0 to {MAX_SEED}; choose another")
 
 
 def count_repeated(same_text: np.ndarray, labels: np.ndarray) -> dict[str, int]:

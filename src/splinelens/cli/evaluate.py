@@ -228,11 +228,12 @@ def evaluate(
 
     from splinelens.apps import evaluation
     from splinelens.apps.detector import Detector
+    from splinelens.detect.seen_texts import count_seen
     from splinelens.features.extract import provenance
     from splinelens.texts.row_groups import row_groups
 
     if spans is None:
-        evaluation.require_task(artifact, labels, columns[0])
+        artifact.require_task(labels, columns[0])
     members = None if group is None else row_groups(group, texts)
     probes: dict[str, Any] = {}  # Any: arguments of different types
     if html:
@@ -245,7 +246,8 @@ def evaluate(
             "disguises": DISGUISES if evasion else None,
             "prevalence": prevalence,
         }
-    training_rows = evaluation.training_rows(artifact, texts, allowed=allow_training_rows)
+    refusal = None if allow_training_rows else evaluation.TOO_GOOD
+    training_rows = count_seen(artifact, texts, refusal=refusal)
     loaded = Detector.load(detector, model=model, device=device, max_tokens=max_tokens, long=long.value)
     suspicion: dict[str, Any] = {"suspects": suspects, "overwrite": overwrite}  # Any: likewise
     functions: tuple[Share, ...] = ()

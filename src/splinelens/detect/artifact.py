@@ -29,7 +29,7 @@ from splinelens.detect.thresholds import Threshold, threshold_between
 from splinelens.errors import BadDetector, BadFeatures, BadLabels, BrokenArtifact, NotExplainable
 from splinelens.files import atomic_write, write_errors
 from splinelens.geometry.directions import Directions
-from splinelens.texts import text_hashes
+from splinelens.texts import Labels, text_hashes
 
 Task = Literal["binary", "classes", "labels"]
 """One label or not, one of several classes, or any of several labels."""
@@ -330,6 +330,19 @@ class Artifact(Manifest):
             best = f"{self.labels[int(scores.argmax())]} {scores.max():.2f}"
             return f"has no score of {self.min_score:g} or more; the highest is {best}"
         return None
+
+    def require_task(self, labels: Labels, column: str) -> None:
+        """Refuse labels of another task than the detector's; ``column`` is their name in the message.
+
+        Raises:
+            BadLabels: The message says what the column holds.
+        """
+        if labels.task != self.task:
+            held = ", ".join(map(repr, labels.names[:5]))
+            raise BadLabels(
+                f"detector {self.name} tells {self.labels[0]} from {self.negative}; label {column!r} holds "
+                f"{held}; say which value counts as 1 with --positive VALUE (Python: positive=VALUE)"
+            )
 
     def require_labels(self, labels: np.ndarray, texts: int) -> np.ndarray:
         """Validate labels of a number of texts and return them as (text, label).

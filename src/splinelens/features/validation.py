@@ -10,6 +10,9 @@ from splinelens.errors import BadFeatures, BadTexts, NoTokens
 from splinelens.texts.spans import CharacterSpan, check_spans
 from splinelens.texts.table import Texts, column_cells
 
+MAX_SEED = 2**32 - 1
+"""The largest seed that scikit-learn takes."""
+
 
 def check_text(text: object, name: str = "the text") -> str:
     """Return the text if it is a string; errors call it ``name``.
@@ -181,6 +184,23 @@ def check_batch_tokens(batch_tokens: object) -> int | None:
         BadFeatures: Neither None nor a positive number.
     """
     return None if batch_tokens is None else check_positive(batch_tokens, "batch_tokens")
+
+
+def check_seed(seed: object) -> int:
+    """A seed of generators and of scikit-learn, as a number of Python.
+
+    Raises:
+        BadFeatures: Not a whole number from 0 to ``MAX_SEED``.
+
+    Example:
+        >>> check_seed(-1)
+        Traceback (most recent call last):
+        ...
+        splinelens.errors.BadFeatures: seed -1 is not a whole number from 0 to 4294967295; choose another
+    """
+    if not is_whole_number(seed, 0) or index(seed) > MAX_SEED:  # type: ignore[arg-type]  # a whole number
+        raise BadFeatures(f"seed {seed!r} is not a whole number from 0 to {MAX_SEED}; choose another")
+    return index(seed)  # type: ignore[arg-type]  # likewise
 
 
 def is_whole_number(value: object, minimum: int) -> bool:

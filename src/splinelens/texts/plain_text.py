@@ -56,6 +56,16 @@ def harmless(text: str) -> str:
     return "".join(shown)
 
 
+def storable(text: str) -> str:
+    r"""The text with lone surrogates escaped: file names that are not UTF-8 hold them, and JSON may not.
+
+    Example:
+        >>> storable("caf\udce9.csv")
+        'caf\\udce9.csv'
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _symbol(character: str) -> str:
     if character in _VISIBLE:
         return _VISIBLE[character]

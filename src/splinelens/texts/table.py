@@ -14,6 +14,7 @@ from numbers import Number, Real
 from typing import TYPE_CHECKING, Any
 
 from splinelens.errors import BadTexts, MissingColumn
+from splinelens.texts.plain_text import storable
 
 if TYPE_CHECKING:
     import numpy
@@ -191,7 +192,7 @@ def _arrow_column(cells: Sequence[Any], kind: Any) -> Any:  # Any: as above, and
         return pyarrow.array(cells, type=kind)
     except (pyarrow.ArrowException, OverflowError, UnicodeEncodeError):  # no common type, or a lone surrogate
         shown = (cell if isinstance(cell, str) else _json(cell) for cell in cells)
-        printable = [text and text.encode("utf-8", "backslashreplace").decode() for text in shown]
+        printable = [text and storable(text) for text in shown]
         return pyarrow.array(printable, pyarrow.string())
 
 
