@@ -51,20 +51,21 @@ DISGUISED_ROWS = 100
 
 @dataclass(frozen=True)
 class Recipe:
-    """What one shipped detector of a fixed set of features reads and is fitted on."""
+    """What one shipped detector of a fixed set of features reads, at all ``depth`` layers, and is fitted on."""
 
     name: str
     task: Task
     negative: str
     features: tuple[str, ...]
     parts: Callable[[EvaluationData], list[Part]]
+    depth: int
     min_tokens: int = 0
     min_score: float = 0.0
 
     @property
     def spec(self) -> FeatureSpec:
         """What the detector reads."""
-        return replace(READINGS["plain64"], features=self.features, layers=tuple(range(30)))
+        return replace(READINGS["plain64"], features=self.features, layers=tuple(range(self.depth)))
 
 
 JIGSAW = {"jig": 1.0, "raw": 1.0, "clean": 1.0}
@@ -89,7 +90,7 @@ def recipes(depth: int) -> tuple[Recipe | Learned, ...]:
         Learned("toxicity", "binary", ("toxic",), "clean", toxicity),
         Learned("toxicity-fast", "binary", ("toxic",), "clean", toxicity_fast),
         Learned("types", "labels", TYPES, "none", types, judge="raw", floor=0.25),
-        Recipe("domain", "classes", "", ("spline7",), domain_parts, min_tokens=30, min_score=0.5),
+        Recipe("domain", "classes", "", ("spline7",), domain_parts, depth, min_tokens=30, min_score=0.5),
     )
 
 

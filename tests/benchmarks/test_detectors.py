@@ -77,11 +77,13 @@ def test_a_shipped_detector_has_the_directions_and_heads_of_its_recipe(name):
     assert len(found.training["sources"]) == len(recipe.sources)
 
 
-def test_a_fast_detector_runs_six_blocks_of_any_model():
-    for depth in (6, 12, 30, 48):
-        made = {recipe.name: recipe for recipe in recipes(depth)}
-        assert made["toxicity-fast"].layers == tuple(range(6))
-        assert max(made["toxicity"].layers) < depth
+@pytest.mark.parametrize("depth", [6, 12, 24, 48])
+def test_recipes_fit_models_of_any_depth(depth):
+    made = {recipe.name: recipe for recipe in recipes(depth)}
+    assert all(max(recipe.spec.layers) < depth for recipe in made.values())
+    assert made["toxicity-fast"].layers == tuple(range(6))
+    assert len(made["toxicity"].layers) == 6
+    assert made["domain"].spec.layers == tuple(range(depth))
 
 
 def test_the_recorded_command_fits_one_detector_and_measuring_fits_none():
