@@ -9,18 +9,19 @@ a 95 % interval: for ToxiGen the seed sentences, for the others the rows that th
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from detection.data import read_evaluation
-from detection.fitting import PROMPT, Ensemble, Learned, cached_layers, gather, read_tokens
+from detection.fitting import PROMPT, Ensemble, Learned, cached_layers, fit_heads, gather, read_tokens
 from detection.inputs import read_inputs
 from detection.learned import Tokens
 from detectors import DEFAULT_MODEL, recipes
 from sklearn.metrics import roc_auc_score
 
 from splinelens.detect.bootstrap import auc_interval
-from splinelens.models import load_model
+from splinelens.models import LoadedModel, load_model
 
 LEFT_OUT = ("para", "tweet", "tgann")
 
@@ -39,28 +40,35 @@ def main() -> None:
     numbers = json.loads(args.output.read_text("utf-8")) if args.output.is_file() else {}
     for recipe in recipes(loaded.depth):
         if isinstance(recipe, Learned) and recipe.name in args.only:
-            rows = gather(recipe, args.data)
-            tokens = read_tokens(recipe, rows, args.data, args.cache, loaded)
-            usable = np.flatnonzero(rows.usable & (tokens[0].lengths > 0))
-            for source in LEFT_OUT:
-                title = f"without {source}"
-                ensemble = Ensemble(recipe.without(source), tokens, rows, usable, title, args.cache)
-                if source == "tgann":
-                    labels, logits = seed_sentences(ensemble, args.data, args.cache)
-                else:
-                    tested = usable[rows.of(source)[usable]]
-                    labels, logits = rows.labels[tested, 0], ensemble.logits(tested)[:, 0]
-                labels = labels.astype(int)
+            for source, labels, logits in left_out(recipe, args.data, args.cache, loaded):
                 auc = {"auc": roc_auc_score(labels, logits), "interval": auc_interval(labels, logits)}
                 numbers.setdefault(recipe.name, {})[source] = auc
-                print(f"{recipe.name} {title}: {json.dumps(auc)}", flush=True)
+                print(f"{recipe.name} without {source}: {json.dumps(auc)}", flush=True)
                 args.output.write_text(json.dumps(numbers, indent=1) + "\n", "utf-8")
 
 
-def seed_sentences(ensemble: Ensemble, folder: Path, cache: Path) -> tuple[np.ndarray, np.ndarray]:
+def left_out(
+    recipe: Learned, folder: Path, cache: Path, loaded: LoadedModel
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """For each source its name, and labels and logits of its rows by the recipe fitted without it."""
+    rows = gather(recipe, folder)
+    tokens = read_tokens(recipe, rows, folder, cache, loaded)
+    usable = np.flatnonzero(rows.usable & (tokens[0].lengths > 0))
+    for source in LEFT_OUT:
+        ensemble = fit_heads(recipe.without(source), tokens, rows, usable, f"without {source}", cache)
+        if source == "tgann":
+            labels, logits = seed_sentences(ensemble, folder, cache, loaded)
+        else:
+            tested = usable[rows.of(source)[usable]]
+            labels, logits = rows.labels[tested, 0], ensemble.logits(tested)[:, 0]
+        yield source, labels.astype(int), logits
+
+
+def seed_sentences(
+    ensemble: Ensemble, folder: Path, cache: Path, loaded: LoadedModel
+) -> tuple[np.ndarray, np.ndarray]:
     """Labels and logits of ToxiGen's seed sentences."""
     texts = read_evaluation(folder, ["toxigen"]).sets["toxigen"]
-    loaded = load_model(DEFAULT_MODEL)
     cached = cached_layers(loaded.depth)
     inputs = read_inputs(
         loaded, [text or "" for text in texts.texts], cache / "inputs/toxigen", prompt=PROMPT, layers=cached

@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 from detection.data import EvaluationData, read_evaluation
 from detection.feature_store import FeatureStore
-from detection.features import PROMPT, READINGS, read_cached
-from detection.fitting import FOLDS, Ensemble, Head, Learned, cached_layers, gather, read_tokens
+from detection.features import QUESTION, READINGS, read_cached
+from detection.fitting import FOLDS, Head, Learned, cached_layers, fit_heads, gather, read_tokens
 from detection.heads import fit_scorer
 from detection.learned import Settings
 from detection.protocols import document
@@ -42,8 +42,8 @@ from splinelens.models import LoadedModel, load_model
 
 PROMPTS = {
     "none": "",
-    "evidence": PROMPT,
-    "evidence-tight": PROMPT.rstrip(" "),
+    "evidence": QUESTION,
+    "evidence-tight": QUESTION.rstrip(" "),
     "newline": "Is the following comment rude, hateful, threatening or toxic?\n",
     "moderator": "A moderator reads the following comment and decides whether it is toxic, rude, hateful or "
     "harmless.\n\nComment:",
@@ -67,7 +67,7 @@ MARGINS = ("margin_max", "margin_min")
 _COLUMNS = 2048
 
 Block = tuple[str, str]
-"""A statistic and a stretch of layers."""
+"""A statistic and a range of layers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +129,7 @@ def even(
     statistics: Sequence[str], layers: Sequence[str] = tuple(FIFTHS), weight: float = 1.0
 ) -> dict[Block, float]:
     """All blocks of some statistics and layers with one weight."""
-    return {(statistic, stretch): weight for statistic in statistics for stretch in layers}
+    return {(statistic, fifth): weight for statistic in statistics for fifth in layers}
 
 
 def rows(table: Table) -> None:
@@ -275,7 +275,7 @@ def sums(folder: Path, cache: Path, model: LoadedModel) -> None:
         for writer in HELD_WRITERS
     }
     out = [jig[held], *writers.values()]
-    ensemble = Ensemble(recipe, tokens, rows, np.setdiff1d(usable, np.concatenate(out)), "search", cache)
+    ensemble = fit_heads(recipe, tokens, rows, np.setdiff1d(usable, np.concatenate(out)), "search", cache)
     logits = [np.stack([one[:, 0] for one in ensemble.of_heads(part)]) for part in out]
     for shares in SHARES:
         share = np.array([shares.get(name, 0.0) for name in heads])
@@ -285,10 +285,10 @@ def sums(folder: Path, cache: Path, model: LoadedModel) -> None:
             if not numbers:
                 harmless = np.sort(total[~y])
                 limits = [harmless[int((1 - rate) * len(harmless))] for rate in (0.01, 0.05)]
-                told = "".join(f" / {(total[y] > limit).mean():.3f}" for limit in limits)
+                rates = "".join(f" / {(total[y] > limit).mean():.3f}" for limit in limits)
             else:
-                told = f" ({100 * (total[~y] > limits[1]).mean():.0f} / {100 * (total[y] > limits[1]).mean():.0f})"
-            numbers.append(f"{roc_auc_score(y, total):.4f}{told}")
+                rates = f" ({100 * (total[~y] > limits[1]).mean():.0f} / {100 * (total[y] > limits[1]).mean():.0f})"
+            numbers.append(f"{roc_auc_score(y, total):.4f}{rates}")
         named = ", ".join(f"{name} {value:g}" for name, value in shares.items())
         print(f"| {named} | {' | '.join(numbers)} |", flush=True)
 

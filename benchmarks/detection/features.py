@@ -15,13 +15,13 @@ from splinelens.models import LoadedModel
 from splinelens.texts import Texts
 from splinelens.tokens import tokenize
 
-PROMPT = "Is the following comment rude, hateful, threatening or toxic?\nComment: "
+QUESTION = "Is the following comment rude, hateful, threatening or toxic?\nComment: "
 WINDOW = 256
 _HIDDEN = ("hidden_max", "hidden_mean", "hidden_min", "hidden_last")
 READINGS = {
     "prompted": FeatureSpec(
         ("margin_max", "margin_min", "margin_last", *_HIDDEN),
-        prompt=PROMPT,
+        prompt=QUESTION,
         max_tokens=WINDOW,
         long="cut",
         normalize=True,
@@ -29,8 +29,8 @@ READINGS = {
     "plain": FeatureSpec(("spline7", "length", *_HIDDEN), max_tokens=WINDOW, long="cut"),
     "plain64": FeatureSpec(("spline7", "length"), max_tokens=64, long="cut"),
 }
-"""What one pass over a set reads, by the name of its folder in the cache. ``prompted`` reads texts as the
-shipped detectors do, disguised characters made plain (some 30 of 10,000 of these texts hold one)."""
+"""What one pass over a set reads, by the name of its folder in the cache. ``prompted`` puts a
+question before each text and makes disguised characters plain (some 30 of 10,000 of these texts hold one)."""
 
 _COMPLETE = "complete.txt"
 

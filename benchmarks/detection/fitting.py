@@ -6,7 +6,6 @@ were fitted without its fold; the stored ones are then fitted on all rows.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from splinelens.detect.artifact import Artifact, Task
 from splinelens.detect.heads import LinearHead
 from splinelens.detect.solver import Fitted
 from splinelens.features.catalogue import Column
+from splinelens.features.extract import provenance
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.features.table import FeatureTable
@@ -175,61 +175,25 @@ def read_tokens(recipe: Learned, rows: Rows, folder: Path, cache: Path, loaded: 
     return [by_layers[part.settings.layers] for part in recipe.heads]
 
 
+@dataclass(frozen=True, eq=False)
 class Ensemble:
     """The sum of fitted heads, as directions across all their layers and one linear layer.
 
-    Args:
-        recipe: What is fitted.
-        tokens: The inputs of all rows, for each head.
-        rows: The rows.
-        train_on: The rows to fit on.
-        title: Printed before each epoch.
+    Attributes:
+        recipe: What was fitted.
+        tokens: The inputs of the rows, for each head.
+        networks: The fitted heads.
+        factors: (label,) of each head, what its logit is multiplied with in the sum.
     """
 
-    def __init__(
-        self,
-        recipe: Learned,
-        tokens: Sequence[Tokens],
-        rows: Rows,
-        train_on: np.ndarray,
-        title: str,
-        cache: Path,
-    ):
-        self.recipe, self.tokens = recipe, tokens
-        self.networks: list[Network] = []
-        self.factors: list[np.ndarray] = []  # (label,): the head's share of the sum
-        judge = train_on[rows.of(recipe.judge)[train_on]]
-        for number, (part, inputs) in enumerate(zip(recipe.heads, tokens, strict=True)):
-            weights = np.array([part.weights.get(name, 0.0) for name in rows.names])[rows.sources]
-
-            def report(line: str, number: int = number) -> None:
-                print(f"{recipe.name}, {title}, head {number + 1} of {len(recipe.heads)}: {line}", flush=True)
-
-            fit_on = train_on[weights[train_on] > 0]
-            known = (weights[fit_on], rows.labels[fit_on], inputs.lengths[fit_on], inputs.mean, inputs.scale)
-            decides = [
-                repr((part.settings, [name for name in rows.names if part.weights.get(name)])).encode(),
-                "\0".join(rows.texts[row] for row in fit_on).encode("utf-8", "backslashreplace"),
-                *(np.ascontiguousarray(array).tobytes() for array in known),
-            ]
-            file = cache / "networks" / f"{hashlib.sha256(b''.join(decides)).hexdigest()}.pt"
-            if file.is_file():
-                network = Network(inputs.values.shape[1], part.settings, rows.labels.shape[1]).eval()
-                network.load_state_dict(torch.load(file, weights_only=True))
-            else:
-                network = train(inputs, fit_on, rows.labels, weights, rows.sources, part.settings, report)
-                file.parent.mkdir(exist_ok=True)
-                with atomic_write(file) as temporary:
-                    torch.save(network.state_dict(), temporary)
-            self.networks.append(network)
-            own = pooled(network, inputs, judge, part.settings) @ _array(network.out.weight).T
-            self.factors.append(part.share / np.nanstd(own, axis=0))
+    recipe: Learned
+    tokens: Sequence[Tokens]
+    networks: Sequence[Network]
+    factors: Sequence[np.ndarray]
 
     def on(self, tokens: Sequence[Tokens]) -> "Ensemble":
         """The same heads, for other texts."""
-        other = copy(self)
-        other.tokens = tokens
-        return other
+        return replace(self, tokens=tokens)
 
     def pooled(self, rows: np.ndarray) -> np.ndarray:
         """(row, 2 * direction): the maxima of all heads, then the minima."""
@@ -247,18 +211,17 @@ class Ensemble:
 
     def of_heads(self, rows: np.ndarray) -> list[np.ndarray]:
         """(row, label) logits of each head, which add up to those of the sum."""
-        found = []
+        logits = []
         for network, tokens, head, factor in zip(
             self.networks, self.tokens, self.recipe.heads, self.factors, strict=True
         ):
             margins = pooled(network, tokens, rows, head.settings).astype(np.float64)
-            found.append((margins @ _array(network.out.weight).T + _array(network.out.bias)) * factor)
-        return found
+            logits.append((margins @ _array(network.out.weight).T + _array(network.out.bias)) * factor)
+        return logits
 
     def logits(self, rows: np.ndarray) -> np.ndarray:
-        """(row, label)."""
-        weight, bias = self.weight()
-        return self.pooled(rows).astype(np.float64) @ weight.T + bias
+        """(row, label) logits of the sum."""
+        return np.sum(self.of_heads(rows), axis=0)
 
     def directions(self) -> Directions:
         """The directions of all heads on inputs that are not standardized, rounded to half precision."""
@@ -276,6 +239,58 @@ class Ensemble:
         weight, bias = self.weight()
         mean, scale = values.mean(0, dtype=np.float64), values.std(0, dtype=np.float64) + 1e-6
         return LinearHead(mean, scale, weight * scale, bias + weight @ mean)
+
+
+def fit_heads(
+    recipe: Learned, tokens: Sequence[Tokens], rows: Rows, train_on: np.ndarray, title: str, cache: Path
+) -> Ensemble:
+    """Fit every head of a recipe, or read its network from the cache.
+
+    Args:
+        recipe: What is fitted.
+        tokens: The inputs of all rows, for each head.
+        rows: The rows.
+        train_on: The rows to fit on.
+        title: Printed before each epoch.
+        cache: Folder of the fitted networks, ``networks`` below it.
+    """
+    judge = train_on[rows.of(recipe.judge)[train_on]]
+    networks, factors = [], []
+    for number, (part, inputs) in enumerate(zip(recipe.heads, tokens, strict=True)):
+        head = f"{recipe.name}, {title}, head {number + 1} of {len(recipe.heads)}"
+        network = _network(part, inputs, rows, train_on, head, cache)
+        logits = pooled(network, inputs, judge, part.settings) @ _array(network.out.weight).T
+        networks.append(network)
+        factors.append(part.share / np.nanstd(logits, axis=0))
+    return Ensemble(recipe, tokens, networks, factors)
+
+
+def _network(
+    part: Head, inputs: Tokens, rows: Rows, train_on: np.ndarray, title: str, cache: Path
+) -> Network:
+    """One head, from the cache by a hash of all that decides it, or fitted now."""
+    weights = np.array([part.weights.get(name, 0.0) for name in rows.names])[rows.sources]
+    fit_on = train_on[weights[train_on] > 0]
+    known = (weights[fit_on], rows.labels[fit_on], inputs.lengths[fit_on], inputs.mean, inputs.scale)
+    decides = [
+        repr((part.settings, [name for name in rows.names if part.weights.get(name)])).encode(),
+        "\0".join(rows.texts[row] for row in fit_on).encode("utf-8", "backslashreplace"),
+        *(np.ascontiguousarray(array).tobytes() for array in known),
+    ]
+    file = cache / "networks" / f"{hashlib.sha256(b''.join(decides)).hexdigest()}.pt"
+    if file.is_file():
+        network = Network(inputs.values.shape[1], part.settings, rows.labels.shape[1]).eval()
+        network.load_state_dict(torch.load(file, weights_only=True))
+        return network
+
+    def report(line: str) -> None:
+        print(f"{title}: {line}", flush=True)
+
+    network = train(inputs, fit_on, rows.labels, weights, rows.sources, part.settings, report)
+    file.parent.mkdir(exist_ok=True)
+    with atomic_write(file) as temporary:
+        torch.save(network.state_dict(), temporary)
+    return network
 
 
 def fit_learned(
@@ -303,10 +318,10 @@ def fit_learned(
     for fold, (_, held_out) in enumerate(folds.split(judged, rows.labels[judged, 0])):
         title = f"fold {fold + 1} of {FOLDS}"
         held = judged[held_out]
-        ensemble = Ensemble(recipe, tokens, rows, np.setdiff1d(usable, held), title, cache)
+        ensemble = fit_heads(recipe, tokens, rows, np.setdiff1d(usable, held), title, cache)
         logits[held_out] = ensemble.logits(held)
         held_apart.append((held, ensemble.pooled(held), *ensemble.weight()))
-    final = Ensemble(recipe, tokens, rows, usable, "all rows", cache)
+    final = fit_heads(recipe, tokens, rows, usable, "all rows", cache)
     values = final.pooled(usable)
     reader = TextReader(model, recipe.spec, directions=final.directions())
     long = tuple(
@@ -314,15 +329,17 @@ def fit_learned(
         for label in range(len(recipe.labels))
     )
     counts = {name: int((rows.sources[usable] == at).sum()) for at, name in enumerate(rows.names)}
+    texts = Texts(tuple(rows.texts[row] for row in usable), {}, "the training rows")
+    origin = provenance(reader, texts) | {"rows": counts}
     cut = _cut(rows, usable, source)
     table = FeatureTable(
-        reader.columns, values, tokens[0].lengths[usable], cut, (None,) * len(usable), {"rows": counts}
+        reader.columns, values, tokens[0].lengths[usable], cut, (None,) * len(usable), origin
     )
     heads = [
         {**vars(part.settings), "weights": dict(part.weights), "share": part.share} for part in recipe.heads
     ]
     return fit_detector(
-        Texts(tuple(rows.texts[row] for row in usable), {}, "the training rows"),
+        texts,
         np.nan_to_num(rows.labels[usable]),
         reader,
         name=recipe.name,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from detection.contenders import Fitted, Ready, Shipped, contenders
-from detection.features import PROMPT, READINGS, Features
+from detection.features import QUESTION, READINGS, Features
 from detection.protocols import FITTED
 from detection.rows import Rows, concatenated
 from sklearn.metrics import roc_auc_score
@@ -18,7 +18,7 @@ from splinelens.features.spec import FeatureSpec
 from splinelens.geometry.directions import Directions
 from splinelens.texts import Texts
 
-SPEC = FeatureSpec(("margins",), ("max",), layers=(0, 2), prompt=PROMPT, max_tokens=256, normalize=True)
+SPEC = FeatureSpec(("margins",), ("max",), layers=(0, 2), prompt=QUESTION, max_tokens=256, normalize=True)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from detection.fitting import Ensemble, Head, Learned, cached_layers, fit_learned, gather, read_tokens
+from detection.fitting import Head, Learned, cached_layers, fit_heads, fit_learned, gather, read_tokens
 from detection.learned import Settings
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 from splinelens.apps.detector import Detector
 from splinelens.detect.artifact import Artifact
 from splinelens.features.reader import TextReader
+from splinelens.texts import Texts
 from splinelens.tokens import tokenize
 
 FIT = {"epochs": 8, "rate": 1e-2, "batch_texts": 16}
@@ -63,7 +64,7 @@ def test_a_recipe_reads_the_layers_and_sources_of_its_heads():
 
 def test_a_reader_gives_the_logits_of_the_heads(read, loaded, cache):
     rows, tokens, usable = read(RECIPE)
-    ensemble = Ensemble(RECIPE, tokens, rows, usable, "all", cache)
+    ensemble = fit_heads(RECIPE, tokens, rows, usable, "all", cache)
     usable = usable[tokens[0].lengths[usable] < 256]  # users read longer ones whole
     expected = ensemble.logits(usable)[:, 0]
     reader = TextReader(loaded, RECIPE.spec, directions=ensemble.directions())
@@ -80,11 +81,11 @@ def test_each_head_adds_its_share_in_standard_deviations_of_the_judged_rows(read
     rows, tokens, usable = read(RECIPE)
     judged = usable[rows.of("jig")[usable]]
     for at, head in enumerate(RECIPE.heads):
-        alone = Ensemble(replace(RECIPE, heads=(head,)), [tokens[at]], rows, usable, "one", cache)
+        alone = fit_heads(replace(RECIPE, heads=(head,)), [tokens[at]], rows, usable, "one", cache)
         assert alone.logits(judged).std() == pytest.approx(head.share, rel=1e-4)
-    both = Ensemble(RECIPE, tokens, rows, usable, "all", cache).logits(judged)
+    both = fit_heads(RECIPE, tokens, rows, usable, "all", cache).logits(judged)
     ones = (
-        Ensemble(replace(RECIPE, heads=(head,)), [tokens[at]], rows, usable, "one", cache).logits(judged)
+        fit_heads(replace(RECIPE, heads=(head,)), [tokens[at]], rows, usable, "one", cache).logits(judged)
         for at, head in enumerate(RECIPE.heads)
     )
     np.testing.assert_allclose(both, sum(ones), atol=1e-6)
@@ -94,25 +95,25 @@ def test_a_head_is_fitted_on_the_rows_of_its_sources_and_no_others(read, cache):
     rows, tokens, usable = read(RECIPE)
     first = replace(RECIPE, heads=RECIPE.heads[:1])
     whole, less = (
-        Ensemble(first, tokens[:1], rows, fit_on, "some", cache)
+        fit_heads(first, tokens[:1], rows, fit_on, "some", cache)
         for fit_on in (usable, usable[~rows.of("tgann")[usable]])
     )
     assert np.array_equal(whole.logits(usable), less.logits(usable))
-    without = Ensemble(RECIPE.without("tgann"), tokens, rows, usable, "without", cache)
+    without = fit_heads(RECIPE.without("tgann"), tokens, rows, usable, "without", cache)
     assert not np.allclose(
-        without.logits(usable), Ensemble(RECIPE, tokens, rows, usable, "all", cache).logits(usable)
+        without.logits(usable), fit_heads(RECIPE, tokens, rows, usable, "all", cache).logits(usable)
     )
 
 
 def test_a_head_that_was_fitted_before_on_the_same_rows_is_taken_from_the_cache(read, tmp_path):
     rows, tokens, usable = read(RECIPE)
-    first = Ensemble(RECIPE, tokens, rows, usable, "all", tmp_path).logits(usable)
+    first = fit_heads(RECIPE, tokens, rows, usable, "all", tmp_path).logits(usable)
     files = set((tmp_path / "networks").iterdir())
     assert len(files) == 2
-    assert np.array_equal(first, Ensemble(RECIPE, tokens, rows, usable, "all", tmp_path).logits(usable))
-    Ensemble(RECIPE.without("tgann"), tokens, rows, usable, "without", tmp_path)  # another second head
+    assert np.array_equal(first, fit_heads(RECIPE, tokens, rows, usable, "all", tmp_path).logits(usable))
+    fit_heads(RECIPE.without("tgann"), tokens, rows, usable, "without", tmp_path)  # another second head
     assert len(set((tmp_path / "networks").iterdir()) - files) == 1
-    Ensemble(RECIPE, tokens, rows, usable[:-20], "less", tmp_path)
+    fit_heads(RECIPE, tokens, rows, usable[:-20], "less", tmp_path)
     assert len(set((tmp_path / "networks").iterdir()) - files) >= 2
 
 
@@ -120,6 +121,9 @@ def test_a_fitted_detector_is_saved_loaded_scores_and_explains(folder, cache, lo
     artifact = fit_learned(RECIPE, folder, cache, loaded, loaded, "the command")
     rows = gather(RECIPE, folder)
     assert artifact.training["rows"] == rows.usable.sum()
+    used = tuple(rows.texts[row] for row in np.flatnonzero(rows.usable))
+    assert artifact.training["provenance"]["data_hash"] == Texts(used, {}, "rows").data_hash
+    assert sum(artifact.training["provenance"]["rows"].values()) == len(used)
     lengths = [text.total for text in tokenize(rows.texts, loaded.tokenizer, normalize=True)]
     limit = np.where(rows.of("clean"), 128, 256)
     assert artifact.training["cut"] == (rows.usable & (lengths > limit)).sum() > 0
