@@ -2,10 +2,10 @@
 
     python benchmarks/adapt.py --data DIR --cache CACHE [--detector NAME] [--forum FILE] [--rows 64 500]
 
-Each draw takes so many random rows of a set (the test part of tweeteval; all rows of FILE, CSV or JSONL with
-``text`` and ``label``, 0 or 1), refits the detector's head near the old one as ``splinelens adapt`` does, and
-measures the AUC on the rest of the set and on the test part of jigsaw-test-binary-12k, against the head as it
-was. ``estimated`` is the gain that held-out folds of the drawn rows show, and ``expected loss`` the mean of what
+Each sample is so many random rows of a set (the test part of tweeteval; all rows of FILE, CSV or JSONL with
+``text`` and ``label``, 0 or 1): the detector's head is refitted near the old one as ``splinelens adapt`` does, and
+the AUC is measured on the rest of the set and on the test part of jigsaw-test-binary-12k, against the head as it
+was. ``estimated`` is the gain that held-out folds of the sampled rows show, and ``expected loss`` the mean of what
 the sample of training rows says of the source, which is what a user sees. Features are read once and kept in
 CACHE.
 """
@@ -43,8 +43,8 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Draw:
-    """What one draw of labels changed: differences of AUC, and the penalty chosen."""
+class Change:
+    """What one sample of labels changed: differences of AUC, and the penalty chosen."""
 
     gain: float
     source: float
@@ -62,7 +62,7 @@ def main() -> None:
     measured = {name: read(detector, *rows, folder / name) for name, rows in sets.items()}
     source = measured.pop("jigsaw-test-binary-12k")
     rows = [
-        summary(name, rows, draws(detector.artifact, part, source, rows, args.draws))
+        summary(name, rows, changes(detector.artifact, part, source, rows, args.samples))
         for name, part in measured.items()
         for rows in args.rows
     ]
@@ -75,7 +75,7 @@ def main() -> None:
         "expected loss",
         "moved",
     )
-    print(f"{detector.artifact.name}, {args.draws} draws, means with 95 % intervals\n")
+    print(f"{detector.artifact.name}, {args.samples} samples, means with 95 % intervals\n")
     print(Table(head, rows).markdown())
 
 
@@ -88,8 +88,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, required=True, help="folder of the features")
     parser.add_argument("--detector", default="toxicity", help="shipped name or folder")
     parser.add_argument("--forum", help="labeled comments: text, label")
-    parser.add_argument("--rows", type=int, nargs="+", default=[64], help="labels of a draw")
-    parser.add_argument("--draws", type=int, default=20)
+    parser.add_argument("--rows", type=int, nargs="+", default=[64], help="labels of a sample")
+    parser.add_argument("--samples", type=int, default=20)
     return parser.parse_args()
 
 
@@ -112,13 +112,13 @@ def read(detector: Detector, texts: Texts, labels: np.ndarray, folder: Path) -> 
     return Measured(store.rows(list(store.sizes), index), labels, store.tokens[index])
 
 
-def draws(artifact: Artifact, part: Measured, source: Measured, rows: int, count: int) -> list[Draw]:
-    """Adapt to random rows, as often as asked; each draw has at least ten rows of either class."""
+def changes(artifact: Artifact, part: Measured, source: Measured, rows: int, count: int) -> list[Change]:
+    """Adapt to ``count`` random samples of rows; each has at least ten rows of either class."""
     calibration, tested = artifact.calibrations[0], np.arange(len(source.labels))
     source_before = _auc(artifact.head, calibration, source, tested)
-    drawn: list[Draw] = []
+    changed: list[Change] = []
     rng = np.random.default_rng(0)
-    while len(drawn) < count:
+    while len(changed) < count:
         order = rng.permutation(len(part.labels))
         some, rest = order[:rows], order[rows:]
         if min(np.bincount(part.labels[some], minlength=2)) < ROWS_PER_CLASS:
@@ -131,8 +131,8 @@ def draws(artifact: Artifact, part: Measured, source: Measured, rows: int, count
             tokens=part.tokens[some],
             sample=artifact.sample,
         )
-        drawn.append(
-            Draw(
+        changed.append(
+            Change(
                 _auc(fitted.head, calibration, part, rest) - _auc(artifact.head, calibration, part, rest),
                 _auc(fitted.head, calibration, source, tested) - source_before,
                 roc_auc_score(part.labels[some], fitted.logits)
@@ -141,21 +141,21 @@ def draws(artifact: Artifact, part: Measured, source: Measured, rows: int, count
                 fitted.penalty,
             )
         )
-    return drawn
+    return changed
 
 
-def summary(name: str, rows: int, drawn: list[Draw]) -> tuple[str, ...]:
+def summary(name: str, rows: int, changed: list[Change]) -> tuple[str, ...]:
     """A row of the table."""
-    source = [draw.source for draw in drawn]
-    losses = [draw.expected_loss for draw in drawn if draw.expected_loss is not None]
+    source = [change.source for change in changed]
+    losses = [change.expected_loss for change in changed if change.expected_loss is not None]
     return (
         name,
         str(rows),
-        _mean([draw.gain for draw in drawn]),
+        _mean([change.gain for change in changed]),
         f"{_mean(source)}, worst {min(source):+.4f}",
-        _mean([draw.estimated for draw in drawn]),
+        _mean([change.estimated for change in changed]),
         f"{np.mean(losses):.4f}" if losses else "no sample",
-        f"{sum(np.isfinite(draw.penalty) for draw in drawn)} of {len(drawn)}",
+        f"{sum(np.isfinite(change.penalty) for change in changed)} of {len(changed)}",
     )
 
 
@@ -166,7 +166,7 @@ def _auc(head: LinearHead, calibration: Calibration, part: Measured, rows: np.nd
 
 
 def _mean(values: list[float]) -> str:
-    """The mean and its 95 % interval over draws (Student's t)."""
+    """The mean and its 95 % interval over samples (Student's t)."""
     from scipy.stats import t
 
     half = t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
