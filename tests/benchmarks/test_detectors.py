@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from detection.fitting import Learned
+from detection.sources import SOURCES
 from detection.training_rows import domain_parts, measured_part, toxic_parts
 from detectors import Recipe, command, parse, recipes, with_measurements
 
@@ -74,7 +75,8 @@ def test_a_shipped_detector_has_the_directions_and_heads_of_its_recipe(name):
         )
         for head in recipe.heads
     ]
-    assert len(found.training["sources"]) == len(recipe.sources)
+    sources = [SOURCES[source] for source in recipe.sources]
+    assert found.training["sources"] == [f"{source.what} ({source.licence})" for source in sources]
 
 
 @pytest.mark.parametrize("depth", [6, 12, 24, 48])
