@@ -94,6 +94,16 @@ def test_a_detector_that_abstains_says_when(artifact):
     assert rows(card(classes))["abstains"] == ["below 30 tokens, and where no score reaches 0.5"]
 
 
+def test_long_texts_that_were_cut_at_training_are_counted(artifact):
+    def window(long, cut):
+        some = replace(artifact, spec={**artifact.spec, "long": long, "max_tokens": 256})
+        return rows(card(replace(some, training={**artifact.training, "cut": cut})))["window"]
+
+    assert window("windows", 0) == ["256 tokens; longer texts at training: windows"]
+    assert window("windows", 1234) == ["256 tokens; longer texts at training: windows, but 1,234 were cut"]
+    assert window("cut", 1234) == ["256 tokens; longer texts at training: cut"]
+
+
 def test_each_number_stands_with_its_interval(artifact):
     found = rows(card(artifact))
     assert found["recall at 5 % false positives"] == ["0.7000", "[0.6600, 0.7400]"]

@@ -190,6 +190,7 @@ class _Training:
     sources: list[str]
     seed: int
     judged_rows: int = 0
+    cut: int = 0
     repeated: _Repeated | None = None
     groups: _Groups | None = None
     settings: dict[str, Any] = field(default_factory=dict)  # Any: shown as it is
@@ -315,7 +316,7 @@ def _model_table(artifact: Artifact) -> Table:
         "numbers per text": f"{sum(size for _, size in artifact.columns):,}",
         "prompt before the text": _quoted(spec["prompt"]),
         "prompt after the text": _quoted(spec["suffix"]),
-        "window": f"{spec['max_tokens']} tokens; longer texts at training: {spec['long']}",
+        "window": f"{spec['max_tokens']} tokens; longer texts at training: {_long_texts(artifact)}",
         **({"abstains": abstention} if (abstention := _abstention(artifact)) else {}),
         **({"words marked from": f"{artifact.word_limit:+.4g}"} if artifact.word_limit is not None else {}),
         **({"disguised characters": "read as plain ones"} if spec.get("normalize") else {}),
@@ -323,6 +324,12 @@ def _model_table(artifact: Artifact) -> Table:
         "made with": f"splinelens {artifact.version}",
     }
     return Table(("property", "value"), list(rows.items()))
+
+
+def _long_texts(artifact: Artifact) -> str:
+    """How texts longer than a window were read at training."""
+    long, cut = str(artifact.spec["long"]), artifact.training.get("cut", 0)
+    return f"{long}, but {cut:,} were cut" if cut and long == "windows" else long
 
 
 def _abstention(artifact: Artifact) -> str:
