@@ -1,10 +1,10 @@
 """From logits to probabilities: Platt scaling of out-of-fold logits, offsets by length, and prior shift.
 
-A maximum over tokens grows with their number, so one threshold would have another false-positive rate at each
-length: an offset that grows with the length is subtracted from the logit. A probability holds for a share of
-positive texts; prior shift gives it for another share. Sources: Platt, Probabilistic outputs for support
-vector machines, 1999; Saerens, Latinne and Decaestecker, Adjusting the outputs of a classifier to new a
-priori probabilities, Neural Computation 14, 2002, equation 2.4.
+Maxima and minima over tokens move apart with their number, so one threshold would have another false-positive
+rate at each length: an offset by length, which may rise or fall, is subtracted from the logit. A probability
+holds for a share of positive texts; prior shift gives it for another share. Sources: Platt, Probabilistic
+outputs for support vector machines, 1999; Saerens, Latinne and Decaestecker, Adjusting the outputs of a
+classifier to new a priori probabilities, Neural Computation 14, 2002, equation 2.4.
 """
 
 from collections.abc import Sequence
