@@ -101,7 +101,7 @@ def test_a_detector_without_a_sample_adapts_and_says_what_is_not_known(detector)
 
 
 @pytest.mark.parametrize(("width", "rows"), [(100, 1024), (898, 256), (899, None)])
-def test_a_sample_takes_at_most_300_kb_of_judged_rows(width, rows):
+def test_a_sample_takes_at_most_460_kb_of_judged_rows(width, rows):
     values = np.repeat(np.arange(1100.0)[:, None], width, axis=1)
     head = LinearHead(np.zeros(width), np.ones(width), np.zeros((1, width), np.float32), np.zeros(1))
     sample = training_sample(head, values, np.arange(1100) / 2, seed=0)
