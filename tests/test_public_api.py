@@ -119,8 +119,9 @@ def test_a_detector_is_measured_on_labels_of_any_kind(trained, kind):
         ({"labels": ["toxic"] * 40}, "is toxic|holds 'toxic'|in all 40 rows"),
         ({"features": "margin"}, "margin"),
         ({"layers": [-1]}, "counted from 0"),
+        ({"by_length": 2}, "by_length=2: need a share from 0 to 1"),
     ],
-    ids=["few", "missing", "a word", "one class", "features", "layers"],
+    ids=["few", "missing", "a word", "one class", "features", "layers", "share"],
 )
 def test_train_refuses_wrong_options_before_it_loads_a_model(change, words):
     options = {"labels": WORDS, "model": "owner/that-is-nowhere", **change}

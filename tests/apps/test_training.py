@@ -100,27 +100,6 @@ def test_every_feature_can_be_trained_saved_and_used(fit_on, loaded, tmp_path, f
     np.testing.assert_allclose(scores, expected[:, 0], rtol=1e-4, atol=1e-6)
 
 
-def test_a_prior_moves_weight_from_one_statistic_to_the_others(loaded):
-    texts, labels = labeled()
-    reader = TextReader(loaded, FeatureSpec(features=("margin_max", "margin_last"), max_tokens=24))
-    table = read_table(reader, read_texts(texts))
-    last = np.repeat(["last" in column.name for column in reader.columns], [c.size for c in reader.columns])
-    words = {"name": "n", "label": "toxic", "negative": "clean", "strengths": (0.01,), "table": table}
-    plain = fit_detector(texts, labels, reader, **words).artifact
-    less = fit_detector(texts, labels, reader, prior={"margin_last": 0.01}, **words).artifact
-
-    def share(artifact):  # of the logit's spread over the rows
-        apart = artifact.head.weight[0] * (table.values - artifact.head.mean) / artifact.head.scale
-        return np.std(apart[:, last].sum(1)) / np.std(apart.sum(1))
-
-    assert share(less) < 0.2 * share(plain)
-    assert less.training["settings"]["prior"] == {"margin_last": 0.01}
-    with pytest.raises(
-        BadFeatures, match="a prior for margin_mean, but the features are margin_max, margin_last"
-    ):
-        fit_detector(texts, labels, reader, prior={"margin_mean": 1.0}, **words)
-
-
 def test_bad_requests_are_refused(loaded):
     texts, labels = labeled()
     reader = TextReader(loaded, FeatureSpec(features=("margins",), max_tokens=24))
@@ -139,6 +118,12 @@ def test_bad_requests_are_refused(loaded):
     for seed in (-1, 2**32):
         with pytest.raises(BadFeatures, match=f"seed {seed} is not a whole number from 0 to 4294967295"):
             fit_detector(texts, labels, reader, seed=seed, **words)
+    for share in (-0.1, 1.5, np.nan, True, "1"):
+        with pytest.raises(BadFeatures, match=f"by_length={share!r}: need a share from 0 to 1"):
+            fit_detector(texts, labels, reader, by_length=share, **words)
+    deviations = TextReader(loaded, FeatureSpec(features=("spline7",), max_tokens=24))
+    with pytest.raises(BadFeatures, match="sign_mean of a text does not follow from that of its windows"):
+        fit_detector(texts, labels, deviations, by_length=1.0, progress=pytest.fail, **words)
     with pytest.raises(BadLabels, match="0 positive"):
         fit_detector(texts, np.zeros(40), reader, **words)
 

@@ -106,6 +106,23 @@ def test_suspects_have_their_texts_in_a_file_of_their_own_on_request(fit, tmp_pa
     assert with_texts[0].endswith(",text")
 
 
+def test_scores_go_by_the_length_of_a_text_on_request(fit, tmp_path):
+    fit("--by-length", "0.5")
+    half = Artifact.load(tmp_path / "out")
+    assert len(half.calibrations[0].by_length) > 1
+    assert "--by-length 0.5" in half.command
+    assert "Scores take the length of a text into account" in (tmp_path / "out" / "CARD.md").read_text(
+        "utf-8"
+    )
+    fit("--by-length", "1")
+    whole = Artifact.load(tmp_path / "out")
+    for (tokens, offset), (same, twice) in zip(
+        half.calibrations[0].by_length, whole.calibrations[0].by_length, strict=True
+    ):
+        assert (tokens, offset) == (same, pytest.approx(twice / 2))
+    assert "--by-length" in fit("--by-length", "2", code=2).stderr
+
+
 def test_the_card_holds_the_command_as_typed(fit, comments, tmp_path):
     fit("--split", "split", "--prompt", r"Rude?\n", "--keep-features")
     card = (tmp_path / "out" / "CARD.md").read_text("utf-8")

@@ -34,9 +34,9 @@ def wide_table(rows=90, columns=400, seed=2):
     return values, (sums > [120, 130]).astype(int)
 
 
-def direct(values, y, C, prior=1.0):
+def direct(values, y, C):
     """scikit-learn on the standardized columns themselves."""
-    rows = StandardScaler().fit_transform(values.astype(np.float64)) * np.sqrt(prior)
+    rows = StandardScaler().fit_transform(values.astype(np.float64))
     model = LogisticRegression(C=C, class_weight="balanced", tol=1e-10, max_iter=100_000)
     return rows, model.fit(rows, y)
 
@@ -60,25 +60,6 @@ def test_the_basis_keeps_inner_products():
     standardized = StandardScaler().fit_transform(values.astype(np.float64))
     coordinates = Basis.of(values).coordinates
     assert coordinates @ coordinates.T == pytest.approx(standardized @ standardized.T, abs=1e-3)
-
-
-def test_a_prior_is_a_factor_on_the_standardized_column():
-    values, labels = wide_table(120, 200)
-    prior = np.where(np.arange(200) < 10, 0.1, 1.0)
-    rows, model = direct(values, labels[:, 0], 1e-2, prior)
-    fitted = fit(values, labels[:, :1], strengths=(1e-2,), prior=prior)
-    expected = model.decision_function(rows)
-    assert fitted.head.logit(values)[:, 0] == pytest.approx(expected, abs=1e-4 * float(np.ptp(expected)))
-    even = fit(values, labels[:, :1], strengths=(1e-2,), prior=np.ones(200))
-    assert even.logits == pytest.approx(fit(values, labels[:, :1], strengths=(1e-2,)).logits)
-    assert np.abs(even.logits - fitted.logits).max() > 0.01
-
-
-@pytest.mark.parametrize("prior", [np.ones(7), np.zeros(8), np.full(8, np.nan)])
-def test_a_prior_that_does_not_fit_the_columns_is_refused(prior):
-    values, labels = table()
-    with pytest.raises(BadFeatures, match=r"for 8 columns: give each one above 0"):
-        fit(values, labels[:, :1], prior=prior)
 
 
 def test_all_rows_as_anchors_are_the_exact_basis_and_half_of_them_come_close():

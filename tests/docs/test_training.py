@@ -3,6 +3,10 @@
 import re
 from pathlib import Path
 
+import numpy as np
+
+from splinelens.apps.training import training_sample
+from splinelens.detect.heads import LinearHead
 from splinelens.detect.learning_curve import SMALLEST
 from splinelens.detect.solver import ANCHOR_ROWS, EXACT_ROWS, ROWS_PER_CLASS
 
@@ -36,6 +40,17 @@ def test_the_numbers_of_rows_on_the_page_are_those_of_the_code():
     assert f"| under {2 * ROWS_PER_CLASS} |" in page
     assert f"at least {ROWS_PER_CLASS} rows of each class" in page
     assert f"fits the head on {SMALLEST}, {2 * SMALLEST}, {4 * SMALLEST}, ... rows" in page
+
+
+def test_the_sample_that_limits_an_adaptation_is_as_large_as_the_page_says():
+    page = re.sub(r"\s+", " ", PAGE.read_text("utf-8"))
+    columns = int(re.search(r"A detector of one label and up to (\d+) columns", page)[1])
+    least, most, size = re.search(r"\((\d+) to ([\d,]+) rows, at most (\S+) MB\)", page).groups()
+    for width, rows in ((4, int(most.replace(",", ""))), (columns, int(least)), (columns + 1, None)):
+        head = LinearHead(np.zeros(width), np.ones(width), np.zeros((1, width), np.float32), np.zeros(1))
+        sample = training_sample(head, np.zeros((2000, width)), np.zeros(2000), seed=0)
+        assert (sample and len(sample.rows)) == rows
+        assert sample is None or sample.rows.nbytes <= float(size) * 1e6
 
 
 def test_the_limits_of_large_tables_on_the_page_are_those_of_the_code():

@@ -15,6 +15,7 @@ from splinelens.features.validation import (
     check_names,
     check_positive,
     check_seed,
+    check_share,
     check_text,
     check_texts,
     check_token,
@@ -160,6 +161,13 @@ def test_what_pandas_holds_is_read():
     assert check_texts(series.astype("string")) == ["one", None, "two", None]
     assert check_texts(series.to_frame("text")) == ["one", None, "two", None]
     assert check_texts(series.astype("category")) == ["one", None, "two", None]
+
+
+def test_a_share_is_a_number_from_0_to_1():
+    assert [check_share(share, "x") for share in (0, 1, 0.5, np.float32(0.25))] == [0, 1, 0.5, 0.25]
+    for share in (-0.1, 1.1, np.nan, True, "1", None):
+        with pytest.raises(BadFeatures, match=f"x={share!r}: need a share from 0 to 1, such as 0.5"):
+            check_share(share, "x")
 
 
 def test_a_seed_is_one_that_generators_and_scikit_learn_take():

@@ -5,7 +5,7 @@ the same text or of the same group.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
@@ -28,8 +28,8 @@ from splinelens.features.catalogue import Column
 from splinelens.features.extract import check_table_output, read_table
 from splinelens.features.reader import Progress, TextReader
 from splinelens.features.spec import FeatureSpec
-from splinelens.features.table import FeatureTable, joined_rows
-from splinelens.features.validation import check_batch_tokens, check_seed
+from splinelens.features.table import FeatureTable, check_joinable, joined_rows
+from splinelens.features.validation import check_batch_tokens, check_seed, check_share
 from splinelens.files import results_folder, write_text
 from splinelens.geometry.directions import Directions
 from splinelens.models import LoadedModel
@@ -147,6 +147,7 @@ def train(
     label: str | Sequence[str] | None = None,
     negative: str | None = None,
     groups: Any = None,  # Any: see row_groups
+    by_length: float = 0.0,
     name: str = "detector",
     sources: Sequence[str] = (),
     languages: Sequence[str] = (),
@@ -188,6 +189,9 @@ def train(
         groups: One value a text, such as its author, or the name of a column kept beside the texts. Rows of
             one group, or with the same text, are in one fold, in the learning curve too, and intervals come
             from resampling groups. A row whose value is missing is a group of its own, with a warning.
+        by_length: Let scores go by the length of a text: the share, from 0 to 1, that is taken of the offsets
+            under which a threshold has the same false-positive rate at every length. They cost ranking where
+            length itself tells the classes apart, and another five fits.
         name: Name of the detector.
         sources: Names of the data, for the card.
         languages: Languages of the texts, for the card, such as ``English``.
@@ -232,6 +236,7 @@ def train(
     negative = negative or known.negative or default_negative(names)
     _require_verdicts(known.task, names, negative)
     check_seed(seed)
+    check_share(by_length, "by_length")
     spec = FeatureSpec.of(
         features,
         layers,
@@ -256,6 +261,7 @@ def train(
         label=names,
         negative=negative,
         groups=members,
+        by_length=by_length,
         sources=sources or [source.source],
         languages=languages,
         seed=seed,
@@ -294,7 +300,6 @@ def fit_detector(
     targets: Sequence[float] = TARGETS,
     floor: float = 0.0,
     strengths: Sequence[float] = STRENGTHS,
-    prior: Mapping[str, float] | None = None,
     by_length: float = 0.0,
     seed: int = 0,
     table: FeatureTable | None = None,
@@ -323,13 +328,8 @@ def fit_detector(
         targets: False-positive rates to store thresholds for.
         floor: No label fires at a lower score, whatever the rate; see ``detect.thresholds``.
         strengths: L2 strengths C to choose from, separately for each label.
-        prior: Relative prior variance of the weights of a statistic's columns, above 0, such as
-            ``{"margin_last": 0.1}`` for a statistic that helps but would crowd out the others; those not
-            named have 1. See ``detect.solver.fit``.
-        by_length: Let scores go by the length of a text: the share, from 0 to 1, that is taken of the offsets
-            under which a threshold has the same false-positive rate at every length. They are fitted on
-            negative rows, also joined to longer texts (``joined_rows``), with another five fits. They cost
-            ranking where length itself tells the classes apart.
+        by_length: As in ``train``; the offsets are fitted on negative rows, also joined to longer texts
+            (``joined_rows``), with another five fits.
         seed: Of the folds and the bootstrap.
         table: Features that were read before; None reads them.
         fitted: A head that was fitted before on the rows of ``table`` that have features, with the
@@ -346,14 +346,16 @@ def fit_detector(
     Raises:
         BadLabels: Labels that do not fit the task, one class only, too few rows of a class to split, or
             verdicts that are equal, empty or ``undetermined``.
-        BadFeatures: A prior that does not fit the features, a table of other texts or columns, a seed that is
-            negative or above 32 bits, or ``by_length`` with statistics of which long texts cannot be joined.
+        BadFeatures: A table of other texts or columns, a seed that is negative or above 32 bits, or a
+            ``by_length`` that is no share from 0 to 1 or with statistics of which long texts do not follow.
     """
     source = Texts.of(texts)
     names = (label,) if isinstance(label, str) else tuple(label)
     known = require_labels(labels, task, names, len(source))
     _require_verdicts(task, names, negative)
     check_seed(seed)
+    if check_share(by_length, "by_length"):
+        check_joinable(reader.columns)
     table = table or read_table(reader, source, output=output, overwrite=overwrite, progress=progress)
     if table.columns != reader.columns or len(table) != len(source):
         raise BadFeatures(
@@ -366,7 +368,6 @@ def fit_detector(
     hashes = text_hashes([text for text, usable in zip(source.texts, ok, strict=True) if usable])
     different, same_text = np.unique(hashes, return_inverse=True)
     members = None if groups is None else groups.numbers[ok]
-    column_prior = _column_prior(table, prior) if prior else None
     fitted = fitted or fit(
         values,
         y,
@@ -376,7 +377,6 @@ def fit_detector(
         names=names,
         texts=same_text,
         groups=members,
-        prior=column_prior,
     )
     tokens, numbers = table.tokens[ok], np.array(source.numbers)[ok]
     directions = reader.layout.directions
@@ -384,7 +384,7 @@ def fit_detector(
     if by_length:
         together = same_text if members is None else joined(same_text, members)
         long = fitted.long or _joined_negatives(
-            table.columns, values, y, tokens, judge, together, fitted, column_prior, seed
+            table.columns, values, y, tokens, judge, together, fitted, seed
         )
         knots = [
             length_offsets(
@@ -413,7 +413,7 @@ def fit_detector(
         calibrations=_calibrations(fitted, y[judge], tokens[judge], knots, names, task),
         thresholds=((),) * len(names),
         training={
-            "settings": {**fitted.settings, **({"prior": dict(prior)} if prior else {})},
+            "settings": fitted.settings,
             "seed": seed,
             "rows": len(y),
             "positives": positives[0] if task == "binary" else dict(zip(names, positives, strict=True)),
@@ -517,17 +517,6 @@ def training_sample(head: LinearHead, values: np.ndarray, logits: np.ndarray, se
     return Sample(standardized.astype(np.float16), logits[rows].astype(np.float32))
 
 
-def _column_prior(table: FeatureTable, prior: Mapping[str, float]) -> np.ndarray:
-    """The prior variance of each column's weight."""
-    statistics = [column.statistic.name for column in table.columns]
-    unknown = sorted(set(prior) - set(statistics))
-    if unknown:
-        raise BadFeatures(
-            f"a prior for {', '.join(unknown)}, but the features are {', '.join(dict.fromkeys(statistics))}"
-        )
-    return np.repeat([prior.get(name, 1.0) for name in statistics], [column.size for column in table.columns])
-
-
 def _model(reader: TextReader) -> dict[str, Any]:  # Any: plain JSON values
     """The model that a detector works with."""
     loaded, depth = reader.loaded, max(reader.layers, default=0) + 1
@@ -560,7 +549,6 @@ def _joined_negatives(
     judge: np.ndarray,
     groups: np.ndarray,
     fitted: Fitted,
-    prior: np.ndarray | None,
     seed: int,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """For each label, logits and tokens of long negative texts: judged rows, joined within a fold.
@@ -572,7 +560,7 @@ def _joined_negatives(
     parts: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in labels.T]
     for held_out in folds(labels, judge, groups, seed):
         rest = ~np.isin(groups, groups[held_out])
-        head = Basis.of(values[rest], prior).fitted_head(labels[rest], strengths)
+        head = Basis.of(values[rest]).fitted_head(labels[rest], strengths)
         for label, y in enumerate(labels.T):
             rows = held_out[y[held_out] == 0]
             for long, lengths in long_texts(columns, values[rows], tokens[rows], rng):

@@ -70,6 +70,17 @@ def train(
             metavar="NAME",
         ),
     ] = None,
+    by_length: Annotated[
+        float,
+        typer.Option(
+            "--by-length",
+            help="Let scores go by the length of a text: with 1 a threshold has the same false-positive rate "
+            "at every length, as far as the rows tell; with 0.5 half of that, at less cost in ranking.",
+            metavar="SHARE",
+            min=0,
+            max=1,
+        ),
+    ] = 0.0,
     seed: options.Seed = 0,
     encoding: options.Encoding = "utf-8",
     format: options.Format = None,
@@ -163,6 +174,7 @@ def train(
                 label=label_name,
                 negative=negative_name,
                 groups=group,
+                by_length=by_length,
                 name=name or output.resolve().name,
                 sources=[texts.source + (f" ({', '.join(chosen)})" if chosen else "")],
                 languages=language or [],

@@ -18,8 +18,7 @@ class LinearHead:
     Attributes:
         mean: (column,), mean of each column over the training rows; float64, since rounded to float32 a
             mean far larger than its scale would shift the logit.
-        scale: (column,), standard deviation of each column, 1 where it is constant; divided by the square
-            root of the prior variance of its weight if there was one.
+        scale: (column,), standard deviation of each column, 1 where it is constant.
         weight: (label, column), coefficients of the standardized columns.
         bias: (label,), the logits of a text whose columns all equal the mean.
     """

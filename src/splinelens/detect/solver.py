@@ -71,7 +71,6 @@ def fit(
     names: Sequence[str] = (),
     texts: np.ndarray | None = None,
     groups: np.ndarray | None = None,
-    prior: np.ndarray | None = None,
 ) -> Fitted:
     """Fit one head per label and judge rows out of fold.
 
@@ -88,11 +87,9 @@ def fit(
         names: Names of the labels, for messages and settings; needed if there are several.
         texts: (text,) one number per row, equal for rows with the same text; None takes all as different.
         groups: (text,) one number per row, equal for rows of one group; None is no groups.
-        prior: (column,) relative prior variance of each weight, above 0: with 0.1 a weight is penalized
-            ten times as much. None takes 1.
 
     Raises:
-        BadFeatures: Values that are not finite, or a prior that does not fit the columns.
+        BadFeatures: No columns, or values that are not finite.
         BadLabels: Fewer than 10 positive or negative rows of a label, among all rows, the judged ones, or
             their different texts; or a class whose rows are all in one group. The message names the label and
             counts.
@@ -121,7 +118,7 @@ def fit(
         for y, name in zip(labels[~inside].T, named, strict=True):
             require_rows(y, name, what="rows outside one of the folds", least=1)
         fold[inside] = number
-    basis = Basis.of(rows, prior)
+    basis = Basis.of(rows)
     chosen = cross_validate(basis.coordinates, labels, fold, strengths, judged=judge)
     return Fitted(
         basis.fitted_head(labels, chosen.strengths),
@@ -151,22 +148,20 @@ class Basis:
     factor: np.ndarray | None
 
     @classmethod
-    def of(
-        cls, rows: np.ndarray, prior: np.ndarray | None = None, *, anchors: np.ndarray | None = None
-    ) -> "Basis":
-        """The basis of a table, with the prior of ``fit``.
+    def of(cls, rows: np.ndarray, *, anchors: np.ndarray | None = None) -> "Basis":
+        """The basis of a table.
 
         ``anchors`` are indices of the rows that span the weights; None takes all rows of a table of up to
         ``EXACT_ROWS``, else ``ANCHOR_ROWS`` random ones.
 
         Raises:
-            BadFeatures: No columns, values that are not finite, or a prior that does not fit the columns.
+            BadFeatures: No columns, or values that are not finite.
         """
         from scipy.linalg import solve_triangular
         from scipy.linalg.blas import dsyrk
 
         n, width = rows.shape
-        mean, scale = _standardization(rows, prior)
+        mean, scale = _standardization(rows)
         if width <= min(n, ANCHOR_ROWS):
             coordinates = np.concatenate(list(_standardized(rows, mean, scale)), axis=1)
             return cls(rows, mean, scale, _rounded(coordinates), slice(None), None)
@@ -349,14 +344,11 @@ def _logistic(C: float = 1.0) -> Any:  # Any: scikit-learn ships no types
     return LogisticRegression(C=float(C), tol=1e-6, max_iter=5000)
 
 
-def _standardization(rows: np.ndarray, prior: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def _standardization(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean (float64) and scale (float32) of each column; see ``Basis``."""
     from sklearn.preprocessing import StandardScaler
 
     width = rows.shape[1]
-    variance = np.ones(width) if prior is None else np.asarray(prior, dtype=np.float64)
-    if variance.shape != (width,) or not (np.isfinite(variance).all() and (variance > 0).all()):
-        raise BadFeatures(f"a prior of shape {variance.shape} for {width:,} columns: give each one above 0")
     if not width:
         raise BadFeatures("the table has no columns; name a feature")
     scalers = []
@@ -365,7 +357,7 @@ def _standardization(rows: np.ndarray, prior: np.ndarray | None) -> tuple[np.nda
         if not np.isfinite(block).all():
             raise BadFeatures("the table holds numbers that are not finite; leave such rows out")
         scalers.append(StandardScaler().fit(block))
-    scale = np.concatenate([scaler.scale_ for scaler in scalers]) / np.sqrt(variance)
+    scale = np.concatenate([scaler.scale_ for scaler in scalers])
     return np.concatenate([scaler.mean_ for scaler in scalers]), scale.astype(np.float32)
 
 

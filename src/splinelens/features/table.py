@@ -309,14 +309,30 @@ def joined_rows(
     for column in columns:
         block = values[: count * size, start : start + column.size].reshape(count, size, column.size)
         start += column.size
-        how = "sum" if column.statistic.needs == "tokens" else column.statistic.pooling
+        how = _joining(column)
         if how in ("mean", "occupancy"):
             blocks.append((block * (lengths / lengths.sum(axis=1, keepdims=True))[..., None]).sum(axis=1))
-        elif how in ("max", "min", "sum", "last"):
-            blocks.append(block[:, -1] if how == "last" else getattr(block, how)(axis=1))
         else:
-            raise BadFeatures(f"{column.name} of a text does not follow from that of its windows")
+            blocks.append(block[:, -1] if how == "last" else getattr(block, how)(axis=1))
     return np.concatenate(blocks, axis=1).astype(np.float32), lengths.sum(axis=1)
+
+
+def check_joinable(columns: Sequence[Column]) -> None:
+    """Refuse columns that ``joined_rows`` cannot join.
+
+    Raises:
+        BadFeatures: A column that does not follow from those of the windows, such as a deviation.
+    """
+    for column in columns:
+        _joining(column)
+
+
+def _joining(column: Column) -> str:
+    """How the values of windows become that of a text."""
+    how = "sum" if column.statistic.needs == "tokens" else column.statistic.pooling
+    if how not in ("mean", "occupancy", "max", "min", "sum", "last"):
+        raise BadFeatures(f"{column.name} of a text does not follow from that of its windows")
+    return how
 
 
 def entry_names(columns: Sequence[Column]) -> list[str]:

@@ -203,6 +203,22 @@ def check_seed(seed: object) -> int:
     return index(seed)  # type: ignore[arg-type]  # likewise
 
 
+def check_share(share: object, parameter: str) -> float:
+    """A share, from 0 to 1.
+
+    Raises:
+        BadFeatures: It is none.
+
+    Example:
+        >>> check_share(0.5, "by_length")
+        0.5
+    """
+    numbers = int | float | np.integer | np.floating
+    if isinstance(share, bool) or not isinstance(share, numbers) or not 0 <= share <= 1:  # also nan
+        raise BadFeatures(f"{parameter}={share!r}: need a share from 0 to 1, such as 0.5")
+    return float(share)
+
+
 def is_whole_number(value: object, minimum: int) -> bool:
     """Whether a value is a whole number of Python or NumPy, and at least the minimum.
 
