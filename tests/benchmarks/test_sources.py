@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from detection import sources
 from detection.data import letters_and_digits, read_evaluation
-from detection.fitting import gather
+from detection.fitting import Learned, gather
 from detection.sources import FORUM, SOURCES, unfitted_documents
 from detectors import recipes
 
@@ -25,6 +25,16 @@ def test_every_source_names_its_licence_and_has_rows(folder):
         assert len(rows.texts) == len(rows.labels) == len(rows.train) > 0
         assert set(rows.labels.tolist()) <= {0, 1}
         assert rows.train.any()
+
+
+def test_every_source_has_the_rows_and_the_role_that_it_states(data_dir):
+    for name, source in SOURCES.items():
+        rows = source.read(data_dir)
+        assert rows.train.sum() == source.rows, name
+        assert (source.role == "harmless") == (not rows.labels.any()), name
+    learned = [recipe for recipe in recipes(30) if isinstance(recipe, Learned)]
+    with_thresholds = {name for name, source in SOURCES.items() if source.role == "thresholds"}
+    assert with_thresholds == {recipe.judge for recipe in learned}
 
 
 def test_no_row_to_fit_on_has_the_letters_and_digits_of_a_tested_text_or_of_another_row(rows, folder):
