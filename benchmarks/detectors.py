@@ -5,7 +5,7 @@
     python benchmarks/detectors.py --data DIR --measure-only [NAME ...]
 
 The choices (prompt, layers, directions, rows) come from benchmarks/search.md; the rows are those of
-``detection/sources.py``. MLP inputs of the training rows are kept in CACHE in half precision, 35 GB for the default
+``detection/sources.py``. MLP inputs of the training rows are kept in CACHE in half precision, 30 GB for the default
 model; the few features of ``domain`` are kept in float32. Fitting uses the test rows only to leave out training
 rows that repeat them. Each detector is then measured on the test rows from the texts, in float32 as a user scores
 them, and its card is written; ``--measure-only`` does only that, for detectors that exist. ``--dtype`` is that of
@@ -103,8 +103,8 @@ def main() -> None:
             recipe = recipe.without(source)
         folder = args.output / recipe.name
         if model and recipe.name in args.only:
-            said = command(recipe.name, model.name, args.dtype, args.without)
-            fit(recipe, data, args.data, args.cache, model, args.dtype, said).save(folder)
+            made_by = command(recipe.name, model.name, args.dtype, args.without)
+            fit(recipe, data, args.data, args.cache, model, args.dtype, made_by).save(folder)
         if recipe.name in (*args.only, *args.measure_only):
             artifact = Artifact.load(folder)
             detector = Detector.load(folder, max_tokens=artifact.spec["max_tokens"], long="cut")
@@ -152,15 +152,15 @@ def fit(
     cache: Path,
     model: LoadedModel,
     dtype: str,
-    said: str,
+    made_by: str,
 ) -> Artifact:
     """Read the training rows with the model in ``dtype``, or open their cached features, and fit a detector."""
     source = model if dtype == "float32" else load_model(model.name, n_layers=model.depth, dtype=dtype)
     if isinstance(recipe, Learned):
-        return fit_learned(recipe, folder, cache, model, source, said)
+        return fit_learned(recipe, folder, cache, model, source, made_by)
     parts = recipe.parts(data)
     texts = Texts(tuple(text for part in parts for text in part.texts(data)), {}, "the evaluation data")
-    output = cache / f"{recipe.name}-{dtype}.parquet"
+    output = cache / f"{recipe.name}-{source.fingerprint.weights[:12]}-{dtype}.parquet"
     fitted = fit_detector(
         texts,
         np.concatenate([part.labels for part in parts]),
@@ -174,7 +174,7 @@ def fit(
         strengths=STRENGTHS,
         table=read_table(TextReader(source, recipe.spec), texts, output=output),
         features_dtype=dtype,
-        command=said,
+        command=made_by,
     ).artifact
     return replace(fitted, min_tokens=recipe.min_tokens, min_score=recipe.min_score)
 

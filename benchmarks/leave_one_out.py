@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from detection.data import read_evaluation
 from detection.fitting import PROMPT, Ensemble, Learned, cached_layers, fit_heads, gather, read_tokens
-from detection.inputs import read_inputs
+from detection.inputs import inputs_folder, read_inputs
 from detection.learned import Tokens
 from detectors import DEFAULT_MODEL, recipes
 from sklearn.metrics import roc_auc_score
@@ -70,9 +70,8 @@ def seed_sentences(
     """Labels and logits of ToxiGen's seed sentences."""
     texts = read_evaluation(folder, ["toxigen"]).sets["toxigen"]
     cached = cached_layers(loaded.depth)
-    inputs = read_inputs(
-        loaded, [text or "" for text in texts.texts], cache / "inputs/toxigen", prompt=PROMPT, layers=cached
-    )
+    where = inputs_folder(cache, loaded, cached) / "toxigen"
+    inputs = read_inputs(loaded, [text or "" for text in texts.texts], where, prompt=PROMPT, layers=cached)
     every = np.ones(len(texts), bool)
     tokens = []
     for head, known in zip(ensemble.recipe.heads, ensemble.tokens, strict=True):

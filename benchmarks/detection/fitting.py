@@ -14,7 +14,7 @@ import torch
 from sklearn.model_selection import StratifiedKFold
 
 from detection.data import letters_and_digits
-from detection.inputs import read_inputs
+from detection.inputs import inputs_folder, read_inputs
 from detection.learned import Network, Settings, Tokens, folded, moments, pooled, train
 from detection.sources import SOURCES, SourceRows, tested_texts
 from splinelens.apps.training import fit_detector, long_texts
@@ -160,9 +160,10 @@ def gather(recipe: Learned, folder: Path) -> Rows:
 def read_tokens(recipe: Learned, rows: Rows, folder: Path, cache: Path, loaded: LoadedModel) -> list[Tokens]:
     """Standardized inputs of all rows, for each head at its layers; heads with equal layers share them."""
     inputs, cached = [], cached_layers(loaded.depth)
+    folder_of_model = inputs_folder(cache, loaded, cached)
     for name in rows.names:
         texts, cut = SOURCES[name].read(folder).texts, SOURCES[name].max_tokens
-        where = cache / "inputs" / name
+        where = folder_of_model / name
         inputs.append(read_inputs(loaded, texts, where, prompt=PROMPT, layers=cached, max_tokens=cut))
     mean, scale = moments(inputs[rows.names.index(recipe.judge)])
     by_layers: dict[tuple[int, ...], Tokens] = {}

@@ -36,6 +36,12 @@ class Inputs:
         return len(self.start) - 1
 
 
+def inputs_folder(cache: Path, loaded: LoadedModel, layers: Sequence[int]) -> Path:
+    """Where the inputs of a model in its number type are kept, a folder for each source below it."""
+    model = loaded.fingerprint_at(max(layers) + 1)
+    return cache / "inputs" / f"{model.weights[:12]}-{model.dtype}"
+
+
 def read_inputs(
     loaded: LoadedModel,
     texts: Sequence[str],
@@ -56,8 +62,8 @@ def read_inputs(
         max_tokens: Longer texts are cut.
     """
     record = folder / "inputs.json"
-    said = describe(loaded, texts, prompt=prompt, layers=layers, max_tokens=max_tokens)
-    if record.is_file() and json.loads(record.read_text("utf-8")) == said:
+    request = describe(loaded, texts, prompt=prompt, layers=layers, max_tokens=max_tokens)
+    if record.is_file() and json.loads(record.read_text("utf-8")) == request:
         return Inputs(folder)
     folder.mkdir(parents=True, exist_ok=True)
     record.unlink(missing_ok=True)
@@ -82,7 +88,7 @@ def read_inputs(
     store.flush()
     np.save(folder / "start.npy", start)
     with atomic_write(record) as file:
-        file.write_text(json.dumps(said), "utf-8")
+        file.write_text(json.dumps(request), "utf-8")
     return Inputs(folder)
 
 

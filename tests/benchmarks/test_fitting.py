@@ -1,10 +1,12 @@
 """Tests detection/fitting.py: a sum of heads is one detector, and reads texts as its heads read the cache."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from detection.fitting import Head, Learned, cached_layers, fit_heads, fit_learned, gather, read_tokens
+from detection.inputs import inputs_folder
 from detection.learned import Settings
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
@@ -115,6 +117,19 @@ def test_a_head_that_was_fitted_before_on_the_same_rows_is_taken_from_the_cache(
     assert len(set((tmp_path / "networks").iterdir()) - files) == 1
     fit_heads(RECIPE, tokens, rows, usable[:-20], "less", tmp_path)
     assert len(set((tmp_path / "networks").iterdir()) - files) >= 2
+
+
+def test_another_model_or_number_type_does_not_replace_the_inputs_of_the_first(read, cache, loaded):
+    read(RECIPE)
+    half, other = deepcopy(loaded.model).bfloat16(), deepcopy(loaded.model)
+    next(other.parameters()).add_(1)
+    layers = cached_layers(loaded.depth)
+    first, *others = (
+        inputs_folder(cache, replace(loaded, model=model), layers) for model in (loaded.model, half, other)
+    )
+    assert {path.name for path in first.iterdir()} == set(SOURCES)
+    assert len({first, *others}) == 3
+    assert not any(folder.exists() for folder in others)
 
 
 def test_a_fitted_detector_is_saved_loaded_scores_and_explains(folder, cache, loaded, tmp_path):
