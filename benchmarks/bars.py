@@ -166,11 +166,11 @@ class Bars:
         scores, tokens = self._scores(one)
         thresholds = {f"{t.target:g}": t for t in self.detector.artifact.thresholds[0]}
         at = {name: stored.score for name, stored in thresholds.items()}
-        found = [evaluate(one.labels, scores, tokens, thresholds=at, resamples=self.resamples)]
+        evaluations = [evaluate(one.labels, scores, tokens, thresholds=at, resamples=self.resamples)]
         if self.tfidf:
             rival = self.tfidf.scores(one.texts)
-            found.append(evaluate(one.labels, rival, tokens, resamples=self.resamples))
-        ours, theirs = found[0], found[-1] if self.tfidf else None
+            evaluations.append(evaluate(one.labels, rival, tokens, resamples=self.resamples))
+        ours, theirs = evaluations[0], evaluations[-1] if self.tfidf else None
 
         def row(
             what: str, read: Callable[[Any], tuple[float, Interval | None]]
@@ -317,16 +317,16 @@ class Bars:
         if self.rows:
             rivals = [self._tfidf(self.rows.usable, at).scores(one.texts) for at in order]
             columns.append(np.stack(rivals, axis=1))
-        found = [
+        evaluations = [
             evaluate_labels(one.types[:, order], scores, read.tokens, labels, resamples=self.resamples)
             for scores in columns
         ]
-        means = [value for each in found for value in (each.mean_auc, each.mean_auc_interval)]
-        yield self._row(one, "mean AUC of the six types", found[0].n, *means).at_least(0.95)
+        means = [value for each in evaluations for value in (each.mean_auc, each.mean_auc_interval)]
+        yield self._row(one, "mean AUC of the six types", evaluations[0].n, *means).at_least(0.95)
         for label in labels:
-            each = [evaluations.labels[label] for evaluations in found]
+            each = [by_label.labels[label] for by_label in evaluations]
             aucs = [value for e in each for value in ((e.auc, e.auc_interval) if e else (None, None))]
-            yield self._row(one, f"AUC of {label}", found[0].n, *aucs)
+            yield self._row(one, f"AUC of {label}", evaluations[0].n, *aucs)
 
     def _spans(self) -> Iterator[Measured]:
         artifact = self.detector.artifact

@@ -156,15 +156,15 @@ def joined_comments(jig: TestSet, model: LoadedModel, limit: int | None = None) 
     rng, texts = np.random.default_rng(0), []
     for low, high in LENGTHS[2:]:
         joined: list[str] = []
-        parts, total, wanted = [], 0, _length(low, high, rng)
+        parts, total, target = [], 0, _length(low, high, rng)
         for row in rng.permutation(len(harmless)):
             if total and total + lengths[row] > high:
-                parts, total, wanted = [], 0, _length(low, high, rng)
+                parts, total, target = [], 0, _length(low, high, rng)
             parts.append(harmless[row])
             total += lengths[row] + 1
-            if total >= wanted:
+            if total >= target:
                 joined.append("\n".join(parts))
-                parts, total, wanted = [], 0, _length(low, high, rng)
+                parts, total, target = [], 0, _length(low, high, rng)
         texts += joined[:limit]
     return TestSet.of("harmless comments joined", texts, [0] * len(texts), ["joined"] * len(texts))
 

@@ -314,19 +314,19 @@ def fit_learned(
     judged = usable[judge]
     print(f"{recipe.name}: {len(usable)} rows, {len(judged)} for thresholds", flush=True)
     logits = np.empty((len(judged), len(recipe.labels)))
-    held_apart = []
+    of_folds = []
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
     for fold, (_, held_out) in enumerate(folds.split(judged, rows.labels[judged, 0])):
         title = f"fold {fold + 1} of {FOLDS}"
         held = judged[held_out]
         ensemble = fit_heads(recipe, tokens, rows, np.setdiff1d(usable, held), title, cache)
         logits[held_out] = ensemble.logits(held)
-        held_apart.append((held, ensemble.pooled(held), *ensemble.weight()))
+        of_folds.append((held, ensemble.pooled(held), *ensemble.weight()))
     final = fit_heads(recipe, tokens, rows, usable, "all rows", cache)
     values = final.pooled(usable)
     reader = TextReader(model, recipe.spec, directions=final.directions())
     long = tuple(
-        _long_negatives(reader.columns, held_apart, rows.labels[:, label], tokens[0].lengths, label)
+        _long_negatives(reader.columns, of_folds, rows.labels[:, label], tokens[0].lengths, label)
         for label in range(len(recipe.labels))
     )
     counts = {name: int((rows.sources[usable] == at).sum()) for at, name in enumerate(rows.names)}
@@ -368,17 +368,17 @@ def _cut(rows: Rows, chosen: np.ndarray, loaded: LoadedModel) -> np.ndarray:
 
 def _long_negatives(
     columns: Sequence[Column],
-    held_apart: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]],
+    of_folds: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]],
     labels: np.ndarray,
     lengths: np.ndarray,
     label: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Logits and tokens of long texts without a label, joined from rows of one fold.
 
-    ``held_apart`` has for each fold its rows, their pooled margins, and weight and bias of the linear layer.
+    ``of_folds`` has for each fold its rows, their pooled margins, and weight and bias of the linear layer.
     """
     rng, logits, tokens = np.random.default_rng(0), [], []
-    for held, values, weight, bias in held_apart:
+    for held, values, weight, bias in of_folds:
         negative = labels[held] == 0
         for joined, counts in long_texts(columns, values[negative], lengths[held][negative], rng):
             logits.append(joined @ weight[label] + bias[label])

@@ -103,8 +103,8 @@ class Tokens:
 
 def moments(inputs: Inputs, tokens: int = 6000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each input over a sample of tokens, (layer, width) each."""
-    places = np.sort(np.random.default_rng(seed).permutation(len(inputs.tokens))[:tokens])
-    sample = inputs.tokens[places].astype(np.float32)
+    positions = np.sort(np.random.default_rng(seed).permutation(len(inputs.tokens))[:tokens])
+    sample = inputs.tokens[positions].astype(np.float32)
     return sample.mean(0), sample.std(0) + 1e-3
 
 
@@ -198,8 +198,8 @@ def pooled(network: Network, tokens: Tokens, rows: np.ndarray, settings: Setting
     order = np.argsort(tokens.lengths[rows], kind="stable")
     order = order[tokens.lengths[rows[order]] > 0]
     with torch.no_grad():
-        for places in _batches(tokens.lengths[rows], order, settings):
-            out[places] = network.pooled(*tokens.batch(rows[places])).numpy()
+        for positions in _batches(tokens.lengths[rows], order, settings):
+            out[positions] = network.pooled(*tokens.batch(rows[positions])).numpy()
     return out
 
 
