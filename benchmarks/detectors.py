@@ -25,7 +25,7 @@ from detection.data import SETS, TYPES, EvaluationData, read_evaluation
 from detection.features import READINGS
 from detection.fitting import Head, Learned, cached_layers, fit_learned
 from detection.learned import Settings
-from detection.sources import SOURCES
+from detection.sources import FORUM, SOURCES
 from detection.training_rows import Part, domain_parts, measured_part
 from pydantic_core import to_jsonable_python
 
@@ -202,7 +202,7 @@ def with_measurements(detector: Detector, data: EvaluationData) -> Artifact:
     ]
     if artifact.task == "binary":
         numbers["flagged"] = [to_jsonable_python(share) for share in false_alarms(detector, data)]
-        limits.append(disguised(detector, texts, part.labels[:, 0]))
+        limits += [forum_by_kind(detector), disguised(detector, texts, part.labels[:, 0])]
     if artifact.task == "labels":
         limits.append(
             "Rude comments are more frequent among the rows than in life, and of the rare labels there are few: "
@@ -246,6 +246,23 @@ def false_alarms(detector: Detector, data: EvaluationData) -> Iterator[Share]:
         flagged, name = _flagged(detector, texts), f"{kind} flagged at the stored 5 % threshold"
         interval = proportion_interval(flagged, len(texts))
         yield Share(name, detector.artifact.negative, flagged, len(texts), flagged / len(texts), interval)
+
+
+def forum_by_kind(detector: Detector) -> str:
+    """How many forum comments of each kind are flagged, and what a small reader misses."""
+    with open(FORUM, encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    kinds: dict[tuple[int, str], list[str]] = {}
+    for row in rows:
+        kinds.setdefault((row["label"], row["kind"]), []).append(row["text"])
+    flagged: dict[int, list[str]] = {1: [], 0: []}
+    for (label, kind), texts in kinds.items():
+        flagged[label].append(f"{kind} {_flagged(detector, texts)} of {len(texts)}")
+    return (
+        f"Of {len(rows)} forum comments, whose writers saw none of the training pairs, it flags at the 5 % threshold, "
+        f"rude: {', '.join(flagged[1])}; harmless: {', '.join(flagged[0])}. Model and prompt are small: hostility that only the "
+        "situation, the people or earlier comments give away stays below the threshold."
+    )
 
 
 def disguised(detector: Detector, texts: Texts, labels: np.ndarray) -> str:
