@@ -19,10 +19,14 @@ from splinelens.tokens import tokenize
 
 LENGTHS = ((8, 32), (33, 128), (129, 512), (513, 4096))
 """Classes of length in tokens, both ends included."""
-WINDOWS = (2000, 2000, 500, 100)
+WINDOWS = (1500, 1000, 200, 40)
 """Windows of ordinary text in each class, at most."""
-PAIRS = 4000
+JOINED = (150, 30)
+"""Joined comments in each of the two upper classes, at most."""
+PAIRS = 1000
 """Pairs of ParaDetox."""
+ROWS = {"jig": 2000, "tweet": 1500, "german": 800, "spanish": 800}
+"""Rows of the larger sets, at most; the others are read whole."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +113,7 @@ def labeled_sets(folder: Path, fitted_on: Set[str]) -> dict[str, TestSet]:
     writers = np.array([row["writer"] for row in rows])
     sets["forum"] = TestSet("forum", forum.texts, forum.labels, forum.kinds, writers=writers)
     sets["tsd"] = _spans_beside_ordinary(folder)
-    return sets
+    return {name: one.sample(ROWS.get(name)) for name, one in sets.items()}
 
 
 def types_set(folder: Path) -> TestSet:
@@ -154,7 +158,7 @@ def joined_comments(jig: TestSet, model: LoadedModel, limit: int | None = None) 
     harmless = [text for text, label in zip(jig.texts, jig.labels, strict=True) if label == 0]
     lengths = [text.total for text in tokenize(harmless, model.tokenizer)]
     rng, texts = np.random.default_rng(0), []
-    for low, high in LENGTHS[2:]:
+    for (low, high), count in zip(LENGTHS[2:], JOINED, strict=True):
         joined: list[str] = []
         parts, total, target = [], 0, _length(low, high, rng)
         for row in rng.permutation(len(harmless)):
@@ -165,7 +169,7 @@ def joined_comments(jig: TestSet, model: LoadedModel, limit: int | None = None) 
             if total >= target:
                 joined.append("\n".join(parts))
                 parts, total, target = [], 0, _length(low, high, rng)
-        texts += joined[:limit]
+        texts += joined[: min(count, limit or count)]
     return TestSet.of("harmless comments joined", texts, [0] * len(texts), ["joined"] * len(texts))
 
 
