@@ -197,8 +197,8 @@ def with_measurements(detector: Detector, data: EvaluationData) -> Artifact:
     numbers = artifact.evaluate(part.labels, scores, table.tokens).to_dict()
     limits = [
         "Thresholds were chosen on texts of up to 256 tokens. Scores take half of what the length of a text adds "
-        "into account, so harmless texts of many tokens, read whole in windows, are still flagged more often than "
-        "short ones, and one rude sentence in a long friendly text may stay below the threshold."
+        "into account, so the rate of false positives still depends on the length, and one rude sentence in a long "
+        "friendly text may stay below the threshold."
     ]
     if artifact.task == "binary":
         numbers["flagged"] = [to_jsonable_python(share) for share in false_alarms(detector, data)]
