@@ -4,11 +4,12 @@ import math
 
 import numpy as np
 import pytest
+from scipy.optimize import brentq
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from splinelens.detect.anchored import MAX_LOSS, SAMPLE_WEIGHT, Sample, refit_anchored
-from splinelens.detect.calibration import Calibration
+from splinelens.detect.calibration import Calibration, calibrate
 from splinelens.detect.heads import LinearHead
 from splinelens.errors import BadFeatures, BadLabels
 
@@ -25,6 +26,15 @@ def table(rows, width, seed=0):
     return np.random.default_rng(seed).normal(size=(rows, width))
 
 
+def errors_with_a_free_bias(logits, labels):
+    """Probability minus label of each row, where a bias is chosen so that they add up to 0."""
+
+    def errors(bias):
+        return 1 / (1 + np.exp(-logits - bias)) - labels
+
+    return errors(brentq(lambda bias: errors(bias).sum(), -50, 50))
+
+
 def test_from_an_anchor_without_weights_it_is_ridge_logistic_regression():
     rows = table(60, 20)
     labels = (rows[:, 0] + 0.3 * rows[:, 1] > 0).astype(int)
@@ -33,7 +43,7 @@ def test_from_an_anchor_without_weights_it_is_ridge_logistic_regression():
     direct = LogisticRegression(C=1 / (0.1 * unit), tol=1e-10, max_iter=10_000).fit(rows, labels)
     assert refitted.penalty == 0.1
     assert refitted.head.weight == pytest.approx(direct.coef_, rel=1e-4, abs=1e-6)
-    assert refitted.head.bias == pytest.approx(direct.intercept_, abs=1e-5)
+    assert refitted.head.logit(rows).mean() == pytest.approx(0, abs=1e-5)  # as the anchor's
 
 
 def test_it_is_stationary_for_the_penalized_distance_to_the_anchor():
@@ -43,9 +53,8 @@ def test_it_is_stationary_for_the_penalized_distance_to_the_anchor():
     refitted = refit_anchored(rows, labels, anchor, calibration, penalties=[0.3])
     standardized = (rows - 1) / 2
     unit = ((standardized - standardized.mean(axis=0)) ** 2).sum() / 80
-    wrong = 1 / (1 + np.exp(-calibration.logit(refitted.head.logit(rows)[:, 0]))) - labels
+    wrong = errors_with_a_free_bias(calibration.logit(refitted.head.logit(rows)[:, 0]), labels)
     change = 0.8 * (refitted.head.weight - anchor.weight)[0]
-    assert wrong.sum() == pytest.approx(0, abs=1e-4)  # the bias is free
     assert wrong @ standardized + 0.3 * unit * change == pytest.approx(0, abs=1e-3)
 
 
@@ -75,6 +84,21 @@ def test_an_anchor_that_is_wrong_here_is_moved_and_rows_are_judged_held_out():
     assert moved > roc_auc_score(truth, anchor.logit(new)[:, 0]) + 0.1
     assert held_out == pytest.approx(moved, abs=0.08)
     assert roc_auc_score(labels, refitted.anchor_logits) < held_out
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_a_calibration_of_held_out_logits_holds_for_the_head(share):
+    rng, anchor = np.random.default_rng(0), head([1.0] + [0.0] * 19)
+    labels, new = (rng.random(400) < share).astype(int), (rng.random(4000) < share).astype(int)
+    shift = np.array([0.7, 1.5] + [0.0] * 18)
+    rows, fresh = (table(len(y), 20, seed) + y[:, None] * shift for seed, y in enumerate((labels, new), 1))
+    refitted = refit_anchored(rows, labels, anchor, AS_IT_IS)
+    assert refitted.head is not anchor
+    calibration = calibrate(labels, refitted.logits)
+    scores = calibration.score(refitted.head.logit(fresh)[:, 0])
+    assert scores.mean() == pytest.approx(share, abs=0.03)
+    limit = np.quantile(calibration.score(refitted.logits)[labels == 0], 0.95)
+    assert (scores[new == 0] >= limit).mean() == pytest.approx(0.05, abs=0.035)
 
 
 def test_the_unit_of_the_columns_does_not_matter():
@@ -108,7 +132,7 @@ def test_a_sample_adds_the_squared_change_of_its_logits_to_the_penalty():
     change = (refitted.head.weight - anchor.weight)[0].astype(float)
     half = sample.rows[::2].astype(float)
     spread = half - half.mean(axis=0)
-    wrong = 1 / (1 + np.exp(-refitted.head.logit(rows)[:, 0])) - labels
+    wrong = errors_with_a_free_bias(refitted.head.logit(rows)[:, 0], labels)
     penalty = unit * change + SAMPLE_WEIGHT * spread.T @ (spread @ change) / 25
     assert np.abs(change).max() > 0.01
     assert refitted.step == 1

@@ -291,27 +291,30 @@ class _Problem:
         """
         if math.isinf(penalty):
             return self.logits[held_out]
-        change, _ = self._fit(rows, penalty)
+        change = self._fit(rows, penalty)
         change = self._step(change) * change
         moved = (self.coordinates[held_out] - self.coordinates[rows].mean(axis=0)) @ change
         return self.logits[held_out] + moved / self.calibration.slope
 
     def head(self, penalty: float) -> tuple[LinearHead, float, float | None]:
-        """The head fitted on all rows, the share of its change that is kept, and what it costs."""
+        """The head fitted on all rows, the share of its change that is kept, and what it costs.
+
+        The mean logit of the rows stays the anchor's, as that of held-out rows does, so that a calibration
+        fitted on these holds for the head.
+        """
         from scipy.linalg import solve_triangular
 
-        change, bias = self._fit(np.arange(len(self.labels)), penalty)
+        change = self._fit(np.arange(len(self.labels)), penalty)
         step = self._step(change)
-        change, bias = step * change, step * bias
+        change = step * change
         loss = self.sample.loss(self.sample_coordinates @ change) if self.sample else None
         alpha = solve_triangular(self.coordinates, change, lower=True, trans="T")
         weight = alpha @ self.spanning / (self.unit * self.calibration.slope)
-        shift = bias / self.calibration.slope - float(self.center @ weight)
         head = LinearHead(
             self.anchor.mean,
             self.anchor.scale,
             (self.anchor.weight[0] + weight)[None].astype(np.float32),
-            self.anchor.bias + shift,
+            self.anchor.bias - self.center @ weight,
         )
         return head, step, loss
 
@@ -328,8 +331,8 @@ class _Problem:
             low, high = (middle, high) if self.sample.loss(middle * moved) <= MAX_LOSS else (low, middle)
         return low
 
-    def _fit(self, rows: np.ndarray, penalty: float) -> tuple[np.ndarray, float]:
-        """The change of the calibrated logit: its coordinates, and that of the bias; by Newton's method."""
+    def _fit(self, rows: np.ndarray, penalty: float) -> np.ndarray:
+        """The coordinates of the change of the calibrated logit, beside a free bias; by Newton's method."""
         from scipy.linalg import solve
 
         root = math.sqrt(penalty)  # in coordinates divided by it the penalty is that of a unit prior
@@ -353,7 +356,7 @@ class _Problem:
             while (lower := value(point - step)) > current and np.abs(step).max() > _TOLERANCE:
                 step /= 2
             point, current = point - step, lower
-        return point[:-1] / root, float(point[-1])
+        return point[:-1] / root
 
 
 @dataclass(frozen=True, eq=False)
