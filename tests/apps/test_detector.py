@@ -533,6 +533,9 @@ def test_a_prevalence_multiplies_the_odds_and_keeps_verdicts_and_explanations(de
             BadDetector, match=r"prevalence .* is no share of positive texts; give one between"
         ):
             detector.score(MIXED, prevalence=share)
+    for share in (1e-12, 1 - 1e-12):
+        with pytest.raises(BadDetector, match="too near to 0 or 1; give at least 1e-9"):
+            detector.score(MIXED, prevalence=share)
 
 
 def test_an_evaluation_at_a_prevalence_keeps_ranks_and_rates(detector):

@@ -145,7 +145,8 @@ def require_prevalence(prevalence: float) -> float:
     """Validate a share of positive texts.
 
     Raises:
-        BadDetector: Not a number between 0 and 1; these two would make every score 0 or 1.
+        BadDetector: Not a number between 0 and 1, or one in a billion of either; nearer to them scores and
+            thresholds are no longer told apart.
     """
     if (
         not isinstance(prevalence, int | float | np.number) or not 0 < prevalence < 1
@@ -153,6 +154,8 @@ def require_prevalence(prevalence: float) -> float:
         raise BadDetector(
             f"prevalence {prevalence!r} is no share of positive texts; give one between 0 and 1, such as 0.02"
         )
+    if not 1e-9 <= prevalence <= 1 - 1e-9:
+        raise BadDetector(f"prevalence {prevalence!r} is too near to 0 or 1; give at least 1e-9 of either")
     return float(prevalence)
 
 
