@@ -23,6 +23,7 @@ from splinelens.detect.label_errors import contradictions
 from splinelens.detect.metrics import Evaluation
 from splinelens.detect.seen_texts import count_seen
 from splinelens.detect.shipped import find_artifact
+from splinelens.detect.solver import require_rows
 from splinelens.detect.thresholds import Threshold, thresholds
 from splinelens.errors import BadDetector, BadLabels
 from splinelens.features.extract import read_table
@@ -253,7 +254,9 @@ def _known_labels(
     known = labels_of(labels, texts, positive=positive, verdicts=(artifact.labels[0], artifact.negative))
     artifact.require_task(known, "labels")
     require_enough(texts)
-    return known.values[:, 0].astype(int)
+    y = known.values[:, 0].astype(int)
+    require_rows(y)
+    return y
 
 
 def _require_new_texts(artifact: Artifact, texts: Texts, labels: np.ndarray) -> None:
