@@ -13,7 +13,7 @@ TEXTS = Texts(("a", "b", "c", "d"), {"author": ("ann", " ann ", None, "bob")}, "
 
 
 def test_equal_values_are_one_group_and_a_missing_one_is_its_own(caplog):
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING, "splinelens"):
         groups = row_groups("author", TEXTS)
     assert groups.numbers.tolist() == [0, 0, 1, 2]
     assert groups.record() == {"column": "author", "groups": 3, "missing": 1}
