@@ -170,7 +170,7 @@ def test_what_was_not_recorded_is_said(artifact):
         "No command was recorded: it was trained from Python with the settings above.\n"
     )
     few = replace(artifact, metrics={"out_of_fold": artifact.metrics["out_of_fold"] | {"auc_interval": None}})
-    assert "| AUC | 0.9490 | (too few rows for an interval) |" in card(few)
+    assert "| AUC | 0.9490 | (too few rows or groups for an interval) |" in card(few)
 
 
 @pytest.mark.parametrize("layers", [[], [3], [0, 1, 2], [0, 2, 4], [9, 8, 1, 1]])

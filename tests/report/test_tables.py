@@ -28,7 +28,7 @@ def test_shares_and_intervals_have_one_form():
     assert percent(0) == "0 %"
     assert percent(1.0) == "100 %"
     assert interval([0.0, 1.0]) == "[0.0000, 1.0000]"
-    assert interval(None) == "(too few rows for an interval)"
+    assert interval(None) == "(too few rows or groups for an interval)"
     assert (interval(()), percents(())) == ("", "")
 
 
@@ -39,7 +39,7 @@ def test_every_metric_has_its_interval_and_length_follows_the_auc():
         low, high = map(float, bounds.strip("[]").split(", "))
         assert low <= float(value) <= high
     few = metric_table(measured(40).labels["a"].to_dict()).rows
-    assert {bounds for _, _, bounds in few} == {"(too few rows for an interval)"}
+    assert {bounds for _, _, bounds in few} == {"(too few rows or groups for an interval)"}
 
 
 def test_a_record_without_an_interval_has_none_invented():

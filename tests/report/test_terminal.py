@@ -247,7 +247,7 @@ def test_length_alone_always_stands_below_the_auc():
         "rows | 1,200, 600 of them rude",
         "not scored | 3",
         "AUC | 0.9651 | [0.9600, 0.9700]",
-        "AUC of length alone | 0.6600 | (too few rows for an interval)",
+        "AUC of length alone | 0.6600 | (too few rows or groups for an interval)",
         "recall at 1 % false positives | 0.5000 | [0.4500, 0.5500]",
         "recall at 5 % false positives | 0.8000 | [0.7800, 0.8300]",
         "Brier score | 0.0700 | [0.0600, 0.0800]",

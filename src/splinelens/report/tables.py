@@ -203,14 +203,14 @@ def code(text: str) -> str:
 
 
 def interval(bounds: Sequence[float] | None) -> str:
-    """An interval with four decimals; None means too few rows, an empty one was not recorded.
+    """An interval with four decimals; None means too few rows or groups, an empty one was not recorded.
 
     Example:
         >>> interval((0.5, 0.75)), interval(())
         ('[0.5000, 0.7500]', '')
     """
     if bounds is None:
-        return "(too few rows for an interval)"
+        return "(too few rows or groups for an interval)"
     return f"[{bounds[0]:.4f}, {bounds[1]:.4f}]" if bounds else ""
 
 
