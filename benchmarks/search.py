@@ -1,7 +1,7 @@
 """Search prompts, layers, poolings, their weights and training rows for the toxicity detectors.
 
     python benchmarks/search.py --data DIR --cache CACHE [--dtype bfloat16] [--stage rows | blocks | prompts]
-    python benchmarks/search.py --data DIR --cache CACHE [--dtype bfloat16] --stage domain | anchors | sums
+    python benchmarks/search.py --data DIR --cache CACHE [--dtype bfloat16] --stage domain | anchors | sums | poolings
 
 Every try is judged by out-of-fold AUC on the training rows of jigsaw-test-binary-12k (5 folds, the best of a
 few L2 strengths); its test rows are never scored. Features come from CACHE as ``bench_detectors.py`` lays them
@@ -10,14 +10,15 @@ matrix a block of columns, kept below CACHE/search: a try adds blocks, each time
 layers and poolings cost no pass over the columns. ``--stage domain`` compares heads on spline7 of 64 tokens by
 their mean out-of-fold AUC over nine domains; ``--stage anchors`` fits 3,600 rows exactly, and with weights in the
 span of fewer of them. ``--stage sums`` fits the heads of learned directions without a quarter of the Jigsaw rows and
-without some writers of contrast pairs, and measures sums of them on these. Prints one line a try, collected in benchmarks/search.md.
+without some writers of contrast pairs, and measures sums of them on these; ``--stage poolings`` does so for heads that
+pool margins in other ways. Prints one line a try, collected in benchmarks/search.md.
 """
 
 import argparse
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -256,9 +257,42 @@ SHARES: tuple[dict[str, float], ...] = (
 HELD_WRITERS = (3, 6, 13)
 
 
-def sums(folder: Path, cache: Path, model: LoadedModel) -> None:
+def pooling_heads(depth: int) -> dict[str, Head]:
+    """Heads that differ in how they pool margins over tokens, by name."""
+    cached = cached_layers(depth)
+    heads = {}
+    for name, layers, weights, count in (
+        ("early, Jigsaw", cached[:6], JIGSAW, 64),
+        ("all x8", cached[-6:], ALL, 128),
+    ):
+        settings = Settings(count, layers, epochs=4)
+        heads |= {
+            f"{name}, extremes": Head(settings, weights),
+            f"{name}, extremes, seed 1": Head(replace(settings, seed=1), weights),
+            f"{name}, windows of 4": Head(replace(settings, pooling="window"), weights),
+            f"{name}, windows of 16": Head(replace(settings, pooling="window", window=16), weights),
+            f"{name}, attention": Head(replace(settings, pooling="attention"), weights),
+        }
+    return heads
+
+
+def pooling_shares(heads: Mapping[str, Head]) -> tuple[dict[str, float], ...]:
+    """Each head, and the sum of it and of the extremes with the same rows and layers."""
+    others = [name for name in heads if not name.endswith("extremes")]
+    halves = (
+        {f"{name.rsplit(', ', 2 if 'seed' in name else 1)[0]}, extremes": 0.5, name: 0.5} for name in others
+    )
+    return (*({name: 1.0} for name in heads), *halves)
+
+
+def sums(
+    heads: Mapping[str, Head],
+    shares: Sequence[Mapping[str, float]],
+    folder: Path,
+    cache: Path,
+    model: LoadedModel,
+) -> None:
     """Sums of heads with other shares, on held-out Jigsaw rows and on pairs of writers who were held out."""
-    heads = sum_heads(model.depth)
     recipe = Learned("toxicity", "binary", ("toxic",), "clean", tuple(heads.values()))
     rows = gather(recipe, folder)
     tokens = read_tokens(recipe, rows, folder, cache, model)
@@ -277,8 +311,8 @@ def sums(folder: Path, cache: Path, model: LoadedModel) -> None:
     out = [jig[held], *writers.values()]
     ensemble = fit_heads(recipe, tokens, rows, np.setdiff1d(usable, np.concatenate(out)), "search", cache)
     logits = [np.stack([one[:, 0] for one in ensemble.of_heads(part)]) for part in out]
-    for shares in SHARES:
-        share = np.array([shares.get(name, 0.0) for name in heads])
+    for named_shares in shares:
+        share = np.array([named_shares.get(name, 0.0) for name in heads])
         numbers = []
         for part, each in zip(out, logits, strict=True):
             y, total = rows.labels[part, 0] == 1, share @ each
@@ -289,7 +323,7 @@ def sums(folder: Path, cache: Path, model: LoadedModel) -> None:
             else:
                 rates = f" ({100 * (total[~y] > limits[1]).mean():.0f} / {100 * (total[y] > limits[1]).mean():.0f})"
             numbers.append(f"{roc_auc_score(y, total):.4f}{rates}")
-        named = ", ".join(f"{name} {value:g}" for name, value in shares.items())
+        named = ", ".join(f"{name} {value:g}" for name, value in named_shares.items())
         print(f"| {named} | {' | '.join(numbers)} |", flush=True)
 
 
@@ -317,14 +351,20 @@ def main() -> None:
         "--dtype", default="float32", help="of the model that reads features: float32, bfloat16"
     )
     parser.add_argument(
-        "--stage", choices=["rows", "blocks", "prompts", "domain", "anchors", "sums"], default="blocks"
+        "--stage",
+        choices=["rows", "blocks", "prompts", "domain", "anchors", "sums", "poolings"],
+        default="blocks",
     )
     arguments = parser.parse_args()
-    if arguments.stage == "sums":
+    if arguments.stage in ("sums", "poolings"):
         print(f"| shares | Jigsaw | {' | '.join(f'writer {writer}' for writer in HELD_WRITERS)} |")
         print("|---" * (2 + len(HELD_WRITERS)) + "|")
         model = load_model("smollm2-135m", dtype=arguments.dtype)
-        return sums(arguments.data, arguments.cache, model)
+        sums_of, shares = sum_heads(model.depth), SHARES
+        if arguments.stage == "poolings":
+            sums_of = pooling_heads(model.depth)
+            shares = pooling_shares(sums_of)
+        return sums(sums_of, shares, arguments.data, arguments.cache, model)
     data, model = read_evaluation(arguments.data), load_model("smollm2-135m", dtype=arguments.dtype)
     if arguments.stage == "domain":
         print(
