@@ -2,6 +2,7 @@
 
     python benchmarks/search.py --data DIR --cache CACHE [--dtype bfloat16] [--stage rows | blocks | prompts]
     python benchmarks/search.py --data DIR --cache CACHE [--dtype bfloat16] --stage domain | anchors | sums | poolings
+    python benchmarks/search.py --data DIR --cache CACHE [--dtype bfloat16] --stage readers [--model MODEL]
 
 Every try is judged by out-of-fold AUC on the training rows of jigsaw-test-binary-12k (5 folds, the best of a
 few L2 strengths); its test rows are never scored. Features come from CACHE as ``bench_detectors.py`` lays them
@@ -11,7 +12,7 @@ layers and poolings cost no pass over the columns. ``--stage domain`` compares h
 their mean out-of-fold AUC over nine domains; ``--stage anchors`` fits 3,600 rows exactly, and with weights in the
 span of fewer of them. ``--stage sums`` fits the heads of learned directions without a quarter of the Jigsaw rows and
 without some writers of contrast pairs, and measures sums of them on these; ``--stage poolings`` does so for heads that
-pool margins in other ways. Prints one line a try, collected in benchmarks/search.md.
+pool margins in other ways, ``--stage readers`` for one head on the inputs of any model, with fewer sources. Prints one line a try, collected in benchmarks/search.md.
 """
 
 import argparse
@@ -276,6 +277,12 @@ def pooling_heads(depth: int) -> dict[str, Head]:
     return heads
 
 
+def reader_heads(depth: int) -> dict[str, Head]:
+    """One head on sources of 0.6 million tokens, so that a larger model reads them in reasonable time."""
+    weights = {name: ALL[name] for name in ("raw", "tgann", "pairs")}
+    return {"raw, ToxiGen and pairs": Head(Settings(128, cached_layers(depth)[-6:], epochs=4), weights)}
+
+
 def pooling_shares(heads: Mapping[str, Head]) -> tuple[dict[str, float], ...]:
     """Each head, and the sum of it and of the extremes with the same rows and layers."""
     others = [name for name in heads if not name.endswith("extremes")]
@@ -293,12 +300,14 @@ def sums(
     model: LoadedModel,
 ) -> None:
     """Sums of heads with other shares, on held-out Jigsaw rows and on pairs of writers who were held out."""
-    recipe = Learned("toxicity", "binary", ("toxic",), "clean", tuple(heads.values()))
+    judge = "jig" if any("jig" in head.weights for head in heads.values()) else "raw"
+    recipe = Learned("toxicity", "binary", ("toxic",), "clean", tuple(heads.values()), judge)
     rows = gather(recipe, folder)
     tokens = read_tokens(recipe, rows, folder, cache, model)
     usable = np.flatnonzero(rows.usable & (tokens[0].lengths > 0))
-    jig = usable[rows.of("jig")[usable]]
-    held = next(StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(jig, rows.labels[jig, 0]))[1]
+    judged = usable[rows.of(judge)[usable]]
+    folds_of = StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(judged, rows.labels[judged, 0])
+    held = next(folds_of)[1]
     with open(PAIRS, encoding="utf-8") as file:
         pairs = [json.loads(line) for line in file]
     first = int(np.flatnonzero(rows.of("pairs"))[0])
@@ -308,7 +317,7 @@ def sums(
         )
         for writer in HELD_WRITERS
     }
-    out = [jig[held], *writers.values()]
+    out = [judged[held], *writers.values()]
     ensemble = fit_heads(recipe, tokens, rows, np.setdiff1d(usable, np.concatenate(out)), "search", cache)
     logits = [np.stack([one[:, 0] for one in ensemble.of_heads(part)]) for part in out]
     for named_shares in shares:
@@ -352,18 +361,22 @@ def main() -> None:
     )
     parser.add_argument(
         "--stage",
-        choices=["rows", "blocks", "prompts", "domain", "anchors", "sums", "poolings"],
+        choices=["rows", "blocks", "prompts", "domain", "anchors", "sums", "poolings", "readers"],
         default="blocks",
     )
+    parser.add_argument("--model", default="smollm2-135m", help="of --stage readers")
     arguments = parser.parse_args()
-    if arguments.stage in ("sums", "poolings"):
+    if arguments.stage in ("sums", "poolings", "readers"):
         print(f"| shares | Jigsaw | {' | '.join(f'writer {writer}' for writer in HELD_WRITERS)} |")
         print("|---" * (2 + len(HELD_WRITERS)) + "|")
-        model = load_model("smollm2-135m", dtype=arguments.dtype)
+        model = load_model(arguments.model, dtype=arguments.dtype)
         sums_of, shares = sum_heads(model.depth), SHARES
         if arguments.stage == "poolings":
             sums_of = pooling_heads(model.depth)
             shares = pooling_shares(sums_of)
+        elif arguments.stage == "readers":
+            sums_of = reader_heads(model.depth)
+            shares = tuple({name: 1.0} for name in sums_of)
         return sums(sums_of, shares, arguments.data, arguments.cache, model)
     data, model = read_evaluation(arguments.data), load_model("smollm2-135m", dtype=arguments.dtype)
     if arguments.stage == "domain":
