@@ -140,7 +140,16 @@ def test_two_words_that_do_not_tell_need_a_positive_value():
 )
 def test_the_other_of_two_words_names_the_negative(values, positive, negative):
     result = read_labels({"kind": values}, positive)
-    assert (result.names, result.negative) == ((positive,), negative)
+    assert (result.names, result.negative, result.positive) == ((positive,), negative, (positive,))
+
+
+@pytest.mark.parametrize(
+    ("values", "ones"),
+    [([1.0, 0.0], ("1",)), (["Yes", "no", "YES"], ("Yes", "YES")), (["clean", "toxic"], ("toxic",))],
+    ids=["numbers", "yes-no", "words"],
+)
+def test_it_says_which_values_of_the_table_are_1(values, ones):
+    assert read_labels({"rude": values}).positive == ones
 
 
 def test_the_words_of_a_detector_are_read_without_a_positive_value():
@@ -166,9 +175,25 @@ def test_the_classes_of_a_detector_keep_their_order_and_foreign_ones_are_refused
 
 def test_more_values_than_classes_can_be_are_refused():
     with pytest.raises(
-        BadLabels, match=r"holds 300 different values .* more than 200 classes; choose another"
+        BadLabels, match=r"label 'price' holds 300 different values, more than 200 classes; choose another"
     ):
         read_labels({"price": [str(value / 7) for value in range(300)]})
+
+
+@pytest.mark.parametrize("positive", [None, "rude"])
+@pytest.mark.parametrize("rows", [4, 11, 64, 250])
+def test_an_error_on_a_column_of_texts_names_it_and_counts_its_values_but_shows_no_text(rows, positive):
+    texts = [f"Is number {row} the last bus?" for row in range(rows)]
+    with pytest.raises(BadLabels, match="label 'comment'") as caught:
+        read_labels({"comment": texts}, positive)
+    assert "the last bus" not in str(caught.value)
+    if rows > 10 or positive is None:
+        assert f"holds {rows} different values" in str(caught.value)
+
+
+def test_of_few_long_values_an_error_shows_the_beginnings_of_two():
+    with pytest.raises(BadLabels, match=r"it holds 'this is no label but...', 'no' and 1 more$"):
+        read_labels({"kind": ["this is no label but a text", "no", "yes"]}, positive="rude")
 
 
 def test_several_columns_are_labels_of_which_a_row_may_have_any_number():

@@ -30,6 +30,7 @@ from splinelens.errors import BadDetector, BadFeatures, BadLabels, BrokenArtifac
 from splinelens.files import atomic_write, write_errors
 from splinelens.geometry.directions import Directions
 from splinelens.texts import Labels, text_hashes
+from splinelens.texts.labels import values_shown
 
 Task = Literal["binary", "classes", "labels"]
 """One label or not, one of several classes, or any of several labels."""
@@ -338,10 +339,9 @@ class Artifact(Manifest):
             BadLabels: The message says what the column holds.
         """
         if labels.task != self.task:
-            held = ", ".join(map(repr, labels.names[:5]))
             raise BadLabels(
                 f"detector {self.name} tells {self.labels[0]} from {self.negative}; label {column!r} holds "
-                f"{held}; say which value counts as 1 with --positive VALUE (Python: positive=VALUE)"
+                f"{values_shown(labels.names)}; say which value counts as 1 with --positive VALUE (Python: positive=VALUE)"
             )
 
     def require_labels(self, labels: np.ndarray, texts: int) -> np.ndarray:

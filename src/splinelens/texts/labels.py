@@ -16,6 +16,8 @@ _YES = {"yes": 1, "no": 0, "y": 1, "n": 0}
 _HARMLESS = set("clean safe harmless benign normal neutral ok none neither negative ham".split())
 _NEGATIONS = ("not_", "not ", "non-", "non_", "not-")
 _MOST_CLASSES = 200
+_MOST_SHOWN = 10  # different values of a column that a message shows, if they are words
+_WORD = 20  # characters of the longest of these
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +31,7 @@ class Labels:
         values: (row, label) int8, 0 or 1.
         rows: Rows of the table that have all their labels, ascending.
         missing: Number of rows without, which are left out.
+        positive: For ``binary`` the values of the table that are 1, such as ``1``, ``yes`` or a word.
     """
 
     task: Literal["binary", "classes", "labels"]
@@ -37,6 +40,7 @@ class Labels:
     values: "numpy.ndarray"
     rows: tuple[int, ...]
     missing: int
+    positive: tuple[str, ...] = ()
 
 
 def read_labels(
@@ -93,7 +97,7 @@ def read_labels(
     (name, cells), *_ = labeled.items()
     distinct = dict.fromkeys(cells)
     if expected is not None or (positive is None and len(distinct) > 2 and not _standard(distinct)):
-        classes = _classes(distinct, name, expected)
+        classes = _classes(cells, name, expected)
         index = {label: position for position, label in enumerate(classes)}
         one_hot = numpy.eye(len(classes), dtype=numpy.int8)[[index[cell] for cell in cells]]
         return Labels("classes", classes, None, one_hot, rows, missing)
@@ -105,7 +109,8 @@ def read_labels(
         one, zero = positive, _other_word(distinct, _spelling(positive))
     values = _bits(cells, name, None if one is None else _spelling(one), missing=missing)
     named = name if one is None else one
-    return Labels("binary", (named,), zero, values[:, None], rows, missing)
+    ones = tuple(dict.fromkeys(cell for cell, value in zip(cells, values, strict=True) if value))
+    return Labels("binary", (named,), zero, values[:, None], rows, missing, ones)
 
 
 def labels_of(
@@ -214,18 +219,47 @@ def _is_harmless(word: str, other: str) -> bool:
     return word in _HARMLESS or word in {f"{prefix}{other}" for prefix in _NEGATIONS}
 
 
-def _classes(distinct: Iterable[str], name: str, expected: Sequence[str] | None) -> tuple[str, ...]:
+def _classes(cells: Sequence[str], name: str, expected: Sequence[str] | None) -> tuple[str, ...]:
     """The classes in order: those expected, or those present, sorted."""
-    present = sorted(distinct)
+    present = sorted({*cells})
     classes = tuple(present if expected is None else expected)
     if unknown := [label for label in present if label not in classes]:
-        raise BadLabels(f"label {name!r} holds {quoted(unknown, 5)}; the classes are {quoted(classes)}")
+        raise BadLabels(f"label {name!r} holds {values_shown(unknown)}; the classes are {quoted(classes)}")
     if len(classes) > _MOST_CLASSES:
         raise BadLabels(
-            f"label {name!r} holds {len(classes)} different values ({quoted(classes, 3)}), more than "
-            f"{_MOST_CLASSES} classes; choose another --label or bin them"
+            f"label {name!r} holds {len(classes)} different values, more than {_MOST_CLASSES} classes; choose "
+            "another --label or bin them"
+        )
+    if expected is None and 2 * len(classes) > len(cells) and not _are_words(classes):
+        raise BadLabels(
+            f"label {name!r} holds {len(classes)} different values in {len(cells)} rows, too many to be "
+            "classes; choose another --label"
         )
     return classes
+
+
+def values_shown(values: Collection[str]) -> str:
+    """Values of a label column for a message, which may be texts if the wrong column was named.
+
+    Of over 10 different values it shows only how many there are, of fewer the first five. If one has over 20
+    characters, it shows the beginnings of two.
+
+    Example:
+        >>> values_shown(["rude", "polite"]), values_shown([str(row) for row in range(57)])
+        ("'rude', 'polite'", '57 different values')
+        >>> values_shown(["Where is the station, please?", "no", "yes"])
+        "'Where is the station...', 'no' and 1 more"
+    """
+    if _are_words(values):
+        return quoted(values, 5)
+    if len(values) > _MOST_SHOWN:
+        return f"{len(values):,} different values"
+    return quoted([label if len(label) <= _WORD else f"{label[:_WORD]}..." for label in values], 2)
+
+
+def _are_words(values: Collection[str]) -> bool:
+    """Whether these can be labels: few and short."""
+    return len(values) <= _MOST_SHOWN and all(len(value) <= _WORD for value in values)
 
 
 def _bits(
@@ -241,14 +275,14 @@ def _bits(
     distinct = dict.fromkeys(labels)
     if positive is not None:
         if positive not in distinct:
-            raise BadLabels(f"label {name!r} is never {positive!r}; it holds {quoted(distinct, 5)}")
+            raise BadLabels(f"label {name!r} is never {positive!r}; it holds {values_shown(distinct)}")
         bits = [int(label == positive) for label in labels]
     elif _standard(distinct):
         bits = [(_BITS | _YES)[label.lower()] for label in labels]
     else:
         others = [label for label in distinct if label.lower() not in _BITS]
         raise BadLabels(
-            f"label {name!r} holds {quoted(others, 5)}, where 0/1, true/false or only yes/no is read; "
+            f"label {name!r} holds {values_shown(others)}, where 0/1, true/false or only yes/no is read; "
             "say which value counts as 1 with --positive VALUE (Python: positive=VALUE)"
         )
     if not one_class and len(set(bits)) < 2:
@@ -256,7 +290,7 @@ def _bits(
             f"; empty cells ({missing:,}) count as missing, write a value such as no there" if missing else ""
         )
         raise BadLabels(
-            f"label {name!r} is {bits[0]} in all {len(bits)} rows ({quoted(distinct, 5)}){empty}; give rows "
+            f"label {name!r} is {bits[0]} in all {len(bits)} rows ({values_shown(distinct)}){empty}; give rows "
             "of both classes"
         )
     return numpy.array(bits, dtype=numpy.int8)
