@@ -169,7 +169,44 @@ def test_what_cannot_be_refitted_is_refused():
     with pytest.raises(BadLabels, match="0 negative of 40 rows are too few"):
         refit_anchored(rows, np.ones(40, dtype=int), anchor, AS_IT_IS)
     with pytest.raises(BadLabels, match="8 positive and 8 negative of 16 different texts are too few"):
-        refit_anchored(rows, labels, anchor, AS_IT_IS, groups=np.arange(40) % 16)
+        refit_anchored(rows, labels, anchor, AS_IT_IS, texts=np.arange(40) % 16)
     broken = np.where(np.arange(120).reshape(40, 3) == 7, np.nan, rows)
     with pytest.raises(BadFeatures, match="a row has no finite logit"):
         refit_anchored(broken, labels, anchor, AS_IT_IS)
+
+
+def authors(seed=0):
+    """60 rows of 12 authors, whose columns 8 to 19 tell the author; the label goes by the author."""
+    groups = np.arange(60) % 12
+    rows = table(60, 8, seed)
+    known = np.random.default_rng(seed + 1).normal(size=(12, 12))
+    return np.hstack([rows, 3 * known[groups]]), groups % 2, groups
+
+
+def test_rows_of_one_group_share_a_fold_so_that_knowing_an_author_gains_nothing():
+    rows, labels, groups = authors()
+    anchor = head([1.0] + [0.0] * 19)
+    apart = refit_anchored(rows, labels, anchor, AS_IT_IS, penalties=[0.1])
+    together = refit_anchored(rows, labels, anchor, AS_IT_IS, penalties=[0.1], groups=groups)
+    assert apart.tried[0].gain > 0.3
+    assert together.tried[0].gain < apart.tried[0].gain - 0.2
+    assert together.tried[0].error > 1.5 * apart.tried[0].error
+
+
+def test_groups_are_united_with_equal_texts():
+    rows, labels, groups = authors()
+    anchor = head([1.0] + [0.0] * 19)
+    texts = np.where(np.arange(60) < 24, 0, np.arange(60))  # a text of every author
+    with pytest.raises(BadLabels, match="all 30 positive rows are in one group"):
+        refit_anchored(rows, labels, anchor, AS_IT_IS, texts=texts, groups=groups)
+
+
+def test_groups_that_leave_no_class_outside_their_folds_are_refused():
+    rows, labels = table(32, 3), np.arange(32) % 2
+    anchor = head([1.0, 0.0, 0.0])
+    with pytest.raises(BadLabels, match="all 16 positive rows are in two groups, rows of equal"):
+        refit_anchored(rows, labels, anchor, AS_IT_IS, groups=np.arange(32) % 4)
+    uneven = np.array([0] * 28 + [1, 1, 2, 3])
+    labels[28:] = [1, 0, 1, 0]
+    with pytest.raises(BadLabels, match="without the rows of one or two folds, which hold each group back"):
+        refit_anchored(rows, labels, anchor, AS_IT_IS, groups=uneven)

@@ -25,8 +25,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from splinelens.detect.calibration import Calibration, offsets_at
+from splinelens.detect.groups import joined
 from splinelens.detect.heads import LinearHead
-from splinelens.detect.solver import folds, gram_factor, label_columns, require_rows
+from splinelens.detect.solver import (
+    FOLDS,
+    folds,
+    gram_factor,
+    label_columns,
+    require_groups,
+    require_rows,
+)
 from splinelens.errors import BadFeatures, BadLabels
 
 PENALTIES = (10.0, 3.0, 1.0, 0.3)
@@ -51,7 +59,8 @@ class Tried:
     Attributes:
         penalty: Relative to the mean squared norm of the rows.
         gain: AUC minus that of the anchor, on the same rows.
-        error: Standard error of the gain (DeLong, DeLong, Clarke-Pearson: Biometrics 44, 1988).
+        error: Standard error of the gain (DeLong, DeLong, Clarke-Pearson: Biometrics 44, 1988); larger where
+            rows of one group resemble each other.
     """
 
     penalty: float
@@ -127,6 +136,7 @@ def refit_anchored(
     calibration: Calibration,
     *,
     penalties: Sequence[float] = PENALTIES,
+    texts: np.ndarray | None = None,
     groups: np.ndarray | None = None,
     tokens: np.ndarray | None = None,
     sample: Sample | None = None,
@@ -140,14 +150,17 @@ def refit_anchored(
         anchor: The head to stay near.
         calibration: Of the anchor's logits.
         penalties: Finite ones to choose from.
-        groups: (row,) one number per row, equal for rows with the same text, which share a fold.
+        texts: (row,) one number per row, equal for rows with the same text; None takes all as different.
+        groups: (row,) one number per row, equal for rows of one group; None is no groups. Rows of one text or
+            group share a fold.
         tokens: (row,) tokens of each text, for the calibration's offsets by length; None leaves these out.
         sample: Rows that the anchor was fitted on, whose order is to last.
         seed: Of the folds.
 
     Raises:
         BadFeatures: Rows of another width, or values that are not finite.
-        BadLabels: Fewer than 10 rows of a class, or of their different texts.
+        BadLabels: Fewer than 10 rows of a class, or of their different texts; a class whose rows are all in
+            one or two groups, or groups of such sizes that without a fold or two a class is missing.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -158,18 +171,20 @@ def refit_anchored(
         (inf, True)
     """
     columns = label_columns(labels, len(rows))
-    groups = np.arange(len(rows)) if groups is None else np.asarray(groups)
+    texts = np.arange(len(rows)) if texts is None else np.asarray(texts)
+    together = texts if groups is None else joined(texts, np.asarray(groups))
     if anchor.labels != 1 or columns.shape[1] != 1:
         raise BadLabels(f"a head of {anchor.labels} labels and {columns.shape[1]}: one label is refitted")
     y = columns[:, 0]
     require_rows(y)
-    require_rows(y[np.unique(groups, return_index=True)[1]], what="different texts")
+    require_rows(y[np.unique(texts, return_index=True)[1]], what="different texts")
+    require_groups(y, together, least=3)  # one is held back to judge, one to choose the penalty
     anchor_logits = anchor.logit(rows)[:, 0]
     if not np.isfinite(anchor_logits).all():
         raise BadFeatures("a row has no finite logit; leave out rows that cannot be read")
     if tokens is not None and calibration.by_length:
         anchor_logits = anchor_logits - offsets_at(calibration.by_length, tokens)
-    problem = _Problem.of(rows, y, anchor, anchor_logits, calibration, groups, sample)
+    problem = _Problem.of(rows, y, anchor, anchor_logits, calibration, together, sample)
     everything = np.arange(len(rows))
     penalty, tried = problem.choose(everything, penalties, seed)
     logits = anchor_logits.copy()
@@ -248,19 +263,21 @@ class _Problem:
         )
 
     def folds(self, rows: np.ndarray, seed: int) -> list[np.ndarray]:
-        """Folds of some rows, rows of one text together."""
+        """Folds of some rows, rows of one text or group together."""
         judge = np.zeros(len(self.labels), dtype=bool)
         judge[rows] = True
-        return list(folds(self.labels[:, None], judge, self.groups, seed))
+        most = min(FOLDS, int(np.bincount(self.labels[rows]).min()))
+        return list(folds(self.labels[:, None], judge, self.groups, seed, most))
 
     def choose(
         self, rows: np.ndarray, penalties: Sequence[float], seed: int
     ) -> tuple[float, tuple[Tried, ...]]:
         """The largest penalty that is not clearly worse than the best; infinity if none is clearly better.
 
-        Clearly means by more than one standard error of the difference of AUCs.
+        Clearly means by more than one standard error of the difference of AUCs, see ``_gain``.
         """
-        y, descending = self.labels[rows], sorted(penalties, reverse=True)
+        y, members, descending = self.labels[rows], self.groups[rows], sorted(penalties, reverse=True)
+        self._require_both(rows, least=2, groups=2)
         anchored = _placements(y, self.logits[rows])
         placements = np.zeros((len(descending), len(rows)))
         for repeat in range(_REPEATS):
@@ -272,14 +289,14 @@ class _Problem:
                     logits[held_out] = self.held_out_logits(others, held_out, penalty)
                 placements[index] += _placements(y, logits[rows]) / _REPEATS
         tried = tuple(
-            Tried(penalty, *_gain(y, placed - anchored))
+            Tried(penalty, *_gain(y, placed - anchored, members))
             for penalty, placed in zip(descending, placements, strict=True)
         )
         best = max(range(len(tried)), key=lambda index: tried[index].gain)
         if tried[best].gain <= tried[best].error:
             return math.inf, tried
         for index, penalty in enumerate(descending):
-            lost, error = _gain(y, placements[best] - placements[index])
+            lost, error = _gain(y, placements[best] - placements[index], members)
             if tried[index].gain > tried[index].error and lost <= error:
                 return penalty, tried
         return descending[best], tried
@@ -291,6 +308,7 @@ class _Problem:
         """
         if math.isinf(penalty):
             return self.logits[held_out]
+        self._require_both(rows, least=1, groups=1)
         change = self._fit(rows, penalty)
         change = self._step(change) * change
         moved = (self.coordinates[held_out] - self.coordinates[rows].mean(axis=0)) @ change
@@ -317,6 +335,15 @@ class _Problem:
             self.anchor.bias - self.center @ weight,
         )
         return head, step, loss
+
+    def _require_both(self, rows: np.ndarray, *, least: int, groups: int) -> None:
+        """Refuse groups of such sizes that the rows outside a fold do not do to fit or choose on."""
+        rarest = np.bincount(self.labels[rows], minlength=2).min()
+        if rarest < least or len(np.unique(self.groups[rows])) < groups:
+            raise BadLabels(
+                "without the rows of one or two folds, which hold each group back whole, one class is "
+                "missing or one group is left; give rows of more groups, or smaller ones"
+            )
 
     def _step(self, change: np.ndarray) -> float:
         """The largest share of a change, up to 1, that costs no more than ``MAX_LOSS`` on the sample."""
@@ -393,7 +420,19 @@ def _placements(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
     return placed
 
 
-def _gain(labels: np.ndarray, moved: np.ndarray) -> tuple[float, float]:
-    """Difference of two AUCs from the differences of placements, and its standard error (DeLong et al.)."""
+def _gain(labels: np.ndarray, moved: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
+    """Difference of two AUCs from the differences of placements, and its standard error (DeLong et al.).
+
+    Rows of one group resemble each other, so it is at least the error of the groups' sums (Obuchowski:
+    Biometrics 53, 1997).
+    """
     classes = moved[labels == 1], moved[labels == 0]
-    return float(classes[0].mean()), math.sqrt(sum(one.var(ddof=1) / len(one) for one in classes))
+    error = math.sqrt(sum(one.var(ddof=1) / len(one) for one in classes))
+    shares = np.where(
+        labels == 1,
+        (moved - classes[0].mean()) / len(classes[0]),
+        (moved - classes[1].mean()) / len(classes[1]),
+    )
+    sums = np.bincount(np.unique(groups, return_inverse=True)[1], weights=shares)
+    of_groups = math.sqrt(len(sums) / (len(sums) - 1) * float(sums @ sums))
+    return float(classes[0].mean()), max(error, of_groups)

@@ -341,7 +341,8 @@ class Artifact(Manifest):
         if labels.task != self.task:
             raise BadLabels(
                 f"detector {self.name} tells {self.labels[0]} from {self.negative}; label {column!r} holds "
-                f"{values_shown(labels.names)}; say which value counts as 1 with --positive VALUE (Python: positive=VALUE)"
+                f"{values_shown(labels.names)}; say which value counts as 1 with --positive VALUE (Python: "
+                "positive=VALUE)"
             )
 
     def require_labels(self, labels: np.ndarray, texts: int) -> np.ndarray:

@@ -147,14 +147,19 @@ def auc_interval(
 
 
 def auc_gain_interval(
-    labels: np.ndarray, before: np.ndarray, after: np.ndarray, resamples: int = 10_000, seed: int = 0
+    labels: np.ndarray,
+    before: np.ndarray,
+    after: np.ndarray,
+    resamples: int = 10_000,
+    seed: int = 0,
+    groups: np.ndarray | None = None,
 ) -> Interval | None:
     """95 % bootstrap interval of the AUC of ``after`` minus that of ``before``, on the same resamples.
 
-    None with fewer than ``MIN_ROWS`` rows.
+    ``groups`` and None as in ``auc_interval``.
     """
     auc = {"auc": ScoreHistogram.roc_auc}
-    values = [bootstrap(labels, scores, auc, resamples, seed)["auc"] for scores in (before, after)]
+    values = [bootstrap(labels, scores, auc, resamples, seed, groups)["auc"] for scores in (before, after)]
     return percentile_interval(values[1] - values[0])
 
 

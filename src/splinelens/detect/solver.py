@@ -111,7 +111,7 @@ def fit(
         require_rows(y, name)
         require_rows(y[judge], name)
         require_rows(y[judge][different], name, what="different texts")
-        _require_groups(y[judge], together[judge], name)
+        require_groups(y[judge], together[judge], name)
     fold = np.full(len(rows), -1)
     for number, held_out in enumerate(folds(labels, judge, together, seed)):
         inside = np.isin(together, together[held_out])
@@ -251,8 +251,10 @@ def cross_validate(
     return CrossValidation(np.asarray(strengths, dtype=np.float64)[best], chosen, auc)
 
 
-def folds(labels: np.ndarray, judge: np.ndarray, groups: np.ndarray, seed: int) -> Iterator[np.ndarray]:
-    """Split the rows in ``judge`` into ``FOLDS`` folds of row indices, rows of one group together.
+def folds(
+    labels: np.ndarray, judge: np.ndarray, groups: np.ndarray, seed: int, most: int = FOLDS
+) -> Iterator[np.ndarray]:
+    """Split the rows in ``judge`` into ``most`` folds of row indices, rows of one group together.
 
     A single label is spread evenly over the folds; of several, each set of labels that is frequent enough.
     With fewer groups there is a fold for each.
@@ -263,7 +265,7 @@ def folds(labels: np.ndarray, judge: np.ndarray, groups: np.ndarray, seed: int) 
     strata, count = _strata(labels[judged]), len(np.unique(groups[judged]))
     members = None if count == len(judged) else groups[judged]
     kind = StratifiedKFold if members is None else StratifiedGroupKFold
-    splitter = kind(min(FOLDS, count), shuffle=True, random_state=seed)
+    splitter = kind(min(most, count), shuffle=True, random_state=seed)
     for _, held_out in splitter.split(judged, strata, members):
         if len(held_out):  # else the groups are of very different sizes
             yield judged[held_out]
@@ -327,14 +329,20 @@ def require_rows(
         )
 
 
-def _require_groups(labels: np.ndarray, groups: np.ndarray, name: str | None) -> None:
-    """Refuse a label, 0 or 1, of which a class is in one group only: folds hold a group back whole."""
-    whose = "" if name is None else f"label {name!r}: "
+def require_groups(labels: np.ndarray, groups: np.ndarray, name: str | None = None, least: int = 2) -> None:
+    """Refuse a label, 0 or 1, of which a class is in too few groups: folds hold a group back whole.
+
+    Raises:
+        BadLabels: The message says in how many groups the class is; ``name`` as in ``require_rows``.
+    """
+    whose, words = "" if name is None else f"label {name!r}: ", ("no", "one", "two", "three")
     for value, kind in ((1, "positive"), (0, "negative")):
-        if len(np.unique(groups[labels == value])) < 2:
+        count = len(np.unique(groups[labels == value]))
+        if count < least:
             raise BadLabels(
-                f"{whose}all {int((labels == value).sum())} {kind} rows are in one group, rows of equal "
-                "texts included, and folds hold a group back whole; give each class rows in two groups"
+                f"{whose}all {int((labels == value).sum())} {kind} rows are in {words[count]} "
+                f"group{'' if count == 1 else 's'}, rows of equal texts included, and folds hold a group "
+                f"back whole; give each class rows in {words[least]} groups"
             )
 
 

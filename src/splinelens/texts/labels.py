@@ -227,8 +227,8 @@ def _classes(cells: Sequence[str], name: str, expected: Sequence[str] | None) ->
         raise BadLabels(f"label {name!r} holds {values_shown(unknown)}; the classes are {quoted(classes)}")
     if len(classes) > _MOST_CLASSES:
         raise BadLabels(
-            f"label {name!r} holds {len(classes)} different values, more than {_MOST_CLASSES} classes; choose "
-            "another --label or bin them"
+            f"label {name!r} holds {len(classes)} different values, more than {_MOST_CLASSES} classes; "
+            "choose another --label or bin them"
         )
     if expected is None and 2 * len(classes) > len(cells) and not _are_words(classes):
         raise BadLabels(
@@ -290,8 +290,8 @@ def _bits(
             f"; empty cells ({missing:,}) count as missing, write a value such as no there" if missing else ""
         )
         raise BadLabels(
-            f"label {name!r} is {bits[0]} in all {len(bits)} rows ({values_shown(distinct)}){empty}; give rows "
-            "of both classes"
+            f"label {name!r} is {bits[0]} in all {len(bits)} rows ({values_shown(distinct)}){empty}; give "
+            "rows of both classes"
         )
     return numpy.array(bits, dtype=numpy.int8)
 
