@@ -56,6 +56,7 @@ def test_an_adapted_detector_loads_scores_explains_and_says_where_it_comes_from(
     card = (tmp_path / "mine" / "CARD.md").read_text("utf-8")
     assert "Adapted from tiny to 64 rows, 32 of them positive" in card
     assert detector.artifact.digest in card
+    assert f"\n{adapted.record['recommendation']}\n" in card
     assert "| gain | +" in card
 
 
@@ -123,6 +124,81 @@ def test_labels_that_it_knows_already_leave_the_weights_and_say_so(detector):
     assert "The weights are kept" in notes
     assert "80 rows are too few to tell" in notes
     assert "40 negative rows are too few for a threshold at 0.1 % and 1 % false positives" in notes
+
+
+def test_groups_are_recorded_kept_whole_and_resampled(detector, tmp_path, caplog):
+    texts, labels = forum(120)
+    authors = [row // 2 % 15 for row in range(120)]  # 8 rows each, 4 of either class
+    alone, adapted = adapt(detector, texts, labels), adapt(detector, texts, labels, groups=authors)
+    assert adapted.record["auc_before"] == alone.record["auc_before"]
+    assert adapted.record["gain_interval"] != alone.record["gain_interval"]
+    assert (adapted.after.within_groups.groups, adapted.after.within_groups.mixed) == (15, 15)
+    adapted.detector.save(tmp_path / "mine")
+    card = (tmp_path / "mine" / "CARD.md").read_text("utf-8")
+    assert "| groups | 15 by groups, kept whole in folds and for intervals |" in card
+    named = Texts(tuple(texts), {"author": tuple(authors)}, "list")
+    assert adapt(detector, named, labels, groups="author").record == adapted.record
+    single = [*authors[:-1], "once"]
+    assert adapt(detector, texts, labels, groups=single).after.within_groups.groups == 16
+
+
+@pytest.mark.parametrize(
+    ("group", "error", "message"),
+    [
+        (
+            lambda row: "ann",
+            BadTexts,
+            "all 64 rows are of one group 'groups', 'ann', and groups are held apart",
+        ),
+        (lambda row: row, BadTexts, "no two of 64 rows have the same group 'groups'"),
+        (lambda row: row % 4, BadLabels, "all 32 positive rows are in two groups"),
+    ],
+    ids=["one", "ids", "two-a-class"],
+)
+def test_groups_that_cannot_be_held_apart_are_refused(detector, group, error, message):
+    with pytest.raises(error, match=message):
+        adapt(detector, *forum(), groups=[group(row) for row in range(64)])
+
+
+def test_few_groups_have_no_interval_and_the_advice_is_to_label_more(detector):
+    adapted = adapt(detector, *forum(), groups=[row // 2 % 4 for row in range(64)])
+    assert adapted.record["gain_interval"] is None
+    assert "64 rows of 4 groups are too few for intervals" in " ".join(adapted.record["notes"])
+    assert adapted.record["recommendation"].startswith("Label more texts, of more groups, and adapt")
+
+
+def test_the_advice_follows_the_interval_of_the_gain(detector):
+    adapted = adapt(detector, *forum())
+    assert adapted.record["gain_interval"][0] > 0
+    assert adapted.record["recommendation"].startswith("Use the adapted detector")
+    texts, labels = labeled(120)
+    kept = adapt(detector, texts[40:], labels[40:])
+    assert kept.record["recommendation"].startswith("Keep the old weights with new thresholds")
+    turned = adapt(detector, texts[40:76], 1 - labels[40:76])
+    assert turned.record["recommendation"].startswith("Keep the old detector and check your labels")
+    assert turned.detector.artifact.thresholds == detector.artifact.thresholds
+
+
+def test_the_record_says_which_values_count_as_the_label(detector):
+    texts, labels = forum()
+    words = np.where(labels == 1, "rude", "polite")
+    adapted = adapt(detector, texts, words, positive="rude")
+    assert (adapted.record["positive_values"], adapted.record["label"]) == (["rude"], "toxic")
+    assert adapted.detector.artifact.labels == ("toxic",)
+    assert adapt(detector, texts, labels).record["positive_values"] == ["1"]
+
+
+def test_the_card_names_the_sources_of_the_old_detector_too(detector, tmp_path):
+    training = detector.artifact.training | {"sources": ["first.csv"]}
+    old = Detector(replace(detector.artifact, training=training), detector.reader)
+    texts, labels = forum(128)
+    once = adapt(old, Texts(tuple(texts[:64]), {}, "second.csv"), labels[:64])
+    twice = adapt(once.detector, Texts(tuple(texts[64:]), {}, "third.csv"), labels[64:])
+    assert twice.detector.artifact.training["sources"] == ["first.csv", "second.csv", "third.csv"]
+    twice.detector.save(tmp_path / "mine")
+    card = (tmp_path / "mine" / "CARD.md").read_text("utf-8")
+    assert "| sources | first.csv; second.csv; third.csv |" in card
+    assert "| rows | 64, 32 of them toxic, all of the last source |" in card
 
 
 def test_adapting_twice_gives_the_same_detector(detector):

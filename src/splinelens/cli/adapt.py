@@ -26,6 +26,7 @@ def adapt(
     column: options.Column = None,
     positive: options.Positive = None,
     split: options.Split = None,
+    group: options.Group = None,
     name: Annotated[
         str | None,
         typer.Option("--name", help="Name of the detector. Default: that of its folder.", metavar="NAME"),
@@ -45,16 +46,20 @@ def adapt(
     Its weights are fitted again near those they had. How far they may move is chosen on held-out rows, and
     they stay as they are unless the gain is clear; calibration and thresholds are new. A detector that holds
     a sample of its training rows stays good at texts like those: it moves no further than where the sample
-    lets one expect a loss of .0015 of its AUC there. Prints the AUC of
-    held-out rows before and after, and says where the rows are too few to tell. Texts that the detector was
-    fitted on and texts with contradicting labels are refused. With more than 500 labels compare it with
-    train.
+    lets one expect a loss of .0015 of its AUC there. Prints which value of the label
+    counts as positive, on held-out rows the AUC and what each threshold does before and after, and what to
+    do: use the adapted detector, keep the old one, or label more. Texts that the detector was fitted on and
+    texts with contradicting labels are refused. With more than 500 labels compare it with train.
 
-    With --json one object: "detector", "digest", "rows", "positives", "penalty" (null where the weights are
-    kept), "tried", "step" (share of the change that is kept), "expected_loss" (of AUC on texts like those
-    that it was fitted on, null without a sample of them), "auc_before", "auc_before_interval", "auc_after",
-    "auc_after_interval", "gain", "gain_interval", "notes", then "before" and "after" as evaluate --json gives
-    them, and "output".
+    With --group rows of one group are in one fold, as rows of equal texts always are, and intervals come from
+    resampling whole groups.
+
+    With --json one object: "detector", "digest", "rows", "positives", "positive_values" (of the label's
+    column), "label" (what they count as), "penalty" (null where the weights are kept), "tried", "step" (share
+    of the change that is kept), "expected_loss" (of AUC on texts like those that it was fitted on, null
+    without a sample of them), "auc_before", "auc_before_interval", "auc_after", "auc_after_interval", "gain",
+    "gain_interval", "notes", "recommendation", then "before" and "after" as evaluate --json gives them, and
+    "output".
 
     Examples:
       splinelens adapt toxicity labels.csv --column text --label rude -o my-forum
@@ -85,13 +90,16 @@ def adapt(
         format=format,
         delimiter=delimiter,
         header=not no_header,
+        keep=[group] if group else [],
         report=options.stderr_printer(quiet),
     )
+    artifact.require_task(labels, label)
     with progress_bar(texts, shown=not quiet) as progress:
         adapted = adaptation.adapt(
             detector,
             texts,
             labels,
+            groups=group,
             name=name or output.resolve().name,
             seed=seed,
             command=options.given_command(context),
@@ -103,5 +111,5 @@ def adapt(
     if as_json:
         print(json.dumps(adapted.to_dict() | {"output": str(output)}, ensure_ascii=False))
         return
-    print("\n".join(adaptation_lines(adapted.record)))
+    print("\n".join(adaptation_lines(adapted.to_dict())))
     print(f"wrote {output}")

@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from splinelens.report.tables import Table, interval
+from splinelens.report.tables import Metrics, Table, interval, percent, shorten
+from splinelens.report.terminal import table_lines
 from splinelens.texts.plain_text import harmless
+
+_VALUE = 40  # characters of a value that counts as positive
 
 
 def adaptation_table(record: Mapping[str, Any]) -> Table:  # Any: JSON values, as in Adaptation.record
@@ -24,24 +27,64 @@ def adaptation_table(record: Mapping[str, Any]) -> Table:  # Any: JSON values, a
     return Table(("held-out rows", "AUC", "95 % interval"), rows)
 
 
-def adaptation_summary(record: Mapping[str, Any]) -> str:  # Any: as above
-    """What was adapted to how many rows, and how far the weights may move, in one sentence.
+def threshold_changes(before: Metrics, after: Metrics) -> Table:
+    """What each stored threshold does on held-out rows, before and after.
 
     Example:
-        >>> adaptation_summary({"detector": "toxicity", "rows": 64, "positives": 20, "penalty": None})
-        'Adapted from toxicity to 64 rows, 20 of them positive; its weights are kept.'
+        >>> old = {"at_threshold": {"0.05": {"score": 0.8, "false_positive_rate": 0.0, "recall": 0.2}}}
+        >>> new = {"at_threshold": {"0.05": {"score": 0.6, "false_positive_rate": 0.04, "recall": 0.5}}}
+        >>> threshold_changes(old, new).rows
+        [('5 %', '0.8000', '0 %', '20 %', '0.6000', '4 %', '50 %')]
+    """
+    rows = [
+        (percent(target), *_effect(measured), *_effect(after["at_threshold"][target]))
+        for target, measured in before["at_threshold"].items()
+    ]
+    rates = ("false positives", "recall")
+    return Table(("threshold for", "before", *rates, "after", *rates), rows)
+
+
+def adaptation_summary(record: Mapping[str, Any]) -> str:  # Any: as above
+    """What was adapted to how many rows, what is positive, and how far the weights may move.
+
+    Example:
+        >>> record = {"detector": "toxicity", "rows": 64, "positives": 20, "penalty": None}
+        >>> adaptation_summary(record | {"positive_values": ["rude"], "label": "toxic"})
+        'Adapted from toxicity to 64 rows, 20 of them positive; its weights are kept. "rude" counts as toxic.'
     """
     weights = (
         "its weights are kept"
         if record["penalty"] is None
         else f"its weights moved, with a penalty of {record['penalty']:g}"
     )
+    values = [f'"{shorten(value, _VALUE)}"' for value in record.get("positive_values", ())]
+    counts = (
+        f" {' and '.join(values)} count{'s' * (len(values) == 1)} as {record['label']}." if values else ""
+    )
     rows = f"{record['rows']:,} rows, {record['positives']:,} of them positive"
-    return f"Adapted from {record['detector']} to {rows}; {weights}."
+    return f"Adapted from {record['detector']} to {rows}; {weights}.{counts}"
 
 
-def adaptation_lines(record: Mapping[str, Any]) -> list[str]:  # Any: as above
-    """Summary, table and notes for a terminal."""
-    table = adaptation_table(record)
-    lines = [f"{name:14} {value:>8}  {bounds}".rstrip() for name, value, bounds in (table.head, *table.rows)]
-    return [harmless(adaptation_summary(record)), *lines, *map(harmless, record["notes"])]
+def adaptation_lines(adapted: Mapping[str, Any]) -> list[str]:  # Any: JSON values, as Adaptation.to_dict
+    """Summary, tables, notes and recommendation for a terminal."""
+    changes = threshold_changes(adapted["before"], adapted["after"])
+    kept = all(row[1] == row[4] for row in changes.rows)
+    chosen = "The thresholds after were chosen on these rows: on others their rates will be somewhat higher."
+    return [
+        harmless(adaptation_summary(adapted)),
+        *table_lines(adaptation_table(adapted)),
+        "",
+        *table_lines(changes),
+        "",
+        *([] if kept else [chosen]),
+        *map(harmless, (*adapted["notes"], adapted["recommendation"])),
+    ]
+
+
+def _effect(measured: Mapping[str, Any]) -> tuple[str, str, str]:  # Any: JSON values
+    """A threshold, its false-positive rate and its recall."""
+    return (
+        f"{measured['score']:.4f}",
+        percent(measured["false_positive_rate"]),
+        percent(measured["recall"]),
+    )

@@ -180,6 +180,9 @@ class _Adapted:
     gain: _Number
     gain_interval: _Bounds | None
     notes: list[str]
+    positive_values: list[str] = field(default_factory=list)
+    label: str = ""
+    recommendation: str = ""
 
 
 @dataclass(frozen=True, config=_RECORD)
@@ -346,7 +349,8 @@ def _data_table(artifact: Artifact) -> Table:
     repeated = training.get("repeated")
     contradicting = repeated and f"{repeated['contradicting']:,} of them with contradicting labels"
     rows = {
-        "rows": f"{training['rows']:,}, {_positives(training['positives'], artifact.labels[0])}",
+        "rows": f"{training['rows']:,}, {_positives(training['positives'], artifact.labels[0])}"
+        + (", all of the last source" if training.get("adapted") else ""),
         "left out, not readable": f"{training['left_out']:,}",
         "rows in the metrics": "all"
         if scored == training["rows"]
