@@ -1,5 +1,6 @@
 """Tests ``cli/evaluate.py``: the numbers, their stable keys, and what is refused."""
 
+import csv
 import json
 import re
 
@@ -124,9 +125,25 @@ def test_suspects_are_written_on_request_and_never_over_a_file(evaluate, comment
         "seconds": 0
     }
     assert f"wrote {file}, with texts" in result.stderr
-    assert file.read_text().splitlines()[0] == "row,kind,label,given,suggested,score,margin,text"
+    assert file.read_text().splitlines()[0] == "row,kind,label,given,suggested,score,text"
     assert "suspects.csv: it exists" in evaluate("--suspects", file, code=2).stderr
     assert "comments.csv" in evaluate("--suspects", comments, "--overwrite", code=2).stderr
+
+
+def test_the_score_of_a_suspect_is_the_one_that_score_gives(run, evaluate, detector, comments, tmp_path):
+    header, *rows = comments.read_text().splitlines()
+    rows[1] = rows[1].replace(",1,rude", ",0,rude")
+    rows[2] = rows[2].replace(",0,kind", ",1,kind")
+    file, suspects = tmp_path / "flipped.csv", tmp_path / "suspects.csv"
+    file.write_text("\n".join([header, *rows]) + "\n")
+    evaluate("--suspects", suspects, file=file)
+    scored = run("score", file, "-c", "comment", "-d", detector, "--json").stdout.splitlines()
+    with suspects.open(newline="") as lines:
+        found = {row["row"]: row for row in csv.DictReader(lines)}
+    assert [found["1"][name] for name in ("label", "given", "suggested")] == ["toxic", "clean", "toxic"]
+    assert [found["2"][name] for name in ("label", "given", "suggested")] == ["toxic", "toxic", "clean"]
+    for row in found.values():
+        assert float(row["score"]) == pytest.approx(json.loads(scored[int(row["row"])])["score"], abs=1e-4)
 
 
 @pytest.fixture

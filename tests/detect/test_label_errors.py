@@ -15,7 +15,7 @@ def test_thresholds_and_margins_by_hand():
     # thresholds: of 1 (0.8 + 0.3) / 2 = 0.55; of 0 (0.9 + 0.8 + 0.1) / 3 = 0.6
     found = suspected_labels(labels, scores)
     assert [(s.row, s.label, s.given, s.suggested) for s in found] == [(2, 0, 0, 1), (4, 0, 1, 0)]
-    assert [s.score for s in found] == pytest.approx([0.9, 0.7])
+    assert [s.score for s in found] == pytest.approx([0.9, 0.3])
     assert found[0].margin == pytest.approx((0.9 - 0.55) + (0.6 - 0.1))
     assert found[1].margin == pytest.approx((0.7 - 0.6) + (0.55 - 0.3))
 
@@ -66,6 +66,18 @@ def test_each_of_several_labels_is_judged_by_itself():
     found = suspected_labels(np.stack([one, other], axis=1), np.stack([good, bad], axis=1))
     assert [(suspect.row, suspect.label) for suspect in found] == [(1, 1)]
     assert suspected_labels(one, good) == []
+
+
+def test_the_score_is_that_of_the_label_or_of_the_suggested_class():
+    labels = np.array([[1, 0], [1, 0], [0, 1], [0, 1]])
+    scores = np.array([[0.9, 0.1], [0.2, 0.9], [0.3, 0.8], [0.3, 0.9]])
+    each = suspected_labels(labels, scores)
+    assert [(suspect.row, suspect.label, suspect.suggested, suspect.score) for suspect in each] == [
+        (1, 0, 0, 0.2),
+        (1, 1, 1, 0.9),
+    ]
+    (one,) = suspected_labels(labels, scores, exclusive=True)
+    assert (one.row, one.label, one.suggested, one.score) == (1, None, 1, 0.9)
 
 
 def test_rows_that_were_not_judged_are_passed_over():

@@ -153,8 +153,10 @@ def evaluate(
     Intervals are 95 % bootstrap intervals, of shares Clopper-Pearson ones. With --group whole groups are
     resampled, and there is the AUC within groups: the share of pairs of one group in the right order.
 
-    With --suspects a CSV of rows that the scores contradict, the most suspect first, and of equal texts with
-    different labels: "row", "kind", "label", "given", "suggested", "score", "margin", "text".
+    With --suspects a CSV of rows that the scores contradict, the most suspect first ("kind" suspect), then of
+    equal texts with different labels (contradiction): "row", "kind", "label" (the one in question; class
+    where a text has one of several classes), "given" (its value in the file), "suggested" (its value by the
+    scores), "score" (the detector's score of that label; of classes that of the suggested class), "text".
 
     With --spans no label is read. A word of the explanation is marked if it adds at least --word-limit to the
     logit, and so is what lies between two marked neighbors. With --json "n", "undetermined", "limit",

@@ -23,9 +23,10 @@ class Suspect:
         label: Index of the label; None if the columns are classes of which a row has one.
         given: The label of the row: 0 or 1, or the index of its class.
         suggested: Likewise, by its scores.
-        score: Score of the suggestion.
-        margin: By how much that exceeds its threshold, plus by how much the score of the given label
-            falls short of its threshold; above 0, higher is more suspect.
+        score: The score of the label that is concerned, whatever was suggested; of classes that of the
+            suggested class.
+        margin: By how much the probability of the suggestion exceeds its threshold, plus by how much that of
+            the given label falls short of its own; above 0, higher is more suspect.
     """
 
     row: int
@@ -121,6 +122,7 @@ def _suspects(given: np.ndarray, scores: np.ndarray, label: int | None) -> list[
     other = over.argmax(axis=1) if len(given) else np.zeros(0, dtype=int)
     excess = over[each, other]
     wrong = (excess > 0) & (short > 0)
-    columns = (rows, given, other, scores[each, other], excess + short)
+    shown = scores[:, 1] if label is not None else scores[each, other]
+    columns = (rows, given, other, shown, excess + short)
     suspects = zip(*(column[wrong].tolist() for column in columns), strict=True)
     return [Suspect(row, label, *rest) for row, *rest in suspects]

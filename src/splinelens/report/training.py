@@ -18,7 +18,7 @@ from splinelens.report.scores import safe_cell
 from splinelens.report.tables import Table, count_of, group_summary, label_table, percent, threshold_table
 from splinelens.texts.plain_text import harmless
 
-SUSPECT_COLUMNS = ("row", "kind", "label", "given", "suggested", "score", "margin")
+SUSPECT_COLUMNS = ("row", "kind", "label", "given", "suggested", "score")
 """Columns of ``suspects.csv``; ``text`` follows on request."""
 
 _SHOWN = 20  # suspects in the Markdown; the file has all
@@ -126,7 +126,8 @@ def suspects_csv(
         texts: The text of each row, for a last column ``text``.
 
     Returns:
-        A header, one line per suspect, then one line per row of each contradiction; ``row`` counts from 0.
+        A header, one line per suspect, the most suspect first, then one line per row of each contradiction,
+        which has neither a given nor a suggested label nor a score; ``row`` counts from 0.
     """
     lines: list[tuple[str, ...]] = []
     for suspect in suspects:
@@ -134,7 +135,7 @@ def suspects_csv(
         lines.append((row, "suspect", *cells))
     for group in contradictions:
         label = " ".join(artifact.labels[at] for at in group.labels)
-        lines += [(str(row), "contradiction", label, "", "", "", "") for row in group.rows]
+        lines += [(str(row), "contradiction", label, "", "", "") for row in group.rows]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(SUSPECT_COLUMNS if texts is None else (*SUSPECT_COLUMNS, "text"))
@@ -165,14 +166,14 @@ def _curve_table(curve: LearningCurve) -> Table:
 
 def _suspect_table(report: TrainingReport) -> Table:
     rows = [_cells(report.artifact, suspect) for suspect in report.suspects[:_SHOWN]]
-    return Table(("row", "label", "given", "suggested", "score of that", "margin"), rows)
+    return Table(("row", "label", "given", "suggested", "score"), rows)
 
 
 def _cells(artifact: Artifact, suspect: Suspect) -> tuple[str, ...]:
-    """Row, label, given and suggested value in the user's names, score and margin."""
+    """Row, label, given and suggested value in the user's names, and the score."""
     names, values = artifact.labels, (suspect.given, suspect.suggested)
     label = "class" if suspect.label is None else names[suspect.label]
     if artifact.task == "binary":
         names = (artifact.negative, *names)
     shown = [str(value) if artifact.task == "labels" else names[value] for value in values]
-    return str(suspect.row), label, *shown, f"{suspect.score:.4f}", f"{suspect.margin:.4f}"
+    return str(suspect.row), label, *shown, f"{suspect.score:.4f}"
