@@ -217,4 +217,7 @@ def test_a_report_has_groups_too(evaluate, comments, tmp_path):
     record = json.loads(page.with_suffix(".json").read_text("utf-8"))
     assert record["provenance"]["groups"] == {"column": "kind", "groups": 2, "missing": 0}
     assert record["metrics"]["within_groups"]["auc"] is None
+    shown = evaluate("--group", "kind").stdout
+    assert shown.count("(too few groups for an interval: 2, and 10 are needed)") > 3
+    assert "2 groups are fewer than 10: no bootstrap interval is given" in record["notes"]
     assert "| AUC within groups | no pair |" in page.with_suffix(".md").read_text("utf-8")

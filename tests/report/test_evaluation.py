@@ -99,4 +99,4 @@ def test_every_metric_of_the_summary_has_its_interval_or_says_why_not(evaluation
     for name, _, bounds in report_tables(evaluation())["metrics"].rows[2:]:
         assert bounds.startswith("[0."), name
     few = {row[0]: row[2] for row in report_tables(evaluation(rows=40))["metrics"].rows}
-    assert few["AUC"] == "(too few rows or groups for an interval)"
+    assert few["AUC"] == "(too few rows for an interval: 40, and 50 are needed)"

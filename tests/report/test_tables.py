@@ -39,7 +39,18 @@ def test_every_metric_has_its_interval_and_length_follows_the_auc():
         low, high = map(float, bounds.strip("[]").split(", "))
         assert low <= float(value) <= high
     few = metric_table(measured(40).labels["a"].to_dict()).rows
-    assert {bounds for _, _, bounds in few} == {"(too few rows or groups for an interval)"}
+    assert {bounds for _, _, bounds in few} == {"(too few rows for an interval: 40, and 50 are needed)"}
+
+
+def test_too_few_groups_are_said_with_how_many_are_needed():
+    metrics = measured(groups=np.arange(200) // 25)
+    rows = metric_table(metrics.to_dict()["labels"]["a"]).rows
+    few = "(too few groups for an interval: 8, and 10 are needed)"
+    mixed = "(too few groups with both classes for an interval: 8, and 10 are needed)"
+    assert [bounds for name, _, bounds in rows if name == "AUC within groups"] == [mixed]
+    assert {bounds for name, _, bounds in rows if name != "AUC within groups"} == {few}
+    assert mean_table(metrics.to_dict()).rows[0][2] == few
+    assert label_table(metrics.to_dict()["labels"]).rows[0][3] == few
 
 
 def test_a_record_without_an_interval_has_none_invented():

@@ -14,7 +14,7 @@ import numpy as np
 
 from splinelens.apps.detector import Detector
 from splinelens.detect.artifact import Artifact
-from splinelens.detect.bootstrap import MIN_ROWS
+from splinelens.detect.bootstrap import MIN_GROUPS, MIN_ROWS
 from splinelens.detect.curves import operating_points, reliability, sweep
 from splinelens.detect.embedding_2d import embed_2d
 from splinelens.detect.label_errors import contradictions, suspected_labels
@@ -665,6 +665,9 @@ def _notes(detector: Detector, evaluation: Evaluation, explain: bool, **data: ob
     notes = [f"not measured, no data given: {missing} (docs/reports.md says how)"] if missing else []
     if evaluation.n < MIN_ROWS:
         notes.append(f"{evaluation.n} scored rows are fewer than {MIN_ROWS}: no bootstrap interval is given")
+    within = evaluation.within_groups
+    if within and within.groups < MIN_GROUPS:
+        notes.append(f"{within.groups} groups are fewer than {MIN_GROUPS}: no bootstrap interval is given")
     if evaluation.cut:
         notes.append(f"{evaluation.cut:,} rows were cut and are scored by their beginning")
     if explain and detector.artifact.inseparable:

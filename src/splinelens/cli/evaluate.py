@@ -150,8 +150,9 @@ def evaluate(
     "confusion"; then "detector", "source", "rows", "training_rows", "seconds", "device", "provenance". With
     --hatecheck also "flagged", harmless identity mentions among it, and "hatecheck", its functionalities.
     With --prevalence Brier score and calibration error count the rows as if that share were positive.
-    Intervals are 95 % bootstrap intervals, of shares Clopper-Pearson ones. With --group whole groups are
-    resampled, and there is the AUC within groups: the share of pairs of one group in the right order.
+    Intervals are 95 % bootstrap intervals, of shares Clopper-Pearson ones. There are
+    none of fewer than 50 rows. With --group whole groups are resampled, at least 10, and there is the AUC
+    within groups: the share of pairs of one group in the right order.
 
     With --suspects a CSV of rows that the scores contradict, the most suspect first ("kind" suspect), then of
     equal texts with different labels (contradiction): "row", "kind", "label" (the one in question; class

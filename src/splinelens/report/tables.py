@@ -4,12 +4,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from splinelens.detect.bootstrap import MIN_GROUPS, MIN_ROWS
 from splinelens.detect.thresholds import Threshold
 
 Metrics = Mapping[str, Any]  # Any: JSON values, as from Evaluation.to_dict
 
 UNMEASURED = "not measured: all or no rows"
 
+_FEW = "(too few rows or groups for an interval)"
 _MARKUP = re.compile(r"[|<&`]")  # what breaks a cell, begins HTML or code; a backslash makes it a letter
 
 
@@ -41,8 +43,6 @@ def metric_table(metrics: Metrics) -> Table:
     recalls = metrics.get("recall_intervals", {})
     aucs = {"auc": "AUC", "length_auc": "AUC of length alone"}
     values = [(aucs[key], metrics[key], metrics.get(f"{key}_interval", ())) for key in aucs if key in metrics]
-    if within := metrics.get("within_groups"):
-        values.insert(1, ("AUC within groups", within["auc"], within["auc_interval"]))
     for rate, recall in metrics["recall_at_fpr"].items():
         values.append((f"recall at {percent(rate)} false positives", recall, recalls.get(rate, ())))
     names = {"average_precision": "average precision", "brier": "Brier score"}
@@ -52,10 +52,16 @@ def metric_table(metrics: Metrics) -> Table:
     values.append(
         ("calibration error", metrics["calibration_error"], metrics.get("calibration_interval", ()))
     )
-    rows = [
-        (name, "no pair" if value is None else f"{value:.4f}", interval(bounds))
-        for name, value, bounds in values
-    ]
+    few = no_interval(metrics)
+    rows = [(name, f"{value:.4f}", interval(bounds, few)) for name, value, bounds in values]
+    if within := metrics.get("within_groups"):
+        mixed = (
+            few
+            if within["mixed"] >= MIN_GROUPS
+            else _too_few("groups with both classes", within["mixed"], MIN_GROUPS)
+        )
+        auc = "no pair" if within["auc"] is None else f"{within['auc']:.4f}"
+        rows.insert(1, ("AUC within groups", auc, interval(within["auc_interval"], mixed)))
     for share in metrics.get("flagged", ()):
         counts = f"{percent(share['share'])}, {share['count']:,} of {share['total']:,}"
         rows.append((share["name"], counts, percents(share["interval"])))
@@ -66,7 +72,7 @@ def mean_table(metrics: Metrics) -> Table:
     """The metrics over several labels, as from ``Evaluations.to_dict``."""
     names = {"mean_auc": "mean AUC", "accuracy": "accuracy", "macro_f1": "macro F1"}
     rows = [
-        (name, f"{metrics[key]:.4f}", interval(metrics.get(f"{key}_interval", ())))
+        (name, f"{metrics[key]:.4f}", interval(metrics.get(f"{key}_interval", ()), no_interval(metrics)))
         for key, name in names.items()
         if key in metrics
     ]
@@ -86,7 +92,7 @@ def label_table(labels: Mapping[str, Metrics | None]) -> Table:
             label,
             f"{measured['positives']:,}",
             f"{measured['auc']:.4f}",
-            interval(measured["auc_interval"]),
+            interval(measured["auc_interval"], no_interval(measured)),
             f"{measured['length_auc']:.4f}",
             *(f"{measured['recall_at_fpr'][rate]:.4f}" for rate in ("0.01", "0.05")),
         )
@@ -202,16 +208,40 @@ def code(text: str) -> str:
     return f"`{' '.join(text.replace('`', chr(39)).split())}`"
 
 
-def interval(bounds: Sequence[float] | None) -> str:
+def interval(bounds: Sequence[float] | None, few: str = _FEW) -> str:
     """An interval with four decimals; None means too few rows or groups, an empty one was not recorded.
+
+    Args:
+        bounds: The interval.
+        few: What stands for None, as from ``no_interval``.
 
     Example:
         >>> interval((0.5, 0.75)), interval(())
         ('[0.5000, 0.7500]', '')
     """
     if bounds is None:
-        return "(too few rows or groups for an interval)"
+        return few
     return f"[{bounds[0]:.4f}, {bounds[1]:.4f}]" if bounds else ""
+
+
+def no_interval(metrics: Metrics) -> str:
+    """Why metrics, of one label or of several, have no bootstrap intervals: of what there is too little.
+
+    Example:
+        >>> no_interval({"n": 40})
+        '(too few rows for an interval: 40, and 50 are needed)'
+        >>> no_interval({"n": 400, "within_groups": {"groups": 6}})
+        '(too few groups for an interval: 6, and 10 are needed)'
+    """
+    one = next(filter(None, metrics["labels"].values()), {}) if "labels" in metrics else metrics
+    within = one.get("within_groups")
+    if within and within["groups"] < MIN_GROUPS:
+        return _too_few("groups", within["groups"], MIN_GROUPS)
+    return _too_few("rows", metrics["n"], MIN_ROWS) if metrics["n"] < MIN_ROWS else _FEW
+
+
+def _too_few(what: str, count: int, needed: int) -> str:
+    return f"(too few {what} for an interval: {count}, and {needed} are needed)"
 
 
 def percent(share: float | str) -> str:
