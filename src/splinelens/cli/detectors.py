@@ -10,9 +10,10 @@ from splinelens.cli import options
 
 
 def list_(as_json: options.AsJson = False) -> None:
-    """The shipped detectors: task, labels, model, layers, AUC and size.
+    """The shipped detectors: purpose, task, model, AUC and size.
 
-    With --json a list of {"name", "task", "labels", "negative", "model", "blocks", "layers", "auc",
+    Two lines a detector; the first says what it is for and what it misses. With --json a list of {"name",
+    "purpose", "task", "labels", "negative", "model", "blocks", "layers", "auc",
     "auc_interval", "length_auc", "accuracy", "languages", "size_bytes", "path"}; the AUC of several labels is
     their mean.
 
@@ -30,7 +31,8 @@ def list_(as_json: options.AsJson = False) -> None:
         model = f"{row['model']}, {row['blocks']} blocks, layers {row['layers']}"
         labels = ", ".join(row["labels"]) + (f" or {row['negative']}" if row["negative"] else "")
         size = f"{row['size_bytes'] / 1e6:.1f} MB"
-        print(f"{row['name']:{width}}  {row['task']}: {labels}  {model}  {_headline(row)}  {size}")
+        print(f"{row['name']:{width}}  {row['purpose']}".rstrip())
+        print(f"{'':{width}}  {row['task']}: {labels}  {model}  {_headline(row)}  {size}")
 
 
 def show(
@@ -63,12 +65,14 @@ def _headline(row: dict[str, Any]) -> str:  # Any: plain JSON values
 
 def _row(name: str, folder: Path) -> dict[str, Any]:  # Any: plain JSON values
     from splinelens.detect.artifact import Artifact
+    from splinelens.detect.shipped import PURPOSES
     from splinelens.report.card import layer_ranges
 
     artifact = Artifact.load(folder)
     metrics = artifact.metrics.get("out_of_fold", {})
     return {
         "name": name,
+        "purpose": PURPOSES.get(name, ""),
         "task": artifact.task,
         "labels": list(artifact.labels),
         "negative": artifact.negative,

@@ -9,6 +9,14 @@ from pathlib import Path
 from splinelens.detect.artifact import Artifact
 from splinelens.errors import UnknownDetector
 
+PURPOSES = {
+    "domain": "what a document is, such as patent, court or code; needs 30 tokens",
+    "toxicity": "insults and quiet hostility; misses half of contempt, threats and sarcasm",
+    "toxicity-fast": "open insults, several times faster; misses contempt, threats and sarcasm",
+    "types": "six kinds of toxicity side by side; knows few threats and attacks on identity",
+}
+"""What each shipped detector is for, and what it misses; their cards and the README have the numbers."""
+
 
 def shipped() -> dict[str, Path]:
     """The detectors that come with the package, by name.
