@@ -88,6 +88,23 @@ def test_only_the_layers_that_a_direction_reads_take_space(directed, tmp_path):
     assert Artifact.load(tmp_path).directions.weight.tobytes() == weight.tobytes()
 
 
+@pytest.mark.parametrize("layers", [[0, 1], [2, 0], [0, 1, 2], None], ids=str)
+def test_other_layers_than_the_directions_were_fitted_on_are_refused(directed, tmp_path, layers):
+    directed.save(tmp_path)
+    assert directed.spec["layers"] == [0, 2]
+    rewrite(tmp_path, lambda manifest: manifest["spec"].update(layers=layers))
+    with pytest.raises(BrokenArtifact, match=r"were fitted on \[0, 2\]"):
+        Artifact.load(tmp_path)
+
+
+def test_directions_saved_without_their_layers_still_load(directed, tmp_path):
+    directed.save(tmp_path)
+    arrays = load_arrays((tmp_path / "detector.safetensors").read_bytes())
+    assert arrays.pop("directions.layers").tolist() == directed.spec["layers"]
+    exchange_arrays(tmp_path, save_arrays(arrays))
+    assert Artifact.load(tmp_path).digest == directed.digest
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

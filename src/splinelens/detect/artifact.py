@@ -45,6 +45,7 @@ _SCHEMA = 3
 _MANIFEST, _ARRAYS = ARTIFACT_FILES
 _SEEN = "seen"
 _WEIGHT, _BIAS, _READ = "directions.weight", "directions.bias", "directions.read"
+_LAYERS = "directions.layers"  # beside the weights, so that a manifest cannot name others
 _ROWS, _LOGITS = "sample.rows", "sample.logits"
 _MAX_MANIFEST_BYTES, _MAX_ARRAYS_BYTES = 4_000_000, 1_000_000_000
 _DEFAULT_FPR = 0.05
@@ -326,7 +327,8 @@ class Artifact(Manifest):
             ('has 4 tokens, fewer than the 30 that a verdict needs', None)
         """
         if tokens < self.min_tokens:
-            return f"has {tokens:,} tokens, fewer than the {self.min_tokens:,} that a verdict needs"
+            counted = f"{tokens:,} token{'' if tokens == 1 else 's'}"
+            return f"has {counted}, fewer than the {self.min_tokens:,} that a verdict needs"
         if scores.max() < self.min_score:
             best = f"{self.labels[int(scores.argmax())]} {scores.max():.2f}"
             return f"has no score of {self.min_score:g} or more; the highest is {best}"
@@ -444,6 +446,8 @@ class Artifact(Manifest):
         if self.directions is not None:
             read = self.directions.layers_read  # normals are kept of the layers that a direction reads
             arrays |= {_WEIGHT: self.directions.weight[read], _READ: read, _BIAS: self.directions.bias}
+            if self.spec.get("layers"):
+                arrays |= {_LAYERS: np.array(self.spec["layers"], dtype=np.int64)}
         data = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
         values = {entry.name: getattr(self, entry.name) for entry in fields(Manifest)}
         file = {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
@@ -482,11 +486,16 @@ class Artifact(Manifest):
             first = error.errors()[0]
             where = where + ".".join(map(str, first["loc"])) or "arrays"
             raise BrokenArtifact(f"{path} is damaged at {where!r}: {first['msg']}; {_AGAIN}") from error
-        head, seen, directions, sample = _read_arrays(folder / _ARRAYS, file)
+        head, seen, directions, layers, sample = _read_arrays(folder / _ARRAYS, file)
         total = sum(size for _, size in manifest.columns)
         if total != head.width:
             raise BrokenArtifact(
                 f"{path} names columns of {total} entries, {_ARRAYS} beside it weighs {head.width}; {_AGAIN}"
+            )
+        if layers is not None and layers != manifest.spec.get("layers"):
+            raise BrokenArtifact(
+                f"{path} names the layers {manifest.spec.get('layers')}, and the directions in {_ARRAYS} "
+                f"were fitted on {layers}; {_AGAIN}"
             )
         artifact = cls(**vars(manifest), head=head, seen=seen, directions=directions, sample=sample)
         problem = _labels_problem(artifact) or _numbers_problem(artifact) or _directions_problem(artifact)
@@ -628,8 +637,11 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 def _read_arrays(
     path: Path, file: _ArrayFile
-) -> tuple[LinearHead, np.ndarray, Directions | None, Sample | None]:
-    """Head, hashes of seen texts, directions and sample, from a file of this size and hash."""
+) -> tuple[LinearHead, np.ndarray, Directions | None, list[int] | None, Sample | None]:
+    """Head, hashes of seen texts, directions, their layers, and sample, from a file of this size and hash.
+
+    The layers are None in detectors that were saved without them.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -647,7 +659,9 @@ def _read_arrays(
         seen = arrays.pop(_SEEN, np.zeros(0, dtype=np.uint64))
         if seen.dtype != np.uint64 or seen.ndim != 1 or (seen[1:] <= seen[:-1]).any():
             raise BrokenArtifact(f"{_SEEN} holds something other than ascending hashes")
-        directions = None
+        directions, layers = None, None
+        if _LAYERS in arrays:
+            layers = arrays.pop(_LAYERS).tolist()
         if _WEIGHT in arrays or _BIAS in arrays:
             kept, read = arrays.pop(_WEIGHT), arrays.pop(_READ)
             if kept.ndim != 2 or read.ndim != 2 or read.dtype != np.bool_ or len(kept) != read.sum():
@@ -664,7 +678,7 @@ def _read_arrays(
                 f"a sample of {sample.rows.shape[1]} columns beside a head of {head.width} and {head.labels} "
                 "labels"
             )
-        return head, seen, directions, sample
+        return head, seen, directions, layers, sample
     except (BadFeatures, BrokenArtifact, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise BrokenArtifact(f"{path} does not hold arrays that can be read: {error}; {_AGAIN}") from error
 
