@@ -3,9 +3,11 @@
 import csv
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
+from splinelens.detect.artifact import Artifact
 from splinelens.detect.metrics import Evaluation
 from splinelens.detect.span_metrics import SpanEvaluation
 
@@ -69,10 +71,6 @@ def test_cut_texts_are_counted_and_their_scores_count(evaluate, tmp_path):
 
 
 def test_names_cannot_move_the_cursor(evaluate, comments, detector):
-    from dataclasses import replace
-
-    from splinelens.detect.artifact import Artifact
-
     replace(Artifact.load(detector), name="a\x1b[2Jb").save(detector)
     assert evaluate("--quiet").stdout.startswith(f"a␛[2Jb on {comments}, ")
 
@@ -165,8 +163,11 @@ def test_explanations_are_measured_against_marked_characters(run, detector, mark
     assert list(numbers) == [*keys, "training_rows", "seconds", "device", "provenance"]
     assert (numbers["n"], numbers["limit"], numbers["word_auc_texts"]) == (60, 0.25, 60)
     assert 0.5 < numbers["word_auc"] < 1
-    shown = re.sub(" {2,}", " | ", run(*command, "--split", "split", "--word-limit", "50").stdout)
+    shown = re.sub(" {2,}", " | ", run(*command, "--split", "split").stdout)
     assert "\ntexts | 30\n" in shown
+    assert "marked | words that add at least 0.25 to the logit" in shown
+    replace(Artifact.load(detector), word_limit=50.0).save(detector)
+    shown = re.sub(" {2,}", " | ", run(*command).stdout)
     assert "marked | words that add at least 50 to the logit" in shown
     assert "character F1 | 0.0000" in shown
 
@@ -181,8 +182,6 @@ def test_what_does_not_fit_marked_characters_is_refused(run, detector, marked, t
     ):
         told = " ".join(run(*command, "--spans", "spans", *more, code=2).stderr.split())
         assert "explanations are measured by themselves" in told
-    assert "give it with --spans" in run(*command, "--label", "x", "--word-limit", "1", code=2).stderr
-    assert "finite number" in run(*command, "--spans", "spans", "--word-limit", "nan", code=2).stderr
     assert "no column 'toxic'" in run(*command, "--spans", "toxic", code=1).stderr
     assert "is no list of character offsets" in run(*command, "--spans", "split", code=1).stderr
 

@@ -80,6 +80,29 @@ def test_how_files_are_read_is_checked_before_any_is(run, command, option, value
     assert words in " ".join(shown.replace("│", " ").split())
 
 
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("score --text a --by word", "'--by': 'word' is not one of 'text', 'sentence'"),
+        ("score --text a --long all", "'--long': 'all' is not one of 'windows', 'cut'"),
+        ("score --text a --prevalence 2%", "'--prevalence': '2%' is no share between 0 and 1; write 0.02"),
+        ("evaluate toxicity a.csv --prevalence x", "'x' is no share between 0 and 1; write one such as 0.05"),
+        ("score --text a --fpr nan", "'--fpr': 'nan' is no share between 0 and 1; write one such as 0.05"),
+        ("score --text a --threshold half", "'--threshold': 'half' is no number from 0 to 1"),
+        ("score --text a --max-tokens 0", "'--max-tokens': '0' is no whole number of 1 or more"),
+        ("score --text a --max-tokens many", "'--max-tokens': 'many' is no whole number of 1 or more"),
+        ("train a.csv -l x -o d --by-length nan", "'--by-length': 'nan' is no number from 0 to 1"),
+        ("train a.csv -l x -o d --seed 1.5", "'--seed': '1.5' is no whole number from 0 to 4,294,967,295"),
+        ("extract a.csv -o a.parquet --eps small", "'--eps': 'small' is no number"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_option_and_what_is_accepted(run, command, told):
+    shown = " ".join(run(*command.split(), code=2).stderr.replace("│", " ").split())
+    assert told in shown
+    assert "Input should" not in shown
+    assert "Value error" not in shown
+
+
 def test_help_names_the_options_of_input(run):
     shown = run("score", "--help").stdout
     for words in ("--delimiter", "--no-header", "cp1252", "tsv", "--encoding"):

@@ -15,7 +15,7 @@ import typer
 
 from splinelens import __version__
 from splinelens.cli import adapt, detectors, evaluate, extract, inspect, models, score, train
-from splinelens.cli.exits import exits
+from splinelens.cli.exits import Command, exits
 
 app = typer.Typer(
     name="splinelens",
@@ -54,7 +54,7 @@ def _splinelens(
 def _add(group: typer.Typer, name: str, command: Callable[..., None]) -> None:
     """Register a command with its exit codes, and keep its example lines separate."""
     page = re.sub(r"^(Examples?:)$", "\b\n\\1", cleandoc(command.__doc__ or ""), flags=re.M)
-    group.command(name, help=page)(exits(command))
+    group.command(name, cls=Command, help=page)(exits(command))
 
 
 _add(app, "score", score.score)

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict
-from math import isfinite
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
@@ -82,6 +81,7 @@ def evaluate(
             "score and calibration error are those for it, and the precision in a report. Default: scores "
             "as they are, and 0.05 for the precision.",
             metavar="SHARE",
+            parser=options.share,
         ),
     ] = None,
     report_label: Annotated[
@@ -105,15 +105,6 @@ def evaluate(
             help="Measure explanations instead: column of the characters that people marked, such as "
             "[4, 5, 6].",
             metavar="COLUMN",
-        ),
-    ] = None,
-    word_limit: Annotated[
-        float | None,
-        typer.Option(
-            "--word-limit",
-            help="With --spans: what a word must add to the logit to be marked. Default: the detector's own, "
-            "else 0.25.",
-            metavar="NUMBER",
         ),
     ] = None,
     model: options.DetectorsModel = None,
@@ -159,11 +150,11 @@ def evaluate(
     where a text has one of several classes), "given" (its value in the file), "suggested" (its value by the
     scores), "score" (the detector's score of that label; of classes that of the suggested class), "text".
 
-    With --spans no label is read. A word of the explanation is marked if it adds at least --word-limit to the
-    logit, and so is what lies between two marked neighbors. With --json "n", "undetermined", "limit",
-    "character_f1", "character_f1_interval" (mean over texts of the F1 of characters),
-    "word_auc", "word_auc_interval", "word_auc_texts" (mean over texts with words of both kinds),
-    "without_gold", "without_mark", and the run as above.
+    With --spans no label is read. A word of the explanation is marked if it adds at least the detector's
+    limit to the logit (words marked from, in its card; else 0.25), and so is what lies between two marked
+    neighbors. With --json "n", "undetermined", "limit", "character_f1", "character_f1_interval" (mean over
+    texts of the F1 of characters), "word_auc", "word_auc_interval", "word_auc_texts" (mean over texts with
+    words of both kinds), "without_gold", "without_mark", and the run as above.
 
     Examples:
       splinelens evaluate toxicity comments.csv --label toxic --split split=test
@@ -173,16 +164,12 @@ def evaluate(
     """
     groups, print_line = subgroup or [], options.stderr_printer(quiet)
     needs_report = (hatecheck, xstest, groups, terms, explain, report_label)
-    if prevalence is not None and not 0 < prevalence < 1:
-        raise typer.BadParameter(f"{prevalence:g} is no share between 0 and 1", param_hint="--prevalence")
     alone = (label, positive, group, report, suspects, prevalence, *needs_report[:-1])
     if spans is not None and any(alone):
         raise typer.BadParameter(
             "explanations are measured by themselves; leave out labels, groups and the report",
             param_hint="--spans",
         )
-    if word_limit is not None and (spans is None or not isfinite(word_limit)):
-        raise typer.BadParameter("give it with --spans, as a finite number", param_hint="--word-limit")
     sources = (file, hatecheck, xstest, terms)
     html = _report_path(report, any(needs_report) and spans is None, overwrite, sources)
     if suspects is not None:
@@ -258,9 +245,7 @@ def evaluate(
     with progress_bar(texts, shown=not quiet) as progress:
         if spans is not None:
             explained = loaded.single_label(shown or "")
-            metrics = evaluation.evaluate_spans(
-                explained, texts, gold, limit=word_limit, progress=progress
-            ).to_dict()
+            metrics = evaluation.evaluate_spans(explained, texts, gold, progress=progress).to_dict()
         elif html:
             known = labels.values[:, 0] if artifact.task == "binary" else labels.values
             record = evaluation.evaluation_report(

@@ -1,4 +1,4 @@
-"""Exit codes: 0 done, 1 an error of ours, 2 wrong usage, 130 stopped by Ctrl-C.
+"""Exit codes: 0 done, 1 an error of ours, 2 wrong usage, 130 stopped by Ctrl-C; usage errors in our words.
 
 A bug shows its traceback instead.
 """
@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import ParamSpec
 
 import typer
+from pydantic import ValidationError
+from typer.core import TyperCommand
 
 from splinelens.errors import CannotWrite, OutputExists, SplinelensError
 from splinelens.files import parts_folder, rows_kept
@@ -60,6 +62,37 @@ def exits(command: Callable[_Options, None]) -> Callable[_Options, None]:
             ) from error
 
     return run
+
+
+class Command(TyperCommand):
+    """A command that says in our words which value of an option is wrong and what is accepted.
+
+    Newer versions of typer parse with pydantic and show pydantic's words, which leave the value out.
+    """
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        """The words that are left after the options, as typer has it."""
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            if isinstance(error.__cause__, ValidationError):
+                bounds = getattr(error.param, "min", None), getattr(error.param, "max", None)
+                error.message = _refusal(error.__cause__, *bounds)
+            raise
+
+
+def _refusal(error: ValidationError, least: float | None, most: float | None) -> str:
+    """What is wrong with the value of an option: a choice, or a number and its limits."""
+    first = error.errors()[0]
+    if first["type"] == "value_error":  # "'word' is not one of 'text', 'sentence'."
+        return str(first["ctx"]["error"]).removesuffix(".")
+    integer = first["type"].startswith("int_") or any(
+        type(limit) is int for limit in first.get("ctx", {}).values()
+    )
+    accepted = "whole number" if integer else "number"
+    if least is not None:
+        accepted += f" of {least:,} or more" if most is None else f" from {least:,} to {most:,}"
+    return f"{first['input']!r:.100} is no {accepted}"
 
 
 def _for_terminal(error: SplinelensError) -> str:

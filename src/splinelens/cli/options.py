@@ -1,6 +1,7 @@
 """Options that several commands share, and parsers of their values."""
 
 import logging
+import math
 import re
 import shlex
 from collections.abc import Callable
@@ -317,6 +318,29 @@ def layer_numbers(ranges: str | None) -> tuple[int, ...] | None:
             )
         chosen.update(range(first, last + 1))
     return tuple(sorted(chosen))
+
+
+def share(text: str) -> float:
+    """Parse a share or rate between 0 and 1.
+
+    Raises:
+        typer.BadParameter: Something else; of percents the message has the share.
+
+    Example:
+        >>> share("0.02")
+        0.02
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if 0 < number < 1:
+        return number
+    percents = re.fullmatch(r"(\d{1,2}(?:\.\d*)?) ?%", text.strip(), re.ASCII)
+    example = f"{float(percents[1]) / 100:g}" if percents else "0.05"
+    raise typer.BadParameter(
+        f"{text!r:.100} is no share between 0 and 1; write {'' if percents else 'one such as '}{example}"
+    )
 
 
 def names(listed: str) -> tuple[str, ...]:

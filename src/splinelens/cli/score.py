@@ -67,6 +67,7 @@ def score(
             help="Share of negative texts that the verdict may flag wrongly: 0.001, 0.01 or 0.05. "
             f"Default: {FPR}.",
             metavar="RATE",
+            parser=options.share,
         ),
     ] = None,
     threshold: Annotated[
@@ -75,6 +76,8 @@ def score(
             "--threshold",
             help="Score from 0 to 1 from which on a label fires, instead of --fpr.",
             metavar="SCORE",
+            min=0,
+            max=1,
         ),
     ] = None,
     prevalence: Annotated[
@@ -84,14 +87,16 @@ def score(
             help="Share of texts with the label where you score, such as 0.02: scores are probabilities "
             "there. Verdicts at --fpr stay. Default: the share of its calibration, half for toxicity.",
             metavar="SHARE",
+            parser=options.share,
         ),
     ] = None,
     by: Annotated[
         ScoredBy,
         typer.Option(
             "--by",
-            help="sentence also scores each sentence by itself: the highest is named, and the verdict is "
-            "that of the text or of any sentence; these share --fpr, so false positives stay within it.",
+            help="sentence also scores each sentence by itself. A text is flagged if its score reaches the "
+            "threshold for half of --fpr, or that of a sentence the limit: the threshold for the other half, "
+            "divided by the number of sentences. The highest sentence is named, with its limit.",
         ),
     ] = ScoredBy.text,
     max_tokens: options.DetectorsMaxTokens = None,
@@ -121,7 +126,8 @@ def score(
     (-) the score. With --json or -o one record a text, in order: {"row" (from 0, the first after the line
     of names), "score", "verdict", "tokens", "cut"}, and where it applies "reason", "constant" and "spans"
     [{"begin", "end", "contribution"}], one a token, and their sums over "words" and "sentences"; tables
-    have "top_words" instead. With --by sentence "highest_sentence" {"begin", "end", "score"}. A detector
+    have "top_words" instead. With --by sentence "highest_sentence" {"begin", "end", "score", "limit"}: its
+    score decides the verdict from "limit" on. A detector
     of several labels adds "scores" by label, "labels" that fired, and "explained". The verdict is
     undetermined where a text could not be read, or was cut and looks clean so far. A score is the
     probability of the label where the share of texts with it is that of the detector's calibration: of
@@ -141,12 +147,6 @@ def score(
         raise typer.BadParameter("give either a file (- is stdin) or --text", param_hint="FILE")
     if fpr is not None and threshold is not None:
         raise typer.BadParameter("give --fpr or --threshold, not both", param_hint="--fpr")
-    if fpr is not None and not 0 < fpr < 1:  # also nan
-        raise typer.BadParameter("give a rate between 0 and 1, such as 0.05", param_hint="--fpr")
-    if threshold is not None and not 0 <= threshold <= 1:  # also nan
-        raise typer.BadParameter("give a score from 0 to 1", param_hint="--threshold")
-    if prevalence is not None and not 0 < prevalence < 1:  # also nan
-        raise typer.BadParameter("give a share between 0 and 1, such as 0.02", param_hint="--prevalence")
     if explain is False and explain_label is not None:
         raise typer.BadParameter(
             "give --explain-label or --no-explain, not both", param_hint="--explain-label"
