@@ -563,6 +563,7 @@ def test_the_highest_sentence_is_that_of_sentences_scored_as_texts(detector):
     found = record.highest_sentence
     assert SENTENCES[found.begin : found.end] == parts[int(np.argmax(scores))] == parts[2]
     assert found.score == pytest.approx(max(scores), rel=1e-5)
+    assert (found.limit,) == detector.artifact.sentence_limits(4)[1]
     assert (record.score, record.tokens) == (whole.score, whole.tokens)
 
 
@@ -581,12 +582,14 @@ def test_a_text_is_flagged_by_itself_or_by_a_sentence(detector, threshold):
             assert (record.verdict, record.highest_sentence) == ("undetermined", None)
             continue
         whole, each = detector.artifact.sentence_limits(len(sentence_bounds(text)), 0.05, threshold)
+        assert record.highest_sentence.limit == each[0]
         flagged = record.score >= whole[0] or record.highest_sentence.score >= each[0]
         assert record.verdict == ("toxic" if flagged else "clean")
     assert records[3].reason == "is empty"
     single = detector.score(["what a rude thing"], threshold=threshold)[0]
     assert (records[2].score, records[2].verdict) == (single.score, single.verdict)
-    assert records[2].highest_sentence == SentenceScore(0, 17, single.score)
+    limit = detector.threshold() if threshold is None else threshold
+    assert records[2].highest_sentence == SentenceScore(0, 17, single.score, limit)
 
 
 def test_a_sentence_behind_the_cut_still_flags_a_text(detector, loaded, tmp_path):
@@ -623,15 +626,16 @@ def test_scores_by_sentence_resume_and_have_their_columns(detector, tmp_path, sm
     found = detector.score(texts, by="sentence")[0].highest_sentence
     if ending == ".jsonl":
         row = json.loads(output.read_text().splitlines()[0])["highest_sentence"]
-        assert row == {"begin": found.begin, "end": found.end, "score": found.score}
+        assert list(row) == ["begin", "end", "score", "limit"]
+        assert SentenceScore(**row) == found
     elif ending == ".csv":
         row = pandas.read_csv(output)
-        columns = [f"highest_sentence.{name}" for name in ("begin", "end", "score")]
-        assert row.loc[0, columns].tolist() == [found.begin, found.end, found.score]
+        columns = [f"highest_sentence.{name}" for name in ("begin", "end", "score", "limit")]
+        assert row.loc[0, columns].tolist() == [found.begin, found.end, found.score, found.limit]
         assert row.loc[1, columns].isna().all()
     else:
         cells = pyarrow.parquet.read_table(output)["highest_sentence"].to_pylist()
-        assert cells[0] == {"begin": found.begin, "end": found.end, "score": found.score}
+        assert list(cells[0].values()) == [found.begin, found.end, found.score, found.limit]
         assert cells[1] is None
 
 

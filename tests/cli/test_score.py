@@ -494,12 +494,12 @@ def test_a_prevalence_changes_scores_and_no_verdict(score, run):
     assert "probability where half of the texts are toxic" in plain.stderr
     assert "probability where 2 % of the texts are toxic" in moved.stderr
     for share in ("0", "1", "nan", "-1"):
-        assert "between 0 and 1" in score("--text", "a", "--prevalence", share, code=2).stderr
+        assert "is no share between 0 and 1" in score("--text", "a", "--prevalence", share, code=2).stderr
     several = run("score", "--text", "a", "--detector", "types", "--prevalence", "0.1", code=2)
     assert "has several labels" in several.stderr
 
 
-def test_by_sentence_names_the_highest_one(score, run):
+def test_by_sentence_names_the_highest_one_and_its_limit(score, run, detector):
     text = "lovely garden. thanks, friend! you stupid fool. sunny day"
     (found,) = records(score("--text", text, "--by", "sentence", "--json"))
     place = found["highest_sentence"]
@@ -507,7 +507,9 @@ def test_by_sentence_names_the_highest_one(score, run):
     shown = score("--text", text, "--by", "sentence")
     line = shown.stdout
     assert shown.stderr.endswith(" (higher for the parts of texts of several sentences)\n")
-    assert f"[sentence {place['score']:.2f}: you stupid fool.]" in line
+    assert re.search(r"\[sentence (\S+), limit (\S+): you stupid fool\.\]", line)
+    assert list(place) == ["begin", "end", "score", "limit"]
+    assert place["limit"] == Artifact.load(detector).sentence_limits(4)[1][0]
     assert score("-", "--by", "sentence", input=f"{text}\n").stdout == line
     assert "sentence" not in score("--text", "you fool", "--by", "sentence").stdout
     run("score", "--text", "a", "--detector", "domain", "--by", "sentence", code=2)

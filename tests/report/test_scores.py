@@ -246,15 +246,16 @@ def test_several_labels_have_the_label_of_their_highest_sentence(tmp_path):
         False,
         scores={"rude": 0.9, "spam": 0.2},
         labels=("rude",),
-        highest_sentence=SentenceScore(4, 9, 0.875, "rude"),
+        highest_sentence=SentenceScore(4, 9, 0.875, 0.75, "rude"),
     )
     write_scores([several], tmp_path / "a.tsv", labels=("rude", "spam"), by_sentence=True)
     head, cells = (line.split("\t") for line in (tmp_path / "a.tsv").read_text().splitlines())
     row = {name.strip('"'): cell.strip('"') for name, cell in zip(head, cells, strict=True)}
-    assert [row[f"highest_sentence.{name}"] for name in ("begin", "end", "score", "label")] == [
+    assert [row[f"highest_sentence.{name}"] for name in ("begin", "end", "score", "limit", "label")] == [
         "4",
         "9",
         "0.875",
+        "0.75",
         "rude",
     ]
     assert TextScore.from_dict(several.to_dict()) == several

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from splinelens.detect.metrics import evaluate_labels
-from splinelens.report.scores import Span, TextScore
+from splinelens.report.scores import SentenceScore, Span, TextScore
 from splinelens.report.terminal import (
     STYLES,
     colored,
@@ -132,6 +132,28 @@ def test_a_plain_line_is_one_line_with_the_reason_or_the_words():
     assert plain_line(TextScore(2, None, "undetermined", 0, False, reason="is missing"), None, "toxic") == (
         "   -  undetermined  [text is missing]"
     )
+
+
+@pytest.mark.parametrize(
+    ("score", "limit", "shown"),
+    [
+        (0.4, 0.931, "sentence 0.40, limit 0.93"),
+        (0.99876, 0.99893, "sentence 0.9988, limit 0.9989"),
+        (0.5, 0.5, "sentence 0.50, limit 0.50"),
+    ],
+)
+def test_a_sentence_has_its_limit_so_that_it_is_seen_which_is_higher(score, limit, shown):
+    record = TextScore(0, 0.3, "clean", 4, False, highest_sentence=SentenceScore(4, 9, score, limit))
+    assert plain_line(record, "You. Fool.", "toxic").endswith(f"  [{shown}: Fool]")
+    assert f"{shown}: Fool" in rendered(score_table([record], ["You. Fool."], "toxic", 80))
+
+
+def test_a_text_that_a_detector_abstains_on_has_its_reason_in_place_of_a_score():
+    reason = "has 1 token, fewer than the 30 that a verdict needs"
+    short = TextScore(0, 1.0, "undetermined", 1, False, reason=reason)
+    assert plain_line(short, "hello", "court") == f"   -  undetermined  hello  [text {reason}]"
+    shown = " ".join(rendered(score_table([short], ["hello"], "court", 120)).split())
+    assert shown.endswith(f" 0 - undetermined hello [text {reason}]")
 
 
 def test_the_strongest_words_are_few_and_never_weak():

@@ -289,8 +289,9 @@ class Detector:
                 probabilities there. The verdicts at the stored thresholds stay, since these move along; a
                 ``threshold`` is compared with the scores that you get. Only for detectors of one label.
             by: ``"sentence"`` also scores each sentence by itself: a record has its ``highest_sentence``, and
-                the verdict is that of the text or of any of its sentences. Half of ``fpr`` is then for the
-                text, and half is shared by its sentences (``Artifact.sentence_limits``).
+                the verdict is that of the text or of any of its sentences that reaches its ``limit``. Half of
+                ``fpr`` is then for the text, and half is shared by its sentences
+                (``Artifact.sentence_limits``).
             progress: Called with the texts and the characters read since the last call.
 
         Returns:
@@ -607,7 +608,8 @@ class Detector:
                 yield self._with_sentences(record, places, np.stack(rows), reasons, limits)
             elif places and record.score is not None:
                 label = max(record.scores, key=record.scores.__getitem__) if record.scores else None
-                yield replace(record, highest_sentence=SentenceScore(*places[0], record.score, label))
+                limit = artifact.limits(fpr, threshold)[0 if label is None else artifact.label_index(label)]
+                yield replace(record, highest_sentence=SentenceScore(*places[0], record.score, limit, label))
             else:
                 yield record
 
@@ -643,7 +645,7 @@ class Detector:
         index, label = divmod(int(np.nanargmax(best)), best.shape[1])
         name = None if binary else artifact.labels[label]
         begin, end = places[index]
-        sentence = SentenceScore(begin, end, float(scores[index, label]), name)
+        sentence = SentenceScore(begin, end, float(scores[index, label]), limits[label], name)
         return replace(record, highest_sentence=sentence)
 
     def _scores(self, features: TextFeatures) -> np.ndarray:

@@ -52,12 +52,15 @@ class SentenceScore:
         begin: First character.
         end: After the last character.
         score: Its score, as that of a text.
+        limit: The score that a sentence needs for the verdict: of a text of several sentences more than the
+            text itself would need, since they share its false-positive rate.
         label: For several labels the one with that score. Else None.
     """
 
     begin: int
     end: int
     score: float
+    limit: float
     label: str | None = None
 
 
@@ -242,7 +245,7 @@ def _schema(labels: Sequence[str], flat: bool, top_words: bool, by_sentence: boo
     columns = [("row", pa.int64()), ("score", pa.float64()), ("verdict", pa.string()), ("tokens", pa.int64())]
     columns += [("cut", pa.bool_()), ("reason", pa.string())]
     if by_sentence:
-        parts = [("begin", pa.int64()), ("end", pa.int64()), ("score", pa.float64())]
+        parts = [("begin", pa.int64()), ("end", pa.int64()), ("score", pa.float64()), ("limit", pa.float64())]
         parts += [("label", pa.string())] if labels else []
         named = [(f"highest_sentence.{name}", kind) for name, kind in parts]
         columns += named if flat else [("highest_sentence", pa.struct(parts))]

@@ -288,18 +288,31 @@ def _pieces(text: str, spans: Sequence[Span]) -> list[Span]:
 
 
 def _highest_sentence(score: TextScore, text: str, characters: int) -> str:
-    """Score and beginning of the highest sentence, of a text of several; else empty."""
+    """Score, limit and beginning of the highest sentence, of a text of several; else empty."""
     sentence = score.highest_sentence
     if sentence is None or len(sentence_bounds(text)) < 2:
         return ""
-    name = f"sentence {sentence.score:.2f}{f' {harmless(sentence.label)}' if sentence.label else ''}: "
+    label = f" {harmless(sentence.label)}" if sentence.label else ""
+    number, limit = _told_apart(sentence.score, sentence.limit)
+    name = f"sentence {number}{label}, limit {limit}: "
     return name + shorten(
         " ".join(harmless(text[sentence.begin : sentence.end]).split()), characters - len(name)
     )
 
 
 def _number(score: TextScore) -> str:
-    return "   -" if score.score is None else f"{score.score:.2f}"
+    """The score; a dash where there is no verdict, since it would read as sure. Of a cut text that so far."""
+    unsure = score.verdict == UNDETERMINED and not score.cut
+    return "   -" if score.score is None or unsure else f"{score.score:.2f}"
+
+
+def _told_apart(score: float, limit: float) -> tuple[str, str]:
+    """Both with the fewest decimals that show which is higher, two to six."""
+    for decimals in range(2, 7):
+        shown = f"{score:.{decimals}f}", f"{limit:.{decimals}f}"
+        if shown[0] != shown[1]:
+            return shown
+    return f"{score:.2f}", f"{limit:.2f}"
 
 
 def _style(contribution: float) -> str:
