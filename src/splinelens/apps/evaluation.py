@@ -294,6 +294,41 @@ def _known_labels(
     return known.values[:, 0]
 
 
+def run_record(
+    detector: Detector,
+    texts: Texts,
+    *,
+    training_rows: int | None,
+    seconds: float,
+    prevalence: float | None = None,
+    groups: RowGroups | None = None,
+) -> dict[str, Any]:  # Any: JSON values
+    """What was measured on what, to stand beside the numbers: JSON values.
+
+    Args:
+        detector: The detector.
+        texts: The texts.
+        training_rows: How many of them it was fitted on, as from ``count_seen``.
+        seconds: How long it took.
+        prevalence: That of the scores, if one was given.
+        groups: The groups that were resampled whole, if any.
+    """
+    return {
+        "detector": detector.artifact.name,
+        "source": texts.source,
+        "rows": len(texts),
+        "training_rows": training_rows,
+        "seconds": seconds,
+        "device": str(detector.reader.loaded.device),
+        "provenance": {
+            "detector": detector.artifact.digest,
+            **({} if prevalence is None else {"prevalence": prevalence}),
+            **provenance(detector.reader, texts),
+            **({"groups": groups.record()} if groups else {}),
+        },
+    }
+
+
 def read_hatecheck(file: str) -> Texts:
     """The cases of HateCheck; a file without one of these columns is refused."""
     return read_texts(file, "test_case", keep=["functionality", "label_gold", "target_ident"])

@@ -182,28 +182,21 @@ def evaluate(
 
     artifact = find_artifact(detector)
     rows = options.column_and_value(split, "test")
-    reading: dict[str, Any] = {
+    reading: dict[str, Any] = {  # Any: arguments of different types
         "encoding": encoding,
         "format": format,
         "delimiter": delimiter,
-    }  # Any: as above
-    reading |= {"header": not no_header, "split": rows}
+        "header": not no_header,
+        "split": rows,
+    }
     shown = _report_label(artifact, report_label) if html or spans is not None else None
     if prevalence is not None:
-        if shown is None and artifact.task != "binary":
-            raise typer.BadParameter(
-                f"detector {artifact.name} has several labels, each with a share of its own; name a --report "
-                "and its --report-label",
-                param_hint="--prevalence",
-            )
-        artifact.single_label(shown or artifact.labels[0]).at_prevalence(prevalence)
+        _require_one_share(artifact, shown).at_prevalence(prevalence)
     if spans is not None:
         artifact.single_label(shown or "").require_explainable(True)
         texts, gold = read_marked(file, column, spans, **reading)
     else:
-        columns = _columns(artifact, label or [])
-        if positive and artifact.task != "binary":
-            raise typer.BadParameter(f"detector {artifact.name} has several labels", param_hint="--positive")
+        columns = _columns(artifact, label or [], positive)
         texts, labels = read_labeled(
             file,
             column,
@@ -219,7 +212,6 @@ def evaluate(
     from splinelens.apps import evaluation
     from splinelens.apps.detector import Detector
     from splinelens.detect.seen_texts import count_seen
-    from splinelens.features.extract import provenance
     from splinelens.texts.row_groups import row_groups
 
     if spans is None:
@@ -265,20 +257,14 @@ def evaluate(
             metrics = evaluation.evaluate(
                 loaded, texts, labels, allow_training_rows=True, progress=progress, **suspicion
             ).to_dict()
-    run = {
-        "detector": artifact.name,
-        "source": texts.source,
-        "rows": len(texts),
-        "training_rows": training_rows,
-        "seconds": round(perf_counter() - started, 3),
-        "device": str(loaded.reader.loaded.device),
-        "provenance": {
-            "detector": artifact.digest,
-            **({} if prevalence is None else {"prevalence": prevalence}),
-            **provenance(loaded.reader, texts),
-            **({"groups": members.record()} if members else {}),
-        },
-    }
+    run = evaluation.run_record(
+        loaded,
+        texts,
+        training_rows=training_rows,
+        seconds=round(perf_counter() - started, 3),
+        prevalence=prevalence,
+        groups=members,
+    )
     if html:
         print_line(f"wrote {', '.join(map(str, evaluation.write_report(record, html, overwrite=overwrite)))}")
     if suspects is not None:
@@ -286,22 +272,23 @@ def evaluate(
     if as_json:
         by_function = {"hatecheck": [asdict(share) for share in functions]} if functions else {}
         print(json.dumps(metrics | by_function | run, ensure_ascii=False))
-        return
+    else:
+        _print(metrics, run, functions, artifact.labels[0])
 
+
+def _print(
+    metrics: dict[str, Any], run: dict[str, Any], functions: tuple["Share", ...], label: str
+) -> None:  # Any: JSON values
     from splinelens.report.evaluation import share_table
     from splinelens.report.terminal import evaluation_lines, span_lines, table_lines
     from splinelens.texts.plain_text import harmless
 
-    print(f"{harmless(artifact.name)} on {harmless(texts.source)}, {run['seconds']:.1f} s on {run['device']}")
-    print(
-        "\n".join(span_lines(metrics) if spans is not None else evaluation_lines(metrics, artifact.labels[0]))
-    )
+    seconds = f"{run['seconds']:.1f} s on {run['device']}"
+    print(f"{harmless(run['detector'])} on {harmless(run['source'])}, {seconds}")
+    print("\n".join(span_lines(metrics) if "character_f1" in metrics else evaluation_lines(metrics, label)))
     if functions:
-        print(
-            "\n".join(
-                ["", "HateCheck, at the stored 5 % threshold:", *table_lines(share_table(functions, "right"))]
-            )
-        )
+        print("\nHateCheck, at the stored 5 % threshold:")
+        print("\n".join(table_lines(share_table(functions, "right"))))
 
 
 def _report_path(
@@ -341,8 +328,21 @@ def _report_label(artifact: "Artifact", label: str | None) -> str:
     return label
 
 
-def _columns(artifact: "Artifact", label: list[str]) -> list[str]:
+def _require_one_share(artifact: "Artifact", label: str | None) -> "Artifact":
+    """The detector of the label that has a prevalence."""
+    if label is None and artifact.task != "binary":
+        raise typer.BadParameter(
+            f"detector {artifact.name} has several labels, each with a share of its own; name a --report "
+            "and its --report-label",
+            param_hint="--prevalence",
+        )
+    return artifact.single_label(label or artifact.labels[0])
+
+
+def _columns(artifact: "Artifact", label: list[str], positive: str | None) -> list[str]:
     """The columns of the labels."""
+    if positive and artifact.task != "binary":
+        raise typer.BadParameter(f"detector {artifact.name} has several labels", param_hint="--positive")
     if artifact.task != "labels":
         if len(label) != 1:
             raise typer.BadParameter(

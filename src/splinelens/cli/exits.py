@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import typer
 from pydantic import ValidationError
@@ -70,7 +70,7 @@ class Command(TyperCommand):
     Newer versions of typer parse with pydantic and show pydantic's words, which leave the value out.
     """
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # Any: the context of click or of typer
         """The words that are left after the options, as typer has it."""
         try:
             return super().parse_args(ctx, args)

@@ -1,7 +1,7 @@
 """``splinelens score``: texts in, one score and verdict a text out, in order."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import chain
@@ -17,7 +17,7 @@ from splinelens.cli.progress import progress_bar
 from splinelens.detect import UNDETERMINED
 from splinelens.files import check_output, rows_kept
 from splinelens.report.scores import TextScore, check_ending, check_kept, kept_cells
-from splinelens.texts import Texts, read_texts, stream_texts
+from splinelens.texts import read_texts, stream_texts
 from splinelens.texts.labeled import require_words
 
 if TYPE_CHECKING:
@@ -170,33 +170,13 @@ def score(
     shown = not (as_json or output) and sys.stdout.isatty()
     explains = explain if explain is not None else shown and artifact.inseparable is None
     requested: bool | str = explain_label or explains
-    if artifact.task == "classes" and (fpr, threshold) != (None, None):
-        raise typer.BadParameter(
-            "the verdict on classes is the one with the highest score",
-            param_hint="--threshold" if fpr is None else "--fpr",
-        )
-    if explain_label is not None and explain_label not in artifact.labels:
-        raise typer.BadParameter(
-            f"detector {artifact.name} has no label {explain_label!r}; it has "
-            f"{', '.join(map(repr, artifact.labels))}",
-            param_hint="--explain-label",
-        )
-    if prevalence is not None and artifact.task != "binary":
-        raise typer.BadParameter(
-            f"detector {artifact.name} has several labels, each with a share of its own; leave it out",
-            param_hint="--prevalence",
-        )
-    if by is ScoredBy.sentence and artifact.task == "classes":
-        raise typer.BadParameter(
-            f"detector {artifact.name} gives one class for a whole text", param_hint="--by"
-        )
+    _check_task(artifact, fpr, threshold, explain_label, prevalence, by)
     rate = FPR if fpr is None else fpr
     if prevalence is not None:
         artifact = artifact.at_prevalence(prevalence)
     limits = artifact.limits(rate, threshold)
     artifact.require_explainable(requested)
     streams = file == "-" and not output  # a line in gives a line out at once
-    batches: Iterator[Texts] = iter(())
     reading: dict[str, Any] = {  # Any: of different types
         "encoding": encoding,
         "format": format,
@@ -205,12 +185,11 @@ def score(
     }
     if streams:
         batches = stream_texts(column, kept, **reading)
-        source = next(batches)
     else:
-        read = text or [] if file is None else file
-        source = read_texts(read, column, kept, **reading)
-        if column is not None:
-            require_words(source, column)
+        batches = iter([read_texts(text or [] if file is None else file, column, kept, **reading)])
+    source = next(batches)
+    if column is not None and not streams:
+        require_words(source, column)
 
     from splinelens.apps.detector import Detector
     from splinelens.report.terminal import plain_line, print_view, score_table
@@ -270,6 +249,37 @@ def score(
         typer.echo(f"{line}; {harmless(_verdicts(artifact, limits))}{higher}", err=True)
         if output:
             typer.echo(f"wrote {output}", err=True)
+
+
+def _check_task(
+    artifact: "Artifact",
+    fpr: float | None,
+    threshold: float | None,
+    explain_label: str | None,
+    prevalence: float | None,
+    by: ScoredBy,
+) -> None:
+    """Refuse options that a detector of this task, or of these labels, does not have."""
+    if artifact.task == "classes" and (fpr, threshold) != (None, None):
+        raise typer.BadParameter(
+            "the verdict on classes is the one with the highest score",
+            param_hint="--threshold" if fpr is None else "--fpr",
+        )
+    if explain_label is not None and explain_label not in artifact.labels:
+        raise typer.BadParameter(
+            f"detector {artifact.name} has no label {explain_label!r}; it has "
+            f"{', '.join(map(repr, artifact.labels))}",
+            param_hint="--explain-label",
+        )
+    if prevalence is not None and artifact.task != "binary":
+        raise typer.BadParameter(
+            f"detector {artifact.name} has several labels, each with a share of its own; leave it out",
+            param_hint="--prevalence",
+        )
+    if by is ScoredBy.sentence and artifact.task == "classes":
+        raise typer.BadParameter(
+            f"detector {artifact.name} gives one class for a whole text", param_hint="--by"
+        )
 
 
 def _verdicts(artifact: "Artifact", limits: Sequence[float]) -> str:
