@@ -8,8 +8,8 @@ NOWHERE = ["--model", "owner/nowhere"]
 @pytest.mark.parametrize(
     ("arguments", "words", "code"),
     [
-        (["--detector", "toxicity-fast", "--fpr", "5"], "give a rate between 0 and 1", 2),
-        (["--fpr", "nan"], "give a rate between 0 and 1", 2),
+        (["--detector", "toxicity-fast", "--fpr", "5"], "is no share between 0 and 1", 2),
+        (["--fpr", "nan"], "is no share between 0 and 1", 2),
         (["--explain-label", " "], "name a label", 2),
         (["--json", "--keep", " ,"], "name a column", 2),
         (["--detector", "toxicity-fast", "--threshold", "7"], "--threshold", 2),

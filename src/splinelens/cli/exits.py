@@ -10,14 +10,16 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import typer
-from pydantic import ValidationError
 from typer.core import TyperCommand
 
 from splinelens.errors import CannotWrite, OutputExists, SplinelensError
 from splinelens.files import parts_folder, rows_kept
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 OURS, USAGE, STOPPED = 1, 2, 130
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -75,13 +77,15 @@ class Command(TyperCommand):
         try:
             return super().parse_args(ctx, args)
         except typer.BadParameter as error:
+            from pydantic import ValidationError
+
             if isinstance(error.__cause__, ValidationError):
                 bounds = getattr(error.param, "min", None), getattr(error.param, "max", None)
                 error.message = _refusal(error.__cause__, *bounds)
             raise
 
 
-def _refusal(error: ValidationError, least: float | None, most: float | None) -> str:
+def _refusal(error: "ValidationError", least: float | None, most: float | None) -> str:
     """What is wrong with the value of an option: a choice, or a number and its limits."""
     first = error.errors()[0]
     if first["type"] == "value_error":  # "'word' is not one of 'text', 'sentence'."
