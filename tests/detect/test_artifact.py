@@ -19,6 +19,7 @@ from safetensors.numpy import save as save_arrays
 import splinelens.detect
 from splinelens.detect.anchored import Sample
 from splinelens.detect.artifact import Artifact
+from splinelens.detect.shipped import shipped
 from splinelens.errors import BadDetector, BrokenArtifact, CannotWrite
 from splinelens.geometry.directions import Directions
 
@@ -95,6 +96,16 @@ def test_other_layers_than_the_directions_were_fitted_on_are_refused(directed, t
     rewrite(tmp_path, lambda manifest: manifest["spec"].update(layers=layers))
     with pytest.raises(BrokenArtifact, match=r"were fitted on \[0, 2\]"):
         Artifact.load(tmp_path)
+
+
+def test_the_shipped_directions_have_their_layers_beside_them():
+    names = []
+    for name, place in shipped().items():
+        arrays = load_arrays((place / "detector.safetensors").read_bytes())
+        if "directions.weight" in arrays:
+            names.append(name)
+            assert arrays["directions.layers"].tolist() == Artifact.load(place).spec["layers"]
+    assert names == ["toxicity", "toxicity-fast", "types"]
 
 
 def test_directions_saved_without_their_layers_still_load(directed, tmp_path):
