@@ -24,7 +24,6 @@ import numpy as np
 from detection.data import SETS, TYPES, EvaluationData, read_evaluation
 from detection.features import READINGS
 from detection.fitting import Head, Learned, cached_layers, fit_learned
-from detection.learned import Settings
 from detection.sources import FORUM, SOURCES
 from detection.training_rows import Part, domain_parts, measured_part
 from pydantic_core import to_jsonable_python
@@ -32,6 +31,7 @@ from pydantic_core import to_jsonable_python
 from splinelens.apps.detector import Detector
 from splinelens.apps.training import fit_detector
 from splinelens.detect.artifact import Artifact, Task
+from splinelens.detect.learned import Settings
 from splinelens.detect.thresholds import proportion_interval
 from splinelens.features.extract import read_table
 from splinelens.features.reader import TextReader

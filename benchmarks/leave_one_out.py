@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 from detection.data import read_evaluation
 from detection.fitting import PROMPT, Ensemble, Learned, cached_layers, fit_heads, gather, read_tokens
-from detection.inputs import inputs_folder, read_inputs
-from detection.learned import Tokens
+from detection.inputs import cached_inputs, inputs_folder
 from detectors import DEFAULT_MODEL, recipes
 from sklearn.metrics import roc_auc_score
 
 from splinelens.detect.bootstrap import auc_interval
+from splinelens.detect.learned import Tokens
 from splinelens.models import LoadedModel, load_model
 
 LEFT_OUT = ("para", "tweet", "tgann")
@@ -71,7 +71,7 @@ def seed_sentences(
     texts = read_evaluation(folder, ["toxigen"]).sets["toxigen"]
     cached = cached_layers(loaded.depth)
     where = inputs_folder(cache, loaded, cached) / "toxigen"
-    inputs = read_inputs(loaded, [text or "" for text in texts.texts], where, prompt=PROMPT, layers=cached)
+    inputs = cached_inputs(loaded, [text or "" for text in texts.texts], where, prompt=PROMPT, layers=cached)
     every = np.ones(len(texts), bool)
     tokens = []
     for head, known in zip(ensemble.recipe.heads, ensemble.tokens, strict=True):

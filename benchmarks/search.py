@@ -28,7 +28,6 @@ from detection.feature_store import FeatureStore
 from detection.features import QUESTION, READINGS, read_cached
 from detection.fitting import FOLDS, Head, Learned, cached_layers, fit_heads, gather, read_tokens
 from detection.heads import fit_scorer
-from detection.learned import Settings
 from detection.protocols import document
 from detection.sources import PAIRS
 from detection.training_rows import Part, domain_parts, toxic_parts
@@ -37,6 +36,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
+from splinelens.detect.learned import Settings
 from splinelens.detect.solver import Basis, cross_validate, folds, gram_factor
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec

@@ -14,14 +14,23 @@ import torch
 from sklearn.model_selection import StratifiedKFold
 
 from detection.data import letters_and_digits
-from detection.inputs import inputs_folder, read_inputs
-from detection.learned import Network, Settings, Tokens, folded, moments, pooled, train
+from detection.inputs import cached_inputs, inputs_folder
 from detection.sources import SOURCES, SourceRows, tested_texts
-from splinelens.apps.training import fit_detector, long_texts
+from splinelens.apps.training import fit_detector, long_negatives
 from splinelens.detect.artifact import Artifact, Task
 from splinelens.detect.heads import LinearHead
+from splinelens.detect.learned import (
+    HeldOut,
+    Network,
+    Settings,
+    Tokens,
+    folded,
+    moments,
+    pooled,
+    standardized_head,
+    train,
+)
 from splinelens.detect.solver import Fitted
-from splinelens.features.catalogue import Column
 from splinelens.features.extract import provenance
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
@@ -164,7 +173,7 @@ def read_tokens(recipe: Learned, rows: Rows, folder: Path, cache: Path, loaded: 
     for name in rows.names:
         texts, cut = SOURCES[name].read(folder).texts, SOURCES[name].max_tokens
         where = folder_of_model / name
-        inputs.append(read_inputs(loaded, texts, where, prompt=PROMPT, layers=cached, max_tokens=cut))
+        inputs.append(cached_inputs(loaded, texts, where, prompt=PROMPT, layers=cached, max_tokens=cut))
     mean, scale = moments(inputs[rows.names.index(recipe.judge)])
     by_layers: dict[tuple[int, ...], Tokens] = {}
     for part in recipe.heads:
@@ -238,8 +247,7 @@ class Ensemble:
     def head(self, values: np.ndarray) -> LinearHead:
         """The linear layer as a head on standardized columns; the logits are the same."""
         weight, bias = self.weight()
-        mean, scale = values.mean(0, dtype=np.float64), values.std(0, dtype=np.float64) + 1e-6
-        return LinearHead(mean, scale, weight * scale, bias + weight @ mean)
+        return standardized_head(values, weight, bias)
 
 
 def fit_heads(
@@ -287,7 +295,9 @@ def _network(
     def report(line: str) -> None:
         print(f"{title}: {line}", flush=True)
 
-    network = train(inputs, fit_on, rows.labels, weights, rows.sources, part.settings, report)
+    network = train(
+        inputs, fit_on, rows.labels, part.settings, weights=weights, sources=rows.sources, report=report
+    )
     file.parent.mkdir(exist_ok=True)
     with atomic_write(file) as temporary:
         torch.save(network.state_dict(), temporary)
@@ -321,14 +331,11 @@ def fit_learned(
         held = judged[held_out]
         ensemble = fit_heads(recipe, tokens, rows, np.setdiff1d(usable, held), title, cache)
         logits[held_out] = ensemble.logits(held)
-        of_folds.append((held, ensemble.pooled(held), *ensemble.weight()))
+        of_folds.append(HeldOut(held, ensemble.pooled(held), *ensemble.weight()))
     final = fit_heads(recipe, tokens, rows, usable, "all rows", cache)
     values = final.pooled(usable)
     reader = TextReader(model, recipe.spec, directions=final.directions())
-    long = tuple(
-        _long_negatives(reader.columns, of_folds, rows.labels[:, label], tokens[0].lengths, label)
-        for label in range(len(recipe.labels))
-    )
+    long = long_negatives(reader.columns, of_folds, rows.labels, tokens[0].lengths)
     counts = {name: int((rows.sources[usable] == at).sum()) for at, name in enumerate(rows.names)}
     texts = Texts(tuple(rows.texts[row] for row in usable), {}, "the training rows")
     origin = provenance(reader, texts) | {"rows": counts}
@@ -364,26 +371,6 @@ def _cut(rows: Rows, chosen: np.ndarray, loaded: LoadedModel) -> np.ndarray:
     limit = np.array([SOURCES[name].max_tokens for name in rows.names])[rows.sources[chosen]]
     tokenized = tokenize([rows.texts[row] for row in chosen], loaded.tokenizer, normalize=True)
     return np.array([text.total for text in tokenized]) > limit
-
-
-def _long_negatives(
-    columns: Sequence[Column],
-    of_folds: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]],
-    labels: np.ndarray,
-    lengths: np.ndarray,
-    label: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Logits and tokens of long texts without a label, joined from rows of one fold.
-
-    ``of_folds`` has for each fold its rows, their pooled margins, and weight and bias of the linear layer.
-    """
-    rng, logits, tokens = np.random.default_rng(0), [], []
-    for held, values, weight, bias in of_folds:
-        negative = labels[held] == 0
-        for joined, counts in long_texts(columns, values[negative], lengths[held][negative], rng):
-            logits.append(joined @ weight[label] + bias[label])
-            tokens.append(counts)
-    return np.concatenate(logits), np.concatenate(tokens)
 
 
 def _array(parameter: torch.Tensor) -> np.ndarray:

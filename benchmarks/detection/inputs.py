@@ -1,39 +1,17 @@
-"""MLP inputs of every token, read once with the frozen model and kept in half precision, mapped and not loaded.
-
-Margins to any hyperplane are linear in them, so that directions are learned from the cache, without the model.
-"""
+"""MLP inputs of the evaluation data, read once with the frozen model and cached on disk."""
 
 import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from splinelens.engines.torch import run_prompt, run_tokens
+from splinelens.features.inputs import Inputs, read_inputs
+from splinelens.features.reader import TextReader
+from splinelens.features.spec import FeatureSpec
 from splinelens.files import atomic_write
-from splinelens.layers import watch
 from splinelens.models import LoadedModel
-from splinelens.tokens import batches, prompt_ids, tokenize
 
 BATCH_TOKENS = 1536
-
-
-class Inputs:
-    """The MLP inputs of some texts.
-
-    Attributes:
-        tokens: (token, layer, width) float16, the texts one after the other.
-        start: (text + 1,), where each text begins.
-    """
-
-    def __init__(self, folder: Path):
-        self.tokens = np.load(folder / "tokens.npy", mmap_mode="r")
-        self.start = np.load(folder / "start.npy")
-
-    def __len__(self) -> int:
-        return len(self.start) - 1
 
 
 def inputs_folder(cache: Path, loaded: LoadedModel, layers: Sequence[int]) -> Path:
@@ -42,7 +20,7 @@ def inputs_folder(cache: Path, loaded: LoadedModel, layers: Sequence[int]) -> Pa
     return cache / "inputs" / f"{model.weights[:12]}-{model.dtype}"
 
 
-def read_inputs(
+def cached_inputs(
     loaded: LoadedModel,
     texts: Sequence[str],
     folder: Path,
@@ -64,32 +42,24 @@ def read_inputs(
     record = folder / "inputs.json"
     request = describe(loaded, texts, prompt=prompt, layers=layers, max_tokens=max_tokens)
     if record.is_file() and json.loads(record.read_text("utf-8")) == request:
-        return Inputs(folder)
+        return Inputs.load(folder)
     folder.mkdir(parents=True, exist_ok=True)
     record.unlink(missing_ok=True)
-    tokenized = tokenize(texts, loaded.tokenizer, max_tokens=max_tokens, long="cut", normalize=True)
-    start = np.concatenate([[0], np.cumsum([len(text.ids) for text in tokenized])])
-    shape = int(start[-1]), len(layers), loaded.model.config.hidden_size
-    store = np.lib.format.open_memmap(folder / "tokens.npy", mode="w+", dtype=np.float16, shape=shape)
-    before = run_prompt(loaded.model, prompt_ids(loaded.tokenizer, prompt, beginning=True))
-    states: dict[int, torch.Tensor] = {}
-    done = 0
-    for batch in batches(tokenized, max_tokens=max_tokens, batch_tokens=BATCH_TOKENS, offset=before.length):
-        with torch.no_grad(), watch(loaded.model, inputs=states.__setitem__, layers=layers, stop=True):
-            cache = before.cache(len(batch.ids))
-            run_tokens(loaded.model, batch.ids, batch.positions, cache=cache)
-        values = torch.stack([states[layer] for layer in layers], 2).half().cpu().numpy()
-        for row, (window, (begin, end)) in enumerate(zip(batch.windows, batch.spans, strict=True)):
-            at = int(start[window.text])
-            store[at : at + end - begin] = values[row, begin:end]
-        if (done + len(batch.windows)) // 1000 > done // 1000:
-            print(f"{folder.name}: {done} of {len(texts)} texts", flush=True)
-        done += len(batch.windows)
-    store.flush()
-    np.save(folder / "start.npy", start)
+    spec = FeatureSpec(
+        ("length",), layers=tuple(layers), prompt=prompt, max_tokens=max_tokens, long="cut", normalize=True
+    )
+    reader, done = TextReader(loaded, spec, batch_tokens=BATCH_TOKENS), 0
+
+    def progress(count: int, _characters: int) -> None:
+        nonlocal done
+        if (done + count) // 1000 > done // 1000:
+            print(f"{folder.name}: {done + count} of {len(texts)} texts", flush=True)
+        done += count
+
+    inputs = read_inputs(reader, reader.tokenize(texts), folder, progress=progress)
     with atomic_write(record) as file:
         file.write_text(json.dumps(request), "utf-8")
-    return Inputs(folder)
+    return inputs
 
 
 def describe(

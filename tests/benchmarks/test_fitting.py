@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from detection.fitting import Head, Learned, cached_layers, fit_heads, fit_learned, gather, read_tokens
 from detection.inputs import inputs_folder
-from detection.learned import Settings
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 from splinelens.apps.detector import Detector
 from splinelens.detect.artifact import Artifact
+from splinelens.detect.learned import Settings
 from splinelens.features.reader import TextReader
 from splinelens.texts import Texts
 from splinelens.tokens import tokenize

@@ -5,8 +5,9 @@ import json
 import numpy as np
 from detection.data import read_evaluation
 from detection.fitting import Head, Learned, gather
-from detection.learned import Settings
 from leave_one_out import LEFT_OUT, left_out
+
+from splinelens.detect.learned import Settings
 
 SETTINGS = Settings(4, (0, 1), epochs=2, rate=1e-2, batch_texts=16)
 WEIGHTS = {"jig": 1.0, "tgann": 1.0, "tweet": 1.0, "para": 1.0}

@@ -14,6 +14,7 @@ import numpy as np
 
 from splinelens import __version__
 from splinelens.apps.detector import Detector
+from splinelens.detect import learned
 from splinelens.detect.anchored import Sample
 from splinelens.detect.artifact import ARTIFACT_FILES, Artifact, Task, verdicts_problem
 from splinelens.detect.calibration import Calibration, Knots, calibrate, length_offsets, offsets_at
@@ -539,6 +540,36 @@ def long_texts(
             some = rng.permutation(len(values))
             yield joined_rows(columns, values[some], tokens[some], size)
         size *= 2
+
+
+def long_negatives(
+    columns: Sequence[Column],
+    held_out: Sequence[learned.HeldOut],
+    labels: np.ndarray,
+    tokens: np.ndarray,
+    seed: int = 0,
+) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    """For each label, logits and tokens of long negative texts, joined from rows of one fold.
+
+    Args:
+        columns: What the pooled margins are.
+        held_out: The rows of each fold.
+        labels: (row of all, label), 0 or 1; NaN where it is not known.
+        tokens: (row of all,) tokens.
+        seed: Of the choice of rows.
+    """
+    long = []
+    for label, y in enumerate(labels.T):
+        rng, parts = np.random.default_rng(seed), [(np.empty(0), np.empty(0, int))]
+        for fold in held_out:
+            negative = y[fold.rows] == 0
+            for joined_values, lengths in long_texts(
+                columns, fold.values[negative], tokens[fold.rows][negative], rng
+            ):
+                parts.append((joined_values @ fold.weight[label] + fold.bias[label], lengths))
+        logits, counts = zip(*parts, strict=True)
+        long.append((np.concatenate(logits), np.concatenate(counts)))
+    return tuple(long)
 
 
 def _joined_negatives(

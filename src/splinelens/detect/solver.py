@@ -102,22 +102,8 @@ def fit(
         (2, (80, 2), ['first', 'second'])
     """
     judge = np.ones(len(rows), dtype=bool) if judged is None else np.asarray(judged)
-    texts = np.arange(len(rows)) if texts is None else np.asarray(texts)
-    together = texts if groups is None else joined(texts, np.asarray(groups))
     labels = label_columns(labels, len(rows))
-    _, different = np.unique(texts[judge], return_index=True)
-    named = names if labels.shape[1] > 1 else (None,)
-    for y, name in zip(labels.T, named, strict=True):
-        require_rows(y, name)
-        require_rows(y[judge], name)
-        require_rows(y[judge][different], name, what="different texts")
-        require_groups(y[judge], together[judge], name)
-    fold = np.full(len(rows), -1)
-    for number, held_out in enumerate(folds(labels, judge, together, seed)):
-        inside = np.isin(together, together[held_out])
-        for y, name in zip(labels[~inside].T, named, strict=True):
-            require_rows(y, name, what="rows outside one of the folds", least=1)
-        fold[inside] = number
+    fold = fold_of_rows(labels, judge, texts, groups, seed=seed, names=names)
     basis = Basis.of(rows)
     chosen = cross_validate(basis.coordinates, labels, fold, strengths, judged=judge)
     return Fitted(
@@ -249,6 +235,46 @@ def cross_validate(
     best = auc.argmax(axis=1)
     chosen = np.stack([logits[index, :, label] for label, index in enumerate(best)], axis=1)
     return CrossValidation(np.asarray(strengths, dtype=np.float64)[best], chosen, auc)
+
+
+def fold_of_rows(
+    labels: np.ndarray,
+    judge: np.ndarray,
+    texts: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
+    *,
+    seed: int = 0,
+    names: Sequence[str] = (),
+) -> np.ndarray:
+    """The fold of each row, (text,) from 0; -1 for rows that help to fit every fold.
+
+    Args:
+        labels: (text, label), 0 or 1.
+        judge: (text,) boolean, the rows to judge; others that share a text or group with one are in its fold.
+        texts: As in ``fit``, as are the others.
+        groups: (text,) one number per row, equal for rows of one group.
+        seed: Of the folds.
+        names: Names of the labels, for messages.
+
+    Raises:
+        BadLabels: As in ``fit``.
+    """
+    texts = np.arange(len(labels)) if texts is None else np.asarray(texts)
+    together = texts if groups is None else joined(texts, np.asarray(groups))
+    _, different = np.unique(texts[judge], return_index=True)
+    named = names if labels.shape[1] > 1 else (None,)
+    for y, name in zip(labels.T, named, strict=True):
+        require_rows(y, name)
+        require_rows(y[judge], name)
+        require_rows(y[judge][different], name, what="different texts")
+        require_groups(y[judge], together[judge], name)
+    fold = np.full(len(labels), -1)
+    for number, held_out in enumerate(folds(labels, judge, together, seed)):
+        inside = np.isin(together, together[held_out])
+        for y, name in zip(labels[~inside].T, named, strict=True):
+            require_rows(y, name, what="rows outside one of the folds", least=1)
+        fold[inside] = number
+    return fold
 
 
 def folds(

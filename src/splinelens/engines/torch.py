@@ -237,6 +237,18 @@ class TorchEngine:
         self._run(batch, reducer, cache)
         return _to_host(reducer.token_stats())
 
+    def inputs(self, batch: TokenBatch) -> Float[Tensor, "row token layer width"]:
+        """Run a batch and keep what the MLPs read of every token, padding included.
+
+        Returns:
+            The inputs of the MLPs of the requested layers, on the host.
+        """
+        states: dict[int, Tensor] = {}
+        layers = self.request.layers
+        with torch.no_grad(), watch(self.model, inputs=states.__setitem__, layers=layers, stop=True):
+            self._forward(batch, None)
+        return torch.stack([states[layer] for layer in layers], dim=2).cpu()
+
     def failing_layer(self, batch: TokenBatch, cache: Any = None) -> int | None:  # Any: see run_tokens
         """The first layer whose gate or output is not finite at a pooled token of the batch.
 

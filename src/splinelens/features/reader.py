@@ -275,6 +275,15 @@ class TextReader:
                         start + index, row, None, None, text.total, text.cut, text.offsets, reason
                     )
 
+    def inputs(self, tokenized: Sequence[TokenizedText]) -> Iterator[tuple[TokenBatch, torch.Tensor]]:
+        """The inputs of the MLPs at the layers of the spec, which learned margins are linear in.
+
+        Yields:
+            A batch of windows, and (row, token, layer, width), padding included.
+        """
+        for batch in self._batches(tokenized):
+            yield from self._run(batch, self.engine.inputs)
+
     def _rows(
         self,
         tokenized: Sequence[TokenizedText],

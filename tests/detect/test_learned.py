@@ -1,13 +1,26 @@
-"""Tests detection/learned.py: margins by hand, what training learns and what it must not, and folding."""
+"""Tests ``detect/learned.py``: margins by hand, what training learns and what it must not, and folding."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from detection.learned import STEP, Network, Settings, Tokens, folded, moments, pooled, train
 from sklearn.metrics import roc_auc_score
+
+from splinelens.detect.learned import (
+    STEP,
+    Network,
+    Settings,
+    Tokens,
+    cross_fit,
+    folded,
+    linear_layer,
+    moments,
+    pooled,
+    standardized_head,
+    train,
+)
+from splinelens.features.inputs import Inputs
 
 WIDTH = 6
 SETTINGS = Settings(4, (0,), epochs=30, rate=1e-2, dropout=0.0, batch_texts=16)
@@ -19,11 +32,7 @@ def _inputs(texts, lengths):
     start = np.concatenate([[0], np.cumsum(lengths)])
     tokens = np.concatenate(parts).astype(np.float16)[:, None]
 
-    class Cached(SimpleNamespace):
-        def __len__(self):
-            return len(self.start) - 1
-
-    return Cached(tokens=tokens, start=start)
+    return Inputs(tokens, start)
 
 
 def _tokens(texts, lengths, rows=None):
@@ -44,7 +53,7 @@ def _train(texts, lengths, labels, sources=None, settings=SETTINGS, weights=None
     rows = np.arange(len(texts))
     sources = np.zeros(len(texts), int) if sources is None else sources
     weights = np.ones(len(texts)) if weights is None else weights
-    return train(_tokens(texts, lengths), rows, labels, weights, sources, settings)
+    return train(_tokens(texts, lengths), rows, labels, settings, weights=weights, sources=sources)
 
 
 def _scores(network, texts, lengths):
@@ -231,3 +240,30 @@ def test_folded_directions_give_the_margins_of_inputs_that_are_not_standardized(
     standardized = torch.from_numpy((inputs - mean) / scale).flatten(1).float()
     expected = network.directions(standardized).detach().numpy()
     np.testing.assert_allclose(np.einsum("tlw,hlw->th", inputs, weight) + bias, expected, atol=1e-5)
+
+
+def test_rows_of_a_fold_are_judged_by_directions_that_were_fitted_without_them():
+    texts, lengths, labels = _classes(60)
+    tokens, rows, fold = _tokens(texts, lengths), np.arange(60), np.arange(60) % 3
+    parts = list(cross_fit(tokens, rows, labels, fold, SETTINGS))
+    assert np.array_equal(np.sort(np.concatenate([part.rows for part in parts])), rows)
+    for number, part in enumerate(parts):
+        network = train(tokens, rows[fold != number], labels, SETTINGS)
+        weight, bias = linear_layer(network)
+        expected = pooled(network, tokens, rows[fold == number], SETTINGS) @ weight.T + bias
+        np.testing.assert_array_equal(part.logits, expected)
+
+
+def test_a_linear_layer_is_a_head_on_standardized_columns():
+    rng = np.random.default_rng(0)
+    values, weight, bias = rng.normal(3, 2, (50, 4)), rng.normal(size=(2, 4)), rng.normal(size=2)
+    head = standardized_head(values, weight, bias)
+    np.testing.assert_allclose(head.logit(values), values @ weight.T + bias, atol=1e-9)
+    np.testing.assert_allclose(head.mean, values.mean(0))
+
+
+def test_training_leaves_the_random_state_of_torch_as_it_was():
+    texts, lengths, labels = _classes(20)
+    before = torch.get_rng_state()
+    _train(texts, lengths, labels)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -1,15 +1,15 @@
-"""Learned hyperplanes: directions in the space of MLP inputs, pooled over tokens, and one linear layer on top.
+"""Learned hyperplanes: directions in the space of MLP inputs, pooled over tokens, and one linear layer.
 
 The margin of a token to direction h is ``sum_l <a[h, l], x_l> + b[h]`` over the layers that are read, on
 standardized inputs. A text's logit is linear in the maximum and the minimum of each margin over its tokens,
 so it splits exactly over tokens. Directions and linear layer are fitted together by gradient descent.
 
-Training reads the cached inputs as 8-bit integers, in steps of 1/20 standard deviation: those of a million
+Training reads the inputs as 8-bit integers, in steps of 1/20 standard deviation: those of a million
 tokens then fit into memory, and the rounding is far below the noise of half precision in deep layers.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from detection.inputs import Inputs
+from splinelens.detect.heads import LinearHead
+from splinelens.features.inputs import Inputs
 
 STEP = 0.05
 """Standard deviations per unit of the 8-bit integers."""
@@ -29,7 +30,7 @@ class Settings:
 
     Attributes:
         directions: How many.
-        layers: Layers that they read, among those that are cached.
+        layers: Layers that they read.
         epochs: Passes over the rows.
         rate: Learning rate of AdamW, warmed up over 50 steps, then falling linearly.
         decay: Weight decay.
@@ -38,8 +39,8 @@ class Settings:
         batch_tokens: Most tokens in a batch.
         seed: Of weights, batches and dropout.
         pooling: ``extremes``: maximum and minimum of each margin over the tokens. ``window``: the same of its
-            mean over ``window`` tokens in a row. ``attention``: mean over the tokens, weighted by the softmax of
-            the margin to a second direction.
+            mean over ``window`` tokens in a row. ``attention``: mean over the tokens, weighted by the softmax
+            of the margin to a second direction. Only ``extremes`` can be read by a detector.
         window: Tokens of a window, that at which it ends included.
     """
 
@@ -60,11 +61,11 @@ class Tokens:
     """Standardized inputs of the rows of several sources, as 8-bit integers.
 
     Args:
-        inputs: The cached inputs of each source.
+        inputs: The inputs of each source.
         rows: (row,) boolean, which rows to keep; the others have no tokens.
-        layers: The layers to keep, as indices of those that are cached.
-        mean: (layer, width) of the cached layers, subtracted.
-        scale: (layer, width) of the cached layers, divided by.
+        layers: The layers to keep, as indices of those of the inputs.
+        mean: (layer, width) of all layers, subtracted.
+        scale: (layer, width) of all layers, divided by.
 
     Attributes:
         values: (token, layer * width) int8.
@@ -103,15 +104,16 @@ class Tokens:
             row += len(each)
 
     def batch(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        """The tokens of some rows, (token, column) bfloat16, which holds these integers exactly, and lengths."""
+        """The tokens of some rows and their lengths; (token, column) bfloat16 holds the integers exactly."""
         parts = [self.values[self.start[row] : self.start[row + 1]] for row in rows]
         return torch.from_numpy(np.concatenate(parts)).bfloat16(), torch.from_numpy(self.lengths[rows])
 
 
 def moments(inputs: Inputs, tokens: int = 6000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each input over a sample of tokens, (layer, width) each."""
+    """Mean and standard deviation of each input over a sample of finite tokens, (layer, width) each."""
     positions = np.sort(np.random.default_rng(seed).permutation(len(inputs.tokens))[:tokens])
     sample = inputs.tokens[positions].astype(np.float32)
+    sample = sample[np.isfinite(sample).all((1, 2))]
     return sample.mean(0), sample.std(0) + 1e-3
 
 
@@ -129,14 +131,18 @@ class Network(nn.Module):
         self.settings = settings
 
     def pooled(self, values: Tensor, lengths: Tensor) -> Tensor:
-        """(text, 2 * direction): the largest margin to each direction, then the smallest; with attention the mean."""
+        """(text, 2 * direction): the largest margin to each direction, then the smallest.
+
+        With attention (text, direction), the means.
+        """
         keep, dropout = torch.ones(values.shape[1]), self.settings.dropout
         if self.training and dropout:
             keep = (torch.rand(values.shape[1]) > dropout).float() / (1 - dropout)
         weight = (self.directions.weight * (keep * STEP)).bfloat16()
         margins = (values @ weight.T).float() + self.directions.bias
         if self.settings.pooling == "attention":
-            return _attended(*margins.chunk(2, dim=1), lengths)
+            margins, scores = margins.chunk(2, dim=1)
+            return _attended(margins, scores, lengths)
         if self.settings.pooling == "window":
             margins = _window_means(margins, lengths, self.settings.window)
         pools = [torch.segment_reduce(margins, how, lengths=lengths, axis=0) for how in ("max", "min")]
@@ -151,57 +157,111 @@ def train(
     tokens: Tokens,
     rows: np.ndarray,
     labels: np.ndarray,
-    weights: np.ndarray,
-    sources: np.ndarray,
     settings: Settings,
+    *,
+    weights: np.ndarray | None = None,
+    sources: np.ndarray | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> Network:
     """Fit directions and linear layer on some rows.
 
     Each source with both classes has an offset of its own, which is fitted and then dropped: how frequent
-    toxic rows are in it says nothing of a text. Of each label the positive and the negative rows weigh the same.
+    positive rows are in it says nothing of a text. Of each label positive and negative rows weigh the same.
 
     Args:
         tokens: The inputs of all rows.
         rows: The rows to fit on; those without a token are left out.
         labels: (row of all, label), 0 or 1; NaN where the source does not have the label.
-        weights: (row of all,).
-        sources: (row of all,), number of the source.
+        settings: How.
+        weights: (row of all,); None weighs all the same.
+        sources: (row of all,), number of the source; None is one source, without an offset.
+        report: Called with a line after each epoch.
+    """
+    rng = np.random.default_rng(settings.seed)
+    rows = rows[tokens.lengths[rows] > 0]
+    weights = np.ones(len(labels)) if weights is None else weights
+    source = torch.zeros(len(labels), dtype=torch.long) if sources is None else torch.from_numpy(sources)
+    mixed = torch.zeros(1, labels.shape[1])
+    if sources is not None:
+        mixed = torch.from_numpy(_has_both(labels, sources, rows))
+    y = torch.from_numpy(np.nan_to_num(labels).astype(np.float32))
+    balanced = torch.from_numpy(_balanced(labels, weights, rows))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(settings.seed)
+        network = Network(tokens.values.shape[1], settings, labels.shape[1])
+        offsets = nn.Parameter(torch.zeros_like(mixed))
+        decayed = [network.directions.weight, network.out.weight]
+        groups = [
+            {"params": decayed, "weight_decay": settings.decay},
+            {"params": [network.directions.bias, network.out.bias, offsets], "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=settings.rate)
+        step = 0
+        for epoch in range(settings.epochs):
+            started, total = time.monotonic(), 0.0
+            order = _batches(tokens.lengths, rng.permutation(rows), settings)
+            order = [order[index] for index in rng.permutation(len(order))]
+            for batch in order:
+                done = step / (settings.epochs * len(order))
+                for group in optimizer.param_groups:
+                    group["lr"] = settings.rate * min(1.0, (step + 1) / 50) * max(0.02, 1 - done)
+                logits = network(*tokens.batch(batch)) + (offsets * mixed)[source[batch]]
+                loss = nn.functional.binary_cross_entropy_with_logits(logits, y[batch], balanced[batch])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                step, total = step + 1, total + float(loss.detach())
+            took_s = time.monotonic() - started
+            report(f"epoch {epoch + 1} of {settings.epochs}: loss {total / len(order):.4f}, {took_s:.0f} s")
+    return network.eval()
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Rows of one fold, and what directions and a linear layer say of them that were fitted without them.
+
+    Attributes:
+        rows: The rows.
+        values: (row, 2 * direction) pooled margins.
+        weight: (label, 2 * direction) of the linear layer.
+        bias: (label,).
+    """
+
+    rows: np.ndarray
+    values: np.ndarray
+    weight: np.ndarray
+    bias: np.ndarray
+
+    @property
+    def logits(self) -> np.ndarray:
+        """(row, label)."""
+        return self.values @ self.weight.T + self.bias
+
+
+def cross_fit(
+    tokens: Tokens,
+    rows: np.ndarray,
+    labels: np.ndarray,
+    fold: np.ndarray,
+    settings: Settings,
+    report: Callable[[str], None] = lambda line: None,
+) -> Iterator[HeldOut]:
+    """Fit without each fold in turn.
+
+    Args:
+        tokens: The inputs of all rows.
+        rows: The rows to fit on and to judge.
+        labels: As in ``train``.
+        fold: The fold of each of the rows, from 0.
         settings: How.
         report: Called with a line after each epoch.
     """
-    torch.manual_seed(settings.seed)
-    rng = np.random.default_rng(settings.seed)
-    rows = rows[tokens.lengths[rows] > 0]
-    network = Network(tokens.values.shape[1], settings, labels.shape[1])
-    offsets = nn.Parameter(torch.zeros(int(sources.max()) + 1, labels.shape[1]))
-    decayed = [network.directions.weight, network.out.weight]
-    groups = [
-        {"params": decayed, "weight_decay": settings.decay},
-        {"params": [network.directions.bias, network.out.bias, offsets], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=settings.rate)
-    y = torch.from_numpy(np.nan_to_num(labels).astype(np.float32))
-    balanced = torch.from_numpy(_balanced(labels, weights, rows))
-    source = torch.from_numpy(sources)
-    mixed = torch.from_numpy(_has_both(labels, sources, rows))
-    step = 0
-    for epoch in range(settings.epochs):
-        started, total = time.monotonic(), 0.0
-        order = _batches(tokens.lengths, rng.permutation(rows), settings)
-        order = [order[index] for index in rng.permutation(len(order))]
-        for batch in order:
-            done = step / (settings.epochs * len(order))
-            for group in optimizer.param_groups:
-                group["lr"] = settings.rate * min(1.0, (step + 1) / 50) * max(0.02, 1 - done)
-            logits = network(*tokens.batch(batch)) + (offsets * mixed)[source[batch]]
-            loss = nn.functional.binary_cross_entropy_with_logits(logits, y[batch], balanced[batch])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            step, total = step + 1, total + float(loss.detach())
-        report(f"epoch {epoch}: loss {total / len(order):.4f}, {time.monotonic() - started:.0f} s")
-    return network.eval()
+    count = int(fold.max()) + 1
+    for number in range(count):
+        title = f"fold {number + 1} of {count}"
+        network = train(tokens, rows[fold != number], labels, settings, report=_titled(report, title))
+        held = rows[fold == number]
+        yield HeldOut(held, pooled(network, tokens, held, settings), *linear_layer(network))
 
 
 def pooled(network: Network, tokens: Tokens, rows: np.ndarray, settings: Settings) -> np.ndarray:
@@ -228,8 +288,32 @@ def folded(network: Network, mean: np.ndarray, scale: np.ndarray) -> tuple[np.nd
     return weight.astype(np.float32), bias.astype(np.float32)
 
 
+def linear_layer(network: Network) -> tuple[np.ndarray, np.ndarray]:
+    """Weight (label, 2 * direction) on the pooled margins and bias (label,) of a network, in float64."""
+    return (
+        network.out.weight.detach().double().numpy(),
+        network.out.bias.detach().double().numpy(),
+    )
+
+
+def standardized_head(values: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> LinearHead:
+    """A linear layer on pooled margins as a head on standardized columns; the logits are the same.
+
+    Args:
+        values: (row, column) of the training rows, which give mean and scale.
+        weight: (label, column).
+        bias: (label,).
+    """
+    mean, scale = values.mean(0, dtype=np.float64), values.std(0, dtype=np.float64) + 1e-6
+    return LinearHead(mean, scale, weight * scale, bias + weight @ mean)
+
+
+def _titled(report: Callable[[str], None], title: str) -> Callable[[str], None]:
+    return lambda line: report(f"{title}, {line}")
+
+
 def _window_means(margins: Tensor, lengths: Tensor, window: int) -> Tensor:
-    """(token, direction): mean over the window that ends at each token; fewer tokens at the start of a text."""
+    """(token, direction): mean over the window that ends at each token; shorter at the start of a text."""
     end = torch.arange(1, len(margins) + 1)
     start = torch.repeat_interleave(lengths.cumsum(0) - lengths, lengths).maximum(end - window)
     sums = nn.functional.pad(margins.cumsum(0), (0, 0, 1, 0))
@@ -260,7 +344,7 @@ def _runs(kept: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _balanced(labels: np.ndarray, weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """(row, label) weights: positive and negative rows of a label weigh the same, 1 in the mean; 0 unlabeled."""
+    """(row, label) weights, 1 in the mean: of a label both classes weigh the same; 0 unlabeled."""
     known = ~np.isnan(labels)
     balanced = np.where(known, weights[:, None], 0.0)
     for label in range(labels.shape[1]):
