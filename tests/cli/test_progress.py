@@ -45,6 +45,17 @@ def test_a_short_run_shows_nothing(monkeypatch):
     assert screen.getvalue() == ""
 
 
+def test_the_bar_is_gone_after_the_last_text_so_that_lines_may_follow(monkeypatch):
+    screen = terminal(monkeypatch)
+    with progress_bar(TEXTS, delay_s=0) as update:
+        update(3, 17)
+        update(1, 1)
+        before = screen.getvalue()
+        time.sleep(0.3)
+        assert screen.getvalue() == before
+    assert before.rstrip().endswith("\x1b[2K")
+
+
 def test_no_terminal_no_bar(monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     with progress_bar(TEXTS) as update:

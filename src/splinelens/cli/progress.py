@@ -12,7 +12,7 @@ from splinelens.texts import Texts
 def progress_bar(
     texts: Texts, shown: bool = True, delay_s: float = 2.0
 ) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar that appears with the first progress after a delay, and is erased at the end.
+    """A bar that appears with the first progress after a delay, and is erased after the last text.
 
     It is never shown if not ``shown``, or on a stderr that is no terminal.
 
@@ -51,11 +51,16 @@ def progress_bar(
         elapsed_s = perf_counter() - started
         rate = f"{done / elapsed_s:,.3g} texts/s" if done else "reading a long text"
         bar.update(task, advance=characters + count, texts=f"{done:,}/{total:,} texts", rate=rate)
-        if elapsed_s > delay_s:
+        if done >= total:  # what follows is no reading, and may print
+            stop()
+        elif elapsed_s > delay_s:
             bar.start()
+
+    def stop() -> None:
+        if bar.live.is_started:
+            bar.stop()
 
     try:
         yield update
     finally:
-        if bar.live.is_started:
-            bar.stop()
+        stop()
