@@ -275,3 +275,37 @@ def test_groups_are_kept_whole_and_named(fit, grouped, tmp_path, caplog):
 )
 def test_groups_that_hold_nothing_together_are_refused(fit, grouped, column, said):
     assert said in fit("--group", column, file=grouped, code=1).stderr
+
+
+def test_hyperplanes_are_learned_on_request(fit, run, comments, tmp_path):
+    result = fit("--split", "split", "--directions", 8, "--layers", "0-1")
+    artifact = Artifact.load(tmp_path / "out")
+    assert (len(artifact.directions), artifact.directions.weight.shape[1]) == (8, 2)
+    assert artifact.metrics["out_of_fold"]["auc"] > 0.6
+    assert "out: linear, directions = 8, epochs = 50, 16 numbers per text" in result.stdout
+    assert "would learn its hyperplanes anew" in result.stdout
+    assert not list((tmp_path / "out").glob("*.parquet*"))
+    scored = run(
+        "score", comments, "--column", "comment", "--detector", tmp_path / "out", "--explain", "--json"
+    )
+    assert len(json.loads(scored.stdout.splitlines()[0])["spans"]) > 0
+    test = ["--column", "comment", "--label", "toxic", "--split", "split"]
+    assert "AUC" in run("evaluate", tmp_path / "out", comments, *test).stdout
+
+
+@pytest.mark.parametrize("other", ["--features=margins", "--pooling=mean", "--keep-features"])
+def test_options_that_say_nothing_beside_directions_are_wrong_usage(fit, other, tmp_path):
+    message = " ".join(fit("--directions", 8, other, code=2).stderr.replace("│", " ").split())
+    assert f"{other.partition('=')[0]}: leave it out with --directions" in message
+    assert not (tmp_path / "out").exists()
+    assert "no whole number from 0 to 4,096" in fit("--directions", 4097, code=2).stderr
+
+
+def test_ctrl_c_while_directions_are_learned_keeps_nothing(fit, tmp_path, monkeypatch):
+    def stop(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "read_inputs", stop)
+    message = fit("--directions", 8, "--layers", "0-1", code=130).stderr
+    assert "With --directions nothing is kept; the same command starts from the first row." in message
+    assert not (tmp_path / "out").exists()

@@ -37,6 +37,18 @@ def train(
     features: options.Features = "margins",
     layers: options.Layers = None,
     pooling: options.Pooling = "max",
+    directions: Annotated[
+        int,
+        typer.Option(
+            "--directions",
+            help="Learn so many hyperplanes, such as 64, from the labels, in place of --features; across "
+            "the first six layers or those of --layers. Default: none.",
+            metavar="N",
+            min=0,
+            max=4096,
+            show_default=False,
+        ),
+    ] = 0,
     prompt: options.Prompt = "",
     max_tokens: options.MaxTokens = None,
     long: options.Long = options.LongTexts.windows,
@@ -125,6 +137,8 @@ def train(
     from splinelens.report.training import suspects_csv, training_lines
     from splinelens.texts.labeled import read_labeled
 
+    if directions:
+        _refuse_unused(context, "features", "pooling", "keep_features")
     kept, unfinished = output / "features.parquet", output / "unfinished.parquet"
     tables = {path.name for table in (kept, unfinished) for path in (table, parts_folder(table))}
     written = {*training.TRAINING_FILES, kept.name, unfinished.name}
@@ -155,7 +169,7 @@ def train(
         output.mkdir(parents=True, exist_ok=True)
     keep_features = keep_features or kept.exists()
     features_file = kept if keep_features else unfinished
-    if rows_before := rows_kept(features_file):
+    if not directions and (rows_before := rows_kept(features_file)):
         show = options.stderr_printer(quiet)
         show(f"continuing after the {rows_before:,} rows in {parts_folder(features_file)}")
     try:
@@ -167,6 +181,7 @@ def train(
                 features=options.names(features),
                 layers=numbers,
                 pooling=options.names(pooling),
+                directions=directions,
                 prompt=options.unescape(prompt),
                 max_tokens=max_tokens,
                 long=long.value,
@@ -182,11 +197,16 @@ def train(
                 command=options.given_command(context),
                 revision=revision,
                 device=device,
-                output=features_file,
+                output=None if directions else features_file,
                 overwrite=overwrite,
                 progress=progress,
             )
     except KeyboardInterrupt as stop:
+        if directions:
+            with suppress(OSError):  # it holds files of an earlier run
+                output.rmdir()
+            told = "Stopped. With --directions nothing is kept; the same command starts from the first row."
+            raise exit_with(told, STOPPED) from stop
         if features_file.exists() and not rows_kept(features_file):
             told = f"Stopped. All features are kept in {features_file}; run the same command to continue."
             raise exit_with(told, STOPPED) from stop
@@ -200,11 +220,22 @@ def train(
         numbered = dict(zip(texts.numbers, texts.texts, strict=True))
         rows_with_texts = suspects_csv(report.artifact, report.suspects, report.contradictions, numbered)
         write_text(suspects, rows_with_texts, errors="backslashreplace", overwrite=overwrite)
-    if not keep_features:
+    if not keep_features and not directions:
         features_file.unlink()
     _print(trained.artifact)
     print("\n".join(training_lines(report)))
     print(f"wrote {output}")
+
+
+def _refuse_unused(context: typer.Context, *names: str) -> None:
+    """Refuse options that say nothing beside ``--directions``."""
+    for name in names:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            option = "--" + name.replace("_", "-")
+            raise typer.BadParameter(
+                "leave it out with --directions, which are read in place of features", param_hint=option
+            )
 
 
 def _print(artifact: "Artifact") -> None:
