@@ -1,7 +1,7 @@
 """Search prompts, layers, poolings, their weights and training rows for the toxicity detectors.
 
     python benchmarks/search.py --data DIR --cache CACHE [--dtype bfloat16] [--stage rows | blocks | prompts]
-    python benchmarks/search.py --data DIR --cache CACHE [--dtype bfloat16] --stage domain | anchors | sums | poolings
+    python benchmarks/search.py --data DIR --cache CACHE [--dtype bfloat16] --stage domain | anchors | sums
     python benchmarks/search.py --data DIR --cache CACHE [--dtype bfloat16] --stage readers [--model MODEL]
 
 Every try is judged by out-of-fold AUC on the training rows of jigsaw-test-binary-12k (5 folds, the best of a
@@ -11,15 +11,15 @@ matrix a block of columns, kept below CACHE/search: a try adds blocks, each time
 layers and poolings cost no pass over the columns. ``--stage domain`` compares heads on spline7 of 64 tokens by
 their mean out-of-fold AUC over nine domains; ``--stage anchors`` fits 3,600 rows exactly, and with weights in the
 span of fewer of them. ``--stage sums`` fits the heads of learned directions without a quarter of the Jigsaw rows and
-without some writers of contrast pairs, and measures sums of them on these; ``--stage poolings`` does so for heads that
-pool margins in other ways, ``--stage readers`` for one head on the inputs of any model, with fewer sources. Prints one line a try, collected in benchmarks/search.md.
+without some writers of contrast pairs, and measures sums of them on these; ``--stage readers`` does so
+for one head on the inputs of any model, with fewer sources. Prints one line a try, collected in benchmarks/search.md.
 """
 
 import argparse
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -258,38 +258,10 @@ SHARES: tuple[dict[str, float], ...] = (
 HELD_WRITERS = (3, 6, 13)
 
 
-def pooling_heads(depth: int) -> dict[str, Head]:
-    """Heads that differ in how they pool margins over tokens, by name."""
-    cached = cached_layers(depth)
-    heads = {}
-    for name, layers, weights, count in (
-        ("early, Jigsaw", cached[:6], JIGSAW, 64),
-        ("all x8", cached[-6:], ALL, 128),
-    ):
-        settings = Settings(count, layers, epochs=4)
-        heads |= {
-            f"{name}, extremes": Head(settings, weights),
-            f"{name}, extremes, seed 1": Head(replace(settings, seed=1), weights),
-            f"{name}, windows of 4": Head(replace(settings, pooling="window"), weights),
-            f"{name}, windows of 16": Head(replace(settings, pooling="window", window=16), weights),
-            f"{name}, attention": Head(replace(settings, pooling="attention"), weights),
-        }
-    return heads
-
-
 def reader_heads(depth: int) -> dict[str, Head]:
     """One head on sources of 0.6 million tokens, so that a larger model reads them in reasonable time."""
     weights = {name: ALL[name] for name in ("raw", "tgann", "pairs")}
     return {"raw, ToxiGen and pairs": Head(Settings(128, cached_layers(depth)[-6:], epochs=4), weights)}
-
-
-def pooling_shares(heads: Mapping[str, Head]) -> tuple[dict[str, float], ...]:
-    """Each head, and the sum of it and of the extremes with the same rows and layers."""
-    others = [name for name in heads if not name.endswith("extremes")]
-    halves = (
-        {f"{name.rsplit(', ', 2 if 'seed' in name else 1)[0]}, extremes": 0.5, name: 0.5} for name in others
-    )
-    return (*({name: 1.0} for name in heads), *halves)
 
 
 def sums(
@@ -361,20 +333,17 @@ def main() -> None:
     )
     parser.add_argument(
         "--stage",
-        choices=["rows", "blocks", "prompts", "domain", "anchors", "sums", "poolings", "readers"],
+        choices=["rows", "blocks", "prompts", "domain", "anchors", "sums", "readers"],
         default="blocks",
     )
     parser.add_argument("--model", default="smollm2-135m", help="of --stage readers")
     arguments = parser.parse_args()
-    if arguments.stage in ("sums", "poolings", "readers"):
+    if arguments.stage in ("sums", "readers"):
         print(f"| shares | Jigsaw | {' | '.join(f'writer {writer}' for writer in HELD_WRITERS)} |")
         print("|---" * (2 + len(HELD_WRITERS)) + "|")
         model = load_model(arguments.model, dtype=arguments.dtype)
         sums_of, shares = sum_heads(model.depth), SHARES
-        if arguments.stage == "poolings":
-            sums_of = pooling_heads(model.depth)
-            shares = pooling_shares(sums_of)
-        elif arguments.stage == "readers":
+        if arguments.stage == "readers":
             sums_of = reader_heads(model.depth)
             shares = tuple({name: 1.0} for name in sums_of)
         return sums(sums_of, shares, arguments.data, arguments.cache, model)

@@ -1,6 +1,5 @@
 """Tests ``detect/learned.py``: margins by hand, what training learns and what it must not, and folding."""
 
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -69,37 +68,6 @@ def test_pooled_margins_by_hand():
     values = torch.tensor([[2.0, 0.0], [0.0, 1.0], [1.0, 1.0]]) / STEP  # 2.5, -1.5 and -0.5
     found = network.eval().pooled(values.bfloat16(), torch.tensor([2, 1]))
     torch.testing.assert_close(found, torch.tensor([[2.5, -1.5], [-0.5, -0.5]]), atol=0.01, rtol=0)
-
-
-def test_window_means_are_pooled_by_hand():
-    network = Network(1, Settings(1, (0,), dropout=0.0, pooling="window", window=2))
-    with torch.no_grad():
-        network.directions.weight[:], network.directions.bias[:] = 1.0, 0.0
-    values = (
-        torch.tensor([[4.0], [2.0], [-2.0], [1.0]]) / STEP
-    )  # means 4, 3, 0 of the first text, 1 of the second
-    found = network.eval().pooled(values.bfloat16(), torch.tensor([3, 1]))
-    torch.testing.assert_close(found, torch.tensor([[4.0, 0.0], [1.0, 1.0]]), atol=0.02, rtol=0)
-
-
-def test_attention_weighs_tokens_by_the_softmax_of_a_second_margin():
-    network = Network(2, Settings(1, (0,), dropout=0.0, pooling="attention"))
-    with torch.no_grad():
-        network.directions.weight[:], network.directions.bias[:] = torch.eye(2), 0.0
-    values = torch.tensor([[4.0, 2.0], [-1.0, 0.0], [3.0, 5.0]]) / STEP
-    found = network.eval().pooled(values.bfloat16(), torch.tensor([2, 1]))
-    weights = np.exp([2.0, 0.0]) / np.exp([2.0, 0.0]).sum()
-    expected = torch.tensor([[weights @ [4.0, -1.0]], [3.0]], dtype=torch.float32)
-    torch.testing.assert_close(found, expected, atol=0.02, rtol=0)
-
-
-@pytest.mark.parametrize("pooling", ["window", "attention"])
-def test_other_poolings_learn_the_one_token_that_decides(pooling):
-    texts, lengths, labels = _classes()
-    settings = replace(SETTINGS, pooling=pooling, window=2)
-    network = _train(texts, lengths, labels, settings=settings)
-    unseen, lengths, labels = _classes(seed=1)
-    assert roc_auc_score(labels[:, 0], _scores(network, unseen, lengths)) > 0.97
 
 
 def test_tokens_are_standardized_and_rounded_and_rows_that_are_left_out_have_none():

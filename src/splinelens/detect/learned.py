@@ -11,7 +11,6 @@ tokens then fit into memory, and the rounding is far below the noise of half pre
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -38,10 +37,6 @@ class Settings:
         batch_texts: Most texts in a batch.
         batch_tokens: Most tokens in a batch.
         seed: Of weights, batches and dropout.
-        pooling: ``extremes``: maximum and minimum of each margin over the tokens. ``window``: the same of its
-            mean over ``window`` tokens in a row. ``attention``: mean over the tokens, weighted by the softmax
-            of the margin to a second direction. Only ``extremes`` can be read by a detector.
-        window: Tokens of a window, that at which it ends included.
     """
 
     directions: int
@@ -53,8 +48,6 @@ class Settings:
     batch_texts: int = 64
     batch_tokens: int = 6000
     seed: int = 0
-    pooling: Literal["extremes", "window", "attention"] = "extremes"
-    window: int = 4
 
 
 class Tokens:
@@ -122,29 +115,20 @@ class Network(nn.Module):
 
     def __init__(self, columns: int, settings: Settings, labels: int = 1):
         super().__init__()
-        attention = settings.pooling == "attention"
-        self.directions = nn.Linear(columns, settings.directions * (2 if attention else 1))
-        self.out = nn.Linear(settings.directions * (1 if attention else 2), labels)
+        self.directions = nn.Linear(columns, settings.directions)
+        self.out = nn.Linear(2 * settings.directions, labels)
         nn.init.normal_(self.directions.weight, std=columns**-0.5)
         nn.init.zeros_(self.directions.bias)
         nn.init.normal_(self.out.weight, std=0.05)
-        self.settings = settings
+        self.dropout = settings.dropout
 
     def pooled(self, values: Tensor, lengths: Tensor) -> Tensor:
-        """(text, 2 * direction): the largest margin to each direction, then the smallest.
-
-        With attention (text, direction), the means.
-        """
-        keep, dropout = torch.ones(values.shape[1]), self.settings.dropout
-        if self.training and dropout:
-            keep = (torch.rand(values.shape[1]) > dropout).float() / (1 - dropout)
+        """(text, 2 * direction): the largest margin to each direction, then the smallest."""
+        keep = torch.ones(values.shape[1])
+        if self.training and self.dropout:
+            keep = (torch.rand(values.shape[1]) > self.dropout).float() / (1 - self.dropout)
         weight = (self.directions.weight * (keep * STEP)).bfloat16()
         margins = (values @ weight.T).float() + self.directions.bias
-        if self.settings.pooling == "attention":
-            margins, scores = margins.chunk(2, dim=1)
-            return _attended(margins, scores, lengths)
-        if self.settings.pooling == "window":
-            margins = _window_means(margins, lengths, self.settings.window)
         pools = [torch.segment_reduce(margins, how, lengths=lengths, axis=0) for how in ("max", "min")]
         return torch.cat(pools, 1)
 
@@ -266,7 +250,7 @@ def cross_fit(
 
 def pooled(network: Network, tokens: Tokens, rows: np.ndarray, settings: Settings) -> np.ndarray:
     """(row, 2 * direction) pooled margins; NaN without tokens."""
-    out = np.full((len(rows), network.out.in_features), np.nan, np.float32)
+    out = np.full((len(rows), 2 * settings.directions), np.nan, np.float32)
     order = np.argsort(tokens.lengths[rows], kind="stable")
     order = order[tokens.lengths[rows[order]] > 0]
     with torch.no_grad():
@@ -310,22 +294,6 @@ def standardized_head(values: np.ndarray, weight: np.ndarray, bias: np.ndarray) 
 
 def _titled(report: Callable[[str], None], title: str) -> Callable[[str], None]:
     return lambda line: report(f"{title}, {line}")
-
-
-def _window_means(margins: Tensor, lengths: Tensor, window: int) -> Tensor:
-    """(token, direction): mean over the window that ends at each token; shorter at the start of a text."""
-    end = torch.arange(1, len(margins) + 1)
-    start = torch.repeat_interleave(lengths.cumsum(0) - lengths, lengths).maximum(end - window)
-    sums = nn.functional.pad(margins.cumsum(0), (0, 0, 1, 0))
-    return (sums[end] - sums[start]) / (end - start)[:, None]
-
-
-def _attended(margins: Tensor, scores: Tensor, lengths: Tensor) -> Tensor:
-    """(text, direction): mean margin, each token weighted by the softmax of its scores."""
-    highest = torch.segment_reduce(scores.detach(), "max", lengths=lengths, axis=0)
-    weights = (scores - highest.repeat_interleave(lengths, 0)).exp()
-    total = torch.segment_reduce(weights, "sum", lengths=lengths, axis=0)
-    return torch.segment_reduce(weights * margins, "sum", lengths=lengths, axis=0) / total
 
 
 def _has_both(labels: np.ndarray, sources: np.ndarray, rows: np.ndarray) -> np.ndarray:
