@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from splinelens.apps import adaptation
 from splinelens.apps.adaptation import adapt
 from splinelens.apps.detector import Detector
 from splinelens.apps.training import fit_detector, training_sample
@@ -122,7 +123,7 @@ def test_labels_that_it_knows_already_leave_the_weights_and_say_so(detector):
     assert adapted.record["penalty"] is None
     notes = " ".join(adapted.record["notes"])
     assert "The weights are kept" in notes
-    assert "80 rows are too few to tell" in notes
+    assert "too few to tell" not in notes
     assert "40 negative rows are too few for a threshold at 0.1 % and 1 % false positives" in notes
 
 
@@ -177,6 +178,22 @@ def test_the_advice_follows_the_interval_of_the_gain(detector):
     turned = adapt(detector, texts[40:76], 1 - labels[40:76])
     assert turned.record["recommendation"].startswith("Keep the old detector and check your labels")
     assert turned.detector.artifact.thresholds == detector.artifact.thresholds
+
+
+def test_weights_that_are_kept_are_never_said_to_rank_worse_than_themselves(detector, monkeypatch):
+    texts, labels = labeled(160)
+    refit = adaptation.refit_anchored
+
+    def kept_though_held_out_heads_were_worse(*arguments, **options):
+        fitted = refit(*arguments, **options)
+        worse = fitted.anchor_logits * np.where(np.arange(120) % 6 < 2, -0.5, 1)
+        return replace(fitted, logits=worse)
+
+    monkeypatch.setattr(adaptation, "refit_anchored", kept_though_held_out_heads_were_worse)
+    record = adapt(detector, texts[40:], labels[40:]).record
+    assert record["penalty"] is None
+    assert record["gain_interval"][1] < 0
+    assert record["recommendation"].startswith("Keep the old weights with new thresholds")
 
 
 def test_the_record_says_which_values_count_as_the_label(detector):

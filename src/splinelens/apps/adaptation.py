@@ -429,7 +429,7 @@ def _notes(fitted: Anchored, interval: Interval | None, rows: _Rows) -> list[str
             f"{len(rows)} rows{of_groups} are too few for intervals, which take {LEAST_ROWS} rows and, if "
             f"there are groups, {MIN_GROUPS} of these."
         )
-    elif interval[0] <= 0 <= interval[1]:
+    elif fitted.penalty < np.inf and interval[0] <= 0 <= interval[1]:
         notes.append(f"{len(rows)} rows are too few to tell whether adapting it changed the AUC.")
     if len(rows) > MANY_ROWS:
         notes.append(
@@ -442,13 +442,13 @@ def _recommendation(fitted: Anchored, interval: Interval | None, rows: _Rows, ne
     """What to do with the result, in one sentence, from the interval of the gain."""
     if not new_verdicts:
         return "Keep the old detector and check your labels: higher scores do not go with the positive one."
-    if interval is not None and interval[1] < 0:
-        return "Keep the old detector: it ranks held-out rows better than the adapted one."
     if fitted.penalty == np.inf and interval is not None:
         return (
             "Keep the old weights with new thresholds, which is what the adapted detector is; more labels "
             "may show a gain."
         )
+    if interval is not None and interval[1] < 0:
+        return "Keep the old detector: it ranks held-out rows better than the adapted one."
     if interval is None or interval[0] <= 0:
         more = "" if rows.groups is None else ", of more groups,"
         return (
