@@ -86,6 +86,7 @@ def test_how_files_are_read_is_checked_before_any_is(run, command, option, value
         ("score --text a --by word", "'--by': 'word' is not one of 'text', 'sentence'"),
         ("score --text a --long all", "'--long': 'all' is not one of 'windows', 'cut'"),
         ("score --text a --prevalence 2%", "'--prevalence': '2%' is no share between 0 and 1; write 0.02"),
+        ("score --text a --fpr 0%", "'0%' is no share between 0 and 1; write one such as 0.05"),
         ("evaluate toxicity a.csv --prevalence x", "'x' is no share between 0 and 1; write one such as 0.05"),
         ("score --text a --fpr nan", "'--fpr': 'nan' is no share between 0 and 1; write one such as 0.05"),
         ("score --text a --threshold half", "'--threshold': 'half' is no number from 0 to 1"),

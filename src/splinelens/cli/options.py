@@ -337,10 +337,9 @@ def share(text: str) -> float:
     if 0 < number < 1:
         return number
     percents = re.fullmatch(r"(\d{1,2}(?:\.\d*)?) ?%", text.strip(), re.ASCII)
-    example = f"{float(percents[1]) / 100:g}" if percents else "0.05"
-    raise typer.BadParameter(
-        f"{text!r:.100} is no share between 0 and 1; write {'' if percents else 'one such as '}{example}"
-    )
+    meant = float(percents[1]) / 100 if percents else 0
+    example = f"{meant:g}" if meant else "one such as 0.05"
+    raise typer.BadParameter(f"{text!r:.100} is no share between 0 and 1; write {example}")
 
 
 def names(listed: str) -> tuple[str, ...]:
