@@ -1,6 +1,5 @@
 """Tests ``detect/learned.py``: margins by hand, what training learns and what it must not, and folding."""
 
-
 import numpy as np
 import pytest
 import torch

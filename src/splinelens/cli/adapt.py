@@ -46,10 +46,10 @@ def adapt(
     Its weights are fitted again near those they had. How far they may move is chosen on held-out rows, and
     they stay as they are unless the gain is clear; calibration and thresholds are new. A detector that holds
     a sample of its training rows stays good at texts like those: it moves no further than where the sample
-    lets one expect a loss of .0015 of its AUC there. Prints which value of the label
-    counts as positive, on held-out rows the AUC and what each threshold does before and after, and what to
-    do: use the adapted detector, keep the old one, or label more. Texts that the detector was fitted on and
-    texts with contradicting labels are refused. With more than 500 labels compare it with train.
+    lets one expect a loss of .0015 of its AUC there. Prints which value of the label counts as positive, on
+    held-out rows the AUC and what each threshold does before and after, and what to do: use the adapted
+    detector, keep the old one, or label more. Texts that the detector was fitted on and texts with
+    contradicting labels are refused. With more than 500 labels compare it with train.
 
     With --group rows of one group are in one fold, as rows of equal texts always are, and intervals come from
     resampling whole groups.

@@ -141,14 +141,15 @@ def evaluate(
     "confusion"; then "detector", "source", "rows", "training_rows", "seconds", "device", "provenance". With
     --hatecheck also "flagged", harmless identity mentions among it, and "hatecheck", its functionalities.
     With --prevalence Brier score and calibration error count the rows as if that share were positive.
-    Intervals are 95 % bootstrap intervals, of shares Clopper-Pearson ones. There are
-    none of fewer than 50 rows. With --group whole groups are resampled, at least 10, and there is the AUC
-    within groups: the share of pairs of one group in the right order.
+    Intervals are 95 % bootstrap intervals, of shares Clopper-Pearson ones. There are none of fewer than 50
+    rows. With --group whole groups are resampled, at least 10, and there is the AUC within groups: the share
+    of pairs of one group in the right order.
 
     With --suspects a CSV of rows that the scores contradict, the most suspect first ("kind" suspect), then of
     equal texts with different labels (contradiction): "row", "kind", "label" (the one in question; class
-    where a text has one of several classes), "given" (its value in the file), "suggested" (its value by the
-    scores), "score" (the detector's score of that label; of classes that of the suggested class), "text".
+    where a text has one of several classes), "given" and "suggested" (its value in the file and by the
+    scores, in the detector's words), "score" (the detector's score of that label; of classes that of the
+    suggested class), "text".
 
     With --spans no label is read. A word of the explanation is marked if it adds at least the detector's
     limit to the logit (words marked from, in its card; else 0.25), and so is what lies between two marked

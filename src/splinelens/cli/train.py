@@ -42,7 +42,7 @@ def train(
         typer.Option(
             "--directions",
             help="Learn so many hyperplanes, such as 64, from the labels, in place of --features; across "
-            "the first six layers or those of --layers. Default: none.",
+            "the first six layers or those of --layers. 0, the default, learns none.",
             metavar="N",
             min=0,
             max=4096,
@@ -123,7 +123,8 @@ def train(
     Two other words, such as rude and polite, need --positive rude; more words are classes. Several columns of
     0/1 are labels of which a text may have any number. Prints what was chosen and the out-of-fold numbers,
     length alone beside them. Rows in suspects.csv and TRAINING.md are those of the file, from 0, as score
-    counts them. A run that was stopped goes on when the same command is given again.
+    counts them. A run that was stopped goes on when the same command is given again, unless it is one with
+    --directions: of these nothing is kept, and there is no learning curve.
 
     With --group rows of one group are in one fold, in the learning curve too, as rows of equal texts always
     are, and intervals come from resampling whole groups.
@@ -132,6 +133,7 @@ def train(
       splinelens train comments.csv --column text --label toxic -o my-detector
       splinelens train comments.csv --label verdict --positive rude -o my-rude
       splinelens train comments.csv --label toxic --label insult -o my-types
+      splinelens train comments.csv --label toxic --directions 64 -o mine
     """
     from splinelens.apps import training
     from splinelens.report.training import suspects_csv, training_lines

@@ -69,7 +69,7 @@ def adaptation_lines(adapted: Mapping[str, Any]) -> list[str]:  # Any: JSON valu
     """Summary, tables, notes and recommendation for a terminal."""
     changes = threshold_changes(adapted["before"], adapted["after"])
     kept = all(row[1] == row[4] for row in changes.rows)
-    chosen = "The thresholds after were chosen on these rows: on others their rates will be somewhat higher."
+    chosen = "The thresholds after were chosen on these rows: expect somewhat more false positives on others."
     return [
         harmless(adaptation_summary(adapted)),
         *table_lines(adaptation_table(adapted)),
