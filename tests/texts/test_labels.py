@@ -140,7 +140,7 @@ def test_two_words_that_do_not_tell_need_a_positive_value():
 )
 def test_the_other_of_two_words_names_the_negative(values, positive, negative):
     result = read_labels({"kind": values}, positive)
-    assert (result.names, result.negative, result.positive) == ((positive,), negative, (positive,))
+    assert (result.names, result.negative, result.positive_values) == ((positive,), negative, (positive,))
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_the_other_of_two_words_names_the_negative(values, positive, negative):
     ids=["numbers", "yes-no", "words"],
 )
 def test_it_says_which_values_of_the_table_are_1(values, ones):
-    assert read_labels({"rude": values}).positive == ones
+    assert read_labels({"rude": values}).positive_values == ones
 
 
 def test_the_words_of_a_detector_are_read_without_a_positive_value():

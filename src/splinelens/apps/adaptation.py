@@ -17,8 +17,7 @@ from splinelens import __version__
 from splinelens.apps.detector import Detector
 from splinelens.detect.anchored import Anchored, refit_anchored
 from splinelens.detect.artifact import Artifact
-from splinelens.detect.bootstrap import MIN_GROUPS, auc_gain_interval
-from splinelens.detect.bootstrap import MIN_ROWS as LEAST_ROWS
+from splinelens.detect.bootstrap import MIN_GROUPS, MIN_ROWS, auc_gain_interval
 from splinelens.detect.calibration import Calibration, calibrate
 from splinelens.detect.label_errors import contradictions
 from splinelens.detect.metrics import Evaluation
@@ -38,10 +37,10 @@ from splinelens.texts.labels import Labels, labels_of
 from splinelens.texts.plain_text import storable
 from splinelens.texts.row_groups import RowGroups, row_groups
 
-MIN_ROWS = 32
+MIN_LABELS = 32
 """Fewest labeled texts to adapt to."""
 
-MANY_ROWS = 500
+MANY_LABELS = 500
 """With more texts ``splinelens.train`` may give the better detector."""
 
 _RESAMPLES = 2000
@@ -174,10 +173,10 @@ def require_enough(rows: int, what: str = "labeled texts") -> None:
     Raises:
         BadLabels: The message says how many there are and how many are needed.
     """
-    if rows < MIN_ROWS:
+    if rows < MIN_LABELS:
         raise BadLabels(
-            f"{rows} {what} are too few to adapt to; label at least {MIN_ROWS}, {2 * MIN_ROWS} or more are "
-            "better"
+            f"{rows} {what} are too few to adapt to; label at least {MIN_LABELS}, {2 * MIN_LABELS} or more "
+            "are better"
         )
 
 
@@ -185,13 +184,13 @@ def require_enough(rows: int, what: str = "labeled texts") -> None:
 class _Rows:
     """The labeled texts that could be read.
 
-    ``positive`` are the user's values that are 1 in ``labels``; ``hashes`` are those of the texts; ``groups``
+    ``positive_values`` are the user's that are 1 in ``labels``; ``hashes`` are those of the texts; ``groups``
     has a number per row, or is None; ``left_out`` counts the texts that could not be read.
     """
 
     values: np.ndarray
     labels: np.ndarray
-    positive: tuple[str, ...]
+    positive_values: tuple[str, ...]
     tokens: np.ndarray
     cut: np.ndarray
     hashes: np.ndarray
@@ -252,7 +251,7 @@ def _read(
     return _Rows(
         values=table.values[ok],
         labels=labels.values[ok, 0].astype(int),
-        positive=labels.positive,
+        positive_values=labels.positive_values,
         tokens=table.tokens[ok],
         cut=table.cut[ok],
         hashes=text_hashes([text for text, usable in zip(texts.texts, ok, strict=True) if usable]),
@@ -392,7 +391,7 @@ def _record(
         "digest": artifact.digest,
         "rows": len(rows),
         "positives": int(rows.labels.sum()),
-        "positive_values": [storable(value) for value in rows.positive],
+        "positive_values": [storable(value) for value in rows.positive_values],
         "label": artifact.labels[0],
         "penalty": None if fitted.penalty == np.inf else fitted.penalty,
         "tried": [asdict(tried) for tried in fitted.tried],
@@ -426,14 +425,15 @@ def _notes(fitted: Anchored, interval: Interval | None, rows: _Rows) -> list[str
     if interval is None:
         of_groups = "" if rows.groups is None else f" of {count_of(len(np.unique(rows.groups)), 'group')}"
         notes.append(
-            f"{len(rows)} rows{of_groups} are too few for intervals, which take {LEAST_ROWS} rows and, if "
+            f"{len(rows)} rows{of_groups} are too few for intervals, which take {MIN_ROWS} rows and, if "
             f"there are groups, {MIN_GROUPS} of these."
         )
     elif fitted.penalty < np.inf and interval[0] <= 0 <= interval[1]:
         notes.append(f"{len(rows)} rows are too few to tell whether adapting it changed the AUC.")
-    if len(rows) > MANY_ROWS:
+    if len(rows) > MANY_LABELS:
         notes.append(
-            f"With more than {MANY_ROWS} rows 'splinelens train' may give a better detector: compare the two."
+            f"With more than {MANY_LABELS} rows 'splinelens train' may give a better detector: compare the "
+            "two."
         )
     return notes
 

@@ -266,8 +266,8 @@ class _Problem:
         """Folds of some rows, rows of one text or group together."""
         judge = np.zeros(len(self.labels), dtype=bool)
         judge[rows] = True
-        most = min(FOLDS, int(np.bincount(self.labels[rows]).min()))
-        return list(folds(self.labels[:, None], judge, self.groups, seed, most))
+        n_splits = min(FOLDS, int(np.bincount(self.labels[rows]).min()))
+        return list(folds(self.labels[:, None], judge, self.groups, seed, n_splits))
 
     def choose(
         self, rows: np.ndarray, penalties: Sequence[float], seed: int

@@ -22,6 +22,8 @@ from splinelens.features.inputs import Inputs
 STEP = 0.05
 """Standard deviations per unit of the 8-bit integers."""
 
+_SAMPLE_TOKENS = 6000  # of the moments
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -102,9 +104,9 @@ class Tokens:
         return torch.from_numpy(np.concatenate(parts)).bfloat16(), torch.from_numpy(self.lengths[rows])
 
 
-def moments(inputs: Inputs, tokens: int = 6000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def moments(inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each input over a sample of finite tokens, (layer, width) each."""
-    positions = np.sort(np.random.default_rng(seed).permutation(len(inputs.tokens))[:tokens])
+    positions = np.sort(np.random.default_rng(0).permutation(len(inputs.tokens))[:_SAMPLE_TOKENS])
     sample = inputs.tokens[positions].astype(np.float32)
     sample = sample[np.isfinite(sample).all((1, 2))]
     return sample.mean(0), sample.std(0) + 1e-3

@@ -278,9 +278,9 @@ def fold_of_rows(
 
 
 def folds(
-    labels: np.ndarray, judge: np.ndarray, groups: np.ndarray, seed: int, most: int = FOLDS
+    labels: np.ndarray, judge: np.ndarray, groups: np.ndarray, seed: int, n_splits: int = FOLDS
 ) -> Iterator[np.ndarray]:
-    """Split the rows in ``judge`` into ``most`` folds of row indices, rows of one group together.
+    """Split the rows in ``judge`` into ``n_splits`` folds of row indices, rows of one group together.
 
     A single label is spread evenly over the folds; of several, each set of labels that is frequent enough.
     With fewer groups there is a fold for each.
@@ -291,7 +291,7 @@ def folds(
     strata, count = _strata(labels[judged]), len(np.unique(groups[judged]))
     members = None if count == len(judged) else groups[judged]
     kind = StratifiedKFold if members is None else StratifiedGroupKFold
-    splitter = kind(min(most, count), shuffle=True, random_state=seed)
+    splitter = kind(min(n_splits, count), shuffle=True, random_state=seed)
     for _, held_out in splitter.split(judged, strata, members):
         if len(held_out):  # else the groups are of very different sizes
             yield judged[held_out]

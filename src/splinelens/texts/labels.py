@@ -31,7 +31,7 @@ class Labels:
         values: (row, label) int8, 0 or 1.
         rows: Rows of the table that have all their labels, ascending.
         missing: Number of rows without, which are left out.
-        positive: For ``binary`` the values of the table that are 1, such as ``1``, ``yes`` or a word.
+        positive_values: For ``binary`` those of the table that are 1, such as ``1``, ``yes`` or a word.
     """
 
     task: Literal["binary", "classes", "labels"]
@@ -40,7 +40,7 @@ class Labels:
     values: "numpy.ndarray"
     rows: tuple[int, ...]
     missing: int
-    positive: tuple[str, ...] = ()
+    positive_values: tuple[str, ...] = ()
 
 
 def read_labels(
