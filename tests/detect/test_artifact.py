@@ -19,7 +19,7 @@ from safetensors.numpy import save as save_arrays
 import splinelens.detect
 from splinelens.detect.anchored import Sample
 from splinelens.detect.artifact import Artifact
-from splinelens.detect.shipped import shipped
+from splinelens.detect.shipped import PURPOSES, shipped
 from splinelens.errors import BadDetector, BrokenArtifact, CannotWrite
 from splinelens.geometry.directions import Directions
 
@@ -96,6 +96,10 @@ def test_other_layers_than_the_directions_were_fitted_on_are_refused(directed, t
     rewrite(tmp_path, lambda manifest: manifest["spec"].update(layers=layers))
     with pytest.raises(BrokenArtifact, match=r"were fitted on \[0, 2\]"):
         Artifact.load(tmp_path)
+
+
+def test_each_shipped_detector_has_a_purpose():
+    assert list(PURPOSES) == list(shipped())
 
 
 def test_the_shipped_directions_have_their_layers_beside_them():

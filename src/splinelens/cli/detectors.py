@@ -13,9 +13,8 @@ def list_(as_json: options.AsJson = False) -> None:
     """The shipped detectors: purpose, task, model, AUC and size.
 
     Two lines a detector; the first says what it is for and what it misses. With --json a list of {"name",
-    "purpose", "task", "labels", "negative", "model", "blocks", "layers", "auc",
-    "auc_interval", "length_auc", "accuracy", "languages", "size_bytes", "path"}; the AUC of several labels is
-    their mean.
+    "purpose", "task", "labels", "negative", "model", "blocks", "layers", "auc", "auc_interval", "length_auc",
+    "accuracy", "languages", "size_bytes", "path"}; the AUC of several labels is their mean.
 
     Example:
       splinelens detectors list
@@ -31,7 +30,7 @@ def list_(as_json: options.AsJson = False) -> None:
         model = f"{row['model']}, {row['blocks']} blocks, layers {row['layers']}"
         labels = ", ".join(row["labels"]) + (f" or {row['negative']}" if row["negative"] else "")
         size = f"{row['size_bytes'] / 1e6:.1f} MB"
-        print(f"{row['name']:{width}}  {row['purpose']}".rstrip())
+        print(f"{row['name']:{width}}  {row['purpose']}")
         print(f"{'':{width}}  {row['task']}: {labels}  {model}  {_headline(row)}  {size}")
 
 
@@ -72,7 +71,7 @@ def _row(name: str, folder: Path) -> dict[str, Any]:  # Any: plain JSON values
     metrics = artifact.metrics.get("out_of_fold", {})
     return {
         "name": name,
-        "purpose": PURPOSES.get(name, ""),
+        "purpose": PURPOSES[name],
         "task": artifact.task,
         "labels": list(artifact.labels),
         "negative": artifact.negative,
