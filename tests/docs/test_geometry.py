@@ -193,14 +193,14 @@ def rounding(file):
 def agree(measured, stored, *, name, middle):
     """Whether two percentages differ no more than processors do, which round differently.
 
-    Medians in bfloat16 by a tenth, the median error in float32 by a fifth. The rest are the worst texts, and
+    Medians in bfloat16 by a tenth, the median error in float32 by a third. The rest are the worst texts, and
     in float32 the shares, which few tokens decide: within a factor of 3, and of what is below 1 % of a count
     or wall and 0.001 % of the signs nothing is said.
     """
     if middle and name.startswith("bfloat16") and "largest" not in name:
         return measured == pytest.approx(stored, rel=0.1)
     if middle and "median" in name:
-        return measured == pytest.approx(stored, rel=0.2)
+        return measured == pytest.approx(stored, rel=0.35)
     least = 0.001 if "signs" in name else 1.0 if "error" not in name else 0.0
     low, high = sorted((max(measured, least), max(stored, least)))
     return high <= 3 * low
@@ -210,7 +210,7 @@ def agree(measured, stored, *, name, middle):
     ("name", "middle", "stored", "near", "far"),
     [
         ("bfloat16: signs that differ", True, 0.39, 0.42, 0.44),
-        ("float32: median error of the distance", True, 0.078, 0.09, 0.1),
+        ("float32: median error of the distance", True, 0.078, 0.1, 0.11),
         ("float32: largest error of the distance", False, 140.0, 400.0, 14_000.0),
         ("float32: signs that differ", False, 0.00017, 0.0, 0.4),
         ("float32: other nearest wall", False, 0.51, 0.0, 93.0),
