@@ -194,8 +194,8 @@ def agree(measured, stored, *, name, middle):
     """Whether two percentages differ no more than processors do, which round differently.
 
     Medians in bfloat16 by a tenth, the median error in float32 by a third. The rest are the worst texts, and
-    in float32 the shares, which few tokens decide: within a factor of 3, and of what is below 1 % of a count
-    or wall and 0.001 % of the signs nothing is said.
+    in float32 the shares, which few tokens decide: within a factor of 3, the largest error, of one token, of
+    10; of what is below 1 % of a count or wall and 0.001 % of the signs nothing is said.
     """
     if middle and name.startswith("bfloat16") and "largest" not in name:
         return measured == pytest.approx(stored, rel=0.1)
@@ -203,7 +203,7 @@ def agree(measured, stored, *, name, middle):
         return measured == pytest.approx(stored, rel=0.35)
     least = 0.001 if "signs" in name else 1.0 if "error" not in name else 0.0
     low, high = sorted((max(measured, least), max(stored, least)))
-    return high <= 3 * low
+    return high <= (10 if "largest" in name else 3) * low
 
 
 @pytest.mark.parametrize(
