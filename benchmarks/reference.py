@@ -27,7 +27,7 @@ import numpy as np
 from splinelens.engines.torch import positions_of
 from splinelens.features.reference import LENGTHS, Reference
 from splinelens.features.token_report import read_tokens
-from splinelens.geometry.partition import SPLINE7
+from splinelens.geometry.settings import SPLINE7
 from splinelens.models import LoadedModel, load_model
 from splinelens.texts import Texts, read_texts
 from splinelens.tokens import tokenize

@@ -16,10 +16,10 @@ from splinelens.anatomy import anatomy_of
 from splinelens.features.look import TokenDetail, region_map
 from splinelens.features.token_report import TokenReport, read_tokens, text_distances
 from splinelens.geometry.affine import piecewise_map
-from splinelens.geometry.attention import THRESHOLDS
 from splinelens.geometry.codes import hamming, region_code, unpacked
 from splinelens.geometry.hulls import active_keys, attention_weights, hull_vertices, minkowski_point
-from splinelens.geometry.partition import SPLINE7, signed_margin
+from splinelens.geometry.partition import signed_margin
+from splinelens.geometry.settings import SPLINE7, THRESHOLDS
 from splinelens.geometry.slices import slice_partition
 from splinelens.geometry.walls import gate_at
 from splinelens.models import LoadedModel

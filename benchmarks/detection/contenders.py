@@ -27,7 +27,7 @@ from splinelens.apps.detector import Detector
 from splinelens.errors import BadDetector
 from splinelens.features.catalogue import statistics
 from splinelens.features.spec import FeatureSpec
-from splinelens.geometry.partition import SPLINE7
+from splinelens.geometry.settings import SPLINE7
 
 FAST_LAYERS = 6
 """Layers that ``toxicity-fast`` reads."""

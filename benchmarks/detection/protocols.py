@@ -20,7 +20,7 @@ from detection.rows import (
     sampled,
     split_groups,
 )
-from splinelens.geometry.partition import SPLINE7 as STATISTICS
+from splinelens.geometry.settings import SPLINE7 as STATISTICS
 from splinelens.report.evaluation import IDENTITY_MENTIONS
 
 TRAIN_SHARE = 0.7

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from splinelens.cli import app
 from splinelens.features.catalogue import CATALOGUE
-from splinelens.geometry.partition import SPLINE7
+from splinelens.geometry.settings import SPLINE7
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 GEOMETRY = DOCS / "geometry.md"

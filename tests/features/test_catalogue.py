@@ -6,7 +6,7 @@ import pytest
 from splinelens.errors import BadFeatures
 from splinelens.features.catalogue import CATALOGUE, FEATURES, VERSION, columns, statistics
 from splinelens.geometry.directions import Directions
-from splinelens.geometry.partition import SPLINE7
+from splinelens.geometry.settings import SPLINE7
 
 
 @pytest.mark.parametrize("name", list(CATALOGUE))

@@ -9,8 +9,8 @@ from splinelens.features.catalogue import CATALOGUE, columns, statistics
 from splinelens.features.pooling import Layout, threshold_index
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
-from splinelens.geometry.partition import BOUNDARY_POOLINGS, SIGN_POOLINGS
 from splinelens.geometry.running import Running
+from splinelens.geometry.settings import BOUNDARY_POOLINGS, SIGN_POOLINGS
 
 TEXTS = ["you", "the kettle sings in the kitchen and you pour the tea", "?!"]
 FEATURES = ("spline7", "margins", "occupancy")

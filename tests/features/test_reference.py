@@ -11,8 +11,9 @@ import torch
 from splinelens.errors import BadFeatures
 from splinelens.features.reference import LENGTHS, Reference, shipped
 from splinelens.features.token_report import read_tokens
-from splinelens.geometry.partition import BOUNDARY_POOLINGS, SIGN_POOLINGS, spline7
+from splinelens.geometry.partition import spline7
 from splinelens.geometry.running import Running
+from splinelens.geometry.settings import BOUNDARY_POOLINGS, SIGN_POOLINGS
 from splinelens.models import load_model
 
 

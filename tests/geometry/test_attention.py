@@ -14,13 +14,12 @@ from jaxtyping import TypeCheckError
 from splinelens.errors import BadFeatures
 from splinelens.geometry import attention
 from splinelens.geometry.attention import (
-    THRESHOLDS,
     attention_scores,
-    check_eps,
     dimension_bounds,
     intrinsic_dimension_of_weights,
     intrinsic_dimensions,
 )
+from splinelens.geometry.settings import THRESHOLDS, check_eps
 
 TEXTS, HEADS, KV_HEADS, WIDTH = 2, 6, 2, 8
 TOKENS = 211  # three blocks of queries, the last one shorter

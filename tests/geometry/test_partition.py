@@ -7,9 +7,6 @@ import torch
 from jaxtyping import TypeCheckError
 
 from splinelens.geometry.partition import (
-    BOUNDARY_POOLINGS,
-    SIGN_POOLINGS,
-    SPLINE7,
     boundary_distance,
     margin_scale,
     sign_fraction,
@@ -17,6 +14,7 @@ from splinelens.geometry.partition import (
     spline7,
 )
 from splinelens.geometry.running import Running
+from splinelens.geometry.settings import BOUNDARY_POOLINGS, SIGN_POOLINGS, SPLINE7
 
 
 def seven_of(sign, boundary):

@@ -4,8 +4,6 @@ import pytest
 import torch
 
 from splinelens.geometry.partition import (
-    BOUNDARY_POOLINGS,
-    SIGN_POOLINGS,
     boundary_distance,
     margin_scale,
     sign_fraction,
@@ -13,6 +11,7 @@ from splinelens.geometry.partition import (
     spline7,
 )
 from splinelens.geometry.running import Running
+from splinelens.geometry.settings import BOUNDARY_POOLINGS, SIGN_POOLINGS
 
 POOLINGS = ("max", "min", "mean", "last", "occupancy")
 NORM = torch.linspace(0.5, 2.0, 12)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from splinelens.geometry.partition import SPLINE7
+from splinelens.geometry.settings import SPLINE7
 from splinelens.report.inspection import characters, distance_table, layer_table, token_labels
 
 

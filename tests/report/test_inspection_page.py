@@ -9,8 +9,7 @@ import numpy as np
 import plotly.graph_objects
 import pytest
 
-from splinelens.geometry.attention import THRESHOLDS
-from splinelens.geometry.partition import SPLINE7
+from splinelens.geometry.settings import SPLINE7, THRESHOLDS
 from splinelens.report.inspection_page import (
     color_scales,
     inspection_figures,

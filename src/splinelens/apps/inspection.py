@@ -14,7 +14,7 @@ from splinelens.features.reference import Reference, shipped
 from splinelens.features.slicing import slice_tokens
 from splinelens.features.token_report import report_tokens, text_distances
 from splinelens.features.validation import check_layers, check_positive, check_text
-from splinelens.geometry.attention import check_eps
+from splinelens.geometry.settings import check_eps
 from splinelens.models import LoadedModel
 from splinelens.models.load import load_up_to
 from splinelens.report.inspection import Inspection

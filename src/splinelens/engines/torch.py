@@ -21,8 +21,6 @@ from splinelens.geometry.attention import intrinsic_dimension_of_weights, intrin
 from splinelens.geometry.codes import region_code
 from splinelens.geometry.directions import Directions
 from splinelens.geometry.partition import (
-    BOUNDARY_POOLINGS,
-    SIGN_POOLINGS,
     boundary_distance,
     learned_margin,
     margin_scale,
@@ -30,6 +28,7 @@ from splinelens.geometry.partition import (
     signed_margin,
 )
 from splinelens.geometry.running import Running, last_token
+from splinelens.geometry.settings import BOUNDARY_POOLINGS, SIGN_POOLINGS
 from splinelens.geometry.walls import nearest_wall
 from splinelens.layers import AttentionCall, watch
 from splinelens.tokens import TokenBatch, padded

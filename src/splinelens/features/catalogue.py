@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from splinelens.errors import BadFeatures
-from splinelens.geometry.partition import SPLINE7
+from splinelens.geometry.settings import SPLINE7
 
 VERSION = 1
 

@@ -20,7 +20,7 @@ from splinelens.errors import BadFeatures, UnknownAnatomy
 from splinelens.features.token_report import read_tokens
 from splinelens.features.validation import check_layer, check_positive, check_text, check_token
 from splinelens.geometry.affine import RegionMap, first_order_map, piecewise_map
-from splinelens.geometry.attention import THRESHOLDS, check_eps, dimension_bounds
+from splinelens.geometry.attention import dimension_bounds
 from splinelens.geometry.codes import unpacked
 from splinelens.geometry.hulls import (
     active_keys,
@@ -29,6 +29,7 @@ from splinelens.geometry.hulls import (
     measured_dimension,
     minkowski_point,
 )
+from splinelens.geometry.settings import THRESHOLDS, check_eps
 from splinelens.geometry.walls import Crossing, crossing_step
 from splinelens.layers import AttentionCall
 from splinelens.models import LoadedModel

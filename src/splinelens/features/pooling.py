@@ -13,10 +13,10 @@ from torch import Tensor
 
 from splinelens.engines.torch import Request, TextStats, TokenStats
 from splinelens.features.catalogue import Column, Statistic
-from splinelens.geometry.attention import THRESHOLDS
 from splinelens.geometry.directions import Directions
-from splinelens.geometry.partition import BOUNDARY_POOLINGS, SIGN_POOLINGS, SPLINE7, spline7
+from splinelens.geometry.partition import spline7
 from splinelens.geometry.running import Running, spread
+from splinelens.geometry.settings import BOUNDARY_POOLINGS, SIGN_POOLINGS, SPLINE7, THRESHOLDS
 
 
 @dataclass(frozen=True)

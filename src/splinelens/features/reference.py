@@ -19,7 +19,7 @@ from jaxtyping import Float
 
 from splinelens.errors import BadFeatures, BadModel
 from splinelens.files import write_bytes, write_errors, write_text
-from splinelens.geometry.partition import SPLINE7
+from splinelens.geometry.settings import SPLINE7
 from splinelens.models import Fingerprint, LoadedModel
 from splinelens.models.fingerprint import config_hash
 

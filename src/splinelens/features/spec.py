@@ -9,8 +9,8 @@ from pydantic import TypeAdapter, ValidationError
 from splinelens.errors import BadFeatures
 from splinelens.features.catalogue import VERSION, statistics
 from splinelens.features.validation import check_layers, check_names, check_positive
-from splinelens.geometry.attention import check_eps
 from splinelens.geometry.directions import Directions
+from splinelens.geometry.settings import check_eps
 from splinelens.tokens import Long
 
 

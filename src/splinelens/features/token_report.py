@@ -26,7 +26,7 @@ from splinelens.features.validation import (
     check_text,
     check_token,
 )
-from splinelens.geometry.attention import check_eps, dimension_bounds
+from splinelens.geometry.attention import dimension_bounds
 from splinelens.geometry.codes import (
     distinct_regions,
     occupancy_distance,
@@ -34,8 +34,9 @@ from splinelens.geometry.codes import (
     text_distance,
     unpacked,
 )
-from splinelens.geometry.partition import BOUNDARY_POOLINGS, SIGN_POOLINGS, spline7
+from splinelens.geometry.partition import spline7
 from splinelens.geometry.running import Running
+from splinelens.geometry.settings import BOUNDARY_POOLINGS, SIGN_POOLINGS, check_eps
 from splinelens.layers import AttentionCall, watch
 from splinelens.models import LoadedModel
 from splinelens.models.load import load_up_to

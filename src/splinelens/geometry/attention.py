@@ -15,9 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from splinelens.errors import BadFeatures
-
-THRESHOLDS = ("absolute", "relative")
-"""Weights are compared with ``eps`` itself, or with ``eps`` times the query's largest weight."""
+from splinelens.geometry.settings import check_eps
 
 Mask = Bool[Tensor, "_ _ token key"] | Float[Tensor, "_ _ token key"]
 """Visible keys of each query, (text or 1, head or 1, token, key): bool, or a float added to the scores."""
@@ -201,33 +199,6 @@ def dimension_bounds(
     broken = (count < 0).any(-1)
     tight = (count - 1).clamp(0, head_dim).sum(-1).clamp(max=width)
     return tight.masked_fill(broken, -1), count.sum(-1).masked_fill(broken, -1)
-
-
-def check_eps(eps: object) -> float:
-    """Validate a threshold and return it as a float.
-
-    Returns:
-        ``eps``.
-
-    Raises:
-        BadFeatures: ``eps`` is not a number in (0, 1), or float32, the dtype of weights, rounds it to 0 or 1.
-
-    Example:
-        >>> check_eps(0.1)
-        0.1
-    """
-    try:
-        number = math.nan if isinstance(eps, str) else float(eps)  # type: ignore[arg-type] # refused below
-    except (TypeError, ValueError):
-        number = math.nan
-    if not 0 < number < 1:
-        raise BadFeatures(f"eps is {eps!r}; pass a number above 0 and below 1, such as 0.1")
-    rounded = float(torch.tensor(number, dtype=torch.float32))
-    if rounded in (0, 1):
-        raise BadFeatures(
-            f"eps is {eps!r}, in float32 {rounded}; pass a number above 0 and below 1, such as 0.1"
-        )
-    return number
 
 
 def _dtype(dtype: torch.dtype) -> torch.dtype:

@@ -12,7 +12,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from splinelens.errors import BadFeatures
-from splinelens.geometry.attention import THRESHOLDS, attention_scores, check_eps
+from splinelens.geometry.attention import attention_scores
+from splinelens.geometry.settings import THRESHOLDS, check_eps
 
 MaskRow = Bool[Tensor, "row key"] | Float[Tensor, "row key"]
 """Visible keys of one query, one row for all heads or one per head: bool, or a float to add."""

@@ -9,15 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splinelens.geometry.running import Running
-
-SIGN_POOLINGS = ("mean", "min", "max", "std")
-"""How the seven features pool the sign fraction over tokens."""
-
-BOUNDARY_POOLINGS = ("min", "mean", "std")
-"""How the seven features pool the boundary distance over tokens."""
-
-SPLINE7 = (*(f"sign_{name}" for name in SIGN_POOLINGS), *(f"boundary_{name}" for name in BOUNDARY_POOLINGS))
-"""Names of the paper's seven features of a layer, in their order."""
+from splinelens.geometry.settings import BOUNDARY_POOLINGS, SIGN_POOLINGS
 
 
 def signed_margin(

@@ -13,8 +13,7 @@ from jaxtyping import Float
 
 from splinelens.features.slicing import TextSlice
 from splinelens.features.token_report import TokenReport
-from splinelens.geometry.attention import THRESHOLDS
-from splinelens.geometry.partition import SPLINE7
+from splinelens.geometry.settings import SPLINE7, THRESHOLDS
 from splinelens.report.tables import Table
 from splinelens.texts.plain_text import visible
 

@@ -12,8 +12,7 @@ from plotly.colors import sample_colorscale
 
 from splinelens.features.slicing import Cell, TextSlice
 from splinelens.features.token_report import TokenReport
-from splinelens.geometry.attention import THRESHOLDS
-from splinelens.geometry.partition import SPLINE7
+from splinelens.geometry.settings import SPLINE7, THRESHOLDS
 from splinelens.report.card import layer_ranges
 from splinelens.report.inspection import (
     Inspection,

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from splinelens.features.token_report import TokenReport
-from splinelens.geometry.attention import THRESHOLDS
-from splinelens.geometry.partition import SPLINE7
+from splinelens.geometry.settings import SPLINE7, THRESHOLDS
 from splinelens.report.card import layer_ranges
 from splinelens.report.inspection import (
     Inspection,
