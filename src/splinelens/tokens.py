@@ -11,9 +11,8 @@ from itertools import takewhile
 from threading import Lock
 from typing import Any, Literal
 
-import torch
+import numpy as np
 from jaxtyping import Bool, Int
-from torch import Tensor
 
 from splinelens.errors import BadModel, BadTexts
 from splinelens.texts.normalize import NormalizedText, normalize_text
@@ -73,7 +72,7 @@ class Window:
 
 @dataclass(frozen=True, eq=False)
 class TokenBatch:
-    """Windows of similar length, padded to one shape.
+    """Windows of similar length, padded to one shape; arrays are NumPy's, so that every engine reads them.
 
     Attributes:
         ids: Token ids; padding is id 0, which no other token can attend to.
@@ -84,9 +83,9 @@ class TokenBatch:
         side: Where the padding is.
     """
 
-    ids: Int[Tensor, "row token"]
-    mask: Bool[Tensor, "row token"]
-    positions: Int[Tensor, "row token"]
+    ids: Int[np.ndarray, "row token"]
+    mask: Bool[np.ndarray, "row token"]
+    positions: Int[np.ndarray, "row token"]
     spans: tuple[tuple[int, int], ...]
     windows: tuple[Window, ...]
     side: Side
@@ -98,6 +97,38 @@ class TokenBatch:
         first = {name: getattr(self, name)[:middle] for name in rows}
         second = {name: getattr(self, name)[middle:] for name in rows}
         return replace(self, **first), replace(self, **second)
+
+
+@dataclass(frozen=True)
+class Positions:
+    """The positions of a model; after the last one it has no output.
+
+    Attributes:
+        total: How many there are; None where nothing limits them.
+        usable: How many of them one pass can use. Equal to ``total`` unless the model has longrope rotary
+            embeddings: there a position after the original ones makes transformers rotate all positions
+            of the pass by other angles, so mere padding would change the tokens before it.
+    """
+
+    total: int | None
+    usable: int | None
+
+    def exceeded(self, tokens: int, name: str) -> str | None:
+        """The limit that a row of tokens exceeds, in words that follow "exceeds", or None.
+
+        Args:
+            tokens: Tokens of the row, prompt included and padding left out.
+            name: The model's name.
+
+        Example:
+            >>> Positions(256, 64).exceeded(65, "tiny")
+            'the 64 positions that one pass of tiny can use'
+        """
+        if self.usable is None or tokens <= self.usable:
+            return None
+        if self.usable == self.total:
+            return f"the {self.total:,} positions of {name}"
+        return f"the {self.usable:,} positions that one pass of {name} can use"
 
 
 def tokenize(
@@ -258,21 +289,23 @@ def _batch(
 ) -> TokenBatch:
     around = len(prompt) + len(suffix)
     width = padded(group[0].length + around, offset)
-    ids = torch.zeros(len(group), width, dtype=torch.long)
-    mask = torch.zeros(len(group), width, dtype=torch.bool)
+    ids = np.zeros((len(group), width), dtype=np.int64)
+    mask = np.zeros((len(group), width), dtype=bool)
     spans = []
     for row, window in enumerate(group):
         used = window.length + around
         first = 0 if side == "right" else width - used
-        ids[row, first : first + used] = torch.tensor(
-            (*prompt, *tokenized[window.text].ids[window.start : window.stop], *suffix)
+        ids[row, first : first + used] = (
+            *prompt,
+            *tokenized[window.text].ids[window.start : window.stop],
+            *suffix,
         )
         mask[row, first : first + used] = True
         begin = first + len(prompt)
         spans.append((begin + window.pooled - window.start, begin + window.length))
-    ranks = torch.arange(width).repeat(len(group), 1)  # unbroken, or transformers sees packed sequences
+    ranks = np.tile(np.arange(width), (len(group), 1))  # unbroken, or transformers sees packed sequences
     if side == "left":
-        ranks = (mask.cumsum(1) - 1).clamp(min=0)
+        ranks = np.maximum(mask.cumsum(1) - 1, 0)
     return TokenBatch(ids, mask, ranks + offset, tuple(spans), tuple(group), side)
 
 

@@ -31,7 +31,7 @@ from splinelens.geometry.running import Running, last_token
 from splinelens.geometry.settings import BOUNDARY_POOLINGS, SIGN_POOLINGS
 from splinelens.geometry.walls import nearest_wall
 from splinelens.layers import AttentionCall, watch
-from splinelens.tokens import TokenBatch, padded
+from splinelens.tokens import Positions, TokenBatch, padded
 from splinelens.weights import gate_norms, routed_neurons
 
 _BLOCK = 2**18
@@ -278,69 +278,80 @@ class TorchEngine:
 
     def _run(self, batch: TokenBatch, reducer: "_Reducer", cache: Any) -> None:  # Any: see run_tokens
         request = self.request
-        gate = reducer.gate if request.spline7 or request.margins or request.codes else None
-        hidden = reducer.hidden if request.hidden else None
-        attention = reducer.attention if request.softmax_layers else None
-        routes = reducer.routes if gate else None
-        inputs = reducer.inputs if request.learned else None
-        if not (gate or hidden or attention or inputs):
+        if request.spline7 or request.margins or request.codes or request.hidden or request.learned:
+            layers = request.layers
+        elif request.softmax_layers:
+            layers = request.softmax_layers
+        else:
             return
-        with torch.no_grad(), ExitStack() as watches:
-            layers = request.layers if gate or hidden or inputs else request.softmax_layers
-            separate = attention is not None and layers != request.softmax_layers
+        with torch.no_grad(), self.watched(reducer, layers, stop=True):
+            self._forward(batch, cache)
+
+    @contextmanager
+    def watched(self, reducer: "_Reducer", layers: Sequence[int], *, stop: bool) -> Iterator[None]:
+        """Let a reducer have the layers of every pass inside the ``with`` block; see ``watch``."""
+        request = self.request
+        gate = reducer.gate if request.spline7 or request.margins or request.codes else None
+        attention = reducer.attention if request.softmax_layers else None
+        separate = attention is not None and layers != request.softmax_layers
+        with ExitStack() as watches:
             watches.enter_context(  # the outer watch ends the pass
                 watch(
                     self.model,
                     gate=gate,
-                    routes=routes,
-                    inputs=inputs,
-                    hidden=hidden,
+                    routes=reducer.routes if gate else None,
+                    inputs=reducer.inputs if request.learned else None,
+                    hidden=reducer.hidden if request.hidden else None,
                     attention=None if separate else attention,
                     layers=layers,
-                    stop=True,
+                    stop=stop,
                 )
             )
             if separate:  # some of the layers have no softmax
                 watches.enter_context(watch(self.model, attention=attention, layers=request.softmax_layers))
-            self._forward(batch, cache)
+            yield
 
     def _forward(self, batch: TokenBatch, cache: Any) -> None:  # Any: see run_tokens
         # Right padding comes after every token that is pooled, where causal attention cannot see it.
-        mask = batch.mask if batch.side == "left" else None
+        mask = torch.from_numpy(batch.mask) if batch.side == "left" else None
         cache = self.prompt.cache(len(batch.ids)) if cache is None else cache
-        run_tokens(self.model, batch.ids, batch.positions, mask=mask, cache=cache)
+        ids, positions = torch.from_numpy(batch.ids), torch.from_numpy(batch.positions)
+        run_tokens(self.model, ids, positions, mask=mask, cache=cache)
 
 
-@dataclass(frozen=True)
-class Positions:
-    """The positions of a model; after the last one it has no output.
+class Pass(nn.Module):
+    """One pass of an engine as a function of tensors alone, which a compiler can trace.
 
-    Attributes:
-        total: How many there are; None where nothing limits them.
-        usable: How many of them one pass can use. Equal to ``total`` unless the model has longrope rotary
-            embeddings: there a position after the original ones makes transformers rotate all positions
-            of the pass by other angles, so mere padding would change the tokens before it.
+    Args:
+        engine: The engine.
+        gather: From the pooled statistics of a batch to values and sources, (row, entry) each.
     """
 
-    total: int | None
-    usable: int | None
+    def __init__(self, engine: TorchEngine, gather: Callable[[TextStats], tuple[Tensor, Tensor]]):
+        super().__init__()
+        self.model = engine.model
+        self.engine = engine
+        self.gather = gather
 
-    def exceeded(self, tokens: int, name: str) -> str | None:
-        """The limit that a row of tokens exceeds, in words that follow "exceeds", or None.
+    def forward(
+        self, ids: Int[Tensor, "row token"], start: Int[Tensor, " row"], stop: Int[Tensor, " row"]
+    ) -> tuple[Float[Tensor, "row entry"], Int[Tensor, "row entry"]]:
+        """Pool the tokens ``start:stop`` of each row.
 
-        Args:
-            tokens: Tokens of the row, prompt included and padding left out.
-            name: The model's name.
-
-        Example:
-            >>> Positions(256, 64).exceeded(65, "tiny")
-            'the 64 positions that one pass of tiny can use'
+        Returns:
+            Values, and the token that each comes from. Values do not depend on the latter, so that a graph of
+            them alone needs no search for it.
         """
-        if self.usable is None or tokens <= self.usable:
-            return None
-        if self.usable == self.total:
-            return f"the {self.total:,} positions of {name}"
-        return f"the {self.usable:,} positions that one pass of {name} can use"
+        column = torch.arange(ids.shape[1])
+        mask = (column >= start[:, None]) & (column < stop[:, None])
+        plain, located = (_Reducer(self.engine, mask, locate=locate) for locate in (False, True))
+        positions = (column + self.engine.prompt.length).expand(ids.shape[0], -1)
+        cache = self.engine.prompt.cache(ids.shape[0])
+        with ExitStack() as watches:
+            for reducer in (plain, located):  # a tracer does not survive the early end of a pass
+                watches.enter_context(self.engine.watched(reducer, self.engine.request.layers, stop=False))
+            run_tokens(self.model, ids, positions, cache=cache)
+        return self.gather(plain.text_stats())[0], self.gather(located.text_stats())[1]
 
 
 def positions_of(model: nn.Module) -> Positions:
@@ -490,10 +501,15 @@ class Prompt:
         if not self.length:
             return None
         from transformers import DynamicCache
+        from transformers.cache_utils import DynamicLayer
 
         cache = DynamicCache()
-        for layer, (keys, values) in enumerate(self.states):
-            cache.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), layer)
+        for keys, values in self.states:
+            layer = DynamicLayer()
+            layer.lazy_initialization(keys, values)
+            # Views: ``cache.update`` would join them to empty tensors, a copy that the compiler refuses.
+            layer.keys, layer.values = keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1)
+            cache.layers.append(layer)
         return cache
 
 

@@ -289,7 +289,7 @@ def _attention(reader: TextReader) -> dict[str, Any]:  # Any: plain JSON values
     softmax = reader.layout.softmax_layers
     if not softmax:
         return {}
-    way = anatomy_of(reader.loaded.model).softmax
+    way = anatomy_of(reader.torch_engine.model).softmax
     return {
         "attention": "weights" if way == "weights" else "scores",
         "layers_left_out": [layer for layer in reader.layers if layer not in softmax],

@@ -6,17 +6,20 @@ A row holds the columns of one text, or of one prefix of a text; both come from 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from splinelens.engines.torch import Request, TextStats, TokenStats
+from splinelens.engines.compiled import PooledRows
 from splinelens.features.catalogue import Column, Statistic
 from splinelens.geometry.directions import Directions
-from splinelens.geometry.partition import spline7
-from splinelens.geometry.running import Running, spread
 from splinelens.geometry.settings import BOUNDARY_POOLINGS, SIGN_POOLINGS, SPLINE7, THRESHOLDS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from splinelens.engines.torch import Request, TextStats, TokenStats
+    from splinelens.geometry.running import Running
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,10 @@ class Layout:
         return sum(column.size for column in self.columns)
 
     @cached_property
-    def request(self) -> Request:
+    def request(self) -> "Request":
         """What a pass has to compute."""
+        from splinelens.engines.torch import Request
+
         statistics = {column.statistic.name: column.statistic for column in self.columns}.values()
 
         def poolings(needs: str) -> tuple[str, ...]:
@@ -63,32 +68,61 @@ class Layout:
             learned=poolings("inputs"),
         )
 
-    def values(self, stats: TextStats, tokens: Sequence[int]) -> np.ndarray:
+    def values(self, stats: "TextStats | PooledRows", tokens: Sequence[int]) -> np.ndarray:
         """The rows that some statistics give.
+
+        Args:
+            stats: Of an engine.
+            tokens: Tokens of each row's text, for the column ``length``.
 
         Returns:
             (row, entry) float32.
         """
+        values = np.empty((len(tokens), self.width), dtype=np.float32)
+        if isinstance(stats, PooledRows):
+            values[:] = stats.values
+        blocks = None if isinstance(stats, PooledRows) else self.blocks(stats, len(tokens))
+        start = 0
+        for index, column in enumerate(self.columns):
+            block = values[:, start : start + column.size]
+            if column.statistic.needs == "tokens":
+                block[:] = np.asarray(tokens)[:, None]
+            elif blocks is not None:
+                block[:] = blocks[index].numpy()
+            start += column.size
+        return values
+
+    def blocks(self, stats: "TextStats", rows: int) -> "list[Tensor]":
+        """The numbers of each column, (row, size); 0 for ``length``, which no pass knows."""
+        import torch
+
+        from splinelens.geometry.partition import spline7
+
         seven = None
         if stats.sign is not None and stats.boundary is not None:
             seven = spline7(stats.sign, stats.boundary)
             # The sign of NaN counts as off; the distance shows it.
             seven[~stats.boundary.result("mean").isfinite()] = torch.nan
-        values = np.empty((len(tokens), self.width), dtype=np.float32)
-        start = 0
-        for column in self.columns:
-            block = values[:, start : start + column.size]
-            length = column.statistic.needs == "tokens"
-            block[:] = np.asarray(tokens)[:, None] if length else self._column(column, stats, seven)
-            start += column.size
-        return values
+        return [
+            torch.zeros(rows, 1) if column.statistic.needs == "tokens" else self._column(column, stats, seven)
+            for column in self.columns
+        ]
 
-    def sources(self, stats: TextStats, rows: int) -> np.ndarray:
+    def sources(self, stats: "TextStats | PooledRows", rows: int) -> np.ndarray:
         """The token that each number of some rows comes from.
 
         Returns:
             (row, entry); -1 where a number does not come from one token.
         """
+        if isinstance(stats, PooledRows):
+            assert stats.source is not None  # located
+            return stats.source
+        return np.concatenate([block.numpy() for block in self.source_blocks(stats, rows)], axis=1)
+
+    def source_blocks(self, stats: "TextStats", rows: int) -> "list[Tensor]":
+        """As ``sources``, for each column, (row, size)."""
+        import torch
+
         blocks = []
         for column in self.columns:
             source = None
@@ -96,21 +130,24 @@ class Layout:
                 source = stats.margins[column.layer].source(column.statistic.pooling)
             elif column.statistic.needs == "inputs" and stats.learned is not None:
                 source = stats.learned.source(column.statistic.pooling)
-            blocks.append(np.full((rows, column.size), -1) if source is None else source.numpy())
-        return np.concatenate(blocks, axis=1)
+            blocks.append(torch.full((rows, column.size), -1) if source is None else source)
+        return blocks
 
-    def scan(self, tokens: TokenStats, before: TextStats | None) -> TextStats:
+    def scan(self, tokens: "TokenStats", before: "TextStats | None") -> "TextStats":
         """Pool every prefix of one text.
 
         Returns:
             One row a prefix.
         """
+        from splinelens.engines.torch import TextStats
+        from splinelens.geometry.running import Running, spread
+
         sizes = {column.layer: column.size for column in self.columns if column.statistic.axis == "neuron"}
         request, before = self.request, before or TextStats()
 
         def scanned(
-            values: Tensor | None, poolings: Sequence[str], earlier: Running | None
-        ) -> Running | None:
+            values: "Tensor | None", poolings: Sequence[str], earlier: "Running | None"
+        ) -> "Running | None":
             return None if values is None else Running.scan(values[0], poolings, before=earlier)
 
         margins, hidden = {}, {}
@@ -130,7 +167,7 @@ class Layout:
             scanned(tokens.learned, request.learned, before.learned),
         )
 
-    def pool(self, tokens: TokenStats) -> TextStats:
+    def pool(self, tokens: "TokenStats") -> "TextStats":
         """Pool some tokens of one text.
 
         Returns:
@@ -138,21 +175,21 @@ class Layout:
         """
         return self.scan(tokens, None).rows(-1, None).clone()
 
-    def _column(self, column: Column, stats: TextStats, seven: Tensor | None) -> np.ndarray:
+    def _column(self, column: Column, stats: "TextStats", seven: "Tensor | None") -> "Tensor":
         row, layer = column.statistic, column.layer
         if row.needs == "inputs":
             assert stats.learned is not None
-            return stats.learned.result(row.pooling).numpy()
+            return stats.learned.result(row.pooling)
         assert layer is not None
         if row.feature == "spline7":
             assert seven is not None
-            return seven[:, self.layers.index(layer), SPLINE7.index(row.name), None].numpy()
+            return seven[:, self.layers.index(layer), SPLINE7.index(row.name), None]
         if row.needs == "attention":
             assert stats.dimension is not None
             counts = stats.dimension.result(row.pooling)
-            return counts[:, threshold_index(row), self.softmax_layers.index(layer), None].numpy()
+            return counts[:, threshold_index(row), self.softmax_layers.index(layer), None]
         states = stats.margins if row.needs == "gate" else stats.hidden
-        return states[layer].result(row.pooling).numpy()
+        return states[layer].result(row.pooling)
 
 
 def threshold_index(statistic: Statistic) -> int:

@@ -11,15 +11,14 @@ one row for every named span of a text, also from its one pass.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
-import torch
 
 from splinelens.anatomy import Anatomy, anatomy_of
-from splinelens.engines.torch import TextStats, TokenStats, TorchEngine, positions_of
+from splinelens.engines.compiled import CompiledEngine, CompiledModel, PooledRows
 from splinelens.errors import BadFeatures
-from splinelens.features.catalogue import Column, Statistic, columns, statistics
+from splinelens.features.catalogue import CATALOGUE, Column, Statistic, columns, statistics
 from splinelens.features.nonfinite import first_nonfinite, location
 from splinelens.features.pooling import Layout
 from splinelens.features.spec import FeatureSpec
@@ -27,6 +26,7 @@ from splinelens.geometry.directions import Directions
 from splinelens.models import LoadedModel
 from splinelens.texts.spans import CharacterSpan
 from splinelens.tokens import (
+    Positions,
     Side,
     TokenBatch,
     TokenizedText,
@@ -36,6 +36,9 @@ from splinelens.tokens import (
     tokenize,
     windows,
 )
+
+if TYPE_CHECKING:
+    from splinelens.engines.torch import TextStats, TokenStats, TorchEngine
 
 CHUNK = 256
 """Texts sorted by length together on a CPU: 1,024 pad 7 % less, but a stopped run loses four times more."""
@@ -99,7 +102,7 @@ class TextReader:
 
     def __init__(
         self,
-        loaded: LoadedModel,
+        loaded: LoadedModel | CompiledModel,
         spec: FeatureSpec,
         *,
         side: Side = "right",
@@ -109,7 +112,8 @@ class TextReader:
         """Bind a model to a spec.
 
         Args:
-            loaded: The model; it must have the layers of the spec.
+            loaded: The model; it must have the layers of the spec. An exported graph reads whole texts under
+                the spec that it was made with, padded right.
             spec: What to read.
             side: Where batches are padded; the numbers are the same.
             batch_tokens: Tokens of a batch, padding included; halved when memory runs out. Default: 1,024
@@ -123,8 +127,14 @@ class TextReader:
         self.loaded = loaded
         self.spec = spec
         self.side = side
-        self.batch_tokens = batch_tokens or (1024 if loaded.device.type == "cpu" else 4096)
-        self._chunks = 1 if loaded.device.type == "cpu" else 4
+        on_cpu = isinstance(loaded, CompiledModel) or loaded.device.type == "cpu"
+        self.batch_tokens = batch_tokens or (1024 if on_cpu else 4096)
+        self._chunks = 1 if on_cpu else 4
+        if isinstance(loaded, CompiledModel):
+            self._bind_graph(loaded, directions)
+            return
+        from splinelens.engines.torch import TorchEngine
+
         anatomy = anatomy_of(loaded.model)
         self.layers = anatomy.layers(spec.layers)
         spec.require_directions(directions)
@@ -137,7 +147,35 @@ class TextReader:
         # with linear attention, whose state cannot be shared by several texts.
         shared = side == "right" and not anatomy.has_linear_attention
         self.prompt = () if shared else before
-        self.engine = TorchEngine(loaded.model, self.layout.request, before if shared else ())
+        self.engine: TorchEngine | CompiledEngine = TorchEngine(
+            loaded.model, self.layout.request, before if shared else ()
+        )
+
+    def _bind_graph(self, loaded: CompiledModel, directions: Directions | None) -> None:
+        """As ``__init__``, to an exported graph: the prompt and the directions are in it."""
+        record, self.layers = loaded.record, self.spec.layers or tuple(range(loaded.depth))
+        graph_columns = tuple(
+            Column(CATALOGUE[column.name], column.layer, column.size) for column in record.columns
+        )
+        self.layout = Layout(graph_columns, self.layers, (), self.spec.eps, directions)
+        self.suffix, self.prompt = (), ()
+        self.max_tokens = self._window(record.prompt_tokens)
+        self.spec = replace(self.spec, max_tokens=self.max_tokens)
+        self.engine = CompiledEngine(loaded)
+
+    @property
+    def torch_engine(self) -> "TorchEngine":
+        """The engine, where statistics of single tokens are needed.
+
+        Raises:
+            BadFeatures: The reader runs an exported graph, which gives whole texts only.
+        """
+        if isinstance(self.engine, CompiledEngine):
+            raise BadFeatures(
+                "an exported graph reads whole texts only: for prefixes, spans and single tokens use the "
+                "torch engine (Detector.load(..., engine='torch'))"
+            )
+        return self.engine
 
     @property
     def chunk(self) -> int:
@@ -312,9 +350,10 @@ class TextReader:
         self, tokenized: Sequence[TokenizedText], locate: bool, observe: Callable[[Window], None]
     ) -> Iterator[tuple[int, np.ndarray, _Located]]:
         """Index, values and tokens of every readable text."""
-        waiting: dict[int, list[tuple[Window, TextStats]]] = {}
+        waiting: dict[int, list[tuple[Window, "TextStats | PooledRows"]]] = {}
+        run: "Callable[[TokenBatch], TextStats | PooledRows]" = partial(self.engine.text_stats, locate=locate)
         for batch in self._batches(tokenized):
-            for part, stats in self._run(batch, partial(self.engine.text_stats, locate=locate)):
+            for part, stats in self._run(batch, run):
                 whole = [row for row, window in enumerate(part.windows) if _is_whole(window, tokenized)]
                 totals = [tokenized[window.text].total for window in part.windows]
                 values = self.layout.values(stats, totals)
@@ -359,9 +398,9 @@ class TextReader:
         self, tokenized: Sequence[TokenizedText], observe: Callable[[Window], None] = lambda window: None
     ) -> Iterator[tuple[int, np.ndarray]]:
         """Index of every readable text, and the rows of its prefixes."""
-        waiting: dict[int, list[tuple[Window, TokenStats]]] = {}
+        waiting: dict[int, list[tuple[Window, "TokenStats"]]] = {}
         for batch in self._batches(tokenized):
-            for part, stats in self._run(batch, self.engine.token_stats):
+            for part, stats in self._run(batch, self.torch_engine.token_stats):
                 for row, window in enumerate(part.windows):
                     one = stats.text(row, *part.spans[row])
                     waiting.setdefault(window.text, []).append((window, one))
@@ -370,7 +409,7 @@ class TextReader:
                     if _is_complete(waiting[window.text], tokenized[window.text]):
                         yield window.text, self._scan(waiting.pop(window.text))
 
-    def _scan(self, parts: list[tuple[Window, TokenStats]]) -> np.ndarray:
+    def _scan(self, parts: list[tuple[Window, "TokenStats"]]) -> np.ndarray:
         """The rows of all prefixes of one text, from its windows."""
         rows, state = [], None
         for window, tokens in sorted(parts, key=lambda part: part[0].start):
@@ -386,16 +425,16 @@ class TextReader:
         observe: Callable[[Window], None],
     ) -> Iterator[tuple[int, list[np.ndarray | None]]]:
         """Index of every text that is run, and the row of each of its places; None without a token."""
-        waiting: dict[int, list[tuple[Window, list[tuple[int, TextStats]]]]] = {}
+        waiting: dict[int, list[tuple[Window, list[tuple[int, "TextStats | None"]]]]] = {}
         for batch in self._batches(tokenized):
-            for part, stats in self._run(batch, self.engine.token_stats):
+            for part, stats in self._run(batch, self.torch_engine.token_stats):
                 for row, window in enumerate(part.windows):
                     first = part.spans[row][0] - window.pooled  # column of the text's first token
                     pooled = []
                     for tokens, _ in places[window.text]:
                         here = self._in_window(tokens, window)
                         one = stats.text(row, first + here.start, first + here.stop) if here else None
-                        pooled.append((len(here), TextStats() if one is None else self.layout.pool(one)))
+                        pooled.append((len(here), None if one is None else self.layout.pool(one)))
                     waiting.setdefault(window.text, []).append((window, pooled))
                     if not _is_whole(window, tokenized):
                         observe(window)
@@ -410,7 +449,7 @@ class TextReader:
         return range(max(tokens.start, window.pooled), min(tokens.stop, window.stop))
 
     def _merged_rows(
-        self, parts: list[tuple[Window, list[tuple[int, TextStats]]]]
+        self, parts: list[tuple[Window, list[tuple[int, "TextStats | None"]]]]
     ) -> list[np.ndarray | None]:
         """The row of each place of a text, from the tokens and statistics that its windows have of it."""
         rows: list[np.ndarray | None] = []
@@ -438,10 +477,10 @@ class TextReader:
         """Run a batch; where memory runs out, its halves, and later batches are smaller."""
         try:
             stats = run(batch)
-        except torch.OutOfMemoryError:
-            if len(batch.windows) == 1:
+        except RuntimeError as error:
+            if type(error).__name__ != "OutOfMemoryError" or len(batch.windows) == 1:  # torch's
                 raise
-            self.batch_tokens = min(self.batch_tokens, max(1, batch.ids.numel() // 2))
+            self.batch_tokens = min(self.batch_tokens, max(1, batch.ids.size // 2))
         else:
             yield batch, stats
             return
@@ -450,6 +489,8 @@ class TextReader:
 
     def _blame(self, text: TokenizedText) -> tuple[str, int] | None:
         """Where a text fails, in words, and the first token that it spoils; the text is run again."""
+        if isinstance(self.engine, CompiledEngine):
+            return None
         prompt = TokenizedText(self.prompt, ((0, 0),) * len(self.prompt), len(self.prompt))
         rows = batches([prompt], max_tokens=len(self.prompt), side=self.side)  # none without a prompt
         finite = (bool(part.isfinite().all()) for pair in self.engine.prompt.states for part in pair)
@@ -462,7 +503,7 @@ class TextReader:
         """The first layer that fails when some tokens of a text are run."""
         part = TokenizedText(text.ids[start:stop], text.offsets[start:stop], stop - start)
         (batch,) = self._batches([part])
-        return self.engine.failing_layer(batch)
+        return self.torch_engine.failing_layer(batch)
 
     def _nonfinite_reason(self, rows: np.ndarray, blame: tuple[str, int] | None) -> str:
         if blame is not None:
@@ -475,8 +516,7 @@ class TextReader:
 
     def _window(self, around: int) -> int:
         """Tokens of a window; refused if it does not fit into the model's positions with the prompts."""
-        positions = positions_of(self.loaded.model)
-        window = self.spec.max_tokens
+        positions, window = self._positions(), self.spec.max_tokens
         if window is None:
             window = WINDOW if positions.usable is None else max(1, min(WINDOW, positions.usable - around))
         limit = positions.exceeded(around + window, self.loaded.name)
@@ -490,6 +530,14 @@ class TextReader:
                 "(command line: --max-tokens N)"
             )
         return window
+
+    def _positions(self) -> Positions:
+        """The positions of the model."""
+        if isinstance(self.loaded, CompiledModel):
+            return Positions(self.loaded.record.positions, self.loaded.record.positions)
+        from splinelens.engines.torch import positions_of
+
+        return positions_of(self.loaded.model)
 
     def _check_memory(self, tokenized: Sequence[TokenizedText], start: int) -> None:
         """Refuse prefixes whose rows would fill the memory, before anything is run."""
@@ -598,7 +646,7 @@ def _is_complete(parts: Sequence[tuple[Window, object]], text: TokenizedText) ->
     return sum(window.stop - window.pooled for window, _ in parts) == len(text.ids)
 
 
-def _merged(parts: list[tuple[Window, TextStats]]) -> TextStats:
+def _merged(parts: list[tuple[Window, Any]]) -> Any:  # Any: TextStats or PooledRows, all of one kind
     (_, state), *rest = sorted(parts, key=lambda part: part[0].start)
     for _, later in rest:
         state = state.merge(later)

@@ -93,12 +93,13 @@ class Stream:
         self._state: TextStats | None = None
         self._linear = anatomy_of(loaded.model).has_linear_attention
         self._step = 1 if self._linear else _STEP
-        prompt_cache = self._reader.engine.prompt
+        prompt_cache = self._reader.torch_engine.prompt
         self._cached = prompt_cache.length
         self._cache: Any = prompt_cache.cache(1) or self._empty_cache()  # Any: see engines/torch.py
         for token in self._reader.prompt:
             batch = self._batch([token])
-            run_tokens(loaded.model, batch.ids, batch.positions, cache=self._cache)
+            ids, positions = torch.from_numpy(batch.ids), torch.from_numpy(batch.positions)
+            run_tokens(loaded.model, ids, positions, cache=self._cache)
             self._cached += 1
 
     def __repr__(self) -> str:
@@ -203,7 +204,7 @@ class Stream:
 
     def _run(self, ids: Sequence[int], cache: Any) -> TokenStats:  # Any: see engines/torch.py
         """Run some tokens after those in the cache."""
-        stats = self._reader.engine.token_stats(self._batch(ids), cache)
+        stats = self._reader.torch_engine.token_stats(self._batch(ids), cache)
         self._cached += len(ids)
         if not self._linear:
             self._crop(cache, self._cached)  # the padding leaves the cache again
@@ -212,10 +213,10 @@ class Stream:
     def _batch(self, ids: Sequence[int]) -> TokenBatch:
         """Tokens that follow those in the cache; padding comes after them, where they cannot see it."""
         width = len(ids) if self._linear else padded(len(ids), self._cached)
-        row = torch.tensor([[*ids, *[0] * (width - len(ids))]])
-        positions = torch.arange(self._cached, self._cached + width)[None]
+        row = np.array([[*ids, *[0] * (width - len(ids))]])
+        positions = np.arange(self._cached, self._cached + width)[None]
         window = Window(0, 0, 0, len(ids))
-        mask = torch.arange(width)[None] < len(ids)
+        mask = np.arange(width)[None] < len(ids)
         return TokenBatch(row, mask, positions, ((0, len(ids)),), (window,), "right")
 
     def _rows(self, stats: TokenStats, count: int) -> np.ndarray:
@@ -234,7 +235,7 @@ class Stream:
         self._cached -= len(ids)
         self._crop(cache, self._cached)
         try:
-            return self._reader.engine.failing_layer(self._batch(ids), cache)
+            return self._reader.torch_engine.failing_layer(self._batch(ids), cache)
         finally:
             self._cached = cached
 
@@ -253,12 +254,12 @@ class Stream:
             self._reason = f"gives values that are not finite at token {self.length}"
 
     def _check_fit(self, ids: Sequence[int]) -> None:
-        loaded = self._reader.loaded
-        words: int = loaded.model.get_input_embeddings().num_embeddings  # type: ignore[operator]  # transformers' own
+        name, model = self._reader.loaded.name, self._reader.torch_engine.model
+        words: int = model.get_input_embeddings().num_embeddings  # type: ignore[operator]  # transformers' own
         unknown = [token for token in ids if not 0 <= token < words]
         if unknown:
-            raise BadTexts(f"token ids {unknown[:5]} do not exist: {loaded.name} has {words:,}, from 0")
-        limit = positions_of(loaded.model).exceeded(self._cached + len(ids), loaded.name)
+            raise BadTexts(f"token ids {unknown[:5]} do not exist: {name} has {words:,}, from 0")
+        limit = positions_of(model).exceeded(self._cached + len(ids), name)
         if limit is not None:
             raise BadTexts(
                 f"no room for {len(ids)} more tokens: with the {self._cached} of prompt and text they exceed "
@@ -269,7 +270,7 @@ class Stream:
         from transformers import DynamicCache
 
         # Without a configuration sliding windows drop nothing; linear attention needs one.
-        return DynamicCache(config=self._reader.loaded.model.config) if self._linear else DynamicCache()
+        return DynamicCache(config=self._reader.torch_engine.model.config) if self._linear else DynamicCache()
 
 
 def _whole_numbers(ids: Sequence[SupportsIndex] | np.ndarray) -> tuple[int, ...]:

@@ -1,0 +1,406 @@
+"""The compiled engine: one graph per detector, run by OpenVINO on a CPU.
+
+``export_graph`` traces the PyTorch engine, its hooks and reducers included, into a graph from token ids to
+pooled columns; the keys and values of the prompt are constants in it. ``CompiledEngine`` runs it and needs neither
+PyTorch nor transformers.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+from pydantic import TypeAdapter, ValidationError
+
+from splinelens.errors import BadFeatures, BrokenArtifact
+from splinelens.files import write_text
+from splinelens.models.cache import file_sha256
+from splinelens.models.fingerprint import Fingerprint
+from splinelens.tokens import TokenBatch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from splinelens.engines.torch import TextStats, TorchEngine
+    from splinelens.models import LoadedModel
+
+Precision = Literal["float32", "bfloat16"]
+"""Number type in which the runtime multiplies matrices; weights are stored in float32."""
+
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
+
+GRAPH_FILES = ("graph.json", "graph.xml", "graph.bin", "tokenizer.json")
+"""The files of an exported graph."""
+
+POOLINGS = ("max", "min", "last", "mean")
+"""Poolings of the columns that a graph can have: those of a text follow from those of its windows."""
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class GraphColumn:
+    """One column of the output: name and pooling of a statistic, its layer and how many numbers it has."""
+
+    name: str
+    pooling: str
+    layer: int | None
+    size: int
+
+
+@dataclass(frozen=True)
+class GraphRecord:
+    """What stands in ``graph.json``.
+
+    Attributes:
+        format: Version of the format of the folder.
+        runtime: Name and version of the runtime that wrote the graph.
+        model: Name of the model.
+        revision: Its commit, if it came from a hub.
+        fingerprint: Of the model, in the number type of the graph's weights.
+        prompt_tokens: Tokens of the prompt before each text.
+        positions: Positions that one pass can use; None without a limit.
+        columns: The columns.
+        sha256: Hash of each other file.
+    """
+
+    format: int
+    runtime: str
+    model: str
+    revision: str | None
+    fingerprint: dict[str, str | int]
+    prompt_tokens: int
+    positions: int | None
+    columns: tuple[GraphColumn, ...]
+    sha256: dict[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class PooledRows:
+    """Pooled columns of the rows of a batch.
+
+    Attributes:
+        values: (row, entry) float32.
+        tokens: (row,) tokens that were pooled.
+        poolings: (entry,) how each entry is pooled.
+        source: (row, entry), the token that each entry comes from, -1 for means; None unless located.
+    """
+
+    values: Float[np.ndarray, "row entry"]
+    tokens: Int[np.ndarray, " row"]
+    poolings: np.ndarray
+    source: Int[np.ndarray, "row entry"] | None = None
+
+    learned_tokens = None
+    """Learned margins of every token are not kept."""
+
+    def text(self, row: int, _start: int, _stop: int) -> "PooledRows":
+        """One row."""
+        one = slice(row, row + 1)
+        source = None if self.source is None else self.source[one]
+        return replace(self, values=self.values[one], tokens=self.tokens[one], source=source)
+
+    def located_from(self, offset: int) -> "PooledRows":
+        """The same rows with the token that each entry comes from moved by an offset."""
+        source = self.source
+        return self if source is None else replace(self, source=np.where(source < 0, -1, source + offset))
+
+    def merge(self, later: "PooledRows") -> "PooledRows":
+        """The rows of the tokens of this record and then those of a later one.
+
+        Example:
+            >>> both = np.array(["max", "mean"])
+            >>> first = PooledRows(np.array([[1.0, 1.0]]), np.array([3]), both)
+            >>> first.merge(PooledRows(np.array([[2.0, 5.0]]), np.array([1]), both)).values
+            array([[2., 2.]])
+        """
+        mine, theirs = self.values, later.values
+        tokens = self.tokens + later.tokens
+        mean = (mine * self.tokens[:, None] + theirs * later.tokens[:, None]) / tokens[:, None]
+        beats = np.isnan(theirs) & ~np.isnan(mine)  # NaN beats every number
+        beats |= np.where(self.poolings == "min", theirs < mine, theirs > mine) | (self.poolings == "last")
+        values = np.where(self.poolings == "mean", mean, np.where(beats, theirs, mine))
+        source = None
+        if self.source is not None and later.source is not None:
+            source = np.where(beats, later.source, self.source)
+        return PooledRows(values.astype(np.float32), tokens, self.poolings, source)
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    """Of the prompt only its length is known: its keys and values are in the graph."""
+
+    length: int
+
+
+class CompiledModel:
+    """An exported graph and its tokenizer, in place of a ``LoadedModel``.
+
+    Args:
+        folder: Of an exported detector.
+        precision: Of the matrix products.
+
+    Raises:
+        BrokenArtifact: A file is missing or changed, or the folder is of another version.
+        BadFeatures: The runtime is not installed, or the processor lacks the precision.
+    """
+
+    def __init__(self, folder: Path, precision: Precision = "float32"):
+        require_runtime()
+        check_precision(precision)
+        self.record = read_record(folder)
+        self.folder, self.precision = folder, precision
+        self.name, self.revision = self.record.model, self.record.revision
+        self.device = "cpu"
+        self.fingerprint = Fingerprint.from_dict(self.record.fingerprint)
+        self.depth = self.fingerprint.depth
+
+    def __repr__(self) -> str:
+        return f"CompiledModel({self.name!r}, {self.depth} blocks, {self.engine_name})"
+
+    @property
+    def engine_name(self) -> str:
+        """The runtime, its version and the precision, such as ``openvino 2026.4.1 float32``."""
+        return f"openvino {runtime_version()} {self.precision}"
+
+    def fingerprint_at(self, depth: int) -> Fingerprint:
+        """The fingerprint that the graph was made with, which has one depth."""
+        return self.fingerprint
+
+    @cached_property
+    def tokenizer(self) -> Any:  # Any: as ``LoadedModel.tokenizer``
+        """The tokenizer, as far as texts need it."""
+        from types import SimpleNamespace
+
+        from tokenizers import Tokenizer
+
+        backend = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
+        return SimpleNamespace(backend_tokenizer=backend, name_or_path=self.name)
+
+
+class CompiledEngine:
+    """Runs token batches through an exported graph.
+
+    Args:
+        model: The graph.
+    """
+
+    def __init__(self, model: CompiledModel):
+        self.model = model
+        self.prompt = _Prompt(model.record.prompt_tokens)
+        sizes = [column.size for column in model.record.columns]
+        self._poolings = np.repeat([column.pooling for column in model.record.columns], sizes)
+
+    def text_stats(self, batch: TokenBatch, *, locate: bool = False) -> PooledRows:
+        """Run a batch and pool each row over the tokens of its span.
+
+        Args:
+            batch: The batch, padded right.
+            locate: Also say which column of the batch each entry comes from.
+        """
+        spans = np.array(batch.spans, dtype=np.int64)
+        compiled = self._located if locate else self._pooled
+        result = compiled({"ids": batch.ids, "start": spans[:, 0], "stop": spans[:, 1]})
+        values = np.array(result["values"], dtype=np.float32)
+        source = np.array(result["source"], dtype=np.int64) if locate else None
+        return PooledRows(values, spans[:, 1] - spans[:, 0], self._poolings, source)
+
+    @cached_property
+    def _graph(self) -> Any:  # Any: openvino has no types
+        core = _core()
+        try:
+            return core.read_model(str(self.model.folder / "graph.xml"))
+        except RuntimeError as error:
+            raise BrokenArtifact(
+                f"{self.model.folder / 'graph.xml'} cannot be read ({error}); export the detector again"
+            ) from error
+
+    @cached_property
+    def _pooled(self) -> Any:  # Any: as above
+        import openvino
+
+        graph = self._graph
+        values = openvino.Model([graph.output("values")], graph.get_parameters(), "pooled")
+        return self._compile(values)
+
+    @cached_property
+    def _located(self) -> Any:  # Any: as above
+        return self._compile(self._graph)
+
+    def _compile(self, graph: Any) -> Any:  # Any: as above
+        hints = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[self.model.precision],
+            "ENABLE_CPU_PINNING": False,  # two processes would share one core
+        }
+        return _core().compile_model(graph, "CPU", hints)
+
+
+def require_runtime() -> None:
+    """Refuse without the runtime.
+
+    Raises:
+        BadFeatures: It is not installed.
+    """
+    if not runtime_installed():
+        raise BadFeatures(
+            "the compiled engine needs OpenVINO, which is not installed: pip install 'splinelens[compiled]'"
+        )
+
+
+def runtime_installed() -> bool:
+    """Whether OpenVINO is installed."""
+    return find_spec("openvino") is not None
+
+
+def runtime_version() -> str:
+    """Its version, such as ``2026.4.1``."""
+    return version("openvino")
+
+
+def check_precision(precision: str) -> None:
+    """Refuse a precision that the engine does not have, or that the processor computes no faster.
+
+    Raises:
+        BadFeatures: The message lists those that can be used.
+    """
+    if precision not in PRECISIONS:
+        raise BadFeatures(f"precision {precision!r} is not one of {', '.join(PRECISIONS)}")
+    if precision == "bfloat16" and "BF16" not in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise BadFeatures("this processor does not multiply in bfloat16; use float32")
+
+
+def read_record(folder: Path) -> GraphRecord:
+    """Read and verify the record of an exported graph.
+
+    Raises:
+        BrokenArtifact: The message names the file and says what is wrong with it.
+    """
+    path, again = folder / "graph.json", "export the detector again"
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise BrokenArtifact(f"{path} cannot be read ({error}); {again}") from error
+    if not isinstance(values, dict) or values.get("format") != _FORMAT:
+        found = values.get("format") if isinstance(values, dict) else None
+        raise BrokenArtifact(f"{path} has format {found!r}, and this version reads {_FORMAT}; {again}")
+    try:
+        record = TypeAdapter(GraphRecord).validate_python(values)
+    except ValidationError as error:
+        raise BrokenArtifact(f"{path} is damaged ({error.errors()[0]['msg']}); {again}") from error
+    for name in GRAPH_FILES[1:]:
+        if not (folder / name).is_file():
+            raise BrokenArtifact(f"{folder / name} is missing; {again}")
+        size = (folder / name).stat().st_size
+        if record.sha256.get(name, "").split(":")[0] != str(size):
+            raise BrokenArtifact(
+                f"{folder / name} has {size:,} bytes, not as many as when it was written; {again}"
+            )
+    return record
+
+
+def export_graph(
+    engine: "TorchEngine",
+    columns: Sequence[GraphColumn],
+    gather: "Callable[[TextStats], tuple[Tensor, Tensor]]",
+    model: "LoadedModel",
+    folder: Path,
+) -> None:
+    """Trace an engine into a graph and write it.
+
+    Args:
+        engine: What is traced, on a CPU and in float32.
+        columns: The columns of the graph's output.
+        gather: From pooled statistics to values and sources, (row, entry) each.
+        model: The model of the engine.
+        folder: Where the files are written; it exists.
+
+    Raises:
+        BadFeatures: The runtime is not installed, a column has a pooling that windows do not give, or the
+            architecture cannot be traced.
+        CannotWrite: The disk is full.
+    """
+    require_runtime()
+    other = sorted({column.name for column in columns if column.pooling not in POOLINGS})
+    if other:
+        raise BadFeatures(
+            f"{', '.join(other)} cannot be compiled, only maxima, minima, means and last values of margins "
+            "and hidden states; use the torch engine"
+        )
+    import openvino
+    import torch
+
+    from splinelens.engines.torch import positions_of
+
+    graph = _traced(engine, gather, model.name)
+    for port, name in zip(graph.inputs, ("ids", "start", "stop"), strict=True):
+        port.get_tensor().set_names({name})
+    for port, name in zip(graph.outputs, ("values", "source"), strict=True):
+        port.get_tensor().set_names({name})
+    openvino.save_model(graph, folder / "graph.xml", compress_to_fp16=False)
+    model.tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
+    assert str(model.dtype) == str(torch.float32)
+    record = GraphRecord(
+        _FORMAT,
+        f"openvino {runtime_version()}",
+        model.name,
+        model.revision,
+        model.fingerprint_at(model.depth).to_dict(),
+        engine.prompt.length,
+        positions_of(model.model).usable,
+        tuple(columns),
+        {name: _size_and_hash(folder / name) for name in GRAPH_FILES[1:]},
+    )
+    write_text(folder / "graph.json", json.dumps(asdict(record), indent=1))
+
+
+def _traced(
+    engine: "TorchEngine", gather: "Callable[[TextStats], tuple[Tensor, Tensor]]", name: str
+) -> Any:  # Any: openvino has no types
+    import torch
+    from openvino.frontend import (
+        FrontEndManager,  # not its convert_model, which reports each use to its authors
+    )
+    from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
+
+    from splinelens.engines.torch import Pass
+
+    # Two rows of different lengths, so that the trace takes neither axis for a constant.
+    ids = torch.ones(2, 5, dtype=torch.long)
+    start, stop = torch.tensor([0, 1]), torch.tensor([5, 3])
+    auto = torch.export.Dim.AUTO
+    shapes = ({0: auto, 1: auto}, {0: auto}, {0: auto})
+    frontend = FrontEndManager().load_by_framework("pytorch")
+    try:
+        with torch.no_grad():
+            program = torch.export.export(
+                Pass(engine, gather).eval(), (ids, start, stop), dynamic_shapes=shapes, strict=False
+            )
+            decoder = TorchFXPythonDecoder.from_exported_program(program)  # must outlive the conversion
+        return frontend.convert(frontend.load(decoder))
+    except Exception as error:  # both fail in many ways on what they do not know
+        raise BadFeatures(
+            f"{name} cannot be compiled ({type(error).__name__}: {str(error).strip().splitlines()[0]}); "
+            "use the torch engine"
+        ) from error
+
+
+def _size_and_hash(path: Path) -> str:
+    return f"{path.stat().st_size}:{file_sha256(path)}"
+
+
+_CORES: list[Any] = []  # Any: as above; one runtime a process
+
+
+def _core() -> Any:  # Any: as above
+    if not _CORES:
+        import openvino
+
+        _CORES.append(openvino.Core())
+    return _CORES[0]
