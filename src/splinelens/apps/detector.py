@@ -4,20 +4,30 @@ The features are read with the model that the detector was fitted with; its line
 max-pooled margin is reached at one token, so the logit is exactly a constant plus one number a token.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from os import PathLike
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
+from splinelens import __version__
 from splinelens.detect import UNDETERMINED
 from splinelens.detect.artifact import ARTIFACT_FILES, Artifact
 from splinelens.detect.metrics import Evaluation, Evaluations
-from splinelens.detect.shipped import find_artifact
+from splinelens.detect.shipped import find_artifact, shipped
+from splinelens.engines.compiled import (
+    PRECISIONS,
+    CompiledModel,
+    has_gpu,
+    require_runtime,
+    runtime_installed,
+    runtime_version,
+)
 from splinelens.errors import (
     BadDetector,
     BadFeatures,
@@ -33,6 +43,7 @@ from splinelens.features.spec import FeatureSpec
 from splinelens.features.validation import check_batch_tokens
 from splinelens.files import RowStore, check_output, results_folder, write_text
 from splinelens.models import Fingerprint, LoadedModel, load_model
+from splinelens.models.cache import cache_folder, publish, working_folder
 from splinelens.models.load import require_unset
 from splinelens.report.card import card
 from splinelens.report.scores import SentenceScore, Span, TextScore, check_ending, check_kept, write_scores
@@ -40,6 +51,9 @@ from splinelens.report.spans import merged, sentence_bounds
 from splinelens.texts import Texts
 from splinelens.texts.row_groups import RowGroups
 from splinelens.tokens import Long
+
+EngineName = Literal["auto", "torch", "compiled"]
+"""What runs the model: PyTorch, a graph made for one detector, or the latter where it can be."""
 
 By = Literal["text", "sentence"]
 """What is scored: the text as a whole, or also each of its sentences by itself."""
@@ -79,6 +93,7 @@ class Detector:
         device: str | None = None,
         dtype: str | None = None,
         batch_tokens: int | None = None,
+        engine: EngineName = "auto",
     ) -> "Detector":
         """Load a detector and, of its model, only the blocks that it reads.
 
@@ -92,8 +107,13 @@ class Detector:
             long: ``"windows"`` reads long texts whole, ``"cut"`` drops what exceeds a window.
             device: Such as ``cpu`` or ``cuda:0``; without it the GPU if there is one.
             dtype: Number type of the weights, such as ``bfloat16``; None takes the one that the detector was
-                fitted with. Another one moves scores by its rounding, not the thresholds.
+                fitted with. Another one moves scores by its rounding, not the thresholds. The compiled engine
+                multiplies in it: ``float32``, its default, or ``bfloat16``.
             batch_tokens: Tokens of a batch, padding included; None takes 1,024 on a CPU, else 4,096.
+            engine: ``compiled`` runs one graph on the CPU, that of an exported detector or one that is made
+                at the first use and cached; it needs OpenVINO (``pip install 'splinelens[compiled]'``).
+                ``auto`` takes it where it is installed and the detector can be compiled, and PyTorch on a
+                GPU, with a ``model`` or for another ``dtype``. Scores agree to 1e-4 in float32.
 
         Returns:
             The detector, ready to score.
@@ -102,7 +122,8 @@ class Detector:
             UnknownDetector: No such detector.
             BrokenArtifact: The artifact is damaged.
             WrongModel: It was fitted with another model or catalogue; the message says what differs.
-            BadFeatures: ``max_tokens``, ``max_text_tokens``, ``long`` or ``batch_tokens`` that cannot be.
+            BadFeatures: ``max_tokens``, ``max_text_tokens``, ``long``, ``batch_tokens`` or ``engine`` that
+                cannot be.
             BadModel: The model cannot be loaded, or ``device`` or ``dtype`` are given for a loaded one.
         """
         check_batch_tokens(batch_tokens)
@@ -115,6 +136,11 @@ class Detector:
             )
         window = fitted_with.max_tokens if max_tokens is None else max_tokens
         spec = replace(fitted_with, max_tokens=window, long=long, max_text_tokens=max_text_tokens)
+        options = {"model": model, "device": device, "dtype": dtype}
+        graph = _graph(name, artifact, fingerprint, engine, options)
+        if graph is not None:
+            reader = TextReader(graph, spec, batch_tokens=batch_tokens, directions=artifact.directions)
+            return cls(artifact, _with_columns_of(artifact, reader))
         if isinstance(model, LoadedModel):
             require_unset("load_model: the model", device=device, dtype=dtype)
             loaded = model
@@ -128,11 +154,7 @@ class Detector:
                 name, n_layers=fingerprint.depth, revision=revision, dtype=dtype, device=device
             )
         reader = TextReader(loaded, spec, batch_tokens=batch_tokens, directions=artifact.directions)
-        if tuple((column.name, column.size) for column in reader.columns) != artifact.columns:
-            raise WrongModel(
-                f"detector {artifact.name} reads other columns than its spec gives; train it again"
-            )
-        return cls(artifact, reader)
+        return cls(artifact, _with_columns_of(artifact, reader))
 
     def __repr__(self) -> str:
         artifact, loaded = self.artifact, self.reader.loaded
@@ -711,6 +733,70 @@ def _fitted_with(artifact: Artifact) -> tuple[FeatureSpec, Fingerprint]:
         raise BrokenArtifact(
             f"detector {artifact.name} is damaged: {error}; fetch or train the detector again"
         ) from error
+
+
+def _with_columns_of(artifact: Artifact, reader: TextReader) -> TextReader:
+    """The reader, if it gives the columns that the detector was fitted on."""
+    if tuple((column.name, column.size) for column in reader.columns) != artifact.columns:
+        raise WrongModel(f"detector {artifact.name} reads other columns than its spec gives; train it again")
+    return reader
+
+
+def _graph(
+    name: str | PathLike[str],
+    artifact: Artifact,
+    fingerprint: Fingerprint,
+    engine: str,
+    options: dict[str, Any],  # Any: of several types
+) -> CompiledModel | None:
+    """The graph to run, that of an exported detector or a cached one; None to run PyTorch."""
+    if engine not in get_args(EngineName):
+        raise BadFeatures(f"engine {engine!r} is not one of {', '.join(get_args(EngineName))}")
+    exported = Path(name).expanduser() / "graph.json"
+    is_exported = not (isinstance(name, str) and name in shipped()) and exported.is_file()
+    unfit = options["model"] is not None or options["device"] not in (None, "cpu")
+    if engine == "compiled" and unfit:
+        raise BadFeatures("the compiled engine has its own model and runs on the CPU: give neither here")
+    if engine == "torch" or unfit:
+        return None
+    if engine == "auto" and not (runtime_installed() and options["dtype"] in (None, *PRECISIONS)):
+        return None
+    if is_exported:
+        graph = CompiledModel(exported.parent, options["dtype"])
+    elif engine == "auto" and options["device"] is None and has_gpu():
+        return None
+    else:
+        try:
+            graph = CompiledModel(_cached_graph(name, artifact), options["dtype"])
+        except BadFeatures:
+            if engine == "compiled":
+                raise
+            return None
+    difference = replace(fingerprint, dtype="float32").difference(graph.fingerprint)
+    if difference:
+        raise WrongModel(
+            f"detector {artifact.name} was fitted with another model than {graph.folder} has: {difference}; "
+            "export it again"
+        )
+    return graph
+
+
+def _cached_graph(name: str | PathLike[str], artifact: Artifact) -> Path:
+    """The folder of a detector's graph in the cache, made if it is not there."""
+    require_runtime()
+    made_by = f"{artifact.digest} openvino {runtime_version()} {__version__}"
+    cache = cache_folder()
+    target = cache / "graphs" / hashlib.sha256(made_by.encode()).hexdigest()[:16]
+    if target.is_dir():
+        return target
+    reader = Detector.load(name, dtype="float32", device="cpu", engine="torch").reader
+    size = sum(parameter.nbytes for parameter in reader.torch_engine.model.parameters())
+    with working_folder(cache, size) as folder:
+        if not target.is_dir():
+            (folder / "graph").mkdir()
+            reader.export_graph(folder / "graph")
+            publish(folder / "graph", target)
+    return target
 
 
 def _load_model(

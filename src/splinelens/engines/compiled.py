@@ -1,8 +1,8 @@
 """The compiled engine: one graph per detector, run by OpenVINO on a CPU.
 
 ``export_graph`` traces the PyTorch engine, its hooks and reducers included, into a graph from token ids to
-pooled columns; the keys and values of the prompt are constants in it. ``CompiledEngine`` runs it and needs neither
-PyTorch nor transformers.
+pooled columns; the keys and values of the prompt are constants in it. ``CompiledEngine`` runs it and needs
+neither PyTorch nor transformers.
 """
 
 import json
@@ -64,6 +64,7 @@ class GraphRecord:
         model: Name of the model.
         revision: Its commit, if it came from a hub.
         fingerprint: Of the model, in the number type of the graph's weights.
+        precision: Number type of the matrix products if no other is asked for.
         prompt_tokens: Tokens of the prompt before each text.
         positions: Positions that one pass can use; None without a limit.
         columns: The columns.
@@ -75,6 +76,7 @@ class GraphRecord:
     model: str
     revision: str | None
     fingerprint: dict[str, str | int]
+    precision: Precision
     prompt_tokens: int
     positions: int | None
     columns: tuple[GraphColumn, ...]
@@ -144,18 +146,17 @@ class CompiledModel:
 
     Args:
         folder: Of an exported detector.
-        precision: Of the matrix products.
+        precision: Of the matrix products; None takes the one that is recorded.
 
     Raises:
         BrokenArtifact: A file is missing or changed, or the folder is of another version.
         BadFeatures: The runtime is not installed, or the processor lacks the precision.
     """
 
-    def __init__(self, folder: Path, precision: Precision = "float32"):
+    def __init__(self, folder: Path, precision: str | None = None):
         require_runtime()
-        check_precision(precision)
         self.record = read_record(folder)
-        self.folder, self.precision = folder, precision
+        self.folder, self.precision = folder, check_precision(precision or self.record.precision)
         self.name, self.revision = self.record.model, self.record.revision
         self.device = "cpu"
         self.fingerprint = Fingerprint.from_dict(self.record.fingerprint)
@@ -259,21 +260,30 @@ def runtime_installed() -> bool:
     return find_spec("openvino") is not None
 
 
+def has_gpu() -> bool:
+    """Whether the machine has an NVIDIA GPU, without importing PyTorch, which takes a second."""
+    return any(Path("/dev").glob("nvidia[0-9]*"))
+
+
 def runtime_version() -> str:
     """Its version, such as ``2026.4.1``."""
     return version("openvino")
 
 
-def check_precision(precision: str) -> None:
-    """Refuse a precision that the engine does not have, or that the processor computes no faster.
+def check_precision(precision: str) -> Precision:
+    """Return a precision that the engine has and the processor is made for.
 
     Raises:
         BadFeatures: The message lists those that can be used.
     """
-    if precision not in PRECISIONS:
-        raise BadFeatures(f"precision {precision!r} is not one of {', '.join(PRECISIONS)}")
-    if precision == "bfloat16" and "BF16" not in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    known = [name for name in PRECISIONS if name == precision]
+    if not known:
+        raise BadFeatures(
+            f"the compiled engine has {' or '.join(PRECISIONS)}, not in {precision}; give one of these"
+        )
+    if known[0] == "bfloat16" and "BF16" not in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise BadFeatures("this processor does not multiply in bfloat16; use float32")
+    return known[0]
 
 
 def read_record(folder: Path) -> GraphRecord:
@@ -308,18 +318,20 @@ def read_record(folder: Path) -> GraphRecord:
 def export_graph(
     engine: "TorchEngine",
     columns: Sequence[GraphColumn],
-    gather: "Callable[[TextStats], tuple[Tensor, Tensor]]",
+    gather: "Callable[[TextStats, int], tuple[Tensor, Tensor]]",
     model: "LoadedModel",
     folder: Path,
+    precision: Precision = "float32",
 ) -> None:
     """Trace an engine into a graph and write it.
 
     Args:
         engine: What is traced, on a CPU and in float32.
         columns: The columns of the graph's output.
-        gather: From pooled statistics to values and sources, (row, entry) each.
+        gather: From pooled statistics and the number of rows to values and sources, (row, entry) each.
         model: The model of the engine.
         folder: Where the files are written; it exists.
+        precision: Recorded as the one to use.
 
     Raises:
         BadFeatures: The runtime is not installed, a column has a pooling that windows do not give, or the
@@ -352,6 +364,7 @@ def export_graph(
         model.name,
         model.revision,
         model.fingerprint_at(model.depth).to_dict(),
+        precision,
         engine.prompt.length,
         positions_of(model.model).usable,
         tuple(columns),
@@ -361,7 +374,7 @@ def export_graph(
 
 
 def _traced(
-    engine: "TorchEngine", gather: "Callable[[TextStats], tuple[Tensor, Tensor]]", name: str
+    engine: "TorchEngine", gather: "Callable[[TextStats, int], tuple[Tensor, Tensor]]", name: str
 ) -> Any:  # Any: openvino has no types
     import torch
     from openvino.frontend import (

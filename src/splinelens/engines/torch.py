@@ -324,10 +324,10 @@ class Pass(nn.Module):
 
     Args:
         engine: The engine.
-        gather: From the pooled statistics of a batch to values and sources, (row, entry) each.
+        gather: From the pooled statistics and the rows of a batch to values and sources, (row, entry) each.
     """
 
-    def __init__(self, engine: TorchEngine, gather: Callable[[TextStats], tuple[Tensor, Tensor]]):
+    def __init__(self, engine: TorchEngine, gather: Callable[[TextStats, int], tuple[Tensor, Tensor]]):
         super().__init__()
         self.model = engine.model
         self.engine = engine
@@ -351,7 +351,8 @@ class Pass(nn.Module):
             for reducer in (plain, located):  # a tracer does not survive the early end of a pass
                 watches.enter_context(self.engine.watched(reducer, self.engine.request.layers, stop=False))
             run_tokens(self.model, ids, positions, cache=cache)
-        return self.gather(plain.text_stats())[0], self.gather(located.text_stats())[1]
+        rows = ids.shape[0]
+        return self.gather(plain.text_stats(), rows)[0], self.gather(located.text_stats(), rows)[1]
 
 
 def positions_of(model: nn.Module) -> Positions:

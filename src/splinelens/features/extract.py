@@ -14,6 +14,7 @@ import numpy as np
 
 from splinelens import __version__
 from splinelens.anatomy import anatomy_of
+from splinelens.engines.compiled import CompiledModel
 from splinelens.errors import CannotWrite, NoTokens
 from splinelens.features.reader import At, Progress, TextFeatures, TextReader
 from splinelens.features.spec import FeatureSpec
@@ -264,14 +265,10 @@ def provenance(reader: TextReader, texts: Texts) -> dict[str, Any]:  # Any: plai
     ``layers_left_out``, the requested layers without a softmax, which have no column of it. With
     ``directions`` it holds their hash.
     """
-    import torch
-    import transformers
-
     return {
         "splinelens": __version__,
         "python": sys.version.split()[0],
-        "torch": str(torch.__version__),
-        "transformers": transformers.__version__,
+        **_engine(reader),
         "model": reader.loaded.name,
         "revision": reader.loaded.revision,
         "fingerprint": reader.loaded.fingerprint.to_dict(),
@@ -282,6 +279,16 @@ def provenance(reader: TextReader, texts: Texts) -> dict[str, Any]:  # Any: plai
         **_attention(reader),
         **({} if reader.layout.directions is None else {"directions": reader.layout.directions.digest}),
     }
+
+
+def _engine(reader: TextReader) -> dict[str, Any]:  # Any: plain JSON values
+    """What ran the model, with versions."""
+    if isinstance(reader.loaded, CompiledModel):
+        return {"engine": reader.loaded.engine_name}
+    import torch
+    import transformers
+
+    return {"torch": str(torch.__version__), "transformers": transformers.__version__}
 
 
 def _attention(reader: TextReader) -> dict[str, Any]:  # Any: plain JSON values

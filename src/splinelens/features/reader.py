@@ -11,12 +11,20 @@ one row for every named span of a text, also from its one pass.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
 from splinelens.anatomy import Anatomy, anatomy_of
-from splinelens.engines.compiled import CompiledEngine, CompiledModel, PooledRows
+from splinelens.engines.compiled import (
+    CompiledEngine,
+    CompiledModel,
+    GraphColumn,
+    PooledRows,
+    Precision,
+    export_graph,
+)
 from splinelens.errors import BadFeatures
 from splinelens.features.catalogue import CATALOGUE, Column, Statistic, columns, statistics
 from splinelens.features.nonfinite import first_nonfinite, location
@@ -38,6 +46,8 @@ from splinelens.tokens import (
 )
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from splinelens.engines.torch import TextStats, TokenStats, TorchEngine
 
 CHUNK = 256
@@ -162,6 +172,39 @@ class TextReader:
         self.max_tokens = self._window(record.prompt_tokens)
         self.spec = replace(self.spec, max_tokens=self.max_tokens)
         self.engine = CompiledEngine(loaded)
+
+    def export_graph(self, folder: Path, precision: Precision = "float32") -> None:
+        """Write what this reader computes of whole texts as one graph, for ``CompiledModel``.
+
+        Args:
+            folder: It exists.
+            precision: Recorded as the one to use.
+
+        Raises:
+            BadFeatures: The features or the architecture cannot be compiled, the model is not in float32 on a
+                CPU, or there is a suffix.
+            CannotWrite: The disk is full.
+        """
+        engine, loaded, layout = self.torch_engine, self.loaded, self.layout
+        assert isinstance(loaded, LoadedModel)
+        if self.suffix or self.prompt or self.side == "left":
+            raise BadFeatures("a suffix, padding on the left and linear attention cannot be compiled")
+        if (loaded.device.type, str(loaded.dtype)) != ("cpu", "torch.float32"):
+            raise BadFeatures(f"{loaded!r} cannot be compiled: load it in float32 on the CPU")
+
+        def gather(stats: "TextStats", rows: int) -> "tuple[Tensor, Tensor]":
+            import torch
+
+            values = [block.float() for block in layout.blocks(stats, rows)]
+            return torch.cat(values, dim=1), torch.cat(layout.source_blocks(stats, rows), dim=1)
+
+        # Of the length only the column is in the graph: it counts tokens that are not read, too.
+        poolings = [column.statistic.pooling or "max" for column in layout.columns]
+        named = [
+            GraphColumn(column.statistic.name, pooling, column.layer, column.size)
+            for column, pooling in zip(layout.columns, poolings, strict=True)
+        ]
+        export_graph(engine, named, gather, loaded, folder, precision)
 
     @property
     def torch_engine(self) -> "TorchEngine":
