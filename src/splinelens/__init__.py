@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from splinelens.apps.adaptation import adapt as adapt
     from splinelens.apps.detector import Detector as Detector
     from splinelens.apps.evaluation import evaluate as evaluate
+    from splinelens.apps.export import export as export
     from splinelens.apps.inspection import inspect as inspect
     from splinelens.apps.pipelines import make_detector_pipeline as make_detector_pipeline
     from splinelens.apps.training import train as train
@@ -52,6 +53,7 @@ _MODULES = {
     "TokenDetail": "features.look",
     "adapt": "apps.adaptation",
     "evaluate": "apps.evaluation",
+    "export": "apps.export",
     "extract": "features.extract",
     "inspect": "apps.inspection",
     "load_model": "models",

@@ -6,7 +6,9 @@ neither PyTorch nor transformers.
 """
 
 import json
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -22,6 +24,7 @@ from splinelens.errors import BadFeatures, BrokenArtifact
 from splinelens.files import write_text
 from splinelens.models.cache import file_sha256
 from splinelens.models.fingerprint import Fingerprint
+from splinelens.models.quiet import quiet
 from splinelens.tokens import TokenBatch
 
 if TYPE_CHECKING:
@@ -391,7 +394,7 @@ def _traced(
     shapes = ({0: auto, 1: auto}, {0: auto}, {0: auto})
     frontend = FrontEndManager().load_by_framework("pytorch")
     try:
-        with torch.no_grad():
+        with quiet(), _without_warnings(), torch.no_grad():
             program = torch.export.export(
                 Pass(engine, gather).eval(), (ids, start, stop), dynamic_shapes=shapes, strict=False
             )
@@ -402,6 +405,17 @@ def _traced(
             f"{name} cannot be compiled ({type(error).__name__}: {str(error).strip().splitlines()[0]}); "
             "use the torch engine"
         ) from error
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Silence the log of OpenVINO, which warns of operations that older versions of PyTorch had."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _size_and_hash(path: Path) -> str:

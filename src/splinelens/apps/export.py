@@ -1,0 +1,197 @@
+"""Export a detector: its artifact and its model as one graph, which runs without PyTorch.
+
+The graph rounds otherwise than PyTorch, so the exported detector is measured again on rows of the user: how far
+its scores are from those of PyTorch in float32, and which thresholds keep the rates on these rows.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from os import PathLike
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from splinelens.apps.detector import Detector
+from splinelens.detect.artifact import ARTIFACT_FILES, Artifact
+from splinelens.detect.shipped import find_artifact
+from splinelens.detect.thresholds import Threshold
+from splinelens.engines.compiled import (
+    GRAPH_FILES,
+    CompiledModel,
+    check_precision,
+    require_runtime,
+)
+from splinelens.errors import BadLabels
+from splinelens.features.reader import Progress
+from splinelens.files import results_folder
+from splinelens.texts import Texts
+from splinelens.texts.labels import labels_of
+
+EXPORT_FILES = (*ARTIFACT_FILES, "CARD.md", *GRAPH_FILES)
+"""The files of an exported detector."""
+
+
+@dataclass(frozen=True)
+class EngineDifference:
+    """An exported detector beside PyTorch in float32, on the same rows; of several labels for one of them.
+
+    Attributes:
+        label: The label.
+        rows: Rows that both scored.
+        auc: AUC of the graph's scores; None if the rows have one class.
+        auc_torch: That of PyTorch's.
+        median: Median absolute difference of the scores.
+        largest: Largest one.
+        verdicts: Rows that fall on the other side of the stored threshold at 5 % false positives.
+        moved: Thresholds that moved, by false-positive rate: before and after.
+    """
+
+    label: str
+    rows: int
+    auc: float | None
+    auc_torch: float | None
+    median: float
+    largest: float
+    verdicts: int
+    moved: dict[str, tuple[float, float]]
+
+    @property
+    def summary(self) -> str:
+        """The numbers in one line."""
+        aucs = "" if self.auc is None else f"AUC {self.auc:.4f}, of PyTorch {self.auc_torch:.4f}; "
+        moved = ", ".join(
+            f"{100 * float(rate):g} % from {was:.4f} to {now:.4f}" for rate, (was, now) in self.moved.items()
+        )
+        return (
+            f"{self.label}: {aucs}scores differ by {self.median:.1e} (median), {self.largest:.1e} (most) on "
+            f"{self.rows:,} rows, {self.verdicts} verdicts; "
+            f"{'no threshold moved' if not moved else 'thresholds moved: ' + moved}"
+        )
+
+
+def export(
+    detector: str | PathLike[str],
+    output: str | PathLike[str],
+    *,
+    dtype: str = "float32",
+    texts: Texts | Iterable[str | None] | None = None,
+    labels: Any = None,  # Any: see labels_of
+    positive: str | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> list[EngineDifference]:
+    """Write a detector and its graph into a folder, which ``Detector.load`` and ``splinelens score`` take.
+
+    Args:
+        detector: A shipped name or a folder.
+        output: The folder; made if it is missing.
+        dtype: In which matrices are multiplied, ``float32`` or ``bfloat16``; ``Detector.load`` can take the
+            other.
+        texts: Rows to measure the exported detector on, such as those that it was calibrated on.
+        labels: Their labels.
+        positive: The label that counts as 1.
+        overwrite: Replace a detector that is there.
+        progress: Called with the texts and characters that PyTorch read since the last call.
+
+    Returns:
+        For each label how the exported detector differs from PyTorch; empty without texts.
+
+    Raises:
+        BadFeatures: OpenVINO is not installed, the processor lacks ``dtype``, or the detector cannot be
+            compiled: its architecture cannot be traced, or it reads other features than margins.
+        BadLabels: Texts without labels, or labels of another kind than the detector's.
+        OutputExists: The folder holds a detector, without ``overwrite``.
+        CannotWrite: The disk is full or the folder may not be written.
+
+    Example:
+        >>> import splinelens
+        >>> splinelens.export("toxicity-fast", "fast")  # doctest: +SKIP
+        []
+    """
+    require_runtime()
+    precision = check_precision(dtype)
+    artifact = find_artifact(detector)
+    if (texts is None) != (labels is None):
+        raise BadLabels("an export is measured on texts and their labels: give both or neither")
+    source = None if texts is None else Texts.of(texts)
+    y = None if source is None else _labels(artifact, labels, len(source), positive)
+    folder = results_folder(output, EXPORT_FILES, overwrite=overwrite)
+    torch = Detector.load(detector, dtype="float32", device="cpu", engine="torch")
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".export-", dir=folder) as temporary:
+        unmeasured = Path(temporary)
+        torch.reader.export_graph(unmeasured, precision)
+        artifact.save(unmeasured)
+        differences: list[EngineDifference] = []
+        if source is not None and y is not None:
+            compiled = Detector.load(unmeasured, engine="compiled")
+            scores, _, _ = torch.label_scores(source, progress=progress)
+            exported, _, _ = compiled.label_scores(source)
+            artifact, differences = _measured(artifact, y, scores, exported)
+        record = {
+            "engine": CompiledModel(unmeasured).engine_name,
+            "rows": 0 if source is None else len(source),
+            "differences": [asdict(one) for one in differences],
+        }
+        artifact = replace(artifact, training={**artifact.training, "exported": record})
+        Detector(artifact, torch.reader).save(unmeasured, overwrite=True)
+        for name in EXPORT_FILES:
+            (unmeasured / name).replace(folder / name)
+    return differences
+
+
+def _labels(artifact: Artifact, labels: Any, rows: int, positive: str | None) -> np.ndarray:  # Any: as above
+    """(text, label) 0 and 1."""
+    known = labels_of(labels, rows, positive=positive, verdicts=(artifact.labels[0], artifact.negative))
+    artifact.require_task(known, "labels")
+    return artifact.require_labels(known.values[:, 0] if artifact.task == "binary" else known.values, rows)
+
+
+def _measured(
+    artifact: Artifact, labels: np.ndarray, before: np.ndarray, after: np.ndarray
+) -> tuple[Artifact, list[EngineDifference]]:
+    """The artifact with thresholds for the new scores, and how these differ from the old ones."""
+    from sklearn.metrics import roc_auc_score
+
+    stored, differences = [], []
+    for index, (label, limits) in enumerate(zip(artifact.labels, artifact.thresholds, strict=True)):
+        scored = np.isfinite(before[:, index]) & np.isfinite(after[:, index])
+        old, new, y = before[scored, index], after[scored, index], labels[scored, index]
+        moved = tuple(_moved(limit, old, new) for limit in limits)
+        both = 0 < y.sum() < len(y)
+        gap = np.abs(new - old)
+        widest = limits[-1].score
+        differences.append(
+            EngineDifference(
+                label,
+                len(y),
+                float(roc_auc_score(y, new)) if both else None,
+                float(roc_auc_score(y, old)) if both else None,
+                float(np.median(gap)) if len(gap) else 0.0,
+                float(gap.max(initial=0.0)),
+                int(((old >= widest) != (new >= widest)).sum()),
+                {
+                    f"{was.target:g}": (was.score, now.score)
+                    for was, now in zip(limits, moved, strict=True)
+                    if was != now
+                },
+            )
+        )
+        stored.append(moved)
+    return replace(artifact, thresholds=tuple(stored)), differences
+
+
+def _moved(limit: Threshold, old: np.ndarray, new: np.ndarray) -> Threshold:
+    """A threshold that as many rows reach with their new scores as did with their old ones.
+
+    It moves only if another number of rows would reach it where it is.
+    """
+    reached = int((old >= limit.score).sum())
+    if reached == int((new >= limit.score).sum()):
+        return limit
+    falling = np.sort(new)[::-1]
+    above = falling[reached - 1] if reached else 1.0
+    below = falling[reached] if reached < len(falling) else 0.0
+    return replace(limit, score=float((above + below) / 2))
