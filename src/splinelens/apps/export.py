@@ -1,7 +1,7 @@
 """Export a detector: its artifact and its model as one graph, which runs without PyTorch.
 
-The graph rounds otherwise than PyTorch, so the exported detector is measured again on rows of the user: how far
-its scores are from those of PyTorch in float32, and which thresholds keep the rates on these rows.
+The graph rounds otherwise than PyTorch, so the exported detector is measured again on rows of the user: how
+far its scores are from those of PyTorch in float32, and which thresholds keep the rates on these rows.
 """
 
 from collections.abc import Iterable

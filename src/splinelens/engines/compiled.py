@@ -7,6 +7,7 @@ neither PyTorch nor transformers.
 
 import json
 import logging
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -227,10 +228,8 @@ class CompiledEngine:
 
     @cached_property
     def _pooled(self) -> Any:  # Any: as above
-        import openvino
-
         graph = self._graph
-        values = openvino.Model([graph.output("values")], graph.get_parameters(), "pooled")
+        values = _openvino().Model([graph.output("values")], graph.get_parameters(), "pooled")
         return self._compile(values)
 
     @cached_property
@@ -310,11 +309,8 @@ def read_record(folder: Path) -> GraphRecord:
     for name in GRAPH_FILES[1:]:
         if not (folder / name).is_file():
             raise BrokenArtifact(f"{folder / name} is missing; {again}")
-        size = (folder / name).stat().st_size
-        if record.sha256.get(name, "").split(":")[0] != str(size):
-            raise BrokenArtifact(
-                f"{folder / name} has {size:,} bytes, not as many as when it was written; {again}"
-            )
+        if file_sha256(folder / name) != record.sha256.get(name):
+            raise BrokenArtifact(f"{folder / name} was cut or changed since it was written; {again}")
     return record
 
 
@@ -348,7 +344,6 @@ def export_graph(
             f"{', '.join(other)} cannot be compiled, only maxima, minima, means and last values of margins "
             "and hidden states; use the torch engine"
         )
-    import openvino
     import torch
 
     from splinelens.engines.torch import positions_of
@@ -358,7 +353,7 @@ def export_graph(
         port.get_tensor().set_names({name})
     for port, name in zip(graph.outputs, ("values", "source"), strict=True):
         port.get_tensor().set_names({name})
-    openvino.save_model(graph, folder / "graph.xml", compress_to_fp16=False)
+    _openvino().save_model(graph, folder / "graph.xml", compress_to_fp16=False)
     model.tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
     assert str(model.dtype) == str(torch.float32)
     record = GraphRecord(
@@ -371,7 +366,7 @@ def export_graph(
         engine.prompt.length,
         positions_of(model.model).usable,
         tuple(columns),
-        {name: _size_and_hash(folder / name) for name in GRAPH_FILES[1:]},
+        {name: file_sha256(folder / name) for name in GRAPH_FILES[1:]},
     )
     write_text(folder / "graph.json", json.dumps(asdict(record), indent=1))
 
@@ -379,10 +374,9 @@ def export_graph(
 def _traced(
     engine: "TorchEngine", gather: "Callable[[TextStats, int], tuple[Tensor, Tensor]]", name: str
 ) -> Any:  # Any: openvino has no types
+    _openvino()
     import torch
-    from openvino.frontend import (
-        FrontEndManager,  # not its convert_model, which reports each use to its authors
-    )
+    from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
 
     from splinelens.engines.torch import Pass
@@ -418,16 +412,19 @@ def _without_warnings() -> Iterator[None]:
         logging.disable(before)
 
 
-def _size_and_hash(path: Path) -> str:
-    return f"{path.stat().st_size}:{file_sha256(path)}"
-
-
-_CORES: list[Any] = []  # Any: as above; one runtime a process
+_CORES: list[Any] = []  # Any: openvino has no types; one runtime a process
 
 
 def _core() -> Any:  # Any: as above
     if not _CORES:
-        import openvino
-
-        _CORES.append(openvino.Core())
+        _CORES.append(_openvino().Core())
     return _CORES[0]
+
+
+def _openvino() -> Any:  # Any: as above
+    """The runtime; without this, importing it would report the import to its authors."""
+    if "openvino" not in sys.modules:
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # then it has a stub
+    import openvino
+
+    return openvino

@@ -199,7 +199,10 @@ class TextReader:
             return torch.cat(values, dim=1), torch.cat(layout.source_blocks(stats, rows), dim=1)
 
         # Of the length only the column is in the graph: it counts tokens that are not read, too.
-        poolings = [column.statistic.pooling or "max" for column in layout.columns]
+        poolings = [
+            "max" if column.statistic.needs == "tokens" else column.statistic.pooling or column.statistic.name
+            for column in layout.columns
+        ]
         named = [
             GraphColumn(column.statistic.name, pooling, column.layer, column.size)
             for column, pooling in zip(layout.columns, poolings, strict=True)
