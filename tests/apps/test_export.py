@@ -1,0 +1,125 @@
+"""Tests apps/export.py: an exported detector scores as its origin does, and says how far not."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("openvino")
+
+from splinelens.apps.detector import Detector
+from splinelens.apps.export import EXPORT_FILES, export
+from splinelens.detect.artifact import Artifact
+from splinelens.errors import BadFeatures, BadLabels, BrokenArtifact, OutputExists, WrongModel
+from tests.apps.conftest import labeled
+
+TEXTS = ["you are good", "you rude toad", "", "rude " * 40, "the tea is fine " * 9]
+
+
+@pytest.fixture
+def saved(fit_on, directions, tmp_path):
+    """A detector with directions as a folder."""
+    folder = tmp_path / "saved"
+    fit_on(directions, features=("direction_max", "direction_min"), layers=(0, 1)).save(folder)
+    return folder
+
+
+@pytest.fixture
+def exported(saved, tmp_path):
+    export(saved, tmp_path / "exported")
+    return tmp_path / "exported"
+
+
+def test_an_exported_detector_scores_and_explains_as_the_detector(saved, exported):
+    assert sorted(path.name for path in exported.iterdir()) == sorted(EXPORT_FILES)
+    before = Detector.load(saved, engine="torch").score(TEXTS, explain=True)
+    after = Detector.load(exported).score(TEXTS, explain=True)
+    for ours, theirs in zip(after, before, strict=True):
+        assert (ours.verdict, ours.tokens, ours.reason) == (theirs.verdict, theirs.tokens, theirs.reason)
+        if theirs.score is not None:
+            assert ours.score == pytest.approx(theirs.score, abs=1e-4)
+            parts = [[span.contribution for span in record.spans] for record in (ours, theirs)]
+            np.testing.assert_allclose(*parts, atol=1e-3)
+
+
+def test_the_engine_that_ran_is_in_the_provenance(saved, exported):
+    from splinelens.features.extract import provenance
+    from splinelens.texts import Texts
+
+    texts = Texts.of(["a"])
+    assert "engine" not in provenance(Detector.load(saved, engine="torch").reader, texts)
+    record = provenance(Detector.load(exported).reader, texts)
+    assert record["engine"].startswith("openvino 20")
+    assert record["engine"].endswith("float32")
+    assert "torch" not in record
+
+
+def test_auto_makes_a_graph_once_and_then_finds_it(saved, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPLINELENS_CACHE", str(tmp_path / "cache"))
+    first = Detector.load(saved)
+    (graph,) = (tmp_path / "cache" / "graphs").iterdir()
+    made = (graph / "graph.xml").stat().st_mtime_ns
+    second = Detector.load(saved)
+    assert (graph / "graph.xml").stat().st_mtime_ns == made
+    assert first.score(TEXTS) == second.score(TEXTS)
+    assert "openvino" in repr(second.reader.loaded)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"engine": "fast"}, "engine 'fast' is not one of auto, torch, compiled"),
+        ({"engine": "compiled", "device": "cuda:0"}, "runs on the CPU"),
+        ({"engine": "compiled", "dtype": "float16"}, "has float32 or bfloat16, not in float16"),
+    ],
+)
+def test_an_engine_that_cannot_run_is_refused(exported, options, message):
+    with pytest.raises(BadFeatures, match=message):
+        Detector.load(exported, **options)
+
+
+def test_what_cannot_be_compiled_is_read_with_pytorch_unless_asked_for(fit_on, tmp_path):
+    fit_on(features=("spline7",)).save(tmp_path / "seven")
+    assert Detector.load(tmp_path / "seven").reader.torch_engine
+    for attempt in (
+        lambda: Detector.load(tmp_path / "seven", engine="compiled"),
+        lambda: export(tmp_path / "seven", tmp_path / "out"),
+    ):
+        with pytest.raises(BadFeatures, match="cannot be compiled"):
+            attempt()
+    assert not any((tmp_path / "out").iterdir())
+
+
+def test_measured_on_rows_it_says_how_far_scores_moved(saved, tmp_path):
+    texts, labels = labeled(60)
+    (measured,) = export(saved, tmp_path / "out", texts=texts, labels=labels)
+    assert (measured.label, measured.rows, measured.verdicts, measured.moved) == ("toxic", 60, 0, {})
+    assert measured.auc == pytest.approx(measured.auc_torch, abs=1e-6)
+    assert 0 <= measured.median <= measured.largest < 1e-4
+    record = Artifact.load(tmp_path / "out").training["exported"]
+    assert record["rows"] == 60
+    assert record["differences"][0]["largest"] == measured.largest
+
+
+def test_an_existing_detector_is_replaced_only_with_overwrite(saved, exported):
+    with pytest.raises(OutputExists):
+        export(saved, exported)
+    export(saved, exported, overwrite=True)
+
+
+def test_texts_need_labels(saved, tmp_path):
+    with pytest.raises(BadLabels, match="give both or neither"):
+        export(saved, tmp_path / "out", texts=["a"])
+
+
+def test_a_graph_of_another_detector_is_refused(saved, exported, fit_on, tmp_path):
+    fit_on(layers=(0, 1)).save(tmp_path / "other")
+    for name in ("detector.json", "detector.safetensors"):
+        (exported / name).write_bytes((tmp_path / "other" / name).read_bytes())
+    with pytest.raises(WrongModel, match="reads other columns"):
+        Detector.load(exported)
+
+
+def test_a_damaged_graph_is_refused_and_pytorch_still_reads(exported):
+    (exported / "graph.bin").write_bytes(b"")
+    with pytest.raises(BrokenArtifact, match="was cut or changed"):
+        Detector.load(exported)
+    assert Detector.load(exported, engine="torch").score(["you are good"])[0].score is not None
