@@ -9,6 +9,7 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub, which reads it once
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["SPLINELENS_ENGINE"] = "torch"  # a graph for each tiny detector would take seconds
 
 from pathlib import Path
 

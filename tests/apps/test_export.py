@@ -14,6 +14,11 @@ from tests.apps.conftest import labeled
 TEXTS = ["you are good", "you rude toad", "", "rude " * 40, "the tea is fine " * 9]
 
 
+@pytest.fixture(autouse=True)
+def _engine(monkeypatch):
+    monkeypatch.delenv("SPLINELENS_ENGINE")
+
+
 @pytest.fixture
 def saved(fit_on, directions, tmp_path):
     """A detector with directions as a folder."""
@@ -95,8 +100,8 @@ def test_measured_on_rows_it_says_how_far_scores_moved(saved, tmp_path):
     assert measured.auc == pytest.approx(measured.auc_torch, abs=1e-6)
     assert 0 <= measured.median <= measured.largest < 1e-4
     record = Artifact.load(tmp_path / "out").training["exported"]
-    assert record["rows"] == 60
     assert record["differences"][0]["largest"] == measured.largest
+    assert "| toxic | 60 |" in (tmp_path / "out" / "CARD.md").read_text()
 
 
 def test_an_existing_detector_is_replaced_only_with_overwrite(saved, exported):

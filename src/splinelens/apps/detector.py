@@ -6,6 +6,7 @@ max-pooled margin is reached at one token, so the logit is exactly a constant pl
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -113,7 +114,8 @@ class Detector:
             engine: ``compiled`` runs one graph on the CPU, that of an exported detector or one that is made
                 at the first use and cached; it needs OpenVINO (``pip install 'splinelens[compiled]'``).
                 ``auto`` takes it where it is installed and the detector can be compiled, and PyTorch on a
-                GPU, with a ``model`` or for another ``dtype``. Scores agree to 1e-4 in float32.
+                GPU, with a ``model`` or for another ``dtype``; the environment variable ``SPLINELENS_ENGINE``
+                names another default. Scores agree to 1e-4 in float32.
 
         Returns:
             The detector, ready to score.
@@ -750,6 +752,8 @@ def _graph(
     options: dict[str, Any],  # Any: of several types
 ) -> CompiledModel | None:
     """The graph to run, that of an exported detector or a cached one; None to run PyTorch."""
+    if engine == "auto":
+        engine = os.environ.get("SPLINELENS_ENGINE") or "auto"
     if engine not in get_args(EngineName):
         raise BadFeatures(f"engine {engine!r} is not one of {', '.join(get_args(EngineName))}")
     exported = Path(name).expanduser() / "graph.json"

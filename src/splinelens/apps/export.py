@@ -132,7 +132,6 @@ def export(
             artifact, differences = _measured(artifact, y, scores, exported)
         record = {
             "engine": CompiledModel(unmeasured).engine_name,
-            "rows": 0 if source is None else len(source),
             "differences": [asdict(one) for one in differences],
         }
         artifact = replace(artifact, training={**artifact.training, "exported": record})

@@ -74,7 +74,7 @@ def read_inputs(
         CannotWrite: The disk of the folder has too little room, or the folder cannot be written.
     """
     start = np.concatenate([[0], np.cumsum([len(text.ids) for text in tokenized])]).astype(int)
-    shape = int(start[-1]), len(reader.layers), anatomy_of(reader.loaded.model).width
+    shape = int(start[-1]), len(reader.layers), anatomy_of(reader.torch_engine.model).width
     _require_room(folder, shape)
     report = progress or (lambda texts, characters: None)
     report(sum(not text.ids for text in tokenized), 0)

@@ -8,6 +8,7 @@ windows of a long text may be in different batches and are merged when all are t
 one row for every named span of a text, also from its one pass.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -282,7 +283,8 @@ class TextReader:
     ) -> Iterator[Result]:
         """As ``read``, with a function applied to each text's features as soon as they are computed.
 
-        Features of wide specs are large, and a chunk of texts is in flight at a time: reduce them here.
+        Features of wide specs are large, and a chunk of texts is in flight at a time: reduce them here. Texts
+        that are equal run once in a chunk, and mostly once in all, without prefixes.
 
         Args:
             function: Called in the order of the forward passes, first for texts that cannot be read.
@@ -294,21 +296,44 @@ class TextReader:
         Yields:
             What the function returns for each text, in input order.
         """
+        report, recent = progress or (lambda texts, characters: None), _Recent()
         for start in range(0, len(texts), self.chunk):
             chunk = texts[start : start + self.chunk]
-            tokenized = self.tokenize(chunk)
+            results: dict[int, Result] = {}
+
+            def finish(
+                rows: Sequence[int],
+                features: TextFeatures,
+                start: int = start,
+                results: dict[int, Result] = results,
+            ) -> None:
+                for row in rows:
+                    results[row] = function(replace(features, index=start + row))
+
+            unread: list[list[int]] = []  # the rows of each text
+            for rows in [[row] for row in range(len(chunk))] if prefixes else _equal(chunk):
+                known = recent.get(chunk[rows[0]])
+                if known is None:
+                    unread.append(rows)
+                else:
+                    finish(rows, known)
+                    report(len(rows), sum(len(chunk[row] or "") for row in rows))
+            run = [chunk[rows[0]] for rows in unread]
+            tokenized = self.tokenize(run)
             if prefixes:
                 self._check_memory(tokenized, start)
-            results: dict[int, Result] = {}
-            advance = _Advance(chunk, tokenized, progress or (lambda texts, characters: None))
+            advance = _Advance(run, tokenized, report)
             for index, values, located, reason in self._rows(tokenized, locate, prefixes, advance.window):
-                text = tokenized[index]
-                results[index] = function(
-                    TextFeatures(start + index, values, *located, text.total, text.cut, text.offsets, reason)
-                )
+                text, rows = tokenized[index], unread[index]
+                features = TextFeatures(start, values, *located, text.total, text.cut, text.offsets, reason)
+                finish(rows, features)
                 advance.text(index)
-            for index in range(len(chunk)):
-                yield results.pop(index)
+                if rows[1:]:
+                    report(len(rows) - 1, sum(len(chunk[row] or "") for row in rows[1:]))
+                if not prefixes:
+                    recent.add(run[index], features)
+            for row in range(len(chunk)):
+                yield results.pop(row)
 
     def read_at(
         self, texts: Sequence[str | None], at: At, *, progress: Progress | None = None
@@ -359,14 +384,14 @@ class TextReader:
                         start + index, row, None, None, text.total, text.cut, text.offsets, reason
                     )
 
-    def inputs(self, tokenized: Sequence[TokenizedText]) -> Iterator[tuple[TokenBatch, torch.Tensor]]:
+    def inputs(self, tokenized: Sequence[TokenizedText]) -> "Iterator[tuple[TokenBatch, Tensor]]":
         """The inputs of the MLPs at the layers of the spec, which learned margins are linear in.
 
         Yields:
             A batch of windows, and (row, token, layer, width), padding included.
         """
         for batch in self._batches(tokenized):
-            yield from self._run(batch, self.engine.inputs)
+            yield from self._run(batch, self.torch_engine.inputs)
 
     def _rows(
         self,
@@ -635,6 +660,39 @@ def _softmax_layers(
             f"{has if available else none}"
         )
     return tuple(layer for layer in layers if layer in available)
+
+
+def _equal(texts: Sequence[str | None]) -> Iterator[list[int]]:
+    """The rows of each text, in the order of their first."""
+    rows: dict[str | None, list[int]] = {}
+    for row, text in enumerate(texts):
+        rows.setdefault(text, []).append(row)
+    yield from rows.values()
+
+
+class _Recent:
+    """The features of the texts that were read last, up to a limit of memory."""
+
+    def __init__(self, limit_bytes: int = 2**25):
+        self._features: OrderedDict[str | None, tuple[TextFeatures, int]] = OrderedDict()
+        self._free = limit_bytes
+
+    def get(self, text: str | None) -> TextFeatures | None:
+        """The features of a text, if they are still there."""
+        if text not in self._features:
+            return None
+        self._features.move_to_end(text)
+        return self._features[text][0]
+
+    def add(self, text: str | None, features: TextFeatures) -> None:
+        """Keep the features of a text, and forget the oldest if there is no room."""
+        arrays = (features.values, features.source, features.learned)
+        size = sum(array.nbytes for array in arrays if array is not None)
+        size += 4 * len(text or "") + 200 * len(features.offsets)  # of Python's objects
+        self._features[text] = features, size
+        self._free -= size
+        while self._free < 0:
+            self._free += self._features.popitem(last=False)[1][1]
 
 
 class _Advance:

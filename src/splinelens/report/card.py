@@ -48,6 +48,7 @@ def card(artifact: Artifact) -> str:
         data_table=artifact.training and _data_table(artifact),
         adaptation_summary=adaptation_summary,
         adaptation_table=adaptation_table,
+        export_table=_export_table(artifact),
         metric_table=metric_table,
         full_label_table=full_label_table,
         mean_table=mean_table,
@@ -186,6 +187,24 @@ class _Adapted:
 
 
 @dataclass(frozen=True, config=_RECORD)
+class _Difference:
+    label: str
+    rows: int
+    auc: _Number | None
+    auc_torch: _Number | None
+    median: _Number
+    largest: _Number
+    verdicts: int
+    moved: dict[_Rate, _Bounds]
+
+
+@dataclass(frozen=True, config=_RECORD)
+class _Exported:
+    engine: str
+    differences: list[_Difference]
+
+
+@dataclass(frozen=True, config=_RECORD)
 class _Training:
     rows: int
     positives: int | dict[str, int]
@@ -201,6 +220,7 @@ class _Training:
     languages: list[str] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)
     adapted: _Adapted | None = None
+    exported: _Exported | None = None
 
 
 @dataclass(frozen=True, config=_RECORD)
@@ -292,6 +312,20 @@ def _require_records(artifact: Artifact) -> None:
                 f"detector {one_line(artifact.name)} does not record what its card shows: {where}: "
                 f"{first['msg']}; fetch or train the detector again"
             ) from error
+
+
+def _export_table(artifact: Artifact) -> Table | None:
+    """An exported detector beside PyTorch, for each label; None if it was not measured."""
+    rows = []
+    for one in artifact.training.get("exported", {}).get("differences", ()):
+        moved = (
+            f"{percent(rate)}: {before:.4f} to {after:.4f}" for rate, (before, after) in one["moved"].items()
+        )
+        aucs = ("" if one[name] is None else f"{one[name]:.4f}" for name in ("auc", "auc_torch"))
+        numbers = (f"{one['rows']:,}", *aucs, f"{one['median']:.1e}", f"{one['largest']:.1e}")
+        rows.append((one["label"], *numbers, f"{one['verdicts']:,}", "; ".join(moved) or "none"))
+    head = ("label", "rows", "AUC", "AUC of PyTorch", "median difference", "largest", "verdicts at 5 %")
+    return Table((*head, "thresholds moved"), rows) if rows else None
 
 
 def _offset_table(artifact: Artifact) -> Table | None:
