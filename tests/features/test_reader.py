@@ -346,8 +346,27 @@ def test_many_batches_that_fail_cost_no_more_than_one(tiny_llama, wrap):
             raise torch.OutOfMemoryError("full")
 
     reader.loaded.model.register_forward_pre_hook(first_argument, with_kwargs=True)
-    assert len(list(reader.read(["in the garden you"] * 200))) == 200
+    assert len(list(reader.read([f"in the garden {row:03}" for row in range(200)]))) == 200
     assert reader.batch_tokens == 128
+
+
+def test_texts_that_repeat_run_once(tiny_llama, wrap):
+    reader = TextReader(wrap(tiny_llama), FeatureSpec(("margins",), max_tokens=64))
+    rows_run = 0
+
+    def count(_module, args, kwargs):
+        nonlocal rows_run
+        rows_run += len(args[0] if args else kwargs["input_ids"])
+
+    reader.loaded.model.register_forward_pre_hook(count, with_kwargs=True)
+    texts = ["a good day", "", "a good day", "hello", ""] * 300  # of several chunks
+    progress = np.zeros(2, int)
+    read = list(reader.read(texts, progress=lambda *more: progress.__iadd__(more)))
+    assert rows_run == 2
+    assert [features.index for features in read] == list(range(1500))
+    assert [features.reason for features in read[:5]] == [None, "is empty", None, None, "is empty"]
+    assert read[0].values.tolist() == read[1497].values.tolist()
+    assert progress.tolist() == [1500, sum(map(len, texts))]
 
 
 def test_sources_are_located_without_margins_too(tiny_llama, wrap):
