@@ -1,5 +1,7 @@
 """Tests apps/export.py: an exported detector scores as its origin does, and says how far not."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -27,10 +29,16 @@ def saved(fit_on, directions, tmp_path):
     return folder
 
 
+_MADE = []
+
+
 @pytest.fixture
-def exported(saved, tmp_path):
-    export(saved, tmp_path / "exported")
-    return tmp_path / "exported"
+def exported(saved, tmp_path, tmp_path_factory):
+    """It exported; made once, as tracing takes seconds, and copied."""
+    if not _MADE:
+        _MADE.append(tmp_path_factory.mktemp("made") / "exported")
+        export(saved, _MADE[0])
+    return shutil.copytree(_MADE[0], tmp_path / "exported")
 
 
 def test_an_exported_detector_scores_and_explains_as_the_detector(saved, exported):

@@ -46,7 +46,6 @@ from splinelens.files import RowStore, check_output, results_folder, write_text
 from splinelens.models import Fingerprint, LoadedModel, load_model
 from splinelens.models.cache import cache_folder, publish, working_folder
 from splinelens.models.load import require_unset
-from splinelens.report.card import card
 from splinelens.report.scores import SentenceScore, Span, TextScore, check_ending, check_kept, write_scores
 from splinelens.report.spans import merged, sentence_bounds
 from splinelens.texts import Texts
@@ -248,6 +247,8 @@ class Detector:
             OutputExists: The folder holds a detector, without ``overwrite``.
             CannotWrite: The disk is full or the folder may not be written.
         """
+        from splinelens.report.card import card
+
         path = results_folder(folder, (*ARTIFACT_FILES, "CARD.md"), overwrite=overwrite)
         self.artifact.save(path, overwrite=overwrite)
         write_text(path / "CARD.md", card(self.artifact), overwrite=overwrite)

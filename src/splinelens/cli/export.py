@@ -38,7 +38,7 @@ def export(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Export a detector as one graph for the CPU, which needs neither PyTorch nor transformers.
+    """Export a detector as one graph that runs without PyTorch.
 
     splinelens score --detector DIR then runs it with OpenVINO: pip install 'splinelens[compiled]'. With
     --measure its scores are compared with those of PyTorch in float32 on your rows, and thresholds move where

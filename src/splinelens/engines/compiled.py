@@ -9,12 +9,14 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -123,8 +125,8 @@ class PooledRows:
         Example:
             >>> both = np.array(["max", "mean"])
             >>> first = PooledRows(np.array([[1.0, 1.0]]), np.array([3]), both)
-            >>> first.merge(PooledRows(np.array([[2.0, 5.0]]), np.array([1]), both)).values
-            array([[2., 2.]])
+            >>> first.merge(PooledRows(np.array([[2.0, 5.0]]), np.array([1]), both)).values.tolist()
+            [[2.0, 2.0]]
         """
         mine, theirs = self.values, later.values
         tokens = self.tokens + later.tokens
@@ -148,6 +150,8 @@ class _Prompt:
 class CompiledModel:
     """An exported graph and its tokenizer, in place of a ``LoadedModel``.
 
+    The files are hashed in a thread of their own, while the engine compiles the graph.
+
     Args:
         folder: Of an exported detector.
         precision: Of the matrix products; None takes the one that is recorded.
@@ -160,6 +164,7 @@ class CompiledModel:
     def __init__(self, folder: Path, precision: str | None = None):
         require_runtime()
         self.record = read_record(folder)
+        self.verified = ThreadPoolExecutor(1).submit(verify, folder, self.record)
         self.folder, self.precision = folder, check_precision(precision or self.record.precision)
         self.name, self.revision = self.record.model, self.record.revision
         self.device = "cpu"
@@ -194,13 +199,27 @@ class CompiledEngine:
 
     Args:
         model: The graph.
+
+    Raises:
+        BrokenArtifact: A file was changed since it was written, or cannot be read.
     """
 
     def __init__(self, model: CompiledModel):
         self.model = model
+        self._lock = Lock()  # a compiled graph holds the tensors of one call
         self.prompt = _Prompt(model.record.prompt_tokens)
         sizes = [column.size for column in model.record.columns]
         self._poolings = np.repeat([column.pooling for column in model.record.columns], sizes)
+        try:
+            graph = self._graph
+            values = _openvino().Model([graph.output("values")], graph.get_parameters(), "pooled")
+            self._pooled = self._compile(values)
+        except RuntimeError as error:
+            model.verified.result()  # says more, if the file was changed
+            raise BrokenArtifact(
+                f"{model.folder / 'graph.xml'} cannot be read ({error}); export the detector again"
+            ) from error
+        model.verified.result()
 
     def text_stats(self, batch: TokenBatch, *, locate: bool = False) -> PooledRows:
         """Run a batch and pool each row over the tokens of its span.
@@ -210,27 +229,16 @@ class CompiledEngine:
             locate: Also say which column of the batch each entry comes from.
         """
         spans = np.array(batch.spans, dtype=np.int64)
-        compiled = self._located if locate else self._pooled
-        result = compiled({"ids": batch.ids, "start": spans[:, 0], "stop": spans[:, 1]})
-        values = np.array(result["values"], dtype=np.float32)
-        source = np.array(result["source"], dtype=np.int64) if locate else None
+        with self._lock:
+            compiled = self._located if locate else self._pooled
+            result = compiled({"ids": batch.ids, "start": spans[:, 0], "stop": spans[:, 1]})
+            values = np.array(result["values"], dtype=np.float32)
+            source = np.array(result["source"], dtype=np.int64) if locate else None
         return PooledRows(values, spans[:, 1] - spans[:, 0], self._poolings, source)
 
     @cached_property
     def _graph(self) -> Any:  # Any: openvino has no types
-        core = _core()
-        try:
-            return core.read_model(str(self.model.folder / "graph.xml"))
-        except RuntimeError as error:
-            raise BrokenArtifact(
-                f"{self.model.folder / 'graph.xml'} cannot be read ({error}); export the detector again"
-            ) from error
-
-    @cached_property
-    def _pooled(self) -> Any:  # Any: as above
-        graph = self._graph
-        values = _openvino().Model([graph.output("values")], graph.get_parameters(), "pooled")
-        return self._compile(values)
+        return _core().read_model(str(self.model.folder / "graph.xml"))
 
     @cached_property
     def _located(self) -> Any:  # Any: as above
@@ -289,7 +297,7 @@ def check_precision(precision: str) -> Precision:
 
 
 def read_record(folder: Path) -> GraphRecord:
-    """Read and verify the record of an exported graph.
+    """Read the record of an exported graph, whose files must be there.
 
     Raises:
         BrokenArtifact: The message names the file and says what is wrong with it.
@@ -309,9 +317,20 @@ def read_record(folder: Path) -> GraphRecord:
     for name in GRAPH_FILES[1:]:
         if not (folder / name).is_file():
             raise BrokenArtifact(f"{folder / name} is missing; {again}")
-        if file_sha256(folder / name) != record.sha256.get(name):
-            raise BrokenArtifact(f"{folder / name} was cut or changed since it was written; {again}")
     return record
+
+
+def verify(folder: Path, record: GraphRecord) -> None:
+    """Compare the hash of every file of an exported graph with the recorded one.
+
+    Raises:
+        BrokenArtifact: The message names the file that is another.
+    """
+    for name in GRAPH_FILES[1:]:
+        if file_sha256(folder / name) != record.sha256.get(name):
+            raise BrokenArtifact(
+                f"{folder / name} was cut or changed since it was written; export the detector again"
+            )
 
 
 def export_graph(
