@@ -326,12 +326,18 @@ def main() -> None:
     texts, labels = jigsaw(arguments.data) if arguments.data else ([], [])
     chosen = [texts[row] for row in np.random.default_rng(0).permutation(len(texts))[: arguments.texts]]
     everyone = [one for own in lists.values() for one in own]
+
+    def keep() -> None:
+        arguments.output.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+
     if "one" in arguments.only:
         seconds = turns(everyone, [SENTENCE], max(40, arguments.turns), 5)
         record["one"] = {"seconds": seconds, "ratios": ratios(seconds)}
+        keep()
     if "many" in arguments.only:
         seconds = turns(everyone, chosen, arguments.turns, 1)
         record["many"] = {"texts": len(chosen), "seconds": seconds, "ratios": ratios(seconds)}
+        keep()
     for one in everyone:
         one.close()
     if "two" in arguments.only:
@@ -349,7 +355,7 @@ def main() -> None:
         record["cold"] = cold(arguments.turns)
     if "auc" in arguments.only:
         record["auc"] = auc(lists, texts, labels)
-    arguments.output.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+    keep()
     print("\n".join(lines(record)))
 
 

@@ -25,7 +25,7 @@ MAX_CHARACTERS = 1_000_000
 
 _TOKENIZER_LOCK = Lock()  # held while a setting of a shared tokenizer is changed
 
-_PAD_MULTIPLE = 16
+PAD_MULTIPLE = 16
 # Attention kernels sum the last 1-15 keys in another order than full vectors of 16. Padded to a multiple of
 # 16 together with its prompt, a text gets the same sums single and in a batch (measured to 127 tokens; beyond
 # that, margins to 1e-5 of their column's largest value; ``boundary_min`` may move by tenths:
@@ -236,6 +236,7 @@ def batches(
     prompt: Sequence[int] = (),
     suffix: Sequence[int] = (),
     side: Side = "right",
+    multiple: int = PAD_MULTIPLE,
 ) -> Iterator[TokenBatch]:
     """Group windows by length, longest first, under a token budget.
 
@@ -248,6 +249,7 @@ def batches(
         prompt: Ids to run before each window's text, never pooled.
         suffix: Ids to run after each window's text, never pooled.
         side: Where to pad.
+        multiple: As in ``padded``.
 
     Example:
         >>> texts = [TokenizedText(ids=(7,) * 3, total=3), TokenizedText(ids=(7,) * 20, total=20)]
@@ -258,25 +260,25 @@ def batches(
     for window in sorted(
         windows(tokenized, max_tokens), key=lambda window: (-window.length, window.text, window.start)
     ):
-        widest = padded(len(prompt) + (group or [window])[0].length + len(suffix), offset)
+        widest = padded(len(prompt) + (group or [window])[0].length + len(suffix), offset, multiple)
         if group and (len(group) + 1) * widest > batch_tokens:
-            yield _batch(tokenized, group, offset, prompt, suffix, side)
+            yield _batch(tokenized, group, offset, prompt, suffix, side, multiple)
             group = []
         group.append(window)
     if group:
-        yield _batch(tokenized, group, offset, prompt, suffix, side)
+        yield _batch(tokenized, group, offset, prompt, suffix, side, multiple)
 
 
-def padded(length: int, offset: int = 0) -> int:
+def padded(length: int, offset: int = 0, multiple: int = PAD_MULTIPLE) -> int:
     """The padded width of a batch whose longest sequence has this length.
 
-    The least width that is a multiple of 16 together with the ``offset`` tokens before it in the cache.
+    The least width that is such a multiple together with the ``offset`` tokens before it in the cache.
 
     Example:
         >>> padded(17), padded(17, offset=10)
         (32, 22)
     """
-    return -(-(offset + length) // _PAD_MULTIPLE) * _PAD_MULTIPLE - offset
+    return -(-(offset + length) // multiple) * multiple - offset
 
 
 def _batch(
@@ -286,9 +288,10 @@ def _batch(
     prompt: Sequence[int],
     suffix: Sequence[int],
     side: Side,
+    multiple: int,
 ) -> TokenBatch:
     around = len(prompt) + len(suffix)
-    width = padded(group[0].length + around, offset)
+    width = padded(group[0].length + around, offset, multiple)
     ids = np.zeros((len(group), width), dtype=np.int64)
     mask = np.zeros((len(group), width), dtype=bool)
     spans = []

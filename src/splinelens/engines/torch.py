@@ -31,7 +31,7 @@ from splinelens.geometry.running import Running, last_token
 from splinelens.geometry.settings import BOUNDARY_POOLINGS, SIGN_POOLINGS
 from splinelens.geometry.walls import nearest_wall
 from splinelens.layers import AttentionCall, watch
-from splinelens.tokens import Positions, TokenBatch, padded
+from splinelens.tokens import PAD_MULTIPLE, Positions, TokenBatch, padded
 from splinelens.weights import gate_norms, routed_neurons
 
 _BLOCK = 2**18
@@ -180,6 +180,9 @@ class TorchEngine:
         >>> engine.text_stats(batch).margins[1].result("max").shape
         torch.Size([1, 32])
     """
+
+    pad_multiple = PAD_MULTIPLE
+    """Batches are padded to a multiple of so many tokens; its kernels then sum in one order."""
 
     def __init__(self, model: nn.Module, request: Request, prompt: Sequence[int] = ()):
         """Bind a model to a request.

@@ -540,6 +540,7 @@ class TextReader:
             prompt=self.prompt,
             suffix=self.suffix,
             side=self.side,
+            multiple=self.engine.pad_multiple,
         )
 
     def _run(
