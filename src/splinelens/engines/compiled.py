@@ -1,6 +1,6 @@
 """The compiled engine: one graph per detector, run by OpenVINO on a CPU.
 
-``export_graph`` traces the PyTorch engine, its hooks and reducers included, into a graph from token ids to
+``export_graph`` traces the PyTorch engine, its hooks and reducers included, into a graph from embeddings to
 pooled columns; the keys and values of the prompt are constants in it. ``CompiledEngine`` runs it and needs
 neither PyTorch nor transformers.
 """
@@ -41,7 +41,7 @@ Precision = Literal["float32", "bfloat16"]
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 
-GRAPH_FILES = ("graph.json", "graph.xml", "graph.bin", "tokenizer.json")
+GRAPH_FILES = ("graph.json", "graph.xml", "graph.bin", "embeddings.npy", "tokenizer.json")
 """The files of an exported graph."""
 
 POOLINGS = ("max", "min", "last", "mean")
@@ -214,13 +214,14 @@ class CompiledEngine:
         sizes = [column.size for column in model.record.columns]
         self._poolings = np.repeat([column.pooling for column in model.record.columns], sizes)
         try:
+            self.embeddings = np.load(model.folder / "embeddings.npy", mmap_mode="r")
             graph = self._graph
             values = _openvino().Model([graph.output("values")], graph.get_parameters(), "pooled")
             self._pooled = self._compile(values)
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             model.verified.result()  # says more, if the file was changed
             raise BrokenArtifact(
-                f"{model.folder / 'graph.xml'} cannot be read ({error}); export the detector again"
+                f"{model.folder} cannot be read ({error}); export the detector again"
             ) from error
         model.verified.result()
 
@@ -234,7 +235,8 @@ class CompiledEngine:
         spans = np.array(batch.spans, dtype=np.int64)
         with self._lock:
             compiled = self._located if locate else self._pooled
-            result = compiled({"ids": batch.ids, "start": spans[:, 0], "stop": spans[:, 1]})
+            embedded = self.embeddings[batch.ids]
+            result = compiled({"embedded": embedded, "start": spans[:, 0], "stop": spans[:, 1]})
             values = np.array(result["values"], dtype=np.float32)
             source = np.array(result["source"], dtype=np.int64) if locate else None
         return PooledRows(values, spans[:, 1] - spans[:, 0], self._poolings, source)
@@ -370,12 +372,16 @@ def export_graph(
 
     from splinelens.engines.torch import positions_of
 
-    graph = _traced(engine, gather, model.name)
-    for port, name in zip(graph.inputs, ("ids", "start", "stop"), strict=True):
+    with torch.no_grad():
+        table = engine.model.get_input_embeddings()  # type: ignore[operator]  # transformers' own
+        embeddings = table(torch.arange(table.num_embeddings))
+    graph = _traced(engine, gather, embeddings[:10].reshape(2, 5, -1), model.name)
+    for port, name in zip(graph.inputs, ("embedded", "start", "stop"), strict=True):
         port.get_tensor().set_names({name})
     for port, name in zip(graph.outputs, ("values", "source"), strict=True):
         port.get_tensor().set_names({name})
     _openvino().save_model(graph, folder / "graph.xml", compress_to_fp16=False)
+    np.save(folder / "embeddings.npy", embeddings.numpy())
     model.tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
     assert str(model.dtype) == str(torch.float32)
     record = GraphRecord(
@@ -394,7 +400,10 @@ def export_graph(
 
 
 def _traced(
-    engine: "TorchEngine", gather: "Callable[[TextStats, int], tuple[Tensor, Tensor]]", name: str
+    engine: "TorchEngine",
+    gather: "Callable[[TextStats, int], tuple[Tensor, Tensor]]",
+    embedded: "Tensor",
+    name: str,
 ) -> Any:  # Any: openvino has no types
     _openvino()
     import torch
@@ -404,7 +413,6 @@ def _traced(
     from splinelens.engines.torch import Pass
 
     # Two rows of different lengths, so that the trace takes neither axis for a constant.
-    ids = torch.ones(2, 5, dtype=torch.long)
     start, stop = torch.tensor([0, 1]), torch.tensor([5, 3])
     auto = torch.export.Dim.AUTO
     shapes = ({0: auto, 1: auto}, {0: auto}, {0: auto})
@@ -412,7 +420,7 @@ def _traced(
     try:
         with quiet(), _without_warnings(), torch.no_grad():
             program = torch.export.export(
-                Pass(engine, gather).eval(), (ids, start, stop), dynamic_shapes=shapes, strict=False
+                Pass(engine, gather).eval(), (embedded, start, stop), dynamic_shapes=shapes, strict=False
             )
             decoder = TorchFXPythonDecoder.from_exported_program(program)  # must outlive the conversion
         return frontend.convert(frontend.load(decoder))

@@ -325,6 +325,8 @@ class TorchEngine:
 class Pass(nn.Module):
     """One pass of an engine as a function of tensors alone, which a compiler can trace.
 
+    It starts from embeddings: their table, the largest tensor of a small model, stays out of the graph.
+
     Args:
         engine: The engine.
         gather: From the pooled statistics and the rows of a batch to values and sources, (row, entry) each.
@@ -337,24 +339,33 @@ class Pass(nn.Module):
         self.gather = gather
 
     def forward(
-        self, ids: Int[Tensor, "row token"], start: Int[Tensor, " row"], stop: Int[Tensor, " row"]
+        self,
+        embedded: Float[Tensor, "row token width"],
+        start: Int[Tensor, " row"],
+        stop: Int[Tensor, " row"],
     ) -> tuple[Float[Tensor, "row entry"], Int[Tensor, "row entry"]]:
         """Pool the tokens ``start:stop`` of each row.
+
+        Args:
+            embedded: What the model's embedding gives for the ids.
+            start: First token of each row that is pooled.
+            stop: The one after the last.
 
         Returns:
             Values, and the token that each comes from. Values do not depend on the latter, so that a graph of
             them alone needs no search for it.
         """
-        column = torch.arange(ids.shape[1])
+        rows, column = embedded.shape[0], torch.arange(embedded.shape[1])
         mask = (column >= start[:, None]) & (column < stop[:, None])
         plain, located = (_Reducer(self.engine, mask, locate=locate) for locate in (False, True))
-        positions = (column + self.engine.prompt.length).expand(ids.shape[0], -1)
-        cache = self.engine.prompt.cache(ids.shape[0])
+        positions = (column + self.engine.prompt.length).expand(rows, -1)
+        cache = self.engine.prompt.cache(rows)
+        table: nn.Module = self.model.get_input_embeddings()  # type: ignore[operator]  # transformers' own
         with ExitStack() as watches:
+            watches.callback(table.register_forward_hook(lambda *_: embedded).remove)
             for reducer in (plain, located):  # a tracer does not survive the early end of a pass
                 watches.enter_context(self.engine.watched(reducer, self.engine.request.layers, stop=False))
-            run_tokens(self.model, ids, positions, cache=cache)
-        rows = ids.shape[0]
+            run_tokens(self.model, torch.zeros_like(positions), positions, cache=cache)
         return self.gather(plain.text_stats(), rows)[0], self.gather(located.text_stats(), rows)[1]
 
 

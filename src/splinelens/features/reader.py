@@ -209,6 +209,27 @@ class TextReader:
             for column, pooling in zip(layout.columns, poolings, strict=True)
         ]
         export_graph(engine, named, gather, loaded, folder, precision)
+        self._require_equal(
+            TextReader(CompiledModel(folder, "float32"), self.spec, directions=layout.directions)
+        )
+
+    def _require_equal(self, graph: "TextReader") -> None:
+        """Refuse a graph that gives other numbers: a model may use its token ids besides their embeddings."""
+        words = len(graph.engine.embeddings) if isinstance(graph.engine, CompiledEngine) else 0
+        tokens = min(9, self.max_tokens)
+        ids = np.random.default_rng(0).integers(0, words, (2, tokens)).tolist()
+        texts = [TokenizedText(tuple(row), ((0, 0),) * tokens, tokens) for row in ids]
+        (ours,), (theirs,) = (
+            [
+                reader.layout.values(reader.engine.text_stats(batch), [tokens] * 2)
+                for batch in reader._batches(texts)
+            ]
+            for reader in (graph, self)
+        )
+        if not np.allclose(ours, theirs, rtol=1e-3, atol=1e-3 * np.abs(theirs).max()):
+            raise BadFeatures(
+                f"{self.loaded.name} cannot be compiled: its graph gives other numbers; use the torch engine"
+            )
 
     @property
     def torch_engine(self) -> "TorchEngine":
