@@ -1,7 +1,7 @@
 """Speed of every engine beside the code before, and beside a BERT: paired timings, as JSON and a table.
 
     git worktree add ../before COMMIT
-    python benchmarks/timings.py --data DIR [--before ../before/src] [--only one many two cold auc] -o timings.json
+    python benchmarks/timings.py --data DIR [--before ../before/src] [--only one many two cold auc] [--detectors NAME ...] -o timings.json
 
 Each contender runs in a process of its own, which waits while another works; they take turns, so that a machine that
 slows down slows all of them, and ratios are those of one turn. ``one`` is a comment of 30 tokens, warm, from text to
@@ -127,10 +127,10 @@ def bert(dtype: str) -> Callable[[Sequence[str]], None]:
     return run
 
 
-def contenders(before: Path | None) -> dict[str, list[Contender]]:
-    """Those of each detector, its own code before first."""
+def contenders(names: Sequence[str], before: Path | None) -> dict[str, list[Contender]]:
+    """Those of each detector, its own code before first; then BERT."""
     lists = {}
-    for name in ("toxicity-fast", "toxicity"):
+    for name in names:
         own = [
             Contender(f"{name}, {engine} {dtype}", {"detector": name, "engine": engine, "dtype": dtype})
             for engine, dtype in (("torch", "float32"), ("compiled", "float32"), ("compiled", "bfloat16"))
@@ -244,7 +244,7 @@ def auc(
     from sklearn.metrics import roc_auc_score
 
     found = {}
-    for name in ("toxicity-fast", "toxicity"):
+    for name in [name for name in lists if name != "bert"]:
         reference = None
         for one in [one for one in lists[name] if "before" not in one.name]:
             scores = np.array(one.ask(what="scores", texts=list(texts)), dtype=float)
@@ -315,6 +315,7 @@ def main() -> None:
     parser.add_argument("--before", type=Path, help="src of a checkout to compare with")
     parser.add_argument("--only", nargs="+", default=["one", "many", "two", "cold", "auc"])
     parser.add_argument("--texts", type=int, default=2000, help="comments of many")
+    parser.add_argument("--detectors", nargs="+", default=["toxicity-fast", "toxicity"])
     parser.add_argument("--turns", type=int, default=10)
     parser.add_argument("-o", "--output", type=Path, default=Path("timings.json"))
     parser.add_argument("--worker", help=argparse.SUPPRESS)
@@ -322,7 +323,7 @@ def main() -> None:
     if arguments.worker:
         work(json.loads(arguments.worker), sys.stdin, sys.stdout)
         return
-    lists, record = contenders(arguments.before), {"machine": machine()}
+    lists, record = contenders(arguments.detectors, arguments.before), {"machine": machine()}
     texts, labels = jigsaw(arguments.data) if arguments.data else ([], [])
     chosen = [texts[row] for row in np.random.default_rng(0).permutation(len(texts))[: arguments.texts]]
     everyone = [one for own in lists.values() for one in own]
@@ -349,7 +350,7 @@ def main() -> None:
                     arguments.turns,
                 )
             )
-            for one in lists["toxicity-fast"]
+            for one in lists[arguments.detectors[0]]
         }
     if "cold" in arguments.only:
         record["cold"] = cold(arguments.turns)
