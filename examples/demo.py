@@ -53,8 +53,8 @@ def main() -> None:
     console.print(score_table(scores, texts.texts, label, console.width))
     tokens = sum(score.tokens for score in scores)
     print(
-        f"{artifact.name} reads {reader.loaded.depth} of the {reader.loaded.total_depth} blocks of "
-        f"{reader.loaded.name} on {reader.loaded.device}. Colored words push towards {label!r}.\n"
+        f"{artifact.name} reads the first {reader.loaded.depth} blocks of {reader.loaded.name} on "
+        f"{reader.loaded.device}. Colored words push towards {label!r}.\n"
         f"From {detector.threshold():.2f} on a text is {label}: 5 % false positives at training.\n"
         f"libraries and model loaded in {loaded_s:.1f} s; "
         f"{len(texts)} texts, {tokens:,} tokens in {scored_s:.1f} s; "

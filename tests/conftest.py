@@ -5,6 +5,7 @@ annotations of every function in the packages named in ``CHECKED``. Tests of who
 the checks take a third of their time.
 """
 
+import logging
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub, which reads it once
@@ -39,8 +40,9 @@ def _shapes(request):
 
 @pytest.fixture(autouse=True)
 def _seed():
-    """Each test starts from the same random state."""
+    """Each test starts from the same random state, and with the log that a command may have silenced."""
     torch.manual_seed(0)
+    logging.getLogger("splinelens").setLevel(logging.NOTSET)
 
 
 _SIZES = {

@@ -10,7 +10,8 @@ pytest.importorskip("openvino")
 from splinelens.apps.detector import Detector
 from splinelens.apps.export import EXPORT_FILES, export
 from splinelens.detect.artifact import Artifact
-from splinelens.errors import BadFeatures, BadLabels, BrokenArtifact, OutputExists, WrongModel
+from splinelens.errors import BadFeatures, BadLabels, BrokenArtifact, OutputExists
+from splinelens.geometry.directions import Directions
 from tests.apps.conftest import labeled
 
 TEXTS = ["you are good", "you rude toad", "", "rude " * 40, "the tea is fine " * 9]
@@ -65,9 +66,10 @@ def test_the_engine_that_ran_is_in_the_provenance(saved, exported):
     assert "torch" not in record
 
 
-def test_auto_makes_a_graph_once_and_then_finds_it(saved, tmp_path, monkeypatch):
+def test_a_graph_is_made_once_and_auto_then_finds_it(saved, tmp_path, monkeypatch):
     monkeypatch.setenv("SPLINELENS_CACHE", str(tmp_path / "cache"))
-    first = Detector.load(saved)
+    assert Detector.load(saved).reader.torch_engine  # none is made for a detector of the user's own
+    first = Detector.load(saved, engine="compiled")
     (graph,) = (tmp_path / "cache" / "graphs").iterdir()
     made = (graph / "graph.xml").stat().st_mtime_ns
     second = Detector.load(saved)
@@ -81,12 +83,29 @@ def test_auto_makes_a_graph_once_and_then_finds_it(saved, tmp_path, monkeypatch)
     [
         ({"engine": "fast"}, "engine 'fast' is not one of auto, torch, compiled"),
         ({"engine": "compiled", "device": "cuda:0"}, "runs on the CPU"),
-        ({"engine": "compiled", "dtype": "float16"}, "has float32 or bfloat16, not in float16"),
+        ({"engine": "compiled", "dtype": "float16"}, "has float32 and bfloat16, not float16"),
     ],
 )
 def test_an_engine_that_cannot_run_is_refused(exported, options, message):
     with pytest.raises(BadFeatures, match=message):
         Detector.load(exported, **options)
+
+
+def test_a_damaged_graph_in_the_cache_is_made_again(saved, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPLINELENS_CACHE", str(tmp_path / "cache"))
+    before = Detector.load(saved, engine="compiled").score(TEXTS)
+    (graph,) = (tmp_path / "cache" / "graphs").iterdir()
+    (graph / "graph.bin").write_bytes(b"")
+    assert Detector.load(saved).score(TEXTS) == before
+
+
+def test_a_detector_trained_anew_into_an_exported_folder_is_not_read_with_the_old_graph(
+    saved, exported, fit_on, directions
+):
+    other = Directions(-directions.weight, directions.bias)
+    fit_on(other, features=("direction_max", "direction_min"), layers=(0, 1)).save(exported)
+    with pytest.raises(BrokenArtifact, match="other directions than the one beside it"):
+        Detector.load(exported)
 
 
 def test_what_cannot_be_compiled_is_read_with_pytorch_unless_asked_for(fit_on, tmp_path):
@@ -98,7 +117,7 @@ def test_what_cannot_be_compiled_is_read_with_pytorch_unless_asked_for(fit_on, t
     ):
         with pytest.raises(BadFeatures, match="cannot be compiled"):
             attempt()
-    assert not any((tmp_path / "out").iterdir())
+    assert not (tmp_path / "out").exists()
 
 
 def test_measured_on_rows_it_says_how_far_scores_moved(saved, tmp_path):
@@ -127,7 +146,7 @@ def test_a_graph_of_another_detector_is_refused(saved, exported, fit_on, tmp_pat
     fit_on(layers=(0, 1)).save(tmp_path / "other")
     for name in ("detector.json", "detector.safetensors"):
         (exported / name).write_bytes((tmp_path / "other" / name).read_bytes())
-    with pytest.raises(WrongModel, match="reads other columns"):
+    with pytest.raises(BrokenArtifact, match="was made for a detector with another prompt"):
         Detector.load(exported)
 
 

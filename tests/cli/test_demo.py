@@ -33,7 +33,7 @@ def test_every_example_comment_is_scored_and_timed(demo, detector):
         range(len(read_texts(DEMO.with_name("comments.csv"), "comment")))
     )
     assert "[text is empty]" in shown
-    assert "tiny reads 3 of the 3 blocks" in shown
+    assert "tiny reads the first 3 blocks" in shown
     assert "one short text alone in" in shown
     assert "score examples/comments.csv --column comment" in shown
 

@@ -2,8 +2,10 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
+from dataclasses import replace
 
 import jaxtyping
 import numpy as np
@@ -133,7 +135,7 @@ def test_features_of_single_tokens_and_prefixes_need_pytorch(exported):
 @pytest.mark.parametrize(
     ("family", "features", "message"),
     [
-        ("llama", ("spline7",), "sign_mean.* cannot be compiled, only maxima"),
+        ("llama", ("spline7",), "boundary_mean and others cannot be compiled, only maxima"),
         ("mixtral", ("margins",), "mixtral cannot be compiled"),
     ],
 )
@@ -175,12 +177,32 @@ def test_a_cut_or_changed_file_is_refused_by_name(folder, name):
 def test_a_folder_of_another_version_is_refused(folder):
     record = json.loads((folder / "graph.json").read_text())
     (folder / "graph.json").write_text(json.dumps(record | {"format": 9}))
-    with pytest.raises(BrokenArtifact, match="has format 9, and this version reads 1"):
+    with pytest.raises(BrokenArtifact, match="has format 9, and this version reads 2"):
         read_record(folder)
 
 
+def test_a_changed_record_is_refused(folder):
+    record = json.loads((folder / "graph.json").read_text())
+    record["columns"][0]["pooling"] = "min"
+    (folder / "graph.json").write_text(json.dumps(record))
+    with pytest.raises(BrokenArtifact, match=r"graph\.json was changed"):
+        read_record(folder)
+
+
+def test_a_graph_of_another_prompt_is_refused(folder):
+    with pytest.raises(BrokenArtifact, match="made for a detector with another prompt"):
+        TextReader(CompiledModel(folder), replace(SPEC, prompt="we are"))
+
+
+def test_a_reader_of_a_graph_can_be_pickled(exported):
+    _, graph = exported("llama")
+    again = pickle.loads(pickle.dumps(graph))
+    (ours,), (theirs,) = graph.read(["a good day"]), again.read(["a good day"])
+    np.testing.assert_array_equal(ours.values, theirs.values)
+
+
 def test_another_precision_is_refused_with_those_that_there_are():
-    with pytest.raises(BadFeatures, match="has float32 or bfloat16, not in float16"):
+    with pytest.raises(BadFeatures, match="has float32 and bfloat16, not float16"):
         check_precision("float16")
 
 

@@ -439,7 +439,7 @@ def _notes(fitted: Anchored, interval: Interval | None, rows: _Rows) -> list[str
 
 
 def _recommendation(fitted: Anchored, interval: Interval | None, rows: _Rows, new_verdicts: bool) -> str:
-    """What to do with the result, in one sentence, from the interval of the gain."""
+    """What to do with the result, from the interval of the gain."""
     if not new_verdicts:
         return "Keep the old detector and check your labels: higher scores do not go with the positive one."
     if fitted.penalty == np.inf and interval is not None:
@@ -453,6 +453,7 @@ def _recommendation(fitted: Anchored, interval: Interval | None, rows: _Rows, ne
         more = "" if rows.groups is None else ", of more groups,"
         return (
             f"Label more texts{more} and adapt the old detector again: so far it is not clear that the "
-            "adapted one is better."
+            "adapted one ranks better. Its thresholds are those of your texts: if they flag what you need, "
+            "use it meanwhile."
         )
     return "Use the adapted detector: it ranks held-out rows clearly better than the old one."

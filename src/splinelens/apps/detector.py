@@ -6,7 +6,9 @@ max-pooled margin is reached at one token, so the logit is exactly a constant pl
 
 import hashlib
 import json
+import logging
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -22,6 +24,7 @@ from splinelens.detect.artifact import ARTIFACT_FILES, Artifact
 from splinelens.detect.metrics import Evaluation, Evaluations
 from splinelens.detect.shipped import find_artifact, shipped
 from splinelens.engines.compiled import (
+    GRAPH_FORMAT,
     PRECISIONS,
     CompiledModel,
     has_gpu,
@@ -34,6 +37,7 @@ from splinelens.errors import (
     BadFeatures,
     BadModel,
     BrokenArtifact,
+    CannotWrite,
     UnknownModel,
     WrongModel,
 )
@@ -54,6 +58,8 @@ from splinelens.tokens import Long
 
 EngineName = Literal["auto", "torch", "compiled"]
 """What runs the model: PyTorch, a graph made for one detector, or the latter where it can be."""
+
+_log = logging.getLogger(__name__)
 
 By = Literal["text", "sentence"]
 """What is scored: the text as a whole, or also each of its sentences by itself."""
@@ -111,10 +117,10 @@ class Detector:
                 multiplies in it: ``float32``, its default, or ``bfloat16``.
             batch_tokens: Tokens of a batch, padding included; None takes 1,024 on a CPU, else 4,096.
             engine: ``compiled`` runs one graph on the CPU, that of an exported detector or one that is made
-                at the first use and cached; it needs OpenVINO (``pip install 'splinelens[compiled]'``).
-                ``auto`` takes it where it is installed and the detector can be compiled, and PyTorch on a
-                GPU, with a ``model`` or for another ``dtype``; the environment variable ``SPLINELENS_ENGINE``
-                names another default. Scores agree to 1e-4 in float32.
+                at the first use, in half a minute, and cached; it needs OpenVINO. ``auto`` takes it where
+                OpenVINO is installed for an exported or shipped detector, or one whose graph is cached, and
+                PyTorch else: on a GPU, with a ``model`` or for another ``dtype``. The environment variable
+                ``SPLINELENS_ENGINE`` names another default. Scores agree to 1e-4 in float32.
 
         Returns:
             The detector, ready to score.
@@ -140,7 +146,14 @@ class Detector:
         options = {"model": model, "device": device, "dtype": dtype}
         graph = _graph(name, artifact, fingerprint, engine, options)
         if graph is not None:
-            reader = TextReader(graph, spec, batch_tokens=batch_tokens, directions=artifact.directions)
+            try:
+                reader = TextReader(graph, spec, batch_tokens=batch_tokens, directions=artifact.directions)
+            except BrokenArtifact:
+                if graph.folder != _graph_folder(artifact):
+                    raise
+                shutil.rmtree(graph.folder)  # of the cache: make it again
+                graph = CompiledModel(_cached_graph(name, graph.folder), graph.precision)
+                reader = TextReader(graph, spec, batch_tokens=batch_tokens, directions=artifact.directions)
             return cls(artifact, _with_columns_of(artifact, reader))
         if isinstance(model, LoadedModel):
             require_unset("load_model: the model", device=device, dtype=dtype)
@@ -759,21 +772,26 @@ def _graph(
         raise BadFeatures(f"engine {engine!r} is not one of {', '.join(get_args(EngineName))}")
     exported = Path(name).expanduser() / "graph.json"
     is_exported = not (isinstance(name, str) and name in shipped()) and exported.is_file()
-    unfit = options["model"] is not None or options["device"] not in (None, "cpu")
+    device = "cpu" if options["device"] is None else str(options["device"])
+    dtype = None if options["dtype"] is None else str(options["dtype"]).removeprefix("torch.")
+    unfit = options["model"] is not None or device.partition(":")[0] != "cpu"
     if engine == "compiled" and unfit:
         raise BadFeatures("the compiled engine has its own model and runs on the CPU: give neither here")
     if engine == "torch" or unfit:
         return None
-    if engine == "auto" and not (runtime_installed() and options["dtype"] in (None, *PRECISIONS)):
+    if engine == "auto" and not (runtime_installed() and dtype in (None, *PRECISIONS)):
         return None
     if is_exported:
-        graph = CompiledModel(exported.parent, options["dtype"])
+        graph = CompiledModel(exported.parent, dtype)
     elif engine == "auto" and options["device"] is None and has_gpu():
         return None
     else:
+        folder = _graph_folder(artifact)
+        if engine == "auto" and not folder.is_dir() and name not in shipped():
+            return None  # a graph for each detector that is tried would cost minutes and much of the disk
         try:
-            graph = CompiledModel(_cached_graph(name, artifact), options["dtype"])
-        except BadFeatures:
+            graph = CompiledModel(_cached_graph(name, folder), dtype)
+        except (BadFeatures, CannotWrite):
             if engine == "compiled":
                 raise
             return None
@@ -786,14 +804,19 @@ def _graph(
     return graph
 
 
-def _cached_graph(name: str | PathLike[str], artifact: Artifact) -> Path:
-    """The folder of a detector's graph in the cache, made if it is not there."""
+def _graph_folder(artifact: Artifact) -> Path:
+    """Where the cache has the graph of a detector, if it was made."""
     require_runtime()
-    made_by = f"{artifact.digest} openvino {runtime_version()} {__version__}"
-    cache = cache_folder()
-    target = cache / "graphs" / hashlib.sha256(made_by.encode()).hexdigest()[:16]
+    made_by = f"{artifact.digest} openvino {runtime_version()} {__version__} format {GRAPH_FORMAT}"
+    return cache_folder() / "graphs" / hashlib.sha256(made_by.encode()).hexdigest()[:16]
+
+
+def _cached_graph(name: str | PathLike[str], target: Path) -> Path:
+    """The folder of a detector's graph in the cache, made if it is not there."""
     if target.is_dir():
         return target
+    _log.warning("compiling %s once, half a minute or more; SPLINELENS_ENGINE=torch does without", name)
+    cache = cache_folder()
     reader = Detector.load(name, dtype="float32", device="cpu", engine="torch").reader
     size = sum(parameter.nbytes for parameter in reader.torch_engine.model.parameters())
     with working_folder(cache, size) as folder:

@@ -5,6 +5,7 @@ far its scores are from those of PyTorch in float32, and which thresholds keep t
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -118,26 +119,33 @@ def export(
     source = None if texts is None else Texts.of(texts)
     y = None if source is None else _labels(artifact, labels, len(source), positive)
     folder = results_folder(output, EXPORT_FILES, overwrite=overwrite)
+    existed = folder.is_dir()
     torch = Detector.load(detector, dtype="float32", device="cpu", engine="torch")
     folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".export-", dir=folder) as temporary:
-        unmeasured = Path(temporary)
-        torch.reader.export_graph(unmeasured, precision)
-        artifact.save(unmeasured)
-        differences: list[EngineDifference] = []
-        if source is not None and y is not None:
-            compiled = Detector.load(unmeasured, engine="compiled")
-            scores, _, _ = torch.label_scores(source, progress=progress)
-            exported, _, _ = compiled.label_scores(source)
-            artifact, differences = _measured(artifact, y, scores, exported)
-        record = {
-            "engine": CompiledModel(unmeasured).engine_name,
-            "differences": [asdict(one) for one in differences],
-        }
-        artifact = replace(artifact, training={**artifact.training, "exported": record})
-        Detector(artifact, torch.reader).save(unmeasured, overwrite=True)
-        for name in EXPORT_FILES:
-            (unmeasured / name).replace(folder / name)
+    try:
+        with TemporaryDirectory(prefix=".export-", dir=folder) as temporary:
+            unmeasured = Path(temporary)
+            torch.reader.export_graph(unmeasured, precision)
+            artifact.save(unmeasured)
+            differences: list[EngineDifference] = []
+            if source is not None and y is not None:
+                compiled = Detector.load(unmeasured, engine="compiled")
+                scores, _, _ = torch.label_scores(source, progress=progress)
+                exported, _, _ = compiled.label_scores(source)
+                artifact, differences = _measured(artifact, y, scores, exported)
+            record = {
+                "engine": CompiledModel(unmeasured).engine_name,
+                "differences": [asdict(one) for one in differences],
+            }
+            artifact = replace(artifact, training={**artifact.training, "exported": record})
+            Detector(artifact, torch.reader).save(unmeasured, overwrite=True)
+            for name in EXPORT_FILES:
+                (unmeasured / name).replace(folder / name)
+    except BaseException:
+        if not existed:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
     return differences
 
 

@@ -25,6 +25,14 @@ OURS, USAGE, STOPPED = 1, 2, 130
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _Options = ParamSpec("_Options")
 
+_PACKAGES = {
+    **{name: name for name in ("torch", "transformers", "accelerate", "scipy", "pyarrow", "jinja2")},
+    "sklearn": "scikit-learn",
+    "plotly": "plotly",
+    "gguf": "gguf",
+}
+"""How pip calls what an installation without PyTorch may lack, by the name that is imported."""
+
 
 def exits(command: Callable[_Options, None]) -> Callable[_Options, None]:
     """Wrap a command to end with ``typer.Exit`` where it raises; its signature stays, for typer.
@@ -41,6 +49,13 @@ def exits(command: Callable[_Options, None]) -> Callable[_Options, None]:
                 sys.stdout.flush()
         except OutputExists as error:
             raise exit_with(f"Error: {_for_terminal(error)}", USAGE) from error
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if package not in _PACKAGES:
+                raise
+            raise exit_with(
+                f"Error: this needs {package}, which is not installed: pip install {_PACKAGES[package]}", OURS
+            ) from error
         except SplinelensError as error:
             raise exit_with(f"Error: {_for_terminal(error)}", OURS) from error
         except KeyboardInterrupt as error:

@@ -40,9 +40,9 @@ def export(
 ) -> None:
     """Export a detector as one graph that runs without PyTorch.
 
-    splinelens score --detector DIR then runs it with OpenVINO: pip install 'splinelens[compiled]'. With
-    --measure its scores are compared with those of PyTorch in float32 on your rows, and thresholds move where
-    other rows would reach them; the card has the numbers.
+    splinelens score --detector DIR then runs it with OpenVINO; docs/engines.md says what the machine needs
+    for that. With --measure its scores are compared with those of PyTorch in float32 on your rows, and
+    thresholds move where other rows would reach them; the card has the numbers.
 
     With --json one object: "output", "dtype", "size_bytes" and "differences", for each label {"label",
     "rows", "auc", "auc_torch", "median", "largest", "verdicts", "moved"}.

@@ -5,6 +5,7 @@ pooled columns; the keys and values of the prompt are constants in it. ``Compile
 neither PyTorch nor transformers.
 """
 
+import hashlib
 import json
 import logging
 import sys
@@ -24,7 +25,7 @@ from jaxtyping import Float, Int
 from pydantic import TypeAdapter, ValidationError
 
 from splinelens.errors import BadFeatures, BrokenArtifact
-from splinelens.files import write_text
+from splinelens.files import write_errors, write_text
 from splinelens.models.cache import file_sha256
 from splinelens.models.fingerprint import Fingerprint
 from splinelens.models.quiet import quiet
@@ -47,7 +48,8 @@ GRAPH_FILES = ("graph.json", "graph.xml", "graph.bin", "embeddings.npy", "tokeni
 POOLINGS = ("max", "min", "last", "mean")
 """Poolings of the columns that a graph can have: those of a text follow from those of its windows."""
 
-_FORMAT = 1
+GRAPH_FORMAT = 2
+"""Version of the files; a folder of another one is refused, a cached one made again."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class GraphRecord:
         prompt_tokens: Tokens of the prompt before each text.
         positions: Positions that one pass can use; None without a limit.
         columns: The columns.
+        reads: Hash of what the columns are made from besides the model: prompt, layers, directions.
         sha256: Hash of each other file.
     """
 
@@ -86,6 +89,7 @@ class GraphRecord:
     prompt_tokens: int
     positions: int | None
     columns: tuple[GraphColumn, ...]
+    reads: str
     sha256: dict[str, str]
 
 
@@ -171,6 +175,9 @@ class CompiledModel:
         self.fingerprint = Fingerprint.from_dict(self.record.fingerprint)
         self.depth = self.fingerprint.depth
 
+    def __reduce__(self) -> tuple[Any, ...]:  # Any: as pickle has it
+        return CompiledModel, (self.folder, self.precision)
+
     def __repr__(self) -> str:
         return f"CompiledModel({self.name!r}, {self.depth} blocks, {self.engine_name})"
 
@@ -225,6 +232,9 @@ class CompiledEngine:
             ) from error
         model.verified.result()
 
+    def __reduce__(self) -> tuple[Any, ...]:  # Any: as pickle has it
+        return CompiledEngine, (self.model,)
+
     def text_stats(self, batch: TokenBatch, *, locate: bool = False) -> PooledRows:
         """Run a batch and pool each row over the tokens of its span.
 
@@ -265,9 +275,7 @@ def require_runtime() -> None:
         BadFeatures: It is not installed.
     """
     if not runtime_installed():
-        raise BadFeatures(
-            "the compiled engine needs OpenVINO, which is not installed: pip install 'splinelens[compiled]'"
-        )
+        raise BadFeatures("the compiled engine needs OpenVINO, which is not installed: pip install openvino")
 
 
 def runtime_installed() -> bool:
@@ -294,7 +302,7 @@ def check_precision(precision: str) -> Precision:
     known = [name for name in PRECISIONS if name == precision]
     if not known:
         raise BadFeatures(
-            f"the compiled engine has {' or '.join(PRECISIONS)}, not in {precision}; give one of these"
+            f"the compiled engine has {' and '.join(PRECISIONS)}, not {precision}; give one of these"
         )
     if known[0] == "bfloat16" and "BF16" not in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise BadFeatures("this processor does not multiply in bfloat16; use float32")
@@ -312,9 +320,11 @@ def read_record(folder: Path) -> GraphRecord:
         values = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise BrokenArtifact(f"{path} cannot be read ({error}); {again}") from error
-    if not isinstance(values, dict) or values.get("format") != _FORMAT:
-        found = values.get("format") if isinstance(values, dict) else None
-        raise BrokenArtifact(f"{path} has format {found!r}, and this version reads {_FORMAT}; {again}")
+    found = values.get("format") if isinstance(values, dict) else None
+    if found != GRAPH_FORMAT or isinstance(found, bool):
+        raise BrokenArtifact(f"{path} has format {found!r}, and this version reads {GRAPH_FORMAT}; {again}")
+    if values.pop("record_sha256", None) != _hash(values):
+        raise BrokenArtifact(f"{path} was changed since it was written; {again}")
     try:
         record = TypeAdapter(GraphRecord).validate_python(values)
     except ValidationError as error:
@@ -343,6 +353,7 @@ def export_graph(
     columns: Sequence[GraphColumn],
     gather: "Callable[[TextStats, int], tuple[Tensor, Tensor]]",
     model: "LoadedModel",
+    reads: str,
     folder: Path,
     precision: Precision = "float32",
 ) -> None:
@@ -353,6 +364,7 @@ def export_graph(
         columns: The columns of the graph's output.
         gather: From pooled statistics and the number of rows to values and sources, (row, entry) each.
         model: The model of the engine.
+        reads: Recorded, see ``GraphRecord``.
         folder: Where the files are written; it exists.
         precision: Recorded as the one to use.
 
@@ -364,9 +376,10 @@ def export_graph(
     require_runtime()
     other = sorted({column.name for column in columns if column.pooling not in POOLINGS})
     if other:
+        more = " and others" if other[1:] else ""
         raise BadFeatures(
-            f"{', '.join(other)} cannot be compiled, only maxima, minima, means and last values of margins "
-            "and hidden states; use the torch engine"
+            f"{other[0]}{more} cannot be compiled, only maxima, minima, means and last values of margins and "
+            "hidden states; use the torch engine"
         )
     import torch
 
@@ -380,12 +393,19 @@ def export_graph(
         port.get_tensor().set_names({name})
     for port, name in zip(graph.outputs, ("values", "source"), strict=True):
         port.get_tensor().set_names({name})
-    _openvino().save_model(graph, folder / "graph.xml", compress_to_fp16=False)
-    np.save(folder / "embeddings.npy", embeddings.numpy())
-    model.tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
+    with write_errors(folder):
+        try:
+            _openvino().save_model(graph, folder / "graph.xml", compress_to_fp16=False)
+        except RuntimeError as error:  # its words for a full disk
+            raise OSError(f"{str(error).splitlines()[0]}") from error
+        np.save(folder / "embeddings.npy", embeddings.numpy())
+        try:
+            model.tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
+        except Exception as error:  # of the Rust library, which has no class for it
+            raise OSError(str(error)) from error
     assert str(model.dtype) == str(torch.float32)
     record = GraphRecord(
-        _FORMAT,
+        GRAPH_FORMAT,
         f"openvino {runtime_version()}",
         model.name,
         model.revision,
@@ -394,9 +414,11 @@ def export_graph(
         engine.prompt.length,
         positions_of(model.model).usable,
         tuple(columns),
+        reads,
         {name: file_sha256(folder / name) for name in GRAPH_FILES[1:]},
     )
-    write_text(folder / "graph.json", json.dumps(asdict(record), indent=1))
+    values = json.loads(json.dumps(asdict(record)))
+    write_text(folder / "graph.json", json.dumps(values | {"record_sha256": _hash(values)}, indent=1))
 
 
 def _traced(
@@ -429,6 +451,10 @@ def _traced(
             f"{name} cannot be compiled ({type(error).__name__}: {str(error).strip().splitlines()[0]}); "
             "use the torch engine"
         ) from error
+
+
+def _hash(values: dict[str, Any]) -> str:  # Any: plain JSON values
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 @contextmanager

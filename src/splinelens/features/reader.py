@@ -8,6 +8,8 @@ windows of a long text may be in different batches and are merged when all are t
 one row for every named span of a text, also from its one pass.
 """
 
+import hashlib
+import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +28,7 @@ from splinelens.engines.compiled import (
     Precision,
     export_graph,
 )
-from splinelens.errors import BadFeatures
+from splinelens.errors import BadFeatures, BrokenArtifact
 from splinelens.features.catalogue import CATALOGUE, Column, Statistic, columns, statistics
 from splinelens.features.nonfinite import first_nonfinite, location
 from splinelens.features.pooling import Layout
@@ -164,6 +166,11 @@ class TextReader:
 
     def _bind_graph(self, loaded: CompiledModel, directions: Directions | None) -> None:
         """As ``__init__``, to an exported graph: the prompt and the directions are in it."""
+        if loaded.record.reads != _reads(self.spec, directions):
+            raise BrokenArtifact(
+                f"the graph in {loaded.folder} was made for a detector with another prompt, other layers or "
+                "other directions than the one beside it; export the detector again"
+            )
         record, self.layers = loaded.record, self.spec.layers or tuple(range(loaded.depth))
         graph_columns = tuple(
             Column(CATALOGUE[column.name], column.layer, column.size) for column in record.columns
@@ -208,7 +215,7 @@ class TextReader:
             GraphColumn(column.statistic.name, pooling, column.layer, column.size)
             for column, pooling in zip(layout.columns, poolings, strict=True)
         ]
-        export_graph(engine, named, gather, loaded, folder, precision)
+        export_graph(engine, named, gather, loaded, _reads(self.spec, layout.directions), folder, precision)
         self._require_equal(
             TextReader(CompiledModel(folder, "float32"), self.spec, directions=layout.directions)
         )
@@ -682,6 +689,14 @@ def _softmax_layers(
             f"{has if available else none}"
         )
     return tuple(layer for layer in layers if layer in available)
+
+
+def _reads(spec: FeatureSpec, directions: Directions | None) -> str:
+    """Hash of what a graph is made from besides the model."""
+    names = ("features", "pooling", "layers", "prompt", "suffix", "version", "eps")
+    chosen = {name: getattr(spec, name) for name in names}
+    digest = None if directions is None else directions.digest
+    return hashlib.sha256(json.dumps([chosen, digest], sort_keys=True).encode()).hexdigest()
 
 
 def _equal(texts: Sequence[str | None]) -> Iterator[list[int]]:
