@@ -3,11 +3,12 @@
 import errno
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
 import threading
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from splinelens.files import (
     atomic_write,
     check_folder,
     check_output,
+    checkpoints,
     lock,
     results_folder,
     write_bytes,
@@ -299,6 +301,115 @@ def test_a_damaged_chunk_and_those_after_it_are_dropped(tmp_path, kept_bytes, da
         assert store.read().equals(table(0, 9))
 
 
+@pytest.mark.parametrize("name", ["000001.arrow", "chunks.jsonl", "request.json"])
+def test_a_flipped_bit_anywhere_never_changes_a_row(tmp_path, name):
+    with RowStore(tmp_path / "whole", REQUEST) as store:
+        for start in (0, 3, 6):
+            store.append(table(start, start + 3), failed=1)
+    size = (tmp_path / "whole" / name).stat().st_size
+    for bit in range(0, 8 * size, max(1, 8 * size // 40)):
+        shutil.copytree(tmp_path / "whole", folder := tmp_path / str(bit))
+        data = bytearray((folder / name).read_bytes())
+        data[bit // 8] ^= 1 << bit % 8
+        (folder / name).write_bytes(data)
+        with suppress(CannotResume), RowStore(folder, REQUEST) as store:
+            assert store.rows in (0, 3, 6), bit  # the last line is never wrong alone: lines are as long
+            assert store.rows == 3 or name != "000001.arrow"
+            store.append(table(store.rows, 9))
+            assert store.read().equals(table(0, 9)), bit
+
+
+def _swap(folder):
+    (folder / "000001.arrow").rename(folder / "x")
+    (folder / "000002.arrow").rename(folder / "000001.arrow")
+    (folder / "x").rename(folder / "000002.arrow")
+
+
+def _rewrite_lines(change):
+    def rewrite(folder):
+        lines = (folder / "chunks.jsonl").read_bytes().splitlines(keepends=True)
+        (folder / "chunks.jsonl").write_bytes(b"".join(change(lines)))
+
+    return rewrite
+
+
+@pytest.mark.parametrize(
+    ("damage", "sound"),
+    [
+        (_swap, 1),
+        (lambda folder: (folder / "000001.arrow").unlink(), 1),
+        (lambda folder: shutil.copy(folder / "000000.arrow", folder / "000002.arrow"), 2),
+        (lambda folder: (folder / "chunks.jsonl").unlink(), 0),
+        (_rewrite_lines(lambda lines: lines[:2]), 2),  # killed between the rename and the line
+        (_rewrite_lines(lambda lines: [*lines[:2], lines[2][:30]]), 2),
+        (_rewrite_lines(lambda lines: [*lines[:2], lines[2][:-1]]), 2),
+        (_rewrite_lines(lambda lines: [lines[0], lines[2]]), 1),
+        (_rewrite_lines(lambda lines: [lines[1], lines[0], lines[2]]), 0),
+        (_rewrite_lines(lambda lines: [lines[0], b"\xff\n", *lines[1:]]), 1),
+        (_rewrite_lines(lambda lines: [*lines, lines[2]]), 3),
+    ],
+    ids="swapped removed copied unlisted unlined half unended gap exchanged garbage twice".split(),
+)
+def test_rows_after_the_last_sound_chunk_are_computed_again(tmp_path, damage, sound):
+    with RowStore(tmp_path, REQUEST) as store:
+        for start in (0, 3, 6):
+            store.append(table(start, start + 3))
+    damage(tmp_path)
+    with RowStore(tmp_path, REQUEST) as store:
+        assert store.rows == 3 * sound
+        for start in range(store.rows, 9, 3):
+            store.append(table(start, start + 3))
+    with RowStore(tmp_path, REQUEST) as store:
+        assert store.read().equals(table(0, 9))
+
+
+def test_a_chunk_that_changes_while_the_run_goes_on_is_not_read(tmp_path):
+    with RowStore(tmp_path, REQUEST) as store:
+        store.append(table(0, 3))
+        store.append(table(3, 6))
+        (tmp_path / "000001.arrow").write_bytes((tmp_path / "000000.arrow").read_bytes())
+        with pytest.raises(BadFeatures, match=r"000001.arrow has changed since it was written; "):
+            store.read()
+
+
+def test_rows_are_grouped_by_number_and_by_time(monkeypatch):
+    seconds = iter([0, 1, 2, 2, 3, 9, 9, 10])
+    monkeypatch.setattr("time.monotonic", lambda: next(seconds))
+    assert [*checkpoints("abcdef", 3)] == [["a", "b", "c"], ["d", "e"], ["f"]]
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_a_run_that_was_killed_after_its_output_was_written_leaves_no_store(tmp_path, overwrite):
+    output, code = (
+        tmp_path / "out.csv",
+        (
+            "store = RowStore.beside(Path(sys.argv[1]), {})\n"
+            "store.append(pa.table({'row': [0]}))\n"
+            "sys.addaudithook(lambda event, _: event == 'os.remove' and written.exists() and os._exit(9))\n"
+            "written = Path(sys.argv[1])\n"
+            "with store.finish(written) as path: path.write_text('done')"
+        ),
+    )
+    assert run(code, output).returncode == 9
+    assert (tmp_path / "out.csv.parts" / "000000.arrow").exists()
+    refused = nullcontext() if overwrite else pytest.raises(OutputExists)
+    with refused:
+        check_output(output, overwrite=overwrite)
+    assert (os.listdir(tmp_path), output.read_text()) == (["out.csv"], "done")
+
+
+def test_an_output_that_another_program_wrote_removes_no_rows(tmp_path):
+    with RowStore.beside(tmp_path / "out.csv", REQUEST) as store:
+        store.append(table(0, 3))
+        with pytest.raises(ValueError), store.finish(tmp_path / "out.csv"):
+            raise ValueError
+    (tmp_path / "out.csv.parts" / "finished.json").write_text("17")
+    (tmp_path / "out.csv").write_text("theirs")
+    check_output(tmp_path / "out.csv", overwrite=True)
+    with RowStore.beside(tmp_path / "out.csv", REQUEST) as store:
+        assert store.rows == 3
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -362,7 +473,12 @@ def test_a_full_disk_keeps_the_finished_chunks(tmp_path):
 def test_the_store_of_an_output_stands_beside_it_and_goes_at_the_end(tmp_path):
     with RowStore.beside(tmp_path / "out.parquet", REQUEST) as store:
         store.append(table(0, 3))
-        assert sorted(os.listdir(tmp_path / "out.parquet.parts")) == ["000000.arrow", "lock", "request.json"]
+        assert sorted(os.listdir(tmp_path / "out.parquet.parts")) == [
+            "000000.arrow",
+            "chunks.jsonl",
+            "lock",
+            "request.json",
+        ]
         rows = store.read()
         store.remove()
     assert os.listdir(tmp_path) == []

@@ -6,15 +6,19 @@ half-written file under its final name, and every refusal of the system becomes 
 
 import errno
 import json
+import logging
 import os
 import secrets
 import stat
 import time
-from collections.abc import Collection, Iterator
+import zlib
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from splinelens.errors import BadFeatures, CannotResume, CannotWrite, OutputExists
 
@@ -24,6 +28,12 @@ if TYPE_CHECKING:
 PIPE_SECONDS = 5
 """How long a named pipe may have nobody at its other end."""
 
+CHECKPOINT_SECONDS = 5
+"""How long a run computes rows before it stores them."""
+
+Row = TypeVar("Row")
+
+_log = logging.getLogger(__name__)
 _ADVICE = "free space or choose another path"
 _CONTINUE = "finished rows are kept: free space, and the same command continues after them"
 _OVERWRITE = "pass --overwrite (in Python overwrite=True)"
@@ -32,6 +42,8 @@ _HASHES = {
     "columns_hash": "the kept columns hold other cells",
     "detector": "the detector is another",
 }
+_MANIFEST = "chunks.jsonl"
+_MAPPED_BYTES = 2**20
 _NAME_CHARACTERS = 48  # of the output, in the name of its temporary file: a name has at most 255 bytes
 _LOCKS_UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _LOCK_WAIT_S = 2.0  # long enough for another process to open a finished store, short enough to fail fast
@@ -72,6 +84,7 @@ def check_output(path: str | Path, *, overwrite: bool = False, source: str | Non
         example = output / f"name{output.suffix}"
         raise OutputExists(f"{problem}: it is a folder; name a file, such as {example}")
     if status is not None and stat.S_ISREG(status.st_mode):
+        _remove_finished(output)
         if _is_input(output, source):
             raise OutputExists(f"{problem}: it is the input; name another file")
         if not overwrite:
@@ -170,11 +183,33 @@ def parts_folder(output: Path) -> Path:
 
 
 def rows_kept(output: Path) -> int:
-    """Rows that an unfinished run of ``output`` has stored; 0 if there is none."""
-    rows, chunk = 0, 0
-    while (stored := _sound_rows(_chunk_path(parts_folder(output), chunk))) is not None:
-        rows, chunk = rows + stored, chunk + 1
-    return rows
+    """Rows that an unfinished run of ``output`` has stored; 0 if there is none.
+
+    Their checksums are compared only when the run continues, so it may redo some.
+    """
+    folder = parts_folder(output)
+    return sum(chunk.rows for chunk in takewhile(lambda chunk: chunk.has_its_size(folder), _recorded(folder)))
+
+
+def checkpoints(rows: Iterable[Row], most: int) -> Iterator[list[Row]]:
+    """Group rows that are computed one after the other by when they are to be stored.
+
+    A group has at most so many rows, and ends with the first that comes ``CHECKPOINT_SECONDS`` after the
+    group before.
+
+    Example:
+        >>> list(checkpoints("abcde", 2))
+        [['a', 'b'], ['c', 'd'], ['e']]
+    """
+    group: list[Row] = []
+    stored = time.monotonic()
+    for row in rows:
+        group.append(row)
+        if len(group) == most or time.monotonic() - stored >= CHECKPOINT_SECONDS:
+            yield group
+            group, stored = [], time.monotonic()
+    if group:
+        yield group
 
 
 @contextmanager
@@ -182,7 +217,8 @@ def atomic_write(path: str | Path, advice: str = _ADVICE, *, overwrite: bool = T
     """Write a file completely or not at all.
 
     The body writes to a temporary file in the same folder. If it succeeds, the file is flushed to disk
-    and renamed to ``path``; if it raises, the temporary file is deleted and an older ``path`` stays.
+    and renamed to ``path``, and the folder is flushed too; if it raises, the temporary file is deleted and an
+    older ``path`` stays.
     A symbolic link is followed, and the rights and owner of an older file are kept. A device or pipe is
     written to directly; a pipe has ``PIPE_SECONDS`` to be read from.
 
@@ -227,6 +263,7 @@ def atomic_write(path: str | Path, advice: str = _ADVICE, *, overwrite: bool = T
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             _rename(temporary, target, overwrite, path)
+            _sync_folder(target.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -287,13 +324,47 @@ def lock(path: Path, timeout_s: float = -1) -> Iterator[None]:
         file_lock.release()
 
 
+@dataclass(frozen=True)
+class _Chunk:
+    """One line of the manifest of a store: what a chunk holds.
+
+    Attributes:
+        chunk: Its number, from 0.
+        rows: Its rows.
+        failed: How many of them hold a reason in place of numbers.
+        bytes: Size of its file.
+        crc32: Checksum of the values above and of its file.
+    """
+
+    chunk: int
+    rows: int
+    failed: int
+    bytes: int
+    crc32: int
+
+    def has_its_size(self, folder: Path) -> bool:
+        """Whether the file is there, as long as it was written."""
+        status = _status(_chunk_path(folder, self.chunk))
+        return status is not None and status.st_size == self.bytes
+
+    def is_sound(self, folder: Path) -> bool:
+        """Whether the file is what was written."""
+        return self.has_its_size(folder) and self == self.verified(_chunk_path(folder, self.chunk))
+
+    def verified(self, path: Path) -> "_Chunk":
+        """The same line with the checksum that it has with a file."""
+        values = json.dumps([self.chunk, self.rows, self.failed, self.bytes]).encode()
+        return replace(self, crc32=_crc32(path, zlib.crc32(values)))
+
+
 class RowStore:
     """A resumable, append-only table in a folder.
 
     ``request.json`` records what decides the rows; each chunk is one Arrow IPC file, uncompressed, so reading
-    maps it into memory without a copy. Chunks are written atomically. A killed run that opens the store
-    again continues after the last chunk that has its end (what a disk damages inside is not noticed);
-    opening with another request is refused.
+    a large one maps it into memory without a copy. A chunk is written atomically, then its size and checksum
+    are appended to the manifest, ``chunks.jsonl``. A run that was killed and opens the store again continues
+    after the last sound chunk: the chunk at which the manifest or the checksum is wrong is deleted with those
+    after it. Opening with another request is refused.
 
     While a store is open it is locked against other processes. After ``close`` it can still be read.
 
@@ -324,11 +395,13 @@ class RowStore:
     def __init__(self, folder: str | Path, request: dict[str, Any]):  # Any: plain JSON values
         self.folder = Path(folder)
         self.request: dict[str, Any] = json.loads(json.dumps(request))  # Any: tuples become lists
-        self._rows: list[int] = []
+        self._chunks: list[_Chunk] = []
+        self._length = 0  # of the manifest
         self._lock = ExitStack()
         try:
             with write_errors(self.folder):
                 self.folder.mkdir(parents=True, exist_ok=True)
+                _sync_folder(self.folder.parent)
                 self._lock.enter_context(lock(self.folder / "lock", _LOCK_WAIT_S))
                 self._open()
         except BaseException as error:
@@ -352,60 +425,87 @@ class RowStore:
     @property
     def chunks(self) -> int:
         """Number of chunks on disk."""
-        return len(self._rows)
+        return len(self._chunks)
 
     @property
     def rows(self) -> int:
         """Number of rows on disk."""
-        return sum(self._rows)
+        return sum(chunk.rows for chunk in self._chunks)
 
-    def append(self, table: "pa.Table") -> None:
+    def append(self, table: "pa.Table", failed: int = 0) -> None:
         """Write the next chunk, of the same schema as the earlier ones.
+
+        Args:
+            table: Its rows.
+            failed: How many of them hold a reason in place of numbers; recorded for ``stored_rows``.
 
         Raises:
             CannotWrite: The disk is full or the folder is not writable; earlier chunks are kept.
         """
         import pyarrow as pa
 
-        path = self._path(self.chunks)
-        with (
-            atomic_write(path, _CONTINUE) as temporary,
-            pa.OSFile(str(temporary), "wb") as file,
-            pa.ipc.new_file(file, table.schema) as writer,
-        ):
-            writer.write_table(table.combine_chunks())
-        self._rows.append(len(table))
+        path = _chunk_path(self.folder, self.chunks)
+        with atomic_write(path, _CONTINUE) as temporary:
+            with (
+                pa.OSFile(str(temporary), "wb") as file,
+                pa.ipc.new_file(file, table.schema) as writer,
+            ):
+                writer.write_table(table.combine_chunks())
+            size = temporary.stat().st_size
+            chunk = _Chunk(self.chunks, len(table), failed, size, 0).verified(temporary)
+        with write_errors(self._manifest, _CONTINUE), self._manifest.open("r+b") as manifest:
+            manifest.truncate(manifest.seek(self._length))  # what a full disk left of a line
+            manifest.write(line := json.dumps(asdict(chunk)).encode() + b"\n")
+            manifest.flush()
+            os.fsync(manifest.fileno())
+        self._length += len(line)
+        self._chunks.append(chunk)
 
     def read(self) -> "pa.Table":
-        """All rows, mapped from disk: only what is used is loaded.
+        """All rows; those of large chunks are mapped from disk.
 
         Raises:
-            BadFeatures: The store is empty.
+            BadFeatures: The store is empty, or a chunk has changed since it was written.
         """
         import pyarrow as pa
 
-        if not self._rows:
+        if not self._chunks:
             raise BadFeatures(f"{self.folder} holds no rows yet; append some first")
         return pa.concat_tables(self)
 
     def __iter__(self) -> Iterator["pa.Table"]:
-        """The chunks in order."""
-        for index in range(self.chunks):
-            yield _read(self._path(index))
+        """The chunks in order.
+
+        Raises:
+            BadFeatures: A chunk has changed since it was written.
+        """
+        for chunk in self._chunks:
+            path = _chunk_path(self.folder, chunk.chunk)
+            if not chunk.is_sound(self.folder):
+                raise BadFeatures(f"{path} has changed since it was written; the same command does it again")
+            yield _read(path)
 
     def close(self) -> None:
         """Release the lock; the rows can still be read."""
         self._lock.close()
 
+    @contextmanager
+    def finish(self, output: Path, *, overwrite: bool = True) -> Iterator[Path]:
+        """Write the output of the rows as ``atomic_write`` does, and remove the store.
+
+        Where the run is killed between the two, the next ``check_output`` removes the store.
+        """
+        with atomic_write(output, overwrite=overwrite) as temporary:
+            yield temporary
+            if temporary.is_file():  # no pipe or device
+                write_text(self.folder / "finished.json", json.dumps(_crc32(temporary)))
+        self.remove()
+
     def remove(self) -> None:
         """Delete the store and release the lock. Files that are not the store's stay."""
-        self._rows = []
-        with suppress(OSError):  # the output is written; what cannot be deleted may stay
-            for path in [*self._chunk_paths(), self.folder / "request.json", self.folder / "lock"]:
-                path.unlink(missing_ok=True)
+        self._chunks = []
+        _remove_store(self.folder)
         self.close()
-        with suppress(OSError):  # other files are inside
-            self.folder.rmdir()
 
     def __enter__(self) -> "RowStore":
         return self
@@ -413,34 +513,45 @@ class RowStore:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _path(self, index: int) -> Path:
-        return _chunk_path(self.folder, index)
-
-    def _chunk_paths(self) -> list[Path]:
-        return [*self.folder.glob("[0-9]" * 6 + ".arrow")]
+    @property
+    def _manifest(self) -> Path:
+        return self.folder / _MANIFEST
 
     def _open(self) -> None:
-        """Check the request, count the sound chunks and delete what follows them."""
-        for name in ("*.arrow", "request.json"):
+        """Check the request, verify the chunks, and delete the first unsound one with what follows it."""
+        for name in ("*.arrow", "*.json", _MANIFEST):
             for leftover in self.folder.glob(f".{name}.*.tmp"):  # of a killed run
                 leftover.unlink()
-        try:
-            earlier = json.loads((self.folder / "request.json").read_text("utf-8"))
-        except (FileNotFoundError, ValueError):
-            earlier = None
-        if not isinstance(earlier, dict):  # without a request the chunks may be of any run
+        earlier = read_request(self.folder)
+        if earlier is None:  # without a request the chunks may be of any run
+            write_text(self._manifest, "")
             write_text(self.folder / "request.json", json.dumps(self.request, sort_keys=True))
         elif different := differences(earlier, self.request):
             raise CannotResume(
                 f"{self.folder} holds rows of another run: {'; '.join(different)}. Delete it to start anew, "
                 "or repeat the earlier command to finish it"
             )
-        else:
-            while (rows := _sound_rows(self._path(self.chunks))) is not None:
-                self._rows.append(rows)
-        for path in self._chunk_paths():
+        recorded = _recorded(self.folder)
+        self._chunks = [*takewhile(lambda chunk: chunk.is_sound(self.folder), recorded)]
+        lines = "".join(json.dumps(asdict(chunk)) + "\n" for chunk in self._chunks).encode()
+        if _status(self._manifest) is None or self._manifest.read_bytes() != lines:
+            write_bytes(self._manifest, lines)
+        self._length = len(lines)
+        (self.folder / "finished.json").unlink(missing_ok=True)  # the output was not written
+        for path in _chunk_paths(self.folder):
             if int(path.stem) >= self.chunks:
                 path.unlink()
+        if lost := sum(chunk.rows for chunk in recorded) - self.rows:
+            _log.info("%s: %s stored rows are damaged and are computed again", self.folder, f"{lost:,}")
+
+
+def read_request(folder: Path) -> dict[str, Any] | None:  # Any: plain JSON values
+    """What decides the rows of a store; None if there is no store, or it is damaged."""
+    try:
+        request = json.loads((folder / "request.json").read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return request if isinstance(request, dict) else None
 
 
 def differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:  # Any: JSON
@@ -533,23 +644,81 @@ def _copy_rights(older: os.stat_result, path: Path) -> None:
     path.chmod(stat.S_IMODE(older.st_mode))
 
 
+def _sync_folder(folder: Path) -> None:
+    """Flush the names in a folder, so that a rename outlasts a loss of power."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # one that may be written and not read; Windows opens none
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that has no such thing
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _crc32(path: Path, checksum: int = 0) -> int:
+    """Checksum of what ``checksum`` is of and then a file: against damage, not forgery. 1.5 GB take 1 s."""
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            checksum = zlib.crc32(block, checksum)
+    return checksum
+
+
+def _recorded(folder: Path) -> list[_Chunk]:
+    """The chunks of a manifest, up to the first line that is none."""
+    try:
+        lines = (folder / _MANIFEST).read_bytes().split(b"\n")[:-1]  # after the last there is no line
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    chunks: list[_Chunk] = []
+    for line in lines:
+        try:
+            chunk = _Chunk(**json.loads(line))
+        except (ValueError, TypeError):  # no JSON, or other keys
+            break
+        values = asdict(chunk).values()
+        if chunk.chunk != len(chunks) or any(type(value) is not int for value in values):
+            break
+        chunks.append(chunk)
+    return chunks
+
+
+def _remove_finished(output: Path) -> None:
+    """Remove the store of a run that was killed between its output's rename and the store's removal."""
+    folder = parts_folder(output)
+    with suppress(OSError, ValueError):  # there is no such file
+        if json.loads((folder / "finished.json").read_bytes()) == _crc32(output):
+            _remove_store(folder)
+    with suppress(OSError):  # it is not empty
+        folder.rmdir()
+
+
+def _remove_store(folder: Path) -> None:
+    """Delete a store, last of all that it is finished. Files that are not the store's stay."""
+    names = ["request.json", _MANIFEST, "lock", "finished.json"]
+    with suppress(OSError):  # the output is written; what cannot be deleted may stay
+        for path in [*_chunk_paths(folder), *(folder / name for name in names)]:
+            path.unlink(missing_ok=True)
+        folder.rmdir()
+
+
 def _chunk_path(folder: Path, index: int) -> Path:
     return folder / f"{index:06d}.arrow"
 
 
+def _chunk_paths(folder: Path) -> list[Path]:
+    return [*folder.glob("[0-9]" * 6 + ".arrow")]
+
+
 def _read(path: Path) -> "pa.Table":
+    """The rows of a chunk. Small ones are loaded: a process may have 65,530 maps."""
     import pyarrow as pa
 
+    if path.stat().st_size < _MAPPED_BYTES:
+        return pa.ipc.open_file(pa.py_buffer(path.read_bytes())).read_all()
     # Closing the map closes its file descriptor; the memory stays mapped while the table lives.
     with pa.memory_map(str(path)) as source:
         return pa.ipc.open_file(source).read_all()
-
-
-def _sound_rows(path: Path) -> int | None:
-    """Rows of a chunk; None if there is none or it is damaged."""
-    import pyarrow as pa
-
-    try:
-        return _read(path).num_rows
-    except (OSError, pa.ArrowException):
-        return None

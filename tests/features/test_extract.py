@@ -363,11 +363,15 @@ def test_a_killed_run_resumes_after_its_last_whole_chunk(loaded, tmp_path, small
     assert [path.name for path in tmp_path.iterdir()] == ["out.parquet"]
 
 
-@pytest.mark.parametrize(("failing", "finished"), [(3, 3), (6, 10)])  # the second chunk, the finished table
+@pytest.mark.parametrize(
+    ("failing", "finished"),
+    [(5, 0), (9, 3), (10, 3), (11, 6), (18, 10), (20, 10)],
+    ids="request chunk folder manifest finished table".split(),
+)
 def test_on_a_full_disk_finished_chunks_are_kept(
     loaded, tmp_path, small_chunks, monkeypatch, failing, finished
 ):
-    """Every write ends in one ``fsync``: of the request, of four chunks, of the table."""
+    """Flushed are folder and file of everything that is written, and the line of each chunk."""
     whole, output = extract(TEXTS, loaded, **OPTIONS), tmp_path / "out.parquet"
     writes, plain = [], os.fsync
 

@@ -487,8 +487,8 @@ class Detector:
                 top_words=bool(explain),
                 by_sentence=by == "sentence",
                 overwrite=overwrite,
+                opened=store.finish,
             )
-            store.remove()
 
     def evaluate(
         self,

@@ -245,8 +245,8 @@ def read_table(
         for chunk in read_chunks(reader, texts, request, done, prefixes=prefixes, at=at, progress=progress):
             store.append(chunk.to_arrow())
         table = _with_columns(FeatureTable.from_arrow(store.read()), kept)
-        table.write(path, overwrite=overwrite)
-        store.remove()
+        with store.finish(path, overwrite=overwrite) as temporary:
+            table.write_parquet(temporary)
     return table
 
 

@@ -128,11 +128,15 @@ class FeatureTable:
             OutputExists: The file exists, without ``overwrite``.
             CannotWrite: The disk is full or the file may not be written.
         """
-        import pyarrow.parquet as pq
-
         check_output(Path(path), overwrite=overwrite)
         with atomic_write(Path(path), overwrite=overwrite) as temporary:
-            pq.write_table(self.to_arrow(), temporary, compression="zstd")
+            self.write_parquet(temporary)
+
+    def write_parquet(self, path: Path) -> None:
+        """Write Parquet as ``write`` does, but not atomically, and without a check."""
+        import pyarrow.parquet as pq
+
+        pq.write_table(self.to_arrow(), path, compression="zstd")
 
     def to_arrow(self, dtype: str = "float32") -> "pa.Table":
         """As an Arrow table with the provenance in its metadata.

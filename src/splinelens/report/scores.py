@@ -2,8 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -178,6 +178,7 @@ def write_scores(
     top_words: bool = False,
     by_sentence: bool = False,
     overwrite: bool = True,
+    opened: Callable[..., AbstractContextManager[Path]] = atomic_write,
 ) -> None:
     """Write records to a file atomically, some at a time.
 
@@ -195,6 +196,7 @@ def write_scores(
         by_sentence: Whether the records have a highest sentence: a struct in Parquet, in CSV a column for
             each of its numbers.
         overwrite: Whether an existing file is replaced.
+        opened: Gives the temporary path to write to: ``atomic_write``, or ``RowStore.finish``.
 
     Raises:
         BadTexts: Another ending, or a kept column with the name of one of ours.
@@ -204,7 +206,7 @@ def write_scores(
     check_ending(path)
     check_kept(kept.columns if kept else ())
     records = iter(scores)
-    with atomic_write(path, overwrite=overwrite) as temporary, ExitStack() as stack:
+    with opened(path, overwrite=overwrite) as temporary, ExitStack() as stack:
         if path.suffix == ".jsonl":
             file = stack.enter_context(temporary.open("w", encoding="utf-8"))
             for record in records:
