@@ -238,7 +238,9 @@ def batches(
     side: Side = "right",
     multiple: int = PAD_MULTIPLE,
 ) -> Iterator[TokenBatch]:
-    """Group windows by length, longest first, under a token budget.
+    """Group windows by length under a token budget; the groups come in the order of their first texts.
+
+    So the first texts are finished early, and can be stored.
 
     Args:
         tokenized: The texts, as from ``tokenize``.
@@ -256,16 +258,18 @@ def batches(
         >>> [(tuple(batch.ids.shape), batch.spans) for batch in batches(texts, max_tokens=64)]
         [((2, 32), ((0, 20), (0, 3)))]
     """
+    groups: list[list[Window]] = []
     group: list[Window] = []
     for window in sorted(
         windows(tokenized, max_tokens), key=lambda window: (-window.length, window.text, window.start)
     ):
         widest = padded(len(prompt) + (group or [window])[0].length + len(suffix), offset, multiple)
         if group and (len(group) + 1) * widest > batch_tokens:
-            yield _batch(tokenized, group, offset, prompt, suffix, side, multiple)
             group = []
+        if not group:
+            groups.append(group)
         group.append(window)
-    if group:
+    for group in sorted(groups, key=lambda group: min(window.text for window in group)):
         yield _batch(tokenized, group, offset, prompt, suffix, side, multiple)
 
 

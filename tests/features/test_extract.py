@@ -391,6 +391,27 @@ def test_on_a_full_disk_finished_chunks_are_kept(
     same(FeatureTable.read(output), whole)
 
 
+@pytest.mark.parametrize("options", [{}, {"prefixes": True}, {"at": True}])
+def test_texts_of_a_chunk_are_stored_before_it_is_finished(loaded, tmp_path, monkeypatch, options):
+    """Where every text takes longer than a checkpoint, a stopped run loses the one that it reads."""
+    monkeypatch.setattr("splinelens.files.CHECKPOINT_SECONDS", 0)
+    texts = [f"{number} in the garden of the long and winding road" for number in range(9)]
+    texts[4] = ""
+    options = OPTIONS | options | {"batch_tokens": 32}
+    if "at" in options:
+        options["at"] = [
+            [(0, 1), (2, 4)] if text and number != 2 else [] for number, text in enumerate(texts)
+        ]
+    whole, output = extract(texts, loaded, **options), tmp_path / "out.parquet"
+    with pytest.raises(KeyboardInterrupt):
+        extract(texts, loaded, **options, output=output, progress=Steps(7))
+    steps = Steps()
+    same(extract(texts, loaded, **options, output=output, progress=steps), whole)
+    skipped, read = steps.read()
+    assert skipped >= 5
+    assert skipped + read == 9
+
+
 def test_another_request_is_not_mixed_with_the_rows_that_are_there(loaded, tmp_path, small_chunks):
     output = tmp_path / "out.parquet"
     with pytest.raises(KeyboardInterrupt):

@@ -106,6 +106,8 @@ def test_a_function_is_applied_as_soon_as_a_text_is_there_and_yielded_in_input_o
 
     results = reader.map(apply, [*TEXTS, ""])
     first = next(results)
+    assert 0 in calls
+    results = [*results]
     assert sorted(calls) == list(range(9))
     assert calls != sorted(calls)
     lengths = [len(text.ids) for text in reader.tokenize(TEXTS)]
@@ -120,7 +122,7 @@ def test_chunks_change_nothing(tiny_llama, wrap, monkeypatch):
     steps = []
     features = reader.read([*TEXTS, None], progress=lambda *step: steps.append(step))
     first = next(features)
-    assert len(steps) == 4
+    assert 0 < len(steps) <= 4
     parts = [first, *features]
     assert [text.index for text in parts] == list(range(9))
     assert [text.reason for text in parts] == [text.reason for text in whole]
@@ -348,6 +350,93 @@ def test_many_batches_that_fail_cost_no_more_than_one(tiny_llama, wrap):
     reader.loaded.model.register_forward_pre_hook(first_argument, with_kwargs=True)
     assert len(list(reader.read([f"in the garden {row:03}" for row in range(200)]))) == 200
     assert reader.batch_tokens == 128
+
+
+_FAILURES = [
+    (torch.OutOfMemoryError("CUDA out of memory"), "does not fit into memory"),
+    (MemoryError(), "does not fit into memory"),
+    (
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."),
+        "does not fit into memory",
+    ),
+    (RuntimeError("std::bad_alloc"), "does not fit into memory"),
+    (RuntimeError("a kernel"), "cannot be run: a forward pass of LlamaModel fails (a kernel); does its"),
+]
+
+
+def _fail_at(model, letter, tokenizer, error):
+    """The model fails on every batch that holds a token."""
+    token = tokenizer(letter).input_ids[0]
+
+    def fail(_module, args, kwargs):
+        if ((args[0] if args else kwargs["input_ids"]) == token).any():
+            raise error
+
+    model.register_forward_pre_hook(fail, with_kwargs=True)
+
+
+@pytest.mark.parametrize(("error", "reason"), _FAILURES, ids="gpu python cpu openvino other".split())
+@pytest.mark.parametrize("options", [{}, {"prefixes": True}, {"max_tokens": 16}])
+def test_a_text_that_fails_while_others_pass_is_a_row_with_the_reason(
+    tiny_llama, wrap, error, reason, options
+):
+    spec = FeatureSpec(("margins", "length"), max_tokens=options.get("max_tokens", 96))
+    prefixes, loaded = options.get("prefixes", False), wrap(tiny_llama)
+    texts = ["~ first", *TEXTS, f"{TEXTS[4]} ~ {TEXTS[2]}", *TEXTS[::-1], "~"]
+    expected = list(TextReader(loaded, spec).read(texts, prefixes=prefixes))
+    _fail_at(tiny_llama, "~", loaded.tokenizer, error)
+    steps = []
+    features = list(
+        TextReader(loaded, spec).read(texts, prefixes=prefixes, progress=lambda *step: steps.append(step))
+    )
+    assert [text.index for text in features] == list(range(19))
+    for text, other in zip(features, expected, strict=True):
+        if "~" in texts[text.index]:
+            assert text.reason.startswith(reason)
+            assert np.isnan(text.values).all()
+        else:
+            assert text.reason is None
+            assert np.allclose(text.values, other.values, rtol=1e-4, atol=1e-5)
+    assert sum(count for count, _ in steps) == 19
+
+
+def test_spans_of_a_text_that_fails_are_rows_with_the_reason(tiny_llama, wrap):
+    loaded = wrap(tiny_llama)
+    _fail_at(tiny_llama, "~", loaded.tokenizer, MemoryError())
+    reader = TextReader(loaded, FeatureSpec(("margins",), max_tokens=96))
+    rows = list(reader.read_at(["in the garden", "you ~", "you"], [((0, 2),), ((0, 3), (4, 5)), ((0, 3),)]))
+    assert [(row.index, row.reason) for row in rows] == [
+        (0, None),
+        (1, "does not fit into memory"),
+        (1, "does not fit into memory"),
+        (2, None),
+    ]
+
+
+def test_where_nothing_passes_or_many_in_a_row_fail_the_run_ends(tiny_llama, wrap):
+    loaded = wrap(tiny_llama)
+    _fail_at(tiny_llama, "~", loaded.tokenizer, RuntimeError("broken"))
+    reader = TextReader(loaded, FeatureSpec(("margins",), max_tokens=96))
+    with pytest.raises(BadModel, match="broken"):
+        list(reader.read(["~", "~ you"]))
+    assert [text.reason is None for text in reader.read(["you", "~"])] == [True, False]
+    with pytest.raises(BadModel, match="broken"):
+        list(reader.read([f"~ {number}" for number in range(40)]))
+
+
+def test_texts_that_an_earlier_run_has_read_are_left_out_and_change_no_bit(tiny_llama, wrap, monkeypatch):
+    monkeypatch.setattr("splinelens.features.reader.CHUNK", 24)
+    texts = [*MIXED[::3], "", None, *MIXED[1::3], *MIXED[:2]]
+    reader = TextReader(wrap(tiny_llama), FeatureSpec(("margins", "length"), max_tokens=96))
+    whole = list(reader.read(texts))
+    for done in (1, 23, 24, 30, len(texts) - 1, len(texts)):
+        steps = []
+        rest = list(reader.read(texts, done=done, progress=lambda *step: steps.append(step)))  # noqa: B023
+        assert [text.index for text in rest] == list(range(done, len(texts)))
+        for text, other in zip(rest, whole[done:], strict=True):
+            assert (text.values.tobytes(), text.reason) == (other.values.tobytes(), other.reason)
+        totals = [sum(counts) for counts in zip(*steps, strict=True)] or [0, 0]
+        assert totals == [len(texts) - done, sum(len(text or "") for text in texts[done:])]
 
 
 def test_texts_that_repeat_run_once(tiny_llama, wrap):

@@ -46,7 +46,7 @@ from splinelens.features.extract import provenance
 from splinelens.features.reader import Progress, TextFeatures, TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.features.validation import check_batch_tokens
-from splinelens.files import RowStore, check_output, results_folder, write_text
+from splinelens.files import RowStore, check_output, checkpoints, results_folder, write_text
 from splinelens.models import Fingerprint, LoadedModel, load_model
 from splinelens.models.cache import cache_folder, publish, working_folder
 from splinelens.models.load import require_unset
@@ -380,25 +380,24 @@ class Detector:
             artifact.sentence_limits(1, fpr, threshold)
         artifact.require_explainable(explain)
         source = Texts.of(texts)
-        rows = source.texts[start:]
+        rows = source.texts
 
         def record(features: TextFeatures) -> TextScore:
-            row = start + features.index
+            row = features.index
             features = replace(features, reason=source.broken.get(row, features.reason))
             judged = limits
             if by == "sentence":
-                sentences = sentence_bounds(rows[features.index] or "")
-                judged, _ = artifact.sentence_limits(len(sentences), fpr, threshold)
+                judged, _ = artifact.sentence_limits(len(sentence_bounds(rows[row] or "")), fpr, threshold)
             scored = detector._record(row, features, judged, explain)
-            return merged(scored, rows[features.index]) if explain else scored
+            return merged(scored, rows[row]) if explain else scored
 
         if by == "text":
-            yield from self.reader.map(record, rows, locate=bool(explain), progress=progress)
+            yield from self.reader.map(record, rows, locate=bool(explain), done=start, progress=progress)
             return
         advance = _Halves(progress or (lambda texts, characters: None))
-        whole = self.reader.map(record, rows, locate=bool(explain), progress=advance)
+        whole = self.reader.map(record, rows, locate=bool(explain), done=start, progress=advance)
         while chunk := list(islice(whole, self.reader.chunk)):
-            first = chunk[0].row - start
+            first = chunk[0].row
             texts_of_chunk = [text or "" for text in rows[first : first + len(chunk)]]
             yield from detector._by_sentence(chunk, texts_of_chunk, fpr, threshold, advance)
             advance.finish(len(chunk), sum(map(len, texts_of_chunk)))
@@ -473,8 +472,9 @@ class Detector:
                 start=store.rows,
                 progress=progress,
             )
-            while chunk := list(islice(fresh, self.reader.chunk)):
-                store.append(pa.table({"record": [record.to_json() for record in chunk]}))
+            for chunk in checkpoints(fresh, self.reader.chunk):
+                lines = pa.table({"record": [record.to_json() for record in chunk]})
+                store.append(lines, failed=sum(record.reason is not None for record in chunk))
                 for record in chunk:
                     observe(record)
             labels = () if artifact.task == "binary" else artifact.labels

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby, islice, repeat
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,12 @@ from splinelens.features.reader import At, Progress, TextFeatures, TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.features.table import FeatureTable, joined, read_provenance
 from splinelens.features.validation import check_at, check_batch_tokens
-from splinelens.files import RowStore, check_output
+from splinelens.files import RowStore, check_output, checkpoints
 from splinelens.geometry.directions import Directions
 from splinelens.models import LoadedModel
 from splinelens.models.load import load_up_to
 from splinelens.texts import Texts
+from splinelens.texts.spans import CharacterSpan
 from splinelens.tokens import Long
 
 
@@ -243,7 +245,7 @@ def read_table(
         if done and (prefixes or _are_spans(at)):
             done = store.read()["text"][-1].as_py() + 1
         for chunk in read_chunks(reader, texts, request, done, prefixes=prefixes, at=at, progress=progress):
-            store.append(chunk.to_arrow())
+            store.append(chunk.to_arrow(), failed=int((~chunk.ok).sum()))
         table = _with_columns(FeatureTable.from_arrow(store.read()), kept)
         with store.finish(path, overwrite=overwrite) as temporary:
             table.write_parquet(temporary)
@@ -313,52 +315,66 @@ def read_chunks(
     at: At | None = None,
     progress: Progress | None = None,
 ) -> Iterator[FeatureTable]:
-    """One table for each chunk of texts, without the first ``done`` texts, which an earlier run read."""
+    """A table of the next texts every few seconds, without the first ``done``, which an earlier run read."""
     skipped = texts.texts[:done]
     if progress and skipped:
         progress(len(skipped), sum(len(text or "") for text in skipped))
-    for start in range(done, len(texts), reader.chunk):
-        chunk = texts.texts[start : start + reader.chunk]
-        if at is not None:
-            here = at if isinstance(at, str) else at[start : start + len(chunk)]
-            yield _read_places(reader, chunk, here, start, request, progress)
-            continue
-        read = _read_prefixes if prefixes else _read_texts
-        yield read(reader, chunk, start, request, progress)
+    if at is not None:
+        rows = reader.read_at(texts.texts, at, done=done, progress=progress)
+    else:
+        rows = reader.read(texts.texts, prefixes=prefixes, done=done, progress=progress)
+    rows_of_text = repeat(1, len(texts) - done) if at is None or isinstance(at, str) else map(len, at[done:])
+    by_text = ([*islice(rows, count)] for count in rows_of_text if count)
+    for group in checkpoints(by_text, reader.chunk):
+        features = [row for of_text in group for row in of_text]
+        if prefixes:
+            yield _prefix_table(reader, features, request)
+        else:
+            yield _text_table(reader, features, request, None if isinstance(at, str) else at)
 
 
-def _read_texts(
+def _text_table(
     reader: TextReader,
-    texts: Sequence[str | None],
-    start: int,
+    read: Sequence[TextFeatures],
     request: dict[str, Any],  # Any: as above
-    progress: Progress | None,
+    spans: Sequence[Sequence[CharacterSpan]] | None,
 ) -> FeatureTable:
-    values = np.empty((len(texts), reader.layout.width), dtype=np.float32)
+    """One row a text, or one row a span."""
+    table = FeatureTable(
+        reader.columns,
+        np.stack([features.values for features in read]).astype(np.float32, copy=False),
+        np.array([features.tokens for features in read], dtype=int),
+        np.array([features.cut for features in read], dtype=bool),
+        tuple(features.reason for features in read),
+        request,
+    )
+    if spans is None:
+        return table
+    by_text = groupby(features.index for features in read)
+    of_rows = [span for index, _ in by_text for span in spans[index]]
+    return replace(
+        table,
+        text=np.array([features.index for features in read], dtype=int),
+        spans=np.array(of_rows, dtype=int).reshape(-1, 2),
+    )
 
-    def keep(features: TextFeatures) -> tuple[int, bool, str | None]:
-        values[features.index] = features.values
-        return features.tokens, features.cut, features.reason
 
-    tokens, cut, reasons = zip(*reader.map(keep, texts, progress=progress), strict=True)
-    return FeatureTable(reader.columns, values, np.array(tokens), np.array(cut), reasons, request)
-
-
-def _read_prefixes(
+def _prefix_table(
     reader: TextReader,
-    texts: Sequence[str | None],
-    start: int,
+    read: Sequence[TextFeatures],
     request: dict[str, Any],  # Any: as above
-    progress: Progress | None,
 ) -> FeatureTable:
     """One row a prefix; a text that cannot be read has one row, of the prefix 0."""
-    read = list(reader.read(texts, prefixes=True, progress=progress))
     rows = [len(features.values) for features in read]
     values = np.concatenate([features.values for features in read])
     reasons = [
         reason for features, count in zip(read, rows, strict=True) for reason in [features.reason] * count
     ]
     usable = np.isfinite(values).all(axis=1).tolist()
+    numbers = [
+        np.arange(count) + 1 if _has_prefixes(features) else np.zeros(1, int)
+        for features, count in zip(read, rows, strict=True)
+    ]
     return FeatureTable(
         reader.columns,
         values,
@@ -366,31 +382,11 @@ def _read_prefixes(
         np.repeat([features.cut for features in read], rows),
         tuple(None if fine else reason for fine, reason in zip(usable, reasons, strict=True)),
         request,
-        np.repeat(np.arange(start, start + len(texts)), rows),
-        np.concatenate([np.arange(len(f.values)) + 1 if f.offsets else np.zeros(1, int) for f in read]),
+        np.repeat([features.index for features in read], rows),
+        np.concatenate(numbers),
     )
 
 
-def _read_places(
-    reader: TextReader,
-    texts: Sequence[str | None],
-    at: At,
-    start: int,
-    request: dict[str, Any],  # Any: as above
-    progress: Progress | None,
-) -> FeatureTable:
-    """One row a span, or one of the answer position a text."""
-    read = list(reader.read_at(texts, at, progress=progress))
-    spans = None
-    if not isinstance(at, str):
-        spans = np.array([span for of_text in at for span in of_text], dtype=int).reshape(-1, 2)
-    return FeatureTable(
-        reader.columns,
-        np.array([row.values for row in read], dtype=np.float32).reshape(-1, reader.layout.width),
-        np.array([row.tokens for row in read], dtype=int),
-        np.array([row.cut for row in read], dtype=bool),
-        tuple(row.reason for row in read),
-        request,
-        None if spans is None else np.array([start + row.index for row in read], dtype=int),
-        spans=spans,
-    )
+def _has_prefixes(features: TextFeatures) -> bool:
+    """Whether a text was run, so that there is a row for each of its tokens."""
+    return len(features.values) == len(features.offsets) > 0

@@ -11,7 +11,7 @@ one row for every named span of a text, also from its one pass.
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,7 @@ from splinelens.engines.compiled import (
     Precision,
     export_graph,
 )
-from splinelens.errors import BadFeatures, BrokenArtifact
+from splinelens.errors import BadFeatures, BadModel, BrokenArtifact
 from splinelens.features.catalogue import CATALOGUE, Column, Statistic, columns, statistics
 from splinelens.features.nonfinite import first_nonfinite, location
 from splinelens.features.pooling import Layout
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from splinelens.engines.torch import TextStats, TokenStats, TorchEngine
 
 CHUNK = 256
-"""Texts sorted by length together on a CPU: 1,024 pad 7 % less, but a stopped run loses four times more."""
+"""Texts sorted by length together on a CPU: 1,024 pad 7 % less, but the first are finished later."""
 
 WINDOW = 512
 """Tokens of a window where none are given and the model has the positions."""
@@ -65,6 +65,8 @@ Progress = Callable[[int, int], None]
 Also while a long text is read: with no text, and its share of the characters.
 """
 
+_MOST_FAILURES = 16
+_MOST_CHARACTERS = 300  # of a reason
 _MAX_PREFIX_BYTES = 4 * 2**30  # the rows of all prefixes of a chunk are in memory together
 
 At = Literal["answer"] | Sequence[Sequence[CharacterSpan]]
@@ -143,6 +145,8 @@ class TextReader:
         on_cpu = isinstance(loaded, CompiledModel) or loaded.device.type == "cpu"
         self.batch_tokens = batch_tokens or (1024 if on_cpu else 4096)
         self._chunks = 1 if on_cpu else 4
+        self._passed, self._failures = False, 0  # whether a pass has succeeded, and texts that failed since
+        self._failure: Exception | None = None
         if isinstance(loaded, CompiledModel):
             self._bind_graph(loaded, directions)
             return
@@ -254,7 +258,7 @@ class TextReader:
 
     @property
     def chunk(self) -> int:
-        """Texts that are sorted by length and stored together; more on a GPU, whose batches are larger."""
+        """Texts that are sorted by length together; more on a GPU, whose batches are larger."""
         return self._chunks * CHUNK
 
     @property
@@ -279,6 +283,7 @@ class TextReader:
         *,
         locate: bool = False,
         prefixes: bool = False,
+        done: int = 0,
         progress: Progress | None = None,
     ) -> Iterator[TextFeatures]:
         """Read texts; those that cannot be read are included, with a reason.
@@ -288,6 +293,8 @@ class TextReader:
             locate: Also say which token each max, min and last margin comes from, and give the learned
                 margins of each token if their mean is read.
             prefixes: Give one row for every prefix of 1, 2, ... tokens.
+            done: The first texts that are left out, as an earlier run has read them. The others are batched
+                as they would be with them, so that they have the same numbers to the last bit.
             progress: Called with the texts and the characters read since the last call.
 
         Yields:
@@ -297,7 +304,7 @@ class TextReader:
             BadFeatures: The rows of all prefixes would not fit into memory.
         """
         yield from self.map(
-            lambda features: features, texts, locate=locate, prefixes=prefixes, progress=progress
+            lambda features: features, texts, locate=locate, prefixes=prefixes, done=done, progress=progress
         )
 
     def map(
@@ -307,6 +314,7 @@ class TextReader:
         *,
         locate: bool = False,
         prefixes: bool = False,
+        done: int = 0,
         progress: Progress | None = None,
     ) -> Iterator[Result]:
         """As ``read``, with a function applied to each text's features as soon as they are computed.
@@ -319,52 +327,68 @@ class TextReader:
             texts: As in ``read``.
             locate: As in ``read``.
             prefixes: As in ``read``.
+            done: As in ``read``.
             progress: As in ``read``.
 
         Yields:
-            What the function returns for each text, in input order.
+            What the function returns for each text, in input order, as soon as those before it are finished.
         """
+        self._passed |= done > 0
         report, recent = progress or (lambda texts, characters: None), _Recent()
-        for start in range(0, len(texts), self.chunk):
-            chunk = texts[start : start + self.chunk]
-            results: dict[int, Result] = {}
+        for start in range(done // self.chunk * self.chunk, len(texts), self.chunk):
+            chunk, first = texts[start : start + self.chunk], max(done, start)
+            finished = self._finished(function, chunk, start, first, recent, locate, prefixes, report)
+            yield from _in_order(finished, first)
 
-            def finish(
-                rows: Sequence[int],
-                features: TextFeatures,
-                start: int = start,
-                results: dict[int, Result] = results,
-            ) -> None:
-                for row in rows:
-                    results[row] = function(replace(features, index=start + row))
-
-            unread: list[list[int]] = []  # the rows of each text
-            for rows in [[row] for row in range(len(chunk))] if prefixes else _equal(chunk):
-                known = recent.get(chunk[rows[0]])
-                if known is None:
-                    unread.append(rows)
-                else:
-                    finish(rows, known)
-                    report(len(rows), sum(len(chunk[row] or "") for row in rows))
-            run = [chunk[rows[0]] for rows in unread]
-            tokenized = self.tokenize(run)
-            if prefixes:
-                self._check_memory(tokenized, start)
-            advance = _Advance(run, tokenized, report)
-            for index, values, located, reason in self._rows(tokenized, locate, prefixes, advance.window):
-                text, rows = tokenized[index], unread[index]
-                features = TextFeatures(start, values, *located, text.total, text.cut, text.offsets, reason)
-                finish(rows, features)
-                advance.text(index)
-                if rows[1:]:
-                    report(len(rows) - 1, sum(len(chunk[row] or "") for row in rows[1:]))
-                if not prefixes:
-                    recent.add(run[index], features)
-            for row in range(len(chunk)):
-                yield results.pop(row)
+    def _finished(
+        self,
+        function: Callable[[TextFeatures], Result],
+        chunk: Sequence[str | None],
+        start: int,
+        first: int,
+        recent: "_Recent",
+        locate: bool,
+        prefixes: bool,
+        report: Progress,
+    ) -> Iterator[tuple[int, Result]]:
+        """Index and result of the texts of a chunk from ``first`` on, as soon as they are finished."""
+        run: list[str | None] = []
+        unread: list[list[int]] = []  # the indices of each text that is run
+        for equal in [[row] for row in range(len(chunk))] if prefixes else _equal(chunk):
+            text, rows = chunk[equal[0]], [start + row for row in equal if start + row >= first]
+            known = recent.get(text)
+            if known is None:
+                run.append(text)
+                unread.append(rows)
+            elif rows:
+                results = [(row, function(replace(known, index=row))) for row in rows]
+                report(len(rows), len(rows) * len(text or ""))
+                yield from results
+        tokenized = self.tokenize(run)
+        if prefixes:
+            self._check_memory(tokenized, start)
+        advance = _Advance(run, tokenized, report)
+        skipped = {index for index, rows in enumerate(unread) if not rows}
+        for index, values, located, reason in self._rows(
+            tokenized, skipped, locate, prefixes, advance.window
+        ):
+            tokens, rows = tokenized[index], unread[index]
+            features = TextFeatures(0, values, *located, tokens.total, tokens.cut, tokens.offsets, reason)
+            results = [(row, function(replace(features, index=row))) for row in rows]
+            advance.text(index)
+            if rows[1:]:
+                report(len(rows) - 1, (len(rows) - 1) * len(run[index] or ""))
+            if not prefixes:
+                recent.add(run[index], features)
+            yield from results
 
     def read_at(
-        self, texts: Sequence[str | None], at: At, *, progress: Progress | None = None
+        self,
+        texts: Sequence[str | None],
+        at: At,
+        *,
+        done: int = 0,
+        progress: Progress | None = None,
     ) -> Iterator[TextFeatures]:
         """Read named tokens of texts; each text is run whole, once, and only these tokens are pooled.
 
@@ -375,6 +399,7 @@ class TextReader:
         Args:
             texts: As in ``read``.
             at: For each text its spans, as ``check_spans`` gives them; or ``"answer"``.
+            done: As in ``read``.
             progress: As in ``read``.
 
         Yields:
@@ -386,8 +411,9 @@ class TextReader:
         """
         if isinstance(at, str) and not self.suffix:
             raise BadFeatures(f"the suffix {self.spec.suffix!r} has no token, so there is no answer position")
-        for start in range(0, len(texts), self.chunk):
-            chunk = texts[start : start + self.chunk]
+        self._passed |= done > 0
+        for start in range(done // self.chunk * self.chunk, len(texts), self.chunk):
+            chunk, first = texts[start : start + self.chunk], max(done - start, 0)
             tokenized = self.tokenize(chunk)
             places = _places(tokenized, chunk, at if isinstance(at, str) else at[start : start + len(chunk)])
             run = [
@@ -395,16 +421,12 @@ class TextReader:
                 for tokens, of_text in zip(tokenized, places, strict=True)
             ]
             advance = _Advance(chunk, tokenized, progress or (lambda texts, characters: None))
-            values = {}
-            for index, rows in self._place_rows(run, places, advance.window):
-                values[index] = rows
+            finished = self._place_rows(run, {*range(first)}, places, advance.window)
+            for index, (rows, failure) in enumerate(_in_order(finished, first), first):
+                text = tokenized[index]
                 advance.text(index)
-            for index, text in enumerate(tokenized):
-                if index not in values:
-                    advance.text(index)
-                rows = values.pop(index, [None] * len(places[index]))
                 for row, (_, reason) in zip(rows, places[index], strict=True):
-                    reason = text.reason or reason
+                    reason = failure or text.reason or reason
                     if row is not None and not np.isfinite(row).all():
                         reason, row = self._nonfinite_reason(row[None], self._blame(text)), None
                     row = np.full(self.layout.width, np.nan, dtype=np.float32) if row is None else row
@@ -418,12 +440,15 @@ class TextReader:
         Yields:
             A batch of windows, and (row, token, layer, width), padding included.
         """
-        for batch in self._batches(tokenized):
-            yield from self._run(batch, self.torch_engine.inputs)
+        for batch, inputs in self._passes(tokenized, self.torch_engine.inputs, set()):
+            if isinstance(inputs, str):
+                raise BadFeatures(f"text {batch.windows[0].text} {inputs}; leave it out")
+            yield batch, inputs
 
     def _rows(
         self,
         tokenized: Sequence[TokenizedText],
+        skipped: Collection[int],
         locate: bool,
         prefixes: bool,
         observe: Callable[[Window], None],
@@ -434,79 +459,104 @@ class TextReader:
         """
         nothing = np.full((1, self.layout.width) if prefixes else self.layout.width, np.nan, dtype=np.float32)
         for index, text in enumerate(tokenized):
-            if text.reason is not None:
+            if text.reason is not None and index not in skipped:
                 yield index, nothing, (None, None), text.reason
         if prefixes:
-            yield from self._prefix_rows(tokenized, observe)
+            yield from self._prefix_rows(tokenized, skipped, nothing, observe)
             return
-        for index, values, located in self._text_rows(tokenized, locate, observe):
+        for index, values, located in self._text_rows(tokenized, skipped, locate, observe):
             reason = None
-            if not np.isfinite(values).all():
+            if isinstance(values, str):
+                reason, values = values, nothing
+            elif not np.isfinite(values).all():
                 reason = self._nonfinite_reason(values[None], self._blame(tokenized[index]))
             yield index, nothing if reason else values, located, reason
 
     def _text_rows(
-        self, tokenized: Sequence[TokenizedText], locate: bool, observe: Callable[[Window], None]
-    ) -> Iterator[tuple[int, np.ndarray, _Located]]:
-        """Index, values and tokens of every readable text."""
+        self,
+        tokenized: Sequence[TokenizedText],
+        skipped: Collection[int],
+        locate: bool,
+        observe: Callable[[Window], None],
+    ) -> Iterator[tuple[int, np.ndarray | str, _Located]]:
+        """Index, values and tokens of every readable text; in place of values, why they are missing."""
         waiting: dict[int, list[tuple[Window, "TextStats | PooledRows"]]] = {}
         run: "Callable[[TokenBatch], TextStats | PooledRows]" = partial(self.engine.text_stats, locate=locate)
-        for batch in self._batches(tokenized):
-            for part, stats in self._run(batch, run):
-                whole = [row for row, window in enumerate(part.windows) if _is_whole(window, tokenized)]
-                totals = [tokenized[window.text].total for window in part.windows]
-                values = self.layout.values(stats, totals)
-                sources = self.layout.sources(stats, len(part.windows)) if locate else None
-                for row in whole:
-                    source, learned = None, stats.learned_tokens
-                    if sources is not None:
-                        source = np.where(sources[row] < 0, -1, sources[row] - part.spans[row][0])
-                    of_text = None if learned is None else learned[row, slice(*part.spans[row])].numpy()
-                    yield part.windows[row].text, values[row], (source, of_text)
-                for row in sorted({*range(len(part.windows))} - {*whole}):
-                    window = part.windows[row]
-                    start, stop = part.spans[row]
-                    one = stats.text(row, start, stop).located_from(window.pooled - start)
-                    waiting.setdefault(window.text, []).append((window, one))
-                    observe(window)
-                    if _is_complete(waiting[window.text], tokenized[window.text]):
-                        merged = _merged(waiting.pop(window.text))
-                        values_of_text = self.layout.values(merged, [tokenized[window.text].total])[0]
-                        source = self.layout.sources(merged, 1)[0] if locate else None
-                        learned = merged.learned_tokens
-                        of_text = None if learned is None else learned[0].numpy()
-                        yield window.text, values_of_text, (source, of_text)
+        left_out = {*skipped}
+        for part, stats in self._passes(tokenized, run, left_out):
+            if isinstance(stats, str):
+                yield part.windows[0].text, stats, (None, None)
+                continue
+            rows = [row for row, window in enumerate(part.windows) if window.text not in left_out]
+            whole = [row for row in rows if _is_whole(part.windows[row], tokenized)]
+            totals = [tokenized[window.text].total for window in part.windows]
+            values = self.layout.values(stats, totals)
+            sources = self.layout.sources(stats, len(part.windows)) if locate else None
+            for row in whole:
+                source, learned = None, stats.learned_tokens
+                if sources is not None:
+                    source = np.where(sources[row] < 0, -1, sources[row] - part.spans[row][0])
+                of_text = None if learned is None else learned[row, slice(*part.spans[row])].numpy()
+                yield part.windows[row].text, values[row], (source, of_text)
+            for row in sorted({*rows} - {*whole}):
+                window = part.windows[row]
+                start, stop = part.spans[row]
+                one = stats.text(row, start, stop).located_from(window.pooled - start)
+                waiting.setdefault(window.text, []).append((window, one))
+                observe(window)
+                if _is_complete(waiting[window.text], tokenized[window.text]):
+                    merged = _merged(waiting.pop(window.text))
+                    values_of_text = self.layout.values(merged, [tokenized[window.text].total])[0]
+                    source = self.layout.sources(merged, 1)[0] if locate else None
+                    learned = merged.learned_tokens
+                    of_text = None if learned is None else learned[0].numpy()
+                    yield window.text, values_of_text, (source, of_text)
 
     def _prefix_rows(
-        self, tokenized: Sequence[TokenizedText], observe: Callable[[Window], None]
+        self,
+        tokenized: Sequence[TokenizedText],
+        skipped: Collection[int],
+        nothing: np.ndarray,
+        observe: Callable[[Window], None],
     ) -> Iterator[tuple[int, np.ndarray, _Located, str | None]]:
         """As ``_rows``, one row for every prefix; those before a failing token are kept."""
-        for index, values in self._scans(tokenized, observe):
+        for index, values in self._scans(tokenized, skipped, observe):
             text, reason = tokenized[index], None
-            if not np.isfinite(values).all():
+            if isinstance(values, str):
+                reason, values = values, nothing
+            elif not np.isfinite(values).all():
                 blame = self._blame(text)
                 reason = self._nonfinite_reason(values, blame)
                 if blame is not None and not np.isfinite(values[: blame[1]]).all():
                     end = blame[1]  # kernels spread NaN to earlier tokens: run those without it
                     ((_, before),) = self._scans([TokenizedText(text.ids[:end], text.offsets[:end], end)])
-                    values = np.concatenate([before, np.full_like(values[end:], np.nan)])
+                    if not isinstance(before, str):
+                        values = np.concatenate([before, np.full_like(values[end:], np.nan)])
                 values[~np.isfinite(values).all(axis=1)] = np.nan
             yield index, values, (None, None), reason
 
     def _scans(
-        self, tokenized: Sequence[TokenizedText], observe: Callable[[Window], None] = lambda window: None
-    ) -> Iterator[tuple[int, np.ndarray]]:
-        """Index of every readable text, and the rows of its prefixes."""
+        self,
+        tokenized: Sequence[TokenizedText],
+        skipped: Collection[int] = (),
+        observe: Callable[[Window], None] = lambda window: None,
+    ) -> Iterator[tuple[int, np.ndarray | str]]:
+        """Index of every readable text, and the rows of its prefixes or why they are missing."""
         waiting: dict[int, list[tuple[Window, "TokenStats"]]] = {}
-        for batch in self._batches(tokenized):
-            for part, stats in self._run(batch, self.torch_engine.token_stats):
-                for row, window in enumerate(part.windows):
-                    one = stats.text(row, *part.spans[row])
-                    waiting.setdefault(window.text, []).append((window, one))
-                    if not _is_whole(window, tokenized):
-                        observe(window)
-                    if _is_complete(waiting[window.text], tokenized[window.text]):
-                        yield window.text, self._scan(waiting.pop(window.text))
+        left_out = {*skipped}
+        for part, stats in self._passes(tokenized, self.torch_engine.token_stats, left_out):
+            if isinstance(stats, str):
+                yield part.windows[0].text, stats
+                continue
+            for row, window in enumerate(part.windows):
+                if window.text in left_out:
+                    continue
+                one = stats.text(row, *part.spans[row])
+                waiting.setdefault(window.text, []).append((window, one))
+                if not _is_whole(window, tokenized):
+                    observe(window)
+                if _is_complete(waiting[window.text], tokenized[window.text]):
+                    yield window.text, self._scan(waiting.pop(window.text))
 
     def _scan(self, parts: list[tuple[Window, "TokenStats"]]) -> np.ndarray:
         """The rows of all prefixes of one text, from its windows."""
@@ -520,25 +570,35 @@ class TextReader:
     def _place_rows(
         self,
         tokenized: Sequence[TokenizedText],
+        skipped: Collection[int],
         places: Sequence[Sequence["_Place"]],
         observe: Callable[[Window], None],
-    ) -> Iterator[tuple[int, list[np.ndarray | None]]]:
-        """Index of every text that is run, and the row of each of its places; None without a token."""
+    ) -> Iterator[tuple[int, tuple[list[np.ndarray | None], str | None]]]:
+        """Index of every text, the row of each of its places, None without a token; why it has none."""
+        for index, text in enumerate(tokenized):
+            if not text.ids and index not in skipped:
+                yield index, ([None] * len(places[index]), None)
         waiting: dict[int, list[tuple[Window, list[tuple[int, "TextStats | None"]]]]] = {}
-        for batch in self._batches(tokenized):
-            for part, stats in self._run(batch, self.torch_engine.token_stats):
-                for row, window in enumerate(part.windows):
-                    first = part.spans[row][0] - window.pooled  # column of the text's first token
-                    pooled = []
-                    for tokens, _ in places[window.text]:
-                        here = self._in_window(tokens, window)
-                        one = stats.text(row, first + here.start, first + here.stop) if here else None
-                        pooled.append((len(here), None if one is None else self.layout.pool(one)))
-                    waiting.setdefault(window.text, []).append((window, pooled))
-                    if not _is_whole(window, tokenized):
-                        observe(window)
-                    if _is_complete(waiting[window.text], tokenized[window.text]):
-                        yield window.text, self._merged_rows(waiting.pop(window.text))
+        left_out = {*skipped}
+        for part, stats in self._passes(tokenized, self.torch_engine.token_stats, left_out):
+            if isinstance(stats, str):
+                index = part.windows[0].text
+                yield index, ([None] * len(places[index]), stats)
+                continue
+            for row, window in enumerate(part.windows):
+                if window.text in left_out:
+                    continue
+                first = part.spans[row][0] - window.pooled  # column of the text's first token
+                pooled = []
+                for tokens, _ in places[window.text]:
+                    here = self._in_window(tokens, window)
+                    one = stats.text(row, first + here.start, first + here.stop) if here else None
+                    pooled.append((len(here), None if one is None else self.layout.pool(one)))
+                waiting.setdefault(window.text, []).append((window, pooled))
+                if not _is_whole(window, tokenized):
+                    observe(window)
+                if _is_complete(waiting[window.text], tokenized[window.text]):
+                    yield window.text, (self._merged_rows(waiting.pop(window.text)), None)
 
     def _in_window(self, tokens: range | None, window: Window) -> range:
         """Which of some tokens a window pools, counted from the text's first; None is the suffix's last."""
@@ -571,21 +631,63 @@ class TextReader:
             multiple=self.engine.pad_multiple,
         )
 
+    def _passes(
+        self,
+        tokenized: Sequence[TokenizedText],
+        run: Callable[[TokenBatch], Result],
+        left_out: set[int],
+    ) -> Iterator[tuple[TokenBatch, Result | str]]:
+        """Run the batches of texts, without those in which all texts are left out.
+
+        A batch that fails is run again in halves, so that a text that fails alone is found: then a batch of
+        one window comes with the reason, once, and the text is left out from there on.
+
+        Raises:
+            Exception: Of a pass, where no text has passed yet, or so many in a row have failed that it is not
+                the fault of the texts.
+        """
+        for batch in self._batches(tokenized):
+            if not left_out.issuperset(window.text for window in batch.windows):
+                yield from self._run(batch, run, left_out)
+        if self._failure is not None and not self._passed:
+            raise self._failure
+
     def _run(
-        self, batch: TokenBatch, run: Callable[[TokenBatch], Result]
-    ) -> Iterator[tuple[TokenBatch, Result]]:
-        """Run a batch; where memory runs out, its halves, and later batches are smaller."""
+        self, batch: TokenBatch, run: Callable[[TokenBatch], Result], left_out: set[int]
+    ) -> Iterator[tuple[TokenBatch, Result | str]]:
+        """As ``_passes``, of one batch; where memory runs out later batches are smaller."""
         try:
             stats = run(batch)
-        except RuntimeError as error:
-            if type(error).__name__ != "OutOfMemoryError" or len(batch.windows) == 1:  # torch's
-                raise
-            self.batch_tokens = min(self.batch_tokens, max(1, batch.ids.size // 2))
+        except (RuntimeError, MemoryError, BadModel) as error:
+            if len(batch.windows) == 1:
+                reason = self._failed(error)
+            elif _out_of_memory(error):
+                self.batch_tokens = min(self.batch_tokens, max(1, batch.ids.size // 2))
         else:
+            self._passed, self._failures, self._failure = True, 0, None
             yield batch, stats
             return
-        for half in batch.halves():
-            yield from self._run(half, run)
+        if len(batch.windows) > 1:
+            for half in batch.halves():
+                yield from self._run(half, run, left_out)
+        elif (text := batch.windows[0].text) not in left_out:
+            left_out.add(text)
+            yield batch, reason
+
+    def _failed(self, error: Exception) -> str:
+        """Why a text that fails alone has no numbers.
+
+        Raises:
+            Exception: The error, if it is not the fault of the text.
+        """
+        self._failures += 1
+        if self._failures == _MOST_FAILURES or type(error).__name__ == "AcceleratorError":  # all would fail
+            raise error
+        if not self._passed:
+            self._failure = error
+        if _out_of_memory(error):
+            return "does not fit into memory"
+        return f"cannot be run: {error}"[:_MOST_CHARACTERS]
 
     def _blame(self, text: TokenizedText) -> tuple[str, int] | None:
         """Where a text fails, in words, and the first token that it spoils; the text is run again."""
@@ -705,6 +807,29 @@ def _equal(texts: Sequence[str | None]) -> Iterator[list[int]]:
     for row, text in enumerate(texts):
         rows.setdefault(text, []).append(row)
     yield from rows.values()
+
+
+def _in_order(results: Iterable[tuple[int, Result]], first: int) -> Iterator[Result]:
+    """Results that come with their numbers, in the order of these, from a first one on without a gap.
+
+    Example:
+        >>> list(_in_order([(1, "b"), (0, "a"), (2, "c")], 0))
+        ['a', 'b', 'c']
+    """
+    waiting: dict[int, Result] = {}
+    for number, result in results:
+        waiting[number] = result
+        while first in waiting:
+            yield waiting.pop(first)
+            first += 1
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: on a GPU, in PyTorch's allocator of the CPU, or in OpenVINO."""
+    cause = error.__cause__ or error  # BadModel has one
+    if isinstance(cause, MemoryError) or type(cause).__name__ == "OutOfMemoryError":
+        return True
+    return any(words in str(cause) for words in ("you tried to allocate", "bad_alloc"))
 
 
 class _Recent:
