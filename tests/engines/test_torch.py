@@ -1,8 +1,12 @@
 """Tests engines/torch.py: a batch against each of its texts in a pass of its own, pooled in NumPy."""
 
 import gc
+import os
+import signal
+import subprocess
 import sys
 import weakref
+from contextlib import suppress
 from dataclasses import is_dataclass
 
 import numpy as np
@@ -203,6 +207,36 @@ def test_a_model_that_cannot_run_in_float64_says_so(tiny_of, name, message):
     model = tiny_of(name).double()
     with pytest.raises(BadFeatures, match=message):
         TorchEngine(model, everything(model)).text_stats(batch_of())
+
+
+_FORK = """
+import os
+import torch
+from transformers import AutoModel, LlamaConfig
+from splinelens.engines.torch import run_tokens
+
+torch.set_num_threads(2)
+sizes = {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 1, "num_attention_heads": 4}
+model = AutoModel.from_config(LlamaConfig(**sizes, vocab_size=16)).eval()
+ids = torch.zeros(4, 512, dtype=torch.long)
+run_tokens(model, ids, torch.arange(512)[None])
+child = os.fork()
+if child == 0:
+    run_tokens(model, ids, torch.arange(512)[None])
+    os._exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_process_that_is_forked_after_a_pass_runs_passes_too():
+    """Without the threads of its parent, with which OpenMP waits for ever."""
+    group = subprocess.Popen([sys.executable, "-c", _FORK], stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        assert group.communicate(timeout=60)[0] == b"7\n"
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(group.pid, signal.SIGKILL)
 
 
 def test_a_prompt_that_ran_once_is_seen_by_every_row(tiny_model):

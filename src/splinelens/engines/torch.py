@@ -6,6 +6,7 @@ the same for all texts and attention is causal, so its keys and values are compu
 """
 
 import inspect
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -33,6 +34,10 @@ from splinelens.geometry.walls import nearest_wall
 from splinelens.layers import AttentionCall, watch
 from splinelens.tokens import PAD_MULTIPLE, Positions, TokenBatch, padded
 from splinelens.weights import gate_norms, routed_neurons
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    # A forked process has none of the threads that OpenMP would wait for.
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 _BLOCK = 2**18
 # Numbers of a gate that are reduced at once on a CPU: 1 MB in float32 stays in its cache.
