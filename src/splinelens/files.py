@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from glob import escape
 from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -420,7 +421,9 @@ class RowStore:
     @classmethod
     def beside(cls, output: Path, request: dict[str, Any]) -> "RowStore":  # Any: as in __init__
         """The store of an unfinished run, ``OUTPUT.parts``; the run removes it when ``output`` is written."""
-        return cls(parts_folder(output), request)
+        store = cls(parts_folder(output), request)
+        _remove_temporaries(output)
+        return store
 
     @property
     def chunks(self) -> int:
@@ -692,8 +695,17 @@ def _remove_finished(output: Path) -> None:
     with suppress(OSError, ValueError):  # there is no such file
         if json.loads((folder / "finished.json").read_bytes()) == _crc32(output):
             _remove_store(folder)
+            _remove_temporaries(output)
     with suppress(OSError):  # it is not empty
         folder.rmdir()
+
+
+def _remove_temporaries(output: Path) -> None:
+    """Remove the temporary files of an output that killed runs left; only a run with its store has one."""
+    target = Path(os.path.realpath(output))
+    if len(target.name) <= _NAME_CHARACTERS:  # else they may be those of another output
+        for leftover in target.parent.glob(f".{escape(target.name)}.{'[0-9a-f]' * 8}.tmp"):
+            leftover.unlink(missing_ok=True)
 
 
 def _remove_store(folder: Path) -> None:
