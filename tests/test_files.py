@@ -398,6 +398,28 @@ def test_a_run_that_was_killed_after_its_output_was_written_leaves_no_store(tmp_
     assert (os.listdir(tmp_path), output.read_text()) == (["out.csv"], "done")
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES])
+@pytest.mark.parametrize("call", [1, 2, 3])  # of the chunk, the folder, the line
+def test_after_a_write_that_the_system_refuses_the_run_can_go_on(tmp_path, monkeypatch, number, call):
+    with RowStore(tmp_path, REQUEST) as store:
+        store.append(table(0, 3))
+        calls, plain = [], os.fsync
+
+        def refuse(descriptor):
+            calls.append(descriptor)
+            if len(calls) == call:
+                raise OSError(number, os.strerror(number))
+            plain(descriptor)
+
+        monkeypatch.setattr(os, "fsync", refuse)
+        with pytest.raises(CannotWrite, match="finished rows are kept: free space, and the same command"):
+            store.append(table(3, 6))
+        assert store.rows == 3
+        store.append(table(3, 6))
+    with RowStore(tmp_path, REQUEST) as store:
+        assert store.read().equals(table(0, 6))
+
+
 def test_an_output_that_another_program_wrote_removes_no_rows(tmp_path):
     with RowStore.beside(tmp_path / "out.csv", REQUEST) as store:
         store.append(table(0, 3))

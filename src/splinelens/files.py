@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from glob import escape
 from itertools import takewhile
 from pathlib import Path
@@ -188,8 +189,28 @@ def rows_kept(output: Path) -> int:
 
     Their checksums are compared only when the run continues, so it may redo some.
     """
+    return stored_rows(output).rows
+
+
+@dataclass(frozen=True)
+class StoredRows:
+    """What an unfinished run has stored: rows, those of them with a reason, and when it wrote last."""
+
+    rows: int
+    failed: int
+    last: datetime
+
+
+def stored_rows(output: Path) -> StoredRows:
+    """As ``rows_kept``, with more of what the manifest says; the run may go on meanwhile."""
     folder = parts_folder(output)
-    return sum(chunk.rows for chunk in takewhile(lambda chunk: chunk.has_its_size(folder), _recorded(folder)))
+    chunks = [*takewhile(lambda chunk: chunk.has_its_size(folder), _recorded(folder))]
+    status = _status(folder / _MANIFEST)
+    return StoredRows(
+        sum(chunk.rows for chunk in chunks),
+        sum(chunk.failed for chunk in chunks),
+        datetime.fromtimestamp(0 if status is None else status.st_mtime, UTC),
+    )
 
 
 def checkpoints(rows: Iterable[Row], most: int) -> Iterator[list[Row]]:

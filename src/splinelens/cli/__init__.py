@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from splinelens import __version__
-from splinelens.cli import adapt, detectors, evaluate, export, extract, inspect, models, score, train
+from splinelens.cli import adapt, detectors, evaluate, export, extract, inspect, models, score, status, train
 from splinelens.cli.exits import Command, exits
 
 app = typer.Typer(
@@ -64,6 +64,7 @@ _add(app, "evaluate", evaluate.evaluate)
 _add(app, "adapt", adapt.adapt)
 _add(app, "export", export.export)
 _add(app, "inspect", inspect.inspect)
+_add(app, "status", status.status)
 _add(_models, "list", models.list_)
 _add(_models, "pull", models.pull)
 _add(_models, "check", models.check)
