@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-CHUNKS, ROWS = 4, 3
+CHUNKS, ROWS = 3, 3
 _RUN = f"""
 import json, os, random, shutil, signal, sys, time
 from pathlib import Path
