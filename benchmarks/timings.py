@@ -323,6 +323,7 @@ def main() -> None:
     if arguments.worker:
         work(json.loads(arguments.worker), sys.stdin, sys.stdout)
         return
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
     lists, record = contenders(arguments.detectors, arguments.before), {"machine": machine()}
     texts, labels = jigsaw(arguments.data) if arguments.data else ([], [])
     chosen = [texts[row] for row in np.random.default_rng(0).permutation(len(texts))[: arguments.texts]]
