@@ -97,6 +97,8 @@ def test_a_damaged_graph_in_the_cache_is_made_again(saved, tmp_path, monkeypatch
     (graph,) = (tmp_path / "cache" / "graphs").iterdir()
     (graph / "graph.bin").write_bytes(b"")
     assert Detector.load(saved).score(TEXTS) == before
+    (graph / "tokenizer.json").unlink()
+    assert Detector.load(saved).score(TEXTS) == before
 
 
 def test_a_detector_trained_anew_into_an_exported_folder_is_not_read_with_the_old_graph(

@@ -28,6 +28,7 @@ from splinelens.engines.compiled import (
     PRECISIONS,
     CompiledModel,
     has_gpu,
+    read_record,
     require_runtime,
     runtime_installed,
     runtime_version,
@@ -814,7 +815,11 @@ def _graph_folder(artifact: Artifact) -> Path:
 def _cached_graph(name: str | PathLike[str], target: Path) -> Path:
     """The folder of a detector's graph in the cache, made if it is not there."""
     if target.is_dir():
-        return target
+        try:
+            read_record(target)
+            return target
+        except BrokenArtifact:  # a file is missing or of another version: make it again
+            shutil.rmtree(target)
     _log.warning("compiling %s once, half a minute or more; SPLINELENS_ENGINE=torch does without", name)
     cache = cache_folder()
     reader = Detector.load(name, dtype="float32", device="cpu", engine="torch").reader

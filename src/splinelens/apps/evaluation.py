@@ -47,7 +47,6 @@ from splinelens.report.spans import LEAST, core, words
 from splinelens.report.training import suspects_csv
 from splinelens.texts import Texts, read_texts, text_hashes
 from splinelens.texts.groups import column_groups, mentions, read_terms
-from splinelens.texts.labels import labels_of
 from splinelens.texts.row_groups import RowGroups, row_groups
 from splinelens.tokens import Long
 
@@ -153,7 +152,7 @@ def evaluate(
     if prevalence is not None:
         artifact.at_prevalence(prevalence)
     source = Texts.of(texts)
-    known = _known_labels(artifact, labels, len(source), positive)
+    known = artifact.known_labels(labels, len(source), positive)
     members = None if groups is None else row_groups(groups, source)
     if suspects is not None:
         check_output(Path(suspects), overwrite=overwrite, source=source.source)
@@ -270,28 +269,6 @@ def write_suspects(
         dict(zip(texts.numbers, texts.texts, strict=True)),
     )
     write_text(path, content, errors="backslashreplace", overwrite=overwrite)
-
-
-def _known_labels(
-    artifact: Artifact,
-    labels: Any,  # Any: see labels_of
-    texts: int,
-    positive: str | None,
-) -> np.ndarray:
-    """The labels of a detector's task as 0 and 1, (text,) or (text, label)."""
-    if artifact.task != "binary":
-        if positive is not None:
-            raise BadLabels(f"detector {artifact.name} has several labels; leave out positive")
-        known = labels_of(labels, texts, expected=artifact.labels)
-        if artifact.task == "labels" and known.task != "labels":
-            raise BadLabels(
-                f"detector {artifact.name} has the labels {', '.join(artifact.labels)}; give a column of "
-                "0 and 1 for each"
-            )
-        return known.values
-    known = labels_of(labels, texts, positive=positive, verdicts=(artifact.labels[0], artifact.negative))
-    artifact.require_task(known, "labels")
-    return known.values[:, 0]
 
 
 def run_record(

@@ -1,7 +1,7 @@
 """Export a detector: its artifact and its model as one graph, which runs without PyTorch.
 
-The graph rounds otherwise than PyTorch, so the exported detector is measured again on rows of the user: how
-far its scores are from those of PyTorch in float32, and which thresholds keep the rates on these rows.
+A graph rounds differently from PyTorch. On labeled rows of the user the scores of both are compared, and
+thresholds move where they would flag another number of these rows.
 """
 
 from collections.abc import Iterable
@@ -25,10 +25,9 @@ from splinelens.engines.compiled import (
     require_runtime,
 )
 from splinelens.errors import BadLabels
-from splinelens.features.reader import Progress
+from splinelens.features.reader import Progress, TextReader
 from splinelens.files import results_folder
 from splinelens.texts import Texts
-from splinelens.texts.labels import labels_of
 
 EXPORT_FILES = (*ARTIFACT_FILES, "CARD.md", *GRAPH_FILES)
 """The files of an exported detector."""
@@ -36,16 +35,16 @@ EXPORT_FILES = (*ARTIFACT_FILES, "CARD.md", *GRAPH_FILES)
 
 @dataclass(frozen=True)
 class EngineDifference:
-    """An exported detector beside PyTorch in float32, on the same rows; of several labels for one of them.
+    """Difference between an exported detector and PyTorch in float32 on the same rows, for one label.
 
     Attributes:
         label: The label.
         rows: Rows that both scored.
         auc: AUC of the graph's scores; None if the rows have one class.
-        auc_torch: That of PyTorch's.
+        auc_torch: AUC of PyTorch's scores.
         median: Median absolute difference of the scores.
-        largest: Largest one.
-        verdicts: Rows that fall on the other side of the stored threshold at 5 % false positives.
+        largest: Largest absolute difference of the scores.
+        verdicts: Rows whose verdict at the highest stored false-positive rate, 5 %, is another.
         moved: Thresholds that moved, by false-positive rate: before and after.
     """
 
@@ -117,7 +116,9 @@ def export(
     if (texts is None) != (labels is None):
         raise BadLabels("an export is measured on texts and their labels: give both or neither")
     source = None if texts is None else Texts.of(texts)
-    y = None if source is None else _labels(artifact, labels, len(source), positive)
+    y = None
+    if source is not None:
+        y = artifact.require_labels(artifact.known_labels(labels, len(source), positive), len(source))
     folder = results_folder(output, EXPORT_FILES, overwrite=overwrite)
     existed = folder.is_dir()
     torch = Detector.load(detector, dtype="float32", device="cpu", engine="torch")
@@ -126,19 +127,16 @@ def export(
         with TemporaryDirectory(prefix=".export-", dir=folder) as temporary:
             unmeasured = Path(temporary)
             torch.reader.export_graph(unmeasured, precision)
-            artifact.save(unmeasured)
+            graph = CompiledModel(unmeasured)
             differences: list[EngineDifference] = []
             if source is not None and y is not None:
-                compiled = Detector.load(unmeasured, engine="compiled")
+                reader = TextReader(graph, torch.reader.spec, directions=artifact.directions)
                 scores, _, _ = torch.label_scores(source, progress=progress)
-                exported, _, _ = compiled.label_scores(source)
+                exported, _, _ = Detector(artifact, reader).label_scores(source)
                 artifact, differences = _measured(artifact, y, scores, exported)
-            record = {
-                "engine": CompiledModel(unmeasured).engine_name,
-                "differences": [asdict(one) for one in differences],
-            }
+            record = {"engine": graph.engine_name, "differences": [asdict(one) for one in differences]}
             artifact = replace(artifact, training={**artifact.training, "exported": record})
-            Detector(artifact, torch.reader).save(unmeasured, overwrite=True)
+            Detector(artifact, torch.reader).save(unmeasured)
             for name in EXPORT_FILES:
                 (unmeasured / name).replace(folder / name)
     except BaseException:
@@ -147,13 +145,6 @@ def export(
                 folder.rmdir()
         raise
     return differences
-
-
-def _labels(artifact: Artifact, labels: Any, rows: int, positive: str | None) -> np.ndarray:  # Any: as above
-    """(text, label) 0 and 1."""
-    known = labels_of(labels, rows, positive=positive, verdicts=(artifact.labels[0], artifact.negative))
-    artifact.require_task(known, "labels")
-    return artifact.require_labels(known.values[:, 0] if artifact.task == "binary" else known.values, rows)
 
 
 def _measured(
@@ -191,9 +182,9 @@ def _measured(
 
 
 def _moved(limit: Threshold, old: np.ndarray, new: np.ndarray) -> Threshold:
-    """A threshold that as many rows reach with their new scores as did with their old ones.
+    """The threshold that flags as many rows by their new scores as it did by their old ones.
 
-    It moves only if another number of rows would reach it where it is.
+    It stays where it is if it does so there.
     """
     reached = int((old >= limit.score).sum())
     if reached == int((new >= limit.score).sum()):

@@ -30,7 +30,7 @@ from splinelens.errors import BadDetector, BadFeatures, BadLabels, BrokenArtifac
 from splinelens.files import atomic_write, write_errors
 from splinelens.geometry.directions import Directions
 from splinelens.texts import Labels, text_hashes
-from splinelens.texts.labels import values_shown
+from splinelens.texts.labels import labels_of, values_shown
 
 Task = Literal["binary", "classes", "labels"]
 """One label or not, one of several classes, or any of several labels."""
@@ -346,6 +346,34 @@ class Artifact(Manifest):
                 f"{values_shown(labels.names)}; say which value counts as 1 with --positive VALUE (Python: "
                 "positive=VALUE)"
             )
+
+    def known_labels(self, labels: Any, texts: int, positive: str | None) -> np.ndarray:  # Any: see labels_of
+        """Labels of the detector's task as 0 and 1.
+
+        Args:
+            labels: One value a text, or a column of 0 and 1 for each label; as ``labels_of`` takes them.
+            texts: How many texts there are.
+            positive: The value that counts as 1, of a binary detector.
+
+        Returns:
+            (text,), or (text, label) of a detector of several labels.
+
+        Raises:
+            BadLabels: Labels of another kind, or a ``positive`` for several labels.
+        """
+        if self.task == "binary":
+            known = labels_of(labels, texts, positive=positive, verdicts=(self.labels[0], self.negative))
+            self.require_task(known, "labels")
+            return known.values[:, 0]
+        if positive is not None:
+            raise BadLabels(f"detector {self.name} has several labels; leave out positive")
+        known = labels_of(labels, texts, expected=self.labels)
+        if self.task == "labels" and known.task != "labels":
+            raise BadLabels(
+                f"detector {self.name} has the labels {', '.join(self.labels)}; give a column of 0 and 1 "
+                "for each"
+            )
+        return known.values
 
     def require_labels(self, labels: np.ndarray, texts: int) -> np.ndarray:
         """Validate labels of a number of texts and return them as (text, label).

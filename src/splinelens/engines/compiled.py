@@ -403,7 +403,6 @@ def export_graph(
             model.tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
         except Exception as error:  # of the Rust library, which has no class for it
             raise OSError(str(error)) from error
-    assert str(model.dtype) == str(torch.float32)
     record = GraphRecord(
         GRAPH_FORMAT,
         f"openvino {runtime_version()}",
@@ -478,7 +477,7 @@ def _core() -> Any:  # Any: as above
 
 
 def _openvino() -> Any:  # Any: as above
-    """The runtime; without this, importing it would report the import to its authors."""
+    """Import OpenVINO with its telemetry off: by default it reports each import to its authors."""
     if "openvino" not in sys.modules:
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # then it has a stub
     import openvino
