@@ -11,6 +11,7 @@ from splinelens.detect.calibration import Calibration, calibrate, shifted_score
 from splinelens.detect.curves import reliability
 from splinelens.detect.thresholds import (
     Threshold,
+    moved_threshold,
     proportion_interval,
     score_at_fpr,
     share_interval,
@@ -270,3 +271,32 @@ def test_the_interval_of_a_share_is_wider_where_rows_of_a_group_agree():
 
 def test_a_share_of_none_keeps_its_upper_bound_over_groups():
     assert share_interval(np.zeros(40, dtype=bool), np.arange(40) // 4) == proportion_interval(0, 40)
+
+
+def _stored(score):
+    return Threshold(0.05, score, 0.05, (0.0, 1.0), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("after", "score"),
+    [
+        ([0.1, 0.3, 0.55, 0.9], 0.55),  # a flagged row fell: just down to it
+        ([0.1, 0.65, 0.7, 0.9], np.nextafter(0.65, 1)),  # another one rose: just above it
+        ([0.2, 0.3, 0.61, 0.8], 0.6),  # as many rows as before: it stays
+    ],
+)
+def test_a_threshold_moves_no_further_than_new_scores_make_it(after, score):
+    before, after = np.array([0.1, 0.3, 0.7, 0.9]), np.array(after)
+    moved = moved_threshold(_stored(0.6), before, after)
+    assert moved.score == score
+    assert (after >= moved.score).sum() == 2
+
+
+def test_moved_thresholds_flag_as_many_rows_and_keep_their_order():
+    rng = np.random.default_rng(0)
+    before = rng.uniform(0.1, 0.9, 500)
+    after = before + rng.uniform(-0.05, 0.05, 500)
+    limits = [0.92, 0.85, 0.5, 0.15]
+    moved = [moved_threshold(_stored(limit), before, after).score for limit in limits]
+    assert moved == sorted(moved, reverse=True)
+    assert [(after >= limit).sum() for limit in moved] == [(before >= limit).sum() for limit in limits]

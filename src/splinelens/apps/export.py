@@ -17,7 +17,7 @@ import numpy as np
 from splinelens.apps.detector import Detector
 from splinelens.detect.artifact import ARTIFACT_FILES, Artifact
 from splinelens.detect.shipped import find_artifact
-from splinelens.detect.thresholds import Threshold
+from splinelens.detect.thresholds import moved_threshold
 from splinelens.engines.compiled import (
     GRAPH_FILES,
     CompiledModel,
@@ -157,7 +157,7 @@ def _measured(
     for index, (label, limits) in enumerate(zip(artifact.labels, artifact.thresholds, strict=True)):
         scored = np.isfinite(before[:, index]) & np.isfinite(after[:, index])
         old, new, y = before[scored, index], after[scored, index], labels[scored, index]
-        moved = tuple(_moved(limit, old, new) for limit in limits)
+        moved = tuple(moved_threshold(limit, old, new) for limit in limits)
         both = 0 < y.sum() < len(y)
         gap = np.abs(new - old)
         widest = limits[-1].score
@@ -179,17 +179,3 @@ def _measured(
         )
         stored.append(moved)
     return replace(artifact, thresholds=tuple(stored)), differences
-
-
-def _moved(limit: Threshold, old: np.ndarray, new: np.ndarray) -> Threshold:
-    """The threshold that flags as many rows by their new scores as it did by their old ones.
-
-    It stays where it is if it does so there.
-    """
-    reached = int((old >= limit.score).sum())
-    if reached == int((new >= limit.score).sum()):
-        return limit
-    falling = np.sort(new)[::-1]
-    above = falling[reached - 1] if reached else 1.0
-    below = falling[reached] if reached < len(falling) else 0.0
-    return replace(limit, score=float((above + below) / 2))

@@ -1,6 +1,7 @@
 """Thresholds that keep a false-positive rate, chosen on out-of-fold scores, and intervals of rates."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import exp, log
 from typing import Any
 
@@ -86,6 +87,33 @@ def thresholds(
         rate, interval = rates.pop("false_positive_rate"), rates.pop("false_positive_interval")
         stored.append(Threshold(float(target), score, rate, interval, **rates))
     return stored
+
+
+def moved_threshold(stored: Threshold, before: np.ndarray, after: np.ndarray) -> Threshold:
+    """The nearest threshold that flags as many rows by new scores as the stored one does by old scores.
+
+    For a detector whose scores changed by rounding, as with another engine. Equal scores are flagged together.
+
+    Args:
+        stored: The threshold for the old scores.
+        before: (row,) old scores.
+        after: (row,) new scores.
+
+    Returns:
+        The stored threshold, or one with another score; its rates are those of the old scores.
+
+    Example:
+        >>> stored = Threshold(0.5, 0.7, 0.5, (0.0, 1.0), 1.0)
+        >>> round(moved_threshold(stored, np.array([0.2, 0.8]), np.array([0.1, 0.6])).score, 6)
+        0.6
+    """
+    flagged = int((before >= stored.score).sum())
+    if flagged == int((after >= stored.score).sum()):
+        return stored
+    falling = np.sort(after)[::-1]
+    highest = falling[flagged - 1] if flagged else 1.0
+    lowest = np.nextafter(falling[flagged], 1) if flagged < len(falling) else 0.0
+    return replace(stored, score=float(min(max(stored.score, lowest), highest)))
 
 
 def threshold_between(stored: Sequence[Threshold], rate: float) -> float:
