@@ -92,7 +92,8 @@ def thresholds(
 def moved_threshold(stored: Threshold, before: np.ndarray, after: np.ndarray) -> Threshold:
     """The nearest threshold that flags as many rows by new scores as the stored one does by old scores.
 
-    For a detector whose scores changed by rounding, as with another engine. Equal scores are flagged together.
+    For a detector whose scores changed by rounding, such as by another engine. Equal scores are flagged
+    together.
 
     Args:
         stored: The threshold for the old scores.
