@@ -578,6 +578,26 @@ def read_request(folder: Path) -> dict[str, Any] | None:  # Any: plain JSON valu
     return request if isinstance(request, dict) else None
 
 
+def require_equal_run(
+    output: Path,
+    earlier: dict[str, Any] | None,  # Any: plain JSON values
+    request: dict[str, Any],  # Any: as above
+) -> None:
+    """Refuse to change rows of a finished output that another request decided.
+
+    Raises:
+        CannotResume: The message says which keys differ, or that the output does not hold its request.
+    """
+    if earlier is None:
+        raise CannotResume(
+            f"{output} does not hold the settings of its rows, as Parquet does; write it again"
+        )
+    if different := differences(earlier, request):
+        raise CannotResume(
+            f"{output} holds rows of another run: {'; '.join(different)}. Repeat the command that wrote it"
+        )
+
+
 def differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:  # Any: JSON
     """One phrase for each key whose value differs between two records, such as ``"dtype was 1 and is 2"``.
 

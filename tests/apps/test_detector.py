@@ -236,6 +236,37 @@ def test_scores_written_after_a_kill_are_those_of_one_run(detector, tmp_path, sm
     assert {path.name for path in tmp_path.glob("*.*")} == {whole.name, output.name}
 
 
+@pytest.mark.parametrize("by", ["text", "sentence"])
+def test_texts_that_failed_are_scored_again_on_demand(detector, tmp_path, by):
+    source, texts = tmp_path / "texts.csv", ["you fool", "", "~ you. What a thing.", "so good ~", "the sea"]
+    source.write_text("\n".join(["id,text", *(f"{row},{text}" for row, text in enumerate(texts))]))
+    source, output, whole = read_texts(source, keep=["id"]), tmp_path / "a.parquet", tmp_path / "b.parquet"
+    options = {"by": by, "keep": ["id"], "explain": True}
+    detector.write_scores(source, whole, **options)
+    model, failing = detector.reader.loaded.model, [True]
+    tilde = detector.reader.loaded.tokenizer("~").input_ids[0]
+
+    def fail(module, arguments):
+        if failing and (arguments[0] == tilde).any():
+            raise MemoryError
+
+    model.register_forward_pre_hook(fail)
+    detector.write_scores(source, output, **options)
+    before = pyarrow.parquet.read_table(output)
+    assert before["reason"].to_pylist()[2:4] == ["does not fit into memory"] * 2
+    failing.clear()
+    scored = []
+    detector.write_scores(source, output, **options, retry_failed=True, observe=scored.append)
+    assert [record.row for record in scored] == [2, 3]
+    after = pyarrow.parquet.read_table(output)
+    assert after.equals(pyarrow.parquet.read_table(whole), check_metadata=True)
+    with pytest.raises(CannotResume, match="holds rows of another run: threshold was"):
+        detector.write_scores(source, output, **options, threshold=0.1, retry_failed=True)
+    (tmp_path / "a.csv").write_text("row\n")
+    with pytest.raises(CannotResume, match="does not hold the settings of its rows, as Parquet does"):
+        detector.write_scores(source, tmp_path / "a.csv", **options, retry_failed=True)
+
+
 def test_scores_are_not_written_over_a_file_or_the_input(detector, tmp_path):
     output = tmp_path / "a.csv"
     output.write_text("text\nyou fool\n")

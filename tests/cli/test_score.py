@@ -307,6 +307,14 @@ def test_an_output_that_cannot_be_written_is_refused_before_any_work(score, tmp_
     assert "there is no folder" in score("--text", "a", "-o", tmp_path / "no" / "a.csv", code=1).stderr
 
 
+def test_failed_rows_are_retried_in_parquet_only(score, comments, tmp_path):
+    for more in ([], ["-o", tmp_path / "a.csv"]):
+        assert (
+            "name a .parquet output of an earlier run"
+            in score(comments, "--retry-failed", *more, code=2).stderr
+        )
+
+
 def test_exactly_one_source_is_wanted(score, comments):
     assert "give either a file" in score(code=2).stderr
     assert "give either a file" in score(comments, "--text", "a", code=2).stderr

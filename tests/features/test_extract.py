@@ -352,6 +352,45 @@ def test_an_equal_run_reads_the_table_that_is_there(loaded, tmp_path):
     assert FeatureTable.read(output).provenance == other.provenance != table.provenance
 
 
+@pytest.mark.parametrize("kind", ["prefixes", "spans", "texts"])
+def test_on_demand_texts_that_failed_are_read_again_and_only_these(tiny_llama, wrap, tmp_path, kind):
+    loaded, output = wrap(tiny_llama), tmp_path / "out.parquet"
+    texts = Texts(("you", "~ garden", None, "the sea", "thing ~"), {"id": tuple("abcde")}, "list")
+    spans = [[(0, 3)], [(0, 1), (2, 8)], None, [(0, 3)], [(0, 5)]]
+    more = {"texts": {}, "prefixes": {"prefixes": True}, "spans": {"at": spans}}[kind]
+    run = partial(extract, texts, loaded, **OPTIONS, **more, keep=["id"])
+    whole = run()
+    unk = loaded.tokenizer("~").input_ids[0]
+    failing, read = [True], []
+
+    def fail(module, arguments):
+        ids = arguments[0]
+        read.append(len(ids))
+        if failing and (ids == unk).any():
+            raise MemoryError
+
+    tiny_llama.register_forward_pre_hook(fail)
+    first = run(output=output)
+    missing = set() if kind == "spans" else {"is missing"}
+    assert {reason for reason in first.reasons if reason} == missing | {"does not fit into memory"}
+    again = run(output=output, retry_failed=True)  # as before
+    assert again.reasons == first.reasons
+    failing.clear()
+    read.clear()
+    again = run(output=output, retry_failed=True)
+    assert sum(read) == 2
+    for table in (again, FeatureTable.read(output)):
+        assert table.reasons == whole.reasons
+        assert table.kept.to_pydict() == whole.kept.to_pydict()
+        same(table, whole)
+    read.clear()
+    run(output=output, retry_failed=True)
+    assert read == []  # a missing text stays missing
+    with pytest.raises(CannotResume, match=r"holds rows of another run: eps was 0.1 and is 0.2\. Repeat"):
+        run(output=output, retry_failed=True, eps=0.2)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.parquet"]
+
+
 def test_a_killed_run_resumes_after_its_last_whole_chunk(loaded, tmp_path, small_chunks):
     whole, output = extract(TEXTS, loaded, **OPTIONS), tmp_path / "out.parquet"
     with pytest.raises(KeyboardInterrupt):

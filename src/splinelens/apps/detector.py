@@ -11,9 +11,11 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from os import PathLike
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -44,10 +46,18 @@ from splinelens.errors import (
 )
 from splinelens.features.catalogue import VERSION
 from splinelens.features.extract import provenance
-from splinelens.features.reader import Progress, TextFeatures, TextReader
+from splinelens.features.reader import Progress, TextFeatures, TextReader, can_retry
 from splinelens.features.spec import FeatureSpec
+from splinelens.features.table import read_provenance
 from splinelens.features.validation import check_batch_tokens
-from splinelens.files import RowStore, check_output, checkpoints, results_folder, write_text
+from splinelens.files import (
+    RowStore,
+    check_output,
+    checkpoints,
+    require_equal_run,
+    results_folder,
+    write_text,
+)
 from splinelens.models import Fingerprint, LoadedModel, load_model
 from splinelens.models.cache import cache_folder, publish, working_folder
 from splinelens.models.load import require_unset
@@ -415,6 +425,7 @@ class Detector:
         by: By = "text",
         keep: Sequence[str] = (),
         overwrite: bool = False,
+        retry_failed: bool = False,
         progress: Progress | None = None,
         observe: Callable[[TextScore], object] = lambda record: None,
     ) -> None:
@@ -423,14 +434,17 @@ class Detector:
         Until the file is written, finished records are kept in the folder ``OUTPUT.parts``. ``output``
         ends in one of ``report.scores.FORMATS``; one that exists is replaced with ``overwrite`` only, and
         the file that the texts were read from never. The columns of ``texts`` that are named in ``keep``
-        stand after ``row``. ``progress`` is called as texts are finished, and
-        ``observe`` with every record, in order; all else, with its errors, is as in ``score``.
+        stand after ``row``. With ``retry_failed`` those texts of a finished .parquet are read again that did
+        not fit into memory or whose forward pass raised; all other rows stay. ``progress`` is called as texts
+        are finished, and ``observe`` with every record that is scored or was kept of a stopped run, in order;
+        all else, with its errors, is as in ``score``.
 
         Raises:
             MissingColumn: ``texts`` have no column of ``keep``.
             BadTexts: ``output`` has another ending, or a column of ``keep`` has the name of one of ours.
             OutputExists: ``output`` exists without ``overwrite``, or is a folder or the input.
-            CannotResume: ``OUTPUT.parts`` holds records of another run.
+            CannotResume: ``OUTPUT.parts`` holds records of another run, or with ``retry_failed`` the output
+                does, or does not hold its settings.
             CannotWrite: The disk is full or the file may not be written.
         """
         import pyarrow as pa
@@ -438,7 +452,7 @@ class Detector:
         artifact = self.at_prevalence(prevalence).artifact
         source, output = Texts.of(texts), Path(output)
         check_ending(output)
-        check_output(output, overwrite=overwrite, source=source.source)
+        check_output(output, overwrite=overwrite or retry_failed, source=source.source)
         kept = source.keep(keep)
         check_kept(kept.columns)
         limits = dict(zip(artifact.labels, artifact.limits(fpr, threshold), strict=True))
@@ -453,6 +467,28 @@ class Detector:
             "abstains": [artifact.min_tokens, artifact.min_score],
         }
 
+        settings: dict[str, Any] = {  # Any: of several types
+            "explain": explain,
+            "fpr": fpr,
+            "threshold": threshold,
+            "prevalence": prevalence,
+            "by": by,
+        }
+        labels = () if artifact.task == "binary" else artifact.labels
+        write = partial(
+            write_scores,
+            provenance=request,
+            labels=labels,
+            kept=kept,
+            top_words=bool(explain),
+            by_sentence=by == "sentence",
+        )
+        if retry_failed and output.is_file():
+            require_equal_run(output, read_provenance(output), request)
+            retrying = replace(self, reader=self.reader.retrying())
+            retrying._retry(source, output, request, settings, write, progress, observe)
+            return
+
         def stored() -> Iterator[TextScore]:
             for chunk in store:
                 for line in chunk["record"].to_pylist():
@@ -463,33 +499,46 @@ class Detector:
                 observe(record)
             if progress and store.rows:
                 progress(store.rows, sum(len(text or "") for text in source.texts[: store.rows]))
-            fresh = self.scores(
-                source,
-                explain=explain,
-                fpr=fpr,
-                threshold=threshold,
-                prevalence=prevalence,
-                by=by,
-                start=store.rows,
-                progress=progress,
-            )
+            fresh = self.scores(source, **settings, start=store.rows, progress=progress)
             for chunk in checkpoints(fresh, self.reader.chunk):
                 lines = pa.table({"record": [record.to_json() for record in chunk]})
                 store.append(lines, failed=sum(record.reason is not None for record in chunk))
                 for record in chunk:
                     observe(record)
-            labels = () if artifact.task == "binary" else artifact.labels
-            write_scores(
-                stored(),
-                output,
-                request,
-                labels,
-                kept=kept,
-                top_words=bool(explain),
-                by_sentence=by == "sentence",
-                overwrite=overwrite,
-                opened=store.finish,
-            )
+            write(stored(), output, overwrite=overwrite, opened=store.finish)
+
+    def _retry(
+        self,
+        source: Texts,
+        output: Path,
+        request: dict[str, Any],  # Any: plain JSON values
+        settings: dict[str, Any],  # Any: of several types
+        write: Callable[..., None],
+        progress: Progress | None,
+        observe: Callable[[TextScore], object],
+    ) -> None:
+        """Score the texts again that can be retried, in the place of their rows of a finished Parquet file."""
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        table = parquet.read_table(output)
+        failed = [row for row, reason in enumerate(table["reason"].to_pylist()) if can_retry(reason)]
+        if not failed:
+            return
+        with (
+            RowStore.beside(output, request | {"retried": len(failed)}) as store,
+            TemporaryDirectory() as name,
+        ):
+            records = []
+            for record in self.scores(source.at(failed), **settings, progress=progress):
+                records.append(replace(record, row=failed[record.row]))
+                observe(records[-1])
+            write(records, Path(name) / "again.parquet")
+            again = parquet.read_table(Path(name) / "again.parquet")
+            rows = np.arange(len(table))
+            rows[failed] = len(table) + np.arange(len(failed))
+            with store.finish(output) as temporary:
+                parquet.write_table(pa.concat_tables([table, again]).take(rows), temporary)
 
     def evaluate(
         self,

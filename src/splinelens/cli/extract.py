@@ -25,6 +25,7 @@ def extract(
         Path, typer.Option("--output", "-o", help="The Parquet file to write.", metavar="FILE")
     ],
     overwrite: options.Overwrite = False,
+    retry_failed: options.RetryFailed = False,
     column: options.Column = None,
     keep: options.Keep = "",
     model: options.Model = "smollm2-135m",
@@ -75,7 +76,7 @@ def extract(
     numbers = options.layer_numbers(layers)
     if output.suffix != ".parquet":
         raise typer.BadParameter(f"{output} does not end in .parquet", param_hint="--output")
-    check_output(output, overwrite=overwrite, source=file)
+    check_output(output, overwrite=overwrite or retry_failed, source=file)
     from splinelens.features.table import FeatureTable
 
     kept = options.kept_columns(keep)
@@ -121,6 +122,7 @@ def extract(
                 trust_remote_code=trust_remote_code,
                 output=output,
                 overwrite=overwrite,
+                retry_failed=retry_failed,
                 progress=progress,
             )
     except KeyboardInterrupt as stop:

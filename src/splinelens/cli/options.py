@@ -264,6 +264,14 @@ Overwrite = Annotated[
         help="Replace what exists at the output; else it is refused. A stopped run still continues.",
     ),
 ]
+RetryFailed = Annotated[
+    bool,
+    typer.Option(
+        "--retry-failed",
+        help="Of a finished Parquet output, read those texts again that did not fit into memory or whose "
+        "forward pass raised; all other rows stay.",
+    ),
+]
 Seed = Annotated[
     int,
     typer.Option("--seed", metavar="N", min=0, max=2**32 - 1, help="Seed of the random number generators."),

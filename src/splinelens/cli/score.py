@@ -118,6 +118,7 @@ def score(
         ),
     ] = None,
     overwrite: options.Overwrite = False,
+    retry_failed: options.RetryFailed = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Score texts, and say which words fired.
@@ -155,8 +156,10 @@ def score(
         raise typer.BadParameter("name a label", param_hint="--explain-label")
     if as_json and output:
         raise typer.BadParameter("give --json or --output, not both", param_hint="--json")
+    if retry_failed and (output is None or output.suffix != ".parquet"):
+        raise typer.BadParameter("name a .parquet output of an earlier run", param_hint="--retry-failed")
     if output:
-        check_output(output, overwrite=overwrite, source=file)
+        check_output(output, overwrite=overwrite or retry_failed, source=file)
     else:
         require_stdout(", or name a file with -o")
     kept = options.kept_columns(keep)
@@ -222,6 +225,7 @@ def score(
                     **settings,
                     keep=kept,
                     overwrite=overwrite,
+                    retry_failed=retry_failed,
                     progress=progress,
                     observe=tally.add,
                 )

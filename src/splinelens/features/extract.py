@@ -17,11 +17,11 @@ from splinelens import __version__
 from splinelens.anatomy import anatomy_of
 from splinelens.engines.compiled import CompiledModel
 from splinelens.errors import CannotWrite, NoTokens
-from splinelens.features.reader import At, Progress, TextFeatures, TextReader
+from splinelens.features.reader import At, Progress, TextFeatures, TextReader, can_retry
 from splinelens.features.spec import FeatureSpec
 from splinelens.features.table import FeatureTable, joined, read_provenance
 from splinelens.features.validation import check_at, check_batch_tokens
-from splinelens.files import RowStore, check_output, checkpoints
+from splinelens.files import RowStore, check_output, checkpoints, require_equal_run
 from splinelens.geometry.directions import Directions
 from splinelens.models import LoadedModel
 from splinelens.models.load import load_up_to
@@ -55,6 +55,7 @@ def extract(
     trust_remote_code: bool = False,
     output: str | PathLike[str] | None = None,
     overwrite: bool = False,
+    retry_failed: bool = False,
     progress: Progress | None = None,
 ) -> FeatureTable:
     """Read the features of texts with a frozen model.
@@ -93,6 +94,8 @@ def extract(
         output: Also write the table here, to a name that ends in ``.parquet``; a killed run resumes, and a
             table of an equal run is read instead.
         overwrite: Replace another file that is at ``output``; else it is refused.
+        retry_failed: Of a table of an equal run at ``output``, read those texts again that did not fit into
+            memory or whose forward pass raised; all other rows stay.
         progress: Called with the texts and characters that were read since the last call.
 
     Returns:
@@ -107,7 +110,7 @@ def extract(
             without the suffix that it needs, or prefixes whose rows would not fit into memory.
         BadModel: The model cannot be loaded, or an option of loading is given for a loaded one.
         OutputExists: ``output`` exists and is no table of an equal run, or is a folder or the input.
-        CannotResume: ``output`` has parts of another run.
+        CannotResume: ``output`` has parts of another run, or with ``retry_failed`` is a table of another run.
         CannotWrite: ``output`` cannot be written.
 
     Example:
@@ -133,7 +136,7 @@ def extract(
     check_batch_tokens(batch_tokens)
     places = check_at(at, texts, suffix=suffix, prefixes=prefixes)
     FeatureTable.check_kept(texts.keep(keep).columns, prefixes=prefixes, spans=_are_spans(places))
-    check_table_output(output, texts, spec, prefixes=prefixes, at=places, overwrite=overwrite)
+    check_table_output(output, texts, spec, prefixes=prefixes, at=places, overwrite=overwrite or retry_failed)
     loaded = load_up_to(
         model,
         spec.layers,
@@ -151,6 +154,7 @@ def extract(
         keep=keep,
         output=output,
         overwrite=overwrite,
+        retry_failed=retry_failed,
         progress=progress,
     )
 
@@ -215,6 +219,7 @@ def read_table(
     keep: Sequence[str] = (),
     output: str | PathLike[str] | None = None,
     overwrite: bool = False,
+    retry_failed: bool = False,
     progress: Progress | None = None,
 ) -> FeatureTable:
     """As ``extract``, with a reader that is ready and may be used again; ``at`` as ``check_at`` gives it.
@@ -223,7 +228,7 @@ def read_table(
         NoTokens: There are no texts.
         BadFeatures: The rows of prefixes would not fit into memory.
         OutputExists: ``output`` exists and is no table of an equal run, or is a folder or the input.
-        CannotResume: ``output`` has parts of another run.
+        CannotResume: As in ``extract``.
         CannotWrite: ``output`` cannot be written.
     """
     if not len(texts):
@@ -237,7 +242,11 @@ def read_table(
         read = read_chunks(reader, texts, request, prefixes=prefixes, at=at, progress=progress)
         return _with_columns(joined([*read]), kept)
     path = Path(output)
-    if read_provenance(path) == request:
+    older = read_provenance(path)
+    if retry_failed and path.is_file():
+        require_equal_run(path, older, request)
+        return _retried(reader.retrying(), texts, FeatureTable.read(path), path, at=at, progress=progress)
+    if older == request:
         return FeatureTable.read(path)
     check_output(path, overwrite=overwrite, source=texts.source)
     with RowStore.beside(path, request) as store:
@@ -250,6 +259,40 @@ def read_table(
         with store.finish(path, overwrite=overwrite) as temporary:
             table.write_parquet(temporary)
     return table
+
+
+def _retried(
+    reader: TextReader,
+    texts: Texts,
+    table: FeatureTable,
+    path: Path,
+    *,
+    at: At | None,
+    progress: Progress | None,
+) -> FeatureTable:
+    """The table, written again with new rows of the texts that can be retried; the other rows stay."""
+    text = np.arange(len(table)) if table.text is None else table.text
+    failed = np.unique(text[[can_retry(reason) for reason in table.reasons]])
+    if not len(failed):
+        return table
+    chosen = texts.at(failed.tolist())
+    places = at if at is None or isinstance(at, str) else [at[row] for row in failed]
+    prefixes, record = table.prefix is not None, table.provenance
+    with RowStore.beside(path, record | {"retried": len(failed)}) as store:
+        again = joined(
+            [*read_chunks(reader, chosen, record, prefixes=prefixes, at=places, progress=progress)]
+        )
+        if again.text is not None:
+            again = replace(again, text=failed[again.text])
+        kept = np.flatnonzero(~np.isin(text, failed))
+        order = np.argsort(
+            np.concatenate([text[kept], failed if again.text is None else again.text]), kind="stable"
+        )
+        whole = joined([table.rows(kept), again]).rows(order)
+        whole = _with_columns(whole, texts.keep(record.get("keep", ())))
+        with store.finish(path) as temporary:
+            whole.write_parquet(temporary)
+    return whole
 
 
 def _with_columns(table: FeatureTable, kept: Texts) -> FeatureTable:

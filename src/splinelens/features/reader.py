@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -65,6 +66,7 @@ Progress = Callable[[int, int], None]
 Also while a long text is read: with no text, and its share of the characters.
 """
 
+_NO_MEMORY, _NO_PASS = "does not fit into memory", "cannot be run: "
 _MOST_FAILURES = 16
 _MOST_CHARACTERS = 300  # of a reason
 _MAX_PREFIX_BYTES = 4 * 2**30  # the rows of all prefixes of a chunk are in memory together
@@ -147,6 +149,7 @@ class TextReader:
         self._chunks = 1 if on_cpu else 4
         self._passed, self._failures = False, 0  # whether a pass has succeeded, and texts that failed since
         self._failure: Exception | None = None
+        self._most_failures: int | None = _MOST_FAILURES
         if isinstance(loaded, CompiledModel):
             self._bind_graph(loaded, directions)
             return
@@ -184,6 +187,12 @@ class TextReader:
         self.max_tokens = self._window(record.prompt_tokens)
         self.spec = replace(self.spec, max_tokens=self.max_tokens)
         self.engine = CompiledEngine(loaded)
+
+    def retrying(self) -> "TextReader":
+        """The same reader for texts that failed before: even if all fail again, each is a row with a reason."""
+        reader = copy(self)
+        reader._most_failures = None
+        return reader
 
     def export_graph(self, folder: Path, precision: Precision = "float32") -> None:
         """Write what this reader computes of whole texts as one graph, for ``CompiledModel``.
@@ -649,7 +658,7 @@ class TextReader:
         for batch in self._batches(tokenized):
             if not left_out.issuperset(window.text for window in batch.windows):
                 yield from self._run(batch, run, left_out)
-        if self._failure is not None and not self._passed:
+        if self._failure is not None and not self._passed and self._most_failures is not None:
             raise self._failure
 
     def _run(
@@ -681,13 +690,15 @@ class TextReader:
             Exception: The error, if it is not the fault of the text.
         """
         self._failures += 1
-        if self._failures == _MOST_FAILURES or type(error).__name__ == "AcceleratorError":  # all would fail
+        if (
+            self._failures == self._most_failures or type(error).__name__ == "AcceleratorError"
+        ):  # all would fail
             raise error
         if not self._passed:
             self._failure = error
         if _out_of_memory(error):
-            return "does not fit into memory"
-        return f"cannot be run: {error}"[:_MOST_CHARACTERS]
+            return _NO_MEMORY
+        return f"{_NO_PASS}{error}"[:_MOST_CHARACTERS]
 
     def _blame(self, text: TokenizedText) -> tuple[str, int] | None:
         """Where a text fails, in words, and the first token that it spoils; the text is run again."""
@@ -754,6 +765,16 @@ class TextReader:
                 "features (spline7, attention_id), fewer layers or fewer texts at once, or follow each text "
                 "with splinelens.Stream"
             )
+
+
+def can_retry(reason: str | None) -> bool:
+    """Whether a text may have numbers when it is read again: memory ran out, or its forward pass raised.
+
+    Example:
+        >>> can_retry("does not fit into memory"), can_retry("is empty")
+        (True, False)
+    """
+    return reason is not None and (_NO_MEMORY in reason or _NO_PASS in reason)
 
 
 def _layout(

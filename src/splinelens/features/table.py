@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,6 +120,20 @@ class FeatureTable:
             start += column.size
         more = " ..." if len(self.names) > 12 else ""
         raise BadFeatures(f"no column {name!r}; it has {', '.join(self.names[:12])}{more}")
+
+    def rows(self, rows: np.ndarray) -> "FeatureTable":
+        """These rows, in this order; ``rows`` are their indices."""
+        return replace(
+            self,
+            values=self.values[rows],
+            tokens=self.tokens[rows],
+            cut=self.cut[rows],
+            reasons=tuple(self.reasons[row] for row in rows.tolist()),
+            text=None if self.text is None else self.text[rows],
+            prefix=None if self.prefix is None else self.prefix[rows],
+            kept=None if self.kept is None else self.kept.take(rows),
+            spans=None if self.spans is None else self.spans[rows],
+        )
 
     def write(self, path: str | PathLike[str], *, overwrite: bool = False) -> None:
         """Write Parquet; a reader sees either the whole file or none.
