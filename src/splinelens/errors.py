@@ -18,6 +18,7 @@
     |   |-- BrokenArtifact   a file of the artifact is missing, cut or of another schema
     |   |-- WrongModel       the detector was made for another model, prompt or catalogue
     |   `-- NotExplainable   the score does not split into one number per token
+    |-- BadCluster           Ray is missing, or its cluster cannot run what it is given
     `-- CannotWrite          the disk is full, or a file is not writable or in use
         `-- OutputExists     the output exists, or is the input or a folder
 
@@ -88,6 +89,10 @@ class WrongModel(BadDetector):
 
 class NotExplainable(BadDetector):
     """A detector whose score does not split into one number per token."""
+
+
+class BadCluster(SplinelensError):
+    """Ray is not installed, no cluster answers, or its actors die."""
 
 
 class CannotWrite(SplinelensError):

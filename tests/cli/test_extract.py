@@ -1,6 +1,7 @@
 """Tests ``cli/extract.py``: the table it writes, and that a stopped run goes on to the identical one."""
 
 import errno
+import sys
 
 import numpy as np
 import pyarrow.ipc
@@ -230,3 +231,10 @@ def same(one, other):
     first, second = FeatureTable.read(one), FeatureTable.read(other)
     np.testing.assert_array_equal(first.values, second.values)
     return first.names == second.names and first.provenance == second.provenance
+
+
+@pytest.mark.parametrize("address", [["--ray"], ["--ray", "auto"], ["--ray", "head:6379"], ["--ray=local"]])
+def test_a_cluster_needs_ray_and_its_address_may_be_left_out(run, comments, tmp_path, monkeypatch, address):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    result = run("extract", *address, comments, "-o", tmp_path / "a.parquet", "-c", "comment", code=1)
+    assert "Ray, which is not installed: pip install 'splinelens[scale]'" in result.stderr

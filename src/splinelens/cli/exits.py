@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 OURS, USAGE, STOPPED = 1, 2, 130
+_RAY_ADDRESS = re.compile(r"auto|local|[\w.-]+:\d+")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _Options = ParamSpec("_Options")
 
@@ -84,11 +85,17 @@ def exits(command: Callable[_Options, None]) -> Callable[_Options, None]:
 class Command(TyperCommand):
     """A command that says in our words which value of an option is wrong and what is accepted.
 
-    Newer versions of typer parse with pydantic and show pydantic's words, which leave the value out.
+    Newer versions of typer parse with pydantic and show pydantic's words, which leave the value out. No
+    version has options whose value may be left out: ``--ray`` without an address is ``--ray=local``.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # Any: the context of click or of typer
         """The words that are left after the options, as typer has it."""
+        following = [*args[1:], ""]
+        args = [
+            "--ray=local" if word == "--ray" and not _RAY_ADDRESS.fullmatch(after) else word
+            for word, after in zip(args, following, strict=True)
+        ]
         try:
             return super().parse_args(ctx, args)
         except typer.BadParameter as error:

@@ -51,6 +51,7 @@ def extract(
     delimiter: options.Delimiter = None,
     no_header: options.NoHeader = False,
     device: options.Device = None,
+    ray: options.Ray = None,
     revision: options.Revision = None,
     dtype: options.Dtype = "float32",
     trust_remote_code: options.TrustRemoteCode = False,
@@ -71,6 +72,7 @@ def extract(
       splinelens extract - -o features.parquet --prompt "Is this rude?\n"
       splinelens extract story.txt -o a.parquet -f attention_id --prefixes
       splinelens extract marked.csv -o words.parquet --column comment --at spans
+      splinelens extract comments.csv -o features.parquet --column comment --ray
       splinelens extract a.csv -o b.parquet --suffix "\nRude? Answer:" --at answer
     """
     numbers = options.layer_numbers(layers)
@@ -123,6 +125,7 @@ def extract(
                 output=output,
                 overwrite=overwrite,
                 retry_failed=retry_failed,
+                ray=ray,
                 progress=progress,
             )
     except KeyboardInterrupt as stop:

@@ -164,6 +164,15 @@ Dtype = Annotated[
 Device = Annotated[
     str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda:0, ... Default: the GPU, if any.")
 ]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="[ADDRESS]",
+        help="Read on a Ray cluster, an actor a processor or GPU: auto (it runs here) or HOST:PORT. Without "
+        "an address one is started on this machine.",
+    ),
+]
 TrustRemoteCode = Annotated[
     bool,
     typer.Option("--trust-remote-code", help="Run Python that comes with the model. Only if you trust it."),

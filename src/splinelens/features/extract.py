@@ -4,8 +4,9 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import groupby, islice, repeat
 from os import PathLike
 from pathlib import Path
@@ -16,12 +17,13 @@ import numpy as np
 from splinelens import __version__
 from splinelens.anatomy import anatomy_of
 from splinelens.engines.compiled import CompiledModel
-from splinelens.errors import CannotWrite, NoTokens
+from splinelens.errors import BadCluster, CannotWrite, NoTokens
+from splinelens.features.cluster import Cluster, connected
 from splinelens.features.reader import At, Progress, TextFeatures, TextReader, can_retry
 from splinelens.features.spec import FeatureSpec
 from splinelens.features.table import FeatureTable, joined, read_provenance
 from splinelens.features.validation import check_at, check_batch_tokens
-from splinelens.files import RowStore, check_output, checkpoints, require_equal_run
+from splinelens.files import RowStore, check_output, checkpoints, differences, require_equal_run
 from splinelens.geometry.directions import Directions
 from splinelens.models import LoadedModel
 from splinelens.models.load import load_up_to
@@ -56,6 +58,7 @@ def extract(
     output: str | PathLike[str] | None = None,
     overwrite: bool = False,
     retry_failed: bool = False,
+    ray: str | None = None,
     progress: Progress | None = None,
 ) -> FeatureTable:
     """Read the features of texts with a frozen model.
@@ -96,6 +99,8 @@ def extract(
         overwrite: Replace another file that is at ``output``; else it is refused.
         retry_failed: Of a table of an equal run at ``output``, read those texts again that did not fit into
             memory or whose forward pass raised; all other rows stay.
+        ray: Read on the actors of a Ray cluster, one a processor or GPU: ``local`` starts one on this
+            machine, ``auto`` is the one that runs here, ``HOST:PORT`` that of a head node.
         progress: Called with the texts and characters that were read since the last call.
 
     Returns:
@@ -109,6 +114,8 @@ def extract(
         BadFeatures: Names or layers that do not exist, an option that cannot be, ``at`` with prefixes or
             without the suffix that it needs, or prefixes whose rows would not fit into memory.
         BadModel: The model cannot be loaded, or an option of loading is given for a loaded one.
+        BadCluster: ``ray`` without Ray, without a cluster that answers, or with a model in memory or
+            ``retry_failed``.
         OutputExists: ``output`` exists and is no table of an equal run, or is a folder or the input.
         CannotResume: ``output`` has parts of another run, or with ``retry_failed`` is a table of another run.
         CannotWrite: ``output`` cannot be written.
@@ -137,26 +144,36 @@ def extract(
     places = check_at(at, texts, suffix=suffix, prefixes=prefixes)
     FeatureTable.check_kept(texts.keep(keep).columns, prefixes=prefixes, spans=_are_spans(places))
     check_table_output(output, texts, spec, prefixes=prefixes, at=places, overwrite=overwrite or retry_failed)
-    loaded = load_up_to(
+    if ray is not None and isinstance(model, LoadedModel):
+        raise BadCluster("a model in memory cannot be sent to a Ray cluster; give its name or folder")
+    if ray is not None and retry_failed:
+        raise BadCluster("failed texts are read again on this machine; leave --ray out (in Python ray=)")
+    load = partial(
+        _load_reader,
         model,
-        spec.layers,
+        spec,
+        directions,
+        batch_tokens=batch_tokens,
         revision=revision,
-        device=device,
         dtype=dtype,
         trust_remote_code=trust_remote_code,
     )
-    reader = TextReader(loaded, spec, batch_tokens=batch_tokens, directions=directions)
-    return read_table(
-        reader,
-        texts,
-        prefixes=prefixes,
-        at=places,
-        keep=keep,
-        output=output,
-        overwrite=overwrite,
-        retry_failed=retry_failed,
-        progress=progress,
-    )
+    write: dict[str, Any] = {  # Any: of several types
+        "prefixes": prefixes,
+        "at": places,
+        "keep": keep,
+        "output": output,
+        "overwrite": overwrite,
+        "progress": progress,
+    }
+    if ray is None:
+        return read_table(load(device=device), texts, retry_failed=retry_failed, **write)
+    with connected(ray, device) as cluster:
+        load = partial(load, device=cluster.device)
+        reads = json.loads(cluster.call(partial(_description, load)))
+        base = reads["provenance"] | {"texts": len(texts), "data_hash": texts.data_hash}
+        chunks = partial(_cluster_chunks, cluster, load, reads["chunk"], texts)
+        return _table(_request(base, texts, prefixes, places, keep), chunks, texts, **write)
 
 
 def check_table_output(
@@ -231,29 +248,67 @@ def read_table(
         CannotResume: As in ``extract``.
         CannotWrite: ``output`` cannot be written.
     """
+    request = _request(provenance(reader, texts), texts, prefixes, at, keep)
+    if retry_failed and output is not None and Path(output).is_file():
+        path = Path(output)
+        require_equal_run(path, read_provenance(path), request)
+        return _retried(reader.retrying(), texts, FeatureTable.read(path), path, at=at, progress=progress)
+    return _table(
+        request,
+        partial(read_chunks, reader, texts),
+        texts,
+        prefixes=prefixes,
+        at=at,
+        keep=keep,
+        output=output,
+        overwrite=overwrite,
+        progress=progress,
+    )
+
+
+def _request(
+    base: dict[str, Any],  # Any: plain JSON values
+    texts: Texts,
+    prefixes: bool,
+    at: At | None,
+    keep: Sequence[str],
+) -> dict[str, Any]:  # Any: as above
+    """The provenance of a reader and texts with what else decides the rows of a table."""
     if not len(texts):
         raise NoTokens(f"{texts.source} has no texts; give at least one")
     kept = texts.keep(keep)
     FeatureTable.check_kept(kept.columns, prefixes=prefixes, spans=_are_spans(at))
-    request = provenance(reader, texts) | ({"prefixes": True} if prefixes else {})
+    request = base | ({"prefixes": True} if prefixes else {})
     request |= {} if at is None else {"at": _recorded(at)}
-    request |= {"keep": [*kept.columns], "columns_hash": kept.columns_hash} if keep else {}
+    return request | ({"keep": [*kept.columns], "columns_hash": kept.columns_hash} if keep else {})
+
+
+def _table(
+    request: dict[str, Any],  # Any: plain JSON values
+    chunks: Callable[..., Iterator[FeatureTable]],
+    texts: Texts,
+    *,
+    prefixes: bool,
+    at: At | None,
+    keep: Sequence[str],
+    output: str | PathLike[str] | None,
+    overwrite: bool,
+    progress: Progress | None,
+) -> FeatureTable:
+    """The table of a request, from what reads its chunks, which is called as ``read_chunks`` after texts."""
+    kept = texts.keep(keep)
     if output is None:
-        read = read_chunks(reader, texts, request, prefixes=prefixes, at=at, progress=progress)
+        read = chunks(request, prefixes=prefixes, at=at, progress=progress)
         return _with_columns(joined([*read]), kept)
     path = Path(output)
-    older = read_provenance(path)
-    if retry_failed and path.is_file():
-        require_equal_run(path, older, request)
-        return _retried(reader.retrying(), texts, FeatureTable.read(path), path, at=at, progress=progress)
-    if older == request:
+    if read_provenance(path) == request:
         return FeatureTable.read(path)
     check_output(path, overwrite=overwrite, source=texts.source)
     with RowStore.beside(path, request) as store:
         done = store.rows
         if done and (prefixes or _are_spans(at)):
             done = store.read()["text"][-1].as_py() + 1
-        for chunk in read_chunks(reader, texts, request, done, prefixes=prefixes, at=at, progress=progress):
+        for chunk in chunks(request, done, prefixes=prefixes, at=at, progress=progress):
             store.append(chunk.to_arrow(), failed=int((~chunk.ok).sum()))
         table = _with_columns(FeatureTable.from_arrow(store.read()), kept)
         with store.finish(path, overwrite=overwrite) as temporary:
@@ -374,6 +429,102 @@ def read_chunks(
             yield _prefix_table(reader, features, request)
         else:
             yield _text_table(reader, features, request, None if isinstance(at, str) else at)
+
+
+def _load_reader(
+    model: str | PathLike[str] | LoadedModel,
+    spec: FeatureSpec,
+    directions: Directions | None,
+    *,
+    batch_tokens: int | None,
+    revision: str | None,
+    device: str | None,
+    dtype: str | None,
+    trust_remote_code: bool,
+) -> TextReader:
+    """A model with the blocks that a spec needs, ready to read."""
+    loaded = load_up_to(
+        model,
+        spec.layers,
+        revision=revision,
+        device=device,
+        dtype=dtype,
+        trust_remote_code=trust_remote_code,
+    )
+    return TextReader(loaded, spec, batch_tokens=batch_tokens, directions=directions)
+
+
+def _description(load: Callable[[], TextReader]) -> bytes:
+    """The provenance of a reader, without texts, and the size of its chunks, as JSON."""
+    reader = load()
+    reads = {"provenance": provenance(reader, Texts((), {}, "no texts")), "chunk": reader.chunk}
+    return json.dumps(reads).encode()
+
+
+def _cluster_chunks(
+    cluster: Cluster,
+    load: Callable[[], TextReader],
+    size: int,
+    texts: Texts,
+    request: dict[str, Any],  # Any: as in read_chunks
+    done: int = 0,
+    *,
+    prefixes: bool,
+    at: At | None,
+    progress: Progress | None,
+) -> Iterator[FeatureTable]:
+    """As ``read_chunks`` on a cluster; a shard is a chunk of the reader, and comes as one table."""
+    import pyarrow as pa
+
+    report = progress or (lambda texts, characters: None)
+    if done:
+        report(done, sum(len(text or "") for text in texts.texts[:done]))
+    shards: list[dict[str, Any]] = [  # Any: plain JSON values
+        {
+            "start": start,
+            "done": max(done - start, 0),
+            "texts": texts.texts[start : start + size],
+            "at": at if at is None or isinstance(at, str) else at[start : start + size],
+        }
+        for start in range(done // size * size, len(texts), size)
+    ]
+    run = partial(_shard_table, request=request, prefixes=prefixes)
+    for shard, table in zip(shards, cluster.map(load, run, shards), strict=True):
+        fresh = shard["texts"][shard["done"] :]
+        report(len(fresh), sum(len(text or "") for text in fresh))
+        if table:
+            yield FeatureTable.from_arrow(pa.ipc.open_stream(table).read_all())
+
+
+def _shard_table(
+    reader: TextReader,
+    shard: dict[str, Any],  # Any: as _cluster_chunks makes it
+    request: dict[str, Any],  # Any: as in read_chunks
+    prefixes: bool,
+) -> bytes:
+    """The table of a shard in Arrow's format for streams; nothing if no text of it has a span.
+
+    Raises:
+        BadCluster: This machine would read other numbers than the one that was asked first.
+    """
+    import pyarrow as pa
+
+    texts = Texts(tuple(shard["texts"]), {}, "shard")
+    here = provenance(reader, texts) | {key: request[key] for key in ("texts", "data_hash")}
+    if different := differences({key: request[key] for key in here}, json.loads(json.dumps(here))):
+        raise BadCluster(
+            f"machines of the Ray cluster differ: {'; '.join(different)}; install the same there"
+        )
+    chunks = [*read_chunks(reader, texts, request, shard["done"], prefixes=prefixes, at=shard["at"])]
+    if not chunks:
+        return b""
+    table = joined(chunks)
+    if table.text is not None:
+        table = replace(table, text=table.text + shard["start"])
+    arrow, sink = table.to_arrow(), pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, arrow.schema) as writer:
+        writer.write_table(arrow)
+    return sink.getvalue().to_pybytes()
 
 
 def _text_table(

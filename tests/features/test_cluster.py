@@ -1,0 +1,85 @@
+"""Tests features/cluster.py: a cluster of Ray whose actors are killed gives every row, once, in order."""
+
+import os
+import signal
+from functools import partial
+
+import numpy as np
+import psutil
+import pytest
+
+from splinelens.errors import BadCluster, BadFeatures
+from splinelens.features.cluster import connected
+from splinelens.features.extract import extract
+from splinelens.features.reader import CHUNK
+from splinelens.files import rows_kept
+from splinelens.models import load_model
+
+ray = pytest.importorskip("ray")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray sets options that it deprecates
+TEXTS = [f"text {number} of the garden" for number in range(2 * CHUNK)] + [None, "", "\ud800"]
+
+
+def test_an_address_where_nothing_answers_is_refused_at_once():
+    words = r"no Ray cluster answers at '127.0.0.1:1' .* 'ray start --head'"
+    with pytest.raises(BadCluster, match=words), connected("127.0.0.1:1"):
+        pass
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A cluster with place for one actor, which ``connected`` uses while it runs."""
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    with connected("local", "cpu") as cluster:
+        yield cluster
+    ray.shutdown()
+
+
+def test_shards_of_an_actor_that_dies_run_again_and_come_in_order(cluster, tmp_path):
+    def run(log, shard):
+        with log.open("a") as file:
+            file.write(f"{shard}\n")
+        if shard == 2 and log.read_text().count("2\n") == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if shard == 5:
+            raise BadFeatures("shard 5 cannot be")
+        return bytes([shard])
+
+    results = cluster.map(partial(type(tmp_path), tmp_path / "log"), run, range(6))
+    assert [next(results) for _ in range(5)] == [bytes([shard]) for shard in range(5)]
+    with pytest.raises(BadFeatures, match=r"^shard 5 cannot be$"):
+        next(results)
+    assert sorted((tmp_path / "log").read_text().split()) == ["0", "1", "2", "2", "3", "4", "5"]
+
+
+def test_a_stopped_run_goes_on_with_actors_that_are_killed_to_the_table_of_an_uninterrupted_one(
+    cluster, folder, tmp_path
+):
+    left = iter(range(CHUNK + 1))
+
+    def stop(texts, characters):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+
+    def kill(texts, characters):
+        for process in psutil.Process().children(recursive=True):
+            if process.name().startswith("ray::MapWorker"):
+                process.kill()
+
+    run = partial(extract, TEXTS, folder, features="margins", layers=[0], max_tokens=64)
+    whole = run(device="cpu", output=tmp_path / "whole.parquet")
+    output = tmp_path / "features.parquet"
+    with pytest.raises(KeyboardInterrupt):
+        run(device="cpu", output=output, progress=stop)
+    assert rows_kept(output)
+    table = run(ray="local", output=output, progress=kill)
+    assert table.provenance == whole.provenance
+    assert table.reasons == whole.reasons
+    np.testing.assert_array_equal(table.values, whole.values)
+
+
+def test_what_cannot_run_on_a_cluster_is_refused(folder, cluster):
+    with pytest.raises(BadCluster, match=r"no GPU; .* give --device cpu"), connected("auto", "cuda"):
+        pass
+    with pytest.raises(BadCluster, match=r"model in memory .* give its name or folder"):
+        extract(["a"], load_model(folder), ray="local")
