@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -344,15 +345,27 @@ class TextReader:
         """
         self._passed |= done > 0
         report, recent = progress or (lambda texts, characters: None), _Recent()
-        for start in range(done // self.chunk * self.chunk, len(texts), self.chunk):
-            chunk, first = texts[start : start + self.chunk], max(done, start)
-            finished = self._finished(function, chunk, start, first, recent, locate, prefixes, report)
+
+        def read(start: int) -> tuple[int, list[str | None], list[list[int]], list[TokenizedText]]:
+            chunk = texts[start : start + self.chunk]
+            equal = [[row] for row in range(len(chunk))] if prefixes else _equal(chunk)
+            distinct = [chunk[rows[0]] for rows in equal]
+            return start, distinct, equal, self.tokenize(distinct)
+
+        starts = range(done // self.chunk * self.chunk, len(texts), self.chunk)
+        for start, distinct, equal, tokenized in _one_ahead(read, starts):
+            first = max(done, start)
+            finished = self._finished(
+                function, distinct, equal, tokenized, start, first, recent, locate, prefixes, report
+            )
             yield from _in_order(finished, first)
 
     def _finished(
         self,
         function: Callable[[TextFeatures], Result],
-        chunk: Sequence[str | None],
+        distinct: Sequence[str | None],
+        equal: Sequence[Sequence[int]],
+        tokens_of: Sequence[TokenizedText],
         start: int,
         first: int,
         recent: "_Recent",
@@ -362,18 +375,19 @@ class TextReader:
     ) -> Iterator[tuple[int, Result]]:
         """Index and result of the texts of a chunk from ``first`` on, as soon as they are finished."""
         run: list[str | None] = []
+        tokenized: list[TokenizedText] = []
         unread: list[list[int]] = []  # the indices of each text that is run
-        for equal in [[row] for row in range(len(chunk))] if prefixes else _equal(chunk):
-            text, rows = chunk[equal[0]], [start + row for row in equal if start + row >= first]
+        for text, tokens, own_rows in zip(distinct, tokens_of, equal, strict=True):
+            rows = [start + row for row in own_rows if start + row >= first]
             known = recent.get(text)
             if known is None:
                 run.append(text)
+                tokenized.append(tokens)
                 unread.append(rows)
             elif rows:
                 results = [(row, function(replace(known, index=row))) for row in rows]
                 report(len(rows), len(rows) * len(text or ""))
                 yield from results
-        tokenized = self.tokenize(run)
         if prefixes:
             self._check_memory(tokenized, start)
         advance = _Advance(run, tokenized, report)
@@ -822,12 +836,30 @@ def _reads(spec: FeatureSpec, directions: Directions | None) -> str:
     return hashlib.sha256(json.dumps([chosen, digest], sort_keys=True).encode()).hexdigest()
 
 
-def _equal(texts: Sequence[str | None]) -> Iterator[list[int]]:
+def _equal(texts: Sequence[str | None]) -> list[list[int]]:
     """The rows of each text, in the order of their first."""
     rows: dict[str | None, list[int]] = {}
     for row, text in enumerate(texts):
         rows.setdefault(text, []).append(row)
-    yield from rows.values()
+    return list(rows.values())
+
+
+def _one_ahead(function: Callable[[int], Result], items: Sequence[int]) -> Iterator[Result]:
+    """As ``map``, with the next item computed in a thread while the caller works on the one before.
+
+    Example:
+        >>> list(_one_ahead(lambda item: item * item, range(4)))
+        [0, 1, 4, 9]
+    """
+    if len(items) < 2:
+        yield from map(function, items)
+        return
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(function, items[0])
+        for item in items[1:]:
+            result, waiting = waiting.result(), thread.submit(function, item)
+            yield result
+        yield waiting.result()
 
 
 def _in_order(results: Iterable[tuple[int, Result]], first: int) -> Iterator[Result]:
