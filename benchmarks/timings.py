@@ -1,13 +1,15 @@
 """Speed of every engine beside the code before, and beside a BERT: paired timings, as JSON and a table.
 
     git worktree add ../before COMMIT
-    python benchmarks/timings.py --data DIR [--before ../before/src] [--only one many two cold auc] [--detectors NAME ...] -o timings.json
+    python benchmarks/timings.py --data DIR [--before ../before/src] [--only one many ...] [--detectors NAME ...] -o timings.json
 
 Each contender runs in a process of its own, which waits while another works; they take turns, so that a machine that
-slows down slows all of them, and ratios are those of one turn. ``one`` is a comment of 30 tokens, warm, from text to
-verdict, and the forward pass alone of a bert-base with random weights on 30 tokens; ``many`` Jigsaw test comments of
-any length, BERT in batches without padding of equal length; ``two`` the same comments by two processes at once;
-``cold`` the command in a new process; ``auc`` the test rows with each engine. Median and 10th to 90th percentile.
+slows down slows all of them, and ratios are those of one turn. ``one`` is a comment of 30 tokens, warm (each turn
+begins with calls that are not timed), from text to verdict, and the forward pass alone of a bert-base with random
+weights on 30 tokens; ``many`` Jigsaw test comments of any length, BERT in batches without padding of equal length;
+``two`` the same comments by two processes at once; ``extract`` the seven features of every layer into a file, beside
+the bare forward pass of the same batches; ``cold`` the command in a new process; ``auc`` the test rows with each
+engine. Median and 10th to 90th percentile.
 """
 
 import argparse
@@ -32,6 +34,7 @@ SENTENCE = (
     "maps and globes upstairs."
 )
 """30 tokens of the default model."""
+PRECISIONS = ("float32", "bfloat16", "int8")
 
 
 @dataclass(eq=False)
@@ -89,6 +92,8 @@ def work(options: dict[str, Any], requests: TextIO, answers: TextIO) -> None:  #
     detector = None
     if options["detector"] == "bert":
         run = bert(options["dtype"])
+    elif options["detector"] in ("extract", "pass"):
+        run = reading(options["detector"])
     else:
         from splinelens import Detector
 
@@ -102,6 +107,8 @@ def work(options: dict[str, Any], requests: TextIO, answers: TextIO) -> None:  #
             records = detector.score(request["texts"])
             answer: Any = [record.score for record in records]  # Any: plain JSON values
         else:
+            for _ in range(request["warm"]):
+                run(request["texts"])
             began = time.perf_counter()
             for _ in range(request["times"]):
                 run(request["texts"])
@@ -127,13 +134,46 @@ def bert(dtype: str) -> Callable[[Sequence[str]], None]:
     return run
 
 
+def reading(what: str) -> Callable[[Sequence[str]], None]:
+    """Extraction of the seven features into a file, or the bare forward pass of the same batches."""
+    import torch
+
+    from splinelens import extract, load_model
+    from splinelens.engines.torch import run_tokens
+    from splinelens.tokens import batches, tokenize
+
+    loaded = load_model("smollm2-135m")
+
+    def bare(texts: Sequence[str]) -> None:
+        for batch in batches(tokenize(texts, loaded.tokenizer, max_tokens=512), max_tokens=512):
+            run_tokens(loaded.model, torch.from_numpy(batch.ids), torch.from_numpy(batch.positions))
+
+    def whole(texts: Sequence[str]) -> None:
+        with TemporaryDirectory() as folder:
+            extract(texts, loaded, output=Path(folder) / "table.parquet")
+
+    return whole if what == "extract" else bare
+
+
+def padding(texts: Sequence[str]) -> float:
+    """Share of the tokens of a detector's batches that are padding."""
+    from splinelens import Detector
+
+    reader = Detector.load("toxicity-fast", engine="compiled").reader
+    read = run = 0
+    for start in range(0, len(texts), reader.chunk):
+        for batch in reader.batches(reader.tokenize(texts[start : start + reader.chunk])):
+            read, run = read + int(batch.mask.sum()), run + batch.mask.size
+    return 1 - read / run
+
+
 def contenders(names: Sequence[str], before: Path | None) -> dict[str, list[Contender]]:
     """Those of each detector, its own code before first; then BERT."""
     lists = {}
     for name in names:
         own = [
             Contender(f"{name}, {engine} {dtype}", {"detector": name, "engine": engine, "dtype": dtype})
-            for engine, dtype in (("torch", "float32"), ("compiled", "float32"), ("compiled", "bfloat16"))
+            for engine, dtype in (("torch", "float32"), *(("compiled", dtype) for dtype in PRECISIONS))
         ]
         if before is not None:
             own.insert(0, Contender(f"{name}, code before", {"detector": name}, before))
@@ -145,12 +185,14 @@ def contenders(names: Sequence[str], before: Path | None) -> dict[str, list[Cont
     return lists
 
 
-def turns(who: Sequence[Contender], texts: Sequence[str], count: int, times: int) -> dict[str, list[float]]:
-    """Seconds of each turn of each contender; two turns before warm up."""
+def turns(
+    who: Sequence[Contender], texts: Sequence[str], count: int, times: int = 1, warm: int = 0
+) -> dict[str, list[float]]:
+    """Seconds of each turn of each contender; two turns before warm up, and calls at the start of each."""
     seconds: dict[str, list[float]] = {one.name: [] for one in who}
     for turn in range(count + 2):
         for one in who if turn % 2 else reversed(who):
-            taken = one.ask(what="time", texts=list(texts), times=times)
+            taken = one.ask(what="time", texts=list(texts), times=times, warm=warm)
             if turn >= 2:
                 seconds[one.name].append(taken)
     return seconds
@@ -188,7 +230,7 @@ def jigsaw(folder: Path) -> tuple[list[str], list[int]]:
 def two_at_once(make: Callable[[], Contender], texts: Sequence[str], count: int) -> list[float]:
     """Texts a second of two processes together, divided by that of one."""
     first, second = make(), make()
-    request = {"what": "time", "texts": list(texts), "times": 1}
+    request = {"what": "time", "texts": list(texts), "times": 1, "warm": 0}
     for one in (first, second):
         one.ask(**request)
     found = []
@@ -301,6 +343,11 @@ def lines(record: dict[str, Any]) -> list[str]:  # Any: plain JSON values
             ]
             shown.append("| " + " | ".join([name, f"{value:.3g}", *cells]) + " |")
         shown.append("")
+    if "many" in record:
+        shown.append(f"- many, share of padding: {record['many']['padding']:.3f}")
+    if "extract" in record:
+        share = record["extract"]["ratios"]["pass"]["extract"]
+        shown.append(f"- extract, tokens/s / those of the bare pass: {json.dumps(share)}")
     for what in ("two", "cold", "auc"):
         for name, row in record.get(what, {}).items():
             shown.append(f"- {what}, {name}: {json.dumps(row)}")
@@ -313,7 +360,7 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, help="folder of the evaluation data")
     parser.add_argument("--before", type=Path, help="src of a checkout to compare with")
-    parser.add_argument("--only", nargs="+", default=["one", "many", "two", "cold", "auc"])
+    parser.add_argument("--only", nargs="+", default=["one", "many", "two", "extract", "cold", "auc"])
     parser.add_argument("--texts", type=int, default=2000, help="comments of many")
     parser.add_argument("--detectors", nargs="+", default=["toxicity-fast", "toxicity"])
     parser.add_argument("--turns", type=int, default=10)
@@ -333,12 +380,13 @@ def main() -> None:
         arguments.output.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
 
     if "one" in arguments.only:
-        seconds = turns(everyone, [SENTENCE], max(40, arguments.turns), 5)
+        seconds = turns(everyone, [SENTENCE], max(20, arguments.turns), times=20, warm=10)
         record["one"] = {"seconds": seconds, "ratios": ratios(seconds)}
         keep()
     if "many" in arguments.only:
-        seconds = turns(everyone, chosen, arguments.turns, 1)
+        seconds = turns(everyone, chosen, arguments.turns)
         record["many"] = {"texts": len(chosen), "seconds": seconds, "ratios": ratios(seconds)}
+        record["many"]["padding"] = padding(chosen)
         keep()
     for one in everyone:
         one.close()
@@ -353,6 +401,12 @@ def main() -> None:
             )
             for one in lists[arguments.detectors[0]]
         }
+    if "extract" in arguments.only:
+        both = [Contender(name, {"detector": name}) for name in ("pass", "extract")]
+        seconds = turns(both, chosen[:100], arguments.turns)
+        record["extract"] = {"texts": 100, "seconds": seconds, "ratios": ratios(seconds)}
+        for one in both:
+            one.close()
     if "cold" in arguments.only:
         record["cold"] = cold(arguments.turns)
     if "auc" in arguments.only:

@@ -83,7 +83,7 @@ def test_a_graph_is_made_once_and_auto_then_finds_it(saved, tmp_path, monkeypatc
     [
         ({"engine": "fast"}, "engine 'fast' is not one of auto, torch, compiled"),
         ({"engine": "compiled", "device": "cuda:0"}, "runs on the CPU"),
-        ({"engine": "compiled", "dtype": "float16"}, "has float32 and bfloat16, not float16"),
+        ({"engine": "compiled", "dtype": "float16"}, "has float32, bfloat16, int8, not float16"),
     ],
 )
 def test_an_engine_that_cannot_run_is_refused(exported, options, message):

@@ -71,6 +71,7 @@ def exported(tmp_path_factory):
 def test_a_graph_gives_the_numbers_and_tokens_of_pytorch(exported, family):
     reader, graph = exported(family)
     assert graph.columns == reader.columns
+    assert reader.engine.model.config._attn_implementation in ("sdpa", "eager")  # as it was
     for ours, theirs in zip(graph.read(TEXTS, locate=True), reader.read(TEXTS, locate=True), strict=True):
         assert (ours.reason, ours.tokens, ours.cut) == (theirs.reason, theirs.tokens, theirs.cut)
         scale = np.abs(theirs.values).max() if theirs.reason is None else 1
@@ -87,6 +88,21 @@ def test_a_text_has_the_same_numbers_by_itself_and_in_a_batch(exported):
     for text, together in zip(TEXTS, graph.read(TEXTS), strict=True):
         (single,) = graph.read([text])
         np.testing.assert_allclose(single.values, together.values, rtol=1e-4, atol=1e-5)
+
+
+def test_weights_of_8_bits_change_numbers_by_their_rounding(exported, tmp_path):
+    reader, graph = exported("llama")
+    reader.export_graph(tmp_path, "int8")
+    assert (tmp_path / "graph.bin").stat().st_size < 0.6 * (graph.loaded.folder / "graph.bin").stat().st_size
+    stored = TextReader(CompiledModel(tmp_path), reader.spec)
+    rounded = TextReader(CompiledModel(graph.loaded.folder, "int8"), reader.spec)
+    for exact, one, other in zip(*(r.read(TEXTS) for r in (graph, stored, rounded)), strict=True):
+        if exact.reason is None:
+            scale = np.abs(exact.values).max()
+            assert 1e-4 * scale < np.abs(one.values - exact.values).max() < 0.05 * scale
+            np.testing.assert_allclose(one.values, other.values, rtol=1e-5, atol=1e-5 * scale)
+    with pytest.raises(BadFeatures, match="has weights of 8 bits: leave float32 out"):
+        CompiledModel(tmp_path, "float32")
 
 
 def test_directions_are_in_the_graph(tmp_path):
@@ -177,7 +193,7 @@ def test_a_cut_or_changed_file_is_refused_by_name(folder, name):
 def test_a_folder_of_another_version_is_refused(folder):
     record = json.loads((folder / "graph.json").read_text())
     (folder / "graph.json").write_text(json.dumps(record | {"format": 9}))
-    with pytest.raises(BrokenArtifact, match="has format 9, and this version reads 2"):
+    with pytest.raises(BrokenArtifact, match="has format 9, and this version reads 3"):
         read_record(folder)
 
 
@@ -202,7 +218,7 @@ def test_a_reader_of_a_graph_can_be_pickled(exported):
 
 
 def test_another_precision_is_refused_with_those_that_there_are():
-    with pytest.raises(BadFeatures, match="has float32 and bfloat16, not float16"):
+    with pytest.raises(BadFeatures, match="has float32, bfloat16, int8, not float16"):
         check_precision("float16")
 
 

@@ -125,7 +125,7 @@ class Detector:
             device: Such as ``cpu`` or ``cuda:0``; without it the GPU if there is one.
             dtype: Number type of the weights, such as ``bfloat16``; None takes the one that the detector was
                 fitted with. Another one moves scores by its rounding, not the thresholds. The compiled engine
-                multiplies in it: ``float32``, its default, or ``bfloat16``.
+                multiplies in it: ``float32``, its default, ``bfloat16``, or ``int8``, with weights of 8 bits.
             batch_tokens: Tokens of a batch, padding included; None takes 1,024 on a CPU, else 4,096.
             engine: ``compiled`` runs one graph on the CPU, that of an exported detector or one that is made
                 at the first use, in half a minute, and cached; it needs OpenVINO. ``auto`` takes it where

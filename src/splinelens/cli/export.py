@@ -24,7 +24,8 @@ def export(
         str,
         typer.Option(
             "--dtype",
-            help="In which matrices are multiplied: float32, or bfloat16 where the processor is made for it.",
+            help="In which matrices are multiplied: float32; bfloat16, where the processor is made for it; "
+            "int8, with weights of 8 bits.",
             metavar="TYPE",
         ),
     ] = "float32",

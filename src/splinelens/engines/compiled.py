@@ -6,6 +6,7 @@ neither PyTorch nor transformers.
 """
 
 import hashlib
+import importlib
 import json
 import logging
 import sys
@@ -18,7 +19,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -38,10 +39,10 @@ if TYPE_CHECKING:
     from splinelens.engines.torch import TextStats, TorchEngine
     from splinelens.models import LoadedModel
 
-Precision = Literal["float32", "bfloat16"]
-"""Number type in which the runtime multiplies matrices; weights are stored in float32."""
+Precision = Literal["float32", "bfloat16", "int8"]
+"""Number type in which the runtime multiplies matrices; ``int8`` also stores the weights in 8 bits."""
 
-PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 GRAPH_FILES = ("graph.json", "graph.xml", "graph.bin", "embeddings.npy", "tokenizer.json")
 """The files of an exported graph."""
@@ -73,7 +74,7 @@ class GraphRecord:
         model: Name of the model.
         revision: Its commit, if it came from a hub.
         fingerprint: Of the model, in the number type of the graph's weights.
-        precision: Number type of the matrix products if no other is asked for.
+        precision: Number type of the matrix products if no other is asked for; the only one, if it is int8.
         prompt_tokens: Tokens of the prompt before each text.
         positions: Positions that one pass can use; None without a limit.
         columns: The columns.
@@ -171,6 +172,8 @@ class CompiledModel:
         self.record = read_record(folder)
         self.verified = ThreadPoolExecutor(1).submit(verify, folder, self.record)
         self.folder, self.precision = folder, check_precision(precision or self.record.precision)
+        if self.record.precision == "int8" != self.precision:
+            raise BadFeatures(f"{folder} has weights of 8 bits: leave {precision} out, or export it in that")
         self.name, self.revision = self.record.model, self.record.revision
         self.device = "cpu"
         self.fingerprint = Fingerprint.from_dict(self.record.fingerprint)
@@ -254,7 +257,10 @@ class CompiledEngine:
 
     @cached_property
     def _graph(self) -> Any:  # Any: openvino has no types
-        return _core().read_model(str(self.model.folder / "graph.xml"))
+        graph = _core().read_model(str(self.model.folder / "graph.xml"))
+        if self.model.precision == "int8" != self.model.record.precision:
+            _round_weights(graph)
+        return graph
 
     @cached_property
     def _located(self) -> Any:  # Any: as above
@@ -263,7 +269,7 @@ class CompiledEngine:
     def _compile(self, graph: Any) -> Any:  # Any: as above
         hints = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[self.model.precision],
+            "INFERENCE_PRECISION_HINT": "bf16" if self.model.precision == "bfloat16" else "f32",
             "ENABLE_CPU_PINNING": False,  # two processes would share one core
         }
         return _core().compile_model(graph, "CPU", hints)
@@ -303,7 +309,7 @@ def check_precision(precision: str) -> Precision:
     known = [name for name in PRECISIONS if name == precision]
     if not known:
         raise BadFeatures(
-            f"the compiled engine has {' and '.join(PRECISIONS)}, not {precision}; give one of these"
+            f"the compiled engine has {', '.join(PRECISIONS)}, not {precision}; give one of these"
         )
     if known[0] == "bfloat16" and "BF16" not in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise BadFeatures("this processor does not multiply in bfloat16; use float32")
@@ -367,7 +373,7 @@ def export_graph(
         model: The model of the engine.
         reads: Recorded, see ``GraphRecord``.
         folder: Where the files are written; it exists.
-        precision: Recorded as the one to use.
+        precision: Recorded as the one to use; ``int8`` rounds the weights.
 
     Raises:
         BadFeatures: The runtime is not installed, a column has a pooling that windows do not give, or the
@@ -394,6 +400,8 @@ def export_graph(
         port.get_tensor().set_names({name})
     for port, name in zip(graph.outputs, ("values", "source"), strict=True):
         port.get_tensor().set_names({name})
+    if precision == "int8":
+        _round_weights(graph)
     with write_errors(folder):
         try:
             _openvino().save_model(graph, folder / "graph.xml", compress_to_fp16=False)
@@ -451,6 +459,26 @@ def _traced(
             f"{name} cannot be compiled ({type(error).__name__}: {str(error).strip().splitlines()[0]}); "
             "use the torch engine"
         ) from error
+
+
+def _round_weights(graph: Any) -> None:  # Any: as above
+    """Round the weights of a graph to 8 bits, with one scale for each output of a matrix product.
+
+    The runtime keeps them so, and multiplies in 8 bits with a scale for every 32 inputs of a token.
+    """
+    operators = importlib.import_module("openvino.opset13")
+    for product in graph.get_ops():
+        if product.get_type_name() != "MatMul":
+            continue
+        constant, transposed = product.input_value(1).get_node(), product.get_attributes()["transpose_b"]
+        if constant.get_type_name() != "Constant" or len(constant.get_output_shape(0)) != 2:
+            continue
+        weight = constant.get_data()
+        scale = np.abs(weight).max(axis=int(transposed), keepdims=True) / np.float32(127)
+        scale[scale == 0] = 1
+        rounded = operators.constant(np.rint(weight / scale).astype(np.int8))
+        restored = operators.multiply(operators.convert(rounded, "f32"), operators.constant(scale))
+        product.input(1).replace_source_output(restored.output(0))
 
 
 @contextmanager

@@ -200,7 +200,7 @@ class TextReader:
 
         Args:
             folder: It exists.
-            precision: Recorded as the one to use.
+            precision: Recorded as the one to use; ``int8`` rounds the weights.
 
         Raises:
             BadFeatures: The features or the architecture cannot be compiled, the model is not in float32 on a
@@ -230,11 +230,11 @@ class TextReader:
             for column, pooling in zip(layout.columns, poolings, strict=True)
         ]
         export_graph(engine, named, gather, loaded, _reads(self.spec, layout.directions), folder, precision)
-        self._require_equal(
-            TextReader(CompiledModel(folder, "float32"), self.spec, directions=layout.directions)
-        )
+        exact = None if precision == "int8" else "float32"
+        graph = TextReader(CompiledModel(folder, exact), self.spec, directions=layout.directions)
+        self._require_equal(graph, tolerance=1e-3 if exact else 0.1)
 
-    def _require_equal(self, graph: "TextReader") -> None:
+    def _require_equal(self, graph: "TextReader", tolerance: float) -> None:
         """Refuse a graph that gives other numbers: a model may use its token ids besides their embeddings."""
         words = len(graph.engine.embeddings) if isinstance(graph.engine, CompiledEngine) else 0
         tokens = min(9, self.max_tokens)
@@ -243,11 +243,11 @@ class TextReader:
         (ours,), (theirs,) = (
             [
                 reader.layout.values(reader.engine.text_stats(batch), [tokens] * 2)
-                for batch in reader._batches(texts)
+                for batch in reader.batches(texts)
             ]
             for reader in (graph, self)
         )
-        if not np.allclose(ours, theirs, rtol=1e-3, atol=1e-3 * np.abs(theirs).max()):
+        if not np.allclose(ours, theirs, rtol=tolerance, atol=tolerance * np.abs(theirs).max()):
             raise BadFeatures(
                 f"{self.loaded.name} cannot be compiled: its graph gives other numbers; use the torch engine"
             )
@@ -285,6 +285,19 @@ class TextReader:
             long=self.spec.long,
             normalize=self.spec.normalize,
             max_text_tokens=self.spec.max_text_tokens,
+        )
+
+    def batches(self, tokenized: Sequence[TokenizedText]) -> Iterator[TokenBatch]:
+        """The batches that tokenized texts are run in."""
+        return batches(
+            tokenized,
+            max_tokens=self.max_tokens,
+            batch_tokens=self.batch_tokens,
+            offset=self.engine.prompt.length,
+            prompt=self.prompt,
+            suffix=self.suffix,
+            side=self.side,
+            multiple=self.engine.pad_multiple,
         )
 
     def read(
@@ -642,18 +655,6 @@ class TextReader:
             rows.append(self.layout.values(_merged(states), [count])[0] if count else None)
         return rows
 
-    def _batches(self, tokenized: Sequence[TokenizedText]) -> Iterator[TokenBatch]:
-        return batches(
-            tokenized,
-            max_tokens=self.max_tokens,
-            batch_tokens=self.batch_tokens,
-            offset=self.engine.prompt.length,
-            prompt=self.prompt,
-            suffix=self.suffix,
-            side=self.side,
-            multiple=self.engine.pad_multiple,
-        )
-
     def _passes(
         self,
         tokenized: Sequence[TokenizedText],
@@ -669,7 +670,7 @@ class TextReader:
             Exception: Of a pass, where no text has passed yet, or so many in a row have failed that it is not
                 the fault of the texts.
         """
-        for batch in self._batches(tokenized):
+        for batch in self.batches(tokenized):
             if not left_out.issuperset(window.text for window in batch.windows):
                 yield from self._run(batch, run, left_out)
         if self._failure is not None and not self._passed and self._most_failures is not None:
@@ -729,7 +730,7 @@ class TextReader:
     def _failing(self, text: TokenizedText, start: int, stop: int) -> int | None:
         """The first layer that fails when some tokens of a text are run."""
         part = TokenizedText(text.ids[start:stop], text.offsets[start:stop], stop - start)
-        (batch,) = self._batches([part])
+        (batch,) = self.batches([part])
         return self.torch_engine.failing_layer(batch)
 
     def _nonfinite_reason(self, rows: np.ndarray, blame: tuple[str, int] | None) -> str:
