@@ -247,20 +247,48 @@ def two_at_once(make: Callable[[], Contender], texts: Sequence[str], count: int)
     return found
 
 
-def cold(count: int) -> dict[str, Any]:  # Any: plain JSON values
-    """Seconds and peak memory of the command in a new process, with each engine and with an exported folder."""
-    results = {}
+def cold(count: int, python: str | None) -> dict[str, Any]:  # Any: plain JSON values
+    """Seconds and peak memory of the command in a new process, with each engine and with exported folders.
+
+    Args:
+        count: Runs of each, after one that is not timed.
+        python: Of an environment without PyTorch, for the exported folders; its size is recorded.
+    """
+    results: dict[str, Any] = {}  # Any: plain JSON values
+    slim = sys.executable if python is None else python
+    if python is not None:
+        prefix = subprocess.run(
+            [python, "-c", "import sys; print(sys.prefix)"], capture_output=True, text=True, check=True
+        )
+        files = [
+            file
+            for file in Path(prefix.stdout.strip()).rglob("*")
+            if file.is_file() and not file.is_symlink()
+        ]
+        results["environment_mb"] = sum(file.stat().st_blocks * 512 for file in files) / 1e6
     with TemporaryDirectory() as folder:
-        exported = Path(folder) / "fast"
         base = [sys.executable, "-m", "splinelens"]
         environment = {**os.environ, "PYTHONPATH": str(HERE / "src"), "HF_HUB_OFFLINE": "1"}
-        subprocess.run([*base, "export", "toxicity-fast", "-o", exported, "-q"], check=True, env=environment)
-        for name, detector, engine in (
-            ("exported folder", exported, "auto"),
-            ("compiled engine, graph cached", "toxicity-fast", "compiled"),
-            ("torch", "toxicity-fast", "torch"),
+        exported = [Path(folder) / dtype for dtype in PRECISIONS]
+        for path in exported:
+            export = [*base, "export", "toxicity-fast", "-o", path, "--dtype", path.name, "-q"]
+            subprocess.run(export, check=True, env=environment)
+        for name, detector, engine, interpreter in (
+            *((f"exported, {path.name}", path, "auto", slim) for path in exported),
+            ("compiled engine, graph cached", "toxicity-fast", "compiled", sys.executable),
+            ("torch", "toxicity-fast", "torch", sys.executable),
         ):
-            command = [*base, "score", "--detector", str(detector), "--text", "Have a nice day.", "--json"]
+            command = [
+                interpreter,
+                "-m",
+                "splinelens",
+                "score",
+                "--detector",
+                str(detector),
+                "--text",
+                "Have a nice day.",
+                "--json",
+            ]
             seconds, peaks = [], []
             for run in range(count + 1):
                 began = time.perf_counter()
@@ -363,6 +391,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=["one", "many", "two", "extract", "cold", "auc"])
     parser.add_argument("--texts", type=int, default=2000, help="comments of many")
     parser.add_argument("--detectors", nargs="+", default=["toxicity-fast", "toxicity"])
+    parser.add_argument("--python", help="interpreter of an environment without PyTorch, for cold")
     parser.add_argument("--turns", type=int, default=10)
     parser.add_argument("-o", "--output", type=Path, default=Path("timings.json"))
     parser.add_argument("--worker", help=argparse.SUPPRESS)
@@ -408,7 +437,7 @@ def main() -> None:
         for one in both:
             one.close()
     if "cold" in arguments.only:
-        record["cold"] = cold(arguments.turns)
+        record["cold"] = cold(arguments.turns, arguments.python)
     if "auc" in arguments.only:
         record["auc"] = auc(lists, texts, labels)
     keep()
