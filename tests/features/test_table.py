@@ -10,7 +10,7 @@ import pytest
 
 from splinelens.errors import BadFeatures, CannotWrite
 from splinelens.features.catalogue import columns, statistics
-from splinelens.features.table import FeatureTable, joined
+from splinelens.features.table import FeatureTable, joined, write_chunks
 
 PROVENANCE = {"model": "tiny", "spec": {"layers": [0, 12], "prompt": "Grüße: "}, "seed": None}
 
@@ -203,3 +203,21 @@ def test_a_write_that_fails_leaves_the_earlier_file_and_no_other(tmp_path, monke
 def test_an_index_of_another_length_is_refused():
     with pytest.raises(BadFeatures, match=f"an index of 1 for {len(table())} rows"):
         table().to_pandas(index=["a"])
+
+
+@pytest.mark.parametrize("size", [1, 7, 40])
+def test_a_file_written_from_chunks_has_the_same_row_groups_whatever_the_chunks(tmp_path, size):
+    wide = columns(statistics(["margins"], ["max"]), [0], {"neuron": [2**18]})
+    values = np.zeros((40, 2**18), dtype=np.float32) + np.arange(40, dtype=np.float32)[:, None]
+    whole = FeatureTable(wide, values, np.arange(40), np.zeros(40, bool), (None,) * 40, {"keep": ["id"]})
+    chunks = [whole.rows(np.arange(start, min(40, start + size))).to_arrow() for start in range(0, 40, size)]
+    write_chunks(chunks, pa.table({"id": np.arange(40) * 3}), tmp_path / "a.parquet")
+    file = pq.ParquetFile(tmp_path / "a.parquet")
+    groups = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+    assert (len(groups) > 2, len({*groups[:-1]}), sum(groups)) == (True, 1, 40)
+    assert file.read(columns=["row", "tokens", "id"]).to_pydict() == {
+        "row": [*range(40)],
+        "tokens": [*range(40)],
+        "id": [3 * row for row in range(40)],
+    }
+    assert np.array_equal(FeatureTable.read(tmp_path / "a.parquet").values, values)

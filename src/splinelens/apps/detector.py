@@ -498,7 +498,7 @@ class Detector:
             for record in stored():
                 observe(record)
             if progress and store.rows:
-                progress(store.rows, sum(len(text or "") for text in source.texts[: store.rows]))
+                progress(store.rows, sum(len(text or "") for text in islice(source.texts, store.rows)))
             fresh = self.scores(source, **settings, start=store.rows, progress=progress)
             for chunk in checkpoints(fresh, self.reader.chunk):
                 lines = pa.table({"record": [record.to_json() for record in chunk]})
@@ -517,7 +517,7 @@ class Detector:
         progress: Progress | None,
         observe: Callable[[TextScore], object],
     ) -> None:
-        """Score the texts again that can be retried, in the place of their rows of a finished Parquet file."""
+        """Score the texts again that can be retried, and replace their rows of a finished Parquet file."""
         import pyarrow as pa
         from pyarrow import parquet
 

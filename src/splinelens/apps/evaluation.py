@@ -591,7 +591,7 @@ class _Probe:
         records = []
         for name, disguise in disguises.items():
             letters = random.Random(self.seed)
-            disguised_texts = [disguise(texts.texts[row] or "", letters) for row in rows]
+            disguised_texts = [disguise(texts.texts[int(row)] or "", letters) for row in rows]
             disguised = self._scores(disguised_texts, f"disguise {name}")
             both = np.isfinite(disguised)
             positive = labels[rows][both] == 1

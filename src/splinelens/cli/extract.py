@@ -126,6 +126,7 @@ def extract(
                 overwrite=overwrite,
                 retry_failed=retry_failed,
                 ray=ray,
+                load_values=False,
                 progress=progress,
             )
     except KeyboardInterrupt as stop:

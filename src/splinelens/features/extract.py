@@ -21,7 +21,7 @@ from splinelens.errors import BadCluster, CannotWrite, NoTokens
 from splinelens.features.cluster import Cluster, connected
 from splinelens.features.reader import At, Progress, TextFeatures, TextReader, can_retry
 from splinelens.features.spec import FeatureSpec
-from splinelens.features.table import FeatureTable, joined, read_provenance
+from splinelens.features.table import FeatureTable, joined, read_provenance, write_chunks
 from splinelens.features.validation import check_at, check_batch_tokens
 from splinelens.files import RowStore, check_output, checkpoints, differences, require_equal_run
 from splinelens.geometry.directions import Directions
@@ -59,6 +59,7 @@ def extract(
     overwrite: bool = False,
     retry_failed: bool = False,
     ray: str | None = None,
+    load_values: bool = True,
     progress: Progress | None = None,
 ) -> FeatureTable:
     """Read the features of texts with a frozen model.
@@ -101,6 +102,8 @@ def extract(
             memory or whose forward pass raised; all other rows stay.
         ray: Read on the actors of a Ray cluster, one a processor or GPU: ``local`` starts one on this
             machine, ``auto`` is the one that runs here, ``HOST:PORT`` that of a head node.
+        load_values: False leaves the values of a table at ``output`` in the file, as those of millions of texts do
+            not fit into memory: ``values`` of the result has no entries then.
         progress: Called with the texts and characters that were read since the last call.
 
     Returns:
@@ -164,6 +167,7 @@ def extract(
         "keep": keep,
         "output": output,
         "overwrite": overwrite,
+        "load_values": load_values,
         "progress": progress,
     }
     if ray is None:
@@ -237,6 +241,7 @@ def read_table(
     output: str | PathLike[str] | None = None,
     overwrite: bool = False,
     retry_failed: bool = False,
+    load_values: bool = True,
     progress: Progress | None = None,
 ) -> FeatureTable:
     """As ``extract``, with a reader that is ready and may be used again; ``at`` as ``check_at`` gives it.
@@ -262,6 +267,7 @@ def read_table(
         keep=keep,
         output=output,
         overwrite=overwrite,
+        load_values=load_values,
         progress=progress,
     )
 
@@ -293,6 +299,7 @@ def _table(
     keep: Sequence[str],
     output: str | PathLike[str] | None,
     overwrite: bool,
+    load_values: bool,
     progress: Progress | None,
 ) -> FeatureTable:
     """The table of a request, from what reads its chunks, which is called as ``read_chunks`` after texts."""
@@ -301,19 +308,18 @@ def _table(
         read = chunks(request, prefixes=prefixes, at=at, progress=progress)
         return _with_columns(joined([*read]), kept)
     path = Path(output)
-    if read_provenance(path) == request:
-        return FeatureTable.read(path)
-    check_output(path, overwrite=overwrite, source=texts.source)
-    with RowStore.beside(path, request) as store:
-        done = store.rows
-        if done and (prefixes or _are_spans(at)):
-            done = store.read()["text"][-1].as_py() + 1
-        for chunk in chunks(request, done, prefixes=prefixes, at=at, progress=progress):
-            store.append(chunk.to_arrow(), failed=int((~chunk.ok).sum()))
-        table = _with_columns(FeatureTable.from_arrow(store.read()), kept)
-        with store.finish(path, overwrite=overwrite) as temporary:
-            table.write_parquet(temporary)
-    return table
+    if read_provenance(path) != request:
+        check_output(path, overwrite=overwrite, source=texts.source)
+        with RowStore.beside(path, request) as store:
+            done = store.rows
+            if done and (prefixes or _are_spans(at)):
+                *_, last = store
+                done = last["text"][-1].as_py() + 1
+            for chunk in chunks(request, done, prefixes=prefixes, at=at, progress=progress):
+                store.append(chunk.to_arrow(), failed=int((~chunk.ok).sum()))
+            with store.finish(path, overwrite=overwrite) as temporary:
+                write_chunks(store, kept.to_arrow() if kept.columns else None, temporary)
+    return FeatureTable.read(path, values=load_values)
 
 
 def _retried(
@@ -414,9 +420,8 @@ def read_chunks(
     progress: Progress | None = None,
 ) -> Iterator[FeatureTable]:
     """A table of the next texts every few seconds, without the first ``done``, which an earlier run read."""
-    skipped = texts.texts[:done]
-    if progress and skipped:
-        progress(len(skipped), sum(len(text or "") for text in skipped))
+    if progress and done:
+        progress(done, sum(len(text or "") for text in islice(texts.texts, done)))
     if at is not None:
         rows = reader.read_at(texts.texts, at, done=done, progress=progress)
     else:

@@ -190,7 +190,7 @@ class TextReader:
         self.engine = CompiledEngine(loaded)
 
     def retrying(self) -> "TextReader":
-        """The same reader for texts that failed before: even if all fail again, each is a row with a reason."""
+        """The same reader for texts that failed before: where all fail again, each has a reason."""
         reader = copy(self)
         reader._most_failures = None
         return reader

@@ -10,7 +10,8 @@ vector; the provenance is JSON in the schema's metadata under ``splinelens``.
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+_COMPRESSION = "zstd"
+_GROUP_BYTES = 2**24  # of a row group of a table that is written from its chunks
 _META = b"splinelens"
 _ROW_COLUMNS = ("row", "tokens", "cut", "reason")
 _PREFIX_COLUMNS = ("text", "prefix")
@@ -40,7 +43,7 @@ class FeatureTable:
     Attributes:
         columns: What the values are, in order.
         values: (text, entry) float32; a column ``c`` spans ``c.size`` entries. NaN in the rows of
-            texts that could not be read.
+            texts that could not be read. (text, 0) if they were left in the file.
         tokens: Tokens of each whole text; 0 where it could not be read.
         cut: Whether tokens at the end of each text were dropped.
         reasons: Why a text could not be read, or None.
@@ -150,20 +153,21 @@ class FeatureTable:
         """Write Parquet as ``write`` does, but not atomically, and without a check."""
         import pyarrow.parquet as pq
 
-        pq.write_table(self.to_arrow(), path, compression="zstd")
+        pq.write_table(self.to_arrow(), path, compression=_COMPRESSION)
 
-    def to_arrow(self, dtype: str = "float32") -> "pa.Table":
+    def to_arrow(self, dtype: str = "float32", first: int = 0) -> "pa.Table":
         """As an Arrow table with the provenance in its metadata.
 
         Args:
             dtype: Of the values; ``float16`` halves the size, values out of its range are clipped.
+            first: Number of the first row.
         """
         import pyarrow as pa
 
         limit = float(np.finfo(dtype).max)
 
         arrays: dict[str, pa.Array] = {
-            "row": pa.array(np.arange(len(self)), pa.int64()),
+            "row": pa.array(np.arange(first, first + len(self)), pa.int64()),
             "tokens": pa.array(self.tokens, pa.int64()),
             "cut": pa.array(self.cut, pa.bool_()),
             "reason": pa.array(self.reasons, pa.string()),
@@ -246,7 +250,8 @@ class FeatureTable:
                 f"columns {', '.join(missing)}" if _META in meta else "'splinelens' metadata in its schema"
             )
             raise BadFeatures(f"not a feature table: it has no {lacks}; write one with splinelens extract")
-        columns, blocks, provenance = [], [], json.loads(meta[_META])
+        columns, provenance = [], json.loads(meta[_META])
+        blocks = [np.zeros((len(table), 0), dtype=np.float32)]
         kept = [name for name in provenance.get("keep", ()) if name in table.column_names]
         ours = {*table.column_names} - {*kept}
         keys = next((names for names in (_PREFIX_COLUMNS, _SPAN_COLUMNS) if ours.issuperset(names)), ())
@@ -274,8 +279,8 @@ class FeatureTable:
         )
 
     @classmethod
-    def read(cls, path: Path) -> "FeatureTable":
-        """Read what ``write`` wrote.
+    def read(cls, path: Path, *, values: bool = True) -> "FeatureTable":
+        """Read what ``write`` wrote; without ``values`` no features and no columns of the user.
 
         Raises:
             BadFeatures: The file is missing, no Parquet, cut short or no feature table.
@@ -286,13 +291,64 @@ class FeatureTable:
         if not os.path.exists(path):
             raise BadFeatures(f"there is no feature table {path}; give the file that extract wrote")
         try:
-            table = pq.read_table(path)
+            schema = pq.read_schema(path)
+            rows = [
+                name for name in schema.names if name in {*_ROW_COLUMNS, *_PREFIX_COLUMNS, *_SPAN_COLUMNS}
+            ]
+            table = pq.read_table(path, columns=None if values else rows)
         except (OSError, pa.ArrowException) as error:
             raise BadFeatures(f"{path} cannot be read as a feature table: {error}") from error
         try:
-            return cls.from_arrow(table)
+            if values:
+                return cls.from_arrow(table)
+            columns = cls.from_arrow(schema.empty_table()).columns
+            return replace(cls.from_arrow(table), columns=columns)
         except BadFeatures as error:
             raise BadFeatures(f"{path}: {error}") from error
+
+
+def write_chunks(chunks: "Iterable[pa.Table]", kept: "pa.Table | None", path: Path) -> None:
+    """Write one Parquet file of the chunks of a table without holding them all; not atomically.
+
+    Args:
+        chunks: What ``to_arrow`` gave of consecutive rows, at least one.
+        kept: Columns of the user, a row for each text.
+        path: The file.
+    """
+    import pyarrow.parquet as pq
+
+    first = 0
+    with ExitStack() as stack:
+        for rows in _row_groups(chunks):
+            table = FeatureTable.from_arrow(rows)
+            if kept is not None:
+                texts = np.arange(first, first + len(table)) if table.text is None else table.text
+                table = replace(table, kept=kept.take(texts))
+            group = table.to_arrow(first=first)
+            if not first:
+                writer = pq.ParquetWriter(path, group.schema, compression=_COMPRESSION)
+                stack.enter_context(writer)
+            writer.write_table(group)
+            first += len(table)
+
+
+def _row_groups(chunks: "Iterable[pa.Table]") -> "Iterator[pa.Table]":
+    """Tables of about ``_GROUP_BYTES``, each of as many rows however they were chunked."""
+    import pyarrow as pa
+
+    waiting: list[pa.Table] = []
+    count = 0
+    for chunk in chunks:
+        waiting.append(chunk)
+        count += len(chunk)
+        entries = sum(getattr(field.type, "list_size", 1) for field in chunk.schema)
+        most = max(1, _GROUP_BYTES // (4 * entries))
+        while count >= most:
+            whole = pa.concat_tables(waiting)
+            yield whole.slice(0, most)
+            waiting, count = [whole.slice(most)], count - most
+    if count:
+        yield pa.concat_tables(waiting)
 
 
 def joined_rows(

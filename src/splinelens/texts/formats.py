@@ -24,6 +24,7 @@ from splinelens.texts.columns import (
     column_option,
     texts_only,
 )
+from splinelens.texts.on_disk import collected
 from splinelens.texts.table import column_cells, is_missing, is_name, json_type, quoted
 
 MAX_CHARACTERS = 2**26
@@ -76,13 +77,15 @@ def read_delimited(
         column = request.choose(names, strings)
         request.require(column, names, strings)
         index, kept_index = names.index(column), {name: names.index(name) for name in request.keep}
-        texts: list[str] = []
         kept: dict[str, list[str]] = {name: [] for name in request.keep}
-        for row in chain(sample, rows):
-            texts.append(row[index])
-            for name, other_index in kept_index.items():
-                kept[name].append(row[other_index])
-        return texts, dict(kept)
+
+        def texts() -> Iterator[str]:
+            for row in chain(sample, rows):
+                for name, other_index in kept_index.items():
+                    kept[name].append(row[other_index])
+                yield row[index]
+
+        return collected(texts()), dict(kept)
     finally:
         csv.field_size_limit(limit)
 
@@ -227,7 +230,14 @@ def _arrow_columns(
             f"{advice}"
         )
     table = read([*dict.fromkeys((column, *request.keep))])
-    return table.column(column).to_pylist(), {name: TypedCells(table.column(name)) for name in request.keep}
+    texts = (text for chunk in table.column(column).chunks for text in _cells(chunk))
+    return collected(texts), {name: TypedCells(table.column(name)) for name in request.keep}
+
+
+def _cells(chunk: Any) -> Iterator[Any]:  # Any: untyped pyarrow
+    """The cells of an Arrow array, some at a time."""
+    for start in range(0, len(chunk), 1024):
+        yield from chunk.slice(start, 1024).to_pylist()
 
 
 class TypedCells(list[Any]):  # Any: a cell is whatever the file held
@@ -376,14 +386,17 @@ def _object_columns(
     strings = string_columns(objects)
     column = request.choose(set(chain(*objects)), strings)
     names: dict[str, object] = {}
-    texts: list[str | None] = []
     kept: dict[str, list[Any]] = {name: [] for name in request.keep}  # Any: as above
-    for number, row in chain(sample, rows):
-        text = text_of(row, column, f"{request.source}, {position.format(number)}")
-        texts.append(text)
-        names.update(row)
-        for name, cells in kept.items():
-            cells.append(row.get(name))
+
+    def read() -> Iterator[str | None]:
+        for number, row in chain(sample, rows):
+            text = text_of(row, column, f"{request.source}, {position.format(number)}")
+            names.update(row)
+            for name, cells in kept.items():
+                cells.append(row.get(name))
+            yield text
+
+    texts = collected(read())
     if texts:
         request.require(column, [*names], strings)
     return texts, dict(kept)

@@ -33,6 +33,7 @@ from splinelens.texts.formats import (
     string_columns,
     text_of,
 )
+from splinelens.texts.on_disk import TextsOnDisk, collected
 from splinelens.texts.table import Texts, column_cells, quoted
 
 MAX_BYTES = 2**30
@@ -105,7 +106,8 @@ def read_texts(
         raise BadTexts(f"{request.source} has no rows; give at least one text")
     types = {name: cells.type for name, cells in columns.items() if isinstance(cells, TypedCells)}
     kept = {name: tuple(cells) for name, cells in columns.items()}
-    return Texts(tuple(texts), kept, request.source, types=types)
+    in_order = texts if isinstance(texts, TextsOnDisk) else tuple(texts)
+    return Texts(in_order, kept, request.source, types=types)
 
 
 def stream_texts(
@@ -410,7 +412,8 @@ def _read(
             return read_json_lines(rows, request)
         if format == "json":
             return read_json(lines.read(), request)
-        return _single_column([line.removesuffix("\r\n").removesuffix("\n") for line in rows], request)
+        texts = collected(line.removesuffix("\r\n").removesuffix("\n") for line in rows)
+        return _single_column(texts, request)
     except UnicodeError as error:
         raise BadTexts(f"{request.source}{undecodable(stream, codec, error)}") from error
     finally:

@@ -14,6 +14,7 @@ from numbers import Number, Real
 from typing import TYPE_CHECKING, Any
 
 from splinelens.errors import BadTexts, MissingColumn
+from splinelens.texts.on_disk import TextsOnDisk
 from splinelens.texts.plain_text import storable
 
 if TYPE_CHECKING:
@@ -46,16 +47,18 @@ class Texts:
         (2, (None,), (1,))
     """
 
-    texts: tuple[str | None, ...] = field(repr=False)
+    texts: Sequence[str | None] = field(repr=False)
     columns: Mapping[str, tuple[Any, ...]] = field(repr=False)  # Any: a cell is whatever the file held
     source: str
-    numbers: tuple[int, ...] = field(default=(), repr=False)
+    numbers: Sequence[int] = field(default=(), repr=False)
     types: Mapping[str, Any] = field(default_factory=dict, repr=False)  # Any: untyped pyarrow
     broken: Mapping[int, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if not self.numbers:
-            object.__setattr__(self, "numbers", tuple(range(len(self.texts))))
+            numbers = range(len(self.texts))
+            of_disk = isinstance(self.texts, TextsOnDisk)
+            object.__setattr__(self, "numbers", numbers if of_disk else tuple(numbers))
         for name, cells in self.columns.items():
             if len(cells) != len(self.texts):
                 raise BadTexts(
