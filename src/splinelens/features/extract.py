@@ -102,8 +102,8 @@ def extract(
             memory or whose forward pass raised; all other rows stay.
         ray: Read on the actors of a Ray cluster, one a processor or GPU: ``local`` starts one on this
             machine, ``auto`` is the one that runs here, ``HOST:PORT`` that of a head node.
-        load_values: False leaves the values of a table at ``output`` in the file, as those of millions of texts do
-            not fit into memory: ``values`` of the result has no entries then.
+        load_values: False leaves the values of a table at ``output`` in the file, since those of millions of
+            texts may not fit into memory; ``values`` of the result then has no entries.
         progress: Called with the texts and characters that were read since the last call.
 
     Returns:
