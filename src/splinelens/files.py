@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from glob import escape
+from glob import escape, glob
 from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -177,6 +177,16 @@ def results_folder(
     for name in written if folder.is_dir() else ():
         check_output(folder / name, overwrite=overwrite)
     return folder
+
+
+def matching(pattern: str) -> list[str]:
+    """The files that a pattern such as ``shards/*.csv`` stands for, in the order of their names.
+
+    Example:
+        >>> matching("missing/*.csv")
+        []
+    """
+    return [] if "\0" in pattern else sorted(glob(pattern))
 
 
 def parts_folder(output: Path) -> Path:
@@ -671,13 +681,12 @@ def _status(path: Path) -> os.stat_result | None:
 
 
 def _is_input(path: Path, source: str | None) -> bool:
-    """Whether both are the same file, by whatever names."""
-    if not source:
-        return False
-    try:
-        return path.samefile("/dev/stdin" if source == "-" else source)
-    except (OSError, ValueError):  # one does not exist
-        return False
+    """Whether a file is the input, or matches its pattern, by whatever name."""
+    for name in () if not source else ("/dev/stdin",) if source == "-" else (source, *matching(source)):
+        with suppress(OSError, ValueError):  # one does not exist
+            if path.samefile(name):
+                return True
+    return False
 
 
 def _copy_rights(older: os.stat_result, path: Path) -> None:

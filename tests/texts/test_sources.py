@@ -15,7 +15,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from splinelens.errors import BadTexts, MissingColumn
+from splinelens.errors import BadTexts, MissingColumn, OutputExists
+from splinelens.files import check_output
 from splinelens.texts import read_texts, sources, stream_texts
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "comments.csv"
@@ -623,3 +624,21 @@ def test_what_is_no_text_is_refused_by_its_kind_on_standard_input_too(monkeypatc
 
 def test_a_text_that_names_a_format_is_read(write):
     assert read_texts(write("a.txt", "%PDF-1.4 is a mark\n")).texts == ("%PDF-1.4 is a mark",)
+
+
+def test_files_of_a_pattern_are_one_table_in_the_order_of_their_names(tmp_path):
+    for name, rows in {"b.csv": "3,c", "a.csv": "1,a\n2,b", "c.csv": "4,"}.items():
+        (tmp_path / name).write_text(f"id,text\n{rows}\n")
+    pattern = f"{tmp_path}/*.csv"
+    texts = read_texts(pattern, keep=["id"])
+    assert (texts.texts, texts.columns) == (("a", "b", "c", ""), {"id": ("1", "2", "3", "4")})
+    assert texts.source == pattern
+    with pytest.raises(OutputExists, match="it is the input"):
+        check_output(tmp_path / "b.csv", overwrite=True, source=pattern)
+    (tmp_path / "d.csv").write_text("id,comments\n5,e\n")
+    with pytest.raises(MissingColumn, match=r"d\.csv has no column 'text'"):
+        read_texts(pattern, "text")
+    (tmp_path / "[e].txt").write_text("a name with brackets\n")
+    with pytest.raises(BadTexts):
+        read_texts("\0/*.csv")
+    assert read_texts(f"{tmp_path}/[e].txt").texts == ("a name with brackets",)

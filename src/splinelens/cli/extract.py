@@ -69,6 +69,7 @@ def extract(
     Examples:
       splinelens extract comments.csv -o features.parquet --column comment
       splinelens extract comments.csv -o a.parquet -f spline7,margins --layers 0-5
+      splinelens extract 'shards/*.parquet' -o features.parquet --column comment
       splinelens extract - -o features.parquet --prompt "Is this rude?\n"
       splinelens extract story.txt -o a.parquet -f attention_id --prefixes
       splinelens extract marked.csv -o words.parquet --column comment --at spans

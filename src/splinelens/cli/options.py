@@ -30,7 +30,9 @@ class LongTexts(StrEnum):
 
 
 TEXTS_FILE = typer.Argument(
-    metavar="FILE|-", help="CSV, TSV, JSONL, JSON, Parquet, TXT or hf:owner/name; - is stdin."
+    metavar="FILE|-",
+    help="CSV, TSV, JSONL, JSON, Parquet, TXT, a pattern of several ('shards/*.csv') or hf:owner/name; - is "
+    "stdin.",
 )
 LabeledFile = Annotated[
     str, typer.Argument(metavar="FILE|-", help="CSV, TSV, JSONL, JSON, Parquet or hf:owner/name; - is stdin.")

@@ -4,9 +4,13 @@ import os
 import sys
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
-from tempfile import TemporaryFile
+from contextlib import AbstractContextManager
+from itertools import accumulate, chain, islice
+from tempfile import TemporaryFile, gettempdir
 from typing import overload
+from weakref import finalize
+
+from splinelens.files import write_errors
 
 IN_MEMORY = 2**16 if hasattr(os, "pread") else sys.maxsize
 """The most texts of one input that are kept in memory; Windows has no ``pread``."""
@@ -24,17 +28,23 @@ class TextsOnDisk(Sequence[str | None]):
     """
 
     def __init__(self, texts: Iterable[str | None]):
-        self._file = TemporaryFile()  # noqa: SIM115 - closed with the sequence
-        self._ends, self._missing = array("q", [0]), bytearray()
-        for text in texts:
-            data = (text or "").encode("utf-8", "surrogatepass")
-            self._file.write(data)
-            self._ends.append(self._ends[-1] + len(data))
-            self._missing.append(text is None)
-        self._file.flush()
+        """Write the texts.
 
-    def __del__(self) -> None:
-        self._file.close()
+        Raises:
+            CannotWrite: The folder for temporary files is full.
+        """
+        self._ends, self._missing = array("q", [0]), bytearray()
+        rest = iter(texts)
+        with _write_errors():
+            self._file = TemporaryFile()  # noqa: SIM115 - closed with the sequence
+        finalize(self, self._file.close)
+        while block := list(islice(rest, _BLOCK)):
+            encoded = [(text or "").encode("utf-8", "surrogatepass") for text in block]
+            with _write_errors():
+                self._file.write(b"".join(encoded))
+                self._file.flush()
+            self._ends.extend(accumulate(map(len, encoded), initial=self._ends.pop()))
+            self._missing.extend(text is None for text in block)
 
     def __len__(self) -> int:
         return len(self._missing)
@@ -46,24 +56,22 @@ class TextsOnDisk(Sequence[str | None]):
     def __getitem__(self, index: slice) -> list[str | None]: ...
 
     def __getitem__(self, index: int | slice) -> str | list[str | None] | None:
-        if isinstance(index, slice):
-            start, stop, step = index.indices(len(self))
-            return (
-                self._read(start, max(start, stop))
-                if step == 1
-                else [self[i] for i in range(len(self))[index]]
-            )
-        row = range(len(self))[index]
-        return self._read(row, row + 1)[0]
+        if not isinstance(index, slice):
+            row = range(len(self))[index]
+            return self._read(row, row + 1)[0]
+        rows = range(len(self))[index]
+        if rows.step != 1:
+            return [self[row] for row in rows]
+        return self._read(rows.start, max(rows.start, rows.stop))
 
     def __iter__(self) -> Iterator[str | None]:
         for start in range(0, len(self), _BLOCK):
             yield from self[start : start + _BLOCK]
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Sequence) or len(self) != len(other):
-            return NotImplemented if not isinstance(other, Sequence) else False
-        return all(one == two for one, two in zip(self, other, strict=True))
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return len(self) == len(other) and all(one == two for one, two in zip(self, other, strict=True))
 
     __hash__ = None  # type: ignore[assignment]  # as of a list
 
@@ -77,6 +85,10 @@ class TextsOnDisk(Sequence[str | None]):
             None if missing else data[begin - ends[0] : end - ends[0]].decode("utf-8", "surrogatepass")
             for missing, begin, end in zip(self._missing[start:stop], ends, ends[1:], strict=False)
         ]
+
+
+def _write_errors() -> AbstractContextManager[None]:
+    return write_errors(gettempdir(), "free space, or name another folder in TMPDIR")
 
 
 def collected(texts: Iterable[str | None]) -> Sequence[str | None]:

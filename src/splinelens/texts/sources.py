@@ -7,14 +7,14 @@ import os
 import select
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 from splinelens.errors import BadTexts
-from splinelens.files import PIPE_SECONDS
+from splinelens.files import PIPE_SECONDS, matching
 from splinelens.texts.columns import ColumnRequest, TextsAndColumns, closest, column_option, texts_only
 from splinelens.texts.encodings import check_encoding, codec_with_mark, undecodable
 from splinelens.texts.formats import (
@@ -64,8 +64,9 @@ def read_texts(
 
     Args:
         source: A list, array or Series of strings, None or NaN where one is missing; a path ending in .txt,
-            .csv, .tsv, .jsonl, .ndjson, .json (one list) or .parquet; ``"-"`` for standard input; or
-            ``"hf:owner/name[:config][:split]"``.
+            .csv, .tsv, .jsonl, .ndjson, .json (one list) or .parquet; a pattern of such paths, as
+            ``"shards/*.parquet"``, whose files are read one after the other in the order of their names;
+            ``"-"`` for standard input; or ``"hf:owner/name[:config][:split]"``.
         column: The column of the texts. Default: ``text`` if present, else the only column of strings.
         keep: Names of other columns to keep.
         encoding: Encoding of text files and standard input; a byte order mark is skipped.
@@ -82,6 +83,10 @@ def read_texts(
         ('Have a nice day', None)
     """
     keep = (keep,) if isinstance(keep, str) else tuple(keep)
+    if isinstance(source, str) and not os.path.lexists(source) and (paths := matching(source)):
+        return _read_files(
+            paths, source, lambda path: read_texts(path, column, keep, encoding, format, delimiter, header)
+        )
     if not isinstance(source, str | os.PathLike):
         _refuse_table_options("list", "texts", delimiter, header)
         request = ColumnRequest("list", column, keep)
@@ -108,6 +113,26 @@ def read_texts(
     kept = {name: tuple(cells) for name, cells in columns.items()}
     in_order = texts if isinstance(texts, TextsOnDisk) else tuple(texts)
     return Texts(in_order, kept, request.source, types=types)
+
+
+def _read_files(paths: Sequence[str], pattern: str, read: Callable[[str], Texts]) -> Texts:
+    """The rows of several files as those of one; their columns have the types of the last file."""
+    columns: dict[str, list[Any]] = {}  # Any: a cell is whatever the file held
+    types: dict[str, Any] = {}  # Any: untyped pyarrow
+
+    def texts() -> Iterator[str | None]:
+        for path in paths:
+            part = read(path)
+            types.update(part.types)
+            for name, cells in part.columns.items():
+                columns.setdefault(name, []).extend(cells)
+            yield from part.texts
+
+    in_order = collected(texts())
+    kept = {name: tuple(cells) for name, cells in columns.items()}
+    return Texts(
+        in_order if isinstance(in_order, TextsOnDisk) else tuple(in_order), kept, pattern, types=types
+    )
 
 
 def stream_texts(
