@@ -205,7 +205,7 @@ def test_an_index_of_another_length_is_refused():
         table().to_pandas(index=["a"])
 
 
-@pytest.mark.parametrize("size", [1, 7, 40])
+@pytest.mark.parametrize("size", [7, 40])
 def test_a_file_written_from_chunks_has_the_same_row_groups_whatever_the_chunks(tmp_path, size):
     wide = columns(statistics(["margins"], ["max"]), [0], {"neuron": [2**18]})
     values = np.zeros((40, 2**18), dtype=np.float32) + np.arange(40, dtype=np.float32)[:, None]
