@@ -4,11 +4,7 @@ The features are read with the model that the detector was fitted with; its line
 max-pooled margin is reached at one token, so the logit is exactly a constant plus one number a token.
 """
 
-import hashlib
 import json
-import logging
-import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,32 +12,19 @@ from itertools import islice
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 
-from splinelens import __version__
 from splinelens.detect import UNDETERMINED
 from splinelens.detect.artifact import ARTIFACT_FILES, Artifact
 from splinelens.detect.metrics import Evaluation, Evaluations
 from splinelens.detect.shipped import find_artifact, shipped
-from splinelens.engines.compiled import (
-    GRAPH_FORMAT,
-    PRECISIONS,
-    CompiledModel,
-    has_gpu,
-    read_record,
-    require_runtime,
-    runtime_installed,
-    runtime_version,
-)
 from splinelens.errors import (
     BadDetector,
     BadFeatures,
     BadModel,
     BrokenArtifact,
-    CannotWrite,
-    UnknownModel,
     WrongModel,
 )
 from splinelens.features.catalogue import VERSION
@@ -58,19 +41,12 @@ from splinelens.files import (
     results_folder,
     write_text,
 )
-from splinelens.models import Fingerprint, LoadedModel, load_model
-from splinelens.models.cache import cache_folder, publish, working_folder
-from splinelens.models.load import require_unset
+from splinelens.models import Fingerprint, LoadedModel
 from splinelens.report.scores import SentenceScore, Span, TextScore, check_ending, check_kept, write_scores
 from splinelens.report.spans import merged, sentence_bounds
 from splinelens.texts import Texts
 from splinelens.texts.row_groups import RowGroups
 from splinelens.tokens import Long
-
-EngineName = Literal["auto", "torch", "compiled"]
-"""What runs the model: PyTorch, a graph made for one detector, or the latter where it can be."""
-
-_log = logging.getLogger(__name__)
 
 By = Literal["text", "sentence"]
 """What is scored: the text as a whole, or also each of its sentences by itself."""
@@ -146,39 +122,20 @@ class Detector:
         """
         check_batch_tokens(batch_tokens)
         artifact = find_artifact(name)
-        fitted_with, fingerprint = _fitted_with(artifact)
-        if fitted_with.version != VERSION:
-            raise WrongModel(
-                f"detector {artifact.name} was fitted with version {fitted_with.version} of the feature "
-                f"catalogue, this is version {VERSION}; train it again"
-            )
-        window = fitted_with.max_tokens if max_tokens is None else max_tokens
-        spec = replace(fitted_with, max_tokens=window, long=long, max_text_tokens=max_text_tokens)
-        options = {"model": model, "device": device, "dtype": dtype}
-        graph = _graph(name, artifact, fingerprint, engine, options)
-        if graph is not None:
-            try:
-                reader = TextReader(graph, spec, batch_tokens=batch_tokens, directions=artifact.directions)
-            except BrokenArtifact:
-                if graph.folder != _graph_folder(artifact):
-                    raise
-                shutil.rmtree(graph.folder)  # of the cache: make it again
-                graph = CompiledModel(_cached_graph(name, graph.folder), graph.precision)
-                reader = TextReader(graph, spec, batch_tokens=batch_tokens, directions=artifact.directions)
-            return cls(artifact, _with_columns_of(artifact, reader))
-        if isinstance(model, LoadedModel):
-            require_unset("load_model: the model", device=device, dtype=dtype)
-            loaded = model
-        else:
-            loaded = _load_model(artifact, fingerprint, model, device)
-        _check_model(artifact, fingerprint, loaded)
-        if dtype not in (None, fingerprint.dtype):  # it is the right model: now in the other number type
-            name, revision = loaded.name, loaded.revision
-            del loaded
-            loaded = load_model(
-                name, n_layers=fingerprint.depth, revision=revision, dtype=dtype, device=device
-            )
-        reader = TextReader(loaded, spec, batch_tokens=batch_tokens, directions=artifact.directions)
+        plan = plan_of(artifact)
+        window = plan.spec.max_tokens if max_tokens is None else max_tokens
+        spec = replace(plan.spec, max_tokens=window, long=long, max_text_tokens=max_text_tokens)
+        is_shipped, folder = isinstance(name, str) and name in shipped(), Path(name).expanduser()
+        reader = load_reader(
+            replace(plan, spec=spec),
+            exported=folder if not is_shipped and (folder / "graph.json").is_file() else None,
+            compile_once=is_shipped,
+            engine=engine,
+            model=model,
+            device=device,
+            dtype=dtype,
+            batch_tokens=batch_tokens,
+        )
         return cls(artifact, _with_columns_of(artifact, reader))
 
     def __repr__(self) -> str:
@@ -394,13 +351,12 @@ class Detector:
         rows = source.texts
 
         def record(features: TextFeatures) -> TextScore:
-            row = features.index
-            features = replace(features, reason=source.broken.get(row, features.reason))
+            text = rows[features.index]
+            features = replace(features, reason=source.broken.get(features.index, features.reason))
             judged = limits
             if by == "sentence":
-                judged, _ = artifact.sentence_limits(len(sentence_bounds(rows[row] or "")), fpr, threshold)
-            scored = detector._record(row, features, judged, explain)
-            return merged(scored, rows[row]) if explain else scored
+                judged, _ = artifact.sentence_limits(len(sentence_bounds(text or "")), fpr, threshold)
+            return detector._judged(features, text, judged, explain)
 
         if by == "text":
             yield from self.reader.map(record, rows, locate=bool(explain), done=start, progress=progress)
@@ -412,6 +368,19 @@ class Detector:
             texts_of_chunk = [text or "" for text in rows[first : first + len(chunk)]]
             yield from detector._by_sentence(chunk, texts_of_chunk, fpr, threshold, advance)
             advance.finish(len(chunk), sum(map(len, texts_of_chunk)))
+
+    def judge(
+        self, features: TextFeatures, text: str | None, *, explain: bool | str = False, fpr: float = 0.05
+    ) -> TextScore:
+        """The record of a text whose features were read already, such as together with those of others.
+
+        Args:
+            features: With the columns of the detector's own reader; located, if ``explain`` is given.
+            text: The text.
+            explain: As in ``score``.
+            fpr: As in ``score``.
+        """
+        return self._judged(features, text, self.artifact.limits(fpr, None), explain)
 
     def write_scores(
         self,
@@ -626,6 +595,13 @@ class Detector:
         total = sum(scores)
         return [score / total if total else 1 / len(scores) for score in scores]
 
+    def _judged(
+        self, features: TextFeatures, text: str | None, limits: tuple[float, ...], explain: bool | str
+    ) -> TextScore:
+        """As ``_record``, with the spans of words and sentences."""
+        record = self._record(features.index, features, limits, explain)
+        return merged(record, text) if explain else record
+
     def _record(
         self, row: int, features: TextFeatures, limits: tuple[float, ...], explain: bool | str
     ) -> TextScore:
@@ -790,15 +766,26 @@ class _Halves:
         self._reported = 0
 
 
-def _fitted_with(artifact: Artifact) -> tuple[FeatureSpec, Fingerprint]:
-    """What the detector reads, and the model that it was fitted with."""
+def plan_of(artifact: Artifact) -> ReaderPlan:
+    """What a detector reads of which model.
+
+    Raises:
+        BrokenArtifact: The artifact is damaged.
+        WrongModel: It was fitted with another version of the catalogue.
+    """
     try:
         fingerprint = Fingerprint.from_dict(artifact.model.get("fingerprint", {}))
-        return FeatureSpec.from_dict(artifact.spec), fingerprint
+        spec = FeatureSpec.from_dict(artifact.spec)
     except (BadFeatures, BadModel) as error:
         raise BrokenArtifact(
             f"detector {artifact.name} is damaged: {error}; fetch or train the detector again"
         ) from error
+    if spec.version != VERSION:
+        raise WrongModel(
+            f"detector {artifact.name} was fitted with version {spec.version} of the feature catalogue, this "
+            f"is version {VERSION}; train it again"
+        )
+    return ReaderPlan(artifact.name, artifact.model, fingerprint, spec, artifact.directions, artifact.digest)
 
 
 def _with_columns_of(artifact: Artifact, reader: TextReader) -> TextReader:
@@ -806,116 +793,3 @@ def _with_columns_of(artifact: Artifact, reader: TextReader) -> TextReader:
     if tuple((column.name, column.size) for column in reader.columns) != artifact.columns:
         raise WrongModel(f"detector {artifact.name} reads other columns than its spec gives; train it again")
     return reader
-
-
-def _graph(
-    name: str | PathLike[str],
-    artifact: Artifact,
-    fingerprint: Fingerprint,
-    engine: str,
-    options: dict[str, Any],  # Any: of several types
-) -> CompiledModel | None:
-    """The graph to run, that of an exported detector or a cached one; None to run PyTorch."""
-    if engine == "auto":
-        engine = os.environ.get("SPLINELENS_ENGINE") or "auto"
-    if engine not in get_args(EngineName):
-        raise BadFeatures(f"engine {engine!r} is not one of {', '.join(get_args(EngineName))}")
-    exported = Path(name).expanduser() / "graph.json"
-    is_exported = not (isinstance(name, str) and name in shipped()) and exported.is_file()
-    device = "cpu" if options["device"] is None else str(options["device"])
-    dtype = None if options["dtype"] is None else str(options["dtype"]).removeprefix("torch.")
-    unfit = options["model"] is not None or device.partition(":")[0] != "cpu"
-    if engine == "compiled" and unfit:
-        raise BadFeatures("the compiled engine has its own model and runs on the CPU: give neither here")
-    if engine == "torch" or unfit:
-        return None
-    if engine == "auto" and not (runtime_installed() and dtype in (None, *PRECISIONS)):
-        return None
-    if is_exported:
-        graph = CompiledModel(exported.parent, dtype)
-    elif engine == "auto" and options["device"] is None and has_gpu():
-        return None
-    else:
-        folder = _graph_folder(artifact)
-        if engine == "auto" and not folder.is_dir() and name not in shipped():
-            return None  # a graph for each detector that is tried would cost minutes and much of the disk
-        try:
-            graph = CompiledModel(_cached_graph(name, folder), dtype)
-        except (BadFeatures, CannotWrite):
-            if engine == "compiled":
-                raise
-            return None
-    difference = replace(fingerprint, dtype="float32").difference(graph.fingerprint)
-    if difference:
-        raise WrongModel(
-            f"detector {artifact.name} was fitted with another model than {graph.folder} has: {difference}; "
-            "export it again"
-        )
-    return graph
-
-
-def _graph_folder(artifact: Artifact) -> Path:
-    """Where the cache has the graph of a detector, if it was made."""
-    require_runtime()
-    made_by = f"{artifact.digest} openvino {runtime_version()} {__version__} format {GRAPH_FORMAT}"
-    return cache_folder() / "graphs" / hashlib.sha256(made_by.encode()).hexdigest()[:16]
-
-
-def _cached_graph(name: str | PathLike[str], target: Path) -> Path:
-    """The folder of a detector's graph in the cache, made if it is not there."""
-    if target.is_dir():
-        try:
-            read_record(target)
-            return target
-        except BrokenArtifact:  # a file is missing or of another version: make it again
-            shutil.rmtree(target)
-    _log.warning("compiling %s once, half a minute or more; SPLINELENS_ENGINE=torch does without", name)
-    cache = cache_folder()
-    reader = Detector.load(name, dtype="float32", device="cpu", engine="torch").reader
-    size = sum(parameter.nbytes for parameter in reader.torch_engine.model.parameters())
-    with working_folder(cache, size) as folder:
-        if not target.is_dir():
-            (folder / "graph").mkdir()
-            reader.export_graph(folder / "graph")
-            publish(folder / "graph", target)
-    return target
-
-
-def _load_model(
-    artifact: Artifact, fingerprint: Fingerprint, name: str | PathLike[str] | None, device: str | None
-) -> LoadedModel:
-    """The blocks that the detector reads, of its own model or of one that is named."""
-    source = artifact.model["name"] if name is None else name
-    revision = artifact.model.get("revision") if name is None else None
-    try:
-        return load_model(
-            source, n_layers=fingerprint.depth, revision=revision, dtype=fingerprint.dtype, device=device
-        )
-    except UnknownModel as error:
-        if name is not None:
-            raise
-        raise UnknownModel(
-            f"detector {artifact.name} was fitted with the model {source}, which is not there; say where it "
-            "is now: --model FOLDER (Python: model=)"
-        ) from error
-    except (BadFeatures, BadModel) as error:
-        if name is None or type(error) not in (BadFeatures, BadModel):
-            raise
-        raise WrongModel(
-            f"detector {artifact.name} needs {fingerprint.depth} blocks of {artifact.model['name']}: {error}"
-        ) from error
-
-
-def _check_model(artifact: Artifact, fingerprint: Fingerprint, model: LoadedModel) -> None:
-    """Refuse another model than the detector was fitted with, and say what differs."""
-    if model.depth < fingerprint.depth:
-        raise WrongModel(
-            f"detector {artifact.name} reads {fingerprint.depth} blocks; of {model.name} {model.depth} are "
-            f"loaded: load_model(..., n_layers={fingerprint.depth})"
-        )
-    difference = fingerprint.difference(model.fingerprint_at(fingerprint.depth))
-    if difference:
-        raise WrongModel(
-            f"detector {artifact.name} was fitted with another model than {model.name}: {difference}. It "
-            f"needs {artifact.model['name']}; or train one for yours with 'splinelens train --model'"
-        )
