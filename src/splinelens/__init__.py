@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from splinelens.apps.detector import Detector as Detector
     from splinelens.apps.evaluation import evaluate as evaluate
     from splinelens.apps.export import export as export
+    from splinelens.apps.group import DetectorGroup as DetectorGroup
     from splinelens.apps.inspection import inspect as inspect
     from splinelens.apps.pipelines import make_detector_pipeline as make_detector_pipeline
     from splinelens.apps.training import train as train
@@ -44,6 +45,7 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "Detector": "apps.detector",
+    "DetectorGroup": "apps.group",
     "FeatureSpec": "features.spec",
     "FeatureTable": "features.table",
     "GeometryFeatures": "features.transformer",

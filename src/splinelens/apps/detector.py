@@ -29,6 +29,7 @@ from splinelens.errors import (
 )
 from splinelens.features.catalogue import VERSION
 from splinelens.features.extract import provenance
+from splinelens.features.loading import EngineName, ReaderPlan, load_reader
 from splinelens.features.reader import Progress, TextFeatures, TextReader, can_retry
 from splinelens.features.spec import FeatureSpec
 from splinelens.features.table import read_provenance
@@ -743,10 +744,10 @@ class Detector:
     def _direction_mean(self) -> tuple[int, int]:
         """Where the columns of the mean of learned margins begin and end."""
         start = 0
-        for column in self.reader.columns:
-            if column.statistic.name == "direction_mean":
-                return start, start + column.size
-            start += column.size
+        for name, size in self.artifact.columns:
+            if name == "direction_mean":
+                return start, start + size
+            start += size
         raise IndexError("the detector reads no mean of learned margins")
 
 

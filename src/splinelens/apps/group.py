@@ -27,7 +27,7 @@ class DetectorGroup:
     """Detectors of one model, in as few forward passes as they allow.
 
     Attributes:
-        detectors: The detectors by name, in the order in which they were given.
+        artifacts: What was fitted, by name, in the order in which the detectors were given.
         passes: For each forward pass its reader, and which entries of its rows are each detector's.
 
     Example:
@@ -37,8 +37,8 @@ class DetectorGroup:
         ()
     """
 
-    detectors: Mapping[str, Detector]
-    passes: Sequence[tuple[TextReader, Mapping[str, Entries]]]
+    artifacts: Mapping[str, Artifact]
+    passes: Sequence[tuple[TextReader, Mapping[str, "Entries"]]]
 
     @classmethod
     def load(
@@ -74,13 +74,11 @@ class DetectorGroup:
                 f"detectors {first} and {second} were fitted with different models, {one} and {other}; "
                 "load each by itself"
             )
-        detectors: dict[str, Detector] = {}
         passes: list[tuple[TextReader, dict[str, Entries]]] = []
         for members in _by_pass(artifacts):
             if len(members) == 1:
                 (name,) = members
                 detector = Detector.load(name, engine=engine, device=device, dtype=dtype)
-                detectors[detector.artifact.name] = detector
                 passes.append((detector.reader, {detector.artifact.name: Entries(slice(None), slice(None))}))
                 continue
             reader = load_reader(
@@ -90,9 +88,8 @@ class DetectorGroup:
                 device=device,
                 dtype=dtype,
             )
-            detectors |= {artifact.name: Detector(artifact, reader) for artifact in members.values()}
             passes.append((reader, _entries(reader, list(members.values()))))
-        return cls({name: detectors[name] for name in seen}, passes)
+        return cls(dict(zip(seen, artifacts.values(), strict=True)), passes)
 
     def score(
         self, texts: Sequence[str | None], *, explain: bool = False, fpr: float = 0.05
@@ -107,16 +104,17 @@ class DetectorGroup:
         Returns:
             For each text the record of each detector, by name.
         """
-        records: list[dict[str, TextScore]] = [dict.fromkeys(self.detectors) for _ in texts]  # type: ignore[misc]  # filled below
-        splits = {name: explain and not one.artifact.inseparable for name, one in self.detectors.items()}
+        rows: list[dict[str, TextScore]] = [{} for _ in texts]
         for reader, entries in self.passes:
-            locate = any(splits[name] for name in entries)
-            for features in reader.read(texts, locate=locate):
-                text = texts[features.index]
+            judges = {name: Detector(self.artifacts[name], reader).judge for name in entries}
+            splits = {name: explain and not self.artifacts[name].inseparable for name in entries}
+            for features in reader.read(texts, locate=any(splits.values())):
+                row = features.index
                 for name, own in entries.items():
-                    record = self.detectors[name].judge(own.of(features), text, explain=splits[name], fpr=fpr)
-                    records[features.index][name] = record
-        return records
+                    rows[row][name] = judges[name](
+                        own.of(features), texts[row], explain=splits[name], fpr=fpr
+                    )
+        return [{name: row[name] for name in self.artifacts} for row in rows]
 
 
 @dataclass(frozen=True, eq=False)
