@@ -29,7 +29,7 @@ PYTHON = SOURCES + [
     for folder in ("tests", "docs", "examples", "benchmarks")
     for path in sorted((REPOSITORY / folder).rglob("*.py"))
 ]
-BUILT_ON = {f"splinelens.apps.{name}" for name in ("training", "evaluation", "adaptation", "export")}
+BUILT_ON = {f"splinelens.apps.{name}" for name in ("training", "evaluation", "adaptation", "export", "group")}
 # They hand out and take the detector of apps/detector.py, the one application that others may import.
 CODE_LOADERS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 
