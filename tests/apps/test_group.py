@@ -7,7 +7,7 @@ import pytest
 
 from splinelens.apps.detector import Detector
 from splinelens.apps.group import DetectorGroup
-from splinelens.errors import BadDetector, WrongModel
+from splinelens.errors import BadDetector
 from splinelens.geometry.directions import Directions
 
 TEXTS = ["you are good", "you rude toad", "", "rude " * 40, "the tea is fine " * 9]
