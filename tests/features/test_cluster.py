@@ -17,7 +17,7 @@ from splinelens.models import load_model
 
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray sets options that it deprecates
-TEXTS = [f"text {number} of the garden" for number in range(2 * CHUNK)] + [None, "", "\ud800"]
+TEXTS = [f"text {number} of the garden" for number in range(3 * CHUNK - 3)] + [None, "", "\ud800"]
 
 
 def test_an_address_where_nothing_answers_is_refused_at_once():
@@ -61,10 +61,13 @@ def test_a_stopped_run_goes_on_with_actors_that_are_killed_to_the_table_of_an_un
         if next(left, None) is None:
             raise KeyboardInterrupt
 
+    killed = []
+
     def kill(texts, characters):
         for process in psutil.Process().children(recursive=True):
             if process.name().startswith("ray::MapWorker"):
                 process.kill()
+                killed.append(process)
 
     run = partial(extract, TEXTS, folder, features="margins", layers=[0], max_tokens=64)
     whole = run(device="cpu", output=tmp_path / "whole.parquet")
@@ -73,6 +76,7 @@ def test_a_stopped_run_goes_on_with_actors_that_are_killed_to_the_table_of_an_un
         run(device="cpu", output=output, progress=stop)
     assert rows_kept(output)
     table = run(ray="local", output=output, progress=kill)
+    assert killed
     assert table.provenance == whole.provenance
     assert table.reasons == whole.reasons
     np.testing.assert_array_equal(table.values, whole.values)
