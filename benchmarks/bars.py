@@ -417,7 +417,7 @@ class Bars:
         labels, scores = one.labels[scored], scores[scored]
         if len(np.unique(labels)) < 2:
             return None, None
-        value = ScoreHistogram.of(labels, scores).roc_auc()
+        value = float(ScoreHistogram.of(labels, scores).roc_auc())
         groups = None if one.groups is None else one.groups[scored]
         return value, auc_interval(labels, scores, self.resamples, groups=groups)
 

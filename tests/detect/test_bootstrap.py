@@ -69,14 +69,33 @@ def test_a_missing_class_has_no_auc_and_no_recall():
     assert percentile_interval(np.array([np.nan])) is None
 
 
-def test_a_resample_is_one_of_rows_drawn_with_replacement():
-    labels, scores = sample(80, distinct=15)
-    metrics = {"auc": ScoreHistogram.roc_auc, "brier": ScoreHistogram.brier}
-    values, rng = bootstrap(labels, scores, metrics, resamples=30, seed=3), np.random.default_rng(3)
-    for auc, brier in zip(values["auc"], values["brier"], strict=True):
-        rows = rng.integers(0, 80, 80)
-        assert auc == pytest.approx(roc_auc_score(labels[rows], scores[rows]), abs=1e-12)
-        assert brier == pytest.approx(brier_score_loss(labels[rows], scores[rows]), abs=1e-12)
+@pytest.mark.parametrize(("n", "resamples"), [(80, 30), (12_000, 5)], ids=["one block", "three blocks"])
+def test_a_resample_is_one_of_rows_drawn_with_replacement(n, resamples):
+    labels, scores = sample(n, distinct=15)
+    metrics = {
+        "auc": ScoreHistogram.roc_auc,
+        "brier": ScoreHistogram.brier,
+        "precision": ScoreHistogram.average_precision,
+        "recall": lambda histogram: histogram.recall_at_fpr(0.05),
+        "calibration": ScoreHistogram.calibration_error,
+    }
+    values, rng = bootstrap(labels, scores, metrics, resamples, seed=3), np.random.default_rng(3)
+    assert all(len(resampled) == resamples for resampled in values.values())
+    for number in range(resamples):
+        rows = rng.integers(0, n, n)
+        y, s = labels[rows], scores[rows]
+        single = ScoreHistogram.of(y, s)
+        recall = (s[y == 1] > score_at_fpr(s[y == 0], 0.05)).mean()
+        assert {name: resampled[number] for name, resampled in values.items()} == pytest.approx(
+            {
+                "auc": roc_auc_score(y, s),
+                "brier": brier_score_loss(y, s),
+                "precision": average_precision_score(y, s),
+                "recall": recall,
+                "calibration": float(single.calibration_error()),
+            },
+            abs=1e-12,
+        )
 
 
 def test_the_interval_covers_the_true_auc_about_as_often_as_it_says():

@@ -366,13 +366,8 @@ class _Problem:
         table = np.column_stack([self.coordinates[rows] / root, np.ones(len(rows))])
         ridge = np.append(np.ones(table.shape[1] - 1), 1e-9)  # the bias is free
         sign, start = 2.0 * self.labels[rows] - 1, self.calibration.logit(self.logits[rows])
-
-        def value(point: np.ndarray) -> float:
-            losses = np.logaddexp(0, -sign * (start + table @ point))
-            return float(losses.sum() + ridge @ point**2 / 2)
-
         point = np.zeros(table.shape[1])
-        current = value(point)
+        current = _penalized_loss(sign * start, ridge, point)
         for _ in range(_MAX_STEPS):
             wrong = np.exp(-np.logaddexp(0, sign * (start + table @ point)))  # the share of the other label
             gradient = ridge * point - table.T @ (sign * wrong)
@@ -380,7 +375,9 @@ class _Problem:
                 break
             hessian = table.T @ ((wrong * (1 - wrong))[:, None] * table) + np.diag(ridge)
             step = solve(hessian, gradient, assume_a="pos")
-            while (lower := value(point - step)) > current and np.abs(step).max() > _TOLERANCE:
+            while (
+                lower := _penalized_loss(sign * (start + table @ (point - step)), ridge, point - step)
+            ) > current and np.abs(step).max() > _TOLERANCE:
                 step /= 2
             point, current = point - step, lower
         return point[:-1] / root
@@ -407,6 +404,11 @@ class _Centered:
         positive = self.positive[np.argsort(logits, kind="stable")]
         below = np.cumsum(1 - positive) - (1 - positive) / 2  # a row is not above itself
         return float(positive @ below / (positive.sum() * (1 - positive).sum()))
+
+
+def _penalized_loss(margins: np.ndarray, ridge: np.ndarray, point: np.ndarray) -> float:
+    """The logistic loss of rows whose logits are ``margins`` on the side of their label, and the penalty."""
+    return float(np.logaddexp(0, -margins).sum() + ridge @ point**2 / 2)
 
 
 def _placements(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:

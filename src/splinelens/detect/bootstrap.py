@@ -2,7 +2,8 @@
 
 Labeled scores are fully described by how often each distinct score occurs among the negative and among the
 positive rows. A bootstrap resample is then one ``bincount`` of sampled row indices, without sorting, and all
-metrics of a resample share it: 10,000 resamples of 10,000 rows take seconds.
+metrics of a resample share it: 10,000 resamples of 10,000 rows take seconds. Resamples of small tables are
+computed many at a time.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from splinelens.detect.groups import resampled_groups
+from splinelens.detect.groups import BLOCK, resampled_groups
 from splinelens.detect.thresholds import Interval, max_false_positives
 
 MIN_ROWS = 50
@@ -22,7 +23,15 @@ MIN_GROUPS = 10
 
 @dataclass(frozen=True, eq=False)
 class ScoreHistogram:
-    """How many negative and positive rows have each score; ``score`` holds the distinct ones, ascending."""
+    """How many negative and positive rows have each score, of one table or of each of several resamples.
+
+    Every metric is one number, or one for each resample.
+
+    Attributes:
+        score: The distinct scores, ascending, (score,).
+        negative: Counts, or shares, of negative rows, (score,) or (resample, score).
+        positive: The same of positive rows.
+    """
 
     score: np.ndarray
     negative: np.ndarray
@@ -32,59 +41,77 @@ class ScoreHistogram:
     def of(cls, labels: np.ndarray, scores: np.ndarray) -> "ScoreHistogram":
         """From a label, 0 or 1, and a finite score for each row."""
         score, codes = _codes(labels, scores)
-        return cls._of_codes(score, codes)
+        counts = np.bincount(codes, minlength=2 * len(score))
+        return cls(score, counts[: len(score)], counts[len(score) :])
 
     @classmethod
-    def _of_codes(
-        cls, score: np.ndarray, codes: np.ndarray, times: np.ndarray | None = None
-    ) -> "ScoreHistogram":
-        counts = np.bincount(codes, times, minlength=2 * len(score)).astype(int)
-        return cls(score, counts[: len(score)], counts[len(score) :])
+    def resampled(cls, score: np.ndarray, codes: np.ndarray, times: np.ndarray) -> "ScoreHistogram":
+        """From the codes of ``_codes`` and how often each row was drawn, (resample, row)."""
+        size, width = len(times), 2 * len(score)
+        places = codes + width * np.arange(size)[:, None]
+        counts = np.bincount(places.ravel(), times.ravel(), minlength=size * width).astype(int)
+        counts = counts.reshape(size, width)
+        return cls(score, counts[:, : len(score)], counts[:, len(score) :])
+
+    def has_both(self) -> np.ndarray:
+        """Whether there are rows of both classes."""
+        return np.asarray(self.negative.any(axis=-1) & self.positive.any(axis=-1))
 
     def reweighted(self, prevalence: float) -> "ScoreHistogram":
         """Shares instead of counts, as if ``prevalence`` of the rows were positive; it takes both classes."""
-        negative, positive = self.negative / self.negative.sum(), self.positive / self.positive.sum()
+        negative, positive = (
+            counts / np.maximum(counts.sum(axis=-1, keepdims=True), 1)
+            for counts in (self.negative, self.positive)
+        )
         return ScoreHistogram(self.score, (1 - prevalence) * negative, prevalence * positive)
 
-    def roc_auc(self) -> float:
+    def roc_auc(self) -> np.ndarray:
         """Share of (positive, negative) pairs in the right order, ties one half; NaN without a class."""
-        pairs = int(self.negative.sum()) * int(self.positive.sum())
-        twice_below = 2 * np.cumsum(self.negative) - self.negative  # a tie counts one half
-        return int(self.positive @ twice_below) / (2 * pairs) if pairs else float("nan")
+        pairs = self.negative.sum(axis=-1) * self.positive.sum(axis=-1)
+        twice_below = 2 * np.cumsum(self.negative, axis=-1) - self.negative  # a tie counts one half
+        twice_right = (self.positive * twice_below).sum(axis=-1)
+        return np.where(pairs > 0, twice_right / np.maximum(2 * pairs, 1), np.nan)
 
-    def average_precision(self) -> float:
+    def average_precision(self) -> np.ndarray:
         """Precision at each score weighted by the recall gained there; NaN without a positive row."""
-        gained, rows = self.positive[::-1], np.cumsum((self.negative + self.positive)[::-1])
-        hits = np.cumsum(gained)
-        return float((gained * hits / np.maximum(rows, 1)).sum() / hits[-1]) if hits[-1] else float("nan")
+        gained = self.positive[..., ::-1]
+        rows = np.cumsum(self.negative[..., ::-1] + gained, axis=-1)
+        hits = np.cumsum(gained, axis=-1)
+        weighted = (gained * hits / np.maximum(rows, 1)).sum(axis=-1)
+        return np.where(hits[..., -1] > 0, weighted / np.maximum(hits[..., -1], 1), np.nan)
 
-    def recall_at_fpr(self, fpr: float) -> float:
+    def recall_at_fpr(self, fpr: float) -> np.ndarray:
         """Highest recall at a false-positive rate of at most ``fpr``; NaN without a class."""
-        negatives, positives = int(self.negative.sum()), int(self.positive.sum())
-        if not negatives or not positives:
-            return float("nan")
-        below = negatives - max_false_positives(negatives, fpr)
-        highest = int(np.searchsorted(np.cumsum(self.negative), below))  # the last score that is not flagged
-        return int(self.positive[highest + 1 :].sum()) / positives
+        negatives, positives = self.negative.sum(axis=-1), self.positive.sum(axis=-1)
+        below = negatives - max_false_positives(np.asarray(negatives), fpr)
+        unflagged = np.cumsum(self.negative, axis=-1) < below[..., None]
+        highest = unflagged.sum(axis=-1, keepdims=True)  # the last score that is not flagged
+        missed = np.take_along_axis(np.cumsum(self.positive, axis=-1), highest, axis=-1)[..., 0]
+        return np.where(self.has_both(), (positives - missed) / np.maximum(positives, 1), np.nan)
 
-    def brier(self) -> float:
+    def brier(self) -> np.ndarray:
         """Mean squared difference of score and label."""
         squares = self.negative @ self.score**2 + self.positive @ (1 - self.score) ** 2
-        return float(squares / (self.negative + self.positive).sum())
+        return np.asarray(squares / (self.negative + self.positive).sum(axis=-1))
 
-    def calibration_error(self, bins: int = 15) -> float:
+    def calibration_error(self, bins: int = 15) -> np.ndarray:
         """Expected calibration error over bins of about equal count; rows of equal score share a bin."""
-        rows = self.negative + self.positive
-        rank = np.cumsum(rows) - rows / 2  # mean rank of the rows with each score
-        bin_of_score = (rank * bins / rows.sum()).astype(int)
-        gap = np.bincount(bin_of_score, weights=rows * self.score - self.positive)
-        return float(np.abs(gap).sum() / rows.sum())
+        rows = np.atleast_2d(self.negative + self.positive)
+        total = rows.sum(axis=-1, keepdims=True)
+        rank = np.cumsum(rows, axis=-1) - rows / 2  # mean rank of the rows with each score
+        bin_of_score = (rank * bins / total).astype(int)  # one more for scores that no row has
+        places = bin_of_score + (bins + 1) * np.arange(len(rows))[:, None]
+        gap = np.bincount(
+            places.ravel(), (rows * self.score - self.positive).ravel(), minlength=len(rows) * (bins + 1)
+        )
+        error = np.abs(gap.reshape(len(rows), bins + 1)).sum(axis=-1) / total[:, 0]
+        return error.reshape(self.negative.shape[:-1])
 
 
 def bootstrap(
     labels: np.ndarray,
     scores: np.ndarray,
-    metrics: Mapping[str, Callable[[ScoreHistogram], float]],
+    metrics: Mapping[str, Callable[[ScoreHistogram], np.ndarray]],
     resamples: int = 10_000,
     seed: int = 0,
     groups: np.ndarray | None = None,
@@ -102,11 +129,11 @@ def bootstrap(
     if not can_resample(len(labels), groups):
         return {name: np.zeros(0) for name in metrics}
     score, codes = _codes(labels, scores)
-    values = np.zeros((resamples, len(metrics)))
-    for row, times in zip(values, row_samples(len(labels), groups, resamples, seed), strict=True):
-        histogram = ScoreHistogram._of_codes(score, codes, times)
-        row[:] = [metric(histogram) for metric in metrics.values()]
-    return dict(zip(metrics, values.T, strict=True))
+    values = [np.zeros((len(metrics), 0))]
+    for times in row_samples(len(labels), groups, resamples, seed):
+        histogram = ScoreHistogram.resampled(score, codes, times)
+        values.append(np.stack([metric(histogram) for metric in metrics.values()]))
+    return dict(zip(metrics, np.concatenate(values, axis=1), strict=True))
 
 
 def can_resample(rows: int, groups: np.ndarray | None) -> bool:
@@ -115,13 +142,15 @@ def can_resample(rows: int, groups: np.ndarray | None) -> bool:
 
 
 def row_samples(rows: int, groups: np.ndarray | None, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """Bootstrap samples of rows, or of whole groups, (row,): how often each row was drawn."""
+    """Bootstrap samples of rows, or of whole groups, in blocks, (resample, row): how often each was drawn."""
     if groups is None:
         yield from resampled_groups(rows, resamples, seed)  # each row is a group
     else:
         _, numbers = np.unique(groups, return_inverse=True)
+        step = max(1, BLOCK // rows)
         for drawn in resampled_groups(int(numbers.max()) + 1, resamples, seed):
-            yield drawn[numbers]
+            for start in range(0, len(drawn), step):
+                yield drawn[start : start + step, numbers]
 
 
 def percentile_interval(values: np.ndarray) -> Interval | None:
@@ -176,12 +205,12 @@ def lost_recall_interval(
         return None
     if groups is not None:
         change = plain.astype(int) - disguised.astype(int)
-        values = [drawn @ change / drawn.sum() for drawn in row_samples(rows, groups, 10_000, seed)]
-        return percentile_interval(np.array(values))
+        samples = row_samples(rows, groups, 10_000, seed)
+        return percentile_interval(np.concatenate([drawn @ change / drawn.sum(axis=1) for drawn in samples]))
     lost, gained = int((plain & ~disguised).sum()), int((disguised & ~plain).sum())
     probabilities = np.array([lost, gained, rows - lost - gained]) / rows
-    samples = np.random.default_rng(seed).multinomial(rows, probabilities, 10_000)
-    return percentile_interval((samples[:, 0] - samples[:, 1]) / rows)
+    counts = np.random.default_rng(seed).multinomial(rows, probabilities, 10_000)
+    return percentile_interval((counts[:, 0] - counts[:, 1]) / rows)
 
 
 def _codes(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

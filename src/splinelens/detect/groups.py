@@ -4,6 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+BLOCK = 2**15
+"""Numbers in a block of bootstrap samples: few calls for small tables, and blocks that fit into a cache."""
+
 
 def joined(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Number rows so that rows that share a number in either argument share one, through other rows too.
@@ -23,7 +26,10 @@ def joined(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def resampled_groups(groups: int, resamples: int, seed: int = 0) -> Iterator[np.ndarray]:
-    """Bootstrap samples of whole groups, (group,): how often each was drawn."""
+    """Bootstrap samples of whole groups, in blocks, (resample, group): how often each was drawn."""
     rng = np.random.default_rng(seed)
-    for _ in range(resamples):
-        yield np.bincount(rng.integers(0, groups, groups), minlength=groups)
+    step = max(1, BLOCK // max(groups, 1))
+    for start in range(0, resamples, step):
+        size = min(step, resamples - start)
+        drawn = rng.integers(0, groups, (size, groups)) + groups * np.arange(size)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=size * groups).reshape(size, groups)

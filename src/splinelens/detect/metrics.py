@@ -26,7 +26,7 @@ from splinelens.errors import BadLabels
 RATES = (0.01, 0.05)
 """False-positive rates at which recall is reported."""
 
-_METRICS: dict[str, Callable[[ScoreHistogram], float]] = {
+_METRICS: dict[str, Callable[[ScoreHistogram], np.ndarray]] = {
     "auc": ScoreHistogram.roc_auc,
     "average_precision": ScoreHistogram.average_precision,
     "brier": ScoreHistogram.brier,
@@ -234,7 +234,7 @@ def _evaluate(
     }
     members = None if groups is None else groups[scored]
     histogram, values = ScoreHistogram.of(y, s), bootstrap(y, s, metrics, resamples, seed, members)
-    calibration_error = metrics["calibration_error"](histogram)
+    calibration_error = float(metrics["calibration_error"](histogram))
     if len(values["calibration_error"]):
         shift = calibration_error - np.nanmean(values["calibration_error"])
         values["calibration_error"] = (values["calibration_error"] + shift).clip(min=0)
@@ -247,9 +247,9 @@ def _evaluate(
         auc_interval=intervals["auc"],
         average_precision=float(average_precision_score(y, s)),
         average_precision_interval=intervals["average_precision"],
-        recall_at_fpr={f"{fpr:g}": histogram.recall_at_fpr(fpr) for fpr in RATES},
+        recall_at_fpr={f"{fpr:g}": float(histogram.recall_at_fpr(fpr)) for fpr in RATES},
         recall_intervals={f"{fpr:g}": intervals[f"{fpr:g}"] for fpr in RATES},
-        brier=metrics["brier"](histogram),
+        brier=float(metrics["brier"](histogram)),
         brier_interval=intervals["brier"],
         calibration_error=calibration_error,
         calibration_interval=intervals["calibration_error"],
@@ -268,14 +268,12 @@ def _evaluate(
 
 
 def _at_prevalence(
-    histogram: ScoreHistogram, metric: Callable[[ScoreHistogram], float], prevalence: float | None
-) -> float:
+    histogram: ScoreHistogram, metric: Callable[[ScoreHistogram], np.ndarray], prevalence: float | None
+) -> np.ndarray:
     """A metric as if a share of the rows were positive, None for theirs; NaN without a class."""
     if prevalence is None:
         return metric(histogram)
-    if not histogram.negative.any() or not histogram.positive.any():
-        return float("nan")
-    return metric(histogram.reweighted(prevalence))
+    return np.where(histogram.has_both(), metric(histogram.reweighted(prevalence)), np.nan)
 
 
 def _class_metrics(
@@ -286,21 +284,22 @@ def _class_metrics(
     label, prediction, classes = labels.argmax(axis=1), scores.argmax(axis=1), labels.shape[1]
     confusion = confusion_matrix(label, prediction, labels=range(classes))
     codes, n, resampled = label * classes + prediction, len(label), []
+    cells = (codes[:, None] == np.arange(classes**2)).astype(int)
     for times in row_samples(n, groups, resamples if can_resample(n, groups) else 0, seed):
-        counts = np.bincount(codes, times, minlength=classes**2)
-        resampled.append(_macro_f1(counts.reshape(classes, classes)))
+        resampled.append(_macro_f1((times @ cells).reshape(-1, classes, classes)))
     correct = label == prediction
     return {
         "accuracy": float(correct.mean()),
         "accuracy_interval": share_interval(correct, groups),
-        "macro_f1": _macro_f1(confusion),
-        "macro_f1_interval": percentile_interval(np.array(resampled)),
+        "macro_f1": float(_macro_f1(confusion)),
+        "macro_f1_interval": percentile_interval(np.concatenate([np.zeros(0), *resampled])),
         "confusion": tuple(tuple(row) for row in confusion.tolist()),
     }
 
 
-def _macro_f1(confusion: np.ndarray) -> float:
-    """Mean F1 over the classes that occur, from a confusion matrix."""
-    occurrences = confusion.sum(axis=0) + confusion.sum(axis=1)
-    occurs = occurrences > 0
-    return float((2 * np.diag(confusion)[occurs] / occurrences[occurs]).mean())
+def _macro_f1(confusion: np.ndarray) -> np.ndarray:
+    """Mean F1 over the classes that occur, from confusion matrices (..., label, prediction)."""
+    occurrences = confusion.sum(axis=-2) + confusion.sum(axis=-1)
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
+    total = (2 * hits / np.maximum(occurrences, 1)).sum(axis=-1)
+    return np.asarray(total / (occurrences > 0).sum(axis=-1))

@@ -168,17 +168,21 @@ def threshold_rates(
 
 def score_at_fpr(negatives: np.ndarray, fpr: float) -> float:
     """The lowest score of a negative row such that flagging only above it keeps a false-positive rate."""
-    return float(np.sort(negatives)[len(negatives) - max_false_positives(len(negatives), fpr) - 1])
+    (flagged,) = max_false_positives(np.array([len(negatives)]), fpr)
+    return float(np.sort(negatives)[len(negatives) - flagged - 1])
 
 
-def max_false_positives(negatives: int, fpr: float) -> int:
-    """The largest count of false positives whose rate, as a float, does not exceed ``fpr``.
+def max_false_positives(negatives: np.ndarray, fpr: float) -> np.ndarray:
+    """The largest count of false positives whose rate, as a float, does not exceed ``fpr``, for each count.
 
     Example:
-        >>> max_false_positives(200, 0.01), max_false_positives(99, 0.01)
-        (2, 0)
+        >>> max_false_positives(np.array([200, 99]), 0.01)
+        array([2, 0])
     """
-    return int((np.arange(1, negatives + 1) / max(negatives, 1) <= fpr).sum())
+    most = np.floor(negatives * fpr)  # rounding may have moved it by one
+    most += (most + 1) / np.maximum(negatives, 1) <= fpr
+    most -= most / np.maximum(negatives, 1) > fpr
+    return np.asarray(np.minimum(most, negatives), dtype=int)
 
 
 def proportion_interval(count: int, total: int) -> Interval:
@@ -206,5 +210,5 @@ def share_interval(hits: np.ndarray, groups: np.ndarray | None = None) -> Interv
     _, numbers, rows = np.unique(groups, return_inverse=True, return_counts=True)
     counts = np.bincount(numbers, weights=hits)
     shares = [(drawn @ counts) / (drawn @ rows) for drawn in resampled_groups(len(rows), _RESAMPLES)]
-    least, most = np.quantile(shares, [0.025, 0.975])
+    least, most = np.quantile(np.concatenate(shares), [0.025, 0.975])
     return min(low, float(least)), max(high, float(most))

@@ -50,7 +50,7 @@ def within_group_auc(
         positives = int(labels[rows].sum())
         if count := positives * (len(rows) - positives):
             pairs.append(count)
-            ordered.append(count * ScoreHistogram.of(labels[rows], scores[rows]).roc_auc())
+            ordered.append(count * float(ScoreHistogram.of(labels[rows], scores[rows]).roc_auc()))
     counts, right = np.array(pairs, dtype=float), np.array(ordered)
     enough = len(pairs) >= MIN_GROUPS
     values = [
@@ -62,5 +62,5 @@ def within_group_auc(
         mixed=len(pairs),
         pairs=sum(pairs),
         auc=float(right.sum() / counts.sum()) if pairs else None,
-        auc_interval=percentile_interval(np.array(values)),
+        auc_interval=percentile_interval(np.concatenate([np.zeros(0), *values])),
     )
