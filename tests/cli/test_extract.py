@@ -133,7 +133,10 @@ def test_a_full_disk_is_told_and_the_same_command_goes_on(extract, tmp_path, mon
 
 def test_rows_of_another_request_are_not_mixed_in(extract, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(FeatureTable, "from_arrow", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(
+            "splinelens.features.extract.write_chunks",
+            lambda *_: (_ for _ in ()).throw(KeyboardInterrupt),
+        )
         extract(tmp_path / "a.parquet", code=130)
     told = extract(tmp_path / "a.parquet", "--features", "margins", code=1).stderr
     assert "holds rows of another run" in told

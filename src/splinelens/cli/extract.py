@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -12,9 +12,6 @@ from splinelens.cli.progress import progress_bar
 from splinelens.files import check_output, parts_folder, rows_kept
 from splinelens.texts import read_texts
 from splinelens.texts.spans import read_spans
-
-if TYPE_CHECKING:
-    from splinelens.features.table import FeatureTable
 
 _SHOWN = 3  # rows that could not be read, with their reasons
 
@@ -127,7 +124,7 @@ def extract(
                 overwrite=overwrite,
                 retry_failed=retry_failed,
                 ray=ray,
-                load_values=False,
+                load=False,
                 progress=progress,
             )
     except KeyboardInterrupt as stop:
@@ -136,28 +133,43 @@ def extract(
     if attention := _attention(table.provenance):
         show(attention)
     run = f"{seconds:.1f} s on {table.provenance['device']}"
-    show("\n".join([*_summary(table, run), f"wrote {output}"]))
+    show("\n".join([*_summary(output, run), f"wrote {output}"]))
 
 
-def _summary(table: "FeatureTable", run: str) -> list[str]:
+def _summary(output: Path, run: str) -> list[str]:
     """Sizes, what was cut, and the first rows that could not be read, with the reasons."""
-    texts, unreadable = table.whole, (~table.ok).nonzero()[0].tolist()
+    import numpy as np
+
+    from splinelens.features.table import FeatureTable
     from splinelens.report.tables import count_of
 
-    spec, tokens = table.provenance["spec"], table.tokens[texts]
-    line = f"{count_of(len(texts), 'text')}, {count_of(int(tokens.sum()), 'token')}, "
-    line += f"{len(table):,} rows, " if len(table) != len(texts) else ""
-    line += f"{len(table.columns)} columns, {run}"
-    line += f"; {len(unreadable):,} not readable" if unreadable else ""
-    without = table.provenance["texts"] - len(texts)
+    whole = FeatureTable.without_rows(output)
+    spec = whole.provenance["spec"]
+    texts = tokens = rows = unreadable = cut = long = 0
+    shown: list[str] = []
+    last = -1
+    for batch in FeatureTable.batches(output):
+        begins = np.full(len(batch), True) if batch.text is None else np.diff(batch.text, prepend=last) != 0
+        lengths, failed = batch.tokens[begins], (~batch.ok).nonzero()[0].tolist()
+        texts += len(lengths)
+        tokens += int(lengths.sum())
+        cut += int(batch.cut[begins].sum())
+        long += int((batch.ok[begins] & (lengths > spec["max_tokens"])).sum())
+        shown += [f"  row {rows + row}: {batch.reasons[row]}" for row in failed[: _SHOWN - len(shown)]]
+        unreadable += len(failed)
+        rows += len(batch)
+        last = -1 if batch.text is None else batch.text[-1]
+    line = f"{count_of(texts, 'text')}, {count_of(tokens, 'token')}, "
+    line += f"{rows:,} rows, " if rows != texts else ""
+    line += f"{len(whole.columns)} columns, {run}"
+    line += f"; {unreadable:,} not readable" if unreadable else ""
+    without = whole.provenance["texts"] - texts
     line += f"; {count_of(without, 'text')} without a span" if without else ""
-    cut = int(table.cut[texts].sum())
     line += f"; {cut:,} cut at {spec['max_tokens']:,} tokens" if cut else ""
-    long = 0 if spec["long"] == "cut" else int((table.ok[texts] & (tokens > spec["max_tokens"])).sum())
-    line += f"; {long:,} read in windows of {spec['max_tokens']:,} tokens" if long else ""
-    lines = [line, *(f"  row {row}: {table.reasons[row]}" for row in unreadable[:_SHOWN])]
-    more = len(unreadable) - _SHOWN
-    return lines + ([f"  and {more:,} more rows; the column reason says why"] if more > 0 else [])
+    windows = f"; {long:,} read in windows of {spec['max_tokens']:,} tokens"
+    line += windows if long and spec["long"] != "cut" else ""
+    more = unreadable - len(shown)
+    return [line, *shown, *([f"  and {more:,} more rows; the column reason says why"] if more else [])]
 
 
 def _attention(record: dict[str, Any]) -> str | None:  # Any: plain JSON values

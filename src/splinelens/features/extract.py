@@ -59,7 +59,7 @@ def extract(
     overwrite: bool = False,
     retry_failed: bool = False,
     ray: str | None = None,
-    load_values: bool = True,
+    load: bool = True,
     progress: Progress | None = None,
 ) -> FeatureTable:
     """Read the features of texts with a frozen model.
@@ -102,8 +102,8 @@ def extract(
             memory or whose forward pass raised; all other rows stay.
         ray: Read on the actors of a Ray cluster, one a processor or GPU: ``local`` starts one on this
             machine, ``auto`` is the one that runs here, ``HOST:PORT`` that of a head node.
-        load_values: False leaves the values of a table at ``output`` in the file, since those of millions of
-            texts may not fit into memory; ``values`` of the result then has no entries.
+        load: False returns the table without its rows, since those of millions of texts may not fit into
+            memory; ``FeatureTable.batches(output)`` reads them.
         progress: Called with the texts and characters that were read since the last call.
 
     Returns:
@@ -151,7 +151,7 @@ def extract(
         raise BadCluster("a model in memory cannot be sent to a Ray cluster; give its name or folder")
     if ray is not None and retry_failed:
         raise BadCluster("failed texts are read again on this machine; leave --ray out (in Python ray=)")
-    load = partial(
+    make_reader = partial(
         _load_reader,
         model,
         spec,
@@ -167,16 +167,16 @@ def extract(
         "keep": keep,
         "output": output,
         "overwrite": overwrite,
-        "load_values": load_values,
+        "load": load,
         "progress": progress,
     }
     if ray is None:
-        return read_table(load(device=device), texts, retry_failed=retry_failed, **write)
+        return read_table(make_reader(device=device), texts, retry_failed=retry_failed, **write)
     with connected(ray, device) as cluster:
-        load = partial(load, device=cluster.device)
-        reads = json.loads(cluster.call(partial(_description, load)))
+        make_reader = partial(make_reader, device=cluster.device)
+        reads = json.loads(cluster.call(partial(_description, make_reader)))
         base = reads["provenance"] | {"texts": len(texts), "data_hash": texts.data_hash}
-        chunks = partial(_cluster_chunks, cluster, load, reads["chunk"], texts)
+        chunks = partial(_cluster_chunks, cluster, make_reader, reads["chunk"], texts)
         return _table(_request(base, texts, prefixes, places, keep), chunks, texts, **write)
 
 
@@ -241,7 +241,7 @@ def read_table(
     output: str | PathLike[str] | None = None,
     overwrite: bool = False,
     retry_failed: bool = False,
-    load_values: bool = True,
+    load: bool = True,
     progress: Progress | None = None,
 ) -> FeatureTable:
     """As ``extract``, with a reader that is ready and may be used again; ``at`` as ``check_at`` gives it.
@@ -267,7 +267,7 @@ def read_table(
         keep=keep,
         output=output,
         overwrite=overwrite,
-        load_values=load_values,
+        load=load,
         progress=progress,
     )
 
@@ -299,7 +299,7 @@ def _table(
     keep: Sequence[str],
     output: str | PathLike[str] | None,
     overwrite: bool,
-    load_values: bool,
+    load: bool,
     progress: Progress | None,
 ) -> FeatureTable:
     """The table of a request, from what reads its chunks, which is called as ``read_chunks`` after texts."""
@@ -319,7 +319,7 @@ def _table(
                 store.append(chunk.to_arrow(), failed=int((~chunk.ok).sum()))
             with store.finish(path, overwrite=overwrite) as temporary:
                 write_chunks(store, kept.to_arrow() if kept.columns else None, temporary)
-    return FeatureTable.read(path, values=load_values)
+    return FeatureTable.read(path) if load else FeatureTable.without_rows(path)
 
 
 def _retried(

@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -29,11 +29,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _COMPRESSION = "zstd"
-_GROUP_BYTES = 2**24  # of a row group of a table that is written from its chunks
+_GROUP_BYTES = 2**23  # of a row group of a table that is written from its chunks
+_BATCH = 4096
 _META = b"splinelens"
 _ROW_COLUMNS = ("row", "tokens", "cut", "reason")
 _PREFIX_COLUMNS = ("text", "prefix")
 _SPAN_COLUMNS = ("text", "begin", "end")
+_OURS = {*_ROW_COLUMNS, *_PREFIX_COLUMNS, *_SPAN_COLUMNS}
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +45,7 @@ class FeatureTable:
     Attributes:
         columns: What the values are, in order.
         values: (text, entry) float32; a column ``c`` spans ``c.size`` entries. NaN in the rows of
-            texts that could not be read. (text, 0) if they were left in the file.
+            texts that could not be read.
         tokens: Tokens of each whole text; 0 where it could not be read.
         cut: Whether tokens at the end of each text were dropped.
         reasons: Why a text could not be read, or None.
@@ -99,7 +101,7 @@ class FeatureTable:
     @property
     def ok(self) -> np.ndarray:
         """Boolean, True for the rows that hold numbers."""
-        return np.array([reason is None for reason in self.reasons], dtype=bool)
+        return np.fromiter((reason is None for reason in self.reasons), bool, len(self.reasons))
 
     @property
     def names(self) -> list[str]:
@@ -155,19 +157,18 @@ class FeatureTable:
 
         pq.write_table(self.to_arrow(), path, compression=_COMPRESSION)
 
-    def to_arrow(self, dtype: str = "float32", first: int = 0) -> "pa.Table":
+    def to_arrow(self, dtype: str = "float32") -> "pa.Table":
         """As an Arrow table with the provenance in its metadata.
 
         Args:
             dtype: Of the values; ``float16`` halves the size, values out of its range are clipped.
-            first: Number of the first row.
         """
         import pyarrow as pa
 
         limit = float(np.finfo(dtype).max)
 
         arrays: dict[str, pa.Array] = {
-            "row": pa.array(np.arange(first, first + len(self)), pa.int64()),
+            "row": pa.array(np.arange(len(self)), pa.int64()),
             "tokens": pa.array(self.tokens, pa.int64()),
             "cut": pa.array(self.cut, pa.bool_()),
             "reason": pa.array(self.reasons, pa.string()),
@@ -279,32 +280,57 @@ class FeatureTable:
         )
 
     @classmethod
-    def read(cls, path: Path, *, values: bool = True) -> "FeatureTable":
-        """Read what ``write`` wrote; without ``values`` no features and no columns of the user.
+    def read(cls, path: Path) -> "FeatureTable":
+        """Read what ``write`` wrote.
 
         Raises:
             BadFeatures: The file is missing, no Parquet, cut short or no feature table.
         """
+        import pyarrow.parquet as pq
+
+        with _read_errors(path):
+            return cls.from_arrow(pq.read_table(path))
+
+    @classmethod
+    def batches(cls, path: Path) -> "Iterator[FeatureTable]":
+        """The rows of a table on disk, some at a time, in order.
+
+        Raises:
+            BadFeatures: As in ``read``.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        if not os.path.exists(path):
-            raise BadFeatures(f"there is no feature table {path}; give the file that extract wrote")
-        try:
-            schema = pq.read_schema(path)
-            rows = [
-                name for name in schema.names if name in {*_ROW_COLUMNS, *_PREFIX_COLUMNS, *_SPAN_COLUMNS}
-            ]
-            table = pq.read_table(path, columns=None if values else rows)
-        except (OSError, pa.ArrowException) as error:
-            raise BadFeatures(f"{path} cannot be read as a feature table: {error}") from error
-        try:
-            if values:
-                return cls.from_arrow(table)
-            columns = cls.from_arrow(schema.empty_table()).columns
-            return replace(cls.from_arrow(table), columns=columns)
-        except BadFeatures as error:
-            raise BadFeatures(f"{path}: {error}") from error
+        with _read_errors(path), pq.ParquetFile(path, pre_buffer=False) as file:  # else all is kept
+            for batch in file.iter_batches(_BATCH):
+                yield cls.from_arrow(pa.Table.from_batches([batch]))
+
+    @classmethod
+    def without_rows(cls, path: Path) -> "FeatureTable":
+        """The columns and the provenance of a table on disk.
+
+        Raises:
+            BadFeatures: As in ``read``.
+        """
+        import pyarrow.parquet as pq
+
+        with _read_errors(path):
+            return cls.from_arrow(pq.read_schema(path).empty_table())
+
+
+@contextmanager
+def _read_errors(path: Path) -> Iterator[None]:
+    """Turn what is wrong with a file of a table into ``BadFeatures``."""
+    import pyarrow as pa
+
+    if not os.path.exists(path):
+        raise BadFeatures(f"there is no feature table {path}; give the file that extract wrote")
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise BadFeatures(f"{path} cannot be read as a feature table: {error}") from error
+    except BadFeatures as error:
+        raise BadFeatures(f"{path}: {error}") from error
 
 
 def write_chunks(chunks: "Iterable[pa.Table]", kept: "pa.Table | None", path: Path) -> None:
@@ -315,21 +341,26 @@ def write_chunks(chunks: "Iterable[pa.Table]", kept: "pa.Table | None", path: Pa
         kept: Columns of the user, a row for each text.
         path: The file.
     """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     first = 0
     with ExitStack() as stack:
         for rows in _row_groups(chunks):
-            table = FeatureTable.from_arrow(rows)
+            numbers = np.arange(first, first + len(rows))
+            group = rows.set_column(0, "row", pa.array(numbers))
             if kept is not None:
-                texts = np.arange(first, first + len(table)) if table.text is None else table.text
-                table = replace(table, kept=kept.take(texts))
-            group = table.to_arrow(first=first)
+                beside = kept.take(rows["text"] if "text" in rows.column_names else numbers)
+                place = sum(name in _OURS for name in rows.column_names)
+                for name, cells in zip(beside.column_names, beside.columns, strict=True):
+                    group = group.add_column(place, name, cells)
+                    place += 1
             if not first:
                 writer = pq.ParquetWriter(path, group.schema, compression=_COMPRESSION)
                 stack.enter_context(writer)
             writer.write_table(group)
-            first += len(table)
+            first += len(rows)
+    pa.default_memory_pool().release_unused()  # 40 MB that Arrow keeps, beside what follows
 
 
 def _row_groups(chunks: "Iterable[pa.Table]") -> "Iterator[pa.Table]":
