@@ -17,7 +17,8 @@
     |   |-- UnknownDetector  no shipped detector or folder of that name
     |   |-- BrokenArtifact   a file of the artifact is missing, cut or of another schema
     |   |-- WrongModel       the detector was made for another model, prompt or catalogue
-    |   `-- NotExplainable   the score does not split into one number per token
+    |   |-- NotExplainable   the score does not split into one number per token
+    |   `-- BadCalibration   a calibration file is damaged or was fitted to another detector
     |-- BadCluster           Ray is missing, or its cluster cannot run what it is given
     `-- CannotWrite          the disk is full, or a file is not writable or in use
         `-- OutputExists     the output exists, or is the input or a folder
@@ -89,6 +90,10 @@ class WrongModel(BadDetector):
 
 class NotExplainable(BadDetector):
     """A detector whose score does not split into one number per token."""
+
+
+class BadCalibration(BadDetector):
+    """A calibration file is damaged, or was fitted to another detector than the one that is used."""
 
 
 class BadCluster(SplinelensError):

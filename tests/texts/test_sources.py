@@ -642,3 +642,16 @@ def test_files_of_a_pattern_are_one_table_in_the_order_of_their_names(tmp_path):
     with pytest.raises(BadTexts):
         read_texts("\0/*.csv")
     assert read_texts(f"{tmp_path}/[e].txt").texts == ("a name with brackets",)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
+def test_columns_to_keep_are_chosen_from_the_names_of_the_file(tmp_path, name):
+    path = tmp_path / name
+    if name == "a.csv":
+        path.write_text("text,Up,down\nhi,1,2\n")
+    elif name == "a.jsonl":
+        path.write_text('{"text": "hi", "Up": "1", "down": "2"}\n')
+    else:
+        pyarrow.parquet.write_table(pyarrow.table({"text": ["hi"], "Up": ["1"], "down": ["2"]}), path)
+    texts = read_texts(path, keep=lambda names: [name for name in names if name.lower() == "up"])
+    assert texts.columns == {"Up": ("1",)}

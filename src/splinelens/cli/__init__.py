@@ -14,7 +14,19 @@ from typing import Annotated
 import typer
 
 from splinelens import __version__
-from splinelens.cli import adapt, detectors, evaluate, export, extract, inspect, models, score, status, train
+from splinelens.cli import (
+    adapt,
+    calibrate,
+    detectors,
+    evaluate,
+    export,
+    extract,
+    inspect,
+    models,
+    score,
+    status,
+    train,
+)
 from splinelens.cli.exits import Command, exits
 
 app = typer.Typer(
@@ -62,6 +74,7 @@ _add(app, "extract", extract.extract)
 _add(app, "train", train.train)
 _add(app, "evaluate", evaluate.evaluate)
 _add(app, "adapt", adapt.adapt)
+_add(app, "calibrate", calibrate.calibrate)
 _add(app, "export", export.export)
 _add(app, "inspect", inspect.inspect)
 _add(app, "status", status.status)

@@ -2,8 +2,8 @@
 
 import difflib
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from splinelens.errors import BadTexts, MissingColumn
@@ -14,13 +14,16 @@ SAMPLE_ROWS = 100
 
 Cells = Sequence[Any]  # Any: a cell is whatever the file held
 TextsAndColumns = tuple[Sequence[str | None], dict[str, Cells]]
+Keep = Sequence[str] | Callable[[Sequence[str]], Sequence[str]]
+"""Names of columns to keep, or a function that chooses them from all names of the table."""
 
 
 @dataclass(frozen=True)
 class ColumnRequest:
     """Which columns to read: that of the texts (None leaves it to ``choose``), and others to keep.
 
-    ``source`` is the path, ``"stdin"``, ``"list"`` or ``hf:`` address, for messages.
+    ``source`` is the path, ``"stdin"``, ``"list"`` or ``hf:`` address, for messages. ``chosen`` gives further
+    names to keep, from those of the table.
 
     Example:
         >>> ColumnRequest("a.csv", None).choose(["id", "note"], {"note": ["hello"]})
@@ -30,6 +33,20 @@ class ColumnRequest:
     source: str
     column: str | None
     keep: tuple[str, ...] = ()
+    chosen: Callable[[Sequence[str]], Sequence[str]] | None = None
+
+    @classmethod
+    def of(cls, source: str, column: str | None, keep: Keep) -> "ColumnRequest":
+        """A request of the column ``keep``, of several, or of those that a function chooses."""
+        if callable(keep):
+            return cls(source, column, (), keep)
+        return cls(source, column, (keep,) if isinstance(keep, str) else tuple(keep))
+
+    def among(self, names: Sequence[str]) -> "ColumnRequest":
+        """The request with every column to keep by name, from the names of the table."""
+        if self.chosen is None:
+            return self
+        return replace(self, keep=(*self.keep, *self.chosen(names)), chosen=None)
 
     def choose(self, names: Iterable[str], strings: Mapping[str, Cells]) -> str:
         """The text column: the one requested, else ``text``, else the only column of strings.

@@ -74,6 +74,7 @@ def read_delimited(
         sample = list(islice(rows, SAMPLE_ROWS))
         cells = [*zip(*sample, strict=True)] or [()] * len(names)
         strings = dict(zip(names, cells, strict=True))
+        request = request.among(names)
         column = request.choose(names, strings)
         request.require(column, names, strings)
         index, kept_index = names.index(column), {name: names.index(name) for name in request.keep}
@@ -219,6 +220,7 @@ def _arrow_columns(
     names = list(schema.names)
     strings = [field.name for field in schema if _is_string(field.type) and names.count(field.name) == 1]
     sample: dict[str, Cells] = dict.fromkeys(strings, ())
+    request = request.among(names)
     column = request.choose(names, sample)
     if column not in names and strings:
         sample = read(strings).slice(0, SAMPLE_ROWS).to_pydict()
@@ -384,6 +386,7 @@ def _object_columns(
     sample = list(islice(rows, SAMPLE_ROWS))
     objects = [row for _, row in sample if isinstance(row, dict)]
     strings = string_columns(objects)
+    request = request.among([*dict.fromkeys(chain(*objects))])
     column = request.choose(set(chain(*objects)), strings)
     names: dict[str, object] = {}
     kept: dict[str, list[Any]] = {name: [] for name in request.keep}  # Any: as above

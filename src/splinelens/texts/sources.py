@@ -15,7 +15,14 @@ from typing import Any, BinaryIO, TextIO
 
 from splinelens.errors import BadTexts
 from splinelens.files import PIPE_SECONDS, matching
-from splinelens.texts.columns import ColumnRequest, TextsAndColumns, closest, column_option, texts_only
+from splinelens.texts.columns import (
+    ColumnRequest,
+    Keep,
+    TextsAndColumns,
+    closest,
+    column_option,
+    texts_only,
+)
 from splinelens.texts.encodings import check_encoding, codec_with_mark, undecodable
 from splinelens.texts.formats import (
     MAX_CHARACTERS,
@@ -49,7 +56,7 @@ _SHEETS, _PACKED = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers"), (".gz", ".zip
 def read_texts(
     source: str | os.PathLike[str] | Iterable[str | None],
     column: str | None = None,
-    keep: Sequence[str] = (),
+    keep: Keep = (),
     encoding: str = "utf-8",
     format: str | None = None,
     delimiter: str | None = None,
@@ -68,7 +75,8 @@ def read_texts(
             ``"shards/*.parquet"``, whose files are read one after the other in the order of their names;
             ``"-"`` for standard input; or ``"hf:owner/name[:config][:split]"``.
         column: The column of the texts. Default: ``text`` if present, else the only column of strings.
-        keep: Names of other columns to keep.
+        keep: Names of other columns to keep, or a function that chooses them from the names of the file's
+            columns; of JSON Lines from the names in the first 100 rows.
         encoding: Encoding of text files and standard input; a byte order mark is skipped.
         format: txt, csv, tsv, jsonl, json or parquet, overriding the ending of the path.
         delimiter: What separates the cells of CSV, such as ``";"``; by default a comma, and a tab in TSV.
@@ -82,24 +90,23 @@ def read_texts(
         >>> read_texts(["Have a nice day", None]).texts
         ('Have a nice day', None)
     """
-    keep = (keep,) if isinstance(keep, str) else tuple(keep)
     if isinstance(source, str) and not os.path.lexists(source) and (paths := matching(source)):
         return _read_files(
             paths, source, lambda path: read_texts(path, column, keep, encoding, format, delimiter, header)
         )
     if not isinstance(source, str | os.PathLike):
         _refuse_table_options("list", "texts", delimiter, header)
-        request = ColumnRequest("list", column, keep)
+        request = ColumnRequest.of("list", column, keep)
         texts, columns = _single_column(column_cells(source, strings=True), request)
     elif (name := os.fspath(source)).startswith("hf:"):
         _refuse_table_options(name, "a data set", delimiter, header)
-        request = ColumnRequest(name, column, keep)
+        request = ColumnRequest.of(name, column, keep)
         texts, columns = read_hub(request)
     else:
         if format is not None:
             check_format(format)
         codec, separator = check_encoding(encoding), check_delimiter(delimiter)
-        request = ColumnRequest("stdin" if name == "-" else name, column, keep)
+        request = ColumnRequest.of("stdin" if name == "-" else name, column, keep)
         with _read_errors(request.source), opened(name, codec) as stream:
             format_given = format is not None
             format = format or _format_of(name)

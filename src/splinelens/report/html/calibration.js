@@ -1,0 +1,2 @@
+// The plots of the maps need nothing beyond what all pages share.
+Page.start({});

@@ -1,0 +1,45 @@
+"""Which of several detectors measures what is asked for by a name, such as an attribute of another API."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from splinelens.detect.artifact import Artifact
+from splinelens.report.scores import TextScore
+
+TOXIC = "toxic"
+"""The first binary detector measures it, whatever its label is called; without one the label ``toxic``."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A label of a detector.
+
+    Attributes:
+        detector: Its name.
+        label: The label.
+    """
+
+    detector: str
+    label: str
+
+    def score(self, records: Mapping[str, TextScore]) -> float | None:
+        """The calibrated probability of the label, if the text has one."""
+        record = records[self.detector]
+        return record.score if record.scores is None else record.scores.get(self.label)
+
+
+def find_measures(artifacts: Mapping[str, Artifact]) -> dict[str, Measure]:
+    """What is measured, by name of the label, in the words of the shipped detector ``types``.
+
+    Args:
+        artifacts: Detectors by name; of two with one label the first measures it.
+    """
+    measures: dict[str, Measure] = {}
+    for name, artifact in artifacts.items():
+        if artifact.task == "labels":
+            for label in artifact.labels:
+                measures.setdefault(label, Measure(name, label))
+    binary = [name for name, artifact in artifacts.items() if artifact.task == "binary"]
+    if binary:
+        measures[TOXIC] = Measure(binary[0], artifacts[binary[0]].labels[0])
+    return measures
