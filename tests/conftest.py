@@ -22,7 +22,7 @@ CHECKED = "anatomy detect engines features geometry kernels layers.experts token
 # Not all of layers: the signatures of its hooks would be compiled again for each watch, a third of all time.
 jaxtyping.install_import_hook([f"splinelens.{package}" for package in CHECKED], "beartype.beartype")
 
-UNCHECKED = {"apps", "benchmarks", "cli", "docs", "examples"}  # folders of tests
+UNCHECKED = {"apps", "benchmarks", "cli", "docs", "examples", "serve"}  # folders of tests
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 VOCABULARY = 128

@@ -20,6 +20,9 @@
     |   |-- NotExplainable   the score does not split into one number per token
     |   `-- BadCalibration   a calibration file is damaged or was fitted to another detector
     |-- BadCluster           Ray is missing, or its cluster cannot run what it is given
+    |-- CannotServe          the server cannot start, or cannot answer a request
+    |   |-- Overloaded       too many texts are waiting
+    |   `-- NotReady         it is stopping, or no text can be scored
     `-- CannotWrite          the disk is full, or a file is not writable or in use
         `-- OutputExists     the output exists, or is the input or a folder
 
@@ -98,6 +101,18 @@ class BadCalibration(BadDetector):
 
 class BadCluster(SplinelensError):
     """Ray is not installed, no cluster answers, or its actors die."""
+
+
+class CannotServe(SplinelensError):
+    """The server cannot start, or cannot answer a request."""
+
+
+class Overloaded(CannotServe):
+    """Too many texts are waiting to be scored."""
+
+
+class NotReady(CannotServe):
+    """The server is stopping, or its forward passes fail or do not end."""
 
 
 class CannotWrite(SplinelensError):

@@ -18,6 +18,7 @@ COMMANDS = [
     ["evaluate"],
     ["adapt"],
     ["inspect"],
+    ["serve"],
     ["models"],
     ["models", "list"],
     ["models", "pull"],

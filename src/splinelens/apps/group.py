@@ -16,7 +16,7 @@ from splinelens.detect.artifact import Artifact
 from splinelens.detect.shipped import find_artifact, shipped
 from splinelens.errors import BadDetector
 from splinelens.features.loading import EngineName, ReaderPlan, load_reader
-from splinelens.features.reader import TextFeatures, TextReader
+from splinelens.features.reader import Progress, TextFeatures, TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.geometry.directions import Directions
 from splinelens.report.scores import TextScore
@@ -46,6 +46,7 @@ class DetectorGroup:
         names: Sequence[str | PathLike[str]],
         *,
         engine: EngineName = "auto",
+        max_text_tokens: int | None = None,
         device: str | None = None,
         dtype: str | None = None,
     ) -> "DetectorGroup":
@@ -54,6 +55,7 @@ class DetectorGroup:
         Args:
             names: Shipped names or folders.
             engine: As in ``Detector.load``. A graph of several shipped detectors is made once and cached.
+            max_text_tokens: As in ``Detector.load``.
             device: As in ``Detector.load``.
             dtype: As in ``Detector.load``.
 
@@ -78,11 +80,14 @@ class DetectorGroup:
         for members in _by_pass(artifacts):
             if len(members) == 1:
                 (name,) = members
-                detector = Detector.load(name, engine=engine, device=device, dtype=dtype)
+                detector = Detector.load(
+                    name, engine=engine, max_text_tokens=max_text_tokens, device=device, dtype=dtype
+                )
                 passes.append((detector.reader, {detector.artifact.name: Entries(slice(None), slice(None))}))
                 continue
+            plan = _joint([plan_of(artifact) for artifact in members.values()])
             reader = load_reader(
-                _joint([plan_of(artifact) for artifact in members.values()]),
+                replace(plan, spec=replace(plan.spec, max_text_tokens=max_text_tokens)),
                 compile_once=set(members) <= set(shipped()),
                 engine=engine,
                 device=device,
@@ -92,7 +97,12 @@ class DetectorGroup:
         return cls(dict(zip(seen, artifacts.values(), strict=True)), passes)
 
     def score(
-        self, texts: Sequence[str | None], *, explain: bool = False, fpr: float = 0.05
+        self,
+        texts: Sequence[str | None],
+        *,
+        explain: bool = False,
+        fpr: float = 0.05,
+        progress: Progress | None = None,
     ) -> list[dict[str, TextScore]]:
         """Score texts.
 
@@ -100,6 +110,7 @@ class DetectorGroup:
             texts: The texts.
             explain: As in ``Detector.score``, for the detectors whose logit splits into tokens.
             fpr: As in ``Detector.score``.
+            progress: As in ``Detector.score``, in each forward pass.
 
         Returns:
             For each text the record of each detector, by name.
@@ -108,7 +119,7 @@ class DetectorGroup:
         for reader, entries in self.passes:
             judges = {name: Detector(self.artifacts[name], reader).judge for name in entries}
             splits = {name: explain and not self.artifacts[name].inseparable for name in entries}
-            for features in reader.read(texts, locate=any(splits.values())):
+            for features in reader.read(texts, locate=any(splits.values()), progress=progress):
                 row = features.index
                 for name, own in entries.items():
                     rows[row][name] = judges[name](

@@ -24,6 +24,7 @@ from splinelens.cli import (
     inspect,
     models,
     score,
+    serve,
     status,
     train,
 )
@@ -77,6 +78,7 @@ _add(app, "adapt", adapt.adapt)
 _add(app, "calibrate", calibrate.calibrate)
 _add(app, "export", export.export)
 _add(app, "inspect", inspect.inspect)
+_add(app, "serve", serve.serve)
 _add(app, "status", status.status)
 _add(_models, "list", models.list_)
 _add(_models, "pull", models.pull)

@@ -1,0 +1,212 @@
+"""``splinelens serve``: a moderation server with the wire formats of OpenAI, Perspective and guardrails."""
+
+import ipaddress
+import json
+import logging
+import os
+import socket
+import stat
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from splinelens.cli import options
+from splinelens.errors import CannotServe
+
+KEY_VARIABLE = "SPLINELENS_API_KEY"
+STOP_S = 25
+
+_log = logging.getLogger("splinelens.serve")
+
+
+def serve(
+    detector: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--detector",
+            "-d",
+            help="A shipped detector or a folder; may be repeated, for detectors of one model. Default: "
+            "toxicity and types.",
+            metavar="NAME",
+        ),
+    ] = None,
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen at; 0.0.0.0 is all.", metavar="ADDRESS")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", help="Port; 0 takes a free one.", metavar="N", min=0, max=65535)
+    ] = 8000,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--key-file",
+            help=f"File of API keys, one a line. Without it the variable {KEY_VARIABLE}, if it is set.",
+            metavar="FILE",
+        ),
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Listen beyond this machine without a key.")
+    ] = False,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            "--calibration",
+            help="Maps from our scores to those of the Perspective API, by splinelens calibrate.",
+            metavar="FILE",
+        ),
+    ] = None,
+    max_waiting: Annotated[
+        int,
+        typer.Option(
+            "--max-waiting", help="Texts that may wait; more are refused with 429.", metavar="N", min=32
+        ),
+    ] = 512,
+    max_text_tokens: Annotated[
+        int,
+        typer.Option(
+            "--max-text-tokens", help="Longer texts are undetermined.", metavar="N", min=1, max=100_000
+        ),
+    ] = 2048,
+    device: options.Device = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            "--dtype", help="Number type: float32, bfloat16 or int8 (compiled engine).", metavar="NAME"
+        ),
+    ] = None,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Score a text, print what would be served, and exit."),
+    ] = False,
+) -> None:
+    """Serve scores over HTTP, until SIGTERM or Ctrl-C.
+
+    POST /v1/moderations is OpenAI's, /v1alpha1/comments:analyze that of the Perspective API, /classify,
+    /v1/models/NAME:predict and /api/v1/text/contents are those of NeMo Guardrails,
+    /beta/litellm_basic_guardrail_api is LiteLLM's, /v1/score and /v1/geometry are ours. GET /health/live,
+    /health/ready, /metrics, /info, and a page at /. The log is JSON lines on stderr, without texts. When it
+    is told to stop, the texts that were accepted are scored first.
+
+    Examples:
+      splinelens serve
+      splinelens serve --detector toxicity-fast --host 0.0.0.0 --key-file keys.txt
+      splinelens serve --check
+    """
+    keys = _keys(key_file)
+    if not (keys or insecure or _is_loopback(host)):
+        raise typer.BadParameter(
+            f"other machines can reach {host}: give --key-file, set {KEY_VARIABLE}, or type --insecure",
+            param_hint="--host",
+        )
+    try:
+        import uvicorn
+
+        from splinelens.serve.app import create_app
+        from splinelens.serve.perspective import read_calibration
+        from splinelens.serve.score import served
+        from splinelens.serve.service import ScoringService
+    except ModuleNotFoundError as error:
+        raise CannotServe(
+            f"serving needs {error.name}, which is not installed: pip install 'splinelens[serve]'"
+        ) from error
+    from splinelens.apps.group import DetectorGroup
+
+    maps = {} if calibration is None else read_calibration(calibration)
+    listener = None if check else _bound(host, port)
+    _log_as_json()
+    group = DetectorGroup.load(
+        detector or ["toxicity", "types"], max_text_tokens=max_text_tokens, device=device, dtype=dtype
+    )
+    service = ScoringService(group, max_waiting, max_text_tokens)
+    service.warm_up()
+    description = {**served(service), "keys": len(keys), "calibrated": sorted(maps)}
+    if listener is None:
+        print(json.dumps(description, indent=2))
+        return
+    address = "http://{}:{}".format(*listener.getsockname()[:2])
+    _log.info("serving", extra={"address": address, "detectors": list(group.artifacts)})
+    app = create_app(service, keys=keys, calibration=maps)
+
+    class Server(uvicorn.Server):
+        """Ends with exit code 0 on SIGTERM, and takes no text from the signal on."""
+
+        def handle_exit(self, sig: int, frame: Any) -> None:  # Any: of the standard library
+            service.refuse_new()
+            self.should_exit = True
+
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=STOP_S
+    )
+    Server(config).run(sockets=[listener])
+    _log.info("stopped", extra={"unfinished": app.state.unfinished})
+    if app.state.unfinished:
+        raise CannotServe(f"{app.state.unfinished} accepted texts were not scored in {STOP_S} s")
+
+
+class JsonFormatter(logging.Formatter):
+    """A log record as a line of JSON: time, level, event, and what was given as ``extra``.
+
+    Messages of exceptions are left out: they may hold a text.
+    """
+
+    _USUAL = frozenset(vars(logging.makeLogRecord({})))
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        fields = {name: value for name, value in vars(record).items() if name not in self._USUAL}
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        if record.exc_info and record.exc_info[0]:
+            fields["error"] = record.exc_info[0].__name__
+        return json.dumps(
+            {"time": time, "level": record.levelname.lower(), "event": record.getMessage(), **fields}
+        )
+
+
+def _log_as_json() -> None:
+    """All that is logged, on stderr."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    for name in ("splinelens", "uvicorn"):
+        log = logging.getLogger(name)
+        log.handlers, log.propagate = [handler], False
+    logging.getLogger("splinelens").setLevel(logging.INFO)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+def _keys(path: Path | None) -> list[str]:
+    """The keys of the file, or that of the environment."""
+    if path is None:
+        key = os.environ.get(KEY_VARIABLE, "").strip()
+        return [key] if key else []
+    lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
+    keys = [line for line in lines if line and not line.startswith("#")]
+    if not keys:
+        raise CannotServe(f"the key file {path} has no key; write one a line")
+    if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        _log.warning("the key file %s can be read by others; run chmod 600 on it", path)
+    return keys
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket at the address, before any work; it listens when the server is ready."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        return listener
+    except OSError as error:
+        raise CannotServe(
+            f"cannot listen at port {port} of {host}: {str(error.strerror).lower()}; stop what uses it, or "
+            "give another --port or --host"
+        ) from error

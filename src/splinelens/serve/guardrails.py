@@ -1,0 +1,207 @@
+"""The wire formats of guardrails: the three remote engines of NeMo's ``hf_classifier``, and LiteLLM's own.
+
+NeMo's engines are vLLM's ``/classify``, KServe's ``:predict`` and the FMS detectors. A text without a verdict
+is an error there, on which NeMo does not let a message pass; for LiteLLM it is blocked.
+"""
+
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from splinelens.serve.measures import Measure, undetermined
+from splinelens.serve.requests import Refused
+from splinelens.serve.service import MAX_INPUTS, Records, ScoringService
+
+
+class ClassifyRequest(BaseModel):
+    """What NeMo's engine ``vllm`` sends."""
+
+    input: str
+    model: str | None = None
+
+
+class LabelProbability(BaseModel):
+    """The probability of a label, as a list of one."""
+
+    label: str
+    probs: list[float]
+
+
+class ClassifyResponse(BaseModel):
+    """One entry a label."""
+
+    data: list[LabelProbability]
+
+
+class PredictRequest(BaseModel):
+    """What NeMo's engine ``kserve`` sends."""
+
+    instances: list[str]
+
+
+class PredictResponse(BaseModel):
+    """For each text the probability of each label."""
+
+    predictions: list[dict[str, float]]
+
+
+class DetectorParameters(BaseModel):
+    """The least score that is reported; without it the threshold of each label."""
+
+    threshold: float | None = None
+
+
+class ContentsRequest(BaseModel):
+    """What NeMo's engine ``fms`` sends."""
+
+    contents: list[str]
+    detector_params: DetectorParameters = DetectorParameters()
+
+
+class Evidence(BaseModel):
+    """A word that raised the score, and what it added to the logit."""
+
+    name: Literal["word"] = "word"
+    value: str
+    score: float
+
+
+class Detection(BaseModel):
+    """A label that reaches the threshold, in a text."""
+
+    start: int
+    end: int
+    text: str
+    detection: str
+    detection_type: str
+    score: float
+    evidence: list[Evidence] = []
+
+
+class ProviderParameters(BaseModel):
+    """Parameters of our own in LiteLLM's configuration."""
+
+    ignore_images: bool = False
+
+
+class GuardrailRequest(BaseModel):
+    """What LiteLLM's generic guardrail sends; the other fields are not used."""
+
+    texts: list[str] | None = None
+    images: list[str] | None = None
+    additional_provider_specific_params: ProviderParameters | None = None
+
+
+class GuardrailResponse(BaseModel):
+    """Whether the call may go on."""
+
+    action: Literal["NONE", "BLOCKED"]
+    blocked_reason: str | None = None
+
+
+def router(service: ScoringService) -> APIRouter:
+    """The routes of both clients."""
+    routes, artifacts = APIRouter(tags=["Guardrails"]), service.group.artifacts
+    measures = {
+        name: [Measure(name, label) for label in artifact.labels] for name, artifact in artifacts.items()
+    }
+    every = [measure for own in measures.values() for measure in own]
+    flagging = [each for each in every if artifacts[each.detector].task != "classes"]
+
+    def measures_of(model: str) -> list[Measure]:
+        if model not in measures:
+            raise Refused(
+                404, f"no detector of that name is served; there are {', '.join(measures)}", param="model"
+            )
+        return measures[model]
+
+    async def probabilities(texts: list[str], chosen: list[Measure]) -> list[dict[str, float]]:
+        rows = await service.score(texts)
+        for index, records in enumerate(rows):
+            _require_verdict(index, records, chosen)
+        return [{each.label: each.score(records) for each in chosen} for records in rows]
+
+    @routes.post("/classify")
+    async def classify(request: ClassifyRequest) -> ClassifyResponse:
+        """Probabilities of the labels of a detector, by default the first; NeMo's engine ``vllm``."""
+        chosen = measures_of(request.model or next(iter(measures)))
+        (scores,) = await probabilities([request.input], chosen)
+        return ClassifyResponse(data=[LabelProbability(label=name, probs=[p]) for name, p in scores.items()])
+
+    @routes.post("/v1/models/{model}:predict")
+    async def predict(model: str, request: PredictRequest) -> PredictResponse:
+        """Probabilities of the labels of a detector; NeMo's engine ``kserve``."""
+        return PredictResponse(predictions=await probabilities(request.instances, measures_of(model)))
+
+    @routes.post("/api/v1/text/contents")
+    async def contents(request: ContentsRequest) -> list[list[Detection]]:
+        """Labels of all detectors that reach a threshold, and the words that raised it; engine ``fms``."""
+        threshold, results = request.detector_params.threshold, []
+        rows = await service.score(request.contents, explain=True)
+        for index, (text, records) in enumerate(zip(request.contents, rows, strict=True)):
+            _require_verdict(index, records, flagging)
+            reached = [
+                each
+                for each in flagging
+                if (each.fired(records) if threshold is None else each.score(records) >= threshold)
+            ]
+            results.append([_detection(text, records, each) for each in reached])
+        return results
+
+    @routes.post("/beta/litellm_basic_guardrail_api", response_model_exclude_none=True)
+    async def guardrail(request: GuardrailRequest) -> GuardrailResponse:
+        """Block a call if a label of a detector fires on any of its texts; LiteLLM's generic guardrail."""
+        parameters = request.additional_provider_specific_params or ProviderParameters()
+        if request.images and not parameters.ignore_images:
+            reason = "it has images, which are not scored (ignore_images: true lets them pass)"
+            return GuardrailResponse(action="BLOCKED", blocked_reason=reason)
+        texts = [text for text in request.texts or [] if text.strip()]  # an empty message holds nothing
+        for start in range(0, len(texts), MAX_INPUTS):
+            for records in await service.score(texts[start : start + MAX_INPUTS]):
+                if (blocking := _blocking(records, flagging)) is not None:
+                    return GuardrailResponse(action="BLOCKED", blocked_reason=blocking)
+        return GuardrailResponse(action="NONE")
+
+    return routes
+
+
+def kserve_error_body(refused: Refused) -> dict[str, Any]:  # Any: JSON values
+    """An error as KServe writes it."""
+    return {"error": refused.detail}
+
+
+def fms_error_body(refused: Refused) -> dict[str, Any]:  # Any: JSON values
+    """An error as the FMS detectors write it."""
+    return {"code": refused.status_code, "message": refused.detail}
+
+
+def _require_verdict(index: int, records: Records, measures: list[Measure]) -> None:
+    reason = undetermined(records, measures)
+    if reason is not None:
+        raise Refused(400, f"text {index} {reason}", code="undetermined")
+
+
+def _detection(text: str, records: Records, measure: Measure) -> Detection:
+    record = records[measure.detector]
+    words = record.words if record.explained in (None, measure.label) else None
+    raising = [word for word in words or () if word.contribution > 0]
+    raising.sort(key=lambda word: -word.contribution)
+    return Detection(
+        start=0,
+        end=len(text),
+        text=text,
+        detection=measure.label,
+        detection_type=measure.label,
+        score=measure.score(records),
+        evidence=[Evidence(value=text[word.begin : word.end], score=word.contribution) for word in raising],
+    )
+
+
+def _blocking(records: Records, measures: list[Measure]) -> str | None:
+    """Why a text is blocked, without the text."""
+    for measure in measures:
+        if measure.fired(records):
+            return f"{measure.label} {measure.score(records):.2f} ({measure.detector})"
+    reason = undetermined(records, measures)
+    return None if reason is None else f"a text {reason}"

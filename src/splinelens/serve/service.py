@@ -1,0 +1,295 @@
+"""Score the texts of many requests in micro-batches, in one worker thread.
+
+A batch is what waits when the worker is free, up to a budget of tokens: a single request is run at once, and
+under load the batches grow by themselves. Admission is bounded, so that no request waits longer than the
+texts before it take; a request that is admitted is always answered. Nothing here knows HTTP.
+"""
+
+import asyncio
+import logging
+import math
+import threading
+import traceback
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+
+from splinelens.apps.group import DetectorGroup
+from splinelens.errors import BadDetector, BadTexts, CannotServe, NotReady, Overloaded
+from splinelens.report.scores import TextScore
+from splinelens.serve.metrics import Metrics
+
+MAX_INPUTS = 32
+"""Texts of one request."""
+
+CHARACTERS_PER_TOKEN = 250
+"""A text with more characters than this times the most tokens is refused before it is tokenized."""
+
+FRESH_S = 2.0
+"""A batch that succeeded so recently shows that texts can be scored."""
+
+_BYTES_PER_TOKEN = 4  # of English; the budget is met without tokenizing twice
+_PROBE = "Is the server ready?"
+
+_log = logging.getLogger("splinelens.serve")
+
+Records = dict[str, TextScore]
+"""The record of a text by each detector, by name."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Item:
+    """A text that waits, and where its records go."""
+
+    text: str
+    explain: bool
+    fpr: float
+    loop: asyncio.AbstractEventLoop
+    future: "asyncio.Future[Records]"
+
+    @property
+    def tokens(self) -> int:
+        """About how many tokens it has."""
+        return 1 + len(self.text.encode()) // _BYTES_PER_TOKEN
+
+    def finish(self, records: Records | None) -> None:
+        """Hand over the records from another thread; None if they could not be computed."""
+        try:
+            self.loop.call_soon_threadsafe(self._finish, records)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            return
+
+    def _finish(self, records: Records | None) -> None:
+        if self.future.done():  # the request was canceled
+            return
+        if records is None:
+            self.future.set_exception(NotReady("the text could not be scored; the log says why"))
+        else:
+            self.future.set_result(records)
+
+
+@dataclass(eq=False)
+class ScoringService:
+    """Scores texts with a group of detectors, for many callers at once.
+
+    Attributes:
+        group: The detectors.
+        max_waiting: Texts that may wait or run at once; more are refused.
+        max_text_tokens: Longer texts are undetermined; the group was loaded with it.
+        batch_tokens: About how many tokens a batch has; they bound how long a text waits for the running one.
+        max_delay_s: After a batch of several texts, how long the next waits to become as large.
+        stuck_s: A batch without progress for so long is stuck; a pass of 1,024 tokens takes a tenth of it.
+        metrics: Where batches and verdicts are counted.
+    """
+
+    group: DetectorGroup
+    max_waiting: int = 512
+    max_text_tokens: int = 2048
+    batch_tokens: int = 2048
+    max_delay_s: float = 0.002
+    stuck_s: float = 5.0
+    metrics: Metrics = field(default_factory=Metrics)
+
+    def __post_init__(self) -> None:
+        self._queue: deque[_Item] = deque()
+        self._changed = threading.Condition()
+        self._unfinished, self._last_size = 0, 1
+        self._running, self._stopping = False, False
+        self._progress_at, self._passed_at = monotonic(), -math.inf
+        self._seconds_per_text = 0.01
+        self._worker = threading.Thread(target=self._work, name="scoring", daemon=True)
+        self.metrics.waiting.set_function(lambda: self._unfinished)
+
+    def warm_up(self) -> None:
+        """Run both kinds of passes once, with and without explanations: the first are slow.
+
+        Raises:
+            CannotServe: The text is not scored.
+        """
+        for explain in (False, True):
+            (records,) = self.group.score([_PROBE], explain=explain)
+        for name, record in records.items():
+            if not record.tokens:
+                raise CannotServe(f"detector {name} cannot score a text: it {record.reason}")
+        self._passed_at = monotonic()
+
+    def start(self) -> None:
+        """Start the worker."""
+        self._worker.start()
+
+    def refuse_new(self) -> None:
+        """Take no text from now on; those that wait are scored. May be called by a signal handler."""
+        self._stopping = True
+
+    def stop(self, timeout_s: float) -> int:
+        """Score what waits and end the worker.
+
+        Returns:
+            How many texts are left after ``timeout_s``.
+        """
+        self.refuse_new()
+        with self._changed:
+            self._changed.notify_all()
+        self._worker.join(timeout_s)
+        return self._unfinished
+
+    @property
+    def problem(self) -> str | None:
+        """Why no text can be scored now, as far as that is known without a pass."""
+        if self._stopping:
+            return "the server is stopping"
+        if self._running and monotonic() - self._progress_at > self.stuck_s:
+            return f"the running batch made no progress for {self.stuck_s:g} s"
+        return None
+
+    async def check(self) -> str | None:
+        """Why no text can be scored now, or None; a text is scored if none was in the last seconds."""
+        if self.problem or monotonic() - self._passed_at < FRESH_S:
+            return self.problem
+        try:
+            await asyncio.wait_for(asyncio.gather(*self._enqueue([_PROBE], False, 0.05)), self.stuck_s)
+        except (TimeoutError, NotReady):
+            return self.problem or "a forward pass failed"
+        return None
+
+    def require_room(self, texts: int = 1) -> None:
+        """Refuse texts that would not be scored in time.
+
+        Raises:
+            NotReady: The server is stopping or stuck.
+            Overloaded: Too many texts wait.
+        """
+        if self.problem:
+            raise NotReady(f"{self.problem}; try again later")
+        if self._unfinished + texts > self.max_waiting:
+            raise Overloaded(f"{self._unfinished} texts are waiting; try again in {self.retry_after_s} s")
+
+    @property
+    def retry_after_s(self) -> int:
+        """Seconds until about half of the waiting texts are scored, at least 1."""
+        return max(1, math.ceil(self._unfinished * self._seconds_per_text / 2))
+
+    async def score(self, texts: Sequence[str], *, explain: bool = False, fpr: float = 0.05) -> list[Records]:
+        """Score the texts of one request, in order.
+
+        Args:
+            texts: The texts.
+            explain: As in ``DetectorGroup.score``.
+            fpr: As in ``DetectorGroup.score``.
+
+        Raises:
+            BadTexts: No text, too many, or one with too many characters.
+            BadDetector: No threshold was stored for ``fpr``.
+            NotReady: The server is stopping or stuck, or the pass failed.
+            Overloaded: Too many texts wait.
+        """
+        self._check(texts, fpr)
+        self.require_room(len(texts))
+        return list(await asyncio.gather(*self._enqueue(texts, explain, fpr)))
+
+    def _check(self, texts: Sequence[str], fpr: float) -> None:
+        """Refuse a request before any work."""
+        if not 1 <= len(texts) <= MAX_INPUTS:
+            raise BadTexts(f"{len(texts)} texts in one request; send 1 to {MAX_INPUTS}")
+        limit = CHARACTERS_PER_TOKEN * self.max_text_tokens
+        for index, text in enumerate(texts):
+            if len(text) > limit:
+                raise BadTexts(
+                    f"text {index} has {len(text):,} characters, more than the limit of {limit:,}; split it"
+                )
+        for artifact in self.group.artifacts.values():
+            try:
+                artifact.limits(fpr)
+            except BadDetector as error:
+                raise BadDetector(f"no threshold for fpr={fpr:g}; give 0.001, 0.01 or 0.05") from error
+
+    def _enqueue(self, texts: Sequence[str], explain: bool, fpr: float) -> "list[asyncio.Future[Records]]":
+        loop = asyncio.get_running_loop()
+        items = [_Item(text, explain, fpr, loop, loop.create_future()) for text in texts]
+        with self._changed:
+            self._queue.extend(items)
+            self._unfinished += len(items)
+            self._changed.notify()
+        return [item.future for item in items]
+
+    def _work(self) -> None:
+        """The worker thread."""
+        while batch := self._next_batch():
+            started = monotonic()
+            self._beat()
+            self._running = True
+            self._score(batch)
+            self._running = False
+            seconds = monotonic() - started
+            self._last_size = len(batch)
+            self._seconds_per_text += 0.1 * (seconds / len(batch) - self._seconds_per_text)
+            self.metrics.batch_seconds.observe(seconds)
+            self.metrics.batch_texts.observe(len(batch))
+
+    def _next_batch(self) -> list[_Item]:
+        """The texts that are run next; none when the service is stopped and nothing waits."""
+        with self._changed:
+            while not self._queue and not self._stopping:
+                self._changed.wait(1.0)  # a signal handler cannot notify
+            deadline = monotonic() + self.max_delay_s
+            while len(self._queue) < self._last_size and not self._stopping:
+                if (left_s := deadline - monotonic()) <= 0:
+                    break
+                self._changed.wait(left_s)
+            return self._take()
+
+    def _take(self) -> list[_Item]:
+        """The first text, and others with the same options up to the budget of tokens."""
+        batch: list[_Item] = []
+        others: deque[_Item] = deque()
+        tokens = 0
+        while self._queue:
+            item = self._queue.popleft()
+            if batch and (item.explain, item.fpr) != (batch[0].explain, batch[0].fpr):
+                others.append(item)
+                continue
+            tokens += item.tokens
+            if batch and tokens > self.batch_tokens:
+                others.append(item)
+                break
+            batch.append(item)
+        self._queue.extendleft(reversed(others))
+        return batch
+
+    def _score(self, batch: list[_Item]) -> None:
+        """Score a batch; if the pass raises, each half, so that one text cannot fail those of others."""
+        first = batch[0]
+        try:
+            rows = self.group.score(
+                [item.text for item in batch],
+                explain=first.explain,
+                fpr=first.fpr,
+                progress=lambda texts, characters: self._beat(),
+            )
+        except Exception as error:  # whatever it is, those who wait are answered and the worker goes on
+            if len(batch) > 1:
+                half = len(batch) // 2
+                self._score(batch[:half])
+                self._score(batch[half:])
+                return
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            _log.error(
+                "pass failed", extra={"error": type(error).__name__, "at": f"{where.filename}:{where.lineno}"}
+            )
+            first.finish(None)
+            self._finished(1)
+            return
+        self._passed_at = monotonic()
+        for item, records in zip(batch, rows, strict=True):
+            item.finish(records)
+        self._finished(len(batch))
+        self.metrics.count(rows)
+
+    def _beat(self) -> None:
+        self._progress_at = monotonic()
+
+    def _finished(self, texts: int) -> None:
+        self._beat()
+        with self._changed:
+            self._unfinished -= texts
