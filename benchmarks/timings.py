@@ -7,7 +7,7 @@ Each contender runs in a process of its own, which waits while another works; th
 slows down slows all of them, and ratios are those of one turn. ``one`` is a comment of 30 tokens, warm (each turn
 begins with calls that are not timed), from text to verdict, and the forward pass alone of a bert-base with random
 weights on 30 tokens; ``many`` Jigsaw test comments of any length, BERT in batches without padding of equal length;
-``two`` the same comments by two processes at once; ``extract`` the seven features of every layer into a file, beside
+``two`` some of the comments by two processes at once, which wait as those of the command do; ``extract`` the seven features of every layer into a file, beside
 the bare forward pass of the same batches; ``cold`` the command in a new process; ``auc`` the test rows with each
 engine. Median and 10th to 90th percentile.
 """
@@ -45,17 +45,20 @@ class Contender:
         name: For the table.
         options: Of ``work``: detector, engine, dtype.
         source: Of the code.
+        environment: More variables of the environment.
     """
 
     name: str
     options: dict[str, Any]  # Any: plain JSON values
     source: Path = HERE / "src"
+    environment: dict[str, str] = field(default_factory=dict)
     process: "subprocess.Popen[str] | None" = field(default=None, repr=False)
 
     def ask(self, **request: Any) -> Any:  # Any: plain JSON values
         """Send a request and wait for the answer."""
         if self.process is None:
             environment = {**os.environ, "PYTHONPATH": str(self.source), "HF_HUB_OFFLINE": "1"}
+            environment |= self.environment
             command = [sys.executable, __file__, "--worker", json.dumps(self.options)]
             self.process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
@@ -409,7 +412,7 @@ def main() -> None:
         arguments.output.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
 
     if "one" in arguments.only:
-        seconds = turns(everyone, [SENTENCE], max(20, arguments.turns), times=20, warm=10)
+        seconds = turns(everyone, [SENTENCE], max(20, arguments.turns), times=10, warm=5)
         record["one"] = {"seconds": seconds, "ratios": ratios(seconds)}
         keep()
     if "many" in arguments.only:
@@ -420,11 +423,14 @@ def main() -> None:
     for one in everyone:
         one.close()
     if "two" in arguments.only:
+        passive = {"OMP_WAIT_POLICY": "PASSIVE"}
         record["two"] = {
             one.name: spread(
                 two_at_once(
-                    lambda one=one: Contender(one.name, one.options, one.source),
-                    chosen[:200],
+                    lambda one=one: Contender(
+                        one.name, one.options, one.source, {} if "before" in one.name else passive
+                    ),
+                    chosen[:60],
                     arguments.turns,
                 )
             )
@@ -432,8 +438,8 @@ def main() -> None:
         }
     if "extract" in arguments.only:
         both = [Contender(name, {"detector": name}) for name in ("pass", "extract")]
-        seconds = turns(both, chosen[:100], arguments.turns)
-        record["extract"] = {"texts": 100, "seconds": seconds, "ratios": ratios(seconds)}
+        seconds = turns(both, chosen[:40], arguments.turns)
+        record["extract"] = {"texts": 40, "seconds": seconds, "ratios": ratios(seconds)}
         for one in both:
             one.close()
     if "cold" in arguments.only:

@@ -30,6 +30,10 @@ from splinelens.cli import (
 )
 from splinelens.cli.exits import Command, exits
 
+# Before PyTorch is imported: its threads wait for each other in a loop that takes the core from other processes,
+# and two at once did less together than one.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 app = typer.Typer(
     name="splinelens",
     no_args_is_help=True,
