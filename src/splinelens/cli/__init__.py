@@ -30,7 +30,7 @@ from splinelens.cli import (
 )
 from splinelens.cli.exits import Command, exits
 
-# Before PyTorch is imported: its threads wait for each other in a loop that takes the core from other processes,
+# Before PyTorch is imported: its threads wait in a loop that takes the core from other processes,
 # and two at once did less together than one.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
