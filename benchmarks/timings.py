@@ -298,6 +298,7 @@ def cold(count: int, python: str | None) -> dict[str, Any]:  # Any: plain JSON v
                 process = subprocess.Popen(
                     command,
                     stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
                     env={**environment, "SPLINELENS_ENGINE": engine},
                 )
                 _, status, usage = os.wait4(process.pid, 0)
@@ -375,7 +376,7 @@ def lines(record: dict[str, Any]) -> list[str]:  # Any: plain JSON values
             shown.append("| " + " | ".join([name, f"{value:.3g}", *cells]) + " |")
         shown.append("")
     if "many" in record:
-        shown.append(f"- many, share of padding: {record['many']['padding']:.3f}")
+        shown.append(f"- many, share of padding with all test comments: {record['many']['padding']:.3f}")
     if "extract" in record:
         share = record["extract"]["ratios"]["pass"]["extract"]
         shown.append(f"- extract, tokens/s / those of the bare pass: {json.dumps(share)}")
@@ -418,7 +419,7 @@ def main() -> None:
     if "many" in arguments.only:
         seconds = turns(everyone, chosen, arguments.turns)
         record["many"] = {"texts": len(chosen), "seconds": seconds, "ratios": ratios(seconds)}
-        record["many"]["padding"] = padding(chosen)
+        record["many"]["padding"] = padding(texts)
         keep()
     for one in everyone:
         one.close()
@@ -436,14 +437,17 @@ def main() -> None:
             )
             for one in lists[arguments.detectors[0]]
         }
+        keep()
     if "extract" in arguments.only:
         both = [Contender(name, {"detector": name}) for name in ("pass", "extract")]
         seconds = turns(both, chosen[:40], arguments.turns)
         record["extract"] = {"texts": 40, "seconds": seconds, "ratios": ratios(seconds)}
         for one in both:
             one.close()
+        keep()
     if "cold" in arguments.only:
         record["cold"] = cold(arguments.turns, arguments.python)
+        keep()
     if "auc" in arguments.only:
         record["auc"] = auc(lists, texts, labels)
     keep()
