@@ -226,11 +226,9 @@ class CompiledEngine:
         self._poolings = np.repeat([column.pooling for column in model.record.columns], sizes)
         try:
             self.embeddings = np.load(model.folder / "embeddings.npy", mmap_mode="r")
-            with ThreadPoolExecutor(1) as thread:
-                pooled = thread.submit(self._compiled_values)
-                model.tokenizer  # noqa: B018  # takes .1 s, meanwhile
-                self._pooled = pooled.result()
-        except Exception as error:  # of the tokenizer's Rust library, which has no class for it, too
+            values = _openvino().Model([self._graph.output("values")], self._graph.get_parameters(), "pooled")
+            self._pooled = self._compile(values)
+        except (RuntimeError, ValueError) as error:
             model.verified.result()  # says more, if the file was changed
             raise BrokenArtifact(
                 f"{model.folder} cannot be read ({error}); export the detector again"
@@ -262,10 +260,6 @@ class CompiledEngine:
         if self.model.precision == "int8" != self.model.record.precision:
             _round_weights(graph)
         return graph
-
-    def _compiled_values(self) -> Any:  # Any: as above
-        values = _openvino().Model([self._graph.output("values")], self._graph.get_parameters(), "pooled")
-        return self._compile(values)
 
     @cached_property
     def _located(self) -> Any:  # Any: as above
