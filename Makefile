@@ -71,7 +71,7 @@ check: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/geometry.py
-	$(BIN)/python benchmarks/timings.py --data $(DATA) -o $(OUT)/timings.json
+	$(BIN)/python benchmarks/timings.py $(if $(wildcard $(DATA)),--data $(DATA) --texts 120,--only one cold) -o $(OUT)/timings.json
 
 # Options of these scripts go into ARGS, such as ARGS="--quick --only transfer".
 bench-detectors: $(STAMP)

@@ -7,7 +7,7 @@ Each contender runs in a process of its own, which waits while another works; th
 slows down slows all of them, and ratios are those of one turn. ``one`` is a comment of 30 tokens, warm (each turn
 begins with calls that are not timed), from text to verdict, and the forward pass alone of a bert-base with random
 weights on 30 tokens; ``many`` Jigsaw test comments of any length, BERT in batches without padding of equal length;
-``two`` some of the comments by two processes at once, which wait as those of the command do; ``extract`` the seven features of every layer into a file, beside
+``two`` some of the comments by two processes at once, with ``OMP_WAIT_POLICY=PASSIVE`` as the command sets it; ``extract`` the seven features of every layer into a file, beside
 the bare forward pass of the same batches; ``cold`` the command in a new process; ``auc`` the test rows with each
 engine. Median and 10th to 90th percentile.
 """
@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -34,12 +35,12 @@ SENTENCE = (
     "maps and globes upstairs."
 )
 """30 tokens of the default model."""
-PRECISIONS = ("float32", "bfloat16", "int8")
+STAGES = ("one", "many", "two", "extract", "cold", "auc")
 
 
 @dataclass(eq=False)
 class Contender:
-    """One process that times what it is told to.
+    """A process that times the requests that it receives.
 
     Attributes:
         name: For the table.
@@ -170,13 +171,25 @@ def padding(texts: Sequence[str]) -> float:
     return 1 - read / run
 
 
+def precisions() -> list[str]:
+    """Number types of the compiled engine that this processor has."""
+    from splinelens.engines.compiled import PRECISIONS, check_precision
+    from splinelens.errors import BadFeatures
+
+    known = []
+    for name in PRECISIONS:
+        with suppress(BadFeatures):
+            known.append(str(check_precision(name)))
+    return known
+
+
 def contenders(names: Sequence[str], before: Path | None) -> dict[str, list[Contender]]:
     """Those of each detector, its own code before first; then BERT."""
     lists = {}
     for name in names:
         own = [
             Contender(f"{name}, {engine} {dtype}", {"detector": name, "engine": engine, "dtype": dtype})
-            for engine, dtype in (("torch", "float32"), *(("compiled", dtype) for dtype in PRECISIONS))
+            for engine, dtype in (("torch", "float32"), *(("compiled", dtype) for dtype in precisions()))
         ]
         if before is not None:
             own.insert(0, Contender(f"{name}, code before", {"detector": name}, before))
@@ -236,7 +249,7 @@ def two_at_once(make: Callable[[], Contender], texts: Sequence[str], count: int)
     request = {"what": "time", "texts": list(texts), "times": 1, "warm": 0}
     for one in (first, second):
         one.ask(**request)
-    found = []
+    results = []
     for _ in range(count):
         single = first.ask(**request)
         began = time.perf_counter()
@@ -244,10 +257,10 @@ def two_at_once(make: Callable[[], Contender], texts: Sequence[str], count: int)
             one.send(request)
         for one in (first, second):
             one.receive()
-        found.append(2 * single / (time.perf_counter() - began))
+        results.append(2 * single / (time.perf_counter() - began))
     for one in (first, second):
         one.close()
-    return found
+    return results
 
 
 def cold(count: int, python: str | None) -> dict[str, Any]:  # Any: plain JSON values
@@ -272,7 +285,7 @@ def cold(count: int, python: str | None) -> dict[str, Any]:  # Any: plain JSON v
     with TemporaryDirectory() as folder:
         base = [sys.executable, "-m", "splinelens"]
         environment = {**os.environ, "PYTHONPATH": str(HERE / "src"), "HF_HUB_OFFLINE": "1"}
-        exported = [Path(folder) / dtype for dtype in PRECISIONS]
+        exported = [Path(folder) / dtype for dtype in precisions()]
         for path in exported:
             export = [*base, "export", "toxicity-fast", "-o", path, "--dtype", path.name, "-q"]
             subprocess.run(export, check=True, env=environment)
@@ -317,7 +330,7 @@ def auc(
     """AUC of each engine on the test rows, and how far its scores are from those of torch in float32."""
     from sklearn.metrics import roc_auc_score
 
-    found = {}
+    results = {}
     for name in [name for name in lists if name != "bert"]:
         reference = None
         for one in [one for one in lists[name] if "before" not in one.name]:
@@ -333,9 +346,9 @@ def auc(
             else:
                 gap = np.abs(scores - reference)[known]
                 row |= {"median_difference": float(np.median(gap)), "largest_difference": float(gap.max())}
-            found[one.name] = row
+            results[one.name] = row
             print(one.name, row, flush=True)
-    return found
+    return results
 
 
 def machine() -> dict[str, Any]:  # Any: plain JSON values
@@ -392,7 +405,7 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, help="folder of the evaluation data")
     parser.add_argument("--before", type=Path, help="src of a checkout to compare with")
-    parser.add_argument("--only", nargs="+", default=["one", "many", "two", "extract", "cold", "auc"])
+    parser.add_argument("--only", nargs="+", choices=STAGES, default=STAGES)
     parser.add_argument("--texts", type=int, default=2000, help="comments of many")
     parser.add_argument("--detectors", nargs="+", default=["toxicity-fast", "toxicity"])
     parser.add_argument("--python", help="interpreter of an environment without PyTorch, for cold")

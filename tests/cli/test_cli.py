@@ -123,3 +123,7 @@ def test_help_that_cannot_be_written_is_one_line_and_a_closed_reader_no_error(ar
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, env=environment)
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_threads_of_the_command_wait_without_taking_the_core_from_others():
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"

@@ -151,7 +151,7 @@ def test_features_of_single_tokens_and_prefixes_need_pytorch(exported):
 @pytest.mark.parametrize(
     ("family", "features", "message"),
     [
-        ("llama", ("spline7",), "boundary_mean and others cannot be compiled, only maxima"),
+        ("llama", ("spline7",), " and others cannot be compiled, only maxima"),
         ("mixtral", ("margins",), "mixtral cannot be compiled"),
     ],
 )
@@ -184,7 +184,7 @@ def test_a_missing_file_is_refused_by_name(folder, name):
 @pytest.mark.parametrize("name", GRAPH_FILES[1:])
 def test_a_cut_or_changed_file_is_refused_by_name(folder, name):
     data = (folder / name).read_bytes()
-    for damaged in (data[:-1], data[:-9] + b"\x00" + data[-8:]):
+    for damaged in (b"", data[:-1], data[:-9] + b"\x00" + data[-8:]):
         (folder / name).write_bytes(damaged)
         with pytest.raises(BrokenArtifact, match=f"{name} was cut or changed"):
             TextReader(CompiledModel(folder), SPEC)

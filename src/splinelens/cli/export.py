@@ -87,7 +87,7 @@ def export(
             overwrite=overwrite,
             progress=progress,
         )
-    size = sum(path.stat().st_size for path in output.iterdir())
+    size = sum((output / name).stat().st_size for name in exporting.EXPORT_FILES)
     if as_json:
         record = {"output": str(output), "dtype": dtype, "size_bytes": size}
         record["differences"] = [asdict(one) for one in differences]

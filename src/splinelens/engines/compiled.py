@@ -201,7 +201,11 @@ class CompiledModel:
 
         from tokenizers import Tokenizer
 
-        backend = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
+        path = self.folder / "tokenizer.json"
+        try:
+            backend = Tokenizer.from_file(str(path))
+        except Exception as error:  # of the Rust library, which has no class for it
+            raise BrokenArtifact(f"{path} cannot be read ({error}); export the detector again") from error
         return SimpleNamespace(backend_tokenizer=backend, name_or_path=self.name)
 
 
@@ -228,7 +232,7 @@ class CompiledEngine:
             self.embeddings = np.load(model.folder / "embeddings.npy", mmap_mode="r")
             values = _openvino().Model([self._graph.output("values")], self._graph.get_parameters(), "pooled")
             self._pooled = self._compile(values)
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, EOFError, OSError) as error:
             model.verified.result()  # says more, if the file was changed
             raise BrokenArtifact(
                 f"{model.folder} cannot be read ({error}); export the detector again"
@@ -290,12 +294,12 @@ def runtime_installed() -> bool:
 
 
 def has_gpu() -> bool:
-    """Whether the machine has an NVIDIA GPU, without importing PyTorch, which takes a second."""
-    return any(Path("/dev").glob("nvidia[0-9]*"))
+    """Whether a Linux machine has a GPU for PyTorch, without importing that, which takes a second."""
+    return any(any(Path("/dev").glob(name)) for name in ("nvidia[0-9]*", "kfd", "dxg"))  # CUDA, ROCm, WSL
 
 
 def runtime_version() -> str:
-    """Its version, such as ``2026.4.1``."""
+    """Version of the installed runtime, such as ``2026.4.1``."""
     return version("openvino")
 
 
@@ -326,9 +330,9 @@ def read_record(folder: Path) -> GraphRecord:
         values = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise BrokenArtifact(f"{path} cannot be read ({error}); {again}") from error
-    found = values.get("format") if isinstance(values, dict) else None
-    if found != GRAPH_FORMAT or isinstance(found, bool):
-        raise BrokenArtifact(f"{path} has format {found!r}, and this version reads {GRAPH_FORMAT}; {again}")
+    number = values.get("format") if isinstance(values, dict) else None
+    if number != GRAPH_FORMAT or isinstance(number, bool):
+        raise BrokenArtifact(f"{path} has format {number!r}, and this version reads {GRAPH_FORMAT}; {again}")
     if values.pop("record_sha256", None) != _hash(values):
         raise BrokenArtifact(f"{path} was changed since it was written; {again}")
     try:
@@ -375,18 +379,10 @@ def export_graph(
         precision: Recorded as the one to use; ``int8`` rounds the weights.
 
     Raises:
-        BadFeatures: The runtime is not installed, a column has a pooling that windows do not give, or the
-            architecture cannot be traced.
+        BadFeatures: The runtime is not installed, or the architecture cannot be traced.
         CannotWrite: The disk is full.
     """
     require_runtime()
-    other = sorted({column.name for column in columns if column.pooling not in POOLINGS})
-    if other:
-        more = " and others" if other[1:] else ""
-        raise BadFeatures(
-            f"{other[0]}{more} cannot be compiled, only maxima, minima, means and last values of margins and "
-            "hidden states; use the torch engine"
-        )
     import torch
 
     from splinelens.engines.torch import positions_of

@@ -32,7 +32,7 @@ from splinelens.errors import (
     UnknownModel,
     WrongModel,
 )
-from splinelens.features.reader import TextReader
+from splinelens.features.reader import TextReader, require_compilable
 from splinelens.features.spec import FeatureSpec
 from splinelens.geometry.directions import Directions
 from splinelens.models import Fingerprint, LoadedModel, load_model
@@ -168,7 +168,10 @@ def _engine(engine: str, *, given: bool, device: str | None, dtype: str | None) 
         raise BadFeatures(f"engine {engine!r} is not one of {', '.join(get_args(EngineName))}")
     unfit = given or str(device or "cpu").partition(":")[0] != "cpu"
     if engine == "compiled" and unfit:
-        raise BadFeatures("the compiled engine has its own model and runs on the CPU: give neither here")
+        raise BadFeatures(
+            "the compiled engine runs its own model on the CPU: leave out model and device (command line: "
+            "--model, --device)"
+        )
     if engine == "auto" and (unfit or not runtime_installed() or _name(dtype) not in (None, *PRECISIONS)):
         return "torch"
     return engine
@@ -206,6 +209,7 @@ def _graph_folder(plan: ReaderPlan) -> Path:
 
 def _cached_graph(plan: ReaderPlan, torch_reader: Callable[[], TextReader]) -> Path:
     """The folder of the graph in the cache, made if it is not there."""
+    require_compilable(plan.spec)
     target = _graph_folder(plan)
     if target.is_dir():
         try:

@@ -23,6 +23,7 @@ import numpy as np
 
 from splinelens.anatomy import Anatomy, anatomy_of
 from splinelens.engines.compiled import (
+    POOLINGS,
     CompiledEngine,
     CompiledModel,
     GraphColumn,
@@ -207,6 +208,7 @@ class TextReader:
                 CPU, or there is a suffix.
             CannotWrite: The disk is full.
         """
+        require_compilable(self.spec)
         engine, loaded, layout = self.torch_engine, self.loaded, self.layout
         assert isinstance(loaded, LoadedModel)
         if self.suffix or self.prompt or self.side == "left":
@@ -236,7 +238,8 @@ class TextReader:
 
     def _require_equal(self, graph: "TextReader", tolerance: float) -> None:
         """Refuse a graph that gives other numbers: a model may use its token ids besides their embeddings."""
-        words = len(graph.engine.embeddings) if isinstance(graph.engine, CompiledEngine) else 0
+        assert isinstance(graph.engine, CompiledEngine)
+        words = len(graph.engine.embeddings)
         tokens = min(9, self.max_tokens)
         ids = np.random.default_rng(0).integers(0, words, (2, tokens)).tolist()
         texts = [TokenizedText(tuple(row), ((0, 0),) * tokens, tokens) for row in ids]
@@ -827,6 +830,26 @@ def _softmax_layers(
             f"{has if available else none}"
         )
     return tuple(layer for layer in layers if layer in available)
+
+
+def require_compilable(spec: FeatureSpec) -> None:
+    """Refuse features that a graph cannot have, before a model is loaded.
+
+    Raises:
+        BadFeatures: They do not follow from those of the windows of a text, or their explanation does not.
+    """
+    names = [
+        row.name
+        for row in statistics(spec.features, spec.pooling)
+        if row.needs != "tokens"
+        and ((row.pooling or row.name) not in POOLINGS or row.name == "direction_mean")
+    ]
+    if names:
+        more = " and others" if names[1:] else ""
+        raise BadFeatures(
+            f"{names[0]}{more} cannot be compiled, only maxima, minima and last values of margins, learned "
+            "directions and hidden states, and means of the first and the last; use the torch engine"
+        )
 
 
 def _reads(spec: FeatureSpec, directions: Directions | None) -> str:
