@@ -94,7 +94,7 @@ class Command(TyperCommand):
         following = [*args[1:], ""]
         args = [
             "--ray=local" if word == "--ray" and not _RAY_ADDRESS.fullmatch(after) else word
-            for word, after in zip(args, following, strict=True)
+            for word, after in zip(args, following, strict=False)  # no word, one empty one
         ]
         try:
             return super().parse_args(ctx, args)
