@@ -56,7 +56,7 @@ def calibrate(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Map scores to logged ones of the Perspective API: thresholds stay.
+    """Map scores to those that the Perspective API gave to your texts.
 
     The file has a column of texts and a column for each of TOXICITY, SEVERE_TOXICITY, IDENTITY_ATTACK,
     INSULT, PROFANITY, THREAT, or some of them, in any case: the summary scores of the API, from 0 to 1. At
