@@ -1,12 +1,9 @@
 """Tests the wire formats, ``serve/openai.py`` and its neighbors: answers are what the library scores."""
 
-import json
-
 import pytest
 
-from splinelens.errors import CannotServe
+from splinelens.detect.monotone import MonotoneMap
 from splinelens.serve.openai import CATEGORIES
-from splinelens.serve.perspective import ScoreMap, read_calibration
 
 RUDE, KIND, BOTH = "you rude and the lot 7", "good to you all 3", "you rude vile kill fool tribe 9"
 
@@ -119,33 +116,11 @@ def test_an_attribute_that_is_not_measured_names_those_that_are(client):
 
 
 def test_a_calibration_moves_its_attribute_only(served, client):
-    moved = served(calibration={"TOXICITY": ScoreMap(x=[0, 1], y=[0.5, 1.0])})
+    moved = served(calibration={"TOXICITY": MonotoneMap((0.0, 1.0), (0.5, 1.0))})
     before, after = (analyze(each, RUDE, "TOXICITY", "INSULT").json() for each in (client, moved))
     value = before["attributeScores"]["TOXICITY"]["summaryScore"]["value"]
     assert after["attributeScores"]["TOXICITY"]["summaryScore"]["value"] == pytest.approx(0.5 + value / 2)
     assert after["attributeScores"]["INSULT"] == before["attributeScores"]["INSULT"]
-
-
-@pytest.mark.parametrize(
-    ("content", "match"),
-    [
-        ({"TOXICITY": {"x": [0, 1], "y": [1, 0]}}, "x does not rise, or y falls"),
-        ({"TOXICITY": {"x": [0, 1], "y": [0, 0.5, 1]}}, "not the same length"),
-        ({"TOXICITY": {"x": [0, 2], "y": [0, 1]}}, "not between 0 and 1"),
-        ({"TOXICITY": {"x": [0]}}, "damaged at TOXICITY"),
-        ({"KINDNESS": {"x": [0, 1], "y": [0, 1]}}, "names KINDNESS; it may name TOXICITY"),
-        ("words", "damaged at the file"),
-    ],
-)
-def test_a_calibration_that_cannot_be_is_refused(content, match, tmp_path):
-    (tmp_path / "maps.json").write_text(json.dumps(content))
-    with pytest.raises(CannotServe, match=match):
-        read_calibration(tmp_path / "maps.json")
-
-
-def test_a_calibration_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(CannotServe, match="cannot read the calibration"):
-        read_calibration(tmp_path / "none.json")
 
 
 def test_nemo_gets_one_probability_a_label(client, library):

@@ -7,14 +7,20 @@ import os
 import socket
 import stat
 import sys
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from splinelens.cli import options
 from splinelens.errors import CannotServe
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from splinelens.serve.service import ScoringService
 
 KEY_VARIABLE = "SPLINELENS_API_KEY"
 STOP_S = 25
@@ -102,10 +108,7 @@ def serve(
             param_hint="--host",
         )
     try:
-        import uvicorn
-
         from splinelens.serve.app import create_app
-        from splinelens.serve.perspective import read_calibration
         from splinelens.serve.score import served
         from splinelens.serve.service import ScoringService
     except ModuleNotFoundError as error:
@@ -113,25 +116,36 @@ def serve(
             f"serving needs {error.name}, which is not installed: pip install 'splinelens[serve]'"
         ) from error
     from splinelens.apps.group import DetectorGroup
+    from splinelens.apps.perspective import DETECTORS, load_calibration
 
-    maps = {} if calibration is None else read_calibration(calibration)
-    listener = None if check else _bound(host, port)
-    _log_as_json()
-    group = DetectorGroup.load(
-        detector or ["toxicity", "types"], max_text_tokens=max_text_tokens, device=device, dtype=dtype
-    )
-    service = ScoringService(group, max_waiting, max_text_tokens)
-    service.warm_up()
-    description = {**served(service), "keys": len(keys), "calibrated": sorted(maps)}
-    if listener is None:
-        print(json.dumps(description, indent=2))
-        return
-    address = "http://{}:{}".format(*listener.getsockname()[:2])
-    _log.info("serving", extra={"address": address, "detectors": list(group.artifacts)})
-    app = create_app(service, keys=keys, calibration=maps)
+    with nullcontext() if check else _bound(host, port) as listener:
+        if listener is not None:
+            _log_as_json()
+        if key_file is not None and key_file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            _log.warning("the key file %s can be read by others; run chmod 600 on it", key_file)
+        group = DetectorGroup.load(
+            detector or DETECTORS, max_text_tokens=max_text_tokens, device=device, dtype=dtype
+        )
+        maps = {} if calibration is None else load_calibration(calibration, group.artifacts)
+        service = ScoringService(group, max_waiting, max_text_tokens)
+        service.warm_up()
+        if listener is None:
+            print(json.dumps({**served(service), "keys": len(keys), "calibrated": sorted(maps)}, indent=2))
+        else:
+            _run(create_app(service, keys=keys, calibration=maps), service, listener)
+
+
+def _run(app: "FastAPI", service: "ScoringService", listener: socket.socket) -> None:
+    """Serve until a signal comes, and score what was accepted."""
+    import uvicorn
 
     class Server(uvicorn.Server):
-        """Ends with exit code 0 on SIGTERM, and takes no text from the signal on."""
+        """Says when it listens, takes no text from a signal on, and ends with exit code 0."""
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            address = "http://{}:{}".format(*listener.getsockname()[:2])
+            _log.info("serving", extra={"address": address, "detectors": list(service.group.artifacts)})
 
         def handle_exit(self, sig: int, frame: Any) -> None:  # Any: of the standard library
             service.refuse_new()
@@ -141,9 +155,10 @@ def serve(
         app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=STOP_S
     )
     Server(config).run(sockets=[listener])
-    _log.info("stopped", extra={"unfinished": app.state.unfinished})
-    if app.state.unfinished:
-        raise CannotServe(f"{app.state.unfinished} accepted texts were not scored in {STOP_S} s")
+    unfinished = service.stop(0)
+    _log.info("stopped", extra={"unfinished": unfinished})
+    if unfinished:
+        raise CannotServe(f"{unfinished} accepted texts were not scored within {STOP_S} s")
 
 
 class JsonFormatter(logging.Formatter):
@@ -185,8 +200,6 @@ def _keys(path: Path | None) -> list[str]:
     keys = [line for line in lines if line and not line.startswith("#")]
     if not keys:
         raise CannotServe(f"the key file {path} has no key; write one a line")
-    if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        _log.warning("the key file %s can be read by others; run chmod 600 on it", path)
     return keys
 
 
@@ -199,6 +212,7 @@ def _is_loopback(host: str) -> bool:
 
 def _bound(host: str, port: int) -> socket.socket:
     """A socket at the address, before any work; it listens when the server is ready."""
+    listener = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
@@ -206,6 +220,8 @@ def _bound(host: str, port: int) -> socket.socket:
         listener.bind(address)
         return listener
     except OSError as error:
+        if listener is not None:
+            listener.close()
         raise CannotServe(
             f"cannot listen at port {port} of {host}: {str(error.strerror).lower()}; stop what uses it, or "
             "give another --port or --host"

@@ -1,13 +1,17 @@
 """Which of several detectors measures what is asked for by a name, such as an attribute of another API."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
+from splinelens.detect import UNDETERMINED
 from splinelens.detect.artifact import Artifact
 from splinelens.report.scores import TextScore
 
 TOXIC = "toxic"
 """The first binary detector measures it, whatever its label is called; without one the label ``toxic``."""
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,11 @@ class Measure:
         record = records[self.detector]
         return record.score if record.scores is None else record.scores.get(self.label)
 
+    def fired(self, records: Mapping[str, TextScore]) -> bool:
+        """Whether the score reaches the threshold of the label."""
+        record = records[self.detector]
+        return record.verdict == self.label if record.labels is None else self.label in record.labels
+
 
 def find_measures(artifacts: Mapping[str, Artifact]) -> dict[str, Measure]:
     """What is measured, by name of the label, in the words of the shipped detector ``types``.
@@ -43,3 +52,16 @@ def find_measures(artifacts: Mapping[str, Artifact]) -> dict[str, Measure]:
     if binary:
         measures[TOXIC] = Measure(binary[0], artifacts[binary[0]].labels[0])
     return measures
+
+
+def scores_or_reason(
+    records: Mapping[str, TextScore], measures: Mapping[Key, Measure]
+) -> dict[Key, float] | str:
+    """The score of each measure, or why a detector has no verdict on the text."""
+    scores: dict[Key, float] = {}
+    for key, measure in measures.items():
+        record, score = records[measure.detector], measure.score(records)
+        if record.verdict == UNDETERMINED or score is None:
+            return record.reason or "has no verdict"
+        scores[key] = score
+    return scores

@@ -16,16 +16,15 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from splinelens import __version__
+from splinelens.detect.monotone import MonotoneMap
 from splinelens.errors import BadDetector, BadTexts, NotReady, Overloaded
 from splinelens.serve import guardrails, openai, perspective, score
-from splinelens.serve.measures import find_measures
 from splinelens.serve.metrics import CONTENT_TYPE
-from splinelens.serve.perspective import ScoreMap
 from splinelens.serve.requests import Refused, RequestGuard, busy
 from splinelens.serve.service import ScoringService
 
-STOP_S = 20.0
-"""How long the texts that wait may take when the server stops."""
+STOP_S = 3.0
+"""How long the worker may take to end, after the requests have ended or were given up."""
 
 _PAGE = Path(str(files("splinelens.serve"))) / "page"
 _ERROR_BODIES = {
@@ -41,7 +40,7 @@ def create_app(
     service: ScoringService,
     *,
     keys: Sequence[str] = (),
-    calibration: Mapping[str, ScoreMap] | None = None,
+    calibration: Mapping[str, MonotoneMap] | None = None,
 ) -> FastAPI:
     """The application of a service, which is started and stopped with it.
 
@@ -55,7 +54,7 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service.start()
         yield
-        app.state.unfinished = service.stop(STOP_S)
+        service.stop(STOP_S)
 
     app = FastAPI(
         title="splinelens",
@@ -64,9 +63,8 @@ def create_app(
         redoc_url=None,
         lifespan=lifespan,
     )
-    measures = find_measures(service.group.artifacts)
-    app.include_router(openai.router(service, measures))
-    app.include_router(perspective.router(service, measures, calibration or {}))
+    app.include_router(openai.router(service))
+    app.include_router(perspective.router(service, calibration or {}))
     app.include_router(guardrails.router(service))
     app.include_router(score.router(service))
     _add_operations(app, service)

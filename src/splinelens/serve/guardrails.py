@@ -4,12 +4,13 @@ NeMo's engines are vLLM's ``/classify``, KServe's ``:predict`` and the FMS detec
 is an error there, on which NeMo does not let a message pass; for LiteLLM it is blocked.
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from splinelens.serve.measures import Measure, undetermined
+from splinelens.report.measures import Key, Measure, scores_or_reason
 from splinelens.serve.requests import Refused
 from splinelens.serve.service import MAX_INPUTS, Records, ScoringService
 
@@ -104,35 +105,34 @@ def router(service: ScoringService) -> APIRouter:
     """The routes of both clients."""
     routes, artifacts = APIRouter(tags=["Guardrails"]), service.group.artifacts
     measures = {
-        name: [Measure(name, label) for label in artifact.labels] for name, artifact in artifacts.items()
+        name: {label: Measure(name, label) for label in artifact.labels}
+        for name, artifact in artifacts.items()
     }
-    every = [measure for own in measures.values() for measure in own]
-    flagging = [each for each in every if artifacts[each.detector].task != "classes"]
+    flagging = {
+        (name, label): measure
+        for name, own in measures.items()
+        for label, measure in own.items()
+        if artifacts[name].task != "classes"
+    }
 
-    def measures_of(model: str) -> list[Measure]:
+    async def probabilities(texts: list[str], model: str) -> list[dict[str, float]]:
         if model not in measures:
             raise Refused(
                 404, f"no detector of that name is served; there are {', '.join(measures)}", param="model"
             )
-        return measures[model]
-
-    async def probabilities(texts: list[str], chosen: list[Measure]) -> list[dict[str, float]]:
         rows = await service.score(texts)
-        for index, records in enumerate(rows):
-            _require_verdict(index, records, chosen)
-        return [{each.label: each.score(records) for each in chosen} for records in rows]
+        return [_scores(index, records, measures[model]) for index, records in enumerate(rows)]
 
     @routes.post("/classify")
     async def classify(request: ClassifyRequest) -> ClassifyResponse:
         """Probabilities of the labels of a detector, by default the first; NeMo's engine ``vllm``."""
-        chosen = measures_of(request.model or next(iter(measures)))
-        (scores,) = await probabilities([request.input], chosen)
+        (scores,) = await probabilities([request.input], request.model or next(iter(measures)))
         return ClassifyResponse(data=[LabelProbability(label=name, probs=[p]) for name, p in scores.items()])
 
     @routes.post("/v1/models/{model}:predict")
     async def predict(model: str, request: PredictRequest) -> PredictResponse:
         """Probabilities of the labels of a detector; NeMo's engine ``kserve``."""
-        return PredictResponse(predictions=await probabilities(request.instances, measures_of(model)))
+        return PredictResponse(predictions=await probabilities(request.instances, model))
 
     @routes.post("/api/v1/text/contents")
     async def contents(request: ContentsRequest) -> list[list[Detection]]:
@@ -140,13 +140,13 @@ def router(service: ScoringService) -> APIRouter:
         threshold, results = request.detector_params.threshold, []
         rows = await service.score(request.contents, explain=True)
         for index, (text, records) in enumerate(zip(request.contents, rows, strict=True)):
-            _require_verdict(index, records, flagging)
+            scores = _scores(index, records, flagging)
             reached = [
-                each
-                for each in flagging
-                if (each.fired(records) if threshold is None else each.score(records) >= threshold)
+                _detection(text, records, measure, scores[key])
+                for key, measure in flagging.items()
+                if (measure.fired(records) if threshold is None else scores[key] >= threshold)
             ]
-            results.append([_detection(text, records, each) for each in reached])
+            results.append(reached)
         return results
 
     @routes.post("/beta/litellm_basic_guardrail_api", response_model_exclude_none=True)
@@ -176,13 +176,15 @@ def fms_error_body(refused: Refused) -> dict[str, Any]:  # Any: JSON values
     return {"code": refused.status_code, "message": refused.detail}
 
 
-def _require_verdict(index: int, records: Records, measures: list[Measure]) -> None:
-    reason = undetermined(records, measures)
-    if reason is not None:
-        raise Refused(400, f"text {index} {reason}", code="undetermined")
+def _scores(index: int, records: Records, measures: Mapping[Key, Measure]) -> dict[Key, float]:
+    """The score of each measure of a text; one without a verdict is refused."""
+    scores = scores_or_reason(records, measures)
+    if isinstance(scores, str):
+        raise Refused(400, f"text {index} {scores}", code="undetermined")
+    return scores
 
 
-def _detection(text: str, records: Records, measure: Measure) -> Detection:
+def _detection(text: str, records: Records, measure: Measure, score: float) -> Detection:
     record = records[measure.detector]
     words = record.words if record.explained in (None, measure.label) else None
     raising = [word for word in words or () if word.contribution > 0]
@@ -193,15 +195,17 @@ def _detection(text: str, records: Records, measure: Measure) -> Detection:
         text=text,
         detection=measure.label,
         detection_type=measure.label,
-        score=measure.score(records),
+        score=score,
         evidence=[Evidence(value=text[word.begin : word.end], score=word.contribution) for word in raising],
     )
 
 
-def _blocking(records: Records, measures: list[Measure]) -> str | None:
+def _blocking(records: Records, measures: Mapping[Key, Measure]) -> str | None:
     """Why a text is blocked, without the text."""
-    for measure in measures:
+    scores = scores_or_reason(records, measures)
+    if isinstance(scores, str):
+        return f"a text {scores}"
+    for key, measure in measures.items():
         if measure.fired(records):
-            return f"{measure.label} {measure.score(records):.2f} ({measure.detector})"
-    reason = undetermined(records, measures)
-    return None if reason is None else f"a text {reason}"
+            return f"{measure.label} {scores[key]:.2f} ({measure.detector})"
+    return None

@@ -34,8 +34,10 @@ class Metrics:
             "splinelens_batch_texts", "Texts of a batch.", buckets=(1, 2, 4, 8, 16, 32, 64, 128)
         )
 
-    def count(self, rows: Sequence[Mapping[str, TextScore]]) -> None:
-        """Count the verdicts of a batch."""
+    def count(self, rows: Sequence[Mapping[str, TextScore]], seconds: float) -> None:
+        """Count a batch and the verdicts on its texts."""
+        self.batch_texts.observe(len(rows))
+        self.batch_seconds.observe(seconds)
         for records in rows:
             for detector, record in records.items():
                 self.verdicts.labels(detector, record.verdict).inc()

@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from splinelens.detect.artifact import Artifact
-from splinelens.serve.measures import TOXIC, Measure, undetermined
+from splinelens.report.measures import TOXIC, Measure, find_measures, scores_or_reason
 from splinelens.serve.requests import Refused
 from splinelens.serve.service import Records, ScoringService
 
@@ -80,9 +80,10 @@ class ModerationResponse(BaseModel):
     detectors: dict[str, str]
 
 
-def router(service: ScoringService, measures: dict[str, Measure]) -> APIRouter:
+def router(service: ScoringService) -> APIRouter:
     """The route of moderations."""
     routes, artifacts = APIRouter(tags=["OpenAI"]), service.group.artifacts
+    measures = find_measures(artifacts)
     measured = {name: measures[label] for name, label in MEASURED.items() if label in measures}
     digests = {name: artifact.digest for name, artifact in artifacts.items()}
 
@@ -125,11 +126,12 @@ def _threshold(artifacts: Any, measure: Measure, fpr: float) -> float:  # Any: a
 
 
 def _moderation(records: Records, measured: dict[str, Measure], thresholds: dict[str, float]) -> Moderation:
-    reason = undetermined(records, measured.values())
+    scored = scores_or_reason(records, measured)
+    reason = scored if isinstance(scored, str) else None
     scores, fired = dict.fromkeys(CATEGORIES, 0.0), dict.fromkeys(CATEGORIES, False)
     for name, measure in measured.items():
+        scores[name] = 1.0 if isinstance(scored, str) else scored[name]
         fired[name] = reason is not None or measure.fired(records)
-        scores[name] = 1.0 if reason is not None else measure.score(records)
     flagged = any(fired.values())
     verdict: Literal["flagged", "clean", "undetermined"] = "flagged" if flagged else "clean"
     spans = next((records[each.detector].words for each in measured.values()), None)

@@ -1,89 +1,27 @@
 """The wire format of the Perspective API, so that its clients change one address.
 
-TOXICITY comes from the first binary detector, the five others from the labels of ``types``. A comment without
-a verdict is an error, as it was there. A calibration maps our scores to those of the old API per attribute.
+A comment without a verdict is an error, as it was there. A calibration maps our scores to those of the API.
 """
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.resources import files
-from itertools import pairwise
-from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, Field
 
-from splinelens.errors import CannotServe
-from splinelens.serve.measures import TOXIC, Measure, undetermined
+from splinelens.apps.perspective import attribute_measures
+from splinelens.detect.monotone import MonotoneMap
+from splinelens.report.measures import Measure, scores_or_reason
 from splinelens.serve.requests import Refused
 from splinelens.serve.service import Records, ScoringService
-
-ATTRIBUTES = {
-    "TOXICITY": TOXIC,
-    "SEVERE_TOXICITY": "severe_toxic",
-    "IDENTITY_ATTACK": "identity_hate",
-    "INSULT": "insult",
-    "PROFANITY": "obscene",
-    "THREAT": "threat",
-}
-"""Which label measures an attribute."""
 
 LANGUAGE = "en"
 """The only language that the shipped detectors were measured in."""
 
-Scale = Callable[[float], float]
-"""Maps our scores to others."""
-
 _STATUS = {401: "UNAUTHENTICATED", 404: "NOT_FOUND", 429: "RESOURCE_EXHAUSTED", 503: "UNAVAILABLE"}
-
-
-class ScoreMap(BaseModel):
-    """A monotone map of scores: straight lines between points, constant before and after them.
-
-    Example:
-        >>> ScoreMap(x=[0.0, 0.5, 1.0], y=[0.1, 0.2, 0.8])(0.75)
-        0.5
-    """
-
-    x: list[float] = Field(min_length=2)
-    y: list[float] = Field(min_length=2)
-
-    @model_validator(mode="after")
-    def _check(self) -> "ScoreMap":
-        if len(self.x) != len(self.y):
-            raise ValueError("x and y have not the same length")
-        if not all(0 <= value <= 1 for value in (*self.x, *self.y)):
-            raise ValueError("a score is not between 0 and 1")
-        if any(a >= b for a, b in pairwise(self.x)) or any(a > b for a, b in pairwise(self.y)):
-            raise ValueError("x does not rise, or y falls")
-        return self
-
-    def __call__(self, score: float) -> float:
-        """The score on the other scale."""
-        return float(np.interp(score, self.x, self.y))
-
-
-def read_calibration(path: Path) -> dict[str, ScoreMap]:
-    """Read the maps that ``splinelens calibrate`` wrote, by attribute.
-
-    Raises:
-        CannotServe: The file cannot be read, or holds something else; the message says where.
-    """
-    again = "write it again with splinelens calibrate"
-    try:
-        maps = TypeAdapter(dict[str, ScoreMap]).validate_json(path.read_bytes())
-    except OSError as error:
-        raise CannotServe(f"cannot read the calibration {path}: {error.strerror}; {again}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise CannotServe(f"the calibration {path} is damaged at {where}: {first['msg']}; {again}") from error
-    if unknown := sorted(maps.keys() - ATTRIBUTES.keys()):
-        raise CannotServe(f"the calibration {path} names {unknown[0]}; it may name {', '.join(ATTRIBUTES)}")
-    return maps
 
 
 class Comment(BaseModel):
@@ -139,12 +77,10 @@ class AnalyzeResponse(BaseModel):
     languagesNotMeasured: list[str] | None = None  # noqa: N815
 
 
-def router(
-    service: ScoringService, measures: dict[str, Measure], calibration: Mapping[str, Scale]
-) -> APIRouter:
+def router(service: ScoringService, calibration: Mapping[str, MonotoneMap]) -> APIRouter:
     """The routes of the discovery document and of ``comments.analyze``."""
     routes = APIRouter(tags=["Perspective"])
-    attributes = {name: measures[label] for name, label in ATTRIBUTES.items() if label in measures}
+    attributes = attribute_measures(service.group.artifacts)
     document = json.loads(files("splinelens.serve").joinpath("discovery.json").read_text("utf-8"))
 
     @routes.get("/$discovery/rest")
@@ -164,19 +100,20 @@ def router(
                 param="requestedAttributes",
             )
         (records,) = await service.score([text], explain=request.spanAnnotations)
-        reason = undetermined(records, (attributes[name] for name in request.requestedAttributes))
-        if reason is not None:
-            raise Refused(400, f"The comment {reason}.", code=_error_type(reason))
-        scores = {}
-        for name, asked in request.requestedAttributes.items():
-            scale = calibration.get(name, float)
-            score = scale(attributes[name].score(records))
-            if score >= asked.scoreThreshold:
-                spans = _spans(records, attributes[name], len(text), scale)
-                scores[name] = AttributeScores(summaryScore=Score(value=score), spanScores=spans)
+        asked = {name: attributes[name] for name in request.requestedAttributes}
+        scores = scores_or_reason(records, asked)
+        if isinstance(scores, str):
+            raise Refused(400, f"The comment {scores}.", code=_error_type(scores))
+        answer = {}
+        for name, score in scores.items():
+            value = _mapped(score, calibration.get(name))
+            if value >= request.requestedAttributes[name].scoreThreshold:
+                spans = _spans(records, attributes[name], calibration.get(name))
+                whole = SpanScore(begin=0, end=len(text), score=Score(value=value))
+                answer[name] = AttributeScores(summaryScore=whole.score, spanScores=spans or [whole])
         others = [name for name in request.languages if name.partition("-")[0].lower() != LANGUAGE]
         return AnalyzeResponse(
-            attributeScores=scores,
+            attributeScores=answer,
             languages=request.languages or [LANGUAGE],
             clientToken=request.clientToken,
             languagesNotMeasured=others or None,
@@ -202,22 +139,21 @@ def _error_type(reason: str) -> str:
     return "comment_empty" if "is empty" in reason or "white space" in reason else "comment_undetermined"
 
 
-def _spans(records: Records, measure: Measure, characters: int, scale: Scale) -> list[SpanScore]:
+def _mapped(score: float, calibration: MonotoneMap | None) -> float:
+    return score if calibration is None else float(calibration.at(score))
+
+
+def _spans(records: Records, measure: Measure, calibration: MonotoneMap | None) -> list[SpanScore]:
     """The words of a text, each with the score of a text in which nothing else contributes.
 
-    Where they were not asked for, or another label of the detector is explained, the text as a whole.
+    None where they were not asked for, or another label of the detector is explained.
     """
     record = records[measure.detector]
-    explained = record.explained in (None, measure.label)
-    if record.words is None or record.constant is None or not explained:
-        whole = Score(value=scale(measure.score(records)))
-        return [SpanScore(begin=0, end=characters, score=whole)]
-    single = [scale(_sigmoid(record.constant + word.contribution)) for word in record.words]
+    if record.words is None or record.constant is None or record.explained not in (None, measure.label):
+        return []
+    logits = [record.constant + word.contribution for word in record.words]
+    scores = [_mapped(0.5 * (1 + math.tanh(0.5 * logit)), calibration) for logit in logits]
     return [
         SpanScore(begin=word.begin, end=word.end, score=Score(value=score))
-        for word, score in zip(record.words, single, strict=True)
+        for word, score in zip(record.words, scores, strict=True)
     ]
-
-
-def _sigmoid(logit: float) -> float:
-    return 0.5 * (1 + math.tanh(0.5 * logit))

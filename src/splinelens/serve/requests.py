@@ -129,7 +129,7 @@ class RequestGuard:
                 401,
                 "no valid API key: send one that the server was started with, as Authorization: Bearer KEY",
                 code="invalid_api_key",
-                headers={"WWW-Authenticate": "Bearer"},
+                headers={"WWW-Authenticate": 'Bearer realm="splinelens"'},
             )
         try:
             self._service.require_room()

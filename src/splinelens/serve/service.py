@@ -221,11 +221,9 @@ class ScoringService:
             self._running = True
             self._score(batch)
             self._running = False
-            seconds = monotonic() - started
             self._last_size = len(batch)
-            self._seconds_per_text += 0.1 * (seconds / len(batch) - self._seconds_per_text)
-            self.metrics.batch_seconds.observe(seconds)
-            self.metrics.batch_texts.observe(len(batch))
+            seconds_per_text = (monotonic() - started) / len(batch)
+            self._seconds_per_text += 0.1 * (seconds_per_text - self._seconds_per_text)
 
     def _next_batch(self) -> list[_Item]:
         """The texts that are run next; none when the service is stopped and nothing waits."""
@@ -259,7 +257,7 @@ class ScoringService:
 
     def _score(self, batch: list[_Item]) -> None:
         """Score a batch; if the pass raises, each half, so that one text cannot fail those of others."""
-        first = batch[0]
+        first, started = batch[0], monotonic()
         try:
             rows = self.group.score(
                 [item.text for item in batch],
@@ -281,10 +279,10 @@ class ScoringService:
             self._finished(1)
             return
         self._passed_at = monotonic()
+        self.metrics.count(rows, self._passed_at - started)
         for item, records in zip(batch, rows, strict=True):
             item.finish(records)
         self._finished(len(batch))
-        self.metrics.count(rows)
 
     def _beat(self) -> None:
         self._progress_at = monotonic()
