@@ -11,6 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from splinelens.cli import app
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FENCE = re.compile(
@@ -38,12 +41,13 @@ def test_python_blocks_of_the_readme_run(readme, elsewhere, default_model):
     assert run.returncode == 0, run.stderr
 
 
-def test_commands_of_the_readme_run(readme, elsewhere, default_model):
+def test_commands_of_the_readme_run(readme, elsewhere, default_model, monkeypatch):
+    monkeypatch.chdir(elsewhere)
     commands = [line for block in _blocks(readme, "console") for line in _commands(block)]
     assert commands, "README.md shows no command"
     for command in commands:
-        run = _shell(command, cwd=elsewhere)
-        assert run.returncode == 0, f"$ {command}\n{run.stderr}"
+        code, _, stderr = _shell(command)
+        assert code == 0, f"$ {command}\n{stderr}"
 
 
 def test_make_verbs_of_the_readme_exist(readme):
@@ -81,8 +85,10 @@ def test_commands_are_taken_whole_and_without_their_output():
     ]
 
 
-def test_a_failing_command_is_noticed(elsewhere):
-    assert _shell("splinelens no-such-command", cwd=elsewhere).returncode == 2
+def test_a_failing_command_of_a_pipe_is_noticed_and_the_others_see_its_output():
+    assert _shell("echo a | splinelens no-such-command | head -1")[0] == 2
+    assert _shell("splinelens --version | no-such-program")[0] == 127
+    assert _shell("splinelens --version | cut -c1-6")[:2] == (0, "spline\n")
 
 
 def _blocks(text, kind):
@@ -96,9 +102,23 @@ def _commands(block):
     return [line for line in lines if re.search(r"(?:^|\| )splinelens\b", line)]
 
 
-def _shell(command, cwd):
-    program = f'splinelens() {{ {shlex.quote(sys.executable)} -m splinelens "$@"; }}\n{command}'
-    return subprocess.run(["bash", "-c", program], cwd=cwd, env=_env(), capture_output=True, text=True)
+def _shell(command):
+    """Exit code, stdout and stderr of the first program of a pipe that fails, else of the last.
+
+    splinelens runs in this process: a new one would import its modules again, most of a command's time.
+    """
+    stdout = None
+    for program in command.split(" | "):
+        words = shlex.split(program)
+        if words[0] == "splinelens":
+            run = CliRunner().invoke(app, words[1:], input=stdout)
+            code, stdout, stderr = run.exit_code, run.stdout, run.stderr
+        else:
+            run = subprocess.run(["bash", "-c", program], input=stdout, capture_output=True, text=True)
+            code, stdout, stderr = run.returncode, run.stdout, run.stderr
+        if code:
+            break
+    return code, stdout, stderr
 
 
 def _python(code, cwd=None):
