@@ -22,24 +22,29 @@ def _engine(monkeypatch):
     monkeypatch.delenv("SPLINELENS_ENGINE")
 
 
+_MADE = {}  # a detector is fitted and traced once; tests work on copies
+
+
 @pytest.fixture
-def saved(fit_on, directions, tmp_path):
+def saved(request, tmp_path, tmp_path_factory):
     """A detector with directions as a folder."""
-    folder = tmp_path / "saved"
-    fit_on(directions, features=("direction_max", "direction_min"), layers=(0, 1)).save(folder)
-    return folder
-
-
-_MADE = []
+    if "saved" not in _MADE:
+        fit_on, directions = map(request.getfixturevalue, ("fit_on", "directions"))
+        folder = tmp_path_factory.mktemp("made") / "saved"
+        fit_on(directions, features=("direction_max", "direction_min"), layers=(0, 1)).save(folder)
+        _MADE["saved"] = folder
+    return shutil.copytree(_MADE["saved"], tmp_path / "saved")
 
 
 @pytest.fixture
 def exported(saved, tmp_path, tmp_path_factory):
-    """It exported; made once, as tracing takes seconds, and copied."""
-    if not _MADE:
-        _MADE.append(tmp_path_factory.mktemp("made") / "exported")
-        export(saved, _MADE[0])
-    return shutil.copytree(_MADE[0], tmp_path / "exported")
+    """It exported over itself and measured on labeled rows, which move none of its thresholds."""
+    if "exported" not in _MADE:
+        folder = shutil.copytree(saved, tmp_path_factory.mktemp("made") / "exported")
+        texts, labels = labeled(60)
+        _MADE["differences"] = export(saved, folder, texts=texts, labels=labels, overwrite=True)
+        _MADE["exported"] = folder
+    return shutil.copytree(_MADE["exported"], tmp_path / "exported")
 
 
 def test_an_exported_detector_scores_and_explains_as_the_detector(saved, exported):
@@ -66,16 +71,22 @@ def test_the_engine_that_ran_is_in_the_provenance(saved, exported):
     assert "torch" not in record
 
 
-def test_a_graph_is_made_once_and_auto_then_finds_it(saved, tmp_path, monkeypatch):
+def test_a_graph_is_made_once_auto_then_finds_it_and_a_damaged_one_is_made_again(
+    saved, tmp_path, monkeypatch
+):
     monkeypatch.setenv("SPLINELENS_CACHE", str(tmp_path / "cache"))
     assert Detector.load(saved).reader.torch_engine  # none is made for a detector of the user's own
-    first = Detector.load(saved, engine="compiled")
+    before = Detector.load(saved, engine="compiled").score(TEXTS)
     (graph,) = (tmp_path / "cache" / "graphs").iterdir()
     made = (graph / "graph.xml").stat().st_mtime_ns
     second = Detector.load(saved)
     assert (graph / "graph.xml").stat().st_mtime_ns == made
-    assert first.score(TEXTS) == second.score(TEXTS)
+    assert second.score(TEXTS) == before
     assert "openvino" in repr(second.reader.loaded)
+    (graph / "graph.bin").write_bytes(b"")
+    assert Detector.load(saved).score(TEXTS) == before
+    (graph / "tokenizer.json").unlink()
+    assert Detector.load(saved).score(TEXTS) == before
 
 
 @pytest.mark.parametrize(
@@ -89,16 +100,6 @@ def test_a_graph_is_made_once_and_auto_then_finds_it(saved, tmp_path, monkeypatc
 def test_an_engine_that_cannot_run_is_refused(exported, options, message):
     with pytest.raises(BadFeatures, match=message):
         Detector.load(exported, **options)
-
-
-def test_a_damaged_graph_in_the_cache_is_made_again(saved, tmp_path, monkeypatch):
-    monkeypatch.setenv("SPLINELENS_CACHE", str(tmp_path / "cache"))
-    before = Detector.load(saved, engine="compiled").score(TEXTS)
-    (graph,) = (tmp_path / "cache" / "graphs").iterdir()
-    (graph / "graph.bin").write_bytes(b"")
-    assert Detector.load(saved).score(TEXTS) == before
-    (graph / "tokenizer.json").unlink()
-    assert Detector.load(saved).score(TEXTS) == before
 
 
 def test_a_detector_trained_anew_into_an_exported_folder_is_not_read_with_the_old_graph(
@@ -122,21 +123,22 @@ def test_what_cannot_be_compiled_is_read_with_pytorch_unless_asked_for(fit_on, t
     assert not (tmp_path / "out").exists()
 
 
-def test_measured_on_rows_it_says_how_far_scores_moved(saved, tmp_path):
-    texts, labels = labeled(60)
-    (measured,) = export(saved, tmp_path / "out", texts=texts, labels=labels)
+def test_measured_on_rows_it_says_how_far_scores_moved(exported):
+    (measured,) = _MADE["differences"]
     assert (measured.label, measured.rows, measured.verdicts, measured.moved) == ("toxic", 60, 0, {})
     assert measured.auc == pytest.approx(measured.auc_torch, abs=1e-6)
     assert 0 <= measured.median <= measured.largest < 1e-4
-    record = Artifact.load(tmp_path / "out").training["exported"]
+    record = Artifact.load(exported).training["exported"]
     assert record["differences"][0]["largest"] == measured.largest
-    assert "| toxic | 60 |" in (tmp_path / "out" / "CARD.md").read_text()
+    assert "| toxic | 60 |" in (exported / "CARD.md").read_text()
 
 
 def test_an_existing_detector_is_replaced_only_with_overwrite(saved, exported):
+    before = Artifact.load(exported).training
     with pytest.raises(OutputExists):
         export(saved, exported)
-    export(saved, exported, overwrite=True)
+    assert Artifact.load(exported).training == before
+    assert "exported" not in Artifact.load(saved).training  # which the fixture's overwrite=True replaced
 
 
 def test_texts_need_labels(saved, tmp_path):

@@ -38,6 +38,7 @@ SPEC = FeatureSpec(
     prompt="you are",
     max_tokens=24,
 )
+DIRECTED = replace(SPEC, features=(*SPEC.features, "direction_max", "direction_min"), layers=(0, 2))
 _MADE = {}
 
 
@@ -53,16 +54,21 @@ def _loaded(family):
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """The readers of a family: PyTorch's, and that of its graph."""
+    """The readers of a family: PyTorch's, and that of its graph; those of Gemma 2 with learned directions."""
+    rng = np.random.default_rng(0)
+    learned = Directions(
+        rng.normal(size=(5, 2, 32)).astype(np.float16), rng.normal(size=5).astype(np.float32)
+    )
 
     def make(family):
+        spec, directions = (DIRECTED, learned) if family == "gemma2" else (SPEC, None)
         if family not in _MADE:
             folder = tmp_path_factory.mktemp(family)
-            reader = TextReader(_loaded(family), SPEC)
+            reader = TextReader(_loaded(family), spec, directions=directions)
             reader.export_graph(folder)
             _MADE[family] = reader, folder
         reader, folder = _MADE[family]
-        return reader, TextReader(CompiledModel(folder), reader.spec)
+        return reader, TextReader(CompiledModel(folder), spec, directions=directions)
 
     return make
 
@@ -105,17 +111,15 @@ def test_weights_of_8_bits_change_numbers_by_their_rounding(exported, tmp_path):
         CompiledModel(tmp_path, "float32")
 
 
-def test_directions_are_in_the_graph(tmp_path):
-    rng = np.random.default_rng(0)
-    directions = Directions(
-        rng.normal(size=(5, 2, 32)).astype(np.float16), rng.normal(size=5).astype(np.float32)
+def test_directions_are_in_the_graph(exported):
+    reader, graph = exported("gemma2")
+    directions = np.repeat(
+        [column.statistic.axis == "direction" for column in graph.columns],
+        [column.size for column in graph.columns],
     )
-    spec = FeatureSpec(("direction_max", "direction_min"), layers=(0, 2), max_tokens=24)
-    reader = TextReader(_loaded("llama"), spec, directions=directions)
-    reader.export_graph(tmp_path)
-    graph = TextReader(CompiledModel(tmp_path), spec, directions=directions)
+    assert directions.sum() == 10
     for ours, theirs in zip(graph.read(TEXTS), reader.read(TEXTS), strict=True):
-        np.testing.assert_allclose(ours.values, theirs.values, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(ours.values[directions], theirs.values[directions], rtol=1e-4, atol=1e-4)
 
 
 def test_rows_merge_as_the_pooling_of_all_their_tokens():
