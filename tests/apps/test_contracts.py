@@ -11,6 +11,7 @@ from splinelens.apps.contracts import contracts
 from splinelens.engines import torch as engine
 from splinelens.features.reader import TextReader
 from splinelens.models import LoadedModel
+from tests.conftest import TINY, VARIANTS
 
 WEIGHTS_ONLY = ("bloom", "falcon", "gpt_neo", "mpt", "xglm")
 
@@ -20,12 +21,28 @@ def loaded_as(tiny_tokenizer):
     return lambda model: LoadedModel(model, tiny_tokenizer, "tiny", None, 3, 3)
 
 
+_POINTS = {}
+
+
+@pytest.fixture
+def points_of(tiny_of, loaded_as):
+    """The points of the tiny model of a family, which are computed once."""
+
+    def points_of(name):
+        if name not in _POINTS:
+            _POINTS[name] = contracts(loaded_as(tiny_of(name)))
+        return _POINTS[name]
+
+    return points_of
+
+
 def details(points):
     return {point.what: point.detail for point in points}
 
 
-def test_every_architecture_keeps_every_contract(any_model, loaded_as):
-    points = contracts(loaded_as(any_model))
+@pytest.mark.parametrize("name", [*TINY, *VARIANTS])
+def test_every_architecture_keeps_every_contract(name, points_of):
+    points = points_of(name)
     assert [(point.what, point.detail) for point in points if not point.ok] == []
     assert len(points) == 8
 
@@ -37,30 +54,30 @@ def test_every_contract_holds_after_the_opening_of_a_tokenizer(name, opened_by, 
     assert [(point.what, point.detail) for point in contracts(loaded) if not point.ok] == []
 
 
-def test_falcon_with_alibi_says_that_its_attention_cannot_be_read(tiny_of, loaded_as):
-    found = details(contracts(loaded_as(tiny_of("falcon_alibi"))))
+def test_falcon_with_alibi_says_that_its_attention_cannot_be_read(points_of):
+    found = details(points_of("falcon_alibi"))
     assert found["attention ID"] == found["hulls"]
     assert found["hulls"].startswith("none: eager attention in transformers adds the ALiBi bias")
 
 
 @pytest.mark.parametrize("name", WEIGHTS_ONLY)
-def test_families_without_the_interface_say_so(name, tiny_of, loaded_as):
-    found = details(contracts(loaded_as(tiny_of(name))))
+def test_families_without_the_interface_say_so(name, points_of):
+    found = details(points_of(name))
     assert "in 3 layers, from weights, no scores available, are those of" in found["attention ID"]
     assert found["hulls"] == "none: the family hands over no values"
 
 
 @pytest.mark.parametrize("name", ["qwen3_next", "qwen3_5_text"])
-def test_linear_attention_and_gated_outputs_say_so(name, tiny_of, loaded_as):
-    found = details(contracts(loaded_as(tiny_of(name))))
+def test_linear_attention_and_gated_outputs_say_so(name, points_of):
+    found = details(points_of(name))
     assert "layers without softmax" in found["attention ID"]
     assert found["hulls"].startswith("vertices only: the model gates")
 
 
-def test_experts_have_no_map_and_relu_has_an_exact_one(tiny_of, loaded_as):
-    assert details(contracts(loaded_as(tiny_of("mixtral"))))["region maps"].startswith("none: every layer")
-    assert details(contracts(loaded_as(tiny_of("opt"))))["region maps"].startswith("exact, ")
-    assert details(contracts(loaded_as(tiny_of("gpt2"))))["region maps"].startswith("first-order, ")
+def test_experts_have_no_map_and_relu_has_an_exact_one(points_of):
+    assert details(points_of("mixtral"))["region maps"].startswith("none: every layer")
+    assert details(points_of("opt"))["region maps"].startswith("exact, ")
+    assert details(points_of("gpt2"))["region maps"].startswith("first-order, ")
 
 
 def test_a_gate_read_at_the_wrong_place_is_found(tiny_llama, loaded_as, monkeypatch):
