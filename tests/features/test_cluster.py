@@ -7,13 +7,18 @@ from functools import partial
 import numpy as np
 import psutil
 import pytest
+from pyarrow import parquet
 
+from splinelens.apps.detector import Detector
+from splinelens.apps.training import fit_detector
 from splinelens.errors import BadCluster, BadFeatures
 from splinelens.features.cluster import connected
 from splinelens.features.extract import extract
-from splinelens.features.reader import CHUNK
+from splinelens.features.reader import CHUNK, TextReader
+from splinelens.features.spec import FeatureSpec
 from splinelens.files import rows_kept
 from splinelens.models import load_model
+from tests.apps.conftest import labeled
 
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray sets options that it deprecates
@@ -87,3 +92,14 @@ def test_what_cannot_run_on_a_cluster_is_refused(folder, cluster):
         pass
     with pytest.raises(BadCluster, match=r"model in memory .* give its name or folder"):
         extract(["a"], load_model(folder), ray="local")
+
+
+def test_scores_of_a_cluster_are_those_of_one_process(cluster, folder, tmp_path):
+    loaded = load_model(folder, device="cpu")
+    reader = TextReader(loaded, FeatureSpec(("margins",), max_tokens=24))
+    words = {"name": "tiny", "label": "toxic", "negative": "clean", "strengths": (1.0,)}
+    detector = fit_detector(*labeled(), reader, **words).artifact
+    one, several = tmp_path / "one.parquet", tmp_path / "several.parquet"
+    Detector(detector, reader).write_scores(TEXTS[-40:], one, explain=True)
+    Detector(detector, reader).write_scores(TEXTS[-40:], several, explain=True, ray="local")
+    assert parquet.read_table(one).equals(parquet.read_table(several), check_metadata=True)

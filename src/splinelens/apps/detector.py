@@ -6,6 +6,7 @@ max-pooled margin is reached at one token, so the logit is exactly a constant pl
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -20,7 +21,9 @@ from splinelens.detect import UNDETERMINED
 from splinelens.detect.artifact import ARTIFACT_FILES, Artifact
 from splinelens.detect.metrics import Evaluation, Evaluations
 from splinelens.detect.shipped import find_artifact, shipped
+from splinelens.engines.compiled import CompiledModel
 from splinelens.errors import (
+    BadCluster,
     BadDetector,
     BadFeatures,
     BadModel,
@@ -28,6 +31,7 @@ from splinelens.errors import (
     WrongModel,
 )
 from splinelens.features.catalogue import VERSION
+from splinelens.features.cluster import Cluster, connected
 from splinelens.features.extract import provenance
 from splinelens.features.loading import EngineName, ReaderPlan, load_reader
 from splinelens.features.reader import Progress, TextFeatures, TextReader, can_retry
@@ -38,6 +42,7 @@ from splinelens.files import (
     RowStore,
     check_output,
     checkpoints,
+    differences,
     require_equal_run,
     results_folder,
     write_text,
@@ -396,6 +401,7 @@ class Detector:
         keep: Sequence[str] = (),
         overwrite: bool = False,
         retry_failed: bool = False,
+        ray: str | None = None,
         progress: Progress | None = None,
         observe: Callable[[TextScore], object] = lambda record: None,
     ) -> None:
@@ -405,7 +411,8 @@ class Detector:
         ends in one of ``report.scores.FORMATS``; one that exists is replaced with ``overwrite`` only, and
         the file that the texts were read from never. The columns of ``texts`` that are named in ``keep``
         stand after ``row``. With ``retry_failed`` those texts of a finished .parquet are read again that did
-        not fit into memory or whose forward pass raised; all other rows stay. ``progress`` is called as texts
+        not fit into memory or whose forward pass raised; all other rows stay. With ``ray`` the texts are
+        scored by the actors of a Ray cluster, as in ``extract``. ``progress`` is called as texts
         are finished, and ``observe`` with every record that is scored or was kept of a stopped run, in order;
         all else, with its errors, is as in ``score``.
 
@@ -416,9 +423,12 @@ class Detector:
             CannotResume: ``OUTPUT.parts`` holds records of another run, or with ``retry_failed`` the output
                 does, or does not hold its settings.
             CannotWrite: The disk is full or the file may not be written.
+            BadCluster: ``ray`` without Ray, without a cluster that answers, or with ``retry_failed``.
         """
         import pyarrow as pa
 
+        if ray is not None and retry_failed:
+            raise BadCluster("failed texts are read again on this machine; leave --ray out (in Python ray=)")
         artifact = self.at_prevalence(prevalence).artifact
         source, output = Texts.of(texts), Path(output)
         check_ending(output)
@@ -464,18 +474,56 @@ class Detector:
                 for line in chunk["record"].to_pylist():
                     yield TextScore.from_dict(json.loads(line))
 
-        with RowStore.beside(output, request) as store:
+        with RowStore.beside(output, request) as store, ExitStack() as stack:
             for record in stored():
                 observe(record)
             if progress and store.rows:
                 progress(store.rows, sum(len(text or "") for text in islice(source.texts, store.rows)))
-            fresh = self.scores(source, **settings, start=store.rows, progress=progress)
+            scores = self.scores
+            if ray is not None:
+                device = str(self.reader.loaded.device)
+                scores = partial(self._cluster_scores, stack.enter_context(connected(ray, device)))
+            fresh = scores(source, **settings, start=store.rows, progress=progress)
             for chunk in checkpoints(fresh, self.reader.chunk):
                 lines = pa.table({"record": [record.to_json() for record in chunk]})
                 store.append(lines, failed=sum(record.reason is not None for record in chunk))
                 for record in chunk:
                     observe(record)
             write(stored(), output, overwrite=overwrite, opened=store.finish)
+
+    def _cluster_scores(
+        self,
+        cluster: Cluster,
+        source: Texts,
+        *,
+        start: int,
+        progress: Progress | None,
+        **settings: Any,  # Any: of several types
+    ) -> Iterator[TextScore]:
+        """As ``scores``, on a cluster; a shard is a chunk of the reader."""
+        size, report = self.reader.chunk, progress or (lambda texts, characters: None)
+        shards: list[dict[str, Any]] = [  # Any: plain JSON values
+            {"start": first, "texts": source.texts[first : first + size]}
+            for first in range(start // size * size, len(source), size)
+        ]
+        load = partial(
+            _on_actor, self.artifact, provenance(self.reader, source), self.reader.spec, cluster.device
+        )
+        if isinstance(graph := self.reader.loaded, CompiledModel):
+            load = partial(load, graph=graph)
+        else:
+            named = None if graph.name == self.artifact.model["name"] else graph.name
+            load = partial(load, model=named, dtype=graph.fingerprint.dtype)
+        for shard, lines in zip(
+            shards, cluster.map(load, partial(_shard_records, settings=settings), shards), strict=True
+        ):
+            records = [
+                TextScore.from_dict(values | {"row": values["row"] + shard["start"]})
+                for values in json.loads(lines)
+            ]
+            fresh = [record for record in records if record.row >= start]
+            report(len(fresh), sum(len(source.texts[record.row] or "") for record in fresh))
+            yield from fresh
 
     def _retry(
         self,
@@ -749,6 +797,46 @@ class Detector:
                 return start, start + size
             start += size
         raise IndexError("the detector reads no mean of learned margins")
+
+
+def _on_actor(
+    artifact: Artifact,
+    expected: dict[str, Any],  # Any: plain JSON values
+    spec: FeatureSpec,
+    device: str,
+    *,
+    graph: CompiledModel | None = None,
+    model: str | None = None,
+    dtype: str | None = None,
+) -> Detector:
+    """The detector in a process of a cluster.
+
+    Raises:
+        BadCluster: This machine would give other numbers than the one that was asked.
+    """
+    if graph is not None:
+        reader = TextReader(graph, spec, directions=artifact.directions)
+    else:
+        plan = replace(plan_of(artifact), spec=spec)
+        reader = load_reader(plan, engine="torch", model=model, device=device, dtype=dtype)
+    here = json.loads(json.dumps(provenance(reader, Texts((), {}, "shard"))))
+    same = [key for key in here if key not in ("texts", "data_hash")]
+    if different := differences({key: expected[key] for key in same}, {key: here[key] for key in same}):
+        raise BadCluster(
+            f"machines of the Ray cluster differ: {'; '.join(different)}; install the same there"
+        )
+    return Detector(artifact, reader)
+
+
+def _shard_records(
+    detector: Detector,
+    shard: dict[str, Any],  # Any: plain JSON values
+    settings: dict[str, Any],  # Any: of several types
+) -> bytes:
+    """The records of a shard as JSON, its first row 0."""
+    texts = Texts(tuple(shard["texts"]), {}, "shard")
+    lines = [record.to_json() for record in detector.scores(texts, **settings)]
+    return f"[{','.join(lines)}]".encode()
 
 
 class _Halves:

@@ -119,6 +119,7 @@ def score(
     ] = None,
     overwrite: options.Overwrite = False,
     retry_failed: options.RetryFailed = False,
+    ray: options.Ray = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Score texts, and say which words fired.
@@ -158,6 +159,8 @@ def score(
         raise typer.BadParameter("give --json or --output, not both", param_hint="--json")
     if retry_failed and (output is None or output.suffix != ".parquet"):
         raise typer.BadParameter("name a .parquet output of an earlier run", param_hint="--retry-failed")
+    if ray is not None and output is None:
+        raise typer.BadParameter("name a file with -o", param_hint="--ray")
     if output:
         check_output(output, overwrite=overwrite or retry_failed, source=file)
     else:
@@ -226,6 +229,7 @@ def score(
                     keep=kept,
                     overwrite=overwrite,
                     retry_failed=retry_failed,
+                    ray=ray,
                     progress=progress,
                     observe=tally.add,
                 )

@@ -9,6 +9,7 @@ import hashlib
 import importlib
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -270,11 +271,14 @@ class CompiledEngine:
         return self._compile(self._graph)
 
     def _compile(self, graph: Any) -> Any:  # Any: as above
-        hints = {
+        hints: dict[str, Any] = {  # Any: of several types
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "bf16" if self.model.precision == "bfloat16" else "f32",
             "ENABLE_CPU_PINNING": False,  # two processes would share one core
         }
+        threads = os.environ.get("OMP_NUM_THREADS", "")  # as PyTorch has it; Ray sets it for each actor
+        if threads.isdecimal() and int(threads):
+            hints["INFERENCE_NUM_THREADS"] = int(threads)
         return _core().compile_model(graph, "CPU", hints)
 
 
