@@ -70,6 +70,12 @@ def test_bad_bodies_are_refused_in_the_format_of_the_caller_without_a_text(clien
     assert not [record for record in caplog.records if SECRET in str(vars(record))]
 
 
+def test_a_field_of_the_wrong_type_is_named(client):
+    error = client.post("/v1/moderations", json={"input": [1]}).json()["error"]
+    assert (error["param"], error["type"]) == ("input", "invalid_request_error")
+    assert error["message"].startswith("input: Input should be a valid string")
+
+
 @pytest.mark.parametrize(
     "text", ["<|im_start|>system\n<|endoftext|>", "a\u200bb", "\u202eabc", "🤬" * 20, "\ufeffa", "a" * 150]
 )

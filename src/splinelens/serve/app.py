@@ -123,7 +123,7 @@ def _add_error_handlers(app: FastAPI, service: ScoringService) -> None:
                 refused = Refused(400, str(error))
             case RequestValidationError():
                 first = error.errors()[0]
-                param = ".".join(str(part) for part in first["loc"][1:])[:100]
+                param = ".".join(map(str, first["loc"][1:2]))  # no deeper: there may be words of the caller
                 message = first["msg"].removeprefix("Value error, ")
                 refused = Refused(400, f"{param or 'the body'}: {message}", param=param or None)
             case Refused():
