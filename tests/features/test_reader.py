@@ -424,6 +424,15 @@ def test_where_nothing_passes_or_many_in_a_row_fail_the_run_ends(tiny_llama, wra
         list(reader.read([f"~ {number}" for number in range(40)]))
 
 
+def test_a_long_text_all_of_whose_windows_fail_is_one_failure(tiny_llama, wrap):
+    loaded = wrap(tiny_llama)
+    _fail_at(tiny_llama, "~", loaded.tokenizer, RuntimeError("broken"))
+    reader = TextReader(loaded, FeatureSpec(("margins",), max_tokens=16), batch_tokens=256)
+    texts = ["you", "~" * 580, "in the garden"]
+    assert [len(batch.windows) for batch in reader.batches(reader.tokenize(texts))] == [2, 16, 16, 16]
+    assert [text.reason is None for text in reader.read(texts)] == [True, False, True]
+
+
 def test_texts_that_an_earlier_run_has_read_are_left_out_and_change_no_bit(tiny_llama, wrap, monkeypatch):
     monkeypatch.setattr("splinelens.features.reader.CHUNK", 24)
     texts = [*MIXED[::3], "", None, *MIXED[1::3], *MIXED[:2]]

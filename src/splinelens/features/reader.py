@@ -320,7 +320,8 @@ class TextReader:
                 margins of each token if their mean is read.
             prefixes: Give one row for every prefix of 1, 2, ... tokens.
             done: The first texts that are left out, as an earlier run has read them. The others are batched
-                as they would be with them, so that they have the same numbers to the last bit.
+                as they would be with them, so that they have the same numbers to the last bit; where texts
+                repeat across chunks, to rounding.
             progress: Called with the texts and the characters read since the last call.
 
         Yields:
@@ -667,15 +668,14 @@ class TextReader:
         """Run the batches of texts, without those in which all texts are left out.
 
         A batch that fails is run again in halves, so that a text that fails alone is found: then a batch of
-        one window comes with the reason, once, and the text is left out from there on.
+        one window comes with the reason, once, and no further window of the text is run alone.
 
         Raises:
             Exception: Of a pass, where no text has passed yet, or so many in a row have failed that it is not
                 the fault of the texts.
         """
         for batch in self.batches(tokenized):
-            if not left_out.issuperset(window.text for window in batch.windows):
-                yield from self._run(batch, run, left_out)
+            yield from self._run(batch, run, left_out)
         if self._failure is not None and not self._passed and self._most_failures is not None:
             raise self._failure
 
@@ -683,23 +683,26 @@ class TextReader:
         self, batch: TokenBatch, run: Callable[[TokenBatch], Result], left_out: set[int]
     ) -> Iterator[tuple[TokenBatch, Result | str]]:
         """As ``_passes``, of one batch; where memory runs out later batches are smaller."""
+        if left_out.issuperset(window.text for window in batch.windows):
+            return
+        halves: Sequence[TokenBatch] = ()
+        result: Result | str
         try:
-            stats = run(batch)
+            result = run(batch)
         except (RuntimeError, MemoryError, BadModel) as error:
             if len(batch.windows) == 1:
-                reason = self._failed(error)
-            elif _out_of_memory(error):
-                self.batch_tokens = min(self.batch_tokens, max(1, batch.ids.size // 2))
+                result = self._failed(error)
+                left_out.add(batch.windows[0].text)
+            else:
+                halves = batch.halves()
+                if _out_of_memory(error):
+                    self.batch_tokens = min(self.batch_tokens, max(1, batch.ids.size // 2))
         else:
             self._passed, self._failures, self._failure = True, 0, None
-            yield batch, stats
-            return
-        if len(batch.windows) > 1:
-            for half in batch.halves():
-                yield from self._run(half, run, left_out)
-        elif (text := batch.windows[0].text) not in left_out:
-            left_out.add(text)
-            yield batch, reason
+        if not halves:
+            yield batch, result
+        for half in halves:  # here, where the error and what it holds in memory are gone
+            yield from self._run(half, run, left_out)
 
     def _failed(self, error: Exception) -> str:
         """Why a text that fails alone has no numbers.
