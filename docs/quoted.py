@@ -11,11 +11,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from pictures import OTHER, SENTENCE, neighbor_distances
 
 import splinelens
+from splinelens.anatomy import anatomy_of
+from splinelens.features.look import hull_of
 from splinelens.features.token_report import TokenReport, read_tokens, text_distances
 from splinelens.geometry.codes import hamming
+from splinelens.layers import AttentionCall, watch
 from splinelens.models import LoadedModel
 
 TEXTS = tuple((Path(__file__).parent / "sentences.txt").read_text("utf-8").splitlines())
@@ -79,8 +83,16 @@ def hulls(loaded: LoadedModel, reading: TokenReport) -> None:
     absolute, relative = reading.dimension.sum(axis=2).max(axis=(1, 2))
     print(f"intrinsic dimension of a layer: up to {absolute} absolute, {relative} relative")
     chosen = sorted({*range(0, loaded.depth, 5), loaded.depth - 1})
+    anatomy = anatomy_of(loaded.model)
+    calls: dict[int, AttentionCall] = {}
+
+    def keep(layer: int, call: AttentionCall) -> None:
+        calls[layer] = call.copied()
+
+    with torch.no_grad(), watch(loaded.model, attention=keep, layers=chosen):
+        loaded.model(input_ids=torch.tensor([loaded.tokenizer(SENTENCE)["input_ids"]]), use_cache=False)
     found = [
-        splinelens.look(SENTENCE, loaded, layer=layer, token=token).hull
+        hull_of(anatomy, layer, calls[layer].part(0, token, token + 1), before=0, eps=0.1)
         for layer in chosen
         for token in range(reading.tokens)
     ]
