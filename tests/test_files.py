@@ -24,6 +24,7 @@ from splinelens.files import (
     check_output,
     checkpoints,
     lock,
+    move_files,
     results_folder,
     write_bytes,
     write_text,
@@ -418,6 +419,25 @@ def test_after_a_write_that_the_system_refuses_the_run_can_go_on(tmp_path, monke
         store.append(table(3, 6))
     with RowStore(tmp_path, REQUEST) as store:
         assert store.read().equals(table(0, 6))
+
+
+def test_files_that_are_moved_belong_together_or_the_last_is_missing(tmp_path):
+    new, folder = tmp_path / "new", tmp_path / "folder"
+    for path in (new, folder):
+        path.mkdir()
+        for name in ("graph", "record"):
+            (path / name).write_text(path.name)
+    (new / "card").write_text("new")
+    (folder / "card").mkdir()  # which no file replaces
+    with pytest.raises(CannotWrite, match="cannot write"):
+        move_files(new, folder, ["graph", "card", "record"])
+    assert sorted(path.name for path in folder.iterdir()) == ["card", "graph"]
+    (folder / "card").rmdir()
+    (new / "graph").write_text("new")
+    move_files(new, folder, ["graph", "card", "record"])
+    assert {path.name: path.read_text() for path in folder.iterdir()} == dict.fromkeys(
+        ["graph", "card", "record"], "new"
+    )
 
 
 def test_an_output_that_another_program_wrote_removes_no_rows(tmp_path):

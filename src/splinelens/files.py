@@ -12,7 +12,7 @@ import secrets
 import stat
 import time
 import zlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -309,6 +309,29 @@ def write_bytes(path: str | Path, data: bytes, *, overwrite: bool = True) -> Non
 def write_text(path: str | Path, text: str, errors: str = "strict", *, overwrite: bool = True) -> None:
     """Write text as UTF-8 atomically; see ``atomic_write``. ``errors`` is that of ``str.encode``."""
     write_bytes(path, text.encode("utf-8", errors), overwrite=overwrite)
+
+
+def move_files(source: Path, folder: Path, names: Sequence[str]) -> None:
+    """Move files into a folder on the same disk, the last of them when the others are flushed to disk.
+
+    An older last file is removed first: where the run is killed, the last file is missing or all belong
+    together.
+
+    Raises:
+        CannotWrite: The system refused.
+    """
+    *others, last = names
+    with write_errors(folder):
+        for name in names:
+            with (source / name).open("rb") as file:
+                os.fsync(file.fileno())
+        (folder / last).unlink(missing_ok=True)
+        _sync_folder(folder)
+        for name in others:
+            (source / name).replace(folder / name)
+        _sync_folder(folder)
+        (source / last).replace(folder / last)
+        _sync_folder(folder)
 
 
 @contextmanager

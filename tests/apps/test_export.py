@@ -7,10 +7,11 @@ import pytest
 
 pytest.importorskip("openvino")
 
-from splinelens.apps.detector import Detector
+from splinelens.apps.detector import Detector, plan_of
 from splinelens.apps.export import EXPORT_FILES, export
 from splinelens.detect.artifact import Artifact
-from splinelens.errors import BadFeatures, BadLabels, BrokenArtifact, OutputExists
+from splinelens.errors import BadFeatures, BadLabels, BrokenArtifact, CannotWrite, OutputExists
+from splinelens.features.loading import load_reader
 from splinelens.geometry.directions import Directions
 from tests.apps.conftest import labeled
 
@@ -93,7 +94,7 @@ def test_a_graph_is_made_once_auto_then_finds_it_and_a_damaged_one_is_made_again
     ("options", "message"),
     [
         ({"engine": "fast"}, "engine 'fast' is not one of auto, torch, compiled"),
-        ({"engine": "compiled", "device": "cuda:0"}, "runs on the CPU"),
+        ({"engine": "compiled", "device": "cuda:0"}, "on the CPU"),
         ({"engine": "compiled", "dtype": "float16"}, "has float32, bfloat16, int8, not float16"),
     ],
 )
@@ -113,7 +114,7 @@ def test_a_detector_trained_anew_into_an_exported_folder_is_not_read_with_the_ol
 
 def test_what_cannot_be_compiled_is_read_with_pytorch_unless_asked_for(fit_on, tmp_path):
     fit_on(features=("spline7",)).save(tmp_path / "seven")
-    assert Detector.load(tmp_path / "seven").reader.torch_engine
+    assert load_reader(plan_of(Artifact.load(tmp_path / "seven")), compile_once=True).torch_engine
     for attempt in (
         lambda: Detector.load(tmp_path / "seven", engine="compiled"),
         lambda: export(tmp_path / "seven", tmp_path / "out"),
@@ -139,6 +140,25 @@ def test_an_existing_detector_is_replaced_only_with_overwrite(saved, exported):
         export(saved, exported)
     assert Artifact.load(exported).training == before
     assert "exported" not in Artifact.load(saved).training  # which the fixture's overwrite=True replaced
+
+
+def test_an_output_that_is_a_file_is_refused(saved, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(OutputExists, match="is a file; name another folder"):
+        export(saved, tmp_path / "out")
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_where_the_system_refuses_to_write_nothing_is_left(saved, tmp_path):
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))  # bytes of a file, as a full disk has few
+    try:
+        with pytest.raises(CannotWrite, match="cannot write"):
+            export(saved, tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not (tmp_path / "out").exists()
 
 
 def test_texts_need_labels(saved, tmp_path):

@@ -26,11 +26,11 @@ from splinelens.engines.compiled import (
 )
 from splinelens.errors import BadLabels
 from splinelens.features.reader import Progress, TextReader
-from splinelens.files import results_folder
+from splinelens.files import check_folder, move_files, results_folder, write_errors
 from splinelens.texts import Texts
 
-EXPORT_FILES = (*ARTIFACT_FILES, "CARD.md", *GRAPH_FILES)
-"""The files of an exported detector."""
+EXPORT_FILES = (*GRAPH_FILES, "CARD.md", *reversed(ARTIFACT_FILES))
+"""The files of an exported detector, in the order in which they are written: ``detector.json`` last."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def export(
         BadFeatures: OpenVINO is not installed, the processor lacks ``dtype``, or the detector cannot be
             compiled: its architecture cannot be traced, or it reads other features than margins.
         BadLabels: Texts without labels, or labels of another kind than the detector's.
-        OutputExists: The folder holds a detector, without ``overwrite``.
+        OutputExists: The folder holds a detector, without ``overwrite``, or is a file.
         CannotWrite: The disk is full or the folder may not be written.
 
     Example:
@@ -121,12 +121,15 @@ def export(
     if source is not None:
         y = artifact.require_labels(artifact.known_labels(labels, len(source), positive), len(source))
     folder = results_folder(output, EXPORT_FILES, overwrite=overwrite)
+    check_folder(folder, EXPORT_FILES, overwrite=True)
     existed = folder.is_dir()
-    torch = Detector.load(detector, dtype="float32", device="cpu", engine="torch")
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        with TemporaryDirectory(prefix=".export-", dir=folder) as temporary:
-            unmeasured = Path(temporary)
+        with write_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            temporary = TemporaryDirectory(prefix=".export-", dir=folder)
+        with temporary as name:
+            unmeasured = Path(name)
+            torch = Detector.load(detector, dtype="float32", device="cpu", engine="torch")
             torch.reader.export_graph(unmeasured, precision)
             graph = CompiledModel(unmeasured)
             differences: list[EngineDifference] = []
@@ -138,8 +141,7 @@ def export(
             record = {"engine": graph.engine_name, "differences": [asdict(one) for one in differences]}
             artifact = replace(artifact, training={**artifact.training, "exported": record})
             Detector(artifact, torch.reader).save(unmeasured)
-            for name in EXPORT_FILES:
-                (unmeasured / name).replace(folder / name)
+            move_files(unmeasured, folder, EXPORT_FILES)
     except BaseException:
         if not existed:
             with suppress(OSError):
