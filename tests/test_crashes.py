@@ -91,7 +91,7 @@ print(json.dumps(results))
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
 @pytest.mark.parametrize("how", ["events", "times"])
-def test_a_run_that_is_killed_anywhere_loses_a_checkpoint_at_most(tmp_path, how):
+def test_a_run_that_is_killed_before_a_file_changes_or_at_random_loses_a_checkpoint_at_most(tmp_path, how):
     command = [sys.executable, "-c", _RUN, tmp_path, how]
     run = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr

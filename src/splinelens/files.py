@@ -54,7 +54,8 @@ _LOCK_WAIT_S = 2.0  # long enough for another process to open a finished store, 
 def check_output(path: str | Path, *, overwrite: bool = False, source: str | None = None) -> None:
     """Refuse a file that cannot or must not be written, before any work is done.
 
-    Devices and pipes do not count as existing: nothing in them is lost.
+    Devices and pipes do not count as existing: nothing in them is lost. Of an existing file this removes what
+    a run left that was killed after writing it: its finished store with temporary files, or its empty folder.
 
     Args:
         path: The file to write; a symbolic link stands for its target.
@@ -452,6 +453,7 @@ class RowStore:
         self.request: dict[str, Any] = json.loads(json.dumps(request))  # Any: tuples become lists
         self._chunks: list[_Chunk] = []
         self._length = 0  # of the manifest
+        self._removed = False
         self._lock = ExitStack()
         try:
             with write_errors(self.folder):
@@ -561,13 +563,16 @@ class RowStore:
     def remove(self) -> None:
         """Delete the store and release the lock. Files that are not the store's stay."""
         self._chunks = []
+        self._removed = True
         _remove_store(self.folder)
         self.close()
 
     def __enter__(self) -> "RowStore":
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: object, *error: object) -> None:
+        if kind is not None and not self._chunks and not self._removed:
+            self.remove()  # there is nothing to continue
         self.close()
 
     @property
@@ -765,11 +770,13 @@ def _recorded(folder: Path) -> list[_Chunk]:
 def _remove_finished(output: Path) -> None:
     """Remove the store of a run that was killed between its output's rename and the store's removal."""
     folder = parts_folder(output)
-    with suppress(OSError, ValueError):  # there is no such file
-        if json.loads((folder / "finished.json").read_bytes()) == _crc32(output):
-            _remove_store(folder)
-            _remove_temporaries(output)
-    with suppress(OSError):  # it is not empty
+    with suppress(OSError, ValueError):  # there is no such file, or another run holds the lock
+        if (folder / "finished.json").is_file():
+            with lock(folder / "lock", 0):
+                if json.loads((folder / "finished.json").read_bytes()) == _crc32(output):
+                    _remove_store(folder)
+                    _remove_temporaries(output)
+    with suppress(OSError):  # it is not empty; a run that is killed before its last step leaves an empty one
         folder.rmdir()
 
 

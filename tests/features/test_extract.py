@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 import warnings
 from functools import partial
 
@@ -11,6 +12,7 @@ import pytest
 
 from splinelens import Stream, __version__
 from splinelens.errors import (
+    BadCluster,
     BadFeatures,
     BadTexts,
     CannotResume,
@@ -82,6 +84,12 @@ def same(one, other):
     assert (one.tokens.tolist(), one.cut.tolist()) == (other.tokens.tolist(), other.cut.tolist())
     assert one.reasons == other.reasons
     assert one.provenance == other.provenance
+
+
+def test_a_cluster_without_ray_is_refused_with_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
+    with pytest.raises(BadCluster, match=r"pip install 'splinelens\[scale\]'"):
+        extract(["a"], "tiny", ray="local")
 
 
 def test_one_row_a_text_in_input_order_with_reasons_for_the_unreadable(loaded):
@@ -387,6 +395,25 @@ def test_on_demand_texts_that_failed_are_read_again_and_only_these(tiny_llama, w
     assert read == []  # a missing text stays missing
     with pytest.raises(CannotResume, match=r"holds rows of another run: eps was 0.1 and is 0.2\. Repeat"):
         run(output=output, retry_failed=True, eps=0.2)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.parquet"]
+
+
+def test_reading_failed_texts_again_with_an_error_leaves_no_unfinished_run(tiny_llama, wrap, tmp_path):
+    loaded, output = wrap(tiny_llama), tmp_path / "out.parquet"
+    unk = loaded.tokenizer("~").input_ids[0]
+
+    def fail(module, arguments):
+        if (arguments[0] == unk).any():
+            raise MemoryError
+
+    def stop(*step):
+        raise KeyboardInterrupt
+
+    tiny_llama.register_forward_pre_hook(fail)
+    run = partial(extract, ["you", "~"], loaded, **OPTIONS, output=output)
+    run()
+    with pytest.raises(KeyboardInterrupt):
+        run(retry_failed=True, progress=stop)
     assert [path.name for path in tmp_path.iterdir()] == ["out.parquet"]
 
 
