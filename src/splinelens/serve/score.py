@@ -128,8 +128,8 @@ def router(service: ScoringService) -> APIRouter:
         return GeometryResponse(
             spans=report.spans,
             layers=report.layers,
-            sign=report.sign.round(4).tolist(),
-            boundary=report.boundary.round(4).tolist(),
+            sign=_rounded(report.sign),
+            boundary=_rounded(report.boundary),
             records=_result(records, artifacts, 0.05),
         )
 
@@ -172,6 +172,11 @@ def served(service: ScoringService) -> Json:
             "waiting_texts": service.max_waiting,
         },
     }
+
+
+def _rounded(values: Any) -> list[list[float]]:  # Any: an array, which would import NumPy
+    """Four significant digits: distances to boundaries are small."""
+    return [[float(f"{value:.4g}") for value in row] for row in values.tolist()]
 
 
 def _result(records: Records, artifacts: Any, fpr: float) -> dict[str, Json]:  # Any: a mapping of artifacts
