@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "src" / "splinelens"
 ORDER = (
     "errors files texts tokens anatomy models layers weights geometry kernels engines features "
-    "detect generate report apps serve cli"
+    "detect generate report apps integrations serve cli"
 ).split()
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 MODULES = [path for path in SOURCES if path not in (PACKAGE / "__init__.py", PACKAGE / "__main__.py")]
