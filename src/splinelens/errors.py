@@ -23,6 +23,7 @@
     |-- CannotServe          the server cannot start, or cannot answer a request
     |   |-- Overloaded       too many texts are waiting
     |   `-- NotReady         it is stopping, or no text can be scored
+    |-- MissingPackage       a plug-in needs a package that is not installed
     `-- CannotWrite          the disk is full, or a file is not writable or in use
         `-- OutputExists     the output exists, or is the input or a folder
 
@@ -113,6 +114,10 @@ class Overloaded(CannotServe):
 
 class NotReady(CannotServe):
     """The server is stopping, or its forward passes fail or do not end."""
+
+
+class MissingPackage(SplinelensError):
+    """A plug-in needs a package that is not installed."""
 
 
 class CannotWrite(SplinelensError):
