@@ -131,10 +131,12 @@ class Detector:
         plan = plan_of(artifact)
         window = plan.spec.max_tokens if max_tokens is None else max_tokens
         spec = replace(plan.spec, max_tokens=window, long=long, max_text_tokens=max_text_tokens)
-        is_shipped, folder = isinstance(name, str) and name in shipped(), Path(name).expanduser()
+        is_shipped = isinstance(name, str) and name in shipped()
+        folder = Path(name).expanduser()
+        exported = not is_shipped and any(folder.glob("graph.*"))
         reader = load_reader(
             replace(plan, spec=spec),
-            exported=folder if not is_shipped and (folder / "graph.json").is_file() else None,
+            exported=folder if exported else None,
             compile_once=is_shipped,
             engine=engine,
             model=model,
@@ -442,6 +444,7 @@ class Detector:
             "explain": explain,
             **({} if prevalence is None else {"prevalence": prevalence}),
             **({} if by == "text" else {"by": by}),
+            **({"keep": list(kept.columns)} if kept.columns else {}),
             "threshold": limits if len(limits) > 1 else next(iter(limits.values())),
             "verdicts": [artifact.task, *artifact.labels, artifact.negative],
             "abstains": [artifact.min_tokens, artifact.min_score],

@@ -162,15 +162,16 @@ def check_model(plan: ReaderPlan, model: LoadedModel) -> None:
 
 def _engine(engine: str, *, given: bool, device: str | None, dtype: str | None) -> str:
     """The engine to try: ``torch``, ``compiled``, or ``auto`` where a graph may run."""
-    if engine == "auto":
-        engine = os.environ.get("SPLINELENS_ENGINE") or "auto"
+    of_variable = ""
+    if engine == "auto" and (named := os.environ.get("SPLINELENS_ENGINE")):
+        engine, of_variable = named, " (SPLINELENS_ENGINE)"
     if engine not in get_args(EngineName):
-        raise BadFeatures(f"engine {engine!r} is not one of {', '.join(get_args(EngineName))}")
+        raise BadFeatures(f"engine {engine!r}{of_variable} is not one of {', '.join(get_args(EngineName))}")
     unfit = given or str(device or "cpu").partition(":")[0] != "cpu"
     if engine == "compiled" and unfit:
         raise BadFeatures(
-            "the compiled engine runs its own model on the CPU: leave out model and device (command line: "
-            "--model, --device)"
+            f"the compiled engine{of_variable} runs its own model on the CPU: leave out model and device "
+            "(command line: --model, --device)"
         )
     if engine == "auto" and (unfit or not runtime_installed() or _name(dtype) not in (None, *PRECISIONS)):
         return "torch"

@@ -11,6 +11,8 @@ from typing import Any
 from splinelens.errors import BadTexts
 from splinelens.files import parts_folder, read_request, stored_rows
 
+_BLOCK_BYTES = 2**26  # a row must fit, with all its columns
+
 
 @dataclass(frozen=True)
 class RunStatus:
@@ -51,6 +53,8 @@ def run_status(output: Path) -> RunStatus:
         return RunStatus(
             str(output), False, stored.rows, request.get("texts"), stored.failed, None, stored.last, request
         )
+    if output.is_dir():
+        raise BadTexts(f"{output} is a folder; name the output of a run")
     if not output.is_file():
         raise BadTexts(f"there is neither {output} nor an unfinished run of it; name the output of a run")
     reasons, settings = _finished(output)
@@ -74,8 +78,8 @@ def _finished(output: Path) -> tuple[list[str | None], dict[str, Any] | None]:  
 
     try:
         if output.suffix == ".jsonl":
-            lines = output.read_text("utf-8").splitlines()
-            return [json.loads(line).get("reason") for line in lines], None
+            with output.open("rb") as lines:  # a text may hold any other end of a line
+                return [json.loads(line).get("reason") for line in lines], None
         if output.suffix == ".parquet":
             meta = parquet.read_schema(output).metadata or {}
             table = parquet.read_table(output, columns=["reason"])
@@ -83,10 +87,11 @@ def _finished(output: Path) -> tuple[list[str | None], dict[str, Any] | None]:  
         parsing = csv.ParseOptions(
             delimiter="\t" if output.suffix == ".tsv" else ",", newlines_in_values=True
         )
+        reading = csv.ReadOptions(block_size=_BLOCK_BYTES)
         conversion = csv.ConvertOptions(
             include_columns=["reason"], column_types={"reason": pa.string()}, strings_can_be_null=True
         )
-        table = csv.read_csv(output, parse_options=parsing, convert_options=conversion)
+        table = csv.read_csv(output, read_options=reading, parse_options=parsing, convert_options=conversion)
         return table["reason"].to_pylist(), None
     except (KeyError, ValueError, AttributeError, pa.ArrowException) as error:
         raise BadTexts(f"{output} is no output of extract or score ({error}); name one") from error
