@@ -66,7 +66,7 @@ class EngineDifference:
         )
         return (
             f"{self.label}: {aucs}scores differ by {self.median:.1e} (median), {self.largest:.1e} (most) on "
-            f"{self.rows:,} rows, {self.verdicts} verdicts; "
+            f"{self.rows:,} rows, {self.verdicts} verdicts changed; "
             f"{'no threshold moved' if not moved else 'thresholds moved: ' + moved}"
         )
 
