@@ -324,7 +324,15 @@ def _export_table(artifact: Artifact) -> Table | None:
         aucs = ("" if one[name] is None else f"{one[name]:.4f}" for name in ("auc", "auc_torch"))
         numbers = (f"{one['rows']:,}", *aucs, f"{one['median']:.1e}", f"{one['largest']:.1e}")
         rows.append((one["label"], *numbers, f"{one['verdicts']:,}", "; ".join(moved) or "none"))
-    head = ("label", "rows", "AUC", "AUC of PyTorch", "median difference", "largest", "verdicts changed at 5 %")
+    head = (
+        "label",
+        "rows",
+        "AUC",
+        "AUC of PyTorch",
+        "median difference",
+        "largest",
+        "changed verdicts at 5 %",
+    )
     return Table((*head, "thresholds moved"), rows) if rows else None
 
 
