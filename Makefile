@@ -25,7 +25,7 @@ help:
 	@echo "make bench-detectors  measure rivals, controls and the shipped detectors on DATA=$(DATA)"
 	@echo "make bars       one table of what the shipped detectors of toxicity reach on DATA=$(DATA)"
 	@echo "make detectors  fit the shipped detectors again, from DATA=$(DATA); MODEL=NAME OUTPUT=DIR: those of another model"
-	@echo "make clients    real third-party clients against the server"
+	@echo "make clients    run real clients and the plug-ins against the server, each in an environment of its own; writes docs/clients.md"
 	@echo "make clean      remove $(VENV), caches and builds"
 
 setup: $(STAMP)
@@ -83,8 +83,10 @@ bars: $(STAMP)
 detectors: $(STAMP)
 	$(BIN)/python benchmarks/detectors.py --data $(DATA) --cache $(CACHE) --model $(MODEL) $(if $(OUTPUT),--output $(OUTPUT)) $(ARGS)
 
-clients:
-	@echo "make clients: nothing to run yet, the server comes later"
+# Some of the environments hold torch; together they take some gigabytes of build/clients.
+clients: $(STAMP) model
+	$(BIN)/python -m pip install --quiet uv==0.13.9
+	PATH="$(CURDIR)/$(BIN):$$PATH" HF_HUB_OFFLINE=1 $(BIN)/python tests/clients/run.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
