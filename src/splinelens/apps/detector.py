@@ -31,7 +31,7 @@ from splinelens.errors import (
     WrongModel,
 )
 from splinelens.features.catalogue import VERSION
-from splinelens.features.cluster import Cluster, connected
+from splinelens.features.cluster import Cluster, connected, require_equal
 from splinelens.features.extract import provenance
 from splinelens.features.loading import EngineName, ReaderPlan, load_reader
 from splinelens.features.reader import Progress, TextFeatures, TextReader, can_retry
@@ -42,7 +42,6 @@ from splinelens.files import (
     RowStore,
     check_output,
     checkpoints,
-    differences,
     require_equal_run,
     results_folder,
     write_text,
@@ -822,12 +821,7 @@ def _on_actor(
     else:
         plan = replace(plan_of(artifact), spec=spec)
         reader = load_reader(plan, engine="torch", model=model, device=device, dtype=dtype)
-    here = json.loads(json.dumps(provenance(reader, Texts((), {}, "shard"))))
-    same = [key for key in here if key not in ("texts", "data_hash")]
-    if different := differences({key: expected[key] for key in same}, {key: here[key] for key in same}):
-        raise BadCluster(
-            f"machines of the Ray cluster differ: {'; '.join(different)}; install the same there"
-        )
+    require_equal(expected, provenance(reader, Texts((), {}, "shard")))
     return Detector(artifact, reader)
 
 

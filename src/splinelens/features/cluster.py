@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from splinelens import errors
 from splinelens.errors import BadCluster, SplinelensError
+from splinelens.files import differences
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -166,6 +167,29 @@ class Cluster:
                 f"the Ray cluster lost its actors: {error}; finished rows are kept, and the same command "
                 "continues after them"
             ) from error
+
+
+def require_equal(expected: dict[str, Any], here: dict[str, Any]) -> None:  # Any: plain JSON values
+    """Refuse a machine of a cluster that would compute other numbers.
+
+    Args:
+        expected: Provenance of the machine that was asked first.
+        here: That of this machine; only its keys are compared, but for those of the texts.
+
+    Raises:
+        BadCluster: The message says what differs.
+
+    Example:
+        >>> require_equal({"torch": "2.13"}, {"torch": "2.11"})
+        Traceback (most recent call last):
+        ...
+        splinelens.errors.BadCluster: machines of the Ray cluster differ: torch was '2.13' and is '2.11'; ...
+    """
+    ours = json.loads(json.dumps({key: here[key] for key in here if key not in ("texts", "data_hash")}))
+    if different := differences({key: expected[key] for key in ours}, ours):
+        raise BadCluster(
+            f"machines of the Ray cluster differ: {'; '.join(different)}; install the same there"
+        )
 
 
 class _Actor:

@@ -18,12 +18,12 @@ from splinelens import __version__
 from splinelens.anatomy import anatomy_of
 from splinelens.engines.compiled import CompiledModel
 from splinelens.errors import BadCluster, CannotWrite, NoTokens
-from splinelens.features.cluster import Cluster, connected
+from splinelens.features.cluster import Cluster, connected, require_equal
 from splinelens.features.reader import At, Progress, TextFeatures, TextReader, can_retry
 from splinelens.features.spec import FeatureSpec
 from splinelens.features.table import FeatureTable, joined, read_provenance, write_chunks
 from splinelens.features.validation import check_at, check_batch_tokens
-from splinelens.files import RowStore, check_output, checkpoints, differences, require_equal_run
+from splinelens.files import RowStore, check_output, checkpoints, require_equal_run
 from splinelens.geometry.directions import Directions
 from splinelens.models import LoadedModel
 from splinelens.models.load import load_up_to
@@ -515,11 +515,7 @@ def _shard_table(
     import pyarrow as pa
 
     texts = Texts(tuple(shard["texts"]), {}, "shard")
-    here = provenance(reader, texts) | {key: request[key] for key in ("texts", "data_hash")}
-    if different := differences({key: request[key] for key in here}, json.loads(json.dumps(here))):
-        raise BadCluster(
-            f"machines of the Ray cluster differ: {'; '.join(different)}; install the same there"
-        )
+    require_equal(request, provenance(reader, texts))
     chunks = [*read_chunks(reader, texts, request, shard["done"], prefixes=prefixes, at=shard["at"])]
     if not chunks:
         return b""
