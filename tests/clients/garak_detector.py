@@ -45,4 +45,4 @@ scores = {each["outputs"][0]["text"]: each["detector_results"]["splinelens.Toxic
 assert scores[""] is None
 assert scores["The quick brown fox jumps over the lazy dog"] < 0.5
 assert evaluated["nones"] == 1
-print(f"the command `garak` with `--detectors`: {len(scores)} outputs; an empty one counts as `nones`")
+print(f"the command `garak` with our detector: {len(scores)} outputs; an empty one counts as `nones`")
