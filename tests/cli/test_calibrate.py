@@ -31,6 +31,8 @@ def test_it_prints_both_tables_and_writes_the_maps_and_a_page(run, detector, log
     assert f"wrote {tmp_path / 'page.html'}" in result.stderr
     document = json.loads((tmp_path / "map.json").read_text("utf-8"))
     assert set(document) == {"TOXICITY", "provenance"}
+    served = run("serve", "--check", "--detector", detector, "--calibration", tmp_path / "map.json")
+    assert json.loads(served.stdout)["calibrated"] == ["TOXICITY"]
     shown = json.loads(run(*words, "--overwrite", "--json", "-q").stdout)
     assert shown.pop("output") == str(tmp_path / "map.json")
     saved = document["provenance"] | {"schema": None, "command": None}

@@ -46,6 +46,7 @@ CLIENTS = {
     "LLM Guard": Client("llm_guard_scanner.py", ("llm-guard==0.3.16", "torch==2.13.0"), plugin=True),
     "Guardrails AI": Client("guardrails_validator.py", ("guardrails-ai==0.11.0",), plugin=True),
     "Inspect": Client("inspect_scorer.py", ("inspect-ai==0.3.285",), plugin=True),
+    "Schemathesis": Client("schemathesis_requests.py", ("schemathesis==4.32.5",)),
 }
 
 

@@ -1,11 +1,14 @@
 """Tests ``serve/requests.py`` and ``app.py``: refusals in the format of the caller, keys, health, metrics."""
 
+import asyncio
 import json
 import logging
 
 import pytest
 
-from splinelens.serve.requests import MAX_BODY_BYTES
+from splinelens.serve.app import error_response
+from splinelens.serve.requests import MAX_BODY_BYTES, RequestGuard
+from splinelens.serve.service import ScoringService
 
 SECRET = "zyxwv"  # part of every bad body that has a text: it may be in no answer's error and in no log
 ROUTES = {
@@ -98,6 +101,29 @@ def test_what_is_too_large_or_too_many_is_refused(client):
         answer = client.post("/v1/moderations", json={"input": texts})
         assert answer.status_code == 400
         assert match in answer.json()["error"]["message"]
+
+
+def test_a_body_that_does_not_arrive_is_given_up(group):
+    service = ScoringService(group)
+    answers = []
+
+    async def receive():
+        await asyncio.sleep(60)
+
+    async def send(message):
+        answers.append(message)
+
+    async def no_application(scope, receive, send):
+        raise AssertionError("the request was let through")
+
+    guard = RequestGuard(no_application, service=service, keys=(), error_response=error_response, body_s=0.01)
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"20")]
+    scope = {"type": "http", "method": "POST", "path": "/v1/score", "headers": headers, "query_string": b""}
+    asyncio.run(guard(scope, receive, send))
+    start, body = answers
+    assert start["status"] == 408
+    assert (b"connection", b"close") in start["headers"]
+    assert json.loads(body["body"])["error"]["message"] == "the body did not arrive within 0.01 s"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ All requests that score are POST and hold JSON. What is refused is answered in t
 Logs and metrics name the route, never a path, a body or the message of an exception: they may hold a text.
 """
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -71,12 +72,20 @@ class RequestGuard:
         service: Says whether there is room.
         keys: The keys that may score; none lets everybody.
         error_response: The answer to what is refused.
+        body_s: How long a body may take to arrive.
     """
 
     def __init__(
-        self, app: ASGIApp, *, service: ScoringService, keys: Sequence[str], error_response: ErrorResponse
+        self,
+        app: ASGIApp,
+        *,
+        service: ScoringService,
+        keys: Sequence[str],
+        error_response: ErrorResponse,
+        body_s: float = 10.0,
     ):
         self._app, self._service, self._error_response = app, service, error_response
+        self._body_s = body_s
         self._keys = [_digest(key.encode()) for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -138,7 +147,13 @@ class RequestGuard:
         kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
         if kind != b"application/json" or headers.get(b"content-encoding", b"identity") != b"identity":
             raise Refused(415, "send JSON, with Content-Type: application/json and no Content-Encoding")
-        body = await _read(headers, receive)
+        try:
+            async with asyncio.timeout(self._body_s):
+                body = await _read(headers, receive)
+        except TimeoutError as error:
+            raise Refused(
+                408, f"the body did not arrive within {self._body_s:g} s", headers={"Connection": "close"}
+            ) from error
         check_json(body)
         waiting = [{"type": "http.request", "body": body, "more_body": False}]
 

@@ -51,7 +51,7 @@ class GeometryRequest(BaseModel):
 class GeometryResponse(BaseModel):
     """Numbers a token and layer, from PyTorch; ``contributions`` are those of ``spans`` by detector."""
 
-    spans: list[tuple[int, int]]
+    spans: list[list[int]]
     layers: list[int]
     sign: list[list[float]]
     boundary: list[list[float]]
@@ -126,7 +126,7 @@ def router(service: ScoringService) -> APIRouter:
             raise Refused(400, f"the text has {record.tokens:,} tokens, more than {window}", param="text")
         report = await geometry.read(request.text)
         return GeometryResponse(
-            spans=report.spans,
+            spans=[list(span) for span in report.spans],
             layers=report.layers,
             sign=_rounded(report.sign),
             boundary=_rounded(report.boundary),
