@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from timings import machine
 
 WORDS = (
     "The museum opens at nine on weekdays, and if you come early there is hardly anybody in front of the old "
@@ -72,12 +73,16 @@ class Client:
         self.port = port
         self.streams: Any = None  # Any: a pair of asyncio's
 
+    async def connect(self) -> None:
+        """Open the connection, unless it is open."""
+        if self.streams is None:
+            self.streams = await asyncio.open_connection("127.0.0.1", self.port)
+
     async def post(self, text: str) -> tuple[int, dict[str, str]]:
         """Status and headers of the answer to one text."""
         body = json.dumps({"text": text}).encode()
         head = f"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
-        if self.streams is None:
-            self.streams = await asyncio.open_connection("127.0.0.1", self.port)
+        await self.connect()
         reader, writer = self.streams
         writer.write(head.encode() + b"\r\n\r\n" + body)
         await writer.drain()
@@ -97,7 +102,7 @@ async def load(
     """Clients that send one text after another while ``until(sent)`` holds; a refused one waits ``pause_s``.
 
     Returns:
-        Answers by status, their seconds by status, and requests without an answer.
+        Answers by status, their seconds by status, and requests that were sent and got no answer.
     """
     statuses: Counter[int] = Counter()
     seconds: dict[int, list[float]] = {}
@@ -107,6 +112,11 @@ async def load(
         nonlocal sent, lost
         client = Client(port)
         while until(sent):
+            try:
+                await client.connect()
+            except OSError:  # it does not listen any more
+                await asyncio.sleep(0.05)
+                continue
             sent += 1
             began = time.perf_counter()
             try:
@@ -192,7 +202,7 @@ def overload(seconds: float) -> dict[str, Any]:  # Any: plain JSON values
             statuses, taken, lost = asyncio.run(
                 load(port, clients, lambda _, end=end: time.perf_counter() < end, pause_s)
             )
-            pause_s = 10 * WAITING / (10 * statuses[200] / length)
+            pause_s = WAITING * length / statuses[200]
             results[name] = {
                 "answers": dict(statuses),
                 "requests_s": sum(statuses.values()) / length,
@@ -216,6 +226,7 @@ def soak(port: int, process: "subprocess.Popen[bytes]", count: int) -> dict[str,
         "lost": lost,
         "drift": last / first - 1,
         "growth_mb": resident_mb(process) - before,
+        "resident_mb": resident_mb(process),
         **quantiles(taken),
     }
 
@@ -234,8 +245,8 @@ def stop() -> dict[str, Any]:  # Any: plain JSON values
             ended.append(time.perf_counter() - began)
             return await task
 
-        statuses, _, _ = asyncio.run(run())
-    return {"answers": dict(statuses), "exit": process.returncode, "seconds": ended[0]}
+        statuses, _, lost = asyncio.run(run())
+    return {"answers": dict(statuses), "lost": lost, "exit": process.returncode, "seconds": ended[0]}
 
 
 def main() -> None:
@@ -247,7 +258,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=10_000, help="of the soak")
     parser.add_argument("-o", "--output", type=Path, default=Path("serving.json"))
     arguments = parser.parse_args()
-    record: dict[str, Any] = {}  # Any: plain JSON values
+    record: dict[str, Any] = {"machine": machine()}  # Any: plain JSON values
 
     def keep(stage: str, result: dict[str, Any]) -> None:  # Any: plain JSON values
         record[stage] = result

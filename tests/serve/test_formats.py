@@ -1,9 +1,15 @@
 """Tests the wire formats, ``serve/openai.py`` and its neighbors: answers are what the library scores."""
 
-import pytest
+from dataclasses import replace
 
+import pytest
+from starlette.testclient import TestClient
+
+from splinelens.apps.group import DetectorGroup
 from splinelens.detect.monotone import MonotoneMap
+from splinelens.serve.app import create_app
 from splinelens.serve.openai import CATEGORIES
+from splinelens.serve.service import ScoringService
 
 RUDE, KIND, BOTH = "you rude and the lot 7", "good to you all 3", "you rude vile kill fool tribe 9"
 
@@ -197,3 +203,32 @@ def test_geometry_has_a_number_a_token_and_layer(client, group):
         refused = client.post("/v1/geometry", json={"text": text})
         assert refused.status_code == 400
         assert match in refused.json()["error"]["message"]
+
+
+def test_a_server_that_measures_nothing_says_so_instead_of_clean(group):
+    artifacts = {"types": replace(group.artifacts["types"], task="classes")}
+    service = ScoringService(DetectorGroup(artifacts, group.passes))
+    with TestClient(create_app(service)) as client:
+        for path, body in (
+            ("/v1/moderations", {"input": "a"}),
+            ("/api/v1/text/contents", {"contents": ["a"]}),
+            ("/beta/litellm_basic_guardrail_api", {"texts": ["a"]}),
+        ):
+            answer = client.post(path, json=body)
+            assert answer.status_code == 400
+            assert "serve toxicity or types, too" in answer.text
+
+
+def test_litellm_may_send_as_many_texts_as_may_wait(served):
+    client = served(max_waiting=40)
+    texts = ["good to you all"] * 40
+    assert client.post("/beta/litellm_basic_guardrail_api", json={"texts": texts}).json() == {
+        "action": "NONE"
+    }
+    answer = client.post("/beta/litellm_basic_guardrail_api", json={"texts": [*texts, "one more"]})
+    assert answer.json()["error"]["message"] == "41 texts in one request; send 1 to 40"
+
+
+def test_a_comment_with_too_many_characters_is_too_long(client):
+    (detail,) = analyze(client, "a" * 60_000, "TOXICITY").json()["error"]["details"]
+    assert detail["errorType"] == "COMMENT_TOO_LONG"

@@ -101,6 +101,34 @@ def test_a_server_that_does_not_run_is_an_error_that_names_it():
         TextScorer("toxicity", "http://127.0.0.1:9")
 
 
+@pytest.mark.parametrize(
+    ("answer", "match"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>", "does not answer with JSON"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n{}", "does not answer"),
+        (b"", "does not answer"),
+        (
+            b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 6\r\n\r\n<html>",
+            "answered 502 Bad Gateway: no message",
+        ),
+    ],
+)
+def test_an_address_that_is_no_server_of_ours_is_an_error(answer, match):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def once():
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=once)
+        thread.start()
+        with pytest.raises(CannotServe, match=match):
+            TextScorer("toxicity", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        thread.join()
+
+
 def test_a_detector_of_classes_is_refused():
     with pytest.raises(BadDetector, match="domain tells classes apart"):
         TextScorer("domain")

@@ -53,6 +53,7 @@ def bad_bodies(field):
     yield b'{"a":' * 100_000 + b"1" + b"}" * 100_000
     yield f'{{"{field}": {"[" * 40}{"]" * 40}}}'.encode()
     yield json.dumps({field: "\n" + SECRET}).replace("\\n", "\n").encode()
+    yield json.dumps({field: [1] * 20_000}).encode()
     for value in (1, 1.5, True, {"a": SECRET}, [1], [{"type": SECRET}], [[SECRET]], [None]):
         yield json.dumps({field: value}).encode()
 

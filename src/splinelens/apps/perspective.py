@@ -445,5 +445,7 @@ def _fit(
             f"the logged scores of {attribute} do not rise with ours in {len(scores):,} pairs, so no rising "
             "map fits; check that each score stands beside its text"
         )
+    if len(np.unique(together)) < 2:
+        raise BadLabels(f"all {len(scores):,} pairs of {attribute} are of one group; leave out --group")
     mapped = mapped_out_of_fold(scores, logged, together, seed)
     return fitted, map_errors(scores, logged, mapped, fitted, THRESHOLDS)

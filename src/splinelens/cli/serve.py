@@ -4,26 +4,17 @@ import ipaddress
 import json
 import logging
 import os
-import socket
 import stat
-import sys
 from contextlib import nullcontext
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from splinelens.cli import options
 from splinelens.errors import CannotServe
 
-if TYPE_CHECKING:
-    from fastapi import FastAPI
-
-    from splinelens.serve.service import ScoringService
-
 KEY_VARIABLE = "SPLINELENS_API_KEY"
-STOP_S = 25
 
 _log = logging.getLogger("splinelens.serve")
 
@@ -109,6 +100,7 @@ def serve(
         )
     try:
         from splinelens.serve.app import create_app
+        from splinelens.serve.run import bound_socket, log_as_json, run_server
         from splinelens.serve.score import served
         from splinelens.serve.service import ScoringService
     except ModuleNotFoundError as error:
@@ -118,9 +110,9 @@ def serve(
     from splinelens.apps.group import DetectorGroup
     from splinelens.apps.perspective import DETECTORS, load_calibration
 
-    with nullcontext() if check else _bound(host, port) as listener:
+    with nullcontext() if check else bound_socket(host, port) as listener:
         if listener is not None:
-            _log_as_json()
+            log_as_json()
         if key_file is not None and key_file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             _log.warning("the key file %s can be read by others; run chmod 600 on it", key_file)
         group = DetectorGroup.load(
@@ -132,63 +124,7 @@ def serve(
         if listener is None:
             print(json.dumps({**served(service), "keys": len(keys), "calibrated": sorted(maps)}, indent=2))
         else:
-            _run(create_app(service, keys=keys, calibration=maps), service, listener)
-
-
-def _run(app: "FastAPI", service: "ScoringService", listener: socket.socket) -> None:
-    """Serve until a signal comes, and score what was accepted."""
-    import uvicorn
-
-    class Server(uvicorn.Server):
-        """Says when it listens, takes no text from a signal on, and ends with exit code 0."""
-
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            address = "http://{}:{}".format(*listener.getsockname()[:2])
-            _log.info("serving", extra={"address": address, "detectors": list(service.group.artifacts)})
-
-        def handle_exit(self, sig: int, frame: Any) -> None:  # Any: of the standard library
-            service.refuse_new()
-            self.should_exit = True
-
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=STOP_S
-    )
-    Server(config).run(sockets=[listener])
-    unfinished = service.stop(0)
-    _log.info("stopped", extra={"unfinished": unfinished})
-    if unfinished:
-        raise CannotServe(f"{unfinished} accepted texts were not scored within {STOP_S} s")
-
-
-class JsonFormatter(logging.Formatter):
-    """A log record as a line of JSON: time, level, event, and what was given as ``extra``.
-
-    Messages of exceptions are left out: they may hold a text.
-    """
-
-    _USUAL = frozenset(vars(logging.makeLogRecord({})))
-
-    def format(self, record: logging.LogRecord) -> str:
-        """One line."""
-        fields = {name: value for name, value in vars(record).items() if name not in self._USUAL}
-        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        if record.exc_info and record.exc_info[0]:
-            fields["error"] = record.exc_info[0].__name__
-        return json.dumps(
-            {"time": time, "level": record.levelname.lower(), "event": record.getMessage(), **fields}
-        )
-
-
-def _log_as_json() -> None:
-    """All that is logged, on stderr."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter())
-    for name in ("splinelens", "uvicorn"):
-        log = logging.getLogger(name)
-        log.handlers, log.propagate = [handler], False
-    logging.getLogger("splinelens").setLevel(logging.INFO)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+            run_server(create_app(service, keys=keys, calibration=maps), service, listener)
 
 
 def _keys(path: Path | None) -> list[str]:
@@ -208,21 +144,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    """A socket at the address, before any work; it listens when the server is ready."""
-    listener = None
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        return listener
-    except OSError as error:
-        if listener is not None:
-            listener.close()
-        raise CannotServe(
-            f"cannot listen at port {port} of {host}: {str(error.strerror).lower()}; stop what uses it, or "
-            "give another --port or --host"
-        ) from error

@@ -113,7 +113,7 @@ def mapped_out_of_fold(
 ) -> np.ndarray:
     """Each row mapped by a function that was fitted without its fold; rows of one group share a fold.
 
-    There are five folds, or one a group where there are fewer.
+    There are five folds, or one a group where there are fewer; two groups at least.
     """
     from sklearn.model_selection import GroupKFold
 

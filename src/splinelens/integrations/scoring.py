@@ -6,10 +6,13 @@ where a tool pins another version of transformers.
 
 import json
 import os
+import time
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from http.client import HTTPException
 from threading import Lock
 from typing import Any
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from splinelens.detect import UNDETERMINED
@@ -18,6 +21,7 @@ from splinelens.report.scores import Span, TextScore
 
 KEY_VARIABLE = "SPLINELENS_API_KEY"
 TIMEOUT_S = 60
+ATTEMPTS = 5  # while the server is busy
 TEXTS_PER_REQUEST = 32  # the server takes no more
 
 Score = Callable[[Sequence[str], bool, float], list[TextScore]]
@@ -120,13 +124,22 @@ def _request(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:  #
     if key := os.environ.get(KEY_VARIABLE):
         headers["X-API-Key"] = key
     request = Request(url, None if body is None else json.dumps(body).encode(), headers)
-    try:
-        with urlopen(request, timeout=TIMEOUT_S) as answer:
-            return json.load(answer)
-    except HTTPError as error:
-        raise CannotServe(f"{url} answered {error.code} {error.reason}: {_message(error)}") from error
-    except (URLError, TimeoutError) as error:
-        raise CannotServe(f"{url} does not answer ({error}); is splinelens serve running there?") from error
+    for attempts_left in reversed(range(ATTEMPTS)):
+        try:
+            with urlopen(request, timeout=TIMEOUT_S) as answer:
+                return json.load(answer)
+        except HTTPError as error:
+            if error.code == HTTPStatus.TOO_MANY_REQUESTS and attempts_left:
+                time.sleep(float(error.headers.get("Retry-After", 1)))
+                continue
+            raise CannotServe(f"{url} answered {error.code} {error.reason}: {_message(error)}") from error
+        except (OSError, HTTPException) as error:
+            raise CannotServe(
+                f"{url} does not answer ({error}); is splinelens serve running there?"
+            ) from error
+        except ValueError as error:
+            raise CannotServe(f"{url} does not answer with JSON; is it splinelens serve?") from error
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _message(error: HTTPError) -> str:

@@ -1,4 +1,4 @@
-"""Which of several detectors measures what is asked for by a name, such as an attribute of another API."""
+"""Which detector and label measure a category or an attribute of another API."""
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
@@ -30,6 +30,15 @@ class Measure:
         """The calibrated probability of the label, if the text has one."""
         record = records[self.detector]
         return record.score if record.scores is None else record.scores.get(self.label)
+
+    def threshold(self, artifacts: Mapping[str, Artifact], fpr: float) -> float:
+        """The stored threshold of the label.
+
+        Raises:
+            BadDetector: No threshold was stored for ``fpr``.
+        """
+        artifact = artifacts[self.detector]
+        return artifact.limits(fpr)[artifact.label_index(self.label)]
 
     def fired(self, records: Mapping[str, TextScore]) -> bool:
         """Whether the score reaches the threshold of the label."""

@@ -23,8 +23,8 @@ from splinelens.serve.metrics import CONTENT_TYPE
 from splinelens.serve.requests import Refused, RequestGuard, busy
 from splinelens.serve.service import ScoringService
 
-STOP_S = 3.0
-"""How long the worker may take to end, after the requests have ended or were given up."""
+WORKER_STOP_S = 3.0
+"""How long the worker may take to end, after the requests have ended or were given up; see run.DRAIN_S."""
 
 _PAGE = Path(str(files("splinelens.serve"))) / "page"
 _ERROR_BODIES = {
@@ -54,7 +54,7 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service.start()
         yield
-        service.stop(STOP_S)
+        service.stop(WORKER_STOP_S)
 
     app = FastAPI(
         title="splinelens",

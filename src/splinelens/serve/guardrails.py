@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from splinelens.report.measures import Key, Measure, scores_or_reason
 from splinelens.serve.requests import Refused
-from splinelens.serve.service import MAX_INPUTS, Records, ScoringService
+from splinelens.serve.service import Records, ScoringService
 
 
 class ClassifyRequest(BaseModel):
@@ -115,6 +115,10 @@ def router(service: ScoringService) -> APIRouter:
         if artifacts[name].task != "classes"
     }
 
+    def require_labels() -> None:
+        if not flagging:
+            raise Refused(400, "no detector that is served flags texts: serve toxicity or types, too")
+
     async def probabilities(texts: list[str], model: str) -> list[dict[str, float]]:
         if model not in measures:
             raise Refused(
@@ -137,6 +141,7 @@ def router(service: ScoringService) -> APIRouter:
     @routes.post("/api/v1/text/contents")
     async def contents(request: ContentsRequest) -> list[list[Detection]]:
         """Labels of all detectors that reach a threshold, and the words that raised it; engine ``fms``."""
+        require_labels()
         threshold, results = request.detector_params.threshold, []
         rows = await service.score(request.contents, explain=True)
         for index, (text, records) in enumerate(zip(request.contents, rows, strict=True)):
@@ -156,12 +161,11 @@ def router(service: ScoringService) -> APIRouter:
         if request.images and not parameters.ignore_images:
             reason = "it has images, which are not scored (ignore_images: true lets them pass)"
             return GuardrailResponse(action="BLOCKED", blocked_reason=reason)
+        require_labels()
         texts = [text for text in request.texts or [] if text.strip()]  # an empty message holds nothing
-        for start in range(0, len(texts), MAX_INPUTS):
-            for records in await service.score(texts[start : start + MAX_INPUTS]):
-                if (blocking := _blocking(records, flagging)) is not None:
-                    return GuardrailResponse(action="BLOCKED", blocked_reason=blocking)
-        return GuardrailResponse(action="NONE")
+        rows = await service.score(texts, most=service.max_waiting) if texts else []
+        blocking = next(filter(None, (_blocking(records, flagging) for records in rows)), None)
+        return GuardrailResponse(action="NONE" if blocking is None else "BLOCKED", blocked_reason=blocking)
 
     return routes
 

@@ -10,7 +10,6 @@ from uuid import uuid4
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from splinelens.detect.artifact import Artifact
 from splinelens.report.measures import TOXIC, Measure, find_measures, scores_or_reason
 from splinelens.serve.requests import Refused
 from splinelens.serve.service import Records, ScoringService
@@ -90,9 +89,11 @@ def router(service: ScoringService) -> APIRouter:
     @routes.post("/v1/moderations", response_model_exclude_none=True)
     async def moderations(request: ModerationRequest) -> ModerationResponse:
         """Flag texts, as OpenAI's endpoint of this name."""
+        if not measured:
+            raise Refused(400, "no detector that is served measures a category: serve toxicity or types, too")
         texts = _texts(request.input)
         rows = await service.score(texts, explain=request.explain, fpr=request.fpr)
-        thresholds = {name: _threshold(artifacts, each, request.fpr) for name, each in measured.items()}
+        thresholds = {name: each.threshold(artifacts, request.fpr) for name, each in measured.items()}
         return ModerationResponse(
             id=f"modr-{uuid4().hex}",
             model=request.model or "+".join(artifacts),
@@ -120,17 +121,13 @@ def _texts(given: str | list[str] | list[TextPart | ImagePart]) -> list[str]:
     return ["\n".join(parts)] if parts else [text for text in given if isinstance(text, str)]
 
 
-def _threshold(artifacts: Any, measure: Measure, fpr: float) -> float:  # Any: a mapping of artifacts
-    artifact: Artifact = artifacts[measure.detector]
-    return artifact.limits(fpr)[artifact.label_index(measure.label)]
-
-
 def _moderation(records: Records, measured: dict[str, Measure], thresholds: dict[str, float]) -> Moderation:
     scored = scores_or_reason(records, measured)
     reason = scored if isinstance(scored, str) else None
-    scores, fired = dict.fromkeys(CATEGORIES, 0.0), dict.fromkeys(CATEGORIES, False)
+    known = dict.fromkeys(measured, 1.0) if isinstance(scored, str) else scored
+    scores = dict.fromkeys(CATEGORIES, 0.0) | known
+    fired = dict.fromkeys(CATEGORIES, False)
     for name, measure in measured.items():
-        scores[name] = 1.0 if isinstance(scored, str) else scored[name]
         fired[name] = reason is not None or measure.fired(records)
     flagged = any(fired.values())
     verdict: Literal["flagged", "clean", "undetermined"] = "flagged" if flagged else "clean"

@@ -16,7 +16,7 @@ from splinelens.apps.perspective import attribute_measures
 from splinelens.detect.monotone import MonotoneMap
 from splinelens.report.measures import Measure, scores_or_reason
 from splinelens.serve.requests import Refused
-from splinelens.serve.service import Records, ScoringService
+from splinelens.serve.service import CHARACTERS_PER_TOKEN, Records, ScoringService
 
 LANGUAGE = "en"
 """The only language that the shipped detectors were measured in."""
@@ -31,7 +31,7 @@ class Comment(BaseModel):
 
 
 class AttributeParameters(BaseModel):
-    """What is asked of one attribute."""
+    """What is requested of one attribute."""
 
     scoreThreshold: float = 0.0  # noqa: N815 - Google's names, here and below
 
@@ -99,11 +99,21 @@ def router(service: ScoringService, calibration: Mapping[str, MonotoneMap]) -> A
                 f"Attribute {unknown[0]:.100} is not measured here; those that are: {', '.join(attributes)}",
                 param="requestedAttributes",
             )
+        if len(text) > (most := CHARACTERS_PER_TOKEN * service.max_text_tokens):
+            raise Refused(400, f"The comment has more than {most:,} characters.", code="comment_too_long")
         (records,) = await service.score([text], explain=request.spanAnnotations)
-        asked = {name: attributes[name] for name in request.requestedAttributes}
-        scores = scores_or_reason(records, asked)
+        requested = {name: attributes[name] for name in request.requestedAttributes}
+        scores = scores_or_reason(records, requested)
         if isinstance(scores, str):
-            raise Refused(400, f"The comment {scores}.", code=_error_type(scores))
+            tokens = max(record.tokens for record in records.values())
+            kind = (
+                "too_long"
+                if tokens > service.max_text_tokens
+                else "undetermined"
+                if text.strip()
+                else "empty"
+            )
+            raise Refused(400, f"The comment {scores}.", code=f"comment_{kind}")
         answer = {}
         for name, score in scores.items():
             value = _mapped(score, calibration.get(name))
@@ -131,12 +141,6 @@ def error_body(refused: Refused) -> dict[str, Any]:  # Any: JSON values
         kind = "type.googleapis.com/google.commentanalyzer.v1alpha1.Error"
         error["details"] = [{"@type": kind, "errorType": refused.code.upper()}]
     return {"error": error}
-
-
-def _error_type(reason: str) -> str:
-    if "more than the limit" in reason:
-        return "comment_too_long"
-    return "comment_empty" if "is empty" in reason or "white space" in reason else "comment_undetermined"
 
 
 def _mapped(score: float, calibration: MonotoneMap | None) -> float:

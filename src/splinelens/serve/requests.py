@@ -10,7 +10,6 @@ import hmac
 import json
 import logging
 import re
-import traceback
 from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any
@@ -22,10 +21,12 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from splinelens.errors import NotReady, Overloaded
-from splinelens.serve.service import ScoringService
+from splinelens.serve.service import ScoringService, log_failure
 
 MAX_BODY_BYTES = 2 * 2**20
 MAX_DEPTH = 32
+MAX_VALUES = 10_000
+"""Strings, numbers, objects and lists of a body."""
 
 _REQUEST_ID = re.compile(rb"[\w.-]{1,64}", re.ASCII)
 _KEY_HEADERS = (b"x-api-key", b"x-goog-api-key")  # of LiteLLM and of Google; OpenAI has a bearer token
@@ -115,11 +116,7 @@ class RequestGuard:
         except _Disconnected:
             status = 499
         except Exception as error:  # a bug: the caller gets an answer, the log the place
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            _log.error(
-                "request failed",
-                extra={"error": type(error).__name__, "at": f"{where.filename}:{where.lineno}"},
-            )
+            log_failure("request failed", error)
             if not status:
                 failure = Refused(500, "the server failed; its log says where", code="internal_error")
                 await self._error_response(scope["path"], failure)(scope, receive, send_with_id)
@@ -189,7 +186,7 @@ def check_json(body: bytes) -> None:
         raise Refused(400, f"the body has more than {MAX_DEPTH} levels") from error
     except ValueError as error:  # an integer of thousands of digits
         raise Refused(400, "the body has a number that is too long") from error
-    level = [value]
+    level, values = [value], 1
     for _ in range(MAX_DEPTH):
         inner: list[Any] = []  # Any: JSON values
         for each in level:
@@ -201,7 +198,9 @@ def check_json(body: bytes) -> None:
                 inner += each
         if not inner:
             return
-        level = inner
+        level, values = inner, values + len(inner)
+        if values > MAX_VALUES:
+            raise Refused(400, f"the body has more than {MAX_VALUES:,} values")
     raise Refused(400, f"the body has more than {MAX_DEPTH} levels")
 
 

@@ -1,6 +1,7 @@
 """Our own wire format: everything that the library says of a text, and its geometry."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -43,7 +44,7 @@ class ScoreResponse(BaseModel):
 
 
 class GeometryRequest(BaseModel):
-    """One text, of at most one window of tokens: 512 with the shipped detectors."""
+    """One text, of at most one window of tokens: 256 with the shipped detectors."""
 
     text: str
 
@@ -75,14 +76,22 @@ class Geometry:
         Raises:
             Overloaded: Too many texts wait.
         """
-        if self._waiting >= MAX_GEOMETRY_WAITING:
-            raise Overloaded(f"{self._waiting} texts wait for their geometry; try again later")
+        self.require_room()
         self._waiting += 1
         try:
             async with self._lock:
                 return await asyncio.to_thread(self._read, text)
         finally:
             self._waiting -= 1
+
+    def require_room(self) -> None:
+        """Refuse a text that would wait too long.
+
+        Raises:
+            Overloaded: Too many texts wait.
+        """
+        if self._waiting >= MAX_GEOMETRY_WAITING:
+            raise Overloaded(f"{self._waiting} texts wait for their geometry; try again later")
 
     def _read(self, text: str) -> Any:  # Any: as above
         from splinelens.features.token_report import read_tokens
@@ -105,7 +114,7 @@ def router(service: ScoringService) -> APIRouter:
     routes, artifacts = APIRouter(tags=["splinelens"]), service.group.artifacts
     provenance = served(service)
     deepest = max(artifacts.values(), key=lambda artifact: artifact.model["fingerprint"]["depth"])
-    geometry, window = Geometry(deepest), service.group.passes[0][0].max_tokens
+    geometry, window = Geometry(deepest), int(deepest.spec["max_tokens"])
 
     @routes.post("/v1/score")
     async def score(request: ScoreRequest) -> ScoreResponse:
@@ -118,6 +127,7 @@ def router(service: ScoringService) -> APIRouter:
     @routes.post("/v1/geometry")
     async def geometry_of(request: GeometryRequest) -> GeometryResponse:
         """Share of positive gates and nearest boundary, a token and layer, and explanations."""
+        geometry.require_room()
         (records,) = await service.score([request.text], explain=True)
         record = records[deepest.name]
         if not record.tokens:
@@ -179,7 +189,7 @@ def _rounded(values: Any) -> list[list[float]]:  # Any: an array, which would im
     return [[float(f"{value:.4g}") for value in row] for row in values.tolist()]
 
 
-def _result(records: Records, artifacts: Any, fpr: float) -> dict[str, Json]:  # Any: a mapping of artifacts
+def _result(records: Records, artifacts: Mapping[str, Artifact], fpr: float) -> dict[str, Json]:
     """The records of one text, with the thresholds that they were compared with."""
     result = {}
     for name, record in records.items():

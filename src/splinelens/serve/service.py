@@ -1,7 +1,7 @@
 """Score the texts of many requests in micro-batches, in one worker thread.
 
-A batch is what waits when the worker is free, up to a budget of tokens: a single request is run at once, and
-under load the batches grow by themselves. Admission is bounded, so that no request waits longer than the
+A batch is whatever waits when the worker is free, up to a budget of tokens: a single request is run at once,
+and under load the batches grow by themselves. Admission is bounded, so that no request waits longer than the
 texts before it take; a request that is admitted is always answered. Nothing here knows HTTP.
 """
 
@@ -27,7 +27,7 @@ CHARACTERS_PER_TOKEN = 250
 """A text with more characters than this times the most tokens is refused before it is tokenized."""
 
 FRESH_S = 2.0
-"""A batch that succeeded so recently shows that texts can be scored."""
+"""A text that was scored so recently shows that texts can be scored."""
 
 _BYTES_PER_TOKEN = 4  # of English; the budget is met without tokenizing twice
 _PROBE = "Is the server ready?"
@@ -170,13 +170,16 @@ class ScoringService:
         """Seconds until about half of the waiting texts are scored, at least 1."""
         return max(1, math.ceil(self._unfinished * self._seconds_per_text / 2))
 
-    async def score(self, texts: Sequence[str], *, explain: bool = False, fpr: float = 0.05) -> list[Records]:
+    async def score(
+        self, texts: Sequence[str], *, explain: bool = False, fpr: float = 0.05, most: int = MAX_INPUTS
+    ) -> list[Records]:
         """Score the texts of one request, in order.
 
         Args:
             texts: The texts.
             explain: As in ``DetectorGroup.score``.
             fpr: As in ``DetectorGroup.score``.
+            most: Texts that the request may have.
 
         Raises:
             BadTexts: No text, too many, or one with too many characters.
@@ -184,14 +187,14 @@ class ScoringService:
             NotReady: The server is stopping or stuck, or the pass failed.
             Overloaded: Too many texts wait.
         """
-        self._check(texts, fpr)
+        self._check(texts, fpr, most)
         self.require_room(len(texts))
         return list(await asyncio.gather(*self._enqueue(texts, explain, fpr)))
 
-    def _check(self, texts: Sequence[str], fpr: float) -> None:
+    def _check(self, texts: Sequence[str], fpr: float, most: int) -> None:
         """Refuse a request before any work."""
-        if not 1 <= len(texts) <= MAX_INPUTS:
-            raise BadTexts(f"{len(texts)} texts in one request; send 1 to {MAX_INPUTS}")
+        if not 1 <= len(texts) <= most:
+            raise BadTexts(f"{len(texts)} texts in one request; send 1 to {most}")
         limit = CHARACTERS_PER_TOKEN * self.max_text_tokens
         for index, text in enumerate(texts):
             if len(text) > limit:
@@ -208,6 +211,8 @@ class ScoringService:
         loop = asyncio.get_running_loop()
         items = [_Item(text, explain, fpr, loop, loop.create_future()) for text in texts]
         with self._changed:
+            if self._stopping:  # the worker may have ended
+                raise NotReady("the server is stopping; try again later")
             self._queue.extend(items)
             self._unfinished += len(items)
             self._changed.notify()
@@ -263,7 +268,7 @@ class ScoringService:
                 [item.text for item in batch],
                 explain=first.explain,
                 fpr=first.fpr,
-                progress=lambda texts, characters: self._beat(),
+                progress=lambda texts, characters: self._passed(),
             )
         except Exception as error:  # whatever it is, those who wait are answered and the worker goes on
             if len(batch) > 1:
@@ -271,14 +276,11 @@ class ScoringService:
                 self._score(batch[:half])
                 self._score(batch[half:])
                 return
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            _log.error(
-                "pass failed", extra={"error": type(error).__name__, "at": f"{where.filename}:{where.lineno}"}
-            )
+            log_failure("pass failed", error)
             first.finish(None)
             self._finished(1)
             return
-        self._passed_at = monotonic()
+        self._passed()
         self.metrics.count(rows, self._passed_at - started)
         for item, records in zip(batch, rows, strict=True):
             item.finish(records)
@@ -287,7 +289,18 @@ class ScoringService:
     def _beat(self) -> None:
         self._progress_at = monotonic()
 
+    def _passed(self) -> None:
+        """Texts were scored."""
+        self._beat()
+        self._passed_at = monotonic()
+
     def _finished(self, texts: int) -> None:
         self._beat()
         with self._changed:
             self._unfinished -= texts
+
+
+def log_failure(event: str, error: BaseException) -> None:
+    """Log the class of an exception and where it was raised, not its message: it may hold a text."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    _log.error(event, extra={"error": type(error).__name__, "at": f"{where.filename}:{where.lineno}"})
