@@ -55,4 +55,6 @@ def test_what_is_refused_before_a_model_is_loaded(run, log, tmp_path):
     assert "no column 'THREAT'" in run(*words, "-a", "THREAT", code=1).stderr
     assert "measures TOXICITY; add --detector types" in run(*words, "-d", "domain", code=1).stderr
     assert "it is the input" in run("calibrate", log, "-o", log, "--overwrite", code=2).stderr
+    same = ("calibrate", log, "-c", "comment", "-o", tmp_path / "map.html", "--report", tmp_path / "map.html")
+    assert "it is the file of --output" in run(*same, code=2).stderr
     assert not (tmp_path / "map.json").exists()

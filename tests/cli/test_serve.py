@@ -60,3 +60,18 @@ def test_a_calibration_that_is_none_is_refused(run, detector, tmp_path):
     (tmp_path / "maps.json").write_text("{}")
     arguments = ["--check", "--detector", detector, "--calibration", tmp_path / "maps.json"]
     assert "is no calibration file" in run("serve", *arguments, code=1).stderr
+
+
+def test_a_key_file_that_is_no_text_is_refused_and_a_byte_order_mark_is_no_part_of_a_key(
+    run, detector, tmp_path
+):
+    (tmp_path / "keys").write_bytes(b"\xac\xed")
+    assert "is not UTF-8 at byte 0" in run("serve", "--key-file", tmp_path / "keys", code=1).stderr
+    (tmp_path / "keys").write_bytes(b"\xef\xbb\xbf")
+    assert "has no key" in run("serve", "--key-file", tmp_path / "keys", code=1).stderr
+
+
+def test_a_host_that_is_no_name_is_one_line(run):
+    for host in ("a..b", f"{'a' * 80}.com"):
+        refused = run("serve", "--insecure", "--host", host, code=1).stderr
+        assert refused.startswith("Error: cannot listen at port 8000")

@@ -104,9 +104,14 @@ def test_a_server_that_does_not_run_is_an_error_that_names_it():
 @pytest.mark.parametrize(
     ("answer", "match"),
     [
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>", "does not answer with JSON"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>",
+            "answers something else than splinelens serve",
+        ),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n{}", "does not answer"),
         (b"", "does not answer"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnull", "answers something else"),
+        (b'HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{"detectors":NaN}', "answers something else"),
         (
             b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 6\r\n\r\n<html>",
             "answered 502 Bad Gateway: no message",

@@ -74,6 +74,28 @@ def test_bad_bodies_are_refused_in_the_format_of_the_caller_without_a_text(clien
     assert not [record for record in caplog.records if SECRET in str(vars(record))]
 
 
+@pytest.mark.parametrize("number", ['"NaN"', '"0.5"', "1e999", "5", "-1", "true"])
+def test_a_threshold_is_a_number_from_0_to_1(client, number):
+    attribute = f'{{"TOXICITY": {{"scoreThreshold": {number}}}}}'
+    asked = f'{{"comment": {{"text": "a"}}, "requestedAttributes": {attribute}}}'
+    contents = f'{{"contents": ["a"], "detector_params": {{"threshold": {number}}}}}'
+    rate = f'{{"input": "a", "fpr": {number}}}'
+    for path, body in (
+        ("/v1alpha1/comments:analyze", asked),
+        ("/api/v1/text/contents", contents),
+        ("/v1/moderations", rate),
+    ):
+        answer = client.post(path, content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 400, (path, answer.text)
+
+
+def test_fields_of_google_may_be_null(client):
+    asked = {"comment": {"text": "a"}, "requestedAttributes": {"TOXICITY": None}, "languages": None}
+    assert client.post("/v1alpha1/comments:analyze", json=asked).status_code == 200
+    secret = asked | {"requestedAttributes": {f"{SECRET} and more": {}}}
+    assert SECRET not in client.post("/v1alpha1/comments:analyze", json=secret).text
+
+
 def test_a_field_of_the_wrong_type_is_named(client):
     error = client.post("/v1/moderations", json={"input": [1]}).json()["error"]
     assert (error["param"], error["type"]) == ("input", "invalid_request_error")
@@ -117,7 +139,9 @@ def test_a_body_that_does_not_arrive_is_given_up(group):
     async def no_application(scope, receive, send):
         raise AssertionError("the request was let through")
 
-    guard = RequestGuard(no_application, service=service, keys=(), error_response=error_response, body_s=0.01)
+    guard = RequestGuard(
+        no_application, service=service, keys=(), error_response=error_response, route_of=str, body_s=0.01
+    )
     headers = [(b"content-type", b"application/json"), (b"content-length", b"20")]
     scope = {"type": "http", "method": "POST", "path": "/v1/score", "headers": headers, "query_string": b""}
     asyncio.run(guard(scope, receive, send))
@@ -212,6 +236,7 @@ def test_metrics_count_requests_verdicts_and_batches_by_route(client):
     text = client.get("/metrics").text
     for line in (
         'splinelens_requests_total{route="/v1/score",status="200"} 1.0',
+        'splinelens_requests_total{route="/v1/score",status="415"} 1.0',
         'splinelens_requests_total{route="other",status="404"} 1.0',
         'splinelens_verdicts_total{detector="types",verdict="undetermined"} 1.0',
         "splinelens_batch_texts_sum 3.0",

@@ -29,6 +29,7 @@ class Group:
 
     def score(self, texts, *, explain=False, fpr=0.05, progress=None):
         self.batches.append((list(texts), explain))
+        self.progress = progress
         self.entered.release()
         assert self.open.wait(60)
         if "boom" in texts:
@@ -162,6 +163,27 @@ def test_readiness_is_a_pass_that_succeeds(started, group):
     assert asyncio.run(service.check()) is None
     assert asyncio.run(service.check()) is None  # the first is recent
     assert len(group.batches) == 1
+
+
+def test_those_who_ask_share_one_probe_which_is_no_failure_while_a_batch_runs(started, group):
+    async def main():
+        service = started(stuck_s=0.3, max_waiting=2)
+        (running,) = await waiting(service, group)
+        beat = asyncio.create_task(progress(service))
+        assert await asyncio.gather(*(service.check() for _ in range(50))) == [None] * 50
+        assert len(await asyncio.gather(*(service.check() for _ in range(50)))) == 50
+        beat.cancel()
+        group.open.set()
+        await running
+        await asyncio.sleep(0)
+
+    async def progress(service):
+        while True:
+            group.progress(0, 1)
+            await asyncio.sleep(0.02)
+
+    asyncio.run(main())
+    assert sum(len(texts) for texts, _ in group.batches) <= 2
 
 
 def test_a_service_whose_passes_fail_is_not_ready(started, group, monkeypatch):

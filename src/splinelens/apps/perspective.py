@@ -329,6 +329,8 @@ class _Map(BaseModel):
         x, y = np.array(self.x), np.array(self.y)
         if len(x) != len(y) or (np.diff(x) <= 0).any() or (np.diff(y) < 0).any():
             raise ValueError("x must rise and y not fall, with as many numbers")
+        if y[0] == y[-1]:
+            raise ValueError("a map that gives one score says nothing")
         if min(x[0], y[0]) < 0 or max(x[-1], y[-1]) > 1:
             raise ValueError("scores must be from 0 to 1")
         return self

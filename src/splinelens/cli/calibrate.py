@@ -81,6 +81,8 @@ def calibrate(
     check_output(output, overwrite=overwrite, source=file)
     if report is not None:
         options.page_path(report, "--report", overwrite=overwrite, source=file)
+        if report.resolve() == output.resolve():
+            raise typer.BadParameter("it is the file of --output; name another", param_hint="--report")
     require_stdout("")
 
     from splinelens.apps import perspective

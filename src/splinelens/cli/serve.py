@@ -4,7 +4,9 @@ import ipaddress
 import json
 import logging
 import os
+import signal
 import stat
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
@@ -108,21 +110,25 @@ def serve(
             f"serving needs {error.name}, which is not installed: pip install 'splinelens[serve]'"
         ) from error
     from splinelens.apps.group import DetectorGroup
-    from splinelens.apps.perspective import DETECTORS, load_calibration
+    from splinelens.apps.perspective import DETECTORS, attribute_measures, load_calibration
+    from splinelens.detect.shipped import find_artifact
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # nothing is accepted before the server runs
     with nullcontext() if check else bound_socket(host, port) as listener:
         if listener is not None:
             log_as_json()
         if key_file is not None and key_file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             _log.warning("the key file %s can be read by others; run chmod 600 on it", key_file)
-        group = DetectorGroup.load(
-            detector or DETECTORS, max_text_tokens=max_text_tokens, device=device, dtype=dtype
-        )
-        maps = {} if calibration is None else load_calibration(calibration, group.artifacts)
+        names = detector or DETECTORS
+        artifacts = {artifact.name: artifact for artifact in map(find_artifact, names)}
+        maps = {} if calibration is None else load_calibration(calibration, artifacts)
+        if maps and (raw := sorted(set(attribute_measures(artifacts)) - set(maps))):
+            _log.warning("no map in %s for %s: their scores are not mapped", calibration, ", ".join(raw))
+        group = DetectorGroup.load(names, max_text_tokens=max_text_tokens, device=device, dtype=dtype)
         service = ScoringService(group, max_waiting, max_text_tokens)
         service.warm_up()
         if listener is None:
-            print(json.dumps({**served(service), "keys": len(keys), "calibrated": sorted(maps)}, indent=2))
+            print(json.dumps({**served(service, sorted(maps)), "keys": len(keys)}, indent=2))
         else:
             run_server(create_app(service, keys=keys, calibration=maps), service, listener)
 
@@ -132,7 +138,12 @@ def _keys(path: Path | None) -> list[str]:
     if path is None:
         key = os.environ.get(KEY_VARIABLE, "").strip()
         return [key] if key else []
-    lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
+    try:
+        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise CannotServe(
+            f"the key file {path} is not UTF-8 at byte {error.start}; write one key a line"
+        ) from error
     keys = [line for line in lines if line and not line.startswith("#")]
     if not keys:
         raise CannotServe(f"the key file {path} has no key; write one a line")

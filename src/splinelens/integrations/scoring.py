@@ -8,6 +8,8 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from http.client import HTTPException
 from threading import Lock
@@ -98,18 +100,27 @@ def _in_process(detector: str) -> tuple[str, str, Score]:
 
 
 def _at_server(url: str, name: str) -> tuple[str, str, Score]:
-    served = _request(f"{url}/info")["detectors"]
+    served = _request(f"{url}/info", lambda answer: {**answer["detectors"]})
     if name not in served:
         raise CannotServe(f"{url} does not serve detector {name}; it serves {', '.join(served)}")
 
     def score(texts: Sequence[str], explain: bool, fpr: float) -> list[TextScore]:
-        results: list[dict[str, Any]] = []  # Any: JSON values
+        records: list[TextScore] = []
         for start in range(0, len(texts), TEXTS_PER_REQUEST):
-            body = {"texts": texts[start : start + TEXTS_PER_REQUEST], "explain": explain, "fpr": fpr}
-            results += [records[name] for records in _request(f"{url}/v1/score", body)["results"]]
-        return [TextScore.from_dict({"row": row, **record}) for row, record in enumerate(results)]
+            part = texts[start : start + TEXTS_PER_REQUEST]
+            body = {"texts": part, "explain": explain, "fpr": fpr}
+            records += _request(f"{url}/v1/score", partial(_records, name, len(part)), body)
+        return [replace(record, row=row) for row, record in enumerate(records)]
 
     return name, _negative(name, served[name]["negative"]), score
+
+
+def _records(name: str, texts: int, answer: dict[str, Any]) -> list[TextScore]:  # Any: JSON values
+    """The records of an answer, one a text."""
+    records = [TextScore.from_dict({"row": 0, **result[name]}) for result in answer["results"]]
+    if len(records) != texts:
+        raise ValueError(f"{len(records)} records of {texts} texts")
+    return records
 
 
 def _negative(name: str, negative: str) -> str:
@@ -119,27 +130,38 @@ def _negative(name: str, negative: str) -> str:
     return negative
 
 
-def _request(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:  # Any: JSON values
+def _request(
+    url: str, read: Callable[[Any], Any], body: dict[str, Any] | None = None
+) -> Any:  # Any: JSON values
+    """What ``read`` makes of the answer of a server; while it is busy the request is sent again."""
     headers = {"Content-Type": "application/json"}
     if key := os.environ.get(KEY_VARIABLE):
+        if not (key.isascii() and key.isprintable()):
+            raise CannotServe(f"the key in {KEY_VARIABLE} has characters that cannot be sent")
         headers["X-API-Key"] = key
-    request = Request(url, None if body is None else json.dumps(body).encode(), headers)
     for attempts_left in reversed(range(ATTEMPTS)):
         try:
+            request = Request(url, None if body is None else json.dumps(body).encode(), headers)
             with urlopen(request, timeout=TIMEOUT_S) as answer:
-                return json.load(answer)
+                content = answer.read()
         except HTTPError as error:
-            if error.code == HTTPStatus.TOO_MANY_REQUESTS and attempts_left:
-                time.sleep(float(error.headers.get("Retry-After", 1)))
-                continue
-            raise CannotServe(f"{url} answered {error.code} {error.reason}: {_message(error)}") from error
-        except (OSError, HTTPException) as error:
+            if error.code != HTTPStatus.TOO_MANY_REQUESTS or not attempts_left:
+                raise CannotServe(f"{url} answered {error.code} {error.reason}: {_message(error)}") from error
+            time.sleep(float(error.headers.get("Retry-After", 1)))
+            continue
+        except (OSError, HTTPException, ValueError) as error:
             raise CannotServe(
                 f"{url} does not answer ({error}); is splinelens serve running there?"
             ) from error
-        except ValueError as error:
-            raise CannotServe(f"{url} does not answer with JSON; is it splinelens serve?") from error
+        try:
+            return read(json.loads(content, parse_constant=_refuse_constant))
+        except (ValueError, KeyError, TypeError) as error:
+            raise CannotServe(f"{url} answers something else than splinelens serve does") from error
     raise AssertionError("the last attempt returns or raises")
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no score")
 
 
 def _message(error: HTTPError) -> str:

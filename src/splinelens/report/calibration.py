@@ -26,8 +26,8 @@ def error_table(record: Record) -> Table:
         for name, one in record["attributes"].items()
         for errors in [one["errors"]]
     ]
-    absolute, squared = "mean absolute error", "root mean squared error"
-    head = ("attribute", "detector", "pairs", absolute, "mapped", squared, "mapped", "rank correlation")
+    errors = ("MAE", "MAE, mapped", "RMSE", "RMSE, mapped")
+    head = ("attribute", "detector", "pairs", *errors, "rank correlation")
     return Table(head, rows)
 
 
@@ -47,8 +47,21 @@ def decision_table(record: Record) -> Table:
         for name, measured in record["attributes"].items()
         for one in measured["errors"]["agreement"]
     ]
-    flags = ("API flags", "our score", "mapped")
-    return Table(("attribute", "threshold", *flags, "agreement", "mapped", "our threshold"), rows)
+    flags = ("API flags", "score flags", "map flags", "score agrees", "map agrees")
+    return Table(("attribute", "threshold", *flags, "our threshold"), rows)
+
+
+def worse(record: Record) -> list[str]:
+    """A line for each threshold at which the map decides worse than the score as it is, or flags nothing."""
+    lines = []
+    for name, measured in record["attributes"].items():
+        for one in measured["errors"]["agreement"]:
+            if one["target"] and not one["after"]:
+                flagged = f"the API flagged {one['target']:,}"
+                lines.append(f"{name}: {flagged} at {one['threshold']:g}, and the map none")
+            elif one["agreement_after"] < one["agreement_before"]:
+                lines.append(f"{name}: at {one['threshold']:g} our score agrees with the API more often")
+    return lines
 
 
 def left_out(record: Record) -> list[str]:
@@ -69,6 +82,6 @@ def calibration_lines(record: Record) -> list[str]:
         "",
         *table_lines(decision_table(record)),
         "",
-        *map(harmless, left_out(record)),
+        *map(harmless, [*left_out(record), *worse(record)]),
         "Mapped scores are out of fold; a dash: the map never reaches the threshold.",
     ]

@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from splinelens.detect.monotone import MonotoneMap
-from splinelens.report.calibration import Record, decision_table, error_table, left_out
+from splinelens.report.calibration import Record, decision_table, error_table, left_out, worse
 from splinelens.report.page import render_page
 from splinelens.report.plots import GRAY, SERIES, Figure, figure, rounded
 from splinelens.report.tables import Table
@@ -34,7 +34,7 @@ def calibration_html(record: Record, pairs: Mapping[str, tuple[MonotoneMap, np.n
         links={"errors": "Errors", "maps": "Maps", "thresholds": "Thresholds", "notes": "Notes"},
         errors=error_table(record),
         decisions=decision_table(record),
-        left_out=left_out(record),
+        left_out=[*left_out(record), *worse(record)],
         attributes={name: min(len(scores), _SHOWN) for name, (_, scores, _) in pairs.items()},
         colors=SERIES,
         provenance=Table(("provenance", "value"), [(key, str(record[key])) for key in keys] + digests),

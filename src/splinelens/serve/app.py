@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from splinelens import __version__
 from splinelens.detect.monotone import MonotoneMap
@@ -67,10 +68,17 @@ def create_app(
     app.include_router(openai.router(service))
     app.include_router(perspective.router(service, calibration or {}))
     app.include_router(guardrails.router(service))
-    app.include_router(score.router(service))
+    app.include_router(score.router(service, sorted(calibration or {})))
     _add_operations(app, service)
     _add_error_handlers(app, service)
-    app.add_middleware(RequestGuard, service=service, keys=keys, error_response=error_response)
+    patterns = {route: compile_path(route)[0] for route in app.openapi()["paths"]}
+
+    def route_of(path: str) -> str:
+        return next((route for route, pattern in patterns.items() if pattern.match(path)), "other")
+
+    app.add_middleware(
+        RequestGuard, service=service, keys=keys, error_response=error_response, route_of=route_of
+    )
     return app
 
 
@@ -84,11 +92,13 @@ def error_response(path: str, refused: Refused) -> JSONResponse:
 def _add_operations(app: FastAPI, service: ScoringService) -> None:
     """Health, metrics and the page."""
 
+    @app.head("/health/live", include_in_schema=False)
     @app.get("/health/live", tags=["operation"])
     async def live() -> dict[str, str]:
         """The process answers."""
         return {"status": "live"}
 
+    @app.head("/health/ready", include_in_schema=False)
     @app.get("/health/ready", tags=["operation"])
     async def ready() -> JSONResponse:
         """A text was scored in the last seconds, or is now."""

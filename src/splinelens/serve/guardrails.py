@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from splinelens.report.measures import Key, Measure, scores_or_reason
-from splinelens.serve.requests import Refused
+from splinelens.serve.requests import Refused, Share, Strings
 from splinelens.serve.service import Records, ScoringService
 
 
@@ -38,7 +38,7 @@ class ClassifyResponse(BaseModel):
 class PredictRequest(BaseModel):
     """What NeMo's engine ``kserve`` sends."""
 
-    instances: list[str]
+    instances: Strings
 
 
 class PredictResponse(BaseModel):
@@ -50,14 +50,14 @@ class PredictResponse(BaseModel):
 class DetectorParameters(BaseModel):
     """The least score that is reported; without it the threshold of each label."""
 
-    threshold: float | None = None
+    threshold: Share | None = None
 
 
 class ContentsRequest(BaseModel):
     """What NeMo's engine ``fms`` sends."""
 
-    contents: list[str]
-    detector_params: DetectorParameters = DetectorParameters()
+    contents: Strings
+    detector_params: DetectorParameters | None = None
 
 
 class Evidence(BaseModel):
@@ -89,8 +89,8 @@ class ProviderParameters(BaseModel):
 class GuardrailRequest(BaseModel):
     """What LiteLLM's generic guardrail sends; the other fields are not used."""
 
-    texts: list[str] | None = None
-    images: list[str] | None = None
+    texts: Strings | None = None
+    images: Strings | None = None
     additional_provider_specific_params: ProviderParameters | None = None
 
 
@@ -142,7 +142,8 @@ def router(service: ScoringService) -> APIRouter:
     async def contents(request: ContentsRequest) -> list[list[Detection]]:
         """Labels of all detectors that reach a threshold, and the words that raised it; engine ``fms``."""
         require_labels()
-        threshold, results = request.detector_params.threshold, []
+        threshold = None if request.detector_params is None else request.detector_params.threshold
+        results = []
         rows = await service.score(request.contents, explain=True)
         for index, (text, records) in enumerate(zip(request.contents, rows, strict=True)):
             scores = _scores(index, records, flagging)

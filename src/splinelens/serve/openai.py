@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from splinelens.report.measures import TOXIC, Measure, find_measures, scores_or_reason
-from splinelens.serve.requests import Refused
+from splinelens.serve.requests import Refused, Share, Strings
 from splinelens.serve.service import Records, ScoringService
 
 CATEGORIES = (
@@ -48,13 +48,16 @@ class ImagePart(BaseModel):
     type: Literal["image_url"]
 
 
+Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
+
+
 class ModerationRequest(BaseModel):
     """What the client sends; ``explain`` and ``fpr`` are ours (``extra_body`` of the Python client)."""
 
-    input: str | list[str] | list[Annotated[TextPart | ImagePart, Field(discriminator="type")]]
+    input: str | Strings | Annotated[list[Part], Field(fail_fast=True)]
     model: str | None = None
     explain: bool = False
-    fpr: float = 0.05
+    fpr: Share = 0.05
 
 
 class Moderation(BaseModel):

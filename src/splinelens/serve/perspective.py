@@ -5,6 +5,7 @@ A comment without a verdict is an error, as it was there. A calibration maps our
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any, Literal
@@ -15,12 +16,13 @@ from pydantic import BaseModel, Field
 from splinelens.apps.perspective import attribute_measures
 from splinelens.detect.monotone import MonotoneMap
 from splinelens.report.measures import Measure, scores_or_reason
-from splinelens.serve.requests import Refused
+from splinelens.serve.requests import Refused, Share, Strings
 from splinelens.serve.service import CHARACTERS_PER_TOKEN, Records, ScoringService
 
 LANGUAGE = "en"
 """The only language that the shipped detectors were measured in."""
 
+_ATTRIBUTE = re.compile("[A-Z_]{1,40}")  # another name may be a text
 _STATUS = {401: "UNAUTHENTICATED", 404: "NOT_FOUND", 429: "RESOURCE_EXHAUSTED", 503: "UNAVAILABLE"}
 
 
@@ -33,16 +35,16 @@ class Comment(BaseModel):
 class AttributeParameters(BaseModel):
     """What is requested of one attribute."""
 
-    scoreThreshold: float = 0.0  # noqa: N815 - Google's names, here and below
+    scoreThreshold: Share | None = None  # noqa: N815 - Google's names, here and below
 
 
 class AnalyzeRequest(BaseModel):
     """What the client sends; other fields of the API are accepted and not used."""
 
     comment: Comment
-    requestedAttributes: dict[str, AttributeParameters] = Field(min_length=1)  # noqa: N815
-    spanAnnotations: bool = False  # noqa: N815
-    languages: list[str] = []
+    requestedAttributes: dict[str, AttributeParameters | None] = Field(min_length=1)  # noqa: N815
+    spanAnnotations: bool | None = None  # noqa: N815
+    languages: Strings | None = None
     clientToken: str | None = None  # noqa: N815
 
 
@@ -94,14 +96,16 @@ def router(service: ScoringService, calibration: Mapping[str, MonotoneMap]) -> A
         """Score one comment, as the Perspective API."""
         text = request.comment.text
         if unknown := [name for name in request.requestedAttributes if name not in attributes]:
+            known = all(map(_ATTRIBUTE.fullmatch, unknown))
+            named = f"Attribute {', '.join(unknown[:10])} is" if known else "An attribute is"
             raise Refused(
                 400,
-                f"Attribute {unknown[0]:.100} is not measured here; those that are: {', '.join(attributes)}",
+                f"{named} not measured here; those that are: {', '.join(attributes)}",
                 param="requestedAttributes",
             )
         if len(text) > (most := CHARACTERS_PER_TOKEN * service.max_text_tokens):
             raise Refused(400, f"The comment has more than {most:,} characters.", code="comment_too_long")
-        (records,) = await service.score([text], explain=request.spanAnnotations)
+        (records,) = await service.score([text], explain=bool(request.spanAnnotations))
         requested = {name: attributes[name] for name in request.requestedAttributes}
         scores = scores_or_reason(records, requested)
         if isinstance(scores, str):
@@ -117,11 +121,12 @@ def router(service: ScoringService, calibration: Mapping[str, MonotoneMap]) -> A
         answer = {}
         for name, score in scores.items():
             value = _mapped(score, calibration.get(name))
-            if value >= request.requestedAttributes[name].scoreThreshold:
+            parameters = request.requestedAttributes[name]
+            if value >= ((parameters and parameters.scoreThreshold) or 0.0):
                 spans = _spans(records, attributes[name], calibration.get(name))
                 whole = SpanScore(begin=0, end=len(text), score=Score(value=value))
                 answer[name] = AttributeScores(summaryScore=whole.score, spanScores=spans or [whole])
-        others = [name for name in request.languages if name.partition("-")[0].lower() != LANGUAGE]
+        others = [name for name in request.languages or () if name.partition("-")[0].lower() != LANGUAGE]
         return AnalyzeResponse(
             attributeScores=answer,
             languages=request.languages or [LANGUAGE],

@@ -9,13 +9,15 @@ import hashlib
 import hmac
 import json
 import logging
+import math
 import re
 from collections.abc import Callable, Sequence
 from time import perf_counter
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import parse_qsl
 from uuid import uuid4
 
+from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,6 +29,12 @@ MAX_BODY_BYTES = 2 * 2**20
 MAX_DEPTH = 32
 MAX_VALUES = 10_000
 """Strings, numbers, objects and lists of a body."""
+
+Share = Annotated[float, Field(strict=True, ge=0, le=1)]
+"""A number in a body that is compared with scores: no string, such as ``"NaN"``."""
+
+Strings = Annotated[list[str], Field(fail_fast=True)]
+"""Texts in a body; the first that is none ends the check, since an error for each would take seconds."""
 
 _REQUEST_ID = re.compile(rb"[\w.-]{1,64}", re.ASCII)
 _KEY_HEADERS = (b"x-api-key", b"x-goog-api-key")  # of LiteLLM and of Google; OpenAI has a bearer token
@@ -73,6 +81,7 @@ class RequestGuard:
         service: Says whether there is room.
         keys: The keys that may score; none lets everybody.
         error_response: The answer to what is refused.
+        route_of: The route of a path, for the log and the metrics; ``other`` if there is none.
         body_s: How long a body may take to arrive.
     """
 
@@ -83,10 +92,11 @@ class RequestGuard:
         service: ScoringService,
         keys: Sequence[str],
         error_response: ErrorResponse,
+        route_of: Callable[[str], str],
         body_s: float = 10.0,
     ):
         self._app, self._service, self._error_response = app, service, error_response
-        self._body_s = body_s
+        self._route_of, self._body_s = route_of, body_s
         self._keys = [_digest(key.encode()) for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -122,7 +132,7 @@ class RequestGuard:
                 await self._error_response(scope["path"], failure)(scope, receive, send_with_id)
         finally:
             seconds = perf_counter() - started
-            route = getattr(scope.get("route"), "path", "other")
+            route = getattr(scope.get("route"), "path", None) or self._route_of(scope["path"])
             self._service.metrics.requests.labels(route, status).inc()
             self._service.metrics.request_seconds.labels(route).observe(seconds)
             fields = {"id": request_id.decode(), "method": scope["method"], "route": route, "status": status}
@@ -133,7 +143,8 @@ class RequestGuard:
         if self._keys and not self._has_key(headers, scope["query_string"]):
             raise Refused(
                 401,
-                "no valid API key: send one that the server was started with, as Authorization: Bearer KEY",
+                "no valid API key: send one that the server was started with, as Authorization: Bearer KEY, "
+                "X-API-Key: KEY or ?key=KEY",
                 code="invalid_api_key",
                 headers={"WWW-Authenticate": 'Bearer realm="splinelens"'},
             )
@@ -177,7 +188,9 @@ def check_json(body: bytes) -> None:
         Refused: With status 400; the message says what is wrong, and holds nothing of the body.
     """
     try:
-        value = json.loads(body.decode(), object_pairs_hook=_object, parse_constant=_refuse_constant)
+        value = json.loads(
+            body.decode(), object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite
+        )
     except UnicodeDecodeError as error:
         raise Refused(400, f"the body is not UTF-8 at byte {error.start}") from error
     except json.JSONDecodeError as error:
@@ -226,6 +239,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:  # Any: JSON values
     value = dict(pairs)
     if len(value) < len(pairs):
         raise Refused(400, "the body has an object with a key twice")
+    return value
+
+
+def _finite(number: str) -> float:
+    if math.isinf(value := float(number)):
+        raise Refused(400, "the body has a number that is too large")
     return value
 
 

@@ -4,6 +4,7 @@ import json
 import logging
 import socket
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,12 +33,13 @@ def bound_socket(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         return listener
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter: a label of the name is too long
         if listener is not None:
             listener.close()
+        reason = str(getattr(error, "strerror", "no such name")).lower()
         raise CannotServe(
-            f"cannot listen at port {port} of {host}: {str(error.strerror).lower()}; stop what uses it, or "
-            "give another --port or --host"
+            f"cannot listen at port {port} of {host}: {reason}; stop what uses it, or give another --port or "
+            "--host"
         ) from error
 
 
@@ -53,6 +55,8 @@ def run_server(app: FastAPI, service: ScoringService, listener: socket.socket) -
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
+            if not self.started:
+                return
             host, port = listener.getsockname()[:2]
             address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
             _log.info("serving", extra={"address": address, "detectors": list(service.group.artifacts)})
@@ -62,9 +66,18 @@ def run_server(app: FastAPI, service: ScoringService, listener: socket.socket) -
             self.should_exit = True
 
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=DRAIN_S
+        app,
+        http="h11",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=DRAIN_S,
     )
-    Server(config).run(sockets=[listener])
+    server = Server(config)
+    with suppress(SystemExit):  # it could not listen
+        server.run(sockets=[listener])
+    if not server.started:
+        raise CannotServe("cannot listen: the port was taken while the model was loaded; give another --port")
     unfinished = service.stop(0)
     _log.info("stopped", extra={"unfinished": unfinished})
     if unfinished:
@@ -92,10 +105,9 @@ class _JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
+        event = record.getMessage().partition("\n")[0]  # of uvicorn it may be a traceback
         fields = {name: value for name, value in vars(record).items() if name not in self._USUAL}
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         if record.exc_info and record.exc_info[0]:
             fields["error"] = record.exc_info[0].__name__
-        return json.dumps(
-            {"time": time, "level": record.levelname.lower(), "event": record.getMessage(), **fields}
-        )
+        return json.dumps({"time": time, "level": record.levelname.lower(), "event": event, **fields})

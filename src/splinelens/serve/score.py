@@ -1,7 +1,7 @@
 """Our own wire format: everything that the library says of a text, and its geometry."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,7 +13,7 @@ from splinelens.detect.artifact import Artifact
 from splinelens.engines.compiled import CompiledModel
 from splinelens.errors import Overloaded
 from splinelens.models import LoadedModel
-from splinelens.serve.requests import MAX_BODY_BYTES, Refused
+from splinelens.serve.requests import MAX_BODY_BYTES, Refused, Share, Strings
 from splinelens.serve.service import CHARACTERS_PER_TOKEN, MAX_INPUTS, Records, ScoringService
 
 MAX_GEOMETRY_WAITING = 8
@@ -24,10 +24,10 @@ Json = dict[str, Any]  # Any: JSON values
 class ScoreRequest(BaseModel):
     """Texts, one or a list; ``fpr`` is one of the rates that thresholds were stored for."""
 
-    texts: list[str] | None = None
+    texts: Strings | None = None
     text: str | None = None
     explain: bool = False
-    fpr: float = 0.05
+    fpr: Share = 0.05
 
     @model_validator(mode="after")
     def _check(self) -> "ScoreRequest":
@@ -109,10 +109,10 @@ class Geometry:
         )
 
 
-def router(service: ScoringService) -> APIRouter:
+def router(service: ScoringService, calibrated: Sequence[str] = ()) -> APIRouter:
     """The routes of scores, geometry and what is served."""
     routes, artifacts = APIRouter(tags=["splinelens"]), service.group.artifacts
-    provenance = served(service)
+    provenance = served(service, calibrated)
     deepest = max(artifacts.values(), key=lambda artifact: artifact.model["fingerprint"]["depth"])
     geometry, window = Geometry(deepest), int(deepest.spec["max_tokens"])
 
@@ -151,7 +151,7 @@ def router(service: ScoringService) -> APIRouter:
     return routes
 
 
-def served(service: ScoringService) -> Json:
+def served(service: ScoringService, calibrated: Sequence[str] = ()) -> Json:
     """What is served, with what, and within which limits, as JSON values."""
     detectors, passes = {}, service.group.passes
     for name, artifact in service.group.artifacts.items():
@@ -173,6 +173,7 @@ def served(service: ScoringService) -> Json:
         "model": loaded.name,
         "engine": "compiled" if isinstance(loaded, CompiledModel) else "torch",
         "passes": len(passes),
+        "calibrated": list(calibrated),
         "detectors": detectors,
         "limits": {
             "body_bytes": MAX_BODY_BYTES,

@@ -95,6 +95,7 @@ class ScoringService:
         self._queue: deque[_Item] = deque()
         self._changed = threading.Condition()
         self._unfinished, self._last_size = 0, 1
+        self._probe: asyncio.Future[Records] | None = None
         self._running, self._stopping = False, False
         self._progress_at, self._passed_at = monotonic(), -math.inf
         self._seconds_per_text = 0.01
@@ -147,9 +148,13 @@ class ScoringService:
         """Why no text can be scored now, or None; a text is scored if none was in the last seconds."""
         if self.problem or monotonic() - self._passed_at < FRESH_S:
             return self.problem
+        if self._probe is None or self._probe.done():  # one for all who ask
+            (self._probe,) = self._enqueue([_PROBE], False, 0.05, first=True)
         try:
-            await asyncio.wait_for(asyncio.gather(*self._enqueue([_PROBE], False, 0.05)), self.stuck_s)
-        except (TimeoutError, NotReady):
+            await asyncio.wait_for(asyncio.shield(self._probe), self.stuck_s)
+        except TimeoutError:
+            return self.problem  # None while the running batch makes progress
+        except NotReady:
             return self.problem or "a forward pass failed"
         return None
 
@@ -207,13 +212,15 @@ class ScoringService:
             except BadDetector as error:
                 raise BadDetector(f"no threshold for fpr={fpr:g}; give 0.001, 0.01 or 0.05") from error
 
-    def _enqueue(self, texts: Sequence[str], explain: bool, fpr: float) -> "list[asyncio.Future[Records]]":
+    def _enqueue(
+        self, texts: Sequence[str], explain: bool, fpr: float, *, first: bool = False
+    ) -> "list[asyncio.Future[Records]]":
         loop = asyncio.get_running_loop()
         items = [_Item(text, explain, fpr, loop, loop.create_future()) for text in texts]
         with self._changed:
             if self._stopping:  # the worker may have ended
                 raise NotReady("the server is stopping; try again later")
-            self._queue.extend(items)
+            (self._queue.extendleft if first else self._queue.extend)(items)
             self._unfinished += len(items)
             self._changed.notify()
         return [item.future for item in items]
