@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from contextlib import contextmanager, suppress
@@ -35,7 +36,7 @@ WAITING = 64
 
 
 @contextmanager
-def server(*options: str):
+def server(*options: str, log: Any = subprocess.DEVNULL):  # Any: as subprocess takes it
     """A server that is ready: its port and process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -51,7 +52,7 @@ def server(*options: str):
         str(port),
         *options,
     ]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    process = subprocess.Popen(command, stderr=log, env={**os.environ, "HF_HUB_OFFLINE": "1"})
     try:
         while True:
             if process.poll() is not None:
@@ -233,7 +234,7 @@ def soak(port: int, process: "subprocess.Popen[bytes]", count: int) -> dict[str,
 
 def stop() -> dict[str, Any]:  # Any: plain JSON values
     """SIGTERM under load: what was accepted is answered."""
-    with server() as (port, process):
+    with tempfile.TemporaryFile() as log, server(log=log) as (port, process):
         ended: list[float] = []
 
         async def run() -> tuple[Counter[int], dict[int, list[float]], int]:
@@ -245,8 +246,11 @@ def stop() -> dict[str, Any]:  # Any: plain JSON values
             ended.append(time.perf_counter() - began)
             return await task
 
-        statuses, _, lost = asyncio.run(run())
-    return {"answers": dict(statuses), "lost": lost, "exit": process.returncode, "seconds": ended[0]}
+        statuses, _, _ = asyncio.run(run())
+        log.seek(0)
+        scored = sum(b'"route": "/v1/score", "status": 200' in line for line in log)
+    answers = dict(statuses)
+    return {"answers": answers, "scored": scored, "exit": process.returncode, "seconds": ended[0]}
 
 
 def main() -> None:
