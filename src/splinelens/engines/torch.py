@@ -244,6 +244,29 @@ class TorchEngine:
         self._run(batch, reducer, cache)
         return _to_host(reducer.token_stats())
 
+    def next_token(
+        self,
+        causal: nn.Module,
+        ids: Int[Tensor, "row token"],
+        positions: Int[Tensor, "row token"],
+        cache: Any,  # Any: see run_tokens
+    ) -> tuple[TextStats, Float[Tensor, "row vocabulary"]]:
+        """Continue sequences of equal length by some tokens, through all blocks and the language-model head.
+
+        Args:
+            causal: The engine's model with its head.
+            ids: The next tokens of each sequence.
+            positions: Their positions.
+            cache: A cache of transformers with what stands before; the tokens are added to it.
+
+        Returns:
+            Statistics of each row pooled over its new tokens, on the host; logits of the token that follows.
+        """
+        reducer = _Reducer(self, torch.ones_like(ids, dtype=torch.bool), slice(0, ids.shape[1]))
+        with torch.no_grad(), self.watched(reducer, self._layers, stop=False):
+            output = run_tokens(causal, ids, positions, cache=cache)
+        return _to_host(reducer.text_stats()), output.logits[:, -1].float()
+
     def inputs(self, batch: TokenBatch) -> Float[Tensor, "row token layer width"]:
         """Run a batch and keep what the MLPs read of every token, padding included.
 
@@ -285,15 +308,17 @@ class TorchEngine:
         return ((column >= start) & (column < stop)).to(next(self.model.parameters()).device)
 
     def _run(self, batch: TokenBatch, reducer: "_Reducer", cache: Any) -> None:  # Any: see run_tokens
+        if self._layers:
+            with torch.no_grad(), self.watched(reducer, self._layers, stop=True):
+                self._forward(batch, cache)
+
+    @property
+    def _layers(self) -> Sequence[int]:
+        """The layers that a pass has to be watched at; none if nothing is computed."""
         request = self.request
         if request.spline7 or request.margins or request.codes or request.hidden or request.learned:
-            layers = request.layers
-        elif request.softmax_layers:
-            layers = request.softmax_layers
-        else:
-            return
-        with torch.no_grad(), self.watched(reducer, layers, stop=True):
-            self._forward(batch, cache)
+            return request.layers
+        return request.softmax_layers
 
     @contextmanager
     def watched(self, reducer: "_Reducer", layers: Sequence[int], *, stop: bool) -> Iterator[None]:
@@ -401,7 +426,7 @@ def run_tokens(
     *,
     mask: Bool[Tensor, "text token"] | None = None,
     cache: Any = None,  # Any: a transformers Cache; the package is imported late
-) -> None:
+) -> Any:  # Any: a ModelOutput of transformers
     """One pass over tokens, for those who watch the model.
 
     Padding after the text, where causal attention cannot see it, may have positions beyond the last one:
@@ -414,6 +439,10 @@ def run_tokens(
         mask: False on padding; None where it comes after every token that matters.
         cache: Keys and values of what stands before; those of the tokens are added to it.
 
+    Returns:
+        What the model returns; of one with a language-model head the logits after the last token only, where
+        it can leave out the others.
+
     Raises:
         BadFeatures: The model is in training mode, where dropout would make every number random; or it is in
             float64, and transformers cannot run it so.
@@ -422,7 +451,8 @@ def run_tokens(
     Example:
         >>> from transformers import GPT2Config, GPT2Model
         >>> tiny = GPT2Model(GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=16, n_positions=2)).eval()
-        >>> run_tokens(tiny, torch.tensor([[1, 2, 0]]), torch.arange(3)[None])
+        >>> run_tokens(tiny, torch.tensor([[1, 2, 0]]), torch.arange(3)[None]).last_hidden_state.shape
+        torch.Size([1, 3, 8])
     """
     require_evaluation(model)
     double = next(model.parameters()).dtype == torch.float64
@@ -433,15 +463,17 @@ def run_tokens(
     parameters = inspect.signature(model.forward).parameters
     takes, earlier = "position_ids" in parameters, "cache" if "cache" in parameters else "past_key_values"
     positioned = {"position_ids": positions.to(device)} if takes else {}
+    last_only = {"logits_to_keep": 1} if "logits_to_keep" in parameters else {}
     mask = None if mask is None else mask.to(device)
     try:
         with torch.no_grad(), _finite_padding(model, mask) if double and mask is not None else nullcontext():
-            model(
+            return model(
                 ids.to(device),
                 attention_mask=None if mask is None else mask.long(),
                 use_cache=cache is not None,
                 **{earlier: cache},  # so named from transformers 5.24 on, and otherwise before
                 **positioned,
+                **last_only,
             )
     except torch.OutOfMemoryError:
         raise  # the reader halves the batch

@@ -1,6 +1,6 @@
 """Loading a frozen base transformer, or its first k blocks, with its tokenizer.
 
-There is no language-model head. On a CPU the safetensors stay mapped from disk, so loading costs a few
+The language-model head is loaded on request, to generate. On a CPU the safetensors stay mapped from disk, so loading costs a few
 megabytes and blocks that are not loaded cost nothing.
 """
 
@@ -43,7 +43,7 @@ class LoadedModel:
     """A base transformer in evaluation mode without gradients, and its tokenizer.
 
     Attributes:
-        model: The blocks and what surrounds them; no language-model head.
+        model: The blocks and what surrounds them, without the language-model head.
         tokenizer: Fast, with offsets, and always with a padding token.
         name: As given to ``load_model``.
         revision: Commit of a hub model; None for everything else.
@@ -52,6 +52,8 @@ class LoadedModel:
         folder: Where the weights were read from.
         stored_chain: The weight chain that our cache stored when it converted the model; None where the
             weights must be hashed.
+        causal: ``model`` and its language-model head, as one module that gives logits; None unless it was
+            asked for.
     """
 
     model: "torch.nn.Module"
@@ -62,6 +64,7 @@ class LoadedModel:
     total_depth: int
     folder: Path | None = field(default=None, repr=False)
     stored_chain: tuple[str, ...] | None = field(default=None, repr=False)
+    causal: "torch.nn.Module | None" = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         kind, dtype = type(self.model).__name__, str(self.dtype).removeprefix("torch.")
@@ -122,6 +125,7 @@ def load_model(
     dtype: str | None = None,
     trust_remote_code: bool = False,
     cache: str | os.PathLike[str] | None = None,
+    head: bool = False,
 ) -> LoadedModel:
     """Load a model by name; the network is used only for what no cache holds.
 
@@ -134,9 +138,10 @@ def load_model(
         dtype: ``float32``, ``bfloat16``, ``float16`` or ``float64``; None takes ``float32``.
         trust_remote_code: Run Python files that come with the model. Only for authors you trust.
         cache: Folder for fetched and converted models; see ``splinelens.models.cache``.
+        head: Also load the language-model head, which generates; then all blocks are loaded.
 
     Raises:
-        BadFeatures: ``n_layers`` above what the model has, or none.
+        BadFeatures: ``n_layers`` above what the model has, or none; or given with ``head``.
         UnknownModel: No model of this name.
         BadModel: The model cannot be fetched or loaded this way; the message says why.
         CannotWrite: The cache cannot be written.
@@ -149,6 +154,8 @@ def load_model(
         splinelens.errors.BadModel: ... has no config.json: it is no model folder. ...
     """
     _require_name(name)
+    if head and n_layers is not None:
+        raise BadFeatures(f"n_layers={n_layers!r} with head=True: only the whole model generates")
     _make_sums_reproducible()
     number_type, target, name = (
         _dtype("float32" if dtype is None else dtype),
@@ -160,11 +167,13 @@ def load_model(
     with quiet():
         config, depth, total_depth = _read_config(folder, name, n_layers, options)
         tokenizer = _read_tokenizer(folder, options)
-        model = _read_model(folder, config, number_type, target, options)
+        whole = _read_model(folder, config, number_type, target, options, head=head)
+        model = whole.base_model if head else whole
         _require_embeddings(model, tokenizer, folder)
     sidecar = read_sidecar(folder) if is_converted(folder, cache_folder(cache)) else None
     chain = sidecar.chain if sidecar and len(sidecar.chain) == total_depth + 1 else None
-    return LoadedModel(model, tokenizer, name, commit, depth, total_depth, folder, chain)
+    causal = whole if head else None
+    return LoadedModel(model, tokenizer, name, commit, depth, total_depth, folder, chain, causal)
 
 
 def load_up_to(
@@ -344,14 +353,16 @@ def _read_model(
     dtype: "torch.dtype",
     device: "torch.device",
     options: dict[str, bool],
+    *,
+    head: bool,
 ) -> Any:  # Any: as above
     import torch
-    from transformers import AutoModel
+    from transformers import AutoModel, AutoModelForCausalLM
 
     # The faster ways to run experts have no float64.
     experts = {"experts_implementation": "eager"} if dtype == torch.float64 else {}
     with _refusals("the weights", folder):
-        model, info = AutoModel.from_pretrained(
+        model, info = (AutoModelForCausalLM if head else AutoModel).from_pretrained(
             str(folder),
             config=config,
             dtype=dtype,

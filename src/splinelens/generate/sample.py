@@ -1,0 +1,426 @@
+"""Write with a language model: seeded samples, several in one batch, with the features of every prefix.
+
+The prompt runs once, and its keys and values are shared by all continuations. The pass over a token gives both
+its statistics and the logits of the next one, so features cost no pass of their own. They are those of
+``Stream`` after the same prompt, up to rounding.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from splinelens.engines.torch import TextStats, positions_of, run_tokens
+from splinelens.errors import BadFeatures, BadModel, BadTexts
+from splinelens.features.reader import TextReader
+from splinelens.features.spec import FeatureSpec
+from splinelens.geometry.directions import Directions
+from splinelens.models import LoadedModel, load_model
+from splinelens.models.load import require_unset
+
+Message = Mapping[str, str]
+"""A turn of a conversation: ``role`` (``system``, ``user`` or ``assistant``) and ``content``."""
+
+_SLOT = re.compile("\ue000(\\d+)\ue001")  # private characters: where a template puts the content of a message
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the tokens of a reply are chosen.
+
+    Attributes:
+        max_tokens: Most tokens of the reply.
+        temperature: Divides the logits; 0 always takes the most likely token.
+        top_p: Choose among the most likely tokens that together have this probability, in (0, 1].
+        top_k: Choose among so many tokens; 0 takes all.
+        repetition_penalty: Divides the positive logits of tokens that were used, and multiplies negative ones.
+        seed: The same seed, prompt and options give the same replies.
+        stop: The reply ends before the first of these strings.
+
+    Raises:
+        BadFeatures: A value outside its range.
+
+    Example:
+        >>> Sampling(temperature=-1)
+        Traceback (most recent call last):
+        ...
+        splinelens.errors.BadFeatures: temperature=-1: give a number of at least 0
+    """
+
+    max_tokens: int = 200
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    repetition_penalty: float = 1.0
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, valid, rule in (
+            ("max_tokens", self.max_tokens >= 1, "a whole number of at least 1"),
+            ("temperature", 0 <= self.temperature < float("inf"), "a number of at least 0"),
+            ("top_p", 0 < self.top_p <= 1, "a number above 0, up to 1"),
+            ("top_k", self.top_k >= 0, "a whole number of at least 0"),
+            ("repetition_penalty", self.repetition_penalty > 0, "a number above 0"),
+            ("stop", not isinstance(self.stop, str) and all(self.stop), "strings that are not empty"),
+        ):
+            if not valid:
+                raise BadFeatures(f"{name}={getattr(self, name)!r}: give {rule}")
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One more token of every reply that has not ended.
+
+    Attributes:
+        ids: The token of each reply; None of one that has ended.
+        pieces: The characters that each reply gained; none while those of a character are not complete.
+        ended: Why each reply has ended: ``"stop"`` after an end token or a stop string, ``"length"`` at the
+            most tokens or the end of the window; None while it goes on.
+    """
+
+    ids: tuple[int | None, ...]
+    pieces: tuple[str, ...]
+    ended: tuple[str | None, ...]
+    _values: Callable[[], np.ndarray]
+
+    @property
+    def values(self) -> Float[np.ndarray, "reply entry"]:
+        """The features of each reply so far; without features there are no columns."""
+        return self._values()
+
+
+@dataclass(frozen=True, eq=False)
+class Reply:
+    """A finished reply.
+
+    Attributes:
+        text: Its characters.
+        ids: Its tokens.
+        ended: As in ``Step``.
+        prompt_tokens: Tokens of the prompt.
+        values: (entry,) features of the whole reply.
+    """
+
+    text: str
+    ids: tuple[int, ...]
+    ended: str
+    prompt_tokens: int
+    values: np.ndarray
+
+
+class Writer:
+    """A language model that writes, and what is read of its passes.
+
+    Attributes:
+        loaded: The model with its head.
+        reader: What reads the features; None without a ``spec``.
+
+    Example:
+        >>> writer = Writer()  # doctest: +SKIP
+        >>> writer.write("The museum opens at", Sampling(max_tokens=4))[0].text  # doctest: +SKIP
+        ' 10:'
+    """
+
+    def __init__(
+        self,
+        model: str | PathLike[str] | LoadedModel = "smollm2-135m",
+        *,
+        spec: FeatureSpec | None = None,
+        directions: Directions | None = None,
+        revision: str | None = None,
+        device: str | None = None,
+        dtype: str | None = None,
+    ):
+        """Bind a model to what is read of it.
+
+        Args:
+            model: Name, folder or file of a model, or one that was loaded with ``head=True``.
+            spec: What to read; its prompt must be empty: here the prompt is that of the reply.
+            directions: Learned hyperplanes, for the feature ``directions``.
+            revision: Branch, tag or commit of a hub id.
+            device: Such as ``cpu`` or ``cuda:0``; without it the GPU if there is one.
+            dtype: Number type of the weights; None takes ``float32``.
+
+        Raises:
+            BadFeatures: Features that the model does not have.
+            BadModel: The model cannot be loaded, or was loaded without its head.
+        """
+        options = {"revision": revision, "device": device, "dtype": dtype}
+        if isinstance(model, LoadedModel):
+            require_unset("load_model: the model", **options)
+            self.loaded = model
+        else:
+            self.loaded = load_model(model, head=True, **options)
+        if self.loaded.causal is None:
+            raise BadModel(
+                f"{self.loaded.name} is loaded without its language-model head: load_model(..., head=True)"
+            )
+        self.reader = None if spec is None else TextReader(self.loaded, spec, directions=directions)
+        self._positions = positions_of(self.loaded.model)
+        self._prompt: tuple[tuple[int, ...], Any, Tensor] | None = None  # the latest: ids, cache, logits
+        end: Any = self.loaded.causal.generation_config.eos_token_id  # type: ignore[union-attr]  # transformers' own
+        ends = end if isinstance(end, list) else [end]
+        self._ends = {token for token in (*ends, self.loaded.tokenizer.eos_token_id) if token is not None}
+
+    def ids(self, prompt: str | Sequence[Message]) -> tuple[int, ...]:
+        """The tokens of a prompt: a text as it is, or messages in the model's chat template.
+
+        In messages special tokens are read as letters: nobody can end his turn and begin that of another.
+
+        Raises:
+            BadTexts: The prompt is empty, or a message lacks its role or content.
+            BadModel: Messages for a model that has no chat template.
+        """
+        tokenizer = self.loaded.tokenizer
+        if isinstance(prompt, str):
+            ids = tuple(tokenizer(prompt)["input_ids"])
+        else:
+            ids = self._chat(prompt)
+        if not ids:
+            raise BadTexts("the prompt is empty; give a text, or messages")
+        return ids
+
+    def write(
+        self, prompt: str | Sequence[Message], sampling: Sampling | None = None, *, replies: int = 1
+    ) -> list[Reply]:
+        """Write replies to a prompt, all in one batch.
+
+        Args:
+            prompt: As in ``ids``.
+            sampling: How tokens are chosen; None takes the most likely ones, at most 200.
+            replies: How many.
+
+        Raises:
+            BadTexts: As in ``ids``; or the prompt leaves no room in the model's window.
+            BadModel: As in ``ids``; or the model gives logits that are not finite.
+        """
+        ids = self.ids(prompt)
+        written: list[list[int]] = [[] for _ in range(replies)]
+        texts, ended = [""] * replies, [""] * replies
+        values = np.empty((replies, 0), np.float32)
+        for step in self.steps(ids, sampling, replies=replies):
+            values = step.values
+            for row, token in enumerate(step.ids):
+                written[row] += [] if token is None else [token]
+                texts[row] += step.pieces[row]
+                ended[row] = step.ended[row] or ""
+        return [
+            Reply(*reply, len(ids), row)
+            for *reply, row in zip(texts, map(tuple, written), ended, values, strict=True)
+        ]
+
+    def steps(
+        self,
+        prompt: Sequence[int],
+        sampling: Sampling | None = None,
+        *,
+        replies: int = 1,
+        written: Sequence[int] = (),
+    ) -> Iterator[Step]:
+        """As ``write``, one token of each reply after the other.
+
+        Args:
+            prompt: Its tokens, as ``ids`` gives them.
+            sampling: As in ``write``.
+            replies: As in ``write``.
+            written: Tokens with which every reply begins; they are read, and count.
+
+        Yields:
+            A step for each new token; the last one has only replies that have ended.
+        """
+        sampling = sampling or Sampling()
+        room = self._room(len(prompt) + len(written))
+        cache, logits = self._after_prompt(prompt, replies)
+        state: TextStats | None = None
+        if written:
+            state, logits = self._run([list(written)] * replies, len(prompt), cache, None)
+        chooser = _Chooser(sampling, replies)
+        rows = [_Row(self.loaded.tokenizer, list(written)) for _ in range(replies)]
+        for count in range(len(written) + 1, len(written) + min(sampling.max_tokens, room) + 1):
+            chosen = chooser.choose([[*prompt, *row.ids] for row in rows], self._finite(logits, count))
+            ids: list[int | None] = []
+            pieces = []
+            for row, token in zip(rows, chosen, strict=True):
+                last = count == len(written) + min(sampling.max_tokens, room)
+                taken, piece = row.take(token, self._ends, sampling.stop, last=last)
+                ids.append(token if taken else None)
+                pieces.append(piece)
+            if any(token is not None for token in ids):
+                place = len(prompt) + count - 1
+                state, logits = self._run([[token] for token in chosen], place, cache, state)
+            lengths, pooled = [len(row.ids) for row in rows], state
+            yield Step(
+                tuple(ids),
+                tuple(pieces),
+                tuple(row.ended for row in rows),
+                lambda pooled=pooled, lengths=lengths: self._values(pooled, lengths),
+            )
+            if all(row.ended for row in rows):
+                return
+
+    def _run(
+        self, ids: list[list[int]], place: int, cache: Any, state: TextStats | None  # Any: see run_tokens
+    ) -> tuple[TextStats | None, Tensor]:
+        """Run the next tokens of each reply; the statistics of the replies so far, and the next logits."""
+        tokens = torch.tensor(ids)
+        positions = torch.arange(place, place + tokens.shape[1])[None].expand(len(ids), -1)
+        causal: Any = self.loaded.causal
+        if self.reader is None:
+            return None, run_tokens(causal, tokens, positions, cache=cache).logits[:, -1].float()
+        stats, logits = self.reader.torch_engine.next_token(causal, tokens, positions, cache)
+        return stats if state is None else state.merge(stats), logits
+
+    def _after_prompt(self, ids: Sequence[int], replies: int) -> tuple[Any, Tensor]:  # Any: see run_tokens
+        """A cache that holds the prompt in each row, and the logits after it; the latest prompt is kept."""
+        from transformers import DynamicCache
+
+        causal: Any = self.loaded.causal
+        if self._prompt is None or self._prompt[0] != tuple(ids):
+            self._prompt = None
+            kept = DynamicCache(config=causal.config)
+            tokens = torch.tensor([list(ids)])
+            output = run_tokens(causal, tokens, torch.arange(tokens.shape[1])[None], cache=kept)
+            self._prompt = tuple(ids), kept, output.logits[:, -1].float()
+        _, kept, logits = self._prompt
+        cache = deepcopy(kept)
+        if replies > 1:
+            cache.batch_repeat_interleave(replies)
+        return cache, logits.expand(replies, -1)
+
+    def _values(self, state: TextStats | None, lengths: list[int]) -> np.ndarray:
+        if self.reader is None or state is None:
+            width = 0 if self.reader is None else self.reader.layout.width
+            return np.full((len(lengths), width), np.nan, np.float32)
+        return self.reader.layout.values(state, lengths)
+
+    def _room(self, tokens: int) -> int:
+        """How many tokens may follow."""
+        limit = self._positions.exceeded(tokens + 1, self.loaded.name)
+        if limit is not None:
+            raise BadTexts(f"a prompt of {tokens:,} tokens leaves no room for a reply: it reaches {limit}")
+        usable = self._positions.usable
+        return 2**31 if usable is None else usable - tokens
+
+    def _finite(self, logits: Tensor, token: int) -> Tensor:
+        if not bool(logits.isfinite().all(dim=1).all()):
+            raise BadModel(f"{self.loaded.name} gives logits that are not finite for token {token} of the reply")
+        return logits.cpu()
+
+    def _chat(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """The tokens of messages; special tokens are those of the template only."""
+        tokenizer = self.loaded.tokenizer
+        if not getattr(tokenizer, "chat_template", None):
+            raise BadModel(f"{self.loaded.name} has no chat template; give the prompt as one text")
+        contents, slots = [], []
+        for number, message in enumerate(messages):
+            if not isinstance(message.get("role"), str) or not isinstance(message.get("content"), str):
+                raise BadTexts(f"message {number} needs a role and a content, both text")
+            contents.append(message["content"])
+            slots.append({**message, "content": f"\ue000{number}\ue001"})
+        if not slots:
+            return ()
+        rendered = tokenizer.apply_chat_template(slots, tokenize=False, add_generation_prompt=True)
+        ids: list[int] = []
+        for index, part in enumerate(_SLOT.split(rendered)):  # template, number, template, number ...
+            if index % 2:
+                ids += tokenizer(
+                    contents[int(part)], add_special_tokens=False, split_special_tokens=True
+                )["input_ids"]
+            elif part:
+                ids += tokenizer(part, add_special_tokens=False)["input_ids"]
+        return tuple(ids)
+
+
+class _Row:
+    """A reply that is being written."""
+
+    def __init__(self, tokenizer: Any, written: list[int]):  # Any: see LoadedModel
+        from tokenizers.decoders import DecodeStream
+
+        self.ids: list[int] = []
+        self.text, self.ended = "", None
+        self._backend = tokenizer.backend_tokenizer
+        self._stream = DecodeStream(skip_special_tokens=True)
+        for token in written:
+            self._add(token)
+
+    def take(
+        self, token: int, ends: set[int], stop: Sequence[str], *, last: bool
+    ) -> tuple[bool, str]:
+        """Add a token, unless the reply has ended or ends before it; the characters that were gained."""
+        if self.ended:
+            return False, ""
+        if token in ends:
+            self.ended = "stop"
+            return False, self._rest()
+        piece, before = self._add(token), len(self.text)
+        if last:
+            self.ended = "length"
+            piece += self._rest()
+        found = [at for word in stop if (at := self.text.find(word, max(0, before - len(piece) - len(word)))) >= 0]
+        if found:
+            self.ended = "stop"
+            kept = min(found) - (before - len(piece))
+            piece, self.text = piece[: max(0, kept)], self.text[: min(found)]
+        return True, piece
+
+    def _add(self, token: int) -> str:
+        piece = self._stream.step(self._backend, token) or ""
+        self.ids.append(token)
+        self.text += piece
+        return piece
+
+    def _rest(self) -> str:
+        """Characters that never became complete."""
+        whole = self._backend.decode(self.ids, skip_special_tokens=True)
+        rest = whole[len(self.text) :] if whole.startswith(self.text) else ""
+        self.text += rest
+        return rest
+
+
+class _Chooser:
+    """Chooses tokens by their logits, each reply with random numbers of its own."""
+
+    def __init__(self, sampling: Sampling, replies: int):
+        from transformers import (
+            LogitsProcessorList,
+            RepetitionPenaltyLogitsProcessor,
+            TemperatureLogitsWarper,
+            TopKLogitsWarper,
+            TopPLogitsWarper,
+        )
+
+        self._greedy = sampling.temperature == 0
+        self._generators = []
+        for reply in range(replies):
+            (seed,) = np.random.SeedSequence((sampling.seed, reply)).generate_state(1)
+            self._generators.append(torch.Generator().manual_seed(int(seed)))
+        self._steps = LogitsProcessorList()
+        if sampling.repetition_penalty != 1:
+            self._steps.append(RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
+        if not self._greedy:
+            self._steps.append(TemperatureLogitsWarper(float(sampling.temperature)))
+            if sampling.top_k:
+                self._steps.append(TopKLogitsWarper(sampling.top_k))
+            if sampling.top_p < 1:
+                self._steps.append(TopPLogitsWarper(sampling.top_p))
+
+    def choose(self, ids: list[list[int]], logits: Tensor) -> list[int]:
+        """The next token of each reply."""
+        width = min(map(len, ids))  # of replies that ended
+        scores = self._steps(torch.tensor([row[:width] for row in ids]), logits) if self._steps else logits
+        if self._greedy:
+            return scores.argmax(dim=1).tolist()
+        weights = scores.softmax(dim=1)
+        return [
+            int(torch.multinomial(row, 1, generator=generator))
+            for row, generator in zip(weights, self._generators, strict=True)
+        ]
