@@ -18,6 +18,7 @@ import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from detection.data import SETS, TYPES, EvaluationData, read_evaluation
 from detection.features import READINGS
 from detection.fitting import Head, Learned, cached_layers, fit_learned
 from detection.sources import FORUM, SOURCES
-from detection.training_rows import Part, domain_parts, measured_part
+from detection.training_rows import Part, domain_parts, measured_part, toxic_parts
 from pydantic_core import to_jsonable_python
 
 from splinelens.apps.detector import Detector
@@ -47,25 +48,26 @@ SHIPPED = HERE.parent / "src/splinelens/detectors"
 DEFAULT_MODEL = "smollm2-135m"
 STRENGTHS = (1e-2, 1e-1, 1.0, 10.0)
 DISGUISED_ROWS = 100
+REPLY_LAYERS = (2, 5, 8, 11)
+CONVERSATION = (
+    "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
+    "<|im_start|>user\nWrite a comment.<|im_end|>\n<|im_start|>assistant\n"
+)
+"""In the chat template of the default model, up to where a reply begins."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What one shipped detector of a fixed set of features reads, at all ``depth`` layers, and is fitted on."""
+    """What one shipped detector of a fixed set of features reads, and is fitted on."""
 
     name: str
     task: Task
     negative: str
-    features: tuple[str, ...]
+    spec: FeatureSpec
     parts: Callable[[EvaluationData], list[Part]]
-    depth: int
     min_tokens: int = 0
     min_score: float = 0.0
-
-    @property
-    def spec(self) -> FeatureSpec:
-        """What the detector reads."""
-        return replace(READINGS["plain64"], features=self.features, layers=tuple(range(self.depth)))
+    by_length: float = 0.0
 
 
 JIGSAW = {"jig": 1.0, "raw": 1.0, "clean": 1.0}
@@ -75,6 +77,8 @@ ALL = {"jig": 8.0, "raw": 8.0, "clean": 0.5, "pairs": 12.0, **OTHERS}
 
 def recipes(depth: int) -> tuple[Recipe | Learned, ...]:
     """The recipe of each detector, for a model of so many blocks."""
+    every = replace(READINGS["plain64"], features=("spline7",), layers=tuple(range(depth)))
+    replies = FeatureSpec(("margins",), layers=REPLY_LAYERS, prompt=CONVERSATION, max_tokens=256, long="cut")
     cached = cached_layers(depth)
     fast, middle = cached[:6], cached[-6:]
     toxicity = tuple(Head(Settings(128, middle, epochs=4, seed=seed), ALL, 1 / 3) for seed in range(3))
@@ -90,7 +94,10 @@ def recipes(depth: int) -> tuple[Recipe | Learned, ...]:
         Learned("toxicity", "binary", ("toxic",), "clean", toxicity),
         Learned("toxicity-fast", "binary", ("toxic",), "clean", toxicity_fast),
         Learned("types", "labels", TYPES, "none", types, judge="raw", floor=0.25),
-        Recipe("domain", "classes", "", ("spline7",), domain_parts, depth, min_tokens=30, min_score=0.5),
+        Recipe("domain", "classes", "", every, domain_parts, min_tokens=30, min_score=0.5),
+        Recipe(
+            "replies", "binary", "clean", replies, partial(toxic_parts, names=("jig", "raw")), by_length=1.0
+        ),
     )
 
 
@@ -167,11 +174,15 @@ def fit(
         TextReader(model, recipe.spec),
         name=recipe.name,
         task=recipe.task,
-        label=tuple(sorted(set(data.sets["domains"].columns["domain"]))),
+        label="toxic"
+        if recipe.task == "binary"
+        else tuple(sorted(set(data.sets["domains"].columns["domain"]))),
         negative=recipe.negative,
         sources=[f"{Path(SETS[part.name].file).parent} train" for part in parts],
         languages=["English"],
+        judged=np.concatenate([np.full(len(part.index), part.judges) for part in parts]),
         strengths=STRENGTHS,
+        by_length=recipe.by_length,
         table=read_table(TextReader(source, recipe.spec), texts, output=output),
         features_dtype=dtype,
         command=made_by,

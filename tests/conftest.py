@@ -282,6 +282,39 @@ tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3, tiny_phi3, tiny_gpt2, tiny_gpt
 )
 
 
+CHAT_TEMPLATE = (
+    "{% for m in messages %}<bos>{{ m.role }}: {{ m.content }}<eos>{% endfor %}"
+    "{% if add_generation_prompt %}<bos>assistant: {% endif %}"
+)
+
+
+@pytest.fixture(scope="session")
+def writer_folder(tmp_path_factory):
+    """Makes the folder of a random model of a family that writes, with a chat template, once."""
+    folders = {}
+
+    def make(family="llama"):
+        import transformers
+        from tokenizers import decoders
+
+        if family not in folders:
+            folders[family] = tmp_path_factory.mktemp(family)
+            generator = torch.Generator().manual_seed(0)
+            with torch.random.fork_rng(devices=[]), torch.no_grad():
+                config = build_tiny(family).config
+                model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+                for parameter in model.parameters():
+                    parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
+            model.save_pretrained(folders[family])
+            tokenizer = build_tokenizer()
+            tokenizer.chat_template = CHAT_TEMPLATE
+            tokenizer.backend_tokenizer.decoder = decoders.Fuse()
+            tokenizer.save_pretrained(folders[family])
+        return folders[family]
+
+    return make
+
+
 def build_tokenizer():
     """A fast tokenizer built in memory: printable ASCII and a few merges, 110 tokens, exact offsets.
 

@@ -284,3 +284,26 @@ def test_a_stream_is_printed_in_one_line(tiny_llama, letters):
     stream = Stream(letters(tiny_llama), layers=[1])
     stream.feed("good")
     assert repr(stream) == "Stream('tiny', 4 tokens, 7 columns, layer 1)"
+
+
+@pytest.mark.parametrize("family", ["llama", "mixtral", "qwen3_next"])
+def test_a_stream_becomes_another_text(tiny_of, letters, error, family):
+    """Whatever is taken back: the row is that of a new stream."""
+    loaded = letters(tiny_of(family))
+    stream, rng = Stream(loaded, prompt="It is ", **OPTIONS), np.random.default_rng(0)
+    reader = TextReader(loaded, FeatureSpec(**OPTIONS, prompt="It is ", max_tokens=160))
+    ids = list(stream.ids(TEXT * 2))
+    for _ in range(12):
+        length = int(rng.integers(1, len(ids) + 1))
+        ids[length - 1] = int(rng.integers(10, 40))
+        row = stream.become(ids[:length])
+        again = Stream(loaded, prompt="It is ", **OPTIONS)
+        assert stream.length == length
+        assert error(reader, row[None], again.extend(ids[:length])[-1:]) <= 1e-4
+    twin = copy.copy(stream)
+    twin.become(ids[:3])
+    again = Stream(loaded, prompt="It is ", **OPTIONS)
+    assert error(reader, stream.become(ids)[None], again.extend(ids)[-1:]) <= 1e-4
+    assert (twin.length, stream.length) == (3, len(ids))
+    with pytest.raises(BadTexts, match="no token"):
+        stream.become([])

@@ -6,6 +6,7 @@ rounding. They are bit-equal where the matrix library sums alike for any batch: 
 Linear attention cannot be padded: with it, distances near 0 agree to rounding of the margins only.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -29,6 +30,9 @@ from splinelens.tokens import TokenBatch, Window, padded
 
 _STEP = 64
 # Tokens of one pass, whose margins are in memory together.
+
+_REWIND = 64
+# Tokens that can be taken back without reading the text again.
 
 
 class Stream:
@@ -88,19 +92,9 @@ class Stream:
         require_evaluation(loaded.model)
         self._reader = TextReader(loaded, spec, directions=directions)
         self.columns: tuple[Column, ...] = self._reader.columns
-        self.length = 0
-        self._reason: str | None = None
-        self._state: TextStats | None = None
         self._linear = anatomy_of(loaded.model).has_linear_attention
         self._step = 1 if self._linear else _STEP
-        prompt_cache = self._reader.torch_engine.prompt
-        self._cached = prompt_cache.length
-        self._cache: Any = prompt_cache.cache(1) or self._empty_cache()  # Any: see engines/torch.py
-        for token in self._reader.prompt:
-            batch = self._batch([token])
-            ids, positions = torch.from_numpy(batch.ids), torch.from_numpy(batch.positions)
-            run_tokens(loaded.model, ids, positions, cache=self._cache)
-            self._cached += 1
+        self._begin()
 
     def __repr__(self) -> str:
         layers = self._reader.layers
@@ -129,6 +123,7 @@ class Stream:
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other._cache = deepcopy(self._cache)
+        other._ids, other._states = self._ids.copy(), self._states.copy()
         return other
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Stream":  # Any: as the copy module has it
@@ -183,6 +178,61 @@ class Stream:
             rows += self._take(tokens[start : start + self._step])
         return np.concatenate(rows)
 
+    def become(self, ids: Sequence[SupportsIndex] | np.ndarray) -> np.ndarray:
+        """Make these the tokens of the text: take back those that differ, and read the rest.
+
+        A text that grows by a character may have another last word, and so other last tokens. Up to 64 tokens
+        are taken back without a pass; for more, and with linear attention, the text is read again.
+
+        Returns:
+            (entry,) float32: the values for the text, as ``push`` gives them.
+
+        Raises:
+            BadTexts: As in ``extend``, or there is no token.
+        """
+        tokens = _whole_numbers(ids)
+        if not tokens:
+            raise BadTexts("no token; a text needs one to have features")
+        kept = 0
+        for ours, theirs in zip(self._ids, tokens, strict=False):
+            if ours != theirs:
+                break
+            kept += 1
+        kept = min(kept, len(tokens) - 1)  # the last one is read for its row
+        if kept < self.length:
+            self._rewind(kept)
+        return self.extend(tokens[self.length :])[-1]
+
+    def _begin(self) -> None:
+        """Start with an empty text after the prompt."""
+        self.length = 0
+        self._ids: list[int] = []
+        self._states: deque[TextStats] = deque(maxlen=_REWIND + 1)  # after each of the last tokens
+        self._reason: str | None = None
+        self._state: TextStats | None = None
+        prompt_cache = self._reader.torch_engine.prompt
+        self._cached = prompt_cache.length
+        self._cache: Any = prompt_cache.cache(1) or self._empty_cache()  # Any: see engines/torch.py
+        for token in self._reader.prompt:
+            batch = self._batch([token])
+            ids, positions = torch.from_numpy(batch.ids), torch.from_numpy(batch.positions)
+            run_tokens(self._reader.torch_engine.model, ids, positions, cache=self._cache)
+            self._cached += 1
+
+    def _rewind(self, length: int) -> None:
+        """Take back all tokens but the first ones; all of them where that is not possible."""
+        back = self.length - length
+        broken = self._linear or self._reason is not None or self._cache is None
+        if broken or not length or back >= len(self._states):
+            self._begin()
+            return
+        for _ in range(back):
+            self._states.pop()
+        self._state, self.length = self._states[-1], length
+        del self._ids[length:]
+        self._cached -= back
+        self._crop(self._cache, self._cached)
+
     def _take(self, part: Sequence[int]) -> list[np.ndarray]:
         """Take in the tokens of one pass; the rows of their prefixes."""
         cache = self._cache
@@ -199,6 +249,7 @@ class Stream:
                 return [row for token in part for row in self._take([token])]
             self._set_reason(layer, stats)
         rows = self._rows(stats, len(part))
+        self._ids += part
         self._cache = cache
         return [rows]
 
@@ -224,7 +275,8 @@ class Stream:
         layout = self._reader.layout
         pooled = layout.scan(stats, self._state)
         lengths = range(self.length + 1, self.length + count + 1)
-        self._state, self.length = pooled.rows(-1, None), self.length + count
+        self._states.extend(pooled.rows(row, row + 1) for row in range(count))
+        self._state, self.length = self._states[-1], self.length + count
         return layout.values(pooled, lengths)
 
     def _failing_layer(self, ids: Sequence[int], cache: Any) -> int | None:  # Any: see engines/torch.py

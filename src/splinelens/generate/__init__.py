@@ -1,1 +1,1 @@
-"""Writing with a language model under the eyes of critics: samples, critics, guards, generate-and-test loops."""
+"""Writing with a language model: samples, critics of what was written, and generate-and-test loops."""

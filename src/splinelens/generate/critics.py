@@ -37,10 +37,12 @@ class Critic(Protocol):
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Its name."""
 
     @property
-    def hard(self) -> bool: ...
+    def hard(self) -> bool:
+        """Whether it must pass."""
 
     def check(self, text: str, context: str) -> Finding:
         """What it says of a text that was written to a prompt.

@@ -1,8 +1,8 @@
 """Write with a language model: seeded samples, several in one batch, with the features of every prefix.
 
-The prompt runs once, and its keys and values are shared by all continuations. The pass over a token gives both
-its statistics and the logits of the next one, so features cost no pass of their own. They are those of
-``Stream`` after the same prompt, up to rounding.
+The prompt runs once, and its keys and values are shared by all replies. The pass over a token gives both its
+statistics and the logits of the next one, so features cost no pass of their own. They are those of ``Stream``
+after the same prompt, up to rounding.
 """
 
 import re
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,6 +24,8 @@ from splinelens.features.spec import FeatureSpec
 from splinelens.geometry.directions import Directions
 from splinelens.models import LoadedModel, load_model
 from splinelens.models.load import require_unset
+
+Ended = Literal["stop", "length"]
 
 Message = Mapping[str, str]
 """A turn of a conversation: ``role`` (``system``, ``user`` or ``assistant``) and ``content``."""
@@ -40,7 +42,7 @@ class Sampling:
         temperature: Divides the logits; 0 always takes the most likely token.
         top_p: Choose among the most likely tokens that together have this probability, in (0, 1].
         top_k: Choose among so many tokens; 0 takes all.
-        repetition_penalty: Divides the positive logits of tokens that were used, and multiplies negative ones.
+        repetition_penalty: Divides positive logits of tokens that were used, and multiplies negative ones.
         seed: The same seed, prompt and options give the same replies.
         stop: The reply ends before the first of these strings.
 
@@ -84,11 +86,13 @@ class Step:
         pieces: The characters that each reply gained; none while those of a character are not complete.
         ended: Why each reply has ended: ``"stop"`` after an end token or a stop string, ``"length"`` at the
             most tokens or the end of the window; None while it goes on.
+        stats: Statistics of the new token of each reply; None without features or a new token.
     """
 
     ids: tuple[int | None, ...]
     pieces: tuple[str, ...]
-    ended: tuple[str | None, ...]
+    ended: tuple[Ended | None, ...]
+    stats: TextStats | None
     _values: Callable[[], np.ndarray]
 
     @property
@@ -111,7 +115,7 @@ class Reply:
 
     text: str
     ids: tuple[int, ...]
-    ended: str
+    ended: Ended
     prompt_tokens: int
     values: np.ndarray
 
@@ -180,13 +184,23 @@ class Writer:
             BadModel: Messages for a model that has no chat template.
         """
         tokenizer = self.loaded.tokenizer
-        if isinstance(prompt, str):
-            ids = tuple(tokenizer(prompt)["input_ids"])
-        else:
-            ids = self._chat(prompt)
+        ids = tuple(tokenizer(prompt)["input_ids"]) if isinstance(prompt, str) else self._chat(prompt)
         if not ids:
             raise BadTexts("the prompt is empty; give a text, or messages")
         return ids
+
+    def reply_ids(self, prompt: str | Sequence[Message]) -> tuple[int, ...]:
+        """As ``ids``, where a text is the message of a user if the model has a chat template."""
+        if isinstance(prompt, str) and self.loaded.tokenizer.chat_template:
+            prompt = [{"role": "user", "content": prompt}]
+        return self.ids(prompt)
+
+    @property
+    def opening(self) -> tuple[int, ...]:
+        """The tokens between the last message and the reply; none without a chat template."""
+        if not self.loaded.tokenizer.chat_template:
+            return ()
+        return self._chat([{"role": "user", "content": ""}], opening=True)
 
     def write(
         self, prompt: str | Sequence[Message], sampling: Sampling | None = None, *, replies: int = 1
@@ -204,14 +218,15 @@ class Writer:
         """
         ids = self.ids(prompt)
         written: list[list[int]] = [[] for _ in range(replies)]
-        texts, ended = [""] * replies, [""] * replies
+        texts = [""] * replies
+        ended: list[Ended] = ["stop"] * replies
         values = np.empty((replies, 0), np.float32)
         for step in self.steps(ids, sampling, replies=replies):
             values = step.values
             for row, token in enumerate(step.ids):
                 written[row] += [] if token is None else [token]
                 texts[row] += step.pieces[row]
-                ended[row] = step.ended[row] or ""
+                ended[row] = step.ended[row] or ended[row]
         return [
             Reply(*reply, len(ids), row)
             for *reply, row in zip(texts, map(tuple, written), ended, values, strict=True)
@@ -241,42 +256,47 @@ class Writer:
         cache, logits = self._after_prompt(prompt, replies)
         state: TextStats | None = None
         if written:
-            state, logits = self._run([list(written)] * replies, len(prompt), cache, None)
+            state, logits = self._run([list(written)] * replies, len(prompt), cache)
         chooser = _Chooser(sampling, replies)
-        rows = [_Row(self.loaded.tokenizer, list(written)) for _ in range(replies)]
+        rows = [_Row(self.loaded.tokenizer, written, sampling.stop) for _ in range(replies)]
         for count in range(len(written) + 1, len(written) + min(sampling.max_tokens, room) + 1):
             chosen = chooser.choose([[*prompt, *row.ids] for row in rows], self._finite(logits, count))
             ids: list[int | None] = []
             pieces = []
             for row, token in zip(rows, chosen, strict=True):
                 last = count == len(written) + min(sampling.max_tokens, room)
-                taken, piece = row.take(token, self._ends, sampling.stop, last=last)
+                taken, piece = row.take(token, self._ends, last=last)
                 ids.append(token if taken else None)
                 pieces.append(piece)
+            stats = None
             if any(token is not None for token in ids):
                 place = len(prompt) + count - 1
-                state, logits = self._run([[token] for token in chosen], place, cache, state)
+                stats, logits = self._run([[token] for token in chosen], place, cache)
+                state = stats if state is None or stats is None else state.merge(stats)
             lengths, pooled = [len(row.ids) for row in rows], state
             yield Step(
                 tuple(ids),
                 tuple(pieces),
                 tuple(row.ended for row in rows),
+                stats,
                 lambda pooled=pooled, lengths=lengths: self._values(pooled, lengths),
             )
             if all(row.ended for row in rows):
                 return
 
     def _run(
-        self, ids: list[list[int]], place: int, cache: Any, state: TextStats | None  # Any: see run_tokens
+        self,
+        ids: list[list[int]],
+        place: int,
+        cache: Any,  # Any: see run_tokens
     ) -> tuple[TextStats | None, Tensor]:
-        """Run the next tokens of each reply; the statistics of the replies so far, and the next logits."""
+        """Run the next tokens of each reply; their statistics, and the logits that follow."""
         tokens = torch.tensor(ids)
         positions = torch.arange(place, place + tokens.shape[1])[None].expand(len(ids), -1)
         causal: Any = self.loaded.causal
         if self.reader is None:
             return None, run_tokens(causal, tokens, positions, cache=cache).logits[:, -1].float()
-        stats, logits = self.reader.torch_engine.next_token(causal, tokens, positions, cache)
-        return stats if state is None else state.merge(stats), logits
+        return self.reader.torch_engine.next_token(causal, tokens, positions, cache)
 
     def _after_prompt(self, ids: Sequence[int], replies: int) -> tuple[Any, Tensor]:  # Any: see run_tokens
         """A cache that holds the prompt in each row, and the logits after it; the latest prompt is kept."""
@@ -311,11 +331,13 @@ class Writer:
 
     def _finite(self, logits: Tensor, token: int) -> Tensor:
         if not bool(logits.isfinite().all(dim=1).all()):
-            raise BadModel(f"{self.loaded.name} gives logits that are not finite for token {token} of the reply")
+            raise BadModel(
+                f"{self.loaded.name} gives logits that are not finite for token {token} of the reply"
+            )
         return logits.cpu()
 
-    def _chat(self, messages: Sequence[Message]) -> tuple[int, ...]:
-        """The tokens of messages; special tokens are those of the template only."""
+    def _chat(self, messages: Sequence[Message], *, opening: bool = False) -> tuple[int, ...]:
+        """The tokens of messages, or only those after the last; special tokens are the template's only."""
         tokenizer = self.loaded.tokenizer
         if not getattr(tokenizer, "chat_template", None):
             raise BadModel(f"{self.loaded.name} has no chat template; give the prompt as one text")
@@ -329,11 +351,12 @@ class Writer:
             return ()
         rendered = tokenizer.apply_chat_template(slots, tokenize=False, add_generation_prompt=True)
         ids: list[int] = []
-        for index, part in enumerate(_SLOT.split(rendered)):  # template, number, template, number ...
+        parts = _SLOT.split(rendered)  # template, number, template, number ... template
+        for index, part in enumerate(parts[-1:] if opening else parts):
             if index % 2:
-                ids += tokenizer(
-                    contents[int(part)], add_special_tokens=False, split_special_tokens=True
-                )["input_ids"]
+                ids += tokenizer(contents[int(part)], add_special_tokens=False, split_special_tokens=True)[
+                    "input_ids"
+                ]
             elif part:
                 ids += tokenizer(part, add_special_tokens=False)["input_ids"]
         return tuple(ids)
@@ -342,48 +365,54 @@ class Writer:
 class _Row:
     """A reply that is being written."""
 
-    def __init__(self, tokenizer: Any, written: list[int]):  # Any: see LoadedModel
+    def __init__(self, tokenizer: Any, written: Sequence[int], stop: Sequence[str]):  # Any: see LoadedModel
         from tokenizers.decoders import DecodeStream
 
         self.ids: list[int] = []
-        self.text, self.ended = "", None
+        self.ended: Ended | None = None
+        self._text, self._given, self._stop = "", 0, stop
         self._backend = tokenizer.backend_tokenizer
         self._stream = DecodeStream(skip_special_tokens=True)
         for token in written:
             self._add(token)
+        self._given = len(self._text)
 
-    def take(
-        self, token: int, ends: set[int], stop: Sequence[str], *, last: bool
-    ) -> tuple[bool, str]:
+    def take(self, token: int, ends: set[int], *, last: bool) -> tuple[bool, str]:
         """Add a token, unless the reply has ended or ends before it; the characters that were gained."""
         if self.ended:
             return False, ""
         if token in ends:
             self.ended = "stop"
-            return False, self._rest()
-        piece, before = self._add(token), len(self.text)
+            self._complete()
+            return False, self._gained()
+        self._add(token)
         if last:
             self.ended = "length"
-            piece += self._rest()
-        found = [at for word in stop if (at := self.text.find(word, max(0, before - len(piece) - len(word)))) >= 0]
-        if found:
-            self.ended = "stop"
-            kept = min(found) - (before - len(piece))
-            piece, self.text = piece[: max(0, kept)], self.text[: min(found)]
-        return True, piece
+            self._complete()
+        places = [place for word in self._stop if (place := self._text.find(word)) >= 0]
+        if places:
+            self.ended, self._text = "stop", self._text[: min(places)]
+        return True, self._gained()
 
-    def _add(self, token: int) -> str:
-        piece = self._stream.step(self._backend, token) or ""
+    def _add(self, token: int) -> None:
+        self._text += self._stream.step(self._backend, token) or ""
         self.ids.append(token)
-        self.text += piece
-        return piece
 
-    def _rest(self) -> str:
-        """Characters that never became complete."""
+    def _complete(self) -> None:
+        """Add the characters whose bytes never became complete."""
         whole = self._backend.decode(self.ids, skip_special_tokens=True)
-        rest = whole[len(self.text) :] if whole.startswith(self.text) else ""
-        self.text += rest
-        return rest
+        if whole.startswith(self._text):
+            self._text = whole
+
+    def _gained(self) -> str:
+        """The new characters, without those that may begin a stop string."""
+        held = 0
+        if not self.ended:
+            for word in self._stop:
+                lengths = range(1, len(word))
+                held = max([held, *(size for size in lengths if self._text.endswith(word[:size]))])
+        start, self._given = self._given, max(self._given, len(self._text) - held)
+        return self._text[start : self._given]
 
 
 class _Chooser:

@@ -1,7 +1,7 @@
 """Loading a frozen base transformer, or its first k blocks, with its tokenizer.
 
-The language-model head is loaded on request, to generate. On a CPU the safetensors stay mapped from disk, so loading costs a few
-megabytes and blocks that are not loaded cost nothing.
+The language-model head is loaded on request, to generate. On a CPU the safetensors stay mapped from disk, so
+loading costs a few megabytes and blocks that are not loaded cost nothing.
 """
 
 import json
