@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from splinelens.apps.evaluation import evaluate as evaluate
     from splinelens.apps.export import export as export
     from splinelens.apps.group import DetectorGroup as DetectorGroup
+    from splinelens.apps.guard import Guard as Guard
     from splinelens.apps.inspection import inspect as inspect
     from splinelens.apps.pipelines import make_detector_pipeline as make_detector_pipeline
     from splinelens.apps.training import train as train
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from splinelens.features.table import FeatureTable as FeatureTable
     from splinelens.features.token_report import read_tokens as read_tokens
     from splinelens.features.transformer import GeometryFeatures as GeometryFeatures
+    from splinelens.generate.sample import Sampling as Sampling
+    from splinelens.generate.sample import Writer as Writer
     from splinelens.layers import watch as watch
     from splinelens.models import LoadedModel as LoadedModel
     from splinelens.models import load_model as load_model
@@ -49,10 +52,13 @@ _MODULES = {
     "FeatureSpec": "features.spec",
     "FeatureTable": "features.table",
     "GeometryFeatures": "features.transformer",
+    "Guard": "apps.guard",
     "LoadedModel": "models",
+    "Sampling": "generate.sample",
     "Stream": "features.stream",
     "Texts": "texts",
     "TokenDetail": "features.look",
+    "Writer": "generate.sample",
     "adapt": "apps.adaptation",
     "evaluate": "apps.evaluation",
     "export": "apps.export",

@@ -46,9 +46,10 @@ from splinelens.files import (
     results_folder,
     write_text,
 )
+from splinelens.generate.critics import Finding
 from splinelens.models import Fingerprint, LoadedModel
 from splinelens.report.scores import SentenceScore, Span, TextScore, check_ending, check_kept, write_scores
-from splinelens.report.spans import merged, sentence_bounds
+from splinelens.report.spans import FEW, LEAST, merged, sentence_bounds
 from splinelens.texts import Texts
 from splinelens.texts.row_groups import RowGroups
 from splinelens.tokens import Long
@@ -375,6 +376,36 @@ class Detector:
             texts_of_chunk = [text or "" for text in rows[first : first + len(chunk)]]
             yield from detector._by_sentence(chunk, texts_of_chunk, fpr, threshold, advance)
             advance.finish(len(chunk), sum(map(len, texts_of_chunk)))
+
+    @property
+    def name(self) -> str:
+        """Its name as a critic."""
+        return self.artifact.name
+
+    @property
+    def hard(self) -> bool:
+        """As a critic a text must pass it; see ``generate.critics``."""
+        return True
+
+    def check(self, text: str, context: str = "") -> Finding:
+        """As a critic: a text passes if no label fires at the threshold for 5 % false positives.
+
+        Args:
+            text: The text.
+            context: Not read: the detector was fitted on texts by themselves.
+
+        Returns:
+            The score is 1 minus that of the text; the spans are the words that raise it most.
+        """
+        (record,) = self.score([text], explain=not self.artifact.inseparable)
+        if record.verdict == UNDETERMINED or record.score is None:
+            return Finding("undetermined", None, f"{self.name} cannot judge it: it {record.reason}")
+        score = 1 - record.score
+        if record.verdict == self.artifact.negative:
+            return Finding("pass", score)
+        raising = sorted(record.words or (), key=lambda word: -word.contribution)[:FEW]
+        spans = tuple((word.begin, word.end) for word in raising if word.contribution >= LEAST)
+        return Finding("fail", score, f"it reads as {record.verdict}; say it in another way", spans)
 
     def judge(
         self, features: TextFeatures, text: str | None, *, explain: bool | str = False, fpr: float = 0.05

@@ -77,6 +77,25 @@ class GuardedReply:
     flagged: tuple[SentenceScore, ...]
 
 
+@dataclass(frozen=True)
+class TurnScore:
+    """The scores of one message of a conversation.
+
+    Attributes:
+        role: Who wrote it.
+        score: Of its tokens; None without a token.
+        verdict: On it.
+        running_score: Of the tokens of all messages of this role so far.
+        running_verdict: On these.
+    """
+
+    role: str
+    score: float | None
+    verdict: str
+    running_score: float | None
+    running_verdict: str
+
+
 class Guard:
     """Writes replies, or watches texts that others write, and releases only what a detector clears.
 
@@ -206,6 +225,64 @@ class Guard:
         """As ``generate``, an event for each token; the last one has ``ended``."""
         return self._events(prompt, sampling, self._new_watch())
 
+    def score(self, messages: Sequence[Message]) -> list[TurnScore]:
+        """Score the messages of a conversation, each by itself and with those of its role before it.
+
+        In the own pass each message is read in the context of all before it; of these tokens, and of those of
+        the chat template, none is pooled. A detector beside the writer reads each message by itself.
+
+        Raises:
+            BadTexts: A message lacks its role or content, or the conversation exceeds the model's window.
+        """
+        scores = self._in_context(messages) if self.own_pass else self._by_themselves(messages)
+        return [
+            TurnScore(message["role"], _highest(one), self.verdict(one), _highest(all_), self.verdict(all_))
+            for message, (one, all_) in zip(messages, scores, strict=True)
+        ]
+
+    def verdict(self, scores: np.ndarray | None) -> str:
+        """The verdict on (label,) scores; ``undetermined`` without any."""
+        if scores is None:
+            return UNDETERMINED
+        fired = self.artifact.fired(scores, self.limits.tolist())
+        return self.artifact.labels[fired[0]] if fired else self.artifact.negative
+
+    def _in_context(
+        self, messages: Sequence[Message]
+    ) -> Iterator[tuple[np.ndarray | None, np.ndarray | None]]:
+        """Scores of each message and of all of its role so far, from one pass over the conversation."""
+        assert self.writer is not None
+        assert self.writer.reader is not None
+        ids, places = self.writer.turns(messages)
+        layout, stats = self.writer.reader.layout, self.writer.token_stats(ids)
+        running: dict[str, tuple[TextStats, int]] = {}
+        for message, (begin, end) in zip(messages, places, strict=True):
+            role, one = message["role"], None
+            if begin < end:
+                state, count = layout.pool(stats.text(0, begin, end)), end - begin
+                one = _known(self.artifact, layout.values(state, [count]), count)
+                if role in running:
+                    earlier, before = running[role]
+                    state, count = earlier.merge(state), before + count
+                running[role] = state, count
+            together = None
+            if role in running:
+                state, count = running[role]
+                together = _known(self.artifact, layout.values(state, [count]), count)
+            yield one, together
+
+    def _by_themselves(
+        self, messages: Sequence[Message]
+    ) -> Iterator[tuple[np.ndarray | None, np.ndarray | None]]:
+        """Scores of each message and of all of its role so far, read as texts."""
+        assert self._beside is not None
+        running: dict[str, str] = {}
+        for message in messages:
+            role, content = message["role"], message["content"]
+            running[role] = f"{running[role]}\n{content}" if role in running else content
+            scores, _, _ = self._beside[0].label_scores([content, running[role]])
+            yield tuple(row if np.isfinite(row).all() else None for row in scores)
+
     def watch(self) -> "Watch":
         """A watch over one text that somebody else writes.
 
@@ -331,7 +408,7 @@ class Watch:
             self._ends.append(len(self.text))
         self._judge.add(self.text, begin, stats)
         scores = self._judge.whole()
-        self.scores.append(None if scores is None else float(scores.max()))
+        self.scores.append(_highest(scores))
         fires = scores is not None and bool((scores >= self._guard.limits).any())
         self._over = self._over + 1 if fires else 0
         released = self._release(fires, scores is None, final=ended is not None)
@@ -339,7 +416,7 @@ class Watch:
             ended = "blocked"
             released = self._guard.replacement if self._guard.action == "replace" else ""
         self._ended = ended is not None
-        return GuardEvent(released, self.scores[-1], self._verdict(scores), ended)
+        return GuardEvent(released, self.scores[-1], self._guard.verdict(scores), ended)
 
     def write_again(self) -> None:
         """Take back what was not released."""
@@ -401,13 +478,6 @@ class Watch:
                     return False
             self._cleared = bounds[index + 1][0] if index + 1 < len(bounds) else end
         return cleared
-
-    def _verdict(self, scores: np.ndarray | None) -> str:
-        artifact = self._guard.artifact
-        if scores is None:
-            return UNDETERMINED
-        fired = artifact.fired(scores, self._guard.limits.tolist())
-        return artifact.labels[fired[0]] if fired else artifact.negative
 
 
 class _PassJudge:
@@ -481,6 +551,10 @@ class _TextJudge:
 
     def keep(self, tokens: int) -> None:
         """Nothing to take back: the next text is compared with the last."""
+
+
+def _highest(scores: np.ndarray | None) -> float | None:
+    return None if scores is None else float(scores.max())
 
 
 def _known(artifact: Artifact, values: np.ndarray, tokens: int) -> np.ndarray | None:

@@ -21,6 +21,7 @@ from splinelens.cli import (
     evaluate,
     export,
     extract,
+    generate,
     inspect,
     models,
     score,
@@ -82,6 +83,7 @@ _add(app, "adapt", adapt.adapt)
 _add(app, "calibrate", calibrate.calibrate)
 _add(app, "export", export.export)
 _add(app, "inspect", inspect.inspect)
+_add(app, "generate", generate.generate)
 _add(app, "serve", serve.serve)
 _add(app, "status", status.status)
 _add(_models, "list", models.list_)

@@ -184,7 +184,7 @@ class Writer:
             BadModel: Messages for a model that has no chat template.
         """
         tokenizer = self.loaded.tokenizer
-        ids = tuple(tokenizer(prompt)["input_ids"]) if isinstance(prompt, str) else self._chat(prompt)
+        ids = tuple(tokenizer(prompt)["input_ids"]) if isinstance(prompt, str) else self.turns(prompt)[0]
         if not ids:
             raise BadTexts("the prompt is empty; give a text, or messages")
         return ids
@@ -200,7 +200,8 @@ class Writer:
         """The tokens between the last message and the reply; none without a chat template."""
         if not self.loaded.tokenizer.chat_template:
             return ()
-        return self._chat([{"role": "user", "content": ""}], opening=True)
+        ids, ((_, end),) = self.turns([{"role": "user", "content": "a"}])
+        return ids[end:]
 
     def write(
         self, prompt: str | Sequence[Message], sampling: Sampling | None = None, *, replies: int = 1
@@ -336,30 +337,44 @@ class Writer:
             )
         return logits.cpu()
 
-    def _chat(self, messages: Sequence[Message], *, opening: bool = False) -> tuple[int, ...]:
-        """The tokens of messages, or only those after the last; special tokens are the template's only."""
+    def turns(self, messages: Sequence[Message]) -> tuple[tuple[int, ...], list[tuple[int, int]]]:
+        """The tokens of messages in the chat template, up to where a reply begins, and where each content is.
+
+        Raises:
+            BadTexts: As in ``ids``.
+            BadModel: As in ``ids``.
+        """
         tokenizer = self.loaded.tokenizer
         if not getattr(tokenizer, "chat_template", None):
             raise BadModel(f"{self.loaded.name} has no chat template; give the prompt as one text")
-        contents, slots = [], []
+        slots = []
         for number, message in enumerate(messages):
             if not isinstance(message.get("role"), str) or not isinstance(message.get("content"), str):
                 raise BadTexts(f"message {number} needs a role and a content, both text")
-            contents.append(message["content"])
             slots.append({**message, "content": f"\ue000{number}\ue001"})
         if not slots:
-            return ()
-        rendered = tokenizer.apply_chat_template(slots, tokenize=False, add_generation_prompt=True)
+            return (), []
+        try:
+            rendered = tokenizer.apply_chat_template(slots, tokenize=False, add_generation_prompt=True)
+        except Exception as error:  # a template refuses roles in its own ways
+            raise BadTexts(
+                f"the chat template of {self.loaded.name} refuses the messages: {error}"
+            ) from error
         ids: list[int] = []
-        parts = _SLOT.split(rendered)  # template, number, template, number ... template
-        for index, part in enumerate(parts[-1:] if opening else parts):
+        places = {}
+        for index, part in enumerate(
+            _SLOT.split(rendered)
+        ):  # template, number, template, number ... template
+            begin = len(ids)
+            text = messages[int(part)]["content"] if index % 2 else part
+            ids += tokenizer(text, add_special_tokens=False, split_special_tokens=bool(index % 2))[
+                "input_ids"
+            ]
             if index % 2:
-                ids += tokenizer(contents[int(part)], add_special_tokens=False, split_special_tokens=True)[
-                    "input_ids"
-                ]
-            elif part:
-                ids += tokenizer(part, add_special_tokens=False)["input_ids"]
-        return tuple(ids)
+                places[int(part)] = begin, len(ids)
+        if len(places) < len(slots):
+            raise BadTexts(f"the chat template of {self.loaded.name} leaves out one of the messages")
+        return tuple(ids), [places[number] for number in range(len(slots))]
 
 
 class _Row:

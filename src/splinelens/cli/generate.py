@@ -1,0 +1,146 @@
+"""``splinelens generate``: write a reply under the eyes of a detector, and release what is cleared."""
+
+import json
+import sys
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from splinelens.cli import options
+from splinelens.errors import BadTexts
+from splinelens.texts.sources import read_text
+
+
+class Release(StrEnum):
+    """When characters are released."""
+
+    sentence = "sentence"
+    all = "all"
+    audit = "audit"
+
+
+class Action(StrEnum):
+    """What follows a sentence that is not cleared."""
+
+    stop = "stop"
+    replace = "replace"
+    retry = "retry"
+
+
+def generate(
+    prompt: Annotated[
+        str | None, typer.Argument(metavar="PROMPT|-", help="Message of a user; - reads it from stdin.")
+    ] = None,
+    messages: Annotated[
+        Path | None,
+        typer.Option(
+            "--messages", help='A conversation as JSON: [{"role": "user", "content": "..."}].', metavar="FILE"
+        ),
+    ] = None,
+    model: options.Model = "smollm2-135m",
+    detector: Annotated[
+        str, typer.Option("--detector", "-d", help="A shipped detector or a folder.", metavar="NAME")
+    ] = "replies",
+    release: Annotated[
+        Release,
+        typer.Option(
+            "--release",
+            help="sentence holds a sentence back until it is cleared, all the whole reply; audit holds "
+            "nothing back and reports.",
+        ),
+    ] = Release.sentence,
+    action: Annotated[
+        Action,
+        typer.Option(
+            "--action",
+            help="What follows a sentence that is not cleared: stop, replace it and stop, or retry from "
+            "there with another seed.",
+        ),
+    ] = Action.stop,
+    fpr: Annotated[
+        float,
+        typer.Option("--fpr", help="False-positive rate of one text: 0.001, 0.01 or 0.05.", metavar="RATE"),
+    ] = 0.05,
+    threshold: Annotated[
+        float | None,
+        typer.Option("--threshold", help="A score in place of --fpr.", metavar="SCORE", min=0, max=1),
+    ] = None,
+    max_tokens: Annotated[
+        int, typer.Option("--max-tokens", help="Most tokens of the reply.", metavar="N", min=1)
+    ] = 200,
+    temperature: Annotated[
+        float,
+        typer.Option("--temperature", help="0 takes the most likely token.", metavar="T", min=0, max=100),
+    ] = 0.0,
+    top_p: Annotated[
+        float,
+        typer.Option(
+            "--top-p", help="Choose among the tokens that together have this probability.", metavar="P"
+        ),
+    ] = 1.0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the choices.", metavar="N", min=0)] = 0,
+    device: options.Device = None,
+    dtype: options.Dtype = "float32",
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Write a reply, guarded by a detector that reads the model's own pass.
+
+    The default detector, replies, judges the statistics of the pass that writes: no second model runs. It
+    was fitted on replies of smollm2-135m; for another model train one whose prompt ends as its conversations
+    do, or name another detector, which then runs beside the model. Released text goes to stdout as it is
+    written, the verdict to stderr. With --json a line for each token, the last with how the reply ended.
+
+    Examples:
+      splinelens generate "Name a river in France."
+      splinelens generate "Tell me a story." --temperature 0.8 --seed 7 --action retry
+      splinelens generate --messages conversation.json --release audit --json
+    """
+    if (prompt is None) == (messages is None):
+        raise typer.BadParameter("give either a prompt (- is stdin) or --messages", param_hint="PROMPT")
+    if action == Action.retry and temperature == 0 and release != Release.audit:
+        raise typer.BadParameter("a retry needs a --temperature above 0", param_hint="--action")
+    said = _messages(messages) if messages else read_text("-", "utf-8") if prompt == "-" else prompt
+    assert said is not None
+
+    from splinelens.apps.guard import Guard
+    from splinelens.generate.sample import Sampling
+
+    sampling = Sampling(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
+    guard = Guard(
+        detector,
+        model,
+        release=release.value,
+        action=action.value,
+        fpr=fpr,
+        threshold=threshold,
+        device=device,
+        dtype=dtype,
+    )
+    if not (guard.own_pass or quiet):
+        typer.echo(f"{guard.artifact.name} reads the reply beside {model}", err=True)
+    for event in guard.stream(said, sampling):
+        print(
+            json.dumps(asdict(event), ensure_ascii=False) if as_json else event.text,
+            end="\n" if as_json else "",
+        )
+        sys.stdout.flush()
+    if not as_json:
+        print()
+    if not quiet:
+        score = "no score" if event.score is None else f"{event.score:.3f}"
+        typer.echo(f"{event.verdict} {score}, ended: {event.ended}", err=True)
+
+
+def _messages(path: Path) -> list[dict[str, str]]:
+    """The messages of a file; what they hold is checked by the writer."""
+    try:
+        found = json.loads(read_text(str(path), "utf-8"))
+    except json.JSONDecodeError as error:
+        raise BadTexts(f"{path} is no JSON: {error}") from error
+    if not isinstance(found, list) or not all(isinstance(message, dict) for message in found):
+        raise BadTexts(f'{path} is no list of messages, such as [{{"role": "user", "content": "..."}}]')
+    return found
