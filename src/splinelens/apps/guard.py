@@ -281,7 +281,8 @@ class Guard:
             role, content = message["role"], message["content"]
             running[role] = f"{running[role]}\n{content}" if role in running else content
             scores, _, _ = self._beside[0].label_scores([content, running[role]])
-            yield tuple(row if np.isfinite(row).all() else None for row in scores)
+            one, together = (row if np.isfinite(row).all() else None for row in scores)
+            yield one, together
 
     def watch(self) -> "Watch":
         """A watch over one text that somebody else writes.
@@ -527,7 +528,8 @@ class _TextJudge:
 
     def __init__(self, artifact: Artifact, detector: Detector, stream: Stream):
         self._artifact, self._detector, self._stream = artifact, detector, stream
-        self._text, self._whole = "", None
+        self._text = ""
+        self._whole: np.ndarray | None = None
 
     def add(self, text: str, begin: int, stats: TextStats | None) -> None:
         """Read a text that has become longer."""

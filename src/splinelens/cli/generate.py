@@ -3,31 +3,14 @@
 import json
 import sys
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from splinelens.cli import options
 from splinelens.errors import BadTexts
 from splinelens.texts.sources import read_text
-
-
-class Release(StrEnum):
-    """When characters are released."""
-
-    sentence = "sentence"
-    all = "all"
-    audit = "audit"
-
-
-class Action(StrEnum):
-    """What follows a sentence that is not cleared."""
-
-    stop = "stop"
-    replace = "replace"
-    retry = "retry"
 
 
 def generate(
@@ -45,21 +28,21 @@ def generate(
         str, typer.Option("--detector", "-d", help="A shipped detector or a folder.", metavar="NAME")
     ] = "replies",
     release: Annotated[
-        Release,
+        Literal["sentence", "all", "audit"],
         typer.Option(
             "--release",
             help="sentence holds a sentence back until it is cleared, all the whole reply; audit holds "
             "nothing back and reports.",
         ),
-    ] = Release.sentence,
+    ] = "sentence",
     action: Annotated[
-        Action,
+        Literal["stop", "replace", "retry"],
         typer.Option(
             "--action",
             help="What follows a sentence that is not cleared: stop, replace it and stop, or retry from "
             "there with another seed.",
         ),
-    ] = Action.stop,
+    ] = "stop",
     fpr: Annotated[
         float,
         typer.Option("--fpr", help="False-positive rate of one text: 0.001, 0.01 or 0.05.", metavar="RATE"),
@@ -101,7 +84,7 @@ def generate(
     """
     if (prompt is None) == (messages is None):
         raise typer.BadParameter("give either a prompt (- is stdin) or --messages", param_hint="PROMPT")
-    if action == Action.retry and temperature == 0 and release != Release.audit:
+    if action == "retry" and temperature == 0 and release != "audit":
         raise typer.BadParameter("a retry needs a --temperature above 0", param_hint="--action")
     said = _messages(messages) if messages else read_text("-", "utf-8") if prompt == "-" else prompt
     assert said is not None
@@ -113,8 +96,8 @@ def generate(
     guard = Guard(
         detector,
         model,
-        release=release.value,
-        action=action.value,
+        release=release,
+        action=action,
         fpr=fpr,
         threshold=threshold,
         device=device,

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from typing import Any, Literal
 
@@ -17,13 +18,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splinelens.engines.torch import TextStats, positions_of, run_tokens
+from splinelens.engines.torch import TextStats, TokenStats, positions_of, run_tokens
 from splinelens.errors import BadFeatures, BadModel, BadTexts
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.geometry.directions import Directions
 from splinelens.models import LoadedModel, load_model
 from splinelens.models.load import require_unset
+from splinelens.tokens import TokenBatch, Window
 
 Ended = Literal["stop", "length"]
 
@@ -71,7 +73,7 @@ class Sampling:
             ("top_p", 0 < self.top_p <= 1, "a number above 0, up to 1"),
             ("top_k", self.top_k >= 0, "a whole number of at least 0"),
             ("repetition_penalty", self.repetition_penalty > 0, "a number above 0"),
-            ("stop", not isinstance(self.stop, str) and all(self.stop), "strings that are not empty"),
+            ("stop", all(self.stop), "strings that are not empty"),
         ):
             if not valid:
                 raise BadFeatures(f"{name}={getattr(self, name)!r}: give {rule}")
@@ -157,12 +159,11 @@ class Writer:
             BadFeatures: Features that the model does not have.
             BadModel: The model cannot be loaded, or was loaded without its head.
         """
-        options = {"revision": revision, "device": device, "dtype": dtype}
         if isinstance(model, LoadedModel):
-            require_unset("load_model: the model", **options)
+            require_unset("load_model: the model", revision=revision, device=device, dtype=dtype)
             self.loaded = model
         else:
-            self.loaded = load_model(model, head=True, **options)
+            self.loaded = load_model(model, head=True, revision=revision, device=device, dtype=dtype)
         if self.loaded.causal is None:
             raise BadModel(
                 f"{self.loaded.name} is loaded without its language-model head: load_model(..., head=True)"
@@ -229,8 +230,8 @@ class Writer:
                 texts[row] += step.pieces[row]
                 ended[row] = step.ended[row] or ended[row]
         return [
-            Reply(*reply, len(ids), row)
-            for *reply, row in zip(texts, map(tuple, written), ended, values, strict=True)
+            Reply(texts[row], tuple(written[row]), ended[row], len(ids), values[row])
+            for row in range(replies)
         ]
 
     def steps(
@@ -274,16 +275,33 @@ class Writer:
                 place = len(prompt) + count - 1
                 stats, logits = self._run([[token] for token in chosen], place, cache)
                 state = stats if state is None or stats is None else state.merge(stats)
-            lengths, pooled = [len(row.ids) for row in rows], state
+            lengths = [len(row.ids) for row in rows]
             yield Step(
                 tuple(ids),
                 tuple(pieces),
                 tuple(row.ended for row in rows),
                 stats,
-                lambda pooled=pooled, lengths=lengths: self._values(pooled, lengths),
+                partial(self._values, state, lengths),
             )
             if all(row.ended for row in rows):
                 return
+
+    def token_stats(self, ids: Sequence[int]) -> TokenStats:
+        """Statistics of every token of a sequence, (1, token), from one pass without the head.
+
+        Raises:
+            BadFeatures: The writer has no ``spec``.
+            BadTexts: The tokens exceed the model's window.
+        """
+        if self.reader is None:
+            raise BadFeatures("this writer reads no features: give it a spec")
+        limit = self._positions.exceeded(len(ids), self.loaded.name)
+        if limit is not None:
+            raise BadTexts(f"{len(ids):,} tokens exceed {limit}")
+        row, positions = np.array([ids]), np.arange(len(ids))[None]
+        window = Window(0, 0, 0, len(ids))
+        batch = TokenBatch(row, row >= 0, positions, ((0, len(ids)),), (window,), "right")
+        return self.reader.torch_engine.token_stats(batch)
 
     def _run(
         self,

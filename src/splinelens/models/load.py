@@ -191,12 +191,19 @@ def load_up_to(
         BadFeatures: A layer that does not exist.
         BadModel: The model cannot be loaded, or an option of loading is given for a loaded one.
     """
-    options = {"revision": revision, "device": device, "dtype": dtype}
     if isinstance(model, LoadedModel):
+        options = {"revision": revision, "device": device, "dtype": dtype}
         require_unset("load_model: the model", **options, trust_remote_code=trust_remote_code or None)
         return model
     depth = None if layers is None else max(layers, default=0) + 1
-    return load_model(model, n_layers=depth, **options, trust_remote_code=trust_remote_code)
+    return load_model(
+        model,
+        n_layers=depth,
+        revision=revision,
+        device=device,
+        dtype=dtype,
+        trust_remote_code=trust_remote_code,
+    )
 
 
 def require_unset(owner: str, /, **options: object) -> None:
