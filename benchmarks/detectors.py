@@ -54,6 +54,11 @@ CONVERSATION = (
     "<|im_start|>user\nWrite a comment.<|im_end|>\n<|im_start|>assistant\n"
 )
 """In the chat template of the default model, up to where a reply begins."""
+REPLY_LIMIT = (
+    "Fitted on comments that were read as replies to one prompt, for splinelens generate and Guard: they judge the pass "
+    "that writes. In other conversations scores move; docs/guard.md has by how much. For texts by themselves toxicity "
+    "and toxicity-fast rank better."
+)
 
 
 @dataclass(frozen=True)
@@ -211,6 +216,8 @@ def with_measurements(detector: Detector, data: EvaluationData) -> Artifact:
         "into account, so the rate of false positives still depends on the length, and one rude sentence in a long "
         "friendly text may stay below the threshold."
     ]
+    if artifact.name == "replies":
+        limits = [REPLY_LIMIT]
     if artifact.task == "binary":
         numbers["flagged"] = [to_jsonable_python(share) for share in false_alarms(detector, data)]
         limits += [forum_by_kind(detector), disguised(detector, texts, part.labels[:, 0])]

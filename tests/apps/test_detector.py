@@ -394,12 +394,12 @@ def test_a_file_of_a_detector_is_refused_with_its_folder(tmp_path):
 def test_unknown_names_get_near_ones():
     with pytest.raises(UnknownDetector, match="no folder 'toxicty'; did you mean toxicity"):
         find_artifact("toxicty")
-    with pytest.raises(UnknownDetector, match="shipped are domain, toxicity, toxicity-fast, types"):
+    with pytest.raises(UnknownDetector, match="shipped are domain, replies, toxicity, toxicity-fast, types"):
         find_artifact("zzz")
 
 
 def test_shipped_detectors_are_whole_small_and_have_cards():
-    assert set(shipped()) == {"domain", "toxicity", "toxicity-fast", "types"}
+    assert set(shipped()) == {"domain", "replies", "toxicity", "toxicity-fast", "types"}
     for name, folder in shipped().items():
         artifact = find_artifact(name)
         assert artifact.name == name

@@ -28,7 +28,7 @@ def _directions(name):
 
 def test_there_is_a_recipe_for_each_shipped_detector():
     assert set(RECIPES) == set(shipped())
-    assert [name for name, recipe in RECIPES.items() if isinstance(recipe, Recipe)] == ["domain"]
+    assert [name for name, recipe in RECIPES.items() if isinstance(recipe, Recipe)] == ["domain", "replies"]
 
 
 @pytest.mark.parametrize("name", RECIPES)

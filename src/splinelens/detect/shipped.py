@@ -11,6 +11,7 @@ from splinelens.errors import UnknownDetector
 
 PURPOSES = {
     "domain": "what a document is, such as patent, court or code; needs 30 tokens",
+    "replies": "open insults in replies of smollm2-135m, from the pass that writes them",
     "toxicity": "insults and quiet hostility; misses half of contempt, threats and sarcasm",
     "toxicity-fast": "open insults, several times faster; misses contempt, threats and sarcasm",
     "types": "six kinds of toxicity side by side; knows few threats and attacks on identity",
@@ -23,7 +24,7 @@ def shipped() -> dict[str, Path]:
 
     Example:
         >>> sorted(shipped())
-        ['domain', 'toxicity', 'toxicity-fast', 'types']
+        ['domain', 'replies', 'toxicity', 'toxicity-fast', 'types']
     """
     folder = Path(str(files("splinelens"))) / "detectors"
     return {path.parent.name: path.parent for path in sorted(folder.glob("*/detector.json"))}
