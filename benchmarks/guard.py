@@ -80,17 +80,22 @@ def cost(args: argparse.Namespace) -> Json:
             if turn:
                 seconds[name].append((time.perf_counter() - began) / tokens)
     base = np.array(seconds["generate of transformers"])
-    by_position: Json = {}
-    for name, one in (("plain", None), ("guard", guard)):
-        times, began = [], time.perf_counter()
-        sampling = Sampling(max_tokens=1000)
-        steps = guard.stream(messages, sampling) if one else plain.steps(plain.ids(messages), sampling)
-        for _ in steps:
-            times.append(time.perf_counter() - began)
+    sampling = Sampling(max_tokens=1000)
+    taken: dict[str, list[float]] = {"writer": [], "guard": []}
+    both = {"writer": plain.steps(plain.ids(messages), sampling), "guard": guard.stream(messages, sampling)}
+    for _ in range(1000):  # token by token, so that both meet the same noise
+        for name, steps in both.items():
             began = time.perf_counter()
-        by_position[name] = {
-            str(stop): 1000 * float(np.median(times[stop - 100 : stop])) for stop in (110, 400, 700, 1000)
+            next(steps)
+            taken[name].append(time.perf_counter() - began)
+    windows = {"10 to 110": slice(10, 110), "450 to 550": slice(450, 550), "900 to 1,000": slice(900, 1000)}
+    by_position = {
+        window: {
+            **{name: 1000 * float(np.median(times[part])) for name, times in taken.items()},
+            "ratio": float(np.median(np.array(taken["guard"][part]) / np.array(taken["writer"][part]))),
         }
+        for window, part in windows.items()
+    }
     return {
         "tokens": tokens,
         "ms_per_token": {name: 1000 * float(np.median(values)) for name, values in seconds.items()},
