@@ -83,7 +83,13 @@ ALL = {"jig": 8.0, "raw": 8.0, "clean": 0.5, "pairs": 12.0, **OTHERS}
 def recipes(depth: int) -> tuple[Recipe | Learned, ...]:
     """The recipe of each detector, for a model of so many blocks."""
     every = replace(READINGS["plain64"], features=("spline7",), layers=tuple(range(depth)))
-    replies = FeatureSpec(("margins",), layers=REPLY_LAYERS, prompt=CONVERSATION, max_tokens=256, long="cut")
+    replies = FeatureSpec(
+        ("margins",),
+        layers=tuple(layer for layer in REPLY_LAYERS if layer < depth),
+        prompt=CONVERSATION,
+        max_tokens=256,
+        long="cut",
+    )
     cached = cached_layers(depth)
     fast, middle = cached[:6], cached[-6:]
     toxicity = tuple(Head(Settings(128, middle, epochs=4, seed=seed), ALL, 1 / 3) for seed in range(3))

@@ -93,7 +93,7 @@ def test_the_recorded_command_fits_one_detector_and_measuring_fits_none():
     assert (args.only, args.measure_only, args.dtype) == (["domain"], [], "bfloat16")
     assert parse(["--data", "DIR", "--measure-only", "types"]).measure_only == ["types"]
     args = parse(["--data", "DIR", "--measure-only"])
-    assert (args.only, len(args.measure_only)) == ([], 4)
+    assert (args.only, len(args.measure_only)) == ([], 5)
 
 
 def test_detectors_of_another_model_are_not_written_over_the_shipped_ones(capsys):
