@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from splinelens.features.table import FeatureTable as FeatureTable
     from splinelens.features.token_report import read_tokens as read_tokens
     from splinelens.features.transformer import GeometryFeatures as GeometryFeatures
+    from splinelens.generate.loop import solve as solve
     from splinelens.generate.sample import Sampling as Sampling
     from splinelens.generate.sample import Writer as Writer
     from splinelens.layers import watch as watch
@@ -70,6 +71,7 @@ _MODULES = {
     "read_texts": "texts",
     "read_tokens": "features.token_report",
     "slice_texts": "features.slicing",
+    "solve": "generate.loop",
     "train": "apps.training",
     "watch": "layers",
 }

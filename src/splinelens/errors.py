@@ -19,6 +19,7 @@
     |   |-- WrongModel       the detector was made for another model, prompt or catalogue
     |   |-- NotExplainable   the score does not split into one number per token
     |   `-- BadCalibration   a calibration file is damaged or was fitted to another detector
+    |-- BadCritic            a critic cannot be used, or there is none
     |-- BadCluster           Ray is missing, or its cluster cannot run what it is given
     |-- CannotServe          the server cannot start, or cannot answer a request
     |   |-- Overloaded       too many texts are waiting
@@ -98,6 +99,10 @@ class NotExplainable(BadDetector):
 
 class BadCalibration(BadDetector):
     """A calibration file is damaged, or was fitted to another detector than the one that is used."""
+
+
+class BadCritic(SplinelensError):
+    """A critic cannot be used: its pattern, schema, domain or finding is not valid, or there is no critic."""
 
 
 class BadCluster(SplinelensError):

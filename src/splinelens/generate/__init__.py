@@ -1,1 +1,1 @@
-"""Writing with a language model: samples, critics of what was written, and generate-and-test loops."""
+"""Writing with a language model: replies, critics of what was written, and the loop of both."""
