@@ -1,5 +1,5 @@
 # Every verb sets itself up. Needed: make, a Python >=3.11,<3.14 with venv, and a package index.
-# Choose the Python with `make setup PYTHON=/path/to/python`; pip's own settings (PIP_FIND_LINKS, ...) are honoured.
+# Choose the Python with `make setup PYTHON=/path/to/python`; pip's own settings (PIP_FIND_LINKS, ...) are honored.
 
 VENV  := .venv
 BIN   := $(VENV)/bin

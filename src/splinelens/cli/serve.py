@@ -15,8 +15,7 @@ import typer
 
 from splinelens.cli import options
 from splinelens.errors import CannotServe
-
-KEY_VARIABLE = "SPLINELENS_API_KEY"
+from splinelens.integrations.scoring import KEY_VARIABLE
 
 _log = logging.getLogger("splinelens.serve")
 
