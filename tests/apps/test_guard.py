@@ -178,14 +178,14 @@ def test_what_is_blocked_is_stopped_replaced_or_written_again(guarded):
 def test_a_retry_goes_on_after_what_was_released(guarded, own_pass):
     guard = guarded(threshold=0.5, action="retry", retries=4, own_pass=own_pass)
     attempts = 0
-    for seed in range(4):
+    for seed in range(2):
         sampling = Sampling(max_tokens=30, temperature=1.2, seed=seed)
         reply = guard.generate("go on", sampling)
         assert reply == guard.generate("go on", sampling)
         assert reply.attempts <= 5
         assert len(reply.scores) <= 31
         attempts += reply.attempts
-    assert attempts > 4
+    assert attempts > 2
 
 
 def test_a_guard_that_cannot_be_is_refused(guarded, folder):
