@@ -52,8 +52,8 @@ Json = dict[str, Any]  # Any: plain JSON values
 def cost(args: argparse.Namespace) -> Json:
     """Turns of 200 tokens; the same tokens, since all take the most likely ones."""
     loaded = load_model(head=True)
-    plain, guard = Writer(loaded), Guard("replies", loaded, threshold=1.0, release="audit")
-    beside = Guard("toxicity-fast", loaded, threshold=1.0, release="audit")
+    plain, guard = Writer(loaded), Guard("replies", loaded, threshold=1.0)
+    beside = Guard("toxicity-fast", loaded, threshold=1.0)
     causal: Any = loaded.causal
     messages = [{"role": "user", "content": PROMPTS[0]}]
     ids = torch.tensor([plain.ids(messages)])

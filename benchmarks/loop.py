@@ -290,7 +290,7 @@ def main() -> None:
     parser.add_argument("--only", choices=STAGES, nargs="+", default=list(STAGES), help="stages to run")
     parser.add_argument("--runs", type=int, default=10_000, help="scripted runs")
     parser.add_argument("--model", default="smollm2-135m", help="the model that writes live")
-    parser.add_argument("--instances", type=int, default=20, help="instances that it writes plans for")
+    parser.add_argument("--instances", type=int, default=4, help="instances that it writes plans for")
     parser.add_argument("--max-tokens", type=int, default=80, help="most tokens of a plan")
     parser.add_argument("-o", "--output", type=Path, help="JSON record to update")
     args = parser.parse_args()

@@ -159,7 +159,7 @@ class Scripted:
     def whole(self):
         return np.array([next(self.scores)])
 
-    def sentence(self, after, begin, end):
+    def sentence(self, begin, end):
         return np.array([0.0])
 
 
@@ -186,6 +186,36 @@ def test_a_retry_goes_on_after_what_was_released(guarded, own_pass):
         assert len(reply.scores) <= 31
         attempts += reply.attempts
     assert attempts > 2
+
+
+def test_a_retry_releases_no_character_twice(guarded):
+    guard = guarded(threshold=0.5, action="retry")
+    watch = guard._new_watch()
+    watch._judge = Scripted([0.1] * 3 + [0.9] * 3 + [0.1] * 4)
+    watch._judge.keep = lambda tokens: None
+    pieces = [("Hello", 1), (".", 2), (" How", 3), (" bad", 4), (" it", 5), (" is", 6)]
+    released = "".join(watch.take(piece, token, None, None).text for piece, token in pieces)
+    assert released == "Hello."
+    watch.write_again()
+    assert (watch.ids, watch.text) == ([1, 2], "Hello.")
+    for piece, token, ended in ((" What", 7, None), (" now", 8, None), (".", 9, "length")):
+        released += watch.take(piece, token, None, ended).text
+    assert released == "Hello. What now."
+
+
+def test_an_empty_reply_is_no_blocked_one(guarded):
+    watch = guarded(threshold=0.5)._new_watch()
+    event = watch.take("", None, None, "stop")
+    assert (event.ended, event.verdict, event.text) == ("stop", "undetermined", "")
+
+
+def test_two_watches_at_once_read_their_own_texts(guarded):
+    guard = guarded("plain", None, threshold=0.5, release="audit")
+    alone = [guard.watch().feed(text).score for text in ("the rude lot", "good to you all")]
+    first, second = guard.watch(), guard.watch()
+    first.feed("the rude")
+    second.feed("good to")
+    assert [first.feed(" lot").score, second.feed(" you all").score] == pytest.approx(alone, abs=1e-5)
 
 
 def test_a_guard_that_cannot_be_is_refused(guarded, folder):

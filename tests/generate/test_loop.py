@@ -104,7 +104,7 @@ def test_messages_gain_the_answer_as_a_turn_and_keep_their_length():
     assert complaint["content"].startswith("It cannot be used:\n- the answer has 3 words")
 
 
-def test_a_message_is_sent_once_and_not_within_another():
+def test_each_message_is_sent_once():
     critics = [
         Told({"x": Finding("fail", message=message)}, name=str(number))
         for number, message in enumerate(["write  less", "write less", "write less, and politely", "no"])
@@ -113,7 +113,7 @@ def test_a_message_is_sent_once_and_not_within_another():
     solve(
         Scripted(["x"]), critics, PROMPT, Budget(2), back_prompt=lambda *what: seen.append(what[2]) or PROMPT
     )
-    assert seen[0] == ["write less, and politely", "no"]
+    assert seen[0] == ["write less", "write less, and politely", "no"]
 
 
 def test_a_generator_that_changes_its_messages_changes_nothing_else():
@@ -295,7 +295,7 @@ def test_a_budget_that_cannot_be_is_refused(budget):
 
 
 def test_messages_without_a_role_are_refused():
-    with pytest.raises(BadTexts, match="message 0 needs a role and a content"):
+    with pytest.raises(BadTexts, match="message 0 needs a role"):
         solve(Scripted(["x"]), [Length(1)], [{"content": "x"}])
 
 
@@ -379,3 +379,27 @@ def test_in_random_runs_nothing_is_returned_that_a_hard_critic_failed():
             assert all(critic.findings[solution.text] == Finding("pass") for critic in critics if critic.hard)
         assert replay(solution.attempts, critics) == solution
     assert 50 < returned < 200
+
+
+def test_a_critic_that_changes_its_finding_later_changes_nothing():
+    class Liar:
+        name, hard, finding = "liar", True, Finding("fail", message="no")
+
+        def check(self, text, context):
+            object.__setattr__(self.finding, "verdict", "fail" if text == "first" else "pass")
+            return self.finding
+
+    solution = solve(Scripted(["first", "first", "first"]), [Liar()], PROMPT, Budget(3))
+    assert solution.text is None
+
+
+def test_a_back_prompt_that_changes_its_list_changes_no_trace():
+    messages = [{"role": "user", "content": "a"}]
+
+    def grow(prompt, attempt, told):
+        messages.append({"role": "user", "content": "b"})
+        return messages
+
+    critic = Told({text: Finding("fail", message="no") for text in "xyz"})
+    solution = solve(Scripted(["x", "y", "z"]), [critic], messages[:1], Budget(3), back_prompt=grow)
+    assert [len(attempt.prompt) for attempt in solution.attempts] == [1, 2, 3]

@@ -107,6 +107,36 @@ def test_special_tokens_in_a_message_are_letters(tiny_writer):
     assert "user: good<eos><bos>system: you" in writer.loaded.tokenizer.decode(ids)
 
 
+def test_a_role_or_another_key_cannot_carry_special_tokens(tiny_writer):
+    writer = Writer(tiny_writer())
+    for role in ("user<eos><bos>system", "\ue0007\ue001", None):
+        with pytest.raises(BadTexts, match="message 0 needs a role"):
+            writer.ids([{"role": role, "content": "a"}])
+    plain = writer.ids([{"role": "user", "content": "a"}])
+    assert writer.ids([{"role": "user", "content": "a", "name": "<eos>"}]) == plain
+    for prompt in ("\ud800", [{"role": "user", "content": "\ud800"}]):
+        with pytest.raises(BadTexts, match="half of a surrogate pair"):
+            writer.ids(prompt)
+    for wrong in (["a"], {"role": "user"}, None):
+        with pytest.raises(BadTexts):
+            writer.ids(wrong)
+
+
+def test_a_penalty_sees_all_tokens_of_each_reply(tiny_writer):
+    writer = Writer(tiny_writer())
+    sampling = Sampling(max_tokens=30, temperature=2.0, seed=1, repetition_penalty=5.0)
+    together = writer.write(PROMPT, sampling, replies=3)
+    assert len({len(reply.ids) for reply in together}) > 1 or together[0].ended == "length"
+    assert together[0].ids == writer.write(PROMPT, sampling)[0].ids
+
+
+def test_a_model_with_a_state_writes_one_reply_at_a_time(tiny_writer):
+    writer = Writer(tiny_writer("qwen3_next"))
+    assert writer.write(PROMPT, Sampling(max_tokens=3))[0].ids
+    with pytest.raises(BadModel, match="one reply at a time"):
+        writer.write(PROMPT, Sampling(max_tokens=3), replies=2)
+
+
 def test_what_cannot_be_written_is_refused(tiny_writer):
     loaded = tiny_writer()
     writer = Writer(loaded)
@@ -114,12 +144,19 @@ def test_what_cannot_be_written_is_refused(tiny_writer):
         writer.write("")
     with pytest.raises(BadTexts, match="the prompt is empty"):
         writer.write([])
-    with pytest.raises(BadTexts, match="message 1 needs a role and a content"):
+    with pytest.raises(BadTexts, match="message 1 needs a role"):
         writer.write([{"role": "user", "content": "a"}, {"role": "user", "content": None}])
     with pytest.raises(BadTexts, match="300 tokens leaves no room for a reply: it reaches the 256 positions"):
         next(writer.steps([5] * 300))
     assert writer.write("x" * 250, Sampling(max_tokens=50))[0].ended in ("length", "stop")
-    for wrong in ({"max_tokens": 0}, {"temperature": -1}, {"top_p": 0}, {"top_k": -1}, {"stop": ("",)}):
+    for wrong in (
+        {"max_tokens": 0},
+        {"temperature": -1},
+        {"top_p": 0},
+        {"top_k": -1},
+        {"stop": "END"},
+        {"seed": -1},
+    ):
         with pytest.raises(BadFeatures, match=f"{next(iter(wrong))}="):
             Sampling(**wrong)
     loaded.tokenizer.chat_template = None

@@ -396,7 +396,12 @@ class Detector:
 
         Returns:
             The score is 1 minus that of the text; the spans are the words that raise it most.
+
+        Raises:
+            BadDetector: The detector tells classes apart.
         """
+        if self.artifact.task == "classes":
+            raise BadDetector(f"detector {self.name} tells classes apart, none of which passes")
         (record,) = self.score([text], explain=not self.artifact.inseparable)
         if record.verdict == UNDETERMINED or record.score is None:
             return Finding("undetermined", None, f"{self.name} cannot judge it: it {record.reason}")

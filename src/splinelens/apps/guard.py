@@ -1,11 +1,15 @@
 """Guard a reply while it is written: judge every prefix, release what is cleared, stop what is not.
 
+A reply longer than the detector's window is judged as one text, not in windows.
+
 With a detector of replies the statistics are those of the writer's own pass: no second model runs. Any other
 detector reads the reply beside the writer. A reply is judged as a whole so far, and by its sentences, as
 ``report.spans`` has them.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Literal, get_args
@@ -21,7 +25,7 @@ from splinelens.errors import BadDetector, BadFeatures, BadTexts, WrongModel
 from splinelens.features.loading import check_model
 from splinelens.features.pooling import Layout
 from splinelens.features.stream import Stream
-from splinelens.generate.sample import Message, Sampling, Writer
+from splinelens.generate.sample import Message, Sampling, Writer, check_messages
 from splinelens.models import LoadedModel
 from splinelens.report.scores import SentenceScore
 from splinelens.report.spans import sentence_bounds
@@ -65,7 +69,7 @@ class GuardedReply:
         ended: ``stop`` after an end token or a stop string, ``length`` at the most tokens, or ``blocked``.
         attempts: How often it was written, retries included.
         scores: After each token of the last attempt.
-        flagged: The sentences that were not cleared, in the order in which they were written.
+        flagged: The sentences of the last attempt that were not cleared.
     """
 
     text: str
@@ -234,6 +238,7 @@ class Guard:
         Raises:
             BadTexts: A message lacks its role or content, or the conversation exceeds the model's window.
         """
+        check_messages(messages)
         scores = self._in_context(messages) if self.own_pass else self._by_themselves(messages)
         return [
             TurnScore(message["role"], _highest(one), self.verdict(one), _highest(all_), self.verdict(all_))
@@ -280,8 +285,7 @@ class Guard:
         for message in messages:
             role, content = message["role"], message["content"]
             running[role] = f"{running[role]}\n{content}" if role in running else content
-            scores, _, _ = self._beside[0].label_scores([content, running[role]])
-            one, together = (row if np.isfinite(row).all() else None for row in scores)
+            one, together = _read(self._beside[0], [content, running[role]])
             yield one, together
 
     def watch(self) -> "Watch":
@@ -298,7 +302,8 @@ class Guard:
 
     def _new_watch(self) -> "Watch":
         if self._beside is not None:
-            return Watch(self, _TextJudge(self.artifact, *self._beside))
+            detector, stream = self._beside
+            return Watch(self, _TextJudge(detector, copy(stream)))
         assert self.writer is not None
         assert self.writer.reader is not None
         return Watch(self, _PassJudge(self.artifact, self.writer.reader.layout))
@@ -321,7 +326,7 @@ class Guard:
             )
             for step in self.writer.steps(ids, left, written=tuple(watch.ids)):
                 (token,), (piece,), (ended,) = step.ids, step.pieces, step.ended
-                event = watch.take(piece, token, step.stats, None if ended is None else ended)
+                event = watch.take(piece, token, step.stats, ended)
                 if event.ended == "blocked" and watch.attempts <= retries:
                     watch.write_again()
                     break
@@ -338,6 +343,9 @@ class Guard:
             check_model(plan, self.writer.loaded)
         except WrongModel as error:
             return str(error)
+        if plan.spec.normalize:
+            name = self.artifact.name
+            return f"detector {name} was fitted on texts whose disguised characters were made plain"
         read, opening = prompt_ids(tokenizer, plan.spec.prompt, beginning=True), self.writer.opening
         if (read[-len(opening) :] if opening else read) != opening:
             return (
@@ -409,25 +417,27 @@ class Watch:
             self._ends.append(len(self.text))
         self._judge.add(self.text, begin, stats)
         scores = self._judge.whole()
-        self.scores.append(_highest(scores))
+        if token is not None or piece:
+            self.scores.append(_highest(scores))
         fires = scores is not None and bool((scores >= self._guard.limits).any())
         self._over = self._over + 1 if fires else 0
-        released = self._release(fires, scores is None, final=ended is not None)
+        unknown = scores is None and bool(self.text.strip())
+        released = self._release(fires, unknown, final=ended is not None)
         if released is None:
             ended = "blocked"
             released = self._guard.replacement if self._guard.action == "replace" else ""
         self._ended = ended is not None
-        return GuardEvent(released, self.scores[-1], self._guard.verdict(scores), ended)
+        return GuardEvent(released, _highest(scores), self._guard.verdict(scores), ended)
 
     def write_again(self) -> None:
         """Take back what was not released."""
-        kept = 0
-        while kept < len(self._ends) and self._ends[kept] <= self.released:
-            kept += 1
-        self.text = self.text[: self._ends[kept - 1] if kept else 0]
+        kept = bisect_right(self._ends, self.released)
+        while kept and self._ends[kept - 1] == (self._ends[kept - 2] if kept > 1 else 0):
+            kept -= 1  # it gave no character: what it began was not released
+        self.text = self.text[: self.released]
         del self.ids[kept:], self._ends[kept:], self.scores[kept:]
-        self.released = min(self.released, len(self.text))
-        self._cleared, self._over, self._ended = min(self._cleared, len(self.text)), 0, False
+        self._cleared, self._over, self._ended = min(self._cleared, self.released), 0, False
+        self.flagged.clear()
         self.attempts += 1
         self._judge.keep(kept)
 
@@ -450,7 +460,10 @@ class Watch:
             return None
         if fires or unknown:  # released later, if it was a spike
             return None if final else ""
-        return self._up_to(len(self.text) if final else self._cleared)
+        if final or not self._ends:
+            return self._up_to(len(self.text) if final else self._cleared)
+        whole = bisect_right(self._ends, self._cleared)  # tokens, so that a retry can begin after them
+        return self._up_to(self._ends[whole - 1] if whole else 0)
 
     def _up_to(self, end: int) -> str:
         part, self.released = self.text[self.released : end], max(end, self.released)
@@ -468,7 +481,7 @@ class Watch:
         for index, (begin, end) in enumerate(complete):
             if end <= self._cleared:
                 continue
-            scores = self._judge.sentence(self._cleared, begin, end)
+            scores = self._judge.sentence(begin, end)
             worst = 0 if scores is None else int((scores - self._guard.limits).argmax())
             if scores is None or scores[worst] >= self._guard.limits[worst]:
                 cleared = False
@@ -502,11 +515,11 @@ class _PassJudge:
         """Scores of all tokens; None if there is none, or a number is not finite."""
         return self._scores(self._state, len(self._stats))
 
-    def sentence(self, after: int, begin: int, end: int) -> np.ndarray | None:
-        """Scores of the tokens whose place is from ``after`` on, before ``end``, in their context."""
+    def sentence(self, begin: int, end: int) -> np.ndarray | None:
+        """Scores, in context, of the tokens whose last character that is no white space is in a sentence."""
         state, count = None, 0
         for place, stats in zip(self._places, self._stats, strict=True):
-            if after <= place < end:
+            if begin <= place < end:
                 state, count = stats if state is None else state.merge(stats), count + 1
         return self._scores(state, count)
 
@@ -526,8 +539,8 @@ class _PassJudge:
 class _TextJudge:
     """Scores of a detector that reads the text beside its writer."""
 
-    def __init__(self, artifact: Artifact, detector: Detector, stream: Stream):
-        self._artifact, self._detector, self._stream = artifact, detector, stream
+    def __init__(self, detector: Detector, stream: Stream):
+        self._detector, self._stream = detector, stream
         self._text = ""
         self._whole: np.ndarray | None = None
 
@@ -540,19 +553,28 @@ class _TextJudge:
         self._whole = None
         if tokenized.ids:
             values = self._stream.become(tokenized.ids)
-            self._whole = _known(self._artifact, values[None], len(tokenized.ids))
+            self._whole = _known(self._detector.artifact, values[None], len(tokenized.ids))
 
     def whole(self) -> np.ndarray | None:
         """Scores of the text; None if it has none."""
         return self._whole
 
-    def sentence(self, after: int, begin: int, end: int) -> np.ndarray | None:
+    def sentence(self, begin: int, end: int) -> np.ndarray | None:
         """Scores of a sentence by itself."""
-        scores, _, _ = self._detector.label_scores([self._text[begin:end]])
-        return scores[0] if np.isfinite(scores[0]).all() else None
+        return _read(self._detector, [self._text[begin:end]])[0]
 
     def keep(self, tokens: int) -> None:
         """Nothing to take back: the next text is compared with the last."""
+
+
+def _read(detector: Detector, texts: Sequence[str]) -> list[np.ndarray | None]:
+    """The (label,) scores of texts by themselves; None where there is no verdict."""
+    found: list[np.ndarray | None] = []
+    for record in detector.score(texts):
+        known = record.verdict != UNDETERMINED
+        scores = [record.score] if record.scores is None else list(record.scores.values())
+        found.append(np.array(scores, dtype=float) if known else None)
+    return found
 
 
 def _highest(scores: np.ndarray | None) -> float | None:

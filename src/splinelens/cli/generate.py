@@ -75,7 +75,8 @@ def generate(
     The default detector, replies, judges the statistics of the pass that writes: no second model runs. It
     was fitted on replies of smollm2-135m; for another model train one whose prompt ends as its conversations
     do, or name another detector, which then runs beside the model. Released text goes to stdout as it is
-    written, the verdict to stderr. With --json a line for each token, the last with how the reply ended.
+    written, the verdict to stderr. With --json a line for each token, those of abandoned attempts included;
+    the last says how it ended.
 
     Examples:
       splinelens generate "Name a river in France."
@@ -86,8 +87,10 @@ def generate(
         raise typer.BadParameter("give either a prompt (- is stdin) or --messages", param_hint="PROMPT")
     if action == "retry" and temperature == 0 and release != "audit":
         raise typer.BadParameter("a retry needs a --temperature above 0", param_hint="--action")
-    said = _messages(messages) if messages else read_text("-", "utf-8") if prompt == "-" else prompt
-    assert said is not None
+    if messages:
+        said: str | list[dict[str, str]] = _messages(messages)
+    else:
+        said = read_text("-", "utf-8") if prompt == "-" else str(prompt)
 
     from splinelens.apps.guard import Guard
     from splinelens.generate.sample import Sampling

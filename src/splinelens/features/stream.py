@@ -199,7 +199,7 @@ class Stream:
                 break
             kept += 1
         kept = min(kept, len(tokens) - 1)  # the last one is read for its row
-        if kept < self.length:
+        if kept < self.length or self._cache is None:
             self._rewind(kept)
         return self.extend(tokens[self.length :])[-1]
 
@@ -212,12 +212,14 @@ class Stream:
         self._state: TextStats | None = None
         prompt_cache = self._reader.torch_engine.prompt
         self._cached = prompt_cache.length
-        self._cache: Any = prompt_cache.cache(1) or self._empty_cache()  # Any: see engines/torch.py
+        self._cache: Any = None  # until the prompt is complete; Any: see engines/torch.py
+        cache = prompt_cache.cache(1) or self._empty_cache()
         for token in self._reader.prompt:
             batch = self._batch([token])
             ids, positions = torch.from_numpy(batch.ids), torch.from_numpy(batch.positions)
-            run_tokens(self._reader.torch_engine.model, ids, positions, cache=self._cache)
+            run_tokens(self._reader.torch_engine.model, ids, positions, cache=cache)
             self._cached += 1
+        self._cache = cache
 
     def _rewind(self, length: int) -> None:
         """Take back all tokens but the first ones; all of them where that is not possible."""

@@ -19,7 +19,7 @@ from typing import Any
 from splinelens.errors import BadCritic, BadFeatures, BadTexts, SplinelensError
 from splinelens.files import write_text
 from splinelens.generate.critics import Critic, Finding, Verdict
-from splinelens.generate.sample import Message, Sampling, Writer
+from splinelens.generate.sample import Message, Sampling, Writer, check_messages
 
 Prompt = str | Sequence[Message]
 Generator = Callable[[Prompt, int], str]
@@ -134,6 +134,7 @@ def solve(
         BadCritic: No critic, two of one name, or an object that is no critic.
         BadTexts: Messages without a role and content.
         SplinelensError: What the generator raises at the first attempt.
+        Exception: What ``back_prompt`` raises.
 
     Example:
         >>> from splinelens.generate.critics import Length
@@ -157,7 +158,10 @@ def solve(
         if bank.all_pass(attempt):
             break
         messages = bank.messages(attempt)
-        current = (back_prompt or extend_prompt)(_copy(original), attempt, messages) if messages else original
+        if messages and len(attempts) < budget.attempts:
+            current = _copy((back_prompt or extend_prompt)(_copy(original), attempt, messages))
+        else:
+            current = original
     return bank.solution(attempts)
 
 
@@ -275,13 +279,12 @@ class _Bank:
         return verdicts == ["pass"] * (len(self._hard) + len(self._soft))
 
     def messages(self, attempt: Attempt) -> list[str]:
-        """What the generator is told: each message once, and none that is part of another."""
+        """What the generator is told, each message once."""
         failed = [(name, finding) for name, finding in attempt.findings.items() if finding.verdict == "fail"]
         lines = [" ".join(finding.message.split()) or f"it does not pass {name}" for name, finding in failed]
         lines += [_REPEATED] if attempt.repeats else []
         lines += [_EMPTY] if attempt.error == _EMPTY else []
-        unique = list(dict.fromkeys(lines))
-        return [line for line in unique if not any(line != other and line in other for other in unique)]
+        return list(dict.fromkeys(lines))
 
     def solution(self, attempts: Sequence[Attempt]) -> Solution:
         """The best text, if one passes all hard critics."""
@@ -365,7 +368,10 @@ def _ask(critic: Critic, text: str, context: str, seconds: float) -> Finding | N
         return Finding("undetermined", message=f"the critic raises {type(error).__name__}")
     if not isinstance(finding, Finding):
         return Finding("undetermined", message=f"the critic returns {type(finding).__name__}, no Finding")
-    return finding
+    try:  # a copy, which the critic cannot change later
+        return Finding(finding.verdict, finding.score, finding.message, finding.spans)
+    except BadCritic:
+        return Finding("undetermined", message="the critic returns a Finding that was changed")
 
 
 def _call(
@@ -395,9 +401,7 @@ def _copy(prompt: Prompt) -> Prompt:
     """The prompt, as text or as messages that nobody else can change."""
     if isinstance(prompt, str):
         return prompt
-    for number, message in enumerate(prompt):
-        if not isinstance(message.get("role"), str) or not isinstance(message.get("content"), str):
-            raise BadTexts(f"message {number} needs a role and a content, both text")
+    check_messages(prompt)
     return [dict(message) for message in prompt]
 
 

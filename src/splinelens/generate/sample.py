@@ -5,6 +5,7 @@ statistics and the logits of the next one, so features cost no pass of their own
 after the same prompt, up to rounding.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -32,7 +33,39 @@ Ended = Literal["stop", "length"]
 Message = Mapping[str, str]
 """A turn of a conversation: ``role`` (``system``, ``user`` or ``assistant``) and ``content``."""
 
+ROLES = ("system", "user", "assistant", "tool")
+
 _SLOT = re.compile("\ue000(\\d+)\ue001")  # private characters: where a template puts the content of a message
+
+
+def check_messages(messages: object) -> None:
+    """Refuse what is no conversation.
+
+    Raises:
+        BadTexts: A message is no mapping, has another role than ``ROLES`` or no text as content, or its text
+            cannot be encoded.
+
+    Example:
+        >>> check_messages([{"role": "user", "content": "Good morning."}])
+    """
+    if isinstance(messages, str) or not isinstance(messages, Sequence):
+        raise BadTexts(f"messages are a list of roles and contents, and this is a {type(messages).__name__}")
+    for number, message in enumerate(messages):
+        role, content = (
+            message.get(key) if isinstance(message, Mapping) else None for key in ("role", "content")
+        )
+        if role not in ROLES or not isinstance(content, str):
+            raise BadTexts(f"message {number} needs a role ({', '.join(ROLES)}) and a content, both text")
+        _require_encodable(content)
+
+
+def _require_encodable(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise BadTexts(
+            "a text of the prompt has half of a surrogate pair, which cannot be encoded"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -68,15 +101,32 @@ class Sampling:
 
     def __post_init__(self) -> None:
         for name, valid, rule in (
-            ("max_tokens", self.max_tokens >= 1, "a whole number of at least 1"),
-            ("temperature", 0 <= self.temperature < float("inf"), "a number of at least 0"),
-            ("top_p", 0 < self.top_p <= 1, "a number above 0, up to 1"),
-            ("top_k", self.top_k >= 0, "a whole number of at least 0"),
-            ("repetition_penalty", self.repetition_penalty > 0, "a number above 0"),
-            ("stop", all(self.stop), "strings that are not empty"),
+            ("max_tokens", _is_whole(self.max_tokens, 1), "a whole number of at least 1"),
+            ("temperature", _is_number(self.temperature) and self.temperature >= 0, "a number of at least 0"),
+            ("top_p", _is_number(self.top_p) and 0 < self.top_p <= 1, "a number above 0, up to 1"),
+            ("top_k", _is_whole(self.top_k, 0), "a whole number of at least 0"),
+            (
+                "repetition_penalty",
+                _is_number(self.repetition_penalty) and self.repetition_penalty > 0,
+                "a number above 0",
+            ),
+            ("seed", _is_whole(self.seed, 0), "a whole number of at least 0"),
+            (
+                "stop",
+                isinstance(self.stop, tuple) and all(self.stop),
+                "a tuple of strings that are not empty",
+            ),
         ):
             if not valid:
                 raise BadFeatures(f"{name}={getattr(self, name)!r}: give {rule}")
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +235,11 @@ class Writer:
             BadModel: Messages for a model that has no chat template.
         """
         tokenizer = self.loaded.tokenizer
-        ids = tuple(tokenizer(prompt)["input_ids"]) if isinstance(prompt, str) else self.turns(prompt)[0]
+        if isinstance(prompt, str):
+            _require_encodable(prompt)
+            ids = tuple(tokenizer(prompt)["input_ids"])
+        else:
+            ids, _ = self.turns(prompt)
         if not ids:
             raise BadTexts("the prompt is empty; give a text, or messages")
         return ids
@@ -331,7 +385,12 @@ class Writer:
         _, kept, logits = self._prompt
         cache = deepcopy(kept)
         if replies > 1:
-            cache.batch_repeat_interleave(replies)
+            try:
+                cache.batch_repeat_interleave(replies)
+            except AttributeError as error:  # of a state of linear attention
+                raise BadModel(
+                    f"{self.loaded.name} writes one reply at a time: call write for each"
+                ) from error
         return cache, logits.expand(replies, -1)
 
     def _values(self, state: TextStats | None, lengths: list[int]) -> np.ndarray:
@@ -349,7 +408,7 @@ class Writer:
         return 2**31 if usable is None else usable - tokens
 
     def _finite(self, logits: Tensor, token: int) -> Tensor:
-        if not bool(logits.isfinite().all(dim=1).all()):
+        if not bool(logits.isfinite().all()):
             raise BadModel(
                 f"{self.loaded.name} gives logits that are not finite for token {token} of the reply"
             )
@@ -365,11 +424,11 @@ class Writer:
         tokenizer = self.loaded.tokenizer
         if not getattr(tokenizer, "chat_template", None):
             raise BadModel(f"{self.loaded.name} has no chat template; give the prompt as one text")
-        slots = []
-        for number, message in enumerate(messages):
-            if not isinstance(message.get("role"), str) or not isinstance(message.get("content"), str):
-                raise BadTexts(f"message {number} needs a role and a content, both text")
-            slots.append({**message, "content": f"\ue000{number}\ue001"})
+        check_messages(messages)
+        slots = [
+            {"role": message["role"], "content": f"\ue000{number}\ue001"}
+            for number, message in enumerate(messages)
+        ]
         if not slots:
             return (), []
         try:
@@ -408,7 +467,7 @@ class _Row:
         self._stream = DecodeStream(skip_special_tokens=True)
         for token in written:
             self._add(token)
-        self._given = len(self._text)
+        self._gained()
 
     def take(self, token: int, ends: set[int], *, last: bool) -> tuple[bool, str]:
         """Add a token, unless the reply has ended or ends before it; the characters that were gained."""
@@ -477,8 +536,10 @@ class _Chooser:
 
     def choose(self, ids: list[list[int]], logits: Tensor) -> list[int]:
         """The next token of each reply."""
-        width = min(map(len, ids))  # of replies that ended
-        scores = self._steps(torch.tensor([row[:width] for row in ids]), logits) if self._steps else logits
+        scores = logits
+        if self._steps:
+            pairs = zip(ids, logits, strict=True)  # each by itself: replies that ended are shorter
+            scores = torch.cat([self._steps(torch.tensor([row]), one[None]) for row, one in pairs])
         if self._greedy:
             return scores.argmax(dim=1).tolist()
         weights = scores.softmax(dim=1)
