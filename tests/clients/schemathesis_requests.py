@@ -15,6 +15,7 @@ command = [
     "--max-examples=100",
     "--seed=1",
     "--workers=2",
+    "--request-timeout=120",
     "--suppress-health-check=all",
     "--no-color",
 ]
