@@ -75,3 +75,19 @@ def test_a_host_that_is_no_name_is_one_line(run):
     for host in ("a..b", f"{'a' * 80}.com"):
         refused = run("serve", "--insecure", "--host", host, code=1).stderr
         assert refused.startswith("Error: cannot listen at port 8000")
+
+
+def test_an_upstream_is_checked_and_printed_without_its_key(run, detector, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPLINELENS_UPSTREAM_KEY", "secret")
+    url = "http://127.0.0.1:1/v1"
+    checked = run("serve", "--check", "--detector", detector, "--upstream", url, "--release", "all")
+    assert json.loads(checked.stdout)["upstream"] == url
+    assert "secret" not in checked.stdout + checked.stderr
+    for wrong in ("127.0.0.1:11434", "ftp://host/v1", "http://", "http://host:99999"):
+        assert "give a URL such as" in run("serve", "--upstream", wrong, code=2).stderr
+    refused = run("serve", "--upstream", "http://user:pass@host/v1", code=2).stderr
+    assert "--upstream-key-file" in refused
+    assert "pass" not in refused
+    (tmp_path / "keys").write_text("one\ntwo\n")
+    several = run("serve", "--upstream", url, "--upstream-key-file", tmp_path / "keys", code=1).stderr
+    assert "has 2 keys" in several

@@ -28,7 +28,7 @@ from splinelens.features.stream import Stream
 from splinelens.generate.sample import Message, Sampling, Writer, check_messages
 from splinelens.models import LoadedModel
 from splinelens.report.scores import SentenceScore
-from splinelens.report.spans import sentence_bounds
+from splinelens.report.spans import complete_sentences
 from splinelens.tokens import prompt_ids
 
 Release = Literal["sentence", "all", "audit"]
@@ -470,17 +470,9 @@ class Watch:
         return part
 
     def _clear(self, *, final: bool) -> bool:
-        """Judge the sentences that became complete: whether all are cleared.
-
-        A sentence is complete when the next one begins: until then a closing quote may follow, or what looks
-        like its end was a decimal point.
-        """
-        bounds = sentence_bounds(self.text)
-        complete = bounds if final else bounds[:-1]
+        """Judge the sentences that became complete: whether all are cleared."""
         cleared = True
-        for index, (begin, end) in enumerate(complete):
-            if end <= self._cleared:
-                continue
+        for begin, end, following in complete_sentences(self.text, self._cleared, final=final):
             scores = self._judge.sentence(begin, end)
             worst = 0 if scores is None else int((scores - self._guard.limits).argmax())
             if scores is None or scores[worst] >= self._guard.limits[worst]:
@@ -490,7 +482,7 @@ class Watch:
                 self.flagged.append(SentenceScore(begin, end, score, float(self._guard.limits[worst]), label))
                 if self._guard.release == "sentence":
                     return False
-            self._cleared = bounds[index + 1][0] if index + 1 < len(bounds) else end
+            self._cleared = following
         return cleared
 
 

@@ -8,8 +8,10 @@ import signal
 import stat
 import sys
 from contextlib import nullcontext
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -17,7 +19,40 @@ from splinelens.cli import options
 from splinelens.errors import CannotServe
 from splinelens.integrations.scoring import KEY_VARIABLE
 
+UPSTREAM_KEY_VARIABLE = "SPLINELENS_UPSTREAM_KEY"
+REPLACEMENT = "[removed]"
+
 _log = logging.getLogger("splinelens.serve")
+
+
+def _upstream_url(url: str | None) -> str | None:
+    """Refuse what is no address, or would print a key."""
+    if url is not None:
+        try:
+            parts = urlsplit(url)
+            valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # a port that is no number
+            valid = False
+        if not valid:
+            raise typer.BadParameter("give a URL such as http://127.0.0.1:11434/v1")
+        if parts.username or parts.query or parts.fragment:
+            raise typer.BadParameter("give the URL only, and its key with --upstream-key-file")
+    return url
+
+
+class ReleaseMode(StrEnum):
+    """When characters of a chat's reply are released."""
+
+    sentence = "sentence"
+    all = "all"
+    audit = "audit"
+
+
+class BlockAction(StrEnum):
+    """What stands where a chat's prompt or reply is not cleared."""
+
+    stop = "stop"
+    replace = "replace"  # type: ignore[assignment]  # hides a method of str that is not used
 
 
 def serve(
@@ -56,6 +91,38 @@ def serve(
             metavar="FILE",
         ),
     ] = None,
+    upstream: Annotated[
+        str | None,
+        typer.Option(
+            "--upstream",
+            help="Base URL of a server with OpenAI's chat completions, such as http://127.0.0.1:11434/v1; "
+            "/v1/chat/completions guards its prompts and replies.",
+            metavar="URL",
+            callback=_upstream_url,
+        ),
+    ] = None,
+    upstream_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--upstream-key-file",
+            help=f"File of its key. Without it the variable {UPSTREAM_KEY_VARIABLE}, if it is set.",
+            metavar="FILE",
+        ),
+    ] = None,
+    release: Annotated[
+        ReleaseMode,
+        typer.Option(
+            "--release",
+            help="Of a chat: sentence releases characters once their sentence is cleared, all once the reply "
+            "is; audit blocks nothing, and reports.",
+        ),
+    ] = ReleaseMode.sentence,
+    action: Annotated[
+        BlockAction,
+        typer.Option(
+            "--action", help=f"In a chat: replace puts {REPLACEMENT!r} where something is not cleared."
+        ),
+    ] = BlockAction.stop,
     max_waiting: Annotated[
         int,
         typer.Option(
@@ -84,16 +151,23 @@ def serve(
 
     POST /v1/moderations is OpenAI's, /v1alpha1/comments:analyze that of the Perspective API, /classify,
     /v1/models/NAME:predict and /api/v1/text/contents are those of NeMo Guardrails,
-    /beta/litellm_basic_guardrail_api is LiteLLM's, /v1/score and /v1/geometry are ours. GET /health/live,
+    /beta/litellm_basic_guardrail_api is LiteLLM's, /v1/score and /v1/geometry are ours; with --upstream
+    /v1/chat/completions is OpenAI's, with a guard. GET /health/live,
     /health/ready, /metrics, /info, and a page at /. The log is JSON lines on stderr, without texts. When it
     is told to stop, the texts that were accepted are scored first.
 
     Examples:
       splinelens serve
       splinelens serve --detector toxicity-fast --host 0.0.0.0 --key-file keys.txt
+      splinelens serve --upstream http://127.0.0.1:11434/v1
       splinelens serve --check
     """
-    keys = _keys(key_file)
+    keys = _keys(key_file, KEY_VARIABLE)
+    upstream_keys = _keys(upstream_key_file, UPSTREAM_KEY_VARIABLE)
+    if len(upstream_keys) > 1:
+        raise CannotServe(
+            f"the key file {upstream_key_file} has {len(upstream_keys)} keys; an upstream has one"
+        )
     if not (keys or insecure or _is_loopback(host)):
         raise typer.BadParameter(
             f"other machines can reach {host}: give --key-file, set {KEY_VARIABLE}, or type --insecure",
@@ -101,6 +175,7 @@ def serve(
         )
     try:
         from splinelens.serve.app import create_app
+        from splinelens.serve.chat import Upstream
         from splinelens.serve.run import bound_socket, log_as_json, run_server
         from splinelens.serve.score import served
         from splinelens.serve.service import ScoringService
@@ -116,8 +191,9 @@ def serve(
     with nullcontext() if check else bound_socket(host, port) as listener:
         if listener is not None:
             log_as_json()
-        if key_file is not None and key_file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            _log.warning("the key file %s can be read by others; run chmod 600 on it", key_file)
+        for path in (key_file, upstream_key_file):
+            if path is not None and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                _log.warning("the key file %s can be read by others; run chmod 600 on it", path)
         names = detector or DETECTORS
         artifacts = {artifact.name: artifact for artifact in map(find_artifact, names)}
         maps = {} if calibration is None else load_calibration(calibration, artifacts)
@@ -126,16 +202,26 @@ def serve(
         group = DetectorGroup.load(names, max_text_tokens=max_text_tokens, device=device, dtype=dtype)
         service = ScoringService(group, max_waiting, max_text_tokens)
         service.warm_up()
+        guarded = None
+        if upstream is not None:
+            guarded = Upstream(
+                upstream,
+                next(iter(upstream_keys), None),
+                release.value,
+                REPLACEMENT if action is BlockAction.replace else "",
+            )
+        app = create_app(service, keys=keys, calibration=maps, upstream=guarded)
         if listener is None:
-            print(json.dumps({**served(service, sorted(maps)), "keys": len(keys)}, indent=2))
+            checked = {"keys": len(keys), "upstream": upstream}
+            print(json.dumps({**served(service, sorted(maps)), **checked}, indent=2))
         else:
-            run_server(create_app(service, keys=keys, calibration=maps), service, listener)
+            run_server(app, service, listener)
 
 
-def _keys(path: Path | None) -> list[str]:
+def _keys(path: Path | None, variable: str) -> list[str]:
     """The keys of the file, or that of the environment."""
     if path is None:
-        key = os.environ.get(KEY_VARIABLE, "").strip()
+        key = os.environ.get(variable, "").strip()
         return [key] if key else []
     try:
         lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]

@@ -85,6 +85,30 @@ def sentence_bounds(text: str) -> list[Bounds]:
     return [(begin, end) for begin, end in _sentence_bounds(text) if begin < end]
 
 
+def complete_sentences(text: str, after: int, *, final: bool) -> list[tuple[int, int, int]]:
+    """The sentences of a growing text that are complete, and end after a character.
+
+    A sentence is complete when the next one begins: until then a closing quote may follow, or what looks
+    like its end was a decimal point.
+
+    Args:
+        text: The text so far.
+        after: The character.
+        final: Whether the text has ended.
+
+    Returns:
+        First character, the one after the last, and the first of the next sentence or the end of the text.
+
+    Example:
+        >>> complete_sentences("Hello! Bye. He", 0, final=False)
+        [(0, 6, 7), (7, 11, 12)]
+    """
+    bounds = sentence_bounds(text)
+    following = [begin for begin, _ in bounds[1:]] + [len(text)]
+    complete = [(*bound, begin) for bound, begin in zip(bounds, following, strict=False)]
+    return [each for each in (complete if final else complete[:-1]) if each[1] > after]
+
+
 def merged(score: TextScore, text: str | None) -> TextScore:
     """A record with its spans merged to words and sentences, and its strongest words.
 

@@ -19,7 +19,7 @@ from starlette.routing import compile_path
 from splinelens import __version__
 from splinelens.detect.monotone import MonotoneMap
 from splinelens.errors import BadDetector, BadTexts, NotReady, Overloaded
-from splinelens.serve import guardrails, openai, perspective, score
+from splinelens.serve import chat, guardrails, openai, perspective, score
 from splinelens.serve.metrics import CONTENT_TYPE
 from splinelens.serve.requests import Refused, RequestGuard, busy
 from splinelens.serve.service import ScoringService
@@ -42,6 +42,7 @@ def create_app(
     *,
     keys: Sequence[str] = (),
     calibration: Mapping[str, MonotoneMap] | None = None,
+    upstream: chat.Upstream | None = None,
 ) -> FastAPI:
     """The application of a service, which is started and stopped with it.
 
@@ -49,6 +50,7 @@ def create_app(
         service: Scores the texts.
         keys: The keys that may score; none lets everybody.
         calibration: Maps of the attributes of Perspective.
+        upstream: What answers chat completions; without it there is no such route.
     """
 
     @asynccontextmanager
@@ -69,6 +71,8 @@ def create_app(
     app.include_router(perspective.router(service, calibration or {}))
     app.include_router(guardrails.router(service))
     app.include_router(score.router(service, sorted(calibration or {})))
+    if upstream is not None:
+        app.include_router(chat.router(service, upstream))
     _add_operations(app, service)
     _add_error_handlers(app, service)
     patterns = {route: compile_path(route)[0] for route in app.openapi()["paths"]}

@@ -25,6 +25,9 @@ class Metrics:
             "splinelens_request_seconds", "Time to answer a request.", ("route",), buckets=_SECONDS
         )
         self.verdicts = counter("splinelens_verdicts", "Texts by verdict.", ("detector", "verdict"))
+        self.chat = counter(
+            "splinelens_chat", "Prompts and replies of chats by verdict.", ("part", "verdict")
+        )
         self.tokens = counter("splinelens_tokens", "Tokens of the texts that were scored.")
         self.waiting = Gauge(
             "splinelens_waiting_texts", "Texts that wait or are being scored.", registry=self.registry

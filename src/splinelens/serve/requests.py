@@ -19,6 +19,7 @@ from uuid import uuid4
 
 from pydantic import Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -123,7 +124,7 @@ class RequestGuard:
             await self._app(scope, receive, send_with_id)
         except Refused as refused:
             await self._error_response(scope["path"], refused)(scope, receive, send_with_id)
-        except _Disconnected:
+        except ClientDisconnect:
             status = 499
         except Exception as error:  # a bug: the caller gets an answer, the log the place
             log_failure("request failed", error)
@@ -226,7 +227,7 @@ async def _read(headers: dict[bytes, bytes], receive: Receive) -> bytes:
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise _Disconnected
+            raise ClientDisconnect
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > MAX_BODY_BYTES:
@@ -264,7 +265,3 @@ def _check_string(text: str) -> None:
 
 def _digest(key: bytes) -> bytes:
     return hashlib.sha256(key).digest()
-
-
-class _Disconnected(Exception):
-    """The client is gone before its request was complete."""
