@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from splinelens.errors import BadCritic, BadFeatures, BadTexts
-from splinelens.generate.critics import Check, Finding, Length, Pattern
+from splinelens.generate.critics import Check, Finding, JsonSchema, Length, Pattern
 from splinelens.generate.loop import Budget, extend_prompt, from_writer, read_trace, replay, solve
 from splinelens.generate.sample import Sampling, Writer
 
@@ -403,3 +403,23 @@ def test_a_back_prompt_that_changes_its_list_changes_no_trace():
     critic = Told({text: Finding("fail", message="no") for text in "xyz"})
     solution = solve(Scripted(["x", "y", "z"]), [critic], messages[:1], Budget(3), back_prompt=grow)
     assert [len(attempt.prompt) for attempt in solution.attempts] == [1, 2, 3]
+
+
+def test_half_a_surrogate_pair_in_an_answer_is_told_and_stored_as_its_escape(tmp_path):
+    critic = JsonSchema({"additionalProperties": {"type": "string"}})
+    prompt = [{"role": "user", "content": "hi"}]
+    solution = solve(lambda *_: '{"\\ud800":1}', [critic], prompt, Budget(2))
+    assert "ud800" in solution.attempts[1].prompt[-1]["content"]
+    solution.write_trace(tmp_path / "trace.jsonl")
+    assert read_trace(tmp_path / "trace.jsonl") == list(solution.attempts)
+
+    class Silent(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+    def fail(prompt, attempt):
+        raise Silent
+
+    assert solve(fail, [critic], "hi", Budget(1)).attempts[0].error == "the generator raises Silent"
+    with pytest.raises(BadTexts, match="half of a surrogate pair"):
+        solve(fail, [critic], "\ud800")

@@ -42,6 +42,8 @@ def stored(data_dir):
         ("(take a) (take a)", "step 2, (take a): (clear a) and (not (held a)) do not hold"),
         ("(take b) (put b a)", "after the last step the goal is not reached: (on a b) does not hold"),
         ("(take c)", "step 1, (take c): there is no object c"),
+        ("(take a) (put a b) (take a,)", "step 3, (take a,): there is no object a,"),
+        ("; (take a)\n(put a b)", "step 1, (put a b): (held a) does not hold"),
         ("(take a b)", "step 1, (take a b): take takes 1 objects, not 2"),
         ("(take)", "step 1, (take): take takes 1 objects, not 0"),
         ("(take a) (glue a b)", "step 2, (glue a b): there is no action glue; there are take, put"),

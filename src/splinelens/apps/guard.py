@@ -161,8 +161,8 @@ class Guard:
             if value not in get_args(known):
                 raise BadFeatures(f"{name}={value!r} is not one of {', '.join(get_args(known))}")
         for name, number, least in (("debounce", debounce, 1), ("retries", retries, 0)):
-            if number < least:
-                raise BadFeatures(f"{name}={number!r}: give at least {least}")
+            if not isinstance(number, int) or number < least:
+                raise BadFeatures(f"{name}={number!r}: give a whole number of at least {least}")
         self.artifact = find_artifact(detector)
         if self.artifact.task == "classes":
             raise BadDetector(f"detector {self.artifact.name} tells classes apart, none of which is safe")
@@ -239,6 +239,8 @@ class Guard:
             BadTexts: A message lacks its role or content, or the conversation exceeds the model's window.
         """
         check_messages(messages)
+        if not messages:
+            return []
         scores = self._in_context(messages) if self.own_pass else self._by_themselves(messages)
         return [
             TurnScore(message["role"], _highest(one), self.verdict(one), _highest(all_), self.verdict(all_))

@@ -125,8 +125,8 @@ def _messages(path: Path) -> list[dict[str, str]]:
     """The messages of a file; what they hold is checked by the writer."""
     try:
         found = json.loads(read_text(str(path), "utf-8"))
-    except json.JSONDecodeError as error:
-        raise BadTexts(f"{path} is no JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise BadTexts(f"{path} is no JSON of messages: {error}") from error
     if not isinstance(found, list) or not all(isinstance(message, dict) for message in found):
         raise BadTexts(f'{path} is no list of messages, such as [{{"role": "user", "content": "..."}}]')
     return found

@@ -48,6 +48,15 @@ class Finding:
             raise BadCritic(f"score={self.score!r}: give a number from 0 to 1, or None")
         if not isinstance(self.message, str):
             raise BadCritic(f"message={self.message!r}: give a text")
+        if not all(isinstance(place, int) for span in self.spans for place in span):
+            raise BadCritic(f"spans={self.spans!r}: give pairs of whole numbers")
+        # Half of a surrogate pair, as a JSON text can hold, could be neither asked nor stored.
+        object.__setattr__(self, "message", encodable(self.message))
+
+
+def encodable(text: str) -> str:
+    """The text with each half of a surrogate pair as its escape."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 @runtime_checkable
@@ -103,6 +112,8 @@ class Length:
     def __post_init__(self) -> None:
         if self.unit not in ("words", "characters"):
             raise BadCritic(f"unit={self.unit!r}: give words or characters")
+        if not all(isinstance(limit, int) for limit in (self.least, self.most or 0)):
+            raise BadCritic(f"least={self.least!r}, most={self.most!r}: give whole numbers")
         if self.least < 0 or (self.most is not None and self.most < self.least):
             raise BadCritic(f"no text has at least {self.least} and at most {self.most} {self.unit}")
         if self.least == 0 and self.most is None:
@@ -155,7 +166,7 @@ class Pattern:
 
         try:
             regex.compile(self.pattern)
-        except regex.error as error:
+        except (regex.error, RecursionError, TypeError) as error:
             raise BadCritic(f"the pattern {self.pattern!r} cannot be compiled: {error}") from error
 
     def check(self, text: str, context: str) -> Finding:
@@ -219,6 +230,8 @@ class JsonSchema:
             errors = sorted(self._validator.iter_errors(value), key=lambda error: error.json_path)
         except Unresolvable as error:
             return Finding("undetermined", message=f"the schema has a reference that leads nowhere: {error}")
+        except RecursionError:
+            return Finding("undetermined", message="the schema or the JSON is nested too deeply")
         violations = [
             f"at {error.json_path} ({error.validator}): {error.message}" for error in errors[:_SHOWN]
         ]

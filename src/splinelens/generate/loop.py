@@ -7,7 +7,7 @@ next prompt.
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
@@ -18,8 +18,8 @@ from typing import Any
 
 from splinelens.errors import BadCritic, BadFeatures, BadTexts, SplinelensError
 from splinelens.files import write_text
-from splinelens.generate.critics import Critic, Finding, Verdict
-from splinelens.generate.sample import Message, Sampling, Writer, check_messages
+from splinelens.generate.critics import Critic, Finding, Verdict, encodable
+from splinelens.generate.sample import Message, Sampling, Writer, check_messages, check_text
 
 Prompt = str | Sequence[Message]
 Generator = Callable[[Prompt, int], str]
@@ -232,7 +232,8 @@ def replay(trace: Sequence[Attempt], critics: Sequence[Critic], call_seconds: fl
 class _Bank:
     """The critics of a loop, and what follows from their findings."""
 
-    def __init__(self, critics: Sequence[Critic]):
+    def __init__(self, critics: Iterable[Critic]):
+        critics = list(critics)
         for critic in critics:
             if not isinstance(critic, Critic):
                 raise BadCritic(f"{type(critic).__name__} is no critic: it needs name, hard and check")
@@ -349,7 +350,7 @@ def _generate(
     if isinstance(error, SplinelensError) and first:
         raise error
     if error is not None:
-        return "", f"the generator raises {type(error).__name__}: {error}"
+        return "", _said(error)
     if not isinstance(text, str):
         return "", f"the generator returns {type(text).__name__}, no text"
     if not text.strip():
@@ -357,6 +358,14 @@ def _generate(
     if any("\ud800" <= character <= "\udfff" for character in text):
         return "", "the answer is not valid Unicode"
     return text, ""
+
+
+def _said(error: BaseException) -> str:
+    """What a generator raised; its message is that of a stranger."""
+    try:
+        return encodable(f"the generator raises {type(error).__name__}: {error}")
+    except Exception:
+        return f"the generator raises {type(error).__name__}"
 
 
 def _ask(critic: Critic, text: str, context: str, seconds: float) -> Finding | None:
@@ -400,6 +409,7 @@ def _call(
 def _copy(prompt: Prompt) -> Prompt:
     """The prompt, as text or as messages that nobody else can change."""
     if isinstance(prompt, str):
+        check_text(prompt)
         return prompt
     check_messages(prompt)
     return [dict(message) for message in prompt]

@@ -13,7 +13,8 @@ from typing import Any
 from splinelens.errors import BadCritic, MissingPackage
 from splinelens.generate.critics import Finding, fenced
 
-_STEP = re.compile(r"\(\s*([\w-]+)((?:\s+[\w-]+)*)\s*\)")
+_STEP = re.compile(r"\(\s*([\w-]+)([^()]*)\)")
+_COMMENT = re.compile(r";[^\n]*")
 _REQUIREMENTS = {
     *":strips :typing :equality :negative-preconditions :disjunctive-preconditions".split(),
     *":existential-preconditions :universal-preconditions :quantified-preconditions".split(),
@@ -101,7 +102,9 @@ class PlanValidator:
     def _located(self, text: str) -> list[tuple[tuple[str, ...], tuple[int, int]]]:
         """Each step and its span."""
         located = []
-        for match in _STEP.finditer(text, *fenced(text)):
+        begin, end = fenced(text)
+        plan = _COMMENT.sub(lambda comment: " " * len(comment[0]), text[:end])  # as PDDL has them
+        for match in _STEP.finditer(plan, begin):
             step = (match[1].lower(), *match[2].lower().split())
             names_objects = len(step) > 1 and all(name in self._objects for name in step[1:])
             if step[0] in self._actions or (names_objects and step[0] not in self._predicates):

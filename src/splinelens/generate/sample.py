@@ -35,6 +35,8 @@ Message = Mapping[str, str]
 
 ROLES = ("system", "user", "assistant", "tool")
 
+_COLD = 1e-5  # logits divided by less overflow
+
 _SLOT = re.compile("\ue000(\\d+)\ue001")  # private characters: where a template puts the content of a message
 
 
@@ -56,10 +58,15 @@ def check_messages(messages: object) -> None:
         )
         if role not in ROLES or not isinstance(content, str):
             raise BadTexts(f"message {number} needs a role ({', '.join(ROLES)}) and a content, both text")
-        _require_encodable(content)
+        check_text(content)
 
 
-def _require_encodable(text: str) -> None:
+def check_text(text: str) -> None:
+    """Refuse a prompt that cannot be encoded.
+
+    Raises:
+        BadTexts: It has half of a surrogate pair.
+    """
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -74,7 +81,7 @@ class Sampling:
 
     Attributes:
         max_tokens: Most tokens of the reply.
-        temperature: Divides the logits; 0 always takes the most likely token.
+        temperature: Divides the logits; below 1e-5 the most likely token is always taken.
         top_p: Choose among the most likely tokens that together have this probability, in (0, 1].
         top_k: Choose among so many tokens; 0 takes all.
         repetition_penalty: Divides positive logits of tokens that were used, and multiplies negative ones.
@@ -236,7 +243,7 @@ class Writer:
         """
         tokenizer = self.loaded.tokenizer
         if isinstance(prompt, str):
-            _require_encodable(prompt)
+            check_text(prompt)
             ids = tuple(tokenizer(prompt)["input_ids"])
         else:
             ids, _ = self.turns(prompt)
@@ -519,7 +526,7 @@ class _Chooser:
             TopPLogitsWarper,
         )
 
-        self._greedy = sampling.temperature == 0
+        self._greedy = sampling.temperature < _COLD
         self._generators = []
         for reply in range(replies):
             (seed,) = np.random.SeedSequence((sampling.seed, reply)).generate_state(1)
