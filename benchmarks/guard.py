@@ -3,8 +3,8 @@
 ``cost``: seconds a token of a guard that judges its writer's own pass, beside plain ``generate`` of transformers,
 the writer without a guard, and a detector that runs beside the writer, in turns; and of the guard by position up to
 token 1,000. ``chunks``: random texts in random pieces, with a tiny random model: the verdict after each piece must
-be that of the prefix. ``sentences``: texts of the test data with an insult planted at a random sentence, watched
-character by character, and replies of the default model: no released text holds a sentence over the threshold.
+be that of the prefix. ``sentences``: texts of the test data with an insult planted between two sentences, watched
+in random pieces: no released text holds a sentence over the threshold.
 ``context``: test comments read as replies in four conversations: AUC, and false positives at the stored thresholds.
 ``replies``: how many harmless replies of the default model are stopped. Prints one line a stage.
 """
@@ -170,7 +170,7 @@ def _texts(count: int, seed: int) -> list[str]:
 
 
 def sentences(args: argparse.Namespace) -> Json:
-    """Planted insults in texts of the data, and replies of the default model."""
+    """Planted insults in texts of the data."""
     rng = np.random.default_rng(0)
     with (args.data / "jigsaw-test-binary-12k/jigsaw_test_balanced.csv").open(
         newline="", encoding="utf-8"
@@ -216,26 +216,7 @@ def sentences(args: argparse.Namespace) -> Json:
         planted["released_a_sentence_over_the_threshold"] += any(
             score is None or score >= limit for score in scores
         )
-    guard = Guard("replies", load_model(head=True), release="sentence", threshold=0.3)
-    written: Json = {"replies": 0, "blocked": 0, "released_a_sentence_over_the_threshold": 0}
-    for seed in range(args.written):
-        sampling = Sampling(max_tokens=60, temperature=1.3, seed=seed)
-        prompt = PROMPTS[seed % len(PROMPTS)]
-        reply = guard.generate(prompt, sampling)
-        written["replies"] += 1
-        written["blocked"] += reply.ended == "blocked"
-        written["released_a_sentence_over_the_threshold"] += _over(guard, prompt, reply.text, 0.3)
-    return {"planted": planted, "written": written}
-
-
-def _over(guard: Guard, prompt: str, text: str, limit: float) -> bool:
-    """Whether a released text has a sentence over the threshold where it is read again in its conversation."""
-    before = [{"role": "user", "content": prompt}]
-    for begin, end in sentence_bounds(text):
-        whole = guard.score([*before, {"role": "assistant", "content": text[:end]}])[1]
-        if begin == 0 and whole.score is not None and whole.score >= limit + 0.01:
-            return True
-    return False
+    return planted
 
 
 def context(args: argparse.Namespace) -> Json:
@@ -276,23 +257,18 @@ def context(args: argparse.Namespace) -> Json:
 
 
 def replies(args: argparse.Namespace) -> Json:
-    """Harmless replies: how many are stopped, by debounce, and how many have a flagged prefix."""
+    """Harmless replies: how many are stopped, and how many have a flagged prefix."""
     loaded = load_model(head=True)
     result: Json = {}
-    for fpr in (0.05, 0.01, 0.001):
-        for debounce in (1, 3):
-            guard = Guard("replies", loaded, release="sentence", fpr=fpr, debounce=debounce)
-            blocked = flagged = 0
-            for seed in range(args.harmless):
-                sampling = Sampling(max_tokens=60, temperature=0.8, seed=seed)
-                reply = guard.generate(PROMPTS[seed % len(PROMPTS)], sampling)
-                blocked += reply.ended == "blocked"
-                flagged += any(score is not None and score >= guard.limits[0] for score in reply.scores)
-            result[f"fpr {fpr:g}, debounce {debounce}"] = {
-                "replies": args.harmless,
-                "blocked": blocked,
-                "with a flagged prefix": flagged,
-            }
+    for fpr in (0.05, 0.001):
+        guard = Guard("replies", loaded, fpr=fpr)
+        blocked = flagged = 0
+        for seed in range(args.harmless):
+            sampling = Sampling(max_tokens=60, temperature=0.8, seed=seed)
+            reply = guard.generate(PROMPTS[seed % len(PROMPTS)], sampling)
+            blocked += reply.ended == "blocked"
+            flagged += any(score is not None and score >= guard.limits[0] for score in reply.scores)
+        result[f"{fpr:g}"] = {"replies": args.harmless, "blocked": blocked, "with a flagged prefix": flagged}
     return result
 
 
@@ -305,9 +281,8 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=7, help="of the cost")
     parser.add_argument("--chunkings", type=int, default=100_000)
     parser.add_argument("--streams", type=int, default=2000, help="texts with planted insults")
-    parser.add_argument("--written", type=int, default=60, help="replies of the default model")
     parser.add_argument("--comments", type=int, default=600, help="of the contexts")
-    parser.add_argument("--harmless", type=int, default=48, help="replies of each setting")
+    parser.add_argument("--harmless", type=int, default=24, help="replies of each setting")
     parser.add_argument("-o", "--output", type=Path, default=Path("guard.json"))
     args = parser.parse_args()
     record: Json = json.loads(args.output.read_text("utf-8")) if args.output.is_file() else {}
