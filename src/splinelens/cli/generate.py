@@ -70,7 +70,7 @@ def generate(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write a reply, guarded by a detector that reads the model's own pass.
+    """Write a reply, guarded by a detector.
 
     The default detector, replies, judges the statistics of the pass that writes: no second model runs. It
     was fitted on replies of smollm2-135m; for another model train one whose prompt ends as its conversations

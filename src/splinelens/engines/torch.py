@@ -264,7 +264,7 @@ class TorchEngine:
         """
         reducer = _Reducer(self, torch.ones_like(ids, dtype=torch.bool), slice(0, ids.shape[1]))
         with torch.no_grad(), self.watched(reducer, self._layers, stop=False):
-            output = run_tokens(causal, ids, positions, cache=cache)
+            output = run_tokens(causal, ids, positions, cache=cache, last_logits=True)
         return _to_host(reducer.text_stats()), output.logits[:, -1].float()
 
     def inputs(self, batch: TokenBatch) -> Float[Tensor, "row token layer width"]:
@@ -426,6 +426,7 @@ def run_tokens(
     *,
     mask: Bool[Tensor, "text token"] | None = None,
     cache: Any = None,  # Any: a transformers Cache; the package is imported late
+    last_logits: bool = False,
 ) -> Any:  # Any: a ModelOutput of transformers
     """One pass over tokens, for those who watch the model.
 
@@ -438,10 +439,10 @@ def run_tokens(
         positions: The position of each, from 0; unused by a model that has none.
         mask: False on padding; None where it comes after every token that matters.
         cache: Keys and values of what stands before; those of the tokens are added to it.
+        last_logits: Of a model with a language-model head only the logits after the last token are needed.
 
     Returns:
-        What the model returns; of one with a language-model head the logits after the last token only, where
-        it can leave out the others.
+        What the model returns.
 
     Raises:
         BadFeatures: The model is in training mode, where dropout would make every number random; or it is in
@@ -463,7 +464,7 @@ def run_tokens(
     parameters = inspect.signature(model.forward).parameters
     takes, earlier = "position_ids" in parameters, "cache" if "cache" in parameters else "past_key_values"
     positioned = {"position_ids": positions.to(device)} if takes else {}
-    last_only = {"logits_to_keep": 1} if "logits_to_keep" in parameters else {}
+    kept = {"logits_to_keep": 1} if last_logits and "logits_to_keep" in parameters else {}
     mask = None if mask is None else mask.to(device)
     try:
         with torch.no_grad(), _finite_padding(model, mask) if double and mask is not None else nullcontext():
@@ -473,7 +474,7 @@ def run_tokens(
                 use_cache=cache is not None,
                 **{earlier: cache},  # so named from transformers 5.24 on, and otherwise before
                 **positioned,
-                **last_only,
+                **kept,
             )
     except torch.OutOfMemoryError:
         raise  # the reader halves the batch

@@ -375,7 +375,9 @@ class Writer:
         positions = torch.arange(place, place + tokens.shape[1])[None].expand(len(ids), -1)
         causal: Any = self.loaded.causal
         if self.reader is None:
-            return None, run_tokens(causal, tokens, positions, cache=cache).logits[:, -1].float()
+            return None, run_tokens(causal, tokens, positions, cache=cache, last_logits=True).logits[
+                :, -1
+            ].float()
         return self.reader.torch_engine.next_token(causal, tokens, positions, cache)
 
     def _after_prompt(self, ids: Sequence[int], replies: int) -> tuple[Any, Tensor]:  # Any: see run_tokens
@@ -387,7 +389,9 @@ class Writer:
             self._prompt = None
             kept = DynamicCache(config=causal.config)
             tokens = torch.tensor([list(ids)])
-            output = run_tokens(causal, tokens, torch.arange(tokens.shape[1])[None], cache=kept)
+            output = run_tokens(
+                causal, tokens, torch.arange(tokens.shape[1])[None], cache=kept, last_logits=True
+            )
             self._prompt = tuple(ids), kept, output.logits[:, -1].float()
         _, kept, logits = self._prompt
         cache = deepcopy(kept)
