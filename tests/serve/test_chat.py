@@ -346,7 +346,7 @@ def test_a_stream_that_ends_without_saying_so_is_complete(proxied):
     answer = post(proxied(*events, "data: [DONE]\n\n"), stream=True)
     assert released(events_of(answer)) == (KIND, "stop", None)
     failed = proxied(*events, 'data: {"error": {"message": "full", "code": "theirs"}}\n\n')
-    assert released(events_of(post(failed, stream=True))) == (KIND, None, "theirs")
+    assert released(events_of(post(failed, stream=True))) == (KIND, None, "upstream_error")
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -359,7 +359,7 @@ def test_a_stream_that_ends_without_saying_so_is_complete(proxied):
         (302, "secret", 502, "status 302"),
         (200, "secret", 502, "is no JSON object"),
         (200, '{"choices": []}', 502, "without a choice"),
-        (200, '{"error": "secret"}', 502, "secret"),
+        (200, '{"error": "secret"}', 502, "failed while it answered"),
     ],
 )
 def test_errors_of_the_upstream_are_passed_on_in_the_format_of_openai(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from splinelens.errors import BadFeatures, BadLabels, MissingPackage
+from splinelens.errors import BadFeatures, BadLabels, BadTexts, MissingPackage
 
 if TYPE_CHECKING:
     import httpx2
@@ -147,23 +147,23 @@ class Cascade:
             scores: The detector's, one a text; None without a verdict.
             texts: The texts.
             judge: Asked once, about at most ``share`` of the texts, the first ones of the band.
+
+        Raises:
+            BadTexts: Not one score a text.
         """
+        if len(scores) != len(texts):
+            raise BadTexts(f"{len(scores)} scores of {len(texts)} texts; give one a text")
         decided = [self.decide(score) for score in scores]
         band = [index for index, verdict in enumerate(decided) if verdict == "defer"]
         asked = band[: math.floor(self.share * len(texts))]
-        answers: Sequence[float | None] = []
+        known: dict[int, float] = {}
         if asked:
-            try:
-                answers = judge([texts[index] for index in asked])
-            except Exception:  # whatever it is, the detector's verdicts stand, and it is counted
-                answers = []
-        if len(answers) != len(asked):
-            answers = [None] * len(asked)
-        known = {
-            index: answer
-            for index, answer in zip(asked, answers, strict=True)
-            if answer is not None and 0 <= answer <= 1
-        }
+            try:  # also what it returns: the detector's verdicts stand, and it is counted
+                answers = list(judge([texts[index] for index in asked]))
+                pairs = list(zip(asked, answers, strict=True))
+                known = {index: float(one) for index, one in pairs if one is not None and 0 <= one <= 1}
+            except Exception:
+                known = {}
         verdicts: list[Verdict] = []
         for index, (verdict, score) in enumerate(zip(decided, scores, strict=True)):
             if verdict != "defer":

@@ -8,6 +8,7 @@ its answers only the fields of ``_Message`` and ``_Completion`` pass, and its ti
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -30,6 +31,12 @@ from splinelens.report.spans import complete_sentences
 from splinelens.serve.openai import error_body
 from splinelens.serve.requests import Refused, busy, check_json
 from splinelens.serve.service import MAX_INPUTS, Records, ScoringService
+
+MAX_ID = 128
+"""Characters of the id of a call."""
+
+SENTENCES = 8
+"""Sentences of one text that are judged together."""
 
 MAX_REPLY_BYTES = 8 * 2**20
 """Of all that the upstream sends in answer to one request."""
@@ -144,18 +151,16 @@ class _Message(BaseModel):
 class _Choice(BaseModel):
     index: int = 0
     message: _Message = Field(default=_Message(), validation_alias=AliasChoices("message", "delta"))
-    finish_reason: str | None = Field(None, pattern="^[a-z_]{1,32}$")
+    finish_reason: Literal["stop", "length", "tool_calls", "content_filter", "function_call"] | None = None
 
 
 class _Completion(BaseModel):
     """What passes of an answer, or of an event."""
 
     id: str | None = None
-    object: str | None = None
+    object: Literal["chat.completion", "chat.completion.chunk"] | None = None
     created: int | None = None
     model: str | None = None
-    system_fingerprint: str | None = None
-    service_tier: str | None = None
     choices: list[_Choice] = []
     usage: dict[str, Any] | None = None  # Any: JSON values
 
@@ -269,17 +274,21 @@ class _Text:
         if mode != "sentence" and not final:
             return ""
         sentences = complete_sentences(self.text, self.judged, final=final)
-        parts = [(self.text[begin:end], self.text[:end]) for begin, end, _ in sentences]
-        verdicts = await judge.verdicts([text for pair in parts for text in pair])
         cleared, held = self.released, self.judged > self.released
-        for (sentence, so_far), (*_, following) in zip(parts, sentences, strict=True):
-            self.verdict = verdicts[sentence]
-            if verdicts[so_far] == "flagged":
-                self.verdict = "flagged"
+        for start in range(0, len(sentences), SENTENCES):  # no further than the first that stops the text
+            batch = sentences[start : start + SENTENCES]
+            parts = [(self.text[begin:end], self.text[:end]) for begin, end, _ in batch]
+            verdicts = await judge.verdicts([text for pair in parts for text in pair])
+            for (sentence, so_far), (*_, following) in zip(parts, batch, strict=True):
+                self.verdict = verdicts[sentence]
+                if verdicts[so_far] == "flagged":
+                    self.verdict = "flagged"
+                if self.verdict != "clean":
+                    break
+                self.judged, held = following, verdicts[so_far] != "clean"
+                cleared = cleared if held else following
             if self.verdict != "clean":
                 break
-            self.judged, held = following, verdicts[so_far] != "clean"
-            cleared = cleared if held else following
         if final and self.verdict == "clean":
             self.verdict = "undetermined" if held else "clean"
             cleared = cleared if held else len(self.text)
@@ -330,7 +339,7 @@ class _Reply:
         """Add a piece of a call; calls are held until the reply is complete."""
         empty = {"index": index, "id": "", "type": "function", "function": {"name": "", "arguments": ""}}
         call = self._calls.setdefault(index, empty)
-        call["id"] += piece.id or ""
+        call["id"] = (call["id"] + (piece.id or ""))[:MAX_ID]
         call["function"]["name"] += piece.function.name or ""
         call["function"]["arguments"] += piece.function.arguments or ""
 
@@ -607,8 +616,7 @@ def _parsed(content: bytes) -> tuple[_Completion, dict[str, Any]]:  # Any: JSON 
     if value is None:
         raise _UpstreamFailed(502, "the upstream answered what is no JSON object")
     if value.get("error") is not None:
-        error = value["error"] if isinstance(value["error"], dict) else {"message": str(value["error"])}
-        raise _UpstreamFailed(502, "the upstream failed", {"error": error})
+        raise _UpstreamFailed(502, "the upstream failed while it answered")
     try:
         return _Completion.model_validate(value), value
     except ValidationError as error:
@@ -633,10 +641,13 @@ def _passed_on(response: httpx2.Response, content: bytes) -> _UpstreamFailed:
     message = f"the upstream answered with status {status}"
     if not 400 <= status < 600:
         return _UpstreamFailed(502, message)
-    after = response.headers.get("retry-after")
-    return _UpstreamFailed(
-        status, message, body if body and "error" in body else None, {"Retry-After": after} if after else None
-    )
+    after = response.headers.get("retry-after", "")
+    headers = {"Retry-After": after} if re.fullmatch("[0-9]{1,6}", after) else None
+    error = body.get("error") if body else None
+    if not isinstance(error, dict):
+        return _UpstreamFailed(status, message, None, headers)
+    kept = {name: error.get(name) for name in ("message", "type", "param", "code")}
+    return _UpstreamFailed(status, message, {"error": kept}, headers)
 
 
 @contextmanager
