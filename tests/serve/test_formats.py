@@ -222,11 +222,11 @@ def test_a_server_that_measures_nothing_says_so_instead_of_clean(group):
 def test_litellm_may_send_as_many_texts_as_may_wait(served):
     client = served(max_waiting=40)
     texts = ["good to you all"] * 40
+    answer = client.post("/beta/litellm_basic_guardrail_api", json={"texts": [*texts, "one more"]})
+    assert answer.json()["error"]["message"] == "41 texts in one request; send 1 to 40"
     assert client.post("/beta/litellm_basic_guardrail_api", json={"texts": texts}).json() == {
         "action": "NONE"
     }
-    answer = client.post("/beta/litellm_basic_guardrail_api", json={"texts": [*texts, "one more"]})
-    assert answer.json()["error"]["message"] == "41 texts in one request; send 1 to 40"
 
 
 def test_a_comment_with_too_many_characters_is_too_long(client):
