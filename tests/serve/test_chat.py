@@ -8,14 +8,11 @@ import httpx2
 import numpy as np
 import openai
 import pytest
-from starlette.testclient import TestClient
 
 from splinelens.apps.group import DetectorGroup
 from splinelens.detect.shipped import find_artifact
 from splinelens.report.scores import TextScore
-from splinelens.serve.app import create_app
 from splinelens.serve.chat import Upstream
-from splinelens.serve.service import ScoringService
 
 KIND, RUDE = "good to you all 3.", "you rude and the lot 7."
 HEAD = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 7, "model": "m"}
@@ -53,22 +50,10 @@ class Words(DetectorGroup):
 
 
 @pytest.fixture
-def served():
-    """Starts a server in this process, and returns its client."""
-    clients = []
-
-    def start(**options):
-        reader = SimpleNamespace(loaded=SimpleNamespace(name="none"), max_tokens=512)
-        group = Words({"toxicity-fast": find_artifact("toxicity-fast")}, [(reader, {})])
-        service = ScoringService(group, max_delay_s=0)
-        client = TestClient(create_app(service, **options))
-        client.service = service
-        clients.append(client)
-        return client.__enter__()
-
-    yield start
-    for client in clients:
-        client.__exit__(None, None, None)
+def group():
+    """In place of the tiny detectors of conftest: one that judges by words."""
+    reader = SimpleNamespace(loaded=SimpleNamespace(name="none"), max_tokens=512)
+    return Words({"toxicity-fast": find_artifact("toxicity-fast")}, [(reader, {})])
 
 
 @pytest.fixture

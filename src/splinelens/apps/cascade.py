@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Judge = Callable[[Sequence[str]], Sequence[float | None]]
 """The probability that each text has the label; None where it cannot say."""
 
-Verdict = Literal["positive", "negative", "undetermined"]
+CascadeVerdict = Literal["positive", "negative", "undetermined"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class CascadeResult:
         over_budget: Texts of the band beyond the budget: likewise.
     """
 
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[CascadeVerdict, ...]
     judged: tuple[int, ...]
     failed: int
     over_budget: int
@@ -130,7 +130,7 @@ class Cascade:
         chosen = float(edges[middle]) if threshold is None else threshold
         return cls(min(float(edges[begin]), chosen), float(edges[end]), chosen, share)
 
-    def decide(self, score: float | None) -> Verdict | Literal["defer"]:
+    def decide(self, score: float | None) -> CascadeVerdict | Literal["defer"]:
         """The verdict on a text of this score; ``undetermined`` without one."""
         if score is None or math.isnan(score):
             return "undetermined"
@@ -164,7 +164,7 @@ class Cascade:
                 known = {index: float(one) for index, one in pairs if one is not None and 0 <= one <= 1}
             except Exception:
                 known = {}
-        verdicts: list[Verdict] = []
+        verdicts: list[CascadeVerdict] = []
         for index, (verdict, score) in enumerate(zip(decided, scores, strict=True)):
             if verdict != "defer":
                 verdicts.append(verdict)

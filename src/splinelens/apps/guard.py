@@ -37,7 +37,7 @@ Release = Literal["sentence", "all", "audit"]
 Action = Literal["stop", "replace", "retry"]
 """What follows a sentence or reply that is not cleared."""
 
-Ended = Literal["stop", "length", "blocked"]
+GuardEnded = Literal["stop", "length", "blocked"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class GuardEvent:
     text: str
     score: float | None
     verdict: str
-    ended: Ended | None = None
+    ended: GuardEnded | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class GuardedReply:
     text: str
     score: float | None
     verdict: str
-    ended: Ended
+    ended: GuardEnded
     attempts: int
     scores: tuple[float | None, ...]
     flagged: tuple[SentenceScore, ...]
@@ -402,7 +402,9 @@ class Watch:
         """
         return self.take("", None, None, "stop")
 
-    def take(self, piece: str, token: int | None, stats: TextStats | None, ended: Ended | None) -> GuardEvent:
+    def take(
+        self, piece: str, token: int | None, stats: TextStats | None, ended: GuardEnded | None
+    ) -> GuardEvent:
         """As ``feed`` and ``finish``, of a text whose tokens are known.
 
         Args:

@@ -44,9 +44,9 @@ MAX_REPLY_BYTES = 8 * 2**20
 TEXT_FIELDS = ("content", "refusal", "reasoning_content")
 """The fields of a message that are judged, each by itself, and released."""
 
-Verdict = Literal["clean", "flagged", "undetermined"]
+_Verdict = Literal["clean", "flagged", "undetermined"]
 
-_SEVERITY: tuple[Verdict, ...] = ("clean", "undetermined", "flagged")
+_SEVERITY: tuple[_Verdict, ...] = ("clean", "undetermined", "flagged")
 _Result = TypeVar("_Result")
 _DONE = b"data: [DONE]\n\n"
 
@@ -221,14 +221,14 @@ class _Judge:
         if not self._negative:
             raise CannotServe("every detector tells classes apart, none of which is safe; serve another one")
 
-    async def verdicts(self, texts: Sequence[str]) -> dict[str, Verdict]:
+    async def verdicts(self, texts: Sequence[str]) -> dict[str, _Verdict]:
         """The verdict on each text; one of white space holds nothing to object to.
 
         Raises:
             NotReady: As in ``ScoringService.score``.
             Overloaded: As in ``ScoringService.score``.
         """
-        verdicts: dict[str, Verdict] = dict.fromkeys(texts, "clean")
+        verdicts: dict[str, _Verdict] = dict.fromkeys(texts, "clean")
         scored = [text for text in verdicts if text.strip()]
         for start in range(0, len(scored), MAX_INPUTS):
             batch = scored[start : start + MAX_INPUTS]
@@ -240,7 +240,7 @@ class _Judge:
             verdicts |= {text: self._verdict(records) for text, records in zip(batch, rows, strict=True)}
         return verdicts
 
-    def report(self, part: Literal["prompt", "reply"], verdict: Verdict) -> dict[str, str]:
+    def report(self, part: Literal["prompt", "reply"], verdict: _Verdict) -> dict[str, str]:
         """Count a verdict; what the client gets of it."""
         self._service.metrics.chat.labels(part, verdict).inc()
         return {"part": part, "verdict": verdict}
@@ -249,7 +249,7 @@ class _Judge:
         """The error of a stream that cannot be judged now."""
         return error_body(busy(error, self._service))
 
-    def _verdict(self, records: Records) -> Verdict:
+    def _verdict(self, records: Records) -> _Verdict:
         verdicts = [(records[name].verdict, negative) for name, negative in self._negative.items()]
         if any(verdict not in (negative, UNDETERMINED) for verdict, negative in verdicts):
             return "flagged"
@@ -263,7 +263,7 @@ class _Text:
     text: str = ""
     released: int = 0
     judged: int = 0
-    verdict: Verdict = "clean"
+    verdict: _Verdict = "clean"
 
     async def release(self, judge: _Judge, mode: Release, *, final: bool) -> str:
         """The characters that may be released now; ``verdict`` says if the text is stopped.
@@ -310,7 +310,7 @@ class _Reply:
         self._judge, self._mode, self._replacement, self._tools = judge, mode, replacement, tools
         self._texts = {name: _Text() for name in TEXT_FIELDS}
         self._calls: dict[int, dict[str, Any]] = {}  # Any: JSON values
-        self.verdict: Verdict = "clean"
+        self.verdict: _Verdict = "clean"
         self.ended = False
 
     async def take(self, piece: _Message, *, final: bool) -> dict[str, Any]:  # Any: JSON values
@@ -318,7 +318,7 @@ class _Reply:
         released: dict[str, Any] = {} if piece.role is None else {"role": "assistant"}
         for position, call in enumerate(piece.tool_calls or ()):
             self._add(call, position if call.index is None else call.index)
-        verdicts: list[Verdict] = []
+        verdicts: list[_Verdict] = []
         for name, text in self._texts.items():
             text.text += getattr(piece, name) or ""
             if part := await text.release(self._judge, self._mode, final=final):
@@ -343,7 +343,7 @@ class _Reply:
         call["function"]["name"] += piece.function.name or ""
         call["function"]["arguments"] += piece.function.arguments or ""
 
-    async def _verdict_on_calls(self) -> Verdict:
+    async def _verdict_on_calls(self) -> _Verdict:
         """On the strings of all arguments; undetermined if they are no JSON, or a tool was not offered."""
         functions = [call["function"] for call in self._calls.values()]
         values = [_object((function["arguments"].strip() or "{}").encode()) for function in functions]
