@@ -24,12 +24,13 @@ from splinelens.cli import (
     generate,
     inspect,
     models,
+    novelty,
     score,
     serve,
     status,
     train,
 )
-from splinelens.cli.exits import Command, exits
+from splinelens.cli.exits import AuditGroup, Command, exits
 
 # Before PyTorch is imported: its threads wait in a loop that takes the core from other processes,
 # and two at once did less together than one.
@@ -51,6 +52,12 @@ _models = typer.Typer(
 )
 _detectors = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="List the shipped detectors; show a card."
+)
+_audit = typer.Typer(
+    cls=AuditGroup,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Watch for texts outside the range of ordinary traffic.",
 )
 
 
@@ -91,6 +98,9 @@ _add(_models, "pull", models.pull)
 _add(_models, "check", models.check)
 _add(_detectors, "list", detectors.list_)
 _add(_detectors, "show", detectors.show)
+_add(_audit, "fit", novelty.fit)
+_add(_audit, "watch", novelty.watch)
+app.add_typer(_audit, name="audit")
 app.add_typer(_models, name="models")
 app.add_typer(_detectors, name="detectors")
 

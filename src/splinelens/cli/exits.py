@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from splinelens.errors import CannotWrite, OutputExists, SplinelensError
 from splinelens.files import parts_folder, rows_kept
@@ -105,6 +105,17 @@ class Command(TyperCommand):
                 bounds = getattr(error.param, "min", None), getattr(error.param, "max", None)
                 error.message = _refusal(error.__cause__, *bounds)
             raise
+
+
+class AuditGroup(TyperGroup):
+    """A group of commands with a default: words that begin with none of its commands are those of ``run``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # Any: as above
+        """As typer has it, with the name of the default command before its words."""
+        known = {*self.commands, *ctx.help_option_names}
+        if "run" in self.commands and args and args[0] not in known:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
 
 
 def _refusal(error: "ValidationError", least: float | None, most: float | None) -> str:

@@ -91,6 +91,15 @@ def serve(
             metavar="FILE",
         ),
     ] = None,
+    novelty: Annotated[
+        Path | None,
+        typer.Option(
+            "--novelty",
+            help="Range of ordinary traffic, by splinelens audit fit: answers of /v1/score say which texts "
+            "are outside it.",
+            metavar="FOLDER",
+        ),
+    ] = None,
     upstream: Annotated[
         str | None,
         typer.Option(
@@ -184,6 +193,7 @@ def serve(
             f"serving needs {error.name}, which is not installed: pip install 'splinelens[serve]'"
         ) from error
     from splinelens.apps.group import DetectorGroup
+    from splinelens.apps.novelty import NoveltyDetector
     from splinelens.apps.perspective import DETECTORS, attribute_measures, load_calibration
     from splinelens.detect.shipped import find_artifact
 
@@ -200,7 +210,10 @@ def serve(
         if maps and (raw := sorted(set(attribute_measures(artifacts)) - set(maps))):
             _log.warning("no map in %s for %s: their scores are not mapped", calibration, ", ".join(raw))
         group = DetectorGroup.load(names, max_text_tokens=max_text_tokens, device=device, dtype=dtype)
-        service = ScoringService(group, max_waiting, max_text_tokens)
+        ordinary = None
+        if novelty is not None:
+            ordinary = NoveltyDetector.load(novelty, device=device, max_text_tokens=max_text_tokens)
+        service = ScoringService(group, max_waiting, max_text_tokens, novelty=ordinary)
         service.warm_up()
         guarded = None
         if upstream is not None:

@@ -5,6 +5,7 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
+from splinelens.report.novelty import NoveltyScore
 from splinelens.report.scores import TextScore
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -25,6 +26,9 @@ class Metrics:
             "splinelens_request_seconds", "Time to answer a request.", ("route",), buckets=_SECONDS
         )
         self.verdicts = counter("splinelens_verdicts", "Texts by verdict.", ("detector", "verdict"))
+        self.novelty = counter(
+            "splinelens_novelty", "Texts by verdict beside ordinary traffic.", ("form", "verdict")
+        )
         self.chat = counter(
             "splinelens_chat", "Prompts and replies of chats by verdict.", ("part", "verdict")
         )
@@ -37,11 +41,18 @@ class Metrics:
             "splinelens_batch_texts", "Texts of a batch.", buckets=(1, 2, 4, 8, 16, 32, 64, 128)
         )
 
-    def count(self, rows: Sequence[Mapping[str, TextScore]], seconds: float) -> None:
-        """Count a batch and the verdicts on its texts."""
-        self.batch_texts.observe(len(rows))
+    def count(
+        self, results: Sequence[Mapping[str, TextScore]] | Sequence[NoveltyScore], seconds: float
+    ) -> None:
+        """Count a batch and the verdicts on its texts, by detectors or by the range of ordinary traffic."""
+        self.batch_texts.observe(len(results))
         self.batch_seconds.observe(seconds)
-        for records in rows:
+        for records in results:
+            if isinstance(records, NoveltyScore):
+                self.novelty.labels("distance", records.verdict).inc()
+                if records.contrast_verdict:
+                    self.novelty.labels("contrastive", records.contrast_verdict).inc()
+                continue
             for detector, record in records.items():
                 self.verdicts.labels(detector, record.verdict).inc()
             self.tokens.inc(next(iter(records.values())).tokens)

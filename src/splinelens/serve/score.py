@@ -37,9 +37,13 @@ class ScoreRequest(BaseModel):
 
 
 class ScoreResponse(BaseModel):
-    """For each text the record of each detector; and what computed it."""
+    """For each text the record of each detector; and what computed it.
+
+    With ``--novelty`` also how each text compares with ordinary traffic, else an empty list.
+    """
 
     results: list[dict[str, Json]]
+    novelty: list[Json]
     provenance: Json
 
 
@@ -122,7 +126,9 @@ def router(service: ScoringService, calibrated: Sequence[str] = ()) -> APIRouter
         texts = [request.text] if request.text is not None else request.texts or []
         rows = await service.score(texts, explain=request.explain, fpr=request.fpr)
         results = [_result(records, artifacts, request.fpr) for records in rows]
-        return ScoreResponse(results=results, provenance=provenance)
+        compared = await service.watch(texts) if service.novelty else []
+        novelty = [{key: value for key, value in one.to_dict().items() if key != "row"} for one in compared]
+        return ScoreResponse(results=results, novelty=novelty, provenance=provenance)
 
     @routes.post("/v1/geometry")
     async def geometry_of(request: GeometryRequest) -> GeometryResponse:
@@ -167,7 +173,15 @@ def served(service: ScoringService, calibrated: Sequence[str] = ()) -> Json:
             "languages": artifact.training.get("languages", []),
             "fingerprint": artifact.digest,
         }
-    loaded = passes[0][0].loaded
+    loaded, novelty = passes[0][0].loaded, {}
+    if service.novelty is not None:
+        fitted = service.novelty.artifact
+        novelty["novelty"] = {
+            "rate": fitted.rate,
+            "texts": len(fitted.distances),
+            "contrastive": fitted.head is not None,
+            "fingerprint": fitted.digest,
+        }
     return {
         "version": __version__,
         "model": loaded.name,
@@ -175,6 +189,7 @@ def served(service: ScoringService, calibrated: Sequence[str] = ()) -> Json:
         "passes": len(passes),
         "calibrated": list(calibrated),
         "detectors": detectors,
+        **novelty,
         "limits": {
             "body_bytes": MAX_BODY_BYTES,
             "texts": MAX_INPUTS,

@@ -14,9 +14,12 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import monotonic
+from typing import Any
 
 from splinelens.apps.group import DetectorGroup
+from splinelens.apps.novelty import NoveltyDetector
 from splinelens.errors import BadDetector, BadTexts, CannotServe, NotReady, Overloaded
+from splinelens.report.novelty import NoveltyScore
 from splinelens.report.scores import TextScore
 from splinelens.serve.metrics import Metrics
 
@@ -40,33 +43,39 @@ Records = dict[str, TextScore]
 
 @dataclass(frozen=True, eq=False)
 class _Item:
-    """A text that waits, and where its records go."""
+    """A text that waits, and where its result goes: its records, or with ``watch`` that of the range."""
 
     text: str
     explain: bool
     fpr: float
+    watch: bool
     loop: asyncio.AbstractEventLoop
-    future: "asyncio.Future[Records]"
+    future: "asyncio.Future[Any]"  # Any: one of the two
+
+    @property
+    def options(self) -> tuple[bool, float, bool]:
+        """What the texts of a batch have in common."""
+        return self.explain, self.fpr, self.watch
 
     @property
     def tokens(self) -> int:
         """About how many tokens it has."""
         return 1 + len(self.text.encode()) // _BYTES_PER_TOKEN
 
-    def finish(self, records: Records | None) -> None:
-        """Hand over the records from another thread; None if they could not be computed."""
+    def finish(self, result: Records | NoveltyScore | None) -> None:
+        """Hand over the result from another thread; None if it could not be computed."""
         try:
-            self.loop.call_soon_threadsafe(self._finish, records)
+            self.loop.call_soon_threadsafe(self._finish, result)
         except RuntimeError:  # the loop is closed: nobody waits any more
             return
 
-    def _finish(self, records: Records | None) -> None:
+    def _finish(self, result: Records | NoveltyScore | None) -> None:
         if self.future.done():  # the request was canceled
             return
-        if records is None:
+        if result is None:
             self.future.set_exception(NotReady("the text could not be scored; the log says why"))
         else:
-            self.future.set_result(records)
+            self.future.set_result(result)
 
 
 @dataclass(eq=False)
@@ -81,6 +90,7 @@ class ScoringService:
         max_delay_s: After a batch of several texts, how long the next waits to become as large.
         stuck_s: A batch without progress for so long is stuck; a pass of 1,024 tokens takes a tenth of it.
         metrics: Where batches and verdicts are counted.
+        novelty: The range that ``watch`` compares texts with, loaded with ``max_text_tokens``, if there is one.
     """
 
     group: DetectorGroup
@@ -90,6 +100,7 @@ class ScoringService:
     max_delay_s: float = 0.002
     stuck_s: float = 5.0
     metrics: Metrics = field(default_factory=Metrics)
+    novelty: NoveltyDetector | None = None
 
     def __post_init__(self) -> None:
         self._queue: deque[_Item] = deque()
@@ -113,6 +124,10 @@ class ScoringService:
         for name, record in records.items():
             if not record.tokens:
                 raise CannotServe(f"detector {name} cannot score a text: it {record.reason}")
+        if self.novelty is not None:
+            (compared,) = self.novelty.score([_PROBE])
+            if compared.reason:
+                raise CannotServe(f"the range cannot be compared with: a text {compared.reason}")
         self._passed_at = monotonic()
 
     def start(self) -> None:
@@ -149,7 +164,7 @@ class ScoringService:
         if self.problem or monotonic() - self._passed_at < FRESH_S:
             return self.problem
         if self._probe is None or self._probe.done():  # one for all who ask
-            (self._probe,) = self._enqueue([_PROBE], False, 0.05, first=True)
+            (self._probe,) = self._enqueue([_PROBE], first=True)
         try:
             await asyncio.wait_for(asyncio.shield(self._probe), self.stuck_s)
         except TimeoutError:
@@ -192,12 +207,25 @@ class ScoringService:
             NotReady: The server is stopping or stuck, or the pass failed.
             Overloaded: Too many texts wait.
         """
-        self._check(texts, fpr, most)
+        self._check(texts, most)
+        self._check_thresholds(fpr)
         self.require_room(len(texts))
         return list(await asyncio.gather(*self._enqueue(texts, explain, fpr)))
 
-    def _check(self, texts: Sequence[str], fpr: float, most: int) -> None:
-        """Refuse a request before any work."""
+    async def watch(self, texts: Sequence[str]) -> list[NoveltyScore]:
+        """Compare the texts of one request with the range of ordinary traffic, in a pass of their own.
+
+        Raises:
+            BadTexts: As in ``score``.
+            NotReady: As in ``score``.
+            Overloaded: Too many texts wait.
+        """
+        self._check(texts, MAX_INPUTS)
+        self.require_room(len(texts))
+        return list(await asyncio.gather(*self._enqueue(texts, watch=True)))
+
+    def _check(self, texts: Sequence[str], most: int) -> None:
+        """Refuse texts before any work."""
         if not 1 <= len(texts) <= most:
             raise BadTexts(f"{len(texts)} texts in one request; send 1 to {most}")
         limit = CHARACTERS_PER_TOKEN * self.max_text_tokens
@@ -206,6 +234,9 @@ class ScoringService:
                 raise BadTexts(
                     f"text {index} has {len(text):,} characters, more than the limit of {limit:,}; split it"
                 )
+
+    def _check_thresholds(self, fpr: float) -> None:
+        """Refuse a rate without thresholds."""
         for artifact in self.group.artifacts.values():
             try:
                 artifact.limits(fpr)
@@ -213,10 +244,16 @@ class ScoringService:
                 raise BadDetector(f"no threshold for fpr={fpr:g}; give 0.001, 0.01 or 0.05") from error
 
     def _enqueue(
-        self, texts: Sequence[str], explain: bool, fpr: float, *, first: bool = False
-    ) -> "list[asyncio.Future[Records]]":
+        self,
+        texts: Sequence[str],
+        explain: bool = False,
+        fpr: float = 0.05,
+        *,
+        watch: bool = False,
+        first: bool = False,
+    ) -> "list[asyncio.Future[Any]]":  # Any: as in _Item
         loop = asyncio.get_running_loop()
-        items = [_Item(text, explain, fpr, loop, loop.create_future()) for text in texts]
+        items = [_Item(text, explain, fpr, watch, loop, loop.create_future()) for text in texts]
         with self._changed:
             if self._stopping:  # the worker may have ended
                 raise NotReady("the server is stopping; try again later")
@@ -256,7 +293,7 @@ class ScoringService:
         tokens = 0
         while self._queue:
             item = self._queue.popleft()
-            if batch and (item.explain, item.fpr) != (batch[0].explain, batch[0].fpr):
+            if batch and item.options != batch[0].options:
                 others.append(item)
                 continue
             tokens += item.tokens
@@ -271,12 +308,7 @@ class ScoringService:
         """Score a batch; if the pass raises, each half, so that one text cannot fail those of others."""
         first, started = batch[0], monotonic()
         try:
-            rows = self.group.score(
-                [item.text for item in batch],
-                explain=first.explain,
-                fpr=first.fpr,
-                progress=lambda texts, characters: self._passed(),
-            )
+            results = self._results([item.text for item in batch], *first.options)
         except Exception as error:  # whatever it is, those who wait are answered and the worker goes on
             if len(batch) > 1:
                 half = len(batch) // 2
@@ -288,10 +320,21 @@ class ScoringService:
             self._finished(1)
             return
         self._passed()
-        self.metrics.count(rows, self._passed_at - started)
-        for item, records in zip(batch, rows, strict=True):
-            item.finish(records)
+        self.metrics.count(results, self._passed_at - started)
+        for item, result in zip(batch, results, strict=True):
+            item.finish(result)
         self._finished(len(batch))
+
+    def _results(
+        self, texts: Sequence[str], explain: bool, fpr: float, watch: bool
+    ) -> Sequence[Records] | Sequence[NoveltyScore]:
+        def progress(texts: int, characters: int) -> None:
+            self._passed()
+
+        if watch:
+            assert self.novelty is not None  # the route asks only then
+            return self.novelty.score(texts, progress=progress)
+        return self.group.score(texts, explain=explain, fpr=fpr, progress=progress)
 
     def _beat(self) -> None:
         self._progress_at = monotonic()

@@ -1,0 +1,455 @@
+"""Novelty detection: how far is a text from ordinary texts, and how rare is such a distance among them?
+
+The range of ordinary texts is a multivariate normal of a few columns, given the length of a text, with a
+shrunk covariance (Ledoit and Wolf 2004, doi:10.1016/S0047-259X(03)00096-4); the distance is that of
+Mahalanobis. Whether the normal holds does not matter for the false-alarm rate: a distance becomes a conformal
+p-value among ordinary texts that the range was not fitted on (Bates et al. 2023, arXiv:2104.08279).
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from pydantic import ConfigDict, InstanceOf, PositiveInt, TypeAdapter
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+
+from splinelens.detect.heads import LinearHead
+from splinelens.errors import BadDetector, BadFeatures, BrokenArtifact
+from splinelens.files import atomic_write, write_errors
+
+COMPONENTS = 4
+"""Principal components that a vector is reduced to; its distance from them is one number more."""
+
+MIN_TEXTS = 20
+"""Fewest texts to fit a range on."""
+
+NOVELTY_FILES = ("novelty.json", "novelty.safetensors")
+"""What the folder of a range holds."""
+
+_MANIFEST, _ARRAYS = NOVELTY_FILES
+_SCHEMA = 1
+_MOST_BYTES = {_MANIFEST: 4_000_000, _ARRAYS: 1_000_000_000}
+_AGAIN = "run splinelens audit fit again"
+_RANGE, _HEAD, _DISTANCES, _LOGITS = "range.", "contrast.", "calibration.distances", "calibration.logits"
+_STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
+_POWERS = 3
+
+
+def conformal_p_values(
+    calibration: Float[np.ndarray, " ordinary"], scores: Float[np.ndarray, " text"]
+) -> Float[np.ndarray, " text"]:
+    """Share of ordinary texts that score at least as high, the text itself included.
+
+    ``(1 + number of calibration scores >= score) / (n + 1)``. If a text is exchangeable with those of the
+    calibration, its p-value is at most ``rate`` with a probability of at most ``rate``. NaN stays NaN.
+
+    Example:
+        >>> conformal_p_values(np.array([1.0, 2.0, 3.0]), np.array([0.0, 2.0, 9.0]))
+        array([1.  , 0.75, 0.25])
+    """
+    below = np.searchsorted(np.sort(calibration), scores, "left")
+    p_values = (1 + len(calibration) - below) / (len(calibration) + 1)
+    return np.where(np.isnan(scores), np.nan, p_values)
+
+
+def texts_needed(rate: float) -> int:
+    """Calibration texts that a false-alarm rate needs: the smallest p-value among n texts is 1 / (n + 1).
+
+    Example:
+        >>> texts_needed(0.05), texts_needed(0.01), texts_needed(0.001)
+        (19, 99, 999)
+    """
+    return ceil(1 / rate) - 1
+
+
+def check_rate(rate: float, texts: int) -> float:
+    """A false-alarm rate that so many calibration texts can keep, other than by never flagging.
+
+    Raises:
+        BadDetector: The rate is not in (0, 1), or needs more texts; the message says how many.
+    """
+    if not 0 < rate < 1:
+        raise BadDetector(f"{rate!r} is no false-alarm rate; give one between 0 and 1, such as 0.01")
+    if texts < texts_needed(rate):
+        raise BadDetector(
+            f"a false-alarm rate of {rate:g} needs {texts_needed(rate):,} ordinary texts to compare with; of "
+            f"the {texts:,} that there are the smallest rate is {1 / (texts + 1):.2g}"
+        )
+    return float(rate)
+
+
+@dataclass(frozen=True, eq=False)
+class OrdinaryRange:
+    """Where the numbers of ordinary texts lie, given the length of a text.
+
+    A number is a scalar column of a table, or one of those that a vector column is reduced to: its first
+    principal components, and the logarithm of the distance from them. Minima, maxima, last tokens and
+    intrinsic dimension move with the number of tokens, so a regression on log length is taken out: of the
+    number itself, and of the size of its deviation.
+
+    Attributes:
+        sizes: Entries of each column; 1 for a scalar.
+        center: Mean of the entries of vector columns, which stand beside each other.
+        components: Principal components of each vector column.
+        lengths: Tokens of the shortest and the longest text; others count as the nearer of the two.
+        mean: Coefficients of each number on a constant, log length and its square.
+        spread: Likewise of the logarithm of its absolute deviation.
+        scale: Standard deviation of each number where ``spread`` is divided out.
+        precision: Inverse of the shrunk covariance of the standardized numbers.
+    """
+
+    sizes: np.ndarray
+    center: Float[np.ndarray, " entry"]
+    components: Float[np.ndarray, "component entry"]
+    lengths: Float[np.ndarray, " 2"]
+    mean: Float[np.ndarray, "power number"]
+    spread: Float[np.ndarray, "power number"]
+    scale: Float[np.ndarray, " number"]
+    precision: Float[np.ndarray, "number number"]
+
+    @classmethod
+    def fit(
+        cls, values: Float[np.ndarray, "text value"], sizes: Sequence[int], tokens: np.ndarray
+    ) -> "OrdinaryRange":
+        """Fit a range.
+
+        Args:
+            values: One row a text, columns of these sizes beside each other.
+            sizes: Entries of each column.
+            tokens: Tokens of each text.
+
+        Raises:
+            BadFeatures: Too few texts, or values that are not finite.
+        """
+        from sklearn.covariance import LedoitWolf
+
+        if len(values) < MIN_TEXTS:
+            raise BadFeatures(
+                f"a range of ordinary texts needs {MIN_TEXTS} texts, and there are {len(values)}"
+            )
+        if not np.isfinite(values).all():
+            row = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
+            raise BadFeatures(f"text {row} has a value that is not finite; leave it out")
+        blocks = [_principal(block) for block in _vectors(values, sizes)]
+        center = np.concatenate([np.zeros(0), *(mean for mean, _ in blocks)])
+        components = np.concatenate([np.zeros((COMPONENTS, 0)), *(axes for _, axes in blocks)], axis=1)
+        lengths = np.array([tokens.min(), tokens.max()], dtype=np.float64)
+        numbers, powers = _reduced(values, sizes, center, components), _powers(tokens, lengths)
+        mean = np.linalg.lstsq(powers, numbers, rcond=None)[0]
+        residual = numbers - powers @ mean
+        spread = _log_spread(powers, residual)
+        relative = residual / np.exp(powers @ spread)
+        scale = relative.std(axis=0)
+        scale[scale < 1e-9 * np.abs(numbers).max(axis=0).clip(1e-9)] = 1.0
+        precision = LedoitWolf(assume_centered=True).fit(relative / scale).precision_
+        return cls(np.array(sizes), center, components, lengths, mean, spread, scale, precision)
+
+    def numbers_of(self, names: Sequence[str]) -> list[str]:
+        """The name of each number, from those of the columns.
+
+        Example:
+            >>> flat = np.zeros((0, 0))
+            >>> some = OrdinaryRange(np.array([1, 48]), flat, flat, flat, flat, flat, flat, flat)
+            >>> some.numbers_of(["sign_mean", "margin_max"])[:3]
+            ['sign_mean', 'margin_max component 1', 'margin_max component 2']
+        """
+        parts = [f"component {1 + index}" for index in range(COMPONENTS)] + ["distance from components"]
+        named = zip(names, self.sizes, strict=True)
+        return [
+            full
+            for name, size in named
+            for full in ([name] if size == 1 else [f"{name} {part}" for part in parts])
+        ]
+
+    def deviations(
+        self, values: Float[np.ndarray, "text value"], tokens: np.ndarray
+    ) -> Float[np.ndarray, "text number"]:
+        """Each number less what ordinary texts of that length have, in standard deviations of theirs.
+
+        Raises:
+            BadFeatures: The rows have another number of values than those that were fitted.
+        """
+        if values.shape[1] != self.sizes.sum():
+            raise BadFeatures(f"rows of {values.shape[1]} values meet a range of {self.sizes.sum()}")
+        numbers = _reduced(values, self.sizes, self.center, self.components)
+        powers = _powers(tokens, self.lengths)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return (numbers - powers @ self.mean) / np.exp(powers @ self.spread) / self.scale
+
+    def distances(self, deviations: Float[np.ndarray, "text number"]) -> Float[np.ndarray, " text"]:
+        """Mahalanobis distance; NaN where a deviation is not finite."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = np.einsum("ij,jk,ik->i", deviations, self.precision, deviations, optimize=True)
+            distances = np.sqrt(np.maximum(squares, 0))
+        return np.where(np.isfinite(distances), distances, np.nan)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays to store."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "OrdinaryRange":
+        """A range from what ``arrays`` gave.
+
+        Raises:
+            BrokenArtifact: Missing arrays, shapes that do not fit, or numbers that are not finite.
+        """
+        if arrays.keys() != {field.name for field in fields(cls)}:
+            raise BrokenArtifact(f"a range needs other arrays than {', '.join(sorted(arrays))}")
+        for name, array in arrays.items():
+            if array.dtype.kind not in ("i" if name == "sizes" else "f") or not np.isfinite(array).all():
+                raise BrokenArtifact(f"{name} holds something other than finite numbers")
+        fitted = cls(**arrays)
+        vectors = fitted.sizes[fitted.sizes > 1]
+        entries, count = vectors.sum(), len(fitted.sizes) + COMPONENTS * len(vectors)
+        expected = {
+            "sizes": (len(fitted.sizes),),
+            "center": (entries,),
+            "components": (COMPONENTS, entries),
+            "lengths": (2,),
+            "mean": (_POWERS, count),
+            "spread": (_POWERS, count),
+            "scale": (count,),
+            "precision": (count, count),
+        }
+        wrong = [name for name, array in arrays.items() if array.shape != expected[name]]
+        if wrong or not (fitted.scale > 0).all() or not 1 <= fitted.lengths[0] <= fitted.lengths[1]:
+            raise BrokenArtifact(
+                f"the arrays of a range do not fit each other: {', '.join(wrong) or 'values'}"
+            )
+        return fitted
+
+
+@pydantic_dataclass(frozen=True, eq=False, kw_only=True, config=_STRICT)
+class NoveltyManifest:
+    """Everything of a fitted range but its arrays.
+
+    Attributes:
+        model: Name, revision and fingerprint of the model.
+        spec: The features, as ``FeatureSpec.to_dict`` gives them.
+        columns: Names and sizes of the columns, in order.
+        rate: The false-alarm rate that is used where none is given.
+        traffic: Source, hash, lengths and number of the ordinary texts, those fitted on and compared with.
+        report: Alarm rates that were measured, see ``apps.novelty.fit_novelty``.
+        command: The command that fits it again; empty if it was fitted from Python.
+    """
+
+    model: dict[str, Any]  # Any: plain JSON values, here and below
+    spec: dict[str, Any]
+    columns: tuple[tuple[str, PositiveInt], ...]
+    rate: float
+    traffic: dict[str, Any]
+    report: dict[str, Any]
+    command: str = ""
+    version: str = ""
+
+
+@pydantic_dataclass(frozen=True, eq=False, kw_only=True, repr=False, config=_STRICT)
+class NoveltyArtifact(NoveltyManifest):
+    """A fitted range with the scores of ordinary texts that it was not fitted on.
+
+    Attributes:
+        range: The range.
+        distances: Ascending distances of the calibration texts.
+        head: Tells the other class from ordinary texts by their deviations; None without another class.
+        logits: Ascending logits of the calibration texts; empty without another class.
+    """
+
+    range: InstanceOf[OrdinaryRange]
+    distances: np.ndarray
+    head: InstanceOf[LinearHead] | None = None
+    logits: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def numbers(self) -> list[str]:
+        """The names of the numbers of a text."""
+        return self.range.numbers_of([name for name, _ in self.columns])
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything that decides a p-value."""
+        digest = hashlib.sha256(json.dumps([self.model, self.spec], sort_keys=True).encode())
+        for name, array in sorted(self._arrays().items()):
+            digest.update(name.encode() + array.tobytes())
+        return digest.hexdigest()
+
+    def p_values(self, deviations: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Conformal p-values of (text, number) deviations, by distance and by the other class's logit."""
+        distance = conformal_p_values(self.distances, self.range.distances(deviations))
+        if self.head is None:
+            return distance, None
+        return distance, conformal_p_values(self.logits, self.head.logit(deviations)[:, 0])
+
+    def save(self, folder: Path, *, overwrite: bool = False) -> None:
+        """Write both files; those that exist are replaced only after both are written.
+
+        Raises:
+            OutputExists: The folder holds one, without ``overwrite``.
+            CannotWrite: The disk is full or the folder may not be written.
+        """
+        from safetensors.numpy import save
+
+        data = save(self._arrays())
+        values = {entry.name: getattr(self, entry.name) for entry in fields(NoveltyManifest)}
+        file = {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        record = json.loads(json.dumps({"schema": _SCHEMA, **values, "arrays": file}, allow_nan=False))
+        text = json.dumps({**record, "sha256": _hash(record)}, indent=1) + "\n"
+        with write_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        with (
+            atomic_write(folder / _ARRAYS, overwrite=overwrite) as arrays_file,
+            atomic_write(folder / _MANIFEST, overwrite=overwrite) as manifest_file,
+        ):
+            arrays_file.write_bytes(data)
+            manifest_file.write_bytes(text.encode())
+
+    @classmethod
+    def load(cls, folder: Path) -> "NoveltyArtifact":
+        """Read what ``save`` wrote.
+
+        Raises:
+            BrokenArtifact: A file is missing, cut, edited, too large or of another schema.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        path, data = folder / _MANIFEST, _read(folder, _ARRAYS)
+        try:
+            record = json.loads(_read(folder, _MANIFEST))
+            schema, stated = record.pop("schema"), record.pop("sha256")
+            if schema != _SCHEMA:
+                raise ValueError(f"schema {schema!r}, and this version reads {_SCHEMA}")
+            file = record["arrays"]
+            if stated != _hash({"schema": schema, **record}):
+                raise ValueError("it does not have the hash that it states")
+            if file != {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}:
+                raise ValueError(f"{_ARRAYS} beside it is another file, or cut short")
+            del record["arrays"]
+            manifest = _VALUES.validate_json(json.dumps(record))
+            arrays = load(data)
+            head = _part(arrays, _HEAD)
+            artifact = cls(
+                **vars(manifest),
+                range=OrdinaryRange.from_arrays(_part(arrays, _RANGE)),
+                distances=arrays[_DISTANCES],
+                head=LinearHead.from_arrays(head) if head else None,
+                logits=arrays.get(_LOGITS, np.zeros(0)),
+            )
+            if problem := artifact._problem():
+                raise ValueError(problem)
+        except (
+            AttributeError,
+            BrokenArtifact,
+            KeyError,
+            RecursionError,
+            SafetensorError,
+            TypeError,
+            ValueError,
+        ) as error:
+            raise BrokenArtifact(f"{path} is damaged, edited or no range: {error}; {_AGAIN}") from error
+        return artifact
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        arrays = {_RANGE + name: array for name, array in self.range.arrays().items()}
+        arrays[_DISTANCES] = self.distances
+        if self.head is not None:
+            arrays |= {_HEAD + name: array for name, array in self.head.arrays().items()}
+            arrays[_LOGITS] = self.logits
+        return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+
+    def _problem(self) -> str | None:
+        """What does not fit together, or None."""
+        if tuple(size for _, size in self.columns) != tuple(self.range.sizes.tolist()):
+            return "its columns have other sizes than its range"
+        if self.head is not None and self.head.width != len(self.range.scale):
+            return "its range and its contrast have different numbers"
+        calibration = [self.distances] if self.head is None else [self.distances, self.logits]
+        if not all(scores.ndim == 1 and np.isfinite(scores).all() for scores in calibration):
+            return "calibration scores are not finite"
+        if not 0 < self.rate < 1 or min(map(len, calibration)) < texts_needed(self.rate):
+            return f"a rate of {self.rate!r} beside {len(self.distances)} calibration texts"
+        return None
+
+
+_VALUES = TypeAdapter(NoveltyManifest)
+
+
+def _powers(tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """(text, power), a constant, the logarithm of the length within the range, and its square."""
+    logs = np.log(np.clip(tokens, *lengths))
+    return np.stack([np.ones_like(logs), logs, logs**2], axis=1)
+
+
+def _log_spread(powers: np.ndarray, residual: np.ndarray) -> np.ndarray:
+    """(power, number), how the logarithm of the absolute deviation moves with length."""
+    size = np.abs(residual)
+    floor = 1e-3 * size.mean(axis=0)  # one deviation of nearly 0 would pull the line down
+    return np.linalg.lstsq(powers, np.log(np.maximum(size, np.where(floor > 0, floor, 1.0))), rcond=None)[0]
+
+
+def _vectors(values: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
+    """The vector columns of a table, each (text, entry) in float64."""
+    ends = np.cumsum(sizes)
+    return [
+        values[:, end - size : end].astype(np.float64)
+        for end, size in zip(ends, sizes, strict=True)
+        if size > 1
+    ]
+
+
+def _principal(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of a vector column, (entry,), and its first principal components, (component, entry)."""
+    from sklearn.decomposition import PCA
+
+    pca = PCA(min(COMPONENTS, block.shape[1]), svd_solver="randomized", random_state=0).fit(block)
+    axes = np.zeros((COMPONENTS, block.shape[1]))
+    axes[: len(pca.components_)] = pca.components_
+    return pca.mean_, axes
+
+
+def _reduced(
+    values: np.ndarray, sizes: Sequence[int] | np.ndarray, center: np.ndarray, components: np.ndarray
+) -> np.ndarray:
+    """(text, number) float64: scalars as they are, of a vector its components and distance from them."""
+    numbers, start, entry = [], 0, 0
+    for size in sizes:
+        block = values[:, start : start + size].astype(np.float64)
+        start += size
+        if size == 1:
+            numbers.append(block)
+            continue
+        with np.errstate(over="ignore", invalid="ignore"):
+            centered = block - center[entry : entry + size]
+            along = centered @ components[:, entry : entry + size].T
+            rest = np.linalg.norm(centered - along @ components[:, entry : entry + size], axis=1)
+            numbers += [along, np.log(np.maximum(rest, np.finfo(np.float32).tiny))[:, None]]
+        entry += size
+    return np.concatenate(numbers, axis=1)
+
+
+def _part(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """The arrays whose names begin with a prefix, without it."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _hash(record: dict[str, Any]) -> str:
+    """Of a manifest without its own hash; spaces and order do not matter."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+def _read(folder: Path, name: str) -> bytes:
+    path, what = folder / name, f"a range is a folder with {_MANIFEST} and {_ARRAYS}"
+    try:
+        if path.exists() and not path.is_file():  # a pipe or device may never end
+            raise BrokenArtifact(f"{path} is no file; {what}")
+        if (size := path.stat().st_size) > _MOST_BYTES[name]:
+            raise BrokenArtifact(f"{path} has {size:,} bytes, more than the {_MOST_BYTES[name]:,} of a range")
+        return path.read_bytes()
+    except OSError as error:
+        raise BrokenArtifact(f"{path} cannot be read: {error.strerror}; {what}") from error
