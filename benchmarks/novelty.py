@@ -12,7 +12,7 @@ baselines: how unusual the length is, and the cosine distance to the mean TF-IDF
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +106,85 @@ def choose_texts(data: Path, loaded: LoadedModel) -> tuple[list[str], np.ndarray
 
 def _some(texts: Texts, mask: np.ndarray, count: int, rng: np.random.Generator) -> list[str]:
     return [str(texts.texts[row]) for row in rng.permutation(np.flatnonzero(mask))[:count]]
+
+
+def measure(
+    name: str,
+    traffic: np.ndarray,
+    table: FeatureTable,
+    texts: Sequence[str],
+    kinds: np.ndarray,
+    splits: int,
+) -> list[str]:
+    """The parts of the page on one kind of traffic."""
+    shares: dict[tuple[str, str, float], list[float]] = {}
+    above = dict.fromkeys(((form, rate) for form in FORMS for rate in RATES), 0)
+    for seed in range(splits):
+        scores, sets = split_scores(np.flatnonzero(traffic), table, texts, kinds, seed)
+        sets |= by_length(sets["held out"], table.tokens)
+        for form, of_text in scores.items():
+            p_values = conformal_p_values(of_text[sets["compared"]], of_text)
+            for rate in RATES:
+                for group, rows in sets.items():
+                    shares.setdefault((group, form, rate), []).append(float((p_values[rows] <= rate).mean()))
+                flagged = int((p_values[sets["held out"]] <= rate).sum())
+                above[form, rate] += proportion_interval(flagged, len(sets["held out"]))[0] > rate
+    head = ("texts", *(f"{form}, {100 * rate:g} %" for rate in RATES for form in FORMS))
+    rows = [
+        (group, *(_mean(shares[group, form, rate]) for rate in RATES for form in FORMS))
+        for group in sets
+        if group != "compared"
+    ]
+    held = ("splits whose interval is above", *(str(above[form, rate]) for rate in RATES for form in FORMS))
+    return [
+        f"## Traffic: {name}",
+        f"{traffic.sum():,} texts, {splits} splits. Share flagged in %, mean (lowest to highest split). The last row "
+        "counts the splits whose 95 % interval (Clopper-Pearson) of the held-out texts is above the stated rate.",
+        Table(head, [*rows, held]).markdown(),
+    ]
+
+
+def split_scores(
+    traffic: np.ndarray, table: FeatureTable, texts: Sequence[str], kinds: np.ndarray, seed: int
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Scores of all texts by form, higher for texts that are more unusual, and the rows of each set."""
+    rng = np.random.default_rng(seed)
+    order, toxic = rng.permutation(traffic), rng.permutation(np.flatnonzero(kinds == "toxic"))
+    half, quarter = len(order) // 2, len(order) * 3 // 4
+    fitted, taught, tested = order[:half], toxic[: len(toxic) // 2], toxic[len(toxic) // 2 :]
+    sizes = [column.size for column in table.columns]
+    ordinary = OrdinaryRange.fit(table.values[fitted], sizes, table.tokens[fitted])
+    deviations = ordinary.deviations(table.values, table.tokens)
+    labels = np.repeat([0, 1], [len(fitted), len(taught)])
+    head = fit(deviations[np.concatenate([fitted, taught])], labels, seed=seed).head
+    logs = np.log(table.tokens)
+    words = TfidfVectorizer(sublinear_tf=True).fit([texts[row] for row in fitted]).transform(texts)
+    mean = np.asarray(words[fitted].mean(axis=0))[0]
+    scores = {
+        "distance": ordinary.distances(deviations),
+        "contrastive": head.logit(deviations)[:, 0],
+        "length": np.abs(logs - np.median(logs[fitted])),
+        "TF-IDF": -(words @ mean),
+    }
+    sets = {"compared": order[half:quarter], "held out": order[quarter:]}
+    others = [
+        kind for kind in dict.fromkeys(kinds) if kind != "toxic" and not np.isin(kinds[traffic], kind).any()
+    ]
+    sets |= {kind: np.flatnonzero(kinds == kind) for kind in others}
+    return scores, sets | {"toxic": tested}
+
+
+def by_length(rows: np.ndarray, tokens: np.ndarray) -> dict[str, np.ndarray]:
+    """The held-out texts by length."""
+    return {
+        f"held out, {low + 1} to {high} tokens": rows[(tokens[rows] > low) & (tokens[rows] <= high)]
+        for low, high in ((0, 16), (16, 40), (40, 2 * TOKENS))
+    }
+
+
+def _mean(shares: Sequence[float]) -> str:
+    mean, low, high = (100 * value for value in (np.mean(shares), min(shares), max(shares)))
+    return f"{mean:.1f} ({low:.1f} to {high:.1f})"
 
 
 if __name__ == "__main__":

@@ -150,23 +150,6 @@ class OrdinaryRange:
         precision = LedoitWolf(assume_centered=True).fit(relative / scale).precision_
         return cls(np.array(sizes), center, components, lengths, mean, spread, scale, precision)
 
-    def numbers_of(self, names: Sequence[str]) -> list[str]:
-        """The name of each number, from those of the columns.
-
-        Example:
-            >>> flat = np.zeros((0, 0))
-            >>> some = OrdinaryRange(np.array([1, 48]), flat, flat, flat, flat, flat, flat, flat)
-            >>> some.numbers_of(["sign_mean", "margin_max"])[:3]
-            ['sign_mean', 'margin_max component 1', 'margin_max component 2']
-        """
-        parts = [f"component {1 + index}" for index in range(COMPONENTS)] + ["distance from components"]
-        named = zip(names, self.sizes, strict=True)
-        return [
-            full
-            for name, size in named
-            for full in ([name] if size == 1 else [f"{name} {part}" for part in parts])
-        ]
-
     def deviations(
         self, values: Float[np.ndarray, "text value"], tokens: np.ndarray
     ) -> Float[np.ndarray, "text number"]:
@@ -203,13 +186,13 @@ class OrdinaryRange:
         if arrays.keys() != {field.name for field in fields(cls)}:
             raise BrokenArtifact(f"a range needs other arrays than {', '.join(sorted(arrays))}")
         for name, array in arrays.items():
-            if array.dtype.kind not in ("i" if name == "sizes" else "f") or not np.isfinite(array).all():
+            if array.dtype.kind != ("i" if name == "sizes" else "f") or not np.isfinite(array).all():
                 raise BrokenArtifact(f"{name} holds something other than finite numbers")
-        fitted = cls(**arrays)
-        vectors = fitted.sizes[fitted.sizes > 1]
-        entries, count = vectors.sum(), len(fitted.sizes) + COMPONENTS * len(vectors)
-        expected = {
-            "sizes": (len(fitted.sizes),),
+        sizes = arrays["sizes"]
+        vectors = sizes[sizes > 1]
+        entries, count = int(vectors.sum()), len(sizes) + COMPONENTS * len(vectors)
+        shapes = {
+            "sizes": (len(sizes),),
             "center": (entries,),
             "components": (COMPONENTS, entries),
             "lengths": (2,),
@@ -218,12 +201,12 @@ class OrdinaryRange:
             "scale": (count,),
             "precision": (count, count),
         }
-        wrong = [name for name, array in arrays.items() if array.shape != expected[name]]
-        if wrong or not (fitted.scale > 0).all() or not 1 <= fitted.lengths[0] <= fitted.lengths[1]:
+        wrong = [name for name, array in arrays.items() if array.shape != shapes[name]]
+        if wrong or not (arrays["scale"] > 0).all() or not 1 <= arrays["lengths"][0] <= arrays["lengths"][1]:
             raise BrokenArtifact(
                 f"the arrays of a range do not fit each other: {', '.join(wrong) or 'values'}"
             )
-        return fitted
+        return cls(**arrays)
 
 
 @pydantic_dataclass(frozen=True, eq=False, kw_only=True, config=_STRICT)
@@ -268,8 +251,13 @@ class NoveltyArtifact(NoveltyManifest):
 
     @property
     def numbers(self) -> list[str]:
-        """The names of the numbers of a text."""
-        return self.range.numbers_of([name for name, _ in self.columns])
+        """The name of each number of a text: that of its column, and which of a vector's."""
+        parts = [f"component {1 + index}" for index in range(COMPONENTS)] + ["distance from components"]
+        return [
+            number
+            for name, size in self.columns
+            for number in ([name] if size == 1 else [f"{name} {part}" for part in parts])
+        ]
 
     @property
     def digest(self) -> str:

@@ -90,7 +90,7 @@ class ScoringService:
         max_delay_s: After a batch of several texts, how long the next waits to become as large.
         stuck_s: A batch without progress for so long is stuck; a pass of 1,024 tokens takes a tenth of it.
         metrics: Where batches and verdicts are counted.
-        novelty: The range that ``watch`` compares texts with, loaded with ``max_text_tokens``, if there is one.
+        novelty: The range that ``watch`` compares texts with; it was loaded with ``max_text_tokens``.
     """
 
     group: DetectorGroup
