@@ -19,6 +19,9 @@ COMMANDS = [
     ["adapt"],
     ["inspect"],
     ["serve"],
+    ["audit"],
+    ["audit", "fit"],
+    ["audit", "watch"],
     ["models"],
     ["models", "list"],
     ["models", "pull"],
@@ -27,7 +30,7 @@ COMMANDS = [
     ["detectors", "list"],
     ["detectors", "show"],
 ]
-GROUPS = ([], ["models"], ["detectors"])
+GROUPS = ([], ["audit"], ["models"], ["detectors"])
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -35,7 +38,7 @@ def test_every_command_has_help_with_an_example(run, command):
     page = run(*command, "--help").stdout
     assert "\b" not in page
     assert "\\b" not in page
-    if command not in (["models"], ["detectors"]):
+    if command not in GROUPS[1:]:
         assert re.search(r"^ *Examples?:\s.*\bsplinelens ", page, re.M)
     assert run(*command, "-h").stdout == page
 

@@ -5,8 +5,6 @@ import json
 
 import pytest
 
-from splinelens.cli import exits
-
 _MADE = {}
 
 
@@ -86,7 +84,7 @@ def test_watch_writes_records_with_kept_columns(run, folder, comments, tmp_path)
     with comments.open() as file:
         ids = [row["id"] for row in csv.DictReader(file)]
     assert [str(json.loads(line)["id"]) for line in printed.splitlines()] == ids
-    assert "exists" in run(*words, "-o", tmp_path / "out.jsonl", code=exits.USAGE).stderr
+    assert "exists" in run(*words, "-o", tmp_path / "out.jsonl", code=2).stderr
 
 
 def test_watch_reads_standard_input_line_by_line(run, folder):
@@ -99,16 +97,16 @@ def test_watch_reads_standard_input_line_by_line(run, folder):
 
 
 def test_what_is_refused(run, folder, comments, tmp_path):
-    few = run("audit", "fit", comments, "-c", "comment", "-o", tmp_path / "r", code=exits.OURS).stderr
+    few = run("audit", "fit", comments, "-c", "comment", "-o", tmp_path / "r", code=1).stderr
     assert "a false-alarm rate of 0.01 needs 396 ordinary texts" in few
     (tmp_path / "empty.csv").write_text("comment\n")
-    empty = run("audit", "fit", tmp_path / "empty.csv", "-o", tmp_path / "r", code=exits.OURS).stderr
+    empty = run("audit", "fit", tmp_path / "empty.csv", "-o", tmp_path / "r", code=1).stderr
     assert "empty.csv" in empty
     words = ("audit", "watch", folder, "-t", "a")
-    assert "needs 999 ordinary texts" in run(*words, "--rate", 0.001, code=exits.OURS).stderr
-    assert "no share between 0 and 1" in run(*words, "--rate", 5, code=exits.USAGE).output
-    assert "does not end in .jsonl" in run(*words, "-o", tmp_path / "x.csv", code=exits.USAGE).output
-    assert "give either a file" in run("audit", "watch", folder, code=exits.USAGE).output
-    assert "a range is a folder with" in run("audit", "watch", tmp_path, "-t", "a", code=exits.OURS).stderr
-    exists = run("audit", "fit", comments, "-c", "comment", "-o", folder, code=exits.USAGE).stderr
+    assert "needs 999 ordinary texts" in run(*words, "--rate", 0.001, code=1).stderr
+    assert "no share between 0 and 1" in run(*words, "--rate", 5, code=2).output
+    assert "does not end in .jsonl" in run(*words, "-o", tmp_path / "x.csv", code=2).output
+    assert "give either a file" in run("audit", "watch", folder, code=2).output
+    assert "a range is a folder with" in run("audit", "watch", tmp_path, "-t", "a", code=1).stderr
+    exists = run("audit", "fit", comments, "-c", "comment", "-o", folder, code=2).stderr
     assert "exists" in exists

@@ -13,7 +13,7 @@ WORDS = "you and the lot what we said there a thing of the sea good to you all".
 ORDINARY = [
     " ".join(WORDS[(row + at * (1 + row % 4)) % len(WORDS)] for at in range(4 + row % 7)) for row in range(80)
 ]
-ODD = ["@@ 77 ##", "{[(|)]} ~~", "%% %% %%"]
+ODD = ["@" * 12, "@" * 20, "@" * 30]
 _MADE = []
 
 
@@ -22,9 +22,7 @@ def client(group):
     """The client of a server with a range of 80 texts."""
     if not _MADE:
         loaded = group.passes[0][0].loaded
-        _MADE.append(
-            fit_novelty(ORDINARY, loaded, other=[f"{ODD[row % 3]} {row}" for row in range(20)], rate=0.05)
-        )
+        _MADE.append(fit_novelty(ORDINARY, loaded, other=["@" * (8 + row) for row in range(20)], rate=0.05))
     service = ScoringService(group, max_text_tokens=200, novelty=_MADE[0])
     service.warm_up()
     with TestClient(create_app(service)) as client:

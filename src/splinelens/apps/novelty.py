@@ -35,6 +35,7 @@ from splinelens.features.catalogue import VERSION
 from splinelens.features.extract import provenance, read_table
 from splinelens.features.reader import Progress, TextFeatures, TextReader
 from splinelens.features.spec import FeatureSpec
+from splinelens.features.table import FeatureTable
 from splinelens.features.validation import check_seed
 from splinelens.files import RowStore, check_output, checkpoints, results_folder
 from splinelens.models import Fingerprint, LoadedModel, load_model
@@ -355,19 +356,13 @@ def fit_novelty(
             f"{len(sets.taught) + len(sets.other)} texts of the other class can be read, and the contrastive "
             f"form needs {2 * ROWS_PER_CLASS}; give more"
         )
-    sizes = [column.size for column in table.columns]
-    fitted = OrdinaryRange.fit(table.values[sets.fitted], sizes, table.tokens[sets.fitted])
-    deviations = fitted.deviations(table.values, table.tokens)
-    head = None if other is None else _contrast(deviations, sets, seed)
-    scores = {"flagged": fitted.distances(deviations)}
-    if head is not None:
-        scores["contrast_flagged"] = head.logit(deviations)[:, 0]
+    fitted, head, scores = _fit(table, sets, seed)
     kinds = None if domains is None else np.array([str(domain) for domain in domains], dtype=object)
     artifact = NoveltyArtifact(
         model={
-            "name": reader.loaded.name,
-            "revision": reader.loaded.revision,
-            "fingerprint": reader.loaded.fingerprint.to_dict(),
+            "name": loaded.name,
+            "revision": loaded.revision,
+            "fingerprint": loaded.fingerprint.to_dict(),
         },
         spec=reader.spec.to_dict(),
         columns=tuple((column.name, column.size) for column in reader.columns),
@@ -378,7 +373,7 @@ def fit_novelty(
             "texts": len(ordinary),
             "fitted": len(sets.fitted),
             "compared": len(sets.held_out),
-            "lengths": [int(table.tokens[sets.traffic].min()), int(table.tokens[sets.traffic].max())],
+            "lengths": [int(length) for length in np.sort(table.tokens[sets.traffic])[[0, -1]]],
         },
         report={
             "rate": rate,
@@ -391,9 +386,7 @@ def fit_novelty(
         range=fitted,
         distances=np.sort(scores["flagged"][sets.held_out]),
         head=head,
-        logits=np.sort(scores.get("contrast_flagged", scores["flagged"])[sets.held_out])
-        if head
-        else np.zeros(0),
+        logits=np.zeros(0) if head is None else np.sort(scores["contrast_flagged"][sets.held_out]),
     )
     return NoveltyDetector(artifact, reader)
 
@@ -459,10 +452,19 @@ class _Sets:
         return np.concatenate([self.fitted, self.held_out])
 
 
-def _contrast(deviations: np.ndarray, sets: _Sets, seed: int) -> LinearHead:
-    """What tells half of the other class from the half of the traffic that the range was fitted on."""
+def _fit(
+    table: FeatureTable, sets: _Sets, seed: int
+) -> tuple[OrdinaryRange, LinearHead | None, dict[str, np.ndarray]]:
+    """The range; the head of the contrast, if there is another class; and the scores of all texts by form."""
+    sizes = [column.size for column in table.columns]
+    fitted = OrdinaryRange.fit(table.values[sets.fitted], sizes, table.tokens[sets.fitted])
+    deviations = fitted.deviations(table.values, table.tokens)
+    scores = {"flagged": fitted.distances(deviations)}
+    if not len(sets.taught):
+        return fitted, None, scores
     labels = np.repeat([0, 1], [len(sets.fitted), len(sets.taught)])
-    return fit(deviations[np.concatenate([sets.fitted, sets.taught])], labels, seed=seed).head
+    head = fit(deviations[np.concatenate([sets.fitted, sets.taught])], labels, seed=seed).head
+    return fitted, head, scores | {"contrast_flagged": head.logit(deviations)[:, 0]}
 
 
 def _alarms(

@@ -127,7 +127,7 @@ def report_lines(traffic: Mapping[str, Any], report: Mapping[str, Any]) -> list[
         lines.append(f"Not read, and in no row above: {count_of(unread, 'text')}.")
     lines.append("Flagged is unusual for this traffic, and does not mean harmful.")
     if any(name.startswith("novel") for name in names):
-        lines.append("The rows 'novel' are harmless texts of another kind: what they show are false alarms.")
+        lines.append("The rows 'novel' are harmless texts of other kinds: their alarms are false.")
     else:
         lines.append("How often harmless texts of another kind are flagged is not known: give --novel.")
     if "other" not in names:

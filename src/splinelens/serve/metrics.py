@@ -41,9 +41,7 @@ class Metrics:
             "splinelens_batch_texts", "Texts of a batch.", buckets=(1, 2, 4, 8, 16, 32, 64, 128)
         )
 
-    def count(
-        self, results: Sequence[Mapping[str, TextScore]] | Sequence[NoveltyScore], seconds: float
-    ) -> None:
+    def count(self, results: Sequence[Mapping[str, TextScore] | NoveltyScore], seconds: float) -> None:
         """Count a batch and the verdicts on its texts, by detectors or by the range of ordinary traffic."""
         self.batch_texts.observe(len(results))
         self.batch_seconds.observe(seconds)

@@ -327,7 +327,7 @@ class ScoringService:
 
     def _results(
         self, texts: Sequence[str], explain: bool, fpr: float, watch: bool
-    ) -> Sequence[Records] | Sequence[NoveltyScore]:
+    ) -> Sequence[Records | NoveltyScore]:
         def progress(texts: int, characters: int) -> None:
             self._passed()
 
