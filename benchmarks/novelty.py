@@ -20,7 +20,7 @@ from detection.data import letters_and_digits, read_evaluation
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from splinelens.apps.novelty import FEATURES, LAYER_STEP
-from splinelens.detect.novelty import OrdinaryRange, conformal_p_values
+from splinelens.detect.novelty import OrdinaryRange, conformal_p_values, length_bins, length_edges
 from splinelens.detect.solver import fit
 from splinelens.detect.thresholds import proportion_interval
 from splinelens.features.extract import extract
@@ -120,15 +120,19 @@ def measure(
     shares: dict[tuple[str, str, float], list[float]] = {}
     above = dict.fromkeys(((form, rate) for form in FORMS for rate in RATES), 0)
     for seed in range(splits):
-        scores, sets = split_scores(np.flatnonzero(traffic), table, texts, kinds, seed)
+        scores, fitted, sets = split_scores(np.flatnonzero(traffic), table, texts, kinds, seed)
+        compared, held = sets["compared"], sets["held out"]
         sets |= by_length(sets["held out"], table.tokens)
         for form, of_text in scores.items():
-            p_values = conformal_p_values(of_text[sets["compared"]], of_text)
             for rate in RATES:
+                edges = length_edges(table.tokens[fitted], len(compared), rate)
+                bins = length_bins(table.tokens, edges)
+                p_values = conformal_p_values(of_text[compared], of_text, bins[compared], bins)
                 for group, rows in sets.items():
                     shares.setdefault((group, form, rate), []).append(float((p_values[rows] <= rate).mean()))
-                flagged = int((p_values[sets["held out"]] <= rate).sum())
-                above[form, rate] += proportion_interval(flagged, len(sets["held out"]))[0] > rate
+                above[form, rate] += (
+                    proportion_interval(int((p_values[held] <= rate).sum()), len(held))[0] > rate
+                )
     head = ("texts", *(f"{form}, {100 * rate:g} %" for rate in RATES for form in FORMS))
     rows = [
         (group, *(_mean(shares[group, form, rate]) for rate in RATES for form in FORMS))
@@ -146,8 +150,8 @@ def measure(
 
 def split_scores(
     traffic: np.ndarray, table: FeatureTable, texts: Sequence[str], kinds: np.ndarray, seed: int
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Scores of all texts by form, higher for texts that are more unusual, and the rows of each set."""
+) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, np.ndarray]]:
+    """Scores of all texts by form, higher for the more unusual, the fitted rows, and those of each set."""
     rng = np.random.default_rng(seed)
     order, toxic = rng.permutation(traffic), rng.permutation(np.flatnonzero(kinds == "toxic"))
     half, quarter = len(order) // 2, len(order) * 3 // 4
@@ -171,7 +175,7 @@ def split_scores(
         kind for kind in dict.fromkeys(kinds) if kind != "toxic" and not np.isin(kinds[traffic], kind).any()
     ]
     sets |= {kind: np.flatnonzero(kinds == kind) for kind in others}
-    return scores, sets | {"toxic": tested}
+    return scores, fitted, sets | {"toxic": tested}
 
 
 def by_length(rows: np.ndarray, tokens: np.ndarray) -> dict[str, np.ndarray]:

@@ -70,6 +70,7 @@ def test_the_report_counts_each_set_and_what_was_not_read(fitted):
     assert report["undetermined"] == 1
     assert (traffic["fitted"], traffic["compared"]) == (50, 50)
     assert len(fitted.artifact.distances) == 50
+    assert traffic["length_bins"] == []  # a rate of 5 % needs 19 texts of a length, and 25 are compared with
 
 
 def test_a_text_has_the_same_p_value_alone_and_among_others(fitted):
@@ -100,7 +101,9 @@ def test_a_saved_range_gives_the_same_records(fitted, loaded, tiny_folder, tmp_p
 
 def test_a_smaller_rate_than_the_texts_allow_is_refused_with_their_number(fitted):
     assert fitted.score(["a nice thing"], rate=0.02)[0].p_value >= 1 / 51
-    with pytest.raises(BadDetector, match=r"needs 99 ordinary texts to compare with; of the 50 .* is 0.02"):
+    with pytest.raises(
+        BadDetector, match=r"needs 99 ordinary texts of each length to compare with; of the 50 .* is 0.02"
+    ):
         fitted.score(["a nice thing"], rate=0.01)
 
 

@@ -12,6 +12,8 @@ from splinelens.detect.novelty import (
     OrdinaryRange,
     check_rate,
     conformal_p_values,
+    length_bins,
+    length_edges,
     texts_needed,
 )
 from splinelens.errors import BadDetector, BadFeatures, BrokenArtifact, OutputExists
@@ -31,9 +33,15 @@ def fitted(texts=400):
     return OrdinaryRange.fit(ordinary(texts)[0], SIZES, ordinary(texts)[1])
 
 
+def plain(calibration, scores):
+    """P-values in one length bin."""
+    bins = (np.zeros(len(scores), dtype=int) for scores in (calibration, scores))
+    return conformal_p_values(calibration, scores, *bins)
+
+
 def artifact(**changes):
     some = fitted()
-    distances = np.sort(some.distances(some.deviations(*ordinary(120, seed=1))))
+    rows, tokens = ordinary(240, seed=1)
     values = {
         "model": {"name": "tiny", "revision": None, "fingerprint": {}},
         "spec": {},
@@ -42,19 +50,37 @@ def artifact(**changes):
         "traffic": {"texts": 520},
         "report": {"alarms": []},
         "range": some,
-        "distances": distances,
+        "edges": np.array([100]),
+        "tokens": tokens,
+        "distances": some.distances(some.deviations(rows, tokens)),
     }
     return NoveltyArtifact(**(values | changes))
 
 
 def test_a_p_value_by_hand():
-    p_values = conformal_p_values(np.array([3.0, 1.0, 2.0, 2.0]), np.array([0.5, 2.0, 2.5, 4.0, np.nan]))
+    p_values = plain(np.array([3.0, 1.0, 2.0, 2.0]), np.array([0.5, 2.0, 2.5, 4.0, np.nan]))
     np.testing.assert_allclose(p_values, [1, 4 / 5, 2 / 5, 1 / 5, np.nan])
+
+
+def test_a_text_is_compared_with_those_of_its_length_bin():
+    tokens, edges = np.array([3, 5, 9, 10, 70]), np.array([5, 10])
+    assert length_bins(tokens, edges).tolist() == [0, 1, 1, 2, 2]
+    calibration, bins = np.array([1.0, 2.0, 3.0, 10.0, 20.0]), np.array([0, 0, 0, 1, 1])
+    p_values = conformal_p_values(calibration, np.array([2.5, 2.5]), bins, np.array([0, 1]))
+    np.testing.assert_allclose(p_values, [2 / 4, 1.0])
+
+
+def test_bins_are_as_many_as_the_rate_allows():
+    tokens = np.arange(1, 101)
+    assert length_edges(tokens, 400, 0.05).tolist() == [26, 51, 76]
+    assert length_edges(tokens, 400, 0.01).tolist() == [51]
+    assert length_edges(tokens, 150, 0.01).tolist() == []
+    assert length_edges(np.full(50, 7), 400, 0.05).tolist() == []
 
 
 def test_p_values_fall_as_scores_rise():
     rng = np.random.default_rng(0)
-    p_values = conformal_p_values(rng.normal(size=99), np.sort(rng.normal(size=500)))
+    p_values = plain(rng.normal(size=99), np.sort(rng.normal(size=500)))
     assert (np.diff(p_values) <= 0).all()
     assert p_values.min() >= 1 / 100
 
@@ -67,7 +93,7 @@ def test_the_rate_holds_for_exchangeable_scores_whatever_their_distribution():
         rng.standard_normal,
         lambda size: rng.integers(0, 30, size).astype(float),
     ):
-        flagged = [conformal_p_values(draw(99), draw(200)) for _ in range(500)]
+        flagged = [plain(draw(99), draw(200)) for _ in range(500)]
         for rate in (0.01, 0.05):
             share = np.mean(np.concatenate(flagged) <= rate)
             assert share <= rate + 0.003  # three standard errors
@@ -78,7 +104,7 @@ def test_a_rate_needs_so_many_texts_that_it_can_flag_at_all():
         needed = texts_needed(rate)
         assert 1 / (needed + 1) <= rate < 1 / needed
         assert check_rate(rate, needed) == rate
-        with pytest.raises(BadDetector, match=f"needs {needed:,} ordinary texts to compare with"):
+        with pytest.raises(BadDetector, match=f"needs {needed:,} ordinary texts of each length"):
             check_rate(rate, needed - 1)
     for rate in (0.0, 1.0, -0.1, float("nan")):
         with pytest.raises(BadDetector, match="no false-alarm rate"):
@@ -148,12 +174,14 @@ def test_too_few_texts_and_rows_of_another_width_are_refused():
 def test_what_is_saved_is_loaded(tmp_path):
     width = len(fitted().scale)
     head = LinearHead(np.zeros(width), np.ones(width), np.ones((1, width)), np.zeros(1))
-    for one in (artifact(), artifact(head=head, logits=np.arange(120.0))):
+    for one in (artifact(), artifact(head=head, logits=np.arange(240.0))):
         one.save(tmp_path / "range", overwrite=True)
         again = NoveltyArtifact.load(tmp_path / "range")
         assert again.digest == one.digest
-        deviations = one.range.deviations(*ordinary(9, seed=5))
-        for ours, theirs in zip(one.p_values(deviations), again.p_values(deviations), strict=True):
+        rows, tokens = ordinary(9, seed=5)
+        deviations = one.range.deviations(rows, tokens)
+        pairs = zip(one.p_values(deviations, tokens), again.p_values(deviations, tokens), strict=True)
+        for ours, theirs in pairs:
             np.testing.assert_array_equal(ours, theirs)
     assert one.numbers[:3] == ["first", "vector component 1", "vector component 2"]
     with pytest.raises(OutputExists):
@@ -186,9 +214,11 @@ def test_a_damaged_folder_is_refused(tmp_path):
 def test_what_does_not_fit_together_is_refused(tmp_path):
     for number, (changes, match) in enumerate(
         [
-            ({"rate": 0.001}, "a rate of 0.001 beside 120 calibration texts"),
+            ({"rate": 0.001}, r"a rate of 0.001 beside 1\d\d calibration texts of a length"),
             ({"columns": (("first", 1),)}, "its columns have other sizes"),
-            ({"distances": np.full(120, np.nan)}, "calibration scores are not finite"),
+            ({"distances": np.full(240, np.nan)}, "calibration scores are not finite"),
+            ({"distances": np.ones(239)}, "or not one a text"),
+            ({"edges": np.array([0])}, "lengths are no numbers of tokens"),
         ]
     ):
         artifact(**changes).save(tmp_path / str(number))

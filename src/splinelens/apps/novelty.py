@@ -26,6 +26,8 @@ from splinelens.detect.novelty import (
     OrdinaryRange,
     check_rate,
     conformal_p_values,
+    length_bins,
+    length_edges,
     texts_needed,
 )
 from splinelens.detect.solver import ROWS_PER_CLASS, fit
@@ -128,7 +130,7 @@ class NoveltyDetector:
         return cls(artifact, reader)
 
     def __repr__(self) -> str:
-        return f"NoveltyDetector({len(self.artifact.distances):,} texts, {self.reader.loaded.name})"
+        return f"NoveltyDetector({len(self.artifact.tokens):,} texts, {self.reader.loaded.name})"
 
     def save(self, folder: str | PathLike[str], *, overwrite: bool = False) -> None:
         """Write the range to a folder, which ``load`` reads; the model stays out.
@@ -186,7 +188,7 @@ class NoveltyDetector:
         Raises:
             BadDetector: As in ``score``.
         """
-        return check_rate(self.artifact.rate if rate is None else rate, len(self.artifact.distances))
+        return check_rate(self.artifact.rate if rate is None else rate, self.artifact.fewest)
 
     def write_scores(
         self,
@@ -259,7 +261,7 @@ class NoveltyDetector:
         reason = features.reason
         if reason is None:
             deviations = artifact.range.deviations(features.values[None], np.array([features.tokens]))
-            p_values, of_contrast = artifact.p_values(deviations)
+            p_values, of_contrast = artifact.p_values(deviations, np.array([features.tokens]))
             p_value, contrast = float(p_values[0]), None if of_contrast is None else float(of_contrast[0])
             if not np.isnan([p_value, contrast or 0.0]).any():
                 farthest = np.argsort(-np.abs(deviations[0]), kind="stable")[:FARTHEST]
@@ -357,6 +359,7 @@ def fit_novelty(
             f"form needs {2 * ROWS_PER_CLASS}; give more"
         )
     fitted, head, scores = _fit(table, sets, seed)
+    edges = length_edges(table.tokens[sets.fitted], len(sets.compared), rate)
     kinds = None if domains is None else np.array([str(domain) for domain in domains], dtype=object)
     artifact = NoveltyArtifact(
         model={
@@ -373,20 +376,23 @@ def fit_novelty(
             "texts": len(ordinary),
             "fitted": len(sets.fitted),
             "compared": len(sets.held_out),
+            "length_bins": edges.tolist(),
             "lengths": [int(length) for length in np.sort(table.tokens[sets.traffic])[[0, -1]]],
         },
         report={
             "rate": rate,
             "seed": seed,
             "undetermined": int((~table.ok).sum()),
-            "alarms": _alarms(scores, sets, rate, kinds, len(ordinary)),
+            "alarms": _alarms(scores, length_bins(table.tokens, edges), sets, rate, kinds, len(ordinary)),
         },
         command=command,
         version=__version__,
         range=fitted,
-        distances=np.sort(scores["flagged"][sets.held_out]),
+        edges=edges,
+        tokens=table.tokens[sets.held_out],
+        distances=scores["flagged"][sets.held_out],
         head=head,
-        logits=np.zeros(0) if head is None else np.sort(scores["contrast_flagged"][sets.held_out]),
+        logits=np.zeros(0) if head is None else scores["contrast_flagged"][sets.held_out],
     )
     return NoveltyDetector(artifact, reader)
 
@@ -468,7 +474,12 @@ def _fit(
 
 
 def _alarms(
-    scores: dict[str, np.ndarray], sets: _Sets, rate: float, kinds: np.ndarray | None, first: int
+    scores: dict[str, np.ndarray],
+    bins: np.ndarray,
+    sets: _Sets,
+    rate: float,
+    kinds: np.ndarray | None,
+    first: int,
 ) -> list[dict[str, Any]]:  # Any: plain JSON values
     """How many texts of each set each form flags, and the 95 % interval of their share."""
     named = [("held-out traffic", sets.checked, sets.compared)]
@@ -486,7 +497,8 @@ def _alarms(
             continue
         measured: dict[str, Any] = {"name": name, "texts": len(rows)}  # Any: as above
         for form, values in scores.items():
-            flagged = int((conformal_p_values(values[ordinary], values[rows]) <= rate).sum())
+            p_values = conformal_p_values(values[ordinary], values[rows], bins[ordinary], bins[rows])
+            flagged = int((p_values <= rate).sum())
             measured[form] = [flagged, *proportion_interval(flagged, len(rows))]
         alarms.append(measured)
     return alarms

@@ -26,6 +26,9 @@ from splinelens.files import atomic_write, write_errors
 COMPONENTS = 4
 """Principal components that a vector is reduced to; its distance from them is one number more."""
 
+MOST_BINS = 4
+"""Length bins at most: a text is compared with ordinary texts of its bin, so that the rate holds in each."""
+
 MIN_TEXTS = 20
 """Fewest texts to fit a range on."""
 
@@ -37,25 +40,53 @@ _SCHEMA = 1
 _MOST_BYTES = {_MANIFEST: 4_000_000, _ARRAYS: 1_000_000_000}
 _AGAIN = "run splinelens audit fit again"
 _RANGE, _HEAD, _DISTANCES, _LOGITS = "range.", "contrast.", "calibration.distances", "calibration.logits"
+_EDGES, _TOKENS = "calibration.edges", "calibration.tokens"
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
 _POWERS = 3
 
 
 def conformal_p_values(
-    calibration: Float[np.ndarray, " ordinary"], scores: Float[np.ndarray, " text"]
+    calibration: Float[np.ndarray, " ordinary"],
+    scores: Float[np.ndarray, " text"],
+    calibration_bins: np.ndarray,
+    bins: np.ndarray,
 ) -> Float[np.ndarray, " text"]:
-    """Share of ordinary texts that score at least as high, the text itself included.
+    """Share of the ordinary texts of its bin that score at least as high as a text, itself included.
 
-    ``(1 + number of calibration scores >= score) / (n + 1)``. If a text is exchangeable with those of the
-    calibration, its p-value is at most ``rate`` with a probability of at most ``rate``. NaN stays NaN.
+    ``(1 + number of calibration scores >= score) / (n + 1)``, with the n of that bin (Mondrian conformal
+    prediction). If a text is exchangeable with those of its bin, its p-value is at most ``rate`` with a
+    probability of at most ``rate``. NaN stays NaN.
 
     Example:
-        >>> conformal_p_values(np.array([1.0, 2.0, 3.0]), np.array([0.0, 2.0, 9.0]))
+        >>> one_bin = np.zeros(3, dtype=int)
+        >>> conformal_p_values(np.array([1.0, 2.0, 3.0]), np.array([0.0, 2.0, 9.0]), one_bin, one_bin)
         array([1.  , 0.75, 0.25])
     """
-    below = np.searchsorted(np.sort(calibration), scores, "left")
-    p_values = (1 + len(calibration) - below) / (len(calibration) + 1)
+    p_values = np.full(len(scores), np.nan)
+    for number in np.unique(bins):
+        ordinary, rows = np.sort(calibration[calibration_bins == number]), bins == number
+        below = np.searchsorted(ordinary, scores[rows], "left")
+        p_values[rows] = (1 + len(ordinary) - below) / (len(ordinary) + 1)
     return np.where(np.isnan(scores), np.nan, p_values)
+
+
+def length_edges(tokens: np.ndarray, compared: int, rate: float) -> np.ndarray:
+    """Where length bins begin, the first left out: quantiles of the lengths of texts.
+
+    As many bins as leave each, of so many compared texts, about twice those that the rate needs.
+
+    Example:
+        >>> length_edges(np.arange(1, 101), 120, 0.05).tolist()
+        [34, 67]
+    """
+    count = min(MOST_BINS, max(1, compared // (2 * texts_needed(rate))))
+    edges = np.quantile(tokens, np.arange(1, count) / count, method="higher")
+    return np.unique(edges[edges > tokens.min()]).astype(np.int64)
+
+
+def length_bins(tokens: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """The length bin of each text, from 0."""
+    return np.searchsorted(edges, tokens, "right")
 
 
 def texts_needed(rate: float) -> int:
@@ -78,8 +109,8 @@ def check_rate(rate: float, texts: int) -> float:
         raise BadDetector(f"{rate!r} is no false-alarm rate; give one between 0 and 1, such as 0.01")
     if texts < texts_needed(rate):
         raise BadDetector(
-            f"a false-alarm rate of {rate:g} needs {texts_needed(rate):,} ordinary texts to compare with; of "
-            f"the {texts:,} that there are the smallest rate is {1 / (texts + 1):.2g}"
+            f"a false-alarm rate of {rate:g} needs {texts_needed(rate):,} ordinary texts of each length to "
+            f"compare with; of the {texts:,} that there are the smallest rate is {1 / (texts + 1):.2g}"
         )
     return float(rate)
 
@@ -239,12 +270,16 @@ class NoveltyArtifact(NoveltyManifest):
 
     Attributes:
         range: The range.
-        distances: Ascending distances of the calibration texts.
+        edges: Where length bins begin, in tokens, the first left out.
+        tokens: Length of each calibration text.
+        distances: Their distances.
         head: Tells the other class from ordinary texts by their deviations; None without another class.
-        logits: Ascending logits of the calibration texts; empty without another class.
+        logits: Logits of the calibration texts; empty without another class.
     """
 
     range: InstanceOf[OrdinaryRange]
+    edges: np.ndarray
+    tokens: np.ndarray
     distances: np.ndarray
     head: InstanceOf[LinearHead] | None = None
     logits: np.ndarray = field(default_factory=lambda: np.zeros(0))
@@ -267,12 +302,19 @@ class NoveltyArtifact(NoveltyManifest):
             digest.update(name.encode() + array.tobytes())
         return digest.hexdigest()
 
-    def p_values(self, deviations: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    @property
+    def fewest(self) -> int:
+        """Calibration texts of the length bin that has the fewest: they bound the false-alarm rate."""
+        counts = np.bincount(length_bins(self.tokens, self.edges), minlength=len(self.edges) + 1)
+        return int(counts.min())
+
+    def p_values(self, deviations: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Conformal p-values of (text, number) deviations, by distance and by the other class's logit."""
-        distance = conformal_p_values(self.distances, self.range.distances(deviations))
+        bins = length_bins(self.tokens, self.edges), length_bins(tokens, self.edges)
+        distance = conformal_p_values(self.distances, self.range.distances(deviations), *bins)
         if self.head is None:
             return distance, None
-        return distance, conformal_p_values(self.logits, self.head.logit(deviations)[:, 0])
+        return distance, conformal_p_values(self.logits, self.head.logit(deviations)[:, 0], *bins)
 
     def save(self, folder: Path, *, overwrite: bool = False) -> None:
         """Write both files; those that exist are replaced only after both are written.
@@ -325,6 +367,8 @@ class NoveltyArtifact(NoveltyManifest):
             artifact = cls(
                 **vars(manifest),
                 range=OrdinaryRange.from_arrays(_part(arrays, _RANGE)),
+                edges=arrays[_EDGES],
+                tokens=arrays[_TOKENS],
                 distances=arrays[_DISTANCES],
                 head=LinearHead.from_arrays(head) if head else None,
                 logits=arrays.get(_LOGITS, np.zeros(0)),
@@ -345,7 +389,7 @@ class NoveltyArtifact(NoveltyManifest):
 
     def _arrays(self) -> dict[str, np.ndarray]:
         arrays = {_RANGE + name: array for name, array in self.range.arrays().items()}
-        arrays[_DISTANCES] = self.distances
+        arrays |= {_EDGES: self.edges, _TOKENS: self.tokens, _DISTANCES: self.distances}
         if self.head is not None:
             arrays |= {_HEAD + name: array for name, array in self.head.arrays().items()}
             arrays[_LOGITS] = self.logits
@@ -358,10 +402,12 @@ class NoveltyArtifact(NoveltyManifest):
         if self.head is not None and self.head.width != len(self.range.scale):
             return "its range and its contrast have different numbers"
         calibration = [self.distances] if self.head is None else [self.distances, self.logits]
-        if not all(scores.ndim == 1 and np.isfinite(scores).all() for scores in calibration):
-            return "calibration scores are not finite"
-        if not 0 < self.rate < 1 or min(map(len, calibration)) < texts_needed(self.rate):
-            return f"a rate of {self.rate!r} beside {len(self.distances)} calibration texts"
+        if not all(len(scores) == len(self.tokens) and np.isfinite(scores).all() for scores in calibration):
+            return "calibration scores are not finite, or not one a text"
+        if any(array.dtype.kind != "i" or (array < 1).any() for array in (self.edges, self.tokens)):
+            return "lengths are no numbers of tokens"
+        if (np.diff(self.edges) <= 0).any() or not 0 < self.rate < 1 or self.fewest < texts_needed(self.rate):
+            return f"a rate of {self.rate!r} beside {self.fewest} calibration texts of a length"
         return None
 
 

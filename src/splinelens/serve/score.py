@@ -178,7 +178,7 @@ def served(service: ScoringService, calibrated: Sequence[str] = ()) -> Json:
         fitted = service.novelty.artifact
         novelty["novelty"] = {
             "rate": fitted.rate,
-            "texts": len(fitted.distances),
+            "texts": len(fitted.tokens),
             "contrastive": fitted.head is not None,
             "fingerprint": fitted.digest,
         }
