@@ -27,7 +27,7 @@ def folder(run, model_folder, comments, tmp_path_factory):
 def test_fit_prints_what_is_flagged_beside_novel_texts_and_says_what_that_means(folder):
     lines = _MADE["result"].stdout.splitlines()
     assert lines[0].startswith("Ordinary traffic: 120 texts of ")
-    assert lines[1] == "range is fitted on 60 and compares with 60 others. False-alarm rate: 5 %."
+    assert lines[1] == "Fitted on 60, compares with 60 others in 1 length bin. False-alarm rate: 5 %."
     assert lines[3].split() == ["texts", "read", "flagged,", "%", "contrastive,", "%"]
     assert [line.split("  ")[0] for line in lines[4:8]] == [
         "held-out traffic",

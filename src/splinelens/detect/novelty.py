@@ -24,7 +24,7 @@ from splinelens.errors import BadDetector, BadFeatures, BrokenArtifact
 from splinelens.files import atomic_write, write_errors
 
 COMPONENTS = 4
-"""Principal components that a vector is reduced to; its distance from them is one number more."""
+"""Principal components that a vector is reduced to; its residual, the distance from them, is one number more."""
 
 MOST_BINS = 4
 """Length bins at most: a text is compared with ordinary texts of its bin, so that the rate holds in each."""
@@ -120,7 +120,7 @@ class OrdinaryRange:
     """Where the numbers of ordinary texts lie, given the length of a text.
 
     A number is a scalar column of a table, or one of those that a vector column is reduced to: its first
-    principal components, and the logarithm of the distance from them. Minima, maxima, last tokens and
+    principal components, and the logarithm of the residual, its distance from them. Minima, maxima, last tokens and
     intrinsic dimension move with the number of tokens, so a regression on log length is taken out: of the
     number itself, and of the size of its deviation.
 
@@ -287,7 +287,7 @@ class NoveltyArtifact(NoveltyManifest):
     @property
     def numbers(self) -> list[str]:
         """The name of each number of a text: that of its column, and which of a vector's."""
-        parts = [f"component {1 + index}" for index in range(COMPONENTS)] + ["distance from components"]
+        parts = [f"component {1 + index}" for index in range(COMPONENTS)] + ["residual"]
         return [
             number
             for name, size in self.columns

@@ -116,8 +116,9 @@ def report_lines(traffic: Mapping[str, Any], report: Mapping[str, Any]) -> list[
     names = {one["name"] for one in report["alarms"]}
     shortest, longest = traffic["lengths"]
     lines = [
-        f"Ordinary traffic: {count_of(traffic['texts'], 'text')} of {shortest:,} to {longest:,} tokens. The",
-        f"range is fitted on {traffic['fitted']:,} and compares with {traffic['compared']:,} others. "
+        f"Ordinary traffic: {count_of(traffic['texts'], 'text')} of {shortest:,} to {longest:,} tokens.",
+        f"Fitted on {traffic['fitted']:,}, compares with {traffic['compared']:,} others in "
+        f"{count_of(len(traffic['length_bins']) + 1, 'length bin')}. "
         f"False-alarm rate: {percent(report['rate'])}.",
         "",
         *table_lines(alarm_table(report)),
@@ -125,6 +126,7 @@ def report_lines(traffic: Mapping[str, Any], report: Mapping[str, Any]) -> list[
     ]
     if unread := report["undetermined"]:
         lines.append(f"Not read, and in no row above: {count_of(unread, 'text')}.")
+    lines.append("In brackets: 95 % intervals (Clopper-Pearson).")
     lines.append("Flagged is unusual for this traffic, and does not mean harmful.")
     if any(name.startswith("novel") for name in names):
         lines.append("The rows 'novel' are harmless texts of other kinds: their alarms are false.")
