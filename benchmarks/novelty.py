@@ -200,7 +200,7 @@ def by_length(rows: np.ndarray, tokens: np.ndarray) -> dict[str, np.ndarray]:
     """The held-out texts by length."""
     return {
         f"held out, {low + 1} to {high} tokens": rows[(tokens[rows] > low) & (tokens[rows] <= high)]
-        for low, high in ((0, 16), (16, 40), (40, TOKENS))
+        for low, high in ((0, 16), (16, 40), (40, 2 * TOKENS))
     }
 
 

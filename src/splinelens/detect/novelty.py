@@ -24,7 +24,7 @@ from splinelens.errors import BadDetector, BadFeatures, BrokenArtifact
 from splinelens.files import atomic_write, write_errors
 
 COMPONENTS = 4
-"""Principal components that a vector is reduced to; its residual, the distance from them, is one number more."""
+"""Principal components that a vector is reduced to; its distance from them, the residual, is one more number."""
 
 MOST_BINS = 4
 """Length bins at most: a text is compared with ordinary texts of its bin, so that the rate holds in each."""
@@ -120,9 +120,9 @@ class OrdinaryRange:
     """Where the numbers of ordinary texts lie, given the length of a text.
 
     A number is a scalar column of a table, or one of those that a vector column is reduced to: its first
-    principal components, and the logarithm of the residual, its distance from them. Minima, maxima, last tokens and
-    intrinsic dimension move with the number of tokens, so a regression on log length is taken out: of the
-    number itself, and of the size of its deviation.
+    principal components, and the logarithm of the residual, its distance from them. Minima, maxima, last
+    tokens and intrinsic dimension move with the number of tokens, so a regression on log length is taken
+    out: of the number itself, and of the size of its deviation.
 
     Attributes:
         sizes: Entries of each column; 1 for a scalar.
