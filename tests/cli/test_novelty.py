@@ -4,6 +4,10 @@ import csv
 import json
 
 import pytest
+import typer
+from typer.testing import CliRunner
+
+from splinelens.cli.exits import AuditGroup
 
 _MADE = {}
 
@@ -110,3 +114,18 @@ def test_what_is_refused(run, folder, comments, tmp_path):
     assert "a range is a folder with" in run("audit", "watch", tmp_path, "-t", "a", code=1).stderr
     exists = run("audit", "fit", comments, "-c", "comment", "-o", folder, code=2).stderr
     assert "exists" in exists
+
+
+def test_words_of_audit_that_begin_with_no_command_are_those_of_run():
+    group, seen = typer.Typer(cls=AuditGroup), []
+    group.command("run")(lambda model, seed=0: seen.append(("run", model, seed)))
+    group.command("fit")(lambda traffic: seen.append(("fit", traffic)))
+    for words in (["fit", "a.csv"], ["smollm2-135m"], ["--seed", "3", "smollm2-135m"], ["run", "other"]):
+        assert CliRunner().invoke(group, words).exit_code == 0
+    assert [one[:2] for one in seen] == [
+        ("fit", "a.csv"),
+        ("run", "smollm2-135m"),
+        ("run", "smollm2-135m"),
+        ("run", "other"),
+    ]
+    assert "fit" in CliRunner().invoke(group, ["--help"]).output

@@ -24,7 +24,7 @@ from splinelens.errors import BadDetector, BadFeatures, BrokenArtifact
 from splinelens.files import atomic_write, write_errors
 
 COMPONENTS = 4
-"""Principal components that a vector is reduced to; its distance from them, the residual, is one more number."""
+"""Principal components that a vector is reduced to, beside the residual: its distance from them."""
 
 MOST_BINS = 4
 """Length bins at most: a text is compared with ordinary texts of its bin, so that the rate holds in each."""
