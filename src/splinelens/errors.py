@@ -24,7 +24,7 @@
     |-- CannotServe          the server cannot start, or cannot answer a request
     |   |-- Overloaded       too many texts are waiting
     |   `-- NotReady         it is stopping, or no text can be scored
-    |-- MissingPackage       a plug-in needs a package that is not installed
+    |-- MissingPackage       an extra or plug-in needs a package that is not installed
     `-- CannotWrite          the disk is full, or a file is not writable or in use
         `-- OutputExists     the output exists, or is the input or a folder
 
@@ -122,7 +122,7 @@ class NotReady(CannotServe):
 
 
 class MissingPackage(SplinelensError):
-    """A plug-in needs a package that is not installed."""
+    """An extra or a plug-in needs a package that is not installed."""
 
 
 class CannotWrite(SplinelensError):
