@@ -23,7 +23,7 @@ from splinelens.detect.thresholds import proportion_interval
 
 LENGTHS, KINDS = 2, 5
 LENGTHS_ARE = {True: "matched", False: "unmatched"}
-PERMUTATIONS = 999
+PERMUTATIONS = 399
 SEED = 0  # of the permutations
 ODDS = 2.5
 """Planted odds ratio per standard deviation of ID at equal length, of the bar of power."""
@@ -157,7 +157,7 @@ def claims(runs: int, seed: int) -> Iterator[str]:
         for matched in (True, False):
             made = list(audits(runs, seed, responder, matched=matched, **options))
             p = np.array([audit.p_value() for audit in made])
-            ignoring = np.array([audit.p_value(ignore_length=True) for audit in made[: runs // 4]])
+            ignoring = np.array([audit.p_value(ignore_length=True) for audit in made[: runs // 8]])
             yield (
                 f"| {name} | {LENGTHS_ARE[matched]} | {share(p <= LEVEL)} | {share(p <= 0.05)} | "
                 f"{share(ignoring <= LEVEL)} | {np.mean([audit.refused.mean() for audit in made]):.2f} |"
@@ -261,14 +261,14 @@ def main() -> None:
         f"Claims, n = 200, {args.runs} runs": claims(args.runs, args.seed),
         f"ID or the kind of context, n = 200, {args.runs // 2} runs": kinds(args.runs // 2, args.seed),
         f"Power, {args.runs // 4} runs": power(args.runs // 4, args.seed),
-        f"Intervals of the odds ratio, {args.runs // 4} runs": coverage(args.runs // 4, args.seed),
+        f"Intervals of the odds ratio, {args.runs // 8} runs": coverage(args.runs // 8, args.seed),
     }
     lines = [
         "# Planted truth: does the analysis of an audit find what drives refusal?",
         "",
         f"`python benchmarks/association.py --runs {args.runs} --seed {args.seed} -o {args.output}`",
         "",
-        f"ID is claimed at p <= {LEVEL:g} of the permutation test. Intervals are Clopper-Pearson, 95 %.",
+        f"ID is claimed at p <= {LEVEL:g} of the permutation test, {PERMUTATIONS} permutations. Intervals are Clopper-Pearson, 95 %.",
     ]
     for title, rows in parts.items():
         lines += ["", f"## {title}", ""]

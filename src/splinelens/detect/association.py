@@ -137,7 +137,7 @@ class Association:
           ``NEGLIGIBLE_ODDS`` (``NEGLIGIBLE_CORRELATION`` if the outcome is not yes or no).
         - *cannot tell*: everything else.
         """
-        basis = f"{self.n} answers to {self.prompts} prompt{'' if self.prompts == 1 else 's'}"
+        basis = f"{self.n} answers to {_prompts(self.prompts)}"
         if self.finding == "cannot tell":
             share = "" if self.positives is None else f" ({outcome}: {self.positives} of {self.n})"
             return f"Cannot tell with n = {self.n}{share}: {self._lack(predictor, outcome)}."
@@ -177,11 +177,8 @@ class Association:
         if self.informative < MIN_PROMPTS or self.p_value is None:
             return (
                 f"{predictor} and {outcome} both vary at equal length in {self.informative} of "
-                f"{self.prompts} prompts, and {MIN_PROMPTS} are needed"
+                f"{_prompts(self.prompts)}, and {MIN_PROMPTS} are needed"
             )
-        estimate = self.correlation if self.positives is None else self.odds_ratio
-        if estimate.interval is None:
-            return f"p = {self.p_value:.2g}, and the effect has no interval: {estimate.reason}"
         return f"{self._effect()}, is neither an association nor the absence of one"
 
 
@@ -432,6 +429,10 @@ class _Table:
         return np.where(explained, 0.0, rest)
 
 
+def _prompts(count: int) -> str:
+    return f"{count} prompt{'' if count == 1 else 's'}"
+
+
 def _codes(*columns: np.ndarray) -> np.ndarray:
     """Number rows from 0 so that rows that are equal in all columns have the same number."""
     numbers = [np.unique(column, return_inverse=True)[1] for column in columns]
@@ -526,6 +527,8 @@ def _odds_ratio(table: _Table, x: np.ndarray) -> Estimate:
     if fitted is None:
         return Estimate(None, reason="the fit has no maximum: the predictor separates the outcomes")
     log_odds, error = fitted
+    if len(prompts) < MIN_PROMPTS:
+        return Estimate(float(np.exp(log_odds)))
     wide = student.ppf(0.975, len(prompts) - 1) * error
     return Estimate(float(np.exp(log_odds)), (float(np.exp(log_odds - wide)), float(np.exp(log_odds + wide))))
 
@@ -575,7 +578,9 @@ def _conditional_logit(
 def _aucs(table: _Table, seed: int) -> dict[str, Estimate]:
     """AUC of predictor, length and both, out of fold by prompt, and what the predictor adds to length."""
     labels = table.outcome.astype(int)
-    x = table.x - table.x.mean(axis=0)
+    if len(np.unique(labels)) < 2:
+        return dict.fromkeys(_AUCS, Estimate(None, reason="the outcome is the same in all rows"))
+    x = _centered(table.x, np.zeros_like(labels))
     columns = {"predictor": x, "length": table.spline, "both": np.concatenate([x, table.spline], axis=1)}
     try:
         logits = {
