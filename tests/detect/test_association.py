@@ -201,12 +201,21 @@ def test_a_constant_length_is_worth_nothing():
 def test_separated_outcomes_have_no_odds_ratio_and_still_a_verdict():
     result = association(*pairs(20, 0)[0], **pairs(20, 0)[1])
     assert result.odds_ratio.value is None
-    assert "separates" in result.odds_ratio.reason
+    assert "separate the outcomes" in result.odds_ratio.reason
     assert result.verdict("ID", "refusal") == (
         "ID predicts refusal beyond length: partial correlation 1.00 (1.00 to 1.00) at "
         "equal length, p = 0.0005, "
         "40 answers to 20 prompts; not told apart from the kind of context, as no kind varies within a cell."
     )
+
+
+@pytest.mark.parametrize("matched", [True, False])
+def test_an_id_that_decides_the_outcome_in_each_prompt_has_no_odds_ratio(matched):
+    (_, predictor, length), design = audit(levels=1, matched=matched)
+    middle = np.array([np.median(predictor[design["prompt"] == prompt]) for prompt in range(10)])
+    result = association(predictor > middle[design["prompt"]], predictor, length, **design)
+    assert result.finding == "association"
+    assert "separate the outcomes" in result.odds_ratio.reason
 
 
 def test_scores_have_a_correlation_and_no_odds():

@@ -174,11 +174,13 @@ class Association:
 
     def _lack(self, predictor: str, outcome: str) -> str:
         """Why nothing can be told."""
-        if self.informative < MIN_PROMPTS or self.p_value is None:
+        if self.informative < MIN_PROMPTS:
             return (
                 f"{predictor} and {outcome} both vary at equal length in {self.informative} of "
                 f"{_prompts(self.prompts)}, and {MIN_PROMPTS} are needed"
             )
+        if self.p_value is None:
+            return "no two kinds of context have as many answers in the same cells, so none can be exchanged"
         return f"{self._effect()}, is neither an association nor the absence of one"
 
 
@@ -511,21 +513,25 @@ def _odds_ratio(table: _Table, x: np.ndarray) -> Estimate:
     The interval is that of a sandwich estimator with prompts as clusters, and Student's t with a degree of
     freedom less than prompts: it also holds where rows of one prompt resemble each other.
     """
+    from scipy.linalg import orth
     from scipy.stats import t as student
 
     y, stratum = table.outcome, table.stratum
-    mixed = (_centered(y[:, None], stratum) != 0)[:, 0]
-    x_, prompts = x[mixed, 0], np.unique(table.prompt[mixed])
-    if not x_.any() or len(prompts) < 2:
+    mixed = _centered(y[:, None], stratum).any(axis=1)
+    prompts = np.unique(table.prompt[mixed])
+    if not x[mixed].any() or len(prompts) < 2:
         return Estimate(None, reason="outcome and predictor both vary in fewer than two prompts")
     freedom = len(x) - len(np.unique(stratum)) - (0 if table.exact else table.spline.shape[1])
-    deviation = np.sqrt((x[:, 0] ** 2).sum() / max(freedom, 1))
-    columns = (table.x - table.x.mean(axis=0)) / deviation
+    deviation = np.sqrt((x**2).sum() / max(freedom, 1))
+    columns = _centered(table.x, stratum)[mixed] / deviation
     if not table.exact:
-        columns = np.concatenate([columns, np.linalg.qr(table.spline)[0] * np.sqrt(len(x))], axis=1)
-    fitted = _conditional_logit(y[mixed], columns[mixed], stratum[mixed], table.prompt[mixed])
+        spline = orth(_centered(table.spline, stratum)[mixed]) * np.sqrt(mixed.sum())
+        columns = np.concatenate([columns, spline], axis=1)
+    fitted = _conditional_logit(y[mixed], columns, stratum[mixed], table.prompt[mixed])
     if fitted is None:
-        return Estimate(None, reason="the fit has no maximum: the predictor separates the outcomes")
+        return Estimate(
+            None, reason="the likelihood has no maximum: predictor or length separate the outcomes"
+        )
     log_odds, error = fitted
     if len(prompts) < MIN_PROMPTS:
         return Estimate(float(np.exp(log_odds)))
@@ -538,8 +544,8 @@ def _conditional_logit(
 ) -> tuple[float, float] | None:
     """Weight of the first column and its standard error; None if the likelihood has no maximum.
 
-    statsmodels' own test of convergence is too strict where the likelihood is flat, and passes some
-    separated data; here the Newton step that is left must be small against the standard errors.
+    Instead of heeding statsmodels' warning, which depends on units, the Newton step that is left has to be
+    small against the standard errors. Where the outcomes are separated, weights grow until it is.
 
     Raises:
         MissingPackage: statsmodels is not installed.
@@ -553,18 +559,18 @@ def _conditional_logit(
             "pip install 'splinelens[audit]'"
         ) from error
     model = ConditionalLogit(y, columns, groups=stratum)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), np.errstate(all="ignore"):  # the result is checked below
         warnings.simplefilter("ignore", ConvergenceWarning)
         weights = model.fit(disp=False, skip_hessian=True).params
-    score, information = model.score(weights), -model.hessian(weights)
-    try:
-        covariance = np.linalg.inv(information)
-    except np.linalg.LinAlgError:
+        score, information = model.score(weights), -model.hessian(weights)
+    if not np.isfinite(information).all():
         return None
-    step = score @ covariance @ score
-    if not (
-        np.linalg.eigvalsh(information).min() > 0 and step < 1e-4 and abs(weights[0]) < np.log(_MOST_ODDS)
-    ):
+    information = (information + information.T) / 2  # numerical derivatives differ in the last digits
+    curvature = np.linalg.eigvalsh(information)
+    if curvature.min() <= 1e-6 * curvature.max():
+        return None
+    covariance = np.linalg.inv(information)
+    if score @ covariance @ score > 1e-4 or abs(weights[0]) > np.log(_MOST_ODDS):
         return None
     groups = list(dict.fromkeys(stratum.tolist()))  # in the order of the model
     scores = np.stack([model.score_grp(number, weights) for number in range(len(groups))])
