@@ -7,6 +7,7 @@ import torch
 from splinelens.errors import BadFeatures
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
+from splinelens.features.token_report import read_tokens
 from splinelens.layers import watch
 
 TEXTS = [
@@ -204,3 +205,20 @@ def test_falcon_with_alibi_has_margins_but_no_attention_id(tiny_of, wrap):
         watch(loaded.model, attention=lambda *_: None, layers=[1]),
     ):
         pass
+
+
+def test_the_bounds_count_one_dimension_less_than_keys_of_each_head(loaded):
+    features = [
+        f"attention_bound_{edge}_{pooling}"
+        for edge in ("absolute", "relative")
+        for pooling in ("last", "max")
+    ]
+    reader = TextReader(loaded, FeatureSpec(tuple(features), max_tokens=96, eps=0.2))
+    for text, row in zip(TEXTS, reader.read(TEXTS), strict=True):
+        report = read_tokens(text, loaded, max_tokens=96, eps=0.2)
+        # fewer than 1 / eps keys of a head are above the absolute threshold, less than a head is wide
+        absolute = np.clip(report.dimension[0] - 1, 0, None).sum(axis=1).clip(max=32)  # (layer, token)
+        expected = np.stack(
+            [absolute[:, -1], absolute.max(1), report.bound[:, -1], report.bound.max(1)], axis=1
+        )
+        np.testing.assert_array_equal(row.values.reshape(-1, 4), expected)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from splinelens import Stream
+from splinelens import Stream, extract
 from splinelens.errors import BadFeatures, BadModel, BadTexts
 from splinelens.features.spec import FeatureSpec
 from splinelens.generate.sample import Sampling, Writer
@@ -183,3 +183,25 @@ def test_a_head_is_loaded_on_request_and_shares_the_blocks(tiny_writer):
         Writer(without)
     with pytest.raises(BadFeatures, match="only the whole model generates"):
         load_model(folder, head=True, n_layers=1)
+
+
+def test_prompts_read_in_parts_have_the_statistics_of_extract_and_are_not_run_again(tiny_writer):
+    features = ("spline7", "attention_id", "attention_bound")
+    writer, plain = Writer(tiny_writer(), spec=FeatureSpec(features)), Writer(tiny_writer())
+    texts = ["the cat sat on the mat and ran", "the mat ran on the cat and sat"]
+    prompts = [writer.ids(text) for text in texts]
+    assert len({*map(len, prompts)}) == 1
+    before, after = writer.read([[ids[:4] for ids in prompts], [ids[4:] for ids in prompts]])
+    whole = writer.reader.layout.values(before.merge(after), [len(ids) for ids in prompts])
+    table = extract(texts, writer.loaded, features=features)
+    np.testing.assert_allclose(whole, table.values, rtol=1e-4, atol=1e-5)
+    passes = []
+    writer.loaded.causal.register_forward_pre_hook(lambda *_: passes.append(1))
+    steps = [*writer.steps(prompts, Sampling(max_tokens=3), read=False)]
+    assert len(passes) == 3  # one a token of the replies, none for the prompts
+    assert steps[-1].stats is None
+    for row, ids in enumerate(prompts):
+        alone = [step.ids[0] for step in plain.steps(ids, Sampling(max_tokens=3))]
+        assert [step.ids[row] for step in steps] == alone
+    with pytest.raises(BadTexts, match="the prompts of one batch have different lengths"):
+        next(writer.steps([(1, 2), (3,)]))

@@ -18,7 +18,11 @@ from torch import Tensor, nn
 
 from splinelens.anatomy import anatomy_of
 from splinelens.errors import BadFeatures, BadModel
-from splinelens.geometry.attention import intrinsic_dimension_of_weights, intrinsic_dimensions
+from splinelens.geometry.attention import (
+    dimension_bounds,
+    intrinsic_dimension_of_weights,
+    intrinsic_dimensions,
+)
 from splinelens.geometry.codes import region_code
 from splinelens.geometry.directions import Directions
 from splinelens.geometry.partition import (
@@ -33,7 +37,7 @@ from splinelens.geometry.settings import BOUNDARY_POOLINGS, SIGN_POOLINGS
 from splinelens.geometry.walls import nearest_wall
 from splinelens.layers import AttentionCall, watch
 from splinelens.tokens import PAD_MULTIPLE, Positions, TokenBatch, padded
-from splinelens.weights import gate_norms, routed_neurons
+from splinelens.weights import gate_norms, linear_of, routed_neurons
 
 if hasattr(os, "register_at_fork"):  # not on Windows
     # A forked process has none of the threads that OpenMP would wait for.
@@ -54,6 +58,7 @@ class Request:
         margins: Poolings of the signed margins.
         hidden: Poolings of the residual stream after the block.
         attention: Poolings of the intrinsic dimension, summed over heads.
+        bounds: Also its upper bounds, as two further thresholds of ``TextStats.dimension``.
         eps: Threshold of the intrinsic dimension.
         codes: Region codes, nearest boundaries, routes and the dimension of each head, for
             ``token_stats``.
@@ -67,6 +72,7 @@ class Request:
     margins: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ()
     attention: tuple[str, ...] = ()
+    bounds: bool = False
     eps: float = 0.1
     codes: bool = False
     directions: Directions | None = None
@@ -80,8 +86,8 @@ class TextStats:
     Attributes:
         sign: Sign fraction, (row, layer), pooled by ``SIGN_POOLINGS``.
         boundary: Boundary distance, (row, layer), pooled by ``BOUNDARY_POOLINGS``.
-        dimension: Intrinsic dimension, (row, threshold, layer) over the layers with a softmax; NaN where
-            attention is not finite.
+        dimension: Intrinsic dimension, (row, threshold, layer) over the layers with a softmax, and its
+            bounds after the thresholds, if requested; NaN where attention is not finite.
         margins: For each layer the margins, (row, neuron).
         hidden: For each layer the residual stream, (row, width).
         learned: Learned margins, (row, direction).
@@ -141,7 +147,8 @@ class TokenStats:
     Attributes:
         sign: Sign fraction.
         boundary: Boundary distance.
-        dimension: Intrinsic dimension summed over heads, over the layers with a softmax.
+        dimension: Intrinsic dimension summed over heads, over the layers with a softmax, and its bounds, if
+            requested.
         margins: For each layer the margins; on a layer of experts those of the token's experts.
         neurons: For each layer of experts the neurons that these margins belong to.
         hidden: For each layer the residual stream.
@@ -150,13 +157,13 @@ class TokenStats:
         codes: For each layer the packed signs.
         routes: For each layer of experts the token's experts, rising.
         heads: For each layer with a softmax the intrinsic dimension of each head.
-        value_dims: For each layer whose attention exposes its values, their width in a head.
+        value_dims: For each layer with a softmax the width of the values in a head.
         learned: Learned margins.
     """
 
     sign: Float[Tensor, "text token layer"] | None = None
     boundary: Float[Tensor, "text token layer"] | None = None
-    dimension: Float[Tensor, "text token 2 _layer"] | None = None
+    dimension: Float[Tensor, "text token _threshold _layer"] | None = None
     margins: dict[int, Float[Tensor, "text token _neuron"]] = field(default_factory=dict)
     neurons: dict[int, Int[Tensor, "text token _neuron"]] = field(default_factory=dict)
     hidden: dict[int, Float[Tensor, "text token width"]] = field(default_factory=dict)
@@ -646,7 +653,7 @@ class _Reducer:
         self.boundary: list[Float[Tensor, "text token"]] = []
         self.nearest_wall: list[Int[Tensor, "text token"]] = []
         self.finite: list[Bool[Tensor, "text token"]] = []
-        self.dimension: list[Float[Tensor, "text token 2"]] = []
+        self.dimension: list[Float[Tensor, "text token threshold"]] = []
         self.learned: Float[Tensor, "text token direction"] | None = None  # summed over the layers so far
 
     def text_stats(self) -> TextStats:
@@ -729,12 +736,24 @@ class _Reducer:
             call = _at_last_token(call, self.mask)
         counts = head_dimensions(call, self.request.eps)
         broken = (counts < 0).any(2)
-        summed = counts.sum(2).float().masked_fill(broken, torch.nan).permute(1, 2, 0)
-        self.dimension.append(summed if self.mask is None else summed.expand(-1, self.mask.shape[1], -1))
+        summed = counts.sum(2)
+        if self.request.bounds:
+            width, head_dim = anatomy_of(self.engine.model).width, self._value_dim(layer, call, counts)
+            tight, _ = dimension_bounds(counts.movedim(2, 3), head_dim, width)
+            summed, broken = torch.cat([summed, tight]), broken.repeat(2, 1, 1)
+        numbers = summed.float().masked_fill(broken, torch.nan).permute(1, 2, 0)
+        self.dimension.append(numbers if self.mask is None else numbers.expand(-1, self.mask.shape[1], -1))
         if self.request.codes:
             self.tokens.heads[layer] = counts.permute(1, 3, 0, 2)
-            if call.value is not None:
-                self.tokens.value_dims[layer] = call.value.shape[-1]
+            self.tokens.value_dims[layer] = self._value_dim(layer, call, counts)
+
+    def _value_dim(self, layer: int, call: AttentionCall, counts: Int[Tensor, "2 text head token"]) -> int:
+        """The width of the values in a head of a layer."""
+        if call.value is not None:
+            return call.value.shape[-1]
+        anatomy = anatomy_of(self.engine.model)  # a quantized projection cannot be read, and seldom has to be
+        projection, _ = linear_of(anatomy.output(layer), anatomy.family.transposed)
+        return projection.shape[1] // counts.shape[2]
 
     def _pooled(
         self,

@@ -84,19 +84,23 @@ def _catalogue() -> dict[str, Statistic]:
         )
     rows += [
         Statistic(
-            f"attention_id_{threshold}_{pooling}",
-            "attention_id",
+            f"{feature}_{threshold}_{pooling}",
+            feature,
             pooling,
             "attention",
             "scalar",
-            "vertices",
+            unit,
             0.0,
             _INF,
             f"{meaning} {edge}",
             _HULLS,
         )
+        for feature, unit, meanings in (
+            ("attention_id", "vertices", _ID_MEANINGS),
+            ("attention_bound", "dimensions", _BOUND_MEANINGS),
+        )
         for threshold, edge in _ID_EDGES.items()
-        for pooling, meaning in _ID_MEANINGS.items()
+        for pooling, meaning in meanings.items()
     ]
     for pooling in _POOLINGS:
         name, meaning = (
@@ -126,6 +130,11 @@ _ID_MEANINGS = {
     "last": "keys that the last token looks at, summed over heads: those with a weight above",
     "mean": "mean over tokens of the keys that a token looks at, summed over heads: weights above",
     "max": "most keys that a token of the text looks at, summed over heads: weights above",
+}
+_BOUND_MEANINGS = {
+    "last": "most dimensions that the hull of the last token's keys can have: weights above",
+    "mean": "mean over tokens of the most dimensions that the hull of its keys can have: weights above",
+    "max": "largest over tokens of the most dimensions that the hull of its keys can have: weights above",
 }
 _ID_EDGES = {"absolute": "eps", "relative": "eps times the head's largest weight"}
 

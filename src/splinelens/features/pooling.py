@@ -63,6 +63,7 @@ class Layout:
             margins=poolings("gate"),
             hidden=poolings("hidden"),
             attention=poolings("attention"),
+            bounds=any(row.feature == "attention_bound" for row in statistics),
             eps=self.eps,
             directions=self.directions,
             learned=poolings("inputs"),
@@ -193,5 +194,6 @@ class Layout:
 
 
 def threshold_index(statistic: Statistic) -> int:
-    """Index in ``THRESHOLDS`` of the threshold that a statistic of ``attention_id`` uses."""
-    return next(index for index, name in enumerate(THRESHOLDS) if f"_{name}_" in statistic.name)
+    """Index of a statistic of attention in ``TextStats.dimension``: thresholds, then their bounds."""
+    index = next(index for index, name in enumerate(THRESHOLDS) if f"_{name}_" in statistic.name)
+    return index + len(THRESHOLDS) * (statistic.feature == "attention_bound")

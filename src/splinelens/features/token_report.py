@@ -41,7 +41,7 @@ from splinelens.layers import AttentionCall, watch
 from splinelens.models import LoadedModel
 from splinelens.models.load import load_up_to
 from splinelens.tokens import TokenBatch, TokenizedText, Window, batches, prompt_ids, tokenize
-from splinelens.weights import linear_of, routed_neurons
+from splinelens.weights import routed_neurons
 
 
 @dataclass(frozen=True, eq=False)
@@ -405,10 +405,6 @@ def _dimensions(
         if layer not in stats.heads:
             continue
         counts = stats.heads[layer][0]
-        head_dim = stats.value_dims.get(layer)
-        if head_dim is None:  # a quantized projection cannot be read, and seldom has to be
-            projection = linear_of(anatomy.output(layer), anatomy.family.transposed)[0]
-            head_dim = projection.shape[1] // counts.shape[-1]
         dimension[:, index, : counts.shape[-1]] = counts.permute(1, 2, 0)
-        bound[index] = dimension_bounds(counts[:, 1], head_dim, anatomy.width)[0]
+        bound[index] = dimension_bounds(counts[:, 1], stats.value_dims[layer], anatomy.width)[0]
     return dimension, bound

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from os import PathLike
 from typing import Any, Literal
 
@@ -227,7 +228,8 @@ class Writer:
             )
         self.reader = None if spec is None else TextReader(self.loaded, spec, directions=directions)
         self._positions = positions_of(self.loaded.model)
-        self._prompt: tuple[tuple[int, ...], Any, Tensor] | None = None  # the latest: ids, cache, logits
+        # The latest prompts: ids, cache, logits.
+        self._prompt: tuple[tuple[tuple[int, ...], ...], Any, Tensor] | None = None
         end: Any = self.loaded.causal.generation_config.eos_token_id  # type: ignore[union-attr]  # transformers' own
         ends = end if isinstance(end, list) else [end]
         self._ends = {token for token in (*ends, self.loaded.tokenizer.eos_token_id) if token is not None}
@@ -297,33 +299,40 @@ class Writer:
 
     def steps(
         self,
-        prompt: Sequence[int],
+        prompt: Sequence[int] | Sequence[Sequence[int]],
         sampling: Sampling | None = None,
         *,
         replies: int = 1,
         written: Sequence[int] = (),
+        read: bool = True,
     ) -> Iterator[Step]:
         """As ``write``, one token of each reply after the other.
 
         Args:
-            prompt: Its tokens, as ``ids`` gives them.
+            prompt: Its tokens, as ``ids`` gives them; or several prompts of equal length, with a reply each.
             sampling: As in ``write``.
             replies: As in ``write``.
             written: Tokens with which every reply begins; they are read, and count.
+            read: Whether statistics of the replies are computed, if the writer has a ``spec``.
 
         Yields:
             A step for each new token; the last one has only replies that have ended.
         """
         sampling = sampling or Sampling()
-        room = self._room(len(prompt) + len(written))
-        cache, logits = self._after_prompt(prompt, replies)
+        prompts = _prompts(prompt)
+        length, replies = len(prompts[0]), max(replies, len(prompts))
+        room = self._room(length + len(written))
+        cache, logits = self._after_prompt(prompts, replies)
         state: TextStats | None = None
         if written:
-            state, logits = self._run([list(written)] * replies, len(prompt), cache)
+            state, logits = self._run([list(written)] * replies, length, cache, read)
         chooser = _Chooser(sampling, replies)
         rows = [_Row(self.loaded.tokenizer, written, sampling.stop) for _ in range(replies)]
         for count in range(len(written) + 1, len(written) + min(sampling.max_tokens, room) + 1):
-            chosen = chooser.choose([[*prompt, *row.ids] for row in rows], self._finite(logits, count))
+            chosen = chooser.choose(
+                [[*prompts[at % len(prompts)], *row.ids] for at, row in enumerate(rows)],
+                self._finite(logits, count),
+            )
             ids: list[int | None] = []
             pieces = []
             for row, token in zip(rows, chosen, strict=True):
@@ -333,8 +342,8 @@ class Writer:
                 pieces.append(piece)
             stats = None
             if any(token is not None for token in ids):
-                place = len(prompt) + count - 1
-                stats, logits = self._run([[token] for token in chosen], place, cache)
+                place = length + count - 1
+                stats, logits = self._run([[token] for token in chosen], place, cache, read)
                 state = stats if state is None or stats is None else state.merge(stats)
             lengths = [len(row.ids) for row in rows]
             yield Step(
@@ -346,6 +355,37 @@ class Writer:
             )
             if all(row.ended for row in rows):
                 return
+
+    def read(self, parts: Sequence[Sequence[Sequence[int]]]) -> list[TextStats]:
+        """Statistics of the parts of some prompts, from the pass that ``steps`` goes on from.
+
+        A part attends to all before it; only its own tokens are pooled.
+
+        Args:
+            parts: For each part its tokens in each prompt, as many in one prompt as in the others.
+
+        Returns:
+            For each part the statistics, a row a prompt.
+
+        Raises:
+            BadFeatures: The writer has no ``spec``.
+            BadTexts: The prompts leave no room in the model's window.
+        """
+        from transformers import DynamicCache
+
+        if self.reader is None:
+            raise BadFeatures("this writer reads no features: give it a spec")
+        prompts = tuple(tuple(chain.from_iterable(rows)) for rows in zip(*parts, strict=True))
+        self._room(len(prompts[0]))
+        causal: Any = self.loaded.causal
+        cache, stats, place, logits = DynamicCache(config=causal.config), [], 0, torch.empty(0)
+        for part in parts:
+            of_part, logits = self._run([list(row) for row in part], place, cache)
+            assert of_part is not None
+            stats.append(of_part)
+            place += len(part[0])
+        self._prompt = prompts, cache, logits
+        return stats
 
     def token_stats(self, ids: Sequence[int]) -> TokenStats:
         """Statistics of every token of a sequence, (1, token), from one pass without the head.
@@ -369,40 +409,41 @@ class Writer:
         ids: list[list[int]],
         place: int,
         cache: Any,  # Any: see run_tokens
+        read: bool = True,
     ) -> tuple[TextStats | None, Tensor]:
         """Run the next tokens of each reply; their statistics, and the logits that follow."""
         tokens = torch.tensor(ids)
         positions = torch.arange(place, place + tokens.shape[1])[None].expand(len(ids), -1)
         causal: Any = self.loaded.causal
-        if self.reader is None:
+        if self.reader is None or not read:
             return None, run_tokens(causal, tokens, positions, cache=cache, last_logits=True).logits[
                 :, -1
             ].float()
         return self.reader.torch_engine.next_token(causal, tokens, positions, cache)
 
-    def _after_prompt(self, ids: Sequence[int], replies: int) -> tuple[Any, Tensor]:  # Any: see run_tokens
-        """A cache that holds the prompt in each row, and the logits after it; the latest prompt is kept."""
+    def _after_prompt(
+        self, prompts: tuple[tuple[int, ...], ...], replies: int
+    ) -> tuple[Any, Tensor]:  # Any: see run_tokens
+        """A cache that holds a prompt in each row, and the logits after it; the latest prompts are kept."""
         from transformers import DynamicCache
 
         causal: Any = self.loaded.causal
-        if self._prompt is None or self._prompt[0] != tuple(ids):
+        if self._prompt is None or self._prompt[0] != prompts:
             self._prompt = None
             kept = DynamicCache(config=causal.config)
-            tokens = torch.tensor([list(ids)])
-            output = run_tokens(
-                causal, tokens, torch.arange(tokens.shape[1])[None], cache=kept, last_logits=True
-            )
-            self._prompt = tuple(ids), kept, output.logits[:, -1].float()
+            _, logits = self._run([list(ids) for ids in prompts], 0, kept, read=False)
+            self._prompt = prompts, kept, logits
         _, kept, logits = self._prompt
         cache = deepcopy(kept)
-        if replies > 1:
+        if replies > len(prompts):
             try:
                 cache.batch_repeat_interleave(replies)
             except AttributeError as error:  # of a state of linear attention
                 raise BadModel(
                     f"{self.loaded.name} writes one reply at a time: call write for each"
                 ) from error
-        return cache, logits.expand(replies, -1)
+            logits = logits.expand(replies, -1)
+        return cache, logits
 
     def _values(self, state: TextStats | None, lengths: list[int]) -> np.ndarray:
         if self.reader is None or state is None:
@@ -463,6 +504,15 @@ class Writer:
         if len(places) < len(slots):
             raise BadTexts(f"the chat template of {self.loaded.name} leaves out one of the messages")
         return tuple(ids), [places[number] for number in range(len(slots))]
+
+
+def _prompts(prompt: Sequence[int] | Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
+    """The tokens of one prompt, or of several of equal length, as rows."""
+    rows: Any = prompt if prompt and not isinstance(prompt[0], int) else [prompt]  # Any: one of the two
+    prompts = tuple(tuple(row) for row in rows)
+    if len({len(row) for row in prompts}) > 1:
+        raise BadTexts("the prompts of one batch have different lengths; write the replies to each by itself")
+    return prompts
 
 
 class _Row:
