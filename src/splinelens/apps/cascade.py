@@ -5,20 +5,14 @@ there only, and its errors elsewhere cost nothing.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
-from splinelens.errors import BadFeatures, BadLabels, BadTexts, MissingPackage
-
-if TYPE_CHECKING:
-    import httpx2
-
-Judge = Callable[[Sequence[str]], Sequence[float | None]]
-"""The probability that each text has the label; None where it cannot say."""
+from splinelens.errors import BadFeatures, BadLabels, BadTexts
+from splinelens.generate.judge import Judge
 
 CascadeVerdict = Literal["positive", "negative", "undetermined"]
 
@@ -173,65 +167,3 @@ class Cascade:
             positive = known[index] >= 0.5 if index in known else score >= self.threshold
             verdicts.append("positive" if positive else "negative")
         return CascadeResult(tuple(verdicts), tuple(known), len(asked) - len(known), len(band) - len(asked))
-
-
-class ChatJudge:
-    """Asks a model behind OpenAI's chat completions, text by text, whether it is toxic.
-
-    Attributes:
-        url: Base URL of its server, such as ``http://127.0.0.1:11434/v1``.
-        model: Its name there.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        model: str,
-        *,
-        key: str | None = None,
-        prompt: str | None = None,
-        timeout_s: float = 30.0,
-        transport: "httpx2.BaseTransport | None" = None,
-    ):
-        """Connect to nothing yet.
-
-        Args:
-            url: See the class.
-            model: See the class.
-            key: Its bearer token.
-            prompt: What to ask; the answer must begin with yes or no. None takes ``judge.txt``.
-            timeout_s: For each text.
-            transport: In place of the network.
-        """
-        self.url, self.model = url, model
-        self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-        self._prompt = prompt or files("splinelens.apps").joinpath("judge.txt").read_text("utf-8").strip()
-        self._timeout_s, self._transport = timeout_s, transport
-
-    def __call__(self, texts: Sequence[str]) -> list[float | None]:
-        """1 for yes, 0 for no; None where the answer is neither, and from an error of the connection on.
-
-        Raises:
-            MissingPackage: ``httpx2`` is not installed.
-        """
-        try:
-            import httpx2
-        except ModuleNotFoundError as error:
-            raise MissingPackage("a judge needs httpx2: pip install 'splinelens[serve]'") from error
-
-        answers: list[float | None] = []
-        with httpx2.Client(
-            headers=self._headers, timeout=self._timeout_s, transport=self._transport
-        ) as client:
-            for text in texts:
-                messages = [{"role": "system", "content": self._prompt}, {"role": "user", "content": text}]
-                body = {"model": self.model, "messages": messages, "temperature": 0}
-                try:
-                    reply = client.post(f"{self.url.rstrip('/')}/chat/completions", json=body)
-                    word = str(reply.json()["choices"][0]["message"]["content"]).strip().lower()
-                except httpx2.HTTPError:
-                    break
-                except (ValueError, LookupError, TypeError):
-                    word = ""
-                answers.append(1.0 if word.startswith("yes") else 0.0 if word.startswith("no") else None)
-        return answers + [None] * (len(texts) - len(answers))
