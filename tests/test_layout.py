@@ -30,7 +30,7 @@ PYTHON = SOURCES + [
     for path in sorted((REPOSITORY / folder).rglob("*.py"))
 ]
 BUILT_ON = {  # the two applications that others may import, and those that hand out or take what they hold
-    "splinelens.apps.detector": ("training", "evaluation", "adaptation", "export", "group", "guard"),
+    "splinelens.apps.detector": ("training", "evaluation", "adaptation", "export", "group", "guard", "audit"),
     "splinelens.apps.group": ("perspective",),
 }
 CODE_LOADERS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}

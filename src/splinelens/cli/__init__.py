@@ -16,6 +16,7 @@ import typer
 from splinelens import __version__
 from splinelens.cli import (
     adapt,
+    audit,
     calibrate,
     detectors,
     evaluate,
@@ -57,7 +58,8 @@ _audit = typer.Typer(
     cls=AuditGroup,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Watch for texts outside the range of ordinary traffic.",
+    help="Audit a model with your requests, or watch its traffic. splinelens audit MODEL PROMPTS CONTEXTS "
+    "is the command run, whose name may be left out.",
 )
 
 
@@ -98,6 +100,7 @@ _add(_models, "pull", models.pull)
 _add(_models, "check", models.check)
 _add(_detectors, "list", detectors.list_)
 _add(_detectors, "show", detectors.show)
+_add(_audit, "run", audit.audit)
 _add(_audit, "fit", novelty.fit)
 _add(_audit, "watch", novelty.watch)
 app.add_typer(_audit, name="audit")

@@ -64,3 +64,28 @@ def progress_bar(
         yield update
     finally:
         stop()
+
+
+@contextmanager
+def trial_bar(shown: bool = True) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar of trials with the time left, on a terminal's stderr only; erased at the end.
+
+    Yields:
+        A callback for the trials that are done and all of them, or None.
+    """
+    if not shown or sys.stderr is None or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("trials"),
+        MofNCompleteColumn(),
+        BarColumn(),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,2 @@
+// The figures of an audit need nothing beyond what all pages share.
+Page.start({});
