@@ -28,6 +28,7 @@ from splinelens.cli import (
     serve,
     status,
     train,
+    truth,
 )
 from splinelens.cli.exits import Command, exits
 
@@ -51,6 +52,11 @@ _models = typer.Typer(
 )
 _detectors = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="List the shipped detectors; show a card."
+)
+_truth = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Scores of truthfulness: fit, score, and compare with what the words alone tell.",
 )
 
 
@@ -86,11 +92,15 @@ _add(app, "inspect", inspect.inspect)
 _add(app, "generate", generate.generate)
 _add(app, "serve", serve.serve)
 _add(app, "status", status.status)
+_add(_truth, "fit", truth.fit)
+_add(_truth, "score", truth.score)
+_add(_truth, "evaluate", truth.evaluate)
 _add(_models, "list", models.list_)
 _add(_models, "pull", models.pull)
 _add(_models, "check", models.check)
 _add(_detectors, "list", detectors.list_)
 _add(_detectors, "show", detectors.show)
+app.add_typer(_truth, name="truth")
 app.add_typer(_models, name="models")
 app.add_typer(_detectors, name="detectors")
 
