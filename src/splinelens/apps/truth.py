@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -34,6 +34,8 @@ from splinelens.detect.local_dimension import (
     require_reference,
     two_nn_curve,
 )
+from splinelens.detect.heads import LinearHead
+from splinelens.detect.shipped import find_artifact, shipped
 from splinelens.detect.solver import (
     ROWS_PER_CLASS,
     Basis,
@@ -49,7 +51,7 @@ from splinelens.features.reader import Progress, TextFeatures, TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.features.table import FeatureTable
 from splinelens.files import results_folder, write_bytes, write_errors, write_text
-from splinelens.generate.likelihood import log_probabilities
+from splinelens.generate.likelihood import PROFILE, log_probabilities, profile
 from splinelens.generate.sample import Ended, Sampling, Writer
 from splinelens.geometry.neighbors import lid_geomle
 from splinelens.geometry.settings import SPLINE7
@@ -62,10 +64,11 @@ from splinelens.texts import Texts, text_hashes
 from splinelens.texts.labels import labels_of
 from splinelens.texts.row_groups import RowGroups, row_groups
 
-Method = Literal["lid", "margins", "occupancy", "hidden"]
-"""What a confidence is made of: the local dimension, or a linear head."""
+Method = Literal["lid", "margins", "occupancy", "hidden", "geometry", "all"]
+"""What a confidence is made of: the local dimension, a linear head (``geometry`` reads margins and occupancy), or
+that of the geometry and of log-probabilities together."""
 
-METHODS: tuple[Method, ...] = ("lid", "margins", "occupancy", "hidden")
+METHODS: tuple[Method, ...] = get_args(Method)
 
 REFERENCE_FILES = ("truth.json", "truth.safetensors")
 """What ``Truth.save`` writes."""
@@ -73,19 +76,29 @@ REFERENCE_FILES = ("truth.json", "truth.safetensors")
 ANSWER_TOKENS = 48
 """Most tokens of a model's own answer."""
 
-_HEADS: dict[Method, str] = {"margins": "margin_max", "occupancy": "occupancy", "hidden": "hidden_mean"}
+_HEADS: dict[Method, tuple[str, ...]] = {
+    "margins": ("margin_max",),
+    "occupancy": ("occupancy",),
+    "hidden": ("hidden_mean",),
+    "geometry": ("margin_max", "occupancy"),
+}
+_HEAD_FEATURES = ("margin_max", "occupancy", "hidden_mean")
 _HEAD_TITLES: dict[Method, str] = {
-    "margins": "max margins, linear head",
-    "occupancy": "occupancy, linear head",
-    "hidden": "mean hidden state, linear probe",
+    "margins": "max margins, head",
+    "occupancy": "occupancy, head",
+    "hidden": "mean hidden state, probe",
+    "geometry": "margins and occupancy, head",
 }
 _MANIFEST, _ARRAYS = REFERENCE_FILES
+_LIKELIHOOD = "likelihood.json"
 _SCHEMA = 1
 _TRUE, _FALSE = "true", "false"
 _ALIKE, _UNLIKE = "like_reference", "unlike_reference"  # verdicts where no labels say what is false
 _FPR = 0.05
 _MOST_FOLDS = 12  # groups that are each a fold
 _STRENGTH = 40.0  # inverse L2 strength C of a head, times its columns
+_PROFILE_STRENGTH = 1e-3  # of the head on log-probabilities, whose numbers resemble each other
+_WEIGHTS = (0.25, 0.5, 1.0, 2.0)  # of the geometry beside log-probabilities
 _REFERENCE_ROWS, _CHOICE_ROWS = 2000, 500  # states of true texts; rows of each class that choose the layer
 _ARTICLES = {"a", "an", "the"}
 
@@ -154,7 +167,9 @@ def answer(
         raise BadTexts(f"{len(accepted)} gold answers for {len(source)} questions; give one a question")
     for row, cells in enumerate(accepted):
         if not cells or not all(isinstance(cell, str) and _words(cell) for cell in cells):
-            raise BadTexts(f"the gold answer of question {row} has no letter or digit; leave the question out")
+            raise BadTexts(
+                f"the gold answer of question {row} has no letter or digit; leave the question out"
+            )
     writer = Writer(model, device=device, dtype=dtype)
     raw = raw or not writer.loaded.tokenizer.chat_template
     sampling = Sampling(max_tokens=max_tokens, stop=("\n",) if raw else ())
@@ -327,27 +342,142 @@ class Truth:
         source = Texts.of(texts)
 
         def record(features: TextFeatures) -> TextScore:
-            return self._judged(features, source.broken.get(features.index, features.reason))
+            reason = source.broken.get(features.index, features.reason)
+            return self._judged(replace(features, reason=reason))
 
         yield from self.reader.map(record, source.texts, progress=progress)
 
-    def _judged(self, features: TextFeatures, reason: str | None) -> TextScore:
-        score = None
-        if reason is None:
+    def _judged(self, features: TextFeatures) -> TextScore:
+        score = np.nan
+        if features.reason is None:
             score = float(self.reference.confidence(self.reference.dimension(features.values[None]))[0])
-        if score is None or not np.isfinite(score):
-            reason = reason or "has no dimension"
-            return TextScore(
-                features.index, None, UNDETERMINED, features.tokens, features.cut, reason=reason
-            )
         if self.reference.calibration is None:
             verdict = _UNLIKE if score < _FPR else _ALIKE
         else:
             verdict = _TRUE if score >= 0.5 else _FALSE
-        return TextScore(features.index, score, verdict, features.tokens, features.cut)
+        return _record(features, score, verdict, "has no dimension")
 
 
-def load(name: str | PathLike[str] = "truth", **options: Any) -> Truth | Detector:  # Any: those of both
+@dataclass(frozen=True, repr=False)
+class LikelyTruth:
+    """Scores texts by a detector of the geometry and by log-probabilities together; ``fit`` and ``load`` make one.
+
+    Attributes:
+        detector: Its head reads margins and occupancy; it scores by itself too, and explains what it can.
+        likelihood: A head on ``generate.likelihood.profile``.
+        ratio: Weight of the detector's logit beside that of the likelihood.
+        calibration: Of the sum.
+    """
+
+    detector: Detector
+    likelihood: LinearHead
+    ratio: float
+    calibration: Calibration
+
+    @classmethod
+    def load(
+        cls,
+        name: str | PathLike[str],
+        *,
+        model: LoadedModel | str | PathLike[str] | None = None,
+        device: str | None = None,
+        batch_tokens: int | None = None,
+    ) -> "LikelyTruth":
+        """Read what ``save`` wrote, of a shipped name or a folder, and load the model with its head.
+
+        Raises:
+            BrokenArtifact: A file is missing or damaged.
+            WrongModel: The model is another one than that of the fit.
+            BadModel: The model cannot be loaded, or a loaded one has no head.
+        """
+        path = _folder(name) / _LIKELIHOOD
+        try:
+            record = json.loads(path.read_text("utf-8"))
+            arrays = {key: np.array(values, dtype=float) for key, values in record["likelihood"].items()}
+            likelihood = LinearHead.from_arrays(arrays)
+            ratio, calibration = float(record["ratio"]), Calibration(*record["calibration"])
+            if record["schema"] != _SCHEMA or record["profile"] != list(PROFILE):
+                raise ValueError("it was written by another version")
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise BrokenArtifact(f"{path} is damaged ({error}); fit it again") from error
+        artifact = find_artifact(name)
+        if not isinstance(model, LoadedModel):
+            source = artifact.model["name"] if model is None else model
+            revision = artifact.model.get("revision") if model is None else None
+            dtype = artifact.model["fingerprint"]["dtype"]
+            model = load_model(source, revision=revision, device=device, dtype=dtype, head=True)
+        elif device is not None:
+            require_unset("load_model: the model", device=device)
+        if model.causal is None:
+            raise BadModel(
+                f"{model.name} is loaded without its language-model head: load_model(..., head=True)"
+            )
+        detector = Detector.load(name, model=model, batch_tokens=batch_tokens)
+        return cls(detector, likelihood, ratio, calibration)
+
+    def save(self, folder: str | PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the detector with its card, and ``likelihood.json`` beside it.
+
+        Raises:
+            OutputExists: The folder holds one, without ``overwrite``.
+            CannotWrite: The disk is full or the folder may not be written.
+        """
+        path = results_folder(folder, (_LIKELIHOOD,), overwrite=overwrite)
+        self.detector.save(folder, overwrite=overwrite)
+        calibration = self.calibration
+        record = {
+            "schema": _SCHEMA,
+            "profile": PROFILE,
+            "likelihood": {key: array.tolist() for key, array in self.likelihood.arrays().items()},
+            "ratio": self.ratio,
+            "calibration": [calibration.slope, calibration.intercept, calibration.share],
+        }
+        write_text(path / _LIKELIHOOD, json.dumps(record) + "\n", overwrite=overwrite)
+
+    def __repr__(self) -> str:
+        return f"LikelyTruth({self.detector!r})"
+
+    @property
+    def reader(self) -> TextReader:
+        """What reads the geometry."""
+        return self.detector.reader
+
+    def score(
+        self, texts: Texts | Iterable[str | None], *, progress: Progress | None = None
+    ) -> list[TextScore]:
+        """One calibrated confidence in [0, 1] a text, ``score``; ``true`` from 0.5 on, else ``false``.
+
+        A text that cannot be read, or of which no token has a log-probability, is ``undetermined``.
+        """
+        return list(self.scores(texts, progress=progress))
+
+    def scores(
+        self, texts: Texts | Iterable[str | None], *, progress: Progress | None = None
+    ) -> Iterator[TextScore]:
+        """As ``score``, one record after the other."""
+        source, loaded = Texts.of(texts), self.reader.loaded
+        assert isinstance(loaded, LoadedModel)
+        shared = _Passes(progress, 2)
+        for start in range(0, len(source), self.reader.chunk):
+            chunk = source.texts[start : start + self.reader.chunk]
+            each = log_probabilities(loaded, chunk, batch_tokens=self.reader.batch_tokens, progress=shared)
+            for features, values in zip(self.reader.read(chunk, progress=shared), each, strict=True):
+                row = start + features.index
+                reason = source.broken.get(row, features.reason)
+                yield self._judged(replace(features, index=row, reason=reason), profile(values))
+
+    def _judged(self, features: TextFeatures, numbers: np.ndarray) -> TextScore:
+        score = np.nan
+        if features.reason is None:
+            likelihood = self.likelihood.logit(numbers[None])[:, 0]
+            geometry = self.detector.artifact.head.logit(features.values[None])[:, 0]
+            score = float(self.calibration.score(likelihood + self.ratio * geometry)[0])
+        return _record(features, score, _TRUE if score >= 0.5 else _FALSE, "has no finite log-probability")
+
+
+def load(
+    name: str | PathLike[str] = "truth", **options: Any
+) -> Truth | LikelyTruth | Detector:  # Any: those of Truth.load
     """What ``fit`` wrote, or a detector: a shipped name or a folder; ``options`` are those of ``Truth.load``.
 
     Raises:
@@ -355,10 +485,25 @@ def load(name: str | PathLike[str] = "truth", **options: Any) -> Truth | Detecto
         BrokenArtifact: It is damaged.
         WrongModel: The model is another one than that of the fit.
     """
-    folder = Path(name).expanduser()
-    return (
-        Truth.load(folder, **options) if (folder / _MANIFEST).is_file() else Detector.load(name, **options)
-    )
+    folder = _folder(name)
+    if (folder / _MANIFEST).is_file():
+        return Truth.load(folder, **options)
+    if (folder / _LIKELIHOOD).is_file():
+        return LikelyTruth.load(name, **options)
+    return Detector.load(name, **options)
+
+
+def _folder(name: str | PathLike[str]) -> Path:
+    """The folder of a shipped detector, or the one that is named."""
+    return (shipped().get(name) if isinstance(name, str) else None) or Path(name).expanduser()
+
+
+def _record(features: TextFeatures, score: float, verdict: str, missing: str) -> TextScore:
+    """The record of a text; ``missing`` says why it has none where its features can be read."""
+    if np.isfinite(score):
+        return TextScore(features.index, score, verdict, features.tokens, features.cut)
+    reason = features.reason or missing
+    return TextScore(features.index, None, UNDETERMINED, features.tokens, features.cut, reason=reason)
 
 
 def _read_files(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:  # Any: plain JSON values
@@ -382,23 +527,21 @@ class TruthFit:
     """Scores of truthfulness that were fitted.
 
     Attributes:
-        truth: By local dimension.
-        heads: By linear heads, each a training with its detector; none without labels.
-        aucs: Out of fold, of each method; that of ``lid`` is of the best layer. Empty without labels.
+        scorers: What scores texts, by method; those that say nothing of the labels are not among them.
+        aucs: Out of fold, of each of them; that of ``lid`` is of the best layer. Empty without labels.
         method: The one that ``write`` saves.
-        left_out: Rows that could not be read.
+        training: Rows, layer and curves of the local dimension.
     """
 
-    truth: Truth
-    heads: dict[str, Training]
+    scorers: dict[str, Truth | LikelyTruth | Detector]
     aucs: dict[str, float]
     method: Method
-    left_out: int
+    training: dict[str, Any]  # Any: plain JSON values
 
     @property
-    def scorer(self) -> Truth | Detector:
+    def scorer(self) -> Truth | LikelyTruth | Detector:
         """What scores texts by the chosen method."""
-        return self.truth if self.method == "lid" else self.heads[self.method].detector
+        return self.scorers[self.method]
 
     def write(self, folder: str | PathLike[str], *, overwrite: bool = False) -> None:
         """Save the scorer to a folder, which ``load`` reads."""
@@ -458,27 +601,30 @@ def fit(
         raise BadLabels(f"method {method!r} is fitted to labels; give them, or method 'lid'")
     known = None if labels is None else _known_labels(labels, len(source), positive)
     members = None if groups is None else row_groups(groups, source)
-    loaded = _loaded(model, device, dtype)
-    passes = _Passes(progress, 1 if known is None else 2)
+    loaded = _loaded(model, device, dtype, head=known is not None and not isinstance(model, LoadedModel))
+    passes = _Passes(progress, 1 if known is None else 3)
     table = _read(loaded, source, ("hidden_last",), None, batch_tokens=batch_tokens, progress=passes)
     states, ok = _by_layer(table), table.ok
-    y = np.ones(int(ok.sum()), dtype=int) if known is None else known[ok]
-    curve, held_out = None, np.empty((0, 0))
-    if known is not None:
-        held_out = held_out_dimensions(
-            states[ok], y, _folds(source, known, members, ok, seed), neighbors
+    if not ok.any():
+        raise BadTexts(
+            f"{source.source}: none of {len(source)} texts can be read: the first {table.reasons[0]}"
         )
-        curve = [_auc(y, -column) for column in held_out.T]
+    y = np.ones(int(ok.sum()), dtype=int) if known is None else known[ok]
     true = states[ok][y == 1]
-    if not len(true):
-        raise BadTexts(f"{source.source}: none of {len(source)} texts can be read")
     require_reference(true[:, -1], neighbors)
-    two_nn = two_nn_curve(true)
-    index = first_peak(two_nn) if curve is None else int(np.argmax(curve))
-    calibration = None if curve is None else _calibration(y, -held_out[:, index])
+    two_nn, curve, calibration = two_nn_curve(true), None, None
+    scorers: dict[str, Truth | LikelyTruth | Detector] = {}
+    aucs: dict[str, float] = {}
+    index = first_peak(two_nn)
+    if known is not None:
+        fold = _folds(source, known, members, ok, seed)
+        measured = _measured_groups(y, fold if members is None else members.numbers[ok], ())
+        held_out = held_out_dimensions(states[ok], y, fold, neighbors)
+        curve = [_mean_auc(y, -column, measured) for column in held_out.T]
+        index = int(np.argmax(curve))
+        aucs["lid"], calibration = curve[index], _calibration(y, -held_out[:, index])
     layer = table.columns[index].layer
     assert layer is not None
-    reader = TextReader(loaded, FeatureSpec.of(("hidden_last",), (layer,), "last"), batch_tokens=batch_tokens)
     training = {
         "rows": int(ok.sum()),
         "true": int(y.sum()),
@@ -490,25 +636,56 @@ def fit(
         "command": command,
         "provenance": table.provenance,
     }
-    truth = Truth(LocalDimension.of(true[:, index], neighbors, calibration), reader, name, training)
-    heads: dict[str, Training] = {}
-    aucs: dict[str, float] = {}
-    if known is not None and curve is not None:
-        del states, table
+    reader = TextReader(loaded, FeatureSpec.of(("hidden_last",), (layer,), "last"), batch_tokens=batch_tokens)
+    scorers["lid"] = Truth(LocalDimension.of(true[:, index], neighbors, calibration), reader, name, training)
+    del states, table
+    if known is not None:
         heads = _fit_heads(
             source, known, loaded, members, name, seed, command, batch_tokens=batch_tokens, progress=passes
         )
-        aucs = {"lid": curve[index]} | {
-            key: float(one.artifact.metrics["out_of_fold"]["auc"]) for key, one in heads.items()
-        }
-    best = max(aucs, key=lambda key: aucs[key]) if aucs else "lid"
-    chosen = next(one for one in METHODS if one == (method or best))
-    if chosen != "lid" and chosen not in heads:
+        for key, head in heads.items():
+            scorers[key] = head.detector
+            aucs[key] = _mean_auc(y, head.scores[:, 0], measured)
+        if "geometry" in heads and loaded.causal is not None:
+            profiles = _profiles(loaded, source, None, batch_tokens=batch_tokens, progress=passes)[ok]
+            summed = _fit_summed(heads["geometry"], profiles, y, fold)
+            if summed is not None:
+                scorers["all"] = summed
+                aucs["all"] = _mean_auc(y, _summed_scores(heads["geometry"], profiles, y, fold), measured)
+    chosen = method or max(METHODS, key=lambda one: aucs.get(one, 0.5 if one == "lid" else 0.0))
+    if chosen not in scorers:
         raise BadLabels(
-            f"the out-of-fold logits of {chosen} do not rise with the labels: it says nothing of them; choose another "
-            "method, or give more rows"
+            f"out of fold {chosen} does not rise with the labels: it says nothing of them; choose another method, or give "
+            "more rows"
         )
-    return TruthFit(truth, heads, aucs, chosen, int((~ok).sum()))
+    return TruthFit(scorers, aucs, chosen, training)
+
+
+def _geometry_logits(head: Training) -> np.ndarray:
+    """The out-of-fold logits of a training, from its calibrated scores."""
+    (calibration,) = head.artifact.calibrations
+    scores = np.clip(head.scores[:, 0], 1e-12, 1 - 1e-12)
+    return (np.log(scores / (1 - scores)) - calibration.intercept) / calibration.slope
+
+
+def _summed_scores(head: Training, profiles: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """Out-of-fold scores by geometry and log-probabilities; NaN counts as the least likely."""
+    profiles = np.where(np.isfinite(profiles), profiles, np.nanmin(profiles, axis=0))
+    return _summed(_likelihood_scores(profiles, labels, fold), _geometry_logits(head), labels, fold)
+
+
+def _fit_summed(
+    head: Training, profiles: np.ndarray, labels: np.ndarray, fold: np.ndarray
+) -> LikelyTruth | None:
+    """The score by geometry and log-probabilities; None if it does not rise with the labels."""
+    known = np.isfinite(profiles).all(axis=1)
+    profiles, labels, fold = profiles[known], labels[known], fold[known]
+    likelihood, geometry = _likelihood_scores(profiles, labels, fold), _geometry_logits(head)[known]
+    ratio = _best_ratio(likelihood, geometry, labels, fold)
+    calibration = _calibration(labels, likelihood + ratio * geometry)
+    if calibration is None:
+        return None
+    return LikelyTruth(head.detector, _likelihood_head(profiles, labels, fold), ratio, calibration)
 
 
 def _fit_heads(
@@ -526,13 +703,11 @@ def _fit_heads(
     """A linear head for each feature that says something of the labels, all read in one pass."""
     layers = _head_layers(loaded)
     table = _read(
-        loaded, source, _HEADS.values(), layers, "mean", batch_tokens=batch_tokens, progress=progress
+        loaded, source, _HEAD_FEATURES, layers, "mean", batch_tokens=batch_tokens, progress=progress
     )
     heads = {}
-    for method, statistic in _HEADS.items():
-        reader = TextReader(
-            loaded, FeatureSpec.of((statistic,), layers, "max"), batch_tokens=batch_tokens
-        )
+    for method, statistics in _HEADS.items():
+        reader = TextReader(loaded, FeatureSpec.of(statistics, layers, "max"), batch_tokens=batch_tokens)
         with suppress(BadLabels):  # its logits do not rise with the labels
             heads[method] = fit_detector(
                 source,
@@ -544,7 +719,7 @@ def _fit_heads(
                 groups=groups,
                 sources=[source.source],
                 seed=seed,
-                table=_part(table, statistic),
+                table=_part(table, *statistics),
                 command=command,
             )
     return heads
@@ -603,12 +778,18 @@ def evaluate(
         folder.mkdir(parents=True, exist_ok=True)
     passes = _Passes(progress, 3)
     reading: dict[str, Any] = {"batch_tokens": batch_tokens, "progress": passes}
-    likelihood = _mean_log_probabilities(loaded, source, folder, **reading)
+    profiles = _profiles(loaded, source, folder, **reading)
     table = _read(
-        loaded, source, ("hidden_last", "spline7", "length"), None, output=_beside(folder, "states"), **reading
+        loaded,
+        source,
+        ("hidden_last", "spline7", "length"),
+        None,
+        output=_beside(folder, "states"),
+        **reading,
     )
-    left_out = Counter(_reason(*row) for row in zip(table.reasons, likelihood.tolist(), strict=True))
-    ok = table.ok & np.isfinite(likelihood)
+    finite = np.isfinite(profiles).all(axis=1)
+    left_out = Counter(_reason(*row) for row in zip(table.reasons, finite.tolist(), strict=True))
+    ok = table.ok & finite
     del left_out[""]
     y, fold, rows = known[ok], _folds(source, known, members, ok, seed), np.flatnonzero(ok)
     groups_of_rows = None if members is None else members.numbers[ok]
@@ -618,22 +799,26 @@ def evaluate(
     del table
     scores = {
         TEXT_ONLY: _text_only([source.texts[row] or "" for row in rows], tokens, y, fold),
-        MODEL: {"mean log-probability": likelihood[ok], "perplexity": -np.exp(-likelihood[ok])},
+        MODEL: {"mean log-probability": profiles[ok, 0], "perplexity": -np.exp(-profiles[ok, 0])},
     }
     curve, chosen, by_dimension = _dimension_scores(states, y, fold, groups_of_rows, neighbors, seed)
     scores[MODEL] |= by_dimension
     head_layers = _head_layers(loaded)
     last = states[:, [layers.index(layer) for layer in head_layers]].reshape(len(states), -1)
     scores[MODEL] |= {
-        "spline7, linear head": _head_scores(spline7, y, fold),
-        "hidden state of the last token, linear probe": _head_scores(last, y, fold),
+        "spline7, head": _head_scores(spline7, y, fold),
+        "last hidden state, probe": _head_scores(last, y, fold),
     }
     del states, spline7, last
     table = _read(
-        loaded, source, _HEADS.values(), head_layers, "mean", output=_beside(folder, "heads"), **reading
+        loaded, source, _HEAD_FEATURES, head_layers, "mean", output=_beside(folder, "heads"), **reading
     )
     for method, title in _HEAD_TITLES.items():
-        scores[MODEL][title] = _head_scores(_part(table, _HEADS[method]).values[ok], y, fold)
+        scores[MODEL][title] = _head_scores(_part(table, *_HEADS[method]).values[ok], y, fold)
+    likelihood = _likelihood_scores(profiles[ok], y, fold)
+    scores[MODEL]["log-probabilities, head"] = likelihood
+    geometry = scores[MODEL][_HEAD_TITLES["geometry"]]
+    scores[MODEL]["log-probabilities and geometry, heads"] = _summed(likelihood, geometry, y, fold)
     return TruthReport(
         source=source.source,
         model=loaded.name,
@@ -769,26 +954,27 @@ def _head_layers(loaded: LoadedModel) -> tuple[int, ...]:
     return (0, *range(2, loaded.depth, 3))
 
 
-def _mean_log_probabilities(
+def _profiles(
     loaded: LoadedModel, source: Texts, folder: Path | None, *, batch_tokens: int | None, progress: Progress
 ) -> np.ndarray:
-    """The mean log-probability of each text, NaN where there is none; kept in the folder."""
+    """(text, number) the profile of each text's log-probabilities, NaN where there are none; kept in the folder."""
     key = f"{source.data_hash[:16]}-{loaded.fingerprint.weights[:16]}-{loaded.fingerprint.dtype}"
     path = None if folder is None else folder / f"log-probabilities-{key}.json"
     if path is not None and path.is_file():
         return np.array(json.loads(path.read_text("utf-8")), dtype=float)
     each = log_probabilities(loaded, source.texts, batch_tokens=batch_tokens, progress=progress)
-    means = np.array([values.mean(dtype=float) if len(values) else np.nan for values in each])
+    values = np.stack([profile(one) for one in each])
     if path is not None:
-        write_text(path, json.dumps([None if np.isnan(mean) else mean for mean in means.tolist()]))
-    return means
+        rows = [[None if np.isnan(number) else number for number in row] for row in values.tolist()]
+        write_text(path, json.dumps(rows))
+    return values
 
 
-def _reason(reason: str | None, likelihood: float) -> str:
+def _reason(reason: str | None, has_profile: bool) -> str:
     """Why a row is left out; empty if it is not."""
     if reason is not None:
         return f"it {reason}"
-    return "" if np.isfinite(likelihood) else "no token has a finite log-probability"
+    return "" if has_profile else "no token has a finite log-probability"
 
 
 def _folds(
@@ -816,7 +1002,9 @@ def _text_only(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    def scores(rows: np.ndarray, build: Callable[[], Any]) -> np.ndarray:  # Any: a transformer of scikit-learn
+    def scores(
+        rows: np.ndarray, build: Callable[[], Any]
+    ) -> np.ndarray:  # Any: a transformer of scikit-learn
         result = np.full(len(labels), np.nan)
         for number in np.unique(fold):
             inside = fold == number
@@ -840,6 +1028,60 @@ def _head_scores(values: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> np
     """Out-of-fold logits of a linear head; its strength is fixed, so nothing is chosen on the rows."""
     strength = _STRENGTH / values.shape[1]
     return cross_validate(Basis.of(values).coordinates, labels[:, None], fold, (strength,)).logits[:, 0]
+
+
+def _centered(values: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """The values less the mean of their fold."""
+    result = np.array(values, dtype=np.float64)
+    for number in np.unique(fold):
+        result[fold == number] -= result[fold == number].mean(axis=0)
+    return result
+
+
+def _within_scale(values: np.ndarray, fold: np.ndarray) -> Any:  # Any: an array, or a number
+    """Standard deviation within folds; no label is needed for it."""
+    return np.maximum(_centered(values, fold).std(axis=0), 1e-9)
+
+
+def _likelihood_head(profiles: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> LinearHead:
+    """A linear head on log-probabilities, fitted to what differs within folds."""
+    from sklearn.linear_model import LogisticRegression
+
+    scale = _within_scale(profiles, fold)
+    columns = _centered(profiles, fold) / scale
+    model = LogisticRegression(C=_PROFILE_STRENGTH, max_iter=1000)
+    model.fit(columns, labels, sample_weight=balanced_weights(labels))
+    return LinearHead(profiles.mean(axis=0), scale, model.coef_, model.intercept_)
+
+
+def _likelihood_scores(profiles: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """Out-of-fold logits of heads on log-probabilities."""
+    result = np.full(len(labels), np.nan)
+    for number in np.unique(fold):
+        rest = fold != number
+        head = _likelihood_head(profiles[rest], labels[rest], fold[rest])
+        result[~rest] = head.logit(profiles[~rest])[:, 0]
+    return result
+
+
+def _summed(first: np.ndarray, second: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """The sum of two scores; the weight of the second is chosen for each fold on all others."""
+    result = np.full(len(labels), np.nan)
+    for number in np.unique(fold):
+        rest = fold != number
+        ratio = _best_ratio(first[rest], second[rest], labels[rest], fold[rest])
+        result[~rest] = first[~rest] + ratio * second[~rest]
+    return result
+
+
+def _best_ratio(first: np.ndarray, second: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> float:
+    """The weight of the second score with the best AUC within folds."""
+    equal = float(_within_scale(first, fold) / _within_scale(second, fold))
+    groups = _measured_groups(labels, fold, ())
+    return max(
+        (weight * equal for weight in _WEIGHTS),
+        key=lambda ratio: _mean_auc(labels, first + ratio * second, groups),
+    )
 
 
 def _dimension_scores(
@@ -881,16 +1123,8 @@ def _dimension_scores(
     of_groups = _measured_groups(labels, groups, ())
     lid_auc = tuple(_mean_auc(labels, column, of_groups) for column in every.T)
     curve = LayerCurve((), tuple(map(float, mean)), lid_auc, first_peak(mean.tolist()))
-    names = "layer by validation", "layer by TwoNN, without labels"
-    return (
-        curve,
-        chosen,
-        {
-            f"LID, MLE, {names[0]}": validated,
-            f"LID, MLE, {names[1]}": unlabeled,
-            f"LID, GeoMLE, {names[0]}": geomle,
-        },
-    )
+    named = {"LID by MLE": validated, "LID by MLE, layer without labels": unlabeled, "LID by GeoMLE": geomle}
+    return curve, chosen, named
 
 
 def _geomle(states: np.ndarray, bank: np.ndarray, seed: int) -> np.ndarray:

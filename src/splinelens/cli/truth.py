@@ -32,6 +32,8 @@ class TruthMethod(StrEnum):
     margins = "margins"
     occupancy = "occupancy"
     hidden = "hidden"
+    geometry = "geometry"
+    all = "all"
 
 
 def fit(
@@ -70,8 +72,9 @@ def fit(
         TruthMethod | None,
         typer.Option(
             "--method",
-            help="What is saved: the local dimension, or a linear head on margins, occupancy or hidden states. "
-            "Default: the best AUC of held-out rows; without labels lid.",
+            help="What is saved: the local dimension (lid); a linear head on margins, occupancy, hidden states, or margins "
+            "and occupancy (geometry); or that and log-probabilities (all). Default: the best AUC of held-out rows; "
+            "without labels lid.",
             show_default=False,
         ),
     ] = None,
@@ -105,7 +108,8 @@ def fit(
     """
     if answers is not None and label is not None:
         raise typer.BadParameter("answers are labeled by --answers; leave one out", param_hint="--label")
-    written = {"truth.json", "truth.safetensors", "detector.json", "detector.safetensors", "CARD.md", _ANSWERS}
+    written = {"truth.json", "truth.safetensors", "likelihood.json", "CARD.md", _ANSWERS}
+    written |= {"detector.json", "detector.safetensors"}
     check_folder(output, written, overwrite=overwrite, source=file)
     require_stdout("")
 
@@ -167,7 +171,7 @@ def fit(
     fitted.write(output, overwrite=overwrite)
     if answers is not None:
         truth.write_answers(given, output / _ANSWERS)
-    training = fitted.truth.training
+    training = fitted.training
     record = {
         "method": fitted.method,
         "auc": fitted.aucs,

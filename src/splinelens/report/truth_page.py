@@ -6,7 +6,14 @@ import plotly.graph_objects as go
 from splinelens.report.page import render_page
 from splinelens.report.plots import GRAY, SERIES, Figure, figure, plotly_text, rounded
 from splinelens.report.tables import Table
-from splinelens.report.truth import TEXT_ONLY, TruthReport, curve_table, group_table, left_out_lines, rival_table
+from splinelens.report.truth import (
+    TEXT_ONLY,
+    TruthReport,
+    curve_table,
+    group_table,
+    left_out_lines,
+    rival_table,
+)
 
 _HEIGHT, _ROW = 300, 26  # pixels
 
@@ -63,7 +70,9 @@ def _rivals(report: TruthReport) -> Figure:
         )
     line = {"color": GRAY, "width": 1, "dash": "dot"}
     best = report.best_text.auc
-    shapes = [{"type": "line", "xref": "x", "yref": "paper", "x0": best, "x1": best, "y0": 0, "y1": 1, "line": line}]
+    shapes = [
+        {"type": "line", "xref": "x", "yref": "paper", "x0": best, "x1": best, "y0": 0, "y1": 1, "line": line}
+    ]
     names = [plotly_text(rival.name) for rival in report.rivals]
     y = {"type": "category", "categoryarray": names, "autorange": "reversed", "showgrid": False}
     x = {"title": {"text": "AUC"}, "zeroline": False}
@@ -81,7 +90,9 @@ def _dimension(report: TruthReport) -> Figure:
         marker={"color": SERIES[1], "size": 12, "symbol": "diamond"},
         hovertemplate="first peak: layer %{x}<br>dimension %{y:.4~g}<extra></extra>",
     )
-    return figure([line, peak], _HEIGHT, _layers(), {"title": {"text": "dimension (TwoNN)"}, "rangemode": "tozero"})
+    return figure(
+        [line, peak], _HEIGHT, _layers(), {"title": {"text": "dimension (TwoNN)"}, "rangemode": "tozero"}
+    )
 
 
 def _lid(report: TruthReport) -> Figure:
@@ -93,7 +104,10 @@ def _lid(report: TruthReport) -> Figure:
         for level in (0.5, round(report.best_text.auc, 4))
     ]
     return figure(
-        [_line(curve.layers, curve.lid_auc, "AUC"), *flat], _HEIGHT, _layers(), {"title": {"text": "AUC of LID"}}
+        [_line(curve.layers, curve.lid_auc, "AUC"), *flat],
+        _HEIGHT,
+        _layers(),
+        {"title": {"text": "AUC of LID"}},
     )
 
 
