@@ -2,10 +2,10 @@
 
     python benchmarks/truth.py --data DIR --cache CACHE [--rows 1000] [--derived] [-o benchmarks/truth.md]
 
-Statements of ``true-false`` (Azaria and Mitchell, and variants): exact duplicates count once, statements that occur with
-both labels are left out, and of each file at most ``--rows`` random ones are read. Every score is fitted on all topics
-but the one that it is measured on. ``--derived`` adds the negated and conjoined files, each in the fold of its topic.
-What is read of the model is kept in CACHE, 3 GB for the default rows.
+Statements of ``true-false`` (Azaria and Mitchell, and variants): exact duplicates count once, statements that
+occur with both labels are left out, and of each file at most ``--rows`` random ones are read. Every score is
+fitted on all topics but the one that it is measured on. ``--derived`` adds the negated and conjoined files,
+each in the fold of its topic. What is read of the model is kept in CACHE, 3 GB for the default rows.
 """
 
 import argparse
@@ -150,7 +150,7 @@ def markdown(result: TruthReport, dropped: dict[str, int], args: argparse.Namesp
         "## Layers",
         "",
         "Intrinsic dimension of the last token's states of true statements, and the AUC of the local dimension.",
-        f"Without labels layer {result.curve.layers[result.curve.peak]} is chosen.",
+        f"Without labels layer {result.curve.peak} is chosen.",
         "",
         curve_table(result.curve).markdown(),
         "",

@@ -1,17 +1,16 @@
 """Truthfulness: does what a model computes of a text tell whether the text is true?
 
-``fit`` makes a score from texts that are known to be true, or labeled; ``evaluate`` compares every score with what
-the words alone tell, on the same rows, and gives no verdict where these win. Sources: Yin, Srinivasa and Chang,
-arXiv:2402.18048 (local intrinsic dimension); arXiv:2605.17028 (controlled corpora leave most methods near chance).
+``fit`` makes a score from texts that are known to be true, or labeled; ``evaluate`` compares every score with
+what the words alone tell, on the same rows, and gives no verdict where these win. Sources: Yin, Srinivasa and
+Chang, arXiv:2402.18048 (local intrinsic dimension); arXiv:2605.17028 (controlled corpora leave most methods
+near chance).
 """
 
 import json
-import re
-import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -25,35 +24,39 @@ from splinelens.detect import UNDETERMINED
 from splinelens.detect.bootstrap import ScoreHistogram, bootstrap, percentile_interval
 from splinelens.detect.calibration import Calibration, calibrate
 from splinelens.detect.groups import joined
+from splinelens.detect.heads import LinearHead
 from splinelens.detect.local_dimension import (
     NEIGHBORS,
     LocalDimension,
-    dimensions,
+    dimension_scores,
     first_peak,
     held_out_dimensions,
     require_reference,
     two_nn_curve,
 )
-from splinelens.detect.heads import LinearHead
-from splinelens.detect.shipped import find_artifact, shipped
-from splinelens.detect.solver import (
-    ROWS_PER_CLASS,
-    Basis,
-    balanced_weights,
-    cross_validate,
-    fold_of_rows,
-    require_rows,
+from splinelens.detect.out_of_fold import (
+    MOST_GROUPS,
+    STRENGTH,
+    auc,
+    auc_parts,
+    best_ratio,
+    head_scores,
+    likelihood_head,
+    likelihood_scores,
+    mean_auc,
+    summed_scores,
+    text_only_scores,
 )
+from splinelens.detect.shipped import find_artifact, shipped
+from splinelens.detect.solver import fold_of_rows, require_rows
 from splinelens.errors import BadFeatures, BadLabels, BadModel, BadTexts, BrokenArtifact
-from splinelens.features.extract import provenance, read_table
+from splinelens.features.extract import read_table
 from splinelens.features.loading import ReaderPlan, load_reader
 from splinelens.features.reader import Progress, TextFeatures, TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.features.table import FeatureTable
 from splinelens.files import results_folder, write_bytes, write_errors, write_text
 from splinelens.generate.likelihood import PROFILE, log_probabilities, profile
-from splinelens.generate.sample import Ended, Sampling, Writer
-from splinelens.geometry.neighbors import lid_geomle
 from splinelens.geometry.settings import SPLINE7
 from splinelens.models import Fingerprint, LoadedModel, load_model
 from splinelens.models.load import require_unset
@@ -65,16 +68,13 @@ from splinelens.texts.labels import labels_of
 from splinelens.texts.row_groups import RowGroups, row_groups
 
 Method = Literal["lid", "margins", "occupancy", "hidden", "geometry", "all"]
-"""What a confidence is made of: the local dimension, a linear head (``geometry`` reads margins and occupancy), or
-that of the geometry and of log-probabilities together."""
+"""What a confidence is made of: the local dimension; a linear head, where ``geometry`` reads margins and
+occupancy; or that head and log-probabilities together."""
 
 METHODS: tuple[Method, ...] = get_args(Method)
 
 REFERENCE_FILES = ("truth.json", "truth.safetensors")
 """What ``Truth.save`` writes."""
-
-ANSWER_TOKENS = 48
-"""Most tokens of a model's own answer."""
 
 _HEADS: dict[Method, tuple[str, ...]] = {
     "margins": ("margin_max",),
@@ -95,141 +95,6 @@ _SCHEMA = 1
 _TRUE, _FALSE = "true", "false"
 _ALIKE, _UNLIKE = "like_reference", "unlike_reference"  # verdicts where no labels say what is false
 _FPR = 0.05
-_MOST_FOLDS = 12  # groups that are each a fold
-_STRENGTH = 40.0  # inverse L2 strength C of a head, times its columns
-_PROFILE_STRENGTH = 1e-3  # of the head on log-probabilities, whose numbers resemble each other
-_WEIGHTS = (0.25, 0.5, 1.0, 2.0)  # of the geometry beside log-probabilities
-_REFERENCE_ROWS, _CHOICE_ROWS = 2000, 500  # states of true texts; rows of each class that choose the layer
-_ARTICLES = {"a", "an", "the"}
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A model's own answer to a question.
-
-    Attributes:
-        row: Index of the question.
-        question: The question.
-        answer: What the model wrote, greedily.
-        ended: ``stop``, or ``length`` where it was stopped at the most tokens; None without an answer.
-        correct: Whether the answer includes a gold answer; None without an answer.
-        reason: Why there is no answer, else None.
-    """
-
-    row: int
-    question: str
-    answer: str
-    ended: Ended | None
-    correct: bool | None
-    reason: str | None = None
-
-    @property
-    def text(self) -> str:
-        """Question and answer, as they are read."""
-        return f"{self.question.strip()} {self.answer.strip()}".strip()
-
-    def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
-        """As JSON values, with ``text``."""
-        return asdict(self) | {"text": self.text}
-
-
-def answer(
-    questions: Texts | Iterable[str | None],
-    gold: Sequence[str | Sequence[str]],
-    model: str | PathLike[str] | LoadedModel = "smollm2-135m",
-    *,
-    raw: bool = False,
-    max_tokens: int = ANSWER_TOKENS,
-    device: str | None = None,
-    dtype: str | None = None,
-    progress: Progress | None = None,
-) -> list[Answer]:
-    """Let a model answer questions, and label each answer by its gold answers.
-
-    Args:
-        questions: The questions.
-        gold: For each question an answer, or several of which one is enough.
-        model: A model loaded with ``head=True``, or the name, folder or file of one.
-        raw: Continue the question as it is, up to the end of a line; else it is put into the chat template, if
-            the model has one.
-        max_tokens: Most tokens of an answer; an answer that reaches it has ``ended="length"``.
-        device: Such as ``cpu`` or ``cuda:0``.
-        dtype: Number type of the weights; None takes ``float32``.
-        progress: Called with the texts and the characters read since the last call.
-
-    Raises:
-        BadTexts: Not one gold answer a question, or one that has no letter or digit.
-        BadModel: The model cannot be loaded, or has no head.
-    """
-    source = Texts.of(questions)
-    accepted = [(cell,) if isinstance(cell, str) else tuple(cell) for cell in gold]
-    if len(accepted) != len(source):
-        raise BadTexts(f"{len(accepted)} gold answers for {len(source)} questions; give one a question")
-    for row, cells in enumerate(accepted):
-        if not cells or not all(isinstance(cell, str) and _words(cell) for cell in cells):
-            raise BadTexts(
-                f"the gold answer of question {row} has no letter or digit; leave the question out"
-            )
-    writer = Writer(model, device=device, dtype=dtype)
-    raw = raw or not writer.loaded.tokenizer.chat_template
-    sampling = Sampling(max_tokens=max_tokens, stop=("\n",) if raw else ())
-    answers = []
-    for row, (question, cells) in enumerate(zip(source.texts, accepted, strict=True)):
-        text = question or ""
-        try:
-            prompt: Any = text if raw else [{"role": "user", "content": text}]
-            if not text.strip():
-                raise BadTexts("the question is empty")
-            (reply,) = writer.write(prompt, sampling)
-        except (BadTexts, BadModel) as error:
-            answers.append(Answer(row, text, "", None, None, str(error)))
-        else:
-            correct = is_correct(reply.text, cells)
-            answers.append(Answer(row, text, reply.text.strip(), reply.ended, correct))
-        if progress:
-            progress(1, len(text))
-    return answers
-
-
-def is_correct(given: str, gold: Iterable[str]) -> bool:
-    """Whether an answer is or includes a gold answer: whole words, without case, accents, articles, punctuation.
-
-    Example:
-        >>> is_correct("It is in Paris.", ["paris"]), is_correct("A parish.", ["Paris"])
-        (True, False)
-    """
-    words = _words(given)
-    return any(
-        expected == words[start : start + len(expected)]
-        for expected in map(_words, gold)
-        if expected
-        for start in range(len(words) - len(expected) + 1)
-    )
-
-
-def answer_counts(answers: Sequence[Answer]) -> dict[str, int]:
-    """How many answers are correct, wrong, missing, and stopped at the most tokens."""
-    return {
-        "correct": sum(one.correct is True for one in answers),
-        "wrong": sum(one.correct is False for one in answers),
-        "without an answer": sum(one.correct is None for one in answers),
-        "stopped at the most tokens": sum(one.ended == "length" for one in answers),
-    }
-
-
-def write_answers(answers: Iterable[Answer], path: str | PathLike[str]) -> None:
-    """Write answers as JSON lines, which ``read_texts`` reads: column ``text``, label ``correct``.
-
-    Raises:
-        CannotWrite: The disk is full or the file may not be written.
-    """
-    lines = (json.dumps(one.to_dict(), ensure_ascii=False) + "\n" for one in answers)
-    write_text(Path(path), "".join(lines), errors="backslashreplace")
-
-
-def _words(text: str) -> list[str]:
-    plain = "".join(sign for sign in unicodedata.normalize("NFKD", text) if not unicodedata.combining(sign))
-    return [word for word in re.findall(r"\w+", plain.casefold()) if word not in _ARTICLES]
 
 
 @dataclass(frozen=True, repr=False)
@@ -320,8 +185,8 @@ class Truth:
         write_text(path / _MANIFEST, json.dumps(record, indent=1) + "\n", overwrite=overwrite)
 
     def __repr__(self) -> str:
-        known, width = self.reference.states.shape
         (layer,) = self.reader.layers
+        known = len(self.reference.states)
         return f"Truth({self.name!r}, {known:,} known texts, layer {layer}; {self.reader.loaded.name})"
 
     def score(
@@ -329,9 +194,9 @@ class Truth:
     ) -> list[TextScore]:
         """One confidence in [0, 1] a text, ``score``; a text that cannot be read is ``undetermined``.
 
-        With labels it is the calibrated probability that a text is true, and the verdict is ``true`` or ``false``;
-        without the share of known texts that are no nearer to the others, and the verdict ``unlike_reference``
-        where that is below 5 %.
+        With labels it is the calibrated probability that a text is true, and the verdict is ``true`` or
+        ``false``; without the share of known texts that are no nearer to the others, and the verdict
+        ``unlike_reference`` where that is below 5 %.
         """
         return list(self.scores(texts, progress=progress))
 
@@ -360,7 +225,7 @@ class Truth:
 
 @dataclass(frozen=True, repr=False)
 class LikelyTruth:
-    """Scores texts by a detector of the geometry and by log-probabilities together; ``fit`` and ``load`` make one.
+    """Scores texts by geometry and log-probabilities together; ``fit`` and ``load`` make one.
 
     Attributes:
         detector: Its head reads margins and occupancy; it scores by itself too, and explains what it can.
@@ -567,17 +432,17 @@ def fit(
 ) -> TruthFit:
     """Fit scores of truthfulness to texts that are known to be true, or labeled as true and false.
 
-    All layers are read in one pass. Without labels the local dimension is read at the first peak of the intrinsic
-    dimension over layers. With labels at the layer with the best AUC of held-out rows; and linear heads on every
-    third layer are fitted as ``splinelens.train`` fits them.
+    All layers are read in one pass. Without labels the local dimension is read at the first peak of the
+    intrinsic dimension over layers. With labels at the layer with the best AUC of held-out rows; and linear
+    heads on every third layer are fitted as ``splinelens.train`` fits them.
 
     Args:
         texts: The texts; those that cannot be read are left out and counted.
         labels: 1 or ``true`` for a true text; None where all are true.
         model: A loaded model, or the name, folder or file of one.
         positive: The label that counts as true, every other one as false.
-        groups: One value a text, such as its topic, or the name of a column kept beside the texts: rows of one
-            group are in one fold.
+        groups: One value a text, such as its topic, or the name of a column kept beside the texts: rows of
+            one group are in one fold.
         method: What is saved; None takes the best AUC, or ``lid`` without labels.
         neighbors: Neighbors that a dimension is estimated from.
         name: Name of the score.
@@ -618,9 +483,9 @@ def fit(
     index = first_peak(two_nn)
     if known is not None:
         fold = _folds(source, known, members, ok, seed)
-        measured = _measured_groups(y, fold if members is None else members.numbers[ok], ())
+        groups_of_rows = None if members is None else members.numbers[ok]
         held_out = held_out_dimensions(states[ok], y, fold, neighbors)
-        curve = [_mean_auc(y, -column, measured) for column in held_out.T]
+        curve = [mean_auc(y, -column, groups_of_rows) for column in held_out.T]
         index = int(np.argmax(curve))
         aucs["lid"], calibration = curve[index], _calibration(y, -held_out[:, index])
     layer = table.columns[index].layer
@@ -645,47 +510,42 @@ def fit(
         )
         for key, head in heads.items():
             scorers[key] = head.detector
-            aucs[key] = _mean_auc(y, head.scores[:, 0], measured)
+            aucs[key] = mean_auc(y, head.scores[:, 0], groups_of_rows)
         if "geometry" in heads and loaded.causal is not None:
             profiles = _profiles(loaded, source, None, batch_tokens=batch_tokens, progress=passes)[ok]
-            summed = _fit_summed(heads["geometry"], profiles, y, fold)
-            if summed is not None:
-                scorers["all"] = summed
-                aucs["all"] = _mean_auc(y, _summed_scores(heads["geometry"], profiles, y, fold), measured)
-    chosen = method or max(METHODS, key=lambda one: aucs.get(one, 0.5 if one == "lid" else 0.0))
+            held_back = _likely(heads["geometry"], profiles, y, fold)
+            if held_back is not None:
+                scorers["all"], values, usable = held_back
+                part = None if groups_of_rows is None else groups_of_rows[usable]
+                aucs["all"] = mean_auc(y[usable], values, part)
+    chosen = method or max(METHODS, key=lambda one: aucs.get(str(one), 0.5 if one == "lid" else 0.0))
     if chosen not in scorers:
         raise BadLabels(
-            f"out of fold {chosen} does not rise with the labels: it says nothing of them; choose another method, or give "
-            "more rows"
+            f"out of fold {chosen} does not rise with the labels: it says nothing of them; choose another "
+            "method, or give more rows"
         )
     return TruthFit(scorers, aucs, chosen, training)
 
 
-def _geometry_logits(head: Training) -> np.ndarray:
-    """The out-of-fold logits of a training, from its calibrated scores."""
-    (calibration,) = head.artifact.calibrations
-    scores = np.clip(head.scores[:, 0], 1e-12, 1 - 1e-12)
-    return (np.log(scores / (1 - scores)) - calibration.intercept) / calibration.slope
-
-
-def _summed_scores(head: Training, profiles: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> np.ndarray:
-    """Out-of-fold scores by geometry and log-probabilities; NaN counts as the least likely."""
-    profiles = np.where(np.isfinite(profiles), profiles, np.nanmin(profiles, axis=0))
-    return _summed(_likelihood_scores(profiles, labels, fold), _geometry_logits(head), labels, fold)
-
-
-def _fit_summed(
+def _likely(
     head: Training, profiles: np.ndarray, labels: np.ndarray, fold: np.ndarray
-) -> LikelyTruth | None:
-    """The score by geometry and log-probabilities; None if it does not rise with the labels."""
-    known = np.isfinite(profiles).all(axis=1)
-    profiles, labels, fold = profiles[known], labels[known], fold[known]
-    likelihood, geometry = _likelihood_scores(profiles, labels, fold), _geometry_logits(head)[known]
-    ratio = _best_ratio(likelihood, geometry, labels, fold)
+) -> tuple[LikelyTruth, np.ndarray, np.ndarray] | None:
+    """The score by geometry and log-probabilities, its out-of-fold scores, and which rows have them.
+
+    None if they do not rise with the labels.
+    """
+    usable = np.isfinite(profiles).all(axis=1)
+    profiles, labels, fold = profiles[usable], labels[usable], fold[usable]
+    (platt,) = head.artifact.calibrations
+    calibrated = np.clip(head.scores[usable, 0], 1e-12, 1 - 1e-12)
+    geometry = (np.log(calibrated / (1 - calibrated)) - platt.intercept) / platt.slope
+    likelihood = likelihood_scores(profiles, labels, fold)
+    ratio = best_ratio(likelihood, geometry, labels, fold)
     calibration = _calibration(labels, likelihood + ratio * geometry)
     if calibration is None:
         return None
-    return LikelyTruth(head.detector, _likelihood_head(profiles, labels, fold), ratio, calibration)
+    scorer = LikelyTruth(head.detector, likelihood_head(profiles, labels, fold), ratio, calibration)
+    return scorer, summed_scores(likelihood, geometry, labels, fold), usable
 
 
 def _fit_heads(
@@ -705,7 +565,7 @@ def _fit_heads(
     table = _read(
         loaded, source, _HEAD_FEATURES, layers, "mean", batch_tokens=batch_tokens, progress=progress
     )
-    heads = {}
+    heads: dict[str, Training] = {}
     for method, statistics in _HEADS.items():
         reader = TextReader(loaded, FeatureSpec.of(statistics, layers, "max"), batch_tokens=batch_tokens)
         with suppress(BadLabels):  # its logits do not rise with the labels
@@ -743,9 +603,9 @@ def evaluate(
 ) -> TruthReport:
     """Compare scores of truthfulness with what the words alone tell, on the same labeled rows.
 
-    Every score that is fitted is fitted on other rows than it is measured on: without groups in five folds, with
-    up to 12 groups on all groups but one. Then the AUC is the mean of those within groups, so that no score gains
-    by knowing which group a row is from.
+    Every score that is fitted is fitted on other rows than it is measured on: without groups in five folds,
+    with up to 12 groups on all groups but one. Then the AUC is the mean of those within groups, so that no
+    score gains by knowing which group a row is from.
 
     Args:
         texts: The texts; rows that a score cannot read are left out of all of them, and counted by reason.
@@ -756,7 +616,8 @@ def evaluate(
         neighbors: Neighbors that a dimension is estimated from.
         resamples: Bootstrap resamples of the intervals.
         seed: Of folds, samples and bootstrap.
-        cache: Folder that keeps what is read of the model: a stopped run continues, an equal one reads nothing.
+        cache: Folder that keeps what is read of the model: a stopped run continues, an equal one reads
+            nothing.
         device: Such as ``cpu`` or ``cuda:0``.
         dtype: Number type of the weights; None takes ``float32``.
         batch_tokens: Tokens of a batch, padding included.
@@ -795,30 +656,37 @@ def evaluate(
     groups_of_rows = None if members is None else members.numbers[ok]
     states, spline7 = _by_layer(_part(table, "hidden_last"))[ok], _part(table, *SPLINE7).values[ok]
     tokens, record = table.column("length")[ok], table.provenance
-    layers = [column.layer for column in table.columns if column.statistic.name == "hidden_last"]
+    layers = [column.layer or 0 for column in table.columns if column.statistic.name == "hidden_last"]
     del table
-    scores = {
-        TEXT_ONLY: _text_only([source.texts[row] or "" for row in rows], tokens, y, fold),
-        MODEL: {"mean log-probability": profiles[ok, 0], "perplexity": -np.exp(-profiles[ok, 0])},
-    }
-    curve, chosen, by_dimension = _dimension_scores(states, y, fold, groups_of_rows, neighbors, seed)
-    scores[MODEL] |= by_dimension
+    chosen_texts = [source.texts[int(row)] or "" for row in rows]
+    two_nn, by_layer, chosen, of_dimension = dimension_scores(states, y, fold, neighbors, seed)
+    curve = LayerCurve(
+        tuple(layers),
+        tuple(two_nn),
+        tuple(mean_auc(y, column, groups_of_rows) for column in by_layer.T),
+        layers[first_peak(two_nn)],
+    )
     head_layers = _head_layers(loaded)
     last = states[:, [layers.index(layer) for layer in head_layers]].reshape(len(states), -1)
-    scores[MODEL] |= {
-        "spline7, head": _head_scores(spline7, y, fold),
-        "last hidden state, probe": _head_scores(last, y, fold),
+    likelihood = likelihood_scores(profiles[ok], y, fold)
+    of_model = {
+        "mean log-probability": profiles[ok, 0],
+        "perplexity": -np.exp(-profiles[ok, 0]),
+        "log-probabilities, head": likelihood,
+        **of_dimension,
+        "spline7, head": head_scores(spline7, y, fold),
+        "last hidden state, probe": head_scores(last, y, fold),
     }
     del states, spline7, last
     table = _read(
         loaded, source, _HEAD_FEATURES, head_layers, "mean", output=_beside(folder, "heads"), **reading
     )
     for method, title in _HEAD_TITLES.items():
-        scores[MODEL][title] = _head_scores(_part(table, *_HEADS[method]).values[ok], y, fold)
-    likelihood = _likelihood_scores(profiles[ok], y, fold)
-    scores[MODEL]["log-probabilities, head"] = likelihood
-    geometry = scores[MODEL][_HEAD_TITLES["geometry"]]
-    scores[MODEL]["log-probabilities and geometry, heads"] = _summed(likelihood, geometry, y, fold)
+        of_model[title] = head_scores(_part(table, *_HEADS[method]).values[ok], y, fold)
+    geometry = of_model[_HEAD_TITLES["geometry"]]
+    of_model["log-probabilities and geometry"] = summed_scores(likelihood, geometry, y, fold)
+    of_text = text_only_scores(chosen_texts, tokens, y, fold)
+    parts = auc_parts(y, groups_of_rows)
     return TruthReport(
         source=source.source,
         model=loaded.name,
@@ -826,14 +694,14 @@ def evaluate(
         true=int(y.sum()),
         left_out=dict(left_out),
         protocol=_protocol(fold, names),
-        groups=tuple(name for name, _ in _measured_groups(y, groups_of_rows, names)),
-        rivals=_rivals(scores, y, _measured_groups(y, groups_of_rows, names), resamples, seed),
-        curve=replace(curve, layers=tuple(layers)),
+        groups=tuple(names[number] for number in parts if number is not None),
+        rivals=_rivals(of_text, of_model, y, list(parts.values()), resamples, seed),
+        curve=curve,
         settings={
             "neighbors": neighbors,
-            "head_layers": list(head_layers),
-            "lid_layers": chosen,
-            "strength": f"{_STRENGTH:g} / columns",
+            "head layers": list(head_layers),
+            "layers of LID by validation": sorted({layers[index] for index in chosen}),
+            "strength of heads": f"{STRENGTH:g} / columns",
             "resamples": resamples,
             "seed": seed,
         },
@@ -957,7 +825,7 @@ def _head_layers(loaded: LoadedModel) -> tuple[int, ...]:
 def _profiles(
     loaded: LoadedModel, source: Texts, folder: Path | None, *, batch_tokens: int | None, progress: Progress
 ) -> np.ndarray:
-    """(text, number) the profile of each text's log-probabilities, NaN where there are none; kept in the folder."""
+    """(text, number), the profile of each text, NaN where it has none; kept in the folder."""
     key = f"{source.data_hash[:16]}-{loaded.fingerprint.weights[:16]}-{loaded.fingerprint.dtype}"
     path = None if folder is None else folder / f"log-probabilities-{key}.json"
     if path is not None and path.is_file():
@@ -986,218 +854,56 @@ def _folds(
     if groups is not None:
         together = joined(together, groups.numbers[ok])
     y = labels[ok][:, None]
-    if groups is not None and 1 < len(np.unique(together)) <= _MOST_FOLDS:
+    if groups is not None and 1 < len(np.unique(together)) <= MOST_GROUPS:
         for number in np.unique(together):
             require_rows(y[together != number, 0], None, what=f"rows outside of group {number}")
         return together
     return fold_of_rows(y, np.ones(len(y), dtype=bool), together, seed=seed)
 
 
-def _text_only(
-    texts: Sequence[str], tokens: np.ndarray, labels: np.ndarray, fold: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Scores that no model has a part in: of the length, and of words and characters as counts."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    def scores(
-        rows: np.ndarray, build: Callable[[], Any]
-    ) -> np.ndarray:  # Any: a transformer of scikit-learn
-        result = np.full(len(labels), np.nan)
-        for number in np.unique(fold):
-            inside = fold == number
-            model = make_pipeline(build(), LogisticRegression(C=10.0, max_iter=1000, class_weight="balanced"))
-            result[inside] = model.fit(rows[~inside], labels[~inside]).decision_function(rows[inside])
-        return result
-
-    strings = np.array(texts, dtype=object)
-    return {
-        "length": scores(tokens[:, None].astype(float), StandardScaler),
-        "TF-IDF of words": scores(
-            strings, lambda: TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"\w+")
-        ),
-        "TF-IDF of characters": scores(
-            strings, lambda: TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True)
-        ),
-    }
-
-
-def _head_scores(values: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> np.ndarray:
-    """Out-of-fold logits of a linear head; its strength is fixed, so nothing is chosen on the rows."""
-    strength = _STRENGTH / values.shape[1]
-    return cross_validate(Basis.of(values).coordinates, labels[:, None], fold, (strength,)).logits[:, 0]
-
-
-def _centered(values: np.ndarray, fold: np.ndarray) -> np.ndarray:
-    """The values less the mean of their fold."""
-    result = np.array(values, dtype=np.float64)
-    for number in np.unique(fold):
-        result[fold == number] -= result[fold == number].mean(axis=0)
-    return result
-
-
-def _within_scale(values: np.ndarray, fold: np.ndarray) -> Any:  # Any: an array, or a number
-    """Standard deviation within folds; no label is needed for it."""
-    return np.maximum(_centered(values, fold).std(axis=0), 1e-9)
-
-
-def _likelihood_head(profiles: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> LinearHead:
-    """A linear head on log-probabilities, fitted to what differs within folds."""
-    from sklearn.linear_model import LogisticRegression
-
-    scale = _within_scale(profiles, fold)
-    columns = _centered(profiles, fold) / scale
-    model = LogisticRegression(C=_PROFILE_STRENGTH, max_iter=1000)
-    model.fit(columns, labels, sample_weight=balanced_weights(labels))
-    return LinearHead(profiles.mean(axis=0), scale, model.coef_, model.intercept_)
-
-
-def _likelihood_scores(profiles: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> np.ndarray:
-    """Out-of-fold logits of heads on log-probabilities."""
-    result = np.full(len(labels), np.nan)
-    for number in np.unique(fold):
-        rest = fold != number
-        head = _likelihood_head(profiles[rest], labels[rest], fold[rest])
-        result[~rest] = head.logit(profiles[~rest])[:, 0]
-    return result
-
-
-def _summed(first: np.ndarray, second: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> np.ndarray:
-    """The sum of two scores; the weight of the second is chosen for each fold on all others."""
-    result = np.full(len(labels), np.nan)
-    for number in np.unique(fold):
-        rest = fold != number
-        ratio = _best_ratio(first[rest], second[rest], labels[rest], fold[rest])
-        result[~rest] = first[~rest] + ratio * second[~rest]
-    return result
-
-
-def _best_ratio(first: np.ndarray, second: np.ndarray, labels: np.ndarray, fold: np.ndarray) -> float:
-    """The weight of the second score with the best AUC within folds."""
-    equal = float(_within_scale(first, fold) / _within_scale(second, fold))
-    groups = _measured_groups(labels, fold, ())
-    return max(
-        (weight * equal for weight in _WEIGHTS),
-        key=lambda ratio: _mean_auc(labels, first + ratio * second, groups),
-    )
-
-
-def _dimension_scores(
-    states: np.ndarray,
-    labels: np.ndarray,
-    fold: np.ndarray,
-    groups: np.ndarray | None,
-    neighbors: int,
-    seed: int,
-) -> tuple[LayerCurve, list[int], dict[str, np.ndarray]]:
-    """Scores by local dimension, each row among true rows of other folds; curve and layers by index.
-
-    The layer is chosen for each fold on its training rows, and once more without labels.
-    """
-    rng, depth = np.random.default_rng(seed), states.shape[1]
-    every = np.full((len(labels), depth), np.nan)
-    geomle, validated, unlabeled = (np.full(len(labels), np.nan) for _ in range(3))
-    chosen, curves = [], []
-    for number in np.unique(fold):
-        held_out, train = fold == number, fold != number
-        bank = rng.permutation(np.flatnonzero(train & (labels == 1)))[:_REFERENCE_ROWS]
-        false = rng.permutation(np.flatnonzero(train & (labels == 0)))[:_CHOICE_ROWS]
-        aucs, curve = [], two_nn_curve(states[bank])
-        truth = np.repeat([1, 0], [len(bank[:_CHOICE_ROWS]), len(false)])
-        for layer in range(depth):
-            known = states[bank, layer]
-            require_reference(known, neighbors)
-            own = np.arange(len(known[:_CHOICE_ROWS]))
-            inside = dimensions(known[: len(own)], known, neighbors, own)
-            outside = dimensions(states[false, layer], known, neighbors)
-            aucs.append(_auc(truth, -np.concatenate([inside, outside])))
-            every[held_out, layer] = -dimensions(states[held_out, layer], known, neighbors)
-        best, peak = int(np.argmax(aucs)), first_peak(curve)
-        validated[held_out], unlabeled[held_out] = every[held_out, best], every[held_out, peak]
-        geomle[held_out] = -_geomle(states[held_out, best], states[bank, best], seed)
-        chosen.append(best)
-        curves.append(curve)
-    mean = np.mean(curves, axis=0)
-    of_groups = _measured_groups(labels, groups, ())
-    lid_auc = tuple(_mean_auc(labels, column, of_groups) for column in every.T)
-    curve = LayerCurve((), tuple(map(float, mean)), lid_auc, first_peak(mean.tolist()))
-    named = {"LID by MLE": validated, "LID by MLE, layer without labels": unlabeled, "LID by GeoMLE": geomle}
-    return curve, chosen, named
-
-
-def _geomle(states: np.ndarray, bank: np.ndarray, seed: int) -> np.ndarray:
-    """The dimension by GeoMLE; that of a reference too small for it is not a number apart."""
-    import torch
-
-    most = min(45, len(np.unique(bank, axis=0)) // 2)
-    rows, known = (torch.from_numpy(np.ascontiguousarray(part)) for part in (states, bank))
-    values = lid_geomle(rows, known, neighbors=range(max(3, most // 3), most + 1), seed=seed).double().numpy()
-    return np.clip(np.nan_to_num(values, nan=states.shape[1]), -states.shape[1], states.shape[1])
-
-
-def _auc(labels: np.ndarray, scores: np.ndarray) -> float:
-    return float(ScoreHistogram.of(labels, scores).roc_auc())
-
-
-_Groups = list[tuple[str, np.ndarray]]
-"""Names and rows of what an AUC is measured within."""
-
-
-def _measured_groups(labels: np.ndarray, groups: np.ndarray | None, names: Sequence[str]) -> _Groups:
-    """The groups with enough rows of both classes; none if there are fewer than two such groups."""
-    if groups is None:
-        return []
-    found = []
-    for number in np.unique(groups):
-        rows = np.flatnonzero(groups == number)
-        counts = np.bincount(labels[rows], minlength=2)
-        if counts.min() >= ROWS_PER_CLASS:
-            found.append((names[number] if names else str(number), rows))
-    return found if 1 < len(found) <= _MOST_FOLDS else []
-
-
-def _mean_auc(labels: np.ndarray, scores: np.ndarray, groups: _Groups) -> float:
-    rows = [rows for _, rows in groups] or [np.arange(len(labels))]
-    return float(np.mean([_auc(labels[one], scores[one]) for one in rows]))
-
-
 def _rivals(
-    scores: dict[str, dict[str, np.ndarray]], labels: np.ndarray, groups: _Groups, resamples: int, seed: int
+    of_text: dict[str, np.ndarray],
+    of_model: dict[str, np.ndarray],
+    labels: np.ndarray,
+    parts: Sequence[np.ndarray],
+    resamples: int,
+    seed: int,
 ) -> tuple[Rival, ...]:
-    """Every score measured; gains of the model over the best of the text on the same resamples.
+    """Every score measured, and what those of the model gain over the best of the text on the same resamples.
 
-    Intervals of gains hold for all scores of the model together (Bonferroni): the best of many is chosen.
+    The intervals of gains hold for all scores of the model together (Bonferroni): the best of many is looked
+    at.
     """
-    parts = [rows for _, rows in groups] or [np.arange(len(labels))]
-
-    def resampled(one: np.ndarray) -> list[np.ndarray]:
-        return [
+    scores = of_text | of_model
+    aucs = {name: [auc(labels[rows], one[rows]) for rows in parts] for name, one in scores.items()}
+    samples = {
+        name: [
             bootstrap(labels[rows], one[rows], {"auc": ScoreHistogram.roc_auc}, resamples, seed + part)["auc"]
             for part, rows in enumerate(parts)
         ]
-
-    values = {
-        (kind, name): resampled(one) for kind, of_kind in scores.items() for name, one in of_kind.items()
+        for name, one in scores.items()
     }
-    aucs = {(kind, name): _mean_auc(labels, scores[kind][name], groups) for kind, name in values}
-    best = max((key for key in aucs if key[0] == TEXT_ONLY), key=lambda key: aucs[key])
+    best = max(of_text, key=lambda name: float(np.mean(aucs[name])))
     rivals = []
-    for key, samples in values.items():
-        kind, name = key
-        gain, bounds = None, None
-        if kind == MODEL:
-            gain = aucs[key] - aucs[best]
-            if all(len(part) for part in samples):
-                differences = np.mean(samples, axis=0) - np.mean(values[best], axis=0)
-                tail = 0.025 / len(scores[MODEL])
-                low, high = np.nanquantile(differences, [tail, 1 - tail])
-                bounds = (float(low), float(high))
+    for name in scores:
+        enough = all(len(one) for one in samples[name])
+        whole = np.mean(samples[name], axis=0) if enough else np.zeros(0)
         of_groups = tuple(
-            (_auc(labels[rows], scores[kind][name][rows]), percentile_interval(part))
-            for (_, rows), part in zip(groups, samples, strict=False)
+            (value, percentile_interval(one)) for value, one in zip(aucs[name], samples[name], strict=True)
         )
-        whole = percentile_interval(np.mean(samples, axis=0)) if all(map(len, samples)) else None
-        rivals.append(Rival(name, kind, aucs[key], whole, of_groups, gain, bounds))
+        rival = Rival(
+            name,
+            TEXT_ONLY if name in of_text else MODEL,
+            float(np.mean(aucs[name])),
+            percentile_interval(whole),
+            of_groups if len(parts) > 1 else (),
+        )
+        if name in of_model:
+            bounds = None
+            if enough:
+                tail = 0.025 / len(of_model)
+                low, high = np.nanquantile(whole - np.mean(samples[best], axis=0), [tail, 1 - tail])
+                bounds = (float(low), float(high))
+            rival = replace(rival, gain=rival.auc - float(np.mean(aucs[best])), gain_interval=bounds)
+        rivals.append(rival)
     return tuple(rivals)

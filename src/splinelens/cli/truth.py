@@ -1,4 +1,4 @@
-"""``splinelens truth``: scores of truthfulness: fit one, score texts with it, compare it with the words alone."""
+"""``splinelens truth``: fit a score of truthfulness, score texts, compare it with the words alone."""
 
 import json
 from enum import StrEnum
@@ -72,9 +72,9 @@ def fit(
         TruthMethod | None,
         typer.Option(
             "--method",
-            help="What is saved: the local dimension (lid); a linear head on margins, occupancy, hidden states, or margins "
-            "and occupancy (geometry); or that and log-probabilities (all). Default: the best AUC of held-out rows; "
-            "without labels lid.",
+            help="What is saved: the local dimension (lid); a linear head on margins, occupancy, hidden "
+            "states, or margins and occupancy (geometry); or that and log-probabilities (all). Default: the "
+            "best AUC of held-out rows; without labels lid.",
             show_default=False,
         ),
     ] = None,
@@ -91,9 +91,9 @@ def fit(
 ) -> None:
     """Fit a score of truthfulness to texts that are known to be true, or labeled.
 
-    Without --label all texts count as true, and a text is scored by its local dimension among them: nothing says
-    then what false texts look like. With --label linear heads are fitted too, and what has the best AUC on
-    held-out rows is saved. A head is a detector: score, evaluate and --explain take its folder.
+    Without --label all texts count as true, and a text is scored by its local dimension among them: nothing
+    says then what false texts look like. With --label linear heads are fitted too, and what has the best AUC
+    on held-out rows is saved. A head is a detector: score, evaluate and --explain take its folder.
 
     With --answers the model answers the questions first, and the correct answers are the true texts; all are
     written to answers.jsonl with what ended them.
@@ -114,6 +114,7 @@ def fit(
     require_stdout("")
 
     from splinelens.apps import truth
+    from splinelens.generate import answers as own_answers
     from splinelens.texts import Texts, read_texts
     from splinelens.texts.labeled import read_labeled, require_words
 
@@ -142,7 +143,7 @@ def fit(
 
         loaded, fitting = load_model(model, head=True, device=device), {}
         with progress_bar(texts, shown=not quiet) as progress:
-            given = truth.answer(
+            given = own_answers.answer(
                 texts,
                 texts.columns[answers],
                 loaded,
@@ -150,7 +151,7 @@ def fit(
                 max_tokens=answer_tokens,
                 progress=progress,
             )
-        counts = truth.answer_counts(given)
+        counts = own_answers.answer_counts(given)
         show(", ".join(f"{count:,} {name}" for name, count in counts.items()))
         texts = Texts(tuple(one.text if one.answer else None for one in given), texts.columns, texts.source)
         known = [int(bool(one.correct)) for one in given]
@@ -170,7 +171,7 @@ def fit(
         )
     fitted.write(output, overwrite=overwrite)
     if answers is not None:
-        truth.write_answers(given, output / _ANSWERS)
+        own_answers.write_answers(given, output / _ANSWERS)
     training = fitted.training
     record = {
         "method": fitted.method,
@@ -226,13 +227,14 @@ def score(
 ) -> None:
     """Give each text one confidence in [0, 1] that it is true, as the model has it.
 
-    A confidence says how much a text resembles true ones to the model. A small model knows little, and believes
-    what is often written: truth evaluate says what it is worth on texts of yours.
+    A confidence says how much a text resembles true ones to the model. A small model knows little, and
+    believes what is often written: truth evaluate says what it is worth on texts of yours.
 
-    Prints a line a text: confidence, verdict, text. With --json or -o one record a text, in order, as score has
-    them: {"row", "score" (the confidence), "verdict", "tokens", "cut"}, and "reason" where it is undetermined.
-    The verdict is true or false; like_reference or unlike_reference (below 0.05) of a score that was fitted
-    without labels; undetermined where a text could not be read.
+    Prints a line a text: confidence, verdict, text. With --json or -o one record a text, in order, as score
+    has
+    them: {"row", "score" (the confidence), "verdict", "tokens", "cut"}, and "reason" where it is
+    undetermined. The verdict is true or false; like_reference or unlike_reference (below 0.05) of a score
+    that was fitted without labels; undetermined where a text could not be read.
 
     Examples:
       splinelens truth score --text "Paris is a city in France."
@@ -318,14 +320,15 @@ def evaluate(
 ) -> None:
     """Compare scores of truthfulness with what the words alone tell, on labeled texts.
 
-    The table has scores from text only first: length, and counts of words and characters, fitted on the same rows.
-    Where they win, or cannot be told apart from the best score of the model, there is no verdict: what the model's
-    scores reach is then no evidence that it knows what is true. All scores are measured on rows that they were not
-    fitted on: with --group of up to 12 groups on one group at a time, and the AUC is the mean within groups.
+    The table has scores from text only first: length, and counts of words and characters, fitted on the same
+    rows. Where they win, or cannot be told apart from the best score of the model, there is no verdict: what
+    the model's scores reach is then no evidence that it knows what is true. All scores are measured on rows
+    that they were not fitted on: with --group of up to 12 groups on one group at a time, and the AUC is the
+    mean within groups.
 
     With --json the record of the page: "verdict", "evidence" (whether the model tells more than the words),
-    "source", "model", "rows", "true", "left_out", "protocol", "groups", "rivals" (of each "name", "kind", "auc",
-    "interval", "groups", "gain", "gain_interval"), "curve", "settings", "provenance".
+    "source", "model", "rows", "true", "left_out", "protocol", "groups", "rivals" (of each "name", "kind",
+    "auc", "interval", "groups", "gain", "gain_interval"), "curve", "settings", "provenance".
 
     Examples:
       splinelens truth evaluate labeled.csv --column statement --label true --group topic -o report.html

@@ -13,11 +13,15 @@ import torch
 from jaxtyping import Float
 
 from splinelens.detect.calibration import Calibration
+from splinelens.detect.out_of_fold import auc
 from splinelens.errors import BadFeatures
-from splinelens.geometry.neighbors import lid_mle, nearest, two_nn
+from splinelens.geometry.neighbors import lid_geomle, lid_mle, nearest, two_nn
 
 NEIGHBORS = 20
 """Neighbors of a state where no other number is given."""
+
+_REFERENCE_ROWS, _CHOICE_ROWS = 2000, 500  # states of true texts; rows of each class that choose the layer
+_GEOMLE_NEIGHBORS = 45
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +60,8 @@ class LocalDimension:
     def confidence(self, dimension: Float[np.ndarray, " row"]) -> Float[np.ndarray, " row"]:
         """A number in [0, 1], higher for lower dimensions.
 
-        With a calibration the probability of a true text; else the share of known texts, this one counted among
-        them, whose own dimension is at least as high.
+        With a calibration the probability of a true text; else the share of known texts, this one counted
+        among them, whose own dimension is at least as high.
 
         Example:
             >>> known = LocalDimension(np.zeros((3, 1)), np.array([4.0, 5.0, 6.0]), 2)
@@ -81,9 +85,9 @@ def require_reference(states: np.ndarray, neighbors: int) -> None:
     different = len(np.unique(states, axis=0))
     if different <= neighbors:
         raise BadFeatures(
-            f"the reference has {len(states)} texts with {different} different states, and {neighbors} neighbors need "
-            f"{neighbors + 1} or more; give more texts that are known to be true, or fewer neighbors (command "
-            "line: --neighbors N)"
+            f"the reference has {len(states)} texts with {different} different states, and {neighbors} "
+            f"neighbors need {neighbors + 1} or more; give more texts that are known to be true, or fewer "
+            "neighbors (command line: --neighbors N)"
         )
 
 
@@ -130,3 +134,62 @@ def held_out_dimensions(
             require_reference(bank[:, layer], neighbors)
             result[held_out, layer] = dimensions(states[held_out, layer], bank[:, layer], neighbors)
     return result
+
+
+def dimension_scores(
+    states: Float[np.ndarray, "text layer width"],
+    labels: np.ndarray,
+    fold: np.ndarray,
+    neighbors: int,
+    seed: int = 0,
+) -> tuple[list[float], Float[np.ndarray, "text layer"], list[int], dict[str, np.ndarray]]:
+    """Negative dimensions of each row among true rows of other folds, up to 2,000 random ones.
+
+    The layer is chosen for each fold on its training rows, and once more without labels.
+
+    Returns:
+        The intrinsic dimension of true rows at each layer; the scores at each layer; the layer that was
+        chosen for each fold; and the scores at chosen layers, by name.
+
+    Raises:
+        BadFeatures: As in ``require_reference``.
+    """
+    rng, depth = np.random.default_rng(seed), states.shape[1]
+    every = np.full((len(labels), depth), np.nan)
+    named = {
+        name: np.full(len(labels), np.nan)
+        for name in ("LID by MLE", "LID by MLE, layer without labels", "LID by GeoMLE")
+    }
+    chosen, curves = [], []
+    for number in np.unique(fold):
+        held_out = fold == number
+        bank = rng.permutation(np.flatnonzero(~held_out & (labels == 1)))[:_REFERENCE_ROWS]
+        false = rng.permutation(np.flatnonzero(~held_out & (labels == 0)))[:_CHOICE_ROWS]
+        true = np.arange(len(bank))[:_CHOICE_ROWS]
+        truth, aucs = np.repeat([1, 0], [len(true), len(false)]), []
+        for layer in range(depth):
+            known = states[bank, layer]
+            require_reference(known, neighbors)
+            inside = dimensions(known[true], known, neighbors, true)
+            outside = dimensions(states[false, layer], known, neighbors)
+            aucs.append(auc(truth, -np.concatenate([inside, outside])))
+            every[held_out, layer] = -dimensions(states[held_out, layer], known, neighbors)
+        curves.append(two_nn_curve(states[bank]))
+        best, peak = int(np.argmax(aucs)), first_peak(curves[-1])
+        chosen.append(best)
+        scores = every[held_out, best], every[held_out, peak], -_geomle(states, held_out, bank, best, seed)
+        for one, values in zip(named.values(), scores, strict=True):
+            one[held_out] = values
+    return np.mean(curves, axis=0).tolist(), every, chosen, named
+
+
+def _geomle(
+    states: np.ndarray, rows: np.ndarray, bank: np.ndarray, layer: int, seed: int
+) -> Float[np.ndarray, " row"]:
+    """The dimension by GeoMLE of up to 45 neighbors, a third of the reference where it is small."""
+    known = torch.from_numpy(np.ascontiguousarray(states[bank, layer]))
+    most = min(_GEOMLE_NEIGHBORS, max(6, len(known) // 3))
+    ks = range(max(3, most // 3), most + 1)
+    points = torch.from_numpy(np.ascontiguousarray(states[rows, layer]))
+    width = states.shape[-1]
+    return lid_geomle(points, known, neighbors=ks, seed=seed).double().clamp(-width, width).numpy()

@@ -47,9 +47,9 @@ def log_probabilities(
 ) -> list[Float[np.ndarray, "2 token"]]:
     """The log-probability of each token of each text, and that of the likeliest token in its place.
 
-    A text follows what the tokenizer puts before texts, or else ``<|endoftext|>`` where the vocabulary has it, which
-    stands between documents at training; without either the first token is not predicted and left out. A long text is
-    read in overlapping windows, as features are.
+    A text follows what the tokenizer puts before texts, or else ``<|endoftext|>`` where the vocabulary has
+    it, which stands between documents at training; without either the first token is not predicted and left
+    out. A long text is read in overlapping windows, as features are.
 
     Args:
         loaded: A model loaded with ``head=True``.
@@ -58,8 +58,8 @@ def log_probabilities(
         progress: Called with the texts and the characters read since the last call.
 
     Returns:
-        For each text natural logarithms; without a token for a text that cannot be read, NaN where the model gives
-        logits that are not finite.
+        For each text natural logarithms; without a token for a text that cannot be read, NaN where the model
+        gives logits that are not finite.
 
     Raises:
         BadModel: The model was loaded without its head, or its pass fails.
@@ -134,10 +134,12 @@ def _predicted(
     target = logits.gather(-1, ids[:, 1:, None].to(logits.device))[..., 0]
     values = torch.stack([target - total, logits.amax(dim=-1) - total], dim=1).cpu().numpy()
     rows = []
-    for row, (start, stop), window in zip(values, batch.spans, batch.windows, strict=True):
+    for row, tokens, (start, stop), window in zip(
+        values, batch.ids.tolist(), batch.spans, batch.windows, strict=True
+    ):
         part = row[:, max(start - 1, 0) : stop - 1]
         if first is not None and window.start == 0 and start == 0:
-            token = int(batch.ids[len(rows), 0])
-            part = np.concatenate([np.array([[float(first[token])], [float(first.max())]]), part], axis=1)
-        rows.append(part.astype(np.float32))
+            of_first = np.array([[float(first[tokens[0]])], [float(first.max())]], np.float32)
+            part = np.concatenate([of_first, part], axis=1)
+        rows.append(part)
     return rows

@@ -106,8 +106,8 @@ class TruthReport:
         words = f"the words alone give {text.auc:.2f} ({text.name})"
         if self.is_evidence:
             return (
-                f"{model.name} gives {model.auc:.2f} where {words}: on these rows the model tells more about truth than "
-                "the text does by itself. It measures agreement with what the model has read, not truth."
+                f"{model.name} gives {model.auc:.2f} where {words}: on these rows the model tells more about "
+                "truth than the text does by itself. It measures what the model holds likely, not truth."
             )
         if model.gain_interval is None:
             return f"No verdict: {self.rows} rows are too few to compare; {words}."

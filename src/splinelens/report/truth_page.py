@@ -85,8 +85,8 @@ def _dimension(report: TruthReport) -> Figure:
     line = _line(curve.layers, curve.two_nn, "dimension")
     peak = go.Scatter(
         mode="markers",
-        x=[curve.layers[curve.peak]],
-        y=rounded(np.array([curve.two_nn[curve.peak]])),
+        x=[curve.peak],
+        y=rounded(np.array([curve.two_nn[curve.layers.index(curve.peak)]])),
         marker={"color": SERIES[1], "size": 12, "symbol": "diamond"},
         hovertemplate="first peak: layer %{x}<br>dimension %{y:.4~g}<extra></extra>",
     )
