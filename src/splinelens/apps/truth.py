@@ -82,7 +82,6 @@ _HEADS: dict[Method, tuple[str, ...]] = {
     "hidden": ("hidden_mean",),
     "geometry": ("margin_max", "occupancy"),
 }
-_HEAD_FEATURES = ("margin_max", "occupancy", "hidden_mean")
 _HEAD_TITLES: dict[Method, str] = {
     "margins": "max margins, head",
     "occupancy": "occupancy, head",
@@ -425,6 +424,7 @@ def fit(
     name: str = "truth",
     seed: int = 0,
     command: str = "",
+    cache: str | PathLike[str] | None = None,
     device: str | None = None,
     dtype: str | None = None,
     batch_tokens: int | None = None,
@@ -443,11 +443,12 @@ def fit(
         positive: The label that counts as true, every other one as false.
         groups: One value a text, such as its topic, or the name of a column kept beside the texts: rows of
             one group are in one fold.
-        method: What is saved; None takes the best AUC, or ``lid`` without labels.
+        method: What is fitted; None fits all and takes the best AUC, or ``lid`` without labels.
         neighbors: Neighbors that a dimension is estimated from.
         name: Name of the score.
         seed: Of the folds.
         command: The command that makes it again.
+        cache: As in ``evaluate``, which reads the same of the same texts.
         device: Such as ``cpu`` or ``cuda:0``.
         dtype: Number type of the weights; None takes ``float32``.
         batch_tokens: Tokens of a batch, padding included.
@@ -466,74 +467,110 @@ def fit(
         raise BadLabels(f"method {method!r} is fitted to labels; give them, or method 'lid'")
     known = None if labels is None else _known_labels(labels, len(source), positive)
     members = None if groups is None else row_groups(groups, source)
-    loaded = _loaded(model, device, dtype, head=known is not None and not isinstance(model, LoadedModel))
-    passes = _Passes(progress, 1 if known is None else 3)
-    table = _read(loaded, source, ("hidden_last",), None, batch_tokens=batch_tokens, progress=passes)
-    states, ok = _by_layer(table), table.ok
-    if not ok.any():
+    needs_head = known is not None and method in (None, "all") and not isinstance(model, LoadedModel)
+    loaded = _loaded(model, device, dtype, head=needs_head)
+    reading = _Reading(loaded, source, cache, batch_tokens, progress, 1 if known is None else 3)
+    table = reading.states()
+    if not table.ok.any():
         raise BadTexts(
             f"{source.source}: none of {len(source)} texts can be read: the first {table.reasons[0]}"
         )
+    ok = table.ok
     y = np.ones(int(ok.sum()), dtype=int) if known is None else known[ok]
-    true = states[ok][y == 1]
-    require_reference(true[:, -1], neighbors)
-    two_nn, curve, calibration = two_nn_curve(true), None, None
-    scorers: dict[str, Truth | LikelyTruth | Detector] = {}
-    aucs: dict[str, float] = {}
-    index = first_peak(two_nn)
-    if known is not None:
-        fold = _folds(source, known, members, ok, seed)
-        groups_of_rows = None if members is None else members.numbers[ok]
-        held_out = held_out_dimensions(states[ok], y, fold, neighbors)
-        curve = [mean_auc(y, -column, groups_of_rows) for column in held_out.T]
-        index = int(np.argmax(curve))
-        aucs["lid"], calibration = curve[index], _calibration(y, -held_out[:, index])
-    layer = table.columns[index].layer
-    assert layer is not None
-    training = {
-        "rows": int(ok.sum()),
-        "true": int(y.sum()),
-        "left_out": int((~ok).sum()),
-        "layer": layer,
-        "two_nn": two_nn,
-        "auc_by_layer": curve,
-        "seed": seed,
-        "command": command,
-        "provenance": table.provenance,
-    }
-    reader = TextReader(loaded, FeatureSpec.of(("hidden_last",), (layer,), "last"), batch_tokens=batch_tokens)
-    scorers["lid"] = Truth(LocalDimension.of(true[:, index], neighbors, calibration), reader, name, training)
-    del states, table
-    if known is not None:
-        heads = _fit_heads(
-            source, known, loaded, members, name, seed, command, batch_tokens=batch_tokens, progress=passes
-        )
+    fold = None if known is None else _folds(source, known, members, ok, seed)
+    groups_of_rows = None if members is None else members.numbers[ok]
+    truth, curve = _fit_dimension(reading, table, y, fold, groups_of_rows, neighbors, name)
+    truth.training.update(seed=seed, command=command)
+    del table
+    scorers: dict[str, Truth | LikelyTruth | Detector] = {"lid": truth}
+    aucs = {} if curve is None else {"lid": max(curve)}
+    if known is not None and fold is not None and method != "lid":
+        heads = _fit_heads(reading, known, members, method, name, seed, command)
         for key, head in heads.items():
             scorers[key] = head.detector
             aucs[key] = mean_auc(y, head.scores[:, 0], groups_of_rows)
         if "geometry" in heads and loaded.causal is not None:
-            profiles = _profiles(loaded, source, None, batch_tokens=batch_tokens, progress=passes)[ok]
-            held_back = _likely(heads["geometry"], profiles, y, fold)
-            if held_back is not None:
-                scorers["all"], values, usable = held_back
-                part = None if groups_of_rows is None else groups_of_rows[usable]
-                aucs["all"] = mean_auc(y[usable], values, part)
+            summed = _fit_likely(heads["geometry"], reading.profiles()[ok], y, fold, groups_of_rows)
+            if summed is not None:
+                scorers["all"], aucs["all"] = summed
     chosen = method or max(METHODS, key=lambda one: aucs.get(str(one), 0.5 if one == "lid" else 0.0))
     if chosen not in scorers:
         raise BadLabels(
             f"out of fold {chosen} does not rise with the labels: it says nothing of them; choose another "
             "method, or give more rows"
         )
-    return TruthFit(scorers, aucs, chosen, training)
+    return TruthFit(scorers, aucs, chosen, truth.training)
 
 
-def _likely(
-    head: Training, profiles: np.ndarray, labels: np.ndarray, fold: np.ndarray
-) -> tuple[LikelyTruth, np.ndarray, np.ndarray] | None:
-    """The score by geometry and log-probabilities, its out-of-fold scores, and which rows have them.
+def _fit_dimension(
+    reading: "_Reading",
+    table: FeatureTable,
+    labels: np.ndarray,
+    fold: np.ndarray | None,
+    groups: np.ndarray | None,
+    neighbors: int,
+    name: str,
+) -> tuple[Truth, list[float] | None]:
+    """The score by local dimension, and its AUC at each layer where there are labels to choose it by."""
+    states = _by_layer(_part(table, "hidden_last"))[table.ok]
+    true = states[labels == 1]
+    require_reference(true[:, -1], neighbors)
+    two_nn, curve, calibration = two_nn_curve(true), None, None
+    index = first_peak(two_nn)
+    if fold is not None:
+        held_out = held_out_dimensions(states, labels, fold, neighbors)
+        curve = [mean_auc(labels, -column, groups) for column in held_out.T]
+        index = int(np.argmax(curve))
+        calibration = _calibration(labels, -held_out[:, index])
+    layer = _layers(table)[index]
+    training = {
+        "rows": len(labels),
+        "true": int(labels.sum()),
+        "left_out": int((~table.ok).sum()),
+        "layer": layer,
+        "two_nn": two_nn,
+        "auc_by_layer": curve,
+        "provenance": table.provenance,
+    }
+    reference = LocalDimension.of(true[:, index], neighbors, calibration)
+    return Truth(reference, reading.reader(("hidden_last",), (layer,)), name, training), curve
 
-    None if they do not rise with the labels.
-    """
+
+def _fit_heads(
+    reading: "_Reading",
+    labels: np.ndarray,
+    groups: RowGroups | None,
+    method: Method | None,
+    name: str,
+    seed: int,
+    command: str,
+) -> dict[str, Training]:
+    """The linear heads that a method needs; without those that say nothing of the labels."""
+    table, heads = reading.heads(), dict[str, Training]()
+    for key, statistics in _HEADS.items():
+        if method not in (None, key) and (method, key) != ("all", "geometry"):
+            continue
+        with suppress(BadLabels):  # its logits do not rise with the labels
+            heads[key] = fit_detector(
+                reading.source,
+                labels,
+                reading.reader(statistics, head_layers(reading.loaded)),
+                name=name,
+                label=_TRUE,
+                negative=_FALSE,
+                groups=groups,
+                sources=[reading.source.source],
+                seed=seed,
+                table=_part(table, *statistics),
+                command=command,
+            )
+    return heads
+
+
+def _fit_likely(
+    head: Training, profiles: np.ndarray, labels: np.ndarray, fold: np.ndarray, groups: np.ndarray | None
+) -> tuple[LikelyTruth, float] | None:
+    """The score by geometry and log-probabilities, and its AUC; None if it does not rise with the labels."""
     usable = np.isfinite(profiles).all(axis=1)
     profiles, labels, fold = profiles[usable], labels[usable], fold[usable]
     (platt,) = head.artifact.calibrations
@@ -545,44 +582,8 @@ def _likely(
     if calibration is None:
         return None
     scorer = LikelyTruth(head.detector, likelihood_head(profiles, labels, fold), ratio, calibration)
-    return scorer, summed_scores(likelihood, geometry, labels, fold), usable
-
-
-def _fit_heads(
-    source: Texts,
-    labels: np.ndarray,
-    loaded: LoadedModel,
-    groups: RowGroups | None,
-    name: str,
-    seed: int,
-    command: str,
-    *,
-    batch_tokens: int | None,
-    progress: Progress,
-) -> dict[str, Training]:
-    """A linear head for each feature that says something of the labels, all read in one pass."""
-    layers = _head_layers(loaded)
-    table = _read(
-        loaded, source, _HEAD_FEATURES, layers, "mean", batch_tokens=batch_tokens, progress=progress
-    )
-    heads: dict[str, Training] = {}
-    for method, statistics in _HEADS.items():
-        reader = TextReader(loaded, FeatureSpec.of(statistics, layers, "max"), batch_tokens=batch_tokens)
-        with suppress(BadLabels):  # its logits do not rise with the labels
-            heads[method] = fit_detector(
-                source,
-                labels,
-                reader,
-                name=name,
-                label=_TRUE,
-                negative=_FALSE,
-                groups=groups,
-                sources=[source.source],
-                seed=seed,
-                table=_part(table, *statistics),
-                command=command,
-            )
-    return heads
+    summed = summed_scores(likelihood, geometry, labels, fold)
+    return scorer, mean_auc(labels, summed, None if groups is None else groups[usable])
 
 
 def evaluate(
@@ -634,59 +635,39 @@ def evaluate(
     members = None if groups is None else row_groups(groups, source)
     names = () if members is None else _group_names(groups, source, members)
     loaded = _loaded(model, device, dtype, head=True)
-    folder = None if cache is None else Path(cache)
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-    passes = _Passes(progress, 3)
-    reading: dict[str, Any] = {"batch_tokens": batch_tokens, "progress": passes}
-    profiles = _profiles(loaded, source, folder, **reading)
-    table = _read(
-        loaded,
-        source,
-        ("hidden_last", "spline7", "length"),
-        None,
-        output=_beside(folder, "states"),
-        **reading,
-    )
+    reading = _Reading(loaded, source, cache, batch_tokens, progress, 3)
+    profiles, table = reading.profiles(), reading.states()
     finite = np.isfinite(profiles).all(axis=1)
-    left_out = Counter(_reason(*row) for row in zip(table.reasons, finite.tolist(), strict=True))
-    ok = table.ok & finite
-    del left_out[""]
-    y, fold, rows = known[ok], _folds(source, known, members, ok, seed), np.flatnonzero(ok)
+    reasons = map(_left_out, table.reasons, finite.tolist())
+    ok, left_out = table.ok & finite, Counter(reason for reason in reasons if reason)
+    y, fold, profiles = known[ok], _folds(source, known, members, ok, seed), profiles[ok]
     groups_of_rows = None if members is None else members.numbers[ok]
-    states, spline7 = _by_layer(_part(table, "hidden_last"))[ok], _part(table, *SPLINE7).values[ok]
-    tokens, record = table.column("length")[ok], table.provenance
-    layers = [column.layer or 0 for column in table.columns if column.statistic.name == "hidden_last"]
-    del table
-    chosen_texts = [source.texts[int(row)] or "" for row in rows]
-    two_nn, by_layer, chosen, of_dimension = dimension_scores(states, y, fold, neighbors, seed)
-    curve = LayerCurve(
-        tuple(layers),
-        tuple(two_nn),
-        tuple(mean_auc(y, column, groups_of_rows) for column in by_layer.T),
-        layers[first_peak(two_nn)],
+    layers, provenance = _layers(table), table.provenance
+    of_text = text_only_scores(
+        [source.texts[row] or "" for row in np.flatnonzero(ok).tolist()], table.column("length")[ok], y, fold
     )
-    head_layers = _head_layers(loaded)
-    last = states[:, [layers.index(layer) for layer in head_layers]].reshape(len(states), -1)
-    likelihood = likelihood_scores(profiles[ok], y, fold)
+    states, spline7 = _by_layer(_part(table, "hidden_last"))[ok], _part(table, *SPLINE7).values[ok]
+    del table
+    two_nn, by_layer, chosen, of_dimension = dimension_scores(states, y, fold, neighbors, seed)
+    lid_auc = [mean_auc(y, column, groups_of_rows) for column in by_layer.T]
+    curve = LayerCurve(tuple(layers), tuple(two_nn), tuple(lid_auc), layers[first_peak(two_nn)])
+    read_layers = head_layers(loaded)
+    last = states[:, [layers.index(layer) for layer in read_layers]].reshape(len(states), -1)
     of_model = {
-        "mean log-probability": profiles[ok, 0],
-        "perplexity": -np.exp(-profiles[ok, 0]),
-        "log-probabilities, head": likelihood,
+        "mean log-probability": profiles[:, 0],
+        "perplexity": -np.exp(-profiles[:, 0]),
+        "log-probabilities, head": likelihood_scores(profiles, y, fold),
         **of_dimension,
         "spline7, head": head_scores(spline7, y, fold),
         "last hidden state, probe": head_scores(last, y, fold),
     }
     del states, spline7, last
-    table = _read(
-        loaded, source, _HEAD_FEATURES, head_layers, "mean", output=_beside(folder, "heads"), **reading
-    )
+    table = reading.heads()
     for method, title in _HEAD_TITLES.items():
         of_model[title] = head_scores(_part(table, *_HEADS[method]).values[ok], y, fold)
-    geometry = of_model[_HEAD_TITLES["geometry"]]
-    of_model["log-probabilities and geometry"] = summed_scores(likelihood, geometry, y, fold)
-    of_text = text_only_scores(chosen_texts, tokens, y, fold)
-    parts = auc_parts(y, groups_of_rows)
+    parts = of_model["log-probabilities, head"], of_model[_HEAD_TITLES["geometry"]]
+    of_model["log-probabilities and geometry"] = summed_scores(*parts, y, fold)
+    measured = auc_parts(y, groups_of_rows)
     return TruthReport(
         source=source.source,
         model=loaded.name,
@@ -694,18 +675,18 @@ def evaluate(
         true=int(y.sum()),
         left_out=dict(left_out),
         protocol=_protocol(fold, names),
-        groups=tuple(names[number] for number in parts if number is not None),
-        rivals=_rivals(of_text, of_model, y, list(parts.values()), resamples, seed),
+        groups=tuple(names[number] for number in measured if number is not None),
+        rivals=_rivals(of_text, of_model, y, list(measured.values()), resamples, seed),
         curve=curve,
         settings={
             "neighbors": neighbors,
-            "head layers": list(head_layers),
+            "layers of heads": list(read_layers),
             "layers of LID by validation": sorted({layers[index] for index in chosen}),
             "strength of heads": f"{STRENGTH:g} / columns",
             "resamples": resamples,
             "seed": seed,
         },
-        provenance=record | {"groups": None if members is None else members.record()},
+        provenance=provenance | {"groups": None if members is None else members.record()},
     )
 
 
@@ -786,23 +767,66 @@ class _Passes:
             )
 
 
-def _read(
-    loaded: LoadedModel,
-    source: Texts,
-    features: Iterable[str],
-    layers: Sequence[int] | None,
-    pooling: str = "last",
-    *,
-    output: Path | None = None,
-    batch_tokens: int | None,
-    progress: Progress,
-) -> FeatureTable:
-    reader = TextReader(loaded, FeatureSpec.of([*features], layers, pooling), batch_tokens=batch_tokens)
-    return read_table(reader, source, output=output, progress=progress)
+class _Reading:
+    """What is read of a model in up to three passes over the same texts; each is kept if there is a folder."""
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        source: Texts,
+        cache: str | PathLike[str] | None,
+        batch_tokens: int | None,
+        progress: Progress | None,
+        passes: int,
+    ):
+        self.loaded, self.source = loaded, source
+        self._folder = None if cache is None else Path(cache)
+        self._batch_tokens, self._progress = batch_tokens, _Passes(progress, passes)
+        if self._folder is not None:
+            with write_errors(self._folder):
+                self._folder.mkdir(parents=True, exist_ok=True)
+
+    def reader(
+        self, features: Sequence[str], layers: Sequence[int] | None, pooling: str = "last"
+    ) -> TextReader:
+        """Reads some features of the model."""
+        spec = FeatureSpec.of(features, layers, pooling)
+        return TextReader(self.loaded, spec, batch_tokens=self._batch_tokens)
+
+    def states(self) -> FeatureTable:
+        """The state of the last token, and the seven features, at every layer."""
+        return self._table("states", self.reader(("hidden_last", "spline7", "length"), None))
+
+    def heads(self) -> FeatureTable:
+        """What linear heads are fitted to."""
+        features = ("margin_max", "occupancy", "hidden_mean")
+        return self._table("heads", self.reader(features, head_layers(self.loaded), "mean"))
+
+    def profiles(self) -> np.ndarray:
+        """(text, number), the profile of each text's log-probabilities, NaN where it has none."""
+        fingerprint, path = self.loaded.fingerprint, None
+        if self._folder is not None:
+            key = f"{self.source.data_hash[:16]}-{fingerprint.weights[:16]}-{fingerprint.dtype}"
+            path = self._folder / f"log-probabilities-{key}.json"
+            if path.is_file():
+                return np.array(json.loads(path.read_text("utf-8")), dtype=float)
+        each = log_probabilities(
+            self.loaded, self.source.texts, batch_tokens=self._batch_tokens, progress=self._progress
+        )
+        values = np.stack([profile(one) for one in each])
+        if path is not None:
+            rows = [[None if np.isnan(number) else number for number in row] for row in values.tolist()]
+            write_text(path, json.dumps(rows))
+        return values
+
+    def _table(self, name: str, reader: TextReader) -> FeatureTable:
+        output = None if self._folder is None else self._folder / f"{name}.parquet"
+        return read_table(reader, self.source, output=output, progress=self._progress)
 
 
-def _beside(folder: Path | None, name: str) -> Path | None:
-    return None if folder is None else folder / f"{name}.parquet"
+def head_layers(loaded: LoadedModel) -> tuple[int, ...]:
+    """The layers that linear heads read: the first and every third, up to the last of the default model."""
+    return (0, *range(2, loaded.depth, 3))
 
 
 def _part(table: FeatureTable, *statistics: str) -> FeatureTable:
@@ -817,32 +841,16 @@ def _by_layer(table: FeatureTable) -> np.ndarray:
     return table.values.reshape(len(table), len(table.columns), -1)
 
 
-def _head_layers(loaded: LoadedModel) -> tuple[int, ...]:
-    """Every third layer, the first and the last included in the default model: 0, 2, 5, ..., 29."""
-    return (0, *range(2, loaded.depth, 3))
+def _layers(table: FeatureTable) -> list[int]:
+    """The layers of the states."""
+    return [column.layer or 0 for column in table.columns if column.statistic.name == "hidden_last"]
 
 
-def _profiles(
-    loaded: LoadedModel, source: Texts, folder: Path | None, *, batch_tokens: int | None, progress: Progress
-) -> np.ndarray:
-    """(text, number), the profile of each text, NaN where it has none; kept in the folder."""
-    key = f"{source.data_hash[:16]}-{loaded.fingerprint.weights[:16]}-{loaded.fingerprint.dtype}"
-    path = None if folder is None else folder / f"log-probabilities-{key}.json"
-    if path is not None and path.is_file():
-        return np.array(json.loads(path.read_text("utf-8")), dtype=float)
-    each = log_probabilities(loaded, source.texts, batch_tokens=batch_tokens, progress=progress)
-    values = np.stack([profile(one) for one in each])
-    if path is not None:
-        rows = [[None if np.isnan(number) else number for number in row] for row in values.tolist()]
-        write_text(path, json.dumps(rows))
-    return values
-
-
-def _reason(reason: str | None, has_profile: bool) -> str:
-    """Why a row is left out; empty if it is not."""
+def _left_out(reason: str | None, has_profile: bool) -> str | None:
+    """Why a row is left out, or None."""
     if reason is not None:
         return f"it {reason}"
-    return "" if has_profile else "no token has a finite log-probability"
+    return None if has_profile else "no token has a finite log-probability"
 
 
 def _folds(

@@ -109,10 +109,10 @@ class TruthReport:
                 f"{model.name} gives {model.auc:.2f} where {words}: on these rows the model tells more about "
                 "truth than the text does by itself. It measures what the model holds likely, not truth."
             )
-        if model.gain_interval is None:
-            return f"No verdict: {self.rows} rows are too few to compare; {words}."
         if model.auc <= text.auc:
             return f"No verdict: {words}, so what follows is not evidence about the model."
+        if model.gain_interval is None:
+            return f"No verdict: {self.rows} rows are too few to compare; {words}."
         return (
             f"No verdict: {words}, and {model.name} with {model.auc:.2f} cannot be told apart from that "
             f"(gain {interval(model.gain_interval)}): what follows is not evidence about the model."
