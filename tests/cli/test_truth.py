@@ -43,7 +43,7 @@ def test_fit_with_labels_then_score_to_a_file(run, model, facts, tmp_path):
         "undetermined",
         "is empty",
     )
-    assert (records[0]["id"], records[0]["verdict"]) == (0, "true")
+    assert (records[0]["id"], records[0]["verdict"]) == ("0", "true")
 
 
 def test_fit_without_labels_prints_json_and_scores_lines(run, model, facts, tmp_path):
