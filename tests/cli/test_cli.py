@@ -19,6 +19,10 @@ COMMANDS = [
     ["adapt"],
     ["inspect"],
     ["serve"],
+    ["truth"],
+    ["truth", "fit"],
+    ["truth", "score"],
+    ["truth", "evaluate"],
     ["models"],
     ["models", "list"],
     ["models", "pull"],
@@ -27,7 +31,7 @@ COMMANDS = [
     ["detectors", "list"],
     ["detectors", "show"],
 ]
-GROUPS = ([], ["models"], ["detectors"])
+GROUPS = ([], ["models"], ["detectors"], ["truth"])
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -35,7 +39,7 @@ def test_every_command_has_help_with_an_example(run, command):
     page = run(*command, "--help").stdout
     assert "\b" not in page
     assert "\\b" not in page
-    if command not in (["models"], ["detectors"]):
+    if command not in (["models"], ["detectors"], ["truth"]):
         assert re.search(r"^ *Examples?:\s.*\bsplinelens ", page, re.M)
     assert run(*command, "-h").stdout == page
 

@@ -2,10 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
+import torch
 
 from splinelens.errors import BadTexts
 from splinelens.generate.answers import Answer, answer, answer_counts, is_correct, write_answers
+from splinelens.generate.likelihood import log_probabilities, profile
 from splinelens.models import load_model
 from splinelens.texts import read_texts
 
@@ -80,3 +83,15 @@ def test_written_answers_can_be_read_as_labeled_texts(tmp_path):
         "without an answer": 1,
         "stopped at the most tokens": 1,
     }
+
+
+def test_logits_that_are_not_finite_leave_the_question_without_an_answer(writer_folder):
+    loaded = load_model(writer_folder(), head=True, device="cpu")
+    with torch.no_grad():
+        loaded.causal.lm_head.weight.fill_(torch.nan)
+    (broken,) = answer(["is it cold"], ["yes"], loaded, max_tokens=5)
+    assert (broken.correct, broken.ended) == (None, None)
+    assert "logits that are not finite" in broken.reason
+    (values,) = log_probabilities(loaded, ["the tea is fine"])
+    assert np.isnan(values).all()
+    assert np.isnan(profile(values)).all()

@@ -56,7 +56,7 @@ _detectors = typer.Typer(
 _truth = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Scores of truthfulness: fit, score, and compare with what the words alone tell.",
+    help="Scores of truthfulness, beside what the words alone tell.",
 )
 
 

@@ -89,7 +89,7 @@ def fit(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Fit a score of truthfulness to texts that are known to be true, or labeled.
+    """Fit a score to texts that are known to be true, or labeled.
 
     Without --label all texts count as true, and a text is scored by its local dimension among them: nothing
     says then what false texts look like. With --label linear heads are fitted too, and what has the best AUC
@@ -102,9 +102,9 @@ def fit(
     "left_out", "two_nn" and "auc_by_layer" (by layer), "answers" (counts), "output".
 
     Examples:
-      splinelens truth fit facts.csv --column statement -o known
-      splinelens truth fit labeled.csv --column statement --label true --group topic -o mine
-      splinelens truth fit questions.csv --column question --answers gold -o answered
+      splinelens truth fit facts.csv --column said -o known
+      splinelens truth fit labeled.csv -c said --label true --group topic -o mine
+      splinelens truth fit asked.csv -c question --answers gold -o answered
     """
     if answers is not None and label is not None:
         raise typer.BadParameter("answers are labeled by --answers; leave one out", param_hint="--label")
@@ -225,7 +225,7 @@ def score(
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Give each text one confidence in [0, 1] that it is true, as the model has it.
+    """Give each text one confidence from 0 to 1 that it is true.
 
     A confidence says how much a text resembles true ones to the model. A small model knows little, and
     believes what is often written: truth evaluate says what it is worth on texts of yours.
@@ -238,7 +238,7 @@ def score(
 
     Examples:
       splinelens truth score --text "Paris is a city in France."
-      splinelens truth score answers.csv --column answer --detector mine --keep id -o scored.csv
+      splinelens truth score a.csv -c said --detector mine --keep id -o b.csv
     """
     if (file is None) == (not text):
         raise typer.BadParameter("give either a file (- is stdin) or --text", param_hint="FILE")
@@ -318,7 +318,7 @@ def evaluate(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Compare scores of truthfulness with what the words alone tell, on labeled texts.
+    """Compare scores with what the words alone tell, on labeled texts.
 
     The table has scores from text only first: length, and counts of words and characters, fitted on the same
     rows. Where they win, or cannot be told apart from the best score of the model, there is no verdict: what
@@ -331,8 +331,8 @@ def evaluate(
     "auc", "interval", "groups", "gain", "gain_interval"), "curve", "settings", "provenance".
 
     Examples:
-      splinelens truth evaluate labeled.csv --column statement --label true --group topic -o report.html
-      splinelens truth evaluate labeled.csv --column statement --label true --json
+      splinelens truth evaluate a.csv -c said --label true -o report.html
+      splinelens truth evaluate a.csv -c said -l true --group topic --json
     """
     if output is not None:
         options.page_path(output, "--output", overwrite=overwrite, source=file)
