@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import pytest
 
@@ -56,14 +57,21 @@ def test_fit_without_labels_prints_json_and_scores_lines(run, model, facts, tmp_
 
 
 def test_a_model_answers_questions_and_its_answers_are_kept(run, model, tmp_path):
-    rows = [
-        {"question": f"is the {word} cold", "gold": "k" if row % 2 else "zzz"}
-        for row, word in enumerate(TRUE)
-    ]
+    rows = [{"question": f"is the {word} cold", "gold": "zzz"} for word in TRUE]
     (tmp_path / "q.jsonl").write_text("\n".join(map(json.dumps, rows)))
     fit = ("truth", "fit", tmp_path / "q.jsonl", "-c", "question", "--answers", "gold", "-m", model)
-    result = run(*fit, "--answer-tokens", 3, "-o", tmp_path / "none", code=1)
-    assert "40 wrong" in result.stderr  # a random model says nothing right: there is no true text
+    fit += ("--answer-tokens", 3, "-o", tmp_path / "mine", "--neighbors", 3)
+    refused = run(*fit, code=1).stderr  # a random model says nothing right
+    assert "0 correct, 40 wrong" in refused
+    assert "none of 40 answers is correct" in refused
+    kept = [json.loads(line) for line in (tmp_path / "mine/answers.jsonl").read_text().splitlines()]
+    assert {one["ended"] for one in kept} <= {"length", "stop"}
+    said = [" ".join(re.findall(r"\w+", one["answer"])) or "zzz" for one in kept]
+    rows = [row | {"gold": words} for row, words in zip(rows, said, strict=True)]
+    (tmp_path / "q.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    result = run(*fit)
+    assert "the correct ones are the reference" in result.stderr
+    assert result.stdout.splitlines()[-1].endswith(": lid")
 
 
 def test_evaluate_prints_text_only_first_and_refuses_a_verdict(run, model, facts, tmp_path):

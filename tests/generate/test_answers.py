@@ -7,10 +7,17 @@ import pytest
 import torch
 
 from splinelens.errors import BadTexts
-from splinelens.generate.answers import Answer, answer, answer_counts, is_correct, write_answers
+from splinelens.generate.answers import (
+    Answer,
+    answer,
+    answer_counts,
+    is_correct,
+    labeled_answers,
+    write_answers,
+)
 from splinelens.generate.likelihood import log_probabilities, profile
 from splinelens.models import load_model
-from splinelens.texts import read_texts
+from splinelens.texts import Texts, read_texts
 
 
 @pytest.mark.parametrize(
@@ -83,6 +90,20 @@ def test_written_answers_can_be_read_as_labeled_texts(tmp_path):
         "without an answer": 1,
         "stopped at the most tokens": 1,
     }
+
+
+def test_correct_answers_are_the_reference_where_there_are_too_few_wrong_ones():
+    answers = [Answer(row, "Where?", f"In {row}.", "stop", row < 12) for row in range(24)]
+    answers.append(Answer(24, "", "", None, None, "the question is empty"))
+    questions = Texts(("Where?",) * 25, {"topic": tuple(range(25))}, "questions")
+    texts, labels = labeled_answers(answers, questions)
+    assert labels == [1] * 12 + [0] * 12
+    assert (texts.texts[3], texts.columns["topic"][23]) == ("Where? In 3.", 23)
+    texts, labels = labeled_answers(answers[:15], questions.at(range(15)))
+    assert labels is None
+    assert len(texts) == 12
+    with pytest.raises(BadTexts, match="none of 2 answers is correct"):
+        labeled_answers(answers[12:14], questions.at([12, 13]))
 
 
 def test_logits_that_are_not_finite_leave_the_question_without_an_answer(writer_folder):

@@ -12,7 +12,7 @@ from splinelens.cli import options
 from splinelens.cli.exits import require_stdout
 from splinelens.cli.progress import progress_bar
 from splinelens.cli.score import Tally
-from splinelens.files import check_folder, check_output
+from splinelens.files import check_folder, check_output, write_errors
 from splinelens.report.scores import check_ending, check_kept, kept_cells
 
 _ANSWERS = "answers.jsonl"
@@ -110,12 +110,12 @@ def fit(
         raise typer.BadParameter("answers are labeled by --answers; leave one out", param_hint="--label")
     written = {"truth.json", "truth.safetensors", "likelihood.json", "CARD.md", _ANSWERS}
     written |= {"detector.json", "detector.safetensors"}
-    check_folder(output, written, overwrite=overwrite, source=file)
+    check_folder(output, written, {_ANSWERS}, overwrite=overwrite, source=file)
     require_stdout("")
 
     from splinelens.apps import truth
     from splinelens.generate import answers as own_answers
-    from splinelens.texts import Texts, read_texts
+    from splinelens.texts import read_texts
     from splinelens.texts.labeled import read_labeled, require_words
 
     reading: dict[str, Any] = {  # Any: of different types
@@ -151,10 +151,14 @@ def fit(
                 max_tokens=answer_tokens,
                 progress=progress,
             )
+        with write_errors(output):
+            output.mkdir(parents=True, exist_ok=True)
+        own_answers.write_answers(given, output / _ANSWERS)
         counts = own_answers.answer_counts(given)
         show(", ".join(f"{count:,} {name}" for name, count in counts.items()))
-        texts = Texts(tuple(one.text if one.answer else None for one in given), texts.columns, texts.source)
-        known = [int(bool(one.correct)) for one in given]
+        texts, known = own_answers.labeled_answers(given, texts)
+        if known is None:
+            show("too few correct or wrong answers to fit to both: the correct ones are the reference")
     with progress_bar(texts, shown=not quiet) as progress:
         fitted = truth.fit(
             texts,
@@ -170,8 +174,6 @@ def fit(
             **fitting,
         )
     fitted.write(output, overwrite=overwrite)
-    if answers is not None:
-        own_answers.write_answers(given, output / _ANSWERS)
     training = fitted.training
     record = {
         "method": fitted.method,

@@ -4,7 +4,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ from splinelens.texts import Texts
 
 ANSWER_TOKENS = 48
 """Most tokens of an answer where no other number is given."""
+
+FEWEST = 10
+"""Fewest correct and wrong answers to fit to both."""
 
 _ARTICLES = {"a", "an", "the"}
 
@@ -134,6 +137,29 @@ def answer_counts(answers: Sequence[Answer]) -> dict[str, int]:
         "without an answer": sum(one.correct is None for one in answers),
         "stopped at the most tokens": sum(one.ended == "length" for one in answers),
     }
+
+
+def labeled_answers(answers: Sequence[Answer], questions: Texts) -> tuple[Texts, list[int] | None]:
+    """Questions with their answers as texts, and 1 where correct; None if too few to fit to both.
+
+    Then the texts are the correct ones. Columns beside the questions stay beside the texts.
+
+    Raises:
+        BadTexts: No answer is correct.
+    """
+    correct = [row for row, one in enumerate(answers) if one.correct]
+    wrong = [row for row, one in enumerate(answers) if one.correct is False]
+    if not correct:
+        raise BadTexts(
+            f"none of {len(answers)} answers is correct, so there is no text known to be true; give questions "
+            "that the model can answer, or a larger model"
+        )
+    texts = tuple(one.text for one in answers)
+    whole = replace(questions, texts=texts)
+    if min(len(correct), len(wrong)) < FEWEST:
+        return whole.at(correct), None
+    rows = sorted(correct + wrong)
+    return whole.at(rows), [int(bool(answers[row].correct)) for row in rows]
 
 
 def write_answers(answers: Iterable[Answer], path: str | PathLike[str]) -> None:
