@@ -82,6 +82,7 @@ bars: $(STAMP)
 
 detectors: $(STAMP)
 	$(BIN)/python benchmarks/detectors.py --data $(DATA) --cache $(CACHE) --model $(MODEL) $(if $(OUTPUT),--output $(OUTPUT)) $(ARGS)
+	$(if $(OUTPUT),,$(BIN)/python benchmarks/truth.py --data $(DATA) --cache $(CACHE)/truth --ship)
 
 # Some of the environments hold torch; together they take some gigabytes of build/clients.
 clients: $(STAMP) model

@@ -29,8 +29,11 @@ PYTHON = SOURCES + [
     for folder in ("tests", "docs", "examples", "benchmarks")
     for path in sorted((REPOSITORY / folder).rglob("*.py"))
 ]
-BUILT_ON = {  # the two applications that others may import, and those that hand out or take what they hold
-    "splinelens.apps.detector": ("training", "evaluation", "adaptation", "export", "group", "guard", "audit"),
+BUILT_ON = {  # the three applications that others may import, and those that hand out or take what they hold
+    "splinelens.apps.detector": (
+        *("training", "evaluation", "adaptation", "export", "group", "guard", "truth", "audit"),
+    ),
+    "splinelens.apps.training": ("truth",),
     "splinelens.apps.group": ("perspective",),
 }
 CODE_LOADERS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}

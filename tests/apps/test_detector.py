@@ -394,19 +394,22 @@ def test_a_file_of_a_detector_is_refused_with_its_folder(tmp_path):
 def test_unknown_names_get_near_ones():
     with pytest.raises(UnknownDetector, match="no folder 'toxicty'; did you mean toxicity"):
         find_artifact("toxicty")
-    with pytest.raises(UnknownDetector, match="shipped are domain, replies, toxicity, toxicity-fast, types"):
+    with pytest.raises(
+        UnknownDetector, match="shipped are domain, replies, toxicity, toxicity-fast, truth, types"
+    ):
         find_artifact("zzz")
 
 
 def test_shipped_detectors_are_whole_small_and_have_cards():
-    assert set(shipped()) == {"domain", "replies", "toxicity", "toxicity-fast", "types"}
+    assert set(shipped()) == {"domain", "replies", "toxicity", "toxicity-fast", "truth", "types"}
     for name, folder in shipped().items():
         artifact = find_artifact(name)
         assert artifact.name == name
         assert sum(file.stat().st_size for file in folder.iterdir()) < 4_000_000
         assert "Length alone is what counting tokens would reach." in (folder / "CARD.md").read_text("utf-8")
         assert card(artifact) == (folder / "CARD.md").read_text("utf-8")
-        assert artifact.command.endswith(f"--only {name} --dtype {artifact.features_dtype}")
+        made_by = f"--only {name} --dtype {artifact.features_dtype}"
+        assert artifact.command.endswith("--ship" if name == "truth" else made_by)
         assert {0.001, 0.01, 0.05} == {threshold.target for threshold in artifact.thresholds[0]}
         depth = artifact.model["fingerprint"]["depth"]
         assert depth <= (6 if name == "toxicity-fast" else 30)

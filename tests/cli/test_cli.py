@@ -23,6 +23,10 @@ COMMANDS = [
     ["audit", "run"],
     ["audit", "fit"],
     ["audit", "watch"],
+    ["truth"],
+    ["truth", "fit"],
+    ["truth", "score"],
+    ["truth", "evaluate"],
     ["models"],
     ["models", "list"],
     ["models", "pull"],
@@ -31,7 +35,7 @@ COMMANDS = [
     ["detectors", "list"],
     ["detectors", "show"],
 ]
-GROUPS = ([], ["audit"], ["models"], ["detectors"])
+GROUPS = ([], ["audit"], ["truth"], ["models"], ["detectors"])
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

@@ -30,6 +30,7 @@ from splinelens.cli import (
     serve,
     status,
     train,
+    truth,
 )
 from splinelens.cli.exits import AuditGroup, Command, exits
 
@@ -60,6 +61,11 @@ _audit = typer.Typer(
     rich_markup_mode=None,
     help="Audit a model with your requests, or watch its traffic. splinelens audit MODEL PROMPTS CONTEXTS "
     "is the command run, whose name may be left out.",
+)
+_truth = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Scores of truthfulness, beside what the words alone tell.",
 )
 
 
@@ -95,6 +101,9 @@ _add(app, "inspect", inspect.inspect)
 _add(app, "generate", generate.generate)
 _add(app, "serve", serve.serve)
 _add(app, "status", status.status)
+_add(_truth, "fit", truth.fit)
+_add(_truth, "score", truth.score)
+_add(_truth, "evaluate", truth.evaluate)
 _add(_models, "list", models.list_)
 _add(_models, "pull", models.pull)
 _add(_models, "check", models.check)
@@ -104,6 +113,7 @@ _add(_audit, "run", audit.audit)
 _add(_audit, "fit", novelty.fit)
 _add(_audit, "watch", novelty.watch)
 app.add_typer(_audit, name="audit")
+app.add_typer(_truth, name="truth")
 app.add_typer(_models, name="models")
 app.add_typer(_detectors, name="detectors")
 

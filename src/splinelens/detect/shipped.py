@@ -14,6 +14,7 @@ PURPOSES = {
     "replies": "open insults in replies of smollm2-135m, from the pass that writes them",
     "toxicity": "insults and quiet hostility; misses half of contempt, threats and sarcasm",
     "toxicity-fast": "open insults, several times faster; misses contempt, threats and sarcasm",
+    "truth": "statements of general knowledge, experimental: little better than chance, checks no fact",
     "types": "six kinds of toxicity side by side; knows few threats and attacks on identity",
 }
 """What each shipped detector is for, and what it misses; their cards and the README have the numbers."""
@@ -24,7 +25,7 @@ def shipped() -> dict[str, Path]:
 
     Example:
         >>> sorted(shipped())
-        ['domain', 'replies', 'toxicity', 'toxicity-fast', 'types']
+        ['domain', 'replies', 'toxicity', 'toxicity-fast', 'truth', 'types']
     """
     folder = Path(str(files("splinelens"))) / "detectors"
     return {path.parent.name: path.parent for path in sorted(folder.glob("*/detector.json"))}
