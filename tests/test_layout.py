@@ -31,7 +31,14 @@ PYTHON = SOURCES + [
 ]
 BUILT_ON = {  # the three applications that others may import, and those that hand out or take what they hold
     "splinelens.apps.detector": (
-        *("training", "evaluation", "adaptation", "export", "group", "guard", "truth", "audit"),
+        "training",
+        "evaluation",
+        "adaptation",
+        "export",
+        "group",
+        "guard",
+        "truth",
+        "audit",
     ),
     "splinelens.apps.training": ("truth",),
     "splinelens.apps.group": ("perspective",),
