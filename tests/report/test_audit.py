@@ -136,7 +136,7 @@ def test_the_findings_are_sentences_with_their_uncertainty(report):
     )
     assert (
         moved
-        == "the second model, tuned: the stream moved from layer 1 on, most at layer 2 (by 5 % of its length)"
+        == "the second model, tuned: the stream moved from layer 1 on, most at layer 2 (by 5 % of its norm)"
     )
     assert change == "refused, second model against the first: 1 of 10 against 3 of 10, -20.0 points, p = 0.1"
 

@@ -1,9 +1,9 @@
-"""Ask a model the same requests with and without contexts: does its geometry tell when it gives way?
+"""Audit a model: does the geometry of the same prompts, with and without contexts, predict refusals?
 
 The paper reports that related sentences before a request raise the intrinsic dimension of the last layers and
 let toxic answers through (Balestriero, Cosentino and Shekkizhar, arXiv:2312.01648). A longer prompt has a
-higher dimension anyway, so contexts are equally long here, and length is a rival in every number. What is
-asked is the user's; nothing is searched or optimized.
+higher dimension anyway, so contexts are equally long here, and length is a rival in every number. Prompts
+and contexts are the user's; nothing is searched or optimized.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -84,17 +84,17 @@ def audit(
     dtype: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> AuditReport:
-    """Ask every prompt by itself and after contexts of equal length, and test what the geometry predicts.
+    """Run every prompt by itself and after contexts of equal length; test what the geometry predicts.
 
     Args:
         model: Name, folder or file of a model, or one that was loaded with ``head=True``.
-        prompts: The requests. With a kept column ``label`` a probe on the geometry of a prompt tells whether
+        prompts: The prompts. With a kept column ``label`` a probe on the geometry of a prompt tells whether
             the model recognizes the labeled class; ``id`` names a prompt for ``contexts``.
         contexts: Sentences with a kept column ``kind``: ``related``, ``unrelated``, ``neutral``. With a kept
             column ``prompt`` a sentence is used for the prompt of that ``id`` (or of that number, from 0)
             only; an empty cell stands for all.
         sentences: Contexts are as long as 1, 2, ... up to so many sentences.
-        orders: Orders of the sentences, and random contexts, that are tried.
+        orders: Random orders of the sentences, and random contexts, of each length.
         max_tokens: Most tokens of an answer, always the most likely ones; 0 writes none.
         raw: Do not use the chat template.
         eps: Threshold of the intrinsic dimension, in (0, 1).
@@ -266,7 +266,7 @@ class _TrialResults:
 
     Attributes:
         runner: The model.
-        trials: What was asked.
+        trials: Its trials.
         length: Tokens before the answer.
         reason: Why there are no numbers.
         answer: The answers; None of a failed trial, and if none were written.

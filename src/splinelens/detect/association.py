@@ -492,8 +492,8 @@ def _conditional_logit(
 ) -> tuple[float, float] | None:
     """Weight of the first column and its standard error; None if the likelihood has no maximum.
 
-    Instead of heeding statsmodels' warning, which depends on units, the Newton step that is left has to be
-    small against the standard errors. Where the outcomes are separated, weights grow until it is.
+    statsmodels' warning of convergence depends on units. The fit counts as converged if the remaining Newton
+    step is small against the standard errors and the first weight is not that of separated outcomes.
 
     Raises:
         MissingPackage: statsmodels is not installed.

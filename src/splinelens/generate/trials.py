@@ -26,10 +26,10 @@ from splinelens.texts import Texts
 from splinelens.tokens import prompt_ids
 
 WrittenKind = Literal["related", "unrelated", "neutral"]
-"""What a sentence of the user is to a prompt."""
+"""How a sentence of the user relates to a prompt."""
 
 Kind = Literal["none", "related", "unrelated", "neutral", "random", "repeated"]
-"""What stands before a prompt: nothing, sentences of the user, random tokens, or the prompt itself."""
+"""The context before a prompt: none, sentences of the user, random tokens, or the prompt itself."""
 
 WRITTEN_KINDS: tuple[WrittenKind, ...] = get_args(WrittenKind)
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -46,7 +46,7 @@ class Trial:
 
     Attributes:
         prompt: Index of the prompt.
-        kind: What stands before it.
+        kind: Of its context.
         sentences: Number of sentences whose length the context has; 0 without a context.
         order: Which of the orders of sentences, from 0.
         context: The tokens before those of the prompt.
@@ -81,7 +81,7 @@ def make_trials(
         vocabulary: The tokens that random contexts are made of.
         newline: The tokens of a line break, which ends each sentence and each context.
         sentences: Most sentences before a prompt.
-        orders: Orders of the sentences, and random contexts, that are tried.
+        orders: Random orders of the sentences, and random contexts, of each length.
         seed: Of orders and random tokens.
 
     Raises:

@@ -38,7 +38,7 @@ class KindSummary:
     """The answers after one kind of context.
 
     Attributes:
-        kind: What stands before the prompts.
+        kind: The kind.
         trials: Answers, failed ones left out.
         failed: Trials without numbers.
         context_tokens: Median tokens of the context.
@@ -476,7 +476,7 @@ def _comparison_words(comparison: Comparison) -> list[str]:
         largest = max(comparison.layers, key=lambda shift: shift.stream)
         found = (
             f"the stream moved from layer {comparison.first_moved} on, most at layer {largest.layer} "
-            f"(by {percent(largest.stream)} of its length)"
+            f"(by {percent(largest.stream)} of its norm)"
         )
     words = [f"the second model, {comparison.model}: {found}"]
     for name, difference in comparison.changes.items():

@@ -171,7 +171,7 @@ def _shifts(comparison: Comparison) -> Figure:
         y=rounded(np.maximum(values, foot)),
         line={"color": _OUTCOMES[0], "width": 2},
         customdata=[[value] for value in values],
-        hovertemplate="layer %{x}<br>changed by %{customdata[0]:.2g} of its length<extra></extra>",
+        hovertemplate="layer %{x}<br>changed by %{customdata[0]:.2g} of its norm<extra></extra>",
     )
     dotted = {"color": GRAY, "width": 1, "dash": "dot"}
     rounding = go.Scatter(
