@@ -106,7 +106,11 @@ def test_a_run_that_stops_goes_on_with_the_same_result(run, tmp_path):
             raise Stopped
 
     whole, parts = tmp_path / "whole.html", tmp_path / "parts.html"
-    options = {"asked": prompts(9), "max_tokens": 1}  # 18 batches, of which 16 are stored at once
+    options = {
+        "asked": prompts(9),
+        "max_tokens": 1,
+        "raw": True,
+    }  # 18 batches, of which 16 are stored at once
     run(output=whole, **options)
     with pytest.raises(Stopped):
         run(output=parts, progress=stop, **options)
@@ -174,11 +178,6 @@ def test_a_judge_that_fails_leaves_every_answer_undetermined(run, judge):
     assert any(
         note.endswith(("it failed: ZeroDivisionError", "it failed: ValueError")) for note in report.notes
     )
-
-
-def test_too_few_answers_are_no_finding(run):
-    report = run()
-    assert all("annot tell" in verdict for verdict in report.verdicts[: len(report.associations)])
 
 
 def test_a_probe_recognizes_a_class_that_the_prompts_show(run):

@@ -188,7 +188,7 @@ class NoveltyDetector:
         Raises:
             BadDetector: As in ``score``.
         """
-        return check_rate(self.artifact.rate if rate is None else rate, self.artifact.fewest)
+        return check_rate(self.artifact.rate if rate is None else rate, self.artifact.smallest_bin)
 
     def write_scores(
         self,
