@@ -449,8 +449,8 @@ def _correlations(
 
     interval = np.full((x.shape[1], 2), np.nan)
     if len(informative) >= MIN_GROUPS:
-        drawn = np.concatenate(list(resampled_groups(sums.shape[1], _RESAMPLES, seed)))
-        values = correlation(*(drawn @ total for total in sums))
+        times = np.concatenate(list(resampled_groups(sums.shape[1], _RESAMPLES, seed)))
+        values = correlation(*(times @ total for total in sums))
         interval = np.array([percentile_interval(column) or (np.nan, np.nan) for column in values.T])
     return correlation(*sums.sum(axis=1)), interval
 
