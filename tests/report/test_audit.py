@@ -86,7 +86,7 @@ def report():
                 relative=by_kind,
                 bound=by_kind,
                 correlation={"refused": 0.2 if layer else None},
-                p_value={"refused": 0.03 if layer else None},
+                p_value={"refused": 0.01 if layer else None},
             )
             for layer in range(3)
         ),

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from splinelens.detect.association import LEVEL
 from splinelens.report.audit import (
     AuditReport,
     Comparison,
@@ -50,6 +51,7 @@ def audit_html(report: AuditReport) -> str:
         links=_links(report),
         keys=[(COLORS[kind], kind) for kind in kinds],
         outcomes=list(zip(_OUTCOMES, report.associations, strict=False)),
+        level=LEVEL,
         last=f"{report.last_layers[0]} to {report.last_layers[-1]}",
         kinds=kind_table(report),
         contrasts=contrast_table(report.contrasts),
@@ -143,7 +145,7 @@ def _correlations(report: AuditReport) -> Figure:
     for color, outcome in zip(_OUTCOMES, report.associations, strict=False):
         values = [layer.correlation[outcome] for layer in report.layers]
         tests = [layer.p_value[outcome] for layer in report.layers]
-        significant = [p is not None and p <= 0.05 for p in tests]
+        significant = [p is not None and p <= LEVEL for p in tests]
         traces.append(
             go.Scatter(
                 mode="lines+markers",
