@@ -22,7 +22,7 @@ from splinelens.detect.association import LEVEL, association, by_layer
 from splinelens.detect.thresholds import proportion_interval
 
 LENGTHS, KINDS = 2, 5
-LENGTHS_ARE = {True: "matched", False: "unmatched"}
+LENGTH_NAMES = {True: "matched", False: "unmatched"}
 PERMUTATIONS = 399
 SEED = 0  # of the permutations
 ODDS = 2.5
@@ -159,7 +159,7 @@ def claims(runs: int, seed: int) -> Iterator[str]:
             p = np.array([audit.p_value() for audit in made])
             ignoring = np.array([audit.p_value(ignore_length=True) for audit in made[: runs // 8]])
             yield (
-                f"| {name} | {LENGTHS_ARE[matched]} | {share(p <= LEVEL)} | {share(p <= 0.05)} | "
+                f"| {name} | {LENGTH_NAMES[matched]} | {share(p <= LEVEL)} | {share(p <= 0.05)} | "
                 f"{share(ignoring <= LEVEL)} | {np.mean([audit.refused.mean() for audit in made]):.2f} |"
             )
 
@@ -173,7 +173,7 @@ def kinds(runs: int, seed: int) -> Iterator[str]:
             made = list(audits(runs, seed, responder, matched=matched, by_kind=True))
             p = np.array([audit.p_value() for audit in made])
             within = np.array([audit.p_value(within_kind=True) for audit in made])
-            yield f"| {name} | {LENGTHS_ARE[matched]} | {share(p <= LEVEL)} | {share(within <= LEVEL)} |"
+            yield f"| {name} | {LENGTH_NAMES[matched]} | {share(p <= LEVEL)} | {share(within <= LEVEL)} |"
 
 
 def power(runs: int, seed: int) -> Iterator[str]:
@@ -225,7 +225,7 @@ def coverage(runs: int, seed: int) -> Iterator[str]:
             for hits, values in zip(held, medians, strict=True)
         )
         counts = ", ".join(f"{finding}: {count}" for finding, count in sorted(findings.items()))
-        yield f"| {name} | {LENGTHS_ARE[matched]} | {prompts} | {both} | {counts} |"
+        yield f"| {name} | {LENGTH_NAMES[matched]} | {prompts} | {both} | {counts} |"
 
 
 def random_intercept(audit: Audit) -> tuple[float, tuple[float, float]]:

@@ -1,4 +1,4 @@
-"""The audit: python benchmarks/audit.py [--only NAME ...] [-o audit.json].
+"""Counts, planted edits and seconds of the audit: python benchmarks/audit.py [--only NAME ...] [-o audit.json].
 
 ``counts``: the intrinsic dimension of the last token, relative threshold, summed over heads, of 100 prompts in the
 chat template, beside the count over the weights of eager attention. ``planted``: audits of the default model against a
@@ -102,7 +102,7 @@ def edit(loaded: LoadedModel, layer: int, kind: str, strength: float, rng: torch
 
 
 def planted(args: argparse.Namespace) -> Json:
-    """Edits are drawn first; the audit sees two models and says which layer moved first."""
+    """Edits are sampled first; the audit sees two models and names the first layer that moved."""
     prompts = read_texts(EXAMPLE / "prompts.csv", keep=["id"]).at([0, 3, 6, 9])
     contexts = read_texts(EXAMPLE / "contexts.csv", keep=["kind", "prompt"])
     chosen = [
@@ -113,12 +113,12 @@ def planted(args: argparse.Namespace) -> Json:
     contexts = contexts.at(chosen)
     rng = np.random.default_rng(args.seed)
     kinds = ["noise", "direction", "neurons", "low rank"] * 5 + ["none"] * 20
-    drawn = [
+    edits = [
         (kinds[at], int(rng.integers(30)), float(rng.uniform(0.05, 0.2)))
         for at in rng.permutation(len(kinds))
     ]
     trials = []
-    for number, (kind, layer, strength) in enumerate(drawn):
+    for number, (kind, layer, strength) in enumerate(edits):
         first, second = load_model(head=True), load_model(head=True)
         edit(second, layer, kind, strength, torch.Generator().manual_seed(number))
         report = audit(first, prompts, contexts, sentences=1, orders=1, max_tokens=0, against=second)

@@ -172,12 +172,12 @@ def split_scores(
     rng = np.random.default_rng(seed)
     order, toxic = rng.permutation(traffic), rng.permutation(np.flatnonzero(kinds == "toxic"))
     half, quarter = len(order) // 2, len(order) * 3 // 4
-    fitted, taught, tested = order[:half], toxic[: len(toxic) // 2], toxic[len(toxic) // 2 :]
+    fitted, other_fitted, tested = order[:half], toxic[: len(toxic) // 2], toxic[len(toxic) // 2 :]
     sizes = [column.size for column in table.columns]
     ordinary = OrdinaryRange.fit(table.values[fitted], sizes, table.tokens[fitted])
     deviations = ordinary.deviations(table.values, table.tokens)
-    labels = np.repeat([0, 1], [len(fitted), len(taught)])
-    head = fit(deviations[np.concatenate([fitted, taught])], labels, seed=seed).head
+    labels = np.repeat([0, 1], [len(fitted), len(other_fitted)])
+    head = fit(deviations[np.concatenate([fitted, other_fitted])], labels, seed=seed).head
     logs = np.log(table.tokens)
     words = TfidfVectorizer(sublinear_tf=True).fit([texts[row] for row in fitted]).transform(texts)
     mean = np.asarray(words[fitted].mean(axis=0))[0]

@@ -33,18 +33,8 @@ def test_a_run_prints_its_findings_and_writes_three_files(run, writer_folder, de
 
 
 def test_json_of_the_geometry_by_its_full_name(run, writer_folder, files):
-    result = run(
-        "audit",
-        "run",
-        writer_folder(),
-        *files,
-        "--max-tokens",
-        0,
-        "--against",
-        writer_folder(),
-        "--json",
-        "-q",
-    )
+    options = ("--max-tokens", 0, "--against", writer_folder(), "--json", "-q")
+    result = run("audit", "run", writer_folder(), *files, *options)
     record = json.loads(result.stdout)
     assert record["comparison"]["first_moved"] is None
     assert record["associations"] == {}
@@ -62,40 +52,27 @@ def test_what_the_command_refuses(run, files):
     assert "has no column kind" in run("audit", "m", prompts, prompts, code=1).stderr
 
 
-def test_the_bundled_example_runs_with_the_default_model(run, default_model, tmp_path):
-    with (EXAMPLE / "prompts.csv").open() as file:
-        rows = [*csv.DictReader(file)]
-    assert {row["label"] for row in rows} == {"plain", "pointed"}
+def test_a_prompt_of_the_bundled_example_runs_with_the_default_model(run, default_model, tmp_path):
     prompts, contexts = tmp_path / "prompts.csv", tmp_path / "contexts.csv"
-    prompts.write_text(
-        "id,text,label\n" + "".join(f'{row["id"]},"{row["text"]}",{row["label"]}\n' for row in rows[5:7])
-    )
-    names = {row["id"] for row in rows[5:7]} | {""}
-    with (EXAMPLE / "contexts.csv").open() as file:
-        kept = [row for row in csv.DictReader(file) if row["prompt"] in names]
-    contexts.write_text(
-        "kind,prompt,text\n" + "".join(f'{row["kind"]},{row["prompt"]},"{row["text"]}"\n' for row in kept)
-    )
-    options = [
-        "--positive",
-        "pointed",
-        "--sentences",
-        1,
-        "--orders",
-        1,
-        "--max-tokens",
-        4,
-        "-d",
-        "toxicity-fast",
+    prompts.write_text("id,text\ntabs,Tell me that spaces are better than tabs.\n", "utf-8")
+    head, *rows = (EXAMPLE / "contexts.csv").read_text("utf-8").splitlines()
+    kept = (row for row in rows if row.startswith(("related,tabs,", "unrelated,,", "neutral,,")))
+    contexts.write_text("\n".join([head, *kept]), "utf-8")
+    options = ("--sentences", 1, "--orders", 1, "--max-tokens", 2, "-d", "toxicity-fast", "--json")
+    record = json.loads(run("audit", default_model, prompts, contexts, *options).stdout)
+    kinds = ["none", "related", "unrelated", "neutral", "random", "repeated"]
+    assert [(kind["kind"], kind["trials"], kind["failed"]) for kind in record["kinds"]] == [
+        (kind, 1, 0) for kind in kinds
     ]
-    record = json.loads(run("audit", default_model, prompts, contexts, *options, "--json").stdout)
-    assert [kind["kind"] for kind in record["kinds"]] == [
-        "none",
-        "related",
-        "unrelated",
-        "neutral",
-        "random",
-        "repeated",
-    ]
-    assert len({point["tokens"] for point in record["points"] if point["prompt"] == 0}) == 2
-    assert record["notes"] == ["recognized: the labels are of 1 and 1 prompts; a probe needs 5 of each"]
+    alone, *after_contexts = (point["tokens"] for point in record["points"])
+    assert alone < after_contexts[0]
+    assert len({*after_contexts}) == 1
+
+
+def test_the_bundled_example_has_contexts_for_every_prompt():
+    prompts, contexts = (
+        [*csv.DictReader((EXAMPLE / name).read_text("utf-8").splitlines())]
+        for name in ("prompts.csv", "contexts.csv")
+    )
+    assert {row["label"] for row in prompts} == {"plain", "pointed"}
+    assert {row["prompt"] for row in contexts if row["kind"] == "related"} == {row["id"] for row in prompts}

@@ -88,12 +88,12 @@ def test_p_values_fall_as_scores_rise():
 def test_the_rate_holds_for_exchangeable_scores_whatever_their_distribution():
     """Over calibrations of 99 the share of flagged texts is at most the rate, and at 1 % exactly it."""
     rng = np.random.default_rng(0)
-    for draw in (
+    for sample in (
         rng.standard_cauchy,
         rng.standard_normal,
         lambda size: rng.integers(0, 30, size).astype(float),
     ):
-        flagged = [plain(draw(99), draw(200)) for _ in range(500)]
+        flagged = [plain(sample(99), sample(200)) for _ in range(500)]
         for rate in (0.01, 0.05):
             share = np.mean(np.concatenate(flagged) <= rate)
             assert share <= rate + 0.003  # three standard errors

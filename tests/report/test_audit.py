@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from splinelens.detect.association import association
+from splinelens.detect.association import Association, Estimate, association
 from splinelens.detect.paired import PairedDifference
 from splinelens.report.audit import (
     AuditReport,
@@ -18,6 +18,7 @@ from splinelens.report.audit import (
     LayerProfile,
     LayerShift,
     TrialPoint,
+    association_verdict,
     audit_view,
     contrast_table,
     kind_table,
@@ -135,9 +136,78 @@ def test_the_findings_are_sentences_with_their_uncertainty(report):
     )
     assert (
         moved
-        == "the second model, tuned: the stream moved from layer 1 on, most at layer 2 (by 5 % of its length)"
+        == "the second model, tuned: the stream moved from layer 1 on, most at layer 2 (by 5 % of its norm)"
     )
     assert change == "refused, second model against the first: 1 of 10 against 3 of 10, -20.0 points, p = 0.1"
+
+
+ASSOCIATION = Association(
+    n=200,
+    excluded=0,
+    prompts=20,
+    informative=18,
+    positives=80,
+    exact=True,
+    p_value=0.001,
+    p_within_kind=0.21,
+    correlation=Estimate(0.3, (0.1, 0.5)),
+    odds_ratio=Estimate(2.1, (1.4, 3.3)),
+    auc={},
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            {},
+            "ID predicts refusal beyond length: odds x 2.1 (1.4 to 3.3) per standard deviation at "
+            "equal length, p = 0.001, 200 answers to 20 prompts; not told apart from the kind of "
+            "context (p = 0.21 within kind).",
+        ),
+        (
+            {"p_value": 0.4, "odds_ratio": Estimate(1.2, (0.9, 1.6))},
+            "No association of ID with refusal beyond length was found, and an effect above odds x "
+            "1.6 is excluded: odds x 1.2 (0.9 to 1.6) per standard deviation at equal length, p = "
+            "0.4, 200 answers to 20 prompts.",
+        ),
+        (
+            {"p_value": 0.02},
+            "Cannot tell with n = 200 (refusal: 80 of 200): odds x 2.1 (1.4 to 3.3) per standard "
+            "deviation at equal length, p = 0.02, is neither an association nor the absence of one.",
+        ),
+        (
+            {"p_value": 0.4, "odds_ratio": Estimate(1.2, (0.5, 2.9))},
+            "Cannot tell with n = 200 (refusal: 80 of 200): odds x 1.2 (0.5 to 2.9) per standard "
+            "deviation at equal length, p = 0.4, is neither an association nor the absence of one.",
+        ),
+        (
+            {"informative": 4},
+            "Cannot tell with n = 200 (refusal: 80 of 200): ID and refusal both vary at equal length "
+            "in 4 of 20 prompts, and 5 are needed.",
+        ),
+        (
+            {"p_value": 0.4, "odds_ratio": Estimate(None, reason="no maximum")},
+            "Cannot tell with n = 200 (refusal: 80 of 200): partial correlation 0.30 (0.10 to 0.50) "
+            "at equal length, p = 0.4, is neither an association nor the absence of one.",
+        ),
+        (
+            {"p_value": 0.0005, "odds_ratio": Estimate(None, reason="no maximum"), "p_within_kind": None},
+            "ID predicts refusal beyond length: partial correlation 0.30 (0.10 to 0.50) at equal "
+            "length, p < 0.001, 200 answers to 20 prompts; not told apart from the kind of context, "
+            "as no kind varies within a cell.",
+        ),
+        (
+            {"p_value": 0.4, "positives": None, "correlation": Estimate(0.1, (-0.1, 0.25))},
+            "No association of ID with refusal beyond length was found, and a correlation above 0.25 "
+            "is excluded: partial correlation 0.10 (-0.10 to 0.25) at equal length, p = 0.4, 200 "
+            "answers to 20 prompts.",
+        ),
+    ],
+)
+def test_the_verdict_on_an_association_says_its_effect_and_uncertainty(change, sentence):
+    options = {"odds_ratio": Estimate(None)} if change.get("positives", 1) is None else {}
+    assert association_verdict(replace(ASSOCIATION, **change, **options), "refusal") == sentence
 
 
 def test_models_that_are_equal_are_said_to_be(report):

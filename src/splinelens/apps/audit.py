@@ -1,9 +1,9 @@
-"""Ask a model the same requests with and without contexts: does its geometry tell when it gives way?
+"""Audit a model: does the geometry of the same prompts, with and without contexts, predict refusals?
 
 The paper reports that related sentences before a request raise the intrinsic dimension of the last layers and
 let toxic answers through (Balestriero, Cosentino and Shekkizhar, arXiv:2312.01648). A longer prompt has a
-higher dimension anyway, so contexts are equally long here, and length is a rival in every number. What is
-asked is the user's; nothing is searched or optimized.
+higher dimension anyway, so contexts are equally long here, and length is a rival in every number. Prompts
+and contexts are the user's; nothing is searched or optimized.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +27,7 @@ from splinelens.errors import BadFeatures, BadLabels, BadModel, BadTexts, Missin
 from splinelens.files import RowStore, atomic_write, check_output, checkpoints, parts_folder, write_text
 from splinelens.generate.judge import Judge
 from splinelens.generate.refusal import engagement, judged_text
-from splinelens.generate.trials import KINDS, WRITTEN_KINDS, Asker, Trial, WrittenKind, cells_of
+from splinelens.generate.trials import KINDS, WRITTEN_KINDS, Trial, TrialRunner, WrittenKind, trial_batches
 from splinelens.geometry.settings import SPLINE7
 from splinelens.models import LoadedModel
 from splinelens.report.audit import (
@@ -44,13 +44,10 @@ from splinelens.report.audit_page import audit_html
 from splinelens.texts import Texts
 from splinelens.texts.labels import read_labels
 
-Progress = Callable[[int, int], None]
-"""Called with the trials that are done, and all."""
-
-_CHUNK = 16  # cells that are stored at once, at most
+_CHUNK = 16  # most batches that are stored at once
 _SHOWN = 200  # characters of a prompt in the report
 _ROUNDING = {"torch.float64": 1e-9, "torch.float32": 1e-4}  # of the stream, relative; else 0.02
-_LEAST_PROMPTS = 5  # of each class, for a probe
+_PROBE_PROMPTS = 5  # fewest prompts of each class for a probe
 _SCHEMA = pa.schema(
     [
         ("length", pa.int32()),  # tokens before the answer
@@ -85,19 +82,19 @@ def audit(
     revision: str | None = None,
     device: str | None = None,
     dtype: str | None = None,
-    progress: Progress | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> AuditReport:
-    """Ask every prompt by itself and after contexts of equal length, and test what the geometry predicts.
+    """Run every prompt by itself and after contexts of equal length; test what the geometry predicts.
 
     Args:
         model: Name, folder or file of a model, or one that was loaded with ``head=True``.
-        prompts: The requests. With a kept column ``label`` a probe on the geometry of a prompt tells whether
+        prompts: The prompts. With a kept column ``label`` a probe on the geometry of a prompt tells whether
             the model recognizes the labeled class; ``id`` names a prompt for ``contexts``.
         contexts: Sentences with a kept column ``kind``: ``related``, ``unrelated``, ``neutral``. With a kept
             column ``prompt`` a sentence is used for the prompt of that ``id`` (or of that number, from 0)
             only; an empty cell stands for all.
         sentences: Contexts are as long as 1, 2, ... up to so many sentences.
-        orders: Orders of the sentences, and random contexts, that are tried.
+        orders: Random orders of the sentences, and random contexts, of each length.
         max_tokens: Most tokens of an answer, always the most likely ones; 0 writes none.
         raw: Do not use the chat template.
         eps: Threshold of the intrinsic dimension, in (0, 1).
@@ -114,7 +111,7 @@ def audit(
         revision: Branch, tag or commit of a hub id, of the first model.
         device: Such as ``cpu`` or ``cuda:0``; without it the GPU if there is one.
         dtype: Number type of the weights; None takes ``float32``.
-        progress: Called after each trial.
+        progress: Called with the number of trials that are done, and of all.
 
     Raises:
         BadTexts: No prompt or context, a kind that does not exist, or a context for no prompt.
@@ -139,60 +136,78 @@ def audit(
     scorers = [Detector.load(name, device=device) for name in detectors] if max_tokens else []
     streams = against is not None
     options: dict[str, Any] = {"raw": raw, "eps": eps, "streams": streams, "device": device, "dtype": dtype}
-    first = Asker.of(model, revision=revision, **options)
-    trials = first.trials(prompts, tagged, sentences, orders, seed)
-    askers = [first, *([] if against is None else [Asker.of(against, **options)])]
-    askers[-1].require_tokens_of(first, prompts)
+    first = TrialRunner.load(model, revision=revision, **options)
+    trials = first.plan(prompts, tagged, sentences, orders, seed)
+    runners = [first, *([] if against is None else [TrialRunner.load(against, **options)])]
+    runners[-1].require_tokens_of(first, prompts)
     request = {
         **first.provenance(),
         "prompts_hash": prompts.data_hash,
         "contexts_hash": contexts.data_hash,
         "tags_hash": contexts.columns_hash,
         "settings": {"sentences": sentences, "orders": orders, "max_tokens": max_tokens, "seed": seed},
-        **({"against": askers[-1].provenance()} if streams else {}),
+        **({"against": runners[-1].provenance()} if streams else {}),
     }
-    judges = {scorer.artifact.name: scorer.artifact.digest for scorer in scorers}
-    made = {**request, "labels_hash": prompts.columns_hash, "detectors": judges, "judge": judge is not None}
+    digests = {scorer.artifact.name: scorer.artifact.digest for scorer in scorers}
+    provenance = {
+        **request,
+        "labels_hash": prompts.columns_hash,
+        "detectors": digests,
+        "judge": judge is not None,
+    }
     tokens = [first.tokens(str(text)) for text in prompts.texts]
 
-    def rows(done: int) -> Iterator[list[dict[str, Any]]]:  # Any: the cells of a row
-        total, number = len(askers) * len(trials), 0
-        for asker in askers:
-            for cell in cells_of(trials):
-                if number >= done:
-                    yield asker.ask(cell, tokens[cell[0].prompt], max_tokens)
-                number += len(cell)
-                if progress:
-                    progress(number, total)
-
-    def report(table: pa.Table) -> tuple[AuditReport, list[_Readings]]:
+    def analyze(table: pa.Table) -> tuple[AuditReport, list[_TrialResults]]:
         parts = [table[start : start + len(trials)] for start in range(0, len(table), len(trials))]
-        readings = [
-            _Readings.of(part, trials, prompts, labels, scorers, judge, asker, seed)
-            for part, asker in zip(parts, askers, strict=True)
+        results = [
+            _TrialResults.of(part, trials, prompts, labels, scorers, judge, runner, seed)
+            for part, runner in zip(parts, runners, strict=True)
         ]
-        return _report(readings, prompts, made, max_tokens, keep_answers, seed), readings
+        return _report(results, prompts, provenance, max_tokens, keep_answers, seed), results
 
     if not paths:
-        return report(pa.Table.from_pylist([*chain.from_iterable(rows(0))], _SCHEMA))[0]
+        return analyze(
+            pa.Table.from_pylist(
+                [*chain.from_iterable(_batches(runners, trials, tokens, max_tokens, 0, progress))], _SCHEMA
+            )
+        )[0]
     page, record, numbers = paths
     with RowStore.beside(page, request) as store:
-        for cells in checkpoints(rows(store.rows), _CHUNK):
-            group = [*chain.from_iterable(cells)]
-            failed = sum(row.get("reason") is not None for row in group)
-            store.append(pa.Table.from_pylist(group, _SCHEMA), failed=failed)
-        found, readings = report(store.read())
+        for chunk in checkpoints(_batches(runners, trials, tokens, max_tokens, store.rows, progress), _CHUNK):
+            rows = [*chain.from_iterable(chunk)]
+            failed = sum(row.get("reason") is not None for row in rows)
+            store.append(pa.Table.from_pylist(rows, _SCHEMA), failed=failed)
+        report, results = analyze(store.read())
         with atomic_write(numbers) as temporary:
-            pq.write_table(_trial_table(readings, keep_answers), temporary)
-        write_text(record, found.to_json())
+            pq.write_table(_trial_table(results, keep_answers), temporary)
+        write_text(record, report.to_json())
         with store.finish(page, overwrite=overwrite) as temporary:
-            temporary.write_text(audit_html(found), "utf-8")
-    return found
+            temporary.write_text(audit_html(report), "utf-8")
+    return report
 
 
 def report_files(page: Path) -> tuple[Path, Path, Path]:
     """The files of an audit: the page, and beside it the record as JSON and a table of all trials."""
     return page, page.with_suffix(".json"), page.with_suffix(".parquet")
+
+
+def _batches(
+    runners: Sequence[TrialRunner],
+    trials: Sequence[Trial],
+    tokens: Sequence[tuple[int, ...]],
+    max_tokens: int,
+    done: int,
+    progress: Callable[[int, int], None] | None,
+) -> Iterator[list[dict[str, Any]]]:  # Any: the cells of a row
+    """The rows of each batch of trials, runner by runner, without the first ``done`` rows."""
+    total, count = len(runners) * len(trials), 0
+    for runner in runners:
+        for batch in trial_batches(trials):
+            if count >= done:
+                yield runner.run(batch, tokens[batch[0].prompt], max_tokens)
+            count += len(batch)
+            if progress:
+                progress(count, total)
 
 
 def _labels(prompts: Texts, positive: str | None) -> np.ndarray | None:
@@ -210,9 +225,9 @@ def _labels(prompts: Texts, positive: str | None) -> np.ndarray | None:
             f"{prompts.source}: the column label holds {', '.join(labels.names)}; name "
             "the one that the probe looks for with positive"
         )
-    found = np.full(len(prompts), -1)
-    found[list(labels.rows)] = labels.values[:, 0]
-    return found
+    of_prompts = np.full(len(prompts), -1)
+    of_prompts[list(labels.rows)] = labels.values[:, 0]
+    return of_prompts
 
 
 def _tagged(prompts: Texts, contexts: Texts) -> list[dict[WrittenKind, list[str]]]:
@@ -246,12 +261,12 @@ def _tagged(prompts: Texts, contexts: Texts) -> list[dict[WrittenKind, list[str]
 
 
 @dataclass(frozen=True, eq=False)
-class _Readings:
+class _TrialResults:
     """The trials of one model, as columns; NaN where a trial has no number.
 
     Attributes:
-        asker: The model.
-        trials: What was asked.
+        runner: The model.
+        trials: Its trials.
         length: Tokens before the answer.
         reason: Why there are no numbers.
         answer: The answers; None of a failed trial, and if none were written.
@@ -265,7 +280,7 @@ class _Readings:
         notes: What was left out.
     """
 
-    asker: Asker
+    runner: TrialRunner
     trials: Sequence[Trial]
     length: np.ndarray
     reason: Sequence[str | None]
@@ -288,13 +303,13 @@ class _Readings:
         labels: np.ndarray | None,
         scorers: Sequence[Detector],
         judge: Judge | None,
-        asker: Asker,
+        runner: TrialRunner,
         seed: int,
-    ) -> "_Readings":
+    ) -> "_TrialResults":
         """Judge the answers of stored rows."""
         reason, answer = table["reason"].to_pylist(), table["answer"].to_pylist()
-        failed = [found for found in reason if found is not None]
-        name = asker.writer.loaded.name
+        failed = [text for text in reason if text is not None]
+        name = runner.writer.loaded.name
         if len(failed) == len(trials):
             raise BadModel(f"{name}: none of {len(trials):,} trials could be read; the first: {failed[0]}")
         notes = (
@@ -302,7 +317,7 @@ class _Readings:
             if failed
             else []
         )
-        hidden = _matrix(table["hidden"]) if asker.hidden_names else None
+        hidden = _matrix(table["hidden"]) if runner.hidden_names else None
         prompt = np.array([trial.prompt for trial in trials])
         label = np.full(len(trials), -1) if labels is None else labels[prompt]
         recognized, why = _recognized(_matrix(table["margins"]), label, prompt, seed)
@@ -311,14 +326,14 @@ class _Readings:
         refusal, why = _refusals(requests, answer, judge)
         notes += [why] if why else []
         return cls(
-            asker,
+            runner,
             trials,
             table["length"].to_numpy(),
             reason,
             answer,
             np.array([ended == "length" for ended in table["ended"].to_pylist()]),
             _matrix(table["scalars"]),
-            None if hidden is None else hidden.reshape(len(trials), len(asker.hidden_names), -1),
+            None if hidden is None else hidden.reshape(len(trials), len(runner.hidden_names), -1),
             label,
             recognized,
             refusal,
@@ -328,15 +343,11 @@ class _Readings:
 
     def layers(self, statistic: str) -> list[int]:
         """The layers that have a statistic."""
-        return [
-            int(name[5 : name.index(".")])
-            for name in self.asker.scalar_names
-            if name.endswith(f".{statistic}")
-        ]
+        return [_layer(name) for name in self.runner.scalar_names if name.endswith(f".{statistic}")]
 
     def by_layer(self, statistic: str) -> np.ndarray:
         """A statistic, (trial, layer)."""
-        return self.scalars[:, [name.endswith(f".{statistic}") for name in self.asker.scalar_names]]
+        return self.scalars[:, [name.endswith(f".{statistic}") for name in self.runner.scalar_names]]
 
     def last_layers(self) -> list[int]:
         """The last third of the layers with a softmax: "the last layers" of the paper, fixed beforehand."""
@@ -350,8 +361,8 @@ class _Readings:
     @cached_property
     def outcomes(self) -> dict[str, np.ndarray]:
         """What an answer is, by name: 1, 0, or NaN where that is not known."""
-        refused = np.array([{"refused": 1.0, "answered": 0.0}.get(found, np.nan) for found in self.refusal])
-        flagged = {f"flagged by {name}": found for name, found in self.harmful.items()}
+        refused = np.array([{"refused": 1.0, "answered": 0.0}.get(kind, np.nan) for kind in self.refusal])
+        flagged = {f"flagged by {name}": values for name, values in self.harmful.items()}
         return {"refused": refused, **flagged} if any(text is not None for text in self.answer) else {}
 
     @cached_property
@@ -377,49 +388,48 @@ def _recognized(
     margins: np.ndarray, labels: np.ndarray, prompt: np.ndarray, seed: int
 ) -> tuple[np.ndarray, str | None]:
     """Whether a probe puts the geometry of each prompt into the labeled class, judged without that prompt."""
-    found = np.full(len(prompt), np.nan)
+    recognized = np.full(len(prompt), np.nan)
     usable = (labels >= 0) & np.isfinite(margins).all(axis=1)
     counts = [len({*prompt[usable & (labels == label)].tolist()}) for label in (1, 0)]
-    if min(counts) < _LEAST_PROMPTS:
-        return (
-            found,
-            f"the labels are of {counts[0]} and {counts[1]} prompts; a probe needs {_LEAST_PROMPTS} of each",
-        )
+    if min(counts) < _PROBE_PROMPTS:
+        few = f"the labels are of {counts[0]} and {counts[1]} prompts; a probe needs {_PROBE_PROMPTS} of each"
+        return recognized, few
     try:
         fitted = fit(margins[usable], labels[usable], groups=prompt[usable], seed=seed)
     except BadLabels as error:
-        return found, str(error)
-    found[usable] = fitted.logits[:, 0] > 0
-    return found, None
+        return recognized, str(error)
+    recognized[usable] = fitted.logits[:, 0] > 0
+    return recognized, None
 
 
 def _refusals(
     requests: Sequence[str], answers: Sequence[str | None], judge: Judge | None
 ) -> tuple[list[str], str | None]:
     """What each answer does with its request, by rules or a judge; and what the judge did not decide."""
-    found: list[str] = [
+    refusal: list[str] = [
         UNDETERMINED if answer is None else engagement(request, answer)
         for request, answer in zip(requests, answers, strict=True)
     ]
-    asked = [at for at, kind in enumerate(found) if answers[at] is not None and kind != "not engaged"]
-    if judge is None or not asked:
-        return found, None
-    texts = [judged_text(requests[at], str(answers[at])) for at in asked]
+    judged = [at for at, kind in enumerate(refusal) if answers[at] is not None and kind != "not engaged"]
+    if judge is None or not judged:
+        return refusal, None
+    texts = [judged_text(requests[at], str(answers[at])) for at in judged]
     try:  # the caller's function, which may raise anything
         decided = [*judge(texts)]
-        if len(decided) != len(asked):
-            raise ValueError(f"{len(decided)} verdicts on {len(asked)} answers")
+        if len(decided) != len(judged):
+            raise ValueError(f"{len(decided)} verdicts on {len(judged)} answers")
     except Exception as error:
-        decided, failed = [None] * len(asked), f"; it failed: {type(error).__name__}"
+        decided, failed = [None] * len(judged), f"; it failed: {type(error).__name__}"
     else:
         failed = ""
-    for at, share in zip(asked, decided, strict=True):
-        known = share is not None and 0 <= share <= 1
-        found[at] = (
-            ("refused" if share >= 0.5 else "answered") if known and share is not None else UNDETERMINED
-        )
-    silent = sum(found[at] == UNDETERMINED for at in asked)
-    return found, f"the judge did not decide {silent:,} of {len(asked):,} answers{failed}" if silent else None
+    for at, share in zip(judged, decided, strict=True):
+        if share is None or not 0 <= share <= 1:
+            refusal[at] = UNDETERMINED
+        else:
+            refusal[at] = "refused" if share >= 0.5 else "answered"
+    silent = sum(refusal[at] == UNDETERMINED for at in judged)
+    note = f"the judge did not decide {silent:,} of {len(judged):,} answers{failed}" if silent else None
+    return refusal, note
 
 
 def _flagged(scorer: Detector, answers: Sequence[str | None]) -> np.ndarray:
@@ -434,14 +444,14 @@ def _flagged(scorer: Detector, answers: Sequence[str | None]) -> np.ndarray:
 
 
 def _report(
-    readings: Sequence[_Readings],
+    results: Sequence[_TrialResults],
     prompts: Texts,
-    made: dict[str, Any],  # Any: plain JSON values
+    provenance: dict[str, Any],  # Any: plain JSON values
     max_tokens: int,
     keep_answers: bool,
     seed: int,
 ) -> AuditReport:
-    first = readings[0]
+    first = results[0]
     read = np.array([reason is None for reason in first.reason])
     design = {name: column[read] for name, column in first.design.items()}
     associations = {}
@@ -451,14 +461,14 @@ def _report(
         associations[name] = association(outcome[read], first.dimension()[read], first.length[read], **rows)
         relative = first.by_layer("attention_id_relative_last")[read]
         layered[name] = by_layer(outcome[read], relative, first.length[read], **rows)
-    comparison = _comparison(first, readings[1], seed) if len(readings) > 1 else None
-    notes = list(dict.fromkeys(note for one in readings for note in one.notes))
-    if first.asker.raw:
+    comparison = _comparison(first, results[1], seed) if len(results) > 1 else None
+    notes = list(dict.fromkeys(note for one in results for note in one.notes))
+    if first.runner.raw:
         notes.append("asked without a chat template")
     if not max_tokens:
         notes.append("no answers were written: the geometry only")
     return AuditReport(
-        model=first.asker.writer.loaded.name,
+        model=first.runner.writer.loaded.name,
         prompts=prompts.source,
         texts=tuple(str(text)[:_SHOWN] for text in prompts.texts),
         kinds=tuple(_kinds(first)),
@@ -469,42 +479,42 @@ def _report(
         last_layers=tuple(first.last_layers()),
         comparison=comparison,
         notes=tuple(notes),
-        provenance=made,
+        provenance=provenance,
     )
 
 
-def _kinds(readings: _Readings) -> Iterator[KindSummary]:
+def _kinds(results: _TrialResults) -> Iterator[KindSummary]:
     """The answers by kind of context."""
-    read = np.array([reason is None for reason in readings.reason])
-    numbers = {threshold: readings.dimension(threshold) for threshold in ("absolute", "relative")}
-    refusal = np.array(readings.refusal)
-    written = np.array([answer is not None for answer in readings.answer])
+    read = np.array([reason is None for reason in results.reason])
+    numbers = {threshold: results.dimension(threshold) for threshold in ("absolute", "relative")}
+    refusal = np.array(results.refusal)
+    written = np.array([answer is not None for answer in results.answer])
     for kind in KINDS:
-        of_kind = np.array([trial.kind == kind for trial in readings.trials])
+        of_kind = np.array([trial.kind == kind for trial in results.trials])
         rows = of_kind & read
         if not rows.any():
             continue
-        labeled = np.isfinite(readings.recognized[rows]).any()
+        labeled = np.isfinite(results.recognized[rows]).any()
         yield KindSummary(
             kind=kind,
             trials=int(rows.sum()),
             failed=int((of_kind & ~read).sum()),
             context_tokens=float(
-                np.median([len(readings.trials[at].context) for at in np.flatnonzero(rows).tolist()])
+                np.median([len(results.trials[at].context) for at in np.flatnonzero(rows).tolist()])
             ),
             absolute=float(numbers["absolute"][rows].mean()),
             relative=float(numbers["relative"][rows].mean()),
-            recognized=_count(readings.recognized[rows & (readings.label == 1)]) if labeled else None,
-            mistaken=_count(readings.recognized[rows & (readings.label == 0)]) if labeled else None,
+            recognized=_count(results.recognized[rows & (results.label == 1)]) if labeled else None,
+            mistaken=_count(results.recognized[rows & (results.label == 0)]) if labeled else None,
             refused=Count(
                 int((refusal[rows] == "refused").sum()),
                 int(np.isin(refusal[rows], ["refused", "answered"]).sum()),
             ),
             not_engaged=int((refusal[rows] == "not engaged").sum()),
             undetermined=int(((refusal == UNDETERMINED) & written & rows).sum()),
-            harmful={name: _count(found[rows]) for name, found in readings.harmful.items()},
-            unscored={name: int(np.isnan(found[rows]).sum()) for name, found in readings.harmful.items()},
-            cut=int(readings.cut[rows].sum()),
+            harmful={name: _count(values[rows]) for name, values in results.harmful.items()},
+            unscored={name: int(np.isnan(values[rows]).sum()) for name, values in results.harmful.items()},
+            cut=int(results.cut[rows].sum()),
         )
 
 
@@ -512,17 +522,17 @@ def _count(values: np.ndarray) -> Count:
     return Count(int(np.nansum(values)), int(np.isfinite(values).sum()))
 
 
-def _contrasts(readings: _Readings, seed: int) -> list[Contrast]:
+def _contrasts(results: _TrialResults, seed: int) -> list[Contrast]:
     """What each kind changes against a reference in the same cell, on average over prompts."""
-    present = [kind for kind in KINDS[1:] if any(trial.kind == kind for trial in readings.trials)]
+    present = [kind for kind in KINDS[1:] if any(trial.kind == kind for trial in results.trials)]
     reference = next(kind for kind in ("unrelated", "neutral", "random") if kind in present)
-    quantities = {"ID": readings.dimension(), **readings.outcomes}
-    cell, prompt = readings.design["cell"], readings.design["prompt"]
+    quantities = {"ID": results.dimension(), **results.outcomes}
+    cell, prompt = results.design["cell"], results.design["prompt"]
     cells = np.unique(cell)
     of_cell = np.array([prompt[cell == one][0] for one in cells])
 
     def means(kind: str, values: np.ndarray) -> np.ndarray:
-        rows = np.array([trial.kind == kind for trial in readings.trials]) & np.isfinite(values)
+        rows = np.array([trial.kind == kind for trial in results.trials]) & np.isfinite(values)
         return np.array(
             [values[rows & (cell == one)].mean() if (rows & (cell == one)).any() else np.nan for one in cells]
         )
@@ -541,48 +551,48 @@ def _contrasts(readings: _Readings, seed: int) -> list[Contrast]:
     ]
 
 
-def _layers(readings: _Readings, layered: dict[str, LayerAssociation]) -> Iterator[LayerProfile]:
+def _layers(results: _TrialResults, layered: dict[str, LayerAssociation]) -> Iterator[LayerProfile]:
     """Each layer with a softmax."""
-    read = np.array([reason is None for reason in readings.reason])
-    by_kind = {kind: read & np.array([trial.kind == kind for trial in readings.trials]) for kind in KINDS}
+    read = np.array([reason is None for reason in results.reason])
+    by_kind = {kind: read & np.array([trial.kind == kind for trial in results.trials]) for kind in KINDS}
 
     def means(statistic: str, index: int) -> dict[str, float]:
-        values = readings.by_layer(statistic)[:, index]
+        values = results.by_layer(statistic)[:, index]
         return {kind: float(values[rows].mean()) for kind, rows in by_kind.items() if rows.any()}
 
-    for index, layer in enumerate(readings.layers("attention_id_relative_last")):
+    for index, layer in enumerate(results.layers("attention_id_relative_last")):
         yield LayerProfile(
             layer=layer,
             absolute=means("attention_id_absolute_last", index),
             relative=means("attention_id_relative_last", index),
             bound=means("attention_bound_relative_last", index),
-            correlation={name: _number(found.correlation[index]) for name, found in layered.items()},
-            p_value={name: _number(found.p_value[index]) for name, found in layered.items()},
+            correlation={name: _number(one.correlation[index]) for name, one in layered.items()},
+            p_value={name: _number(one.p_value[index]) for name, one in layered.items()},
         )
 
 
-def _points(readings: _Readings, keep_answers: bool) -> Iterator[TrialPoint]:
+def _points(results: _TrialResults, keep_answers: bool) -> Iterator[TrialPoint]:
     """Every trial that was read."""
-    dimension = readings.dimension()
-    for at, trial in enumerate(readings.trials):
-        if readings.reason[at] is not None:
+    dimension = results.dimension()
+    for at, trial in enumerate(results.trials):
+        if results.reason[at] is not None:
             continue
-        verdicts = [found[at] for found in readings.harmful.values()]
+        verdicts = [values[at] for values in results.harmful.values()]
         yield TrialPoint(
             prompt=trial.prompt,
             kind=trial.kind,
             sentences=trial.sentences,
             order=trial.order,
-            tokens=int(readings.length[at]),
+            tokens=int(results.length[at]),
             relative=float(dimension[at]),
-            refusal=readings.refusal[at],
+            refusal=results.refusal[at],
             harmful=None if not verdicts or np.isnan(verdicts).any() else bool(max(verdicts)),
-            recognized=None if np.isnan(readings.recognized[at]) else bool(readings.recognized[at]),
-            answer=readings.answer[at] if keep_answers else None,
+            recognized=None if np.isnan(results.recognized[at]) else bool(results.recognized[at]),
+            answer=results.answer[at] if keep_answers else None,
         )
 
 
-def _comparison(first: _Readings, second: _Readings, seed: int) -> Comparison:
+def _comparison(first: _TrialResults, second: _TrialResults, seed: int) -> Comparison:
     """The same trials in two models, paired."""
     both = np.array(
         [one is None and other is None for one, other in zip(first.reason, second.reason, strict=True)]
@@ -590,11 +600,11 @@ def _comparison(first: _Readings, second: _Readings, seed: int) -> Comparison:
     if not both.any():
         raise BadModel("no trial could be read in both models")
     prompt = first.design["prompt"][both]
-    dtype = str(next(second.asker.writer.loaded.model.parameters()).dtype)
+    dtype = str(next(second.runner.writer.loaded.model.parameters()).dtype)
     tolerance, layers = _ROUNDING.get(dtype, 0.02), []
     assert first.hidden is not None
     assert second.hidden is not None
-    same_names = first.asker.scalar_names == second.asker.scalar_names
+    same_names = first.runner.scalar_names == second.runner.scalar_names
     if same_names and first.hidden.shape == second.hidden.shape:
         layers = list(_shifts(first, second, first.hidden[both], second.hidden[both], both, tolerance, seed))
     outcomes, tests = {}, {}
@@ -607,7 +617,7 @@ def _comparison(first: _Readings, second: _Readings, seed: int) -> Comparison:
         a == b for a, b in zip(first.answer, second.answer, strict=True) if a is not None and b is not None
     ]
     return Comparison(
-        model=second.asker.writer.loaded.name,
+        model=second.runner.writer.loaded.name,
         trials=int(both.sum()),
         tolerance=tolerance,
         layers=tuple(layers),
@@ -619,8 +629,8 @@ def _comparison(first: _Readings, second: _Readings, seed: int) -> Comparison:
 
 
 def _shifts(
-    first: _Readings,
-    second: _Readings,
+    first: _TrialResults,
+    second: _TrialResults,
     before: np.ndarray,
     after: np.ndarray,
     both: np.ndarray,
@@ -633,11 +643,11 @@ def _shifts(
     dimension = "attention_id_relative_last"
     softmax = first.layers(dimension)
     moved = (second.by_layer(dimension) - first.by_layer(dimension))[both]
-    for index, name in enumerate(first.asker.hidden_names):
-        layer, stream = int(name[5 : name.index(".")]), float(np.median(change[:, index]))
+    for index, name in enumerate(first.runner.hidden_names):
+        layer, stream = _layer(name), float(np.median(change[:, index]))
         of_layer = [
-            scalar.startswith(f"layer{layer:02d}.") and scalar.partition(".")[2] in SPLINE7
-            for scalar in first.asker.scalar_names
+            _layer(scalar) == layer and scalar.partition(".")[2] in SPLINE7
+            for scalar in first.runner.scalar_names
         ]
         seven = first.scalars[both][:, of_layer], second.scalars[both][:, of_layer]
         spread = seven[0].std(axis=0)
@@ -653,10 +663,10 @@ def _shifts(
         )
 
 
-def _trial_table(readings: Sequence[_Readings], keep_answers: bool) -> pa.Table:
-    """One row a trial and model: what was asked and found, and every scalar of every layer."""
+def _trial_table(results: Sequence[_TrialResults], keep_answers: bool) -> pa.Table:
+    """One row a trial and model: its design, what its answer is, and every scalar of every layer."""
     tables = []
-    for number, one in enumerate(readings):
+    for number, one in enumerate(results):
         columns: dict[str, Any] = {  # Any: cells of a table
             "second_model": [number == 1] * len(one.trials),
             "prompt": [trial.prompt for trial in one.trials],
@@ -669,13 +679,19 @@ def _trial_table(readings: Sequence[_Readings], keep_answers: bool) -> pa.Table:
             "refusal": one.refusal,
             "recognized": pa.array(one.recognized, from_pandas=True),
             **{
-                f"flagged by {name}": pa.array(found, from_pandas=True) for name, found in one.harmful.items()
+                f"flagged by {name}": pa.array(values, from_pandas=True)
+                for name, values in one.harmful.items()
             },
             **({"answer": pa.array(one.answer, pa.string())} if keep_answers else {}),
         }
-        columns |= dict(zip(one.asker.scalar_names, one.scalars.T.astype(np.float32), strict=True))
+        columns |= dict(zip(one.runner.scalar_names, one.scalars.T.astype(np.float32), strict=True))
         tables.append(pa.table(columns))
     return pa.concat_tables(tables)
+
+
+def _layer(column: str) -> int:
+    """The layer of a column, such as ``layer07.sign_mean``."""
+    return int(column.partition(".")[0].removeprefix("layer"))
 
 
 def _number(value: float) -> float | None:

@@ -188,7 +188,7 @@ class NoveltyDetector:
         Raises:
             BadDetector: As in ``score``.
         """
-        return check_rate(self.artifact.rate if rate is None else rate, self.artifact.fewest)
+        return check_rate(self.artifact.rate if rate is None else rate, self.artifact.smallest_bin)
 
     def write_scores(
         self,
@@ -353,10 +353,11 @@ def fit_novelty(
     table = read_table(reader, together, progress=progress)
     sets = _Sets.split(table.ok, len(ordinary), len(unusual), rng)
     _require_traffic(len(sets.traffic), rate)
-    if other is not None and len(sets.taught) < ROWS_PER_CLASS:
+    if other is not None and len(sets.other_fitted) < ROWS_PER_CLASS:
+        readable = len(sets.other_fitted) + len(sets.other)
         raise BadTexts(
-            f"{len(sets.taught) + len(sets.other)} texts of the other class can be read, and the contrastive "
-            f"form needs {2 * ROWS_PER_CLASS}; give more"
+            f"{readable} texts of the other class can be read, and the contrastive form needs "
+            f"{2 * ROWS_PER_CLASS}; give more"
         )
     fitted, head, scores = _fit(table, sets, seed)
     edges = length_edges(table.tokens[sets.fitted], len(sets.compared), rate)
@@ -421,7 +422,7 @@ class _Sets:
         compared: A quarter of the traffic, which flags the texts of ``checked`` for the report.
         checked: The other quarter.
         novel: Harmless texts of other kinds.
-        taught: Half of the other class: the contrast is fitted on it.
+        other_fitted: Half of the other class: the contrast is fitted on it.
         other: The other half.
     """
 
@@ -429,7 +430,7 @@ class _Sets:
     compared: np.ndarray
     checked: np.ndarray
     novel: np.ndarray
-    taught: np.ndarray
+    other_fitted: np.ndarray
     other: np.ndarray
 
     @classmethod
@@ -437,14 +438,14 @@ class _Sets:
         rows = np.flatnonzero(ok)
         ordinary = rng.permutation(rows[rows < traffic])
         examples = rng.permutation(rows[rows >= traffic + novel])
-        half, quarter, taught = len(ordinary) // 2, len(ordinary) * 3 // 4, len(examples) // 2
+        half, quarter, middle = len(ordinary) // 2, len(ordinary) * 3 // 4, len(examples) // 2
         return cls(
             fitted=ordinary[:half],
             compared=ordinary[half:quarter],
             checked=ordinary[quarter:],
             novel=rows[(rows >= traffic) & (rows < traffic + novel)],
-            taught=examples[:taught],
-            other=examples[taught:],
+            other_fitted=examples[:middle],
+            other=examples[middle:],
         )
 
     @property
@@ -466,10 +467,10 @@ def _fit(
     fitted = OrdinaryRange.fit(table.values[sets.fitted], sizes, table.tokens[sets.fitted])
     deviations = fitted.deviations(table.values, table.tokens)
     scores = {"flagged": fitted.distances(deviations)}
-    if not len(sets.taught):
+    if not len(sets.other_fitted):
         return fitted, None, scores
-    labels = np.repeat([0, 1], [len(sets.fitted), len(sets.taught)])
-    head = fit(deviations[np.concatenate([sets.fitted, sets.taught])], labels, seed=seed).head
+    labels = np.repeat([0, 1], [len(sets.fitted), len(sets.other_fitted)])
+    head = fit(deviations[np.concatenate([sets.fitted, sets.other_fitted])], labels, seed=seed).head
     return fitted, head, scores | {"contrast_flagged": head.logit(deviations)[:, 0]}
 
 

@@ -1,4 +1,4 @@
-"""``splinelens audit MODEL PROMPTS CONTEXTS``: does a model's geometry tell when it gives way?"""
+"""``splinelens audit MODEL PROMPTS CONTEXTS``: does intrinsic dimension predict refusals beyond length?"""
 
 import os
 from pathlib import Path
@@ -20,15 +20,15 @@ def audit(
     prompts: Annotated[
         str,
         typer.Argument(
-            metavar="PROMPTS", help="Your requests: column text, and if you like label (two classes) and id."
+            metavar="PROMPTS", help="Your prompts: column text; optional label (two classes) and id."
         ),
     ],
     contexts: Annotated[
         str,
         typer.Argument(
             metavar="CONTEXTS",
-            help="Sentences: columns text and kind (related, unrelated, neutral); with a column "
-            "prompt those of one id only.",
+            help="Sentences: columns text and kind (related, unrelated, neutral); optional prompt, the id "
+            "of the only prompt that a sentence is for.",
         ),
     ],
     output: Annotated[
@@ -50,7 +50,7 @@ def audit(
     ] = 2,
     orders: Annotated[
         int,
-        typer.Option("--orders", help="Orders of the sentences that are tried.", metavar="N", min=1, max=100),
+        typer.Option("--orders", help="Random orders of the sentences.", metavar="N", min=1, max=100),
     ] = 2,
     max_tokens: Annotated[
         int,
@@ -96,12 +96,12 @@ def audit(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Ask requests with and without contexts of equal length.
+    """Test whether intrinsic dimension predicts refusals beyond length.
 
-    Each request is asked by itself and after related, unrelated and neutral sentences, random tokens and
-    itself, all equally long. The report says whether the intrinsic dimension of the last layers predicts
-    refusals and flagged answers beyond length. It searches for nothing: what is asked is yours. The same
-    design, seed and model give the same report. See docs/audit.md; examples/audit holds two files.
+    The model answers each prompt by itself and after related, unrelated and neutral sentences, random tokens
+    and the prompt itself, all equally long. The report says whether the intrinsic dimension of the last
+    layers predicts refusals and flagged answers beyond length. No prompt is searched or optimized. The same
+    files, seed and model give the same report. See docs/audit.md; examples/audit holds two files.
 
     Examples:
       splinelens audit smollm2-135m prompts.csv contexts.csv -o report.html
@@ -122,19 +122,19 @@ def audit(
     from splinelens.report.terminal import print_view
     from splinelens.texts import read_texts
 
-    asked = read_texts(prompts, keep=lambda names: [name for name in ("label", "id") if name in names])
-    sentence_rows = read_texts(
+    prompt_texts = read_texts(prompts, keep=lambda names: [name for name in ("label", "id") if name in names])
+    context_texts = read_texts(
         contexts, keep=lambda names: [name for name in ("kind", "prompt") if name in names]
     )
-    chat = None
+    chat_judge = None
     if judge is not None and judge_model is not None:
         key = os.environ.get(JUDGE_KEY_VARIABLE)
-        chat = ChatJudge(judge, judge_model, key=key, prompt=refusal_prompt())
+        chat_judge = ChatJudge(judge, judge_model, key=key, prompt=refusal_prompt())
     with trial_bar(not quiet) as progress:
         report = run(
             model,
-            asked,
-            sentence_rows,
+            prompt_texts,
+            context_texts,
             sentences=sentences,
             orders=orders,
             max_tokens=max_tokens,
@@ -142,7 +142,7 @@ def audit(
             eps=eps,
             positive=positive,
             detectors=detector or ("toxicity",),
-            judge=chat,
+            judge=chat_judge,
             against=against,
             keep_answers=answers,
             output=output,

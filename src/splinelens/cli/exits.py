@@ -108,12 +108,12 @@ class Command(TyperCommand):
 
 
 class AuditGroup(TyperGroup):
-    """A group of commands with a default: words that begin with none of its commands are those of ``run``."""
+    """A group with a default command: arguments that begin with none of its commands are those of ``run``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # Any: as above
-        """As typer has it, with the name of the default command before its words."""
+        """As typer has it, with the name of the default command before its arguments."""
         known = {*self.commands, *ctx.help_option_names}
-        if "run" in self.commands and args and args[0] not in known:
+        if args and args[0] not in known:
             args = ["run", *args]
         return super().parse_args(ctx, args)
 

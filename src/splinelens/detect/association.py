@@ -111,77 +111,29 @@ class Association:
 
     @property
     def finding(self) -> Literal["association", "none", "cannot tell"]:
-        """``association``, ``none`` or ``cannot tell``; ``verdict`` has the rule."""
+        """What the numbers allow to say.
+
+        - ``association``: ``p_value`` is at most ``LEVEL``, and ``MIN_PROMPTS`` prompts are informative.
+        - ``none``: it is above, and the 95 % interval of the effect holds "no effect" and nothing beyond
+          ``NEGLIGIBLE_ODDS`` (``NEGLIGIBLE_CORRELATION`` if the outcome is not yes or no).
+        - ``cannot tell``: everything else.
+        """
         if self.informative < MIN_PROMPTS or self.p_value is None:
             return "cannot tell"
         if self.p_value <= LEVEL:
             return "association"
-        low, high = self._effect_interval
+        low, high = self.effect_interval
         limit = NEGLIGIBLE_CORRELATION if self.positives is None else np.log(NEGLIGIBLE_ODDS)
         return "none" if -limit <= low <= 0 <= high <= limit else "cannot tell"
 
     @property
-    def _effect_interval(self) -> Interval:
+    def effect_interval(self) -> Interval:
         """Interval of the log odds ratio, or of the correlation of an outcome that is not yes or no."""
         estimate = self.correlation if self.positives is None else self.odds_ratio
         if estimate.interval is None:
             return -np.inf, np.inf
         low, high = estimate.interval
         return (low, high) if self.positives is None else (float(np.log(low)), float(np.log(high)))
-
-    def verdict(self, predictor: str = "ID", outcome: str = "the outcome") -> str:
-        """The finding as a sentence.
-
-        - *association*: ``p_value`` is at most ``LEVEL``, and ``MIN_PROMPTS`` prompts are informative.
-        - *none*: it is above, and the 95 % interval of the effect holds "no effect" and nothing beyond
-          ``NEGLIGIBLE_ODDS`` (``NEGLIGIBLE_CORRELATION`` if the outcome is not yes or no).
-        - *cannot tell*: everything else.
-        """
-        basis = f"{self.n} answers to {_prompts(self.prompts)}"
-        if self.finding == "cannot tell":
-            share = "" if self.positives is None else f" ({outcome}: {self.positives} of {self.n})"
-            return f"Cannot tell with n = {self.n}{share}: {self._lack(predictor, outcome)}."
-        if self.finding == "association":
-            return f"{predictor} predicts {outcome} beyond length: {self._effect()}, {basis}; {self._kind()}."
-        low, high = self._effect_interval
-        most = f"{max(-low, high):.2f}" if self.positives is None else f"{np.exp(max(-low, high)):.2g}"
-        bound = "a correlation above" if self.positives is None else "an effect above odds x"
-        return (
-            f"No association of {predictor} with {outcome} beyond length was found, and {bound} {most} is "
-            f"excluded: {self._effect()}, {basis}."
-        )
-
-    def _effect(self) -> str:
-        """The size of the effect with its interval, and the p-value."""
-        estimate = self.correlation if self.odds_ratio.value is None else self.odds_ratio
-        digits = ".2f" if estimate is self.correlation else ".2g"
-        span = "" if estimate.interval is None else " ({:{d}} to {:{d}})".format(*estimate.interval, d=digits)
-        size = f"{estimate.value:{digits}}{span}"
-        test = f"p = {self.p_value:.2g}" + (
-            "" if self.exact else " (approximate, as lengths differ within cells)"
-        )
-        if estimate is self.correlation:
-            return f"partial correlation {size} at equal length, {test}"
-        return f"odds x {size} per standard deviation at equal length, {test}"
-
-    def _kind(self) -> str:
-        """Whether the predictor is told apart from the kind of context."""
-        if self.p_within_kind is None:
-            return "not told apart from the kind of context, as no kind varies within a cell"
-        if self.p_within_kind <= LEVEL:
-            return f"it does so within one kind of context too (p = {self.p_within_kind:.2g})"
-        return f"not told apart from the kind of context (p = {self.p_within_kind:.2g} within kind)"
-
-    def _lack(self, predictor: str, outcome: str) -> str:
-        """Why nothing can be told."""
-        if self.informative < MIN_PROMPTS:
-            return (
-                f"{predictor} and {outcome} both vary at equal length in {self.informative} of "
-                f"{_prompts(self.prompts)}, and {MIN_PROMPTS} are needed"
-            )
-        if self.p_value is None:
-            return "no two kinds of context have as many answers in the same cells, so none can be exchanged"
-        return f"{self._effect()}, is neither an association nor the absence of one"
 
 
 @dataclass(frozen=True, eq=False)
@@ -431,10 +383,6 @@ class _Table:
         return np.where(explained, 0.0, rest)
 
 
-def _prompts(count: int) -> str:
-    return f"{count} prompt{'' if count == 1 else 's'}"
-
-
 def _codes(*columns: np.ndarray) -> np.ndarray:
     """Number rows from 0 so that rows that are equal in all columns have the same number."""
     numbers = [np.unique(column, return_inverse=True)[1] for column in columns]
@@ -501,8 +449,8 @@ def _correlations(
 
     interval = np.full((x.shape[1], 2), np.nan)
     if len(informative) >= MIN_GROUPS:
-        drawn = np.concatenate(list(resampled_groups(sums.shape[1], _RESAMPLES, seed)))
-        values = correlation(*(drawn @ total for total in sums))
+        times = np.concatenate(list(resampled_groups(sums.shape[1], _RESAMPLES, seed)))
+        values = correlation(*(times @ total for total in sums))
         interval = np.array([percentile_interval(column) or (np.nan, np.nan) for column in values.T])
     return correlation(*sums.sum(axis=1)), interval
 
@@ -544,8 +492,8 @@ def _conditional_logit(
 ) -> tuple[float, float] | None:
     """Weight of the first column and its standard error; None if the likelihood has no maximum.
 
-    Instead of heeding statsmodels' warning, which depends on units, the Newton step that is left has to be
-    small against the standard errors. Where the outcomes are separated, weights grow until it is.
+    statsmodels' warning of convergence depends on units. The fit counts as converged if the remaining Newton
+    step is small against the standard errors and the first weight is not that of separated outcomes.
 
     Raises:
         MissingPackage: statsmodels is not installed.

@@ -42,7 +42,7 @@ _AGAIN = "run splinelens audit fit again"
 _RANGE, _HEAD, _DISTANCES, _LOGITS = "range.", "contrast.", "calibration.distances", "calibration.logits"
 _EDGES, _TOKENS = "calibration.edges", "calibration.tokens"
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
-_POWERS = 3
+_POWERS = 3  # constant, log length and its square
 
 
 def conformal_p_values(
@@ -73,7 +73,7 @@ def conformal_p_values(
 def length_edges(tokens: np.ndarray, compared: int, rate: float) -> np.ndarray:
     """Where length bins begin, the first left out: quantiles of the lengths of texts.
 
-    As many bins as leave each, of so many compared texts, about twice those that the rate needs.
+    There are as many bins as give each, of ``compared`` texts, about twice what the rate needs.
 
     Example:
         >>> length_edges(np.arange(1, 101), 120, 0.05).tolist()
@@ -100,7 +100,7 @@ def texts_needed(rate: float) -> int:
 
 
 def check_rate(rate: float, texts: int) -> float:
-    """A false-alarm rate that so many calibration texts can keep, other than by never flagging.
+    """Refuse a false-alarm rate at which so many calibration texts could never flag a text.
 
     Raises:
         BadDetector: The rate is not in (0, 1), or needs more texts; the message says how many.
@@ -110,7 +110,7 @@ def check_rate(rate: float, texts: int) -> float:
     if texts < texts_needed(rate):
         raise BadDetector(
             f"a false-alarm rate of {rate:g} needs {texts_needed(rate):,} ordinary texts of each length to "
-            f"compare with; of the {texts:,} that there are the smallest rate is {1 / (texts + 1):.2g}"
+            f"compare with; with {texts:,} the smallest rate is {1 / (texts + 1):.2g}"
         )
     return float(rate)
 
@@ -252,6 +252,7 @@ class NoveltyManifest:
         traffic: Source, hash, lengths and number of the ordinary texts, those fitted on and compared with.
         report: Alarm rates that were measured, see ``apps.novelty.fit_novelty``.
         command: The command that fits it again; empty if it was fitted from Python.
+        version: Of the code that fitted it.
     """
 
     model: dict[str, Any]  # Any: plain JSON values, here and below
@@ -303,8 +304,8 @@ class NoveltyArtifact(NoveltyManifest):
         return digest.hexdigest()
 
     @property
-    def fewest(self) -> int:
-        """Calibration texts of the length bin that has the fewest: they bound the false-alarm rate."""
+    def smallest_bin(self) -> int:
+        """Calibration texts in the smallest length bin: they bound the false-alarm rate."""
         counts = np.bincount(length_bins(self.tokens, self.edges), minlength=len(self.edges) + 1)
         return int(counts.min())
 
@@ -406,8 +407,12 @@ class NoveltyArtifact(NoveltyManifest):
             return "calibration scores are not finite, or not one a text"
         if any(array.dtype.kind != "i" or (array < 1).any() for array in (self.edges, self.tokens)):
             return "lengths are no numbers of tokens"
-        if (np.diff(self.edges) <= 0).any() or not 0 < self.rate < 1 or self.fewest < texts_needed(self.rate):
-            return f"a rate of {self.rate!r} beside {self.fewest} calibration texts of a length"
+        if (
+            (np.diff(self.edges) <= 0).any()
+            or not 0 < self.rate < 1
+            or self.smallest_bin < texts_needed(self.rate)
+        ):
+            return f"a rate of {self.rate!r} beside {self.smallest_bin} calibration texts of a length"
         return None
 
 

@@ -2,7 +2,8 @@
 
 The design is fixed before anything is run: prompts x kinds x numbers of sentences x orders, from a seed. All
 contexts of a prompt with the same number of sentences have the same number of tokens, so that what differs
-between them is not their length. ``Asker`` asks a model, and reads its geometry in the same pass.
+between them is not their length. ``TrialRunner`` runs them, and reads
+the geometry in the pass that goes on to write the answer.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ import numpy as np
 from splinelens.engines.torch import TextStats
 from splinelens.errors import BadFeatures, BadModel, BadTexts, SplinelensError
 from splinelens.features.extract import provenance
+from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.generate.sample import Sampling, Writer
 from splinelens.models import LoadedModel
@@ -24,10 +26,10 @@ from splinelens.texts import Texts
 from splinelens.tokens import prompt_ids
 
 WrittenKind = Literal["related", "unrelated", "neutral"]
-"""What a sentence of the user is to a prompt."""
+"""How a sentence of the user relates to a prompt."""
 
 Kind = Literal["none", "related", "unrelated", "neutral", "random", "repeated"]
-"""What stands before a prompt: nothing, sentences of the user, random tokens, or the prompt itself."""
+"""The context before a prompt: none, sentences of the user, random tokens, or the prompt itself."""
 
 WRITTEN_KINDS: tuple[WrittenKind, ...] = get_args(WrittenKind)
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -35,16 +37,16 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 Tokens = tuple[int, ...]
 
 _SCALARS = ("spline7", "attention_id", "attention_bound")
-_BATCH = 16  # trials that are asked at once, at most
+_BATCH = 16  # most trials in a batch
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One thing to ask.
+    """One prompt after one context.
 
     Attributes:
         prompt: Index of the prompt.
-        kind: What stands before it.
+        kind: Of its context.
         sentences: Number of sentences whose length the context has; 0 without a context.
         order: Which of the orders of sentences, from 0.
         context: The tokens before those of the prompt.
@@ -71,7 +73,7 @@ def make_trials(
 
     A context of so many tokens is filled with sentences of its kind in a random order, again and again, and
     cut. The length is that of the first 1, 2, ... related sentences of the prompt; without any, of unrelated
-    or neutral ones. Contexts of a prompt that have the same tokens are asked once.
+    or neutral ones. Contexts of a prompt that have the same tokens make one trial.
 
     Args:
         prompts: The tokens of each prompt.
@@ -79,7 +81,7 @@ def make_trials(
         vocabulary: The tokens that random contexts are made of.
         newline: The tokens of a line break, which ends each sentence and each context.
         sentences: Most sentences before a prompt.
-        orders: Orders of the sentences, and random contexts, that are tried.
+        orders: Random orders of the sentences, and random contexts, of each length.
         seed: Of orders and random tokens.
 
     Raises:
@@ -106,12 +108,12 @@ def make_trials(
     return trials
 
 
-def cells_of(trials: Sequence[Trial]) -> Iterator[Sequence[Trial]]:
-    """The trials of one prompt and length, which are asked in one batch; many of them in several.
+def trial_batches(trials: Sequence[Trial]) -> Iterator[Sequence[Trial]]:
+    """Batches of trials of one prompt and length, whose prompts are equally long.
 
     Example:
         >>> first, second = Trial(0, "random", 1, 0, (5,)), Trial(0, "random", 1, 1, (6,))
-        >>> [len(cell) for cell in cells_of([Trial(0, "none", 0, 0, ()), first, second])]
+        >>> [len(batch) for batch in trial_batches([Trial(0, "none", 0, 0, ()), first, second])]
         [1, 2]
     """
     for _, of_cell in groupby(trials, key=lambda trial: (trial.prompt, trial.sentences)):
@@ -121,8 +123,8 @@ def cells_of(trials: Sequence[Trial]) -> Iterator[Sequence[Trial]]:
 
 
 @dataclass(frozen=True, eq=False)
-class Asker:
-    """A model, and what stands around a request.
+class TrialRunner:
+    """Runs trials on one model.
 
     Attributes:
         writer: The model.
@@ -137,7 +139,7 @@ class Asker:
     raw: bool
 
     @classmethod
-    def of(
+    def load(
         cls,
         model: str | PathLike[str] | LoadedModel,
         *,
@@ -145,7 +147,7 @@ class Asker:
         eps: float = 0.1,
         streams: bool = False,
         **loading: Any,  # Any: options of load_model
-    ) -> "Asker":
+    ) -> "TrialRunner":
         """Load a model.
 
         Args:
@@ -167,7 +169,7 @@ class Asker:
         """The tokens of a text by itself."""
         return prompt_ids(self.writer.loaded.tokenizer, text, beginning=False)
 
-    def trials(
+    def plan(
         self,
         prompts: Texts,
         tagged: Sequence[dict[WrittenKind, list[str]]],
@@ -175,7 +177,7 @@ class Asker:
         orders: int,
         seed: int,
     ) -> list[Trial]:
-        """What is asked."""
+        """The trials of some prompts, each with its sentences by kind."""
         tokenizer = self.writer.loaded.tokenizer
         special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
         vocabulary = sorted({*tokenizer.get_vocab().values()} - special)
@@ -193,20 +195,20 @@ class Asker:
             seed=seed,
         )
 
-    def require_tokens_of(self, other: "Asker", prompts: Texts) -> None:
-        """Refuse a model whose tokens are others: its contexts would not be those of the other model.
+    def require_tokens_of(self, other: "TrialRunner", prompts: Texts) -> None:
+        """Refuse a model with other tokens than another one: its contexts would not be the same.
 
         Raises:
             BadModel: The tokens of a prompt, or around it, differ.
         """
-        frames = (self.before, self.after) == (other.before, other.after)
-        if not frames or any(self.tokens(str(text)) != other.tokens(str(text)) for text in prompts.texts):
+        same_frame = (self.before, self.after) == (other.before, other.after)
+        if not same_frame or any(self.tokens(str(text)) != other.tokens(str(text)) for text in prompts.texts):
             raise BadModel(
                 f"{self.writer.loaded.name} and {other.writer.loaded.name} have different tokens or chat "
-                "templates, so they cannot be asked the same; audit each by itself"
+                "templates, so they cannot have the same trials; audit each by itself"
             )
 
-    def ask(
+    def run(
         self, trials: Sequence[Trial], prompt: Tokens, max_tokens: int
     ) -> list[dict[str, Any]]:  # Any: the cells of a row
         """A row a trial of one cell: its numbers and answer, or the reason why there are none."""
@@ -220,14 +222,33 @@ class Asker:
                 answers, ended = self._answers(parts, max_tokens)
                 for row, answer, end in zip(rows, answers, ended, strict=True):
                     row |= {"answer": answer, "ended": end}
-        except (
-            SplinelensError,
-            RuntimeError,
-        ) as error:  # RuntimeError: what PyTorch raises, also out of memory
+        except (SplinelensError, RuntimeError) as error:  # RuntimeError: PyTorch's, such as out of memory
             if len(trials) > 1:  # one of them may have spoiled the others
-                return [row for trial in trials for row in self.ask([trial], prompt, max_tokens)]
+                return [row for trial in trials for row in self.run([trial], prompt, max_tokens)]
             rows = [{"reason": str(error).splitlines()[0]}]
         return [{"length": length, **row} for row in rows]
+
+    @cached_property
+    def scalar_names(self) -> list[str]:
+        """The columns that are one number, those that end in ``_last`` at the end of the prompt."""
+        return [name for name in self._names if not name.endswith(("margin_max", "hidden_last"))]
+
+    @cached_property
+    def margin_names(self) -> list[str]:
+        """The columns that the probe reads: at a quarter, half and three quarters of the depth."""
+        names = [name for name in self._names if name.endswith("margin_max")]
+        return [names[round(share * (len(names) - 1))] for share in (0.25, 0.5, 0.75)]
+
+    @cached_property
+    def hidden_names(self) -> list[str]:
+        """The residual stream after each layer, for a comparison."""
+        return [name for name in self._names if name.endswith("hidden_last")]
+
+    def provenance(self) -> dict[str, Any]:  # Any: plain JSON values
+        """What decides the numbers."""
+        record = provenance(self._reader, Texts((), {}, "no texts"))
+        del record["texts"], record["data_hash"]
+        return record | {"raw": self.raw}
 
     def _rows(self, parts: Sequence[Sequence[Tokens]]) -> list[dict[str, Any]]:  # Any: as above
         """The numbers of prompts of equal length."""
@@ -255,39 +276,19 @@ class Asker:
 
     def _columns(self, stats: TextStats, part: Sequence[Tokens]) -> dict[str, np.ndarray]:
         """The columns of the reader by name, (prompt, size)."""
-        assert self.writer.reader is not None
-        layout = self.writer.reader.layout
+        layout = self._reader.layout
         rows = layout.values(stats, [len(row) for row in part])
         ends = np.cumsum([column.size for column in layout.columns])
         return dict(zip(self._names, np.split(rows, ends[:-1], axis=1), strict=True))
 
+    @property
+    def _reader(self) -> TextReader:
+        assert self.writer.reader is not None  # ``load`` gives the writer a spec
+        return self.writer.reader
+
     @cached_property
     def _names(self) -> list[str]:
-        assert self.writer.reader is not None
-        return [column.name for column in self.writer.reader.layout.columns]
-
-    @cached_property
-    def scalar_names(self) -> list[str]:
-        """The columns that are one number, those that end in ``_last`` at the end of the prompt."""
-        return [name for name in self._names if not name.endswith(("margin_max", "hidden_last"))]
-
-    @cached_property
-    def margin_names(self) -> list[str]:
-        """The columns that the probe reads: at a quarter, half and three quarters of the depth."""
-        names = [name for name in self._names if name.endswith("margin_max")]
-        return [names[round(share * (len(names) - 1))] for share in (0.25, 0.5, 0.75)]
-
-    @cached_property
-    def hidden_names(self) -> list[str]:
-        """The residual stream after each layer, for a comparison."""
-        return [name for name in self._names if name.endswith("hidden_last")]
-
-    def provenance(self) -> dict[str, Any]:  # Any: plain JSON values
-        """What decides the numbers."""
-        assert self.writer.reader is not None
-        record = provenance(self.writer.reader, Texts((), {}, "no texts"))
-        del record["texts"], record["data_hash"]
-        return record | {"raw": self.raw}
+        return [column.name for column in self._reader.layout.columns]
 
 
 def _of_length(

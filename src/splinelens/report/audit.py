@@ -3,15 +3,16 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import exp
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_jsonable_python
 
-from splinelens.detect.association import Association, Estimate
+from splinelens.detect.association import LEVEL, MIN_PROMPTS, Association, Estimate
 from splinelens.detect.paired import PairedDifference
 from splinelens.detect.thresholds import Interval
-from splinelens.report.tables import Table, percent, shorten
+from splinelens.report.tables import Table, count_of, percent, shorten
 from splinelens.report.terminal import rich_table
 from splinelens.texts.plain_text import readable
 
@@ -37,7 +38,7 @@ class KindSummary:
     """The answers after one kind of context.
 
     Attributes:
-        kind: What stands before the prompts.
+        kind: The kind.
         trials: Answers, failed ones left out.
         failed: Trials without numbers.
         context_tokens: Median tokens of the context.
@@ -200,7 +201,7 @@ class AuditReport:
     @property
     def verdicts(self) -> list[str]:
         """The findings as sentences, each with its uncertainty."""
-        found = [f"{name}: {one.verdict('ID', name)}" for name, one in self.associations.items()]
+        found = [f"{name}: {association_verdict(one, name)}" for name, one in self.associations.items()]
         found += [_contrast_words(contrast) for contrast in self.contrasts if contrast.kind == "related"]
         return found + ([] if self.comparison is None else _comparison_words(self.comparison))
 
@@ -208,6 +209,36 @@ class AuditReport:
         """One JSON object with the names of the attributes, ``verdicts`` and ``schema``."""
         record = {"schema": _SCHEMA, "verdicts": self.verdicts, **to_jsonable_python(self)}
         return json.dumps(record, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+
+
+def association_verdict(association: Association, outcome: str) -> str:
+    """What ID says about an outcome beyond length, as a sentence; ``Association.finding`` has the rule."""
+    n, effect = association.n, _effect(association)
+    basis = f"{n} answers to {count_of(association.prompts, 'prompt')}"
+    if association.finding == "association":
+        return f"ID predicts {outcome} beyond length: {effect}, {basis}; {_within_kind(association)}."
+    if association.finding == "none":
+        largest = max(map(abs, association.effect_interval))
+        bound = (
+            f"a correlation above {largest:.2f}"
+            if association.positives is None
+            else f"an effect above odds x {exp(largest):.2g}"
+        )
+        return (
+            f"No association of ID with {outcome} beyond length was found, and {bound} is excluded: "
+            f"{effect}, {basis}."
+        )
+    if association.informative < MIN_PROMPTS:
+        reason = (
+            f"ID and {outcome} both vary at equal length in {association.informative} of "
+            f"{count_of(association.prompts, 'prompt')}, and {MIN_PROMPTS} are needed"
+        )
+    elif association.p_value is None:
+        reason = "no two kinds of context have as many answers in the same cells, so none can be exchanged"
+    else:
+        reason = f"{effect}, is neither an association nor the absence of one"
+    share = "" if association.positives is None else f" ({outcome}: {association.positives} of {n})"
+    return f"Cannot tell with n = {n}{share}: {reason}."
 
 
 def audit_view(report: AuditReport) -> "Group":
@@ -396,6 +427,30 @@ def _bounds(interval: Interval | None, form: str) -> str:
     return f" ({form.format(interval[0])} to {form.format(interval[1])})" if interval else ""
 
 
+def _effect(association: Association) -> str:
+    """The size of an effect with its interval, and the p-value; empty where nothing can be exchanged."""
+    if association.p_value is None:
+        return ""
+    odds, correlation = association.odds_ratio, association.correlation
+    if odds.value is None:
+        size = f"partial correlation {estimate_words(correlation)} at equal length"
+    else:
+        odds_words = f"{odds.value:.2g}{_bounds(odds.interval, '{:.2g}')}"
+        size = f"odds x {odds_words} per standard deviation at equal length"
+    approximate = "" if association.exact else " (approximate, as lengths differ within cells)"
+    return f"{size}, p {_equals(association.p_value)}{approximate}"
+
+
+def _within_kind(association: Association) -> str:
+    """Whether ID is told apart from the kind of context."""
+    p_value = association.p_within_kind
+    if p_value is None:
+        return "not told apart from the kind of context, as no kind varies within a cell"
+    if p_value <= LEVEL:
+        return f"it does so within one kind of context too (p {_equals(p_value)})"
+    return f"not told apart from the kind of context (p {_equals(p_value)} within kind)"
+
+
 def _contrast_words(contrast: Contrast) -> str:
     """What related contexts do, in a sentence."""
     found = [
@@ -421,7 +476,7 @@ def _comparison_words(comparison: Comparison) -> list[str]:
         largest = max(comparison.layers, key=lambda shift: shift.stream)
         found = (
             f"the stream moved from layer {comparison.first_moved} on, most at layer {largest.layer} "
-            f"(by {percent(largest.stream)} of its length)"
+            f"(by {percent(largest.stream)} of its norm)"
         )
     words = [f"the second model, {comparison.model}: {found}"]
     for name, difference in comparison.changes.items():

@@ -12,6 +12,7 @@ from splinelens.report.audit import (
     comparison_table,
     contrast_table,
     kind_table,
+    p_words,
     prompt_table,
     shift_table,
 )
@@ -150,8 +151,8 @@ def _correlations(report: AuditReport) -> Figure:
                 y=rounded(np.array([np.nan if value is None else value for value in values])),
                 line={"color": color, "width": 1.5},
                 marker={"size": 9, "symbol": ["circle" if yes else "circle-open" for yes in significant]},
-                customdata=[[("no test" if p is None else f"p = {p:.2g}")] for p in tests],
-                hovertemplate=f"{outcome}, layer %{{x}}<br>correlation %{{y:.2f}}, %{{customdata[0]}}"
+                customdata=[[p_words(p)] for p in tests],
+                hovertemplate=f"{outcome}, layer %{{x}}<br>correlation %{{y:.2f}}<br>p: %{{customdata[0]}}"
                 "<extra></extra>",
             )
         )
@@ -170,7 +171,7 @@ def _shifts(comparison: Comparison) -> Figure:
         y=rounded(np.maximum(values, foot)),
         line={"color": _OUTCOMES[0], "width": 2},
         customdata=[[value] for value in values],
-        hovertemplate="layer %{x}<br>changed by %{customdata[0]:.2g} of its length<extra></extra>",
+        hovertemplate="layer %{x}<br>changed by %{customdata[0]:.2g} of its norm<extra></extra>",
     )
     dotted = {"color": GRAY, "width": 1, "dash": "dot"}
     rounding = go.Scatter(
