@@ -68,7 +68,8 @@ def against_scikit_dimension() -> list[str]:
     sets = {
         "normal distribution": torch.randn(POINTS, WIDE, generator=torch.Generator().manual_seed(0)),
         "ball of 20 dimensions": ball(20, WIDE, 0),
-        "ball of 5 dimensions, whose short distances are computed twice": ball(5, WIDE, 0),
+        "ball of 5 dimensions": ball(5, WIDE, 0),
+        "ball of 2 dimensions, whose short distances are computed twice": ball(2, WIDE, 0),
     }
     for name, points in sets.items():
         array, other = points.numpy(), MLE()

