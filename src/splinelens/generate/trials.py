@@ -21,7 +21,7 @@ from splinelens.features.spec import FeatureSpec
 from splinelens.generate.sample import Sampling, Writer
 from splinelens.models import LoadedModel
 from splinelens.texts import Texts
-from splinelens.tokens import prompt_ids
+from splinelens.tokens import literal_ids, prompt_ids
 
 WrittenKind = Literal["related", "unrelated", "neutral"]
 """What a sentence of the user is to a prompt."""
@@ -164,8 +164,8 @@ class Asker:
         return cls(writer, ids[:begin], ids[end:], False)
 
     def tokens(self, text: str) -> Tokens:
-        """The tokens of a text by itself."""
-        return prompt_ids(self.writer.loaded.tokenizer, text, beginning=False)
+        """The tokens of a text by itself; special tokens in it are letters, so none ends the user's turn."""
+        return literal_ids(self.writer.loaded.tokenizer, text)
 
     def trials(
         self,
