@@ -60,6 +60,8 @@ def test_what_cannot_be_asked_is_refused():
         plan(orders=1.5)
     with pytest.raises(BadTexts, match="prompt 1 has no tokens"):
         make_trials([(1,), ()], CONTEXTS, [5], (0,))
+    with pytest.raises(BadTexts, match="a context of prompt 0 has no tokens"):
+        make_trials([(1,)], [{"related": [(2,)], "neutral": [()]}], [5], ())
     with pytest.raises(BadTexts, match="prompt 0 has no context"):
         make_trials([(1,)], [{"related": []}], [5], (0,))
 

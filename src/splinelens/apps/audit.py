@@ -20,10 +20,11 @@ import pyarrow.parquet as pq
 
 from splinelens.apps.detector import Detector
 from splinelens.detect import UNDETERMINED
-from splinelens.detect.association import LayerAssociation, association, by_layer
+from splinelens.detect.association import LayerAssociation, association, by_layer, require_statsmodels
 from splinelens.detect.paired import paired_difference
 from splinelens.detect.solver import fit
 from splinelens.errors import BadFeatures, BadLabels, BadModel, BadTexts, MissingColumn
+from splinelens.features.validation import check_seed, is_whole_number
 from splinelens.files import RowStore, atomic_write, check_output, checkpoints, parts_folder, write_text
 from splinelens.generate.judge import Judge
 from splinelens.generate.refusal import engagement, judged_text
@@ -41,6 +42,7 @@ from splinelens.report.audit import (
     TrialPoint,
 )
 from splinelens.report.audit_page import audit_html
+from splinelens.report.page import require_plotly
 from splinelens.texts import Texts
 from splinelens.texts.labels import read_labels
 
@@ -120,7 +122,8 @@ def audit(
         BadTexts: No prompt or context, a kind that does not exist, or a context for no prompt.
         BadModel: A model cannot be loaded, or no trial could be read.
         BadFeatures: An option outside its range.
-        CannotWrite: The output cannot be written, or exists.
+        CannotWrite: The output cannot be written, or exists; or plotly, for its figures, is not installed.
+        MissingPackage: statsmodels is not installed, and answers are written.
         CannotResume: The output's unfinished rows are of another audit.
 
     Example:
@@ -128,14 +131,20 @@ def audit(
         >>> report.verdicts[0]  # doctest: +SKIP
         'refused: cannot tell with n = 12: ...'
     """
-    if not isinstance(max_tokens, int) or max_tokens < 0:
+    if not is_whole_number(max_tokens, 0):
         raise BadFeatures(f"max_tokens={max_tokens!r}: give a whole number of at least 0")
+    seed = check_seed(seed)
+    if max_tokens:
+        require_statsmodels()
     labels, tagged = _labels(prompts, positive), _tagged(prompts, contexts)
     paths: tuple[Path, ...] = () if output is None else report_files(Path(output))
     for path in paths:
         # A run that was killed at its very end has written the other two files before the page.
         rewritten = path != paths[0] and parts_folder(paths[0]).is_dir()
-        check_output(path, overwrite=overwrite or rewritten, source=prompts.source)
+        for source in (prompts.source, contexts.source):
+            check_output(path, overwrite=overwrite or rewritten, source=source)
+    if paths:
+        require_plotly(str(paths[0]))
     scorers = [Detector.load(name, device=device) for name in detectors] if max_tokens else []
     streams = against is not None
     options: dict[str, Any] = {"raw": raw, "eps": eps, "streams": streams, "device": device, "dtype": dtype}
@@ -406,7 +415,7 @@ def _refusals(
         return found, None
     texts = [judged_text(requests[at], str(answers[at])) for at in asked]
     try:  # the caller's function, which may raise anything
-        decided = [*judge(texts)]
+        decided = [None if share is None else float(share) for share in judge(texts)]
         if len(decided) != len(asked):
             raise ValueError(f"{len(decided)} verdicts on {len(asked)} answers")
     except Exception as error:
@@ -414,10 +423,9 @@ def _refusals(
     else:
         failed = ""
     for at, share in zip(asked, decided, strict=True):
-        known = share is not None and 0 <= share <= 1
-        found[at] = (
-            ("refused" if share >= 0.5 else "answered") if known and share is not None else UNDETERMINED
-        )
+        found[at] = UNDETERMINED
+        if share is not None and 0 <= share <= 1:
+            found[at] = "refused" if share >= 0.5 else "answered"
     silent = sum(found[at] == UNDETERMINED for at in asked)
     return found, f"the judge did not decide {silent:,} of {len(asked):,} answers{failed}" if silent else None
 
@@ -590,8 +598,9 @@ def _comparison(first: _Readings, second: _Readings, seed: int) -> Comparison:
     if not both.any():
         raise BadModel("no trial could be read in both models")
     prompt = first.design["prompt"][both]
-    dtype = str(next(second.asker.writer.loaded.model.parameters()).dtype)
-    tolerance, layers = _ROUNDING.get(dtype, 0.02), []
+    models = [one.asker.writer.loaded.model for one in (first, second)]
+    tolerance = max(_ROUNDING.get(str(next(model.parameters()).dtype), 0.02) for model in models)
+    layers: list[LayerShift] = []
     assert first.hidden is not None
     assert second.hidden is not None
     same_names = first.asker.scalar_names == second.asker.scalar_names

@@ -257,6 +257,21 @@ def association(
     )
 
 
+def require_statsmodels() -> None:
+    """Check that odds ratios can be computed.
+
+    Raises:
+        MissingPackage: statsmodels is not installed.
+    """
+    try:
+        import statsmodels.discrete.conditional_models  # noqa: F401
+    except ImportError as error:
+        raise MissingPackage(
+            "the odds ratio of an audit needs statsmodels, which is not installed; run "
+            "pip install 'splinelens[audit]'"
+        ) from error
+
+
 def by_layer(
     outcome: np.ndarray,
     predictors: np.ndarray,
@@ -550,14 +565,10 @@ def _conditional_logit(
     Raises:
         MissingPackage: statsmodels is not installed.
     """
-    try:
-        from statsmodels.discrete.conditional_models import ConditionalLogit
-        from statsmodels.tools.sm_exceptions import ConvergenceWarning
-    except ImportError as error:
-        raise MissingPackage(
-            "the odds ratio of an audit needs statsmodels, which is not installed; run "
-            "pip install 'splinelens[audit]'"
-        ) from error
+    require_statsmodels()
+    from statsmodels.discrete.conditional_models import ConditionalLogit
+    from statsmodels.tools.sm_exceptions import ConvergenceWarning
+
     model = ConditionalLogit(y, columns, groups=stratum)
     with warnings.catch_warnings(), np.errstate(all="ignore"):  # the result is checked below
         warnings.simplefilter("ignore", ConvergenceWarning)
