@@ -18,6 +18,7 @@ from splinelens.errors import (
     BadModel,
     BadTexts,
     CannotResume,
+    CannotWrite,
     MissingColumn,
     MissingPackage,
     OutputExists,
@@ -276,6 +277,11 @@ def test_options_outside_their_range_are_refused(run):
     for option in ({"seed": -1}, {"max_tokens": True}, {"orders": True}):
         with pytest.raises(BadFeatures, match="whole number"):
             run(**option)
+
+
+def test_a_page_that_would_be_one_of_the_files_beside_it_is_refused(run, tmp_path):
+    with pytest.raises(CannotWrite, match=r"let it end in \.html"):
+        run(output=tmp_path / "report.json")
 
 
 def test_a_missing_package_is_named_before_anything_is_asked(run, monkeypatch):

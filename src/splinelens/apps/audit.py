@@ -23,7 +23,7 @@ from splinelens.detect import UNDETERMINED
 from splinelens.detect.association import LayerAssociation, association, by_layer, require_statsmodels
 from splinelens.detect.paired import paired_difference
 from splinelens.detect.solver import fit
-from splinelens.errors import BadFeatures, BadLabels, BadModel, BadTexts, MissingColumn
+from splinelens.errors import BadFeatures, BadLabels, BadModel, BadTexts, CannotWrite, MissingColumn
 from splinelens.features.validation import check_seed, is_whole_number
 from splinelens.files import RowStore, atomic_write, check_output, checkpoints, parts_folder, write_text
 from splinelens.generate.judge import Judge
@@ -138,6 +138,8 @@ def audit(
         require_statsmodels()
     labels, tagged = _labels(prompts, positive), _tagged(prompts, contexts)
     paths: tuple[Path, ...] = () if output is None else report_files(Path(output))
+    if len({*paths}) < len(paths):
+        raise CannotWrite(f"cannot write {output}: the page has two files beside it; let it end in .html")
     for path in paths:
         # A run that was killed at its very end has written the other two files before the page.
         rewritten = path != paths[0] and parts_folder(paths[0]).is_dir()

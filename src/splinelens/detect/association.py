@@ -8,8 +8,9 @@ of a cell, so only a comparison within cells can tell what the predictor adds.
 (Good, *Permutation, Parametric and Bootstrap Tests of Hypotheses*, 2005). Repetitions of one kind of context
 share sentences and resemble each other, at all lengths, so counting them as independent would make chance
 look like an effect. Kinds are therefore exchanged as a whole, at all lengths of a prompt at once, and besides
-that the repetitions of one kind within a cell. The test is exact: for any influence of prompt and length it
-claims an association that is not there in at most ``LEVEL`` of audits.
+that the repetitions of one kind within a cell. For any influence of prompt, length and kind the test is
+exact: it claims an association that is not there in at most ``LEVEL`` of audits. It is not where a repetition
+resembles the same one at another length, more than the others of its kind: then it claims somewhat more.
 
 **Unequal lengths.** If the rows of a cell differ in length, predictor and outcome are replaced by their
 residuals on the prompt and a spline of log length, and residuals are exchanged within the prompt (Freedman
