@@ -151,7 +151,8 @@ def example(args: argparse.Namespace) -> Json:
         subprocess.run([sys.executable, "-m", "splinelens", *command], check=True, stdout=subprocess.DEVNULL)
         seconds = time.perf_counter() - began
         record = json.loads(Path(folder, "report.json").read_text("utf-8"))
-    return {"seconds": seconds, "trials": len(record["points"]), "verdicts": record["verdicts"]}
+    counted = {"seconds": seconds, "trials": len(record["points"])}
+    return counted | {key: record[key] for key in ("verdicts", "kinds", "contrasts")}
 
 
 def main() -> None:

@@ -207,6 +207,19 @@ def prompt_ids(tokenizer: Any, prompt: str, *, beginning: bool) -> tuple[int, ..
         return (*opening, *_backend(tokenizer).encode(prompt, add_special_tokens=False).ids)
 
 
+def literal_ids(tokenizer: Any, text: str) -> tuple[int, ...]:  # Any: as in tokenize
+    """Token ids of a text that others wrote, to stand within a prompt: special tokens in it are letters.
+
+    Raises:
+        BadTexts: The text holds a character that cannot be encoded.
+        BadModel: As in ``tokenize``.
+    """
+    reason = _unreadable(text) if text.strip() else None
+    if reason:
+        raise BadTexts(f"a text of the prompt {reason}")
+    return tuple(_encode(tokenizer, [text])[0].ids)
+
+
 def windows(tokenized: Sequence[TokenizedText], max_tokens: int) -> list[Window]:
     """Split every readable text into windows that overlap by a quarter, in input order.
 

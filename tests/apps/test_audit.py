@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -11,7 +12,17 @@ import torch
 from splinelens import extract, load_model
 from splinelens.anatomy import anatomy_of
 from splinelens.apps.audit import audit, report_files
-from splinelens.errors import BadLabels, BadModel, BadTexts, CannotResume, MissingColumn, OutputExists
+from splinelens.errors import (
+    BadFeatures,
+    BadLabels,
+    BadModel,
+    BadTexts,
+    CannotResume,
+    CannotWrite,
+    MissingColumn,
+    MissingPackage,
+    OutputExists,
+)
 from splinelens.generate.sample import Sampling, Writer
 from splinelens.texts import Texts
 
@@ -171,7 +182,7 @@ def test_a_judge_decides_in_place_of_the_rules_and_what_it_leaves_open_is_counte
     assert found.count("undetermined") == open_
 
 
-@pytest.mark.parametrize("judge", [lambda texts: 1 / 0, lambda texts: [1.0]])
+@pytest.mark.parametrize("judge", [lambda texts: 1 / 0, lambda texts: ["yes"] * len(texts)])
 def test_a_judge_that_fails_leaves_every_answer_undetermined(run, judge):
     report = run(judge=judge, max_tokens=12)
     assert {point.refusal for point in report.points} <= {"undetermined", "not engaged"}
@@ -259,3 +270,38 @@ def test_only_the_geometry_is_read_if_no_answers_are_written(run):
 def test_what_cannot_be_audited_is_refused_before_anything_is_run(run, asked, contexts, error, message):
     with pytest.raises(error, match=message):
         run(asked, contexts)
+
+
+def test_options_outside_their_range_are_refused(run):
+    for option in ({"seed": -1}, {"max_tokens": True}, {"orders": True}):
+        with pytest.raises(BadFeatures, match="whole number"):
+            run(**option)
+
+
+def test_a_page_that_would_be_one_of_the_files_beside_it_is_refused(run, tmp_path):
+    with pytest.raises(CannotWrite, match=r"let it end in \.html"):
+        run(output=tmp_path / "report.json")
+
+
+def test_a_missing_package_is_named_before_anything_is_asked(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "statsmodels.discrete.conditional_models", None)
+    with pytest.raises(MissingPackage, match="needs statsmodels"):
+        run(contexts=None)
+
+
+def test_the_contexts_are_never_replaced(run, tmp_path):
+    source = tmp_path / "contexts.parquet"
+    source.write_bytes(b"theirs")
+    contexts = Texts(CONTEXTS.texts, CONTEXTS.columns, str(source))
+    with pytest.raises(OutputExists, match="it is the input"):
+        run(contexts=contexts, output=tmp_path / "contexts.html", overwrite=True)
+    assert source.read_bytes() == b"theirs"
+
+
+def test_models_of_two_precisions_differ_by_rounding_of_the_coarser(run, tiny):
+    coarse = tiny(dtype="bfloat16")
+    for model, against in ((coarse, tiny()), (tiny(), coarse)):
+        compared = run(
+            prompts(1), model=model, against=against, max_tokens=0, sentences=1, orders=1
+        ).comparison
+        assert (compared.tolerance, compared.first_moved) == (0.02, None)

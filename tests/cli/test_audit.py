@@ -49,6 +49,8 @@ def test_what_the_command_refuses(run, files):
     )
     assert "does not end in .html" in run("audit", "m", prompts, contexts, "-o", "report.txt", code=2).stderr
     assert "Missing argument 'CONTEXTS'" in run("audit", "m", prompts, code=2).stderr
+    classes = run("audit", "m", prompts, contexts, "-d", "domain", code=1).stderr
+    assert "detector domain tells classes apart, none of which is harmless" in classes
     assert "has no column kind" in run("audit", "m", prompts, prompts, code=1).stderr
 
 

@@ -76,6 +76,8 @@ def test_bins_are_as_many_as_the_rate_allows():
     assert length_edges(tokens, 400, 0.01).tolist() == [51]
     assert length_edges(tokens, 150, 0.01).tolist() == []
     assert length_edges(np.full(50, 7), 400, 0.05).tolist() == []
+    assert length_edges(np.repeat([5, 10, 30], [10, 960, 30]), 400, 0.05).tolist() == []
+    assert length_edges(np.repeat([5, 10, 30], [500, 490, 10]), 400, 0.05).tolist() == [10]
 
 
 def test_p_values_fall_as_scores_rise():

@@ -5,7 +5,7 @@ from collections import defaultdict
 import pytest
 
 from splinelens.errors import BadFeatures, BadTexts
-from splinelens.generate.trials import KINDS, make_trials
+from splinelens.generate.trials import KINDS, TrialRunner, make_trials
 
 PROMPTS = [(10, 11, 12), (20, 21)]
 CONTEXTS = [
@@ -60,5 +60,14 @@ def test_what_cannot_be_asked_is_refused():
         plan(orders=1.5)
     with pytest.raises(BadTexts, match="prompt 1 has no tokens"):
         make_trials([(1,), ()], CONTEXTS, [5], (0,))
+    with pytest.raises(BadTexts, match="a context of prompt 0 has no tokens"):
+        make_trials([(1,)], [{"related": [(2,)], "neutral": [()]}], [5], ())
     with pytest.raises(BadTexts, match="prompt 0 has no context"):
         make_trials([(1,)], [{"related": []}], [5], (0,))
+
+
+def test_special_tokens_in_a_request_are_letters(writer_folder):
+    runner = TrialRunner.load(writer_folder(), device="cpu")
+    ids, ((begin, end),) = runner.writer.turns([{"role": "user", "content": "a<eos>b"}])
+    assert runner.tokens("a<eos>b") == ids[begin:end]
+    assert len(runner.tokens("a<eos>b")) == 7

@@ -20,10 +20,19 @@ import pyarrow.parquet as pq
 
 from splinelens.apps.detector import Detector
 from splinelens.detect import UNDETERMINED
-from splinelens.detect.association import LayerAssociation, association, by_layer
+from splinelens.detect.association import LayerAssociation, association, by_layer, require_statsmodels
 from splinelens.detect.paired import paired_difference
 from splinelens.detect.solver import fit
-from splinelens.errors import BadFeatures, BadLabels, BadModel, BadTexts, MissingColumn
+from splinelens.errors import (
+    BadDetector,
+    BadFeatures,
+    BadLabels,
+    BadModel,
+    BadTexts,
+    CannotWrite,
+    MissingColumn,
+)
+from splinelens.features.validation import check_seed, is_whole_number
 from splinelens.files import RowStore, atomic_write, check_output, checkpoints, parts_folder, write_text
 from splinelens.generate.judge import Judge
 from splinelens.generate.refusal import engagement, judged_text
@@ -41,6 +50,7 @@ from splinelens.report.audit import (
     TrialPoint,
 )
 from splinelens.report.audit_page import audit_html
+from splinelens.report.page import require_plotly
 from splinelens.texts import Texts
 from splinelens.texts.labels import read_labels
 
@@ -117,7 +127,9 @@ def audit(
         BadTexts: No prompt or context, a kind that does not exist, or a context for no prompt.
         BadModel: A model cannot be loaded, or no trial could be read.
         BadFeatures: An option outside its range.
-        CannotWrite: The output cannot be written, or exists.
+        BadDetector: A detector of classes, or two of one name.
+        CannotWrite: The output cannot be written, or exists; or plotly, for its figures, is not installed.
+        MissingPackage: statsmodels is not installed, and answers are written.
         CannotResume: The output's unfinished rows are of another audit.
 
     Example:
@@ -125,15 +137,23 @@ def audit(
         >>> report.verdicts[0]  # doctest: +SKIP
         'refused: cannot tell with n = 12: ...'
     """
-    if not isinstance(max_tokens, int) or max_tokens < 0:
+    if not is_whole_number(max_tokens, 0):
         raise BadFeatures(f"max_tokens={max_tokens!r}: give a whole number of at least 0")
+    seed = check_seed(seed)
+    if max_tokens:
+        require_statsmodels()
     labels, tagged = _labels(prompts, positive), _tagged(prompts, contexts)
     paths: tuple[Path, ...] = () if output is None else report_files(Path(output))
+    if len({*paths}) < len(paths):
+        raise CannotWrite(f"cannot write {output}: the page has two files beside it; let it end in .html")
     for path in paths:
         # A run that was killed at its very end has written the other two files before the page.
         rewritten = path != paths[0] and parts_folder(paths[0]).is_dir()
-        check_output(path, overwrite=overwrite or rewritten, source=prompts.source)
-    scorers = [Detector.load(name, device=device) for name in detectors] if max_tokens else []
+        for source in (prompts.source, contexts.source):
+            check_output(path, overwrite=overwrite or rewritten, source=source)
+    if paths:
+        require_plotly(str(paths[0]))
+    scorers = _scorers(detectors, device) if max_tokens else []
     streams = against is not None
     options: dict[str, Any] = {"raw": raw, "eps": eps, "streams": streams, "device": device, "dtype": dtype}
     first = TrialRunner.load(model, revision=revision, **options)
@@ -184,6 +204,18 @@ def audit(
         with store.finish(page, overwrite=overwrite) as temporary:
             temporary.write_text(audit_html(report), "utf-8")
     return report
+
+
+def _scorers(detectors: Sequence[str | PathLike[str]], device: str | None) -> list[Detector]:
+    """The detectors that flag answers; their names tell them apart."""
+    scorers = [Detector.load(name, device=device) for name in detectors]
+    names = [scorer.artifact.name for scorer in scorers]
+    for number, scorer in enumerate(scorers):
+        if scorer.artifact.task == "classes":
+            raise BadDetector(f"detector {names[number]} tells classes apart, none of which is harmless")
+        if names[number] in names[:number]:
+            raise BadDetector(f"two detectors are called {names[number]}; give one of them")
+    return scorers
 
 
 def report_files(page: Path) -> tuple[Path, Path, Path]:
@@ -415,7 +447,7 @@ def _refusals(
         return refusal, None
     texts = [judged_text(requests[at], str(answers[at])) for at in judged]
     try:  # the caller's function, which may raise anything
-        decided = [*judge(texts)]
+        decided = [None if share is None else float(share) for share in judge(texts)]
         if len(decided) != len(judged):
             raise ValueError(f"{len(decided)} verdicts on {len(judged)} answers")
     except Exception as error:
@@ -600,8 +632,9 @@ def _comparison(first: _TrialResults, second: _TrialResults, seed: int) -> Compa
     if not both.any():
         raise BadModel("no trial could be read in both models")
     prompt = first.design["prompt"][both]
-    dtype = str(next(second.runner.writer.loaded.model.parameters()).dtype)
-    tolerance, layers = _ROUNDING.get(dtype, 0.02), []
+    models = [one.runner.writer.loaded.model for one in (first, second)]
+    tolerance = max(_ROUNDING.get(str(next(model.parameters()).dtype), 0.02) for model in models)
+    layers: list[LayerShift] = []
     assert first.hidden is not None
     assert second.hidden is not None
     same_names = first.runner.scalar_names == second.runner.scalar_names

@@ -8,8 +8,9 @@ of a cell, so only a comparison within cells can tell what the predictor adds.
 (Good, *Permutation, Parametric and Bootstrap Tests of Hypotheses*, 2005). Repetitions of one kind of context
 share sentences and resemble each other, at all lengths, so counting them as independent would make chance
 look like an effect. Kinds are therefore exchanged as a whole, at all lengths of a prompt at once, and besides
-that the repetitions of one kind within a cell. The test is exact: for any influence of prompt and length it
-claims an association that is not there in at most ``LEVEL`` of audits.
+that the repetitions of one kind within a cell. For any influence of prompt, length and kind the test is
+exact: it claims an association that is not there in at most ``LEVEL`` of audits. It is not where a repetition
+resembles the same one at another length, more than the others of its kind: then it claims somewhat more.
 
 **Unequal lengths.** If the rows of a cell differ in length, predictor and outcome are replaced by their
 residuals on the prompt and a spline of log length, and residuals are exchanged within the prompt (Freedman
@@ -207,6 +208,21 @@ def association(
         odds_ratio=_odds_ratio(table, x) if binary else Estimate(None, reason=_NOT_BINARY),
         auc=_aucs(table, seed) if binary else dict.fromkeys(_AUCS, Estimate(None, reason=_NOT_BINARY)),
     )
+
+
+def require_statsmodels() -> None:
+    """Check that odds ratios can be computed.
+
+    Raises:
+        MissingPackage: statsmodels is not installed.
+    """
+    try:
+        import statsmodels.discrete.conditional_models  # noqa: F401
+    except ImportError as error:
+        raise MissingPackage(
+            "the odds ratio of an audit needs statsmodels, which is not installed; run "
+            "pip install 'splinelens[audit]'"
+        ) from error
 
 
 def by_layer(
@@ -498,14 +514,10 @@ def _conditional_logit(
     Raises:
         MissingPackage: statsmodels is not installed.
     """
-    try:
-        from statsmodels.discrete.conditional_models import ConditionalLogit
-        from statsmodels.tools.sm_exceptions import ConvergenceWarning
-    except ImportError as error:
-        raise MissingPackage(
-            "the odds ratio of an audit needs statsmodels, which is not installed; run "
-            "pip install 'splinelens[audit]'"
-        ) from error
+    require_statsmodels()
+    from statsmodels.discrete.conditional_models import ConditionalLogit
+    from statsmodels.tools.sm_exceptions import ConvergenceWarning
+
     model = ConditionalLogit(y, columns, groups=stratum)
     with warnings.catch_warnings(), np.errstate(all="ignore"):  # the result is checked below
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -73,15 +73,22 @@ def conformal_p_values(
 def length_edges(tokens: np.ndarray, compared: int, rate: float) -> np.ndarray:
     """Where length bins begin, the first left out: quantiles of the lengths of texts.
 
-    There are as many bins as give each, of ``compared`` texts, about twice what the rate needs.
+    There are as many bins as give each, of ``compared`` texts, about twice what the rate needs; fewer where
+    most texts are equally long, since a bin would then hold only the few others.
 
     Example:
         >>> length_edges(np.arange(1, 101), 120, 0.05).tolist()
         [34, 67]
     """
-    count = min(MOST_BINS, max(1, compared // (2 * texts_needed(rate))))
-    edges = np.quantile(tokens, np.arange(1, count) / count, method="higher")
-    return np.unique(edges[edges > tokens.min()]).astype(np.int64)
+    least = 2 * texts_needed(rate)
+    for count in range(min(MOST_BINS, compared // least), 1, -1):
+        edges = np.unique(np.quantile(tokens, np.arange(1, count) / count, method="higher"))
+        texts = np.bincount(length_bins(tokens, edges), minlength=len(edges) + 1)
+        if texts[0] == 0:
+            edges, texts = edges[1:], texts[1:]
+        if texts.min() * compared >= 0.9 * least * len(tokens):
+            return edges.astype(np.int64)
+    return np.zeros(0, np.int64)
 
 
 def length_bins(tokens: np.ndarray, edges: np.ndarray) -> np.ndarray:

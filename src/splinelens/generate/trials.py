@@ -20,10 +20,11 @@ from splinelens.errors import BadFeatures, BadModel, BadTexts, SplinelensError
 from splinelens.features.extract import provenance
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
+from splinelens.features.validation import is_whole_number
 from splinelens.generate.sample import Sampling, Writer
 from splinelens.models import LoadedModel
 from splinelens.texts import Texts
-from splinelens.tokens import prompt_ids
+from splinelens.tokens import literal_ids, prompt_ids
 
 WrittenKind = Literal["related", "unrelated", "neutral"]
 """How a sentence of the user relates to a prompt."""
@@ -73,7 +74,7 @@ def make_trials(
 
     A context of so many tokens is filled with sentences of its kind in a random order, again and again, and
     cut. The length is that of the first 1, 2, ... related sentences of the prompt; without any, of unrelated
-    or neutral ones. Contexts of a prompt that have the same tokens make one trial.
+    or neutral ones. Contexts of one kind and prompt that have the same tokens make one trial.
 
     Args:
         prompts: The tokens of each prompt.
@@ -86,7 +87,7 @@ def make_trials(
 
     Raises:
         BadFeatures: ``sentences`` or ``orders`` below 1.
-        BadTexts: A prompt without tokens, or no sentence for it.
+        BadTexts: A prompt or sentence without tokens, or no sentence for a prompt.
 
     Example:
         >>> plan = make_trials([(7, 8)], [{"related": [(1, 2, 3)]}], [9], (0,), sentences=1, orders=1)
@@ -94,12 +95,14 @@ def make_trials(
         [('none', ()), ('related', (1, 2, 3, 0)), ('random', (9, 9, 9, 0)), ('repeated', (7, 8, 0, 0))]
     """
     for name, value in (("sentences", sentences), ("orders", orders)):
-        if not isinstance(value, int) or value < 1:
+        if not is_whole_number(value, 1):
             raise BadFeatures(f"{name}={value!r}: give a whole number of at least 1")
     trials = []
     for index, (prompt, by_kind) in enumerate(zip(prompts, contexts, strict=True)):
         if not prompt:
             raise BadTexts(f"prompt {index} has no tokens; leave it out")
+        if not all(chain.from_iterable(by_kind.values())):
+            raise BadTexts(f"a context of prompt {index} has no tokens; leave it out")
         if not any(by_kind.get(kind) for kind in WRITTEN_KINDS):
             raise BadTexts(f"prompt {index} has no context; give a sentence that holds for it, or for all")
         trials.append(Trial(index, "none", 0, 0, ()))
@@ -166,8 +169,8 @@ class TrialRunner:
         return cls(writer, ids[:begin], ids[end:], False)
 
     def tokens(self, text: str) -> Tokens:
-        """The tokens of a text by itself."""
-        return prompt_ids(self.writer.loaded.tokenizer, text, beginning=False)
+        """The tokens of a text by itself; special tokens in it are letters, so none ends the user's turn."""
+        return literal_ids(self.writer.loaded.tokenizer, text)
 
     def plan(
         self,
@@ -225,7 +228,7 @@ class TrialRunner:
         except (SplinelensError, RuntimeError) as error:  # RuntimeError: PyTorch's, such as out of memory
             if len(trials) > 1:  # one of them may have spoiled the others
                 return [row for trial in trials for row in self.run([trial], prompt, max_tokens)]
-            rows = [{"reason": str(error).splitlines()[0]}]
+            rows = [{"reason": (str(error) or type(error).__name__).splitlines()[0]}]
         return [{"length": length, **row} for row in rows]
 
     @cached_property
