@@ -97,7 +97,7 @@ def limits(result: TruthReport) -> list[str]:
         f"{both.interval[1]:.3f}]: from {lowest:.3f} ({worst}) to {highest:.3f} ({best}). The words alone reach "
         f"{result.best_text.auc:.3f}. 0.5 is a coin.",
         "Fitted on single affirmative English sentences of 5 to 30 words, half of them true. Longer texts, "
-        "negations, questions, opinions and numbers were not fitted; see benchmarks/truth.md for negations.",
+        "negations, questions and opinions were not fitted; benchmarks/truth-derived.md has negations.",
         "splinelens score reads the head of the geometry only; splinelens truth score adds log-probabilities.",
     ]
 
@@ -183,6 +183,7 @@ def markdown(result: TruthReport, dropped: dict[str, int], args: argparse.Namesp
         + f" were dropped. {result.protocol[0].upper()}{result.protocol[1:]}.",
         "",
         *left_out_lines(result),
+        "",
         f"**{result.verdict}**",
         "",
         "Mean AUC over the topics; 95 % bootstrap intervals of rows within topics. The intervals of gains hold for all "

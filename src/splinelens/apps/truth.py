@@ -23,7 +23,6 @@ from splinelens.apps.training import Training, fit_detector
 from splinelens.detect import UNDETERMINED
 from splinelens.detect.bootstrap import ScoreHistogram, bootstrap, percentile_interval
 from splinelens.detect.calibration import Calibration, calibrate
-from splinelens.detect.groups import joined
 from splinelens.detect.heads import LinearHead
 from splinelens.detect.local_dimension import (
     NEIGHBORS,
@@ -36,7 +35,7 @@ from splinelens.detect.local_dimension import (
 )
 from splinelens.detect.out_of_fold import (
     MOST_GROUPS,
-    STRENGTH,
+    RIDGES,
     auc,
     auc_parts,
     best_ratio,
@@ -554,7 +553,7 @@ def _fit_heads(
             heads[key] = fit_detector(
                 reading.source,
                 labels,
-                reading.reader(statistics, head_layers(reading.loaded)),
+                reading.reader(statistics, head_layers(reading.loaded), "max"),
                 name=name,
                 label=_TRUE,
                 negative=_FALSE,
@@ -682,7 +681,7 @@ def evaluate(
             "neighbors": neighbors,
             "layers of heads": list(read_layers),
             "layers of LID by validation": sorted({layers[index] for index in chosen}),
-            "strength of heads": f"{STRENGTH:g} / columns",
+            "ridges of heads": list(RIDGES),
             "resamples": resamples,
             "seed": seed,
         },
@@ -768,7 +767,7 @@ class _Passes:
 
 
 class _Reading:
-    """What is read of a model in up to three passes over the same texts; each is kept if there is a folder."""
+    """What is read of a model in up to three passes over the same texts, kept in a folder if there is one."""
 
     def __init__(
         self,
@@ -856,17 +855,17 @@ def _left_out(reason: str | None, has_profile: bool) -> str | None:
 def _folds(
     source: Texts, labels: np.ndarray, groups: RowGroups | None, ok: np.ndarray, seed: int
 ) -> np.ndarray:
-    """The fold of each readable row: up to 12 groups are one each, equal texts in one fold."""
+    """The fold of each readable row: up to 12 groups are one each, equal texts in that of the first."""
     hashes = text_hashes([text for text, usable in zip(source.texts, ok, strict=True) if usable])
-    _, together = np.unique(hashes, return_inverse=True)
-    if groups is not None:
-        together = joined(together, groups.numbers[ok])
-    y = labels[ok][:, None]
-    if groups is not None and 1 < len(np.unique(together)) <= MOST_GROUPS:
-        for number in np.unique(together):
-            require_rows(y[together != number, 0], None, what=f"rows outside of group {number}")
-        return together
-    return fold_of_rows(y, np.ones(len(y), dtype=bool), together, seed=seed)
+    _, first, same_text = np.unique(hashes, return_index=True, return_inverse=True)
+    y, members = labels[ok], None if groups is None else groups.numbers[ok]
+    if members is None or len(np.unique(members)) > MOST_GROUPS:
+        everything = np.ones(len(y), dtype=bool)
+        return fold_of_rows(y[:, None], everything, same_text, members, seed=seed)
+    fold: np.ndarray = members[first][same_text]
+    for number in np.unique(fold):
+        require_rows(y[fold != number], None, what=f"rows outside of group {number}")
+    return fold
 
 
 def _rivals(

@@ -13,13 +13,13 @@ from jaxtyping import Float, Int
 
 from splinelens.detect.bootstrap import ScoreHistogram
 from splinelens.detect.heads import LinearHead
-from splinelens.detect.solver import ROWS_PER_CLASS, Basis, balanced_weights, cross_validate
+from splinelens.detect.solver import ROWS_PER_CLASS, Basis, balanced_weights
 
 MOST_GROUPS = 12
 """Most groups that are each a fold, and within which an AUC is measured."""
 
-STRENGTH = 40.0
-"""Inverse L2 strength C of a linear head on geometry, times its columns."""
+RIDGES = (0.03, 0.1, 0.3, 1.0)
+"""L2 strengths of a linear head on geometry, relative to its number of columns."""
 
 _LIKELIHOOD_STRENGTH = 1e-3  # of numbers that resemble each other
 _TFIDF_STRENGTH = 10.0
@@ -89,9 +89,36 @@ def text_only_scores(
 
 
 def head_scores(values: Float[np.ndarray, "row column"], labels: Rows, fold: Rows) -> Scores:
-    """Logits of a linear head on geometry."""
-    strength = STRENGTH / values.shape[1]
-    return cross_validate(Basis.of(values).coordinates, labels[:, None], fold, (strength,)).logits[:, 0]
+    """Scores of a linear head on geometry: ridge regression on labels of 1 and -1.
+
+    Its closed form is cheap enough to choose the strength for each fold on the others.
+    """
+    from scipy.linalg import cho_factor, cho_solve
+
+    coordinates = Basis.of(values).coordinates
+    gram = coordinates @ coordinates.T
+    columns = float(np.mean(np.diag(gram)))  # they are standardized
+    tried = np.full((len(RIDGES), len(labels)), np.nan)
+    for number in np.unique(fold):
+        held_out, rest = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
+        target = 2.0 * labels[rest] - 1
+        for row, ridge in zip(tried, RIDGES, strict=True):
+            penalized = gram[np.ix_(rest, rest)]
+            np.einsum("ii->i", penalized)[:] += ridge * columns
+            factor = cho_factor(penalized, lower=True, overwrite_a=True, check_finite=False)
+            weights = cho_solve(factor, (target - target.mean()).astype(gram.dtype))
+            row[held_out] = gram[np.ix_(held_out, rest)] @ weights
+    return chosen_scores(list(tried), labels, fold)
+
+
+def chosen_scores(tried: Sequence[Scores], labels: Rows, fold: Rows) -> Scores:
+    """Of several scores of the same rows, for each fold the one with the best AUC within all others."""
+    result = np.full(len(labels), np.nan)
+    for number in np.unique(fold):
+        rest = fold != number
+        aucs = [mean_auc(labels[rest], one[rest], fold[rest]) for one in tried]
+        result[~rest] = tried[int(np.argmax(aucs))][~rest]
+    return result
 
 
 def likelihood_head(profiles: Float[np.ndarray, "row number"], labels: Rows, fold: Rows) -> LinearHead:
@@ -116,21 +143,19 @@ def likelihood_scores(profiles: Float[np.ndarray, "row number"], labels: Rows, f
 
 def summed_scores(first: Scores, second: Scores, labels: Rows, fold: Rows) -> Scores:
     """The sum of two scores; the factor of the second is chosen for each fold on all others."""
-    result = np.full(len(labels), np.nan)
-    for number in np.unique(fold):
-        rest = fold != number
-        ratio = best_ratio(first[rest], second[rest], labels[rest], fold[rest])
-        result[~rest] = first[~rest] + ratio * second[~rest]
-    return result
+    return chosen_scores([first + ratio * second for ratio in _ratios(first, second, fold)], labels, fold)
 
 
 def best_ratio(first: Scores, second: Scores, labels: Rows, fold: Rows) -> float:
     """The factor of the second score under which the sum has the best AUC within folds."""
+    ratios = _ratios(first, second, fold)
+    return max(ratios, key=lambda ratio: mean_auc(labels, first + ratio * second, fold))
+
+
+def _ratios(first: Scores, second: Scores, fold: Rows) -> list[float]:
+    """The factors to choose from."""
     equal = float(_scale_within(first, fold) / _scale_within(second, fold))
-    return max(
-        (weight * equal for weight in _WEIGHTS),
-        key=lambda ratio: mean_auc(labels, first + ratio * second, fold),
-    )
+    return [weight * equal for weight in _WEIGHTS]
 
 
 def _centered(values: np.ndarray, fold: Rows) -> np.ndarray:

@@ -10,6 +10,7 @@ from splinelens.report.tables import Table, interval
 
 TEXT_ONLY, MODEL = "text only", "model"
 
+_CHANCE = 0.5
 _FEW_GROUPS = "(too few rows for an interval)"
 
 
@@ -95,9 +96,9 @@ class TruthReport:
 
     @property
     def is_evidence(self) -> bool:
-        """Whether a rival from the model is better than text only, its interval of the gain above 0."""
-        bounds = self.best_model.gain_interval
-        return bounds is not None and bounds[0] > 0
+        """Whether a rival from the model is better than text only and than chance, both by its intervals."""
+        gain, bounds = self.best_model.gain_interval, self.best_model.interval
+        return gain is not None and bounds is not None and gain[0] > 0 and bounds[0] > _CHANCE
 
     @property
     def verdict(self) -> str:
@@ -113,6 +114,8 @@ class TruthReport:
             return f"No verdict: {words}, so what follows is not evidence about the model."
         if model.gain_interval is None:
             return f"No verdict: {self.rows} rows are too few to compare; {words}."
+        if model.gain_interval[0] > 0:
+            return f"No verdict: {model.name} with {model.auc:.2f} cannot be told apart from chance."
         return (
             f"No verdict: {words}, and {model.name} with {model.auc:.2f} cannot be told apart from that "
             f"(gain {interval(model.gain_interval)}): what follows is not evidence about the model."
