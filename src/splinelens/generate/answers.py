@@ -151,7 +151,7 @@ def labeled_answers(answers: Sequence[Answer], questions: Texts) -> tuple[Texts,
     wrong = [row for row, one in enumerate(answers) if one.correct is False]
     if not correct:
         raise BadTexts(
-            f"none of {len(answers)} answers is correct, so there is no text known to be true; give questions "
+            f"none of {len(answers)} answers is correct, so no text is known to be true; give questions "
             "that the model can answer, or a larger model"
         )
     texts = tuple(one.text for one in answers)
