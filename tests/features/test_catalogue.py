@@ -19,7 +19,7 @@ def test_every_statistic_is_documented(name):
     assert len(row.meaning.split()) >= 4
     assert row.low < row.high
     assert (row.needs == "tokens") == (row.feature == "length")
-    assert (row.needs == "attention") == (row.feature == "attention_id")
+    assert (row.needs == "attention") == row.feature.startswith("attention_")
     assert (row.needs == "inputs") == (row.feature == "directions")
     axes = {"hidden": "width", "margins": "neuron", "occupancy": "neuron", "directions": "direction"}
     assert row.axis == axes.get(row.feature, "scalar")
@@ -32,6 +32,7 @@ def test_the_names_are_those_of_the_contract():
         "occupancy",
         "hidden",
         "attention_id",
+        "attention_bound",
         "directions",
         "length",
     )
@@ -99,7 +100,7 @@ def test_an_unknown_feature_is_told_its_nearest_names():
 def test_a_name_that_is_near_nothing_is_told_all_names():
     with pytest.raises(
         BadFeatures,
-        match="no feature 'qqq'; known are spline7, margins, occupancy, hidden, attention_id, directions, le",
+        match="no feature 'qqq'; known are spline7, margins, occupancy, hidden, attention_id, attention_bound, d",
     ):
         statistics(["qqq"])
 
