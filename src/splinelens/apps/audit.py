@@ -255,7 +255,7 @@ def _labels(prompts: Texts, positive: str | None) -> np.ndarray | None:
     if labels.task != "binary":
         raise BadLabels(
             f"{prompts.source}: the column label holds {', '.join(labels.names)}; name "
-            "the one that the probe looks for with positive"
+            "the one that the probe looks for: --positive (in Python positive=)"
         )
     of_prompts = np.full(len(prompts), -1)
     of_prompts[list(labels.rows)] = labels.values[:, 0]
@@ -499,6 +499,10 @@ def _report(
         notes.append("asked without a chat template")
     if not max_tokens:
         notes.append("no answers were written: the geometry only")
+    if cut := int(first.cut.sum()):
+        notes.append(
+            f"{cut:,} of {len(first.cut):,} answers were cut at {max_tokens} tokens, and judged so far"
+        )
     return AuditReport(
         model=first.runner.writer.loaded.name,
         prompts=prompts.source,

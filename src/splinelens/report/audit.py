@@ -199,6 +199,11 @@ class AuditReport:
     provenance: dict[str, Any]  # Any: plain JSON values
 
     @property
+    def varied(self) -> bool:
+        """Whether an outcome differs between answers, so that there is something to predict."""
+        return any(one.positives not in (0, one.n) for one in self.associations.values())
+
+    @property
     def verdicts(self) -> list[str]:
         """The findings as sentences, each with its uncertainty."""
         found = [f"{name}: {association_verdict(one, name)}" for name, one in self.associations.items()]
@@ -228,7 +233,9 @@ def association_verdict(association: Association, outcome: str) -> str:
             f"No association of ID with {outcome} beyond length was found, and {bound} is excluded: "
             f"{effect}, {basis}."
         )
-    if association.informative < MIN_PROMPTS:
+    if association.positives in (0, n):
+        reason = "it is the same for all, so there is nothing to predict; try other prompts or models"
+    elif association.informative < MIN_PROMPTS:
         reason = (
             f"ID and {outcome} both vary at equal length in {association.informative} of "
             f"{count_of(association.prompts, 'prompt')}, and {MIN_PROMPTS} are needed"
@@ -250,7 +257,7 @@ def audit_view(report: AuditReport) -> "Group":
     parts += [Text(), rich_table(kind_table(report))]
     if report.contrasts:
         parts += [Text(), rich_table(contrast_table(report.contrasts))]
-    if report.associations:
+    if report.varied:
         parts += [Text(), rich_table(association_table(report.associations))]
     if report.comparison is not None:
         parts += [

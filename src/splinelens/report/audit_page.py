@@ -67,7 +67,7 @@ def audit_html(report: AuditReport) -> str:
 def audit_figures(report: AuditReport) -> dict[str, Figure]:
     """Every figure by name."""
     figures = {"length": _length(report), "layers": _layers(report)}
-    if report.associations:
+    if report.varied:
         figures["correlations"] = _correlations(report)
     if report.comparison is not None and report.comparison.layers:
         figures["shifts"] = _shifts(report.comparison)
