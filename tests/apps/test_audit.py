@@ -29,7 +29,7 @@ from splinelens.texts import Texts
 WORDS = "tea sea boat hill wood path bird song lamp door".split()
 CONTEXTS = Texts(
     ("you and me", "the long day", "a thing", "in the yard", "hello there", "so it is"),
-    {"kind": ("related", "related", "unrelated", "unrelated", "neutral", "neutral")},
+    {"kind": ("Related ", "related", "unrelated", "unrelated", "neutral", "neutral")},
     "contexts.csv",
 )
 
@@ -256,14 +256,24 @@ def test_only_the_geometry_is_read_if_no_answers_are_written(run):
             "the column label holds a, b, c; name the one",
         ),
         (prompts(), Texts(("a",), {}, "c.csv"), MissingColumn, "c.csv has no column kind"),
-        (prompts(), Texts(("a",), {"kind": ("odd",)}, "c.csv"), BadTexts, "row 0 has the kind 'odd'"),
-        (prompts(), Texts(("",), {"kind": ("related",)}, "c.csv"), BadTexts, "c.csv: row 0 is empty"),
+        (
+            prompts(),
+            Texts(("a",), {"kind": ("odd",)}, "c.csv"),
+            BadTexts,
+            "row 0 \\(from 0\\) has the kind 'odd'",
+        ),
+        (
+            prompts(),
+            Texts(("",), {"kind": ("related",)}, "c.csv"),
+            BadTexts,
+            "c.csv: row 0 \\(from 0\\) is empty",
+        ),
         (prompts(), Texts((), {"kind": ()}, "c.csv"), BadTexts, "prompt 0 has no context"),
         (
             prompts(),
             Texts(("a",), {"kind": ("related",), "prompt": ("9",)}, "c.csv"),
             BadTexts,
-            "row 0 is for the prompt '9', which does not exist",
+            "row 0 \\(from 0\\) is for the prompt '9', which does not exist",
         ),
     ],
 )

@@ -276,17 +276,20 @@ def _tagged(prompts: Texts, contexts: Texts) -> list[dict[WrittenKind, list[str]
         {kind: [] for kind in WRITTEN_KINDS} for _ in range(len(prompts))
     ]
     of_prompt = contexts.columns.get("prompt", (None,) * len(contexts))
-    for number, text, kind, name in zip(
+    for number, text, word, name in zip(
         contexts.numbers, contexts.texts, contexts.columns["kind"], of_prompt, strict=True
     ):
-        where = f"{contexts.source}: row {number}"
-        if kind not in WRITTEN_KINDS:
-            raise BadTexts(f"{where} has the kind {kind!r}; a sentence is {', '.join(WRITTEN_KINDS)}")
+        where = f"{contexts.source}: row {number} (from 0)"
+        kind = next((kind for kind in WRITTEN_KINDS if kind == str(word).strip().lower()), None)
+        if kind is None:
+            raise BadTexts(f"{where} has the kind {word!r}; a sentence is {', '.join(WRITTEN_KINDS)}")
         if not (text or "").strip():
             raise BadTexts(f"{where} is empty; leave it out")
         everywhere = name is None or not str(name).strip()
         if not everywhere and str(name) not in rows:
-            raise BadTexts(f"{where} is for the prompt {str(name)!r}, which does not exist; leave it out")
+            raise BadTexts(
+                f"{where} is for the prompt {str(name)!r}, which does not exist; leave the row out"
+            )
         for row in range(len(prompts)) if everywhere else [rows[str(name)]]:
             tagged[row][kind].append(str(text))
     return tagged
