@@ -73,7 +73,10 @@ def test_damaged_folders_and_other_models_are_refused(labeled, loaded, writer_fo
     with pytest.raises(WrongModel):
         truth.load(tmp_path / "lid", model=load_model(writer_folder("gpt2"), device="cpu"))
     manifest = json.loads((tmp_path / "lid/truth.json").read_text())
-    for change, message in [({"schema": 9}, "another version"), ({"neighbors": 50}, "50 neighbors need 51")]:
+    for change, message in [
+        ({"schema": 9}, "this version reads 1"),
+        ({"neighbors": 50}, "does not have the hash"),
+    ]:
         (tmp_path / "lid/truth.json").write_text(json.dumps(manifest | change))
         with pytest.raises(BrokenArtifact, match=message):
             truth.load(tmp_path / "lid", model=loaded)

@@ -201,14 +201,14 @@ def test_a_damaged_folder_is_refused(tmp_path):
 
     for content in ("", "[]", "{}", manifest[:-9], "[" * 100_000):
         (folder / "novelty.json").write_text(content)
-        refused("novelty.json is damaged, edited or no range")
+        refused(r"novelty\.json (is not JSON|has schema None)")
     (folder / "novelty.json").write_text(manifest.replace('"rate": 0.01', '"rate": 0.02'))
     refused("does not have the hash that it states")
     (folder / "novelty.json").write_text(json.dumps(json.loads(manifest) | {"schema": 2}))
-    refused("schema 2, and this version reads 1")
+    refused("has schema 2; this version reads 1; run splinelens audit fit again")
     (folder / "novelty.json").write_text(manifest)
     (folder / "novelty.safetensors").write_bytes(arrays[:-1])
-    refused("novelty.safetensors beside it is another file, or cut short")
+    refused(r"novelty\.safetensors has .* bytes where novelty\.json states .*: cut short")
     (folder / "novelty.safetensors").unlink()
     refused("novelty.safetensors cannot be read: No such file")
 

@@ -21,6 +21,7 @@ from splinelens import __version__
 from splinelens.apps.detector import Detector
 from splinelens.apps.training import Training, fit_detector
 from splinelens.detect import UNDETERMINED
+from splinelens.detect.artifact_files import ArtifactFiles
 from splinelens.detect.bootstrap import ScoreHistogram, bootstrap, percentile_interval
 from splinelens.detect.calibration import Calibration, calibrate
 from splinelens.detect.heads import LinearHead
@@ -54,7 +55,7 @@ from splinelens.features.loading import ReaderPlan, load_reader
 from splinelens.features.reader import Progress, TextFeatures, TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.features.table import FeatureTable
-from splinelens.files import results_folder, write_bytes, write_errors, write_text
+from splinelens.files import results_folder, write_errors, write_text
 from splinelens.generate.likelihood import PROFILE, log_probabilities, profile
 from splinelens.geometry.settings import SPLINE7
 from splinelens.models import Fingerprint, LoadedModel, load_model
@@ -88,6 +89,7 @@ _HEAD_TITLES: dict[Method, str] = {
     "geometry": "margins and occupancy, head",
 }
 _MANIFEST, _ARRAYS = REFERENCE_FILES
+_FILES = ArtifactFiles("a reference of true texts", _MANIFEST, _ARRAYS, 1, "fit it again")
 _LIKELIHOOD = "likelihood.json"
 _SCHEMA = 1
 _TRUE, _FALSE = "true", "false"
@@ -127,7 +129,9 @@ class Truth:
             WrongModel: The model is another one than that of the fit.
             BadModel: The model cannot be loaded.
         """
-        record, arrays = _read_files(Path(folder).expanduser())
+        path = Path(folder).expanduser()
+        record = _FILES.read_manifest(path)
+        arrays = _FILES.read_arrays(path, record.pop("arrays", None))
         try:
             platt = record["calibration"]
             calibration = None if platt is None else Calibration(*platt)
@@ -141,6 +145,7 @@ class Truth:
                 "",
             )
             fits = reference.states.ndim == 2 and reference.own.shape == reference.states.shape[:1]
+            fits &= bool(np.isfinite(reference.states).all() and np.isfinite(reference.own).all())
             require_reference(reference.states, reference.neighbors)
         except (KeyError, TypeError, ValueError, BadFeatures) as error:
             raise BrokenArtifact(f"{folder} is damaged ({error}); fit it again") from error
@@ -156,16 +161,11 @@ class Truth:
             OutputExists: The folder holds one, without ``overwrite``.
             CannotWrite: The disk is full or the folder may not be written.
         """
-        from safetensors.numpy import save
-
         path = results_folder(folder, REFERENCE_FILES, overwrite=overwrite)
-        with write_errors(path):
-            path.mkdir(parents=True, exist_ok=True)
         loaded = self.reader.loaded
         depth = max(self.reader.layers) + 1
         calibration = self.reference.calibration
         record = {
-            "schema": _SCHEMA,
             "name": self.name,
             "model": {
                 "name": lasting_name(loaded.name),
@@ -179,8 +179,7 @@ class Truth:
             "version": __version__,
         }
         arrays = {"states": self.reference.states.astype(np.float32), "own": self.reference.own}
-        write_bytes(path / _ARRAYS, save({key: np.ascontiguousarray(one) for key, one in arrays.items()}))
-        write_text(path / _MANIFEST, json.dumps(record, indent=1) + "\n", overwrite=overwrite)
+        _FILES.write(path, record, arrays, overwrite=overwrite)
 
     def __repr__(self) -> str:
         (layer,) = self.reader.layers
@@ -367,22 +366,6 @@ def _record(features: TextFeatures, score: float, verdict: str, missing: str) ->
         return TextScore(features.index, score, verdict, features.tokens, features.cut)
     reason = features.reason or missing
     return TextScore(features.index, None, UNDETERMINED, features.tokens, features.cut, reason=reason)
-
-
-def _read_files(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:  # Any: plain JSON values
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        record = json.loads((folder / _MANIFEST).read_text("utf-8"))
-        arrays = load_file(folder / _ARRAYS)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise BrokenArtifact(f"{folder} is damaged ({error}); fit it again") from error
-    if not isinstance(record, dict) or record.get("schema") != _SCHEMA:
-        raise BrokenArtifact(f"{folder / _MANIFEST} is of another version; fit it again")
-    if not all(one.dtype.kind == "f" and np.isfinite(one).all() for one in arrays.values()):
-        raise BrokenArtifact(f"{folder / _ARRAYS} holds something other than finite floats; fit it again")
-    return record, arrays
 
 
 @dataclass(frozen=True, eq=False)

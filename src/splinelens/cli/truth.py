@@ -232,9 +232,8 @@ def score(
     A confidence says how much a text resembles true ones to the model. A small model knows little, and
     believes what is often written: truth evaluate says what it is worth on texts of yours.
 
-    Prints a line a text: confidence, verdict, text. With --json or -o one record a text, in order, as score
-    has
-    them: {"row", "score" (the confidence), "verdict", "tokens", "cut"}, and "reason" where it is
+    Prints a line a text: confidence, verdict, text. With --json or -o one record a text, as in score:
+    {"row", "score" (the confidence), "verdict", "tokens", "cut"}, and "reason" where it is
     undetermined. The verdict is true or false; like_reference or unlike_reference (below 0.05) of a score
     that was fitted without labels; undetermined where a text could not be read.
 

@@ -7,7 +7,6 @@ cut or edited artifact is refused. The hashes detect damage; they do not prove w
 import hashlib
 import json
 import math
-import stat
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict, field, fields, replace
@@ -18,16 +17,15 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import ConfigDict, InstanceOf, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
-from pydantic_core import to_json
 
 from splinelens.detect import UNDETERMINED
 from splinelens.detect.anchored import Sample
+from splinelens.detect.artifact_files import ArtifactFiles
 from splinelens.detect.calibration import Calibration, require_prevalence, shifted_score
 from splinelens.detect.heads import LinearHead
 from splinelens.detect.metrics import Evaluation, Evaluations, evaluate, evaluate_labels
 from splinelens.detect.thresholds import Threshold, threshold_between
 from splinelens.errors import BadDetector, BadFeatures, BadLabels, BrokenArtifact, NotExplainable
-from splinelens.files import atomic_write, write_errors
 from splinelens.geometry.directions import Directions
 from splinelens.texts import Labels, text_hashes
 from splinelens.texts.labels import labels_of, values_shown
@@ -41,17 +39,16 @@ ARTIFACT_FILES = ("detector.json", "detector.safetensors")
 _ONE_TOKEN = {"margin_max", "margin_min", "margin_last"}  # statistics whose value is the margin of one token
 _LEARNED = {"direction_max", "direction_min", "direction_last", "direction_mean"}
 # The first three likewise; a mean is a sum over tokens, few enough to keep the margins of each.
-_SCHEMA = 3
 _MANIFEST, _ARRAYS = ARTIFACT_FILES
 _SEEN = "seen"
 _WEIGHT, _BIAS, _READ = "directions.weight", "directions.bias", "directions.read"
 _LAYERS = "directions.layers"  # beside the weights, so that a manifest cannot name others
 _ROWS, _LOGITS = "sample.rows", "sample.logits"
-_MAX_MANIFEST_BYTES, _MAX_ARRAYS_BYTES = 4_000_000, 1_000_000_000
 _DEFAULT_FPR = 0.05
 _MAX_VERDICT = 200  # characters
 _MAX_CALIBRATION = 1e15  # of slope and intercept; fitted ones stay far below
 _AGAIN = "fetch or train the detector again"
+_FILES = ArtifactFiles("a detector", _MANIFEST, _ARRAYS, 3, _AGAIN)
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
 
 
@@ -466,8 +463,6 @@ class Artifact(Manifest):
             OutputExists: The folder holds one, without ``overwrite``.
             CannotWrite: The disk is full or the folder may not be written.
         """
-        from safetensors.numpy import save
-
         arrays = self.head.arrays() | ({_SEEN: self.seen} if len(self.seen) else {})
         if self.sample is not None:
             arrays |= {_ROWS: self.sample.rows, _LOGITS: self.sample.logits}
@@ -476,21 +471,8 @@ class Artifact(Manifest):
             arrays |= {_WEIGHT: self.directions.weight[read], _READ: read, _BIAS: self.directions.bias}
             if self.spec.get("layers"):
                 arrays |= {_LAYERS: np.array(self.spec["layers"], dtype=np.int64)}
-        data = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
         values = {entry.name: getattr(self, entry.name) for entry in fields(Manifest)}
-        file = {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-        record = {"schema": _SCHEMA, **values, "head": "linear", "arrays": file}
-        manifest = json.loads(to_json(record, inf_nan_mode="null", fallback=np.generic.item))
-        text = json.dumps({**manifest, "sha256": _hash(manifest)}, indent=1, allow_nan=False) + "\n"
-        with write_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        # Both are written before either takes its final name.
-        with (
-            atomic_write(folder / _ARRAYS, overwrite=overwrite) as arrays_file,
-            atomic_write(folder / _MANIFEST, overwrite=overwrite) as manifest_file,
-        ):
-            arrays_file.write_bytes(data)
-            manifest_file.write_bytes(text.encode())
+        _FILES.write(folder, {**values, "head": "linear"}, arrays, overwrite=overwrite)
 
     @classmethod
     def load(cls, folder: Path) -> "Artifact":
@@ -500,10 +482,10 @@ class Artifact(Manifest):
             BrokenArtifact: A file is missing, cut, edited, too large or of another schema.
         """
         path = folder / _MANIFEST
-        values = _read_manifest(path)
-        where = ""
+        values, where = _read_manifest(folder), ""
         try:
-            file = _FILE.validate_json(json.dumps(values.pop("arrays", None)))
+            file = values.pop("arrays", None)
+            _FILE.validate_json(json.dumps(file))
             manifest = _VALUES.validate_json(json.dumps(values))
             where = "model."
             _MODEL.validate_json(json.dumps(manifest.model))
@@ -514,7 +496,7 @@ class Artifact(Manifest):
             first = error.errors()[0]
             where = where + ".".join(map(str, first["loc"])) or "arrays"
             raise BrokenArtifact(f"{path} is damaged at {where!r}: {first['msg']}; {_AGAIN}") from error
-        head, seen, directions, layers, sample = _read_arrays(folder / _ARRAYS, file)
+        head, seen, directions, layers, sample = _read_arrays(folder, file)
         total = sum(size for _, size in manifest.columns)
         if total != head.width:
             raise BrokenArtifact(
@@ -637,53 +619,25 @@ def _directions_problem(artifact: Artifact) -> str | None:
     return None
 
 
-def _hash(manifest: dict[str, Any]) -> str:
-    """Of everything in the manifest but the hash itself; spaces and order do not matter."""
-    text = json.dumps({key: value for key, value in manifest.items() if key != "sha256"}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
+def _read_manifest(folder: Path) -> dict[str, Any]:
     """The values of a manifest of this schema, unchanged since it was written."""
-    raw = _read(path, _MAX_MANIFEST_BYTES)
-    try:
-        manifest = json.loads(raw, parse_constant=_refuse_constant)
-        json.dumps(manifest, ensure_ascii=False).encode()  # refuses lone surrogates
-        expected = _hash(manifest) if isinstance(manifest, dict) else ""
-    except (ValueError, RecursionError) as error:
-        raise BrokenArtifact(f"{path} is not JSON, perhaps cut short: {error}; {_AGAIN}") from error
-    schema = manifest.pop("schema", None) if isinstance(manifest, dict) else None
-    if schema != _SCHEMA or isinstance(schema, bool):
-        older = "made by an older version; " if schema in (1, 2) else ""
-        raise BrokenArtifact(f"{path} has schema {schema!r}; {older}this version reads {_SCHEMA}; {_AGAIN}")
-    if manifest.pop("sha256", None) != expected:
-        raise BrokenArtifact(f"{path} does not have the hash that it states: damaged or edited; {_AGAIN}")
+    manifest = _FILES.read_manifest(folder)
     if (head := manifest.pop("head", None)) != "linear":
-        raise BrokenArtifact(f"{path}: head {head!r:.40} is unknown; this version reads 'linear'; {_AGAIN}")
+        raise BrokenArtifact(
+            f"{folder / _MANIFEST}: head {head!r:.40} is unknown; this version reads 'linear'; {_AGAIN}"
+        )
     return manifest
 
 
 def _read_arrays(
-    path: Path, file: _ArrayFile
+    folder: Path, file: object
 ) -> tuple[LinearHead, np.ndarray, Directions | None, list[int] | None, Sample | None]:
-    """Head, hashes of seen texts, directions, their layers, and sample, from a file of this size and hash.
+    """Head, hashes of seen texts, directions, their layers, and sample.
 
     The layers are None in detectors that were saved without them.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    raw = _read(path, _MAX_ARRAYS_BYTES)
-    if len(raw) != file.size_bytes:
-        raise BrokenArtifact(
-            f"{path} has {len(raw)} bytes where {_MANIFEST} states {file.size_bytes}: cut short? {_AGAIN}"
-        )
-    if hashlib.sha256(raw).hexdigest() != file.sha256:
-        raise BrokenArtifact(
-            f"{path} does not have the hash that {_MANIFEST} states: damaged or edited; {_AGAIN}"
-        )
+    arrays = _FILES.read_arrays(folder, file)
     try:
-        arrays = load(raw)
         seen = arrays.pop(_SEEN, np.zeros(0, dtype=np.uint64))
         if seen.dtype != np.uint64 or seen.ndim != 1 or (seen[1:] <= seen[:-1]).any():
             raise BrokenArtifact(f"{_SEEN} holds something other than ascending hashes")
@@ -707,29 +661,10 @@ def _read_arrays(
                 "labels"
             )
         return head, seen, directions, layers, sample
-    except (BadFeatures, BrokenArtifact, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise BrokenArtifact(f"{path} does not hold arrays that can be read: {error}; {_AGAIN}") from error
-
-
-def _read(path: Path, limit: int) -> bytes:
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe or device may never end
-            raise BrokenArtifact(f"{path} is no file; a detector is a folder with {_MANIFEST} and {_ARRAYS}")
-        if (size := status.st_size) > limit:
-            raise BrokenArtifact(
-                f"{path} has {size:,} bytes, more than the {limit:,} that a detector may have"
-            )
-        return path.read_bytes()
-    except OSError as error:
+    except (BadFeatures, BrokenArtifact, KeyError, TypeError, ValueError) as error:
         raise BrokenArtifact(
-            f"{path} cannot be read: {error.strerror or error}; "
-            f"a detector is a folder with {_MANIFEST} and {_ARRAYS}"
+            f"{folder / _ARRAYS} does not hold arrays that can be read: {error}; {_AGAIN}"
         ) from error
-
-
-def _refuse_constant(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON number")
 
 
 def _is_number(value: object) -> bool:

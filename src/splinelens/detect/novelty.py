@@ -19,9 +19,9 @@ from jaxtyping import Float
 from pydantic import ConfigDict, InstanceOf, PositiveInt, TypeAdapter
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
+from splinelens.detect.artifact_files import ArtifactFiles
 from splinelens.detect.heads import LinearHead
 from splinelens.errors import BadDetector, BadFeatures, BrokenArtifact
-from splinelens.files import atomic_write, write_errors
 
 COMPONENTS = 4
 """Principal components that a vector is reduced to, beside the residual: its distance from them."""
@@ -36,9 +36,8 @@ NOVELTY_FILES = ("novelty.json", "novelty.safetensors")
 """What the folder of a range holds."""
 
 _MANIFEST, _ARRAYS = NOVELTY_FILES
-_SCHEMA = 1
-_MOST_BYTES = {_MANIFEST: 4_000_000, _ARRAYS: 1_000_000_000}
 _AGAIN = "run splinelens audit fit again"
+_FILES = ArtifactFiles("a range", _MANIFEST, _ARRAYS, 1, _AGAIN)
 _RANGE, _HEAD, _DISTANCES, _LOGITS = "range.", "contrast.", "calibration.distances", "calibration.logits"
 _EDGES, _TOKENS = "calibration.edges", "calibration.tokens"
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
@@ -331,21 +330,8 @@ class NoveltyArtifact(NoveltyManifest):
             OutputExists: The folder holds one, without ``overwrite``.
             CannotWrite: The disk is full or the folder may not be written.
         """
-        from safetensors.numpy import save
-
-        data = save(self._arrays())
         values = {entry.name: getattr(self, entry.name) for entry in fields(NoveltyManifest)}
-        file = {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-        record = json.loads(json.dumps({"schema": _SCHEMA, **values, "arrays": file}, allow_nan=False))
-        text = json.dumps({**record, "sha256": _hash(record)}, indent=1) + "\n"
-        with write_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        with (
-            atomic_write(folder / _ARRAYS, overwrite=overwrite) as arrays_file,
-            atomic_write(folder / _MANIFEST, overwrite=overwrite) as manifest_file,
-        ):
-            arrays_file.write_bytes(data)
-            manifest_file.write_bytes(text.encode())
+        _FILES.write(folder, values, self._arrays(), overwrite=overwrite)
 
     @classmethod
     def load(cls, folder: Path) -> "NoveltyArtifact":
@@ -354,23 +340,10 @@ class NoveltyArtifact(NoveltyManifest):
         Raises:
             BrokenArtifact: A file is missing, cut, edited, too large or of another schema.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load
-
-        path, data = folder / _MANIFEST, _read(folder, _ARRAYS)
+        record = _FILES.read_manifest(folder)
+        arrays = _FILES.read_arrays(folder, record.pop("arrays", None))
         try:
-            record = json.loads(_read(folder, _MANIFEST))
-            schema, stated = record.pop("schema"), record.pop("sha256")
-            if schema != _SCHEMA:
-                raise ValueError(f"schema {schema!r}, and this version reads {_SCHEMA}")
-            file = record["arrays"]
-            if stated != _hash({"schema": schema, **record}):
-                raise ValueError("it does not have the hash that it states")
-            if file != {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}:
-                raise ValueError(f"{_ARRAYS} beside it is another file, or cut short")
-            del record["arrays"]
             manifest = _VALUES.validate_json(json.dumps(record))
-            arrays = load(data)
             head = _part(arrays, _HEAD)
             artifact = cls(
                 **vars(manifest),
@@ -387,12 +360,10 @@ class NoveltyArtifact(NoveltyManifest):
             AttributeError,
             BrokenArtifact,
             KeyError,
-            RecursionError,
-            SafetensorError,
             TypeError,
             ValueError,
         ) as error:
-            raise BrokenArtifact(f"{path} is damaged, edited or no range: {error}; {_AGAIN}") from error
+            raise BrokenArtifact(f"{folder / _MANIFEST} is damaged: {error}; {_AGAIN}") from error
         return artifact
 
     def _arrays(self) -> dict[str, np.ndarray]:
@@ -482,20 +453,3 @@ def _reduced(
 def _part(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     """The arrays whose names begin with a prefix, without it."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-
-
-def _hash(record: dict[str, Any]) -> str:
-    """Of a manifest without its own hash; spaces and order do not matter."""
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
-
-
-def _read(folder: Path, name: str) -> bytes:
-    path, what = folder / name, f"a range is a folder with {_MANIFEST} and {_ARRAYS}"
-    try:
-        if path.exists() and not path.is_file():  # a pipe or device may never end
-            raise BrokenArtifact(f"{path} is no file; {what}")
-        if (size := path.stat().st_size) > _MOST_BYTES[name]:
-            raise BrokenArtifact(f"{path} has {size:,} bytes, more than the {_MOST_BYTES[name]:,} of a range")
-        return path.read_bytes()
-    except OSError as error:
-        raise BrokenArtifact(f"{path} cannot be read: {error.strerror}; {what}") from error
