@@ -134,7 +134,7 @@ def test_another_model_is_refused(fitted, tiny_folder, tiny_qwen2, tiny_tokenize
     tiny_tokenizer.save_pretrained(tmp_path / "other")
     with pytest.raises(WrongModel, match=r"another model than .*: the architecture differs"):
         NoveltyDetector.load(tmp_path / "range", model=tmp_path / "other")
-    with pytest.raises(WrongModel, match="the depth differs: 2 here, 1 in the other"):
+    with pytest.raises(WrongModel, match=r"reads 2 blocks; of .* 1 are loaded"):
         NoveltyDetector.load(tmp_path / "range", model=load_model(str(tiny_folder), n_layers=1, device="cpu"))
 
 
@@ -149,7 +149,7 @@ def test_a_range_of_another_catalogue_or_spec_is_refused(fitted, tmp_path):
         ),
         ("spec", {"spec": artifact.spec | {"colors": 3}}, BrokenArtifact, "a feature spec has no colors"),
         ("eps", {"spec": artifact.spec | {"layers": [0]}}, WrongModel, "other columns than its spec gives"),
-        ("model", {"model": {"name": "tiny"}}, BrokenArtifact, "damaged: 'fingerprint'"),
+        ("model", {"model": {"name": "tiny"}}, BrokenArtifact, r"is damaged: .*fingerprint"),
     ]:
         replace(artifact, **changes).save(tmp_path / name)
         with pytest.raises(error, match=match):

@@ -25,12 +25,8 @@ from splinelens.engines.compiled import CompiledModel
 from splinelens.errors import (
     BadCluster,
     BadDetector,
-    BadFeatures,
-    BadModel,
-    BrokenArtifact,
     WrongModel,
 )
-from splinelens.features.catalogue import VERSION
 from splinelens.features.cluster import Cluster, connected, require_equal
 from splinelens.features.extract import provenance
 from splinelens.features.loading import EngineName, ReaderPlan, load_reader
@@ -47,7 +43,7 @@ from splinelens.files import (
     write_text,
 )
 from splinelens.generate.critics import Finding
-from splinelens.models import Fingerprint, LoadedModel
+from splinelens.models import LoadedModel
 from splinelens.report.scores import SentenceScore, Span, TextScore, check_ending, check_kept, write_scores
 from splinelens.report.spans import FEW, LEAST, merged, sentence_bounds
 from splinelens.texts import Texts
@@ -895,19 +891,9 @@ def plan_of(artifact: Artifact) -> ReaderPlan:
         BrokenArtifact: The artifact is damaged.
         WrongModel: It was fitted with another version of the catalogue.
     """
-    try:
-        fingerprint = Fingerprint.from_dict(artifact.model.get("fingerprint", {}))
-        spec = FeatureSpec.from_dict(artifact.spec)
-    except (BadFeatures, BadModel) as error:
-        raise BrokenArtifact(
-            f"detector {artifact.name} is damaged: {error}; fetch or train the detector again"
-        ) from error
-    if spec.version != VERSION:
-        raise WrongModel(
-            f"detector {artifact.name} was fitted with version {spec.version} of the feature catalogue, this "
-            f"is version {VERSION}; train it again"
-        )
-    return ReaderPlan(artifact.name, artifact.model, fingerprint, spec, artifact.directions, artifact.digest)
+    return ReaderPlan.of(
+        f"detector {artifact.name}", artifact.model, artifact.spec, artifact.directions, artifact.digest
+    )
 
 
 def _with_columns_of(artifact: Artifact, reader: TextReader) -> TextReader:

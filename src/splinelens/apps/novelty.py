@@ -32,15 +32,15 @@ from splinelens.detect.novelty import (
 )
 from splinelens.detect.solver import ROWS_PER_CLASS, fit
 from splinelens.detect.thresholds import proportion_interval
-from splinelens.errors import BadFeatures, BadModel, BadTexts, BrokenArtifact, WrongModel
-from splinelens.features.catalogue import VERSION
+from splinelens.errors import BadTexts, WrongModel
 from splinelens.features.extract import provenance, read_table
+from splinelens.features.loading import ReaderPlan, load_reader
 from splinelens.features.reader import Progress, TextFeatures, TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.features.table import FeatureTable
 from splinelens.features.validation import check_seed
 from splinelens.files import RowStore, check_output, checkpoints, results_folder
-from splinelens.models import Fingerprint, LoadedModel, load_model
+from splinelens.models import LoadedModel
 from splinelens.models.load import load_up_to
 from splinelens.report.novelty import NoveltyScore, check_kept
 from splinelens.report.scores import kept_cells
@@ -103,28 +103,9 @@ class NoveltyDetector:
             BadModel: The model cannot be loaded.
         """
         artifact = NoveltyArtifact.load(Path(folder).expanduser())
-        try:
-            fingerprint = Fingerprint.from_dict(artifact.model["fingerprint"])
-            spec = replace(FeatureSpec.from_dict(artifact.spec), max_text_tokens=max_text_tokens)
-            name, revision = artifact.model["name"], artifact.model["revision"]
-        except (BadFeatures, BadModel, KeyError) as error:
-            raise BrokenArtifact(f"the range in {folder} is damaged: {error}; fit it again") from error
-        if spec.version != VERSION:
-            raise WrongModel(
-                f"the range in {folder} was fitted with version {spec.version} of the feature catalogue, "
-                f"this is version {VERSION}; fit it again"
-            )
-        if not isinstance(model, LoadedModel):
-            source, revision = (name, revision) if model is None else (model, None)
-            depth, dtype = fingerprint.depth, fingerprint.dtype
-            model = load_model(source, n_layers=depth, revision=revision, dtype=dtype, device=device)
-        found = model.fingerprint_at(min(fingerprint.depth, model.depth))
-        if difference := fingerprint.difference(found):
-            raise WrongModel(
-                f"the range in {folder} was fitted with {name}, another model than {model.name}: "
-                f"{difference}. Name the right one with --model (Python: model=), or fit a range for yours"
-            )
-        reader = TextReader(model, spec)
+        plan = ReaderPlan.of(f"the range in {folder}", artifact.model, artifact.spec)
+        plan = replace(plan, spec=replace(plan.spec, max_text_tokens=max_text_tokens))
+        reader = load_reader(plan, engine="torch", model=model, device=device)
         if tuple((column.name, column.size) for column in reader.columns) != artifact.columns:
             raise WrongModel(f"the range in {folder} has other columns than its spec gives; fit it again")
         return cls(artifact, reader)

@@ -58,7 +58,7 @@ from splinelens.features.table import FeatureTable
 from splinelens.files import results_folder, write_errors, write_text
 from splinelens.generate.likelihood import PROFILE, log_probabilities, profile
 from splinelens.geometry.settings import SPLINE7
-from splinelens.models import Fingerprint, LoadedModel, load_model
+from splinelens.models import LoadedModel, load_model
 from splinelens.models.load import require_unset
 from splinelens.models.source import lasting_name
 from splinelens.report.scores import TextScore
@@ -136,14 +136,7 @@ class Truth:
             platt = record["calibration"]
             calibration = None if platt is None else Calibration(*platt)
             reference = LocalDimension(arrays["states"], arrays["own"], record["neighbors"], calibration)
-            plan = ReaderPlan(
-                record["name"],
-                record["model"],
-                Fingerprint.from_dict(record["model"]["fingerprint"]),
-                FeatureSpec.from_dict(record["spec"]),
-                None,
-                "",
-            )
+            plan = ReaderPlan.of(f"the score in {folder}", record["model"], record["spec"])
             fits = reference.states.ndim == 2 and reference.own.shape == reference.states.shape[:1]
             fits &= bool(np.isfinite(reference.states).all() and np.isfinite(reference.own).all())
             require_reference(reference.states, reference.neighbors)

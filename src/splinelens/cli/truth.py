@@ -4,7 +4,7 @@ import json
 from enum import StrEnum
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,10 @@ from splinelens.cli.progress import progress_bar
 from splinelens.cli.score import Tally
 from splinelens.files import check_folder, check_output, write_errors
 from splinelens.report.scores import check_ending, check_kept, kept_cells
+
+if TYPE_CHECKING:
+    from splinelens.models import LoadedModel
+    from splinelens.texts import Texts
 
 _ANSWERS = "answers.jsonl"
 
@@ -114,7 +118,6 @@ def fit(
     require_stdout("")
 
     from splinelens.apps import truth
-    from splinelens.generate import answers as own_answers
     from splinelens.texts import read_texts
     from splinelens.texts.labeled import read_labeled, require_words
 
@@ -136,35 +139,18 @@ def fit(
         require_words(texts, column)
     fitting: dict[str, Any] = {"device": device}  # Any: likewise
     counts: dict[str, int] = {}
-    groups: Any = group  # Any: likewise
     loaded: Any = model  # Any: likewise
     if answers is not None:
         from splinelens.models import load_model
 
         loaded, fitting = load_model(model, head=True, device=device), {}
-        with progress_bar(texts, shown=not quiet) as progress:
-            given = own_answers.answer(
-                texts,
-                texts.columns[answers],
-                loaded,
-                raw=raw,
-                max_tokens=answer_tokens,
-                progress=progress,
-            )
-        with write_errors(output):
-            output.mkdir(parents=True, exist_ok=True)
-        own_answers.write_answers(given, output / _ANSWERS)
-        counts = own_answers.answer_counts(given)
-        show(", ".join(f"{count:,} {name}" for name, count in counts.items()))
-        texts, known = own_answers.labeled_answers(given, texts)
-        if known is None:
-            show("too few correct or wrong answers to fit to both: the correct ones are the reference")
+        texts, known, counts = _answered(texts, answers, loaded, raw, answer_tokens, output, quiet)
     with progress_bar(texts, shown=not quiet) as progress:
         fitted = truth.fit(
             texts,
             known,
             loaded,
-            groups=groups,
+            groups=group,
             method=None if method is None else method.value,
             neighbors=neighbors,
             name=output.resolve().name,
@@ -192,6 +178,28 @@ def fit(
     for name, auc in fitted.aucs.items():
         print(f"{name:10} AUC {auc:.3f} out of fold")
     print(f"wrote {output}: {fitted.method}")
+
+
+def _answered(
+    questions: "Texts", gold: str, model: "LoadedModel", raw: bool, max_tokens: int, output: Path, quiet: bool
+) -> tuple["Texts", list[int] | None, dict[str, int]]:
+    """The model's own answers as texts with labels, and their counts; all are written to a file."""
+    from splinelens.generate.answers import answer, answer_counts, labeled_answers, write_answers
+
+    show = options.stderr_printer(quiet)
+    with progress_bar(questions, shown=not quiet) as progress:
+        answers = answer(
+            questions, questions.columns[gold], model, raw=raw, max_tokens=max_tokens, progress=progress
+        )
+    with write_errors(output):
+        output.mkdir(parents=True, exist_ok=True)
+    write_answers(answers, output / _ANSWERS)
+    counts = answer_counts(answers)
+    show(", ".join(f"{count:,} {name}" for name, count in counts.items()))
+    texts, known = labeled_answers(answers, questions)
+    if known is None:
+        show("too few correct or wrong answers to fit to both: the correct ones are the reference")
+    return texts, known, counts
 
 
 def score(

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -32,6 +32,7 @@ from splinelens.errors import (
     UnknownModel,
     WrongModel,
 )
+from splinelens.features.catalogue import VERSION
 from splinelens.features.reader import TextReader, require_compilable
 from splinelens.features.spec import FeatureSpec
 from splinelens.geometry.directions import Directions
@@ -47,10 +48,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class ReaderPlan:
-    """What a detector, or several together, read of which model.
+    """What a detector, or several together, or a range read of which model.
 
     Attributes:
-        name: Of the detector, for messages.
+        name: Whose plan it is, as messages say it: ``detector toxicity``.
         model: Where the model comes from: ``name`` and, of a hub, ``revision``.
         fingerprint: Of the blocks that are read.
         spec: The features.
@@ -66,6 +67,33 @@ class ReaderPlan:
     directions: Directions | None
     digest: str
     parts: tuple["ReaderPlan", ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        model: Mapping[str, Any],  # Any: plain JSON values
+        spec: Mapping[str, Any],  # Any: likewise
+        directions: Directions | None = None,
+        digest: str = "",
+    ) -> "ReaderPlan":
+        """From what an artifact states of its model and features.
+
+        Raises:
+            BrokenArtifact: The statements are damaged.
+            WrongModel: They are of another version of the catalogue.
+        """
+        try:
+            fingerprint = Fingerprint.from_dict(model.get("fingerprint", {}))
+            features = FeatureSpec.from_dict(dict(spec))
+        except (BadFeatures, BadModel) as error:
+            raise BrokenArtifact(f"{name} is damaged: {error}; fetch or fit it again") from error
+        if features.version != VERSION:
+            raise WrongModel(
+                f"{name} was fitted with version {features.version} of the feature catalogue, this is "
+                f"version {VERSION}; fit it again"
+            )
+        return cls(name, dict(model), fingerprint, features, directions, digest)
 
 
 def load_reader(
@@ -149,14 +177,14 @@ def check_model(plan: ReaderPlan, model: LoadedModel) -> None:
     depth = plan.fingerprint.depth
     if model.depth < depth:
         raise WrongModel(
-            f"detector {plan.name} reads {depth} blocks; of {model.name} {model.depth} are "
+            f"{plan.name} reads {depth} blocks; of {model.name} {model.depth} are "
             f"loaded: load_model(..., n_layers={depth})"
         )
     difference = plan.fingerprint.difference(model.fingerprint_at(depth))
     if difference:
         raise WrongModel(
-            f"detector {plan.name} was fitted with another model than {model.name}: {difference}. It "
-            f"needs {plan.model['name']}; or train one for yours with 'splinelens train --model'"
+            f"{plan.name} was fitted with another model than {model.name}: {difference}. It "
+            f"needs {plan.model['name']}; or fit one for yours with --model"
         )
 
 
@@ -195,7 +223,7 @@ def _graph(
     difference = replace(plan.fingerprint, dtype="float32").difference(graph.fingerprint)
     if difference:
         raise WrongModel(
-            f"detector {plan.name} was fitted with another model than {graph.folder} has: {difference}; "
+            f"{plan.name} was fitted with another model than {graph.folder} has: {difference}; "
             "export it again"
         )
     return graph
@@ -240,15 +268,13 @@ def _load_model(plan: ReaderPlan, name: str | PathLike[str] | None, device: str 
         if name is not None:
             raise
         raise UnknownModel(
-            f"detector {plan.name} was fitted with the model {source}, which is not there; say where it "
+            f"{plan.name} was fitted with the model {source}, which is not there; say where it "
             "is now: --model FOLDER (Python: model=)"
         ) from error
     except (BadFeatures, BadModel) as error:
         if name is None or type(error) not in (BadFeatures, BadModel):
             raise
-        raise WrongModel(
-            f"detector {plan.name} needs {depth} blocks of {plan.model['name']}: {error}"
-        ) from error
+        raise WrongModel(f"{plan.name} needs {depth} blocks of {plan.model['name']}: {error}") from error
 
 
 def _name(dtype: str | None) -> str | None:
