@@ -47,11 +47,11 @@ _LOOP = 0.3  # share of different triples of words below which a reply goes roun
 
 
 def engagement(request: str, reply: str) -> Engagement:
-    """What a reply does with a request, by rules for English.
+    """Classify a reply as an answer, a refusal or neither, by rules for English.
 
     Args:
-        request: What was asked, without what stood before it.
-        reply: What was written.
+        request: The request, without its context.
+        reply: The reply of the model.
 
     Returns:
         ``refused`` if its beginning declines; ``not engaged`` if it is empty, repeats the request, goes round

@@ -357,7 +357,7 @@ class Writer:
                 return
 
     def read(self, parts: Sequence[Sequence[Sequence[int]]]) -> list[TextStats]:
-        """Statistics of the parts of some prompts, from the pass that ``steps`` goes on from.
+        """Read prompts of equal length in parts; ``steps`` continues from the same pass.
 
         A part attends to all before it; only its own tokens are pooled.
 

@@ -72,9 +72,9 @@ def make_trials(
 ) -> list[Trial]:
     """Every trial, prompt by prompt.
 
-    A context of so many tokens is filled with sentences of its kind in a random order, again and again, and
-    cut. The length is that of the first 1, 2, ... related sentences of the prompt; without any, of unrelated
-    or neutral ones. Contexts of one kind and prompt that have the same tokens make one trial.
+    A context holds sentences of its kind in a random order, repeated and cut to the length that it shares with
+    the other contexts of the prompt: that of the first 1, 2, ... related sentences, or without any of
+    unrelated or neutral ones. Contexts of one kind and prompt that have the same tokens make one trial.
 
     Args:
         prompts: The tokens of each prompt.
