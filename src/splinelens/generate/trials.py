@@ -72,8 +72,8 @@ def make_trials(
 ) -> list[Trial]:
     """Every trial, prompt by prompt.
 
-    A context holds sentences of its kind in a random order, repeated and cut to the length that it shares with
-    the other contexts of the prompt: that of the first 1, 2, ... related sentences, or without any of
+    A context holds sentences of its kind in a random order, repeated and cut to the length shared with
+    the prompt's other contexts: that of the first 1, 2, ... related sentences, or without any of
     unrelated or neutral ones. Contexts of one kind and prompt that have the same tokens make one trial.
 
     Args:
