@@ -15,10 +15,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from splinelens.anatomy import anatomy_of
+from splinelens.engines.torch import Prompt, run_tokens
 from splinelens.errors import CannotResume, Diverged
 from splinelens.files import atomic_write, differences
 
@@ -118,6 +120,41 @@ def margin_match(
     """
     expected, actual = teacher[mask].detach().float(), student[mask].float()
     return (expected - actual).square().sum() / expected.square().sum().clamp_min(_TINY)
+
+
+class _Stop(Exception):
+    """Raised at the last layer that is read."""
+
+
+def mlp_inputs(
+    model: nn.Module, ids: Int[Tensor, "text token"], prompt: Prompt, layers: Sequence[int]
+) -> Float[Tensor, "text token column"]:
+    """What the MLPs of some layers read of every token, one layer after the other, with gradients.
+
+    Args:
+        model: A base model of transformers.
+        ids: Token ids, padded right.
+        prompt: What stands before each text.
+        layers: The layers, rising; later ones do not run.
+    """
+    states: list[Tensor] = []
+
+    def read(_module: nn.Module, args: tuple) -> None:
+        states.append(args[0].reshape(*ids.shape, -1))
+        if len(states) == len(layers):
+            raise _Stop
+
+    anatomy, rows = anatomy_of(model), len(ids)
+    handles = [anatomy.gate(layer).register_forward_pre_hook(read) for layer in layers]
+    positions = (torch.arange(ids.shape[1], device=ids.device) + prompt.length).expand(rows, -1)
+    try:
+        run_tokens(model, ids, positions, cache=prompt.cache(rows), gradients=True)
+    except _Stop:
+        pass
+    finally:
+        for handle in handles:
+            handle.remove()
+    return torch.cat(states, dim=-1)
 
 
 @dataclass(frozen=True)
