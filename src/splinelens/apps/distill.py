@@ -153,7 +153,7 @@ def distill(
     source = Texts.of(texts)
     master = load_model(teacher, head=True, dtype="bfloat16", device=device)
     pupil = load_student(student, master, blocks=blocks, spread=spread, device=device)
-    windows = _windows(source, pupil.tokenizer, settings)
+    windows = _windows(source, pupil.tokenizer, settings).to(pupil.device)
     held, windows = windows[:_HELD_OUT], windows[_HELD_OUT:]
     batches = Batches([settings.window] * len(windows), settings.batch_tokens, settings.seed)
     steps = len(batches) if settings.tokens is None else settings.tokens // settings.batch_tokens
@@ -221,6 +221,7 @@ def keep_detector(
     blocks: int | None = None,
     spread: bool = False,
     held_out: np.ndarray | None = None,
+    judged: np.ndarray | None = None,
     weights: np.ndarray | None = None,
     margins: np.ndarray | None = None,
     factors: Mapping[str, float] = FACTORS,
@@ -249,8 +250,8 @@ def keep_detector(
         teacher: The detector's model, if it is not at its default location.
         blocks: As in ``distill``.
         spread: As in ``distill``.
-        held_out: (text,) boolean: rows that nothing is trained on. Calibration, thresholds and metrics come
-            from them. None takes every fifth different text.
+        held_out: (text,) boolean: rows that nothing is trained on. None takes every fifth different text.
+        judged: (text,) boolean: those of them that give calibration, thresholds and metrics; None takes all.
         weights: (text,), how much a text counts; None is 1 for all.
         margins: (token, hyperplane) of the texts one after the other, if the teacher was read before.
         factors: Of the losses.
@@ -336,7 +337,7 @@ def keep_detector(
         load_model(folder, n_layers=layers[-1] + 1, device=device, dtype="bfloat16"),
         network,
         source,
-        held,
+        held if judged is None else judged,
         name=name or f"{artifact.name}-distilled",
         sources=sources,
         command=command,
@@ -413,9 +414,11 @@ class _Lesson:
         self._prompt = prompt_ids(pupil.tokenizer, expert.spec.prompt, beginning=True)
         self._tokenized, self._margins = tokenized, margins
         self._start = np.concatenate([[0], np.cumsum([len(text.ids) for text in tokenized])])
-        self._y = torch.from_numpy(labels.astype(np.float32))
-        self._weights = torch.ones(len(labels)) if weights is None else torch.from_numpy(weights).float()
-        self._scores = torch.from_numpy(self._teacher_scores()).float()
+        weights = np.ones(len(labels)) if weights is None else weights
+        self._y, self._weights, self._scores = (
+            torch.from_numpy(each).float().to(pupil.device)
+            for each in (labels, weights, self._teacher_scores())
+        )
 
     def network(self, rows: np.ndarray, seed: int) -> Network:
         """Hyperplanes that give the teacher's margins with the least squared error, and the detector's head.
@@ -435,7 +438,7 @@ class _Lesson:
         x, y = torch.cat(inputs), torch.cat(targets)
         self._mean, self._scale, self._center = x.mean(0), x.std(0) + 1e-3, y.mean(0)
         x = (x - self._mean) / self._scale
-        gram = x.T @ x + _RIDGE * len(x) * torch.eye(x.shape[1])
+        gram = x.T @ x + _RIDGE * len(x) * torch.eye(x.shape[1], device=x.device)
         network = Network(x.shape[1], learned.Settings(y.shape[1], self.layers))
         calibration, head = self.artifact.calibrations[0], self.artifact.head
         weight = torch.from_numpy(head.weight / head.scale).float()
@@ -445,7 +448,7 @@ class _Lesson:
             network.out.weight.copy_(calibration.slope * weight)
             bias = float(head.bias[0] - (head.weight / head.scale)[0] @ head.mean)
             network.out.bias.fill_(calibration.slope * bias + calibration.intercept)
-        return network.train()
+        return network.to(x.device).train()
 
     def losses(
         self, network: Network, rows: np.ndarray, factors: Mapping[str, float]
@@ -456,10 +459,10 @@ class _Lesson:
         targets, lengths = self._targets(rows), mask.sum(dim=1)
         values: dict[str, Tensor] = {}
         if "margins" in factors:
-            every = torch.ones(len(targets), dtype=torch.bool)
+            every = torch.ones(len(targets), dtype=torch.bool, device=targets.device)
             values["margins"] = margin_match(targets - self._center, margins - self._center, every)
         if "relation" in factors:
-            theirs = torch.zeros(*mask.shape, targets.shape[1])
+            theirs = torch.zeros(*mask.shape, targets.shape[1], device=targets.device)
             theirs[mask] = targets - self._center
             width = states.shape[-1] // len(self.layers)
             values["relation"] = relation_loss(theirs, states[..., -width:], mask)
@@ -476,7 +479,7 @@ class _Lesson:
         source: LoadedModel,
         network: Network,
         texts: Texts,
-        held_out: np.ndarray,
+        judge: np.ndarray,
         **options: Any,  # Any: of fit_detector
     ) -> Detector:
         """The detector of the trained student.
@@ -486,7 +489,7 @@ class _Lesson:
             source: The same in bfloat16, which reads the texts.
             network: The trained hyperplanes and head.
             texts: The texts.
-            held_out: Rows that give calibration and thresholds.
+            judge: (text,) boolean: the rows that give calibration and thresholds.
             options: For the card.
         """
         weight, bias = folded(
@@ -498,7 +501,7 @@ class _Lesson:
         table = read_table(readers[1], texts)
         ok = np.flatnonzero(table.ok)
         head = standardized_head(table.values[ok], *linear_layer(network))
-        judged = np.flatnonzero(held_out & table.ok)
+        judged = np.flatnonzero(judge & table.ok)
         of_judged = HeldOut(judged, table.values[judged], *linear_layer(network))
         y = self.labels[:, None].astype(float)
         long = long_negatives(readers[0].columns, [of_judged], y, table.tokens)
@@ -509,7 +512,7 @@ class _Lesson:
             readers[0],
             label=self.artifact.labels,
             negative=self.artifact.negative,
-            judged=held_out,
+            judged=judge,
             languages=self.artifact.training.get("languages", ()),
             by_length=_BY_LENGTH,
             table=table,
@@ -524,9 +527,10 @@ class _Lesson:
         mask = torch.arange(int(lengths.max())) < lengths[:, None]
         ids = torch.zeros(mask.shape, dtype=torch.long)
         ids[mask] = torch.tensor([number for row in rows for number in self._tokenized[row].ids])
-        with torch.autocast("cpu", torch.bfloat16):
-            prompt = run_prompt(self.pupil.model, self._prompt, gradients=torch.is_grad_enabled())
-            return mlp_inputs(self.pupil.model, ids, prompt, self.layers), mask
+        device, model = self.pupil.device, self.pupil.model
+        with torch.autocast(device.type, torch.bfloat16):
+            prompt = run_prompt(model, self._prompt, gradients=torch.is_grad_enabled())
+            return mlp_inputs(model, ids.to(device), prompt, self.layers), mask.to(device)
 
     def _standardized(self, states: Tensor) -> Tensor:
         return ((states.float() - self._mean) / (self._scale * STEP)).bfloat16()
@@ -534,7 +538,7 @@ class _Lesson:
     def _targets(self, rows: np.ndarray) -> Tensor:
         """The teacher's margins of all tokens of the texts."""
         parts = [self._margins[self._start[row] : self._start[row + 1]] for row in rows]
-        return torch.from_numpy(np.concatenate(parts)).float()
+        return torch.from_numpy(np.concatenate(parts)).float().to(self.pupil.device)
 
     def _teacher_scores(self) -> np.ndarray:
         """The calibrated scores of the teacher's detector, 0 for texts without tokens."""

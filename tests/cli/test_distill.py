@@ -1,0 +1,42 @@
+"""``splinelens distill``."""
+
+import json
+
+
+def test_a_shorter_student_is_trained_and_loads(run, writer_folder, tmp_path):
+    teacher, texts = writer_folder("llama"), tmp_path / "texts.txt"
+    texts.write_text(
+        "\n".join(f"the thing number {row} is in the garden of you and me" * 9 for row in range(150))
+    )
+    command = ["distill", teacher, teacher, texts, "--blocks", 2, "--tokens", 12_000]
+    command += ["-o", tmp_path / "short"]
+    shown = run(*command)
+    assert shown.stdout.startswith("nats per held-out token: teacher ")
+    assert shown.stdout.endswith(f"wrote {tmp_path / 'short'}\n")
+    assert "step 11 of 11 (all): cross-entropy " in shown.stderr
+    assert "name another folder" in run(*command, code=2).output
+    record = json.loads((tmp_path / "short/distillation.json").read_text())
+    assert record["command"].startswith("splinelens distill ")
+    assert record["student"]["blocks"] == 2
+    assert "short" in run("inspect", "--model", tmp_path / "short", "--text", "hello").stdout
+
+
+def test_a_kept_detector_scores(run, writer_folder, comments, tmp_path):
+    teacher = writer_folder("llama")
+    labeled = (comments, "--column", "comment", "--label", "toxic")
+    run("train", *labeled, "--model", teacher, "--directions", 2, "--layers", "0-2", "-o", tmp_path / "mine")
+    out = run(
+        *("distill", teacher, teacher, *labeled, "--keep", tmp_path / "mine", "--blocks", 2),
+        *("--batch-tokens", 256, "--json", "-q", "-o", tmp_path / "fast"),
+    )
+    record = json.loads(out.stdout)
+    assert 0 <= record["auc"] <= 1
+    assert record["settings"]["batch_tokens"] == 256
+    scored = run("score", "--detector", tmp_path / "fast/detector", "--text", "you idiot", "--json").stdout
+    assert json.loads(scored)["verdict"] in ("toxic", "clean")
+
+
+def test_a_detector_without_labels_and_stages_that_are_none_are_wrong_usage(run, tmp_path):
+    common = ("distill", "a", "b", "texts.csv", "-o", tmp_path / "out")
+    assert "give both --keep DETECTOR and --label" in run(*common, "--keep", "toxicity", code=2).output
+    assert "is not three numbers" in run(*common, "--stages", "1,2", code=2).output
