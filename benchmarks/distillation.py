@@ -30,7 +30,7 @@ from detection.sources import SOURCES, tested_texts
 from detection.training_rows import measured_part
 
 from splinelens.apps.detector import Detector
-from splinelens.apps.distill import FACTORS, Settings, cross_entropy, distill, keep_detector
+from splinelens.apps.distill import KEEP_FACTORS, Settings, cross_entropy, distill, keep_detector
 from splinelens.detect.bootstrap import ScoreHistogram, auc_gain_interval, auc_interval
 from splinelens.detect.shipped import find_artifact
 from splinelens.files import write_text
@@ -88,7 +88,7 @@ def kept(folder: Path, cache: Path, work: Path, *, matched: bool) -> dict[str, o
     for name, every in HELD_OUT.items():
         rows = rng.permutation(np.flatnonzero(sources == name))
         held_out[rows[: len(rows) // every]] = True
-    factors = FACTORS if matched else {name: FACTORS[name] for name in ("score", "labels")}
+    factors = KEEP_FACTORS if matched else {name: KEEP_FACTORS[name] for name in ("score", "labels")}
     started = process_time()
     detector = keep_detector(
         "toxicity",

@@ -66,7 +66,10 @@ RECORD = "distillation.json"
 MARGINS = "margins.npy"
 """The teacher's margins, kept while a student trains."""
 
-FACTORS: Mapping[str, float] = {"margins": 1.0, "relation": 0.1, "score": 1.0, "labels": 1.0}
+TOKEN_FACTORS: Mapping[str, float] = {"divergence": 1.0, "relation": 1.0, "cross-entropy": 0.2}
+"""Of the losses of next tokens. A text's own next token is a noisy label beside the teacher's distribution."""
+
+KEEP_FACTORS: Mapping[str, float] = {"margins": 1.0, "relation": 0.1, "score": 1.0, "labels": 1.0}
 """Of the losses that keep a detector."""
 
 _HELD_OUT = 24  # windows
@@ -168,13 +171,7 @@ def distill(
     _train_blocks(pupil)
     request = _request(master, pupil, source, settings, blocks, spread)
     losses_before = {"teacher": cross_entropy(expert, held), "before": cross_entropy(causal, held)}
-    match = {"divergence": 1.0, "relation": 1.0}
-    counts = _counts(settings.shares, steps)
-    stages = [
-        Stage("match", counts[0], match, gains_only=True),
-        Stage("labels", counts[1], {"cross-entropy": 1.0}),
-        Stage("all", counts[2], match | {"cross-entropy": 1.0}),
-    ]
+    stages = _stages(settings.shares, steps, TOKEN_FACTORS, ("divergence", "relation"))
 
     def losses(step: int, factors: Any) -> tuple[dict[str, Tensor], int]:  # Any: see Losses
         ids = windows[batches.at(step)]
@@ -224,7 +221,7 @@ def keep_detector(
     judged: np.ndarray | None = None,
     weights: np.ndarray | None = None,
     margins: np.ndarray | None = None,
-    factors: Mapping[str, float] = FACTORS,
+    factors: Mapping[str, float] = KEEP_FACTORS,
     settings: Settings = Settings(),
     overwrite: bool = False,
     device: str | None = None,
@@ -312,14 +309,7 @@ def keep_detector(
     torch.default_generator.manual_seed(settings.seed)
     network = lesson.network(rows, settings.seed)
     _train_blocks(pupil)
-    counts = _counts(settings.shares, steps)
-    match = {key: value for key, value in factors.items() if key in ("margins", "relation")}
-    taught = {key: value for key, value in factors.items() if key in ("labels", "score")}
-    stages = [
-        Stage("match", counts[0], match or taught, gains_only=True),
-        Stage("labels", counts[1], taught),
-        Stage("all", counts[2], dict(factors)),
-    ]
+    stages = _stages(settings.shares, steps, factors, ("margins", "relation"))
     assert pupil.causal is not None
     trainer = Trainer(
         pupil.causal,
@@ -669,10 +659,19 @@ def _windows(texts: Texts, tokenizer: Any, settings: Settings) -> Tensor:  # Any
     return torch.from_numpy(ids[: count * settings.window].reshape(count, -1))
 
 
-def _counts(shares: Sequence[float], steps: int) -> list[int]:
-    """The steps of each stage."""
+def _stages(
+    shares: Sequence[float], steps: int, factors: Mapping[str, float], matching: Sequence[str]
+) -> list[Stage]:
+    """The three stages; without a loss that matches the first has the others, too."""
     ends = np.rint(np.cumsum([0.0, *shares]) * steps).astype(int)
-    return np.diff(ends).tolist()
+    first, second, third = np.diff(ends).tolist()
+    match = {name: factor for name, factor in factors.items() if name in matching}
+    taught = {name: factor for name, factor in factors.items() if name not in matching}
+    return [
+        Stage("match", first, match or taught, gains_only=True),
+        Stage("labels", second, taught),
+        Stage("all", third, factors),
+    ]
 
 
 def _request(
