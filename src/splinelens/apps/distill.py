@@ -67,7 +67,7 @@ MARGINS = "margins.npy"
 """The teacher's margins, kept while a student trains."""
 
 TOKEN_FACTORS: Mapping[str, float] = {"divergence": 1.0, "relation": 1.0, "cross-entropy": 0.2}
-"""Of the losses of next tokens. A text's own next token is a noisy label beside the teacher's distribution."""
+"""Of the losses of next tokens: the one that stands in the text is a noisy label beside the teacher's."""
 
 KEEP_FACTORS: Mapping[str, float] = {"margins": 1.0, "relation": 0.1, "score": 1.0, "labels": 1.0}
 """Of the losses that keep a detector."""
