@@ -14,6 +14,7 @@ from splinelens.apps.distill import Settings, distill, keep_detector
 from splinelens.errors import (
     BadDetector,
     BadFeatures,
+    BadLabels,
     BadModel,
     BadTexts,
     CannotResume,
@@ -25,7 +26,8 @@ from splinelens.models import load_model
 TEXTS = [
     f"the {word} is here and you are in it, number {row}" for row in range(30) for word in ("cat", "dog")
 ]
-LABELS = np.arange(160) % 2
+LABELS = np.arange(220) % 2
+FITTED = 80  # comments that the detector is fitted on
 COMMENTS = [
     f"{'you are in the thing' if label else 'a cat is here'}, number {row}"
     for row, label in enumerate(LABELS)
@@ -57,8 +59,8 @@ def detector(writer_folder, tmp_path_factory):
     """A detector of three hyperplanes across two layers of the teacher."""
     folder = tmp_path_factory.mktemp("detector")
     trained = splinelens.train(
-        COMMENTS,
-        LABELS,
+        COMMENTS[:FITTED],
+        LABELS[:FITTED],
         model=writer_folder("llama"),
         directions=3,
         layers=[1, 2],
@@ -135,7 +137,7 @@ def test_a_shorter_student_keeps_a_detector(teacher, detector, tmp_path):
     assert loaded.artifact.spec["layers"] == [0, 1]
     assert loaded.artifact.spec["prompt"] == "said: "
     assert len(loaded.artifact.directions) == 3
-    assert loaded.artifact.training["judged_rows"] == 32
+    assert loaded.artifact.training["judged_rows"] == 28
     assert loaded.artifact.metrics["out_of_fold"]["auc"] > 0.9
     assert [record.score for record in loaded.score(COMMENTS[:3])] == pytest.approx(
         [record.score for record in kept.score(COMMENTS[:3])]
@@ -154,7 +156,7 @@ def test_hyperplanes_of_an_untrained_student_of_all_blocks_give_the_margins_of_t
     assert float(lines[-1].split("margins ")[1].split(",")[0]) < 0.15  # bfloat16, dropout and the ridge
 
 
-def test_what_cannot_be_distilled_is_refused(teacher, tmp_path):
+def test_what_cannot_be_distilled_is_refused(teacher, detector, tmp_path):
     with pytest.raises(BadTexts, match=r"the texts have \d+ tokens, and \d+ are needed"):
         distill(teacher, teacher, TEXTS[:2], tmp_path / "a", settings=QUICK)
     with pytest.raises(BadTexts, match="give 3 steps of 64 tokens, too few of 10"):
@@ -172,6 +174,8 @@ def test_what_cannot_be_distilled_is_refused(teacher, tmp_path):
         distill(teacher, teacher, TEXTS, tmp_path, settings=QUICK)
     with pytest.raises(BadDetector, match="domain has no learned hyperplanes for one label"):
         keep_detector("domain", teacher, COMMENTS, LABELS, tmp_path / "b")
+    with pytest.raises(BadLabels, match=r"fitted on 80 of the 120 texts; .* there are 20: give 50 of"):
+        keep_detector(detector, teacher, COMMENTS[:120], LABELS[:120], tmp_path / "b")
 
 
 def test_a_student_with_more_blocks_than_its_teacher_is_refused(teacher, tmp_path):

@@ -26,7 +26,20 @@ def test_a_shorter_student_is_trained_and_loads(run, writer_folder, tmp_path):
 def test_a_kept_detector_scores(run, writer_folder, comments, tmp_path):
     teacher = writer_folder("llama")
     labeled = (comments, "--column", "comment", "--label", "toxic")
-    run("train", *labeled, "--model", teacher, "--directions", 2, "--layers", "0-2", "-o", tmp_path / "mine")
+    run(
+        "train",
+        *labeled,
+        "--split",
+        "split=test",
+        "--model",
+        teacher,
+        "--directions",
+        2,
+        "--layers",
+        "0-2",
+        "-o",
+        tmp_path / "mine",
+    )
     out = run(
         *("distill", teacher, teacher, *labeled, "--keep", tmp_path / "mine", "--blocks", 2),
         *("--batch-tokens", 256, "--json", "-q", "-o", tmp_path / "fast"),

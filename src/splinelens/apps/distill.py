@@ -45,7 +45,7 @@ from splinelens.engines.distillation import (
     token_divergence,
 )
 from splinelens.engines.torch import run_prompt
-from splinelens.errors import BadDetector, BadFeatures, BadModel, BadTexts
+from splinelens.errors import BadDetector, BadFeatures, BadLabels, BadModel, BadTexts
 from splinelens.features.extract import read_table
 from splinelens.features.reader import TextReader
 from splinelens.files import atomic_write, results_folder, write_errors, write_text
@@ -78,6 +78,7 @@ _REPORT_TOKENS = 20_000
 _RIDGE = 0.03
 _MOST_LAYERS = 6
 _BY_LENGTH = 0.5
+_FEWEST_UNSEEN = 50  # of each class
 _FEWEST_STEPS = 10
 
 
@@ -218,7 +219,6 @@ def keep_detector(
     blocks: int | None = None,
     spread: bool = False,
     held_out: np.ndarray | None = None,
-    judged: np.ndarray | None = None,
     weights: np.ndarray | None = None,
     margins: np.ndarray | None = None,
     factors: Mapping[str, float] = KEEP_FACTORS,
@@ -247,8 +247,8 @@ def keep_detector(
         teacher: The detector's model, if it is not at its default location.
         blocks: As in ``distill``.
         spread: As in ``distill``.
-        held_out: (text,) boolean: rows that nothing is trained on. None takes every fifth different text.
-        judged: (text,) boolean: those of them that give calibration, thresholds and metrics; None takes all.
+        held_out: (text,) boolean: rows that nothing is trained on; they give calibration, thresholds and
+            metrics. None takes every fifth different text of those that the detector was not fitted on.
         weights: (text,), how much a text counts; None is 1 for all.
         margins: (token, hyperplane) of the texts one after the other, if the teacher was read before.
         factors: Of the losses.
@@ -265,7 +265,7 @@ def keep_detector(
 
     Raises:
         BadDetector: The detector has several labels, or no learned hyperplanes.
-        BadLabels: Too few of a class.
+        BadLabels: Too few of a class, among those that the detector was not fitted on, too.
         BadModel: As in ``distill``, as are the others.
     """
     artifact = find_artifact(detector)
@@ -284,7 +284,9 @@ def keep_detector(
     pupil = load_student(student, expert.loaded, blocks=blocks, spread=spread, device=device)
     layers = _layers_for(artifact, pupil)
     tokenized = expert.tokenize(source.texts)
-    held = _held_out(source, known, settings.seed) if held_out is None else np.asarray(held_out, bool)
+    held = (
+        _held_out(artifact, source, known, settings.seed) if held_out is None else np.asarray(held_out, bool)
+    )
     readable = np.array([text.reason is None for text in tokenized])
     rows = np.flatnonzero(readable & ~held)
     lengths = [len(tokenized[row].ids) for row in rows]
@@ -327,7 +329,7 @@ def keep_detector(
         load_model(folder, n_layers=layers[-1] + 1, device=device, dtype="bfloat16"),
         network,
         source,
-        held if judged is None else judged,
+        held,
         name=name or f"{artifact.name}-distilled",
         sources=sources,
         command=command,
@@ -550,11 +552,18 @@ def _layers_for(artifact: Artifact, student: LoadedModel) -> tuple[int, ...]:
     return tuple(sorted({round(layer) for layer in np.linspace(0, student.depth - 1, count)}))
 
 
-def _held_out(texts: Texts, labels: np.ndarray, seed: int) -> np.ndarray:
-    """Every fifth different text of each class."""
+def _held_out(artifact: Artifact, texts: Texts, labels: np.ndarray, seed: int) -> np.ndarray:
+    """Every fifth different text of each class, of those that the detector was not fitted on."""
+    unseen = ~artifact.seen_in(texts.texts)
+    fewest = min(int((labels[unseen, 0] == label).sum()) for label in (0, 1))
+    if fewest < _FEWEST_UNSEEN:
+        raise BadLabels(
+            f"detector {artifact.name} was fitted on {int((~unseen).sum()):,} of the {len(texts):,} texts; "
+            f"its student is calibrated on others, and of one class there are {fewest}: give "
+            f"{_FEWEST_UNSEEN} of each class that it was not fitted on"
+        )
     _, same_text = np.unique(text_hashes(texts.texts), return_inverse=True)
-    fold = fold_of_rows(labels, np.ones(len(labels), bool), same_text, seed=seed)
-    return fold == 0
+    return fold_of_rows(labels, unseen, same_text, seed=seed) == 0
 
 
 def _teacher_margins(
