@@ -23,30 +23,21 @@ def test_a_shorter_student_is_trained_and_loads(run, writer_folder, tmp_path):
     assert load_model(tmp_path / "short").depth == 2
 
 
-def test_a_kept_detector_scores(run, writer_folder, comments, tmp_path):
-    teacher = writer_folder("llama")
-    labeled = (comments, "--column", "comment", "--label", "toxic")
-    run(
-        "train",
-        *labeled,
-        "--split",
-        "split=test",
-        "--model",
-        teacher,
-        "--directions",
-        2,
-        "--layers",
-        "0-2",
-        "-o",
-        tmp_path / "mine",
-    )
+def test_a_kept_detector_scores(run, writer_folder, tmp_path):
+    teacher, file = writer_folder("llama"), tmp_path / "rows.csv"
+    words = "a cat", "you idiot"
+    rows = [f"{words[row % 2]} {row},{row % 2},{'fit' if row < 40 else 'other'}" for row in range(150)]
+    file.write_text("\n".join(["text,toxic,split", *rows]))
+    labeled = (file, "--label", "toxic")
+    layers = ("--directions", 2, "--layers", "0-2")
+    run("train", *labeled, "--split", "split=fit", "--model", teacher, *layers, "-o", tmp_path / "mine")
     out = run(
         *("distill", teacher, teacher, *labeled, "--keep", tmp_path / "mine", "--blocks", 2),
-        *("--batch-tokens", 256, "--json", "-q", "-o", tmp_path / "fast"),
+        *("--batch-tokens", 96, "--json", "-q", "-o", tmp_path / "fast"),
     )
     record = json.loads(out.stdout)
     assert 0 <= record["auc"] <= 1
-    assert record["settings"]["batch_tokens"] == 256
+    assert record["settings"]["batch_tokens"] == 96
     scored = run("score", "--detector", tmp_path / "fast/detector", "--text", "you idiot", "--json").stdout
     assert json.loads(scored)["verdict"] in ("toxic", "clean")
 
