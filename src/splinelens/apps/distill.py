@@ -63,8 +63,8 @@ CHECKPOINT = "checkpoint.safetensors"
 RECORD = "distillation.json"
 """What decided the student's weights, and the losses before and after."""
 
-MARGINS = "margins.npy"
-"""The teacher's margins, kept while a student trains."""
+MARGINS = "margins-*.npy"
+"""The teacher's margins, kept while a student trains, with a hash of what they are of."""
 
 TOKEN_FACTORS: Mapping[str, float] = {"divergence": 1.0, "relation": 1.0, "cross-entropy": 0.2}
 """Of the losses of next tokens: the one that stands in the text is a noisy label beside the teacher's."""
@@ -205,6 +205,7 @@ def distill(
     entropy = losses_before | {"after": cross_entropy(causal, held)}
     record = {**request, "steps": steps, "command": command, "version": __version__, "held_out": entropy}
     _save(pupil, folder, record, overwrite)
+    _remove_unfinished(folder)
     return record
 
 
@@ -306,7 +307,9 @@ def keep_detector(
         "weights": None if weights is None else hashlib.sha256(weights.tobytes()).hexdigest(),
     }
     if margins is None:
-        margins = _teacher_margins(expert, tokenized, folder / MARGINS, report)
+        of = f"{request['teacher']}{artifact.digest}{source.data_hash}".encode()
+        file = folder / MARGINS.replace("*", hashlib.sha256(of).hexdigest()[:12])
+        margins = _teacher_margins(expert, tokenized, file, report)
     lesson = _Lesson(artifact, pupil, expert, tokenized, known[:, 0], margins, layers, weights)
     torch.default_generator.manual_seed(settings.seed)
     network = lesson.network(rows, settings.seed)
@@ -336,7 +339,7 @@ def keep_detector(
         settings={"distilled": artifact.name, "factors": dict(factors), "steps": steps},
     )
     kept.save(folder / "detector", overwrite=overwrite)
-    (folder / MARGINS).unlink(missing_ok=True)
+    _remove_unfinished(folder)
     return kept
 
 
@@ -707,10 +710,14 @@ def _request(
 
 
 def _save(student: LoadedModel, folder: Path, record: dict[str, Any], overwrite: bool) -> None:  # Any: JSON
-    """Write the student, its tokenizer and the record; the checkpoint is removed."""
+    """Write the student, its tokenizer and the record."""
     assert student.causal is not None
     with write_errors(folder), quiet():
         student.causal.save_pretrained(folder)  # type: ignore[operator]  # set by transformers
         student.tokenizer.save_pretrained(folder)
     write_text(folder / RECORD, json.dumps(record, indent=1) + "\n", overwrite=overwrite)
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _remove_unfinished(folder: Path) -> None:
+    for file in (folder / CHECKPOINT, *folder.glob(MARGINS)):
+        file.unlink(missing_ok=True)

@@ -101,7 +101,8 @@ def distill(
     from splinelens.texts.labeled import read_labeled
 
     written = {"config.json", "model.safetensors", "tokenizer.json", app.RECORD}
-    check_folder(output, written, {app.CHECKPOINT, app.MARGINS}, overwrite=overwrite, source=file)
+    unfinished = {app.CHECKPOINT, *(each.name for each in output.glob(app.MARGINS))}
+    check_folder(output, written, unfinished, overwrite=overwrite, source=file)
     require_stdout("")
     show = options.stderr_printer(quiet)
     settings = app.Settings(
