@@ -8,7 +8,8 @@
 ``labels`` trains the same student for as long without the match of margins and the relation. 1,500 rows of
 ``jigsaw6-clean`` that neither shipped detector was fitted on are held out: they give the thresholds. ``report``
 scores the test rows of jigsaw-test-binary-12k and ToxiGen's seed sentences, which nothing was trained on (of
-ToxiGen the annotated statements are training rows), with both students, ``toxicity`` and ``toxicity-fast``.
+ToxiGen the annotated statements are training rows), with both students and ``toxicity-fast``; ``bars.md`` has
+``toxicity``.
 
 ``recover`` trains a model that ``splinelens prune apply`` cut (50 %, Wanda) on the texts of ``domains`` and
 measures WikiText-2: 24 windows of 512 tokens. Runs are kept in WORK and continue where they were stopped. The record
@@ -202,13 +203,11 @@ def scored(work: Path, folder: Path) -> dict[str, object]:
     results: dict[str, object] = {}
     for name, (texts, labels) in sets.items():
         scores, of_set = {}, {}
-        for detector in ("toxicity-fast", "toxicity", *students):
+        for key, detector in {"toxicity-fast": "toxicity-fast", **students}.items():
             loaded = Detector.load(detector, long="cut", engine="torch", dtype="bfloat16")
-            key = detector if isinstance(detector, str) else detector.parent.name
             of_set[key], scores[key] = measured(loaded, texts, labels)
-            if key != "toxicity-fast":
-                gain = auc_gain_interval(labels, scores["toxicity-fast"], scores[key])
-                of_set[key]["gain_over_toxicity_fast"] = gain
+            gain = auc_gain_interval(labels, scores["toxicity-fast"], scores[key])
+            of_set[key]["gain_over_toxicity_fast"] = None if key == "toxicity-fast" else gain
             print(name, key, of_set[key], flush=True)
         results[name] = of_set
     return results

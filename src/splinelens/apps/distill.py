@@ -203,7 +203,7 @@ def distill(
     )
     trainer.run(losses, report=report)
     entropy = losses_before | {"after": cross_entropy(causal, held)}
-    record = {**request, "steps": steps, "command": command, "version": __version__, "held_out": entropy}
+    record = {**request, "steps": steps, "command": command, **_versions(), "held_out": entropy}
     _save(pupil, folder, record, overwrite)
     _remove_unfinished(folder)
     return record
@@ -326,7 +326,7 @@ def keep_detector(
         request=request,
     )
     trainer.run(lambda step, chosen: lesson.losses(network, rows[batches.at(step)], chosen), report=report)
-    _save(pupil, folder, {**request, "steps": steps, "command": command, "version": __version__}, overwrite)
+    _save(pupil, folder, {**request, "steps": steps, "command": command, **_versions()}, overwrite)
     kept = lesson.detector(
         load_model(folder, n_layers=layers[-1] + 1, device=device),
         load_model(folder, n_layers=layers[-1] + 1, device=device, dtype="bfloat16"),
@@ -707,6 +707,10 @@ def _request(
         "data_hash": texts.data_hash,
         "settings": {**asdict(settings), "shares": list(settings.shares)},
     }
+
+
+def _versions() -> dict[str, str]:
+    return {"splinelens": __version__, "torch": torch.__version__}
 
 
 def _save(student: LoadedModel, folder: Path, record: dict[str, Any], overwrite: bool) -> None:  # Any: JSON
