@@ -19,8 +19,10 @@ is ``distillation.json``, its tables ``distillation.md``. The inputs of the teac
 
 import argparse
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import process_time
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,7 +55,9 @@ def main() -> None:
     record = json.loads(args.record.read_text("utf-8")) if args.record.is_file() else {}
     for part in args.part:
         if part == "report":
-            record["detectors"] = scored(args.work, args.data)
+            for results in scored(args.work, args.data):
+                record["detectors"] = results
+                write_text(args.record, json.dumps(record, indent=1) + "\n")
         elif part == "recover":
             record["recover"] = recovered(args.data, args.work / "recovered", args.pruned)
         else:
@@ -110,8 +114,8 @@ def kept(folder: Path, cache: Path, work: Path, *, matched: bool) -> dict[str, o
     minutes = (process_time() - started) / 60
     fast = Detector.load("toxicity-fast", long="cut", engine="torch", dtype="bfloat16")
     held = {
-        "student": measured(detector, others, their_labels)[0],
-        "toxicity-fast": measured(fast, others, their_labels)[0],
+        "student": measured(scores_of(detector, others), their_labels),
+        "toxicity-fast": measured(scores_of(fast, others), their_labels),
     }
     return {"rows": len(texts), "cpu_minutes": round(minutes, 1), "held_out": held}
 
@@ -188,38 +192,44 @@ def balanced(labels: np.ndarray, sources: np.ndarray) -> np.ndarray:
     return weights / weights.mean()
 
 
-def scored(work: Path, folder: Path) -> dict[str, object]:
-    """The AUC of students and shipped detectors on test rows, and what they gain over toxicity-fast."""
+def scored(work: Path, folder: Path) -> Iterator[dict[str, Any]]:
+    """The AUC of students and of toxicity-fast on test rows, after each that is scored, and what students gain."""
     data = read_evaluation(folder, ["jig", "toxigen"])
     _, part = measured_part("binary", data)
     toxigen = data.sets["toxigen"]
     sets = {
-        "jig": (part.texts(data), part.labels[:, 0]),
         "toxigen": (list(toxigen.texts), np.array(toxigen.columns["positive"], dtype=int)),
+        "jig": (part.texts(data), part.labels[:, 0]),
     }
-    students = [
-        work / name / "detector" for name in ("keep", "labels") if (work / name / "detector").is_dir()
-    ]
-    results: dict[str, object] = {}
+    folders = {name: work / name / "detector" for name in ("keep", "labels")}
+    detectors = {name: str(path) for name, path in folders.items() if path.is_dir()}
+    detectors["toxicity-fast"] = "toxicity-fast"
+    results: dict[str, Any] = {}
     for name, (texts, labels) in sets.items():
-        scores, of_set = {}, {}
-        for key, detector in {"toxicity-fast": "toxicity-fast", **students}.items():
-            loaded = Detector.load(detector, long="cut", engine="torch", dtype="bfloat16")
-            of_set[key], scores[key] = measured(loaded, texts, labels)
-            gain = auc_gain_interval(labels, scores["toxicity-fast"], scores[key])
-            of_set[key]["gain_over_toxicity_fast"] = None if key == "toxicity-fast" else gain
-            print(name, key, of_set[key], flush=True)
-        results[name] = of_set
-    return results
+        scores: dict[str, np.ndarray] = {}
+        for key, detector in detectors.items():
+            file = work / f"scores-{name}-{key}.npy"
+            if not file.is_file():
+                loaded = Detector.load(detector, long="cut", engine="torch", dtype="bfloat16")
+                np.save(file, scores_of(loaded, texts))
+            scores[key] = np.load(file)
+            results.setdefault(name, {})[key] = measured(scores[key], labels)
+            yield results
+        fast = scores.pop("toxicity-fast")
+        for key, values in scores.items():
+            results[name][key]["gain_over_toxicity_fast"] = auc_gain_interval(labels, fast, values)
+        yield results
 
 
-def measured(
-    detector: Detector, texts: list[str], labels: np.ndarray
-) -> tuple[dict[str, object], np.ndarray]:
-    """The AUC of a detector on texts with its interval, and the scores; 0 for a text without tokens."""
-    scores = np.nan_to_num([record.score for record in detector.scores(texts)]).astype(float)
+def scores_of(detector: Detector, texts: Sequence[str | None]) -> np.ndarray:
+    """Scores; 0 for a text without tokens."""
+    return np.nan_to_num(np.array([record.score for record in detector.scores(texts)], float))
+
+
+def measured(scores: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """The AUC of scores with its interval."""
     value = float(ScoreHistogram.of(labels, scores).roc_auc())
-    return {"rows": len(texts), "auc": value, "interval": auc_interval(labels, scores)}, scores
+    return {"rows": len(labels), "auc": value, "interval": auc_interval(labels, scores)}
 
 
 def recovered(folder: Path, work: Path, pruned: Path) -> dict[str, object]:
