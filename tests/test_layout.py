@@ -39,6 +39,7 @@ BUILT_ON = {  # the three applications that others may import, and those that ha
         "guard",
         "truth",
         "audit",
+        "lineage",
     ),
     "splinelens.apps.training": ("truth",),
     "splinelens.apps.group": ("perspective",),

@@ -27,6 +27,9 @@ COMMANDS = [
     ["truth", "fit"],
     ["truth", "score"],
     ["truth", "evaluate"],
+    ["lineage"],
+    ["lineage", "compare"],
+    ["lineage", "profile"],
     ["models"],
     ["models", "list"],
     ["models", "pull"],
@@ -35,7 +38,7 @@ COMMANDS = [
     ["detectors", "list"],
     ["detectors", "show"],
 ]
-GROUPS = ([], ["audit"], ["truth"], ["models"], ["detectors"])
+GROUPS = ([], ["audit"], ["truth"], ["lineage"], ["models"], ["detectors"])
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

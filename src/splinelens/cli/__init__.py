@@ -24,6 +24,7 @@ from splinelens.cli import (
     extract,
     generate,
     inspect,
+    lineage,
     models,
     novelty,
     score,
@@ -67,6 +68,7 @@ _truth = typer.Typer(
     rich_markup_mode=None,
     help="Scores of truthfulness, beside what the words alone tell.",
 )
+_lineage = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Is a model made from another one?")
 
 
 def _version(requested: bool) -> None:
@@ -104,6 +106,8 @@ _add(app, "status", status.status)
 _add(_truth, "fit", truth.fit)
 _add(_truth, "score", truth.score)
 _add(_truth, "evaluate", truth.evaluate)
+_add(_lineage, "compare", lineage.compare)
+_add(_lineage, "profile", lineage.profile)
 _add(_models, "list", models.list_)
 _add(_models, "pull", models.pull)
 _add(_models, "check", models.check)
@@ -114,6 +118,7 @@ _add(_audit, "fit", novelty.fit)
 _add(_audit, "watch", novelty.watch)
 app.add_typer(_audit, name="audit")
 app.add_typer(_truth, name="truth")
+app.add_typer(_lineage, name="lineage")
 app.add_typer(_models, name="models")
 app.add_typer(_detectors, name="detectors")
 

@@ -3,17 +3,18 @@
 The order of the neurons of a layer means nothing, and neither does the sign of a neuron's up projection: a
 network with permuted neurons, or with the signs of a row of the up projection and of a column of the down
 projection changed, computes the same function, its initialization is as likely, and its training takes the
-same course. So for a model that was trained from an initialization of its own, whatever its data, every order
-and every combination of signs is equally likely, given the other model. Two statistics follow whose distribution
-is then known exactly, without another model to compare with:
+same course. So for a model that was trained from an initialization of its own, whatever its data, every
+order and every combination of signs is equally likely, given the other model. The distributions of two
+statistics are then known exactly, without a third model to compare with:
 
-* neurons that match best *and* have the same index: as many as a random permutation has fixed points;
-* neurons that match best by their gate and agree in the sign of the *up projection*: heads of fair coins.
+* of neurons that match best *and* have the same index: as many as a random permutation has fixed points;
+* of neurons that match best by their gate and agree in the sign of the *up projection*: heads of fair coins.
 
-The second also finds a copy whose neurons were permuted. Both are invariant to a rotation of the residual
-stream, and compare the same tokens, so that nothing but signs is needed of a model.
+The second also finds a copy whose neurons were permuted. Where the MLP is not gated, the values of the
+attention take the place of the up projection. Both are invariant to a rotation of the residual stream.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -90,12 +91,12 @@ def relation(first: Sequence[LayerSigns], second: Sequence[LayerSigns]) -> Relat
     layers = tuple(_layer_match((one, other), first[one], second[other]) for one, other in pairs)
     alignments = _log_choose(max(len(first), len(second)), min(len(first), len(second)))
     comparable = [layer for layer in layers if layer.neurons[0] == layer.neurons[1]]
-    expected = sum(layer.matched / layer.neurons[0] for layer in comparable)
+    expected = math.fsum(layer.matched / layer.neurons[0] for layer in comparable)
     same_index = sum(layer.same_index for layer in comparable)
     signed = sum(layer.signed for layer in layers)
     index = _log_fixed_points(same_index, expected) + alignments
     sign = _log_heads(sum(layer.same_sign for layer in layers), signed)
-    best_index = _log_fixed_points(sum(layer.neurons[0] for layer in comparable), len(comparable)) + alignments
+    best_index = _log_fixed_points(sum(layer.matched for layer in comparable), expected) + alignments
     least = min(best_index, -signed * np.log(2))
     return Relation(
         layers,
@@ -161,7 +162,9 @@ def aligned_layers(first: Sequence[LayerSigns], second: Sequence[LayerSigns]) ->
     best[0] = 0
     for row in range(rows):
         for column in range(row, columns):
-            best[row + 1, column + 1] = max(best[row + 1, column], best[row, column] + similarity[row, column])
+            best[row + 1, column + 1] = max(
+                best[row + 1, column], best[row, column] + similarity[row, column]
+            )
     pairs, row, column = [], rows, columns
     while row:
         if best[row, column] != best[row, column - 1]:

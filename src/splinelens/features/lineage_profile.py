@@ -1,7 +1,7 @@
 """A lineage profile: the signs of every neuron of a model at 1,024 tokens of a fixed text, and no weights.
 
-Two profiles tell whether their models are related (``detect/lineage.py``), so a model can be compared with one
-that never leaves its site. A profile is one Parquet file, a row a neuron.
+Two profiles tell whether their models are related (``detect/lineage.py``), so a model can be compared with
+one that never leaves its site. A profile is one Parquet file, a row a neuron.
 """
 
 import hashlib
@@ -98,7 +98,7 @@ class LineageProfile:
             raise BadModel(f"{loaded.name} has experts in every layer; lineage compares layers of one MLP")
         if not rows:
             raise BadModel(
-                f"the tokenizer of {loaded.name} makes {len(ids)} tokens of the text of {len(lineage_text())} "
+                f"the tokenizer of {loaded.name} makes {len(ids)} tokens of a text of {len(lineage_text())} "
                 f"characters, and {_ROW_TOKENS} are needed; use a model with a tokenizer for text"
             )
         ids = ids[: rows * _ROW_TOKENS]
@@ -127,7 +127,9 @@ class LineageProfile:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        columns: dict[str, list[Any]] = {name: [] for name in ("layer", "kind", "unit", "signs")}  # Any: cells
+        columns: dict[str, list[Any]] = {
+            name: [] for name in ("layer", "kind", "unit", "signs")
+        }  # Any: cells
         for number, layer in enumerate(self.layers):
             signed = "up" if layer.by_gate else "value"
             for kind, signs in (("gate", layer.gate), (signed, layer.signed)):
@@ -150,7 +152,7 @@ class LineageProfile:
         }
         names = pa.array(columns["kind"]).dictionary_encode()
         table = pa.table({**columns, "kind": names}).replace_schema_metadata({_META: json.dumps(record)})
-        with atomic_write(path, overwrite=overwrite) as temporary:
+        with atomic_write(Path(path), overwrite=overwrite) as temporary:
             pq.write_table(table, temporary, compression="zstd")
 
     @classmethod
@@ -200,7 +202,9 @@ class LineageProfile:
                 one, two = (f"{token!r} (id {number})" for number, token in (mine, theirs))
                 return f"token {place} of the text is {one} in {self.model} and {two} in {other.model}"
         if len(self.ids) != len(other.ids):
-            return f"the text has {len(self.ids)} tokens in {self.model} and {len(other.ids)} in {other.model}"
+            return (
+                f"the text has {len(self.ids)} tokens in {self.model} and {len(other.ids)} in {other.model}"
+            )
         return None
 
 
