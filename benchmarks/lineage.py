@@ -17,7 +17,7 @@ import json
 import random
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -66,6 +66,18 @@ def main() -> None:
     report(f"wrote {args.output}")
 
 
+@dataclass(frozen=True, repr=False)
+class ScoredOnce(Detector):
+    """A detector that scores the same texts once."""
+
+    kept: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
+
+    def label_scores(self, texts: Any, **options: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        if not self.kept:
+            self.kept.append(super().label_scores(texts, **options))
+        return self.kept[0]
+
+
 class Rows:
     """Finished rows, kept one a line; a row that is there is not computed again."""
 
@@ -91,7 +103,8 @@ class Rows:
 def copies(
     rows: Rows, original: LoadedModel, profile: LineageProfile, text: str, args: argparse.Namespace
 ) -> None:
-    detector = Detector.load(DETECTOR, model=original)
+    loaded = Detector.load(DETECTOR, model=original)
+    detector = ScoredOnce(loaded.artifact, loaded.reader)
     texts, labels = comments(args.data, args.texts)
     tuned: list[nn.Module] = []
 
@@ -420,22 +433,22 @@ def with_lora(original: LoadedModel, text: str, steps: int = 100, rate: float = 
     return model
 
 
-def trained(family: str, seed: int, text: str, steps: int = 250) -> LoadedModel:
+def trained(family: str, seed: int, text: str, steps: int = 150) -> LoadedModel:
     """A tiny model of 4 blocks, width 64 and 256 neurons on the bytes of a text."""
     import transformers
 
     torch.manual_seed(seed)
     sizes = {"hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "vocab_size": 260}
-    sizes |= {"max_position_embeddings": 128}
+    sizes |= {"max_position_embeddings": 128, "bos_token_id": 0, "eos_token_id": 0}
     if family == "llama":
         config: Any = transformers.LlamaConfig(**sizes, intermediate_size=256, num_key_value_heads=2)
     else:
         config = transformers.GPT2Config(**sizes, n_inner=256)
     writer: Any = transformers.AutoModelForCausalLM.from_config(config)
     data = torch.tensor(list(text[:300_000].encode()))
-    optimizer = torch.optim.AdamW(writer.parameters(), lr=2e-3)
+    optimizer = torch.optim.AdamW(writer.parameters(), lr=3e-3)
     for _ in range(steps):
-        starts = torch.randint(0, len(data) - 64, (16,)).tolist()
+        starts = torch.randint(0, len(data) - 64, (8,)).tolist()
         batch = torch.stack([data[start : start + 64] for start in starts])
         writer(input_ids=batch, labels=batch).loss.backward()
         optimizer.step()
@@ -564,7 +577,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--other", default="qwen2.5-coder-0.5b", help="a model with another tokenizer")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--texts", type=int, default=800)
+    parser.add_argument("--texts", type=int, default=500)
     parser.add_argument("--strangers", type=int, default=10, help="models of each kind")
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_suffix(".md"))
     return parser.parse_args()

@@ -26,7 +26,7 @@ from splinelens.features.lineage_profile import LayerSigns, Signs
 _ROWS = 2048  # neurons of one model whose correlations are computed at once
 _SAMPLE = 256  # neurons of a layer that the alignment of layers compares
 _DECIMALS = 5  # of a correlation: those of equal signs then tie, whatever the order of sums
-_LN10 = float(np.log(10))
+_LN10 = math.log(10)
 
 Pairs = Int[np.ndarray, "pair 2"]
 
@@ -97,13 +97,13 @@ def relation(first: Sequence[LayerSigns], second: Sequence[LayerSigns]) -> Relat
     index = _log_fixed_points(same_index, expected) + alignments
     sign = _log_heads(sum(layer.same_sign for layer in layers), signed)
     best_index = _log_fixed_points(sum(layer.matched for layer in comparable), expected) + alignments
-    least = min(best_index, -signed * np.log(2))
+    least = min(best_index, -signed * math.log(2))
     return Relation(
         layers,
         log10_index=min(0.0, index) / _LN10,
         log10_sign=min(0.0, sign) / _LN10,
-        log10_p=min(0.0, min(index, sign) + np.log(2)) / _LN10,
-        log10_least=min(0.0, least + np.log(2)) / _LN10,
+        log10_p=min(0.0, min(index, sign) + math.log(2)) / _LN10,
+        log10_least=min(0.0, least + math.log(2)) / _LN10,
     )
 
 
@@ -227,7 +227,7 @@ def _log_fixed_points(count: int, expected: float) -> float:
 
     if not count:
         return 0.0
-    return min(0.0, float(count * np.log(expected) - gammaln(count + 1)))
+    return min(0.0, float(count * math.log(expected) - gammaln(count + 1)))
 
 
 def _log_heads(heads: int, tosses: int) -> float:
@@ -238,7 +238,7 @@ def _log_heads(heads: int, tosses: int) -> float:
         return 0.0
     more = np.arange(heads, tosses + 1)
     terms = gammaln(tosses + 1) - gammaln(more + 1) - gammaln(tosses - more + 1)
-    return float(logsumexp(terms) - tosses * np.log(2))
+    return float(logsumexp(terms) - tosses * math.log(2))
 
 
 def _log_choose(many: int, few: int) -> float:
