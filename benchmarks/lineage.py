@@ -253,8 +253,9 @@ def changed(loaded: LoadedModel, change: Change, seed: int = 0) -> LoadedModel:
     return LoadedModel(model, loaded.tokenizer, "the copy", None, depth, depth)
 
 
-def linear_maps(model: nn.Module) -> Iterable[nn.Linear]:
-    return [module for module in model.modules() if isinstance(module, nn.Linear)]
+def linear_maps(model: nn.Module) -> list[Any]:
+    """Of GPT-2 they are called ``Conv1D``."""
+    return [module for module in model.modules() if type(module).__name__ in ("Linear", "Conv1D")]
 
 
 def unchanged(_model: nn.Module) -> None:
@@ -433,7 +434,7 @@ def with_lora(original: LoadedModel, text: str, steps: int = 100, rate: float = 
     return model
 
 
-def trained(family: str, seed: int, text: str, steps: int = 150) -> LoadedModel:
+def trained(family: str, seed: int, text: str, steps: int = 100) -> LoadedModel:
     """A tiny model of 4 blocks, width 64 and 256 neurons on the bytes of a text."""
     import transformers
 
@@ -445,6 +446,7 @@ def trained(family: str, seed: int, text: str, steps: int = 150) -> LoadedModel:
     else:
         config = transformers.GPT2Config(**sizes, n_inner=256)
     writer: Any = transformers.AutoModelForCausalLM.from_config(config)
+    writer.train()
     data = torch.tensor(list(text[:300_000].encode()))
     optimizer = torch.optim.AdamW(writer.parameters(), lr=3e-3)
     for _ in range(steps):
