@@ -268,11 +268,7 @@ def _zeros(anatomy: "Anatomy", dense: Sequence[int]) -> float:
     from splinelens.weights import walls_of
 
     weights = [walls_of(anatomy, layer)[0] for layer in dense]
-    return float(sum(int((weight == 0).sum()) for weight in weights) / sum(map(len, map(_flat, weights))))
-
-
-def _flat(weight: "Tensor") -> "Tensor":
-    return weight.reshape(-1)
+    return sum(int((weight == 0).sum()) for weight in weights) / sum(weight.numel() for weight in weights)
 
 
 def _stored_layers(table: "pa.Table", tokens: int) -> tuple[LayerSigns, ...]:
