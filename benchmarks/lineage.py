@@ -407,7 +407,7 @@ class Lora(nn.Module):
 
 def fine_tuned(original: LoadedModel, text: str, folder: Path) -> LoadedModel:
     """The fine-tuned model, trained once."""
-    if not folder.exists():
+    if not (folder / "tokenizer.json").exists():  # written last
         with_lora(original, text).save_pretrained(folder)
         original.tokenizer.save_pretrained(folder)
     return load_model(folder)
