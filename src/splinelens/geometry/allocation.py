@@ -1,8 +1,8 @@
 """How many weights each block of a model loses, so that the model loses a given share.
 
 Every method gives each block a score; the ratios follow from it and are then clipped and shifted until the
-share is met exactly. Sources: arXiv:2410.10912 (AlphaPruning), arXiv:2506.06280 (FARMS), arXiv:2310.05175 (OWL),
-arXiv:2505.23807 (DLP), arXiv:2502.14770 (arithmetic progression).
+share is met exactly. Sources: arXiv:2410.10912 (AlphaPruning), arXiv:2506.06280 (FARMS), arXiv:2310.05175
+(OWL), arXiv:2505.23807 (DLP), arXiv:2502.14770 (arithmetic progression).
 """
 
 from collections.abc import Sequence
@@ -103,7 +103,7 @@ def fitted_ratios(
 
 
 def exact_counts(
-    ratios: Sequence[float], sizes: Sequence[int], sparsity: float
+    ratios: Float[np.ndarray, " matrix"], sizes: Int[np.ndarray, " matrix"], sparsity: float
 ) -> Int[np.ndarray, " matrix"]:
     """How many weights each matrix loses: whole numbers, ``round(sparsity * weights)`` in all.
 
@@ -115,12 +115,12 @@ def exact_counts(
         sparsity: The share of all weights to remove.
 
     Example:
-        >>> exact_counts([0.4, 0.6, 0.5], [9, 9, 5], 0.5)
+        >>> exact_counts(np.array([0.4, 0.6, 0.5]), np.array([9, 9, 5]), 0.5)
         array([4, 5, 3])
     """
-    wanted = np.asarray(ratios) * np.asarray(sizes)
+    wanted = ratios * sizes
     counts = np.floor(wanted).astype(np.int64)
-    missing = round(sparsity * int(np.sum(sizes))) - int(counts.sum())
+    missing = round(sparsity * int(sizes.sum())) - int(counts.sum())
     counts[np.argsort(counts - wanted, kind="stable")[:missing]] += 1
     return counts
 
