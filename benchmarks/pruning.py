@@ -19,9 +19,9 @@ import torch
 
 from splinelens.engines.pruning import METHODS, prune_blocks
 from splinelens.generate.likelihood import perplexity
+from splinelens.geometry.allocation import exact_counts
 from splinelens.models import load_model
 from splinelens.tokens import chunks
-from splinelens.weights.masks import removal_counts
 from splinelens.weights.matrices import weight_matrices
 
 RULES = ("uniform", "alpha", "farms", "owl", "dlp", "arithmetic")
@@ -75,7 +75,8 @@ class Grid:
         started = time.perf_counter()
         ratios = self.ratios(cell)
         sizes = {key: weight.numel() for key, weight in self.dense.items()}
-        counts = removal_counts([*sizes.values()], [ratios[layer] for layer, _ in sizes])
+        shares = [ratios[layer] for layer, _ in sizes]
+        counts = exact_counts(shares, [*sizes.values()], cell["sparsity"]).tolist()
         ids = None if cell["method"] == "magnitude" else calibration(self.loaded, self.data, cell["seed"])
         removals = dict(zip(sizes, counts, strict=True))
         for _ in prune_blocks(self.loaded.model, removals, cell["method"], ids):

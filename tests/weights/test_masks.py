@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from splinelens.errors import BadFeatures
-from splinelens.weights.masks import Pattern, magnitude_mask, removal_counts, sparsegpt, wanda_mask
+from splinelens.weights.masks import Pattern, magnitude_mask, sparsegpt, wanda_mask
 
 
 def _matrix(rows=12, columns=32):
@@ -129,14 +129,6 @@ def test_the_arguments_stay_as_they_are():
     sparsegpt(weight, gram, 100)
     assert weight.equal(copies[0])
     assert gram.equal(copies[1])
-
-
-def test_counts_of_matrices_add_up_to_one_weight():
-    sizes = [577, 1536 * 576, 33, 331776]
-    for sparsity in (0.0, 0.3, 0.5, 0.123456, 0.99):
-        counts = removal_counts(sizes, [sparsity] * 4)
-        assert sum(counts) == round(sparsity * sum(sizes))
-        assert all(abs(count - sparsity * size) < 1 for count, size in zip(counts, sizes, strict=True))
 
 
 def test_what_cannot_be_is_refused():

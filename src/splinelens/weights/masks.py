@@ -5,9 +5,7 @@ scores are removed in the order of the matrix. Magnitude compares all weights of
 output row, SparseGPT those of a block of columns, and it moves the weights that stay to make up for the others.
 """
 
-import math
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,27 +68,6 @@ class Pattern:
 
 Removal = int | Pattern
 """How many weights of a matrix are removed, or in which pattern."""
-
-
-def removal_counts(sizes: Sequence[int], ratios: Sequence[float]) -> list[int]:
-    """How many weights each matrix loses, so that the total is the rounded sum of ``ratio * size``.
-
-    Each count is rounded down, and the matrices with the largest remainders lose one more.
-
-    Args:
-        sizes: Weights of each matrix.
-        ratios: The share of each that is removed, in [0, 1].
-
-    Example:
-        >>> removal_counts([5, 5, 10], [0.5, 0.5, 0.5])
-        [3, 2, 5]
-    """
-    exact = [size * ratio for size, ratio in zip(sizes, ratios, strict=True)]
-    counts = [math.floor(number + 1e-9) for number in exact]
-    remainders = sorted(range(len(sizes)), key=lambda index: counts[index] - exact[index])
-    for index in remainders[: round(math.fsum(exact)) - sum(counts)]:
-        counts[index] += 1
-    return counts
 
 
 def magnitude_mask(weight: Float[Tensor, "out in"], removal: Removal) -> Bool[Tensor, "out in"]:
