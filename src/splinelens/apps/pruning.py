@@ -1,7 +1,7 @@
 """Where a model can lose weights: how much of each block, by six methods side by side.
 
-``plan`` measures the spectra of all weight matrices, and with calibration texts the inputs of each linear map.
-The plan says how many weights each matrix loses; which ones, ``prune apply`` decides.
+``plan`` measures the spectra of all weight matrices, and with calibration texts the inputs of each linear
+map. The plan says how many weights each matrix loses; which ones, ``prune apply`` decides.
 """
 
 import math
@@ -110,7 +110,9 @@ def plan(
     matrices, scores = _measured(loaded, passes, progress)
     sizes = np.bincount([each.layer for each in matrices], [each.size for each in matrices]).astype(np.int64)
     spreads = SPREADS if spread is None else SPREADS | {by: spread}
-    methods = {name: _allocation(name, scores[name], sizes, sparsity, spreads[name]) for name in scores}
+    methods: dict[str, Allocation] = {
+        name: _allocation(name, values, sizes, sparsity, spreads[name]) for name, values in scores.items()
+    }
     ratios = np.array([methods[by].ratios[each.layer] for each in matrices])
     counts = exact_counts(ratios, np.array([each.size for each in matrices]), sparsity)
     return PrunePlan(
@@ -118,7 +120,7 @@ def plan(
         fingerprint=loaded.fingerprint,
         sparsity=float(sparsity),
         method=by,
-        methods={**methods},
+        methods=methods,
         left_out=dict.fromkeys(CALIBRATED, reason) if passes is None else {},
         matrices=tuple(
             replace(each, remove=int(count)) for each, count in zip(matrices, counts, strict=True)
@@ -210,8 +212,8 @@ def _mean(layer: int, alphas: list[float | None]) -> float:
     known = [alpha for alpha in alphas if alpha is not None]
     if not known:
         raise BadModel(
-            f"no matrix of layer {layer} has {_FEWEST} different eigenvalues that are not 0, so the layer has "
-            "no alpha: is it pruned or not trained?"
+            f"no matrix of layer {layer} has {_FEWEST} different eigenvalues above 0, so the layer has no "
+            "alpha: is it pruned or not trained?"
         )
     return float(np.mean(known))
 

@@ -40,8 +40,8 @@ def plan(
         By,
         typer.Option(
             "--by",
-            help="What decides how much of a block goes: the tail of its spectra (alpha, farms: corrected for "
-            "the aspect ratio), outliers (owl), medians (dlp), its depth (arithmetic), or nothing (uniform).",
+            help="What decides how much of a block goes: the tails of its spectra (alpha; farms corrects them "
+            "for the shapes), outliers (owl), medians (dlp), its depth (arithmetic), or nothing (uniform).",
         ),
     ] = By.alpha,
     spread: Annotated[
@@ -135,4 +135,4 @@ def plan(
     print(harmless(plan_heading(planned)))
     print("\n".join(table_lines(plan_table(planned))))
     for line in left_out_lines(planned.left_out):
-        print(harmless(line))
+        print(harmless(line) + ("" if calibration else " (--calibration FILE)"))

@@ -4,7 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from splinelens.report.page import render_page
-from splinelens.report.plots import SERIES, Figure, Scale, category_axis, figure, plotly_text, rounded
+from splinelens.report.plots import GRAY, SERIES, Figure, Scale, category_axis, figure, plotly_text, rounded
 from splinelens.report.pruning import (
     PrunePlan,
     left_out_lines,
@@ -14,7 +14,13 @@ from splinelens.report.pruning import (
 )
 from splinelens.report.tables import Table
 
-_COLORS = (*SERIES, "#b58900", "#8e5bd0", "#8a8f98")
+_COLORS = dict(
+    zip(
+        ("alpha", "farms", "owl", "dlp", "arithmetic", "uniform"),
+        (*SERIES, "#b58900", "#8e5bd0", GRAY),
+        strict=True,
+    )
+)
 _HEIGHT, _ROW = 320, 24  # pixels
 
 
@@ -36,7 +42,7 @@ def plan_html(plan: PrunePlan) -> str:
         links={"plan": "Plan", "spectra": "Spectra", "notes": "Notes"},
         plan=plan,
         heading=plan_heading(plan),
-        colors=dict(zip(plan.methods, _COLORS, strict=False)),
+        colors={name: _COLORS[name] for name in plan.methods},
         blocks=plan_table(plan),
         matrices=matrix_table(plan),
         left_out=left_out_lines(plan.left_out),
@@ -51,11 +57,11 @@ def _ratios(plan: PrunePlan) -> Figure:
             mode="lines+markers",
             x=list(range(len(each.ratios))),
             y=rounded(100 * np.array(each.ratios)),
-            line={"color": color, "width": 3.5 if name == plan.method else 1.3},
+            line={"color": _COLORS[name], "width": 3.5 if name == plan.method else 1.3},
             marker={"size": 6 if name == plan.method else 3},
             hovertemplate=f"{name}<br>block %{{x}}<br>%{{y:.4~g}} % go<extra></extra>",
         )
-        for color, (name, each) in zip(_COLORS, plan.methods.items(), strict=False)
+        for name, each in plan.methods.items()
     ]
     x = {"title": {"text": "block"}, "zeroline": False}
     return figure(traces, _HEIGHT, x, {"title": {"text": "% of the weights to remove"}, "zeroline": False})
