@@ -23,6 +23,8 @@ COMMANDS = [
     ["audit", "run"],
     ["audit", "fit"],
     ["audit", "watch"],
+    ["prune"],
+    ["prune", "plan"],
     ["truth"],
     ["truth", "fit"],
     ["truth", "score"],
@@ -35,7 +37,7 @@ COMMANDS = [
     ["detectors", "list"],
     ["detectors", "show"],
 ]
-GROUPS = ([], ["audit"], ["truth"], ["models"], ["detectors"])
+GROUPS = ([], ["audit"], ["prune"], ["truth"], ["models"], ["detectors"])
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

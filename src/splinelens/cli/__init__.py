@@ -26,6 +26,7 @@ from splinelens.cli import (
     inspect,
     models,
     novelty,
+    prune,
     score,
     serve,
     status,
@@ -61,6 +62,9 @@ _audit = typer.Typer(
     rich_markup_mode=None,
     help="Audit a model with your requests, or watch its traffic. splinelens audit MODEL PROMPTS CONTEXTS "
     "is the command run, whose name may be left out.",
+)
+_prune = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Plan how many weights each block of a model loses."
 )
 _truth = typer.Typer(
     no_args_is_help=True,
@@ -101,6 +105,7 @@ _add(app, "inspect", inspect.inspect)
 _add(app, "generate", generate.generate)
 _add(app, "serve", serve.serve)
 _add(app, "status", status.status)
+_add(_prune, "plan", prune.plan)
 _add(_truth, "fit", truth.fit)
 _add(_truth, "score", truth.score)
 _add(_truth, "evaluate", truth.evaluate)
@@ -113,6 +118,7 @@ _add(_audit, "run", audit.audit)
 _add(_audit, "fit", novelty.fit)
 _add(_audit, "watch", novelty.watch)
 app.add_typer(_audit, name="audit")
+app.add_typer(_prune, name="prune")
 app.add_typer(_truth, name="truth")
 app.add_typer(_models, name="models")
 app.add_typer(_detectors, name="detectors")

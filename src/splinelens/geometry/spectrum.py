@@ -3,7 +3,7 @@
 The eigenvalues of a matrix W are the squares of its singular values. Training makes their distribution heavy
 tailed, ``p(x) ~ x^-alpha`` above a threshold, and a smaller alpha stands for a better trained matrix.
 Sources: Lu et al., arXiv:2410.10912 (AlphaPruning: Hill estimator, thresholds); Hu et al., arXiv:2506.06280
-(FARMS: the aspect ratio of a matrix changes its alpha); Clauset, Shalizi and Newman, arXiv:0706.1062 (distance).
+(FARMS: the aspect ratio changes alpha); Clauset, Shalizi and Newman, arXiv:0706.1062 (distance).
 """
 
 import math

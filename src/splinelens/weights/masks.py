@@ -43,7 +43,9 @@ class Pattern:
         match = re.fullmatch(r"(\d{1,3}):(\d{1,3})", text.strip(), re.ASCII)
         pattern = cls(int(match[1]), int(match[2])) if match else cls(0, 0)
         if not 0 < pattern.kept < pattern.group <= _COLUMNS:
-            raise BadFeatures(f"{text!r:.50} is no pattern n:m with 0 < n < m <= {_COLUMNS}; write 2:4 or 4:8")
+            raise BadFeatures(
+                f"{text!r:.50} is no pattern n:m with 0 < n < m <= {_COLUMNS}; write 2:4 or 4:8"
+            )
         return pattern
 
     def __str__(self) -> str:
@@ -62,7 +64,9 @@ class Pattern:
         """
         rows, columns = weight.shape
         if columns % self.group:
-            raise BadFeatures(f"rows of {columns} weights do not divide into groups of {self.group} for {self}")
+            raise BadFeatures(
+                f"rows of {columns} weights do not divide into groups of {self.group} for {self}"
+            )
         return rows * columns * (self.group - self.kept) // self.group
 
 
