@@ -17,16 +17,25 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from splinelens.apps.pruning import SPREADS, plan
+from splinelens.engines.blocks import BlockPasses
 from splinelens.engines.pruning import METHODS, prune_blocks
 from splinelens.generate.likelihood import perplexity
-from splinelens.geometry.allocation import exact_counts
+from splinelens.geometry.allocation import (
+    exact_counts,
+    median_metric,
+    outlier_share,
+    scaled_ratios,
+    shifted_ratios,
+)
 from splinelens.models import load_model
 from splinelens.tokens import chunks
 from splinelens.weights.matrices import weight_matrices
 
-RULES = ("uniform", "alpha", "farms", "owl", "dlp", "arithmetic")
+RULES = ("uniform", "alpha", "owl", "dlp", "arithmetic")
 SPARSITIES = (0.5, 0.6, 0.7, 0.3)
 WINDOWS, CHUNKS, LENGTH = 24, 16, 512
+ALPHA_SPREAD = {"magnitude": 0.3, "wanda": 0.2, "sparsegpt": 0.2}  # as published
 
 
 def cells(model, rules):
@@ -41,8 +50,8 @@ def cells(model, rules):
 
 def calibration(loaded, data, seed):
     """Chunks of tokens of shuffled texts, none of them from Wikipedia."""
-    lines = (data / "domains" / "domains.jsonl").read_text("utf-8").splitlines()
-    texts = [row["text"] for row in map(json.loads, lines) if row["domain"] != "wikipedia"]
+    with (data / "domains" / "domains.jsonl").open(encoding="utf-8") as lines:
+        texts = [row["text"] for row in map(json.loads, lines) if row["domain"] != "wikipedia"]
     order = np.random.default_rng(seed).permutation(len(texts))
     return torch.from_numpy(chunks(loaded.tokenizer, (texts[index] for index in order), LENGTH, CHUNKS))
 
@@ -50,8 +59,9 @@ def calibration(loaded, data, seed):
 class Grid:
     """A model whose dense weights are restored before each cell."""
 
-    def __init__(self, name, data):
-        self.data = data
+    def __init__(self, name, data, scores_file):
+        self.data, self.scores_file = data, scores_file
+        self.stored = json.loads(scores_file.read_text()) if scores_file.is_file() else {}
         self.exact = load_model(name, head=True)  # float32: the spectra are read from these
         self.loaded = load_model(name, head=True, dtype="bfloat16")
         self.text = (data / "wikitext2-test" / "wiki.test.txt").read_text("utf-8")
@@ -64,19 +74,52 @@ class Grid:
         for each in self.matrices():
             each.tensor.copy_(self.dense[each.layer, each.name])
 
+    def scores(self, by, seed):
+        """What a rule measures of each block of the dense model; stored, since it is the same for many cells."""
+        key = by if by in ("alpha", "arithmetic") else f"{by} {seed}"
+        if key not in self.stored:
+            if by in ("alpha", "arithmetic"):
+                planned = plan(self.exact, 0.5)
+                self.stored |= {name: planned.methods[name].scores for name in ("alpha", "arithmetic")}
+            else:
+                self.stored |= self.input_scores(seed)
+            self.scores_file.write_text(json.dumps(self.stored))
+        return np.array(self.stored[key])
+
+    def input_scores(self, seed):
+        """Outlier shares (OWL) and medians (DLP) of the blocks on one sample."""
+        self.restore()
+        passes, scores = BlockPasses(self.loaded.model, calibration(self.loaded, self.data, seed)), {}
+        for layer in range(self.loaded.depth):
+            block = [each for each in self.matrices() if each.layer == layer]
+            stats = passes.input_stats([each.name for each in block], gram=False)
+            metrics = [each.tensor.float().abs() * stats[each.name].power.sqrt() for each in block]
+            scores.setdefault(f"owl {seed}", []).append(outlier_share(metrics))
+            scores.setdefault(f"dlp {seed}", []).append(median_metric(metrics))
+            if layer + 1 < self.loaded.depth:
+                passes.advance()
+        return scores
+
     def ratios(self, cell):
-        depth = self.loaded.depth
-        if cell["by"] == "uniform":
-            return [cell["sparsity"]] * depth
-        raise SystemExit(f"no rule {cell['by']}")
+        """The share that each block loses; the spread of each rule is the one of its paper."""
+        by, sparsity, depth = cell["by"], cell["sparsity"], self.loaded.depth
+        if by == "uniform":
+            return [sparsity] * depth
+        sizes = np.zeros(depth, dtype=np.int64)
+        for (layer, _), weight in self.dense.items():
+            sizes[layer] += weight.numel()
+        scores = self.scores(by, cell["seed"])
+        if by == "alpha":
+            return scaled_ratios(scores, sizes, sparsity, ALPHA_SPREAD[cell["method"]]).tolist()
+        return shifted_ratios(-scores if by == "owl" else scores, sizes, sparsity, SPREADS[by]).tolist()
 
     def run(self, cell):
         self.restore()
         started = time.perf_counter()
         ratios = self.ratios(cell)
         sizes = {key: weight.numel() for key, weight in self.dense.items()}
-        shares = [ratios[layer] for layer, _ in sizes]
-        counts = exact_counts(shares, [*sizes.values()], cell["sparsity"]).tolist()
+        shares = np.array([ratios[layer] for layer, _ in sizes])
+        counts = exact_counts(shares, np.array([*sizes.values()]), cell["sparsity"]).tolist()
         ids = None if cell["method"] == "magnitude" else calibration(self.loaded, self.data, cell["seed"])
         removals = dict(zip(sizes, counts, strict=True))
         for _ in prune_blocks(self.loaded.model, removals, cell["method"], ids):
@@ -128,7 +171,7 @@ def run_grid(options):
     if not left:
         print("nothing is left")
         return
-    grid = Grid(options.model, options.data)
+    grid = Grid(options.model, options.data, path.with_name(f"{path.stem}-{options.model}-scores.json"))
 
     def store(cell):
         with path.open("a") as file:
