@@ -39,7 +39,9 @@ BUILT_ON = {  # the three applications that others may import, and those that ha
         "guard",
         "truth",
         "audit",
+        "pruning_evaluation",
     ),
+    "splinelens.apps.pruning": ("pruned",),
     "splinelens.apps.training": ("truth",),
     "splinelens.apps.group": ("perspective",),
 }

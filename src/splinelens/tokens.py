@@ -246,7 +246,7 @@ def chunks(
     length: int,
     most: int | None = None,
 ) -> Int[np.ndarray, "chunk token"]:
-    """Token ids of texts, one after the other with an empty line between them, cut into chunks of equal length.
+    """Token ids of texts, one after the other with an empty line between, cut into chunks of equal length.
 
     Args:
         tokenizer: A fast tokenizer.

@@ -58,7 +58,9 @@ def test_input_stats_are_the_sums_over_all_tokens(tiny_model):
         for name, values in expected.items():
             torch.testing.assert_close(stats[name].power, values.square().mean(dim=0), rtol=1e-4, atol=1e-5)
             if gram:
-                torch.testing.assert_close(stats[name].gram, values.T @ values / len(values), rtol=1e-3, atol=1e-4)
+                torch.testing.assert_close(
+                    stats[name].gram, values.T @ values / len(values), rtol=1e-3, atol=1e-4
+                )
 
 
 def test_a_block_that_was_changed_reaches_the_next_one(tiny_llama):

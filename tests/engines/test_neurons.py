@@ -2,8 +2,6 @@
 
 import pytest
 import torch
-from torch import nn
-from transformers import AutoModelForCausalLM
 
 from splinelens.anatomy import anatomy_of
 from splinelens.engines.neurons import gate_occupancy, remove_neurons

@@ -80,9 +80,7 @@ def test_experts_are_pruned_by_magnitude_only(tiny_of):
     with pytest.raises(BadModel, match="layer 0 consists of experts"):
         next(prune_blocks(model, removals, "wanda", _ids()))
     list(prune_blocks(model, removals, "magnitude"))
-    assert all(
-        each.tensor.eq(0).sum() == removals[each.layer, each.name] for each in weight_matrices(model)
-    )
+    assert all(each.tensor.eq(0).sum() == removals[each.layer, each.name] for each in weight_matrices(model))
 
 
 def test_calibration_tokens_and_finite_weights_are_required(tiny_llama):

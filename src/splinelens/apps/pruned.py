@@ -4,8 +4,7 @@ A zero saves no time in a dense kernel, and serving engines no longer read spars
 neurons has smaller dense matrices, which every engine runs.
 """
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
@@ -78,14 +77,15 @@ def apply(
 ) -> PrunedModel:
     """Set weights of a model to zero, and save it as a folder that ``load_model`` and transformers load.
 
-    A run that was stopped continues after its last finished block, with the same bits; until it ends its blocks
-    are in ``OUTPUT.parts``.
+    A run that was stopped continues after its last finished block, with the same bits; until it ends its
+    blocks are in ``OUTPUT.parts``.
 
     Args:
         model: Name, folder or file of a model.
         output: The folder.
         method: How the weights of a matrix are chosen.
-        sparsity: The share of the weights of all matrices, met to one weight; not with ``given`` or ``pattern``.
+        sparsity: The share of the weights of all matrices, met to one weight; not with ``given`` or
+            ``pattern``.
         by: How it is shared out among the blocks, if not ``given``.
         given: A plan of this model.
         pattern: Instead of a sparsity, an n:m pattern such as ``"2:4"`` in every matrix.
@@ -117,7 +117,9 @@ def apply(
     if method not in METHODS:
         raise BadFeatures(f"method {method!r} is not one of {', '.join(METHODS)}")
     if given is not None and n_m is not None:
-        raise BadFeatures("a pattern removes the same share of every matrix; leave out the plan or the pattern")
+        raise BadFeatures(
+            "a pattern removes the same share of every matrix; leave out the plan or the pattern"
+        )
     needs_texts = method != "magnitude" or (given is None and n_m is None and by in CALIBRATED)
     if needs_texts and calibration is None:
         raise BadTexts(f"{method} by {by} is calibrated on text; give texts")
@@ -136,6 +138,7 @@ def apply(
     else:
         given = given or plan(loaded, sparsity, by=by, calibration=calibration)
         removals.update(given.counts)
+    shared = {"pattern": str(n_m)} if given is None else {"by": given.method, "sparsity": given.sparsity}
     request = _request(loaded, calibration, tokens, seed, dtype) | {
         "method": method,
         "removed": {f"{layer} {name}": str(removal) for (layer, name), removal in removals.items()},
@@ -152,9 +155,7 @@ def apply(
             "splinelens": __version__,
             "command": command,
             "kind": "pruned weights",
-            "by": "pattern" if given is None else given.method,
-            "pattern": pattern,
-            "sparsity": n_m.sparsity if given is None and n_m is not None else given and given.sparsity,
+            **shared,
             "weights": sum(sizes.values()),
             "zeros": zeros,
             **request,
@@ -184,8 +185,8 @@ def remove(
 
     A configuration has one number of neurons for all blocks, so the block with the fewest neurons to remove
     decides. The down projection of the others is refitted on the calibration text. Neurons that never fire
-    contribute nothing behind a ReLU, so there the outputs on the calibration text stay the same; behind a SiLU
-    one contributes at most 0.28 times its up projection, and the change is measured.
+    contribute nothing behind a ReLU, so there the outputs on the calibration text stay the same; behind a
+    SiLU one contributes at most 0.28 times its up projection, and the change is measured.
 
     Args:
         model: Name, folder or file of a model.
@@ -233,8 +234,8 @@ def remove(
         if share is not None:
             reason = f"a share of {share:g} is less than one of {neurons:,}"
         raise BadFeatures(
-            f"no neuron can be removed: every block must lose the same number, and {reason}; give a share, such "
-            "as 0.02 (in Python share=0.02)"
+            f"no neuron can be removed: every block must lose the same number, and {reason}; give a share, "
+            "such as --share 0.02 (in Python share=0.02)"
         )
     removed = []
     for each in remove_neurons(causal, count, ids, fired, highest):
@@ -255,9 +256,7 @@ def remove(
     return PrunedModel(folder, before, before - after, record), removed
 
 
-def calibration_ids(
-    loaded: LoadedModel, texts: Texts, tokens: int, seed: int
-) -> Int[Tensor, "chunk token"]:
+def calibration_ids(loaded: LoadedModel, texts: Texts, tokens: int, seed: int) -> Int[Tensor, "chunk token"]:
     """Chunks of tokens of shuffled texts.
 
     Raises:
@@ -275,7 +274,7 @@ def calibration_ids(
     ids = chunks(loaded.tokenizer, (texts.texts[int(row)] for row in order), length, tokens // length)
     if len(ids) < tokens // length:
         raise BadTexts(
-            f"{texts.source}: the calibration texts are too short: {ids.size:,} tokens in chunks of {length}, "
+            f"{texts.source}: the calibration texts have {ids.size:,} tokens in chunks of {length}, "
             f"and {tokens // length * length:,} are asked for; give more texts, or fewer tokens"
         )
     return torch.from_numpy(ids)
@@ -287,7 +286,9 @@ def _request(
     """What decides the numbers, as JSON values."""
     if dtype not in DTYPES:
         raise BadModel(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
-    texts = {} if calibration is None else {"tokens": tokens, "seed": seed, "data_hash": calibration.data_hash}
+    texts = (
+        {} if calibration is None else {"tokens": tokens, "seed": seed, "data_hash": calibration.data_hash}
+    )
     return {
         "model": loaded.name,
         "revision": loaded.revision,

@@ -1,7 +1,7 @@
 """Run tokens through a model one block at a time, so that a block can be changed before the next one runs.
 
-Only the inputs of the current block are kept. What else a block is given (positions, masks) must be the same for
-every text of one length, which is tested with other tokens before the first block runs.
+Only the inputs of the current block are kept. What else a block is given (positions, masks) must be the same
+for every text of one length, which is tested with other tokens before the first block runs.
 """
 
 import math
@@ -76,7 +76,8 @@ class BlockPasses:
         states: Its inputs, batch by batch.
 
     Raises:
-        BadModel: A block depends on more of a text than its input, such as embeddings or keys of other blocks.
+        BadModel: A block depends on more of a text than its input, such as embeddings or keys of other
+            blocks.
 
     Example:
         >>> from transformers import GPT2Config, GPT2Model
@@ -104,7 +105,8 @@ class BlockPasses:
             self._calls[self.layer].run(self._blocks[self.layer], states)
 
     def advance(self) -> None:
-        """Go on to the next block, whose inputs are what the current one gives with the weights it has now."""
+        """Go on to the next block, whose inputs are what the current one gives with the weights it has
+        now."""
         call, block = self._calls[self.layer], self._blocks[self.layer]
         self.states = [call.run(block, states) for states in self.states]
         self.layer += 1
@@ -174,8 +176,8 @@ class BlockPasses:
             states = call.run(block, states)
         if not (states.float() - expected).norm() <= _TOLERANCE * expected.norm():
             raise BadModel(
-                f"the blocks of {type(self._base).__name__} cannot be run one by one: they depend on more of a "
-                "text than the block before them gives, or give numbers that are not finite"
+                f"the blocks of {type(self._base).__name__} cannot be run one by one: they depend on more of "
+                "a text than the block before them gives, or give numbers that are not finite"
             )
 
     def _run_model(self, ids: Int[Tensor, "text token"]) -> None:
@@ -220,7 +222,7 @@ class _InputSums:
 
 @contextmanager
 def _exact_products(dtype: torch.dtype) -> Iterator[None]:
-    """Multiply float32 copies of bfloat16 numbers as bfloat16, with float32 sums: equal and 3.7 times faster."""
+    """Multiply copies of bfloat16 numbers as bfloat16 with float32 sums: equal, and 3.7 times faster."""
     before = torch.get_float32_matmul_precision()
     if dtype == torch.bfloat16:
         torch.set_float32_matmul_precision("medium")

@@ -83,8 +83,8 @@ def remove_neurons(
         What each block lost.
 
     Raises:
-        BadModel: The blocks have experts or differ in size, the weights are quantized, or the configuration has
-            no number of neurons that can be changed.
+        BadModel: The blocks have experts or differ in size, the weights are quantized, or the configuration
+            has no number of neurons that can be changed.
         BadFeatures: A block has fewer such neurons, or would keep none.
     """
     anatomy = anatomy_of(model)
@@ -156,7 +156,7 @@ def _text_config(model: nn.Module) -> Any:  # Any: transformers' configurations 
 
 
 def _resizable(model: nn.Module, count: int) -> str:
-    """The name of the number of neurons in the configuration, if the smaller model has the expected shapes."""
+    """What the configuration calls its number of neurons, if a smaller one gives the expected shapes."""
     anatomy, kind = anatomy_of(model), type(model).__name__
     for layer in range(anatomy.depth):
         if anatomy.experts(layer) is not None:
@@ -172,13 +172,13 @@ def _resizable(model: nn.Module, count: int) -> str:
         ):
             return name
     raise BadModel(
-        f"the configuration of {kind} has no number of neurons that can be changed by itself, so a smaller model "
-        "could not be loaded"
+        f"the configuration of {kind} has no number of neurons that can be changed by itself, so a smaller "
+        "model could not be loaded"
     )
 
 
 def _changed(model: nn.Module, name: str, neurons: int) -> dict[str, tuple[int, ...]] | None:
-    """The tensors of the base model whose shape another number of neurons changes; None if none can be built."""
+    """The tensors whose shape another number of neurons changes; None if no such model can be built."""
     from transformers import AutoModel
 
     base = anatomy_of(model).base
@@ -208,5 +208,5 @@ def _expected(anatomy: Anatomy, neurons: int) -> dict[str, tuple[int, ...]]:
                     continue
                 index = 0 if of_bias else axis ^ anatomy.family.transposed
                 shape[index] = shape[index] // before * neurons
-                shapes[f"{paths[module]}.{name}"] = tuple(shape)  # type: ignore[index]  # not None here
+                shapes[f"{paths[module]}.{name}"] = tuple(shape)
     return shapes if neurons != before else {}

@@ -93,8 +93,8 @@ def _require_dense(model: nn.Module, method: Method) -> None:
     for layer in range(anatomy.depth):
         if anatomy.experts(layer) is not None:
             raise BadModel(
-                f"layer {layer} consists of experts, each of which reads its own tokens: {method} is for dense "
-                "layers; prune by magnitude"
+                f"layer {layer} consists of experts, each of which reads its own tokens: {method} is for "
+                "dense layers; prune by magnitude"
             )
 
 

@@ -95,7 +95,8 @@ class Perplexity:
     """How well a model predicts a text.
 
     Attributes:
-        value: ``exp`` of the mean negative log-likelihood of a token; inf or NaN where the logits are not finite.
+        value: ``exp`` of the mean negative log-likelihood of a token; inf or NaN where the logits are not
+            finite.
         nll: The mean negative log-likelihood of each window.
         tokens: Tokens that were predicted: all but the first of each window.
         seconds: Of the forward passes.
@@ -137,8 +138,8 @@ def perplexity(
     usable = positions_of(loaded.model).usable
     if length < 2 or (usable is not None and length > usable) or (windows is not None and windows < 1):
         raise BadFeatures(
-            f"length={length!r}, windows={windows!r}: a window has 2 to {usable or 'any number of'} tokens, and "
-            "there is at least one"
+            f"length={length!r}, windows={windows!r}: a window has 2 to {usable or 'any number of'} tokens, "
+            "and there is at least one"
         )
     ids = chunks(loaded.tokenizer, [text], length)
     count = len(ids) if windows is None else windows

@@ -42,12 +42,14 @@ def check_model_folder(folder: Path, *, overwrite: bool, source: str | None = No
     check_folder(folder, ["config.json"], overwrite=overwrite, source=weights)
 
 
-def save_model(loaded: LoadedModel, folder: Path, record: Mapping[str, Any]) -> None:  # Any: plain JSON values
+def save_model(
+    loaded: LoadedModel, folder: Path, record: Mapping[str, Any]
+) -> None:  # Any: plain JSON values
     """Write configuration, weights, tokenizer and a record of what was changed.
 
-    Tokenizer and licenses are copied from the folder that the model was loaded from, so that the tokenizer has the
-    same fingerprint. Weights of an older model in the folder are removed. Where the run is killed, the folder has
-    no ``config.json``, or all files belong together.
+    Tokenizer and licenses are copied from the folder that the model was loaded from, so that the tokenizer
+    has the same fingerprint. Weights of an older model in the folder are removed. Where the run is killed,
+    the folder has no ``config.json``, or all files belong together.
 
     Args:
         loaded: Loaded with ``head=True``; its configuration fits its weights.

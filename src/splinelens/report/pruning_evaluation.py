@@ -11,7 +11,7 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class DetectorEffect:
-    """What a detector of the dense model is worth on a pruned one, whose features it reads with the same head.
+    """What a detector of the dense model is worth on a pruned one: the same head on its features.
 
     Attributes:
         name: The detector.
@@ -40,8 +40,8 @@ class ModelEffect:
         parameters: Numbers that are stored, zeros included.
         perplexity: Of the text.
         seconds: For the text, the least of several passes.
-        shift: By layer, how far the means of spline7 over the texts move, in standard deviations of the texts on
-            the dense model; the mean of the seven.
+        shift: By layer, how far the means of spline7 over the texts move, in standard deviations of the
+            texts on the dense model; the mean of the seven.
         dimension: By layer with a softmax, the mean intrinsic dimension, summed over heads.
         detectors: In the order of the command.
     """

@@ -29,7 +29,9 @@ def pruning_evaluation_html(report: PruningEvaluation) -> str:
     names = [effect.name for effect in report.models[0].detectors]
     if names:
         figures["verdicts"] = _verdicts(report, names)
-    provenance = [(key, str(value)) for key, value in report.provenance.items() if not isinstance(value, dict)]
+    provenance = [
+        (key, str(value)) for key, value in report.provenance.items() if not isinstance(value, dict)
+    ]
     return render_page(
         "pruning_evaluation",
         data={"figures": figures},
@@ -53,7 +55,16 @@ def _perplexity(report: PruningEvaluation) -> Figure:
     dense = report.models[0].perplexity
     line = {"color": GRAY, "width": 1, "dash": "dot"}
     shapes = [
-        {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "yref": "y", "y0": dense, "y1": dense, "line": line}
+        {
+            "type": "line",
+            "xref": "paper",
+            "x0": 0,
+            "x1": 1,
+            "yref": "y",
+            "y0": dense,
+            "y1": dense,
+            "line": line,
+        }
     ]
     y = {"title": {"text": "perplexity"}, "type": "log", "exponentformat": "none"}
     return figure([points], _HEIGHT, _removed(), y, shapes=shapes)

@@ -1,8 +1,9 @@
 """Which weights of a matrix to remove: magnitude, Wanda (arXiv:2306.11695), SparseGPT (arXiv:2301.00774).
 
-A matrix is (out, in): ``y = W x``. How many weights go is a count, which is met exactly, or an n:m pattern. Equal
-scores are removed in the order of the matrix. Magnitude compares all weights of a matrix, Wanda those of an
-output row, SparseGPT those of a block of columns, and it moves the weights that stay to make up for the others.
+A matrix is (out, in): ``y = W x``. How many weights go is a count, which is met exactly, or an n:m pattern.
+Equal scores are removed in the order of the matrix. Magnitude compares all weights of a matrix, Wanda those
+of an output row, SparseGPT those of a block of columns, and it moves the weights that stay to make up for the
+others.
 """
 
 import re
@@ -140,9 +141,9 @@ def sparsegpt(
     """Remove weights and move those to their right to keep the output (Frantar, Alistarh, arXiv:2301.00774).
 
     With ``U`` the upper Cholesky factor of the inverse Gram matrix, weight j of a row costs
-    ``(w_j / U_jj)^2``. Columns are visited from left to right; a removed weight adds ``-w_j / U_jj U_j:`` to the
-    later weights of its row, which is the least-squares answer of those. A count is spread over the blocks
-    of columns by their width.
+    ``(w_j / U_jj)^2``. Columns are visited from left to right; a removed weight adds ``-w_j / U_jj U_j:`` to
+    the later weights of its row, which is the least-squares answer of those. A count is spread over the
+    blocks of columns by their width.
 
     Args:
         weight: The matrix.
@@ -163,7 +164,7 @@ def sparsegpt(
         >>> sparsegpt(torch.tensor([[1.0, 3.0]]), two_equal_inputs, 1, damping=1e-6)[0].round(decimals=3)
         tensor([[0., 4.]])
     """
-    rows, width = weight.shape
+    width = weight.shape[1]
     if isinstance(removal, Pattern):
         removal.count(weight)
         columns -= columns % removal.group

@@ -1,8 +1,8 @@
 """Which neurons of an MLP to remove, and the down projection that makes up for them.
 
 With ``a`` the activations of the neurons (the input of the down projection ``D``) and ``G = mean a a^T``, the
-output ``D a`` of the kept neurons ``K`` is closest to the whole one with ``D_K + D_R G_RK G_KK^-1``: the least
-squares answer, as for single weights in SparseGPT (arXiv:2301.00774).
+output ``D a`` of the kept neurons ``K`` is closest to the whole one with ``D_K + D_R G_RK G_KK^-1``: the
+least squares answer, as for single weights in SparseGPT (arXiv:2301.00774).
 """
 
 import torch
