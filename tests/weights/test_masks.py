@@ -80,7 +80,9 @@ def test_sparsegpt_equals_the_least_squares_answer_of_the_later_weights():
         current = row.clone()
         for column in gone.nonzero().flatten().tolist():
             later = slice(column + 1, None)
-            current[later] += torch.linalg.solve(damped[later, later], damped[later, column] * current[column])
+            current[later] += torch.linalg.solve(
+                damped[later, later], damped[later, column] * current[column]
+            )
             current[column] = 0
         torch.testing.assert_close(result.double(), current, rtol=1e-4, atol=1e-5)
 
