@@ -66,6 +66,19 @@ def test_the_folder_keeps_its_number_type(tiny_llama, tmp_path):
     assert {matrix.tensor.dtype for matrix in weight_matrices(tmp_path)} == {torch.bfloat16}
 
 
+def test_tied_embeddings_are_no_matrix_of_a_block(tiny_of, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    config = tiny_of("llama").config
+    config.tie_word_embeddings = True
+    model = AutoModelForCausalLM.from_config(config)
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+    model.save_pretrained(tmp_path)
+    for source in (model, tmp_path):
+        assert len(matrices := list(weight_matrices(source))) == 21
+        assert not any("embed" in matrix.name or "head" in matrix.name for matrix in matrices)
+
+
 def test_writing_to_a_matrix_changes_the_model(tiny_llama):
     next(weight_matrices(tiny_llama)).tensor.zero_()
     assert not tiny_llama.layers[0].self_attn.q_proj.weight.any()

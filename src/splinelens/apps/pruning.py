@@ -38,6 +38,7 @@ from splinelens.geometry.spectrum import (
     tail_peak,
 )
 from splinelens.models import LoadedModel, load_model
+from splinelens.models.source import lasting_name
 from splinelens.report.pruning import Allocation, MatrixPlan, PrunePlan
 from splinelens.texts import Texts
 from splinelens.tokens import chunks
@@ -116,7 +117,7 @@ def plan(
     ratios = np.array([methods[by].ratios[each.layer] for each in matrices])
     counts = exact_counts(ratios, np.array([each.size for each in matrices]), sparsity)
     return PrunePlan(
-        model=loaded.name,
+        model=lasting_name(loaded.name),
         fingerprint=loaded.fingerprint,
         sparsity=float(sparsity),
         method=by,

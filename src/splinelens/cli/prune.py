@@ -40,8 +40,8 @@ def plan(
         By,
         typer.Option(
             "--by",
-            help="What decides how much of a block goes: the tails of its spectra (alpha; farms corrects them "
-            "for the shapes), outliers (owl), medians (dlp), its depth (arithmetic), or nothing (uniform).",
+            help="What decides how much of a block goes: the tails of its spectra (alpha; farms corrects "
+            "them for the shapes), outliers (owl), medians (dlp), depth (arithmetic), or nothing (uniform).",
         ),
     ] = By.alpha,
     spread: Annotated[

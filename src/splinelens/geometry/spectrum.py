@@ -138,8 +138,9 @@ def spectral_density(
         ([0.0, 0.5, 1.0], [1.333, 0.667])
     """
     logs = values.double().log10()
-    edges = torch.linspace(float(logs.min()), float(logs.max()), bins + 1, dtype=torch.float64)
-    counts = torch.histc(logs, bins, float(edges[0]), float(edges[-1]))
+    low, high = float(logs.min()), float(logs.max())
+    edges = torch.linspace(low, high, bins + 1, dtype=torch.float64, device=values.device)
+    counts = torch.histc(logs, bins, low, high)
     return edges, counts / (counts.sum() * (edges[1] - edges[0]))
 
 
@@ -171,7 +172,7 @@ def _starts(length: int, part: int) -> list[int]:
 
 
 def _tail(values: Tensor, first: int) -> Tail:
-    start = torch.tensor([first])
+    start = torch.tensor([first], device=values.device)
     alpha, distance = float(_alphas(values.log(), start)), float(_distances(values, start))
     return Tail(alpha, float(values[first]), distance, len(values) - first)
 
@@ -185,7 +186,7 @@ def _alphas(logs: Float[Tensor, " value"], first: Tensor) -> Float[Tensor, " thr
 
 def _distances(values: Float[Tensor, " value"], first: Tensor) -> Float[Tensor, " threshold"]:
     """Largest difference between the share of a tail below each of its values, and that of the law."""
-    logs, index = values.log(), torch.arange(len(values))
+    logs, index = values.log(), torch.arange(len(values), device=values.device)
     below = (index - first[:, None]) / (len(values) - first)[:, None]
     alpha = _alphas(logs, first)[:, None]
     law = -torch.expm1((1 - alpha) * (logs - logs[first][:, None]))
