@@ -105,8 +105,7 @@ class BlockPasses:
             self._calls[self.layer].run(self._blocks[self.layer], states)
 
     def advance(self) -> None:
-        """Go on to the next block, whose inputs are what the current one gives with the weights it has
-        now."""
+        """Go on to the next block, whose inputs are the outputs of the current one as it is now."""
         call, block = self._calls[self.layer], self._blocks[self.layer]
         self.states = [call.run(block, states) for states in self.states]
         self.layer += 1
