@@ -57,7 +57,18 @@ def test_alphas_equal_the_definition_by_singular_values(shape):
     mid, peak, distance = _naive(_weight(*shape))
     assert tail_mid(values).alpha == pytest.approx(mid, abs=1e-6)
     assert tail_peak(values).alpha == pytest.approx(peak, abs=1e-6)
-    assert tail_peak(values).distance == pytest.approx(distance, abs=1e-6)
+    assert tail_peak(values).distance == pytest.approx(distance, abs=1e-12)
+
+
+def test_a_tail_equals_that_of_the_library_powerlaw():
+    powerlaw = pytest.importorskip("powerlaw")
+    values = positive(eigenvalues(_weight(300, 200)))
+    tail = tail_peak(values)
+    fit = powerlaw.Fit(
+        values.numpy(), xmin=tail.threshold, verbose=False, parameter_ranges={"alpha": [1, 1000]}
+    )
+    assert fit.power_law.alpha == pytest.approx(tail.alpha, rel=1e-12)
+    assert fit.power_law.D == pytest.approx(tail.distance, rel=1e-12)
 
 
 def test_a_search_in_chunks_finds_the_same_threshold(monkeypatch):

@@ -187,7 +187,7 @@ def _alphas(logs: Float[Tensor, " value"], first: Tensor) -> Float[Tensor, " thr
 def _distances(values: Float[Tensor, " value"], first: Tensor) -> Float[Tensor, " threshold"]:
     """Largest difference between the share of a tail below each of its values, and that of the law."""
     logs, index = values.log(), torch.arange(len(values), device=values.device)
-    below = (index - first[:, None]) / (len(values) - first)[:, None]
+    below = (index - first[:, None]).double() / (len(values) - first)[:, None]
     alpha = _alphas(logs, first)[:, None]
     law = -torch.expm1((1 - alpha) * (logs - logs[first][:, None]))
     return torch.where(index >= first[:, None], (law - below).abs(), 0).amax(dim=1)
