@@ -8,10 +8,6 @@ from splinelens.engines.neurons import gate_occupancy, remove_neurons
 from splinelens.engines.torch import run_tokens
 from splinelens.errors import BadFeatures, BadModel
 
-UNSIZED = ("bloom", "mpt")  # always four times the width
-UNEQUAL = ("gemma4_text",)  # later layers are twice as wide
-SIDE_CHANNELS = ("gemma4",)
-
 
 def _ids():
     return torch.randint(4, 128, (4, 32))
@@ -61,24 +57,46 @@ def test_removing_relu_neurons_that_never_fire_is_exact(tiny_of, family):
         assert anatomy_of(model).down(layer).weight.equal(downs[layer][:, kept])
 
 
-def test_a_smaller_model_is_an_ordinary_one(any_model, tmp_path):
-    ids, kind = _ids()[:1], any_model.config.model_type
-    anatomy = anatomy_of(any_model)
-    experts = any(anatomy.experts(layer) is not None for layer in range(3))
-    copied = _copy(any_model)
-    if experts or kind in (*UNSIZED, *UNEQUAL, *SIDE_CHANNELS):
-        with pytest.raises((BadModel, BadFeatures)):
-            list(remove_neurons(copied, 8, ids, torch.zeros(3, anatomy.neurons(0))))
-        return
-    removed = list(remove_neurons(copied, 8, ids, gate_occupancy(copied, ids)))
+def test_a_smaller_model_is_an_ordinary_one(tiny_model, tmp_path):
+    ids = _ids()
+    removed = list(remove_neurons(tiny_model, 8, ids, gate_occupancy(tiny_model, ids)))
     assert [len(each.neurons) for each in removed] == [8, 8, 8]
-    assert {anatomy_of(copied).neurons(layer) for layer in range(3)} == {anatomy.neurons(0) - 8}
-    copied.save_pretrained(tmp_path)
-    loaded = type(copied).from_pretrained(tmp_path).eval()
-    torch.testing.assert_close(_states(loaded, ids), _states(copied, ids), rtol=1e-4, atol=1e-4)
+    assert {anatomy_of(tiny_model).neurons(layer) for layer in range(3)} == {40}
+    tiny_model.save_pretrained(tmp_path)
+    loaded = type(tiny_model).from_pretrained(tmp_path).eval()
+    torch.testing.assert_close(_states(loaded, ids), _states(tiny_model, ids), rtol=1e-4, atol=1e-4)
 
 
-def _copy(model):
-    from copy import deepcopy
+def test_the_refit_lowers_the_change_of_the_output(tiny_llama):
+    ids = _ids()
+    down = tiny_llama.layers[0].mlp.down_proj
+    activations = []
+    handle = down.register_forward_pre_hook(lambda _module, args: activations.append(args[0].flatten(0, 1)))
+    _states(tiny_llama, ids)
+    handle.remove()
+    dense = down.weight.detach().clone()
+    first = next(iter(remove_neurons(tiny_llama, 12, ids, gate_occupancy(tiny_llama, ids))))
+    kept = [neuron for neuron in range(48) if neuron not in first.neurons]
+    outputs = activations[0] @ dense.T
+    changes = [
+        float((activations[0][:, kept] @ weight.T - outputs).square().sum() / outputs.square().sum())
+        for weight in (down.weight, dense[:, kept])
+    ]
+    assert changes[0] == pytest.approx(first.error, rel=1e-3)
+    assert changes[0] < changes[1]
 
-    return deepcopy(model)
+
+@pytest.mark.parametrize("family", ["bloom", "mpt", "mixtral", "gemma4", "gemma4_text"])
+def test_what_cannot_lose_neurons_is_refused(tiny_of, family):
+    model = tiny_of(family)
+    with pytest.raises(BadModel):
+        next(remove_neurons(model, 8, _ids(), torch.zeros(3, anatomy_of(model).neurons(0))))
+
+
+def test_no_more_neurons_go_than_each_block_may_lose(tiny_llama):
+    occupancy = torch.ones(3, 48)
+    occupancy[0], occupancy[1, :5], occupancy[2, :9] = 0, 0, 0
+    with pytest.raises(BadFeatures, match="cannot remove 6 neurons: layer 1 has 5 of 48"):
+        next(remove_neurons(tiny_llama, 6, _ids(), occupancy, highest=0.0))
+    removed = list(remove_neurons(tiny_llama, 5, _ids(), occupancy, highest=0.0))
+    assert removed[1].neurons == (0, 1, 2, 3, 4)

@@ -224,18 +224,17 @@ def remove(
     causal = _converted(loaded, dtype)
     fired = gate_occupancy(causal, ids)
     neurons = fired.shape[1]
+    allowed = (fired <= occupancy).sum(dim=1)
     if share is None:
-        of_layers = (fired <= occupancy).sum(dim=1)
-        count, highest = min(int(of_layers.min()), neurons - 1), occupancy
+        count, highest = min(int(allowed.min()), neurons - 1), occupancy
+        reason = f"layer {int(allowed.argmin())} has none at an occupancy of at most {occupancy:g}"
     else:
         count, highest = int(share * neurons + 1e-9), 1.0
+        reason = f"a share of {share:g} is less than one of {neurons:,}"
     if not count:
-        reason = f"layer {int(of_layers.argmin())} has no neuron at an occupancy of at most {occupancy:g}"
-        if share is not None:
-            reason = f"a share of {share:g} is less than one of {neurons:,}"
         raise BadFeatures(
-            f"no neuron can be removed: every block must lose the same number, and {reason}; give a share, "
-            "such as --share 0.02 (in Python share=0.02)"
+            f"no neuron can be removed, since every block must lose the same number: {reason}; give a larger "
+            "--share, such as 0.02 (in Python share=0.02)"
         )
     removed = []
     for each in remove_neurons(causal, count, ids, fired, highest):

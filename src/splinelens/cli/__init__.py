@@ -65,7 +65,7 @@ _audit = typer.Typer(
     "is the command run, whose name may be left out.",
 )
 _prune = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Plan how many weights each block of a model loses."
+    no_args_is_help=True, rich_markup_mode=None, help="Remove weights or neurons of a model, and compare."
 )
 _truth = typer.Typer(
     no_args_is_help=True,

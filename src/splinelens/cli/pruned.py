@@ -83,7 +83,7 @@ def apply(
     Examples:
       splinelens prune apply smollm2-135m --calibration prose.txt -o half
       splinelens prune apply smollm2-135m plan.json --method magnitude -o half
-      splinelens prune apply smollm2-135m --method sparsegpt --calibration a.txt -o half
+      splinelens prune apply ./big --method sparsegpt --calibration a.txt -o half
     """
     if plan is not None and (sparsity is not None or by is not None):
         raise typer.BadParameter("the plan has its own; leave out --sparsity and --by", param_hint="PLAN")
@@ -255,8 +255,8 @@ def evaluate(
     and "dimension" by layer, "detectors"), "provenance".
 
     Examples:
-      splinelens prune evaluate smollm2-135m half --text b.txt --texts a.csv -o p.html
-      splinelens prune evaluate smollm2-135m half --text b.txt --texts a.csv -l rude -d toxicity
+      splinelens prune evaluate ./big half --text b.txt --texts a.csv -o p.html
+      splinelens prune evaluate ./big half --text b.txt --texts a.csv -l rude -d m
     """
     if output is not None:
         options.page_path(output, "--output", overwrite=overwrite, source=file)
