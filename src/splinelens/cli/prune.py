@@ -51,7 +51,7 @@ def plan(
             metavar="NUMBER",
             min=0,
             max=1,
-            help="How far the ratios of --by may differ; 0 is uniform. Default: as published (arithmetic: 0.15).",
+            help="How far the ratios of --by may differ; 0 is uniform. Default: docs/pruning.md has it.",
         ),
     ] = None,
     calibration: Annotated[
