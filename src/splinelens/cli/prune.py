@@ -51,7 +51,7 @@ def plan(
             metavar="NUMBER",
             min=0,
             max=1,
-            help="How far the ratios of --by may differ; 0 is uniform. Default: as published.",
+            help="How far the ratios of --by may differ; 0 is uniform. Default: docs/pruning.md has it.",
         ),
     ] = None,
     calibration: Annotated[
@@ -74,7 +74,7 @@ def plan(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Show how much of each block six methods would remove, and plan by one of them.
+    """Plan how many weights each block loses, by six methods side by side.
 
     A row of the table is a block: its weights, its alpha, and the percentage of its weights that goes by each
     method. The plan says how many weights each matrix of the blocks loses, and meets the sparsity to one
@@ -86,7 +86,7 @@ def plan(
 
     Examples:
       splinelens prune plan smollm2-135m --sparsity 0.5 -o plan.json
-      splinelens prune plan ./my-model --sparsity 0.6 --by owl --calibration prose.txt --page plan.html
+      splinelens prune plan my-model --sparsity 0.6 --by owl --calibration a.txt
     """
     if output is not None:
         check_output(output, overwrite=overwrite, source=calibration)
