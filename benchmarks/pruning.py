@@ -1,9 +1,11 @@
 """Perplexity of pruned models: magnitude, Wanda and SparseGPT, with the sparsity of each block by several rules.
 
-    python benchmarks/pruning.py grid --data DIR --cells CELLS.jsonl --minutes 20   # repeat until nothing is left
-    python benchmarks/pruning.py record --cells CELLS.jsonl                          # writes pruning.json and .md
+    python benchmarks/pruning.py grid --data DIR --work WORK --minutes 20   # repeat until nothing is left
+    python benchmarks/pruning.py neurons --data DIR --work WORK
+    python benchmarks/pruning.py effects --data DIR --work WORK
+    python benchmarks/pruning.py record --work WORK                          # writes pruning.json and pruning.md
 
-Each cell is a line, so a run that is stopped continues. Perplexity is that of 24 windows of 512 tokens, spread
+Each result is a line of a file in WORK, so a run that is stopped continues. Perplexity is that of 24 windows of 512 tokens, spread
 evenly over the WikiText-2 test text. Calibration texts are those of ``domains`` without Wikipedia, 16 chunks of
 512 tokens for each seed. Weights, activations and perplexity are in bfloat16. The parameter of each rule is the
 one of its paper; nothing is chosen on the test text.
@@ -17,8 +19,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from splinelens.apps.pruned import apply, remove
 from splinelens.apps.pruning import SPREADS, plan
+from splinelens.apps.pruning_evaluation import evaluate, write_report
 from splinelens.engines.blocks import BlockPasses
+from splinelens.engines.neurons import gate_occupancy, remove_neurons
 from splinelens.engines.pruning import METHODS, prune_blocks
 from splinelens.generate.likelihood import perplexity
 from splinelens.geometry.allocation import (
@@ -29,12 +34,23 @@ from splinelens.geometry.allocation import (
     shifted_ratios,
 )
 from splinelens.models import load_model
+from splinelens.texts import read_texts
 from splinelens.tokens import chunks
 from splinelens.weights.matrices import weight_matrices
 
 RULES = ("uniform", "alpha", "owl", "dlp", "arithmetic")
 SPARSITIES = (0.5, 0.6, 0.7, 0.3)
 WINDOWS, CHUNKS, LENGTH = 24, 16, 512
+REMOVED = (32, 64, 128, 16, 256)  # neurons of each block
+ROWS = 300  # comments of the shipped detectors
+EFFECTS = {
+    "magnitude 50%": {"method": "magnitude"},
+    "wanda 30%": {"sparsity": 0.3, "dtype": "bfloat16"},
+    "wanda 50%": {"dtype": "bfloat16"},
+    "wanda 70%": {"sparsity": 0.7, "dtype": "bfloat16"},
+    "sparsegpt 50%": {"method": "sparsegpt"},
+    "neurons 4%": {"share": 64 / 1536, "dtype": "bfloat16"},
+}
 ALPHA_SPREAD = {"magnitude": 0.3, "wanda": 0.2, "sparsegpt": 0.2}  # as published
 
 
@@ -59,9 +75,9 @@ def calibration(loaded, data, seed):
 class Grid:
     """A model whose dense weights are restored before each cell."""
 
-    def __init__(self, name, data, scores_file):
-        self.data, self.scores_file = data, scores_file
-        self.stored = json.loads(scores_file.read_text()) if scores_file.is_file() else {}
+    def __init__(self, name, data, work):
+        self.data, self.scores_file = data, work / f"scores-{name}.json"
+        self.stored = json.loads(self.scores_file.read_text()) if self.scores_file.is_file() else {}
         self.exact = load_model(name, head=True)  # float32: the spectra are read from these
         self.loaded = load_model(name, head=True, dtype="bfloat16")
         self.text = (data / "wikitext2-test" / "wiki.test.txt").read_text("utf-8")
@@ -160,42 +176,121 @@ def dense_cells(grid, name):
     return ours | {"transformers_alone": float(np.exp(np.mean(losses)))}
 
 
+def run_neurons(options):
+    """Perplexity and seconds with fewer neurons in every block; the dense model is timed in the same process."""
+    grid = Grid(options.model, options.data, options.work)
+    ids = calibration(grid.loaded, options.data, 0)
+    fired = gate_occupancy(grid.loaded.model, ids)
+    neurons = fired.shape[1]
+    never = (fired == 0).sum(dim=1)
+    path, done = options.work / "neurons.jsonl", read_lines(options.work / "neurons.jsonl")
+    for count in REMOVED:
+        if count in [line["removed"] for line in done]:
+            continue
+        smaller = load_model(options.model, head=True, dtype="bfloat16")
+        started = time.perf_counter()
+        lost = list(remove_neurons(smaller.causal, count, ids, fired)) if count else []
+        seconds = time.perf_counter() - started
+        passes = [
+            [perplexity(each, grid.text, length=LENGTH, windows=WINDOWS) for each in (grid.loaded, smaller)]
+            for _ in range(3)
+        ]
+        dense_s, smaller_s = (min(each[index].seconds for each in passes) for index in (0, 1))
+        line = {
+            "model": options.model,
+            "neurons": neurons,
+            "removed": count,
+            "never_on": [int(number) for number in never],
+            "prune_s": round(seconds, 1),
+            "mass": round(float(np.mean([each.mass for each in lost])), 5) if lost else 0.0,
+            "error": round(float(np.mean([each.error for each in lost])), 5) if lost else 0.0,
+            "parameters": sum(each.numel() for each in smaller.causal.parameters()),
+            "dense_perplexity": passes[0][0].value,
+            "perplexity": passes[0][1].value,
+            "dense_s": round(dense_s, 2),
+            "smaller_s": round(smaller_s, 2),
+        }
+        append(path, line)
+
+
+def run_effects(options):
+    """Saved models by the functions of the command line, and their evaluation with the shipped detectors."""
+    texts = read_texts(options.data / "domains" / "domains.jsonl", keep=["domain"])
+    prose = texts.at([row for row, name in enumerate(texts.columns["domain"]) if name != "wikipedia"])
+    folders = []
+    for name, settings in EFFECTS.items():
+        folder = options.work / f"{options.model}-{name.replace(' ', '-').replace('%', '')}"
+        folders.append(folder)
+        if not folder.is_dir():
+            started = time.perf_counter()
+            if "share" in settings:
+                remove(options.model, prose, folder, **settings)
+            else:
+                apply(options.model, folder, calibration=prose, **settings)
+            append(options.work / "applied.jsonl", {"name": name, "seconds": time.perf_counter() - started})
+    rows = read_texts(
+        options.data / "jigsaw-test-binary-12k" / "jigsaw_test_balanced.csv",
+        "comment_text",
+        ["toxic", "split"],
+    ).where("split", ["test"])
+    chosen = rows.at(np.random.default_rng(0).permutation(len(rows))[:ROWS].tolist())
+    report = evaluate(
+        options.model,
+        folders,
+        (options.data / "wikitext2-test" / "wiki.test.txt").read_text("utf-8"),
+        chosen,
+        labels=np.array([int(label) for label in chosen.columns["toxic"]]),
+        detectors=("toxicity", "toxicity-fast"),
+        text_name="wiki.test.txt",
+        windows=WINDOWS,
+        length=LENGTH,
+        dtype="bfloat16",
+    )
+    write_report(report, options.work / "effects.html", overwrite=True)
+
+
+def read_lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def append(path, line):
+    with path.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    print({name: value for name, value in line.items() if not isinstance(value, list)}, flush=True)
+
+
 def key(cell):
     return tuple(cell[name] for name in ("model", "method", "by", "sparsity", "seed"))
 
 
 def run_grid(options):
-    path, end = options.cells, time.monotonic() + 60 * options.minutes
-    done = {key(json.loads(line)) for line in path.read_text().splitlines()} if path.is_file() else set()
+    path, end = options.work / "cells.jsonl", time.monotonic() + 60 * options.minutes
+    done = {key(cell) for cell in read_lines(path)}
     left = [cell for cell in cells(options.model, options.by.split(",")) if key(cell) not in done]
     if not left:
         print("nothing is left")
         return
-    grid = Grid(options.model, options.data, path.with_name(f"{path.stem}-{options.model}-scores.json"))
-
-    def store(cell):
-        with path.open("a") as file:
-            file.write(json.dumps(cell) + "\n")
-        print({name: cell[name] for name in ("method", "by", "sparsity", "seed", "perplexity")}, flush=True)
-
+    grid = Grid(options.model, options.data, options.work)
     if (options.model, "dense", "", 0.0, 0) not in done:
-        store(dense_cells(grid, options.model))
+        append(path, dense_cells(grid, options.model))
     for cell in left:
         if time.monotonic() > end:
             break
-        store(grid.run(cell))
+        append(path, grid.run(cell))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(required=True)
-    grid = commands.add_parser("grid")
-    grid.add_argument("--data", type=Path, required=True)
-    grid.add_argument("--cells", type=Path, required=True)
-    grid.add_argument("--minutes", type=float, default=20)
-    grid.add_argument("--model", default="smollm2-135m")
-    grid.add_argument("--by", default=",".join(RULES))
-    grid.set_defaults(run=run_grid)
+    for name, run in (("grid", run_grid), ("neurons", run_neurons), ("effects", run_effects)):
+        command = commands.add_parser(name)
+        command.add_argument("--data", type=Path, required=True)
+        command.add_argument("--work", type=Path, required=True)
+        command.add_argument("--model", default="smollm2-135m")
+        command.set_defaults(run=run)
+        if name == "grid":
+            command.add_argument("--minutes", type=float, default=20)
+            command.add_argument("--by", default=",".join(RULES))
     options = parser.parse_args()
     options.run(options)
 
