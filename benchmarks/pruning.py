@@ -2,6 +2,7 @@
 
     python benchmarks/pruning.py grid --data DIR --work WORK --minutes 20   # repeat until nothing is left
     python benchmarks/pruning.py neurons --data DIR --work WORK
+    python benchmarks/pruning.py sensitivity --data DIR --work WORK
     python benchmarks/pruning.py effects --data DIR --work WORK
     python benchmarks/pruning.py record --work WORK                          # writes pruning.json and pruning.md
 
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.stats import spearmanr
 
 from splinelens.apps.pruned import apply, remove
 from splinelens.apps.pruning import SPREADS, plan
@@ -34,12 +36,14 @@ from splinelens.geometry.allocation import (
     shifted_ratios,
 )
 from splinelens.models import load_model
+from splinelens.report.tables import Table
 from splinelens.texts import read_texts
 from splinelens.tokens import chunks
+from splinelens.weights.masks import magnitude_mask
 from splinelens.weights.matrices import weight_matrices
 
 RULES = ("uniform", "alpha", "owl", "dlp", "arithmetic")
-SPARSITIES = (0.5, 0.6, 0.7, 0.3)
+SPARSITIES = (0.7, 0.3, 0.6)
 WINDOWS, CHUNKS, LENGTH = 24, 16, 512
 REMOVED = (32, 64, 128, 16, 256)  # neurons of each block
 ROWS = 300  # comments of the shipped detectors
@@ -55,13 +59,21 @@ ALPHA_SPREAD = {"magnitude": 0.3, "wanda": 0.2, "sparsegpt": 0.2}  # as publishe
 
 
 def cells(model, rules):
-    """The cells of the table in the order of their weight: one seed first, then two more at 50 %."""
-    for seed, sparsities in ((0, SPARSITIES), (1, (0.5,)), (2, (0.5,))):
-        for sparsity in sparsities:
-            for by in rules:
-                for method in METHODS:
-                    if seed == 0 or method != "magnitude" or by in ("owl", "dlp"):
-                        yield {"model": model, "method": method, "by": by, "sparsity": sparsity, "seed": seed}
+    """The cells of the table, the most telling first: a run may be stopped when its time is over."""
+    first = [("magnitude", 0), ("wanda", 0), ("sparsegpt", 0)]
+    order = [(0.5, first, rules)]
+    order += [(sparsity, first[:2], rules) for sparsity in SPARSITIES]
+    order += [(0.5, [("wanda", seed), ("sparsegpt", seed)], ("uniform", "alpha")) for seed in (1, 2)]
+    order += [(sparsity, first[2:], ("uniform", "alpha")) for sparsity in SPARSITIES]
+    order += [(sparsity, first[2:], rules) for sparsity in SPARSITIES]
+    order += [(0.5, [("wanda", seed), ("sparsegpt", seed)], rules) for seed in (1, 2)]
+    listed = [
+        {"model": model, "method": method, "by": by, "sparsity": sparsity, "seed": seed}
+        for sparsity, methods, chosen in order
+        for by in chosen
+        for method, seed in methods
+    ]
+    return [cell for index, cell in enumerate(listed) if cell not in listed[:index]]
 
 
 def calibration(loaded, data, seed):
@@ -76,7 +88,7 @@ class Grid:
     """A model whose dense weights are restored before each cell."""
 
     def __init__(self, name, data, work):
-        self.data, self.scores_file = data, work / f"scores-{name}.json"
+        self.data, self.scores_file = data, work / f"scores-{Path(name).name}.json"
         self.stored = json.loads(self.scores_file.read_text()) if self.scores_file.is_file() else {}
         self.exact = load_model(name, head=True)  # float32: the spectra are read from these
         self.loaded = load_model(name, head=True, dtype="bfloat16")
@@ -176,6 +188,22 @@ def dense_cells(grid, name):
     return ours | {"transformers_alone": float(np.exp(np.mean(losses)))}
 
 
+def run_sensitivity(options):
+    """Perplexity after each single block loses half of its weights by magnitude, on a quarter of the windows."""
+    grid = Grid(options.model, options.data, options.work)
+    path = options.work / "sensitivity.jsonl"
+    done = {line["layer"] for line in read_lines(path)}
+    for layer in [-1, *range(grid.loaded.depth)]:
+        if layer in done:
+            continue
+        grid.restore()
+        for each in grid.matrices():
+            if each.layer == layer:
+                each.tensor.masked_fill_(magnitude_mask(each.tensor, each.tensor.numel() // 2), 0)
+        result = perplexity(grid.loaded, grid.text, length=LENGTH, windows=WINDOWS // 4)
+        append(path, {"layer": layer, "perplexity": result.value})
+
+
 def run_neurons(options):
     """Perplexity and seconds with fewer neurons in every block; the dense model is timed in the same process."""
     grid = Grid(options.model, options.data, options.work)
@@ -219,7 +247,7 @@ def run_effects(options):
     prose = texts.at([row for row, name in enumerate(texts.columns["domain"]) if name != "wikipedia"])
     folders = []
     for name, settings in EFFECTS.items():
-        folder = options.work / f"{options.model}-{name.replace(' ', '-').replace('%', '')}"
+        folder = options.work / name.replace(" ", "-").removesuffix("%")
         folders.append(folder)
         if not folder.is_dir():
             started = time.perf_counter()
@@ -247,6 +275,207 @@ def run_effects(options):
         dtype="bfloat16",
     )
     write_report(report, options.work / "effects.html", overwrite=True)
+
+
+def write_record(options):
+    """The record of all parts that have run, as JSON and as Markdown."""
+    cells, work = read_lines(options.work / "cells.jsonl"), options.work
+    dense = next(cell for cell in cells if cell["method"] == "dense")
+    pruned = [cell for cell in cells if cell["method"] != "dense"]
+    record = {
+        "model": dense["model"],
+        "windows": WINDOWS,
+        "length": LENGTH,
+        "calibration_tokens": CHUNKS * LENGTH,
+        "dense": {name: dense[name] for name in ("perplexity", "transformers_alone", "tokens")},
+        "cells": [
+            {
+                name: cell[name]
+                for name in ("method", "by", "sparsity", "seed", "perplexity", "removed", "zeros", "prune_s")
+            }
+            for cell in pruned
+        ],
+        "bars": bars(dense, pruned),
+        "neurons": read_lines(work / "neurons.jsonl"),
+        "applied": read_lines(work / "applied.jsonl"),
+    }
+    record["sensitivity"] = sensitivity(work, dense["model"])
+    if (work / "effects.json").is_file():
+        effects = json.loads((work / "effects.json").read_text())
+        for model in effects["models"]:
+            model["mean_shift"] = float(np.mean(model["shift"]))
+        record["effects"] = {name: effects[name] for name in ("texts", "models")}
+    (options.output / "pruning.json").write_text(json.dumps(record, indent=1) + "\n")
+    (options.output / "pruning.md").write_text(markdown(record))
+
+
+def bars(dense, pruned):
+    """The increase of perplexity at 50 % of magnitude and uniform ratios over that of the best, and alpha's gain."""
+    half = [cell for cell in pruned if cell["sparsity"] == 0.5 and cell["seed"] == 0]
+    plain = next(cell for cell in half if (cell["method"], cell["by"]) == ("magnitude", "uniform"))
+    best = min(half, key=lambda cell: cell["perplexity"])
+    base = dense["perplexity"]
+    gains = []
+    for cell in pruned:
+        if cell["by"] == "alpha":
+            names = ("method", "sparsity", "seed")
+            twin = [
+                each for each in pruned if each["by"] == "uniform" and all(each[n] == cell[n] for n in names)
+            ]
+            if not twin and cell["method"] == "magnitude":
+                continue
+            difference = np.array(cell["nll"]) - np.array(twin[0]["nll"])
+            error = difference.std(ddof=1) / len(difference) ** 0.5
+            gains.append(
+                {name: cell[name] for name in names}
+                | {
+                    "nll_of_alpha_less_uniform": round(float(difference.mean()), 4),
+                    "standard_error": round(float(error), 4),
+                }
+            )
+    return {
+        "best": {name: best[name] for name in ("method", "by", "perplexity")},
+        "increase_of_uniform_magnitude_over_best": (plain["perplexity"] - base) / (best["perplexity"] - base),
+        "alpha": gains,
+    }
+
+
+def sensitivity(work, model):
+    """Rank correlations of what each rule measures with the increase that each single block causes."""
+    lines, scores = read_lines(work / "sensitivity.jsonl"), work / f"scores-{Path(model).name}.json"
+    if not lines or not scores.is_file():
+        return {}
+    base = next(line["perplexity"] for line in lines if line["layer"] == -1)
+    blocks = sorted((line for line in lines if line["layer"] >= 0), key=lambda line: line["layer"])
+    increases = [line["perplexity"] / base - 1 for line in blocks]
+    measured = json.loads(scores.read_text())
+    names = {"alpha": "alpha", "depth": "arithmetic", "outliers (owl)": "owl 0", "median (dlp)": "dlp 0"}
+    return {
+        "increase": [round(each, 4) for each in increases],
+        "alpha": [round(each, 3) for each in measured["alpha"]],
+        "rank_correlation": {
+            name: round(float(spearmanr(measured[key], increases).statistic), 3)
+            for name, key in names.items()
+            if key in measured
+        },
+    }
+
+
+def markdown(record):
+    """The tables of the record."""
+    shown = {(cell["method"], cell["by"], cell["sparsity"], cell["seed"]): cell for cell in record["cells"]}
+    shares = sorted({cell["sparsity"] for cell in record["cells"]})
+    rows = []
+    for method in METHODS:
+        for by in RULES:
+            values = [shown.get((method, by, share, 0)) for share in shares]
+            if any(values):
+                others = [shown.get((method, by, 0.5, seed)) for seed in (1, 2)]
+                cells = [f"{value['perplexity']:,.1f}" if value else "" for value in values]
+                rows.append(
+                    (method, by, *cells, ", ".join(f"{each['perplexity']:,.1f}" for each in others if each))
+                )
+    head = ("method", "ratios", *(f"{100 * share:.0f} %" for share in shares), "50 %, further seeds")
+    dense, best = record["dense"], record["bars"]["best"]
+    lines = [
+        "# Pruning, measured",
+        f"{record['model']}, bfloat16: perplexity over {record['windows']} windows of {record['length']} tokens, "
+        f"spread evenly over the WikiText-2 test text; {record['calibration_tokens']:,} calibration tokens of "
+        "`domains` without Wikipedia. Written by `python benchmarks/pruning.py record`.",
+        f"Dense: {dense['perplexity']:.3f}; by transformers alone {dense['transformers_alone']:.3f}.",
+        Table(head, rows).markdown(),
+        f"Best at 50 %: {best['method']} with {best['by']} ratios, {best['perplexity']:.2f}. Magnitude with uniform "
+        f"ratios increases perplexity {record['bars']['increase_of_uniform_magnitude_over_best']:.1f} times as much.",
+        "## Alpha against uniform ratios",
+        "Mean negative log-likelihood with alpha's ratios less that with uniform ones, over the windows (negative: "
+        "alpha is better), with its standard error over windows.",
+        Table(
+            ("method", "sparsity", "seed", "difference", "standard error"),
+            [
+                (
+                    each["method"],
+                    f"{100 * each['sparsity']:.0f} %",
+                    str(each["seed"]),
+                    f"{each['nll_of_alpha_less_uniform']:+.3f}",
+                    f"{each['standard_error']:.3f}",
+                )
+                for each in record["bars"]["alpha"]
+            ],
+        ).markdown(),
+    ]
+    if found := record["sensitivity"]:
+        lines += [
+            "Rank correlation over blocks of what a rule measures with the increase of perplexity when this block "
+            "alone loses half of its weights by magnitude, on a quarter of the windows. A rule that prunes blocks "
+            "with a high value more (alpha, depth, median) needs a negative one, outliers a positive one.",
+            Table(
+                ("measured", "rank correlation"),
+                [(name, f"{value:+.2f}") for name, value in found["rank_correlation"].items()],
+            ).markdown(),
+        ]
+    if record["neurons"]:
+        lines += ["## Removed neurons", _neuron_table(record["neurons"]).markdown()]
+    if "effects" in record:
+        lines += ["## Geometry, verdicts and seconds", _effect_table(record["effects"]).markdown()]
+    if record["applied"]:
+        cells = [(each["name"], f"{each['seconds']:.0f}") for each in record["applied"]]
+        lines += [
+            "Seconds of the functions of the command line, one thread:",
+            Table(("model", "s"), cells).markdown(),
+        ]
+    return "\n\n".join(lines) + "\n"
+
+
+def _neuron_table(lines):
+    rows = [
+        (
+            f"{line['removed']} of {line['neurons']}",
+            f"{100 * line['removed'] / line['neurons']:.1f} %",
+            f"{100 * (line['perplexity'] / line['dense_perplexity'] - 1):+.2f} %",
+            f"{line['dense_s']:.2f}",
+            f"{line['smaller_s']:.2f}",
+            f"{100 * (1 - line['smaller_s'] / line['dense_s']):.1f} %",
+            str(min(line["never_on"])),
+        )
+        for line in sorted(lines, key=lambda line: line["removed"])
+    ]
+    head = (
+        "neurons removed",
+        "share",
+        "perplexity",
+        "dense s",
+        "smaller s",
+        "saved",
+        "never on, fewest of a block",
+    )
+    return Table(head, rows)
+
+
+def _effect_table(effects):
+    dense = effects["models"][0]
+    rows = []
+    for model in effects["models"]:
+        cells = [
+            f"{effect['agreement']:.3f}, AUC {effect['auc']:.3f}"
+            if effect["auc"] is not None
+            else effect["reason"]
+            for effect in model["detectors"]
+        ]
+        dimension = np.mean(model["dimension"]) / np.mean(dense["dimension"]) - 1
+        rows.append(
+            (
+                model["name"],
+                f"{100 * model['sparsity']:.1f} %",
+                f"{model['perplexity']:,.1f}",
+                f"{model['seconds']:.2f}",
+                f"{model['mean_shift']:.2f}",
+                f"{100 * dimension:+.1f} %",
+                *cells,
+            )
+        )
+    names = [f"{effect['name']}: same verdict, AUC" for effect in dense["detectors"]]
+    head = ("model", "removed", "perplexity", "s", "shift of spline7", "intrinsic dimension", *names)
+    return Table(head, rows)
 
 
 def read_lines(path):
@@ -282,7 +511,12 @@ def run_grid(options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(required=True)
-    for name, run in (("grid", run_grid), ("neurons", run_neurons), ("effects", run_effects)):
+    for name, run in (
+        ("grid", run_grid),
+        ("neurons", run_neurons),
+        ("effects", run_effects),
+        ("sensitivity", run_sensitivity),
+    ):
         command = commands.add_parser(name)
         command.add_argument("--data", type=Path, required=True)
         command.add_argument("--work", type=Path, required=True)
@@ -291,6 +525,10 @@ def main():
         if name == "grid":
             command.add_argument("--minutes", type=float, default=20)
             command.add_argument("--by", default=",".join(RULES))
+    record = commands.add_parser("record")
+    record.add_argument("--work", type=Path, required=True)
+    record.add_argument("--output", type=Path, default=Path(__file__).parent)
+    record.set_defaults(run=write_record)
     options = parser.parse_args()
     options.run(options)
 
