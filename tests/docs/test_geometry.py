@@ -26,10 +26,7 @@ PICTURES = sorted(DOCS.glob("pictures/*.svg"))
 COMMANDS = (
     *("score", "inspect", "extract", "train", "evaluate", "export", "calibrate", "serve"),
     *("audit run", "audit fit", "audit watch", "truth fit", "truth score", "truth evaluate"),
-    "prune plan",
-    "prune apply",
-    "prune neurons",
-    "prune evaluate",
+    *("prune plan", "prune apply", "prune neurons", "prune evaluate"),
     *("models list", "models pull", "models check", "detectors list", "detectors show"),
 )
 # The page's words, the script's line, and how far rounding on other processors may move a number.

@@ -74,7 +74,7 @@ def plan(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Plan how many weights each block loses, by six methods side by side.
+    """Plan how many weights each block loses, by six methods.
 
     A row of the table is a block: its weights, its alpha, and the percentage of its weights that goes by each
     method. The plan says how many weights each matrix of the blocks loses, and meets the sparsity to one
