@@ -13,6 +13,7 @@ import warnings
 from collections import defaultdict
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
+from itertools import combinations
 from pathlib import Path
 from time import perf_counter
 
@@ -252,6 +253,15 @@ def main() -> None:
     (HERE / "spectrum.md").write_text(page(record), encoding="utf-8")
 
 
+def correlations(alphas: dict) -> str:
+    """Of each pair of estimators over the blocks."""
+    names = {"peak": "peak", "mid": "median", "farms": "FARMS"}
+    return ", ".join(
+        f"{names[one]} and {names[other]} {np.corrcoef(alphas[one], alphas[other])[0, 1]:.2f}"
+        for one, other in combinations(alphas, 2)
+    )
+
+
 def page(record: dict) -> str:
     """The record in Markdown."""
     first = record["models"][MODELS[0]]
@@ -297,7 +307,8 @@ def page(record: dict) -> str:
             "",
             f"## Alpha of the blocks of {model}",
             "",
-            f"{result['matrices']} matrices, {result['seconds']['both']:.1f} s; mean over the matrices of a block.",
+            f"{result['matrices']} matrices, {result['seconds']['both']:.1f} s; mean over the matrices of a block. "
+            f"Correlation over the blocks: {correlations(result['alpha'])}.",
             "",
             "| block | peak | median | FARMS |",
             "|---|---|---|---|",
