@@ -13,6 +13,7 @@ import warnings
 from collections import defaultdict
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
+from itertools import combinations
 from pathlib import Path
 from time import perf_counter
 
@@ -38,6 +39,7 @@ MODELS = ("smollm2-135m", "qwen2.5-coder-0.5b")
 ALPHAS = (1.5, 2.0, 2.5, 3.0, 4.0, 6.0)
 SIZES = (192, 576, 1536)
 DRAWS = 20
+PARTS = ("models", "libraries", "planted")
 SEARCHED = (0, 10, 20, 29)  # blocks on which the library powerlaw searches its threshold: seconds a matrix
 
 
@@ -153,17 +155,16 @@ def synthetic() -> dict:
     }
 
 
-def against_libraries(spectra: dict) -> dict:
+def against_libraries(weights: dict) -> dict:
     """Differences from powerlaw and weightwatcher, each explained by the definition that reproduces it."""
     import powerlaw
     from weightwatcher import WeightWatcher
     from weightwatcher.RMT_Util import matrix_entropy
 
     watcher = quietly(WeightWatcher)
-    whole = {key: (weight, positive(eigenvalues(weight))) for key, weight in synthetic().items()}
-    whole |= {key: each[:2] for key, each in spectra.items()}
     gaps: dict[str, list[float]] = defaultdict(list)
-    for key, (weight, tensor) in whole.items():
+    for key, weight in (synthetic() | weights).items():
+        tensor = positive(eigenvalues(weight))
         values, best = tensor.numpy(), tail_peak(tensor)
         edge = peak(values)
 
@@ -185,9 +186,9 @@ def against_libraries(spectra: dict) -> dict:
             gaps["powerlaw as xmin_peak of weightwatcher calls it, alpha less ours"].append(
                 of_peak - best.alpha
             )
-            gaps[
-                "powerlaw as xmin_peak calls it, alpha less that of thresholds from log10(0.95 peak)"
-            ].append(of_peak - searched(values, *near))
+            gaps["likewise, alpha less that of thresholds from log10(0.95 peak) but the last"].append(
+                of_peak - searched(values, *near, last=False)
+            )
 
         def watched(values=values):
             return watcher.fit_powerlaw(values, plot=False, savefig=False, thresh=0)[0]
@@ -215,35 +216,50 @@ def against_libraries(spectra: dict) -> dict:
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__).parse_args()  # for --help
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="the other parts are kept")
+    only, file = parser.parse_args().only, HERE / "spectrum.json"
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=HERE
     ).stdout.strip()
-    record: dict = {
+    record: dict = json.loads(file.read_text("utf-8")) if file.is_file() and len(only) < len(PARTS) else {}
+    record |= {
         "splinelens": splinelens.__version__,
         "commit": commit or "unknown",
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "machine": f"{platform.machine()}, {processor()}",
-        "models": {},
     }
-    for model in MODELS:
+    for model in MODELS if "models" in only else ():
         try:
             result = measured(model)
         except BadModel as error:
             print(f"{model} is left out: {error}")
             continue
         spectra = result.pop("spectra")
-        record["models"][model] = result
+        record.setdefault("models", {})[model] = result
         print(model, json.dumps(result["seconds"]), flush=True)
         if model == MODELS[0]:
             record["naive"] = against_svd(spectra)
             print(json.dumps(record["naive"]), flush=True)
-            record["libraries"] = against_libraries(spectra)
-            print(json.dumps(record["libraries"], indent=1), flush=True)
-    record["planted"] = planted()
-    (HERE / "spectrum.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    if "libraries" in only:
+        record["libraries"] = against_libraries(
+            {(each.layer, each.name): each.tensor for each in weight_matrices(MODELS[0])}
+        )
+        print(json.dumps(record["libraries"], indent=1), flush=True)
+    if "planted" in only:
+        record["planted"] = planted()
+    file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     (HERE / "spectrum.md").write_text(page(record), encoding="utf-8")
+
+
+def correlations(alphas: dict) -> str:
+    """Of each pair of estimators over the blocks."""
+    names = {"peak": "peak", "mid": "median", "farms": "FARMS"}
+    return ", ".join(
+        f"{names[one]} and {names[other]} {np.corrcoef(alphas[one], alphas[other])[0, 1]:.2f}"
+        for one, other in combinations(alphas, 2)
+    )
 
 
 def page(record: dict) -> str:
@@ -256,7 +272,7 @@ def page(record: dict) -> str:
         "",
         f"splinelens {record['splinelens']}, commit {record['commit']}, torch {record['torch']}, {record['threads']} threads, {record['machine']}.",
         "",
-        f"- {MODELS[0]}: {first['matrices']} matrices, straight from safetensors: {seconds['both']:.1f} s with reading "
+        f"- {MODELS[0]}: {first['matrices']} matrices, straight from safetensors: {seconds['both']:.1f} s, the start of transformers included "
         f"({seconds['eigenvalues']:.1f} s eigenvalues, {seconds['tails']:.1f} s tails, rank and entropy); submatrices of FARMS {seconds['farms']:.1f} s more. "
         f"Singular values of the same matrices take {naive['svd_seconds']:.1f} s.",
         f"- Largest difference from the definition by singular values over all {first['matrices']} matrices: alpha from the median "
@@ -291,7 +307,8 @@ def page(record: dict) -> str:
             "",
             f"## Alpha of the blocks of {model}",
             "",
-            f"{result['matrices']} matrices, {result['seconds']['both']:.1f} s; mean over the matrices of a block.",
+            f"{result['matrices']} matrices, {result['seconds']['both']:.1f} s; mean over the matrices of a block. "
+            f"Correlation over the blocks: {correlations(result['alpha'])}.",
             "",
             "| block | peak | median | FARMS |",
             "|---|---|---|---|",
