@@ -40,7 +40,7 @@ ALPHAS = (1.5, 2.0, 2.5, 3.0, 4.0, 6.0)
 SIZES = (192, 576, 1536)
 DRAWS = 20
 PARTS = ("models", "libraries", "planted")
-SEARCHED = (0, 10, 20, 29)  # blocks on which the library powerlaw searches its threshold: seconds a matrix
+SEARCHED = (0, 20)  # blocks on which the library powerlaw searches its threshold: seconds a matrix
 
 
 def fitted(values: np.ndarray, first: int) -> tuple[float, float]:
