@@ -68,7 +68,7 @@ def test_a_tail_equals_that_of_the_library_powerlaw():
         values.numpy(), xmin=tail.threshold, verbose=False, parameter_ranges={"alpha": [1, 1000]}
     )
     assert fit.power_law.alpha == pytest.approx(tail.alpha, rel=1e-12)
-    assert fit.power_law.D == pytest.approx(tail.distance, rel=1e-12)
+    assert pytest.approx(tail.distance, rel=1e-12) == fit.power_law.D
 
 
 def test_a_search_in_chunks_finds_the_same_threshold(monkeypatch):
