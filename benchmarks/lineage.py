@@ -106,27 +106,21 @@ def copies(
     loaded = Detector.load(DETECTOR, model=original)
     detector = ScoredOnce(loaded.artifact, loaded.reader)
     texts, labels = comments(args.data, args.texts)
-    tuned: list[nn.Module] = []
 
-    def fine_tuned() -> nn.Module:
-        """Trained once, also for what is made from it."""
-        if not tuned:
-            tuned.append(with_lora(original, text))
-        return tuned[0]
+    def copy_of(change: Change, tuned: bool) -> LoadedModel:
+        parent = fine_tuned(original, text, args.cache / "lora") if tuned else original
+        return changed(parent, change)
 
-    def row(make: Callable[[], nn.Module], change: Change) -> dict[str, Any]:
-        child = changed(replace(original, model=make()), change)
-        made = LineageProfile.of(child)
-        carried = asdict(carry_over(detector, child, texts, labels))
-        return comparison(profile, made) | {"carried": carried}
+    def tested(change: Change, tuned: bool) -> dict[str, Any]:
+        return comparison(profile, LineageProfile.of(copy_of(change, tuned)))
 
-    def same() -> nn.Module:
-        return original.model
+    def carried(change: Change, tuned: bool) -> dict[str, Any]:
+        return asdict(carry_over(detector, copy_of(change, tuned), texts, labels))
 
-    for name, change in COPIES.items():
-        rows.add("copies", name, partial(row, same, change))
-    rows.add("copies", "100 LoRA steps", partial(row, fine_tuned, unchanged))
-    rows.add("copies", "100 LoRA steps, permuted", partial(row, fine_tuned, permute_neurons))
+    for name, (change, tuned) in COPIES.items():
+        rows.add("copies", name, partial(tested, change, tuned))
+        if name in CARRIED:
+            rows.add("carried", name, partial(carried, change, tuned))
 
 
 def strangers(rows: Rows, original: LoadedModel, profile: LineageProfile, args: argparse.Namespace) -> None:
@@ -366,26 +360,36 @@ def shuffle(model: nn.Module) -> None:
 
 
 CUT_MIDDLE = keep_blocks(range(14, 22))
-COPIES: dict[str, Change] = {
-    "pruned 30 %": prune(0.3),
-    "pruned 50 %": prune(0.5),
-    "pruned 70 %": prune(0.7),
-    "4 bits": quantize(4),
-    "3 bits": quantize(3),
-    "neurons permuted": permute_neurons,
-    "neurons and heads permuted": partial(both, permute_neurons, permute_heads),
-    "width permuted": permute_width,
-    "neurons and width permuted": partial(both, permute_neurons, permute_width),
-    "8 blocks in the middle removed": CUT_MIDDLE,
-    "every fourth block removed": keep_blocks(range(3, 30, 4)),
-    "permuted, pruned 50 %": partial(both, permute_neurons, prune(0.5)),
-    "permuted, 3 bits": partial(both, permute_neurons, quantize(3)),
-    "8 blocks removed, permuted, pruned 50 %": partial(
-        both, CUT_MIDDLE, partial(both, permute_neurons, prune(0.5))
+COPIES: dict[str, tuple[Change, bool]] = {
+    "pruned 30 %": (prune(0.3), False),
+    "pruned 50 %": (prune(0.5), False),
+    "pruned 70 %": (prune(0.7), False),
+    "4 bits": (quantize(4), False),
+    "3 bits": (quantize(3), False),
+    "100 LoRA steps": (unchanged, True),
+    "neurons permuted": (permute_neurons, False),
+    "neurons and heads permuted": (partial(both, permute_neurons, permute_heads), False),
+    "width permuted": (permute_width, False),
+    "neurons and width permuted": (partial(both, permute_neurons, permute_width), False),
+    "8 blocks in the middle removed": (CUT_MIDDLE, False),
+    "every fourth block removed": (keep_blocks(range(3, 30, 4)), False),
+    "permuted, pruned 50 %": (partial(both, permute_neurons, prune(0.5)), False),
+    "permuted, 3 bits": (partial(both, permute_neurons, quantize(3)), False),
+    "100 LoRA steps, permuted": (permute_neurons, True),
+    "8 blocks removed, permuted, pruned 50 %": (
+        partial(both, CUT_MIDDLE, partial(both, permute_neurons, prune(0.5))),
+        False,
     ),
-    "signs changed": change_signs,
-    "disguised: neurons permuted, signs changed": partial(both, permute_neurons, change_signs),
+    "signs changed": (change_signs, False),
+    "disguised: neurons permuted, signs changed": (partial(both, permute_neurons, change_signs), False),
 }
+"""Each with whether it is made from the fine-tuned model."""
+
+CARRIED = {
+    *("pruned 30 %", "pruned 50 %", "pruned 70 %", "4 bits", "3 bits", "100 LoRA steps"),
+    *("neurons permuted", "width permuted", "every fourth block removed"),
+}
+"""The copies that the detector is read with: the others differ from these in nothing that it reads."""
 
 
 class Lora(nn.Module):
@@ -401,7 +405,15 @@ class Lora(nn.Module):
         return self.linear(x) + (x @ self.a.to(x.dtype).T) @ self.b.to(x.dtype).T
 
 
-def with_lora(original: LoadedModel, text: str, steps: int = 100, rate: float = 1e-3) -> nn.Module:
+def fine_tuned(original: LoadedModel, text: str, folder: Path) -> LoadedModel:
+    """The fine-tuned model, trained once."""
+    if not folder.exists():
+        with_lora(original, text).save_pretrained(folder)
+        original.tokenizer.save_pretrained(folder)
+    return load_model(folder)
+
+
+def with_lora(original: LoadedModel, text: str, steps: int = 100, rate: float = 1e-3) -> Any:
     """Fine-tuned on encyclopedia text: rank 16 on all linear maps of the blocks, 4 x 128 tokens a step."""
     torch.manual_seed(0)
     writer: Any = load_model(original.name, head=True, dtype="bfloat16").causal
@@ -477,7 +489,7 @@ def comments(data: Path, count: int) -> tuple[Texts, np.ndarray]:
     with (data / "jigsaw-test-binary-12k" / "jigsaw_test_balanced.csv").open(
         encoding="utf-8", newline=""
     ) as file:
-        table = list(csv.DictReader(file))
+        table = [row for row in csv.DictReader(file) if row["split"] == "test"]
     rng = random.Random(0)
     chosen = [
         row
@@ -489,7 +501,10 @@ def comments(data: Path, count: int) -> tuple[Texts, np.ndarray]:
 
 def markdown(record: dict[str, Any]) -> str:
     """The tables of the page."""
-    parts = {part: [row for row in record["rows"] if row["part"] == part] for part in (*PARTS, "tiny copies")}
+    parts = {
+        part: [row for row in record["rows"] if row["part"] == part]
+        for part in (*PARTS, "carried", "tiny copies")
+    }
     lines = [
         "# Copies and strangers",
         "",
@@ -548,21 +563,21 @@ def markdown(record: dict[str, Any]) -> str:
     lines += [f"\n`{row['name']}` {row['verdict']}" for row in parts["refused"]]
     lines += ["", "## A detector carried over", ""]
     lines.append(
-        f"`{DETECTOR}`, as it is, on {record['texts']:,} test comments of Jigsaw, half of them toxic. Intervals: 95 %, bootstrap."
+        f"`{DETECTOR}`, as it is, on {record['texts']:,} test comments of Jigsaw, half of them toxic, none of them in its training rows. Intervals: 95 %, bootstrap."
     )
     lines += [
         "",
         "| copy | AUC with the original | AUC with the copy | AUC lost | same verdict | false positives |",
     ]
     lines.append("| --- | --- | --- | --- | --- | --- |")
-    for row in parts["copies"]:
-        if one := row.get("carried"):
-            low, high = one["loss_interval"]
-            alarms = " to ".join(f"{100 * share:.1f} %" for share in one["false_positives"])
-            lines.append(
-                f"| {row['name']} | {one['auc'][0]:.4f} | {one['auc'][1]:.4f} | {one['auc'][0] - one['auc'][1]:+.4f} "
-                f"({low:+.4f} to {high:+.4f}) | {one['same_verdict']:.3f} | {alarms} |"
-            )
+    for row in parts["carried"]:
+        low, high = (round(bound, 4) + 0.0 for bound in row["loss_interval"])
+        first, second = row["auc"]
+        alarms = " to ".join(f"{100 * share:.1f} %" for share in row["false_positives"])
+        lines.append(
+            f"| {row['name']} | {first:.4f} | {second:.4f} | {round(first - second, 4) + 0.0:+.4f} "
+            f"({low:+.4f} to {high:+.4f}) | {row['same_verdict']:.3f} | {alarms} |"
+        )
     return "\n".join(lines) + "\n"
 
 
