@@ -40,6 +40,7 @@ BUILT_ON = {  # the three applications that others may import, and those that ha
         "truth",
         "audit",
         "pruning_evaluation",
+        "lineage",
     ),
     "splinelens.apps.pruning": ("pruned",),
     "splinelens.apps.training": ("truth",),
