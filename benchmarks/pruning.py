@@ -45,7 +45,7 @@ from splinelens.weights.matrices import weight_matrices
 RULES = ("uniform", "alpha", "owl", "dlp", "arithmetic")
 SPARSITIES = (0.7, 0.3, 0.6)
 WINDOWS, CHUNKS, LENGTH = 24, 16, 512
-REMOVED = (32, 64, 128, 16, 256)  # neurons of each block
+REMOVED = (64, 32, 128, 256)  # neurons of each block
 ROWS = 200  # comments for the shipped detectors
 EFFECTS = {
     "magnitude 50%": {"method": "magnitude"},

@@ -35,7 +35,7 @@ def apply(
     model: ModelName,
     output: Folder,
     plan: Annotated[
-        Path | None, typer.Argument(metavar="[PLAN]", help="A plan of this model, from prune plan -o.")
+        Path | None, typer.Argument(metavar="PLAN", help="A plan of this model, from prune plan -o.")
     ] = None,
     method: Annotated[
         Method,
@@ -207,7 +207,7 @@ def neurons(
 def evaluate(
     model: ModelName,
     pruned: Annotated[
-        list[str], typer.Argument(metavar="PRUNED...", help="Folders of prune apply and prune neurons.")
+        list[str], typer.Argument(metavar="PRUNED", help="Folders of prune apply and prune neurons.")
     ],
     text: Annotated[
         str,
