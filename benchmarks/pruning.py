@@ -45,11 +45,10 @@ from splinelens.weights.matrices import weight_matrices
 RULES = ("uniform", "alpha", "owl", "dlp", "arithmetic")
 SPARSITIES = (0.7, 0.3, 0.6)
 WINDOWS, CHUNKS, LENGTH = 24, 16, 512
-REMOVED = (32, 64, 128, 16, 256)  # neurons of each block
-ROWS = 300  # comments of the shipped detectors
+REMOVED = (64, 32, 128, 256)  # neurons of each block
+ROWS = 200  # comments for the shipped detectors
 EFFECTS = {
     "magnitude 50%": {"method": "magnitude"},
-    "wanda 30%": {"sparsity": 0.3, "dtype": "bfloat16"},
     "wanda 50%": {"dtype": "bfloat16"},
     "wanda 70%": {"sparsity": 0.7, "dtype": "bfloat16"},
     "sparsegpt 50%": {"method": "sparsegpt"},
@@ -270,7 +269,7 @@ def run_effects(options):
         labels=np.array([int(label) for label in chosen.columns["toxic"]]),
         detectors=("toxicity", "toxicity-fast"),
         text_name="wiki.test.txt",
-        windows=WINDOWS,
+        windows=WINDOWS // 3,
         length=LENGTH,
         dtype="bfloat16",
     )

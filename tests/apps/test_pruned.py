@@ -74,6 +74,8 @@ def test_a_run_that_was_killed_continues_with_the_same_bits(folder, tmp_path):
     assert not (tmp_path / "stopped" / "config.json").exists()
     with pytest.raises(CannotResume, match="seed was 0 and is 1"):
         apply(folder, tmp_path / "stopped", **options, seed=1)
+    (tmp_path / "stopped" / ".saving").mkdir(parents=True)  # as if it had been killed while saving
+    (tmp_path / "stopped" / "model.safetensors").write_bytes(b"half")
     blocks = []
     apply(folder, tmp_path / "stopped", **options, progress=lambda done, _total: blocks.append(done))
     assert blocks == [3]

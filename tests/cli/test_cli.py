@@ -32,6 +32,9 @@ COMMANDS = [
     ["truth", "fit"],
     ["truth", "score"],
     ["truth", "evaluate"],
+    ["lineage"],
+    ["lineage", "compare"],
+    ["lineage", "profile"],
     ["models"],
     ["models", "list"],
     ["models", "pull"],
@@ -40,7 +43,7 @@ COMMANDS = [
     ["detectors", "list"],
     ["detectors", "show"],
 ]
-GROUPS = ([], ["audit"], ["prune"], ["truth"], ["models"], ["detectors"])
+GROUPS = ([], ["audit"], ["prune"], ["truth"], ["lineage"], ["models"], ["detectors"])
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

@@ -27,6 +27,7 @@ COMMANDS = (
     *("score", "inspect", "extract", "train", "evaluate", "export", "calibrate", "serve"),
     *("audit run", "audit fit", "audit watch", "truth fit", "truth score", "truth evaluate"),
     *("prune plan", "prune apply", "prune neurons", "prune evaluate"),
+    *("lineage compare", "lineage profile"),
     *("models list", "models pull", "models check", "detectors list", "detectors show"),
 )
 # The page's words, the script's line, and how far rounding on other processors may move a number.
@@ -118,7 +119,7 @@ def test_the_commands_of_a_page_run(page, default_model, tmp_path, monkeypatch):
 def test_every_option_of_the_commands_of_a_page_exists(page):
     text = page.read_text("utf-8").replace("\\\n", " ")
     for words, options in re.findall(
-        r"\bsplinelens ((?:(?:audit|truth|models|detectors) )?[a-z]+)\b([^`\n|]*)", text
+        r"\bsplinelens ((?:(?:audit|truth|lineage|models|detectors) )?[a-z]+)\b([^`\n|]*)", text
     ):
         if words in COMMANDS:
             shown = CliRunner().invoke(app, [*words.split(), "--help"]).stdout

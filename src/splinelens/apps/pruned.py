@@ -24,6 +24,7 @@ from splinelens.engines.torch import positions_of
 from splinelens.errors import BadFeatures, BadModel, BadTexts
 from splinelens.features.validation import check_seed, is_whole_number
 from splinelens.files import RowStore
+from splinelens.geometry.allocation import exact_counts, require_sparsity
 from splinelens.models import LoadedModel, load_model
 from splinelens.models.load import DTYPES
 from splinelens.models.save import check_model_folder, save_model
@@ -135,10 +136,15 @@ def apply(
         for each in weight_matrices(loaded):
             n_m.count(each.tensor)  # refuses matrices that it does not fit
             removals[each.layer, each.name] = n_m
+        shared: dict[str, Any] = {"pattern": str(n_m)}
+    elif given is None and by == "uniform":  # no spectrum is needed
+        removals.update(_uniform(sizes, sparsity))
+        shared = {"by": by, "sparsity": sparsity}
     else:
-        given = given or plan(loaded, sparsity, by=by, calibration=calibration)
+        texts = calibration if by in CALIBRATED else None
+        given = given or plan(loaded, sparsity, by=by, calibration=texts)
         removals.update(given.counts)
-    shared = {"pattern": str(n_m)} if given is None else {"by": given.method, "sparsity": given.sparsity}
+        shared = {"by": given.method, "sparsity": given.sparsity}
     request = _request(loaded, calibration, tokens, seed, dtype) | {
         "method": method,
         "removed": {f"{layer} {name}": str(removal) for (layer, name), removal in removals.items()},
@@ -277,6 +283,13 @@ def calibration_ids(loaded: LoadedModel, texts: Texts, tokens: int, seed: int) -
             f"and {tokens // length * length:,} are asked for; give more texts, or fewer tokens"
         )
     return torch.from_numpy(ids)
+
+
+def _uniform(sizes: dict[tuple[int, str], int], sparsity: float) -> dict[tuple[int, str], int]:
+    """The same share of every matrix, exact in all."""
+    require_sparsity(sparsity)
+    counts = exact_counts(np.full(len(sizes), sparsity), np.array([*sizes.values()]), sparsity)
+    return dict(zip(sizes, counts.tolist(), strict=True))
 
 
 def _request(

@@ -24,6 +24,7 @@ from splinelens.cli import (
     extract,
     generate,
     inspect,
+    lineage,
     models,
     novelty,
     prune,
@@ -72,6 +73,7 @@ _truth = typer.Typer(
     rich_markup_mode=None,
     help="Scores of truthfulness, beside what the words alone tell.",
 )
+_lineage = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Is a model made from another one?")
 
 
 def _version(requested: bool) -> None:
@@ -113,6 +115,8 @@ _add(_prune, "evaluate", pruned.evaluate)
 _add(_truth, "fit", truth.fit)
 _add(_truth, "score", truth.score)
 _add(_truth, "evaluate", truth.evaluate)
+_add(_lineage, "compare", lineage.compare)
+_add(_lineage, "profile", lineage.profile)
 _add(_models, "list", models.list_)
 _add(_models, "pull", models.pull)
 _add(_models, "check", models.check)
@@ -124,6 +128,7 @@ _add(_audit, "watch", novelty.watch)
 app.add_typer(_audit, name="audit")
 app.add_typer(_prune, name="prune")
 app.add_typer(_truth, name="truth")
+app.add_typer(_lineage, name="lineage")
 app.add_typer(_models, name="models")
 app.add_typer(_detectors, name="detectors")
 

@@ -11,7 +11,7 @@ from splinelens.cli import options
 from splinelens.cli.exits import require_stdout, stopped
 from splinelens.cli.progress import trial_bar
 from splinelens.cli.prune import By, ModelName
-from splinelens.files import check_folder, check_output
+from splinelens.files import check_output
 
 if TYPE_CHECKING:
     from splinelens.texts import Texts
@@ -35,7 +35,7 @@ def apply(
     model: ModelName,
     output: Folder,
     plan: Annotated[
-        Path | None, typer.Argument(metavar="[PLAN]", help="A plan of this model, from prune plan -o.")
+        Path | None, typer.Argument(metavar="PLAN", help="A plan of this model, from prune plan -o.")
     ] = None,
     method: Annotated[
         Method,
@@ -95,12 +95,13 @@ def apply(
     calibrated = method != Method.magnitude or by in (By.owl, By.dlp)
     if calibrated and calibration is None:
         raise typer.BadParameter("name a file of texts", param_hint="--calibration")
-    check_folder(output, ["config.json"], overwrite=overwrite, source=calibration)
     require_stdout("")
 
     from splinelens.apps import pruned
+    from splinelens.models.save import check_model_folder
     from splinelens.report.pruning import read_plan
 
+    check_model_folder(output, overwrite=overwrite, source=model)
     texts = None if calibration is None else _texts(calibration, column)
     given = None if plan is None else read_plan(plan)
     try:
@@ -173,13 +174,14 @@ def neurons(
     """
     if share is not None and occupancy is not None:
         raise typer.BadParameter("give --share or --occupancy, not both", param_hint="--share")
-    check_folder(output, ["config.json"], overwrite=overwrite, source=file)
     require_stdout("")
 
     from splinelens.apps import pruned
+    from splinelens.models.save import check_model_folder
     from splinelens.report.pruning_evaluation import removed_table
     from splinelens.report.terminal import table_lines
 
+    check_model_folder(output, overwrite=overwrite, source=model)
     with trial_bar(not quiet, "blocks") as progress:
         result, blocks = pruned.remove(
             model,
@@ -205,7 +207,7 @@ def neurons(
 def evaluate(
     model: ModelName,
     pruned: Annotated[
-        list[str], typer.Argument(metavar="PRUNED...", help="Folders of prune apply and prune neurons.")
+        list[str], typer.Argument(metavar="PRUNED", help="Folders of prune apply and prune neurons.")
     ],
     text: Annotated[
         str,

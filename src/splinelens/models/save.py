@@ -3,11 +3,10 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from shutil import copyfile
-from tempfile import TemporaryDirectory
+from shutil import copyfile, rmtree
 from typing import Any
 
-from splinelens.files import check_folder, move_files, write_errors
+from splinelens.files import check_folder, move_files, parts_folder, write_errors
 from splinelens.models.load import LoadedModel
 from splinelens.models.quiet import quiet
 
@@ -24,10 +23,13 @@ _TOKENIZER = (
     "*.model",
 )
 _LICENSES = ("LICENSE*", "NOTICE*")
+_TEMPORARY = ".saving"
 
 
 def check_model_folder(folder: Path, *, overwrite: bool, source: str | None = None) -> None:
     """Refuse a folder that ``save_model`` could not write, before any work.
+
+    What a killed ``save_model`` left is no reason: there is no ``config.json`` then, but ``OUTPUT.parts``.
 
     Args:
         folder: The folder.
@@ -39,7 +41,8 @@ def check_model_folder(folder: Path, *, overwrite: bool, source: str | None = No
         CannotWrite: It cannot be made or written.
     """
     weights = None if source is None else str(Path(source) / "config.json")
-    check_folder(folder, ["config.json"], overwrite=overwrite, source=weights)
+    killed = parts_folder(folder).is_dir() and not (folder / "config.json").exists()
+    check_folder(folder, ["config.json"], {_TEMPORARY}, overwrite=overwrite or killed, source=weights)
 
 
 def save_model(
@@ -62,16 +65,18 @@ def save_model(
     causal: Any = loaded.causal  # Any: a model of transformers
     with write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".saving-", dir=folder) as name:
-            temporary = Path(name)
-            with quiet():
-                causal.save_pretrained(temporary)
-            for pattern in (*_TOKENIZER, *_LICENSES):
-                for path in (loaded.folder or Path()).glob(pattern):
-                    copyfile(path, temporary / path.name)
-            (temporary / PROVENANCE).write_text(json.dumps(record, indent=1) + "\n", "utf-8")
-            names = sorted(path.name for path in temporary.iterdir())
-            (folder / "config.json").unlink(missing_ok=True)
-            for older in (*folder.glob("*.safetensors"), *folder.glob("*.safetensors.index.json")):
-                older.unlink()
-            move_files(temporary, folder, sorted(names, key=lambda each: each == "config.json"))
+        temporary = folder / _TEMPORARY
+        rmtree(temporary, ignore_errors=True)  # of a killed run
+        temporary.mkdir()
+        with quiet():
+            causal.save_pretrained(temporary)
+        for pattern in (*_TOKENIZER, *_LICENSES):
+            for path in (loaded.folder or Path()).glob(pattern):
+                copyfile(path, temporary / path.name)
+        (temporary / PROVENANCE).write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+        names = sorted(path.name for path in temporary.iterdir())
+        (folder / "config.json").unlink(missing_ok=True)
+        for older in (*folder.glob("*.safetensors"), *folder.glob("*.safetensors.index.json")):
+            older.unlink()
+        move_files(temporary, folder, sorted(names, key=lambda each: each == "config.json"))
+        temporary.rmdir()
