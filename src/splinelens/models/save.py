@@ -70,6 +70,8 @@ def save_model(
         temporary.mkdir()
         with quiet():
             causal.save_pretrained(temporary)
+        for weights in temporary.glob("*.safetensors"):  # the library lets only the owner read them
+            weights.chmod((temporary / "config.json").stat().st_mode)
         for pattern in (*_TOKENIZER, *_LICENSES):
             for path in (loaded.folder or Path()).glob(pattern):
                 copyfile(path, temporary / path.name)
