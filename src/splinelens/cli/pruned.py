@@ -157,7 +157,7 @@ def neurons(
 ) -> None:
     """Remove gate neurons, and save the smaller model as a folder.
 
-    Its matrices are dense and smaller, so any engine runs it faster. All blocks have one number of neurons,
+    Its matrices are dense and smaller, so any engine runs it. All blocks have one number of neurons,
     so each loses as many as the others. Of each block those go whose removal changes the output of its MLP
     least if the others make up for it, and the others are refitted. Behind a ReLU a neuron that is never on
     contributes nothing; behind a SiLU the change is measured.
