@@ -5,7 +5,7 @@ overlap only gives context. Windows are grouped by length under a token budget, 
 of its text, so results return in input order. A prompt before or after the text is run but never pooled.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from threading import Lock
@@ -238,6 +238,38 @@ def windows(tokenized: Sequence[TokenizedText], max_tokens: int) -> list[Window]
             result.append(Window(text, start, pooled, stop))
             start, pooled = stop - overlap, stop
     return result
+
+
+def chunks(
+    tokenizer: Any,  # Any: as in tokenize
+    texts: Iterable[str | None],
+    length: int,
+    most: int | None = None,
+) -> Int[np.ndarray, "chunk token"]:
+    """Token ids of texts, one after the other with an empty line between, cut into chunks of equal length.
+
+    Args:
+        tokenizer: A fast tokenizer.
+        texts: The texts; those without words are skipped.
+        length: Tokens of a chunk.
+        most: Stop after so many chunks; None reads all texts. What does not fill a chunk is left out.
+
+    Raises:
+        BadTexts: A text holds a character that cannot be encoded.
+        BadModel: As in ``tokenize``.
+    """
+    between, ids = literal_ids(tokenizer, "\n\n"), list[int]()
+    for number, text in enumerate(texts):
+        if text is not None and text.strip():
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise BadTexts(f"text {number} has a lone surrogate at position {error.start}") from error
+            ids += [*(between if ids else ()), *_encode(tokenizer, [text])[0].ids]
+        if most is not None and len(ids) >= most * length:
+            break
+    count = len(ids) // length if most is None else min(most, len(ids) // length)
+    return np.array(ids[: count * length], dtype=np.int64).reshape(count, length)
 
 
 def batches(

@@ -23,6 +23,11 @@ COMMANDS = [
     ["audit", "run"],
     ["audit", "fit"],
     ["audit", "watch"],
+    ["prune"],
+    ["prune", "plan"],
+    ["prune", "apply"],
+    ["prune", "neurons"],
+    ["prune", "evaluate"],
     ["truth"],
     ["truth", "fit"],
     ["truth", "score"],
@@ -38,7 +43,7 @@ COMMANDS = [
     ["detectors", "list"],
     ["detectors", "show"],
 ]
-GROUPS = ([], ["audit"], ["truth"], ["lineage"], ["models"], ["detectors"])
+GROUPS = ([], ["audit"], ["prune"], ["truth"], ["lineage"], ["models"], ["detectors"])
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

@@ -27,6 +27,8 @@ from splinelens.cli import (
     lineage,
     models,
     novelty,
+    prune,
+    pruned,
     score,
     serve,
     status,
@@ -62,6 +64,9 @@ _audit = typer.Typer(
     rich_markup_mode=None,
     help="Audit a model with your requests, or watch its traffic. splinelens audit MODEL PROMPTS CONTEXTS "
     "is the command run, whose name may be left out.",
+)
+_prune = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Remove weights or neurons of a model, and compare."
 )
 _truth = typer.Typer(
     no_args_is_help=True,
@@ -103,6 +108,10 @@ _add(app, "inspect", inspect.inspect)
 _add(app, "generate", generate.generate)
 _add(app, "serve", serve.serve)
 _add(app, "status", status.status)
+_add(_prune, "plan", prune.plan)
+_add(_prune, "apply", pruned.apply)
+_add(_prune, "neurons", pruned.neurons)
+_add(_prune, "evaluate", pruned.evaluate)
 _add(_truth, "fit", truth.fit)
 _add(_truth, "score", truth.score)
 _add(_truth, "evaluate", truth.evaluate)
@@ -117,6 +126,7 @@ _add(_audit, "run", audit.audit)
 _add(_audit, "fit", novelty.fit)
 _add(_audit, "watch", novelty.watch)
 app.add_typer(_audit, name="audit")
+app.add_typer(_prune, name="prune")
 app.add_typer(_truth, name="truth")
 app.add_typer(_lineage, name="lineage")
 app.add_typer(_models, name="models")

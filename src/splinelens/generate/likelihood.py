@@ -1,6 +1,8 @@
-"""How likely a language model finds texts: the log-probability of each token after those before it."""
+"""How likely a language model finds texts: the log-probability of each token, and perplexity."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -8,12 +10,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splinelens.engines.torch import run_tokens
-from splinelens.errors import BadModel
+from splinelens.engines.torch import positions_of, run_tokens
+from splinelens.errors import BadFeatures, BadModel, BadTexts
 from splinelens.features.reader import Progress, TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.models import LoadedModel
-from splinelens.tokens import TokenBatch, Window, prompt_ids
+from splinelens.tokens import TokenBatch, Window, chunks, prompt_ids
 
 PROFILE = tuple(
     f"{kind} {what}"
@@ -86,6 +88,78 @@ def log_probabilities(
         if progress:
             progress(len(chunk), sum(len(text or "") for text in chunk))
     return result
+
+
+@dataclass(frozen=True, eq=False)
+class Perplexity:
+    """How well a model predicts a text.
+
+    Attributes:
+        value: ``exp`` of the mean negative log-likelihood of a token; inf or NaN where the logits are not
+            finite.
+        nll: The mean negative log-likelihood of each window.
+        tokens: Tokens that were predicted: all but the first of each window.
+        seconds: Of the forward passes.
+    """
+
+    value: float
+    nll: Float[np.ndarray, " window"]
+    tokens: int
+    seconds: float
+
+
+def perplexity(
+    loaded: LoadedModel,
+    text: str,
+    *,
+    length: int = 512,
+    windows: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Perplexity:
+    """The perplexity of a text over windows that follow each other without overlap, each read by itself.
+
+    The first token of a window is not predicted, and nothing is put before it. The number depends on the
+    tokenizer and on ``length``: compare models that share both.
+
+    Args:
+        loaded: A model loaded with ``head=True``.
+        text: The text.
+        length: Tokens of a window.
+        windows: Read so many windows, spread evenly over the text; None reads all.
+        progress: Called with the number of windows that are done, and of all.
+
+    Raises:
+        BadModel: The model was loaded without its head, or its pass fails.
+        BadTexts: The text is shorter than the windows, or cannot be encoded.
+        BadFeatures: ``length`` is below 2 or above the positions of the model, or ``windows`` below 1.
+    """
+    if loaded.causal is None:
+        raise BadModel(f"{loaded.name} is loaded without its language-model head: load_model(..., head=True)")
+    usable = positions_of(loaded.model).usable
+    if length < 2 or (usable is not None and length > usable) or (windows is not None and windows < 1):
+        raise BadFeatures(
+            f"length={length!r}, windows={windows!r}: a window has 2 to {usable or 'any number of'} tokens, "
+            "and there is at least one"
+        )
+    ids = chunks(loaded.tokenizer, [text], length)
+    count = len(ids) if windows is None else windows
+    if not count or len(ids) < count:
+        raise BadTexts(
+            f"the text has {len(ids):,} windows of {length} tokens, fewer than {max(count, 1):,}; give more "
+            "text, or fewer or shorter windows"
+        )
+    chosen = torch.from_numpy(ids[np.arange(count) * len(ids) // count])
+    started, nll = perf_counter(), list[float]()
+    for row in chosen:
+        logits = run_tokens(loaded.causal, row[None], torch.arange(length)[None]).logits[0, :-1].float()
+        target = logits.gather(-1, row[1:, None].to(logits.device))[:, 0]
+        nll.append(float((logits.logsumexp(dim=-1) - target).mean()))
+        if progress:
+            progress(len(nll), count)
+    seconds = perf_counter() - started
+    with np.errstate(over="ignore"):
+        value = float(np.exp(np.mean(nll)))
+    return Perplexity(value, np.array(nll), count * (length - 1), seconds)
 
 
 def profile(values: Float[np.ndarray, "2 token"]) -> Float[np.ndarray, " 24"]:
