@@ -17,7 +17,6 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ PATCHES = (28 // SIDE) ** 2
 PHRASE = "a photo of a"
 WORDS = "top trouser pullover dress coat sandal shirt sneaker bag boot".split()
 VALIDATION = 500  # the last training pictures: settings are chosen on them, and nothing is fitted on them
-VIEWS = 4  # of a training picture: itself, and three that are shifted and perhaps mirrored
+VIEWS = 2  # of a training picture: itself, and one that is shifted and perhaps mirrored
 PROJECTOR_RATE = 3e-3
 SHIFT = 2  # most pixels of a shift
 BATCH = 64
@@ -53,6 +52,8 @@ ARMS = {
 }
 BASELINE = "CE"
 RESAMPLES = 10_000
+Losses = dict[str, list[dict[str, float]]]
+"""By stage and epoch, the mean of each loss by name."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Stage:
         epochs: Passes over the training pictures, each in one of its views.
         blocks: Whether the blocks are trained, or the projector only.
         matches: Whether the losses that compare with a teacher are added to the cross-entropy.
-        rate: The highest learning rate; it rises over a tenth of the steps and falls to 0 as a cosine.
+        rate: The highest learning rate of the blocks; it rises over a tenth of the steps and falls to 0 as a cosine.
     """
 
     name: str
@@ -82,17 +83,18 @@ class Stage:
     rate: float
 
 
-TEACHER = (Stage("PT", 1, False, False, 3e-3), Stage("SFT", 11, True, False, 3e-4))
+TEACHER = (Stage("SFT", 5, True, False, 4e-4),)
 STUDENT = (
-    Stage("DPT", 2, False, True, 3e-3),
-    Stage("SFT", 4, True, False, 3e-4),
-    Stage("DFT", 4, True, True, 3e-4),
+    Stage("DPT", 1, False, True, 0.0),
+    Stage("SFT", 1, True, False, 8e-4),
+    Stage("DFT", 2, True, True, 8e-4),
 )
 
 
 class Captioner(nn.Module):
     """The first blocks of a language model behind a linear projector of patches.
 
+    The projector's bias is one for each place in the picture, as the features of a vision encoder have it.
     Only the rows of the head that a response may need are kept: the tokens of the phrase and the first token of
     each class word. These differ, so a class has the probability of its first token, and the response ends there.
     """
@@ -108,18 +110,15 @@ class Captioner(nn.Module):
         self.register_buffer("prefix", rows[self.phrase].clone(), persistent=False)
         self.register_buffer("head", rows[self.classes + sorted(set(self.phrase))].clone(), persistent=False)
         self.blocks.embed_tokens = nn.Identity()
-        self.projector = nn.Linear(SIDE * SIDE, rows.shape[1])
-        torch.nn.init.normal_(
-            self.projector.weight,
-            std=float(rows.std()) / SIDE,
-            generator=torch.Generator().manual_seed(seed),
-        )
-        torch.nn.init.zeros_(self.projector.bias)
+        rng = torch.Generator().manual_seed(seed)
+        self.projector = nn.Linear(SIDE * SIDE, rows.shape[1], bias=False)
+        nn.init.normal_(self.projector.weight, std=float(rows.std()) / SIDE, generator=rng)
+        self.place = nn.Parameter(float(rows.std()) * torch.randn(PATCHES, rows.shape[1], generator=rng))
 
     def forward(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """Final states of the visual tokens and the phrase, and their logits over the rows of the head."""
         prefix = self.prefix.expand(len(patches), -1, -1)
-        tokens = torch.cat([self.projector(patches).float(), prefix], dim=1)
+        tokens = torch.cat([self.projector(patches).float() + self.place, prefix], dim=1)
         states = self.blocks(inputs_embeds=tokens, use_cache=False).last_hidden_state
         return states, states @ self.head.T.to(states.dtype)
 
@@ -149,7 +148,7 @@ def patches_of(images: Tensor) -> Tensor:
 
 
 def views_of(images: Tensor) -> Tensor:
-    """Views of each picture: itself, then shifted and perhaps mirrored ones; (view, picture, row, column)."""
+    """Views of each picture: itself, and shifted and perhaps mirrored ones; (view, picture, row, column)."""
     rng = torch.Generator().manual_seed(0)
     views = [images]
     for _ in range(VIEWS - 1):
@@ -223,7 +222,7 @@ def train(
 ) -> Iterator[dict[str, float]]:
     """Train one stage; the mean losses of every epoch are given when it ends."""
     model.requires_grad_(False)
-    groups = [{"params": list(model.projector.parameters()), "lr": PROJECTOR_RATE}]
+    groups = [{"params": [model.projector.weight, model.place], "lr": PROJECTOR_RATE}]
     if stage.blocks:
         groups.append({"params": list(model.blocks.parameters()), "lr": stage.rate})
     parameters = [parameter.requires_grad_(True) for group in groups for parameter in group["params"]]
@@ -234,7 +233,7 @@ def train(
     for epoch in range(stage.epochs):
         total: dict[str, float] = {}
         for rows in torch.randperm(len(labels), generator=rng).split(BATCH):
-            view = (epoch + torch.randint(0, VIEWS, (len(rows),), generator=rng)) % VIEWS
+            view = torch.randint(0, VIEWS, (len(rows),), generator=rng)
             seen = guide and Guide(guide.states[view, rows], guide.logits[view, rows])
             found = losses(model, views[view, rows], labels[rows], seen, matches if stage.matches else ())
             torch.stack(list(found.values())).sum().backward()
@@ -273,9 +272,9 @@ def fitted(
     seed: int,
     guide: Guide | None = None,
     matches: tuple[str, ...] = (),
-) -> dict[str, list[dict[str, float]]]:
+) -> Losses:
     """Train a model in place through its stages, from the last one that the file has; the losses by stage."""
-    history: dict[str, list[dict[str, float]]] = {}
+    history: Losses = {}
     if path.exists():
         with safe_open(path, "pt") as file:
             history = json.loads(file.metadata()["history"])
@@ -324,13 +323,11 @@ def codes_of(model: Captioner, images: Tensor) -> dict[str, list[float]]:
             rows.append([])
             model(patches_of(batch))
     weights = np.array([len(batch) for batch in images.split(BATCH)]) / len(images)
-    return {
-        name: [
-            round(float(weights @ [batch[layer][name] for batch in rows]), 6)
-            for layer in range(anatomy.depth)
-        ]
-        for name in rows[0][0]
-    }
+
+    def mean(name: str, layer: int) -> float:
+        return float(f"{weights @ [batch[layer][name] for batch in rows]:.4g}")
+
+    return {name: [mean(name, layer) for layer in range(anatomy.depth)] for name in rows[0][0]}
 
 
 def pixels(pictures: dict[str, Pictures]) -> float:
@@ -380,37 +377,71 @@ def gain(arm: np.ndarray, other: np.ndarray) -> dict[str, Any]:
 def measured(args: argparse.Namespace) -> dict[str, Any]:
     """Train what is not trained yet, and measure everything."""
     pictures = read_pictures(args.data)
-    args.cache.mkdir(parents=True, exist_ok=True)
     shown = pictures["test"].images[: args.shown]
-    codes = {}
-    teacher = Captioner(load_model(args.model, n_layers=TEACHER_BLOCKS), seed=0)
-    codes["teacher, before"] = codes_of(teacher, shown)
-    history = fitted(args.cache / "teacher.safetensors", teacher, TEACHER, pictures["train"], seed=0)
+    codes = {"teacher, before": codes_of(captioner(args, TEACHER_BLOCKS, 0), shown)}
+    teacher, losses_of_teacher = trained_teacher(args, pictures["train"])
     codes["teacher, after"] = codes_of(teacher, shown)
-    result: dict[str, Any] = {
+    codes["student, before"] = codes_of(captioner(args, STUDENT_BLOCKS, SEEDS[0]), shown)
+    arms: dict[str, Any] = {}
+    right: dict[str, np.ndarray] = {}
+    for name in ARMS:
+        seeds, hits = [], []
+        for seed in SEEDS:
+            student, history = trained_student(args, pictures["train"], name, seed)
+            seeds.append({**accuracies(student, pictures), "losses": history})
+            hits.append(predicted(student, pictures["test"].images) == pictures["test"].labels)
+            if seed == SEEDS[0]:
+                codes[f"student, {name}"] = codes_of(student, shown)
+        right[name] = torch.stack(hits).numpy()
+        arms[name] = {"test": round(float(right[name].mean()), 4), "seeds": seeds}
+        if name != BASELINE:
+            arms[name]["gain"] = gain(right[name], right[BASELINE])
+    return {
         "settings": settings(pictures),
         "pixels": round(pixels(pictures), 4),
-        "teacher": {**accuracies(teacher, pictures), "losses": history},
+        "teacher": {**accuracies(teacher, pictures), "losses": losses_of_teacher},
+        "arms": arms,
+        "codes": codes,
     }
-    guide = stored_guide(args.cache / "guide.safetensors", teacher, pictures["train"])
-    del teacher
-    arms: dict[str, Any] = {name: {"seeds": []} for name in ARMS}
-    right: dict[str, list[np.ndarray]] = {name: [] for name in ARMS}
-    for seed, name in product(SEEDS, ARMS):
-        student = Captioner(load_model(args.model, n_layers=STUDENT_BLOCKS), seed)
-        if seed == SEEDS[0]:
-            codes["student, before"] = codes_of(student, shown)
-        path = args.cache / f"{name.replace(' ', '')}-{seed}.safetensors"
-        history = fitted(path, student, STUDENT, pictures["train"], seed, guide, ARMS[name])
-        arms[name]["seeds"].append({**accuracies(student, pictures), "losses": history})
-        right[name].append((predicted(student, pictures["test"].images) == pictures["test"].labels).numpy())
-        if seed == SEEDS[0]:
-            codes[f"student, {name}"] = codes_of(student, shown)
-    for name, arm in arms.items():
-        arm["test"] = round(float(np.mean(right[name])), 4)
-        if name != BASELINE:
-            arm["gain"] = gain(np.stack(right[name]), np.stack(right[BASELINE]))
-    return {**result, "arms": arms, "codes": codes}
+
+
+def train_only(args: argparse.Namespace) -> None:
+    """The teacher, or students of some arms, in a process of their own."""
+    train = read_pictures(args.data)["train"]
+    for name in args.train:
+        if name == "teacher":
+            stored_guide(args, train)
+        for seed in SEEDS if name in ARMS else ():
+            trained_student(args, train, name, seed)
+
+
+def captioner(args: argparse.Namespace, blocks: int, seed: int) -> Captioner:
+    return Captioner(load_model(args.model, n_layers=blocks), seed)
+
+
+def trained_teacher(args: argparse.Namespace, train: Pictures) -> tuple[Captioner, Losses]:
+    teacher = captioner(args, TEACHER_BLOCKS, 0)
+    return teacher, fitted(args.cache / "teacher.safetensors", teacher, TEACHER, train, 0)
+
+
+def trained_student(
+    args: argparse.Namespace, train: Pictures, arm: str, seed: int
+) -> tuple[Captioner, Losses]:
+    """A student of an arm; what the teacher says is read only if the arm compares with it."""
+    path = args.cache / f"{arm.replace(' ', '')}-{seed}.safetensors"
+    student = captioner(args, STUDENT_BLOCKS, seed)
+    guide = stored_guide(args, train) if ARMS[arm] else None
+    return student, fitted(path, student, STUDENT, train, seed, guide, ARMS[arm])
+
+
+def stored_guide(args: argparse.Namespace, train: Pictures) -> Guide:
+    """What the trained teacher says of every view, from the file if there is one."""
+    path = args.cache / "guide.safetensors"
+    if not path.exists():
+        guide = guide_of(trained_teacher(args, train)[0], views_of(train.images))
+        save_file({"states": guide.states, "logits": guide.logits}, path.with_suffix(".part"))
+        path.with_suffix(".part").replace(path)
+    return Guide(**load_file(path))
 
 
 def accuracies(model: Captioner, pictures: dict[str, Pictures]) -> dict[str, float]:
@@ -418,15 +449,6 @@ def accuracies(model: Captioner, pictures: dict[str, Pictures]) -> dict[str, flo
         name: round(float((predicted(model, part.images) == part.labels).float().mean()), 4)
         for name, part in pictures.items()
     }
-
-
-def stored_guide(path: Path, teacher: Captioner, train: Pictures) -> Guide:
-    """The guide of a trained teacher, from the file if there is one."""
-    if not path.exists():
-        guide = guide_of(teacher, views_of(train.images))
-        save_file({"states": guide.states, "logits": guide.logits}, path.with_suffix(".part"))
-        path.with_suffix(".part").replace(path)
-    return Guide(**load_file(path))
 
 
 def settings(pictures: dict[str, Pictures]) -> dict[str, Any]:
@@ -489,10 +511,17 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m", help="the model whose first blocks are taken")
     parser.add_argument("--shown", type=int, default=100, help="test pictures whose region codes are read")
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_suffix(".json"))
+    parser.add_argument(
+        "--train", nargs="+", choices=["teacher", *ARMS], help="only train these, measure nothing"
+    )
     args = parser.parse_args()
-    result = measured(args)
-    args.output.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-    args.output.with_suffix(".md").write_text(markdown(result), "utf-8")
+    args.cache.mkdir(parents=True, exist_ok=True)
+    if args.train:
+        train_only(args)
+    else:
+        result = measured(args)
+        args.output.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+        args.output.with_suffix(".md").write_text(markdown(result), "utf-8")
 
 
 if __name__ == "__main__":

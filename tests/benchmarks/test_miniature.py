@@ -85,7 +85,7 @@ def test_views_are_the_picture_and_shifted_ones_of_the_same_size():
     image[:, 10:18, 10:18] = 1.0
     views = views_of(image)
     assert torch.equal(views[0], image)
-    assert torch.equal(views.sum(dim=(2, 3)), torch.full((4, 3), 64.0))
+    assert torch.equal(views.sum(dim=(2, 3)), torch.full((miniature.VIEWS, 3), 64.0))
     assert not torch.equal(views[1], image)
     assert torch.equal(views, views_of(image))
 
@@ -154,7 +154,7 @@ def test_training_stopped_between_stages_ends_with_the_same_weights(build, data,
     history = fitted(tmp_path / "whole", whole, stages, train, 0, guide, ALL)
     fitted(tmp_path / "part", first, stages[:1], train, 0, guide, ALL)
     moved = {name for name, value in first.state_dict().items() if not torch.equal(value, before[name])}
-    assert moved == {"projector.weight", "projector.bias"}
+    assert moved == {"projector.weight", "place"}
     assert fitted(tmp_path / "part", again, stages, train, 0, guide, ALL) == history
     for name, value in again.state_dict().items():
         assert torch.equal(value, whole.state_dict()[name]), name
