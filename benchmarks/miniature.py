@@ -16,7 +16,9 @@ import json
 import math
 import time
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -83,10 +85,10 @@ class Stage:
     rate: float
 
 
-TEACHER = (Stage("SFT", 5, True, False, 4e-4),)
+TEACHER = (Stage("SFT", 5, True, False, 5e-4),)
 STUDENT = (
     Stage("DPT", 1, False, True, 0.0),
-    Stage("SFT", 1, True, False, 8e-4),
+    Stage("SFT", 2, True, False, 8e-4),
     Stage("DFT", 2, True, True, 8e-4),
 )
 
@@ -111,16 +113,18 @@ class Captioner(nn.Module):
         self.register_buffer("head", rows[self.classes + sorted(set(self.phrase))].clone(), persistent=False)
         self.blocks.embed_tokens = nn.Identity()
         rng = torch.Generator().manual_seed(seed)
-        self.projector = nn.Linear(SIDE * SIDE, rows.shape[1], bias=False)
+        self.projector = nn.Linear(SIDE * SIDE, rows.shape[1], bias=False, dtype=rows.dtype)
         nn.init.normal_(self.projector.weight, std=float(rows.std()) / SIDE, generator=rng)
-        self.place = nn.Parameter(float(rows.std()) * torch.randn(PATCHES, rows.shape[1], generator=rng))
+        place = float(rows.std()) * torch.randn(PATCHES, rows.shape[1], generator=rng)
+        self.place = nn.Parameter(place.to(rows.dtype))
 
     def forward(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """Final states of the visual tokens and the phrase, and their logits over the rows of the head."""
         prefix = self.prefix.expand(len(patches), -1, -1)
-        tokens = torch.cat([self.projector(patches).float() + self.place, prefix], dim=1)
+        soft = self.projector(patches.to(self.place.dtype)) + self.place
+        tokens = torch.cat([soft, prefix], dim=1)
         states = self.blocks(inputs_embeds=tokens, use_cache=False).last_hidden_state
-        return states, states @ self.head.T.to(states.dtype)
+        return states, states.float() @ self.head.float().T
 
     def targets(self, labels: Tensor) -> Tensor:
         """The rows of the head that the last visual token and the phrase should give."""
@@ -179,25 +183,18 @@ def guide_of(teacher: Captioner, views: Tensor) -> Guide:
     """Run the teacher once over everything that students will see."""
     states, logits = [], []
     for images in views.flatten(0, 1).split(BATCH):
-        with half():
-            state, logit = teacher(patches_of(images))
-        states.append(state[:, :PATCHES].bfloat16())
-        logits.append(logit.float())
+        state, logit = teacher(patches_of(images))
+        states.append(state[:, :PATCHES])
+        logits.append(logit)
     return Guide(*(torch.cat(parts).unflatten(0, views.shape[:2]) for parts in (states, logits)))
-
-
-def half() -> torch.autocast:
-    """Products in bfloat16, sums and weights in float32."""
-    return torch.autocast("cpu", dtype=torch.bfloat16)
 
 
 def losses(
     model: Captioner, images: Tensor, labels: Tensor, guide: Guide | None, matches: tuple[str, ...]
 ) -> dict[str, Tensor]:
     """The losses of a batch by name; those in ``matches`` compare with the guide's rows."""
-    with half():
-        states, logits = model(patches_of(images))
-    answers = logits[:, PATCHES - 1 :].float()
+    states, logits = model(patches_of(images))
+    answers = logits[:, PATCHES - 1 :]
     result = {"CE": nn.functional.cross_entropy(answers.mT, model.targets(labels))}
     everywhere = torch.ones(states.shape[:2], dtype=torch.bool)
     visual, response = everywhere.clone(), everywhere.clone()
@@ -226,6 +223,9 @@ def train(
     if stage.blocks:
         groups.append({"params": list(model.blocks.parameters()), "lr": stage.rate})
     parameters = [parameter.requires_grad_(True) for group in groups for parameter in group["params"]]
+    for group in groups:  # the optimizer has weights in float32, the model rounds them
+        group["params"] = [parameter.detach().float().clone() for parameter in group["params"]]
+    masters = [master for group in groups for master in group["params"]]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.01, fused=True)
     steps = stage.epochs * math.ceil(len(labels) / BATCH)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: share_of_rate(step, steps))
@@ -237,10 +237,13 @@ def train(
             seen = guide and Guide(guide.states[view, rows], guide.logits[view, rows])
             found = losses(model, views[view, rows], labels[rows], seen, matches if stage.matches else ())
             torch.stack(list(found.values())).sum().backward()
-            nn.utils.clip_grad_norm_(parameters, 1.0)
+            for master, parameter in zip(masters, parameters, strict=True):
+                master.grad, parameter.grad = parameter.grad.float(), None
+            nn.utils.clip_grad_norm_(masters, 1.0)
             optimizer.step()
-            optimizer.zero_grad()
             schedule.step()
+            for master, parameter in zip(masters, parameters, strict=True):
+                parameter.data.copy_(master)
             for name, value in found.items():
                 total[name] = total.get(name, 0.0) + float(value.detach()) * len(rows) / len(labels)
         if not math.isfinite(sum(total.values())):
@@ -259,8 +262,7 @@ def predicted(model: Captioner, images: Tensor) -> Tensor:
     """The most probable class of each picture."""
     parts = []
     for batch in images.split(BATCH):
-        with half():
-            parts.append(model(patches_of(batch))[1][:, -1, : len(WORDS)].argmax(dim=1))
+        parts.append(model(patches_of(batch))[1][:, -1, : len(WORDS)].argmax(dim=1))
     return torch.cat(parts)
 
 
@@ -299,6 +301,7 @@ def codes_of(model: Captioner, images: Tensor) -> dict[str, list[float]]:
     Distances are shares of the layer's neurons that differ in sign, over all pairs of two different tokens of
     a picture: one visual and one of the phrase, two visual ones, two of the phrase. In float32.
     """
+    model = deepcopy(model).float()
     rows: list[list[dict[str, float]]] = []
     anatomy = anatomy_of(model.blocks)
     norms = [walls_of(anatomy, layer)[0].float().norm(dim=1) for layer in range(anatomy.depth)]
@@ -406,17 +409,19 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def train_only(args: argparse.Namespace) -> None:
-    """The teacher, or students of some arms, in a process of their own."""
-    train = read_pictures(args.data)["train"]
-    for name in args.train:
-        if name == "teacher":
-            stored_guide(args, train)
-        for seed in SEEDS if name in ARMS else ():
-            trained_student(args, train, name, seed)
+    """Train the teacher, or students of some arms, and say what they reach on the validation pictures."""
+    pictures = read_pictures(args.data)
+    validation = {"validation": pictures["validation"]}
+    if "teacher" in args.train:
+        teacher, _ = trained_teacher(args, pictures["train"])
+        print(f"teacher {accuracies(teacher, validation)}", flush=True)
+    for seed, name in product(SEEDS, [name for name in ARMS if name in args.train]):
+        student, _ = trained_student(args, pictures["train"], name, seed)
+        print(f"{name}, seed {seed} {accuracies(student, validation)}", flush=True)
 
 
 def captioner(args: argparse.Namespace, blocks: int, seed: int) -> Captioner:
-    return Captioner(load_model(args.model, n_layers=blocks), seed)
+    return Captioner(load_model(args.model, n_layers=blocks, dtype="bfloat16"), seed)
 
 
 def trained_teacher(args: argparse.Namespace, train: Pictures) -> tuple[Captioner, Losses]:
