@@ -71,25 +71,24 @@ class Stage:
     """One stage of training.
 
     Attributes:
-        name: As in the paper; ``PT`` is the pre-training of the teacher's projector.
+        name: As in the paper.
         epochs: Passes over the training pictures, each in one of its views.
-        blocks: Whether the blocks are trained, or the projector only.
         matches: Whether the losses that compare with a teacher are added to the cross-entropy.
-        rate: The highest learning rate of the blocks; it rises over a tenth of the steps and falls to 0 as a cosine.
+        rate: The highest learning rate of the blocks, which rises over a tenth of the steps and falls to 0 as a
+            cosine; None trains the projector only, whose rate is ``PROJECTOR_RATE``.
     """
 
     name: str
     epochs: int
-    blocks: bool
     matches: bool
-    rate: float
+    rate: float | None
 
 
-TEACHER = (Stage("SFT", 5, True, False, 5e-4),)
+TEACHER = (Stage("SFT", 5, matches=False, rate=5e-4),)
 STUDENT = (
-    Stage("DPT", 1, False, True, 0.0),
-    Stage("SFT", 2, True, False, 8e-4),
-    Stage("DFT", 2, True, True, 8e-4),
+    Stage("DPT", 1, matches=True, rate=None),
+    Stage("SFT", 2, matches=False, rate=8e-4),
+    Stage("DFT", 2, matches=True, rate=8e-4),
 )
 
 
@@ -220,7 +219,7 @@ def train(
     """Train one stage; the mean losses of every epoch are given when it ends."""
     model.requires_grad_(False)
     groups = [{"params": [model.projector.weight, model.place], "lr": PROJECTOR_RATE}]
-    if stage.blocks:
+    if stage.rate is not None:
         groups.append({"params": list(model.blocks.parameters()), "lr": stage.rate})
     parameters = [parameter.requires_grad_(True) for group in groups for parameter in group["params"]]
     for group in groups:  # the optimizer has weights in float32, the model rounds them

@@ -153,7 +153,7 @@ def test_codes_have_a_share_for_every_layer_and_kind(build, data):
 def test_training_stopped_between_stages_ends_with_the_same_weights(build, data, tmp_path):
     train = read_pictures(data)["train"]
     guide = guide_of(build(2), views_of(train.images))
-    stages = (Stage("DPT", 1, False, True, 1e-3), Stage("DFT", 1, True, True, 1e-3))
+    stages = (Stage("DPT", 1, True, None), Stage("DFT", 1, True, 1e-3))
     whole, first, again = build(1), build(1), build(1, seed=5)
     before = {name: value.clone() for name, value in whole.state_dict().items()}
     history = fitted(tmp_path / "whole", whole, stages, train, 0, guide, ALL)
@@ -170,14 +170,14 @@ def test_a_loss_that_is_not_finite_stops_the_training(build, data, tmp_path):
     model = build(1)
     model.projector.weight.data.fill_(torch.nan)
     with pytest.raises(RuntimeError, match="SFT, epoch 0: the loss is not finite"):
-        fitted(tmp_path / "broken", model, (Stage("SFT", 1, True, False, 1e-3),), train, 0)
+        fitted(tmp_path / "broken", model, (Stage("SFT", 1, False, 1e-3),), train, 0)
     assert not (tmp_path / "broken").exists()
 
 
 def test_a_whole_run_writes_what_it_measured(load, data, tmp_path, monkeypatch):
     monkeypatch.setattr(miniature, "load_model", load)
-    monkeypatch.setattr(miniature, "TEACHER", (Stage("SFT", 1, True, False, 1e-3),))
-    monkeypatch.setattr(miniature, "STUDENT", (Stage("DFT", 1, True, True, 1e-3),))
+    monkeypatch.setattr(miniature, "TEACHER", (Stage("SFT", 1, False, 1e-3),))
+    monkeypatch.setattr(miniature, "STUDENT", (Stage("DFT", 1, True, 1e-3),))
     monkeypatch.setattr(miniature, "TEACHER_BLOCKS", 2)
     monkeypatch.setattr(miniature, "STUDENT_BLOCKS", 1)
     output = tmp_path / "record.json"
