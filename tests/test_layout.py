@@ -39,8 +39,9 @@ BUILT_ON = {  # the three applications that others may import, and those that ha
         "guard",
         "truth",
         "audit",
+        "distill",
     ),
-    "splinelens.apps.training": ("truth",),
+    "splinelens.apps.training": ("truth", "distill"),
     "splinelens.apps.group": ("perspective",),
 }
 CODE_LOADERS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}

@@ -24,7 +24,7 @@ GEOMETRY = DOCS / "geometry.md"
 PAGES = sorted(DOCS.glob("*.md"))
 PICTURES = sorted(DOCS.glob("pictures/*.svg"))
 COMMANDS = (
-    *("score", "inspect", "extract", "train", "evaluate", "export", "calibrate", "serve"),
+    *("score", "inspect", "extract", "train", "evaluate", "distill", "export", "calibrate", "serve"),
     *("audit run", "audit fit", "audit watch", "truth fit", "truth score", "truth evaluate"),
     *("models list", "models pull", "models check", "detectors list", "detectors show"),
 )
@@ -123,7 +123,7 @@ def test_every_option_of_the_commands_of_a_page_exists(page):
             shown = CliRunner().invoke(app, [*words.split(), "--help"]).stdout
             for option in re.findall(r"(?<!\S)--?[a-z][a-z-]*", options):
                 assert re.search(rf"(?<![\w-]){option}(?![\w-])", shown), (words, option)
-    shown = "".join(CliRunner().invoke(app, [*command.split(), "--help"]).stdout for command in COMMANDS[:14])
+    shown = "".join(CliRunner().invoke(app, [*command.split(), "--help"]).stdout for command in COMMANDS[:15])
     for option in re.findall(r"`(--[a-z][a-z-]+)", text):
         assert re.search(rf"{option}(?![\w-])", shown), option
 
