@@ -1,11 +1,9 @@
-"""Draw the figures of docs/geometry.md and docs/miniature.md: python docs/pictures.py [FOLDER].
+"""Draw the figures of docs/geometry.md: python docs/pictures.py [FOLDER].
 
-Every number comes from the default model on the sentences below (the exact map from a random ReLU MLP; those
-of ``miniature`` from the record of benchmarks/miniature.py).
+Every number comes from the default model on the sentences below (the exact map from a random ReLU MLP).
 The figures are SVG without scripts or external files; each has a background for light and dark pages.
 """
 
-import json
 import sys
 from pathlib import Path
 
@@ -36,7 +34,6 @@ GROWING = (
 )
 LAYER = 12
 FIRST, SECOND, THIRD = 2, 7, 16  # lighthouse, ships, and the full stop
-RECORD = Path(__file__).parents[1] / "benchmarks" / "miniature.json"
 HULL_LAYER, HULL_TOKEN, HULL_HEAD = 16, 12, 2
 
 
@@ -57,7 +54,6 @@ def main() -> None:
         "hull": lambda: hull(loaded, report),
         "dimension": lambda: dimension(report),
         "prefixes": lambda: prefixes(loaded),
-        "miniature": miniature,
     }
     for name, draw in drawn.items():
         path = folder / f"{name}.svg"
@@ -406,56 +402,6 @@ def prefixes(loaded: LoadedModel) -> str:
         body += [dot(90 * kind, 20, kind), text(90 * kind + 10, 24, f"layer {layer}")]
     body.append(text(700, 24, "dashed: a timetable begins, ends", "faint", anchor="end"))
     return svg(730, 500, body, "Features of every prefix of one text")
-
-
-def miniature() -> str:
-    """Codes of visual and text tokens before and after training: the teacher and a student of each arm."""
-    codes = json.loads(RECORD.read_text("utf-8"))["codes"]
-    before = {name: codes["teacher, before" if "teacher" in name else "student, before"] for name in codes}
-    trained = [name for name in codes if "before" not in name]
-    panels = (
-        ("sign", "neurons that are on", (0, 0.6), [0, 0.2, 0.4, 0.6], ("sign visual", "sign text")),
-        (
-            "distance",
-            "neurons that differ",
-            (0, 0.5),
-            [0, 0.1, 0.2, 0.3, 0.4, 0.5],
-            ("distance visual", "distance text", "distance visual to text"),
-        ),
-        (
-            "boundary",
-            "log10 boundary distance",
-            (-5, -1),
-            [-5, -4, -3, -2, -1],
-            ("boundary visual", "boundary text"),
-        ),
-    )
-    body = []
-    for row, name in enumerate(trained):
-        depth, top = len(codes[name]["sign text"]), 64 + 190 * row
-        body.append(text(20, top - 14, name.replace(", after", ""), size=13))
-        for column, (kind, title, (low, high), ticks, lines) in enumerate(panels):
-            x, y = (0, depth - 1, 60 + 250 * column, 240 + 250 * column), (low, high, top + 120, top)
-            for shown, dashes in ((before[name], "4 3"), (codes[name], "none")):
-                for color_kind, line in zip(("one", "two", "three"), lines, strict=False):
-                    values = np.array(shown[line])
-                    values = np.log10(values) if kind == "boundary" else values
-                    body.append(
-                        curve(np.arange(depth), values, x, y, color_kind).replace(
-                            " d=", f' stroke-dasharray="{dashes}" d='
-                        )
-                    )
-            body += axes(
-                x,
-                y,
-                range(0, depth, max(1, depth // 4)),
-                ticks,
-                "layer" if row == len(trained) - 1 else "",
-                "",
-            )
-            if row == 0:
-                body.append(text(x[2], 24, title))
-    return svg(770, 84 + 190 * len(trained), body, "Region codes of visual and of text tokens")
 
 
 def _piece(report: TokenReport, token: int) -> str:
