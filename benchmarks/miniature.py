@@ -338,7 +338,7 @@ def pixels(pictures: dict[str, Pictures]) -> float:
     labels = {name: part.labels.numpy() for name, part in pictures.items()}
 
     def regression(strength: float) -> LogisticRegression:
-        return LogisticRegression(C=strength, max_iter=200)
+        return LogisticRegression(C=strength, max_iter=5000)
 
     best = max(
         (0.001, 0.01, 0.1),
