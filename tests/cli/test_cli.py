@@ -17,6 +17,7 @@ COMMANDS = [
     ["train"],
     ["evaluate"],
     ["adapt"],
+    ["distill"],
     ["inspect"],
     ["serve"],
     ["audit"],

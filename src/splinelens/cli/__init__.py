@@ -19,6 +19,7 @@ from splinelens.cli import (
     audit,
     calibrate,
     detectors,
+    distill,
     evaluate,
     export,
     extract,
@@ -103,6 +104,7 @@ _add(app, "train", train.train)
 _add(app, "evaluate", evaluate.evaluate)
 _add(app, "adapt", adapt.adapt)
 _add(app, "calibrate", calibrate.calibrate)
+_add(app, "distill", distill.distill)
 _add(app, "export", export.export)
 _add(app, "inspect", inspect.inspect)
 _add(app, "generate", generate.generate)
