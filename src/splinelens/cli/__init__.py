@@ -17,6 +17,7 @@ from splinelens import __version__
 from splinelens.cli import (
     adapt,
     audit,
+    authorship,
     calibrate,
     detectors,
     evaluate,
@@ -67,6 +68,11 @@ _truth = typer.Typer(
     rich_markup_mode=None,
     help="Scores of truthfulness, beside what the words alone tell.",
 )
+_authorship = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Which known writer wrote a text; a game about families of models.",
+)
 
 
 def _version(requested: bool) -> None:
@@ -104,6 +110,8 @@ _add(app, "status", status.status)
 _add(_truth, "fit", truth.fit)
 _add(_truth, "score", truth.score)
 _add(_truth, "evaluate", truth.evaluate)
+_add(_authorship, "fit", authorship.fit)
+_add(_authorship, "score", authorship.score)
 _add(_models, "list", models.list_)
 _add(_models, "pull", models.pull)
 _add(_models, "check", models.check)
@@ -114,6 +122,7 @@ _add(_audit, "fit", novelty.fit)
 _add(_audit, "watch", novelty.watch)
 app.add_typer(_audit, name="audit")
 app.add_typer(_truth, name="truth")
+app.add_typer(_authorship, name="authorship")
 app.add_typer(_models, name="models")
 app.add_typer(_detectors, name="detectors")
 

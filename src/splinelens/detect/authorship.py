@@ -259,12 +259,11 @@ def fit_authors(
     grams = {part: _gram(one) for part, one in rows.items()}
     fold, everyone = prompt_folds(prompt, folds, seed), np.arange(len(writers))
     each = {part: _held_out(gram, labels, fold, everyone) for part, gram in grams.items()}
+    tried = [
+        _measured(parts, np.mean([each[part][0] for part in parts], axis=0), labels, prompt, seed)
+        for parts in _choices(tuple(values))
+    ]
     target = _target(labels, everyone)
-    tried = []
-    for parts in _choices(tuple(values)):
-        scores = np.mean([each[part][0] for part in parts], axis=0)
-        hits = scores.argmax(axis=1) == labels
-        tried.append(HeldOut(parts, scores, float(hits.mean()), share_interval(hits, prompt, seed)))
     best = min(tried, key=lambda one: float(np.mean((one.scores - target) ** 2))).parts
     chosen = {part: grams[part] for part in best}
     known, unknown = _fit_known(chosen, labels, fold, writers)
@@ -272,6 +271,15 @@ def fit_authors(
     held_out = _known_logits(known, sureness(np.stack([each[part] for part in best])))
     head = WriterHead(tuple(writers), heads, known, held_out, labels.astype(np.int32))
     return AuthorFit(head, tuple(tried), unknown)
+
+
+def measure_text(
+    counts: Values, labels: Rows, prompt: Rows, writers: Sequence[str], *, folds: int = 5, seed: int = 0
+) -> HeldOut:
+    """What counts of n-grams reach by themselves on the held-out prompts of ``fit_authors``."""
+    fold, gram = prompt_folds(prompt, folds, seed), _gram(Scaling.of(counts).rows(counts))
+    scores = _held_out(gram, labels, fold, np.arange(len(writers)))[0]
+    return _measured((TEXT,), scores, labels, prompt, seed)
 
 
 def require_writers(labels: Rows, prompt: Rows, writers: Sequence[str]) -> None:
@@ -303,7 +311,7 @@ def prompt_folds(prompt: Rows, folds: int, seed: int) -> Rows:
 
 
 def sureness(each: Float[np.ndarray, "part 2 row writer"]) -> Float[np.ndarray, "row number"]:
-    """How sure the parts are: the two best scores of each, and its distance to the likeliest writer of all."""
+    """How sure the parts are: of each its two best scores, and the distance to the likeliest writer."""
     likeliest = each[:, 0].mean(axis=0).argmax(axis=1)
     columns = []
     for scores, distances in each:
@@ -335,6 +343,13 @@ def share_interval(hits: np.ndarray, prompt: Rows, seed: int = 0) -> Interval | 
         return None
     blocks = row_samples(len(hits), prompt, 2000, seed)
     return percentile_interval(np.concatenate([times @ hits / times.sum(axis=1) for times in blocks]))
+
+
+def _measured(
+    parts: tuple[str, ...], scores: np.ndarray, labels: np.ndarray, prompt: np.ndarray, seed: int
+) -> HeldOut:
+    hits = scores.argmax(axis=1) == labels
+    return HeldOut(parts, scores, float(hits.mean()), share_interval(hits, prompt, seed))
 
 
 def _choices(parts: tuple[str, ...]) -> list[tuple[str, ...]]:
