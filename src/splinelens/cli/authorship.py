@@ -152,3 +152,99 @@ def score(
         records = scorer.score(texts, by=by, progress=progress)
     for record in records:
         print(json.dumps(record.to_dict(), ensure_ascii=False) if as_json else record.line())
+
+
+def game(
+    file: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[FILE|-]", help="Stored answers; without a file models write on this machine."
+        ),
+    ] = None,
+    writer: Annotated[
+        str, typer.Option("--writer", "-w", metavar="COLUMN", help="Column that says who wrote a text.")
+    ] = "model",
+    group: Annotated[
+        str, typer.Option("--group", metavar="COLUMN", help="Column of the prompts that texts answer.")
+    ] = "prompt",
+    family: Annotated[
+        str, typer.Option("--family", metavar="COLUMN", help="Column of the writers' families.")
+    ] = "family",
+    slots: Annotated[
+        str,
+        typer.Option(
+            "--slots",
+            metavar="NAMES",
+            help="Columns by which formulas choose prompts, of up to 8 values each.",
+            show_default=False,
+        ),
+    ] = "",
+    members: Annotated[
+        int, typer.Option("--members", metavar="N", min=3, help="Writers of a game on stored answers.")
+    ] = 5,
+    seen: Annotated[
+        int, typer.Option("--seen", metavar="N", min=1, help="Stored prompts that the detective sees.")
+    ] = 10,
+    queries: Annotated[
+        int, typer.Option("--queries", metavar="N", min=8, help="Different formulas that an auditor asks.")
+    ] = 40,
+    seeds: Annotated[int, typer.Option("--seeds", metavar="N", min=1, help="Searches of each auditor.")] = 10,
+    model: options.Model = "smollm2-135m",
+    other: Annotated[
+        list[str] | None,
+        typer.Option("--other", metavar="NAME", help="Another model that writes too; may be repeated."),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option("--cache", metavar="DIR", help="Keep the replies here: a stopped run continues."),
+    ] = None,
+    column: options.Column = None,
+    encoding: options.Encoding = "utf-8",
+    format: options.Format = None,
+    delimiter: options.Delimiter = None,
+    no_header: options.NoHeader = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Play auditor and detective: which two of several writers are one family?
+
+    The auditor makes prompts by a formula with slots, all writers answer, and the detective names the two
+    whose answers are most alike. Formulas are searched by evolution (deap) and at random, with equal queries.
+
+    Without a file the model writes as it is and hotter, which is the pair to be found, beside copies of it
+    that are pruned and quantized, and other models. With a file the answers are stored ones: auditors learn on
+    other families and other prompts than they are tested on.
+
+    With --json the record: "writers", "members", "chance", "detective", "queries", "pairs" (of each "pair",
+    "evolved", "random", "unsearched"), "by_seed", "generations", "best", "gain_interval", and the means
+    "evolved", "random", "unsearched".
+
+    Examples:
+      splinelens authorship game --seeds 2 --queries 16
+      splinelens authorship game a.csv -w model --group prompt --family family
+    """
+    require_stdout("")
+
+    from splinelens.apps.game import local_writers, play, play_stored
+    from splinelens.report.game import game_lines, game_tables
+    from splinelens.report.terminal import table_lines
+    from splinelens.texts import read_texts
+
+    if file is None:
+        show = options.stderr_printer(quiet)
+        writers = local_writers(model, other or [])
+        report = play(writers, queries=queries, seeds=seeds, cache=cache, progress=show)
+    else:
+        names = options.names(slots) if slots else []
+        kept = list(dict.fromkeys([writer, group, family, *names]))
+        texts = read_texts(file, column, kept, encoding, format, delimiter, not no_header)
+        report = play_stored(
+            texts, writer, group, family, names, members=members, seen=seen, queries=queries, seeds=seeds
+        )
+    if as_json:
+        print(json.dumps(report.to_dict(), ensure_ascii=False))
+        return
+    for table in game_tables(report):
+        print("\n".join(table_lines(table)))
+        print()
+    print("\n".join(game_lines(report)))

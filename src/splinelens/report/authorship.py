@@ -123,9 +123,9 @@ def accuracy_table(accuracies: Sequence[Accuracy], chosen: str = "") -> Table:
 
 def report_tables(report: AuthorshipReport) -> list[Table]:
     """Accuracies, confusion and unknown writers."""
-    confusion = confusion_table(
-        [harmless(name) for name in report.writers], [list(row) for row in report.confusion]
-    )
+    names = [f"{number} {harmless(name)}" for number, name in enumerate(report.writers, start=1)]
+    numbers = tuple(name.split()[0] for name in names)  # names of many writers are wider than a terminal
+    confusion = Table(("writer", *numbers), confusion_table(names, report.confusion).rows)
     tables = [accuracy_table(report.accuracies, report.chosen), confusion]
     if report.unknown:
         rows = [(harmless(name), f"{value:.4f}") for name, value in report.unknown.items()]
