@@ -18,7 +18,7 @@ from splinelens import __version__
 from splinelens.detect import UNDETERMINED
 from splinelens.detect.artifact_files import ArtifactFiles
 from splinelens.detect.authorship import TEXT, HeldOut, WriterHead, fit_authors, measure_text, packs
-from splinelens.errors import BadModel, BadTexts, BrokenArtifact
+from splinelens.errors import BadFeatures, BadModel, BadTexts, BrokenArtifact
 from splinelens.features.extract import read_table
 from splinelens.features.loading import ReaderPlan, load_reader
 from splinelens.features.ngrams import BUCKETS, ngram_counts, only_formatting, without_formatting
@@ -39,6 +39,9 @@ FILES = ("authorship.json", "authorship.safetensors")
 """What ``Authorship.save`` writes."""
 
 LIKELIHOOD = "likelihood"
+PARTS = (TEXT, "margins", "occupancy", "spline7", LIKELIHOOD)
+"""What may be read: character n-grams, and what a model computes."""
+
 PACK = 20
 """Answers that are pooled in the report of a fit."""
 
@@ -250,8 +253,9 @@ def fit(
     texts: Texts | Iterable[str | None],
     writers: str | Sequence[Any],  # Any: a cell is whatever the file held
     prompts: Any,  # Any: see row_groups
-    model: str | PathLike[str] | LoadedModel | None = "smollm2-135m",
+    model: str | PathLike[str] | LoadedModel = "smollm2-135m",
     *,
+    parts: Sequence[str] | None = None,
     name: str = "authorship",
     seed: int = 0,
     command: str = "",
@@ -268,7 +272,9 @@ def fit(
         writers: Who wrote each text: one value a text, or the name of a column kept beside them.
         prompts: What each text answers, likewise; texts of one prompt are in one fold, else a writer would be
             known by what the prompt is about.
-        model: A model loaded with ``head=True``, or the name, folder or file of one; None reads n-grams only.
+        model: A model loaded with ``head=True``, or the name, folder or file of one.
+        parts: What is read, of ``PARTS``; ``text`` always is, and by itself needs no model. None reads all
+            and lets held-out prompts choose.
         name: Name of the result.
         seed: Of folds and bootstrap.
         command: The command that makes it again.
@@ -282,14 +288,16 @@ def fit(
         BadLabels: One writer, or a writer with answers to one prompt only.
         BadTexts: Not one writer a text, no readable text, or ``prompts`` as ``row_groups`` refuses them.
         MissingColumn: A column was not kept.
+        BadFeatures: A part of another name.
         BadModel: The model cannot be loaded, or has no language-model head.
     """
+    wanted = _wanted(parts)
     source = Texts.of(texts)
     names = _cells(source, writers, "writers")
     groups = row_groups(prompts, source)
-    loaded = None if model is None else _loaded(model, device, dtype)
+    loaded = None if wanted == (TEXT,) else _loaded(model, device, dtype)
     reading = _Reading(loaded, source, cache, batch_tokens, progress)
-    values, unread = reading.values()
+    values, unread = reading.values(wanted)
     pairs = zip(unread, names, strict=True)
     reasons = [f"it {why}" if why else None if writer else "no writer is given" for why, writer in pairs]
     rows = [row for row, reason in enumerate(reasons) if reason is None]
@@ -297,7 +305,8 @@ def fit(
         raise BadTexts(f"{source.source}: none of {len(source)} texts can be used: {reasons[0]}")
     known = tuple(sorted({str(names[row]) for row in rows}))
     labels, prompt = np.array([known.index(str(names[row])) for row in rows]), groups.numbers[rows]
-    fitted = fit_authors({part: one[rows] for part, one in values.items()}, labels, prompt, known, seed=seed)
+    used = {part: values[part][rows] for part in wanted}
+    fitted = fit_authors(used, labels, prompt, known, choose=parts is None, seed=seed)
     accuracies = [Accuracy(_title(one), one.accuracy, one.interval) for one in fitted.tried]
     for title, change in _FORMATTING.items():
         counts = ngram_counts([change(source.texts[row] or "") for row in rows])
@@ -346,25 +355,24 @@ class _Reading:
             with write_errors(self._folder):
                 self._folder.mkdir(parents=True, exist_ok=True)
 
-    def values(self) -> tuple[dict[str, Any], list[str | None]]:  # Any: arrays and sparse matrices
-        """The numbers of each part, and why a text cannot be used."""
-        source = self._source
+    def values(
+        self, parts: Sequence[str]
+    ) -> tuple[dict[str, Any], list[str | None]]:  # Any: arrays and sparse matrices
+        """The numbers of some parts, and why a text cannot be used."""
+        source, loaded, reader = self._source, self._loaded, self.reader(parts)
         values: dict[str, Any] = {TEXT: ngram_counts(source.texts)}
-        reader = self.reader((TEXT, *_STATISTICS))
-        if reader is None or self._loaded is None:
-            return values, [
-                source.broken.get(row, _unreadable(text)) for row, text in enumerate(source.texts)
-            ]
+        if reader is None or loaded is None:
+            unread = map(_unreadable, source.texts)
+            return values, [source.broken.get(row, reason) for row, reason in enumerate(unread)]
         output = None if self._folder is None else self._folder / "geometry.parquet"
         table = read_table(reader, source, output=output, progress=self._progress)
         values |= _by_part(table.columns, table.values)
-        profiles = read_profiles(self._loaded, source, self._folder, batch_tokens=self._batch_tokens)
-        values[LIKELIHOOD] = profiles.astype(np.float32)
-        finite = np.isfinite(profiles).all(axis=1).tolist()
-        reasons = [
-            reason or (None if usable else "has no finite log-probability")
-            for reason, usable in zip(table.reasons, finite, strict=True)
-        ]
+        reasons = list(table.reasons)
+        if LIKELIHOOD in parts:
+            profiles = read_profiles(loaded, source, self._folder, batch_tokens=self._batch_tokens)
+            values[LIKELIHOOD] = profiles.astype(np.float32)
+            for row in np.flatnonzero(~np.isfinite(profiles).all(axis=1)).tolist():
+                reasons[row] = reasons[row] or "has no finite log-probability"
         return values, reasons
 
     def reader(self, parts: Sequence[str]) -> TextReader | None:
@@ -374,6 +382,15 @@ class _Reading:
         features = tuple(_STATISTICS[part] for part in parts if part in _STATISTICS) or ("length",)
         spec = FeatureSpec.of(features, every_third_layer(self._loaded.depth), "max")
         return TextReader(self._loaded, spec, batch_tokens=self._batch_tokens)
+
+
+def _wanted(parts: Sequence[str] | None) -> tuple[str, ...]:
+    """The parts that are read, in the order of ``PARTS``."""
+    names = PARTS if parts is None else parts
+    unknown = [name for name in names if name not in PARTS]
+    if unknown:
+        raise BadFeatures(f"parts name {unknown[0]!r}; there are {', '.join(PARTS)}")
+    return tuple(part for part in PARTS if part == TEXT or part in names)
 
 
 def _by_part(columns: Sequence[Column], values: np.ndarray) -> dict[str, np.ndarray]:

@@ -30,9 +30,16 @@ def fit(
     overwrite: options.Overwrite = False,
     column: options.Column = None,
     model: options.Model = "smollm2-135m",
-    text_only: Annotated[
-        bool, typer.Option("--text-only", help="Read character n-grams only; no model is loaded.")
-    ] = False,
+    parts: Annotated[
+        str,
+        typer.Option(
+            "--parts",
+            metavar="NAMES",
+            help="Read these of text, margins, occupancy, spline7, likelihood; text is always read, and by "
+            "itself needs no model. Default: all, of which held-out prompts choose.",
+            show_default=False,
+        ),
+    ] = "",
     cache: Annotated[
         Path | None,
         typer.Option(
@@ -63,7 +70,7 @@ def fit(
 
     Examples:
       splinelens authorship fit answers.csv --writer model --group prompt -o who
-      splinelens authorship fit a.csv -w author --group topic -o who --text-only
+      splinelens authorship fit a.csv -w author --group topic -o who --parts text
     """
     from splinelens.apps.authorship import FILES
 
@@ -76,6 +83,7 @@ def fit(
     from splinelens.texts import read_texts
     from splinelens.texts.labeled import require_words
 
+    wanted = options.names(parts) or None
     texts = read_texts(file, column, [writer, group], encoding, format, delimiter, not no_header)
     require_words(texts, column)
     with progress_bar(texts, shown=not quiet) as progress:
@@ -83,13 +91,14 @@ def fit(
             texts,
             writer,
             group,
-            None if text_only else model,
+            model,
+            parts=wanted,
             name=output.resolve().name,
             seed=seed,
             command=f"splinelens authorship {options.given_command(context).removeprefix('splinelens ')}",
             cache=cache,
-            device=None if text_only else device,
-            dtype=None if text_only else dtype,
+            device=device,
+            dtype=dtype,
             progress=progress,
         )
     fitted.scorer.save(output, overwrite=overwrite)
@@ -157,9 +166,7 @@ def score(
 def game(
     file: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[FILE|-]", help="Stored answers; without a file models write on this machine."
-        ),
+        typer.Argument(metavar="[FILE|-]", help="Stored answers; without a file models write here."),
     ] = None,
     writer: Annotated[
         str, typer.Option("--writer", "-w", metavar="COLUMN", help="Column that says who wrote a text.")
@@ -212,8 +219,8 @@ def game(
     whose answers are most alike. Formulas are searched by evolution (deap) and at random, with equal queries.
 
     Without a file the model writes as it is and hotter, which is the pair to be found, beside copies of it
-    that are pruned and quantized, and other models. With a file the answers are stored ones: auditors learn on
-    other families and other prompts than they are tested on.
+    that are pruned and quantized, and other models. With a file the answers are stored ones: auditors learn
+    on other families and other prompts than they are tested on.
 
     With --json the record: "writers", "members", "chance", "detective", "queries", "pairs" (of each "pair",
     "evolved", "random", "unsearched"), "by_seed", "generations", "best", "gain_interval", and the means
@@ -235,7 +242,7 @@ def game(
         writers = local_writers(model, other or [])
         report = play(writers, queries=queries, seeds=seeds, cache=cache, progress=show)
     else:
-        names = options.names(slots) if slots else []
+        names = options.names(slots)
         kept = list(dict.fromkeys([writer, group, family, *names]))
         texts = read_texts(file, column, kept, encoding, format, delimiter, not no_header)
         report = play_stored(

@@ -237,6 +237,7 @@ def fit_authors(
     prompt: Rows,
     writers: Sequence[str],
     *,
+    choose: bool = True,
     folds: int = 5,
     seed: int = 0,
 ) -> AuthorFit:
@@ -247,6 +248,7 @@ def fit_authors(
         labels: The number of each row's writer.
         prompt: Rows of one prompt are in one fold.
         writers: Their names.
+        choose: Whether parts are chosen; else all are read.
         folds: How many folds.
         seed: Of folds and bootstrap.
 
@@ -264,7 +266,8 @@ def fit_authors(
         for parts in _choices(tuple(values))
     ]
     target = _target(labels, everyone)
-    best = min(tried, key=lambda one: float(np.mean((one.scores - target) ** 2))).parts
+    candidates = tried if choose else tried[-1:]
+    best = min(candidates, key=lambda one: float(np.mean((one.scores - target) ** 2))).parts
     chosen = {part: grams[part] for part in best}
     known, unknown = _fit_known(chosen, labels, fold, writers)
     heads = {part: _part_head(scalings[part], rows[part], grams[part], labels, everyone) for part in best}
@@ -321,7 +324,9 @@ def sureness(each: Float[np.ndarray, "part 2 row writer"]) -> Float[np.ndarray, 
     return np.stack(columns, axis=1)
 
 
-def packs(labels: Rows, answers: int, rng: np.random.Generator, repeats: int = 5) -> list[Rows]:
+def packs(
+    labels: Rows, answers: int, rng: np.random.Generator, repeats: int = 5
+) -> list[Int[np.ndarray, " answer"]]:
     """Random packs of answers of one writer each: his rows are dealt out, several times over."""
     dealt = []
     for writer in np.unique(labels):
