@@ -5,11 +5,12 @@
 
 Attribution: of each of nine models 20 answers to 20 random prompts are fitted; their answers to the other 80
 prompts are attributed, one by one and in packs of 20 of one writer. Repeated with six random choices of the 20
-prompts; parts are chosen on the 20 only. The same with formatting removed. For writers who are unknown each
-model is left out of the fit in turn. The 100 prompts are a random sample of the 350, for time.
+prompts; parts are chosen on the 20 only. The same for n-grams without formatting, and for formatting only. For
+unknown writers each model is left out of the fit in turn. The 100 prompts are a random sample of the 350, for
+time.
 
 Stored game: two of five writers share a family, the detective sees ten prompts. Local game: the default model
-writes as it is and hotter, beside pruned and quantized copies. What is computed is kept in CACHE, and each part
+writes as it is and hotter, beside pruned and quantized copies, with two options a slot, for time. What is computed is kept in CACHE, and each part
 in authorship.json; the page is written from all parts that are there.
 """
 
@@ -30,6 +31,7 @@ from splinelens.features.extract import read_table
 from splinelens.features.ngrams import ngram_counts, only_formatting, without_formatting
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec, every_third_layer
+from splinelens.generate.game import SLOTS as FORMULAS
 from splinelens.generate.likelihood import read_profiles
 from splinelens.models import load_model
 from splinelens.report.tables import Table
@@ -51,7 +53,17 @@ def main() -> None:
     if args.only in (None, "stored"):
         record["stored"] = stored_games(texts, args)
     if args.only in (None, "local"):
-        record["local"] = play(local_writers(), cache=args.cache, progress=report).to_dict()
+        slots = {name: options[:2] for name, options in FORMULAS.items()}
+        record["local"] = play(
+            local_writers(),
+            queries=24,
+            replies=4,
+            tokens=12,
+            tests=4,
+            slots=slots,
+            cache=args.cache,
+            progress=report,
+        ).to_dict()
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     args.output.write_text(markdown(record), encoding="utf-8")
     report(f"wrote {args.output}")
@@ -98,10 +110,9 @@ def attribution(texts: Texts, args: argparse.Namespace) -> dict:
     writers = sorted(set(texts.columns["model"]))
     labels = np.array([writers.index(name) for name in texts.columns["model"]])
     prompt = np.array([int(number) for number in texts.columns["prompt"]])
-    plain = Texts(tuple(map(without_formatting, texts.texts)), {}, "list")
     kinds = {
         "as it is": read_parts(Texts(texts.texts, {}, "list"), args.cache / "raw", likelihood=True),
-        "without formatting": read_parts(plain, args.cache / "words", likelihood=False),
+        "without formatting": {"text": ngram_counts([without_formatting(text) for text in texts.texts])},
         "formatting only": {"text": ngram_counts([only_formatting(text) for text in texts.texts])},
     }
     result = {"writers": writers, "prompts": PROMPTS, "fitted": FITTED, "splits": SPLITS}
@@ -144,7 +155,7 @@ def one_split(values, labels, prompt, fitted, writers, split, kind) -> dict:
         "chosen": list(fit.head.parts),
         "accuracy of text only": accuracy(text_scores, labels[tested]),
         "accuracy": accuracy(scores, labels[tested]),
-        "gain": accuracy(scores, labels[tested]) - accuracy(text_scores, labels[tested]),
+        "gain over text only": accuracy(scores, labels[tested]) - accuracy(text_scores, labels[tested]),
         "accuracy of packs, text only": pack_accuracy(text_scores, labels[tested], 20, split),
         "accuracy of packs": pack_accuracy(scores, labels[tested], 20, split),
         "known called unknown": float(np.mean(known < fit.head.threshold(1))),
@@ -152,7 +163,6 @@ def one_split(values, labels, prompt, fitted, writers, split, kind) -> dict:
     if kind == "as it is":
         every = {part: fit_part(values, part, labels, prompt, fitted, writers, split) for part in values}
         row |= {f"accuracy of text and {part}": value for part, value in every.items() if part != "text"}
-    if kind != "formatting only":
         row |= unknown_writers(by_itself, labels, prompt, fitted, writers, split, ", text only")
         row |= unknown_writers(values, labels, prompt, fitted, writers, split, "")
     return row
@@ -330,7 +340,7 @@ def local_lines(game: dict) -> list[str]:
         "## The local game",
         "",
         f"Writers: {', '.join(game['writers'])}; the first two share their weights; chance {game['chance']:.3f}. "
-        f"{game['queries']} formulas a search, {len(game['by_seed'])} seeds.",
+        f"{game['queries']} of 64 formulas a search, {len(game['by_seed'])} seeds; four replies of 12 tokens are compared.",
         "",
         Table(
             ("auditor", "pair found"),

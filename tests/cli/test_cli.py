@@ -27,6 +27,10 @@ COMMANDS = [
     ["truth", "fit"],
     ["truth", "score"],
     ["truth", "evaluate"],
+    ["authorship"],
+    ["authorship", "fit"],
+    ["authorship", "score"],
+    ["authorship", "game"],
     ["models"],
     ["models", "list"],
     ["models", "pull"],
@@ -35,7 +39,7 @@ COMMANDS = [
     ["detectors", "list"],
     ["detectors", "show"],
 ]
-GROUPS = ([], ["audit"], ["truth"], ["models"], ["detectors"])
+GROUPS = ([], ["audit"], ["truth"], ["authorship"], ["models"], ["detectors"])
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

@@ -26,6 +26,7 @@ PICTURES = sorted(DOCS.glob("pictures/*.svg"))
 COMMANDS = (
     *("score", "inspect", "extract", "train", "evaluate", "export", "calibrate", "serve"),
     *("audit run", "audit fit", "audit watch", "truth fit", "truth score", "truth evaluate"),
+    *("authorship fit", "authorship score", "authorship game"),
     *("models list", "models pull", "models check", "detectors list", "detectors show"),
 )
 # The page's words, the script's line, and how far rounding on other processors may move a number.
@@ -123,7 +124,7 @@ def test_every_option_of_the_commands_of_a_page_exists(page):
             shown = CliRunner().invoke(app, [*words.split(), "--help"]).stdout
             for option in re.findall(r"(?<!\S)--?[a-z][a-z-]*", options):
                 assert re.search(rf"(?<![\w-]){option}(?![\w-])", shown), (words, option)
-    shown = "".join(CliRunner().invoke(app, [*command.split(), "--help"]).stdout for command in COMMANDS[:14])
+    shown = "".join(CliRunner().invoke(app, [*command.split(), "--help"]).stdout for command in COMMANDS[:17])
     for option in re.findall(r"`(--[a-z][a-z-]+)", text):
         assert re.search(rf"{option}(?![\w-])", shown), option
 

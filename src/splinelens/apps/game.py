@@ -38,7 +38,6 @@ SEEDS = 10
 
 _NGRAMS = "character n-grams"
 _PRUNED, _BITS, _HOT, _WARM = 0.3, 4, 1.1, 0.7
-_TESTS = 6  # fresh sets of replies that a formula is tested with
 _MOST_OPTIONS = 8  # different values of a slot of stored prompts
 
 
@@ -95,6 +94,7 @@ def play(
     seeds: int = SEEDS,
     replies: int = 6,
     tokens: int = 20,
+    tests: int = 6,
     slots: Mapping[str, Sequence[str]] = SLOTS,
     cache: str | PathLike[str] | None = None,
     progress: Callable[[str], None] = lambda line: None,
@@ -109,6 +109,7 @@ def play(
         seeds: Searches of each auditor.
         replies: Replies to a prompt that the detective sees together.
         tokens: Most tokens of a reply.
+        tests: Fresh sets of replies that the best formulas are tested with.
         slots: The slots of a formula.
         cache: Folder that keeps the replies: a stopped run continues.
         progress: Called with a line after each seed.
@@ -130,7 +131,7 @@ def play(
             return [separation(stored.alike(formula, 0), pair) for formula in formulas]
 
         def found(formula: Formula) -> float:
-            return float(np.mean([most_alike(stored.alike(formula, 1 + n)) == pair for n in range(_TESTS)]))
+            return float(np.mean([most_alike(stored.alike(formula, 1 + n)) == pair for n in range(tests)]))
 
         runs = []
         for seed in range(seeds):

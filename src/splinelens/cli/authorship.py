@@ -213,7 +213,7 @@ def game(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Play auditor and detective: which two of several writers are one family?
+    """Play auditor and detective: which two writers are one family?
 
     The auditor makes prompts by a formula with slots, all writers answer, and the detective names the two
     whose answers are most alike. Formulas are searched by evolution (deap) and at random, with equal queries.

@@ -241,7 +241,7 @@ class StoredGame:
         """How well formulas separate the pairs of all families but the tested one."""
         family = self.family[tested[0]]
         pairs = [pair for pair in self.pairs if self.family[pair[0]] != family]
-        if not all(self.games(pair, family) for pair in pairs):
+        if not pairs or not all(self.games(pair, family) for pair in pairs):
             raise BadTexts(
                 "without the tested family too few are left to learn from; play with fewer writers"
             )
