@@ -71,7 +71,7 @@ _truth = typer.Typer(
 _authorship = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Which known writer wrote a text; a game about families of models.",
+    help="Tell who wrote a text; play auditor and detective.",
 )
 
 
