@@ -21,3 +21,7 @@ def test_the_page_quotes_what_was_measured():
         assert f"{answers[name]['mean']:.3f}" in page
     for name, game in record["stored"].items():
         assert f"| {name} | {game['unsearched']:.3f} |" in page
+    local = record["local"]
+    low, high = local["gain_interval"]
+    gain = f"{local['evolved'] - local['random']:+.3f} ({low:+.3f} to {high:+.3f})"
+    assert gain in page
