@@ -21,8 +21,7 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from splinelens.apps.pruned import apply, remove
-from splinelens.apps.pruning import SPREADS, plan
+from splinelens.apps.pruning import SPREADS, apply, plan, remove
 from splinelens.apps.pruning_evaluation import evaluate, write_report
 from splinelens.engines.blocks import BlockPasses
 from splinelens.engines.neurons import gate_occupancy, remove_neurons

@@ -43,7 +43,6 @@ BUILT_ON = {  # the three applications that others may import, and those that ha
         "lineage",
         "distill",
     ),
-    "splinelens.apps.pruning": ("pruned",),
     "splinelens.apps.training": ("truth", "distill"),
     "splinelens.apps.group": ("perspective",),
 }

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from splinelens import load_model
-from splinelens.apps.pruned import apply, remove
+from splinelens.apps.pruning import apply, remove
 from splinelens.apps.pruning_evaluation import evaluate, write_report
 from splinelens.errors import BadModel, BadTexts, OutputExists, WrongModel
 from splinelens.features.extract import read_table

@@ -30,7 +30,6 @@ from splinelens.cli import (
     models,
     novelty,
     prune,
-    pruned,
     score,
     serve,
     status,
@@ -117,9 +116,9 @@ _add(app, "generate", generate.generate)
 _add(app, "serve", serve.serve)
 _add(app, "status", status.status)
 _add(_prune, "plan", prune.plan)
-_add(_prune, "apply", pruned.apply)
-_add(_prune, "neurons", pruned.neurons)
-_add(_prune, "evaluate", pruned.evaluate)
+_add(_prune, "apply", prune.apply)
+_add(_prune, "neurons", prune.neurons)
+_add(_prune, "evaluate", prune.evaluate)
 _add(_truth, "fit", truth.fit)
 _add(_truth, "score", truth.score)
 _add(_truth, "evaluate", truth.evaluate)

@@ -1,19 +1,26 @@
-"""``splinelens prune``: plan how many weights each block of a model loses."""
+"""``splinelens prune``: plan what each block loses, set weights to zero, remove neurons, and compare."""
 
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from splinelens.cli import options
-from splinelens.cli.exits import require_stdout
+from splinelens.cli.exits import require_stdout, stopped
 from splinelens.cli.progress import trial_bar
 from splinelens.files import check_output
 
+if TYPE_CHECKING:
+    from splinelens.texts import Texts
+
 ModelName = Annotated[
     str, typer.Argument(metavar="MODEL", help="Alias, folder, GGUF file or hub id owner/name.")
+]
+Folder = Annotated[Path, typer.Option("--output", "-o", help="Folder of the pruned model.", metavar="DIR")]
+Tokens = Annotated[
+    int, typer.Option("--tokens", metavar="N", min=1, help="Tokens of the texts that are read, shuffled.")
 ]
 
 
@@ -26,6 +33,14 @@ class By(StrEnum):
     dlp = "dlp"
     arithmetic = "arithmetic"
     uniform = "uniform"
+
+
+class Method(StrEnum):
+    """How the weights of a matrix are chosen."""
+
+    magnitude = "magnitude"
+    wanda = "wanda"
+    sparsegpt = "sparsegpt"
 
 
 def plan(
@@ -101,15 +116,10 @@ def plan(
     from splinelens.geometry.allocation import require_sparsity
     from splinelens.report.pruning import left_out_lines, plan_heading, plan_table, write_plan
     from splinelens.report.terminal import table_lines
-    from splinelens.texts import read_texts
-    from splinelens.texts.labeled import require_words
     from splinelens.texts.plain_text import harmless
 
     require_sparsity(sparsity)
-    texts = None
-    if calibration is not None:
-        texts = read_texts(calibration, column)
-        require_words(texts, column)
+    texts = None if calibration is None else _texts(calibration, column)
     with trial_bar(not quiet, "blocks") as progress:
         planned = pruning.plan(
             model,
@@ -136,3 +146,305 @@ def plan(
     print("\n".join(table_lines(plan_table(planned))))
     for line in left_out_lines(planned.left_out):
         print(harmless(line) + ("" if calibration else " (--calibration FILE)"))
+
+
+def apply(
+    context: typer.Context,
+    model: ModelName,
+    output: Folder,
+    plan: Annotated[
+        Path | None, typer.Argument(metavar="PLAN", help="A plan of this model, from prune plan -o.")
+    ] = None,
+    method: Annotated[
+        Method,
+        typer.Option(
+            "--method",
+            help="How weights are chosen: by size; by size times input (wanda); or likewise, and the others "
+            "make up for them (sparsegpt).",
+        ),
+    ] = Method.wanda,
+    sparsity: Annotated[
+        float | None,
+        typer.Option("--sparsity", metavar="SHARE", help="Share of the weights to remove. Default: 0.5."),
+    ] = None,
+    by: Annotated[
+        By | None,
+        typer.Option("--by", help="How it is shared out among the blocks; see prune plan. Default: uniform."),
+    ] = None,
+    pattern: Annotated[
+        str | None,
+        typer.Option(
+            "--pattern", metavar="N:M", help="Keep n of each m weights of a row, such as 2:4, everywhere."
+        ),
+    ] = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option("--calibration", metavar="FILE|-", help="Texts that wanda and sparsegpt need."),
+    ] = None,
+    column: options.Column = None,
+    tokens: Tokens = 16_384,
+    seed: options.Seed = 0,
+    dtype: options.Dtype = "float32",
+    device: options.Device = None,
+    overwrite: options.Overwrite = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Set weights to zero, and save the model as a folder.
+
+    The folder is an ordinary one of Hugging Face. The sparsity is met to one weight. Blocks are pruned in
+    order, each on what the pruned blocks before it give. A run that is stopped continues after its last
+    finished block. Embeddings, head, norms and biases stay. splinelens.json in the folder says what was done.
+
+    With --json one object: "folder", "weights", "removed", "record" (that of splinelens.json).
+
+    Examples:
+      splinelens prune apply smollm2-135m --calibration prose.txt -o half
+      splinelens prune apply smollm2-135m plan.json --method magnitude -o half
+      splinelens prune apply ./big --method sparsegpt --calibration a.txt -o half
+    """
+    if plan is not None and (sparsity is not None or by is not None):
+        raise typer.BadParameter("the plan has its own; leave out --sparsity and --by", param_hint="PLAN")
+    if pattern is not None and (plan is not None or sparsity is not None or by is not None):
+        raise typer.BadParameter(
+            "a pattern sets the share of every matrix; leave out PLAN, --sparsity and --by",
+            param_hint="--pattern",
+        )
+    calibrated = method != Method.magnitude or by in (By.owl, By.dlp)
+    if calibrated and calibration is None:
+        raise typer.BadParameter("name a file of texts", param_hint="--calibration")
+    require_stdout("")
+
+    from splinelens.apps import pruning
+    from splinelens.models.save import check_model_folder
+    from splinelens.report.pruning import read_plan
+
+    check_model_folder(output, overwrite=overwrite, source=model)
+    texts = None if calibration is None else _texts(calibration, column)
+    given = None if plan is None else read_plan(plan)
+    try:
+        with trial_bar(not quiet, "blocks") as progress:
+            result = pruning.apply(
+                model,
+                output,
+                method=method.value,
+                sparsity=0.5 if sparsity is None else sparsity,
+                by="uniform" if by is None else by.value,
+                given=given,
+                pattern=pattern,
+                calibration=texts,
+                tokens=tokens,
+                seed=seed,
+                dtype=dtype,
+                device=device,
+                overwrite=overwrite,
+                command=_command(context),
+                progress=progress,
+            )
+    except KeyboardInterrupt as error:
+        raise stopped(output) from error
+    _print_model(result, as_json)
+
+
+def neurons(
+    context: typer.Context,
+    model: ModelName,
+    file: Annotated[str, options.TEXTS_FILE],
+    output: Folder,
+    share: Annotated[
+        float | None,
+        typer.Option("--share", metavar="SHARE", help="Remove this share of the neurons of every block."),
+    ] = None,
+    occupancy: Annotated[
+        float | None,
+        typer.Option(
+            "--occupancy",
+            metavar="SHARE",
+            help="Without --share: remove neurons that are on at no more than this share of the tokens, as "
+            "many as every block has. Default: 0, never on.",
+        ),
+    ] = None,
+    column: options.Column = None,
+    tokens: Tokens = 16_384,
+    seed: options.Seed = 0,
+    dtype: options.Dtype = "float32",
+    device: options.Device = None,
+    overwrite: options.Overwrite = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Remove gate neurons, and save the smaller model as a folder.
+
+    Its matrices are dense and smaller, so any engine runs it. All blocks have one number of neurons,
+    so each loses as many as the others. Of each block those go whose removal changes the output of its MLP
+    least if the others make up for it, and the others are refitted. Behind a ReLU a neuron that is never on
+    contributes nothing; behind a SiLU the change is measured.
+
+    A row of the table is a block: how many of the removed neurons are never on, their share of the
+    activations, and how much the output of the MLP changes on the texts.
+
+    With --json one object: "folder", "weights", "removed", "record" (that of splinelens.json, with the
+    "blocks").
+
+    Examples:
+      splinelens prune neurons smollm2-135m prose.txt --share 0.04 -o smaller
+      splinelens prune neurons ./my-relu-model prose.txt -o smaller
+    """
+    if share is not None and occupancy is not None:
+        raise typer.BadParameter("give --share or --occupancy, not both", param_hint="--share")
+    require_stdout("")
+
+    from splinelens.apps import pruning
+    from splinelens.models.save import check_model_folder
+    from splinelens.report.pruning_evaluation import removed_table
+    from splinelens.report.terminal import table_lines
+
+    check_model_folder(output, overwrite=overwrite, source=model)
+    with trial_bar(not quiet, "blocks") as progress:
+        result, blocks = pruning.remove(
+            model,
+            _texts(file, column),
+            output,
+            share=share,
+            occupancy=occupancy or 0.0,
+            tokens=tokens,
+            seed=seed,
+            dtype=dtype,
+            device=device,
+            overwrite=overwrite,
+            command=_command(context),
+            progress=progress,
+        )
+    if not as_json:
+        print("\n".join(table_lines(removed_table(blocks))))
+        before, after = (result.record["neurons"][name] for name in ("before", "after"))
+        print(f"{before:,} neurons of each block become {after:,}")
+    _print_model(result, as_json)
+
+
+def evaluate(
+    model: ModelName,
+    pruned: Annotated[
+        list[str], typer.Argument(metavar="PRUNED", help="Folders of prune apply and prune neurons.")
+    ],
+    text: Annotated[
+        str,
+        typer.Option("--text", metavar="FILE", help="Perplexity is measured on this text, line after line."),
+    ],
+    file: Annotated[
+        str,
+        typer.Option("--texts", metavar="FILE|-", help="Texts that geometry and verdicts are read on."),
+    ],
+    column: options.Column = None,
+    label: Annotated[
+        str | None,
+        typer.Option("--label", "-l", metavar="NAME", help="Column of 0 and 1, for the detectors' AUC."),
+    ] = None,
+    positive: options.Positive = None,
+    detector: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--detector", "-d", metavar="NAME", help="A detector of MODEL: shipped, or a folder. May repeat."
+        ),
+    ] = None,
+    windows: Annotated[
+        int,
+        typer.Option("--windows", metavar="N", min=1, help="Windows of the text, spread evenly over it."),
+    ] = 24,
+    length: Annotated[int, typer.Option("--length", metavar="N", min=2, help="Tokens of a window.")] = 512,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="HTML", help="Write a page, readable offline, and .json beside it."
+        ),
+    ] = None,
+    overwrite: options.Overwrite = False,
+    dtype: options.Dtype = "float32",
+    device: options.Device = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Compare pruned models with the dense one.
+
+    The first table has a row a model: the share of the blocks' weights that is zero or gone, perplexity, the
+    seconds of the windows, and how far the means of spline7 move, in standard deviations of the texts. The
+    second has a row for each detector, which keeps its head and thresholds.
+
+    With --json the record of the page: "text", "windows", "length", "source", "texts", "left_out",
+    "dimension_layers", "models" (of each "name", "sparsity", "parameters", "perplexity", "seconds", "shift"
+    and "dimension" by layer, "detectors"), "provenance".
+
+    Examples:
+      splinelens prune evaluate ./big half --text b.txt --texts a.csv -o p.html
+      splinelens prune evaluate ./big half --text b.txt --texts a.csv -l rude -d m
+    """
+    if output is not None:
+        options.page_path(output, "--output", overwrite=overwrite, source=file)
+        check_output(output.with_suffix(".json"), overwrite=overwrite, source=file)
+    require_stdout("")
+
+    from splinelens.apps import pruning_evaluation
+    from splinelens.report.pruning_evaluation import detector_table, effect_table
+    from splinelens.report.terminal import table_lines
+    from splinelens.texts import read_texts
+    from splinelens.texts.labeled import read_labeled
+
+    show = options.stderr_printer(quiet)
+    labels = None
+    if label is None:
+        texts = _texts(file, column)
+    else:
+        texts, known = read_labeled(file, column, label, positive=positive, report=show)
+        labels = known.values[:, 0]
+    with trial_bar(not quiet, "models") as progress:
+        report = pruning_evaluation.evaluate(
+            model,
+            pruned,
+            "\n".join(line or "" for line in read_texts(text).texts),
+            texts,
+            labels=labels,
+            detectors=detector or (),
+            text_name=Path(text).name,
+            windows=windows,
+            length=length,
+            dtype=dtype,
+            device=device,
+            progress=progress,
+        )
+    if output is not None:
+        pruning_evaluation.write_report(report, output, overwrite=overwrite)
+        show(f"wrote {output}, {output.with_suffix('.json')}")
+    if as_json:
+        print(json.dumps(report.to_dict(), ensure_ascii=False))
+        return
+    print("\n".join(table_lines(effect_table(report))))
+    if detector:
+        print()
+        print("\n".join(table_lines(detector_table(report))))
+
+
+def _texts(file: str, column: str | None) -> "Texts":
+    from splinelens.texts import read_texts
+    from splinelens.texts.labeled import require_words
+
+    texts = read_texts(file, column)
+    require_words(texts, column)
+    return texts
+
+
+def _command(context: typer.Context) -> str:
+    return f"splinelens prune {options.given_command(context).removeprefix('splinelens ')}"
+
+
+def _print_model(result: Any, as_json: bool) -> None:  # Any: a PrunedModel, imported late
+    if as_json:
+        record = {
+            "folder": str(result.folder),
+            "weights": result.weights,
+            "removed": result.removed,
+            "record": result.record,
+        }
+        print(json.dumps(record, ensure_ascii=False))
+        return
+    share = 100 * result.removed / result.weights
+    print(f"wrote {result.folder}: {result.removed:,} of {result.weights:,} weights removed ({share:.4g} %)")
