@@ -122,7 +122,11 @@ def test_an_input_that_is_always_zero_loses_its_weights_first():
     inputs[:, 5] = 0
     gram = _gram(inputs)
     assert wanda_mask(weight, gram.diagonal(), 12)[:, 5].all()
-    assert sparsegpt(weight, gram, 12, columns=32)[1][:, 5].all()
+    pruned, removed = sparsegpt(weight, gram, 12, columns=32)
+    assert removed[:, 5].all()
+    few, _ = sparsegpt(weight, gram, 7, columns=32)
+    assert (pruned.eq(0).sum(), few.eq(0).sum()) == (12, 7)
+    assert few[7:, 5].equal(weight[7:, 5])
 
 
 def test_the_arguments_stay_as_they_are():
@@ -143,5 +147,7 @@ def test_what_cannot_be_is_refused():
     for count in (-1, 13):
         with pytest.raises(BadFeatures, match="of 12 weights"):
             wanda_mask(weight, torch.ones(6), count)
+    with pytest.raises(BadFeatures, match="not finite"):
+        wanda_mask(weight, torch.full((6,), torch.nan), 3)
     with pytest.raises(BadFeatures, match="not finite"):
         sparsegpt(weight, torch.full((6, 6), torch.nan), 3)

@@ -1,9 +1,9 @@
 """Which weights of a matrix to remove: magnitude, Wanda (arXiv:2306.11695), SparseGPT (arXiv:2301.00774).
 
-A matrix is (out, in): ``y = W x``. How many weights go is a count, which is met exactly, or an n:m pattern.
-Equal scores are removed in the order of the matrix. Magnitude compares all weights of a matrix, Wanda those
-of an output row, SparseGPT those of a block of columns, and it moves the weights that stay to make up for the
-others.
+A matrix is (out, in): ``y = W x``. A count of weights, met exactly, or an n:m pattern says how many are
+removed; of equal scores the first in the matrix. Magnitude compares all weights of a matrix, Wanda those of
+an output row, SparseGPT those of a block of columns; SparseGPT also changes the later weights of a row to
+make up for those that it removes.
 """
 
 import re
@@ -111,12 +111,13 @@ def wanda_mask(
         True where a weight is to be removed.
 
     Raises:
-        BadFeatures: As for ``magnitude_mask``.
+        BadFeatures: As for ``magnitude_mask``, or a mean square that is not finite.
 
     Example:
         >>> wanda_mask(torch.tensor([[1.0, -3.0], [2.0, 0.5]]), torch.tensor([100.0, 1.0]), 2)
         tensor([[False,  True], [False,  True]])
     """
+    _require_finite(power)
     scores = _array(weight.abs().float() * power.to(weight.device).float().sqrt())
     if isinstance(removal, Pattern):
         return _tensor(_in_groups(scores, removal, weight), weight)
@@ -153,6 +154,9 @@ def sparsegpt(
         damping: Share of the mean diagonal that is added to the diagonal.
         columns: Columns of a block.
 
+    The weights of inputs that are always 0 are removed first. The published code sets all of them to zero, so
+    that it removes more than the count.
+
     Returns:
         The new matrix, in the dtype of ``weight``, and True where a weight was removed.
 
@@ -172,7 +176,7 @@ def sparsegpt(
         _check_count(weight, removal)
     work = weight.float().clone()
     factor, unused = _inverse_factor(gram.to(weight.device), damping)
-    work[:, unused] = 0
+    pivots = factor.diagonal().masked_fill(unused, torch.inf)  # the weights of unused inputs cost nothing
     removed = torch.zeros_like(work, dtype=torch.bool)
     for start in range(0, width, columns):
         stop = min(start + columns, width)
@@ -180,13 +184,13 @@ def sparsegpt(
         chosen = torch.zeros_like(block, dtype=torch.bool)
         if isinstance(removal, int):
             count = removal * stop // width - removal * start // width
-            scores = _array((block / part.diagonal()).square())
+            scores = _array((block / pivots[start:stop]).square())
             chosen = _tensor(_lowest(scores.reshape(1, -1), count).reshape(scores.shape), weight)
         errors = torch.zeros_like(block)
         for column in range(stop - start):
             if isinstance(removal, Pattern) and column % removal.group == 0:
                 group = slice(column, column + removal.group)
-                scores = _array((block[:, group] / part.diagonal()[group]).square())
+                scores = _array((block[:, group] / pivots[start:stop][group]).square())
                 chosen[:, group] = _tensor(_lowest(scores, removal.group - removal.kept), weight)
             errors[:, column] = torch.where(chosen[:, column], block[:, column], 0) / part[column, column]
             block[:, column:].addr_(errors[:, column], part[column, column:], alpha=-1)
@@ -200,8 +204,7 @@ def _inverse_factor(
     gram: Float[Tensor, "in in"], damping: float
 ) -> tuple[Float[Tensor, "in in"], Bool[Tensor, " in"]]:
     """The upper Cholesky factor of the inverse of the damped Gram matrix, and which inputs are always 0."""
-    if not gram.isfinite().all():
-        raise BadFeatures("the inputs on calibration text are not finite; use dtype float32")
+    _require_finite(gram)
     damped = gram.double()
     unused = damped.diagonal() == 0
     damped = damped + torch.diag(unused.double() + damping * damped.diagonal().mean())
@@ -223,6 +226,11 @@ def _in_groups(scores: np.ndarray, pattern: Pattern, weight: Tensor) -> np.ndarr
     """True at the lowest scores of each group of a pattern."""
     pattern.count(weight)
     return _lowest(scores.reshape(-1, pattern.group), pattern.group - pattern.kept).reshape(scores.shape)
+
+
+def _require_finite(moments: Tensor) -> None:
+    if not moments.isfinite().all():
+        raise BadFeatures("the inputs on calibration text are not finite; use dtype float32")
 
 
 def _check_count(weight: Tensor, count: int) -> None:
