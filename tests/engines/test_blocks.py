@@ -5,7 +5,7 @@ import torch
 
 from splinelens.anatomy import anatomy_of
 from splinelens.engines.blocks import BlockPasses
-from splinelens.errors import BadModel
+from splinelens.errors import BadFeatures, BadModel
 from splinelens.weights.matrices import weight_matrices
 
 SIDE_CHANNELS = ("gemma4", "gemma4_text")  # embeddings of each block's own, of the tokens
@@ -61,6 +61,16 @@ def test_input_stats_are_the_sums_over_all_tokens(tiny_model):
                 torch.testing.assert_close(
                     stats[name].gram, values.T @ values / len(values), rtol=1e-3, atol=1e-4
                 )
+
+
+def test_maps_whose_inputs_are_unknown_or_not_finite_are_refused(tiny_llama):
+    passes = BlockPasses(tiny_llama, _ids(rows=1))
+    tiny_llama.layers[0].mlp.idle = torch.nn.Linear(2, 2)
+    with pytest.raises(BadModel, match=r"layer 0 does not call its map mlp.idle"):
+        passes.input_stats(["mlp.idle"], gram=False)
+    passes.states[0][0, 0, 0] = torch.inf
+    with pytest.raises(BadFeatures, match=r"the inputs of self_attn.q_proj in layer 0 are not finite"):
+        passes.input_stats(["self_attn.q_proj"], gram=True)
 
 
 def test_a_block_that_was_changed_reaches_the_next_one(tiny_llama):

@@ -7,7 +7,7 @@ from splinelens.engines.blocks import BlockPasses
 from splinelens.engines.pruning import METHODS, prune_blocks
 from splinelens.engines.torch import run_tokens
 from splinelens.errors import BadFeatures, BadModel
-from splinelens.weights.masks import Pattern, wanda_mask
+from splinelens.weights.masks import wanda_mask
 from splinelens.weights.matrices import weight_matrices
 
 
@@ -65,13 +65,6 @@ def test_sparsegpt_changes_the_models_output_less_than_magnitude(tiny_of):
         states = run_tokens(model, ids, torch.arange(32).expand(4, 32)).last_hidden_state
         errors.append(float((states - expected).square().mean()))
     assert errors[2] < errors[0]
-
-
-def test_a_pattern_holds_in_every_row(tiny_llama):
-    removals = dict.fromkeys(_removals(tiny_llama), Pattern(2, 4))
-    list(prune_blocks(tiny_llama, removals, "sparsegpt", _ids()))
-    for matrix in weight_matrices(tiny_llama):
-        assert matrix.tensor.eq(0).reshape(-1, 4).sum(dim=1).eq(2).all()
 
 
 def test_experts_are_pruned_by_magnitude_only(tiny_of):

@@ -1,7 +1,7 @@
 """Run tokens through a model one block at a time, so that a block can be changed before the next one runs.
 
-Only the inputs of the current block are kept. What else a block is given (positions, masks) must be the same
-for every text of one length, which is tested with other tokens before the first block runs.
+Only the inputs of the current block are in memory. What else a block is given (positions, masks) must be the
+same for every text of one length, which is tested with other tokens before the first block runs.
 """
 
 import math
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from splinelens.anatomy import anatomy_of
 from splinelens.engines.torch import run_tokens
-from splinelens.errors import BadModel
+from splinelens.errors import BadFeatures, BadModel
 
 _ROWS = 4
 # Most texts of a pass.
@@ -116,6 +116,10 @@ class BlockPasses:
         Args:
             names: Paths of the maps inside the block.
             gram: Also the Gram matrix of each. Maps with one input, such as query, key and value, share it.
+
+        Raises:
+            BadModel: The block does not call one of the maps.
+            BadFeatures: The inputs of a map are not finite.
         """
         sums = _InputSums(gram)
         handles = [
@@ -128,7 +132,16 @@ class BlockPasses:
         finally:
             for handle in handles:
                 handle.remove()
-        return sums.stats()
+        stats = sums.stats()
+        for name in names:
+            if name not in stats:
+                raise BadModel(f"layer {self.layer} does not call its map {name}, so its inputs are unknown")
+            if not stats[name].power.isfinite().all():
+                raise BadFeatures(
+                    f"the inputs of {name} in layer {self.layer} are not finite on calibration text; use "
+                    "dtype float32"
+                )
+        return stats
 
     def _whole_pass(self, ids: Int[Tensor, "text token"]) -> tuple[list[_Call], Tensor]:
         """What each block is called with in a pass of the model, and the output of the last one."""

@@ -25,7 +25,7 @@ def prune_blocks(
     ids: Int[Tensor, "text token"] | None = None,
     finished: Sequence[Mapping[str, Tensor]] = (),
 ) -> Iterator[dict[str, Tensor]]:
-    """Prune the matrices of a model in place, and hand on those of each block as soon as it is done.
+    """Prune the matrices of a model in place, and yield those of each block as soon as it is done.
 
     The inputs of a block's matrices are those with the block's dense weights after pruned earlier blocks, as
     published for Wanda and SparseGPT. Embeddings, head, norms and biases stay.
@@ -43,7 +43,8 @@ def prune_blocks(
     Raises:
         BadModel: A matrix is quantized or not finite, belongs to an expert (except by ``magnitude``), or the
             blocks cannot be run one by one.
-        BadFeatures: No calibration tokens, or a removal that does not fit its matrix.
+        BadFeatures: No calibration tokens, inputs that are not finite, or a removal that does not fit its
+            matrix.
 
     Example:
         >>> from transformers import GPT2Config, GPT2Model
@@ -64,12 +65,12 @@ def prune_blocks(
         if layer < len(finished):
             pruned = dict(finished[layer])
         else:
-            stats = {}
+            stats: dict[str, InputStats] = {}
             if passes is not None:
                 names = [matrix.name for matrix in matrices]
                 stats = passes.input_stats(names, gram=method == "sparsegpt")
             pruned = {
-                matrix.name: _pruned(matrix, stats.get(matrix.name), removals[layer, matrix.name], method)
+                matrix.name: _pruned(matrix, stats, removals[layer, matrix.name], method)
                 for matrix in matrices
             }
         with torch.no_grad():
@@ -99,14 +100,15 @@ def _require_dense(model: nn.Module, method: Method) -> None:
 
 
 def _pruned(
-    matrix: Matrix, stats: InputStats | None, removal: Removal, method: Method
+    matrix: Matrix, stats: Mapping[str, InputStats], removal: Removal, method: Method
 ) -> Float[Tensor, "out width"]:
     weight = matrix.tensor
     if not weight.isfinite().all():
         raise BadModel(f"{matrix.name} of layer {matrix.layer} holds weights that are not finite")
-    if stats is None:
+    if method == "magnitude":
         return weight.masked_fill(magnitude_mask(weight, removal), 0)
-    if method == "sparsegpt":
-        assert stats.gram is not None
-        return sparsegpt(weight, stats.gram, removal)[0]
-    return weight.masked_fill(wanda_mask(weight, stats.power, removal), 0)
+    if method == "wanda":
+        return weight.masked_fill(wanda_mask(weight, stats[matrix.name].power, removal), 0)
+    gram = stats[matrix.name].gram
+    assert gram is not None
+    return sparsegpt(weight, gram, removal)[0]
