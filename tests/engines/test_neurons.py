@@ -57,6 +57,14 @@ def test_removing_relu_neurons_that_never_fire_is_exact(tiny_of, family):
         assert anatomy_of(model).down(layer).weight.equal(downs[layer][:, kept])
 
 
+def test_a_block_that_never_fires_loses_nothing(tiny_of):
+    model, ids = tiny_of("llama", hidden_act="relu", mlp_bias=True), _ids()
+    with torch.no_grad():
+        model.layers[1].mlp.gate_proj.bias.fill_(-100)
+    removed = list(remove_neurons(model, 5, ids, gate_occupancy(model, ids)))
+    assert (removed[1].never, removed[1].mass, removed[1].error) == (5, 0, 0)
+
+
 def test_a_smaller_model_is_an_ordinary_one(tiny_model, tmp_path):
     ids = _ids()
     removed = list(remove_neurons(tiny_model, 8, ids, gate_occupancy(tiny_model, ids)))
@@ -87,10 +95,15 @@ def test_the_refit_lowers_the_change_of_the_output(tiny_llama):
 
 
 @pytest.mark.parametrize("family", ["bloom", "mpt", "mixtral", "gemma4", "gemma4_text"])
-def test_what_cannot_lose_neurons_is_refused(tiny_of, family):
+def test_models_that_cannot_lose_neurons_are_refused(tiny_of, family):
     model = tiny_of(family)
     with pytest.raises(BadModel):
         next(remove_neurons(model, 8, _ids(), torch.zeros(3, anatomy_of(model).neurons(0))))
+
+
+def test_occupancy_of_experts_is_refused(tiny_of):
+    with pytest.raises(BadModel, match="layer 0 of MixtralModel consists of experts"):
+        gate_occupancy(tiny_of("mixtral"), _ids())
 
 
 def test_no_more_neurons_go_than_each_block_may_lose(tiny_llama):

@@ -47,8 +47,12 @@ def gate_occupancy(model: nn.Module, ids: Int[Tensor, "text token"]) -> Float[Te
     Args:
         model: A transformers model whose layers are dense and of one size.
         ids: Token ids of texts of equal length.
+
+    Raises:
+        BadModel: A layer has experts.
     """
     anatomy = anatomy_of(model)
+    _require_dense(anatomy, type(model).__name__)
     counts = torch.zeros(anatomy.depth, anatomy.neurons(0), dtype=torch.int64)
 
     def count(layer: int, gate: Tensor) -> None:
@@ -69,7 +73,7 @@ def remove_neurons(
 ) -> Iterator[RemovedNeurons]:
     """Remove the same number of neurons from every block, in place, one block after the other.
 
-    A configuration has one number of neurons for all blocks. Of each block those go whose removal changes the
+    A configuration has one number of neurons for all blocks. Each block loses those whose removal changes the
     output of its MLP least if the others make up for it; the down projection of the others is refitted.
 
     Args:
@@ -107,18 +111,22 @@ def remove_neurons(
         mass = gram.diagonal().double().sqrt() * down.double().norm(dim=0)
         change = down.double().clone()
         change[:, kept] -= refitted.double()
-        yield_of = RemovedNeurons(
+        removed = RemovedNeurons(
             layer,
             tuple(gone.tolist()),
             int((occupancy[layer][gone.cpu()] == 0).sum()),
-            float(mass[gone].sum() / mass.sum()),
-            _power(change, gram) / _power(down.double(), gram),
+            _share(float(mass[gone].sum()), float(mass.sum())),
+            _share(_power(change, gram), _power(down.double(), gram)),
         )
         _shrink(anatomy, layer, kept, refitted)
         if layer + 1 < anatomy.depth:
             passes.advance()
-        yield yield_of
+        yield removed
     setattr(_text_config(model), name, anatomy.neurons(0))
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole else 0.0  # 0 where no neuron of the block ever fires
 
 
 def _power(weight: Tensor, gram: Tensor) -> float:
@@ -155,12 +163,17 @@ def _text_config(model: nn.Module) -> Any:  # Any: transformers' configurations 
     return config.get_text_config()
 
 
-def _resizable(model: nn.Module, count: int) -> str:
-    """What the configuration calls its number of neurons, if a smaller one gives the expected shapes."""
-    anatomy, kind = anatomy_of(model), type(model).__name__
+def _require_dense(anatomy: Anatomy, kind: str) -> None:
     for layer in range(anatomy.depth):
         if anatomy.experts(layer) is not None:
             raise BadModel(f"layer {layer} of {kind} consists of experts; only dense layers lose neurons")
+
+
+def _resizable(model: nn.Module, count: int) -> str:
+    """What the configuration calls its number of neurons, if a smaller one gives the expected shapes."""
+    anatomy, kind = anatomy_of(model), type(model).__name__
+    _require_dense(anatomy, kind)
+    for layer in range(anatomy.depth):
         linear_of(anatomy.gate(layer), anatomy.family.transposed, f"the gate weight of layer {layer}")
     sizes = {anatomy.neurons(layer) for layer in range(anatomy.depth)}
     if len(sizes) > 1:

@@ -40,7 +40,7 @@ def refitted_down(
 ) -> Float[Tensor, "width kept"]:
     """The down projection of the kept neurons that gives the output closest to that of all neurons.
 
-    The columns of a neuron stay as they are if those that go are always 0 on the calibration text.
+    If the removed neurons are always 0 on the calibration text, the columns of the others do not change.
 
     Args:
         down: The down projection.
