@@ -1,6 +1,7 @@
 """Tests ``apps/pruning.py``: plans meet their sparsity, pruned models are ordinary folders, runs continue."""
 
 import json
+from dataclasses import replace
 from itertools import groupby
 
 import numpy as np
@@ -181,6 +182,9 @@ def test_a_run_that_was_killed_continues_with_the_same_bits(folder, tmp_path):
     assert not (tmp_path / "stopped" / "config.json").exists()
     with pytest.raises(CannotResume, match="seed was 0 and is 1"):
         apply(folder, tmp_path / "stopped", **options, seed=1)
+    changed = options | {"calibration": Texts(TEXTS.texts[1:], {}, "list")}
+    with pytest.raises(CannotResume, match="data_hash"):
+        apply(folder, tmp_path / "stopped", **changed)
     (tmp_path / "stopped" / ".saving").mkdir(parents=True)  # as if it had been killed while saving
     (tmp_path / "stopped" / "model.safetensors").write_bytes(b"half")
     blocks = []
@@ -195,11 +199,16 @@ def test_a_run_that_was_killed_continues_with_the_same_bits(folder, tmp_path):
 
 def test_a_plan_is_followed_and_another_models_plan_refused(folder, writer_folder, tmp_path):
     planned = plan(folder, 0.6, by="arithmetic")
-    apply(folder, tmp_path / "planned", given=planned, method="magnitude")
-    for each in weight_matrices(load_model(tmp_path / "planned")):
+    apply(folder, tmp_path / "planned", given=planned, method="magnitude", dtype="bfloat16")
+    for each in weight_matrices(tmp_path / "planned"):
+        assert each.tensor.dtype == torch.bfloat16
         assert int((each.tensor == 0).sum()) == planned.counts[each.layer, each.name]
     with pytest.raises(BadModel, match="the plan is for"):
         apply(writer_folder("qwen2"), tmp_path / "other", given=planned, method="magnitude")
+    matrices = tuple(replace(each, remove=0) for each in planned.matrices[1:])
+    fewer = replace(planned, sparsity=0.0, matrices=matrices)
+    with pytest.raises(BadModel, match="names other matrices"):
+        apply(folder, tmp_path / "other", given=fewer, method="magnitude")
     with pytest.raises(BadFeatures, match="leave out the plan or the pattern"):
         apply(folder, tmp_path / "other", given=planned, method="magnitude", pattern="2:4")
 
@@ -222,6 +231,8 @@ def test_bad_requests_are_refused_before_any_work(folder, tmp_path):
         apply(folder, tmp_path / "out", sparsity=1.5, method="magnitude")
     with pytest.raises(BadFeatures, match="rows of 32 weights do not divide into groups of 7"):
         apply(folder, tmp_path / "out", pattern="3:7", method="magnitude")
+    with pytest.raises(BadModel, match="dtype 'int8' is not one of"):
+        apply("no such model", tmp_path / "out", method="magnitude", dtype="int8")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "a.txt").write_text("mine")
     with pytest.raises(OutputExists, match=r"holds a.txt"):

@@ -70,7 +70,7 @@ SPREADS: dict[By, float] = {
 """How far the ratios may differ by default, as published; of the progression it is our choice."""
 
 CALIBRATED: tuple[By, ...] = ("owl", "dlp")
-"""The ways that need calibration texts."""
+"""The values of ``By`` that need calibration texts."""
 
 CHUNK_TOKENS = 512
 """Tokens of a chunk of calibration text, or as many as the model has positions."""
@@ -190,15 +190,15 @@ def apply(
         model: Name, folder or file of a model.
         output: The folder.
         method: How the weights of a matrix are chosen.
-        sparsity: The share of the weights of all matrices, met to one weight; not with ``given`` or
-            ``pattern``.
-        by: How it is shared out among the blocks, if not ``given``.
-        given: A plan of this model.
-        pattern: Instead of a sparsity, an n:m pattern such as ``"2:4"`` in every matrix.
-        calibration: Texts; not needed by ``magnitude`` with a plan, a pattern, or by weights only.
+        sparsity: The share of the weights of all matrices, met to one weight.
+        by: How it is shared out among the blocks.
+        given: A plan of this model, in place of ``sparsity`` and ``by``.
+        pattern: An n:m pattern such as ``"2:4"`` for every matrix, in place of ``sparsity`` and ``by``.
+        calibration: Texts; ``magnitude`` needs them only to share the sparsity out by OWL or DLP.
         tokens: Tokens of the calibration texts that are read, after these are shuffled.
         seed: Of the shuffle.
-        dtype: Number type of the forward passes and of the saved weights.
+        dtype: Number type of the forward passes and of the saved weights. A plan holds numbers of weights
+            of the float32 model and fits any.
         device: Such as ``cpu`` or ``cuda:0``; without it the GPU if there is one.
         revision: Branch, tag or commit of a hub id.
         overwrite: Whether a model that is in the folder is replaced.
@@ -218,7 +218,7 @@ def apply(
         >>> apply("smollm2-135m", "half", calibration=texts).removed  # doctest: +SKIP
         53084160
     """
-    seed, folder = check_seed(seed), Path(output)
+    seed, folder = _validated(model, output, seed, dtype, overwrite)
     n_m = None if pattern is None else Pattern.parse(pattern)
     if method not in METHODS:
         raise BadFeatures(f"method {method!r} is not one of {', '.join(METHODS)}")
@@ -229,12 +229,13 @@ def apply(
     needs_texts = method != "magnitude" or (given is None and n_m is None and by in CALIBRATED)
     if needs_texts and calibration is None:
         raise BadTexts(f"{method} by {by} is calibrated on text; give texts")
-    check_model_folder(folder, overwrite=overwrite, source=str(model))
     # In float32 first: the fingerprint of a plan is that of these weights.
     loaded = load_model(model, head=True, revision=revision, device=device)
     if given is not None:
         given.require_model(loaded)
-    ids = None if calibration is None else _calibration_ids(loaded, calibration, tokens, seed)
+    ids = None
+    if calibration is not None and method != "magnitude":
+        ids = _calibration_ids(loaded, calibration, tokens, seed)
     sizes = {(each.layer, each.name): each.tensor.numel() for each in weight_matrices(loaded)}
     removals: dict[tuple[int, str], Removal] = {}
     if n_m is not None:
@@ -295,9 +296,9 @@ def remove(
     """Remove gate neurons, the same number from every block, and save the smaller model as a folder.
 
     A configuration has one number of neurons for all blocks, so the block with the fewest neurons to remove
-    decides. The down projection of the others is refitted on the calibration text. Neurons that never fire
-    contribute nothing behind a ReLU, so there the outputs on the calibration text stay the same; behind a
-    SiLU one contributes at most 0.28 times its up projection, and the change is measured.
+    decides. The down projection of the others is refitted on the calibration text. With a ReLU, neurons that
+    never fire contribute nothing, so the outputs on the calibration text stay the same; with a SiLU, one
+    contributes at most 0.28 times its up projection, and the change is measured.
 
     Args:
         model: Name, folder or file of a model.
@@ -316,18 +317,17 @@ def remove(
         progress: Called with the number of blocks that are done, and of all.
 
     Raises:
-        BadFeatures: ``share`` or ``occupancy`` outside [0, 1), or a block with no neuron that may go.
+        BadFeatures: ``share`` or ``occupancy`` outside [0, 1), or a block without a neuron to remove.
         BadTexts: The calibration texts are too short.
         BadModel: The model cannot be loaded or cannot lose neurons: experts, quantized weights, or a
             configuration without their number.
         OutputExists: The folder holds files, without ``overwrite``.
         CannotWrite: The disk is full, or the folder may not be written.
     """
-    seed, folder = check_seed(seed), Path(output)
+    seed, folder = _validated(model, output, seed, dtype, overwrite)
     for name, value in (("share", share), ("occupancy", occupancy)):
         if value is not None and not 0 <= value < 1:
             raise BadFeatures(f"{name}={value!r} is not in [0, 1)")
-    check_model_folder(folder, overwrite=overwrite, source=str(model))
     loaded = load_model(model, head=True, revision=revision, device=device)
     ids = _calibration_ids(loaded, calibration, tokens, seed)
     request = _request(loaded, calibration, tokens, seed, dtype)
@@ -364,6 +364,16 @@ def remove(
     }
     save_model(loaded, folder, record)
     return PrunedModel(folder, before, before - after, record), removed
+
+
+def _validated(
+    model: str | PathLike[str], output: str | PathLike[str], seed: int, dtype: str, overwrite: bool
+) -> tuple[int, Path]:
+    """The seed and the folder; what can be refused without the model is."""
+    if dtype not in DTYPES:
+        raise BadModel(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
+    check_model_folder(Path(output), overwrite=overwrite, source=str(model))
+    return check_seed(seed), Path(output)
 
 
 def _calibrated(
@@ -482,7 +492,7 @@ def _calibration_ids(loaded: LoadedModel, texts: Texts, tokens: int, seed: int) 
     if len(ids) < tokens // length:
         raise BadTexts(
             f"{texts.source}: the calibration texts have {ids.size:,} tokens in chunks of {length}, "
-            f"and {tokens // length * length:,} are asked for; give more texts, or fewer tokens"
+            f"and {tokens // length * length:,} are requested; give more texts, or fewer tokens"
         )
     return torch.from_numpy(ids)
 
@@ -503,8 +513,6 @@ def _request(
     loaded: LoadedModel, calibration: Texts | None, tokens: int, seed: int, dtype: str
 ) -> dict[str, Any]:  # Any: plain JSON values
     """What decides the numbers, as JSON values."""
-    if dtype not in DTYPES:
-        raise BadModel(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
     texts = (
         {} if calibration is None else {"tokens": tokens, "seed": seed, "data_hash": calibration.data_hash}
     )

@@ -118,10 +118,10 @@ def exact_counts(
         >>> exact_counts(np.array([0.4, 0.6, 0.5]), np.array([9, 9, 5]), 0.5)
         array([4, 5, 3])
     """
-    wanted = ratios * sizes
-    counts = np.floor(wanted).astype(np.int64)
+    targets = ratios * sizes
+    counts = np.floor(targets).astype(np.int64)
     missing = round(sparsity * int(sizes.sum())) - int(counts.sum())
-    counts[np.argsort(counts - wanted, kind="stable")[:missing]] += 1
+    counts[np.argsort(counts - targets, kind="stable")[:missing]] += 1
     return counts
 
 

@@ -14,6 +14,7 @@ from splinelens.errors import BadModel, BrokenArtifact
 from splinelens.files import write_text
 from splinelens.models import Fingerprint, LoadedModel
 from splinelens.report.tables import Table
+from splinelens.weights import weight_matrices
 
 _SCHEMA = 1
 _STRICT = ConfigDict(strict=True, extra="forbid")
@@ -121,7 +122,7 @@ class PrunePlan:
         return {(each.layer, each.name): each.remove for each in self.matrices}
 
     def require_model(self, loaded: LoadedModel) -> None:
-        """Refuse another model than the one of the plan.
+        """Refuse another model than the one of the plan, and a plan of other matrices.
 
         Raises:
             BadModel: What differs.
@@ -130,6 +131,12 @@ class PrunePlan:
         if difference is not None:
             raise BadModel(
                 f"the plan is for {self.model}, and {loaded.name} is not that model: {difference}; plan again"
+            )
+        matrices = [(each.layer, each.name, tuple(each.tensor.shape)) for each in weight_matrices(loaded)]
+        if matrices != [(each.layer, each.name, each.shape) for each in self.matrices]:
+            raise BadModel(
+                f"the plan, by splinelens {self.version}, names other matrices than {loaded.name} has; plan "
+                "again"
             )
 
     def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
