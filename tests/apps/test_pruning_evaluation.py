@@ -1,6 +1,7 @@
 """Tests ``apps/pruning_evaluation.py``: pruned models beside the dense one, in numbers and as a page."""
 
 import json
+from shutil import copytree
 
 import numpy as np
 import pytest
@@ -77,7 +78,10 @@ def test_a_detector_keeps_its_head_and_one_that_reads_removed_neurons_says_so(mo
 
 def test_the_page_and_its_record_hold_every_number(models, tmp_path):
     dense, folder = models
-    report = evaluate(dense, [folder / "half"], LONG, TEXTS, detectors=[folder / "rude"], **OPTIONS)
+    (folder / "b").mkdir()
+    again = copytree(folder / "half", folder / "b" / "half")
+    report = evaluate(dense, [folder / "half", again], LONG, TEXTS, detectors=[folder / "rude"], **OPTIONS)
+    assert [model.name for model in report.models] == [str(dense), str(folder / "half"), str(again)]
     write_report(report, tmp_path / "page.html")
     record = json.loads((tmp_path / "page.json").read_text())
     assert record["models"][1]["perplexity"] == report.models[1].perplexity

@@ -260,7 +260,12 @@ class Detector:
             reader = TextReader(model, plan.spec, directions=plan.directions)
         except BadFeatures as error:
             raise WrongModel(f"{plan.name} cannot be read with {model.name}: {error}") from error
-        return Detector(self.artifact, _with_columns_of(self.artifact, reader))
+        if tuple((column.name, column.size) for column in reader.columns) != self.artifact.columns:
+            raise WrongModel(
+                f"{plan.name} cannot be read with {model.name}: the layers that it reads have another number "
+                "of neurons or coordinates there"
+            )
+        return Detector(self.artifact, reader)
 
     def at_prevalence(self, prevalence: float | None) -> "Detector":
         """The same detector with scores for another share of positive texts; of None itself.

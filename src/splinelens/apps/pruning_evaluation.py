@@ -16,7 +16,7 @@ from splinelens.anatomy import anatomy_of
 from splinelens.apps.detector import Detector, plan_of
 from splinelens.detect.bootstrap import auc_interval
 from splinelens.detect.shipped import find_artifact
-from splinelens.errors import BadModel, BadTexts
+from splinelens.errors import BadModel, BadTexts, WrongModel
 from splinelens.features.extract import read_table
 from splinelens.features.loading import check_model
 from splinelens.features.reader import TextReader
@@ -100,6 +100,8 @@ def evaluate(
     ok = np.all([table.ok for table in tables], axis=0)
     if not ok.any():
         raise BadTexts(f"{texts.source}: no text can be read by all models")
+    last = [Path(name).name for name in names]
+    shown = last if len(set(last)) == len(last) else names
     layers = anatomy_of(loaded[0].model).softmax_layers
     weights = sum(each.tensor.numel() for each in weight_matrices(loaded[0]))
     models = []
@@ -108,7 +110,7 @@ def evaluate(
         causal: Any = each.causal  # Any: a model of transformers
         models.append(
             ModelEffect(
-                name=Path(each.name).name,
+                name=shown[index],
                 sparsity=1 - left / weights,
                 parameters=sum(parameter.numel() for parameter in causal.parameters()),
                 perplexity=measured[index][0].value,
@@ -226,12 +228,11 @@ def _detector(name: str | PathLike[str], dense: LoadedModel) -> Detector:
 
 
 def _scores_on(scorer: Detector, loaded: LoadedModel, texts: Texts) -> list[TextScore] | None:
-    """The scores of a detector's head on the features of another model; None if it has other neurons."""
-    artifact = scorer.artifact
-    reader = TextReader(loaded, scorer.reader.spec, directions=artifact.directions)
-    if tuple((column.name, column.size) for column in reader.columns) != artifact.columns:
+    """The scores of a detector's head on the features of another model; None if it has fewer neurons."""
+    try:
+        return list(scorer.carried_over(loaded).scores(texts))
+    except WrongModel:
         return None
-    return list(Detector(artifact, reader).scores(texts))
 
 
 def _effect(

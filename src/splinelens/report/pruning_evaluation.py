@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from splinelens.detect.thresholds import Interval
 from splinelens.engines.neurons import RemovedNeurons
 from splinelens.report.tables import Table
-
-Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,8 @@ class ModelEffect:
     """One model of a comparison.
 
     Attributes:
-        name: As it was given.
-        sparsity: The share of the dense model's weights in the blocks' matrices that are zero or gone.
+        name: The last part of its name, or the whole as it was given where two models share that part.
+        sparsity: The share of the dense model's weights in the blocks' matrices that is zero or removed.
         parameters: Numbers that are stored, zeros included.
         perplexity: Of the text.
         seconds: For the text, the least of several passes.
@@ -106,7 +105,7 @@ def removed_table(blocks: Sequence[RemovedNeurons]) -> Table:
         )
         for each in blocks
     ]
-    return Table(("block", "removed", "never on", "share of activations", "change of output"), rows)
+    return Table(("block", "removed", "never fire", "share of activations", "change of output"), rows)
 
 
 def effect_table(report: PruningEvaluation) -> Table:
