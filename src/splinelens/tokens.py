@@ -259,12 +259,10 @@ def chunks(
         BadModel: As in ``tokenize``.
     """
     between, ids = literal_ids(tokenizer, "\n\n"), list[int]()
-    for number, text in enumerate(texts):
+    for text in texts:
         if text is not None and text.strip():
-            try:
-                text.encode()
-            except UnicodeEncodeError as error:
-                raise BadTexts(f"text {number} has a lone surrogate at position {error.start}") from error
+            if reason := _lone_surrogate(text):
+                raise BadTexts(f"a text {reason}; drop it")
             ids += [*(between if ids else ()), *_encode(tokenizer, [text])[0].ids]
         if most is not None and len(ids) >= most * length:
             break
@@ -410,6 +408,10 @@ def _unreadable(text: str | None) -> str | None:
         return "is empty" if not text else "is only white space"
     if "\0" in text:
         return f"has a NUL character at position {text.index(chr(0))}"
+    return _lone_surrogate(text)
+
+
+def _lone_surrogate(text: str) -> str | None:
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -70,20 +70,19 @@ def log_probabilities(
     Raises:
         BadModel: The model was loaded without its head, or its pass fails.
     """
-    if loaded.causal is None:
-        raise BadModel(f"{loaded.name} is loaded without its language-model head: load_model(..., head=True)")
+    causal = _causal(loaded)
     tokenizer = loaded.tokenizer
     separated = not prompt_ids(tokenizer, "", beginning=True) and _SEPARATOR in tokenizer.get_vocab()
     before = prompt_ids(tokenizer, _SEPARATOR if separated else "", beginning=True)
     spec = FeatureSpec(("length",), prompt=_SEPARATOR if separated else "")
     reader = TextReader(loaded, spec, batch_tokens=batch_tokens)
-    first = _after(loaded.causal, before) if before else None
+    first = _after(causal, before) if before else None
     result: list[np.ndarray] = []
     for start in range(0, len(texts), reader.chunk):
         chunk = texts[start : start + reader.chunk]
         parts: list[list[tuple[Window, np.ndarray]]] = [[] for _ in chunk]
         for batch in reader.batches(reader.tokenize(chunk)):
-            rows = _predicted(loaded.causal, reader, batch, first)
+            rows = _predicted(causal, reader, batch, first)
             for window, values in zip(batch.windows, rows, strict=True):
                 parts[window.text].append((window, values))
         for windows in parts:
@@ -137,8 +136,7 @@ def perplexity(
         BadTexts: The text is shorter than the windows, or cannot be encoded.
         BadFeatures: ``length`` is below 2 or above the positions of the model, or ``windows`` below 1.
     """
-    if loaded.causal is None:
-        raise BadModel(f"{loaded.name} is loaded without its language-model head: load_model(..., head=True)")
+    causal = _causal(loaded)
     usable = positions_of(loaded.model).usable
     if length < 2 or (usable is not None and length > usable) or (windows is not None and windows < 1):
         raise BadFeatures(
@@ -155,7 +153,7 @@ def perplexity(
     chosen = torch.from_numpy(ids[np.arange(count) * len(ids) // count])
     started, nll = perf_counter(), list[float]()
     for row in chosen:
-        logits = run_tokens(loaded.causal, row[None], torch.arange(length)[None]).logits[0, :-1].float()
+        logits = run_tokens(causal, row[None], torch.arange(length)[None]).logits[0, :-1].float()
         target = logits.gather(-1, row[1:, None].to(logits.device))[:, 0]
         nll.append(float((logits.logsumexp(dim=-1) - target).mean()))
         if progress:
@@ -216,6 +214,12 @@ def read_profiles(
         rows = [[None if np.isnan(number) else number for number in row] for row in values.tolist()]
         write_text(path, json.dumps(rows))
     return values
+
+
+def _causal(loaded: LoadedModel) -> Any:  # Any: a model of transformers
+    if loaded.causal is None:
+        raise BadModel(f"{loaded.name} is loaded without its language-model head: load_model(..., head=True)")
+    return loaded.causal
 
 
 def _after(causal: Any, ids: Sequence[int]) -> Float[Tensor, " vocabulary"]:  # Any: a model of transformers
