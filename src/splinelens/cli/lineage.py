@@ -123,23 +123,22 @@ def profile(
         raise typer.BadParameter(f"{output} does not end in .parquet", param_hint="--output")
     check_output(output, overwrite=overwrite, source=model)
 
-    from splinelens.features.lineage_profile import LineageProfile
-    from splinelens.models import load_model
+    from splinelens.apps import lineage
 
-    made = LineageProfile.of(load_model(model, revision=revision, device=device, dtype=dtype))
-    made.save(output, overwrite=overwrite)
-    neurons = sum(len(layer.gate) for layer in made.layers)
+    result = lineage.profile(model, revision=revision, device=device, dtype=dtype)
+    result.save(output, overwrite=overwrite)
+    neurons = sum(len(layer.gate) for layer in result.layers)
     record = {
         "output": str(output),
-        "model": made.model,
-        "tokens": len(made.ids),
-        "layers": len(made.layers),
+        "model": result.model,
+        "tokens": len(result.ids),
+        "layers": len(result.layers),
         "neurons": neurons,
     }
     if as_json:
         print(json.dumps(record))
     else:
-        tokens = f"{len(made.ids):,} tokens"
+        tokens = f"{len(result.ids):,} tokens"
         options.stderr_printer(quiet)(
-            f"wrote {output}: {neurons:,} neurons of {len(made.layers)} layers, {tokens}"
+            f"wrote {output}: {neurons:,} neurons of {len(result.layers)} layers, {tokens}"
         )

@@ -55,8 +55,9 @@ def plan(
         By,
         typer.Option(
             "--by",
-            help="What decides how much of a block goes: the tails of its spectra (alpha; farms corrects "
-            "them for the shapes), outliers (owl), medians (dlp), depth (arithmetic), or nothing (uniform).",
+            help="What decides how much of a block is removed: the tails of its spectra (alpha; farms "
+            "corrects them for the shapes), outliers (owl), medians (dlp), depth (arithmetic), or nothing "
+            "(uniform).",
         ),
     ] = By.alpha,
     spread: Annotated[
@@ -91,8 +92,8 @@ def plan(
 ) -> None:
     """Plan how many weights each block loses, by six methods.
 
-    A row of the table is a block: its weights, its alpha, and the percentage of its weights that goes by each
-    method. The plan says how many weights each matrix of the blocks loses, and meets the sparsity to one
+    A row of the table is a block: its weights, its alpha, and the percentage of its weights that each method
+    removes. The plan says how many weights each matrix of the blocks loses, and meets the sparsity to one
     weight; prune apply decides which. Embeddings and head stay as they are.
 
     With --json the plan: "model", "fingerprint", "sparsity", "method", "methods" (of each "spread", "scores",
@@ -107,7 +108,7 @@ def plan(
         check_output(output, overwrite=overwrite, source=calibration)
     if page is not None:
         options.page_path(page, "--page", overwrite=overwrite, source=calibration)
-    if by in ("owl", "dlp") and calibration is None:
+    if by in (By.owl, By.dlp) and calibration is None:
         raise typer.BadParameter(f"{by} measures texts: name a file of them", param_hint="--calibration")
     require_stdout(", or name a file with -o")
 
@@ -179,7 +180,7 @@ def apply(
     ] = None,
     calibration: Annotated[
         str | None,
-        typer.Option("--calibration", metavar="FILE|-", help="Texts that wanda and sparsegpt need."),
+        typer.Option("--calibration", metavar="FILE|-", help="Texts for wanda, sparsegpt, owl and dlp."),
     ] = None,
     column: options.Column = None,
     tokens: Tokens = 16_384,
@@ -216,10 +217,8 @@ def apply(
     require_stdout("")
 
     from splinelens.apps import pruning
-    from splinelens.models.save import check_model_folder
     from splinelens.report.pruning import read_plan
 
-    check_model_folder(output, overwrite=overwrite, source=model)
     texts = None if calibration is None else _texts(calibration, column)
     given = None if plan is None else read_plan(plan)
     try:
@@ -260,8 +259,8 @@ def neurons(
         typer.Option(
             "--occupancy",
             metavar="SHARE",
-            help="Without --share: remove neurons that are on at no more than this share of the tokens, as "
-            "many as every block has. Default: 0, never on.",
+            help="Without --share: remove neurons that fire at no more than this share of the tokens, as "
+            "many as every block has. Default: 0, never.",
         ),
     ] = None,
     column: options.Column = None,
@@ -275,12 +274,12 @@ def neurons(
 ) -> None:
     """Remove gate neurons, and save the smaller model as a folder.
 
-    Its matrices are dense and smaller, so any engine runs it. All blocks have one number of neurons,
-    so each loses as many as the others. Of each block those go whose removal changes the output of its MLP
-    least if the others make up for it, and the others are refitted. Behind a ReLU a neuron that is never on
-    contributes nothing; behind a SiLU the change is measured.
+    Its matrices are dense and smaller, so any engine runs it. All blocks have the same number of neurons, so
+    each loses as many as the others: those whose removal changes the output of its MLP least. The down
+    projection of the others is refitted. A neuron fires where its gate is positive; with a ReLU one that
+    never fires contributes nothing, with a SiLU the change is measured.
 
-    A row of the table is a block: how many of the removed neurons are never on, their share of the
+    A row of the table is a block: how many of the removed neurons never fire, their share of the
     activations, and how much the output of the MLP changes on the texts.
 
     With --json one object: "folder", "weights", "removed", "record" (that of splinelens.json, with the
@@ -295,11 +294,9 @@ def neurons(
     require_stdout("")
 
     from splinelens.apps import pruning
-    from splinelens.models.save import check_model_folder
     from splinelens.report.pruning_evaluation import removed_table
     from splinelens.report.terminal import table_lines
 
-    check_model_folder(output, overwrite=overwrite, source=model)
     with trial_bar(not quiet, "blocks") as progress:
         result, blocks = pruning.remove(
             model,
@@ -366,9 +363,9 @@ def evaluate(
 ) -> None:
     """Compare pruned models with the dense one.
 
-    The first table has a row a model: the share of the blocks' weights that is zero or gone, perplexity, the
-    seconds of the windows, and how far the means of spline7 move, in standard deviations of the texts. The
-    second has a row for each detector, which keeps its head and thresholds.
+    The first table has a row a model: the share of the blocks' weights that is zero or removed, perplexity,
+    the seconds of the windows, and how far the means of spline7 move, in standard deviations of the texts.
+    The second has a row for each detector, which keeps its head and thresholds.
 
     With --json the record of the page: "text", "windows", "length", "source", "texts", "left_out",
     "dimension_layers", "models" (of each "name", "sparsity", "parameters", "perplexity", "seconds", "shift"
