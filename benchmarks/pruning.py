@@ -106,7 +106,7 @@ class Grid:
         if key not in self.stored:
             if by in ("alpha", "arithmetic"):
                 planned = plan(self.exact, 0.5)
-                self.stored |= {name: planned.methods[name].scores for name in ("alpha", "arithmetic")}
+                self.stored |= {name: planned.allocations[name].scores for name in ("alpha", "arithmetic")}
             else:
                 self.stored |= self.input_scores(seed)
             self.scores_file.write_text(json.dumps(self.stored))

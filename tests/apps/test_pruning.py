@@ -36,10 +36,10 @@ def full(loaded):
 
 
 def test_all_methods_meet_the_sparsity_to_one_weight(loaded, full):
-    assert tuple(full.methods) == tuple(SPREADS)
+    assert tuple(full.allocations) == tuple(SPREADS)
     assert full.weights == sum(each.size for each in full.matrices)
     assert full.removed == round(0.6 * full.weights)
-    for method, allocation in full.methods.items():
+    for method, allocation in full.allocations.items():
         assert np.mean(allocation.ratios) == pytest.approx(0.6, abs=1e-12), method
         assert allocation.spread == SPREADS[method]
     for by in ("farms", "arithmetic"):
@@ -49,9 +49,9 @@ def test_all_methods_meet_the_sparsity_to_one_weight(loaded, full):
 def test_alpha_of_a_block_is_the_mean_of_its_matrices(loaded, full):
     for layer, block in groupby(weight_matrices(loaded), key=lambda matrix: matrix.layer):
         alphas = [tail_peak(positive(eigenvalues(matrix.tensor))).alpha for matrix in block]
-        assert full.methods["alpha"].scores[layer] == pytest.approx(np.mean(alphas))
-    order = np.argsort(full.methods["alpha"].scores)
-    assert list(order) == list(np.argsort(full.methods["alpha"].ratios))
+        assert full.allocations["alpha"].scores[layer] == pytest.approx(np.mean(alphas))
+    order = np.argsort(full.allocations["alpha"].scores)
+    assert list(order) == list(np.argsort(full.allocations["alpha"].ratios))
 
 
 def test_owl_and_dlp_measure_weights_times_norms_of_inputs(loaded, full):
@@ -77,15 +77,16 @@ def test_owl_and_dlp_measure_weights_times_norms_of_inputs(loaded, full):
             for name, module in linear.items()
         ]
     )
-    assert full.methods["owl"].scores[1] == pytest.approx(float((metric > 5 * metric.mean()).float().mean()))
-    assert full.methods["dlp"].scores[1] == pytest.approx(float(metric.median()), rel=1e-4)
-    assert list(np.argsort(full.methods["owl"].scores)) == list(np.argsort(full.methods["owl"].ratios))[::-1]
-    assert list(np.argsort(full.methods["dlp"].scores)) == list(np.argsort(full.methods["dlp"].ratios))
+    owl, dlp = full.allocations["owl"], full.allocations["dlp"]
+    assert owl.scores[1] == pytest.approx(float((metric > 5 * metric.mean()).float().mean()))
+    assert dlp.scores[1] == pytest.approx(float(metric.median()), rel=1e-4)
+    assert list(np.argsort(owl.scores)) == list(np.argsort(owl.ratios))[::-1]
+    assert list(np.argsort(dlp.scores)) == list(np.argsort(dlp.ratios))
 
 
 def test_the_progression_is_arithmetic_and_no_spread_is_uniform(loaded, full):
-    assert full.methods["arithmetic"].ratios == pytest.approx((0.45, 0.6, 0.75))
-    assert full.methods["uniform"].ratios == pytest.approx((0.6, 0.6, 0.6))
+    assert full.allocations["arithmetic"].ratios == pytest.approx((0.45, 0.6, 0.75))
+    assert full.allocations["uniform"].ratios == pytest.approx((0.6, 0.6, 0.6))
     uniform = plan(loaded, 0.37, by="uniform").counts
     assert all(plan(loaded, 0.37, by=by, spread=0.0).counts == uniform for by in ("alpha", "arithmetic"))
 

@@ -29,7 +29,7 @@ def test_plan_prints_a_table_and_writes_the_plan_and_a_page(run, dense, prose, t
     assert all(f"% by {name}" in lines[1] for name in ("alpha", "farms", "owl", "dlp", "uniform"))
     assert len(lines) == 5
     assert "weights to remove, by owl" in result.stderr
-    assert json.loads((tmp_path / "plan.json").read_text())["method"] == "owl"
+    assert json.loads((tmp_path / "plan.json").read_text())["by"] == "owl"
     assert (tmp_path / "plan.html").read_text().startswith("<!DOCTYPE html>")
     assert "it exists" in run(*command, code=2).stderr
 

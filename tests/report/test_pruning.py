@@ -43,7 +43,7 @@ def test_a_plan_for_another_model_is_refused(planned, writer_folder):
     [
         ({"schema": 2}, "is no plan of schema 1"),
         ({"sparsity": 0.4}, "are not the share 0.4"),
-        ({"method": "other"}, "no ratios of the method 'other'"),
+        ({"by": "other"}, "no ratios by 'other'"),
         ({"extra": 1}, "extra"),
         ({"weights": 7}, "states other numbers of weights"),
         ({"matrices": []}, "blocks of the matrices and of the ratios differ"),

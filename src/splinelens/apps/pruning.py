@@ -142,17 +142,17 @@ def plan(
     matrices, scores = _measured(loaded, passes, progress)
     sizes = np.bincount([each.layer for each in matrices], [each.size for each in matrices]).astype(np.int64)
     spreads = SPREADS if spread is None else SPREADS | {by: spread}
-    methods: dict[str, Allocation] = {
+    allocations: dict[str, Allocation] = {
         name: _allocation(name, values, sizes, sparsity, spreads[name]) for name, values in scores.items()
     }
-    ratios = np.array([methods[by].ratios[each.layer] for each in matrices])
+    ratios = np.array([allocations[by].ratios[each.layer] for each in matrices])
     counts = exact_counts(ratios, np.array([each.size for each in matrices]), sparsity)
     return PrunePlan(
         model=lasting_name(loaded.name),
         fingerprint=loaded.fingerprint,
         sparsity=float(sparsity),
-        method=by,
-        methods=methods,
+        by=by,
+        allocations=allocations,
         left_out=dict.fromkeys(CALIBRATED, reason) if passes is None else {},
         matrices=tuple(
             replace(each, remove=int(count)) for each, count in zip(matrices, counts, strict=True)
@@ -250,7 +250,7 @@ def apply(
         texts = calibration if by in CALIBRATED else None
         given = given or plan(loaded, sparsity, by=by, calibration=texts)
         removals.update(given.counts)
-        shared = {"by": given.method, "sparsity": given.sparsity}
+        shared = {"by": given.by, "sparsity": given.sparsity}
     request = _request(loaded, calibration, tokens, seed, dtype) | {
         "method": method,
         "removed": {f"{layer} {name}": str(removal) for (layer, name), removal in removals.items()},

@@ -96,7 +96,7 @@ def plan(
     removes. The plan says how many weights each matrix of the blocks loses, and meets the sparsity to one
     weight; prune apply decides which. Embeddings and head stay as they are.
 
-    With --json the plan: "model", "fingerprint", "sparsity", "method", "methods" (of each "spread", "scores",
+    With --json the plan: "model", "fingerprint", "sparsity", "by", "allocations" (of each "spread", "scores",
     "ratios" by block), "left_out", "matrices" (of each "layer", "name", "shape", "remove", "alpha",
     "corrected_alpha", "distance", "stable_rank", "entropy"), "calibration_tokens", "weights", "removed".
 

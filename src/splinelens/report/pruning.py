@@ -75,9 +75,9 @@ class PrunePlan:
         model: Name of the model.
         fingerprint: Of the model; the plan is for no other.
         sparsity: The share of the weights of all matrices that is removed.
-        method: The method that the numbers of weights follow.
-        methods: By method how the sparsity is shared out.
-        left_out: By method why it is not among them.
+        by: The method of sharing out that the numbers of weights follow.
+        allocations: How each method shares the sparsity out.
+        left_out: Why a method is not among them.
         matrices: Block by block.
         calibration_tokens: Tokens that were read to measure the inputs of each map.
         version: Of splinelens.
@@ -86,8 +86,8 @@ class PrunePlan:
     model: str
     fingerprint: Fingerprint
     sparsity: float
-    method: str
-    methods: dict[str, Allocation]
+    by: str
+    allocations: dict[str, Allocation]
     left_out: dict[str, str]
     matrices: tuple[MatrixPlan, ...]
     calibration_tokens: int
@@ -95,10 +95,10 @@ class PrunePlan:
 
     @model_validator(mode="after")
     def _consistent(self) -> "PrunePlan":
-        if self.method not in self.methods:
-            raise ValueError(f"no ratios of the method {self.method!r}")
+        if self.by not in self.allocations:
+            raise ValueError(f"no ratios by {self.by!r}")
         blocks = {each.layer for each in self.matrices}
-        if blocks != set(range(len(self.methods[self.method].ratios))):
+        if blocks != set(range(len(self.allocations[self.by].ratios))):
             raise ValueError("the blocks of the matrices and of the ratios differ")
         if any(not 0 <= each.remove <= each.size for each in self.matrices):
             raise ValueError("a matrix loses more weights than it has")
@@ -184,7 +184,7 @@ def read_plan(path: str | Path) -> PrunePlan:
 
 def plan_heading(plan: PrunePlan) -> str:
     """What is pruned, in one line."""
-    blocks = len(plan.methods[plan.method].ratios)
+    blocks = len(plan.allocations[plan.by].ratios)
     return (
         f"{plan.model}: {len(plan.matrices)} matrices of {blocks} blocks, {plan.weights:,} weights, of which "
         f"{plan.removed:,} go ({100 * plan.sparsity:.4g} %)"
@@ -198,12 +198,12 @@ def plan_table(plan: PrunePlan) -> Table:
         (
             str(layer),
             f"{sizes[layer]:,}",
-            f"{plan.methods['alpha'].scores[layer]:.2f}",
-            *(f"{100 * each.ratios[layer]:.2f}" for each in plan.methods.values()),
+            f"{plan.allocations['alpha'].scores[layer]:.2f}",
+            *(f"{100 * each.ratios[layer]:.2f}" for each in plan.allocations.values()),
         )
         for layer in range(len(sizes))
     ]
-    return Table(("block", "weights", "alpha", *(f"% by {name}" for name in plan.methods)), rows)
+    return Table(("block", "weights", "alpha", *(f"% by {name}" for name in plan.allocations)), rows)
 
 
 def matrix_table(plan: PrunePlan) -> Table:
@@ -237,7 +237,7 @@ def left_out_lines(left_out: Mapping[str, str]) -> list[str]:
 
 def block_sizes(plan: PrunePlan) -> np.ndarray:
     """Weights of each block."""
-    sizes = np.zeros(len(plan.methods[plan.method].ratios), dtype=np.int64)
+    sizes = np.zeros(len(plan.allocations[plan.by].ratios), dtype=np.int64)
     for each in plan.matrices:
         sizes[each.layer] += each.size
     return sizes

@@ -31,18 +31,18 @@ def plan_html(plan: PrunePlan) -> str:
         CannotWrite: plotly is not installed.
     """
     fingerprint = [(name, str(value)) for name, value in plan.fingerprint.to_dict().items()]
-    spreads = ", ".join(f"{name} {each.spread:g}" for name, each in plan.methods.items())
+    spreads = ", ".join(f"{name} {each.spread:g}" for name, each in plan.allocations.items())
     provenance = [("splinelens", plan.version), ("spreads", spreads), *fingerprint]
     if plan.calibration_tokens:
         provenance.append(("calibration tokens", f"{plan.calibration_tokens:,}"))
     return render_page(
         "pruning",
         data={"figures": {"ratios": _ratios(plan), "alphas": _alphas(plan)}},
-        about=(plan.model, f"{100 * plan.sparsity:.4g} % of the weights", f"by {plan.method}"),
+        about=(plan.model, f"{100 * plan.sparsity:.4g} % of the weights", f"by {plan.by}"),
         links={"plan": "Plan", "spectra": "Spectra", "notes": "Notes"},
         plan=plan,
         heading=plan_heading(plan),
-        colors={name: _COLORS[name] for name in plan.methods},
+        colors={name: _COLORS[name] for name in plan.allocations},
         blocks=plan_table(plan),
         matrices=matrix_table(plan),
         left_out=left_out_lines(plan.left_out),
@@ -57,11 +57,11 @@ def _ratios(plan: PrunePlan) -> Figure:
             mode="lines+markers",
             x=list(range(len(each.ratios))),
             y=rounded(100 * np.array(each.ratios)),
-            line={"color": _COLORS[name], "width": 3.5 if name == plan.method else 1.3},
-            marker={"size": 6 if name == plan.method else 3},
+            line={"color": _COLORS[name], "width": 3.5 if name == plan.by else 1.3},
+            marker={"size": 6 if name == plan.by else 3},
             hovertemplate=f"{name}<br>block %{{x}}<br>%{{y:.4~g}} % go<extra></extra>",
         )
-        for name, each in plan.methods.items()
+        for name, each in plan.allocations.items()
     ]
     x = {"title": {"text": "block"}, "zeroline": False}
     return figure(traces, _HEIGHT, x, {"title": {"text": "% of the weights to remove"}, "zeroline": False})
@@ -70,7 +70,7 @@ def _ratios(plan: PrunePlan) -> Figure:
 def _alphas(plan: PrunePlan) -> Figure:
     """The alpha of each matrix; a map of a name that a block lacks leaves a hole."""
     names = list(dict.fromkeys(each.name for each in plan.matrices))
-    values = np.full((len(names), len(plan.methods[plan.method].ratios)), np.nan)
+    values = np.full((len(names), len(plan.allocations[plan.by].ratios)), np.nan)
     for each in plan.matrices:
         values[names.index(each.name), each.layer] = np.nan if each.alpha is None else each.alpha
     scale = Scale.of([values], "Viridis", "alpha", trim=0.02)
