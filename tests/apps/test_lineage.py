@@ -206,7 +206,7 @@ def test_a_profile_stands_for_its_model(model_of, changed, tmp_path):
     assert stored.to_dict() == direct.to_dict()
 
 
-def test_different_tokenizers_are_refused(model_of, bos_tokenizer, tiny_of):
+def test_different_tokenizers_are_refused(model_of):
     parent = profile(model_of("llama", name="mine"))
     other = replace(parent, model="theirs", tokens=("x", *parent.tokens[1:]))
     with pytest.raises(

@@ -93,10 +93,13 @@ def test_the_page_and_its_record_hold_every_number(models, tmp_path):
         write_report(report, tmp_path / "page.html")
 
 
-def test_models_that_cannot_be_compared_are_refused(
-    models, writer_folder, tmp_path, tiny_llama, bos_tokenizer
-):
+def test_models_that_cannot_be_compared_are_refused(models, writer_folder, tmp_path, tiny_tokenizer):
     dense, folder = models
+    other = copytree(folder / "half", tmp_path / "other")
+    tiny_tokenizer.add_tokens(["zebra"])
+    tiny_tokenizer.save_pretrained(other)
+    with pytest.raises(BadModel, match=r"another tokenizer than .*: the token 'zebra' differs"):
+        evaluate(dense, [other], LONG, TEXTS, **OPTIONS)
     with pytest.raises(BadModel, match="is given twice"):
         evaluate(dense, [folder / "half", folder / "half"], LONG, TEXTS, **OPTIONS)
     with pytest.raises(BadModel, match="no pruned model"):

@@ -389,10 +389,8 @@ def _calibrated(
             f"the calibration texts have fewer than {_FEWEST_CHUNKS * length:,} tokens, too few to tell how "
             "large the inputs of each map are; give more text"
         )
-    anatomy = anatomy_of(loaded.model)
-    for layer in range(anatomy.depth):
-        if anatomy.experts(layer) is not None:
-            return None, 0, f"layer {layer} consists of experts, each of which reads its own tokens"
+    if experts := anatomy_of(loaded.model).expert_layers:
+        return None, 0, f"layer {experts[0]} consists of experts, each of which reads its own tokens"
     try:
         return BlockPasses(loaded.model, torch.from_numpy(ids)), ids.size, ""
     except BadModel as error:

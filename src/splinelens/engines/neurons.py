@@ -164,9 +164,10 @@ def _text_config(model: nn.Module) -> Any:  # Any: transformers' configurations 
 
 
 def _require_dense(anatomy: Anatomy, kind: str) -> None:
-    for layer in range(anatomy.depth):
-        if anatomy.experts(layer) is not None:
-            raise BadModel(f"layer {layer} of {kind} consists of experts; only dense layers lose neurons")
+    if anatomy.expert_layers:
+        raise BadModel(
+            f"layer {anatomy.expert_layers[0]} of {kind} consists of experts; only dense layers lose neurons"
+        )
 
 
 def _resizable(model: nn.Module, count: int) -> str:

@@ -59,7 +59,11 @@ def prune_blocks(
     if method != "magnitude":
         if ids is None:
             raise BadFeatures(f"{method} needs calibration tokens; give texts, or prune by magnitude")
-        _require_dense(model, method)
+        if experts := anatomy_of(model).expert_layers:
+            raise BadModel(
+                f"layer {experts[0]} consists of experts, each of which reads its own tokens: {method} is "
+                "for dense layers; prune by magnitude"
+            )
         passes = BlockPasses(model, ids)
     for layer, matrices in enumerate(blocks):
         if layer < len(finished):
@@ -87,16 +91,6 @@ def _by_block(model: nn.Module) -> list[list[Matrix]]:
     for matrix in weight_matrices(model):
         blocks[matrix.layer].append(matrix)
     return blocks
-
-
-def _require_dense(model: nn.Module, method: Method) -> None:
-    anatomy = anatomy_of(model)
-    for layer in range(anatomy.depth):
-        if anatomy.experts(layer) is not None:
-            raise BadModel(
-                f"layer {layer} consists of experts, each of which reads its own tokens: {method} is for "
-                "dense layers; prune by magnitude"
-            )
 
 
 def _pruned(
