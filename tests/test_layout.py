@@ -41,9 +41,10 @@ BUILT_ON = {  # the three applications that others may import, and those that ha
         "audit",
         "pruning_evaluation",
         "lineage",
+        "distill",
     ),
     "splinelens.apps.pruning": ("pruned",),
-    "splinelens.apps.training": ("truth",),
+    "splinelens.apps.training": ("truth", "distill"),
     "splinelens.apps.group": ("perspective",),
 }
 CODE_LOADERS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}

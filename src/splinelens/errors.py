@@ -10,7 +10,8 @@
     |-- BadModel             a model cannot be found, fetched or loaded
     |   |-- UnknownModel     no alias, folder, file or hub id of that name
     |   |-- BrokenDownload   a fetched file is incomplete or has the wrong hash
-    |   `-- UnknownAnatomy   an architecture without a row in ``anatomy.py``
+    |   |-- UnknownAnatomy   an architecture without a row in ``anatomy.py``
+    |   `-- Diverged         training gave numbers that are not finite
     |-- BadFeatures          a feature, layer or option that cannot be, or a broken table
     |   `-- CannotResume     rows of an earlier run belong to other settings
     |-- BadDetector          a detector cannot be used
@@ -67,6 +68,10 @@ class BrokenDownload(BadModel):
 
 class UnknownAnatomy(BadModel):
     """An architecture without a row in ``anatomy.py``."""
+
+
+class Diverged(BadModel):
+    """Training gave numbers that are not finite."""
 
 
 class BadFeatures(SplinelensError):

@@ -17,6 +17,7 @@ COMMANDS = [
     ["train"],
     ["evaluate"],
     ["adapt"],
+    ["distill"],
     ["inspect"],
     ["serve"],
     ["audit"],
@@ -35,6 +36,10 @@ COMMANDS = [
     ["lineage"],
     ["lineage", "compare"],
     ["lineage", "profile"],
+    ["authorship"],
+    ["authorship", "fit"],
+    ["authorship", "score"],
+    ["authorship", "game"],
     ["models"],
     ["models", "list"],
     ["models", "pull"],
@@ -43,7 +48,7 @@ COMMANDS = [
     ["detectors", "list"],
     ["detectors", "show"],
 ]
-GROUPS = ([], ["audit"], ["prune"], ["truth"], ["lineage"], ["models"], ["detectors"])
+GROUPS = ([], ["audit"], ["prune"], ["truth"], ["lineage"], ["authorship"], ["models"], ["detectors"])
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

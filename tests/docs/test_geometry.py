@@ -24,10 +24,11 @@ GEOMETRY = DOCS / "geometry.md"
 PAGES = sorted(DOCS.glob("*.md"))
 PICTURES = sorted(DOCS.glob("pictures/*.svg"))
 COMMANDS = (
-    *("score", "inspect", "extract", "train", "evaluate", "export", "calibrate", "serve"),
+    *("score", "inspect", "extract", "train", "evaluate", "distill", "export", "calibrate", "serve"),
     *("audit run", "audit fit", "audit watch", "truth fit", "truth score", "truth evaluate"),
     *("prune plan", "prune apply", "prune neurons", "prune evaluate"),
     *("lineage compare", "lineage profile"),
+    *("authorship fit", "authorship score", "authorship game"),
     *("models list", "models pull", "models check", "detectors list", "detectors show"),
 )
 # The page's words, the script's line, and how far rounding on other processors may move a number.
@@ -145,7 +146,8 @@ def test_the_links_of_a_page_lead_somewhere(page):
 
 
 def test_every_picture_is_shown_with_words_for_those_who_cannot_see_it():
-    shown = re.findall(r"!\[([^\]]+)\]\(pictures/(\w+)\.svg\)", (DOCS / "geometry.md").read_text("utf-8"))
+    pages = "".join(page.read_text("utf-8") for page in PAGES)
+    shown = re.findall(r"!\[([^\]]+)\]\(pictures/(\w+)\.svg\)", pages)
     assert sorted(name for _, name in shown) == [path.stem for path in PICTURES]
     assert all(len(words) > 20 for words, _ in shown)
 

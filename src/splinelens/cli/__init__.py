@@ -17,8 +17,10 @@ from splinelens import __version__
 from splinelens.cli import (
     adapt,
     audit,
+    authorship,
     calibrate,
     detectors,
+    distill,
     evaluate,
     export,
     extract,
@@ -74,6 +76,11 @@ _truth = typer.Typer(
     help="Scores of truthfulness, beside what the words alone tell.",
 )
 _lineage = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Is a model made from another one?")
+_authorship = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Tell who wrote a text; play auditor and detective.",
+)
 
 
 def _version(requested: bool) -> None:
@@ -103,6 +110,7 @@ _add(app, "train", train.train)
 _add(app, "evaluate", evaluate.evaluate)
 _add(app, "adapt", adapt.adapt)
 _add(app, "calibrate", calibrate.calibrate)
+_add(app, "distill", distill.distill)
 _add(app, "export", export.export)
 _add(app, "inspect", inspect.inspect)
 _add(app, "generate", generate.generate)
@@ -117,6 +125,9 @@ _add(_truth, "score", truth.score)
 _add(_truth, "evaluate", truth.evaluate)
 _add(_lineage, "compare", lineage.compare)
 _add(_lineage, "profile", lineage.profile)
+_add(_authorship, "fit", authorship.fit)
+_add(_authorship, "score", authorship.score)
+_add(_authorship, "game", authorship.game)
 _add(_models, "list", models.list_)
 _add(_models, "pull", models.pull)
 _add(_models, "check", models.check)
@@ -129,6 +140,7 @@ app.add_typer(_audit, name="audit")
 app.add_typer(_prune, name="prune")
 app.add_typer(_truth, name="truth")
 app.add_typer(_lineage, name="lineage")
+app.add_typer(_authorship, name="authorship")
 app.add_typer(_models, name="models")
 app.add_typer(_detectors, name="detectors")
 

@@ -124,19 +124,29 @@ class Network(nn.Module):
         nn.init.normal_(self.out.weight, std=0.05)
         self.dropout = settings.dropout
 
+    def margins(self, values: Tensor) -> Tensor:
+        """(token, direction) margins of standardized inputs, bfloat16 in units of ``STEP``."""
+        keep = torch.ones(values.shape[1], device=values.device)
+        if self.training and self.dropout:
+            keep = (torch.rand(values.shape[1], device=values.device) > self.dropout).float()
+            keep = keep / (1 - self.dropout)
+        weight = (self.directions.weight * (keep * STEP)).bfloat16()
+        return (values @ weight.T).float() + self.directions.bias
+
     def pooled(self, values: Tensor, lengths: Tensor) -> Tensor:
         """(text, 2 * direction): the largest margin to each direction, then the smallest."""
-        keep = torch.ones(values.shape[1])
-        if self.training and self.dropout:
-            keep = (torch.rand(values.shape[1]) > self.dropout).float() / (1 - self.dropout)
-        weight = (self.directions.weight * (keep * STEP)).bfloat16()
-        margins = (values @ weight.T).float() + self.directions.bias
-        pools = [torch.segment_reduce(margins, how, lengths=lengths, axis=0) for how in ("max", "min")]
-        return torch.cat(pools, 1)
+        return pool(self.margins(values), lengths)
 
     def forward(self, values: Tensor, lengths: Tensor) -> Tensor:
         """(text, label) logits."""
         return self.out(self.pooled(values, lengths))
+
+
+def pool(margins: Tensor, lengths: Tensor) -> Tensor:
+    """(text, 2 * direction) of (token, direction): the maxima over each text's tokens, then the minima."""
+    return torch.cat(
+        [torch.segment_reduce(margins, how, lengths=lengths, axis=0) for how in ("max", "min")], 1
+    )
 
 
 def train(

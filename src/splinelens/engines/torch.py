@@ -434,6 +434,7 @@ def run_tokens(
     mask: Bool[Tensor, "text token"] | None = None,
     cache: Any = None,  # Any: a transformers Cache; the package is imported late
     last_logits: bool = False,
+    gradients: bool = False,
 ) -> Any:  # Any: a ModelOutput of transformers
     """One pass over tokens, for those who watch the model.
 
@@ -447,6 +448,7 @@ def run_tokens(
         mask: False on padding; None where it comes after every token that matters.
         cache: Keys and values of what stands before; those of the tokens are added to it.
         last_logits: Of a model with a language-model head only the logits after the last token are needed.
+        gradients: Keep what the gradients need.
 
     Returns:
         What the model returns.
@@ -474,7 +476,10 @@ def run_tokens(
     kept = {"logits_to_keep": 1} if last_logits and "logits_to_keep" in parameters else {}
     mask = None if mask is None else mask.to(device)
     try:
-        with torch.no_grad(), _finite_padding(model, mask) if double and mask is not None else nullcontext():
+        with (
+            torch.set_grad_enabled(gradients),
+            _finite_padding(model, mask) if double and mask is not None else nullcontext(),
+        ):
             return model(
                 ids.to(device),
                 attention_mask=None if mask is None else mask.long(),
@@ -573,8 +578,8 @@ class Prompt:
         return cache
 
 
-def run_prompt(model: nn.Module, ids: Sequence[int]) -> Prompt:
-    """Run the prompt once and keep its keys and values.
+def run_prompt(model: nn.Module, ids: Sequence[int], *, gradients: bool = False) -> Prompt:
+    """Run the prompt once and keep its keys and values, with ``gradients`` what these need, too.
 
     Returns:
         The prompt; of length 0 if there are no ids.
@@ -594,7 +599,7 @@ def run_prompt(model: nn.Module, ids: Sequence[int]) -> Prompt:
     cache = DynamicCache()  # the model's default would drop keys outside its sliding window
     # Padded as texts are, for the same sums; padding comes last, where attention cannot see it.
     row = torch.tensor([[*ids, *[0] * (padded(length) - length)]])
-    run_tokens(model, row, torch.arange(row.shape[1])[None], cache=cache)
+    run_tokens(model, row, torch.arange(row.shape[1])[None], cache=cache, gradients=gradients)
     states = ((layer.keys[:, :, :length], layer.values[:, :, :length]) for layer in cache.layers)
     return Prompt(length, tuple(states))
 

@@ -1,7 +1,9 @@
 """How likely a language model finds texts: the log-probability of each token, and perplexity."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -14,7 +16,9 @@ from splinelens.engines.torch import positions_of, run_tokens
 from splinelens.errors import BadFeatures, BadModel, BadTexts
 from splinelens.features.reader import Progress, TextReader
 from splinelens.features.spec import FeatureSpec
+from splinelens.files import write_text
 from splinelens.models import LoadedModel
+from splinelens.texts import Texts
 from splinelens.tokens import TokenBatch, Window, chunks, prompt_ids
 
 PROFILE = tuple(
@@ -184,6 +188,34 @@ def profile(values: Float[np.ndarray, "2 token"]) -> Float[np.ndarray, " 24"]:
         numbers += [inner[-count:].min() for count in (2, 3)]
         numbers.append(half.mean())
     return np.array(numbers, dtype=np.float64)
+
+
+def read_profiles(
+    loaded: LoadedModel,
+    texts: Texts,
+    folder: Path | None = None,
+    *,
+    batch_tokens: int | None = None,
+    progress: Progress | None = None,
+) -> Float[np.ndarray, "text 24"]:
+    """The profile of each text, NaN where it has none; with a folder they are stored there and read again.
+
+    Raises:
+        BadModel: As in ``log_probabilities``.
+        CannotWrite: The folder cannot be written.
+    """
+    fingerprint, path = loaded.fingerprint, None
+    if folder is not None:
+        key = f"{texts.data_hash[:16]}-{fingerprint.weights[:16]}-{fingerprint.dtype}"
+        path = folder / f"log-probabilities-{key}.json"
+        if path.is_file():
+            return np.array(json.loads(path.read_text("utf-8")), dtype=float)
+    each = log_probabilities(loaded, texts.texts, batch_tokens=batch_tokens, progress=progress)
+    values = np.stack([profile(one) for one in each])
+    if path is not None:
+        rows = [[None if np.isnan(number) else number for number in row] for row in values.tolist()]
+        write_text(path, json.dumps(rows))
+    return values
 
 
 def _after(causal: Any, ids: Sequence[int]) -> Float[Tensor, " vocabulary"]:  # Any: a model of transformers

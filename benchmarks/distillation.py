@@ -1,0 +1,308 @@
+"""What distillation brings: a pruned model recovers, and six blocks keep a detector of 24.
+
+    python benchmarks/distillation.py --data DIR --cache CACHE --work WORK --part keep labels
+    python benchmarks/distillation.py --data DIR --work WORK --part recover --pruned FOLDER
+    python benchmarks/distillation.py --data DIR --work WORK --part report
+
+``keep`` distills ``toxicity`` into the first six blocks of the default model on some 20,000 training rows;
+``labels`` trains the same student for as long without the match of margins and the relation. 1,500 rows of
+``jigsaw6-clean`` that neither shipped detector was fitted on are held out: they give the thresholds. ``report``
+scores the test rows of jigsaw-test-binary-12k and ToxiGen's seed sentences, which nothing was trained on (of
+ToxiGen the annotated statements are training rows), with both students and ``toxicity-fast``; ``bars.md`` has
+``toxicity``.
+
+``recover`` trains a model that ``splinelens prune apply`` cut (50 %, Wanda) on the texts of ``domains`` and
+measures WikiText-2: 24 windows of 512 tokens. Runs are kept in WORK and continue where they were stopped. The record
+is ``distillation.json``, its tables ``distillation.md``. The inputs of the teacher's MLPs are those that
+``detectors.py`` keeps in CACHE.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from time import process_time
+
+import numpy as np
+import torch
+from detection.data import letters_and_digits, read_evaluation
+from detection.fitting import cached_layers
+from detection.inputs import cached_inputs, inputs_folder
+from detection.sources import SOURCES, tested_texts
+from detection.training_rows import measured_part
+
+from splinelens.apps.detector import Detector
+from splinelens.apps.distill import KEEP_FACTORS, Settings, cross_entropy, distill, keep_detector
+from splinelens.detect.bootstrap import ScoreHistogram, auc_gain_interval, auc_interval
+from splinelens.detect.shipped import find_artifact
+from splinelens.files import write_text
+from splinelens.models import load_model
+from splinelens.texts import read_texts
+from splinelens.tokens import tokenize
+
+HERE = Path(__file__).parent
+TAKE = {"jig": 8526, "raw": 2645, "tgann": 4401, "tweet": 2500, "para": 1000, "pairs": 2500, "domains": 500}
+"""Rows of each source, at most."""
+WEIGHTS = {"jig": 1.0, "raw": 1.0, "tgann": 2.0, "tweet": 0.5, "para": 0.3, "pairs": 1.0, "domains": 0.5}
+HELD_OUT = 1500
+KEEP = Settings(rate=2e-4, shares=(0.05, 0.15, 0.8), batch_tokens=2048)
+RECOVER = Settings(rate=3e-4, shares=(0.0, 0.0, 1.0), tokens=262_144)
+
+
+def main() -> None:
+    args = parse()
+    record = json.loads(args.record.read_text("utf-8")) if args.record.is_file() else {}
+    for part in args.part:
+        if part == "report":
+            record["detectors"] = scored(args.work, args.data)
+        elif part == "recover":
+            record["recover"] = recovered(args.data, args.work / "recovered", args.pruned)
+        else:
+            record[part] = kept(args.data, args.cache, args.work / part, matched=part == "keep")
+        write_text(args.record, json.dumps(record, indent=1) + "\n")
+        write_text(args.record.with_suffix(".md"), tables(record))
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of the evaluation data")
+    parser.add_argument("--cache", type=Path, help="folder of the inputs of the MLPs; for keep and labels")
+    parser.add_argument("--work", type=Path, required=True, help="folder of the students")
+    parser.add_argument("--pruned", type=Path, help="folder of the pruned model; for recover")
+    parser.add_argument("--part", nargs="+", required=True, choices=("keep", "labels", "recover", "report"))
+    parser.add_argument("--record", type=Path, default=HERE / "distillation.json")
+    args = parser.parse_args()
+    if {"keep", "labels"} & {*args.part} and not args.cache:
+        parser.error("keep and labels need --cache")
+    if "recover" in args.part and not args.pruned:
+        parser.error("recover needs --pruned")
+    return args
+
+
+def kept(folder: Path, cache: Path, work: Path, *, matched: bool) -> dict[str, object]:
+    """Distill ``toxicity`` into six blocks; returns what the held-out rows say."""
+    texts, labels, sources, margins = training_rows(folder, cache, work.parent / "margins.npy")
+    others, their_labels, tokens = unseen_rows(folder)
+    held_out = np.arange(len(texts) + len(others)) >= len(texts)
+    weights = np.concatenate([balanced(labels, sources), np.ones(len(others))])
+    unread = np.zeros((tokens, margins.shape[1]), np.float16)
+    factors = KEEP_FACTORS if matched else {name: KEEP_FACTORS[name] for name in ("score", "labels")}
+    started = process_time()
+    detector = keep_detector(
+        "toxicity",
+        "smollm2-135m",
+        [*texts, *others],
+        np.concatenate([labels, their_labels]),
+        work,
+        blocks=6,
+        held_out=held_out,
+        weights=weights,
+        margins=np.concatenate([margins, unread]),
+        factors=factors,
+        settings=KEEP,
+        name="toxicity-distilled" if matched else "toxicity-by-labels",
+        sources=[f"{SOURCES[name].what} ({SOURCES[name].licence})" for name in TAKE],
+        command="python benchmarks/distillation.py --data DIR --cache CACHE --work WORK --part keep",
+        report=lambda line: print(line, flush=True),
+    )
+    minutes = (process_time() - started) / 60
+    fast = Detector.load("toxicity-fast", long="cut", engine="torch", dtype="bfloat16")
+    held = {
+        "student": measured(detector, others, their_labels)[0],
+        "toxicity-fast": measured(fast, others, their_labels)[0],
+    }
+    return {"rows": len(texts), "cpu_minutes": round(minutes, 1), "held_out": held}
+
+
+def unseen_rows(folder: Path) -> tuple[list[str], np.ndarray, int]:
+    """Comments of which no source has the letters, their labels, and how many tokens they have in all."""
+    texts = read_evaluation(folder, ["clean"]).sets["clean"]
+    known = tested_texts(folder)
+    known |= {letters_and_digits(text) for source in SOURCES.values() for text in source.read(folder).texts}
+    usable = (np.array(texts.columns["split"]) == "train") & (np.array(texts.columns["in_test12k"]) == "0")
+    rows = [row for row in np.flatnonzero(usable) if letters_and_digits(texts.texts[row]) not in known]
+    rows = np.random.default_rng(2).permutation(rows)[:HELD_OUT]
+    chosen = [texts.texts[row] for row in rows]
+    tokenizer = load_model("smollm2-135m", n_layers=1).tokenizer
+    tokenized = tokenize(chosen, tokenizer, max_tokens=256, long="cut", normalize=True)
+    return chosen, np.array(texts.columns["positive"])[rows], sum(len(text.ids) for text in tokenized)
+
+
+def training_rows(
+    folder: Path, cache: Path, file: Path
+) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
+    """Texts, labels and sources of the training rows, and the teacher's margins of their tokens.
+
+    No row has the letters and digits of a tested text or of an earlier row.
+    """
+    teacher = load_model("smollm2-135m", n_layers=24, dtype="bfloat16")
+    artifact, cached = find_artifact("toxicity"), cached_layers(30)
+    weight = torch.from_numpy(artifact.directions.weight).bfloat16().flatten(1)
+    bias = torch.from_numpy(artifact.directions.bias)
+    places = [cached.index(layer) for layer in artifact.spec["layers"]]
+    rng, seen = np.random.default_rng(0), tested_texts(folder)
+    texts, labels, sources, margins = [], [], [], []
+    for name, most in TAKE.items():
+        part, usable = SOURCES[name].read(folder), []
+        for row in np.flatnonzero(part.train):
+            key = letters_and_digits(part.texts[row])
+            if key and key not in seen:
+                usable.append(row)
+                seen.add(key)
+        rows = np.sort(rng.permutation(usable)[:most])
+        texts += [part.texts[row] for row in rows]
+        labels.append(part.labels[rows])
+        sources.append(np.full(len(rows), name))
+        if file.is_file():
+            continue
+        inputs = cached_inputs(
+            teacher,
+            part.texts,
+            inputs_folder(cache, teacher, cached) / name,
+            prompt=artifact.spec["prompt"],
+            layers=cached,
+            max_tokens=SOURCES[name].max_tokens,
+        )
+        for row in rows:
+            states = np.array(inputs.tokens[inputs.start[row] : inputs.start[row + 1]][:, places])
+            states = torch.from_numpy(states).bfloat16().flatten(1)
+            margins.append(((states @ weight.T).float() + bias).half().numpy())
+        print(f"{name}: {len(rows)} rows", flush=True)
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.save(file, np.concatenate(margins))
+    return texts, np.concatenate(labels), np.concatenate(sources), np.load(file, mmap_mode="r")
+
+
+def balanced(labels: np.ndarray, sources: np.ndarray) -> np.ndarray:
+    """Weights, 1 in the mean: in each source with two classes both weigh the same."""
+    weights = np.array([WEIGHTS[name] for name in sources])
+    for name in TAKE:
+        classes = [(sources == name) & (labels == label) for label in (0, 1)]
+        rows = sum(int(one.sum()) for one in classes)
+        for one in classes:
+            if one.any() and one.sum() != rows:
+                weights[one] *= rows / 2 / one.sum()
+    return weights / weights.mean()
+
+
+def scored(work: Path, folder: Path) -> dict[str, object]:
+    """The AUC of students and shipped detectors on test rows, and what they gain over toxicity-fast."""
+    data = read_evaluation(folder, ["jig", "toxigen"])
+    _, part = measured_part("binary", data)
+    toxigen = data.sets["toxigen"]
+    sets = {
+        "jig": (part.texts(data), part.labels[:, 0]),
+        "toxigen": (list(toxigen.texts), np.array(toxigen.columns["positive"], dtype=int)),
+    }
+    students = [
+        work / name / "detector" for name in ("keep", "labels") if (work / name / "detector").is_dir()
+    ]
+    results: dict[str, object] = {}
+    for name, (texts, labels) in sets.items():
+        scores, of_set = {}, {}
+        for key, detector in {"toxicity-fast": "toxicity-fast", **students}.items():
+            loaded = Detector.load(detector, long="cut", engine="torch", dtype="bfloat16")
+            of_set[key], scores[key] = measured(loaded, texts, labels)
+            gain = auc_gain_interval(labels, scores["toxicity-fast"], scores[key])
+            of_set[key]["gain_over_toxicity_fast"] = None if key == "toxicity-fast" else gain
+            print(name, key, of_set[key], flush=True)
+        results[name] = of_set
+    return results
+
+
+def measured(
+    detector: Detector, texts: list[str], labels: np.ndarray
+) -> tuple[dict[str, object], np.ndarray]:
+    """The AUC of a detector on texts with its interval, and the scores; 0 for a text without tokens."""
+    scores = np.nan_to_num([record.score for record in detector.scores(texts)]).astype(float)
+    value = float(ScoreHistogram.of(labels, scores).roc_auc())
+    return {"rows": len(texts), "auc": value, "interval": auc_interval(labels, scores)}, scores
+
+
+def recovered(folder: Path, work: Path, pruned: Path) -> dict[str, object]:
+    """Train a pruned model on ``domains``; returns nats per token before and after on WikiText-2."""
+    dense, cut = (load_model(name, head=True) for name in ("smollm2-135m", pruned))
+    windows = wikitext(folder, dense.tokenizer)
+    nats = {"dense": cross_entropy(dense.causal, windows), "pruned": cross_entropy(cut.causal, windows)}
+    texts = read_texts(folder / "domains/domains.jsonl", "text")
+    started = process_time()
+    trained = distill(
+        "smollm2-135m",
+        pruned,
+        texts,
+        work,
+        settings=RECOVER,
+        report=lambda line: print(line, flush=True),
+    )
+    minutes = (process_time() - started) / 60
+    nats["distilled"] = cross_entropy(load_model(work, head=True).causal, windows)
+    return {
+        "steps": trained["steps"],
+        "tokens": trained["steps"] * RECOVER.batch_tokens,
+        "cpu_minutes": round(minutes, 1),
+        "nats": nats,
+        "perplexity": {name: round(float(np.exp(value)), 2) for name, value in nats.items()},
+        "regained": (nats["pruned"] - nats["distilled"]) / (nats["pruned"] - nats["dense"]),
+        "held_out": trained["held_out"],
+    }
+
+
+def wikitext(folder: Path, tokenizer) -> torch.Tensor:
+    """24 windows of 512 tokens of the test file, spread evenly."""
+    ids = tokenizer((folder / "wikitext2-test/wiki.test.txt").read_text("utf-8"))["input_ids"]
+    windows = torch.tensor(ids[: len(ids) // 512 * 512]).reshape(-1, 512)
+    return windows[torch.linspace(0, len(windows) - 1, 24).round().long()]
+
+
+def tables(record: dict) -> str:
+    """The record as Markdown."""
+    lines = [
+        "# Distillation",
+        "",
+        "Written by `benchmarks/distillation.py`; the numbers are in `distillation.json`.",
+        "",
+    ]
+    if one := record.get("recover"):
+        lines += [
+            "## A pruned model recovers",
+            "",
+            f"{one['tokens']:,} tokens of `domains`, {one['cpu_minutes']} CPU minutes. WikiText-2 test, 24 windows of 512 tokens:",
+            "",
+            "| model | perplexity | nats per token |",
+            "|---|---|---|",
+            *(f"| {name} | {one['perplexity'][name]} | {value:.4f} |" for name, value in one["nats"].items()),
+            "",
+            f"Regained of the lost log-perplexity: {100 * one['regained']:.1f} %.",
+            "",
+        ]
+    if one := record.get("detectors"):
+        lines += [
+            "## Six blocks keep a detector",
+            "",
+            "| test rows | detector | rows | AUC | 95 % interval | gain over toxicity-fast |",
+            "|---|---|---|---|---|---|",
+        ]
+        for name, of_set in one.items():
+            for detector, row in of_set.items():
+                gain = row.get("gain_over_toxicity_fast")
+                shown = "" if gain is None else f"{gain[0]:+.4f} to {gain[1]:+.4f}"
+                low, high = row["interval"]
+                lines.append(
+                    f"| {name} | {detector} | {row['rows']:,} | {row['auc']:.4f} | {low:.4f} to {high:.4f} | {shown} |"
+                )
+        lines.append("")
+    for name in ("keep", "labels"):
+        if one := record.get(name):
+            aucs = ", ".join(f"{key} {row['auc']:.4f}" for key, row in one["held_out"].items())
+            lines.append(
+                f"`{name}`: {one['rows']:,} training rows, {one['cpu_minutes']} CPU minutes; AUC of {HELD_OUT:,} "
+                f"held-out comments in lower case: {aucs}."
+            )
+    return "\n".join(lines).rstrip() + "\n"
+
+
+if __name__ == "__main__":
+    main()
