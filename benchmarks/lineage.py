@@ -385,11 +385,8 @@ COPIES: dict[str, tuple[Change, bool]] = {
 }
 """Each with whether it is made from the fine-tuned model."""
 
-CARRIED = {
-    *("pruned 30 %", "pruned 50 %", "pruned 70 %", "4 bits", "3 bits", "100 LoRA steps"),
-    *("neurons permuted", "width permuted", "every fourth block removed"),
-}
-"""The copies that the detector is read with: the others differ from these in nothing that it reads."""
+CARRIED = {"pruned 30 %", "pruned 50 %", "pruned 70 %", "4 bits", "3 bits"}
+"""The copies that the detector is read with."""
 
 
 class Lora(nn.Module):
