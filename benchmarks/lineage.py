@@ -366,7 +366,6 @@ COPIES: dict[str, tuple[Change, bool]] = {
     "pruned 70 %": (prune(0.7), False),
     "4 bits": (quantize(4), False),
     "3 bits": (quantize(3), False),
-    "100 LoRA steps": (unchanged, True),
     "neurons permuted": (permute_neurons, False),
     "neurons and heads permuted": (partial(both, permute_neurons, permute_heads), False),
     "width permuted": (permute_width, False),
@@ -375,21 +374,19 @@ COPIES: dict[str, tuple[Change, bool]] = {
     "every fourth block removed": (keep_blocks(range(3, 30, 4)), False),
     "permuted, pruned 50 %": (partial(both, permute_neurons, prune(0.5)), False),
     "permuted, 3 bits": (partial(both, permute_neurons, quantize(3)), False),
-    "100 LoRA steps, permuted": (permute_neurons, True),
     "8 blocks removed, permuted, pruned 50 %": (
         partial(both, CUT_MIDDLE, partial(both, permute_neurons, prune(0.5))),
         False,
     ),
     "signs changed": (change_signs, False),
     "disguised: neurons permuted, signs changed": (partial(both, permute_neurons, change_signs), False),
+    "100 LoRA steps": (unchanged, True),
+    "100 LoRA steps, permuted": (permute_neurons, True),
 }
 """Each with whether it is made from the fine-tuned model."""
 
-CARRIED = {
-    *("pruned 30 %", "pruned 50 %", "pruned 70 %", "4 bits", "3 bits", "100 LoRA steps"),
-    *("neurons permuted", "width permuted", "every fourth block removed"),
-}
-"""The copies that the detector is read with: the others differ from these in nothing that it reads."""
+CARRIED = {"pruned 30 %", "pruned 50 %", "pruned 70 %", "4 bits", "3 bits"}
+"""The copies that the detector is read with."""
 
 
 class Lora(nn.Module):

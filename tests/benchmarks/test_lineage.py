@@ -39,3 +39,8 @@ def test_the_pages_quote_the_record(record):
     tables = [line for line in measured.splitlines() if line.startswith("|")]
     assert len(tables) > 20
     assert not set(tables) - set(page.splitlines())
+    unrelated = [row for row in record["rows"] if row["part"] in ("strangers", "layers", "tiny")]
+    found = [row for row in record["rows"] if row["part"] == "copies" and row["verdict"] == "related"]
+    readme = (REPOSITORY / "README.md").read_text("utf-8")
+    assert f"All {len(found)} copies of the default model that are not disguised" in readme
+    assert f"0 of {len(unrelated)} unrelated pairs" in readme
