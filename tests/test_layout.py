@@ -39,6 +39,8 @@ BUILT_ON = {  # the three applications that others may import, and those that ha
         "guard",
         "truth",
         "audit",
+        "pruning_evaluation",
+        "lineage",
         "distill",
     ),
     "splinelens.apps.training": ("truth", "distill"),
@@ -110,8 +112,7 @@ def test_importing_splinelens_is_light():
 def test_no_file_postpones_its_annotations():
     """``from __future__ import annotations`` would hide them from the shape checks."""
     for path in PYTHON:
-        for node in ast.walk(_tree(path)):
-            assert not (isinstance(node, ast.ImportFrom) and node.module == "__future__"), _short(path)
+        assert not re.search(r"^from __future__ ", path.read_text("utf-8"), re.MULTILINE), _short(path)
 
 
 def test_records_that_hold_arrays_are_not_compared():
@@ -132,8 +133,9 @@ def test_nothing_that_is_loaded_can_run_code():
 
 def test_no_file_of_the_repository_trusts_remote_code():
     for path in PYTHON:
-        trusts = [what for _, what in _unsafe(_tree(path)) if "trust" in what]
-        assert not trusts, _short(path)
+        if "trust_remote_code" in path.read_text("utf-8"):
+            trusts = [what for _, what in _unsafe(_tree(path)) if "trust" in what]
+            assert not trusts, _short(path)
 
 
 @pytest.mark.parametrize(

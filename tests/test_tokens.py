@@ -10,7 +10,7 @@ from tokenizers import Regex, normalizers, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 
 from splinelens.errors import BadModel, BadTexts
-from splinelens.tokens import TokenizedText, Window, batches, padded, prompt_ids, tokenize, windows
+from splinelens.tokens import TokenizedText, Window, batches, chunks, padded, prompt_ids, tokenize, windows
 
 UNREADABLE = {
     "": "is empty",
@@ -285,3 +285,20 @@ def test_threads_leave_the_tokenizer_as_it_was(tiny_tokenizer):
     assert backend.encode_special_tokens is False
     assert len(set(result)) == 1
     assert 2 not in result[0]  # the control token, spelt out, is read as letters
+
+
+def test_chunks_are_the_texts_one_after_the_other(tiny_tokenizer):
+    texts = ["you are the one", None, " ", "in the garden"]
+    whole = tiny_tokenizer("you are the one\n\nin the garden", add_special_tokens=False)["input_ids"]
+    parts = [tiny_tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("\n\n", *texts[::3])]
+    joined = [*parts[1], *parts[0], *parts[2]]
+    assert len(joined) == len(whole)
+    for length, most in ((4, None), (4, 2), (100, None)):
+        count = len(joined) // length if most is None else most
+        expected = [joined[start * length : (start + 1) * length] for start in range(count)]
+        assert chunks(tiny_tokenizer, texts, length, most).tolist() == expected
+
+
+def test_chunks_name_the_text_that_cannot_be_encoded(tiny_tokenizer):
+    with pytest.raises(BadTexts, match="a text has a lone surrogate at position 2"):
+        chunks(tiny_tokenizer, ["fine", "ab\ud800c"], 4)

@@ -313,6 +313,11 @@ class Anatomy:
         """The module with the experts of a layer; None on a dense layer."""
         return _optional(self.blocks[layer], self.family.experts)
 
+    @property
+    def expert_layers(self) -> tuple[int, ...]:
+        """The layers that consist of experts, in rising order."""
+        return tuple(layer for layer in range(self.depth) if self.experts(layer) is not None)
+
     def shared(self, layer: int) -> "nn.Module | None":
         """The expert of a layer that processes every token; None without one."""
         return _optional(self.blocks[layer], self.family.shared)

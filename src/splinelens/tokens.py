@@ -5,7 +5,7 @@ overlap only gives context. Windows are grouped by length under a token budget, 
 of its text, so results return in input order. A prompt before or after the text is run but never pooled.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from threading import Lock
@@ -240,6 +240,36 @@ def windows(tokenized: Sequence[TokenizedText], max_tokens: int) -> list[Window]
     return result
 
 
+def chunks(
+    tokenizer: Any,  # Any: as in tokenize
+    texts: Iterable[str | None],
+    length: int,
+    most: int | None = None,
+) -> Int[np.ndarray, "chunk token"]:
+    """Token ids of texts, one after the other with an empty line between, cut into chunks of equal length.
+
+    Args:
+        tokenizer: A fast tokenizer.
+        texts: The texts; those without words are skipped.
+        length: Tokens of a chunk.
+        most: Stop after so many chunks; None reads all texts. What does not fill a chunk is left out.
+
+    Raises:
+        BadTexts: A text holds a character that cannot be encoded.
+        BadModel: As in ``tokenize``.
+    """
+    between, ids = literal_ids(tokenizer, "\n\n"), list[int]()
+    for text in texts:
+        if text is not None and text.strip():
+            if reason := _lone_surrogate(text):
+                raise BadTexts(f"a text {reason}; drop it")
+            ids += [*(between if ids else ()), *_encode(tokenizer, [text])[0].ids]
+        if most is not None and len(ids) >= most * length:
+            break
+    count = len(ids) // length if most is None else min(most, len(ids) // length)
+    return np.array(ids[: count * length], dtype=np.int64).reshape(count, length)
+
+
 def batches(
     tokenized: Sequence[TokenizedText],
     *,
@@ -378,6 +408,10 @@ def _unreadable(text: str | None) -> str | None:
         return "is empty" if not text else "is only white space"
     if "\0" in text:
         return f"has a NUL character at position {text.index(chr(0))}"
+    return _lone_surrogate(text)
+
+
+def _lone_surrogate(text: str) -> str | None:
     try:
         text.encode()
     except UnicodeEncodeError as error:

@@ -72,22 +72,29 @@ def test_the_engine_that_ran_is_in_the_provenance(saved, exported):
     assert "torch" not in record
 
 
+@pytest.fixture
+def small(fit_on, tmp_path):
+    """A detector of one block without directions, whose graph takes half the time."""
+    fit_on(layers=(0,)).save(tmp_path / "small")
+    return tmp_path / "small"
+
+
 def test_a_graph_is_made_once_auto_then_finds_it_and_a_damaged_one_is_made_again(
-    saved, tmp_path, monkeypatch
+    small, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("SPLINELENS_CACHE", str(tmp_path / "cache"))
-    assert Detector.load(saved).reader.torch_engine  # none is made for a detector of the user's own
-    before = Detector.load(saved, engine="compiled").score(TEXTS)
+    assert Detector.load(small).reader.torch_engine  # none is made for a detector of the user's own
+    before = Detector.load(small, engine="compiled").score(TEXTS)
     (graph,) = (tmp_path / "cache" / "graphs").iterdir()
     made = (graph / "graph.xml").stat().st_mtime_ns
-    second = Detector.load(saved)
+    second = Detector.load(small)
     assert (graph / "graph.xml").stat().st_mtime_ns == made
     assert second.score(TEXTS) == before
     assert "openvino" in repr(second.reader.loaded)
     (graph / "graph.bin").write_bytes(b"")
-    assert Detector.load(saved).score(TEXTS) == before
+    assert Detector.load(small).score(TEXTS) == before
     (graph / "tokenizer.json").unlink()
-    assert Detector.load(saved).score(TEXTS) == before
+    assert Detector.load(small).score(TEXTS) == before
 
 
 @pytest.mark.parametrize(
@@ -149,13 +156,13 @@ def test_an_output_that_is_a_file_is_refused(saved, tmp_path):
     assert (tmp_path / "out").read_text() == "mine"
 
 
-def test_where_the_system_refuses_to_write_nothing_is_left(saved, tmp_path):
+def test_where_the_system_refuses_to_write_nothing_is_left(small, tmp_path):
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))  # bytes of a file, as a full disk has few
     try:
         with pytest.raises(CannotWrite, match="cannot write"):
-            export(saved, tmp_path / "out")
+            export(small, tmp_path / "out")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not (tmp_path / "out").exists()

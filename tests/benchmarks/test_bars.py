@@ -171,7 +171,7 @@ def test_a_pair_is_resampled_together(whole, fitted, halves, tmp_path):
     one = Bars(detector, whole, tmp_path / "cache", limit=60)
     para = one.sets["para"]
     scores = np.array([record.score for record in detector.score(para.texts)])
-    (row,) = (
+    row = next(
         row for row in one.measured() if row.section.startswith("ParaDetox") and row.what.startswith("AUC")
     )
     assert len(para.texts) == 60

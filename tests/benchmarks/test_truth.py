@@ -5,8 +5,8 @@ from pathlib import Path
 
 from truth import read_statements, topic_of
 
-from splinelens.apps.truth import head_layers
 from splinelens.detect.shipped import find_artifact, shipped
+from splinelens.features.spec import every_third_layer
 
 TABLE = Path(__file__).parents[2] / "benchmarks" / "truth.json"
 
@@ -50,4 +50,4 @@ def test_the_card_of_the_shipped_detector_says_what_was_measured():
 
 
 def test_heads_read_every_third_layer(loaded):
-    assert head_layers(loaded) == (0, 2)
+    assert every_third_layer(loaded.depth) == (0, 2)

@@ -24,10 +24,22 @@ COMMANDS = [
     ["audit", "run"],
     ["audit", "fit"],
     ["audit", "watch"],
+    ["prune"],
+    ["prune", "plan"],
+    ["prune", "apply"],
+    ["prune", "neurons"],
+    ["prune", "evaluate"],
     ["truth"],
     ["truth", "fit"],
     ["truth", "score"],
     ["truth", "evaluate"],
+    ["lineage"],
+    ["lineage", "compare"],
+    ["lineage", "profile"],
+    ["authorship"],
+    ["authorship", "fit"],
+    ["authorship", "score"],
+    ["authorship", "game"],
     ["models"],
     ["models", "list"],
     ["models", "pull"],
@@ -36,7 +48,7 @@ COMMANDS = [
     ["detectors", "list"],
     ["detectors", "show"],
 ]
-GROUPS = ([], ["audit"], ["truth"], ["models"], ["detectors"])
+GROUPS = ([], ["audit"], ["prune"], ["truth"], ["lineage"], ["authorship"], ["models"], ["detectors"])
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

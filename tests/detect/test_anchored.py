@@ -92,7 +92,7 @@ def test_a_calibration_of_held_out_logits_holds_for_the_head(share):
     labels, new = (rng.random(400) < share).astype(int), (rng.random(4000) < share).astype(int)
     shift = np.array([0.7, 1.5] + [0.0] * 18)
     rows, fresh = (table(len(y), 20, seed) + y[:, None] * shift for seed, y in enumerate((labels, new), 1))
-    refitted = refit_anchored(rows, labels, anchor, AS_IT_IS)
+    refitted = refit_anchored(rows, labels, anchor, AS_IT_IS, penalties=[1.0, 0.3])
     assert refitted.head is not anchor
     calibration = calibrate(labels, refitted.logits)
     scores = calibration.score(refitted.head.logit(fresh)[:, 0])

@@ -71,7 +71,10 @@ def test_intervals_hold_the_means_and_depend_on_the_seed_only():
 def test_no_other_limit_is_better_than_the_best(seed):
     texts = sample(40, seed)
     candidates = {amount for text in texts for amount in text.contribution.tolist()} | {99.0}
-    reached = {limit: evaluate_spans(texts, limit, resamples=0).character_f1 for limit in candidates}
+    reached = {
+        limit: np.mean([character_f1(text.gold, text.marked(limit)) for text in texts])
+        for limit in candidates
+    }
     assert reached[best_limit([None, *texts])] == pytest.approx(max(reached.values()))
 
 

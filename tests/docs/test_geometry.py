@@ -26,6 +26,9 @@ PICTURES = sorted(DOCS.glob("pictures/*.svg"))
 COMMANDS = (
     *("score", "inspect", "extract", "train", "evaluate", "distill", "export", "calibrate", "serve"),
     *("audit run", "audit fit", "audit watch", "truth fit", "truth score", "truth evaluate"),
+    *("prune plan", "prune apply", "prune neurons", "prune evaluate"),
+    *("lineage compare", "lineage profile"),
+    *("authorship fit", "authorship score", "authorship game"),
     *("models list", "models pull", "models check", "detectors list", "detectors show"),
 )
 # The page's words, the script's line, and how far rounding on other processors may move a number.
@@ -117,13 +120,13 @@ def test_the_commands_of_a_page_run(page, default_model, tmp_path, monkeypatch):
 def test_every_option_of_the_commands_of_a_page_exists(page):
     text = page.read_text("utf-8").replace("\\\n", " ")
     for words, options in re.findall(
-        r"\bsplinelens ((?:(?:audit|truth|models|detectors) )?[a-z]+)\b([^`\n|]*)", text
+        r"\bsplinelens ((?:(?:audit|truth|lineage|models|detectors) )?[a-z]+)\b([^`\n|]*)", text
     ):
         if words in COMMANDS:
             shown = CliRunner().invoke(app, [*words.split(), "--help"]).stdout
             for option in re.findall(r"(?<!\S)--?[a-z][a-z-]*", options):
                 assert re.search(rf"(?<![\w-]){option}(?![\w-])", shown), (words, option)
-    shown = "".join(CliRunner().invoke(app, [*command.split(), "--help"]).stdout for command in COMMANDS[:15])
+    shown = "".join(CliRunner().invoke(app, [*command.split(), "--help"]).stdout for command in COMMANDS[:-5])
     for option in re.findall(r"`(--[a-z][a-z-]+)", text):
         assert re.search(rf"{option}(?![\w-])", shown), option
 
@@ -143,7 +146,8 @@ def test_the_links_of_a_page_lead_somewhere(page):
 
 
 def test_every_picture_is_shown_with_words_for_those_who_cannot_see_it():
-    shown = re.findall(r"!\[([^\]]+)\]\(pictures/(\w+)\.svg\)", (DOCS / "geometry.md").read_text("utf-8"))
+    pages = "".join(page.read_text("utf-8") for page in PAGES)
+    shown = re.findall(r"!\[([^\]]+)\]\(pictures/(\w+)\.svg\)", pages)
     assert sorted(name for _, name in shown) == [path.stem for path in PICTURES]
     assert all(len(words) > 20 for words, _ in shown)
 

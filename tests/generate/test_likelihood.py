@@ -1,11 +1,11 @@
-"""Tests ``generate/likelihood.py``: log-probabilities of the tokens of texts, and their profile."""
+"""Tests ``generate/likelihood.py``: log-probabilities of tokens, their profile, perplexity."""
 
 import numpy as np
 import pytest
 import torch
 
-from splinelens.errors import BadModel
-from splinelens.generate.likelihood import PROFILE, log_probabilities, profile
+from splinelens.errors import BadFeatures, BadModel, BadTexts
+from splinelens.generate.likelihood import PROFILE, log_probabilities, perplexity, profile
 from splinelens.models import load_model
 
 TEXTS = ["the tea is fine", "", "a", None, "we are at the sea and it is cold there"]
@@ -71,3 +71,42 @@ def test_a_profile_by_hand():
     assert numbers["gap to the likeliest token least of the inner tokens"] == -2
     assert np.isnan(profile(np.empty((2, 0)))).all()
     assert np.isfinite(profile(np.array([[-1.0], [-0.5]]))).all()
+
+
+LONG = " ".join(f"you are in the house {number} of the sea" for number in range(40))
+
+
+@pytest.mark.parametrize("windows", [None, 3])
+def test_perplexity_is_what_transformers_gives_for_the_same_windows(loaded, windows):
+    ids = loaded.tokenizer(LONG, add_special_tokens=False, return_tensors="pt", verbose=False)["input_ids"][0]
+    rows = ids[: len(ids) // 64 * 64].reshape(-1, 64)
+    if windows:
+        rows = rows[[number * len(rows) // windows for number in range(windows)]]
+    with torch.no_grad():
+        losses = [float(loaded.causal(row[None], labels=row[None]).loss) for row in rows]
+    done = []
+    result = perplexity(loaded, LONG, length=64, windows=windows, progress=lambda *at: done.append(at))
+    assert np.allclose(result.nll, losses, rtol=1e-5)
+    assert result.value == pytest.approx(float(np.exp(np.mean(losses))), rel=1e-5)
+    assert result.tokens == 63 * len(rows)
+    assert done[-1] == (len(rows), len(rows))
+
+
+def test_a_model_that_knows_nothing_has_the_vocabulary_as_its_perplexity(writer_folder):
+    blank = load_model(writer_folder(), head=True, device="cpu")
+    with torch.no_grad():
+        blank.causal.lm_head.weight.copy_(torch.zeros_like(blank.causal.lm_head.weight))
+    vocabulary = len(blank.causal.lm_head.weight)
+    assert perplexity(blank, LONG, length=32).value == pytest.approx(vocabulary)
+
+
+def test_windows_that_the_text_or_the_model_cannot_fill_are_refused(loaded, writer_folder):
+    with pytest.raises(BadTexts, match=r"windows of 64 tokens, fewer than 1,000"):
+        perplexity(loaded, LONG, length=64, windows=1000)
+    with pytest.raises(BadTexts, match=r"the text has 0 windows of 256 tokens"):
+        perplexity(loaded, "short", length=256)
+    for length, windows in ((1, None), (257, None), (64, 0)):
+        with pytest.raises(BadFeatures, match="a window has 2 to 256 tokens"):
+            perplexity(loaded, LONG, length=length, windows=windows)
+    with pytest.raises(BadModel, match="without its language-model head"):
+        perplexity(load_model(writer_folder()), LONG)

@@ -265,7 +265,7 @@ def _ignore(_layer: int, _values: object) -> None:
 
 
 def _kinds(anatomy: Anatomy) -> str:
-    routed = sum(anatomy.experts(layer) is not None for layer in range(anatomy.depth))
+    routed = len(anatomy.expert_layers)
     mlp = "gated" if anatomy.family.gated else "ungated"
     return f"{mlp}, {routed} layers of experts" if routed else mlp
 

@@ -25,6 +25,7 @@ from splinelens.engines.compiled import CompiledModel
 from splinelens.errors import (
     BadCluster,
     BadDetector,
+    BadFeatures,
     WrongModel,
 )
 from splinelens.features.cluster import Cluster, connected, require_equal
@@ -245,6 +246,26 @@ class Detector:
             BadDetector: No such label; the message lists the labels.
         """
         return Detector(self.artifact.single_label(label), self.reader)
+
+    def carried_over(self, model: LoadedModel) -> "Detector":
+        """The same head and thresholds on features of another model, whose fingerprint is not compared.
+
+        What its scores are worth there must be measured, see ``apps.lineage.carry_over``.
+
+        Raises:
+            WrongModel: The model lacks layers that it reads, or has layers of another size.
+        """
+        plan = plan_of(self.artifact)
+        try:
+            reader = TextReader(model, plan.spec, directions=plan.directions)
+        except BadFeatures as error:
+            raise WrongModel(f"{plan.name} cannot be read with {model.name}: {error}") from error
+        if tuple((column.name, column.size) for column in reader.columns) != self.artifact.columns:
+            raise WrongModel(
+                f"{plan.name} cannot be read with {model.name}: the layers that it reads have another number "
+                "of neurons or coordinates there"
+            )
+        return Detector(self.artifact, reader)
 
     def at_prevalence(self, prevalence: float | None) -> "Detector":
         """The same detector with scores for another share of positive texts; of None itself.

@@ -53,10 +53,10 @@ from splinelens.errors import BadFeatures, BadLabels, BadModel, BadTexts, Broken
 from splinelens.features.extract import read_table
 from splinelens.features.loading import ReaderPlan, load_reader
 from splinelens.features.reader import Progress, TextFeatures, TextReader
-from splinelens.features.spec import FeatureSpec
+from splinelens.features.spec import FeatureSpec, every_third_layer
 from splinelens.features.table import FeatureTable
 from splinelens.files import results_folder, write_errors, write_text
-from splinelens.generate.likelihood import PROFILE, log_probabilities, profile
+from splinelens.generate.likelihood import PROFILE, log_probabilities, profile, read_profiles
 from splinelens.geometry.settings import SPLINE7
 from splinelens.models import LoadedModel, load_model
 from splinelens.models.load import require_unset
@@ -529,7 +529,7 @@ def _fit_heads(
             heads[key] = fit_detector(
                 reading.source,
                 labels,
-                reading.reader(statistics, head_layers(reading.loaded), "max"),
+                reading.reader(statistics, every_third_layer(reading.loaded.depth), "max"),
                 name=name,
                 label=_TRUE,
                 negative=_FALSE,
@@ -626,7 +626,7 @@ def evaluate(
     two_nn, by_layer, chosen, of_dimension = dimension_scores(states, y, fold, neighbors, seed)
     lid_auc = [mean_auc(y, column, groups_of_rows) for column in by_layer.T]
     curve = LayerCurve(tuple(layers), tuple(two_nn), tuple(lid_auc), layers[first_peak(two_nn)])
-    read_layers = head_layers(loaded)
+    read_layers = every_third_layer(loaded.depth)
     last = states[:, [layers.index(layer) for layer in read_layers]].reshape(len(states), -1)
     of_model = {
         "mean log-probability": profiles[:, 0],
@@ -775,33 +775,17 @@ class _Reading:
     def heads(self) -> FeatureTable:
         """What linear heads are fitted to."""
         features = ("margin_max", "occupancy", "hidden_mean")
-        return self._table("heads", self.reader(features, head_layers(self.loaded), "mean"))
+        return self._table("heads", self.reader(features, every_third_layer(self.loaded.depth), "mean"))
 
     def profiles(self) -> np.ndarray:
         """(text, number), the profile of each text's log-probabilities, NaN where it has none."""
-        fingerprint, path = self.loaded.fingerprint, None
-        if self._folder is not None:
-            key = f"{self.source.data_hash[:16]}-{fingerprint.weights[:16]}-{fingerprint.dtype}"
-            path = self._folder / f"log-probabilities-{key}.json"
-            if path.is_file():
-                return np.array(json.loads(path.read_text("utf-8")), dtype=float)
-        each = log_probabilities(
-            self.loaded, self.source.texts, batch_tokens=self._batch_tokens, progress=self._progress
+        return read_profiles(
+            self.loaded, self.source, self._folder, batch_tokens=self._batch_tokens, progress=self._progress
         )
-        values = np.stack([profile(one) for one in each])
-        if path is not None:
-            rows = [[None if np.isnan(number) else number for number in row] for row in values.tolist()]
-            write_text(path, json.dumps(rows))
-        return values
 
     def _table(self, name: str, reader: TextReader) -> FeatureTable:
         output = None if self._folder is None else self._folder / f"{name}.parquet"
         return read_table(reader, self.source, output=output, progress=self._progress)
-
-
-def head_layers(loaded: LoadedModel) -> tuple[int, ...]:
-    """The layers that linear heads read: the first and every third, up to the last of the default model."""
-    return (0, *range(2, loaded.depth, 3))
 
 
 def _part(table: FeatureTable, *statistics: str) -> FeatureTable:

@@ -17,6 +17,7 @@ from splinelens import __version__
 from splinelens.cli import (
     adapt,
     audit,
+    authorship,
     calibrate,
     detectors,
     distill,
@@ -25,8 +26,10 @@ from splinelens.cli import (
     extract,
     generate,
     inspect,
+    lineage,
     models,
     novelty,
+    prune,
     score,
     serve,
     status,
@@ -63,10 +66,19 @@ _audit = typer.Typer(
     help="Audit a model with your requests, or watch its traffic. splinelens audit MODEL PROMPTS CONTEXTS "
     "is the command run, whose name may be left out.",
 )
+_prune = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Remove weights or neurons of a model, and compare."
+)
 _truth = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     help="Scores of truthfulness, beside what the words alone tell.",
+)
+_lineage = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Is a model made from another one?")
+_authorship = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Tell who wrote a text; play auditor and detective.",
 )
 
 
@@ -103,9 +115,18 @@ _add(app, "inspect", inspect.inspect)
 _add(app, "generate", generate.generate)
 _add(app, "serve", serve.serve)
 _add(app, "status", status.status)
+_add(_prune, "plan", prune.plan)
+_add(_prune, "apply", prune.apply)
+_add(_prune, "neurons", prune.neurons)
+_add(_prune, "evaluate", prune.evaluate)
 _add(_truth, "fit", truth.fit)
 _add(_truth, "score", truth.score)
 _add(_truth, "evaluate", truth.evaluate)
+_add(_lineage, "compare", lineage.compare)
+_add(_lineage, "profile", lineage.profile)
+_add(_authorship, "fit", authorship.fit)
+_add(_authorship, "score", authorship.score)
+_add(_authorship, "game", authorship.game)
 _add(_models, "list", models.list_)
 _add(_models, "pull", models.pull)
 _add(_models, "check", models.check)
@@ -115,7 +136,10 @@ _add(_audit, "run", audit.audit)
 _add(_audit, "fit", novelty.fit)
 _add(_audit, "watch", novelty.watch)
 app.add_typer(_audit, name="audit")
+app.add_typer(_prune, name="prune")
 app.add_typer(_truth, name="truth")
+app.add_typer(_lineage, name="lineage")
+app.add_typer(_authorship, name="authorship")
 app.add_typer(_models, name="models")
 app.add_typer(_detectors, name="detectors")
 

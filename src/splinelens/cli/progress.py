@@ -67,11 +67,11 @@ def progress_bar(
 
 
 @contextmanager
-def trial_bar(shown: bool = True) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar of trials with the time left, on a terminal's stderr only; erased at the end.
+def trial_bar(shown: bool = True, unit: str = "trials") -> Iterator[Callable[[int, int], None] | None]:
+    """A bar of trials or other units with the time left, on a terminal's stderr only; erased at the end.
 
     Yields:
-        A callback for the trials that are done and all of them, or None.
+        A callback for the units that are done and all of them, or None.
     """
     if not shown or sys.stderr is None or not sys.stderr.isatty():
         yield None
@@ -80,7 +80,7 @@ def trial_bar(shown: bool = True) -> Iterator[Callable[[int, int], None] | None]
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("trials"),
+        TextColumn(unit),
         MofNCompleteColumn(),
         BarColumn(),
         TimeRemainingColumn(),

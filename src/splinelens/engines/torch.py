@@ -516,7 +516,7 @@ def _check_float64(model: nn.Module) -> None:
         )
     config: Any = model.config  # Any: each architecture has its own class
     experts = getattr(config.get_text_config(), "_experts_implementation", None) or "eager"
-    if experts != "eager" and any(anatomy.experts(layer) is not None for layer in range(anatomy.depth)):
+    if experts != "eager" and anatomy.expert_layers:
         raise BadFeatures(
             f"the experts of {name} do not run in float64 as {experts!r}; call its "
             "set_experts_implementation('eager'), or load it with load_model(..., dtype='float64')"

@@ -133,3 +133,13 @@ class FeatureSpec:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise BadFeatures(f"a feature spec is damaged at {where!r}: {first['msg']}") from error
+
+
+def every_third_layer(depth: int) -> tuple[int, ...]:
+    """The layers that linear heads on many columns read: the first, and every third up to the last.
+
+    Example:
+        >>> every_third_layer(7)
+        (0, 2, 5)
+    """
+    return (0, *range(2, depth, 3))

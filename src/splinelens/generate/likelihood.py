@@ -1,6 +1,10 @@
-"""How likely a language model finds texts: the log-probability of each token after those before it."""
+"""How likely a language model finds texts: the log-probability of each token, and perplexity."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -8,12 +12,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from splinelens.engines.torch import run_tokens
-from splinelens.errors import BadModel
+from splinelens.engines.torch import positions_of, run_tokens
+from splinelens.errors import BadFeatures, BadModel, BadTexts
 from splinelens.features.reader import Progress, TextReader
 from splinelens.features.spec import FeatureSpec
+from splinelens.files import write_text
 from splinelens.models import LoadedModel
-from splinelens.tokens import TokenBatch, Window, prompt_ids
+from splinelens.texts import Texts
+from splinelens.tokens import TokenBatch, Window, chunks, prompt_ids
 
 PROFILE = tuple(
     f"{kind} {what}"
@@ -64,20 +70,19 @@ def log_probabilities(
     Raises:
         BadModel: The model was loaded without its head, or its pass fails.
     """
-    if loaded.causal is None:
-        raise BadModel(f"{loaded.name} is loaded without its language-model head: load_model(..., head=True)")
+    causal = _causal(loaded)
     tokenizer = loaded.tokenizer
     separated = not prompt_ids(tokenizer, "", beginning=True) and _SEPARATOR in tokenizer.get_vocab()
     before = prompt_ids(tokenizer, _SEPARATOR if separated else "", beginning=True)
     spec = FeatureSpec(("length",), prompt=_SEPARATOR if separated else "")
     reader = TextReader(loaded, spec, batch_tokens=batch_tokens)
-    first = _after(loaded.causal, before) if before else None
+    first = _after(causal, before) if before else None
     result: list[np.ndarray] = []
     for start in range(0, len(texts), reader.chunk):
         chunk = texts[start : start + reader.chunk]
         parts: list[list[tuple[Window, np.ndarray]]] = [[] for _ in chunk]
         for batch in reader.batches(reader.tokenize(chunk)):
-            rows = _predicted(loaded.causal, reader, batch, first)
+            rows = _predicted(causal, reader, batch, first)
             for window, values in zip(batch.windows, rows, strict=True):
                 parts[window.text].append((window, values))
         for windows in parts:
@@ -86,6 +91,77 @@ def log_probabilities(
         if progress:
             progress(len(chunk), sum(len(text or "") for text in chunk))
     return result
+
+
+@dataclass(frozen=True, eq=False)
+class Perplexity:
+    """How well a model predicts a text.
+
+    Attributes:
+        value: ``exp`` of the mean negative log-likelihood of a token; inf or NaN where the logits are not
+            finite.
+        nll: The mean negative log-likelihood of each window.
+        tokens: Tokens that were predicted: all but the first of each window.
+        seconds: Of the forward passes.
+    """
+
+    value: float
+    nll: Float[np.ndarray, " window"]
+    tokens: int
+    seconds: float
+
+
+def perplexity(
+    loaded: LoadedModel,
+    text: str,
+    *,
+    length: int = 512,
+    windows: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Perplexity:
+    """The perplexity of a text over windows that follow each other without overlap, each read by itself.
+
+    The first token of a window is not predicted, and nothing is put before it. The number depends on the
+    tokenizer and on ``length``: compare models that share both.
+
+    Args:
+        loaded: A model loaded with ``head=True``.
+        text: The text.
+        length: Tokens of a window.
+        windows: Read so many windows, spread evenly over the text; None reads all.
+        progress: Called with the number of windows that are done, and of all.
+
+    Raises:
+        BadModel: The model was loaded without its head, or its pass fails.
+        BadTexts: The text is shorter than the windows, or cannot be encoded.
+        BadFeatures: ``length`` is below 2 or above the positions of the model, or ``windows`` below 1.
+    """
+    causal = _causal(loaded)
+    usable = positions_of(loaded.model).usable
+    if length < 2 or (usable is not None and length > usable) or (windows is not None and windows < 1):
+        raise BadFeatures(
+            f"length={length!r}, windows={windows!r}: a window has 2 to {usable or 'any number of'} tokens, "
+            "and there is at least one"
+        )
+    ids = chunks(loaded.tokenizer, [text], length)
+    count = len(ids) if windows is None else windows
+    if not count or len(ids) < count:
+        raise BadTexts(
+            f"the text has {len(ids):,} windows of {length} tokens, fewer than {max(count, 1):,}; give more "
+            "text, or fewer or shorter windows"
+        )
+    chosen = torch.from_numpy(ids[np.arange(count) * len(ids) // count])
+    started, nll = perf_counter(), list[float]()
+    for row in chosen:
+        logits = run_tokens(causal, row[None], torch.arange(length)[None]).logits[0, :-1].float()
+        target = logits.gather(-1, row[1:, None].to(logits.device))[:, 0]
+        nll.append(float((logits.logsumexp(dim=-1) - target).mean()))
+        if progress:
+            progress(len(nll), count)
+    seconds = perf_counter() - started
+    with np.errstate(over="ignore"):
+        value = float(np.exp(np.mean(nll)))
+    return Perplexity(value, np.array(nll), count * (length - 1), seconds)
 
 
 def profile(values: Float[np.ndarray, "2 token"]) -> Float[np.ndarray, " 24"]:
@@ -110,6 +186,40 @@ def profile(values: Float[np.ndarray, "2 token"]) -> Float[np.ndarray, " 24"]:
         numbers += [inner[-count:].min() for count in (2, 3)]
         numbers.append(half.mean())
     return np.array(numbers, dtype=np.float64)
+
+
+def read_profiles(
+    loaded: LoadedModel,
+    texts: Texts,
+    folder: Path | None = None,
+    *,
+    batch_tokens: int | None = None,
+    progress: Progress | None = None,
+) -> Float[np.ndarray, "text 24"]:
+    """The profile of each text, NaN where it has none; with a folder they are stored there and read again.
+
+    Raises:
+        BadModel: As in ``log_probabilities``.
+        CannotWrite: The folder cannot be written.
+    """
+    fingerprint, path = loaded.fingerprint, None
+    if folder is not None:
+        key = f"{texts.data_hash[:16]}-{fingerprint.weights[:16]}-{fingerprint.dtype}"
+        path = folder / f"log-probabilities-{key}.json"
+        if path.is_file():
+            return np.array(json.loads(path.read_text("utf-8")), dtype=float)
+    each = log_probabilities(loaded, texts.texts, batch_tokens=batch_tokens, progress=progress)
+    values = np.stack([profile(one) for one in each])
+    if path is not None:
+        rows = [[None if np.isnan(number) else number for number in row] for row in values.tolist()]
+        write_text(path, json.dumps(rows))
+    return values
+
+
+def _causal(loaded: LoadedModel) -> Any:  # Any: a model of transformers
+    if loaded.causal is None:
+        raise BadModel(f"{loaded.name} is loaded without its language-model head: load_model(..., head=True)")
+    return loaded.causal
 
 
 def _after(causal: Any, ids: Sequence[int]) -> Float[Tensor, " vocabulary"]:  # Any: a model of transformers

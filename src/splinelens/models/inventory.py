@@ -186,7 +186,7 @@ def _check_forward_pass(loaded: LoadedModel) -> str:
 
 def _check_gates(loaded: LoadedModel) -> str:
     anatomy = anatomy_of(loaded.model)
-    routed = sum(anatomy.experts(layer) is not None for layer in range(anatomy.depth))
+    routed = len(anatomy.expert_layers)
     paths = [f"{anatomy.depth - routed} at {anatomy.family.gate}"] if routed < anatomy.depth else []
     paths += [f"{routed} of experts at {anatomy.family.experts}"] if routed else []
     return f"in all {anatomy.depth} blocks: {', '.join(paths)}"

@@ -1,0 +1,257 @@
+"""``splinelens authorship``: which of several known writers wrote a text, and the game about families."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from splinelens.cli import options
+from splinelens.cli.exits import require_stdout
+from splinelens.cli.progress import progress_bar
+from splinelens.files import check_folder
+
+
+def fit(
+    context: typer.Context,
+    file: options.LabeledFile,
+    writer: Annotated[
+        str, typer.Option("--writer", "-w", metavar="COLUMN", help="Column that says who wrote a text.")
+    ],
+    group: Annotated[
+        str,
+        typer.Option(
+            "--group",
+            metavar="COLUMN",
+            help="Column of the prompts that texts answer: texts of one prompt are held out together.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the result.", metavar="DIR")],
+    overwrite: options.Overwrite = False,
+    column: options.Column = None,
+    model: options.Model = "smollm2-135m",
+    parts: Annotated[
+        str,
+        typer.Option(
+            "--parts",
+            metavar="NAMES",
+            help="Read these of text, margins, occupancy, spline7, likelihood; text is always read, and by "
+            "itself needs no model. Default: all, of which held-out prompts choose.",
+            show_default=False,
+        ),
+    ] = "",
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            "--cache", metavar="DIR", help="Keep what is read of the model here: a stopped run continues."
+        ),
+    ] = None,
+    device: options.Device = None,
+    dtype: options.Dtype = "float32",
+    seed: options.Seed = 0,
+    encoding: options.Encoding = "utf-8",
+    format: options.Format = None,
+    delimiter: options.Delimiter = None,
+    no_header: options.NoHeader = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Fit scores of writers, people or language models, to texts of theirs.
+
+    The table begins with character n-grams, which need no model. What a model computes of the texts is added
+    to them (margins to hyperplanes, occupancy, spline7, log-probabilities), and the choice with the least
+    error on held-out prompts is saved; a star marks it. Two last lines say what formatting carries: the text
+    without it, and it without the words. A writer who is none of the known ones is measured by leaving each
+    one out.
+
+    With --json the record: "source", "model", "writers" (texts of each), "prompts", "left_out",
+    "accuracies" (of each "name", "accuracy", "interval"), "chosen", "confusion", "pack", "pack_accuracy",
+    "unknown" (AUC by writer), "unknown_auc", "output".
+
+    Examples:
+      splinelens authorship fit answers.csv --writer model --group prompt -o who
+      splinelens authorship fit a.csv -w author --group topic -o who --parts text
+    """
+    from splinelens.apps.authorship import FILES
+
+    check_folder(output, FILES, overwrite=overwrite, source=file)
+    require_stdout("")
+
+    from splinelens.apps import authorship
+    from splinelens.report.authorship import report_tables, summary_lines
+    from splinelens.report.terminal import table_lines
+    from splinelens.texts import read_texts
+    from splinelens.texts.labeled import require_words
+
+    wanted = options.names(parts) or None
+    texts = read_texts(file, column, [writer, group], encoding, format, delimiter, not no_header)
+    require_words(texts, column)
+    with progress_bar(texts, shown=not quiet) as progress:
+        fitted = authorship.fit(
+            texts,
+            writer,
+            group,
+            model,
+            parts=wanted,
+            name=output.resolve().name,
+            seed=seed,
+            command=f"splinelens authorship {options.given_command(context).removeprefix('splinelens ')}",
+            cache=cache,
+            device=device,
+            dtype=dtype,
+            progress=progress,
+        )
+    fitted.scorer.save(output, overwrite=overwrite)
+    report = fitted.report
+    if as_json:
+        print(json.dumps(report.to_dict() | {"output": str(output)}, ensure_ascii=False))
+        return
+    print("\n".join(summary_lines(report)))
+    for table in report_tables(report):
+        print()
+        print("\n".join(table_lines(table)))
+    print(f"\nwrote {output}: {report.chosen}")
+
+
+def score(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder written by authorship fit.")],
+    file: Annotated[str, options.TEXTS_FILE],
+    column: options.Column = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            "--by",
+            metavar="COLUMN",
+            help="Texts of equal value are of one unknown writer, and are judged together.",
+        ),
+    ] = None,
+    model: options.DetectorsModel = None,
+    device: options.Device = None,
+    encoding: options.Encoding = "utf-8",
+    format: options.Format = None,
+    delimiter: options.Delimiter = None,
+    no_header: options.NoHeader = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Say which of the known writers wrote a text, or several texts.
+
+    A text of none of them is undetermined: the threshold is where 5 % of the known writers' held-out texts,
+    or as many of them together, are called so too. The scores are no probabilities: about 1 for who wrote a
+    text, and -1 for the others.
+
+    Prints a line a text, or a value of --by. With --json one record: "row", "name", "writer", "nearest",
+    "known", "threshold", "scores", "answers", "unread", "reason".
+
+    Examples:
+      splinelens authorship score who new.csv -c answer
+      splinelens authorship score who new.csv -c answer --by account --json
+    """
+    require_stdout("")
+
+    from splinelens.apps.authorship import Authorship
+    from splinelens.texts import read_texts
+    from splinelens.texts.labeled import require_words
+
+    texts = read_texts(file, column, [] if by is None else [by], encoding, format, delimiter, not no_header)
+    if column is not None:
+        require_words(texts, column)
+    scorer = Authorship.load(folder, model=model, device=device)
+    with progress_bar(texts, shown=not quiet) as progress:
+        records = scorer.score(texts, by=by, progress=progress)
+    for record in records:
+        print(json.dumps(record.to_dict(), ensure_ascii=False) if as_json else record.line())
+
+
+def game(
+    file: Annotated[
+        str | None,
+        typer.Argument(metavar="[FILE|-]", help="Stored answers; without a file models write here."),
+    ] = None,
+    writer: Annotated[
+        str, typer.Option("--writer", "-w", metavar="COLUMN", help="Column that says who wrote a text.")
+    ] = "model",
+    group: Annotated[
+        str, typer.Option("--group", metavar="COLUMN", help="Column of the prompts that texts answer.")
+    ] = "prompt",
+    family: Annotated[
+        str, typer.Option("--family", metavar="COLUMN", help="Column of the writers' families.")
+    ] = "family",
+    slots: Annotated[
+        str,
+        typer.Option(
+            "--slots",
+            metavar="NAMES",
+            help="Columns by which formulas choose prompts, of up to 8 values each.",
+            show_default=False,
+        ),
+    ] = "",
+    members: Annotated[
+        int, typer.Option("--members", metavar="N", min=3, help="Writers of a game on stored answers.")
+    ] = 5,
+    seen: Annotated[
+        int, typer.Option("--seen", metavar="N", min=1, help="Stored prompts that the detective sees.")
+    ] = 10,
+    queries: Annotated[
+        int, typer.Option("--queries", metavar="N", min=8, help="Different formulas that an auditor asks.")
+    ] = 40,
+    seeds: Annotated[int, typer.Option("--seeds", metavar="N", min=1, help="Searches of each auditor.")] = 10,
+    model: options.Model = "smollm2-135m",
+    other: Annotated[
+        list[str] | None,
+        typer.Option("--other", metavar="NAME", help="Another model that writes too; may be repeated."),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option("--cache", metavar="DIR", help="Keep the replies here: a stopped run continues."),
+    ] = None,
+    column: options.Column = None,
+    encoding: options.Encoding = "utf-8",
+    format: options.Format = None,
+    delimiter: options.Delimiter = None,
+    no_header: options.NoHeader = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Play auditor and detective: which two writers are one family?
+
+    The auditor makes prompts by a formula with slots, all writers answer, and the detective names the two
+    whose answers are most alike. Formulas are searched by evolution (deap) and at random, with equal queries.
+
+    Without a file the model writes as it is and hotter, which is the pair to be found, beside copies of it
+    that are pruned and quantized, and other models. With a file the answers are stored ones: auditors learn
+    on other families and other prompts than they are tested on.
+
+    With --json the record: "writers", "members", "chance", "detective", "queries", "pairs" (of each "pair",
+    "evolved", "random", "unsearched"), "by_seed", "generations", "best", "gain_interval", and the means
+    "evolved", "random", "unsearched".
+
+    Examples:
+      splinelens authorship game --seeds 2 --queries 16
+      splinelens authorship game a.csv -w model --group prompt --family family
+    """
+    require_stdout("")
+
+    from splinelens.apps.game import local_writers, play, play_stored
+    from splinelens.report.game import game_lines, game_tables
+    from splinelens.report.terminal import table_lines
+    from splinelens.texts import read_texts
+
+    if file is None:
+        show = options.stderr_printer(quiet)
+        writers = local_writers(model, other or [])
+        report = play(writers, queries=queries, seeds=seeds, cache=cache, progress=show)
+    else:
+        names = options.names(slots)
+        kept = list(dict.fromkeys([writer, group, family, *names]))
+        texts = read_texts(file, column, kept, encoding, format, delimiter, not no_header)
+        report = play_stored(
+            texts, writer, group, family, names, members=members, seen=seen, queries=queries, seeds=seeds
+        )
+    if as_json:
+        print(json.dumps(report.to_dict(), ensure_ascii=False))
+        return
+    for table in game_tables(report):
+        print("\n".join(table_lines(table)))
+        print()
+    print("\n".join(game_lines(report)))

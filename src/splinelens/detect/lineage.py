@@ -1,0 +1,247 @@
+"""Does one model derive from another? Exact tests on the signs that the neurons of two models have at tokens.
+
+The order of the neurons of a layer means nothing, and neither does the sign of a neuron's up projection: a
+network with permuted neurons, or with the signs of a row of the up projection and of a column of the down
+projection changed, computes the same function, its initialization is as likely, and its training takes the
+same course. So for a model that was trained from an initialization of its own, whatever its data, every
+order and every combination of signs is equally likely, given the other model. The distributions of two
+statistics are then known exactly, without a third model to compare with:
+
+* of neurons that match best *and* have the same index: as many as a random permutation has fixed points;
+* of neurons that match best by their gate and agree in the sign of the *up projection*: heads of fair coins.
+
+The second also finds a copy whose neurons were permuted. Where the MLP is not gated, the values of the
+attention take the place of the up projection. Both are invariant to a rotation of the residual stream.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from splinelens.features.lineage_profile import LayerSigns, Signs
+
+_ROWS = 2048  # neurons of one model whose correlations are computed at once
+_SAMPLE = 256  # neurons of a layer that the alignment of layers compares
+_DECIMALS = 5  # of a correlation: those of equal signs then tie, whatever the order of sums
+_LN10 = math.log(10)
+
+Pairs = Int[np.ndarray, "pair 2"]
+
+
+@dataclass(frozen=True)
+class LayerMatch:
+    """How a layer of one model matches a layer of the other.
+
+    Attributes:
+        layers: The two layers.
+        neurons: Neurons of either layer.
+        matched: Pairs of neurons each of which correlates best with the other.
+        same_index: Those of them with the same index in both layers.
+        correlation: Median correlation of the pairs; None without any.
+        signed: Pairs with a sign to compare.
+        same_sign: Those of them with the same sign.
+    """
+
+    layers: tuple[int, int]
+    neurons: tuple[int, int]
+    matched: int
+    same_index: int
+    correlation: float | None
+    signed: int
+    same_sign: int
+
+
+@dataclass(frozen=True)
+class Relation:
+    """The evidence that two models have an initialization in common.
+
+    Attributes:
+        layers: The compared pairs of layers.
+        log10_index: Of the p-value of the number of neurons with the same index; 0 stands for 1.
+        log10_sign: Of the p-value of the number of equal signs.
+        log10_p: Of both together: twice the smaller p-value.
+        log10_least: Of the least p-value that these numbers of pairs could have given.
+    """
+
+    layers: tuple[LayerMatch, ...]
+    log10_index: float
+    log10_sign: float
+    log10_p: float
+    log10_least: float
+
+
+def relation(first: Sequence[LayerSigns], second: Sequence[LayerSigns]) -> Relation:
+    """Compare two models, layer by layer.
+
+    Models of different depth are aligned first, in rising order, every layer of the shallower one with a
+    layer of the deeper one. The number of possible alignments multiplies the p-value of equal indices. That
+    of equal signs needs no correction: layers and neurons are matched without looking at the signs.
+
+    Example:
+        >>> gate, up = np.random.default_rng(0).random((2, 64, 256)) < 0.5
+        >>> order = np.random.default_rng(1).permutation(64)
+        >>> permuted = relation([LayerSigns(gate, up)], [LayerSigns(gate[order], up[order])])
+        >>> permuted.layers[0].same_sign, round(permuted.log10_sign)
+        (64, -19)
+    """
+    pairs = aligned_layers(first, second)
+    layers = tuple(_layer_match((one, other), first[one], second[other]) for one, other in pairs)
+    alignments = _log_choose(max(len(first), len(second)), min(len(first), len(second)))
+    comparable = [layer for layer in layers if layer.neurons[0] == layer.neurons[1]]
+    expected = math.fsum(layer.matched / layer.neurons[0] for layer in comparable)
+    same_index = sum(layer.same_index for layer in comparable)
+    signed = sum(layer.signed for layer in layers)
+    index = _log_fixed_points(same_index, expected) + alignments
+    sign = _log_heads(sum(layer.same_sign for layer in layers), signed)
+    best_index = _log_fixed_points(sum(layer.matched for layer in comparable), expected) + alignments
+    least = min(best_index, -signed * math.log(2))
+    return Relation(
+        layers,
+        log10_index=min(0.0, index) / _LN10,
+        log10_sign=min(0.0, sign) / _LN10,
+        log10_p=min(0.0, min(index, sign) + math.log(2)) / _LN10,
+        log10_least=min(0.0, least + math.log(2)) / _LN10,
+    )
+
+
+def best_matches(first: Signs, second: Signs, *, absolute: bool = False) -> tuple[Pairs, np.ndarray]:
+    """The pairs of rows of two tables each of which correlates best with the other, and their correlations.
+
+    A row that is constant, or whose best match is not unique, has none. So the pairs do not depend on the
+    order of rows, as an assignment of all rows with ties would.
+
+    Args:
+        first: Signs of the neurons of one model.
+        second: Signs of those of the other at the same tokens.
+        absolute: Compare absolute correlations, so that changed signs change no match.
+
+    Returns:
+        (pair, 2) rows of the two tables, rising in the first; (pair,) correlations.
+
+    Example:
+        >>> signs = np.array([[1, 0, 0, 1], [1, 1, 0, 0]], dtype=bool)
+        >>> best_matches(signs, signs[::-1])
+        (array([[0, 1], [1, 0]]), array([1., 1.], dtype=float32))
+    """
+    a, b = _standardized(first), _standardized(second)
+    row_best = np.full(len(a), -1)
+    row_value = np.zeros(len(a), np.float32)
+    column_best, column_value = np.full(len(b), -1), np.zeros(len(b), np.float32)
+    for start in range(0, len(a), _ROWS):
+        block = np.round(a[start : start + _ROWS] @ b.T, _DECIMALS)
+        size = np.abs(block) if absolute else block
+        rows = _unique_best(size)
+        row_best[start : start + _ROWS] = rows
+        row_value[start : start + _ROWS] = np.take_along_axis(block, rows[:, None], axis=1)[:, 0]
+        columns, values = _unique_best(size.T), size.max(axis=0)
+        better, tie = values > column_value, values == column_value
+        column_best[better] = np.where(columns < 0, -1, columns + start)[better]
+        column_best[tie] = -1
+        column_value = np.maximum(column_value, values)
+    mutual = [k for k, j in enumerate(row_best) if j >= 0 and column_best[j] == k]
+    return np.stack([mutual, row_best[mutual]], axis=1).astype(int), row_value[mutual]
+
+
+def aligned_layers(first: Sequence[LayerSigns], second: Sequence[LayerSigns]) -> list[tuple[int, int]]:
+    """Pairs of layers, rising in both models; every layer of the shallower model is in one.
+
+    Of models of equal depth the pairs are those of equal layers. Otherwise the alignment has the greatest sum
+    of similarities: the mean correlation of sampled neurons with their best match.
+    """
+    if len(first) == len(second):
+        return [(layer, layer) for layer in range(len(first))]
+    if len(first) > len(second):
+        return [(one, other) for other, one in aligned_layers(second, first)]
+    standardized = [_standardized(layer.gate) for layer in second]
+    similarity = np.array([[_similarity(layer.gate, other) for other in standardized] for layer in first])
+    rows, columns = similarity.shape
+    best = np.full((rows + 1, columns + 1), -np.inf)
+    best[0] = 0
+    for row in range(rows):
+        for column in range(row, columns):
+            best[row + 1, column + 1] = max(
+                best[row + 1, column], best[row, column] + similarity[row, column]
+            )
+    pairs, row, column = [], rows, columns
+    while row:
+        if best[row, column] != best[row, column - 1]:
+            row -= 1
+            pairs.append((row, column - 1))
+        column -= 1
+    return pairs[::-1]
+
+
+def _layer_match(layers: tuple[int, int], first: LayerSigns, second: LayerSigns) -> LayerMatch:
+    pairs, correlation = best_matches(first.gate, second.gate)
+    agreement = np.zeros(0)
+    if first.signed is not None and second.signed is not None and first.by_gate == second.by_gate:
+        if first.by_gate:
+            a, b = _standardized(first.signed[pairs[:, 0]]), _standardized(second.signed[pairs[:, 1]])
+            agreement = np.round((a * b).sum(axis=1), _DECIMALS)
+        else:
+            agreement = best_matches(first.signed, second.signed, absolute=True)[1]
+    return LayerMatch(
+        layers=layers,
+        neurons=(len(first.gate), len(second.gate)),
+        matched=len(pairs),
+        same_index=int((pairs[:, 0] == pairs[:, 1]).sum()),
+        correlation=float(np.median(correlation)) if len(pairs) else None,
+        signed=int((agreement != 0).sum()),
+        same_sign=int((agreement > 0).sum()),
+    )
+
+
+def _standardized(signs: Signs) -> Float[np.ndarray, "_neuron token"]:
+    """Rows of mean 0 and length 1, whose inner products are correlations; 0 where a row is constant."""
+    values = signs.astype(np.float32)
+    values -= values.mean(axis=1, keepdims=True)
+    length = np.linalg.norm(values, axis=1, keepdims=True)
+    constant = signs.all(axis=1, keepdims=True) | ~signs.any(axis=1, keepdims=True)
+    return np.where(constant, np.float32(0), values / np.where(constant, 1, length))
+
+
+def _unique_best(values: np.ndarray) -> np.ndarray:
+    """For each row the column of its greatest positive value; -1 if there is none, or several."""
+    best = values.argmax(axis=1)
+    most = np.take_along_axis(values, best[:, None], axis=1)
+    unique = ((values == most).sum(axis=1) == 1) & (most[:, 0] > 0)
+    return np.where(unique, best, -1)
+
+
+def _similarity(gate: Signs, other: Float[np.ndarray, "_neuron token"]) -> float:
+    step = max(1, len(gate) // _SAMPLE)
+    return float((_standardized(gate[::step]) @ other.T).max(axis=1).mean())
+
+
+def _log_fixed_points(count: int, expected: float) -> float:
+    """Logarithm of a bound on the probability of so many fixed points in random matchings, at most 0.
+
+    Of ``m`` matched pairs among ``n`` neurons a random order lets ``f`` given ones keep their index with
+    probability ``(n - f)! / n!``, so that the expected number of sets of ``f`` fixed points, summed over
+    layers, is at most ``expected ** f / f!``; by Markov's inequality that bounds the probability of one.
+    """
+    from scipy.special import gammaln
+
+    if not count:
+        return 0.0
+    return min(0.0, float(count * math.log(expected) - gammaln(count + 1)))
+
+
+def _log_heads(heads: int, tosses: int) -> float:
+    """Logarithm of the probability of so many heads or more among tosses of a fair coin."""
+    from scipy.special import gammaln, logsumexp
+
+    if 2 * heads <= tosses:
+        return 0.0
+    more = np.arange(heads, tosses + 1)
+    terms = gammaln(tosses + 1) - gammaln(more + 1) - gammaln(tosses - more + 1)
+    return float(logsumexp(terms) - tosses * math.log(2))
+
+
+def _log_choose(many: int, few: int) -> float:
+    from scipy.special import gammaln
+
+    return float(gammaln(many + 1) - gammaln(few + 1) - gammaln(many - few + 1))

@@ -1,0 +1,148 @@
+"""Records and tables of authorship: who wrote texts, and what telling writers apart reaches."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from splinelens.detect.thresholds import Interval
+from splinelens.report.tables import Table, confusion_table, interval
+from splinelens.texts.plain_text import harmless
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Who wrote a text, or several texts of one unknown writer.
+
+    Attributes:
+        row: Position of the text, or of the first of several, in the input.
+        name: What several texts have in common; None of a single one.
+        writer: A known writer, or ``undetermined``.
+        nearest: The known writer with the highest score; None without a readable text.
+        known: Mean logit that a text is of one of the known writers.
+        threshold: The logit below which the writer is ``undetermined``.
+        scores: Of each known writer: about 1 for who wrote it, -1 for the others; no probabilities.
+        answers: Texts that were read.
+        unread: Texts that could not be read.
+        reason: Why the writer is ``undetermined``, else None.
+    """
+
+    row: int
+    name: str | None
+    writer: str
+    nearest: str | None
+    known: float | None
+    threshold: float | None
+    scores: dict[str, float]
+    answers: int
+    unread: int
+    reason: str | None
+
+    def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
+        """As JSON values."""
+        return asdict(self)
+
+    def line(self) -> str:
+        """One line for a terminal or a pipe.
+
+        Example:
+            >>> Attribution(3, None, "ann", "ann", 2.0, -1.0, {"ann": 0.9, "bob": -0.9}, 1, 0, None).line()
+            'row 3  ann  score 0.90, known +2.0 (unknown below -1.0)'
+        """
+        title = f"row {self.row}" if self.name is None else f"{harmless(self.name)} ({self.answers} texts)"
+        if self.nearest is None:
+            return f"{title}  {self.writer}  [{self.reason}]"
+        told = f"score {self.scores[self.nearest]:.2f}, known {self.known:+.1f}"
+        nearest = "" if self.reason is None else f"nearest {harmless(self.nearest)}, "
+        return f"{title}  {harmless(self.writer)}  {nearest}{told} (unknown below {self.threshold:+.1f})"
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How many held-out texts are attributed to their writer.
+
+    Attributes:
+        name: What is read.
+        accuracy: Share of texts.
+        interval: 95 % by bootstrap over prompts; None of one prompt.
+    """
+
+    name: str
+    accuracy: float
+    interval: Interval | None
+
+
+@dataclass(frozen=True)
+class AuthorshipReport:
+    """What telling the writers of some texts apart reaches, on prompts that were held out.
+
+    Attributes:
+        source: Where the texts are from.
+        model: The model that reads them; None without one.
+        writers: Texts of each writer.
+        prompts: How many prompts there are.
+        left_out: Texts that could not be read, by reason.
+        accuracies: Of each choice of parts, text only first; then text without formatting, and formatting
+            only.
+        chosen: The name of the choice that is saved.
+        confusion: (writer, writer), how often a text of one is attributed to another.
+        pack: How many answers a pack has.
+        pack_accuracy: Share of packs that are attributed to their writer; None with too few answers.
+        unknown: For each writer the AUC of known against unknown where he is the unknown one.
+    """
+
+    source: str
+    model: str | None
+    writers: dict[str, int]
+    prompts: int
+    left_out: dict[str, int]
+    accuracies: tuple[Accuracy, ...]
+    chosen: str
+    confusion: tuple[tuple[int, ...], ...]
+    pack: int
+    pack_accuracy: float | None
+    unknown: dict[str, float]
+
+    @property
+    def unknown_auc(self) -> float | None:
+        """The mean AUC over unknown writers; None with fewer than three writers."""
+        return sum(self.unknown.values()) / len(self.unknown) if self.unknown else None
+
+    def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
+        """As JSON values, with the mean AUC of unknown writers."""
+        return asdict(self) | {"unknown_auc": self.unknown_auc}
+
+
+def accuracy_table(accuracies: Sequence[Accuracy], chosen: str = "") -> Table:
+    """The accuracy of each choice; the one that is saved is marked."""
+    rows = [
+        (f"{one.name}{' *' if one.name == chosen else ''}", f"{one.accuracy:.4f}", interval(one.interval))
+        for one in accuracies
+    ]
+    return Table(("what is read", "accuracy", "95 % interval"), rows)
+
+
+def report_tables(report: AuthorshipReport) -> list[Table]:
+    """Accuracies, confusion and unknown writers."""
+    names = [f"{number} {harmless(name)}" for number, name in enumerate(report.writers, start=1)]
+    numbers = tuple(name.split()[0] for name in names)  # names of many writers are wider than a terminal
+    confusion = Table(("writer", *numbers), confusion_table(names, report.confusion).rows)
+    tables = [accuracy_table(report.accuracies, report.chosen), confusion]
+    if report.unknown:
+        rows = [(harmless(name), f"{value:.4f}") for name, value in report.unknown.items()]
+        tables.append(Table(("where unknown", "AUC of known against unknown"), rows))
+    return tables
+
+
+def summary_lines(report: AuthorshipReport) -> list[str]:
+    """What the tables do not hold, in sentences."""
+    lines = [
+        f"{sum(report.writers.values()):,} texts of {len(report.writers)} writers, {report.prompts:,} prompts"
+    ]
+    lines += [f"left out: {count:,} texts: {reason}" for reason, count in report.left_out.items()]
+    if report.pack_accuracy is not None:
+        lines.append(f"{report.pack} held-out answers together: accuracy {report.pack_accuracy:.4f}")
+    if report.unknown_auc is None:
+        lines.append("unknown writers were not measured: that needs three writers")
+    else:
+        lines.append(f"a writer who is unknown: mean AUC {report.unknown_auc:.4f}")
+    return lines

@@ -1,0 +1,148 @@
+"""What pruning does to a model as one HTML file that works offline; the page holds no text."""
+
+import numpy as np
+import plotly.graph_objects as go
+
+from splinelens.report.page import render_page
+from splinelens.report.plots import GRAY, SERIES, Figure, Scale, category_axis, figure, plotly_text, rounded
+from splinelens.report.pruning_evaluation import (
+    ModelEffect,
+    PruningEvaluation,
+    detector_table,
+    effect_table,
+    layer_table,
+)
+from splinelens.report.tables import Table
+
+_HEIGHT, _ROW = 300, 30  # pixels
+
+
+def pruning_evaluation_html(report: PruningEvaluation) -> str:
+    """One HTML file that needs no other file.
+
+    Raises:
+        CannotWrite: plotly is not installed.
+    """
+    figures = {"perplexity": _perplexity(report), "shift": _shift(report)}
+    if report.dimension_layers:
+        figures["dimension"] = _dimension(report)
+    names = [effect.name for effect in report.models[0].detectors]
+    if names:
+        figures["verdicts"] = _verdicts(report, names)
+    provenance = [
+        (key, str(value)) for key, value in report.provenance.items() if not isinstance(value, dict)
+    ]
+    return render_page(
+        "pruning_evaluation",
+        data={"figures": figures},
+        about=(report.models[0].name, f"{len(report.models) - 1} pruned models", report.source),
+        links={"models": "Models", "layers": "Layers", "notes": "Notes"},
+        report=report,
+        effects=effect_table(report),
+        verdicts=detector_table(report) if names else None,
+        layers=layer_table(report),
+        labeled=any(effect.auc is not None for effect in report.models[0].detectors),
+        colors=SERIES,
+        names=names,
+        provenance=Table(("provenance", "value"), provenance),
+    )
+
+
+def _perplexity(report: PruningEvaluation) -> Figure:
+    """Perplexity against the share of weights that is removed; a dotted line at the dense model."""
+    models = [model for model in report.models if np.isfinite(model.perplexity)]
+    points = _points(models, [model.perplexity for model in models], SERIES[0], "perplexity")
+    dense = report.models[0].perplexity
+    line = {"color": GRAY, "width": 1, "dash": "dot"}
+    shapes = [
+        {
+            "type": "line",
+            "xref": "paper",
+            "x0": 0,
+            "x1": 1,
+            "yref": "y",
+            "y0": dense,
+            "y1": dense,
+            "line": line,
+        }
+    ]
+    y = {"title": {"text": "perplexity"}, "type": "log", "exponentformat": "none"}
+    return figure([points], _HEIGHT, _removed(), y, shapes=shapes)
+
+
+def _verdicts(report: PruningEvaluation, names: list[str]) -> Figure:
+    """AUC, or without labels the share of equal verdicts, of each detector against what is removed."""
+    labeled = any(effect.auc is not None for model in report.models for effect in model.detectors)
+    traces = []
+    for index, (name, color) in enumerate(zip(names, SERIES * len(names), strict=False)):
+        effects = [(model, model.detectors[index]) for model in report.models]
+        values = [(model, effect.auc if labeled else effect.agreement) for model, effect in effects]
+        known = [(model, value) for model, value in values if value is not None]
+        traces.append(_points([model for model, _ in known], [value for _, value in known], color, name))
+    title = "AUC" if labeled else "share of equal verdicts"
+    return figure(traces, _HEIGHT, _removed(), {"title": {"text": title}})
+
+
+def _shift(report: PruningEvaluation) -> Figure:
+    """A row a pruned model, a column a layer."""
+    pruned = report.models[1:]
+    values = np.array([model.shift for model in pruned])
+    scale = Scale.of([values], "Viridis", "standard deviations")
+    names = [plotly_text(model.name) for model in pruned]
+    trace = scale.heat_map(
+        scale.values(values),
+        x=[str(layer) for layer in range(values.shape[1])],
+        y=names,
+        hovertemplate="%{y}<br>layer %{x}<br>shift %{z:.3~g}<extra></extra>",
+    )
+    y = {"type": "category", "autorange": "reversed", "showgrid": False}
+    return figure([trace], 110 + _ROW * len(names), category_axis("layer"), y)
+
+
+def _dimension(report: PruningEvaluation) -> Figure:
+    """The intrinsic dimension of each layer, the dense model in gray."""
+    traces = [
+        go.Scatter(
+            mode="lines",
+            x=list(report.dimension_layers),
+            y=rounded(np.array(model.dimension)),
+            name=plotly_text(model.name),
+            line={"color": color, "width": 2.5 if model is report.models[0] else 1.8},
+            hovertemplate="%{fullData.name}<br>layer %{x}<br>dimension %{y:.4~g}<extra></extra>",
+        )
+        for model, color in zip(report.models, _colors(report), strict=True)
+    ]
+    legend = {"orientation": "h", "y": -0.25}
+    return figure(
+        traces,
+        _HEIGHT + 40,
+        {"title": {"text": "layer"}, "zeroline": False},
+        {"title": {"text": "intrinsic dimension"}, "rangemode": "tozero"},
+        showlegend=True,
+        legend=legend,
+    )
+
+
+def _points(models: list[ModelEffect], values: list[float], color: str, name: str) -> go.Scatter:
+    return go.Scatter(
+        mode="markers+text",
+        x=rounded(np.array([100 * model.sparsity for model in models])),
+        y=rounded(np.array(values, dtype=float)),
+        text=[plotly_text(model.name) for model in models],
+        textposition="top center",
+        textfont={"size": 10},
+        name=plotly_text(name),
+        cliponaxis=False,
+        marker={"color": color, "size": 9},
+        hovertemplate="%{text}<br>%{x} % removed<br>" + plotly_text(name) + " %{y:.4~g}<extra></extra>",
+    )
+
+
+def _colors(report: PruningEvaluation) -> list[str]:
+    """Gray for the dense model, and a color for each pruned one, lighter with every round."""
+    more = ("#8e5bd0", "#c2a100", "#d0417e", "#5a6a7a")
+    return [GRAY, *((*SERIES, *more) * len(report.models))[: len(report.models) - 1]]
+
+
+def _removed() -> Figure:
+    return {"title": {"text": "weights removed (%)"}, "zeroline": False}
