@@ -18,7 +18,7 @@ from splinelens import __version__
 from splinelens.detect import UNDETERMINED
 from splinelens.detect.artifact_files import ArtifactFiles
 from splinelens.detect.authorship import TEXT, HeldOut, WriterHead, fit_authors, measure_text, packs
-from splinelens.errors import BadFeatures, BadModel, BadTexts, BrokenArtifact
+from splinelens.errors import BadFeatures, BadTexts, BrokenArtifact
 from splinelens.features.extract import read_table
 from splinelens.features.loading import ReaderPlan, load_reader
 from splinelens.features.ngrams import BUCKETS, ngram_counts, only_formatting, without_formatting
@@ -28,7 +28,7 @@ from splinelens.features.table import Column
 from splinelens.files import results_folder, write_errors
 from splinelens.generate.likelihood import log_probabilities, profile, read_profiles
 from splinelens.models import LoadedModel, load_model
-from splinelens.models.load import require_unset
+from splinelens.models.load import require_head, require_unset
 from splinelens.models.source import lasting_name
 from splinelens.report.authorship import Accuracy, Attribution, AuthorshipReport
 from splinelens.texts import Texts
@@ -104,10 +104,8 @@ class Authorship:
             dtype = plan.model["fingerprint"]["dtype"]
             model, device = load_model(source, revision=revision, device=device, dtype=dtype, head=True), None
         reader = load_reader(plan, engine="torch", model=model, device=device, batch_tokens=batch_tokens)
-        if with_head and isinstance(reader.loaded, LoadedModel) and reader.loaded.causal is None:
-            raise BadModel(
-                f"{reader.loaded.name} is loaded without its language-model head: load_model(..., head=True)"
-            )
+        if with_head and isinstance(reader.loaded, LoadedModel):
+            require_head(reader.loaded)
         return cls(head, reader, name, training)
 
     def save(self, folder: str | PathLike[str], *, overwrite: bool = False) -> None:

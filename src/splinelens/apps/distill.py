@@ -53,6 +53,7 @@ from splinelens.geometry.directions import Directions
 from splinelens.geometry.partition import learned_margin
 from splinelens.models import LoadedModel, load_model
 from splinelens.models.fingerprint import per_block
+from splinelens.models.load import require_same_tokenizer
 from splinelens.models.quiet import quiet
 from splinelens.texts import Texts, text_hashes
 from splinelens.tokens import TokenizedText, prompt_ids, tokenize
@@ -365,7 +366,7 @@ def load_student(
         BadFeatures: It has fewer blocks.
     """
     student = load_model(name, head=True, device=device)
-    _require_same_tokenizer(teacher, student)
+    require_same_tokenizer(teacher, student)
     if blocks is not None:
         if not 1 <= blocks <= student.depth:
             raise BadFeatures(f"cannot take {blocks} blocks: {student.name} has {student.depth}")
@@ -611,24 +612,6 @@ def cross_entropy(causal: Any, windows: Tensor) -> float:  # Any: a model of tra
         loss = nn.functional.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten())
         total += loss.item() * len(ids)
     return total / len(windows)
-
-
-def _require_same_tokenizer(teacher: LoadedModel, student: LoadedModel) -> None:
-    if teacher.fingerprint.tokenizer == student.fingerprint.tokenizer:
-        return
-    ours, theirs = (
-        {number: token for token, number in each.tokenizer.get_vocab().items()} for each in (student, teacher)
-    )
-    for number in sorted(ours.keys() | theirs.keys()):
-        if ours.get(number) != theirs.get(number):
-            raise BadModel(
-                f"the tokenizers differ, first in token {number}: {ours.get(number)!r} of {student.name} and "
-                f"{theirs.get(number)!r} of {teacher.name}; a student reads its teacher's tokens"
-            )
-    raise BadModel(
-        f"the tokenizers of {student.name} and {teacher.name} have the same tokens and other rules; a "
-        "student reads its teacher's tokens"
-    )
 
 
 def _with_blocks(student: LoadedModel, chosen: Sequence[int]) -> LoadedModel:

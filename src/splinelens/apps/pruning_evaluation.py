@@ -26,6 +26,7 @@ from splinelens.files import write_text
 from splinelens.generate.likelihood import Perplexity, perplexity
 from splinelens.geometry.settings import SPLINE7
 from splinelens.models import LoadedModel, load_model
+from splinelens.models.load import require_same_tokenizer
 from splinelens.report.pruning_evaluation import DetectorEffect, ModelEffect, PruningEvaluation
 from splinelens.report.pruning_evaluation_page import pruning_evaluation_html
 from splinelens.report.scores import TextScore
@@ -165,13 +166,7 @@ def _require_alike(dense: LoadedModel, other: LoadedModel) -> None:
             f"{other.name} has {other.depth} blocks and {dense.name} {dense.depth}; compare it with the "
             "model that it was pruned from"
         )
-    first, second = dense.tokenizer.get_vocab(), other.tokenizer.get_vocab()
-    if first != second:
-        differ = sorted(token for token in {*first, *second} if first.get(token) != second.get(token))
-        raise BadModel(
-            f"{other.name} has another tokenizer than {dense.name}: the token {differ[0]!r} differs; compare "
-            "it with the model that it was pruned from"
-        )
+    require_same_tokenizer(dense, other)
 
 
 def _perplexities(

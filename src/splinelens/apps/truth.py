@@ -49,7 +49,7 @@ from splinelens.detect.out_of_fold import (
 )
 from splinelens.detect.shipped import find_artifact, shipped
 from splinelens.detect.solver import fold_of_rows, require_rows
-from splinelens.errors import BadFeatures, BadLabels, BadModel, BadTexts, BrokenArtifact
+from splinelens.errors import BadFeatures, BadLabels, BadTexts, BrokenArtifact
 from splinelens.features.extract import read_table
 from splinelens.features.loading import ReaderPlan, load_reader
 from splinelens.features.reader import Progress, TextFeatures, TextReader
@@ -59,7 +59,7 @@ from splinelens.files import results_folder, write_errors, write_text
 from splinelens.generate.likelihood import PROFILE, log_probabilities, profile, read_profiles
 from splinelens.geometry.settings import SPLINE7
 from splinelens.models import LoadedModel, load_model
-from splinelens.models.load import require_unset
+from splinelens.models.load import require_head, require_unset
 from splinelens.models.source import lasting_name
 from splinelens.report.scores import TextScore
 from splinelens.report.truth import MODEL, TEXT_ONLY, LayerCurve, Rival, TruthReport
@@ -263,10 +263,7 @@ class LikelyTruth:
             model = load_model(source, revision=revision, device=device, dtype=dtype, head=True)
         elif device is not None:
             require_unset("load_model: the model", device=device)
-        if model.causal is None:
-            raise BadModel(
-                f"{model.name} is loaded without its language-model head: load_model(..., head=True)"
-            )
+        require_head(model)
         detector = Detector.load(name, model=model, batch_tokens=batch_tokens)
         return cls(detector, likelihood, ratio, calibration)
 

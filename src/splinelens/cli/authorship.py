@@ -40,12 +40,7 @@ def fit(
             show_default=False,
         ),
     ] = "",
-    cache: Annotated[
-        Path | None,
-        typer.Option(
-            "--cache", metavar="DIR", help="Keep what is read of the model here: a stopped run continues."
-        ),
-    ] = None,
+    cache: options.Cache = None,
     device: options.Device = None,
     dtype: options.Dtype = "float32",
     seed: options.Seed = 0,

@@ -283,6 +283,12 @@ RetryFailed = Annotated[
         "forward pass raised; all other rows stay.",
     ),
 ]
+Cache = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache", metavar="DIR", help="Keep what is read of the model here: a stopped run continues."
+    ),
+]
 Seed = Annotated[
     int,
     typer.Option("--seed", metavar="N", min=0, max=2**32 - 1, help="Seed of the random number generators."),

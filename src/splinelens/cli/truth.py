@@ -309,12 +309,7 @@ def evaluate(
         ),
     ] = None,
     overwrite: options.Overwrite = False,
-    cache: Annotated[
-        Path | None,
-        typer.Option(
-            "--cache", metavar="DIR", help="Keep what is read of the model here: a stopped run continues."
-        ),
-    ] = None,
+    cache: options.Cache = None,
     neighbors: Neighbors = 20,
     model: options.Model = "smollm2-135m",
     device: options.Device = None,

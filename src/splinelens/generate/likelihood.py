@@ -13,11 +13,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from splinelens.engines.torch import positions_of, run_tokens
-from splinelens.errors import BadFeatures, BadModel, BadTexts
+from splinelens.errors import BadFeatures, BadTexts
 from splinelens.features.reader import Progress, TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.files import write_text
 from splinelens.models import LoadedModel
+from splinelens.models.load import require_head
 from splinelens.texts import Texts
 from splinelens.tokens import TokenBatch, Window, chunks, prompt_ids
 
@@ -70,7 +71,7 @@ def log_probabilities(
     Raises:
         BadModel: The model was loaded without its head, or its pass fails.
     """
-    causal = _causal(loaded)
+    causal = require_head(loaded)
     tokenizer = loaded.tokenizer
     separated = not prompt_ids(tokenizer, "", beginning=True) and _SEPARATOR in tokenizer.get_vocab()
     before = prompt_ids(tokenizer, _SEPARATOR if separated else "", beginning=True)
@@ -136,7 +137,7 @@ def perplexity(
         BadTexts: The text is shorter than the windows, or cannot be encoded.
         BadFeatures: ``length`` is below 2 or above the positions of the model, or ``windows`` below 1.
     """
-    causal = _causal(loaded)
+    causal = require_head(loaded)
     usable = positions_of(loaded.model).usable
     if length < 2 or (usable is not None and length > usable) or (windows is not None and windows < 1):
         raise BadFeatures(
@@ -214,12 +215,6 @@ def read_profiles(
         rows = [[None if np.isnan(number) else number for number in row] for row in values.tolist()]
         write_text(path, json.dumps(rows))
     return values
-
-
-def _causal(loaded: LoadedModel) -> Any:  # Any: a model of transformers
-    if loaded.causal is None:
-        raise BadModel(f"{loaded.name} is loaded without its language-model head: load_model(..., head=True)")
-    return loaded.causal
 
 
 def _after(causal: Any, ids: Sequence[int]) -> Float[Tensor, " vocabulary"]:  # Any: a model of transformers

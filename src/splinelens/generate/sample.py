@@ -26,7 +26,7 @@ from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.geometry.directions import Directions
 from splinelens.models import LoadedModel, load_model
-from splinelens.models.load import require_unset
+from splinelens.models.load import require_head, require_unset
 from splinelens.tokens import TokenBatch, Window
 
 Ended = Literal["stop", "length"]
@@ -222,10 +222,7 @@ class Writer:
             self.loaded = model
         else:
             self.loaded = load_model(model, head=True, revision=revision, device=device, dtype=dtype)
-        if self.loaded.causal is None:
-            raise BadModel(
-                f"{self.loaded.name} is loaded without its language-model head: load_model(..., head=True)"
-            )
+        require_head(self.loaded)
         self.reader = None if spec is None else TextReader(self.loaded, spec, directions=directions)
         self._positions = positions_of(self.loaded.model)
         # The latest prompts: ids, cache, logits.

@@ -206,6 +206,38 @@ def load_up_to(
     )
 
 
+def require_head(loaded: LoadedModel) -> Any:  # Any: a model of transformers
+    """The model with its language-model head.
+
+    Raises:
+        BadModel: It was loaded without it.
+    """
+    if loaded.causal is None:
+        raise BadModel(f"{loaded.name} is loaded without its language-model head: load_model(..., head=True)")
+    return loaded.causal
+
+
+def require_same_tokenizer(first: LoadedModel, second: LoadedModel) -> None:
+    """Refuse two models that do not cut a text into the same tokens.
+
+    Raises:
+        BadModel: Their tokenizers differ; the message names the first token that does.
+    """
+    if first._tokenizer_hash == second._tokenizer_hash:
+        return
+    ours, theirs = (
+        {number: token for token, number in each.tokenizer.get_vocab().items()} for each in (first, second)
+    )
+    names = f"{second.name} has another tokenizer than {first.name}"
+    for number in sorted(ours.keys() | theirs.keys()):
+        if ours.get(number) != theirs.get(number):
+            raise BadModel(
+                f"{names}: token {number} is {theirs.get(number)!r} in place of {ours.get(number)!r}; "
+                "models are compared at the same tokens"
+            )
+    raise BadModel(f"{names}: the same tokens and other rules; models are compared at the same tokens")
+
+
 def require_unset(owner: str, /, **options: object) -> None:
     """Refuse options of loading for what is loaded already; ``owner`` says where they belong.
 
