@@ -192,7 +192,9 @@ def test_another_tokenizer_is_refused_by_the_first_token_that_differs(teacher, t
     vocabulary = rules["model"]["vocab"]
     vocabulary["%"], vocabulary["&"] = vocabulary["&"], vocabulary["%"]
     (other / "tokenizer.json").write_text(json.dumps(rules))
-    with pytest.raises(BadModel, match=r"other has another tokenizer than .*: token 9 is '&' in place of '%'"):
+    with pytest.raises(
+        BadModel, match=r"other has another tokenizer than .*: token 9 is '&' in place of '%'"
+    ):
         distill(teacher, other, TEXTS, tmp_path / "a", settings=QUICK)
     rules["model"]["vocab"]["%"], vocabulary["&"] = vocabulary["&"], vocabulary["%"]
     rules["normalizer"] = {"type": "Lowercase"}
