@@ -20,7 +20,7 @@ from splinelens.texts import Texts
 RELATED, UNRELATED = -6.0, -3.0
 """Decimal logarithms of the p-values up to which models are related, and above which they are unrelated."""
 
-_COPY = 0.75  # share of matched neurons that only copies reach: noise reaches 0.5 (benchmarks/lineage.md)
+_COPY = 0.75  # share of matched neurons that only copies reach: strangers reach 0.33 (benchmarks/lineage.md)
 _PRUNED = 0.05  # share of zeros that one model must have more than the other to be called pruned
 
 Source = LoadedModel | LineageProfile | str | PathLike[str]

@@ -144,18 +144,15 @@ def sparsegpt(
     With ``U`` the upper Cholesky factor of the inverse Gram matrix, weight j of a row costs
     ``(w_j / U_jj)^2``. Columns are visited from left to right; a removed weight adds ``-w_j / U_jj U_j:`` to
     the later weights of its row, which is the least-squares answer of those. A count is spread over the
-    blocks of columns by their width.
+    blocks of columns by their width. Weights of inputs that are always 0 are removed first; the published
+    code removes all of them, and so more than the count.
 
     Args:
         weight: The matrix.
-        gram: ``mean x x^T`` of its inputs on calibration text. An input that is always 0 loses its weights'
-            values first, for nothing depends on them.
+        gram: ``mean x x^T`` of its inputs on calibration text.
         removal: How many weights, or in which pattern.
         damping: Share of the mean diagonal that is added to the diagonal.
         columns: Columns of a block.
-
-    The weights of inputs that are always 0 are removed first. The published code sets all of them to zero, so
-    that it removes more than the count.
 
     Returns:
         The new matrix, in the dtype of ``weight``, and True where a weight was removed.
