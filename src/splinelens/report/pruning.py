@@ -187,7 +187,7 @@ def plan_heading(plan: PrunePlan) -> str:
     blocks = len(plan.allocations[plan.by].ratios)
     return (
         f"{plan.model}: {len(plan.matrices)} matrices of {blocks} blocks, {plan.weights:,} weights, of which "
-        f"{plan.removed:,} go ({100 * plan.sparsity:.4g} %)"
+        f"{plan.removed:,} are removed ({100 * plan.sparsity:.4g} %)"
     )
 
 
