@@ -46,8 +46,8 @@ TAKE = {"jig": 8526, "raw": 2645, "tgann": 4401, "tweet": 2500, "para": 1000, "p
 """Rows of each source, at most."""
 WEIGHTS = {"jig": 1.0, "raw": 1.0, "tgann": 2.0, "tweet": 0.5, "para": 0.3, "pairs": 1.0, "domains": 0.5}
 HELD_OUT = 1500
-KEEP = Settings(rate=2e-4, shares=(0.05, 0.15, 0.8), batch_tokens=2048)
-RECOVER = Settings(rate=3e-4, shares=(0.0, 0.0, 1.0), tokens=262_144)
+KEEP = Settings(rate=2e-4, shares=(0.05, 0.15, 0.8), batch_tokens=2048, tokens=2_048_000)  # each text twice
+RECOVER = Settings(rate=3e-4, shares=(0.0, 0.0, 1.0), tokens=229_376)
 
 
 def main() -> None:
