@@ -49,29 +49,18 @@ def pruning_evaluation_html(report: PruningEvaluation) -> str:
 
 
 def _perplexity(report: PruningEvaluation) -> Figure:
-    """Perplexity against the share of weights that is removed; a dotted line at the dense model."""
+    """A row a model; a dotted line at the dense model."""
     models = [model for model in report.models if np.isfinite(model.perplexity)]
     points = _points(models, [model.perplexity for model in models], SERIES[0], "perplexity")
-    dense = report.models[0].perplexity
+    dense = {"type": "line", "x0": report.models[0].perplexity, "x1": report.models[0].perplexity}
     line = {"color": GRAY, "width": 1, "dash": "dot"}
-    shapes = [
-        {
-            "type": "line",
-            "xref": "paper",
-            "x0": 0,
-            "x1": 1,
-            "yref": "y",
-            "y0": dense,
-            "y1": dense,
-            "line": line,
-        }
-    ]
-    y = {"title": {"text": "perplexity"}, "type": "log", "exponentformat": "none"}
-    return figure([points], _HEIGHT, _removed(), y, shapes=shapes)
+    shapes = [{**dense, "yref": "paper", "y0": 0, "y1": 1, "line": line}]
+    x = {"title": {"text": "perplexity"}, "type": "log", "dtick": "D2", "exponentformat": "none"}
+    return figure([points], _height(report), x, _rows(report), shapes=shapes)
 
 
 def _verdicts(report: PruningEvaluation, names: list[str]) -> Figure:
-    """AUC, or without labels the share of equal verdicts, of each detector against what is removed."""
+    """AUC, or without labels the share of equal verdicts, of each detector; a row a model."""
     labeled = any(effect.auc is not None for model in report.models for effect in model.detectors)
     traces = []
     for index, (name, color) in enumerate(zip(names, SERIES * len(names), strict=False)):
@@ -80,7 +69,7 @@ def _verdicts(report: PruningEvaluation, names: list[str]) -> Figure:
         known = [(model, value) for model, value in values if value is not None]
         traces.append(_points([model for model, _ in known], [value for _, value in known], color, name))
     title = "AUC" if labeled else "share of equal verdicts"
-    return figure(traces, _HEIGHT, _removed(), {"title": {"text": title}})
+    return figure(traces, _height(report), {"title": {"text": title}}, _rows(report))
 
 
 def _shift(report: PruningEvaluation) -> Figure:
@@ -125,24 +114,38 @@ def _dimension(report: PruningEvaluation) -> Figure:
 
 def _points(models: list[ModelEffect], values: list[float], color: str, name: str) -> go.Scatter:
     return go.Scatter(
-        mode="markers+text",
-        x=rounded(np.array([100 * model.sparsity for model in models])),
-        y=rounded(np.array(values, dtype=float)),
-        text=[plotly_text(model.name) for model in models],
-        textposition="top center",
-        textfont={"size": 10},
+        mode="markers",
+        x=rounded(np.array(values, dtype=float)),
+        y=[_row(model) for model in models],
         name=plotly_text(name),
         cliponaxis=False,
-        marker={"color": color, "size": 9},
-        hovertemplate="%{text}<br>%{x} % removed<br>" + plotly_text(name) + " %{y:.4~g}<extra></extra>",
+        marker={"color": color, "size": 10},
+        hovertemplate="%{y}<br>" + plotly_text(name) + " %{x:.4~g}<extra></extra>",
     )
+
+
+def _row(model: ModelEffect) -> str:
+    return f"{plotly_text(model.name)} ({100 * model.sparsity:.0f} %)"
+
+
+def _rows(report: PruningEvaluation) -> Figure:
+    """An axis of the models, from the least to the most removed weights."""
+    order = sorted(report.models, key=lambda model: model.sparsity)
+    names = [_row(model) for model in order]
+    return {
+        "type": "category",
+        "categoryorder": "array",
+        "categoryarray": names,
+        "range": [len(names) - 0.5, -0.5],
+        "ticklabelstandoff": 6,
+    }
+
+
+def _height(report: PruningEvaluation) -> int:
+    return 90 + _ROW * len(report.models)
 
 
 def _colors(report: PruningEvaluation) -> list[str]:
     """Gray for the dense model, and a color for each pruned one, lighter with every round."""
     more = ("#8e5bd0", "#c2a100", "#d0417e", "#5a6a7a")
     return [GRAY, *((*SERIES, *more) * len(report.models))[: len(report.models) - 1]]
-
-
-def _removed() -> Figure:
-    return {"title": {"text": "weights removed (%)"}, "zeroline": False}
