@@ -372,7 +372,7 @@ def _validated(
     """The seed and the folder; what can be refused without the model is."""
     if dtype not in DTYPES:
         raise BadModel(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
-    check_model_folder(Path(output), overwrite=overwrite, source=str(model))
+    check_model_folder(Path(output), overwrite=overwrite, sources=[str(model)])
     return check_seed(seed), Path(output)
 
 
