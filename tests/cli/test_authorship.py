@@ -23,12 +23,12 @@ def file(tmp_path):
 
 def test_fit_and_score(run, file, tmp_path):
     fit = ["authorship", "fit", file, "-w", "who", "--group", "topic", "-o", str(tmp_path / "who")]
-    done = run(*fit, "--parts", "text")
+    done = run(*fit, "--feature-sets", "text")
     assert "36 texts of 3 writers, 6 prompts" in done.stdout
     assert "text only *" in done.stdout
     assert "formatting only" in done.stdout
-    assert "overwrite" in run(*fit, "--parts", "text", code=2).stderr
-    record = json.loads(run(*fit, "--parts", "text", "--overwrite", "--json").stdout)
+    assert "overwrite" in run(*fit, "--feature-sets", "text", code=2).stderr
+    record = json.loads(run(*fit, "--feature-sets", "text", "--overwrite", "--json").stdout)
     assert record["chosen"] == "text only"
     scored = run("authorship", "score", str(tmp_path / "who"), file, "-c", "text", "--by", "who", "--json")
     records = [json.loads(line) for line in scored.stdout.splitlines()]
@@ -44,12 +44,12 @@ def test_fit_and_score(run, file, tmp_path):
     [
         (["-w", "who", "--group", "prompt"], "no column 'prompt'"),
         (["-w", "family", "--group", "who"], "'y' has texts of one prompt only"),
-        (["-w", "who", "--group", "topic", "--parts", "magic"], "parts name 'magic'"),
+        (["-w", "who", "--group", "topic", "--feature-sets", "magic"], "'magic' is no feature set"),
     ],
-    ids=["group", "prompt", "part"],
+    ids=["group", "prompt", "feature-set"],
 )
 def test_bad_input_ends_with_a_message(run, file, tmp_path, options, message):
-    done = run("authorship", "fit", file, "-o", str(tmp_path / "w"), "--parts", "text", *options, code=1)
+    done = run("authorship", "fit", file, "-o", str(tmp_path / "w"), "--feature-sets", "text", *options, code=1)
     assert message in done.stderr
 
 

@@ -30,10 +30,10 @@ def fit(
     overwrite: options.Overwrite = False,
     column: options.Column = None,
     model: options.Model = "smollm2-135m",
-    parts: Annotated[
+    feature_sets: Annotated[
         str,
         typer.Option(
-            "--parts",
+            "--feature-sets",
             metavar="NAMES",
             help="Read these of text, margins, occupancy, spline7, likelihood; text is always read, and by "
             "itself needs no model. Default: all, of which held-out prompts choose.",
@@ -60,12 +60,12 @@ def fit(
     one out.
 
     With --json the record: "source", "model", "writers" (texts of each), "prompts", "left_out",
-    "accuracies" (of each "name", "accuracy", "interval"), "chosen", "confusion", "pack", "pack_accuracy",
-    "unknown" (AUC by writer), "unknown_auc", "output".
+    "accuracies" (of each "name", "accuracy", "interval"), "chosen", "confusion", "pooled_answers",
+    "pooled_accuracy", "unknown" (AUC by writer), "unknown_auc", "output".
 
     Examples:
       splinelens authorship fit answers.csv --writer model --group prompt -o who
-      splinelens authorship fit a.csv -w author --group topic -o who --parts text
+      splinelens authorship fit a.csv -w author --group topic -o who --feature-sets text
     """
     from splinelens.apps.authorship import FILES
 
@@ -78,16 +78,15 @@ def fit(
     from splinelens.texts import read_texts
     from splinelens.texts.labeled import require_words
 
-    wanted = options.names(parts) or None
     texts = read_texts(file, column, [writer, group], encoding, format, delimiter, not no_header)
     require_words(texts, column)
     with progress_bar(texts, shown=not quiet) as progress:
-        fitted = authorship.fit(
+        scorer, report = authorship.fit(
             texts,
             writer,
             group,
             model,
-            parts=wanted,
+            feature_sets=options.names(feature_sets) or None,
             name=output.resolve().name,
             seed=seed,
             command=f"splinelens authorship {options.given_command(context).removeprefix('splinelens ')}",
@@ -96,8 +95,7 @@ def fit(
             dtype=dtype,
             progress=progress,
         )
-    fitted.scorer.save(output, overwrite=overwrite)
-    report = fitted.report
+    scorer.save(output, overwrite=overwrite)
     if as_json:
         print(json.dumps(report.to_dict() | {"output": str(output)}, ensure_ascii=False))
         return
@@ -132,11 +130,11 @@ def score(
     """Say which of the known writers wrote a text, or several texts.
 
     A text of none of them is undetermined: the threshold is where 5 % of the known writers' held-out texts,
-    or as many of them together, are called so too. The scores are no probabilities: about 1 for who wrote a
+    or of as many together, are undetermined too. The scores are no probabilities: about 1 for who wrote a
     text, and -1 for the others.
 
-    Prints a line a text, or a value of --by. With --json one record: "row", "name", "writer", "nearest",
-    "known", "threshold", "scores", "answers", "unread", "reason".
+    Prints a line a text, or a value of --by. With --json one record: "row", "name", "writer", "answers",
+    "unread", "reason", "nearest", "known", "threshold", "scores".
 
     Examples:
       splinelens authorship score who new.csv -c answer
