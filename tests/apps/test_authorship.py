@@ -110,7 +110,7 @@ def test_damaged_folders_and_other_models_are_refused(loaded, tmp_path, writer_f
             Authorship.load(tmp_path / "s")
     scorer, _ = authorship.fit(answers(), "writer", "prompt", loaded, feature_sets=["likelihood"])
     scorer.save(tmp_path / "model")
-    with pytest.raises(WrongModel, match="weights"):
+    with pytest.raises(WrongModel, match="the architecture differs: llama here, gpt2"):
         Authorship.load(tmp_path / "model", model=load_model(writer_folder("gpt2"), head=True, device="cpu"))
     with pytest.raises(BadModel, match="without its language-model head"):
         Authorship.load(tmp_path / "model", model=load_model(writer_folder(), device="cpu"))

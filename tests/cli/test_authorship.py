@@ -49,12 +49,43 @@ def test_fit_and_score(run, file, tmp_path):
     ids=["group", "prompt", "feature-set"],
 )
 def test_bad_input_ends_with_a_message(run, file, tmp_path, options, message):
-    done = run("authorship", "fit", file, "-o", str(tmp_path / "w"), "--feature-sets", "text", *options, code=1)
+    fit = ["authorship", "fit", file, "-o", str(tmp_path / "w"), "--feature-sets", "text"]
+    assert message in run(*fit, *options, code=1).stderr
+
+
+GAME = ("-w", "who", "--group", "topic", "--members", "3", "--seen", "2", "--queries", "8", "--seeds", "1")
+
+
+def test_a_game_without_other_families_ends_with_a_message(run, file):
+    assert "too few are left to learn from" in run("authorship", "game", file, *GAME, code=1).stderr
+
+
+def test_a_game_on_stored_answers_names_the_pair(run, tmp_path):
+    forms = ["the {}.", "the {}!", "no {} here", "no {} there", "{0} {0} {0}", "- {}"]
+    writers = zip(("ann", "bob", "cat", "dan", "eva", "fay"), forms, "xxyyzw", strict=True)
+    rows = [
+        {"text": form.format(topic), "who": who, "topic": topic, "family": family}
+        for who, form, family in writers
+        for topic in ("tea", "sea", "day", "toad", "town", "rain")
+    ]
+    path = tmp_path / "b.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = run("authorship", "game", str(path), "-c", "text", *GAME, "--json")
+    record = json.loads(done.stdout)
+    assert [one["pair"] for one in record["pairs"]] == [["ann", "bob"], ["cat", "dan"]]
+    assert record["unsearched"] == 1.0
+    assert record["gain_interval"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "option", "message"),
+    [
+        (["--members", "3"], "--members", "give it with a FILE"),
+        (["a.csv", "--model", "smollm2-135m"], "--model", "give it without FILE"),
+    ],
+    ids=["local", "stored"],
+)
+def test_options_of_the_other_game_are_refused(run, options, option, message):
+    done = run("authorship", "game", *options, code=2)
+    assert option in done.stderr
     assert message in done.stderr
-
-
-def test_a_game_on_stored_answers(run, file):
-    columns = ["-w", "who", "--group", "topic", "--family", "family"]
-    options = ["--members", "3", "--seen", "2", "--queries", "8", "--seeds", "1"]
-    done = run("authorship", "game", file, *columns, *options, code=1)
-    assert "too few are left to learn from" in done.stderr

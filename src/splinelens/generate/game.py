@@ -1,9 +1,9 @@
 """The game of auditor and detective: which two of several writers share a family?
 
 The auditor writes prompts from a formula with slots, all writers answer, and the detective names the two
-whose answers are most alike; chance is one over the number of pairs. The auditor evolves its formulas. Source:
-arXiv:2408.02871, where the evolution takes place in the context of a language model; here it is a genetic
-algorithm, so that it can be compared with random formulas at equal queries.
+whose answers are most alike; chance is one over the number of pairs. The auditor evolves its formulas.
+Source: arXiv:2408.02871, where the evolution takes place in the context of a language model; here it is a
+genetic algorithm, so that it can be compared with random formulas at equal queries.
 """
 
 from collections.abc import Callable, Mapping, Sequence
