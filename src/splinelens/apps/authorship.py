@@ -158,12 +158,12 @@ class Authorship:
 
         Args:
             texts: The texts.
-            by: One value a text, or the name of a column kept beside them: texts of equal value are of one
+            by: One value a text, or the name of a column beside them: texts of equal value are of one
                 unknown writer and are judged together. A text without a value is judged by itself.
             progress: Called with the texts and the characters read since the last call.
 
         Raises:
-            MissingColumn: No column of that name was kept.
+            MissingColumn: There is no column of that name.
             BadTexts: Not one value a text.
         """
         source = Texts.of(texts)
@@ -263,7 +263,7 @@ def fit(
 
     Args:
         texts: The texts; those that cannot be read, or have no writer, are left out and counted.
-        writers: Who wrote each text: one value a text, or the name of a column kept beside them.
+        writers: Who wrote each text: one value a text, or the name of a column beside them.
         prompts: What each text answers, likewise; texts of one prompt are in one fold, else a writer would be
             known by what the prompt is about.
         model: A model loaded with ``head=True``, or the name, folder or file of one.
@@ -284,7 +284,7 @@ def fit(
     Raises:
         BadLabels: One writer, or a writer with answers to one prompt only.
         BadTexts: Not one writer a text, no readable text, or ``prompts`` as ``row_groups`` refuses them.
-        MissingColumn: A column was not kept.
+        MissingColumn: A column is absent.
         BadFeatures: Another feature set.
         BadModel: The model cannot be loaded, or has no language-model head.
     """
