@@ -238,9 +238,9 @@ def game(
       splinelens authorship game --seeds 2 --queries 16
       splinelens authorship game a.csv -w model --group prompt --family family
     """
-    stored = {"--writer": writer, "--group": group, "--family": family, "--slots": slots}
+    stored: dict[str, object] = {"--writer": writer, "--group": group, "--family": family, "--slots": slots}
     stored |= {"--members": members, "--seen": seen}
-    local = {"--model": model, "--other": other, "--cache": cache}
+    local: dict[str, object] = {"--model": model, "--other": other, "--cache": cache}
     for option, value in (stored if file is None else local).items():
         if value is not None:
             raise typer.BadParameter(f"give it with{' a' if file is None else 'out'} FILE", param_hint=option)
