@@ -158,6 +158,7 @@ def distill(
         return _token_losses(teacher_causal, causal, ids, factors), ids.numel()
 
     stages = _stages(settings.shares, steps, TOKEN_FACTORS, ("divergence", "relation"))
+    _make_parts_folder(folder)
     _train(student_model, None, stages, losses, settings, folder, request, report)
     nats["after"] = _nats(causal, held)
     record = _record(request, steps, command) | {"held_out": nats}
@@ -255,6 +256,7 @@ def keep_detector(
         "weights": None if weights is None else hashlib.sha256(weights.tobytes()).hexdigest(),
     }
     file = margins_file(folder, artifact, source.at(rows.tolist()))
+    _make_parts_folder(folder)
     margins = read_margins(reader, trained, file, progress=_progress(len(trained), report))
     layers = _layers_for(artifact, student_model)
     prompt = prompt_ids(student_model.tokenizer, reader.spec.prompt, beginning=True)
@@ -345,6 +347,11 @@ def _output_folder(output: str | PathLike[str], student: str | PathLike[str], ov
     return folder
 
 
+def _make_parts_folder(folder: Path) -> None:
+    with write_errors(folder):
+        parts_folder(folder).mkdir(parents=True, exist_ok=True)
+
+
 def _require_steps(steps: int, settings: Settings) -> None:
     if steps < _FEWEST_STEPS:
         raise BadTexts(
@@ -397,8 +404,6 @@ def _train(
     for module in (causal.get_input_embeddings(), causal.get_output_embeddings()):
         module.requires_grad_(False)
     file = parts_folder(folder) / CHECKPOINT
-    with write_errors(folder):
-        file.parent.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(causal, head, stages, rate=settings.rate, checkpoint=file, request=request)
     trainer.run(losses, report=report)
 
