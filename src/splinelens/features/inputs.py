@@ -6,7 +6,7 @@ Of hyperplanes that are known already only the margins are stored.
 
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,7 +97,7 @@ class Margins:
     values: np.ndarray
     start: np.ndarray
 
-    def of(self, texts: Iterable[int]) -> np.ndarray:
+    def of(self, texts: Sequence[int] | np.ndarray) -> np.ndarray:
         """(token, hyperplane) of some texts, one after the other."""
         return np.concatenate([self.values[self.start[text] : self.start[text + 1]] for text in texts])
 
