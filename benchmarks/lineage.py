@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from splinelens.apps.detector import Detector
 from splinelens.apps.lineage import carry_over, compare
 from splinelens.detect.lineage import LayerSigns, best_matches, relation
+from splinelens.engines.blocks import keep_blocks
 from splinelens.errors import BadModel
 from splinelens.features.lineage_profile import LineageProfile
 from splinelens.models import LoadedModel, load_model
@@ -333,15 +334,10 @@ def change_signs(model: nn.Module) -> None:
         block.mlp.down_proj.weight.mul_(sign)
 
 
-def keep_blocks(dropped: Iterable[int]) -> Change:
-    def change(model: nn.Module) -> None:
-        blocks = [block for layer, block in enumerate(model.layers) if layer not in dropped]
-        for layer, block in enumerate(blocks):
-            block.self_attn.layer_idx = layer
-        model.layers = nn.ModuleList(blocks)
-        model.config.num_hidden_layers = len(blocks)
-
-    return change
+def without_blocks(dropped: Iterable[int]) -> Change:
+    return lambda model: keep_blocks(
+        model, [layer for layer in range(len(model.layers)) if layer not in dropped]
+    )
 
 
 def initialize(model: nn.Module) -> None:
@@ -359,7 +355,7 @@ def shuffle(model: nn.Module) -> None:
         parameter.copy_(parameter.flatten()[torch.randperm(parameter.numel())].reshape(parameter.shape))
 
 
-CUT_MIDDLE = keep_blocks(range(14, 22))
+CUT_MIDDLE = without_blocks(range(14, 22))
 COPIES: dict[str, tuple[Change, bool]] = {
     "pruned 30 %": (prune(0.3), False),
     "pruned 50 %": (prune(0.5), False),
@@ -371,7 +367,7 @@ COPIES: dict[str, tuple[Change, bool]] = {
     "width permuted": (permute_width, False),
     "neurons and width permuted": (partial(both, permute_neurons, permute_width), False),
     "8 blocks in the middle removed": (CUT_MIDDLE, False),
-    "every fourth block removed": (keep_blocks(range(3, 30, 4)), False),
+    "every fourth block removed": (without_blocks(range(3, 30, 4)), False),
     "permuted, pruned 50 %": (partial(both, permute_neurons, prune(0.5)), False),
     "permuted, 3 bits": (partial(both, permute_neurons, quantize(3)), False),
     "8 blocks removed, permuted, pruned 50 %": (

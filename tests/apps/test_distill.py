@@ -1,6 +1,7 @@
 """A student learns its teacher's next tokens, or what a detector reads in it."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -21,7 +22,9 @@ from splinelens.errors import (
     Diverged,
     OutputExists,
 )
+from splinelens.files import parts_folder
 from splinelens.models import load_model
+from splinelens.models.save import PROVENANCE
 
 TEXTS = [
     f"the {word} is here and you are in it, number {row}" for row in range(30) for word in ("cat", "dog")
@@ -83,29 +86,23 @@ def test_a_pruned_student_comes_closer_to_its_teacher_and_stays_pruned(teacher, 
     for name in zeros:
         assert torch.equal(before[name] == 0, after[name] == 0), name
     assert torch.equal(before["model.embed_tokens.weight"], after["model.embed_tokens.weight"])
-    assert json.loads((tmp_path / app.RECORD).read_text())["held_out"] == nats
-    assert not (tmp_path / app.CHECKPOINT).exists()
+    stored = json.loads((tmp_path / PROVENANCE).read_text())
+    assert (stored["kind"], stored["held_out"]) == ("distilled", nats)
+    assert not parts_folder(tmp_path).exists()
+
+
+def stop(line):
+    """Stops a run after its last step."""
+    if re.match(r"step (\d+) of \1 ", line):
+        raise KeyboardInterrupt
 
 
 def test_a_run_that_was_stopped_continues_to_the_same_weights(teacher, tmp_path):
-    options = {"blocks": 2, "spread": True, "settings": QUICK}
+    options = {"blocks": 2, "evenly": True, "settings": QUICK}
     distill(teacher, teacher, TEXTS, tmp_path / "whole", **options)
-
-    def stop(line):
-        raise KeyboardInterrupt
-
-    class Stopping(app.Trainer):
-        def run(self, losses, **others):
-            def stopping(step, factors):
-                if step == 7:
-                    raise KeyboardInterrupt
-                return losses(step, factors)
-
-            super().run(stopping, report=stop, save_every_s=0.0)
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(app, "Trainer", Stopping)
-        distill(teacher, teacher, TEXTS, tmp_path / "parts", **options)
+    with pytest.raises(KeyboardInterrupt):
+        distill(teacher, teacher, TEXTS, tmp_path / "parts", **options, report=stop)
+    assert not (tmp_path / "parts").exists()
     with pytest.raises(CannotResume, match=r"settings\.rate was 0\.01 and is 0\.02"):
         distill(
             teacher,
@@ -113,7 +110,7 @@ def test_a_run_that_was_stopped_continues_to_the_same_weights(teacher, tmp_path)
             TEXTS,
             tmp_path / "parts",
             blocks=2,
-            spread=True,
+            evenly=True,
             settings=Settings(window=16, batch_tokens=64, rate=2e-2),
         )
     distill(teacher, teacher, TEXTS, tmp_path / "parts", **options)
@@ -123,7 +120,7 @@ def test_a_run_that_was_stopped_continues_to_the_same_weights(teacher, tmp_path)
 
 def test_evenly_chosen_blocks_are_those_of_the_teacher(teacher):
     whole = load_model(teacher, head=True)
-    short = app.load_student(teacher, whole, blocks=2, spread=True)
+    short = app.load_student(teacher, whole, blocks=2, evenly=True)
     for ours, theirs in zip(short.model.layers, (whole.model.layers[0], whole.model.layers[2]), strict=True):
         assert torch.equal(ours.mlp.gate_proj.weight, theirs.mlp.gate_proj.weight)
     assert short.depth == short.causal.config.num_hidden_layers == 2
@@ -144,16 +141,20 @@ def test_a_shorter_student_keeps_a_detector(teacher, detector, tmp_path):
     )
     explained = loaded.score(COMMENTS[:1], explain=True)[0]
     assert explained.words
-    assert not [*tmp_path.glob(app.MARGINS)]
+    assert not parts_folder(tmp_path).exists()
 
 
-def test_hyperplanes_of_an_untrained_student_of_all_blocks_give_the_margins_of_the_teacher(
-    teacher, detector, tmp_path
-):
-    lines = []
-    quick = Settings(batch_tokens=128, rate=1e-9, shares=(1.0, 0.0, 0.0))
-    keep_detector(detector, teacher, COMMENTS, LABELS, tmp_path, settings=quick, report=lines.append)
-    assert float(lines[-1].split("margins ")[1].split(",")[0]) < 0.15  # bfloat16, dropout and the ridge
+def test_a_detector_that_was_stopped_before_its_model_was_saved_continues(teacher, detector, tmp_path):
+    options = {"blocks": 1, "settings": Settings(batch_tokens=256, rate=1e-3)}
+    with pytest.raises(KeyboardInterrupt):
+        keep_detector(detector, teacher, COMMENTS, LABELS, tmp_path / "a", **options, report=stop)
+    (file,) = parts_folder(tmp_path / "a").glob("margins-*.npy")
+    np.save(file, np.load(file)[1:])
+    with pytest.raises(CannotResume, match=r"has margins of \(\d+, 3\) tokens and hyperplanes.*remove it"):
+        keep_detector(detector, teacher, COMMENTS, LABELS, tmp_path / "a", **options)
+    file.unlink()
+    kept = keep_detector(detector, teacher, COMMENTS, LABELS, tmp_path / "a", **options)
+    assert kept.artifact.name == "mine-distilled"
 
 
 def test_what_cannot_be_distilled_is_refused(teacher, detector, tmp_path):
@@ -170,7 +171,7 @@ def test_what_cannot_be_distilled_is_refused(teacher, detector, tmp_path):
     with pytest.raises(BadFeatures, match="rate 0 is not between"):
         Settings(rate=0)
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(OutputExists):
+    with pytest.raises(OutputExists, match=r"the folder holds config\.json"):
         distill(teacher, teacher, TEXTS, tmp_path, settings=QUICK)
     with pytest.raises(BadDetector, match="domain has no learned hyperplanes for one label"):
         keep_detector("domain", teacher, COMMENTS, LABELS, tmp_path / "b")
@@ -212,4 +213,4 @@ def test_weights_that_overflow_stop_a_run(teacher, tmp_path):
     model.causal.save_pretrained(broken)
     with pytest.raises(Diverged, match=r"step 1 of .* not finite .*start again with a lower rate"):
         distill(teacher, broken, TEXTS, tmp_path / "a", settings=QUICK)
-    assert (tmp_path / "a" / app.CHECKPOINT).is_file()
+    assert (parts_folder(tmp_path / "a") / app.CHECKPOINT).is_file()

@@ -17,7 +17,7 @@ def test_a_shorter_student_is_trained_and_loads(run, writer_folder, tmp_path):
     assert shown.stdout.endswith(f"wrote {tmp_path / 'short'}\n")
     assert "step 11 of 11 (all): cross-entropy " in shown.stderr
     assert "name another folder" in run(*command, code=2).output
-    record = json.loads((tmp_path / "short/distillation.json").read_text())
+    record = json.loads((tmp_path / "short/splinelens.json").read_text())
     assert record["command"].startswith("splinelens distill ")
     assert record["student"]["blocks"] == 2
     assert load_model(tmp_path / "short").depth == 2
@@ -36,10 +36,10 @@ def test_a_kept_detector_scores(run, writer_folder, tmp_path):
         *("--batch-tokens", 96, "--json", "-q", "-o", tmp_path / "fast"),
     )
     record = json.loads(out.stdout)
-    assert 0 <= record["auc"] <= 1
+    assert record["auc"] > 0.9
     assert record["settings"]["batch_tokens"] == 96
     scored = run("score", "--detector", tmp_path / "fast/detector", "--text", "you idiot", "--json").stdout
-    assert json.loads(scored)["verdict"] in ("toxic", "clean")
+    assert json.loads(scored)["verdict"] == "toxic"
 
 
 def test_a_detector_without_labels_and_stages_that_are_none_are_wrong_usage(run, tmp_path):
