@@ -1,14 +1,16 @@
-"""Does one model derive from another? Exact tests on the signs that the neurons of two models have at tokens.
+"""Does one model derive from another? Tests on the signs that the neurons of two models have at tokens.
 
 The order of the neurons of a layer means nothing, and neither does the sign of a neuron's up projection: a
 network with permuted neurons, or with the signs of a row of the up projection and of a column of the down
 projection changed, computes the same function, its initialization is as likely, and its training takes the
 same course. So for a model that was trained from an initialization of its own, whatever its data, every
-order and every combination of signs is equally likely, given the other model. The distributions of two
-statistics are then known exactly, without a third model to compare with:
+order and every combination of signs is equally likely, given the other model. That bounds the p-values of two
+statistics, without a third model to compare with:
 
-* of neurons that match best *and* have the same index: as many as a random permutation has fixed points;
-* of neurons that match best by their gate and agree in the sign of the *up projection*: heads of fair coins.
+* the number of neurons that match best *and* have the same index is one of fixed points of a random
+  permutation, which Markov's inequality bounds;
+* the number of neurons that match best by their gate and agree in the sign of the *up projection* is one of
+  heads of fair coins.
 
 The second also finds a copy whose neurons were permuted. Where the MLP is not gated, the values of the
 attention take the place of the up projection. Both are invariant to a rotation of the residual stream.
