@@ -1,12 +1,10 @@
 """What pruning does to a model: the record of a comparison with the dense model, and its tables."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from splinelens.detect.thresholds import Interval
-from splinelens.engines.neurons import RemovedNeurons
 from splinelens.report.tables import Table
 
 
@@ -91,21 +89,6 @@ class PruningEvaluation:
     def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
         """As JSON values; a number that is not finite is null."""
         return dict(json.loads(json.dumps(_finite(asdict(self)))))
-
-
-def removed_table(blocks: Sequence[RemovedNeurons]) -> Table:
-    """A row a block: how many neurons it lost, and what that changes."""
-    rows = [
-        (
-            str(each.layer),
-            f"{len(each.neurons):,}",
-            f"{each.never:,}",
-            f"{100 * each.mass:.3f} %",
-            f"{100 * each.error:.3f} %",
-        )
-        for each in blocks
-    ]
-    return Table(("block", "removed", "never fire", "share of activations", "change of output"), rows)
 
 
 def effect_table(report: PruningEvaluation) -> Table:
