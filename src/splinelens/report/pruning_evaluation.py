@@ -1,11 +1,10 @@
 """What pruning does to a model: the record of a comparison with the dense model, and its tables."""
 
-import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from splinelens.detect.thresholds import Interval
-from splinelens.report.tables import Table
+from splinelens.report.tables import Table, interval
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,8 @@ class PruningEvaluation:
 
     def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
         """As JSON values; a number that is not finite is null."""
-        return dict(json.loads(json.dumps(_finite(asdict(self)))))
+        record: dict[str, Any] = _finite(asdict(self))  # Any: as above
+        return record
 
 
 def effect_table(report: PruningEvaluation) -> Table:
@@ -119,7 +119,7 @@ def detector_table(report: PruningEvaluation) -> Table:
             _number(effect.agreement, effect.reason),
             _number(effect.change),
             _number(effect.auc),
-            "-" if effect.interval is None else f"{effect.interval[0]:.3f} to {effect.interval[1]:.3f}",
+            "-" if effect.interval is None else interval(effect.interval),
         )
         for model in report.models
         for effect in model.detectors
