@@ -193,7 +193,6 @@ def comparison(first: LineageProfile, second: LineageProfile) -> dict[str, Any]:
     evidence = result.relation or relation(first.layers, second.layers)  # shifted layers share a fingerprint
     pairs = [layer.layers for layer in evidence.layers]
     depths = [pairs[len(pairs) * quarter // 4] for quarter in (1, 2, 3)]
-    neurons = sum(layer.neurons[0] for layer in evidence.layers)
     return {
         "verdict": result.verdict
         if result.relation
@@ -203,10 +202,9 @@ def comparison(first: LineageProfile, second: LineageProfile) -> dict[str, Any]:
         "log10_p": evidence.log10_p,
         "log10_index": evidence.log10_index,
         "log10_sign": evidence.log10_sign,
-        "matched": sum(layer.matched for layer in evidence.layers) / neurons,
-        "same_index": sum(layer.same_index for layer in evidence.layers) / neurons,
-        "same_sign": sum(layer.same_sign for layer in evidence.layers)
-        / max(1, sum(x.signed for x in evidence.layers)),
+        "matched": evidence.matched / evidence.neurons,
+        "same_index": evidence.same_index / evidence.neurons,
+        "same_sign": evidence.same_sign / max(1, evidence.signed),
         "cka": [debiased_cka(first.layers[one].gate, second.layers[other].gate) for one, other in depths],
         "best_match": float(
             np.median([best_correlation(first.layers[one], second.layers[other]) for one, other in depths])

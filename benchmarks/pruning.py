@@ -23,23 +23,17 @@ from scipy.stats import spearmanr
 
 from splinelens.apps.pruning import SPREADS, apply, plan, remove
 from splinelens.apps.pruning_evaluation import evaluate, write_report
-from splinelens.engines.blocks import BlockPasses
 from splinelens.engines.neurons import gate_occupancy, remove_neurons
-from splinelens.engines.pruning import METHODS, prune_blocks
+from splinelens.engines.pruning import block_scores, prune_blocks
 from splinelens.generate.likelihood import perplexity
-from splinelens.geometry.allocation import (
-    exact_counts,
-    median_metric,
-    outlier_share,
-    scaled_ratios,
-    shifted_ratios,
-)
+from splinelens.geometry.allocation import block_ratios, exact_counts
+from splinelens.geometry.settings import CALIBRATED, METHODS
 from splinelens.models import load_model
 from splinelens.report.tables import Table
 from splinelens.texts import read_texts
 from splinelens.tokens import chunks
 from splinelens.weights.masks import magnitude_mask
-from splinelens.weights.matrices import weight_matrices
+from splinelens.weights.matrices import weight_matrices, zero_counts
 
 RULES = ("uniform", "alpha", "owl", "dlp", "arithmetic")
 SPARSITIES = (0.7, 0.3, 0.6)
@@ -102,42 +96,28 @@ class Grid:
 
     def scores(self, by, seed):
         """What a rule measures of each block of the dense model; stored, since it is the same for many cells."""
-        key = by if by in ("alpha", "arithmetic") else f"{by} {seed}"
+        key = f"{by} {seed}" if by in CALIBRATED else by
         if key not in self.stored:
-            if by in ("alpha", "arithmetic"):
-                planned = plan(self.exact, 0.5)
-                self.stored |= {name: planned.allocations[name].scores for name in ("alpha", "arithmetic")}
+            if by in CALIBRATED:
+                self.restore()
+                ids = calibration(self.loaded, self.data, seed)
+                blocks = [*block_scores(self.loaded.model, ids)]
+                self.stored |= {f"{rule} {seed}": [each[rule] for each in blocks] for rule in CALIBRATED}
             else:
-                self.stored |= self.input_scores(seed)
+                allocations = plan(self.exact, 0.5).allocations
+                self.stored |= {rule: allocations[rule].scores for rule in ("alpha", "arithmetic")}
             self.scores_file.write_text(json.dumps(self.stored))
         return np.array(self.stored[key])
 
-    def input_scores(self, seed):
-        """Outlier shares (OWL) and medians (DLP) of the blocks on one sample."""
-        self.restore()
-        passes, scores = BlockPasses(self.loaded.model, calibration(self.loaded, self.data, seed)), {}
-        for layer in range(self.loaded.depth):
-            block = [each for each in self.matrices() if each.layer == layer]
-            stats = passes.input_stats([each.name for each in block], gram=False)
-            metrics = [each.tensor.float().abs() * stats[each.name].power.sqrt() for each in block]
-            scores.setdefault(f"owl {seed}", []).append(outlier_share(metrics))
-            scores.setdefault(f"dlp {seed}", []).append(median_metric(metrics))
-            if layer + 1 < self.loaded.depth:
-                passes.advance()
-        return scores
-
     def ratios(self, cell):
         """The share that each block loses; the spread of each rule is the one of its paper."""
-        by, sparsity, depth = cell["by"], cell["sparsity"], self.loaded.depth
+        by = cell["by"]
         if by == "uniform":
-            return [sparsity] * depth
-        sizes = np.zeros(depth, dtype=np.int64)
-        for (layer, _), weight in self.dense.items():
-            sizes[layer] += weight.numel()
-        scores = self.scores(by, cell["seed"])
-        if by == "alpha":
-            return scaled_ratios(scores, sizes, sparsity, ALPHA_SPREAD[cell["method"]]).tolist()
-        return shifted_ratios(-scores if by == "owl" else scores, sizes, sparsity, SPREADS[by]).tolist()
+            return [cell["sparsity"]] * self.loaded.depth
+        spread = ALPHA_SPREAD[cell["method"]] if by == "alpha" else SPREADS[by]
+        layers, weights = [layer for layer, _ in self.dense], [each.numel() for each in self.dense.values()]
+        sizes = np.bincount(layers, weights).astype(np.int64)
+        return block_ratios(by, self.scores(by, cell["seed"]), sizes, cell["sparsity"], spread).tolist()
 
     def run(self, cell):
         self.restore()
@@ -151,12 +131,12 @@ class Grid:
         for _ in prune_blocks(self.loaded.model, removals, cell["method"], ids):
             pass
         pruned_s = time.perf_counter() - started
-        zeros = sum(int((each.tensor == 0).sum()) for each in self.matrices())
+        zeros, weights = zero_counts(self.loaded)
         return self.measured(cell) | {
             "ratios": [round(ratio, 4) for ratio in ratios],
             "removed": sum(counts),
             "zeros": zeros,
-            "weights": sum(sizes.values()),
+            "weights": weights,
             "prune_s": round(pruned_s, 1),
         }
 
@@ -228,8 +208,8 @@ def run_neurons(options):
             "removed": count,
             "never_on": [int(number) for number in never],
             "prune_s": round(seconds, 1),
-            "mass": round(float(np.mean([each.mass for each in lost])), 5) if lost else 0.0,
-            "error": round(float(np.mean([each.error for each in lost])), 5) if lost else 0.0,
+            "mass": round(float(np.mean([each.activation_share for each in lost])), 5) if lost else 0.0,
+            "error": round(float(np.mean([each.output_change for each in lost])), 5) if lost else 0.0,
             "parameters": sum(each.numel() for each in smaller.causal.parameters()),
             "dense_perplexity": passes[0][0].value,
             "perplexity": passes[0][1].value,

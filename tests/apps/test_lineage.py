@@ -252,7 +252,7 @@ def test_a_detector_of_another_model_is_refused(detector, loaded, changed, tmp_p
 def test_a_detector_needs_models_and_both_classes(detector, loaded, changed, tmp_path):
     with pytest.raises(BadFeatures, match="a profile is none"):
         compare(profile(loaded), loaded, detector=tmp_path, texts=["a"])
-    with pytest.raises(BadLabels):
+    with pytest.raises(BadLabels, match="one class"):
         carry_over(detector, changed(loaded, tune), ["a b", "c d"], np.array([1, 1]))
 
 

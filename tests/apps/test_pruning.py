@@ -18,7 +18,11 @@ from splinelens.models import load_model
 from splinelens.texts import Texts
 from splinelens.weights import weight_matrices
 
-PROSE = [f"the {word} is in the {other}" for word in "abcdefgh" for other in ("sea", "town", "house", "rain")]
+PROSE = Texts(
+    tuple(f"the {word} is in the {other}" for word in "abcdefgh" for other in ("sea", "town", "house")) * 4,
+    {},
+    "list",
+)
 WORDS = "the thing you are in there is a house of the other thing and you are in the garden ".split()
 TEXTS = Texts(tuple(" ".join(WORDS[row % 7 :] * 9) + f" {row}" for row in range(40)), {}, "list")
 TOKENS = 2_048
@@ -32,7 +36,7 @@ def loaded(writer_folder):
 @pytest.fixture(scope="module")
 def full(loaded):
     """A plan with every method."""
-    return plan(loaded, 0.6, calibration=3 * PROSE)
+    return plan(loaded, 0.6, calibration=PROSE, tokens=1024)
 
 
 def test_all_methods_meet_the_sparsity_to_one_weight(loaded, full):
@@ -62,8 +66,9 @@ def test_owl_and_dlp_measure_weights_times_norms_of_inputs(loaded, full):
 
     from splinelens.tokens import chunks
 
-    ids = torch.from_numpy(chunks(loaded.tokenizer, 3 * PROSE, 256))
-    assert full.calibration_tokens == ids.numel()
+    order = np.random.default_rng(0).permutation(len(PROSE))
+    ids = torch.from_numpy(chunks(loaded.tokenizer, PROSE.at(order.tolist()).texts, 256, 4))
+    assert full.calibration_tokens == ids.numel() == 1024
     block = loaded.model.layers[1]
     linear = {name: module for name, module in block.named_modules() if isinstance(module, torch.nn.Linear)}
     handles = [module.register_forward_pre_hook(keep(name)) for name, module in linear.items()]
@@ -94,11 +99,11 @@ def test_the_progression_is_arithmetic_and_no_spread_is_uniform(loaded, full):
 def test_methods_that_cannot_be_computed_say_why(loaded, writer_folder):
     assert plan(loaded, 0.5).left_out["owl"] == "it needs calibration texts"
     experts = load_model(writer_folder("mixtral"))
-    planned = plan(experts, 0.5, calibration=3 * PROSE)
+    planned = plan(experts, 0.5, calibration=PROSE, tokens=1024)
     assert planned.removed == round(0.5 * planned.weights)
     assert "layer 0 consists of experts" in planned.left_out["dlp"]
     with pytest.raises(BadModel, match=r"owl cannot be computed for .*: layer 0 consists of experts"):
-        plan(experts, 0.5, by="owl", calibration=3 * PROSE)
+        plan(experts, 0.5, by="owl", calibration=PROSE, tokens=1024)
 
 
 def test_what_cannot_be_planned_is_refused(loaded, writer_folder):
@@ -110,8 +115,8 @@ def test_what_cannot_be_planned_is_refused(loaded, writer_folder):
         plan(loaded, 0.5, spread=2)
     with pytest.raises(BadFeatures, match="dlp measures the inputs of each map: give calibration texts"):
         plan(loaded, 0.5, by="dlp")
-    with pytest.raises(BadTexts, match="the calibration texts have fewer than 1,024 tokens"):
-        plan(loaded, 0.5, calibration=["too short"])
+    with pytest.raises(BadTexts, match=r"list: the calibration texts have .* and 2,048 are requested"):
+        plan(loaded, 0.5, calibration=PROSE.at([0]), tokens=TOKENS)
     with pytest.raises(BadModel, match="has 3 blocks, and 2 are loaded"):
         plan(load_model(writer_folder(), n_layers=2), 0.5)
 
@@ -157,7 +162,7 @@ def test_a_pruned_model_is_an_ordinary_folder(folder, tmp_path, method):
     record = json.loads((tmp_path / "half" / "splinelens.json").read_text())
     assert record == result.record
     assert record["fingerprint"] == before.fingerprint.to_dict()
-    assert record["zeros"] == zeros
+    assert record["removed"] == zeros
     assert len({path.stat().st_mode for path in (tmp_path / "half").iterdir()}) == 1
     assert not parts_folder(tmp_path / "half").exists()
 
@@ -166,7 +171,7 @@ def test_the_source_stays_as_it_is(folder, tmp_path):
     before = (folder / "model.safetensors").read_bytes()
     apply(folder, tmp_path / "half", method="magnitude")
     assert (folder / "model.safetensors").read_bytes() == before
-    with pytest.raises(OutputExists):
+    with pytest.raises(OutputExists, match=r"the input .* would be replaced"):
         apply(folder, folder, method="magnitude", overwrite=True)
 
 
@@ -250,13 +255,13 @@ def test_quantized_weights_are_refused(folder, tmp_path):
     config = json.loads((quantized / "config.json").read_text())
     config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_8bit": True}
     (quantized / "config.json").write_text(json.dumps(config))
-    with pytest.raises(BadModel):
+    with pytest.raises(BadModel, match="quantized"):
         apply(quantized, tmp_path / "out", method="magnitude")
 
 
 def test_a_model_with_fewer_neurons_is_an_ordinary_folder(folder, tmp_path):
-    result, blocks = remove(folder, TEXTS, tmp_path / "less", share=0.25, tokens=TOKENS)
-    assert [len(each.neurons) for each in blocks] == [12, 12, 12]
+    result = remove(folder, TEXTS, tmp_path / "less", share=0.25, tokens=TOKENS)
+    assert [len(each["neurons"]) for each in result.record["blocks"]] == [12, 12, 12]
     loaded = load_model(tmp_path / "less")
     assert loaded.model.config.intermediate_size == 36
     assert result.removed == 3 * 12 * 3 * 32
@@ -265,9 +270,14 @@ def test_a_model_with_fewer_neurons_is_an_ordinary_folder(folder, tmp_path):
 
 
 def test_where_a_block_has_no_silent_neuron_nothing_is_removed(folder, tmp_path):
-    with pytest.raises(BadFeatures, match=r"layer \d has none at an occupancy of at most 0"):
+    with pytest.raises(
+        BadFeatures, match=r"layer \d has none at an occupancy of at most 0; give --share 0.0209 or more"
+    ):
         remove(folder, TEXTS, tmp_path / "less", tokens=TOKENS)
+    assert (
+        remove(folder, TEXTS, tmp_path / "less", share=0.0209, tokens=TOKENS).record["neurons"]["after"] == 47
+    )
     with pytest.raises(BadFeatures, match="less than one of 48"):
-        remove(folder, TEXTS, tmp_path / "less", share=0.01, tokens=TOKENS)
+        remove(folder, TEXTS, tmp_path / "other", share=0.01, tokens=TOKENS)
     with pytest.raises(BadFeatures, match="share=1"):
-        remove(folder, TEXTS, tmp_path / "less", share=1.0, tokens=TOKENS)
+        remove(folder, TEXTS, tmp_path / "other", share=1.0, tokens=TOKENS)

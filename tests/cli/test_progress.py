@@ -56,6 +56,14 @@ def test_the_bar_is_gone_after_the_last_text_so_that_lines_may_follow(monkeypatc
     assert before.rstrip().endswith("\x1b[2K")
 
 
+def test_texts_that_are_read_twice_count_twice(monkeypatch):
+    screen = terminal(monkeypatch)
+    with progress_bar(TEXTS, delay_s=0, passes=2) as update:
+        update(4, 18)
+        update(3, 17)
+    assert "7/8 texts" in screen.getvalue()
+
+
 def test_no_terminal_no_bar(monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     with progress_bar(TEXTS) as update:

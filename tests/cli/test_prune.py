@@ -21,7 +21,20 @@ def prose(tmp_path):
 
 def test_plan_prints_a_table_and_writes_the_plan_and_a_page(run, dense, prose, tmp_path):
     outputs = ("-o", tmp_path / "plan.json", "--page", tmp_path / "plan.html")
-    command = ("prune", "plan", dense, "--sparsity", 0.5, "--by", "owl", "--calibration", prose, *outputs)
+    command = (
+        "prune",
+        "plan",
+        dense,
+        "--sparsity",
+        0.5,
+        "--by",
+        "owl",
+        "--calibration",
+        prose,
+        "--tokens",
+        1024,
+        *outputs,
+    )
     result = run(*command)
     lines = result.stdout.splitlines()
     assert "21 matrices of 3 blocks" in lines[0]
@@ -54,7 +67,7 @@ def test_wrong_plans_are_refused(run, dense, prose, tmp_path):
     plan = ("prune", "plan", dense, "--sparsity")
     assert "is not in [0, 1)" in run(*plan, 1.2, code=1).stderr
     assert "cannot be reached" in run(*plan, 0.999, code=1).stderr
-    assert "fewer than 1,024 tokens" in run(*plan, 0.5, "--calibration", short, code=1).stderr
+    assert "16,384 are requested" in run(*plan, 0.5, "--calibration", short, code=1).stderr
     assert "name a file of them" in run(*plan, 0.5, "--by", "dlp", code=2).stderr
     assert "no number from 0 to 1" in run(*plan, 0.5, "--spread", 3, code=2).stderr
     assert "does not end in .html" in run(*plan, 0.5, "--page", tmp_path / "a.txt", code=2).stderr
@@ -73,7 +86,18 @@ def test_a_plan_is_applied_and_the_result_evaluated(run, dense, prose, comments,
     assert record["command"].startswith("splinelens prune apply ")
     assert "it exists" in run("prune", "plan", dense, "--sparsity", 0.5, "-o", plan, code=2).stderr
     assert "the folder holds" in run("prune", "apply", dense, plan, *texts, "-o", half, code=2).stderr
-    options = ("--text", prose, "--texts", comments, "-c", "comment", "--windows", 2, "--length", 64)
+    options = (
+        "--perplexity-text",
+        prose,
+        "--texts",
+        comments,
+        "-c",
+        "comment",
+        "--windows",
+        2,
+        "--length",
+        64,
+    )
     printed = run("prune", "evaluate", dense, half, *options, "-o", page).stdout
     assert "50.00 %" in printed
     report = json.loads(run("prune", "evaluate", dense, half, *options, "--json").stdout)
@@ -84,14 +108,14 @@ def test_a_plan_is_applied_and_the_result_evaluated(run, dense, prose, comments,
 
 
 def test_neurons_are_removed(run, dense, prose, tmp_path):
-    options = ("--tokens", 1024, "-o", tmp_path / "less")
-    error = run("prune", "neurons", dense, prose, *options, code=1).stderr
+    options = ("--calibration", prose, "--tokens", 1024, "-o", tmp_path / "less")
+    error = run("prune", "neurons", dense, *options, code=1).stderr
     assert "no neuron can be removed" in error
     assert "(in Python" not in error
-    printed = run("prune", "neurons", dense, prose, *options, "--share", 0.25).stdout
+    printed = run("prune", "neurons", dense, *options, "--share", 0.25).stdout
     assert "48 neurons of each block become 36" in printed
     assert "3,456 of 23,040 weights removed (15 %)" in printed
-    record = run("prune", "neurons", dense, prose, *options, "--share", 0.25, "--overwrite", "--json").stdout
+    record = run("prune", "neurons", dense, *options, "--share", 0.25, "--overwrite", "--json").stdout
     assert json.loads(record)["record"]["neurons"] == {"before": 48, "after": 36}
 
 
@@ -101,7 +125,7 @@ def test_neurons_are_removed(run, dense, prose, tmp_path):
         (("apply", "a", "plan.json", "--by", "owl"), "leave out --sparsity and --by"),
         (("apply", "a", "--pattern", "2:4", "--sparsity", 0.5), "leave out PLAN, --sparsity and --by"),
         (("apply", "a"), "name a file of texts"),
-        (("neurons", "a", "b.txt", "--share", 0.1, "--occupancy", 0.1), "not both"),
+        (("neurons", "a", "--calibration", "b.txt", "--share", 0.1, "--occupancy", 0.1), "not both"),
     ],
 )
 def test_options_that_exclude_each_other_are_wrong_usage(run, tmp_path, words, message):

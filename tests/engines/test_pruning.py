@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from splinelens.engines.blocks import BlockPasses
-from splinelens.engines.pruning import METHODS, prune_blocks
+from splinelens.engines.pruning import prune_blocks
 from splinelens.engines.torch import run_tokens
 from splinelens.errors import BadFeatures, BadModel
+from splinelens.geometry.settings import METHODS
 from splinelens.weights.masks import wanda_mask
 from splinelens.weights.matrices import weight_matrices
 

@@ -91,7 +91,7 @@ def test_what_is_saved_is_loaded(family, tiny_of, tiny_tokenizer, tmp_path):
 def test_an_existing_file_is_kept(profile, tmp_path):
     path = tmp_path / "a.parquet"
     path.write_text("mine")
-    with pytest.raises(OutputExists):
+    with pytest.raises(OutputExists, match="cannot write"):
         profile.save(path)
     assert path.read_text() == "mine"
     profile.save(path, overwrite=True)

@@ -25,7 +25,7 @@ def test_a_plan_is_read_as_it_was_written(planned, loaded, tmp_path):
     write_plan(planned, tmp_path / "plan.json")
     assert read_plan(tmp_path / "plan.json") == planned
     planned.require_model(loaded)
-    with pytest.raises(OutputExists):
+    with pytest.raises(OutputExists, match="cannot write"):
         write_plan(planned, tmp_path / "plan.json")
 
 

@@ -176,15 +176,13 @@ def _verdict(one: LineageProfile, other: LineageProfile, evidence: Relation) -> 
         )
     if (shapes := _shape(one, other)) is not None:
         return "cannot tell", f"the models are of different shape ({shapes}), and a copy may have been cut"
-    matched = sum(layer.matched for layer in evidence.layers)
-    neurons = sum(layer.neurons[0] for layer in evidence.layers)
-    if matched >= _COPY * neurons:
+    if evidence.matched >= _COPY * evidence.neurons:
         return "cannot tell", (
-            f"{matched:,} of {neurons:,} neurons match one to one, as only those of a copy do, but neither "
-            "their order nor their signs agree: it may be a disguised copy"
+            f"{evidence.matched:,} of {evidence.neurons:,} neurons match one to one, as only those "
+            "of a copy do, but neither their order nor their signs agree: it may be a disguised copy"
         )
     if evidence.log10_least > RELATED:
-        return "cannot tell", f"only {matched:,} neurons match: even a copy could not be recognized"
+        return "cannot tell", f"only {evidence.matched:,} neurons match: even a copy could not be recognized"
     if evidence.log10_p > UNRELATED:
         return "unrelated", (
             f"neither the order nor the signs of the neurons agree more than by chance ({at_most}); a copy "

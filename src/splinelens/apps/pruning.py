@@ -7,12 +7,11 @@ no longer read sparse formats; a model with fewer neurons has smaller dense matr
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from itertools import groupby
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,22 +20,14 @@ from jaxtyping import Int
 from torch import Tensor
 
 from splinelens import __version__
-from splinelens.anatomy import anatomy_of
-from splinelens.engines.blocks import BlockPasses
-from splinelens.engines.neurons import RemovedNeurons, gate_occupancy, remove_neurons
-from splinelens.engines.pruning import METHODS, Method, prune_blocks
+from splinelens.engines.neurons import gate_occupancy, remove_neurons
+from splinelens.engines.pruning import block_scores, prune_blocks
 from splinelens.engines.torch import positions_of
 from splinelens.errors import BadFeatures, BadModel, BadTexts
 from splinelens.features.validation import check_seed, is_whole_number
 from splinelens.files import RowStore
-from splinelens.geometry.allocation import (
-    exact_counts,
-    median_metric,
-    outlier_share,
-    require_sparsity,
-    scaled_ratios,
-    shifted_ratios,
-)
+from splinelens.geometry.allocation import block_ratios, exact_counts, require_sparsity
+from splinelens.geometry.settings import CALIBRATED, METHODS, Method, Rule
 from splinelens.geometry.spectrum import (
     Tail,
     eigenvalues,
@@ -53,13 +44,10 @@ from splinelens.models.source import lasting_name
 from splinelens.report.pruning import Allocation, MatrixPlan, PrunePlan
 from splinelens.texts import Texts
 from splinelens.tokens import chunks
-from splinelens.weights.masks import Pattern, Removal
-from splinelens.weights.matrices import Matrix, weight_matrices
+from splinelens.weights.masks import Pattern
+from splinelens.weights.matrices import Matrix, blocks_of, weight_matrices, zero_counts
 
-By = Literal["alpha", "farms", "owl", "dlp", "arithmetic", "uniform"]
-"""How the sparsity is shared out among the blocks."""
-
-SPREADS: dict[By, float] = {
+SPREADS: dict[Rule, float] = {
     "alpha": 0.3,
     "farms": 0.3,
     "owl": 0.08,
@@ -69,14 +57,10 @@ SPREADS: dict[By, float] = {
 }
 """How far the ratios may differ by default, as published; of the progression it is our choice."""
 
-CALIBRATED: tuple[By, ...] = ("owl", "dlp")
-"""The values of ``By`` that need calibration texts."""
-
 CHUNK_TOKENS = 512
 """Tokens of a chunk of calibration text, or as many as the model has positions."""
 
 _FEWEST_CHUNKS = 4
-_PLAN_CHUNKS = 16  # that OWL and DLP read
 _FEWEST = 8  # eigenvalues of a matrix that counts for the alpha of its block
 
 
@@ -86,24 +70,32 @@ class PrunedModel:
 
     Attributes:
         folder: Where it is.
-        weights: Weights of all matrices of the blocks before.
-        removed: How many of them are zero or gone now.
         record: What was done, as in its ``splinelens.json``.
     """
 
     folder: Path
-    weights: int
-    removed: int
     record: dict[str, Any]  # Any: plain JSON values
+
+    @property
+    def weights(self) -> int:
+        """Weights of all matrices of the blocks before."""
+        return int(self.record["weights"])
+
+    @property
+    def removed(self) -> int:
+        """How many of them are zero or gone now."""
+        return int(self.record["removed"])
 
 
 def plan(
     model: str | PathLike[str] | LoadedModel,
     sparsity: float,
     *,
-    by: By = "alpha",
+    by: Rule = "alpha",
     spread: float | None = None,
-    calibration: Texts | Iterable[str | None] | None = None,
+    calibration: Texts | None = None,
+    tokens: int = 16_384,
+    seed: int = 0,
     device: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> PrunePlan:
@@ -112,9 +104,11 @@ def plan(
     Args:
         model: A model with all its blocks.
         sparsity: The share of the weights of all matrices to remove, in [0, 0.99]; it is met to one weight.
-        by: The method that the numbers of weights follow.
+        by: The rule that the numbers of weights follow.
         spread: How far its ratios may differ; None takes that of ``SPREADS``. 0 is uniform.
-        calibration: Texts for OWL and DLP; the first 8,192 tokens are read.
+        calibration: Texts for OWL and DLP.
+        tokens: Tokens of them that are read, after they are shuffled.
+        seed: Of the shuffle.
         device: As in ``load_model``.
         progress: Called with the number of blocks that are done, and of all.
 
@@ -136,15 +130,22 @@ def plan(
     loaded = model if isinstance(model, LoadedModel) else load_model(model, device=device)
     if loaded.depth < loaded.total_depth:
         raise BadModel(f"{loaded.name} has {loaded.total_depth} blocks, and {loaded.depth} are loaded")
-    passes, tokens, reason = _calibrated(loaded, calibration)
-    if by in CALIBRATED and passes is None:
+    ids, inputs, reason = None, None, "it needs calibration texts"
+    if calibration is not None:
+        ids = _calibration_ids(loaded, calibration, tokens, check_seed(seed))
+        try:
+            inputs = block_scores(loaded.model, ids)
+        except BadModel as error:
+            reason = str(error)
+    if by in CALIBRATED and inputs is None:
         raise BadModel(f"{by} cannot be computed for {loaded.name}: {reason}")
-    matrices, scores = _measured(loaded, passes, progress)
+    matrices, scores = _measured(loaded, inputs, progress)
     sizes = np.bincount([each.layer for each in matrices], [each.size for each in matrices]).astype(np.int64)
     spreads = SPREADS if spread is None else SPREADS | {by: spread}
-    allocations: dict[str, Allocation] = {
-        name: _allocation(name, values, sizes, sparsity, spreads[name]) for name, values in scores.items()
-    }
+    allocations: dict[str, Allocation] = {}
+    for rule, values in scores.items():
+        shares = block_ratios(rule, np.array(values), sizes, sparsity, spreads[rule])
+        allocations[rule] = Allocation(spreads[rule], tuple(values), tuple(shares.tolist()))
     ratios = np.array([allocations[by].ratios[each.layer] for each in matrices])
     counts = exact_counts(ratios, np.array([each.size for each in matrices]), sparsity)
     return PrunePlan(
@@ -153,11 +154,11 @@ def plan(
         sparsity=float(sparsity),
         by=by,
         allocations=allocations,
-        left_out=dict.fromkeys(CALIBRATED, reason) if passes is None else {},
+        left_out=dict.fromkeys(CALIBRATED, reason) if inputs is None else {},
         matrices=tuple(
             replace(each, remove=int(count)) for each, count in zip(matrices, counts, strict=True)
         ),
-        calibration_tokens=tokens,
+        calibration_tokens=0 if inputs is None or ids is None else ids.numel(),
         version=__version__,
     )
 
@@ -168,7 +169,7 @@ def apply(
     *,
     method: Method = "wanda",
     sparsity: float = 0.5,
-    by: By = "uniform",
+    by: Rule = "uniform",
     given: PrunePlan | None = None,
     pattern: str | None = None,
     calibration: Texts | None = None,
@@ -236,24 +237,17 @@ def apply(
     ids = None
     if calibration is not None and method != "magnitude":
         ids = _calibration_ids(loaded, calibration, tokens, seed)
-    sizes = {(each.layer, each.name): each.tensor.numel() for each in weight_matrices(loaded)}
-    removals: dict[tuple[int, str], Removal] = {}
-    if n_m is not None:
-        for each in weight_matrices(loaded):
-            n_m.count(each.tensor)  # refuses matrices that it does not fit
-            removals[each.layer, each.name] = n_m
-        shared: dict[str, Any] = {"pattern": str(n_m)}
-    elif given is None and by == "uniform":  # no spectrum is needed
-        removals.update(_uniform(sizes, sparsity))
-        shared = {"by": by, "sparsity": sparsity}
-    else:
+    if n_m is None and given is None and by != "uniform":
         texts = calibration if by in CALIBRATED else None
-        given = given or plan(loaded, sparsity, by=by, calibration=texts)
-        removals.update(given.counts)
-        shared = {"by": given.by, "sparsity": given.sparsity}
+        given = plan(loaded, sparsity, by=by, calibration=texts, tokens=tokens, seed=seed)
+    removals = _removals(loaded, n_m or given or sparsity)
+    if n_m is not None:
+        shared: dict[str, Any] = {"pattern": str(n_m)}
+    else:
+        shared = {"by": given.by if given else by, "sparsity": given.sparsity if given else sparsity}
     request = _request(loaded, calibration, tokens, seed, dtype) | {
         "method": method,
-        "removed": {f"{layer} {name}": str(removal) for (layer, name), removal in removals.items()},
+        "removals": {f"{layer} {name}": str(removal) for (layer, name), removal in removals.items()},
     }
     causal = _converted(loaded, dtype)
     with RowStore.beside(folder, request) as store:
@@ -262,19 +256,19 @@ def apply(
             store.append(pa.table({"matrices": pa.array([_bytes(matrices)], pa.large_binary())}))
             if progress:
                 progress(store.rows, loaded.depth)
-        zeros = sum(int((each.tensor == 0).sum()) for each in weight_matrices(causal))
+        zeros, weights = zero_counts(causal)
         record = {
             "splinelens": __version__,
             "command": command,
             "kind": "pruned weights",
             **shared,
-            "weights": sum(sizes.values()),
-            "zeros": zeros,
+            "weights": weights,
+            "removed": zeros,
             **request,
         }
         save_model(loaded, folder, record)
         store.remove()
-    return PrunedModel(folder, sum(sizes.values()), zeros, record)
+    return PrunedModel(folder, record)
 
 
 def remove(
@@ -292,7 +286,7 @@ def remove(
     overwrite: bool = False,
     command: str = "",
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[PrunedModel, list[RemovedNeurons]]:
+) -> PrunedModel:
     """Remove gate neurons, the same number from every block, and save the smaller model as a folder.
 
     A configuration has one number of neurons for all blocks, so the block with the fewest neurons to remove
@@ -331,7 +325,7 @@ def remove(
     loaded = load_model(model, head=True, revision=revision, device=device)
     ids = _calibration_ids(loaded, calibration, tokens, seed)
     request = _request(loaded, calibration, tokens, seed, dtype)
-    before = sum(each.tensor.numel() for each in weight_matrices(loaded))
+    weights = zero_counts(loaded)[1]
     causal = _converted(loaded, dtype)
     fired = gate_occupancy(causal, ids)
     neurons = fired.shape[1]
@@ -343,27 +337,28 @@ def remove(
         count, highest = int(share * neurons + 1e-9), 1.0
         reason = f"a share of {share:g} is less than one of {neurons:,}"
     if not count:
+        least = f"{math.ceil(1e4 / neurons) / 1e4:g}"  # rounded up: it is enough for one neuron
         raise BadFeatures(
-            f"no neuron can be removed, since every block must lose the same number: {reason}; give a larger "
-            "--share, such as 0.02 (in Python share=0.02)"
+            f"no neuron can be removed, since every block must lose the same number: {reason}; give --share "
+            f"{least} or more (in Python share={least})"
         )
     removed = []
     for each in remove_neurons(causal, count, ids, fired, highest):
         removed.append(each)
         if progress:
             progress(len(removed), loaded.depth)
-    after = sum(each.tensor.numel() for each in weight_matrices(causal))
     record = {
         "splinelens": __version__,
         "command": command,
         "kind": "removed neurons",
         "neurons": {"before": neurons, "after": neurons - count},
-        "weights": {"before": before, "after": after},
+        "weights": weights,
+        "removed": weights - zero_counts(causal)[1],
         **request,
         "blocks": [asdict(each) for each in removed],
     }
     save_model(loaded, folder, record)
-    return PrunedModel(folder, before, before - after, record), removed
+    return PrunedModel(folder, record)
 
 
 def _validated(
@@ -376,47 +371,26 @@ def _validated(
     return check_seed(seed), Path(output)
 
 
-def _calibrated(
-    loaded: LoadedModel, calibration: Texts | Iterable[str | None] | None
-) -> tuple[BlockPasses | None, int, str]:
-    """The passes that OWL and DLP read, the tokens in them, and why there are none."""
-    if calibration is None:
-        return None, 0, "it needs calibration texts"
-    length = _chunk_length(loaded)
-    ids = chunks(loaded.tokenizer, Texts.of(calibration).texts, length, _PLAN_CHUNKS)
-    if len(ids) < _FEWEST_CHUNKS:
-        raise BadTexts(
-            f"the calibration texts have fewer than {_FEWEST_CHUNKS * length:,} tokens, too few to tell how "
-            "large the inputs of each map are; give more text"
-        )
-    if experts := anatomy_of(loaded.model).expert_layers:
-        return None, 0, f"layer {experts[0]} consists of experts, each of which reads its own tokens"
-    try:
-        return BlockPasses(loaded.model, torch.from_numpy(ids)), ids.size, ""
-    except BadModel as error:
-        return None, 0, str(error)
-
-
 def _measured(
-    loaded: LoadedModel, passes: BlockPasses | None, progress: Callable[[int, int], None] | None
-) -> tuple[list[MatrixPlan], dict[By, list[float]]]:
-    """The spectrum of each matrix, and the score of each block by method."""
+    loaded: LoadedModel,
+    inputs: Iterator[dict[Rule, float]] | None,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[list[MatrixPlan], dict[Rule, list[float]]]:
+    """The spectrum of each matrix, and the score of each block by rule."""
     result: list[MatrixPlan] = []
-    scores: dict[By, list[float]] = {name: [] for name in SPREADS if passes or name not in CALIBRATED}
-    for layer, group in groupby(weight_matrices(loaded), key=lambda matrix: matrix.layer):
-        block = list(group)
+    scores: dict[Rule, list[float]] = {rule: [] for rule in SPREADS if inputs or rule not in CALIBRATED}
+    for layer, block in enumerate(blocks_of(loaded)):
         spectra = [_spectrum(matrix) for matrix in block]
         result += spectra
-        scores["alpha"].append(_mean(layer, [each.alpha for each in spectra]))
-        scores["farms"].append(_mean(layer, [each.corrected_alpha for each in spectra]))
-        scores["arithmetic"].append(float(layer))
-        scores["uniform"].append(0.0)
-        if passes is not None:
-            metrics = _metrics(block, passes)
-            scores["owl"].append(outlier_share(metrics))
-            scores["dlp"].append(median_metric(metrics))
-            if layer + 1 < loaded.depth:
-                passes.advance()
+        of_block: dict[Rule, float] = {
+            "alpha": _mean(layer, [each.alpha for each in spectra]),
+            "farms": _mean(layer, [each.corrected_alpha for each in spectra]),
+            "arithmetic": layer,
+            "uniform": 0,
+            **(next(inputs) if inputs else {}),
+        }
+        for rule, score in of_block.items():
+            scores[rule].append(float(score))
         if progress:
             progress(layer + 1, loaded.depth)
     return result, scores
@@ -461,22 +435,6 @@ def _mean(layer: int, alphas: list[float | None]) -> float:
     return float(np.mean(known))
 
 
-def _metrics(block: list[Matrix], passes: BlockPasses) -> list[Tensor]:
-    """Of each matrix of a block the sizes of its weights times those of their inputs, as in Wanda."""
-    stats = passes.input_stats([matrix.name for matrix in block], gram=False)
-    return [matrix.tensor.float().abs() * stats[matrix.name].power.sqrt() for matrix in block]
-
-
-def _allocation(
-    name: By, scores: list[float], sizes: np.ndarray, sparsity: float, spread: float
-) -> Allocation:
-    """The ratios of one method; blocks with many outliers lose less (OWL), all others lose more by score."""
-    values = np.array(scores)
-    ratios_of = scaled_ratios if name in ("alpha", "farms") else shifted_ratios
-    ratios = ratios_of(-values if name == "owl" else values, sizes, sparsity, spread)
-    return Allocation(spread, tuple(scores), tuple(ratios.tolist()))
-
-
 def _calibration_ids(loaded: LoadedModel, texts: Texts, tokens: int, seed: int) -> Int[Tensor, "chunk token"]:
     """Chunks of tokens of shuffled texts."""
     length = _chunk_length(loaded)
@@ -500,11 +458,21 @@ def _chunk_length(loaded: LoadedModel) -> int:
     return CHUNK_TOKENS if usable is None else min(CHUNK_TOKENS, usable)
 
 
-def _uniform(sizes: dict[tuple[int, str], int], sparsity: float) -> dict[tuple[int, str], int]:
-    """The same share of every matrix, exact in all."""
-    require_sparsity(sparsity)
-    counts = exact_counts(np.full(len(sizes), sparsity), np.array([*sizes.values()]), sparsity)
-    return dict(zip(sizes, counts.tolist(), strict=True))
+def _removals(
+    loaded: LoadedModel, share: Pattern | PrunePlan | float
+) -> dict[tuple[int, str], int] | dict[tuple[int, str], Pattern]:
+    """What each matrix loses by a pattern or a plan, or so that all lose the same share, exact in all."""
+    if isinstance(share, PrunePlan):
+        return share.counts
+    matrices = {(each.layer, each.name): each.tensor for each in weight_matrices(loaded)}
+    if isinstance(share, Pattern):
+        for weight in matrices.values():
+            share.count(weight)  # refuses matrices that it does not fit
+        return dict.fromkeys(matrices, share)
+    require_sparsity(share)
+    sizes = np.array([weight.numel() for weight in matrices.values()])
+    counts = exact_counts(np.full(len(sizes), share), sizes, share)
+    return dict(zip(matrices, counts.tolist(), strict=True))
 
 
 def _request(

@@ -77,8 +77,7 @@ def compare(
     elif texts is not None:
         source = read_texts(texts, column)
         require_words(source, column)
-    read_twice = Texts((*source.texts, *source.texts), {}, source.source)
-    with progress_bar(read_twice, shown=not quiet) as progress:
+    with progress_bar(source, shown=not quiet, passes=2) as progress:
         report = lineage.compare(
             first,
             second,

@@ -10,11 +10,12 @@ from splinelens.texts import Texts
 
 @contextmanager
 def progress_bar(
-    texts: Texts, shown: bool = True, delay_s: float = 2.0
+    texts: Texts, shown: bool = True, delay_s: float = 2.0, passes: int = 1
 ) -> Iterator[Callable[[int, int], None] | None]:
     """A bar that appears with the first progress after a delay, and is erased after the last text.
 
-    It is never shown if not ``shown``, or on a stderr that is no terminal.
+    All texts are read ``passes`` times. It is never shown if not ``shown``, or on a stderr that is no
+    terminal.
 
     Yields:
         A callback for the number of texts and characters finished since its last call, or None.
@@ -42,8 +43,8 @@ def progress_bar(
         redirect_stderr=False,
     )
     # In characters: the time of a text grows with its length.
-    total, started, done = len(texts), perf_counter(), 0
-    task = bar.add_task("", total=sum(len(text or "") + 1 for text in texts.texts))
+    total, started, done = passes * len(texts), perf_counter(), 0
+    task = bar.add_task("", total=passes * sum(len(text or "") + 1 for text in texts.texts))
 
     def update(count: int, characters: int) -> None:
         nonlocal done

@@ -1,7 +1,6 @@
 """``splinelens prune``: plan what each block loses, set weights to zero, remove neurons, and compare."""
 
 import json
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +10,7 @@ from splinelens.cli import options
 from splinelens.cli.exits import require_stdout, stopped
 from splinelens.cli.progress import trial_bar
 from splinelens.files import check_output
+from splinelens.geometry.settings import CALIBRATED, Method, Rule
 
 if TYPE_CHECKING:
     from splinelens.texts import Texts
@@ -24,25 +24,6 @@ Tokens = Annotated[
 ]
 
 
-class By(StrEnum):
-    """How the sparsity is shared out among the blocks."""
-
-    alpha = "alpha"
-    farms = "farms"
-    owl = "owl"
-    dlp = "dlp"
-    arithmetic = "arithmetic"
-    uniform = "uniform"
-
-
-class Method(StrEnum):
-    """How the weights of a matrix are chosen."""
-
-    magnitude = "magnitude"
-    wanda = "wanda"
-    sparsegpt = "sparsegpt"
-
-
 def plan(
     model: ModelName,
     sparsity: Annotated[
@@ -52,14 +33,14 @@ def plan(
         ),
     ],
     by: Annotated[
-        By,
+        Rule,
         typer.Option(
             "--by",
             help="What decides how much of a block is removed: the tails of its spectra (alpha; farms "
             "corrects them for the shapes), outliers (owl), medians (dlp), depth (arithmetic), or nothing "
             "(uniform).",
         ),
-    ] = By.alpha,
+    ] = "alpha",
     spread: Annotated[
         float | None,
         typer.Option(
@@ -77,6 +58,8 @@ def plan(
         ),
     ] = None,
     column: options.Column = None,
+    tokens: Tokens = 16_384,
+    seed: options.Seed = 0,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Write the plan as JSON, for prune apply."),
@@ -108,7 +91,7 @@ def plan(
         check_output(output, overwrite=overwrite, source=calibration)
     if page is not None:
         options.page_path(page, "--page", overwrite=overwrite, source=calibration)
-    if by in (By.owl, By.dlp) and calibration is None:
+    if by in CALIBRATED and calibration is None:
         raise typer.BadParameter(f"{by} measures texts: name a file of them", param_hint="--calibration")
     require_stdout(", or name a file with -o")
 
@@ -125,9 +108,11 @@ def plan(
         planned = pruning.plan(
             model,
             sparsity,
-            by=by.value,
+            by=by,
             spread=spread,
             calibration=texts,
+            tokens=tokens,
+            seed=seed,
             device=device,
             progress=progress,
         )
@@ -163,13 +148,13 @@ def apply(
             help="How weights are chosen: by size; by size times input (wanda); or likewise, and the others "
             "make up for them (sparsegpt).",
         ),
-    ] = Method.wanda,
+    ] = "wanda",
     sparsity: Annotated[
         float | None,
         typer.Option("--sparsity", metavar="SHARE", help="Share of the weights to remove. Default: 0.5."),
     ] = None,
     by: Annotated[
-        By | None,
+        Rule | None,
         typer.Option("--by", help="How it is shared out among the blocks; see prune plan. Default: uniform."),
     ] = None,
     pattern: Annotated[
@@ -211,7 +196,7 @@ def apply(
             "a pattern sets the share of every matrix; leave out PLAN, --sparsity and --by",
             param_hint="--pattern",
         )
-    calibrated = method != Method.magnitude or by in (By.owl, By.dlp)
+    calibrated = method != "magnitude" or by in CALIBRATED
     if calibrated and calibration is None:
         raise typer.BadParameter("name a file of texts", param_hint="--calibration")
     require_stdout("")
@@ -226,9 +211,9 @@ def apply(
             result = pruning.apply(
                 model,
                 output,
-                method=method.value,
+                method=method,
                 sparsity=0.5 if sparsity is None else sparsity,
-                by="uniform" if by is None else by.value,
+                by=by or "uniform",
                 given=given,
                 pattern=pattern,
                 calibration=texts,
@@ -248,7 +233,9 @@ def apply(
 def neurons(
     context: typer.Context,
     model: ModelName,
-    file: Annotated[str, options.TEXTS_FILE],
+    calibration: Annotated[
+        str, typer.Option("--calibration", metavar="FILE|-", help="Texts that the neurons are chosen on.")
+    ],
     output: Folder,
     share: Annotated[
         float | None,
@@ -286,21 +273,21 @@ def neurons(
     "blocks").
 
     Examples:
-      splinelens prune neurons smollm2-135m prose.txt --share 0.04 -o smaller
-      splinelens prune neurons ./my-relu-model prose.txt -o smaller
+      splinelens prune neurons smollm2-135m --calibration prose.txt --share 0.04 -o smaller
+      splinelens prune neurons ./my-relu-model --calibration prose.txt -o smaller
     """
     if share is not None and occupancy is not None:
         raise typer.BadParameter("give --share or --occupancy, not both", param_hint="--share")
     require_stdout("")
 
     from splinelens.apps import pruning
-    from splinelens.report.pruning_evaluation import removed_table
+    from splinelens.report.pruning import removed_table
     from splinelens.report.terminal import table_lines
 
     with trial_bar(not quiet, "blocks") as progress:
-        result, blocks = pruning.remove(
+        result = pruning.remove(
             model,
-            _texts(file, column),
+            _texts(calibration, column),
             output,
             share=share,
             occupancy=occupancy or 0.0,
@@ -313,7 +300,7 @@ def neurons(
             progress=progress,
         )
     if not as_json:
-        print("\n".join(table_lines(removed_table(blocks))))
+        print("\n".join(table_lines(removed_table(result.record["blocks"]))))
         before, after = (result.record["neurons"][name] for name in ("before", "after"))
         print(f"{before:,} neurons of each block become {after:,}")
     _print_model(result, as_json)
@@ -326,7 +313,9 @@ def evaluate(
     ],
     text: Annotated[
         str,
-        typer.Option("--text", metavar="FILE", help="Perplexity is measured on this text, line after line."),
+        typer.Option(
+            "--perplexity-text", metavar="FILE", help="Perplexity is measured on this, line after line."
+        ),
     ],
     file: Annotated[
         str,
@@ -372,8 +361,8 @@ def evaluate(
     and "dimension" by layer, "detectors"), "provenance".
 
     Examples:
-      splinelens prune evaluate ./big half --text b.txt --texts a.csv -o p.html
-      splinelens prune evaluate ./big half --text b.txt --texts a.csv -l rude -d m
+      splinelens prune evaluate ./big half --perplexity-text b.txt --texts a.csv
+      splinelens prune evaluate A B --perplexity-text b.txt --texts a.csv -o p.html
     """
     if output is not None:
         options.page_path(output, "--output", overwrite=overwrite, source=file)

@@ -1,14 +1,16 @@
-"""Does one model derive from another? Exact tests on the signs that the neurons of two models have at tokens.
+"""Does one model derive from another? Tests on the signs that the neurons of two models have at tokens.
 
 The order of the neurons of a layer means nothing, and neither does the sign of a neuron's up projection: a
 network with permuted neurons, or with the signs of a row of the up projection and of a column of the down
 projection changed, computes the same function, its initialization is as likely, and its training takes the
 same course. So for a model that was trained from an initialization of its own, whatever its data, every
-order and every combination of signs is equally likely, given the other model. The distributions of two
-statistics are then known exactly, without a third model to compare with:
+order and every combination of signs is equally likely, given the other model. That bounds the p-values of two
+statistics, without a third model to compare with:
 
-* of neurons that match best *and* have the same index: as many as a random permutation has fixed points;
-* of neurons that match best by their gate and agree in the sign of the *up projection*: heads of fair coins.
+* the number of neurons that match best *and* have the same index is one of fixed points of a random
+  permutation, which Markov's inequality bounds;
+* the number of neurons that match best by their gate and agree in the sign of the *up projection* is one of
+  heads of fair coins.
 
 The second also finds a copy whose neurons were permuted. Where the MLP is not gated, the values of the
 attention take the place of the up projection. Both are invariant to a rotation of the residual stream.
@@ -16,7 +18,7 @@ attention take the place of the up projection. Both are invariant to a rotation 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -40,7 +42,8 @@ class LayerMatch:
         neurons: Neurons of either layer.
         matched: Pairs of neurons each of which correlates best with the other.
         same_index: Those of them with the same index in both layers.
-        correlation: Median correlation of the pairs; None without any.
+        correlation: Median over the pairs of the correlation of their gate signs, above 0 and at most 1; None
+            without any.
         signed: Pairs with a sign to compare.
         same_sign: Those of them with the same sign.
     """
@@ -67,10 +70,49 @@ class Relation:
     """
 
     layers: tuple[LayerMatch, ...]
-    log10_index: float
-    log10_sign: float
-    log10_p: float
-    log10_least: float
+    log10_index: float = 0.0
+    log10_sign: float = 0.0
+    log10_p: float = 0.0
+    log10_least: float = 0.0
+
+    @property
+    def neurons(self) -> int:
+        """Neurons of the first model."""
+        return sum(layer.neurons[0] for layer in self.layers)
+
+    @property
+    def matched(self) -> int:
+        """Matched pairs."""
+        return sum(layer.matched for layer in self.layers)
+
+    @property
+    def indexed(self) -> int:
+        """Matched pairs whose indices can be compared: those of layers of equal size."""
+        return sum(layer.matched for layer in self._equal)
+
+    @property
+    def same_index(self) -> int:
+        """Those of them with the same index."""
+        return sum(layer.same_index for layer in self._equal)
+
+    @property
+    def expected_index(self) -> float:
+        """How many of them have the same index by chance."""
+        return math.fsum(layer.matched / layer.neurons[0] for layer in self._equal)
+
+    @property
+    def signed(self) -> int:
+        """Pairs with a sign to compare."""
+        return sum(layer.signed for layer in self.layers)
+
+    @property
+    def same_sign(self) -> int:
+        """Those of them with the same sign."""
+        return sum(layer.same_sign for layer in self.layers)
+
+    @property
+    def _equal(self) -> list[LayerMatch]:
+        return [layer for layer in self.layers if layer.neurons[0] == layer.neurons[1]]
 
 
 def relation(first: Sequence[LayerSigns], second: Sequence[LayerSigns]) -> Relation:
@@ -88,18 +130,14 @@ def relation(first: Sequence[LayerSigns], second: Sequence[LayerSigns]) -> Relat
         (64, -19)
     """
     pairs = aligned_layers(first, second)
-    layers = tuple(_layer_match((one, other), first[one], second[other]) for one, other in pairs)
+    evidence = Relation(tuple(_layer_match((one, other), first[one], second[other]) for one, other in pairs))
     alignments = _log_choose(max(len(first), len(second)), min(len(first), len(second)))
-    comparable = [layer for layer in layers if layer.neurons[0] == layer.neurons[1]]
-    expected = math.fsum(layer.matched / layer.neurons[0] for layer in comparable)
-    same_index = sum(layer.same_index for layer in comparable)
-    signed = sum(layer.signed for layer in layers)
-    index = _log_fixed_points(same_index, expected) + alignments
-    sign = _log_heads(sum(layer.same_sign for layer in layers), signed)
-    best_index = _log_fixed_points(sum(layer.matched for layer in comparable), expected) + alignments
-    least = min(best_index, -signed * math.log(2))
-    return Relation(
-        layers,
+    index = _log_fixed_points(evidence.same_index, evidence.expected_index) + alignments
+    sign = _log_heads(evidence.same_sign, evidence.signed)
+    best_index = _log_fixed_points(evidence.indexed, evidence.expected_index) + alignments
+    least = min(best_index, -evidence.signed * math.log(2))
+    return replace(
+        evidence,
         log10_index=min(0.0, index) / _LN10,
         log10_sign=min(0.0, sign) / _LN10,
         log10_p=min(0.0, min(index, sign) + math.log(2)) / _LN10,

@@ -28,17 +28,18 @@ class RemovedNeurons:
     Attributes:
         layer: The block.
         neurons: Their indices.
-        never: How many of them never fire on the calibration text: their gate is never positive.
-        mass: Their share of the activations: root mean square times the norm of the outgoing weights.
-        error: The mean square of the change of the MLP's output over that of the output, on the calibration
-            text, after the others were refitted.
+        silent: How many of them never fire on the calibration text: their gate is never positive.
+        activation_share: Their share of the activations: root mean square times the norm of the outgoing
+            weights.
+        output_change: The mean square of the change of the MLP's output over that of the output, on the
+            calibration text, after the others were refitted.
     """
 
     layer: int
     neurons: tuple[int, ...]
-    never: int
-    mass: float
-    error: float
+    silent: int
+    activation_share: float
+    output_change: float
 
 
 def gate_occupancy(model: nn.Module, ids: Int[Tensor, "text token"]) -> Float[Tensor, "layer neuron"]:
@@ -112,11 +113,11 @@ def remove_neurons(
         change = down.double().clone()
         change[:, kept] -= refitted.double()
         removed = RemovedNeurons(
-            layer,
-            tuple(gone.tolist()),
-            int((occupancy[layer][gone.cpu()] == 0).sum()),
-            _share(float(mass[gone].sum()), float(mass.sum())),
-            _share(_power(change, gram), _power(down.double(), gram)),
+            layer=layer,
+            neurons=tuple(gone.tolist()),
+            silent=int((occupancy[layer][gone.cpu()] == 0).sum()),
+            activation_share=_share(float(mass[gone].sum()), float(mass.sum())),
+            output_change=_share(_power(change, gram), _power(down.double(), gram)),
         )
         _shrink(anatomy, layer, kept, refitted)
         if layer + 1 < anatomy.depth:

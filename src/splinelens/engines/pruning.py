@@ -1,7 +1,6 @@
 """Set weights of a model to zero, block by block: each block is calibrated on what the pruned blocks give."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -10,12 +9,30 @@ from torch import Tensor, nn
 from splinelens.anatomy import anatomy_of
 from splinelens.engines.blocks import BlockPasses, InputStats
 from splinelens.errors import BadFeatures, BadModel
-from splinelens.weights.masks import Removal, magnitude_mask, sparsegpt, wanda_mask
-from splinelens.weights.matrices import Matrix, weight_matrices
+from splinelens.geometry.allocation import median_metric, outlier_share
+from splinelens.geometry.settings import Method, Rule
+from splinelens.weights.masks import Removal, magnitude_mask, sparsegpt, wanda_mask, wanda_scores
+from splinelens.weights.matrices import Matrix, blocks_of
 
-Method = Literal["magnitude", "wanda", "sparsegpt"]
-METHODS: tuple[Method, ...] = get_args(Method)
-"""How the weights to remove are chosen; all but ``magnitude`` need calibration tokens."""
+
+def block_scores(model: nn.Module, ids: Int[Tensor, "text token"]) -> Iterator[dict[Rule, float]]:
+    """What OWL and DLP measure of each block of a dense model.
+
+    The model is tested at once; a block is run when its scores are taken.
+
+    Raises:
+        BadModel: A layer consists of experts, or the blocks cannot be run one by one.
+    """
+    passes = _passes(model, ids)
+
+    def scores(block: list[Matrix]) -> dict[Rule, float]:
+        if block[0].layer:
+            passes.advance()
+        stats = passes.input_stats([matrix.name for matrix in block], gram=False)
+        metrics = [wanda_scores(matrix.tensor, stats[matrix.name].power) for matrix in block]
+        return {"owl": outlier_share(metrics), "dlp": median_metric(metrics)}
+
+    return map(scores, blocks_of(model))
 
 
 def prune_blocks(
@@ -48,24 +65,21 @@ def prune_blocks(
 
     Example:
         >>> from transformers import GPT2Config, GPT2Model
+        >>> from splinelens.weights.matrices import weight_matrices
         >>> tiny = GPT2Model(GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=16)).eval()
         >>> halves = {(each.layer, each.name): each.tensor.numel() // 2 for each in weight_matrices(tiny)}
         >>> [pruned] = prune_blocks(tiny, halves, "magnitude")
         >>> [int((matrix == 0).sum()) for matrix in pruned.values()]
         [96, 32, 128, 128]
     """
-    blocks = _by_block(model)
     passes = None
     if method != "magnitude":
         if ids is None:
             raise BadFeatures(f"{method} needs calibration tokens; give texts, or prune by magnitude")
-        if experts := anatomy_of(model).expert_layers:
-            raise BadModel(
-                f"layer {experts[0]} consists of experts, each of which reads its own tokens: {method} is "
-                "for dense layers; prune by magnitude"
-            )
-        passes = BlockPasses(model, ids)
-    for layer, matrices in enumerate(blocks):
+        passes = _passes(model, ids)
+    for layer, matrices in enumerate(blocks_of(model)):
+        if layer and passes is not None:
+            passes.advance()
         if layer < len(finished):
             pruned = dict(finished[layer])
         else:
@@ -80,17 +94,17 @@ def prune_blocks(
         with torch.no_grad():
             for matrix in matrices:
                 matrix.tensor.copy_(pruned[matrix.name])
-        if passes is not None and layer + 1 < len(blocks):
-            passes.advance()
         if layer >= len(finished):
             yield pruned
 
 
-def _by_block(model: nn.Module) -> list[list[Matrix]]:
-    blocks: list[list[Matrix]] = [[] for _ in range(anatomy_of(model).depth)]
-    for matrix in weight_matrices(model):
-        blocks[matrix.layer].append(matrix)
-    return blocks
+def _passes(model: nn.Module, ids: Int[Tensor, "text token"]) -> BlockPasses:
+    if experts := anatomy_of(model).expert_layers:
+        raise BadModel(
+            f"layer {experts[0]} consists of experts, each of which reads its own tokens; choose a way that "
+            "needs no calibration texts"
+        )
+    return BlockPasses(model, ids)
 
 
 def _pruned(

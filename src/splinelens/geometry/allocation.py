@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from splinelens.errors import BadFeatures
+from splinelens.geometry.settings import Rule
 
 MOST = 0.99
 """Largest share of its weights that a block may lose."""
@@ -41,6 +42,30 @@ def require_sparsity(sparsity: float) -> None:
         raise BadFeatures(
             f"a sparsity of {sparsity} cannot be reached: no block may lose more than {MOST} of its weights"
         )
+
+
+def block_ratios(
+    rule: Rule,
+    scores: Float[np.ndarray, " block"],
+    sizes: Int[np.ndarray, " block"],
+    sparsity: float,
+    spread: float,
+) -> Float[np.ndarray, " block"]:
+    """The share of its weights that each block loses by a rule.
+
+    Args:
+        rule: By OWL blocks with a high score lose less, by all others more.
+        scores: What the rule measures of each block.
+        sizes: Weights of each block.
+        sparsity: The share of all weights to remove.
+        spread: How far the ratios may differ; 0 gives every block the same one.
+
+    Example:
+        >>> block_ratios("owl", np.array([0.1, 0.2, 0.3]), np.array([1, 1, 1]), 0.7, 0.1)
+        array([0.8, 0.7, 0.6])
+    """
+    ratios_of = scaled_ratios if rule in ("alpha", "farms") else shifted_ratios
+    return ratios_of(-scores if rule == "owl" else scores, sizes, sparsity, spread)
 
 
 def scaled_ratios(

@@ -1,9 +1,10 @@
-"""Names of poolings, statistics and thresholds, and the check of ``eps``: what needs no tensors.
+"""Names of poolings, statistics, thresholds pruning, and the check of ``eps``: what needs no tensors.
 
 Separate, so that a compiled detector scores texts without PyTorch.
 """
 
 import math
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -20,6 +21,17 @@ SPLINE7 = (*(f"sign_{name}" for name in SIGN_POOLINGS), *(f"boundary_{name}" for
 
 THRESHOLDS = ("absolute", "relative")
 """Attention weights are compared with ``eps`` itself, or with ``eps`` times the query's largest weight."""
+
+
+Rule = Literal["alpha", "farms", "owl", "dlp", "arithmetic", "uniform"]
+"""What decides how much of a block is pruned."""
+
+CALIBRATED: tuple[Rule, ...] = ("owl", "dlp")
+"""The rules that need calibration texts."""
+
+Method = Literal["magnitude", "wanda", "sparsegpt"]
+METHODS: tuple[Method, ...] = get_args(Method)
+"""How the weights to remove are chosen; all but ``magnitude`` need calibration texts."""
 
 
 def check_eps(eps: object) -> float:

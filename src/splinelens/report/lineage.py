@@ -103,16 +103,11 @@ def evidence_table(relation: Relation) -> Table:
         >>> evidence_table(Relation((), -12.0, 0.0, -11.7, -20.0)).rows[0]
         ('same index', '0 of 0', '0.0', '1e-12')
     """
-    layers = relation.layers
-    comparable = [layer for layer in layers if layer.neurons[0] == layer.neurons[1]]
-    matched = sum(layer.matched for layer in comparable)
-    signed = sum(layer.signed for layer in layers)
-    index = f"{sum(layer.same_index for layer in comparable):,} of {matched:,}"
-    sign = f"{sum(layer.same_sign for layer in layers):,} of {signed:,}"
-    chance = sum(layer.matched / layer.neurons[0] for layer in comparable)
+    index = f"{relation.same_index:,} of {relation.indexed:,}"
+    sign = f"{relation.same_sign:,} of {relation.signed:,}"
     rows = [
-        ("same index", index, f"{chance:,.1f}", power_of_ten(relation.log10_index)),
-        ("same sign", sign, f"{signed / 2:,.1f}", power_of_ten(relation.log10_sign)),
+        ("same index", index, f"{relation.expected_index:,.1f}", power_of_ten(relation.log10_index)),
+        ("same sign", sign, f"{relation.signed / 2:,.1f}", power_of_ten(relation.log10_sign)),
     ]
     return Table(("matched neurons with the", "observed", "by chance", "p-value at most"), rows)
 

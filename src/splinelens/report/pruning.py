@@ -1,7 +1,7 @@
 """The plan of how many weights each matrix of a model loses: its record, its file and its tables."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -228,6 +228,21 @@ def matrix_table(plan: PrunePlan) -> Table:
     ]
     head = ("matrix", "shape", "remove", "alpha", "corrected", "distance", "stable rank", "entropy")
     return Table(head, rows)
+
+
+def removed_table(blocks: Sequence[Mapping[str, Any]]) -> Table:  # Any: plain JSON values
+    """A row a block of the record of ``apps.pruning.remove``: what it lost, and what that changes."""
+    rows = [
+        (
+            str(each["layer"]),
+            f"{len(each['neurons']):,}",
+            f"{each['silent']:,}",
+            f"{100 * each['activation_share']:.3f} %",
+            f"{100 * each['output_change']:.3f} %",
+        )
+        for each in blocks
+    ]
+    return Table(("block", "removed", "never fire", "share of activations", "change of output"), rows)
 
 
 def left_out_lines(left_out: Mapping[str, str]) -> list[str]:

@@ -1,13 +1,10 @@
 """What pruning does to a model: the record of a comparison with the dense model, and its tables."""
 
-import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from splinelens.detect.thresholds import Interval
-from splinelens.engines.neurons import RemovedNeurons
-from splinelens.report.tables import Table
+from splinelens.report.tables import Table, interval
 
 
 @dataclass(frozen=True)
@@ -90,22 +87,8 @@ class PruningEvaluation:
 
     def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
         """As JSON values; a number that is not finite is null."""
-        return dict(json.loads(json.dumps(_finite(asdict(self)))))
-
-
-def removed_table(blocks: Sequence[RemovedNeurons]) -> Table:
-    """A row a block: how many neurons it lost, and what that changes."""
-    rows = [
-        (
-            str(each.layer),
-            f"{len(each.neurons):,}",
-            f"{each.never:,}",
-            f"{100 * each.mass:.3f} %",
-            f"{100 * each.error:.3f} %",
-        )
-        for each in blocks
-    ]
-    return Table(("block", "removed", "never fire", "share of activations", "change of output"), rows)
+        record: dict[str, Any] = _finite(asdict(self))  # Any: as above
+        return record
 
 
 def effect_table(report: PruningEvaluation) -> Table:
@@ -136,7 +119,7 @@ def detector_table(report: PruningEvaluation) -> Table:
             _number(effect.agreement, effect.reason),
             _number(effect.change),
             _number(effect.auc),
-            "-" if effect.interval is None else f"{effect.interval[0]:.3f} to {effect.interval[1]:.3f}",
+            "-" if effect.interval is None else interval(effect.interval),
         )
         for model in report.models
         for effect in model.detectors

@@ -146,6 +146,6 @@ def _height(report: PruningEvaluation) -> int:
 
 
 def _colors(report: PruningEvaluation) -> list[str]:
-    """Gray for the dense model, and a color for each pruned one, lighter with every round."""
+    """Gray for the dense model, and a color for each pruned one; they repeat after the last."""
     more = ("#8e5bd0", "#c2a100", "#d0417e", "#5a6a7a")
     return [GRAY, *((*SERIES, *more) * len(report.models))[: len(report.models) - 1]]

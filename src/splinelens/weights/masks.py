@@ -95,10 +95,24 @@ def magnitude_mask(weight: Float[Tensor, "out in"], removal: Removal) -> Bool[Te
     return _tensor(_lowest(scores.reshape(1, -1), removal).reshape(scores.shape), weight)
 
 
+def wanda_scores(weight: Float[Tensor, "out in"], power: Float[Tensor, " in"]) -> Float[Tensor, "out in"]:
+    """``|W_ij| sqrt(mean x_j^2)`` in float32 (Sun et al., arXiv:2306.11695).
+
+    Args:
+        weight: The matrix.
+        power: The mean square of each input on calibration text.
+
+    Example:
+        >>> wanda_scores(torch.tensor([[1.0, -3.0]]), torch.tensor([100.0, 1.0]))
+        tensor([[10.,  3.]])
+    """
+    return weight.abs().float() * power.to(weight.device).float().sqrt()
+
+
 def wanda_mask(
     weight: Float[Tensor, "out in"], power: Float[Tensor, " in"], removal: Removal
 ) -> Bool[Tensor, "out in"]:
-    """The weights of the smallest ``|W_ij| sqrt(mean x_j^2)`` in each row (Sun et al., arXiv:2306.11695).
+    """The weights of the smallest ``wanda_scores`` in each row.
 
     A count that is no multiple of the rows takes one weight more from the rows whose next score is smallest.
 
@@ -118,7 +132,7 @@ def wanda_mask(
         tensor([[False,  True], [False,  True]])
     """
     _require_finite(power)
-    scores = _array(weight.abs().float() * power.to(weight.device).float().sqrt())
+    scores = _array(wanda_scores(weight, power))
     if isinstance(removal, Pattern):
         return _tensor(_in_groups(scores, removal, weight), weight)
     _check_count(weight, removal)

@@ -7,6 +7,7 @@ and of the model only its structure is built, which holds no numbers.
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,21 @@ def weight_matrices(source: str | os.PathLike[str] | LoadedModel | nn.Module) ->
         for name, parameter, expert in _maps(anatomy, layer):
             weight = parameter.detach() if expert is None else parameter.detach()[expert]
             yield _matrix(anatomy, layer, name, weight)
+
+
+def blocks_of(source: str | os.PathLike[str] | LoadedModel | nn.Module) -> Iterator[list[Matrix]]:
+    """The matrices of ``weight_matrices``, a list for each block."""
+    for _, block in groupby(weight_matrices(source), key=lambda matrix: matrix.layer):
+        yield list(block)
+
+
+def zero_counts(source: str | os.PathLike[str] | LoadedModel | nn.Module) -> tuple[int, int]:
+    """How many weights of the matrices of ``weight_matrices`` are zero, and how many there are."""
+    zeros = weights = 0
+    for matrix in weight_matrices(source):
+        zeros += int((matrix.tensor == 0).sum())
+        weights += matrix.tensor.numel()
+    return zeros, weights
 
 
 def _stored_matrices(folder: Path) -> Iterator[Matrix]:
