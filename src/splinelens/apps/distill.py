@@ -343,7 +343,7 @@ def load_student(
 def _output_folder(output: str | PathLike[str], student: str | PathLike[str], overwrite: bool) -> Path:
     """The folder of the student; refused before any work."""
     folder = results_folder(output, ())
-    check_model_folder(folder, overwrite=overwrite, source=str(student))
+    check_model_folder(folder, overwrite=overwrite, sources=[str(student)])
     return folder
 
 

@@ -100,7 +100,7 @@ def distill(
     from splinelens.texts import read_texts
     from splinelens.texts.labeled import read_labeled
 
-    check_model_folder(output, overwrite=overwrite, source=student)
+    check_model_folder(output, overwrite=overwrite, sources=[teacher, student])
     require_stdout("")
     show = options.stderr_printer(quiet)
     settings = app.Settings(

@@ -231,7 +231,7 @@ class StoredGame:
                 indices = members.index(pair[0]), members.index(pair[1])
                 for _ in range(repeats):
                     sample = rng.choice(prompts, self.prompts, replace=False)
-                    similarity = self.similarity[np.ix_(members, members, sample)].mean(axis=2)
+                    similarity = self.similarity[np.ix_([*members], [*members], sample)].mean(axis=2)
                     hits.append(most_alike(similarity) == indices)
                     separations.append(separation(similarity, indices))
             results[pair] = float(np.mean(hits)), float(np.mean(separations))
