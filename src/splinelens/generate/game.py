@@ -228,10 +228,10 @@ class StoredGame:
         for pair in pairs:
             hits, separations = [], []
             for members in self.games(pair, without):
-                indices = members.index(pair[0]), members.index(pair[1])
+                rows, indices = np.array(members), (members.index(pair[0]), members.index(pair[1]))
                 for _ in range(repeats):
                     sample = rng.choice(prompts, self.prompts, replace=False)
-                    similarity = self.similarity[np.ix_([*members], [*members], sample)].mean(axis=2)
+                    similarity = self.similarity[np.ix_(rows, rows, sample)].mean(axis=2)
                     hits.append(most_alike(similarity) == indices)
                     separations.append(separation(similarity, indices))
             results[pair] = float(np.mean(hits)), float(np.mean(separations))
