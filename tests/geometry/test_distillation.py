@@ -26,6 +26,16 @@ def test_divergence_of_a_model_from_itself_is_0(rng):
     assert token_divergence(logits, logits + 3, mask_of(5, 2)).abs() < 1e-6
 
 
+def test_a_token_that_the_teacher_excludes_adds_nothing_to_the_divergence():
+    teacher = torch.tensor([[[0.75, 0.25, 0.0]]]).log()
+    student = torch.tensor([[[0.4, 0.4, 0.2]]]).log().requires_grad_()
+    loss = token_divergence(teacher, student, mask_of(1, width=1))
+    expected = 0.75 * torch.tensor(0.75 / 0.4).log() + 0.25 * torch.tensor(0.25 / 0.4).log()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    (gradient,) = torch.autograd.grad(loss, student)
+    torch.testing.assert_close(gradient, torch.tensor([[[-0.35, 0.15, 0.2]]]))
+
+
 def test_chunks_change_neither_the_divergence_nor_its_gradient(rng):
     teacher, student = torch.randn(2, 700, 7, generator=rng), torch.randn(2, 700, 7, generator=rng)
     student.requires_grad_()

@@ -106,7 +106,7 @@ class _Divergence(torch.autograd.Function):
         for p, q, out in zip(*(each.split(_CHUNK) for each in (teacher, student, gradient)), strict=True):
             p, q = p.float().log_softmax(dim=-1), q.float().log_softmax(dim=-1)
             expected = p.exp()
-            total += (expected * (p - q)).sum()
+            total += (expected * (p - q)).masked_fill_(expected == 0, 0).sum()  # a logit may be -inf
             out.copy_(q.exp_().sub_(expected))
         ctx.save_for_backward(gradient)
         return total
