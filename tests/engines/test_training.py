@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from splinelens.engines.training import Batches, Stage, Trainer
 from splinelens.errors import CannotResume, Diverged
@@ -85,6 +87,42 @@ def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_refused(tmp_path):
     file.write_bytes(file.read_bytes()[:-9])
     with pytest.raises(CannotResume, match=r"is damaged .*remove it to start again"):
         trained(file)
+
+
+@pytest.mark.parametrize(
+    ("lost", "metadata"),
+    [
+        ("none", None),
+        ("none", {"step": "x"}),
+        ("none", {"step": "2.5"}),
+        ("weight.student.gain", {}),
+        ("exp_avg_sq.student.gain", {}),
+        ("random", {}),
+    ],
+)
+def test_a_checkpoint_that_lacks_something_is_refused(lost, metadata, tmp_path):
+    file = tmp_path / "file"
+    with pytest.raises(KeyboardInterrupt):
+        trained(file, stop=2, save_every_s=0.0)
+    with safe_open(file, "pt") as opened:
+        tensors = {name: opened.get_tensor(name) for name in {*opened.keys()} - {lost}}
+        metadata = None if metadata is None else opened.metadata() | metadata
+    save_file(tensors, file, metadata)
+    with pytest.raises(CannotResume, match=r"is damaged .*remove it to start again"):
+        trained(file)
+
+
+def test_a_student_without_gains_is_trained_in_the_stage_of_gains(tmp_path):
+    student = torch.nn.Linear(2, 2, bias=False)
+    before = student.weight.detach().clone()
+
+    def losses(step, factors):
+        return {"fit": student(torch.ones(1, 2)).square().sum()}, 1
+
+    request = {"rate": 0.1}
+    trainer = Trainer(student, None, STAGES[:1], rate=0.1, checkpoint=tmp_path / "file", request=request)
+    trainer.run(losses, report=lambda line: None)
+    assert not torch.equal(student.weight, before)
 
 
 def test_a_run_that_is_stopped_after_its_last_step_trains_no_more(tmp_path):

@@ -36,7 +36,7 @@ class Stage:
         name: For the progress.
         steps: How many.
         factors: What each loss is multiplied with in the sum; others are not computed.
-        gains_only: Of the student only vectors are trained: gains and biases.
+        gains_only: Of the student only vectors are trained, gains and biases; all of it if nothing else is.
     """
 
     name: str
@@ -112,11 +112,12 @@ class Trainer:
         request: dict[str, Any],  # Any: plain JSON values
     ):
         trained = {name: each for name, each in student.named_parameters() if each.requires_grad}
-        self._matrices = [each for each in trained.values() if each.ndim > 1]
-        self._zeros = [(each, each == 0) for each in self._matrices if bool((each == 0).any())]
+        matrices = [each for each in trained.values() if each.ndim > 1]
+        self._zeros = [(each, each == 0) for each in matrices if bool((each == 0).any())]
         of_head = dict(head.named_parameters()) if head is not None else {}
         self._parameters = {f"student.{name}": each for name, each in trained.items()}
         self._parameters |= {f"head.{name}": each for name, each in of_head.items()}
+        self._frozen = matrices if len(matrices) < len(self._parameters) else []  # while gains are trained
         self._stages = stages
         self.total = sum(stage.steps for stage in stages)
         groups = [{"params": list(trained.values()), "weight_decay": 0.0}]
@@ -177,22 +178,21 @@ class Trainer:
 
         try:
             with safe_open(self._file, framework="pt") as file:
-                metadata = file.metadata()
+                metadata = file.metadata() or {}
                 if different := differences(json.loads(metadata["request"]), self._request):
                     raise CannotResume(
                         f"{self._file} holds a run with other settings: {'; '.join(different)}. Repeat its "
                         "command, or remove the file to start again"
                     )
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
-        except (SafetensorError, KeyError, ValueError) as error:
+            for name, parameter in self._parameters.items():
+                parameter.data.copy_(tensors[f"weight.{name}"])
+                if f"step.{name}" in tensors:
+                    self._optimizer.state[parameter] = {key: tensors[f"{key}.{name}"] for key in _STATE}
+            torch.set_rng_state(tensors["random"])
+            self.step = int(metadata["step"])
+        except (SafetensorError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise CannotResume(f"{self._file} is damaged ({error}); remove it to start again") from error
-        for name, parameter in self._parameters.items():
-            parameter.data.copy_(tensors[f"weight.{name}"])
-            state = {key: tensors[f"{key}.{name}"] for key in _STATE if f"{key}.{name}" in tensors}
-            if state:
-                self._optimizer.state[parameter] = state
-        torch.set_rng_state(tensors["random"])
-        self.step = int(metadata["step"])
 
     def _enter_stage(self) -> Stage:
         """The stage of the current step; sets which parameters require gradients."""
@@ -201,7 +201,7 @@ class Trainer:
             end += stage.steps
             if self.step < end:
                 break
-        for matrix in self._matrices:
+        for matrix in self._frozen:
             matrix.requires_grad_(not stage.gains_only)
         return stage
 
