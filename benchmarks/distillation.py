@@ -20,6 +20,7 @@ tables ``distillation.md``. The inputs of the teacher's MLPs are those that ``de
 import argparse
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -125,7 +126,12 @@ def kept(folder: Path, cache: Path, work: Path, *, matched: bool) -> dict[str, o
         "student": measured(scores_of(detector, others), their_labels),
         "toxicity-fast": measured(scores_of(fast, others), their_labels),
     }
-    return {"rows": len(texts), "cpu_minutes": round(minutes, 1), "held_out": held}
+    return {
+        "rows": len(texts),
+        "settings": asdict(KEEP),
+        "cpu_minutes": round(minutes, 1),
+        "held_out": held,
+    }
 
 
 def unseen_rows(folder: Path) -> tuple[list[str], np.ndarray]:
@@ -256,6 +262,7 @@ def recovered(folder: Path, work: Path, pruned: Path) -> dict[str, object]:
     values["distilled"] = wikitext_perplexity(folder, work)
     nats = {name: float(np.log(value)) for name, value in values.items()}
     return {
+        "settings": asdict(RECOVER),
         "steps": trained["steps"],
         "tokens": trained["steps"] * RECOVER.batch_tokens,
         "cpu_minutes": None if continued else round(minutes, 1),
