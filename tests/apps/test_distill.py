@@ -19,7 +19,6 @@ from splinelens.errors import (
     BadModel,
     BadTexts,
     CannotResume,
-    Diverged,
     OutputExists,
 )
 from splinelens.files import parts_folder
@@ -129,7 +128,11 @@ def test_evenly_chosen_blocks_are_those_of_the_teacher(teacher):
 
 def test_a_shorter_student_keeps_a_detector(teacher, detector, tmp_path):
     quick = Settings(batch_tokens=128, rate=1e-3)
-    kept = keep_detector(detector, teacher, COMMENTS, LABELS, tmp_path, blocks=2, settings=quick)
+    mine = tmp_path / "margins-mine.npy"
+    mine.write_bytes(b"mine")
+    options = {"blocks": 2, "settings": quick, "overwrite": True}
+    kept = keep_detector(detector, teacher, COMMENTS, LABELS, tmp_path, **options)
+    assert mine.read_bytes() == b"mine"
     loaded = splinelens.Detector.load(tmp_path / "detector")
     assert loaded.artifact.spec["layers"] == [0, 1]
     assert loaded.artifact.spec["prompt"] == "said: "
@@ -168,8 +171,18 @@ def test_what_cannot_be_distilled_is_refused(teacher, detector, tmp_path):
         distill(teacher, teacher, TEXTS, tmp_path / "a", blocks=4, settings=QUICK)
     with pytest.raises(BadFeatures, match="must add up to 1"):
         Settings(shares=(0.5, 0.5, 0.5))
+    with pytest.raises(BadFeatures, match="must add up to 1"):
+        Settings(shares=(float("nan"),) * 3)
     with pytest.raises(BadFeatures, match="rate 0 is not between"):
         Settings(rate=0)
+    with pytest.raises(BadFeatures, match="evenly says which blocks .*give both"):
+        distill(teacher, teacher, TEXTS, tmp_path / "a", evenly=True, settings=QUICK)
+    for call in (
+        lambda: distill(teacher, teacher, TEXTS, teacher, overwrite=True),
+        lambda: keep_detector(detector, tmp_path, COMMENTS, LABELS, teacher, overwrite=True),
+    ):
+        with pytest.raises(OutputExists, match="would be replaced"):
+            call()
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(OutputExists, match=r"the folder holds config\.json"):
         distill(teacher, teacher, TEXTS, tmp_path, settings=QUICK)
@@ -204,13 +217,15 @@ def test_another_tokenizer_is_refused_by_the_first_token_that_differs(teacher, t
         distill(teacher, other, TEXTS, tmp_path / "a", settings=QUICK)
 
 
-def test_weights_that_overflow_stop_a_run(teacher, tmp_path):
+def test_a_model_that_is_not_finite_is_refused_by_name(teacher, detector, tmp_path):
     broken = tmp_path / "broken"
     shutil.copytree(teacher, broken)
     model = load_model(broken, head=True)
     with torch.no_grad():
-        model.model.norm.weight.fill_(3e38)
+        model.model.layers[0].mlp.down_proj.weight[0, 0] = torch.nan
     model.causal.save_pretrained(broken)
-    with pytest.raises(Diverged, match=r"step 1 of .* not finite .*start again with a lower rate"):
-        distill(teacher, broken, TEXTS, tmp_path / "a", settings=QUICK)
-    assert (parts_folder(tmp_path / "a") / app.CHECKPOINT).is_file()
+    for models in ((teacher, broken), (broken, teacher)):
+        with pytest.raises(BadModel, match="broken gives logits that are not finite; check its weights"):
+            distill(*models, TEXTS, tmp_path / "a", settings=QUICK)
+    with pytest.raises(BadModel, match="broken has hidden states that are not finite"):
+        keep_detector(detector, broken, COMMENTS, LABELS, tmp_path / "a", settings=Settings(batch_tokens=128))

@@ -46,3 +46,14 @@ def test_a_detector_without_labels_and_stages_that_are_none_are_wrong_usage(run,
     common = ("distill", "a", "b", "texts.csv", "-o", tmp_path / "out")
     assert "give both --keep DETECTOR and --label" in run(*common, "--keep", "toxicity", code=2).output
     assert "is not three numbers" in run(*common, "--stages", "1,2", code=2).output
+    assert "must add up to 1" in run(*common, "--stages", "nan,nan,nan", code=1).stderr
+    assert "give --blocks N, too" in run(*common, "--evenly", code=2).output
+
+
+def test_neither_teacher_nor_student_is_replaced(run, writer_folder):
+    teacher, student = writer_folder("llama"), writer_folder("qwen2")
+    for output in (teacher, student):
+        before = (output / "config.json").read_bytes()
+        command = ("distill", teacher, student, "texts.txt", "-o", output, "--overwrite")
+        assert "would be replaced" in run(*command, code=2).output
+        assert (output / "config.json").read_bytes() == before

@@ -59,6 +59,7 @@ TOKEN_FACTORS: Mapping[str, float] = {"divergence": 1.0, "relation": 1.0, "cross
 KEEP_FACTORS: Mapping[str, float] = {"margins": 1.0, "relation": 0.1, "score": 1.0, "labels": 1.0}
 """Of the losses that keep a detector."""
 
+_STUDENT = "student"  # the folder in OUTPUT.parts that the detector of a student is read from
 _HELD_OUT = 24  # windows
 _SAMPLE_TOKENS = 30_000
 _REPORT_S = 10.0
@@ -91,7 +92,7 @@ class Settings:
     def __post_init__(self) -> None:
         if not 0 < self.rate < 1:
             raise BadFeatures(f"rate {self.rate} is not between 0 and 1; usual ones are 1e-4 to 1e-3")
-        if any(share < 0 for share in self.shares) or abs(sum(self.shares) - 1) > 1e-6:
+        if min(self.shares) < 0 or not math.isclose(sum(self.shares), 1, abs_tol=1e-6):
             raise BadFeatures(
                 f"shares {self.shares} of the three stages must not be negative and must add up to 1"
             )
@@ -134,13 +135,15 @@ def distill(
         nats per held-out token of teacher and student, before and after.
 
     Raises:
-        BadModel: The tokenizers differ, or the student has more blocks than the teacher.
+        BadModel: The tokenizers differ, the student has more blocks than the teacher, or a model gives
+            numbers that are not finite.
+        BadFeatures: The student has fewer than ``blocks`` blocks, or ``evenly`` without ``blocks``.
         BadTexts: Too few tokens for ten steps.
-        OutputExists: The folder holds files, without ``overwrite``.
+        OutputExists: The folder holds files, without ``overwrite``, or is that of teacher or student.
         CannotResume: ``OUTPUT.parts`` holds a stopped run with other settings.
         Diverged: Training gives numbers that are not finite; the checkpoint holds the last good state.
     """
-    folder = _output_folder(output, student, overwrite)
+    folder = _output_folder(output, [teacher, student], overwrite)
     source = Texts.of(texts)
     teacher_model = load_model(teacher, head=True, dtype="bfloat16", device=device)
     student_model = load_student(student, teacher_model, blocks=blocks, evenly=evenly, device=device)
@@ -151,7 +154,7 @@ def distill(
     steps = len(batches) if settings.tokens is None else settings.tokens // settings.batch_tokens
     _require_steps(steps, settings)
     request = _request(teacher_model, student_model, source, settings, blocks, evenly, TOKEN_FACTORS)
-    nats = {"teacher": _nats(teacher_causal, held), "before": _nats(causal, held)}
+    nats = {"teacher": _nats(teacher_model, held), "before": _nats(student_model, held)}
 
     def losses(step: int, factors: Mapping[str, float]) -> tuple[dict[str, Tensor], int]:
         ids = windows[batches.at(step)]
@@ -160,10 +163,10 @@ def distill(
     stages = _stages(settings.shares, steps, TOKEN_FACTORS, ("divergence", "relation"))
     _make_parts_folder(folder)
     _train(student_model, None, stages, losses, settings, folder, request, report)
-    nats["after"] = _nats(causal, held)
+    nats["after"] = _nats(student_model, held)
     record = _record(request, steps, command) | {"held_out": nats}
     save_model(student_model, folder, record)
-    rmtree(parts_folder(folder))
+    _remove_parts(folder)
     return record
 
 
@@ -220,7 +223,7 @@ def keep_detector(
         BadDetector: The detector has several labels, or no learned hyperplanes.
         BadLabels: Too few of a class, among those that the detector was not fitted on, too.
         BadModel: As in ``distill``.
-        BadFeatures: The student has fewer than ``blocks`` blocks.
+        BadFeatures: As in ``distill``.
         BadTexts: As in ``distill``.
         OutputExists: As in ``distill``.
         CannotResume: As in ``distill``.
@@ -232,7 +235,8 @@ def keep_detector(
             f"detector {artifact.name} has no learned hyperplanes for one label, which a student could be "
             "given; make one with splinelens train --directions"
         )
-    folder = _output_folder(output, student, overwrite)
+    sources = [artifact.model["name"] if teacher is None else teacher, student]
+    folder = _output_folder(output, sources, overwrite)
     source = Texts.of(texts)
     known = require_labels(labels, "binary", artifact.labels, len(source))
     reader = Detector.load(
@@ -290,7 +294,8 @@ def keep_detector(
     )
     result.save(folder / "detector", overwrite=True)
     save_model(student_model, folder, record)
-    rmtree(parts_folder(folder))
+    file.unlink()
+    _remove_parts(folder)
     return result
 
 
@@ -322,8 +327,10 @@ def load_student(
 
     Raises:
         BadModel: The tokenizers differ, or it has more blocks than the teacher.
-        BadFeatures: It has fewer blocks.
+        BadFeatures: It has fewer blocks, or ``evenly`` without ``blocks``.
     """
+    if evenly and blocks is None:
+        raise BadFeatures("evenly says which blocks are taken, and blocks does not say how many; give both")
     student = load_model(name, head=True, device=device)
     require_same_tokenizer(teacher, student)
     if blocks is not None:
@@ -340,16 +347,27 @@ def load_student(
     return student
 
 
-def _output_folder(output: str | PathLike[str], student: str | PathLike[str], overwrite: bool) -> Path:
+def _output_folder(
+    output: str | PathLike[str], sources: Sequence[str | PathLike[str]], overwrite: bool
+) -> Path:
     """The folder of the student; refused before any work."""
     folder = results_folder(output, ())
-    check_model_folder(folder, overwrite=overwrite, sources=[str(student)])
+    check_model_folder(folder, overwrite=overwrite, sources=[str(source) for source in sources])
     return folder
 
 
 def _make_parts_folder(folder: Path) -> None:
     with write_errors(folder):
         parts_folder(folder).mkdir(parents=True, exist_ok=True)
+
+
+def _remove_parts(folder: Path) -> None:
+    """Remove what training left in ``OUTPUT.parts``; files of others stay."""
+    parts = parts_folder(folder)
+    (parts / CHECKPOINT).unlink()
+    rmtree(parts / _STUDENT, ignore_errors=True)
+    if not any(parts.iterdir()):
+        parts.rmdir()
 
 
 def _require_steps(steps: int, settings: Settings) -> None:
@@ -360,9 +378,16 @@ def _require_steps(steps: int, settings: Settings) -> None:
         )
 
 
-def _nats(causal: Any, windows: Tensor) -> float:  # Any: a model of transformers
-    """Nats per token of windows."""
-    return float(window_nll(causal, windows).mean())
+def _nats(model: LoadedModel, windows: Tensor) -> float:
+    """Nats per token of windows.
+
+    Raises:
+        BadModel: They are not finite.
+    """
+    nats = float(window_nll(require_head(model), windows).mean())
+    if not math.isfinite(nats):
+        raise BadModel(f"{model.name} gives logits that are not finite; check its weights")
+    return nats
 
 
 def _token_losses(
@@ -442,8 +467,11 @@ def _untrained_head(
         with torch.no_grad():
             states, mask = text_inputs(student.model, [texts[row].ids for row in part], prompt, layers)
         inputs.append(states[mask].float())
+    columns = torch.cat(inputs)
+    if not columns.isfinite().all():
+        raise BadModel(f"{student.name} has hidden states that are not finite; check its weights")
     targets = torch.from_numpy(margins.of(rows[:count])).float().to(student.device)
-    return ridge_head(torch.cat(inputs), targets, artifact, layers)
+    return ridge_head(columns, targets, artifact, layers)
 
 
 def _student_detector(
@@ -459,7 +487,7 @@ def _student_detector(
     device: str | None,
 ) -> Detector:
     """The detector of a trained student, which reads the texts in bfloat16, calibrated on held-out rows."""
-    saved = parts_folder(folder) / "student"
+    saved = parts_folder(folder) / _STUDENT
     save_model(student, saved, record)
     head = head.cpu()
     directions, linear = head.directions(), linear_layer(head.network)

@@ -95,6 +95,8 @@ def distill(
         raise typer.BadParameter(
             "give both --keep DETECTOR and --label NAME, or neither", param_hint="--keep"
         )
+    if evenly and blocks is None:
+        raise typer.BadParameter("give --blocks N, too", param_hint="--evenly")
     from splinelens.apps import distill as app
     from splinelens.models.save import PROVENANCE, check_model_folder
     from splinelens.texts import read_texts
