@@ -25,7 +25,7 @@ class Tail(NamedTuple):
     """A power law fitted to the largest eigenvalues.
 
     Attributes:
-        alpha: Exponent of the density; infinite if the eigenvalues of the tail are equal but for rounding errors.
+        alpha: Exponent of the density; infinite if its eigenvalues are equal but for rounding.
         threshold: The smallest eigenvalue of the tail.
         distance: Kolmogorov-Smirnov distance between the tail and the power law.
         size: Eigenvalues in the tail.
