@@ -175,7 +175,7 @@ def test_what_cannot_be_distilled_is_refused(teacher, detector, tmp_path):
         Settings(shares=(float("nan"),) * 3)
     with pytest.raises(BadFeatures, match="rate 0 is not between"):
         Settings(rate=0)
-    with pytest.raises(BadFeatures, match="evenly says which blocks .*give both"):
+    with pytest.raises(BadFeatures, match=r"evenly says which blocks .*give both"):
         distill(teacher, teacher, TEXTS, tmp_path / "a", evenly=True, settings=QUICK)
     for call in (
         lambda: distill(teacher, teacher, TEXTS, teacher, overwrite=True),
