@@ -67,6 +67,13 @@ def test_unusable_rows_are_left_out_and_counted(loaded):
     assert scorer.head.feature_sets.keys() == {"text"}
 
 
+def test_texts_without_a_word_are_nothing_without_their_formatting():
+    texts = [mark * count for mark in "!?" for count in range(1, 5)]
+    _, report = authorship.fit(texts, [*"aaaabbbb"], [*"12341234"], feature_sets=["text"])
+    of_line = {one.name: one.accuracy for one in report.accuracies}
+    assert (of_line["text only"], of_line["text without formatting"]) == (1.0, 0.5)
+
+
 @pytest.mark.parametrize("names", [["text"], authorship.FEATURE_SETS], ids=len)
 def test_a_saved_head_gives_the_same_attributions(loaded, names, tmp_path):
     scorer, _ = authorship.fit(answers(), "writer", "prompt", loaded, feature_sets=names)

@@ -76,6 +76,24 @@ def test_a_writer_left_out_leaves_no_trace_in_the_head():
     assert np.mean(list(unknown.values())) == pytest.approx(0.5, abs=0.1)
 
 
+def test_an_unknown_writer_does_not_choose_the_scale_that_it_is_measured_in():
+    """A column is large for one writer only, so a scale fitted with its rows would make the column small."""
+    values, labels, prompt = planted()
+    column = np.random.default_rng(3).normal(scale=0.01, size=(48, 1))
+    column[labels == 3] = 50.0
+    values = np.concatenate([values, column], axis=1, dtype=np.float32)
+    assert fit_writers({"text": values}, labels, prompt, NAMES).unknown["dan"] == 1.0
+
+
+def test_texts_without_a_single_ngram_tell_no_writer():
+    _, labels, prompt = planted()
+    nothing = ngram_counts([""] * 48)
+    fitted = fit_writers({"text": nothing}, labels, prompt, NAMES)
+    assert fitted.chosen.accuracy == 0.25
+    assert set(fitted.unknown.values()) == {0.5}
+    assert measure_text(nothing, labels, prompt, NAMES).accuracy == 0.25
+
+
 def test_the_threshold_calls_five_percent_of_known_answers_unknown(fitted):
     head = fitted.head
     assert np.mean(head.held_out < head.threshold(1)) == pytest.approx(0.05, abs=0.03)

@@ -6,7 +6,7 @@ Whether a text is of a known writer is a logistic regression on the confidence o
 known writers who were left out one after the other.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -221,8 +221,9 @@ class WriterFit:
         head: The head, of the feature sets with the least squared error.
         choices: Every choice of feature sets, n-grams by themselves first.
         unknown: For each writer the AUC of others' answers against the writer's where it is unknown: heads
-            are fitted without it, and the logistic regression on simulations of other unknown writers. Empty
-            with two writers.
+            and scalings of each fold are fitted without it, and the logistic regression on simulations of
+            other unknown writers, whose heads know it but of which its rows are left out. Empty with two
+            writers.
     """
 
     head: WriterHead
@@ -273,7 +274,8 @@ def fit_writers(
     target = _target(labels, everyone)
     candidates = choices if choose else choices[-1:]
     best = min(candidates, key=lambda one: float(np.mean((one.scores - target) ** 2))).feature_sets
-    known, unknown = _fit_known({name: grams[name] for name in best}, labels, fold, writers)
+    known = _fit_known([grams[name] for name in best], labels, fold, writers)
+    unknown = _unknown_aucs([values[name] for name in best], labels, fold, writers)
     heads = {name: _fit_head(scalings[name], rows[name], grams[name], labels, everyone) for name in best}
     held_out = _clipped_logits(known, confidence(np.stack([outputs[name] for name in best])))
     head = WriterHead(tuple(writers), heads, known, held_out, labels.astype(np.int32))
@@ -369,12 +371,13 @@ def _solve(gram: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray
     """Ridge regression with a bias that is not penalized: the dual coefficients, and the bias.
 
     The kernel is centered on these rows only; centered on others too, it would know of writers left out.
+    Where no row has a number, the scores are the bias.
     """
     from scipy.linalg import solve
 
     means, center = gram.mean(axis=0), target.mean(axis=0)
     centered = gram - means - means[:, None] + means.mean()
-    np.einsum("ii->i", centered)[:] += _RIDGE * np.trace(gram) / len(gram)
+    np.einsum("ii->i", centered)[:] += _RIDGE * max(np.trace(gram) / len(gram), _LEAST)
     dual = np.asarray(solve(centered, target - center, assume_a="pos", check_finite=False))
     return dual, center - means @ dual
 
@@ -410,11 +413,26 @@ def _predicted(
 def _held_out(gram: np.ndarray, labels: np.ndarray, fold: np.ndarray, writers: np.ndarray) -> np.ndarray:
     """(2, row, writer) of each row by a head that was fitted to the other folds, and to these writers."""
     result = np.empty((2, len(labels), len(writers)))
-    for number in np.unique(fold):
-        inside = np.flatnonzero(fold == number)
-        rest = np.flatnonzero((fold != number) & np.isin(labels, writers))
+    for inside, rest in _splits(labels, fold, writers):
         result[:, inside] = _predicted(gram, labels, rest, inside, writers)
     return result
+
+
+def _rescaled(values: Values, labels: np.ndarray, fold: np.ndarray, writers: np.ndarray) -> np.ndarray:
+    """As ``_held_out``; each fold has a scaling that is fitted to the rows of its heads."""
+    result = np.empty((2, len(labels), len(writers)))
+    for inside, rest in _splits(labels, fold, writers):
+        gram = _gram(Scaling.of(values[rest]).rows(values))
+        result[:, inside] = _predicted(gram, labels, rest, inside, writers)
+    return result
+
+
+def _splits(
+    labels: np.ndarray, fold: np.ndarray, writers: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The rows of each fold, and the rows of these writers in the others."""
+    for number in np.unique(fold):
+        yield np.flatnonzero(fold == number), np.flatnonzero((fold != number) & np.isin(labels, writers))
 
 
 def _fit_head(
@@ -428,31 +446,44 @@ def _fit_head(
 
 
 def _fit_known(
-    grams: Mapping[str, np.ndarray], labels: np.ndarray, fold: np.ndarray, writers: Sequence[str]
-) -> tuple[LinearHead, dict[str, float]]:
-    """``WriterHead.known``, and for each writer the AUC where it is unknown."""
-    everyone = np.arange(len(writers))
+    grams: Sequence[np.ndarray], labels: np.ndarray, fold: np.ndarray, writers: Sequence[str]
+) -> LinearHead:
+    """``WriterHead.known``."""
     if len(writers) < 3:  # a writer left out of two leaves one, whose score says nothing
         width = 3 * len(grams)
         weight = np.zeros((1, width))
         weight[:, ::3] = 1.0
-        return LinearHead(np.zeros(width), np.ones(width), weight, np.zeros(1)), {}
-    simulated = {}
-    for left_out in everyone.tolist():
-        others = everyone[everyone != left_out]
-        outputs = np.stack([_held_out(gram, labels, fold, others) for gram in grams.values()])
-        simulated[left_out] = confidence(outputs)
-    is_known = {left_out: (labels != left_out).astype(int) for left_out in simulated}
+        return LinearHead(np.zeros(width), np.ones(width), weight, np.zeros(1))
+    simulated = [
+        confidence(np.stack([_held_out(gram, labels, fold, others) for gram in grams]))
+        for others in _each_left_out(len(writers))
+    ]
+    is_known = [labels != left_out for left_out in range(len(writers))]
+    return _logistic(np.concatenate(simulated), np.concatenate(is_known))
 
-    def fitted(chosen: Sequence[int]) -> LinearHead:
-        numbers = np.concatenate([simulated[one] for one in chosen])
-        return _logistic(numbers, np.concatenate([is_known[one] for one in chosen]))
 
+def _unknown_aucs(
+    values: Sequence[Values], labels: np.ndarray, fold: np.ndarray, writers: Sequence[str]
+) -> dict[str, float]:
+    """``WriterFit.unknown``."""
+    if len(writers) < 3:
+        return {}
+    simulated = [
+        confidence(np.stack([_rescaled(one, labels, fold, others) for one in values]))
+        for others in _each_left_out(len(writers))
+    ]
     aucs = {}
-    for left_out, numbers in simulated.items():
-        known = fitted([one for one in simulated if one != left_out])
-        aucs[writers[left_out]] = auc(is_known[left_out], _clipped_logits(known, numbers))
-    return fitted(list(simulated)), aucs
+    for left_out, others in enumerate(_each_left_out(len(writers))):
+        is_known = labels != left_out
+        numbers = np.concatenate([simulated[other][is_known] for other in others])
+        known = _logistic(numbers, np.concatenate([labels[is_known] != other for other in others]))
+        aucs[writers[left_out]] = auc(is_known.astype(int), _clipped_logits(known, simulated[left_out]))
+    return aucs
+
+
+def _each_left_out(count: int) -> list[np.ndarray]:
+    """The writers without the first, without the second, and so on."""
+    return [np.delete(np.arange(count), left_out) for left_out in range(count)]
 
 
 def _logistic(numbers: np.ndarray, labels: np.ndarray) -> LinearHead:
