@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from splinelens.errors import BadModel, BrokenArtifact
 from splinelens.files import write_text
+from splinelens.geometry.allocation import MOST
 from splinelens.models import Fingerprint, LoadedModel
 from splinelens.report.tables import Table
 from splinelens.weights import weight_matrices
@@ -98,10 +99,17 @@ class PrunePlan:
         if self.by not in self.allocations:
             raise ValueError(f"no ratios by {self.by!r}")
         blocks = {each.layer for each in self.matrices}
-        if blocks != set(range(len(self.allocations[self.by].ratios))):
-            raise ValueError("the blocks of the matrices and of the ratios differ")
-        if any(not 0 <= each.remove <= each.size for each in self.matrices):
-            raise ValueError("a matrix loses more weights than it has")
+        for rule, allocation in self.allocations.items():
+            if not all(0 <= ratio <= MOST for ratio in allocation.ratios):
+                raise ValueError(f"a ratio by {rule} is not from 0 to {MOST}")
+            if not blocks == {*range(len(allocation.ratios))} == {*range(len(allocation.scores))}:
+                raise ValueError("the blocks of the matrices and of the ratios differ")
+        ratios = self.allocations[self.by].ratios
+        for each in self.matrices:
+            if not 0 <= each.remove <= each.size:
+                raise ValueError("a matrix loses more weights than it has")
+            if abs(each.remove - ratios[each.layer] * each.size) >= 1 + 1e-6:
+                raise ValueError(f"{each.name} of block {each.layer} does not lose the ratio of its block")
         if self.removed != round(self.sparsity * self.weights):
             raise ValueError(f"{self.removed:,} weights to remove are not the share {self.sparsity}")
         return self
