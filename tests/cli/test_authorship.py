@@ -35,6 +35,9 @@ def test_fit_and_score(run, file, tmp_path):
     assert [(one["name"], one["nearest"], one["answers"]) for one in records] == [
         (who, who, 12) for who in STYLES
     ]
+    (tmp_path / "one.csv").write_text("text,account\nthe tea is cold.,mine\n")
+    of_one = run("authorship", "score", str(tmp_path / "who"), str(tmp_path / "one.csv"), "--by", "account")
+    assert of_one.stdout.startswith("mine (1 text)  ")
     line = run("authorship", "score", str(tmp_path / "who"), file, "-c", "text").stdout.splitlines()[0]
     assert line.startswith("row 0  ann  score ")
 

@@ -48,7 +48,7 @@ class Attribution:
             >>> Attribution(3, None, "ann", 1, 0, None, "ann", 2.0, -1.0, {"ann": 0.9, "bob": -0.9}).line()
             'row 3  ann  score 0.90, known +2.0 (unknown below -1.0)'
         """
-        title = f"row {self.row}" if self.name is None else f"{harmless(self.name)} ({self.answers} texts)"
+        title = f"row {self.row}" if self.name is None else f"{harmless(self.name)} ({_texts(self.answers)})"
         if self.nearest is None:
             return f"{title}  {self.writer}  [{self.reason}]"
         numbers = f"score {self.scores[self.nearest]:.2f}, known {self.known:+.1f}"
@@ -138,7 +138,7 @@ def summary_lines(report: AuthorshipReport) -> list[str]:
     lines = [
         f"{sum(report.writers.values()):,} texts of {len(report.writers)} writers, {report.prompts:,} prompts"
     ]
-    lines += [f"left out: {count:,} texts: {reason}" for reason, count in report.left_out.items()]
+    lines += [f"left out: {_texts(count)}: {reason}" for reason, count in report.left_out.items()]
     if report.pooled_accuracy is not None:
         lines.append(
             f"{report.pooled_answers} held-out answers together: accuracy {report.pooled_accuracy:.4f}"
@@ -148,3 +148,7 @@ def summary_lines(report: AuthorshipReport) -> list[str]:
     else:
         lines.append(f"a writer who is unknown: mean AUC {report.unknown_auc:.4f}")
     return lines
+
+
+def _texts(count: int) -> str:
+    return f"{count:,} text{'' if count == 1 else 's'}"
