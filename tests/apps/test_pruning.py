@@ -163,6 +163,7 @@ def test_a_pruned_model_is_an_ordinary_folder(folder, tmp_path, method):
     assert record == result.record
     assert record["fingerprint"] == before.fingerprint.to_dict()
     assert record["removed"] == zeros
+    assert sum(sum(block.values()) for block in record["removals"].values()) == zeros
     assert len({path.stat().st_mode for path in (tmp_path / "half").iterdir()}) == 1
     assert not parts_folder(tmp_path / "half").exists()
 

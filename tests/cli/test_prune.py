@@ -140,7 +140,7 @@ def test_neurons_are_removed(run, dense, prose, tmp_path):
     assert "(in Python" not in error
     printed = run("prune", "neurons", dense, *options, "--share", 0.25).stdout
     assert "48 neurons of each block become 36" in printed
-    assert "3,456 of 23,040 weights removed (15 %)" in printed
+    assert "3,456 of 23,040 weights removed (15 %; attention loses none)" in printed
     record = run("prune", "neurons", dense, *options, "--share", 0.25, "--overwrite", "--json").stdout
     assert json.loads(record)["record"]["neurons"] == {"before": 48, "after": 36}
 

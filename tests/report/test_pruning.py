@@ -77,9 +77,9 @@ def test_files_that_are_no_plan_are_refused(planned, tmp_path):
 
 def test_the_table_has_a_row_a_block_and_a_column_a_method(planned):
     table = plan_table(planned)
-    assert table.head[3:] == ("% by alpha", "% by farms", "% by arithmetic", "% by uniform")
+    assert table.head[3:] == ("% by alpha *", "% by farms", "% by arithmetic", "% by uniform")
     assert [row[0] for row in table.rows] == ["0", "1", "2"]
-    assert f"{planned.removed:,} are removed (50 %)" in plan_heading(planned)
+    assert f"{planned.removed:,} are removed (50 %), by alpha" in plan_heading(planned)
 
 
 def test_the_page_shows_every_method_and_matrix(planned):

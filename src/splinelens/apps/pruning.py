@@ -246,10 +246,10 @@ def apply(
         shared: dict[str, Any] = {"pattern": str(n_m)}
     else:
         shared = {"by": given.by if given else by, "sparsity": given.sparsity if given else sparsity}
-    request = _request(loaded, calibration, tokens, seed, dtype) | {
-        "method": method,
-        "removals": {f"{layer} {name}": str(removal) for (layer, name), removal in removals.items()},
-    }
+    by_layer: dict[str, dict[str, int | str]] = {}
+    for (layer, name), removal in removals.items():
+        by_layer.setdefault(str(layer), {})[name] = removal if isinstance(removal, int) else str(removal)
+    request = _request(loaded, calibration, tokens, seed, dtype) | {"method": method, "removals": by_layer}
     causal = _converted(loaded, dtype)
     with RowStore.beside(folder, request) as store:
         finished = [_tensors(cell) for cell in store.read()["matrices"].to_pylist()] if store.rows else []

@@ -24,6 +24,9 @@ Folder = Annotated[Path, typer.Option("--output", "-o", help="Folder of the prun
 Tokens = Annotated[
     int, typer.Option("--tokens", metavar="N", min=1, help="Tokens of the texts that are read, shuffled.")
 ]
+Replace = Annotated[
+    bool, typer.Option("--overwrite", help="Replace what exists at the output; else it is refused.")
+]
 
 
 def plan(
@@ -74,7 +77,7 @@ def plan(
         Path | None,
         typer.Option("--page", metavar="HTML", help="Write a page with a picture, readable offline."),
     ] = None,
-    overwrite: options.Overwrite = False,
+    overwrite: Replace = False,
     device: options.Device = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -276,7 +279,7 @@ def neurons(
     seed: options.Seed = 0,
     dtype: options.Dtype = "float32",
     device: options.Device = None,
-    overwrite: options.Overwrite = False,
+    overwrite: Replace = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -365,7 +368,7 @@ def evaluate(
             "--output", "-o", metavar="HTML", help="Write a page, readable offline, and .json beside it."
         ),
     ] = None,
-    overwrite: options.Overwrite = False,
+    overwrite: Replace = False,
     dtype: options.Dtype = "float32",
     device: options.Device = None,
     as_json: options.AsJson = False,
@@ -460,4 +463,8 @@ def _print_model(result: Any, as_json: bool) -> None:  # Any: a PrunedModel, imp
         print(json.dumps(record, ensure_ascii=False))
         return
     share = 100 * result.removed / result.weights
-    print(f"wrote {result.folder}: {result.removed:,} of {result.weights:,} weights removed ({share:.4g} %)")
+    note = "; attention loses none" if result.record["kind"] == "removed neurons" else ""
+    print(
+        f"wrote {result.folder}: {result.removed:,} of {result.weights:,} weights removed "
+        f"({share:.4g} %{note})"
+    )

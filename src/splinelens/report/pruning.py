@@ -195,12 +195,15 @@ def plan_heading(plan: PrunePlan) -> str:
     blocks = len(plan.allocations[plan.by].ratios)
     return (
         f"{plan.model}: {len(plan.matrices)} matrices of {blocks} blocks, {plan.weights:,} weights, of which "
-        f"{plan.removed:,} are removed ({100 * plan.sparsity:.4g} %)"
+        f"{plan.removed:,} are removed ({100 * plan.sparsity:.4g} %), by {plan.by}"
     )
 
 
 def plan_table(plan: PrunePlan) -> Table:
-    """A row a block: its weights, its alpha, and the percentage of weights that it loses by each method."""
+    """A row a block: its weights, its alpha, and the percentage of weights that it loses by each method.
+
+    The method that the plan follows is marked.
+    """
     sizes = block_sizes(plan)
     rows = [
         (
@@ -211,7 +214,8 @@ def plan_table(plan: PrunePlan) -> Table:
         )
         for layer in range(len(sizes))
     ]
-    return Table(("block", "weights", "alpha", *(f"% by {name}" for name in plan.allocations)), rows)
+    heads = (f"% by {name}{' *' if name == plan.by else ''}" for name in plan.allocations)
+    return Table(("block", "weights", "alpha", *heads), rows)
 
 
 def matrix_table(plan: PrunePlan) -> Table:
@@ -245,8 +249,8 @@ def removed_table(blocks: Sequence[Mapping[str, Any]]) -> Table:  # Any: plain J
             str(each["layer"]),
             f"{len(each['neurons']):,}",
             f"{each['silent']:,}",
-            f"{100 * each['activation_share']:.3f} %",
-            f"{100 * each['output_change']:.3f} %",
+            f"{100 * each['activation_share']:.3g} %",
+            f"{100 * each['output_change']:.3g} %",
         )
         for each in blocks
     ]
