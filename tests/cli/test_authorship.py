@@ -30,6 +30,8 @@ def test_fit_and_score(run, file, tmp_path):
     assert "overwrite" in run(*fit, "--feature-sets", "text", code=2).stderr
     record = json.loads(run(*fit, "--feature-sets", "text", "--overwrite", "--json").stdout)
     assert record["chosen"] == "text only"
+    assert "squared error" in done.stdout
+    assert f"{record['accuracies'][0]['squared_error']:.4f}" in done.stdout
     scored = run("authorship", "score", str(tmp_path / "who"), file, "-c", "text", "--by", "who", "--json")
     records = [json.loads(line) for line in scored.stdout.splitlines()]
     assert [(one["name"], one["nearest"], one["answers"]) for one in records] == [

@@ -64,11 +64,14 @@ class Accuracy:
         name: What is read.
         accuracy: Share of texts.
         interval: 95 % interval over prompts.
+        squared_error: Mean squared error of the scores, 1 for who wrote a text and -1 for the others; the
+            choice with the least is saved.
     """
 
     name: str
     accuracy: float
     interval: Interval
+    squared_error: float
 
 
 @dataclass(frozen=True)
@@ -113,12 +116,17 @@ class AuthorshipReport:
 
 
 def accuracy_table(accuracies: Sequence[Accuracy], chosen: str = "") -> Table:
-    """The accuracy of each choice; the one that is saved is marked."""
+    """The accuracy and squared error of each choice; the one that is saved is marked."""
     rows = [
-        (f"{one.name}{' *' if one.name == chosen else ''}", f"{one.accuracy:.4f}", interval(one.interval))
+        (
+            f"{one.name}{' *' if one.name == chosen else ''}",
+            f"{one.accuracy:.4f}",
+            interval(one.interval),
+            f"{one.squared_error:.4f}",
+        )
         for one in accuracies
     ]
-    return Table(("what is read", "accuracy", "95 % interval"), rows)
+    return Table(("what is read", "accuracy", "95 % interval", "squared error"), rows)
 
 
 def report_tables(report: AuthorshipReport) -> list[Table]:
@@ -129,7 +137,7 @@ def report_tables(report: AuthorshipReport) -> list[Table]:
     tables = [accuracy_table(report.accuracies, report.chosen), confusion]
     if report.unknown:
         rows = [(harmless(name), f"{value:.4f}") for name, value in report.unknown.items()]
-        tables.append(Table(("where unknown", "AUC of known against unknown"), rows))
+        tables.append(Table(("writer left out", "AUC of known against unknown"), rows))
     return tables
 
 
