@@ -65,7 +65,7 @@ def fit(
 
     Examples:
       splinelens authorship fit answers.csv --writer model --group prompt -o who
-      splinelens authorship fit a.csv -w author --group topic -o who --feature-sets text
+      splinelens authorship fit a.csv -w by --group of -o who --feature-sets text
     """
     from splinelens.apps.authorship import FILES
 

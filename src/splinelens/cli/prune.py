@@ -82,7 +82,9 @@ def plan(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Plan how many weights each block loses, by four methods, and with --calibration by six.
+    """Plan how many weights each block loses, by several methods.
+
+    Four methods need no texts; with --calibration there are six.
 
     A row of the table is a block: its weights, its alpha, and the percentage of its weights that each method
     removes. The plan says how many weights each matrix of the blocks loses, and meets the sparsity to one
@@ -297,8 +299,8 @@ def neurons(
     "blocks").
 
     Examples:
-      splinelens prune neurons smollm2-135m --calibration prose.txt --share 0.04 -o smaller
-      splinelens prune neurons ./my-relu-model --calibration prose.txt -o smaller
+      splinelens prune neurons ./big --calibration a.txt --share 0.04 -o smaller
+      splinelens prune neurons ./my-relu-model --calibration a.txt -o smaller
     """
     if share is not None and occupancy is not None:
         raise typer.BadParameter("give --share or --occupancy, not both", param_hint="--share")
@@ -386,7 +388,7 @@ def evaluate(
 
     Examples:
       splinelens prune evaluate ./big half --perplexity-text b.txt --texts a.csv
-      splinelens prune evaluate A B --perplexity-text b.txt --texts a.csv -o p.html
+      splinelens prune evaluate A B --perplexity-text b --texts a.csv -o p.html
     """
     for source in (file, text, *_files_of(model, *pruned)):
         if output is not None:
