@@ -134,6 +134,7 @@ def check_folder(
             raise OutputExists(f"{problem}: {nearest} is a file; name another folder")
         if not os.access(nearest, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        TemporaryFile(dir=nearest).close()  # a file system that only looks as if it takes files
         others = sorted({*os.listdir(folder)} - {*unfinished}) if nearest == folder else []
     for name in written:
         if _is_input(folder / name, source):

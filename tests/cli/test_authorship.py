@@ -30,11 +30,16 @@ def test_fit_and_score(run, file, tmp_path):
     assert "overwrite" in run(*fit, "--feature-sets", "text", code=2).stderr
     record = json.loads(run(*fit, "--feature-sets", "text", "--overwrite", "--json").stdout)
     assert record["chosen"] == "text only"
+    assert "squared error" in done.stdout
+    assert f"{record['accuracies'][0]['squared_error']:.4f}" in done.stdout
     scored = run("authorship", "score", str(tmp_path / "who"), file, "-c", "text", "--by", "who", "--json")
     records = [json.loads(line) for line in scored.stdout.splitlines()]
     assert [(one["name"], one["nearest"], one["answers"]) for one in records] == [
         (who, who, 12) for who in STYLES
     ]
+    (tmp_path / "one.csv").write_text("text,account\nthe tea is cold.,mine\n")
+    of_one = run("authorship", "score", str(tmp_path / "who"), str(tmp_path / "one.csv"), "--by", "account")
+    assert of_one.stdout.startswith("mine (1 text)  ")
     line = run("authorship", "score", str(tmp_path / "who"), file, "-c", "text").stdout.splitlines()[0]
     assert line.startswith("row 0  ann  score ")
 
@@ -57,7 +62,8 @@ GAME = ("-w", "who", "--group", "topic", "--members", "3", "--seen", "2", "--que
 
 
 def test_a_game_without_other_families_ends_with_a_message(run, file):
-    assert "too few are left to learn from" in run("authorship", "game", file, *GAME, code=1).stderr
+    stderr = run("authorship", "game", file, *GAME, code=1).stderr
+    assert "only one family, 'x', has two writers; a search learns on other families" in stderr
 
 
 def test_a_game_on_stored_answers_names_the_pair(run, tmp_path):

@@ -43,6 +43,7 @@ def test_planted_writers_are_told_apart_and_from_unknown_ones(fitted):
     assert of_stranger.mean() < known.mean()
     assert set(fitted.unknown) == set(NAMES)
     assert np.mean(list(fitted.unknown.values())) > 0.7
+    assert fitted.chosen.squared_error == min(one.squared_error for one in fitted.choices)
     low, high = fitted.chosen.interval
     assert low < fitted.chosen.accuracy <= high
     assert low < 1.0  # even where all rows are hits

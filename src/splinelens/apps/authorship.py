@@ -305,11 +305,13 @@ def fit(
     prompt = groups.numbers[rows]
     used = {name: values[name][rows] for name in requested}
     fitted = fit_writers(used, labels, prompt, known, choose=feature_sets is None, seed=seed)
-    accuracies = [Accuracy(_title(one), one.accuracy, one.interval) for one in fitted.choices]
+    accuracies = [
+        Accuracy(_title(one), one.accuracy, one.interval, one.squared_error) for one in fitted.choices
+    ]
     for title, change in _FORMATTING.items():
         counts = ngram_counts([change(source.texts[row] or "") for row in rows])
         one = measure_text(counts, labels, prompt, known, seed=seed)
-        accuracies.append(Accuracy(title, one.accuracy, one.interval))
+        accuracies.append(Accuracy(title, one.accuracy, one.interval, one.squared_error))
     report = AuthorshipReport(
         source=source.source,
         model=None if loaded is None else loaded.name,

@@ -75,7 +75,7 @@ class Settings:
 
     Attributes:
         rate: Largest learning rate.
-        shares: Of the steps, of the three stages: match, labels, all.
+        shares: Of the steps, of the three stages: match, texts (or labels), all.
         tokens: To train on; None takes every text once.
         window: Tokens of a window of joined texts.
         batch_tokens: Tokens of a batch, padding included.
@@ -572,7 +572,7 @@ def _stages(
     taught = {name: factor for name, factor in factors.items() if name not in matching}
     return [
         Stage("match", first, match or taught, gains_only=True),
-        Stage("labels", second, taught),
+        Stage("labels" if "labels" in factors else "texts", second, taught),
         Stage("all", third, factors),
     ]
 

@@ -55,17 +55,17 @@ def fit(
 
     The table begins with character n-grams, which need no model. What a model computes of the texts is added
     to them (margins to hyperplanes, occupancy, spline7, log-probabilities), and the choice with the least
-    error on held-out prompts is saved; a star marks it. Two last lines say what formatting carries: the text
-    without it, and it without the words. A writer who is none of the known ones is measured by leaving each
-    one out.
+    squared error on held-out prompts is saved, also where accuracies are equal; a star marks it. Two last
+    lines say what formatting carries: the text without it, and it without the words. A writer who is none of
+    the known ones is measured by leaving each one out.
 
     With --json the record: "source", "model", "writers" (texts of each), "prompts", "left_out",
-    "accuracies" (of each "name", "accuracy", "interval"), "chosen", "confusion", "pooled_answers",
-    "pooled_accuracy", "unknown" (AUC by writer), "unknown_auc", "output".
+    "accuracies" (of each "name", "accuracy", "interval", "squared_error"), "chosen", "confusion",
+    "pooled_answers", "pooled_accuracy", "unknown" (AUC by writer), "unknown_auc", "output".
 
     Examples:
       splinelens authorship fit answers.csv --writer model --group prompt -o who
-      splinelens authorship fit a.csv -w author --group topic -o who --feature-sets text
+      splinelens authorship fit a.csv -w by --group of -o who --feature-sets text
     """
     from splinelens.apps.authorship import FILES
 

@@ -54,7 +54,9 @@ def distill(
     stages: Annotated[
         str,
         typer.Option(
-            "--stages", metavar="A,B,C", help="Shares of the steps: match only, labels only, all losses."
+            "--stages",
+            metavar="A,B,C",
+            help="Shares of the steps: match the teacher, learn the texts or labels, both.",
         ),
     ] = "0.1,0.2,0.7",
     tokens: Annotated[
@@ -163,6 +165,8 @@ def _result(record: dict[str, Any]) -> str:  # Any: plain JSON values
     nats = record["held_out"]
     lost, regained = nats["before"] - nats["teacher"], nats["before"] - nats["after"]
     share = f", {100 * regained / lost:.0f} % of what it lacked" if lost > 0 else ""
+    if regained > lost > 0:
+        share += " (more than the teacher: the texts are learned, too)"
     return (
         f"nats per held-out token: teacher {nats['teacher']:.4f}, student before {nats['before']:.4f}, "
         f"after {nats['after']:.4f}{share}"

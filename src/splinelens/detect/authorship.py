@@ -205,12 +205,14 @@ class HeldOutAccuracy:
         scores: (row, writer).
         accuracy: Share of rows that the writer with the highest score wrote.
         interval: 95 % interval of the accuracy, over prompts.
+        squared_error: Mean squared difference of the scores from 1 for who wrote a row and -1 for the others.
     """
 
     feature_sets: tuple[str, ...]
     scores: np.ndarray
     accuracy: float
     interval: Interval
+    squared_error: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -271,9 +273,8 @@ def fit_writers(
         _accuracy(names, np.mean([outputs[name][0] for name in names], axis=0), labels, prompt)
         for names in _choices(tuple(values))
     ]
-    target = _target(labels, everyone)
     candidates = choices if choose else choices[-1:]
-    best = min(candidates, key=lambda one: float(np.mean((one.scores - target) ** 2))).feature_sets
+    best = min(candidates, key=lambda one: one.squared_error).feature_sets
     known = _fit_known([grams[name] for name in best], labels, fold, writers)
     unknown = _unknown_aucs([values[name] for name in best], labels, fold, writers)
     heads = {name: _fit_head(scalings[name], rows[name], grams[name], labels, everyone) for name in best}
@@ -348,7 +349,8 @@ def _accuracy(
     feature_sets: tuple[str, ...], scores: np.ndarray, labels: np.ndarray, prompt: np.ndarray
 ) -> HeldOutAccuracy:
     hits = scores.argmax(axis=1) == labels
-    return HeldOutAccuracy(feature_sets, scores, float(hits.mean()), share_interval(hits, prompt))
+    error = float(np.mean((scores - _target(labels, np.arange(scores.shape[1]))) ** 2))
+    return HeldOutAccuracy(feature_sets, scores, float(hits.mean()), share_interval(hits, prompt), error)
 
 
 def _choices(feature_sets: tuple[str, ...]) -> list[tuple[str, ...]]:

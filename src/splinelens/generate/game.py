@@ -33,6 +33,10 @@ POPULATION = 8
 _CROSSOVER, _MUTATION, _SLOT_MUTATION = 0.7, 0.6, 0.3
 _TOURNAMENT = 3
 _STALE = 50  # generations without a formula that is new
+_FAMILIES = (
+    "a game needs as many families as writers: give answers of more families, or a smaller --members "
+    "(in Python members=)"
+)
 _NEVER = -1e9  # the fitness of a formula that too few prompts match
 
 Fitness = Callable[[list[Formula]], list[float]]
@@ -176,7 +180,7 @@ class StoredGame:
         if not all(self.games(pair) for pair in self.pairs):
             raise BadTexts(
                 f"{len({*self.family})} families are too few for {self.members} writers of which two share "
-                "one; play with fewer"
+                f"one; {_FAMILIES}"
             )
 
     @property
@@ -241,9 +245,15 @@ class StoredGame:
         """How well formulas separate the pairs of all families but the tested one."""
         family = self.family[tested[0]]
         pairs = [pair for pair in self.pairs if self.family[pair[0]] != family]
-        if not pairs or not all(self.games(pair, family) for pair in pairs):
+        if not pairs:
             raise BadTexts(
-                "without the tested family too few are left to learn from; play with fewer writers"
+                f"only one family, {family!r}, has two writers; a search learns on other families, "
+                "so two are needed"
+            )
+        if not all(self.games(pair, family) for pair in pairs):
+            raise BadTexts(
+                f"without the tested family, {family!r}, too few are left for games of {self.members} "
+                f"writers; {_FAMILIES}"
             )
 
         def each(formula: Formula) -> float:
@@ -294,6 +304,7 @@ def _deap() -> tuple[Any, Any]:  # Any: deap has no types
         from deap import base, tools
     except ModuleNotFoundError as error:
         raise MissingPackage(
-            "the game searches with deap, which is not installed: pip install 'splinelens[game]'"
+            "the game searches with deap, which is not installed: pip install 'splinelens[game]' "
+            "(in a clone: pip install -e '.[game]')"
         ) from error
     return tools, base

@@ -48,7 +48,7 @@ class Attribution:
             >>> Attribution(3, None, "ann", 1, 0, None, "ann", 2.0, -1.0, {"ann": 0.9, "bob": -0.9}).line()
             'row 3  ann  score 0.90, known +2.0 (unknown below -1.0)'
         """
-        title = f"row {self.row}" if self.name is None else f"{harmless(self.name)} ({self.answers} texts)"
+        title = f"row {self.row}" if self.name is None else f"{harmless(self.name)} ({_texts(self.answers)})"
         if self.nearest is None:
             return f"{title}  {self.writer}  [{self.reason}]"
         numbers = f"score {self.scores[self.nearest]:.2f}, known {self.known:+.1f}"
@@ -64,11 +64,14 @@ class Accuracy:
         name: What is read.
         accuracy: Share of texts.
         interval: 95 % interval over prompts.
+        squared_error: Mean squared error of the scores, 1 for who wrote a text and -1 for the others; the
+            choice with the least is saved.
     """
 
     name: str
     accuracy: float
     interval: Interval
+    squared_error: float
 
 
 @dataclass(frozen=True)
@@ -113,12 +116,17 @@ class AuthorshipReport:
 
 
 def accuracy_table(accuracies: Sequence[Accuracy], chosen: str = "") -> Table:
-    """The accuracy of each choice; the one that is saved is marked."""
+    """The accuracy and squared error of each choice; the one that is saved is marked."""
     rows = [
-        (f"{one.name}{' *' if one.name == chosen else ''}", f"{one.accuracy:.4f}", interval(one.interval))
+        (
+            f"{one.name}{' *' if one.name == chosen else ''}",
+            f"{one.accuracy:.4f}",
+            interval(one.interval),
+            f"{one.squared_error:.4f}",
+        )
         for one in accuracies
     ]
-    return Table(("what is read", "accuracy", "95 % interval"), rows)
+    return Table(("what is read", "accuracy", "95 % interval", "squared error"), rows)
 
 
 def report_tables(report: AuthorshipReport) -> list[Table]:
@@ -129,7 +137,7 @@ def report_tables(report: AuthorshipReport) -> list[Table]:
     tables = [accuracy_table(report.accuracies, report.chosen), confusion]
     if report.unknown:
         rows = [(harmless(name), f"{value:.4f}") for name, value in report.unknown.items()]
-        tables.append(Table(("where unknown", "AUC of known against unknown"), rows))
+        tables.append(Table(("writer left out", "AUC of known against unknown"), rows))
     return tables
 
 
@@ -138,7 +146,7 @@ def summary_lines(report: AuthorshipReport) -> list[str]:
     lines = [
         f"{sum(report.writers.values()):,} texts of {len(report.writers)} writers, {report.prompts:,} prompts"
     ]
-    lines += [f"left out: {count:,} texts: {reason}" for reason, count in report.left_out.items()]
+    lines += [f"left out: {_texts(count)}: {reason}" for reason, count in report.left_out.items()]
     if report.pooled_accuracy is not None:
         lines.append(
             f"{report.pooled_answers} held-out answers together: accuracy {report.pooled_accuracy:.4f}"
@@ -148,3 +156,7 @@ def summary_lines(report: AuthorshipReport) -> list[str]:
     else:
         lines.append(f"a writer who is unknown: mean AUC {report.unknown_auc:.4f}")
     return lines
+
+
+def _texts(count: int) -> str:
+    return f"{count:,} text{'' if count == 1 else 's'}"
