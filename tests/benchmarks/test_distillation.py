@@ -18,7 +18,7 @@ def test_the_pages_quote_the_record():
     assert rows <= set(page.splitlines())
     keep = record["keep"]
     assert f"{keep['rows']:,} rows" in measured
-    assert f"{int(keep["cpu_minutes"])} CPU minutes" in measured
+    assert f"{int(keep['cpu_minutes'])} CPU minutes" in measured
     student, fast = (keep["held_out"][name]["auc"] for name in ("student", "toxicity-fast"))
     assert f"({student:.4f} against {fast:.4f})" in measured
     bars = (REPOSITORY / "benchmarks" / "bars.md").read_text("utf-8")
