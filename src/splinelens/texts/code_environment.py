@@ -1,6 +1,6 @@
 """What modules of the installed environment and of a project contain, without importing them.
 
-Modules are located with ``importlib``'s path finder and read with jedi, which parses sources and type stubs. A
+Modules are located with ``importlib``'s path finder and read with jedi, which parses sources and stubs. A
 compiled extension of the environment without a stub is loaded by jedi in a process of its own; nothing of a
 project is ever loaded. What cannot be known is None, never "missing".
 """
@@ -167,7 +167,7 @@ class Environment:
         return any((root / top).is_dir() or (root / f"{top}.py").is_file() for root in self._roots)
 
     def _located(self, module: str) -> Path | None:
-        """The file of a module, of a builtin one or a namespace package a path that does not end in ``.py``."""
+        """The file of a module; for a built-in one or a namespace package a path that is no ``.py``."""
         if not self._of_project(module):
             return _installed(module)
         for root in self._roots:
@@ -197,8 +197,8 @@ class Environment:
 
 
 _MODULE_ATTRIBUTES = (
-    "__all__ __builtins__ __cached__ __dict__ __doc__ __file__ __loader__ __name__ __package__ __path__ __spec__ "
-    "__version__"
+    "__all__ __builtins__ __cached__ __dict__ __doc__ __file__ __loader__ __name__ __package__ __path__ "
+    "__spec__ __version__"
 ).split()
 
 
@@ -211,7 +211,7 @@ def _interpreter() -> "Interpreter":
         raise MissingPackage("checking code needs jedi: pip install 'splinelens[code]'") from error
 
     jedi.settings.auto_import_modules = []  # they would be imported to be read
-    return jedi.create_environment(sys.executable)
+    return jedi.create_environment(sys.executable, safe=False)  # it is this Python
 
 
 @cache

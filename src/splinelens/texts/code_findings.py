@@ -1,9 +1,9 @@
 """Does written code use what does not exist, or leave out what its docstring promises? It is never run.
 
 Three categories after Zhang et al., arXiv:2409.20550. ``knowledge``: it does not parse, or a name, import,
-attribute, keyword or number of arguments does not exist. ``context``: the same, but the project has a thing of
-that name elsewhere. ``requirement``: a parameter without use, a promise of the docstring that is not kept, a
-stub. What cannot be resolved, such as a module that is not installed, is undetermined and no finding.
+attribute, keyword or number of arguments does not exist. ``context``: the same, but the project has a thing
+of that name elsewhere. ``requirement``: a parameter without use, a promise of the docstring that is not kept,
+a stub. What cannot be resolved, such as a module that is not installed, is undetermined and no finding.
 """
 
 import ast
@@ -11,16 +11,16 @@ import builtins
 import re
 import textwrap
 import warnings
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 from splinelens.errors import BadCode, MissingPackage
-from splinelens.texts.code import arguments_of, parse_python
+from splinelens.texts.code import parse_python
 from splinelens.texts.code_environment import CallSignature, Environment
+from splinelens.texts.code_flow import read_before_set, unmet_requirements
 from splinelens.texts.retrieval import CodeProject, definitions
 
 Category = Literal["knowledge", "requirement", "context"]
@@ -59,11 +59,6 @@ _LITERALS: dict[type[ast.expr], type] = {
     ast.JoinedStr: str,
 }
 _GUARDS = re.compile(r"hasattr|version|PY[23]|platform|os\.name|TYPE_CHECKING|is None|is not None")
-_PROMISES_VALUE = re.compile(r"(?im)^\s*(?::returns?\b|@returns?\b|returns?:?\s*$|returns?\b[: ]\s*\S)")
-_PROMISES_NOTHING = re.compile(r"(?i)returns?:?\s*(?:\n\s*)?:?\s*(?:none\b|nothing\b|-+\s*$)")
-_PROMISES_RAISE = re.compile(
-    r"(?m)(?:^\s*:raises?\s+|^\s*@raises?\s+|[Rr]aises?\s+(?:an?\s+)?:?(?:class:|exc:)?`*~?)([A-Z]\w*(?:Error|Exception|Warning))\b"
-)
 
 
 @dataclass(frozen=True)
@@ -161,8 +156,8 @@ class _Check:
             self._imports()
             self._attributes_and_calls()
             self._requirements()
-        unique = dict.fromkeys(self.found)
-        return sorted(unique, key=lambda each: (each.line, each.column, each.rule)), list(self.unknown)
+        unique = {(each.line, each.column, each.rule): each for each in reversed(self.found)}
+        return [unique[key] for key in sorted(unique)], list(self.unknown)
 
     def add(
         self, node: Any, rule: str, message: str, meant: str = "", category: Category = "knowledge"
@@ -260,6 +255,11 @@ class _Check:
                     str(message.message % message.message_args),
                 )
 
+        for node in self.nodes:
+            if isinstance(node, Function) and not self._guarded(node, "NameError"):
+                for read in read_before_set(node):
+                    self.add(read, "undefined-name", f"the name {read.id!r} is used before it is set")
+
     def _undefined(self, node: "_At", name: str, kind: str) -> None:
         message = f"the name {name!r} {kind}"
         owner = self._class_here()
@@ -335,18 +335,17 @@ class _Check:
     @cached_property
     def bound(self) -> set[str]:
         """Names that are bound by anything but an import or a definition, anywhere."""
-        names = {
-            node.id
-            for node in ast.walk(self.tree)
-            if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)
-        }
-        names |= {node.arg for node in ast.walk(self.tree) if isinstance(node, ast.arg)}
-        names |= {
-            node.name for node in ast.walk(self.tree) if isinstance(node, ast.ExceptHandler) and node.name
-        }
-        return names | {
-            node.rest for node in ast.walk(self.tree) if isinstance(node, ast.MatchMapping) and node.rest
-        }
+        names = set[str]()
+        for node in self.parents:
+            if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+                names.add(node.id)
+            elif isinstance(node, ast.arg):
+                names.add(node.arg)
+            elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar):
+                names.add(node.name or "")
+            elif isinstance(node, ast.MatchMapping):
+                names.add(node.rest or "")
+        return names
 
     def _attributes_and_calls(self) -> None:
         for node in self.nodes:
@@ -366,11 +365,11 @@ class _Check:
             owner, known = f"class {kind.name}", self._attributes_of(kind)
         elif builtin := self._builtin_type(value):
             owner, known = f"a {builtin.__name__}", frozenset(dir(builtin))
-        if known is not None and node.attr not in known and not self._guarded(node, "AttributeError"):
-            if not node.attr.startswith("__"):
-                at = _At(node.end_lineno or node.lineno, (node.end_col_offset or 0) - len(node.attr))
-                message = f"{owner} has no attribute {node.attr!r}"
-                self.add_missing(at, "missing-attribute", message, node.attr, known)
+        missing = known is not None and node.attr not in known and not node.attr.startswith("__")
+        if missing and not self._guarded(node, "AttributeError"):
+            at = _At(node.end_lineno or node.lineno, (node.end_col_offset or 0) - len(node.attr))
+            message = f"{owner} has no attribute {node.attr!r}"
+            self.add_missing(at, "missing-attribute", message, node.attr, known or ())
 
     def _module_names_of(self, name: str, attribute: str) -> tuple[str, frozenset[str] | None]:
         """The module that a name means, and what is in it; nothing if the name may mean something else."""
@@ -411,7 +410,7 @@ class _Check:
         function = self._function_around(value)
         while function is not None and not isinstance(self.parents.get(function), ast.ClassDef):
             function = self._function_around(function)
-        if function is None or not function.args.args and not function.args.posonlyargs:
+        if function is None or (not function.args.args and not function.args.posonlyargs):
             return None
         first = [*function.args.posonlyargs, *function.args.args][0].arg
         decorators = {ast.unparse(each) for each in function.decorator_list}
@@ -435,7 +434,9 @@ class _Check:
     def _attributes_of(self, kind: ast.ClassDef) -> frozenset[str] | None:
         """The attributes of a class and its bases; None if there may be others."""
         full = self.frame.classes.get(kind.name, kind)
-        inherited = self._all_attributes(full, 0)
+        if kind.name not in self.frame.attributes:
+            self.frame.attributes[kind.name] = self._all_attributes(full, 0)
+        inherited = self.frame.attributes[kind.name]
         if inherited is None:
             return None
         return inherited | _own_attributes(kind) | self.frame.assigned | _assigned(self.tree)
@@ -454,7 +455,8 @@ class _Check:
         if depth:
             return names
         unknown = _used_of_self(kind) - names - self.frame.assigned - _assigned(self.tree)
-        # Where the class itself uses what nothing defines, something else defines it; of a whole file one is seen.
+        # Where the class itself uses what nothing defines, something else defines it.
+        # Of a whole file one such name is reported.
         return None if len(unknown) > (0 if self.frame.text else 1) else names
 
     def _base_attributes(self, base: ast.expr, depth: int) -> frozenset[str] | None:
@@ -501,7 +503,7 @@ class _Check:
         return ()
 
     def _signatures_of_name(self, name: str) -> Iterable[CallSignature]:
-        if name in self.bound or self._nested_definition(name):
+        if name in self.bound or name in self._nested:
             return ()
         if name in self.defined:
             nodes = self.defined[name]
@@ -517,13 +519,14 @@ class _Check:
             return self.environment.signatures(module, inner)
         return self.environment.signatures("builtins", name) if hasattr(builtins, name) else ()
 
-    def _nested_definition(self, name: str) -> bool:
-        return any(
-            isinstance(node, Function | ast.ClassDef)
-            and node.name == name
-            and not isinstance(self.parents.get(node), ast.Module)
-            for node in ast.walk(self.tree)
-        )
+    @cached_property
+    def _nested(self) -> set[str]:
+        """Functions and classes that are defined inside others."""
+        return {
+            node.name
+            for node, parent in self.parents.items()
+            if isinstance(node, Function | ast.ClassDef) and not isinstance(parent, ast.Module)
+        }
 
     def _signatures_of_method(self, kind: ast.ClassDef, name: str) -> Iterable[CallSignature]:
         full = self.frame.classes.get(kind.name, kind)
@@ -559,7 +562,9 @@ class _Check:
     def _requirements(self) -> None:
         for node in self.nodes:
             if isinstance(node, Function) and not isinstance(self._function_around(node), Function):
-                for rule, message in _unmet(node, isinstance(self.parents.get(node), ast.ClassDef)):
+                for rule, message in unmet_requirements(
+                    node, isinstance(self.parents.get(node), ast.ClassDef)
+                ):
                     self.add(node, rule, message, category="requirement")
 
 
@@ -581,6 +586,7 @@ class _Frame:
         self.functions: dict[str, Function] = {}
         self.assigned: set[str] = set()
         self.owner: ast.ClassDef | None = None
+        self.attributes: dict[str, frozenset[str] | None] = {}
         self.skeleton: str | None = None
         if context is None:
             return
@@ -623,7 +629,7 @@ class _Frame:
         indent = len(lines[at]) - len(lines[at].lstrip())
         removed = _common_indent(code)
         code = textwrap.indent(textwrap.dedent(code), " " * indent)
-        return "\n".join([*lines[:at], code, *lines[at + 1 :]]), at + 1, indent - removed
+        return "\n".join([*lines[:at], code, *lines[at + 2 :]]), at + 1, indent - removed
 
 
 @lru_cache(256)
@@ -774,88 +780,3 @@ def _expects(around: ast.AST, error: str, node: Any) -> bool:
     if isinstance(around, ast.If | ast.IfExp):
         return bool(_GUARDS.search(ast.unparse(around.test)))
     return isinstance(around, ast.BoolOp) and "hasattr" in ast.unparse(around)
-
-
-def _unmet(function: Function, method: bool) -> Iterator[tuple[str, str]]:
-    """Rules of the category requirement that a function breaks."""
-    body = [node for node in function.body if not _is_text(node)]
-    decorators = {ast.unparse(each).rpartition(".")[2] for each in function.decorator_list}
-    if decorators & {"abstractmethod", "overload", "abstractproperty"}:
-        return
-    doc = ast.get_docstring(function) or ""
-    inner = [node for statement in body for node in _walk_own(statement)]
-    returned = [node for node in inner if isinstance(node, ast.Return) and node.value is not None]
-    generator = any(isinstance(node, ast.Yield | ast.YieldFrom) for node in inner)
-    raised = any(isinstance(node, ast.Raise) for node in inner)
-    if all(_does_nothing(node) for node in body):
-        yield "stub", f"{function.name} does nothing"
-        return
-    used = {node.id for statement in body for node in ast.walk(statement) if isinstance(node, ast.Name)}
-    parameters = [each.arg for each in arguments_of(function.args)]
-    parameters = parameters[1:] if method and "staticmethod" not in decorators else parameters
-    if not used & {"locals", "vars", "exec", "eval"}:
-        for name in parameters:
-            if (
-                name not in used
-                and not name.startswith("_")
-                and name not in ("self", "cls", "args", "kwargs")
-            ):
-                yield "unused-parameter", f"the parameter {name!r} of {function.name} is never used"
-    ends_in_raise = bool(body) and isinstance(body[-1], ast.Raise)
-    promises = _PROMISES_VALUE.search(doc) and not _PROMISES_NOTHING.search(doc)
-    if promises and not returned and not generator and not ends_in_raise:
-        yield "missing-return", f"the docstring of {function.name} promises a value, and none is returned"
-    if (promise := _PROMISES_RAISE.search(doc)) and not raised:
-        names = {node.id for node in inner if isinstance(node, ast.Name)}
-        if promise[1] not in names:
-            yield (
-                "missing-raise",
-                f"the docstring of {function.name} promises {promise[1]}, and nothing is raised",
-            )
-    if any(
-        _calls_itself(node, function, method)
-        for node in body[:1]
-        if not isinstance(node, ast.If | ast.For | ast.While | ast.Try | ast.With)
-    ):
-        yield "endless-recursion", f"{function.name} calls itself whatever it is given"
-    values = {ast.dump(node.value) for node in returned if isinstance(node.value, ast.Constant)}
-    if (
-        parameters
-        and returned
-        and len(values) == 1
-        and all(isinstance(node.value, ast.Constant) for node in returned)
-    ):
-        if isinstance(body[-1], ast.Return) and not generator and not raised and not used & set(parameters):
-            yield "constant-return", f"{function.name} returns the same constant whatever it is given"
-
-
-def _walk_own(node: ast.AST) -> Iterator[ast.AST]:
-    """The nodes below a statement, without those of functions inside it."""
-    stack = [node]
-    while stack:
-        node = stack.pop()
-        yield node
-        if not isinstance(node, Function | ast.Lambda | ast.ClassDef):
-            stack += ast.iter_child_nodes(node)
-
-
-def _is_text(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-
-
-def _does_nothing(node: ast.stmt) -> bool:
-    if isinstance(node, ast.Raise) and node.exc is not None:
-        return "NotImplemented" in ast.unparse(node.exc)
-    if isinstance(node, ast.Return):
-        return node.value is None or ast.unparse(node.value) == "NotImplemented"
-    return isinstance(node, ast.Pass) or _is_text(node)
-
-
-def _calls_itself(statement: ast.stmt, function: Function, method: bool) -> bool:
-    for node in _walk_own(statement):
-        if isinstance(node, ast.IfExp | ast.BoolOp | ast.comprehension | ast.Lambda):
-            return False
-    target = f"self.{function.name}" if method else function.name
-    return any(
-        isinstance(node, ast.Call) and ast.unparse(node.func) == target for node in _walk_own(statement)
-    )

@@ -136,7 +136,7 @@ class CodeProject:
 
 
 def definitions(tree: ast.Module) -> Iterable[tuple[str, ast.AST]]:
-    """Names that a module and its classes define, with their nodes; functions inside functions are not seen."""
+    """Names that a module and its classes define, with their nodes, without those inside functions."""
     stack: list[tuple[ast.AST, str]] = [(node, "") for node in reversed(tree.body)]
     while stack:
         node, prefix = stack.pop()
