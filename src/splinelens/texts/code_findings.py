@@ -11,7 +11,7 @@ import builtins
 import re
 import textwrap
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property, lru_cache
@@ -106,6 +106,7 @@ def check(
     context: str | None = None,
     project: CodeProject | None = None,
     environment: Environment | None = None,
+    package: str | None = None,
 ) -> CodeReport:
     r"""Check Python code without running it.
 
@@ -115,6 +116,7 @@ def check(
             the function of the same name, else it is added at the end. Leading tabs count four columns.
         project: Where else a name may be defined.
         environment: What modules hold; None takes this Python's installed modules and ``project.root``.
+        package: The package of ``environment`` that relative imports start from, ``a.b``.
 
     Raises:
         MissingPackage: pyflakes or jedi is not installed.
@@ -128,7 +130,7 @@ def check(
         return CodeReport("undetermined", undetermined=("NUL bytes: this is no source code",))
     environment = environment or Environment(project.root if project else None)
     try:
-        found, unknown = _Check(source, context, project, environment).run()
+        found, unknown = _Check(source, context, project, environment, package).run()
     except RecursionError:
         return CodeReport("undetermined", undetermined=("the code is nested too deeply to be read",))
     fails = any(finding.category != "requirement" for finding in found)
@@ -140,8 +142,14 @@ class _Check:
     """One check: the code in its place, and what is found there."""
 
     def __init__(
-        self, source: str, context: str | None, project: CodeProject | None, environment: Environment
+        self,
+        source: str,
+        context: str | None,
+        project: CodeProject | None,
+        environment: Environment,
+        package: str | None,
     ):
+        self.package = package
         self.source, self.project, self.environment = source, project, environment
         self.frame = _frame(context) if context is not None else _Frame(None)
         self.unknown: dict[str, None] = {}  # in order, each once
@@ -292,7 +300,7 @@ class _Check:
                     bound = alias.asname or alias.name.partition(".")[0]
                     found.setdefault(bound, set()).add((alias.name if alias.asname else bound, ""))
             elif isinstance(node, ast.ImportFrom):
-                module = "." * node.level + (node.module or "")
+                module = self._absolute(node.level, node.module)
                 for alias in node.names:
                     found.setdefault(alias.asname or alias.name, set()).add((module, alias.name))
         return found
@@ -305,13 +313,22 @@ class _Check:
                 for alias in node.names:
                     self._module(node, alias.name)
                 continue
-            if node.level:
-                self.unknown["relative imports: the place of the file is unknown"] = None
+            module = self._absolute(node.level, node.module)
+            if module.startswith("."):
+                self.unknown["relative imports: the package of the file is unknown"] = None
                 continue
-            module = node.module or ""
             if self._module(node, module):
                 for alias in node.names:
                     self._imported_name(node, module, alias.name)
+
+    def _absolute(self, level: int, module: str | None) -> str:
+        """The full name of a module; with its dots where the package of the file is unknown."""
+        parts = (self.package or "").split(".")
+        if not level:
+            return module or ""
+        if self.package is None or level > len(parts):
+            return "." * level + (module or "")
+        return ".".join([*parts[: len(parts) - level + 1], *([module] if module else [])])
 
     def _module(self, node: ast.AST, module: str) -> bool:
         exists = self.environment.has_module(module)
@@ -454,10 +471,33 @@ class _Check:
             names |= inherited
         if depth:
             return names
+        for heir in self._heirs(kind.name):
+            names |= _own_attributes(heir)
         unknown = _used_of_self(kind) - names - self.frame.assigned - _assigned(self.tree)
         # Where the class itself uses what nothing defines, something else defines it.
         # Of a whole file one such name is reported.
         return None if len(unknown) > (0 if self.frame.text else 1) else names
+
+    def _heirs(self, name: str) -> Iterator[ast.ClassDef]:
+        """Classes of the file or the project that name a class as their base, and theirs."""
+        known = {**self.frame.classes}
+        known |= {
+            each.name: each
+            for nodes in self.defined.values()
+            for each in nodes
+            if isinstance(each, ast.ClassDef)
+        }
+        if self.project:
+            known |= {each.name: each for places in self.project.classes.values() for _, each in places}
+        names = {name}
+        while heirs := [
+            each
+            for each in known.values()
+            if each.name not in names
+            and names & {ast.unparse(base).rpartition(".")[2] for base in each.bases}
+        ]:
+            names |= {each.name for each in heirs}
+            yield from heirs
 
     def _base_attributes(self, base: ast.expr, depth: int) -> frozenset[str] | None:
         if not isinstance(base, ast.Name):
@@ -509,8 +549,10 @@ class _Check:
             nodes = self.defined[name]
             if len(nodes) > 1 or nodes[0].decorator_list or name in self.imported:
                 return ()
-            node = self.frame.functions.get(name, nodes[0])
-            return (CallSignature.of(node.args),) if isinstance(node, Function) else ()
+            node = self.frame.functions.get(name) or self.frame.classes.get(name) or nodes[0]
+            if isinstance(node, ast.ClassDef):
+                return self._signatures_of_method(node, "__init__") if self._is_plain(node) else ()
+            return (CallSignature.of(node.args),)
         if name in self.imported:
             targets = self.imported[name]
             module, inner = next(iter(targets))
@@ -518,6 +560,13 @@ class _Check:
                 return ()
             return self.environment.signatures(module, inner)
         return self.environment.signatures("builtins", name) if hasattr(builtins, name) else ()
+
+    def _is_plain(self, kind: ast.ClassDef) -> bool:
+        """Whether only the ``__init__`` of a class takes what the class is called with."""
+        bases = {ast.unparse(base) for base in kind.bases} - {"object"}
+        return (
+            self._all_attributes(kind, 1) is not None and "__new__" not in _own_attributes(kind) and not bases
+        )
 
     @cached_property
     def _nested(self) -> set[str]:
@@ -561,10 +610,10 @@ class _Check:
 
     def _requirements(self) -> None:
         for node in self.nodes:
-            if isinstance(node, Function) and not isinstance(self._function_around(node), Function):
-                for rule, message in unmet_requirements(
-                    node, isinstance(self.parents.get(node), ast.ClassDef)
-                ):
+            if isinstance(node, Function) and self._function_around(node) is None:
+                parent = self.parents.get(node)
+                owner = parent if isinstance(parent, ast.ClassDef) else None
+                for rule, message in unmet_requirements(node, owner):
                     self.add(node, rule, message, category="requirement")
 
 
@@ -575,7 +624,7 @@ class _At:
 
 
 class _Frame:
-    """The file that a piece of code is for. Bodies of its other functions are left out when names are read."""
+    """The file that a piece of code is for; names are read without the bodies of its other functions."""
 
     def __init__(self, context: str | None):
         self.text = context or ""
