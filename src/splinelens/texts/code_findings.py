@@ -58,7 +58,7 @@ _LITERALS: dict[type[ast.expr], type] = {
     ast.SetComp: set,
     ast.JoinedStr: str,
 }
-_GUARDS = re.compile(r"hasattr|version|PY[23]|platform|os\.name|TYPE_CHECKING|is None|is not None")
+_GUARDS = re.compile(r"hasattr|version_info|PY[23]|sys\.platform|platform\.system|os\.name|TYPE_CHECKING")
 
 
 @dataclass(frozen=True)
