@@ -67,9 +67,11 @@ def _flow(
             for block in (node.body, node.orelse):
                 _flow(block, bound | later | _stored(node.test), later, local, found)
         elif isinstance(node, ast.With | ast.AsyncWith):
-            _reads([*node.items], bound, local, found)
-            items = set[str]().union(*(_stored(item) for item in node.items))
-            _flow(node.body, bound | items, later, local, found)
+            items = set(bound)
+            for item in node.items:  # an item may use what the items before it set
+                _reads([item.context_expr], items, local, found)
+                items |= _stored(item)
+            _flow(node.body, items, later, local, found)
         elif not isinstance(node, Function | ast.ClassDef | ast.Match | ast.TryStar):
             _reads([node], bound, local, found)
         bound = after
@@ -86,7 +88,6 @@ def _reads(nodes: Sequence[ast.AST], bound: set[str], local: set[str], found: li
             for name in ast.walk(node.target)
             if isinstance(name, ast.Name)
         }
-        inside |= {name for node in inner if isinstance(node, ast.withitem) for name in _stored(node)}
         added = [node.target for node in inner if isinstance(node, ast.AugAssign)]
         found += [
             node
