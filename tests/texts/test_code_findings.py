@@ -72,6 +72,7 @@ def test_what_does_not_exist_is_found(source, rule, words):
         "def f(path):\n    with open(path) as a, open(a.name) as b:\n        return a, b",
         "def f(file):\n    while chunk := file.read():\n        print(chunk)\n    return chunk",
         "def f(a):\n    if (b := len(a)) and b < 3:\n        return b\n    return [c for c in a if (b := 1)]",
+        "def f(a: 'list[row]', b: 'token width' = 1) -> 'row':\n    return anext(a, b)",
         "def f(n):\n    def g(): return h()\n    def h(): return n\n    return g()",
         "def f():\n    d = {}\n    d = d or f()\n    return d.thing",
         "x: 'list[int]' = [y for y in (1, 2) if (z := y)]\nprint(z)",
