@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from importlib.resources import files
@@ -62,10 +62,11 @@ _SAMPLE = 5000  # functions in which words are counted, to tell rare ones
 _WORD = re.compile(r"[A-Z]?[a-z]{2,}|[A-Z]{2,}")
 
 
-def load_weights() -> dict[str, FusedView]:
-    """The weights of the views, learned by ``benchmarks/code_clones.py``."""
-    file = files("splinelens.apps").joinpath("code_index.json")
-    return {name: FusedView(**view) for name, view in json.loads(file.read_text("utf-8"))["views"].items()}
+def load_weights(views: Collection[str]) -> dict[str, FusedView]:
+    """The weights for these views, learned by ``benchmarks/code_clones.py``."""
+    sets = json.loads(files("splinelens.apps").joinpath("code_index.json").read_text("utf-8"))["sets"]
+    chosen = sets["+".join(name for name in VIEWS if name in views)]
+    return {name: FusedView(**view) for name, view in chosen.items()}
 
 
 class Embedder:
@@ -151,12 +152,12 @@ class CodeIndex:
             raise BadFeatures(f"{path} is no index of functions of this version; write it with code index")
         self.request = record
         self.left_out: dict[str, str] = record["left_out"]
-        self.weights = weights or load_weights()
         table = pq.read_table(self.path)
         names = ("path", "name", "language", "line", "last_line", "text", "summary")
         columns = [table[name].to_pylist() for name in names]
         self.functions = [IndexedFunction(*values) for values in zip(*columns, strict=True)]
         self._vectors = _vectors(table)
+        self.weights = weights or load_weights(self._vectors)
         self._hubness = table["hubness"].to_numpy()
 
     def __len__(self) -> int:
@@ -205,8 +206,8 @@ class CodeIndex:
 
         if not 2 <= min_size <= len(self) <= MAX_CLUSTERED:
             raise BadFeatures(
-                f"clusters of at least {min_size} need {max(min_size, 2):,} to {MAX_CLUSTERED:,} functions, and "
-                f"{self.path} has {len(self):,}; index another folder"
+                f"clusters of at least {min_size} need {max(min_size, 2):,} to {MAX_CLUSTERED:,} functions, "
+                f"and {self.path} has {len(self):,}; index another folder"
             )
         score = fused(cosines(self._unit, self._unit), self.weights)
         distance = np.maximum(1 - (score + score.T) / 2, 0).astype(np.float64)
@@ -241,14 +242,14 @@ class CodeIndex:
         return Counter(word for function in sample for word in _words(function.text))
 
     def _embed(self, wanted: Sequence[CodeFunction], device: str | None) -> "dict[str, Vectors]":
-        named = {
-            key: self.request[key] and self.request[key]["name"] for key in ("encoder", "geometry")
-        }
+        named = {key: self.request[key] and self.request[key]["name"] for key in ("encoder", "geometry")}
         embedder = Embedder(named["encoder"], named["geometry"], device=device)
         for key in named:
             now, then = embedder.request[key], self.request[key]
             if now and now["fingerprint"] != then["fingerprint"]:
-                raise WrongModel(f"{now['name']} is another model than {self.path} was made with; index again")
+                raise WrongModel(
+                    f"{now['name']} is another model than {self.path} was made with; index again"
+                )
         languages = [function.language for function in wanted]
         vectors, _ = embedder.embed([function.text for function in wanted], languages)
         return self._space.unit(vectors, languages)
@@ -318,7 +319,9 @@ def index_code(
     path = Path(output)
     found, left_out = find_functions(folder, languages)
     if not found:
-        raise BadCode(f"no function below {folder} can be read ({len(left_out)} files left out); name another")
+        raise BadCode(
+            f"no function below {folder} can be read ({len(left_out)} files left out); name another"
+        )
     digest = hashlib.sha256(json.dumps([asdict(function) for function in found]).encode())
     request = {
         "splinelens": __version__,
@@ -469,7 +472,7 @@ def _write(table: "pa.Table", record: dict[str, Any], path: Path) -> None:  # An
 
     vectors, languages = _vectors(table), table["language"].to_pylist()
     unit = CodeSpace(vectors, languages).unit(vectors, languages)
-    table = table.append_column("hubness", pa.array(hubness(unit, load_weights())))
+    table = table.append_column("hubness", pa.array(hubness(unit, load_weights(unit))))
     table = table.replace_schema_metadata({"splinelens": json.dumps(record)})
     pq.write_table(table, path, compression="zstd")
 

@@ -1,7 +1,7 @@
 """Views of functions, in which their similarities are measured, and the space that an index spans.
 
 ``words`` are n-grams of characters, ``structure`` n-grams of tokens without names; their counts are hashed,
-so that a row depends on its function only. ``code``, ``summary`` and ``geometry`` are dense vectors of models.
+so that a row depends on its function only. ``code``, ``summary`` and ``geometry`` are vectors of models.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,7 +37,7 @@ _MIN_LANGUAGE = 20  # functions that a mean of their own needs
 
 
 def word_counts(texts: Sequence[str]) -> "csr_array":
-    """Counts of n-grams of 3 to 5 characters in each text, hashed; case and kind of white space do not count."""
+    """Counts of n-grams of 3 to 5 characters in each text, hashed, whatever its case and white space."""
     from sklearn.feature_extraction.text import HashingVectorizer
 
     return _hashed(HashingVectorizer(analyzer="char", ngram_range=_NGRAMS["words"], **_HASHING), texts)
@@ -83,9 +83,7 @@ class CodeSpace:
     def unit(self, vectors: "Mapping[str, Vectors]", languages: Sequence[str]) -> "dict[str, Vectors]":
         """Vectors of length 1, whose products are cosines; of length 0 where a function lacks a view."""
         return {
-            name: self._weighted(name, values)
-            if name in SPARSE
-            else self._centered(name, values, languages)
+            name: self._weighted(name, values) if name in SPARSE else self._centered(name, values, languages)
             for name, values in vectors.items()
         }
 
@@ -167,7 +165,7 @@ _HASHING = {"n_features": HASHED, "norm": None, "alternate_sign": False, "dtype"
 
 
 def _whitening(centered: Float[np.ndarray, "function entry"]) -> Float[np.ndarray, "entry entry"]:
-    """The inverse square root of the covariance, with a share of its mean variance added to each direction."""
+    """The inverse square root of the covariance, with a share of its mean added to each variance."""
     variances, directions = np.linalg.eigh(centered.T @ centered / len(centered))
     ridge = _SHRINKAGE * variances.mean() + 1e-12
     return (directions / np.sqrt(np.maximum(variances, 0) + ridge)).astype(np.float32)

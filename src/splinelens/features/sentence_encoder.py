@@ -60,8 +60,8 @@ class SentenceEncoder:
         modes = [key for key, value in pooling.items() if key.startswith("pooling_mode_") and value is True]
         if modes not in ([], ["pooling_mode_mean_tokens"], ["pooling_mode_cls_token"]):
             raise BadModel(
-                f"{self.loaded.name} pools its tokens by {', '.join(modes)}; an encoder of code needs the mean "
-                "or the first token"
+                f"{self.loaded.name} pools its tokens by {', '.join(modes)}; an encoder needs the mean or "
+                "the first token"
             )
         self._first = modes == ["pooling_mode_cls_token"]
         config = self.loaded.model.config

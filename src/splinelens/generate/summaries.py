@@ -84,7 +84,9 @@ class ChatSummarizer:
         try:
             import httpx2  # noqa: F401
         except ModuleNotFoundError as error:
-            raise MissingPackage("summaries of a server need httpx2: pip install 'splinelens[serve]'") from error
+            raise MissingPackage(
+                "summaries of a server need httpx2: pip install 'splinelens[serve]'"
+            ) from error
         self.name, self._model, self._url = f"{model} at {url}", model, url.rstrip("/")
         self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         self._timeout_s, self._transport = timeout_s, transport
@@ -103,21 +105,28 @@ class ChatSummarizer:
         ) as client:
             for text in texts:
                 messages = [{"role": "user", "content": _prompt(text)}]
-                body = {"model": self._model, "messages": messages, "temperature": 0, "max_tokens": _MAX_TOKENS}
+                body = {
+                    "model": self._model,
+                    "messages": messages,
+                    "temperature": 0,
+                    "max_tokens": _MAX_TOKENS,
+                }
                 try:
                     reply = client.post(f"{self._url}/chat/completions", json=body).raise_for_status()
                     answer = str(reply.json()["choices"][0]["message"]["content"])
                 except (httpx2.HTTPError, ValueError, LookupError, TypeError) as error:
-                    raise BadModel(f"{self.name} gave no summary: {error}; check it and run this again") from error
+                    raise BadModel(
+                        f"{self.name} gave no summary: {error}; check it and run this again"
+                    ) from error
                 replies.append(first_sentence(answer))
         return replies
 
 
 def first_sentence(answer: str) -> str:
-    """The first sentence of an answer, on one line.
+    r"""The first sentence of an answer, on one line.
 
     Example:
-        >>> first_sentence("It sorts\\na list. It is fast.")
+        >>> first_sentence("It sorts\na list. It is fast.")
         'It sorts a list.'
     """
     words = " ".join(answer.split())

@@ -170,9 +170,9 @@ def mask(source: str, language: Language = "python", masking: Masking = "identif
 
 
 def syntax_tokens(source: str, language: Language = "python") -> list[str]:
-    """The tokens of a text with one word for every identifier, without comments; strings as their first letters.
+    """The tokens of a text with one word for every identifier, without comments.
 
-    What is left is how the code is built. The text need not parse.
+    Strings are cut to their first letters. What is left is how the code is built. The text need not parse.
 
     Raises:
         MissingPackage: tree-sitter is not installed.
