@@ -220,17 +220,16 @@ def _installed(module: str) -> Path | None:
         return Path(module)
     path: list[str] | None = None
     spec, parts = None, module.split(".")
-    for length in range(1, len(parts) + 1):
-        name = ".".join(parts[:length])
-        if length > 1 and path is None:
+    for depth, part in enumerate(parts):
+        if depth and path is None:
             return None
         try:
-            spec = PathFinder.find_spec(name, path)
-        except (ImportError, ValueError, AttributeError, OSError):
+            spec = PathFinder.find_spec(part, path)  # the last name only: no parent is imported for its path
+        except (ImportError, ValueError, AttributeError, OSError, KeyError):
             return None
         if spec is None:
-            return Path(name) if length == len(parts) == 1 and name in sys.stdlib_module_names else None
-        path = list(spec.submodule_search_locations or []) or None
+            return Path(part) if len(parts) == 1 and part in sys.stdlib_module_names else None
+        path = [*spec.submodule_search_locations] if spec.submodule_search_locations else None
     if spec and isinstance(spec.loader, SourceFileLoader):
         return Path(spec.loader.path)
     return Path(module)

@@ -11,7 +11,7 @@ import builtins
 import re
 import textwrap
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property, lru_cache
@@ -20,8 +20,8 @@ from typing import Any, Literal
 from splinelens.errors import BadCode, MissingPackage
 from splinelens.texts.code import parse_python
 from splinelens.texts.code_environment import CallSignature, Environment
-from splinelens.texts.code_flow import read_before_set, unmet_requirements
-from splinelens.texts.retrieval import CodeProject, definitions
+from splinelens.texts.code_flow import local_names, read_before_set, unmet_requirements
+from splinelens.texts.retrieval import CodeProject, definitions, retrieve
 
 Category = Literal["knowledge", "requirement", "context"]
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -100,12 +100,21 @@ class CodeReport:
     findings: tuple[CodeFinding, ...] = ()
     undetermined: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, findings: Iterable[CodeFinding], undetermined: Iterable[str] = ()) -> "CodeReport":
+        """The report with its verdict."""
+        findings, undetermined = tuple(findings), tuple(undetermined)
+        if any(finding.category != "requirement" for finding in findings):
+            return cls("fail", findings, undetermined)
+        return cls("undetermined" if undetermined else "pass", findings, undetermined)
+
 
 def check(
     source: str,
     context: str | None = None,
     project: CodeProject | None = None,
     environment: Environment | None = None,
+    package: str | None = None,
 ) -> CodeReport:
     r"""Check Python code without running it.
 
@@ -115,6 +124,7 @@ def check(
             the function of the same name, else it is added at the end. Leading tabs count four columns.
         project: Where else a name may be defined.
         environment: What modules hold; None takes this Python's installed modules and ``project.root``.
+        package: The package of ``environment`` that relative imports start from, ``a.b``.
 
     Raises:
         MissingPackage: pyflakes or jedi is not installed.
@@ -125,29 +135,34 @@ def check(
         ('fail', "the name 'hight' is not defined")
     """
     if "\0" in source:
-        return CodeReport("undetermined", undetermined=("NUL bytes: this is no source code",))
-    environment = environment or Environment(project.root if project else None)
+        return CodeReport.of((), ["NUL bytes: this is no source code"])
+    if environment is None:
+        environment = Environment(project.root) if project and project.root else _installed_modules()
     try:
-        found, unknown = _Check(source, context, project, environment).run()
+        return _Check(source, context, project, environment, package).run()
     except RecursionError:
-        return CodeReport("undetermined", undetermined=("the code is nested too deeply to be read",))
-    fails = any(finding.category != "requirement" for finding in found)
-    verdict: Any = "fail" if fails else "undetermined" if unknown else "pass"  # Any: a literal
-    return CodeReport(verdict, tuple(found), tuple(unknown))
+        return CodeReport.of((), ["the code is nested too deeply to be read"])
 
 
 class _Check:
     """One check: the code in its place, and what is found there."""
 
     def __init__(
-        self, source: str, context: str | None, project: CodeProject | None, environment: Environment
+        self,
+        source: str,
+        context: str | None,
+        project: CodeProject | None,
+        environment: Environment,
+        package: str | None,
     ):
+        self.package = package
         self.source, self.project, self.environment = source, project, environment
         self.frame = _frame(context) if context is not None else _Frame(None)
         self.unknown: dict[str, None] = {}  # in order, each once
         self.found: list[CodeFinding] = []
 
-    def run(self) -> tuple[list[CodeFinding], list[str]]:
+    def run(self) -> CodeReport:
+        """All rules, in the order of what they need."""
         self.merged, self.first, self.indent = self.frame.place(self.source)
         self.last = self.first + self.source.count("\n") + 1
         self.unknown |= dict.fromkeys(self.frame.unknown)
@@ -157,7 +172,7 @@ class _Check:
             self._attributes_and_calls()
             self._requirements()
         unique = {(each.line, each.column, each.rule): each for each in reversed(self.found)}
-        return [unique[key] for key in sorted(unique)], list(self.unknown)
+        return CodeReport.of([unique[key] for key in sorted(unique)], self.unknown)
 
     def add(
         self, node: Any, rule: str, message: str, meant: str = "", category: Category = "knowledge"
@@ -179,8 +194,17 @@ class _Check:
             suggestion = f"you may mean {definition.name} in {place}"
             self.add(node, rule, message, suggestion, "context" if exact else "knowledge")
             self.found[count:] = [replace(each, place=place) for each in self.found[count:]]
-        else:
+        elif close or not self.similar:
             self.add(node, rule, message, f"you may mean {close[0]}" if close else "")
+        else:
+            self.add(node, rule, message, f"the most similar code is in {self.similar}")
+            self.found[count:] = [replace(each, place=self.similar) for each in self.found[count:]]
+
+    @cached_property
+    def similar(self) -> str:
+        """The place in the project that shares most words with the code; empty without a project."""
+        ranked = retrieve(self.source, self.project.windows, 1) if self.project else []
+        return f"{ranked[0][0].path}:{ranked[0][0].line}" if ranked else ""
 
     def _compile(self) -> bool:
         try:
@@ -241,7 +265,7 @@ class _Check:
                     self.unknown["names may be defined by exec or globals()"] = None
                 elif self.frame.broken:
                     self.unknown[f"{name}: the context does not parse"] = None
-                elif not self._guarded(node, "NameError"):
+                elif not self._guarded(node, "NameError") and not self._is_local(node, name):
                     kind = (
                         "is not defined"
                         if isinstance(message, messages.UndefinedName)
@@ -255,10 +279,19 @@ class _Check:
                     str(message.message % message.message_args),
                 )
 
-        for node in self.nodes:
-            if isinstance(node, Function) and not self._guarded(node, "NameError"):
-                for read in read_before_set(node):
+        for function in self.nodes:
+            if isinstance(function, Function) and not self._guarded(function, "NameError"):
+                for read in read_before_set(function):
                     self.add(read, "undefined-name", f"the name {read.id!r} is used before it is set")
+
+    def _is_local(self, node: "_At", name: str) -> bool:
+        """Whether a function around a place sets a name: ``read_before_set`` says if that is too late."""
+        return any(
+            isinstance(each, Function)
+            and each.lineno <= node.lineno <= (each.end_lineno or each.lineno)
+            and name in local_names(each)
+            for each in self.nodes
+        )
 
     def _undefined(self, node: "_At", name: str, kind: str) -> None:
         message = f"the name {name!r} {kind}"
@@ -292,7 +325,7 @@ class _Check:
                     bound = alias.asname or alias.name.partition(".")[0]
                     found.setdefault(bound, set()).add((alias.name if alias.asname else bound, ""))
             elif isinstance(node, ast.ImportFrom):
-                module = "." * node.level + (node.module or "")
+                module = self._absolute(node.level, node.module)
                 for alias in node.names:
                     found.setdefault(alias.asname or alias.name, set()).add((module, alias.name))
         return found
@@ -305,13 +338,22 @@ class _Check:
                 for alias in node.names:
                     self._module(node, alias.name)
                 continue
-            if node.level:
-                self.unknown["relative imports: the place of the file is unknown"] = None
+            module = self._absolute(node.level, node.module)
+            if module.startswith("."):
+                self.unknown["relative imports: the package of the file is unknown"] = None
                 continue
-            module = node.module or ""
             if self._module(node, module):
                 for alias in node.names:
                     self._imported_name(node, module, alias.name)
+
+    def _absolute(self, level: int, module: str | None) -> str:
+        """The full name of a module; with its dots where the package of the file is unknown."""
+        parts = (self.package or "").split(".")
+        if not level:
+            return module or ""
+        if self.package is None or level > len(parts):
+            return "." * level + (module or "")
+        return ".".join([*parts[: len(parts) - level + 1], *([module] if module else [])])
 
     def _module(self, node: ast.AST, module: str) -> bool:
         exists = self.environment.has_module(module)
@@ -454,10 +496,35 @@ class _Check:
             names |= inherited
         if depth:
             return names
+        if "__init__" not in _own_attributes(kind) and not kind.bases:
+            return None  # it is likely to be mixed into others
+        for heir in self._heirs(kind.name):
+            names |= _own_attributes(heir)
         unknown = _used_of_self(kind) - names - self.frame.assigned - _assigned(self.tree)
         # Where the class itself uses what nothing defines, something else defines it.
         # Of a whole file one such name is reported.
         return None if len(unknown) > (0 if self.frame.text else 1) else names
+
+    def _heirs(self, name: str) -> Iterator[ast.ClassDef]:
+        """Classes of the file or the project that name a class as their base, and theirs."""
+        known = {**self.frame.classes}
+        known |= {
+            each.name: each
+            for nodes in self.defined.values()
+            for each in nodes
+            if isinstance(each, ast.ClassDef)
+        }
+        if self.project:
+            known |= {each.name: each for places in self.project.classes.values() for _, each in places}
+        names = {name}
+        while heirs := [
+            each
+            for each in known.values()
+            if each.name not in names
+            and names & {ast.unparse(base).rpartition(".")[2] for base in each.bases}
+        ]:
+            names |= {each.name for each in heirs}
+            yield from heirs
 
     def _base_attributes(self, base: ast.expr, depth: int) -> frozenset[str] | None:
         if not isinstance(base, ast.Name):
@@ -509,8 +576,10 @@ class _Check:
             nodes = self.defined[name]
             if len(nodes) > 1 or nodes[0].decorator_list or name in self.imported:
                 return ()
-            node = self.frame.functions.get(name, nodes[0])
-            return (CallSignature.of(node.args),) if isinstance(node, Function) else ()
+            node = self.frame.functions.get(name) or self.frame.classes.get(name) or nodes[0]
+            if isinstance(node, ast.ClassDef):
+                return self._signatures_of_method(node, "__init__") if self._is_plain(node) else ()
+            return (CallSignature.of(node.args),)
         if name in self.imported:
             targets = self.imported[name]
             module, inner = next(iter(targets))
@@ -518,6 +587,13 @@ class _Check:
                 return ()
             return self.environment.signatures(module, inner)
         return self.environment.signatures("builtins", name) if hasattr(builtins, name) else ()
+
+    def _is_plain(self, kind: ast.ClassDef) -> bool:
+        """Whether only the ``__init__`` of a class takes what the class is called with."""
+        bases = {ast.unparse(base) for base in kind.bases} - {"object"}
+        return (
+            self._all_attributes(kind, 1) is not None and "__new__" not in _own_attributes(kind) and not bases
+        )
 
     @cached_property
     def _nested(self) -> set[str]:
@@ -561,10 +637,10 @@ class _Check:
 
     def _requirements(self) -> None:
         for node in self.nodes:
-            if isinstance(node, Function) and not isinstance(self._function_around(node), Function):
-                for rule, message in unmet_requirements(
-                    node, isinstance(self.parents.get(node), ast.ClassDef)
-                ):
+            if isinstance(node, Function) and self._function_around(node) is None:
+                parent = self.parents.get(node)
+                owner = parent if isinstance(parent, ast.ClassDef) else None
+                for rule, message in unmet_requirements(node, owner):
                     self.add(node, rule, message, category="requirement")
 
 
@@ -575,7 +651,7 @@ class _At:
 
 
 class _Frame:
-    """The file that a piece of code is for. Bodies of its other functions are left out when names are read."""
+    """The file that a piece of code is for; names are read without the bodies of its other functions."""
 
     def __init__(self, context: str | None):
         self.text = context or ""
@@ -632,6 +708,11 @@ class _Frame:
         return "\n".join([*lines[:at], code, *lines[at + 2 :]]), at + 1, indent - removed
 
 
+@lru_cache(1)
+def _installed_modules() -> Environment:
+    return Environment()
+
+
 @lru_cache(256)
 def _frame(context: str) -> _Frame:
     return _Frame(context)
@@ -664,8 +745,9 @@ def _four_columns(source: str) -> str:
 
 
 def _common_indent(code: str) -> int:
+    """By how many columns ``textwrap.dedent`` moves the lines."""
     lines = [line for line in code.split("\n") if line.strip()]
-    return len(lines[0]) - len(textwrap.dedent(code).split("\n")[0]) if lines else 0
+    return len(lines[0]) - len(textwrap.dedent("\n".join(lines)).split("\n")[0]) if lines else 0
 
 
 def _first_function(source: str) -> str:
