@@ -3,11 +3,12 @@
 Data: ``solutions`` (500 problems, several algorithms each, three languages), as is, with the names of
 functions masked, and with all identifiers masked. Weights are learned on the pairs of other problems.
 
-    python benchmarks/code_clones.py --data DIR --encoder FOLDER --cache DIR
-    python benchmarks/code_clones.py --encoder FOLDER --speed DIR
+    python benchmarks/code_clones.py --data DIR --encoder FOLDER --cache DIR --part within
+    python benchmarks/code_clones.py --encoder FOLDER --part speed --folder DIR
 
-Writes ``code_clones.json`` and ``code_clones.md`` beside itself, and with ``--ship`` the weights that
-``splinelens code index`` uses. Encodings are kept in the cache.
+The parts are ``within`` (Python to Python), ``across`` (Python to Java and JavaScript), ``weights`` (those that
+``splinelens code index`` uses, on all problems and masks, written into the package), ``speed``, and ``cosines``,
+which only fills the cache. Each is added to ``code_clones.json``, from which ``code_clones.md`` is written.
 """
 
 import argparse
@@ -42,6 +43,7 @@ RECORD = HERE / "code_clones.json"
 MASKS = ("as is", "names", "identifiers")
 OTHERS = ("java", "javascript")
 FOLDS, NEGATIVES, RESAMPLES = 5, 40, 2000
+PARTS = ("within", "across", "weights", "speed", "cosines")
 OPTIONAL = ("code", "summary", "geometry")
 
 
@@ -66,6 +68,21 @@ class Solutions:
         }
         return {view: makers[view]() for view in views}
 
+    def similarities(self, masking: str, views: Sequence[str]) -> dict[str, np.ndarray]:
+        """The cosine of each pair, by view; those of dense views also without centering and whitening."""
+        path = self.settings.cache / f"code-clones-{masking.replace(' ', '-')}-{'-'.join(views)}.npz"
+        if not path.is_file():
+            vectors = self.vectors(masking, [*views, "summary"])
+            unit = CodeSpace(vectors, self.languages).unit(vectors, self.languages)
+            result = cosines(unit, unit) | {
+                f"{name}, plain": _plain(vectors[name])
+                for name in ("code", "geometry", "summary")
+                if name in vectors
+            }
+            np.savez(path, **{name: values.astype(np.float32) for name, values in result.items()})
+        with np.load(path) as file:
+            return dict(file)
+
     def _cached(self, view, texts, compute):
         digest = hashlib.sha256(json.dumps([view, texts]).encode()).hexdigest()[:16]
         path = self.settings.cache / f"code-clones-{view}-{self.language}-{digest}.npy"
@@ -87,51 +104,51 @@ class Solutions:
         return np.nan_to_num(table.values).astype(np.float16)
 
 
-def measure(settings: argparse.Namespace) -> dict[str, object]:
-    """All tables of the record."""
+def measure(settings: argparse.Namespace, record: dict[str, object]) -> dict[str, object]:
+    """The tables of the masks that are asked for, beside those that the record has."""
     with (settings.data / "solutions" / "solutions.jsonl").open(encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     python = Solutions(rows, "python", settings)
     views = ["words", "structure", "code"] + (["geometry"] if settings.geometry else [])
-    similarities = {}
-    raw = {}
-    for masking in MASKS:
-        vectors = python.vectors(masking, [*views, "summary"])
-        unit = CodeSpace(vectors, python.languages).unit(vectors, python.languages)
-        similarities[masking] = cosines(unit, unit)
-        raw[masking] = {name: _plain(vectors[name]) for name in ("code", "geometry") if name in vectors}
-    record: dict[str, object] = {
+    about = {
         "problems": len(set(python.problems)),
         "pool": len(python.rows),
         "queries": int(_has_other(python.problems).sum()),
         "encoder": Path(settings.encoder).name,
         "number_type": "bfloat16",
         "folds": FOLDS,
-        "within": {},
-        "across": {},
+        "views": views,
     }
-    for masking in MASKS:
-        record["within"][masking] = _within(python.problems, similarities, masking, views, raw[masking])
-        print(masking, json.dumps(record["within"][masking]), flush=True)
-    for language in OTHERS if settings.across else ():
-        other = Solutions(rows, language, settings)
-        record["across"][language] = {
-            masking: _across(python, other, masking, ["words", "structure", "code"]) for masking in MASKS
-        }
-        print(language, json.dumps(record["across"][language]), flush=True)
-    record["weights"] = _weight_sets(python.problems, similarities, views)
+    record |= about
+    for masking in settings.masks if settings.part == "within" else ():
+        similarities = {each: python.similarities(each, views) for each in MASKS}
+        record.setdefault("within", {})[masking] = _within(python.problems, similarities, masking, views)
+    for masking in settings.masks if settings.part == "across" else ():
+        for language in OTHERS:
+            other = Solutions(rows, language, settings)
+            across = record.setdefault("across", {}).setdefault(language, {})
+            across[masking] = _across(python, other, masking, ["words", "structure", "code"])
+    if settings.part == "weights":
+        similarities = {each: python.similarities(each, views) for each in MASKS}
+        record["weights"] = _weight_sets(python.problems, similarities, views)
+        target = Path(code_index.__file__).with_suffix(".json")
+        write_text(target, json.dumps({"sets": record["weights"]}, indent=1) + "\n")
+    for masking in settings.masks if settings.part == "cosines" else ():
+        python.similarities(masking, views)
     return record
 
 
-def _within(problems, similarities, masking, views, raw) -> dict[str, object]:
+def _within(problems, similarities, masking, views) -> dict[str, object]:
     """Recall@1 of each view and of fusions with weights from other problems."""
     by_view = similarities[masking]
     queries = _has_other(problems)
-    hits = {f"{name}, plain cosine": _hits(problems, values)[queries] for name, values in raw.items()}
+    hits = {
+        name: _hits(problems, values)[queries] for name, values in by_view.items() if name.endswith("plain")
+    }
     for name in [*views, "summary"]:
         hits[name] = _hits(problems, by_view[name])[queries]
         hits[f"{name}, hubness"] = _hits(problems, _less_hubness({name: by_view[name]}, _only(name)))[queries]
-    own = {name: {masking: {view: by_view[view] for view in views}} for name in ("fusion",)}["fusion"]
+    own = {masking: {view: by_view[view] for view in views}}
     pooled = {each: {view: similarities[each][view] for view in views} for each in MASKS}
     oracle = {masking: {view: by_view[view] for view in [*views, "summary"]}}
     hits["fusion"] = _fused_hits(problems, own, masking)[queries]
@@ -303,7 +320,7 @@ def measure_speed(settings: argparse.Namespace) -> dict[str, object]:
         started, processor = time.perf_counter(), time.process_time()
         geometry = "smollm2-135m" if settings.geometry else None
         embedder = code_index.Embedder(settings.encoder, geometry)
-        made = code_index.index_code(settings.speed, Path(folder) / "index.parquet", embedder)
+        made = code_index.index_code(settings.folder, Path(folder) / "index.parquet", embedder)
         wall, processor = time.perf_counter() - started, time.process_time() - processor
         one = made.functions[len(made) // 2]
         wanted = CodeFunction(one.name, one.language, 0, 0, 1, 1, one.text, (), "")
@@ -339,7 +356,7 @@ def markdown(record: dict[str, object]) -> str:
     ):
         rows.append((words, *(_interval(within[each][key]) for each in MASKS)))
     parts.append(Table(("Python to Python", *MASKS), rows).markdown())
-    for language, by_mask in record["across"].items():
+    for language, by_mask in record.get("across", {}).items():
         names = list(by_mask["as is"]["recall"])
         rows = [(name, *(f"{by_mask[each]['recall'][name]:.3f}" for each in MASKS)) for name in names]
         rows.append(("fusion less the best view", *(_interval(by_mask[each]["gain"]) for each in MASKS)))
@@ -361,22 +378,19 @@ def main() -> None:
     parser.add_argument("--encoder", required=True, help="all-MiniLM-L6-v2: folder or hub id")
     parser.add_argument("--cache", type=Path, default=Path("out"), help="folder of encodings")
     parser.add_argument("--geometry", action="store_true", help="also the geometry of smollm2-135m")
-    parser.add_argument("--across", action="store_true", help="also Java and JavaScript")
-    parser.add_argument("--ship", action="store_true", help="write the weights into the package")
-    parser.add_argument("--speed", type=Path, help="measure the index of this folder instead")
+    parser.add_argument("--part", choices=PARTS, default="within")
+    parser.add_argument("--masks", nargs="+", choices=MASKS, default=MASKS)
+    parser.add_argument("--folder", type=Path, help="of the part speed: what is indexed")
     settings = parser.parse_args()
     settings.cache.mkdir(parents=True, exist_ok=True)
     record = json.loads(RECORD.read_text("utf-8")) if RECORD.is_file() else {}
-    if settings.speed:
+    if settings.part == "speed":
         record["speed"] = measure_speed(settings)
     else:
-        record = {**record, **measure(settings)}
+        record = measure(settings, record)
     write_text(RECORD, json.dumps(record, indent=1) + "\n")
-    if "within" in record:
+    if len(record.get("within", {})) == len(MASKS):
         write_text(RECORD.with_suffix(".md"), markdown(record))
-    if settings.ship:
-        target = Path(code_index.__file__).with_suffix(".json")
-        write_text(target, json.dumps({"sets": record["weights"]}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -133,7 +133,7 @@ def test_rows_of_other_code_are_not_mixed(project, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         index_code(project, tmp_path / "x.parquet", Embedder(None), progress=stop)
     (project / "a.py").write_text(GREET)
-    with pytest.raises(CannotResume, match="data_hash|the texts are others"):
+    with pytest.raises(CannotResume, match="the texts are others"):
         index_code(project, tmp_path / "x.parquet", Embedder(None))
 
 

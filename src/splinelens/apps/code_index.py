@@ -25,6 +25,7 @@ from splinelens.features.code_views import (
     SPARSE,
     VIEWS,
     CodeSpace,
+    Vectors,
     cosines,
     fused,
     hubness,
@@ -41,7 +42,6 @@ from splinelens.texts.plain_text import storable
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from splinelens.features.code_views import Vectors
     from splinelens.features.reader import TextReader
     from splinelens.features.sentence_encoder import SentenceEncoder
 
@@ -113,7 +113,7 @@ class Embedder:
 
     def embed(
         self, texts: Sequence[str], languages: Sequence[Language]
-    ) -> "tuple[dict[str, Vectors], list[str]]":
+    ) -> tuple[dict[str, Vectors], list[str]]:
         """The vectors of each view that is asked for, zero where a model gives none, and the summaries."""
         vectors: dict[str, Vectors] = {
             "words": word_counts(texts),
@@ -197,7 +197,7 @@ class CodeIndex:
         return result
 
     def clusters(self, min_size: int = 2) -> list[Cluster]:
-        """Groups of similar functions by HDBSCAN on 1 - score, the most similar first; many are in none.
+        """Groups of similar functions by HDBSCAN on 1 - score, the most similar first.
 
         Raises:
             BadFeatures: There are too many functions for a matrix of their distances, or too few.
@@ -229,7 +229,7 @@ class CodeIndex:
         return CodeSpace(self._vectors, [function.language for function in self.functions])
 
     @cached_property
-    def _unit(self) -> "dict[str, Vectors]":
+    def _unit(self) -> dict[str, Vectors]:
         return self._space.unit(self._vectors, [function.language for function in self.functions])
 
     @cached_property
@@ -241,7 +241,7 @@ class CodeIndex:
         sample = self.functions[:: max(len(self) // _SAMPLE, 1)]
         return Counter(word for function in sample for word in _words(function.text))
 
-    def _embed(self, wanted: Sequence[CodeFunction], device: str | None) -> "dict[str, Vectors]":
+    def _embed(self, wanted: Sequence[CodeFunction], device: str | None) -> dict[str, Vectors]:
         named = {key: self.request[key] and self.request[key]["name"] for key in ("encoder", "geometry")}
         embedder = Embedder(named["encoder"], named["geometry"], device=device)
         for key in named:
@@ -352,7 +352,7 @@ def find_functions(
         BadCode: There is no such folder.
     """
     found, left_out = list[IndexedFunction](), dict[str, str]()
-    for file in project_files(folder, tuple(languages)):
+    for file in project_files(Path(folder), tuple(languages)):
         try:
             if file.unread:
                 raise BadCode(file.unread)
@@ -384,6 +384,7 @@ def named_functions(path: str | PathLike[str], name: str | None = None) -> list[
     Raises:
         BadCode: It cannot be read, is of no known language, or has no such function.
     """
+    path = Path(path)
     language = language_of(path)
     if language is None:
         raise BadCode(f"{path} is of no language that is read: {', '.join(LANGUAGES)}; see its suffix")
@@ -427,7 +428,7 @@ def _chunks(found: Sequence[IndexedFunction], done: int, embedder: Embedder) -> 
 
 
 def _table(
-    part: Sequence[IndexedFunction], vectors: "dict[str, Vectors]", summaries: Sequence[str]
+    part: Sequence[IndexedFunction], vectors: dict[str, Vectors], summaries: Sequence[str]
 ) -> "pa.Table":
     import pyarrow as pa
 
@@ -447,7 +448,7 @@ def _table(
     return pa.table(columns)
 
 
-def _vectors(table: "pa.Table") -> "dict[str, Vectors]":
+def _vectors(table: "pa.Table") -> dict[str, Vectors]:
     """The vectors of the views that a table has."""
     from scipy.sparse import csr_array
 

@@ -229,7 +229,8 @@ def clusters(
 ) -> None:
     """Find groups of functions that may mean the same.
 
-    HDBSCAN on the scores of all pairs. Most functions are in no cluster; the most similar come first.
+    HDBSCAN on the scores of all pairs. The most similar come first; read from the top, for clusters with a low
+    score are only nearer to one another than to the others.
 
     With --json a line for each cluster: "score", "reason", "shared" (words), "functions".
 

@@ -5,7 +5,7 @@ so that a row depends on its function only. ``code``, ``summary`` and ``geometry
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -16,7 +16,7 @@ from splinelens.texts.code import Language, syntax_tokens
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-    Vectors = csr_array | Float[np.ndarray, "function entry"]
+Vectors = Any  # a sparse or a dense matrix, with a row for each function
 
 VIEWS = ("words", "structure", "code", "summary", "geometry")
 """All views; an index has the first two, and others as asked."""
@@ -63,7 +63,7 @@ class CodeSpace:
         languages: Of each function.
     """
 
-    def __init__(self, vectors: "Mapping[str, Vectors]", languages: Sequence[str]):
+    def __init__(self, vectors: Mapping[str, Vectors], languages: Sequence[str]):
         self._idf = {
             name: np.log((1 + len(languages)) / (1 + np.bincount(counts.indices, minlength=HASHED))) + 1
             for name, counts in vectors.items()
@@ -80,7 +80,7 @@ class CodeSpace:
             if vectors[name].shape[1] <= _MAX_WHITENED
         }
 
-    def unit(self, vectors: "Mapping[str, Vectors]", languages: Sequence[str]) -> "dict[str, Vectors]":
+    def unit(self, vectors: Mapping[str, Vectors], languages: Sequence[str]) -> dict[str, Vectors]:
         """Vectors of length 1, whose products are cosines; of length 0 where a function lacks a view."""
         return {
             name: self._weighted(name, values) if name in SPARSE else self._centered(name, values, languages)
@@ -121,7 +121,7 @@ class CodeSpace:
 
 
 def cosines(
-    left: "Mapping[str, Vectors]", right: "Mapping[str, Vectors]"
+    left: Mapping[str, Vectors], right: Mapping[str, Vectors]
 ) -> dict[str, Float[np.ndarray, "left right"]]:
     """The cosine of each of ``left`` with each of ``right``, which are of length 1, by view."""
     return {
@@ -140,7 +140,7 @@ def fused(
 
 
 def hubness(
-    unit: "Mapping[str, Vectors]", weights: Mapping[str, FusedView], seed: int = 0
+    unit: Mapping[str, Vectors], weights: Mapping[str, FusedView], seed: int = 0
 ) -> Float[np.ndarray, " function"]:
     """How similar each function is to its 10 nearest others, of at most 2,000 that are chosen by chance.
 
@@ -161,7 +161,7 @@ def hubness(
     return result
 
 
-_HASHING = {"n_features": HASHED, "norm": None, "alternate_sign": False, "dtype": np.float32}
+_HASHING: dict[str, Any] = {"n_features": HASHED, "norm": None, "alternate_sign": False, "dtype": np.float32}
 
 
 def _whitening(centered: Float[np.ndarray, "function entry"]) -> Float[np.ndarray, "entry entry"]:
@@ -171,7 +171,7 @@ def _whitening(centered: Float[np.ndarray, "function entry"]) -> Float[np.ndarra
     return (directions / np.sqrt(np.maximum(variances, 0) + ridge)).astype(np.float32)
 
 
-def _hashed(vectorizer, items: Sequence[object]) -> "csr_array":  # type: ignore[no-untyped-def]  # of sklearn
+def _hashed(vectorizer: Any, items: Sequence[object]) -> "csr_array":  # Any: of scikit-learn
     from scipy.sparse import csr_array
 
     return csr_array(vectorizer.transform(items))

@@ -3,6 +3,8 @@
 import json
 from collections.abc import Sequence
 from os import PathLike
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -99,9 +101,9 @@ class SentenceEncoder:
             np.add.at(sums, [index for index, _ in batch], pooled.cpu().numpy())
         return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
 
-    def _setting(self, name: str) -> dict[str, object]:
+    def _setting(self, name: str) -> dict[str, Any]:  # Any: JSON values
         """A JSON file of the model's folder; empty if there is none."""
-        path = self.loaded.folder / name
+        path = Path(self.loaded.folder or "") / name
         try:
             return dict(json.loads(path.read_text("utf-8"))) if path.is_file() else {}
         except ValueError as error:

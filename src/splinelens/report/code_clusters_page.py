@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from splinelens.report.code_index import REASONS, Cluster, reason_words
+from splinelens.report.code_index import REASONS, Cluster, IndexedFunction, reason_words
 from splinelens.report.page import render_page
 from splinelens.report.plots import GRAY, SERIES, Figure, figure, plotly_text, rounded
 
@@ -34,8 +34,20 @@ def clusters_html(clusters: Sequence[Cluster], folder: str, functions: int) -> s
             for number, cluster in enumerate(clusters[:MOST_SHOWN], start=1)
         ],
         hidden=max(len(clusters) - MOST_SHOWN, 0),
+        source_lines=_source_lines,
         keys=[(_COLORS[name], words) for name, words in REASONS.items() if name in used],
     )
+
+
+def _source_lines(function: IndexedFunction) -> list[str]:
+    """The lines of a function, without the indentation of the class around it.
+
+    Its source begins after the indentation of its first line; in Python the body has four spaces more.
+    """
+    first, *others = function.text.expandtabs(4).splitlines()
+    indents = [len(line) - len(line.lstrip()) for line in others if line.strip()]
+    extra = max(min(indents, default=0) - (4 if function.language == "python" else 0), 0)
+    return [first, *(line[extra:] for line in others)]
 
 
 def _scatter(clusters: Sequence[Cluster]) -> Figure:
@@ -48,5 +60,5 @@ def _scatter(clusters: Sequence[Cluster]) -> Figure:
         marker={"color": [_COLORS[cluster.reason] for cluster in clusters], "size": 9, "opacity": 0.8},
         hovertemplate="%{text}<br>%{x} functions, score %{y:.2f}<extra></extra>",
     )
-    x = {"title": {"text": "functions"}, "rangemode": "tozero", "zeroline": False}
+    x = {"title": {"text": "functions"}, "zeroline": False, "tickformat": "d"}
     return figure([trace], _HEIGHT, x, {"title": {"text": "score"}, "zeroline": False})
