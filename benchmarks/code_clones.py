@@ -42,7 +42,7 @@ HERE = Path(__file__).parent
 RECORD = HERE / "code_clones.json"
 MASKS = ("as is", "names", "identifiers")
 OTHERS = ("java", "javascript")
-FOLDS, NEGATIVES, RESAMPLES = 5, 40, 2000
+FOLDS, CANDIDATES, RESAMPLES = 5, 100, 2000
 PARTS = ("within", "across", "weights", "speed", "cosines")
 OPTIONAL = ("code", "summary", "geometry")
 
@@ -190,7 +190,7 @@ def _across(python: Solutions, other: Solutions, masking: str, views: Sequence[s
         rows = np.flatnonzero(train)
         columns = np.flatnonzero(np.isin(other.problems, python.problems[train]))
         part = {name: values[np.ix_(rows, columns)] for name, values in by_view.items()}
-        weights = fit_fusion(*_pairs(part, match[np.ix_(rows, columns)]))
+        weights = fit_fusion(*_candidates(part, match[np.ix_(rows, columns)]))
         score = fused(by_view, weights)
         near = np.partition(score, -10, axis=0)[-10:].mean(axis=0)
         best = (score - near / 2).argmax(1)
@@ -238,27 +238,28 @@ def _fused_hits(problems, by_mask: Mapping[str, Mapping[str, np.ndarray]], maski
 
 def _learn(problems, by_mask, train) -> dict[str, FusedView]:
     rows = np.flatnonzero(train)
-    match = problems[rows][:, None] == problems[rows][None]
-    upper = np.triu(np.ones_like(match), 1)
+    itself = np.eye(len(rows), dtype=bool)
+    match = (problems[rows][:, None] == problems[rows][None]) & ~itself
     sets = [
-        _pairs({name: values[np.ix_(rows, rows)] for name, values in by_view.items()}, match, upper)
+        _candidates({name: values[np.ix_(rows, rows)] for name, values in by_view.items()}, match, itself)
         for by_view in by_mask.values()
     ]
-    names = sets[0][0]
     return fit_fusion(
-        {name: np.concatenate([each[name] for each, _ in sets]) for name in names},
+        {name: np.concatenate([each[name] for each, _ in sets]) for name in sets[0][0]},
         np.concatenate([labels for _, labels in sets]),
     )
 
 
-def _pairs(by_view, match, allowed=None):
-    """All pairs that match, and 40 times as many random others."""
-    allowed = np.ones_like(match) if allowed is None else allowed
-    positive = np.flatnonzero(match & allowed)
-    chosen = np.random.default_rng(0).integers(match.size, size=2 * NEGATIVES * len(positive))
-    negative = chosen[(allowed & ~match).ravel()[chosen]][: NEGATIVES * len(positive)]
-    where = np.concatenate([positive, negative])
-    return {name: values.ravel()[where] for name, values in by_view.items()}, match.ravel()[where]
+def _candidates(by_view, match, itself=None):
+    """Of each query what matches and the nearest others: as many candidates for each."""
+    nearness = sum((values - values.mean()) / values.std() for values in by_view.values())
+    nearness = np.where(match, np.inf, nearness)
+    if itself is not None:
+        nearness[itself] = -np.inf
+    count = min(CANDIDATES, nearness.shape[1] - 1)
+    nearest = np.argpartition(nearness, -count, axis=1)[:, -count:]
+    chosen = {name: np.take_along_axis(values, nearest, axis=1) for name, values in by_view.items()}
+    return chosen, np.take_along_axis(match, nearest, axis=1)
 
 
 def _less_hubness(by_view, weights) -> np.ndarray:

@@ -7,39 +7,47 @@ from splinelens.detect.fusion import fit_fusion
 from splinelens.errors import BadFeatures
 
 
-def pairs(rng, count=400):
-    """Cosines of a good view, a weak one and one that is worse than nothing."""
-    match = rng.random(count) < 0.3
-    noise = rng.normal(size=(3, count))
-    views = {"good": 2 * match + noise[0], "weak": 0.5 * match + noise[1], "wrong": noise[2] - match}
-    return views, match
+def queries(rng, count=200):
+    """Cosines of 10 candidates in a good view, a weak one and one that is worse than nothing."""
+    match = np.arange(10) == rng.integers(10, size=(count, 1))
+    noise = rng.normal(size=(3, count, 10))
+    return {"good": 2 * match + noise[0], "weak": 0.5 * match + noise[1], "wrong": noise[2] - match}, match
 
 
 def test_better_views_weigh_more_and_wrong_ones_nothing():
-    weights = fit_fusion(*pairs(np.random.default_rng(0)))
+    weights = fit_fusion(*queries(np.random.default_rng(0)))
     assert weights["good"].weight > weights["weak"].weight > 0 == weights["wrong"].weight
     assert sum(view.weight for view in weights.values()) == pytest.approx(1)
 
 
-def test_the_baseline_is_the_mean_of_pairs_that_do_not_match():
-    views, match = pairs(np.random.default_rng(0))
+def test_the_baseline_is_the_mean_of_what_does_not_match():
+    views, match = queries(np.random.default_rng(0))
     assert fit_fusion(views, match)["good"].baseline == pytest.approx(views["good"][~match].mean())
 
 
 def test_the_unit_of_a_view_does_not_matter():
-    views, match = pairs(np.random.default_rng(0))
+    views, match = queries(np.random.default_rng(0))
     weights = fit_fusion(views, match)
     scaled = fit_fusion(views | {"weak": 10 * views["weak"]}, match)
     ratio = weights["weak"].weight / weights["good"].weight
     assert 10 * scaled["weak"].weight / scaled["good"].weight == pytest.approx(ratio, rel=1e-3)
 
 
-@pytest.mark.parametrize("match", [[True, True], [False, False]])
-def test_pairs_of_one_kind_are_refused(match):
-    with pytest.raises(BadFeatures, match="one kind is missing"):
-        fit_fusion({"a": np.array([0.1, 0.2])}, np.array(match))
+def test_a_match_that_is_not_similar_costs_nothing_beside_one_that_is():
+    views, match = queries(np.random.default_rng(0))
+    more = np.concatenate([match, np.ones((len(match), 1), bool)], axis=1)
+    far = {name: np.concatenate([each, np.full((len(match), 1), -9.0)], axis=1) for name, each in views.items()}
+    weights, other = fit_fusion(views, match), fit_fusion(far, more)
+    ratio = weights["weak"].weight / weights["good"].weight
+    assert other["weak"].weight / other["good"].weight == pytest.approx(ratio, rel=0.1)
+
+
+@pytest.mark.parametrize("match", [[[True, True]], [[False, False]]])
+def test_queries_without_a_match_or_without_others_are_refused(match):
+    with pytest.raises(BadFeatures, match="there is none"):
+        fit_fusion({"a": np.array([[0.1, 0.2]])}, np.array(match))
 
 
 def test_views_that_only_mislead_are_refused():
     with pytest.raises(BadFeatures, match="nothing to fuse"):
-        fit_fusion({"a": np.array([0.9, 0.1])}, np.array([False, True]))
+        fit_fusion({"a": np.array([[0.9, 0.1]])}, np.array([[False, True]]))

@@ -1,4 +1,4 @@
-"""Late fusion of similarities: one weight a view, learned on pairs that are known to match or not."""
+"""Late fusion of similarities: one weight a view, learned on queries whose matches are known."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,55 +13,61 @@ _PENALTY = 1.0
 
 @dataclass(frozen=True)
 class FusedView:
-    """One view of a fusion: the weight of its cosine, and the mean of it over pairs that do not match."""
+    """One view of a fusion: the weight of its cosine, and the mean of it over those that do not match."""
 
     weight: float
     baseline: float
 
 
 def fit_fusion(
-    cosines: Mapping[str, Float[np.ndarray, " pair"]], match: Bool[np.ndarray, " pair"]
+    cosines: Mapping[str, Float[np.ndarray, "query candidate"]], match: Bool[np.ndarray, "query candidate"]
 ) -> dict[str, FusedView]:
-    """Fit the weights of a sum of cosines by logistic regression on pairs; none is negative.
+    """Fit the weights of a sum of cosines so that a candidate that matches comes first; none is negative.
 
-    Cosines are standardized for the fit, so that the penalty is the same for each; the weights that are
-    returned are of the cosines themselves and sum to 1.
+    Conditional logistic regression: the loss of a query is the negative log-probability, by softmax over its
+    candidates, of those that match. Candidates that match and are not similar cost nothing, as the first rank
+    needs one. Cosines are standardized for the fit, so that the penalty is the same for each; the weights that
+    are returned are of the cosines themselves and sum to 1.
 
     Args:
-        cosines: The cosine of each pair, by view.
-        match: Whether the two of a pair match.
+        cosines: Of each query and each of its candidates, by view.
+        match: Whether a candidate matches; queries of which none does, or all do, are left out.
 
     Raises:
-        BadFeatures: All pairs match, or none, or no view tells them apart.
+        BadFeatures: No query is left, or no view ranks what matches first.
 
     Example:
-        >>> cosines = {"good": np.array([0.9, 0.8, 0.1, 0.2]), "bad": np.array([0.1, 0.2, 0.1, 0.2])}
-        >>> fused = fit_fusion(cosines, np.array([True, True, False, False]))
-        >>> fused["good"].weight > 0.99
+        >>> good, bad = np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([[0.1, 0.2], [0.1, 0.2]])
+        >>> weights = fit_fusion({"good": good, "bad": bad}, np.array([[True, False], [False, True]]))
+        >>> weights["good"].weight > weights["bad"].weight
         True
     """
     from scipy.optimize import minimize
-    from scipy.special import expit
+    from scipy.special import logsumexp
 
-    if match.all() or not match.any():
-        raise BadFeatures("a fusion is fitted to pairs that match and pairs that do not; one kind is missing")
-    values = np.stack([*cosines.values()], axis=1).astype(np.float64)
-    scale = values.std(axis=0)
+    used = match.any(axis=1) & ~match.all(axis=1)
+    if not used.any():
+        raise BadFeatures("a fusion is fitted to queries with candidates that match and others; there is none")
+    match = match[used]
+    values = np.stack([view[used] for view in cosines.values()], axis=-1).astype(np.float64)
+    scale = values.std(axis=(0, 1))
     scale[scale == 0] = 1
-    standardized = (values - values.mean(axis=0)) / scale
-    sign = np.where(match, 1.0, -1.0)
+    standardized = values / scale
 
-    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
-        weights, logits = parameters[:-1], standardized @ parameters[:-1] + parameters[-1]
-        error = expit(logits) - match
-        value = np.logaddexp(0, -sign * logits).sum() + _PENALTY / 2 * (weights**2).sum()
-        return value, np.append(standardized.T @ error + _PENALTY * weights, error.sum())
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        scores = standardized @ weights
+        of_all = logsumexp(scores, axis=1, keepdims=True)
+        of_matching = logsumexp(np.where(match, scores, -np.inf), axis=1, keepdims=True)
+        difference = np.exp(scores - of_all) - np.where(match, np.exp(scores - of_matching), 0)
+        gradient = np.einsum("qc,qcv->v", difference, standardized)
+        value = (of_all - of_matching).sum() + _PENALTY / 2 * (weights**2).sum()
+        return value, gradient + _PENALTY * weights
 
-    bounds = [(0.0, None)] * len(cosines) + [(None, None)]
-    start = np.append(np.ones(len(cosines)), 0.0)
-    fitted = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B").x[:-1] / scale
+    bounds = [(0.0, None)] * len(cosines)
+    start = np.ones(len(cosines))
+    fitted = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B").x / scale
     if not fitted.sum() > 0:
-        raise BadFeatures("no view tells pairs that match from the others; there is nothing to fuse")
+        raise BadFeatures("no view ranks candidates that match first; there is nothing to fuse")
     baselines = values[~match].mean(axis=0)
     return {
         name: FusedView(float(weight), float(baseline))
