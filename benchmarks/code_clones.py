@@ -157,6 +157,8 @@ def _within(problems, similarities, masking, views) -> dict[str, object]:
     groups = problems[queries]
     singles = {name: hits[name].mean() for name in views}
     best = max(singles, key=singles.get)
+    plain = ["words", *(name for name in hits if name in ("code, plain", "geometry, plain"))]
+    best_plain = max(plain, key=lambda name: hits[name].mean())
     corrected = {f"{name}, hubness": hits[f"{name}, hubness"].mean() for name in views}
     best_corrected = max(corrected, key=corrected.get)
     return {
@@ -164,6 +166,8 @@ def _within(problems, similarities, masking, views) -> dict[str, object]:
         "best_single": best,
         "gain": _difference(hits["fusion"], hits[best], groups),
         "gain_one_set": _difference(hits["fusion, one set of weights"], hits[best], groups),
+        "best_plain": best_plain,
+        "gain_over_plain": _difference(hits["fusion"], hits[best_plain], groups),
         "best_corrected": best_corrected,
         "gain_over_corrected": _difference(hits["fusion"], hits[best_corrected], groups),
     }
@@ -190,7 +194,7 @@ def _across(python: Solutions, other: Solutions, masking: str, views: Sequence[s
         rows = np.flatnonzero(train)
         columns = np.flatnonzero(np.isin(other.problems, python.problems[train]))
         part = {name: values[np.ix_(rows, columns)] for name, values in by_view.items()}
-        weights = fit_fusion(*_candidates(part, match[np.ix_(rows, columns)]))
+        weights = _plain_weights(fit_fusion(*_candidates(part, match[np.ix_(rows, columns)])))
         score = fused(by_view, weights)
         near = np.partition(score, -10, axis=0)[-10:].mean(axis=0)
         best = (score - near / 2).argmax(1)
@@ -230,7 +234,7 @@ def _fused_hits(problems, by_mask: Mapping[str, Mapping[str, np.ndarray]], maski
     """Whether the best match is of the same problem, with weights from the problems of other folds."""
     folds, result = _folds(problems), np.zeros(len(problems), bool)
     for fold in range(FOLDS):
-        weights = _learn(problems, by_mask, folds != fold)
+        weights = _plain_weights(_learn(problems, by_mask, folds != fold))
         hits = _hits(problems, _less_hubness(by_mask[masking], weights))
         result[folds == fold] = hits[folds == fold]
     return result
@@ -287,8 +291,12 @@ def _stack(*matrices):
     return csr_array(vstack(matrices))
 
 
-def _only(name: str) -> dict[str, FusedView]:
-    return {name: FusedView(1.0, 0.0)}
+def _plain_weights(views: Mapping[str, FusedView]) -> dict[str, float]:
+    return {name: view.weight for name, view in views.items()}
+
+
+def _only(name: str) -> dict[str, float]:
+    return {name: 1.0}
 
 
 def _has_other(problems) -> np.ndarray:
@@ -351,6 +359,7 @@ def markdown(record: dict[str, object]) -> str:
     names = list(within["as is"]["recall"])
     rows = [(name, *(f"{within[each]['recall'][name]:.3f}" for each in MASKS)) for name in names]
     for key, words in (
+        ("gain_over_plain", "fusion less the best of words and plain vectors"),
         ("gain", "fusion less the best view"),
         ("gain_one_set", "the same, one set of weights"),
         ("gain_over_corrected", "fusion less the best view with hubness removed"),

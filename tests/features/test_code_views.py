@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from splinelens.detect.fusion import FusedView
 from splinelens.features.code_views import (
     CodeSpace,
     cosines,
@@ -59,7 +58,7 @@ def test_few_functions_can_be_whitened():
 
 
 def test_a_view_that_is_missing_has_no_part_in_the_mean():
-    weights = {"words": FusedView(0.3, 0.0), "code": FusedView(0.7, 0.0)}
+    weights = {"words": 0.3, "code": 0.7}
     assert fused({"words": np.array(0.5)}, weights) == pytest.approx(0.5)
     assert fused({"words": np.array(0.5), "code": np.array(1.0)}, weights) == pytest.approx(0.85)
 
@@ -67,4 +66,4 @@ def test_a_view_that_is_missing_has_no_part_in_the_mean():
 def test_a_function_that_is_near_to_all_is_a_hub():
     rng = np.random.default_rng(0)
     values = np.concatenate([np.eye(20), np.full((1, 20), 20**-0.5)]) + 1e-6 * rng.normal(size=(21, 20))
-    assert hubness({"code": values}, {"code": FusedView(1.0, 0.0)}).argmax() == 20
+    assert hubness({"code": values}, {"code": 1.0}).argmax() == 20

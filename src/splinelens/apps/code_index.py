@@ -63,10 +63,16 @@ _WORD = re.compile(r"[A-Z]?[a-z]{2,}|[A-Z]{2,}")
 
 
 def load_weights(views: Collection[str]) -> dict[str, FusedView]:
-    """The weights for these views, learned by ``benchmarks/code_clones.py``."""
+    """The weights for these views, learned by ``benchmarks/code_clones.py``.
+
+    Raises:
+        BadFeatures: None were learned for these views together.
+    """
     sets = json.loads(files("splinelens.apps").joinpath("code_index.json").read_text("utf-8"))["sets"]
-    chosen = sets["+".join(name for name in VIEWS if name in views)]
-    return {name: FusedView(**view) for name, view in chosen.items()}
+    wanted = "+".join(name for name in VIEWS if name in views)
+    if wanted not in sets:
+        raise BadFeatures(f"no weights were learned for {wanted}; there are some for {', '.join(sets)}")
+    return {name: FusedView(**view) for name, view in sets[wanted].items()}
 
 
 class Embedder:
@@ -80,7 +86,7 @@ class Embedder:
 
     Raises:
         BadModel: A model cannot be loaded.
-        BadFeatures: Summaries without an encoder.
+        BadFeatures: Summaries without an encoder, or views that no weights were learned for.
     """
 
     def __init__(
@@ -92,6 +98,8 @@ class Embedder:
     ):
         if summarizer is not None and encoder is None:
             raise BadFeatures("summaries are compared by the encoder; name one")
+        asked = {"code": encoder, "summary": summarizer, "geometry": geometry}
+        load_weights({*SPARSE, *(view for view, value in asked.items() if value is not None)})
         self.encoder = None if encoder is None else _load_encoder(encoder, device)
         self.reader = None if geometry is None else _geometry_reader(geometry, device)
         self.summarizer = summarizer
@@ -137,13 +145,12 @@ class CodeIndex:
 
     Args:
         path: The Parquet file.
-        weights: Of the views; None takes the shipped ones.
 
     Raises:
         BadFeatures: It is no index, or one of another version.
     """
 
-    def __init__(self, path: str | PathLike[str], weights: dict[str, FusedView] | None = None):
+    def __init__(self, path: str | PathLike[str]):
         import pyarrow.parquet as pq
 
         self.path = Path(path)
@@ -157,7 +164,8 @@ class CodeIndex:
         columns = [table[name].to_pylist() for name in names]
         self.functions = [IndexedFunction(*values) for values in zip(*columns, strict=True)]
         self._vectors = _vectors(table)
-        self.weights = weights or load_weights(self._vectors)
+        self._fusion = load_weights(self._vectors)
+        self._weights = {name: view.weight for name, view in self._fusion.items()}
         self._hubness = table["hubness"].to_numpy()
 
     def __len__(self) -> int:
@@ -188,7 +196,7 @@ class CodeIndex:
             source, at = (fresh, next(numbers)) if row is None else (self._unit, row)
             one = {name: values[at : at + 1] for name, values in source.items()}
             by_view = {name: values[0] for name, values in cosines(one, self._unit).items()}
-            score = fused(by_view, self.weights)
+            score = fused(by_view, self._weights)
             ranked = score - self._hubness / 2
             if row is not None:
                 ranked[row] = -np.inf
@@ -209,7 +217,7 @@ class CodeIndex:
                 f"clusters of at least {min_size} need {max(min_size, 2):,} to {MAX_CLUSTERED:,} functions, "
                 f"and {self.path} has {len(self):,}; index another folder"
             )
-        score = fused(cosines(self._unit, self._unit), self.weights)
+        score = fused(cosines(self._unit, self._unit), self._weights)
         distance = np.maximum(1 - (score + score.T) / 2, 0).astype(np.float64)
         np.fill_diagonal(distance, 0)
         method = HDBSCAN(
@@ -271,7 +279,7 @@ class CodeIndex:
         members = tuple(self.functions[row] for row in rows.tolist())
         return Cluster(
             members,
-            float(fused({name: np.array(value) for name, value in means.items()}, self.weights)),
+            float(fused({name: np.array(value) for name, value in means.items()}, self._weights)),
             self._reason(means),
             self._shared([function.text for function in members]),
         )
@@ -280,7 +288,7 @@ class CodeIndex:
         """The view whose weighted cosine is furthest above that of functions that do not match."""
         return max(
             values,
-            key=lambda name: self.weights[name].weight * (values[name] - self.weights[name].baseline),
+            key=lambda name: self._weights[name] * (values[name] - self._fusion[name].baseline),
         )
 
     def _shared(self, texts: Sequence[str], most: int = 6) -> tuple[str, ...]:
@@ -473,7 +481,8 @@ def _write(table: "pa.Table", record: dict[str, Any], path: Path) -> None:  # An
 
     vectors, languages = _vectors(table), table["language"].to_pylist()
     unit = CodeSpace(vectors, languages).unit(vectors, languages)
-    table = table.append_column("hubness", pa.array(hubness(unit, load_weights(unit))))
+    weights = {name: view.weight for name, view in load_weights(unit).items()}
+    table = table.append_column("hubness", pa.array(hubness(unit, weights)))
     table = table.replace_schema_metadata({"splinelens": json.dumps(record)})
     pq.write_table(table, path, compression="zstd")
 

@@ -78,7 +78,7 @@ _truth = typer.Typer(
 _code = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Check code for what does not exist, without running it; find functions that mean the same.",
+    help="Check code for what does not exist; find similar functions.",
 )
 _lineage = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Is a model made from another one?")
 _authorship = typer.Typer(

@@ -142,7 +142,7 @@ def index(
 
     Examples:
       splinelens code index src -o code.parquet
-      splinelens code index src --geometry smollm2-135m --summaries qwen2.5-coder-0.5b
+      splinelens code index src --summaries qwen2.5-coder-0.5b
     """
     if url is not None and summaries is None:
         raise typer.BadParameter("name the model there with --summaries", param_hint="--url")
@@ -186,7 +186,7 @@ def similar(
     device: options.Device = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Find the functions of an index that are most similar to those of a file.
+    """Find functions of an index that resemble those of a file.
 
     Each has a score, 1 for equal functions, and the reason that contributes most: shared words, the same
     structure, near in the encoder, similar summaries or geometry. A function that is itself in the index is
@@ -229,8 +229,8 @@ def clusters(
 ) -> None:
     """Find groups of functions that may mean the same.
 
-    HDBSCAN on the scores of all pairs. The most similar come first; read from the top, for clusters with a low
-    score are only nearer to one another than to the others.
+    HDBSCAN on the scores of all pairs. The most similar come first; read from the top, for functions of a
+    cluster with a low score are only nearer to one another than to the others.
 
     With --json a line for each cluster: "score", "reason", "shared" (words), "functions".
 

@@ -26,8 +26,8 @@ def fit_fusion(
 
     Conditional logistic regression: the loss of a query is the negative log-probability, by softmax over its
     candidates, of those that match. Candidates that match and are not similar cost nothing, as the first rank
-    needs one. Cosines are standardized for the fit, so that the penalty is the same for each; the weights that
-    are returned are of the cosines themselves and sum to 1.
+    needs one. Cosines are standardized for the fit, so that the penalty is the same for each; the weights
+    that are returned are of the cosines themselves and sum to 1.
 
     Args:
         cosines: Of each query and each of its candidates, by view.
@@ -47,7 +47,9 @@ def fit_fusion(
 
     used = match.any(axis=1) & ~match.all(axis=1)
     if not used.any():
-        raise BadFeatures("a fusion is fitted to queries with candidates that match and others; there is none")
+        raise BadFeatures(
+            "a fusion is fitted to queries with candidates that match and others; there is none"
+        )
     match = match[used]
     values = np.stack([view[used] for view in cosines.values()], axis=-1).astype(np.float64)
     scale = values.std(axis=(0, 1))

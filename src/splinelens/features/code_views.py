@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from splinelens.detect.fusion import FusedView
 from splinelens.texts.code import Language, syntax_tokens
 
 if TYPE_CHECKING:
@@ -132,15 +131,15 @@ def cosines(
 
 
 def fused(
-    by_view: Mapping[str, Float[np.ndarray, "*shape"]], weights: Mapping[str, FusedView]
+    by_view: Mapping[str, Float[np.ndarray, "*shape"]], weights: Mapping[str, float]
 ) -> Float[np.ndarray, "*shape"]:
     """The weighted mean of cosines over the views that there are."""
-    total = sum(weights[name].weight for name in by_view)
-    return np.asarray(sum(weights[name].weight * values for name, values in by_view.items()) / total)
+    total = sum(weights[name] for name in by_view)
+    return np.asarray(sum(weights[name] * values for name, values in by_view.items()) / total)
 
 
 def hubness(
-    unit: Mapping[str, Vectors], weights: Mapping[str, FusedView], seed: int = 0
+    unit: Mapping[str, Vectors], weights: Mapping[str, float], seed: int = 0
 ) -> Float[np.ndarray, " function"]:
     """How similar each function is to its 10 nearest others, of at most 2,000 that are chosen by chance.
 
