@@ -36,7 +36,9 @@ def test_the_unit_of_a_view_does_not_matter():
 def test_a_match_that_is_not_similar_costs_nothing_beside_one_that_is():
     views, match = queries(np.random.default_rng(0))
     more = np.concatenate([match, np.ones((len(match), 1), bool)], axis=1)
-    far = {name: np.concatenate([each, np.full((len(match), 1), -9.0)], axis=1) for name, each in views.items()}
+    far = {
+        name: np.concatenate([each, np.full((len(match), 1), -9.0)], axis=1) for name, each in views.items()
+    }
     weights, other = fit_fusion(views, match), fit_fusion(far, more)
     ratio = weights["weak"].weight / weights["good"].weight
     assert other["weak"].weight / other["good"].weight == pytest.approx(ratio, rel=0.1)
