@@ -78,7 +78,7 @@ _truth = typer.Typer(
 _code = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Check code for what does not exist, without running it.",
+    help="Check code for what does not exist; find similar functions.",
 )
 _lineage = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Is a model made from another one?")
 _authorship = typer.Typer(
@@ -129,6 +129,9 @@ _add(_truth, "fit", truth.fit)
 _add(_truth, "score", truth.score)
 _add(_truth, "evaluate", truth.evaluate)
 _add(_code, "check", code.check)
+_add(_code, "index", code.index)
+_add(_code, "similar", code.similar)
+_add(_code, "clusters", code.clusters)
 _add(_lineage, "compare", lineage.compare)
 _add(_lineage, "profile", lineage.profile)
 _add(_authorship, "fit", authorship.fit)

@@ -1,6 +1,7 @@
-"""``splinelens code``: does code use what does not exist?"""
+"""``splinelens code``: does code use what does not exist, and which functions mean the same?"""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,9 @@ import typer
 
 from splinelens.cli import options
 from splinelens.cli.exits import OURS, require_stdout
+from splinelens.cli.progress import trial_bar
+
+IndexFile = Annotated[Path, typer.Option("--index", "-i", metavar="PARQUET", help="What code index wrote.")]
 
 
 def check(
@@ -85,3 +89,171 @@ def check(
         typer.echo(counts, err=True)
     if any(file.unread or file.report.verdict == "fail" for file in reports):
         raise typer.Exit(OURS)
+
+
+def index(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the source files.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="PARQUET", help="The index.")] = Path(
+        "code.parquet"
+    ),
+    overwrite: options.Overwrite = False,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            "--encoder",
+            metavar="NAME",
+            help="A sentence-transformers model by hub id or folder; none leaves it out.",
+        ),
+    ] = "sentence-transformers/all-MiniLM-L6-v2",
+    geometry: Annotated[
+        str | None,
+        typer.Option(
+            "--geometry", metavar="NAME", help="Also read the geometry of a model, such as smollm2-135m."
+        ),
+    ] = None,
+    summaries: Annotated[
+        str | None,
+        typer.Option(
+            "--summaries",
+            metavar="NAME",
+            help="Also compare one sentence on each function, which this model writes: an alias, a folder, "
+            "or with --url its name there.",
+        ),
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            "--url",
+            metavar="URL",
+            help="Base URL of OpenAI's chat completions, which gets the functions; its key is that of the "
+            "environment variable OPENAI_API_KEY.",
+        ),
+    ] = None,
+    device: options.Device = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Index the functions of a folder, for similar and clusters.
+
+    Python, Java and JavaScript are read; nothing is run. A stopped run continues with the same command. Files
+    and functions that cannot be read are listed with their reason.
+
+    With --json one object: "functions", "views", "left_out" (reasons by place), "output".
+
+    Examples:
+      splinelens code index src -o code.parquet
+      splinelens code index src --summaries qwen2.5-coder-0.5b
+    """
+    if url is not None and summaries is None:
+        raise typer.BadParameter("name the model there with --summaries", param_hint="--url")
+    require_stdout("")
+
+    from splinelens.apps.code_index import Embedder, index_code
+    from splinelens.generate.summaries import ChatSummarizer, LocalSummarizer
+
+    summarizer: ChatSummarizer | LocalSummarizer | None = None
+    if summaries is not None and url is not None:
+        summarizer = ChatSummarizer(url, summaries, key=os.environ.get("OPENAI_API_KEY"))
+    elif summaries is not None:
+        summarizer = LocalSummarizer(summaries, device)
+    embedder = Embedder(None if encoder == "none" else encoder, geometry, summarizer, device)
+    with trial_bar(not quiet, "functions") as progress:
+        made = index_code(folder, output, embedder, overwrite=overwrite, progress=progress)
+    record = {
+        "functions": len(made),
+        "views": list(made.views),
+        "left_out": made.left_out,
+        "output": str(output),
+    }
+    if as_json:
+        print(json.dumps(record, ensure_ascii=False))
+        return
+    show = options.stderr_printer(quiet)
+    for place, reason in made.left_out.items():
+        show(f"left out {place}: {reason}")
+    print(f"{len(made):,} functions by {', '.join(made.views)}; {len(made.left_out):,} places left out")
+    print(f"wrote {output}")
+
+
+def similar(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A source file.")],
+    index: IndexFile = Path("code.parquet"),
+    function: Annotated[
+        str | None,
+        typer.Option("--function", metavar="NAME", help="Only this function, such as Stack.push."),
+    ] = None,
+    top: Annotated[int, typer.Option("--top", metavar="N", min=1, help="Functions that are shown.")] = 5,
+    device: options.Device = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Find functions of an index that resemble those of a file.
+
+    Each has a score, 1 for equal functions, and the reason that contributes most: shared words, the same
+    structure, near in the encoder, similar summaries or geometry. A function that is itself in the index is
+    looked up without a model.
+
+    With --json a line for each function: "function", "line", "similar", a list of "path", "name", "language",
+    "line", "last_line", "summary", "score", "cosines" (by view), "reason", "shared" (words).
+
+    Examples:
+      splinelens code similar new.py --index code.parquet
+      splinelens code similar new.py --function median --json
+    """
+    require_stdout("")
+
+    from splinelens.apps.code_index import CodeIndex, named_functions
+    from splinelens.report.code_index import match_lines
+
+    wanted = named_functions(file, function)
+    for one, matches in zip(wanted, CodeIndex(index).similar(wanted, top, device), strict=True):
+        if as_json:
+            found = [match.to_dict() for match in matches]
+            print(json.dumps({"function": one.name, "line": one.line, "similar": found}, ensure_ascii=False))
+        else:
+            print("\n".join(match_lines(f"{file}:{one.line} {one.name}", matches)))
+
+
+def clusters(
+    index: IndexFile = Path("code.parquet"),
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="HTML", help="Write a page with the sources, readable offline."
+        ),
+    ] = None,
+    overwrite: options.Overwrite = False,
+    min_size: Annotated[
+        int, typer.Option("--min-size", metavar="N", min=2, help="Fewest functions of a cluster.")
+    ] = 2,
+    as_json: options.AsJson = False,
+) -> None:
+    """Find groups of functions that may mean the same.
+
+    HDBSCAN on the scores of all pairs. The most similar come first; read from the top, for functions of a
+    cluster with a low score are only nearer to one another than to the others.
+
+    With --json a line for each cluster: "score", "reason", "shared" (words), "functions".
+
+    Examples:
+      splinelens code clusters --index code.parquet
+      splinelens code clusters -o clusters.html
+    """
+    if output is not None:
+        options.page_path(output, "--output", overwrite=overwrite, source=str(index))
+    require_stdout("")
+
+    from splinelens.apps.code_index import CodeIndex
+    from splinelens.report.code_index import cluster_lines
+
+    read = CodeIndex(index)
+    found = read.clusters(min_size)
+    if as_json:
+        for cluster in found:
+            print(json.dumps(cluster.to_dict(), ensure_ascii=False))
+    else:
+        print("\n".join([*cluster_lines(found), f"{len(found):,} clusters of {len(read):,} functions"]))
+    if output is not None:
+        from splinelens.files import write_text
+        from splinelens.report.code_clusters_page import clusters_html
+
+        write_text(output, clusters_html(found, read.request["folder"], len(read)), overwrite=overwrite)

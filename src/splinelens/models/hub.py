@@ -15,6 +15,7 @@ from splinelens.models.cache import file_sha256
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+POOLING = "1_Pooling/config.json"  # of a sentence encoder
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _SUFFIXES = (".json", ".txt", ".model", ".jinja")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
@@ -154,7 +155,8 @@ def _needed(repository: str, names: list[str], with_code: bool) -> list[str]:
             "safetensors, or convert it once with save_pretrained and name the folder"
         )
     suffixes = (*_SUFFIXES, ".py") if with_code else _SUFFIXES
-    return weights + [name for name in top if name.endswith(suffixes)]
+    pooling = [name for name in names if name == POOLING]
+    return weights + [name for name in top if name.endswith(suffixes)] + pooling
 
 
 def _refusal(repository: str, revision: str | None, error: Exception) -> BadModel:

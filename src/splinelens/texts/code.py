@@ -38,6 +38,7 @@ _SUFFIXES: dict[str, Language] = {
     ".mjs": "javascript",
     ".cjs": "javascript",
 }
+_STRING_BYTES = 12  # of a string, to tell strings apart
 _SKIPPED_FOLDERS = {"__pycache__", "node_modules", "site-packages"}
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 
@@ -166,6 +167,34 @@ def mask(source: str, language: Language = "python", masking: Masking = "identif
         pieces += [data[last : node.start_byte], b"%s%d" % (b"f" if masking == "names" else b"v", number)]
         last = node.end_byte
     return b"".join([*pieces, data[last:]]).decode("utf-8", "surrogatepass")
+
+
+def syntax_tokens(source: str, language: Language = "python") -> list[str]:
+    """The tokens of a text with one word for every identifier, without comments.
+
+    Strings are cut to their first letters. What is left is how the code is built. The text need not parse.
+
+    Raises:
+        MissingPackage: tree-sitter is not installed.
+
+    Example:
+        >>> syntax_tokens("total += len(row)  # all")
+        ['name', '+=', 'name', '(', 'name', ')']
+    """
+    data = source.encode("utf-8", "surrogatepass")
+    root, captures = _parse(data, language)
+    names = {node.id for node in captures(_IDENTIFIERS[language], root).get("identifier", [])}
+    result, stack = list[str](), [root]
+    while stack:
+        node = stack.pop()
+        if "comment" in node.type:
+            continue
+        if "string" in node.type or not node.children:
+            text = (node.text or b"")[:_STRING_BYTES].decode("utf-8", "replace")
+            result += ["name"] if node.id in names else [text] if text else []
+        else:
+            stack += reversed(node.children)
+    return result
 
 
 def language_of(path: str | Path) -> Language | None:

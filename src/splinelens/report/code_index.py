@@ -1,0 +1,134 @@
+"""Records of an index of functions: similar functions and clusters, with their reason."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from splinelens.texts.code import Language
+from splinelens.texts.plain_text import readable
+
+REASONS = {
+    "words": "similar characters",
+    "structure": "same structure",
+    "code": "near in the encoder",
+    "summary": "similar summaries",
+    "geometry": "near in the model's geometry",
+}
+"""What each view says when it contributes most."""
+
+
+@dataclass(frozen=True)
+class IndexedFunction:
+    """A function of an index, and where it is.
+
+    Attributes:
+        path: File, below the folder of the index.
+        name: With the classes around it.
+        language: What it is written in.
+        line: First line, from 1.
+        last_line: Last line.
+        text: Its source.
+        summary: What a model says that it does; empty without summaries.
+    """
+
+    path: str
+    name: str
+    language: Language
+    line: int
+    last_line: int
+    text: str
+    summary: str = ""
+
+    @property
+    def place(self) -> str:
+        """``path:line name``."""
+        return f"{self.path}:{self.line} {self.name}"
+
+
+@dataclass(frozen=True)
+class Match:
+    """A function that is similar to another.
+
+    Attributes:
+        function: The function.
+        score: Weighted mean of the cosines of all views; 1 for equal functions.
+        cosines: The cosine in each view.
+        reason: The view that contributes most: ``words``, ``structure``, ``code``, ``summary``, ``geometry``.
+        shared: Rare words that both have, rarest first.
+    """
+
+    function: IndexedFunction
+    score: float
+    cosines: dict[str, float]
+    reason: str
+    shared: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
+        """As plain JSON values, without the source of the function."""
+        place = {key: value for key, value in asdict(self.function).items() if key != "text"}
+        return place | {
+            "score": round(self.score, 4),
+            "cosines": {name: round(value, 4) for name, value in self.cosines.items()},
+            "reason": self.reason,
+            "shared": list(self.shared),
+        }
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Functions that resemble one another.
+
+    Attributes:
+        functions: Its functions.
+        score: Mean score of their pairs.
+        reason: As in ``Match``, over all pairs.
+        shared: Rare words that all have.
+    """
+
+    functions: tuple[IndexedFunction, ...]
+    score: float
+    reason: str
+    shared: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
+        """As plain JSON values, without the sources of the functions."""
+        places = [
+            {key: value for key, value in asdict(function).items() if key != "text"}
+            for function in self.functions
+        ]
+        return {
+            "score": round(self.score, 4),
+            "reason": self.reason,
+            "shared": list(self.shared),
+            "functions": places,
+        }
+
+
+def match_lines(name: str, matches: Sequence[Match]) -> list[str]:
+    """A function and those that are similar to it, a line each."""
+    return [readable(name)] + [
+        f"  {match.score:5.2f}  {readable(match.function.place)}  {reason_words(match.reason, match.shared)}"
+        for match in matches
+    ]
+
+
+def cluster_lines(clusters: Sequence[Cluster]) -> list[str]:
+    """Clusters, a line for each and for each of their functions."""
+    lines = list[str]()
+    for cluster in clusters:
+        lines.append(
+            f"{cluster.score:.2f}  {len(cluster.functions)} functions  "
+            f"{reason_words(cluster.reason, cluster.shared)}"
+        )
+        lines += [f"      {readable(function.place)}" for function in cluster.functions]
+    return lines
+
+
+def reason_words(reason: str, shared: Sequence[str]) -> str:
+    """A reason in words.
+
+    Example:
+        >>> reason_words("words", ("median", "sorted"))
+        'shared words: median, sorted'
+    """
+    return f"shared words: {', '.join(shared)}" if reason == "words" and shared else REASONS[reason]

@@ -1,0 +1,2 @@
+// The figure needs nothing beyond what all pages share.
+Page.start({});

@@ -1,0 +1,97 @@
+"""Tests ``splinelens code index``, ``similar`` and ``clusters``: what is printed, written and refused."""
+
+import json
+
+import pytest
+
+CODE = """def first(items):
+    for item in items:
+        if item:
+            return item
+    return None
+
+
+def earliest(values):
+    for value in values:
+        if value:
+            return value
+    return None
+
+
+def shout(word):
+    print(word.upper() + "!")
+
+
+def cry(name):
+    print(name.upper() + "!")
+"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "a.py").write_text(CODE)
+    (tmp_path / "src" / "broken.py").write_text("def f(:")
+    return tmp_path / "src"
+
+
+@pytest.fixture
+def index(run, project, tmp_path):
+    run("code", "index", project, "-o", tmp_path / "i.parquet", "--encoder", "none")
+    return tmp_path / "i.parquet"
+
+
+def test_an_index_says_what_it_holds_and_what_not(run, project, tmp_path):
+    command = ("code", "index", project, "-o", tmp_path / "i.parquet", "--encoder", "none")
+    result = run(*command)
+    assert "4 functions by words, structure; 1 places left out" in result.stdout
+    assert "left out broken.py: line 1 does not parse" in result.stderr
+    record = json.loads(run(*command, "--json").stdout)
+    assert record["functions"] == 4
+    assert list(record["left_out"]) == ["broken.py"]
+
+
+def test_similar_names_place_score_and_reason(run, project, index):
+    lines = run("code", "similar", project / "a.py", "-i", index, "--function", "first").stdout.splitlines()
+    assert lines[0].endswith("a.py:1 first")
+    assert lines[1].split()[1:] == ["a.py:8", "earliest", "same", "structure"]
+    command = ("code", "similar", project / "a.py", "-i", index, "--top", 1, "--json")
+    records = [json.loads(line) for line in run(*command).stdout.splitlines()]
+    assert [record["function"] for record in records] == ["first", "earliest", "shout", "cry"]
+    assert records[1]["similar"][0]["name"] == "first"
+
+
+def test_clusters_are_printed_and_drawn(run, index, tmp_path):
+    page = tmp_path / "page.html"
+    result = run("code", "clusters", "-i", index, "-o", page)
+    assert "2 functions  same structure" in result.stdout
+    assert result.stdout.splitlines()[-1] == "2 clusters of 4 functions"
+    html = page.read_text()
+    assert "a.py:8 earliest" in html
+    assert "for value in values:" in html
+    records = [*map(json.loads, run("code", "clusters", "-i", index, "--json").stdout.splitlines())]
+    names = [[function["name"] for function in record["functions"]] for record in records]
+    assert sorted(names) == [["first", "earliest"], ["shout", "cry"]]
+
+
+def test_a_page_shows_code_as_text(run, project, tmp_path):
+    copies = 'def f():\n\treturn "<script>alert(1)</script>\u202e"\n'
+    for name in ("b.py", "c.py"):
+        (project / name).write_text(copies)
+    run("code", "index", project, "-o", tmp_path / "j.parquet", "--encoder", "none")
+    run("code", "clusters", "-i", tmp_path / "j.parquet", "-o", tmp_path / "page.html")
+    html = (tmp_path / "page.html").read_text()
+    assert "    return &#34;&lt;script&gt;alert(1)&lt;/script&gt;⟨202E⟩&#34;" in html
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("index", ".", "--url", "http://host"), 2, "name the model there"),
+        (("similar", "missing.py", "-i", "i.parquet"), 1, "missing.py is no file"),
+        (("clusters", "-i", "missing.parquet"), 1, "no index of functions"),
+        (("clusters", "-o", "page.txt"), 2, "does not end in .html"),
+    ],
+)
+def test_wrong_use_is_refused(run, arguments, code, message):
+    assert message in " ".join(run("code", *arguments, code=code).stderr.split())
