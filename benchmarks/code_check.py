@@ -1,7 +1,7 @@
 """Is generated code wrong? Static findings, geometry and likelihood, against simple text features.
 
-    python benchmarks/code.py extract --set codereval --data DIR --work WORK --minutes 18   # repeat until nothing is left
-    python benchmarks/code.py extract --set humaneval --data DIR --work WORK --minutes 18
+    python benchmarks/code_check.py extract --set codereval --data DIR --work WORK --minutes 18   # repeat until nothing is left
+    python benchmarks/code_check.py extract --set humaneval --data DIR --work WORK --minutes 18
 
 Each task is one file of features in WORK, so a run that is stopped continues. The code of the data is read, never run.
 """
