@@ -36,7 +36,8 @@ COUNTS = (
 LIKELIHOOD = (
     "log-probability mean", "log-probability deviation", "log-probability least",
     "log-probability mean of the lowest tenth", "log-probability sum",
-    "log-probability mean of the first quarter", "log-probability mean of the last quarter", "share below -5", "tokens below -5",
+    "log-probability mean of the first quarter", "log-probability mean of the last quarter",
+    "share below -5", "tokens below -5",
     "gap to the likeliest token mean", "gap to the likeliest token most", "gap to the likeliest token sum",
     "entropy mean", "entropy most", "entropy mean of the first quarter", "surprise mean", "surprise most",
     "rank mean", "rank most", "share of the likeliest token", "other than the likeliest token", "tokens",
