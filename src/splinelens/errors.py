@@ -5,6 +5,7 @@
     SplinelensError
     |-- BadTexts             the input of texts or labels cannot be read
     |   |-- MissingColumn    a table lacks a requested column
+    |   |-- BadCode          source code that cannot be read or does not parse
     |   |-- BadLabels        labels of the wrong type, missing, too few or without signal
     |   `-- NoTokens         no text has a token
     |-- BadModel             a model cannot be found, fetched or loaded
@@ -44,6 +45,10 @@ class BadTexts(SplinelensError):
 
 class MissingColumn(BadTexts):
     """A table lacks a requested column."""
+
+
+class BadCode(BadTexts):
+    """Source code cannot be read, or does not parse."""
 
 
 class BadLabels(BadTexts):

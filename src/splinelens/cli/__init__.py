@@ -19,6 +19,7 @@ from splinelens.cli import (
     audit,
     authorship,
     calibrate,
+    code,
     detectors,
     distill,
     evaluate,
@@ -74,6 +75,11 @@ _truth = typer.Typer(
     rich_markup_mode=None,
     help="Scores of truthfulness, beside what the words alone tell.",
 )
+_code = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Check code for what does not exist, without running it.",
+)
 _lineage = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Is a model made from another one?")
 _authorship = typer.Typer(
     no_args_is_help=True,
@@ -122,6 +128,7 @@ _add(_prune, "evaluate", prune.evaluate)
 _add(_truth, "fit", truth.fit)
 _add(_truth, "score", truth.score)
 _add(_truth, "evaluate", truth.evaluate)
+_add(_code, "check", code.check)
 _add(_lineage, "compare", lineage.compare)
 _add(_lineage, "profile", lineage.profile)
 _add(_authorship, "fit", authorship.fit)
@@ -138,6 +145,7 @@ _add(_audit, "watch", novelty.watch)
 app.add_typer(_audit, name="audit")
 app.add_typer(_prune, name="prune")
 app.add_typer(_truth, name="truth")
+app.add_typer(_code, name="code")
 app.add_typer(_lineage, name="lineage")
 app.add_typer(_authorship, name="authorship")
 app.add_typer(_models, name="models")

@@ -1,0 +1,255 @@
+"""What modules of the installed environment and of a project contain, without importing them.
+
+Modules are located with ``importlib``'s path finder and read with jedi, which parses sources and stubs. A
+compiled extension of the environment without a stub is loaded by jedi in a process of its own; nothing of a
+project is ever loaded. What cannot be known is None, never "missing".
+"""
+
+import ast
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib.machinery import PathFinder, SourceFileLoader
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from splinelens.errors import MissingPackage
+
+if TYPE_CHECKING:
+    import jedi
+    from jedi.api.environment import Environment as Interpreter
+
+_DYNAMIC = re.compile(
+    r"__getattr__|globals\(\)|locals\(\)|vars\(\)|sys\.modules|setattr\(|\bexec\(|__dict__|lazy",
+    re.IGNORECASE,
+)
+"""Ways in which a module can have names that its source does not show."""
+
+
+@dataclass(frozen=True)
+class CallSignature:
+    """What a call must give.
+
+    Attributes:
+        positional: Names of the parameters that can be given by position.
+        required: Parameters without a default.
+        by_name: Parameters that can be given by name.
+        varargs: Whether there is ``*args``.
+        keywords: Whether there is ``**kwargs``.
+    """
+
+    positional: tuple[str, ...]
+    required: frozenset[str]
+    by_name: frozenset[str]
+    varargs: bool = False
+    keywords: bool = False
+
+    @classmethod
+    def of(cls, arguments: ast.arguments, *, bound: bool = False) -> "CallSignature":
+        """Of a function's syntax; of a bound method without its first parameter."""
+        first = [argument.arg for argument in arguments.posonlyargs]
+        both = [argument.arg for argument in arguments.args]
+        ordered = first + both
+        required = set(ordered[: len(ordered) - len(arguments.defaults)])
+        for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+            if default is None:
+                required.add(argument.arg)
+        skipped = set(ordered[:1]) if bound else set()
+        return cls(
+            tuple(ordered[1:] if bound else ordered),
+            frozenset(required - skipped),
+            frozenset({*both, *(argument.arg for argument in arguments.kwonlyargs)} - skipped),
+            arguments.vararg is not None,
+            arguments.kwarg is not None,
+        )
+
+    def refusal(self, call: ast.Call) -> str:
+        """Why a call raises a TypeError; empty if it does not, or if stars hide what is given."""
+        starred = any(isinstance(argument, ast.Starred) for argument in call.args)
+        names = [keyword.arg for keyword in call.keywords]
+        given = [name for name in names if name is not None]
+        unexpected = [] if self.keywords else [name for name in given if name not in self.by_name]
+        if unexpected:
+            return f"has no parameter {unexpected[0]!r}"
+        if starred:
+            return ""
+        count = len(call.args)
+        if count > len(self.positional) and not self.varargs:
+            return f"takes at most {len(self.positional)} arguments by position, and is given {count}"
+        filled = set(self.positional[:count])
+        if twice := [name for name in given if name in filled and name in self.by_name]:
+            return f"is given {twice[0]!r} twice"
+        missing = sorted(self.required - filled - set(given))
+        if missing and None not in names:
+            return f"needs {missing[0]!r}, which is not given"
+        return ""
+
+
+class Environment:
+    """Modules of this Python's environment, and of a project if there is one.
+
+    Args:
+        project: The folder of a project; its root and ``src`` are where its imports start.
+
+    Raises:
+        MissingPackage: jedi is not installed.
+    """
+
+    def __init__(self, project: Path | None = None):
+        self._roots = [root for root in (project, project and project / "src") if root and root.is_dir()]
+        self._names: dict[str, frozenset[str] | None] = {}
+        self._signatures: dict[tuple[str, str], list[CallSignature]] = {}
+
+    def has_module(self, module: str) -> bool | None:
+        """Whether a module exists; None if what it would be a part of is not installed or unknown."""
+        parts = module.split(".")
+        for length in range(1, len(parts) + 1):
+            name = ".".join(parts[:length])
+            if self._located(name):
+                continue
+            if length == 1:
+                return None  # not installed, which is not the same as invented
+            names = self.names(".".join(parts[: length - 1]))
+            return None if names is None or parts[length - 1] in names else False
+        return True
+
+    def names(self, module: str) -> frozenset[str] | None:
+        """The names in a module; None if they cannot be known."""
+        if module not in self._names:
+            self._names[module] = self._read_names(module)
+        return self._names[module]
+
+    def signatures(self, module: str, function: str) -> Sequence[CallSignature]:
+        """The signatures of a function, several if it is overloaded; none if they cannot be known."""
+        if (module, function) not in self._signatures:
+            self._signatures[module, function] = self._read_signatures(module, function)
+        return self._signatures[module, function]
+
+    def _read_names(self, module: str) -> frozenset[str] | None:
+        located = self._located(module)
+        if not located:
+            return None
+        source = located.read_text("utf-8", "replace") if located.suffix == ".py" else ""
+        standard = module.partition(".")[0] in sys.stdlib_module_names and not self._of_project(module)
+        if not standard and (not source or _DYNAMIC.search(source)):
+            return None
+        found = {each.name for each in self._script(f"import {module} as x\nx.").complete(2, 2)}
+        return frozenset(found | _bound_names(source) | set(_MODULE_ATTRIBUTES)) if found else None
+
+    def _read_signatures(self, module: str, function: str) -> list[CallSignature]:
+        if not self._located(module):
+            return []
+        script = self._script(f"import {module} as x\nx.{function}(")
+        inferred = script.infer(2, 2)
+        if not inferred or any(each.type != "function" for each in inferred):
+            return []
+        result = []
+        for signature in script.get_signatures(2, len(function) + 3):
+            kinds = {each.name: each.kind.name for each in signature.params}
+            stars = {name for name, kind in kinds.items() if kind.startswith("VAR")}
+            optional = stars | {each.name for each in signature.params if "=" in each.description}
+            unnamed = stars | {name for name, kind in kinds.items() if kind == "POSITIONAL_ONLY"}
+            result.append(
+                CallSignature(
+                    tuple(name for name, kind in kinds.items() if kind.startswith("POSITIONAL")),
+                    frozenset(kinds.keys() - optional),
+                    frozenset(kinds.keys() - unnamed),
+                    "VAR_POSITIONAL" in kinds.values(),
+                    "VAR_KEYWORD" in kinds.values(),
+                )
+            )
+        return result
+
+    def _of_project(self, module: str) -> bool:
+        top = module.partition(".")[0]
+        return any((root / top).is_dir() or (root / f"{top}.py").is_file() for root in self._roots)
+
+    def _located(self, module: str) -> Path | None:
+        """The file of a module; for a built-in one or a namespace package a path that is no ``.py``."""
+        if not self._of_project(module):
+            return _installed(module)
+        for root in self._roots:
+            path = root.joinpath(*module.split("."))
+            for candidate in (path / "__init__.py", path.with_name(f"{path.name}.py"), path):
+                if candidate.is_file() or candidate.is_dir():
+                    return candidate
+        return None
+
+    def _script(self, code: str) -> "jedi.Script":
+        import jedi
+
+        return jedi.Script(code, environment=_interpreter(), project=self._jedi_project)
+
+    @cached_property
+    def _jedi_project(self) -> "jedi.Project":
+        interpreter = _interpreter()
+        import jedi
+
+        roots = [str(root) for root in self._roots]
+        return jedi.Project(
+            roots[0] if roots else Path(__file__).parent,
+            sys_path=[*roots, *interpreter.get_sys_path()] if roots else None,
+            load_unsafe_extensions=False,
+            smart_sys_path=False,
+        )
+
+
+_MODULE_ATTRIBUTES = (
+    "__all__ __builtins__ __cached__ __dict__ __doc__ __file__ __loader__ __name__ __package__ __path__ "
+    "__spec__ __version__"
+).split()
+
+
+@cache
+def _interpreter() -> "Interpreter":
+    """This Python in a process of its own."""
+    try:
+        import jedi
+    except ImportError as error:
+        raise MissingPackage("checking code needs jedi: pip install 'splinelens[code]'") from error
+
+    jedi.settings.auto_import_modules = []  # they would be imported to be read
+    return jedi.create_environment(sys.executable, safe=False)  # it is this Python
+
+
+@cache
+def _installed(module: str) -> Path | None:
+    if module.partition(".")[0] in ("builtins", "sys") or module == "os.path":
+        return Path(module)
+    path: list[str] | None = None
+    spec, parts = None, module.split(".")
+    for depth, part in enumerate(parts):
+        if depth and path is None:
+            return None
+        try:
+            spec = PathFinder.find_spec(part, path)  # the last name only: no parent is imported for its path
+        except (ImportError, ValueError, AttributeError, OSError, KeyError):
+            return None
+        if spec is None:
+            return Path(part) if len(parts) == 1 and part in sys.stdlib_module_names else None
+        path = [*spec.submodule_search_locations] if spec.submodule_search_locations else None
+    if spec and isinstance(spec.loader, SourceFileLoader):
+        return Path(spec.loader.path)
+    return Path(module)
+
+
+def _bound_names(source: str) -> set[str]:
+    """Names that the source of a module binds outside functions and classes, in any version of Python."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError):
+        return set()
+    names, stack = set[str](), list[ast.AST](tree.body)
+    while stack:
+        node = stack.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+            continue
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        stack += ast.iter_child_nodes(node)
+    return names

@@ -1,0 +1,195 @@
+"""What a function of Python leaves out or does too early, by its syntax alone.
+
+A name that is read before anything sets it, parameters without use, promises that are not kept.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+
+from splinelens.texts.code import arguments_of
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+_PROMISES_VALUE = re.compile(r"(?im)^\s*(?::returns?\b|@returns?\b|returns?:?\s*$|returns?\b[: ]\s*\S)")
+_PROMISES_NOTHING = re.compile(r"(?i)returns?:?\s*(?:\n\s*)?:?\s*(?:none\b|nothing\b|-+\s*$)")
+_PROMISES_RAISE = re.compile(
+    r"(?m)(?:^\s*:raises?\s+|^\s*@raises?\s+|[Rr]aises?\s+(?:an?\s+)?:?(?:class:|exc:)?`*~?)([A-Z]\w*(?:Error|Exception|Warning))\b"
+)
+
+
+def read_before_set(function: Function) -> list[ast.Name]:
+    """Reads of local names that no statement before them can have set: they raise UnboundLocalError.
+
+    A loop is taken to have set all that its body sets, and an ``if`` what either branch sets, so that what is
+    reported is certain to fail where it is reached.
+    """
+    body = [node for statement in function.body for node in _walk_own(statement)]
+    outer = {name for node in body if isinstance(node, ast.Global | ast.Nonlocal) for name in node.names}
+    local = set[str]().union(*(_stored(statement) for statement in function.body)) - outer
+    local -= {argument.arg for argument in arguments_of(function.args)}
+    found: list[ast.Name] = []
+    if local:
+        _flow(function.body, set(), local, found)
+    return found
+
+
+def _flow(statements: list[ast.stmt], bound: set[str], local: set[str], found: list[ast.Name]) -> set[str]:
+    """The names that may be set after statements."""
+    for node in statements:
+        blocks = [block for name in ("body", "orelse", "finalbody") if (block := getattr(node, name, None))]
+        nested = isinstance(node, Function | ast.ClassDef)
+        if isinstance(node, ast.Match | ast.TryStar | ast.Try | ast.For | ast.AsyncFor | ast.While):
+            if not isinstance(node, ast.Match | ast.TryStar | ast.Try):
+                heads: list[ast.AST] = [node.test if isinstance(node, ast.While) else node.iter]
+                _reads(heads, bound, local, found)
+            after = bound | _stored(node)
+            for block in [] if isinstance(node, ast.Match) else blocks:
+                _flow(
+                    block,
+                    after if not isinstance(node, ast.Try) or block is not node.body else set(bound),
+                    local,
+                    found,
+                )
+            bound = after
+        elif nested:
+            bound = bound | _stored(node)
+        elif blocks:  # if and with
+            heads = [node.test] if isinstance(node, ast.If) else list(getattr(node, "items", []))
+            _reads(heads, bound, local, found)
+            before = bound | set[str]().union(*(_stored(head) for head in heads))
+            bound = set[str]().union(before, *(_flow(block, set(before), local, found) for block in blocks))
+        else:
+            _reads([node], bound, local, found)
+            bound = bound | _stored(node)
+    return bound
+
+
+def _reads(nodes: list[ast.AST], bound: set[str], local: set[str], found: list[ast.Name]) -> None:
+    """Record the reads in an expression or a simple statement that come too early."""
+    for top in nodes:
+        inner = list(_walk_own(top))
+        inside = {
+            name.id
+            for node in inner
+            if isinstance(node, ast.comprehension | ast.NamedExpr)
+            for name in ast.walk(node.target)
+            if isinstance(name, ast.Name)
+        }
+        inside |= {name for node in inner if isinstance(node, ast.withitem) for name in _stored(node)}
+        added = [node.target for node in inner if isinstance(node, ast.AugAssign)]
+        found += [
+            node
+            for node in inner
+            if isinstance(node, ast.Name)
+            and (isinstance(node.ctx, ast.Load) or node in added)
+            and node.id in local
+            and node.id not in bound | inside
+        ]
+
+
+def _stored(top: ast.AST) -> set[str]:
+    """Names that a statement binds in its own scope, comprehensions left out."""
+    names, stack = set[str](), [top]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, Function | ast.ClassDef):
+            names.add(node.name)
+            continue
+        if isinstance(node, ast.Lambda):
+            continue
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
+            names.add(node.name)
+        elif isinstance(node, ast.MatchMapping) and node.rest:
+            names.add(node.rest)
+        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            names.add(node.id)
+        if isinstance(node, ast.comprehension):
+            stack += [node.iter, *node.ifs]
+        else:
+            stack += ast.iter_child_nodes(node)
+    return names
+
+
+def unmet_requirements(function: Function, owner: ast.ClassDef | None) -> Iterator[tuple[str, str]]:
+    """Rules of the category requirement that a function breaks."""
+    body = [node for node in function.body if not _is_text(node)]
+    decorators = {ast.unparse(each).rpartition(".")[2] for each in function.decorator_list}
+    if decorators & {"abstractmethod", "overload", "abstractproperty"}:
+        return
+    doc = ast.get_docstring(function) or ""
+    inner = [node for statement in body for node in _walk_own(statement)]
+    returned = [node for node in inner if isinstance(node, ast.Return) and node.value is not None]
+    generator = any(isinstance(node, ast.Yield | ast.YieldFrom) for node in inner)
+    raised = any(isinstance(node, ast.Raise) for node in inner)
+    if all(_does_nothing(node) for node in body):
+        yield "stub", f"{function.name} does nothing"
+        return
+    used = {node.id for statement in body for node in ast.walk(statement) if isinstance(node, ast.Name)}
+    parameters = [each.arg for each in arguments_of(function.args)]
+    parameters = parameters[1:] if owner and "staticmethod" not in decorators else parameters
+    inherits = owner is not None and (owner.bases or function.name.startswith("__"))  # may be an interface's
+    if not inherits and not used & {"locals", "vars", "exec", "eval"}:
+        for name in parameters:
+            if (
+                name not in used
+                and not name.startswith("_")
+                and name not in ("self", "cls", "args", "kwargs")
+            ):
+                yield "unused-parameter", f"the parameter {name!r} of {function.name} is never used"
+    ends_in_raise = bool(body) and isinstance(body[-1], ast.Raise)
+    promises = _PROMISES_VALUE.search(doc) and not _PROMISES_NOTHING.search(doc)
+    if promises and not returned and not generator and not ends_in_raise:
+        yield "missing-return", f"the docstring of {function.name} promises a value, and none is returned"
+    if (promise := _PROMISES_RAISE.search(doc)) and not raised:
+        names = {node.id for node in inner if isinstance(node, ast.Name)}
+        if promise[1] not in names:
+            yield (
+                "missing-raise",
+                f"the docstring of {function.name} promises {promise[1]}, and nothing is raised",
+            )
+    if any(
+        _calls_itself(node, function, owner is not None)
+        for node in body[:1]
+        if not isinstance(node, ast.If | ast.For | ast.While | ast.Try | ast.With)
+    ):
+        yield "endless-recursion", f"{function.name} calls itself whatever it is given"
+    values = {ast.dump(node.value) if node.value else "" for node in returned}
+    constant = len(values) == 1 and isinstance(returned[0].value, ast.Constant)
+    ignored = not used & set(parameters) and not generator and not raised
+    if parameters and constant and ignored and isinstance(body[-1], ast.Return):
+        yield "constant-return", f"{function.name} returns the same constant whatever it is given"
+
+
+def _walk_own(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes below a statement, without those of functions inside it."""
+    stack = [node]
+    while stack:
+        node = stack.pop()
+        yield node
+        if not isinstance(node, Function | ast.Lambda | ast.ClassDef):
+            stack += ast.iter_child_nodes(node)
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _does_nothing(node: ast.stmt) -> bool:
+    if isinstance(node, ast.Raise) and node.exc is not None:
+        return "NotImplemented" in ast.unparse(node.exc)
+    if isinstance(node, ast.Return):
+        return node.value is None or ast.unparse(node.value) == "NotImplemented"
+    return isinstance(node, ast.Pass) or _is_text(node)
+
+
+def _calls_itself(statement: ast.stmt, function: Function, method: bool) -> bool:
+    for node in _walk_own(statement):
+        if isinstance(node, ast.IfExp | ast.BoolOp | ast.comprehension | ast.Lambda):
+            return False
+    target = f"self.{function.name}" if method else function.name
+    return any(
+        isinstance(node, ast.Call) and ast.unparse(node.func) == target for node in _walk_own(statement)
+    )
