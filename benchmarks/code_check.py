@@ -7,14 +7,11 @@ Each task is one file of features in WORK, so a run that is stopped continues. T
 """
 
 import argparse
-import builtins
 import hashlib
 import json
-import keyword
 import re
 import time
-import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from itertools import combinations
 from pathlib import Path
 
@@ -24,18 +21,73 @@ from scipy.linalg import cho_factor, cho_solve
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from splinelens.anatomy import anatomy_of
+from splinelens.detect.bootstrap import ScoreHistogram, percentile_interval
 from splinelens.detect.calibration import calibrate
+from splinelens.detect.groups import resampled_groups
+from splinelens.detect.heads import LinearHead
 from splinelens.engines.torch import run_prompt, run_tokens
+from splinelens.generate.code_features import (
+    COUNTS,
+    FINDINGS,
+    LIKELIHOOD,
+    body_of,
+    counts,
+    finding_counts,
+    likelihood,
+)
+from splinelens.generate.code_head import CodeHead, bent
 from splinelens.layers import watch
 from splinelens.models import load_model
 from splinelens.weights import gate_norms
 
+HERE = Path(__file__).parent
 FOLDERS = {"codereval": "codereval-samples", "humaneval": "humaneval-codegen"}
 LAYERS, HIDDEN = (2, 5, 9, 14, 19), (9, 19, 29)
 TOKENS, BATCH = 256, 2048
+FOLDS, QUARTILES = 5, (0.25, 0.5, 0.75)
 RIDGES = (0.1, 0.3, 1.0, 3.0)
+TFIDF = {
+    "words": {"ngram_range": (1, 2), "token_pattern": r"\w+"},
+    "characters": {"ngram_range": (2, 5), "analyzer": "char_wb"},
+}
+RESAMPLES = 50
+ERRORS = {
+    "name and syntax": ("NameError", "UnboundLocalError", "SyntaxError", "IndentationError", "TabError"),
+    "attribute, import and type": ("AttributeError", "ImportError", "ModuleNotFoundError", "TypeError"),
+}
+FITS = {
+    "set": "fitted to this set, folds of projects",
+    "set, tasks": "fitted to this set, folds of tasks",
+    "both": "fitted to both sets",
+}
+RIVAL, SHIPPED = "static + TF-IDF", "static + counts + likelihood"
+GEOMETRY, TEXT = ("margins", "spline7"), ("words", "characters")
+FUSIONS = {
+    "length": ("length",),
+    "counts": ("counts",),
+    "TF-IDF": TEXT,
+    "margins": ("margins",),
+    "spline7": ("spline7",),
+    "mean and last hidden state": ("hidden",),
+    "likelihood": ("likelihood",),
+    "static": ("static",),
+    "static + TF-IDF": ("static", *TEXT),
+    "static + margins": ("static", "margins"),
+    "static + geometry": ("static", *GEOMETRY),
+    "static + likelihood": ("static", "likelihood"),
+    "static + geometry + likelihood": ("static", *GEOMETRY, "likelihood"),
+    "static + counts": ("static", "counts"),
+    "static + counts + TF-IDF": ("static", "counts", *TEXT),
+    "static + counts + geometry": ("static", "counts", *GEOMETRY),
+    "static + counts + likelihood": ("static", "counts", "likelihood"),
+    "static + counts + likelihood + geometry": ("static", "counts", "likelihood", *GEOMETRY),
+    "static + counts + likelihood + TF-IDF": ("static", "counts", "likelihood", *TEXT),
+    "everything": ("static", "counts", "likelihood", *GEOMETRY, *TEXT),
+    "static + TF-IDF, with consensus": ("static", *TEXT, "consensus"),
+    "static + counts + likelihood, with consensus": ("static", "counts", "likelihood", "consensus"),
+    "everything, with consensus": ("static", "counts", "likelihood", *GEOMETRY, *TEXT, "consensus"),
+}
 STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3)
-WORDS = "return if else elif for while try except raise import self print lambda assert with None not def class".split()
 
 
 def lines_of(path):
@@ -52,28 +104,6 @@ def read_set(data, name):
         row["passed"] = row["is_pass"] if name == "codereval" else row["result"] == "pass"
         row["body"] = body_of(row["code"], tasks[row["task"]].get("name"))
     return tasks, samples
-
-
-def body_of(code, name=None):
-    """The lines of a function after ``def name(...):`` and its docstring; without a name ``code`` begins there.
-
-    Found by text, since half of the code does not parse.
-    """
-    indent, rest = 0, code
-    if name is not None:
-        pattern = rf"^([ \t]*)(?:async[ \t]+)?def[ \t]+{re.escape(name)}[ \t]*\(.*?\)[^()\n]*?:[^\n]*\n"
-        if not (head := re.search(pattern, code, re.M | re.S)):
-            return code
-        indent, rest = len(head[1].expandtabs()), code[head.end() :]
-        if doc := re.match(r"\s*[rRuU]?(\"\"\"|\'\'\').*?\1[ \t]*\n", rest, re.S):
-            rest = rest[doc.end() :]
-    kept = []
-    for line in rest.splitlines(keepends=True):
-        text = line.expandtabs()
-        if (bare := text.strip()) and len(text) - len(text.lstrip()) <= indent and bare[0] not in "#)]}":
-            break
-        kept.append(line)
-    return "".join(kept).rstrip() + "\n"
 
 
 @torch.no_grad()
@@ -190,53 +220,6 @@ def extract(arguments):
     return len(left)
 
 
-def counts_of(row, task):
-    """Numbers of a sample that need no model: size, shape, and which names its surroundings know."""
-    body, code = row["body"], row["code"]
-    lines = [line for line in body.splitlines() if line.strip()]
-    bare = [line for line in lines if not line.strip().startswith("#")]
-    text = "\n".join(bare)
-    names = re.findall(r"[A-Za-z_]\w*", text)
-    known = set(re.findall(r"[A-Za-z_]\w*", task.get("context", "") + task["prompt"]))
-    known |= set(dir(builtins)) | set(keyword.kwlist)
-    assigned = set(re.findall(r"([A-Za-z_]\w*)\s*(?:=|\bin\b|,)", text))
-    parameters = set(re.findall(r"[A-Za-z_]\w*", signature_of(task))) - set(keyword.kwlist)
-    attributes = re.findall(r"\.([A-Za-z_]\w*)", text)
-    words = {word: len(re.findall(rf"\b{word}\b", text)) for word in WORDS}
-    return {
-        "log characters": np.log1p(len(text)),
-        "log lines": np.log1p(len(bare)),
-        "longest line": np.log1p(max(map(len, bare), default=0)),
-        "comment lines": (len(lines) - len(bare)) / max(len(lines), 1),
-        "compressed": len(zlib.compress(code.encode("utf-8", "replace"))) / max(len(code), 1),
-        "rest after the body": np.log1p(max(len(code) - code.find(body.rstrip()) - len(body), 0)),
-        "ends in a full line": float(code.endswith("\n")),
-        "calls": np.log1p(len(re.findall(r"\w\(", text))),
-        "attributes": np.log1p(len(attributes)),
-        "names": np.log1p(len(set(names))),
-        "unknown names": np.log1p(len(set(names) - known)),
-        "unknown share": len(set(names) - known) / max(len(set(names)), 1),
-        "unknown attributes": np.log1p(len(set(attributes) - known)),
-        "unknown, unassigned": np.log1p(len(set(names) - known - assigned - set(attributes))),
-        "parameters unused": len(parameters - set(names)) / max(len(parameters), 1),
-        "deepest indent": max((len(line) - len(line.lstrip()) for line in bare), default=0) / 4,
-        "strings": np.log1p(len(re.findall(r"[\"']", text))),
-        "numbers": np.log1p(len(re.findall(r"\b\d", text))),
-        "tabs": float("\t" in body),
-        "stub": float(
-            not re.sub(r"\b(pass|raise NotImplementedError.*|\.\.\.|return None|return)\b|\s", "", text)
-        ),
-        **{word: np.log1p(count) for word, count in words.items()},
-    }
-
-
-def signature_of(task):
-    """The parameters of a task's function."""
-    name = task.get("name") or task["entry_point"]
-    text = task.get("signature") or task["prompt"][task["prompt"].rfind(f"def {name}") :]
-    return text[text.find("(") :].split("->")[0].split(":\n")[0]
-
-
 def consensus_of(samples):
     """How much each sample agrees with the others of its task and model: token Jaccard, and exact repeats."""
     groups = defaultdict(list)
@@ -260,22 +243,8 @@ def consensus_of(samples):
     return result
 
 
-def likelihood_of(tokens):
-    """Numbers of the log-probabilities, the likeliest ones, the entropies and log ranks of a body's tokens."""
-    log, likeliest, entropy, rank = tokens.astype(np.float64)
-    gap, surprise = likeliest - log, -log - entropy
-    quarter = max(1, len(log) // 4)
-    low = np.sort(log)[: max(1, len(log) // 10)]
-    return [
-        log.mean(), log.std(), log.min(), low.mean(), log.sum(), log[:quarter].mean(), log[-quarter:].mean(),
-        (log < -5).mean(), np.log1p((log < -5).sum()), gap.mean(), gap.max(), np.log1p(gap.sum()),
-        entropy.mean(), entropy.max(), entropy[:quarter].mean(), surprise.mean(), surprise.max(),
-        rank.mean(), rank.max(), (rank == 0).mean(), np.log1p((rank > 0).sum()), np.log(len(log)),
-    ]  # fmt: skip
-
-
 def read_blocks(work, name, tasks, samples):
-    """The tables of a set, a row a sample: what is read of the model, of the text and of the static checks."""
+    """The tables of a set, a row a sample: what is read of the model, of the text and by static analysis."""
     read = {}
     for task in tasks:
         with np.load(work / name / f"{task.replace('/', '-')}.npz") as stored:
@@ -283,15 +252,24 @@ def read_blocks(work, name, tasks, samples):
         starts = np.concatenate([[0], part["ends"][:-1]])
         for at, digest in enumerate(part["digest"].tolist()):
             tokens = part["tokens"][:, starts[at] : part["ends"][at]]
-            read[task, digest] = tokens, part["spline"][at], part["margins"][at], part["hidden"][at]
+            read[task, digest] = (
+                likelihood(tokens),
+                part["spline"][at],
+                part["margins"][at],
+                part["hidden"][at],
+            )
     rows = [read[row["task"], digest_of(row["body"])] for row in samples]
-    counts = [counts_of(row, tasks[row["task"]]) for row in samples]
+    shapes = [
+        counts(row["body"], tasks[row["task"]]["prompt"], tasks[row["task"]].get("context", ""))
+        for row in samples
+    ]
     return {
-        "likelihood": np.array([likelihood_of(row[0]) for row in rows]),
+        "static": read_static(work, name, samples),
+        "counts": np.stack(shapes),
+        "likelihood": np.stack([row[0] for row in rows]),
         "spline7": np.stack([row[1] for row in rows]),
         "margins": np.stack([row[2] for row in rows]),
         "hidden": np.stack([row[3] for row in rows]),
-        "counts": np.array([[*row.values()] for row in counts]),
         "consensus": consensus_of(samples),
     }
 
@@ -355,8 +333,8 @@ def ridge_scores(kernel, wrong, task, fold, used):
     return chosen
 
 
-def fused_scores(dense, stacked, wrong, task, fold, used):
-    """Scores and calibrated probabilities of a second head on numbers and on the scores of ``ridge_scores``."""
+def fused_scores(dense, stacked, wrong, task, fold, used, calibrated):
+    """Scores, and if asked calibrated probabilities, of a second head on numbers and on the scores of ``ridge_scores``."""
     scores, probabilities = np.zeros(len(wrong)), np.zeros(len(wrong))
     for number, held in enumerate(np.unique(fold)):
         values = np.column_stack([*dense, *(one[number] for one in stacked)]).astype(np.float64)
@@ -370,27 +348,25 @@ def fused_scores(dense, stacked, wrong, task, fold, used):
         aucs = [task_auc(wrong[rest], row[rest], task[rest]) for row in inner]
         best = int(np.argmax(aucs))
         scores[~rest] = values[~rest] @ within_head(values, wrong, task, rest & used, STRENGTHS[best])
-        platt = calibrate(wrong[rest], inner[best][rest])
-        probabilities[~rest] = platt.score(scores[~rest])
+        if calibrated:
+            platt = calibrate(wrong[rest], inner[best][rest])
+            probabilities[~rest] = platt.score(scores[~rest])
     return scores, probabilities
 
 
-def within_head(values, wrong, task, rows, strength):
-    """Weights of ridge regression on differences within tasks, of columns scaled to their spread there."""
+def within_head(values, wrong, task, rows, strength, times=None):
+    """Weights of ridge regression on differences within tasks, of columns scaled to their spread there.
+
+    ``times`` says how often each row counts, equally often in all of a task.
+    """
+    weight = np.ones(rows.sum()) if times is None else times[rows].astype(float)
     centered, target = less_mean(values[rows], task[rows]), less_mean(wrong[rows, None], task[rows])[:, 0]
     scale = centered.std(0)
-    scale[scale < 1e-9] = np.inf
+    scale[scale < 1e-6] = np.inf
     centered = (centered / scale).astype(np.float64)
-    matrix = centered.T @ centered
-    np.einsum("ii->i", matrix)[:] += strength * len(target)
-    return np.linalg.solve(matrix, centered.T @ target) / scale
-
-
-def hinges(values):
-    """Columns, and what of them is above their quartiles: a linear head on these bends three times."""
-    values = np.asarray(values, np.float32)
-    knots = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
-    return np.concatenate([values, *(np.maximum(values - knot, 0) for knot in knots)], axis=1)
+    matrix = (centered.T * weight) @ centered
+    np.einsum("ii->i", matrix)[:] += strength * weight.sum()
+    return np.linalg.solve(matrix, centered.T @ (weight * target)) / scale
 
 
 def task_counts(wrong, scores, task):
@@ -411,17 +387,370 @@ def task_auc(wrong, scores, task):
     return right / pairs
 
 
+def folds_of(groups):
+    """Five folds of whole groups, of about as many rows each."""
+    names, counts_ = np.unique(groups, return_inverse=True)[0], Counter(groups)
+    order = np.random.default_rng(0).permutation(len(names))
+    sizes, number = np.zeros(FOLDS), {}
+    for name in sorted(names[order].tolist(), key=lambda name: -counts_[name]):
+        number[name] = int(sizes.argmin())
+        sizes[number[name]] += counts_[name]
+    return np.array([number[name] for name in groups])
+
+
+def evaluate(rows, blocks, fold):
+    """Out-of-fold scores and probabilities of each row of ``FUSIONS``."""
+    wrong, task = rows["wrong"], rows["task"]
+    mixed = {number for number in np.unique(task) if 0 < wrong[task == number].mean() < 1}
+    used = np.isin(task, [*mixed])
+    dense = {
+        name: bent(blocks[name], np.quantile(blocks[name], QUARTILES, axis=0))
+        for name in ("static", "counts", "likelihood", "spline7", "consensus")
+    }
+    dense["length"] = blocks["counts"][:, COUNTS.index("characters")][:, None]
+    stacked = {
+        name: ridge_scores(tfidf_kernel(rows["code"], task, used, **options), wrong, task, fold, used)
+        for name, options in TFIDF.items()
+    }
+    for name in ("margins", "hidden"):
+        stacked[name] = ridge_scores(kernel_of(blocks[name], task, used), wrong, task, fold, used)
+        print(f"{name}: read", flush=True)
+    result = {}
+    for title, names in FUSIONS.items():
+        parts = [dense[name] for name in names if name in dense]
+        heads = [stacked[name] for name in names if name in stacked]
+        result[title] = fused_scores(parts, heads, wrong, task, fold, used, title == SHIPPED)
+        print(f"{title}: {task_auc(wrong, result[title][0], task):.4f}", flush=True)
+    return result
+
+
+def read_all(arguments):
+    """Both sets: columns that describe samples, and tables of their numbers."""
+    table, blocks = defaultdict(list), defaultdict(list)
+    for name in FOLDERS:
+        tasks, samples = read_set(arguments.data, name)
+        for key, values in read_blocks(arguments.work, name, tasks, samples).items():
+            blocks[key].append(values)
+        table["set"] += [name] * len(samples)
+        table["wrong"] += [not row["passed"] for row in samples]
+        table["code"] += [row["code"] for row in samples]
+        table["task"] += [row["task"] for row in samples]
+        table["project"] += [tasks[row["task"]].get("project", row["task"]) for row in samples]
+    rows = {key: np.array(values, dtype=object if key == "code" else None) for key, values in table.items()}
+    rows["task"] = np.unique(rows["task"], return_inverse=True)[1]
+    return rows, {key: np.concatenate(values) for key, values in blocks.items()}
+
+
+def measure(arguments):
+    """Out-of-fold scores on both sets, fitted to a set by itself and to both; writes WORK/scores.npz."""
+    rows, blocks = read_all(arguments)
+    stored = {}
+    for fit, groups in (("set, tasks", "task"), ("set", "project"), ("both", "project")):
+        for part in (
+            [np.ones(len(rows["set"]), bool)] if fit == "both" else [rows["set"] == name for name in FOLDERS]
+        ):
+            if fit == "set, tasks" and "humaneval" in rows["set"][part]:
+                continue
+            chosen = {key: values[part] for key, values in rows.items()}
+            scores = evaluate(
+                chosen, {key: values[part] for key, values in blocks.items()}, folds_of(chosen[groups])
+            )
+            for title, both in scores.items():
+                for kind, values in zip(("score", "probability"), both, strict=True):
+                    stored.setdefault(f"{fit}|{title}|{kind}", np.full(len(part), np.nan))[part] = values
+    np.savez(arguments.work / "scores.npz", **stored, wrong=rows["wrong"], task=rows["task"], set=rows["set"])
+
+
+def report(arguments):
+    """Write benchmarks/code.json and code.md from WORK."""
+    with np.load(arguments.work / "scores.npz") as stored:
+        scores = {key: stored[key] for key in stored}
+    record = {
+        "command": "python benchmarks/code_check.py",
+        "sets": {},
+        "rows": [],
+        "static": {},
+        "reliability": {},
+    }
+    for name in FOLDERS:
+        of_set = scores["set"] == name
+        wrong, task = scores["wrong"][of_set], scores["task"][of_set]
+        fits = {key.split("|")[0] for key in scores if "|" in key}
+        record["sets"][name] = {
+            "samples": int(of_set.sum()),
+            "tasks": len(np.unique(task)),
+            "passed": float(1 - wrong.mean()),
+            "tasks with both outcomes": len(task_counts(wrong, wrong.astype(float), task)),
+        }
+        for fit in sorted(fits):
+            rival = scores[f"{fit}|{RIVAL}|score"][of_set]
+            if np.isnan(rival).any():
+                continue
+            for title in FUSIONS:
+                values = scores[f"{fit}|{title}|score"][of_set]
+                record["rows"].append(
+                    {"set": name, "fit": fit, "score": title, **compared(wrong, values, rival, task)}
+                )
+        record["static"][name] = static_summary(arguments, name)
+        probability = scores[f"both|{SHIPPED}|probability"][of_set]
+        record["reliability"][name] = reliability(wrong, probability, task)
+    for extra in ("critic", "ship"):
+        path = arguments.work / f"{extra}.json"
+        if path.exists():
+            record[extra] = json.loads(path.read_text("utf-8"))
+    (HERE / "code.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    (HERE / "code.md").write_text(markdown(record), encoding="utf-8")
+
+
+def compared(wrong, values, rival, task):
+    """The AUC within tasks and its gain over the rival's, with 95 % intervals by bootstrap over tasks."""
+    of_task, of_rival = task_counts(wrong, values, task), task_counts(wrong, rival, task)
+    drawn = np.concatenate([*resampled_groups(len(of_task), 10_000)])
+    pairs = drawn @ of_task[:, 0]
+    aucs, gains = drawn @ of_task[:, 1] / pairs, drawn @ (of_task - of_rival)[:, 1] / pairs
+    auc, gain = (
+        of_task[:, 1].sum() / of_task[:, 0].sum(),
+        (of_task - of_rival)[:, 1].sum() / of_task[:, 0].sum(),
+    )
+    return {
+        "auc": float(auc),
+        "interval": percentile_interval(aucs),
+        "gain": float(gain),
+        "gain_interval": percentile_interval(gains),
+        "mean of tasks": float((of_task[:, 1] / of_task[:, 0]).mean()),
+    }
+
+
+def reliability(wrong, probability, task):
+    """How often samples of each tenth of the probabilities are wrong; Brier score and AUC of all rows."""
+    edges = np.unique(np.quantile(probability, np.linspace(0, 1, 11)))
+    tenth = np.clip(np.searchsorted(edges, probability, side="right") - 1, 0, len(edges) - 2)
+    rows = [tenth == number for number in range(len(edges) - 1)]
+    drawn = np.concatenate([*resampled_groups(len(np.unique(task)), 2000)])
+    _, number = np.unique(task, return_inverse=True)
+    bins = []
+    for part in rows:
+        bad, size = np.bincount(number, part & wrong), np.bincount(number, part)
+        shares = (drawn @ bad) / np.maximum(drawn @ size, 1)
+        bins.append(
+            {
+                "samples": int(part.sum()),
+                "said": float(probability[part].mean()),
+                "wrong": float(wrong[part].mean()),
+                "interval": percentile_interval(shares),
+            }
+        )
+    error = sum(row["samples"] * abs(row["said"] - row["wrong"]) for row in bins) / len(wrong)
+    histogram = ScoreHistogram.of(wrong.astype(int), probability)
+    return {
+        "bins": bins,
+        "calibration error": error,
+        "brier": float(((probability - wrong) ** 2).mean()),
+        "brier of the share": float(wrong.mean() * (1 - wrong.mean())),
+        "auc of all rows": float(histogram.roc_auc()),
+    }
+
+
+def ship(arguments):
+    """Fit the head that is shipped to all rows of both sets; its resamples are calibrated on the tasks left out."""
+    rows, blocks = read_all(arguments)
+    wrong, task = rows["wrong"], rows["task"]
+    values = np.concatenate([blocks[name] for name in FUSIONS[SHIPPED]], axis=1)
+    knots = np.quantile(values, QUARTILES, axis=0)
+    table = bent(values, knots)
+    fold = folds_of(rows["project"])
+    tried = np.zeros((len(STRENGTHS), len(wrong)))
+    for strength, row in zip(STRENGTHS, tried, strict=True):
+        for number in range(FOLDS):
+            held = fold == number
+            row[held] = table[held] @ within_head(table, wrong, task, ~held, strength)
+    best = int(np.argmax([task_auc(wrong, row, task) for row in tried]))
+    heads = [
+        (within_head(table, wrong, task, np.ones(len(wrong), bool), STRENGTHS[best]), tried[best], wrong)
+    ]
+    rng, projects = np.random.default_rng(0), np.unique(rows["project"], return_inverse=True)[1]
+    for _ in range(RESAMPLES):
+        times = np.bincount(
+            rng.integers(0, projects.max() + 1, projects.max() + 1), minlength=projects.max() + 1
+        )
+        weights = within_head(table, wrong, task, times[projects] > 0, STRENGTHS[best], times[projects])
+        left_out = times[projects] == 0
+        heads.append((weights, table[left_out] @ weights, wrong[left_out]))
+    calibrated = [(weights, calibrate(labels, scores)) for weights, scores, labels in heads]
+    head = LinearHead(
+        np.zeros(table.shape[1]),
+        np.ones(table.shape[1]),
+        np.stack([one.slope * weights for weights, one in calibrated]),
+        np.array([one.intercept for _, one in calibrated]),
+    )
+    columns = (*FINDINGS, *COUNTS, *LIKELIHOOD)
+    record = {
+        "trained on": FOLDERS,
+        "samples": len(wrong),
+        "share": float(wrong.mean()),
+        "strength": STRENGTHS[best],
+    }
+    CodeHead(columns, knots, head, record).write(arguments.output)
+
+
+def check_samples(arguments):
+    """Write the findings of each sample of a set to WORK, until the time is over."""
+    from splinelens.texts.code_findings import check
+
+    began = time.monotonic()
+    tasks, samples = read_set(arguments.data, arguments.set)
+    path = arguments.work / f"static-{arguments.set}.jsonl"
+    done = len(lines_of(path)) if path.exists() else 0
+    with path.open("a", encoding="utf-8") as file:
+        for number, row in enumerate(samples[done:], done):
+            if time.monotonic() - began > 60 * arguments.minutes:
+                break
+            task = tasks[row["task"]]
+            context, source = task.get("context"), row["code"]
+            if context is None:
+                source = task["prompt"] + source
+            report = check(source, context)
+            found = [[finding.category, finding.rule] for finding in report.findings]
+            record = {"verdict": report.verdict, "findings": found, "undetermined": len(report.undetermined)}
+            file.write(json.dumps(record) + "\n")
+            if number % 200 == 0:
+                print(f"{arguments.set}: {number} of {len(samples)}", flush=True)
+
+
+def read_static(work, name, samples):
+    """The numbers of ``FINDINGS`` of each sample."""
+    records = lines_of(work / f"static-{name}.jsonl")
+    assert len(records) == len(samples)
+    return np.stack([finding_counts(**record) for record in records])
+
+
+def static_summary(arguments, name):
+    """What the findings alone tell: a sample is flagged if its verdict is fail."""
+    _, samples = read_set(arguments.data, name)
+    records = lines_of(arguments.work / f"static-{name}.jsonl")
+    flagged = np.array([record["verdict"] == "fail" for record in records])
+    passed = np.array([row["passed"] for row in samples])
+    task = np.unique([row["task"] for row in samples], return_inverse=True)[1]
+    pairs = task_counts(~passed, flagged.astype(float), task)
+    drawn = np.concatenate([*resampled_groups(len(pairs), 10_000)])
+    result = {
+        "flagged": float(flagged.mean()),
+        "flagged that pass": float(passed[flagged].mean()),
+        "others that pass": float(passed[~flagged].mean()),
+        "auc": float(pairs[:, 1].sum() / pairs[:, 0].sum()),
+        "interval": percentile_interval(drawn @ pairs[:, 1] / (drawn @ pairs[:, 0])),
+        "rules": {},
+    }
+    for rule in sorted({rule for record in records for _, rule in record["findings"]}):
+        rows = np.array([any(rule == found for _, found in record["findings"]) for record in records])
+        result["rules"][rule] = {"samples": int(rows.sum()), "pass": float(passed[rows].mean())}
+    if name == "humaneval":
+        for kind, names in ERRORS.items():
+            rows = np.array([row["result"] in names for row in samples])
+            result[f"{kind} errors"] = int(rows.sum())
+            result[f"{kind} errors found"] = float(flagged[rows].mean())
+    return result
+
+
+def markdown(record):
+    """The tables of the page."""
+    lines = [
+        "# Is generated code wrong?",
+        "",
+        "`python benchmarks/code_check.py extract|static|measure|ship|report --data DIR --work WORK`: features of "
+        "`smollm2-135m` in bfloat16, the first 256 tokens of each body after its signature and docstring. AUC within a task of "
+        "wrong against passing samples; 95 % intervals by bootstrap over tasks. Strengths are chosen inside the training folds.",
+        "",
+        "| set | samples | tasks | with both outcomes | pass |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, row in record["sets"].items():
+        lines.append(
+            f"| {name} | {row['samples']:,} | {row['tasks']} | {row['tasks with both outcomes']} | {row['passed']:.1%} |"
+        )
+    lines += ["", "## Static findings", ""]
+    head = "| set | flagged | flagged that pass | others that pass | AUC within a task |"
+    lines += [head, "| --- | --- | --- | --- | --- |"]
+    for name, row in record["static"].items():
+        shares = " | ".join(f"{row[key]:.1%}" for key in ("flagged", "flagged that pass", "others that pass"))
+        lines.append(f"| {name} | {shares} | {ranged(row['auc'], row['interval'])} |")
+    found = record["static"]["humaneval"]
+    lines += [
+        "",
+        "HumanEval, errors when run that were found before: "
+        + "; ".join(
+            f"{kind} {found[f'{kind} errors found']:.1%} of {found[f'{kind} errors']}" for kind in ERRORS
+        )
+        + ".",
+        "",
+        "| finding | CoderEval | of these pass | HumanEval | of these pass |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    both = [record["static"][name]["rules"] for name in FOLDERS]
+    for rule in sorted(set(both[0]) | set(both[1])):
+        cells = [
+            f"{rows[rule]['samples']:,} | {rows[rule]['pass']:.1%}" if rule in rows else "0 | "
+            for rows in both
+        ]
+        lines.append(f"| {rule} | {cells[0]} | {cells[1]} |")
+    for name in FOLDERS:
+        lines += ["", f"## {name}: AUC within a task", ""]
+        fits = list(dict.fromkeys(row["fit"] for row in record["rows"] if row["set"] == name))
+        lines.append("| score | " + " | ".join(f"{FITS[fit]} | gain over {RIVAL}" for fit in fits) + " |")
+        lines.append("| --- |" + " --- | --- |" * len(fits))
+        for title in FUSIONS:
+            cells = []
+            for fit in fits:
+                [row] = [
+                    row
+                    for row in record["rows"]
+                    if (row["set"], row["fit"], row["score"]) == (name, fit, title)
+                ]
+                cells += [
+                    ranged(row["auc"], row["interval"]),
+                    ranged(row["gain"], row["gain_interval"], "+.3f"),
+                ]
+            lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    for name, rows in record["reliability"].items():
+        lines += [
+            "",
+            f"## {name}: how often a stated probability is right",
+            "",
+            f"`{SHIPPED}`, fitted to both sets, out of fold. Calibration error {rows['calibration error']:.3f}, Brier score "
+            f"{rows['brier']:.3f} ({rows['brier of the share']:.3f} for the share of wrong samples), AUC of all rows "
+            f"{rows['auc of all rows']:.3f}.",
+            "",
+            "| samples | said to be wrong | wrong |",
+            "| --- | --- | --- |",
+        ]
+        for row in rows["bins"]:
+            lines.append(
+                f"| {row['samples']:,} | {row['said']:.3f} | {ranged(row['wrong'], row['interval'])} |"
+            )
+    if critic := record.get("critic"):
+        lines += ["", "## The critic in the loop", "", critic_line(critic)]
+    return "\n".join(lines) + "\n"
+
+
+def ranged(value, interval, form=".3f"):
+    """A number with its interval."""
+    return f"{value:{form}} [{interval[0]:{form}}, {interval[1]:{form}}]"
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", choices=["extract"])
+    parser.add_argument("part", choices=["extract", "static", "measure", "ship", "report"])
     parser.add_argument("--set", choices=FOLDERS, default="codereval")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=18)
+    parser.add_argument("--output", type=Path, default=HERE.parent / "src/splinelens/detectors/code")
     arguments = parser.parse_args()
-    extract(arguments)
+    {"extract": extract, "static": check_samples, "measure": measure, "ship": ship, "report": report}[
+        arguments.part
+    ](arguments)
 
 
 if __name__ == "__main__":

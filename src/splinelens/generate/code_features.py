@@ -8,6 +8,7 @@ import builtins
 import keyword
 import re
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch import Tensor
 from splinelens.engines.torch import Prompt, run_prompt, run_tokens
 from splinelens.models import LoadedModel
 from splinelens.models.load import require_head
+from splinelens.texts.code_findings import RULES
 
 WORDS = (
     "return", "if", "else", "elif", "for", "while", "try", "except", "raise", "import", "self", "print",
@@ -32,6 +34,10 @@ COUNTS = (
     *(f"word {word}" for word in WORDS),
 )  # fmt: skip
 """The numbers of ``counts``; those that grow with the body as ``log(1 + x)``."""
+
+CATEGORIES = ("knowledge", "context", "requirement")
+FINDINGS = ("fails", *CATEGORIES, *RULES, "undetermined")
+"""The numbers of ``finding_counts``; all but the first as ``log(1 + x)``."""
 
 LIKELIHOOD = (
     "log-probability mean", "log-probability deviation", "log-probability least",
@@ -128,6 +134,25 @@ def counts(body: str, prompt: str, context: str = "") -> Float[np.ndarray, " cou
             *(np.log1p(len(re.findall(rf"\b{word}\b", text))) for word in WORDS),
         ]
     )
+
+
+def finding_counts(
+    verdict: str, findings: Sequence[tuple[str, str]], undetermined: int
+) -> Float[np.ndarray, " count"]:
+    """The numbers of ``FINDINGS``.
+
+    Args:
+        verdict: Of a ``CodeReport``.
+        findings: Category and rule of each finding.
+        undetermined: How much could not be resolved.
+
+    Example:
+        >>> finding_counts("fail", [("knowledge", "undefined-name")], 0)[:3].round(2).tolist()
+        [1.0, 0.0, 0.0]
+    """
+    categories, rules = Counter(category for category, _ in findings), Counter(rule for _, rule in findings)
+    numbers = [*(categories[name] for name in CATEGORIES), *(rules[name] for name in RULES), undetermined]
+    return np.array([float(verdict == "fail"), *np.log1p(numbers)])
 
 
 def likelihood(tokens: Float[np.ndarray, "4 token"]) -> Float[np.ndarray, " number"]:
