@@ -38,6 +38,10 @@ from splinelens.generate.code_features import (
 from splinelens.generate.code_head import CodeHead, bent
 from splinelens.layers import watch
 from splinelens.models import load_model
+from splinelens.texts.code import SourceFile
+from splinelens.texts.code_environment import Environment
+from splinelens.texts.code_findings import PLACEHOLDER, check
+from splinelens.texts.retrieval import CodeProject
 from splinelens.weights import gate_norms
 
 HERE = Path(__file__).parent
@@ -595,10 +599,14 @@ def ship(arguments):
 
 def check_samples(arguments):
     """Write the findings of each sample of a set to WORK, until the time is over."""
-    from splinelens.texts.code_findings import check
-
     began = time.monotonic()
     tasks, samples = read_set(arguments.data, arguments.set)
+    projects, environment = defaultdict(list), Environment()
+    for task in tasks.values():
+        if "project" in task:
+            whole = task["context"].replace(PLACEHOLDER, "pass")
+            projects[task["project"]].append(SourceFile(task["file"], "python", whole))
+    projects = {name: CodeProject(files) for name, files in projects.items()}
     path = arguments.work / f"static-{arguments.set}.jsonl"
     done = len(lines_of(path)) if path.exists() else 0
     with path.open("a", encoding="utf-8") as file:
@@ -609,7 +617,7 @@ def check_samples(arguments):
             context, source = task.get("context"), row["code"]
             if context is None:
                 source = task["prompt"] + source
-            report = check(source, context)
+            report = check(source, context, projects.get(task.get("project")), environment)
             found = [[finding.category, finding.rule] for finding in report.findings]
             record = {"verdict": report.verdict, "findings": found, "undetermined": len(report.undetermined)}
             file.write(json.dumps(record) + "\n")
