@@ -13,7 +13,8 @@ from splinelens.cli.exits import OURS, require_stdout
 
 def check(
     files: Annotated[
-        list[str], typer.Argument(metavar="FILE|-", help="Python files; - is a diff or code on stdin.")
+        list[str],
+        typer.Argument(metavar="FILE|-", help="Python files; - is a diff or code on stdin."),
     ],
     context: Annotated[
         Path | None,
@@ -29,7 +30,7 @@ def check(
         typer.Option(
             "--project",
             metavar="DIR",
-            help="Folder of the project: its modules can be imported, a missing name may be defined there. "
+            help="Folder of the project: where imports are looked up, and names that may be meant. "
             "Of a diff, default: the current folder.",
         ),
     ] = None,

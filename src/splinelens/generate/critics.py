@@ -14,6 +14,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 
 from splinelens.errors import BadCritic, MissingPackage
+from splinelens.texts.code_findings import check
+from splinelens.texts.retrieval import CodeProject
 
 Verdict = Literal["pass", "fail", "undetermined"]
 
@@ -254,6 +256,57 @@ class JsonSchema:
         except SchemaError as error:
             raise BadCritic(f"no valid JSON schema: {error.message} at {error.json_path}") from error
         return kind(self.schema, registry=Registry())  # an empty registry fetches nothing
+
+
+@dataclass(frozen=True)
+class CodeCritic:
+    r"""Python code uses nothing that does not exist; it is not run.
+
+    A text with exactly one fenced block is judged by what stands in it, any other as a whole. Findings of the
+    category requirement are doubts and do not fail. Code of which something cannot be resolved, such as a
+    module that is not installed, is ``undetermined``: no pass of a hard critic.
+
+    Attributes:
+        file: The file that the code is for, with the line ``<PLACEHOLDER>`` where it belongs; None if the
+            code is a file.
+        project: Where a name that is missing may be defined.
+        name: As in ``Critic``.
+        hard: As in ``Critic``.
+
+    Raises:
+        MissingPackage: At the first check: pyflakes or jedi is not installed.
+
+    Example:
+        >>> CodeCritic().check("def area(width, height):\n    return width * hight", "").message
+        "line 2: the name 'hight' is not defined; you may mean height"
+    """
+
+    file: str | None = None
+    project: CodeProject | None = None
+    _: KW_ONLY
+    name: str = "code"
+    hard: bool = True
+
+    def check(self, text: str, context: str) -> Finding:
+        """Check a text; the spans are the lines with findings."""
+        start, end = fenced(text)
+        report = check(text[start:end], self.file, self.project)
+        wrong = [finding for finding in report.findings if finding.category != "requirement"]
+        if not wrong:
+            unknown = "; ".join(report.undetermined[:_SHOWN])
+            return Finding("undetermined", message=unknown) if unknown else Finding("pass")
+        messages = [
+            f"line {finding.line}: {finding.message}"
+            + (f"; {finding.suggestion}" if finding.suggestion else "")
+            for finding in wrong[:_SHOWN]
+        ]
+        lines = [match.span() for match in re.finditer(r"[^\n]*(?:\n|$)", text[start:end])]
+        spans = [lines[line - 1] for line in sorted({finding.line for finding in wrong})]
+        return Finding(
+            "fail",
+            message=". ".join(messages),
+            spans=tuple((start + first, start + last) for first, last in spans),
+        )
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ class FileReport:
 def file_lines(file: FileReport) -> list[str]:
     """One line for each finding, and for what could not be resolved."""
     lines = [
-        f"{file.path}:{finding.line}:{finding.column}: {finding.category} {finding.rule}: {_sentence(finding)}"
-        for finding in file.report.findings
+        f"{file.path}:{each.line}:{each.column}: {each.category} {each.rule}: {_sentence(each)}"
+        for each in file.report.findings
     ]
     lines += [f"{file.path}: undetermined: {reason}" for reason in file.report.undetermined]
     return [harmless(line) for line in lines]

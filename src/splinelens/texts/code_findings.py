@@ -20,8 +20,8 @@ from typing import Any, Literal
 from splinelens.errors import BadCode, MissingPackage
 from splinelens.texts.code import parse_python
 from splinelens.texts.code_environment import CallSignature, Environment
-from splinelens.texts.code_flow import read_before_set, unmet_requirements
-from splinelens.texts.retrieval import CodeProject, definitions
+from splinelens.texts.code_flow import local_names, read_before_set, unmet_requirements
+from splinelens.texts.retrieval import CodeProject, definitions, retrieve
 
 Category = Literal["knowledge", "requirement", "context"]
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -128,7 +128,8 @@ def check(
     """
     if "\0" in source:
         return CodeReport("undetermined", undetermined=("NUL bytes: this is no source code",))
-    environment = environment or Environment(project.root if project else None)
+    if environment is None:
+        environment = Environment(project.root) if project and project.root else _installed_modules()
     try:
         found, unknown = _Check(source, context, project, environment, package).run()
     except RecursionError:
@@ -187,8 +188,17 @@ class _Check:
             suggestion = f"you may mean {definition.name} in {place}"
             self.add(node, rule, message, suggestion, "context" if exact else "knowledge")
             self.found[count:] = [replace(each, place=place) for each in self.found[count:]]
-        else:
+        elif close or not self.similar:
             self.add(node, rule, message, f"you may mean {close[0]}" if close else "")
+        else:
+            self.add(node, rule, message, f"the most similar code is in {self.similar}")
+            self.found[count:] = [replace(each, place=self.similar) for each in self.found[count:]]
+
+    @cached_property
+    def similar(self) -> str:
+        """The place in the project that shares most words with the code; empty without a project."""
+        ranked = retrieve(self.source, self.project.windows, 1) if self.project else []
+        return f"{ranked[0][0].path}:{ranked[0][0].line}" if ranked else ""
 
     def _compile(self) -> bool:
         try:
@@ -249,7 +259,7 @@ class _Check:
                     self.unknown["names may be defined by exec or globals()"] = None
                 elif self.frame.broken:
                     self.unknown[f"{name}: the context does not parse"] = None
-                elif not self._guarded(node, "NameError"):
+                elif not self._guarded(node, "NameError") and not self._is_local(node, name):
                     kind = (
                         "is not defined"
                         if isinstance(message, messages.UndefinedName)
@@ -267,6 +277,15 @@ class _Check:
             if isinstance(node, Function) and not self._guarded(node, "NameError"):
                 for read in read_before_set(node):
                     self.add(read, "undefined-name", f"the name {read.id!r} is used before it is set")
+
+    def _is_local(self, node: "_At", name: str) -> bool:
+        """Whether a function around a place sets a name: ``read_before_set`` says if that is too late."""
+        return any(
+            isinstance(each, Function)
+            and each.lineno <= node.lineno <= (each.end_lineno or each.lineno)
+            and name in local_names(each)
+            for each in self.nodes
+        )
 
     def _undefined(self, node: "_At", name: str, kind: str) -> None:
         message = f"the name {name!r} {kind}"
@@ -471,6 +490,8 @@ class _Check:
             names |= inherited
         if depth:
             return names
+        if "__init__" not in _own_attributes(kind) and not kind.bases:
+            return None  # it is likely to be mixed into others
         for heir in self._heirs(kind.name):
             names |= _own_attributes(heir)
         unknown = _used_of_self(kind) - names - self.frame.assigned - _assigned(self.tree)
@@ -681,6 +702,11 @@ class _Frame:
         return "\n".join([*lines[:at], code, *lines[at + 2 :]]), at + 1, indent - removed
 
 
+@lru_cache(1)
+def _installed_modules() -> Environment:
+    return Environment()
+
+
 @lru_cache(256)
 def _frame(context: str) -> _Frame:
     return _Frame(context)
@@ -713,8 +739,9 @@ def _four_columns(source: str) -> str:
 
 
 def _common_indent(code: str) -> int:
+    """By how many columns ``textwrap.dedent`` moves the lines."""
     lines = [line for line in code.split("\n") if line.strip()]
-    return len(lines[0]) - len(textwrap.dedent(code).split("\n")[0]) if lines else 0
+    return len(lines[0]) - len(textwrap.dedent("\n".join(lines)).split("\n")[0]) if lines else 0
 
 
 def _first_function(source: str) -> str:

@@ -5,7 +5,7 @@ A name that is read before anything sets it, parameters without use, promises th
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from splinelens.texts.code import arguments_of
 
@@ -14,58 +14,69 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 _PROMISES_VALUE = re.compile(r"(?im)^\s*(?::returns?\b|@returns?\b|returns?:?\s*$|returns?\b[: ]\s*\S)")
 _PROMISES_NOTHING = re.compile(r"(?i)returns?:?\s*(?:\n\s*)?:?\s*(?:none\b|nothing\b|-+\s*$)")
 _PROMISES_RAISE = re.compile(
-    r"(?m)(?:^\s*:raises?\s+|^\s*@raises?\s+|[Rr]aises?\s+(?:an?\s+)?:?(?:class:|exc:)?`*~?)([A-Z]\w*(?:Error|Exception|Warning))\b"
+    r"(?:[:@]raises?|[Rr]aises?)\s+(?:an?\s+)?:?(?:class:|exc:)?`*~?([A-Z]\w*(?:Error|Exception|Warning))\b"
 )
+
+
+def local_names(function: Function) -> set[str]:
+    """The names that a function sets, without its parameters."""
+    body = [node for statement in function.body for node in _walk_own(statement)]
+    outer = {name for node in body if isinstance(node, ast.Global | ast.Nonlocal) for name in node.names}
+    local = set[str]().union(*(_stored(statement) for statement in function.body)) - outer
+    return local - {argument.arg for argument in arguments_of(function.args)}
 
 
 def read_before_set(function: Function) -> list[ast.Name]:
     """Reads of local names that no statement before them can have set: they raise UnboundLocalError.
 
-    A loop is taken to have set all that its body sets, and an ``if`` what either branch sets, so that what is
-    reported is certain to fail where it is reached.
+    What either branch of an ``if`` sets is taken to be set after it, and what the body of a loop sets is taken
+    to be set where a condition inside the body may skip the first turn: what is reported is certain to fail
+    where it is reached.
     """
-    body = [node for statement in function.body for node in _walk_own(statement)]
-    outer = {name for node in body if isinstance(node, ast.Global | ast.Nonlocal) for name in node.names}
-    local = set[str]().union(*(_stored(statement) for statement in function.body)) - outer
-    local -= {argument.arg for argument in arguments_of(function.args)}
     found: list[ast.Name] = []
-    if local:
-        _flow(function.body, set(), local, found)
+    if local := local_names(function):
+        _flow(function.body, set(), set(), local, found)
     return found
 
 
-def _flow(statements: list[ast.stmt], bound: set[str], local: set[str], found: list[ast.Name]) -> set[str]:
-    """The names that may be set after statements."""
+def _flow(
+    statements: list[ast.stmt], bound: set[str], later: set[str], local: set[str], found: list[ast.Name]
+) -> None:
+    """Find reads that come too early in statements.
+
+    Args:
+        statements: In their order.
+        bound: What may be set before them.
+        later: What an earlier turn of the loop around them may have set.
+        local: The names to watch.
+        found: Where reads that come too early are added.
+    """
     for node in statements:
-        blocks = [block for name in ("body", "orelse", "finalbody") if (block := getattr(node, name, None))]
-        nested = isinstance(node, Function | ast.ClassDef)
-        if isinstance(node, ast.Match | ast.TryStar | ast.Try | ast.For | ast.AsyncFor | ast.While):
-            if not isinstance(node, ast.Match | ast.TryStar | ast.Try):
-                heads: list[ast.AST] = [node.test if isinstance(node, ast.While) else node.iter]
-                _reads(heads, bound, local, found)
-            after = bound | _stored(node)
-            for block in [] if isinstance(node, ast.Match) else blocks:
-                _flow(
-                    block,
-                    after if not isinstance(node, ast.Try) or block is not node.body else set(bound),
-                    local,
-                    found,
-                )
-            bound = after
-        elif nested:
-            bound = bound | _stored(node)
-        elif blocks:  # if and with
-            heads = [node.test] if isinstance(node, ast.If) else list(getattr(node, "items", []))
-            _reads(heads, bound, local, found)
-            before = bound | set[str]().union(*(_stored(head) for head in heads))
-            bound = set[str]().union(before, *(_flow(block, set(before), local, found) for block in blocks))
-        else:
+        after = bound | _stored(node)
+        if isinstance(node, ast.For | ast.AsyncFor | ast.While):
+            _reads([node.test if isinstance(node, ast.While) else node.iter], bound, local, found)
+            start = bound if isinstance(node, ast.While) else bound | _stored(node.target)
+            _flow(node.body, start, after | later, local, found)
+            _flow(node.orelse, after, later, local, found)
+        elif isinstance(node, ast.Try):
+            _flow(node.body, bound | later, later, local, found)
+            _flow([*node.orelse, *node.finalbody], after | later, later, local, found)
+            for handler in node.handlers:
+                _flow(handler.body, after | later, later, local, found)
+        elif isinstance(node, ast.If):
+            _reads([node.test], bound, local, found)
+            for block in (node.body, node.orelse):
+                _flow(block, bound | later | _stored(node.test), later, local, found)
+        elif isinstance(node, ast.With | ast.AsyncWith):
+            _reads([*node.items], bound, local, found)
+            items = set[str]().union(*(_stored(item) for item in node.items))
+            _flow(node.body, bound | items, later, local, found)
+        elif not isinstance(node, Function | ast.ClassDef | ast.Match | ast.TryStar):
             _reads([node], bound, local, found)
-            bound = bound | _stored(node)
-    return bound
+        bound = after
 
 
-def _reads(nodes: list[ast.AST], bound: set[str], local: set[str], found: list[ast.Name]) -> None:
+def _reads(nodes: Sequence[ast.AST], bound: set[str], local: set[str], found: list[ast.Name]) -> None:
     """Record the reads in an expression or a simple statement that come too early."""
     for top in nodes:
         inner = list(_walk_own(top))

@@ -20,7 +20,7 @@ from splinelens.texts.code import SourceFile, parse_python, project_files
 WINDOW_LINES, STRIDE = 20, 10
 TOP = 20
 
-_WORD = re.compile(r"[A-Za-z][a-z]*|[A-Z]+(?![a-z])|\d+|[^\W\d_]+")
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]+")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,177 @@
+"""How often do static findings blame correct functions, and does the retriever name the right file?
+
+    python benchmarks/code_static.py correct --work WORK --minutes 18     # repeat until it says that all are read
+    python benchmarks/code_static.py retrieve --data DIR --work WORK --minutes 18
+    python benchmarks/code_static.py report --work WORK                     # writes code_static.json
+
+``correct`` checks functions of the standard library and of the installed packages in their files: any finding
+of the categories knowledge or context is a mistake. ``retrieve`` takes the samples of CoderEval with a name or
+attribute that does not exist, in tasks whose reference uses something that the project defines: the file that a
+finding or else the retriever names is right if it defines that. Rows are appended, so a stopped run continues.
+"""
+
+import argparse
+import ast
+import json
+import random
+import sysconfig
+import time
+from collections import Counter
+from pathlib import Path
+
+from splinelens.errors import BadCode
+from splinelens.texts.code import SourceFile, functions, parse_python, read_source
+from splinelens.texts.code_environment import Environment
+from splinelens.texts.code_findings import PLACEHOLDER, check
+from splinelens.texts.retrieval import CodeProject, retrieve
+
+FUNCTIONS, PER_FILE, SEED = 2000, 4, 0
+SKIPPED = {"test", "tests", "testing", "idlelib", "lib2to3", "site-packages"}
+LEVELS = ("class_runnable", "file_runnable", "project_runnable")
+MISSING = {"undefined-name", "missing-attribute", "missing-import"}
+
+
+def source_files():
+    """Files of the standard library and of installed packages in turn, in random order."""
+    lists = []
+    for root in (Path(sysconfig.get_path("stdlib")), Path(sysconfig.get_path("purelib"))):
+        paths = [path for path in sorted(root.rglob("*.py")) if not SKIPPED & {*path.relative_to(root).parts}]
+        random.Random(SEED).shuffle(paths)
+        lists.append(paths)
+    return [path for pair in zip(*lists, strict=False) for path in pair]
+
+
+def correct(arguments):
+    out, until = arguments.work / "correct.jsonl", time.monotonic() + 60 * arguments.minutes
+    rows = read(out)
+    done, count = {row["file"] for row in rows}, len(rows)
+    environment = Environment()
+    with out.open("a") as lines:
+        for path in source_files():
+            name = "/".join(path.parts[-3:])
+            if name in done:
+                continue
+            if count >= FUNCTIONS or time.monotonic() > until:
+                break
+            try:
+                source = read_source(path)
+                found = functions(source)
+            except BadCode:
+                continue
+            done.add(name)
+            for function in random.Random(name).sample(found, min(PER_FILE, len(found))):
+                context = source[: function.start] + PLACEHOLDER + source[function.end :]
+                report = check(function.text, context, environment=environment)
+                row = {"file": name, "name": function.name, "verdict": report.verdict}
+                row["findings"] = [[each.category, each.rule, each.message] for each in report.findings]
+                lines.write(json.dumps(row) + "\n")
+                count += 1
+    print(f"{count} functions of {FUNCTIONS}" + (": all are read" if count >= FUNCTIONS else ""))
+
+
+def retrieve_helpers(arguments):
+    out, until = arguments.work / "retrieve.jsonl", time.monotonic() + 60 * arguments.minutes
+    folder = arguments.data / "codereval-samples"
+    tasks = {task["task"]: task for task in read(folder / "tasks.jsonl")}
+    files = {}
+    for task in tasks.values():
+        # The reference is left out: where a file has the function, the answer would be given.
+        text = task["context"].replace(PLACEHOLDER, "pass")
+        files.setdefault(task["project"], {})[task["file"]] = SourceFile(task["file"], "python", text)
+    projects = {name: CodeProject(each.values()) for name, each in files.items()}
+    done, environment = {row["sample"] for row in read(out)}, Environment()
+    with out.open("a") as lines:
+        for number, sample in enumerate(read(folder / "samples.jsonl")):
+            task = tasks[sample["task"]]
+            project = projects[task["project"]]
+            truth = helper_files(task, project)
+            if number in done or task["level"] not in LEVELS or not truth:
+                continue
+            if time.monotonic() > until:
+                print(f"stopped before sample {number}")
+                return
+            report = check(sample["code"], task["context"], project, environment)
+            missing = [each for each in report.findings if each.rule in MISSING]
+            row = {"sample": number, "level": task["level"], "conflict": bool(missing)}
+            if missing:
+                named = [each.place.rpartition(":")[0] for each in missing if each.place]
+                ranked = [window.path for window, _ in retrieve(sample["code"], project.windows)]
+                row |= {
+                    "files": len(project.files),
+                    "finding": bool(named) and named[0] in truth,
+                    "retriever": bool(ranked) and ranked[0] in truth,
+                    "named": (named or ranked or [""])[0] in truth,
+                    "own file": task["file"] in truth,
+                }
+            lines.write(json.dumps(row) + "\n")
+    print("all samples are read")
+
+
+def helper_files(task, project):
+    """Files of the project that define what the reference uses: its own file, if that does."""
+    try:
+        tree = parse_python("if True:\n" + "\n".join(" " + line for line in task["reference"].split("\n")))
+    except BadCode:
+        return set()
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    used |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    truth = set()
+    for name in used - {task["name"]}:
+        paths = {each.path for each in project.definitions.get(name, [])}
+        truth |= {task["file"]} & paths or (paths if len(paths) == 1 else set())
+    return truth
+
+
+def report(arguments):
+    rows = read(arguments.work / "correct.jsonl")[:FUNCTIONS]
+    blamed = [row for row in rows if any(each[0] != "requirement" for each in row["findings"])]
+    doubted = Counter(each[1] for row in rows for each in row["findings"] if each[0] == "requirement")
+    record = {
+        "correct": {
+            "functions": len(rows),
+            "blamed": len(blamed),
+            "share": len(blamed) / max(1, len(rows)),
+            "undetermined": sum(row["verdict"] == "undetermined" for row in rows),
+            "doubts": dict(doubted),
+            "blamed functions": [[row["file"], row["name"], row["findings"]] for row in blamed],
+        },
+        "retrieve": {},
+    }
+    conflicts = [row for row in read(arguments.work / "retrieve.jsonl") if row["conflict"]]
+    for level in (*LEVELS, "all"):
+        among = [row for row in conflicts if level in (row["level"], "all")]
+        several = [row for row in among if row["files"] > 1]
+        record["retrieve"][level] = {
+            "conflicts": len(among),
+            "in projects of several files": len(several),
+            **{
+                name: {
+                    "all": sum(row[name] for row in among) / max(1, len(among)),
+                    "several files": sum(row[name] for row in several) / max(1, len(several)),
+                }
+                for name in ("named", "finding", "retriever", "own file")
+            },
+        }
+    (Path(__file__).parent / "code_static.json").write_text(json.dumps(record, indent=1) + "\n")
+    print(json.dumps(record, indent=1))
+
+
+def read(path):
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("part", choices=["correct", "retrieve", "report"])
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=18)
+    arguments = parser.parse_args()
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    {"correct": correct, "retrieve": retrieve_helpers, "report": report}[arguments.part](arguments)
+
+
+if __name__ == "__main__":
+    main()
