@@ -54,7 +54,8 @@ MOST_TOKENS = 256
 """Tokens of a prompt, its last, and of a body, its first, that are read."""
 
 _BATCH = 2048  # tokens
-_NAME = re.compile(r"[A-Za-z_]\w*")
+_MOST_CHARACTERS = 20_000  # of a body and of a prompt that are counted
+_NAME = re.compile(r"[A-Za-z_]\w*+")
 _DOCSTRING = re.compile(r"\s*[rRuU]?(\"\"\"|''').*?\1[ \t]*\n", re.DOTALL)
 _SIGNATURE = re.compile(r"def[ \t]+\w+[ \t]*\((.*?)\)[^()\n]*?:[ \t]*\n", re.DOTALL)
 _NOTHING = re.compile(r"\b(pass|raise NotImplementedError.*|return None|return)\b|\.\.\.|\s")
@@ -102,12 +103,13 @@ def counts(body: str, prompt: str, context: str = "") -> Float[np.ndarray, " cou
         >>> dict(zip(COUNTS, values, strict=True))["unused parameters"]
         np.float64(1.0)
     """
+    body, prompt = body[:_MOST_CHARACTERS], prompt[-_MOST_CHARACTERS:]
     lines = [line for line in body.splitlines() if line.strip()]
     bare = [line for line in lines if not line.strip().startswith("#")]
     text = "\n".join(bare)
     used, known = set(_NAME.findall(text)), _EVERYWHERE.union(_NAME.findall(context), _NAME.findall(prompt))
     attributes = re.findall(r"\.([A-Za-z_]\w*)", text)
-    given = set(re.findall(r"([A-Za-z_]\w*)\s*(?:=|\bin\b|,)", text))
+    given = set(re.findall(r"\b([A-Za-z_]\w*+)\s*+(?:=|in\b|,)", text))
     signature = _SIGNATURE.findall(prompt)
     parameters = set(_NAME.findall(signature[-1])) - _EVERYWHERE if signature else set()
     unknown = used - known
