@@ -93,11 +93,11 @@ def retrieve_helpers(arguments):
             report = check(sample["code"], task["context"], project, environment)
             missing = [each for each in report.findings if each.rule in MISSING]
             row = {"sample": number, "level": task["level"], "conflict": bool(missing)}
+            row["elsewhere"] = task["file"] not in truth
             if missing:
                 named = [each.place.rpartition(":")[0] for each in missing if each.place]
                 ranked = [window.path for window, _ in retrieve(sample["code"], project.windows)]
                 row |= {
-                    "files": len(project.files),
                     "finding": bool(named) and named[0] in truth,
                     "retriever": bool(ranked) and ranked[0] in truth,
                     "named": (named or ranked or [""])[0] in truth,
@@ -138,19 +138,12 @@ def report(arguments):
         "retrieve": {},
     }
     conflicts = [row for row in read(arguments.work / "retrieve.jsonl") if row["conflict"]]
-    for level in (*LEVELS, "all"):
-        among = [row for row in conflicts if level in (row["level"], "all")]
-        several = [row for row in among if row["files"] > 1]
-        record["retrieve"][level] = {
-            "conflicts": len(among),
-            "in projects of several files": len(several),
-            **{
-                name: {
-                    "all": sum(row[name] for row in among) / max(1, len(among)),
-                    "several files": sum(row[name] for row in several) / max(1, len(several)),
-                }
-                for name in ("named", "finding", "retriever", "own file")
-            },
+    groups = {level: [row for row in conflicts if row["level"] == level] for level in LEVELS}
+    groups |= {"all": conflicts, "helper in another file": [row for row in conflicts if row["elsewhere"]]}
+    for group, among in groups.items():
+        record["retrieve"][group] = {"conflicts": len(among)} | {
+            name: sum(row[name] for row in among) / max(1, len(among))
+            for name in ("named", "finding", "retriever", "own file")
         }
     (Path(__file__).parent / "code_static.json").write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(record, indent=1))

@@ -24,6 +24,8 @@ COMMANDS = [
     ["audit", "run"],
     ["audit", "fit"],
     ["audit", "watch"],
+    ["code"],
+    ["code", "check"],
     ["prune"],
     ["prune", "plan"],
     ["prune", "apply"],
@@ -48,7 +50,17 @@ COMMANDS = [
     ["detectors", "list"],
     ["detectors", "show"],
 ]
-GROUPS = ([], ["audit"], ["prune"], ["truth"], ["lineage"], ["authorship"], ["models"], ["detectors"])
+GROUPS = (
+    [],
+    ["audit"],
+    ["code"],
+    ["prune"],
+    ["truth"],
+    ["lineage"],
+    ["authorship"],
+    ["models"],
+    ["detectors"],
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

@@ -27,7 +27,7 @@ COMMANDS = (
     *("score", "inspect", "extract", "train", "evaluate", "distill", "export", "calibrate", "serve"),
     *("audit run", "audit fit", "audit watch", "truth fit", "truth score", "truth evaluate"),
     *("prune plan", "prune apply", "prune neurons", "prune evaluate"),
-    *("lineage compare", "lineage profile"),
+    *("code check", "lineage compare", "lineage profile"),
     *("authorship fit", "authorship score", "authorship game"),
     *("models list", "models pull", "models check", "detectors list", "detectors show"),
 )

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from splinelens.errors import BadCritic, MissingPackage
-from splinelens.generate.critics import Check, Critic, Finding, JsonSchema, Length, Pattern
+from splinelens.generate.critics import Check, CodeCritic, Critic, Finding, JsonSchema, Length, Pattern
+from splinelens.generate.loop import solve
+from splinelens.texts.code import SourceFile
+from splinelens.texts.retrieval import CodeProject
 
 SCHEMA = {
     "type": "object",
@@ -160,3 +163,35 @@ def _hide(monkeypatch, package):
         return real(name, *rest, **named)
 
     monkeypatch.setattr(builtins, "__import__", hidden)
+
+
+def test_code_that_uses_what_does_not_exist_fails_with_what_may_be_meant():
+    answer = "Here it is:\n```python\ndef area(width, height):\n    return width * hight\n```\n"
+    finding = CodeCritic().check(answer, "")
+    assert finding.message == "line 2: the name 'hight' is not defined; you may mean height"
+    ((start, end),) = finding.spans
+    assert answer[start:end] == "    return width * hight\n"
+
+
+def test_code_is_judged_in_its_file_and_with_its_project():
+    project = CodeProject([SourceFile("tools.py", "python", "def load_all(path): ...")])
+    critic = CodeCritic("LIMIT = 1\n<PLACEHOLDER>\n", project)
+    assert critic.check("def f():\n    return LIMIT", "").verdict == "pass"
+    assert "load_all in tools.py:1" in critic.check("def f():\n    return load_all(LIMIT)", "").message
+
+
+def test_code_that_cannot_be_resolved_is_undetermined_and_doubts_pass():
+    assert CodeCritic().check("import not_installed_here", "").verdict == "undetermined"
+    assert CodeCritic().check("def f(a): pass", "").verdict == "pass"
+
+
+def test_a_generator_is_asked_again_with_what_does_not_exist():
+    answers = ["def f(x):\n    return y", "def f(x):\n    return x"]
+    prompts = []
+
+    def generator(prompt, attempt):
+        prompts.append(prompt)
+        return answers[attempt - 1]
+
+    assert solve(generator, [CodeCritic()], "Write f.").text == answers[1]
+    assert "line 2: the name 'y' is not defined" in prompts[1]

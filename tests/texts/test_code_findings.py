@@ -127,7 +127,7 @@ def test_a_promise_that_is_not_kept_is_a_doubt_and_no_fail(source, rule):
         "class A(B):\n    def f(self, a): return 1 if self else 2\nB = A",
         'def f(a):\n    """Returns None."""\n    print(a)',
         'def f(a):\n    """Return each."""\n    yield a',
-        'def f(a):\n    """Return it.\n\n    :raises ValueError: it is bad.\n    """\n    raise ValueError(a)',
+        'def f(a):\n    """Return it.\n\n    :raises ValueError: if bad.\n    """\n    raise ValueError(a)',
         "def f(n):\n    return n and f(n - 1)",
         "from abc import abstractmethod\nclass A:\n    @abstractmethod\n    def f(self): ...",
     ],

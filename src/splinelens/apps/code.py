@@ -74,9 +74,7 @@ def check_diff(diff: str, project: str | Path = ".") -> Iterator[FileReport]:
             for finding in file.report.findings
             if finding.line in lines or finding.rule == "does-not-parse"
         )
-        fails = any(finding.category != "requirement" for finding in kept)
-        verdict = "fail" if fails else "undetermined" if file.report.undetermined else "pass"
-        yield FileReport(path, CodeReport(verdict, kept, file.report.undetermined), file.unread)
+        yield FileReport(path, CodeReport.of(kept, file.report.undetermined), file.unread)
 
 
 def added_lines(diff: str) -> dict[str, dict[int, str]]:
@@ -106,7 +104,7 @@ def _differs(source: str, lines: dict[int, str]) -> bool:
 
 
 def _unread(path: str, reason: str) -> FileReport:
-    return FileReport(path, CodeReport("undetermined", undetermined=(reason,)), reason)
+    return FileReport(path, CodeReport.of((), [reason]), reason)
 
 
 def _package(path: Path, project: CodeProject | None) -> str | None:

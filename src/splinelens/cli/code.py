@@ -21,7 +21,7 @@ def check(
         typer.Option(
             "--context",
             metavar="FILE",
-            help="The file that the code is a part of: it replaces the line <PLACEHOLDER>, or the function of "
+            help="The file that the code is for: it replaces the line <PLACEHOLDER>, or the function of "
             "the same name, or is added at the end.",
         ),
     ] = None,

@@ -58,7 +58,7 @@ _LITERALS: dict[type[ast.expr], type] = {
     ast.SetComp: set,
     ast.JoinedStr: str,
 }
-_GUARDS = re.compile(r"hasattr|version|PY[23]|platform|os\.name|TYPE_CHECKING|is None|is not None")
+_GUARDS = re.compile(r"hasattr|version_info|PY[23]|sys\.platform|platform\.system|os\.name|TYPE_CHECKING")
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,14 @@ class CodeReport:
     findings: tuple[CodeFinding, ...] = ()
     undetermined: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, findings: Iterable[CodeFinding], undetermined: Iterable[str] = ()) -> "CodeReport":
+        """The report with its verdict."""
+        findings, undetermined = tuple(findings), tuple(undetermined)
+        if any(finding.category != "requirement" for finding in findings):
+            return cls("fail", findings, undetermined)
+        return cls("undetermined" if undetermined else "pass", findings, undetermined)
+
 
 def check(
     source: str,
@@ -127,16 +135,13 @@ def check(
         ('fail', "the name 'hight' is not defined")
     """
     if "\0" in source:
-        return CodeReport("undetermined", undetermined=("NUL bytes: this is no source code",))
+        return CodeReport.of((), ["NUL bytes: this is no source code"])
     if environment is None:
         environment = Environment(project.root) if project and project.root else _installed_modules()
     try:
-        found, unknown = _Check(source, context, project, environment, package).run()
+        return _Check(source, context, project, environment, package).run()
     except RecursionError:
-        return CodeReport("undetermined", undetermined=("the code is nested too deeply to be read",))
-    fails = any(finding.category != "requirement" for finding in found)
-    verdict: Any = "fail" if fails else "undetermined" if unknown else "pass"  # Any: a literal
-    return CodeReport(verdict, tuple(found), tuple(unknown))
+        return CodeReport.of((), ["the code is nested too deeply to be read"])
 
 
 class _Check:
@@ -156,7 +161,8 @@ class _Check:
         self.unknown: dict[str, None] = {}  # in order, each once
         self.found: list[CodeFinding] = []
 
-    def run(self) -> tuple[list[CodeFinding], list[str]]:
+    def run(self) -> CodeReport:
+        """All rules, in the order of what they need."""
         self.merged, self.first, self.indent = self.frame.place(self.source)
         self.last = self.first + self.source.count("\n") + 1
         self.unknown |= dict.fromkeys(self.frame.unknown)
@@ -166,7 +172,7 @@ class _Check:
             self._attributes_and_calls()
             self._requirements()
         unique = {(each.line, each.column, each.rule): each for each in reversed(self.found)}
-        return [unique[key] for key in sorted(unique)], list(self.unknown)
+        return CodeReport.of([unique[key] for key in sorted(unique)], self.unknown)
 
     def add(
         self, node: Any, rule: str, message: str, meant: str = "", category: Category = "knowledge"
@@ -273,9 +279,9 @@ class _Check:
                     str(message.message % message.message_args),
                 )
 
-        for node in self.nodes:
-            if isinstance(node, Function) and not self._guarded(node, "NameError"):
-                for read in read_before_set(node):
+        for function in self.nodes:
+            if isinstance(function, Function) and not self._guarded(function, "NameError"):
+                for read in read_before_set(function):
                     self.add(read, "undefined-name", f"the name {read.id!r} is used before it is set")
 
     def _is_local(self, node: "_At", name: str) -> bool:

@@ -29,9 +29,8 @@ def local_names(function: Function) -> set[str]:
 def read_before_set(function: Function) -> list[ast.Name]:
     """Reads of local names that no statement before them can have set: they raise UnboundLocalError.
 
-    What either branch of an ``if`` sets is taken to be set after it, and what the body of a loop sets is taken
-    to be set where a condition inside the body may skip the first turn: what is reported is certain to fail
-    where it is reached.
+    What a branch of an ``if`` sets is taken to be set after it. What the body of a loop sets is taken to be
+    set where a condition inside the body may skip the first turn. What is reported fails where it is reached.
     """
     found: list[ast.Name] = []
     if local := local_names(function):

@@ -1,0 +1,153 @@
+"""``splinelens code check``: lines, JSON, SARIF, exit codes and diffs."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+WRONG = "import os\n\ndef f(path):\n    return os.getcwdx(path)\n"
+
+
+@pytest.fixture
+def wrong(tmp_path):
+    path = tmp_path / "wrong.py"
+    path.write_text(WRONG)
+    return path
+
+
+def test_a_finding_is_a_line_with_its_place_and_the_exit_code_is_1(run, wrong):
+    result = run("code", "check", wrong, code=1)
+    message = "knowledge missing-attribute: module 'os' has no attribute 'getcwdx'; you may mean getcwd"
+    assert result.stdout == f"{wrong}:4:15: {message}\n"
+    assert result.stderr == "pass 0, fail 1, undetermined 0\n"
+
+
+def test_code_that_is_right_prints_nothing_and_doubts_do_not_fail(run, tmp_path):
+    (tmp_path / "right.py").write_text("x = 1\n")
+    (tmp_path / "doubt.py").write_text("def f(a): pass\n")
+    assert run("code", "check", tmp_path / "right.py").stdout == ""
+    assert "requirement stub" in run("code", "check", tmp_path / "doubt.py").stdout
+
+
+def test_json_is_a_line_for_each_file(run, wrong, tmp_path):
+    (tmp_path / "a.py").write_text("import not_installed_here\n")
+    first, second = map(
+        json.loads, run("code", "check", tmp_path / "a.py", wrong, "--json", code=1).stdout.splitlines()
+    )
+    assert (first["verdict"], second["verdict"]) == ("undetermined", "fail")
+    assert first["undetermined"] == ["module not_installed_here: not installed, or its parts are unknown"]
+    assert second["findings"][0]["category"] == "knowledge"
+    assert set(first) == {"path", "verdict", "findings", "undetermined", "unread"}
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("a.py", b"x = 1\0", "NUL"),
+        ("a.py", b"x = '\xff'", "not UTF-8"),
+        ("a.ipynb", b"{}", "notebook"),
+        ("gone.py", None, "is no file"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_undetermined_and_fails(run, tmp_path, name, data, words):
+    if data is not None:
+        (tmp_path / name).write_bytes(data)
+    result = run("code", "check", tmp_path / name, code=1)
+    assert "undetermined" in result.stdout
+    assert words in result.stdout
+
+
+def test_sarif_has_rules_places_and_what_was_not_read(run, wrong, tmp_path):
+    (tmp_path / "lib.py").write_text("def load_all(): ...\n")
+    wrong.write_text("load_all()\n" + WRONG)
+    (log,) = json.loads(
+        run("code", "check", wrong, tmp_path / "gone.py", "--project", tmp_path, "--sarif", code=1).stdout
+    )["runs"]
+    first, second = log["results"]
+    assert (first["ruleId"], second["ruleId"]) == ("undefined-name", "missing-attribute")
+    assert log["tool"]["driver"]["rules"][second["ruleIndex"]]["id"] == "missing-attribute"
+    place = second["locations"][0]["physicalLocation"]
+    assert place["region"] == {"startLine": 5, "startColumn": 15}
+    assert place["artifactLocation"]["uri"] == str(wrong)
+    related = first["relatedLocations"][0]["physicalLocation"]
+    assert (related["artifactLocation"]["uri"], related["region"]["startLine"]) == ("lib.py", 1)
+    (invocation,) = log["invocations"]
+    assert not invocation["executionSuccessful"]
+    assert "is no file" in invocation["toolExecutionNotifications"][0]["message"]["text"]
+
+
+DIFF = """diff --git a/pkg/mod.py b/pkg/mod.py
+--- a/pkg/mod.py
++++ b/pkg/mod.py
+@@ -1,2 +1,3 @@
+ first_name
++second_name
+-old_name
++--- third_name
+diff --git a/gone.py b/gone.py
+--- a/gone.py
++++ /dev/null
+@@ -1 +0,0 @@
+-x = 1
+"""
+
+
+def test_of_a_diff_only_the_added_lines_are_reported(run, tmp_path):
+    (tmp_path / "pkg").mkdir()
+    (tmp_path / "pkg/mod.py").write_text("first_name\nsecond_name\n--- third_name\n")
+    lines = run("code", "check", "-", "--project", tmp_path, input=DIFF, code=1).stdout.splitlines()
+    assert [line.partition(": ")[0] for line in lines] == ["pkg/mod.py:2:1", "pkg/mod.py:3:5"]
+
+
+def test_a_diff_that_was_not_applied_is_undetermined(run, tmp_path):
+    (tmp_path / "pkg").mkdir()
+    (tmp_path / "pkg/mod.py").write_text("first_name\nold_name\n")
+    result = run("code", "check", "-", "--project", tmp_path, input=DIFF, code=1)
+    assert "apply the diff first" in result.stdout
+
+
+def test_the_diff_of_git_is_read(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    Path("a.py").write_text("x = 1\n")
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
+        subprocess.run([*git, *words], check=True, env=os.environ | {"GIT_CONFIG_GLOBAL": os.devnull})
+    Path("a.py").write_text("x = 1\ny = z\n")
+    diff = subprocess.run(["git", "diff"], check=True, capture_output=True, text=True).stdout
+    assert run("code", "check", "-", input=diff, code=1).stdout.startswith(
+        "a.py:2:5: knowledge undefined-name"
+    )
+
+
+def test_code_on_stdin_is_checked_in_its_context(run, tmp_path):
+    (tmp_path / "context.py").write_text("LIMIT = 3\n<PLACEHOLDER>\n")
+    context = ("--context", tmp_path / "context.py")
+    assert run("code", "check", "-", *context, input="print(LIMIT)").stdout == ""
+    assert "-:1:7:" in run("code", "check", "-", *context, input="print(LIMITS)", code=1).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["a.py", "--json", "--sarif"], "give --sarif or --json"),
+        (["-", "a.py"], "- stands alone"),
+        ([], "Missing argument"),
+    ],
+)
+def test_wrong_usage_is_refused(run, arguments, words):
+    assert words in run("code", "check", *arguments, code=2).stderr
+
+
+def test_a_context_that_cannot_be_read_is_our_error(run, wrong):
+    assert "is no file" in run("code", "check", wrong, "--context", "gone.py", code=1).stderr
+    assert "is no folder" in run("code", "check", wrong, "--project", "gone", code=1).stderr
+
+
+def test_the_hook_of_pre_commit_runs_the_command():
+    root = Path(__file__).parents[2]
+    (hook,) = yaml.safe_load((root / ".pre-commit-hooks.yaml").read_text())
+    assert hook["entry"] == "splinelens code check"
+    assert hook["types"] == ["python"]
