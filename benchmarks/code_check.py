@@ -49,7 +49,7 @@ FOLDERS = {"codereval": "codereval-samples", "humaneval": "humaneval-codegen"}
 LAYERS, HIDDEN = (2, 5, 9, 14, 19), (9, 19, 29)
 TOKENS, BATCH = 256, 2048
 FOLDS, QUARTILES = 5, (0.25, 0.5, 0.75)
-RIDGES = (0.1, 0.3, 1.0, 3.0)
+RIDGES = (0.1, 0.5, 2.0)
 TFIDF = {
     "words": {"ngram_range": (1, 2), "token_pattern": r"\w+"},
     "characters": {"ngram_range": (2, 5), "analyzer": "char_wb"},
@@ -64,7 +64,7 @@ FITS = {
     "set, tasks": "fitted to this set, folds of tasks",
     "both": "fitted to both sets",
 }
-RIVAL, SHIPPED = "static + TF-IDF", "static + counts + likelihood"
+RIVAL, SHIPPED = "static + TF-IDF", "static + counts"
 GEOMETRY, TEXT = ("margins", "spline7"), ("words", "characters")
 FUSIONS = {
     "length": ("length",),
@@ -87,6 +87,7 @@ FUSIONS = {
     "static + counts + likelihood + geometry": ("static", "counts", "likelihood", *GEOMETRY),
     "static + counts + likelihood + TF-IDF": ("static", "counts", "likelihood", *TEXT),
     "everything": ("static", "counts", "likelihood", *GEOMETRY, *TEXT),
+    "static + counts, with consensus": ("static", "counts", "consensus"),
     "static + TF-IDF, with consensus": ("static", *TEXT, "consensus"),
     "static + counts + likelihood, with consensus": ("static", "counts", "likelihood", "consensus"),
     "everything, with consensus": ("static", "counts", "likelihood", *GEOMETRY, *TEXT, "consensus"),
@@ -248,10 +249,23 @@ def consensus_of(samples):
 
 
 def read_blocks(work, name, tasks, samples):
-    """The tables of a set, a row a sample: what is read of the model, of the text and by static analysis."""
+    """The tables of a set, a row a sample: of static analysis, of the text and, where it was read, of the model."""
+    shapes = [
+        counts(row["body"], tasks[row["task"]]["prompt"], tasks[row["task"]].get("context", ""))
+        for row in samples
+    ]
+    blocks = {
+        "static": read_static(work, name, samples),
+        "counts": np.stack(shapes),
+        "consensus": consensus_of(samples),
+    }
+    paths = [work / name / f"{task.replace('/', '-')}.npz" for task in tasks]
+    if missing := sum(not path.exists() for path in paths):
+        print(f"{name}: {missing} tasks were not read by the model, which is left out", flush=True)
+        return blocks
     read = {}
-    for task in tasks:
-        with np.load(work / name / f"{task.replace('/', '-')}.npz") as stored:
+    for task, path in zip(tasks, paths, strict=True):
+        with np.load(path) as stored:
             part = {key: stored[key] for key in stored}
         starts = np.concatenate([[0], part["ends"][:-1]])
         for at, digest in enumerate(part["digest"].tolist()):
@@ -263,18 +277,9 @@ def read_blocks(work, name, tasks, samples):
                 part["hidden"][at],
             )
     rows = [read[row["task"], digest_of(row["body"])] for row in samples]
-    shapes = [
-        counts(row["body"], tasks[row["task"]]["prompt"], tasks[row["task"]].get("context", ""))
-        for row in samples
-    ]
-    return {
-        "static": read_static(work, name, samples),
-        "counts": np.stack(shapes),
-        "likelihood": np.stack([row[0] for row in rows]),
-        "spline7": np.stack([row[1] for row in rows]),
-        "margins": np.stack([row[2] for row in rows]),
-        "hidden": np.stack([row[3] for row in rows]),
-        "consensus": consensus_of(samples),
+    names = "likelihood", "spline7", "margins", "hidden"
+    return blocks | {
+        key: np.stack(column) for key, column in zip(names, zip(*rows, strict=True), strict=True)
     }
 
 
@@ -410,17 +415,20 @@ def evaluate(rows, blocks, fold):
     dense = {
         name: bent(blocks[name], np.quantile(blocks[name], QUARTILES, axis=0))
         for name in ("static", "counts", "likelihood", "spline7", "consensus")
+        if name in blocks
     }
     dense["length"] = blocks["counts"][:, COUNTS.index("characters")][:, None]
     stacked = {
         name: ridge_scores(tfidf_kernel(rows["code"], task, used, **options), wrong, task, fold, used)
         for name, options in TFIDF.items()
     }
-    for name in ("margins", "hidden"):
+    for name in {"margins", "hidden"} & blocks.keys():
         stacked[name] = ridge_scores(kernel_of(blocks[name], task, used), wrong, task, fold, used)
         print(f"{name}: read", flush=True)
     result = {}
     for title, names in FUSIONS.items():
+        if not {*names} <= dense.keys() | stacked.keys():
+            continue
         parts = [dense[name] for name in names if name in dense]
         heads = [stacked[name] for name in names if name in stacked]
         result[title] = fused_scores(parts, heads, wrong, task, fold, used, title == SHIPPED)
@@ -442,7 +450,8 @@ def read_all(arguments):
         table["project"] += [tasks[row["task"]].get("project", row["task"]) for row in samples]
     rows = {key: np.array(values, dtype=object if key == "code" else None) for key, values in table.items()}
     rows["task"] = np.unique(rows["task"], return_inverse=True)[1]
-    return rows, {key: np.concatenate(values) for key, values in blocks.items()}
+    whole = {key: np.concatenate(values) for key, values in blocks.items() if len(values) == len(FOLDERS)}
+    return rows, whole
 
 
 def measure(arguments):
@@ -491,6 +500,8 @@ def report(arguments):
             if np.isnan(rival).any():
                 continue
             for title in FUSIONS:
+                if f"{fit}|{title}|score" not in scores:
+                    continue
                 values = scores[f"{fit}|{title}|score"][of_set]
                 record["rows"].append(
                     {"set": name, "fit": fit, "score": title, **compared(wrong, values, rival, task)}
@@ -587,7 +598,8 @@ def ship(arguments):
         np.stack([one.slope * weights for weights, one in calibrated]),
         np.array([one.intercept for _, one in calibrated]),
     )
-    columns = (*FINDINGS, *COUNTS, *LIKELIHOOD)
+    names = {"static": FINDINGS, "counts": COUNTS, "likelihood": LIKELIHOOD}
+    columns = tuple(column for block in FUSIONS[SHIPPED] for column in names[block])
     record = {
         "trained on": FOLDERS,
         "samples": len(wrong),
@@ -706,7 +718,7 @@ def markdown(record):
         fits = list(dict.fromkeys(row["fit"] for row in record["rows"] if row["set"] == name))
         lines.append("| score | " + " | ".join(f"{FITS[fit]} | gain over {RIVAL}" for fit in fits) + " |")
         lines.append("| --- |" + " --- | --- |" * len(fits))
-        for title in FUSIONS:
+        for title in dict.fromkeys(row["score"] for row in record["rows"]):
             cells = []
             for fit in fits:
                 [row] = [
