@@ -30,10 +30,10 @@ from splinelens.generate.code_features import (
     COUNTS,
     FINDINGS,
     LIKELIHOOD,
-    body_of,
     counts,
     finding_counts,
     likelihood,
+    split_body,
 )
 from splinelens.generate.code_head import CodeHead, bent
 from splinelens.layers import watch
@@ -107,7 +107,7 @@ def read_set(data, name):
     samples = lines_of(folder / "samples.jsonl")
     for row in samples:
         row["passed"] = row["is_pass"] if name == "codereval" else row["result"] == "pass"
-        row["body"] = body_of(row["code"], tasks[row["task"]].get("name"))
+        row["body"] = split_body(row["code"], tasks[row["task"]].get("name"))[1]
     return tasks, samples
 
 

@@ -9,11 +9,11 @@ from splinelens.generate.code_features import (
     COUNTS,
     FINDINGS,
     LIKELIHOOD,
-    body_of,
     counts,
     finding_counts,
     likelihood,
     read_bodies,
+    split_body,
 )
 from splinelens.models import load_model
 
@@ -38,7 +38,7 @@ def loaded(writer_folder):
     ],
 )
 def test_a_body_ends_where_its_indentation_ends(code, body):
-    assert body_of(code, "f") == body
+    assert split_body(code, "f")[1] == body
 
 
 def test_counts_know_the_names_of_the_surroundings():

@@ -62,39 +62,42 @@ _NOTHING = re.compile(r"\b(pass|raise NotImplementedError.*|return None|return)\
 _EVERYWHERE = {*dir(builtins), *keyword.kwlist}
 
 
-def body_of(code: str, name: str | None = None) -> str:
-    r"""The lines of a function after its signature and docstring; without a name ``code`` begins with them.
+def split_body(code: str, name: str | None = None) -> tuple[str, str]:
+    r"""Split a function after its signature and docstring; without a name ``code`` begins there.
 
     Found by indentation, in code that need not parse: the body ends before a line that is indented less. Code
     without a function of this name is all body.
 
+    Returns:
+        The signature and docstring, and the body.
+
     Example:
-        >>> body_of('def f(x):\n    "Twice."\n    return x * 2\n\nprint(f(1))', "f")
-        '    "Twice."\n    return x * 2\n'
+        >>> split_body("def f(x):\n    return x * 2\n\nprint(f(1))", "f")
+        ('def f(x):\n', '    return x * 2\n')
     """
-    indent, rest = 0, code
+    indent, start, begin = 0, 0, 0
     if name is not None:
         head = rf"^([ \t]*)(?:async[ \t]+)?def[ \t]+{re.escape(name)}[ \t]*\(.*?\)[^()\n]*?:[^\n]*\n"
         if not (found := re.search(head, code, re.MULTILINE | re.DOTALL)):
-            return code
-        indent, rest = len(found[1].expandtabs()), code[found.end() :]
-        if docstring := _DOCSTRING.match(rest):
-            rest = rest[docstring.end() :]
+            return "", code
+        indent, begin, start = len(found[1].expandtabs()), found.start(), found.end()
+        if docstring := _DOCSTRING.match(code, start):
+            start = docstring.end()
     kept = list[str]()
-    for line in rest.splitlines(keepends=True):
+    for line in code[start:].splitlines(keepends=True):
         text = line.expandtabs()
         bare = text.strip()
         if bare and len(text) - len(text.lstrip()) <= indent and bare[0] not in "#)]}":
             break
         kept.append(line)
-    return "".join(kept).rstrip() + "\n"
+    return code[begin:start], "".join(kept).rstrip() + "\n"
 
 
 def counts(body: str, prompt: str, context: str = "") -> Float[np.ndarray, " count"]:
     r"""The numbers of ``COUNTS``.
 
     Args:
-        body: What ``body_of`` gave.
+        body: What ``split_body`` gave.
         prompt: The signature and the docstring.
         context: The rest of the file, whose names are known.
 
@@ -150,7 +153,7 @@ def finding_counts(
 
     Example:
         >>> finding_counts("fail", [("knowledge", "undefined-name")], 0)[:3].round(2).tolist()
-        [1.0, 0.0, 0.0]
+        [1.0, 0.69, 0.0]
     """
     categories, rules = Counter(category for category, _ in findings), Counter(rule for _, rule in findings)
     numbers = [*(categories[name] for name in CATEGORIES), *(rules[name] for name in RULES), undetermined]
@@ -190,7 +193,7 @@ def read_bodies(
     Args:
         loaded: A model loaded with ``head=True``.
         prompt: The signature and the docstring; must have a token.
-        bodies: What ``body_of`` gave.
+        bodies: What ``split_body`` gave.
 
     Returns:
         For each body, for each token: its log-probability, that of the likeliest token in its place, the

@@ -8,6 +8,7 @@ on which tasks these were.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from math import log
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from splinelens.detect.artifact_files import ArtifactFiles
+from splinelens.detect.calibration import require_prevalence
 from splinelens.detect.heads import LinearHead
 from splinelens.errors import BadFeatures, BrokenArtifact
 
@@ -77,17 +79,26 @@ class CodeHead:
             folder, {"columns": self.columns, **self.record}, {"knots": self.knots, **self.heads.arrays()}
         )
 
-    def likely_wrong(self, values: Float[np.ndarray, "function column"]) -> Float[np.ndarray, "function 3"]:
+    def likely_wrong(
+        self, values: Float[np.ndarray, "function column"], prevalence: float | None = None
+    ) -> Float[np.ndarray, "function 3"]:
         """The probability that each function is wrong, and the ends of its 95 % interval.
 
-        It holds for functions of which as many are wrong as of the training rows (``record["share"]``).
+        Args:
+            values: The numbers of functions.
+            prevalence: The share of functions that are wrong; None takes that of the training rows, which is
+                ``record["share"]``.
 
         Raises:
             BadFeatures: Another number of columns than the head has.
+            BadDetector: A prevalence that is no share.
         """
         if values.shape[1:] != (len(self.columns),):
             raise BadFeatures(f"the code head has {len(self.columns)} columns, not {values.shape[1:]}")
         logits = self.heads.logit(bent(values, self.knots))
+        if prevalence is not None:
+            share, prevalence = self.record["share"], require_prevalence(prevalence)
+            logits = logits + log(prevalence / (1 - prevalence)) - log(share / (1 - share))
         probability = 1 / (1 + np.exp(-np.clip(logits, -60, 60)))
         ends = np.quantile(probability[:, 1:], [0.025, 0.975], axis=1)
         return np.column_stack([probability[:, 0], *ends])
