@@ -66,6 +66,7 @@ def correct(arguments):
                 row["findings"] = [[each.category, each.rule, each.message] for each in report.findings]
                 lines.write(json.dumps(row) + "\n")
                 count += 1
+            lines.flush()
     print(f"{count} functions of {FUNCTIONS}" + (": all are read" if count >= FUNCTIONS else ""))
 
 

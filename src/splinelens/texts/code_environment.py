@@ -15,7 +15,8 @@ from importlib.machinery import PathFinder, SourceFileLoader
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from splinelens.errors import MissingPackage
+from splinelens.errors import BadCode, MissingPackage
+from splinelens.texts.code import parse_python
 
 if TYPE_CHECKING:
     import jedi
@@ -99,6 +100,7 @@ class Environment:
 
     def __init__(self, project: Path | None = None):
         self._roots = [root for root in (project, project and project / "src") if root and root.is_dir()]
+        self._sources: dict[str, _Source] = {}
         self._names: dict[str, frozenset[str] | None] = {}
         self._signatures: dict[tuple[str, str], list[CallSignature]] = {}
 
@@ -111,9 +113,15 @@ class Environment:
                 continue
             if length == 1:
                 return None  # not installed, which is not the same as invented
-            names = self.names(".".join(parts[: length - 1]))
-            return None if names is None or parts[length - 1] in names else False
+            return False if self.has_name(".".join(parts[: length - 1]), parts[length - 1]) is False else None
         return True
+
+    def has_name(self, module: str, name: str) -> bool | None:
+        """Whether a module has a name; None if that cannot be known."""
+        if name in self._source(module).names:
+            return True
+        names = self.names(module)
+        return None if names is None else name in names
 
     def names(self, module: str) -> frozenset[str] | None:
         """The names in a module; None if they cannot be known."""
@@ -128,18 +136,26 @@ class Environment:
         return self._signatures[module, function]
 
     def _read_names(self, module: str) -> frozenset[str] | None:
-        located = self._located(module)
-        if not located:
-            return None
-        source = located.read_text("utf-8", "replace") if located.suffix == ".py" else ""
-        standard = module.partition(".")[0] in sys.stdlib_module_names and not self._of_project(module)
-        if not standard and (not source or _DYNAMIC.search(source)):
+        source = self._source(module)
+        if not source.path or source.dynamic:
             return None
         found = {each.name for each in self._script(f"import {module} as x\nx.").complete(2, 2)}
-        return frozenset(found | _bound_names(source) | set(_MODULE_ATTRIBUTES)) if found else None
+        return frozenset(found | source.names | set(_MODULE_ATTRIBUTES)) if found else None
 
-    def _read_signatures(self, module: str, function: str) -> list[CallSignature]:
-        if not self._located(module):
+    def _read_signatures(self, module: str, function: str, depth: int = 0) -> list[CallSignature]:
+        source = self._source(module)
+        if source.tree is not None:
+            definition = source.bindings.get(function)
+            if isinstance(definition, ast.FunctionDef) and not definition.decorator_list:
+                return [CallSignature.of(definition.args)]
+            if isinstance(definition, ast.ImportFrom) and depth < 5:
+                inner = next(
+                    alias.name for alias in definition.names if function in (alias.name, alias.asname)
+                )
+                where = _absolute(module, source, definition)
+                return self._read_signatures(where, inner, depth + 1) if self._source(where).path else []
+            return []
+        if not source.path:
             return []
         script = self._script(f"import {module} as x\nx.{function}(")
         inferred = script.infer(2, 2)
@@ -161,6 +177,12 @@ class Environment:
                 )
             )
         return result
+
+    def _source(self, module: str) -> "_Source":
+        if module not in self._sources:
+            standard = module.partition(".")[0] in sys.stdlib_module_names and not self._of_project(module)
+            self._sources[module] = _Source(self._located(module), standard)
+        return self._sources[module]
 
     def _of_project(self, module: str) -> bool:
         top = module.partition(".")[0]
@@ -235,21 +257,46 @@ def _installed(module: str) -> Path | None:
     return Path(module)
 
 
-def _bound_names(source: str) -> set[str]:
-    """Names that the source of a module binds outside functions and classes, in any version of Python."""
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError):
-        return set()
-    names, stack = set[str](), list[ast.AST](tree.body)
-    while stack:
-        node = stack.pop()
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            names.add(node.name)
-            continue
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            names |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            names.add(node.id)
-        stack += ast.iter_child_nodes(node)
-    return names
+class _Source:
+    """The source of a module, where it has one: what it binds outside functions and classes."""
+
+    def __init__(self, path: Path | None, standard: bool):
+        self.path = path
+        self.tree: ast.Module | None = None
+        self.bindings: dict[str, ast.AST | None] = {}
+        """By name: the statement, or None if there are several."""
+        text = path.read_text("utf-8", "replace") if path and path.suffix == ".py" else ""
+        self.dynamic = not standard and (not text or bool(_DYNAMIC.search(text)))
+        try:
+            self.tree = parse_python(text) if text else None
+        except BadCode:
+            self.dynamic = True
+        stack = list[ast.AST](self.tree.body if self.tree else [])
+        while stack:
+            node = stack.pop()
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                self._bind(node.name, node)
+                continue
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                for alias in node.names:
+                    self._bind((alias.asname or alias.name).partition(".")[0], node)
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                self._bind(node.id, node)
+            stack += ast.iter_child_nodes(node)
+
+    @property
+    def names(self) -> set[str]:
+        return {*self.bindings}
+
+    def _bind(self, name: str, node: ast.AST) -> None:
+        self.bindings[name] = None if name in self.bindings else node
+
+
+def _absolute(module: str, source: _Source, node: ast.ImportFrom) -> str:
+    """The full name of the module that a module imports from."""
+    parts = module.split(".")
+    if source.path is None or source.path.name != "__init__.py":
+        parts = parts[:-1]
+    if not node.level:
+        return node.module or ""
+    return ".".join([*parts[: len(parts) - node.level + 1], *([node.module] if node.module else [])])

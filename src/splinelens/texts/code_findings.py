@@ -366,11 +366,15 @@ class _Check:
         return bool(exists)
 
     def _imported_name(self, node: ast.AST, module: str, name: str) -> None:
-        names = self.environment.names(module)
-        if names is None:
-            self.unknown[f"module {module}: its names are unknown"] = None
-        elif name != "*" and name not in names and not self.environment.has_module(f"{module}.{name}"):
+        if name == "*":
+            return
+        if self._lacks(module, name):
+            names = self.environment.names(module) or ()
             self.add_missing(node, "missing-import", f"module {module!r} has no {name!r}", name, names)
+        elif not self.environment.has_name(module, name):
+            # It is a submodule, or nothing is known of it.
+            if not self.environment.has_module(f"{module}.{name}"):
+                self.unknown[f"module {module}: its names are unknown"] = None
 
     # Attributes and calls
 
@@ -401,8 +405,9 @@ class _Check:
         known: frozenset[str] | None = None
         owner = ""
         if isinstance(value, ast.Name) and value.id in self.imported:
-            owner, known = self._module_names_of(value.id, node.attr)
-            owner = f"module {owner!r}"
+            module = self._module_of(value.id)
+            if module and self._lacks(module, node.attr):
+                owner, known = f"module {module!r}", self.environment.names(module)
         elif isinstance(value, ast.Name) and (kind := self._class_of(value)):
             owner, known = f"class {kind.name}", self._attributes_of(kind)
         elif builtin := self._builtin_type(value):
@@ -413,26 +418,23 @@ class _Check:
             message = f"{owner} has no attribute {node.attr!r}"
             self.add_missing(at, "missing-attribute", message, node.attr, known or ())
 
-    def _module_names_of(self, name: str, attribute: str) -> tuple[str, frozenset[str] | None]:
-        """The module that a name means, and what is in it; nothing if the name may mean something else."""
+    def _module_of(self, name: str) -> str:
+        """The module that a name means; empty if it means, or may mean, something else."""
         targets = self.imported[name]
         if len(targets) > 1 or name in self.bound or name in self.defined:
-            return "", None
+            return ""
         module, inner = next(iter(targets))
         if module.startswith("."):
-            return "", None
+            return ""
         if inner:
             module = f"{module}.{inner}"
-            if not self.environment.has_module(module):
-                return "", None  # it is no module, but something in one
-        names = self.environment.names(module)
-        if (
-            names is not None
-            and attribute not in names
-            and self.environment.has_module(f"{module}.{attribute}")
-        ):
-            return "", None  # a part that another import loads
-        return module, names
+            return module if self.environment.has_module(module) else ""  # else something in a module
+        return module
+
+    def _lacks(self, module: str, name: str) -> bool:
+        """Whether a module is known to have neither a name nor a submodule of that name."""
+        has_name = self.environment.has_name(module, name)
+        return has_name is False and not self.environment.has_module(f"{module}.{name}")
 
     @cached_property
     def defined(self) -> dict[str, list[Function | ast.ClassDef]]:
@@ -562,8 +564,8 @@ class _Check:
             return self._signatures_of_name(func.id)
         if isinstance(func, ast.Attribute) and isinstance(func.value, ast.Name):
             if func.value.id in self.imported:
-                module, names = self._module_names_of(func.value.id, func.attr)
-                return self.environment.signatures(module, func.attr) if names else ()
+                module = self._module_of(func.value.id)
+                return self.environment.signatures(module, func.attr) if module else ()
             kind = self._class_of(func.value)
             if kind is not None:
                 return self._signatures_of_method(kind, func.attr)
