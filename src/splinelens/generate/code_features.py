@@ -20,7 +20,7 @@ from torch import Tensor
 from splinelens.engines.torch import Prompt, run_prompt, run_tokens
 from splinelens.models import LoadedModel
 from splinelens.models.load import require_head
-from splinelens.texts.code_findings import RULES
+from splinelens.texts.code_findings import RULES, CodeReport
 
 WORDS = (
     "return", "if", "else", "elif", "for", "while", "try", "except", "raise", "import", "self", "print",
@@ -158,6 +158,23 @@ def finding_counts(
     categories, rules = Counter(category for category, _ in findings), Counter(rule for _, rule in findings)
     numbers = [*(categories[name] for name in CATEGORIES), *(rules[name] for name in RULES), undetermined]
     return np.array([float(verdict == "fail"), *np.log1p(numbers)])
+
+
+def function_numbers(code: str, name: str, context: str, report: CodeReport) -> Float[np.ndarray, " number"]:
+    """The numbers of ``FINDINGS`` and ``COUNTS`` of a function.
+
+    Args:
+        code: The function, from its ``def`` on.
+        name: Its name, without classes.
+        context: The rest of the file.
+        report: What ``check`` says of it there.
+    """
+    prompt, body = split_body(code, name)
+    found = [(finding.category, finding.rule) for finding in report.findings]
+    undetermined = len(report.undetermined)
+    return np.concatenate(
+        [finding_counts(report.verdict, found, undetermined), counts(body, prompt, context)]
+    )
 
 
 def likelihood(tokens: Float[np.ndarray, "4 token"]) -> Float[np.ndarray, " number"]:
