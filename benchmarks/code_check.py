@@ -36,6 +36,9 @@ from splinelens.generate.code_features import (
     split_body,
 )
 from splinelens.generate.code_head import CodeHead, bent
+from splinelens.generate.critics import CodeCritic, fenced
+from splinelens.generate.loop import Budget, from_writer, solve
+from splinelens.generate.sample import Sampling, Writer
 from splinelens.layers import watch
 from splinelens.models import load_model
 from splinelens.texts.code import SourceFile
@@ -65,6 +68,12 @@ FITS = {
     "both": "fitted to both sets",
 }
 RIVAL, SHIPPED = "static + TF-IDF", "static + counts"
+NEEDS_FILE = ("class_runnable", "file_runnable", "project_runnable")
+UNRESOLVED = ("undefined-name", "missing-attribute", "missing-import")
+REQUEST = """Write the Python function `{name}` of a larger file. Answer with one fenced block that holds the function alone.
+
+def {signature}:
+    \"\"\"{docstring}\"\"\""""
 GEOMETRY, TEXT = ("margins", "spline7"), ("words", "characters")
 FUSIONS = {
     "length": ("length",),
@@ -474,6 +483,55 @@ def measure(arguments):
     np.savez(arguments.work / "scores.npz", **stored, wrong=rows["wrong"], task=rows["task"], set=rows["set"])
 
 
+def criticize(arguments):
+    """A model writes functions of CoderEval, and once more with the critic's message; rows go to WORK."""
+    began = time.monotonic()
+    tasks, _ = read_set(arguments.data, "codereval")
+    path = arguments.work / "critic.jsonl"
+    done = {row["task"] for row in lines_of(path)} if path.exists() else set()
+    needs = [task for task in tasks.values() if task["level"] in NEEDS_FILE]
+    chosen = np.random.default_rng(0).permutation(len(needs))[: arguments.prompts]
+    generator = None
+    for task in (needs[number] for number in chosen):
+        if task["task"] in done or time.monotonic() - began > 60 * arguments.minutes:
+            continue
+        if generator is None:
+            writer = Writer(arguments.model, dtype="bfloat16")
+            generator = from_writer(writer, Sampling(max_tokens=250))
+        request = REQUEST.format(name=task["name"], docstring=task["docstring"], signature=task["signature"])
+        prompt = [{"role": "user", "content": request}]
+        solution = solve(generator, [CodeCritic(task["context"])], prompt, Budget(2, call_seconds=600))
+        missing = []
+        for attempt in solution.attempts:
+            start, end = fenced(attempt.text)
+            found = check(attempt.text[start:end], task["context"]).findings
+            missing.append([[each.rule, each.message] for each in found if each.category != "requirement"])
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"task": task["task"], "missing": missing}) + "\n")
+        print(f"{task['name']}: {[len(found) for found in missing]}", flush=True)
+
+
+def critic_summary(path, model):
+    """Names that did not resolve in the first answers, and how many of them are in the second ones."""
+    rows = lines_of(path)
+    first = [{message for rule, message in row["missing"][0] if rule in UNRESOLVED} for row in rows]
+    second = [
+        {message for rule, message in row["missing"][-1] if rule in UNRESOLVED}
+        if len(row["missing"]) > 1
+        else before
+        for row, before in zip(rows, first, strict=True)
+    ]
+    return {
+        "model": model,
+        "prompts": len(rows),
+        "answers with a finding": sum(bool(row["missing"][0]) for row in rows),
+        "answers with a finding after one round": sum(bool(row["missing"][-1]) for row in rows),
+        "unresolved names": sum(map(len, first)),
+        "of these after one round": sum(len(one & other) for one, other in zip(first, second, strict=True)),
+        "new ones after one round": sum(len(other - one) for one, other in zip(first, second, strict=True)),
+    }
+
+
 def report(arguments):
     """Write benchmarks/code.json and code.md from WORK."""
     with np.load(arguments.work / "scores.npz") as stored:
@@ -509,10 +567,8 @@ def report(arguments):
         record["static"][name] = static_summary(arguments, name)
         probability = scores[f"both|{SHIPPED}|probability"][of_set]
         record["reliability"][name] = reliability(wrong, probability, task)
-    for extra in ("critic", "ship"):
-        path = arguments.work / f"{extra}.json"
-        if path.exists():
-            record[extra] = json.loads(path.read_text("utf-8"))
+    if (path := arguments.work / "critic.jsonl").exists():
+        record["critic"] = critic_summary(path, arguments.model)
     (HERE / "code.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     (HERE / "code.md").write_text(markdown(record), encoding="utf-8")
 
@@ -748,7 +804,8 @@ def markdown(record):
                 f"| {row['samples']:,} | {row['said']:.3f} | {ranged(row['wrong'], row['interval'])} |"
             )
     if critic := record.get("critic"):
-        lines += ["", "## The critic in the loop", "", critic_line(critic)]
+        lines += ["", "## The critic in the loop", "", "| | |", "| --- | --- |"]
+        lines += [f"| {name} | {value} |" for name, value in critic.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -761,16 +818,24 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", choices=["extract", "static", "measure", "ship", "report"])
+    parser.add_argument("part", choices=("extract", "static", "measure", "ship", "critic", "report"))
     parser.add_argument("--set", choices=FOLDERS, default="codereval")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--model", default="qwen2.5-coder-0.5b", help="of critic: what writes")
+    parser.add_argument("--prompts", type=int, default=50)
     parser.add_argument("--minutes", type=float, default=18)
     parser.add_argument("--output", type=Path, default=HERE.parent / "src/splinelens/detectors/code")
     arguments = parser.parse_args()
-    {"extract": extract, "static": check_samples, "measure": measure, "ship": ship, "report": report}[
-        arguments.part
-    ](arguments)
+    parts = {
+        "extract": extract,
+        "static": check_samples,
+        "measure": measure,
+        "ship": ship,
+        "critic": criticize,
+        "report": report,
+    }
+    parts[arguments.part](arguments)
 
 
 if __name__ == "__main__":
