@@ -268,12 +268,16 @@ def read_blocks(work, name, tasks, samples):
         "counts": np.stack(shapes),
         "consensus": consensus_of(samples),
     }
-    paths = [work / name / f"{task.replace('/', '-')}.npz" for task in tasks]
-    if missing := sum(not path.exists() for path in paths):
+    paths = {task: work / name / f"{task.replace('/', '-')}.npz" for task in tasks}
+    outcomes = {(row["task"], row["passed"]) for row in samples}
+    needed = {task for task in tasks if {(task, True), (task, False)} <= outcomes}
+    if missing := sum(not paths[task].exists() for task in needed):
         print(f"{name}: {missing} tasks were not read by the model, which is left out", flush=True)
         return blocks
     read = {}
-    for task, path in zip(tasks, paths, strict=True):
+    for task, path in paths.items():
+        if not path.exists():
+            continue  # all of its samples pass, or none does: it takes no part in the AUC within a task
         with np.load(path) as stored:
             part = {key: stored[key] for key in stored}
         starts = np.concatenate([[0], part["ends"][:-1]])
@@ -285,11 +289,12 @@ def read_blocks(work, name, tasks, samples):
                 part["margins"][at],
                 part["hidden"][at],
             )
-    rows = [read[row["task"], digest_of(row["body"])] for row in samples]
-    names = "likelihood", "spline7", "margins", "hidden"
-    return blocks | {
-        key: np.stack(column) for key, column in zip(names, zip(*rows, strict=True), strict=True)
-    }
+    rows = [read.get((row["task"], digest_of(row["body"]))) for row in samples]
+    for number, block in enumerate(("likelihood", "spline7", "margins", "hidden")):
+        known = [row[number] for row in rows if row is not None]
+        mean = np.mean(known, axis=0)
+        blocks[block] = np.stack([mean if row is None else row[number] for row in rows])
+    return blocks
 
 
 def kernel_of(values, task, used):
