@@ -68,6 +68,7 @@ def test_what_does_not_exist_is_found(source, rule, words):
         "class A:\n    def f(self): return self.missing",  # a part of another class may set it
         "class A:\n    def __getattr__(self, name): return 1\n    def f(self): return self.x",
         "def f(x):\n    for y in x:\n        if y > 1:\n            z = last\n        last = y",
+        "def f(path):\n    with open(path) as a, open(a.name) as b:\n        return a, b",
         "def f(n):\n    def g(): return h()\n    def h(): return n\n    return g()",
         "def f():\n    d = {}\n    d = d or f()\n    return d.thing",
         "x: 'list[int]' = [y for y in (1, 2) if (z := y)]\nprint(z)",

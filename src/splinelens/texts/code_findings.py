@@ -368,13 +368,13 @@ class _Check:
     def _imported_name(self, node: ast.AST, module: str, name: str) -> None:
         if name == "*":
             return
-        if self._lacks(module, name):
+        known = self.environment.has_name(module, name)
+        submodule = not known and self.environment.has_module(f"{module}.{name}")
+        if known is False and not submodule:
             names = self.environment.names(module) or ()
             self.add_missing(node, "missing-import", f"module {module!r} has no {name!r}", name, names)
-        elif not self.environment.has_name(module, name):
-            # It is a submodule, or nothing is known of it.
-            if not self.environment.has_module(f"{module}.{name}"):
-                self.unknown[f"module {module}: its names are unknown"] = None
+        elif not (known or submodule):
+            self.unknown[f"module {module}: its names are unknown"] = None
 
     # Attributes and calls
 

@@ -5,7 +5,7 @@ A name that is read before anything sets it, parameters without use, promises th
 
 import ast
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from splinelens.texts.code import arguments_of
 
@@ -53,7 +53,7 @@ def _flow(
     for node in statements:
         after = bound | _stored(node)
         if isinstance(node, ast.For | ast.AsyncFor | ast.While):
-            _reads([node.test if isinstance(node, ast.While) else node.iter], bound, local, found)
+            _reads(node.test if isinstance(node, ast.While) else node.iter, bound, local, found)
             start = bound if isinstance(node, ast.While) else bound | _stored(node.target)
             _flow(node.body, start, after | later, local, found)
             _flow(node.orelse, after, later, local, found)
@@ -63,39 +63,39 @@ def _flow(
             for handler in node.handlers:
                 _flow(handler.body, after | later, later, local, found)
         elif isinstance(node, ast.If):
-            _reads([node.test], bound, local, found)
+            _reads(node.test, bound, local, found)
             for block in (node.body, node.orelse):
                 _flow(block, bound | later | _stored(node.test), later, local, found)
         elif isinstance(node, ast.With | ast.AsyncWith):
-            _reads([*node.items], bound, local, found)
-            items = set[str]().union(*(_stored(item) for item in node.items))
-            _flow(node.body, bound | items, later, local, found)
+            items = set(bound)
+            for item in node.items:  # an item may use what the items before it set
+                _reads(item.context_expr, items, local, found)
+                items |= _stored(item)
+            _flow(node.body, items, later, local, found)
         elif not isinstance(node, Function | ast.ClassDef | ast.Match | ast.TryStar):
-            _reads([node], bound, local, found)
+            _reads(node, bound, local, found)
         bound = after
 
 
-def _reads(nodes: Sequence[ast.AST], bound: set[str], local: set[str], found: list[ast.Name]) -> None:
+def _reads(top: ast.AST, bound: set[str], local: set[str], found: list[ast.Name]) -> None:
     """Record the reads in an expression or a simple statement that come too early."""
-    for top in nodes:
-        inner = list(_walk_own(top))
-        inside = {
-            name.id
-            for node in inner
-            if isinstance(node, ast.comprehension | ast.NamedExpr)
-            for name in ast.walk(node.target)
-            if isinstance(name, ast.Name)
-        }
-        inside |= {name for node in inner if isinstance(node, ast.withitem) for name in _stored(node)}
-        added = [node.target for node in inner if isinstance(node, ast.AugAssign)]
-        found += [
-            node
-            for node in inner
-            if isinstance(node, ast.Name)
-            and (isinstance(node.ctx, ast.Load) or node in added)
-            and node.id in local
-            and node.id not in bound | inside
-        ]
+    inner = list(_walk_own(top))
+    inside = {
+        name.id
+        for node in inner
+        if isinstance(node, ast.comprehension | ast.NamedExpr)
+        for name in ast.walk(node.target)
+        if isinstance(name, ast.Name)
+    }
+    added = [node.target for node in inner if isinstance(node, ast.AugAssign)]
+    found += [
+        node
+        for node in inner
+        if isinstance(node, ast.Name)
+        and (isinstance(node.ctx, ast.Load) or node in added)
+        and node.id in local
+        and node.id not in bound | inside
+    ]
 
 
 def _stored(top: ast.AST) -> set[str]:
