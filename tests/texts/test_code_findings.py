@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import splinelens
 from splinelens.texts.code import SourceFile
 from splinelens.texts.code_findings import RULES, check
 from splinelens.texts.retrieval import CodeProject
@@ -69,6 +70,9 @@ def test_what_does_not_exist_is_found(source, rule, words):
         "class A:\n    def __getattr__(self, name): return 1\n    def f(self): return self.x",
         "def f(x):\n    for y in x:\n        if y > 1:\n            z = last\n        last = y",
         "def f(path):\n    with open(path) as a, open(a.name) as b:\n        return a, b",
+        "def f(file):\n    while chunk := file.read():\n        print(chunk)\n    return chunk",
+        "def f(a):\n    if (b := len(a)) and b < 3:\n        return b\n    return [c for c in a if (b := 1)]",
+        "def f(a: 'list[row]', b: 'token width' = 1) -> 'row':\n    return anext(a, b)",
         "def f(n):\n    def g(): return h()\n    def h(): return n\n    return g()",
         "def f():\n    d = {}\n    d = d or f()\n    return d.thing",
         "x: 'list[int]' = [y for y in (1, 2) if (z := y)]\nprint(z)",
@@ -242,6 +246,12 @@ def test_long_lines_and_many_functions_are_read():
     assert check("x = [" + "1, " * 100_000 + "]").verdict == "pass"
     many = "def f(x): return x\n" * 300 + "missing\n"
     assert rules(many)[-1] == ("undefined-name", 301)
+
+
+@pytest.mark.parametrize("name", ["texts/sources.py", "generate/loop.py"])
+def test_our_own_files_have_no_finding_that_fails(name):
+    source = (Path(splinelens.__file__).parent / name).read_text("utf-8")
+    assert [each for each in check(source).findings if each.category != "requirement"] == []
 
 
 def test_code_is_not_run(tmp_path):

@@ -155,7 +155,7 @@ class Environment:
                 where = _absolute(module, source, definition)
                 return self._read_signatures(where, inner, depth + 1) if self._source(where).path else []
             return []
-        if not source.path:
+        if not source.path or function in _MISREAD:
             return []
         script = self._script(f"import {module} as x\nx.{function}(")
         inferred = script.infer(2, 2)
@@ -217,6 +217,9 @@ class Environment:
             smart_sys_path=False,
         )
 
+
+_MISREAD = {"anext"}
+"""jedi does not see overloads that are async."""
 
 _MODULE_ATTRIBUTES = (
     "__all__ __builtins__ __cached__ __dict__ __doc__ __file__ __loader__ __name__ __package__ __path__ "

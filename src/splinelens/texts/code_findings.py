@@ -252,6 +252,12 @@ class _Check:
                 "PercentFormatExpectedMapping",
             )
         )
+        # An annotation in quotes is never evaluated: Float[Tensor, "token"] names no variable.
+        quoted = {
+            (node.lineno, node.col_offset)
+            for node in self.parents
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        }
         for message in checker.Checker(self.tree, builtins={"WindowsError", "__file__"}).messages:
             inside = self.first <= message.lineno < self.last
             if isinstance(message, messages.ImportStarUsage | messages.ImportStarUsed):
@@ -259,6 +265,8 @@ class _Check:
             elif not inside:
                 continue
             elif isinstance(message, messages.UndefinedName | messages.UndefinedLocal):
+                if (message.lineno, message.col) in quoted:
+                    continue
                 name = message.message_args[0]
                 node = _At(message.lineno, message.col)
                 if dynamic:

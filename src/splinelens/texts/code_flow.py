@@ -53,8 +53,9 @@ def _flow(
     for node in statements:
         after = bound | _stored(node)
         if isinstance(node, ast.For | ast.AsyncFor | ast.While):
-            _reads(node.test if isinstance(node, ast.While) else node.iter, bound, local, found)
-            start = bound if isinstance(node, ast.While) else bound | _stored(node.target)
+            head, sets = (node.test, node.test) if isinstance(node, ast.While) else (node.iter, node.target)
+            _reads(head, bound, local, found)
+            start = bound | _stored(sets)
             _flow(node.body, start, after | later, local, found)
             _flow(node.orelse, after, later, local, found)
         elif isinstance(node, ast.Try):
