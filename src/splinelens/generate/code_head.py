@@ -5,7 +5,7 @@ comes from heads that were fitted to resamples of the training tasks: it says ho
 on which tasks these were.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 from math import log
@@ -105,7 +105,7 @@ class CodeHead:
 
 
 def bent(
-    values: Float[np.ndarray, "row column"], knots: Sequence[Float[np.ndarray, " column"]]
+    values: Float[np.ndarray, "row column"], knots: Iterable[Float[np.ndarray, " column"]]
 ) -> Float[np.ndarray, "row bent"]:
     """The columns, and how far they are above each knot: a linear function of these bends at the knots.
 
