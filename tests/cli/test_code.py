@@ -151,3 +151,13 @@ def test_the_hook_of_pre_commit_runs_the_command():
     (hook,) = yaml.safe_load((root / ".pre-commit-hooks.yaml").read_text())
     assert hook["entry"] == "splinelens code check"
     assert hook["types"] == ["python"]
+
+
+def test_likely_wrong_says_a_probability_for_each_function(run, wrong):
+    options = "--likely-wrong", "--prevalence", "0.5"
+    text, record = (run("code", "check", wrong, *options, *more, code=1).stdout for more in ((), ("--json",)))
+    (score,) = json.loads(record)["functions"]
+    assert score["name"] == "f"
+    assert score["low"] <= score["probability"] <= score["high"]
+    assert f"{wrong}:3: f is wrong with probability {score['probability']:.2f}" in text
+    assert run("code", "check", wrong, "--likely-wrong", "--sarif", code=2).stdout == ""

@@ -1,14 +1,17 @@
 """Check source files, or what a diff changes in them, for what does not exist. Nothing is run or imported."""
 
 import re
+import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from splinelens.errors import BadCode
-from splinelens.report.code import FileReport
-from splinelens.texts.code import read_source
+from splinelens.generate.code_features import function_numbers
+from splinelens.generate.code_head import CodeHead
+from splinelens.report.code import FileReport, FunctionScore
+from splinelens.texts.code import functions, read_source
 from splinelens.texts.code_environment import Environment
-from splinelens.texts.code_findings import CodeReport, check
+from splinelens.texts.code_findings import PLACEHOLDER, CodeReport, check
 from splinelens.texts.retrieval import CodeProject
 
 _HUNK = re.compile(r"@@ -\d+(?:,\d+)? \+(\d+)(?:,(\d+))? @@")
@@ -39,6 +42,50 @@ def check_files(
             continue
         package = _package(Path(context or path), whole)
         yield FileReport(str(path), check(source, around, whole, environment, package))
+
+
+def likely_wrong(
+    paths: Iterable[str | Path],
+    context: str | Path | None = None,
+    project: str | Path | None = None,
+    prevalence: float | None = None,
+) -> Iterator[FunctionScore]:
+    """How likely each function of Python files is wrong: calibrated on functions that language models wrote.
+
+    It counts findings and the function's shape, and needs no model. What a model wrote for a short docstring
+    is wrong more often than not, so the probabilities are high: give the share that is wrong among yours.
+
+    Args:
+        paths: The files. One that cannot be read or does not parse has no scores; ``check_files`` says why.
+        context: The file that each of them is a part of, as in ``check``.
+        project: As in ``check_files``.
+        prevalence: The share of functions that are wrong; None takes that of the training rows.
+
+    Raises:
+        BadCode: The context or the project cannot be read.
+        BadDetector: A prevalence that is no share.
+        MissingPackage: The extra ``code`` is not installed.
+    """
+    head = CodeHead.load()
+    around = None if context is None else read_source(context)
+    whole = None if project is None else CodeProject.read(project)
+    environment = Environment(whole.root if whole else None)
+    for path in paths:
+        try:
+            source = read_source(path)
+            found = functions(source)
+        except BadCode:
+            continue
+        package = _package(Path(context or path), whole)
+        for function in found:
+            frame = around or source[: function.start] + PLACEHOLDER + source[function.end :]
+            report = check(function.text, frame, whole, environment, package)
+            lead = source[source.rfind("\n", 0, function.start) + 1 : function.start]
+            code = textwrap.dedent(lead * lead.isspace() + function.text)
+            values = function_numbers(code, function.name.rpartition(".")[2], frame, report)
+            ((probability, low, high),) = head.likely_wrong(values[None], prevalence)
+            scores = float(probability), float(low), float(high)
+            yield FunctionScore(str(path), function.line, function.name, *scores)
 
 
 def check_source(

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -38,6 +39,19 @@ def check(
             "Of a diff, default: the current folder.",
         ),
     ] = None,
+    wrong: Annotated[
+        bool,
+        typer.Option("--likely-wrong", help="Also say how likely each function of the files is wrong."),
+    ] = False,
+    prevalence: Annotated[
+        float | None,
+        typer.Option(
+            "--prevalence",
+            metavar="SHARE",
+            help="With --likely-wrong: the share of your functions that are wrong. "
+            "Default: that of the functions it was fitted on, four in five.",
+        ),
+    ] = None,
     sarif: Annotated[bool, typer.Option("--sarif", help="Print one SARIF 2.1.0 log.")] = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -50,21 +64,25 @@ def check(
     finding.
 
     Exit code 1: a finding of the categories knowledge or context, or a file that cannot be read. With --json
-    a line for each file: "path", "verdict" (pass, fail, undetermined), "findings", "undetermined", "unread".
+    a line for each file: "path", "verdict" (pass, fail, undetermined), "findings", "undetermined", "unread",
+    and with --likely-wrong "functions".
 
     Examples:
       splinelens code check answer.py
       splinelens code check answer.py --context module.py --project .
+      splinelens code check answer.py --likely-wrong --prevalence 0.3
       git diff | splinelens code check - --sarif
     """
     if sarif and as_json:
         raise typer.BadParameter("give --sarif or --json", param_hint="--sarif")
     if "-" in files and len(files) > 1:
         raise typer.BadParameter("- stands alone", param_hint="FILE")
+    if wrong and (sarif or files == ["-"]):
+        raise typer.BadParameter("it needs files, and no SARIF", param_hint="--likely-wrong")
     require_stdout("")
 
-    from splinelens.apps.code import added_lines, check_diff, check_files, check_source
-    from splinelens.report.code import file_lines, file_record
+    from splinelens.apps.code import added_lines, check_diff, check_files, check_source, likely_wrong
+    from splinelens.report.code import file_lines, file_record, function_line
     from splinelens.report.code import sarif as sarif_log
     from splinelens.texts.code import decode_source
 
@@ -78,8 +96,14 @@ def check(
             reports = [check_source(source, context, project)]
     else:
         reports = list(check_files(files, context, project))
+    scores = list(likely_wrong(files, context, project, prevalence)) if wrong else []
     for file in [] if sarif else reports:
-        lines = [json.dumps(file_record(file), ensure_ascii=False)] if as_json else file_lines(file)
+        of_file = [score for score in scores if score.path == file.path]
+        if as_json:
+            functions = {"functions": [asdict(score) for score in of_file]} if wrong else {}
+            lines = [json.dumps(file_record(file) | functions, ensure_ascii=False)]
+        else:
+            lines = [*file_lines(file), *map(function_line, of_file)]
         print("\n".join(lines), end="\n" if lines else "")
     if sarif:
         print(json.dumps(sarif_log(reports), ensure_ascii=False, indent=2))

@@ -26,6 +26,33 @@ class FileReport:
     unread: str = ""
 
 
+@dataclass(frozen=True)
+class FunctionScore:
+    """How likely a function is wrong.
+
+    Attributes:
+        path: The file.
+        line: Its first line.
+        name: With the classes around it.
+        probability: That it is wrong.
+        low: The lower end of the 95 % interval, over which tasks the head was fitted on.
+        high: The upper end.
+    """
+
+    path: str
+    line: int
+    name: str
+    probability: float
+    low: float
+    high: float
+
+
+def function_line(score: FunctionScore) -> str:
+    """The line of a score."""
+    probability = f"{score.probability:.2f} ({score.low:.2f} to {score.high:.2f})"
+    return harmless(f"{score.path}:{score.line}: {score.name} is wrong with probability {probability}")
+
+
 def file_lines(file: FileReport) -> list[str]:
     """One line for each finding, and for what could not be resolved."""
     lines = [
