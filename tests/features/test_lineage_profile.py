@@ -1,6 +1,8 @@
 """Tests ``features/lineage_profile.py``: what a profile holds, and that a damaged one is refused."""
 
 import json
+import math
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -10,8 +12,10 @@ import torch
 
 from splinelens.anatomy import anatomy_of
 from splinelens.errors import BadFeatures, BadModel, OutputExists
-from splinelens.features.lineage_profile import FORMAT, LineageProfile
+from splinelens.features.lineage_profile import FORMAT, LayerSigns, LineageProfile
 from splinelens.models.load import LoadedModel
+
+GATE = np.eye(48, 1024, dtype=bool)
 
 
 def loaded(model, tokenizer, name="tiny"):
@@ -106,6 +110,10 @@ def changed(path, change=lambda table: table, **record):
     pq.write_table(change(table).replace_schema_metadata({"splinelens.lineage": json.dumps(kept)}), path)
 
 
+def other_layers(table):
+    return table.set_column(0, "layer", pa.array([2 - layer for layer in table["layer"].to_pylist()]))
+
+
 def other_signs(table):
     return table.set_column(3, "signs", pa.array(table["signs"].to_pylist()[::-1]))
 
@@ -122,11 +130,12 @@ def other_signs(table):
             f"profile 9, this version reads {FORMAT}",
         ),
         (lambda path: changed(path, text="0"), "read from another text"),
-        (lambda path: changed(path, other_signs), "does not have|do not have the hash"),
-        (lambda path: changed(path, lambda table: table.slice(1)), "do not have the hash"),
-        (lambda path: changed(path, width=None), "damaged"),
-        (lambda path: changed(path, fingerprint={}), "damaged: a fingerprint needs"),
-        (lambda path: changed(path, ids=list(range(2000))), "damaged: layer 0 has 1024 signs"),
+        (lambda path: changed(path, hash=None), "damaged: 'hash'"),
+        (lambda path: changed(path, other_signs), "does not have the hash"),
+        (lambda path: changed(path, lambda table: table.slice(1)), "does not have the hash"),
+        (lambda path: changed(path, other_layers), "does not have the hash"),
+        (lambda path: changed(path, width=math.inf), "does not have the hash"),
+        (lambda path: changed(path, fingerprint={}), "does not have the hash"),
     ],
 )
 def test_a_damaged_profile_is_refused(profile, tmp_path, harm, message):
@@ -135,6 +144,33 @@ def test_a_damaged_profile_is_refused(profile, tmp_path, harm, message):
     harm(path)
     with pytest.raises(BadFeatures, match=message):
         LineageProfile.load(path)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"tokens": ("a",)}, "1024 token ids and 1 tokens"),
+        ({"ids": (), "tokens": ()}, "damaged: "),
+        ({"ids": tuple(range(2000))}, "layer 0 has 1024 signs"),
+        ({"width": -1}, "width -1"),
+        ({"zeros": 5.0}, "share of zeros of 5.0"),
+        ({"zeros": math.nan}, "share of zeros of nan"),
+        ({"layers": ()}, "it has no layers"),
+        ({"layers": (LayerSigns(GATE, GATE[1:]),)}, "48 gates and 47 up rows"),
+    ],
+)
+def test_values_out_of_range_are_refused_whatever_the_hash(profile, tmp_path, values, message):
+    replace(profile, **values).save(tmp_path / "a.parquet")
+    with pytest.raises(BadFeatures, match=message):
+        LineageProfile.load(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize("part", ["self_attn.q_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"])
+def test_a_model_whose_pass_is_not_finite_is_refused(tiny_llama, tiny_tokenizer, part):
+    with torch.no_grad():
+        tiny_llama.layers[2].get_submodule(part).weight[0, 0] = math.nan
+    with pytest.raises(BadModel, match=r"la(st layer|yer 2) of tiny computes values that are not finite"):
+        LineageProfile.of(loaded(tiny_llama, tiny_tokenizer))
 
 
 def test_the_first_different_token_is_named(profile, tiny_llama, tiny_tokenizer):

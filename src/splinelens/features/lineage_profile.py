@@ -6,6 +6,7 @@ one that never leaves its site. A profile is one Parquet file, a row a neuron.
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from splinelens.anatomy import Anatomy
     from splinelens.layers import AttentionCall
 
-FORMAT = "splinelens lineage profile 1"
+FORMAT = "splinelens lineage profile 2"
 """Name and version of the format; another one is refused."""
 
 _META = b"splinelens.lineage"
@@ -84,7 +85,7 @@ class LineageProfile:
 
         Raises:
             BadModel: Every layer consists of experts, or the tokenizer makes fewer than 64 tokens of the
-                text, or a pass fails.
+                text, or a pass fails or computes values that are not finite.
             UnknownAnatomy: The architecture has no row in ``anatomy.py``.
         """
         from splinelens.anatomy import anatomy_of
@@ -138,7 +139,7 @@ class LineageProfile:
                     columns["kind"] += [kind] * len(signs)
                     columns["unit"] += range(len(signs))
                     columns["signs"] += [row.tobytes() for row in np.packbits(signs, axis=1)]
-        record = {
+        record: dict[str, Any] = {  # Any: JSON values
             "format": FORMAT,
             "text": _digest(lineage_text().encode()),
             "model": self.model,
@@ -148,8 +149,8 @@ class LineageProfile:
             "ids": self.ids,
             "tokens": self.tokens,
             "settings": self.settings,
-            "signs": _digest(b"".join(columns["signs"])),
         }
+        record["hash"] = _content_hash(record, columns)
         names = pa.array(columns["kind"]).dictionary_encode()
         table = pa.table({**columns, "kind": names}).replace_schema_metadata({_META: json.dumps(record)})
         with atomic_write(Path(path), overwrite=overwrite) as temporary:
@@ -179,9 +180,9 @@ class LineageProfile:
         if text != _digest(lineage_text().encode()):
             raise BadFeatures(f"{path} was read from another text than this version reads; {again}")
         try:
-            if record["signs"] != _digest(b"".join(table["signs"].to_pylist())):
-                raise ValueError("the signs do not have the hash that it states")
-            return cls(
+            if record.pop("hash") != _content_hash(record, table.to_pydict()):
+                raise ValueError("its content does not have the hash that it states")
+            profile = cls(
                 model=str(record["model"]),
                 fingerprint=Fingerprint.from_dict(record["fingerprint"]),
                 width=int(record["width"]),
@@ -191,7 +192,12 @@ class LineageProfile:
                 layers=_stored_layers(table, len(record["ids"])),
                 settings=dict(record["settings"]),
             )
-        except (pa.ArrowException, KeyError, TypeError, ValueError, BadModel) as error:
+            if not profile.ids or len(profile.tokens) != len(profile.ids):
+                raise ValueError(f"{len(profile.ids)} token ids and {len(profile.tokens)} tokens")
+            if profile.width < 1 or not 0 <= profile.zeros <= 1:
+                raise ValueError(f"width {profile.width} or a share of zeros of {profile.zeros}")
+            return profile
+        except (pa.ArrowException, KeyError, OverflowError, TypeError, ValueError, BadModel) as error:
             raise BadFeatures(f"{path} is damaged: {error!s:.200}; {again}") from error
 
     def different_token(self, other: "LineageProfile") -> str | None:
@@ -227,25 +233,34 @@ def _layer_signs(
     signed: dict[int, Signs] = {}
     gated = anatomy.family.gated
 
-    def by_unit(values: "Tensor") -> Signs:
+    def require_finite(part: str, values: "Tensor") -> None:
+        if not values.isfinite().all():
+            raise BadModel(
+                f"{part} of {loaded.name} computes values that are not finite: its weights are damaged, or "
+                f"{str(loaded.dtype).removeprefix('torch.')} is too narrow for them; load it as float32"
+            )
+
+    def by_unit(layer: int, values: "Tensor") -> Signs:
         """(text, token, unit) values as signs of each unit at all tokens."""
+        require_finite(f"layer {layer}", values)
         return (values.flatten(0, 1) > 0).T.contiguous().cpu().numpy()
 
     def read_gate(layer: int, values: "Tensor") -> None:
-        gates[layer] = by_unit(values)
+        gates[layer] = by_unit(layer, values)
 
     def read_inputs(layer: int, values: "Tensor") -> None:
-        signed[layer] = by_unit(linear(values, *_up(anatomy, layer)))
+        signed[layer] = by_unit(layer, linear(values, *_up(anatomy, layer)))
 
     def read_attention(layer: int, call: "AttentionCall") -> None:
         if call.value is not None:
-            signed[layer] = by_unit(call.value.transpose(1, 2).flatten(2))
+            signed[layer] = by_unit(layer, call.value.transpose(1, 2).flatten(2))
 
     batch = torch.tensor(ids).reshape(-1, _ROW_TOKENS)
     positions = torch.arange(_ROW_TOKENS).expand(batch.shape)
     with torch.no_grad():
-        with watch(loaded, gate=read_gate, inputs=read_inputs if gated else None, layers=dense, stop=True):
-            run_tokens(loaded.model, batch, positions)
+        with watch(loaded, gate=read_gate, inputs=read_inputs if gated else None, layers=dense):
+            output = run_tokens(loaded.model, batch, positions)
+        require_finite("the last layer", output.last_hidden_state)
         softmax = [layer for layer in dense if layer in anatomy.softmax_layers]
         if not gated and softmax and anatomy.softmax == "interface":
             with watch(loaded, attention=read_attention, layers=softmax, stop=True):
@@ -286,16 +301,24 @@ def _stored_layers(table: "pa.Table", tokens: int) -> tuple[LayerSigns, ...]:
                     raise ValueError(f"units of layer {number} are missing")
                 packed = np.frombuffer(b"".join(part["signs"].to_pylist()), np.uint8)
                 bits = np.unpackbits(packed.reshape(part.num_rows, -1), axis=1)
-                if bits.shape[1] < tokens:
+                if bits.shape[1] != 8 * math.ceil(tokens / 8):
                     raise ValueError(f"layer {number} has {bits.shape[1]} signs a neuron, not {tokens}")
                 signs[kind] = bits[:, :tokens].astype(bool)
         if "gate" not in signs:
             raise ValueError(f"layer {number} is missing")
         by_gate = "value" not in signs
+        if by_gate and len(signs.get("up", signs["gate"])) != len(signs["gate"]):
+            raise ValueError(f"layer {number} has {len(signs['gate'])} gates and {len(signs['up'])} up rows")
         layers.append(LayerSigns(signs["gate"], signs.get("up" if by_gate else "value"), by_gate))
     if not layers:
         raise ValueError("it has no layers")
     return tuple(layers)
+
+
+def _content_hash(record: dict[str, Any], columns: dict[str, list[Any]]) -> str:  # Any: JSON values, cells
+    """Hash of a whole profile: of its record, and of every row."""
+    rows = [columns[name] for name in ("layer", "kind", "unit")]
+    return _digest(json.dumps([record, rows], sort_keys=True).encode() + b"".join(columns["signs"]))
 
 
 def _digest(data: bytes) -> str:
