@@ -7,7 +7,8 @@ Copies of the default model: pruned, quantized, fine-tuned, permuted, shortened,
 Unrelated models of the same shape: initialized anew, its weights shuffled, its layers compared with other
 layers of its own, and tiny models trained on the same text from different seeds. Beside the two tests stands
 debiased linear CKA of the same signs, which cannot tell the two apart. Copies are also read with the detector
-``toxicity-fast``, as it is. Each finished row is kept in CACHE; a stopped run continues.
+``toxicity-fast``, as it is. Each profile and each finished row is stored in CACHE; a stopped run continues,
+and a run without ``rows.jsonl`` compares the stored profiles again.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import json
 import random
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -28,8 +29,8 @@ import torch
 from torch import Tensor, nn
 
 from splinelens.apps.detector import Detector
-from splinelens.apps.lineage import carry_over, compare
-from splinelens.detect.lineage import LayerSigns, best_matches, relation
+from splinelens.apps.lineage import RELATED, carry_over, compare
+from splinelens.detect.lineage import Relation, relation
 from splinelens.errors import BadModel
 from splinelens.features.lineage_profile import LineageProfile
 from splinelens.models import LoadedModel, load_model
@@ -37,7 +38,6 @@ from splinelens.texts import Texts
 
 DETECTOR = "toxicity-fast"
 PARTS = ("copies", "strangers", "layers", "tiny", "refused")
-LIMIT = -6.0
 TINY = {"llama": 16, "gpt2": 12}
 """Tiny models of each family, all trained on the same text."""
 
@@ -111,14 +111,15 @@ def copies(
         parent = fine_tuned(original, text, args.cache / "lora") if tuned else original
         return changed(parent, change)
 
-    def tested(change: Change, tuned: bool) -> dict[str, Any]:
-        return comparison(profile, LineageProfile.of(copy_of(change, tuned)))
+    def tested(name: str, change: Change, tuned: bool) -> dict[str, Any]:
+        path = args.cache / f"copy {name.replace(':', '')}.parquet"
+        return comparison(profile, stored_profile(path, lambda: copy_of(change, tuned)))
 
     def carried(change: Change, tuned: bool) -> dict[str, Any]:
         return asdict(carry_over(detector, copy_of(change, tuned), texts, labels))
 
     for name, (change, tuned) in COPIES.items():
-        rows.add("copies", name, partial(tested, change, tuned))
+        rows.add("copies", name, partial(tested, name, change, tuned))
         if name in CARRIED:
             rows.add("carried", name, partial(carried, change, tuned))
 
@@ -130,20 +131,34 @@ def strangers(rows: Rows, original: LoadedModel, profile: LineageProfile, args: 
         for name, change in (("initialized anew", initialize), ("shuffled weights", shuffle)):
             names = f"{name}, seed {seed}", f"{name}, seed {seed}, against the one before"
             path = args.cache / f"{name} {seed}.parquet"
-            if not path.exists():
-                LineageProfile.of(changed(original, change, seed)).save(path)
-            made = LineageProfile.load(path)
+            made = stored_profile(path, partial(changed, original, change, seed))
             rows.add("strangers", names[0], partial(comparison, profile, made))
             if before is not None:
                 rows.add("strangers", names[1], partial(comparison, before, made))
             before = made
 
 
+def stored_profile(path: Path, model: Callable[[], LoadedModel]) -> LineageProfile:
+    """The profile in a file, which is written first if it is missing."""
+    if not path.exists():
+        LineageProfile.of(model()).save(path)
+    return LineageProfile.load(path)
+
+
 def layers(rows: Rows, profile: LineageProfile) -> None:
-    """Trained layers of the same shape that are no copies: each layer against the one ``shift`` further on."""
-    for shift in range(1, len(profile.layers)):
-        moved = replace(profile, layers=profile.layers[shift:] + profile.layers[:shift])
-        rows.add("layers", f"layers moved by {shift}", partial(comparison, profile, moved))
+    """Trained layers of the same shape that are no copies: each layer against the one ``shift`` further on.
+
+    A shift by more than half of the layers would compare the same pairs again.
+    """
+
+    def tested(shift: int) -> dict[str, Any]:
+        depth = len(profile.layers)
+        evidence = relation(profile.layers, profile.layers, [(k, (k + shift) % depth) for k in range(depth)])
+        verdict = "related" if evidence.log10_p <= RELATED else "not related"
+        return {"verdict": verdict, **measures(profile, profile, evidence)}
+
+    for shift in range(1, (len(profile.layers) + 1) // 2):
+        rows.add("layers", f"layers moved by {shift}", partial(tested, shift))
 
 
 def tiny(rows: Rows, text: str, args: argparse.Namespace) -> None:
@@ -189,26 +204,27 @@ def refused(rows: Rows, original: LoadedModel, other: str) -> None:
 def comparison(first: LineageProfile, second: LineageProfile) -> dict[str, Any]:
     """The verdict, both tests, and the baselines."""
     result = compare(first, second)
-    evidence = result.relation or relation(first.layers, second.layers)  # shifted layers share a fingerprint
+    assert result.relation is not None
+    return {"verdict": result.verdict, **measures(first, second, result.relation)}
+
+
+def measures(first: LineageProfile, second: LineageProfile, evidence: Relation) -> dict[str, Any]:
+    """Both tests, and the baselines at three depths."""
+    depths = [evidence.layers[len(evidence.layers) * quarter // 4] for quarter in (1, 2, 3)]
     pairs = [layer.layers for layer in evidence.layers]
-    depths = [pairs[len(pairs) * quarter // 4] for quarter in (1, 2, 3)]
     return {
-        "verdict": result.verdict
-        if result.relation
-        else "related"
-        if evidence.log10_p <= LIMIT
-        else "not related",
         "log10_p": evidence.log10_p,
         "log10_index": evidence.log10_index,
         "log10_sign": evidence.log10_sign,
         "matched": evidence.matched / evidence.neurons,
         "same_index": evidence.same_index / evidence.neurons,
         "same_sign": evidence.same_sign / max(1, evidence.signed),
-        "cka": [debiased_cka(first.layers[one].gate, second.layers[other].gate) for one, other in depths],
-        "best_match": float(
-            np.median([best_correlation(first.layers[one], second.layers[other]) for one, other in depths])
-        ),
-        "layers": pairs if len(first.layers) != len(second.layers) else None,
+        "cka": [
+            debiased_cka(first.layers[one].gate, second.layers[other].gate)
+            for one, other in (layer.layers for layer in depths)
+        ],
+        "best_match": float(np.median([layer.correlation or 0.0 for layer in depths])),
+        "layers": None if all(one == other for one, other in pairs) else pairs,
     }
 
 
@@ -227,12 +243,6 @@ def debiased_cka(first: np.ndarray, second: np.ndarray) -> float:
 
     a, b = centered(first), centered(second)
     return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))
-
-
-def best_correlation(first: LayerSigns, second: LayerSigns) -> float:
-    """Median correlation of neurons that match best."""
-    correlation = best_matches(first.gate, second.gate)[1]
-    return float(np.median(correlation)) if len(correlation) else 0.0
 
 
 def changed(loaded: LoadedModel, change: Change, seed: int = 0) -> LoadedModel:
@@ -331,15 +341,21 @@ def change_signs(model: nn.Module) -> None:
         block.mlp.down_proj.weight.mul_(sign)
 
 
-def keep_blocks(dropped: Iterable[int]) -> Change:
+def arrange_blocks(order: Callable[[int], Iterable[int]]) -> Change:
+    """Blocks in the order that is given for their number, some of them left out or repeated."""
+
     def change(model: nn.Module) -> None:
-        blocks = [block for layer, block in enumerate(model.layers) if layer not in dropped]
+        blocks = [copy.deepcopy(model.layers[layer]) for layer in order(len(model.layers))]
         for layer, block in enumerate(blocks):
             block.self_attn.layer_idx = layer
         model.layers = nn.ModuleList(blocks)
         model.config.num_hidden_layers = len(blocks)
 
     return change
+
+
+def keep_blocks(dropped: Iterable[int]) -> Change:
+    return arrange_blocks(lambda depth: [layer for layer in range(depth) if layer not in dropped])
 
 
 def initialize(model: nn.Module) -> None:
