@@ -49,7 +49,7 @@ def main() -> None:
     args.cache.mkdir(parents=True, exist_ok=True)
     rows = Rows(args.cache / "rows.jsonl")
     original = load_model(args.model)
-    profile = LineageProfile.of(original)
+    profile = stored_profile(args.cache / "original.parquet", lambda: original)
     text = (args.data / "wikitext2-test" / "wiki.test.txt").read_text("utf-8")
     steps = {
         "copies": lambda: copies(rows, original, profile, text, args),
@@ -374,6 +374,7 @@ def shuffle(model: nn.Module) -> None:
 
 
 CUT_MIDDLE = keep_blocks(range(14, 22))
+DISGUISE = partial(both, permute_neurons, change_signs)
 COPIES: dict[str, tuple[Change, bool]] = {
     "pruned 30 %": (prune(0.3), False),
     "pruned 50 %": (prune(0.5), False),
@@ -386,6 +387,12 @@ COPIES: dict[str, tuple[Change, bool]] = {
     "neurons and width permuted": (partial(both, permute_neurons, permute_width), False),
     "8 blocks in the middle removed": (CUT_MIDDLE, False),
     "every fourth block removed": (keep_blocks(range(3, 30, 4)), False),
+    "blocks in reverse order": (arrange_blocks(lambda depth: reversed(range(depth))), False),
+    "neighboring blocks swapped": (arrange_blocks(lambda depth: [k ^ 1 for k in range(depth)]), False),
+    "first block removed, last one repeated": (
+        arrange_blocks(lambda depth: [*range(1, depth), depth - 1]),
+        False,
+    ),
     "permuted, pruned 50 %": (partial(both, permute_neurons, prune(0.5)), False),
     "permuted, 3 bits": (partial(both, permute_neurons, quantize(3)), False),
     "8 blocks removed, permuted, pruned 50 %": (
@@ -393,7 +400,9 @@ COPIES: dict[str, tuple[Change, bool]] = {
         False,
     ),
     "signs changed": (change_signs, False),
-    "disguised: neurons permuted, signs changed": (partial(both, permute_neurons, change_signs), False),
+    "disguised: neurons permuted, signs changed": (DISGUISE, False),
+    "disguised, pruned 50 %": (partial(both, DISGUISE, prune(0.5)), False),
+    "disguised, pruned 70 %": (partial(both, DISGUISE, prune(0.7)), False),
     "100 LoRA steps": (unchanged, True),
     "100 LoRA steps, permuted": (permute_neurons, True),
 }

@@ -1,5 +1,9 @@
 """A lineage profile: the signs of every neuron of a model at 1,024 tokens of a fixed text, and no weights.
 
+Every block reads what the first one reads, the embeddings of the text, in place of the output of the block
+before it. So its signs do not change where blocks were moved or removed, and the errors of pruned or rounded
+weights do not add up over the depth.
+
 Two profiles tell whether their models are related (``detect/lineage.py``), so a model can be compared with
 one that never leaves its site. A profile is one Parquet file, a row a neuron.
 """
@@ -7,7 +11,8 @@ one that never leaves its site. A profile is one Parquet file, a row a neuron.
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.resources import files
 from os import PathLike
@@ -222,7 +227,7 @@ def lineage_text() -> str:
 def _layer_signs(
     loaded: LoadedModel, anatomy: "Anatomy", dense: Sequence[int], ids: Sequence[int]
 ) -> tuple[LayerSigns, ...]:
-    """Run the text once and keep the signs only."""
+    """The signs of each layer where its block reads the embeddings of the text."""
     import torch
     from torch.nn.functional import linear
 
@@ -233,39 +238,69 @@ def _layer_signs(
     signed: dict[int, Signs] = {}
     gated = anatomy.family.gated
 
-    def require_finite(part: str, values: "Tensor") -> None:
-        if not values.isfinite().all():
-            raise BadModel(
-                f"{part} of {loaded.name} computes values that are not finite: its weights are damaged, or "
-                f"{str(loaded.dtype).removeprefix('torch.')} is too narrow for them; load it as float32"
-            )
-
-    def by_unit(layer: int, values: "Tensor") -> Signs:
+    def by_unit(values: "Tensor") -> Signs:
         """(text, token, unit) values as signs of each unit at all tokens."""
-        require_finite(f"layer {layer}", values)
         return (values.flatten(0, 1) > 0).T.contiguous().cpu().numpy()
 
     def read_gate(layer: int, values: "Tensor") -> None:
-        gates[layer] = by_unit(layer, values)
+        gates[layer] = by_unit(values)
 
     def read_inputs(layer: int, values: "Tensor") -> None:
-        signed[layer] = by_unit(layer, linear(values, *_up(anatomy, layer)))
+        signed[layer] = by_unit(linear(values, *_up(anatomy, layer)))
 
     def read_attention(layer: int, call: "AttentionCall") -> None:
         if call.value is not None:
-            signed[layer] = by_unit(layer, call.value.transpose(1, 2).flatten(2))
+            signed[layer] = by_unit(call.value.transpose(1, 2).flatten(2))
 
     batch = torch.tensor(ids).reshape(-1, _ROW_TOKENS)
     positions = torch.arange(_ROW_TOKENS).expand(batch.shape)
     with torch.no_grad():
-        with watch(loaded, gate=read_gate, inputs=read_inputs if gated else None, layers=dense):
-            output = run_tokens(loaded.model, batch, positions)
-        require_finite("the last layer", output.last_hidden_state)
+        with (
+            _equal_inputs(loaded, anatomy),
+            watch(loaded, gate=read_gate, inputs=read_inputs if gated else None, layers=dense),
+        ):
+            run_tokens(loaded.model, batch, positions)
         softmax = [layer for layer in dense if layer in anatomy.softmax_layers]
         if not gated and softmax and anatomy.softmax == "interface":
-            with watch(loaded, attention=read_attention, layers=softmax, stop=True):
+            with _equal_inputs(loaded, anatomy), watch(loaded, attention=read_attention, layers=softmax):
                 run_tokens(loaded.model, batch, positions)
     return tuple(LayerSigns(gates[layer], signed.get(layer), gated) for layer in dense)
+
+
+@contextmanager
+def _equal_inputs(loaded: LoadedModel, anatomy: "Anatomy") -> Iterator[None]:
+    """Every block reads what the first one reads, so that its signs do not depend on the blocks before it.
+
+    Raises:
+        BadModel: A block gives values that are not finite.
+    """
+    first: list[Tensor] = []
+
+    def replace_input(_block: Any, args: Any, named: Any) -> Any:  # Any: what each architecture passes
+        if not first:
+            first.append(args[0] if args else named["hidden_states"])
+        return ((first[0], *args[1:]), named) if args else (args, named | {"hidden_states": first[0]})
+
+    def require_finite(layer: int, output: Any) -> None:  # Any: a tensor, or a tuple of it and others
+        if not (output[0] if isinstance(output, tuple) else output).isfinite().all():
+            raise BadModel(
+                f"layer {layer} of {loaded.name} computes values that are not finite: its weights are "
+                f"damaged, or too large for {str(loaded.dtype).removeprefix('torch.')}; try dtype float32"
+            )
+
+    handles = [
+        handle
+        for layer, block in enumerate(anatomy.blocks)
+        for handle in (
+            block.register_forward_pre_hook(replace_input, with_kwargs=True),
+            block.register_forward_hook(lambda _block, _args, output, at=layer: require_finite(at, output)),
+        )
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _up(anatomy: "Anatomy", layer: int) -> "tuple[Tensor, Tensor | None]":
