@@ -145,7 +145,9 @@ def test_copies_are_related(model_of, changed, changes):
 def test_a_copy_whose_blocks_were_moved_is_related(model_of, changed, order):
     parent = model_of("llama", num_hidden_layers=6)
     moved = changed(parent, permute, partial(arrange, order=order))
-    assert compare(parent, moved).verdict == "related"
+    report = compare(parent, moved)
+    assert report.verdict == "related"
+    assert report.notes[0].startswith("the layers of tiny match those of copy in another order: ")
 
 
 @pytest.mark.parametrize("changes", [[prune], [permute_gpt], [permute_gpt, tune]])

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from splinelens.anatomy import anatomy_of
+from splinelens.anatomy import FAMILIES, anatomy_of
 from splinelens.errors import BadFeatures, BadModel, OutputExists
 from splinelens.features.lineage_profile import FORMAT, LayerSigns, LineageProfile
 from splinelens.models.load import LoadedModel
@@ -64,6 +65,13 @@ def test_every_structure_has_a_profile(tiny_model, tiny_tokenizer):
         assert layer.by_gate == gated
         assert layer.signed.shape == (48 if gated else 32, 1024)
         assert 0.2 < layer.signed.mean() < 0.8
+
+
+def test_the_page_names_the_families_without_a_second_test():
+    page = (Path(__file__).parents[2] / "docs" / "lineage.md").read_text("utf-8")
+    named = page.split(" have no second test")[0].split(". ")[-1].replace(" and ", ", ").split(", ")
+    without = {name for name, one in FAMILIES.items() if one.softmax == "weights" and not one.gated}
+    assert {name.lower().replace("-", "_") for name in named} == without
 
 
 def test_a_fused_map_gives_the_signs_of_its_second_half(tiny_phi3, tiny_tokenizer):

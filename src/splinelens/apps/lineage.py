@@ -252,6 +252,10 @@ def _notes(one: LineageProfile, other: LineageProfile, evidence: Relation) -> It
         if missing := missing_layers(pairs, len(each.layers), side):
             listed = ", ".join(map(str, missing))
             yield f"layers of {each.model} that the other model lacks: {listed}"
+    places = [place for _, place in pairs]
+    if places != sorted(places):
+        listed = ", ".join(map(str, places))
+        yield f"the layers of {one.model} match those of {other.model} in another order: {listed}"
     more, less = (one, other) if one.zeros > other.zeros else (other, one)
     if more.zeros - less.zeros >= _PRUNED:
         yield (
