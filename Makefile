@@ -47,7 +47,7 @@ $(STAMP): pyproject.toml
 	    $$found -m venv $(VENV); \
 	fi; \
 	echo "installing splinelens and its dependencies into $(VENV) (minutes the first time)"; \
-	$(BIN)/python -m pip install --quiet --editable '.[dev,plot]'; \
+	$(BIN)/python -m pip install --editable '.[dev,plot]'; \
 	touch $@; \
 	echo "ready; next: source $(BIN)/activate, then splinelens --help, or make demo"
 

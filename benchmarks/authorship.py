@@ -4,14 +4,14 @@
     benchmarks/authorship.md]
 
 Attribution: of each of nine models 20 answers to 20 random prompts are fitted; their answers to the other 80
-prompts are attributed, one by one and in packs of 20 of one writer. Repeated with six random choices of the 20
-prompts; parts are chosen on the 20 only. The same for n-grams without formatting, and for formatting only. For
+prompts are attributed, one by one and in pools of 20 of one writer. Repeated with six random choices of the 20
+prompts; feature sets are chosen on the 20 only. The same for n-grams without formatting, and for formatting only. For
 unknown writers each model is left out of the fit in turn. The 100 prompts are a random sample of the 350, for
 time.
 
 Stored game: two of five writers share a family, the detective sees ten prompts. Local game: the default model
-writes as it is and hotter, beside pruned and quantized copies, with two options a slot, for time. What is computed is kept in CACHE, and each part
-in authorship.json; the page is written from all parts that are there.
+writes as it is and hotter, beside pruned and quantized copies, with two options a slot, for time. Features and
+replies are stored in CACHE, and the results in authorship.json; the page is written from all results there.
 """
 
 import argparse
@@ -22,13 +22,13 @@ from pathlib import Path
 
 import numpy as np
 
-from splinelens.apps.authorship import pack_accuracy
-from splinelens.apps.game import local_writers, ngram_similarity, play, play_stored, stored_answers
-from splinelens.detect.authorship import Scaling, fit_authors, packs
+from splinelens.apps.authorship import pooled_accuracy
+from splinelens.apps.game import local_writers, play, play_stored, stored_answers
+from splinelens.detect.authorship import Scaling, answer_pools, fit_writers
 from splinelens.detect.out_of_fold import auc
 from splinelens.errors import SplinelensError
 from splinelens.features.extract import read_table
-from splinelens.features.ngrams import ngram_counts, only_formatting, without_formatting
+from splinelens.features.ngrams import ngram_counts, ngram_similarity, only_formatting, without_formatting
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec, every_third_layer
 from splinelens.generate.game import SLOTS as FORMULAS
@@ -74,8 +74,8 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of the evaluation data")
-    parser.add_argument("--cache", type=Path, required=True, help="folder of what is read of the model")
-    parser.add_argument("--only", choices=("attribution", "stored", "local"), help="compute one part")
+    parser.add_argument("--cache", type=Path, required=True, help="folder of features and replies")
+    parser.add_argument("--only", choices=("attribution", "stored", "local"), help="measure only this")
     parser.add_argument("--output", "-o", type=Path, default=Path(__file__).with_suffix(".md"))
     return parser.parse_args()
 
@@ -84,18 +84,18 @@ def read_answers(folder: Path) -> Texts:
     """The answers of nine models to 100 random tasks, with what the stored game chooses by."""
     tasks = {row["instance"]: row for row in lines(folder / "instances.jsonl")}
     rows = list(lines(folder / "plans.jsonl"))
-    asked = sorted({row["instance"] for row in rows})
-    chosen = set(np.random.default_rng(0).permutation(asked)[:PROMPTS].tolist())
+    instances = sorted({row["instance"] for row in rows})
+    chosen = set(np.random.default_rng(0).permutation(instances)[:PROMPTS].tolist())
     rows = [row for row in rows if row["instance"] in chosen]
-    own = [tasks[row["instance"]] for row in rows]
+    of_rows = [tasks[row["instance"]] for row in rows]
     columns = {
         "model": tuple(row["model"] for row in rows),
         "family": tuple(row["model"].split("-")[0].removesuffix("3") for row in rows),
         "prompt": tuple(str(row["instance"]) for row in rows),
         "plan": tuple(json.dumps(row["plan"]) for row in rows),
-        "goals": tuple(str(len(task["goal"])) for task in own),
-        "steps": tuple(str(len(task["plan"])) for task in own),
-        "towers": tuple(str(sum(fact.startswith("ontable") for fact in task["init"])) for task in own),
+        "goals": tuple(str(len(task["goal"])) for task in of_rows),
+        "steps": tuple(str(len(task["plan"])) for task in of_rows),
+        "towers": tuple(str(sum(fact.startswith("ontable") for fact in task["init"])) for task in of_rows),
     }
     return Texts(tuple(row["response"] for row in rows), columns, "planbench-blocksworld")
 
@@ -111,7 +111,7 @@ def attribution(texts: Texts, args: argparse.Namespace) -> dict:
     labels = np.array([writers.index(name) for name in texts.columns["model"]])
     prompt = np.array([int(number) for number in texts.columns["prompt"]])
     kinds = {
-        "as it is": read_parts(Texts(texts.texts, {}, "list"), args.cache / "raw", likelihood=True),
+        "as it is": read_feature_sets(Texts(texts.texts, {}, "list"), args.cache / "raw", likelihood=True),
         "without formatting": {"text": ngram_counts([without_formatting(text) for text in texts.texts])},
         "formatting only": {"text": ngram_counts([only_formatting(text) for text in texts.texts])},
     }
@@ -129,8 +129,8 @@ def attribution(texts: Texts, args: argparse.Namespace) -> dict:
     return result
 
 
-def read_parts(texts: Texts, cache: Path, *, likelihood: bool) -> dict:
-    """The numbers of each part, read in bfloat16."""
+def read_feature_sets(texts: Texts, cache: Path, *, likelihood: bool) -> dict:
+    """The feature sets, read in bfloat16."""
     cache.mkdir(parents=True, exist_ok=True)
     loaded = load_model("smollm2-135m", dtype="bfloat16", head=likelihood)
     reader = TextReader(loaded, FeatureSpec.of(STATISTICS, every_third_layer(loaded.depth), "max"))
@@ -146,59 +146,55 @@ def read_parts(texts: Texts, cache: Path, *, likelihood: bool) -> dict:
 def one_split(values, labels, prompt, fitted, writers, split, kind) -> dict:
     """Everything that is measured with one choice of the 20 prompts."""
     tested = ~fitted
-    fit = fit_authors(part_rows(values, fitted), labels[fitted], prompt[fitted], writers, seed=split)
-    scores, known = fit.head.read(part_rows(values, tested))
+    fit = fit_writers(rows_of(values, fitted), labels[fitted], prompt[fitted], writers, seed=split)
+    scores, known = fit.head.read(rows_of(values, tested))
     by_itself = {"text": values["text"]}
-    text = fit_authors(part_rows(by_itself, fitted), labels[fitted], prompt[fitted], writers, seed=split)
-    text_scores, _ = text.head.read(part_rows(by_itself, tested))
+    text = fit_writers(rows_of(by_itself, fitted), labels[fitted], prompt[fitted], writers, seed=split)
+    text_scores, _ = text.head.read(rows_of(by_itself, tested))
     row = {
-        "chosen": list(fit.head.parts),
+        "chosen": list(fit.head.feature_sets),
         "accuracy of text only": accuracy(text_scores, labels[tested]),
         "accuracy": accuracy(scores, labels[tested]),
         "gain over text only": accuracy(scores, labels[tested]) - accuracy(text_scores, labels[tested]),
-        "accuracy of packs, text only": pack_accuracy(text_scores, labels[tested], 20, split),
-        "accuracy of packs": pack_accuracy(scores, labels[tested], 20, split),
+        "accuracy of pools, text only": pooled_accuracy(text_scores, labels[tested], 20, split),
+        "accuracy of pools": pooled_accuracy(scores, labels[tested], 20, split),
         "known called unknown": float(np.mean(known < fit.head.threshold(1))),
     }
     if kind == "as it is":
-        every = {part: fit_part(values, part, labels, prompt, fitted, writers, split) for part in values}
-        row |= {f"accuracy of text and {part}": value for part, value in every.items() if part != "text"}
+        for name in list(values)[1:]:
+            both = {"text": values["text"], name: values[name]}
+            head = fit_writers(
+                rows_of(both, fitted), labels[fitted], prompt[fitted], writers, choose=False, seed=split
+            ).head
+            row[f"accuracy of text and {name}"] = accuracy(
+                head.read(rows_of(both, tested))[0], labels[tested]
+            )
         row |= unknown_writers(by_itself, labels, prompt, fitted, writers, split, ", text only")
         row |= unknown_writers(values, labels, prompt, fitted, writers, split, "")
     return row
 
 
-def fit_part(values, part, labels, prompt, fitted, writers, split) -> float:
-    """Accuracy of text and one other part, chosen beforehand."""
-    chosen = {name: values[name] for name in dict.fromkeys(("text", part))}
-    heads = {
-        name: fit_authors({"text": one[fitted]}, labels[fitted], prompt[fitted], writers, seed=split).head
-        for name, one in chosen.items()
-    }
-    scores = np.mean([head.read({"text": chosen[name][~fitted]})[0] for name, head in heads.items()], axis=0)
-    return accuracy(scores, labels[~fitted])
-
-
 def unknown_writers(values, labels, prompt, fitted, writers, split, suffix) -> dict:
     """Each writer left out of the fit in turn: AUC of known against unknown, and what the threshold flags."""
-    tested, rows = labels[~fitted], []
+    tested = labels[~fitted]
+    rows = []
     for left_out in range(len(writers)):
         others = [number for number in range(len(writers)) if number != left_out]
         chosen = fitted & (labels != left_out)
-        own = np.searchsorted(others, labels[chosen])
+        numbers = np.searchsorted(others, labels[chosen])
         names = [writers[number] for number in others]
-        head = fit_authors(part_rows(values, chosen), own, prompt[chosen], names, seed=split).head
-        known = head.read(part_rows(values, ~fitted))[1]
-        dealt = packs(tested, 20, np.random.default_rng(split))
-        pack = np.array([known[one].mean() for one in dealt])
-        of_pack = np.array([tested[one[0]] for one in dealt])
+        head = fit_writers(rows_of(values, chosen), numbers, prompt[chosen], names, seed=split).head
+        known = head.read(rows_of(values, ~fitted))[1]
+        pools = answer_pools(tested, 20, np.random.default_rng(split))
+        pooled = np.array([known[one].mean() for one in pools])
+        of_pool = np.array([tested[one[0]] for one in pools])
         rows.append(
             {
                 "AUC of unknown": auc((tested != left_out).astype(int), known),
-                "AUC of unknown packs": auc((of_pack != left_out).astype(int), pack),
+                "AUC of unknown pools": auc((of_pool != left_out).astype(int), pooled),
                 "unknown flagged": float(np.mean(known[tested == left_out] < head.threshold(1))),
-                "unknown packs flagged": float(np.mean(pack[of_pack == left_out] < head.threshold(20))),
-                "known packs flagged": float(np.mean(pack[of_pack != left_out] < head.threshold(20))),
+                "unknown pools flagged": float(np.mean(pooled[of_pool == left_out] < head.threshold(20))),
+                "known pools flagged": float(np.mean(pooled[of_pool != left_out] < head.threshold(20))),
             }
         )
     means = {f"{key}{suffix}": float(np.mean([row[key] for row in rows])) for key in rows[0]}
@@ -210,7 +206,7 @@ def unknown_writers(values, labels, prompt, fitted, writers, split, suffix) -> d
 def stored_games(texts: Texts, args: argparse.Namespace) -> dict:
     """The game on stored answers, by what the detective compares."""
     columns = ("model", "prompt", "family")
-    names, _, asked, answers = stored_answers(texts, *columns)
+    names, _, shared, answers = stored_answers(texts, *columns)
     plans = dict(
         zip(
             zip(texts.columns["model"], texts.columns["prompt"], strict=True),
@@ -219,13 +215,15 @@ def stored_games(texts: Texts, args: argparse.Namespace) -> dict:
         )
     )
     rows = {pair: row for row, pair in enumerate(plans)}
-    occupancy = read_parts(Texts(texts.texts, {}, "list"), args.cache / "raw", likelihood=False)["occupancy"]
+    occupancy = read_feature_sets(Texts(texts.texts, {}, "list"), args.cache / "raw", likelihood=False)[
+        "occupancy"
+    ]
     first = occupancy[:, : occupancy.shape[1] // len(every_third_layer(30))]
-    order = [[rows[name, prompt] for prompt in asked] for name in names]
+    order = [[rows[name, prompt] for prompt in shared] for name in names]
     alike = {
         "character n-grams": ngram_similarity(answers),
         "occupancy of the first block": cosine(Scaling.of(first).rows(first)[np.array(order)]),
-        "plans": plan_similarity([[json.loads(plans[name, prompt]) for prompt in asked] for name in names]),
+        "plans": plan_similarity([[json.loads(plans[name, prompt]) for prompt in shared] for name in names]),
     }
     alike["plans and occupancy"] = sum(
         map(standardized, (alike["plans"], alike["occupancy of the first block"]))
@@ -261,8 +259,8 @@ def standardized(similarity: np.ndarray) -> np.ndarray:
     return (similarity - pairs.mean()) / pairs.std()
 
 
-def part_rows(values: dict, rows: np.ndarray) -> dict:
-    return {part: one[rows] for part, one in values.items()}
+def rows_of(values: dict, rows: np.ndarray) -> dict:
+    return {name: one[rows] for name, one in values.items()}
 
 
 def accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
@@ -275,32 +273,33 @@ def summary(values: list[float]) -> dict:
 
 
 def markdown(record: dict) -> str:
-    parts = [
+    sections = [
         "# Authorship",
         "",
         "Written by `python benchmarks/authorship.py`; source of the answers: " + SOURCE + ".",
     ]
     if "attribution" in record:
-        parts += attribution_lines(record["attribution"])
+        sections += attribution_lines(record["attribution"])
     if "stored" in record:
-        parts += stored_lines(record["stored"])
+        sections += stored_lines(record["stored"])
     if "local" in record:
-        parts += local_lines(record["local"])
-    return "\n".join(parts) + "\n"
+        sections += local_lines(record["local"])
+    return "\n".join(sections) + "\n"
 
 
 def attribution_lines(result: dict) -> list[str]:
     kinds = ("as it is", "without formatting", "formatting only")
     keys = list(dict.fromkeys(key for kind in kinds for key in result[kind] if key != "chosen"))
     rows = [(key, *(cell(result[kind].get(key)) for kind in kinds)) for key in keys]
-    chosen = sorted({" + ".join(parts) for parts in result["as it is"]["chosen"]})
+    chosen = sorted({" + ".join(names) for names in result["as it is"]["chosen"]})
     return [
         "",
         "## Attribution",
         "",
         f"{len(result['writers'])} writers, {result['fitted']} answers of each fitted, answers to the other "
         f"{result['prompts'] - result['fitted']} prompts tested; mean of {result['splits']} choices of the fitted "
-        f"prompts, least and most in brackets. Parts chosen on the fitted prompts: {'; '.join(chosen)}.",
+        f"prompts, least and most in brackets; a pool is 20 answers of one writer. Feature sets chosen on the fitted "
+        f"prompts: {'; '.join(chosen)}.",
         "",
         Table(("measured", *kinds), rows).markdown(),
     ]
@@ -322,7 +321,7 @@ def stored_lines(games: dict) -> list[str]:
         "## The game on stored answers",
         "",
         f"{first['members']} writers, ten prompts, chance {first['chance']:.3f}; share of games in which the pair is "
-        f"found. Columns of pairs: random prompts. Evolved and random: formulas over {', '.join(SLOTS)}, searched on "
+        f"named. Columns of pairs: random prompts. Evolved and random: formulas over {', '.join(SLOTS)}, searched on "
         f"the other families with {first['queries']} queries, {len(first['by_seed'])} seeds.",
         "",
         Table(
@@ -343,11 +342,12 @@ def local_lines(game: dict) -> list[str]:
         f"{game['queries']} of 64 formulas a search, {len(game['by_seed'])} seeds; four replies of 12 tokens are compared.",
         "",
         Table(
-            ("auditor", "pair found"),
+            ("auditor", "pair named"),
             [(name, f"{pair[name]:.3f}") for name in ("evolved", "random", "unsearched")],
         ).markdown(),
         "",
-        f"Evolution less the best of as many random formulas: {gain:+.3f} ({low:+.3f} to {high:+.3f}).",
+        f"Evolution less the best of as many random formulas: {gain:+.3f} ({low:+.3f} to {high:+.3f}) over seeds of "
+        "the searches; all see the same replies.",
     ]
 
 

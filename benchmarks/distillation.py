@@ -20,6 +20,7 @@ tables ``distillation.md``. The inputs of the teacher's MLPs are those that ``de
 import argparse
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -33,13 +34,20 @@ from detection.sources import SOURCES, tested_texts
 from detection.training_rows import measured_part
 
 from splinelens.apps.detector import Detector
-from splinelens.apps.distill import CHECKPOINT, KEEP_FACTORS, Settings, cross_entropy, distill, keep_detector
+from splinelens.apps.distill import (
+    CHECKPOINT,
+    KEEP_FACTORS,
+    Settings,
+    distill,
+    keep_detector,
+    margins_file,
+)
 from splinelens.detect.bootstrap import ScoreHistogram, auc_gain_interval, auc_interval
 from splinelens.detect.shipped import find_artifact
-from splinelens.files import write_text
+from splinelens.files import parts_folder, write_text
+from splinelens.generate.likelihood import perplexity
 from splinelens.models import load_model
-from splinelens.texts import read_texts
-from splinelens.tokens import tokenize
+from splinelens.texts import Texts, read_texts
 
 HERE = Path(__file__).parent
 TAKE = {"jig": 8526, "raw": 2645, "tgann": 4401, "tweet": 2500, "para": 1000, "pairs": 2500, "domains": 500}
@@ -87,11 +95,15 @@ def parse() -> argparse.Namespace:
 
 def kept(folder: Path, cache: Path, work: Path, *, matched: bool) -> dict[str, object]:
     """Distill ``toxicity`` into six blocks; returns what the held-out rows say."""
-    texts, labels, sources, margins = training_rows(folder, cache, work.parent / "margins.npy")
-    others, their_labels, tokens = unseen_rows(folder)
+    margins = work.parent / "margins.npy"
+    texts, labels, sources = training_rows(folder, cache, margins)
+    others, their_labels = unseen_rows(folder)
     held_out = np.arange(len(texts) + len(others)) >= len(texts)
     weights = np.concatenate([balanced(labels, sources), np.ones(len(others))])
-    unread = np.zeros((tokens, margins.shape[1]), np.float16)
+    file = margins_file(work, find_artifact("toxicity"), Texts.of(texts))
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.symlink_to(margins.resolve())
     factors = KEEP_FACTORS if matched else {name: KEEP_FACTORS[name] for name in ("score", "labels")}
     started = process_time()
     detector = keep_detector(
@@ -103,12 +115,9 @@ def kept(folder: Path, cache: Path, work: Path, *, matched: bool) -> dict[str, o
         blocks=6,
         held_out=held_out,
         weights=weights,
-        margins=np.concatenate([margins, unread]),
         factors=factors,
         settings=KEEP,
-        name="toxicity-distilled" if matched else "toxicity-by-labels",
-        sources=[f"{SOURCES[name].what} ({SOURCES[name].licence})" for name in TAKE],
-        command="python benchmarks/distillation.py --data DIR --cache CACHE --work WORK --part keep",
+        command=f"python benchmarks/distillation.py --data DIR --cache CACHE --work WORK --part {work.name}",
         report=lambda line: print(line, flush=True),
     )
     minutes = (process_time() - started) / 60
@@ -117,27 +126,27 @@ def kept(folder: Path, cache: Path, work: Path, *, matched: bool) -> dict[str, o
         "student": measured(scores_of(detector, others), their_labels),
         "toxicity-fast": measured(scores_of(fast, others), their_labels),
     }
-    return {"rows": len(texts), "cpu_minutes": round(minutes, 1), "held_out": held}
+    return {
+        "rows": len(texts),
+        "settings": asdict(KEEP),
+        "cpu_minutes": round(minutes, 1),
+        "held_out": held,
+    }
 
 
-def unseen_rows(folder: Path) -> tuple[list[str], np.ndarray, int]:
-    """Comments of which no source has the letters, their labels, and how many tokens they have in all."""
+def unseen_rows(folder: Path) -> tuple[list[str], np.ndarray]:
+    """Comments of which no source has the letters, and their labels."""
     texts = read_evaluation(folder, ["clean"]).sets["clean"]
     known = tested_texts(folder)
     known |= {letters_and_digits(text) for source in SOURCES.values() for text in source.read(folder).texts}
     usable = (np.array(texts.columns["split"]) == "train") & (np.array(texts.columns["in_test12k"]) == "0")
     rows = [row for row in np.flatnonzero(usable) if letters_and_digits(texts.texts[row]) not in known]
     rows = np.random.default_rng(2).permutation(rows)[:HELD_OUT]
-    chosen = [texts.texts[row] for row in rows]
-    tokenizer = load_model("smollm2-135m", n_layers=1).tokenizer
-    tokenized = tokenize(chosen, tokenizer, max_tokens=256, long="cut", normalize=True)
-    return chosen, np.array(texts.columns["positive"])[rows], sum(len(text.ids) for text in tokenized)
+    return [texts.texts[row] for row in rows], np.array(texts.columns["positive"])[rows]
 
 
-def training_rows(
-    folder: Path, cache: Path, file: Path
-) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
-    """Texts, labels and sources of the training rows, and the teacher's margins of their tokens.
+def training_rows(folder: Path, cache: Path, file: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Texts, labels and sources of the training rows; the file gets the teacher's margins of their tokens.
 
     No row has the letters and digits of a tested text or of an earlier row.
     """
@@ -177,7 +186,7 @@ def training_rows(
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
         np.save(file, np.concatenate(margins))
-    return texts, np.concatenate(labels), np.concatenate(sources), np.load(file, mmap_mode="r")
+    return texts, np.concatenate(labels), np.concatenate(sources)
 
 
 def balanced(labels: np.ndarray, sources: np.ndarray) -> np.ndarray:
@@ -233,14 +242,14 @@ def measured(scores: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
 
 
 def recovered(folder: Path, work: Path, pruned: Path) -> dict[str, object]:
-    """Train a pruned model on ``domains``; returns nats per token before and after on WikiText-2."""
-    dense, cut = (load_model(name, head=True) for name in ("smollm2-135m", pruned))
-    windows = wikitext(folder, dense.tokenizer)
-    nats = {"dense": cross_entropy(dense.causal, windows), "pruned": cross_entropy(cut.causal, windows)}
+    """Train a pruned model on ``domains``; returns the perplexity before and after on WikiText-2."""
+    values = {"dense": wikitext_perplexity(folder, "smollm2-135m")}
+    values["pruned"] = wikitext_perplexity(folder, pruned)
     rows = read_texts(folder / "domains/domains.jsonl", "text", ["domain"])
     names = rows.columns["domain"]
     texts = rows.at([row for row, name in enumerate(names) if name != "wikipedia"])  # those are WikiText-2
-    continued, started = (work / CHECKPOINT).is_file(), process_time()
+    continued = (parts_folder(work) / CHECKPOINT).is_file()
+    started = process_time()
     trained = distill(
         "smollm2-135m",
         pruned,
@@ -250,23 +259,24 @@ def recovered(folder: Path, work: Path, pruned: Path) -> dict[str, object]:
         report=lambda line: print(line, flush=True),
     )
     minutes = (process_time() - started) / 60
-    nats["distilled"] = cross_entropy(load_model(work, head=True).causal, windows)
+    values["distilled"] = wikitext_perplexity(folder, work)
+    nats = {name: float(np.log(value)) for name, value in values.items()}
     return {
+        "settings": asdict(RECOVER),
         "steps": trained["steps"],
         "tokens": trained["steps"] * RECOVER.batch_tokens,
         "cpu_minutes": None if continued else round(minutes, 1),
         "nats": nats,
-        "perplexity": {name: round(float(np.exp(value)), 2) for name, value in nats.items()},
+        "perplexity": {name: round(value, 2) for name, value in values.items()},
         "regained": (nats["pruned"] - nats["distilled"]) / (nats["pruned"] - nats["dense"]),
         "held_out": trained["held_out"],
     }
 
 
-def wikitext(folder: Path, tokenizer) -> torch.Tensor:
-    """24 windows of 512 tokens of the test file, spread evenly."""
-    ids = tokenizer((folder / "wikitext2-test/wiki.test.txt").read_text("utf-8"))["input_ids"]
-    windows = torch.tensor(ids[: len(ids) // 512 * 512]).reshape(-1, 512)
-    return windows[torch.linspace(0, len(windows) - 1, 24).round().long()]
+def wikitext_perplexity(folder: Path, model: str | Path) -> float:
+    """The perplexity of a model in bfloat16 over the windows of ``pruning.py``."""
+    text = (folder / "wikitext2-test/wiki.test.txt").read_text("utf-8")
+    return perplexity(load_model(model, head=True, dtype="bfloat16"), text, length=512, windows=24).value
 
 
 def tables(record: dict) -> str:

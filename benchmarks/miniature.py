@@ -30,8 +30,8 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from splinelens.anatomy import anatomy_of
-from splinelens.engines.distillation import relation_loss, token_divergence
 from splinelens.geometry.codes import occupancy_distance
+from splinelens.geometry.distillation import relation_loss, token_divergence
 from splinelens.geometry.partition import boundary_distance, sign_fraction, signed_margin
 from splinelens.layers import watch
 from splinelens.models import LoadedModel, load_model

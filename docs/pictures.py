@@ -1,9 +1,11 @@
-"""Draw the figures of docs/geometry.md: python docs/pictures.py [FOLDER].
+"""Draw the figures of docs/geometry.md and docs/miniature.md: python docs/pictures.py [FOLDER].
 
-Every number comes from the default model on the sentences below (the exact map from a random ReLU MLP).
+Every number comes from the default model on the sentences below (the exact map from a random ReLU MLP; those
+of ``miniature`` from the record of benchmarks/miniature.py).
 The figures are SVG without scripts or external files; each has a background for light and dark pages.
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -34,6 +36,7 @@ GROWING = (
 )
 LAYER = 12
 FIRST, SECOND, THIRD = 2, 7, 16  # lighthouse, ships, and the full stop
+RECORD = Path(__file__).parents[1] / "benchmarks" / "miniature.json"
 HULL_LAYER, HULL_TOKEN, HULL_HEAD = 16, 12, 2
 
 
@@ -54,6 +57,7 @@ def main() -> None:
         "hull": lambda: hull(loaded, report),
         "dimension": lambda: dimension(report),
         "prefixes": lambda: prefixes(loaded),
+        "miniature": miniature,
     }
     for name, draw in drawn.items():
         path = folder / f"{name}.svg"
@@ -402,6 +406,41 @@ def prefixes(loaded: LoadedModel) -> str:
         body += [dot(90 * kind, 20, kind), text(90 * kind + 10, 24, f"layer {layer}")]
     body.append(text(700, 24, "dashed: a timetable begins, ends", "faint", anchor="end"))
     return svg(730, 500, body, "Features of every prefix of one text")
+
+
+def miniature() -> str:
+    """Codes of visual and text tokens before and after training: the teacher and a student of each arm."""
+    codes = json.loads(RECORD.read_text("utf-8"))["codes"]
+    panels = (
+        ("sign", 1.0, "neurons that are on", (0, 0.6), [0, 0.2, 0.4, 0.6]),
+        ("distance", 1.0, "neurons that differ", (0, 0.6), [0, 0.2, 0.4, 0.6]),
+        ("boundary", 1e4, "boundary distance, 1e-4", (0, 2.5), [0, 1, 2]),
+    )
+    kinds = (("one", "visual"), ("two", "text"), ("three", "visual to text"))
+    body, trained = [], [name for name in codes if "before" not in name]
+    for row, name in enumerate(trained):
+        before, after = codes[f"{name.split(',')[0]}, before"], codes[name]
+        depth, top = len(after["sign text"]), 72 + 180 * row
+        body.append(text(20, top - 14, name.removesuffix(", after")))
+        for column, (measure, unit, title, (low, high), ticks) in enumerate(panels):
+            x, y = (0, depth - 1, 60 + 245 * column, 240 + 245 * column), (low, high, top + 120, top)
+            for shown, dashes in ((before, "4 3"), (after, "none")):
+                for line, kind in kinds:
+                    if f"{measure} {kind}" in shown:
+                        values = unit * np.array(shown[f"{measure} {kind}"])
+                        drawn = curve(np.arange(depth), values, x, y, line)
+                        body.append(drawn.replace("<path", f'<path stroke-dasharray="{dashes}"'))
+            body += axes(
+                x, y, range(0, depth, depth // 4), ticks, "layer" if row == len(trained) - 1 else "", ""
+            )
+            if row == 0:
+                body.append(text(x[2], 34, title, "faint"))
+    bottom = 72 + 180 * len(trained)
+    for number, (_, kind) in enumerate(kinds, start=1):
+        words = f"{kind} tokens" if number < 3 else "visual to text tokens"
+        body += [dot(130 * number - 60, bottom, number), text(130 * number - 48, bottom + 4, words, size=12)]
+    body.append(text(730, bottom + 4, "dashed: before training", "faint", anchor="end", size=12))
+    return svg(760, bottom + 20, body, "Region codes of visual and of text tokens, before and after training")
 
 
 def _piece(report: TokenReport, token: int) -> str:

@@ -222,6 +222,12 @@ def test_a_lock_in_a_folder_that_takes_no_files_is_an_error():
         raise AssertionError("not reached")
 
 
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs /proc")
+def test_a_folder_where_no_file_can_be_made_is_refused():
+    with pytest.raises(CannotWrite, match="cannot write /proc/x: No such file or directory; choose another"):
+        check_folder("/proc/x", ["a"])
+
+
 def test_a_lock_that_may_not_be_created_is_an_error(tmp_path):
     (tmp_path / "lock").mkdir()
     with pytest.raises(OSError), lock(tmp_path / "lock"):

@@ -22,6 +22,8 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from safetensors import SafetensorError
+
 from splinelens.errors import BadFeatures, CannotResume, CannotWrite, OutputExists
 
 if TYPE_CHECKING:
@@ -132,6 +134,7 @@ def check_folder(
             raise OutputExists(f"{problem}: {nearest} is a file; name another folder")
         if not os.access(nearest, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        TemporaryFile(dir=nearest).close()  # a file system that only looks as if it takes files
         others = sorted({*os.listdir(folder)} - {*unfinished}) if nearest == folder else []
     for name in written:
         if _is_input(folder / name, source):
@@ -337,7 +340,7 @@ def move_files(source: Path, folder: Path, names: Sequence[str]) -> None:
 
 @contextmanager
 def write_errors(path: str | Path, advice: str = _ADVICE) -> Iterator[None]:
-    """Turn an ``OSError`` into ``CannotWrite``, with the path, the reason and what to do.
+    """Turn an ``OSError``, or what safetensors makes of one, into ``CannotWrite``, with what to do.
 
     Example:
         >>> with write_errors("table.parquet"):
@@ -348,8 +351,9 @@ def write_errors(path: str | Path, advice: str = _ADVICE) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        raise CannotWrite(f"cannot write {path}: {error.strerror or error}; {advice}") from error
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CannotWrite(f"cannot write {path}: {reason}; {advice}") from error
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """A student learns its teacher's next tokens, or what a detector reads in it."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -18,10 +19,11 @@ from splinelens.errors import (
     BadModel,
     BadTexts,
     CannotResume,
-    Diverged,
     OutputExists,
 )
+from splinelens.files import parts_folder
 from splinelens.models import load_model
+from splinelens.models.save import PROVENANCE
 
 TEXTS = [
     f"the {word} is here and you are in it, number {row}" for row in range(30) for word in ("cat", "dog")
@@ -83,29 +85,23 @@ def test_a_pruned_student_comes_closer_to_its_teacher_and_stays_pruned(teacher, 
     for name in zeros:
         assert torch.equal(before[name] == 0, after[name] == 0), name
     assert torch.equal(before["model.embed_tokens.weight"], after["model.embed_tokens.weight"])
-    assert json.loads((tmp_path / app.RECORD).read_text())["held_out"] == nats
-    assert not (tmp_path / app.CHECKPOINT).exists()
+    stored = json.loads((tmp_path / PROVENANCE).read_text())
+    assert (stored["kind"], stored["held_out"]) == ("distilled", nats)
+    assert not parts_folder(tmp_path).exists()
+
+
+def stop(line):
+    """Stops a run after its last step."""
+    if re.match(r"step (\d+) of \1 ", line):
+        raise KeyboardInterrupt
 
 
 def test_a_run_that_was_stopped_continues_to_the_same_weights(teacher, tmp_path):
-    options = {"blocks": 2, "spread": True, "settings": QUICK}
+    options = {"blocks": 2, "evenly": True, "settings": QUICK}
     distill(teacher, teacher, TEXTS, tmp_path / "whole", **options)
-
-    def stop(line):
-        raise KeyboardInterrupt
-
-    class Stopping(app.Trainer):
-        def run(self, losses, **others):
-            def stopping(step, factors):
-                if step == 7:
-                    raise KeyboardInterrupt
-                return losses(step, factors)
-
-            super().run(stopping, report=stop, save_every_s=0.0)
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(app, "Trainer", Stopping)
-        distill(teacher, teacher, TEXTS, tmp_path / "parts", **options)
+    with pytest.raises(KeyboardInterrupt):
+        distill(teacher, teacher, TEXTS, tmp_path / "parts", **options, report=stop)
+    assert not (tmp_path / "parts").exists()
     with pytest.raises(CannotResume, match=r"settings\.rate was 0\.01 and is 0\.02"):
         distill(
             teacher,
@@ -113,7 +109,7 @@ def test_a_run_that_was_stopped_continues_to_the_same_weights(teacher, tmp_path)
             TEXTS,
             tmp_path / "parts",
             blocks=2,
-            spread=True,
+            evenly=True,
             settings=Settings(window=16, batch_tokens=64, rate=2e-2),
         )
     distill(teacher, teacher, TEXTS, tmp_path / "parts", **options)
@@ -123,7 +119,7 @@ def test_a_run_that_was_stopped_continues_to_the_same_weights(teacher, tmp_path)
 
 def test_evenly_chosen_blocks_are_those_of_the_teacher(teacher):
     whole = load_model(teacher, head=True)
-    short = app.load_student(teacher, whole, blocks=2, spread=True)
+    short = app.load_student(teacher, whole, blocks=2, evenly=True)
     for ours, theirs in zip(short.model.layers, (whole.model.layers[0], whole.model.layers[2]), strict=True):
         assert torch.equal(ours.mlp.gate_proj.weight, theirs.mlp.gate_proj.weight)
     assert short.depth == short.causal.config.num_hidden_layers == 2
@@ -132,7 +128,11 @@ def test_evenly_chosen_blocks_are_those_of_the_teacher(teacher):
 
 def test_a_shorter_student_keeps_a_detector(teacher, detector, tmp_path):
     quick = Settings(batch_tokens=128, rate=1e-3)
-    kept = keep_detector(detector, teacher, COMMENTS, LABELS, tmp_path, blocks=2, settings=quick)
+    mine = tmp_path / "margins-mine.npy"
+    mine.write_bytes(b"mine")
+    options = {"blocks": 2, "settings": quick, "overwrite": True}
+    kept = keep_detector(detector, teacher, COMMENTS, LABELS, tmp_path, **options)
+    assert mine.read_bytes() == b"mine"
     loaded = splinelens.Detector.load(tmp_path / "detector")
     assert loaded.artifact.spec["layers"] == [0, 1]
     assert loaded.artifact.spec["prompt"] == "said: "
@@ -144,16 +144,20 @@ def test_a_shorter_student_keeps_a_detector(teacher, detector, tmp_path):
     )
     explained = loaded.score(COMMENTS[:1], explain=True)[0]
     assert explained.words
-    assert not [*tmp_path.glob(app.MARGINS)]
+    assert not parts_folder(tmp_path).exists()
 
 
-def test_hyperplanes_of_an_untrained_student_of_all_blocks_give_the_margins_of_the_teacher(
-    teacher, detector, tmp_path
-):
-    lines = []
-    quick = Settings(batch_tokens=128, rate=1e-9, shares=(1.0, 0.0, 0.0))
-    keep_detector(detector, teacher, COMMENTS, LABELS, tmp_path, settings=quick, report=lines.append)
-    assert float(lines[-1].split("margins ")[1].split(",")[0]) < 0.15  # bfloat16, dropout and the ridge
+def test_a_detector_that_was_stopped_before_its_model_was_saved_continues(teacher, detector, tmp_path):
+    options = {"blocks": 1, "settings": Settings(batch_tokens=256, rate=1e-3)}
+    with pytest.raises(KeyboardInterrupt):
+        keep_detector(detector, teacher, COMMENTS, LABELS, tmp_path / "a", **options, report=stop)
+    (file,) = parts_folder(tmp_path / "a").glob("margins-*.npy")
+    np.save(file, np.load(file)[1:])
+    with pytest.raises(CannotResume, match=r"has margins of \(\d+, 3\) tokens and hyperplanes.*remove it"):
+        keep_detector(detector, teacher, COMMENTS, LABELS, tmp_path / "a", **options)
+    file.unlink()
+    kept = keep_detector(detector, teacher, COMMENTS, LABELS, tmp_path / "a", **options)
+    assert kept.artifact.name == "mine-distilled"
 
 
 def test_what_cannot_be_distilled_is_refused(teacher, detector, tmp_path):
@@ -167,10 +171,20 @@ def test_what_cannot_be_distilled_is_refused(teacher, detector, tmp_path):
         distill(teacher, teacher, TEXTS, tmp_path / "a", blocks=4, settings=QUICK)
     with pytest.raises(BadFeatures, match="must add up to 1"):
         Settings(shares=(0.5, 0.5, 0.5))
+    with pytest.raises(BadFeatures, match="must add up to 1"):
+        Settings(shares=(float("nan"),) * 3)
     with pytest.raises(BadFeatures, match="rate 0 is not between"):
         Settings(rate=0)
+    with pytest.raises(BadFeatures, match=r"evenly says which blocks .*give both"):
+        distill(teacher, teacher, TEXTS, tmp_path / "a", evenly=True, settings=QUICK)
+    for call in (
+        lambda: distill(teacher, teacher, TEXTS, teacher, overwrite=True),
+        lambda: keep_detector(detector, tmp_path, COMMENTS, LABELS, teacher, overwrite=True),
+    ):
+        with pytest.raises(OutputExists, match="would be replaced"):
+            call()
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(OutputExists):
+    with pytest.raises(OutputExists, match=r"the folder holds config\.json"):
         distill(teacher, teacher, TEXTS, tmp_path, settings=QUICK)
     with pytest.raises(BadDetector, match="domain has no learned hyperplanes for one label"):
         keep_detector("domain", teacher, COMMENTS, LABELS, tmp_path / "b")
@@ -203,13 +217,15 @@ def test_another_tokenizer_is_refused_by_the_first_token_that_differs(teacher, t
         distill(teacher, other, TEXTS, tmp_path / "a", settings=QUICK)
 
 
-def test_weights_that_overflow_stop_a_run(teacher, tmp_path):
+def test_a_model_that_is_not_finite_is_refused_by_name(teacher, detector, tmp_path):
     broken = tmp_path / "broken"
     shutil.copytree(teacher, broken)
     model = load_model(broken, head=True)
     with torch.no_grad():
-        model.model.norm.weight.fill_(3e38)
+        model.model.layers[0].mlp.down_proj.weight[0, 0] = torch.nan
     model.causal.save_pretrained(broken)
-    with pytest.raises(Diverged, match=r"step 1 of .* not finite .*start again with a lower rate"):
-        distill(teacher, broken, TEXTS, tmp_path / "a", settings=QUICK)
-    assert (tmp_path / "a" / app.CHECKPOINT).is_file()
+    for models in ((teacher, broken), (broken, teacher)):
+        with pytest.raises(BadModel, match="broken gives logits that are not finite; check its weights"):
+            distill(*models, TEXTS, tmp_path / "a", settings=QUICK)
+    with pytest.raises(BadModel, match="broken has hidden states that are not finite"):
+        keep_detector(detector, broken, COMMENTS, LABELS, tmp_path / "a", settings=Settings(batch_tokens=128))

@@ -97,7 +97,7 @@ def test_the_progression_is_arithmetic_and_no_spread_is_uniform(loaded, full):
 
 
 def test_methods_that_cannot_be_computed_say_why(loaded, writer_folder):
-    assert plan(loaded, 0.5).left_out["owl"] == "it needs calibration texts"
+    assert plan(loaded, 0.5).left_out["owl"] == "it needs calibration texts (--calibration FILE)"
     experts = load_model(writer_folder("mixtral"))
     planned = plan(experts, 0.5, calibration=PROSE, tokens=1024)
     assert planned.removed == round(0.5 * planned.weights)
@@ -163,6 +163,7 @@ def test_a_pruned_model_is_an_ordinary_folder(folder, tmp_path, method):
     assert record == result.record
     assert record["fingerprint"] == before.fingerprint.to_dict()
     assert record["removed"] == zeros
+    assert sum(sum(block.values()) for block in record["removals"].values()) == zeros
     assert len({path.stat().st_mode for path in (tmp_path / "half").iterdir()}) == 1
     assert not parts_folder(tmp_path / "half").exists()
 
@@ -211,10 +212,10 @@ def test_a_plan_is_followed_and_another_models_plan_refused(folder, writer_folde
         assert int((each.tensor == 0).sum()) == planned.counts[each.layer, each.name]
     with pytest.raises(BadModel, match="the plan is for"):
         apply(writer_folder("qwen2"), tmp_path / "other", given=planned, method="magnitude")
-    matrices = tuple(replace(each, remove=0) for each in planned.matrices[1:])
-    fewer = replace(planned, sparsity=0.0, matrices=matrices)
+    first, *others = planned.matrices
+    renamed = replace(planned, matrices=(replace(first, name="mlp"), *others))
     with pytest.raises(BadModel, match="names other matrices"):
-        apply(folder, tmp_path / "other", given=fewer, method="magnitude")
+        apply(folder, tmp_path / "other", given=renamed, method="magnitude")
     with pytest.raises(BadFeatures, match="leave out the plan or the pattern"):
         apply(folder, tmp_path / "other", given=planned, method="magnitude", pattern="2:4")
 
@@ -271,13 +272,14 @@ def test_a_model_with_fewer_neurons_is_an_ordinary_folder(folder, tmp_path):
 
 def test_where_a_block_has_no_silent_neuron_nothing_is_removed(folder, tmp_path):
     with pytest.raises(
-        BadFeatures, match=r"layer \d has none at an occupancy of at most 0; give --share 0.0209 or more"
+        BadFeatures,
+        match=r"block \d has no neuron that never fires on these texts; .* such as --share 0.0209",
     ):
         remove(folder, TEXTS, tmp_path / "less", tokens=TOKENS)
     assert (
         remove(folder, TEXTS, tmp_path / "less", share=0.0209, tokens=TOKENS).record["neurons"]["after"] == 47
     )
-    with pytest.raises(BadFeatures, match="less than one of 48"):
+    with pytest.raises(BadFeatures, match=r"less than one of 48 neurons; give --share 0.0209 or more"):
         remove(folder, TEXTS, tmp_path / "other", share=0.01, tokens=TOKENS)
     with pytest.raises(BadFeatures, match="share=1"):
         remove(folder, TEXTS, tmp_path / "other", share=1.0, tokens=TOKENS)

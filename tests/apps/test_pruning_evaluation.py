@@ -105,7 +105,7 @@ def test_models_that_cannot_be_compared_are_refused(models, writer_folder, tmp_p
     with pytest.raises(BadModel, match=r"another tokenizer than .*: token 110 is 'zebra' in place of None"):
         evaluate(dense, [other], LONG, TEXTS, **OPTIONS)
     with pytest.raises(BadModel, match="is given twice"):
-        evaluate(dense, [folder / "half", folder / "half"], LONG, TEXTS, **OPTIONS)
+        evaluate(dense, [folder / "half", f"{folder}/./half"], LONG, TEXTS, **OPTIONS)
     with pytest.raises(BadModel, match="no pruned model"):
         evaluate(dense, [], LONG, TEXTS, **OPTIONS)
     with pytest.raises(BadTexts, match="fewer than 500"):

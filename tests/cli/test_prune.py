@@ -1,6 +1,7 @@
 """Tests ``cli/prune.py``: what is printed, written and refused."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -65,12 +66,37 @@ def test_wrong_plans_are_refused(run, dense, prose, tmp_path):
     short = tmp_path / "short.txt"
     short.write_text("the sea")
     plan = ("prune", "plan", dense, "--sparsity")
-    assert "is not in [0, 1)" in run(*plan, 1.2, code=1).stderr
-    assert "cannot be reached" in run(*plan, 0.999, code=1).stderr
+    assert "no number from 0 to 0.99" in run(*plan, 1.2, code=2).stderr
     assert "16,384 are requested" in run(*plan, 0.5, "--calibration", short, code=1).stderr
     assert "name a file of them" in run(*plan, 0.5, "--by", "dlp", code=2).stderr
     assert "no number from 0 to 1" in run(*plan, 0.5, "--spread", 3, code=2).stderr
     assert "does not end in .html" in run(*plan, 0.5, "--page", tmp_path / "a.txt", code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("output", "page", "message"),
+    [
+        ("model/config.json", None, "it is the input"),
+        ("prose.txt", None, "it is the input"),
+        ("a.html", "a.html", "--output and --page"),
+    ],
+)
+def test_a_plan_replaces_neither_its_model_nor_its_texts(
+    run, dense, prose, monkeypatch, output, page, message
+):
+    monkeypatch.chdir(prose.parent)
+    Path("model").symlink_to(dense)
+    outputs = ("-o", output) if page is None else ("-o", output, "--page", page)
+    command = ("prune", "plan", "model", "--sparsity", 0.5, "--calibration", prose.name, *outputs)
+    assert message in run(*command, "--overwrite", code=2).stderr
+
+
+def test_an_evaluation_replaces_none_of_its_inputs(run, dense, prose, tmp_path):
+    text = tmp_path / "text.json"
+    text.write_text(prose.read_text())
+    for output in (text.with_suffix(".html"), dense / "config.html"):
+        command = ("prune", "evaluate", "a", dense, "--perplexity-text", text, "--texts", prose, "-o", output)
+        assert "it is the input" in run(*command, "--overwrite", code=2).stderr
 
 
 def test_a_plan_is_applied_and_the_result_evaluated(run, dense, prose, comments, tmp_path):
@@ -110,11 +136,11 @@ def test_a_plan_is_applied_and_the_result_evaluated(run, dense, prose, comments,
 def test_neurons_are_removed(run, dense, prose, tmp_path):
     options = ("--calibration", prose, "--tokens", 1024, "-o", tmp_path / "less")
     error = run("prune", "neurons", dense, *options, code=1).stderr
-    assert "no neuron can be removed" in error
+    assert "remove a share instead, such as --share 0.0209, or raise --occupancy" in error
     assert "(in Python" not in error
     printed = run("prune", "neurons", dense, *options, "--share", 0.25).stdout
     assert "48 neurons of each block become 36" in printed
-    assert "3,456 of 23,040 weights removed (15 %)" in printed
+    assert "3,456 of 23,040 weights removed (15 %; attention loses none)" in printed
     record = run("prune", "neurons", dense, *options, "--share", 0.25, "--overwrite", "--json").stdout
     assert json.loads(record)["record"]["neurons"] == {"before": 48, "after": 36}
 
@@ -126,6 +152,9 @@ def test_neurons_are_removed(run, dense, prose, tmp_path):
         (("apply", "a", "--pattern", "2:4", "--sparsity", 0.5), "leave out PLAN, --sparsity and --by"),
         (("apply", "a"), "name a file of texts"),
         (("neurons", "a", "--calibration", "b.txt", "--share", 0.1, "--occupancy", 0.1), "not both"),
+        (("neurons", "a", "--calibration", "b.txt", "--share", 1.5), "no number from 0 to 0.99"),
+        (("neurons", "a", "--calibration", "b.txt", "--occupancy", -1), "no number from 0 to 0.99"),
+        (("apply", "a", "--sparsity", 1.5), "no number from 0 to 0.99"),
     ],
 )
 def test_options_that_exclude_each_other_are_wrong_usage(run, tmp_path, words, message):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from splinelens.anatomy import anatomy_of
-from splinelens.engines.blocks import BlockPasses
+from splinelens.engines.blocks import BlockPasses, keep_blocks
 from splinelens.errors import BadFeatures, BadModel
 from splinelens.weights.matrices import weight_matrices
 
@@ -97,3 +97,13 @@ def test_products_of_bfloat16_inputs_are_summed_in_float32(tiny_llama):
     values = torch.cat(kept)
     expected = values.T @ values / len(values)
     assert (gram.double() - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+def test_kept_blocks_are_those_of_the_model_and_the_configuration_follows(tiny_llama):
+    first, _, last = anatomy_of(tiny_llama).blocks
+    keep_blocks(tiny_llama, [0, 2])
+    assert [*anatomy_of(tiny_llama).blocks] == [first, last]
+    assert tiny_llama.config.num_hidden_layers == 2
+    assert last.self_attn.layer_idx == 1
+    ids = _ids(rows=1)
+    assert tiny_llama(input_ids=ids).last_hidden_state.isfinite().all()

@@ -8,7 +8,7 @@ import torch
 
 from splinelens.errors import CannotWrite
 from splinelens.features import inputs
-from splinelens.features.inputs import read_inputs
+from splinelens.features.inputs import read_inputs, read_margins
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.geometry.directions import Directions
@@ -77,6 +77,10 @@ def test_margins_from_inputs_are_those_that_a_reader_pools(reader, tmp_path, spe
         if features.reason is None:
             expected = np.concatenate([of_text.max(0), of_text.min(0)])
             np.testing.assert_allclose(features.values, expected, atol=0.02, rtol=1e-3)
+    stored = read_margins(own, own.tokenize(TEXTS), tmp_path / "margins.npy")
+    np.testing.assert_allclose(stored.values, margins, atol=0.02, rtol=1e-3)
+    both = np.concatenate([margins[read.start[2] : read.start[3]], margins[: read.start[1]]])
+    np.testing.assert_allclose(stored.of([2, 0]), both, atol=0.02, rtol=1e-3)
 
 
 def test_a_text_whose_inputs_are_not_finite_is_known(reader, tmp_path):

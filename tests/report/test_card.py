@@ -157,6 +157,14 @@ def test_names_and_labels_are_no_html(artifact):
     assert re.sub("`[^`\n]*`", "", shown).replace("\\<", "").count("<") == 0
 
 
+def test_a_kept_detector_is_told_as_measured_on_held_out_rows(artifact):
+    settings = {"distilled": "toxicity"}
+    text = card(replace(artifact, training=dict(artifact.training) | {"settings": settings}))
+    assert "the student was not trained on them" in text
+    assert "chosen on the same held-out scores" in text
+    assert "Out of fold:" not in text
+
+
 def test_the_recorded_command_ends_the_card(artifact):
     with_command = replace(artifact, command="make detectors DATA=x")
     assert card(with_command).endswith("## Reproduce\n\n    make detectors DATA=x\n")

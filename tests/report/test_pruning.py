@@ -62,6 +62,9 @@ def test_files_that_are_no_plan_are_refused(planned, tmp_path):
     path = tmp_path / "plan.json"
     for content, reason in (
         (json.dumps(values), "a matrix loses more weights than it has"),
+        (json.dumps(_with_ratio(planned, "uniform", 1.2)), "a ratio by uniform is not from 0 to 0.99"),
+        (json.dumps(_with_ratio(planned, "alpha", -3.0)), "a ratio by alpha is not from 0 to 0.99"),
+        (json.dumps(_with_ratio(planned, "alpha", 0.9)), "of block 0 does not lose the ratio of its block"),
         ("[]", "is no plan"),
         ('{"schema": 1', "is not JSON"),
     ):
@@ -74,13 +77,20 @@ def test_files_that_are_no_plan_are_refused(planned, tmp_path):
 
 def test_the_table_has_a_row_a_block_and_a_column_a_method(planned):
     table = plan_table(planned)
-    assert table.head[3:] == ("% by alpha", "% by farms", "% by arithmetic", "% by uniform")
+    assert table.head[3:] == ("% by alpha *", "% by farms", "% by arithmetic", "% by uniform")
     assert [row[0] for row in table.rows] == ["0", "1", "2"]
-    assert f"{planned.removed:,} are removed (50 %)" in plan_heading(planned)
+    assert f"{planned.removed:,} are removed (50 %), by alpha" in plan_heading(planned)
 
 
 def test_the_page_shows_every_method_and_matrix(planned):
     page = plan_html(planned)
     assert "2 self_attn.q_proj" in page
-    assert "owl is left out: it needs calibration texts." in page
+    assert "owl is left out: it needs calibration texts (--calibration FILE)." in page
     assert "http" not in page.split("<script>")[0].replace("http-equiv", "")
+
+
+def _with_ratio(planned, rule, ratio):
+    """A plan as JSON values, with another ratio of the first block."""
+    values = json.loads(json.dumps(planned.to_dict()))
+    values["allocations"][rule]["ratios"][0] = ratio
+    return values

@@ -7,7 +7,7 @@ are added where held-out prompts say that they help. An author who is none of th
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,14 @@ import numpy as np
 from splinelens import __version__
 from splinelens.detect import UNDETERMINED
 from splinelens.detect.artifact_files import ArtifactFiles
-from splinelens.detect.authorship import TEXT, HeldOut, WriterHead, fit_authors, measure_text, packs
+from splinelens.detect.authorship import (
+    TEXT,
+    HeldOutAccuracy,
+    WriterHead,
+    answer_pools,
+    fit_writers,
+    measure_text,
+)
 from splinelens.errors import BadFeatures, BadTexts, BrokenArtifact
 from splinelens.features.extract import read_table
 from splinelens.features.loading import ReaderPlan, load_reader
@@ -39,10 +46,10 @@ FILES = ("authorship.json", "authorship.safetensors")
 """What ``Authorship.save`` writes."""
 
 LIKELIHOOD = "likelihood"
-PARTS = (TEXT, "margins", "occupancy", "spline7", LIKELIHOOD)
+FEATURE_SETS = (TEXT, "margins", "occupancy", "spline7", LIKELIHOOD)
 """What may be read: character n-grams, and what a model computes."""
 
-PACK = 20
+POOLED_ANSWERS = 20
 """Answers that are pooled in the report of a fit."""
 
 _STATISTICS = {"margins": "margin_max", "occupancy": "occupancy", "spline7": "spline7"}
@@ -53,13 +60,13 @@ _CHUNK = 512  # texts whose n-grams are counted together
 
 @dataclass(frozen=True, repr=False)
 class Authorship:
-    """Tells who wrote texts; ``fit`` and ``load`` make one.
+    """Attributes texts to known writers; ``fit`` and ``load`` return one.
 
     Attributes:
         head: The writers' scores.
         reader: What reads the geometry; None where n-grams are all that is read.
         name: Its name.
-        training: What it was made from: plain JSON values.
+        training: Report and command of the fit: plain JSON values.
     """
 
     head: WriterHead
@@ -87,7 +94,7 @@ class Authorship:
         record = _ARTIFACT.read_manifest(path)
         arrays = _ARTIFACT.read_arrays(path, record.pop("arrays", None))
         try:
-            head = WriterHead.from_arrays(record["writers"], record["parts"], arrays)
+            head = WriterHead.from_arrays(record["writers"], record["feature_sets"], arrays)
             if record["buckets"] != BUCKETS:
                 raise ValueError(f"its n-grams have {record['buckets']} columns, not {BUCKETS}")
             stated, spec, name = record["model"], record["spec"], record["name"]
@@ -97,7 +104,7 @@ class Authorship:
             raise BrokenArtifact(f"{folder} is damaged ({error}); fit it again") from error
         if plan is None:
             return cls(head, None, name, training)
-        with_head = LIKELIHOOD in head.parts
+        with_head = LIKELIHOOD in head.feature_sets
         if with_head and not isinstance(model, LoadedModel):
             revision = plan.model.get("revision") if model is None else None
             source = plan.model["name"] if model is None else model
@@ -119,7 +126,7 @@ class Authorship:
         record: dict[str, Any] = {  # Any: plain JSON values
             "name": self.name,
             "writers": self.head.writers,
-            "parts": list(self.head.parts),
+            "feature_sets": list(self.head.feature_sets),
             "buckets": BUCKETS,
             "model": None,
             "spec": None,
@@ -137,7 +144,7 @@ class Authorship:
         _ARTIFACT.write(path, record, self.head.arrays(), overwrite=overwrite)
 
     def __repr__(self) -> str:
-        reads = ", ".join(self.head.parts)
+        reads = ", ".join(self.head.feature_sets)
         return f"Authorship({self.name!r}, {len(self.head.writers)} writers; {reads})"
 
     def score(
@@ -151,41 +158,42 @@ class Authorship:
 
         Args:
             texts: The texts.
-            by: One value a text, or the name of a column kept beside them: texts of equal value are of one
+            by: One value a text, or the name of a column beside them: texts of equal value are of one
                 unknown writer and are judged together. A text without a value is judged by itself.
             progress: Called with the texts and the characters read since the last call.
 
         Raises:
-            MissingColumn: No column of that name was kept.
+            MissingColumn: There is no column of that name.
             BadTexts: Not one value a text.
         """
         source = Texts.of(texts)
         groups = _groups(source, by)
         scores, known, reasons = self._read(source, progress)
-        return [self._attributed(name, rows, scores, known, reasons) for name, rows in groups]
+        return [self._attribution(name, rows, scores, known, reasons) for name, rows in groups]
 
     def _read(
         self, source: Texts, progress: Progress | None
     ) -> tuple[np.ndarray, np.ndarray, list[str | None]]:
         """Scores, logits of being known, and reasons of all texts."""
-        scores, known = [np.empty((0, len(self.head.writers)))], [np.empty(0)]
+        scores = [np.empty((0, len(self.head.writers)))]
+        known = [np.empty(0)]
         reasons: list[str | None] = []
         step = _CHUNK if self.reader is None else self.reader.chunk
         for start in range(0, len(source), step):
             chunk = source.texts[start : start + step]
             values, unread = self._values(chunk, progress)
-            read = self.head.read(values)
-            scores.append(read[0])
-            known.append(read[1])
+            chunk_scores, logits = self.head.read(values)
+            scores.append(chunk_scores)
+            known.append(logits)
             for row, reason in enumerate(unread):
-                missing = None if np.isfinite(read[1][row]) else "has numbers that are not finite"
+                missing = None if np.isfinite(logits[row]) else "has numbers that are not finite"
                 reasons.append(source.broken.get(start + row, reason or missing))
         return np.concatenate(scores), np.concatenate(known), reasons
 
     def _values(
         self, chunk: Sequence[str | None], progress: Progress | None
     ) -> tuple[dict[str, Any], list[str | None]]:  # Any: arrays and sparse matrices
-        """The numbers of each part, NaN where a text cannot be read, and why."""
+        """Each feature set, NaN where a text cannot be read, and why it cannot."""
         values: dict[str, Any] = {TEXT: ngram_counts(chunk)}
         if self.reader is None:
             if progress:
@@ -193,14 +201,14 @@ class Authorship:
             return values, [_unreadable(text) for text in chunk]
         features = list(self.reader.read(chunk, progress=progress))
         table = np.stack([one.values for one in features])
-        values |= _by_part(self.reader.columns, table)
-        if LIKELIHOOD in self.head.parts:
+        values |= _feature_sets(self.reader.columns, table)
+        if LIKELIHOOD in self.head.feature_sets:
             assert isinstance(self.reader.loaded, LoadedModel)
-            each = log_probabilities(self.reader.loaded, chunk, batch_tokens=self.reader.batch_tokens)
-            values[LIKELIHOOD] = np.stack([profile(one) for one in each]).astype(np.float32)
+            of_texts = log_probabilities(self.reader.loaded, chunk, batch_tokens=self.reader.batch_tokens)
+            values[LIKELIHOOD] = np.stack([profile(one) for one in of_texts]).astype(np.float32)
         return values, [one.reason for one in features]
 
-    def _attributed(
+    def _attribution(
         self,
         name: str | None,
         rows: list[int],
@@ -209,42 +217,30 @@ class Authorship:
         reasons: Sequence[str | None],
     ) -> Attribution:
         ok = [row for row in rows if reasons[row] is None]
-        unread = len(rows) - len(ok)
+        result = Attribution(
+            row=rows[0],
+            name=name,
+            writer=UNDETERMINED,
+            answers=len(ok),
+            unread=len(rows) - len(ok),
+            reason=f"text {reasons[rows[0]]}",
+        )
         if not ok:
-            reason = reasons[rows[0]]
-            return Attribution(rows[0], name, UNDETERMINED, None, None, None, {}, 0, unread, f"text {reason}")
-        mean, logit, threshold = (
-            scores[ok].mean(axis=0),
-            float(known[ok].mean()),
-            self.head.threshold(len(ok)),
+            return result
+        mean = scores[ok].mean(axis=0)
+        logit = float(known[ok].mean())
+        threshold = self.head.threshold(len(ok))
+        nearest = self.head.writers[int(mean.argmax())]
+        is_known = logit >= threshold
+        return replace(
+            result,
+            writer=nearest if is_known else UNDETERMINED,
+            nearest=nearest,
+            known=logit,
+            threshold=threshold,
+            scores=dict(zip(self.head.writers, mean.tolist(), strict=True)),
+            reason=None if is_known else "none of the known writers resembles it enough",
         )
-        writer = self.head.writers[int(mean.argmax())]
-        reason = None if logit >= threshold else "none of the known writers resembles it enough"
-        return Attribution(
-            rows[0],
-            name,
-            writer if reason is None else UNDETERMINED,
-            writer,
-            logit,
-            threshold,
-            dict(zip(self.head.writers, mean.tolist(), strict=True)),
-            len(ok),
-            unread,
-            reason,
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class AuthorshipFit:
-    """What ``fit`` made, and measured on held-out prompts.
-
-    Attributes:
-        scorer: Tells who wrote texts.
-        report: What it reaches.
-    """
-
-    scorer: Authorship
-    report: AuthorshipReport
 
 
 def fit(
@@ -253,7 +249,7 @@ def fit(
     prompts: Any,  # Any: see row_groups
     model: str | PathLike[str] | LoadedModel = "smollm2-135m",
     *,
-    parts: Sequence[str] | None = None,
+    feature_sets: Sequence[str] | None = None,
     name: str = "authorship",
     seed: int = 0,
     command: str = "",
@@ -262,54 +258,60 @@ def fit(
     dtype: str | None = None,
     batch_tokens: int | None = None,
     progress: Progress | None = None,
-) -> AuthorshipFit:
+) -> tuple[Authorship, AuthorshipReport]:
     """Fit scores of writers to texts of theirs.
 
     Args:
         texts: The texts; those that cannot be read, or have no writer, are left out and counted.
-        writers: Who wrote each text: one value a text, or the name of a column kept beside them.
+        writers: Who wrote each text: one value a text, or the name of a column beside them.
         prompts: What each text answers, likewise; texts of one prompt are in one fold, else a writer would be
             known by what the prompt is about.
         model: A model loaded with ``head=True``, or the name, folder or file of one.
-        parts: What is read, of ``PARTS``; ``text`` always is, and by itself needs no model. None reads all
-            and lets held-out prompts choose.
+        feature_sets: Which of ``FEATURE_SETS`` are read; ``text`` always is, and by itself needs no model.
+            None reads all and lets held-out prompts choose.
         name: Name of the result.
-        seed: Of folds and bootstrap.
-        command: The command that makes it again.
-        cache: Folder that keeps what is read of the model: a stopped run continues.
+        seed: Of the folds.
+        command: The command that repeats the fit.
+        cache: Folder for what the model computes of the texts: a stopped run continues.
         device: Such as ``cpu`` or ``cuda:0``.
         dtype: Number type of the weights; None takes ``float32``.
         batch_tokens: Tokens of a batch, padding included.
         progress: Called with the texts and the characters read since the last call.
 
+    Returns:
+        What attributes texts, and what it reaches on held-out prompts.
+
     Raises:
         BadLabels: One writer, or a writer with answers to one prompt only.
         BadTexts: Not one writer a text, no readable text, or ``prompts`` as ``row_groups`` refuses them.
-        MissingColumn: A column was not kept.
-        BadFeatures: A part of another name.
+        MissingColumn: A column is absent.
+        BadFeatures: Another feature set.
         BadModel: The model cannot be loaded, or has no language-model head.
     """
-    wanted = _wanted(parts)
+    requested = _requested(feature_sets)
     source = Texts.of(texts)
     names = _cells(source, writers, "writers")
     groups = row_groups(prompts, source)
-    loaded = None if wanted == (TEXT,) else _loaded(model, device, dtype)
+    loaded = None if requested == (TEXT,) else _loaded(model, device, dtype)
     reading = _Reading(loaded, source, cache, batch_tokens, progress)
-    values, unread = reading.values(wanted)
+    values, unread = reading.values(requested)
     pairs = zip(unread, names, strict=True)
     reasons = [f"it {why}" if why else None if writer else "no writer is given" for why, writer in pairs]
     rows = [row for row, reason in enumerate(reasons) if reason is None]
     if not rows:
         raise BadTexts(f"{source.source}: none of {len(source)} texts can be used: {reasons[0]}")
     known = tuple(sorted({str(names[row]) for row in rows}))
-    labels, prompt = np.array([known.index(str(names[row])) for row in rows]), groups.numbers[rows]
-    used = {part: values[part][rows] for part in wanted}
-    fitted = fit_authors(used, labels, prompt, known, choose=parts is None, seed=seed)
-    accuracies = [Accuracy(_title(one), one.accuracy, one.interval) for one in fitted.tried]
+    labels = np.array([known.index(str(names[row])) for row in rows])
+    prompt = groups.numbers[rows]
+    used = {name: values[name][rows] for name in requested}
+    fitted = fit_writers(used, labels, prompt, known, choose=feature_sets is None, seed=seed)
+    accuracies = [
+        Accuracy(_title(one), one.accuracy, one.interval, one.squared_error) for one in fitted.choices
+    ]
     for title, change in _FORMATTING.items():
         counts = ngram_counts([change(source.texts[row] or "") for row in rows])
         one = measure_text(counts, labels, prompt, known, seed=seed)
-        accuracies.append(Accuracy(title, one.accuracy, one.interval))
+        accuracies.append(Accuracy(title, one.accuracy, one.interval, one.squared_error))
     report = AuthorshipReport(
         source=source.source,
         model=None if loaded is None else loaded.name,
@@ -319,24 +321,24 @@ def fit(
         accuracies=tuple(accuracies),
         chosen=_title(fitted.chosen),
         confusion=_confusion(fitted.chosen.scores, labels),
-        pack=PACK,
-        pack_accuracy=pack_accuracy(fitted.chosen.scores, labels, PACK, seed),
+        pooled_answers=POOLED_ANSWERS,
+        pooled_accuracy=pooled_accuracy(fitted.chosen.scores, labels, POOLED_ANSWERS, seed),
         unknown=fitted.unknown,
     )
     training = {"report": report.to_dict(), "prompts": groups.record(), "seed": seed, "command": command}
-    reader = reading.reader(tuple(fitted.head.parts))
-    return AuthorshipFit(Authorship(fitted.head, reader, name, training), report)
+    reader = reading.reader(tuple(fitted.head.feature_sets))
+    return Authorship(fitted.head, reader, name, training), report
 
 
-def pack_accuracy(scores: np.ndarray, labels: np.ndarray, answers: int, seed: int = 0) -> float | None:
-    """Share of packs of so many answers of a writer that are attributed to him; None with too few answers."""
-    dealt = packs(labels, answers, np.random.default_rng(seed))
-    hits = [scores[rows].mean(axis=0).argmax() == labels[rows[0]] for rows in dealt]
+def pooled_accuracy(scores: np.ndarray, labels: np.ndarray, answers: int, seed: int = 0) -> float | None:
+    """Share of pools of so many answers that are attributed to their writer; None with too few answers."""
+    pools = answer_pools(labels, answers, np.random.default_rng(seed))
+    hits = [scores[rows].mean(axis=0).argmax() == labels[rows[0]] for rows in pools]
     return float(np.mean(hits)) if hits else None
 
 
 class _Reading:
-    """What is read of all texts of a fit: n-grams, and in two passes what a model computes of them."""
+    """Reads the feature sets of all texts of a fit, in two passes of the model."""
 
     def __init__(
         self,
@@ -346,55 +348,59 @@ class _Reading:
         batch_tokens: int | None,
         progress: Progress | None,
     ):
-        self._loaded, self._source = loaded, source
+        self._loaded = loaded
+        self._source = source
         self._folder = None if cache is None else Path(cache)
-        self._batch_tokens, self._progress = batch_tokens, progress
+        self._batch_tokens = batch_tokens
+        self._progress = progress
         if self._folder is not None:
             with write_errors(self._folder):
                 self._folder.mkdir(parents=True, exist_ok=True)
 
     def values(
-        self, parts: Sequence[str]
+        self, names: Sequence[str]
     ) -> tuple[dict[str, Any], list[str | None]]:  # Any: arrays and sparse matrices
-        """The numbers of some parts, and why a text cannot be used."""
-        source, loaded, reader = self._source, self._loaded, self.reader(parts)
+        """Some feature sets, and why a text cannot be used."""
+        source = self._source
+        loaded = self._loaded
+        reader = self.reader(names)
         values: dict[str, Any] = {TEXT: ngram_counts(source.texts)}
         if reader is None or loaded is None:
             unread = map(_unreadable, source.texts)
             return values, [source.broken.get(row, reason) for row, reason in enumerate(unread)]
         output = None if self._folder is None else self._folder / "geometry.parquet"
         table = read_table(reader, source, output=output, progress=self._progress)
-        values |= _by_part(table.columns, table.values)
+        values |= _feature_sets(table.columns, table.values)
         reasons = list(table.reasons)
-        if LIKELIHOOD in parts:
+        if LIKELIHOOD in names:
             profiles = read_profiles(loaded, source, self._folder, batch_tokens=self._batch_tokens)
             values[LIKELIHOOD] = profiles.astype(np.float32)
             for row in np.flatnonzero(~np.isfinite(profiles).all(axis=1)).tolist():
                 reasons[row] = reasons[row] or "has no finite log-probability"
         return values, reasons
 
-    def reader(self, parts: Sequence[str]) -> TextReader | None:
-        """Reads the geometry among some parts; None where n-grams are all that is read."""
-        if self._loaded is None or tuple(parts) == (TEXT,):
+    def reader(self, names: Sequence[str]) -> TextReader | None:
+        """Reads the geometry among some feature sets; None where n-grams are all that is read."""
+        if self._loaded is None or tuple(names) == (TEXT,):
             return None
-        features = tuple(_STATISTICS[part] for part in parts if part in _STATISTICS) or ("length",)
+        features = tuple(_STATISTICS[name] for name in names if name in _STATISTICS) or ("length",)
         spec = FeatureSpec.of(features, every_third_layer(self._loaded.depth), "max")
         return TextReader(self._loaded, spec, batch_tokens=self._batch_tokens)
 
 
-def _wanted(parts: Sequence[str] | None) -> tuple[str, ...]:
-    """The parts that are read, in the order of ``PARTS``."""
-    names = PARTS if parts is None else parts
-    unknown = [name for name in names if name not in PARTS]
+def _requested(feature_sets: Sequence[str] | None) -> tuple[str, ...]:
+    """The feature sets that are read, in the order of ``FEATURE_SETS``."""
+    names = FEATURE_SETS if feature_sets is None else feature_sets
+    unknown = [name for name in names if name not in FEATURE_SETS]
     if unknown:
-        raise BadFeatures(f"parts name {unknown[0]!r}; there are {', '.join(PARTS)}")
-    return tuple(part for part in PARTS if part == TEXT or part in names)
+        raise BadFeatures(f"{unknown[0]!r} is no feature set; give some of {', '.join(FEATURE_SETS)}")
+    return tuple(name for name in FEATURE_SETS if name == TEXT or name in names)
 
 
-def _by_part(columns: Sequence[Column], values: np.ndarray) -> dict[str, np.ndarray]:
-    """The columns of each part of the geometry."""
-    part = np.repeat([one.statistic.feature for one in columns], [one.size for one in columns])
-    return {name: values[:, part == name] for name in _STATISTICS if name in part}
+def _feature_sets(columns: Sequence[Column], values: np.ndarray) -> dict[str, np.ndarray]:
+    """The columns of each feature set of the geometry."""
+    feature = np.repeat([one.statistic.feature for one in columns], [one.size for one in columns])
+    return {name: values[:, feature == name] for name in _STATISTICS if name in feature}
 
 
 def _groups(source: Texts, by: str | Sequence[Any] | None) -> Iterator[tuple[str | None, list[int]]]:
@@ -427,8 +433,8 @@ def _loaded(model: str | PathLike[str] | LoadedModel, device: str | None, dtype:
     return load_model(model, device=device, dtype=dtype, head=True)
 
 
-def _title(held_out: HeldOut) -> str:
-    return " + ".join(held_out.parts) if len(held_out.parts) > 1 else "text only"
+def _title(held_out: HeldOutAccuracy) -> str:
+    return " + ".join(held_out.feature_sets) if len(held_out.feature_sets) > 1 else "text only"
 
 
 def _confusion(scores: np.ndarray, labels: np.ndarray) -> tuple[tuple[int, ...], ...]:

@@ -2,16 +2,16 @@
 
 The student is trained in three stages, as LLaVA-KD (arXiv:2410.16236) trains a smaller vision-language model:
 first few parameters learn to match the teacher, then all learn the labels, then all learn both. Weights are
-float32 and products bfloat16; the teacher runs in bfloat16.
+float32 and products bfloat16; the teacher runs in bfloat16. A stopped run is kept in ``OUTPUT.parts``.
 """
 
 import hashlib
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
+from shutil import rmtree
 from time import perf_counter
 from typing import Any
 
@@ -20,52 +20,38 @@ import torch
 from torch import Tensor, nn
 
 from splinelens import __version__
-from splinelens.anatomy import anatomy_of
 from splinelens.apps.detector import Detector
 from splinelens.apps.training import fit_detector, long_negatives, require_labels
-from splinelens.detect import learned
 from splinelens.detect.artifact import Artifact
-from splinelens.detect.learned import (
-    STEP,
-    HeldOut,
-    Network,
-    folded,
-    linear_layer,
-    standardized_head,
+from splinelens.detect.learned import HeldOut, linear_layer, standardized_head
+from splinelens.detect.margin_distillation import (
+    StudentHead,
+    Targets,
+    keep_losses,
+    ridge_head,
+    teacher_scores,
 )
 from splinelens.detect.shipped import find_artifact
 from splinelens.detect.solver import Fitted, fold_of_rows
-from splinelens.engines.distillation import (
-    Batches,
-    Stage,
-    Trainer,
-    margin_match,
-    mlp_inputs,
-    relation_loss,
-    token_divergence,
-)
-from splinelens.engines.torch import run_prompt
+from splinelens.engines.blocks import keep_blocks
+from splinelens.engines.distillation import text_inputs
+from splinelens.engines.training import Batches, Losses, Stage, Trainer
 from splinelens.errors import BadDetector, BadFeatures, BadLabels, BadModel, BadTexts
 from splinelens.features.extract import read_table
-from splinelens.features.reader import TextReader
-from splinelens.files import atomic_write, results_folder, write_errors, write_text
-from splinelens.geometry.directions import Directions
-from splinelens.geometry.partition import learned_margin
+from splinelens.features.inputs import Margins, read_margins
+from splinelens.features.reader import Progress, TextReader
+from splinelens.features.spec import FeatureSpec
+from splinelens.files import parts_folder, results_folder, write_errors
+from splinelens.generate.likelihood import window_nll
+from splinelens.geometry.distillation import relation_loss, token_divergence
 from splinelens.models import LoadedModel, load_model
-from splinelens.models.fingerprint import per_block
-from splinelens.models.load import require_same_tokenizer
-from splinelens.models.quiet import quiet
+from splinelens.models.load import require_head, require_same_tokenizer
+from splinelens.models.save import check_model_folder, save_model
 from splinelens.texts import Texts, text_hashes
 from splinelens.tokens import TokenizedText, prompt_ids, tokenize
 
 CHECKPOINT = "checkpoint.safetensors"
-"""What a stopped run leaves in its folder."""
-
-RECORD = "distillation.json"
-"""What decided the student's weights, and the losses before and after."""
-
-MARGINS = "margins-*.npy"
-"""The teacher's margins, kept while a student trains, with a hash of what they are of."""
+"""What a stopped run leaves in ``OUTPUT.parts``."""
 
 TOKEN_FACTORS: Mapping[str, float] = {"divergence": 1.0, "relation": 1.0, "cross-entropy": 0.2}
 """Of the losses of next tokens: the one that stands in the text is a noisy label beside the teacher's."""
@@ -73,10 +59,10 @@ TOKEN_FACTORS: Mapping[str, float] = {"divergence": 1.0, "relation": 1.0, "cross
 KEEP_FACTORS: Mapping[str, float] = {"margins": 1.0, "relation": 0.1, "score": 1.0, "labels": 1.0}
 """Of the losses that keep a detector."""
 
+_STUDENT = "student"  # the folder in OUTPUT.parts that the detector of a student is read from
 _HELD_OUT = 24  # windows
 _SAMPLE_TOKENS = 30_000
-_REPORT_TOKENS = 20_000
-_RIDGE = 0.03
+_REPORT_S = 10.0
 _MOST_LAYERS = 6
 _BY_LENGTH = 0.5
 _FEWEST_UNSEEN = 50  # of each class
@@ -89,7 +75,7 @@ class Settings:
 
     Attributes:
         rate: Largest learning rate.
-        shares: Of the steps, of the three stages: match, labels, all.
+        shares: Of the steps, of the three stages: match, texts (or labels), all.
         tokens: To train on; None takes every text once.
         window: Tokens of a window of joined texts.
         batch_tokens: Tokens of a batch, padding included.
@@ -106,7 +92,7 @@ class Settings:
     def __post_init__(self) -> None:
         if not 0 < self.rate < 1:
             raise BadFeatures(f"rate {self.rate} is not between 0 and 1; usual ones are 1e-4 to 1e-3")
-        if any(share < 0 for share in self.shares) or abs(sum(self.shares) - 1) > 1e-6:
+        if min(self.shares) < 0 or not math.isclose(sum(self.shares), 1, abs_tol=1e-6):
             raise BadFeatures(
                 f"shares {self.shares} of the three stages must not be negative and must add up to 1"
             )
@@ -119,7 +105,7 @@ def distill(
     output: str | PathLike[str],
     *,
     blocks: int | None = None,
-    spread: bool = False,
+    evenly: bool = False,
     settings: Settings = Settings(),
     overwrite: bool = False,
     device: str | None = None,
@@ -137,7 +123,7 @@ def distill(
         texts: The texts, which are joined and cut into windows; no labels are needed.
         output: Folder of the trained student, in the format of Hugging Face.
         blocks: Take only so many blocks of the student.
-        spread: Take them evenly from first to last instead of the first.
+        evenly: Take them evenly from first to last instead of the first.
         settings: How it is trained.
         overwrite: Replace a model that is in the folder.
         device: Such as ``cuda:0``.
@@ -145,68 +131,42 @@ def distill(
         report: Called with lines on the progress.
 
     Returns:
-        The record, which is also written to ``distillation.json``: settings, fingerprints, steps, and the
-        cross-entropy per held-out token of teacher and student, before and after.
+        The record, which is also written to ``splinelens.json``: settings, fingerprints, steps, and the
+        nats per held-out token of teacher and student, before and after.
 
     Raises:
-        BadModel: The tokenizers differ, or the student has more blocks than the teacher.
+        BadModel: The tokenizers differ, the student has more blocks than the teacher, or a model gives
+            numbers that are not finite.
+        BadFeatures: The student has fewer than ``blocks`` blocks, or ``evenly`` without ``blocks``.
         BadTexts: Too few tokens for ten steps.
-        CannotResume: The folder holds a stopped run with other settings.
+        OutputExists: The folder holds files, without ``overwrite``, or is that of teacher or student.
+        CannotResume: ``OUTPUT.parts`` holds a stopped run with other settings.
         Diverged: Training gives numbers that are not finite; the checkpoint holds the last good state.
     """
-    folder = results_folder(output, ("config.json", RECORD), overwrite=overwrite)
+    folder = _output_folder(output, [teacher, student], overwrite)
     source = Texts.of(texts)
-    master = load_model(teacher, head=True, dtype="bfloat16", device=device)
-    pupil = load_student(student, master, blocks=blocks, spread=spread, device=device)
-    windows = _windows(source, pupil.tokenizer, settings).to(pupil.device)
+    teacher_model = load_model(teacher, head=True, dtype="bfloat16", device=device)
+    student_model = load_student(student, teacher_model, blocks=blocks, evenly=evenly, device=device)
+    causal, teacher_causal = require_head(student_model), require_head(teacher_model)
+    windows = _windows(source, student_model.tokenizer, settings).to(student_model.device)
     held, windows = windows[:_HELD_OUT], windows[_HELD_OUT:]
     batches = Batches([settings.window] * len(windows), settings.batch_tokens, settings.seed)
     steps = len(batches) if settings.tokens is None else settings.tokens // settings.batch_tokens
-    if steps < _FEWEST_STEPS:
-        raise BadTexts(
-            f"the texts and settings give {steps} steps of {settings.batch_tokens} tokens, too few of "
-            f"{_FEWEST_STEPS}; give more texts or tokens"
-        )
-    causal, expert = pupil.causal, master.causal
-    assert causal is not None
-    assert expert is not None
-    _train_blocks(pupil)
-    request = _request(master, pupil, source, settings, blocks, spread)
-    losses_before = {"teacher": cross_entropy(expert, held), "before": cross_entropy(causal, held)}
-    stages = _stages(settings.shares, steps, TOKEN_FACTORS, ("divergence", "relation"))
+    _require_steps(steps, settings)
+    request = _request(teacher_model, student_model, source, settings, blocks, evenly, TOKEN_FACTORS)
+    nats = {"teacher": _nats(teacher_model, held), "before": _nats(student_model, held)}
 
-    def losses(step: int, factors: Any) -> tuple[dict[str, Tensor], int]:  # Any: see Losses
+    def losses(step: int, factors: Mapping[str, float]) -> tuple[dict[str, Tensor], int]:
         ids = windows[batches.at(step)]
-        values, mask = {}, torch.ones(len(ids), ids.shape[1] - 1, dtype=torch.bool, device=ids.device)
-        with torch.autocast(ids.device.type, torch.bfloat16):
-            ours = causal(ids, output_hidden_states="relation" in factors)
-        if "cross-entropy" in factors:
-            logits = ours.logits[:, :-1].flatten(0, 1).float()
-            values["cross-entropy"] = nn.functional.cross_entropy(logits, ids[:, 1:].flatten())
-        if "divergence" in factors:
-            with torch.no_grad():
-                theirs = expert(ids, output_hidden_states=True)
-            values["divergence"] = token_divergence(theirs.logits[:, :-1], ours.logits[:, :-1], mask)
-            states = theirs.hidden_states[-1][:, 1:], ours.hidden_states[-1][:, 1:]
-            values["relation"] = relation_loss(*states, mask)
-        return values, ids.numel()
+        return _token_losses(teacher_causal, causal, ids, factors), ids.numel()
 
-    with write_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(
-        causal,
-        None,
-        stages,
-        rate=settings.rate,
-        head_rate=settings.rate,
-        checkpoint=folder / CHECKPOINT,
-        request=request,
-    )
-    trainer.run(losses, report=report)
-    entropy = losses_before | {"after": cross_entropy(causal, held)}
-    record = {**request, "steps": steps, "command": command, **_versions(), "held_out": entropy}
-    _save(pupil, folder, record, overwrite)
-    _remove_unfinished(folder)
+    stages = _stages(settings.shares, steps, TOKEN_FACTORS, ("divergence", "relation"))
+    _make_parts_folder(folder)
+    _train(student_model, None, stages, losses, settings, folder, request, report)
+    nats["after"] = _nats(student_model, held)
+    record = _record(request, steps, command) | {"held_out": nats}
+    save_model(student_model, folder, record)
+    _remove_parts(folder)
     return record
 
 
@@ -219,16 +179,13 @@ def keep_detector(
     *,
     teacher: str | PathLike[str] | None = None,
     blocks: int | None = None,
-    spread: bool = False,
+    evenly: bool = False,
     held_out: np.ndarray | None = None,
     weights: np.ndarray | None = None,
-    margins: np.ndarray | None = None,
     factors: Mapping[str, float] = KEEP_FACTORS,
     settings: Settings = Settings(),
     overwrite: bool = False,
     device: str | None = None,
-    name: str | None = None,
-    sources: Sequence[str] = (),
     command: str = "",
     report: Callable[[str], None] = lambda line: None,
 ) -> Detector:
@@ -248,17 +205,14 @@ def keep_detector(
         output: Folder of the student, in the format of Hugging Face; below it is ``detector``.
         teacher: The detector's model, if it is not at its default location.
         blocks: As in ``distill``.
-        spread: As in ``distill``.
+        evenly: As in ``distill``.
         held_out: (text,) boolean: rows that nothing is trained on; they give calibration, thresholds and
             metrics. None takes every fifth different text of those that the detector was not fitted on.
         weights: (text,), how much a text counts; None is 1 for all.
-        margins: (token, hyperplane) of the texts one after the other, if the teacher was read before.
         factors: Of the losses.
         settings: How it is trained.
         overwrite: As in ``distill``.
         device: As in ``distill``.
-        name: Of the new detector; None adds ``-distilled``.
-        sources: Names of the data, for the card.
         command: As in ``distill``.
         report: As in ``distill``.
 
@@ -268,7 +222,12 @@ def keep_detector(
     Raises:
         BadDetector: The detector has several labels, or no learned hyperplanes.
         BadLabels: Too few of a class, among those that the detector was not fitted on, too.
-        BadModel: As in ``distill``, as are the others.
+        BadModel: As in ``distill``.
+        BadFeatures: As in ``distill``.
+        BadTexts: As in ``distill``.
+        OutputExists: As in ``distill``.
+        CannotResume: As in ``distill``.
+        Diverged: As in ``distill``.
     """
     artifact = find_artifact(detector)
     if artifact.task != "binary" or artifact.directions is None:
@@ -276,72 +235,77 @@ def keep_detector(
             f"detector {artifact.name} has no learned hyperplanes for one label, which a student could be "
             "given; make one with splinelens train --directions"
         )
-    folder = results_folder(output, ("config.json", RECORD), overwrite=overwrite)
+    sources = [artifact.model["name"] if teacher is None else teacher, student]
+    folder = _output_folder(output, sources, overwrite)
     source = Texts.of(texts)
     known = require_labels(labels, "binary", artifact.labels, len(source))
-    expert = Detector.load(
+    reader = Detector.load(
         detector, model=teacher, dtype="bfloat16", device=device, long="cut", engine="torch"
     ).reader
-    assert isinstance(expert.loaded, LoadedModel)
-    pupil = load_student(student, expert.loaded, blocks=blocks, spread=spread, device=device)
-    layers = _layers_for(artifact, pupil)
-    tokenized = expert.tokenize(source.texts)
-    held = (
-        _held_out(artifact, source, known, settings.seed) if held_out is None else np.asarray(held_out, bool)
-    )
-    readable = np.array([text.reason is None for text in tokenized])
-    rows = np.flatnonzero(readable & ~held)
-    lengths = [len(tokenized[row].ids) for row in rows]
+    assert isinstance(reader.loaded, LoadedModel)
+    student_model = load_student(student, reader.loaded, blocks=blocks, evenly=evenly, device=device)
+    if held_out is None:
+        held_out = _held_out(artifact, source, known, settings.seed)
+    held_out = np.asarray(held_out, bool)
+    tokenized = reader.tokenize(source.texts)
+    rows = np.flatnonzero(np.array([text.reason is None for text in tokenized]) & ~held_out)
+    trained = [tokenized[row] for row in rows]
+    lengths = [len(text.ids) for text in trained]
     batches = Batches(lengths, settings.batch_tokens, settings.seed)
-    mean_tokens = sum(lengths) / len(batches)
-    steps = len(batches) if settings.tokens is None else int(settings.tokens / mean_tokens)
-    if steps < _FEWEST_STEPS:
-        raise BadTexts(
-            f"the texts and settings give {steps} steps, too few of {_FEWEST_STEPS}; give more texts"
-        )
-    with write_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    request = _request(expert.loaded, pupil, source, settings, blocks, spread) | {
+    steps = len(batches) if settings.tokens is None else int(settings.tokens / (sum(lengths) / len(batches)))
+    _require_steps(steps, settings)
+    request = _request(reader.loaded, student_model, source, settings, blocks, evenly, factors) | {
         "detector": artifact.digest,
-        "factors": dict(factors),
-        "held_out": hashlib.sha256(held.tobytes()).hexdigest(),
+        "held_out_rows": hashlib.sha256(held_out.tobytes()).hexdigest(),
         "weights": None if weights is None else hashlib.sha256(weights.tobytes()).hexdigest(),
     }
-    if margins is None:
-        of = f"{request['teacher']}{artifact.digest}{source.data_hash}".encode()
-        file = folder / MARGINS.replace("*", hashlib.sha256(of).hexdigest()[:12])
-        margins = _teacher_margins(expert, tokenized, file, report)
-    lesson = _Lesson(artifact, pupil, expert, tokenized, known[:, 0], margins, layers, weights)
+    file = margins_file(folder, artifact, source.at(rows.tolist()))
+    _make_parts_folder(folder)
+    margins = read_margins(reader, trained, file, progress=_progress(len(trained), report))
+    layers = _layers_for(artifact, student_model)
+    prompt = prompt_ids(student_model.tokenizer, reader.spec.prompt, beginning=True)
     torch.default_generator.manual_seed(settings.seed)
-    network = lesson.network(rows, settings.seed)
-    _train_blocks(pupil)
+    head = _untrained_head(student_model, trained, margins, artifact, prompt, layers, settings.seed)
+    scores = teacher_scores(artifact, margins, [text.total for text in trained])
+    columns = scores, known[rows, 0], np.ones(len(rows)) if weights is None else weights[rows]
+    of_text = [torch.from_numpy(each).float().to(student_model.device) for each in columns]
+
+    def losses(step: int, names: Mapping[str, float]) -> tuple[dict[str, Tensor], int]:
+        batch = batches.at(step)
+        inputs, mask = text_inputs(student_model.model, [trained[row].ids for row in batch], prompt, layers)
+        expected = torch.from_numpy(margins.of(batch)).float().to(student_model.device)
+        targets = Targets(expected, *(each[batch] for each in of_text))
+        return keep_losses(head, inputs, mask, targets, names), int(mask.sum())
+
     stages = _stages(settings.shares, steps, factors, ("margins", "relation"))
-    assert pupil.causal is not None
-    trainer = Trainer(
-        pupil.causal,
-        network,
-        stages,
-        rate=settings.rate,
-        head_rate=settings.rate,
-        checkpoint=folder / CHECKPOINT,
-        request=request,
-    )
-    trainer.run(lambda step, chosen: lesson.losses(network, rows[batches.at(step)], chosen), report=report)
-    _save(pupil, folder, {**request, "steps": steps, "command": command, **_versions()}, overwrite)
-    kept = lesson.detector(
-        load_model(folder, n_layers=layers[-1] + 1, device=device),
-        load_model(folder, n_layers=layers[-1] + 1, device=device, dtype="bfloat16"),
-        network,
+    _train(student_model, head, stages, losses, settings, folder, request, report)
+    record = _record(request, steps, command)
+    result = _student_detector(
+        student_model,
+        head,
+        reader.spec,
         source,
-        held,
-        name=name or f"{artifact.name}-distilled",
-        sources=sources,
-        command=command,
-        settings={"distilled": artifact.name, "factors": dict(factors), "steps": steps},
+        known,
+        held_out,
+        artifact,
+        folder,
+        record,
+        device,
     )
-    kept.save(folder / "detector", overwrite=overwrite)
-    _remove_unfinished(folder)
-    return kept
+    result.save(folder / "detector", overwrite=True)
+    save_model(student_model, folder, record)
+    file.unlink()
+    _remove_parts(folder)
+    return result
+
+
+def margins_file(output: Path, artifact: Artifact, texts: Texts) -> Path:
+    """Where the teacher's margins of the training rows are kept until the student is done.
+
+    A file that exists, (token, hyperplane) float16 of the texts one after the other, is taken as it is.
+    """
+    key = hashlib.sha256(f"{artifact.digest}{texts.data_hash}".encode()).hexdigest()[:12]
+    return parts_folder(output) / f"margins-{key}.npy"
 
 
 def load_student(
@@ -349,7 +313,7 @@ def load_student(
     teacher: LoadedModel,
     *,
     blocks: int | None = None,
-    spread: bool = False,
+    evenly: bool = False,
     device: str | None = None,
 ) -> LoadedModel:
     """Load a student with its head in float32, whole or some of its blocks.
@@ -358,20 +322,23 @@ def load_student(
         name: A model, as ``load_model`` takes it.
         teacher: The teacher, whose tokenizer and depth are compared.
         blocks: How many blocks to take; None takes all.
-        spread: Evenly from first to last instead of the first.
+        evenly: Evenly from first to last instead of the first.
         device: As in ``load_model``.
 
     Raises:
         BadModel: The tokenizers differ, or it has more blocks than the teacher.
-        BadFeatures: It has fewer blocks.
+        BadFeatures: It has fewer blocks, or ``evenly`` without ``blocks``.
     """
+    if evenly and blocks is None:
+        raise BadFeatures("evenly says which blocks are taken, and blocks does not say how many; give both")
     student = load_model(name, head=True, device=device)
     require_same_tokenizer(teacher, student)
     if blocks is not None:
         if not 1 <= blocks <= student.depth:
             raise BadFeatures(f"cannot take {blocks} blocks: {student.name} has {student.depth}")
-        last = student.depth - 1 if spread else blocks - 1
-        student = _with_blocks(student, np.linspace(0, last, blocks).round().astype(int).tolist())
+        last = student.depth - 1 if evenly else blocks - 1
+        keep_blocks(student.model, np.linspace(0, last, blocks).round().astype(int).tolist())
+        student = replace(student, depth=blocks, total_depth=blocks, stored_chain=None)
     if student.depth > teacher.total_depth:
         raise BadModel(
             f"the student {student.name} has {student.depth} blocks and the teacher {teacher.name} "
@@ -380,178 +347,187 @@ def load_student(
     return student
 
 
-class _Lesson:
-    """What a student is taught of the texts of a detector: the teacher's margins and score, and the labels.
+def _output_folder(
+    output: str | PathLike[str], sources: Sequence[str | PathLike[str]], overwrite: bool
+) -> Path:
+    """The folder of the student; refused before any work."""
+    folder = results_folder(output, ())
+    check_model_folder(folder, overwrite=overwrite, sources=[str(source) for source in sources])
+    return folder
 
-    Args:
-        artifact: The teacher's detector.
-        pupil: The student.
-        expert: What reads the teacher.
-        tokenized: The texts, as the detector reads them.
-        labels: (text,), 0 or 1.
-        margins: (token, hyperplane) of the texts, one after the other.
-        layers: The student's layers that its hyperplanes lie across.
-        weights: (text,), how much a text counts; None is 1 for all.
+
+def _make_parts_folder(folder: Path) -> None:
+    with write_errors(folder):
+        parts_folder(folder).mkdir(parents=True, exist_ok=True)
+
+
+def _remove_parts(folder: Path) -> None:
+    """Remove what training left in ``OUTPUT.parts``; files of others stay."""
+    parts = parts_folder(folder)
+    (parts / CHECKPOINT).unlink()
+    rmtree(parts / _STUDENT, ignore_errors=True)
+    if not any(parts.iterdir()):
+        parts.rmdir()
+
+
+def _require_steps(steps: int, settings: Settings) -> None:
+    if steps < _FEWEST_STEPS:
+        raise BadTexts(
+            f"the texts and settings give {steps} steps of {settings.batch_tokens} tokens, too few of "
+            f"{_FEWEST_STEPS}; give more texts or tokens"
+        )
+
+
+def _nats(model: LoadedModel, windows: Tensor) -> float:
+    """Nats per token of windows.
+
+    Raises:
+        BadModel: They are not finite.
     """
+    nats = float(window_nll(require_head(model), windows).mean())
+    if not math.isfinite(nats):
+        raise BadModel(f"{model.name} gives logits that are not finite; check its weights")
+    return nats
 
-    def __init__(
-        self,
-        artifact: Artifact,
-        pupil: LoadedModel,
-        expert: TextReader,
-        tokenized: Sequence[TokenizedText],
-        labels: np.ndarray,
-        margins: np.ndarray,
-        layers: tuple[int, ...],
-        weights: np.ndarray | None,
-    ):
-        self.artifact, self.pupil, self.layers, self.labels = artifact, pupil, layers, labels
-        self._spec = replace(expert.spec, layers=layers)
-        self._prompt = prompt_ids(pupil.tokenizer, expert.spec.prompt, beginning=True)
-        self._tokenized, self._margins = tokenized, margins
-        self._start = np.concatenate([[0], np.cumsum([len(text.ids) for text in tokenized])])
-        weights = np.ones(len(labels)) if weights is None else weights
-        self._y, self._weights, self._scores = (
-            torch.from_numpy(each).float().to(pupil.device)
-            for each in (labels, weights, self._teacher_scores())
-        )
 
-    def network(self, rows: np.ndarray, seed: int) -> Network:
-        """Hyperplanes that give the teacher's margins with the least squared error, and the detector's head.
-
-        Args:
-            rows: The rows to take some from.
-            seed: Of the choice.
-        """
-        rows = np.random.default_rng([seed, 3]).permutation(rows)
-        count = int(np.searchsorted(np.cumsum(np.diff(self._start)[rows]), _SAMPLE_TOKENS)) + 1
-        inputs, targets = [], []
-        for part in np.array_split(rows[:count], max(1, count // 16)):
-            with torch.no_grad():
-                states, mask = self._inputs(part)
-            inputs.append(states[mask].float())
-            targets.append(self._targets(part))
-        x, y = torch.cat(inputs), torch.cat(targets)
-        self._mean, self._scale, self._center = x.mean(0), x.std(0) + 1e-3, y.mean(0)
-        x = (x - self._mean) / self._scale
-        gram = x.T @ x + _RIDGE * len(x) * torch.eye(x.shape[1], device=x.device)
-        network = Network(x.shape[1], learned.Settings(y.shape[1], self.layers))
-        calibration, head = self.artifact.calibrations[0], self.artifact.head
-        weight = torch.from_numpy(head.weight / head.scale).float()
+def _token_losses(
+    teacher: nn.Module, student: nn.Module, ids: Tensor, factors: Mapping[str, float]
+) -> dict[str, Tensor]:
+    """The losses of next tokens that are named in the factors."""
+    losses: dict[str, Tensor] = {}
+    states = "relation" in factors
+    with torch.autocast(ids.device.type, torch.bfloat16):
+        ours = student(ids, output_hidden_states=states)
+    if "cross-entropy" in factors:
+        logits = ours.logits[:, :-1].flatten(0, 1).float()
+        losses["cross-entropy"] = nn.functional.cross_entropy(logits, ids[:, 1:].flatten())
+    if states or "divergence" in factors:
         with torch.no_grad():
-            network.directions.weight.copy_(torch.linalg.solve(gram, x.T @ (y - self._center)).T)
-            network.directions.bias.copy_(self._center)
-            network.out.weight.copy_(calibration.slope * weight)
-            bias = float(head.bias[0] - (head.weight / head.scale)[0] @ head.mean)
-            network.out.bias.fill_(calibration.slope * bias + calibration.intercept)
-        return network.to(x.device).train()
+            theirs = teacher(ids, output_hidden_states=states)
+    mask = torch.ones(len(ids), ids.shape[1] - 1, dtype=torch.bool, device=ids.device)
+    if "divergence" in factors:
+        losses["divergence"] = token_divergence(theirs.logits[:, :-1], ours.logits[:, :-1], mask)
+    if states:
+        last = theirs.hidden_states[-1][:, 1:], ours.hidden_states[-1][:, 1:]
+        losses["relation"] = relation_loss(*last, mask)
+    return losses
 
-    def losses(
-        self, network: Network, rows: np.ndarray, factors: Mapping[str, float]
-    ) -> tuple[dict[str, Tensor], int]:
-        """The losses of some rows, and their tokens."""
-        states, mask = self._inputs(rows)
-        margins = network.margins(self._standardized(states[mask]))
-        targets, lengths = self._targets(rows), mask.sum(dim=1)
-        values: dict[str, Tensor] = {}
-        if "margins" in factors:
-            every = torch.ones(len(targets), dtype=torch.bool, device=targets.device)
-            values["margins"] = margin_match(targets - self._center, margins - self._center, every)
-        if "relation" in factors:
-            theirs = torch.zeros(*mask.shape, targets.shape[1], device=targets.device)
-            theirs[mask] = targets - self._center
-            width = states.shape[-1] // len(self.layers)
-            values["relation"] = relation_loss(theirs, states[..., -width:], mask)
-        logits = network.out(learned.pool(margins, lengths))[:, 0]
-        for name, wanted in (("score", self._scores), ("labels", self._y)):
-            if name in factors:
-                loss = nn.functional.binary_cross_entropy_with_logits
-                values[name] = loss(logits, wanted[rows], self._weights[rows])
-        return values, int(lengths.sum())
 
-    def detector(
-        self,
-        loaded: LoadedModel,
-        source: LoadedModel,
-        network: Network,
-        texts: Texts,
-        judge: np.ndarray,
-        **options: Any,  # Any: of fit_detector
-    ) -> Detector:
-        """The detector of the trained student.
+def _train(
+    student: LoadedModel,
+    head: StudentHead | None,
+    stages: Sequence[Stage],
+    losses: Losses,
+    settings: Settings,
+    folder: Path,
+    request: dict[str, Any],  # Any: plain JSON values
+    report: Callable[[str], None],
+) -> None:
+    """Train all weights but embeddings and language-model head, from a checkpoint if there is one."""
+    causal = require_head(student)
+    causal.requires_grad_(True)
+    for module in (causal.get_input_embeddings(), causal.get_output_embeddings()):
+        module.requires_grad_(False)
+    file = parts_folder(folder) / CHECKPOINT
+    trainer = Trainer(causal, head, stages, rate=settings.rate, checkpoint=file, request=request)
+    trainer.run(losses, report=report)
 
-        Args:
-            loaded: The student.
-            source: The same in bfloat16, which reads the texts.
-            network: The trained hyperplanes and head.
-            texts: The texts.
-            judge: (text,) boolean: the rows that give calibration and thresholds.
-            options: For the card.
-        """
-        weight, bias = folded(
-            network.eval(),
-            *(each.reshape(len(self.layers), -1).numpy() for each in (self._mean, self._scale)),
-        )
-        directions = Directions(weight.astype(np.float16), bias)
-        readers = [TextReader(each, self._spec, directions=directions) for each in (loaded, source)]
-        table = read_table(readers[1], texts)
-        ok = np.flatnonzero(table.ok)
-        head = standardized_head(table.values[ok], *linear_layer(network))
-        judged = np.flatnonzero(judge & table.ok)
-        of_judged = HeldOut(judged, table.values[judged], *linear_layer(network))
-        y = self.labels[:, None].astype(float)
-        long = long_negatives(readers[0].columns, [of_judged], y, table.tokens)
-        settings = options.pop("settings")
-        return fit_detector(
-            texts,
-            y,
-            readers[0],
-            label=self.artifact.labels,
-            negative=self.artifact.negative,
-            judged=judge,
-            languages=self.artifact.training.get("languages", ()),
-            by_length=_BY_LENGTH,
-            table=table,
-            fitted=Fitted(head, settings, of_judged.logits, long),
-            features_dtype="bfloat16",
-            **options,
-        ).detector
 
-    def _inputs(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        """What the student's MLPs read of the texts, (text, token, column), and which tokens are there."""
-        lengths = torch.tensor([len(self._tokenized[row].ids) for row in rows])
-        mask = torch.arange(int(lengths.max())) < lengths[:, None]
-        ids = torch.zeros(mask.shape, dtype=torch.long)
-        ids[mask] = torch.tensor([number for row in rows for number in self._tokenized[row].ids])
-        device, model = self.pupil.device, self.pupil.model
-        with torch.autocast(device.type, torch.bfloat16):
-            prompt = run_prompt(model, self._prompt, gradients=torch.is_grad_enabled())
-            return mlp_inputs(model, ids.to(device), prompt, self.layers), mask.to(device)
+def _progress(texts: int, report: Callable[[str], None]) -> Progress:
+    """Report on the reading of the teacher, at most every 10 seconds."""
+    done, started = 0, perf_counter()
+    reported = started
 
-    def _standardized(self, states: Tensor) -> Tensor:
-        return ((states.float() - self._mean) / (self._scale * STEP)).bfloat16()
+    def progress(count: int, _characters: int) -> None:
+        nonlocal done, reported
+        done, now = done + count, perf_counter()
+        if done and now - reported >= _REPORT_S:
+            rate = done / (now - started)
+            left = math.ceil((texts - done) / rate / 60)
+            report(f"teacher: {done:,} of {texts:,} texts, {rate:,.0f} texts/s, {left} min left")
+            reported = now
 
-    def _targets(self, rows: np.ndarray) -> Tensor:
-        """The teacher's margins of all tokens of the texts."""
-        parts = [self._margins[self._start[row] : self._start[row + 1]] for row in rows]
-        return torch.from_numpy(np.concatenate(parts)).float().to(self.pupil.device)
+    return progress
 
-    def _teacher_scores(self) -> np.ndarray:
-        """The calibrated scores of the teacher's detector, 0 for texts without tokens."""
-        head, scores = self.artifact.head, np.zeros(len(self._tokenized))
-        for row, text in enumerate(self._tokenized):
-            if text.ids:
-                margins = self._margins[self._start[row] : self._start[row + 1]].astype(np.float64)
-                logit = head.logit(np.concatenate([margins.max(0), margins.min(0)])[None])
-                scores[row] = self.artifact.scores(logit, np.array([text.total]))[0, 0]
-        return scores
+
+def _untrained_head(
+    student: LoadedModel,
+    texts: Sequence[TokenizedText],
+    margins: Margins,
+    artifact: Artifact,
+    prompt: Sequence[int],
+    layers: tuple[int, ...],
+    seed: int,
+) -> StudentHead:
+    """The head that a random choice of the texts gives."""
+    rows = np.random.default_rng([seed, 3]).permutation(len(texts))
+    count = int(np.searchsorted(np.cumsum(np.diff(margins.start)[rows]), _SAMPLE_TOKENS)) + 1
+    inputs = []
+    for part in np.array_split(rows[:count], max(1, count // 16)):
+        with torch.no_grad():
+            states, mask = text_inputs(student.model, [texts[row].ids for row in part], prompt, layers)
+        inputs.append(states[mask].float())
+    columns = torch.cat(inputs)
+    if not columns.isfinite().all():
+        raise BadModel(f"{student.name} has hidden states that are not finite; check its weights")
+    targets = torch.from_numpy(margins.of(rows[:count])).float().to(student.device)
+    return ridge_head(columns, targets, artifact, layers)
+
+
+def _student_detector(
+    student: LoadedModel,
+    head: StudentHead,
+    spec: FeatureSpec,
+    texts: Texts,
+    labels: np.ndarray,
+    held_out: np.ndarray,
+    artifact: Artifact,
+    folder: Path,
+    record: dict[str, Any],  # Any: plain JSON values
+    device: str | None,
+) -> Detector:
+    """The detector of a trained student, which reads the texts in bfloat16, calibrated on held-out rows."""
+    saved = parts_folder(folder) / _STUDENT
+    save_model(student, saved, record)
+    head = head.cpu()
+    directions, linear = head.directions(), linear_layer(head.network)
+    readers = []
+    for dtype in ("float32", "bfloat16"):
+        loaded = load_model(saved, n_layers=head.layers[-1] + 1, device=device, dtype=dtype)
+        loaded = replace(loaded, name=str(folder.absolute()))
+        readers.append(TextReader(loaded, replace(spec, layers=head.layers), directions=directions))
+    reader, half = readers
+    table = read_table(half, texts)
+    rows = np.flatnonzero(held_out & table.ok)
+    judged = HeldOut(rows, table.values[rows], *linear)
+    y = labels[:, :1].astype(float)
+    return fit_detector(
+        texts,
+        y,
+        reader,
+        name=f"{artifact.name}-distilled",
+        label=artifact.labels,
+        negative=artifact.negative,
+        judged=held_out,
+        languages=artifact.training.get("languages", ()),
+        by_length=_BY_LENGTH,
+        table=table,
+        fitted=Fitted(
+            standardized_head(table.values[np.flatnonzero(table.ok)], *linear),
+            {"distilled": artifact.name, "factors": record["factors"], "steps": record["steps"]},
+            judged.logits,
+            long_negatives(reader.columns, [judged], y, table.tokens),
+        ),
+        features_dtype="bfloat16",
+        command=record["command"],
+    ).detector
 
 
 def _layers_for(artifact: Artifact, student: LoadedModel) -> tuple[int, ...]:
     """The student's layers that the new hyperplanes lie across: those of the detector, or up to six."""
-    wanted = tuple(artifact.spec["layers"])
-    if student.depth > wanted[-1]:
-        return wanted
+    requested = tuple(artifact.spec["layers"])
+    if student.depth > requested[-1]:
+        return requested
     count = min(student.depth, _MOST_LAYERS)
     return tuple(sorted({round(layer) for layer in np.linspace(0, student.depth - 1, count)}))
 
@@ -568,74 +544,6 @@ def _held_out(artifact: Artifact, texts: Texts, labels: np.ndarray, seed: int) -
         )
     _, same_text = np.unique(text_hashes(texts.texts), return_inverse=True)
     return fold_of_rows(labels, unseen, same_text, seed=seed) == 0
-
-
-def _teacher_margins(
-    reader: TextReader, tokenized: Sequence[TokenizedText], file: Path, report: Callable[[str], None]
-) -> np.ndarray:
-    """The margins of every token, one text after the other, in half precision: from the file, or read now."""
-    if file.is_file():
-        return np.load(file, mmap_mode="r")
-    directions, engine = reader.layout.directions, reader.torch_engine
-    assert directions is not None
-    start = np.concatenate([[0], np.cumsum([len(text.ids) for text in tokenized])]).astype(int)
-    began, done = perf_counter(), 0
-    with atomic_write(file) as temporary:
-        shape = int(start[-1]), len(directions)
-        store = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
-        for batch, values in reader.inputs(tokenized):
-            margins = (
-                sum(
-                    learned_margin(values[:, :, index], normal.cpu())
-                    for index, normal in enumerate(engine.normals.values())
-                )
-                + engine.bias.cpu()
-            )
-            for row, (window, (begin, end)) in enumerate(zip(batch.windows, batch.spans, strict=True)):
-                at = int(start[window.text])
-                store[at + window.pooled : at + window.stop] = margins[row, begin:end].half().numpy()
-                if (done + end - begin) // _REPORT_TOKENS > done // _REPORT_TOKENS:
-                    rate = (done + end - begin) / (perf_counter() - began)
-                    left = math.ceil((shape[0] - done) / rate / 60)
-                    report(f"teacher: {done:,} of {shape[0]:,} tokens, {rate:,.0f} tokens/s, {left} min left")
-                done += end - begin
-        store.flush()
-    return np.load(file, mmap_mode="r")
-
-
-def cross_entropy(causal: Any, windows: Tensor) -> float:  # Any: a model of transformers
-    """Nats per token that a model needs for windows of ids, each token after the first."""
-    total = 0.0
-    for ids in windows.split(4):
-        with torch.no_grad(), torch.autocast(ids.device.type, torch.bfloat16):
-            logits = causal(ids).logits[:, :-1]
-        loss = nn.functional.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten())
-        total += loss.item() * len(ids)
-    return total / len(windows)
-
-
-def _with_blocks(student: LoadedModel, chosen: Sequence[int]) -> LoadedModel:
-    """The same model with some of its blocks, in order."""
-    anatomy, config = anatomy_of(student.model), student.model.config.get_text_config()  # type: ignore[union-attr, operator]  # set by transformers
-    for key in per_block(config):
-        values = getattr(config, key)
-        setattr(config, key, [values[layer] for layer in chosen])
-    for layer in sorted({*range(student.depth)} - {*chosen}, reverse=True):
-        del anatomy.blocks[layer]
-    config.num_hidden_layers = len(chosen)
-    for layer, block in enumerate(anatomy.blocks):
-        for module in block.modules():
-            if hasattr(module, "layer_idx"):
-                setattr(module, "layer_idx", layer)  # noqa: B010  # of its keys and values in the cache
-    return replace(student, depth=len(chosen), total_depth=len(chosen), stored_chain=None)
-
-
-def _train_blocks(student: LoadedModel) -> None:
-    """Require gradients of all weights but the embeddings and the head."""
-    assert student.causal is not None
-    student.causal.requires_grad_(True)
-    for module in (student.causal.get_input_embeddings(), student.causal.get_output_embeddings()):  # type: ignore[operator]  # set by transformers
-        module.requires_grad_(False)
 
 
 def _windows(texts: Texts, tokenizer: Any, settings: Settings) -> Tensor:  # Any: see LoadedModel
@@ -664,7 +572,7 @@ def _stages(
     taught = {name: factor for name, factor in factors.items() if name not in matching}
     return [
         Stage("match", first, match or taught, gains_only=True),
-        Stage("labels", second, taught),
+        Stage("labels" if "labels" in factors else "texts", second, taught),
         Stage("all", third, factors),
     ]
 
@@ -675,7 +583,8 @@ def _request(
     texts: Texts,
     settings: Settings,
     blocks: int | None,
-    spread: bool,
+    evenly: bool,
+    factors: Mapping[str, float],
 ) -> dict[str, Any]:  # Any: plain JSON values
     """What decides the weights."""
     return {
@@ -684,27 +593,16 @@ def _request(
             "name": student.name,
             "fingerprint": student.fingerprint.to_dict(),
             "blocks": blocks,
-            "spread": spread,
+            "evenly": evenly,
         },
         "texts": len(texts),
         "data_hash": texts.data_hash,
+        "factors": dict(factors),
         "settings": {**asdict(settings), "shares": list(settings.shares)},
     }
 
 
-def _versions() -> dict[str, str]:
-    return {"splinelens": __version__, "torch": torch.__version__}
-
-
-def _save(student: LoadedModel, folder: Path, record: dict[str, Any], overwrite: bool) -> None:  # Any: JSON
-    """Write the student, its tokenizer and the record."""
-    assert student.causal is not None
-    with write_errors(folder), quiet():
-        student.causal.save_pretrained(folder)  # type: ignore[operator]  # set by transformers
-        student.tokenizer.save_pretrained(folder)
-    write_text(folder / RECORD, json.dumps(record, indent=1) + "\n", overwrite=overwrite)
-
-
-def _remove_unfinished(folder: Path) -> None:
-    for file in (folder / CHECKPOINT, *folder.glob(MARGINS)):
-        file.unlink(missing_ok=True)
+def _record(request: dict[str, Any], steps: int, command: str) -> dict[str, Any]:  # Any: plain JSON values
+    """What ``splinelens.json`` says of the student."""
+    versions = {"splinelens": __version__, "torch": torch.__version__}
+    return {**versions, "command": command, "kind": "distilled", **request, "steps": steps}

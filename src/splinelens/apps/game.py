@@ -12,14 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from splinelens.detect.authorship import share_interval
 from splinelens.errors import BadFeatures, BadTexts
-from splinelens.features.ngrams import ngram_counts
+from splinelens.features.ngrams import ngram_counts, ngram_similarity
 from splinelens.files import RowStore
 from splinelens.generate.game import (
     SLOTS,
     Formula,
-    Generation,
     StoredGame,
     evolve,
     most_alike,
@@ -37,7 +35,10 @@ QUERIES = 40
 SEEDS = 10
 
 _NGRAMS = "character n-grams"
-_PRUNED, _BITS, _HOT, _WARM = 0.3, 4, 1.1, 0.7
+_PRUNED = 0.3  # share of the weights of a matrix
+_BITS = 4
+_HOT = 1.1
+_WARM = 0.7
 _MOST_OPTIONS = 8  # different values of a slot of stored prompts
 
 
@@ -101,17 +102,18 @@ def play(
 ) -> GameReport:
     """Let models on this machine write; evolution and random formulas search with equal queries.
 
-    All searches see the same replies to a formula; its result is measured on fresh ones.
+    All searches see the same replies to a formula; its result is measured on other ones, which are the same
+    for all searches too.
 
     Args:
-        writers: As from ``local_writers``: the first two are the pair to be found.
-        queries: Different formulas that each auditor asks.
+        writers: As from ``local_writers``: the first two are the pair to be named.
+        queries: Different formulas that each auditor evaluates.
         seeds: Searches of each auditor.
         replies: Replies to a prompt that the detective sees together.
         tokens: Most tokens of a reply.
         tests: Fresh sets of replies that the best formulas are tested with.
         slots: The slots of a formula.
-        cache: Folder that keeps the replies: a stopped run continues.
+        cache: Folder for the replies: a stopped run continues.
         progress: Called with a line after each seed.
 
     Raises:
@@ -121,36 +123,39 @@ def play(
     """
     if len(writers) < 3:
         raise BadFeatures(f"{len(writers)} writers make one pair; the game needs three or more")
-    sizes, pair = [len(options) for options in slots.values()], (0, 1)
+    sizes = [len(options) for options in slots.values()]
+    pair = (0, 1)
     with (
         TemporaryDirectory() as temporary,
         _Replies(Path(cache or temporary), writers, replies, tokens, slots) as stored,
     ):
 
         def fitness(formulas: list[Formula]) -> list[float]:
-            return [separation(stored.alike(formula, 0), pair) for formula in formulas]
+            return [separation(stored.similarity(formula, 0), pair) for formula in formulas]
 
-        def found(formula: Formula) -> float:
-            return float(np.mean([most_alike(stored.alike(formula, 1 + n)) == pair for n in range(tests)]))
+        def result(formula: Formula) -> float:
+            return float(
+                np.mean([most_alike(stored.similarity(formula, 1 + n)) == pair for n in range(tests)])
+            )
 
-        runs = []
+        results = []
+        histories = []
         for seed in range(seeds):
-            searches = _searches(sizes, fitness, queries, seed)
-            first = tuple(np.random.default_rng(seed).integers(sizes).tolist())
-            evolved, random = (found(one[-1].best) for one in searches)
-            runs.append((searches[0], (evolved, random, found(first))))
-            progress(f"seed {seed}: evolved {evolved:.2f}, random {random:.2f}")
-    names = (writers[0].name, writers[1].name)
-    means = np.mean([result for _, result in runs], axis=0).tolist()
-    return _report(
-        tuple(one.name for one in writers),
-        len(writers),
-        _NGRAMS,
-        queries,
-        (PairResult(names, *means),),
-        [result[:2] for _, result in runs],
-        runs[0][0],
-        prompt_of(runs[0][0][-1].best, slots),
+            histories.append(evolve(sizes, fitness, queries=queries, seed=seed))
+            rival = random_search(sizes, fitness, queries=queries, seed=seed)
+            unsearched = tuple(np.random.default_rng(seed).integers(sizes).tolist())
+            formulas = (histories[-1][-1].best, rival[-1].best, unsearched)
+            results.append([result(formula) for formula in formulas])
+            progress("seed {}: evolved {:.2f}, random {:.2f}".format(seed, *results[-1]))
+    return GameReport(
+        writers=tuple(one.name for one in writers),
+        members=len(writers),
+        detective=_NGRAMS,
+        queries=queries,
+        pairs=(PairResult((writers[0].name, writers[1].name), *np.mean(results, axis=0).tolist()),),
+        by_seed=tuple((evolved, random) for evolved, random, _ in results),
+        generations=tuple((one.queries, one.fitness, one.mean) for one in histories[0]),
+        best=prompt_of(histories[0][-1].best, slots),
     )
 
 
@@ -170,7 +175,7 @@ def play_stored(
 ) -> GameReport:
     """Play on answers that were stored: formulas choose among their prompts.
 
-    For each pair of one family the auditor learns on the other families and on one half of the prompts, and
+    For each pair of one family the auditor searches on the other families and on one half of the prompts, and
     the detective sees prompts of the other half. Nothing is fitted to the pair that is tested.
 
     Args:
@@ -187,44 +192,52 @@ def play_stored(
         detective: What it compares, in words.
 
     Raises:
-        MissingColumn: A column was not kept.
+        MissingColumn: A column is absent.
         BadTexts: Fewer prompts than the detective sees, too few families, or a slot of too many values.
         MissingPackage: deap is not installed.
     """
-    names, family, asked, answers = stored_answers(texts, writers, prompts, families)
-    if len(asked) < 2 * seen:
+    names, family, shared, answers = stored_answers(texts, writers, prompts, families)
+    if len(shared) < 2 * seen:
         raise BadTexts(
-            f"{len(asked)} prompts were answered by all {len(names)} writers; {2 * seen} are needed, half of "
-            "them to learn on"
+            f"{len(shared)} prompts were answered by all {len(names)} writers; {2 * seen} are needed, half "
+            "of them to search on"
         )
-    alike = ngram_similarity(answers) if similarity is None else similarity
-    options, values = _slot_options(texts, prompts, asked, slots)
-    game = StoredGame(alike, family, options, members, seen)
+    options, values = _slot_options(texts, prompts, shared, slots)
+    game = StoredGame(
+        ngram_similarity(answers) if similarity is None else similarity, family, options, members, seen
+    )
     results = np.zeros((seeds, len(game.pairs), 3))
-    first: list[Generation] = []
+    histories = []
     for seed in range(seeds):
         rng = np.random.default_rng(seed)
-        learned = np.isin(np.arange(len(asked)), rng.permutation(len(asked))[: len(asked) // 2])
+        searched = np.isin(np.arange(len(shared)), rng.permutation(len(shared))[: len(shared) // 2])
         for row, pair in enumerate(game.pairs):
-            searches = _searches(game.sizes, game.fitness(pair, learned, seed), queries, seed)
-            first = first or searches[0]
-            anything = tuple(size - 1 for size in game.sizes)
-            for column, formula in enumerate((searches[0][-1].best, searches[1][-1].best, anything)):
-                found = game.found([pair], formula, ~learned, rng) or game.found(
-                    [pair], anything, ~learned, rng
-                )
-                results[seed, row, column] = found[pair][0]
-    pairs = tuple(
-        PairResult((names[pair[0]], names[pair[1]]), *mean)
-        for pair, mean in zip(game.pairs, results.mean(axis=0).tolist(), strict=True)
-    )
+            fitness = game.fitness(pair, searched, seed)
+            histories.append(evolve(game.sizes, fitness, queries=queries, seed=seed))
+            rival = random_search(game.sizes, fitness, queries=queries, seed=seed)
+            any_prompt = tuple(size - 1 for size in game.sizes)
+            for column, formula in enumerate((histories[-1][-1].best, rival[-1].best, any_prompt)):
+                result = game.results([pair], formula, ~searched, rng)
+                result = result or game.results([pair], any_prompt, ~searched, rng)
+                results[seed, row, column] = result[pair][0]
     best = [
         f"{slot}={values[slot][option]}"
-        for slot, option in zip(slots, first[-1].best, strict=True)
+        for slot, option in zip(slots, histories[0][-1].best, strict=True)
         if option < len(values[slot])
     ]
-    by_seed = results.mean(axis=1)[:, :2].tolist()
-    return _report(names, members, detective, queries, pairs, by_seed, first, ", ".join(best) or "any prompt")
+    return GameReport(
+        writers=names,
+        members=members,
+        detective=detective,
+        queries=queries,
+        pairs=tuple(
+            PairResult((names[pair[0]], names[pair[1]]), *mean)
+            for pair, mean in zip(game.pairs, results.mean(axis=0).tolist(), strict=True)
+        ),
+        by_seed=tuple((evolved, random) for evolved, random, _ in results.mean(axis=1).tolist()),
+        generations=tuple((one.queries, one.fitness, one.mean) for one in histories[0]),
+        best=", ".join(best) or "any prompt",
+    )
 
 
 def stored_answers(
@@ -233,16 +246,15 @@ def stored_answers(
     """Writers, their families, the prompts that all answered, and (writer, prompt) the answers.
 
     Raises:
-        MissingColumn: A column was not kept.
+        MissingColumn: A column is absent.
         BadTexts: A writer of two families, or no prompt that all answered.
     """
-    kept = texts.keep([writers, prompts, families]).columns
+    columns = texts.keep([writers, prompts, families]).columns
     answers: dict[str, dict[str, str]] = {}
     family: dict[str, str] = {}
     order: dict[str, None] = {}
-    for text, writer, prompt, of in zip(
-        texts.texts, kept[writers], kept[prompts], kept[families], strict=True
-    ):
+    cells = (columns[name] for name in (writers, prompts, families))
+    for text, writer, prompt, of in zip(texts.texts, *cells, strict=True):
         if text is None or not text.strip() or any(map(is_missing, (writer, prompt, of))):
             continue
         answers.setdefault(str(writer), {})[str(prompt)] = text
@@ -250,78 +262,31 @@ def stored_answers(
         if family.setdefault(str(writer), str(of)) != str(of):
             raise BadTexts(f"writer {writer!r} is of families {family[str(writer)]!r} and {of!r}; give one")
     names = tuple(sorted(answers))
-    asked = tuple(prompt for prompt in order if all(prompt in answers[name] for name in names))
-    if not asked:
+    shared = tuple(prompt for prompt in order if all(prompt in answers[name] for name in names))
+    if not shared:
         raise BadTexts(f"{texts.source}: no prompt was answered by all {len(names)} writers")
-    rows = [[answers[name][prompt] for prompt in asked] for name in names]
-    return names, tuple(family[name] for name in names), asked, rows
-
-
-def ngram_similarity(answers: Sequence[Sequence[str]]) -> np.ndarray:
-    """(writer, writer, prompt), the cosine of the TF-IDF of n-grams of two answers to a prompt."""
-    from splinelens.detect.authorship import Scaling
-
-    counts = ngram_counts([text for row in answers for text in row])
-    rows = Scaling.of(counts).rows(counts)
-    prompts = len(answers[0])
-    result = np.empty((len(answers), len(answers), prompts))
-    for prompt in range(prompts):
-        own = rows[[writer * prompts + prompt for writer in range(len(answers))]]
-        result[:, :, prompt] = (own @ own.T).toarray()
-    return result
-
-
-def _searches(
-    sizes: Sequence[int], fitness: Any, queries: int, seed: int
-) -> tuple[list[Generation], list[Generation]]:
-    return (
-        evolve(sizes, fitness, queries=queries, seed=seed),
-        random_search(sizes, fitness, queries=queries, seed=seed),
-    )
-
-
-def _report(
-    writers: tuple[str, ...],
-    members: int,
-    detective: str,
-    queries: int,
-    pairs: tuple[PairResult, ...],
-    by_seed: Sequence[Sequence[float]],
-    generations: Sequence[Generation],
-    best: str,
-) -> GameReport:
-    gains = np.array([evolved - random for evolved, random in by_seed])
-    return GameReport(
-        writers,
-        members,
-        detective,
-        queries,
-        pairs,
-        tuple((evolved, random) for evolved, random in by_seed),
-        tuple((one.queries, one.fitness, one.mean) for one in generations),
-        best,
-        share_interval(gains, np.arange(len(gains))),
-    )
+    rows = [[answers[name][prompt] for prompt in shared] for name in names]
+    return names, tuple(family[name] for name in names), shared, rows
 
 
 def _slot_options(
-    texts: Texts, prompts: str, asked: Sequence[str], slots: Sequence[str]
+    texts: Texts, prompts: str, shared: Sequence[str], slots: Sequence[str]
 ) -> tuple[np.ndarray, dict[str, list[str]]]:
     """(slot, prompt), the number of each prompt's value, and the values of each slot."""
-    kept = texts.keep([prompts, *slots]).columns
+    columns = texts.keep([prompts, *slots]).columns
     values: dict[str, list[str]] = {}
-    options = np.zeros((len(slots), len(asked)), dtype=int)
+    options = np.zeros((len(slots), len(shared)), dtype=int)
     for row, slot in enumerate(slots):
-        of_prompt = dict(zip(map(str, kept[prompts]), map(str, kept[slot]), strict=True))
-        values[slot] = sorted({of_prompt[prompt] for prompt in asked})
+        of_prompt = dict(zip(map(str, columns[prompts]), map(str, columns[slot]), strict=True))
+        values[slot] = sorted({of_prompt[prompt] for prompt in shared})
         if len(values[slot]) > _MOST_OPTIONS:
             raise BadTexts(f"slot {slot!r} has {len(values[slot])} values; give up to {_MOST_OPTIONS}")
-        options[row] = [values[slot].index(of_prompt[prompt]) for prompt in asked]
+        options[row] = [values[slot].index(of_prompt[prompt]) for prompt in shared]
     return options, values
 
 
 class _Replies:
-    """The replies of all writers to formulas, kept in a folder."""
+    """The replies of all writers to formulas, stored in a folder."""
 
     def __init__(
         self,
@@ -331,7 +296,10 @@ class _Replies:
         tokens: int,
         slots: Mapping[str, Sequence[str]],
     ):
-        self._writers, self._count, self._tokens, self._slots = writers, replies, tokens, slots
+        self._writers = writers
+        self._count = replies
+        self._tokens = tokens
+        self._slots = slots
         described = [[one.name, one.writer.loaded.fingerprint.weights, one.temperature] for one in writers]
         request = {"writers": described, "replies": replies, "tokens": tokens}
         self._store = RowStore(folder / "replies", request)
@@ -346,7 +314,7 @@ class _Replies:
     def __exit__(self, *error: object) -> None:
         self._store.close()
 
-    def alike(self, formula: Formula, seed: int) -> np.ndarray:
+    def similarity(self, formula: Formula, seed: int) -> np.ndarray:
         """(writer, writer), the cosine of the mean n-grams of their replies."""
         import pyarrow as pa
 
@@ -380,7 +348,7 @@ def _changed(loaded: LoadedModel, change: Callable[[torch.Tensor], torch.Tensor]
 
 
 def _pruned(weight: torch.Tensor) -> torch.Tensor:
-    """The smallest 30 % of the weights are 0."""
+    """The smallest 30 % of the weights, and those equal to the largest of them, are 0."""
     limit = weight.abs().flatten().kthvalue(max(1, int(_PRUNED * weight.numel()))).values
     return weight.where(weight.abs() > limit, torch.zeros(()))
 

@@ -1,9 +1,10 @@
 """Prune a model: plan how many weights each block loses, set weights to zero, or remove whole neurons.
 
 ``plan`` measures the spectra of all weight matrices, and with calibration texts the inputs of each linear
-map, and shares a sparsity out among the blocks by six methods. ``apply`` chooses the weights and ``remove``
-the neurons; both save an ordinary model folder. A zero saves no time in a dense kernel, and serving engines
-no longer read sparse formats; a model with fewer neurons has smaller dense matrices, which every engine runs.
+map, and shares a sparsity out among the blocks by up to six methods. ``apply`` chooses the weights and
+``remove`` the neurons; both save an ordinary model folder. A zero saves no time in a dense kernel, and
+serving engines no longer read sparse formats; a model with fewer neurons has smaller dense matrices, which
+every engine runs.
 """
 
 import math
@@ -130,7 +131,7 @@ def plan(
     loaded = model if isinstance(model, LoadedModel) else load_model(model, device=device)
     if loaded.depth < loaded.total_depth:
         raise BadModel(f"{loaded.name} has {loaded.total_depth} blocks, and {loaded.depth} are loaded")
-    ids, inputs, reason = None, None, "it needs calibration texts"
+    ids, inputs, reason = None, None, "it needs calibration texts (--calibration FILE)"
     if calibration is not None:
         ids = _calibration_ids(loaded, calibration, tokens, check_seed(seed))
         try:
@@ -245,10 +246,10 @@ def apply(
         shared: dict[str, Any] = {"pattern": str(n_m)}
     else:
         shared = {"by": given.by if given else by, "sparsity": given.sparsity if given else sparsity}
-    request = _request(loaded, calibration, tokens, seed, dtype) | {
-        "method": method,
-        "removals": {f"{layer} {name}": str(removal) for (layer, name), removal in removals.items()},
-    }
+    by_layer: dict[str, dict[str, int | str]] = {}
+    for (layer, name), removal in removals.items():
+        by_layer.setdefault(str(layer), {})[name] = removal if isinstance(removal, int) else str(removal)
+    request = _request(loaded, calibration, tokens, seed, dtype) | {"method": method, "removals": by_layer}
     causal = _converted(loaded, dtype)
     with RowStore.beside(folder, request) as store:
         finished = [_tensors(cell) for cell in store.read()["matrices"].to_pylist()] if store.rows else []
@@ -330,18 +331,23 @@ def remove(
     fired = gate_occupancy(causal, ids)
     neurons = fired.shape[1]
     allowed = (fired <= occupancy).sum(dim=1)
+    least = math.ceil(1e4 / neurons) / 1e4  # rounded up: it is enough for one neuron
     if share is None:
         count, highest = min(int(allowed.min()), neurons - 1), occupancy
-        reason = f"layer {int(allowed.argmin())} has none at an occupancy of at most {occupancy:g}"
+        seldom = f"fires at no more than {occupancy:g} of the tokens of" if occupancy else "never fires on"
+        advice = max(0.02, least)
+        problem = (
+            f"block {int(allowed.argmin())} has no neuron that {seldom} these texts; remove a share instead, "
+            f"such as --share {advice:g} (in Python share={advice:g}), or raise --occupancy"
+        )
     else:
         count, highest = int(share * neurons + 1e-9), 1.0
-        reason = f"a share of {share:g} is less than one of {neurons:,}"
-    if not count:
-        least = f"{math.ceil(1e4 / neurons) / 1e4:g}"  # rounded up: it is enough for one neuron
-        raise BadFeatures(
-            f"no neuron can be removed, since every block must lose the same number: {reason}; give --share "
-            f"{least} or more (in Python share={least})"
+        problem = (
+            f"a share of {share:g} is less than one of {neurons:,} neurons; give --share {least:g} or more "
+            f"(in Python share={least:g})"
         )
+    if not count:
+        raise BadFeatures(problem)
     removed = []
     for each in remove_neurons(causal, count, ids, fired, highest):
         removed.append(each)
@@ -367,7 +373,7 @@ def _validated(
     """The seed and the folder; what can be refused without the model is."""
     if dtype not in DTYPES:
         raise BadModel(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
-    check_model_folder(Path(output), overwrite=overwrite, source=str(model))
+    check_model_folder(Path(output), overwrite=overwrite, sources=[str(model)])
     return check_seed(seed), Path(output)
 
 

@@ -1,6 +1,7 @@
 """Compare pruned models with the dense one: perplexity, seconds, geometry and what detectors are worth."""
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from os import PathLike, fspath
 from pathlib import Path
@@ -82,7 +83,8 @@ def evaluate(
     names = [fspath(name) for name in (dense, *pruned)]
     if not pruned:
         raise BadModel("there is no pruned model to compare with; give at least one folder")
-    twice = next((name for index, name in enumerate(names) if name in names[:index]), None)
+    paths = [os.path.realpath(name) if os.path.exists(name) else name for name in names]
+    twice = next((names[index] for index, path in enumerate(paths) if path in paths[:index]), None)
     if twice is not None:
         raise BadModel(f"{twice} is given twice; give each model once")
     loaded: list[LoadedModel] = []

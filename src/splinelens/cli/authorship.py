@@ -30,10 +30,10 @@ def fit(
     overwrite: options.Overwrite = False,
     column: options.Column = None,
     model: options.Model = "smollm2-135m",
-    parts: Annotated[
+    feature_sets: Annotated[
         str,
         typer.Option(
-            "--parts",
+            "--feature-sets",
             metavar="NAMES",
             help="Read these of text, margins, occupancy, spline7, likelihood; text is always read, and by "
             "itself needs no model. Default: all, of which held-out prompts choose.",
@@ -55,17 +55,17 @@ def fit(
 
     The table begins with character n-grams, which need no model. What a model computes of the texts is added
     to them (margins to hyperplanes, occupancy, spline7, log-probabilities), and the choice with the least
-    error on held-out prompts is saved; a star marks it. Two last lines say what formatting carries: the text
-    without it, and it without the words. A writer who is none of the known ones is measured by leaving each
-    one out.
+    squared error on held-out prompts is saved, also where accuracies are equal; a star marks it. Two last
+    lines say what formatting carries: the text without it, and it without the words. A writer who is none of
+    the known ones is measured by leaving each one out.
 
     With --json the record: "source", "model", "writers" (texts of each), "prompts", "left_out",
-    "accuracies" (of each "name", "accuracy", "interval"), "chosen", "confusion", "pack", "pack_accuracy",
-    "unknown" (AUC by writer), "unknown_auc", "output".
+    "accuracies" (of each "name", "accuracy", "interval", "squared_error"), "chosen", "confusion",
+    "pooled_answers", "pooled_accuracy", "unknown" (AUC by writer), "unknown_auc", "output".
 
     Examples:
       splinelens authorship fit answers.csv --writer model --group prompt -o who
-      splinelens authorship fit a.csv -w author --group topic -o who --parts text
+      splinelens authorship fit a.csv -w by --group of -o who --feature-sets text
     """
     from splinelens.apps.authorship import FILES
 
@@ -78,16 +78,15 @@ def fit(
     from splinelens.texts import read_texts
     from splinelens.texts.labeled import require_words
 
-    wanted = options.names(parts) or None
     texts = read_texts(file, column, [writer, group], encoding, format, delimiter, not no_header)
     require_words(texts, column)
     with progress_bar(texts, shown=not quiet) as progress:
-        fitted = authorship.fit(
+        scorer, report = authorship.fit(
             texts,
             writer,
             group,
             model,
-            parts=wanted,
+            feature_sets=options.names(feature_sets) or None,
             name=output.resolve().name,
             seed=seed,
             command=f"splinelens authorship {options.given_command(context).removeprefix('splinelens ')}",
@@ -96,8 +95,7 @@ def fit(
             dtype=dtype,
             progress=progress,
         )
-    fitted.scorer.save(output, overwrite=overwrite)
-    report = fitted.report
+    scorer.save(output, overwrite=overwrite)
     if as_json:
         print(json.dumps(report.to_dict() | {"output": str(output)}, ensure_ascii=False))
         return
@@ -132,11 +130,11 @@ def score(
     """Say which of the known writers wrote a text, or several texts.
 
     A text of none of them is undetermined: the threshold is where 5 % of the known writers' held-out texts,
-    or as many of them together, are called so too. The scores are no probabilities: about 1 for who wrote a
+    or of as many together, are undetermined too. The scores are no probabilities: about 1 for who wrote a
     text, and -1 for the others.
 
-    Prints a line a text, or a value of --by. With --json one record: "row", "name", "writer", "nearest",
-    "known", "threshold", "scores", "answers", "unread", "reason".
+    Prints a line a text, or a value of --by. With --json one record: "row", "name", "writer", "answers",
+    "unread", "reason", "nearest", "known", "threshold", "scores".
 
     Examples:
       splinelens authorship score who new.csv -c answer
@@ -164,41 +162,56 @@ def game(
         typer.Argument(metavar="[FILE|-]", help="Stored answers; without a file models write here."),
     ] = None,
     writer: Annotated[
-        str, typer.Option("--writer", "-w", metavar="COLUMN", help="Column that says who wrote a text.")
-    ] = "model",
+        str | None,
+        typer.Option("--writer", "-w", metavar="COLUMN", help="With FILE: who wrote a text. Default: model."),
+    ] = None,
     group: Annotated[
-        str, typer.Option("--group", metavar="COLUMN", help="Column of the prompts that texts answer.")
-    ] = "prompt",
+        str | None,
+        typer.Option("--group", metavar="COLUMN", help="With FILE: the prompt of a text. Default: prompt."),
+    ] = None,
     family: Annotated[
-        str, typer.Option("--family", metavar="COLUMN", help="Column of the writers' families.")
-    ] = "family",
+        str | None,
+        typer.Option("--family", metavar="COLUMN", help="With FILE: the writer's family. Default: family."),
+    ] = None,
     slots: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--slots",
             metavar="NAMES",
-            help="Columns by which formulas choose prompts, of up to 8 values each.",
-            show_default=False,
+            help="With FILE: columns by which formulas choose prompts, of up to 8 values each.",
         ),
-    ] = "",
+    ] = None,
     members: Annotated[
-        int, typer.Option("--members", metavar="N", min=3, help="Writers of a game on stored answers.")
-    ] = 5,
+        int | None,
+        typer.Option("--members", metavar="N", min=3, help="With FILE: writers of a game. Default: 5."),
+    ] = None,
     seen: Annotated[
-        int, typer.Option("--seen", metavar="N", min=1, help="Stored prompts that the detective sees.")
-    ] = 10,
+        int | None,
+        typer.Option(
+            "--seen", metavar="N", min=1, help="With FILE: prompts that the detective sees. Default: 10."
+        ),
+    ] = None,
     queries: Annotated[
-        int, typer.Option("--queries", metavar="N", min=8, help="Different formulas that an auditor asks.")
+        int, typer.Option("--queries", metavar="N", min=8, help="Different formulas of an auditor.")
     ] = 40,
     seeds: Annotated[int, typer.Option("--seeds", metavar="N", min=1, help="Searches of each auditor.")] = 10,
-    model: options.Model = "smollm2-135m",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", metavar="NAME", help="Without FILE: the model that writes. Default: smollm2-135m."
+        ),
+    ] = None,
     other: Annotated[
         list[str] | None,
-        typer.Option("--other", metavar="NAME", help="Another model that writes too; may be repeated."),
+        typer.Option(
+            "--other", metavar="NAME", help="Without FILE: another model that writes too; may be repeated."
+        ),
     ] = None,
     cache: Annotated[
         Path | None,
-        typer.Option("--cache", metavar="DIR", help="Keep the replies here: a stopped run continues."),
+        typer.Option(
+            "--cache", metavar="DIR", help="Without FILE: store the replies here; a stopped run continues."
+        ),
     ] = None,
     column: options.Column = None,
     encoding: options.Encoding = "utf-8",
@@ -210,12 +223,12 @@ def game(
 ) -> None:
     """Play auditor and detective: which two writers are one family?
 
-    The auditor makes prompts by a formula with slots, all writers answer, and the detective names the two
+    The auditor writes prompts from a formula with slots, all writers answer, and the detective names the two
     whose answers are most alike. Formulas are searched by evolution (deap) and at random, with equal queries.
 
-    Without a file the model writes as it is and hotter, which is the pair to be found, beside copies of it
-    that are pruned and quantized, and other models. With a file the answers are stored ones: auditors learn
-    on other families and other prompts than they are tested on.
+    Without FILE the model writes as it is and hotter, which is the pair to be named, beside copies of it that
+    are pruned and quantized, and other models. FILE holds stored answers: auditors search on other families
+    and other prompts than they are tested on.
 
     With --json the record: "writers", "members", "chance", "detective", "queries", "pairs" (of each "pair",
     "evolved", "random", "unsearched"), "by_seed", "generations", "best", "gain_interval", and the means
@@ -225,6 +238,12 @@ def game(
       splinelens authorship game --seeds 2 --queries 16
       splinelens authorship game a.csv -w model --group prompt --family family
     """
+    stored: dict[str, object] = {"--writer": writer, "--group": group, "--family": family, "--slots": slots}
+    stored |= {"--members": members, "--seen": seen}
+    local: dict[str, object] = {"--model": model, "--other": other, "--cache": cache}
+    for option, value in (stored if file is None else local).items():
+        if value is not None:
+            raise typer.BadParameter(f"give it with{' a' if file is None else 'out'} FILE", param_hint=option)
     require_stdout("")
 
     from splinelens.apps.game import local_writers, play, play_stored
@@ -234,14 +253,15 @@ def game(
 
     if file is None:
         show = options.stderr_printer(quiet)
-        writers = local_writers(model, other or [])
+        writers = local_writers(model or "smollm2-135m", other or [])
         report = play(writers, queries=queries, seeds=seeds, cache=cache, progress=show)
     else:
-        names = options.names(slots)
-        kept = list(dict.fromkeys([writer, group, family, *names]))
-        texts = read_texts(file, column, kept, encoding, format, delimiter, not no_header)
+        columns = (writer or "model", group or "prompt", family or "family")
+        names = options.names(slots or "")
+        keep = list(dict.fromkeys([*columns, *names]))
+        texts = read_texts(file, column, keep, encoding, format, delimiter, not no_header)
         report = play_stored(
-            texts, writer, group, family, names, members=members, seen=seen, queries=queries, seeds=seeds
+            texts, *columns, names, members=members or 5, seen=seen or 10, queries=queries, seeds=seeds
         )
     if as_json:
         print(json.dumps(report.to_dict(), ensure_ascii=False))

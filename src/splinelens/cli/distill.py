@@ -8,7 +8,6 @@ import typer
 
 from splinelens.cli import options
 from splinelens.cli.exits import require_stdout
-from splinelens.files import check_folder
 
 
 def distill(
@@ -31,8 +30,8 @@ def distill(
         int | None,
         typer.Option("--blocks", metavar="N", min=1, help="Take only the first N blocks of the student."),
     ] = None,
-    spread: Annotated[
-        bool, typer.Option("--spread", help="Take the --blocks evenly from the first to the last.")
+    evenly: Annotated[
+        bool, typer.Option("--evenly", help="Take the --blocks evenly from the first to the last.")
     ] = False,
     keep: Annotated[
         str | None,
@@ -55,7 +54,9 @@ def distill(
     stages: Annotated[
         str,
         typer.Option(
-            "--stages", metavar="A,B,C", help="Shares of the steps: match only, labels only, all losses."
+            "--stages",
+            metavar="A,B,C",
+            help="Shares of the steps: match the teacher, learn the texts or labels, both.",
         ),
     ] = "0.1,0.2,0.7",
     tokens: Annotated[
@@ -82,9 +83,9 @@ def distill(
 
     Three stages: first gains and biases learn to match the teacher, then all weights learn the texts or the
     labels, then both. A stopped run continues when the same command is given again. Where numbers are no
-    longer finite it stops, and the last good state is kept in checkpoint.safetensors.
+    longer finite it stops, and the last good state is kept in OUTPUT.parts.
 
-    With --json one object: what is in distillation.json, with --keep also "auc" and "auc_interval" of
+    With --json one object: what is in splinelens.json, with --keep also "auc" and "auc_interval" of
     held-out rows, and "output".
 
     Examples:
@@ -96,13 +97,14 @@ def distill(
         raise typer.BadParameter(
             "give both --keep DETECTOR and --label NAME, or neither", param_hint="--keep"
         )
+    if evenly and blocks is None:
+        raise typer.BadParameter("give --blocks N, too", param_hint="--evenly")
     from splinelens.apps import distill as app
+    from splinelens.models.save import PROVENANCE, check_model_folder
     from splinelens.texts import read_texts
     from splinelens.texts.labeled import read_labeled
 
-    written = {"config.json", "model.safetensors", "tokenizer.json", app.RECORD}
-    unfinished = {app.CHECKPOINT, *(each.name for each in output.glob(app.MARGINS))}
-    check_folder(output, written, unfinished, overwrite=overwrite, source=file)
+    check_model_folder(output, overwrite=overwrite, sources=[teacher, student])
     require_stdout("")
     show = options.stderr_printer(quiet)
     settings = app.Settings(
@@ -116,7 +118,7 @@ def distill(
     }
     training: dict[str, Any] = {  # Any: likewise
         "blocks": blocks,
-        "spread": spread,
+        "evenly": evenly,
         "settings": settings,
         "overwrite": overwrite,
         "device": device,
@@ -134,13 +136,12 @@ def distill(
         )
         detector = app.keep_detector(keep, student, texts, labels.values, output, teacher=teacher, **training)
         metrics = detector.artifact.metrics["out_of_fold"]
-        record = json.loads((output / app.RECORD).read_text("utf-8"))
+        record = json.loads((output / PROVENANCE).read_text("utf-8"))
         record |= {"auc": metrics["auc"], "auc_interval": metrics["auc_interval"]}
     if as_json:
         print(json.dumps(record | {"output": str(output)}, ensure_ascii=False))
         return
-    for line in _lines(record):
-        print(line)
+    print(_result(record))
     print(f"wrote {output}")
 
 
@@ -155,16 +156,18 @@ def _shares(text: str) -> tuple[float, float, float]:
     return first, second, third
 
 
-def _lines(record: dict[str, Any]) -> list[str]:  # Any: plain JSON values
+def _result(record: dict[str, Any]) -> str:  # Any: plain JSON values
     """What it brought, on held-out texts."""
     if "auc" in record:
-        low, high = record["auc_interval"] or (None, None)
-        interval = "" if low is None else f" (95 % interval {low:.4f} to {high:.4f})"
-        return [f"AUC of held-out rows: {record['auc']:.4f}{interval}"]
+        from splinelens.report.tables import interval
+
+        return f"AUC of held-out rows: {record['auc']:.4f} {interval(record['auc_interval'])}"
     nats = record["held_out"]
     lost, regained = nats["before"] - nats["teacher"], nats["before"] - nats["after"]
     share = f", {100 * regained / lost:.0f} % of what it lacked" if lost > 0 else ""
-    return [
+    if regained > lost > 0:
+        share += " (more than the teacher: the texts are learned, too)"
+    return (
         f"nats per held-out token: teacher {nats['teacher']:.4f}, student before {nats['before']:.4f}, "
         f"after {nats['after']:.4f}{share}"
-    ]
+    )

@@ -1,6 +1,8 @@
 """``splinelens prune``: plan what each block loses, set weights to zero, remove neurons, and compare."""
 
 import json
+import os
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +24,9 @@ Folder = Annotated[Path, typer.Option("--output", "-o", help="Folder of the prun
 Tokens = Annotated[
     int, typer.Option("--tokens", metavar="N", min=1, help="Tokens of the texts that are read, shuffled.")
 ]
+Replace = Annotated[
+    bool, typer.Option("--overwrite", help="Replace what exists at the output; else it is refused.")
+]
 
 
 def plan(
@@ -29,7 +34,11 @@ def plan(
     sparsity: Annotated[
         float,
         typer.Option(
-            "--sparsity", metavar="SHARE", help="Share of the weights to remove, from 0 to 0.99, such as 0.5."
+            "--sparsity",
+            metavar="SHARE",
+            min=0,
+            max=0.99,
+            help="Share of the weights to remove, from 0 to 0.99, such as 0.5.",
         ),
     ],
     by: Annotated[
@@ -68,12 +77,14 @@ def plan(
         Path | None,
         typer.Option("--page", metavar="HTML", help="Write a page with a picture, readable offline."),
     ] = None,
-    overwrite: options.Overwrite = False,
+    overwrite: Replace = False,
     device: options.Device = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Plan how many weights each block loses, by six methods.
+    """Plan how many weights each block loses, by several methods.
+
+    Four methods need no texts; with --calibration there are six.
 
     A row of the table is a block: its weights, its alpha, and the percentage of its weights that each method
     removes. The plan says how many weights each matrix of the blocks loses, and meets the sparsity to one
@@ -87,22 +98,23 @@ def plan(
       splinelens prune plan smollm2-135m --sparsity 0.5 -o plan.json
       splinelens prune plan my-model --sparsity 0.6 --by owl --calibration a.txt
     """
-    if output is not None:
-        check_output(output, overwrite=overwrite, source=calibration)
-    if page is not None:
-        options.page_path(page, "--page", overwrite=overwrite, source=calibration)
+    if output is not None and page is not None and output.resolve() == page.resolve():
+        raise typer.BadParameter("--output and --page name one file; name two", param_hint="--page")
+    for source in (calibration, *_files_of(model)):
+        if output is not None:
+            check_output(output, overwrite=overwrite, source=source)
+        if page is not None:
+            options.page_path(page, "--page", overwrite=overwrite, source=source)
     if by in CALIBRATED and calibration is None:
         raise typer.BadParameter(f"{by} measures texts: name a file of them", param_hint="--calibration")
     require_stdout(", or name a file with -o")
 
     from splinelens.apps import pruning
     from splinelens.files import write_text
-    from splinelens.geometry.allocation import require_sparsity
     from splinelens.report.pruning import left_out_lines, plan_heading, plan_table, write_plan
     from splinelens.report.terminal import table_lines
     from splinelens.texts.plain_text import harmless
 
-    require_sparsity(sparsity)
     texts = None if calibration is None else _texts(calibration, column)
     with trial_bar(not quiet, "blocks") as progress:
         planned = pruning.plan(
@@ -131,7 +143,7 @@ def plan(
     print(harmless(plan_heading(planned)))
     print("\n".join(table_lines(plan_table(planned))))
     for line in left_out_lines(planned.left_out):
-        print(harmless(line) + ("" if calibration else " (--calibration FILE)"))
+        print(harmless(line))
 
 
 def apply(
@@ -151,7 +163,13 @@ def apply(
     ] = "wanda",
     sparsity: Annotated[
         float | None,
-        typer.Option("--sparsity", metavar="SHARE", help="Share of the weights to remove. Default: 0.5."),
+        typer.Option(
+            "--sparsity",
+            metavar="SHARE",
+            min=0,
+            max=0.99,
+            help="Share of the weights to remove. Default: 0.5.",
+        ),
     ] = None,
     by: Annotated[
         Rule | None,
@@ -239,13 +257,21 @@ def neurons(
     output: Folder,
     share: Annotated[
         float | None,
-        typer.Option("--share", metavar="SHARE", help="Remove this share of the neurons of every block."),
+        typer.Option(
+            "--share",
+            metavar="SHARE",
+            min=0,
+            max=0.99,
+            help="Remove this share of the neurons of every block.",
+        ),
     ] = None,
     occupancy: Annotated[
         float | None,
         typer.Option(
             "--occupancy",
             metavar="SHARE",
+            min=0,
+            max=0.99,
             help="Without --share: remove neurons that fire at no more than this share of the tokens, as "
             "many as every block has. Default: 0, never.",
         ),
@@ -255,7 +281,7 @@ def neurons(
     seed: options.Seed = 0,
     dtype: options.Dtype = "float32",
     device: options.Device = None,
-    overwrite: options.Overwrite = False,
+    overwrite: Replace = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -273,8 +299,8 @@ def neurons(
     "blocks").
 
     Examples:
-      splinelens prune neurons smollm2-135m --calibration prose.txt --share 0.04 -o smaller
-      splinelens prune neurons ./my-relu-model --calibration prose.txt -o smaller
+      splinelens prune neurons ./big --calibration a.txt --share 0.04 -o smaller
+      splinelens prune neurons ./my-relu-model --calibration a.txt -o smaller
     """
     if share is not None and occupancy is not None:
         raise typer.BadParameter("give --share or --occupancy, not both", param_hint="--share")
@@ -344,7 +370,7 @@ def evaluate(
             "--output", "-o", metavar="HTML", help="Write a page, readable offline, and .json beside it."
         ),
     ] = None,
-    overwrite: options.Overwrite = False,
+    overwrite: Replace = False,
     dtype: options.Dtype = "float32",
     device: options.Device = None,
     as_json: options.AsJson = False,
@@ -362,11 +388,12 @@ def evaluate(
 
     Examples:
       splinelens prune evaluate ./big half --perplexity-text b.txt --texts a.csv
-      splinelens prune evaluate A B --perplexity-text b.txt --texts a.csv -o p.html
+      splinelens prune evaluate A B --perplexity-text b --texts a.csv -o p.html
     """
-    if output is not None:
-        options.page_path(output, "--output", overwrite=overwrite, source=file)
-        check_output(output.with_suffix(".json"), overwrite=overwrite, source=file)
+    for source in (file, text, *_files_of(model, *pruned)):
+        if output is not None:
+            options.page_path(output, "--output", overwrite=overwrite, source=source)
+            check_output(output.with_suffix(".json"), overwrite=overwrite, source=source)
     require_stdout("")
 
     from splinelens.apps import pruning_evaluation
@@ -409,6 +436,11 @@ def evaluate(
         print("\n".join(table_lines(detector_table(report))))
 
 
+def _files_of(*models: str) -> list[str]:
+    """Patterns of the files that models are read from, which are never replaced."""
+    return [os.path.join(escape(model), "*") if os.path.isdir(model) else model for model in models]
+
+
 def _texts(file: str, column: str | None) -> "Texts":
     from splinelens.texts import read_texts
     from splinelens.texts.labeled import require_words
@@ -433,4 +465,8 @@ def _print_model(result: Any, as_json: bool) -> None:  # Any: a PrunedModel, imp
         print(json.dumps(record, ensure_ascii=False))
         return
     share = 100 * result.removed / result.weights
-    print(f"wrote {result.folder}: {result.removed:,} of {result.weights:,} weights removed ({share:.4g} %)")
+    note = "; attention loses none" if result.record["kind"] == "removed neurons" else ""
+    print(
+        f"wrote {result.folder}: {result.removed:,} of {result.weights:,} weights removed "
+        f"({share:.4g} %{note})"
+    )

@@ -1,46 +1,47 @@
 """Which of several known writers wrote a text, from tables of numbers; whoever is none of them is unknown.
 
-Each part of the features (character n-grams, and what a model computes of the texts) has a ridge regression
-per writer, and a writer's score is the mean over parts. Which parts is chosen on held-out prompts. Whether a
-text is of a known writer is a logistic regression on how sure the parts are, fitted to known writers who were
-left out one after the other.
+Each feature set (character n-grams, and what a model computes of the texts) has a ridge regression per
+writer, and a writer's score is the mean over feature sets. The feature sets are chosen on held-out prompts.
+Whether a text is of a known writer is a logistic regression on the confidence of the feature sets, fitted to
+known writers who were left out one after the other.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from splinelens.detect.bootstrap import percentile_interval, row_samples
+from splinelens.detect.heads import LinearHead
 from splinelens.detect.out_of_fold import auc
-from splinelens.detect.thresholds import Interval
+from splinelens.detect.thresholds import Interval, share_interval
 from splinelens.errors import BadLabels, BrokenArtifact
 
 TEXT = "text"
-"""The part that no model is needed for; it is always read."""
+"""The feature set that needs no model; it is always read."""
 
 MOST_ROWS = 5_000
 """Most rows of a fit: hundreds of systems of equations of this size are solved."""
 
 UNKNOWN_RATE = 0.05
-"""Share of the known writers' answers, or packs of answers, that are called unknown."""
+"""Share of the known writers' answers, or pools of answers, that are called unknown."""
 
 _RIDGE = 0.1  # relative to the mean squared length of a row
-_CLIP = 4.0  # standard deviations of a number that says how sure a part is
-_SAMPLED_PACKS = 2000
+_CLIP = 4.0  # standard deviations of a confidence number
+_SAMPLED_POOLS = 2000
 _LEAST = 1e-6
+_ARRAYS = ("weight", "bias", "center", "variance")  # of a feature set, as stored
 
 Values = Any
-"""The numbers of a part, (row, column): an array, or a sparse matrix of counts."""
+"""A feature set, (row, column): an array, or a sparse matrix of counts."""
 
 Rows = Int[np.ndarray, " row"]
 
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
-    """Turns the numbers of a part into rows with a mean squared length of 1, without labels.
+    """Turns a feature set into rows with a mean squared length of 1, without labels.
 
     Counts become TF-IDF rows; other columns are standardized.
 
@@ -54,7 +55,7 @@ class Scaling:
 
     @classmethod
     def of(cls, values: Values) -> "Scaling":
-        """Fitted to the rows of a part."""
+        """Fitted to the rows of a feature set."""
         if not isinstance(values, np.ndarray):
             seen = np.bincount(values.indices, minlength=values.shape[1])
             return cls(None, (np.log((1 + values.shape[0]) / (1 + seen)) + 1).astype(np.float32))
@@ -75,31 +76,31 @@ class Scaling:
 
 
 @dataclass(frozen=True, eq=False)
-class PartHead:
-    """What one part tells of the writers.
+class FeatureSetHead:
+    """What one feature set says of the writers.
 
     Attributes:
         scaling: Of its columns.
         weight: (column, writer) of the ridge regression.
         bias: (writer,).
         center: (column, writer), mean row of each writer.
-        spread: (writer,), mean squared distance of his rows to it.
+        variance: (writer,), mean squared distance of its rows to the center.
     """
 
     scaling: Scaling
     weight: np.ndarray
     bias: np.ndarray
     center: np.ndarray
-    spread: np.ndarray
+    variance: np.ndarray
 
     def read(self, values: Values) -> Float[np.ndarray, "2 row writer"]:
-        """The score of each writer, and the log squared distance to him in units of his spread."""
+        """The score of each writer, and the log squared distance to its center in units of its variance."""
         rows = self.scaling.rows(values)
         squares = rows.multiply(rows) if self.scaling.mean is None else rows * rows
         lengths = np.asarray(squares.sum(axis=1), dtype=np.float64).reshape(-1, 1)
         scores = np.asarray(rows @ self.weight, dtype=np.float64) + self.bias
         distances = lengths - 2 * np.asarray(rows @ self.center, dtype=np.float64)
-        return np.stack([scores, _log_ratio(distances + (self.center**2).sum(axis=0), self.spread)])
+        return np.stack([scores, _log_ratio(distances + (self.center**2).sum(axis=0), self.variance)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,17 +109,16 @@ class WriterHead:
 
     Attributes:
         writers: Their names.
-        parts: A head for each part that is read.
-        known: (4, number): mean, scale, weight and, in the first entry of the last row, bias of the logistic
-            regression on how sure the parts are.
+        feature_sets: A head for each feature set that is read.
+        known: Logistic regression on the confidence of the feature sets.
         held_out: (row,), its logits of the rows of the fit, by heads that were not fitted to their prompts;
-            thresholds are taken from them.
+            thresholds are quantiles of them.
         labels: (row,), who wrote these rows.
     """
 
     writers: tuple[str, ...]
-    parts: dict[str, PartHead]
-    known: np.ndarray
+    feature_sets: dict[str, FeatureSetHead]
+    known: LinearHead
     held_out: np.ndarray
     labels: np.ndarray
 
@@ -129,63 +129,67 @@ class WriterHead:
 
         Both are NaN where a number of the row is not finite.
         """
-        each = np.stack([head.read(values[part]) for part, head in self.parts.items()])
-        scores, logits = each[:, 0].mean(axis=0), _known_logits(self.known, sureness(each))
+        outputs = np.stack([head.read(values[name]) for name, head in self.feature_sets.items()])
+        scores = outputs[:, 0].mean(axis=0)
+        logits = _clipped_logits(self.known, confidence(outputs))
         finite = np.isfinite(scores).all(axis=1) & np.isfinite(logits)
         return np.where(finite[:, None], scores, np.nan), np.where(finite, logits, np.nan)
 
     def threshold(self, answers: int) -> float:
         """The mean logit below which so many answers of one writer count as those of an unknown one.
 
-        5 % of packs of the known writers' held-out answers are below it.
+        5 % of pools of the known writers' held-out answers are below it.
         """
         if answers == 1:
             return float(np.quantile(self.held_out, UNKNOWN_RATE))
         rng = np.random.default_rng(0)
         means = [
             self.held_out[rng.choice(np.flatnonzero(self.labels == writer), answers)].mean()
-            for writer in rng.integers(len(self.writers), size=_SAMPLED_PACKS).tolist()
+            for writer in rng.integers(len(self.writers), size=_SAMPLED_POOLS).tolist()
         ]
         return float(np.quantile(means, UNKNOWN_RATE))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays to store."""
-        arrays = {"known": self.known, "held_out": self.held_out, "labels": self.labels}
-        for part, head in self.parts.items():
-            own = {"factor": head.scaling.factor, "weight": head.weight, "bias": head.bias}
-            own |= {"center": head.center, "spread": head.spread}
-            own |= {} if head.scaling.mean is None else {"mean": head.scaling.mean}
-            arrays |= {f"{part}.{name}": array for name, array in own.items()}
+        arrays = {"held_out": self.held_out, "labels": self.labels}
+        arrays |= {f"known.{name}": array for name, array in self.known.arrays().items()}
+        for name, head in self.feature_sets.items():
+            arrays[f"{name}.factor"] = head.scaling.factor
+            arrays |= {f"{name}.{array}": getattr(head, array) for array in _ARRAYS}
+            if head.scaling.mean is not None:
+                arrays[f"{name}.mean"] = head.scaling.mean
         return arrays
 
     @classmethod
     def from_arrays(
-        cls, writers: Sequence[str], parts: Sequence[str], arrays: Mapping[str, np.ndarray]
+        cls, writers: Sequence[str], feature_sets: Sequence[str], arrays: Mapping[str, np.ndarray]
     ) -> "WriterHead":
         """A head from what ``arrays`` gave.
 
         Raises:
             BrokenArtifact: Arrays are missing, do not fit each other, or hold numbers that are not finite.
         """
-        names = ("weight", "bias", "center", "spread")
         try:
             heads = {
-                part: PartHead(
-                    Scaling(arrays.get(f"{part}.mean"), arrays[f"{part}.factor"]),
-                    *(arrays[f"{part}.{name}"] for name in names),
+                name: FeatureSetHead(
+                    Scaling(arrays.get(f"{name}.mean"), arrays[f"{name}.factor"]),
+                    *(arrays[f"{name}.{array}"] for array in _ARRAYS),
                 )
-                for part in parts
+                for name in feature_sets
             }
-            head = cls(tuple(writers), heads, arrays["known"], arrays["held_out"], arrays["labels"])
+            known = LinearHead.from_arrays(
+                {name: arrays[f"known.{name}"] for name in ("mean", "scale", "weight", "bias")}
+            )
+            head = cls(tuple(writers), heads, known, arrays["held_out"], arrays["labels"])
         except KeyError as error:
             raise BrokenArtifact(f"a head of writers needs the array {error}") from error
         count = len(head.writers)
-        fits = head.known.shape == (4, 3 * len(parts)) and head.held_out.shape == head.labels.shape
+        fits = known.weight.shape == (1, 3 * len(heads)) and head.held_out.shape == head.labels.shape
         fits &= {*np.unique(head.labels).tolist()} == {*range(count)}
         for one in heads.values():
             columns = one.scaling.factor.shape
             fits &= one.weight.shape == one.center.shape == (*columns, count)
-            fits &= one.bias.shape == one.spread.shape == (count,)
+            fits &= one.bias.shape == one.variance.shape == (count,)
             fits &= one.scaling.mean is None or one.scaling.mean.shape == columns
         if not fits or not all(np.isfinite(array).all() for array in arrays.values()):
             raise BrokenArtifact("the arrays of a head of writers do not fit each other, or are not finite")
@@ -193,45 +197,48 @@ class WriterHead:
 
 
 @dataclass(frozen=True, eq=False)
-class HeldOut:
-    """What a choice of parts reaches on rows of prompts that it was not fitted to.
+class HeldOutAccuracy:
+    """What a choice of feature sets reaches on rows of prompts that it was not fitted to.
 
     Attributes:
-        parts: The parts.
+        feature_sets: Their names.
         scores: (row, writer).
-        accuracy: Share of rows whose likeliest writer wrote them.
-        interval: Of the accuracy, 95 % by bootstrap over prompts; None of too few.
+        accuracy: Share of rows that the writer with the highest score wrote.
+        interval: 95 % interval of the accuracy, over prompts.
+        squared_error: Mean squared difference of the scores from 1 for who wrote a row and -1 for the others.
     """
 
-    parts: tuple[str, ...]
+    feature_sets: tuple[str, ...]
     scores: np.ndarray
     accuracy: float
-    interval: Interval | None
+    interval: Interval
+    squared_error: float
 
 
 @dataclass(frozen=True, eq=False)
-class AuthorFit:
+class WriterFit:
     """A head of writers, and what was measured of it on held-out prompts.
 
     Attributes:
-        head: The head, of the parts with the least squared error.
-        tried: Every choice of parts, n-grams by themselves first.
-        unknown: For each writer the AUC of others' answers against his where he is unknown: heads are fitted
-            without him, and the logistic regression on simulations of other unknown writers. Empty of two
+        head: The head, of the feature sets with the least squared error.
+        choices: Every choice of feature sets, n-grams by themselves first.
+        unknown: For each writer the AUC of others' answers against the writer's where it is unknown: heads
+            and scalings of each fold are fitted without it, and the logistic regression on simulations of
+            other unknown writers, whose heads know it but of which its rows are left out. Empty with two
             writers.
     """
 
     head: WriterHead
-    tried: tuple[HeldOut, ...]
+    choices: tuple[HeldOutAccuracy, ...]
     unknown: dict[str, float]
 
     @property
-    def chosen(self) -> HeldOut:
-        """What the parts of the head reach."""
-        return next(one for one in self.tried if one.parts == tuple(self.head.parts))
+    def chosen(self) -> HeldOutAccuracy:
+        """What the feature sets of the head reach."""
+        return next(one for one in self.choices if one.feature_sets == tuple(self.head.feature_sets))
 
 
-def fit_authors(
+def fit_writers(
     values: Mapping[str, Values],
     labels: Rows,
     prompt: Rows,
@@ -240,53 +247,54 @@ def fit_authors(
     choose: bool = True,
     folds: int = 5,
     seed: int = 0,
-) -> AuthorFit:
-    """Fit the writers' heads, and choose the parts on held-out prompts.
+) -> WriterFit:
+    """Fit the writers' heads, and choose the feature sets on held-out prompts.
 
     Args:
-        values: The numbers of each part, ``text`` first.
+        values: The feature sets, ``text`` first.
         labels: The number of each row's writer.
         prompt: Rows of one prompt are in one fold.
         writers: Their names.
-        choose: Whether parts are chosen; else all are read.
+        choose: Whether feature sets are chosen; else all are read.
         folds: How many folds.
-        seed: Of folds and bootstrap.
+        seed: Of the folds.
 
     Raises:
         BadLabels: As ``require_writers`` refuses them.
     """
     require_writers(labels, prompt, writers)
-    scalings = {part: Scaling.of(one) for part, one in values.items()}
-    rows = {part: scalings[part].rows(one) for part, one in values.items()}
-    grams = {part: _gram(one) for part, one in rows.items()}
-    fold, everyone = prompt_folds(prompt, folds, seed), np.arange(len(writers))
-    each = {part: _held_out(gram, labels, fold, everyone) for part, gram in grams.items()}
-    tried = [
-        _measured(parts, np.mean([each[part][0] for part in parts], axis=0), labels, prompt, seed)
-        for parts in _choices(tuple(values))
+    scalings = {name: Scaling.of(one) for name, one in values.items()}
+    rows = {name: scalings[name].rows(one) for name, one in values.items()}
+    grams = {name: _gram(one) for name, one in rows.items()}
+    everyone = np.arange(len(writers))
+    fold = prompt_folds(prompt, folds, seed)
+    outputs = {name: _held_out(gram, labels, fold, everyone) for name, gram in grams.items()}
+    choices = [
+        _accuracy(names, np.mean([outputs[name][0] for name in names], axis=0), labels, prompt)
+        for names in _choices(tuple(values))
     ]
-    target = _target(labels, everyone)
-    candidates = tried if choose else tried[-1:]
-    best = min(candidates, key=lambda one: float(np.mean((one.scores - target) ** 2))).parts
-    chosen = {part: grams[part] for part in best}
-    known, unknown = _fit_known(chosen, labels, fold, writers)
-    heads = {part: _part_head(scalings[part], rows[part], grams[part], labels, everyone) for part in best}
-    held_out = _known_logits(known, sureness(np.stack([each[part] for part in best])))
+    candidates = choices if choose else choices[-1:]
+    best = min(candidates, key=lambda one: one.squared_error).feature_sets
+    known = _fit_known([grams[name] for name in best], labels, fold, writers)
+    unknown = _unknown_aucs([values[name] for name in best], labels, fold, writers)
+    heads = {name: _fit_head(scalings[name], rows[name], grams[name], labels, everyone) for name in best}
+    held_out = _clipped_logits(known, confidence(np.stack([outputs[name] for name in best])))
     head = WriterHead(tuple(writers), heads, known, held_out, labels.astype(np.int32))
-    return AuthorFit(head, tuple(tried), unknown)
+    return WriterFit(head, tuple(choices), unknown)
 
 
 def measure_text(
     counts: Values, labels: Rows, prompt: Rows, writers: Sequence[str], *, folds: int = 5, seed: int = 0
-) -> HeldOut:
-    """What counts of n-grams reach by themselves on the held-out prompts of ``fit_authors``."""
-    fold, gram = prompt_folds(prompt, folds, seed), _gram(Scaling.of(counts).rows(counts))
+) -> HeldOutAccuracy:
+    """What counts of n-grams reach by themselves on the held-out prompts of ``fit_writers``."""
+    gram = _gram(Scaling.of(counts).rows(counts))
+    fold = prompt_folds(prompt, folds, seed)
     scores = _held_out(gram, labels, fold, np.arange(len(writers)))[0]
-    return _measured((TEXT,), scores, labels, prompt, seed)
+    return _accuracy((TEXT,), scores, labels, prompt)
 
 
 def require_writers(labels: Rows, prompt: Rows, writers: Sequence[str]) -> None:
-    """Refuse rows that no writer can be told from.
+    """Validate the writers' rows.
 
     Raises:
         BadLabels: One writer, a writer with answers to one prompt only, or too many rows.
@@ -313,54 +321,42 @@ def prompt_folds(prompt: Rows, folds: int, seed: int) -> Rows:
     return np.asarray(order[numbers])
 
 
-def sureness(each: Float[np.ndarray, "part 2 row writer"]) -> Float[np.ndarray, "row number"]:
-    """How sure the parts are: of each its two best scores, and the distance to the likeliest writer."""
-    likeliest = each[:, 0].mean(axis=0).argmax(axis=1)
+def confidence(outputs: Float[np.ndarray, "set 2 row writer"]) -> Float[np.ndarray, "row number"]:
+    """Of each feature set its two best scores, and the distance to the writer with the best mean score."""
+    nearest = outputs[:, 0].mean(axis=0).argmax(axis=1)
     columns = []
-    for scores, distances in each:
+    for scores, distances in outputs:
         best = np.sort(scores, axis=1)
         second = best[:, -2] if best.shape[1] > 1 else best[:, -1]
-        columns += [best[:, -1], second, distances[np.arange(len(distances)), likeliest]]
+        columns += [best[:, -1], second, distances[np.arange(len(distances)), nearest]]
     return np.stack(columns, axis=1)
 
 
-def packs(
+def answer_pools(
     labels: Rows, answers: int, rng: np.random.Generator, repeats: int = 5
 ) -> list[Int[np.ndarray, " answer"]]:
-    """Random packs of answers of one writer each: his rows are dealt out, several times over."""
-    dealt = []
+    """Random pools of answers of one writer each; in each repeat no answer is in two."""
+    pools = []
     for writer in np.unique(labels):
-        own = np.flatnonzero(labels == writer)
+        rows = np.flatnonzero(labels == writer)
         for _ in range(repeats):
-            order = rng.permutation(own)
-            dealt += [order[start : start + answers] for start in range(0, len(own) - answers + 1, answers)]
-    return dealt
+            order = rng.permutation(rows)
+            pools += [order[start : start + answers] for start in range(0, len(rows) - answers + 1, answers)]
+    return pools
 
 
-def share_interval(hits: np.ndarray, prompt: Rows, seed: int = 0) -> Interval | None:
-    """95 % interval of the share of hits by bootstrap over prompts; None with one prompt.
-
-    Example:
-        >>> share_interval(np.array([True, True, True]), np.array([0, 0, 1]))
-        (1.0, 1.0)
-    """
-    if len(np.unique(prompt)) < 2:
-        return None
-    blocks = row_samples(len(hits), prompt, 2000, seed)
-    return percentile_interval(np.concatenate([times @ hits / times.sum(axis=1) for times in blocks]))
-
-
-def _measured(
-    parts: tuple[str, ...], scores: np.ndarray, labels: np.ndarray, prompt: np.ndarray, seed: int
-) -> HeldOut:
+def _accuracy(
+    feature_sets: tuple[str, ...], scores: np.ndarray, labels: np.ndarray, prompt: np.ndarray
+) -> HeldOutAccuracy:
     hits = scores.argmax(axis=1) == labels
-    return HeldOut(parts, scores, float(hits.mean()), share_interval(hits, prompt, seed))
+    error = float(np.mean((scores - _target(labels, np.arange(scores.shape[1]))) ** 2))
+    return HeldOutAccuracy(feature_sets, scores, float(hits.mean()), share_interval(hits, prompt), error)
 
 
-def _choices(parts: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Parts to choose from: n-grams, these with one other, with the first two others, and all."""
-    text, *others = parts
-    choices = [(text,), *((text, other) for other in others), (text, *others[:2]), parts]
+def _choices(feature_sets: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """N-grams, these with one other, with the first two others, and all."""
+    text, *others = feature_sets
+    choices = [(text,), *((text, other) for other in others), (text, *others[:2]), feature_sets]
     return list(dict.fromkeys(choices))
 
 
@@ -377,103 +373,131 @@ def _solve(gram: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray
     """Ridge regression with a bias that is not penalized: the dual coefficients, and the bias.
 
     The kernel is centered on these rows only; centered on others too, it would know of writers left out.
+    Where no row has a number, the scores are the bias.
     """
     from scipy.linalg import solve
 
     means, center = gram.mean(axis=0), target.mean(axis=0)
     centered = gram - means - means[:, None] + means.mean()
-    np.einsum("ii->i", centered)[:] += _RIDGE * np.trace(gram) / len(gram)
+    np.einsum("ii->i", centered)[:] += _RIDGE * max(np.trace(gram) / len(gram), _LEAST)
     dual = np.asarray(solve(centered, target - center, assume_a="pos", check_finite=False))
     return dual, center - means @ dual
 
 
 def _shares(labels: np.ndarray, writers: np.ndarray) -> np.ndarray:
     """(row, writer), what each row adds to the mean of its writer."""
-    own = (labels[:, None] == writers).astype(float)
-    return np.asarray(own / own.sum(axis=0))
+    wrote = (labels[:, None] == writers).astype(float)
+    return np.asarray(wrote / wrote.sum(axis=0))
 
 
-def _spread(gram: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The squared length of each writer's center, and the mean squared distance of his rows to it."""
+def _variance(gram: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The squared length of each writer's center, and the mean squared distance of its rows to it."""
     squares = np.einsum("rw,rs,sw->w", shares, gram, shares, optimize=True)
     return squares, np.maximum(np.diag(gram) @ shares - squares, _LEAST)
 
 
-def _log_ratio(distances: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    return np.log(np.maximum(distances, _LEAST) / spread)
+def _log_ratio(distances: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(distances, _LEAST) / variance)
 
 
 def _predicted(
     gram: np.ndarray, labels: np.ndarray, rest: np.ndarray, inside: np.ndarray, writers: np.ndarray
 ) -> np.ndarray:
-    """(2, row, writer) as ``PartHead.read`` gives it for rows inside, by a head fitted to the rest."""
+    """(2, row, writer) as ``FeatureSetHead.read`` gives it for rows inside, by a head fitted to the rest."""
     block, across = gram[np.ix_(rest, rest)], gram[np.ix_(inside, rest)]
     dual, bias = _solve(block, _target(labels[rest], writers))
     shares = _shares(labels[rest], writers)
-    squares, spread = _spread(block, shares)
+    squares, variance = _variance(block, shares)
     distances = np.diag(gram)[inside, None] - 2 * across @ shares + squares
-    return np.stack([across @ dual + bias, _log_ratio(distances, spread)])
+    return np.stack([across @ dual + bias, _log_ratio(distances, variance)])
 
 
 def _held_out(gram: np.ndarray, labels: np.ndarray, fold: np.ndarray, writers: np.ndarray) -> np.ndarray:
     """(2, row, writer) of each row by a head that was fitted to the other folds, and to these writers."""
     result = np.empty((2, len(labels), len(writers)))
-    for number in np.unique(fold):
-        inside = np.flatnonzero(fold == number)
-        rest = np.flatnonzero((fold != number) & np.isin(labels, writers))
+    for inside, rest in _splits(labels, fold, writers):
         result[:, inside] = _predicted(gram, labels, rest, inside, writers)
     return result
 
 
-def _part_head(
+def _rescaled(values: Values, labels: np.ndarray, fold: np.ndarray, writers: np.ndarray) -> np.ndarray:
+    """As ``_held_out``; each fold has a scaling that is fitted to the rows of its heads."""
+    result = np.empty((2, len(labels), len(writers)))
+    for inside, rest in _splits(labels, fold, writers):
+        gram = _gram(Scaling.of(values[rest]).rows(values))
+        result[:, inside] = _predicted(gram, labels, rest, inside, writers)
+    return result
+
+
+def _splits(
+    labels: np.ndarray, fold: np.ndarray, writers: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The rows of each fold, and the rows of these writers in the others."""
+    for number in np.unique(fold):
+        yield np.flatnonzero(fold == number), np.flatnonzero((fold != number) & np.isin(labels, writers))
+
+
+def _fit_head(
     scaling: Scaling, rows: Values, gram: np.ndarray, labels: np.ndarray, writers: np.ndarray
-) -> PartHead:
+) -> FeatureSetHead:
     dual, bias = _solve(gram, _target(labels, writers))
     shares = _shares(labels, writers)
-    _, spread = _spread(gram, shares)
+    _, variance = _variance(gram, shares)
     weight, center = (np.asarray(rows.T @ one).astype(np.float32) for one in (dual, shares))
-    return PartHead(scaling, weight, bias, center, spread)
+    return FeatureSetHead(scaling, weight, bias, center, variance)
 
 
 def _fit_known(
-    grams: Mapping[str, np.ndarray], labels: np.ndarray, fold: np.ndarray, writers: Sequence[str]
-) -> tuple[np.ndarray, dict[str, float]]:
-    """The logistic regression on how sure the parts are, and for each writer the AUC where he is unknown."""
-    everyone = np.arange(len(writers))
-    if len(writers) < 3:  # without one of two there is nothing to be sure of
-        known = np.zeros((4, 3 * len(grams)))
-        known[1], known[2, ::3] = 1.0, 1.0
-        return known, {}
-    simulated = {}
-    for left_out in everyone.tolist():
-        others = everyone[everyone != left_out]
-        each = np.stack([_held_out(gram, labels, fold, others) for gram in grams.values()])
-        simulated[left_out] = sureness(each)
-    is_known = {left_out: (labels != left_out).astype(int) for left_out in simulated}
+    grams: Sequence[np.ndarray], labels: np.ndarray, fold: np.ndarray, writers: Sequence[str]
+) -> LinearHead:
+    """``WriterHead.known``."""
+    if len(writers) < 3:  # a writer left out of two leaves one, whose score says nothing
+        width = 3 * len(grams)
+        weight = np.zeros((1, width))
+        weight[:, ::3] = 1.0
+        return LinearHead(np.zeros(width), np.ones(width), weight, np.zeros(1))
+    simulated = [
+        confidence(np.stack([_held_out(gram, labels, fold, others) for gram in grams]))
+        for others in _each_left_out(len(writers))
+    ]
+    is_known = [labels != left_out for left_out in range(len(writers))]
+    return _logistic(np.concatenate(simulated), np.concatenate(is_known))
 
-    def fitted(chosen: Sequence[int]) -> np.ndarray:
-        numbers = np.concatenate([simulated[one] for one in chosen])
-        return _logistic(numbers, np.concatenate([is_known[one] for one in chosen]))
 
+def _unknown_aucs(
+    values: Sequence[Values], labels: np.ndarray, fold: np.ndarray, writers: Sequence[str]
+) -> dict[str, float]:
+    """``WriterFit.unknown``."""
+    if len(writers) < 3:
+        return {}
+    simulated = [
+        confidence(np.stack([_rescaled(one, labels, fold, others) for one in values]))
+        for others in _each_left_out(len(writers))
+    ]
     aucs = {}
-    for left_out, numbers in simulated.items():
-        known = fitted([one for one in simulated if one != left_out])
-        aucs[writers[left_out]] = auc(is_known[left_out], _known_logits(known, numbers))
-    return fitted(list(simulated)), aucs
+    for left_out, others in enumerate(_each_left_out(len(writers))):
+        is_known = labels != left_out
+        numbers = np.concatenate([simulated[other][is_known] for other in others])
+        known = _logistic(numbers, np.concatenate([labels[is_known] != other for other in others]))
+        aucs[writers[left_out]] = auc(is_known.astype(int), _clipped_logits(known, simulated[left_out]))
+    return aucs
 
 
-def _logistic(numbers: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(4, number), see ``WriterHead.known``."""
+def _each_left_out(count: int) -> list[np.ndarray]:
+    """The writers without the first, without the second, and so on."""
+    return [np.delete(np.arange(count), left_out) for left_out in range(count)]
+
+
+def _logistic(numbers: np.ndarray, labels: np.ndarray) -> LinearHead:
     from sklearn.linear_model import LogisticRegression
 
-    mean, scale = numbers.mean(axis=0), np.maximum(numbers.std(axis=0), _LEAST)
+    mean = numbers.mean(axis=0)
+    scale = np.maximum(numbers.std(axis=0), _LEAST)
     standardized = np.clip((numbers - mean) / scale, -_CLIP, _CLIP)
     model = LogisticRegression(class_weight="balanced", max_iter=2000).fit(standardized, labels)
-    bias = np.zeros_like(mean)
-    bias[0] = model.intercept_[0]
-    return np.stack([mean, scale, model.coef_[0], bias])
+    return LinearHead(mean, scale, model.coef_, model.intercept_)
 
 
-def _known_logits(known: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    mean, scale, weight, bias = known
-    return np.asarray(np.clip((numbers - mean) / scale, -_CLIP, _CLIP) @ weight + bias[0])
+def _clipped_logits(known: LinearHead, numbers: np.ndarray) -> np.ndarray:
+    limit = _CLIP * known.scale
+    return known.logit(np.clip(numbers, known.mean - limit, known.mean + limit))[:, 0]

@@ -162,6 +162,17 @@ def percentile_interval(values: np.ndarray) -> Interval | None:
     return float(low), float(high)
 
 
+def mean_interval(
+    values: np.ndarray, resamples: int = 10_000, seed: int = 0, least: int = MIN_ROWS
+) -> Interval | None:
+    """95 % bootstrap interval of the mean of independent values; None with fewer than ``least``."""
+    if len(values) < least:
+        return None
+    rng = np.random.default_rng(seed)
+    samples = (rng.integers(0, len(values), len(values)) for _ in range(resamples))
+    return percentile_interval(np.array([values[rows].mean() for rows in samples]))
+
+
 def auc_interval(
     labels: np.ndarray,
     scores: np.ndarray,

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from pydantic_core import to_jsonable_python
 
-from splinelens.detect.bootstrap import MIN_ROWS, percentile_interval
+from splinelens.detect.bootstrap import mean_interval
 from splinelens.detect.thresholds import Interval
 from splinelens.errors import BadLabels
 
@@ -127,9 +127,9 @@ def evaluate_spans(
         undetermined=len(texts) - len(explained),
         limit=float(limit),
         character_f1=float(f1.mean()),
-        character_f1_interval=_mean_interval(f1, resamples, seed),
+        character_f1_interval=mean_interval(f1, resamples, seed),
         word_auc=float(aucs.mean()) if len(aucs) else None,
-        word_auc_interval=_mean_interval(aucs, resamples, seed),
+        word_auc_interval=mean_interval(aucs, resamples, seed),
         word_auc_texts=len(aucs),
         without_gold=sum(not text.gold for text in explained),
         without_mark=sum(not found for found in marked),
@@ -172,11 +172,3 @@ def _explained(texts: Sequence[ScoredWords | None]) -> list[ScoredWords]:
     if not explained:
         raise BadLabels(f"none of the {len(texts)} texts has an explanation; check the texts")
     return explained
-
-
-def _mean_interval(values: np.ndarray, resamples: int, seed: int) -> Interval | None:
-    """95 % bootstrap interval of the mean."""
-    n, rng = len(values), np.random.default_rng(seed)
-    if n < MIN_ROWS:
-        return None
-    return percentile_interval(np.array([values[rng.integers(0, n, n)].mean() for _ in range(resamples)]))

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from splinelens.anatomy import anatomy_of
 from splinelens.engines.torch import run_tokens
 from splinelens.errors import BadFeatures, BadModel
+from splinelens.layers.hooks import EndOfPass
+from splinelens.models.fingerprint import per_block
 
 _ROWS = 4
 # Most texts of a pass.
@@ -35,10 +37,6 @@ class InputStats:
 
     power: Float[Tensor, " width"]
     gram: Float[Tensor, "width width"] | None
-
-
-class _Stop(Exception):
-    """Raised inside the first block to end a pass."""
 
 
 @dataclass(frozen=True)
@@ -93,16 +91,12 @@ class BlockPasses:
     def __init__(self, model: nn.Module, ids: Int[Tensor, "text token"]):
         anatomy = anatomy_of(model)
         self.layer = 0
-        self._base, self._blocks = anatomy.base, anatomy.blocks
+        self._base = anatomy.base
+        self._blocks = anatomy.blocks
         batches = ids.split(math.gcd(len(ids), _ROWS))
         self._calls, _ = self._whole_pass(batches[0])
         self._test(batches[0].flip(-1).roll(1, -1))
         self.states = [self._first_input(batch) for batch in batches]
-
-    def run(self) -> None:
-        """Run the current block on its inputs, for those who hook its modules."""
-        for states in self.states:
-            self._calls[self.layer].run(self._blocks[self.layer], states)
 
     def advance(self) -> None:
         """Go on to the next block, whose inputs are the outputs of the current one as it is now."""
@@ -128,7 +122,8 @@ class BlockPasses:
         ]
         try:
             with _exact_products(self.states[0].dtype):
-                self.run()
+                for states in self.states:
+                    self._calls[self.layer].run(self._blocks[self.layer], states)
         finally:
             for handle in handles:
                 handle.remove()
@@ -169,12 +164,12 @@ class BlockPasses:
 
         def stop(_module: nn.Module, args: tuple, kwargs: dict) -> None:
             inputs.append(args[0] if args else kwargs["hidden_states"])
-            raise _Stop
+            raise EndOfPass
 
         handle = self._blocks[0].register_forward_pre_hook(stop, with_kwargs=True)
         try:
             self._run_model(ids)
-        except _Stop:
+        except EndOfPass:
             pass
         finally:
             handle.remove()
@@ -194,6 +189,27 @@ class BlockPasses:
 
     def _run_model(self, ids: Int[Tensor, "text token"]) -> None:
         run_tokens(self._base, ids, torch.arange(ids.shape[1]).expand_as(ids))
+
+
+def keep_blocks(model: nn.Module, layers: Sequence[int]) -> None:
+    """Remove all other blocks of a model, in place; the configuration follows.
+
+    Args:
+        model: A transformers model whose architecture has a row in ``anatomy.py``.
+        layers: The blocks that stay, rising.
+    """
+    anatomy = anatomy_of(model)
+    config = anatomy.base.config.get_text_config()  # type: ignore[union-attr, operator]  # set by transformers
+    for key in per_block(config):
+        values = getattr(config, key)
+        setattr(config, key, [values[layer] for layer in layers])
+    for layer in sorted({*range(anatomy.depth)} - {*layers}, reverse=True):
+        del anatomy.blocks[layer]
+    config.num_hidden_layers = len(layers)
+    for layer, block in enumerate(anatomy.blocks):
+        for module in block.modules():
+            if hasattr(module, "layer_idx"):
+                setattr(module, "layer_idx", layer)  # noqa: B010  # of its keys and values in the cache
 
 
 class _InputSums:

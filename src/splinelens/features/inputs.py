@@ -1,20 +1,23 @@
 """What the MLPs read of every token of some texts, on disk in half precision: mapped and not loaded.
 
 The margin to any hyperplane is linear in it, so directions are learned from these numbers, without the model.
+Of hyperplanes that are known already only the margins are stored.
 """
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from splinelens.anatomy import anatomy_of
-from splinelens.errors import CannotWrite
+from splinelens.errors import CannotResume, CannotWrite
 from splinelens.features.reader import Progress, TextReader
-from splinelens.files import write_errors
+from splinelens.files import atomic_write, write_errors
+from splinelens.geometry.partition import learned_margin
 from splinelens.tokens import TokenizedText
 
 _TOKENS, _START = "tokens.npy", "start.npy"
@@ -73,23 +76,95 @@ def read_inputs(
     Raises:
         CannotWrite: The disk of the folder has too little room, or the folder cannot be written.
     """
-    start = np.concatenate([[0], np.cumsum([len(text.ids) for text in tokenized])]).astype(int)
-    shape = int(start[-1]), len(reader.layers), anatomy_of(reader.torch_engine.model).width
-    _require_room(folder, shape)
-    report = progress or (lambda texts, characters: None)
-    report(sum(not text.ids for text in tokenized), 0)
+    start = _start(tokenized)
+    shape = len(reader.layers), anatomy_of(reader.torch_engine.model).width
+    _require_room(folder, (int(start[-1]), *shape))
     with write_errors(folder):
         np.save(folder / _START, start)
-        store = np.lib.format.open_memmap(folder / _TOKENS, mode="w+", dtype=np.float16, shape=shape)
-        for batch, values in reader.inputs(tokenized):
-            halves = values.half().numpy()
-            for row, (window, (begin, end)) in enumerate(zip(batch.windows, batch.spans, strict=True)):
-                at, text = int(start[window.text]), tokenized[window.text]
-                store[at + window.pooled : at + window.stop] = halves[row, begin:end]
-                if window.stop == len(text.ids):
-                    report(1, text.offsets[-1][1])
-        store.flush()
+        _write(reader, tokenized, folder / _TOKENS, shape, lambda values: values, progress)
     return Inputs.load(folder)
+
+
+@dataclass(frozen=True, eq=False)
+class Margins:
+    """The margins of every token of some texts to learned hyperplanes.
+
+    Attributes:
+        values: (token, hyperplane) float16, the texts one after the other.
+        start: (text + 1,), where each text begins.
+    """
+
+    values: np.ndarray
+    start: np.ndarray
+
+    def of(self, texts: Sequence[int] | np.ndarray) -> np.ndarray:
+        """(token, hyperplane) of some texts, one after the other."""
+        return np.concatenate([self.values[self.start[text] : self.start[text + 1]] for text in texts])
+
+
+def read_margins(
+    reader: TextReader,
+    tokenized: Sequence[TokenizedText],
+    file: Path,
+    *,
+    progress: Progress | None = None,
+) -> Margins:
+    """Read the margins of texts to the learned hyperplanes of a reader into a file, unless it has them.
+
+    Args:
+        reader: A reader with directions.
+        tokenized: The texts, as its ``tokenize`` gives them.
+        file: A ``.npy`` file; one that exists is taken as it is.
+        progress: As in ``read_inputs``.
+
+    Raises:
+        CannotResume: The file has margins of other texts or hyperplanes.
+        CannotWrite: The file cannot be written.
+    """
+    engine, start = reader.torch_engine, _start(tokenized)
+    normals, bias = [normal.cpu() for normal in engine.normals.values()], engine.bias.cpu()
+
+    def margins(values: Tensor) -> Tensor:
+        layers = enumerate(normals)
+        return sum(learned_margin(values[:, :, index], normal) for index, normal in layers) + bias
+
+    if not file.is_file():
+        with atomic_write(file) as temporary:
+            _write(reader, tokenized, temporary, (len(bias),), margins, progress)
+    values, shape = np.load(file, mmap_mode="r"), (int(start[-1]), len(bias))
+    if values.shape != shape:
+        raise CannotResume(
+            f"{file} has margins of {values.shape} tokens and hyperplanes, and the texts and the detector "
+            f"have {shape}; remove it"
+        )
+    return Margins(values, start)
+
+
+def _start(tokenized: Sequence[TokenizedText]) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum([len(text.ids) for text in tokenized])]).astype(int)
+
+
+def _write(
+    reader: TextReader,
+    tokenized: Sequence[TokenizedText],
+    file: Path,
+    shape: tuple[int, ...],
+    function: Callable[[Tensor], Tensor],
+    progress: Progress | None,
+) -> None:
+    """Write a function of the MLP inputs, of some shape for each token that the reader pools, as float16."""
+    start = _start(tokenized)
+    report = progress or (lambda texts, characters: None)
+    report(sum(not text.ids for text in tokenized), 0)
+    store = np.lib.format.open_memmap(file, mode="w+", dtype=np.float16, shape=(int(start[-1]), *shape))
+    for batch, values in reader.inputs(tokenized):
+        halves = function(values).half().numpy()
+        for row, (window, (begin, end)) in enumerate(zip(batch.windows, batch.spans, strict=True)):
+            at, text = int(start[window.text]), tokenized[window.text]
+            store[at + window.pooled : at + window.stop] = halves[row, begin:end]
+            if window.stop == len(text.ids):
+                report(1, text.offsets[-1][1])
+    store.flush()
 
 
 def _require_room(folder: Path, shape: tuple[int, int, int]) -> None:

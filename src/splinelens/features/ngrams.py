@@ -1,9 +1,10 @@
-"""Counts of character n-grams, and texts without their formatting: what a text tells without any model."""
+"""Character n-grams of texts, and texts without their formatting; no model is needed."""
 
 import re
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from jaxtyping import Float
 
 BUCKETS = 2**14
@@ -37,6 +38,24 @@ def ngram_counts(
         alternate_sign=False,
     )
     return hashing.transform([text or "" for text in texts])
+
+
+def ngram_similarity(
+    answers: Sequence[Sequence[str]],
+) -> Float[np.ndarray, "writer writer prompt"]:
+    """Cosine of the TF-IDF of the n-grams of the answers, (writer, prompt), of two writers to each prompt.
+
+    Example:
+        >>> ngram_similarity([["a tree"], ["a tree"], ["##"]])[0, :, 0].round(6).tolist()
+        [1.0, 1.0, 0.0]
+    """
+    from sklearn.feature_extraction.text import TfidfTransformer
+
+    counts = ngram_counts([text for row in answers for text in row])
+    rows = TfidfTransformer(sublinear_tf=True).fit_transform(counts)
+    prompts = len(answers[0])
+    of_prompts = [rows[prompt::prompts] for prompt in range(prompts)]
+    return np.stack([(one @ one.T).toarray() for one in of_prompts], axis=2)
 
 
 def without_formatting(text: str) -> str:

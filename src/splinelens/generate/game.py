@@ -1,9 +1,9 @@
 """The game of auditor and detective: which two of several writers share a family?
 
-The auditor makes prompts from a formula with slots, all writers answer, and the detective names the two whose
-answers are most alike; chance is one over the number of pairs. The auditor evolves its formulas. Source:
-arXiv:2408.02871, where the evolution takes place in the context of a language model; here it is a genetic
-algorithm, so that it can be compared with random formulas at equal queries.
+The auditor writes prompts from a formula with slots, all writers answer, and the detective names the two
+whose answers are most alike; chance is one over the number of pairs. The auditor evolves its formulas.
+Source: arXiv:2408.02871, where the evolution takes place in the context of a language model; here it is a
+genetic algorithm, so that it can be compared with random formulas at equal queries.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -33,10 +33,14 @@ POPULATION = 8
 _CROSSOVER, _MUTATION, _SLOT_MUTATION = 0.7, 0.6, 0.3
 _TOURNAMENT = 3
 _STALE = 50  # generations without a formula that is new
+_FAMILIES = (
+    "a game needs as many families as writers: give answers of more families, or a smaller --members "
+    "(in Python members=)"
+)
 _NEVER = -1e9  # the fitness of a formula that too few prompts match
 
 Fitness = Callable[[list[Formula]], list[float]]
-"""The fitness of several formulas, which are asked together."""
+"""The fitness of several formulas."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Generation:
     """A step of a search.
 
     Attributes:
-        queries: Different formulas that were asked so far.
+        queries: Different formulas evaluated so far.
         best: The best formula so far.
         fitness: Its fitness.
         mean: Mean fitness of the formulas of this step.
@@ -73,12 +77,12 @@ def prompt_of(formula: Formula, slots: Mapping[str, Sequence[str]] = SLOTS) -> s
 def evolve(
     sizes: Sequence[int], fitness: Fitness, *, queries: int, population: int = POPULATION, seed: int = 0
 ) -> list[Generation]:
-    """Search formulas with a genetic algorithm; no formula is asked twice.
+    """Search formulas with a genetic algorithm; no formula is evaluated twice.
 
     Args:
         sizes: How many options each slot has.
         fitness: Higher is better.
-        queries: Most different formulas that are asked.
+        queries: Most different formulas that are evaluated.
         population: Formulas of a generation.
         seed: Same seed, same search.
 
@@ -106,7 +110,7 @@ def evolve(
     with state:
         while len(known) < queries and stale < _STALE:
             before = len(known)
-            _ask(alive, known, fitness, queries, history)
+            _evaluate(alive, known, fitness, queries, history)
             stale = 0 if len(known) > before else stale + 1
             for one in alive:
                 one.fitness.values = (known.get(tuple(one), -np.inf),)
@@ -125,14 +129,14 @@ def evolve(
 def random_search(
     sizes: Sequence[int], fitness: Fitness, *, queries: int, population: int = POPULATION, seed: int = 0
 ) -> list[Generation]:
-    """Ask as many different random formulas, as many at a time: what evolution has to beat."""
+    """Evaluate as many different random formulas: what evolution has to beat."""
     rng, known = np.random.default_rng(seed), dict[Formula, float]()
     history: list[Generation] = []
     total = int(np.prod(sizes))
     while len(known) < min(queries, total):
         fresh = {tuple(rng.integers(sizes).tolist()) for _ in range(population)} - known.keys()
         if fresh:
-            _ask(sorted(fresh), known, fitness, queries, history)
+            _evaluate(sorted(fresh), known, fitness, queries, history)
     return history
 
 
@@ -154,7 +158,7 @@ def separation(similarity: Float[np.ndarray, "writer writer"], pair: tuple[int, 
 
 @dataclass(frozen=True, eq=False)
 class StoredGame:
-    """The game on stored answers: prompts that were asked before, of which a formula chooses.
+    """The game on stored answers: a formula chooses among their prompts.
 
     Attributes:
         similarity: (writer, writer, prompt), how alike two answers to a prompt are.
@@ -176,7 +180,7 @@ class StoredGame:
         if not all(self.games(pair) for pair in self.pairs):
             raise BadTexts(
                 f"{len({*self.family})} families are too few for {self.members} writers of which two share "
-                "one; play with fewer"
+                f"one; {_FAMILIES}"
             )
 
     @property
@@ -207,7 +211,7 @@ class StoredGame:
                 matches &= slot == option
         return np.flatnonzero(matches)
 
-    def found(
+    def results(
         self,
         pairs: Sequence[tuple[int, int]],
         formula: Formula,
@@ -217,51 +221,57 @@ class StoredGame:
         repeats: int = 5,
         without: str | None = None,
     ) -> dict[tuple[int, int], tuple[float, float]]:
-        """For each pair the share of games in which it is found, and the mean separation.
+        """For each pair the share of games in which it is named, and the mean separation.
 
         Empty where fewer prompts match the formula than the detective sees.
         """
         prompts = self.matching(formula, among)
         if len(prompts) < self.prompts:
             return {}
-        result = {}
+        results = {}
         for pair in pairs:
-            hits, margins = [], []
+            hits, separations = [], []
             for members in self.games(pair, without):
-                own, own_rows = (members.index(pair[0]), members.index(pair[1])), np.array(members)
+                rows, indices = np.array(members), (members.index(pair[0]), members.index(pair[1]))
                 for _ in range(repeats):
-                    asked = rng.choice(prompts, self.prompts, replace=False)
-                    alike = self.similarity[np.ix_(own_rows, own_rows, asked)].mean(axis=2)
-                    hits.append(most_alike(alike) == own)
-                    margins.append(separation(alike, own))
-            result[pair] = float(np.mean(hits)), float(np.mean(margins))
-        return result
+                    sample = rng.choice(prompts, self.prompts, replace=False)
+                    similarity = self.similarity[np.ix_(rows, rows, sample)].mean(axis=2)
+                    hits.append(most_alike(similarity) == indices)
+                    separations.append(separation(similarity, indices))
+            results[pair] = float(np.mean(hits)), float(np.mean(separations))
+        return results
 
     def fitness(self, tested: tuple[int, int], among: Bool[np.ndarray, " prompt"], seed: int = 0) -> Fitness:
         """How well formulas separate the pairs of all families but the tested one."""
         family = self.family[tested[0]]
         pairs = [pair for pair in self.pairs if self.family[pair[0]] != family]
-        if not pairs or not all(self.games(pair, family) for pair in pairs):
+        if not pairs:
             raise BadTexts(
-                "without the tested family too few are left to learn from; play with fewer writers"
+                f"only one family, {family!r}, has two writers; a search learns on other families, "
+                "so two are needed"
+            )
+        if not all(self.games(pair, family) for pair in pairs):
+            raise BadTexts(
+                f"without the tested family, {family!r}, too few are left for games of {self.members} "
+                f"writers; {_FAMILIES}"
             )
 
         def each(formula: Formula) -> float:
             rng = np.random.default_rng(seed)
-            found = self.found(pairs, formula, among, rng, repeats=2, without=family)
-            return float(np.mean([margin for _, margin in found.values()])) if found else _NEVER
+            results = self.results(pairs, formula, among, rng, repeats=2, without=family)
+            return float(np.mean([mean for _, mean in results.values()])) if results else _NEVER
 
         return lambda formulas: [each(formula) for formula in formulas]
 
 
-def _ask(
+def _evaluate(
     formulas: Sequence[Sequence[int]],
     known: dict[Formula, float],
     fitness: Fitness,
     queries: int,
     history: list[Generation],
 ) -> None:
-    """Ask the formulas that are new, at most as many as are left, and note the generation."""
+    """Evaluate the new formulas, at most as many as are left, and record the generation."""
     fresh = list(dict.fromkeys(tuple(one) for one in formulas if tuple(one) not in known))
     fresh = fresh[: queries - len(known)]
     known.update(zip(fresh, fitness(fresh) if fresh else [], strict=True))
@@ -294,6 +304,7 @@ def _deap() -> tuple[Any, Any]:  # Any: deap has no types
         from deap import base, tools
     except ModuleNotFoundError as error:
         raise MissingPackage(
-            "the game searches with deap, which is not installed: pip install 'splinelens[game]'"
+            "the game searches with deap, which is not installed: pip install 'splinelens[game]' "
+            "(in a clone: pip install -e '.[game]')"
         ) from error
     return tools, base

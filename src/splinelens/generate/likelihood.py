@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from splinelens.engines.torch import positions_of, run_tokens
@@ -152,17 +152,35 @@ def perplexity(
             "text, or fewer or shorter windows"
         )
     chosen = torch.from_numpy(ids[np.arange(count) * len(ids) // count])
-    started, nll = perf_counter(), list[float]()
-    for row in chosen:
-        logits = run_tokens(causal, row[None], torch.arange(length)[None]).logits[0, :-1].float()
-        target = logits.gather(-1, row[1:, None].to(logits.device))[:, 0]
-        nll.append(float((logits.logsumexp(dim=-1) - target).mean()))
-        if progress:
-            progress(len(nll), count)
+    started = perf_counter()
+    nll = window_nll(causal, chosen, progress=progress)
     seconds = perf_counter() - started
     with np.errstate(over="ignore"):
         value = float(np.exp(np.mean(nll)))
-    return Perplexity(value, np.array(nll), count * (length - 1), seconds)
+    return Perplexity(value, nll, count * (length - 1), seconds)
+
+
+def window_nll(
+    causal: Any,  # Any: a model of transformers
+    ids: Int[Tensor, "window token"],
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Float[np.ndarray, " window"]:
+    """The mean negative log-likelihood of the tokens of each window but its first, in nats.
+
+    Args:
+        causal: A model with its language-model head.
+        ids: Token ids, read one window at a time.
+        progress: As in ``perplexity``.
+    """
+    nll = list[float]()
+    for row in ids:
+        logits = run_tokens(causal, row[None], torch.arange(len(row))[None]).logits[0, :-1].float()
+        target = logits.gather(-1, row[1:, None].to(logits.device))[:, 0]
+        nll.append(float((logits.logsumexp(dim=-1) - target).mean()))
+        if progress:
+            progress(len(nll), len(ids))
+    return np.array(nll)
 
 
 def profile(values: Float[np.ndarray, "2 token"]) -> Float[np.ndarray, " 24"]:

@@ -17,6 +17,7 @@ BINS = 100
 """Of the histogram whose highest bin the threshold of a tail is sought near."""
 
 _NEAR_PEAK = 0.95, 1.5
+_EQUAL = 1 + 1e-5  # ratio of eigenvalues that differ by rounding errors of float32 only
 _CHUNK = 2**22  # numbers that the search for a threshold holds at once
 
 
@@ -24,7 +25,7 @@ class Tail(NamedTuple):
     """A power law fitted to the largest eigenvalues.
 
     Attributes:
-        alpha: Exponent of the density; infinite if all eigenvalues of the tail are equal.
+        alpha: Exponent of the density; infinite if its eigenvalues are equal but for rounding.
         threshold: The smallest eigenvalue of the tail.
         distance: Kolmogorov-Smirnov distance between the tail and the power law.
         size: Eigenvalues in the tail.
@@ -114,7 +115,7 @@ def tail_peak(values: Float[Tensor, " value"]) -> Tail:
     Args:
         values: Positive eigenvalues, rising.
     """
-    if len(values) < 2 or values[0] == values[-1]:
+    if len(values) < 2 or values[-1] <= _EQUAL * values[0]:
         return _tail(values, 0)
     edges, density = spectral_density(values)
     peak = 10 ** edges[density.argmax()]
@@ -174,6 +175,8 @@ def _starts(length: int, part: int) -> list[int]:
 def _tail(values: Tensor, first: int) -> Tail:
     start = torch.tensor([first], device=values.device)
     alpha, distance = float(_alphas(values.log(), start)), float(_distances(values, start))
+    if values[-1] <= _EQUAL * values[first]:
+        alpha = math.inf
     return Tail(alpha, float(values[first]), distance, len(values) - first)
 
 

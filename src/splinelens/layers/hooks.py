@@ -27,8 +27,8 @@ _NEW_LOCK = threading.Lock()
 # Hooks belong to the model, not to a thread: one thread watches a model at a time.
 
 
-class _Stop(Exception):
-    """Raised inside the last hook to end a pass early."""
+class EndOfPass(Exception):
+    """Raised inside a hook to end a forward pass early."""
 
 
 @contextmanager
@@ -79,7 +79,7 @@ def watch(
     """
     anatomy = anatomy_of(model.model if isinstance(model, LoadedModel) else model)
     chosen = anatomy.layers(layers)
-    thread, end = threading.get_ident(), _Stop()
+    thread, end = threading.get_ident(), EndOfPass()
     readers = {"gate": gate, "hidden": hidden, "inputs": inputs, "attention": attention}
     pending = {kind for kind, reader in readers.items() if reader} if stop and chosen else set()
 
@@ -108,7 +108,7 @@ def watch(
             if on_hidden := guarded("hidden", hidden):
                 handles += [_hook_hidden(anatomy, layer, on_hidden) for layer in chosen]
             yield
-        except _Stop as raised:
+        except EndOfPass as raised:
             if raised is not end:  # raised by an outer watch
                 raise
             raised.__traceback__ = None  # its frames hold the tensors of the pass

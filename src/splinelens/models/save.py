@@ -1,12 +1,12 @@
 """Save a changed model as a folder that ``load_model`` and transformers load."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shutil import copyfile, rmtree
 from typing import Any
 
-from splinelens.files import check_folder, move_files, parts_folder, write_errors
+from splinelens.files import check_folder, move_files, write_errors
 from splinelens.models.load import LoadedModel
 from splinelens.models.quiet import quiet
 
@@ -26,23 +26,24 @@ _LICENSES = ("LICENSE*", "NOTICE*")
 _TEMPORARY = ".saving"
 
 
-def check_model_folder(folder: Path, *, overwrite: bool, source: str | None = None) -> None:
+def check_model_folder(folder: Path, *, overwrite: bool, sources: Sequence[str] = ()) -> None:
     """Refuse a folder that ``save_model`` could not write, before any work.
 
-    What a killed ``save_model`` left is no reason: there is no ``config.json`` then, but ``OUTPUT.parts``.
+    What a killed ``save_model`` left is no reason: ``.saving`` is there then, and no ``config.json``.
 
     Args:
         folder: The folder.
         overwrite: Whether a folder that holds files may be written to.
-        source: The model that is read, if it is a folder; it is never written to.
+        sources: The models that are read; those that are folders are never written to.
 
     Raises:
-        OutputExists: It holds files and ``overwrite`` is false, it is a file, or the source.
+        OutputExists: It holds files and ``overwrite`` is false, it is a file, or a source.
         CannotWrite: It cannot be made or written.
     """
-    weights = None if source is None else str(Path(source) / "config.json")
-    killed = parts_folder(folder).is_dir() and not (folder / "config.json").exists()
-    check_folder(folder, ["config.json"], {_TEMPORARY}, overwrite=overwrite or killed, source=weights)
+    killed = (folder / _TEMPORARY).is_dir() and not (folder / "config.json").exists()
+    for source in sources or [""]:
+        model = str(Path(source) / "config.json") if source else None
+        check_folder(folder, ["config.json"], {_TEMPORARY}, overwrite=overwrite or killed, source=model)
 
 
 def save_model(
@@ -78,7 +79,7 @@ def save_model(
         (temporary / PROVENANCE).write_text(json.dumps(record, indent=1) + "\n", "utf-8")
         names = sorted(path.name for path in temporary.iterdir())
         (folder / "config.json").unlink(missing_ok=True)
-        for older in (*folder.glob("*.safetensors"), *folder.glob("*.safetensors.index.json")):
+        for older in (*folder.glob("model*.safetensors"), *folder.glob("model*.safetensors.index.json")):
             older.unlink()
         move_files(temporary, folder, sorted(names, key=lambda each: each == "config.json"))
         temporary.rmdir()

@@ -1,7 +1,7 @@
 """Records and tables of authorship: who wrote texts, and what telling writers apart reaches."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from splinelens.detect.thresholds import Interval
@@ -17,25 +17,25 @@ class Attribution:
         row: Position of the text, or of the first of several, in the input.
         name: What several texts have in common; None of a single one.
         writer: A known writer, or ``undetermined``.
-        nearest: The known writer with the highest score; None without a readable text.
-        known: Mean logit that a text is of one of the known writers.
-        threshold: The logit below which the writer is ``undetermined``.
-        scores: Of each known writer: about 1 for who wrote it, -1 for the others; no probabilities.
         answers: Texts that were read.
         unread: Texts that could not be read.
         reason: Why the writer is ``undetermined``, else None.
+        nearest: The known writer with the highest score; None without a readable text, as the next two.
+        known: Mean logit that a text is of one of the known writers.
+        threshold: The logit below which the writer is ``undetermined``.
+        scores: Of each known writer: about 1 for who wrote it, -1 for the others; no probabilities.
     """
 
     row: int
     name: str | None
     writer: str
-    nearest: str | None
-    known: float | None
-    threshold: float | None
-    scores: dict[str, float]
     answers: int
     unread: int
     reason: str | None
+    nearest: str | None = None
+    known: float | None = None
+    threshold: float | None = None
+    scores: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:  # Any: plain JSON values
         """As JSON values."""
@@ -45,15 +45,15 @@ class Attribution:
         """One line for a terminal or a pipe.
 
         Example:
-            >>> Attribution(3, None, "ann", "ann", 2.0, -1.0, {"ann": 0.9, "bob": -0.9}, 1, 0, None).line()
+            >>> Attribution(3, None, "ann", 1, 0, None, "ann", 2.0, -1.0, {"ann": 0.9, "bob": -0.9}).line()
             'row 3  ann  score 0.90, known +2.0 (unknown below -1.0)'
         """
-        title = f"row {self.row}" if self.name is None else f"{harmless(self.name)} ({self.answers} texts)"
+        title = f"row {self.row}" if self.name is None else f"{harmless(self.name)} ({_texts(self.answers)})"
         if self.nearest is None:
             return f"{title}  {self.writer}  [{self.reason}]"
-        told = f"score {self.scores[self.nearest]:.2f}, known {self.known:+.1f}"
+        numbers = f"score {self.scores[self.nearest]:.2f}, known {self.known:+.1f}"
         nearest = "" if self.reason is None else f"nearest {harmless(self.nearest)}, "
-        return f"{title}  {harmless(self.writer)}  {nearest}{told} (unknown below {self.threshold:+.1f})"
+        return f"{title}  {harmless(self.writer)}  {nearest}{numbers} (unknown below {self.threshold:+.1f})"
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,15 @@ class Accuracy:
     Attributes:
         name: What is read.
         accuracy: Share of texts.
-        interval: 95 % by bootstrap over prompts; None of one prompt.
+        interval: 95 % interval over prompts.
+        squared_error: Mean squared error of the scores, 1 for who wrote a text and -1 for the others; the
+            choice with the least is saved.
     """
 
     name: str
     accuracy: float
-    interval: Interval | None
+    interval: Interval
+    squared_error: float
 
 
 @dataclass(frozen=True)
@@ -81,13 +84,13 @@ class AuthorshipReport:
         writers: Texts of each writer.
         prompts: How many prompts there are.
         left_out: Texts that could not be read, by reason.
-        accuracies: Of each choice of parts, text only first; then text without formatting, and formatting
-            only.
+        accuracies: Of each choice of feature sets, text only first; then text without formatting, and
+            formatting only.
         chosen: The name of the choice that is saved.
         confusion: (writer, writer), how often a text of one is attributed to another.
-        pack: How many answers a pack has.
-        pack_accuracy: Share of packs that are attributed to their writer; None with too few answers.
-        unknown: For each writer the AUC of known against unknown where he is the unknown one.
+        pooled_answers: How many answers of a writer are attributed together.
+        pooled_accuracy: Share of these that are attributed to their writer; None with too few answers.
+        unknown: For each writer the AUC of known against unknown where it is the unknown one.
     """
 
     source: str
@@ -98,8 +101,8 @@ class AuthorshipReport:
     accuracies: tuple[Accuracy, ...]
     chosen: str
     confusion: tuple[tuple[int, ...], ...]
-    pack: int
-    pack_accuracy: float | None
+    pooled_answers: int
+    pooled_accuracy: float | None
     unknown: dict[str, float]
 
     @property
@@ -113,12 +116,17 @@ class AuthorshipReport:
 
 
 def accuracy_table(accuracies: Sequence[Accuracy], chosen: str = "") -> Table:
-    """The accuracy of each choice; the one that is saved is marked."""
+    """The accuracy and squared error of each choice; the one that is saved is marked."""
     rows = [
-        (f"{one.name}{' *' if one.name == chosen else ''}", f"{one.accuracy:.4f}", interval(one.interval))
+        (
+            f"{one.name}{' *' if one.name == chosen else ''}",
+            f"{one.accuracy:.4f}",
+            interval(one.interval),
+            f"{one.squared_error:.4f}",
+        )
         for one in accuracies
     ]
-    return Table(("what is read", "accuracy", "95 % interval"), rows)
+    return Table(("what is read", "accuracy", "95 % interval", "squared error"), rows)
 
 
 def report_tables(report: AuthorshipReport) -> list[Table]:
@@ -129,7 +137,7 @@ def report_tables(report: AuthorshipReport) -> list[Table]:
     tables = [accuracy_table(report.accuracies, report.chosen), confusion]
     if report.unknown:
         rows = [(harmless(name), f"{value:.4f}") for name, value in report.unknown.items()]
-        tables.append(Table(("where unknown", "AUC of known against unknown"), rows))
+        tables.append(Table(("writer left out", "AUC of known against unknown"), rows))
     return tables
 
 
@@ -138,11 +146,17 @@ def summary_lines(report: AuthorshipReport) -> list[str]:
     lines = [
         f"{sum(report.writers.values()):,} texts of {len(report.writers)} writers, {report.prompts:,} prompts"
     ]
-    lines += [f"left out: {count:,} texts: {reason}" for reason, count in report.left_out.items()]
-    if report.pack_accuracy is not None:
-        lines.append(f"{report.pack} held-out answers together: accuracy {report.pack_accuracy:.4f}")
+    lines += [f"left out: {_texts(count)}: {reason}" for reason, count in report.left_out.items()]
+    if report.pooled_accuracy is not None:
+        lines.append(
+            f"{report.pooled_answers} held-out answers together: accuracy {report.pooled_accuracy:.4f}"
+        )
     if report.unknown_auc is None:
         lines.append("unknown writers were not measured: that needs three writers")
     else:
         lines.append(f"a writer who is unknown: mean AUC {report.unknown_auc:.4f}")
     return lines
+
+
+def _texts(count: int) -> str:
+    return f"{count:,} text{'' if count == 1 else 's'}"

@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from splinelens.errors import BadModel, BrokenArtifact
 from splinelens.files import write_text
+from splinelens.geometry.allocation import MOST
 from splinelens.models import Fingerprint, LoadedModel
 from splinelens.report.tables import Table
 from splinelens.weights import weight_matrices
@@ -98,10 +99,17 @@ class PrunePlan:
         if self.by not in self.allocations:
             raise ValueError(f"no ratios by {self.by!r}")
         blocks = {each.layer for each in self.matrices}
-        if blocks != set(range(len(self.allocations[self.by].ratios))):
-            raise ValueError("the blocks of the matrices and of the ratios differ")
-        if any(not 0 <= each.remove <= each.size for each in self.matrices):
-            raise ValueError("a matrix loses more weights than it has")
+        for rule, allocation in self.allocations.items():
+            if not all(0 <= ratio <= MOST for ratio in allocation.ratios):
+                raise ValueError(f"a ratio by {rule} is not from 0 to {MOST}")
+            if not blocks == {*range(len(allocation.ratios))} == {*range(len(allocation.scores))}:
+                raise ValueError("the blocks of the matrices and of the ratios differ")
+        ratios = self.allocations[self.by].ratios
+        for each in self.matrices:
+            if not 0 <= each.remove <= each.size:
+                raise ValueError("a matrix loses more weights than it has")
+            if abs(each.remove - ratios[each.layer] * each.size) >= 1 + 1e-6:
+                raise ValueError(f"{each.name} of block {each.layer} does not lose the ratio of its block")
         if self.removed != round(self.sparsity * self.weights):
             raise ValueError(f"{self.removed:,} weights to remove are not the share {self.sparsity}")
         return self
@@ -187,12 +195,15 @@ def plan_heading(plan: PrunePlan) -> str:
     blocks = len(plan.allocations[plan.by].ratios)
     return (
         f"{plan.model}: {len(plan.matrices)} matrices of {blocks} blocks, {plan.weights:,} weights, of which "
-        f"{plan.removed:,} are removed ({100 * plan.sparsity:.4g} %)"
+        f"{plan.removed:,} are removed ({100 * plan.sparsity:.4g} %), by {plan.by}"
     )
 
 
 def plan_table(plan: PrunePlan) -> Table:
-    """A row a block: its weights, its alpha, and the percentage of weights that it loses by each method."""
+    """A row a block: its weights, its alpha, and the percentage of weights that it loses by each method.
+
+    The method that the plan follows is marked.
+    """
     sizes = block_sizes(plan)
     rows = [
         (
@@ -203,7 +214,8 @@ def plan_table(plan: PrunePlan) -> Table:
         )
         for layer in range(len(sizes))
     ]
-    return Table(("block", "weights", "alpha", *(f"% by {name}" for name in plan.allocations)), rows)
+    heads = (f"% by {name}{' *' if name == plan.by else ''}" for name in plan.allocations)
+    return Table(("block", "weights", "alpha", *heads), rows)
 
 
 def matrix_table(plan: PrunePlan) -> Table:
@@ -237,8 +249,8 @@ def removed_table(blocks: Sequence[Mapping[str, Any]]) -> Table:  # Any: plain J
             str(each["layer"]),
             f"{len(each['neurons']):,}",
             f"{each['silent']:,}",
-            f"{100 * each['activation_share']:.3f} %",
-            f"{100 * each['output_change']:.3f} %",
+            f"{100 * each['activation_share']:.3g} %",
+            f"{100 * each['output_change']:.3g} %",
         )
         for each in blocks
     ]

@@ -15,6 +15,8 @@ from splinelens.report.pruning_evaluation import (
 from splinelens.report.tables import Table
 
 _HEIGHT, _ROW = 300, 30  # pixels
+_WIDE = 20  # times the least perplexity
+_DASHES = ("dash", "dot", "dashdot", "longdash")
 
 
 def pruning_evaluation_html(report: PruningEvaluation) -> str:
@@ -29,8 +31,10 @@ def pruning_evaluation_html(report: PruningEvaluation) -> str:
     names = [effect.name for effect in report.models[0].detectors]
     if names:
         figures["verdicts"] = _verdicts(report, names)
-    provenance = [
-        (key, str(value)) for key, value in report.provenance.items() if not isinstance(value, dict)
+    prints = report.provenance["fingerprints"]
+    provenance = [(key, str(value)) for key, value in report.provenance.items() if value is not prints]
+    provenance += [
+        (f"weights of {name}", str(fingerprint["weights"])) for name, fingerprint in prints.items()
     ]
     return render_page(
         "pruning_evaluation",
@@ -51,11 +55,18 @@ def pruning_evaluation_html(report: PruningEvaluation) -> str:
 def _perplexity(report: PruningEvaluation) -> Figure:
     """A row a model; a dotted line at the dense model."""
     models = [model for model in report.models if np.isfinite(model.perplexity)]
-    points = _points(models, [model.perplexity for model in models], SERIES[0], "perplexity")
+    values = [model.perplexity for model in models]
+    points = _points(models, values, SERIES[0], "perplexity")
     dense = {"type": "line", "x0": report.models[0].perplexity, "x1": report.models[0].perplexity}
     line = {"color": GRAY, "width": 1, "dash": "dot"}
     shapes = [{**dense, "yref": "paper", "y0": 0, "y1": 1, "line": line}]
-    x = {"title": {"text": "perplexity"}, "type": "log", "dtick": "D2", "exponentformat": "none"}
+    close = bool(values) and max(values) < _WIDE * min(values)
+    x = {
+        "title": {"text": "perplexity", "standoff": 12},
+        "type": "log",
+        "dtick": "D2" if close else 1,  # 1: a label a power of ten, which fit beside each other on a phone
+        "exponentformat": "none",
+    }
     return figure([points], _height(report), x, _rows(report), shapes=shapes)
 
 
@@ -89,17 +100,22 @@ def _shift(report: PruningEvaluation) -> Figure:
 
 
 def _dimension(report: PruningEvaluation) -> Figure:
-    """The intrinsic dimension of each layer, the dense model in gray."""
+    """The intrinsic dimension of each layer, the dense model in gray; dashes tell lines that coincide."""
+    dashes = ("solid", *_DASHES * len(report.models))
     traces = [
         go.Scatter(
             mode="lines",
             x=list(report.dimension_layers),
             y=rounded(np.array(model.dimension)),
             name=plotly_text(model.name),
-            line={"color": color, "width": 2.5 if model is report.models[0] else 1.8},
+            line={
+                "color": color,
+                "width": 3.5 if model is report.models[0] else 1.8,
+                "dash": dash,
+            },
             hovertemplate="%{fullData.name}<br>layer %{x}<br>dimension %{y:.4~g}<extra></extra>",
         )
-        for model, color in zip(report.models, _colors(report), strict=True)
+        for model, color, dash in zip(report.models, _colors(report), dashes, strict=False)
     ]
     legend = {"orientation": "h", "y": -0.25}
     return figure(
