@@ -7,7 +7,8 @@ Copies of the default model: pruned, quantized, fine-tuned, permuted, shortened,
 Unrelated models of the same shape: initialized anew, its weights shuffled, its layers compared with other
 layers of its own, and tiny models trained on the same text from different seeds. Beside the two tests stands
 debiased linear CKA of the same signs, which cannot tell the two apart. Copies are also read with the detector
-``toxicity-fast``, as it is. Each finished row is kept in CACHE; a stopped run continues.
+``toxicity-fast``, as it is. Each profile and each finished row is stored in CACHE; a stopped run continues,
+and a run without ``rows.jsonl`` compares the stored profiles again.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import json
 import random
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -28,9 +29,8 @@ import torch
 from torch import Tensor, nn
 
 from splinelens.apps.detector import Detector
-from splinelens.apps.lineage import carry_over, compare
-from splinelens.detect.lineage import LayerSigns, best_matches, relation
-from splinelens.engines.blocks import keep_blocks
+from splinelens.apps.lineage import RELATED, carry_over, compare
+from splinelens.detect.lineage import Relation, relation
 from splinelens.errors import BadModel
 from splinelens.features.lineage_profile import LineageProfile
 from splinelens.models import LoadedModel, load_model
@@ -38,7 +38,6 @@ from splinelens.texts import Texts
 
 DETECTOR = "toxicity-fast"
 PARTS = ("copies", "strangers", "layers", "tiny", "refused")
-LIMIT = -6.0
 TINY = {"llama": 16, "gpt2": 12}
 """Tiny models of each family, all trained on the same text."""
 
@@ -50,7 +49,7 @@ def main() -> None:
     args.cache.mkdir(parents=True, exist_ok=True)
     rows = Rows(args.cache / "rows.jsonl")
     original = load_model(args.model)
-    profile = LineageProfile.of(original)
+    profile = stored_profile(args.cache / "original.parquet", lambda: original)
     text = (args.data / "wikitext2-test" / "wiki.test.txt").read_text("utf-8")
     steps = {
         "copies": lambda: copies(rows, original, profile, text, args),
@@ -112,14 +111,15 @@ def copies(
         parent = fine_tuned(original, text, args.cache / "lora") if tuned else original
         return changed(parent, change)
 
-    def tested(change: Change, tuned: bool) -> dict[str, Any]:
-        return comparison(profile, LineageProfile.of(copy_of(change, tuned)))
+    def tested(name: str, change: Change, tuned: bool) -> dict[str, Any]:
+        path = args.cache / f"copy {name.replace(':', '')}.parquet"
+        return comparison(profile, stored_profile(path, lambda: copy_of(change, tuned)))
 
     def carried(change: Change, tuned: bool) -> dict[str, Any]:
         return asdict(carry_over(detector, copy_of(change, tuned), texts, labels))
 
     for name, (change, tuned) in COPIES.items():
-        rows.add("copies", name, partial(tested, change, tuned))
+        rows.add("copies", name, partial(tested, name, change, tuned))
         if name in CARRIED:
             rows.add("carried", name, partial(carried, change, tuned))
 
@@ -131,20 +131,34 @@ def strangers(rows: Rows, original: LoadedModel, profile: LineageProfile, args: 
         for name, change in (("initialized anew", initialize), ("shuffled weights", shuffle)):
             names = f"{name}, seed {seed}", f"{name}, seed {seed}, against the one before"
             path = args.cache / f"{name} {seed}.parquet"
-            if not path.exists():
-                LineageProfile.of(changed(original, change, seed)).save(path)
-            made = LineageProfile.load(path)
+            made = stored_profile(path, partial(changed, original, change, seed))
             rows.add("strangers", names[0], partial(comparison, profile, made))
             if before is not None:
                 rows.add("strangers", names[1], partial(comparison, before, made))
             before = made
 
 
+def stored_profile(path: Path, model: Callable[[], LoadedModel]) -> LineageProfile:
+    """The profile in a file, which is written first if it is missing."""
+    if not path.exists():
+        LineageProfile.of(model()).save(path)
+    return LineageProfile.load(path)
+
+
 def layers(rows: Rows, profile: LineageProfile) -> None:
-    """Trained layers of the same shape that are no copies: each layer against the one ``shift`` further on."""
-    for shift in range(1, len(profile.layers)):
-        moved = replace(profile, layers=profile.layers[shift:] + profile.layers[:shift])
-        rows.add("layers", f"layers moved by {shift}", partial(comparison, profile, moved))
+    """Trained layers of the same shape that are no copies: each layer against the one ``shift`` further on.
+
+    A shift by more than half of the layers would compare the same pairs again.
+    """
+
+    def tested(shift: int) -> dict[str, Any]:
+        depth = len(profile.layers)
+        evidence = relation(profile.layers, profile.layers, [(k, (k + shift) % depth) for k in range(depth)])
+        verdict = "related" if evidence.log10_p <= RELATED else "not related"
+        return {"verdict": verdict, **measures(profile, profile, evidence)}
+
+    for shift in range(1, (len(profile.layers) + 1) // 2):
+        rows.add("layers", f"layers moved by {shift}", partial(tested, shift))
 
 
 def tiny(rows: Rows, text: str, args: argparse.Namespace) -> None:
@@ -190,26 +204,27 @@ def refused(rows: Rows, original: LoadedModel, other: str) -> None:
 def comparison(first: LineageProfile, second: LineageProfile) -> dict[str, Any]:
     """The verdict, both tests, and the baselines."""
     result = compare(first, second)
-    evidence = result.relation or relation(first.layers, second.layers)  # shifted layers share a fingerprint
+    assert result.relation is not None
+    return {"verdict": result.verdict, **measures(first, second, result.relation)}
+
+
+def measures(first: LineageProfile, second: LineageProfile, evidence: Relation) -> dict[str, Any]:
+    """Both tests, and the baselines at three depths."""
+    depths = [evidence.layers[len(evidence.layers) * quarter // 4] for quarter in (1, 2, 3)]
     pairs = [layer.layers for layer in evidence.layers]
-    depths = [pairs[len(pairs) * quarter // 4] for quarter in (1, 2, 3)]
     return {
-        "verdict": result.verdict
-        if result.relation
-        else "related"
-        if evidence.log10_p <= LIMIT
-        else "not related",
         "log10_p": evidence.log10_p,
         "log10_index": evidence.log10_index,
         "log10_sign": evidence.log10_sign,
         "matched": evidence.matched / evidence.neurons,
         "same_index": evidence.same_index / evidence.neurons,
         "same_sign": evidence.same_sign / max(1, evidence.signed),
-        "cka": [debiased_cka(first.layers[one].gate, second.layers[other].gate) for one, other in depths],
-        "best_match": float(
-            np.median([best_correlation(first.layers[one], second.layers[other]) for one, other in depths])
-        ),
-        "layers": pairs if len(first.layers) != len(second.layers) else None,
+        "cka": [
+            debiased_cka(first.layers[one].gate, second.layers[other].gate)
+            for one, other in (layer.layers for layer in depths)
+        ],
+        "best_match": float(np.median([layer.correlation or 0.0 for layer in depths])),
+        "layers": None if all(one == other for one, other in pairs) else pairs,
     }
 
 
@@ -228,12 +243,6 @@ def debiased_cka(first: np.ndarray, second: np.ndarray) -> float:
 
     a, b = centered(first), centered(second)
     return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))
-
-
-def best_correlation(first: LayerSigns, second: LayerSigns) -> float:
-    """Median correlation of neurons that match best."""
-    correlation = best_matches(first.gate, second.gate)[1]
-    return float(np.median(correlation)) if len(correlation) else 0.0
 
 
 def changed(loaded: LoadedModel, change: Change, seed: int = 0) -> LoadedModel:
@@ -332,10 +341,21 @@ def change_signs(model: nn.Module) -> None:
         block.mlp.down_proj.weight.mul_(sign)
 
 
-def without_blocks(dropped: Iterable[int]) -> Change:
-    return lambda model: keep_blocks(
-        model, [layer for layer in range(len(model.layers)) if layer not in dropped]
-    )
+def arrange_blocks(order: Callable[[int], Iterable[int]]) -> Change:
+    """Blocks in the order that is given for their number, some of them left out or repeated."""
+
+    def change(model: nn.Module) -> None:
+        blocks = [copy.deepcopy(model.layers[layer]) for layer in order(len(model.layers))]
+        for layer, block in enumerate(blocks):
+            block.self_attn.layer_idx = layer
+        model.layers = nn.ModuleList(blocks)
+        model.config.num_hidden_layers = len(blocks)
+
+    return change
+
+
+def keep_blocks(dropped: Iterable[int]) -> Change:
+    return arrange_blocks(lambda depth: [layer for layer in range(depth) if layer not in dropped])
 
 
 def initialize(model: nn.Module) -> None:
@@ -353,7 +373,8 @@ def shuffle(model: nn.Module) -> None:
         parameter.copy_(parameter.flatten()[torch.randperm(parameter.numel())].reshape(parameter.shape))
 
 
-CUT_MIDDLE = without_blocks(range(14, 22))
+CUT_MIDDLE = keep_blocks(range(14, 22))
+DISGUISE = partial(both, permute_neurons, change_signs)
 COPIES: dict[str, tuple[Change, bool]] = {
     "pruned 30 %": (prune(0.3), False),
     "pruned 50 %": (prune(0.5), False),
@@ -365,7 +386,13 @@ COPIES: dict[str, tuple[Change, bool]] = {
     "width permuted": (permute_width, False),
     "neurons and width permuted": (partial(both, permute_neurons, permute_width), False),
     "8 blocks in the middle removed": (CUT_MIDDLE, False),
-    "every fourth block removed": (without_blocks(range(3, 30, 4)), False),
+    "every fourth block removed": (keep_blocks(range(3, 30, 4)), False),
+    "blocks in reverse order": (arrange_blocks(lambda depth: reversed(range(depth))), False),
+    "neighboring blocks swapped": (arrange_blocks(lambda depth: [k ^ 1 for k in range(depth)]), False),
+    "first block removed, last one repeated": (
+        arrange_blocks(lambda depth: [*range(1, depth), depth - 1]),
+        False,
+    ),
     "permuted, pruned 50 %": (partial(both, permute_neurons, prune(0.5)), False),
     "permuted, 3 bits": (partial(both, permute_neurons, quantize(3)), False),
     "8 blocks removed, permuted, pruned 50 %": (
@@ -373,7 +400,9 @@ COPIES: dict[str, tuple[Change, bool]] = {
         False,
     ),
     "signs changed": (change_signs, False),
-    "disguised: neurons permuted, signs changed": (partial(both, permute_neurons, change_signs), False),
+    "disguised: neurons permuted, signs changed": (DISGUISE, False),
+    "disguised, pruned 50 %": (partial(both, DISGUISE, prune(0.5)), False),
+    "disguised, pruned 70 %": (partial(both, DISGUISE, prune(0.7)), False),
     "100 LoRA steps": (unchanged, True),
     "100 LoRA steps, permuted": (permute_neurons, True),
 }

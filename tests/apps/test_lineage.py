@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -72,16 +73,21 @@ def tune(model):
 
 def permute(model):
     for block in blocks(model):
-        if hasattr(model, "h"):
-            order = torch.randperm(48)
-            block.mlp.c_fc.weight.copy_(block.mlp.c_fc.weight[:, order].clone())
-            block.mlp.c_fc.bias.copy_(block.mlp.c_fc.bias[order].clone())
-            block.mlp.c_proj.weight.copy_(block.mlp.c_proj.weight[order].clone())
-            continue
         order = torch.randperm(48)
         for linear in (block.mlp.gate_proj, block.mlp.up_proj):
             linear.weight.copy_(linear.weight[order].clone())
         block.mlp.down_proj.weight.copy_(block.mlp.down_proj.weight[:, order].clone())
+
+
+def permute_gpt(model):
+    """GPT-2 stores its weights as (width, neuron), GPT-Neo as (neuron, width)."""
+    for block in blocks(model):
+        order = torch.randperm(48)
+        mlp = block.mlp
+        axis = mlp.c_fc.weight.shape.index(48)
+        mlp.c_fc.weight.copy_(mlp.c_fc.weight.index_select(axis, order))
+        mlp.c_fc.bias.copy_(mlp.c_fc.bias[order].clone())
+        mlp.c_proj.weight.copy_(mlp.c_proj.weight.index_select(1 - axis, order))
 
 
 def flip(model):
@@ -105,12 +111,17 @@ def rotate(model):
             linear.weight.copy_(linear.weight[order].clone())
 
 
-def cut(model):
-    kept = [block for layer, block in enumerate(model.layers) if layer != 1]
-    for layer, block in enumerate(kept):
+def arrange(model, order):
+    """Blocks in another order; one that is named twice is copied."""
+    arranged = [copy.deepcopy(model.layers[layer]) for layer in order]
+    for layer, block in enumerate(arranged):
         block.self_attn.layer_idx = layer
-    model.layers = torch.nn.ModuleList(kept)
-    model.config.num_hidden_layers = len(kept)
+    model.layers = torch.nn.ModuleList(arranged)
+    model.config.num_hidden_layers = len(arranged)
+
+
+def cut(model):
+    arrange(model, (0, 2))
 
 
 def shuffle(model):
@@ -128,16 +139,27 @@ def test_copies_are_related(model_of, changed, changes):
     assert report.p_value <= 1e-6
 
 
-@pytest.mark.parametrize("changes", [[prune], [permute], [permute, tune]])
+@pytest.mark.parametrize(
+    "order", [(5, 4, 3, 2, 1, 0), (5, 0, 1, 2, 3, 4), (1, 0, 3, 2, 5, 4), (1, 2, 3, 4, 5, 5)]
+)
+def test_a_copy_whose_blocks_were_moved_is_related(model_of, changed, order):
+    parent = model_of("llama", num_hidden_layers=6)
+    moved = changed(parent, permute, partial(arrange, order=order))
+    report = compare(parent, moved)
+    assert report.verdict == "related"
+    assert report.notes[0].startswith("the layers of tiny match those of copy in another order: ")
+
+
+@pytest.mark.parametrize("changes", [[prune], [permute_gpt], [permute_gpt, tune]])
 def test_copies_of_an_ungated_model_are_related(model_of, changed, changes):
     parent = model_of("gpt2")
     assert compare(parent, changed(parent, *changes)).verdict == "related"
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_other_seeds_and_shuffled_weights_are_unrelated(model_of, changed, family):
-    parent = model_of(family)
-    for stranger in (model_of(family, 1), model_of(family, 2), changed(parent, shuffle)):
+@pytest.mark.parametrize(("family", "depth"), [("llama", 3), ("gpt2", 6)])
+def test_other_seeds_and_shuffled_weights_are_unrelated(model_of, changed, family, depth):
+    parent, *strangers = (model_of(family, seed, num_hidden_layers=depth) for seed in range(3))
+    for stranger in (*strangers, changed(parent, shuffle)):
         report = compare(parent, stranger)
         assert report.verdict == "unrelated", report.reason
         assert report.p_value > 1e-3
@@ -155,6 +177,24 @@ def test_a_disguised_copy_is_not_called_unrelated(model_of, changed):
     assert "disguised" in report.reason
 
 
+def test_half_of_the_neurons_are_enough_to_suspect_a_disguise(model_of, changed):
+    """Also of a copy whose blocks were cut, so that fewer neurons match."""
+    parent = profile(model_of("llama"))
+    child = profile(changed(model_of("llama"), permute, flip))
+    stranger = profile(model_of("llama", 1))
+    mixed = replace(child, layers=(*child.layers[:2], stranger.layers[2]))
+    assert "disguised" in compare(parent, mixed).reason
+
+
+def test_equal_fingerprints_are_not_believed_without_equal_signs(model_of, changed):
+    parent = profile(model_of("llama"))
+    for change, verdict in ((tune, "related"), (shuffle, "unrelated")):
+        child = replace(profile(changed(model_of("llama"), change)), fingerprint=parent.fingerprint)
+        report = compare(parent, child)
+        assert report.verdict == verdict
+        assert "a profile was edited" in report.notes[0]
+
+
 def test_two_names_of_one_model_are_said_to_be_one(model_of, changed):
     parent = model_of("llama")
     report = compare(parent, changed(parent, name="the other name"))
@@ -163,11 +203,35 @@ def test_two_names_of_one_model_are_said_to_be_one(model_of, changed):
     assert report.p_value is None
 
 
-@pytest.mark.parametrize("shape", [{"hidden_size": 64}, {"intermediate_size": 40}])
-def test_a_stranger_of_another_shape_cannot_be_told(model_of, shape):
-    report = compare(model_of("llama"), model_of("llama", 1, **shape))
+@pytest.mark.parametrize(
+    ("family", "shape", "difference"),
+    [
+        ("llama", {"hidden_size": 64}, "width 32 and 64"),
+        ("llama", {"intermediate_size": 40}, "neurons in a layer 48 and 40"),
+        ("llama", {"num_hidden_layers": 6}, "depth 3 and 6"),
+        ("gpt2", {}, "architecture llama and gpt2"),
+        ("qwen2", {}, "architecture llama and qwen2"),
+    ],
+)
+def test_a_stranger_of_another_shape_cannot_be_told(model_of, family, shape, difference):
+    report = compare(model_of("llama"), model_of(family, 1, **shape))
     assert report.verdict == "cannot tell"
-    assert "different shape" in report.reason
+    assert f"different shape ({difference})" in report.reason
+
+
+def test_models_whose_other_signs_differ_in_kind_cannot_be_told(model_of):
+    gated, stranger = profile(model_of("llama")), profile(model_of("llama", 1))
+    values = tuple(replace(layer, by_gate=False) for layer in stranger.layers)
+    report = compare(gated, replace(stranger, layers=values))
+    assert "signs in a layer 48 of the up projection and 48 of attention values" in report.reason
+
+
+def test_a_family_without_a_second_test_is_never_called_unrelated(model_of, changed):
+    parent = model_of("gpt_neo")
+    for other in (model_of("gpt_neo", 1), changed(parent, permute_gpt)):
+        report = compare(parent, other)
+        assert report.verdict == "cannot tell"
+    assert "a copy with permuted neurons could not be recognized" in report.reason
 
 
 def test_a_copy_with_fewer_neurons_is_related_all_the_same(model_of, tiny_of):

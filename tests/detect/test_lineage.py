@@ -102,6 +102,18 @@ def test_layers_of_a_shortened_copy_are_aligned(change, swapped):
     assert relation(*pair).log10_p < -6
 
 
+@pytest.mark.parametrize(
+    "order", [(5, 4, 3, 2, 1, 0), (1, 2, 3, 4, 5, 0), (1, 0, 3, 2, 5, 4), (1, 2, 3, 4, 5, 5)]
+)
+@pytest.mark.parametrize("change", [child, permuted])
+def test_a_copy_whose_blocks_were_moved_is_found(order, change):
+    rng = np.random.default_rng(14)
+    parent = model(rng, depth=6)
+    moved = change(rng, [parent[layer] for layer in order])
+    assert {(order[place], place) for place in range(4)} <= set(aligned_layers(parent, moved))
+    assert relation(parent, moved).log10_p < -6
+
+
 def test_the_alignment_is_the_best_of_all():
     rng = np.random.default_rng(6)
     long, short = model(rng, 5), model(rng, 2)
@@ -110,11 +122,19 @@ def test_the_alignment_is_the_best_of_all():
         total = 0.0
         for one, other in pairs:
             a, b = long[one].gate.astype(float), short[other].gate.astype(float)
-            total += np.corrcoef(a, b)[:NEURONS, NEURONS:].max(axis=0).mean()
+            total += np.corrcoef(a, b)[:NEURONS, NEURONS:].max(axis=1).mean()
         return total
 
-    candidates = [[(first, 0), (second, 1)] for first in range(5) for second in range(first + 1, 5)]
+    candidates = [sorted([(first, 0), (second, 1)]) for first, second in permutations(range(5), 2)]
     assert aligned_layers(long, short) == max(candidates, key=similarity)
+
+
+def test_the_alignment_does_not_look_at_the_order_of_neurons():
+    rng = np.random.default_rng(15)
+    first, second = model(rng, 6, neurons=300), model(rng, 6, neurons=300)
+    expected = aligned_layers(first, second)
+    for _ in range(3):
+        assert aligned_layers(permuted(rng, first), permuted(rng, second)) == expected
 
 
 def test_shortened_strangers_keep_their_promise():
@@ -132,12 +152,13 @@ def test_the_bound_of_fixed_points_holds_for_every_permutation_of_six():
 
 
 def test_log10_of_both_tests_by_hand():
-    """Four neurons in order, all signs equal: 1 / 4! and 1 / 2^4."""
+    """Four neurons in order, all signs equal: 1 / 4! and 1 / 2^4, the weaker of which is the second."""
     gate = np.eye(4, 8, dtype=bool)
     found = relation([LayerSigns(gate, gate)], [LayerSigns(gate, gate)])
     assert found.log10_index == pytest.approx(math.log10(1 / 24))
     assert found.log10_sign == pytest.approx(math.log10(1 / 16))
-    assert found.log10_p == found.log10_least == pytest.approx(math.log10(2 / 24))
+    assert found.log10_p == pytest.approx(math.log10(2 / 24))
+    assert found.log10_least == pytest.approx(math.log10(2 / 16))
 
 
 def test_matches_move_with_the_neurons():

@@ -1,6 +1,9 @@
 """Tests ``features/lineage_profile.py``: what a profile holds, and that a damaged one is refused."""
 
 import json
+import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -8,10 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from splinelens.anatomy import anatomy_of
+from splinelens.anatomy import FAMILIES, anatomy_of
 from splinelens.errors import BadFeatures, BadModel, OutputExists
-from splinelens.features.lineage_profile import FORMAT, LineageProfile
+from splinelens.features.lineage_profile import FORMAT, LayerSigns, LineageProfile
 from splinelens.models.load import LoadedModel
+
+GATE = np.eye(48, 1024, dtype=bool)
 
 
 def loaded(model, tokenizer, name="tiny"):
@@ -24,22 +29,31 @@ def profile(tiny_llama, tiny_tokenizer):
     return LineageProfile.of(loaded(tiny_llama, tiny_tokenizer))
 
 
-def test_signs_are_those_of_gate_and_up_projection(profile, tiny_llama):
+def test_signs_are_those_of_gate_and_up_projection_in_a_model_of_that_block(profile, tiny_llama):
     ids = torch.tensor(profile.ids).reshape(-1, 64)
     seen = {}
-    mlp = tiny_llama.layers[1].mlp
+    block = tiny_llama.layers[1]
+    tiny_llama.layers = torch.nn.ModuleList([block])
     hooks = [
-        mlp.gate_proj.register_forward_hook(lambda _module, _args, out: seen.update(gate=out)),
-        mlp.up_proj.register_forward_hook(lambda _module, _args, out: seen.update(signed=out)),
+        block.mlp.gate_proj.register_forward_hook(lambda _module, _args, out: seen.update(gate=out)),
+        block.mlp.up_proj.register_forward_hook(lambda _module, _args, out: seen.update(signed=out)),
     ]
     with torch.no_grad():
-        tiny_llama(ids)
+        tiny_llama(ids, use_cache=False)
     for hook in hooks:
         hook.remove()
     for name, values in seen.items():
         signs = getattr(profile.layers[1], name)
         assert signs.shape == (48, 1024)
         assert (signs == (values.reshape(-1, 48).T > 0).numpy()).mean() > 0.999
+
+
+def test_reading_a_profile_leaves_the_model_as_it_was(tiny_llama, tiny_tokenizer):
+    ids = torch.arange(12)[None]
+    with torch.no_grad():
+        before = tiny_llama(ids).last_hidden_state
+        LineageProfile.of(loaded(tiny_llama, tiny_tokenizer))
+        assert torch.equal(tiny_llama(ids).last_hidden_state, before)
 
 
 def test_every_structure_has_a_profile(tiny_model, tiny_tokenizer):
@@ -51,6 +65,13 @@ def test_every_structure_has_a_profile(tiny_model, tiny_tokenizer):
         assert layer.by_gate == gated
         assert layer.signed.shape == (48 if gated else 32, 1024)
         assert 0.2 < layer.signed.mean() < 0.8
+
+
+def test_the_page_names_the_families_without_a_second_test():
+    page = (Path(__file__).parents[2] / "docs" / "lineage.md").read_text("utf-8")
+    named = page.split(" have no second test")[0].split(". ")[-1].replace(" and ", ", ").split(", ")
+    without = {name for name, one in FAMILIES.items() if one.softmax == "weights" and not one.gated}
+    assert {name.lower().replace("-", "_") for name in named} == without
 
 
 def test_a_fused_map_gives_the_signs_of_its_second_half(tiny_phi3, tiny_tokenizer):
@@ -106,6 +127,10 @@ def changed(path, change=lambda table: table, **record):
     pq.write_table(change(table).replace_schema_metadata({"splinelens.lineage": json.dumps(kept)}), path)
 
 
+def other_layers(table):
+    return table.set_column(0, "layer", pa.array([2 - layer for layer in table["layer"].to_pylist()]))
+
+
 def other_signs(table):
     return table.set_column(3, "signs", pa.array(table["signs"].to_pylist()[::-1]))
 
@@ -122,11 +147,12 @@ def other_signs(table):
             f"profile 9, this version reads {FORMAT}",
         ),
         (lambda path: changed(path, text="0"), "read from another text"),
-        (lambda path: changed(path, other_signs), "does not have|do not have the hash"),
-        (lambda path: changed(path, lambda table: table.slice(1)), "do not have the hash"),
-        (lambda path: changed(path, width=None), "damaged"),
-        (lambda path: changed(path, fingerprint={}), "damaged: a fingerprint needs"),
-        (lambda path: changed(path, ids=list(range(2000))), "damaged: layer 0 has 1024 signs"),
+        (lambda path: changed(path, hash=None), "damaged: 'hash'"),
+        (lambda path: changed(path, other_signs), "does not have the hash"),
+        (lambda path: changed(path, lambda table: table.slice(1)), "does not have the hash"),
+        (lambda path: changed(path, other_layers), "does not have the hash"),
+        (lambda path: changed(path, width=math.inf), "does not have the hash"),
+        (lambda path: changed(path, fingerprint={}), "does not have the hash"),
     ],
 )
 def test_a_damaged_profile_is_refused(profile, tmp_path, harm, message):
@@ -135,6 +161,33 @@ def test_a_damaged_profile_is_refused(profile, tmp_path, harm, message):
     harm(path)
     with pytest.raises(BadFeatures, match=message):
         LineageProfile.load(path)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"tokens": ("a",)}, "1024 token ids and 1 tokens"),
+        ({"ids": (), "tokens": ()}, "damaged: "),
+        ({"ids": tuple(range(2000))}, "layer 0 has 1024 signs"),
+        ({"width": -1}, "width -1"),
+        ({"zeros": 5.0}, "share of zeros of 5.0"),
+        ({"zeros": math.nan}, "share of zeros of nan"),
+        ({"layers": ()}, "it has no layers"),
+        ({"layers": (LayerSigns(GATE, GATE[1:]),)}, "48 gates and 47 up rows"),
+    ],
+)
+def test_values_out_of_range_are_refused_whatever_the_hash(profile, tmp_path, values, message):
+    replace(profile, **values).save(tmp_path / "a.parquet")
+    with pytest.raises(BadFeatures, match=message):
+        LineageProfile.load(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize("part", ["self_attn.q_proj", "mlp.gate_proj", "mlp.down_proj"])
+def test_a_model_whose_pass_is_not_finite_is_refused(tiny_llama, tiny_tokenizer, part):
+    with torch.no_grad():
+        tiny_llama.layers[1].get_submodule(part).weight[0, 0] = math.nan
+    with pytest.raises(BadModel, match="layer 1 of tiny computes values that are not finite"):
+        LineageProfile.of(loaded(tiny_llama, tiny_tokenizer))
 
 
 def test_the_first_different_token_is_named(profile, tiny_llama, tiny_tokenizer):

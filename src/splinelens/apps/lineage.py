@@ -20,7 +20,8 @@ from splinelens.texts import Texts
 RELATED, UNRELATED = -6.0, -3.0
 """Decimal logarithms of the p-values up to which models are related, and above which they are unrelated."""
 
-_COPY = 0.75  # share of matched neurons that only copies reach: strangers reach 0.33 (benchmarks/lineage.md)
+_COPY = 0.5  # share of matched neurons that only copies reach: strangers reach 0.33 (benchmarks/lineage.md)
+_SAME = 0.99  # share of equal signs of one model: another device or batch size changes those near 0
 _PRUNED = 0.05  # share of zeros that one model must have more than the other to be called pruned
 
 Source = LoadedModel | LineageProfile | str | PathLike[str]
@@ -99,8 +100,8 @@ def compare(
         assert isinstance(second, LoadedModel)
         carried = carry_over(Detector.load(detector, model=first), second, texts or (), labels, progress)
     names, tokens = (one.model, other.model), len(one.ids)
-    if one.fingerprint.difference(other.fingerprint) is None:
-        reason = f"{names[0]} and {names[1]} are two names of one model: their fingerprints are equal"
+    if one.fingerprint.difference(other.fingerprint) is None and _equal_signs(one, other):
+        reason = f"{names[0]} and {names[1]} are two names of one model: fingerprints and signs are equal"
         return LineageReport(names, "same model", reason, None, tokens, (), carried)
     evidence = relation(one.layers, other.layers)
     verdict, reason = _verdict(one, other, evidence)
@@ -174,35 +175,76 @@ def _verdict(one: LineageProfile, other: LineageProfile, evidence: Relation) -> 
             f"the neurons of {other.model} and {one.model} agree in their order or their signs, which models "
             f"that were initialized independently do by chance only ({at_most})"
         )
-    if (shapes := _shape(one, other)) is not None:
-        return "cannot tell", f"the models are of different shape ({shapes}), and a copy may have been cut"
+    if (difference := _different_shape(one, other)) is not None:
+        return (
+            "cannot tell",
+            f"the models are of different shape ({difference}), and a copy may have been cut",
+        )
+    if all(layer.signed is None for layer in one.layers):
+        return "cannot tell", (
+            f"{one.model} has neither an up projection nor values of the attention that can be read, so a "
+            "copy with permuted neurons could not be recognized"
+        )
     if evidence.matched >= _COPY * evidence.neurons:
         return "cannot tell", (
             f"{evidence.matched:,} of {evidence.neurons:,} neurons match one to one, as only those "
             "of a copy do, but neither their order nor their signs agree: it may be a disguised copy"
         )
     if evidence.log10_least > RELATED:
-        return "cannot tell", f"only {evidence.matched:,} neurons match: even a copy could not be recognized"
+        return "cannot tell", (
+            f"only {evidence.matched:,} neurons match, and {evidence.signed:,} signs can be compared: too "
+            "few for both tests to recognize a copy"
+        )
     if evidence.log10_p > UNRELATED:
         return "unrelated", (
             f"neither the order nor the signs of the neurons agree more than by chance ({at_most}); a copy "
-            f"with as many matched neurons would reach {power_of_ten(evidence.log10_least)}"
+            f"with as many matched neurons would reach {power_of_ten(evidence.log10_least)} with each"
         )
     return "cannot tell", f"the neurons agree somewhat more than by chance ({at_most}), but not enough"
 
 
-def _shape(one: LineageProfile, other: LineageProfile) -> str | None:
-    """How the shapes differ, other than in depth; None if they do not."""
-    if one.width != other.width:
-        return f"width {one.width} and {other.width}"
-    sizes = [sorted({len(layer.gate) for layer in each.layers}) for each in (one, other)]
-    if sizes[0] != sizes[1]:
-        first, second = (" or ".join(map(str, size)) for size in sizes)
-        return f"{first} and {second} neurons in a layer"
+def _different_shape(one: LineageProfile, other: LineageProfile) -> str | None:
+    """The first difference of the shapes, or None."""
+    shapes = _shape(one), _shape(other)
+    for name in shapes[0]:
+        first, second = (shape[name] for shape in shapes)
+        if first != second:
+            return f"{name} {first} and {second}"
     return None
 
 
+def _shape(profile: LineageProfile) -> dict[str, str]:
+    layers = profile.layers
+    neurons = {len(layer.gate) for layer in layers}
+    signed = {(0 if layer.signed is None else len(layer.signed), layer.by_gate) for layer in layers}
+    return {
+        "architecture": profile.fingerprint.architecture,
+        "width": str(profile.width),
+        "depth": str(len(layers)),
+        "neurons in a layer": " or ".join(map(str, sorted(neurons))),
+        "signs in a layer": " or ".join(
+            f"{count} of {'the up projection' if by_gate else 'attention values'}"
+            for count, by_gate in sorted(signed)
+        ),
+    }
+
+
+def _equal_signs(one: LineageProfile, other: LineageProfile) -> bool:
+    """Whether the signs are those of one model, read twice."""
+    if _shape(one) != _shape(other):
+        return False
+    pairs = [(mine.gate, theirs.gate) for mine, theirs in zip(one.layers, other.layers, strict=True)]
+    pairs += [
+        (mine.signed, theirs.signed)
+        for mine, theirs in zip(one.layers, other.layers, strict=True)
+        if mine.signed is not None and theirs.signed is not None
+    ]
+    return all(first.shape == second.shape and (first == second).mean() >= _SAME for first, second in pairs)
+
+
 def _notes(one: LineageProfile, other: LineageProfile, evidence: Relation) -> Iterable[str]:
+    if one.fingerprint.difference(other.fingerprint) is None:
+        yield "the fingerprints are equal and the signs are not: a profile was edited, or computed otherwise"
     if evidence.log10_p > RELATED:
         return
     pairs = [layer.layers for layer in evidence.layers]
@@ -210,6 +252,10 @@ def _notes(one: LineageProfile, other: LineageProfile, evidence: Relation) -> It
         if missing := missing_layers(pairs, len(each.layers), side):
             listed = ", ".join(map(str, missing))
             yield f"layers of {each.model} that the other model lacks: {listed}"
+    places = [place for _, place in pairs]
+    if places != sorted(places):
+        listed = ", ".join(map(str, places))
+        yield f"the layers of {one.model} match those of {other.model} in another order: {listed}"
     more, less = (one, other) if one.zeros > other.zeros else (other, one)
     if more.zeros - less.zeros >= _PRUNED:
         yield (

@@ -42,9 +42,9 @@ def compare(
     """Test whether two models are related.
 
     Related models have an initialization in common: one is a pruned, quantized, fine-tuned, permuted or
-    shortened copy of the other, or both are of a third. The signs of all neurons at a fixed text are
-    compared. The verdict is related (p at most 1e-6), unrelated, cannot tell, or same model. Models with
-    different tokenizers are refused.
+    shortened copy of the other, or both are of a third; blocks may have been moved. The signs of all neurons
+    at a fixed text are compared. The verdict is related (p at most 1e-6), unrelated, cannot tell (also where
+    nothing agrees and the shapes differ), or same model. Models with different tokenizers are refused.
 
     With --detector also how a detector that was fitted with A works with B: equal verdicts, and with --label
     the AUC of both.

@@ -26,7 +26,7 @@ from jaxtyping import Float, Int
 from splinelens.features.lineage_profile import LayerSigns, Signs
 
 _ROWS = 2048  # neurons of one model whose correlations are computed at once
-_SAMPLE = 256  # neurons of a layer that the alignment of layers compares
+_SAMPLE = 64  # neurons of a layer that the alignment of layers compares
 _DECIMALS = 5  # of a correlation: those of equal signs then tie, whatever the order of sums
 _LN10 = math.log(10)
 
@@ -66,7 +66,7 @@ class Relation:
         log10_index: Of the p-value of the number of neurons with the same index; 0 stands for 1.
         log10_sign: Of the p-value of the number of equal signs.
         log10_p: Of both together: twice the smaller p-value.
-        log10_least: Of the least p-value that these numbers of pairs could have given.
+        log10_least: Of the least p-value that the weaker of both tests could have given with these pairs.
     """
 
     layers: tuple[LayerMatch, ...]
@@ -115,12 +115,18 @@ class Relation:
         return [layer for layer in self.layers if layer.neurons[0] == layer.neurons[1]]
 
 
-def relation(first: Sequence[LayerSigns], second: Sequence[LayerSigns]) -> Relation:
+def relation(
+    first: Sequence[LayerSigns],
+    second: Sequence[LayerSigns],
+    pairs: Sequence[tuple[int, int]] | None = None,
+) -> Relation:
     """Compare two models, layer by layer.
 
-    Models of different depth are aligned first, in rising order, every layer of the shallower one with a
-    layer of the deeper one. The number of possible alignments multiplies the p-value of equal indices. That
-    of equal signs needs no correction: layers and neurons are matched without looking at the signs.
+    Args:
+        first: The layers of one model.
+        second: Those of the other.
+        pairs: The layers to compare; None aligns them (``aligned_layers``). The p-values hold if they were
+            chosen without a look at the order of neurons or at the signs of the up projection.
 
     Example:
         >>> gate, up = np.random.default_rng(0).random((2, 64, 256)) < 0.5
@@ -129,17 +135,16 @@ def relation(first: Sequence[LayerSigns], second: Sequence[LayerSigns]) -> Relat
         >>> permuted.layers[0].same_sign, round(permuted.log10_sign)
         (64, -19)
     """
-    pairs = aligned_layers(first, second)
+    pairs = aligned_layers(first, second) if pairs is None else pairs
     evidence = Relation(tuple(_layer_match((one, other), first[one], second[other]) for one, other in pairs))
-    alignments = _log_choose(max(len(first), len(second)), min(len(first), len(second)))
-    index = _log_fixed_points(evidence.same_index, evidence.expected_index) + alignments
+    index = _log_fixed_points(evidence.same_index, evidence.expected_index)
     sign = _log_heads(evidence.same_sign, evidence.signed)
-    best_index = _log_fixed_points(evidence.indexed, evidence.expected_index) + alignments
-    least = min(best_index, -evidence.signed * math.log(2))
+    best_index = _log_fixed_points(evidence.indexed, evidence.expected_index)
+    least = max(best_index, -evidence.signed * math.log(2))
     return replace(
         evidence,
-        log10_index=min(0.0, index) / _LN10,
-        log10_sign=min(0.0, sign) / _LN10,
+        log10_index=index / _LN10,
+        log10_sign=sign / _LN10,
         log10_p=min(0.0, min(index, sign) + math.log(2)) / _LN10,
         log10_least=min(0.0, least + math.log(2)) / _LN10,
     )
@@ -184,32 +189,27 @@ def best_matches(first: Signs, second: Signs, *, absolute: bool = False) -> tupl
 
 
 def aligned_layers(first: Sequence[LayerSigns], second: Sequence[LayerSigns]) -> list[tuple[int, int]]:
-    """Pairs of layers, rising in both models; every layer of the shallower model is in one.
+    """Pairs of layers, rising in the first model; every layer of the shallower model is in one.
 
-    Of models of equal depth the pairs are those of equal layers. Otherwise the alignment has the greatest sum
-    of similarities: the mean correlation of sampled neurons with their best match.
+    They have the greatest sum of similarities, in whatever order, so that blocks that were moved are found.
+    The similarity is the mean correlation of neurons of the first model with their best match: of those
+    whose signs vary most. It depends neither on the order of neurons nor on the signs of the up projection,
+    so the p-values need no correction for the choice.
+
+    Example:
+        >>> layers = [LayerSigns(signs) for signs in np.random.default_rng(0).random((3, 8, 64)) < 0.5]
+        >>> aligned_layers(layers, [layers[2], layers[0]])
+        [(0, 1), (2, 0)]
     """
-    if len(first) == len(second):
-        return [(layer, layer) for layer in range(len(first))]
-    if len(first) > len(second):
-        return [(one, other) for other, one in aligned_layers(second, first)]
-    standardized = [_standardized(layer.gate) for layer in second]
-    similarity = np.array([[_similarity(layer.gate, other) for other in standardized] for layer in first])
-    rows, columns = similarity.shape
-    best = np.full((rows + 1, columns + 1), -np.inf)
-    best[0] = 0
-    for row in range(rows):
-        for column in range(row, columns):
-            best[row + 1, column + 1] = max(
-                best[row + 1, column], best[row, column] + similarity[row, column]
-            )
-    pairs, row, column = [], rows, columns
-    while row:
-        if best[row, column] != best[row, column - 1]:
-            row -= 1
-            pairs.append((row, column - 1))
-        column -= 1
-    return pairs[::-1]
+    from scipy.optimize import linear_sum_assignment
+
+    varied = [_standardized(_most_varied(layer.gate)) for layer in first]
+    ends = np.cumsum([len(one) for one in varied])
+    all_varied = np.concatenate(varied)
+    best = [(all_varied @ _standardized(layer.gate).T).max(axis=1) for layer in second]
+    similarity = [[values.mean() for values in np.split(column, ends[:-1])] for column in best]
+    columns, rows = linear_sum_assignment(np.round(similarity, _DECIMALS), maximize=True)
+    return sorted(zip(rows.tolist(), columns.tolist(), strict=True))
 
 
 def _layer_match(layers: tuple[int, int], first: LayerSigns, second: LayerSigns) -> LayerMatch:
@@ -249,9 +249,11 @@ def _unique_best(values: np.ndarray) -> np.ndarray:
     return np.where(unique, best, -1)
 
 
-def _similarity(gate: Signs, other: Float[np.ndarray, "_neuron token"]) -> float:
-    step = max(1, len(gate) // _SAMPLE)
-    return float((_standardized(gate[::step]) @ other.T).max(axis=1).mean())
+def _most_varied(gate: Signs) -> Signs:
+    """The neurons whose share of positive signs is nearest to half, in whatever order they stand."""
+    distance = np.abs(gate.mean(axis=1) - 0.5)
+    last = min(_SAMPLE, len(gate)) - 1
+    return gate[distance <= np.partition(distance, last)[last]]
 
 
 def _log_fixed_points(count: int, expected: float) -> float:
@@ -277,9 +279,3 @@ def _log_heads(heads: int, tosses: int) -> float:
     more = np.arange(heads, tosses + 1)
     terms = gammaln(tosses + 1) - gammaln(more + 1) - gammaln(tosses - more + 1)
     return float(logsumexp(terms) - tosses * math.log(2))
-
-
-def _log_choose(many: int, few: int) -> float:
-    from scipy.special import gammaln
-
-    return float(gammaln(many + 1) - gammaln(few + 1) - gammaln(many - few + 1))

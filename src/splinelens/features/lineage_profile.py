@@ -1,12 +1,18 @@
 """A lineage profile: the signs of every neuron of a model at 1,024 tokens of a fixed text, and no weights.
 
+Every block reads what the first one reads, the embeddings of the text, in place of the output of the block
+before it. So its signs do not change where blocks were moved or removed, and the errors of pruned or rounded
+weights do not add up over the depth.
+
 Two profiles tell whether their models are related (``detect/lineage.py``), so a model can be compared with
 one that never leaves its site. A profile is one Parquet file, a row a neuron.
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.resources import files
 from os import PathLike
@@ -28,7 +34,7 @@ if TYPE_CHECKING:
     from splinelens.anatomy import Anatomy
     from splinelens.layers import AttentionCall
 
-FORMAT = "splinelens lineage profile 1"
+FORMAT = "splinelens lineage profile 2"
 """Name and version of the format; another one is refused."""
 
 _META = b"splinelens.lineage"
@@ -84,7 +90,7 @@ class LineageProfile:
 
         Raises:
             BadModel: Every layer consists of experts, or the tokenizer makes fewer than 64 tokens of the
-                text, or a pass fails.
+                text, or a pass fails or computes values that are not finite.
             UnknownAnatomy: The architecture has no row in ``anatomy.py``.
         """
         from splinelens.anatomy import anatomy_of
@@ -138,7 +144,7 @@ class LineageProfile:
                     columns["kind"] += [kind] * len(signs)
                     columns["unit"] += range(len(signs))
                     columns["signs"] += [row.tobytes() for row in np.packbits(signs, axis=1)]
-        record = {
+        record: dict[str, Any] = {  # Any: JSON values
             "format": FORMAT,
             "text": _digest(lineage_text().encode()),
             "model": self.model,
@@ -148,8 +154,8 @@ class LineageProfile:
             "ids": self.ids,
             "tokens": self.tokens,
             "settings": self.settings,
-            "signs": _digest(b"".join(columns["signs"])),
         }
+        record["hash"] = _content_hash(record, columns)
         names = pa.array(columns["kind"]).dictionary_encode()
         table = pa.table({**columns, "kind": names}).replace_schema_metadata({_META: json.dumps(record)})
         with atomic_write(Path(path), overwrite=overwrite) as temporary:
@@ -179,9 +185,9 @@ class LineageProfile:
         if text != _digest(lineage_text().encode()):
             raise BadFeatures(f"{path} was read from another text than this version reads; {again}")
         try:
-            if record["signs"] != _digest(b"".join(table["signs"].to_pylist())):
-                raise ValueError("the signs do not have the hash that it states")
-            return cls(
+            if record.pop("hash") != _content_hash(record, table.to_pydict()):
+                raise ValueError("its content does not have the hash that it states")
+            profile = cls(
                 model=str(record["model"]),
                 fingerprint=Fingerprint.from_dict(record["fingerprint"]),
                 width=int(record["width"]),
@@ -191,7 +197,12 @@ class LineageProfile:
                 layers=_stored_layers(table, len(record["ids"])),
                 settings=dict(record["settings"]),
             )
-        except (pa.ArrowException, KeyError, TypeError, ValueError, BadModel) as error:
+            if not profile.ids or len(profile.tokens) != len(profile.ids):
+                raise ValueError(f"{len(profile.ids)} token ids and {len(profile.tokens)} tokens")
+            if profile.width < 1 or not 0 <= profile.zeros <= 1:
+                raise ValueError(f"width {profile.width} or a share of zeros of {profile.zeros}")
+            return profile
+        except (pa.ArrowException, KeyError, OverflowError, TypeError, ValueError, BadModel) as error:
             raise BadFeatures(f"{path} is damaged: {error!s:.200}; {again}") from error
 
     def different_token(self, other: "LineageProfile") -> str | None:
@@ -216,7 +227,7 @@ def lineage_text() -> str:
 def _layer_signs(
     loaded: LoadedModel, anatomy: "Anatomy", dense: Sequence[int], ids: Sequence[int]
 ) -> tuple[LayerSigns, ...]:
-    """Run the text once and keep the signs only."""
+    """The signs of each layer where its block reads the embeddings of the text."""
     import torch
     from torch.nn.functional import linear
 
@@ -244,13 +255,52 @@ def _layer_signs(
     batch = torch.tensor(ids).reshape(-1, _ROW_TOKENS)
     positions = torch.arange(_ROW_TOKENS).expand(batch.shape)
     with torch.no_grad():
-        with watch(loaded, gate=read_gate, inputs=read_inputs if gated else None, layers=dense, stop=True):
+        with (
+            _equal_inputs(loaded, anatomy),
+            watch(loaded, gate=read_gate, inputs=read_inputs if gated else None, layers=dense),
+        ):
             run_tokens(loaded.model, batch, positions)
         softmax = [layer for layer in dense if layer in anatomy.softmax_layers]
         if not gated and softmax and anatomy.softmax == "interface":
-            with watch(loaded, attention=read_attention, layers=softmax, stop=True):
+            with _equal_inputs(loaded, anatomy), watch(loaded, attention=read_attention, layers=softmax):
                 run_tokens(loaded.model, batch, positions)
     return tuple(LayerSigns(gates[layer], signed.get(layer), gated) for layer in dense)
+
+
+@contextmanager
+def _equal_inputs(loaded: LoadedModel, anatomy: "Anatomy") -> Iterator[None]:
+    """Every block reads what the first one reads, so that its signs do not depend on the blocks before it.
+
+    Raises:
+        BadModel: A block gives values that are not finite.
+    """
+    first: list[Tensor] = []
+
+    def replace_input(_block: Any, args: Any, named: Any) -> Any:  # Any: what each architecture passes
+        if not first:
+            first.append(args[0] if args else named["hidden_states"])
+        return ((first[0], *args[1:]), named) if args else (args, named | {"hidden_states": first[0]})
+
+    def require_finite(layer: int, output: Any) -> None:  # Any: a tensor, or a tuple of it and others
+        if not (output[0] if isinstance(output, tuple) else output).isfinite().all():
+            raise BadModel(
+                f"layer {layer} of {loaded.name} computes values that are not finite: its weights are "
+                f"damaged, or too large for {str(loaded.dtype).removeprefix('torch.')}; try dtype float32"
+            )
+
+    handles = [
+        handle
+        for layer, block in enumerate(anatomy.blocks)
+        for handle in (
+            block.register_forward_pre_hook(replace_input, with_kwargs=True),
+            block.register_forward_hook(lambda _block, _args, output, at=layer: require_finite(at, output)),
+        )
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _up(anatomy: "Anatomy", layer: int) -> "tuple[Tensor, Tensor | None]":
@@ -286,16 +336,24 @@ def _stored_layers(table: "pa.Table", tokens: int) -> tuple[LayerSigns, ...]:
                     raise ValueError(f"units of layer {number} are missing")
                 packed = np.frombuffer(b"".join(part["signs"].to_pylist()), np.uint8)
                 bits = np.unpackbits(packed.reshape(part.num_rows, -1), axis=1)
-                if bits.shape[1] < tokens:
+                if bits.shape[1] != 8 * math.ceil(tokens / 8):
                     raise ValueError(f"layer {number} has {bits.shape[1]} signs a neuron, not {tokens}")
                 signs[kind] = bits[:, :tokens].astype(bool)
         if "gate" not in signs:
             raise ValueError(f"layer {number} is missing")
         by_gate = "value" not in signs
+        if by_gate and len(signs.get("up", signs["gate"])) != len(signs["gate"]):
+            raise ValueError(f"layer {number} has {len(signs['gate'])} gates and {len(signs['up'])} up rows")
         layers.append(LayerSigns(signs["gate"], signs.get("up" if by_gate else "value"), by_gate))
     if not layers:
         raise ValueError("it has no layers")
     return tuple(layers)
+
+
+def _content_hash(record: dict[str, Any], columns: dict[str, list[Any]]) -> str:  # Any: JSON values, cells
+    """Hash of a whole profile: of its record, and of every row."""
+    rows = [columns[name] for name in ("layer", "kind", "unit")]
+    return _digest(json.dumps([record, rows], sort_keys=True).encode() + b"".join(columns["signs"]))
 
 
 def _digest(data: bytes) -> str:

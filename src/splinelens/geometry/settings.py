@@ -1,12 +1,11 @@
-"""Names of poolings, statistics, thresholds pruning, and the check of ``eps``: what needs no tensors.
+"""Names of poolings, statistics and rules of pruning, and the check of ``eps``: what needs no tensors.
 
 Separate, so that a compiled detector scores texts without PyTorch.
 """
 
 import math
+from array import array
 from typing import Literal, get_args
-
-import numpy as np
 
 from splinelens.errors import BadFeatures
 
@@ -53,7 +52,7 @@ def check_eps(eps: object) -> float:
         number = math.nan
     if not 0 < number < 1:
         raise BadFeatures(f"eps is {eps!r}; pass a number above 0 and below 1, such as 0.1")
-    rounded = float(np.float32(number))
+    rounded = array("f", [number])[0]
     if rounded in (0, 1):
         raise BadFeatures(
             f"eps is {eps!r}, in float32 {rounded}; pass a number above 0 and below 1, such as 0.1"
