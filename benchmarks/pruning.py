@@ -259,7 +259,8 @@ def write_record(options):
     """The record of all parts that have run, as JSON and as Markdown."""
     cells, work = read_lines(options.work / "cells.jsonl"), options.work
     dense = next(cell for cell in cells if cell["method"] == "dense")
-    pruned = [cell for cell in cells if cell["method"] != "dense"]
+    others = [cell for cell in cells if cell["model"] != dense["model"]]
+    pruned = [cell for cell in cells if cell["method"] != "dense" and cell not in others]
     record = {
         "model": dense["model"],
         "windows": WINDOWS,
@@ -272,6 +273,10 @@ def write_record(options):
                 for name in ("method", "by", "sparsity", "seed", "perplexity", "removed", "zeros", "prune_s")
             }
             for cell in pruned
+        ],
+        "others": [
+            {name: cell[name] for name in ("model", "method", "by", "sparsity", "seed", "perplexity")}
+            for cell in others
         ],
         "bars": bars(dense, pruned),
         "neurons": read_lines(work / "neurons.jsonl"),
@@ -364,6 +369,7 @@ def markdown(record):
         Table(head, rows).markdown(),
         f"Best at 50 %: {best['method']} with {best['by']} ratios, {best['perplexity']:.2f}. Magnitude with uniform "
         f"ratios increases perplexity {record['bars']['increase_of_uniform_magnitude_over_best']:.1f} times as much.",
+        *_other_models(record["others"]),
         "## Alpha against uniform ratios",
         "Mean negative log-likelihood with alpha's ratios less that with uniform ones, over the windows (negative: "
         "alpha is better), with its standard error over windows.",
@@ -406,6 +412,23 @@ def markdown(record):
             Table(("model", "s"), cells).markdown(),
         ]
     return "\n\n".join(lines) + "\n"
+
+
+def _other_models(cells):
+    if not cells:
+        return []
+    rows = [
+        (
+            cell["model"],
+            cell["method"],
+            cell["by"],
+            f"{100 * cell['sparsity']:.0f} %",
+            f"{cell['perplexity']:,.1f}",
+        )
+        for cell in cells
+    ]
+    head = ("model", "method", "ratios", "sparsity", "perplexity")
+    return ["## Another model", Table(head, rows).markdown()]
 
 
 def _neuron_bar(lines):
