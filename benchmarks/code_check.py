@@ -2,6 +2,11 @@
 
     python benchmarks/code_check.py extract --set codereval --data DIR --work WORK --minutes 18   # repeat until nothing is left
     python benchmarks/code_check.py extract --set humaneval --data DIR --work WORK --minutes 18
+    python benchmarks/code_check.py static --set codereval --data DIR --work WORK --minutes 18   # and humaneval
+    python benchmarks/code_check.py measure --data DIR --work WORK     # out-of-fold scores, with the model on what it has read
+    python benchmarks/code_check.py ship --data DIR --work WORK        # the head of --likely-wrong
+    python benchmarks/code_check.py critic --data DIR --work WORK --minutes 18
+    python benchmarks/code_check.py report --data DIR --work WORK      # writes code.json and code.md
 
 Each task is one file of features in WORK, so a run that is stopped continues. The code of the data is read, never run.
 """
@@ -50,22 +55,23 @@ from splinelens.weights import gate_norms
 HERE = Path(__file__).parent
 FOLDERS = {"codereval": "codereval-samples", "humaneval": "humaneval-codegen"}
 LAYERS, HIDDEN = (2, 5, 9, 14, 19), (9, 19, 29)
-TOKENS, BATCH = 256, 2048
+TOKENS, BATCH, DEPTH = 256, 2048, 30
 FOLDS, QUARTILES = 5, (0.25, 0.5, 0.75)
 RIDGES = (0.1, 0.5, 2.0)
 TFIDF = {
     "words": {"ngram_range": (1, 2), "token_pattern": r"\w+"},
     "characters": {"ngram_range": (2, 5), "analyzer": "char_wb"},
 }
-RESAMPLES = 50
+RESAMPLES, MIN_TASKS = 50, 30
 ERRORS = {
     "name and syntax": ("NameError", "UnboundLocalError", "SyntaxError", "IndentationError", "TabError"),
     "attribute, import and type": ("AttributeError", "ImportError", "ModuleNotFoundError", "TypeError"),
 }
 FITS = {
-    "set": "fitted to this set, folds of projects",
+    "set": "fitted to this set, folds of projects (CoderEval) or tasks",
     "set, tasks": "fitted to this set, folds of tasks",
     "both": "fitted to both sets",
+    "read": "fitted to the tasks of this set that the model has read",
 }
 RIVAL, SHIPPED = "static + TF-IDF", "static + counts"
 NEEDS_FILE = ("class_runnable", "file_runnable", "project_runnable")
@@ -74,6 +80,7 @@ REQUEST = """Write the Python function `{name}` of a larger file. Answer with on
 
 def {signature}:
     \"\"\"{docstring}\"\"\""""
+READ = ("likelihood", "spline7", "margins", "hidden")
 GEOMETRY, TEXT = ("margins", "spline7"), ("words", "characters")
 FUSIONS = {
     "length": ("length",),
@@ -152,7 +159,7 @@ def read_task(loaded, prompt, bodies):
             count = mask.sum(1).clamp(min=1)
             mean = lambda x: (x * mask).sum(1) / count  # noqa: E731
             least = near.masked_fill(~mask, torch.inf).amin(1)
-            found["spline"] += [mean(sign), mean(near), least, mean(near.log())]
+            found["spline"] += [mean(sign), mean(near), least]
             if layer in LAYERS:
                 found["margins"] += [
                     margin.masked_fill(~mask[..., None], -torch.inf).amax(1),
@@ -268,32 +275,22 @@ def read_blocks(work, name, tasks, samples):
         "counts": np.stack(shapes),
         "consensus": consensus_of(samples),
     }
-    paths = {task: work / name / f"{task.replace('/', '-')}.npz" for task in tasks}
-    outcomes = {(row["task"], row["passed"]) for row in samples}
-    needed = {task for task in tasks if {(task, True), (task, False)} <= outcomes}
-    if missing := sum(not paths[task].exists() for task in needed):
-        print(f"{name}: {missing} tasks were not read by the model, which is left out", flush=True)
-        return blocks
     read = {}
-    for task, path in paths.items():
+    for task in tasks:
+        path = work / name / f"{task.replace('/', '-')}.npz"
         if not path.exists():
-            continue  # all of its samples pass, or none does: it takes no part in the AUC within a task
+            continue
         with np.load(path) as stored:
             part = {key: stored[key] for key in stored}
         starts = np.concatenate([[0], part["ends"][:-1]])
         for at, digest in enumerate(part["digest"].tolist()):
             tokens = part["tokens"][:, starts[at] : part["ends"][at]]
-            read[task, digest] = (
-                likelihood(tokens),
-                part["spline"][at],
-                part["margins"][at],
-                part["hidden"][at],
-            )
+            spline = part["spline"][at].reshape(DEPTH, -1)[:, :3].ravel()  # older files have a fourth column
+            read[task, digest] = likelihood(tokens), spline, part["margins"][at], part["hidden"][at]
     rows = [read.get((row["task"], digest_of(row["body"]))) for row in samples]
-    for number, block in enumerate(("likelihood", "spline7", "margins", "hidden")):
-        known = [row[number] for row in rows if row is not None]
-        mean = np.mean(known, axis=0)
-        blocks[block] = np.stack([mean if row is None else row[number] for row in rows])
+    for number, block in enumerate(READ if read else ()):
+        unread = np.full_like(next(iter(read.values()))[number], np.nan)
+        blocks[block] = np.stack([unread if row is None else row[number] for row in rows])
     return blocks
 
 
@@ -464,28 +461,48 @@ def read_all(arguments):
         table["project"] += [tasks[row["task"]].get("project", row["task"]) for row in samples]
     rows = {key: np.array(values, dtype=object if key == "code" else None) for key, values in table.items()}
     rows["task"] = np.unique(rows["task"], return_inverse=True)[1]
-    whole = {key: np.concatenate(values) for key, values in blocks.items() if len(values) == len(FOLDERS)}
-    return rows, whole
+    sizes = Counter(rows["set"].tolist())
+    for key in READ:  # a set of which nothing was read
+        if 0 < len(blocks.get(key, ())) < len(FOLDERS):
+            filled = [np.full((sizes[name], blocks[key][0].shape[1]), np.nan, np.float32) for name in FOLDERS]
+            at = [len(values) for values in filled].index(len(blocks[key][0]))
+            filled[at] = blocks[key][0]
+            blocks[key] = filled
+    return rows, {key: np.concatenate(values) for key, values in blocks.items()}
 
 
 def measure(arguments):
-    """Out-of-fold scores on both sets, fitted to a set by itself and to both; writes WORK/scores.npz."""
+    """Out-of-fold scores, fitted to a set by itself, to both, and with the model on the tasks that it has read.
+
+    They go to WORK/scores.npz; those that are there and do not depend on the model are kept.
+    """
     rows, blocks = read_all(arguments)
-    stored = {}
-    for fit, groups in (("set, tasks", "task"), ("set", "project"), ("both", "project")):
-        for part in (
-            [np.ones(len(rows["set"]), bool)] if fit == "both" else [rows["set"] == name for name in FOLDERS]
+    path, stored = arguments.work / "scores.npz", {}
+    if path.exists():
+        with np.load(path) as before:
+            stored = {key: before[key] for key in before if "|" in key and not key.startswith("read|")}
+    text = {key: values for key, values in blocks.items() if key not in READ}
+    codereval, everything = rows["set"] == "codereval", np.ones(len(rows["set"]), bool)
+    jobs = [("set, tasks", "task", codereval, text), ("both", "project", everything, text)]
+    jobs += [("set", "project", rows["set"] == name, text) for name in FOLDERS]
+    if "likelihood" in blocks:
+        read = np.isfinite(blocks["likelihood"]).all(1)
+        jobs += [("read", "project", read & (rows["set"] == name), blocks) for name in FOLDERS]
+    for fit, groups, part, tables in jobs:
+        before = stored.get(f"{fit}|{RIVAL}|score")
+        known = before is not None and np.isfinite(before[part]).all()
+        if (
+            known
+            or len(task_counts(rows["wrong"][part], np.zeros(part.sum()), rows["task"][part])) < MIN_TASKS
         ):
-            if fit == "set, tasks" and "humaneval" in rows["set"][part]:
-                continue
-            chosen = {key: values[part] for key, values in rows.items()}
-            scores = evaluate(
-                chosen, {key: values[part] for key, values in blocks.items()}, folds_of(chosen[groups])
-            )
-            for title, both in scores.items():
-                for kind, values in zip(("score", "probability"), both, strict=True):
-                    stored.setdefault(f"{fit}|{title}|{kind}", np.full(len(part), np.nan))[part] = values
-    np.savez(arguments.work / "scores.npz", **stored, wrong=rows["wrong"], task=rows["task"], set=rows["set"])
+            continue
+        chosen = {key: values[part] for key, values in rows.items()}
+        print(f"{fit}: {part.sum()} samples", flush=True)
+        tables = {key: values[part] for key, values in tables.items()}
+        for title, both in evaluate(chosen, tables, folds_of(chosen[groups])).items():
+            for kind, values in zip(("score", "probability"), both, strict=True):
+                stored.setdefault(f"{fit}|{title}|{kind}", np.full(len(part), np.nan))[part] = values
+    np.savez(path, **stored, wrong=rows["wrong"], task=rows["task"], set=rows["set"])
 
 
 def criticize(arguments):
@@ -560,15 +577,13 @@ def report(arguments):
         }
         for fit in sorted(fits):
             rival = scores[f"{fit}|{RIVAL}|score"][of_set]
-            if np.isnan(rival).any():
-                continue
-            for title in FUSIONS:
+            part = np.isfinite(rival)
+            for title in FUSIONS if part.any() else ():
                 if f"{fit}|{title}|score" not in scores:
                     continue
-                values = scores[f"{fit}|{title}|score"][of_set]
-                record["rows"].append(
-                    {"set": name, "fit": fit, "score": title, **compared(wrong, values, rival, task)}
-                )
+                values = scores[f"{fit}|{title}|score"][of_set][part]
+                result = compared(wrong[part], values, rival[part], task[part])
+                record["rows"].append({"set": name, "fit": fit, "score": title, **result})
         record["static"][name] = static_summary(arguments, name)
         probability = scores[f"both|{SHIPPED}|probability"][of_set]
         record["reliability"][name] = reliability(wrong, probability, task)
@@ -589,6 +604,7 @@ def compared(wrong, values, rival, task):
         (of_task - of_rival)[:, 1].sum() / of_task[:, 0].sum(),
     )
     return {
+        "tasks": len(of_task),
         "auc": float(auc),
         "interval": percentile_interval(aucs),
         "gain": float(gain),
@@ -738,7 +754,7 @@ def markdown(record):
     lines = [
         "# Is generated code wrong?",
         "",
-        "`python benchmarks/code_check.py extract|static|measure|ship|report --data DIR --work WORK`: features of "
+        "`python benchmarks/code_check.py extract|static|measure|ship|critic|report --data DIR --work WORK`: features of "
         "`smollm2-135m` in bfloat16, the first 256 tokens of each body after its signature and docstring. AUC within a task of "
         "wrong against passing samples; 95 % intervals by bootstrap over tasks. Strengths are chosen inside the training folds.",
         "",
@@ -775,23 +791,20 @@ def markdown(record):
         ]
         lines.append(f"| {rule} | {cells[0]} | {cells[1]} |")
     for name in FOLDERS:
-        lines += ["", f"## {name}: AUC within a task", ""]
-        fits = list(dict.fromkeys(row["fit"] for row in record["rows"] if row["set"] == name))
-        lines.append("| score | " + " | ".join(f"{FITS[fit]} | gain over {RIVAL}" for fit in fits) + " |")
-        lines.append("| --- |" + " --- | --- |" * len(fits))
-        for title in dict.fromkeys(row["score"] for row in record["rows"]):
-            cells = []
-            for fit in fits:
-                [row] = [
-                    row
-                    for row in record["rows"]
-                    if (row["set"], row["fit"], row["score"]) == (name, fit, title)
+        of_set = [row for row in record["rows"] if row["set"] == name]
+        fits = [fit for fit in FITS if any(row["fit"] == fit for row in of_set)]
+        for title, columns in (
+            ("", [fit for fit in fits if fit != "read"]),
+            (", with the model", ["read"] if "read" in fits else []),
+        ):
+            if columns:
+                tasks = next(row["tasks"] for row in of_set if row["fit"] == columns[0])
+                lines += [
+                    "",
+                    f"## {name}: AUC within a task{title}, {tasks} tasks",
+                    "",
+                    *auc_table(of_set, columns),
                 ]
-                cells += [
-                    ranged(row["auc"], row["interval"]),
-                    ranged(row["gain"], row["gain_interval"], "+.3f"),
-                ]
-            lines.append(f"| {title} | " + " | ".join(cells) + " |")
     for name, rows in record["reliability"].items():
         lines += [
             "",
@@ -812,6 +825,19 @@ def markdown(record):
         lines += ["", "## The critic in the loop", "", "| | |", "| --- | --- |"]
         lines += [f"| {name} | {value} |" for name, value in critic.items()]
     return "\n".join(lines) + "\n"
+
+
+def auc_table(rows, fits):
+    """A row a score, two columns a fit."""
+    lines = ["| score | " + " | ".join(f"{FITS[fit]} | gain over {RIVAL}" for fit in fits) + " |"]
+    lines.append("| --- |" + " --- | --- |" * len(fits))
+    for title in dict.fromkeys(row["score"] for row in rows if row["fit"] in fits):
+        cells = []
+        for fit in fits:
+            [row] = [row for row in rows if (row["fit"], row["score"]) == (fit, title)]
+            cells += [ranged(row["auc"], row["interval"]), ranged(row["gain"], row["gain_interval"], "+.3f")]
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    return lines
 
 
 def ranged(value, interval, form=".3f"):

@@ -1,5 +1,8 @@
 """Tests benchmarks/code_check.py: scores within tasks."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from code_check import (
@@ -7,10 +10,13 @@ from code_check import (
     consensus_of,
     folds_of,
     kernel_of,
+    markdown,
     ridge_scores,
     task_auc,
     within_head,
 )
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -68,3 +74,13 @@ def test_consensus_is_of_one_task_and_model():
 
     agreement = consensus_of([sample("x + 1"), sample("x + 1"), sample("y - 2"), sample("x + 1", "b")])
     assert agreement[:, 0].tolist() == [0.5, 0.5, 0.0, 0.0]
+
+
+def test_the_page_quotes_the_record():
+    record = json.loads((REPOSITORY / "benchmarks" / "code.json").read_text("utf-8"))
+    page = (REPOSITORY / "benchmarks" / "code.md").read_text("utf-8")
+    assert page == markdown(record)
+    measured = (REPOSITORY / "docs" / "code.md").read_text("utf-8").split("## Measured: is it wrong?")[1]
+    tables = [line for line in measured.partition("\n## ")[0].splitlines() if line.startswith("| ")]
+    assert len(tables) > 10
+    assert {*tables} <= {*page.splitlines()}
