@@ -131,7 +131,7 @@ def check(
 
     Example:
         >>> report = check("def area(width, height):\n    return width * hight\n")
-        >>> report.verdict, report.findings[0].message
+        >>> report.verdict, report.findings[-1].message
         ('fail', "the name 'hight' is not defined")
     """
     if "\0" in source:
