@@ -31,9 +31,7 @@ def check_files(
         BadCode: The context or the project cannot be read.
         MissingPackage: The extra ``code`` is not installed.
     """
-    around = None if context is None else read_source(context)
-    whole = None if project is None else CodeProject.read(project)
-    environment = Environment(whole.root if whole else None)
+    around, whole, environment = _surroundings(context, project)
     for path in paths:
         try:
             source = read_source(path)
@@ -67,9 +65,7 @@ def likely_wrong(
         MissingPackage: The extra ``code`` is not installed.
     """
     head = CodeHead.load()
-    around = None if context is None else read_source(context)
-    whole = None if project is None else CodeProject.read(project)
-    environment = Environment(whole.root if whole else None)
+    around, whole, environment = _surroundings(context, project)
     for path in paths:
         try:
             source = read_source(path)
@@ -152,6 +148,15 @@ def _differs(source: str, lines: dict[int, str]) -> bool:
 
 def _unread(path: str, reason: str) -> FileReport:
     return FileReport(path, CodeReport.of((), [reason]), reason)
+
+
+def _surroundings(
+    context: str | Path | None, project: str | Path | None
+) -> tuple[str | None, CodeProject | None, Environment]:
+    """The source of the context, the project, and what modules hold there."""
+    whole = None if project is None else CodeProject.read(project)
+    around = None if context is None else read_source(context)
+    return around, whole, Environment(whole.root if whole else None)
 
 
 def _package(path: Path, project: CodeProject | None) -> str | None:
