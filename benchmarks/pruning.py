@@ -476,10 +476,10 @@ def _effect_table(effects):
     rows = []
     for model in effects["models"]:
         cells = [
-            f"{effect['agreement']:.3f}, AUC {effect['auc']:.3f}"
-            if effect["auc"] is not None
-            else effect["reason"]
-            for effect in model["detectors"]
+            f"{carried['same_verdict']:.3f}, AUC {carried['auc'][1]:.3f}"
+            if carried["auc"] is not None
+            else carried["reason"]
+            for carried in model["detectors"]
         ]
         dimension = np.mean(model["dimension"]) / np.mean(dense["dimension"]) - 1
         rows.append(
@@ -493,7 +493,7 @@ def _effect_table(effects):
                 *cells,
             )
         )
-    names = [f"{effect['name']}: same verdict, AUC" for effect in dense["detectors"]]
+    names = [f"{carried['detector']}: same verdict, AUC" for carried in dense["detectors"]]
     head = ("model", "removed", "perplexity", "s", "shift of spline7", "intrinsic dimension", *names)
     return Table(head, rows)
 

@@ -15,7 +15,7 @@ from splinelens.features.extract import read_table
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.generate.likelihood import perplexity
-from splinelens.report.pruning_evaluation import detector_table, effect_table, layer_table
+from splinelens.report.pruning_evaluation import detector_table, layer_table, model_table
 from splinelens.texts import Texts
 
 RUDE, KIND = "you fool and you trash in the house", "thanks to you the garden is lovely"
@@ -68,14 +68,15 @@ def test_a_detector_keeps_its_head_and_one_that_reads_removed_neurons_says_so(mo
         **OPTIONS,
     )
     first, half, less = (model.detectors[0] for model in report.models)
-    assert (first.agreement, first.change) == (1.0, 0.0)
-    assert first.auc > 0.9
+    assert (first.same_verdict, first.mean_change) == (1.0, 0.0)
+    assert first.auc[1] > 0.9
     scorer = Detector.load(folder / "rude", model=load_model(dense))
     pruned = scorer.carried_over(load_model(folder / "half"))
     verdicts = [[score.verdict for score in each.scores(TEXTS)] for each in (scorer, pruned)]
-    assert half.agreement == np.mean([one == other for one, other in zip(*verdicts, strict=True)])
-    assert half.change > 0
-    assert half.interval[0] <= half.auc <= half.interval[1]
+    assert half.same_verdict == np.mean([one == other for one, other in zip(*verdicts, strict=True)])
+    assert half.mean_change > 0
+    assert half.auc[0] == first.auc[1]
+    assert half.auc_intervals[1][0] <= half.auc[1] <= half.auc_intervals[1][1]
     assert less.reason == "reads neurons that were removed"
     assert detector_table(report).rows[2][2] == less.reason
 
@@ -90,7 +91,7 @@ def test_the_page_and_its_record_hold_every_number(models, tmp_path):
     record = json.loads((tmp_path / "page.json").read_text())
     assert record["models"][1]["perplexity"] == report.models[1].perplexity
     page = (tmp_path / "page.html").read_text()
-    for table in (effect_table(report), detector_table(report), layer_table(report)):
+    for table in (model_table(report), detector_table(report), layer_table(report)):
         assert all(cell in page for cell in table.rows[0])
     assert RUDE not in page
     with pytest.raises(OutputExists, match="cannot write"):

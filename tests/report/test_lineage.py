@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from splinelens.detect.carried import CarriedDetector
 from splinelens.detect.lineage import LayerMatch, Relation
 from splinelens.report.lineage import (
-    CarriedDetector,
     LineageReport,
     evidence_table,
     lineage_lines,
@@ -60,7 +60,7 @@ def test_a_report_is_json_and_keeps_a_p_value_below_every_float():
     ],
 )
 def test_the_advice_follows_the_interval(carried, advice):
-    record = CarriedDetector("mine", 50, 2, 0.96, None, **carried)
+    record = CarriedDetector("mine", 50, 2, 0.96, 0.01, None, **carried)
     lines = lineage_lines(report(carried=record, notes=("a note",)))
     assert lines[0] == "related: they agree"
     assert "a note" in lines

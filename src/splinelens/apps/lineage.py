@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from splinelens.apps.detector import Detector
-from splinelens.detect.bootstrap import auc_gain_interval, auc_interval
+from splinelens.detect.carried import CarriedDetector, compare_scores
 from splinelens.detect.lineage import Relation, relation
 from splinelens.errors import BadDetector, BadFeatures, BadLabels, BadModel
 from splinelens.features.lineage_profile import LineageProfile
 from splinelens.features.reader import Progress
 from splinelens.models import LoadedModel, load_model
-from splinelens.report.lineage import CarriedDetector, LineageReport, Verdict, missing_layers, power_of_ten
+from splinelens.report.lineage import LineageReport, Verdict, missing_layers, power_of_ten
 from splinelens.texts import Texts
 
 RELATED, UNRELATED = -6.0, -3.0
@@ -129,43 +129,21 @@ def carry_over(
         BadLabels: Not one 0 or 1 a text, or one class only among the texts that both models score.
         WrongModel: The other model lacks layers, or has layers of another width.
     """
-    from scipy.stats import spearmanr
-    from sklearn.metrics import roc_auc_score
-
     artifact = detector.artifact
     if len(artifact.labels) > 1:
         raise BadDetector(
             f"detector {artifact.name} has {len(artifact.labels)} labels; give one of a single label"
         )
     source = Texts.of(texts)
-    known = None if labels is None else artifact.require_labels(labels, len(source))[:, 0]
+    truth = None if labels is None else artifact.require_labels(labels, len(source))[:, 0]
     readers = detector, detector.carried_over(model)
-    scores = [reader.label_scores(source, progress=progress)[0][:, 0] for reader in readers]
-    both = np.isfinite(scores[0]) & np.isfinite(scores[1])
-    if not both.any():
+    scores = np.stack([reader.label_scores(source, progress=progress)[0][:, 0] for reader in readers])
+    carried = compare_scores(artifact.name, scores, scores >= detector.threshold(), truth)
+    if carried.reason is not None:
         raise BadLabels("no text was scored by both models; give texts with words")
-    first, second = (values[both] for values in scores)
-    flagged = [values >= detector.threshold() for values in (first, second)]
-    varied = len(np.unique(first)) > 1 and len(np.unique(second)) > 1
-    record: dict[str, Any] = {  # Any: fields of the record
-        "detector": artifact.name,
-        "texts": int(both.sum()),
-        "undetermined": int((~both).sum()),
-        "same_verdict": float((flagged[0] == flagged[1]).mean()),
-        "rank_correlation": float(spearmanr(first, second).statistic) if varied else None,
-    }
-    if known is not None:
-        truth = known[both]
-        if len(np.unique(truth)) < 2:
-            raise BadLabels("the texts that both models scored are of one class; give both")
-        gain = auc_gain_interval(truth, first, second)
-        record |= {
-            "auc": tuple(float(roc_auc_score(truth, values)) for values in (first, second)),
-            "auc_intervals": tuple(auc_interval(truth, values) for values in (first, second)),
-            "loss_interval": None if gain is None else (-gain[1], -gain[0]),
-            "false_positives": tuple(float(fired[truth == 0].mean()) for fired in flagged),
-        }
-    return CarriedDetector(**record)
+    if truth is not None and carried.auc is None:
+        raise BadLabels("the texts that both models scored are of one class; give both")
+    return carried
 
 
 def _verdict(one: LineageProfile, other: LineageProfile, evidence: Relation) -> tuple[Verdict, str]:

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from sklearn.metrics import roc_auc_score
 
 from splinelens import __version__
 from splinelens.anatomy import anatomy_of
 from splinelens.apps.detector import Detector, plan_of
-from splinelens.detect.bootstrap import auc_interval
+from splinelens.detect.carried import CarriedDetector, compare_scores
 from splinelens.detect.shipped import find_artifact
 from splinelens.errors import BadModel, BadTexts, WrongModel
 from splinelens.features.extract import read_table
@@ -28,7 +27,7 @@ from splinelens.generate.likelihood import Perplexity, perplexity
 from splinelens.geometry.settings import SPLINE7
 from splinelens.models import LoadedModel, load_model
 from splinelens.models.load import require_same_tokenizer
-from splinelens.report.pruning_evaluation import DetectorEffect, ModelEffect, PruningEvaluation
+from splinelens.report.pruning_evaluation import ModelEffect, PruningEvaluation
 from splinelens.report.pruning_evaluation_page import pruning_evaluation_html
 from splinelens.report.scores import TextScore
 from splinelens.texts import Texts
@@ -123,7 +122,7 @@ def evaluate(
                     float(_column(tables[index], layer, _DIMENSION)[ok].mean()) for layer in layers
                 ),
                 detectors=tuple(
-                    _effect(scorer, scored[0][number] or [], scored[index][number], labels)
+                    _carried(scorer, scored[0][number] or [], scored[index][number], labels)
                     for number, scorer in enumerate(scorers)
                 ),
             )
@@ -232,25 +231,18 @@ def _scores_on(scorer: Detector, loaded: LoadedModel, texts: Texts) -> list[Text
         return None
 
 
-def _effect(
+def _carried(
     scorer: Detector,
     dense: Sequence[TextScore],
     pruned: Sequence[TextScore] | None,
     labels: np.ndarray | None,
-) -> DetectorEffect:
+) -> CarriedDetector:
     """A detector's scores on a pruned model beside those on the dense one."""
     name = scorer.artifact.name
     if pruned is None:
-        return DetectorEffect(name, reason="reads neurons that were removed")
-    pairs = [*zip(dense, pruned, strict=True)]
-    rows = [row for row, pair in enumerate(pairs) if all(score.score is not None for score in pair)]
-    if not rows:
-        return DetectorEffect(name, reason="scores no text")
-    scores = np.array([[score.score for score in pairs[row]] for row in rows], dtype=np.float64)
-    agreement = float(np.mean([pairs[row][0].verdict == pairs[row][1].verdict for row in rows]))
-    change = float(np.abs(scores[:, 1] - scores[:, 0]).mean())
-    known = None if labels is None else labels[rows]
-    if known is None or scorer.artifact.task != "binary" or len(np.unique(known)) < 2:
-        return DetectorEffect(name, agreement, change)
-    auc = float(roc_auc_score(known, scores[:, 1]))
-    return DetectorEffect(name, agreement, change, auc, auc_interval(known, scores[:, 1]))
+        return CarriedDetector(name, reason="reads neurons that were removed")
+    scores = np.array([[score.score for score in each] for each in (dense, pruned)], dtype=np.float64)
+    if scorer.artifact.task != "binary":
+        verdicts = np.array([[score.verdict for score in each] for each in (dense, pruned)], dtype=object)
+        return compare_scores(name, scores, verdicts)
+    return compare_scores(name, scores, scores >= scorer.threshold(), labels)

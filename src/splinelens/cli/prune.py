@@ -397,7 +397,7 @@ def evaluate(
     require_stdout("")
 
     from splinelens.apps import pruning_evaluation
-    from splinelens.report.pruning_evaluation import detector_table, effect_table
+    from splinelens.report.pruning_evaluation import detector_table, model_table
     from splinelens.report.terminal import table_lines
     from splinelens.texts import read_texts
     from splinelens.texts.labeled import read_labeled
@@ -430,7 +430,7 @@ def evaluate(
     if as_json:
         print(json.dumps(report.to_dict(), ensure_ascii=False))
         return
-    print("\n".join(table_lines(effect_table(report))))
+    print("\n".join(table_lines(model_table(report))))
     if detector:
         print()
         print("\n".join(table_lines(detector_table(report))))

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from splinelens.detect.carried import CarriedDetector
 from splinelens.detect.lineage import Relation
-from splinelens.detect.thresholds import Interval
 from splinelens.report.tables import Table, interval, percent
 from splinelens.report.terminal import table_lines
 from splinelens.texts.plain_text import harmless
@@ -14,33 +14,6 @@ from splinelens.texts.plain_text import harmless
 _SMALL_LOSS = 0.02  # of AUC: the interval of the loss must end below
 
 Verdict = Literal["same model", "related", "unrelated", "cannot tell"]
-
-
-@dataclass(frozen=True)
-class CarriedDetector:
-    """A detector of the first model, read with the second one as it is.
-
-    Attributes:
-        detector: Its name.
-        texts: Texts that both models scored.
-        undetermined: Texts without a score in one of them; they are left out.
-        same_verdict: Share of texts with the same verdict at the threshold for 5 % false positives.
-        rank_correlation: Spearman's, of the scores; None if one model gives all texts the same score.
-        auc: With each of the models; None without labels.
-        auc_intervals: Their 95 % intervals; None with too few texts.
-        loss_interval: 95 % interval of the AUC that is lost, on the same resamples.
-        false_positives: Share of negative texts that are flagged, with each model; None without labels.
-    """
-
-    detector: str
-    texts: int
-    undetermined: int
-    same_verdict: float
-    rank_correlation: float | None
-    auc: tuple[float, float] | None = None
-    auc_intervals: tuple[Interval | None, Interval | None] = (None, None)
-    loss_interval: Interval | None = None
-    false_positives: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -99,15 +72,21 @@ def lineage_lines(report: LineageReport) -> list[str]:
 def evidence_table(relation: Relation) -> Table:
     """A row a test: how many neurons agree, how many would by chance, and the p-value.
 
+    Neurons of layers of different sizes have no index in common.
+
     Example:
-        >>> evidence_table(Relation((), -12.0, 0.0, -11.7, -20.0)).rows[0]
-        ('same index', '0 of 0', '0.0', '1e-12')
+        >>> evidence_table(Relation((), 0.0, 0.0, 0.0, 0.0)).rows[0]
+        ('same index', 'not tested', '-', '-')
     """
-    index = f"{relation.same_index:,} of {relation.indexed:,}"
-    sign = f"{relation.same_sign:,} of {relation.signed:,}"
+    tests = (
+        ("index", relation.same_index, relation.indexed, relation.expected_index, relation.log10_index),
+        ("sign", relation.same_sign, relation.signed, relation.signed / 2, relation.log10_sign),
+    )
     rows = [
-        ("same index", index, f"{relation.expected_index:,.1f}", power_of_ten(relation.log10_index)),
-        ("same sign", sign, f"{relation.signed / 2:,.1f}", power_of_ten(relation.log10_sign)),
+        (f"same {name}", f"{same:,} of {number:,}", f"{chance:,.1f}", power_of_ten(logarithm))
+        if number
+        else (f"same {name}", "not tested", "-", "-")
+        for name, same, number, chance, logarithm in tests
     ]
     return Table(("matched neurons with the", "observed", "by chance", "p-value at most"), rows)
 
@@ -116,7 +95,7 @@ def carried_lines(carried: CarriedDetector) -> list[str]:
     """What a detector is worth with the second model."""
     rows = [
         ("texts", f"{carried.texts:,}, {carried.undetermined:,} more without a score"),
-        ("same verdict", percent(carried.same_verdict)),
+        ("same verdict", "-" if carried.same_verdict is None else percent(carried.same_verdict)),
         ("rank correlation", "-" if carried.rank_correlation is None else f"{carried.rank_correlation:.3f}"),
     ]
     if carried.auc is not None and carried.false_positives is not None:

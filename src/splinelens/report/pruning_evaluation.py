@@ -3,29 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from splinelens.detect.thresholds import Interval
+from splinelens.detect.carried import CarriedDetector
 from splinelens.report.tables import Table, interval
-
-
-@dataclass(frozen=True)
-class DetectorEffect:
-    """What a detector of the dense model is worth on a pruned one: the same head on its features.
-
-    Attributes:
-        name: The detector.
-        agreement: The share of texts with the verdict that the dense model gives.
-        change: The mean absolute change of the score.
-        auc: On labeled texts; None without labels.
-        interval: 95 % of the AUC, by bootstrap.
-        reason: Why there are no numbers.
-    """
-
-    name: str
-    agreement: float | None = None
-    change: float | None = None
-    auc: float | None = None
-    interval: Interval | None = None
-    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -41,7 +20,7 @@ class ModelEffect:
         shift: By layer, how far the means of spline7 over the texts move, in standard deviations of the
             texts on the dense model; the mean of the seven.
         dimension: By layer with a softmax, the mean intrinsic dimension, summed over heads.
-        detectors: In the order of the command.
+        detectors: Carried over from the dense model, in the order of the command.
     """
 
     name: str
@@ -51,7 +30,7 @@ class ModelEffect:
     seconds: float
     shift: tuple[float, ...]
     dimension: tuple[float, ...]
-    detectors: tuple[DetectorEffect, ...]
+    detectors: tuple[CarriedDetector, ...]
 
     @property
     def mean_shift(self) -> float:
@@ -91,7 +70,7 @@ class PruningEvaluation:
         return record
 
 
-def effect_table(report: PruningEvaluation) -> Table:
+def model_table(report: PruningEvaluation) -> Table:
     """A row a model: perplexity, seconds and the mean shift."""
     dense = report.models[0]
     rows = [
@@ -115,14 +94,14 @@ def detector_table(report: PruningEvaluation) -> Table:
     rows = [
         (
             model.name,
-            effect.name,
-            _number(effect.agreement, effect.reason),
-            _number(effect.change),
-            _number(effect.auc),
-            "-" if effect.interval is None else interval(effect.interval),
+            carried.detector,
+            _number(carried.same_verdict, carried.reason),
+            _number(carried.mean_change),
+            _number(carried.auc and carried.auc[1]),
+            "-" if carried.auc is None else interval(carried.auc_intervals[1]),
         )
         for model in report.models
-        for effect in model.detectors
+        for carried in model.detectors
     ]
     return Table(("model", "detector", "same verdict", "change of score", "AUC", "95 % interval"), rows)
 

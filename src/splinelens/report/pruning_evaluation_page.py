@@ -9,8 +9,8 @@ from splinelens.report.pruning_evaluation import (
     ModelEffect,
     PruningEvaluation,
     detector_table,
-    effect_table,
     layer_table,
+    model_table,
 )
 from splinelens.report.tables import Table
 
@@ -28,7 +28,7 @@ def pruning_evaluation_html(report: PruningEvaluation) -> str:
     figures = {"perplexity": _perplexity(report), "shift": _shift(report)}
     if report.dimension_layers:
         figures["dimension"] = _dimension(report)
-    names = [effect.name for effect in report.models[0].detectors]
+    names = [carried.detector for carried in report.models[0].detectors]
     if names:
         figures["verdicts"] = _verdicts(report, names)
     prints = report.provenance["fingerprints"]
@@ -42,10 +42,10 @@ def pruning_evaluation_html(report: PruningEvaluation) -> str:
         about=(report.models[0].name, f"{len(report.models) - 1} pruned models", report.source),
         links={"models": "Models", "layers": "Layers", "notes": "Notes"},
         report=report,
-        effects=effect_table(report),
+        effects=model_table(report),
         verdicts=detector_table(report) if names else None,
         layers=layer_table(report),
-        labeled=any(effect.auc is not None for effect in report.models[0].detectors),
+        labeled=any(carried.auc is not None for carried in report.models[0].detectors),
         colors=SERIES,
         names=names,
         provenance=Table(("provenance", "value"), provenance),
@@ -72,11 +72,13 @@ def _perplexity(report: PruningEvaluation) -> Figure:
 
 def _verdicts(report: PruningEvaluation, names: list[str]) -> Figure:
     """AUC, or without labels the share of equal verdicts, of each detector; a row a model."""
-    labeled = any(effect.auc is not None for model in report.models for effect in model.detectors)
+    labeled = any(carried.auc is not None for model in report.models for carried in model.detectors)
     traces = []
     for index, (name, color) in enumerate(zip(names, SERIES * len(names), strict=False)):
-        effects = [(model, model.detectors[index]) for model in report.models]
-        values = [(model, effect.auc if labeled else effect.agreement) for model, effect in effects]
+        carried = [(model, model.detectors[index]) for model in report.models]
+        values = [
+            (model, each.auc and each.auc[1] if labeled else each.same_verdict) for model, each in carried
+        ]
         known = [(model, value) for model, value in values if value is not None]
         traces.append(_points([model for model, _ in known], [value for _, value in known], color, name))
     title = "AUC" if labeled else "share of equal verdicts"
