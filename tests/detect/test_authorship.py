@@ -68,6 +68,12 @@ def test_rows_of_a_feature_set_have_a_mean_squared_length_of_one():
     assert Scaling.of(ngram_counts(["a"])).rows(ngram_counts([""])).nnz == 0
 
 
+def test_a_column_that_is_constant_in_the_fit_says_nothing():
+    fitted = np.array([[1.0, 5.0], [3.0, 5.0]])
+    rows = Scaling.of(fitted).rows(np.array([[2.0, 5.0], [3.0, 99.0]]))
+    np.testing.assert_allclose(rows, [[0, 0], [0.5**0.5, 0]], atol=1e-6)
+
+
 def test_a_writer_left_out_leaves_no_trace_in_the_head():
     """Centered on all rows the kernel would tell unknown writers; noise must give an AUC near one half."""
     rng = np.random.default_rng(0)

@@ -43,7 +43,7 @@ Rows = Int[np.ndarray, " row"]
 class Scaling:
     """Turns a feature set into rows with a mean squared length of 1, without labels.
 
-    Counts become TF-IDF rows; other columns are standardized.
+    Counts become TF-IDF rows; other columns are standardized, those that are constant become 0.
 
     Attributes:
         mean: (column,), subtracted; None of counts.
@@ -60,8 +60,8 @@ class Scaling:
             seen = np.bincount(values.indices, minlength=values.shape[1])
             return cls(None, (np.log((1 + values.shape[0]) / (1 + seen)) + 1).astype(np.float32))
         mean = values.mean(axis=0, dtype=np.float64)
-        scale = np.maximum(values.std(axis=0, dtype=np.float64), _LEAST)
-        factor = 1 / (scale * np.sqrt(values.shape[1]))
+        scale = values.std(axis=0, dtype=np.float64) * np.sqrt(values.shape[1])
+        factor = np.divide(1, scale, out=np.zeros_like(scale), where=scale > _LEAST)
         return cls(mean.astype(np.float32), factor.astype(np.float32))
 
     def rows(self, values: Values) -> Values:
