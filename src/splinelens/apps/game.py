@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from splinelens.errors import BadFeatures, BadTexts
-from splinelens.features.ngrams import ngram_counts, ngram_similarity
+from splinelens.features.ngrams import ngram_similarity
 from splinelens.files import RowStore
 from splinelens.generate.game import (
     SLOTS,
@@ -30,6 +30,7 @@ from splinelens.models import LoadedModel, load_model
 from splinelens.report.game import GameReport, PairResult
 from splinelens.texts import Texts
 from splinelens.texts.table import is_missing
+from splinelens.weights.masks import magnitude_mask
 
 QUERIES = 40
 SEEDS = 10
@@ -315,7 +316,7 @@ class _Replies:
         self._store.close()
 
     def similarity(self, formula: Formula, seed: int) -> np.ndarray:
-        """(writer, writer), the cosine of the mean n-grams of their replies."""
+        """(writer, writer), the cosine of the n-grams of their replies, joined."""
         import pyarrow as pa
 
         prompt = prompt_of(formula, self._slots)
@@ -325,12 +326,7 @@ class _Replies:
             self._store.append(
                 pa.table({"prompt": [prompt], "seed": [seed], "replies": [json.dumps(replies)]})
             )
-        counts = ngram_counts([text for row in self._known[prompt, seed] for text in row])
-        counts.data = 1 + np.log(counts.data)
-        rows = counts.toarray().reshape(len(self._writers), self._count, -1)
-        mean = (rows / np.maximum(np.linalg.norm(rows, axis=2, keepdims=True), 1e-9)).mean(axis=1)
-        mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
-        return np.asarray(mean @ mean.T)
+        return ngram_similarity([["\n".join(replies)] for replies in self._known[prompt, seed]])[:, :, 0]
 
 
 def _loaded(model: str | PathLike[str] | LoadedModel, dtype: str) -> LoadedModel:
@@ -348,9 +344,7 @@ def _changed(loaded: LoadedModel, change: Callable[[torch.Tensor], torch.Tensor]
 
 
 def _pruned(weight: torch.Tensor) -> torch.Tensor:
-    """The smallest 30 % of the weights, and those equal to the largest of them, are 0."""
-    limit = weight.abs().flatten().kthvalue(max(1, int(_PRUNED * weight.numel()))).values
-    return weight.where(weight.abs() > limit, torch.zeros(()))
+    return weight.masked_fill(magnitude_mask(weight, int(_PRUNED * weight.numel())), 0)
 
 
 def _rounded(weight: torch.Tensor) -> torch.Tensor:
