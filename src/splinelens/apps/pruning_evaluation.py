@@ -103,30 +103,25 @@ def evaluate(
     if not ok.any():
         raise BadTexts(f"{texts.source}: no text can be read by all models")
     last = [Path(name).name for name in names]
-    shown = last if len(set(last)) == len(last) else names
     layers = anatomy_of(loaded[0].model).softmax_layers
-    weights = sum(each.tensor.numel() for each in weight_matrices(loaded[0]))
-    models = []
-    for index, each in enumerate(loaded):
-        left = sum(int(torch.count_nonzero(matrix.tensor)) for matrix in weight_matrices(each))
-        causal: Any = each.causal  # Any: a model of transformers
-        models.append(
-            ModelEffect(
-                name=shown[index],
-                sparsity=1 - left / weights,
-                parameters=sum(parameter.numel() for parameter in causal.parameters()),
-                perplexity=measured[index][0].value,
-                seconds=min(result.seconds for result in measured[index]),
-                shift=_shift(tables[0], tables[index], ok),
-                dimension=tuple(
-                    float(_column(tables[index], layer, _DIMENSION)[ok].mean()) for layer in layers
-                ),
-                detectors=tuple(
-                    _carried(scorer, scored[0][number] or [], scored[index][number], labels)
-                    for number, scorer in enumerate(scorers)
-                ),
-            )
+    models = [
+        ModelEffect(
+            name=name,
+            sparsity=1 - _nonzero(each) / sum(matrix.tensor.numel() for matrix in weight_matrices(loaded[0])),
+            parameters=_parameters(each),
+            perplexity=passes[0].value,
+            seconds=min(result.seconds for result in passes),
+            shift=_shift(tables[0], table, ok),
+            dimension=tuple(float(_column(table, layer, _DIMENSION)[ok].mean()) for layer in layers),
+            detectors=tuple(
+                _carried(scorer, first or [], other, labels)
+                for scorer, first, other in zip(scorers, scored[0], scores, strict=True)
+            ),
         )
+        for name, each, passes, table, scores in zip(
+            last if len(set(last)) == len(last) else names, loaded, measured, tables, scored, strict=True
+        )
+    ]
     return PruningEvaluation(
         text=text_name,
         windows=len(measured[0][0].nll),
@@ -158,6 +153,16 @@ def write_report(report: PruningEvaluation, page: Path, *, overwrite: bool = Fal
     record = json.dumps(report.to_dict(), indent=1) + "\n"
     write_text(page.with_suffix(".json"), record, overwrite=overwrite)
     write_text(page, html, overwrite=overwrite)
+
+
+def _nonzero(loaded: LoadedModel) -> int:
+    """Weights of the blocks' matrices that are not zero."""
+    return sum(int(torch.count_nonzero(matrix.tensor)) for matrix in weight_matrices(loaded))
+
+
+def _parameters(loaded: LoadedModel) -> int:
+    causal: Any = loaded.causal  # Any: a model of transformers
+    return sum(parameter.numel() for parameter in causal.parameters())
 
 
 def _require_alike(dense: LoadedModel, other: LoadedModel) -> None:
