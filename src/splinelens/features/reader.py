@@ -485,6 +485,20 @@ class TextReader:
                 raise BadFeatures(f"text {batch.windows[0].text} {inputs}; leave it out")
             yield batch, inputs
 
+    def token_stats(
+        self, tokenized: Sequence[TokenizedText]
+    ) -> "Iterator[tuple[TokenBatch, TokenStats | str]]":
+        """The statistics of every token.
+
+        Yields:
+            A batch of windows and the statistics of its tokens, padding included; of a text that cannot be
+            run a batch of one window and the reason.
+
+        Raises:
+            BadFeatures: The reader runs an exported graph, which gives whole texts only.
+        """
+        yield from self._passes(tokenized, self.torch_engine.token_stats, set())
+
     def _rows(
         self,
         tokenized: Sequence[TokenizedText],
