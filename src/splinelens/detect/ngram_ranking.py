@@ -1,9 +1,9 @@
 """Which n-grams a number at words goes with, and whether that holds on other texts.
 
-An n-gram's mean is pulled towards that of its last words (a single word towards the mean of all), the more the
-fewer texts hold it: empirical Bayes, with the spread between n-grams and within them estimated from the corpus.
-So what is rare must be extreme to be named, and a long n-gram must add something to its last word. Source of
-ranking all n-grams of a corpus by a scalar: Singh et al., arXiv:2305.09863 (SASC).
+An n-gram's mean is pulled towards that of its last words (a single word towards the mean of all), the more
+the fewer texts hold it: empirical Bayes, with the spread between n-grams and within them estimated from the
+corpus. So what is rare must be extreme to be named, and a long n-gram must add something to its last word.
+Source of ranking all n-grams of a corpus by a scalar: Singh et al., arXiv:2305.09863 (SASC).
 """
 
 from collections.abc import Sequence
@@ -129,7 +129,8 @@ def contrast(
         tokens: Its length.
 
     Example:
-        >>> contrast(np.array([3.0, 1.0, 9.0, 2.0]), np.array([True, False, False, True]), np.array([8, 8, 900, 8]))
+        >>> held = np.array([True, False, False, True])
+        >>> contrast(np.array([3.0, 1.0, 9.0, 2.0]), held, np.array([8, 8, 900, 8]))
         Contrast(texts=2, difference=1.5, interval=None)
     """
     from scipy.stats import t
@@ -168,9 +169,7 @@ class Deletion:
     interval: Interval
 
 
-def deletion(
-    drop: Float[np.ndarray, " text"], random_drop: Float[np.ndarray, " text"]
-) -> Deletion | None:
+def deletion(drop: Float[np.ndarray, " text"], random_drop: Float[np.ndarray, " text"]) -> Deletion | None:
     """Compare the falls of the logit; a tie counts for the random words. None without a text.
 
     Example:

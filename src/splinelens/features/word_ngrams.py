@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 LONGEST = 3
 """Words of the longest n-grams."""
@@ -23,7 +23,7 @@ class WordNgrams:
         suffix: The n-gram of all words but the first; -1 of a single word.
         prefix: The n-gram of all words but the last; -1 of a single word.
         texts: How many texts hold it.
-        ngram: The n-gram of each occurrence.
+        ngram: The n-gram of each occurrence, ascending.
         last: Index of its last word among the words of all texts, one text after the other.
         text: Index of its text.
     """
@@ -44,10 +44,34 @@ class WordNgrams:
         """The n-grams with a space between words."""
         return tuple(" ".join(words) for words in self.words)
 
-    @property
-    def sizes(self) -> Int[np.ndarray, " ngram"]:
-        """How many words each has."""
-        return np.array([len(words) for words in self.words], dtype=int)
+    def texts_with(self, ngram: int) -> Int[np.ndarray, " holding"]:
+        """The texts that hold an n-gram, each once."""
+        first, end = np.searchsorted(self.ngram, [ngram, ngram + 1])
+        return np.unique(self.text[first:end])
+
+    def within(self, texts: Bool[np.ndarray, " text"], *, least_texts: int = 1) -> "WordNgrams":
+        """The n-grams that enough of some texts hold, and where they are in these.
+
+        Args:
+            texts: Whether a text counts; it keeps its index, and its words keep theirs.
+            least_texts: Of these texts; rarer n-grams are left out.
+        """
+        here = texts[self.text]
+        pairs = np.unique(np.stack([self.ngram[here], self.text[here]]), axis=1)
+        held = np.bincount(pairs[0], minlength=len(self))
+        kept = np.flatnonzero(held >= least_texts)  # with each n-gram also those within it
+        number = np.full(len(self) + 1, -1)  # the last entry is that of no n-gram, -1
+        number[kept] = np.arange(len(kept))
+        here &= number[self.ngram] >= 0
+        return WordNgrams(
+            words=tuple(self.words[index] for index in kept.tolist()),
+            suffix=number[self.suffix[kept]],
+            prefix=number[self.prefix[kept]],
+            texts=held[kept],
+            ngram=number[self.ngram[here]],
+            last=self.last[here],
+            text=self.text[here],
+        )
 
 
 def word_ngrams(
@@ -68,7 +92,7 @@ def word_ngrams(
         >>> found.names, found.suffix.tolist(), found.texts.tolist()
         (('fool', 'you', 'you fool'), [-1, -1, 0], [2, 2, 2])
         >>> [(found.names[ngram], int(last)) for ngram, last in zip(found.ngram, found.last, strict=True)]
-        [('you', 1), ('fool', 2), ('you', 3), ('fool', 4), ('you fool', 2), ('you fool', 4)]
+        [('fool', 2), ('fool', 4), ('you', 1), ('you', 3), ('you fool', 2), ('you fool', 4)]
     """
     flat = [word for words in texts for word in words]
     vocabulary, word = np.unique(np.array(flat, dtype=object), return_inverse=True) if flat else ([], _none())
@@ -104,7 +128,7 @@ def word_ngrams(
         suffixes.append(before[ends[first]])
         counts.append(held[kept[order]])
         names += [spelled[index] for index in order]
-        places.append((here, ends))
+        places.append((np.sort(here), ends[np.argsort(here, kind="stable")]))
         before = np.full(len(flat), -1)
         before[ends] = here
     ngram_of, last = (np.concatenate([_none(), *(place[at] for place in places)]) for at in (0, 1))
