@@ -1,8 +1,8 @@
 """Say in words what a detector relies on, and measure whether that is so on texts it was not said from.
 
 A detector is a linear head on pooled margins. Each hyperplane carries a share of the variance of its logit
-over the corpus; for those with the largest shares the n-grams are ranked by the margin at their last word. One
-half of the corpus makes the names, the other half checks them. Source: Singh et al., arXiv:2402.01761.
+over the corpus; for those with the largest shares the n-grams are ranked by the margin at their last word.
+One half of the corpus makes the names, the other half checks them. Source: arXiv:2402.01761.
 """
 
 from collections import Counter
@@ -64,6 +64,7 @@ _CONTEXTS, _AROUND = 6, 60  # places, and characters beside the word
 _LISTED = 10  # words of a group, and words that are confused
 _MOST_GROUPS = 12
 _FEW_FUNCTION_WORDS = 0.1
+_KEPT_BYTES = 2**30  # of learned margins; where they exceed it texts are read twice
 _POOLINGS = ("max", "min", "last", "mean")
 
 Bounds = tuple[int, int]
@@ -85,8 +86,9 @@ def explain(
 ) -> Explanation:
     """Name the hyperplanes that carry a detector, and say which words it relies on and which it confuses.
 
-    Every text is read twice, for its score and for the margins of its tokens, and some held-out texts again
-    without a word. Texts that are equal count once.
+    Every text is read once, and a second time for the margins of its tokens where these are not of learned
+    hyperplanes or would fill the memory. Some held-out texts are read again without a word. Texts that are
+    equal count once.
 
     Args:
         detector: A detector that runs PyTorch, or the name or folder of one.
@@ -101,7 +103,7 @@ def explain(
         fpr: The false-positive rate whose threshold flags a text, one of those that the detector stores.
         sentences: Lets this language model write a sentence about the n-grams of each hyperplane.
         seed: Of the halves and of the random words.
-        progress: Called with the texts and the characters read since the last call; all texts are read twice.
+        progress: Called with the texts and the characters read since the last call, of the first reading.
 
     Raises:
         BadTexts: Fewer than 20 different texts can be read, or all have the same score.
@@ -127,10 +129,7 @@ def explain(
     corpus = _read(detector, source, fpr, seed, progress)
     units = sorted(units, key=lambda unit: (-corpus.shares[unit.column], unit.column))[:top]
     ngrams = _Ngrams.of(corpus)
-    found = [
-        _Found.of(ngrams, by_word, by_text)
-        for by_word, by_text in _margins(detector, corpus, units, progress)
-    ]
+    found = [_Found.of(ngrams, by_word, by_text) for by_word, by_text in _margins(detector, corpus, units)]
     whole = None if artifact.inseparable else _Found.of(ngrams, corpus.contributions, corpus.logit)
     removed = _Removed(detector, corpus, seed)
     drops = [removed.ngrams(one.names[:_STABLE], unit.raises) for one, unit in zip(found, units, strict=True)]
@@ -229,6 +228,7 @@ class _Corpus:
         naming: Whether names are made from it; the others are held out.
         left_out: Rows that were not used, by reason.
         shares: Share of the variance of each column of the head.
+        learned: For each text (token, direction) learned margins; None without any, or with too many.
     """
 
     rows: Int[np.ndarray, " text"]
@@ -242,6 +242,7 @@ class _Corpus:
     naming: Bool[np.ndarray, " text"]
     left_out: dict[str, int]
     shares: Float[np.ndarray, " column"]
+    learned: list[np.ndarray] | None
 
 
 def _checked_labels(labels: np.ndarray, rows: int) -> Float[np.ndarray, " text"]:
@@ -280,8 +281,8 @@ def _units(detector: Detector, layer: int | None) -> tuple[list[_Unit], list[str
     if experts:
         units = [unit for unit in units if unit.hyperplane.layer not in experts]
         notes.append(
-            f"Layers {', '.join(map(str, sorted(experts)))} hold experts, and a token has margins to those of "
-            "its own experts only: their hyperplanes are not explained."
+            f"Layers {', '.join(map(str, sorted(experts)))} hold experts, and a token has margins to those "
+            "of its own experts only: their hyperplanes are not explained."
         )
     if artifact.inseparable:
         notes.append(
@@ -322,8 +323,11 @@ def _read(detector: Detector, source: Texts, fpr: float, seed: int, progress: Pr
         left_out["it repeats another row"] = repeated
     gathered, slope = VarianceShares(artifact.head), artifact.calibrations[0].slope
     distinct = list(first)
+    learned: dict[int, np.ndarray] = {}
+    kept = 0
 
     def read(features: TextFeatures) -> tuple[int, float, bool, int, _Words, np.ndarray] | str:
+        nonlocal kept
         text, row = distinct[features.index] or "", first[distinct[features.index]]
         reason = source.broken.get(row, features.reason)
         record = detector.judge(
@@ -334,6 +338,9 @@ def _read(detector: Detector, source: Texts, fpr: float, seed: int, progress: Pr
         spans = record.spans or tuple(Span(*bounds, 0.0) for bounds in features.offsets)
         whole = words(text, spans)
         bounds = [core(text, word) for word in whole]
+        if features.learned is not None and kept < _KEPT_BYTES:
+            learned[row] = features.learned.copy()
+            kept += learned[row].nbytes
         return (
             row,
             slope * gathered.add(features.values),
@@ -347,7 +354,8 @@ def _read(detector: Detector, source: Texts, fpr: float, seed: int, progress: Pr
             np.array([word.contribution for word in whole]),
         )
 
-    results = detector.reader.map(read, distinct, locate=not artifact.inseparable, progress=progress)
+    locate = not artifact.inseparable or artifact.directions is not None
+    results = detector.reader.map(read, distinct, locate=locate, progress=progress)
     rows = []
     for result in results:
         if isinstance(result, str):
@@ -374,11 +382,12 @@ def _read(detector: Detector, source: Texts, fpr: float, seed: int, progress: Pr
         naming=naming,
         left_out=dict(left_out.most_common()),
         shares=gathered.shares(),
+        learned=[learned[row] for row in numbers] if len(learned) == len(rows) else None,
     )
 
 
 def _margins(
-    detector: Detector, corpus: _Corpus, units: Sequence[_Unit], progress: Progress | None
+    detector: Detector, corpus: _Corpus, units: Sequence[_Unit]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """For each column the margins of the words of all texts and the pooled ones, both in standard deviations.
 
@@ -389,14 +398,10 @@ def _margins(
     signs = np.array([unit.sign for unit in units], dtype=np.float32)
     by_word = np.empty((len(corpus.contributions), len(units)), np.float32)
     by_text = np.empty((len(corpus.texts), len(units)), np.float32)
-    read = token_margins(detector.reader, corpus.texts, planes, progress=progress)
-    for index, (margins, of_text) in enumerate(zip(read, corpus.words, strict=True)):
-        values = margins.values[:, places] * signs
-        if len(values) != len(of_text.of_token):
-            raise BadTexts(
-                f"row {corpus.rows[index]} {margins.reason or 'has other tokens than before'} when it is "
-                "read for its tokens; leave it out"
-            )
+    for index, (margins, of_text) in enumerate(
+        zip(_read_again(detector, corpus, planes), corpus.words, strict=True)
+    ):
+        values = margins[:, places] * signs
         highest = np.full((len(of_text.keys), len(units)), -np.inf, np.float32)
         np.maximum.at(highest, np.array(of_text.of_token), values)
         by_word[corpus.start[index] :][: len(highest)] = np.where(
@@ -406,6 +411,24 @@ def _margins(
         by_text[index] = [pooled.get(unit.pooling, values.max(axis=0))[at] for at, unit in enumerate(units)]
     for at in range(len(units)):
         yield _standardized(by_word[:, at]), _standardized(by_text[:, at])
+
+
+def _read_again(
+    detector: Detector, corpus: _Corpus, planes: Sequence[Hyperplane]
+) -> Iterator[Float[np.ndarray, "token plane"]]:
+    """The margins of each text's tokens; those of the first reading if they were kept."""
+    if corpus.learned is not None and all(plane.layer < 0 for plane in planes):
+        indices = [plane.index for plane in planes]
+        yield from (learned[:, indices] for learned in corpus.learned)
+        return
+    read = token_margins(detector.reader, corpus.texts, planes)
+    for row, margins, of_text in zip(corpus.rows, read, corpus.words, strict=True):
+        if len(margins.values) != len(of_text.of_token):
+            raise BadTexts(
+                f"row {row} {margins.reason or 'has other tokens than before'} when it is read again for the "
+                "margins of its tokens; leave it out"
+            )
+        yield margins.values
 
 
 def _standardized(values: Float[np.ndarray, " entry"]) -> Float[np.ndarray, " entry"]:

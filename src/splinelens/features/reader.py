@@ -91,8 +91,8 @@ class TextFeatures:
             NaN where the text cannot be used.
         source: For max, min and last margins, learned ones too, the token that each entry comes from, else
             -1; None unless located.
-        learned: (token, direction), the learned margins of each token that was read; None unless located and
-            a mean of them is among the columns.
+        learned: (token, direction), the learned margins of each token that was read; None unless located by
+            PyTorch and they are among the columns.
         tokens: Tokens of the whole text; 0 if it could not be tokenized.
         cut: Whether tokens at the end were dropped.
         offsets: Character span (begin, end) of each token that was read.
@@ -316,8 +316,8 @@ class TextReader:
 
         Args:
             texts: The texts; None stands for a missing one.
-            locate: Also say which token each max, min and last margin comes from, and give the learned
-                margins of each token if their mean is read.
+            locate: Also say which token each max, min and last margin comes from, and with PyTorch give the
+                learned margins of each token.
             prefixes: Give one row for every prefix of 1, 2, ... tokens.
             done: The first texts that are left out, as an earlier run has read them. The others are batched
                 as they would be with them, so that they have the same numbers to the last bit; where texts

@@ -95,7 +95,9 @@ def word_ngrams(
         [('fool', 2), ('fool', 4), ('you', 1), ('you', 3), ('you fool', 2), ('you fool', 4)]
     """
     flat = [word for words in texts for word in words]
-    vocabulary, word = np.unique(np.array(flat, dtype=object), return_inverse=True) if flat else ([], _none())
+    vocabulary = sorted({*flat})
+    index = {key: number for number, key in enumerate(vocabulary)}
+    word = np.array([index[key] for key in flat], dtype=int)
     text = np.repeat(np.arange(len(texts)), [len(words) for words in texts])
     known = len(vocabulary) + 1
     names: list[tuple[str, ...]] = []
@@ -127,13 +129,13 @@ def word_ngrams(
         prefixes.append(prefix[ends[first]])
         suffixes.append(before[ends[first]])
         counts.append(held[kept[order]])
-        names += [spelled[index] for index in order]
+        names += [spelled[at] for at in order]
         places.append((np.sort(here), ends[np.argsort(here, kind="stable")]))
         before = np.full(len(flat), -1)
         before[ends] = here
     ngram_of, last = (np.concatenate([_none(), *(place[at] for place in places)]) for at in (0, 1))
     return WordNgrams(
-        words=tuple(tuple(map(str, words)) for words in names),
+        words=tuple(names),
         suffix=np.concatenate(suffixes),
         prefix=np.concatenate(prefixes),
         texts=np.concatenate(counts),
