@@ -6,9 +6,10 @@ One half of the corpus makes the names, the other half checks them. Source: arXi
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -24,16 +25,19 @@ from splinelens.detect.ngram_ranking import (
     overlap,
     rank_ngrams,
 )
+from splinelens.detect.shipped import find_artifact
 from splinelens.detect.thresholds import proportion_interval
 from splinelens.detect.variance_shares import VarianceShares
-from splinelens.errors import BadFeatures, BadLabels, BadTexts, NotExplainable
+from splinelens.errors import BadFeatures, BadLabels, BadTexts, NotExplainable, WrongModel
 from splinelens.features.extract import provenance
 from splinelens.features.reader import Progress, TextFeatures
 from splinelens.features.token_margins import Hyperplane, token_margins
 from splinelens.features.validation import check_layer, check_positive, check_seed
 from splinelens.features.word_ngrams import WordNgrams, word_ngrams
+from splinelens.files import write_text
 from splinelens.generate.names import sentence_about
 from splinelens.generate.sample import Writer
+from splinelens.report.card import card
 from splinelens.report.explain import (
     Confusion,
     Context,
@@ -45,6 +49,7 @@ from splinelens.report.explain import (
     GeneratedSentence,
     Group,
     GroupWord,
+    card_record,
     named,
     template_name,
 )
@@ -173,6 +178,32 @@ def explain(
         settings={"layer": layer, "top": top, "fpr": fpr, "seed": seed, "least_texts": ngrams.least},
         provenance=provenance(detector.reader, source) | {"detector": artifact.digest},
     )
+
+
+def store_explanation(
+    folder: str | PathLike[str], explanation: Explanation, spelled: Callable[[str], str] = str
+) -> None:
+    """Put the main findings into a detector's folder, and into its card.
+
+    Args:
+        folder: A detector.
+        explanation: Of that detector.
+        spelled: How the card writes words, such as ``report.explain.masked``.
+
+    Raises:
+        WrongModel: The explanation is of another detector.
+        BrokenArtifact: The folder holds no detector that can be read.
+        CannotWrite: The disk is full or the folder may not be written.
+    """
+    path = Path(folder).expanduser()
+    artifact = find_artifact(path)
+    parts = {artifact.digest, *(artifact.single_label(label).digest for label in artifact.labels)}
+    if explanation.provenance.get("detector") not in parts:
+        raise WrongModel(f"the explanation is not of the detector in {path}; explain that one")
+    record = card_record(explanation, spelled)
+    stored = replace(artifact, training={**artifact.training, "explained": record})
+    stored.save(path)
+    write_text(path / "CARD.md", card(stored), overwrite=True)
 
 
 @dataclass(frozen=True)

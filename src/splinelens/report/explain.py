@@ -1,7 +1,7 @@
 """What a detector relies on, in words, and what held-out texts say of each of them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ NAMED = 3
 """N-grams in a name."""
 
 _NONE = "-"
+_STORED = 10  # n-grams and hyperplanes in a card
 
 
 @dataclass(frozen=True)
@@ -388,3 +389,125 @@ def summary_lines(explanation: Explanation) -> list[str]:
 def left_out_lines(explanation: Explanation) -> list[str]:
     """Why rows were left out."""
     return [f"{count_of(count, 'row')} left out: {reason}" for reason, count in explanation.left_out.items()]
+
+
+def card_record(
+    explanation: Explanation, spelled: Callable[[str], str] = str
+) -> dict[str, Any]:  # Any: plain JSON values
+    """What a detector's card keeps of its explanation.
+
+    Args:
+        explanation: The explanation.
+        spelled: How words are written; a card that others read may mask them.
+    """
+    whole, stored = explanation.whole, _STORED
+    faithful = whole.faithfulness
+    removed = None if faithful is None else faithful.deletion
+    return {
+        "label": explanation.label,
+        "source": explanation.source,
+        "texts": explanation.texts,
+        "carried": explanation.carried,
+        "planes": len(explanation.hyperplanes),
+        "holding": explanation.holding,
+        "stability": None if faithful is None else faithful.stability,
+        "deletion": None
+        if removed is None
+        else {name: getattr(removed, name) for name in ("texts", "larger", "drop", "random_drop")},
+        "false_positives": _confused(whole.false_positives, spelled),
+        "false_negatives": _confused(whole.false_negatives, spelled),
+        "words": [
+            {"name": spelled(one.name), "texts": one.texts, "mean": one.mean} for one in whole.ngrams[:stored]
+        ],
+        "hyperplanes": [
+            {
+                "name": template_name([spelled(ngram.name) for ngram in one.ngrams]),
+                "hyperplane": one.hyperplane,
+                "raises": one.raises,
+                "share": one.share,
+                "contrast": one.faithfulness.contrast.difference,
+                "interval": one.faithfulness.contrast.interval,
+            }
+            for one in explanation.hyperplanes[:stored]
+        ],
+    }
+
+
+def explained_lines(record: Mapping[str, Any]) -> list[str]:  # Any: as ``card_record`` gives it
+    """What a card says of an explanation before its tables."""
+    lines = [
+        f"Measured by splinelens explain on {record['texts']:,} texts of {record['source']}: half of them name, "
+        "the other half checks.",
+        f"The {count_of(record['planes'], 'hyperplane')} with the largest shares carry "
+        f"{percent(record['carried'])} of the variance of the logit of {record['label']}; the names of "
+        f"{record['holding']} hold on the other half.",
+    ]
+    if removed := record["deletion"]:
+        lines.append(
+            f"Removing the word that adds most lowers the logit more than removing a random one in "
+            f"{percent(removed['larger'])} of {removed['texts']:,} flagged texts ({removed['drop']:.2f} "
+            f"against {removed['random_drop']:.2f})."
+        )
+    if record["stability"] is not None:
+        lines.append(f"Both halves agree on {percent(record['stability'])} of the first ten n-grams.")
+    for title, found in (("Flagged by mistake", "false_positives"), ("Missed", "false_negatives")):
+        if record[found]:
+            lines.append(f"{title} more often than others are texts with: {', '.join(record[found])}.")
+    return lines
+
+
+def explained_words(record: Mapping[str, Any]) -> Table:  # Any: as above
+    """The n-grams that a card lists."""
+    rows = [(one["name"], f"{one['texts']:,}", f"{one['mean']:+.2f}") for one in record["words"]]
+    return Table(("n-gram", "texts", "adds to the logit"), rows)
+
+
+def explained_hyperplanes(record: Mapping[str, Any]) -> Table:  # Any: as above
+    """The hyperplanes that a card lists."""
+    rows = [
+        (
+            one["name"],
+            one["hyperplane"],
+            "raises" if one["raises"] else "lowers",
+            percent(one["share"]),
+            *contrast_cells(Contrast(0, one["contrast"], one["interval"])),
+        )
+        for one in record["hyperplanes"]
+    ]
+    return Table(("name", "hyperplane", "logit", "share", "contrast, held out", "95 % interval"), rows)
+
+
+def _confused(found: Sequence[Confusion] | None, spelled: Callable[[str], str]) -> list[str] | None:
+    """The words that are confused more often than by chance, by their intervals; None without labels."""
+    return (
+        None if found is None else [f"{spelled(one.name)} ({one.wrong} of {one.texts})" for one in found[:5]]
+    )
+
+
+def masked(name: str) -> str:
+    """Words of four letters and more without those between the first and the last.
+
+    Example:
+        >>> masked("you silly fool")
+        'you s***y f**l'
+    """
+    return " ".join(
+        word[0] + "*" * (len(word) - 2) + word[-1] if len(word) > 3 else word for word in name.split(" ")
+    )
+
+
+def text_lines(explanation: Explanation) -> list[str]:
+    """The explanation for a terminal: what it amounts to, the words, the hyperplanes."""
+    from splinelens.report.terminal import table_lines
+
+    whole = explanation.whole
+    lines = [*summary_lines(explanation), *explanation.notes, *left_out_lines(explanation)]
+    if whole.ngrams:
+        lines += ["", "n-grams that raise the logit most", *table_lines(ngram_table(whole.ngrams, "adds"))]
+    for title, found, wrong in (
+        (f"words of {explanation.negative} texts that are flagged", whole.false_positives, "flagged"),
+        (f"words of {explanation.label} texts that are missed", whole.false_negatives, "missed"),
+    ):
+        if found:
+            lines += ["", title, *table_lines(confusion_table(found, wrong))]
+    return [*lines, "", *table_lines(hyperplane_table(explanation))]
