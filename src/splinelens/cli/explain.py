@@ -57,7 +57,8 @@ def explain(
         typer.Option(
             "--sentences",
             metavar="MODEL",
-            help="A local model also writes a sentence about each hyperplane, marked and scored as a name is.",
+            help="A local model also writes a sentence about each hyperplane, which is marked and measured, "
+            "too.",
         ),
     ] = None,
     store: Annotated[

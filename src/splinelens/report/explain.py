@@ -436,8 +436,8 @@ def card_record(
 def explained_lines(record: Mapping[str, Any]) -> list[str]:  # Any: as ``card_record`` gives it
     """What a card says of an explanation before its tables."""
     lines = [
-        f"Measured by splinelens explain on {record['texts']:,} texts of {record['source']}: half of them name, "
-        "the other half checks.",
+        f"Measured by splinelens explain on {record['texts']:,} texts of {record['source']}: half of them "
+        "name, the other half checks.",
         f"The {count_of(record['planes'], 'hyperplane')} with the largest shares carry "
         f"{percent(record['carried'])} of the variance of the logit of {record['label']}; the names of "
         f"{record['holding']} hold on the other half.",
