@@ -82,5 +82,5 @@ def test_progress_counts_every_text_once(reader):
 
 @pytest.mark.parametrize("plane", [Hyperplane(1, 0), Hyperplane(0, 48), Hyperplane(-1, 5), Hyperplane(9, 0)])
 def test_hyperplanes_that_are_not_read_are_refused(reader, plane):
-    with pytest.raises(BadFeatures, match="is not among the .* hyperplanes there whose margins are read"):
+    with pytest.raises(BadFeatures, match=r"is not among the .* hyperplanes there whose margins are read"):
         next(token_margins(reader(), TEXTS, [plane]))

@@ -137,7 +137,7 @@ def explain(
     found = [_Found.of(ngrams, by_word, by_text) for by_word, by_text in _margins(detector, corpus, units)]
     whole = None if artifact.inseparable else _Found.of(ngrams, corpus.contributions, corpus.logit)
     removed = _Removed(detector, corpus, seed)
-    drops = [removed.ngrams(one.names[:_STABLE], unit.raises) for one, unit in zip(found, units, strict=True)]
+    drops = [removed.ngrams(named(one.names), unit.raises) for one, unit in zip(found, units, strict=True)]
     drop = None if whole is None else removed.top_words()
     removed.read()
     known_of = None if known is None else known[corpus.rows]

@@ -133,7 +133,7 @@ def contrast(
         >>> contrast(np.array([3.0, 1.0, 9.0, 2.0]), held, np.array([8, 8, 900, 8]))
         Contrast(texts=2, difference=1.5, interval=None)
     """
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     length = np.floor(_BINS_PER_OCTAVE * np.log2(np.maximum(tokens, 1))).astype(int)
     others = np.bincount(length[~present], minlength=int(length.max(initial=0)) + 1)
@@ -146,7 +146,7 @@ def contrast(
     difference = float(gap.mean())
     if len(gap) < _LEAST_FOR_INTERVAL:
         return Contrast(texts, difference, None)
-    half = float(t.ppf(0.975, len(gap) - 1) * gap.std(ddof=1) / np.sqrt(len(gap)))
+    half = float(stdtrit(len(gap) - 1, 0.975) * gap.std(ddof=1) / np.sqrt(len(gap)))
     return Contrast(texts, difference, (difference - half, difference + half))
 
 

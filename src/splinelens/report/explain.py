@@ -64,7 +64,7 @@ class Faithfulness:
     Attributes:
         contrast: The pooled margin, in standard deviations over texts, of texts with one of the named n-grams
             beside texts about as long without any; of the detector its logit.
-        deletion: Removing an n-gram beside removing random words; None if no text holds one.
+        deletion: Removing a named n-gram beside removing random words; None if no text holds one.
         stability: Share of the first ten n-grams that both halves of the corpus name.
     """
 
