@@ -68,6 +68,7 @@ _DELETED, _DELETED_WHOLE = 25, 400  # held-out texts that are read without a wor
 _CONTEXTS, _AROUND = 6, 60  # places, and characters beside the word
 _LISTED = 10  # words of a group, and words that are confused
 _MOST_GROUPS = 12
+_LEAST_WRONG = 3  # texts with a word that is confused
 _FEW_FUNCTION_WORDS = 0.1
 _KEPT_BYTES = 2**30  # of learned margins; where they exceed it texts are read twice
 _POOLINGS = ("max", "min", "last", "mean")
@@ -794,7 +795,7 @@ def _confused(
         texts = ngrams.every.texts_with(index)
         texts = texts[of_class[texts]]
         naming = texts[corpus.naming[texts]]
-        if wrong[naming].sum() >= 2:
+        if wrong[naming].sum() >= _LEAST_WRONG:
             counted[name] = proportion_interval(int(wrong[naming].sum()), len(naming))[0], texts
     naming = of_class & corpus.naming
     base = wrong[naming].mean() if naming.any() else 0.0

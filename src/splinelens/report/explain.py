@@ -312,7 +312,7 @@ def ngram_table(ngrams: Sequence[ExplainedNgram], unit: str) -> Table:
         )
         for one in ngrams
     ]
-    return Table(("n-gram", "texts", unit, "held-out texts", "contrast there", "95 % interval"), rows)
+    return Table(("n-gram", "texts", unit, "held out", "contrast", "95 % interval"), rows)
 
 
 def group_table(group: Group) -> Table:
@@ -470,7 +470,7 @@ def explained_hyperplanes(record: Mapping[str, Any]) -> Table:  # Any: as above
             one["hyperplane"],
             "raises" if one["raises"] else "lowers",
             percent(one["share"]),
-            *contrast_cells(Contrast(0, one["contrast"], one["interval"])),
+            *contrast_cells(Contrast(0, one["contrast"], one["interval"] and tuple(one["interval"]))),
         )
         for one in record["hyperplanes"]
     ]
