@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from splinelens.apps.detector import Detector
-from splinelens.apps.explain import explain, store_explanation, without
+from splinelens.apps.explain import explain, explain_words, store_explanation, without
 from splinelens.detect.artifact import Artifact
 from splinelens.detect.calibration import Calibration
 from splinelens.detect.heads import LinearHead
@@ -219,15 +219,39 @@ def test_words_are_listed_by_the_groups_of_the_user(planted):
     first = np.arange(200) < 50
     found = explain(planted, texts, top=1, groups={"early": first, "late": ~first, "none": first & ~first})
     assert [(group.name, group.texts) for group in found.whole.groups] == [("late", 150), ("early", 50)]
-    spans = planted.score(texts, explain=True)
     total = {}
-    for record, text in zip(spans[:50], texts[:50], strict=True):
-        for word in record.words:
-            key = text[word.begin : word.end]
-            total[key] = total.get(key, 0.0) + word.contribution
+    for text, found_words in zip(texts[:50], explain_words(planted, texts[:50]), strict=True):
+        for (begin, end), value in zip(found_words.bounds, found_words.value.tolist(), strict=True):
+            total[text[begin:end]] = total.get(text[begin:end], 0.0) + value
     best = max(total, key=total.get)
     early = found.whole.groups[1].words[0]
     assert (early.name, early.per_text) == (best, pytest.approx(total[best] / 50))
+
+
+def test_words_that_fire_alike_share_the_logit_and_sum_to_it(planted):
+    texts = ["a0 z1 a1 z2 the a2", "z1 z2 z3", "", "c0 is not c1"]
+    first, _, missing, last = explain_words(planted, texts)
+    assert missing is None
+    firing = [
+        texts[0][begin:end] for (begin, end), fires in zip(first.bounds, first.fires, strict=True) if fires
+    ]
+    assert firing == ["a0", "a1", "a2"]
+    assert last.fires.tolist() == [True, False, False, True]
+    for text, found in ((texts[0], first), (texts[3], last)):
+        (record,) = planted.score([text], explain=True)
+        logit = record.constant + sum(word.contribution for word in record.words)
+        assert found.value.sum() + planted.artifact.calibrations[0].intercept == pytest.approx(
+            logit, abs=1e-4
+        )
+
+
+def test_words_of_other_columns_are_not_shared_out(words_model):
+    reader = TextReader(words_model, FeatureSpec(("margins",), layers=(0,), max_tokens=32))
+    detector = Detector(artifact_of(reader, np.ones((1, 48))), reader)
+    with pytest.raises(
+        NotExplainable, match=r"reads layer00\.margin_max, and only learned margins are shared"
+    ):
+        next(explain_words(detector, ["a0"]))
 
 
 def test_one_layer_gives_the_hyperplanes_that_read_it(planted):

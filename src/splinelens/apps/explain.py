@@ -25,10 +25,11 @@ from splinelens.detect.ngram_ranking import (
     overlap,
     rank_ngrams,
 )
+from splinelens.detect.pooled_shapley import shapley_of_words, strong_words
 from splinelens.detect.shipped import find_artifact
 from splinelens.detect.thresholds import proportion_interval
 from splinelens.detect.variance_shares import VarianceShares
-from splinelens.errors import BadFeatures, BadLabels, BadTexts, NotExplainable, WrongModel
+from splinelens.errors import BadDetector, BadFeatures, BadLabels, BadTexts, NotExplainable, WrongModel
 from splinelens.features.extract import provenance
 from splinelens.features.reader import Progress, TextFeatures
 from splinelens.features.token_margins import Hyperplane, token_margins
@@ -53,7 +54,7 @@ from splinelens.report.explain import (
     named,
     template_name,
 )
-from splinelens.report.scores import Span
+from splinelens.report.scores import Span, TextScore
 from splinelens.report.spans import core, word_of_token, words
 from splinelens.texts import Texts
 from splinelens.texts.plain_text import harmless
@@ -205,6 +206,68 @@ def store_explanation(
     stored = replace(artifact, training={**artifact.training, "explained": record})
     stored.save(path)
     write_text(path / "CARD.md", card(stored), overwrite=True)
+
+
+def explain_words(
+    detector: Detector, texts: Texts | Iterable[str | None], *, progress: Progress | None = None
+) -> Iterator["WordValues | None"]:
+    """What each word of each text adds to the logit, shared among words that fire alike.
+
+    A maximum over tokens comes from one token, so that ``score(..., explain=True)`` gives a second strong word
+    little. Here each word has its Shapley value (``detect.pooled_shapley``), which also splits the logit
+    exactly.
+
+    Args:
+        detector: A detector of one label whose columns are learned margins only, run by PyTorch.
+        texts: The texts.
+        progress: Called with the texts and the characters read since the last call.
+
+    Yields:
+        The words of each text, in order; None of one that has no score.
+
+    Raises:
+        NotExplainable: The detector has other columns.
+        BadDetector: It has several labels.
+
+    Example:
+        >>> detector = Detector.load("toxicity-fast", engine="torch")  # doctest: +SKIP
+        >>> next(explain_words(detector, ["You goose, you silly goose!"])).fires  # doctest: +SKIP
+        array([False,  True, False,  True,  True])
+    """
+    artifact, source = detector.artifact, Texts.of(texts)
+    if artifact.task != "binary":
+        raise BadDetector(f"detector {artifact.name} has several labels; take detector.single_label(...)")
+    if not _learned_poolings(detector):
+        raise NotExplainable(
+            f"detector {artifact.name} reads {artifact.columns[0][0]}, and only learned margins are shared out "
+            "among words; score(..., explain=True) splits its logit, if it splits at all"
+        )
+
+    def read(features: TextFeatures) -> WordValues | None:
+        text = source.texts[features.index] or ""
+        record = detector.judge(features, text)
+        if record.score is None:
+            return None
+        of_text, values = _words_of(detector, features, text, record)
+        ignored = np.array([key in stop_words() for key in of_text.keys], dtype=bool)
+        return WordValues(of_text.bounds, values, strong_words(values, ignored))
+
+    yield from detector.reader.map(read, source.texts, locate=True, progress=progress)
+
+
+@dataclass(frozen=True, eq=False)
+class WordValues:
+    """The words of one text.
+
+    Attributes:
+        bounds: Character span of each, without the punctuation around it.
+        value: What each adds to the calibrated logit; together the logit without its constant.
+        fires: Whether it has at least 0.45 of the largest value, and is no function word of English.
+    """
+
+    bounds: tuple[Bounds, ...]
+    value: Float[np.ndarray, " word"]
+    fires: Bool[np.ndarray, " word"]
 
 
 @dataclass(frozen=True)
@@ -367,9 +430,7 @@ def _read(detector: Detector, source: Texts, fpr: float, seed: int, progress: Pr
         )
         if record.score is None:
             return record.reason or "has no score"
-        spans = record.spans or tuple(Span(*bounds, 0.0) for bounds in features.offsets)
-        whole = words(text, spans)
-        bounds = [core(text, word) for word in whole]
+        of_text, added = _words_of(detector, features, text, record)
         if features.learned is not None and kept < _KEPT_BYTES:
             learned[row] = features.learned.copy()
             kept += learned[row].nbytes
@@ -378,12 +439,8 @@ def _read(detector: Detector, source: Texts, fpr: float, seed: int, progress: Pr
             slope * gathered.add(features.values),
             record.verdict == artifact.labels[0],
             features.tokens,
-            _Words(
-                tuple(text[begin:end].lower() for begin, end in bounds),
-                tuple(bounds),
-                tuple(word_of_token(text, features.offsets, whole)),
-            ),
-            np.array([word.contribution for word in whole]),
+            of_text,
+            added,
         )
 
     locate = not artifact.inseparable or artifact.directions is not None
@@ -416,6 +473,34 @@ def _read(detector: Detector, source: Texts, fpr: float, seed: int, progress: Pr
         shares=gathered.shares(),
         learned=[learned[row] for row in numbers] if len(learned) == len(rows) else None,
     )
+
+
+def _words_of(
+    detector: Detector, features: TextFeatures, text: str, record: TextScore
+) -> tuple[_Words, Float[np.ndarray, " word"]]:
+    """The words of a text, and what each adds to the calibrated logit.
+
+    Of learned margins that is the Shapley value; else what its tokens give, and 0 if the logit does not split.
+    """
+    spans = record.spans or tuple(Span(*bounds, 0.0) for bounds in features.offsets)
+    whole = words(text, spans)
+    bounds = tuple(core(text, word) for word in whole)
+    of_token = word_of_token(text, features.offsets, whole)
+    of_text = _Words(tuple(text[begin:end].lower() for begin, end in bounds), bounds, tuple(of_token))
+    poolings = _learned_poolings(detector)
+    if features.learned is None or not poolings:
+        return of_text, np.array([word.contribution for word in whole])
+    head, slope = detector.artifact.head, detector.artifact.calibrations[0].slope
+    values = shapley_of_words(features.learned, np.array(of_token), len(whole), head, poolings)
+    return of_text, slope * values
+
+
+def _learned_poolings(detector: Detector) -> list[str]:
+    """How its learned margins are pooled, in the order of its columns; none if it reads other columns."""
+    statistics = [column.statistic for column in detector.reader.columns]
+    if any(statistic.needs != "inputs" for statistic in statistics):
+        return []
+    return [statistic.pooling for statistic in statistics]
 
 
 def _margins(
