@@ -213,8 +213,8 @@ def explain_words(
 ) -> Iterator["WordValues | None"]:
     """What each word of each text adds to the logit, shared among words that fire alike.
 
-    A maximum over tokens comes from one token, so that ``score(..., explain=True)`` gives a second strong word
-    little. Here each word has its Shapley value (``detect.pooled_shapley``), which also splits the logit
+    A maximum over tokens comes from one token, so that ``score(..., explain=True)`` gives little to a second
+    strong word. Here each word has its Shapley value (``detect.pooled_shapley``), which also splits the logit
     exactly.
 
     Args:
@@ -239,7 +239,7 @@ def explain_words(
         raise BadDetector(f"detector {artifact.name} has several labels; take detector.single_label(...)")
     if not _learned_poolings(detector):
         raise NotExplainable(
-            f"detector {artifact.name} reads {artifact.columns[0][0]}, and only learned margins are shared out "
+            f"detector {artifact.name} reads {artifact.columns[0][0]}, and only learned margins are shared "
             "among words; score(..., explain=True) splits its logit, if it splits at all"
         )
 
@@ -480,7 +480,7 @@ def _words_of(
 ) -> tuple[_Words, Float[np.ndarray, " word"]]:
     """The words of a text, and what each adds to the calibrated logit.
 
-    Of learned margins that is the Shapley value; else what its tokens give, and 0 if the logit does not split.
+    Of learned margins that is its Shapley value; else what its tokens give, 0 if the logit does not split.
     """
     spans = record.spans or tuple(Span(*bounds, 0.0) for bounds in features.offsets)
     whole = words(text, spans)

@@ -1,10 +1,10 @@
 """What each word adds to a head on pooled learned margins, shared among words that fire alike.
 
 A maximum over tokens comes from one token: a split by that token gives everything to the strongest word and
-nothing to a second one that is almost as strong. The Shapley value asks instead what a word adds to the maximum
-over the words before it, averaged over all orders of the words. For a maximum it has a closed form, that of the
-airport game: with values ``v_1 <= ... <= v_n`` of the words, the step from ``v_(k-1)`` to ``v_k`` is shared
-equally by the words from the k-th on. Source: Littlechild and Owen, Management Science 20, 1973.
+nothing to a second one that is almost as strong. The Shapley value asks instead what a word adds to the
+maximum over the words before it, averaged over all orders of the words. For a maximum it has a closed form,
+that of the airport game: with values ``v_1 <= ... <= v_n`` of the words, the step from ``v_(k-1)`` to ``v_k``
+is shared equally by the words from the k-th on. Source: Littlechild and Owen, Management Science 20, 1973.
 """
 
 from collections.abc import Sequence
