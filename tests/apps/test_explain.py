@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from splinelens.apps.detector import Detector
-from splinelens.apps.explain import explain, explain_words, store_explanation, without
+from splinelens.apps.explain import explain, explain_words, store_explanation
 from splinelens.detect.artifact import Artifact
 from splinelens.detect.calibration import Calibration
 from splinelens.detect.heads import LinearHead
@@ -367,14 +367,6 @@ def test_function_words_are_marked_and_a_corpus_without_them_is_told(planted):
     foreign = explain(planted, sentences(100, words=["z1", "z2", "a0", "b0", "z9"]), top=1)
     assert any("seems to be in another language" in note for note in foreign.notes)
     assert not any(ngram.function_words for one in foreign.hyperplanes for ngram in one.ngrams)
-
-
-def test_words_are_removed_with_the_space_beside_them():
-    assert without("a b c", [(0, 1)]) == "b c"
-    assert without("a b c", [(2, 3)]) == "a c"
-    assert without("a b c", [(4, 5)]) == "a b"
-    assert without("a b c", [(0, 1), (2, 3)]) == "c"
-    assert without("b, b!", [(0, 1), (3, 4)]) == ", !"
 
 
 def test_the_main_findings_are_stored_with_the_detector(explained, planted, tmp_path):

@@ -27,12 +27,12 @@ from splinelens.detect.ngram_ranking import (
 )
 from splinelens.detect.pooled_shapley import shapley_of_words, strong_words
 from splinelens.detect.shipped import find_artifact
-from splinelens.detect.thresholds import proportion_interval
 from splinelens.detect.variance_shares import VarianceShares
+from splinelens.detect.word_counts import confused_words, words_of_group
 from splinelens.errors import BadDetector, BadFeatures, BadLabels, BadTexts, NotExplainable, WrongModel
 from splinelens.features.extract import provenance
 from splinelens.features.reader import Progress, TextFeatures
-from splinelens.features.token_margins import Hyperplane, token_margins
+from splinelens.features.token_margins import Hyperplane, highest_of_words, token_margins
 from splinelens.features.validation import check_layer, check_positive, check_seed
 from splinelens.features.word_ngrams import WordNgrams, word_ngrams
 from splinelens.files import write_text
@@ -58,6 +58,7 @@ from splinelens.report.scores import Span, TextScore
 from splinelens.report.spans import core, word_of_token, words
 from splinelens.texts import Texts
 from splinelens.texts.plain_text import harmless
+from splinelens.texts.removal import places, without
 from splinelens.texts.stop_words import stop_words
 
 LEAST_TEXTS = 20
@@ -69,7 +70,6 @@ _DELETED, _DELETED_WHOLE = 25, 400  # held-out texts that are read without a wor
 _CONTEXTS, _AROUND = 6, 60  # places, and characters beside the word
 _LISTED = 10  # words of a group, and words that are confused
 _MOST_GROUPS = 12
-_LEAST_WRONG = 3  # texts with a word that is confused
 _FEW_FUNCTION_WORDS = 0.1
 _KEPT_BYTES = 2**30  # of learned margins; where they exceed it texts are read twice
 _POOLINGS = ("max", "min", "last", "mean")
@@ -511,21 +511,17 @@ def _margins(
     The sign is such that high is where it fires. A word has the margin of its token that fires most.
     """
     planes = sorted({unit.hyperplane for unit in units})
-    places = [planes.index(unit.hyperplane) for unit in units]
+    columns = [planes.index(unit.hyperplane) for unit in units]
     signs = np.array([unit.sign for unit in units], dtype=np.float32)
     by_word = np.empty((len(corpus.contributions), len(units)), np.float32)
     by_text = np.empty((len(corpus.texts), len(units)), np.float32)
-    for index, (margins, of_text) in enumerate(
-        zip(_read_again(detector, corpus, planes), corpus.words, strict=True)
-    ):
-        values = margins[:, places] * signs
-        highest = np.full((len(of_text.keys), len(units)), -np.inf, np.float32)
-        np.maximum.at(highest, np.array(of_text.of_token), values)
-        by_word[corpus.start[index] :][: len(highest)] = np.where(
-            np.isfinite(highest), highest, values.min(axis=0)
-        )
+    read = _read_again(detector, corpus, planes)
+    for text, (margins, of_text) in enumerate(zip(read, corpus.words, strict=True)):
+        values, start = margins[:, columns] * signs, corpus.start[text]
+        size = len(of_text.keys)
+        by_word[start : start + size] = highest_of_words(values, np.array(of_text.of_token), size)
         pooled = {"last": values[-1], "mean": values.mean(axis=0)}
-        by_text[index] = [pooled.get(unit.pooling, values.max(axis=0))[at] for at, unit in enumerate(units)]
+        by_text[text] = [pooled.get(unit.pooling, values.max(axis=0))[at] for at, unit in enumerate(units)]
     for at in range(len(units)):
         yield _standardized(by_word[:, at]), _standardized(by_text[:, at])
 
@@ -673,7 +669,7 @@ class _Removed:
         sought = [tuple(name.split(" ")) for name in names]
         for text in self._rng.permutation(np.flatnonzero(~self._corpus.naming)).tolist():
             keys = self._corpus.words[text].keys
-            held = next((words for words in sought if _places(keys, words)), None)
+            held = next((words for words in sought if places(keys, words)), None)
             if held is not None and (pair := self._pair(text, held)):
                 asked.append((text, sign, *pair))
             if len(asked) == _DELETED:
@@ -725,42 +721,18 @@ class _Removed:
         None if it has no other words.
         """
         of_text, size = self._corpus.words[text], len(removed)
-        taken = {at + step for at in _places(of_text.keys, removed) for step in range(size)}
+        taken = {at + step for at in places(of_text.keys, removed) for step in range(size)}
         free = [at for at in range(len(of_text.keys) - size + 1) if taken.isdisjoint(range(at, at + size))]
         if not free:
             return None
         at = int(self._rng.choice(free))
-        other = [place for place in _places(of_text.keys, of_text.keys[at : at + size]) if place in {*free}]
+        other = [place for place in places(of_text.keys, of_text.keys[at : at + size]) if place in {*free}]
         others = {place + step for place in other for step in range(size)}
         whole = self._corpus.texts[text]
         return (
             without(whole, [of_text.bounds[at] for at in sorted(taken)]),
             without(whole, [of_text.bounds[at] for at in sorted(others)]),
         )
-
-
-def _places(keys: Sequence[str], sought: Sequence[str]) -> list[int]:
-    """Where a run of words begins in others."""
-    size = len(sought)
-    if sought[0] not in keys:
-        return []
-    return [at for at in range(len(keys) - size + 1) if tuple(keys[at : at + size]) == tuple(sought)]
-
-
-def without(text: str, spans: Sequence[Bounds]) -> str:
-    """A text without some spans of characters, and without the white space that would be doubled.
-
-    Example:
-        >>> without("you silly, silly goose!", [(4, 9), (11, 16)])
-        'you , goose!'
-    """
-    kept, end = "", 0
-    for begin, stop in spans:
-        kept += text[end:begin]
-        end = stop
-        if (not kept or kept[-1].isspace()) and text[end : end + 1].isspace():
-            end += 1
-    return (kept + text[end:]).strip()
 
 
 def _hyperplane(
@@ -841,24 +813,19 @@ def _groups(
         masks = {f"flagged as {label}": corpus.flagged, "not flagged": ~corpus.flagged}
     chosen = sorted(masks.items(), key=lambda item: -int(item[1].sum()))[:_MOST_GROUPS]
     text_of = np.repeat(np.arange(len(corpus.texts)), [len(one.keys) for one in corpus.words])
-    keys = np.array([key for one in corpus.words for key in one.keys], dtype=object)
-    vocabulary, word = np.unique(keys, return_inverse=True)
+    keys = [key for one in corpus.words for key in one.keys]
+    vocabulary = sorted({*keys})
+    number = {key: at for at, key in enumerate(vocabulary)}
+    word = np.array([number[key] for key in keys], dtype=int)
     found = []
     for name, mask in chosen:
-        if not mask.any():
-            continue
-        here = mask[text_of]
-        total = np.bincount(word[here], corpus.contributions[here], minlength=len(vocabulary))
-        pairs = np.unique(np.stack([word[here], text_of[here]]), axis=1)
-        held = np.bincount(pairs[0], minlength=len(vocabulary))
-        first = [at for at in np.argsort(-total, kind="stable")[:_LISTED].tolist() if total[at] > 0]
-        listed = [
-            GroupWord(
-                str(vocabulary[at]), int(held[at]), float(total[at] / held[at]), float(total[at] / mask.sum())
+        size, listed = int(mask.sum()), words_of_group(word, text_of, corpus.contributions, mask, _LISTED)
+        if size:
+            shown = (
+                GroupWord(vocabulary[one.word], one.texts, one.total / one.texts, one.total / size)
+                for one in listed
             )
-            for at in first
-        ]
-        found.append(Group(name, int(mask.sum()), int((mask & corpus.flagged).sum()), tuple(listed)))
+            found.append(Group(name, size, int((mask & corpus.flagged).sum()), tuple(shown)))
     return tuple(found)
 
 
@@ -868,30 +835,11 @@ def _confused(
     of_class: Bool[np.ndarray, " text"],
     wrong: Bool[np.ndarray, " text"],
 ) -> tuple[Confusion, ...]:
-    """Single words whose texts of a class are judged wrongly more often than its other texts.
-
-    They are chosen on the naming half by the lower end of the interval of the share, and counted in the
-    other.
-    """
-    counted = {}
-    for index, name in enumerate(ngrams.every.names):
-        if " " in name:
-            break  # single words stand first
-        texts = ngrams.every.texts_with(index)
-        texts = texts[of_class[texts]]
-        naming = texts[corpus.naming[texts]]
-        if wrong[naming].sum() >= _LEAST_WRONG:
-            counted[name] = proportion_interval(int(wrong[naming].sum()), len(naming))[0], texts
-    naming = of_class & corpus.naming
-    base = wrong[naming].mean() if naming.any() else 0.0
-    first = sorted((one for one in counted.items() if one[1][0] > base), key=lambda one: (-one[1][0], one[0]))
-    found = []
-    for name, (_, texts) in first[:_LISTED]:
-        held = texts[~corpus.naming[texts]]
-        if len(held):
-            hits = int(wrong[held].sum())
-            found.append(Confusion(name, hits, len(held), proportion_interval(hits, len(held))))
-    return tuple(found)
+    """The single words whose texts of a class are often judged wrongly."""
+    names = [name for name in ngrams.every.names if " " not in name]  # they stand first
+    holding = [ngrams.every.texts_with(index) for index in range(len(names))]
+    found = confused_words(holding, wrong, of_class, corpus.naming, _LISTED)
+    return tuple(Confusion(names[one.word], one.wrong, one.texts, one.interval) for one in found)
 
 
 def _notes(corpus: _Corpus, languages: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from splinelens.engines.torch import TokenStats
 from splinelens.errors import BadFeatures
@@ -85,6 +85,25 @@ def token_margins(
         for text, tokens in zip(chunk, tokenized, strict=True):
             report(1, len(text or ""))
             yield _joined(tokens, next(found), len(hyperplanes))
+
+
+def highest_of_words(
+    margins: Float[np.ndarray, "token plane"], word: Int[np.ndarray, " token"], words: int
+) -> Float[np.ndarray, "word plane"]:
+    """The highest margin of each word's tokens; of a word without a token the lowest of the text.
+
+    Args:
+        margins: The margins of the tokens.
+        word: The word of each token.
+        words: How many words there are.
+
+    Example:
+        >>> highest_of_words(np.array([[1.0], [3.0], [2.0]]), np.array([0, 0, 2]), 3).tolist()
+        [[3.0], [1.0], [2.0]]
+    """
+    highest = np.full((words, margins.shape[1]), -np.inf, margins.dtype)
+    np.maximum.at(highest, word, margins)
+    return np.where(np.isfinite(highest), highest, margins.min(axis=0))
 
 
 _Parts = list[tuple[Window, np.ndarray]] | str
