@@ -9,7 +9,7 @@
 sentences of WikiText-2 and named from the other. ``corpus``: ``toxicity-fast`` over 5,000 Wikipedia comments,
 with two seeds of the halves: seconds, contrast, deletion and the overlap of both halves. ``cards``: explains the
 shipped detectors and writes the section of their cards, words masked. ``table``: ``explain.md`` from what the
-others wrote into ``explain.json``. ``token_head.py`` measures marked words.
+others wrote into ``explain.json``. ``word_head.py`` measures marked words.
 """
 
 import argparse
