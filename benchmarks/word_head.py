@@ -1,13 +1,14 @@
 """Which words did people mark as toxic? Rules and a head fitted on toxic-spans train, measured on trial.
 
     python benchmarks/word_head.py --data DIR --cache CACHE
-    python benchmarks/word_head.py --data DIR --cache CACHE --ship
+    python benchmarks/word_head.py --data DIR --cache CACHE --rows 7000 --ship
 
 The measure is that of SemEval-2021 task 5: the F1 of sets of characters, averaged over texts; without a gold
 character 1 if nothing is marked. Everything is chosen on ``tsd_train.csv`` without the texts of ``tsd_trial.csv``:
 the limits by the mean over four folds by text, the head by ridge regression. Rivals: marking nothing and everything,
 a lexicon of the training words, and the split by the token that a maximum comes from (``score --explain``) with the
-limit that the detector stores. The margins of tokens are read once and kept in CACHE; a stopped run continues.
+limit that the detector stores. ``--rows`` takes the first rows of train only. The margins of tokens are read once
+and kept in CACHE; a stopped run continues.
 ``--ship`` writes the head beside the detector.
 """
 
@@ -207,11 +208,12 @@ def fit_head(rows: Sequence[Row], detector: str) -> tuple[WordHead, float]:
     return WordHead(ridge.head(penalty), share, least, detector, {"penalty": penalty}), f1
 
 
-def measure(data: Path, cache: Path) -> tuple[dict[str, Any], WordHead]:  # Any: plain JSON values
+def measure(data: Path, cache: Path, count: int) -> tuple[dict[str, Any], WordHead]:  # Any: plain JSON values
     """Every rule and the head, on trial."""
     detector = Detector.load(NAME, engine="torch")
     trial = read_marked(str(data / TRIAL), "text", "spans")
     train = training_rows(read_marked(str(data / TRAIN), "text", "spans"), trial, 10**6)
+    train = train[0].at(range(min(count, len(train[0])))), train[1][:count]
     test, rows = (
         read_rows(detector, marked, cache / name) for name, marked in (("trial", trial), ("train", train))
     )
@@ -262,9 +264,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of the evaluation data")
     parser.add_argument("--cache", type=Path, required=True, help="folder of what is read of the model")
+    parser.add_argument("--rows", type=int, default=10**6, help="first rows of train")
     parser.add_argument("--ship", action="store_true", help="write the head beside the detector")
     args = parser.parse_args(arguments)
-    found, head = measure(args.data, args.cache)
+    found, head = measure(args.data, args.cache, args.rows)
     record = json.loads(RECORD.read_text("utf-8")) if RECORD.is_file() else {}
     RECORD.write_text(json.dumps(record | {"marked": found}, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(found, indent=1))

@@ -1,7 +1,7 @@
 """A linear head that says which words of a text people would mark, on what a detector says of each word.
 
 It reads the word's learned margins, its Shapley value and how that compares with the other words of the text.
-It is fitted to texts whose words were marked, such as those of SemEval-2021 task 5, and belongs to one detector.
+It is fitted to texts whose words were marked, as in SemEval-2021 task 5, and belongs to one detector.
 """
 
 from dataclasses import dataclass
