@@ -5,9 +5,9 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from splinelens.detect.code_head import CodeHead
 from splinelens.errors import BadCode
-from splinelens.generate.code_features import function_numbers
-from splinelens.generate.code_head import CodeHead
+from splinelens.features.code_numbers import function_numbers
 from splinelens.report.code import FileReport, FunctionScore
 from splinelens.texts.code import functions, read_source
 from splinelens.texts.code_environment import Environment
@@ -79,7 +79,7 @@ def likely_wrong(
             lead = source[source.rfind("\n", 0, function.start) + 1 : function.start]
             code = textwrap.dedent(lead * lead.isspace() + function.text)
             values = function_numbers(code, function.name.rpartition(".")[2], frame, report)
-            ((probability, low, high),) = head.likely_wrong(values[None], prevalence)
+            ((probability, low, high),) = head.wrong_probability(values[None], prevalence)
             scores = float(probability), float(low), float(high)
             yield FunctionScore(str(path), function.line, function.name, *scores)
 
