@@ -258,8 +258,8 @@ def measure(arguments):
         for title, both in evaluate(chosen, tables, folds_of(chosen[groups])).items():
             for kind, values in zip(("score", "probability"), both, strict=True):
                 stored.setdefault(f"{fit}|{title}|{kind}", np.full(len(part), np.nan))[part] = values
-    described = {key: rows[key] for key in ("wrong", "task", "set")}
-    np.savez(arguments.work / "scores.npz", **stored, **described, checker=checker_hash())
+    columns = {key: rows[key] for key in ("wrong", "task", "set")}
+    np.savez(arguments.work / "scores.npz", **stored, **columns, checker=checker_hash())
 
 
 def stored_scores(work):
@@ -316,15 +316,30 @@ def evaluate(rows, blocks, fold):
 
 
 def ship(arguments):
-    """Fit the head that is shipped to all rows of both sets, and write its card; ``measure`` comes before.
-
-    Its resamples are calibrated on the tasks left out.
-    """
+    """Fit the head that is shipped to all rows of both sets, and write its card; ``measure`` comes before."""
     rows, blocks = read_all(arguments)
-    wrong, task = rows["wrong"], rows["task"]
     values = np.concatenate([blocks[name] for name in FUSIONS[SHIPPED]], axis=1)
     knots = np.quantile(values, QUARTILES, axis=0)
-    table, every = hinge_columns(values, knots), np.ones(len(wrong), bool)
+    heads, strength = calibrated_heads(hinge_columns(values, knots), rows)
+    record = {
+        "command": "python benchmarks/code_check.py ship --data DIR --work WORK",
+        "splinelens": __version__,
+        "checker": checker_hash(),
+        "trained on": FOLDERS,
+        "data_hash": data_hash(arguments.data),
+        "samples": len(values),
+        "share": float(rows["wrong"].mean()),
+        "strength": strength,
+        "resamples": RESAMPLES,
+        "metrics": shipped_metrics(read_scores(arguments.work)),
+    }
+    CodeHead((*FINDINGS, *SHAPE), knots, heads, record).write(arguments.output)
+    (arguments.output / "CARD.md").write_text(card(record), encoding="utf-8")
+
+
+def calibrated_heads(table, rows):
+    """A head on all rows, calibrated out of fold, and its resamples, calibrated on the projects left out; the strength."""
+    wrong, task, every = rows["wrong"], rows["task"], np.ones(len(table), bool)
     tried = scores_by_strength(table, wrong, task, folds_of(rows["project"]), range(FOLDS), every)
     best = best_strength(wrong, tried, task)
     heads = [(within_head(table, wrong, task, every, STRENGTHS[best]), calibrate(wrong, tried[best]))]
@@ -338,20 +353,7 @@ def ship(arguments):
         np.stack([platt.slope * weights for weights, platt in heads]),
         np.array([platt.intercept for _, platt in heads]),
     )
-    record = {
-        "command": "python benchmarks/code_check.py ship --data DIR --work WORK",
-        "splinelens": __version__,
-        "checker": checker_hash(),
-        "trained on": FOLDERS,
-        "data_hash": data_hash(arguments.data),
-        "samples": len(wrong),
-        "share": float(wrong.mean()),
-        "strength": STRENGTHS[best],
-        "resamples": RESAMPLES,
-        "metrics": shipped_metrics(read_scores(arguments.work)),
-    }
-    CodeHead((*FINDINGS, *SHAPE), knots, head, record).write(arguments.output)
-    (arguments.output / "CARD.md").write_text(card(record), encoding="utf-8")
+    return head, STRENGTHS[best]
 
 
 def resampled_projects(project):
@@ -427,16 +429,9 @@ def report(arguments):
         _, samples = read_set(arguments.data, name)
         of_set = scores["set"] == name
         wrong, task = scores["wrong"][of_set], scores["task"][of_set]
-        record["sets"][name] = {
-            "samples": len(samples),
-            "models": len({row.get("model") for row in samples}),
-            "tasks": len(np.unique(task)),
-            "passed": float(1 - wrong.mean()),
-            "tasks with both outcomes": len(group_pairs(wrong, wrong, task)),
-        }
+        record["sets"][name] = described(samples, wrong, task)
         record["rows"] += score_rows(scores, name)
-        reports = read_static(arguments.work, name, samples)
-        record["static"][name] = static_summary(reports, samples)
+        record["static"][name] = static_summary(read_static(arguments.work, name, samples), samples)
         probability = scores[f"both|{SHIPPED}|probability"][of_set]
         record["reliability"][name] = reliability(wrong, probability, task)
     if (path := arguments.work / "critic.jsonl").exists():
@@ -444,6 +439,17 @@ def report(arguments):
     (HERE / "code_check.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     (HERE / "code_check.md").write_text(markdown(record), encoding="utf-8")
     DOCS.write_text(filled(DOCS.read_text("utf-8"), docs_blocks(record)), encoding="utf-8")
+
+
+def described(samples, wrong, task):
+    """The size of a set."""
+    return {
+        "samples": len(samples),
+        "models": len({row.get("model") for row in samples}),
+        "tasks": len(np.unique(task)),
+        "passed": float(1 - wrong.mean()),
+        "tasks with both outcomes": len(group_pairs(wrong, wrong, task)),
+    }
 
 
 def read_scores(work):
