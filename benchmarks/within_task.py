@@ -16,7 +16,7 @@ from splinelens.detect.within_group_auc import group_pairs
 
 FOLDS = 5
 RIDGES = (0.1, 0.5, 2.0)
-STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3)
+STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3, 1, 3)
 
 
 def folds_of(groups):
