@@ -184,6 +184,20 @@ def test_lines_and_columns_are_those_of_the_code():
         assert source.split("\n")[finding.line - 1][finding.column - 1 :] == "xyz"
 
 
+@pytest.mark.parametrize("project_first", [True, False])
+def test_what_was_checked_before_changes_nothing(project_first):
+    context = f"""class Store:  # {project_first}
+    def __init__(self):
+        self.path = 1
+
+    <PLACEHOLDER>
+"""
+    project = CodeProject([SourceFile("sub.py", "python", "class Sub(Store):\n    extra = 1\n")])
+    for given in (project, None) if project_first else (None, project):
+        found = rules("def read(self):\n    return self.extra", context, given)
+        assert found == ([] if given else [("missing-attribute", 2)])
+
+
 def test_half_a_function_does_not_parse_in_its_place_either():
     assert rules("def f(self):", CONTEXT) == [("does-not-parse", 1)]
     assert rules("def f(self):\n    return (1,", CONTEXT) == [("does-not-parse", 2)]

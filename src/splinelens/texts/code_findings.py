@@ -160,6 +160,7 @@ class _Check:
         self.frame = _frame(context) if context is not None else _Frame(None)
         self.unknown: dict[str, None] = {}  # in order, each once
         self.found: list[CodeFinding] = []
+        self.inherited: dict[str, frozenset[str] | None] = {}
 
     def run(self) -> CodeReport:
         """All rules, in the order of what they need."""
@@ -486,9 +487,9 @@ class _Check:
     def _attributes_of(self, kind: ast.ClassDef) -> frozenset[str] | None:
         """The attributes of a class and its bases; None if there may be others."""
         full = self.frame.classes.get(kind.name, kind)
-        if kind.name not in self.frame.attributes:
-            self.frame.attributes[kind.name] = self._all_attributes(full, 0)
-        inherited = self.frame.attributes[kind.name]
+        if kind.name not in self.inherited:
+            self.inherited[kind.name] = self._all_attributes(full, 0)
+        inherited = self.inherited[kind.name]
         if inherited is None:
             return None
         return inherited | _own_attributes(kind) | self.frame.assigned | _assigned(self.tree)
@@ -672,8 +673,6 @@ class _Frame:
         self.functions: dict[str, Function] = {}
         self.assigned: set[str] = set()
         self.owner: ast.ClassDef | None = None
-        self.attributes: dict[str, frozenset[str] | None] = {}
-        self.skeleton: str | None = None
         if context is None:
             return
         marked = re.sub(
