@@ -48,7 +48,8 @@ from splinelens.layers import watch
 from splinelens.models import load_model
 from splinelens.texts.code import SourceFile
 from splinelens.texts.code_environment import Environment
-from splinelens.texts.code_findings import PLACEHOLDER, check
+from splinelens.texts.code_findings import check
+from splinelens.texts.code_frame import PLACEHOLDER
 from splinelens.texts.retrieval import CodeProject
 from splinelens.weights import gate_norms
 

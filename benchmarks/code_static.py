@@ -20,9 +20,11 @@ from collections import Counter
 from pathlib import Path
 
 from splinelens.errors import BadCode
-from splinelens.texts.code import SourceFile, functions, parse_python, read_source
+from splinelens.texts.code import SourceFile, functions, read_source
 from splinelens.texts.code_environment import Environment
-from splinelens.texts.code_findings import PLACEHOLDER, check
+from splinelens.texts.code_findings import check
+from splinelens.texts.code_frame import PLACEHOLDER
+from splinelens.texts.python_syntax import parse_python
 from splinelens.texts.retrieval import CodeProject, retrieve
 
 FUNCTIONS, PER_FILE, SEED = 2000, 4, 0

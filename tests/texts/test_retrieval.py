@@ -37,19 +37,19 @@ def test_comments_fill_at_most_half_of_the_context_and_the_best_is_last():
 
 def test_a_name_is_found_where_the_project_defines_it():
     found = project(a="def load(): ...", b="class Store:\n    size = 1\n    def keep(self): ...")
-    assert found.meant("keep", "").name == "Store.keep"
-    assert (found.meant("size", "").path, found.meant("size", "").line) == ("b.py", 2)
-    assert found.meant("loads", "").name == "load"
-    assert found.meant("nothing", "") is None
+    assert found.suggest("keep", "").name == "Store.keep"
+    assert (found.suggest("size", "").path, found.suggest("size", "").line) == ("b.py", 2)
+    assert found.suggest("loads", "").name == "load"
+    assert found.suggest("nothing", "") is None
 
 
 def test_of_two_definitions_the_one_with_the_words_of_the_code_is_meant():
     found = project(a="def load(path): return open(path)", b="def load(socket): return socket.recv()")
-    assert found.meant("load", "socket = connect()").path == "b.py"
-    assert found.meant("load", "open(path)").path == "a.py"
+    assert found.suggest("load", "socket = connect()").path == "b.py"
+    assert found.suggest("load", "open(path)").path == "a.py"
 
 
 def test_a_file_that_does_not_parse_is_said_and_the_others_are_read():
     found = project(a="def broken(:", b="def load(): ...")
-    assert found.meant("load", "").path == "b.py"
+    assert found.suggest("load", "").path == "b.py"
     assert "does not parse" in found.unread["a.py"]

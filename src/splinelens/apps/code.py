@@ -11,7 +11,8 @@ from splinelens.generate.code_head import CodeHead
 from splinelens.report.code import FileReport, FunctionScore
 from splinelens.texts.code import functions, read_source
 from splinelens.texts.code_environment import Environment
-from splinelens.texts.code_findings import PLACEHOLDER, CodeReport, check
+from splinelens.texts.code_findings import CodeReport, check
+from splinelens.texts.code_frame import PLACEHOLDER
 from splinelens.texts.retrieval import CodeProject
 
 _HUNK = re.compile(r"@@ -\d+(?:,\d+)? \+(\d+)(?:,(\d+))? @@")

@@ -15,7 +15,8 @@ from functools import cached_property
 from pathlib import Path
 
 from splinelens.errors import BadCode
-from splinelens.texts.code import SourceFile, parse_python, project_files
+from splinelens.texts.code import SourceFile, project_files
+from splinelens.texts.python_syntax import defined_names, parse_python
 
 WINDOW_LINES, STRIDE = 20, 10
 TOP = 20
@@ -95,7 +96,7 @@ class CodeProject:
         """Functions, classes, methods and variables of modules and classes, by their last name."""
         found = defaultdict(list)
         for path, tree in self.trees.items():
-            for name, node in definitions(tree):
+            for name, node in defined_names(tree):
                 line: int = getattr(node, "lineno", 1)
                 found[name.rpartition(".")[2]].append(Definition(name, path, line))
         return dict(found)
@@ -115,7 +116,7 @@ class CodeProject:
         """Windows of all files."""
         return [window for file in self.files for window in windows(file.text, file.path)]
 
-    def meant(self, name: str, query: str) -> Definition | None:
+    def suggest(self, name: str, query: str) -> Definition | None:
         """The definition that a name which does not exist may mean.
 
         Args:
@@ -133,25 +134,6 @@ class CodeProject:
         )
         rank = {window.path: place for place, (window, _) in reversed(list(enumerate(ranked)))}
         return min(candidates, key=lambda each: rank.get(each.path, len(ranked)))
-
-
-def definitions(tree: ast.Module) -> Iterable[tuple[str, ast.AST]]:
-    """Names that a module and its classes define, with their nodes, without those inside functions."""
-    stack: list[tuple[ast.AST, str]] = [(node, "") for node in reversed(tree.body)]
-    while stack:
-        node, prefix = stack.pop()
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield prefix + node.name, node
-        elif isinstance(node, ast.ClassDef):
-            yield prefix + node.name, node
-            stack += [(child, f"{prefix}{node.name}.") for child in reversed(node.body)]
-        elif isinstance(node, ast.Assign | ast.AnnAssign):
-            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                yield from (
-                    (prefix + name.id, node) for name in ast.walk(target) if isinstance(name, ast.Name)
-                )
-        elif not isinstance(node, ast.expr):
-            stack += [(child, prefix) for child in reversed(list(ast.iter_child_nodes(node)))]
 
 
 def words(text: str) -> frozenset[str]:
