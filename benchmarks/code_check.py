@@ -47,8 +47,7 @@ from splinelens.generate.sample import Sampling, Writer
 from splinelens.layers import watch
 from splinelens.models import load_model
 from splinelens.texts.code import SourceFile
-from splinelens.texts.code_environment import Environment
-from splinelens.texts.code_findings import check
+from splinelens.texts.code_findings import Surroundings, check_code
 from splinelens.texts.code_frame import PLACEHOLDER
 from splinelens.texts.retrieval import CodeProject
 from splinelens.weights import gate_norms
@@ -523,11 +522,13 @@ def criticize(arguments):
             generator = from_writer(writer, Sampling(max_tokens=250))
         request = REQUEST.format(name=task["name"], docstring=task["docstring"], signature=task["signature"])
         prompt = [{"role": "user", "content": request}]
-        solution = solve(generator, [CodeCritic(task["context"])], prompt, Budget(2, call_seconds=600))
+        solution = solve(
+            generator, [CodeCritic(Surroundings(task["context"]))], prompt, Budget(2, call_seconds=600)
+        )
         missing = []
         for attempt in solution.attempts:
             start, end = fenced(attempt.text)
-            found = check(attempt.text[start:end], task["context"]).findings
+            found = check_code(attempt.text[start:end], Surroundings(task["context"])).findings
             missing.append([[each.rule, each.message] for each in found if each.category != "requirement"])
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"task": task["task"], "missing": missing}) + "\n")
@@ -691,7 +692,7 @@ def check_samples(arguments):
     """Write the findings of each sample of a set to WORK, until the time is over."""
     began = time.monotonic()
     tasks, samples = read_set(arguments.data, arguments.set)
-    projects, environment = defaultdict(list), Environment()
+    projects = defaultdict(list)
     for task in tasks.values():
         if "project" in task:
             whole = task["context"].replace(PLACEHOLDER, "pass")
@@ -707,7 +708,7 @@ def check_samples(arguments):
             context, source = task.get("context"), row["code"]
             if context is None:
                 source = task["prompt"] + source
-            report = check(source, context, projects.get(task.get("project")), environment)
+            report = check_code(source, Surroundings(context, projects.get(task.get("project"))))
             found = [[finding.category, finding.rule] for finding in report.findings]
             record = {"verdict": report.verdict, "findings": found, "undetermined": len(report.undetermined)}
             file.write(json.dumps(record) + "\n")

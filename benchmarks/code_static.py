@@ -21,8 +21,7 @@ from pathlib import Path
 
 from splinelens.errors import BadCode
 from splinelens.texts.code import SourceFile, functions, read_source
-from splinelens.texts.code_environment import Environment
-from splinelens.texts.code_findings import check
+from splinelens.texts.code_findings import Surroundings, check_code
 from splinelens.texts.code_frame import PLACEHOLDER
 from splinelens.texts.python_syntax import parse_python
 from splinelens.texts.retrieval import CodeProject, retrieve
@@ -47,7 +46,6 @@ def correct(arguments):
     out, until = arguments.work / "correct.jsonl", time.monotonic() + 60 * arguments.minutes
     rows = read(out)
     done, count = {row["file"] for row in rows}, len(rows)
-    environment = Environment()
     with out.open("a") as lines:
         for path in source_files():
             name = "/".join(path.parts[-3:])
@@ -63,7 +61,7 @@ def correct(arguments):
             done.add(name)
             for function in random.Random(name).sample(found, min(PER_FILE, len(found))):
                 context = source[: function.start] + PLACEHOLDER + source[function.end :]
-                report = check(function.text, context, environment=environment)
+                report = check_code(function.text, Surroundings(context))
                 row = {"file": name, "name": function.name, "verdict": report.verdict}
                 row["findings"] = [[each.category, each.rule, each.message] for each in report.findings]
                 lines.write(json.dumps(row) + "\n")
@@ -82,7 +80,7 @@ def retrieve_helpers(arguments):
         text = task["context"].replace(PLACEHOLDER, "pass")
         files.setdefault(task["project"], {})[task["file"]] = SourceFile(task["file"], "python", text)
     projects = {name: CodeProject(each.values()) for name, each in files.items()}
-    done, environment = {row["sample"] for row in read(out)}, Environment()
+    done = {row["sample"] for row in read(out)}
     with out.open("a") as lines:
         for number, sample in enumerate(read(folder / "samples.jsonl")):
             task = tasks[sample["task"]]
@@ -93,12 +91,12 @@ def retrieve_helpers(arguments):
             if time.monotonic() > until:
                 print(f"stopped before sample {number}")
                 return
-            report = check(sample["code"], task["context"], project, environment)
+            report = check_code(sample["code"], Surroundings(task["context"], project))
             missing = [each for each in report.findings if each.rule in MISSING]
             row = {"sample": number, "level": task["level"], "conflict": bool(missing)}
             row["elsewhere"] = task["file"] not in truth
             if missing:
-                named = [each.place.rpartition(":")[0] for each in missing if each.place]
+                named = [each.related_path for each in missing if each.related_path]
                 ranked = [window.path for window, _ in retrieve(sample["code"], project.windows)]
                 row |= {
                     "finding": bool(named) and named[0] in truth,

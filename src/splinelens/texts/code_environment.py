@@ -88,7 +88,7 @@ class CallSignature:
         return ""
 
 
-class Environment:
+class ModuleIndex:
     """Modules of this Python's environment, and of a project if there is one.
 
     Args:
@@ -216,6 +216,12 @@ class Environment:
             load_unsafe_extensions=False,
             smart_sys_path=False,
         )
+
+
+@cache
+def installed_modules() -> ModuleIndex:
+    """The modules of this Python's environment alone."""
+    return ModuleIndex()
 
 
 _MISREAD = {"anext"}

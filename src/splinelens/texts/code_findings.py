@@ -7,21 +7,23 @@ a stub. What cannot be resolved, such as a module that is not installed, is unde
 """
 
 import ast
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property, lru_cache
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from splinelens.errors import BadCode, MissingPackage
-from splinelens.texts.code_environment import Environment
+from splinelens.texts.code_environment import ModuleIndex, installed_modules
 from splinelens.texts.code_flow import read_before_set, unmet_requirements
 from splinelens.texts.code_frame import CodeFrame, defines_at_run_time
 from splinelens.texts.code_scope import CodeScope, class_attributes
 from splinelens.texts.python_syntax import Function, compile_error, parse_python
-from splinelens.texts.retrieval import CodeProject, retrieve
+from splinelens.texts.retrieval import CodeProject, Definition, Window, retrieve
 
 Category = Literal["knowledge", "requirement", "context"]
+"""The kinds of findings, see the module."""
 
 RULES: dict[str, str] = {
     "does-not-parse": "Python cannot compile it",
@@ -38,6 +40,9 @@ RULES: dict[str, str] = {
     "constant-return": "the function returns the same constant whatever it is given",
 }
 """Each rule with what it says."""
+
+MISSING = {"undefined-name", "missing-import", "missing-attribute"}
+"""The rules on names that do not exist."""
 
 _WRONG_FORMATS = (
     "StringDotFormatMissingArgument",
@@ -56,12 +61,13 @@ class CodeFinding:
 
     Attributes:
         line: From 1.
-        column: From 1.
+        column: From 1, in characters.
         category: Of what kind, see the module.
         rule: A key of ``RULES``.
         message: What is wrong, in words that go back to a model.
         suggestion: What may be meant; empty if nothing is known.
-        place: Where the project defines that, ``path:line``; empty likewise.
+        related_path: The file of the project that the suggestion names, below its folder; empty if none.
+        related_line: Its line there, from 1; 0 if there is none.
     """
 
     line: int
@@ -70,7 +76,18 @@ class CodeFinding:
     rule: str
     message: str
     suggestion: str = ""
-    place: str = ""
+    related_path: str = ""
+    related_line: int = 0
+
+    @property
+    def fails(self) -> bool:
+        """Whether code with it is wrong; findings of the category requirement are doubts."""
+        return self.category != "requirement"
+
+    @property
+    def sentence(self) -> str:
+        """The message and the suggestion."""
+        return f"{self.message}; {self.suggestion}" if self.suggestion else self.message
 
 
 @dataclass(frozen=True)
@@ -78,77 +95,98 @@ class CodeReport:
     """What is known of a piece of code.
 
     Attributes:
-        verdict: ``fail`` with a finding of the categories knowledge or context; ``undetermined`` if there is
-            none but something could not be resolved; ``pass`` otherwise, also with findings of the category
-            requirement, which are doubts.
         findings: By line and column.
         undetermined: What could not be resolved, and why.
     """
 
-    verdict: Literal["pass", "fail", "undetermined"]
     findings: tuple[CodeFinding, ...] = ()
     undetermined: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, findings: Iterable[CodeFinding], undetermined: Iterable[str] = ()) -> "CodeReport":
-        """The report with its verdict."""
-        findings, undetermined = tuple(findings), tuple(undetermined)
-        if any(finding.category != "requirement" for finding in findings):
-            return cls("fail", findings, undetermined)
-        return cls("undetermined" if undetermined else "pass", findings, undetermined)
+    def from_dict(cls, record: Mapping[str, Any]) -> "CodeReport":  # Any: plain JSON values
+        """The report that ``dataclasses.asdict`` made a record of; other keys are ignored."""
+        findings = tuple(CodeFinding(**finding) for finding in record["findings"])
+        return cls(findings, tuple(record["undetermined"]))
+
+    @property
+    def failures(self) -> tuple[CodeFinding, ...]:
+        """The findings that are no doubts."""
+        return tuple(finding for finding in self.findings if finding.fails)
+
+    @property
+    def verdict(self) -> Literal["pass", "fail", "undetermined"]:
+        """``fail`` with a failure, ``undetermined`` if something could not be resolved, or ``pass``."""
+        if self.failures:
+            return "fail"
+        return "undetermined" if self.undetermined else "pass"
 
 
-def check(
-    source: str,
-    context: str | None = None,
-    project: CodeProject | None = None,
-    environment: Environment | None = None,
-    package: str | None = None,
-) -> CodeReport:
+@dataclass(frozen=True, eq=False)
+class Surroundings:
+    """Where a piece of code belongs.
+
+    Attributes:
+        context: The file that the code is for. It takes the place of the line ``<PLACEHOLDER>``, else that of
+            the function of the same name, else it is added at the end. Leading tabs count four columns. None
+            if the code is a file of its own.
+        project: Where else a name may be defined, and which modules can be imported besides the installed.
+        package: The package that relative imports start from, ``a.b``; None if it is unknown.
+    """
+
+    context: str | None = None
+    project: CodeProject | None = None
+    package: str | None = None
+
+    @property
+    def modules(self) -> ModuleIndex:
+        """What imports can mean."""
+        return self.project.modules if self.project else installed_modules()
+
+    def of_file(self, path: Path) -> "Surroundings":
+        """The same, with the package that a file is in, if it is a file of the project."""
+        root, path = self.project.root if self.project else None, path.resolve()
+        if root is None or not path.is_relative_to(root):
+            return self
+        parts = path.relative_to(root).parent.parts
+        return replace(self, package=".".join(parts[1:] if parts[:1] == ("src",) else parts) or None)
+
+
+STANDALONE = Surroundings()
+"""Of code that is a file of no project."""
+
+
+def check_code(source: str, around: Surroundings = STANDALONE) -> CodeReport:
     r"""Check Python code without running it.
 
     Args:
         source: A file, or a part of one if there is a context.
-        context: The file that the part is for. It takes the place of the line ``<PLACEHOLDER>``, else that of
-            the function of the same name, else it is added at the end. Leading tabs count four columns.
-        project: Where else a name may be defined.
-        environment: What modules hold; None takes this Python's installed modules and ``project.root``.
-        package: The package of ``environment`` that relative imports start from, ``a.b``.
+        around: Where it belongs.
 
     Raises:
         MissingPackage: pyflakes or jedi is not installed.
 
     Example:
-        >>> report = check("def area(width, height):\n    return width * hight\n")
+        >>> report = check_code("def area(width, height):\n    return width * hight\n")
         >>> report.verdict, report.findings[-1].message
         ('fail', "the name 'hight' is not defined")
     """
     if "\0" in source:
-        return CodeReport.of((), ["NUL bytes: this is no source code"])
-    if environment is None:
-        environment = Environment(project.root) if project and project.root else _installed_modules()
+        return CodeReport(undetermined=("NUL bytes: this is no source code",))
     try:
-        return _Check(source, context, project, environment, package).run()
+        return _Check(source, around).run()
     except RecursionError:
-        return CodeReport.of((), ["the code is nested too deeply to be read"])
+        return CodeReport(undetermined=("the code is nested too deeply to be read",))
 
 
 class _Check:
     """One check: the code in its place, and what is wrong there."""
 
-    def __init__(
-        self,
-        source: str,
-        context: str | None,
-        project: CodeProject | None,
-        environment: Environment,
-        package: str | None,
-    ):
+    def __init__(self, source: str, around: Surroundings):
         self.source = source
-        self.project = project
-        self.environment = environment
-        self.package = package
-        self.frame = _frame(context)
+        self.project = around.project
+        self.modules = around.modules
+        self.package = around.package
+        self.frame = _frame(around.context)
         self.placed = self.frame.place(source)
         self.reasons: dict[str, None] = {}  # in order, each once
         self.findings: list[CodeFinding] = []
@@ -158,16 +196,14 @@ class _Check:
         if self.frame.problem:
             self.reasons[f"the context does not parse: {self.frame.problem}"] = None
         if (tree := self._parse()) is not None:
-            self.scope = CodeScope(
-                tree, self.placed, self.frame, self.project, self.environment, self.package
-            )
+            self.scope = CodeScope(tree, self.placed, self.frame, self.project, self.modules, self.package)
             self._names()
             self._imports()
             self._attributes_and_calls()
             self._requirements()
             self.reasons |= self.scope.reasons
         unique = {(each.line, each.column, each.rule): each for each in reversed(self.findings)}
-        return CodeReport.of([unique[key] for key in sorted(unique)], self.reasons)
+        return CodeReport(tuple(unique[key] for key in sorted(unique)), tuple(self.reasons))
 
     def report_finding(
         self,
@@ -175,14 +211,15 @@ class _Check:
         column: int,
         rule: str,
         message: str,
-        suggestion: str = "",
         category: Category = "knowledge",
-        place: str = "",
+        suggestion: str = "",
+        related: Definition | Window | None = None,
     ) -> None:
         """Record a finding at a line, from 1, and a column, from 0, of the file, if it is in the code."""
         if self.placed.first <= line <= self.placed.last:
             line, column = line - self.placed.first + 1, max(0, column - self.placed.indent) + 1
-            self.findings.append(CodeFinding(line, column, category, rule, message, suggestion, place))
+            path, number = (related.path, related.line) if related else ("", 0)
+            self.findings.append(CodeFinding(line, column, category, rule, message, suggestion, path, number))
 
     def report_missing(
         self, line: int, column: int, rule: str, message: str, name: str, known: Iterable[str]
@@ -192,22 +229,23 @@ class _Check:
         exact = definition is not None and definition.name.rpartition(".")[2] == name
         close = get_close_matches(name, list(known), 1, 0.8)
         category: Category = "context" if exact else "knowledge"
-        suggestion, place = "", ""
+        suggestion = ""
+        related: Definition | Window | None = None
         if definition and (exact or not close):
-            place = f"{definition.path}:{definition.line}"
-            suggestion = f"you may mean {definition.name} in {place}"
+            related = definition
+            suggestion = f"you may mean {definition.name} in {definition.path}:{definition.line}"
         elif close:
             suggestion = f"you may mean {close[0]}"
         elif self.similar:
-            place = self.similar
-            suggestion = f"the most similar code is in {place}"
-        self.report_finding(line, column, rule, message, suggestion, category, place)
+            related = self.similar
+            suggestion = f"the most similar code is in {related.path}:{related.line}"
+        self.report_finding(line, column, rule, message, category, suggestion, related)
 
     @cached_property
-    def similar(self) -> str:
-        """The place in the project that shares most words with the code; empty without a project."""
+    def similar(self) -> Window | None:
+        """The lines of the project that share most words with the code; None if nothing does."""
         ranked = retrieve(self.source, self.project.windows, 1) if self.project else []
-        return f"{ranked[0][0].path}:{ranked[0][0].line}" if ranked else ""
+        return ranked[0][0] if ranked else None
 
     def _parse(self) -> ast.Module | None:
         try:
@@ -262,7 +300,7 @@ class _Check:
             message, owner = f"the name {name!r} {problem}", self.frame.owner
             if owner is not None and name in class_attributes(owner):
                 suggestion = f"you may mean self.{name}"
-                self.report_finding(line, column, "undefined-name", message, suggestion, "context")
+                self.report_finding(line, column, "undefined-name", message, "context", suggestion)
             else:
                 known = self.scope.visible_names - {name}
                 self.report_missing(line, column, "undefined-name", message, name, known)
@@ -304,12 +342,12 @@ class _Check:
 
     def _module(self, node: ast.stmt, module: str) -> bool:
         """Whether a module exists; recorded if it does not or if that is unknown."""
-        exists = self.environment.has_module(module)
+        exists = self.modules.has_module(module)
         if exists is None:
             self.reasons[f"module {module}: not installed, or its parts are unknown"] = None
         elif not exists:
             parent, _, last = module.rpartition(".")
-            known = self.environment.names(parent) or ()
+            known = self.modules.names(parent) or ()
             message = f"there is no module {module!r}"
             self.report_missing(node.lineno, node.col_offset, "missing-import", message, last, known)
         return bool(exists)
@@ -317,10 +355,10 @@ class _Check:
     def _imported_name(self, node: ast.stmt, module: str, name: str) -> None:
         if name == "*":
             return
-        known = self.environment.has_name(module, name)
-        submodule = not known and self.environment.has_module(f"{module}.{name}")
+        known = self.modules.has_name(module, name)
+        submodule = not known and self.modules.has_module(f"{module}.{name}")
         if known is False and not submodule:
-            names = self.environment.names(module) or ()
+            names = self.modules.names(module) or ()
             message = f"module {module!r} has no {name!r}"
             self.report_missing(node.lineno, node.col_offset, "missing-import", message, name, names)
         elif not (known or submodule):
@@ -359,11 +397,6 @@ class _Check:
                 owner = parent if isinstance(parent, ast.ClassDef) else None
                 for rule, message in unmet_requirements(node, owner):
                     self.report_finding(node.lineno, node.col_offset, rule, message, category="requirement")
-
-
-@lru_cache(1)
-def _installed_modules() -> Environment:
-    return Environment()
 
 
 @lru_cache(256)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 
-from splinelens.texts.code_environment import CallSignature, Environment
+from splinelens.texts.code_environment import CallSignature, ModuleIndex
 from splinelens.texts.code_flow import local_names
 from splinelens.texts.code_frame import CodeFrame, PlacedCode, assigned_attributes
 from splinelens.texts.python_syntax import Function, absolute_module, defined_names, imported_as
@@ -41,7 +41,7 @@ class CodeScope:
         placed: The code in its file.
         frame: That file.
         project: Where classes may be defined elsewhere.
-        environment: What modules hold.
+        modules: What modules hold.
         package: What relative imports start from; None if it is unknown.
 
     Attributes:
@@ -56,11 +56,11 @@ class CodeScope:
         placed: PlacedCode,
         frame: CodeFrame,
         project: CodeProject | None,
-        environment: Environment,
+        modules: ModuleIndex,
         package: str | None,
     ):
         self.tree, self.frame = tree, frame
-        self.project, self.environment, self.package = project, environment, package
+        self.project, self.modules, self.package = project, modules, package
         first, last = placed.first, placed.last
         self.nodes = [
             node
@@ -158,7 +158,7 @@ class CodeScope:
         if isinstance(value, ast.Name) and value.id in self.imported:
             module = self.module_of(value.id)
             if module and self._module_lacks(module, name):
-                owner, known = f"module {module!r}", self.environment.names(module)
+                owner, known = f"module {module!r}", self.modules.names(module)
         elif isinstance(value, ast.Name) and (kind := self._class_of(value)):
             owner, known = f"class {kind.name}", self._attributes_of(kind)
         elif builtin := self._builtin_type(value):
@@ -167,8 +167,8 @@ class CodeScope:
 
     def _module_lacks(self, module: str, name: str) -> bool:
         """Whether a module is known to have neither a name nor a submodule of that name."""
-        has_name = self.environment.has_name(module, name)
-        return has_name is False and not self.environment.has_module(f"{module}.{name}")
+        has_name = self.modules.has_name(module, name)
+        return has_name is False and not self.modules.has_module(f"{module}.{name}")
 
     def module_of(self, name: str) -> str:
         """The module that an imported name means; empty if it means, or may mean, something else."""
@@ -180,7 +180,7 @@ class CodeScope:
             return ""
         if inner:
             module = f"{module}.{inner}"
-            return module if self.environment.has_module(module) else ""  # else something in a module
+            return module if self.modules.has_module(module) else ""  # else something in a module
         return module
 
     def _class_of(self, value: ast.Name) -> ast.ClassDef | None:
@@ -298,7 +298,7 @@ class CodeScope:
         if isinstance(func, ast.Attribute) and isinstance(func.value, ast.Name):
             if func.value.id in self.imported:
                 module = self.module_of(func.value.id)
-                return self.environment.signatures(module, func.attr) if module else ()
+                return self.modules.signatures(module, func.attr) if module else ()
             kind = self._class_of(func.value)
             if kind is not None:
                 return self._signatures_of_method(kind, func.attr)
@@ -320,8 +320,8 @@ class CodeScope:
             module, inner = next(iter(targets))
             if len(targets) > 1 or module.startswith(".") or not inner:
                 return ()
-            return self.environment.signatures(module, inner)
-        return self.environment.signatures("builtins", name) if hasattr(builtins, name) else ()
+            return self.modules.signatures(module, inner)
+        return self.modules.signatures("builtins", name) if hasattr(builtins, name) else ()
 
     @cached_property
     def _nested(self) -> set[str]:
