@@ -26,14 +26,12 @@ from code_pages import DOCS, ERRORS, FITS, FITTED, RIVAL, SHIPPED, card, docs_bl
 from code_sets import (
     FOLDERS,
     LEVELS,
-    UNRESOLVED,
     checker_hash,
     codereval_projects,
     data_hash,
     digest_of,
     read_lines,
     read_set,
-    report_of,
 )
 from within_task import (
     FOLDS,
@@ -62,8 +60,7 @@ from splinelens.generate.critics import CodeCritic, fenced
 from splinelens.generate.loop import Budget, from_writer, solve
 from splinelens.generate.sample import Sampling, Writer
 from splinelens.models import load_model
-from splinelens.texts.code_environment import Environment
-from splinelens.texts.code_findings import check
+from splinelens.texts.code_findings import MISSING, CodeReport, Surroundings, check_code
 
 HERE = Path(__file__).parent
 QUARTILES = (0.25, 0.5, 0.75)
@@ -138,7 +135,7 @@ def check_samples(arguments):
     """Write the findings of each sample of a set to WORK, until the time is over."""
     began = time.monotonic()
     tasks, samples = read_set(arguments.data, arguments.set)
-    projects, environment = codereval_projects(tasks), Environment()
+    projects = codereval_projects(tasks)
     path = findings_of(arguments.work, arguments.set)
     done = len(read_lines(path, missing_ok=True))
     with path.open("a", encoding="utf-8") as file:
@@ -149,7 +146,7 @@ def check_samples(arguments):
             context, source = task.get("context"), row["code"]
             if context is None:
                 source = task["prompt"] + source
-            report = check(source, context, projects.get(task.get("project")), environment)
+            report = check_code(source, Surroundings(context, projects.get(task.get("project"))))
             file.write(json.dumps(asdict(report)) + "\n")
             if number % 200 == 0:
                 print(f"{arguments.set}: {number} of {len(samples)}", flush=True)
@@ -162,7 +159,7 @@ def findings_of(work, name):
 
 def read_static(work, name, samples):
     """The report of each sample."""
-    reports = [report_of(row) for row in read_lines(findings_of(work, name))]
+    reports = [CodeReport.from_dict(row) for row in read_lines(findings_of(work, name))]
     if len(reports) != len(samples):
         raise SystemExit(f"{len(reports)} of {len(samples)} samples of {name} are checked; run static first")
     return reports
@@ -381,25 +378,25 @@ def criticize(arguments):
             generator = from_writer(writer, Sampling(max_tokens=250))
         request = REQUEST.format(name=task["name"], docstring=task["docstring"], signature=task["signature"])
         prompt = [{"role": "user", "content": request}]
-        solution = solve(generator, [CodeCritic(task["context"])], prompt, Budget(2, call_seconds=600))
-        missing = [failures_in(attempt.text, task["context"]) for attempt in solution.attempts]
+        around = Surroundings(task["context"])
+        solution = solve(generator, [CodeCritic(around)], prompt, Budget(2, call_seconds=600))
+        missing = [failures_in(attempt.text, around) for attempt in solution.attempts]
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"task": task["task"], "missing": missing}) + "\n")
         print(f"{task['name']}: {[len(each) for each in missing]}", flush=True)
 
 
-def failures_in(answer, context):
+def failures_in(answer, around):
     """Rule and message of what does not exist in the code of an answer."""
     start, end = fenced(answer)
-    findings = check(answer[start:end], context).findings
-    return [[finding.rule, finding.message] for finding in findings if finding.category != "requirement"]
+    return [[each.rule, each.message] for each in check_code(answer[start:end], around).failures]
 
 
 def critic_summary(path, model):
     """Names that did not resolve in the first answers, and how many of them are in the second ones."""
     rows = read_lines(path)
     first, second = (
-        [{message for rule, message in row["missing"][at] if rule in UNRESOLVED} for row in rows]
+        [{message for rule, message in row["missing"][at] if rule in MISSING} for row in rows]
         for at in (0, -1)
     )
     return {

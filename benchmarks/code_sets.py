@@ -8,15 +8,12 @@ from pathlib import Path
 from splinelens.features.code_numbers import split_body
 from splinelens.texts import code_findings
 from splinelens.texts.code import SourceFile
-from splinelens.texts.code_findings import PLACEHOLDER, CodeFinding, CodeReport
+from splinelens.texts.code_frame import PLACEHOLDER
 from splinelens.texts.retrieval import CodeProject
 
 FOLDERS = {"codereval": "codereval-samples", "humaneval": "humaneval-codegen"}
 LEVELS = ("class_runnable", "file_runnable", "project_runnable")
 """Tasks of CoderEval whose reference uses something of its class, its file or its project."""
-
-UNRESOLVED = ("undefined-name", "missing-attribute", "missing-import")
-"""Rules about a name that does not exist."""
 
 CHECKER = ("code*.py", "python_syntax.py", "retrieval.py")
 """The files of splinelens/texts that decide what a check finds."""
@@ -52,12 +49,6 @@ def codereval_projects(tasks):
             text = task["context"].replace(PLACEHOLDER, "pass")
             files[task["project"]][task["file"]] = SourceFile(task["file"], "python", text)
     return {name: CodeProject(each.values()) for name, each in files.items()}
-
-
-def report_of(row):
-    """The report that ``dataclasses.asdict`` made a record of."""
-    findings = [CodeFinding(**finding) for finding in row["findings"]]
-    return CodeReport.of(findings, row["undetermined"])
 
 
 def digest_of(body):

@@ -19,12 +19,13 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from code_sets import LEVELS, UNRESOLVED, codereval_projects, read_lines, read_set
+from code_sets import LEVELS, codereval_projects, read_lines, read_set
 
 from splinelens.errors import BadCode
-from splinelens.texts.code import functions, parse_python, read_source
-from splinelens.texts.code_environment import Environment
-from splinelens.texts.code_findings import PLACEHOLDER, check
+from splinelens.texts.code import functions, read_source
+from splinelens.texts.code_findings import MISSING, Surroundings, check_code
+from splinelens.texts.code_frame import PLACEHOLDER
+from splinelens.texts.python_syntax import parse_python
 from splinelens.texts.retrieval import retrieve
 
 FUNCTIONS, PER_FILE, SEED = 2000, 4, 0
@@ -45,7 +46,6 @@ def correct(arguments):
     out, until = arguments.work / "correct.jsonl", time.monotonic() + 60 * arguments.minutes
     rows = read_lines(out, missing_ok=True)
     done, count = {row["file"] for row in rows}, len(rows)
-    environment = Environment()
     with out.open("a") as lines:
         for path in source_files():
             name = "/".join(path.parts[-3:])
@@ -61,7 +61,7 @@ def correct(arguments):
             done.add(name)
             for function in random.Random(name).sample(in_file, min(PER_FILE, len(in_file))):
                 context = source[: function.start] + PLACEHOLDER + source[function.end :]
-                report = check(function.text, context, environment=environment)
+                report = check_code(function.text, Surroundings(context))
                 row = {"file": name, "name": function.name, "verdict": report.verdict}
                 row["findings"] = [[each.category, each.rule, each.message] for each in report.findings]
                 lines.write(json.dumps(row) + "\n")
@@ -74,7 +74,7 @@ def retrieve_helpers(arguments):
     out, until = arguments.work / "retrieve.jsonl", time.monotonic() + 60 * arguments.minutes
     tasks, samples = read_set(arguments.data, "codereval")
     projects = codereval_projects(tasks)
-    done, environment = {row["sample"] for row in read_lines(out, missing_ok=True)}, Environment()
+    done = {row["sample"] for row in read_lines(out, missing_ok=True)}
     with out.open("a") as lines:
         for number, sample in enumerate(samples):
             task = tasks[sample["task"]]
@@ -85,12 +85,12 @@ def retrieve_helpers(arguments):
             if time.monotonic() > until:
                 print(f"stopped before sample {number}")
                 return
-            report = check(sample["code"], task["context"], project, environment)
-            missing = [each for each in report.findings if each.rule in UNRESOLVED]
+            report = check_code(sample["code"], Surroundings(task["context"], project))
+            missing = [each for each in report.findings if each.rule in MISSING]
             row = {"sample": number, "level": task["level"], "conflict": bool(missing)}
             row["elsewhere"] = task["file"] not in truth
             if missing:
-                named = [each.place.rpartition(":")[0] for each in missing if each.place]
+                named = [each.related_path for each in missing if each.related_path]
                 ranked = [window.path for window, _ in retrieve(sample["code"], project.windows)]
                 row |= {
                     "finding": bool(named) and named[0] in truth,

@@ -10,12 +10,12 @@ import torch
 from code_bodies import LIKELIHOOD, likelihood, read_features, read_task, write_features
 from code_check import compared, consensus_of
 from code_pages import DOCS, card, docs_blocks, filled, markdown, sides
-from code_sets import checker_hash, codereval_projects, digest_of, report_of
+from code_sets import checker_hash, codereval_projects, digest_of
 from within_task import folds_of, kernel_of, less_mean, ridge_scores, task_auc, within_head
 
 from splinelens.detect.code_head import CodeHead
 from splinelens.models import load_model
-from splinelens.texts.code_findings import PLACEHOLDER, check
+from splinelens.texts.code_frame import PLACEHOLDER
 
 REPOSITORY = Path(__file__).parents[2]
 BODIES = ["    the tea is fine\n", "\n", "    we are at the sea and it is cold there\n"]
@@ -144,20 +144,6 @@ def test_features_are_read_as_they_were_written(tmp_path):
         assert np.array_equal(row[0], likelihood(read[digest]["tokens"]))
         for stored, key in zip(row[1:], ("spline", "margins", "hidden"), strict=True):
             assert np.array_equal(stored, read[digest][key])
-
-
-def test_a_report_comes_back_from_its_record():
-    from dataclasses import asdict
-
-    report = check("def f(x):\n    return hight\n\nfrom .a import b\n")
-    assert {finding.rule for finding in report.findings} >= {"undefined-name"}
-    assert report.undetermined
-    again = report_of(json.loads(json.dumps(asdict(report))))
-    assert again.verdict == report.verdict == "fail"
-    assert [(each.line, each.rule, each.category) for each in again.findings] == [
-        (each.line, each.rule, each.category) for each in report.findings
-    ]
-    assert len(again.undetermined) == len(report.undetermined)
 
 
 def test_projects_do_not_hold_the_answers_of_their_tasks():

@@ -76,8 +76,8 @@ def test_the_shape_of_any_text_is_finite():
 
 
 def test_findings_are_counted_by_category_and_rule():
-    findings = [CodeFinding(line, 1, "context", "undefined-name", "") for line in (1, 2, 3)]
-    values = dict(zip(FINDINGS, finding_numbers(CodeReport.of(findings, ["why"])), strict=True))
+    findings = tuple(CodeFinding(line, 1, "context", "undefined-name", "") for line in (1, 2, 3))
+    values = dict(zip(FINDINGS, finding_numbers(CodeReport(findings, ("why",))), strict=True))
     assert values["fails"] == 1
     assert values["context"] == values["undefined-name"] == pytest.approx(np.log1p(3))
     assert values["undetermined"] == pytest.approx(np.log1p(1))
@@ -86,14 +86,14 @@ def test_findings_are_counted_by_category_and_rule():
 
 def test_a_doubt_does_not_fail():
     doubt = CodeFinding(1, 1, "requirement", "stub", "")
-    values = dict(zip(FINDINGS, finding_numbers(CodeReport.of([doubt])), strict=True))
+    values = dict(zip(FINDINGS, finding_numbers(CodeReport((doubt,))), strict=True))
     assert values["fails"] == 0
     assert values["requirement"] == values["stub"] == pytest.approx(np.log1p(1))
 
 
 def test_a_function_has_the_numbers_of_its_findings_and_of_its_body():
     code = "def f(width):\n    return hight\n"
-    report = CodeReport.of([CodeFinding(2, 12, "knowledge", "undefined-name", "")])
+    report = CodeReport((CodeFinding(2, 12, "knowledge", "undefined-name", ""),))
     values = function_numbers(code, "f", "hight = 2\n", report)
     assert len(values) == len(FUNCTION_NUMBERS)
     expected = [

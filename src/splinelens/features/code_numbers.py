@@ -84,7 +84,7 @@ def finding_numbers(report: CodeReport) -> Float[np.ndarray, " number"]:
     Example:
         >>> from splinelens.texts.code_findings import CodeFinding
         >>> finding = CodeFinding(1, 1, "knowledge", "undefined-name", "the name 'y' is not defined")
-        >>> finding_numbers(CodeReport.of([finding]))[:3].round(2).tolist()
+        >>> finding_numbers(CodeReport((finding,)))[:3].round(2).tolist()
         [1.0, 0.69, 0.0]
     """
     counts = Counter(kind for finding in report.findings for kind in (finding.category, finding.rule))
@@ -145,7 +145,7 @@ def function_numbers(code: str, name: str, context: str, report: CodeReport) -> 
         report: What a check of the function in that file returned.
 
     Example:
-        >>> values = function_numbers("def f(x):\n    return x\n", "f", "", CodeReport.of([]))
+        >>> values = function_numbers("def f(x):\n    return x\n", "f", "", CodeReport())
         >>> dict(zip(FUNCTION_NUMBERS, values, strict=True))["unused parameters"]
         np.float64(0.0)
     """
