@@ -1,16 +1,18 @@
 """Find another solution of the same problem among all solutions: views, their fusion, and its weights.
 
 Data: ``solutions`` (500 problems, several algorithms each, three languages), as is, with the names of
-functions masked, and with all identifiers masked. Weights are learned on the pairs of other problems.
+functions masked, and with all identifiers masked. Weights are learned on the pairs of other problems, those
+of ``one set of weights`` with the names of functions masked.
 
     python benchmarks/code_clones.py --data DIR --encoder FOLDER --cache DIR --geometry --part within
     python benchmarks/code_clones.py --encoder FOLDER --part speed --folder DIR
 
 The parts are ``within`` (Python to Python), ``across`` (Python to Java and JavaScript), ``neighbors`` (the fusion
-with the neighbors of candidates), ``weights`` (those that ``splinelens code index`` uses, on all problems and
-masks, written into the package), ``speed`` (of the commands, on the functions of a folder), ``many`` (100,000
-functions of one line), and ``cosines``, which only fills the cache. Each is added to ``code_clones.json``, from
-which ``code_clones.md`` is written. With ``--geometry`` the margins of smollm2-135m are a view too.
+with the neighbors of candidates), ``weights`` (those that ``splinelens code index`` uses, on all problems with
+the names of functions masked, written into the package), ``speed`` (of the commands, on the functions of a
+folder), ``many`` (100,000 functions of one line), and ``cosines``, which only fills the cache. Each is added to
+``code_clones.json``, from which ``code_clones.md`` is written. With ``--geometry`` the margins of smollm2-135m
+are a view too.
 """
 
 import argparse
@@ -56,32 +58,36 @@ PARTS = ("within", "across", "neighbors", "weights", "speed", "many", "cosines")
 FUSED = (*SPARSE, "code")
 """The views of ``code index`` without options."""
 
+LEARNED_ON = "names"
+"""The masking whose weights ``code index`` uses: code with names, but not with those that give it away."""
+
 OPTIONAL = ("code", "summary", "geometry")
 MANY = 100_000
 REPEATS = 5
 LABELS = {
-    "words": "characters (TF-IDF): the view `words`",
-    "terms": "words and signs (TF-IDF): the view `terms`",
-    "structure": "the view `structure`",
+    "words": "characters (TF-IDF): the view words",
+    "terms": "words and signs (TF-IDF): the view terms",
+    "structure": "structure of the code: the view structure",
     "code, plain": "all-MiniLM-L6-v2",
-    "code": "the same, centered and whitened: the view `code`",
+    "code": "the same, centered and whitened: the view code",
     "geometry, plain": "margins of smollm2-135m",
-    "geometry": "the same, centered: the view `geometry`",
+    "geometry": "the same, centered: the view geometry",
     "summary, plain": "what a human wrote about the algorithm, through all-MiniLM-L6-v2",
     "summary": "the same, centered and whitened",
     "fusion": "**fusion**",
-    "fusion, one set of weights": "the same, one set of weights for all columns",
-    "fusion without terms": "fusion without `terms`",
-    "fusion with geometry": "fusion with `geometry`",
+    "fusion, one set of weights": "the same, weights of the column names in all columns",
+    "fusion without terms": "fusion without terms",
+    "fusion with geometry": "fusion with geometry",
     "fusion with the human explanation": "fusion with the human explanation",
 }
 GAINS = {
     "gain_over_plain": "fusion less the better of characters and all-MiniLM-L6-v2",
+    "gain_one_set_over_plain": "the same, weights of the column names",
     "gain": "fusion less its best view",
-    "gain_one_set": "the same, one set of weights",
+    "gain_one_set": "the same, weights of the column names",
     "gain_over_corrected": "fusion less its best view with hubness removed",
-    "gain_of_terms": "fusion less fusion without `terms`",
-    "gain_of_geometry": "fusion with `geometry` less fusion",
+    "gain_of_terms": "fusion less fusion without terms",
+    "gain_of_geometry": "fusion with geometry less fusion",
 }
 
 
@@ -168,7 +174,7 @@ def measure(settings: argparse.Namespace, record: dict[str, object]) -> dict[str
             print(masking, flush=True)
             record.setdefault(settings.part, {})[masking] = compute(python.problems, similarities, masking)
     if settings.part == "weights":
-        record["weights"] = _weight_sets(python.problems, similarities)
+        record["weights"] = _weight_sets(python.problems, similarities[LEARNED_ON])
         write_text(WEIGHTS, json.dumps({"sets": record["weights"]}, indent=1) + "\n")
     return record
 
@@ -188,16 +194,18 @@ def _within(problems, similarities, masking) -> dict[str, object]:
     }
     for name, views in fusions.items():
         if set(views) <= set(by_view):
-            single = _views({masking: by_view}, views)
-            hits[name] = _hits(problems, _fused_scores(problems, single, masking))[queries]
-    pooled = _fused_scores(problems, _views(similarities, FUSED), masking)
-    hits["fusion, one set of weights"] = _hits(problems, pooled)[queries]
+            chosen = _only(by_view, views)
+            hits[name] = _hits(problems, fused_scores(problems, chosen, chosen))[queries]
+    learned_on = _only(similarities[LEARNED_ON], FUSED)
+    one_set = fused_scores(problems, learned_on, _only(by_view, FUSED))
+    hits["fusion, one set of weights"] = _hits(problems, one_set)[queries]
     means = {name: values.mean() for name, values in hits.items()}
     best = max(FUSED, key=means.get)
     best_plain = max(("words", "code, plain"), key=means.get)
     best_corrected = max((f"{name}, hubness" for name in FUSED), key=means.get)
     pairs = {
         "gain_over_plain": ("fusion", best_plain),
+        "gain_one_set_over_plain": ("fusion, one set of weights", best_plain),
         "gain": ("fusion", best),
         "gain_one_set": ("fusion, one set of weights", best),
         "gain_over_corrected": ("fusion", best_corrected),
@@ -229,8 +237,8 @@ def _across(python: Solutions, other: Solutions, masking: str) -> dict[str, obje
     queries = np.isin(python.problems, other.problems)
     match = python.problems[:, None] == other.problems[None]
     hits = {name: match[np.arange(len(match)), values.argmax(1)][queries] for name, values in by_view.items()}
-    fused = {name: by_view[name] for name in FUSED}
-    folds, correct = _folds(python.problems), np.zeros(len(match), bool)
+    fused = _only(by_view, FUSED)
+    folds, correct = folds_of(python.problems), np.zeros(len(match), bool)
     for fold in range(FOLDS):
         train = folds != fold
         rows = np.flatnonzero(train)
@@ -255,24 +263,25 @@ def _across(python: Solutions, other: Solutions, masking: str) -> dict[str, obje
 
 def _with_neighbors(problems, similarities, masking) -> dict[str, object]:
     """Recall@1 where the nearest neighbors of a candidate count too: two ways, several strengths."""
-    score = _fused_scores(problems, _views({masking: similarities[masking]}, FUSED), masking)
+    chosen = _only(similarities[masking], FUSED)
+    score = fused_scores(problems, chosen, chosen)
     np.fill_diagonal(score, 0)
     score = (score - score.mean()) / score.std()
     np.fill_diagonal(score, 0)
-    result = {"fusion": _recall(problems, score)}
+    result = {"fusion": recall_at_1(problems, score)}
     for count in (2, 5, 10):
         for weight in (0.25, 0.5, 1.0):
             name = f"mean over {count} neighbors, weight {weight}"
-            result[name] = _recall(problems, score + weight * _of_neighbors(score, count))
+            result[name] = recall_at_1(problems, score + weight * neighbor_means(score, count))
     for count in (5, 10):
         for share in (0.3, 0.6, 0.9):
-            result[f"diffusion over {count} neighbors, {share}"] = _recall(
+            result[f"diffusion over {count} neighbors, {share}"] = recall_at_1(
                 problems, _diffused(score, count, share)
             )
     return result
 
 
-def _of_neighbors(score: np.ndarray, count: int) -> np.ndarray:
+def neighbor_means(score: np.ndarray, count: int) -> np.ndarray:
     """The mean score of a query with the nearest neighbors of a candidate, itself left out."""
     nearest = _nearest(score, count)
     itself = nearest[None] == np.arange(len(score))[:, None, None]
@@ -296,16 +305,16 @@ def _nearest(score: np.ndarray, count: int) -> np.ndarray:
     return np.argpartition(both, -count, axis=1)[:, -count:]
 
 
-def _weight_sets(problems, similarities) -> dict[str, object]:
-    """The weights for each choice of optional views, learned on all problems and masks."""
-    optional = [name for name in OPTIONAL if name in similarities[MASKS[0]]]
+def _weight_sets(problems, by_view) -> dict[str, object]:
+    """The weights for each choice of optional views, learned on all problems."""
+    optional = [name for name in OPTIONAL if name in by_view]
     sets = {}
     for size in range(len(optional) + 1):
         for chosen in combinations(optional, size):
             if "summary" in chosen and "code" not in chosen:
                 continue
             views = (*SPARSE, *chosen)
-            fusion = _learn(problems, _views(similarities, views), np.ones(len(problems), bool))
+            fusion = _learn(problems, _only(by_view, views), np.ones(len(problems), bool))
             sets["+".join(views)] = {
                 key: {name: round(value, 4) for name, value in values.items()}
                 for key, values in asdict(fusion).items()
@@ -313,27 +322,21 @@ def _weight_sets(problems, similarities) -> dict[str, object]:
     return sets
 
 
-def _fused_scores(problems, by_mask: Mapping[str, Mapping[str, np.ndarray]], masking: str) -> np.ndarray:
-    """The scores of a ranking, with weights from the problems of other folds than the query's."""
-    folds, result = _folds(problems), np.zeros((len(problems), len(problems)))
+def fused_scores(problems, learned_on: Mapping[str, np.ndarray], by_view: Mapping[str, np.ndarray]):
+    """The scores of a ranking of ``by_view``, with weights from the problems of other folds than the query's."""
+    folds, result = folds_of(problems), np.zeros((len(problems), len(problems)))
     for fold in range(FOLDS):
-        fusion = _learn(problems, by_mask, folds != fold)
-        result[folds == fold] = _ranked(fusion.score(by_mask[masking]))[folds == fold]
+        fusion = _learn(problems, learned_on, folds != fold)
+        result[folds == fold] = _ranked(fusion.score(by_view))[folds == fold]
     return result
 
 
-def _learn(problems, by_mask, train) -> Fusion:
+def _learn(problems, by_view, train) -> Fusion:
     rows = np.flatnonzero(train)
     itself = np.eye(len(rows), dtype=bool)
     match = (problems[rows][:, None] == problems[rows][None]) & ~itself
-    sets = [
-        _candidates({name: values[np.ix_(rows, rows)] for name, values in by_view.items()}, match, itself)
-        for by_view in by_mask.values()
-    ]
-    return fit_fusion(
-        {name: np.concatenate([each[name] for each, _ in sets]) for name in sets[0][0]},
-        np.concatenate([labels for _, labels in sets]),
-    )
+    part = {name: values[np.ix_(rows, rows)] for name, values in by_view.items()}
+    return fit_fusion(*_candidates(part, match, itself))
 
 
 def _candidates(by_view, match, itself=None):
@@ -348,8 +351,8 @@ def _candidates(by_view, match, itself=None):
     return chosen, np.take_along_axis(match, nearest, axis=1)
 
 
-def _views(by_mask, views) -> dict[str, dict[str, np.ndarray]]:
-    return {masking: {name: by_view[name] for name in views} for masking, by_view in by_mask.items()}
+def _only(by_view, names) -> dict[str, np.ndarray]:
+    return {name: by_view[name] for name in names}
 
 
 def _ranked(score: np.ndarray) -> np.ndarray:
@@ -365,7 +368,7 @@ def _hits(problems, similarity) -> np.ndarray:
     return problems[ranked.argmax(1)] == problems
 
 
-def _recall(problems, similarity) -> float:
+def recall_at_1(problems, similarity) -> float:
     return round(float(_hits(problems, similarity)[_has_other(problems)].mean()), 4)
 
 
@@ -388,7 +391,7 @@ def _has_other(problems) -> np.ndarray:
     return counts[index] > 1
 
 
-def _folds(problems) -> np.ndarray:
+def folds_of(problems) -> np.ndarray:
     names, index = np.unique(problems, return_inverse=True)
     return np.random.default_rng(0).permutation(np.arange(len(names)) % FOLDS)[index]
 
@@ -468,10 +471,9 @@ def markdown(record: dict[str, object]) -> str:
     ]
     corrected = [name for name in within["as is"]["recall"] if name.endswith("hubness")]
     rows = [
-        (f"`{name.split(',')[0]}`", *(f"{within[each]['recall'][name]:.3f}" for each in MASKS))
-        for name in corrected
+        (name.split(",")[0], *(f"{within[each]['recall'][name]:.3f}" for each in MASKS)) for name in corrected
     ]
-    parts.append("\n" + Table(("one view, hubness removed", *MASKS), rows).markdown())
+    parts.append("\n" + Table(("recall@1 of one view, hubness removed", *MASKS), rows).markdown())
     for language, by_mask in record.get("across", {}).items():
         pool = by_mask["as is"]["pool"]
         parts.append("\n" + _recall_table(f"recall@1, Python to {pool:,} solutions in {language}", by_mask))

@@ -28,6 +28,7 @@ from splinelens.features.code_views import (
     cosines,
     less_hubness,
     nearness,
+    read_array,
     read_views,
     structure_counts,
     term_counts,
@@ -61,7 +62,7 @@ GEOMETRY_LAYERS = (2, 5)
 Progress = Callable[[int, int], None]
 _FORMAT = 2
 _CHUNK = 128
-_SAMPLE = 5000  # functions in which words are counted, to tell rare ones
+_SAMPLE = 1000  # functions in which words are counted, to tell rare ones
 _QUERIES = 100  # that are compared at once
 _MOST_SHARED = 6
 
@@ -164,14 +165,15 @@ class CodeIndex:
         self.path = Path(path)
         self.record = _read_record(self.path)
         self.left_out: dict[str, str] = self.record["left_out"]
-        table = pq.read_table(self.path)
+        with pq.ParquetFile(self.path) as file:  # pq.read_table imports pandas
+            table = file.read()
         if not len(table):
             raise BadFeatures(f"{path} has no functions; write it again with code index")
         names = ("path", "name", "language", "line", "last_line", "text", "summary")
         self.functions = [IndexedFunction(**row) for row in table.select(names).to_pylist()]
         self._vectors = read_views(table)
         self._fusion = load_fusion(self._vectors)
-        self._nearness = table["nearness"].to_numpy()
+        self._nearness = read_array(table["nearness"].combine_chunks())
 
     def __len__(self) -> int:
         return len(self.functions)

@@ -91,7 +91,7 @@ class CodeSpace:
 
     def __init__(self, vectors: Mapping[str, Vectors], languages: Sequence[str]):
         self._idf = {
-            name: np.log((1 + len(languages)) / (1 + np.bincount(counts.indices, minlength=HASHED))) + 1
+            name: _inverse_frequency(np.bincount(counts.indices, minlength=HASHED), len(languages))
             for name, counts in vectors.items()
             if name in SPARSE
         }
@@ -122,11 +122,11 @@ class CodeSpace:
         }
 
     def _weighted(self, name: str, counts: "csr_array") -> "csr_array":
-        from sklearn.preprocessing import normalize
-
         values = counts.astype(np.float32)
-        values.data = (1 + np.log(values.data)) * self._idf[name][values.indices].astype(np.float32)
-        return normalize(values, copy=False)
+        values.data = (1 + np.log(values.data)) * self._idf[name][values.indices]
+        lengths = np.sqrt(values.power(2).sum(axis=1))
+        values.data /= np.repeat(np.maximum(lengths, 1e-12), np.diff(values.indptr))
+        return values
 
     def _centered(self, name: str, values: np.ndarray, languages: Sequence[str]) -> np.ndarray:
         centered = self._deviations(name, values, languages)
@@ -254,16 +254,26 @@ def read_views(table: "pa.Table") -> dict[str, Vectors]:
     for name in VIEWS:
         if f"{name}_column" in table.column_names:
             columns, counts = (table[f"{name}_{part}"].combine_chunks() for part in ("column", "count"))
-            pointers = np.concatenate([[0], np.cumsum(np.diff(columns.offsets.to_numpy()))])
-            cells = (counts.flatten().to_numpy(), columns.flatten().to_numpy(), pointers)
+            pointers = np.concatenate([[0], np.cumsum(np.diff(read_array(columns.offsets)))])
+            cells = (read_array(counts.flatten()), read_array(columns.flatten()), pointers)
             vectors[name] = csr_array(cells, shape=(len(table), HASHED))
         elif f"{name}_vector" in table.column_names:
             column = table[f"{name}_vector"].combine_chunks()
-            vectors[name] = column.flatten().to_numpy().reshape(len(table), column.type.list_size)
+            vectors[name] = read_array(column.flatten()).reshape(len(table), column.type.list_size)
     return vectors
 
 
+def read_array(column: "pa.Array") -> np.ndarray:
+    """The numbers of a column without missing ones; its ``to_numpy`` would import pandas first."""
+    return np.from_dlpack(column)
+
+
 _HASHING: dict[str, Any] = {"n_features": HASHED, "norm": None, "alternate_sign": False, "dtype": np.float32}
+
+
+def _inverse_frequency(functions: np.ndarray, total: int) -> Float[np.ndarray, " column"]:
+    """The weight of each column, from the functions that have it and all, as scikit-learn smooths it."""
+    return (np.log((1 + total) / (1 + functions)) + 1).astype(np.float32)
 
 
 def _whitening(centered: Float[np.ndarray, "function entry"]) -> Float[np.ndarray, "entry entry"]:

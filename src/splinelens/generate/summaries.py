@@ -10,11 +10,11 @@ from os import PathLike
 from typing import TYPE_CHECKING
 
 from splinelens.errors import BadModel, MissingPackage
-from splinelens.generate.sample import Sampling, Writer
-from splinelens.models import LoadedModel
 
 if TYPE_CHECKING:
     import httpx2
+
+    from splinelens.models import LoadedModel
 
 MAX_CHARACTERS = 4000
 """Of a function that the model sees: its beginning says what it does."""
@@ -38,7 +38,9 @@ def summarize(write: Callable[[str], str], texts: Sequence[str]) -> list[str]:
     return [first_sentence(write(f"{question}\n\n{text[:MAX_CHARACTERS]}")) for text in texts]
 
 
-def local_writer(model: str | PathLike[str] | LoadedModel, device: str | None = None) -> Callable[[str], str]:
+def local_writer(
+    model: "str | PathLike[str] | LoadedModel", device: str | None = None
+) -> Callable[[str], str]:
     """Answers of a model on this machine, of at most 60 tokens.
 
     Args:
@@ -48,6 +50,9 @@ def local_writer(model: str | PathLike[str] | LoadedModel, device: str | None = 
     Raises:
         BadModel: It cannot be loaded.
     """
+    from splinelens.generate.sample import Sampling, Writer
+    from splinelens.models import LoadedModel
+
     writer = Writer(model, device=None if isinstance(model, LoadedModel) else device)
     sampling = Sampling(max_tokens=_MAX_TOKENS)
 
