@@ -148,7 +148,7 @@ class Solutions:
 
 
 def measure(settings: argparse.Namespace, record: dict[str, object]) -> dict[str, object]:
-    """The tables of the masks that are asked for, beside those that the record has."""
+    """The tables of the requested masks, beside those that the record has."""
     with (settings.data / "solutions" / "solutions.jsonl").open(encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     python = Solutions(rows, "python", settings)
@@ -401,8 +401,8 @@ def _difference(first, second, groups) -> list[float]:
     names, index = np.unique(groups, return_inverse=True)
     sums = np.bincount(index, first.astype(float) - second)
     counts = np.bincount(index)
-    drawn = np.random.default_rng(0).integers(len(names), size=(RESAMPLES, len(names)))
-    means = sums[drawn].sum(1) / counts[drawn].sum(1)
+    resampled = np.random.default_rng(0).integers(len(names), size=(RESAMPLES, len(names)))
+    means = sums[resampled].sum(1) / counts[resampled].sum(1)
     return [
         round(float(value), 4) for value in (sums.sum() / counts.sum(), *np.quantile(means, [0.025, 0.975]))
     ]

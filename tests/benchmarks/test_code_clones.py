@@ -32,9 +32,11 @@ def test_the_weights_that_ship_are_those_of_the_record(record):
 
 def test_the_docs_quote_rows_of_the_page(record, section):
     page = code_clones.markdown(record).splitlines()
-    quoted = re.findall(r"^\|.*\d\.\d\d\d.*$", section, re.MULTILINE)
+    quoted = re.findall(r"^\|.*\b\d\.\d{3}\b.*$", section, re.MULTILINE)
     assert len(quoted) > 20
     assert [line for line in quoted if line not in page] == []
+    numbers = re.findall(r"\b\d\.\d{3}\b", section)
+    assert [number for number in numbers if number not in "\n".join(page)] == []
 
 
 def test_the_docs_quote_the_measured_times(record, section):

@@ -65,6 +65,12 @@ def test_the_reason_is_the_view_that_is_furthest_above_its_baseline():
     fusion = Fusion({"words": 0.5, "code": 0.5}, {"words": 0.1, "code": 0.8})
     assert fusion.reason({"words": 0.4, "code": 0.9}) == "words"
     assert fusion.reason({"words": 0.1, "code": 0.9}) == "code"
+    assert fusion.reason({"words": -0.1, "code": 0.7}) == "code"
+
+
+def test_a_view_without_weight_is_no_reason():
+    fusion = Fusion({"structure": 0.0, "words": 1.0}, {"structure": 0.2, "words": 0.2})
+    assert fusion.reason({"structure": 1.0, "words": 0.1}) == "words"
 
 
 def test_views_that_cannot_be_fused_are_refused():

@@ -132,7 +132,10 @@ def index(
     geometry: Annotated[
         str | None,
         typer.Option(
-            "--geometry", metavar="NAME", help="Also read the geometry of a model, such as smollm2-135m."
+            "--geometry",
+            metavar="NAME",
+            help="Also read the geometry of a model, such as smollm2-135m. Its cosines are reported; its "
+            "weight is 0, since nothing was gained by it.",
         ),
     ] = None,
     summaries: Annotated[

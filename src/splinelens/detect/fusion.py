@@ -44,8 +44,12 @@ class Fusion:
         return np.asarray(sum(self.weights[name] * values for name, values in cosines.items()) / total)
 
     def reason(self, cosines: Mapping[str, float]) -> str:
-        """The view whose weighted cosine is furthest above that of candidates that do not match."""
-        return max(cosines, key=lambda name: self.weights[name] * (cosines[name] - self.baselines[name]))
+        """The view whose weighted cosine is furthest above that of candidates that do not match.
+
+        A view whose weight is 0 is no reason, also where all others are below their baselines.
+        """
+        weighed = [name for name in cosines if self.weights[name] > 0]
+        return max(weighed, key=lambda name: self.weights[name] * (cosines[name] - self.baselines[name]))
 
 
 def fit_fusion(

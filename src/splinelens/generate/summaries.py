@@ -1,6 +1,6 @@
 """One sentence that says what a function does, by a local model or behind OpenAI's chat completions.
 
-Source of the prompt: zsLLMCode, arXiv:2409.14644; only the first sentence of an answer is kept.
+Source of the prompt: zsLLMCode, arXiv:2409.14644; only the first sentence of an answer is used.
 """
 
 import re
