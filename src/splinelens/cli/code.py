@@ -106,9 +106,9 @@ def check(
 
 def index(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the source files.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="PARQUET", help="The index.")] = Path(
-        "code.parquet"
-    ),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="PARQUET", help="The index.")
+    ] = options.CODE_INDEX,
     overwrite: options.Overwrite = False,
     encoder: Annotated[
         str | None,
@@ -117,11 +117,14 @@ def index(
             metavar="NAME",
             help="A sentence-transformers model by hub id or folder; none leaves it out.",
         ),
-    ] = "sentence-transformers/all-MiniLM-L6-v2",
+    ] = options.SENTENCE_ENCODER,
     geometry: Annotated[
         str | None,
         typer.Option(
-            "--geometry", metavar="NAME", help="Also read the geometry of a model, such as smollm2-135m."
+            "--geometry",
+            metavar="NAME",
+            help="Also read the geometry of a model, such as smollm2-135m. Its cosines are reported; its "
+            "weight is 0, since nothing was gained by it.",
         ),
     ] = None,
     summaries: Annotated[
@@ -162,35 +165,39 @@ def index(
     require_stdout("")
 
     from splinelens.apps.code_index import Embedder, index_code
-    from splinelens.generate.summaries import ChatSummarizer, LocalSummarizer
+    from splinelens.generate.summaries import chat_writer, local_writer
 
-    summarizer: ChatSummarizer | LocalSummarizer | None = None
+    write, summary_model = None, summaries
     if summaries is not None and url is not None:
-        summarizer = ChatSummarizer(url, summaries, key=os.environ.get("OPENAI_API_KEY"))
+        write = chat_writer(url, summaries, key=os.environ.get("OPENAI_API_KEY"))
+        summary_model = f"{summaries} at {url}"
     elif summaries is not None:
-        summarizer = LocalSummarizer(summaries, device)
-    embedder = Embedder(None if encoder == "none" else encoder, geometry, summarizer, device)
+        write = local_writer(summaries, device)
+    embedder = Embedder(None if encoder == "none" else encoder, geometry, write, summary_model, device)
     with trial_bar(not quiet, "functions") as progress:
-        made = index_code(folder, output, embedder, overwrite=overwrite, progress=progress)
+        code_index = index_code(folder, output, embedder, overwrite=overwrite, progress=progress)
     record = {
-        "functions": len(made),
-        "views": list(made.views),
-        "left_out": made.left_out,
+        "functions": len(code_index),
+        "views": list(code_index.views),
+        "left_out": code_index.left_out,
         "output": str(output),
     }
     if as_json:
         print(json.dumps(record, ensure_ascii=False))
         return
     show = options.stderr_printer(quiet)
-    for place, reason in made.left_out.items():
-        show(f"left out {place}: {reason}")
-    print(f"{len(made):,} functions by {', '.join(made.views)}; {len(made.left_out):,} places left out")
+    for location, reason in code_index.left_out.items():
+        show(f"left out {location}: {reason}")
+    print(
+        f"{len(code_index):,} functions by {', '.join(code_index.views)}; "
+        f"{len(code_index.left_out):,} places left out"
+    )
     print(f"wrote {output}")
 
 
 def similar(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A source file.")],
-    index: IndexFile = Path("code.parquet"),
+    index: IndexFile = options.CODE_INDEX,
     function: Annotated[
         str | None,
         typer.Option("--function", metavar="NAME", help="Only this function, such as Stack.push."),
@@ -201,9 +208,9 @@ def similar(
 ) -> None:
     """Find functions of an index that resemble those of a file.
 
-    Each has a score, 1 for equal functions, and the reason that contributes most: shared words, the same
-    structure, near in the encoder, similar summaries or geometry. A function that is itself in the index is
-    looked up without a model.
+    Each has a score, 1 for equal functions, and the reason that contributes most: shared words, similar
+    characters, the same structure, near in the encoder, similar summaries or geometry. A function that is
+    itself in the index is looked up without a model.
 
     With --json a line for each function: "function", "line", "similar", a list of "path", "name", "language",
     "line", "last_line", "summary", "score", "cosines" (by view), "reason", "shared" (words).
@@ -217,17 +224,23 @@ def similar(
     from splinelens.apps.code_index import CodeIndex, named_functions
     from splinelens.report.code_index import match_lines
 
-    wanted = named_functions(file, function)
-    for one, matches in zip(wanted, CodeIndex(index).similar(wanted, top, device), strict=True):
+    queries = named_functions(file, function)
+    texts, languages = [query.text for query in queries], [query.language for query in queries]
+    answers = CodeIndex(index).similar(texts, languages, top, device)
+    for query, matches in zip(queries, answers, strict=True):
         if as_json:
-            found = [match.to_dict() for match in matches]
-            print(json.dumps({"function": one.name, "line": one.line, "similar": found}, ensure_ascii=False))
+            record = {
+                "function": query.name,
+                "line": query.line,
+                "similar": [match.to_dict() for match in matches],
+            }
+            print(json.dumps(record, ensure_ascii=False))
         else:
-            print("\n".join(match_lines(f"{file}:{one.line} {one.name}", matches)))
+            print("\n".join(match_lines(f"{file}:{query.line} {query.name}", matches)))
 
 
 def clusters(
-    index: IndexFile = Path("code.parquet"),
+    index: IndexFile = options.CODE_INDEX,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -258,15 +271,17 @@ def clusters(
     from splinelens.apps.code_index import CodeIndex
     from splinelens.report.code_index import cluster_lines
 
-    read = CodeIndex(index)
-    found = read.clusters(min_size)
+    code_index = CodeIndex(index)
+    groups = code_index.clusters(min_size)
     if as_json:
-        for cluster in found:
+        for cluster in groups:
             print(json.dumps(cluster.to_dict(), ensure_ascii=False))
     else:
-        print("\n".join([*cluster_lines(found), f"{len(found):,} clusters of {len(read):,} functions"]))
+        counts = f"{len(groups):,} clusters of {len(code_index):,} functions"
+        print("\n".join([*cluster_lines(groups), counts]))
     if output is not None:
         from splinelens.files import write_text
         from splinelens.report.code_clusters_page import clusters_html
 
-        write_text(output, clusters_html(found, read.request["folder"], len(read)), overwrite=overwrite)
+        page = clusters_html(groups, code_index.record["folder"], len(code_index))
+        write_text(output, page, overwrite=overwrite)
