@@ -130,6 +130,8 @@ def test_what_does_not_exist_is_found(source, rule, words):
         "__path__ = __import__('pkgutil').extend_path(__path__, __name__)",
         "import gettext\ngettext.install('x')\nprint(_('a'))",
         "from _operator import _compare_digest",
+        "import _codecs_kr, codecs\ncodec = _codecs_kr.getcodec('euc_kr')",
+        "import _multiprocessing, _winapi\nif _winapi: close = _multiprocessing.closesocket",
         "from asyncio import _get_running_loop",
         "import os.path, xml.dom.minidom\nos.path.join('a')\nxml.dom.minidom.parse('a')",
     ],

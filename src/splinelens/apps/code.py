@@ -29,10 +29,10 @@ def read_surroundings(context: str | Path | None = None, project: str | Path | N
     Raises:
         BadCode: One of them cannot be read.
     """
-    whole = None if project is None else CodeProject.read(project)
+    around = Surroundings(project=None if project is None else CodeProject.read(project))
     if context is None:
-        return Surroundings(project=whole)
-    return Surroundings(read_source(context), whole).of_file(Path(context))
+        return around
+    return replace(around.of_file(Path(context)), context=read_source(context))
 
 
 def check_files(

@@ -124,9 +124,10 @@ class ModuleIndex:
         names = self.names(module)
         if names is None or name in names:
             return None if names is None else True
-        # Stubs leave out private names of C modules, which a star import hands on.
+        # Stubs leave out private names of C modules, which a star import hands on, and other systems' names.
         hidden = name.startswith("_") and (source.tree is None or "*" in source.names)
-        return None if hidden else False
+        private = source.tree is None and module.rpartition(".")[2].startswith("_")
+        return None if hidden or private else False
 
     def submodule(self, parent: str, name: str) -> str:
         """The full name of a submodule; empty if there is none, or if its parent may hide it.
@@ -194,6 +195,8 @@ class ModuleIndex:
         inferred = script.infer(2, 2)
         if not inferred or any(each.type != "function" for each in inferred):
             return []
+        if any(each.module_path is None or each.module_path.suffix != ".pyi" for each in inferred):
+            return []  # a compiled function without a stub may have parameters that it does not show
         result = []
         for signature in script.get_signatures(2, len(function) + 3):
             kinds = {each.name: each.kind.name for each in signature.params}
