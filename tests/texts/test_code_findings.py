@@ -133,6 +133,10 @@ def test_what_does_not_exist_is_found(source, rule, words):
         "import _codecs_kr, codecs\ncodec = _codecs_kr.getcodec('euc_kr')",
         "import _multiprocessing, _winapi\nif _winapi: close = _multiprocessing.closesocket",
         "from asyncio import _get_running_loop",
+        "def f(): return 1\ndef g(): return f()\nx = g()\ndel f",
+        "from posix import *\nopen('a', 0, dir_fd=1)",
+        "class A:\n    def make(self): raise NotImplementedError\n    def run(self): return self.make(self)",
+        "class A:\n    def __init__(self): self.test = 1\n    def f(self): return self.tests",
         "import os.path, xml.dom.minidom\nos.path.join('a')\nxml.dom.minidom.parse('a')",
     ],
 )

@@ -329,7 +329,7 @@ class _Check:
         self._early_reads()
 
     def _undefined_name(self, line: int, column: int, name: str, problem: str) -> None:
-        if (line, column) in self.quoted:
+        if (line, column) in self.quoted or name in self.scope.deleted:
             return
         if self.dynamic:
             self.reasons["names may be defined by exec or globals()"] = None

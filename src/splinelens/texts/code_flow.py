@@ -5,7 +5,7 @@ A name that is read before anything sets it, parameters without use, promises th
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from splinelens.texts.python_syntax import Function, arguments_of, bound_names, own_nodes
@@ -187,7 +187,7 @@ def unmet_requirements(function: Function, owner: ast.ClassDef | None) -> Iterat
     if _decorators(function) & {"abstractmethod", "overload", "abstractproperty"}:
         return
     body = _Body.of(function, owner)
-    if all(_does_nothing(node) for node in body.statements):
+    if does_nothing(body.statements):
         yield "stub", f"{function.name} does nothing"
         return
     for name in _unused_parameters(body):
@@ -200,6 +200,11 @@ def unmet_requirements(function: Function, owner: ast.ClassDef | None) -> Iterat
         yield "endless-recursion", f"{function.name} calls itself whatever it is given"
     if _is_constant(body):
         yield "constant-return", f"{function.name} returns the same constant whatever it is given"
+
+
+def does_nothing(statements: Iterable[ast.stmt]) -> bool:
+    """Whether the statements of a function are a stub, such as ``raise NotImplementedError``."""
+    return all(map(_is_idle, statements))
 
 
 def _unused_parameters(body: _Body) -> list[str]:
@@ -258,7 +263,7 @@ def _is_text(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
-def _does_nothing(node: ast.stmt) -> bool:
+def _is_idle(node: ast.stmt) -> bool:
     if isinstance(node, ast.Raise) and node.exc is not None:
         return "NotImplemented" in ast.unparse(node.exc)
     if isinstance(node, ast.Return):

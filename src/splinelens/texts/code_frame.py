@@ -17,7 +17,9 @@ PLACEHOLDER = "<PLACEHOLDER>"
 
 _MARK = "__placeholder__"
 _MARK_LINE = re.compile(rf"(?m)^([ \t]*){re.escape(PLACEHOLDER)}.*$")
-_DYNAMIC_NAMES = re.compile(r"\bexec\(|globals\(\)|\bvars\(\)|__builtins__|builtins\.\w+ *=|sys\._getframe")
+_DYNAMIC_NAMES = re.compile(
+    r"\bexec\(|globals\(\)|global_enum|\bvars\(\)|__builtins__|builtins\.\w+ *=|sys\._getframe"
+)
 
 
 @dataclass(frozen=True)

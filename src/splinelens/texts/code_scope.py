@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from functools import cached_property
 
 from splinelens.texts.code_environment import CallSignature, ModuleIndex
-from splinelens.texts.code_flow import local_names
+from splinelens.texts.code_flow import does_nothing, local_names
 from splinelens.texts.code_frame import CodeFrame, PlacedCode, assigned_attributes, sets_by_name
 from splinelens.texts.python_syntax import (
     Function,
@@ -21,6 +21,7 @@ from splinelens.texts.python_syntax import (
     defined_names,
     imported_as,
     names_of,
+    own_nodes,
 )
 from splinelens.texts.retrieval import CodeProject, word_set
 
@@ -125,6 +126,12 @@ class CodeScope:
             if isinstance(node, Function | ast.ClassDef) and "." not in name:
                 result.setdefault(name, []).append(node)
         return result
+
+    @cached_property
+    def deleted(self) -> set[str]:
+        """Names that the module deletes: functions that use them may have run before."""
+        nodes = (node for statement in self.tree.body for node in own_nodes(statement))
+        return {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Del)}
 
     @cached_property
     def visible_names(self) -> set[str]:
@@ -364,7 +371,8 @@ class CodeScope:
             if len(targets) > 1 or module.startswith(".") or not inner:
                 return ()
             return self.modules.signatures(module, inner)
-        return self.modules.signatures("builtins", name) if hasattr(builtins, name) else ()
+        hidden = "*" in self.imported  # by a name of a star import
+        return self.modules.signatures("builtins", name) if hasattr(builtins, name) and not hidden else ()
 
     @cached_property
     def _nested(self) -> set[str]:
@@ -394,6 +402,8 @@ class CodeScope:
         changed = name in self._assigned or any(name in self._rebound(each) for each in (full, kind))
         if not nodes or len(distinct) > 1 or decorators - _HARMLESS_DECORATORS or changed:
             return ()
+        if name != "__init__" and all(does_nothing(node.body) for node in nodes):
+            return ()  # a subclass defines it
         if caller == "cls" and not decorators:  # it gets no self, or the class is a metaclass
             return ()
         return (CallSignature.of(nodes[0].args, bound="staticmethod" not in decorators),)
@@ -472,7 +482,8 @@ def _is_misspelled(unknown: set[str], names: Iterable[str]) -> bool:
         return False
     (name,) = unknown
     close = get_close_matches(name, names, 1, 0.85)
-    return bool(close) and close[0].strip("_") != name.strip("_")  # else _read is left to a subclass
+    # _read and reads, where there is a read, are left to a subclass.
+    return bool(close) and close[0].strip("_").rstrip("s") != name.strip("_").rstrip("s")
 
 
 def _outermost(tree: ast.Module, first: int, last: int) -> list[ast.AST]:
