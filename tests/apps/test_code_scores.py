@@ -31,6 +31,12 @@ def test_code_that_uses_what_does_not_exist_is_more_likely_wrong(scores):
     assert right.low <= right.probability <= right.high
 
 
+def test_without_a_head_there_are_no_scores(tmp_path):
+    (tmp_path / "shapes.py").write_text(RIGHT)
+    (report,) = check_files([tmp_path / "shapes.py"])
+    assert report.functions is None
+
+
 def test_each_function_has_a_score_and_a_method_that_of_the_function(scores):
     method = "class Shape:\n" + "\n".join(f"    {line}" for line in RIGHT.strip().splitlines()) + "\n"
     first, second = scores(RIGHT + "\n\n" + method)

@@ -181,6 +181,20 @@ def test_code_is_judged_in_its_file_and_with_its_project():
     assert "load_all in tools.py:1" in critic.check("def f():\n    return load_all(LIMIT)", "").message
 
 
+def test_similar_code_of_the_project_is_shown_in_at_most_half_the_length_of_the_prompt():
+    project = CodeProject([SourceFile("tools.py", "python", "def save_all(path): ...")])
+    critic = CodeCritic(Surroundings(project=project), show_code=True)
+    answer = "def f(path):\n    return write_all(path)"
+    comments = "# tools.py, line 1:\n# def save_all(path): ...\n"
+    assert critic.check(answer, "p" * 2 * len(comments)).message.endswith(comments)
+    assert comments not in critic.check(answer, "p" * (2 * len(comments) - 1)).message
+
+
+def test_a_line_of_code_also_ends_at_a_carriage_return():
+    finding = CodeCritic().check("x = 1\rprint(undefd)\r", "")
+    assert finding.spans == ((6, 20),)
+
+
 def test_code_that_cannot_be_resolved_is_undetermined_and_doubts_pass():
     assert CodeCritic().check("import not_installed_here", "").verdict == "undetermined"
     assert CodeCritic().check("def f(a): pass", "").verdict == "pass"

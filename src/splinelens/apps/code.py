@@ -13,9 +13,14 @@ from splinelens.report.code import FileReport, FunctionScore
 from splinelens.texts.code import decode_source, functions, read_source
 from splinelens.texts.code_findings import MISSING, STANDALONE, CodeReport, Surroundings, check_code
 from splinelens.texts.code_frame import PLACEHOLDER
+from splinelens.texts.python_syntax import parse_python
 from splinelens.texts.retrieval import CodeProject
 
-_HUNK = re.compile(r"@@ -\d+(?:,\d+)? \+(\d+)(?:,(\d+))? @@")
+_HEADER = re.compile(r"(?m)^(diff --(git|cc|combined) |--- .*\r?\n\+\+\+ |Binary files .* differ)")
+_HUNK = re.compile(r"(@@+) (?:-\d+(?:,\d+)? )+\+(\d+)(?:,(\d+))? \1")
+_COLOR = re.compile(r"\x1b\[[\d;]*[mK]")
+_PREFIX = re.compile(r"[abciow12]/")
+_ESCAPES = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"a": b"\a", b"b": b"\b", b"f": b"\f", b"v": b"\v"}
 
 
 def read_surroundings(context: str | Path | None = None, project: str | Path | None = None) -> Surroundings:
@@ -24,10 +29,10 @@ def read_surroundings(context: str | Path | None = None, project: str | Path | N
     Raises:
         BadCode: One of them cannot be read.
     """
-    whole = None if project is None else CodeProject.read(project)
+    around = Surroundings(project=None if project is None else CodeProject.read(project))
     if context is None:
-        return Surroundings(project=whole)
-    return Surroundings(read_source(context), whole).of_file(Path(context))
+        return around
+    return replace(around.of_file(Path(context)), context=read_source(context))
 
 
 def check_files(
@@ -104,46 +109,98 @@ def check_diff(diff: str, project: str | Path = ".") -> Iterator[FileReport]:
     around = read_surroundings(project=root) if added else STANDALONE
     for path, lines in added.items():
         (file,) = check_files([root / path], around)
-        if not file.unread and _differs(read_source(root / path), lines):
+        if file.unread:
+            yield replace(file, path=path)
+            continue
+        source = read_source(root / path)
+        if _differs(source, lines):
             yield FileReport(path, unread=f"{path} has other lines than the diff; apply the diff first")
             continue
+        numbers = _git_lines(source)
         findings = tuple(
             finding
             for finding in file.report.findings
-            if finding.line in lines or finding.rule == "does-not-parse"
+            if numbers[finding.line - 1] in lines or finding.rule == "does-not-parse"
         )
         yield replace(file, path=path, report=replace(file.report, findings=findings))
 
 
 def is_diff(text: str) -> bool:
-    """Whether a text is a diff and no code."""
-    return bool(added_lines(text))
+    r"""Whether a text is a diff and no code, also one that adds no line.
+
+    Example:
+        >>> is_diff("diff --git a/x.py b/x.py\nold mode 100644\nnew mode 100755\n"), is_diff("x = 1\n")
+        (True, False)
+    """
+    if not _HEADER.search(_COLOR.sub("", text)):
+        return False
+    try:
+        parse_python(text)  # code may hold a diff in a string
+    except BadCode:
+        return True
+    return False
 
 
 def added_lines(diff: str) -> dict[str, dict[int, str]]:
-    """The added lines of a unified diff by their number in the new file, by path, without deleted files."""
+    r"""The added lines of a diff by their number in the new file, by path, without deleted files.
+
+    Of a merge, ``diff --cc``, the lines are those that at least one parent does not have.
+
+    Example:
+        >>> added_lines("--- a/x.py\n+++ b/x.py\n@@ -1 +1,2 @@\n x = 1\n+y = 2\n")
+        {'x.py': {2: 'y = 2'}}
+    """
     files: dict[str, dict[int, str]] = {}
     current: dict[int, str] = {}
-    number, left = 0, 0
-    for line in diff.splitlines():
-        if left <= 0 and line.startswith("+++ "):
-            path = line[4:].partition("\t")[0].strip().strip('"')
-            path = path.removeprefix("b/")
-            current = {} if path == "/dev/null" else files.setdefault(path, {})
+    before, number, left, parents = "", 0, 0, 1
+    for line in _COLOR.sub("", diff).split("\n"):
+        line = line.removesuffix("\r")
+        if left <= 0 and line.startswith("--- "):
+            before = _path(line)
+        elif left <= 0 and line.startswith("+++ "):
+            path = _path(line)
+            current = {} if path == "/dev/null" else files.setdefault(_without_prefix(path, before), {})
         elif left <= 0 and (match := _HUNK.match(line)):
-            number, left = int(match[1]), int(match[2] or 1)
-        elif left > 0 and not line.startswith(("-", "\\")):
-            if line.startswith("+"):
-                current[number] = line[1:]
+            number, left, parents = int(match[2]), int(match[3] or 1), len(match[1]) - 1
+        elif left > 0 and not line.startswith("\\") and "-" not in line[:parents]:
+            if "+" in line[:parents]:
+                current[number] = line[parents:]
             number, left = number + 1, left - 1
     return files
 
 
+def _path(line: str) -> str:
+    """The path of a line such as ``+++ b/x.py``; git writes special characters as C does, in quotes."""
+    path = line[4:].partition("\t")[0].strip()
+    if len(path) < 2 or not path.startswith('"'):
+        return path
+    return re.sub(rb"\\([0-7]{3}|.)", _unescaped, path[1:-1].encode()).decode("utf-8", "replace")
+
+
+def _unescaped(match: re.Match[bytes]) -> bytes:
+    escape = match[1]
+    return bytes([int(escape, 8) & 255]) if len(escape) == 3 else _ESCAPES.get(escape, escape)
+
+
+def _without_prefix(path: str, before: str) -> str:
+    """A path without the ``b/`` of git, or its letter for the work tree or the index."""
+    return path[2:] if _PREFIX.match(path) and path != before else path
+
+
 def _differs(source: str, lines: dict[int, str]) -> bool:
-    present = re.split(r"\r\n|\r|\n", source)
+    present = source.split("\n")
     return any(
-        number > len(present) or present[number - 1] != text.rstrip("\r") for number, text in lines.items()
+        number > len(present) or present[number - 1].removesuffix("\r") != text
+        for number, text in lines.items()
     )
+
+
+def _git_lines(source: str) -> list[int]:
+    """The number that git gives each line of Python, which also ends one at a lone carriage return."""
+    numbers = [1]
+    for match in re.finditer(r"\r\n|\r|\n", source):
+        numbers.append(numbers[-1] + match[0].endswith("\n"))
+    return numbers
 
 
 def _with_unread(report: CodeReport, project: CodeProject | None) -> CodeReport:

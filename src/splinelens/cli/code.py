@@ -76,6 +76,8 @@ def check(
         raise typer.BadParameter("give --sarif or --json", param_hint="--sarif")
     if "-" in files and len(files) > 1:
         raise typer.BadParameter("- stands alone", param_hint="FILE")
+    if "" in files:
+        raise typer.BadParameter("an empty path names no file", param_hint="FILE")
     if wrong and (sarif or files == ["-"]):
         raise typer.BadParameter("it needs files, and no SARIF", param_hint="--likely-wrong")
     require_stdout("")

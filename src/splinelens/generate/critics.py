@@ -300,7 +300,7 @@ class CodeCritic:
             similar = retrieve(text[start:end], self.around.project.windows)
             if comments := as_comments(similar, len(context)):
                 message += f"\nCode of the project with similar words:\n{comments}"
-        lines = [match.span() for match in re.finditer(r"[^\n]*(?:\n|$)", text[start:end])]
+        lines = [match.span() for match in re.finditer(r"[^\r\n]*(?:\r\n|\r|\n|$)", text[start:end])]
         spans = [lines[line - 1] for line in sorted({finding.line for finding in report.failures})]
         return Finding(
             "fail",

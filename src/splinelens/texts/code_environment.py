@@ -1,8 +1,8 @@
 """What modules of the installed environment and of a project contain, without importing them.
 
-Modules are located with ``importlib``'s path finder and read with jedi, which parses sources and stubs. A
-compiled extension of the environment without a stub is loaded by jedi in a process of its own; nothing of a
-project is ever loaded. What cannot be known is None, never "missing".
+Modules are located with ``importlib``'s path finder. Sources are read with ``ast``; jedi reads stubs, and
+confirms that a name is missing. A compiled extension of the environment without a stub is loaded by jedi in a
+process of its own; nothing of a project is ever loaded. What cannot be known is None, never "missing".
 """
 
 import ast
@@ -118,13 +118,39 @@ class ModuleIndex:
 
     def has_name(self, module: str, name: str) -> bool | None:
         """Whether a module has a name; None if that cannot be known."""
-        if name in self._source(module).names:
+        source = self._source(module)
+        if name in source.names:
             return True
         names = self.names(module)
-        return None if names is None else name in names
+        if names is None or name in names:
+            return None if names is None else True
+        # Stubs leave out private names of C modules, which a star import hands on, and other systems' names.
+        hidden = name.startswith("_") and (source.tree is None or "*" in source.names)
+        private = source.tree is None and module.rpartition(".")[2].startswith("_")
+        return None if hidden or private else False
+
+    def submodule(self, parent: str, name: str) -> str:
+        """The full name of a submodule; empty if there is none, or if its parent may hide it.
+
+        Example:
+            >>> ModuleIndex().submodule("os", "path"), ModuleIndex().submodule("os", "getcwd")
+            ('os.path', '')
+        """
+        module, source = f"{parent}.{name}", self._source(parent)
+        if module == "os.path":
+            return module
+        if not self.has_module(module):
+            return ""
+        if name not in source.names:
+            return "" if "*" in source.names else module
+        binding = source.bindings[name]
+        if not isinstance(binding, ast.ImportFrom):
+            return ""
+        origin = absolute_module(binding.module, binding.level, source.package_of(parent))
+        return module if f"{origin}.{name}" == module else ""
 
     def names(self, module: str) -> frozenset[str] | None:
-        """The names in a module; None if they cannot be known."""
+        """The names in a module, of its submodules those that it imports; None if they cannot be known."""
         if module not in self._names:
             self._names[module] = self._read_names(module)
         return self._names[module]
@@ -145,22 +171,32 @@ class ModuleIndex:
     def _read_signatures(self, module: str, function: str, depth: int = 0) -> list[CallSignature]:
         source = self._source(module)
         if source.tree is not None:
-            definition = source.bindings.get(function)
-            if isinstance(definition, ast.FunctionDef) and not definition.decorator_list:
-                return [CallSignature.of(definition.args)]
-            if isinstance(definition, ast.ImportFrom) and depth < 5:
-                inner = next(
-                    alias.name for alias in definition.names if function in (alias.name, alias.asname)
-                )
-                where = absolute_module(definition.module, definition.level, source.package_of(module))
-                return self._read_signatures(where, inner, depth + 1) if self._source(where).path else []
+            return self._signatures_from_source(module, function, depth)
+        return self._signatures_from_jedi(module, function) if source.path else []
+
+    def _signatures_from_source(self, module: str, function: str, depth: int) -> list[CallSignature]:
+        """The signature of a function that a module defines or imports from another, once."""
+        source = self._source(module)
+        definition = source.bindings.get(function)
+        if isinstance(definition, ast.FunctionDef) and not definition.decorator_list:
+            return [CallSignature.of(definition.args)]
+        if not isinstance(definition, ast.ImportFrom) or depth == _MOST_IMPORTS:
             return []
-        if not source.path or function in _MISREAD:
+        inner = next(alias.name for alias in definition.names if function in (alias.name, alias.asname))
+        origin = absolute_module(definition.module, definition.level, source.package_of(module))
+        if origin.startswith(".") or not self._source(origin).path:
+            return []
+        return self._read_signatures(origin, inner, depth + 1)
+
+    def _signatures_from_jedi(self, module: str, function: str) -> list[CallSignature]:
+        if function in _MISREAD:
             return []
         script = self._script(f"import {module} as x\nx.{function}(")
         inferred = script.infer(2, 2)
         if not inferred or any(each.type != "function" for each in inferred):
             return []
+        if any(each.module_path is None or each.module_path.suffix != ".pyi" for each in inferred):
+            return []  # a compiled function without a stub may have parameters that it does not show
         result = []
         for signature in script.get_signatures(2, len(function) + 3):
             kinds = {each.name: each.kind.name for each in signature.params}
@@ -169,11 +205,11 @@ class ModuleIndex:
             unnamed = stars | {name for name, kind in kinds.items() if kind == "POSITIONAL_ONLY"}
             result.append(
                 CallSignature(
-                    tuple(name for name, kind in kinds.items() if kind.startswith("POSITIONAL")),
-                    frozenset(kinds.keys() - optional),
-                    frozenset(kinds.keys() - unnamed),
-                    "VAR_POSITIONAL" in kinds.values(),
-                    "VAR_KEYWORD" in kinds.values(),
+                    positional=tuple(name for name, kind in kinds.items() if kind.startswith("POSITIONAL")),
+                    required=frozenset(kinds.keys() - optional),
+                    by_name=frozenset(kinds.keys() - unnamed),
+                    varargs="VAR_POSITIONAL" in kinds.values(),
+                    keywords="VAR_KEYWORD" in kinds.values(),
                 )
             )
         return result
@@ -223,6 +259,9 @@ def installed_modules() -> ModuleIndex:
     """The modules of this Python's environment alone."""
     return ModuleIndex()
 
+
+_MOST_IMPORTS = 5
+"""Modules through which a function may be handed on."""
 
 _MISREAD = {"anext"}
 """jedi does not see overloads that are async."""

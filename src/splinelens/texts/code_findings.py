@@ -7,7 +7,9 @@ a stub. What cannot be resolved, such as a module that is not installed, is unde
 """
 
 import ast
-from collections.abc import Iterable, Mapping
+import re
+import sys
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property, lru_cache
@@ -43,6 +45,15 @@ RULES: dict[str, str] = {
 
 MISSING = {"undefined-name", "missing-import", "missing-attribute"}
 """The rules on names that do not exist."""
+
+_LINE_END = re.compile(r"\r\n?")
+"""Python also ends a line at a carriage return."""
+
+_GETTEXT = re.compile(r"\bgettext\b|\.install\(")
+"""What may define the name ``_`` everywhere."""
+
+_MOST_COMPARISONS = 200_000
+"""Names that are compared with missing ones in one check: it would take longer than the check."""
 
 _WRONG_FORMATS = (
     "StringDotFormatMissingArgument",
@@ -173,7 +184,7 @@ def check_code(source: str, around: Surroundings = STANDALONE) -> CodeReport:
     if "\0" in source:
         return CodeReport(undetermined=("NUL bytes: this is no source code",))
     try:
-        return _Check(source, around).run()
+        return _Check(_LINE_END.sub("\n", source), around).run()
     except RecursionError:
         return CodeReport(undetermined=("the code is nested too deeply to be read",))
 
@@ -188,8 +199,11 @@ class _Check:
         self.package = around.package
         self.frame = _frame(around.context)
         self.placed = self.frame.place(source)
+        self.lines = self.placed.text.split("\n")
         self.reasons: dict[str, None] = {}  # in order, each once
         self.findings: list[CodeFinding] = []
+        self.suggestions: dict[str, tuple[Definition | None, str]] = {}  # by message
+        self.comparisons = 0
 
     def run(self) -> CodeReport:
         """All rules, in the order of what they need."""
@@ -215,19 +229,33 @@ class _Check:
         suggestion: str = "",
         related: Definition | Window | None = None,
     ) -> None:
-        """Record a finding at a line, from 1, and a column, from 0, of the file, if it is in the code."""
+        """Record a finding at a line, from 1, and a byte of it, from 0, of the file, if it is in the code."""
         if self.placed.first <= line <= self.placed.last:
-            line, column = line - self.placed.first + 1, max(0, column - self.placed.indent) + 1
+            text = self.lines[line - 1]
+            if not text.isascii():
+                column = len(text.encode()[:column].decode(errors="ignore"))
             path, number = (related.path, related.line) if related else ("", 0)
-            self.findings.append(CodeFinding(line, column, category, rule, message, suggestion, path, number))
+            self.findings.append(
+                CodeFinding(
+                    line=line - self.placed.first + 1,
+                    column=max(0, column - self.placed.indent) + 1,
+                    category=category,
+                    rule=rule,
+                    message=message,
+                    suggestion=suggestion,
+                    related_path=path,
+                    related_line=number,
+                )
+            )
 
     def report_missing(
-        self, line: int, column: int, rule: str, message: str, name: str, known: Iterable[str]
+        self, line: int, column: int, rule: str, message: str, name: str, known: Collection[str]
     ) -> None:
         """Record a name that does not exist, with what may be meant by it."""
-        definition = self.project.suggest(name, self.source) if self.project else None
+        if message not in self.suggestions:
+            self.suggestions[message] = self._suggested(name, known)
+        definition, close = self.suggestions[message]
         exact = definition is not None and definition.name.rpartition(".")[2] == name
-        close = get_close_matches(name, list(known), 1, 0.8)
         category: Category = "context" if exact else "knowledge"
         suggestion = ""
         related: Definition | Window | None = None
@@ -235,11 +263,20 @@ class _Check:
             related = definition
             suggestion = f"you may mean {definition.name} in {definition.path}:{definition.line}"
         elif close:
-            suggestion = f"you may mean {close[0]}"
+            suggestion = f"you may mean {close}"
         elif self.similar:
             related = self.similar
             suggestion = f"the most similar code is in {related.path}:{related.line}"
         self.report_finding(line, column, rule, message, category, suggestion, related)
+
+    def _suggested(self, name: str, known: Collection[str]) -> tuple[Definition | None, str]:
+        """What the project defines of a name, and which known name is like it; empty if none is."""
+        self.comparisons += len(known)
+        if self.comparisons > _MOST_COMPARISONS:
+            return None, ""
+        definition = self.project.suggest(name, self.source) if self.project else None
+        close = (each for each in get_close_matches(name, known, 2, 0.8) if each != name)
+        return definition, next(close, "")
 
     @cached_property
     def similar(self) -> Window | None:
@@ -261,9 +298,11 @@ class _Check:
             return None
         if error is None:
             return tree
-        line = min(max(self.placed.first, error.lineno or 1), self.placed.last)
-        column = max(self.placed.indent, (error.offset or 1) - 1)
-        self.report_finding(line, column, "does-not-parse", f"this does not parse: {error.msg}")
+        line = min(max(self.placed.first, error.lineno or 1), self.placed.last) - self.placed.first + 1
+        column = max(1, (error.offset or 1) - self.placed.indent)
+        version = f"Python {sys.version_info.major}.{sys.version_info.minor}"
+        message = f"this does not parse as {version}: {error.msg}"
+        self.findings.append(CodeFinding(line, column, "knowledge", "does-not-parse", message))
         return None
 
     # Names
@@ -274,7 +313,7 @@ class _Check:
         except ImportError as error:
             raise MissingPackage("checking code needs pyflakes: pip install 'splinelens[code]'") from error
 
-        every = checker.Checker(self.scope.tree, builtins={"WindowsError", "__file__"}).messages
+        every = checker.Checker(self.scope.tree, builtins={"WindowsError", "__file__", "__path__"}).messages
         if any(isinstance(each, messages.ImportStarUsage | messages.ImportStarUsed) for each in every):
             self.reasons["from ... import *: where names come from is unknown"] = None
         inside = [each for each in every if self.placed.first <= each.lineno <= self.placed.last]
@@ -290,20 +329,36 @@ class _Check:
         self._early_reads()
 
     def _undefined_name(self, line: int, column: int, name: str, problem: str) -> None:
-        if (line, column) in self.quoted:
+        if (line, column) in self.quoted or name in self.scope.deleted:
             return
-        if defines_at_run_time(self.placed.text) or self.frame.dynamic:
+        if self.dynamic:
             self.reasons["names may be defined by exec or globals()"] = None
+        elif name == "_" and self.translated:
+            self.reasons["the name '_' may be installed by gettext"] = None
         elif self.frame.problem:
             self.reasons[f"{name}: the context does not parse"] = None
         elif not self.scope.is_guarded(line, "NameError") and not self.scope.is_local(line, name):
-            message, owner = f"the name {name!r} {problem}", self.frame.owner
-            if owner is not None and name in class_attributes(owner):
+            message = f"the name {name!r} {problem}"
+            if name in self.owner_attributes:
                 suggestion = f"you may mean self.{name}"
                 self.report_finding(line, column, "undefined-name", message, "context", suggestion)
             else:
-                known = self.scope.visible_names - {name}
-                self.report_missing(line, column, "undefined-name", message, name, known)
+                self.report_missing(line, column, "undefined-name", message, name, self.scope.visible_names)
+
+    @cached_property
+    def dynamic(self) -> bool:
+        """Whether the file may define names that its text does not show."""
+        return defines_at_run_time(self.placed.text) or self.frame.dynamic
+
+    @cached_property
+    def translated(self) -> bool:
+        """Whether the file may define the name ``_`` everywhere."""
+        return bool(_GETTEXT.search(self.placed.text))
+
+    @cached_property
+    def owner_attributes(self) -> set[str]:
+        """What the class has that the code is a method of."""
+        return class_attributes(self.frame.owner) if self.frame.owner else set()
 
     @cached_property
     def quoted(self) -> set[tuple[int, int]]:
@@ -316,8 +371,8 @@ class _Check:
 
     def _early_reads(self) -> None:
         for function in self.scope.nodes:
-            if isinstance(function, Function) and not self.scope.is_guarded(function.lineno, "NameError"):
-                for read in read_before_set(function):
+            for read in read_before_set(function) if isinstance(function, Function) else ():
+                if not self.scope.is_guarded(read.lineno, "NameError"):
                     message = f"the name {read.id!r} is used before it is set"
                     self.report_finding(read.lineno, read.col_offset, "undefined-name", message)
 
@@ -378,7 +433,7 @@ class _Check:
         if lacking is None or self.scope.is_guarded(node.lineno, "AttributeError"):
             return
         owner, known = lacking
-        line, column = node.end_lineno or node.lineno, (node.end_col_offset or 0) - len(node.attr)
+        line, column = node.end_lineno or node.lineno, (node.end_col_offset or 0) - len(node.attr.encode())
         message = f"{owner} has no attribute {node.attr!r}"
         self.report_missing(line, column, "missing-attribute", message, node.attr, known)
 
@@ -401,4 +456,4 @@ class _Check:
 
 @lru_cache(256)
 def _frame(context: str | None) -> CodeFrame:
-    return CodeFrame(context)
+    return CodeFrame(None if context is None else _LINE_END.sub("\n", context))

@@ -6,6 +6,7 @@ The bodies of the file's other functions are left out, so that only the code its
 import ast
 import re
 import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from splinelens.errors import BadCode
@@ -16,7 +17,9 @@ PLACEHOLDER = "<PLACEHOLDER>"
 
 _MARK = "__placeholder__"
 _MARK_LINE = re.compile(rf"(?m)^([ \t]*){re.escape(PLACEHOLDER)}.*$")
-_DYNAMIC_NAMES = re.compile(r"\bexec\(|globals\(\)|\bvars\(\)|__builtins__|builtins\.\w+ *=|sys\._getframe")
+_DYNAMIC_NAMES = re.compile(
+    r"\bexec\(|globals\(\)|global_enum|\bvars\(\)|__builtins__|builtins\.\w+ *=|sys\._getframe"
+)
 
 
 @dataclass(frozen=True)
@@ -110,14 +113,32 @@ def defines_at_run_time(text: str) -> bool:
 
 
 def assigned_attributes(tree: ast.AST) -> set[str]:
-    """Attributes that something sets on an object that is not ``self``."""
+    """Attributes that something sets on an object that is not ``self``; of ``setattr`` a literal name."""
     return {
         node.attr
         for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute)
-        and not isinstance(node.ctx, ast.Load)
-        and not (isinstance(node.value, ast.Name) and node.value.id == "self")
+        if isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load) and not _is_self(node.value)
+    } | {
+        call.args[1].value
+        for call in _setattr_calls(tree)
+        if isinstance(call.args[1], ast.Constant) and isinstance(call.args[1].value, str)
     }
+
+
+def sets_by_name(tree: ast.AST) -> bool:
+    """Whether ``setattr`` sets a name that is no literal on an object that is not ``self``."""
+    return any(not isinstance(call.args[1], ast.Constant) for call in _setattr_calls(tree))
+
+
+def _setattr_calls(tree: ast.AST) -> Iterator[ast.Call]:
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and len(node.args) > 1)
+    for call in calls:
+        if isinstance(call.func, ast.Name) and call.func.id == "setattr" and not _is_self(call.args[0]):
+            yield call
+
+
+def _is_self(value: ast.expr) -> bool:
+    return isinstance(value, ast.Name) and value.id == "self"
 
 
 def _without_bodies(tree: ast.Module, name: str) -> str:

@@ -7,17 +7,28 @@ use nothing that it lacks. What is not known is None or empty, and nothing is sa
 import ast
 import builtins
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from functools import cached_property
 
 from splinelens.texts.code_environment import CallSignature, ModuleIndex
-from splinelens.texts.code_flow import local_names
-from splinelens.texts.code_frame import CodeFrame, PlacedCode, assigned_attributes
-from splinelens.texts.python_syntax import Function, absolute_module, defined_names, imported_as
-from splinelens.texts.retrieval import CodeProject
+from splinelens.texts.code_flow import does_nothing, local_names
+from splinelens.texts.code_frame import CodeFrame, PlacedCode, assigned_attributes, sets_by_name
+from splinelens.texts.python_syntax import (
+    Function,
+    absolute_module,
+    bound_names,
+    defined_names,
+    imported_as,
+    names_of,
+    own_nodes,
+)
+from splinelens.texts.retrieval import CodeProject, word_set
 
-_OPEN_CLASS = re.compile(r"\bsetattr\(|__dict__|__getattr__|__getattribute__|__setattr__|\bvars\(|\btype\(")
-_OPEN_NAME = re.compile("mixin|base|abstract|interface|protocol", re.IGNORECASE)
+_OPEN_CLASS = re.compile(
+    r"\b(setattr|vars|locals|type|exec)\(|__dict__|__getattr__|__getattribute__|__setattr__"
+)
+_OPEN_NAMES = {"mixin", "base", "abstract", "interface", "protocol"}  # words in names of classes
 _HARMLESS_DECORATORS = {"staticmethod", "classmethod"}
 _MOST_BASES = 8  # classes above one another
 _LITERALS: dict[type[ast.expr], type] = {
@@ -29,8 +40,10 @@ _LITERALS: dict[type[ast.expr], type] = {
     ast.SetComp: set,
     ast.JoinedStr: str,
 }
+_IMPORTS_AND_DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _CONSTRUCTORS: dict[str, type] = {"dict": dict, "list": list, "set": set, "str": str}
 _GUARDS = re.compile(r"hasattr|version_info|PY[23]|sys\.platform|platform\.system|os\.name|TYPE_CHECKING")
+_NARROWER = {"ImportError": "ModuleNotFoundError", "NameError": "UnboundLocalError"}
 
 
 class CodeScope:
@@ -68,11 +81,16 @@ class CodeScope:
             for node in ast.walk(top)
             if first <= getattr(node, "lineno", 0) <= last or isinstance(node, ast.arguments)
         ]
+        self.lines = placed.text.count("\n") + 1
         self.parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
         self.reasons: dict[str, None] = {}
+        self._open: set[str] = set()
         self._inherited: dict[str, frozenset[str] | None] = {}
         self._attributes: dict[ast.ClassDef, frozenset[str] | None] = {}
         self._types: dict[Function, dict[str, type]] = {}
+        self._objects: dict[Function, tuple[str, ast.ClassDef | None]] = {}
+        self._plain: dict[ast.ClassDef, bool] = {}
+        self._rebinds: dict[ast.ClassDef, set[str]] = {}
         self._guarded: dict[str, set[int]] = {}
 
     @cached_property
@@ -97,17 +115,8 @@ class CodeScope:
     @cached_property
     def bound(self) -> set[str]:
         """Names that are bound by anything but an import or a definition, anywhere."""
-        names = set[str]()
-        for node in self.parents:
-            if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-                names.add(node.id)
-            elif isinstance(node, ast.arg):
-                names.add(node.arg)
-            elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar):
-                names.add(node.name or "")
-            elif isinstance(node, ast.MatchMapping):
-                names.add(node.rest or "")
-        return names
+        binds = (node for node in self.parents if not isinstance(node, _IMPORTS_AND_DEFINITIONS))
+        return {name for node in binds for name in names_of(node)}
 
     @cached_property
     def defined(self) -> dict[str, list[Function | ast.ClassDef]]:
@@ -117,6 +126,12 @@ class CodeScope:
             if isinstance(node, Function | ast.ClassDef) and "." not in name:
                 result.setdefault(name, []).append(node)
         return result
+
+    @cached_property
+    def deleted(self) -> set[str]:
+        """Names that the module deletes: functions that use them may have run before."""
+        nodes = (node for statement in self.tree.body for node in own_nodes(statement))
+        return {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Del)}
 
     @cached_property
     def visible_names(self) -> set[str]:
@@ -154,54 +169,76 @@ class CodeScope:
     def owner_without(self, node: ast.Attribute) -> tuple[str, frozenset[str]] | None:
         """What is known to lack the attribute that is read of it, in words, and all that it has."""
         value, name = node.value, node.attr
-        owner, known = "", None
-        if isinstance(value, ast.Name) and value.id in self.imported:
-            module = self.module_of(value.id)
-            if module and self._module_lacks(module, name):
-                owner, known = f"module {module!r}", self.modules.names(module)
-        elif isinstance(value, ast.Name) and (kind := self._class_of(value)):
-            owner, known = f"class {kind.name}", self._attributes_of(kind)
-        elif builtin := self._builtin_type(value):
-            owner, known = f"a {builtin.__name__}", frozenset(dir(builtin))
-        return None if known is None or name in known or name.startswith("__") else (owner, known)
+        if name.startswith("__"):
+            return None
+        if module := self.module_of(value):
+            return self._module_without(module, name)
+        if isinstance(value, ast.Name) and (kind := self._class_of(value)):
+            return self._class_without(kind, name)
+        builtin = None if self._is_imported(value) else self._builtin_type(value)
+        known = frozenset(dir(builtin)) if builtin else frozenset[str]()
+        return None if builtin is None or name in known else (f"a {builtin.__name__}", known)
 
-    def _module_lacks(self, module: str, name: str) -> bool:
-        """Whether a module is known to have neither a name nor a submodule of that name."""
+    def _module_without(self, module: str, name: str) -> tuple[str, frozenset[str]] | None:
         has_name = self.modules.has_name(module, name)
-        return has_name is False and not self.modules.has_module(f"{module}.{name}")
+        if has_name or name in self._assigned or self.modules.has_module(f"{module}.{name}"):
+            return None
+        if has_name is None:
+            if self.modules.has_module(module):
+                self.reasons[f"module {module}: its names are unknown"] = None
+            return None
+        return f"module {module!r}", self.modules.names(module) or frozenset()
 
-    def module_of(self, name: str) -> str:
-        """The module that an imported name means; empty if it means, or may mean, something else."""
-        targets = self.imported[name]
-        if len(targets) > 1 or name in self.bound or name in self.defined:
+    def _class_without(self, kind: ast.ClassDef, name: str) -> tuple[str, frozenset[str]] | None:
+        known = self._attributes_of(kind)
+        if known is None:
+            if kind.name in self._open and name not in class_attributes(kind):
+                self.reasons[f"class {kind.name}: it may set attributes by name"] = None
+            return None
+        return None if name in known else (f"class {kind.name}", known)
+
+    def _is_imported(self, value: ast.expr) -> bool:
+        return isinstance(value, ast.Name) and value.id in self.imported
+
+    def module_of(self, value: ast.expr) -> str:
+        """The module that a name or ``a.b`` means; empty if it means, or may mean, something else."""
+        if isinstance(value, ast.Attribute):
+            parent = self.module_of(value.value)
+            return self.modules.submodule(parent, value.attr) if parent else ""
+        if not isinstance(value, ast.Name) or value.id not in self.imported:
+            return ""
+        targets = self.imported[value.id]
+        if len(targets) > 1 or value.id in self.bound or value.id in self.defined:
             return ""
         module, inner = next(iter(targets))
         if module.startswith("."):
             return ""
-        if inner:
-            module = f"{module}.{inner}"
-            return module if self.modules.has_module(module) else ""  # else something in a module
-        return module
+        return self.modules.submodule(module, inner) if inner else module
 
     def _class_of(self, value: ast.Name) -> ast.ClassDef | None:
         """The class that a name is an object of: ``self`` or ``cls`` of the method that it stands in."""
         function = self.function_around(value)
         while function is not None and not isinstance(self.parents.get(function), ast.ClassDef):
             function = self.function_around(function)
-        if function is None or (not function.args.args and not function.args.posonlyargs):
+        if function is None:
             return None
-        first = [*function.args.posonlyargs, *function.args.args][0].arg
-        decorators = {ast.unparse(each) for each in function.decorator_list}
-        owner = self.parents[function]
-        if value.id != first or first not in ("self", "cls") or "staticmethod" in decorators:
-            return None
-        if any(
+        if function not in self._objects:
+            self._objects[function] = self._object_of(function)
+        name, owner = self._objects[function]
+        return owner if value.id == name else None
+
+    def _object_of(self, method: Function) -> tuple[str, ast.ClassDef | None]:
+        """The first parameter of a method, and the class that it is an object of, if that is known."""
+        first = [*method.args.posonlyargs, *method.args.args, ast.arg("")][0].arg
+        static = "staticmethod" in {ast.unparse(each) for each in method.decorator_list}
+        rebound = any(
             isinstance(node, ast.Name) and node.id == first and isinstance(node.ctx, ast.Store)
-            for node in ast.walk(function)
-        ):
-            return None
-        outer = self.parents.get(owner)
-        return owner if isinstance(owner, ast.ClassDef) and isinstance(outer, ast.Module) else None
+            for node in ast.walk(method)
+        )
+        owner = self.parents[method]
+        at_top = isinstance(self.parents.get(owner), ast.Module)
+        known = first in ("self", "cls") and at_top and not static and not rebound
+        return first, owner if known and isinstance(owner, ast.ClassDef) else None
 
     def _attributes_of(self, kind: ast.ClassDef) -> frozenset[str] | None:
         """The attributes of a class and its bases; None if there may be others."""
@@ -221,9 +258,10 @@ class CodeScope:
         return self.frame.assigned | assigned_attributes(self.tree)
 
     def _all_attributes(self, kind: ast.ClassDef, depth: int) -> frozenset[str] | None:
-        if depth > _MOST_BASES or kind.keywords or kind.decorator_list or _OPEN_NAME.search(kind.name):
+        if depth > _MOST_BASES or kind.keywords or kind.decorator_list or _OPEN_NAMES & word_set(kind.name):
             return None
-        if _OPEN_CLASS.search(ast.unparse(kind)):
+        if self._sets_by_name or _OPEN_CLASS.search(ast.unparse(kind)):
+            self._open.add(kind.name)
             return None
         names = frozenset(class_attributes(kind)) | frozenset(dir(object))
         for base in kind.bases:
@@ -237,10 +275,14 @@ class CodeScope:
             return None  # it is likely to be mixed into others
         for subclass in self._subclasses(kind.name):
             names |= class_attributes(subclass)
+        # Where the class itself uses what nothing defines, something else, such as a subclass, defines it.
         unknown = _used_of_self(kind) - names - self._assigned
-        # Where the class itself uses what nothing defines, something else defines it.
-        # Of a whole file one such name is reported.
-        return None if len(unknown) > (0 if self.frame.text else 1) else names
+        return None if unknown and (self.frame.text or not _is_misspelled(unknown, names)) else names
+
+    @cached_property
+    def _sets_by_name(self) -> bool:
+        """Whether the file sets attributes by name on what may be an object of any class in it."""
+        return sets_by_name(self.tree) or sets_by_name(self.frame.tree)
 
     def _subclasses(self, name: str) -> Iterator[ast.ClassDef]:
         """Classes of the file or the project that name a class as their base, and theirs."""
@@ -276,18 +318,25 @@ class CodeScope:
             elsewhere = self.project.classes.get(name, []) if self.project else []
             return self._all_attributes(elsewhere[0][1], depth + 1) if len(elsewhere) == 1 else None
         kind = getattr(builtins, name, None)
-        return frozenset(dir(kind)) if isinstance(kind, type) and name not in self.bound else None
+        known = isinstance(kind, type) and kind is not type and name not in self.bound
+        return frozenset(dir(kind)) if known else None
 
     def _builtin_type(self, value: ast.expr) -> type | None:
         """The built-in type of a literal, or of a name that is only ever set to such literals."""
         if not isinstance(value, ast.Name):
-            return _literal_type(value)
+            return _literal_type(value, self._constructors)
         function = self.function_around(value)
         if function is None:
             return None
         if function not in self._types:
-            self._types[function] = _local_types(function)
+            self._types[function] = _local_types(function, self._constructors)
         return self._types[function].get(value.id)
+
+    @cached_property
+    def _constructors(self) -> dict[str, type]:
+        """Built-in types by the names that mean them here."""
+        other = self.bound | set(self.imported) | set(self.defined) | self._nested
+        return {name: kind for name, kind in _CONSTRUCTORS.items() if name not in other}
 
     # Calls
 
@@ -295,14 +344,15 @@ class CodeScope:
         """The signatures of what is called, several if it is overloaded; none if they are unknown."""
         if isinstance(func, ast.Name):
             return self._signatures_of_name(func.id)
-        if isinstance(func, ast.Attribute) and isinstance(func.value, ast.Name):
-            if func.value.id in self.imported:
-                module = self.module_of(func.value.id)
-                return self.modules.signatures(module, func.attr) if module else ()
-            kind = self._class_of(func.value)
-            if kind is not None:
-                return self._signatures_of_method(kind, func.attr)
-        return ()
+        if not isinstance(func, ast.Attribute):
+            return ()
+        if module := self.module_of(func.value):
+            return () if func.attr in self._assigned else self.modules.signatures(module, func.attr)
+        if not isinstance(func.value, ast.Name) or self._is_imported(func.value):
+            return ()
+        kind = self._class_of(func.value)
+        # A plain method that is called of cls gets no self.
+        return self._signatures_of_method(kind, func.attr, func.value.id) if kind else ()
 
     def _signatures_of_name(self, name: str) -> Iterable[CallSignature]:
         if name in self.bound or name in self._nested:
@@ -313,7 +363,7 @@ class CodeScope:
                 return ()
             node = self.frame.functions.get(name) or self.frame.classes.get(name) or nodes[0]
             if isinstance(node, ast.ClassDef):
-                return self._signatures_of_method(node, "__init__") if self._is_plain(node) else ()
+                return self._signatures_of_method(node, "__init__", "self") if self._is_plain(node) else ()
             return (CallSignature.of(node.args),)
         if name in self.imported:
             targets = self.imported[name]
@@ -321,7 +371,8 @@ class CodeScope:
             if len(targets) > 1 or module.startswith(".") or not inner:
                 return ()
             return self.modules.signatures(module, inner)
-        return self.modules.signatures("builtins", name) if hasattr(builtins, name) else ()
+        hidden = "*" in self.imported  # by a name of a star import
+        return self.modules.signatures("builtins", name) if hasattr(builtins, name) and not hidden else ()
 
     @cached_property
     def _nested(self) -> set[str]:
@@ -334,31 +385,70 @@ class CodeScope:
 
     def _is_plain(self, kind: ast.ClassDef) -> bool:
         """Whether only the ``__init__`` of a class takes what the class is called with."""
-        bases = {ast.unparse(base) for base in kind.bases} - {"object"}
-        return (
-            self._all_attributes(kind, 1) is not None
-            and "__new__" not in class_attributes(kind)
-            and not bases
-        )
+        if kind not in self._plain:
+            bases = {ast.unparse(base) for base in kind.bases} - {"object"}
+            unknown = "__new__" in class_attributes(kind) or self._all_attributes(kind, 1) is None
+            self._plain[kind] = not bases and not unknown
+        return self._plain[kind]
 
-    def _signatures_of_method(self, kind: ast.ClassDef, name: str) -> Iterable[CallSignature]:
+    def _signatures_of_method(self, kind: ast.ClassDef, name: str, caller: str) -> Iterable[CallSignature]:
+        """The signature of a method that is called as ``self.name`` or ``cls.name``."""
         full = self.frame.classes.get(kind.name, kind)
         nodes = [
             node for node in (*full.body, *kind.body) if isinstance(node, Function) and node.name == name
         ]
         distinct = {ast.dump(node.args) for node in nodes}
         decorators = {ast.unparse(each) for node in nodes for each in node.decorator_list}
-        if not nodes or len(distinct) > 1 or decorators - _HARMLESS_DECORATORS or name in self._assigned:
+        changed = name in self._assigned or any(name in self._rebound(each) for each in (full, kind))
+        if not nodes or len(distinct) > 1 or decorators - _HARMLESS_DECORATORS or changed:
+            return ()
+        if name != "__init__" and all(does_nothing(node.body) for node in nodes):
+            return ()  # a subclass defines it
+        if caller == "cls" and not decorators:  # it gets no self, or the class is a metaclass
             return ()
         return (CallSignature.of(nodes[0].args, bound="staticmethod" not in decorators),)
+
+    def _rebound(self, kind: ast.ClassDef) -> set[str]:
+        """What a class or its methods set by an assignment."""
+        if kind not in self._rebinds:
+            attributes = {
+                node.attr
+                for node in ast.walk(kind)
+                if isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load)
+            }
+            assigned = [node for node in kind.body if not isinstance(node, Function | ast.ClassDef)]
+            self._rebinds[kind] = attributes.union(*map(bound_names, assigned))
+        return self._rebinds[kind]
 
     # What is expected to fail
 
     def is_guarded(self, line: int, error: str) -> bool:
-        """Whether the code expects a line to fail: a ``try`` catches the error, or an ``if`` tests first."""
+        """Whether the code expects a line to fail: it catches or suppresses the error, or tests first."""
         if error not in self._guarded:
-            self._guarded[error] = {line for node in self.parents for line in _guarded_lines(node, error)}
+            catching = (each for node in self.parents for each in _catching_lines(node, error))
+            self._guarded[error] = self._tested.union(catching)
         return line in self._guarded[error]
+
+    @cached_property
+    def _tested(self) -> set[int]:
+        """The lines that run only after a test of the version, of the system or of an attribute."""
+        lines = set[int]()
+        for node, parent in self.parents.items():
+            if isinstance(node, ast.If | ast.IfExp | ast.Assert) and _is_guard(node.test):
+                leaves = isinstance(node, ast.Assert) or (isinstance(node, ast.If) and _leaves(node.body))
+                last = self._last_line(parent) if leaves else (node.end_lineno or node.lineno)
+                lines.update(range(node.lineno, last + 1))
+            elif isinstance(node, ast.BoolOp) and "hasattr" in ast.unparse(node):
+                lines.update(_lines(node))
+            elif isinstance(node, ast.comprehension) and any(map(_is_guard, node.ifs)):
+                lines.update(_lines(parent))  # type: ignore[arg-type]  # an expression
+            elif isinstance(node, Function | ast.ClassDef) and any(map(_is_guard, node.decorator_list)):
+                lines.update(range(node.decorator_list[0].lineno, (node.end_lineno or node.lineno) + 1))
+        return lines
+
+    def _last_line(self, node: ast.AST) -> int:
+        last: int | None = getattr(node, "end_lineno", None)
+        return self.lines if last is None else last
 
 
 def class_attributes(kind: ast.ClassDef) -> set[str]:
@@ -382,7 +472,18 @@ def class_attributes(kind: ast.ClassDef) -> set[str]:
                 for each in ast.walk(node)
                 if isinstance(each, ast.Constant) and isinstance(each.value, str)
             }
-    return names
+    private = {name for name in names if name.startswith("__") and not name.endswith("__")}
+    return names | {f"_{kind.name.lstrip('_')}{name}" for name in private}
+
+
+def _is_misspelled(unknown: set[str], names: Iterable[str]) -> bool:
+    """Whether a class uses one name that it lacks, which resembles one that it has."""
+    if len(unknown) > 1:
+        return False
+    (name,) = unknown
+    close = get_close_matches(name, names, 1, 0.85)
+    # _read and reads, where there is a read, are left to a subclass.
+    return bool(close) and close[0].strip("_").rstrip("s") != name.strip("_").rstrip("s")
 
 
 def _outermost(tree: ast.Module, first: int, last: int) -> list[ast.AST]:
@@ -415,45 +516,52 @@ def _used_of_self(kind: ast.ClassDef) -> set[str]:
     }
 
 
-def _literal_type(value: ast.expr) -> type | None:
+def _literal_type(value: ast.expr, constructors: Mapping[str, type]) -> type | None:
     if isinstance(value, ast.Constant) and isinstance(value.value, str | bytes | int | float):
         return type(value.value)
     if isinstance(value, ast.Call) and isinstance(value.func, ast.Name):
-        return _CONSTRUCTORS.get(value.func.id)
+        return constructors.get(value.func.id)
     return _LITERALS.get(type(value))
 
 
-def _local_types(function: Function) -> dict[str, type]:
+def _local_types(function: Function, constructors: Mapping[str, type]) -> dict[str, type]:
     """Local names whose every value is a literal of one built-in type."""
     types: dict[str, set[type | None]] = {}
-    allowed: set[ast.AST] = set()
+    assigned: set[ast.AST] = set()
     for node in ast.walk(function):
         if isinstance(node, ast.Assign):
             for target in node.targets:
                 if isinstance(target, ast.Name):
-                    allowed.add(target)
-                    types.setdefault(target.id, set()).add(_literal_type(node.value))
+                    assigned.add(target)
+                    types.setdefault(target.id, set()).add(_literal_type(node.value, constructors))
     for node in ast.walk(function):
-        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load) and node not in allowed:
-            types.setdefault(node.id, set()).add(None)
-        elif isinstance(node, ast.Global | ast.Nonlocal):
+        if node not in assigned:
+            for name in names_of(node):
+                types.setdefault(name, set()).add(None)
+        if isinstance(node, ast.Global | ast.Nonlocal):
             types |= {name: {None} for name in node.names}
-        elif isinstance(node, ast.arg):
-            types.setdefault(node.arg, set()).add(None)
     single = {name: next(iter(kinds)) for name, kinds in types.items() if len(kinds) == 1}
     return {name: kind for name, kind in single.items() if kind is not None}
 
 
-def _guarded_lines(node: ast.AST, error: str) -> Iterable[int]:
-    """The lines that may fail because a statement or an expression expects it."""
-    if isinstance(node, ast.Try):
-        caught = " ".join(
-            ast.unparse(handler.type) if handler.type else "Exception" for handler in node.handlers
-        )
-        if re.search(rf"\b({error}|Exception|BaseException|ModuleNotFoundError)\b", caught):
-            return [line for statement in node.body for line in _lines(statement)]
-    elif isinstance(node, ast.If | ast.IfExp):
-        return _lines(node) if _GUARDS.search(ast.unparse(node.test)) else ()
-    elif isinstance(node, ast.BoolOp):
-        return _lines(node) if "hasattr" in ast.unparse(node) else ()
+def _catching_lines(node: ast.AST, error: str) -> Iterable[int]:
+    """The lines whose error a statement catches or suppresses."""
+    caught = ""
+    if isinstance(node, ast.Try | ast.TryStar):
+        caught = " ".join(ast.unparse(each.type) if each.type else "Exception" for each in node.handlers)
+    elif isinstance(node, ast.With | ast.AsyncWith):
+        items = [ast.unparse(item.context_expr) for item in node.items]
+        caught = " ".join(item for item in items if re.match(r"(\w+\.)*suppress\(", item))
+    if re.search(rf"\b({error}|Exception|BaseException|{_NARROWER.get(error, error)})\b", caught):
+        return [line for statement in node.body for line in _lines(statement)]  # type: ignore[attr-defined]
     return ()
+
+
+def _is_guard(test: ast.expr) -> bool:
+    """Whether an expression asks for the version, the system or an attribute."""
+    return bool(_GUARDS.search(ast.unparse(test)))
+
+
+def _leaves(body: list[ast.stmt]) -> bool:
+    """Whether nothing after a block runs if the block does."""
+    return isinstance(body[-1], ast.Return | ast.Raise | ast.Continue | ast.Break)

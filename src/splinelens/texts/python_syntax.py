@@ -2,7 +2,7 @@
 
 import ast
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from splinelens.errors import BadCode
 
@@ -86,30 +86,27 @@ def bound_names(node: ast.AST) -> set[str]:
     names, stack = set[str](), [node]
     while stack:
         node = stack.pop()
-        if isinstance(node, Function | ast.ClassDef):
-            names.add(node.name)
-            continue
-        if isinstance(node, ast.Lambda):
-            continue
-        names |= _names_of(node)
+        names.update(names_of(node))
         if isinstance(node, ast.comprehension):
             stack += [node.iter, *node.ifs]
-        else:
+        elif not isinstance(node, Function | ast.ClassDef | ast.Lambda):
             stack += ast.iter_child_nodes(node)
     return names
 
 
-def _names_of(node: ast.AST) -> set[str]:
-    """The names that one node binds by itself."""
+def names_of(node: ast.AST) -> Iterable[str]:
+    """The names that one node binds by itself, without the nodes below it."""
+    if isinstance(node, Function | ast.ClassDef):
+        return [node.name]
     if isinstance(node, ast.Import | ast.ImportFrom):
-        return {imported_as(alias) for alias in node.names}
-    if isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
-        return {node.name}
-    if isinstance(node, ast.MatchMapping) and node.rest:
-        return {node.rest}
-    if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-        return {node.id}
-    return set()
+        return [imported_as(alias) for alias in node.names]
+    if isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar):
+        return [node.name] if node.name else []
+    if isinstance(node, ast.MatchMapping):
+        return [node.rest] if node.rest else []
+    if isinstance(node, ast.Name):
+        return [] if isinstance(node.ctx, ast.Load) else [node.id]
+    return [node.arg] if isinstance(node, ast.arg) else []
 
 
 def imported_as(alias: ast.alias) -> str:
