@@ -1,11 +1,13 @@
 """How often do static findings blame correct functions, and does the retriever name the right file?
 
     python benchmarks/code_static.py correct --work WORK --minutes 18     # repeat until it says that all are read
+    python benchmarks/code_static.py files --work WORK --minutes 18
     python benchmarks/code_static.py retrieve --data DIR --work WORK --minutes 18
     python benchmarks/code_static.py report --work WORK                     # writes code_static.json
 
 ``correct`` checks functions of the standard library and of the installed packages in their files: any finding
-of the categories knowledge or context is a mistake. ``retrieve`` takes the samples of CoderEval with a name or
+of the categories knowledge or context is a mistake. ``files`` does the same with whole files, in another random
+order. ``retrieve`` takes the samples of CoderEval with a name or
 attribute that does not exist, in tasks whose reference uses something that the project defines: the file that a
 finding or else the retriever names is right if it defines that. Rows are appended, so a stopped run continues.
 """
@@ -21,6 +23,7 @@ from pathlib import Path
 
 from code_sets import LEVELS, codereval_projects, read_lines, read_set
 
+from splinelens.apps.code import check_files
 from splinelens.errors import BadCode
 from splinelens.texts.code import functions, read_source
 from splinelens.texts.code_findings import MISSING, Surroundings, check_code
@@ -28,16 +31,16 @@ from splinelens.texts.code_frame import PLACEHOLDER
 from splinelens.texts.python_syntax import parse_python
 from splinelens.texts.retrieval import retrieve
 
-FUNCTIONS, PER_FILE, SEED = 2000, 4, 0
+FUNCTIONS, PER_FILE, FILES = 2000, 4, 300
 SKIPPED = {"test", "tests", "testing", "idlelib", "lib2to3", "site-packages"}
 
 
-def source_files():
+def source_files(seed):
     """Files of the standard library and of installed packages in turn, in random order."""
     lists = []
     for root in (Path(sysconfig.get_path("stdlib")), Path(sysconfig.get_path("purelib"))):
         paths = [path for path in sorted(root.rglob("*.py")) if not SKIPPED & {*path.relative_to(root).parts}]
-        random.Random(SEED).shuffle(paths)
+        random.Random(seed).shuffle(paths)
         lists.append(paths)
     return [path for pair in zip(*lists, strict=False) for path in pair]
 
@@ -47,7 +50,7 @@ def correct(arguments):
     rows = read_lines(out, missing_ok=True)
     done, count = {row["file"] for row in rows}, len(rows)
     with out.open("a") as lines:
-        for path in source_files():
+        for path in source_files(0):
             name = "/".join(path.parts[-3:])
             if name in done:
                 continue
@@ -68,6 +71,24 @@ def correct(arguments):
                 count += 1
             lines.flush()
     print(f"{count} functions of {FUNCTIONS}" + (": all are read" if count >= FUNCTIONS else ""))
+
+
+def whole_files(arguments):
+    out, until = arguments.work / "files.jsonl", time.monotonic() + 60 * arguments.minutes
+    done = {row["file"] for row in read_lines(out, missing_ok=True)}
+    with out.open("a") as lines:
+        for path in source_files(1):
+            if len(done) >= FILES or time.monotonic() > until:
+                break
+            name = "/".join(path.parts[-3:])
+            if name not in done and path.stat().st_size:
+                (each,) = check_files([path], Surroundings())
+                findings = [[one.category, one.rule, one.message] for one in each.report.findings]
+                row = {"file": name, "unread": each.unread, "verdict": each.verdict, "findings": findings}
+                lines.write(json.dumps(row) + "\n")
+                lines.flush()
+                done.add(name)
+    print(f"{len(done)} files of {FILES}" + (": all are read" if len(done) >= FILES else ""))
 
 
 def retrieve_helpers(arguments):
@@ -121,7 +142,17 @@ def report(arguments):
     rows = read_lines(arguments.work / "correct.jsonl")[:FUNCTIONS]
     blamed = [row for row in rows if any(each[0] != "requirement" for each in row["findings"])]
     doubted = Counter(each[1] for row in rows for each in row["findings"] if each[0] == "requirement")
+    files = read_lines(arguments.work / "files.jsonl")
+    failing = [row for row in files if row["verdict"] == "fail"]
     record = {
+        "files": {
+            "files": len(files),
+            "failing": len(failing),
+            "undetermined": sum(row["verdict"] == "undetermined" for row in files),
+            "failing files": [
+                [row["file"], [one for one in row["findings"] if one[0] != "requirement"]] for row in failing
+            ],
+        },
         "correct": {
             "functions": len(rows),
             "blamed": len(blamed),
@@ -148,13 +179,15 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", choices=["correct", "retrieve", "report"])
+    parser.add_argument("part", choices=["correct", "files", "retrieve", "report"])
     parser.add_argument("--data", type=Path)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=18)
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
-    {"correct": correct, "retrieve": retrieve_helpers, "report": report}[arguments.part](arguments)
+    {"correct": correct, "files": whole_files, "retrieve": retrieve_helpers, "report": report}[
+        arguments.part
+    ](arguments)
 
 
 if __name__ == "__main__":
