@@ -150,7 +150,8 @@ def report(arguments):
             "failing": len(failing),
             "undetermined": sum(row["verdict"] == "undetermined" for row in files),
             "failing files": [
-                [row["file"], [one for one in row["findings"] if one[0] != "requirement"]] for row in failing
+                [row["file"], sorted({one[2] for one in row["findings"] if one[0] != "requirement"})]
+                for row in failing
             ],
         },
         "correct": {
