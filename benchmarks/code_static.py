@@ -19,16 +19,17 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from code_sets import LEVELS, codereval_projects, read_lines, read_set
+
 from splinelens.errors import BadCode
-from splinelens.texts.code import SourceFile, functions, parse_python, read_source
-from splinelens.texts.code_environment import Environment
-from splinelens.texts.code_findings import PLACEHOLDER, check
-from splinelens.texts.retrieval import CodeProject, retrieve
+from splinelens.texts.code import functions, read_source
+from splinelens.texts.code_findings import MISSING, Surroundings, check_code
+from splinelens.texts.code_frame import PLACEHOLDER
+from splinelens.texts.python_syntax import parse_python
+from splinelens.texts.retrieval import retrieve
 
 FUNCTIONS, PER_FILE, SEED = 2000, 4, 0
 SKIPPED = {"test", "tests", "testing", "idlelib", "lib2to3", "site-packages"}
-LEVELS = ("class_runnable", "file_runnable", "project_runnable")
-MISSING = {"undefined-name", "missing-attribute", "missing-import"}
 
 
 def source_files():
@@ -43,9 +44,8 @@ def source_files():
 
 def correct(arguments):
     out, until = arguments.work / "correct.jsonl", time.monotonic() + 60 * arguments.minutes
-    rows = read(out)
+    rows = read_lines(out, missing_ok=True)
     done, count = {row["file"] for row in rows}, len(rows)
-    environment = Environment()
     with out.open("a") as lines:
         for path in source_files():
             name = "/".join(path.parts[-3:])
@@ -55,13 +55,13 @@ def correct(arguments):
                 break
             try:
                 source = read_source(path)
-                found = functions(source)
+                in_file = functions(source)
             except BadCode:
                 continue
             done.add(name)
-            for function in random.Random(name).sample(found, min(PER_FILE, len(found))):
+            for function in random.Random(name).sample(in_file, min(PER_FILE, len(in_file))):
                 context = source[: function.start] + PLACEHOLDER + source[function.end :]
-                report = check(function.text, context, environment=environment)
+                report = check_code(function.text, Surroundings(context))
                 row = {"file": name, "name": function.name, "verdict": report.verdict}
                 row["findings"] = [[each.category, each.rule, each.message] for each in report.findings]
                 lines.write(json.dumps(row) + "\n")
@@ -72,17 +72,11 @@ def correct(arguments):
 
 def retrieve_helpers(arguments):
     out, until = arguments.work / "retrieve.jsonl", time.monotonic() + 60 * arguments.minutes
-    folder = arguments.data / "codereval-samples"
-    tasks = {task["task"]: task for task in read(folder / "tasks.jsonl")}
-    files = {}
-    for task in tasks.values():
-        # The reference is left out: where a file has the function, the answer would be given.
-        text = task["context"].replace(PLACEHOLDER, "pass")
-        files.setdefault(task["project"], {})[task["file"]] = SourceFile(task["file"], "python", text)
-    projects = {name: CodeProject(each.values()) for name, each in files.items()}
-    done, environment = {row["sample"] for row in read(out)}, Environment()
+    tasks, samples = read_set(arguments.data, "codereval")
+    projects = codereval_projects(tasks)
+    done = {row["sample"] for row in read_lines(out, missing_ok=True)}
     with out.open("a") as lines:
-        for number, sample in enumerate(read(folder / "samples.jsonl")):
+        for number, sample in enumerate(samples):
             task = tasks[sample["task"]]
             project = projects[task["project"]]
             truth = helper_files(task, project)
@@ -91,12 +85,12 @@ def retrieve_helpers(arguments):
             if time.monotonic() > until:
                 print(f"stopped before sample {number}")
                 return
-            report = check(sample["code"], task["context"], project, environment)
+            report = check_code(sample["code"], Surroundings(task["context"], project))
             missing = [each for each in report.findings if each.rule in MISSING]
             row = {"sample": number, "level": task["level"], "conflict": bool(missing)}
             row["elsewhere"] = task["file"] not in truth
             if missing:
-                named = [each.place.rpartition(":")[0] for each in missing if each.place]
+                named = [each.related_path for each in missing if each.related_path]
                 ranked = [window.path for window, _ in retrieve(sample["code"], project.windows)]
                 row |= {
                     "finding": bool(named) and named[0] in truth,
@@ -124,7 +118,7 @@ def helper_files(task, project):
 
 
 def report(arguments):
-    rows = read(arguments.work / "correct.jsonl")[:FUNCTIONS]
+    rows = read_lines(arguments.work / "correct.jsonl")[:FUNCTIONS]
     blamed = [row for row in rows if any(each[0] != "requirement" for each in row["findings"])]
     doubted = Counter(each[1] for row in rows for each in row["findings"] if each[0] == "requirement")
     record = {
@@ -138,7 +132,7 @@ def report(arguments):
         },
         "retrieve": {},
     }
-    conflicts = [row for row in read(arguments.work / "retrieve.jsonl") if row["conflict"]]
+    conflicts = [row for row in read_lines(arguments.work / "retrieve.jsonl") if row["conflict"]]
     groups = {level: [row for row in conflicts if row["level"] == level] for level in LEVELS}
     groups |= {"all": conflicts, "helper in another file": [row for row in conflicts if row["elsewhere"]]}
     for group, among in groups.items():
@@ -148,10 +142,6 @@ def report(arguments):
         }
     (Path(__file__).parent / "code_static.json").write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(record, indent=1))
-
-
-def read(path):
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
 
 
 def main():

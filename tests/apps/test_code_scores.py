@@ -2,7 +2,8 @@
 
 import pytest
 
-from splinelens.apps.code import likely_wrong
+from splinelens.apps.code import check_files
+from splinelens.detect.code_head import CodeHead
 from splinelens.errors import BadDetector
 
 RIGHT = '''
@@ -18,7 +19,8 @@ def scores(tmp_path):
     def of(source, **options):
         path = tmp_path / "shapes.py"
         path.write_text(source, "utf-8")
-        return list(likely_wrong([path], **options))
+        (report,) = check_files([path], head=CodeHead.load(), **options)
+        return report.functions
 
     return of
 
@@ -45,4 +47,4 @@ def test_probabilities_follow_the_share_that_is_wrong(scores):
 
 
 def test_what_does_not_parse_has_no_scores(scores):
-    assert scores(RIGHT + "def broken(:\n") == []
+    assert scores(RIGHT + "def broken(:\n") == ()

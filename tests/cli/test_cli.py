@@ -5,10 +5,13 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import cache
 
 import pytest
+from typer.testing import CliRunner
 
 import splinelens
+from splinelens.cli import app
 
 COMMANDS = [
     [],
@@ -66,9 +69,15 @@ GROUPS = (
 )
 
 
+@pytest.fixture(scope="module")
+def help_page():
+    """The help page of a command, as ``help_page("models", "list")``; each is written once."""
+    return cache(lambda *command: CliRunner().invoke(app, [*command, "--help"]).stdout)
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_every_command_has_help_with_an_example(run, command):
-    page = run(*command, "--help").stdout
+def test_every_command_has_help_with_an_example(run, help_page, command):
+    page = help_page(*command)
     assert "\b" not in page
     assert "\\b" not in page
     if command not in GROUPS[1:]:
@@ -77,22 +86,22 @@ def test_every_command_has_help_with_an_example(run, command):
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_help_fits_80_columns_and_no_summary_is_cut(run, command):
-    lines = run(*command, "--help").stdout.splitlines()
+def test_help_fits_80_columns_and_no_summary_is_cut(help_page, command):
+    lines = help_page(*command).splitlines()
     assert max(map(len, lines)) <= 80
     assert not [line for line in lines if re.match(r"  [a-z]+ .*\.\.\.$", line)]
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c not in GROUPS], ids=" ".join)
-def test_the_examples_of_a_help_page_name_options_that_exist(run, command):
-    examples = re.findall(r"^    (?:.*\| )?splinelens (.*)$", run(*command, "--help").stdout, re.M)
+def test_the_examples_of_a_help_page_name_options_that_exist(help_page, command):
+    examples = re.findall(r"^    (?:.*\| )?splinelens (.*)$", help_page(*command), re.M)
     assert examples
     for example in examples:
         words = shlex.split(example)
         spoken = [word for word in command if word != "run"]  # the default of its group
         assert words[: len(spoken)] == spoken
         options = {word for word in words if word.startswith("-") and word != "-"}
-        page = run(*command, "--help").stdout
+        page = help_page(*command)
         assert all(
             re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", page.split("Options:")[1])
             for option in options

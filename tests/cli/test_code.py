@@ -73,7 +73,10 @@ def test_sarif_has_rules_places_and_what_was_not_read(run, wrong, tmp_path):
     assert place["region"] == {"startLine": 5, "startColumn": 15}
     assert place["artifactLocation"]["uri"] == str(wrong)
     related = first["relatedLocations"][0]["physicalLocation"]
-    assert (related["artifactLocation"]["uri"], related["region"]["startLine"]) == ("lib.py", 1)
+    assert (related["artifactLocation"]["uri"], related["region"]["startLine"]) == (
+        str(tmp_path / "lib.py"),
+        1,
+    )
     (invocation,) = log["invocations"]
     assert not invocation["executionSuccessful"]
     assert "is no file" in invocation["toolExecutionNotifications"][0]["message"]["text"]

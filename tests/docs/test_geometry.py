@@ -8,6 +8,7 @@ import re
 import runpy
 import shlex
 import sys
+from functools import cache
 from pathlib import Path
 from statistics import median
 from xml.etree import ElementTree
@@ -65,6 +66,11 @@ def numbers(found):
     return [float(group.replace(",", "")) for group in ([groups] if isinstance(groups, str) else groups)]
 
 
+@cache
+def help_of(command):
+    return CliRunner().invoke(app, [*command.split(), "--help"]).stdout
+
+
 def blocks(page, kind):
     return re.findall(rf"^```{kind}\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
 
@@ -120,10 +126,10 @@ def test_the_commands_of_a_page_run(page, default_model, tmp_path, monkeypatch):
 def test_every_option_of_the_commands_of_a_page_exists(page):
     text = page.read_text("utf-8").replace("\\\n", " ")
     for words, options in re.findall(rf"\bsplinelens ({'|'.join(COMMANDS)})\b([^`\n|]*)", text):
-        shown = CliRunner().invoke(app, [*words.split(), "--help"]).stdout
+        shown = help_of(words)
         for option in re.findall(r"(?<!\S)--?[a-z][a-z-]*", options):
             assert re.search(rf"(?<![\w-]){option}(?![\w-])", shown), (words, option)
-    shown = "".join(CliRunner().invoke(app, [*command.split(), "--help"]).stdout for command in COMMANDS[:-5])
+    shown = "".join(help_of(command) for command in COMMANDS[:-5])
     for option in re.findall(r"`(--[a-z][a-z-]+)", text):
         assert re.search(rf"{option}(?![\w-])", shown), option
 

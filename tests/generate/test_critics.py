@@ -9,6 +9,7 @@ from splinelens.errors import BadCritic, MissingPackage
 from splinelens.generate.critics import Check, CodeCritic, Critic, Finding, JsonSchema, Length, Pattern
 from splinelens.generate.loop import solve
 from splinelens.texts.code import SourceFile
+from splinelens.texts.code_findings import Surroundings
 from splinelens.texts.retrieval import CodeProject
 
 SCHEMA = {
@@ -175,7 +176,7 @@ def test_code_that_uses_what_does_not_exist_fails_with_what_may_be_meant():
 
 def test_code_is_judged_in_its_file_and_with_its_project():
     project = CodeProject([SourceFile("tools.py", "python", "def load_all(path): ...")])
-    critic = CodeCritic("LIMIT = 1\n<PLACEHOLDER>\n", project)
+    critic = CodeCritic(Surroundings("LIMIT = 1\n<PLACEHOLDER>\n", project))
     assert critic.check("def f():\n    return LIMIT", "").verdict == "pass"
     assert "load_all in tools.py:1" in critic.check("def f():\n    return load_all(LIMIT)", "").message
 

@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -81,37 +80,27 @@ def check(
         raise typer.BadParameter("it needs files, and no SARIF", param_hint="--likely-wrong")
     require_stdout("")
 
-    from splinelens.apps.code import added_lines, check_diff, check_files, check_source, likely_wrong
-    from splinelens.report.code import file_lines, file_record, function_line
+    from splinelens.apps.code import check_files, check_stdin, read_surroundings
+    from splinelens.detect.code_head import CodeHead
+    from splinelens.report.code import file_lines, file_record
     from splinelens.report.code import sarif as sarif_log
-    from splinelens.texts.code import decode_source
 
+    around = read_surroundings(context, project)
     if files == ["-"]:
-        source = decode_source(sys.stdin.buffer.read(), "standard input")
-        if added_lines(source):
-            if context is not None:
-                raise typer.BadParameter("a diff names its files; leave it out", param_hint="--context")
-            reports = list(check_diff(source, project or "."))
-        else:
-            reports = [check_source(source, context, project)]
+        reports = check_stdin(sys.stdin.buffer.read(), around, project)
     else:
-        reports = list(check_files(files, context, project))
-    scores = list(likely_wrong(files, context, project, prevalence)) if wrong else []
-    for file in [] if sarif else reports:
-        of_file = [score for score in scores if score.path == file.path]
-        if as_json:
-            functions = {"functions": [asdict(score) for score in of_file]} if wrong else {}
-            lines = [json.dumps(file_record(file) | functions, ensure_ascii=False)]
-        else:
-            lines = [*file_lines(file), *map(function_line, of_file)]
-        print("\n".join(lines), end="\n" if lines else "")
+        head = CodeHead.load() if wrong else None
+        reports = list(check_files(files, around, head=head, prevalence=prevalence))
     if sarif:
-        print(json.dumps(sarif_log(reports), ensure_ascii=False, indent=2))
+        print(json.dumps(sarif_log(reports, project or ""), ensure_ascii=False, indent=2))
+    for file in [] if sarif else reports:
+        lines = [json.dumps(file_record(file), ensure_ascii=False)] if as_json else file_lines(file)
+        print("\n".join(lines), end="\n" if lines else "")
     if not (sarif or as_json):
-        verdicts = [file.report.verdict for file in reports]
+        verdicts = [file.verdict for file in reports]
         counts = ", ".join(f"{name} {verdicts.count(name)}" for name in ("pass", "fail", "undetermined"))
         typer.echo(counts, err=True)
-    if any(file.unread or file.report.verdict == "fail" for file in reports):
+    if any(file.fails for file in reports):
         raise typer.Exit(OURS)
 
 

@@ -14,8 +14,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 
 from splinelens.errors import BadCritic, MissingPackage
-from splinelens.texts.code_findings import check
-from splinelens.texts.retrieval import CodeProject
+from splinelens.texts.code_findings import STANDALONE, Surroundings, check_code
+from splinelens.texts.retrieval import as_comments, retrieve
 
 Verdict = Literal["pass", "fail", "undetermined"]
 
@@ -267,9 +267,9 @@ class CodeCritic:
     module that is not installed, is ``undetermined``: no pass of a hard critic.
 
     Attributes:
-        file: The file that the code is for, with the line ``<PLACEHOLDER>`` where it belongs; None if the
-            code is a file.
-        project: Where a name that is missing may be defined.
+        around: The file that the code is for, and the project where a missing name may be defined.
+        show_code: Whether a message also shows the code of the project that shares most words with the
+            answer, in at most half the length of the prompt.
         name: As in ``Critic``.
         hard: As in ``Critic``.
 
@@ -281,30 +281,30 @@ class CodeCritic:
         "line 2: the name 'hight' is not defined; you may mean height"
     """
 
-    file: str | None = None
-    project: CodeProject | None = None
+    around: Surroundings = STANDALONE
     _: KW_ONLY
+    show_code: bool = False
     name: str = "code"
     hard: bool = True
 
     def check(self, text: str, context: str) -> Finding:
         """Check a text; the spans are the lines with findings."""
         start, end = fenced(text)
-        report = check(text[start:end], self.file, self.project)
-        wrong = [finding for finding in report.findings if finding.category != "requirement"]
-        if not wrong:
+        report = check_code(text[start:end], self.around)
+        if not report.failures:
             unknown = "; ".join(report.undetermined[:_SHOWN])
             return Finding("undetermined", message=unknown) if unknown else Finding("pass")
-        messages = [
-            f"line {finding.line}: {finding.message}"
-            + (f"; {finding.suggestion}" if finding.suggestion else "")
-            for finding in wrong[:_SHOWN]
-        ]
+        shown = report.failures[:_SHOWN]
+        message = ". ".join(f"line {finding.line}: {finding.sentence}" for finding in shown)
+        if self.show_code and self.around.project:
+            similar = retrieve(text[start:end], self.around.project.windows)
+            if comments := as_comments(similar, len(context)):
+                message += f"\nCode of the project with similar words:\n{comments}"
         lines = [match.span() for match in re.finditer(r"[^\n]*(?:\n|$)", text[start:end])]
-        spans = [lines[line - 1] for line in sorted({finding.line for finding in wrong})]
+        spans = [lines[line - 1] for line in sorted({finding.line for finding in report.failures})]
         return Finding(
             "fail",
-            message=". ".join(messages),
+            message=message,
             spans=tuple((start + first, start + last) for first, last in spans),
         )
 

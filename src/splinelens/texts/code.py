@@ -9,7 +9,6 @@ import io
 import os
 import re
 import tokenize
-import warnings
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from splinelens.errors import BadCode, MissingPackage
+from splinelens.texts.python_syntax import parse_python
 
 if TYPE_CHECKING:
     from tree_sitter import Language as Grammar
@@ -268,22 +268,6 @@ def project_files(folder: str | Path, languages: tuple[Language, ...] = ("python
             yield SourceFile(shown, language, text, unread)
 
 
-def parse_python(source: str) -> ast.Module:
-    """The syntax tree of a Python source, without the warnings of its compilation.
-
-    Raises:
-        BadCode: It does not parse; the cause has line and column.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an invalid escape in a string is no business of ours
-            return ast.parse(source)
-    except SyntaxError as error:
-        raise BadCode(f"line {error.lineno or 1} does not parse: {error.msg}") from error
-    except (ValueError, RecursionError, MemoryError) as error:  # NUL, surrogates; nested too deeply
-        raise BadCode(f"the source does not parse: {error or 'nested too deeply'}") from error
-
-
 def _python_functions(source: str) -> list[CodeFunction]:
     result, position = list[CodeFunction](), _positions(source)
     stack = [(node, "") for node in reversed(parse_python(source).body)]
@@ -320,13 +304,6 @@ def _positions(source: str) -> Callable[[int, int], int]:
         return starts[line - 1] + (column if text.isascii() else len(text.encode()[:column].decode()))
 
     return position
-
-
-def arguments_of(arguments: ast.arguments) -> list[ast.arg]:
-    """All parameters in their order."""
-    starred = [arguments.vararg] if arguments.vararg else []
-    last = [arguments.kwarg] if arguments.kwarg else []
-    return [*arguments.posonlyargs, *arguments.args, *starred, *arguments.kwonlyargs, *last]
 
 
 def _other_functions(source: str, language: Language) -> list[CodeFunction]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from splinelens.errors import BadCode, MissingPackage
-from splinelens.texts.code import parse_python
+from splinelens.texts.python_syntax import Function, absolute_module, imported_as, parse_python
 
 if TYPE_CHECKING:
     import jedi
@@ -66,7 +66,7 @@ class CallSignature:
             arguments.kwarg is not None,
         )
 
-    def refusal(self, call: ast.Call) -> str:
+    def mismatch(self, call: ast.Call) -> str:
         """Why a call raises a TypeError; empty if it does not, or if stars hide what is given."""
         starred = any(isinstance(argument, ast.Starred) for argument in call.args)
         names = [keyword.arg for keyword in call.keywords]
@@ -88,7 +88,7 @@ class CallSignature:
         return ""
 
 
-class Environment:
+class ModuleIndex:
     """Modules of this Python's environment, and of a project if there is one.
 
     Args:
@@ -152,7 +152,7 @@ class Environment:
                 inner = next(
                     alias.name for alias in definition.names if function in (alias.name, alias.asname)
                 )
-                where = _absolute(module, source, definition)
+                where = absolute_module(definition.module, definition.level, source.package_of(module))
                 return self._read_signatures(where, inner, depth + 1) if self._source(where).path else []
             return []
         if not source.path or function in _MISREAD:
@@ -218,6 +218,12 @@ class Environment:
         )
 
 
+@cache
+def installed_modules() -> ModuleIndex:
+    """The modules of this Python's environment alone."""
+    return ModuleIndex()
+
+
 _MISREAD = {"anext"}
 """jedi does not see overloads that are async."""
 
@@ -277,12 +283,12 @@ class _Source:
         stack = list[ast.AST](self.tree.body if self.tree else [])
         while stack:
             node = stack.pop()
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            if isinstance(node, Function | ast.ClassDef):
                 self._bind(node.name, node)
                 continue
             if isinstance(node, ast.Import | ast.ImportFrom):
                 for alias in node.names:
-                    self._bind((alias.asname or alias.name).partition(".")[0], node)
+                    self._bind(imported_as(alias), node)
             elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
                 self._bind(node.id, node)
             stack += ast.iter_child_nodes(node)
@@ -291,15 +297,10 @@ class _Source:
     def names(self) -> set[str]:
         return {*self.bindings}
 
+    def package_of(self, module: str) -> str:
+        """The package that the relative imports of this module, of that name, start from."""
+        is_package = self.path is not None and self.path.name == "__init__.py"
+        return module if is_package else module.rpartition(".")[0]
+
     def _bind(self, name: str, node: ast.AST) -> None:
         self.bindings[name] = None if name in self.bindings else node
-
-
-def _absolute(module: str, source: _Source, node: ast.ImportFrom) -> str:
-    """The full name of the module that a module imports from."""
-    parts = module.split(".")
-    if source.path is None or source.path.name != "__init__.py":
-        parts = parts[:-1]
-    if not node.level:
-        return node.module or ""
-    return ".".join([*parts[: len(parts) - node.level + 1], *([node.module] if node.module else [])])

@@ -7,9 +7,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from splinelens.texts.code import arguments_of
-
-Function = ast.FunctionDef | ast.AsyncFunctionDef
+from splinelens.texts.python_syntax import Function, arguments_of, bound_names, own_nodes
 
 _PROMISES_VALUE = re.compile(r"(?im)^\s*(?::returns?\b|@returns?\b|returns?:?\s*$|returns?\b[: ]\s*\S)")
 _PROMISES_NOTHING = re.compile(r"(?i)returns?:?\s*(?:\n\s*)?:?\s*(?:none\b|nothing\b|-+\s*$)")
@@ -20,9 +18,9 @@ _PROMISES_RAISE = re.compile(
 
 def local_names(function: Function) -> set[str]:
     """The names that a function sets, without its parameters."""
-    body = [node for statement in function.body for node in _walk_own(statement)]
+    body = [node for statement in function.body for node in own_nodes(statement)]
     outer = {name for node in body if isinstance(node, ast.Global | ast.Nonlocal) for name in node.names}
-    local = set[str]().union(*(_stored(statement) for statement in function.body)) - outer
+    local = set[str]().union(*(bound_names(statement) for statement in function.body)) - outer
     return local - {argument.arg for argument in arguments_of(function.args)}
 
 
@@ -51,11 +49,11 @@ def _flow(
         found: Where reads that come too early are added.
     """
     for node in statements:
-        after = bound | _stored(node)
+        after = bound | bound_names(node)
         if isinstance(node, ast.For | ast.AsyncFor | ast.While):
             head, sets = (node.test, node.test) if isinstance(node, ast.While) else (node.iter, node.target)
             _reads(head, bound, local, found)
-            start = bound | _stored(sets)
+            start = bound | bound_names(sets)
             _flow(node.body, start, after | later, local, found)
             _flow(node.orelse, after, later, local, found)
         elif isinstance(node, ast.Try):
@@ -66,12 +64,12 @@ def _flow(
         elif isinstance(node, ast.If):
             _reads(node.test, bound, local, found)
             for block in (node.body, node.orelse):
-                _flow(block, bound | later | _stored(node.test), later, local, found)
+                _flow(block, bound | later | bound_names(node.test), later, local, found)
         elif isinstance(node, ast.With | ast.AsyncWith):
             items = set(bound)
             for item in node.items:  # an item may use what the items before it set
                 _reads(item.context_expr, items, local, found)
-                items |= _stored(item)
+                items |= bound_names(item)
             _flow(node.body, items, later, local, found)
         elif not isinstance(node, Function | ast.ClassDef | ast.Match | ast.TryStar):
             _reads(node, bound, local, found)
@@ -80,7 +78,7 @@ def _flow(
 
 def _reads(top: ast.AST, bound: set[str], local: set[str], found: list[ast.Name]) -> None:
     """Record the reads in an expression or a simple statement that come too early."""
-    inner = list(_walk_own(top))
+    inner = list(own_nodes(top))
     inside = {
         name.id
         for node in inner
@@ -99,31 +97,6 @@ def _reads(top: ast.AST, bound: set[str], local: set[str], found: list[ast.Name]
     ]
 
 
-def _stored(top: ast.AST) -> set[str]:
-    """Names that a statement binds in its own scope, comprehensions left out."""
-    names, stack = set[str](), [top]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, Function | ast.ClassDef):
-            names.add(node.name)
-            continue
-        if isinstance(node, ast.Lambda):
-            continue
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            names |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
-            names.add(node.name)
-        elif isinstance(node, ast.MatchMapping) and node.rest:
-            names.add(node.rest)
-        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-            names.add(node.id)
-        if isinstance(node, ast.comprehension):
-            stack += [node.iter, *node.ifs]
-        else:
-            stack += ast.iter_child_nodes(node)
-    return names
-
-
 def unmet_requirements(function: Function, owner: ast.ClassDef | None) -> Iterator[tuple[str, str]]:
     """Rules of the category requirement that a function breaks."""
     body = [node for node in function.body if not _is_text(node)]
@@ -131,7 +104,7 @@ def unmet_requirements(function: Function, owner: ast.ClassDef | None) -> Iterat
     if decorators & {"abstractmethod", "overload", "abstractproperty"}:
         return
     doc = ast.get_docstring(function) or ""
-    inner = [node for statement in body for node in _walk_own(statement)]
+    inner = [node for statement in body for node in own_nodes(statement)]
     returned = [node for node in inner if isinstance(node, ast.Return) and node.value is not None]
     generator = any(isinstance(node, ast.Yield | ast.YieldFrom) for node in inner)
     raised = any(isinstance(node, ast.Raise) for node in inner)
@@ -174,16 +147,6 @@ def unmet_requirements(function: Function, owner: ast.ClassDef | None) -> Iterat
         yield "constant-return", f"{function.name} returns the same constant whatever it is given"
 
 
-def _walk_own(node: ast.AST) -> Iterator[ast.AST]:
-    """The nodes below a statement, without those of functions inside it."""
-    stack = [node]
-    while stack:
-        node = stack.pop()
-        yield node
-        if not isinstance(node, Function | ast.Lambda | ast.ClassDef):
-            stack += ast.iter_child_nodes(node)
-
-
 def _is_text(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
@@ -197,10 +160,10 @@ def _does_nothing(node: ast.stmt) -> bool:
 
 
 def _calls_itself(statement: ast.stmt, function: Function, method: bool) -> bool:
-    for node in _walk_own(statement):
+    for node in own_nodes(statement):
         if isinstance(node, ast.IfExp | ast.BoolOp | ast.comprehension | ast.Lambda):
             return False
     target = f"self.{function.name}" if method else function.name
     return any(
-        isinstance(node, ast.Call) and ast.unparse(node.func) == target for node in _walk_own(statement)
+        isinstance(node, ast.Call) and ast.unparse(node.func) == target for node in own_nodes(statement)
     )
