@@ -44,15 +44,17 @@ def test_the_docs_quote_the_measured_times(record, section):
     for part in ("speed", "many"):
         times = record[part]
         assert f"{times['functions']:,} functions" in words
-        assert (
-            f"{times['wall_s'] / 60:.1f} minutes ({times['processor_s'] / 60:.1f} of processor time" in words
-        )
-        assert f"load {times['load']})" in words
-    assert f"{record['many']['peak_mb'] / 1024:.1f} GB" in words
-    assert f"`similar` then {record['many']['similar_known_s']:.1f} s" in words
+        assert f"took {times['wall_s'] / 60:.1f} minutes" in words
+        assert f"(load {times['load']}), of which {times['processor_s'] / 60:.1f} were processor" in words
+    assert f"{record['many']['peak_mb'] / 1024:.1f} GB of memory" in words
     speed = record["speed"]
-    assert f"{speed['similar_known_s']:.1f} s for a function of the index" in words
-    assert f"{speed['similar_new_s']:.1f} s for another" in words
+    assert f"answers for one of its functions in {speed['similar_open_s']:.2f} s" in words
+    known, new = (
+        f"{speed[f'similar_{name}_processor_s']:.1f} s{more} ({speed[f'similar_{name}_wall_s']:.1f} s"
+        for name, more in (("known", " of processor time"), ("new", ""))
+    )
+    assert f"`similar` took {known} beside that work) for a function of the index" in words
+    assert f"{new}) for another function" in words
 
 
 def test_folds_keep_the_solutions_of_a_problem_together():
