@@ -46,9 +46,10 @@ from splinelens.files import (
 from splinelens.generate.critics import Finding
 from splinelens.models import LoadedModel
 from splinelens.report.scores import SentenceScore, Span, TextScore, check_ending, check_kept, write_scores
-from splinelens.report.spans import FEW, LEAST, merged, sentence_bounds
+from splinelens.report.spans import FEW, LEAST, merged
 from splinelens.texts import Texts
 from splinelens.texts.row_groups import RowGroups
+from splinelens.texts.sentences import sentence_bounds
 from splinelens.tokens import Long
 
 By = Literal["text", "sentence"]
