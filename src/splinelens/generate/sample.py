@@ -529,13 +529,12 @@ class _Row:
 
         self.ids: list[int] = []
         self.ended: Ended | None = None
-        self._text, self._given, self._stop = "", 0, stop
+        self._text, self._stop, self._until = "", stop, until
         self._backend = tokenizer.backend_tokenizer
         self._stream = DecodeStream(skip_special_tokens=True)
         for token in written:
             self._add(token)
-        self._gained()
-        self._until, self._begin = until, len(self._text)
+        self._given = self._begin = len(self._text)  # also what may begin a stop string was given before
 
     def take(self, token: int, ends: set[int], *, last: bool) -> tuple[bool, str]:
         """Add a token, unless the reply has ended or ends before it; the characters that were gained."""

@@ -2,8 +2,8 @@
 
 A node is a text so far. Its rank is ``f = g + value_weight * h``, higher is better: ``g`` aggregates what
 critics say of the text after each of its steps, ``h`` is a value of what may still come. The promise is that
-of ``generate.loop``: a text that a hard critic fails, or cannot judge, is never returned. Source: Wang et al.,
-arXiv:2406.14283 (Q*), with A* (Hart, Nilsson and Raphael 1968) for ``aggregate="sum"``.
+of ``generate.loop``: a text that a hard critic fails, or cannot judge, is never returned. Source: Wang et
+al., arXiv:2406.14283 (Q*), with A* (Hart, Nilsson and Raphael 1968) for ``aggregate="sum"``.
 """
 
 import heapq
@@ -195,10 +195,10 @@ def search(
 ) -> SearchResult:
     """Search for a text, step by step, that passes all hard critics.
 
-    The text with the best ``f`` is continued in up to ``k`` ways; each way is judged by the critics, and
-    waits. A finished text counts once it is the best that waits; ``n`` of them end the search, and the best of
-    them is returned. Equal ranks go by the better ``g``, then by the order of creation: the same arguments
-    give the same result, if writer, critics and value do.
+    The text with the best ``f`` is continued in up to ``k`` ways; each is judged by the critics, and waits.
+    A finished text counts once it is the best that waits; ``n`` of them end the search, and the best of them
+    is returned. Equal ranks go by the better ``g``, then by the order of creation: the same arguments give
+    the same result, if writer, critics and value do.
 
     With ``aggregate="sum"`` a step adds its score less 1, what it loses, so that longer texts gain nothing by
     their length. If ``h`` never loses more than the best continuation really loses (of a finished text
@@ -329,9 +329,7 @@ class _Tree:
 
     def result(self, stopped: str, n: int, *, required: bool) -> SearchResult:
         """The best finished text, if there is one."""
-        waiting = [
-            node.number for node in self._nodes if stopped and node.final and node.outcome == "open"
-        ]
+        waiting = [node.number for node in self._nodes if stopped and node.final and node.outcome == "open"]
         for number in waiting:
             self._set(number, outcome="finished")
         finished = [*self._finished, *waiting]
@@ -380,8 +378,8 @@ class _Tree:
         spent = sum(continuation.tokens for continuation in written)
         if spent > left or len(written) > min(k, left):
             raise BadFeatures(
-                f"the writer wrote {len(written)} continuations of {spent:,} tokens; at most {min(k, left)} of "
-                f"{left:,} were asked for"
+                f"the writer gives {len(written)} continuations of {spent:,} tokens; it may give "
+                f"{min(k, left)} of {left:,}"
             )
         self._tokens += spent
         for continuation in written:
