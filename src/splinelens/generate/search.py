@@ -170,13 +170,15 @@ class SearchResult:
     dropped: Mapping[str, int]
     trace: tuple[SearchNode, ...] = field(repr=False)
 
-    def write_trace(self, path: str | Path) -> None:
+    def write_trace(self, path: str | Path, *, overwrite: bool = True) -> None:
         """Write the nodes as JSON lines.
 
         Raises:
+            OutputExists: The file exists, without ``overwrite``.
             CannotWrite: The file cannot be written.
         """
-        write_text(path, "".join(_record().dump_json(node).decode() + "\n" for node in self.trace))
+        lines = (_record().dump_json(node).decode() + "\n" for node in self.trace)
+        write_text(path, "".join(lines), overwrite=overwrite)
 
 
 def search(
