@@ -92,7 +92,7 @@ def search(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write a text in steps, continue the best, return one that passes.
+    """Search step by step for a text that a detector passes.
 
     Each step is tried in -k ways and judged by the detector: a text that it flags, or cannot judge, goes no
     further and is never returned. The text with the best score is continued, until -n texts are finished

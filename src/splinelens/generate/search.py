@@ -32,7 +32,6 @@ Outcome = Literal["open", "expanded", "finished", "dropped"]
 removed."""
 
 _REPEATED = "repeated"
-_EMPTY = "empty"
 
 
 @dataclass(frozen=True, eq=False)
@@ -282,7 +281,6 @@ class _Path:
     """What a search needs of a node beside its record."""
 
     steps: tuple[str, ...]
-    key: Hashable
     f: float
 
 
@@ -304,7 +302,7 @@ class _Tree:
         self._aggregate, self._value_weight, self._budget = aggregate, value_weight, budget
         self._deadline = monotonic() + budget.seconds
         self._nodes = [SearchNode(0, None, "", g=_START[aggregate], h=0.0)]
-        self._paths = [_Path((), None, _START[aggregate])]
+        self._paths = [_Path((), _START[aggregate])]
         self._open: list[tuple[float, float, int]] = []
         self._best: dict[Hashable, int] = {}  # of each state the node with the best g
         self._findings: dict[Hashable, dict[str, Finding]] = {}  # of each text without a state of its own
@@ -390,39 +388,43 @@ class _Tree:
     def _add(self, parent: int, before: tuple[str, ...], continuation: Continuation) -> None:
         """Judge a continuation and let it wait, or drop it."""
         number, steps = len(self._nodes), (*before, continuation.text)
-        text = "".join(steps)
+        text, known = "".join(steps), None
         # Not by state alone: a text that ends in a state is another node than one that goes on from it.
         key = (continuation.final, text if continuation.state is None else (continuation.state,))
-        self._nodes.append(
-            SearchNode(number, parent, encodable(continuation.text), continuation.tokens, continuation.final)
-        )
-        self._paths.append(_Path(steps, key, -math.inf))
-        if text != encodable(text):
-            return self._drop(number, "not valid Unicode")
-        if continuation.final and not text.strip():
-            return self._drop(number, _EMPTY)
-        findings = self._judged(key, text, continuation)
-        self._set(number, findings=findings)
-        if stopper := self._stopper(findings):
-            return self._drop(number, f"{stopper}: {findings[stopper].verdict}")
-        score = sum(map(score_of, findings.values())) / len(findings) if findings else 1.0
-        g = aggregated(self._aggregate, self._nodes[parent].g or 0.0, score)
-        self._set(number, score=score, g=g)
-        known = self._best.get(key)
-        if known is not None:
-            known_g = self._nodes[known].g
-            if known_g is not None and known_g >= g:
-                return self._drop(number, _REPEATED)
-            if self._nodes[known].outcome == "open":
-                self._drop(known, _REPEATED)
-        h, fault = self._valued(before, continuation)
-        if fault:
-            return self._drop(number, fault)
+        findings: dict[str, Finding] = {}
+        score = g = h = None
+        reason = self._unusable(text, continuation)
+        if not reason:
+            findings = self._judged(key, text, continuation)
+            reason = self._stopper(findings)
+        if not reason:
+            score = sum(map(score_of, findings.values())) / len(findings) if findings else 1.0
+            g = aggregated(self._aggregate, self._nodes[parent].g or 0.0, score)
+            known = self._best.get(key)
+            if known is not None and (self._nodes[known].g or 0.0) >= g:
+                reason = _REPEATED
+        if g is not None and not reason:
+            h, reason = self._valued(before, continuation)
+        step = encodable(continuation.text)
+        node = SearchNode(number, parent, step, continuation.tokens, continuation.final)
+        self._nodes.append(replace(node, score=score, g=g, h=h, findings=findings))
+        self._paths.append(_Path(steps, -math.inf))
+        if reason:
+            self._drop(number, reason)
+            return
+        assert g is not None
+        assert h is not None
+        if known is not None and self._nodes[known].outcome == "open":
+            self._drop(known, _REPEATED)
         self._best[key] = number
-        self._set(number, h=h)
-        self._paths[number] = _Path(steps, key, g + self._value_weight * h)
+        self._paths[number] = _Path(steps, g + self._value_weight * h)
         self._push(number)
-        return None
+
+    def _unusable(self, text: str, continuation: Continuation) -> str:
+        """Why a text is not judged, or nothing."""
+        if text != encodable(text):
+            return "not valid Unicode"
+        return "empty" if continuation.final and not text.strip() else ""
 
     def _judged(self, key: Hashable, text: str, continuation: Continuation) -> dict[str, Finding]:
         """What the critics say; a text that was judged before keeps its findings."""
@@ -435,23 +437,25 @@ class _Tree:
             self._findings[key] = findings
         return findings
 
-    def _stopper(self, findings: Mapping[str, Finding]) -> str | None:
-        """The first hard critic that does not pass."""
-        hard = {*self._bank.hard, *self._final_bank.hard}
-        return next((name for name in findings if name in hard and findings[name].verdict != "pass"), None)
+    def _stopper(self, findings: Mapping[str, Finding]) -> str:
+        """The first hard critic that does not pass, and what it says; or nothing."""
+        for name, finding in findings.items():
+            if finding.verdict != "pass" and (name in self._bank.hard or name in self._final_bank.hard):
+                return f"{name}: {finding.verdict}"
+        return ""
 
     def _limit(self) -> float:
         return min(self._budget.call_seconds, self._deadline - monotonic())
 
-    def _valued(self, before: tuple[str, ...], continuation: Continuation) -> tuple[float, str]:
-        """The ``h`` of a text, and what is wrong with it."""
+    def _valued(self, before: tuple[str, ...], continuation: Continuation) -> tuple[float | None, str]:
+        """The ``h`` of a text; or None, and what is wrong with it."""
         if self._value is None:
             return 0.0, ""
         try:
             h = float(self._value(copied(self._prompt), before, continuation))
         except Exception as error:
-            return 0.0, f"value: raises {type(error).__name__}"
-        return (h, "") if math.isfinite(h) else (0.0, "value: not finite")
+            return None, f"value: raises {type(error).__name__}"
+        return (h, "") if math.isfinite(h) else (None, "value: not finite")
 
     def _rank(self, number: int) -> tuple[float, float, int]:
         """Lower is better."""
