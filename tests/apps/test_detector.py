@@ -32,8 +32,8 @@ from splinelens.geometry.directions import Directions
 from splinelens.models import load_model
 from splinelens.report.card import card
 from splinelens.report.scores import SentenceScore
-from splinelens.report.spans import sentence_bounds
 from splinelens.texts import read_texts
+from splinelens.texts.sentences import sentence_bounds
 
 from .conftest import labeled
 

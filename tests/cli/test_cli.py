@@ -22,6 +22,7 @@ COMMANDS = [
     ["adapt"],
     ["distill"],
     ["inspect"],
+    ["search"],
     ["serve"],
     ["audit"],
     ["audit", "run"],
