@@ -25,7 +25,7 @@ from splinelens.apps.detector import Detector
 from splinelens.apps.guard import Guard
 from splinelens.generate.sample import Sampling, Writer
 from splinelens.models import load_model
-from splinelens.report.spans import sentence_bounds
+from splinelens.texts.sentences import sentence_bounds
 
 STAGES = ("cost", "chunks", "sentences", "context", "replies")
 PROMPTS = (

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from splinelens.generate.loop import solve as solve
     from splinelens.generate.sample import Sampling as Sampling
     from splinelens.generate.sample import Writer as Writer
+    from splinelens.generate.search import search as search
     from splinelens.layers import watch as watch
     from splinelens.models import LoadedModel as LoadedModel
     from splinelens.models import load_model as load_model
@@ -70,6 +71,7 @@ _MODULES = {
     "make_detector_pipeline": "apps.pipelines",
     "read_texts": "texts",
     "read_tokens": "features.token_report",
+    "search": "generate.search",
     "slice_texts": "features.slicing",
     "solve": "generate.loop",
     "train": "apps.training",

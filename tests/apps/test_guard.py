@@ -11,7 +11,7 @@ from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
 from splinelens.generate.sample import Sampling
 from splinelens.models import load_model
-from splinelens.report.spans import sentence_bounds
+from splinelens.texts.sentences import sentence_bounds
 
 CONVERSATION = "<bos>user: go on<eos><bos>assistant: "
 FILL = ["you and the lot", "what we said there", "a thing of the sea", "good to you all"]

@@ -23,6 +23,7 @@ COMMANDS = [
     ["adapt"],
     ["distill"],
     ["inspect"],
+    ["search"],
     ["serve"],
     ["audit"],
     ["audit", "run"],

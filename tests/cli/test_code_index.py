@@ -4,6 +4,9 @@ import json
 
 import pytest
 
+from splinelens.cli import options
+from splinelens.features.sentence_encoder import ALL_MINILM
+
 CODE = """def first(items):
     for item in items:
         if item:
@@ -44,7 +47,7 @@ def index(run, project, tmp_path):
 def test_an_index_says_what_it_holds_and_what_not(run, project, tmp_path):
     command = ("code", "index", project, "-o", tmp_path / "i.parquet", "--encoder", "none")
     result = run(*command)
-    assert "4 functions by words, structure; 1 places left out" in result.stdout
+    assert "4 functions by words, terms, structure; 1 places left out" in result.stdout
     assert "left out broken.py: line 1 does not parse" in result.stderr
     record = json.loads(run(*command, "--json").stdout)
     assert record["functions"] == 4
@@ -54,7 +57,7 @@ def test_an_index_says_what_it_holds_and_what_not(run, project, tmp_path):
 def test_similar_names_place_score_and_reason(run, project, index):
     lines = run("code", "similar", project / "a.py", "-i", index, "--function", "first").stdout.splitlines()
     assert lines[0].endswith("a.py:1 first")
-    assert lines[1].split()[1:] == ["a.py:8", "earliest", "same", "structure"]
+    assert lines[1].endswith("  a.py:8 earliest  shared words: for, if, in, none, return, def")
     command = ("code", "similar", project / "a.py", "-i", index, "--top", 1, "--json")
     records = [json.loads(line) for line in run(*command).stdout.splitlines()]
     assert [record["function"] for record in records] == ["first", "earliest", "shout", "cry"]
@@ -64,7 +67,7 @@ def test_similar_names_place_score_and_reason(run, project, index):
 def test_clusters_are_printed_and_drawn(run, index, tmp_path):
     page = tmp_path / "page.html"
     result = run("code", "clusters", "-i", index, "-o", page)
-    assert "2 functions  same structure" in result.stdout
+    assert "2 functions  shared words: print, upper, def" in result.stdout
     assert result.stdout.splitlines()[-1] == "2 clusters of 4 functions"
     html = page.read_text()
     assert "a.py:8 earliest" in html
@@ -82,6 +85,10 @@ def test_a_page_shows_code_as_text(run, project, tmp_path):
     run("code", "clusters", "-i", tmp_path / "j.parquet", "-o", tmp_path / "page.html")
     html = (tmp_path / "page.html").read_text()
     assert "    return &#34;&lt;script&gt;alert(1)&lt;/script&gt;⟨202E⟩&#34;" in html
+
+
+def test_the_default_encoder_is_that_of_the_features():
+    assert options.SENTENCE_ENCODER == ALL_MINILM
 
 
 @pytest.mark.parametrize(

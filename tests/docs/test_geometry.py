@@ -40,7 +40,7 @@ COMMANDS = (
     *("audit run", "audit fit", "audit watch", "truth fit", "truth score", "truth evaluate"),
     *("prune plan", "prune apply", "prune neurons", "prune evaluate"),
     *("code check", "code index", "code similar", "code clusters", "lineage compare", "lineage profile"),
-    *("authorship fit", "authorship score", "authorship game"),
+    *("search", "authorship fit", "authorship score", "authorship game"),
     *("models list", "models pull", "models check", "detectors list", "detectors show"),
 )
 # The page's words, the script's line, and how far rounding on other processors may move a number.

@@ -46,9 +46,10 @@ from splinelens.files import (
 from splinelens.generate.critics import Finding
 from splinelens.models import LoadedModel
 from splinelens.report.scores import SentenceScore, Span, TextScore, check_ending, check_kept, write_scores
-from splinelens.report.spans import FEW, LEAST, merged, sentence_bounds
+from splinelens.report.spans import FEW, LEAST, merged
 from splinelens.texts import Texts
 from splinelens.texts.row_groups import RowGroups
+from splinelens.texts.sentences import sentence_bounds
 from splinelens.tokens import Long
 
 By = Literal["text", "sentence"]
@@ -404,22 +405,27 @@ class Detector:
         """As a critic a text must pass it; see ``generate.critics``."""
         return True
 
-    def check(self, text: str, context: str = "") -> Finding:
-        """As a critic: a text passes if no label fires at the threshold for 5 % false positives.
+    def check(
+        self, text: str, context: str = "", *, fpr: float = 0.05, threshold: float | None = None
+    ) -> Finding:
+        """As a critic: a text passes if no label fires.
 
         Args:
             text: The text.
             context: Not read: the detector was fitted on texts by themselves.
+            fpr: As in ``score``.
+            threshold: As in ``score``.
 
         Returns:
             The score is 1 minus that of the text; the spans are the words that raise it most.
 
         Raises:
-            BadDetector: The detector tells classes apart.
+            BadDetector: The detector tells classes apart, or as in ``score``.
         """
         if self.artifact.task == "classes":
             raise BadDetector(f"detector {self.name} tells classes apart, none of which passes")
-        (record,) = self.score([text], explain=not self.artifact.inseparable)
+        explain = not self.artifact.inseparable
+        (record,) = self.score([text], explain=explain, fpr=fpr, threshold=threshold)
         if record.verdict == UNDETERMINED or record.score is None:
             return Finding("undetermined", None, f"{self.name} cannot judge it: it {record.reason}")
         score = 1 - record.score
@@ -428,6 +434,17 @@ class Detector:
         raising = sorted(record.words or (), key=lambda word: -word.contribution)[:FEW]
         spans = tuple((word.begin, word.end) for word in raising if word.contribution >= LEAST)
         return Finding("fail", score, f"it reads as {record.verdict}; say it in another way", spans)
+
+    def critic(self, *, fpr: float = 0.05, threshold: float | None = None) -> "DetectorCritic":
+        """A critic with another threshold than that for 5 % false positives.
+
+        Raises:
+            BadDetector: As in ``check``.
+        """
+        if self.artifact.task == "classes":
+            raise BadDetector(f"detector {self.name} tells classes apart, none of which passes")
+        self.artifact.limits(fpr, threshold)
+        return DetectorCritic(self, fpr, threshold)
 
     def judge(
         self, features: TextFeatures, text: str | None, *, explain: bool | str = False, fpr: float = 0.05
@@ -852,6 +869,32 @@ class Detector:
                 return start, start + size
             start += size
         return None
+
+
+@dataclass(frozen=True)
+class DetectorCritic:
+    """A detector as a critic at a threshold of its own; ``Detector.critic`` makes one.
+
+    Attributes:
+        detector: The detector.
+        fpr: As in ``Detector.score``.
+        threshold: As in ``Detector.score``.
+        hard: As in ``generate.critics.Critic``.
+    """
+
+    detector: Detector
+    fpr: float
+    threshold: float | None
+    hard: bool = True
+
+    @property
+    def name(self) -> str:
+        """As in ``generate.critics.Critic``."""
+        return self.detector.name
+
+    def check(self, text: str, context: str = "") -> Finding:
+        """As ``Detector.check``."""
+        return self.detector.check(text, context, fpr=self.fpr, threshold=self.threshold)
 
 
 def _on_actor(

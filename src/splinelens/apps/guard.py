@@ -4,7 +4,7 @@ A reply longer than the detector's window is judged as one text, not in windows.
 
 With a detector of replies the statistics are those of the writer's own pass: no second model runs. Any other
 detector reads the reply beside the writer. A reply is judged as a whole so far, and by its sentences, as
-``report.spans`` has them.
+``texts.sentences`` has them.
 """
 
 from bisect import bisect_right
@@ -28,7 +28,7 @@ from splinelens.features.stream import Stream
 from splinelens.generate.sample import Message, Sampling, Writer, check_messages
 from splinelens.models import LoadedModel
 from splinelens.report.scores import SentenceScore
-from splinelens.report.spans import complete_sentences
+from splinelens.texts.sentences import complete_sentences
 from splinelens.tokens import prompt_ids
 
 Release = Literal["sentence", "all", "audit"]

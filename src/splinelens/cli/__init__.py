@@ -33,6 +33,7 @@ from splinelens.cli import (
     novelty,
     prune,
     score,
+    search,
     serve,
     status,
     train,
@@ -121,6 +122,7 @@ _add(app, "distill", distill.distill)
 _add(app, "export", export.export)
 _add(app, "inspect", inspect.inspect)
 _add(app, "generate", generate.generate)
+_add(app, "search", search.search)
 _add(app, "serve", serve.serve)
 _add(app, "status", status.status)
 _add(_prune, "plan", prune.plan)

@@ -77,7 +77,7 @@ def explain(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Say in words what a detector relies on, and check it on texts that the words were not taken from.
+    """Say in words what a detector relies on, and check it.
 
     Of each hyperplane that carries much of the logit: the n-grams of your corpus where it fires, and what the
     other half of the corpus says of them: contrast (texts with and without them), deletion (the logit without
@@ -92,8 +92,8 @@ def explain(
     "faithfulness"), "carried", "holding", "mean_stability", "notes", "settings", "provenance".
 
     Examples:
-      splinelens explain toxicity-fast comments.csv --label-column toxic -o page.html
-      splinelens explain toxicity comments.csv --subgroup author_group --top 5 --json
+      splinelens explain toxicity-fast comments.csv -o page.html
+      splinelens explain toxicity comments.csv --subgroup group --json
     """
     if output is not None:
         options.page_path(output, "--output", overwrite=overwrite, source=corpus)

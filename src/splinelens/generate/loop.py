@@ -6,28 +6,25 @@ next prompt.
 """
 
 import math
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
 
 from splinelens.errors import BadCritic, BadFeatures, BadTexts, SplinelensError
 from splinelens.files import write_text
+from splinelens.generate.bank import LATE, Bank, Late, Prompt, call, context_of, copied, score_of
 from splinelens.generate.critics import Critic, Finding, Verdict, encodable
-from splinelens.generate.sample import Message, Sampling, Writer, check_messages, check_text
+from splinelens.generate.sample import Sampling, Writer
 
-Prompt = str | Sequence[Message]
 Generator = Callable[[Prompt, int], str]
 """Writes a text to a prompt; the number counts the attempts from 1."""
 
 _EMPTY = "the answer is empty"
 _REPEATED = "this answer was given before; write a different one"
-_LATE = "no answer in time"
 
 
 @dataclass(frozen=True)
@@ -144,7 +141,7 @@ def solve(
         >>> solution.text, solution.reason
         ('Ten to six.', 'attempt 2 passes all critics')
     """
-    bank, budget, original = _Bank(critics), budget or Budget(), _copy(prompt)
+    bank, budget, original = _LoopBank(critics), budget or Budget(), copied(prompt)
     deadline = monotonic() + budget.seconds
     current, attempts = original, list[Attempt]()
 
@@ -153,13 +150,13 @@ def solve(
 
     while len(attempts) < budget.attempts and (started := monotonic()) < deadline:
         text, error = _generate(generator, current, len(attempts) + 1, limit(), first=not attempts)
-        attempt = bank.judge(Attempt(current, text, error), attempts, original, limit)
+        attempt = bank.judge_attempt(Attempt(current, text, error), attempts, original, limit)
         attempts.append(replace(attempt, seconds=monotonic() - started))
         if bank.all_pass(attempt):
             break
         messages = bank.messages(attempt)
         if messages and len(attempts) < budget.attempts:
-            current = _copy((back_prompt or extend_prompt)(_copy(original), attempt, messages))
+            current = copied((back_prompt or extend_prompt)(copied(original), attempt, messages))
         else:
             current = original
     return bank.solution(attempts)
@@ -220,35 +217,24 @@ def replay(trace: Sequence[Attempt], critics: Sequence[Critic], call_seconds: fl
     Raises:
         BadCritic: As in ``solve``.
     """
-    bank, attempts = _Bank(critics), list[Attempt]()
+    bank, attempts = _LoopBank(critics), list[Attempt]()
     for recorded in trace:
         bare = replace(recorded, repeats=None, findings={})
-        attempts.append(bank.judge(bare, attempts, trace[0].prompt, lambda: call_seconds))
+        attempts.append(bank.judge_attempt(bare, attempts, trace[0].prompt, lambda: call_seconds))
         if bank.all_pass(attempts[-1]):
             break
     return bank.solution(attempts)
 
 
-class _Bank:
+class _LoopBank(Bank):
     """The critics of a loop, and what follows from their findings."""
 
     def __init__(self, critics: Iterable[Critic]):
-        critics = list(critics)
-        for critic in critics:
-            if not isinstance(critic, Critic):
-                raise BadCritic(f"{type(critic).__name__} is no critic: it needs name, hard and check")
-        named = [(critic.name, critic.hard, critic) for critic in critics]
-        names = [name for name, _, _ in named]
-        if not named:
+        super().__init__(critics)
+        if not len(self):
             raise BadCritic("no critic: without one any text would pass; give at least one")
-        if len(set(names)) < len(names):
-            raise BadCritic(
-                f"two critics have the same name among {', '.join(names)}; give each its own name="
-            )
-        self._hard = {name: critic for name, hard, critic in named if hard}
-        self._soft = {name: critic for name, hard, critic in named if not hard}
 
-    def judge(
+    def judge_attempt(
         self, attempt: Attempt, earlier: Sequence[Attempt], prompt: Prompt, limit: Callable[[], float]
     ) -> Attempt:
         """The attempt with the findings of the critics.
@@ -260,24 +246,15 @@ class _Bank:
         repeats = next((n for n in range(len(earlier), 0, -1) if earlier[n - 1].text == attempt.text), None)
         if repeats:
             before = earlier[repeats - 1].findings
-            if self._passes(before) or any(before[name].verdict == "fail" for name in self._hard):
+            if self.passes(before) or any(before[name].verdict == "fail" for name in self.hard):
                 return replace(attempt, repeats=repeats, findings=before, late=())
-        findings: dict[str, Finding] = {}
-        late: list[str] = []
-        for critics in (self._hard, self._soft):
-            for name, critic in critics.items():
-                seconds = 0.0 if name in attempt.late else limit()
-                finding = _ask(critic, attempt.text, _context(prompt), seconds)
-                late += [] if finding else [name]
-                findings[name] = finding or Finding("undetermined", message=_LATE)
-            if not self._passes(findings):
-                break
-        return replace(attempt, repeats=repeats, findings=findings, late=tuple(late))
+        findings, late = self.judge(attempt.text, context_of(prompt), limit, attempt.late)
+        return replace(attempt, repeats=repeats, findings=findings, late=late)
 
     def all_pass(self, attempt: Attempt) -> bool:
         """Whether every critic, hard or soft, passes."""
         verdicts = [finding.verdict for finding in attempt.findings.values()]
-        return verdicts == ["pass"] * (len(self._hard) + len(self._soft))
+        return verdicts == ["pass"] * len(self)
 
     def messages(self, attempt: Attempt) -> list[str]:
         """What the generator is told, each message once."""
@@ -295,35 +272,28 @@ class _Bank:
             return Solution(None, "undetermined", reason, tuple(attempts))
         best = max(passing, key=lambda number: self._rank(attempts[number - 1]))
         chosen = attempts[best - 1]
-        if not self._hard:
+        if not self.hard:
             reason = f"nothing was required, only soft critics: attempt {best} ranks best of {len(passing)}"
         elif self.all_pass(chosen):
             reason = f"attempt {best} passes all critics"
         else:
             reason = f"attempt {best} passes all hard critics and ranks best of {len(passing)} that do"
-        return Solution(chosen.text, "pass" if self._hard else "undetermined", reason, tuple(attempts))
-
-    def _passes(self, findings: Mapping[str, Finding]) -> bool:
-        return all(findings[name].verdict == "pass" for name in self._hard)
+        return Solution(chosen.text, "pass" if self.hard else "undetermined", reason, tuple(attempts))
 
     def _usable(self, attempt: Attempt) -> bool:
-        return not attempt.error and self._passes(attempt.findings)
+        return not attempt.error and self.passes(attempt.findings)
 
     def _rank(self, attempt: Attempt) -> tuple[bool, float]:
         """Higher is better: first whether it passes every critic, then the mean score of the soft ones."""
-        scores = []
-        for name in self._soft:
-            finding = attempt.findings[name]
-            score = float(finding.verdict == "pass") if finding.score is None else finding.score
-            scores.append(0.0 if finding.verdict == "undetermined" else score)
+        scores = [score_of(attempt.findings[name]) for name in self.soft]
         return self.all_pass(attempt), sum(scores) / max(1, len(scores))
 
     def _why_none(self, attempts: Sequence[Attempt]) -> Iterator[str]:
-        missed = "passes all hard critics" if self._hard else "gives a text"
+        missed = "passes all hard critics" if self.hard else "gives a text"
         yield f"none of {len(attempts)} attempts {missed}"
         verdicts = {
             name: [attempt.findings[name].verdict for attempt in attempts if attempt.findings]
-            for name in self._hard
+            for name in self.hard
         }
         for name, given in verdicts.items():
             counts = [f"{word} {given.count(word)}" for word in ("fail", "undetermined") if word in given]
@@ -336,17 +306,13 @@ class _Bank:
             yield f"without a text: {without}"
 
 
-class _Late(Exception):
-    """A call took longer than it may."""
-
-
 def _generate(
     generator: Generator, prompt: Prompt, number: int, seconds: float, *, first: bool
 ) -> tuple[str, str]:
     """A text, or an empty one and the reason."""
-    text, error = _call(seconds, generator, _copy(prompt), number)
-    if isinstance(error, _Late):
-        return "", _LATE
+    text, error = call(seconds, generator, copied(prompt), number)
+    if isinstance(error, Late):
+        return "", LATE
     if isinstance(error, SplinelensError) and first:
         raise error
     if error is not None:
@@ -366,57 +332,6 @@ def _said(error: BaseException) -> str:
         return encodable(f"the generator raises {type(error).__name__}: {error}")
     except Exception:
         return f"the generator raises {type(error).__name__}"
-
-
-def _ask(critic: Critic, text: str, context: str, seconds: float) -> Finding | None:
-    """What a critic says; None if it says nothing in time."""
-    finding, error = _call(seconds, critic.check, text, context)
-    if isinstance(error, _Late):
-        return None
-    if error is not None:
-        return Finding("undetermined", message=f"the critic raises {type(error).__name__}")
-    if not isinstance(finding, Finding):
-        return Finding("undetermined", message=f"the critic returns {type(finding).__name__}, no Finding")
-    try:  # a copy, which the critic cannot change later
-        return Finding(finding.verdict, finding.score, finding.message, finding.spans)
-    except BadCritic:
-        return Finding("undetermined", message="the critic returns a Finding that was changed")
-
-
-def _call(
-    seconds: float,
-    function: Callable[..., Any],
-    *arguments: Any,  # Any: of each function its own
-) -> tuple[Any, BaseException | None]:
-    """What a function returns or raises; it runs in a thread that is abandoned when the time is over."""
-    answers: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
-
-    def run() -> None:
-        try:
-            answers.put((function(*arguments), None))
-        except BaseException as error:  # also SystemExit: it must not end the thread without an answer
-            answers.put((None, error))
-
-    if seconds <= 0:
-        return None, _Late()
-    threading.Thread(target=run, daemon=True).start()
-    try:
-        return answers.get(timeout=min(seconds, threading.TIMEOUT_MAX))
-    except Empty:
-        return None, _Late()
-
-
-def _copy(prompt: Prompt) -> Prompt:
-    """The prompt, as text or as messages that nobody else can change."""
-    if isinstance(prompt, str):
-        check_text(prompt)
-        return prompt
-    check_messages(prompt)
-    return [dict(message) for message in prompt]
-
-
-def _context(prompt: Prompt) -> str:
-    return prompt if isinstance(prompt, str) else "\n".join(message["content"] for message in prompt)
 
 
 @cache

@@ -302,6 +302,7 @@ class Writer:
         replies: int = 1,
         written: Sequence[int] = (),
         read: bool = True,
+        until: Callable[[str], bool] | None = None,
     ) -> Iterator[Step]:
         """As ``write``, one token of each reply after the other.
 
@@ -311,6 +312,8 @@ class Writer:
             replies: As in ``write``.
             written: Tokens with which every reply begins; they are read, and count.
             read: Whether statistics of the replies are computed, if the writer has a ``spec``.
+            until: A reply ends after the token with which this holds of its characters, those of ``written``
+                not among them; so it need not end with all others.
 
         Yields:
             A step for each new token; the last one has only replies that have ended.
@@ -324,7 +327,7 @@ class Writer:
         if written:
             state, logits = self._run([list(written)] * replies, length, cache, read)
         chooser = _Chooser(sampling, replies)
-        rows = [_Row(self.loaded.tokenizer, written, sampling.stop) for _ in range(replies)]
+        rows = [_Row(self.loaded.tokenizer, written, sampling.stop, until) for _ in range(replies)]
         for count in range(len(written) + 1, len(written) + min(sampling.max_tokens, room) + 1):
             chosen = chooser.choose(
                 [[*prompts[at % len(prompts)], *row.ids] for at, row in enumerate(rows)],
@@ -515,17 +518,23 @@ def _prompts(prompt: Sequence[int] | Sequence[Sequence[int]]) -> tuple[tuple[int
 class _Row:
     """A reply that is being written."""
 
-    def __init__(self, tokenizer: Any, written: Sequence[int], stop: Sequence[str]):  # Any: see LoadedModel
+    def __init__(
+        self,
+        tokenizer: Any,  # Any: see LoadedModel
+        written: Sequence[int],
+        stop: Sequence[str],
+        until: Callable[[str], bool] | None = None,
+    ):
         from tokenizers.decoders import DecodeStream
 
         self.ids: list[int] = []
         self.ended: Ended | None = None
-        self._text, self._given, self._stop = "", 0, stop
+        self._text, self._stop, self._until = "", stop, until
         self._backend = tokenizer.backend_tokenizer
         self._stream = DecodeStream(skip_special_tokens=True)
         for token in written:
             self._add(token)
-        self._gained()
+        self._given = self._begin = len(self._text)  # also what may begin a stop string was given before
 
     def take(self, token: int, ends: set[int], *, last: bool) -> tuple[bool, str]:
         """Add a token, unless the reply has ended or ends before it; the characters that were gained."""
@@ -542,6 +551,8 @@ class _Row:
         places = [place for word in self._stop if (place := self._text.find(word)) >= 0]
         if places:
             self.ended, self._text = "stop", self._text[: min(places)]
+        elif self._until and self._until(self._text[self._begin :]):
+            self.ended = "stop"
         return True, self._gained()
 
     def _add(self, token: int) -> None:

@@ -7,13 +7,13 @@ import plotly.graph_objects as go
 
 from splinelens.report.code_index import REASONS, Cluster, IndexedFunction, reason_words
 from splinelens.report.page import render_page
-from splinelens.report.plots import GRAY, SERIES, Figure, figure, plotly_text, rounded
+from splinelens.report.plots import LONG_SERIES, Figure, figure, plotly_text, rounded
 
 MOST_SHOWN = 200
 """Clusters whose sources are in the page."""
 
 _HEIGHT = 300  # pixels
-_COLORS = dict(zip(REASONS, (*SERIES, "#8e5bd0", GRAY), strict=True))
+_COLORS = dict(zip(REASONS, LONG_SERIES, strict=True))
 
 
 def clusters_html(clusters: Sequence[Cluster], folder: str, functions: int) -> str:
@@ -56,7 +56,7 @@ def _scatter(clusters: Sequence[Cluster]) -> Figure:
         mode="markers",
         x=[len(cluster.functions) for cluster in clusters],
         y=rounded(np.array([cluster.score for cluster in clusters])),
-        text=[plotly_text(cluster.functions[0].place) for cluster in clusters],
+        text=[plotly_text(cluster.functions[0].location) for cluster in clusters],
         marker={"color": [_COLORS[cluster.reason] for cluster in clusters], "size": 9, "opacity": 0.8},
         hovertemplate="%{text}<br>%{x} functions, score %{y:.2f}<extra></extra>",
     )

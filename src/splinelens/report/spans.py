@@ -13,15 +13,13 @@ from unicodedata import category
 
 from splinelens.report.scores import Span, TextScore
 from splinelens.texts.plain_text import harmless
+from splinelens.texts.sentences import Bounds, all_bounds, trimmed
 
 LEAST = 0.25
 """Words that contribute less are neither named nor highlighted."""
 
 FEW = 3
 """Words that are named, and around which a long text is shown."""
-
-Bounds = tuple[int, int]
-"""First character, and the one after the last."""
 
 # Scripts that write no space between words: Thai, Lao, Tibetan, Burmese, Khmer, Tai, kana, bopomofo, Han.
 _UNSPACED = (
@@ -31,13 +29,6 @@ _UNSPACED = (
 )
 _ANY_UNSPACED = re.compile(f"[{_UNSPACED}]")
 _RUN = re.compile(rf"[^\w\s]*[{_UNSPACED}](?:[{_UNSPACED}]|[^\w\s])*|(?:(?![{_UNSPACED}])\S)+")
-_STOPS = "\u3002\uff01\uff1f"  # the full stop, ! and ? of scripts without a space after them
-_SIGNS = f"[.!?\u2026{_STOPS}]"
-_CLOSING = "[\"'\u201d\u2019\u00bb)\\]\u300d\u300f\uff09\u3011]*+"
-_SENTENCE_END = re.compile(  # possessive: linear time on a million full stops
-    rf"(?<!{_SIGNS}){_SIGNS}++{_CLOSING}(?=\s|\Z)|[{_STOPS}]++{_CLOSING}"
-    r"|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+"
-)
 _SPELLING = "*@#%&/\\"  # punctuation that replaces letters
 
 
@@ -91,41 +82,7 @@ def sentences(text: str, spans: Sequence[Span]) -> tuple[Span, ...]:
         >>> [(part.begin, part.end, part.contribution) for part in sentences("Hello! Bye", spans)]
         [(0, 6, 1.0), (7, 10, -2.0)]
     """
-    return _gathered(text, spans, _sentence_bounds(text))
-
-
-def sentence_bounds(text: str) -> list[Bounds]:
-    """Where the sentences of a text are, by the rule of ``sentences``; none of a text of white space.
-
-    Example:
-        >>> sentence_bounds("Hello!  Bye ")
-        [(0, 6), (8, 11)]
-    """
-    return [(begin, end) for begin, end in _sentence_bounds(text) if begin < end]
-
-
-def complete_sentences(text: str, after: int, *, final: bool) -> list[tuple[int, int, int]]:
-    """The sentences of a growing text that are complete, and end after a character.
-
-    A sentence is complete when the next one begins: until then a closing quote may follow, or what looks
-    like its end was a decimal point.
-
-    Args:
-        text: The text so far.
-        after: The character.
-        final: Whether the text has ended.
-
-    Returns:
-        First character, the one after the last, and the first of the next sentence or the end of the text.
-
-    Example:
-        >>> complete_sentences("Hello! Bye. He", 0, final=False)
-        [(0, 6, 7), (7, 11, 12)]
-    """
-    bounds = sentence_bounds(text)
-    following = [begin for begin, _ in bounds[1:]] + [len(text)]
-    complete = [(*bound, begin) for bound, begin in zip(bounds, following, strict=False)]
-    return [each for each in (complete if final else complete[:-1]) if each[1] > after]
+    return _gathered(text, spans, all_bounds(text))
 
 
 def merged(score: TextScore, text: str | None) -> TextScore:
@@ -184,13 +141,6 @@ def core(text: str, word: Span) -> Bounds:
     return (inner[0], inner[-1] + 1) if inner else (word.begin, word.end)
 
 
-def _sentence_bounds(text: str) -> list[Bounds]:
-    """As ``sentence_bounds``, with empty ones."""
-    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
-    bounds = zip([0, *ends], [*ends, len(text)], strict=True)
-    return [_trimmed(text, *bound) for bound in bounds]
-
-
 def _word_bounds(text: str, spans: Sequence[Span]) -> list[Bounds]:
     if not _ANY_UNSPACED.search(text):
         return [match.span() for match in re.finditer(r"\S+", text)]
@@ -214,7 +164,7 @@ def _gathered(text: str, spans: Sequence[Span], parts: Sequence[Bounds]) -> tupl
     if not spans:
         return ()
     last = max(span.end for span in spans)
-    read = [_trimmed(text, begin, min(end, last)) for begin, end in parts if begin < last]
+    read = [trimmed(text, begin, min(end, last)) for begin, end in parts if begin < last]
     read = [(begin, end) for begin, end in read if begin < end] or [(spans[0].begin, last)]
     amounts: list[list[float]] = [[] for _ in read]
     part = 0
@@ -228,17 +178,8 @@ def _gathered(text: str, spans: Sequence[Span], parts: Sequence[Bounds]) -> tupl
 
 def _anchor(text: str, span: Span) -> int | None:
     """The last character of a span that is no white space; None if there is none."""
-    end = _trimmed(text, span.begin, span.end)[1]
+    end = trimmed(text, span.begin, span.end)[1]
     return end - 1 if end > span.begin else None
-
-
-def _trimmed(text: str, begin: int, end: int) -> Bounds:
-    """Bounds without the white space around them."""
-    while begin < end and text[end - 1].isspace():
-        end -= 1
-    while begin < end and text[begin].isspace():
-        begin += 1
-    return begin, end
 
 
 def _is_punctuation(character: str) -> bool:

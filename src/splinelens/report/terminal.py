@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from splinelens.detect import UNDETERMINED
 from splinelens.report.scores import Span, TextScore
-from splinelens.report.spans import FEW, LEAST, core, sentence_bounds, sentences, strongest_words, words
+from splinelens.report.spans import FEW, LEAST, core, sentences, strongest_words, words
 from splinelens.report.tables import (
     Metrics,
     Table,
@@ -26,6 +26,7 @@ from splinelens.report.tables import (
     shorten,
 )
 from splinelens.texts.plain_text import harmless
+from splinelens.texts.sentences import sentence_bounds
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

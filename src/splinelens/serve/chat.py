@@ -1,7 +1,7 @@
 """Chat completions in OpenAI's format, in front of another server: prompts and replies are judged.
 
 A prompt that is not cleared never reaches the upstream, and no character of a reply reaches the client before
-it is cleared, except with release ``audit``. Sentences are those of ``report.spans``; the verdict on a
+it is cleared, except with release ``audit``. Sentences are those of ``texts.sentences``; the verdict on a
 sentence, and on the reply up to its end, is that of the scoring service. Nothing here trusts the upstream: of
 its answers only the fields of ``_Message`` and ``_Completion`` pass, and its time and size are limited.
 """
@@ -27,10 +27,10 @@ from starlette.types import Receive, Scope, Send
 from splinelens.apps.guard import Release
 from splinelens.detect import UNDETERMINED
 from splinelens.errors import BadTexts, CannotServe, NotReady, Overloaded
-from splinelens.report.spans import complete_sentences
 from splinelens.serve.openai import error_body
 from splinelens.serve.requests import Refused, busy, check_json
 from splinelens.serve.service import MAX_INPUTS, Records, ScoringService
+from splinelens.texts.sentences import complete_sentences
 
 MAX_ID = 128
 """Characters of the id of a call."""

@@ -1,0 +1,82 @@
+"""Tests ``splinelens search``: the text on stdout, the rest on stderr, and its exit codes."""
+
+import json
+
+import pytest
+
+TEXT = ["--max-tokens", 8, "--tokens", 60, "--temperature", 1.5]
+
+
+@pytest.fixture
+def searches(run, detector, writer_folder):
+    """Runs a search with a tiny model and detector."""
+
+    def search(*arguments, code=0):
+        return run("search", "-d", detector, "--model", writer_folder("llama"), *arguments, *TEXT, code=code)
+
+    return search
+
+
+def test_the_text_goes_to_stdout_and_what_was_spent_to_stderr(searches):
+    result = searches("--prompt", "the path", "--threshold", 1)
+    assert result.stdout.strip()
+    assert result.stderr.startswith("pass ")
+    assert " tokens, " in result.stderr
+    assert "dropped: none" in result.stderr
+
+
+def test_no_text_that_passes_is_exit_1(searches):
+    result = searches("-p", "the path", "--threshold", 0, code=1)
+    assert result.stdout == ""
+    assert "dropped: tiny: fail " in result.stderr
+    assert "no text passed: give more --tokens" in result.stderr
+
+
+def test_json_and_the_trace(searches, tmp_path):
+    trace = tmp_path / "trace.jsonl"
+    record = json.loads(searches("-p", "the path", "--threshold", 1, "--json", "--trace", trace).stdout)
+    keys = "prompt text verdict reason score tokens expanded created dropped".split()
+    assert list(record) == keys
+    assert (record["verdict"], record["tokens"] <= 60) == ("pass", True)
+    nodes = [json.loads(line) for line in trace.read_text("utf-8").splitlines()]
+    assert len(nodes) == record["created"] + 1
+    assert all(node["findings"]["tiny"]["verdict"] == "pass" for node in nodes[1:])
+    searches("-p", "the path", "--trace", trace, code=2)
+    again = json.loads(searches("-p", "the path", "--threshold", 1, "--json").stdout)
+    assert again == record
+
+
+def test_prompts_of_a_file_each_give_a_line_and_one_that_cannot_be_has_no_text(searches, tmp_path):
+    file = tmp_path / "prompts.csv"
+    file.write_text('prompt\nthe path\n""\n' + "hill " * 300 + "\nthe sea\n")
+    result = searches("--prompts", file, "-c", "prompt", "--threshold", 1, code=1)
+    records = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [record["text"] is None for record in records] == [False, True, True, False]
+    assert "leaves no room" in records[2]["reason"]
+    assert result.stderr.strip().startswith("no text passed for 2 of 4 prompts")
+
+
+def test_a_chat_is_written_in_the_template(searches):
+    raw, chat = (
+        json.loads(searches("-p", "the path", "--threshold", 1, "--json", *words).stdout)
+        for words in ([], ["--chat"])
+    )
+    assert raw["text"] != chat["text"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give either --prompt or --prompts"),
+        (["-p", "a", "-k", 0], "'0' is no whole number of 1 or more"),
+        (["-p", "a", "-n", 0], "'0' is no whole number of 1 or more"),
+        (["-p", "a", "--value-weight", -1], "-1"),
+        (["--prompts", "a.csv", "--trace", "b.jsonl"], "a trace is of one search"),
+    ],
+)
+def test_wrong_usage_is_exit_2(run, arguments, message):
+    assert message in run("search", *arguments, code=2).output
+
+
+def test_a_value_of_another_pooling_is_refused(searches, detector):
+    assert "--pooling last" in searches("-p", "the path", "--value", detector, code=1).stderr
