@@ -15,6 +15,7 @@ from splinelens.detect.calibration import Calibration
 from splinelens.detect.heads import LinearHead
 from splinelens.detect.shipped import find_artifact
 from splinelens.detect.thresholds import Threshold
+from splinelens.detect.word_head import WordHead
 from splinelens.errors import BadFeatures, BadLabels, BadTexts, NotExplainable, WrongModel
 from splinelens.features.reader import TextReader
 from splinelens.features.spec import FeatureSpec
@@ -242,6 +243,17 @@ def test_words_that_fire_alike_share_the_logit_and_sum_to_it(planted):
         assert found.value.sum() + planted.artifact.calibrations[0].intercept == pytest.approx(
             logit, abs=1e-4
         )
+
+
+def test_a_head_says_which_words_fire(planted):
+    weight = np.zeros((1, 12 + 8 + 40))
+    weight[0, 8] = 1.0  # the number of letters
+    head = LinearHead(np.zeros(60), np.ones(60), weight, np.zeros(1))
+    marking = WordHead(head, 1.0, 0.0, planted.artifact.digest, {})
+    (found,) = explain_words(planted, ["a0 the z1"], head=marking)
+    assert found.fires.tolist() == [False, True, False]
+    with pytest.raises(WrongModel, match="belongs to another detector than planted"):
+        next(explain_words(planted, ["a0"], head=replace(marking, detector="another")))
 
 
 def test_words_of_other_columns_are_not_shared_out(words_model):

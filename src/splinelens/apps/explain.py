@@ -29,6 +29,7 @@ from splinelens.detect.pooled_shapley import shapley_of_words, strong_words
 from splinelens.detect.shipped import find_artifact
 from splinelens.detect.variance_shares import VarianceShares
 from splinelens.detect.word_counts import confused_words, words_of_group
+from splinelens.detect.word_head import WordHead, word_columns
 from splinelens.errors import BadDetector, BadFeatures, BadLabels, BadTexts, NotExplainable, WrongModel
 from splinelens.features.extract import provenance
 from splinelens.features.reader import Progress, TextFeatures
@@ -209,7 +210,11 @@ def store_explanation(
 
 
 def explain_words(
-    detector: Detector, texts: Texts | Iterable[str | None], *, progress: Progress | None = None
+    detector: Detector,
+    texts: Texts | Iterable[str | None],
+    *,
+    head: WordHead | None = None,
+    progress: Progress | None = None,
 ) -> Iterator["WordValues | None"]:
     """What each word of each text adds to the logit, shared among words that fire alike.
 
@@ -220,6 +225,8 @@ def explain_words(
     Args:
         detector: A detector of one label whose columns are learned margins only, run by PyTorch.
         texts: The texts.
+        head: Says which words fire instead of the rule: one that was fitted to words that people marked
+            (``benchmarks/word_head.py``).
         progress: Called with the texts and the characters read since the last call.
 
     Yields:
@@ -228,6 +235,7 @@ def explain_words(
     Raises:
         NotExplainable: The detector has other columns.
         BadDetector: It has several labels.
+        WrongModel: The head belongs to another detector.
 
     Example:
         >>> detector = Detector.load("toxicity-fast", engine="torch")  # doctest: +SKIP
@@ -243,6 +251,9 @@ def explain_words(
             "among words; score(..., explain=True) splits its logit, if it splits at all"
         )
 
+    if head is not None and head.detector != artifact.digest:
+        raise WrongModel(f"the word head belongs to another detector than {artifact.name}; give its own")
+
     def read(features: TextFeatures) -> WordValues | None:
         text = source.texts[features.index] or ""
         record = detector.judge(features, text)
@@ -250,7 +261,11 @@ def explain_words(
             return None
         of_text, values = _words_of(detector, features, text, record)
         ignored = np.array([key in stop_words() for key in of_text.keys], dtype=bool)
-        return WordValues(of_text.bounds, values, strong_words(values, ignored))
+        if head is None or features.learned is None:
+            return WordValues(of_text.bounds, values, strong_words(values, ignored))
+        letters = np.array([end - begin for begin, end in of_text.bounds], dtype=int)
+        columns = word_columns(features.learned, np.array(of_text.of_token), values, ignored, letters)
+        return WordValues(of_text.bounds, values, head.marked(head.scores(columns)))
 
     yield from detector.reader.map(read, source.texts, locate=True, progress=progress)
 
@@ -262,7 +277,8 @@ class WordValues:
     Attributes:
         bounds: Character span of each, without the punctuation around it.
         value: What each adds to the calibrated logit; together the logit without its constant.
-        fires: Whether it has at least 0.45 of the largest value, and is no function word of English.
+        fires: Whether it has at least 0.45 of the largest value, and is no function word of English; or
+            whether a word head marks it.
     """
 
     bounds: tuple[Bounds, ...]
